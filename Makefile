@@ -1,0 +1,32 @@
+.DEFAULT_GOAL := help
+.PHONY: help deps demo demo-down test test-pure lint format bench shim
+
+help: ## this list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+deps: ## install what is missing: Debian packages and npm packages
+	@scripts/deps
+
+shim: deps ## compile the CNI executable into dist/
+	@scripts/build-shim
+
+demo: shim ## a three-node cluster with pods, left running
+	@scripts/demo
+
+demo-down: ## remove the demo's cluster and all it left
+	@bin/flatnet lab down
+
+test: shim ## all tests; needs root for the kernel's part
+	@scripts/test
+
+test-pure: deps ## only the tests that need no kernel and no root
+	@scripts/test pure
+
+lint: deps ## formatting, lint rules, types, layers
+	@scripts/lint
+
+format: deps ## rewrite files as the formatter wants them
+	@node_modules/.bin/biome check --write .
+
+bench: shim ## measure against the reference plugins
+	@scripts/bench

@@ -1,0 +1,23 @@
+import type { Fields } from '../cluster/fields.ts';
+import type { Node, Self } from '../cluster/node.ts';
+import type { Family } from '../ip/address.ts';
+import type { Item } from '../state/item.ts';
+
+/**
+ * How packets for a peer's pods leave this node. Pure: everything a backend does is to say what the kernel should hold.
+ * To add one, write a file that exports such an object and name it in `registry.ts`.
+ */
+export type Backend<Options = unknown> = {
+  /** As in the configuration's `Backend.Type` and in a lease's BackendType. */
+  readonly type: string;
+  /** Reads its part of the configuration. Throws CONFIG_INVALID naming the field. */
+  options(fields: Fields): Options;
+  /** Bytes it adds to each packet, so that pod MTU = underlay MTU − overhead of the largest family in use. */
+  overhead(options: Options, family: Family): number;
+  /** What peers must know of this node in that family; `undefined` when nothing. Published as BackendData. */
+  data(self: Self, options: Options, family: Family): unknown;
+  /** Devices and their addresses: what does not depend on any peer. */
+  device(self: Self, options: Options, family: Family): readonly Item[];
+  /** What one peer needs; empty when the peer cannot be reached in this family. Called again only when peer or self change. */
+  peer(self: Self, peer: Node, options: Options, family: Family): readonly Item[];
+};

@@ -1,0 +1,91 @@
+import { FlatnetError, messageOf } from '../error.ts';
+
+/**
+ * Reads an object of a configuration the way Go's JSON decoder does for flannel: keys matched without case, unknown keys
+ * ignored, the last of two spellings wins. Every error names the field by its path and says what to write.
+ */
+export class Fields {
+  readonly #values = new Map<string, unknown>();
+  readonly path: string;
+
+  /** `path`: how errors name the object, e.g. `Backend`; empty for the file itself. */
+  constructor(value: unknown, path = '') {
+    this.path = path;
+    if (typeof value !== 'object' || value === null || Array.isArray(value)) {
+      throw invalid(path || 'configuration', `must be an object, not ${describe(value)}`);
+    }
+    for (const [key, field] of Object.entries(value)) this.#values.set(key.toLowerCase(), field);
+  }
+
+  has(name: string): boolean {
+    return this.raw(name) !== undefined;
+  }
+
+  /** The value as written; `null` counts as absent. */
+  raw(name: string): unknown {
+    return this.#values.get(name.toLowerCase()) ?? undefined;
+  }
+
+  string(name: string): string | undefined {
+    const value = this.raw(name);
+    if (value === undefined || typeof value === 'string') return value;
+    throw this.invalid(name, `must be a string, not ${describe(value)}`);
+  }
+
+  boolean(name: string): boolean | undefined {
+    const value = this.raw(name);
+    if (value === undefined || typeof value === 'boolean') return value;
+    throw this.invalid(name, `must be true or false, not ${describe(value)}`);
+  }
+
+  /** A whole number within the bounds, both included. */
+  integer(name: string, min: number, max: number): number | undefined {
+    const value = this.raw(name);
+    if (value === undefined) return undefined;
+    if (typeof value !== 'number' || !Number.isInteger(value) || value < min || value > max) {
+      throw this.invalid(name, `must be a whole number from ${min} to ${max}, not ${describe(value)}`);
+    }
+    return value;
+  }
+
+  list(name: string): readonly unknown[] | undefined {
+    const value = this.raw(name);
+    if (value === undefined || Array.isArray(value)) return value;
+    throw this.invalid(name, `must be a list, not ${describe(value)}`);
+  }
+
+  object(name: string): Fields | undefined {
+    const value = this.raw(name);
+    return value === undefined ? undefined : new Fields(value, this.#name(name));
+  }
+
+  /** Reads a string by a parser that throws, e.g. `parseCidr`; its error gets the field's name. */
+  parsed<T>(name: string, parse: (text: string) => T): T | undefined {
+    const text = this.string(name);
+    if (text === undefined) return undefined;
+    try {
+      return parse(text);
+    } catch (error) {
+      throw this.invalid(name, messageOf(error), error);
+    }
+  }
+
+  /** The error for a field of this object. */
+  invalid(name: string, text: string, cause?: unknown): FlatnetError {
+    return invalid(this.#name(name), text, cause);
+  }
+
+  #name(name: string): string {
+    return this.path ? `${this.path}.${name}` : name;
+  }
+}
+
+function invalid(object: string, text: string, cause?: unknown): FlatnetError {
+  return new FlatnetError(text, { code: 'CONFIG_INVALID', object, cause });
+}
+
+function describe(value: unknown): string {
+  if (value === null) return 'null';
+  if (Array.isArray(value)) return 'a list';
+  return typeof value === 'object' ? 'an object' : JSON.stringify(value);
+}

@@ -1,0 +1,53 @@
+import type { Family, Ip } from '../ip/address.ts';
+import type { Cidr } from '../ip/cidr.ts';
+
+/** What each family has of something; a family the cluster does not use is absent. */
+export type PerFamily<T> = { readonly [F in Family]?: T };
+
+/**
+ * A node owns blocks of pod addresses and says how to reach them. flannel's lease is a node with one subnet a family;
+ * Calico's node has several blocks.
+ */
+export type Node = {
+  /** DNS label, unique in the cluster; the public address where only a flannel lease is known. */
+  readonly name: string;
+  readonly labels: Readonly<Record<string, string>>;
+  /** Where peers send packets for this node: flannel's PublicIP and PublicIPv6. */
+  readonly addresses: PerFamily<Ip>;
+  readonly subnets: readonly Cidr[];
+  readonly backend: {
+    /** A backend's `type`, e.g. `vxlan`. */
+    readonly type: string;
+    /** What that backend publishes for its peers: flannel's BackendData and BackendV6Data, decoded from JSON. */
+    readonly data: PerFamily<unknown>;
+  };
+};
+
+/** This node as its own agent sees it: the published facts and those of its underlay interface. */
+export type Self = {
+  readonly node: Node;
+  readonly underlay: Underlay;
+};
+
+/** The interface that carries packets between nodes. */
+export type Underlay = {
+  readonly dev: string;
+  /** Bytes, of the interface itself. */
+  readonly mtu: number;
+  /** The interface's own address per family: tunnel endpoints bind to it. */
+  readonly addresses: PerFamily<Ip>;
+  /** The networks on the interface: a peer inside one of them is on-link, reachable without a gateway. */
+  readonly onLink: readonly Cidr[];
+};
+
+/** A pod that hangs on this node, as the CNI path recorded it. */
+export type LocalPod = {
+  readonly containerId: string;
+  readonly ifName: string;
+  /** The host end of its veth. */
+  readonly hostDevice: string;
+  readonly netns: string;
+  readonly addresses: readonly Ip[];
+  /** `namespace/name`, where the runtime said. */
+  readonly name?: string;
+};

@@ -1,0 +1,91 @@
+/** What went wrong, in parts a program can switch on and a person can act on. */
+export type ErrorParts = {
+  /** Stable code: never changes meaning between releases, e.g. `CONFIG_INVALID`, `NETLINK`. */
+  readonly code: ErrorCode;
+  /** What was being done, e.g. `route replace`. */
+  readonly operation?: string;
+  /** What it was done to, e.g. `10.244.1.0/24 dev flannel.1`, or the field of a configuration. */
+  readonly object?: string;
+  /** The errno name the kernel gave, e.g. `EEXIST`. */
+  readonly errno?: string;
+  /** What the reader can do about it. */
+  readonly fix?: string;
+  readonly cause?: unknown;
+};
+
+export type ErrorCode =
+  | 'ADDRESS_INVALID'
+  | 'AGENT_RUNNING'
+  | 'AGENT_UNREACHABLE'
+  | 'CNI'
+  | 'CONFIG_INVALID'
+  | 'INTERNAL'
+  | 'IO'
+  | 'KERNEL_FEATURE'
+  | 'LAB_EXISTS'
+  | 'LAB_INCOMPLETE'
+  | 'LAB_MISSING'
+  | 'LEASE_LOST'
+  | 'MANIFEST_INVALID'
+  | 'NAME_INVALID'
+  | 'NAME_TAKEN'
+  | 'NETLINK'
+  | 'NFTABLES'
+  | 'NOT_FOUND'
+  | 'NOT_ROOT'
+  | 'OUT_OF_ADDRESSES'
+  | 'OUT_OF_SUBNETS'
+  | 'STORE_COMPACTED'
+  | 'STORE_CONFLICT'
+  | 'STORE_UNAVAILABLE'
+  | 'SYSCALL'
+  | 'TIMEOUT'
+  | 'UNREACHABLE'
+  | 'USAGE';
+
+/**
+ * The one error class of flatnet. The message reads
+ * `operation object: text (ERRNO); fix`, leaving out what is absent.
+ */
+export class FlatnetError extends Error {
+  override readonly name = 'FlatnetError';
+  readonly code: ErrorCode;
+  readonly operation: string | undefined;
+  readonly object: string | undefined;
+  readonly errno: string | undefined;
+  readonly fix: string | undefined;
+
+  constructor(text: string, parts: ErrorParts) {
+    const what = [parts.operation, parts.object].filter(Boolean).join(' ');
+    const errno = parts.errno && !text.includes(parts.errno) ? ` (${parts.errno})` : '';
+    const fix = parts.fix ? `; ${parts.fix}` : '';
+    super(`${what ? `${what}: ` : ''}${text}${errno}${fix}`, { cause: parts.cause });
+    this.code = parts.code;
+    this.operation = parts.operation;
+    this.object = parts.object;
+    this.errno = parts.errno;
+    this.fix = parts.fix;
+  }
+
+  toJSON(): Record<string, unknown> {
+    return {
+      code: this.code,
+      message: this.message,
+      operation: this.operation,
+      object: this.object,
+      errno: this.errno,
+      fix: this.fix,
+    };
+  }
+}
+
+/** The text of anything that was thrown. */
+export function messageOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
+}
+
+/** The `code` of a Node system error or a FlatnetError, e.g. `ENOENT`; undefined for anything else. */
+export function codeOf(error: unknown): string | undefined {
+  if (typeof error !== 'object' || error === null || !('code' in error)) return undefined;
+  return typeof error.code === 'string' ? error.code : undefined;
+}

@@ -1,0 +1,99 @@
+import { FlatnetError } from '../error.ts';
+import { BITS, familyOf, type Ip, ipAdd, ipFromBigInt, ipToBigInt, parseIp } from './address.ts';
+
+/** A network as canonical text, host bits zero: `10.244.1.0/24`. `===` compares values. Make one with `parseCidr`. */
+export type Cidr = string & { readonly __cidr: true };
+
+/** An address with the length of its network, host bits kept: `10.244.1.1/24`, as an interface holds it. */
+export type Prefixed = string & { readonly __prefixed: true };
+
+/** Reads `address/length`; host bits are masked off, as Go's ParseCIDR does. Throws ADDRESS_INVALID. */
+export function parseCidr(text: string): Cidr {
+  const [ip, length] = split(text);
+  return cidrOf(ip, length);
+}
+
+/** Reads `address/length` and keeps the host bits. Throws ADDRESS_INVALID. */
+export function parsePrefixed(text: string): Prefixed {
+  const [ip, length] = split(text);
+  return prefixed(ip, length);
+}
+
+/** The network of `length` bits that holds the address. */
+export function cidrOf(ip: Ip, length: number): Cidr {
+  const family = familyOf(ip);
+  const host = BigInt(BITS[family] - length);
+  return `${ipFromBigInt(family, (ipToBigInt(ip) >> host) << host)}/${length}` as Cidr;
+}
+
+export function prefixed(ip: Ip, length: number): Prefixed {
+  return `${ip}/${length}` as Prefixed;
+}
+
+/** `10.0.0.1` → `10.0.0.1/32`. */
+export function hostCidr(ip: Ip): Cidr {
+  return `${ip}/${BITS[familyOf(ip)]}` as Cidr;
+}
+
+/** The address part: of a Cidr its network address, of a Prefixed the interface's own. */
+export function addressOf(net: Cidr | Prefixed): Ip {
+  return net.slice(0, net.indexOf('/')) as Ip;
+}
+
+export function lengthOf(net: Cidr | Prefixed): number {
+  return Number(net.slice(net.indexOf('/') + 1));
+}
+
+/** How many addresses the network has, network and broadcast address included. */
+export function sizeOf(cidr: Cidr): bigint {
+  return 1n << BigInt(BITS[familyOf(cidr)] - lengthOf(cidr));
+}
+
+/** The address `index` after the network address. Throws ADDRESS_INVALID when outside the network. */
+export function nthIp(cidr: Cidr, index: number | bigint): Ip {
+  if (BigInt(index) < 0n || BigInt(index) >= sizeOf(cidr)) {
+    throw new FlatnetError(`address ${index} is outside ${cidr}`, { code: 'ADDRESS_INVALID' });
+  }
+  return ipAdd(addressOf(cidr), index);
+}
+
+/** The highest address of the network: for IPv4 its broadcast address. */
+export function lastIp(cidr: Cidr): Ip {
+  return nthIp(cidr, sizeOf(cidr) - 1n);
+}
+
+/** Whether the address, or the whole network, lies in `cidr`. False across families. */
+export function contains(cidr: Cidr, inner: Ip | Cidr): boolean {
+  if (familyOf(cidr) !== familyOf(inner)) return false;
+  const isNet = inner.includes('/');
+  const ip = isNet ? addressOf(inner as Cidr) : (inner as Ip);
+  const length = isNet ? lengthOf(inner as Cidr) : BITS[familyOf(inner)];
+  if (length < lengthOf(cidr)) return false;
+  const host = BigInt(BITS[familyOf(cidr)] - lengthOf(cidr));
+  return ipToBigInt(ip) >> host === ipToBigInt(addressOf(cidr)) >> host;
+}
+
+export function overlaps(a: Cidr, b: Cidr): boolean {
+  return contains(a, b) || contains(b, a);
+}
+
+function split(text: string): [Ip, number] {
+  const slash = text.indexOf('/');
+  const length = text.slice(slash + 1);
+  if (slash < 0 || !/^(0|[1-9][0-9]{0,2})$/.test(length)) throw notCidr(text);
+  let ip: Ip;
+  try {
+    ip = parseIp(text.slice(0, slash));
+  } catch {
+    throw notCidr(text);
+  }
+  if (Number(length) > BITS[familyOf(ip)]) throw notCidr(text);
+  return [ip, Number(length)];
+}
+
+function notCidr(text: string): FlatnetError {
+  return new FlatnetError(`'${text}' is not a network`, {
+    code: 'ADDRESS_INVALID',
+    fix: 'write address/length, as 10.244.0.0/16 or fd00:10:244::/56',
+  });
+}

@@ -1,0 +1,39 @@
+import { FlatnetError } from '../error.ts';
+
+/** A 48-bit hardware address as canonical text, lower case with colons: `12:c6:65:89:b4:e3`. */
+export type Mac = string & { readonly __mac: true };
+
+/** Throws ADDRESS_INVALID. Accepts upper case and dashes. */
+export function parseMac(text: string): Mac {
+  if (!/^[0-9a-fA-F]{2}([:-][0-9a-fA-F]{2}){5}$/.test(text)) {
+    throw new FlatnetError(`'${text}' is not a MAC address`, {
+      code: 'ADDRESS_INVALID',
+      fix: 'write six hexadecimal bytes, as 12:c6:65:89:b4:e3',
+    });
+  }
+  return text.toLowerCase().replaceAll('-', ':') as Mac;
+}
+
+export function macToBytes(mac: Mac): Uint8Array {
+  return Uint8Array.from(mac.split(':'), (part) => Number.parseInt(part, 16));
+}
+
+export function macFromBytes(bytes: Uint8Array): Mac {
+  return Array.from(bytes.subarray(0, 6), (byte) => byte.toString(16).padStart(2, '0')).join(':') as Mac;
+}
+
+/**
+ * The same locally administered unicast MAC for the same seed, on every machine: the first 46 bits of a 64-bit
+ * FNV-1a hash, run twice so that short seeds spread. Used where udev or a restart must not change a MAC.
+ */
+export function macFromSeed(seed: string): Mac {
+  let hash = 0xcbf29ce484222325n;
+  for (let round = 0; round < 2; round++) {
+    for (const byte of new TextEncoder().encode(seed)) {
+      hash = BigInt.asUintN(64, (hash ^ BigInt(byte)) * 0x100000001b3n);
+    }
+  }
+  const bytes = Uint8Array.from({ length: 6 }, (_, i) => Number((hash >> BigInt(56 - 8 * i)) & 0xffn));
+  bytes[0] = ((bytes[0] ?? 0) & 0xfc) | 0x02;
+  return macFromBytes(bytes);
+}

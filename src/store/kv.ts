@@ -1,0 +1,72 @@
+/** The part of etcd's v3 API that flatnet needs; `conformance` in test/store holds every implementation to it. */
+export interface Kv {
+  get(key: string): Promise<KeyValue | undefined>;
+  /** All keys that start with `prefix`, in key order, and the store's revision at that moment. */
+  list(prefix: string): Promise<{ readonly revision: number; readonly items: readonly KeyValue[] }>;
+  /** Unconditional. Returns the new revision. `lease`: from `grant`; the key goes when the lease ends. */
+  put(key: string, value: string, options?: { readonly lease?: string }): Promise<number>;
+  /** Returns how many keys were deleted: 0 or 1. */
+  delete(key: string): Promise<number>;
+  /** Atomic: all comparisons hold → `then`, otherwise `otherwise`. */
+  txn(transaction: Transaction): Promise<TransactionResult>;
+  /** Grants a lease. etcd may grant more than asked (its minimum is 2 s). */
+  grant(ttlSeconds: number): Promise<{ readonly id: string; readonly ttl: number }>;
+  /** Restarts the lease's time; returns its seconds, or 0 when there is no such lease any more. */
+  keepAlive(id: string): Promise<number>;
+  /** Ends the lease and deletes its keys. No error when it is gone already. */
+  revoke(id: string): Promise<void>;
+  /** Remaining seconds; −1 when there is no such lease. */
+  timeToLive(id: string): Promise<number>;
+  /**
+   * Every change below `prefix` from revision `from` on, in order. Ends quietly when `signal` aborts; throws
+   * STORE_UNAVAILABLE when the connection breaks and STORE_COMPACTED when `from` is no longer kept: list again.
+   */
+  watch(prefix: string, from: number, signal: AbortSignal): AsyncIterable<WatchBatch>;
+  close(): void;
+}
+
+export type KeyValue = {
+  readonly key: string;
+  readonly value: string;
+  readonly createRevision: number;
+  readonly modRevision: number;
+  readonly version: number;
+  /** Decimal int64; `'0'` when the key has no lease (flannel's reservation). */
+  readonly lease: string;
+};
+
+export type Transaction = {
+  readonly compare: readonly Compare[];
+  readonly then: readonly Operation[];
+  readonly otherwise?: readonly Operation[];
+};
+
+/** `version` 0 means: the key does not exist. */
+export type Compare =
+  | {
+      readonly key: string;
+      readonly target: 'version' | 'createRevision' | 'modRevision';
+      readonly equals: number;
+    }
+  | { readonly key: string; readonly target: 'value'; readonly equals: string };
+
+export type Operation =
+  | { readonly op: 'put'; readonly key: string; readonly value: string; readonly lease?: string }
+  | { readonly op: 'get'; readonly key: string }
+  | { readonly op: 'delete'; readonly key: string };
+
+export type TransactionResult = {
+  readonly succeeded: boolean;
+  readonly revision: number;
+  /** One entry per operation run: the keys a `get` found, the count a `delete` removed. */
+  readonly results: readonly { readonly items?: readonly KeyValue[]; readonly deleted?: number }[];
+};
+
+export type WatchBatch = {
+  readonly revision: number;
+  readonly events: readonly WatchEvent[];
+};
+
+export type WatchEvent =
+  | { readonly type: 'put'; readonly item: KeyValue }
+  | { readonly type: 'delete'; readonly key: string };
