@@ -1,0 +1,98 @@
+import { Fields } from '../cluster/fields.ts';
+import { parseIp } from '../ip/address.ts';
+
+/** All an agent is told; everything else it learns from the store and the kernel. */
+export type AgentOptions = {
+  readonly node: string;
+  readonly labels: Readonly<Record<string, string>>;
+  readonly store: {
+    /** `http(s)://host:port` or `unix:/path`. */
+    readonly endpoints: readonly string[];
+    /** flannel's `--etcd-prefix`. */
+    readonly prefix: string;
+    /** Seconds a lease lives without renewal; flannel's is 24 h. */
+    readonly leaseTtl: number;
+  };
+  /** Underlay interface by name or by one of its addresses; default: that of the default route. */
+  readonly iface?: string;
+  /** What peers are told where the interface's own address is not what they can reach (1:1 NAT). */
+  readonly publicIp?: string;
+  readonly publicIpv6?: string;
+  readonly paths: Paths;
+  readonly logLevel: string;
+};
+
+export type Paths = {
+  /** Socket and lock; gone after a reboot. */
+  readonly run: string;
+  /** The last cluster view, attachments, DELs noted while the agent was away; survives a reboot. */
+  readonly state: string;
+  /** flannel's contract with CNI plugins. */
+  readonly subnetFile: string;
+  readonly cniConf: string;
+  readonly cniBin: string;
+  /** host-local's data, one folder a network. */
+  readonly cniData: string;
+};
+
+export const DEFAULT_PATHS: Paths = {
+  run: '/run/flatnet',
+  state: '/var/lib/flatnet',
+  subnetFile: '/run/flannel/subnet.env',
+  cniConf: '/etc/cni/net.d',
+  cniBin: '/opt/cni/bin',
+  cniData: '/var/lib/cni/networks',
+};
+
+/** The agent's unix socket below `paths.run`. */
+export const AGENT_SOCKET = 'agent.sock';
+
+/** Reads the agent's configuration file (a parsed object). Throws CONFIG_INVALID naming the field. */
+export function readAgentOptions(value: unknown): AgentOptions {
+  const fields = new Fields(value);
+  const store = fields.object('store') ?? new Fields({}, 'store');
+  const paths = fields.object('paths') ?? new Fields({}, 'paths');
+  const node = fields.string('node');
+  if (!node) throw fields.invalid('node', 'is missing: write this node’s name');
+  const endpoints = strings(store, 'endpoints') ?? ['http://127.0.0.1:2379'];
+  const iface = fields.string('iface');
+  const publicIp = fields.parsed('publicIp', parseIp);
+  const publicIpv6 = fields.parsed('publicIpv6', parseIp);
+  const path = (name: keyof Paths): string => paths.string(name) ?? DEFAULT_PATHS[name];
+  return {
+    node,
+    labels: labels(fields),
+    store: {
+      endpoints,
+      prefix: store.string('prefix') ?? '/coreos.com/network',
+      leaseTtl: store.integer('leaseTtl', 5, 10 * 365 * 86400) ?? 86400,
+    },
+    ...(iface ? { iface } : {}),
+    ...(publicIp ? { publicIp } : {}),
+    ...(publicIpv6 ? { publicIpv6 } : {}),
+    paths: {
+      run: path('run'),
+      state: path('state'),
+      subnetFile: path('subnetFile'),
+      cniConf: path('cniConf'),
+      cniBin: path('cniBin'),
+      cniData: path('cniData'),
+    },
+    logLevel: fields.string('logLevel') ?? 'info',
+  };
+}
+
+function strings(fields: Fields, name: string): string[] | undefined {
+  return fields.list(name)?.map((entry) => {
+    if (typeof entry !== 'string') throw fields.invalid(name, 'must be a list of strings');
+    return entry;
+  });
+}
+
+function labels(fields: Fields): Record<string, string> {
+  const value = fields.raw('labels') ?? {};
+  if (typeof value !== 'object' || value === null || Array.isArray(value)) {
+    throw fields.invalid('labels', 'must be an object of strings');
+  }
+  return Object.fromEntries(Object.entries(value).map(([key, text]) => [key, String(text)]));
+}

@@ -1,0 +1,42 @@
+import type { LocalPod } from '../cluster/node.ts';
+import type { Cidr } from '../ip/cidr.ts';
+import type { NetlinkSocket } from '../linux/netlink/socket.ts';
+
+/** What the CNI verbs need of the agent. */
+export type CniContext = {
+  /** Why an ADD can't be served now (no lease yet, devices not up), or undefined. STATUS reports it as code 50. */
+  notReady(): string | undefined;
+  /** This node's subnets: where addresses come from when the configuration names no ranges. */
+  readonly subnets: readonly Cidr[];
+  /** The cluster's networks: routes given to pods, and destinations that are not masqueraded. */
+  readonly networks: readonly Cidr[];
+  /** Pod MTU in bytes. */
+  readonly mtu: number;
+  /** The bridge pods hang on: `cni0`. It exists when `notReady()` is undefined. */
+  readonly bridge: string;
+  /** Masquerading is the agent's own work, so that `ipMasq` in a configuration of ours needs nothing more. */
+  readonly masquerade: boolean;
+  /** host-local's data folder; a network's addresses are in the subfolder of its name. */
+  readonly dataDir: string;
+  /** Our own records: attachments and noted DELs. */
+  readonly stateDir: string;
+  /** A route socket in the node's namespace. */
+  readonly netlink: NetlinkSocket;
+  /** Tells the agent about a pod that came, so that its veth is part of the desired state. */
+  attached(pod: LocalPod): void;
+  detached(pod: LocalPod): void;
+};
+
+/** What the shim sends over the agent's socket, one JSON line. */
+export type CniRequest = {
+  readonly op: 'cni';
+  /** The CNI_* variables. */
+  readonly env: Readonly<Record<string, string>>;
+  readonly stdin: string;
+};
+
+/** What the agent answers, one JSON line: what the shim prints and its exit status. */
+export type CniReply = {
+  readonly stdout: string;
+  readonly exit: number;
+};
