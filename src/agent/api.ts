@@ -1,0 +1,109 @@
+import { chmodSync, mkdirSync, rmSync } from 'node:fs';
+import { createServer, type Server, type Socket } from 'node:net';
+import { dirname } from 'node:path';
+import { FlatnetError, messageOf } from '../error.ts';
+
+/** Answers one request of the local API. What it returns or throws becomes the reply line. */
+export type Handler = (request: Readonly<Record<string, unknown>>) => Promise<unknown>;
+
+/** No request comes near this: a CNI configuration is a few KB. */
+const MAX_REQUEST = 4 * 1024 * 1024;
+
+/**
+ * The agent's local API: one JSON line in, one JSON line out, on a unix socket only root may open (invariant 10).
+ * `{"op": NAME, …}` → the handler's result, or `{"error": {code, message, …}}`.
+ */
+export class LocalApi implements AsyncDisposable {
+  readonly #server: Server;
+  readonly #connections = new Set<Socket>();
+  readonly #handlers: Readonly<Record<string, Handler>>;
+
+  private constructor(handlers: Readonly<Record<string, Handler>>) {
+    this.#handlers = handlers;
+    this.#server = createServer({ allowHalfOpen: true }, (socket) => this.#serve(socket));
+  }
+
+  /** Listens on `path`, replacing a socket that a dead agent left: the caller holds the node's lock. */
+  static async listen(path: string, handlers: Readonly<Record<string, Handler>>): Promise<LocalApi> {
+    const api = new LocalApi(handlers);
+    mkdirSync(dirname(path), { recursive: true, mode: 0o700 });
+    rmSync(path, { force: true });
+    await new Promise<void>((resolve, reject) => {
+      api.#server.once('error', (cause) =>
+        reject(
+          new FlatnetError(messageOf(cause), { code: 'IO', operation: 'listen on', object: path, cause }),
+        ),
+      );
+      // The mask closes the moment between bind and chmod in which anyone could connect.
+      const mask = process.umask(0o177);
+      api.#server.listen(path, () => {
+        chmodSync(path, 0o600);
+        resolve();
+      });
+      process.umask(mask);
+    });
+    return api;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    for (const socket of this.#connections) socket.destroy();
+    await new Promise<void>((resolve) => this.#server.close(() => resolve()));
+  }
+
+  #serve(socket: Socket): void {
+    let text = '';
+    let pending = 0;
+    let ended = false;
+    const closeWhenDone = (): void => {
+      if (ended && pending === 0) socket.end();
+    };
+    const take = (line: string): void => {
+      pending++;
+      void this.#answer(line).then((reply) => {
+        pending--;
+        if (socket.writable) socket.write(`${reply}\n`);
+        closeWhenDone();
+      });
+    };
+    this.#connections.add(socket);
+    socket.setEncoding('utf8');
+    socket.on('close', () => this.#connections.delete(socket));
+    // A client that went away needs no answer; its request runs to its end all the same.
+    socket.on('error', () => socket.destroy());
+    socket.on('data', (chunk: string) => {
+      text += chunk;
+      for (let end = text.indexOf('\n'); end >= 0; end = text.indexOf('\n')) {
+        take(text.slice(0, end));
+        text = text.slice(end + 1);
+      }
+      if (text.length > MAX_REQUEST) socket.destroy();
+    });
+    socket.on('end', () => {
+      ended = true;
+      if (text.trim() !== '') take(text);
+      closeWhenDone();
+    });
+  }
+
+  async #answer(line: string): Promise<string> {
+    try {
+      const request: unknown = JSON.parse(line);
+      if (typeof request !== 'object' || request === null || !('op' in request)) {
+        throw new FlatnetError('a request is an object with an op', { code: 'USAGE' });
+      }
+      const handler = this.#handlers[String(request.op)];
+      if (!handler) {
+        throw new FlatnetError(`no such op`, {
+          code: 'USAGE',
+          object: String(request.op),
+          fix: `use one of ${Object.keys(this.#handlers).join(', ')}`,
+        });
+      }
+      return JSON.stringify((await handler({ ...request })) ?? {});
+    } catch (error) {
+      const parts =
+        error instanceof FlatnetError ? error.toJSON() : { code: 'INTERNAL', message: messageOf(error) };
+      return JSON.stringify({ error: parts });
+    }
+  }
+}

@@ -1,0 +1,39 @@
+import { createServer, type Server } from 'node:net';
+import { codeOf, FlatnetError, messageOf } from '../error.ts';
+
+/**
+ * Makes sure that this is the only agent of its network namespace: two would fight over one kernel. The lock is an abstract
+ * unix socket, which the kernel keeps per network namespace and frees however its holder ends (unix(7)).
+ */
+export class AgentLock implements Disposable {
+  readonly #server: Server;
+
+  private constructor(server: Server) {
+    this.#server = server;
+  }
+
+  /** Throws AGENT_RUNNING when another agent holds it. */
+  static async take(): Promise<AgentLock> {
+    const server = createServer((socket) => socket.destroy());
+    await new Promise<void>((resolve, reject) => {
+      server.once('error', (cause) =>
+        reject(
+          codeOf(cause) === 'EADDRINUSE'
+            ? new FlatnetError('another flatnet agent runs in this network namespace', {
+                code: 'AGENT_RUNNING',
+                operation: 'start agent',
+                fix: 'stop it first; one agent serves one node',
+                cause,
+              })
+            : new FlatnetError(messageOf(cause), { code: 'IO', operation: 'take the agent lock', cause }),
+        ),
+      );
+      server.listen('\0flatnet-agent', resolve);
+    });
+    return new AgentLock(server);
+  }
+
+  [Symbol.dispose](): void {
+    this.#server.close();
+  }
+}
