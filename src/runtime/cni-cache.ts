@@ -1,0 +1,95 @@
+import { mkdirSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { Fields } from '../cluster/fields.ts';
+import { codeOf } from '../error.ts';
+import { type ConfList, readConfList } from './conf-list.ts';
+
+/** An interface of a container on one network. */
+export type Attachment = { readonly containerId: string; readonly ifName: string };
+
+type Remembered = {
+  readonly network: ConfList;
+  readonly args: Readonly<Record<string, string>>;
+  readonly capabilities: Readonly<Record<string, unknown>>;
+  readonly result: unknown;
+};
+
+/** Writes libcni's cache file, `<cacheDir>/results/<network>-<containerID>-<ifname>`. */
+export function writeAttachment(
+  cacheDir: string,
+  network: ConfList,
+  options: Attachment & {
+    readonly netns: string;
+    readonly args?: Readonly<Record<string, string>>;
+    readonly capabilities?: Readonly<Record<string, unknown>>;
+  },
+  result: unknown,
+): void {
+  const path = fileOf(cacheDir, network.name, options);
+  const entry = {
+    kind: 'cniCacheV1',
+    containerId: options.containerId,
+    config: Buffer.from(JSON.stringify(network)).toString('base64'),
+    ifName: options.ifName,
+    networkName: network.name,
+    netns: options.netns,
+    cniArgs: Object.entries(options.args ?? {}),
+    capabilityArgs: options.capabilities ?? {},
+    result,
+  };
+  mkdirSync(join(cacheDir, 'results'), { recursive: true, mode: 0o700 });
+  writeFileSync(`${path}.new`, JSON.stringify(entry), { mode: 0o600 });
+  renameSync(`${path}.new`, path);
+}
+
+/** What was remembered, or undefined; a damaged file counts as none, so that DEL still works. */
+export function readAttachment(
+  cacheDir: string,
+  network: string,
+  attachment: Attachment,
+): Remembered | undefined {
+  try {
+    const text = readFileSync(fileOf(cacheDir, network, attachment), 'utf8');
+    const entry = new Fields(JSON.parse(text));
+    const config: unknown = JSON.parse(Buffer.from(entry.string('config') ?? '', 'base64').toString());
+    const args = (entry.list('cniArgs') ?? []) as readonly [string, string][];
+    return {
+      network: readConfList(config),
+      args: Object.fromEntries(args),
+      capabilities: (entry.raw('capabilityArgs') ?? {}) as Record<string, unknown>,
+      result: entry.raw('result'),
+    };
+  } catch {
+    return undefined;
+  }
+}
+
+export function dropAttachment(cacheDir: string, network: string, attachment: Attachment): void {
+  rmSync(fileOf(cacheDir, network, attachment), { force: true });
+}
+
+/** Every remembered attachment of a network, with the path of its namespace. */
+export function cachedAttachments(cacheDir: string, network: string): (Attachment & { netns: string })[] {
+  const dir = join(cacheDir, 'results');
+  let names: string[];
+  try {
+    names = readdirSync(dir);
+  } catch (error) {
+    if (codeOf(error) === 'ENOENT') return [];
+    throw error;
+  }
+  return names.flatMap((name) => {
+    try {
+      const entry = new Fields(JSON.parse(readFileSync(join(dir, name), 'utf8')));
+      if (entry.string('networkName') !== network) return [];
+      const [containerId, ifName] = [entry.string('containerId'), entry.string('ifName')];
+      return containerId && ifName ? [{ containerId, ifName, netns: entry.string('netns') ?? '' }] : [];
+    } catch {
+      return [];
+    }
+  });
+}
+
+function fileOf(cacheDir: string, network: string, { containerId, ifName }: Attachment): string {
+  return join(cacheDir, 'results', `${network}-${containerId}-${ifName}`);
+}
