@@ -15,6 +15,7 @@ export type ErrorParts = {
 
 export type ErrorCode =
   | 'ADDRESS_INVALID'
+  | 'ADDRESS_TAKEN'
   | 'AGENT_RUNNING'
   | 'AGENT_UNREACHABLE'
   | 'CNI'

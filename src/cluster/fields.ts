@@ -7,6 +7,8 @@ import { FlatnetError, messageOf } from '../error.ts';
 export class Fields {
   readonly #values = new Map<string, unknown>();
   readonly path: string;
+  /** The object as written. */
+  readonly source: Readonly<Record<string, unknown>>;
 
   /** `path`: how errors name the object, e.g. `Backend`; empty for the file itself. */
   constructor(value: unknown, path = '') {
@@ -14,6 +16,7 @@ export class Fields {
     if (typeof value !== 'object' || value === null || Array.isArray(value)) {
       throw invalid(path || 'configuration', `must be an object, not ${describe(value)}`);
     }
+    this.source = value as Record<string, unknown>;
     for (const [key, field] of Object.entries(value)) this.#values.set(key.toLowerCase(), field);
   }
 
@@ -68,6 +71,19 @@ export class Fields {
     } catch (error) {
       throw this.invalid(name, messageOf(error), error);
     }
+  }
+
+  /** Reads a list of strings by a parser that throws; its error gets the item's name, as `exclude[2]`. */
+  parsedList<T>(name: string, parse: (text: string) => T): readonly T[] | undefined {
+    return this.list(name)?.map((value, i) => {
+      if (typeof value !== 'string')
+        throw this.invalid(`${name}[${i}]`, `must be a string, not ${describe(value)}`);
+      try {
+        return parse(value);
+      } catch (error) {
+        throw this.invalid(`${name}[${i}]`, messageOf(error), error);
+      }
+    });
   }
 
   /** The error for a field of this object. */

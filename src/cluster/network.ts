@@ -1,6 +1,11 @@
-import type { Ip } from '../ip/address.ts';
-import type { Cidr } from '../ip/cidr.ts';
+import { FlatnetError } from '../error.ts';
+import type { Family } from '../ip/address.ts';
+import { type Cidr, overlaps, parseCidr } from '../ip/cidr.ts';
+import { Fields } from './fields.ts';
 import type { PerFamily } from './node.ts';
+import { type Pool, readPool } from './pool.ts';
+
+export type { Pool } from './pool.ts';
 
 /** The configuration of the pod network, the same on every node. Read by `readNetwork` from net-conf.json or YAML. */
 export type Network = {
@@ -9,7 +14,7 @@ export type Network = {
   readonly backend: {
     /** Lower case. Absent in the file means `vxlan` (flannel's source says udp, its documentation vxlan). */
     readonly type: string;
-    /** As written; the backend of that type reads it, keys matched without case. */
+    /** As written, without `Type`; the backend of that type reads it, keys matched without case. */
     readonly options: Readonly<Record<string, unknown>>;
   };
   readonly masquerade: {
@@ -21,12 +26,80 @@ export type Network = {
   };
 };
 
-/** Where node subnets are cut from. */
-export type Pool = {
-  readonly cidr: Cidr;
-  /** Length of a node's subnet. */
-  readonly subnetLength: number;
-  /** The first and last subnet given out, by network address. */
-  readonly subnetMin: Ip;
-  readonly subnetMax: Ip;
-};
+/**
+ * Reads a parsed net-conf.json, or our YAML, which has the same keys and `masquerade` besides. Keys are matched without
+ * case, unknown ones ignored. What a family that is not enabled says must parse and is not used (k3s writes `0.0.0.0/0`
+ * or `::/0` there). Throws CONFIG_INVALID naming the field.
+ */
+export function readNetwork(value: unknown): Network {
+  const fields = new Fields(value);
+  const pool4 = readPool(fields, 4, fields.boolean('EnableIPv4') ?? true);
+  const pool6 = readPool(fields, 6, fields.boolean('EnableIPv6') ?? false);
+  if (!pool4 && !pool6) {
+    throw new FlatnetError('no family is enabled', {
+      code: 'CONFIG_INVALID',
+      object: 'EnableIPv4',
+      fix: 'set EnableIPv4 or EnableIPv6 to true',
+    });
+  }
+  return {
+    pools: { ...(pool4 && { 4: pool4 }), ...(pool6 && { 6: pool6 }) },
+    backend: readBackend(fields.object('Backend')),
+    masquerade: readMasquerade(fields.object('masquerade')),
+  };
+}
+
+/**
+ * The network as net-conf.json text, for the store's `config` key: `readNetwork` returns the same Network from it, and
+ * flannel reads it too (it ignores `masquerade`).
+ */
+export function networkToNetConf(network: Network): string {
+  const { pools, backend, masquerade } = network;
+  const family = (family: Family, prefix: string) => {
+    const pool = pools[family];
+    return {
+      [`EnableIPv${family}`]: pool !== undefined,
+      ...(pool && {
+        [`${prefix}Network`]: pool.cidr,
+        [`${prefix}SubnetLen`]: pool.subnetLength,
+        [`${prefix}SubnetMin`]: pool.subnetMin,
+        [`${prefix}SubnetMax`]: pool.subnetMax,
+      }),
+    };
+  };
+  const conf = {
+    ...family(4, ''),
+    ...family(6, 'IPv6'),
+    Backend: { Type: backend.type, ...backend.options },
+    masquerade,
+  };
+  return `${JSON.stringify(conf, null, 2)}\n`;
+}
+
+/** Throws CONFIG_INVALID when a pool overlaps a network that is in use for something else, e.g. `the underlay`. */
+export function refuseOverlap(network: Network, use: string, taken: readonly Cidr[]): void {
+  for (const pool of Object.values(network.pools)) {
+    const other = taken.find((cidr) => overlaps(pool.cidr, cidr));
+    if (other) {
+      throw new FlatnetError(`${pool.cidr} overlaps ${other}, which is ${use}`, {
+        code: 'CONFIG_INVALID',
+        object: pool.cidr.includes(':') ? 'IPv6Network' : 'Network',
+        fix: 'choose a network that nothing else uses',
+      });
+    }
+  }
+}
+
+function readBackend(fields: Fields | undefined): Network['backend'] {
+  const type = fields?.string('Type')?.toLowerCase() || 'vxlan';
+  const options = Object.entries(fields?.source ?? {}).filter(([key]) => key.toLowerCase() !== 'type');
+  return { type, options: Object.fromEntries(options) };
+}
+
+function readMasquerade(fields: Fields | undefined): Network['masquerade'] {
+  return {
+    enabled: fields?.boolean('enabled') ?? true,
+    randomFully: fields?.boolean('randomFully') ?? true,
+    exclude: fields?.parsedList('exclude', parseCidr) ?? [],
+  };
+}

@@ -79,6 +79,11 @@ export function ipCompare(a: Ip, b: Ip): number {
   return difference < 0n ? -1 : difference > 0n ? 1 : 0;
 }
 
+/** `::ffff:10.0.0.1` → `10.0.0.1`, as Go's net.IP and a dual-stack socket's peer need; anything else as it is. */
+export function unmapped(ip: Ip): Ip {
+  return ip.startsWith('::ffff:') && ip.includes('.') ? (ip.slice(7) as Ip) : ip;
+}
+
 /** fe80::/10 or 169.254.0.0/16. */
 export function isLinkLocal(ip: Ip): boolean {
   const [a = 0, b = 0] = ipToBytes(ip);

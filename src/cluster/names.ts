@@ -1,0 +1,31 @@
+import { FlatnetError } from '../error.ts';
+
+/** RFC 1123 §2.1 as Kubernetes reads it: what may name a pod, a namespace, a node. */
+const LABEL = /^[a-z0-9]([a-z0-9-]*[a-z0-9])?$/;
+const LONGEST = 63;
+
+/**
+ * Returns the name when it is a DNS label of at most `longest` bytes. Throws NAME_INVALID naming the field, e.g.
+ * `pod name`, and proposing a name that would do.
+ */
+export function dnsLabel(field: string, name: string, longest: number = LONGEST): string {
+  if (name.length <= longest && LABEL.test(name)) return name;
+  const why = name.length > longest ? `has ${name.length} characters, ${longest} are allowed` : reason(name);
+  const proposal = nearest(name, longest);
+  throw new FlatnetError(`'${name}' ${why}`, {
+    code: 'NAME_INVALID',
+    object: field,
+    fix: `use lower-case letters, digits and '-'${proposal ? `, as '${proposal}'` : ''}`,
+  });
+}
+
+function reason(name: string): string {
+  if (name === '') return 'is empty';
+  const wrong = name.match(/[^a-z0-9-]/u);
+  return wrong ? `has '${wrong[0]}', which a DNS label may not` : "begins or ends with '-'";
+}
+
+function nearest(name: string, longest: number): string {
+  const trim = (text: string): string => text.replace(/^-+|-+$/g, '');
+  return trim(trim(name.toLowerCase().replace(/[^a-z0-9-]+/g, '-')).slice(0, longest));
+}

@@ -1,0 +1,103 @@
+import type { FlatnetError } from '../error.ts';
+import { BITS, type Family, familyOf, type Ip, ipAdd, ipCompare, parseIp } from '../ip/address.ts';
+import { addressOf, type Cidr, cidrOf, contains, lastIp, lengthOf, parseCidr } from '../ip/cidr.ts';
+import type { Fields } from './fields.ts';
+
+/** Where node subnets are cut from. */
+export type Pool = {
+  readonly cidr: Cidr;
+  /** Length of a node's subnet. */
+  readonly subnetLength: number;
+  /** The first and last subnet given out, by network address. */
+  readonly subnetMin: Ip;
+  readonly subnetMax: Ip;
+};
+
+/** What each family writes before its keys, and its longest useful network and the subnet length it would like. */
+const RULES: Record<Family, { prefix: string; smallest: number; usual: number; example: string }> = {
+  4: { prefix: '', smallest: 28, usual: 24, example: '10.244.0.0/16' },
+  6: { prefix: 'IPv6', smallest: 124, usual: 64, example: 'fd00:10:244::/56' },
+};
+
+/**
+ * Reads one family's Network, SubnetLen, SubnetMin and SubnetMax by flannel's rules, whose error texts it keeps: a subnet
+ * has at least four addresses, a network at least four subnets, and the first of them is left out unless SubnetMin says
+ * otherwise. Without `enabled` the fields must still parse, and the result is undefined.
+ */
+export function readPool(fields: Fields, family: Family, enabled: boolean): Pool | undefined {
+  const { prefix, example } = RULES[family];
+  const name = (key: string): string => `${prefix}${key}`;
+  const cidr = fields.parsed(name('Network'), (text) => ofFamily(family, parseCidr(text)));
+  const min = fields.parsed(name('SubnetMin'), (text) => ofFamily(family, parseIp(text)));
+  const max = fields.parsed(name('SubnetMax'), (text) => ofFamily(family, parseIp(text)));
+  const length = fields.integer(name('SubnetLen'), 0, 255) || undefined;
+  if (!enabled) return undefined;
+  if (!cidr) {
+    throw fields.invalid(
+      name('Network'),
+      `is missing; write it, as ${example}, or set EnableIPv${family} to false`,
+    );
+  }
+  if (lengthOf(cidr) === 0) {
+    throw fields.invalid(
+      name('Network'),
+      `${cidr} is every address there is; write the pods' own network, as ${example}, or set EnableIPv${family} to false`,
+    );
+  }
+  const subnetLength = chooseLength(fields, family, cidr, length);
+  const size = 1n << BigInt(BITS[family] - subnetLength);
+  const subnetMin = min ?? ipAdd(addressOf(cidr), size);
+  const subnetMax = max ?? ipAdd(lastIp(cidr), 1n - size);
+  checkBound(fields, name('SubnetMin'), subnetMin, cidr, subnetLength);
+  checkBound(fields, name('SubnetMax'), subnetMax, cidr, subnetLength);
+  if (ipCompare(subnetMin, subnetMax) > 0) {
+    throw fields.invalid(
+      name('SubnetMax'),
+      `${subnetMax} is below ${name('SubnetMin')} ${subnetMin}; exchange them`,
+    );
+  }
+  return { cidr, subnetLength, subnetMin, subnetMax };
+}
+
+function chooseLength(fields: Fields, family: Family, cidr: Cidr, length: number | undefined): number {
+  const { prefix, smallest, usual } = RULES[family];
+  const fail = (key: string, text: string): FlatnetError => fields.invalid(`${prefix}${key}`, text);
+  const least = lengthOf(cidr) + 2;
+  if (length === undefined) {
+    if (lengthOf(cidr) > smallest) {
+      throw fail('Network', `network is too small. Minimum useful network prefix is /${smallest}`);
+    }
+    return Math.max(usual, least);
+  }
+  if (length > BITS[family] - 2) {
+    throw fail(
+      'SubnetLen',
+      `SubnetLen must be less than /${BITS[family] - 1}; a subnet needs four addresses`,
+    );
+  }
+  if (length < least) {
+    throw fail(
+      'SubnetLen',
+      `network must be able to accommodate at least four subnets; for ${cidr} write ${least} or more`,
+    );
+  }
+  return length;
+}
+
+function checkBound(fields: Fields, name: string, bound: Ip, cidr: Cidr, subnetLength: number): void {
+  if (!contains(cidr, bound)) {
+    throw fields.invalid(name, `${bound} is not in the range of the Network ${cidr}`);
+  }
+  const aligned = addressOf(cidrOf(bound, subnetLength));
+  if (aligned !== bound) {
+    throw fields.invalid(
+      name,
+      `${bound} is not on a SubnetLen boundary; for /${subnetLength} write ${aligned}`,
+    );
+  }
+}
+
+function ofFamily<T extends Ip | Cidr>(family: Family, value: T): T {
+  if (familyOf(value) === family) return value;
+  throw new TypeError(`'${value}' is IPv${familyOf(value)}; IPv${family} is written here`);
+}
