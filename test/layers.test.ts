@@ -29,7 +29,7 @@ const MAY_IMPORT: Record<string, readonly string[]> = {
     'store',
     'wiring',
   ],
-  runtime: ['cluster', 'ip', 'linux'],
+  runtime: ['cluster', 'cni', 'ip', 'linux'],
   lab: ['agent', 'cluster', 'cni', 'ip', 'ipam', 'linux', 'runtime', 'store'],
   cli: ['agent', 'cluster', 'cni', 'ip', 'lab', 'linux', 'runtime', 'state', 'store', 'trace'],
 };
