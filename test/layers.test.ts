@@ -12,7 +12,7 @@ const MAY_IMPORT: Record<string, readonly string[]> = {
   ipam: ['cluster', 'ip'],
   store: ['cluster', 'ip', 'ipam'],
   state: ['cluster', 'ip', 'linux'],
-  backends: ['cluster', 'ip', 'state'],
+  backends: ['cluster', 'ip', 'masquerade', 'state', 'wiring'],
   wiring: ['cluster', 'ip', 'state'],
   masquerade: ['cluster', 'ip', 'state'],
   trace: ['backends', 'cluster', 'ip', 'state'],

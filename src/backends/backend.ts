@@ -1,6 +1,7 @@
 import type { Fields } from '../cluster/fields.ts';
 import type { Node, Self } from '../cluster/node.ts';
 import type { Family } from '../ip/address.ts';
+import type { Cidr } from '../ip/cidr.ts';
 import type { Item } from '../state/item.ts';
 
 /**
@@ -14,10 +15,17 @@ export type Backend<Options = unknown> = {
   options(fields: Fields): Options;
   /** Bytes it adds to each packet, so that pod MTU = underlay MTU − overhead of the largest family in use. */
   overhead(options: Options, family: Family): number;
+  /** The underlay MTU to reckon with instead of the interface's own, where the configuration names one. */
+  underlayMtu?(options: Options): number | undefined;
+  /** Why this node cannot take part in that family; then nothing is programmed for the family. */
+  refuses?(self: Self, options: Options, family: Family): string | undefined;
   /** What peers must know of this node in that family; `undefined` when nothing. Published as BackendData. */
   data(self: Self, options: Options, family: Family): unknown;
-  /** Devices and their addresses: what does not depend on any peer. */
-  device(self: Self, options: Options, family: Family): readonly Item[];
-  /** What one peer needs; empty when the peer cannot be reached in this family. Called again only when peer or self change. */
-  peer(self: Self, peer: Node, options: Options, family: Family): readonly Item[];
+  /** Devices and their addresses: what does not depend on any peer. `network`: the whole pod network of the family. */
+  device(self: Self, options: Options, family: Family, network: Cidr): readonly Item[];
+  /** What one peer needs. Called again only when peer or self change. */
+  peer(self: Self, peer: Node, options: Options, family: Family): PeerItems;
 };
+
+/** `warning`: why the peer cannot be reached in this family, when it cannot. */
+export type PeerItems = { readonly items: readonly Item[]; readonly warning?: string };

@@ -26,6 +26,8 @@ export type LinkItem = {
   /** Bytes. */
   readonly mtu?: number;
   readonly mac?: Mac;
+  /** Marks a link as made by us: begins with `flatnet`. Such a link is removed when nobody wants it any more. */
+  readonly alias?: string;
   /** The bridge it is a port of. */
   readonly master?: string;
   /** Bridge port: may send a frame back out of the port it came from (a pod reaching itself through a service). */
@@ -74,8 +76,8 @@ export type RouteItem = {
   readonly metric?: number;
   /** Default: 254, main. */
   readonly table?: number;
-  /** Who owns the route: 110 may be advertised by BGP, 111 is local to the node. */
-  readonly protocol: 110 | 111;
+  /** Who owns the route. Ours: 110 may be advertised by BGP, 111 is local to the node. */
+  readonly protocol: number;
 };
 
 export type NeighbourItem = {
@@ -103,7 +105,7 @@ export type RuleItem = {
   readonly iif?: string;
   readonly mark?: number;
   readonly mask?: number;
-  readonly protocol: 110 | 111;
+  readonly protocol: number;
 };
 
 export type SysctlItem = {
@@ -111,6 +113,8 @@ export type SysctlItem = {
   /** Below /proc/sys, with slashes: `net/ipv4/ip_forward`, `net/ipv6/conf/cni0/accept_dad`. */
   readonly path: string;
   readonly value: string;
+  /** Written only where the kernel holds this value now; any other value is somebody's choice and stays. */
+  readonly when?: string;
 };
 
 /** A whole table, replaced in one transaction. */

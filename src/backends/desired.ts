@@ -1,0 +1,160 @@
+import type { Network } from '../cluster/network.ts';
+import type { LocalPod, Node, Self } from '../cluster/node.ts';
+import { FAMILIES, type Family } from '../ip/address.ts';
+import { overlaps } from '../ip/cidr.ts';
+import { masqueradeItems } from '../masquerade/table.ts';
+import type { Item } from '../state/item.ts';
+import { keyOf } from '../state/key.ts';
+import { bridgeItems, podItems } from '../wiring/bridge.ts';
+import { subnetsOf } from './direct.ts';
+import { type Configured, configuredBackend } from './registry.ts';
+
+/** All that one node's desired state is computed from. */
+export type Facts = {
+  readonly network: Network;
+  readonly self: Self;
+  /** The nodes of the cluster; this node among them is passed over. */
+  readonly peers: readonly Node[];
+  /** The pods that hang on this node. */
+  readonly pods: readonly LocalPod[];
+};
+
+export type Desired = {
+  /** No two with the same key. Items of a peer that did not change are the same objects as in the last call. */
+  readonly items: readonly Item[];
+  /** What keeps a peer or a family from working, for people. */
+  readonly warnings: readonly string[];
+  /** Bytes a pod may send in one packet. */
+  readonly mtu: number;
+};
+
+/** What `desiredState` remembers between calls: each peer's items, for as long as the peer's object lives. */
+export type Memo = { context: string; peers: WeakMap<Node, PeerResult> };
+type PeerResult = { readonly items: readonly Item[]; readonly warnings: readonly string[] };
+
+export function createMemo(): Memo {
+  return { context: '', peers: new WeakMap() };
+}
+
+/**
+ * What the kernel of this node should hold. Pure; with a memo, a call after one peer's change computes one peer.
+ * Throws CONFIG_INVALID when the network's backend is unknown or its options are wrong.
+ */
+export function desiredState(facts: Facts, memo: Memo = createMemo()): Desired {
+  const { network, self, peers, pods } = facts;
+  const configured = configuredBackend(network);
+  const mtu = podMtu(network, self, configured);
+  const state = new Collector();
+
+  const families = FAMILIES.filter((family) => usable(network, self, configured, family, state.warnings));
+  for (const family of families) {
+    const pool = network.pools[family];
+    if (!pool) continue;
+    state.add(configured.backend.device(self, configured.options, family, pool.cidr), 'this node');
+    state.add(
+      masqueradeItems(network.masquerade, family, pool.cidr, subnetsOf(self.node, family)),
+      'this node',
+    );
+  }
+  // Pods keep their bridge although no peer can be reached in a family.
+  state.add(
+    bridgeItems(
+      self,
+      FAMILIES.filter((family) => network.pools[family]),
+      mtu,
+    ),
+    'this node',
+  );
+  for (const pod of pods) state.add(podItems(pod, mtu), pod.name ?? pod.containerId);
+
+  const context = JSON.stringify([network, self, families]);
+  if (memo.context !== context) {
+    memo.context = context;
+    memo.peers = new WeakMap();
+  }
+  for (const peer of peers) {
+    if (peer.name === self.node.name) continue;
+    let result = memo.peers.get(peer);
+    if (!result) {
+      result = peerItems(self, peer, configured, families);
+      memo.peers.set(peer, result);
+    }
+    state.warnings.push(...result.warnings);
+    state.add(result.items, peer.name);
+  }
+  return { items: state.items, warnings: state.warnings, mtu };
+}
+
+/** Underlay MTU less the largest overhead of the families in use: one MTU serves a pod with both. */
+export function podMtu(network: Network, self: Self, configured = configuredBackend(network)): number {
+  const { backend, options } = configured;
+  const used = FAMILIES.filter((family) => network.pools[family]);
+  const overhead = Math.max(0, ...used.map((family) => backend.overhead(options, family)));
+  return (backend.underlayMtu?.(options) ?? self.underlay.mtu) - overhead;
+}
+
+function usable(
+  network: Network,
+  self: Self,
+  { backend, options }: Configured,
+  family: Family,
+  warnings: string[],
+): boolean {
+  if (!network.pools[family]) return false;
+  const refusal =
+    self.underlay.addresses[family] === undefined
+      ? `${self.underlay.dev} has no IPv${family} address`
+      : backend.refuses?.(self, options, family);
+  if (refusal !== undefined) warnings.push(`IPv${family}: ${refusal}`);
+  return refusal === undefined;
+}
+
+function peerItems(
+  self: Self,
+  peer: Node,
+  { backend, options }: Configured,
+  families: readonly Family[],
+): PeerResult {
+  const warn = (text: string) => `${peer.name}: ${text}`;
+  if (peer.backend.type !== backend.type) {
+    return {
+      items: [],
+      warnings: [warn(`uses backend '${peer.backend.type}', not '${backend.type}': ignored`)],
+    };
+  }
+  const items: Item[] = [];
+  const warnings: string[] = [];
+  for (const family of families) {
+    const stolen = subnetsOf(peer, family).find((theirs) =>
+      self.node.subnets.some((ours) => overlaps(ours, theirs)),
+    );
+    if (stolen !== undefined) {
+      warnings.push(warn(`its subnet ${stolen} overlaps this node's own: ignored in IPv${family}`));
+      continue;
+    }
+    const result = backend.peer(self, peer, options, family);
+    items.push(...result.items);
+    if (result.warning !== undefined) warnings.push(warn(result.warning));
+  }
+  return { items, warnings };
+}
+
+/** Gathers items; of two that want one slot the first stays, and the other is a warning unless it says the same. */
+class Collector {
+  readonly items: Item[] = [];
+  readonly warnings: string[] = [];
+  readonly #owners = new Map<string, { item: Item; owner: string }>();
+
+  add(items: readonly Item[], owner: string): void {
+    for (const item of items) {
+      const key = keyOf(item);
+      const present = this.#owners.get(key);
+      if (!present) {
+        this.#owners.set(key, { item, owner });
+        this.items.push(item);
+      } else if (present.owner !== owner) {
+        this.warnings.push(`${owner}: wants '${key}', which ${present.owner} has already: ignored`);
+      }
+    }
+  }
+}

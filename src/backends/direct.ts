@@ -1,0 +1,26 @@
+import type { Node, Self } from '../cluster/node.ts';
+import { type Family, familyOf, type Ip } from '../ip/address.ts';
+import { type Cidr, contains } from '../ip/cidr.ts';
+import type { Item } from '../state/item.ts';
+
+/** A node's subnets of one family. */
+export function subnetsOf(node: Node, family: Family): readonly Cidr[] {
+  return node.subnets.filter((subnet) => familyOf(subnet) === family);
+}
+
+/** Whether the address is on a network of our underlay interface: reachable without a gateway. */
+export function isOnLink(self: Self, address: Ip): boolean {
+  return self.underlay.onLink.some((network) => contains(network, address));
+}
+
+/** Plain routes by a peer on the same network, as `ip route replace SUBNET via PEER dev UNDERLAY`. */
+export function directRoutes(self: Self, subnets: readonly Cidr[], via: Ip): Item[] {
+  return subnets.map((dst) => ({
+    kind: 'route',
+    dst,
+    type: 'unicast',
+    dev: self.underlay.dev,
+    via,
+    protocol: 110,
+  }));
+}

@@ -1,0 +1,40 @@
+import type { Node, Self } from '../cluster/node.ts';
+import type { Family } from '../ip/address.ts';
+import type { Backend, PeerItems } from './backend.ts';
+import { directRoutes, isOnLink, subnetsOf } from './direct.ts';
+
+/** Plain routes by the peers' own addresses: no overhead, but all nodes must share a network. */
+export const hostGw: Backend<undefined> = {
+  type: 'host-gw',
+  options: () => undefined,
+  overhead: () => 0,
+  refuses,
+  data: () => undefined,
+  device: () => [],
+  peer,
+};
+
+function refuses(self: Self, _options: undefined, family: Family): string | undefined {
+  const published = self.node.addresses[family];
+  if (published === undefined || published === self.underlay.addresses[family]) return undefined;
+  return (
+    "your PublicIP differs from interface IP, meaning that probably you're on a NAT, " +
+    'which is not supported by host-gw backend'
+  );
+}
+
+function peer(self: Self, node: Node, _options: undefined, family: Family): PeerItems {
+  const subnets = subnetsOf(node, family);
+  const via = node.addresses[family];
+  if (subnets.length === 0) return { items: [] };
+  if (via === undefined) return { items: [], warning: `has no public IPv${family} address` };
+  if (!isOnLink(self, via)) {
+    return {
+      items: [],
+      warning:
+        `its address ${via} is not on a network of ${self.underlay.dev}: host-gw cannot reach it; ` +
+        'use vxlan with DirectRouting',
+    };
+  }
+  return { items: directRoutes(self, subnets, via) };
+}

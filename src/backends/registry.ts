@@ -1,0 +1,29 @@
+import { Fields } from '../cluster/fields.ts';
+import type { Network } from '../cluster/network.ts';
+import { FlatnetError } from '../error.ts';
+import type { Backend } from './backend.ts';
+import { hostGw } from './host-gw.ts';
+import { vxlan } from './vxlan.ts';
+
+/** Every backend there is. */
+export const BACKENDS: readonly Backend[] = [vxlan, hostGw];
+
+/** A backend with its options read. */
+export type Configured = { readonly backend: Backend; readonly options: unknown };
+
+/** The backend of that type. Throws CONFIG_INVALID. */
+export function backendOf(type: string): Backend {
+  const found = BACKENDS.find((backend) => backend.type === type);
+  if (found) return found;
+  throw new FlatnetError(`unknown backend '${type}'`, {
+    code: 'CONFIG_INVALID',
+    object: 'Backend.Type',
+    fix: `write one of ${BACKENDS.map((backend) => backend.type).join(', ')}`,
+  });
+}
+
+/** The backend a network is configured with. Throws CONFIG_INVALID naming the field. */
+export function configuredBackend(network: Network): Configured {
+  const backend = backendOf(network.backend.type);
+  return { backend, options: backend.options(new Fields(network.backend.options, 'Backend')) };
+}

@@ -1,0 +1,59 @@
+import type { Node } from '../cluster/node.ts';
+import { FAMILIES, type Family, familyOf, type Ip } from '../ip/address.ts';
+import { type Cidr, cidrOf, lengthOf } from '../ip/cidr.ts';
+import type { Mac } from '../ip/mac.ts';
+import type { FdbItem, NeighbourItem } from '../state/item.ts';
+import { subnetsOf } from './direct.ts';
+import { type VxlanOptions, vtepMacOf, vxlanDevice } from './vxlan.ts';
+
+/** What the kernel asks on a device with `onDemand`: the MAC of an address (L3 miss), or the node behind a MAC (L2). */
+export type Miss = { readonly ip: Ip } | { readonly mac: Mac };
+
+/** The entries that answer a miss; empty when no peer has the address or MAC. */
+export type Resolver = (miss: Miss) => readonly (NeighbourItem | FdbItem)[];
+
+/**
+ * Answers misses from the peers' facts. Building it is one pass over the peers, an answer a few map look-ups. An answer
+ * to an L3 miss brings the FDB entry along, which saves the L2 miss. The entries are to be written as reachable, not
+ * permanent: the kernel asks again while they are used and drops them when they idle.
+ */
+export function resolver(peers: Iterable<Node>, options: Pick<VxlanOptions, 'vni'>): Resolver {
+  const bySubnet = new Map<Cidr, Vtep>();
+  const byMac = new Map<Mac, Vtep>();
+  const lengths: Record<Family, Set<number>> = { 4: new Set(), 6: new Set() };
+  for (const node of peers) {
+    for (const family of FAMILIES) {
+      const mac = vtepMacOf(node, family);
+      const dst = node.addresses[family];
+      if (mac === undefined || dst === undefined) continue;
+      const vtep: Vtep = { kind: 'fdb', dev: vxlanDevice(options.vni, family), mac, dst };
+      byMac.set(mac, vtep);
+      for (const subnet of subnetsOf(node, family)) {
+        bySubnet.set(subnet, vtep);
+        lengths[family].add(lengthOf(subnet));
+      }
+    }
+  }
+  const longestFirst = (family: Family) => [...lengths[family]].sort((a, b) => b - a);
+  const order: Record<Family, number[]> = { 4: longestFirst(4), 6: longestFirst(6) };
+
+  return (miss) => {
+    if ('mac' in miss) return [byMac.get(miss.mac)].filter((vtep) => vtep !== undefined);
+    for (const length of order[familyOf(miss.ip)]) {
+      const vtep = bySubnet.get(cidrOf(miss.ip, length));
+      if (vtep) return [vtep, { kind: 'neighbour', dev: vtep.dev, ip: miss.ip, mac: vtep.mac }];
+    }
+    return [];
+  };
+}
+
+type Vtep = FdbItem;
+
+/** The entry that answers one miss, for a single question; `resolver` is for many. */
+export function resolve(
+  peers: Iterable<Node>,
+  options: Pick<VxlanOptions, 'vni'>,
+  miss: Miss,
+): readonly (NeighbourItem | FdbItem)[] {
+  return resolver(peers, options)(miss);
+}

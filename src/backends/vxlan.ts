@@ -1,0 +1,158 @@
+import type { Fields } from '../cluster/fields.ts';
+import type { Node, Self } from '../cluster/node.ts';
+import type { Family, Ip } from '../ip/address.ts';
+import { addressOf, type Cidr, prefixed } from '../ip/cidr.ts';
+import { type Mac, macFromSeed, parseMac } from '../ip/mac.ts';
+import type { Item } from '../state/item.ts';
+import type { Backend, PeerItems } from './backend.ts';
+import { directRoutes, isOnLink, subnetsOf } from './direct.ts';
+
+export type VxlanOptions = {
+  readonly vni: number;
+  /** UDP port of every node. */
+  readonly port: number;
+  /** The underlay's MTU, where the interface's own is not to be trusted. */
+  readonly mtu: number | undefined;
+  readonly learning: boolean;
+  readonly gbp: boolean;
+  /** Peers on the same network as this node get a plain route and no tunnel. */
+  readonly directRouting: boolean;
+  /** Outer UDP checksums for IPv4. */
+  readonly udpChecksum: boolean;
+  /** Answer the kernel's questions instead of programming every peer ahead. */
+  readonly onDemand: boolean;
+};
+
+/** flannel's data path: one device per family, and per peer a neighbour, an FDB entry and a route. */
+export const vxlan: Backend<VxlanOptions> = {
+  type: 'vxlan',
+  options: readOptions,
+  overhead: (_options, family) => vxlanOverhead(family),
+  underlayMtu: (options) => options.mtu,
+  // Key order and names are flannel's: it reads this text with string functions.
+  data: (self, options, family) => ({ VNI: options.vni, VtepMAC: vtepMac(self.node.name, family) }),
+  device,
+  peer,
+};
+
+/** Outer IPv4 (20) or IPv6 (40) header, UDP (8), VXLAN (8), inner Ethernet (14). RFC 7348 §5. */
+function vxlanOverhead(family: Family): number {
+  return family === 4 ? 50 : 70;
+}
+
+/** `flannel.1`, or `flannel-v6.1`. */
+export function vxlanDevice(vni: number, family: Family): string {
+  return family === 4 ? `flannel.${vni}` : `flannel-v6.${vni}`;
+}
+
+/** The same for the same node for ever, so that a restart or a re-created device changes nothing for the peers. */
+export function vtepMac(node: string, family: Family): Mac {
+  return macFromSeed(`${node} vxlan ${family}`);
+}
+
+/** The MAC a peer published; undefined when its data is not flannel's. */
+export function vtepMacOf(peer: Node, family: Family): Mac | undefined {
+  const mac = field(peer.backend.data[family], 'VtepMAC');
+  try {
+    return typeof mac === 'string' ? parseMac(mac) : undefined;
+  } catch {
+    return undefined; // the caller warns that the peer published no usable MAC
+  }
+}
+
+function field(data: unknown, name: string): unknown {
+  if (typeof data !== 'object' || data === null) return undefined;
+  return Object.entries(data).find(([key]) => key.toLowerCase() === name.toLowerCase())?.[1];
+}
+
+function readOptions(fields: Fields): VxlanOptions {
+  return {
+    vni: fields.integer('VNI', 1, 0xffffff) ?? 1,
+    // 0 is flannel's way to say: the kernel's default.
+    port: fields.integer('Port', 0, 65535) || 8472,
+    mtu: fields.integer('MTU', 0, 65535) || undefined,
+    learning: fields.boolean('Learning') ?? false,
+    gbp: fields.boolean('GBP') ?? false,
+    directRouting: fields.boolean('DirectRouting') ?? fields.boolean('crossSubnet') ?? false,
+    // Broken checksum offload of NICs and hypervisors drops packets; a zero checksum is valid for IPv4 (RFC 7348 §4.1).
+    udpChecksum: fields.boolean('udpChecksum') ?? false,
+    onDemand: fields.boolean('onDemand') ?? false,
+  };
+}
+
+function device(self: Self, options: VxlanOptions, family: Family, network: Cidr): readonly Item[] {
+  const subnet = subnetsOf(self.node, family)[0];
+  const local = self.underlay.addresses[family];
+  if (subnet === undefined || local === undefined) return [];
+  const name = vxlanDevice(options.vni, family);
+  const items: Item[] = [
+    {
+      kind: 'link',
+      name,
+      link: {
+        type: 'vxlan',
+        vni: options.vni,
+        port: options.port,
+        local,
+        dev: self.underlay.dev,
+        learning: options.learning,
+        gbp: options.gbp,
+        // A receiver drops IPv6 UDP without checksum unless told otherwise (RFC 6935).
+        udpChecksum: family === 6 || options.udpChecksum,
+        onDemand: options.onDemand,
+      },
+      up: true,
+      mtu: (options.mtu ?? self.underlay.mtu) - vxlanOverhead(family),
+      mac: vtepMac(self.node.name, family),
+      alias: `flatnet vxlan IPv${family}`,
+      entries: options.onDemand ? 'kernel' : 'ours',
+    },
+    { kind: 'address', dev: name, address: prefixed(addressOf(subnet), family === 4 ? 32 : 128) },
+    { kind: 'sysctl', path: `net/ipv6/conf/${name}/accept_ra`, value: '0' },
+  ];
+  if (family === 4) {
+    // A peer may answer by another way than we ask (it routes directly, we tunnel): loose reverse path filter, RFC 3704.
+    items.push({ kind: 'sysctl', path: `net/ipv4/conf/${name}/rp_filter`, value: '2' });
+  }
+  if (options.onDemand) items.push(...onDemandItems(name, network, family));
+  return items;
+}
+
+/** All pods are behind the device; who is where, the kernel asks (RTM_GETNEIGH) when it needs to know. */
+function onDemandItems(name: string, network: Cidr, family: Family): Item[] {
+  return [
+    { kind: 'route', dst: network, type: 'unicast', dev: name, protocol: 110 },
+    { kind: 'sysctl', path: `net/ipv${family}/neigh/${name}/app_solicit`, value: '3' },
+    // An entry nobody uses may go after a minute.
+    { kind: 'sysctl', path: `net/ipv${family}/neigh/${name}/gc_stale_time`, value: '60' },
+  ];
+}
+
+function peer(self: Self, node: Node, options: VxlanOptions, family: Family): PeerItems {
+  const subnets = subnetsOf(node, family);
+  const dst = node.addresses[family];
+  if (subnets.length === 0) return { items: [] };
+  if (dst === undefined) return { items: [], warning: `has no public IPv${family} address` };
+  if (options.directRouting && isOnLink(self, dst)) return { items: directRoutes(self, subnets, dst) };
+  const mac = vtepMacOf(node, family);
+  if (mac === undefined) return { items: [], warning: `published no IPv${family} VTEP MAC` };
+  const vni = field(node.backend.data[family], 'VNI');
+  if (vni !== undefined && vni !== options.vni) {
+    return { items: [], warning: `uses VNI ${String(vni)}, this node ${options.vni}` };
+  }
+  if (options.onDemand) return { items: [] };
+  const dev = vxlanDevice(options.vni, family);
+  return { items: tunnelItems(dev, subnets, mac, dst) };
+}
+
+function tunnelItems(dev: string, subnets: readonly Cidr[], mac: Mac, dst: Ip): Item[] {
+  const items: Item[] = [{ kind: 'fdb', dev, mac, dst }];
+  for (const subnet of subnets) {
+    const via = addressOf(subnet);
+    items.push(
+      { kind: 'neighbour', dev, ip: via, mac },
+      { kind: 'route', dst: subnet, type: 'unicast', dev, via, onlink: true, protocol: 110 },
+    );
+  }
+  return items;
+}

@@ -1,0 +1,119 @@
+import type { Item, KernelState, LinkItem, RouteItem } from './item.ts';
+import { keyOf, metricOf, same, tableOf } from './key.ts';
+import { isOurs } from './ownership.ts';
+
+/** One step from what the kernel holds to what it should hold. `was`: what is in the slot now. */
+export type Change = {
+  /** `recreate`: delete and make anew, as the kernel cannot change the item in place. */
+  readonly action: 'add' | 'change' | 'recreate' | 'delete';
+  readonly item: Item;
+  readonly was?: Item;
+};
+
+export type DiffOptions = {
+  /** Whether items of ours that nobody wants are deleted. Off until the first complete view of the cluster. */
+  readonly prune?: boolean;
+};
+
+/** What has to be done, in no particular order: `order` puts it right. Pure. */
+export function diff(actual: KernelState, desired: KernelState, options: DiffOptions = {}): Change[] {
+  const changes: Change[] = [];
+  const remade = new Set<string>();
+  for (const item of desired.values()) {
+    if (item.kind !== 'link') continue;
+    const change = changeOf(actual.get(keyOf(item)), item);
+    if (change?.action === 'recreate') remade.add(item.name);
+    if (change) changes.push(change);
+  }
+  for (const [key, item] of desired) {
+    if (item.kind === 'link') continue;
+    // With its device goes all that hangs on it.
+    const was = remade.has(deviceOf(item) ?? '') ? undefined : actual.get(key);
+    const change = changeOf(was, item);
+    if (change) changes.push(change);
+  }
+  if (options.prune ?? true) {
+    for (const [key, item] of actual) {
+      if (!desired.has(key) && !remade.has(deviceOf(item) ?? '') && isOurs(item, desired)) {
+        changes.push({ action: 'delete', item });
+      }
+    }
+  }
+  return changes;
+}
+
+/** The change that fills one slot, or undefined when it is right. */
+export function changeOf(was: Item | undefined, item: Item): Change | undefined {
+  if (!was) return { action: 'add', item };
+  if (satisfies(was, item)) return undefined;
+  const recreate = item.kind === 'link' && was.kind === 'link' && mustRecreate(was, item);
+  return { action: recreate ? 'recreate' : 'change', item, was };
+}
+
+/** Whether what the kernel holds is what is wanted. Properties that are not asked for may have any value. */
+export function satisfies(actual: Item, wanted: Item): boolean {
+  if (actual === wanted) return true;
+  if (actual.kind === 'link' && wanted.kind === 'link') return linkSatisfies(actual, wanted);
+  if (actual.kind === 'route' && wanted.kind === 'route') return routeSatisfies(actual, wanted);
+  if (actual.kind === 'sysctl' && wanted.kind === 'sysctl') {
+    return actual.value === wanted.value || (wanted.when !== undefined && actual.value !== wanted.when);
+  }
+  return same(actual, wanted);
+}
+
+function linkSatisfies(actual: LinkItem, wanted: LinkItem): boolean {
+  const asked = ['mtu', 'mac', 'alias', 'master', 'hairpin'] as const;
+  return (
+    actual.up === wanted.up &&
+    asked.every((name) => wanted[name] === undefined || wanted[name] === actual[name]) &&
+    (wanted.link.type === 'existing' || sameLink(actual, wanted))
+  );
+}
+
+function sameLink(actual: LinkItem, wanted: LinkItem): boolean {
+  if (actual.link.type !== wanted.link.type) return false;
+  const left: Readonly<Record<string, unknown>> = actual.link;
+  return Object.entries(wanted.link).every(([name, value]) => left[name] === value);
+}
+
+/**
+ * vxlan_changelink refuses a new VNI, port, GBP, checksum or miss setting (EOPNOTSUPP), and binds its socket to the
+ * lower device once; local address and learning change in place.
+ */
+function mustRecreate(was: LinkItem, item: LinkItem): boolean {
+  if (item.link.type === 'existing') return false;
+  if (was.link.type !== item.link.type) return true;
+  if (was.link.type !== 'vxlan' || item.link.type !== 'vxlan') return false;
+  const fixed = ['vni', 'port', 'dev', 'gbp', 'udpChecksum', 'onDemand'] as const;
+  const [a, b] = [was.link, item.link];
+  return fixed.some((name) => a[name] !== b[name]);
+}
+
+function routeSatisfies(actual: RouteItem, wanted: RouteItem): boolean {
+  return (
+    actual.type === wanted.type &&
+    actual.protocol === wanted.protocol &&
+    tableOf(actual) === tableOf(wanted) &&
+    metricOf(actual) === metricOf(wanted) &&
+    // The kernel shows IPv6 blackholes on lo, and picks the device itself where none was asked for.
+    (wanted.type === 'blackhole' || wanted.dev === undefined || actual.dev === wanted.dev) &&
+    actual.via === wanted.via &&
+    actual.src === wanted.src &&
+    (actual.onlink ?? false) === (wanted.onlink ?? false)
+  );
+}
+
+/** The device an item hangs on and goes with. */
+export function deviceOf(item: Item): string | undefined {
+  switch (item.kind) {
+    case 'address':
+    case 'neighbour':
+    case 'fdb':
+    case 'route':
+      return item.dev;
+    case 'sysctl':
+      return /^net\/ipv[46]\/(?:conf|neigh)\/(?!all\/|default\/)([^/]+)\//.exec(item.path)?.[1];
+    default:
+      return undefined;
+  }
+}

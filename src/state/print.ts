@@ -1,0 +1,116 @@
+import { familyOf } from '../ip/address.ts';
+import type { Change } from './diff.ts';
+import type { Item, LinkItem, RouteItem, RuleItem, VxlanLink } from './item.ts';
+import { metricOf, tableOf } from './key.ts';
+
+/** The command a person would type to add (or set right) an item, or to delete it. Nothing in flatnet runs it. */
+export function command(item: Item, action: 'add' | 'delete'): string {
+  const add = action === 'add';
+  switch (item.kind) {
+    case 'link':
+      return add ? linkCommand(item) : `ip link del ${item.name}`;
+    case 'address': {
+      const nodad = add && familyOf(item.address) === 6 ? ' nodad' : '';
+      return `ip address ${add ? 'replace' : 'del'} ${item.address} dev ${item.dev}${nodad}`;
+    }
+    case 'route':
+      return `ip route ${add ? 'replace' : 'del'} ${routeText(item)}`;
+    case 'neighbour':
+      return add
+        ? `ip neigh replace ${item.ip} lladdr ${item.mac} nud permanent dev ${item.dev}`
+        : `ip neigh del ${item.ip} dev ${item.dev}`;
+    case 'fdb':
+      return add
+        ? `bridge fdb replace ${item.mac} dst ${item.dst} self permanent dev ${item.dev}`
+        : `bridge fdb del ${item.mac} dst ${item.dst} self dev ${item.dev}`;
+    case 'rule':
+      return `ip ${item.family === 6 ? '-6 ' : ''}rule ${add ? 'add' : 'del'} ${ruleText(item)}`;
+    case 'sysctl':
+      return `sysctl -w ${item.path}=${item.value}`;
+    case 'nft':
+      return add
+        ? `nft -f - <<'END'\ntable ${item.family} ${item.table} {\n${item.body}\n}\nEND`
+        : `nft delete table ${item.family} ${item.table}`;
+  }
+}
+
+/** One line of a log for a change: `+` add, `~` set right, `!` delete and make anew, `-` delete, and the command. */
+export function changeText(change: Change): string {
+  const sign = { add: '+', change: '~', recreate: '!', delete: '-' }[change.action];
+  const { item } = change;
+  if (item.kind === 'nft' && change.action !== 'delete') {
+    return `${sign} nft -f … # table ${item.family} ${item.table}, ${item.body.split('\n').length} lines`;
+  }
+  return `${sign} ${command(item, change.action === 'delete' ? 'delete' : 'add')}`;
+}
+
+/** What `flatnet diff` prints: a line per change. */
+export function diffText(changes: readonly Change[]): string {
+  return changes.map((change) => `${changeText(change)}\n`).join('');
+}
+
+function linkCommand(item: LinkItem): string {
+  const commands: string[] = [];
+  const settings = [
+    item.mtu === undefined ? '' : `mtu ${item.mtu}`,
+    item.mac === undefined ? '' : `address ${item.mac}`,
+    item.master === undefined ? '' : `master ${item.master}`,
+  ];
+  if (item.link.type === 'existing') {
+    commands.push(words('ip link set', item.name, ...settings, item.up ? 'up' : 'down'));
+  } else {
+    commands.push(words('ip link add', item.name, ...settings, 'type', kindText(item.link)));
+    if (item.alias !== undefined) commands.push(`ip link set ${item.name} alias '${item.alias}'`);
+    if (item.up) commands.push(`ip link set ${item.name} up`);
+  }
+  if (item.hairpin !== undefined) {
+    commands.push(`ip link set ${item.name} type bridge_slave hairpin ${item.hairpin ? 'on' : 'off'}`);
+  }
+  return commands.join(' && ');
+}
+
+function kindText(link: Exclude<LinkItem['link'], { type: 'existing' }>): string {
+  return link.type === 'bridge' ? 'bridge' : vxlanText(link);
+}
+
+function vxlanText(link: VxlanLink): string {
+  return words(
+    `vxlan id ${link.vni} local ${link.local} dev ${link.dev} dstport ${link.port}`,
+    link.learning ? 'learning' : 'nolearning',
+    link.udpChecksum ? '' : 'noudpcsum',
+    link.gbp ? 'gbp' : '',
+    link.onDemand ? 'proxy l2miss l3miss' : '',
+  );
+}
+
+/** As `ip route show` writes it; our usual protocol 110 is left out, as every line would repeat it. */
+function routeText(item: RouteItem): string {
+  const blackhole = item.type === 'blackhole';
+  const defaultMetric = familyOf(item.dst) === 4 ? 0 : 1024;
+  return words(
+    blackhole ? `blackhole ${item.dst}` : item.dst,
+    item.via === undefined ? '' : `via ${item.via}`,
+    item.dev === undefined || blackhole ? '' : `dev ${item.dev}`,
+    tableOf(item) === 254 ? '' : `table ${tableOf(item)}`,
+    item.protocol === 110 ? '' : `proto ${item.protocol}`,
+    item.src === undefined ? '' : `src ${item.src}`,
+    metricOf(item) === defaultMetric ? '' : `metric ${metricOf(item)}`,
+    item.onlink ? 'onlink' : '',
+  );
+}
+
+function ruleText(item: RuleItem): string {
+  return words(
+    `priority ${item.priority}`,
+    `from ${item.from ?? 'all'}`,
+    item.to === undefined ? '' : `to ${item.to}`,
+    item.iif === undefined ? '' : `iif ${item.iif}`,
+    item.mark === undefined ? '' : `fwmark ${item.mark}${item.mask === undefined ? '' : `/${item.mask}`}`,
+    `lookup ${item.table}`,
+    item.protocol === 110 ? '' : `protocol ${item.protocol}`,
+  );
+}
+
+function words(...parts: readonly string[]): string {
+  return parts.filter((part) => part !== '').join(' ');
+}

@@ -1,0 +1,67 @@
+import type { LocalPod, Self } from '../cluster/node.ts';
+import { FAMILIES, type Family, familyOf } from '../ip/address.ts';
+import { lengthOf, nthIp, prefixed } from '../ip/cidr.ts';
+import { macFromSeed } from '../ip/mac.ts';
+import type { Item } from '../state/item.ts';
+
+/** The bridge flannel's CNI configuration names. */
+export const BRIDGE = 'cni0';
+
+/**
+ * Pods as ports of one bridge, which has the first address of each subnet of the node and is the pods' gateway: what the
+ * reference `bridge` plugin does with `isGateway` and `hairpinMode`.
+ *
+ * `net/bridge/bridge-nf-call-iptables` is left as it is: bridged traffic between pods of one node needs no rule of ours,
+ * and kube-proxy, which does need it for services, sets it for the whole host by itself.
+ */
+export function bridgeItems(self: Self, families: readonly Family[], mtu: number): readonly Item[] {
+  const items: Item[] = [
+    {
+      kind: 'link',
+      name: BRIDGE,
+      link: { type: 'bridge' },
+      up: true,
+      mtu,
+      // Given explicitly, or the bridge takes the lowest MAC of its ports and changes it with them.
+      mac: macFromSeed(`${self.node.name} ${BRIDGE}`),
+      alias: 'flatnet bridge',
+      entries: 'kernel',
+    },
+  ];
+  for (const subnet of self.node.subnets) {
+    if (!families.includes(familyOf(subnet))) continue;
+    items.push({ kind: 'address', dev: BRIDGE, address: prefixed(nthIp(subnet, 1), lengthOf(subnet)) });
+  }
+  for (const family of FAMILIES) if (families.includes(family)) items.push(...forwarding(self, family));
+  return items;
+}
+
+/** The host's end of a pod's veth: a port of the bridge that may send a frame back to where it came from. */
+export function podItems(pod: LocalPod, mtu: number): readonly Item[] {
+  return [
+    {
+      kind: 'link',
+      name: pod.hostDevice,
+      link: { type: 'existing' },
+      up: true,
+      mtu,
+      master: BRIDGE,
+      hairpin: true,
+      entries: 'kernel',
+    },
+  ];
+}
+
+function forwarding(self: Self, family: Family): Item[] {
+  if (family === 4) return [{ kind: 'sysctl', path: 'net/ipv4/ip_forward', value: '1' }];
+  return [
+    // A router ignores router advertisements unless accept_ra is 2: a host that lives by them must keep its default route.
+    {
+      kind: 'sysctl',
+      path: `net/ipv6/conf/${self.underlay.dev}/accept_ra`,
+      value: '2',
+      when: '1',
+    },
+    { kind: 'sysctl', path: 'net/ipv6/conf/all/forwarding', value: '1' },
+  ];
+}
