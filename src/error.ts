@@ -90,3 +90,15 @@ export function codeOf(error: unknown): string | undefined {
   if (typeof error !== 'object' || error === null || !('code' in error)) return undefined;
   return typeof error.code === 'string' ? error.code : undefined;
 }
+
+/** A failed call on a file, as IO with the errno Node gave. */
+export function ioError(operation: string, path: string, error: unknown): FlatnetError {
+  const errno = codeOf(error);
+  return new FlatnetError(messageOf(error), {
+    code: 'IO',
+    operation,
+    object: path,
+    ...(errno && { errno }),
+    cause: error,
+  });
+}

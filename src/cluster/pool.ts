@@ -35,7 +35,8 @@ export function readPool(fields: Fields, family: Family, enabled: boolean): Pool
   if (!cidr) {
     throw fields.invalid(
       name('Network'),
-      `is missing; write it, as ${example}, or set EnableIPv${family} to false`,
+      `please define a correct ${name('Network')} parameter in the flannel config; ` +
+        `write it, as ${example}, or set EnableIPv${family} to false`,
     );
   }
   if (lengthOf(cidr) === 0) {
@@ -65,7 +66,10 @@ function chooseLength(fields: Fields, family: Family, cidr: Cidr, length: number
   const least = lengthOf(cidr) + 2;
   if (length === undefined) {
     if (lengthOf(cidr) > smallest) {
-      throw fail('Network', `network is too small. Minimum useful network prefix is /${smallest}`);
+      throw fail(
+        'Network',
+        `${family === 4 ? 'network' : 'IPv6Network'} is too small. Minimum useful network prefix is /${smallest}`,
+      );
     }
     return Math.max(usual, least);
   }
@@ -86,13 +90,16 @@ function chooseLength(fields: Fields, family: Family, cidr: Cidr, length: number
 
 function checkBound(fields: Fields, name: string, bound: Ip, cidr: Cidr, subnetLength: number): void {
   if (!contains(cidr, bound)) {
-    throw fields.invalid(name, `${bound} is not in the range of the Network ${cidr}`);
+    throw fields.invalid(
+      name,
+      `${name} is not in the range of the ${name.slice(0, -'SubnetMin'.length)}Network: ${bound}; write an address of ${cidr}`,
+    );
   }
   const aligned = addressOf(cidrOf(bound, subnetLength));
   if (aligned !== bound) {
     throw fields.invalid(
       name,
-      `${bound} is not on a SubnetLen boundary; for /${subnetLength} write ${aligned}`,
+      `${name} is not on a SubnetLen boundary: ${bound}; for /${subnetLength} write ${aligned}`,
     );
   }
 }

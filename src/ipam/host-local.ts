@@ -1,0 +1,220 @@
+import { FlatnetError } from '../error.ts';
+import { type Ip, ipCompare } from '../ip/address.ts';
+import { lengthOf, type Prefixed, prefixed } from '../ip/cidr.ts';
+import { type RangeSet, rangeFor, rangeSetText, roundRobin } from './ranges.ts';
+import { type Content, type Files, type Owner, Reservations } from './reservations.ts';
+
+export type { Owner } from './reservations.ts';
+
+export type Allocation = {
+  /** The address with the length of its subnet, as the pod's interface holds it. */
+  readonly address: Prefixed;
+  readonly gateway: Ip;
+};
+
+/**
+ * Addresses inside a node, in host-local's own files (same names, same contents), so that either may take over from the
+ * other, or both use a folder at once.
+ *
+ * host-local holds flock(2) on a file `lock` while it works; Node has no flock, and it is not needed: what gives an
+ * address to one owner only is that creating a file which exists fails. The lock protects host-local's round robin and
+ * its search for an owner's earlier addresses, and for those we can only ever miss what another process does for the
+ * same container at the same moment, which the CNI specification forbids the runtime.
+ *
+ * The files are the truth and the index in memory a hint: read again when the folder has changed, and whatever it says
+ * of an owner is checked against the file before it counts.
+ */
+export class HostLocal {
+  readonly #disk: Reservations;
+  readonly #sets: readonly RangeSet[];
+  readonly #index = new Map<Ip, Content>();
+  #indexedAt = -1n;
+
+  private constructor(disk: Reservations, sets: readonly RangeSet[]) {
+    this.#disk = disk;
+    this.#sets = sets;
+  }
+
+  /** `dir`: `<dataDir>/<network name>`, made when it is missing. `files`: for tests. */
+  static open(dir: string, sets: readonly RangeSet[], files?: Files): HostLocal {
+    return new HostLocal(new Reservations(dir, files), sets);
+  }
+
+  /**
+   * Reserves one address of each range set: the one of `requested` that lies in it, or the next free one after the last
+   * given out. All or nothing. Throws ADDRESS_TAKEN when the owner has an address there already or a requested one is
+   * taken, OUT_OF_ADDRESSES when a set is used up, CONFIG_INVALID when a requested one is no pod's.
+   */
+  allocate(owner: Owner, requested: readonly Ip[] = []): Allocation[] {
+    const wishes = assign(this.#sets, requested);
+    this.#refresh();
+    this.#refuseSecond(owner);
+    const given: Ip[] = [];
+    try {
+      const allocations = this.#sets.map((set, index) => {
+        const wish = wishes[index];
+        const ip = wish ? this.#take(set, wish, owner) : this.#next(set, index, owner);
+        given.push(ip);
+        this.#index.set(ip, owner);
+        this.#disk.setLastReserved(index, ip);
+        return allocation(set, ip);
+      });
+      this.#indexedAt = this.#disk.changedAt();
+      return allocations;
+    } catch (error) {
+      this.#indexedAt = -1n;
+      for (const ip of given) this.#disk.remove(ip);
+      throw error;
+    }
+  }
+
+  /** Gives back all the owner has, in any range, and returns it. Nothing to give back is no error. */
+  release(owner: Owner): Ip[] {
+    const held = this.check(owner);
+    for (const ip of held) this.#free(ip);
+    this.#indexedAt = this.#disk.changedAt();
+    return held;
+  }
+
+  /** What the owner has: empty means that its ADD was undone or never done. */
+  check(owner: Owner): Ip[] {
+    this.#refresh();
+    const held = this.#held(owner);
+    if (held.length > 0) return held;
+    this.#scan();
+    return this.#held(owner);
+  }
+
+  /** Every reserved address in order. A file that names no owner has empty `containerId` and `ifName`. */
+  list(): { readonly ip: Ip; readonly containerId: string; readonly ifName: string }[] {
+    this.#scan();
+    return [...this.#index]
+      .sort(([a], [b]) => ipCompare(a, b))
+      .map(([ip, content]) => ({
+        ip,
+        containerId: '',
+        ifName: '',
+        ...(typeof content === 'object' && content),
+      }));
+  }
+
+  /**
+   * Gives back what belongs to none of `valid` and returns it. A file without text, which host-local leaves when it is
+   * killed before it writes, was never answered to a runtime and is removed when it is a minute old. A file whose text no
+   * CNI plugin wrote is someone's own reservation and stays.
+   */
+  gc(valid: readonly Owner[]): Ip[] {
+    this.#scan();
+    this.#disk.sweep();
+    const stale = [...this.#index].filter(([ip, content]) => {
+      if (content === 'foreign') return false;
+      if (content === 'empty') return this.#disk.abandoned(ip);
+      return !valid.some((owner) => belongsTo(content, owner));
+    });
+    for (const [ip] of stale) this.#free(ip);
+    this.#indexedAt = this.#disk.changedAt();
+    return stale.map(([ip]) => ip);
+  }
+
+  #take(set: RangeSet, wish: Ip, owner: Owner): Ip {
+    if (this.#disk.reserve(wish, owner)) return wish;
+    throw new FlatnetError(
+      `requested IP address ${wish} is not available in range set ${rangeSetText(set)}`,
+      {
+        code: 'ADDRESS_TAKEN',
+      },
+    );
+  }
+
+  #next(set: RangeSet, index: number, owner: Owner): Ip {
+    const last = this.#disk.lastReserved(index);
+    const found = this.#firstFree(set, last, owner);
+    if (found) return found;
+    this.#scan();
+    const second = this.#firstFree(set, last, owner);
+    if (second) return second;
+    throw new FlatnetError(`no IP addresses available in range set: ${rangeSetText(set)}`, {
+      code: 'OUT_OF_ADDRESSES',
+      operation: 'allocate',
+      fix: 'delete pods, or give back the addresses of pods that are gone (CNI GC)',
+    });
+  }
+
+  #firstFree(set: RangeSet, last: Ip | undefined, owner: Owner): Ip | undefined {
+    for (const ip of roundRobin(set, last)) {
+      if (!this.#index.has(ip) && this.#disk.reserve(ip, owner)) return ip;
+    }
+    return undefined;
+  }
+
+  #refuseSecond(owner: Owner): void {
+    const second = this.#held(owner).find((ip) => this.#sets.some((set) => rangeFor(set, ip)));
+    if (!second) return;
+    throw new FlatnetError(
+      `${second} has been allocated to ${owner.containerId}, duplicate allocation is not allowed`,
+      { code: 'ADDRESS_TAKEN' },
+    );
+  }
+
+  /** The owner's addresses, each checked against its file; those of an old release only when there are no others. */
+  #held(owner: Owner): Ip[] {
+    const exact: Ip[] = [];
+    const old: Ip[] = [];
+    for (const [ip, hint] of this.#index) {
+      if (!belongsTo(hint, owner)) continue;
+      const content = this.#disk.read(ip);
+      if (!content) this.#index.delete(ip);
+      else this.#index.set(ip, content);
+      if (typeof content !== 'object' || !belongsTo(content, owner)) continue;
+      (content.ifName === owner.ifName ? exact : old).push(ip);
+    }
+    return exact.length > 0 ? exact : old;
+  }
+
+  #free(ip: Ip): void {
+    this.#disk.remove(ip);
+    this.#index.delete(ip);
+  }
+
+  #refresh(): void {
+    if (this.#disk.changedAt() !== this.#indexedAt) this.#scan();
+  }
+
+  #scan(): void {
+    const changedAt = this.#disk.changedAt();
+    this.#index.clear();
+    for (const ip of this.#disk.names()) {
+      const content = this.#disk.read(ip);
+      if (content) this.#index.set(ip, content);
+    }
+    this.#indexedAt = changedAt;
+  }
+}
+
+/** Whether a file with this content is the owner's; without an interface's name it is every interface's. */
+function belongsTo(content: Content, owner: Owner): boolean {
+  if (typeof content !== 'object' || content.containerId !== owner.containerId) return false;
+  return content.ifName === owner.ifName || content.ifName === '';
+}
+
+/** Which set each requested address is for, by the set's index. Throws CONFIG_INVALID when one is for none. */
+function assign(sets: readonly RangeSet[], requested: readonly Ip[]): readonly (Ip | undefined)[] {
+  const wishes = sets.map((set) => requested.find((ip) => rangeFor(set, ip)));
+  const unused = requested.filter((ip) => !wishes.includes(ip));
+  const gateway = wishes.find((ip, i) => ip && sets[i] && rangeFor(sets[i], ip)?.gateway === ip);
+  if (gateway) {
+    throw new FlatnetError(`requested ip ${gateway} is subnet's gateway`, { code: 'CONFIG_INVALID' });
+  }
+  if (unused.length > 0) {
+    throw new FlatnetError(`failed to allocate all requested IPs: ${unused.join(' ')}`, {
+      code: 'CONFIG_INVALID',
+      fix: 'request at most one address of each range set',
+    });
+  }
+  return wishes;
+}
+
+function allocation(set: RangeSet, ip: Ip): Allocation {
+  const { subnet, gateway } = rangeFor(set, ip) ?? set[0];
+  return { address: prefixed(ip, lengthOf(subnet)), gateway };
+}

@@ -1,0 +1,182 @@
+import * as nodeFs from 'node:fs';
+import { join } from 'node:path';
+import { codeOf, ioError } from '../error.ts';
+import { type Ip, isIp, parseIp } from '../ip/address.ts';
+
+/** Who holds an address: one interface of one container. */
+export type Owner = {
+  readonly containerId: string;
+  /** Empty in files of old host-local releases, which then stand for every interface of the container. */
+  readonly ifName: string;
+};
+
+/** The calls made on the file system, so that a test can stop between any two of them. */
+export type Files = Pick<
+  typeof nodeFs,
+  | 'closeSync'
+  | 'ftruncateSync'
+  | 'linkSync'
+  | 'mkdirSync'
+  | 'openSync'
+  | 'readdirSync'
+  | 'readFileSync'
+  | 'statSync'
+  | 'unlinkSync'
+  | 'writeFileSync'
+  | 'writeSync'
+>;
+
+/** What a reservation file says: an owner, nothing (`empty`), or something that no CNI plugin wrote (`foreign`). */
+export type Content = Owner | 'empty' | 'foreign';
+
+const { O_CREAT, O_WRONLY } = nodeFs.constants;
+const STAGED = '.reserve-';
+/** CNI spec: what a container ID may be. */
+const CONTAINER_ID = /^[a-zA-Z0-9][a-zA-Z0-9_.-]*$/;
+/** Far longer than any writer takes between creating a file and filling it. */
+const ABANDONED_MS = 60_000;
+
+/**
+ * host-local's data folder: one file per reserved address, named by the address, with `containerId CR LF ifName` in it,
+ * and `last_reserved_ip.N` with the address last given out of range set N. Every call goes to the disk.
+ */
+export class Reservations {
+  readonly dir: string;
+  readonly #files: Files;
+  readonly #staged: string;
+
+  /** Creates the folder when it is missing, mode 0755. */
+  constructor(dir: string, files: Files = nodeFs) {
+    this.dir = dir;
+    this.#files = files;
+    this.#staged = join(dir, `${STAGED}${crypto.randomUUID()}`);
+    this.#do('create', dir, () => files.mkdirSync(dir, { recursive: true, mode: 0o755 }));
+  }
+
+  /** When an entry of the folder last came or went, in nanoseconds. */
+  changedAt(): bigint {
+    return this.#do('stat', this.dir, () => this.#files.statSync(this.dir, { bigint: true }).mtimeNs);
+  }
+
+  /** The addresses that have a file. Other names in the folder are nobody's business here. */
+  names(): Ip[] {
+    return this.#entries().filter((name): name is Ip => isIp(name) && parseIp(name) === name);
+  }
+
+  /** What the address's file says; undefined when there is none. */
+  read(ip: Ip): Content | undefined {
+    try {
+      return contentOf(this.#files.readFileSync(join(this.dir, ip), 'utf8'));
+    } catch (error) {
+      if (codeOf(error) === 'ENOENT') return undefined;
+      if (codeOf(error) === 'EISDIR') return 'foreign';
+      throw ioError('read', join(this.dir, ip), error);
+    }
+  }
+
+  /**
+   * Reserves the address; false when it has a file already. The text is written under a passing name and then linked:
+   * link(2) fails with EEXIST as O_CREAT|O_EXCL does, so it excludes host-local as much as another of us, but no crash
+   * leaves a file without its owner's name.
+   */
+  reserve(ip: Ip, owner: Owner): boolean {
+    const files = this.#files;
+    const path = join(this.dir, ip);
+    this.#do('write', this.#staged, () =>
+      files.writeFileSync(this.#staged, `${owner.containerId}\r\n${owner.ifName}`, {
+        flag: 'wx',
+        mode: 0o600,
+      }),
+    );
+    try {
+      files.linkSync(this.#staged, path);
+      return true;
+    } catch (error) {
+      if (codeOf(error) === 'EEXIST') return false;
+      throw ioError('reserve', path, error);
+    } finally {
+      this.#remove(this.#staged);
+    }
+  }
+
+  /** Gives the address back; false when it was free already. */
+  remove(ip: Ip): boolean {
+    return this.#remove(join(this.dir, ip));
+  }
+
+  /** The address last given out of range set `index`; undefined when unknown, or cut short by a crash. */
+  lastReserved(index: number): Ip | undefined {
+    const path = join(this.dir, `last_reserved_ip.${index}`);
+    try {
+      const text = this.#files.readFileSync(path, 'utf8').trim();
+      return isIp(text) ? parseIp(text) : undefined;
+    } catch (error) {
+      if (codeOf(error) === 'ENOENT') return undefined;
+      throw ioError('read', path, error);
+    }
+  }
+
+  /**
+   * Overwrites in place: to truncate or to rename over a file makes ext4 flush it (`auto_da_alloc`), ten times as slow. A
+   * crash half-way costs the round robin its place, no more.
+   */
+  setLastReserved(index: number, ip: Ip): void {
+    const files = this.#files;
+    const path = join(this.dir, `last_reserved_ip.${index}`);
+    this.#do('write', path, () => {
+      const fd = files.openSync(path, O_WRONLY | O_CREAT, 0o600);
+      try {
+        files.ftruncateSync(fd, files.writeSync(fd, ip, 0));
+      } finally {
+        files.closeSync(fd);
+      }
+    });
+  }
+
+  /** Whether the address's file is so old that whoever created it is not about to fill it. */
+  abandoned(ip: Ip): boolean {
+    return this.#old(ip);
+  }
+
+  /** Removes what a crash between writing and linking left under its passing name. */
+  sweep(): void {
+    for (const name of this.#entries()) {
+      if (name.startsWith(STAGED) && this.#old(name)) this.#remove(join(this.dir, name));
+    }
+  }
+
+  #entries(): string[] {
+    return this.#do('read', this.dir, () => this.#files.readdirSync(this.dir));
+  }
+
+  #old(name: string): boolean {
+    const path = join(this.dir, name);
+    const stat = this.#do('stat', path, () => this.#files.statSync(path, { throwIfNoEntry: false }));
+    return stat !== undefined && Date.now() - stat.mtimeMs > ABANDONED_MS;
+  }
+
+  #remove(path: string): boolean {
+    try {
+      this.#files.unlinkSync(path);
+      return true;
+    } catch (error) {
+      if (codeOf(error) === 'ENOENT') return false;
+      throw ioError('remove', path, error);
+    }
+  }
+
+  #do<T>(operation: string, path: string, call: () => T): T {
+    try {
+      return call();
+    } catch (error) {
+      throw ioError(operation, path, error);
+    }
+  }
+}
+
+function contentOf(text: string): Content {
+  const trimmed = text.trim();
+  if (trimmed === '') return 'empty';
+  const [containerId = '', ifName = '', ...more] = trimmed.split(/\r?\n/);
+  return CONTAINER_ID.test(containerId) && more.length === 0 ? { containerId, ifName } : 'foreign';
+}
