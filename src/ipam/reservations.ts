@@ -75,27 +75,30 @@ export class Reservations {
   }
 
   /**
-   * Reserves the address; false when it has a file already. The text is written under a passing name and then linked:
-   * link(2) fails with EEXIST as O_CREAT|O_EXCL does, so it excludes host-local as much as another of us, but no crash
-   * leaves a file without its owner's name.
+   * Runs `use` with a function that reserves an address for the owner, false when it has a file already. The text is
+   * written once under a passing name and then linked: link(2) fails with EEXIST as O_CREAT|O_EXCL does, so it excludes
+   * host-local as much as another of us, but no crash leaves a file without its owner's name.
    */
-  reserve(ip: Ip, owner: Owner): boolean {
-    const files = this.#files;
-    const path = join(this.dir, ip);
+  reserving<T>(owner: Owner, use: (reserve: (ip: Ip) => boolean) => T): T {
+    const text = `${owner.containerId}\r\n${owner.ifName}`;
     this.#do('write', this.#staged, () =>
-      files.writeFileSync(this.#staged, `${owner.containerId}\r\n${owner.ifName}`, {
-        flag: 'wx',
-        mode: 0o600,
-      }),
+      this.#files.writeFileSync(this.#staged, text, { flag: 'wx', mode: 0o600 }),
     );
     try {
-      files.linkSync(this.#staged, path);
+      return use((ip) => this.#link(ip));
+    } finally {
+      this.#remove(this.#staged);
+    }
+  }
+
+  #link(ip: Ip): boolean {
+    const path = join(this.dir, ip);
+    try {
+      this.#files.linkSync(this.#staged, path);
       return true;
     } catch (error) {
       if (codeOf(error) === 'EEXIST') return false;
       throw ioError('reserve', path, error);
-    } finally {
-      this.#remove(this.#staged);
     }
   }
 
