@@ -183,12 +183,13 @@ export class HostLocal {
     this.#update();
   }
 
-  /** Reads the files that came and forgets those that went: a tenth of the time of `#scan`. */
+  /** Reads the files that came, or named no owner yet, and forgets those that went: a tenth of the time of `#scan`. */
   #update(): void {
-    const names = new Set(this.#disk.names());
+    const names = new Set(this.#disk.names(this.#index));
     for (const ip of this.#index.keys()) if (!names.has(ip)) this.#index.delete(ip);
     for (const ip of names) {
-      const content = this.#index.has(ip) ? undefined : this.#disk.read(ip);
+      if (typeof this.#index.get(ip) === 'object') continue;
+      const content = this.#disk.read(ip);
       if (content) this.#index.set(ip, content);
     }
   }

@@ -5,6 +5,7 @@ import { type Ip, isIp, parseIp } from '../ip/address.ts';
 
 /** Who holds an address: one interface of one container. */
 export type Owner = {
+  /** As CNI allows it: letters, digits, `_`, `.`, `-`, not beginning with a sign. */
   readonly containerId: string;
   /** Empty in files of old host-local releases, which then stand for every interface of the container. */
   readonly ifName: string;
@@ -43,24 +44,31 @@ const ABANDONED_MS = 60_000;
 export class Reservations {
   readonly dir: string;
   readonly #files: Files;
-  readonly #staged: string;
 
-  /** Creates the folder when it is missing, mode 0755. */
   constructor(dir: string, files: Files = nodeFs) {
     this.dir = dir;
     this.#files = files;
-    this.#staged = join(dir, `${STAGED}${crypto.randomUUID()}`);
-    this.#do('create', dir, () => files.mkdirSync(dir, { recursive: true, mode: 0o755 }));
   }
 
-  /** When an entry of the folder last came or went, in nanoseconds. */
+  /** When an entry of the folder last came or went, in nanoseconds. Makes the folder, mode 0755, when there is none. */
   changedAt(): bigint {
-    return this.#do('stat', this.dir, () => this.#files.statSync(this.dir, { bigint: true }).mtimeNs);
+    const files = this.#files;
+    return this.#do('read', this.dir, () => {
+      const stat = files.statSync(this.dir, { bigint: true, throwIfNoEntry: false });
+      if (stat) return stat.mtimeNs;
+      files.mkdirSync(this.dir, { recursive: true, mode: 0o755 });
+      return files.statSync(this.dir, { bigint: true }).mtimeNs;
+    });
   }
 
-  /** The addresses that have a file. Other names in the folder are nobody's business here. */
-  names(): Ip[] {
-    return this.#entries().filter((name): name is Ip => isIp(name) && parseIp(name) === name);
+  /**
+   * The addresses that have a file; other names in the folder are nobody's business here. `known` saves reading again the
+   * names that are in it.
+   */
+  names(known: { has(ip: Ip): boolean }): Ip[] {
+    return this.#entries().filter(
+      (name): name is Ip => known.has(name as Ip) || (isIp(name) && parseIp(name) === name),
+    );
   }
 
   /** What the address's file says; undefined when there is none. */
@@ -81,20 +89,18 @@ export class Reservations {
    */
   reserving<T>(owner: Owner, use: (reserve: (ip: Ip) => boolean) => T): T {
     const text = `${owner.containerId}\r\n${owner.ifName}`;
-    this.#do('write', this.#staged, () =>
-      this.#files.writeFileSync(this.#staged, text, { flag: 'wx', mode: 0o600 }),
-    );
+    const staged = join(this.dir, `${STAGED}${crypto.randomUUID()}`);
+    this.#do('write', staged, () => this.#files.writeFileSync(staged, text, { flag: 'wx', mode: 0o600 }));
     try {
-      return use((ip) => this.#link(ip));
+      return use((ip) => this.#link(staged, join(this.dir, ip)));
     } finally {
-      this.#remove(this.#staged);
+      this.#remove(staged);
     }
   }
 
-  #link(ip: Ip): boolean {
-    const path = join(this.dir, ip);
+  #link(staged: string, path: string): boolean {
     try {
-      this.#files.linkSync(this.#staged, path);
+      this.#files.linkSync(staged, path);
       return true;
     } catch (error) {
       if (codeOf(error) === 'EEXIST') return false;
