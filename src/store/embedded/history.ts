@@ -1,0 +1,99 @@
+import type { DatabaseSync, StatementSync } from 'node:sqlite';
+import type { Change } from './requests.ts';
+
+/** Compaction by itself keeps at least this many revisions… */
+const KEEP_REVISIONS = 10_000;
+/** …unless they hold more bytes than this. */
+const KEEP_BYTES = 64 * 1024 * 1024;
+
+/** What changed at which revision, as far back as the last compaction. */
+export class History {
+  readonly #db: DatabaseSync;
+  readonly #sql: Record<'insert' | 'since' | 'compacted' | 'trim', StatementSync>;
+  #newest: number;
+  #compacted: number;
+  #bytes: number;
+
+  constructor(db: DatabaseSync) {
+    this.#db = db;
+    this.#sql = {
+      insert: db.prepare(
+        'INSERT INTO history (revision, position, key, value, created, version, lease) VALUES (?, ?, ?, ?, ?, ?, ?)',
+      ),
+      since: db.prepare(`SELECT key, value, created, revision AS modified, version, lease FROM history
+        WHERE revision >= ? AND revision < ? ORDER BY revision, position`),
+      compacted: db.prepare("UPDATE meta SET value = ? WHERE name = 'compacted'"),
+      trim: db.prepare('DELETE FROM history WHERE revision < ?'),
+    };
+    this.#newest = this.#number('SELECT coalesce(max(revision), 1) AS n FROM history');
+    this.#compacted = this.#number("SELECT value AS n FROM meta WHERE name = 'compacted'");
+    this.#bytes = this.#size();
+  }
+
+  /** The newest revision; compaction never takes it away. */
+  get newest(): number {
+    return this.#newest;
+  }
+
+  /** The oldest revision a watch may begin at; 0 before the first compaction. */
+  get compacted(): number {
+    return this.#compacted;
+  }
+
+  /** Changes from revision `from` on, in order, of at most `revisions` revisions. */
+  since(from: number, revisions: number): Change[] {
+    return this.#sql.since.all(from, from + revisions).map((row) => ({
+      key: row.key as Uint8Array,
+      value: row.value as Uint8Array,
+      created: Number(row.created),
+      modified: Number(row.modified),
+      version: Number(row.version),
+      lease: String(row.lease),
+    }));
+  }
+
+  /** Inside the transaction that made the changes. */
+  append(changes: readonly Change[]): void {
+    for (const [position, { key, value, created, modified, version, lease }] of changes.entries()) {
+      this.#sql.insert.run(modified, position, key, value, created, version, lease);
+    }
+  }
+
+  /** After that transaction is on disk. */
+  appended(changes: readonly Change[]): void {
+    this.#newest++;
+    for (const { key, value } of changes) this.#bytes += key.length + value.length;
+  }
+
+  /** Keeps the file bounded. Cuts from twice the length to half of it at once, so that it costs little per write. */
+  trim(): void {
+    if (this.#newest - this.#compacted > 2 * KEEP_REVISIONS) this.compact(this.#newest - KEEP_REVISIONS);
+    else if (this.#bytes > KEEP_BYTES) this.compact(this.#halfway());
+  }
+
+  compact(revision: number): void {
+    this.#db.exec('BEGIN IMMEDIATE');
+    this.#sql.compacted.run(revision);
+    this.#sql.trim.run(revision);
+    this.#db.exec('COMMIT');
+    this.#compacted = revision;
+    this.#bytes = this.#size();
+  }
+
+  /** The oldest revision such that it and all after it hold at most half of what is allowed. */
+  #halfway(): number {
+    return this.#number(
+      `SELECT coalesce(min(revision), ${this.#newest}) AS n FROM (
+        SELECT revision, sum(length(key) + length(value)) OVER (ORDER BY revision DESC) AS bytes FROM history)
+       WHERE bytes <= ${KEEP_BYTES / 2}`,
+    );
+  }
+
+  #size(): number {
+    return this.#number('SELECT coalesce(sum(length(key) + length(value)), 0) AS n FROM history');
+  }
+
+  #number(sql: string): number {
+    return Number(this.#db.prepare(sql).get()?.n);
+  }
+}

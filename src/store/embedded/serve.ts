@@ -1,0 +1,145 @@
+import { once } from 'node:events';
+import { chmodSync, mkdirSync, rmSync, statSync } from 'node:fs';
+import type http from 'node:http';
+import net from 'node:net';
+import { dirname } from 'node:path';
+import { codeOf, FlatnetError, messageOf } from '../../error.ts';
+import type { Log } from '../../log.ts';
+import { createApi } from './api.ts';
+import { openDatabase } from './database.ts';
+import { createHttpServer } from './http.ts';
+import { LeaseClock } from './lease-clock.ts';
+import { Machine } from './machine.ts';
+import { WatchHub } from './watch-hub.ts';
+
+export type EmbeddedOptions = {
+  /** `unix:/path` (mode 0600) or `http://address:port`; port 0 takes a free one. */
+  readonly listen: string;
+  /** The SQLite file, made with its folder when missing. */
+  readonly file: string;
+  readonly log: Log;
+  /** Closes the server. */
+  readonly signal?: AbortSignal;
+};
+
+export type EmbeddedServer = {
+  /** For a client's `endpoints`. */
+  readonly endpoint: string;
+  /** Resolves when the server has closed. */
+  readonly closed: Promise<void>;
+  close(): Promise<void>;
+};
+
+const HOUSEKEEPING = 1_000;
+
+/** Serves etcd's v3 JSON API from one SQLite file. Throws IO when file or address cannot be had, CONFIG_INVALID for `listen`. */
+export async function serveEmbedded({ listen, file, log, signal }: EmbeddedOptions): Promise<EmbeddedServer> {
+  const address = parseListen(listen);
+  if (file !== ':memory:') mkdirSync(dirname(file), { recursive: true, mode: 0o700 });
+  const db = openDatabase(file);
+  const cluster_id = String(db.prepare("SELECT value FROM meta WHERE name = 'cluster'").get()?.value);
+  const header = () => ({ cluster_id, member_id: '1', revision: String(machine.revision), raft_term: '1' });
+  const machine = new Machine(db, (revision, changes) => hub.publish(revision, changes));
+  const hub = new WatchHub(machine.history, header);
+  const complain = (error: unknown): void =>
+    log.error({ file, error: messageOf(error) }, 'the store cannot write its file');
+  const clock = new LeaseClock(machine, complain);
+  const housekeeping = setInterval(() => {
+    try {
+      machine.history.trim();
+    } catch (error) {
+      complain(error);
+    }
+  }, HOUSEKEEPING);
+  const size = (): number => statSync(file, { throwIfNoEntry: false })?.size ?? 0;
+  const server = createHttpServer(createApi({ machine, clock, hub, header, size }), log);
+
+  const release = (): void => {
+    clearInterval(housekeeping);
+    clock.stop();
+    hub.close();
+    db.close();
+  };
+  try {
+    await listenOn(server, address);
+  } catch (error) {
+    release();
+    throw error;
+  }
+  const closed = once(server, 'close').then(release);
+  const close = (): Promise<void> => {
+    if (server.listening) {
+      server.close();
+      hub.close();
+      server.closeAllConnections();
+    }
+    return closed;
+  };
+  if (signal?.aborted) await close();
+  signal?.addEventListener('abort', close, { once: true });
+  const endpoint = endpointOf(server, address);
+  log.info({ endpoint, file, revision: machine.revision }, 'store serves');
+  return { endpoint, closed, close };
+}
+
+type Address = { readonly path: string } | { readonly host: string; readonly port: number };
+
+function parseListen(listen: string): Address {
+  if (listen.startsWith('unix:/')) return { path: listen.slice('unix:'.length).replace(/^\/\/(?=\/)/, '') };
+  const url = URL.canParse(listen) ? new URL(listen) : undefined;
+  if (url?.protocol === 'http:' && url.hostname && url.pathname === '/') {
+    return { host: url.hostname.replace(/^\[(.*)\]$/, '$1'), port: Number(url.port || 80) };
+  }
+  throw new FlatnetError(`'${listen}' is not an address to listen on`, {
+    code: 'CONFIG_INVALID',
+    object: 'listen',
+    fix: 'write unix:/path or http://127.0.0.1:2379',
+  });
+}
+
+async function listenOn(server: http.Server, address: Address): Promise<void> {
+  if ('path' in address) {
+    mkdirSync(dirname(address.path), { recursive: true });
+    await removeStaleSocket(address.path);
+  }
+  try {
+    server.listen(address);
+    await once(server, 'listening');
+  } catch (error) {
+    throw listenError(address, messageOf(error), codeOf(error));
+  }
+  // Only root may write the cluster's facts. Until here nobody else could: connecting takes the right to write the socket.
+  if ('path' in address) chmodSync(address.path, 0o600);
+}
+
+/** A server that was killed leaves its socket behind; a living one answers on it. */
+async function removeStaleSocket(path: string): Promise<void> {
+  const socket = net.connect(path);
+  try {
+    await once(socket, 'connect');
+  } catch (error) {
+    if (codeOf(error) === 'ENOENT') return;
+    if (codeOf(error) !== 'ECONNREFUSED') throw listenError({ path }, messageOf(error), codeOf(error));
+    rmSync(path, { force: true });
+    return;
+  } finally {
+    socket.destroy();
+  }
+  throw listenError({ path }, 'another server listens there', 'EADDRINUSE');
+}
+
+function listenError(address: Address, text: string, errno: string | undefined): FlatnetError {
+  return new FlatnetError(text, {
+    code: 'IO',
+    operation: 'store listen',
+    object: 'path' in address ? address.path : `${address.host}:${address.port}`,
+    ...(errno === undefined ? {} : { errno }),
+  });
+}
+
+function endpointOf(server: http.Server, address: Address): string {
+  if ('path' in address) return `unix:${address.path}`;
+  const bound = server.address();
+  const port = typeof bound === 'object' && bound ? bound.port : address.port;
+  return `http://${address.host.includes(':') ? `[${address.host}]` : address.host}:${port}`;
+}
