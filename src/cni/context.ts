@@ -1,6 +1,5 @@
 import type { LocalPod } from '../cluster/node.ts';
 import type { Cidr } from '../ip/cidr.ts';
-import type { NetlinkSocket } from '../linux/netlink/socket.ts';
 
 /** What the CNI verbs need of the agent. */
 export type CniContext = {
@@ -20,11 +19,15 @@ export type CniContext = {
   readonly dataDir: string;
   /** Our own records: attachments and noted DELs. */
   readonly stateDir: string;
-  /** A route socket in the node's namespace. */
-  readonly netlink: NetlinkSocket;
+  /** The node's network namespace, where it is not the process's own: a path. */
+  readonly netns?: string;
   /** Tells the agent about a pod that came, so that its veth is part of the desired state. */
   attached(pod: LocalPod): void;
   detached(pod: LocalPod): void;
+  /** Something went wrong that no caller is told of. */
+  warn(text: string, error: unknown): void;
+  /** Called between the steps of ADD and DEL: where a test stops the process. */
+  step?(name: string): void;
 };
 
 /** What the shim sends over the agent's socket, one JSON line. */

@@ -63,14 +63,14 @@ export function decodeResult(value: unknown, path = 'prevResult'): Result {
         address: required(family, 'ip'),
         ...optional('gateway', family.string('gateway')),
       })),
-      routes: families.flatMap((family) => items(family, 'routes').map(decodeRoute)),
+      routes: families.flatMap((family) => decodeRoutes(family)),
       dns,
     };
   }
   return {
     interfaces: items(fields, 'interfaces').map(decodeInterface),
     ips: items(fields, 'ips').map(decodeIp),
-    routes: items(fields, 'routes').map(decodeRoute),
+    routes: decodeRoutes(fields),
     dns,
   };
 }
@@ -150,7 +150,12 @@ function decodeRoute(fields: Fields): RouteConfig {
   };
 }
 
-function decodeDns(fields: Fields | undefined): Dns {
+/** The `routes` of a result or of an `ipam` configuration. */
+export function decodeRoutes(fields: Fields | undefined): RouteConfig[] {
+  return fields ? items(fields, 'routes').map(decodeRoute) : [];
+}
+
+export function decodeDns(fields: Fields | undefined): Dns {
   if (!fields) return {};
   const list = (name: string): string[] => (fields.list(name) ?? []).map(String);
   return {

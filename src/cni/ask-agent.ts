@@ -1,0 +1,58 @@
+/** What the agent answers, or how it says that it can't. */
+type Reply = { readonly stdout: string; readonly exit: number };
+
+/** `Bun.connect` on a unix socket: half the start-up time of `node:net`. */
+type Socket = {
+  write(data: Uint8Array): number;
+  end(): void;
+};
+declare const Bun: {
+  connect(options: {
+    unix: string;
+    socket: {
+      open(socket: Socket): void;
+      drain(socket: Socket): void;
+      data(socket: Socket, bytes: Uint8Array): void;
+      close(socket: Socket): void;
+      error(socket: Socket, error: Error): void;
+      connectError(socket: Socket, error: Error): void;
+    };
+  }): Promise<unknown>;
+};
+
+/** Sends one line to the agent and gives its answer. Rejects when nobody answers in time, or not as an agent would. */
+export function askAgent(socketPath: string, line: string, timeoutMs: number): Promise<Reply> {
+  return new Promise((resolve, reject) => {
+    const decoder = new TextDecoder();
+    let rest = new TextEncoder().encode(`${line}\n`);
+    let text = '';
+    const send = (socket: Socket): void => {
+      rest = rest.subarray(Math.max(0, socket.write(rest)));
+    };
+    setTimeout(() => reject(new Error(`the agent did not answer within ${timeoutMs} ms`)), timeoutMs);
+    Bun.connect({
+      unix: socketPath,
+      socket: {
+        open: send,
+        drain: send,
+        data(_socket, bytes) {
+          text += decoder.decode(bytes, { stream: true });
+          if (text.endsWith('\n')) settle();
+        },
+        close: settle,
+        error: (_socket, error) => reject(error),
+        connectError: (_socket, error) => reject(error),
+      },
+    }).catch(reject);
+
+    function settle(): void {
+      try {
+        const reply = JSON.parse(text);
+        if (typeof reply.stdout === 'string' && typeof reply.exit === 'number') resolve(reply);
+        else reject(new Error(reply.error?.message ?? 'the agent gave an answer of another kind'));
+      } catch {
+        reject(new Error('the agent closed the connection without an answer'));
+      }
+    }
+  });
+}

@@ -1,0 +1,107 @@
+import { createHash } from 'node:crypto';
+import { mkdirSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { codeOf } from '../error.ts';
+import type { Prefixed } from '../ip/cidr.ts';
+
+/** What tells attachments apart. One call may wire an interface and, as another plugin's delegate, give it addresses. */
+export type AttachmentKey = {
+  readonly network: string;
+  readonly containerId: string;
+  readonly ifName: string;
+  readonly role: 'interface' | 'ipam';
+};
+
+/**
+ * Our note of one attachment, on disk before the first thing it leads to exists and gone after the last: whatever a crash
+ * leaves behind is found through it. It outlives reboots, as the reservations do.
+ */
+export type Attachment = AttachmentKey & {
+  /** `adding` until everything is there: such a record without a call under way is what a crash left. */
+  readonly state: 'adding' | 'ready';
+  /** Path of the pod's network namespace, its inode, and the boot in which that inode meant this namespace. */
+  readonly netns: string;
+  readonly netnsId: number;
+  readonly bootId: string;
+  /** host-local's folder with the reservations. */
+  readonly dir: string;
+  readonly addresses: readonly Prefixed[];
+  /** The host's end of the veth; absent where another plugin wired the interface. */
+  readonly hostDevice?: string;
+  readonly bridge?: string;
+  /** Bytes. */
+  readonly mtu?: number;
+  readonly hairpin?: boolean;
+  /** `namespace/name`, where the runtime said. */
+  readonly pod?: string;
+};
+
+/** A record that can't be read says who it is about by its name, which is enough to take everything back. */
+export type DamagedAttachment = AttachmentKey & { readonly state: 'damaged' };
+
+/** The records below one state folder. Every call goes to the disk; nothing is synced, for after a power cut no pod lives. */
+export class Attachments {
+  readonly #dir: string;
+  #made = false;
+
+  constructor(stateDir: string) {
+    this.#dir = join(stateDir, 'attachments');
+  }
+
+  read(key: AttachmentKey): Attachment | DamagedAttachment | undefined {
+    return this.#read(fileName(key));
+  }
+
+  write(record: Attachment): void {
+    if (!this.#made) mkdirSync(this.#dir, { recursive: true, mode: 0o700 });
+    this.#made = true;
+    const path = join(this.#dir, fileName(record));
+    writeFileSync(`${path}.new`, JSON.stringify(record), { mode: 0o600 });
+    renameSync(`${path}.new`, path);
+  }
+
+  remove(key: AttachmentKey): void {
+    rmSync(join(this.#dir, fileName(key)), { force: true });
+  }
+
+  list(): (Attachment | DamagedAttachment)[] {
+    return readNames(this.#dir).flatMap((name) => (name.endsWith('.json') ? (this.#read(name) ?? []) : []));
+  }
+
+  #read(name: string): Attachment | DamagedAttachment | undefined {
+    let text: string;
+    try {
+      text = readFileSync(join(this.#dir, name), 'utf8');
+    } catch (error) {
+      if (codeOf(error) === 'ENOENT') return undefined;
+      throw error;
+    }
+    try {
+      // Written by us alone and in one piece, so what parses is whole.
+      return JSON.parse(text) as Attachment;
+    } catch {
+      const [network = '', containerId = '', ifName = '', role] = name.slice(0, -'.json'.length).split(':');
+      return { network, containerId, ifName, role: role === 'ipam' ? role : 'interface', state: 'damaged' };
+    }
+  }
+}
+
+/** The attachments of a node that are complete, as an agent wants them at its start. */
+export function loadAttachments(stateDir: string): Attachment[] {
+  return new Attachments(stateDir).list().flatMap((record) => (record.state === 'ready' ? [record] : []));
+}
+
+export function readNames(dir: string): string[] {
+  try {
+    return readdirSync(dir);
+  } catch (error) {
+    if (codeOf(error) === 'ENOENT') return [];
+    throw error;
+  }
+}
+
+/** No part can contain a colon: the specification forbids it in names, container IDs and interface names alike. */
+function fileName({ network, containerId, ifName, role }: AttachmentKey): string {
+  const name = [network, containerId, ifName, role].join(':');
+  return name.length <= 240 ? `${name}.json` : `${createHash('sha256').update(name).digest('hex')}.json`;
+}

@@ -1,0 +1,73 @@
+import { FlatnetError, messageOf } from '../../error.ts';
+import { CURRENT } from './version.ts';
+
+/** The error codes of the CNI specification. */
+export const CODE = {
+  INCOMPATIBLE_VERSION: 1,
+  UNSUPPORTED_FIELD: 2,
+  INVALID_ENVIRONMENT: 4,
+  IO: 5,
+  DECODING: 6,
+  INVALID_CONFIG: 7,
+  INVALID_NETNS: 8,
+  TRY_AGAIN: 11,
+  NOT_READY: 50,
+  /** What every plugin made with Go's skel reports for a plain error. */
+  INTERNAL: 999,
+} as const;
+export type Code = (typeof CODE)[keyof typeof CODE];
+
+/** What a plugin prints on stdout, instead of a result, when it fails. */
+export type ErrorObject = {
+  readonly cniVersion: string;
+  readonly code: number;
+  readonly msg: string;
+  readonly details?: string;
+};
+
+/** An error a runtime tells apart by its number. */
+export class CniError extends FlatnetError {
+  readonly number: Code;
+  readonly text: string;
+  readonly details: string;
+
+  constructor(number: Code, text: string, details = '', cause?: unknown) {
+    super([text, details].filter(Boolean).join('; '), { code: 'CNI', cause });
+    this.number = number;
+    this.text = text;
+    this.details = details;
+  }
+}
+
+/** A configuration that asks for what we do not do. The specification wants key and value in the message. */
+export function unsupported(key: string, value: unknown, details = ''): CniError {
+  return new CniError(CODE.UNSUPPORTED_FIELD, `unsupported: ${key} ${JSON.stringify(value)}`, details);
+}
+
+export function errorObject(error: unknown, cniVersion: string = CURRENT): ErrorObject {
+  const number = numberOf(error);
+  if (error instanceof CniError) {
+    return {
+      cniVersion,
+      code: number,
+      msg: error.text,
+      ...(error.details ? { details: error.details } : {}),
+    };
+  }
+  return { cniVersion, code: number, msg: messageOf(error) || 'unknown error' };
+}
+
+function numberOf(error: unknown): Code {
+  if (error instanceof CniError) return error.number;
+  if (!(error instanceof FlatnetError)) return CODE.INTERNAL;
+  switch (error.code) {
+    case 'CONFIG_INVALID':
+    case 'ADDRESS_INVALID':
+      return CODE.INVALID_CONFIG;
+    // An address may be given back at any moment.
+    case 'OUT_OF_ADDRESSES':
+      return CODE.TRY_AGAIN;
+    default:
+      return CODE.INTERNAL;
+  }
+}
