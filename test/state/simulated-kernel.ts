@@ -1,0 +1,95 @@
+import type { Change } from '../../src/state/diff.ts';
+import { deviceOf } from '../../src/state/diff.ts';
+import type { Item, LinkItem } from '../../src/state/item.ts';
+import { keyOf } from '../../src/state/key.ts';
+import { blockedBy, type LinkFacts } from '../../src/state/order.ts';
+
+/**
+ * A kernel of maps that knows the real one's prerequisites: it refuses what cannot be and drops what goes with a link
+ * that goes or goes down.
+ */
+export class SimulatedKernel {
+  readonly state = new Map<string, Item>();
+
+  constructor(items: Iterable<Item> = []) {
+    for (const item of items) this.state.set(keyOf(item), item);
+  }
+
+  links(): Map<string, LinkFacts> {
+    const links = new Map<string, LinkFacts>();
+    for (const item of this.state.values()) {
+      if (item.kind !== 'link') continue;
+      const alias = item.alias === undefined ? {} : { alias: item.alias };
+      links.set(item.name, { up: item.up, type: item.link.type, ...alias });
+    }
+    return links;
+  }
+
+  /** One change; returns why the kernel refuses, as its errno. */
+  apply(change: Change): string | undefined {
+    const { action, item } = change;
+    if (blockedBy(change, this.links())) return 'blocked';
+    if (item.kind === 'link') return this.#applyLink(action, item);
+    const dev = deviceOf(item);
+    if (dev !== undefined && !this.#link(dev)) return 'ENODEV';
+    const key = keyOf(item);
+    if (action === 'delete') return this.state.delete(key) ? undefined : 'ENOENT';
+    if (item.kind === 'route' && dev !== undefined && !this.#link(dev)?.up) return 'ENETDOWN';
+    if (item.kind === 'fdb' && this.#link(item.dev)?.link.type !== 'vxlan') return 'EOPNOTSUPP';
+    this.state.set(key, item);
+    return undefined;
+  }
+
+  #applyLink(action: Change['action'], item: LinkItem): string | undefined {
+    const present = this.#link(item.name);
+    if (action === 'delete') return present ? this.removeLink(item.name) : 'ENODEV';
+    if (action === 'recreate') {
+      if (!present) return 'ENODEV';
+      this.removeLink(item.name);
+    } else if (action === 'add' && present) return 'EEXIST';
+    else if (action === 'add' && item.link.type === 'existing') return 'ENODEV';
+    else if (action === 'change' && !present) return 'ENODEV';
+    if (item.master !== undefined && !this.#link(item.master)) return 'ENODEV';
+    if (action === 'change' && present) {
+      if (fixedOf(present) !== fixedOf(item) && item.link.type !== 'existing') return 'EOPNOTSUPP';
+      if (present.up && !item.up) this.setDown(item.name);
+      const link = item.link.type === 'existing' ? present.link : item.link;
+      this.state.set(keyOf(item), { ...present, ...item, link });
+    } else this.state.set(keyOf(item), item);
+    return undefined;
+  }
+
+  /** Takes with it what hangs on the link, and frees the ports of a bridge. */
+  removeLink(name: string): undefined {
+    this.state.delete(`link ${name}`);
+    for (const [key, item] of this.state) {
+      if (deviceOf(item) === name) this.state.delete(key);
+      if (item.kind !== 'link') continue;
+      if (item.link.type === 'vxlan' && item.link.dev === name) this.removeLink(item.name);
+      if (item.master === name) {
+        const { master: _master, hairpin: _hairpin, ...free } = item;
+        this.state.set(key, free);
+      }
+    }
+  }
+
+  /** Drops the link's routes and its permanent neighbours; the FDB stays. */
+  setDown(name: string): void {
+    const link = this.#link(name);
+    if (link) this.state.set(keyOf(link), { ...link, up: false });
+    for (const [key, item] of this.state) {
+      if ((item.kind === 'route' || item.kind === 'neighbour') && item.dev === name) this.state.delete(key);
+    }
+  }
+
+  #link(name: string): LinkItem | undefined {
+    const item = this.state.get(`link ${name}`);
+    return item?.kind === 'link' ? item : undefined;
+  }
+}
+
+function fixedOf({ link }: LinkItem): string {
+  if (link.type !== 'vxlan') return link.type;
+  const { vni, port, dev, gbp, udpChecksum, onDemand } = link;
+  return JSON.stringify([vni, port, dev, gbp, udpChecksum, onDemand]);
+}
