@@ -1,0 +1,76 @@
+import type { Attributes, Writer } from './netlink/message.ts';
+
+const IFLA_BR_FORWARD_DELAY = 1;
+const IFLA_BR_AGEING_TIME = 4;
+const IFLA_BR_STP_STATE = 5;
+const IFLA_BR_VLAN_FILTERING = 7;
+const IFLA_BR_MCAST_SNOOPING = 23;
+
+const IFLA_BRPORT_MODE = 4;
+const IFLA_BRPORT_LEARNING = 8;
+const IFLA_BRPORT_UNICAST_FLOOD = 9;
+const IFLA_BRPORT_ISOLATED = 33;
+
+/** A switch: like `type bridge stp_state 0 vlan_filtering 0 …`. What is undefined keeps the kernel's default. */
+export type Bridge = {
+  readonly kind: 'bridge';
+  readonly stp?: boolean | undefined;
+  readonly vlanFiltering?: boolean | undefined;
+  readonly multicastSnooping?: boolean | undefined;
+  /** Hundredths of a second. */
+  readonly forwardDelay?: number | undefined;
+  /** Hundredths of a second until a learnt entry goes. */
+  readonly ageingTime?: number | undefined;
+};
+
+/** Settings of a port of a bridge: like `type bridge_slave hairpin on …`. */
+export type BridgePort = {
+  /** A frame may leave by the port it came from. */
+  readonly hairpin?: boolean | undefined;
+  readonly learning?: boolean | undefined;
+  /** Frames to unknown addresses go out of it. */
+  readonly flood?: boolean | undefined;
+  /** It can't talk to other isolated ports. */
+  readonly isolated?: boolean | undefined;
+};
+
+export function writeBridge(writer: Writer, bridge: Bridge): void {
+  writer
+    .u32(IFLA_BR_FORWARD_DELAY, bridge.forwardDelay)
+    .u32(IFLA_BR_AGEING_TIME, bridge.ageingTime)
+    .u32(IFLA_BR_STP_STATE, bridge.stp === undefined ? undefined : Number(bridge.stp))
+    .bool(IFLA_BR_VLAN_FILTERING, bridge.vlanFiltering)
+    .bool(IFLA_BR_MCAST_SNOOPING, bridge.multicastSnooping);
+}
+
+export function readBridge(attributes: Attributes): Bridge {
+  return {
+    kind: 'bridge',
+    stp: (attributes.get(IFLA_BR_STP_STATE)?.readUInt32LE() ?? 0) !== 0,
+    vlanFiltering: bool(attributes, IFLA_BR_VLAN_FILTERING),
+    multicastSnooping: bool(attributes, IFLA_BR_MCAST_SNOOPING),
+    forwardDelay: attributes.get(IFLA_BR_FORWARD_DELAY)?.readUInt32LE(),
+    ageingTime: attributes.get(IFLA_BR_AGEING_TIME)?.readUInt32LE(),
+  };
+}
+
+export function writeBridgePort(writer: Writer, port: BridgePort): void {
+  writer
+    .bool(IFLA_BRPORT_MODE, port.hairpin)
+    .bool(IFLA_BRPORT_LEARNING, port.learning)
+    .bool(IFLA_BRPORT_UNICAST_FLOOD, port.flood)
+    .bool(IFLA_BRPORT_ISOLATED, port.isolated);
+}
+
+export function readBridgePort(attributes: Attributes): BridgePort {
+  return {
+    hairpin: bool(attributes, IFLA_BRPORT_MODE),
+    learning: bool(attributes, IFLA_BRPORT_LEARNING),
+    flood: bool(attributes, IFLA_BRPORT_UNICAST_FLOOD),
+    isolated: bool(attributes, IFLA_BRPORT_ISOLATED),
+  };
+}
+
+function bool(attributes: Attributes, type: number): boolean {
+  return (attributes.get(type)?.readUInt8() ?? 0) !== 0;
+}

@@ -1,0 +1,36 @@
+import { type Mac, macToBytes } from '../ip/mac.ts';
+import { IFINFOMSG_SIZE, IFLA_ADDRESS, IFLA_IFNAME, IFLA_MTU, IFLA_NET_NS_FD } from './link-attributes.ts';
+import type { Writer } from './netlink/message.ts';
+
+const VETH_INFO_PEER = 1;
+
+/** A pair of interfaces, each the other's wire: like `type veth peer name NAME address MAC mtu MTU netns NS`. */
+export type Veth = {
+  readonly kind: 'veth';
+  /**
+   * The other end, for creation only. It comes into being down: the kernel refuses to open it before the pair is whole
+   * (ENOTCONN), so bring it up with a second request, in its own namespace.
+   */
+  readonly peer?: VethPeer | undefined;
+};
+
+export type VethPeer = {
+  readonly name: string;
+  readonly mac?: Mac | undefined;
+  /** Bytes. Default: 1500, not that of the first end. */
+  readonly mtu?: number | undefined;
+  /** Descriptor of the network namespace it is made in. Default: that of the first end. */
+  readonly netns?: number | undefined;
+};
+
+export function writeVeth(writer: Writer, { peer }: Veth): void {
+  if (!peer) return;
+  writer.nested(VETH_INFO_PEER, () => {
+    writer
+      .header(IFINFOMSG_SIZE, () => {})
+      .string(IFLA_IFNAME, peer.name)
+      .bytes(IFLA_ADDRESS, peer.mac && macToBytes(peer.mac))
+      .u32(IFLA_MTU, peer.mtu)
+      .u32(IFLA_NET_NS_FD, peer.netns);
+  });
+}

@@ -1,0 +1,278 @@
+import { FlatnetError } from '../error.ts';
+import { type Mac, macFromBytes, macToBytes } from '../ip/mac.ts';
+import * as IFLA from './link-attributes.ts';
+import { type BridgePort, readBridgePort, writeBridgePort } from './link-bridge.ts';
+import { type LinkData, readLinkData, writeLinkData } from './link-kinds.ts';
+import {
+  attributesOf,
+  type DumpRequest,
+  type Message,
+  NLM_F_CREATE,
+  NLM_F_EXCL,
+  type Request,
+  stringOf,
+  Writer,
+} from './netlink/message.ts';
+import { AF_BRIDGE, AF_INET6, AF_UNSPEC } from './sys.ts';
+
+export const RTM_NEWLINK = 16;
+export const RTM_DELLINK = 17;
+const RTM_GETLINK = 18;
+
+export const IFF_UP = 1;
+export const IFF_LOWER_UP = 0x10000;
+const RTEXT_FILTER_SKIP_STATS = 8;
+const IFLA_INET6_ADDR_GEN_MODE = 8;
+
+/** How IPv6 makes the link-local address: in6_addr_gen_mode. */
+const ADDR_GEN_MODES = { eui64: 0, none: 1, stablePrivacy: 2, random: 3 } as const;
+
+/** An interface as the kernel holds it. */
+export type Link = {
+  readonly index: number;
+  readonly name: string;
+  /** `veth`, `bridge`, …; undefined for hardware and the loopback. */
+  readonly kind: string | undefined;
+  /** Whether it is set up (IFF_UP). */
+  readonly up: boolean;
+  /** Whether it has a carrier (IFF_LOWER_UP). */
+  readonly running: boolean;
+  /** Bytes. */
+  readonly mtu: number;
+  readonly mac: Mac | undefined;
+  /** Index of the bridge, or the like, it is a port of. */
+  readonly master: number | undefined;
+  readonly alias: string | undefined;
+  /** Of `ip link … group`; 0 is the default. */
+  readonly group: number;
+  /** Index of the interface below it, or of a veth's other end; in the namespace `netnsId`, if that is given. */
+  readonly linkIndex: number | undefined;
+  readonly netnsId: number | undefined;
+  /** Undefined for kinds this library does not know. */
+  readonly data: LinkData | undefined;
+  /** Of a port of a bridge. */
+  readonly port: BridgePort | undefined;
+  /** IFF_*. */
+  readonly flags: number;
+};
+
+/** What can be set at an interface. Undefined is left as it is. */
+export type LinkChanges = {
+  readonly name?: string | undefined;
+  readonly up?: boolean | undefined;
+  /** Bytes. */
+  readonly mtu?: number | undefined;
+  readonly mac?: Mac | undefined;
+  /** Index; 0 takes it out. */
+  readonly master?: number | undefined;
+  /** Empty removes it. */
+  readonly alias?: string | undefined;
+  readonly group?: number | undefined;
+  /** Descriptor of the network namespace to move to, or to be made in. */
+  readonly netns?: number | undefined;
+  readonly addrGenMode?: keyof typeof ADDR_GEN_MODES | undefined;
+  /** Of a port of a bridge; it may become one by the same call. */
+  readonly port?: BridgePort | undefined;
+  /** What a kind lets change, e.g. the local address of a vxlan device. */
+  readonly data?: LinkData | undefined;
+};
+
+export type LinkSpec = LinkChanges & {
+  readonly name: string;
+  readonly data: LinkData;
+  /** The index it shall have. Default: the next free. */
+  readonly index?: number | undefined;
+};
+
+/**
+ * Like `ip link add NAME type KIND …`. EEXIST when the name is taken. One request, and a second one when something is asked for
+ * that the kernel does not take at creation (alias, addrGenMode, port); that one finds the link by its name, so it
+ * can't be combined with `netns`.
+ */
+export function linkAdd(spec: LinkSpec): Request[] {
+  const { alias, addrGenMode, port, up, ...atOnce } = spec;
+  const later = alias !== undefined || addrGenMode !== undefined || port !== undefined;
+  if (later && spec.netns !== undefined) {
+    throw new FlatnetError('alias, addrGenMode and port are set in the namespace of the link only', {
+      code: 'INTERNAL',
+      operation: 'link add',
+      object: spec.name,
+    });
+  }
+  const create: Request = {
+    operation: 'link add',
+    object: `${spec.name} type ${spec.data.kind}`,
+    type: RTM_NEWLINK,
+    flags: NLM_F_CREATE | NLM_F_EXCL,
+    payload: encode(spec.index ?? 0, later ? atOnce : { ...atOnce, up }),
+  };
+  return later ? [create, ...set(0, spec.name, { name: spec.name, alias, addrGenMode, port, up })] : [create];
+}
+
+/**
+ * Like `ip link set dev INDEX …`. One request, and a second one for `port`, which the kernel takes only once the link has its
+ * master.
+ */
+export function linkSet(index: number, changes: LinkChanges): Request[] {
+  return set(index, `${index}`, changes);
+}
+
+/** Like `ip link delete dev INDEX`. ENODEV when there is none. */
+export function linkDelete(index: number): Request {
+  return {
+    operation: 'link delete',
+    object: `${index}`,
+    type: RTM_DELLINK,
+    flags: 0,
+    payload: encode(index, {}),
+  };
+}
+
+/** Like `ip link delete group GROUP`: all at once, which takes no longer than one. ENODEV when the group is empty. */
+export function linkDeleteGroup(group: number): Request {
+  const payload = encode(0, { group });
+  return { operation: 'link delete', object: `group ${group}`, type: RTM_DELLINK, flags: 0, payload };
+}
+
+/** Like `ip link show`; the ports of one master, or one kind, when given. */
+export function linkDump(filter: { master?: number; kind?: string } = {}): DumpRequest<Link> {
+  const writer = new Writer()
+    .header(IFLA.IFINFOMSG_SIZE, () => {})
+    .u32(IFLA.IFLA_EXT_MASK, RTEXT_FILTER_SKIP_STATS)
+    .u32(IFLA.IFLA_MASTER, filter.master);
+  if (filter.kind) writer.nested(IFLA.IFLA_LINKINFO, () => writer.string(IFLA.IFLA_INFO_KIND, filter.kind));
+  return {
+    operation: 'link show',
+    object: 'all',
+    type: RTM_GETLINK,
+    flags: 0,
+    payload: writer.finish(),
+    decode: decodeLink,
+  };
+}
+
+/** Like `ip link show dev DEV`, by name or index. ENODEV when there is none. */
+export function linkGet(dev: string | number): DumpRequest<Link> {
+  return {
+    operation: 'link show',
+    object: `${dev}`,
+    type: RTM_GETLINK,
+    flags: 0,
+    payload: new Writer()
+      .header(IFLA.IFINFOMSG_SIZE, (header) => {
+        if (typeof dev === 'number') header.writeInt32LE(dev, 4);
+      })
+      .u32(IFLA.IFLA_EXT_MASK, RTEXT_FILTER_SKIP_STATS)
+      .string(IFLA.IFLA_IFNAME, typeof dev === 'string' ? dev : undefined)
+      .finish(),
+    decode: decodeLink,
+  };
+}
+
+/** Of RTM_NEWLINK and RTM_DELLINK; undefined for messages about a bridge port, see `decodePort`. */
+export function decodeLink({ payload }: Message): Link | undefined {
+  if (payload.readUInt8(0) !== AF_UNSPEC) return undefined;
+  const attributes = attributesOf(payload, IFLA.IFINFOMSG_SIZE);
+  const number = (type: number): number | undefined => attributes.get(type)?.readUInt32LE();
+  const name = attributes.get(IFLA.IFLA_IFNAME);
+  const alias = attributes.get(IFLA.IFLA_IFALIAS);
+  const mac = attributes.get(IFLA.IFLA_ADDRESS);
+  const info = attributes.get(IFLA.IFLA_LINKINFO);
+  const infos = info && attributesOf(info);
+  const kindBytes = infos?.get(IFLA.IFLA_INFO_KIND);
+  const kind = kindBytes && stringOf(kindBytes);
+  const data = infos?.get(IFLA.IFLA_INFO_DATA);
+  const portKind = infos?.get(IFLA.IFLA_INFO_SLAVE_KIND);
+  const port = infos?.get(IFLA.IFLA_INFO_SLAVE_DATA);
+  const flags = payload.readUInt32LE(8);
+  return {
+    index: payload.readInt32LE(4),
+    name: name ? stringOf(name) : '',
+    kind,
+    up: (flags & IFF_UP) !== 0,
+    running: (flags & IFF_LOWER_UP) !== 0,
+    mtu: number(IFLA.IFLA_MTU) ?? 0,
+    mac: mac?.length === 6 ? macFromBytes(mac) : undefined,
+    master: number(IFLA.IFLA_MASTER),
+    alias: alias && stringOf(alias),
+    group: number(IFLA.IFLA_GROUP) ?? 0,
+    linkIndex: number(IFLA.IFLA_LINK),
+    netnsId: attributes.get(IFLA.IFLA_LINK_NETNSID)?.readInt32LE(),
+    data: readLinkData(kind, data ? attributesOf(data) : new Map()),
+    port:
+      port && portKind && stringOf(portKind) === 'bridge' ? readBridgePort(attributesOf(port)) : undefined,
+    flags,
+  };
+}
+
+/** A bridge port, from a message of family AF_BRIDGE. RTM_DELLINK then means that it left its bridge. */
+export type PortChange = {
+  readonly dev: number;
+  readonly master: number | undefined;
+  readonly port: BridgePort | undefined;
+};
+
+export function decodePort({ payload }: Message): PortChange | undefined {
+  if (payload.readUInt8(0) !== AF_BRIDGE) return undefined;
+  const attributes = attributesOf(payload, IFLA.IFINFOMSG_SIZE);
+  const port = attributes.get(IFLA.IFLA_PROTINFO);
+  return {
+    dev: payload.readInt32LE(4),
+    master: attributes.get(IFLA.IFLA_MASTER)?.readUInt32LE(),
+    port: port && readBridgePort(attributesOf(port)),
+  };
+}
+
+function set(index: number, object: string, { port, ...changes }: LinkChanges): Request[] {
+  const request = (payload: Buffer): Request => {
+    return { operation: 'link set', object, type: RTM_NEWLINK, flags: 0, payload };
+  };
+  const requests = [request(encode(index, changes))];
+  if (port) requests.push(request(encodePort(index, changes.name, port)));
+  return requests;
+}
+
+function encode(index: number, changes: LinkChanges): Buffer {
+  const { name, up, mtu, mac, master, alias, group, netns, addrGenMode, data } = changes;
+  const writer = header(index, up)
+    .string(IFLA.IFLA_IFNAME, name)
+    .u32(IFLA.IFLA_MTU, mtu)
+    .bytes(IFLA.IFLA_ADDRESS, mac && macToBytes(mac))
+    .u32(IFLA.IFLA_MASTER, master)
+    // Without the zero byte, with which the kernel would read an empty alias as one of length 1.
+    .bytes(IFLA.IFLA_IFALIAS, alias === undefined ? undefined : Buffer.from(alias))
+    .u32(IFLA.IFLA_GROUP, group)
+    .u32(IFLA.IFLA_NET_NS_FD, netns);
+  if (addrGenMode) {
+    writer.nested(IFLA.IFLA_AF_SPEC, () =>
+      writer.nested(AF_INET6, () => writer.u8(IFLA_INET6_ADDR_GEN_MODE, ADDR_GEN_MODES[addrGenMode])),
+    );
+  }
+  if (data) {
+    writer.nested(IFLA.IFLA_LINKINFO, () =>
+      writer
+        .string(IFLA.IFLA_INFO_KIND, data.kind)
+        .nested(IFLA.IFLA_INFO_DATA, () => writeLinkData(writer, data)),
+    );
+  }
+  return writer.finish();
+}
+
+function encodePort(index: number, name: string | undefined, port: BridgePort): Buffer {
+  const writer = header(index, undefined).string(IFLA.IFLA_IFNAME, index ? undefined : name);
+  return writer
+    .nested(IFLA.IFLA_LINKINFO, () =>
+      writer
+        .string(IFLA.IFLA_INFO_SLAVE_KIND, 'bridge')
+        .nested(IFLA.IFLA_INFO_SLAVE_DATA, () => writeBridgePort(writer, port)),
+    )
+    .finish();
+}
+
+function header(index: number, up: boolean | undefined): Writer {
+  return new Writer().header(IFLA.IFINFOMSG_SIZE, (bytes) => {
+    bytes.writeInt32LE(index, 4);
+    bytes.writeUInt32LE(up ? IFF_UP : 0, 8);
+    bytes.writeUInt32LE(up === undefined ? 0 : IFF_UP, 12);
+  });
+}

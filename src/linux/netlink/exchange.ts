@@ -1,0 +1,124 @@
+import { FlatnetError } from '../../error.ts';
+import { errnoName, errnoText } from '../errno.ts';
+import {
+  type DumpRequest,
+  encodeMessage,
+  messagesOf,
+  NLM_F_ACK,
+  NLM_F_DUMP,
+  NLM_F_DUMP_INTR,
+  NLM_F_REQUEST,
+  NLMSG_DONE,
+  NLMSG_ERROR,
+  NLMSG_NOOP,
+  type Request,
+  type Verdict,
+  verdictOf,
+} from './message.ts';
+
+/** One write and what comes back for it: bytes to send, then datagrams to take until done. No I/O. */
+export interface Exchange<Result> {
+  readonly bytes: Buffer;
+  readonly done: boolean;
+  /** Whether the kernel has queued all answers when the write returns, so that reading them cannot block. */
+  readonly answeredByWrite: boolean;
+  take(datagram: Buffer): void;
+  /** Throws FlatnetError NETLINK for what the kernel refused. */
+  result(): Result;
+}
+
+/** How one request ended: undefined when it was done. */
+export type Answer = FlatnetError | undefined;
+
+/** Several requests in one write, one acknowledgement for each. */
+export class BatchExchange implements Exchange<Answer[]> {
+  readonly bytes: Buffer;
+  readonly answeredByWrite = true;
+  readonly #requests: readonly Request[];
+  readonly #first: number;
+  readonly #answers: Answer[];
+  #missing: number;
+
+  constructor(requests: readonly Request[], firstSequence: number) {
+    const flags = NLM_F_REQUEST | NLM_F_ACK;
+    this.#requests = requests;
+    this.#first = firstSequence;
+    this.#answers = new Array<Answer>(requests.length).fill(undefined);
+    this.#missing = requests.length;
+    this.bytes = Buffer.concat(
+      requests.map(({ type, flags: own, payload }, i) =>
+        encodeMessage({ type, flags: own | flags, payload }, firstSequence + i),
+      ),
+    );
+  }
+
+  get done(): boolean {
+    return this.#missing === 0;
+  }
+
+  take(datagram: Buffer): void {
+    for (const message of messagesOf(datagram)) {
+      const index = message.sequence - this.#first;
+      const request = this.#requests[index];
+      if (message.type !== NLMSG_ERROR || !request) continue;
+      const verdict = verdictOf(message);
+      if (verdict.errno) this.#answers[index] = refusal(request, verdict);
+      this.#missing--;
+    }
+  }
+
+  result(): Answer[] {
+    return this.#answers;
+  }
+}
+
+/** A question answered by messages: a dump of all objects of a kind, or one object. */
+export class QueryExchange<T> implements Exchange<T[]> {
+  readonly bytes: Buffer;
+  readonly answeredByWrite = false;
+  /** The objects changed while they were dumped, and the result may lack some or have some twice (NLM_F_DUMP_INTR). */
+  interrupted = false;
+  done = false;
+  readonly #request: DumpRequest<T>;
+  readonly #sequence: number;
+  readonly #values: T[] = [];
+  #verdict: Verdict = { errno: 0, text: undefined };
+
+  constructor(request: DumpRequest<T>, kind: 'dump' | 'get', sequence: number) {
+    const flags = NLM_F_REQUEST | (kind === 'dump' ? NLM_F_DUMP : NLM_F_ACK);
+    this.#request = request;
+    this.#sequence = sequence;
+    this.bytes = encodeMessage({ ...request, flags: request.flags | flags }, sequence);
+  }
+
+  take(datagram: Buffer): void {
+    for (const message of messagesOf(datagram)) {
+      if (message.sequence !== this.#sequence) continue;
+      if (message.flags & NLM_F_DUMP_INTR) this.interrupted = true;
+      if (message.type === NLMSG_DONE || message.type === NLMSG_ERROR) {
+        this.#verdict = verdictOf(message);
+        this.done = true;
+      } else if (message.type !== NLMSG_NOOP) {
+        const value = this.#request.decode(message);
+        if (value !== undefined) this.#values.push(value);
+      }
+    }
+  }
+
+  result(): T[] {
+    const { errno } = this.#verdict;
+    if (errno === 0) return this.#values;
+    if (errnoName(errno) === this.#request.emptyOn) return [];
+    throw refusal(this.#request, this.#verdict);
+  }
+}
+
+/** The error for what the kernel refused: its own words when it gave any. */
+export function refusal(request: Pick<Request, 'operation' | 'object'>, verdict: Verdict): FlatnetError {
+  return new FlatnetError(verdict.text || errnoText(verdict.errno), {
+    code: 'NETLINK',
+    operation: request.operation,
+    object: request.object,
+    errno: errnoName(verdict.errno),
+  });
+}

@@ -1,0 +1,235 @@
+import { FlatnetError } from '../../error.ts';
+
+/** linux/netlink.h. All integers are in the machine's order, which is little endian on every machine Node runs on. */
+export const NLMSG_HDRLEN = 16;
+export const NLMSG_NOOP = 1;
+export const NLMSG_ERROR = 2;
+export const NLMSG_DONE = 3;
+export const NLMSG_OVERRUN = 4;
+
+export const NLM_F_REQUEST = 0x1;
+export const NLM_F_MULTI = 0x2;
+export const NLM_F_ACK = 0x4;
+export const NLM_F_DUMP_INTR = 0x10;
+export const NLM_F_REPLACE = 0x100;
+export const NLM_F_EXCL = 0x200;
+export const NLM_F_CREATE = 0x400;
+export const NLM_F_APPEND = 0x800;
+export const NLM_F_DUMP = 0x300;
+export const NLM_F_CAPPED = 0x100;
+export const NLM_F_ACK_TLVS = 0x200;
+
+const NLA_HDRLEN = 4;
+const NLA_F_NESTED = 0x8000;
+const NLA_TYPE_MASK = 0x3fff;
+const NLMSGERR_ATTR_MSG = 1;
+
+/**
+ * One thing to ask of the kernel, as a value: made by a verb (`routeReplace`), sent by `NetlinkSocket.execute`.
+ * Type, flags and payload are those of the message; NLM_F_REQUEST and NLM_F_ACK are added when it is sent.
+ */
+export type Request = {
+  /** For errors and logs: `route replace`. */
+  readonly operation: string;
+  /** For errors and logs: `10.0.0.0/24 via 10.0.0.1 dev 5`. */
+  readonly object: string;
+  readonly type: number;
+  readonly flags: number;
+  /** What follows the nlmsghdr: the family's header and attributes. */
+  readonly payload: Buffer;
+};
+
+/** A request whose answer is messages: `decode` makes a value of each, or undefined to leave it out. */
+export type DumpRequest<T> = Request & {
+  readonly decode: (message: Message) => T | undefined;
+  /** The errno name that means "nothing there", e.g. ENOENT for a routing table without routes. */
+  readonly emptyOn?: string;
+};
+
+/** A message from the kernel. The payload is a view of the receive buffer: read it before the next read. */
+export type Message = {
+  readonly type: number;
+  readonly flags: number;
+  readonly sequence: number;
+  readonly portId: number;
+  readonly payload: Buffer;
+};
+
+/** What an NLMSG_ERROR, or the end of a dump, says. Errno 0 is success. */
+export type Verdict = { readonly errno: number; readonly text: string | undefined };
+
+/** Attributes by type. Where a type occurs more than once, the last. */
+export type Attributes = ReadonlyMap<number, Buffer>;
+
+const align = (length: number): number => (length + 3) & ~3;
+
+/** Builds the payload of a message: a fixed header, then attributes, each padded to four bytes. */
+export class Writer {
+  #buffer = Buffer.alloc(256);
+  #length = 0;
+
+  /** Reserves `size` zero bytes for a fixed header (padded) and lets `fill` write into them. */
+  header(size: number, fill: (header: Buffer) => void): this {
+    const start = this.#reserve(align(size));
+    fill(this.#buffer.subarray(start, start + size));
+    return this;
+  }
+
+  /** An attribute holding bytes; none at all for undefined, as in all these methods. */
+  bytes(type: number, value: Uint8Array | undefined): this {
+    if (value === undefined) return this;
+    const start = this.#attribute(type, value.length);
+    this.#buffer.set(value, start);
+    return this;
+  }
+
+  /** An attribute without content, whose presence says yes. */
+  flag(type: number, value: boolean | undefined): this {
+    if (value) this.#attribute(type, 0);
+    return this;
+  }
+
+  u8(type: number, value: number | undefined): this {
+    if (value !== undefined) this.#buffer.writeUInt8(value, this.#attribute(type, 1));
+    return this;
+  }
+
+  /** A yes or no that the kernel keeps in one byte. */
+  bool(type: number, value: boolean | undefined): this {
+    return value === undefined ? this : this.u8(type, value ? 1 : 0);
+  }
+
+  u16(type: number, value: number | undefined): this {
+    if (value !== undefined) this.#buffer.writeUInt16LE(value, this.#attribute(type, 2));
+    return this;
+  }
+
+  /** Network order, as ports are. */
+  be16(type: number, value: number | undefined): this {
+    if (value !== undefined) this.#buffer.writeUInt16BE(value, this.#attribute(type, 2));
+    return this;
+  }
+
+  u32(type: number, value: number | undefined): this {
+    if (value !== undefined) this.#buffer.writeUInt32LE(value, this.#attribute(type, 4));
+    return this;
+  }
+
+  /** Network order, as nftables has all its numbers. */
+  be32(type: number, value: number | undefined): this {
+    if (value !== undefined) this.#buffer.writeUInt32BE(value, this.#attribute(type, 4));
+    return this;
+  }
+
+  /** Text with the zero byte at its end. */
+  string(type: number, value: string | undefined): this {
+    return value === undefined ? this : this.bytes(type, Buffer.from(`${value}\0`));
+  }
+
+  /** An attribute of attributes: those that `fill` writes. */
+  nested(type: number, fill: (writer: this) => void): this {
+    const content = this.#attribute(type | NLA_F_NESTED, 0);
+    fill(this);
+    const length = this.#length - content + NLA_HDRLEN;
+    if (length > 0xffff) {
+      throw new FlatnetError(`a netlink attribute of ${length} bytes is too long`, { code: 'INTERNAL' });
+    }
+    this.#buffer.writeUInt16LE(length, content - NLA_HDRLEN);
+    return this;
+  }
+
+  /** What was written so far. */
+  finish(): Buffer {
+    return this.#buffer.subarray(0, this.#length);
+  }
+
+  /** Writes an attribute's header, makes room for its content and returns where that starts. */
+  #attribute(type: number, size: number): number {
+    const start = this.#reserve(align(NLA_HDRLEN + size));
+    this.#buffer.writeUInt16LE(NLA_HDRLEN + size, start);
+    this.#buffer.writeUInt16LE(type, start + 2);
+    return start + NLA_HDRLEN;
+  }
+
+  #reserve(size: number): number {
+    const start = this.#length;
+    this.#length += size;
+    if (this.#length > this.#buffer.length) {
+      const larger = Buffer.alloc(Math.max(2 * this.#buffer.length, align(this.#length)));
+      this.#buffer.copy(larger, 0, 0, start);
+      this.#buffer = larger;
+    }
+    return start;
+  }
+}
+
+/** One whole message, padded. */
+export function encodeMessage(
+  request: Pick<Request, 'type' | 'flags' | 'payload'>,
+  sequence: number,
+  portId = 0,
+): Buffer {
+  const length = NLMSG_HDRLEN + request.payload.length;
+  const message = Buffer.alloc(align(length));
+  message.writeUInt32LE(length, 0);
+  message.writeUInt16LE(request.type, 4);
+  message.writeUInt16LE(request.flags, 6);
+  message.writeUInt32LE(sequence, 8);
+  message.writeUInt32LE(portId, 12);
+  message.set(request.payload, NLMSG_HDRLEN);
+  return message;
+}
+
+/** The messages of one datagram. Throws INTERNAL when lengths do not add up. */
+export function* messagesOf(datagram: Buffer): Generator<Message> {
+  for (let at = 0; at < datagram.length; ) {
+    const length = at + NLMSG_HDRLEN <= datagram.length ? datagram.readUInt32LE(at) : 0;
+    if (length < NLMSG_HDRLEN || at + length > datagram.length) throw malformed('message');
+    yield {
+      type: datagram.readUInt16LE(at + 4),
+      flags: datagram.readUInt16LE(at + 6),
+      sequence: datagram.readUInt32LE(at + 8),
+      portId: datagram.readUInt32LE(at + 12),
+      payload: datagram.subarray(at + NLMSG_HDRLEN, at + length),
+    };
+    at += align(length);
+  }
+}
+
+/** The attributes in `bytes`, in order, as (type without flag bits, content). Throws INTERNAL when lengths do not add up. */
+export function* attributesIn(bytes: Buffer): Generator<[type: number, content: Buffer]> {
+  for (let at = 0; at + NLA_HDRLEN <= bytes.length; ) {
+    const length = bytes.readUInt16LE(at);
+    if (length < NLA_HDRLEN || at + length > bytes.length) throw malformed('attribute');
+    yield [bytes.readUInt16LE(at + 2) & NLA_TYPE_MASK, bytes.subarray(at + NLA_HDRLEN, at + length)];
+    at += align(length);
+  }
+}
+
+/** The attributes after a fixed header of `headerSize` bytes. */
+export function attributesOf(bytes: Buffer, headerSize = 0): Attributes {
+  return new Map(attributesIn(bytes.subarray(align(headerSize))));
+}
+
+/** Text up to the zero byte. */
+export function stringOf(bytes: Buffer): string {
+  const end = bytes.indexOf(0);
+  return bytes.toString('utf8', 0, end < 0 ? bytes.length : end);
+}
+
+/** Reads NLMSG_ERROR, or the NLMSG_DONE of a dump. Its text is the kernel's extended acknowledgement, if it sent one. */
+export function verdictOf(message: Message): Verdict {
+  const { type, flags, payload } = message;
+  if (payload.length < 4) return { errno: 0, text: undefined };
+  const errno = -payload.readInt32LE(0);
+  if (!(flags & NLM_F_ACK_TLVS)) return { errno, text: undefined };
+  // struct nlmsgerr: int error, then the request's header, and unless capped its payload too.
+  const echoed = payload.length >= 8 ? payload.readUInt32LE(4) : 0;
+  const skip = type === NLMSG_DONE ? 4 : 4 + (flags & NLM_F_CAPPED ? NLMSG_HDRLEN : align(echoed));
+  const text = attributesOf(payload, skip).get(NLMSGERR_ATTR_MSG);
+  return { errno, text: text && stringOf(text) };
+}
+
+function malformed(what: string): FlatnetError {
+  return new FlatnetError(`the kernel sent a malformed netlink ${what}`, { code: 'INTERNAL' });
+}

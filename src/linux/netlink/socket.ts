@@ -1,0 +1,301 @@
+import fs from 'node:fs';
+import { promisify } from 'node:util';
+import { codeOf, FlatnetError, messageOf } from '../../error.ts';
+import { withNetns } from '../netns.ts';
+import * as sys from '../sys.ts';
+import { type Answer, BatchExchange, type Exchange, QueryExchange } from './exchange.ts';
+import type { DumpRequest, Request } from './message.ts';
+
+export const NETLINK_ROUTE = 0;
+export const NETLINK_NETFILTER = 12;
+export const NETLINK_GENERIC = 16;
+
+const SOL_NETLINK = 270;
+const NETLINK_ADD_MEMBERSHIP = 1;
+const NETLINK_CAP_ACK = 10;
+const NETLINK_EXT_ACK = 11;
+const NETLINK_GET_STRICT_CHK = 12;
+const SO_SNDBUF = 7;
+const SO_RCVBUF = 8;
+const SO_RCVTIMEO = 20;
+const SO_SNDBUFFORCE = 32;
+const SO_RCVBUFFORCE = 33;
+
+/** No read blocks for longer, in milliseconds: a read that blocks keeps the process from exiting. */
+const RECEIVE_TIMEOUT = 250;
+/** So many such reads without an answer, 15 seconds, and the kernel is taken not to answer at all. */
+const PATIENCE = 60;
+/** Bytes; the kernel doubles them for its own accounting. */
+const BUFFER_SIZE = 2 << 20;
+/** A dump's datagram holds at most 32 KiB (af_netlink.c, netlink_dump), any other message less than 64 KiB. */
+const READ_SIZE = 64 << 10;
+/** What one queued acknowledgement may cost of the receive buffer (measured: 1280 with a long text). */
+const ACK_COST = 2048;
+const DUMP_TRIES = 30;
+
+const readAsync = promisify(fs.read);
+const writeAsync = promisify(fs.write);
+
+export type SocketOptions = {
+  /** A path or a descriptor of a network namespace; by default the thread's own. */
+  readonly netns?: string | number | undefined;
+  /** Multicast groups to join (RTNLGRP_*, NFNLGRP_*). */
+  readonly groups?: readonly number[] | undefined;
+};
+
+/**
+ * A netlink socket; it stays in the network namespace it was opened in. Asynchronous calls wait for each other; the
+ * `…Sync` methods throw INTERNAL while one is under way, so give synchronous code a socket of its own.
+ */
+export class NetlinkSocket implements Disposable {
+  /** The address the kernel gave this socket: notifications of changes made through it carry it. */
+  readonly portId: number;
+  readonly #fd: number;
+  /** How many acknowledgements fit the receive buffer: they queue up during a write, and what does not fit is lost. */
+  readonly #batchSize: number;
+  #sequence = 0;
+  #last: Promise<unknown> = Promise.resolve();
+  #underWay = 0;
+  #closed = false;
+  #buffer: Buffer | undefined;
+
+  private constructor(fd: number) {
+    this.#fd = fd;
+    this.portId = sys.getsockname(fd).readUInt32LE(4);
+    this.#batchSize = Math.max(1, Math.floor(sys.getsockopt(fd, sys.SOL_SOCKET, SO_RCVBUF) / ACK_COST));
+  }
+
+  /** `protocol` is NETLINK_ROUTE or another of them. Throws SYSCALL, and NOT_FOUND when there is no such namespace. */
+  static open(protocol: number, options: SocketOptions = {}): NetlinkSocket {
+    const create = (): number => sys.socket(sys.AF_NETLINK, sys.SOCK_RAW | sys.SOCK_CLOEXEC, protocol);
+    const fd = options.netns === undefined ? create() : withNetns(options.netns, create);
+    try {
+      for (const option of [NETLINK_CAP_ACK, NETLINK_EXT_ACK, NETLINK_GET_STRICT_CHK]) {
+        sys.setsockopt(fd, SOL_NETLINK, option, 1);
+      }
+      const timeval = new BigInt64Array([0n, BigInt(RECEIVE_TIMEOUT * 1000)]);
+      sys.setsockopt(fd, sys.SOL_SOCKET, SO_RCVTIMEO, new Uint8Array(timeval.buffer));
+      enlarge(fd, SO_RCVBUFFORCE, SO_RCVBUF);
+      enlarge(fd, SO_SNDBUFFORCE, SO_SNDBUF);
+      const address = Buffer.alloc(12);
+      address.writeUInt16LE(sys.AF_NETLINK);
+      sys.bind(fd, address);
+      for (const group of options.groups ?? [])
+        sys.setsockopt(fd, SOL_NETLINK, NETLINK_ADD_MEMBERSHIP, group);
+      return new NetlinkSocket(fd);
+    } catch (error) {
+      fs.closeSync(fd);
+      throw error;
+    }
+  }
+
+  /** Does all requests, in order and many to a write. One that fails does not stop the rest; its error (NETLINK) is thrown. */
+  async execute(requests: readonly Request[]): Promise<void> {
+    throwFirst(await this.executeAll(requests));
+  }
+
+  executeSync(requests: readonly Request[]): void {
+    throwFirst(this.executeAllSync(requests));
+  }
+
+  /** As `execute`, with an answer for each request: undefined when it was done, else its error. */
+  async executeAll(requests: readonly Request[]): Promise<Answer[]> {
+    const answers: Answer[] = [];
+    for (const batch of this.#batches(requests)) {
+      answers.push(...(await this.exchange((sequence) => new BatchExchange(batch, sequence), batch.length)));
+    }
+    return answers;
+  }
+
+  executeAllSync(requests: readonly Request[]): Answer[] {
+    return this.#batches(requests).flatMap((batch) =>
+      this.exchangeSync((sequence) => new BatchExchange(batch, sequence), batch.length),
+    );
+  }
+
+  /** All objects of a kind. A dump that was interrupted by a change is made again. */
+  async dump<T>(request: DumpRequest<T>): Promise<T[]> {
+    for (let i = 0; i < DUMP_TRIES; i++) {
+      const query = await this.#finished((sequence) => new QueryExchange(request, 'dump', sequence), 1);
+      if (!query.interrupted) return query.result();
+    }
+    throw interrupted(request);
+  }
+
+  dumpSync<T>(request: DumpRequest<T>): T[] {
+    for (let i = 0; i < DUMP_TRIES; i++) {
+      const query = this.#finishedSync((sequence) => new QueryExchange(request, 'dump', sequence), 1);
+      if (!query.interrupted) return query.result();
+    }
+    throw interrupted(request);
+  }
+
+  /** One object. Throws NETLINK, such as ENODEV, when there is none. */
+  async get<T>(request: DumpRequest<T>): Promise<T> {
+    const values = await this.exchange((sequence) => new QueryExchange(request, 'get', sequence), 1);
+    return only(values, request);
+  }
+
+  getSync<T>(request: DumpRequest<T>): T {
+    const values = this.exchangeSync((sequence) => new QueryExchange(request, 'get', sequence), 1);
+    return only(values, request);
+  }
+
+  /** Any exchange of messages; `create` gets the first of `count` sequence numbers to use. */
+  async exchange<R>(create: (sequence: number) => Exchange<R>, count: number): Promise<R> {
+    return (await this.#finished(create, count)).result();
+  }
+
+  exchangeSync<R>(create: (sequence: number) => Exchange<R>, count: number): R {
+    return this.#finishedSync(create, count).result();
+  }
+
+  /**
+   * The next datagram, for listeners; undefined when none came within a quarter of a second. Throws SYSCALL ENOBUFS when
+   * the kernel had to drop some. What it returns is overwritten by the next call.
+   */
+  async receive(): Promise<Buffer | undefined> {
+    const buffer = this.#readBuffer();
+    try {
+      const { bytesRead } = await readAsync(this.#fd, buffer, 0, READ_SIZE, null);
+      return buffer.subarray(0, bytesRead);
+    } catch (error) {
+      if (isNothing(error)) return undefined;
+      throw ioError('netlink read', error);
+    }
+  }
+
+  /** Sends bytes and waits for nothing. */
+  send(bytes: Buffer): void {
+    try {
+      fs.writeSync(this.#fd, bytes);
+    } catch (error) {
+      throw ioError('netlink write', error);
+    }
+  }
+
+  /** Idempotent. Waits for calls under way: only then may another file get the descriptor's number. */
+  close(): void {
+    if (this.#closed) return;
+    this.#closed = true;
+    if (this.#underWay === 0) fs.closeSync(this.#fd);
+    else this.#last.finally(() => fs.closeSync(this.#fd));
+  }
+
+  [Symbol.dispose](): void {
+    this.close();
+  }
+
+  async #finished<E extends Exchange<unknown>>(create: (sequence: number) => E, count: number): Promise<E> {
+    const turn = this.#last.then(async () => {
+      const exchange = this.#begin(create, count);
+      try {
+        await writeAsync(this.#fd, exchange.bytes, 0, exchange.bytes.length, null);
+      } catch (error) {
+        throw ioError('netlink write', error);
+      }
+      for (let silence = 0; !exchange.done; ) {
+        const datagram = exchange.answeredByWrite ? this.#receiveSync() : await this.receive();
+        silence = datagram ? 0 : waitLonger(silence);
+        if (datagram) exchange.take(datagram);
+      }
+      return exchange;
+    });
+    this.#underWay++;
+    this.#last = turn.then(
+      () => this.#underWay--,
+      () => this.#underWay--,
+    );
+    return turn;
+  }
+
+  #finishedSync<E extends Exchange<unknown>>(create: (sequence: number) => E, count: number): E {
+    if (this.#underWay > 0) {
+      throw new FlatnetError('a netlink socket was used synchronously during an asynchronous call', {
+        code: 'INTERNAL',
+      });
+    }
+    const exchange = this.#begin(create, count);
+    this.send(exchange.bytes);
+    for (let silence = 0; !exchange.done; ) {
+      const datagram = this.#receiveSync();
+      silence = datagram ? 0 : waitLonger(silence);
+      if (datagram) exchange.take(datagram);
+    }
+    return exchange;
+  }
+
+  #begin<E>(create: (sequence: number) => E, count: number): E {
+    if (this.#closed) throw new FlatnetError('the netlink socket is closed', { code: 'INTERNAL' });
+    const first = this.#sequence + 1;
+    // Sequence numbers are 32 bits; starting over is harmless, as only those of one exchange must differ.
+    this.#sequence = first + count > 0x7fffffff ? 0 : first + count - 1;
+    return create(first);
+  }
+
+  #receiveSync(): Buffer | undefined {
+    const buffer = this.#readBuffer();
+    try {
+      return buffer.subarray(0, fs.readSync(this.#fd, buffer, 0, READ_SIZE, null));
+    } catch (error) {
+      if (isNothing(error)) return undefined;
+      throw ioError('netlink read', error);
+    }
+  }
+
+  #readBuffer(): Buffer {
+    this.#buffer ??= Buffer.allocUnsafeSlow(READ_SIZE);
+    return this.#buffer;
+  }
+
+  #batches(requests: readonly Request[]): (readonly Request[])[] {
+    if (requests.length <= this.#batchSize) return requests.length === 0 ? [] : [requests];
+    const count = Math.ceil(requests.length / this.#batchSize);
+    return Array.from({ length: count }, (_, i) =>
+      requests.slice(i * this.#batchSize, (i + 1) * this.#batchSize),
+    );
+  }
+}
+
+/** Past the system's limit where that is allowed (CAP_NET_ADMIN), else up to it. */
+function enlarge(fd: number, force: number, polite: number): void {
+  try {
+    sys.setsockopt(fd, sys.SOL_SOCKET, force, BUFFER_SIZE);
+  } catch {
+    sys.setsockopt(fd, sys.SOL_SOCKET, polite, BUFFER_SIZE);
+  }
+}
+
+/** EAGAIN: the receive timeout. EINTR: a signal; libuv repeats writes after it, but not reads. */
+function isNothing(error: unknown): boolean {
+  return codeOf(error) === 'EAGAIN' || codeOf(error) === 'EINTR';
+}
+
+function waitLonger(silence: number): number {
+  if (silence < PATIENCE) return silence + 1;
+  throw new FlatnetError('the kernel did not answer', { code: 'TIMEOUT', operation: 'netlink read' });
+}
+
+function throwFirst(answers: readonly Answer[]): void {
+  for (const answer of answers) if (answer) throw answer;
+}
+
+function only<T>(values: readonly T[], { operation, object }: Request): T {
+  const [value] = values;
+  if (value !== undefined) return value;
+  throw new FlatnetError('not found', { code: 'NOT_FOUND', operation, object });
+}
+
+function interrupted({ operation, object }: Request): FlatnetError {
+  const text = 'changed without pause while it was read';
+  return new FlatnetError(text, { code: 'NETLINK', operation, object, errno: 'EINTR' });
+}
+
+function ioError(operation: string, cause: unknown): FlatnetError {
+  return new FlatnetError(messageOf(cause), {
+    code: 'SYSCALL',
+    operation,
+    errno: codeOf(cause) ?? 'EIO',
+    cause,
+  });
+}

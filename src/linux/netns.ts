@@ -1,0 +1,166 @@
+import fs from 'node:fs';
+import { codeOf, FlatnetError, messageOf } from '../error.ts';
+import * as sys from './sys.ts';
+
+const NETNS_DIR = '/run/netns';
+const OWN = '/proc/thread-self/ns/net';
+
+/** A result that is there when the function returns: `never` for a promise, so that an async callback does not compile. */
+export type Sync<T> = T extends PromiseLike<unknown> ? never : T;
+
+/** Where `ip netns add NAME` would put it. */
+export function netnsPath(name: string): string {
+  return `${NETNS_DIR}/${name}`;
+}
+
+/**
+ * A descriptor of the namespace at a path: `/run/netns/NAME`, `/proc/PID/ns/net`, or what a container runtime gave. The
+ * caller closes it. It keeps the namespace alive after all else is gone.
+ */
+export function openNetns(path: string): number {
+  try {
+    return fs.openSync(path, 'r');
+  } catch (cause) {
+    const missing = codeOf(cause) === 'ENOENT';
+    throw new FlatnetError(missing ? 'there is no such network namespace' : messageOf(cause), {
+      code: missing ? 'NOT_FOUND' : 'IO',
+      operation: 'netns open',
+      object: path,
+      cause,
+    });
+  }
+}
+
+/** Which namespace this is: the same number for every path and process that means the same one. Default: our own. */
+export function netnsId(netns: string | number = OWN): number {
+  return typeof netns === 'number' ? fs.fstatSync(netns).ino : fs.statSync(netns).ino;
+}
+
+/**
+ * Runs `run` with the calling thread in another network namespace and returns its result. Sockets made and programs
+ * started inside belong to that namespace for good, and may be used after it; /proc/sys/net is that namespace's.
+ * `run` must not be async: everything after its first `await` would run in some namespace or other.
+ */
+export function withNetns<T>(netns: string | number, run: () => Sync<T>): T {
+  primeThreadPool();
+  const target = typeof netns === 'number' ? netns : openNetns(netns);
+  try {
+    const own = fs.openSync(OWN, 'r');
+    try {
+      sys.setns(target, sys.CLONE_NEWNET);
+      return insideNetns(own, run);
+    } finally {
+      fs.closeSync(own);
+    }
+  } finally {
+    if (typeof netns === 'string') fs.closeSync(target);
+  }
+}
+
+/** A new namespace, named, like `ip netns add NAME`: a bind mount below /run/netns that every mount namespace sees. */
+export function createNetns(name: string): string {
+  const path = netnsPath(name);
+  shareNetnsDirectory();
+  try {
+    fs.closeSync(fs.openSync(path, 'wx', 0));
+  } catch (cause) {
+    const taken = codeOf(cause) === 'EEXIST';
+    throw new FlatnetError(taken ? 'the network namespace exists already' : messageOf(cause), {
+      code: taken ? 'NAME_TAKEN' : 'IO',
+      operation: 'netns add',
+      object: name,
+      cause,
+    });
+  }
+  primeThreadPool();
+  const own = fs.openSync(OWN, 'r');
+  try {
+    sys.unshare(sys.CLONE_NEWNET);
+    insideNetns(own, () => sys.mount(OWN, path, 'none', sys.MS_BIND));
+  } catch (error) {
+    fs.rmSync(path, { force: true });
+    throw error;
+  } finally {
+    fs.closeSync(own);
+  }
+  return path;
+}
+
+/** Like `ip netns delete NAME`; nothing when there is none. The namespace itself ends with its last process and descriptor. */
+export function deleteNetns(name: string): void {
+  const path = netnsPath(name);
+  for (;;) {
+    try {
+      sys.umount2(path, sys.MNT_DETACH);
+    } catch (error) {
+      // EINVAL: nothing (more) is mounted on it, as after a creation cut short. ENOENT: no such file.
+      const errno = error instanceof FlatnetError ? error.errno : undefined;
+      if (errno !== 'EINVAL' && errno !== 'ENOENT') throw error;
+      break;
+    }
+  }
+  fs.rmSync(path, { force: true });
+}
+
+/** Names, sorted, like `ip netns list`. */
+export function listNetns(): string[] {
+  try {
+    return fs.readdirSync(NETNS_DIR).sort();
+  } catch (error) {
+    if (codeOf(error) === 'ENOENT') return [];
+    throw error;
+  }
+}
+
+/** Runs with the thread already elsewhere, and always brings it back to `own`. */
+function insideNetns<T>(own: number, run: () => Sync<T>): T {
+  try {
+    const result = run();
+    if (isPromise(result)) {
+      throw new FlatnetError('the function run inside a network namespace returned a promise', {
+        code: 'INTERNAL',
+        operation: 'withNetns',
+      });
+    }
+    return result;
+  } finally {
+    comeBack(own);
+  }
+}
+
+/** A thread left in a foreign namespace would silently configure the wrong network: better no process at all. */
+function comeBack(own: number): void {
+  try {
+    sys.setns(own, sys.CLONE_NEWNET);
+  } catch (error) {
+    fs.writeSync(2, `flatnet: cannot return to the own network namespace: ${messageOf(error)}\n`);
+    process.abort();
+  }
+}
+
+/**
+ * Threads of libuv's pool inherit the namespace of the thread that starts them, and they start at the first use, all at
+ * once. So this first use must be here, and not by chance inside `run`.
+ */
+function primeThreadPool(): void {
+  if (primed) return;
+  primed = true;
+  fs.stat('/', () => {});
+}
+let primed = false;
+
+/** As `ip netns add` does: /run/netns becomes a shared mount, so that names made here are seen in all mount namespaces. */
+function shareNetnsDirectory(): void {
+  fs.mkdirSync(NETNS_DIR, { recursive: true, mode: 0o755 });
+  try {
+    sys.mount('', NETNS_DIR, 'none', sys.MS_SHARED | sys.MS_REC);
+  } catch (error) {
+    if (!(error instanceof FlatnetError) || error.errno !== 'EINVAL') throw error;
+    sys.mount(NETNS_DIR, NETNS_DIR, 'none', sys.MS_BIND | sys.MS_REC);
+    sys.mount('', NETNS_DIR, 'none', sys.MS_SHARED | sys.MS_REC);
+  }
+}
+
+function isPromise(value: unknown): boolean {
+  return typeof value === 'object' && value !== null && 'then' in value && typeof value.then === 'function';
+}

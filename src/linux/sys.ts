@@ -1,0 +1,184 @@
+import koffi from 'koffi';
+import { type ErrorParts, FlatnetError } from '../error.ts';
+import { errnoName, errnoText } from './errno.ts';
+
+/**
+ * The few calls of libc that Node has no function for. Each returns what the system call returns and throws
+ * FlatnetError `SYSCALL` with the errno name when that is negative. Reading and writing goes by `node:fs` on the descriptor.
+ */
+const libc = koffi.load(null);
+
+// Results are int32 on purpose: an int64 would be a BigInt, and its allocation may run the garbage collector, which may
+// overwrite errno before it is read.
+const c = {
+  socket: libc.func('int socket(int domain, int type, int protocol)'),
+  bind: libc.func('int bind(int fd, const void *address, uint32_t length)'),
+  connect: libc.func('int connect(int fd, const void *address, uint32_t length)'),
+  getsockname: libc.func('int getsockname(int fd, void *address, void *length)'),
+  setsockopt: libc.func('int setsockopt(int fd, int level, int name, const void *value, uint32_t length)'),
+  getsockopt: libc.func('int getsockopt(int fd, int level, int name, void *value, void *length)'),
+  sendto: libc.func(
+    'int32_t sendto(int fd, const void *data, size_t size, int flags, const void *address, uint32_t length)',
+  ),
+  recvfrom: libc.func(
+    'int32_t recvfrom(int fd, void *data, size_t size, int flags, void *address, void *length)',
+  ),
+  poll: libc.func('int poll(void *fds, unsigned long count, int timeout)'),
+  setns: libc.func('int setns(int fd, int type)'),
+  unshare: libc.func('int unshare(int flags)'),
+  mount: libc.func(
+    'int mount(const char *source, const char *target, const char *type, unsigned long flags, const char *data)',
+  ),
+  umount2: libc.func('int umount2(const char *target, int flags)'),
+  ioctl: libc.func('int ioctl(int fd, unsigned long request, void *argument)'),
+  memfd_create: libc.func('int memfd_create(const char *name, unsigned int flags)'),
+  kill: libc.func('int kill(int pid, int signal)'),
+  gettid: libc.func('int gettid()'),
+};
+
+// One view for each thread: a worker evaluates this module again and so gets its own errno.
+const errno = new Int32Array(koffi.view(libc.func('int *__errno_location()')(), 4));
+
+export const AF_UNSPEC = 0;
+export const AF_INET = 2;
+export const AF_BRIDGE = 7;
+export const AF_INET6 = 10;
+export const AF_NETLINK = 16;
+export const SOCK_RAW = 3;
+export const SOCK_NONBLOCK = 0o4000;
+export const SOCK_CLOEXEC = 0o2000000;
+export const CLONE_NEWNS = 0x00020000;
+export const CLONE_NEWNET = 0x40000000;
+export const MS_BIND = 0x1000;
+export const MS_REC = 0x4000;
+export const MS_SHARED = 0x100000;
+export const MNT_DETACH = 2;
+export const POLLIN = 1;
+export const MSG_DONTWAIT = 0x40;
+export const SOL_SOCKET = 1;
+
+/** Returns a descriptor, like socket(2). */
+export function socket(domain: number, type: number, protocol: number): number {
+  return check(c.socket(domain, type, protocol), errno[0], 'socket', `family ${domain} protocol ${protocol}`);
+}
+
+export function bind(fd: number, address: Uint8Array): void {
+  check(c.bind(fd, address, address.length), errno[0], 'bind');
+}
+
+export function connect(fd: number, address: Uint8Array): void {
+  check(c.connect(fd, address, address.length), errno[0], 'connect');
+}
+
+/** The socket's own address, as the kernel's sockaddr of at most 128 bytes. */
+export function getsockname(fd: number): Buffer {
+  const address = Buffer.alloc(128);
+  const length = Buffer.from(Uint32Array.of(address.length).buffer);
+  check(c.getsockname(fd, address, length), errno[0], 'getsockname');
+  return address.subarray(0, length.readUInt32LE());
+}
+
+/** The value is an int, or the bytes of a struct. */
+export function setsockopt(fd: number, level: number, name: number, value: number | Uint8Array): void {
+  const bytes = typeof value === 'number' ? Buffer.from(Int32Array.of(value).buffer) : value;
+  check(
+    c.setsockopt(fd, level, name, bytes, bytes.length),
+    errno[0],
+    'setsockopt',
+    `level ${level} name ${name}`,
+  );
+}
+
+/** An option that is an int. */
+export function getsockopt(fd: number, level: number, name: number): number {
+  const value = Buffer.alloc(4);
+  const length = Buffer.from(Uint32Array.of(4).buffer);
+  check(c.getsockopt(fd, level, name, value, length), errno[0], 'getsockopt', `level ${level} name ${name}`);
+  return value.readInt32LE();
+}
+
+export function sendto(fd: number, data: Uint8Array, flags: number, address: Uint8Array): number {
+  const sent = c.sendto(fd, data, data.length, flags, address, address.length);
+  return check(sent, errno[0], 'sendto');
+}
+
+/**
+ * Receives one datagram into `data`, and the sender's sockaddr into `address`. Returns its size in bytes, or undefined
+ * when there is none now (EAGAIN, EINTR).
+ */
+export function recvfrom(
+  fd: number,
+  data: Uint8Array,
+  flags: number,
+  address: Uint8Array,
+): number | undefined {
+  const length = Buffer.from(Uint32Array.of(address.length).buffer);
+  const size: number = c.recvfrom(fd, data, data.length, flags, address, length);
+  const error = errno[0];
+  if (size < 0 && (error === 11 || error === 4)) return undefined;
+  return check(size, error, 'recvfrom');
+}
+
+/**
+ * Waits in a pool thread, at most `timeout` milliseconds, until one of the descriptors can be read, and returns those
+ * that can. Keep the timeout short: the process cannot exit before the call returns.
+ */
+export async function pollReadable(fds: readonly number[], timeout: number): Promise<number[]> {
+  const table = Buffer.alloc(8 * fds.length);
+  for (const [i, fd] of fds.entries()) {
+    table.writeInt32LE(fd, 8 * i);
+    table.writeInt16LE(POLLIN, 8 * i + 4);
+  }
+  await new Promise<void>((resolve, reject) => {
+    c.poll.async(table, fds.length, timeout, (error: unknown) => (error ? reject(error) : resolve()));
+  });
+  return fds.filter((_, i) => table.readInt16LE(8 * i + 6) !== 0);
+}
+
+/** Moves the calling thread, and only it, into another namespace. Use `withNetns`. */
+export function setns(fd: number, type: number): void {
+  check(c.setns(fd, type), errno[0], 'setns');
+}
+
+export function unshare(flags: number): void {
+  check(c.unshare(flags), errno[0], 'unshare', `0x${flags.toString(16)}`);
+}
+
+export function mount(source: string, target: string, type: string, flags: number): void {
+  check(c.mount(source, target, type, flags, null), errno[0], 'mount', target);
+}
+
+export function umount2(target: string, flags: number): void {
+  check(c.umount2(target, flags), errno[0], 'umount', target);
+}
+
+/** The argument is a struct that the kernel reads and may overwrite. */
+export function ioctl(fd: number, request: number, argument: Uint8Array): number {
+  return check(c.ioctl(fd, request, argument), errno[0], 'ioctl', `0x${request.toString(16)}`);
+}
+
+/** A descriptor of an anonymous file in memory, not inherited by programs that are started. */
+export function memfdCreate(name: string): number {
+  const MFD_CLOEXEC = 1;
+  return check(c.memfd_create(name, MFD_CLOEXEC), errno[0], 'memfd_create', name);
+}
+
+/** Unlike process.kill: the raw call, so that signal 0 and negative pids (process groups) behave as kill(2) says. */
+export function kill(pid: number, signal: number): void {
+  check(c.kill(pid, signal), errno[0], 'kill', `${pid}`);
+}
+
+export function gettid(): number {
+  return c.gettid();
+}
+
+// The caller passes errno, read as the first thing after the call: arguments are evaluated in order.
+function check(result: number, error: number | undefined, operation: string, object?: string): number {
+  if (result >= 0) return result;
+  throw syscallError(error ?? 0, operation, object);
+}
+
+function syscallError(error: number, operation: string, object: string | undefined): FlatnetError {
+  const parts: ErrorParts = { code: 'SYSCALL', operation, errno: errnoName(error) };
+  return new FlatnetError(errnoText(error), object === undefined ? parts : { ...parts, object });
+}
