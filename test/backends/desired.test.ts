@@ -1,0 +1,221 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import fc from 'fast-check';
+import { createMemo, desiredState, type Facts, podMtu } from '../../src/backends/desired.ts';
+import { backendOf } from '../../src/backends/registry.ts';
+import { vxlan } from '../../src/backends/vxlan.ts';
+import { resolver } from '../../src/backends/vxlan-miss.ts';
+import { Fields } from '../../src/cluster/fields.ts';
+import type { Node } from '../../src/cluster/node.ts';
+import { type Ip, parseIp } from '../../src/ip/address.ts';
+import { nthIp, parseCidr } from '../../src/ip/cidr.ts';
+import { command } from '../../src/state/print.ts';
+import { factsOf, networkOf, nodesOf, type Plan, plans, selfOf } from './cluster.ts';
+
+const PLAN: Plan = { size: 3, families: [4], backend: { Type: 'vxlan' }, networks: 1 };
+
+const golden = (facts: Facts, pattern: RegExp): string[] =>
+  desiredState(facts)
+    .items.map((item) => command(item, 'add'))
+    .filter((text) => pattern.test(text));
+
+test('per peer exactly what flannel programs, the route last', () => {
+  const facts = factsOf({ ...PLAN, size: 2 });
+  const mac = 'VtepMAC' in Object(facts.peers[1]?.backend.data[4]) ? facts.peers[1]?.backend.data[4] : {};
+  const { VtepMAC } = mac as { VtepMAC: string };
+  assert.deepEqual(golden(facts, /10\.0\.2\.0|172\.16\.0\.3/), [
+    `bridge fdb replace ${VtepMAC} dst 172.16.0.3 self permanent dev flannel.1`,
+    `ip neigh replace 10.0.2.0 lladdr ${VtepMAC} nud permanent dev flannel.1`,
+    'ip route replace 10.0.2.0/24 via 10.0.2.0 dev flannel.1 onlink',
+  ]);
+});
+
+test('host-gw and DirectRouting: one plain route', () => {
+  for (const backend of [{ Type: 'host-gw' }, { Type: 'vxlan', DirectRouting: true }]) {
+    assert.deepEqual(golden(factsOf({ ...PLAN, size: 2, backend }), /10\.0\.2\.0|172\.16\.0\.3/), [
+      'ip route replace 10.0.2.0/24 via 172.16.0.3 dev eth0',
+    ]);
+  }
+});
+
+test("BackendData is flannel's text to the byte", () => {
+  const { node } = selfOf(PLAN, 0);
+  const text = JSON.stringify(node.backend.data[4]);
+  assert.match(text, /^\{"VNI":1,"VtepMAC":"[0-9a-f:]{17}"\}$/);
+});
+
+test("every option of flannel's, in its spelling and any other", () => {
+  const read = (text: object) => vxlan.options(new Fields(text, 'Backend'));
+  const defaults = read({});
+  assert.deepEqual(defaults, {
+    vni: 1,
+    port: 8472,
+    mtu: undefined,
+    learning: false,
+    gbp: false,
+    directRouting: false,
+    udpChecksum: false,
+    onDemand: false,
+  });
+  const all = {
+    vni: 7,
+    PORT: 4789,
+    mtu: 1400,
+    Learning: true,
+    GBP: true,
+    directrouting: true,
+    onDemand: true,
+  };
+  assert.deepEqual(read(all), {
+    vni: 7,
+    port: 4789,
+    mtu: 1400,
+    learning: true,
+    gbp: true,
+    directRouting: true,
+    udpChecksum: false,
+    onDemand: true,
+  });
+  assert.equal(read({ Port: 0 }).port, 8472);
+  assert.throws(() => read({ VNI: 0x1000000 }), /Backend\.VNI: must be a whole number from 1 to 16777215/);
+  assert.throws(() => backendOf('vxlam'), {
+    code: 'CONFIG_INVALID',
+    message: /Backend\.Type: unknown backend 'vxlam'/,
+  });
+});
+
+test('pod MTU: underlay less the largest overhead in use', () => {
+  const mtu = (plan: Partial<Plan>) => {
+    const whole = { ...PLAN, ...plan };
+    return podMtu(networkOf(whole), selfOf(whole, 0));
+  };
+  assert.equal(mtu({}), 1450);
+  assert.equal(mtu({ families: [6] }), 1430);
+  assert.equal(mtu({ families: [4, 6] }), 1430);
+  assert.equal(mtu({ backend: { Type: 'host-gw' }, families: [4, 6] }), 1500);
+  assert.equal(mtu({ backend: { Type: 'vxlan', MTU: 9000 } }), 8950);
+});
+
+test('tunnel devices: own checksums for IPv6, none for IPv4 unless asked', () => {
+  const device = (backend: Plan['backend']) =>
+    golden(factsOf({ ...PLAN, families: [4, 6], backend }), /^ip link add flannel/);
+  const [v4, v6] = device({ Type: 'vxlan' });
+  assert.match(
+    v4 ?? '',
+    /^ip link add flannel\.1 mtu 1450 .* local 172\.16\.0\.2 dev eth0 dstport 8472 nolearning noudpcsum /,
+  );
+  assert.match(
+    v6 ?? '',
+    /^ip link add flannel-v6\.1 mtu 1430 .* local fd00::2 dev eth0 dstport 8472 nolearning &&/,
+  );
+  assert.doesNotMatch(device({ Type: 'vxlan', udpChecksum: true })[0] ?? '', /noudpcsum/);
+});
+
+test('one peer changes: the items of all others are the same objects', () => {
+  fc.assert(
+    fc.property(plans(8), fc.nat(7), (plan, which) => {
+      const memo = createMemo();
+      const peers = nodesOf(plan);
+      const facts = factsOf(plan, 0, peers);
+      const before = desiredState(facts, memo);
+      assert.deepEqual(desiredState(facts), before);
+      const changed = peers.map((node, i): Node => (i === which ? { ...node, labels: { a: 'b' } } : node));
+      const kept = new Set(before.items.slice(0));
+      const after = desiredState({ ...facts, peers: changed }, memo);
+      assert.deepEqual(after, before);
+      const name = which === 0 ? undefined : changed[which]?.name;
+      const theirs =
+        name === undefined
+          ? 0
+          : desiredState({ ...facts, peers: changed.filter((n) => n.name === name) }).items.length;
+      const own = desiredState({ ...facts, peers: [] }).items.length;
+      const fresh = after.items.filter((item) => !kept.has(item)).length;
+      // The few items of this node are made each time; of the peers only the one that changed.
+      assert.ok(fresh <= own + Math.max(0, theirs - own), `${fresh} fresh items`);
+    }),
+    { numRuns: 50 },
+  );
+});
+
+test('a peer that cannot be served is a warning and costs no other, nor its other family', () => {
+  const plan: Plan = { ...PLAN, size: 5, families: [4, 6] };
+  const [self, second, third, fourth, fifth] = nodesOf(plan);
+  assert.ok(self && second && third && fourth && fifth);
+  const peers: Node[] = [
+    { ...second, backend: { type: 'host-gw', data: {} } },
+    { ...third, subnets: [...self.subnets.slice(0, 1), ...third.subnets.slice(1)] },
+    { ...fourth, backend: { ...fourth.backend, data: { 4: fourth.backend.data[4], 6: { VtepMAC: 'x' } } } },
+    { ...fifth, addresses: {} },
+  ];
+  const { items, warnings } = desiredState({ ...factsOf(plan), peers });
+  assert.deepEqual(warnings, [
+    "node1: uses backend 'host-gw', not 'vxlan': ignored",
+    "node2: its subnet 10.0.1.0/24 overlaps this node's own: ignored in IPv4",
+    'node3: published no IPv6 VTEP MAC',
+    'node4: has no public IPv4 address',
+    'node4: has no public IPv6 address',
+  ]);
+  const routes = items.filter((item) => item.kind === 'route').map((item) => item.dst);
+  assert.deepEqual(routes, [third.subnets[1], fourth.subnets[0]]);
+});
+
+test('two peers that claim one subnet: the first stays, the other is named', () => {
+  const [self, second, third] = nodesOf(PLAN);
+  assert.ok(self && second && third);
+  const { warnings } = desiredState({
+    ...factsOf(PLAN),
+    peers: [second, { ...third, subnets: second.subnets }],
+  });
+  assert.deepEqual(warnings, [
+    "node2: wants 'neighbour flannel.1 10.0.2.0', which node1 has already: ignored",
+    "node2: wants 'route 254 10.0.2.0/24 0', which node1 has already: ignored",
+  ]);
+});
+
+test('host-gw: peers off the link, and a node behind NAT', () => {
+  const plan: Plan = { ...PLAN, backend: { Type: 'host-gw' }, networks: 3 };
+  const off = desiredState(factsOf(plan));
+  assert.match(off.warnings[0] ?? '', /^node1: its address 172\.17\.0\.3 is not on a network of eth0/);
+  const facts = factsOf({ ...plan, networks: 1 });
+  const node = { ...facts.self.node, addresses: { 4: parseIp('198.51.100.1') } };
+  const { warnings, items } = desiredState({ ...facts, self: { ...facts.self, node } });
+  assert.match(
+    warnings[0] ?? '',
+    /^IPv4: your PublicIP differs from interface IP, meaning that probably you're on a NAT/,
+  );
+  assert.ok(items.every((item) => item.kind !== 'route'));
+  assert.ok(
+    items.some((item) => item.kind === 'link' && item.name === 'cni0'),
+    'pods keep their bridge',
+  );
+});
+
+test('a peer with several blocks: a route and a neighbour each, one FDB entry', () => {
+  const [, second] = nodesOf(PLAN);
+  assert.ok(second);
+  const node = { ...second, subnets: [parseCidr('10.9.0.0/26'), parseCidr('10.9.1.64/26')] };
+  const { items } = desiredState({ ...factsOf(PLAN), peers: [node] });
+  const count = (kind: string) => items.filter((item) => item.kind === kind).length;
+  assert.deepEqual([count('route'), count('neighbour'), count('fdb')], [2, 2, 1]);
+});
+
+test('onDemand: one route for the network, and every miss answered by the peer that has it', () => {
+  const plan: Plan = { size: 40, families: [4, 6], backend: { Type: 'vxlan', onDemand: true }, networks: 2 };
+  const facts = factsOf(plan);
+  const { items } = desiredState(facts);
+  const routes = items.filter((item) => item.kind === 'route').map((item) => item.dst);
+  assert.deepEqual(routes, ['10.0.0.0/8', 'fd10::/32']);
+  assert.ok(items.every((item) => item.kind !== 'fdb' && item.kind !== 'neighbour'));
+  const resolve = resolver(facts.peers, { vni: 1 });
+  for (const node of facts.peers) {
+    for (const subnet of node.subnets) {
+      const ip: Ip = nthIp(subnet, 3);
+      const [fdb, neighbour] = resolve({ ip });
+      assert.ok(fdb?.kind === 'fdb' && neighbour?.kind === 'neighbour');
+      assert.ok(Object.values(node.addresses).includes(fdb.dst));
+      assert.deepEqual([neighbour.ip, neighbour.mac], [ip, fdb.mac]);
+      assert.deepEqual(resolve({ mac: fdb.mac }), [fdb]);
+    }
+  }
+  assert.deepEqual(resolve({ ip: parseIp('8.8.8.8') }), []);
+});
