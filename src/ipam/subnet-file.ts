@@ -75,12 +75,20 @@ export async function readSubnetFile(path: string): Promise<SubnetFile | undefin
 
 /** Replaces the file in one step, mode 0644, making its folder when missing: a reader sees the old text or the new. */
 export async function writeSubnetFile(path: string, file: SubnetFile): Promise<void> {
-  const passing = join(dirname(path), `.${basename(path)}.${crypto.randomUUID()}`);
   try {
     await mkdir(dirname(path), { recursive: true });
-    const handle = await open(passing, 'wx', 0o644);
+    await replace(path, renderSubnetFile(file));
+  } catch (error) {
+    throw ioError('write', path, error);
+  }
+}
+
+async function replace(path: string, text: string): Promise<void> {
+  const passing = join(dirname(path), `.${basename(path)}.${crypto.randomUUID()}`);
+  const handle = await open(passing, 'wx', 0o644);
+  try {
     try {
-      await handle.writeFile(renderSubnetFile(file));
+      await handle.writeFile(text);
       await handle.chmod(0o644);
       await handle.sync();
     } finally {
@@ -89,7 +97,7 @@ export async function writeSubnetFile(path: string, file: SubnetFile): Promise<v
     await rename(passing, path);
   } catch (error) {
     await rm(passing, { force: true });
-    throw ioError('write', path, error);
+    throw error;
   }
 }
 

@@ -1,0 +1,51 @@
+import fc from 'fast-check';
+import type { Network } from '../../src/cluster/network.ts';
+import type { Pool } from '../../src/cluster/pool.ts';
+import { BITS, type Family } from '../../src/ip/address.ts';
+import { lengthOf, nthIp, sizeOf } from '../../src/ip/cidr.ts';
+import { cidrs } from '../ip/arbitraries.ts';
+
+/** A pool as `readNetwork` could have made it; `bits`: how many subnets at most, as a power of two. */
+export function pools(family: Family, bits: number = BITS[family]): fc.Arbitrary<Pool> {
+  return cidrs(family, 1, BITS[family] - 4).chain((cidr) => {
+    const min = lengthOf(cidr) + 2;
+    return fc
+      .integer({ min, max: Math.min(BITS[family] - 2, lengthOf(cidr) + bits) })
+      .chain((subnetLength) => {
+        const size = 1n << BigInt(BITS[family] - subnetLength);
+        const index = fc.bigInt({ min: 0n, max: sizeOf(cidr) / size - 1n });
+        return fc.tuple(index, fc.oneof(index, fc.constant(0n))).map(([max, start]) => ({
+          cidr,
+          subnetLength,
+          subnetMin: nthIp(cidr, (start % (max + 1n)) * size),
+          subnetMax: nthIp(cidr, max * size),
+        }));
+      });
+  });
+}
+
+export const networks: fc.Arbitrary<Network> = fc
+  .record({
+    four: fc.option(pools(4), { nil: undefined }),
+    six: fc.option(pools(6), { nil: undefined }),
+    type: fc.constantFrom('vxlan', 'host-gw', 'wireguard'),
+    options: fc.dictionary(
+      fc.constantFrom('VNI', 'Port', 'mtu', 'DirectRouting'),
+      fc.oneof(fc.nat(), fc.boolean()),
+      { noNullPrototype: true },
+    ),
+    masquerade: fc.record(
+      {
+        enabled: fc.boolean(),
+        randomFully: fc.boolean(),
+        exclude: fc.array(fc.oneof(cidrs(4), cidrs(6)), { maxLength: 3 }),
+      },
+      { noNullPrototype: true },
+    ),
+  })
+  .filter(({ four, six }) => four !== undefined || six !== undefined)
+  .map(({ four, six, type, options, masquerade }) => ({
+    pools: { ...(four && { 4: four }), ...(six && { 6: six }) },
+    backend: { type, options },
+    masquerade,
+  }));
