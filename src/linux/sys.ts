@@ -103,7 +103,7 @@ export function sendto(fd: number, data: Uint8Array, flags: number, address: Uin
 }
 
 /**
- * Receives one datagram into `data`, and the sender's sockaddr into `address`. Returns its size in bytes, or undefined
+ * Receives one datagram into `data`, and the sender's sockaddr into `address` if given. Returns its size in bytes, or undefined
  * when there is none now (EAGAIN, EINTR).
  */
 export function recvfrom(

@@ -78,8 +78,7 @@ export class Writer {
   /** An attribute holding bytes; none at all for undefined, as in all these methods. */
   bytes(type: number, value: Uint8Array | undefined): this {
     if (value === undefined) return this;
-    const start = this.#attribute(type, value.length);
-    this.#buffer.set(value, start);
+    this.#at(type, value.length).set(value);
     return this;
   }
 
@@ -90,7 +89,7 @@ export class Writer {
   }
 
   u8(type: number, value: number | undefined): this {
-    if (value !== undefined) this.#buffer.writeUInt8(value, this.#attribute(type, 1));
+    if (value !== undefined) this.#at(type, 1).writeUInt8(value);
     return this;
   }
 
@@ -100,24 +99,30 @@ export class Writer {
   }
 
   u16(type: number, value: number | undefined): this {
-    if (value !== undefined) this.#buffer.writeUInt16LE(value, this.#attribute(type, 2));
+    if (value !== undefined) this.#at(type, 2).writeUInt16LE(value);
     return this;
   }
 
   /** Network order, as ports are. */
   be16(type: number, value: number | undefined): this {
-    if (value !== undefined) this.#buffer.writeUInt16BE(value, this.#attribute(type, 2));
+    if (value !== undefined) this.#at(type, 2).writeUInt16BE(value);
     return this;
   }
 
   u32(type: number, value: number | undefined): this {
-    if (value !== undefined) this.#buffer.writeUInt32LE(value, this.#attribute(type, 4));
+    if (value !== undefined) this.#at(type, 4).writeUInt32LE(value);
     return this;
   }
 
   /** Network order, as nftables has all its numbers. */
   be32(type: number, value: number | undefined): this {
-    if (value !== undefined) this.#buffer.writeUInt32BE(value, this.#attribute(type, 4));
+    if (value !== undefined) this.#at(type, 4).writeUInt32BE(value);
+    return this;
+  }
+
+  /** Network order. */
+  be64(type: number, value: bigint | undefined): this {
+    if (value !== undefined) this.#at(type, 8).writeBigUInt64BE(value);
     return this;
   }
 
@@ -141,6 +146,12 @@ export class Writer {
   /** What was written so far. */
   finish(): Buffer {
     return this.#buffer.subarray(0, this.#length);
+  }
+
+  /** The content of a new attribute. */
+  #at(type: number, size: number): Buffer {
+    const start = this.#attribute(type, size);
+    return this.#buffer.subarray(start, start + size);
   }
 
   /** Writes an attribute's header, makes room for its content and returns where that starts. */

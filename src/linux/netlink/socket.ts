@@ -165,6 +165,13 @@ export class NetlinkSocket implements Disposable {
     }
   }
 
+  /** The same, but without waiting: undefined when none is there now. */
+  receiveNow(): Buffer | undefined {
+    const buffer = this.#readBuffer();
+    const size = sys.recvfrom(this.#fd, buffer, sys.MSG_DONTWAIT);
+    return size === undefined ? undefined : buffer.subarray(0, size);
+  }
+
   /** Sends bytes and waits for nothing. */
   send(bytes: Buffer): void {
     try {

@@ -1,0 +1,159 @@
+import { type Ip, ipFromBytes } from '../ip/address.ts';
+import { type Mac, macFromBytes } from '../ip/mac.ts';
+import { type Address, decodeAddress, RTM_DELADDR, RTM_NEWADDR } from './address.ts';
+import { decodeFdb, type Fdb } from './fdb.ts';
+import { decodeLink, decodePort, type Link, type PortChange, RTM_DELLINK, RTM_NEWLINK } from './link.ts';
+import {
+  decodeNeighbour,
+  NDA_DST,
+  NDA_LLADDR,
+  NDMSG_SIZE,
+  type Neighbour,
+  RTM_DELNEIGH,
+  RTM_GETNEIGH,
+  RTM_NEWNEIGH,
+} from './neighbour.ts';
+import { NetlinkListener } from './netlink/listener.ts';
+import { attributesOf, type Message, messagesOf } from './netlink/message.ts';
+import { NETLINK_ROUTE } from './netlink/socket.ts';
+import { decodeRoute, type Route, RTM_DELROUTE, RTM_NEWROUTE } from './route.ts';
+import { decodeRule, RTM_DELRULE, RTM_NEWRULE, type Rule } from './rule.ts';
+
+/** Which multicast groups (RTNLGRP_*) tell of which objects. */
+const GROUPS = {
+  link: [1],
+  address: [5, 9],
+  route: [7, 11],
+  /** Also FDB entries and misses. */
+  neighbour: [3],
+  rule: [8, 19],
+} as const;
+
+export type MonitorOptions = {
+  /** A path or a descriptor of a network namespace; by default the thread's own. */
+  readonly netns?: string | number | undefined;
+  readonly signal: AbortSignal;
+  /** Default: all. */
+  readonly objects?: readonly (keyof typeof GROUPS)[] | undefined;
+};
+
+type Change = { readonly type: 'new' | 'del'; readonly portId: number };
+
+/** `new` is also said of changes. `portId` is that of the socket that caused it, 0 when the kernel itself did. */
+export type MonitorEvent =
+  | (Change & { readonly object: 'link'; readonly value: Link })
+  | (Change & { readonly object: 'port'; readonly value: PortChange })
+  | (Change & { readonly object: 'address'; readonly value: Address })
+  | (Change & { readonly object: 'route'; readonly value: Route })
+  | (Change & { readonly object: 'neighbour'; readonly value: Neighbour })
+  | (Change & { readonly object: 'fdb'; readonly value: Fdb })
+  | (Change & { readonly object: 'rule'; readonly value: Rule })
+  | Miss
+  | Overflow;
+
+/**
+ * The kernel asks for an entry. With an IP address: who has it (vxlan `l3miss`, or a neighbour with `app_solicit`).
+ * With a MAC alone: behind which tunnel endpoint it is (vxlan `l2miss`).
+ */
+export type Miss = {
+  readonly type: 'miss';
+  /** Interface index. */
+  readonly dev: number;
+  readonly ip: Ip | undefined;
+  readonly mac: Mac | undefined;
+};
+
+/** Events were lost: only a fresh dump says what is. */
+export type Overflow = { readonly type: 'overflow' };
+
+/** Changes in a network namespace as they happen, like `ip monitor`; until the signal aborts. */
+export class Monitor {
+  readonly #listener: NetlinkListener;
+
+  private constructor(listener: NetlinkListener) {
+    this.#listener = listener;
+  }
+
+  /** Listens from now on: dump after this, and nothing is missed. */
+  static open({ netns, signal, objects }: MonitorOptions): Monitor {
+    const wanted = objects ?? (Object.keys(GROUPS) as (keyof typeof GROUPS)[]);
+    const groups = wanted.flatMap((object) => [...GROUPS[object]]);
+    return new Monitor(NetlinkListener.open(NETLINK_ROUTE, { netns, signal, groups }));
+  }
+
+  /** The events one by one. Ends when the signal aborts. */
+  async *[Symbol.asyncIterator](): AsyncGenerator<MonitorEvent> {
+    for await (const datagram of this.#listener) {
+      if (datagram === 'overflow') {
+        yield { type: 'overflow' };
+        continue;
+      }
+      for (const message of messagesOf(datagram)) {
+        const event = decodeEvent(message);
+        if (event) yield event;
+      }
+    }
+  }
+
+  /** Calls `listener` with each event, until the signal aborts. Rejects with what the listener throws. */
+  async run(listener: (event: MonitorEvent) => void): Promise<void> {
+    for await (const event of this) listener(event);
+  }
+}
+
+/** Undefined for messages of other kinds or families. */
+export function decodeEvent(message: Message): MonitorEvent | undefined {
+  const { portId } = message;
+  switch (message.type) {
+    case RTM_NEWLINK:
+    case RTM_DELLINK: {
+      const type = message.type === RTM_NEWLINK ? 'new' : 'del';
+      const link = decodeLink(message);
+      if (link) return { type, portId, object: 'link', value: link };
+      const port = decodePort(message);
+      return port && { type, portId, object: 'port', value: port };
+    }
+    case RTM_NEWADDR:
+    case RTM_DELADDR: {
+      const value = decodeAddress(message);
+      return (
+        value && { type: message.type === RTM_NEWADDR ? 'new' : 'del', portId, object: 'address', value }
+      );
+    }
+    case RTM_NEWROUTE:
+    case RTM_DELROUTE: {
+      const value = decodeRoute(message);
+      return value && { type: message.type === RTM_NEWROUTE ? 'new' : 'del', portId, object: 'route', value };
+    }
+    case RTM_NEWNEIGH:
+    case RTM_DELNEIGH: {
+      const type = message.type === RTM_NEWNEIGH ? 'new' : 'del';
+      const fdb = decodeFdb(message);
+      if (fdb) return { type, portId, object: 'fdb', value: fdb };
+      const neighbour = decodeNeighbour(message);
+      return neighbour && { type, portId, object: 'neighbour', value: neighbour };
+    }
+    case RTM_GETNEIGH:
+      return decodeMiss(message);
+    case RTM_NEWRULE:
+    case RTM_DELRULE: {
+      const value = decodeRule(message);
+      return value && { type: message.type === RTM_NEWRULE ? 'new' : 'del', portId, object: 'rule', value };
+    }
+    default:
+      return undefined;
+  }
+}
+
+// The family is no guide: vxlan says AF_INET also of an IPv6 address, and nothing at all of a MAC (vxlan_fdb_info).
+function decodeMiss({ payload }: Message): Miss {
+  const attributes = attributesOf(payload, NDMSG_SIZE);
+  const ip = attributes.get(NDA_DST);
+  const mac = attributes.get(NDA_LLADDR);
+  return {
+    type: 'miss',
+    dev: payload.readInt32LE(4),
+    ip: ip && ipFromBytes(ip),
+    mac: mac?.length === 6 ? macFromBytes(mac) : undefined,
+  };
+}

@@ -1,0 +1,181 @@
+import { createHash } from 'node:crypto';
+import { FlatnetError } from '../../error.ts';
+import {
+  type Attributes,
+  attributesIn,
+  attributesOf,
+  type DumpRequest,
+  type Message,
+  stringOf,
+} from '../netlink/message.ts';
+import type { NetlinkSocket } from '../netlink/socket.ts';
+import * as nft from './message.ts';
+
+/**
+ * What of an object somebody configured, as attributes of nf_tables.h: no handles, use counts, counters, positions, ids
+ * or expiry.
+ */
+const NFTA_TABLE = { name: 1, flags: 2, userdata: 6 };
+const NFTA_CHAIN = { name: 3, hook: 4, policy: 5, type: 7, flags: 10, userdata: 12 };
+const NFTA_RULE = { chain: 2, userdata: 7 };
+const NFTA_SET = {
+  name: 2,
+  flags: 3,
+  keyType: 4,
+  keyLength: 5,
+  dataType: 6,
+  dataLength: 7,
+  policy: 8,
+  description: 9,
+  timeout: 11,
+  gcInterval: 12,
+  userdata: 13,
+  objectType: 15,
+};
+const NFTA_SET_ELEM = { key: 1, data: 2, flags: 3, timeout: 4, userdata: 6, object: 9, keyEnd: 10 };
+const NFTA_OBJ = { name: 2, type: 3, userdata: 8 };
+
+const NFTA_RULE_EXPRESSIONS = 4;
+const NFTA_SET_ELEM_EXPR = 7;
+const NFTA_SET_ELEM_EXPRESSIONS = 11;
+const NFTA_SET_ELEM_LIST_SET = 2;
+const NFTA_SET_ELEM_LIST_ELEMENTS = 3;
+const NFTA_EXPR_NAME = 1;
+const NFTA_EXPR_DATA = 2;
+const NFTA_OBJ_DATA = 4;
+const NFT_SET_EVAL = 0x20;
+const NFT_OBJECT_COUNTER = 1;
+const NFT_OBJECT_QUOTA = 2;
+
+/** Of expressions whose data changes with the packets that pass: the attributes that do not. */
+const LASTING_DATA: Readonly<Record<string, readonly number[]>> = { counter: [], last: [], quota: [1] };
+
+const TRIES = 10;
+
+/**
+ * A short text that is the same as long as nobody changes the table's chains, rules, sets, maps, elements or objects, and
+ * does not depend on counters, handles or the order of elements. Elements that packets add to a set (`flags dynamic`)
+ * do not count. Undefined when there is no such table. The socket is one of NETLINK_NETFILTER.
+ */
+export async function fingerprint(socket: NetlinkSocket, name: nft.TableName): Promise<string | undefined> {
+  for (let i = 0; i < TRIES; i++) {
+    const before = await generation(socket);
+    const lines = await describe(socket, name);
+    // Several dumps make one picture only if no transaction came between them.
+    if ((await generation(socket)) === before) {
+      return lines && createHash('sha256').update(lines.join('\n')).digest('base64url');
+    }
+  }
+  throw new FlatnetError('changed without pause while it was read', {
+    code: 'NETLINK',
+    operation: 'nft list table',
+    object: `${name.family} ${name.table}`,
+    errno: 'EINTR',
+  });
+}
+
+async function generation(socket: NetlinkSocket): Promise<number> {
+  const NFTA_GEN_ID = 1;
+  return socket.get({
+    ...query({ family: 'inet', table: '' }, nft.NFT_MSG_GETGEN, 'generation'),
+    payload: nft.nftWriter('inet').finish(),
+    decode: (message) => nft.nftAttributes(message).get(NFTA_GEN_ID)?.readUInt32BE(),
+  });
+}
+
+/** One line for each object; undefined without the table. Rules keep their order, all else is sorted. */
+async function describe(socket: NetlinkSocket, name: nft.TableName): Promise<string[] | undefined> {
+  const list = <T>(command: number, decode: (attributes: Attributes) => T): Promise<T[]> =>
+    socket.dump({
+      ...query(name, command, 'table'),
+      decode: (message) => (isOf(name, message) ? decode(nft.nftAttributes(message)) : undefined),
+    });
+  const [table] = await list(nft.NFT_MSG_GETTABLE, (attributes) => keep(NFTA_TABLE, attributes));
+  if (table === undefined) return undefined;
+  const chains = await list(nft.NFT_MSG_GETCHAIN, (attributes) => keep(NFTA_CHAIN, attributes));
+  const objects = await list(nft.NFT_MSG_GETOBJ, object);
+  const sets = await list(nft.NFT_MSG_GETSET, (attributes) => ({
+    name: stringOf(attributes.get(NFTA_SET.name) ?? Buffer.alloc(0)),
+    isDynamic: ((attributes.get(NFTA_SET.flags)?.readUInt32BE() ?? 0) & NFT_SET_EVAL) !== 0,
+    text: keep(NFTA_SET, attributes),
+  }));
+  const rules = await list(nft.NFT_MSG_GETRULE, (attributes) =>
+    [keep(NFTA_RULE, attributes), ...expressions(attributes.get(NFTA_RULE_EXPRESSIONS))].join(' '),
+  );
+  const lines = [`table ${table}`, ...chains.sort(), ...objects.sort()];
+  for (const set of sets.sort((a, b) => (a.name < b.name ? -1 : 1))) {
+    lines.push(`set ${set.text}`);
+    if (!set.isDynamic) lines.push(...(await elementsOf(socket, name, set.name)).sort());
+  }
+  return [...lines, 'rules', ...rules];
+}
+
+async function elementsOf(socket: NetlinkSocket, name: nft.TableName, set: string): Promise<string[]> {
+  const parts = await socket.dump({
+    ...query(name, nft.NFT_MSG_GETSETELEM, `set ${set}`),
+    payload: nft
+      .nftWriter(name.family)
+      .string(nft.NFTA_TABLE_NAME, name.table)
+      .string(NFTA_SET_ELEM_LIST_SET, set)
+      .finish(),
+    decode: (message) => {
+      const list = nft.nftAttributes(message).get(NFTA_SET_ELEM_LIST_ELEMENTS);
+      return list && [...attributesIn(list)].map(([, bytes]) => element(attributesOf(bytes)));
+    },
+  });
+  return parts.flat();
+}
+
+function element(attributes: Attributes): string {
+  const one = attributes.get(NFTA_SET_ELEM_EXPR);
+  return [
+    keep(NFTA_SET_ELEM, attributes),
+    ...(one ? [expression(attributesOf(one))] : []),
+    ...expressions(attributes.get(NFTA_SET_ELEM_EXPRESSIONS)),
+  ].join(' ');
+}
+
+function object(attributes: Attributes): string {
+  const type = attributes.get(NFTA_OBJ.type)?.readUInt32BE();
+  const isCounting = type === NFT_OBJECT_COUNTER || type === NFT_OBJECT_QUOTA;
+  return `object ${keep(isCounting ? NFTA_OBJ : { ...NFTA_OBJ, data: NFTA_OBJ_DATA }, attributes)}`;
+}
+
+function expressions(list: Buffer | undefined): string[] {
+  return list ? [...attributesIn(list)].map(([, bytes]) => expression(attributesOf(bytes))) : [];
+}
+
+function expression(attributes: Attributes): string {
+  const name = stringOf(attributes.get(NFTA_EXPR_NAME) ?? Buffer.alloc(0));
+  const data = attributes.get(NFTA_EXPR_DATA);
+  const lasting = LASTING_DATA[name];
+  if (!data) return name;
+  return `${name}(${lasting ? keep(lasting, attributesOf(data)) : data.toString('hex')})`;
+}
+
+/** The named attributes, as text. */
+function keep(types: Readonly<Record<string, number>> | readonly number[], attributes: Attributes): string {
+  return Object.values(types)
+    .map((type) => attributes.get(type)?.toString('hex') ?? '')
+    .join(',');
+}
+
+function isOf(name: nft.TableName, message: Message): boolean {
+  const other = nft.tableOf(message);
+  return other?.family === name.family && other.table === name.table;
+}
+
+function query(
+  { family, table }: nft.TableName,
+  command: number,
+  what: string,
+): Omit<DumpRequest<never>, 'decode'> {
+  return {
+    operation: 'nft list',
+    object: `${what} ${family} ${table}`,
+    type: nft.nftType(command),
+    flags: 0,
+    payload: nft.nftWriter(family).string(nft.NFTA_TABLE_NAME, table).finish(),
+    emptyOn: 'ENOENT',
+  };
+}

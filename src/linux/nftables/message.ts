@@ -1,0 +1,69 @@
+import type { Attributes, Message } from '../netlink/message.ts';
+import { attributesOf, stringOf, Writer } from '../netlink/message.ts';
+
+/** linux/netfilter/nfnetlink.h and nf_tables.h. */
+export const NFNL_SUBSYS_NFTABLES = 10;
+export const NFNL_MSG_BATCH_BEGIN = 0x10;
+export const NFNL_MSG_BATCH_END = 0x11;
+const NFGENMSG_SIZE = 4;
+
+export const NFT_MSG_NEWTABLE = 0;
+export const NFT_MSG_GETTABLE = 1;
+export const NFT_MSG_GETCHAIN = 4;
+export const NFT_MSG_GETRULE = 7;
+export const NFT_MSG_GETSET = 10;
+export const NFT_MSG_NEWSETELEM = 12;
+export const NFT_MSG_GETSETELEM = 13;
+export const NFT_MSG_DELSETELEM = 14;
+export const NFT_MSG_NEWGEN = 15;
+export const NFT_MSG_GETGEN = 16;
+export const NFT_MSG_GETOBJ = 19;
+
+/** Every kind of object has the name of its table as attribute 1. */
+export const NFTA_TABLE_NAME = 1;
+
+const FAMILIES = { inet: 1, ip: 2, arp: 3, netdev: 5, bridge: 7, ip6: 10 } as const;
+export type NftFamily = keyof typeof FAMILIES;
+const FAMILY_NAMES = new Map<number, NftFamily>(
+  Object.entries(FAMILIES).map(([name, number]) => [number, name as NftFamily]),
+);
+
+/** A table by family and name, as `nft` writes it: `table inet flatnet`. */
+export type TableName = { readonly family: NftFamily; readonly table: string };
+
+/** The message type of an nftables command. */
+export function nftType(command: number): number {
+  return (NFNL_SUBSYS_NFTABLES << 8) | command;
+}
+
+/** The command of a message, or undefined when it is of another subsystem. */
+export function nftCommand({ type }: Message): number | undefined {
+  return type >> 8 === NFNL_SUBSYS_NFTABLES ? type & 0xff : undefined;
+}
+
+/** A writer with the header that all messages of nfnetlink have. */
+export function nftWriter(family: NftFamily): Writer {
+  return new Writer().header(NFGENMSG_SIZE, (header) => {
+    header[0] = FAMILIES[family];
+  });
+}
+
+/** BEGIN and END of a transaction. */
+export function batchMark(): Buffer {
+  return new Writer()
+    .header(NFGENMSG_SIZE, (header) => {
+      header.writeUInt16BE(NFNL_SUBSYS_NFTABLES, 2);
+    })
+    .finish();
+}
+
+export function nftAttributes({ payload }: Message): Attributes {
+  return attributesOf(payload, NFGENMSG_SIZE);
+}
+
+/** The table a message is about. */
+export function tableOf(message: Message): TableName | undefined {
+  const family = FAMILY_NAMES.get(message.payload.readUInt8(0));
+  const table = nftAttributes(message).get(NFTA_TABLE_NAME);
+  return family && table && { family, table: stringOf(table) };
+}

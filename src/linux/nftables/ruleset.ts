@@ -1,0 +1,67 @@
+import { spawn } from 'node:child_process';
+import fs from 'node:fs';
+import { FlatnetError } from '../../error.ts';
+import { withNetns } from '../netns.ts';
+import { memfdCreate } from '../sys.ts';
+
+export type RulesetOptions = {
+  /** A path or a descriptor of a network namespace; by default our own. */
+  readonly netns?: string | number | undefined;
+  /** Ends `nft`; the transaction is then done or not done, but never half. */
+  readonly signal?: AbortSignal | undefined;
+};
+
+/**
+ * Like `nft -f FILE`: all of the text in one transaction, or none of it. Returns the process id of `nft`, by which
+ * `NftMonitor` tells our own changes from others'. Throws NFTABLES with what nft said.
+ */
+export async function applyRuleset(text: string, options: RulesetOptions = {}): Promise<number> {
+  // A file in memory, because nft opens what it reads, and a pipe of Node's is a socket, which can't be opened.
+  const file = memfdCreate('ruleset');
+  try {
+    fs.writeFileSync(file, text);
+    return await runNft(file, options);
+  } finally {
+    fs.closeSync(file);
+  }
+}
+
+function runNft(file: number, { netns, signal }: RulesetOptions): Promise<number> {
+  const start = () => {
+    const child = spawn('nft', ['-f', FILE_IN_CHILD], {
+      stdio: ['ignore', 'ignore', 'pipe', file],
+      env: { ...process.env, PATH: `${process.env['PATH'] ?? ''}:/usr/sbin:/sbin` },
+      ...(signal && { signal }),
+    });
+    return { child };
+  };
+  const { child } = netns === undefined ? start() : withNetns(netns, start);
+  return new Promise((resolve, reject) => {
+    const said: Buffer[] = [];
+    child.stderr?.on('data', (chunk: Buffer) => said.push(chunk));
+    child.on('error', (cause) => reject(notRun(cause)));
+    child.on('close', (status) => {
+      if (status === 0) resolve(child.pid ?? 0);
+      else reject(refused(Buffer.concat(said).toString()));
+    });
+  });
+}
+
+const FILE_IN_CHILD = '/dev/fd/3';
+
+function refused(said: string): FlatnetError {
+  const text = said.replaceAll(FILE_IN_CHILD, 'line').trim();
+  return new FlatnetError(text || 'nft failed and did not say why', {
+    code: 'NFTABLES',
+    operation: 'nft -f',
+  });
+}
+
+function notRun(cause: Error): FlatnetError {
+  return new FlatnetError(cause.message, {
+    code: 'NFTABLES',
+    operation: 'nft -f',
+    fix: 'install nftables',
+    cause,
+  });
+}

@@ -1,0 +1,69 @@
+import { type Exchange, refusal } from '../netlink/exchange.ts';
+import {
+  encodeMessage,
+  messagesOf,
+  NLM_F_ACK,
+  NLM_F_REQUEST,
+  NLMSG_ERROR,
+  type Request,
+  verdictOf,
+} from '../netlink/message.ts';
+import type { NetlinkSocket } from '../netlink/socket.ts';
+import { batchMark, NFNL_MSG_BATCH_BEGIN, NFNL_MSG_BATCH_END } from './message.ts';
+
+/** Does all requests in one transaction of nftables, or none of them. Throws NETLINK with the first refusal. */
+export async function commit(socket: NetlinkSocket, requests: readonly Request[]): Promise<void> {
+  if (requests.length === 0) return;
+  await socket.exchange((sequence) => new TransactionExchange(requests, sequence), requests.length + 2);
+}
+
+export function commitSync(socket: NetlinkSocket, requests: readonly Request[]): void {
+  if (requests.length === 0) return;
+  socket.exchangeSync((sequence) => new TransactionExchange(requests, sequence), requests.length + 2);
+}
+
+/** BEGIN, the requests, END in one write; the kernel acknowledges each request after the whole is done or undone. */
+class TransactionExchange implements Exchange<void> {
+  readonly bytes: Buffer;
+  readonly answeredByWrite = true;
+  readonly #requests: readonly Request[];
+  readonly #begin: number;
+  #missing: number;
+  #error: Error | undefined;
+
+  constructor(requests: readonly Request[], begin: number) {
+    this.#requests = requests;
+    this.#begin = begin;
+    this.#missing = requests.length;
+    const mark = (type: number, sequence: number): Buffer =>
+      encodeMessage({ type, flags: NLM_F_REQUEST, payload: batchMark() }, sequence);
+    this.bytes = Buffer.concat([
+      mark(NFNL_MSG_BATCH_BEGIN, begin),
+      ...requests.map(({ type, flags, payload }, i) =>
+        encodeMessage({ type, flags: flags | NLM_F_REQUEST | NLM_F_ACK, payload }, begin + 1 + i),
+      ),
+      mark(NFNL_MSG_BATCH_END, begin + 1 + requests.length),
+    ]);
+  }
+
+  get done(): boolean {
+    return this.#missing === 0;
+  }
+
+  take(datagram: Buffer): void {
+    for (const message of messagesOf(datagram)) {
+      const index = message.sequence - this.#begin - 1;
+      if (message.type !== NLMSG_ERROR || index < -1 || index >= this.#requests.length) continue;
+      const verdict = verdictOf(message);
+      // What concerns the whole, such as a lost commit, comes as the answer to BEGIN, perhaps without any other.
+      const subject = this.#requests[Math.max(index, 0)];
+      if (verdict.errno && subject) this.#error ??= refusal(subject, verdict);
+      if (index === -1) this.#missing = 0;
+      else this.#missing--;
+    }
+  }
+
+  result(): void {
+    if (this.#error) throw this.#error;
+  }
+}
