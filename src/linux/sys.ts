@@ -110,10 +110,10 @@ export function recvfrom(
   fd: number,
   data: Uint8Array,
   flags: number,
-  address: Uint8Array,
+  address?: Uint8Array,
 ): number | undefined {
-  const length = Buffer.from(Uint32Array.of(address.length).buffer);
-  const size: number = c.recvfrom(fd, data, data.length, flags, address, length);
+  const length = address ? Buffer.from(Uint32Array.of(address.length).buffer) : null;
+  const size: number = c.recvfrom(fd, data, data.length, flags, address ?? null, length);
   const error = errno[0];
   if (size < 0 && (error === 11 || error === 4)) return undefined;
   return check(size, error, 'recvfrom');

@@ -20,8 +20,6 @@ import {
 export interface Exchange<Result> {
   readonly bytes: Buffer;
   readonly done: boolean;
-  /** Whether the kernel has queued all answers when the write returns, so that reading them cannot block. */
-  readonly answeredByWrite: boolean;
   take(datagram: Buffer): void;
   /** Throws FlatnetError NETLINK for what the kernel refused. */
   result(): Result;
@@ -33,7 +31,6 @@ export type Answer = FlatnetError | undefined;
 /** Several requests in one write, one acknowledgement for each. */
 export class BatchExchange implements Exchange<Answer[]> {
   readonly bytes: Buffer;
-  readonly answeredByWrite = true;
   readonly #requests: readonly Request[];
   readonly #first: number;
   readonly #answers: Answer[];
@@ -75,7 +72,6 @@ export class BatchExchange implements Exchange<Answer[]> {
 /** A question answered by messages: a dump of all objects of a kind, or one object. */
 export class QueryExchange<T> implements Exchange<T[]> {
   readonly bytes: Buffer;
-  readonly answeredByWrite = false;
   /** The objects changed while they were dumped, and the result may lack some or have some twice (NLM_F_DUMP_INTR). */
   interrupted = false;
   done = false;

@@ -1,4 +1,5 @@
 import fs from 'node:fs';
+import { setImmediate } from 'node:timers/promises';
 import { promisify } from 'node:util';
 import { codeOf, FlatnetError, messageOf } from '../../error.ts';
 import { withNetns } from '../netns.ts';
@@ -32,6 +33,8 @@ const READ_SIZE = 64 << 10;
 /** What one queued acknowledgement may cost of the receive buffer (measured: 1280 with a long text). */
 const ACK_COST = 2048;
 const DUMP_TRIES = 30;
+/** Datagrams, some 250 neighbours each, after which others get their turn. */
+const READS_AT_ONCE = 4;
 
 const readAsync = promisify(fs.read);
 const writeAsync = promisify(fs.write);
@@ -201,10 +204,12 @@ export class NetlinkSocket implements Disposable {
       } catch (error) {
         throw ioError('netlink write', error);
       }
-      for (let silence = 0; !exchange.done; ) {
-        const datagram = exchange.answeredByWrite ? this.#receiveSync() : await this.receive();
+      // By then the kernel has done the work and queued its answers, or does the next part of a dump at each read.
+      for (let reads = 1, silence = 0; !exchange.done; reads++) {
+        const datagram = this.#receiveSync();
         silence = datagram ? 0 : waitLonger(silence);
         if (datagram) exchange.take(datagram);
+        if (reads % READS_AT_ONCE === 0) await setImmediate();
       }
       return exchange;
     });

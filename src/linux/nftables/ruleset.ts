@@ -30,7 +30,7 @@ function runNft(file: number, { netns, signal }: RulesetOptions): Promise<number
   const start = () => {
     const child = spawn('nft', ['-f', FILE_IN_CHILD], {
       stdio: ['ignore', 'ignore', 'pipe', file],
-      env: { ...process.env, PATH: `${process.env['PATH'] ?? ''}:/usr/sbin:/sbin` },
+      env: { ...process.env, PATH: `${process.env.PATH ?? ''}:/usr/sbin:/sbin` },
       ...(signal && { signal }),
     });
     return { child };
@@ -50,7 +50,7 @@ function runNft(file: number, { netns, signal }: RulesetOptions): Promise<number
 const FILE_IN_CHILD = '/dev/fd/3';
 
 function refused(said: string): FlatnetError {
-  const text = said.replaceAll(FILE_IN_CHILD, 'line').trim();
+  const text = said.replaceAll(`${FILE_IN_CHILD}:`, 'line ').trim();
   return new FlatnetError(text || 'nft failed and did not say why', {
     code: 'NFTABLES',
     operation: 'nft -f',

@@ -25,7 +25,6 @@ export function commitSync(socket: NetlinkSocket, requests: readonly Request[]):
 /** BEGIN, the requests, END in one write; the kernel acknowledges each request after the whole is done or undone. */
 class TransactionExchange implements Exchange<void> {
   readonly bytes: Buffer;
-  readonly answeredByWrite = true;
   readonly #requests: readonly Request[];
   readonly #begin: number;
   #missing: number;

@@ -1,0 +1,100 @@
+import { type Family, type Ip, ipFromBytes } from '../ip/address.ts';
+
+/** RFC 792 and RFC 4443. */
+export const ECHO_REPLY = { 4: 0, 6: 129 } as const;
+export const ECHO_REQUEST = { 4: 8, 6: 128 } as const;
+export const UNREACHABLE = { 4: 3, 6: 1 } as const;
+export const TIME_EXCEEDED = { 4: 11, 6: 3 } as const;
+/** IPv6 only; IPv4 says it by a code of UNREACHABLE. */
+export const PACKET_TOO_BIG = 2;
+const FRAGMENTATION_NEEDED = 4;
+
+const ICMP_HEADER = 8;
+const IPV6_HEADER = 40;
+
+/** What a raw socket hears. */
+export type IcmpMessage =
+  | {
+      readonly type: 'request' | 'reply';
+      readonly from: Ip;
+      readonly id: number;
+      readonly sequence: number;
+      /** Bytes after the ICMP header. */
+      readonly size: number;
+    }
+  | IcmpError;
+
+/** Somebody on the way could not pass on a packet of ours. */
+export type IcmpError = {
+  readonly type: 'unreachable' | 'too-big' | 'time-exceeded';
+  /** Who says so. */
+  readonly from: Ip;
+  readonly code: number;
+  /** Bytes, of the narrow link; of `too-big`. */
+  readonly mtu: number | undefined;
+  /** Where our packet was going, and which echo request it was, if it was one. */
+  readonly to: Ip;
+  readonly id: number | undefined;
+  readonly sequence: number | undefined;
+};
+
+/** An echo request. Its checksum is left to the kernel for IPv6, which knows the addresses. */
+export function encodeEcho(family: Family, id: number, sequence: number, size: number): Buffer {
+  const packet = Buffer.alloc(ICMP_HEADER + size);
+  packet[0] = ECHO_REQUEST[family];
+  packet.writeUInt16BE(id, 4);
+  packet.writeUInt16BE(sequence, 6);
+  for (let i = ICMP_HEADER; i < packet.length; i++) packet[i] = i & 0xff;
+  if (family === 4) packet.writeUInt16BE(checksum(packet), 2);
+  return packet;
+}
+
+/** Undefined for what is not an echo and not an error about a packet. `packet` is the ICMP message without IP header. */
+export function decodeIcmp(family: Family, from: Ip, packet: Buffer): IcmpMessage | undefined {
+  if (packet.length < ICMP_HEADER) return undefined;
+  const kind = packet.readUInt8(0);
+  if (kind === ECHO_REQUEST[family] || kind === ECHO_REPLY[family]) {
+    return {
+      type: kind === ECHO_REPLY[family] ? 'reply' : 'request',
+      from,
+      id: packet.readUInt16BE(4),
+      sequence: packet.readUInt16BE(6),
+      size: packet.length - ICMP_HEADER,
+    };
+  }
+  return decodeError(family, from, packet);
+}
+
+/** RFC 1071. */
+export function checksum(bytes: Buffer): number {
+  let sum = 0;
+  for (let i = 0; i + 1 < bytes.length; i += 2) sum += bytes.readUInt16BE(i);
+  if (bytes.length % 2) sum += (bytes.at(-1) ?? 0) << 8;
+  while (sum > 0xffff) sum = (sum & 0xffff) + (sum >>> 16);
+  return ~sum & 0xffff;
+}
+
+function decodeError(family: Family, from: Ip, packet: Buffer): IcmpError | undefined {
+  const code = packet.readUInt8(1);
+  const type = errorType(family, packet.readUInt8(0), code);
+  const original = packet.subarray(ICMP_HEADER);
+  if (!type || original.length < (family === 4 ? 20 : IPV6_HEADER)) return undefined;
+  const inner = original.subarray(family === 4 ? 4 * (original.readUInt8(0) & 15) : IPV6_HEADER);
+  const isEcho = inner.length >= ICMP_HEADER && inner.readUInt8(0) === ECHO_REQUEST[family];
+  return {
+    type,
+    from,
+    code,
+    mtu: type === 'too-big' ? (family === 4 ? packet.readUInt16BE(6) : packet.readUInt32BE(4)) : undefined,
+    to: ipFromBytes(family === 4 ? original.subarray(16, 20) : original.subarray(24, 40)),
+    id: isEcho ? inner.readUInt16BE(4) : undefined,
+    sequence: isEcho ? inner.readUInt16BE(6) : undefined,
+  };
+}
+
+function errorType(family: Family, type: number, code: number): IcmpError['type'] | undefined {
+  if (type === TIME_EXCEEDED[family]) return 'time-exceeded';
+  if (family === 6 && type === PACKET_TOO_BIG) return 'too-big';
+  if (type !== UNREACHABLE[family]) return undefined;
+  return family === 4 && code === FRAGMENTATION_NEEDED ? 'too-big' : 'unreachable';
+}

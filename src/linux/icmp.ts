@@ -1,0 +1,181 @@
+import { randomInt } from 'node:crypto';
+import fs from 'node:fs';
+import { type Family, type Ip, ipFromBytes, ipToBytes } from '../ip/address.ts';
+import * as icmp from './icmp-message.ts';
+import { withNetns } from './netns.ts';
+import * as sys from './sys.ts';
+
+const IPPROTO_ICMP = 1;
+const IPPROTO_ICMPV6 = 58;
+const IPPROTO_IP = 0;
+const IPPROTO_IPV6 = 41;
+const IPPROTO_RAW = 255;
+const ICMP_FILTER = 1;
+const ICMPV6_FILTER = 1;
+const IP_MTU_DISCOVER = 10;
+const IPV6_MTU_DISCOVER = 23;
+const IPV6_DONTFRAG = 62;
+const IP_PMTUDISC_PROBE = 3;
+const SO_RCVBUFFORCE = 33;
+const RECEIVE_BUFFER = 1 << 20;
+const LARGEST_PACKET = 65_536;
+/** Milliseconds a wait may take in one piece: the process can't exit, nor a signal be heard, before that. */
+const SLICE = 50;
+
+export type { IcmpError, IcmpMessage } from './icmp-message.ts';
+
+export type IcmpOptions = {
+  readonly family: Family;
+  /** A path or a descriptor of a network namespace; by default the thread's own. */
+  readonly netns?: string | number | undefined;
+  /** Forbid fragmentation (and ignore what the kernel knows of the path), so that `too-big` errors come. Default: no. */
+  readonly dontFragment?: boolean | undefined;
+};
+
+export type PingResult =
+  /** `nanoseconds`: from the send to the reply. */
+  | { readonly reached: true; readonly nanoseconds: bigint }
+  /** With the error that came instead, if any did. */
+  | { readonly reached: false; readonly error: icmp.IcmpError | undefined };
+
+/**
+ * A raw ICMP socket in a network namespace. It sends echo requests, and hears all echo requests and replies and errors that
+ * come to that namespace: also, with their source addresses, requests which the kernel answers itself.
+ */
+export class IcmpSocket implements Disposable {
+  readonly family: Family;
+  /** The identifier of our own echo requests. */
+  readonly id = randomInt(1, 0x10000);
+  readonly fd: number;
+  #sequence = 0;
+  #buffer = Buffer.allocUnsafeSlow(LARGEST_PACKET);
+  #sender = Buffer.alloc(28);
+  #closed = false;
+
+  private constructor(family: Family, fd: number) {
+    this.family = family;
+    this.fd = fd;
+  }
+
+  /** Throws SYSCALL, and NOT_FOUND when there is no such namespace. */
+  static open({ family, netns, dontFragment }: IcmpOptions): IcmpSocket {
+    const type = sys.SOCK_RAW | sys.SOCK_CLOEXEC | sys.SOCK_NONBLOCK;
+    const create = (): number =>
+      family === 4
+        ? sys.socket(sys.AF_INET, type, IPPROTO_ICMP)
+        : sys.socket(sys.AF_INET6, type, IPPROTO_ICMPV6);
+    const fd = netns === undefined ? create() : withNetns(netns, create);
+    try {
+      filter(fd, family);
+      sys.setsockopt(fd, sys.SOL_SOCKET, SO_RCVBUFFORCE, RECEIVE_BUFFER);
+      if (dontFragment && family === 4) sys.setsockopt(fd, IPPROTO_IP, IP_MTU_DISCOVER, IP_PMTUDISC_PROBE);
+      if (dontFragment && family === 6) {
+        sys.setsockopt(fd, IPPROTO_IPV6, IPV6_MTU_DISCOVER, IP_PMTUDISC_PROBE);
+        sys.setsockopt(fd, IPPROTO_IPV6, IPV6_DONTFRAG, 1);
+      }
+      return new IcmpSocket(family, fd);
+    } catch (error) {
+      fs.closeSync(fd);
+      throw error;
+    }
+  }
+
+  /**
+   * Sends an echo request with `size` bytes after its header and returns its sequence number. Throws SYSCALL: ENETUNREACH without
+   * a route, EMSGSIZE when it is larger than the device takes and must not be fragmented.
+   */
+  send(to: Ip, size = 56): number {
+    this.#sequence = (this.#sequence + 1) & 0xffff;
+    const packet = icmp.encodeEcho(this.family, this.id, this.#sequence, size);
+    sys.sendto(this.fd, packet, 0, socketAddress(to, this.family));
+    return this.#sequence;
+  }
+
+  /** The next message, or undefined when none is there now. */
+  receive(): icmp.IcmpMessage | undefined {
+    for (;;) {
+      const size = sys.recvfrom(this.fd, this.#buffer, sys.MSG_DONTWAIT, this.#sender);
+      if (size === undefined) return undefined;
+      // IPv4 raw sockets give the IP header too, IPv6 ones do not.
+      const start = this.family === 4 ? 4 * (this.#buffer.readUInt8(0) & 15) : 0;
+      const from = ipFromBytes(
+        this.family === 4 ? this.#sender.subarray(4, 8) : this.#sender.subarray(8, 24),
+      );
+      const message = icmp.decodeIcmp(this.family, from, this.#buffer.subarray(start, size));
+      if (message) return message;
+    }
+  }
+
+  /** Idempotent. */
+  close(): void {
+    if (this.#closed) return;
+    this.#closed = true;
+    fs.closeSync(this.fd);
+  }
+
+  [Symbol.dispose](): void {
+    this.close();
+  }
+}
+
+/** Those of the sockets that have messages, as soon as one has or after `timeout` milliseconds; one thread for all. */
+export async function waitForMessages(
+  sockets: readonly IcmpSocket[],
+  timeout: number,
+  signal?: AbortSignal,
+): Promise<IcmpSocket[]> {
+  const deadline = performance.now() + timeout;
+  const fds = sockets.map(({ fd }) => fd);
+  for (;;) {
+    signal?.throwIfAborted();
+    const left = deadline - performance.now();
+    const ready = new Set(await sys.pollReadable(fds, Math.max(0, Math.min(SLICE, Math.ceil(left)))));
+    if (ready.size > 0 || left <= 0) return sockets.filter(({ fd }) => ready.has(fd));
+  }
+}
+
+/** Like `ping -c 1`. Other messages that come to the socket meanwhile are dropped. Throws what `send` throws. */
+export async function ping(
+  socket: IcmpSocket,
+  to: Ip,
+  options: { timeout?: number; size?: number; signal?: AbortSignal } = {},
+): Promise<PingResult> {
+  const deadline = performance.now() + (options.timeout ?? 1000);
+  const start = process.hrtime.bigint();
+  const sequence = socket.send(to, options.size);
+  for (;;) {
+    // Between namespaces of one machine the reply is mostly there when the send returns.
+    for (let message = socket.receive(); message; message = socket.receive()) {
+      if (message.id !== socket.id || message.sequence !== sequence || message.type === 'request') continue;
+      if (message.type !== 'reply') return { reached: false, error: message };
+      if (message.from === to) return { reached: true, nanoseconds: process.hrtime.bigint() - start };
+    }
+    const left = deadline - performance.now();
+    if (left <= 0) return { reached: false, error: undefined };
+    await waitForMessages([socket], left, options.signal);
+  }
+}
+
+/** Only what `receive` understands wakes the socket: IPv6's neighbour discovery would do so all the time. */
+function filter(fd: number, family: Family): void {
+  const wanted = [icmp.ECHO_REQUEST, icmp.ECHO_REPLY, icmp.UNREACHABLE, icmp.TIME_EXCEEDED].map(
+    (type) => type[family],
+  );
+  if (family === 4) {
+    const blocked = wanted.reduce((mask, type) => mask & ~(1 << type), ~0);
+    sys.setsockopt(fd, IPPROTO_RAW, ICMP_FILTER, blocked);
+  } else {
+    const blocked = new Uint32Array(8).fill(0xffffffff);
+    for (const type of [...wanted, icmp.PACKET_TOO_BIG])
+      blocked[type >> 5] = (blocked[type >> 5] ?? 0) & ~(1 << (type & 31));
+    sys.setsockopt(fd, IPPROTO_ICMPV6, ICMPV6_FILTER, new Uint8Array(blocked.buffer));
+  }
+}
+
+/** struct sockaddr_in or sockaddr_in6, without port. */
+function socketAddress(ip: Ip, family: Family): Buffer {
+  const address = Buffer.alloc(family === 4 ? 16 : 28);
+  address.writeUInt16LE(family === 4 ? sys.AF_INET : sys.AF_INET6);
+  address.set(ipToBytes(ip), family === 4 ? 4 : 8);
+  return address;
+}
