@@ -1,0 +1,97 @@
+import { FlatnetError } from '../error.ts';
+import { FAMILIES, type Ip } from '../ip/address.ts';
+import { type Cidr, overlaps } from '../ip/cidr.ts';
+import type { Self } from './acquire.ts';
+import type { Compare, KeyValue, Operation, Transaction } from './kv.ts';
+import type { Layout } from './layout.ts';
+import { encodeLease } from './lease-value.ts';
+import { encodeRecord } from './node-record.ts';
+import type { ClusterState } from './view.ts';
+
+/** What one agent holds in the store. */
+export type Holding = {
+  readonly self: Self;
+  readonly subnets: readonly Cidr[];
+  readonly instance: string;
+};
+
+/** The keys and values of a holding. All are written in one transaction, under one lease. */
+export function keysOf(layout: Layout, { self, subnets, instance }: Holding): Map<string, string> {
+  const { name, labels, addresses } = self;
+  const keys = new Map([
+    [layout.lease(subnets), encodeLease(self)],
+    [layout.node(name), encodeRecord({ name, labels, addresses, subnets, instance })],
+  ]);
+  if (subnets.length > 1) for (const subnet of subnets) keys.set(layout.family(subnet), name);
+  return keys;
+}
+
+/**
+ * Writes the holding over the state it was decided on: it fails when any of the keys has changed since, or the configuration has, so
+ * that two nodes that cut the network differently never overlap. `drop`: keys given back in the same step. A reservation,
+ * which is a key without lease, stays one.
+ */
+export function writeHolding(
+  layout: Layout,
+  state: ClusterState,
+  holding: Holding,
+  drop: readonly KeyValue[],
+  lease: string,
+): Transaction {
+  const keys = keysOf(layout, holding);
+  const compare: Compare[] = [unchanged(layout.config, state)];
+  const then: Operation[] = [];
+  for (const [key, value] of keys) {
+    compare.push(unchanged(key, state));
+    const reserved = state.lease(key)?.kv.lease === '0';
+    then.push(reserved ? { op: 'put', key, value } : { op: 'put', key, value, lease });
+  }
+  for (const { key, lease: leased } of drop) {
+    if (keys.has(key) || leased === '0') continue;
+    compare.push(unchanged(key, state));
+    then.push({ op: 'delete', key });
+  }
+  return { compare, then };
+}
+
+/**
+ * Throws LEASE_LOST when another agent has this node's record, or somebody else its subnets. A lease rewritten with an address of
+ * ours (by hand, or by flannel on this machine) is still ours; a missing one is for us to write again.
+ * `addresses`: every one this node has published under the holding.
+ */
+export function checkHolding(
+  state: ClusterState,
+  { self, subnets, instance }: Holding,
+  addresses: ReadonlySet<Ip>,
+): void {
+  const record = state.record(self.name)?.record;
+  if (record && record.instance !== instance) {
+    throw lost(
+      self.name,
+      `an agent at ${Object.values(record.addresses).join(', ')} has this node's name now`,
+    );
+  }
+  for (const fact of state.facts()) {
+    if (fact.kind === 'family' && fact.kv.value !== self.name && subnets.includes(fact.subnet)) {
+      throw lost(fact.subnet, `node ${fact.kv.value} holds it now`);
+    }
+    if (fact.kind !== 'lease' || !fact.subnets.some((other) => subnets.some((own) => overlaps(own, other))))
+      continue;
+    const holders = Object.values(fact.value?.addresses ?? {});
+    if (holders.some((ip) => addresses.has(ip))) continue;
+    throw lost(fact.kv.key, `${holders.join(', ') || 'a reservation'} holds it now`);
+  }
+}
+
+/** Whether both are at the same address in any family. */
+export function sharesAddress({ addresses }: Self, others: Self['addresses']): boolean {
+  return FAMILIES.some((family) => addresses[family] !== undefined && addresses[family] === others[family]);
+}
+
+function lost(object: string, text: string): FlatnetError {
+  return new FlatnetError(text, { code: 'LEASE_LOST', operation: 'lease hold', object });
+}
+
+function unchanged(key: string, state: ClusterState): Compare {
+  return { key, target: 'modRevision', equals: state.item(key)?.modRevision ?? 0 };
+}

@@ -1,0 +1,67 @@
+import type { Cidr } from '../ip/cidr.ts';
+import { leaseName, subnetsOf } from './lease-key.ts';
+
+/** flannel's `--etcd-prefix`. */
+export const DEFAULT_PREFIX = '/coreos.com/network';
+
+/** What a key below the prefix holds. */
+export type KeyKind =
+  | { readonly kind: 'config' }
+  | { readonly kind: 'lease'; readonly subnets: readonly Cidr[] }
+  | { readonly kind: 'node'; readonly name: string }
+  | { readonly kind: 'family'; readonly subnet: Cidr }
+  | { readonly kind: 'challenge'; readonly name: string };
+
+/**
+ * The keys of one network: flannel's `config` and `subnets/…`, and ours below `flatnet/`, which flannel never reads.
+ */
+export class Layout {
+  /** Ends with a slash: every key of the network starts with it. */
+  readonly root: string;
+
+  constructor(prefix: string) {
+    this.root = `${prefix.replace(/\/+$/, '')}/`;
+  }
+
+  get config(): string {
+    return `${this.root}config`;
+  }
+
+  /** A node's subnets, at most one a family. Holds flannel's lease attributes. */
+  lease(subnets: readonly Cidr[]): string {
+    return `${this.root}subnets/${leaseName(subnets)}`;
+  }
+
+  /** What flannel's lease has no room for: name, labels. */
+  node(name: string): string {
+    return `${this.root}flatnet/nodes/${name}`;
+  }
+
+  /**
+   * One family's half of a dual-stack lease. Two nodes that join at once may choose the same IPv4 subnet with different IPv6 ones:
+   * their lease keys differ, these do not.
+   */
+  family(subnet: Cidr): string {
+    return `${this.root}flatnet/subnets/${leaseName([subnet])}`;
+  }
+
+  /** Asks the node of that name for a sign of life. */
+  challenge(name: string): string {
+    return `${this.root}flatnet/challenges/${name}`;
+  }
+
+  /** Undefined for a key of nothing we know; throws ADDRESS_INVALID for a lease key that names no subnet. */
+  kindOf(key: string): KeyKind | undefined {
+    if (key === this.config) return { kind: 'config' };
+    const rest = (folder: string): string | undefined =>
+      key.startsWith(this.root + folder) ? key.slice(this.root.length + folder.length) : undefined;
+    const lease = rest('subnets/');
+    if (lease !== undefined) return { kind: 'lease', subnets: subnetsOf(lease) };
+    const node = rest('flatnet/nodes/');
+    if (node !== undefined) return { kind: 'node', name: node };
+    const challenge = rest('flatnet/challenges/');
+    if (challenge !== undefined) return { kind: 'challenge', name: challenge };
+    const [subnet] = subnetsOf(rest('flatnet/subnets/') ?? '') ?? [];
+    return subnet === undefined ? undefined : { kind: 'family', subnet };
+  }
+}

@@ -1,0 +1,180 @@
+import { randomUUID } from 'node:crypto';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { type Network, readNetwork } from '../cluster/network.ts';
+import type { PerFamily } from '../cluster/node.ts';
+import { codeOf, FlatnetError } from '../error.ts';
+import type { Cidr } from '../ip/cidr.ts';
+import type { Log } from '../log.ts';
+import { chooseSubnets, type Self } from './acquire.ts';
+import { isNameAnswered } from './challenge.ts';
+import { LeaseClaim, lostRaces, readState } from './claim.ts';
+import { Feed } from './feed.ts';
+import { type Holding, sharesAddress, writeHolding } from './holding.ts';
+import type { KeyValue, Kv } from './kv.ts';
+import { DEFAULT_PREFIX, Layout } from './layout.ts';
+import type { Claim, ClusterView, Store } from './store.ts';
+import type { ClusterState } from './view.ts';
+
+export type LeaseOptions = {
+  /** flannel's `--etcd-prefix`; `/coreos.com/network` unless told. */
+  readonly prefix?: string;
+  /** Seconds a lease lives without renewal; flannel's 24 h unless told. */
+  readonly leaseTtl?: number;
+  /** Milliseconds a living agent has to answer for its node's name. */
+  readonly answerTime?: number;
+};
+
+const MAX_RACES = 100;
+/** Milliseconds: changes that come this close together make one view. */
+const COALESCE = 10;
+
+/** The cluster's facts in flannel's etcd layout, and beside it, below `<prefix>/flatnet/`, what flannel has no place for. */
+export class LeaseStore implements Store {
+  readonly #kv: Kv;
+  readonly #layout: Layout;
+  readonly #feed: Feed;
+  readonly #log: Log;
+  readonly #ttl: number;
+  readonly #answerTime: number;
+  readonly #closed = new AbortController();
+
+  constructor(kv: Kv, options: LeaseOptions, log: Log) {
+    this.#kv = kv;
+    this.#layout = new Layout(options.prefix ?? DEFAULT_PREFIX);
+    this.#feed = new Feed(kv, this.#layout, log);
+    this.#log = log;
+    this.#ttl = options.leaseTtl ?? 86_400;
+    this.#answerTime = options.answerTime ?? 3_000;
+  }
+
+  async network(): Promise<Network> {
+    return this.#parse(await this.#kv.get(this.#layout.config));
+  }
+
+  async acquire(self: Self, previous: PerFamily<Cidr>): Promise<Claim> {
+    checkName(self.name);
+    const instance = randomUUID();
+    const { id: lease } = await this.#kv.grant(this.#ttl);
+    try {
+      return await this.#acquire(self, previous, instance, lease);
+    } catch (error) {
+      // After a broken connection our keys may be under this lease: then they must stay, and the next try finds them.
+      if (codeOf(error) !== 'STORE_UNAVAILABLE') await this.#kv.revoke(lease).catch(() => {});
+      throw error;
+    }
+  }
+
+  async *watch(signal: AbortSignal): AsyncIterable<ClusterView> {
+    const ended = AbortSignal.any([signal, this.#closed.signal]);
+    let news = Promise.withResolvers<void>();
+    const unfollow = this.#feed.follow(() => news.resolve());
+    const wake = (): void => news.resolve();
+    ended.addEventListener('abort', wake);
+    let last: ClusterView | undefined;
+    try {
+      while (!ended.aborted) {
+        await news.promise;
+        await sleep(COALESCE, undefined, { signal: ended }).catch(() => {});
+        news = Promise.withResolvers<void>();
+        if (ended.aborted) return;
+        const view = this.#feed.state.view();
+        if (view && view !== last) yield view;
+        last = view;
+      }
+    } finally {
+      ended.removeEventListener('abort', wake);
+      unfollow();
+    }
+  }
+
+  close(): void {
+    this.#closed.abort();
+    this.#feed.close();
+    this.#kv.close();
+  }
+
+  async #acquire(self: Self, previous: PerFamily<Cidr>, instance: string, lease: string): Promise<Claim> {
+    for (let race = 1; race <= MAX_RACES; race++) {
+      const state = await readState(this.#kv, this.#layout);
+      const network = this.#parse(state.item(this.#layout.config));
+      await this.#checkRival(self, state, instance);
+      const { subnets, held } = chooseSubnets(state, network, self, previous, Math.random);
+      const holding: Holding = { self, subnets, instance };
+      const drop = [...held.map(({ kv }) => kv), ...familyKeys(state, self.name)];
+      const result = await this.#kv.txn(writeHolding(this.#layout, state, holding, drop, lease));
+      if (result.succeeded) {
+        await this.#endLease(state.record(self.name)?.kv);
+        this.#log.info({ node: self.name, subnets, races: race - 1 }, 'subnets taken');
+        const context = {
+          kv: this.#kv,
+          layout: this.#layout,
+          feed: this.#feed,
+          log: this.#log,
+          ttl: this.#ttl,
+        };
+        return new LeaseClaim(context, holding, lease, result.revision);
+      }
+      await sleep(Math.random() * Math.min(10 * race, 500));
+    }
+    throw lostRaces(MAX_RACES);
+  }
+
+  /**
+   * A node that comes with an address of its record is that node, started again. With other addresses it may be that node, moved, or a
+   * second one by mistake: then the agent that wrote the record, if it lives, answers a challenge. Throws NAME_TAKEN.
+   */
+  async #checkRival(self: Self, state: ClusterState, instance: string): Promise<void> {
+    const rival = state.record(self.name)?.record;
+    if (!rival || sharesAddress(self, rival.addresses)) return;
+    const key = this.#layout.challenge(self.name);
+    if (!(await isNameAnswered(this.#kv, key, instance, this.#answerTime))) return;
+    throw new FlatnetError(
+      `a node at ${Object.values(rival.addresses).join(', ')} has this name and is alive`,
+      {
+        code: 'NAME_TAKEN',
+        operation: 'lease acquire',
+        object: self.name,
+        fix: 'give each node a name of its own',
+      },
+    );
+  }
+
+  /** Our keys have left the lease of this node's former agent; nothing else was ever under it. */
+  async #endLease(record: KeyValue | undefined): Promise<void> {
+    if (record && record.lease !== '0') await this.#kv.revoke(record.lease).catch(() => {});
+  }
+
+  #parse(kv: KeyValue | undefined): Network {
+    if (kv) return readNetwork(parseJson(kv));
+    throw new FlatnetError('there is no network configuration', {
+      code: 'NOT_FOUND',
+      operation: 'store read',
+      object: this.#layout.config,
+      fix: 'write net-conf.json there',
+    });
+  }
+}
+
+function familyKeys(state: ClusterState, name: string): KeyValue[] {
+  return [...state.facts()].flatMap((fact) =>
+    fact.kind === 'family' && fact.kv.value === name ? [fact.kv] : [],
+  );
+}
+
+function parseJson({ key, value }: KeyValue): unknown {
+  try {
+    return JSON.parse(value);
+  } catch (cause) {
+    throw new FlatnetError('is not JSON', { code: 'CONFIG_INVALID', object: key, cause });
+  }
+}
+
+function checkName(name: string): void {
+  // RFC 1123 §2.1; Kubernetes allows dots in a node's name.
+  if (/^[a-z0-9]([a-z0-9.-]*[a-z0-9])?$/.test(name) && name.length <= 253) return;
+  throw new FlatnetError(`'${name}' is not a DNS name`, {
+    code: 'NAME_INVALID',
+    object: 'node',
+    fix: "use lower-case letters, digits, '-' and '.'",
+  });
+}

@@ -1,0 +1,56 @@
+import { readFileSync } from 'node:fs';
+import { type Network, networkToNetConf } from '../cluster/network.ts';
+import { codeOf, FlatnetError, messageOf } from '../error.ts';
+import type { Log } from '../log.ts';
+import type { Tls } from './endpoint.ts';
+import { EtcdKv } from './etcd.ts';
+import { DEFAULT_PREFIX, Layout } from './layout.ts';
+import { type LeaseOptions, LeaseStore } from './lease-store.ts';
+import type { Store } from './store.ts';
+
+export type StoreOptions = LeaseOptions & {
+  /** `http://host:port`, `https://host:port` or `unix:/path`. */
+  readonly endpoints: readonly string[];
+  /** PEM files: flannel's `--etcd-cafile`, `--etcd-certfile`, `--etcd-keyfile`. */
+  readonly tls?: { readonly caFile?: string; readonly certFile?: string; readonly keyFile?: string };
+  readonly username?: string;
+  readonly password?: string;
+};
+
+/** The store behind the endpoints. Nothing is sent until it is used. Throws CONFIG_INVALID, and IO for a file that cannot be read. */
+export function openStore(options: StoreOptions, log: Log): Store {
+  return new LeaseStore(openKv(options), options, log);
+}
+
+/** The client alone, for tools. */
+export function openKv({ endpoints, tls = {}, username, password }: StoreOptions): EtcdKv {
+  const pem: { -readonly [K in keyof Tls]: string } = {};
+  if (tls.caFile !== undefined) pem.ca = read('store.tls.caFile', tls.caFile);
+  if (tls.certFile !== undefined) pem.cert = read('store.tls.certFile', tls.certFile);
+  if (tls.keyFile !== undefined) pem.key = read('store.tls.keyFile', tls.keyFile);
+  return new EtcdKv({
+    endpoints,
+    tls: pem,
+    ...(username === undefined ? {} : { username }),
+    ...(password === undefined ? {} : { password }),
+  });
+}
+
+/** Writes the network's configuration to the `config` key, as `etcdctl put <prefix>/config`. */
+export async function writeNetwork(options: StoreOptions, network: Network): Promise<void> {
+  const kv = openKv(options);
+  try {
+    await kv.put(new Layout(options.prefix ?? DEFAULT_PREFIX).config, networkToNetConf(network));
+  } finally {
+    kv.close();
+  }
+}
+
+function read(option: string, file: string): string {
+  try {
+    return readFileSync(file, 'utf8');
+  } catch (cause) {
+    const errno = codeOf(cause);
+    throw new FlatnetError(messageOf(cause), { code: 'IO', object: option, ...(errno && { errno }), cause });
+  }
+}
