@@ -50,4 +50,6 @@ export type LocalPod = {
   readonly addresses: readonly Ip[];
   /** `namespace/name`, where the runtime said. */
   readonly name?: string;
+  /** Wired by another plugin, or on a bridge of its own: known by its addresses, its device is left alone. */
+  readonly foreign?: boolean;
 };

@@ -17,8 +17,8 @@ export type AttachmentKey = {
  * leaves behind is found through it. It outlives reboots, as the reservations do.
  */
 export type Attachment = AttachmentKey & {
-  /** `adding` until everything is there: such a record without a call under way is what a crash left. */
-  readonly state: 'adding' | 'ready';
+  /** `adding` until everything is there, `removing` from DEL's beginning: without a call under way, what a crash left. */
+  readonly state: 'adding' | 'ready' | 'removing';
   /** Path of the pod's network namespace, its inode, and the boot in which that inode meant this namespace. */
   readonly netns: string;
   readonly netnsId: number;
@@ -26,12 +26,16 @@ export type Attachment = AttachmentKey & {
   /** host-local's folder with the reservations. */
   readonly dir: string;
   readonly addresses: readonly Prefixed[];
-  /** The host's end of the veth; absent where another plugin wired the interface. */
+  /** The host's end of the veth. Where another plugin wired the interface, its name for what it is worth, or absent. */
   readonly hostDevice?: string;
   readonly bridge?: string;
   /** Bytes. */
   readonly mtu?: number;
   readonly hairpin?: boolean;
+  /** Another plugin made the interface, and removes it. */
+  readonly chained?: boolean;
+  /** The link is as the agent wants it, on the agent's bridge, and it keeps it so. */
+  readonly managed?: boolean;
   /** `namespace/name`, where the runtime said. */
   readonly pod?: string;
 };
@@ -84,11 +88,6 @@ export class Attachments {
       return { network, containerId, ifName, role: role === 'ipam' ? role : 'interface', state: 'damaged' };
     }
   }
-}
-
-/** The attachments of a node that are complete, as an agent wants them at its start. */
-export function loadAttachments(stateDir: string): Attachment[] {
-  return new Attachments(stateDir).list().flatMap((record) => (record.state === 'ready' ? [record] : []));
 }
 
 export function readNames(dir: string): string[] {

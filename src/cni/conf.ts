@@ -44,6 +44,8 @@ export type InterfaceConf = {
 export type IpamConf = {
   /** host-local's folder of this network. */
   readonly dir: string;
+  /** Whether the configuration names them; else they are this node's subnets. */
+  readonly named: boolean;
   readonly sets: readonly RangeSet[];
   readonly requested: readonly Ip[];
   readonly routes: readonly RouteConfig[];
@@ -100,6 +102,7 @@ export function readIpamConf(call: Invocation, context: CniContext): IpamConf {
   const routes = decodeRoutes(ipam);
   return {
     dir: reservationsDir(call, context),
+    named: named.length > 0,
     sets: named.length ? named : subnetSets(context),
     requested: requestedIps(conf.source, call.argsText),
     routes: named.length ? routes : [...routes, ...context.networks.map((dst) => ({ dst }))],
@@ -132,6 +135,10 @@ function hasIpam(conf: Fields): boolean {
 }
 
 function refuseUnsupported(conf: Fields): void {
+  const backend = conf.raw('ipMasqBackend');
+  if (conf.boolean('ipMasq') && backend !== undefined && backend !== 'nftables') {
+    throw unsupported('ipMasqBackend', backend, 'the agent masquerades with nftables');
+  }
   for (const [key, neutral] of UNSUPPORTED) {
     const value = conf.raw(key);
     if (value !== undefined && value !== neutral) throw unsupported(key, value);

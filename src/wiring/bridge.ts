@@ -38,6 +38,7 @@ export function bridgeItems(self: Self, families: readonly Family[], mtu: number
 
 /** The host's end of a pod's veth: a port of the bridge that may send a frame back to where it came from. */
 export function podItems(pod: LocalPod, mtu: number): readonly Item[] {
+  if (pod.foreign) return [];
   return [
     {
       kind: 'link',

@@ -1,0 +1,199 @@
+import { FlatnetError } from '../error.ts';
+import { addressOf, contains, type Prefixed, parsePrefixed } from '../ip/cidr.ts';
+import { allocate, defaultRoutes } from './addresses.ts';
+import type { Attachment, AttachmentKey } from './attachment.ts';
+import { ensureBridge } from './bridge.ts';
+import { attachChained } from './chained.ts';
+import { type InterfaceConf, readInterfaceConf, readIpamConf, roleOf } from './conf.ts';
+import { doNotedDel, keyOf, takeBack } from './detach.ts';
+import { localPod } from './local-pod.ts';
+import { notedDels } from './noted-del.ts';
+import { addPair, configurePod, findLink, hostDeviceName, podMac, tellHost } from './pod-link.ts';
+import { netnsAt, PodNetns } from './pod-netns.ts';
+import { CniError, CODE, unsupported } from './protocol/error.ts';
+import type { Invocation } from './protocol/invocation.ts';
+import { EMPTY_RESULT, encodeResult, type Result } from './protocol/result.ts';
+import type { CniState } from './state.ts';
+
+/** ADD: gives a container its interface, or another plugin addresses for it, or takes note of what another plugin made. */
+export async function attach(call: Invocation, state: CniState): Promise<object> {
+  if (roleOf(call.conf) === 'ipam') return encodeResult(await attachAddresses(call, state), call.version);
+  if (call.conf.has('prevResult')) return attachChained(call, state);
+  return encodeResult(await attachInterface(call, state), call.version);
+}
+
+async function attachInterface(call: Invocation, state: CniState): Promise<Result> {
+  const conf = readInterfaceConf(call, state.context);
+  if (conf.ownBridge) assertReady(state);
+  using netns = PodNetns.open(call.netns, state.netns);
+  const key = keyOf(call, 'interface');
+  await clearTheWay(key, call, state);
+  const hostDevice = hostDeviceName(key);
+  const record: Attachment = {
+    ...key,
+    state: 'adding',
+    ...placeOf(call, netns.id, state),
+    dir: conf.ipam?.dir ?? '',
+    addresses: [],
+    hostDevice,
+    bridge: conf.bridge,
+    hairpin: conf.hairpin,
+    managed: conf.ownBridge && conf.hairpin && conf.mtu === state.context.mtu,
+  };
+  return await recorded(record, state, async () => {
+    const addresses = conf.ipam
+      ? allocate(state.pools, conf.ipam, call)
+      : { ...EMPTY_RESULT, allocations: [] };
+    state.step('addresses reserved');
+    const ips = addresses.ips.map((ip) => parsePrefixed(ip.address));
+    refuseMasquerade(call, conf, ips, state);
+    const bridge = ensureBridge(state, conf, addresses.allocations);
+    state.step('bridge ready');
+    const mtu = conf.mtu ?? bridge.mtu;
+    const mac = conf.mac ?? podMac(conf.bridge, ips.map(addressOf), hostDevice);
+    const alias = `flatnet ${record.pod ?? call.containerId}`.slice(0, 255);
+    const link = { hostDevice, ifName: call.ifName, netns, bridge, mtu, mac, hairpin: conf.hairpin, alias };
+    const hostMac = await makePair(state, link);
+    state.step('pair made');
+    const routes = conf.isDefaultGateway
+      ? [...addresses.routes, ...defaultRoutes(addresses.allocations, addresses.routes)]
+      : addresses.routes;
+    configurePod(link, addresses.ips, routes);
+    state.step('pod configured');
+    tellHost(state.link, bridge, addresses.ips, mac);
+    const result: Result = {
+      interfaces: [
+        { name: conf.bridge, ...(bridge.mac ? { mac: bridge.mac } : {}) },
+        { name: hostDevice, mac: hostMac, mtu },
+        { name: call.ifName, mac, mtu, sandbox: call.netns },
+      ],
+      ips: addresses.ips.map((ip) => ({ interface: 2, ...ip })),
+      routes,
+      dns: Object.keys(conf.dns).length ? conf.dns : addresses.dns,
+    };
+    return { result, addresses: ips, mtu };
+  });
+}
+
+/** As another plugin's IPAM delegate. */
+async function attachAddresses(call: Invocation, state: CniState): Promise<Result> {
+  const conf = readIpamConf(call, state.context);
+  if (!conf.named) assertReady(state);
+  const key = keyOf(call, 'ipam');
+  await clearTheWay(key, call, state);
+  const record: Attachment = {
+    ...key,
+    state: 'adding',
+    ...placeOf(call, netnsAt(call.netns) ?? 0, state),
+    dir: conf.dir,
+    addresses: [],
+  };
+  return await recorded(record, state, async () => {
+    const { allocations, ...result } = allocate(state.pools, conf, call);
+    state.step('addresses reserved');
+    return { result, addresses: allocations.map(({ address }) => address) };
+  });
+}
+
+/** Does the work of an ADD between its two records, and takes everything back if it fails. */
+export async function recorded(
+  record: Attachment,
+  state: CniState,
+  work: () => Promise<{ result: Result; addresses: readonly Prefixed[]; mtu?: number }>,
+): Promise<Result> {
+  state.attachments.write(record);
+  state.step('record written');
+  try {
+    const { result, addresses, mtu } = await work();
+    const ready: Attachment = { ...record, state: 'ready', addresses, ...(mtu ? { mtu } : {}) };
+    state.attachments.write(ready);
+    state.step('record completed');
+    const pod = localPod(ready);
+    if (pod) state.context.attached(pod);
+    return result;
+  } catch (error) {
+    try {
+      await takeBack(record, state);
+    } catch (second) {
+      state.context.warn(`taking back a failed ADD of ${record.containerId}`, second);
+    }
+    throw error;
+  }
+}
+
+/** What a record says of the pod. */
+export function placeOf(
+  call: Invocation,
+  netnsId: number,
+  state: CniState,
+): Pick<Attachment, 'netns' | 'netnsId' | 'bootId' | 'pod'> {
+  const [namespace, name] = [call.args.get('K8S_POD_NAMESPACE'), call.args.get('K8S_POD_NAME')];
+  const pod = namespace && name ? { pod: `${namespace}/${name}` } : {};
+  return { netns: call.netns, netnsId, bootId: state.bootId, ...pod };
+}
+
+/**
+ * Refuses a second ADD while the first one's work stands; removes what an earlier one left that was cut short, or whose
+ * DEL was noted while no agent was there to do it.
+ */
+export async function clearTheWay(key: AttachmentKey, call: Invocation, state: CniState): Promise<void> {
+  for (const note of notedDels(state.context.stateDir, call)) await doNotedDel(note, state);
+  const earlier = state.attachments.read(key);
+  if (!earlier) return;
+  const stands =
+    earlier.state === 'ready' &&
+    earlier.bootId === state.bootId &&
+    earlier.netnsId === netnsAt(call.netns) &&
+    (!earlier.hostDevice || findLink(state.link, earlier.hostDevice));
+  if (stands) {
+    throw new CniError(
+      CODE.INTERNAL,
+      `container ${key.containerId} has interface ${key.ifName} on network ${key.network} already`,
+      'DEL comes before a second ADD',
+    );
+  }
+  await takeBack(earlier, state);
+}
+
+function assertReady({ context }: CniState): void {
+  const reason = context.notReady();
+  if (reason) throw new CniError(CODE.TRY_AGAIN, 'the node cannot take pods yet', reason);
+}
+
+/** The agent masquerades what leaves the cluster's networks; more is nobody's work here. */
+function refuseMasquerade(
+  call: Invocation,
+  conf: InterfaceConf,
+  ips: readonly Prefixed[],
+  state: CniState,
+): void {
+  if (!call.conf.boolean('ipMasq')) return;
+  const { masquerade, networks } = state.context;
+  const covered = ips.every((ip) => networks.some((network) => contains(network, addressOf(ip))));
+  if (masquerade && covered) return;
+  const why = masquerade
+    ? `addresses of ${conf.bridge} are outside ${networks.join(', ')}`
+    : 'the agent does not masquerade';
+  throw unsupported('ipMasq', true, why);
+}
+
+/** A name may still be that of a link waiting to be swept, from a DEL a moment ago. */
+async function makePair(state: CniState, link: Parameters<typeof addPair>[1]): Promise<string> {
+  try {
+    return addPair(state.link, link).hostMac;
+  } catch (error) {
+    if (!(error instanceof FlatnetError) || error.errno !== 'EEXIST') throw error;
+    await state.sweeper.sweep();
+  }
+  try {
+    return addPair(state.link, link).hostMac;
+  } catch (error) {
+    if (!(error instanceof FlatnetError) || error.errno !== 'EEXIST') throw error;
+    throw new CniError(
+      CODE.INTERNAL,
+      `container veth name (${link.ifName}) peer provided (${link.hostDevice}) already exists`,
+      '',
+      error,
+    );
+  }
+}

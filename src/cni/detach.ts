@@ -1,0 +1,101 @@
+import { rmSync } from 'node:fs';
+import { type Link, linkSet } from '../linux/link.ts';
+import type { Attachment, AttachmentKey, DamagedAttachment } from './attachment.ts';
+import { reservationsDir, roleOf } from './conf.ts';
+import { localPod } from './local-pod.ts';
+import { loopbackDel } from './loopback.ts';
+import type { NotedDel } from './noted-del.ts';
+import { findLink, hostDeviceName } from './pod-link.ts';
+import { PodNetns } from './pod-netns.ts';
+import { type Invocation, readCommand, readInvocation } from './protocol/invocation.ts';
+import type { CniState } from './state.ts';
+import { DOOMED } from './sweep.ts';
+
+/**
+ * DEL: takes back what ADD gave. Succeeds whether anything of it is there or not, as often as it is called, without namespace,
+ * record or reservation.
+ */
+export async function detach(call: Invocation, state: CniState): Promise<undefined> {
+  const key = keyOf(call, roleOf(call.conf) === 'ipam' ? 'ipam' : 'interface');
+  const record = state.attachments.read(key);
+  if (record) return takeBack(record, state, call);
+  if (key.role === 'interface') {
+    doom(findLink(state.link, hostDeviceName(key)), state);
+    // Made by the reference plugin before this node was ours: its veth is found by the pod's end.
+    doom(farEnd(call, state), state);
+  }
+  state.pools.in(reservationsDir(call, state.context)).release(call);
+}
+
+/**
+ * Removes all that belongs to a record, then the record. In this order: the record says what is going on, the link stops
+ * answering, only then the address is free for another pod.
+ */
+export async function takeBack(
+  record: Attachment | DamagedAttachment,
+  state: CniState,
+  call?: Invocation,
+): Promise<undefined> {
+  const whole = record.state === 'damaged' ? undefined : record;
+  if (whole) {
+    state.attachments.write({ ...whole, state: 'removing' });
+    state.step('removal recorded');
+    const pod = localPod(whole);
+    // Before the link changes, or the agent would put it back where it belongs.
+    if (pod) state.context.detached(pod);
+  }
+  const device = whole
+    ? !whole.chained && whole.hostDevice
+    : record.role === 'interface'
+      ? hostDeviceName(record)
+      : undefined;
+  if (device) doom(findLink(state.link, device), state);
+  state.step('link doomed');
+  const dir = whole ? whole.dir : call ? reservationsDir(call, state.context) : defaultDir(record, state);
+  if (dir) state.pools.in(dir).release(record);
+  state.step('addresses released');
+  state.attachments.remove(record);
+  state.step('record removed');
+}
+
+/** Does a DEL that was answered while the agent was away. The container's lock is held by the caller. */
+export async function doNotedDel({ file, request }: NotedDel, state: CniState): Promise<void> {
+  try {
+    const command = readCommand(request.env);
+    if (command === 'DEL') {
+      const call = readInvocation(command, request.env, request.stdin);
+      await (roleOf(call.conf) === 'loopback' ? loopbackDel(call, state) : detach(call, state));
+    }
+  } catch (error) {
+    state.context.warn(`a DEL noted in ${file}`, error);
+  }
+  rmSync(file, { force: true });
+}
+
+export function keyOf(call: Invocation, role: AttachmentKey['role']): AttachmentKey {
+  return { network: call.network, containerId: call.containerId, ifName: call.ifName, role };
+}
+
+function defaultDir({ network }: AttachmentKey, { context }: CniState): string {
+  return `${context.dataDir}/${network}`;
+}
+
+/** Takes a link out of service at once and has it deleted soon. */
+function doom(link: Link | undefined, state: CniState): void {
+  if (link?.kind !== 'veth') return;
+  if (link.group !== DOOMED) {
+    state.link.executeSync(linkSet(link.index, { up: false, master: 0, group: DOOMED }));
+  }
+  void state.sweeper.sweep();
+}
+
+/** The host's end of a veth whose other end is the pod's interface. */
+function farEnd(call: Invocation, state: CniState): Link | undefined {
+  using netns = PodNetns.tryOpen(call.netns, state.netns);
+  if (!netns) return undefined;
+  using pod = netns.socket();
+  const inside = findLink(pod, call.ifName);
+  if (inside?.kind !== 'veth' || !inside.linkIndex) return undefined;
+  const outside = findLink(state.link, inside.linkIndex);
+  return outside?.kind === 'veth' && outside.linkIndex === inside.index ? outside : undefined;
+}

@@ -1,0 +1,75 @@
+import { attach } from './attach.ts';
+import { check } from './check.ts';
+import { roleOf } from './conf.ts';
+import type { CniContext, CniReply, CniRequest } from './context.ts';
+import { detach } from './detach.ts';
+import { collectGarbage, gc } from './gc.ts';
+import { loopbackAdd, loopbackCheck, loopbackDel } from './loopback.ts';
+import { errorObject } from './protocol/error.ts';
+import { type Invocation, readCommand, readInvocation, versionOf } from './protocol/invocation.ts';
+import { CURRENT, VERSIONS } from './protocol/version.ts';
+import { CniState } from './state.ts';
+import { status } from './status.ts';
+
+/** CNI on one node, as its agent serves it: one for as long as the agent lives. */
+export class CniService implements AsyncDisposable {
+  readonly #state: CniState;
+
+  constructor(context: CniContext) {
+    this.#state = new CniState(context);
+  }
+
+  /** Answers one call of a plugin. Never rejects: what goes wrong is in the reply, as the specification has it. */
+  async handle(request: Pick<CniRequest, 'env' | 'stdin'>): Promise<CniReply> {
+    try {
+      const command = readCommand(request.env);
+      if (command === 'VERSION') return printed({ cniVersion: CURRENT, supportedVersions: VERSIONS }, 0);
+      const result = await this.#run(readInvocation(command, request.env, request.stdin));
+      return result === undefined ? { stdout: '', exit: 0 } : printed(result, 0);
+    } catch (error) {
+      return printed(errorObject(error, versionOf(request.stdin)), 1);
+    }
+  }
+
+  /**
+   * Repairs what crashes, reboots and missed DELs left: replays the noted DELs, takes back half-made attachments and those
+   * whose pod is gone. At the agent's start, before it listens, and every few minutes.
+   */
+  async collectGarbage(): Promise<void> {
+    await collectGarbage(this.#state);
+  }
+
+  /** Waits for the links of deleted pods to be gone. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#state[Symbol.asyncDispose]();
+  }
+
+  async #run(call: Invocation): Promise<object | undefined> {
+    const state = this.#state;
+    switch (call.command) {
+      case 'GC':
+        return gc(call, state);
+      case 'STATUS':
+        return status(call, state);
+      default:
+        return state.locks.run(call.containerId, () => this.#runForContainer(call));
+    }
+  }
+
+  async #runForContainer(call: Invocation): Promise<object | undefined> {
+    const state = this.#state;
+    const loopback = roleOf(call.conf) === 'loopback';
+    switch (call.command) {
+      case 'ADD':
+        return loopback ? loopbackAdd(call, state) : attach(call, state);
+      case 'CHECK':
+        return loopback ? loopbackCheck(call, state) : check(call, state);
+      default:
+        return loopback ? loopbackDel(call, state) : detach(call, state);
+    }
+  }
+}
+
+function printed(value: object, exit: number): CniReply {
+  return { stdout: `${JSON.stringify(value)}\n`, exit };
+}

@@ -1,0 +1,38 @@
+import { readFileSync } from 'node:fs';
+import { NETLINK_ROUTE, NetlinkSocket } from '../linux/netlink/socket.ts';
+import { Pools } from './addresses.ts';
+import { Attachments } from './attachment.ts';
+import type { CniContext } from './context.ts';
+import { Locks } from './lock.ts';
+import { Sweeper } from './sweep.ts';
+
+/** What the verbs share for as long as an agent lives. */
+export class CniState implements AsyncDisposable {
+  readonly context: CniContext;
+  /** The node's path, for namespaces to be compared with. */
+  readonly netns: string;
+  readonly bootId = readFileSync('/proc/sys/kernel/random/boot_id', 'utf8').trim();
+  readonly attachments: Attachments;
+  readonly pools = new Pools();
+  readonly locks = new Locks();
+  readonly sweeper: Sweeper;
+  /** In the node's namespace, for synchronous calls only. */
+  readonly link: NetlinkSocket;
+
+  constructor(context: CniContext) {
+    this.context = context;
+    this.netns = context.netns ?? '/proc/self/ns/net';
+    this.attachments = new Attachments(context.stateDir);
+    this.link = NetlinkSocket.open(NETLINK_ROUTE, { netns: this.netns });
+    this.sweeper = new Sweeper(this.netns, (error) => context.warn('sweeping deleted pods’ links', error));
+  }
+
+  step(name: string): void {
+    this.context.step?.(name);
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.sweeper[Symbol.asyncDispose]();
+    this.link.close();
+  }
+}
