@@ -19,22 +19,30 @@ export type DiffOptions = {
 export function diff(actual: KernelState, desired: KernelState, options: DiffOptions = {}): Change[] {
   const changes: Change[] = [];
   const remade = new Set<string>();
+  const readdressed = new Set<string>();
   for (const item of desired.values()) {
     if (item.kind !== 'link') continue;
     const change = changeOf(actual.get(keyOf(item)), item);
-    if (change?.action === 'recreate') remade.add(item.name);
-    if (change) changes.push(change);
+    if (!change) continue;
+    changes.push(change);
+    if (change.action === 'recreate') remade.add(item.name);
+    if (change.was?.kind === 'link' && item.mac !== undefined && change.was.mac !== item.mac) {
+      readdressed.add(item.name);
+    }
   }
+  /** With its device goes all that hangs on it; with the device's MAC its neighbours, permanent or not (neigh_changeaddr). */
+  const lost = (item: Item): boolean => {
+    const dev = deviceOf(item) ?? '';
+    return remade.has(dev) || (item.kind === 'neighbour' && readdressed.has(dev));
+  };
   for (const [key, item] of desired) {
     if (item.kind === 'link') continue;
-    // With its device goes all that hangs on it.
-    const was = remade.has(deviceOf(item) ?? '') ? undefined : actual.get(key);
-    const change = changeOf(was, item);
+    const change = changeOf(lost(item) ? undefined : actual.get(key), item);
     if (change) changes.push(change);
   }
   if (options.prune ?? true) {
     for (const [key, item] of actual) {
-      if (!desired.has(key) && !remade.has(deviceOf(item) ?? '') && isOurs(item, desired)) {
+      if (!desired.has(key) && !lost(item) && isOurs(item, desired)) {
         changes.push({ action: 'delete', item });
       }
     }
@@ -76,15 +84,12 @@ function sameLink(actual: LinkItem, wanted: LinkItem): boolean {
   return Object.entries(wanted.link).every(([name, value]) => left[name] === value);
 }
 
-/**
- * vxlan_changelink refuses a new VNI, port, GBP, checksum or miss setting (EOPNOTSUPP), and binds its socket to the
- * lower device once; local address and learning change in place.
- */
+/** vxlan_nl2conf refuses to change these of a live device (EOPNOTSUPP); local address, lower device and learning it can. */
 function mustRecreate(was: LinkItem, item: LinkItem): boolean {
   if (item.link.type === 'existing') return false;
   if (was.link.type !== item.link.type) return true;
   if (was.link.type !== 'vxlan' || item.link.type !== 'vxlan') return false;
-  const fixed = ['vni', 'port', 'dev', 'gbp', 'udpChecksum', 'onDemand'] as const;
+  const fixed = ['vni', 'port', 'gbp', 'udpChecksum', 'onDemand'] as const;
   const [a, b] = [was.link, item.link];
   return fixed.some((name) => a[name] !== b[name]);
 }

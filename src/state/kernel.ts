@@ -1,0 +1,214 @@
+import { FlatnetError } from '../error.ts';
+import { FAMILIES } from '../ip/address.ts';
+import { addressDump } from '../linux/address.ts';
+import { fdbDump, fdbReplace } from '../linux/fdb.ts';
+import { linkDump } from '../linux/link.ts';
+import { NUD_REACHABLE, neighbourDump, neighbourReplace } from '../linux/neighbour.ts';
+import type { Request } from '../linux/netlink/message.ts';
+import { NETLINK_ROUTE, NetlinkSocket } from '../linux/netlink/socket.ts';
+import { routeDump } from '../linux/route.ts';
+import { ruleDump } from '../linux/rule.ts';
+import type { Change } from './diff.ts';
+import type { FdbItem, Item, KernelState, LinkItem, NeighbourItem } from './item.ts';
+import { keyOf } from './key.ts';
+import { Nftables } from './nftables.ts';
+import { addressItem, fdbItem, linkItem, neighbourItem, routeItem, ruleItem } from './observe.ts';
+import { blockedBy, type LinkFacts } from './order.ts';
+import { OUR_PROTOCOLS } from './ownership.ts';
+import { requestsOf } from './requests.ts';
+import { Sysctls } from './sysctls.ts';
+
+export type Failure = { readonly change: Change; readonly error: Error };
+export type Waiting = { readonly change: Change; readonly reason: string };
+
+/** What became of some changes. `waiting`: could not be tried, as the device they need is absent or down. */
+export type Outcome = {
+  readonly done: readonly Change[];
+  readonly failed: readonly Failure[];
+  readonly waiting: readonly Waiting[];
+};
+
+/** The kernel of one network namespace, read and changed as items. */
+export class Kernel implements Disposable {
+  readonly nftables: Nftables;
+  readonly #socket: NetlinkSocket;
+  readonly #sysctls: Sysctls;
+  #links = new Map<string, LinkItem & { readonly index: number }>();
+  #names = new Map<number, string>();
+
+  private constructor(netns: string | number | undefined) {
+    this.#socket = NetlinkSocket.open(NETLINK_ROUTE, { netns });
+    this.nftables = new Nftables(netns);
+    this.#sysctls = new Sysctls(netns);
+  }
+
+  /** Throws SYSCALL, and NOT_FOUND when there is no such namespace. */
+  static open(netns?: string | number): Kernel {
+    return new Kernel(netns);
+  }
+
+  /** Notifications of changes made here carry it. */
+  get portId(): number {
+    return this.#socket.portId;
+  }
+
+  /** The links as last read, by name. */
+  get links(): ReadonlyMap<string, LinkItem & { readonly index: number }> {
+    return this.#links;
+  }
+
+  /** The name of a link as last read. */
+  readonly nameOf = (index: number): string | undefined => this.#names.get(index);
+
+  /**
+   * What the kernel holds of what concerns us: all links; addresses, neighbours and FDB entries on the links we want;
+   * routes and rules that are ours or in a wanted slot; wanted sysctls; our nftables tables.
+   */
+  async read(desired: KernelState): Promise<KernelState> {
+    const state = new Map<string, Item>();
+    const put = (item: Item | undefined): void => {
+      if (!item) return;
+      let key = keyOf(item);
+      // A second route or FDB entry in one slot, by `append`: nobody wants it under this key.
+      while (state.has(key)) key = `${key} again`;
+      state.set(key, item);
+    };
+    await this.refreshLinks();
+    for (const { index: _index, ...link } of this.#links.values()) put(link);
+    const wanted = wantedLinks(desired);
+    for (const address of await this.#socket.dump(addressDump())) {
+      const item = addressItem(address, this.nameOf);
+      if (item && (wanted.has(item.dev) || desired.has(keyOf(item)))) put(item);
+    }
+    for (const family of FAMILIES) {
+      for (const route of await this.#socket.dump(routeDump({ family }))) {
+        const item = routeItem(route, this.nameOf);
+        if (OUR_PROTOCOLS.has(item.protocol) || desired.has(keyOf(item))) put(item);
+      }
+      for (const rule of await this.#socket.dump(ruleDump(family))) {
+        const item = ruleItem(rule);
+        if (item && (OUR_PROTOCOLS.has(item.protocol) || desired.has(keyOf(item)))) put(item);
+      }
+    }
+    for (const [name, { entries }] of wanted) {
+      const dev = this.#links.get(name)?.index;
+      if (dev === undefined || entries !== 'ours') continue;
+      const neighbours = await this.#socket.dump(neighbourDump({ dev }));
+      for (const neighbour of neighbours) put(neighbourItem(neighbour, this.nameOf));
+      for (const fdb of await this.#socket.dump(fdbDump(dev))) put(fdbItem(fdb, this.nameOf));
+    }
+    this.#sysctls.read(desired).forEach(put);
+    (await this.nftables.read(desired)).forEach(put);
+    return state;
+  }
+
+  /** Makes the changes, phase after phase. One that fails does not stop the rest. */
+  async apply(phases: readonly (readonly Change[])[]): Promise<Outcome> {
+    const outcome = { done: [] as Change[], failed: [] as Failure[], waiting: [] as Waiting[] };
+    if (phases.some((phase) => phase.some(isLink))) await this.refreshLinks();
+    for (const phase of phases) {
+      const ready: Change[] = [];
+      const links = this.#facts();
+      for (const change of phase) {
+        const reason = blockedBy(change, links);
+        if (reason === undefined) ready.push(change);
+        else outcome.waiting.push({ change, reason });
+      }
+      const errors = await this.#applyPhase(ready);
+      for (const [i, change] of ready.entries()) {
+        const error = errors[i];
+        if (error) outcome.failed.push({ change, error });
+        else outcome.done.push(change);
+      }
+      if (ready.some(isLink)) await this.refreshLinks();
+    }
+    return outcome;
+  }
+
+  /** Writes entries that age: the kernel asks for them again while they are used. */
+  async answer(items: readonly (NeighbourItem | FdbItem)[]): Promise<void> {
+    const requests = items.flatMap((item): Request[] => {
+      const dev = this.#links.get(item.dev)?.index;
+      if (dev === undefined) return [];
+      const state = NUD_REACHABLE;
+      if (item.kind === 'fdb') return [fdbReplace({ dev, mac: item.mac, dst: item.dst, state })];
+      return [neighbourReplace({ dev, ip: item.ip, mac: item.mac, state })];
+    });
+    await this.#socket.execute(requests);
+  }
+
+  async refreshLinks(): Promise<void> {
+    const dumped = await this.#socket.dump(linkDump());
+    this.#names = new Map(dumped.map(({ index, name }) => [index, name]));
+    this.#links = new Map(
+      dumped.map((link) => [link.name, { ...linkItem(link, this.nameOf), index: link.index }]),
+    );
+  }
+
+  close(): void {
+    this.#socket.close();
+    this.nftables.close();
+  }
+
+  [Symbol.dispose](): void {
+    this.close();
+  }
+
+  #facts(): Map<string, LinkFacts> {
+    return new Map(
+      [...this.#links].map(([name, { up, link, alias }]) => [
+        name,
+        { up, type: link.type, ...(alias !== undefined && { alias }) },
+      ]),
+    );
+  }
+
+  async #applyPhase(changes: readonly Change[]): Promise<(Error | undefined)[]> {
+    const index = (name: string): number => {
+      const link = this.#links.get(name);
+      if (link) return link.index;
+      throw new FlatnetError('there is no such device', { code: 'NOT_FOUND', object: name });
+    };
+    const requests: Request[] = [];
+    const owners: number[] = [];
+    const errors: (Error | undefined)[] = [];
+    for (const [i, change] of changes.entries()) {
+      const { action, item } = change;
+      if (item.kind === 'nft') errors[i] = await this.nftables.apply(action, item);
+      else if (item.kind === 'sysctl') errors[i] = this.#sysctls.write(item);
+      for (const request of requestsOf(change, index)) {
+        owners.push(i);
+        requests.push(request);
+      }
+    }
+    const answers = await this.#socket.executeAll(requests);
+    for (const [i, error] of answers.entries()) {
+      const owner = owners[i];
+      const change = owner === undefined ? undefined : changes[owner];
+      if (owner === undefined || !change || !error || isFine(change, error)) continue;
+      errors[owner] ??= error;
+    }
+    return errors;
+  }
+}
+
+/** What was to go and is not there, is gone. */
+const GONE = new Set(['ENOENT', 'ESRCH', 'ENODEV', 'EADDRNOTAVAIL']);
+
+function isFine({ action, item }: Change, error: FlatnetError): boolean {
+  if (action === 'delete') return GONE.has(error.errno ?? '');
+  return item.kind === 'rule' && (error.errno === 'EEXIST' || error.errno === 'ENOENT');
+}
+
+function isLink({ item }: Change): boolean {
+  return item.kind === 'link';
+}
+
+/** The links of the desired state that we make. */
+function wantedLinks(desired: KernelState): Map<string, LinkItem> {
+  const links = new Map<string, LinkItem>();
+  for (const item of desired.values()) {
+    if (item.kind === 'link' && item.link.type !== 'existing') links.set(item.name, item);
+  }
+  return links;
+}

@@ -1,0 +1,118 @@
+import { familyOf } from '../ip/address.ts';
+import { addressDelete, addressReplace, IFA_F_NODAD } from '../linux/address.ts';
+import { fdbDelete, fdbReplace } from '../linux/fdb.ts';
+import { type LinkChanges, linkAdd, linkDelete, linkSet } from '../linux/link.ts';
+import type { LinkData } from '../linux/link-kinds.ts';
+import { neighbourDelete, neighbourReplace } from '../linux/neighbour.ts';
+import type { Request } from '../linux/netlink/message.ts';
+import { type Route, routeDelete, routeReplace } from '../linux/route.ts';
+import { ruleAdd, ruleDelete } from '../linux/rule.ts';
+import type { Change } from './diff.ts';
+import type { AddressItem, Item, LinkItem, RouteItem, VxlanLink } from './item.ts';
+import { metricOf, tableOf } from './key.ts';
+
+/** The index of a device that exists. Throws for others: `blockedBy` sorts those out before. */
+export type Index = (name: string) => number;
+
+/** What rtnetlink is asked to do for a change; nothing for what it does not deal with (sysctl, nft). */
+export function requestsOf({ action, item, was }: Change, index: Index): Request[] {
+  const gone = action === 'delete';
+  switch (item.kind) {
+    case 'link':
+      return linkRequests(action, item, was, index);
+    case 'address':
+      return [gone ? addressDelete(address(item, index)) : addressReplace(address(item, index))];
+    case 'route':
+      return [gone ? routeDelete(route(item, index)) : routeReplace(route(item, index))];
+    case 'neighbour': {
+      const neighbour = { dev: index(item.dev), ip: item.ip, mac: item.mac };
+      return [gone ? neighbourDelete(neighbour) : neighbourReplace(neighbour)];
+    }
+    case 'fdb': {
+      const fdb = { dev: index(item.dev), mac: item.mac, dst: item.dst };
+      return [gone ? fdbDelete(fdb) : fdbReplace(fdb)];
+    }
+    case 'rule':
+      if (gone) return [ruleDelete(item)];
+      // The kernel has no replace for rules.
+      return was?.kind === 'rule' ? [ruleAdd(item), ruleDelete(was)] : [ruleAdd(item)];
+    case 'sysctl':
+    case 'nft':
+      return [];
+  }
+}
+
+function linkRequests(
+  action: Change['action'],
+  item: LinkItem,
+  was: Item | undefined,
+  index: Index,
+): Request[] {
+  if (action === 'delete') return [linkDelete(index(item.name))];
+  if (item.link.type === 'existing' || action === 'change') {
+    const before = was?.kind === 'link' ? was : undefined;
+    return linkSet(index(item.name), linkChanges(item, before, index));
+  }
+  const data = dataOf(item.link, index);
+  const { name, mtu, mac, alias } = item;
+  const master = item.master === undefined ? undefined : index(item.master);
+  const port = item.hairpin === undefined ? undefined : { hairpin: item.hairpin };
+  // It goes up in a later phase, when its sysctls are set.
+  const add = linkAdd({ name, data, mtu, mac, alias, master, port });
+  return action === 'recreate' ? [linkDelete(index(name)), ...add] : add;
+}
+
+/** Only what differs: each attribute, even with its present value, may be refused on a live device. */
+function linkChanges(item: LinkItem, was: LinkItem | undefined, index: Index): LinkChanges {
+  const { mtu, mac, alias, master, hairpin, link, up } = item;
+  const changed = <T>(wanted: T | undefined, present: T | undefined): T | undefined =>
+    wanted === present ? undefined : wanted;
+  const newMaster = changed(master, was?.master);
+  const newHairpin = newMaster === undefined ? changed(hairpin, was?.hairpin) : hairpin;
+  return {
+    up: changed(up, was?.up),
+    mtu: changed(mtu, was?.mtu),
+    mac: changed(mac, was?.mac),
+    alias: changed(alias, was?.alias),
+    master: newMaster === undefined ? undefined : index(newMaster),
+    port: newHairpin === undefined ? undefined : { hairpin: newHairpin },
+    data:
+      link.type === 'vxlan' && was?.link.type === 'vxlan' ? vxlanChanges(link, was.link, index) : undefined,
+  };
+}
+
+function vxlanChanges(link: VxlanLink, was: VxlanLink, index: Index): LinkData | undefined {
+  const { local, dev, learning } = link;
+  if (local === was.local && dev === was.dev && learning === was.learning) return undefined;
+  // vxlan_nl2conf wants the VNI named, and takes learning as off when it is not.
+  return { kind: 'vxlan', id: link.vni, local, dev: index(dev), learning };
+}
+
+function dataOf(link: Exclude<LinkItem['link'], { type: 'existing' }>, index: Index): LinkData {
+  if (link.type === 'bridge') return { kind: 'bridge' };
+  const { vni, port, local, dev, learning, gbp, udpChecksum, onDemand } = link;
+  const misses = onDemand ? { proxy: true, l2miss: true, l3miss: true } : {};
+  return { kind: 'vxlan', id: vni, port, local, dev: index(dev), learning, gbp, udpChecksum, ...misses };
+}
+
+/** Without duplicate address detection: a pod behind it must not wait a second, and nobody else has the address. */
+function address({ dev, address }: AddressItem, index: Index) {
+  return { dev: index(dev), address, flags: familyOf(address) === 6 ? IFA_F_NODAD : 0 };
+}
+
+function route(item: RouteItem, index: Index): Route {
+  const { dst, type, dev, via, onlink, src, protocol } = item;
+  const table = tableOf(item);
+  const metric = metricOf(item);
+  return {
+    dst,
+    type,
+    dev: dev === undefined ? undefined : index(dev),
+    via,
+    onlink,
+    src,
+    protocol,
+    table,
+    metric,
+  };
+}

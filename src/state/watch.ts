@@ -1,0 +1,59 @@
+import { messageOf } from '../error.ts';
+import type { Ip } from '../ip/address.ts';
+import type { Mac } from '../ip/mac.ts';
+import { Monitor, type MonitorEvent } from '../linux/monitor.ts';
+import { NftMonitor } from '../linux/nftables/monitor.ts';
+import { contradiction } from './contradiction.ts';
+import type { FdbItem, KernelState, NeighbourItem } from './item.ts';
+import type { Kernel } from './kernel.ts';
+import type { Log } from './log.ts';
+
+/** Says which entries answer a question of the kernel: who has an address, or where a MAC is. */
+export type Resolve = (
+  miss: { readonly ip: Ip } | { readonly mac: Mac },
+) => readonly (NeighbourItem | FdbItem)[];
+
+export type WatchOptions = {
+  readonly netns: string | number | undefined;
+  readonly signal: AbortSignal;
+  readonly log: Log;
+  readonly kernel: Kernel;
+  readonly desired: () => KernelState;
+  readonly onContradiction: (what: string) => void;
+  readonly resolve: Resolve | undefined;
+};
+
+/** Listens to the kernel from the moment it is called until the signal aborts. */
+export async function watchKernel(options: WatchOptions): Promise<void> {
+  const { netns, signal, kernel, desired, onContradiction, log } = options;
+  const monitor = Monitor.open({ netns, signal });
+  const nftMonitor = NftMonitor.open({ netns, signal });
+  const onEvent = (event: MonitorEvent): void => {
+    if (event.type === 'miss') {
+      onMiss(options, event).catch((error: unknown) => {
+        log.warn({ error: messageOf(error) }, 'a miss was not answered');
+      });
+      return;
+    }
+    const what = contradiction(event, desired(), kernel);
+    if (what !== undefined) onContradiction(what);
+  };
+  await Promise.all([
+    monitor.run(onEvent),
+    nftMonitor.run((event) => {
+      if (event.type === 'overflow') onContradiction('notifications were lost');
+      else if (desired().has(`nft ${event.family} ${event.table}`) && !kernel.nftables.wrote(event.portId)) {
+        onContradiction(`nft table ${event.family} ${event.table}`);
+      }
+    }),
+  ]);
+}
+
+async function onMiss(
+  { resolve, kernel }: WatchOptions,
+  { ip, mac }: Extract<MonitorEvent, { type: 'miss' }>,
+): Promise<void> {
+  const question = ip !== undefined ? { ip } : mac !== undefined ? { mac } : undefined;
+  const answers = question && resolve?.(question);
+  if (answers && answers.length > 0) await kernel.answer(answers);
+}
