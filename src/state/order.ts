@@ -15,17 +15,28 @@ export type LinkFacts = {
  * Something new is in place before a route leads there, and a route is gone before what it leads to goes.
  */
 export function order(changes: readonly Change[]): Change[][] {
-  const made = new Set(
-    changes.filter(({ action, item }) => makesLink(action, item)).map(({ item }) => (item as LinkItem).name),
-  );
+  const made = new Set<string>();
+  for (const { action, item } of changes)
+    if (item.kind === 'link' && makesLink(action, item)) made.add(item.name);
   const phases = new Map<number, Change[]>();
-  for (const change of changes) {
+  for (const change of changes.flatMap(raisedLater)) {
     const phase = phaseOf(change, made);
     const list = phases.get(phase);
     if (list) list.push(change);
     else phases.set(phase, [change]);
   }
   return [...phases].sort(([a], [b]) => a - b).map(([, list]) => list);
+}
+
+/** A link is made down and set up in a later phase, when its own sysctls hold. */
+function raisedLater(change: Change): Change[] {
+  const { action, item } = change;
+  if (item.kind !== 'link' || !makesLink(action, item) || !item.up) return [change];
+  const down = { ...item, up: false };
+  return [
+    { ...change, item: down },
+    { action: 'change', item, was: down },
+  ];
 }
 
 function makesLink(action: Change['action'], item: Item): boolean {

@@ -3,7 +3,14 @@ import type { Change } from './diff.ts';
 import type { Item, LinkItem, RouteItem, RuleItem, VxlanLink } from './item.ts';
 import { metricOf, tableOf } from './key.ts';
 
-/** The command a person would type to add (or set right) an item, or to delete it. Nothing in flatnet runs it. */
+/** The command a person would type to make a change. Nothing in flatnet runs it. */
+export function changeCommand({ action, item, was }: Change): string {
+  if (action === 'change' && item.kind === 'link' && was?.kind === 'link') return linkSetCommand(item, was);
+  if (action === 'recreate') return `${command(item, 'delete')} && ${command(item, 'add')}`;
+  return command(item, action === 'delete' ? 'delete' : 'add');
+}
+
+/** The command a person would type to have an item, whatever is there now, or to delete it. */
 export function command(item: Item, action: 'add' | 'delete'): string {
   const add = action === 'add';
   switch (item.kind) {
@@ -41,7 +48,7 @@ export function changeText(change: Change): string {
   if (item.kind === 'nft' && change.action !== 'delete') {
     return `${sign} nft -f … # table ${item.family} ${item.table}, ${item.body.split('\n').length} lines`;
   }
-  return `${sign} ${command(item, change.action === 'delete' ? 'delete' : 'add')}`;
+  return `${sign} ${changeCommand(change)}`;
 }
 
 /** What `flatnet diff` prints: a line per change. */
@@ -63,10 +70,34 @@ function linkCommand(item: LinkItem): string {
     if (item.alias !== undefined) commands.push(`ip link set ${item.name} alias '${item.alias}'`);
     if (item.up) commands.push(`ip link set ${item.name} up`);
   }
-  if (item.hairpin !== undefined) {
-    commands.push(`ip link set ${item.name} type bridge_slave hairpin ${item.hairpin ? 'on' : 'off'}`);
-  }
+  if (item.hairpin !== undefined) commands.push(hairpinCommand(item));
   return commands.join(' && ');
+}
+
+/** Only what differs. */
+function linkSetCommand(item: LinkItem, was: LinkItem): string {
+  const changed = <T>(wanted: T | undefined, present: T, text: string): string =>
+    wanted === undefined || wanted === present ? '' : text;
+  const settings = words(
+    changed(item.mtu, was.mtu, `mtu ${item.mtu}`),
+    changed(item.mac, was.mac, `address ${item.mac}`),
+    changed(item.alias, was.alias, `alias '${item.alias}'`),
+    changed(item.master, was.master, `master ${item.master}`),
+    changed(item.up, was.up, item.up ? 'up' : 'down'),
+  );
+  const { link } = item;
+  const sameKind = link.type === 'existing' || JSON.stringify(link) === JSON.stringify(was.link);
+  return [
+    settings && `ip link set ${item.name} ${settings}`,
+    sameKind ? '' : `ip link set ${item.name} type ${kindText(link)}`,
+    changed(item.hairpin, was.hairpin, hairpinCommand(item)),
+  ]
+    .filter((part) => part !== '')
+    .join(' && ');
+}
+
+function hairpinCommand({ name, hairpin }: LinkItem): string {
+  return `ip link set ${name} type bridge_slave hairpin ${hairpin ? 'on' : 'off'}`;
 }
 
 function kindText(link: Exclude<LinkItem['link'], { type: 'existing' }>): string {

@@ -6,7 +6,7 @@ import { Kernel, type Outcome } from './kernel.ts';
 import { byKey, keyOf, same } from './key.ts';
 import type { Log } from './log.ts';
 import { order } from './order.ts';
-import { changeText, command } from './print.ts';
+import { changeText } from './print.ts';
 import { type Resolve, watchKernel } from './watch.ts';
 
 const FIRST_RETRY = 100;
@@ -221,9 +221,4 @@ const NOTHING: Outcome = { done: [], failed: [], waiting: [] };
 
 function pick({ done, failed, waiting }: Outcome): Outcome {
   return { done, failed, waiting };
-}
-
-/** The changes of a report as the commands a person would type. */
-export function commandsOf(changes: readonly Change[]): string[] {
-  return changes.map(({ action, item }) => command(item, action === 'delete' ? 'delete' : 'add'));
 }

@@ -83,7 +83,9 @@ function harm(kernel: SimulatedKernel, { kind, pick }: Damage): void {
     if (item.name === 'eth0' || item.link.type === 'existing') return;
     if (kind === 'unlink' || kind === 'drop') kernel.removeLink(item.name);
     if (kind === 'down') kernel.setDown(item.name);
-    if (kind === 'alter') kernel.state.set(keyOf(item), { ...item, mtu: 1300 });
+    if (kind === 'alter') {
+      kernel.state.set(keyOf(item), { ...item, mtu: 1300, mac: macFromSeed(`${pick}`) });
+    }
     return;
   }
   if (item.kind === 'sysctl') kernel.state.set(keyOf(item), { ...item, value: '7' });

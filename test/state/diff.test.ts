@@ -85,8 +85,10 @@ test('what the kernel can change is changed, what it cannot is made anew', () =>
     link: { ...device.link, ...link } as LinkItem['link'],
   });
   assert.deepEqual(actions([{ ...device, mtu: 1400 }], [device]), ['change link flannel.1']);
-  assert.deepEqual(actions([was({ local: parseIp('192.168.0.9') })], [device]), ['change link flannel.1']);
-  for (const link of [{ vni: 2 }, { port: 1 }, { dev: 'eth1' }, { gbp: true }, { udpChecksum: true }]) {
+  for (const link of [{ local: parseIp('192.168.0.9') }, { dev: 'eth1' }, { learning: true }]) {
+    assert.deepEqual(actions([was(link)], [device]), ['change link flannel.1'], JSON.stringify(link));
+  }
+  for (const link of [{ vni: 2 }, { port: 1 }, { gbp: true }, { udpChecksum: true }]) {
     assert.deepEqual(actions([was(link)], [device]), ['recreate link flannel.1'], JSON.stringify(link));
   }
 });

@@ -53,6 +53,7 @@ export class SimulatedKernel {
     if (action === 'change' && present) {
       if (fixedOf(present) !== fixedOf(item) && item.link.type !== 'existing') return 'EOPNOTSUPP';
       if (present.up && !item.up) this.setDown(item.name);
+      if (item.mac !== undefined && item.mac !== present.mac) this.#dropNeighbours(item.name);
       const link = item.link.type === 'existing' ? present.link : item.link;
       this.state.set(keyOf(item), { ...present, ...item, link });
     } else this.state.set(keyOf(item), item);
@@ -82,6 +83,11 @@ export class SimulatedKernel {
     }
   }
 
+  #dropNeighbours(dev: string): void {
+    for (const [key, item] of this.state)
+      if (item.kind === 'neighbour' && item.dev === dev) this.state.delete(key);
+  }
+
   #link(name: string): LinkItem | undefined {
     const item = this.state.get(`link ${name}`);
     return item?.kind === 'link' ? item : undefined;
@@ -90,6 +96,6 @@ export class SimulatedKernel {
 
 function fixedOf({ link }: LinkItem): string {
   if (link.type !== 'vxlan') return link.type;
-  const { vni, port, dev, gbp, udpChecksum, onDemand } = link;
-  return JSON.stringify([vni, port, dev, gbp, udpChecksum, onDemand]);
+  const { vni, port, gbp, udpChecksum, onDemand } = link;
+  return JSON.stringify([vni, port, gbp, udpChecksum, onDemand]);
 }
