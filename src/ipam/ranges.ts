@@ -140,7 +140,9 @@ function readRange(value: unknown): Range {
   }
   const ip = (name: string): Ip | undefined => fields.parsed(name, (text) => unmapped(parseIp(text)));
   const [start, end, gateway] = [ip('rangeStart'), ip('rangeEnd'), ip('gateway')];
-  if (start && !contains(subnet, start)) throw new TypeError(`RangeStart ${start} not in network ${subnet}`);
+  if (start && (!contains(subnet, start) || (end && ipCompare(start, end) > 0))) {
+    throw new TypeError(`RangeStart ${start} not in network ${subnet}`);
+  }
   const range = rangeOf(subnet, {
     ...(start && { start }),
     ...(end && { end }),

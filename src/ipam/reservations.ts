@@ -11,31 +11,31 @@ export type Owner = {
   readonly ifName: string;
 };
 
-/** The calls made on the file system, so that a test can stop between any two of them. */
-export type Files = Pick<
-  typeof nodeFs,
-  | 'closeSync'
-  | 'ftruncateSync'
-  | 'linkSync'
-  | 'mkdirSync'
-  | 'openSync'
-  | 'readdirSync'
-  | 'readFileSync'
-  | 'statSync'
-  | 'unlinkSync'
-  | 'writeFileSync'
-  | 'writeSync'
->;
+/** The calls made on the file system, node:fs's own, so that a test can stop between any two of them. */
+export type Files = {
+  closeSync(fd: number): void;
+  ftruncateSync(fd: number, length: number): void;
+  linkSync(existing: string, path: string): void;
+  mkdirSync(path: string, options: { recursive: true; mode: number }): unknown;
+  openSync(path: string, flags: number, mode: number): number;
+  readdirSync(path: string): string[];
+  readFileSync(path: string, encoding: 'utf8'): string;
+  statSync(path: string, options: typeof STAT): { readonly mtimeNs: bigint } | undefined;
+  unlinkSync(path: string): void;
+  writeFileSync(path: string, text: string, options: { flag: 'wx'; mode: number }): void;
+  writeSync(fd: number, text: string, position: number): number;
+};
 
 /** What a reservation file says: an owner, nothing (`empty`), or something that no CNI plugin wrote (`foreign`). */
 export type Content = Owner | 'empty' | 'foreign';
 
 const { O_CREAT, O_WRONLY } = nodeFs.constants;
+const STAT = { bigint: true, throwIfNoEntry: false } as const;
 const STAGED = '.reserve-';
 /** CNI spec: what a container ID may be. */
 const CONTAINER_ID = /^[a-zA-Z0-9][a-zA-Z0-9_.-]*$/;
 /** Far longer than any writer takes between creating a file and filling it. */
-const ABANDONED_MS = 60_000;
+const ABANDONED_NS = 60_000_000_000n;
 
 /**
  * host-local's data folder: one file per reserved address, named by the address, with `containerId CR LF ifName` in it,
@@ -52,13 +52,13 @@ export class Reservations {
 
   /** When an entry of the folder last came or went, in nanoseconds. Makes the folder, mode 0755, when there is none. */
   changedAt(): bigint {
-    const files = this.#files;
-    return this.#do('read', this.dir, () => {
-      const stat = files.statSync(this.dir, { bigint: true, throwIfNoEntry: false });
-      if (stat) return stat.mtimeNs;
-      files.mkdirSync(this.dir, { recursive: true, mode: 0o755 });
-      return files.statSync(this.dir, { bigint: true }).mtimeNs;
-    });
+    const { dir } = this;
+    const stat = (): bigint | undefined =>
+      this.#do('read', dir, () => this.#files.statSync(dir, STAT)?.mtimeNs);
+    const found = stat();
+    if (found !== undefined) return found;
+    this.#do('create', dir, () => this.#files.mkdirSync(dir, { recursive: true, mode: 0o755 }));
+    return stat() ?? -1n;
   }
 
   /**
@@ -160,8 +160,8 @@ export class Reservations {
 
   #old(name: string): boolean {
     const path = join(this.dir, name);
-    const stat = this.#do('stat', path, () => this.#files.statSync(path, { throwIfNoEntry: false }));
-    return stat !== undefined && Date.now() - stat.mtimeMs > ABANDONED_MS;
+    const stat = this.#do('read', path, () => this.#files.statSync(path, STAT));
+    return stat !== undefined && BigInt(Date.now()) * 1_000_000n - stat.mtimeNs > ABANDONED_NS;
   }
 
   #remove(path: string): boolean {

@@ -238,8 +238,7 @@ describe('another process in the same folder', () => {
     const dir = folder(t);
     const ipam = HostLocal.open(dir, [TINY], {
       ...fs,
-      statSync: ((path: string, options: { bigint: true }) =>
-        path === dir ? { mtimeNs: 1n } : fs.statSync(path, options)) as typeof fs.statSync,
+      statSync: (path, options) => (path === dir ? { mtimeNs: 1n } : fs.statSync(path, options)),
     });
     fs.mkdirSync(dir, { recursive: true });
     ipam.allocate(owner('a'));

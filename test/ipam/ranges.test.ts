@@ -84,7 +84,7 @@ describe('readRangeSets', () => {
     [
       'an end before the start',
       [[{ subnet: '10.1.0.0/24', rangeStart: '10.1.0.9', rangeEnd: '10.1.0.8' }]],
-      /RangeEnd 10\.1\.0\.8 not in network/,
+      /RangeStart 10\.1\.0\.9 not in network/,
     ],
     [
       'both families in a set',
