@@ -1,0 +1,223 @@
+import { createMemo, type Desired, desiredState } from '../backends/desired.ts';
+import { configuredBackend } from '../backends/registry.ts';
+import type { VxlanOptions } from '../backends/vxlan.ts';
+import { type Miss, type Resolver, resolver } from '../backends/vxlan-miss.ts';
+import type { Network } from '../cluster/network.ts';
+import type { LocalPod, Node, Self, Underlay } from '../cluster/node.ts';
+import { messageOf } from '../error.ts';
+import type { Cidr } from '../ip/cidr.ts';
+import type { Log } from '../log.ts';
+import { keyOf } from '../state/key.ts';
+import { Reconciler, type Report } from '../state/reconciler.ts';
+import type { ClusterView } from '../store/store.ts';
+import type { AgentOptions } from './options.ts';
+import { Pods } from './pods.ts';
+import { publishedNode } from './published.ts';
+
+/** What the agent knows; each part is undefined until it is known. */
+type Knowledge = {
+  underlay: Underlay | undefined;
+  network: Network | undefined;
+  nodes: readonly Node[];
+  subnets: readonly Cidr[] | undefined;
+};
+
+export type AgentEvents = {
+  /** What this node publishes may have changed. */
+  readonly onFacts: () => void;
+  /** The kernel holds all of this node's own part for the first time, or its MTU or subnets changed since. */
+  readonly onReady: (desired: Desired) => void;
+};
+
+/**
+ * One node's facts, and the desired state that follows from them. Whatever becomes known or changes leads to the same step: compute
+ * everything, hand it to the reconciler.
+ */
+export class Agent implements Disposable {
+  readonly options: AgentOptions;
+  readonly pods: Pods;
+  readonly reconciler: Reconciler;
+  readonly #log: Log;
+  readonly #events: AgentEvents;
+  readonly #memo = createMemo();
+  readonly #known: Knowledge = { underlay: undefined, network: undefined, nodes: [], subnets: undefined };
+  readonly #runs = { runs: 0, lastChanges: 0, failures: [] as string[] };
+  #desired: Desired | undefined;
+  #trouble = '';
+  #problem = 'the agent is starting';
+  #announced = '';
+  #answers: { nodes: readonly Node[]; resolve: Resolver } | undefined;
+  #pending = false;
+
+  constructor(options: AgentOptions, pods: Iterable<LocalPod>, log: Log, events: AgentEvents) {
+    this.options = options;
+    this.#log = log;
+    this.#events = events;
+    this.pods = new Pods(pods, () => this.#compute());
+    this.reconciler = new Reconciler({
+      log,
+      onReport: (report) => this.#judge(report),
+      resolve: (miss) => this.#resolve(miss),
+    });
+  }
+
+  [Symbol.dispose](): void {
+    this.reconciler[Symbol.dispose]();
+  }
+
+  underlayIs(underlay: Underlay): void {
+    this.#known.underlay = underlay;
+    this.#changed();
+  }
+
+  networkIs(network: Network): void {
+    this.#known.network = network;
+    this.#changed();
+  }
+
+  subnetsAre(subnets: readonly Cidr[]): void {
+    this.#known.subnets = subnets;
+    this.#changed();
+  }
+
+  /** `complete`: the view comes from the store itself, so what it does not name is gone. */
+  clusterIs(view: ClusterView, complete: boolean): void {
+    this.#known.nodes = view.nodes;
+    this.#known.network = view.network;
+    this.#changed();
+    if (complete && this.#desired) this.reconciler.allowPrune();
+  }
+
+  /** Why an ADD can't be served now; undefined when it can. */
+  get notReady(): string | undefined {
+    if (!this.#known.underlay)
+      return `no underlay: ${this.#trouble || 'no interface has been looked for yet'}`;
+    if (!this.#known.network)
+      return `no network configuration: ${this.#trouble || 'the store has not answered yet'}`;
+    if (!this.#known.subnets) return `no subnet: ${this.#trouble || 'the store has not answered yet'}`;
+    return this.#problem || undefined;
+  }
+
+  /** What keeps the agent from knowing more, for `notReady`. */
+  trouble(reason: string): void {
+    this.#trouble = reason;
+  }
+
+  get network(): Network | undefined {
+    return this.#known.network;
+  }
+
+  get subnets(): readonly Cidr[] {
+    return this.#known.subnets ?? [];
+  }
+
+  get mtu(): number {
+    return this.#desired?.mtu ?? this.#known.underlay?.mtu ?? 1500;
+  }
+
+  /** What peers are to know of this node; undefined while it is not known. */
+  published(): Node | undefined {
+    const { underlay, network, subnets } = this.#known;
+    return underlay && network && publishedNode(this.options, network, underlay, subnets ?? []);
+  }
+
+  /** The facts a person asks for: `flatnet status`. */
+  status(): Record<string, unknown> {
+    const { underlay, network, nodes, subnets } = this.#known;
+    return {
+      node: this.options.node,
+      ready: this.notReady === undefined,
+      ...(this.notReady === undefined ? {} : { notReady: this.notReady }),
+      pid: process.pid,
+      subnets: subnets ?? [],
+      backend: network?.backend.type,
+      underlay,
+      mtu: this.mtu,
+      peers: nodes.filter(({ name }) => name !== this.options.node).length,
+      pods: this.pods.list(),
+      reconcile: this.#runs,
+      warnings: this.#desired?.warnings ?? [],
+    };
+  }
+
+  get desired(): Desired | undefined {
+    return this.#desired;
+  }
+
+  #changed(): void {
+    this.#compute();
+    this.#events.onFacts();
+  }
+
+  /** Changes that come together are computed once. */
+  #compute(): void {
+    if (this.#pending) return;
+    this.#pending = true;
+    queueMicrotask(() => {
+      this.#pending = false;
+      this.#computeNow();
+    });
+  }
+
+  #computeNow(): void {
+    const { underlay, network, nodes, subnets } = this.#known;
+    const node = this.published();
+    if (!underlay || !network || !subnets || !node) return;
+    const self: Self = { node, underlay };
+    let desired: Desired;
+    try {
+      desired = desiredState({ network, self, peers: nodes, pods: this.pods.list() }, this.#memo);
+    } catch (error) {
+      this.#say(`the desired state cannot be computed: ${messageOf(error)}`);
+      return;
+    }
+    for (const warning of desired.warnings) {
+      if (!this.#desired?.warnings.includes(warning)) this.#log.warn({ warning }, 'the network is not whole');
+    }
+    this.#desired = desired;
+    this.reconciler.setDesired(desired.items);
+    if (this.#announced === this.#announcement()) return;
+    void this.reconciler.run().then(
+      (report) => this.#judge(report),
+      (error: unknown) => this.#say(`the kernel cannot be read: ${messageOf(error)}`),
+    );
+  }
+
+  /** What `onReady` is told of: called again when any of it changes. */
+  #announcement(): string {
+    return JSON.stringify([this.#known.subnets, this.#known.network, this.mtu]);
+  }
+
+  #judge(report: Report): void {
+    this.#runs.runs++;
+    this.#runs.lastChanges = report.done.length;
+    this.#runs.failures = [
+      ...report.failed.map(({ error }) => messageOf(error)),
+      ...report.waiting.map(({ reason }) => reason),
+    ];
+    // Without its own devices the node can't take pods; a single peer that is out of reach is no reason to refuse them.
+    const own = [...report.failed, ...report.waiting].find(
+      ({ change: { item } }) =>
+        item.kind === 'address' || (item.kind === 'link' && item.link.type !== 'existing'),
+    );
+    this.#say(own ? `the kernel refuses ${keyOf(own.change.item)}: ${this.#runs.failures[0]}` : '');
+    if (own || !this.#desired || this.#announced === this.#announcement()) return;
+    this.#announced = this.#announcement();
+    this.#events.onReady(this.#desired);
+  }
+
+  #say(problem: string): void {
+    if (problem !== this.#problem && problem) this.#log.error({ problem }, 'not ready');
+    this.#problem = problem;
+  }
+
+  #resolve(miss: Miss): ReturnType<Resolver> {
+    const { network, nodes } = this.#known;
+    if (!network) return [];
+    if (this.#answers?.nodes !== nodes) {
+      const { options } = configuredBackend(network);
+      this.#answers = { nodes, resolve: resolver(nodes, options as VxlanOptions) };
+    }
+    return this.#answers.resolve(miss);
+  }
+}

@@ -1,0 +1,51 @@
+import { join, resolve } from 'node:path';
+import type { Desired } from '../backends/desired.ts';
+import type { PerFamily } from '../cluster/node.ts';
+import { renderConfList, writeConfList } from '../cni/conflist.ts';
+import { installPlugins } from '../cni/install.ts';
+import { messageOf } from '../error.ts';
+import { FAMILIES, type Family, familyOf } from '../ip/address.ts';
+import type { Cidr } from '../ip/cidr.ts';
+import { readSubnetFile, type SubnetFile, writeSubnetFile } from '../ipam/subnet-file.ts';
+import type { Log } from '../log.ts';
+import type { Agent } from './agent.ts';
+import { AGENT_SOCKET } from './options.ts';
+
+/** What `make shim` compiles. */
+const SHIM = resolve(import.meta.dirname, '../../dist/flatnet-cni');
+
+/** Tells the container runtime that pods can come: subnet.env first, then the conflist, whose presence makes the node ready. */
+export async function writeOutputs(agent: Agent, { mtu }: Desired): Promise<void> {
+  const { paths } = agent.options;
+  const { network, subnets } = agent;
+  if (!network) return;
+  const file: SubnetFile = {
+    networks: perFamily((family) => network.pools[family] && [network.pools[family].cidr]),
+    subnets: perFamily((family) => subnets.find((subnet) => familyOf(subnet) === family)),
+    mtu,
+    masquerade: network.masquerade.enabled,
+  };
+  await writeSubnetFile(paths.subnetFile, file);
+  installPlugins(SHIM, paths.cniBin);
+  const socket = join(paths.run, AGENT_SOCKET);
+  writeConfList(paths.cniConf, renderConfList({ socket, stateDir: paths.state }));
+}
+
+/** The subnets this node had before, from subnet.env; none when the file can't be read. */
+export async function previousSubnets(path: string, log: Log): Promise<PerFamily<Cidr>> {
+  try {
+    return (await readSubnetFile(path))?.subnets ?? {};
+  } catch (error) {
+    log.warn({ path, error: messageOf(error) }, 'the previous subnets are unknown');
+    return {};
+  }
+}
+
+function perFamily<T>(of: (family: Family) => T | undefined): PerFamily<T> {
+  return Object.fromEntries(
+    FAMILIES.flatMap((family) => {
+      const value = of(family);
+      return value === undefined ? [] : [[family, value]];
+    }),
+  );
+}

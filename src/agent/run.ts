@@ -1,0 +1,137 @@
+import { mkdirSync } from 'node:fs';
+import { join } from 'node:path';
+import { loadAttachments } from '../cni/local-pod.ts';
+import { CniService } from '../cni/service.ts';
+import { messageOf } from '../error.ts';
+import type { Log } from '../log.ts';
+import { changeCommand } from '../state/print.ts';
+import { openStore } from '../store/open.ts';
+import { readView } from '../store/view-file.ts';
+import { Agent } from './agent.ts';
+import { type Handler, LocalApi } from './api.ts';
+import { cniContext } from './cni-context.ts';
+import { AgentLock } from './lock.ts';
+import { Membership } from './membership.ts';
+import { AGENT_SOCKET, type AgentOptions } from './options.ts';
+import { previousSubnets, writeOutputs } from './outputs.ts';
+import { untilDone } from './retry.ts';
+import { watchUnderlay } from './underlay.ts';
+import { ViewWriter } from './view-writer.ts';
+
+/** Milliseconds between looks for what crashes and missed DELs left behind. */
+const GARBAGE_INTERVAL = 5 * 60_000;
+
+/**
+ * Runs this node's agent until `signal` aborts. Stopping changes nothing: pods keep talking, the lease stays and runs out by itself
+ * (invariant 4). Throws AGENT_RUNNING when another agent has the node, and what makes a start hopeless.
+ */
+export async function runAgent(options: AgentOptions, log: Log, signal: AbortSignal): Promise<void> {
+  using _lock = await AgentLock.take();
+  const { paths } = options;
+  for (const dir of [paths.run, paths.state]) mkdirSync(dir, { recursive: true, mode: 0o700 });
+  const previous = await previousSubnets(paths.subnetFile, log);
+  const viewFile = join(paths.state, 'view.json');
+
+  const failed = Promise.withResolvers<never>();
+  const watching = (what: string, work: Promise<unknown>): Promise<unknown> =>
+    work.catch((error: unknown) => {
+      if (signal.aborted) return;
+      log.error({ what, error: messageOf(error) }, 'the agent can’t go on');
+      failed.reject(error);
+    });
+
+  const agent = new Agent(options, loadAttachments(paths.state), log, {
+    onFacts: () => membership.update(),
+    onReady: (desired) => {
+      void untilDone('write the files of CNI', () => writeOutputs(agent, desired), { signal, log })
+        .then(() => log.info({ subnets: agent.subnets, mtu: desired.mtu }, 'ready'))
+        .catch((error: unknown) => {
+          if (!signal.aborted) failed.reject(error);
+        });
+    },
+  });
+  const store = openStore(options.store, log);
+  const membership = new Membership({
+    store,
+    log,
+    signal,
+    previous,
+    facts: () => agent.published(),
+    onSubnets: (subnets) => agent.subnetsAre(subnets),
+    onProblem: (reason) => agent.trouble(reason),
+  });
+  await using cni = new CniService(cniContext(agent, log));
+
+  // A start while the store is away: the last good view, and the subnets of this node in it, are as good as any.
+  const remembered = await readView(viewFile);
+  if (remembered) {
+    agent.clusterIs(remembered, false);
+    const self = remembered.nodes.find(({ name }) => name === options.node);
+    if (self) agent.subnetsAre(self.subnets);
+  }
+  await cni.collectGarbage();
+
+  const tasks = [
+    watching(
+      'watch the underlay',
+      watchUnderlay(options, log, signal, (found) => agent.underlayIs(found)),
+    ),
+    watching('hold the subnets', membership.run()),
+    watching('follow the cluster', followCluster(agent, store, viewFile, log, signal)),
+  ];
+  agent.reconciler.start(signal);
+  const garbage = setInterval(() => {
+    cni.collectGarbage().catch((error: unknown) => log.warn({ error: messageOf(error) }, 'collect garbage'));
+  }, GARBAGE_INTERVAL);
+  const handlers: Record<string, Handler> = {
+    cni: (request) => cni.handle(request as unknown as Parameters<typeof cni.handle>[0]),
+    status: async () => ({ ...agent.status(), store: { connected: membership.joined } }),
+    reconcile: async () => {
+      const { done, failed, waiting, duration } = await agent.reconciler.run();
+      return {
+        done: done.map(changeCommand),
+        failed: failed.map(({ error }) => messageOf(error)),
+        waiting: waiting.map(({ reason }) => reason),
+        duration,
+      };
+    },
+  };
+  try {
+    await using _api = await LocalApi.listen(join(paths.run, AGENT_SOCKET), handlers);
+    log.info({ node: options.node, pid: process.pid }, 'agent started');
+    await Promise.race([failed.promise, aborted(signal)]);
+    log.info({ node: options.node }, 'agent stops; the kernel stays as it is');
+  } finally {
+    clearInterval(garbage);
+    store.close();
+    if (signal.aborted) await Promise.all(tasks);
+  }
+}
+
+/** Follows the cluster in the store, and keeps the last view on disk for a start without it. */
+async function followCluster(
+  agent: Agent,
+  store: ReturnType<typeof openStore>,
+  viewFile: string,
+  log: Log,
+  signal: AbortSignal,
+): Promise<void> {
+  await using writer = new ViewWriter(viewFile, log);
+  const network = await untilDone('read the network configuration', () => store.network(), {
+    signal,
+    log,
+    failed: (reason) => agent.trouble(reason),
+  });
+  agent.networkIs(network);
+  for await (const view of store.watch(signal)) {
+    agent.clusterIs(view, true);
+    writer.write(view);
+  }
+}
+
+function aborted(signal: AbortSignal): Promise<void> {
+  return new Promise((resolve) => {
+    if (signal.aborted) resolve();
+    else signal.addEventListener('abort', () => resolve(), { once: true });
+  });
+}

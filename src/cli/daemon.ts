@@ -1,0 +1,19 @@
+import { pino } from 'pino';
+import type { Log } from '../log.ts';
+
+/** JSON lines on standard output, written at once: what a crash says must not be lost in a buffer. */
+export function processLog(level: string): Log {
+  return pino(
+    { level, base: null, timestamp: pino.stdTimeFunctions.isoTime },
+    pino.destination({ fd: 1, sync: true }),
+  );
+}
+
+/** Aborts on the first SIGTERM or SIGINT; the second ends the process the hard way. */
+export function stopSignal(): AbortSignal {
+  const controller = new AbortController();
+  for (const name of ['SIGTERM', 'SIGINT'] as const) {
+    process.once(name, () => controller.abort(new Error(`stopped by ${name}`)));
+  }
+  return controller.signal;
+}
