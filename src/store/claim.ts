@@ -14,6 +14,8 @@ import { ClusterState } from './view.ts';
 
 /** Seconds before its end at which a lease is renewed: flannel's `--subnet-lease-renew-margin`. */
 const RENEW_MARGIN = 3600;
+/** Milliseconds: Node's timers go no further. */
+const LONGEST_TIMER = 2 ** 31 - 1;
 const MAX_RACES = 20;
 
 export type ClaimContext = {
@@ -23,6 +25,8 @@ export type ClaimContext = {
   readonly log: Log;
   /** Seconds. */
   readonly ttl: number;
+  /** Stops the claim. */
+  readonly signal: AbortSignal;
 };
 
 /** A node's hold on its subnets: renews the lease, writes again what is missing, answers for the node's name. */
@@ -34,6 +38,8 @@ export class LeaseClaim implements Claim {
   readonly #stopped = new AbortController();
   readonly #unfollow: () => void;
   #holding: Holding;
+  /** What the store should say of it. */
+  #keys: ReadonlyMap<string, string>;
   #lease: string;
   /** The store's revision of our last write: news from before it tell us nothing. */
   #written: number;
@@ -44,6 +50,7 @@ export class LeaseClaim implements Claim {
   constructor(context: ClaimContext, holding: Holding, lease: string, revision: number) {
     this.#context = context;
     this.#holding = holding;
+    this.#keys = keysOf(context.layout, holding);
     this.#lease = lease;
     this.#written = revision;
     this.#remember(holding.self);
@@ -52,7 +59,8 @@ export class LeaseClaim implements Claim {
     this.#fail = reject;
     // Who does not ask for it must not crash by it.
     promise.catch(() => {});
-    this.#unfollow = context.feed.follow((keys) => this.#onNews(keys));
+    this.#unfollow = context.feed.follow(() => this.#onNews());
+    context.signal.addEventListener('abort', () => this.stop(), { once: true, signal: this.#stopped.signal });
     void this.#renew();
   }
 
@@ -66,6 +74,7 @@ export class LeaseClaim implements Claim {
     }
     this.#remember(self);
     this.#holding = { ...this.#holding, self };
+    this.#keys = keysOf(this.#context.layout, this.#holding);
     await this.#enqueue(() => this.#write());
   }
 
@@ -79,14 +88,12 @@ export class LeaseClaim implements Claim {
     await this.#enqueue(() => this.#context.kv.revoke(this.#lease));
   }
 
-  #onNews(keys: ReadonlySet<string>): void {
+  #onNews(): void {
     const { layout, feed } = this.#context;
     const challenge = feed.state.item(layout.challenge(this.#holding.self.name));
     if (challenge && challenge.value !== this.#holding.instance) void this.#answer(challenge.key);
-    if (feed.state.revision < this.#written) return;
-    const own = keysOf(layout, this.#holding);
-    const touched = keys.size === 0 || [...keys].some((key) => own.has(key));
-    if (touched || [...own.keys()].some((key) => !feed.state.item(key))) void this.#repair();
+    if (feed.doubtful || (feed.state.revision >= this.#written && !this.#isWritten(feed.state)))
+      void this.#repair();
   }
 
   /** Somebody else wants this node's name and asks whether its agent lives: taking the question away says yes. */
@@ -111,7 +118,7 @@ export class LeaseClaim implements Claim {
 
   async #renew(): Promise<void> {
     const { kv, log, ttl } = this.#context;
-    const wait = (ttl - Math.min(RENEW_MARGIN, (ttl * 2) / 3)) * 1000;
+    const wait = Math.min((ttl - Math.min(RENEW_MARGIN, (ttl * 2) / 3)) * 1000, LONGEST_TIMER);
     while (!this.#stopped.signal.aborted) {
       await sleep(wait, undefined, { signal: this.#stopped.signal }).catch(() => {});
       if (this.#stopped.signal.aborted) return;
@@ -151,8 +158,7 @@ export class LeaseClaim implements Claim {
     for (let race = 0; race < MAX_RACES; race++) {
       const state = await readState(kv, layout);
       this.#check(state);
-      const wanted = [...keysOf(layout, this.#holding)];
-      if (wanted.every(([key, value]) => state.item(key)?.value === value)) {
+      if (this.#isWritten(state)) {
         this.#written = state.revision;
         return;
       }
@@ -167,6 +173,10 @@ export class LeaseClaim implements Claim {
       }
     }
     throw lostRaces(MAX_RACES);
+  }
+
+  #isWritten(state: ClusterState): boolean {
+    return [...this.#keys].every(([key, value]) => state.item(key)?.value === value);
   }
 
   #check(state: ClusterState): void {

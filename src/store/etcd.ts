@@ -9,6 +9,7 @@ import {
   encodeBytes,
   encodeCompare,
   encodeOperation,
+  eventRevision,
   type Json,
   rangeOf,
   revisionOf,
@@ -101,12 +102,12 @@ export class EtcdKv implements Kv {
     for await (const answer of stream) {
       this.#checkCreated(answer, from);
       if (answer.canceled) throw this.#canceled(answer);
-      const events = asList(answer.events).map(decodeEvent);
+      const events = asList(answer.events);
       // Catching up, etcd may send several answers under the newest revision: what has been seen ends with the last event.
-      const revision = events.at(-1)?.revision ?? revisionOf(answer);
-      if (answer.created || revision <= seen) continue;
-      seen = revision;
-      yield { revision, events };
+      const revision = events.length ? eventRevision(events.at(-1)) : revisionOf(answer);
+      // A watch that has just begun knows only that it stands: later revisions may have events still to come.
+      if (!answer.created) seen = Math.max(seen, revision);
+      yield { revision: seen, events: events.map(decodeEvent) };
     }
   }
 

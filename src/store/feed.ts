@@ -1,54 +1,63 @@
+import { setTimeout as sleep } from 'node:timers/promises';
 import { codeOf, messageOf } from '../error.ts';
 import type { Log } from '../log.ts';
 import { Backoff } from './backoff.ts';
-import type { Kv } from './kv.ts';
+import type { KeyValue, Kv } from './kv.ts';
 import type { Layout } from './layout.ts';
 import { ClusterState } from './view.ts';
 
-/** Hears which keys have changed, after `state` has them. */
-export type Follower = (keys: ReadonlySet<string>) => void;
+/** Is told that `state` has changed, or that a watch stands again. */
+export type Follower = () => void;
+
+/** Milliseconds for which a store that had lost everything is given time to fill again. */
+const SETTLE = 5_000;
 
 /**
- * Keeps a ClusterState equal to the store as long as somebody follows: lists, then watches from there. A connection that breaks is
- * resumed at the next revision; where that is no longer kept, everything is listed again.
+ * Keeps a ClusterState equal to the store as long as somebody follows: lists, then watches from there. A connection that
+ * breaks is resumed at the next revision; where that is no longer kept, everything is listed again.
  */
 export class Feed {
   readonly state: ClusterState;
   readonly #kv: Kv;
-  readonly #root: string;
+  readonly #layout: Layout;
   readonly #log: Log;
   readonly #followers = new Set<Follower>();
   #running: AbortController | undefined;
   #listed = false;
+  #doubtful = false;
   #away = false;
 
   constructor(kv: Kv, layout: Layout, log: Log) {
     this.#kv = kv;
-    this.#root = layout.root;
+    this.#layout = layout;
     this.#log = log;
     this.state = new ClusterState(layout, (key, problem) => log.warn({ key, problem }, 'store key ignored'));
   }
 
-  /** Calls `follower` for each change from now on, and once at first if the state is already there. Returns the end of it. */
+  /** The store has forgotten what it had: whoever holds something there should write it again. */
+  get doubtful(): boolean {
+    return this.#doubtful;
+  }
+
+  /** Calls `follower` for each change from now on, and at first if the state is already there. Returns the end of it. */
   follow(follower: Follower): () => void {
     this.#followers.add(follower);
-    if (this.#listed) queueMicrotask(() => follower(new Set()));
+    if (this.#listed) queueMicrotask(follower);
     if (!this.#running) {
       this.#running = new AbortController();
       void this.#run(this.#running.signal);
     }
     return () => {
       this.#followers.delete(follower);
-      if (this.#followers.size > 0) return;
-      this.#running?.abort();
-      this.#running = undefined;
-      this.#listed = false;
+      if (this.#followers.size === 0) this.close();
     };
   }
 
   close(): void {
     this.#followers.clear();
     this.#running?.abort();
+    this.#running = undefined;
+    this.#listed = false;
   }
 
   async #run(signal: AbortSignal): Promise<void> {
@@ -56,13 +65,13 @@ export class Feed {
     let next: number | undefined;
     while (!signal.aborted) {
       try {
-        next ??= await this.#list();
-        if (signal.aborted) return;
-        for await (const batch of this.#kv.watch(this.#root, next, signal)) {
+        next ??= await this.#list(signal);
+        for await (const batch of this.#kv.watch(this.#layout.root, next, signal)) {
           if (signal.aborted) return;
           this.#back(backoff);
           next = batch.revision + 1;
-          this.#tell(this.state.apply(batch));
+          this.state.apply(batch);
+          this.#tell();
         }
       } catch (error) {
         if (signal.aborted) return;
@@ -73,26 +82,47 @@ export class Feed {
     }
   }
 
-  async #list(): Promise<number> {
-    const { items, revision } = await this.#kv.list(this.#root);
-    const keys = this.state.reset(items, revision);
-    this.#listed = true;
-    this.#tell(keys);
-    return revision + 1;
+  /** Lists until the list can be trusted; returns the revision to watch from. */
+  async #list(signal: AbortSignal): Promise<number> {
+    for (;;) {
+      const { items, revision } = await this.#kv.list(this.#layout.root);
+      signal.throwIfAborted();
+      const wiped = this.#isWiped(items);
+      if (!wiped && !this.#doubtful) {
+        this.state.reset(items, revision);
+        this.#listed = true;
+        this.#tell();
+        return revision + 1;
+      }
+      // Nothing is taken for gone because a store came back empty: the agents write their nodes again first.
+      if (!this.#doubtful)
+        this.#log.error({ revision }, 'the store has lost the cluster; keeping what is known');
+      this.#doubtful = wiped;
+      this.#tell();
+      await sleep(wiped ? SETTLE / 10 : SETTLE, undefined, { signal });
+    }
   }
 
-  #tell(keys: ReadonlySet<string>): void {
-    for (const follower of [...this.#followers]) follower(keys);
+  /** Without configuration or any lease, though we have seen some. */
+  #isWiped(items: readonly KeyValue[]): boolean {
+    if (!this.state.view()?.nodes.length) return false;
+    const { config, leases } = this.#layout;
+    return !items.some(({ key }) => key === config) || !items.some(({ key }) => key.startsWith(leases));
+  }
+
+  #tell(): void {
+    for (const follower of [...this.#followers]) follower();
   }
 
   #gone(error: unknown): void {
-    if (!this.#away) this.#log.warn({ problem: messageOf(error) }, 'store is away; keeping what is known');
+    if (!this.#away)
+      this.#log.warn({ problem: messageOf(error) }, 'the store is away; keeping what is known');
     this.#away = true;
   }
 
   #back(backoff: Backoff): void {
     backoff.reset();
-    if (this.#away) this.#log.info({ revision: this.state.revision }, 'store is back');
+    if (this.#away) this.#log.info({ revision: this.state.revision }, 'the store is back');
     this.#away = false;
   }
 }

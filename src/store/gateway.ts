@@ -87,13 +87,15 @@ export function decodeTransaction(value: unknown): TransactionResult {
   };
 }
 
-export function decodeEvent(value: unknown): WatchEvent & { readonly revision: number } {
+export function decodeEvent(value: unknown): WatchEvent {
   const event = asJson(value);
   const item = decodeKeyValue(event.kv);
-  const revision = item.modRevision;
-  return event.type === 'DELETE'
-    ? { type: 'delete', key: item.key, revision }
-    : { type: 'put', item, revision };
+  return event.type === 'DELETE' ? { type: 'delete', key: item.key } : { type: 'put', item };
+}
+
+/** The revision that made the event. */
+export function eventRevision(value: unknown): number {
+  return decodeNumber(asJson(asJson(value).kv).mod_revision);
 }
 
 export function revisionOf(answer: Json): number {

@@ -1,9 +1,12 @@
-/** The part of etcd's v3 API that flatnet needs; `conformance` in test/store holds every implementation to it. */
+/**
+ * The part of etcd's v3 API that flatnet needs; `conformance` in test/store holds every implementation to it. Every method
+ * throws STORE_UNAVAILABLE when no server answers; a write may then have happened or not.
+ */
 export interface Kv {
   get(key: string): Promise<KeyValue | undefined>;
   /** All keys that start with `prefix`, in key order, and the store's revision at that moment. */
   list(prefix: string): Promise<{ readonly revision: number; readonly items: readonly KeyValue[] }>;
-  /** Unconditional. Returns the new revision. `lease`: from `grant`; the key goes when the lease ends. */
+  /** Unconditional. Returns the new revision. `lease`: from `grant`; the key goes when the lease ends. NOT_FOUND: no such lease. */
   put(key: string, value: string, options?: { readonly lease?: string }): Promise<number>;
   /** Returns how many keys were deleted: 0 or 1. */
   delete(key: string): Promise<number>;
@@ -18,8 +21,10 @@ export interface Kv {
   /** Remaining seconds; −1 when there is no such lease. */
   timeToLive(id: string): Promise<number>;
   /**
-   * Every change below `prefix` from revision `from` on, in order. Ends quietly when `signal` aborts; throws
-   * STORE_UNAVAILABLE when the connection breaks and STORE_COMPACTED when `from` is no longer kept: list again.
+   * Every change below `prefix` from revision `from` on, in order; `from` is at most one more than the newest. A batch
+   * without events comes first, when the watch stands, and now and then as progress: to resume, ask from the last batch's
+   * revision + 1. Ends quietly when `signal` aborts; throws STORE_UNAVAILABLE when the connection breaks or is found dead,
+   * and STORE_COMPACTED when `from` is no longer kept, or is of another store than was listed: list again.
    */
   watch(prefix: string, from: number, signal: AbortSignal): AsyncIterable<WatchBatch>;
   close(): void;

@@ -27,9 +27,14 @@ export class Layout {
     return `${this.root}config`;
   }
 
+  /** Every lease key starts with it. */
+  get leases(): string {
+    return `${this.root}subnets/`;
+  }
+
   /** A node's subnets, at most one a family. Holds flannel's lease attributes. */
   lease(subnets: readonly Cidr[]): string {
-    return `${this.root}subnets/${leaseName(subnets)}`;
+    return this.leases + leaseName(subnets);
   }
 
   /** What flannel's lease has no room for: name, labels. */

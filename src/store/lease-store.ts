@@ -7,7 +7,7 @@ import type { Cidr } from '../ip/cidr.ts';
 import type { Log } from '../log.ts';
 import { chooseSubnets, type Self } from './acquire.ts';
 import { isNameAnswered } from './challenge.ts';
-import { LeaseClaim, lostRaces, readState } from './claim.ts';
+import { type ClaimContext, LeaseClaim, lostRaces, readState } from './claim.ts';
 import { Feed } from './feed.ts';
 import { type Holding, sharesAddress, writeHolding } from './holding.ts';
 import type { KeyValue, Kv } from './kv.ts';
@@ -105,18 +105,16 @@ export class LeaseStore implements Store {
       if (result.succeeded) {
         await this.#endLease(state.record(self.name)?.kv);
         this.#log.info({ node: self.name, subnets, races: race - 1 }, 'subnets taken');
-        const context = {
-          kv: this.#kv,
-          layout: this.#layout,
-          feed: this.#feed,
-          log: this.#log,
-          ttl: this.#ttl,
-        };
-        return new LeaseClaim(context, holding, lease, result.revision);
+        return new LeaseClaim(this.#context(), holding, lease, result.revision);
       }
       await sleep(Math.random() * Math.min(10 * race, 500));
     }
     throw lostRaces(MAX_RACES);
+  }
+
+  #context(): ClaimContext {
+    const signal = this.#closed.signal;
+    return { kv: this.#kv, layout: this.#layout, feed: this.#feed, log: this.#log, ttl: this.#ttl, signal };
   }
 
   /**

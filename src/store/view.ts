@@ -76,16 +76,16 @@ export class ClusterState {
     return [...this.#leasesByAddress.get(ip)].flatMap((key) => this.lease(key) ?? []);
   }
 
-  /** Everything below the prefix, as a list gave it. Returns the keys that differ from what was known. */
-  reset(items: readonly KeyValue[], revision: number): Set<string> {
+  /** Everything below the prefix, as a list gave it. */
+  reset(items: readonly KeyValue[], revision: number): void {
     const listed = new Set(items.map(({ key }) => key));
     const changed = items.filter((kv) => !sameValue(this.#items.get(kv.key), kv));
     const gone = [...this.#items.keys()].filter((key) => !listed.has(key));
-    return this.#update(changed, gone, revision);
+    this.#update(changed, gone, revision);
   }
 
-  /** What a watch brought. Returns the keys it touched. */
-  apply({ events, revision }: WatchBatch): Set<string> {
+  /** What a watch brought. */
+  apply({ events, revision }: WatchBatch): void {
     // Of several events for one key the last one counts.
     const last = new Map<string, KeyValue | undefined>();
     for (const event of events) {
@@ -94,7 +94,7 @@ export class ClusterState {
     }
     const puts = [...last.values()].filter((item) => item !== undefined);
     const gone = [...last.keys()].filter((key) => last.get(key) === undefined);
-    return this.#update(puts, gone, revision);
+    this.#update(puts, gone, revision);
   }
 
   /** The same object until a node or the network changes. Undefined as long as there is no network. */
@@ -105,7 +105,7 @@ export class ClusterState {
     return this.#view;
   }
 
-  #update(puts: readonly KeyValue[], gone: readonly string[], revision: number): Set<string> {
+  #update(puts: readonly KeyValue[], gone: readonly string[], revision: number): void {
     this.#revision = revision;
     const dirty = new Set<string>();
     for (const key of gone) {
@@ -119,7 +119,6 @@ export class ClusterState {
       if (fact) this.#learn(fact, dirty);
     }
     this.#rebuild(this.#assign(dirty));
-    return new Set([...gone, ...puts.map(({ key }) => key)]);
   }
 
   /** `dirty` collects the lease keys whose node may be another, or may look different, now. */
