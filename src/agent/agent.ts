@@ -46,6 +46,7 @@ export class Agent implements Disposable {
   #trouble = '';
   #problem = 'the agent is starting';
   #announced = '';
+  #complete = false;
   #answers: { nodes: readonly Node[]; resolve: Resolver } | undefined;
   #pending = false;
 
@@ -84,8 +85,8 @@ export class Agent implements Disposable {
   clusterIs(view: ClusterView, complete: boolean): void {
     this.#known.nodes = view.nodes;
     this.#known.network = view.network;
+    this.#complete ||= complete;
     this.#changed();
-    if (complete && this.#desired) this.reconciler.allowPrune();
   }
 
   /** Why an ADD can't be served now; undefined when it can. */
@@ -176,6 +177,7 @@ export class Agent implements Disposable {
     }
     this.#desired = desired;
     this.reconciler.setDesired(desired.items);
+    if (this.#complete) this.reconciler.allowPrune();
     if (this.#announced === this.#announcement()) return;
     void this.reconciler.run().then(
       (report) => this.#judge(report),

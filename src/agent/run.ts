@@ -1,6 +1,7 @@
 import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { loadAttachments } from '../cni/local-pod.ts';
+import { setPodMtu } from '../cni/pod-mtu.ts';
 import { CniService } from '../cni/service.ts';
 import { messageOf } from '../error.ts';
 import type { Log } from '../log.ts';
@@ -45,6 +46,7 @@ export async function runAgent(options: AgentOptions, log: Log, signal: AbortSig
     onReady: (desired) => {
       void untilDone('write the files of CNI', () => writeOutputs(agent, desired), { signal, log })
         .then(() => log.info({ subnets: agent.subnets, mtu: desired.mtu }, 'ready'))
+        .then(() => followMtu(agent, desired.mtu, log))
         .catch((error: unknown) => {
           if (!signal.aborted) failed.reject(error);
         });
@@ -105,6 +107,18 @@ export async function runAgent(options: AgentOptions, log: Log, signal: AbortSig
     clearInterval(garbage);
     store.close();
     if (signal.aborted) await Promise.all(tasks);
+  }
+}
+
+/** Pods that run already get the MTU that new ones get; one that is just going away is no matter. */
+async function followMtu(agent: Agent, mtu: number, log: Log): Promise<void> {
+  for (const pod of agent.pods.list()) {
+    if (pod.foreign) continue;
+    const name = pod.name ?? pod.containerId;
+    await setPodMtu(pod, mtu).then(
+      (changed) => changed && log.info({ pod: name, mtu }, 'MTU of a running pod set'),
+      (error: unknown) => log.warn({ pod: name, error: messageOf(error) }, 'MTU of a running pod not set'),
+    );
   }
 }
 
