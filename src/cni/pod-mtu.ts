@@ -10,6 +10,6 @@ export async function setPodMtu({ netns, ifName }: LocalPod, mtu: number): Promi
   using netlink = NetlinkSocket.open(NETLINK_ROUTE, { netns });
   const link = await netlink.get(linkGet(ifName));
   if (link.mtu === mtu) return false;
-  await netlink.execute([linkSet(link.index, { mtu })]);
+  await netlink.execute(linkSet(link.index, { mtu }));
   return true;
 }
