@@ -16,8 +16,6 @@ export class Nftables {
   readonly #netns: string | number | undefined;
   readonly #socket: NetlinkSocket;
   readonly #written = new Map<string, { readonly body: string; readonly print: string }>();
-  /** By whom our own changes were made, as notifications name it. */
-  readonly #writers = new Set<number>();
 
   constructor(netns: string | number | undefined) {
     this.#netns = netns;
@@ -47,7 +45,7 @@ export class Nftables {
     const gone = `table ${name}\ndelete table ${name}\n`;
     const text = action === 'delete' ? gone : `${gone}table ${name} {\n${body}\n}\n`;
     try {
-      this.#writers.add(await applyRuleset(text, { netns: this.#netns }));
+      await applyRuleset(text, { netns: this.#netns });
       const print = await fingerprint(this.#socket, { family, table });
       if (print === undefined) this.#written.delete(keyOf(item));
       else this.#written.set(keyOf(item), { body, print });
@@ -55,11 +53,6 @@ export class Nftables {
     } catch (error) {
       return error instanceof Error ? error : new Error(String(error));
     }
-  }
-
-  /** Whether a notification of that sender tells of our own doing. */
-  wrote(portId: number): boolean {
-    return this.#writers.has(portId);
   }
 
   close(): void {

@@ -7,6 +7,7 @@ import { contradiction } from './contradiction.ts';
 import type { FdbItem, KernelState, NeighbourItem } from './item.ts';
 import type { Kernel } from './kernel.ts';
 import type { Log } from './log.ts';
+import { OUR_TABLE } from './ownership.ts';
 
 /** Says which entries answer a question of the kernel: who has an address, or where a MAC is. */
 export type Resolve = (
@@ -41,10 +42,9 @@ export async function watchKernel(options: WatchOptions): Promise<void> {
   await Promise.all([
     monitor.run(onEvent),
     nftMonitor.run((event) => {
+      // Our own changes too: only the fingerprint tells them from others', and they are rare.
       if (event.type === 'overflow') onContradiction('notifications were lost');
-      else if (desired().has(`nft ${event.family} ${event.table}`) && !kernel.nftables.wrote(event.portId)) {
-        onContradiction(`nft table ${event.family} ${event.table}`);
-      }
+      else if (event.table === OUR_TABLE) onContradiction(`nft table ${event.family} ${event.table}`);
     }),
   ]);
 }

@@ -1,0 +1,301 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { desiredState, type Facts } from '../../src/backends/desired.ts';
+import type { Node } from '../../src/cluster/node.ts';
+import { command } from '../../src/state/print.ts';
+import { Reconciler } from '../../src/state/reconciler.ts';
+import { factsOf, type Plan } from '../backends/cluster.ts';
+import { Namespace, Running } from './namespace.ts';
+
+const VXLAN: Plan = { size: 4, families: [4, 6], backend: { Type: 'vxlan' }, networks: 1 };
+const HOST_GW: Plan = { ...VXLAN, backend: { Type: 'host-gw' } };
+const POD = { containerId: 'c1', ifName: 'eth0', hostDevice: 'veth1', netns: '/n', addresses: [] };
+
+const withPod = (plan: Plan): Facts => ({ ...factsOf(plan), pods: [POD] });
+const sorted = (text: string): string[] =>
+  text
+    .split('\n')
+    .map((line) => line.trim())
+    .filter(Boolean)
+    .sort();
+
+test("the kernel shows exactly what flannel's own commands leave, but for the route's protocol", async () => {
+  const plan: Plan = { ...VXLAN, size: 3 };
+  using ours = new Namespace(plan);
+  using flannels = new Namespace(plan);
+  using running = new Running(ours);
+  const { items } = desiredState(factsOf(plan));
+  running.want(items);
+  await running.settled();
+  for (const [dev, family] of [
+    ['flannel.1', 4],
+    ['flannel-v6.1', 6],
+  ] as const) {
+    const local = factsOf(plan).self.underlay.addresses[family];
+    flannels.ip(`link add ${dev} type vxlan id 1 local ${local} dev eth0 dstport 8472 nolearning`);
+    flannels.ip(`link set ${dev} up`);
+  }
+  // flannel.md's golden lines, with this cluster's values, run by the tools themselves.
+  for (const item of items) {
+    if (item.kind !== 'neighbour' && item.kind !== 'fdb' && item.kind !== 'route') continue;
+    const [program = '', ...args] = command(item, 'add').split(' ');
+    flannels.run(program, ...args);
+  }
+  const { VtepMAC = '' } = Object(factsOf(plan).peers[1]?.backend.data[4]);
+  assert.ok(sorted(ours.ip('neigh show dev flannel.1')).includes(`10.0.2.0 lladdr ${VtepMAC} PERMANENT`));
+  assert.ok(
+    sorted(ours.bridge('fdb show dev flannel.1')).includes(`${VtepMAC} dst 172.16.0.3 self permanent`),
+  );
+  assert.ok(
+    sorted(ours.ip('route show')).includes('10.0.2.0/24 via 10.0.2.0 dev flannel.1 proto 110 onlink'),
+  );
+  const dumps = ['neigh show dev flannel.1', '-6 neigh show dev flannel-v6.1', 'route show dev flannel.1'];
+  for (const what of dumps) {
+    assert.deepEqual(sorted(ours.ip(what).replaceAll(' proto 110', '')), sorted(flannels.ip(what)), what);
+  }
+  const peers6 = (namespace: Namespace) =>
+    sorted(namespace.ip('-6 route show dev flannel-v6.1')).filter((line) => line.includes(' via '));
+  assert.deepEqual(
+    peers6(ours).map((line) => line.replace(' proto 110', '')),
+    peers6(flannels),
+  );
+  for (const dev of ['flannel.1', 'flannel-v6.1']) {
+    assert.deepEqual(
+      sorted(ours.bridge(`fdb show dev ${dev}`)),
+      sorted(flannels.bridge(`fdb show dev ${dev}`)),
+    );
+  }
+});
+
+type Fault = [name: string, plan: Plan, harm: (namespace: Namespace) => void];
+const faults: Fault[] = [
+  ['a route is deleted', VXLAN, (ns) => ns.ip('route del 10.0.2.0/24')],
+  ['an IPv6 route is deleted', VXLAN, (ns) => ns.ip('-6 route del fd10:0:0:2::/64')],
+  ['a route is replaced by another', VXLAN, (ns) => ns.ip('route replace 10.0.2.0/24 dev eth0')],
+  ['a neighbour is deleted', VXLAN, (ns) => ns.ip('neigh del 10.0.2.0 dev flannel.1')],
+  [
+    'a neighbour is made to age',
+    VXLAN,
+    (ns) => ns.ip('neigh replace 10.0.2.0 lladdr 02:00:00:00:00:01 nud reachable dev flannel.1'),
+  ],
+  ['the FDB is emptied', VXLAN, (ns) => ns.bridge('fdb flush dev flannel.1')],
+  [
+    'flannel.1 goes down and up',
+    VXLAN,
+    (ns) => [ns.ip('link set flannel.1 down'), ns.ip('link set flannel.1 up')],
+  ],
+  ['flannel.1 goes down', VXLAN, (ns) => ns.ip('link set flannel.1 down')],
+  ['flannel.1 is deleted', VXLAN, (ns) => ns.ip('link del flannel.1')],
+  ['flannel-v6.1 is deleted', VXLAN, (ns) => ns.ip('link del flannel-v6.1')],
+  ['flannel.1 has another MAC', VXLAN, (ns) => ns.ip('link set flannel.1 address 02:00:00:00:00:09')],
+  ['the MTU is changed', VXLAN, (ns) => ns.ip('link set flannel.1 mtu 1300')],
+  ['the MTU of the bridge is changed', VXLAN, (ns) => ns.ip('link set cni0 mtu 1300')],
+  ['an address is deleted', VXLAN, (ns) => ns.ip('addr del 10.0.1.1/24 dev cni0')],
+  ['an address too many', VXLAN, (ns) => ns.ip('addr add 10.77.0.1/24 dev cni0')],
+  ['cni0 is deleted', VXLAN, (ns) => ns.ip('link del cni0')],
+  ['a pod is taken off the bridge', VXLAN, (ns) => ns.ip('link set veth1 nomaster')],
+  ['hairpin is switched off', VXLAN, (ns) => ns.ip('link set veth1 type bridge_slave hairpin off')],
+  [
+    'the underlay goes down and up',
+    HOST_GW,
+    (ns) => [ns.ip('link set eth0 down'), ns.ip('link set eth0 up')],
+  ],
+  [
+    'the underlay loses its address for a moment',
+    HOST_GW,
+    (ns) => [
+      ns.ip('addr flush dev eth0'),
+      ns.ip('addr add 172.16.0.2/16 dev eth0'),
+      ns.ip('addr add fd00::2/64 dev eth0 nodad'),
+    ],
+  ],
+  ['our nft table is flushed', VXLAN, (ns) => ns.run('nft', 'flush', 'table', 'ip', 'flatnet')],
+  ['our nft table is deleted', VXLAN, (ns) => ns.run('nft', 'delete', 'table', 'ip', 'flatnet')],
+  [
+    'a rule is added to our nft table',
+    VXLAN,
+    (ns) => ns.run('nft', 'add', 'rule', 'ip', 'flatnet', 'postrouting', 'accept'),
+  ],
+  ['a stray route of ours', VXLAN, (ns) => ns.ip('route add 10.99.0.0/24 dev eth0 proto 110')],
+  [
+    'a second route in one slot',
+    VXLAN,
+    (ns) => ns.ip('route append 10.0.2.0/24 via 172.16.0.9 dev eth0 proto 110'),
+  ],
+  [
+    'a stray neighbour',
+    VXLAN,
+    (ns) => ns.ip('neigh add 10.0.99.0 lladdr 02:00:00:00:00:01 nud permanent dev flannel.1'),
+  ],
+  ['a stray FDB entry', VXLAN, (ns) => ns.bridge('fdb add 02:00:00:00:00:07 dst 172.16.0.99 dev flannel.1')],
+];
+
+for (const plan of [VXLAN, HOST_GW]) {
+  test(`heals each fault within a second (${plan.backend.Type})`, async (t) => {
+    using namespace = new Namespace(plan, ['veth1']);
+    using running = new Running(namespace);
+    running.want(desiredState(withPod(plan)).items);
+    await running.settled();
+    // The tables in a fixed order: `nft list ruleset` has them by age.
+    const nft = () =>
+      namespace
+        .run('nft', 'list', 'ruleset')
+        .split(/^(?=table)/m)
+        .sort()
+        .join('');
+    const ruleset = nft();
+    const text = () =>
+      [
+        namespace.ip('route'),
+        namespace.ip('-6 route show proto 110'),
+        namespace.ip('-4 neigh show nud permanent'),
+      ].map((dump) => sorted(dump).map((line) => line.replace(/ linkdown| dead/g, '')));
+    const before = text();
+    for (const [name, at, harm] of faults) {
+      if (at !== plan) continue;
+      await sleep(30);
+      running.warnings.length = 0;
+      harm(namespace);
+      const took = await running.settled(1000).catch((error: unknown) => {
+        throw new Error(`${name}: ${error instanceof Error ? error.message : error}`);
+      });
+      for (let i = 0; nft() !== ruleset; i++) {
+        assert.ok(i < 20, `${name}: the ruleset is not healed`);
+        await sleep(20);
+      }
+      assert.deepEqual(text(), before, name);
+      t.diagnostic(`${name}: ${Math.round(took)} ms`);
+    }
+    await sleep(300);
+    const settledReports = running.reports.length;
+    await sleep(300);
+    assert.equal(running.reports.length, settledReports, 'it keeps changing something');
+  });
+}
+
+test('what others own on the host stays as it is', async () => {
+  using namespace = new Namespace(VXLAN);
+  namespace.ip('route add 203.0.113.0/24 dev eth0 proto static');
+  namespace.ip('route add 10.0.77.0/24 dev eth0 proto boot');
+  namespace.ip('neigh add 172.16.0.99 lladdr 02:00:00:00:00:01 nud permanent dev eth0');
+  namespace.ip('link add br7 type bridge');
+  namespace.ip('addr add 192.0.2.1/24 dev br7');
+  namespace.run('nft', 'add table ip other; add chain ip other x');
+  const look = () => [
+    namespace.ip('route show proto static'),
+    namespace.ip('route show proto boot'),
+    namespace.ip('neigh show dev eth0'),
+    namespace.ip('-o addr show dev br7'),
+    namespace.run('nft', 'list', 'table', 'ip', 'other'),
+  ];
+  const before = look();
+  using running = new Running(namespace);
+  running.want(desiredState(factsOf(VXLAN)).items);
+  await running.settled();
+  running.want([]);
+  await running.settled();
+  assert.deepEqual(look(), before);
+  assert.ok(!namespace.ip('link').includes('flannel'));
+});
+
+test('a device flannel left is taken over in place; its old leftovers on it go', async () => {
+  const plan: Plan = { ...VXLAN, families: [4] };
+  using namespace = new Namespace(plan);
+  namespace.ip(
+    'link add flannel.1 type vxlan id 1 local 172.16.0.2 dev eth0 dstport 8472 nolearning noudpcsum',
+  );
+  namespace.ip('link set flannel.1 up');
+  namespace.ip('neigh add 10.0.99.0 lladdr 02:00:00:00:00:01 nud permanent dev flannel.1');
+  namespace.ip('route add 10.0.2.0/24 via 10.0.2.0 dev flannel.1 onlink');
+  const index = namespace.ip('-o link show flannel.1').split(':')[0];
+  using running = new Running(namespace);
+  running.want(desiredState(factsOf(plan)).items);
+  await running.settled();
+  assert.equal(namespace.ip('-o link show flannel.1').split(':')[0], index);
+  assert.doesNotMatch(namespace.ip('neigh'), /10\.0\.99\.0/);
+  // Another VNI is another device; the old one carries our alias now and goes.
+  const other = { ...plan, backend: { Type: 'vxlan', VNI: 9 } };
+  running.want(desiredState(factsOf(other)).items);
+  await running.settled();
+  assert.doesNotMatch(namespace.ip('link'), /flannel\.1:/);
+  assert.match(namespace.ip('link'), /flannel\.9:/);
+});
+
+test('nothing is removed before pruning is allowed; then all at once', async () => {
+  using namespace = new Namespace(VXLAN);
+  namespace.ip('route add 10.99.0.0/24 dev eth0 proto 110');
+  const log = { debug() {}, info() {}, warn() {} };
+  using reconciler = new Reconciler({ netns: namespace.path, log });
+  reconciler.setDesired(desiredState(factsOf(VXLAN)).items);
+  await reconciler.run();
+  reconciler.setDesired(desiredState({ ...factsOf(VXLAN), peers: [] }).items);
+  await reconciler.run();
+  assert.match(namespace.ip('route'), /10\.99\.0\.0\/24/);
+  assert.match(namespace.ip('route'), /10\.0\.2\.0\/24/);
+  reconciler.allowPrune();
+  const { done } = await reconciler.run();
+  assert.equal(done.filter(({ action }) => action === 'delete').length, 3 * 6 + 1);
+  assert.equal(namespace.ip('route show proto 110'), '');
+  assert.deepEqual((await reconciler.run()).done, []);
+});
+
+test('an absent underlay and an absent pod are waited for without noise', async () => {
+  using namespace = new Namespace(VXLAN);
+  namespace.ip('link set eth0 name later');
+  using running = new Running(namespace);
+  running.want(desiredState(withPod(VXLAN)).items);
+  await sleep(500);
+  const warnings = running.warnings.length;
+  assert.ok(warnings <= 2, JSON.stringify(running.warnings));
+  assert.match(JSON.stringify(running.warnings), /device eth0 is absent/);
+  assert.match(namespace.ip('addr show cni0'), /10\.0\.1\.1\/24/);
+  namespace.ip('link add veth1 type veth peer name c1');
+  namespace.ip('link set later down');
+  namespace.ip('link set later name eth0');
+  namespace.ip('link set eth0 up');
+  await running.settled(1000);
+  assert.match(namespace.ip('link show veth1'), /master cni0/);
+});
+
+test('a foreign device with our name is neither used nor touched', async () => {
+  using namespace = new Namespace(VXLAN);
+  namespace.ip('link add flannel.1 type veth peer name x');
+  using running = new Running(namespace);
+  running.want(desiredState(factsOf(VXLAN)).items);
+  await sleep(400);
+  assert.match(JSON.stringify(running.warnings), /another kind has the name flannel\.1/);
+  assert.match(namespace.ip('-d link show flannel.1'), /veth/);
+  assert.match(namespace.ip('-6 route show proto 110'), /fd10:0:0:2::/, 'the other family works');
+});
+
+test('a peer returns with another MAC, address and subnet: exact state, and one change costs a few requests', async () => {
+  using namespace = new Namespace(VXLAN);
+  using running = new Running(namespace);
+  const facts = factsOf(VXLAN);
+  running.want(desiredState(facts).items);
+  await running.settled();
+  const changed = (index: number, node: Node): Facts => ({
+    ...facts,
+    peers: facts.peers.map((peer, i) => (i === index ? node : peer)),
+  });
+  const [, second] = facts.peers;
+  const moved = factsOf({ ...VXLAN, size: 9 }).peers[8];
+  assert.ok(second && moved);
+  await sleep(100);
+  for (const node of [
+    { ...moved, name: second.name, subnets: second.subnets },
+    { ...moved, name: second.name },
+    second,
+  ]) {
+    running.reports.length = 0;
+    running.want(desiredState(changed(1, node)).items);
+    await running.settled();
+    await sleep(50);
+    assert.ok(
+      running.reports.every((report) => !report.full),
+      'the kernel was read as a whole',
+    );
+    assert.equal(running.reports.length, 1);
+  }
+});
