@@ -13,18 +13,14 @@ export class Pools {
 
   /** For giving addresses out of these ranges. */
   of(dir: string, sets: readonly RangeSet[]): HostLocal {
-    const key = `${dir} ${JSON.stringify(sets)}`;
-    let pool = this.#open.get(key);
-    if (!pool) {
-      pool = HostLocal.open(dir, sets);
-      this.#open.set(key, pool);
-    }
-    return pool;
+    return this.in(dir).withRanges(sets);
   }
 
   /** For taking addresses back, whatever range they are of. */
   in(dir: string): HostLocal {
-    return this.of(dir, []);
+    const pool = this.#open.get(dir) ?? HostLocal.open(dir, []);
+    this.#open.set(dir, pool);
+    return pool;
   }
 }
 

@@ -2,7 +2,8 @@ import { FlatnetError } from '../error.ts';
 import { type Ip, ipCompare } from '../ip/address.ts';
 import { lengthOf, type Prefixed, prefixed } from '../ip/cidr.ts';
 import { type RangeSet, rangeFor, rangeSetText, roundRobin } from './ranges.ts';
-import { type Content, type Files, type Owner, Reservations } from './reservations.ts';
+import { belongsTo, ReservationIndex } from './reservation-index.ts';
+import { type Files, type Owner, Reservations } from './reservations.ts';
 
 export type { Owner } from './reservations.ts';
 
@@ -23,24 +24,27 @@ type Reserve = (ip: Ip) => boolean;
  * address to one owner only is that creating a file which exists fails. The lock protects host-local's round robin and
  * its search for an owner's earlier addresses, and for those we can only ever miss what another process does for the
  * same container at the same moment, which the CNI specification forbids the runtime.
- *
- * The files are the truth and the index in memory a hint: read again when the folder has changed, and whatever it says
- * of an owner is checked against the file before it counts.
  */
 export class HostLocal {
   readonly #disk: Reservations;
   readonly #sets: readonly RangeSet[];
-  readonly #index = new Map<Ip, Content>();
-  #indexedAt = -1n;
+  readonly #index: ReservationIndex;
 
-  private constructor(disk: Reservations, sets: readonly RangeSet[]) {
+  private constructor(disk: Reservations, index: ReservationIndex, sets: readonly RangeSet[]) {
     this.#disk = disk;
+    this.#index = index;
     this.#sets = sets;
   }
 
   /** `dir`: `<dataDir>/<network name>`, made when it is missing. `files`: for tests. */
   static open(dir: string, sets: readonly RangeSet[], files?: Files): HostLocal {
-    return new HostLocal(new Reservations(dir, files), sets);
+    const disk = new Reservations(dir, files);
+    return new HostLocal(disk, new ReservationIndex(disk), sets);
+  }
+
+  /** The same folder and what is known of it, with other ranges to give addresses out of. */
+  withRanges(sets: readonly RangeSet[]): HostLocal {
+    return new HostLocal(this.#disk, this.#index, sets);
   }
 
   /**
@@ -50,7 +54,7 @@ export class HostLocal {
    */
   allocate(owner: Owner, requested: readonly Ip[] = []): Allocation[] {
     const wishes = assign(this.#sets, requested);
-    this.#refresh();
+    this.#index.refresh();
     this.#refuseSecond(owner);
     const given: Ip[] = [];
     try {
@@ -64,10 +68,10 @@ export class HostLocal {
           return allocation(set, ip);
         }),
       );
-      this.#indexedAt = this.#disk.changedAt();
+      this.#index.settle();
       return allocations;
     } catch (error) {
-      this.#indexedAt = -1n;
+      this.#index.distrust();
       for (const ip of given) this.#disk.remove(ip);
       throw error;
     }
@@ -77,24 +81,24 @@ export class HostLocal {
   release(owner: Owner): Ip[] {
     const held = this.check(owner);
     for (const ip of held) this.#free(ip);
-    this.#indexedAt = this.#disk.changedAt();
+    this.#index.settle();
     return held;
   }
 
   /** What the owner has: empty means that its ADD was undone or never done. */
   check(owner: Owner): Ip[] {
-    this.#refresh();
-    const held = this.#held(owner);
+    this.#index.refresh();
+    const held = this.#index.held(owner);
     if (held.length > 0) return held;
     // What another process did while we changed the folder ourselves does not show in the folder's time.
-    this.#update();
-    return this.#held(owner);
+    this.#index.update();
+    return this.#index.held(owner);
   }
 
   /** Every reserved address in order. A file that names no owner has empty `containerId` and `ifName`. */
   list(): { readonly ip: Ip; readonly containerId: string; readonly ifName: string }[] {
-    this.#scan();
-    return [...this.#index]
+    this.#index.scan();
+    return [...this.#index.entries]
       .sort(([a], [b]) => ipCompare(a, b))
       .map(([ip, content]) => ({
         ip,
@@ -110,15 +114,15 @@ export class HostLocal {
    * CNI plugin wrote is someone's own reservation and stays.
    */
   gc(valid: readonly Owner[]): Ip[] {
-    this.#scan();
+    this.#index.scan();
     this.#disk.sweep();
-    const stale = [...this.#index].filter(([ip, content]) => {
+    const stale = [...this.#index.entries].filter(([ip, content]) => {
       if (content === 'foreign') return false;
       if (content === 'empty') return this.#disk.abandoned(ip);
       return !valid.some((owner) => belongsTo(content, owner));
     });
     for (const [ip] of stale) this.#free(ip);
-    this.#indexedAt = this.#disk.changedAt();
+    this.#index.settle();
     return stale.map(([ip]) => ip);
   }
 
@@ -126,7 +130,7 @@ export class HostLocal {
     const last = this.#disk.lastReserved(index);
     const found = this.#firstFree(set, last, reserve);
     if (found) return found;
-    this.#scan();
+    this.#index.scan();
     const second = this.#firstFree(set, last, reserve);
     if (second) return second;
     throw new FlatnetError(`no IP addresses available in range set: ${rangeSetText(set)}`, {
@@ -138,13 +142,13 @@ export class HostLocal {
 
   #firstFree(set: RangeSet, last: Ip | undefined, reserve: Reserve): Ip | undefined {
     for (const ip of roundRobin(set, last)) {
-      if (!this.#index.has(ip) && reserve(ip)) return ip;
+      if (!this.#index.entries.has(ip) && reserve(ip)) return ip;
     }
     return undefined;
   }
 
   #refuseSecond(owner: Owner): void {
-    const second = this.#held(owner).find((ip) => this.#sets.some((set) => rangeFor(set, ip)));
+    const second = this.#index.held(owner).find((ip) => this.#sets.some((set) => rangeFor(set, ip)));
     if (!second) return;
     throw new FlatnetError(
       `${second} has been allocated to ${owner.containerId}, duplicate allocation is not allowed`,
@@ -152,53 +156,10 @@ export class HostLocal {
     );
   }
 
-  /** The owner's addresses, each checked against its file; those of an old release only when there are no others. */
-  #held(owner: Owner): Ip[] {
-    const exact: Ip[] = [];
-    const old: Ip[] = [];
-    for (const [ip, hint] of this.#index) {
-      if (!belongsTo(hint, owner)) continue;
-      const content = this.#disk.read(ip);
-      if (!content) this.#index.delete(ip);
-      else this.#index.set(ip, content);
-      if (typeof content !== 'object' || !belongsTo(content, owner)) continue;
-      (content.ifName === owner.ifName ? exact : old).push(ip);
-    }
-    return exact.length > 0 ? exact : old;
-  }
-
   #free(ip: Ip): void {
     this.#disk.remove(ip);
     this.#index.delete(ip);
   }
-
-  #refresh(): void {
-    if (this.#disk.changedAt() !== this.#indexedAt) this.#scan();
-  }
-
-  /** Reads every file. */
-  #scan(): void {
-    this.#index.clear();
-    this.#indexedAt = this.#disk.changedAt();
-    this.#update();
-  }
-
-  /** Reads the files that came, or named no owner yet, and forgets those that went: a tenth of the time of `#scan`. */
-  #update(): void {
-    const names = new Set(this.#disk.names(this.#index));
-    for (const ip of this.#index.keys()) if (!names.has(ip)) this.#index.delete(ip);
-    for (const ip of names) {
-      if (typeof this.#index.get(ip) === 'object') continue;
-      const content = this.#disk.read(ip);
-      if (content) this.#index.set(ip, content);
-    }
-  }
-}
-
-/** Whether a file with this content is the owner's; without an interface's name it is every interface's. */
-function belongsTo(content: Content, owner: Owner): boolean {
-  if (typeof content !== 'object' || content.containerId !== owner.containerId) return false;
-  return content.ifName === owner.ifName || content.ifName === '';
 }
 
 /** Which set each requested address is for, by the set's index. Throws CONFIG_INVALID when one is for none. */

@@ -11,8 +11,8 @@ import { HostLocal, type Owner } from '../../src/ipam/host-local.ts';
 import { type RangeSet, rangeOf } from '../../src/ipam/ranges.ts';
 import type { Files } from '../../src/ipam/reservations.ts';
 
-/** Five IPv4 addresses and six IPv6: few enough to run out. */
-const SETS: readonly RangeSet[] = [[rangeOf(parseCidr('10.1.3.0/29'))], [rangeOf(parseCidr('fd00:1::/125'))]];
+/** Six IPv6 addresses and five IPv4: few enough to run out, after one of the other family was found. */
+const SETS: readonly RangeSet[] = [[rangeOf(parseCidr('fd00:1::/125'))], [rangeOf(parseCidr('10.1.3.0/29'))]];
 const OWNERS: readonly Owner[] = Array.from({ length: 8 }, (_, i) => ({
   containerId: `c${i}`,
   ifName: 'eth0',
