@@ -1,13 +1,15 @@
 import { setTimeout as sleep } from 'node:timers/promises';
-import { messageOf } from '../error.ts';
+import { codeOf, messageOf } from '../error.ts';
 import type { Log } from '../log.ts';
 
 const FIRST_DELAY = 100;
 const LONGEST_DELAY = 5000;
+/** Only a person can mend these, and should see the agent fail. */
+const HOPELESS = new Set(['NAME_TAKEN', 'NAME_INVALID']);
 
 /**
  * Does `work` until it succeeds, waiting 100 ms to 5 s between tries (doubling, with jitter so that a cluster's agents do not come
- * back all at once). `failed` hears each new reason. Rejects only when `signal` aborts.
+ * back all at once). `failed` hears each new reason. Rejects when `signal` aborts, and at once with an error that no waiting mends.
  */
 export async function untilDone<T>(
   what: string,
@@ -20,6 +22,7 @@ export async function untilDone<T>(
       return await work();
     } catch (error) {
       context.signal.throwIfAborted();
+      if (HOPELESS.has(codeOf(error) ?? '')) throw error;
       if (messageOf(error) !== reason) {
         reason = messageOf(error);
         context.log.warn({ what, reason }, 'will try again');
