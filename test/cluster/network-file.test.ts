@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict';
+import { readFileSync } from 'node:fs';
 import { describe, it } from 'node:test';
 import { readNetworkFile } from '../../src/cluster/network-file.ts';
 
@@ -51,6 +52,15 @@ describe('readNetworkFile', () => {
   it('takes the last of two equal keys in JSON, as Go does', () => {
     const text = '{"Network": "10.1.0.0/16", "network": "10.2.0.0/16"}';
     assert.equal(readNetworkFile(text, 'net-conf.json').pools[4]?.cidr, '10.2.0.0/16');
+  });
+
+  it('reads the examples of the documentation', () => {
+    const text = readFileSync(new URL('../../docs/configuration.md', import.meta.url), 'utf8');
+    const examples = [...text.matchAll(/```(json|yaml)\n(.*?)```/gs)];
+    assert.equal(examples.length, 2);
+    for (const [, kind, example = ''] of examples) {
+      assert.equal(readNetworkFile(example, `example.${kind}`).backend.type, 'vxlan');
+    }
   });
 
   const cases: [string, string, string, RegExp][] = [
