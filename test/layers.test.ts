@@ -30,7 +30,7 @@ const MAY_IMPORT: Record<string, readonly string[]> = {
     'wiring',
   ],
   runtime: ['cluster', 'cni', 'ip', 'linux'],
-  lab: ['agent', 'cluster', 'cni', 'ip', 'ipam', 'linux', 'runtime', 'store'],
+  lab: ['agent', 'backends', 'cluster', 'cni', 'ip', 'ipam', 'linux', 'runtime', 'store'],
   cli: ['agent', 'cluster', 'cni', 'ip', 'lab', 'linux', 'runtime', 'state', 'store', 'trace'],
 };
 

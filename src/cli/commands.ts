@@ -1,0 +1,44 @@
+import { Command, InvalidArgumentError } from 'commander';
+
+/** What loads a command when it is chosen: help and start-up of one never pay for the others. */
+export type Entry = { readonly summary: string; readonly load: () => Promise<{ readonly command: Command }> };
+
+/** Adds the commands of a table: the one that `words` begin with in full, of the others name and summary for the help. */
+export async function addCommands(
+  parent: Command,
+  entries: Readonly<Record<string, Entry>>,
+  words: readonly string[],
+): Promise<void> {
+  const chosen = words.find((word) => !word.startsWith('-'));
+  for (const [name, { summary, load }] of Object.entries(entries)) {
+    const command = name === chosen ? (await load()).command : new Command(name);
+    parent.addCommand(command.name(name).summary(summary));
+    if (!command.description()) command.description(summary);
+  }
+}
+
+/** A command that throws instead of ending the process, and shows examples in its help. */
+export function newCommand(description: string, examples: readonly string[] = []): Command {
+  const command = new Command()
+    .description(description)
+    .helpCommand(false)
+    .configureHelp({ sortOptions: false, showGlobalOptions: true })
+    .showHelpAfterError(false);
+  if (examples.length)
+    command.addHelpText('after', `\nExamples:\n${examples.map((e) => `  ${e}`).join('\n')}`);
+  return command;
+}
+
+/** For options that are whole numbers. */
+export function integer(min: number, max: number): (text: string) => number {
+  return (text) => {
+    const value = Number(text);
+    if (/^[0-9]+$/.test(text) && value >= min && value <= max) return value;
+    throw new InvalidArgumentError(`Write a whole number from ${min} to ${max}.`);
+  };
+}
+
+/** For options that may be given several times. */
+export function collect<T>(read: (text: string) => T): (text: string, previous: T[] | undefined) => T[] {
+  return (text, previous) => [...(previous ?? []), read(text)];
+}

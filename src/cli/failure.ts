@@ -1,0 +1,36 @@
+import { CommanderError } from 'commander';
+import { type ErrorCode, FlatnetError, messageOf } from '../error.ts';
+import { coloured, paint, render } from './output.ts';
+
+export const EXIT = { ok: 0, failed: 1, usage: 2 } as const;
+
+/** What was asked for can't be: nothing was tried. */
+const USAGE: readonly ErrorCode[] = ['CONFIG_INVALID', 'MANIFEST_INVALID', 'NAME_INVALID', 'USAGE'];
+
+/** Thrown by a command whose own output said what is wrong: sets the exit status and says nothing more. */
+export class Exit extends Error {
+  readonly status: number;
+
+  constructor(status: number) {
+    super(`exit status ${status}`);
+    this.status = status;
+  }
+}
+
+/** Tells a person, or with `json` a program, what went wrong, on standard error; returns the exit status. */
+export function fail(error: unknown, json: boolean): number {
+  if (error instanceof Exit) return error.status;
+  if (error instanceof CommanderError) {
+    // Commander has printed its message, or the help that was asked for.
+    return error.exitCode === 0 ? EXIT.ok : EXIT.usage;
+  }
+  if (json) {
+    const parts = error instanceof FlatnetError ? error : { code: 'INTERNAL', message: messageOf(error) };
+    process.stderr.write(`${JSON.stringify({ error: parts })}\n`);
+  } else {
+    const mark = render(paint('red', 'flatnet:'), coloured(process.stderr));
+    process.stderr.write(`${mark} ${messageOf(error)}\n`);
+  }
+  if (!(error instanceof FlatnetError) && process.env.FLATNET_DEBUG) console.error(error);
+  return error instanceof FlatnetError && USAGE.includes(error.code) ? EXIT.usage : EXIT.failed;
+}

@@ -1,0 +1,24 @@
+import { type DownReport, down } from '../../lab/down.ts';
+import { labNames } from '../../lab/lab.ts';
+import { newCommand } from '../commands.ts';
+import { print } from '../output.ts';
+import { type LabOptions, labOptions } from './options.ts';
+
+export const command = labOptions(
+  newCommand('Remove a lab: processes, namespaces, files. Works on any wreck, and when there is nothing.', [
+    'flatnet lab down',
+    'flatnet lab down --name second',
+    'flatnet lab down --all',
+  ]),
+)
+  .option('--all', 'every lab of this machine')
+  .action(async ({ name, all, json }: LabOptions & { readonly all?: boolean }) => {
+    const reports: ({ lab: string } & DownReport)[] = [];
+    for (const lab of all ? labNames() : [name]) reports.push({ lab, ...(await down(lab)) });
+    print(reports, json, () => reports.map(describe).join('\n') || 'no lab is up');
+  });
+
+function describe({ lab, existed, namespaces, processes }: { lab: string } & DownReport): string {
+  if (!existed) return `there is no lab '${lab}': nothing to do`;
+  return `lab '${lab}' is gone: ${processes} processes, ${namespaces} network namespaces`;
+}

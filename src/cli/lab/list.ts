@@ -1,0 +1,28 @@
+import { labNames, readState } from '../../lab/lab.ts';
+import { newCommand } from '../commands.ts';
+import { print, table } from '../output.ts';
+
+export const command = newCommand('The labs of this machine.', ['flatnet lab list'])
+  .option('--json', 'print JSON')
+  .action(({ json }: { readonly json?: boolean }) => {
+    const labs = labNames().map((name) => {
+      const state = readState(name);
+      return {
+        name,
+        state: state?.phase === 'up' ? 'up' : 'incomplete',
+        nodes: state?.nodes.length ?? 0,
+        subnets: state?.subnets ?? 0,
+        created: state?.created ?? '',
+      };
+    });
+    print(labs, json, () => {
+      const rows = labs.map((lab) => [
+        lab.name,
+        lab.state,
+        `${lab.nodes}`,
+        `${lab.subnets}`,
+        lab.created.slice(0, 19).replace('T', ' '),
+      ]);
+      return table(['LAB', 'STATE', 'NODES', 'SUBNETS', 'CREATED'], rows) || 'no lab is up: flatnet lab up';
+    });
+  });

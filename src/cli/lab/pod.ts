@@ -1,0 +1,85 @@
+import { FlatnetError } from '../../error.ts';
+import { createPodAnywhere } from '../../lab/create-pod.ts';
+import { Lab } from '../../lab/lab.ts';
+import { splitPodName } from '../../lab/names.ts';
+import { deletePod } from '../../lab/pod.ts';
+import { findPod, fullName, readPods } from '../../lab/pod-record.ts';
+import { listener } from '../../lab/pod-spec.ts';
+import { podStatus } from '../../lab/pod-status.ts';
+import { collect, integer, newCommand } from '../commands.ts';
+import { print } from '../output.ts';
+import { type LabOptions, labOptions } from './options.ts';
+import { podTable } from './tables.ts';
+
+type CreateOptions = LabOptions & {
+  readonly namespace: string;
+  readonly node?: string;
+  readonly label?: readonly (readonly [string, string])[];
+  readonly listen?: readonly number[];
+};
+
+export const command = newCommand('Create, list or delete pods.');
+
+const create = labOptions(
+  newCommand('Create a pod: a sandbox, wired by CNI. Without --node the least loaded node takes it.', [
+    'flatnet lab pod create web --listen 80',
+    'flatnet lab pod create db --node node2 --label app=db',
+  ]),
+)
+  .argument('<pod>', 'a DNS label, or NAMESPACE/POD')
+  .option('-n, --namespace <namespace>', 'namespace of the pod', 'default')
+  .option('--node <node>', 'where to run it')
+  .option('--label <key=value>', 'may be given several times', collect(label))
+  .option('--listen <port>', 'answer HTTP here with the pod’s name; several times', collect(integer(1, 65535)))
+  .action(async (text: string, options: CreateOptions) => {
+    const { namespace, name } = splitPodName(text, options.namespace);
+    const pod = await Lab.change(options.name, (lab) =>
+      createPodAnywhere(lab, {
+        namespace,
+        name,
+        labels: Object.fromEntries(options.label ?? []),
+        containers: listener(options.listen ?? []),
+        ...(options.node === undefined ? {} : { nodeName: options.node }),
+      }),
+    );
+    print(pod, options.json, () => `pod ${fullName(pod)} on ${pod.node}: ${pod.addresses.join(' ')}`);
+  });
+
+const list = labOptions(newCommand('List the pods.', ['flatnet lab pod list', 'flatnet lab pod list -n team-a']))
+  .option('-n, --namespace <namespace>', 'only those of a namespace')
+  .action(({ name, json, namespace }: LabOptions & { readonly namespace?: string }) => {
+    const lab = Lab.open(name);
+    const pods = readPods(lab)
+      .filter((pod) => namespace === undefined || pod.namespace === namespace)
+      .map((pod) => podStatus(lab, pod));
+    print(pods, json, () => podTable(pods) || 'no pods');
+  });
+
+const remove = labOptions(
+  newCommand('Delete pods. Their addresses are free when it returns.', ['flatnet lab pod delete web db']),
+)
+  .argument('<pods...>', 'names, or NAMESPACE/POD')
+  .option('-n, --namespace <namespace>', 'namespace of the pods', 'default')
+  .action(async (texts: readonly string[], options: LabOptions & { readonly namespace: string }) => {
+    const names = texts.map((text) => splitPodName(text, options.namespace));
+    const deleted = await Lab.change(options.name, async (lab) => {
+      const pods = names.map(({ namespace, name }) => findPod(lab, namespace, name));
+      for (const pod of pods) await deletePod(lab, pod);
+      return pods.map(fullName);
+    });
+    print(deleted, options.json, () => deleted.map((pod) => `pod ${pod} deleted`).join('\n'));
+  });
+
+command.addCommand(create.name('create'));
+command.addCommand(list.name('list'));
+command.addCommand(remove.name('delete'));
+
+function label(text: string): readonly [string, string] {
+  const at = text.indexOf('=');
+  if (at > 0) return [text.slice(0, at), text.slice(at + 1)];
+  throw new FlatnetError(`'${text}' is not a label`, {
+    code: 'USAGE',
+    object: '--label',
+    fix: 'write it as app=web',
+  });
+}

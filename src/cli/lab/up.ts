@@ -1,0 +1,103 @@
+import { readFileSync } from 'node:fs';
+import { type Network, readNetwork } from '../../cluster/network.ts';
+import { readNetworkFile } from '../../cluster/network-file.ts';
+import { codeOf, FlatnetError, messageOf } from '../../error.ts';
+import { familyOf } from '../../ip/address.ts';
+import { parseCidr } from '../../ip/cidr.ts';
+import { up } from '../../lab/up.ts';
+import { integer, newCommand } from '../commands.ts';
+import { stopSignal } from '../daemon.ts';
+import { Progress, print } from '../output.ts';
+import { type LabOptions, labOptions } from './options.ts';
+
+type Options = LabOptions & {
+  readonly nodes: number;
+  readonly subnets: number;
+  readonly backend?: string;
+  readonly network?: string;
+  readonly config?: string;
+  readonly keep?: boolean;
+};
+
+export const command = labOptions(
+  newCommand('Bring a lab up, and return when every node can take pods.', [
+    'flatnet lab up',
+    'flatnet lab up --nodes 5 --subnets 2',
+    'flatnet lab up --backend host-gw --name second',
+    'flatnet lab up --network 10.244.0.0/16,fd00:10:244::/56',
+    'flatnet lab up --config net-conf.json',
+  ]),
+)
+  .option('--nodes <n>', 'how many nodes', integer(1, 200), 3)
+  .option('--subnets <k>', 'subnets of the underlay, with a router between them', integer(1, 16), 1)
+  .option('--backend <type>', 'vxlan or host-gw (default: vxlan)')
+  .option('--network <cidr>', 'pod network, or an IPv4 and an IPv6 one with a comma (default: 10.244.0.0/16)')
+  .option('--config <file>', "flannel's net-conf.json, or the same keys as YAML")
+  .option('--keep', 'after a failure leave everything as it is, to look at')
+  .action(async (options: Options) => {
+    const network = networkOf(options);
+    const begun = performance.now();
+    using progress = new Progress(options.json === true);
+    const lab = await up({
+      ...options,
+      network,
+      progress: progress.say,
+      signal: stopSignal(),
+    });
+    progress[Symbol.dispose]();
+    const seconds = Number(((performance.now() - begun) / 1000).toFixed(1));
+    print({ lab: lab.name, nodes: lab.nodes, backend: network.backend.type, seconds }, options.json, () => {
+      const option = lab.name === 'flatnet' ? '' : ` --name ${lab.name}`;
+      const names = lab.nodes.map((node) => node.name);
+      return `lab '${lab.name}' is up in ${seconds} s: ${names.join(' ')} (${network.backend.type})
+next: flatnet lab pod create web${option}; flatnet lab matrix${option}; ip netns exec ${lab.name}-${names[0]} ip route`;
+    });
+  });
+
+function networkOf({ config, network, backend }: Options): Network {
+  if (config !== undefined && network !== undefined) {
+    throw new FlatnetError('--config and --network both say what the pod network is', {
+      code: 'USAGE',
+      object: '--network',
+      fix: 'give one of them',
+    });
+  }
+  const found =
+    config === undefined ? readNetwork(fromCidrs(network ?? '10.244.0.0/16')) : fromFile(config);
+  if (backend === undefined || backend === found.backend.type) return found;
+  return { ...found, backend: { type: backend, options: {} } };
+}
+
+function fromCidrs(text: string): Record<string, unknown> {
+  const cidrs = text.split(',').map((part) => {
+    try {
+      return parseCidr(part.trim());
+    } catch (error) {
+      throw new FlatnetError(messageOf(error), { code: 'CONFIG_INVALID', object: '--network', cause: error });
+    }
+  });
+  const v4 = cidrs.filter((cidr) => familyOf(cidr) === 4);
+  const v6 = cidrs.filter((cidr) => familyOf(cidr) === 6);
+  if (v4.length > 1 || v6.length > 1) {
+    throw new FlatnetError(`'${text}' names two networks of one family`, {
+      code: 'CONFIG_INVALID',
+      object: '--network',
+      fix: 'write one IPv4 network, one IPv6 network, or both',
+    });
+  }
+  return {
+    EnableIPv4: v4.length > 0,
+    EnableIPv6: v6.length > 0,
+    ...(v4[0] && { Network: v4[0] }),
+    ...(v6[0] && { IPv6Network: v6[0] }),
+  };
+}
+
+function fromFile(path: string): Network {
+  try {
+    return readNetworkFile(readFileSync(path, 'utf8'), path);
+  } catch (error) {
+    if (codeOf(error) !== 'ENOENT') throw error;
+    throw new FlatnetError('there is no such file', { code: 'CONFIG_INVALID', object: path, cause: error });
+  }
+}

@@ -1,0 +1,91 @@
+import { styleText } from 'node:util';
+
+/** How a value stands in a table. */
+export type Cell = string | { readonly text: string; readonly style: Style };
+export type Style = 'green' | 'red' | 'yellow' | 'dim' | 'bold';
+
+/** Colour is for a person at a terminal who has not set NO_COLOR (no-color.org). */
+export function coloured(stream: NodeJS.WriteStream = process.stdout): boolean {
+  return stream.isTTY === true && !process.env.NO_COLOR && process.env.TERM !== 'dumb';
+}
+
+export function paint(style: Style, text: string): Cell {
+  return { text, style };
+}
+
+/** Columns two spaces apart, each as wide as its widest cell; the last is not padded. Empty without rows. */
+export function table(
+  header: readonly string[],
+  rows: readonly (readonly Cell[])[],
+  colour = coloured(),
+): string {
+  if (rows.length === 0) return '';
+  const all: (readonly Cell[])[] = [header.map((title) => paint('dim', title)), ...rows];
+  const widths = header.map((_, column) => Math.max(...all.map((row) => plain(row[column] ?? '').length)));
+  const line = (row: readonly Cell[]): string =>
+    header
+      .map((_, column) => {
+        const cell = row[column] ?? '';
+        const padding = ' '.repeat((widths[column] ?? 0) - plain(cell).length);
+        return render(cell, colour) + (column === header.length - 1 ? '' : padding);
+      })
+      .join('  ')
+      .trimEnd();
+  return all.map(line).join('\n');
+}
+
+export function render(cell: Cell, colour = coloured()): string {
+  if (typeof cell === 'string') return cell;
+  return colour ? styleText(cell.style, cell.text, { validateStream: false }) : cell.text;
+}
+
+function plain(cell: Cell): string {
+  return typeof cell === 'string' ? cell : cell.text;
+}
+
+/** The result of a command: JSON for a program, or what `text` makes of it for a person. */
+export function print<T>(value: T, json: boolean | undefined, text: (value: T) => string): void {
+  const output = json ? JSON.stringify(value, null, 2) : text(value);
+  if (output !== '') process.stdout.write(`${output}\n`);
+}
+
+const FRAMES = ['⠋', '⠙', '⠹', '⠸', '⠼', '⠴', '⠦', '⠧', '⠇', '⠏'];
+
+/**
+ * Says on standard error what is being done: at a terminal one line with a spinner, that goes away; else a line for each
+ * step. `quiet` says nothing.
+ */
+export class Progress implements Disposable {
+  readonly #stream = process.stderr;
+  readonly #live: boolean;
+  readonly #quiet: boolean;
+  #text = '';
+  #frame = 0;
+  #timer: NodeJS.Timeout | undefined;
+
+  constructor(quiet: boolean) {
+    this.#quiet = quiet;
+    this.#live = !quiet && coloured(this.#stream);
+  }
+
+  readonly say = (text: string): void => {
+    if (this.#quiet || text === this.#text) return;
+    this.#text = text;
+    if (!this.#live) {
+      this.#stream.write(`${text}\n`);
+      return;
+    }
+    this.#timer ??= setInterval(() => this.#draw(), 80).unref();
+    this.#draw();
+  };
+
+  [Symbol.dispose](): void {
+    clearInterval(this.#timer);
+    if (this.#timer) this.#stream.write('\r\x1b[K');
+  }
+
+  #draw(): void {
+    const frame = FRAMES[this.#frame++ % FRAMES.length];
+    this.#stream.write(`\r\x1b[K${frame} ${this.#text}`);
+  }
+}

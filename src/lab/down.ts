@@ -1,0 +1,74 @@
+import { existsSync } from 'node:fs';
+import { FlatnetError } from '../error.ts';
+import { deleteNetns, listNetns, netnsId, netnsPath } from '../linux/netns.ts';
+import { allProcesses, ancestors, killNow, type ProcessId } from '../runtime/process.ts';
+import { namesIn, writeJson } from './files.ts';
+import { labEnvironment, readState } from './lab.ts';
+import { withLock } from './lock.ts';
+import { leaveMachine, requireRoot } from './machine.ts';
+import { labName, netnsOf } from './names.ts';
+import { LabPaths } from './paths.ts';
+
+export type DownReport = {
+  /** False when there was nothing of this lab. */
+  readonly existed: boolean;
+  readonly processes: number;
+  readonly namespaces: number;
+};
+
+/** A process may start another one while we look: look again, but not for ever. */
+const PASSES = 10;
+
+/**
+ * Removes a lab, whole or wrecked: its processes, its namespaces, its folder, and this machine's limits if it was the last lab.
+ * Needs nothing of the lab to work. `locked`: the caller holds the lab's lock.
+ */
+export async function down(name: string, options: { locked?: boolean } = {}): Promise<DownReport> {
+  labName(name);
+  requireRoot();
+  return options.locked ? remove(name) : withLock(name, () => remove(name));
+}
+
+async function remove(name: string): Promise<DownReport> {
+  const paths = new LabPaths(name);
+  const state = readState(name);
+  if (state) writeJson(paths.state, { ...state, phase: 'stopping' });
+  const nodes = [...(state?.nodes.map((node) => node.name) ?? []), ...namesIn(paths.nodes)];
+  const namespaces = listNetns().filter((each) => isOfLab(each, name, nodes));
+  const existed = namespaces.length > 0 || existsSync(paths.root);
+  const processes = await killAll(name, namespaces);
+  for (const each of namespaces) deleteNetns(each);
+  await leaveMachine(name);
+  return { existed: existed || processes > 0, processes, namespaces: namespaces.length };
+}
+
+/** `node<n>` also without a record of it: what `up` makes unless told otherwise. */
+function isOfLab(netns: string, lab: string, nodes: readonly string[]): boolean {
+  if (netns.startsWith(`${lab}.`)) return true;
+  const own = ['underlay', 'router', ...nodes].map((part) => netnsOf(lab, part));
+  return own.includes(netns) || new RegExp(`^${lab}-node[1-9][0-9]*$`).test(netns);
+}
+
+/** Kills what the lab started and whatever else runs in its namespaces, except those who wait for this very command. */
+async function killAll(lab: string, namespaces: readonly string[]): Promise<number> {
+  const ids = new Set(namespaces.map((each) => netnsId(netnsPath(each))));
+  const mark = Object.entries(labEnvironment(lab)).map(([key, value]) => `${key}=${value}`);
+  const spared = ancestors();
+  let killed = 0;
+  for (let pass = 0; pass < PASSES; pass++) {
+    const found: ProcessId[] = [];
+    for (const process of allProcesses()) {
+      const ours = ids.has(process.netnsId) || mark.some((each) => process.environ.includes(each));
+      if (ours && !spared.has(process.pid)) found.push(process);
+    }
+    if (found.length === 0) return killed;
+    await killNow(found);
+    killed += found.length;
+  }
+  throw new FlatnetError('new processes keep starting in it', {
+    code: 'TIMEOUT',
+    operation: 'lab down',
+    object: lab,
+    fix: 'stop what starts them, then try again',
+  });
+}

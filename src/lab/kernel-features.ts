@@ -1,0 +1,53 @@
+import { FlatnetError } from '../error.ts';
+import { parseIp } from '../ip/address.ts';
+import { type LinkSpec, linkAdd } from '../linux/link.ts';
+import { NETLINK_ROUTE, NetlinkSocket } from '../linux/netlink/socket.ts';
+import { createNetns, deleteNetns } from '../linux/netns.ts';
+
+const VXLAN: LinkSpec = {
+  name: 'vxlan0',
+  data: { kind: 'vxlan', id: 1, local: parseIp('127.0.0.1'), port: 8472 },
+};
+
+/**
+ * Makes one device of each kind the lab needs, in a namespace of its own. Throws KERNEL_FEATURE naming the one that the kernel
+ * does not have, or the right that this process does not have.
+ */
+export function requireKernel(backend: string): void {
+  const specs: LinkSpec[] = [
+    { name: 'bridge0', data: { kind: 'bridge' } },
+    { name: 'veth0', data: { kind: 'veth', peer: { name: 'veth1' } } },
+    ...(backend === 'vxlan' ? [VXLAN] : []),
+  ];
+  const probe = `flatnet-probe.${process.pid}`;
+  const netns = attempt(() => createNetns(probe), 'network namespaces', 'run it where CAP_SYS_ADMIN is given');
+  try {
+    using socket = NetlinkSocket.open(NETLINK_ROUTE, { netns });
+    for (const spec of specs) {
+      const { kind } = spec.data;
+      const fix =
+        kind === 'vxlan'
+          ? 'try: modprobe vxlan; or do without it: --backend host-gw'
+          : `try: modprobe ${kind}; minimal kernels have it in a package of extra modules`;
+      attempt(() => socket.executeSync(linkAdd(spec)), `${kind} devices`, fix);
+    }
+  } finally {
+    deleteNetns(probe);
+  }
+}
+
+/** What the kernel says to an unknown kind, to a missing right. */
+const LACKING = ['EOPNOTSUPP', 'EPERM', 'EACCES', 'ENOSYS', 'EINVAL'];
+
+function attempt<T>(make: () => T, feature: string, fix: string): T {
+  try {
+    return make();
+  } catch (error) {
+    if (!(error instanceof FlatnetError) || !LACKING.includes(error.errno ?? '')) throw error;
+    throw new FlatnetError(`this machine's kernel gives no ${feature}: ${error.message}`, {
+      code: 'KERNEL_FEATURE',
+      fix,
+      cause: error,
+    });
+  }
+}

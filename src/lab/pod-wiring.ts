@@ -1,0 +1,50 @@
+import type { Ip } from '../ip/address.ts';
+import { netnsPath } from '../linux/netns.ts';
+import { type AttachmentOptions, addNetwork, delNetwork } from '../runtime/cni-exec.ts';
+import { type ConfList, LOOPBACK_NETWORK } from '../runtime/conf-list.ts';
+import type { Lab } from './lab.ts';
+import { netnsOf } from './names.ts';
+import { netnsOfPod, type PodRecord } from './pod-record.ts';
+
+/** Wires the pod as containerd does on a node: `lo` and `eth0`, each by its own CNI ADD. Returns the pod's addresses. */
+export async function wirePod(lab: Lab, pod: PodRecord): Promise<Ip[]> {
+  const [, { ips }] = await Promise.all([
+    addNetwork({ ...attachment(lab, pod, 'lo'), network: loopback(lab, pod) }),
+    addNetwork(attachment(lab, pod, 'eth0')),
+  ]);
+  return ips.map(({ address }) => address.slice(0, address.indexOf('/')) as Ip);
+}
+
+/** CNI DEL: frees the addresses, also when the agent is away (it hears of it later) or the pod half made. */
+export async function unwirePod(lab: Lab, pod: PodRecord): Promise<void> {
+  await delNetwork(attachment(lab, pod, 'eth0'));
+  await delNetwork({ ...attachment(lab, pod, 'lo'), network: loopback(lab, pod) });
+}
+
+/** What containerd runs for `lo`. Each node of a lab has an agent of its own, so the shim must be told where. */
+function loopback(lab: Lab, pod: PodRecord): ConfList {
+  const { agent, agentSocket } = lab.paths.node(pod.node);
+  return {
+    ...LOOPBACK_NETWORK,
+    plugins: [{ type: 'loopback', socket: agentSocket, stateDir: agent.state }],
+  };
+}
+
+function attachment(lab: Lab, pod: PodRecord, ifName: string): AttachmentOptions {
+  const paths = lab.paths.node(pod.node);
+  return {
+    confDir: paths.agent.cniConf,
+    cacheDir: paths.runtimeCache,
+    binDirs: [paths.agent.cniBin],
+    nodeNetns: netnsPath(netnsOf(lab.name, pod.node)),
+    containerId: pod.containerId,
+    ifName,
+    netns: netnsOfPod(lab, pod),
+    args: {
+      IgnoreUnknown: '1',
+      K8S_POD_NAMESPACE: pod.namespace,
+      K8S_POD_NAME: pod.name,
+      K8S_POD_INFRA_CONTAINER_ID: pod.containerId,
+    },
+  };
+}

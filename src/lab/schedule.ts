@@ -1,0 +1,67 @@
+import { FlatnetError } from '../error.ts';
+
+export type SchedulableNode = {
+  readonly name: string;
+  readonly labels: Readonly<Record<string, string>>;
+  /** Whether its agent runs and can wire pods. */
+  readonly ready: boolean;
+};
+
+/** What of a pod decides about its place. */
+export type Placement = {
+  /** Pods of one owner are spread over the nodes. */
+  readonly owner?: string;
+  readonly nodeName?: string;
+  readonly nodeSelector?: Readonly<Record<string, string>>;
+};
+
+export type PlacedPod = { readonly node: string; readonly owner?: string };
+
+/**
+ * Chooses a node: fewest pods of the same owner, then fewest pods at all, then the first by order. `nodeName` overrides
+ * everything but must be a node of the lab. Throws NOT_FOUND when no node will do.
+ */
+export function schedule(
+  placement: Placement,
+  nodes: readonly SchedulableNode[],
+  pods: readonly PlacedPod[],
+): string {
+  if (placement.nodeName !== undefined) return named(placement.nodeName, nodes);
+  const fit = nodes.filter((node) => selects(placement.nodeSelector ?? {}, node));
+  const ready = fit.filter((node) => node.ready);
+  const load = (node: SchedulableNode): [own: number, all: number] => {
+    const here = pods.filter((pod) => pod.node === node.name);
+    const own = placement.owner === undefined ? [] : here.filter((pod) => pod.owner === placement.owner);
+    return [own.length, here.length];
+  };
+  const [best] = ready
+    .map((node, order) => ({ node, order, load: load(node) }))
+    .sort((a, b) => a.load[0] - b.load[0] || a.load[1] - b.load[1] || a.order - b.order);
+  if (best) return best.node.name;
+  throw new FlatnetError(
+    fit.length
+      ? `no agent runs on ${fit.map(({ name }) => name).join(', ')}`
+      : 'no node has the labels the nodeSelector asks for',
+    {
+      code: 'NOT_FOUND',
+      operation: 'schedule',
+      fix: fit.length ? 'start one with: flatnet lab node start NODE' : 'add a node with these labels',
+    },
+  );
+}
+
+/** Whether the node has every label the selector asks for. */
+export function selects(selector: Readonly<Record<string, string>>, node: SchedulableNode): boolean {
+  const labels: Readonly<Record<string, string>> = { 'kubernetes.io/hostname': node.name, ...node.labels };
+  return Object.entries(selector).every(([key, value]) => labels[key] === value);
+}
+
+function named(name: string, nodes: readonly SchedulableNode[]): string {
+  if (nodes.some((node) => node.name === name)) return name;
+  throw new FlatnetError(`there is no node '${name}'`, {
+    code: 'NOT_FOUND',
+    operation: 'schedule',
+    object: 'node',
+    fix: `the lab has ${nodes.map((node) => node.name).join(', ')}`,
+  });
+}

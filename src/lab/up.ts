@@ -1,0 +1,130 @@
+import { configuredBackend } from '../backends/registry.ts';
+import { type Network, networkToNetConf, refuseOverlap } from '../cluster/network.ts';
+import { FlatnetError } from '../error.ts';
+import type { Family } from '../ip/address.ts';
+import { listNetns } from '../linux/netns.ts';
+import { agentReady, startAgent } from './agent-process.ts';
+import { down } from './down.ts';
+import { forEachLimited } from './each.ts';
+import { requireKernel } from './kernel-features.ts';
+import { DEFAULT_LAB, incomplete, Lab, type LabNode, labNames, readState } from './lab.ts';
+import { withLock } from './lock.ts';
+import { enterMachine, requireRoot } from './machine.ts';
+import { labName, netnsOf, nodeName } from './names.ts';
+import { publishNetwork, startStore } from './store-process.ts';
+import { linkPlugins, requirePlugins } from './plugins.ts';
+import { createNode, createUnderlay, kernelFamilies } from './underlay.ts';
+import { MOST_NODES, MOST_SUBNETS, subnetOfNode, UNDERLAY } from './underlay-plan.ts';
+
+export type UpOptions = {
+  readonly name: string;
+  /** How many; they are called node1, node2, … */
+  readonly nodes: number;
+  /** Of the underlay, with a router between them. */
+  readonly subnets: number;
+  readonly network: Network;
+  /** Leave everything as it is after a failure, to look at. */
+  readonly keep?: boolean;
+  /** Told what is being done. */
+  readonly progress?: (text: string) => void;
+  readonly signal?: AbortSignal;
+};
+
+/** How many agents start at the same time: more would only wait for each other's turn on the processor. */
+const STARTS_AT_ONCE = 8;
+
+/**
+ * Brings a lab up and returns when every agent is ready. Checks all it can before it makes anything; what fails later is taken
+ * down again. Throws LAB_EXISTS, LAB_INCOMPLETE, NOT_ROOT, KERNEL_FEATURE, CONFIG_INVALID, NAME_INVALID.
+ */
+export async function up(options: UpOptions): Promise<Lab> {
+  const { name, subnets, network, signal, progress = () => {} } = options;
+  labName(name);
+  const nodes = planNodes(name, options.nodes, subnets);
+  configuredBackend(network);
+  refuseOverlap(network, 'the underlay of the lab', UNDERLAY);
+  requireRoot();
+  requireFamilies(network);
+  requirePlugins();
+  return withLock(name, async () => {
+    refuseExisting(name);
+    requireKernel(network.backend.type);
+    await enterMachine(name);
+    const lab = Lab.create({
+      name,
+      created: new Date().toISOString(),
+      subnets,
+      network: JSON.parse(networkToNetConf(network)),
+      nodes,
+    });
+    try {
+      signal?.throwIfAborted();
+      progress(`underlay: ${counted(subnets, 'subnet')} and a router`);
+      await createUnderlay(name, subnets);
+      for (const node of nodes) await createNode(name, node);
+      progress('store');
+      linkPlugins(lab);
+      await startStore(lab);
+      await publishNetwork(lab);
+      let ready = 0;
+      progress(`agents: 0 of ${nodes.length} ready`);
+      await forEachLimited(STARTS_AT_ONCE, nodes, async (node) => {
+        signal?.throwIfAborted();
+        await startAgent(lab, node.name);
+        await agentReady(lab, node.name, signal);
+        progress(`agents: ${++ready} of ${nodes.length} ready`);
+      });
+      lab.update({ phase: 'up' });
+      return lab;
+    } catch (error) {
+      if (!options.keep) await down(name, { locked: true });
+      throw error;
+    }
+  });
+}
+
+function planNodes(lab: string, count: number, subnets: number): LabNode[] {
+  within('--nodes', count, MOST_NODES);
+  within('--subnets', subnets, MOST_SUBNETS);
+  return Array.from({ length: count }, (_, i) => {
+    const index = i + 1;
+    return { name: nodeName(lab, `node${index}`), index, subnet: subnetOfNode(index, subnets) };
+  });
+}
+
+function within(option: string, value: number, most: number): void {
+  if (Number.isInteger(value) && value >= 1 && value <= most) return;
+  throw new FlatnetError(`${value} is not a whole number from 1 to ${most}`, {
+    code: 'USAGE',
+    object: option,
+  });
+}
+
+function refuseExisting(name: string): void {
+  const state = readState(name);
+  if (state?.phase === 'up') {
+    const option = name === DEFAULT_LAB ? '' : ` --name ${name}`;
+    throw new FlatnetError(`lab '${name}' is already up`, {
+      code: 'LAB_EXISTS',
+      fix: `look at it: flatnet lab status${option}; remove it: flatnet lab down${option}`,
+    });
+  }
+  const names = listNetns();
+  const leftover = [netnsOf(name, 'underlay'), netnsOf(name, 'router')].some((each) => names.includes(each));
+  if (state || leftover || labNames().includes(name)) throw incomplete(name);
+}
+
+function requireFamilies(network: Network): void {
+  const missing = Object.keys(network.pools)
+    .map((family) => Number(family) as Family)
+    .filter((family) => !kernelFamilies().includes(family));
+  if (missing.length === 0) return;
+  throw new FlatnetError(`the network uses IPv${missing.join(' and IPv')}, which this kernel has not`, {
+    code: 'KERNEL_FEATURE',
+    fix: 'start the kernel without ipv6.disable=1, or give an IPv4 network only',
+  });
+}
+
+function counted(count: number, noun: string): string {
+  return `${count} ${noun}${count === 1 ? '' : 's'}`;
+}

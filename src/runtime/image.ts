@@ -1,0 +1,75 @@
+/** What a container's manifest says about its program. */
+export type Program = {
+  readonly image: string;
+  readonly command?: readonly string[];
+  readonly args?: readonly string[];
+  /** Container ports, where a server is asked for. */
+  readonly ports: readonly number[];
+};
+
+/** What runs in place of an image, and why, for a person to read. */
+export type Substitute = { readonly note: string } & (
+  | { readonly runs: 'command'; readonly argv: readonly string[]; readonly applets: boolean }
+  | { readonly runs: 'answerer'; readonly ports: readonly number[] }
+  | { readonly runs: 'nothing' }
+);
+
+const SHELLS = ['busybox', 'alpine'];
+const SERVERS = ['nginx', 'httpd', 'caddy', 'http-echo', 'whoami', 'echoserver', 'echo-server'];
+
+/**
+ * A lab pulls no images: its containers are processes on this machine's file system. A command always wins; without one, images
+ * that everybody knows are stood in for by something that behaves alike on the network.
+ */
+export function substitute({ image, command, args, ports }: Program): Substitute {
+  const name = baseName(image);
+  const asked = `image ${image} is not pulled`;
+  const busybox = SHELLS.includes(name);
+  if (command?.length) {
+    const argv = [...command, ...(args ?? [])];
+    const where = busybox ? "with this machine's busybox" : "on this machine's file system";
+    return {
+      runs: 'command',
+      argv,
+      applets: busybox,
+      note: `${asked}: ran ${quote(argv)} ${where}`,
+    };
+  }
+  if (SERVERS.includes(name)) {
+    const listening = ports.length ? ports : [80];
+    return {
+      runs: 'answerer',
+      ports: listening,
+      note: `${asked}: an HTTP server that names its pod answers on ${listening.map((port) => `:${port}`).join(' ')}`,
+    };
+  }
+  if (busybox) {
+    const argv = args?.length ? [...args] : ['sh'];
+    return {
+      runs: 'command',
+      argv,
+      applets: true,
+      note: `${asked}: ran ${quote(argv)} with this machine's busybox`,
+    };
+  }
+  if (name === 'pause') {
+    return {
+      runs: 'command',
+      argv: ['sleep', 'infinity'],
+      applets: false,
+      note: `${asked}: ran sleep infinity`,
+    };
+  }
+  return { runs: 'nothing', note: `${asked} and what it would run is not known: give the container a command` };
+}
+
+/** `registry.example/team/nginx:1.27@sha256:…` → `nginx`. */
+function baseName(image: string): string {
+  const path = image.split('@')[0] ?? '';
+  return (path.split('/').at(-1) ?? '').split(':')[0] ?? '';
+}
+
+function quote(argv: readonly string[]): string {
+  const text = argv.map((word) => (/^[\w@%+=:,./-]+$/.test(word) ? word : JSON.stringify(word))).join(' ');
+  return text.length > 60 ? `${text.slice(0, 57)}...` : text;
+}

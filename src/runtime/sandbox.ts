@@ -1,0 +1,81 @@
+import { type ChildProcess, spawn } from 'node:child_process';
+import { FlatnetError, messageOf } from '../error.ts';
+import { withNetns } from '../linux/netns.ts';
+import { identify, killNow, type ProcessId } from './process.ts';
+
+export type SandboxOptions = {
+  /** Path of the pod's network namespace. */
+  readonly netns: string;
+  readonly hostname: string;
+  /** Inherited by nothing but the pause process: marks whose it is. */
+  readonly env: Readonly<Record<string, string>>;
+};
+
+/**
+ * What a pause process does, in the lightest way there is: `sleep`, as process 1 of a new pid namespace, holds the pod's
+ * namespaces. It ignores SIGCHLD, and so the kernel itself reaps every orphan that becomes its child (wait(2), NOTES).
+ * `env` sets that, since a shell keeps SIGCHLD for itself. No compiled program of ours would be smaller: 1.7 MB here, 35 MB with Bun.
+ *
+ * The outer shell stays outside the pid namespace, so `$!` is the pid this machine knows. Both output streams
+ * close when /proc is mounted and the name is set: end of file means ready.
+ */
+const PAUSE = `
+sh -c 'mount -t proc proc /proc && hostname "$1" && exec env --ignore-signal=CHLD sleep infinity >/dev/null 2>&1' pause "$1" &
+echo $!`;
+
+/** Makes the pid, mount, UTS and IPC namespaces of a pod around its network namespace, and the process that holds them. */
+export async function createSandbox(options: SandboxOptions): Promise<ProcessId> {
+  const start = (): ChildProcess =>
+    spawn('unshare', ['--pid', '--mount', '--uts', '--ipc', 'sh', '-c', PAUSE, 'pause', options.hostname], {
+      detached: true,
+      stdio: ['ignore', 'pipe', 'pipe'],
+      env: { ...process.env, ...options.env },
+      cwd: '/',
+    });
+  const { stdout, stderr } = await output(withNetns(options.netns, start));
+  const id = identify(Number.parseInt(stdout, 10));
+  if (id && !stderr) return id;
+  if (id) await killNow([id]);
+  throw new FlatnetError(stderr || 'the pause process ended at once', {
+    code: 'KERNEL_FEATURE',
+    operation: 'create sandbox',
+    object: options.hostname,
+    fix: 'pods need unshare (util-linux), coreutils 8.31 or newer, and the right to make pid, mount, UTS and IPC namespaces',
+  });
+}
+
+/** Ends the pod's processes, all of them: the kernel kills a pid namespace with its process 1. */
+export async function destroySandbox(sandbox: ProcessId): Promise<void> {
+  await killNow([sandbox]);
+}
+
+/** The command that runs `argv` inside the sandbox, for `spawn`. */
+export function inSandbox(sandbox: ProcessId, argv: readonly string[]): [file: string, args: string[]] {
+  return [
+    'nsenter',
+    ['--target', `${sandbox.pid}`, '--net', '--pid', '--mount', '--uts', '--ipc', '--', ...argv],
+  ];
+}
+
+function output(child: ChildProcess): Promise<{ stdout: string; stderr: string }> {
+  return new Promise((resolve, reject) => {
+    const text = { stdout: '', stderr: '' };
+    for (const name of ['stdout', 'stderr'] as const) {
+      child[name]?.setEncoding('utf8').on('data', (chunk: string) => {
+        text[name] += chunk;
+      });
+    }
+    child.once('error', (cause) =>
+      reject(
+        new FlatnetError(messageOf(cause), {
+          code: 'NOT_FOUND',
+          operation: 'create sandbox',
+          object: 'unshare',
+          fix: 'install util-linux',
+          cause,
+        }),
+      ),
+    );
+    child.once('close', () => resolve({ stdout: text.stdout, stderr: text.stderr.trim() }));
+  });
+}
