@@ -61,8 +61,8 @@ export class EtcdKv implements Kv {
   async txn(transaction: Transaction): Promise<TransactionResult> {
     const body = {
       compare: transaction.compare.map(encodeCompare),
-      success: transaction.then.map(encodeOperation),
-      failure: (transaction.otherwise ?? []).map(encodeOperation),
+      success: transaction.success.map(encodeOperation),
+      failure: (transaction.failure ?? []).map(encodeOperation),
     };
     return decodeTransaction(await this.#transport.call('/v3/kv/txn', body));
   }

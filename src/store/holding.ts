@@ -40,18 +40,18 @@ export function writeHolding(
 ): Transaction {
   const keys = keysOf(layout, holding);
   const compare: Compare[] = [unchanged(layout.config, state)];
-  const then: Operation[] = [];
+  const success: Operation[] = [];
   for (const [key, value] of keys) {
     compare.push(unchanged(key, state));
     const reserved = state.lease(key)?.kv.lease === '0';
-    then.push(reserved ? { op: 'put', key, value } : { op: 'put', key, value, lease });
+    success.push(reserved ? { op: 'put', key, value } : { op: 'put', key, value, lease });
   }
   for (const { key, lease: leased } of drop) {
     if (keys.has(key) || leased === '0') continue;
     compare.push(unchanged(key, state));
-    then.push({ op: 'delete', key });
+    success.push({ op: 'delete', key });
   }
-  return { compare, then };
+  return { compare, success };
 }
 
 /**

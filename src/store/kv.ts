@@ -10,7 +10,7 @@ export interface Kv {
   put(key: string, value: string, options?: { readonly lease?: string }): Promise<number>;
   /** Returns how many keys were deleted: 0 or 1. */
   delete(key: string): Promise<number>;
-  /** Atomic: all comparisons hold → `then`, otherwise `otherwise`. */
+  /** Atomic: all comparisons hold → `success`, otherwise `failure`. */
   txn(transaction: Transaction): Promise<TransactionResult>;
   /** Grants a lease. etcd may grant more than asked (its minimum is 2 s). */
   grant(ttlSeconds: number): Promise<{ readonly id: string; readonly ttl: number }>;
@@ -42,8 +42,8 @@ export type KeyValue = {
 
 export type Transaction = {
   readonly compare: readonly Compare[];
-  readonly then: readonly Operation[];
-  readonly otherwise?: readonly Operation[];
+  readonly success: readonly Operation[];
+  readonly failure?: readonly Operation[];
 };
 
 /** `version` 0 means: the key does not exist. */
