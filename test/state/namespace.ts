@@ -1,5 +1,6 @@
-import { execFileSync } from 'node:child_process';
+import { execFile, execFileSync } from 'node:child_process';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { promisify } from 'node:util';
 import { type Change, diff } from '../../src/state/diff.ts';
 import type { Item, KernelState } from '../../src/state/item.ts';
 import { Kernel } from '../../src/state/kernel.ts';
@@ -14,18 +15,31 @@ export class Namespace implements Disposable {
   readonly name = `fn-state-${process.pid}-${count++}`;
   readonly path = `/run/netns/${this.name}`;
 
-  constructor(plan: Plan, pods: readonly string[] = []) {
+  readonly #addresses: readonly string[];
+
+  constructor(plan: Plan, pods: readonly string[] = [], index = 0) {
     execFileSync('ip', ['netns', 'add', this.name]);
-    const { underlay } = selfOf(plan, 0);
+    this.#addresses = Object.entries(selfOf(plan, index).underlay.addresses).map(([family, address]) =>
+      family === '4' ? `${address}/16` : `${address}/64 nodad`,
+    );
     this.ip('link add eth0 type veth peer name wire');
     this.ip('link set wire up');
+    this.#configure();
+    for (const pod of pods) this.ip(`link add ${pod} type veth peer name c-${pod}`);
+  }
+
+  /** Puts the other end of this namespace's wire into another one, as its underlay. */
+  join(other: Namespace): void {
+    other.ip('link del eth0');
+    this.ip(`link set wire netns ${other.name} name eth0`);
+    other.#configure();
+  }
+
+  #configure(): void {
     // As hosts with configured addresses have it: IPv6 addresses stay when the link goes down.
     this.run('sysctl', '-qw', 'net/ipv6/conf/eth0/keep_addr_on_down=1');
     this.ip('link set eth0 up');
-    for (const [family, address] of Object.entries(underlay.addresses)) {
-      this.ip(`address add ${address}/${family === '4' ? 16 : 64} dev eth0 ${family === '6' ? 'nodad' : ''}`);
-    }
-    for (const pod of pods) this.ip(`link add ${pod} type veth peer name c-${pod}`);
+    for (const address of this.#addresses) this.ip(`address add ${address} dev eth0`);
   }
 
   /** Runs a program inside; returns what it printed. */
@@ -34,6 +48,12 @@ export class Namespace implements Disposable {
       encoding: 'utf8',
       stdio: 'pipe',
     });
+  }
+
+  /** The same while this process goes on, answering the kernel's questions. */
+  async start(program: string, ...args: string[]): Promise<string> {
+    const { stdout } = await promisify(execFile)('ip', ['netns', 'exec', this.name, program, ...args]);
+    return stdout;
   }
 
   ip(command: string): string {

@@ -1,0 +1,31 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { parseCidr } from '../../src/ip/cidr.ts';
+import { masqueradeItems } from '../../src/masquerade/table.ts';
+
+const network = parseCidr('10.0.0.0/8');
+const own = [parseCidr('10.0.1.0/24')];
+const settings = {
+  enabled: true,
+  randomFully: false,
+  exclude: [parseCidr('192.0.2.0/24'), parseCidr('fd00::/64')],
+};
+
+test('off, or without a subnet, there is no table', () => {
+  assert.deepEqual(masqueradeItems({ ...settings, enabled: false }, 4, network, own), []);
+  assert.deepEqual(masqueradeItems(settings, 4, network, []), []);
+});
+
+test('the same facts in any order give the same text, each family its own exclusions', () => {
+  const more = [...own, parseCidr('10.0.9.0/24')];
+  assert.deepEqual(
+    masqueradeItems(settings, 4, network, more),
+    masqueradeItems({ ...settings, exclude: settings.exclude.toReversed() }, 4, network, more.toReversed()),
+  );
+  const [item] = masqueradeItems(settings, 4, network, own);
+  assert.ok(item?.kind === 'nft');
+  assert.match(item.body, /elements = \{ 192\.0\.2\.0\/24 \}/);
+  assert.doesNotMatch(item.body, /fd00::|fully-random/);
+  const [random] = masqueradeItems({ ...settings, randomFully: true }, 4, network, own);
+  assert.ok(random?.kind === 'nft' && random.body.includes('masquerade fully-random'));
+});

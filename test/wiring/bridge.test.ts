@@ -1,0 +1,39 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { command } from '../../src/state/print.ts';
+import { bridgeItems, podItems } from '../../src/wiring/bridge.ts';
+import { type Plan, selfOf } from '../backends/cluster.ts';
+
+const PLAN: Plan = { size: 1, families: [4, 6], backend: { Type: 'vxlan' }, networks: 1 };
+
+test('the bridge has the first address of each subnet and a MAC of its own', () => {
+  const commands = bridgeItems(selfOf(PLAN, 0), [4, 6], 1430).map((item) => command(item, 'add'));
+  assert.match(
+    commands[0] ?? '',
+    /^ip link add cni0 mtu 1430 address [0-9a-f]{2}(:[0-9a-f]{2}){5} type bridge/,
+  );
+  assert.deepEqual(commands.slice(1), [
+    'ip address replace 10.0.1.1/24 dev cni0',
+    'ip address replace fd10:0:0:1::1/64 dev cni0 nodad',
+    'sysctl -w net/ipv4/ip_forward=1',
+    'sysctl -w net/ipv6/conf/eth0/accept_ra=2',
+    'sysctl -w net/ipv6/conf/all/forwarding=1',
+  ]);
+  const again = bridgeItems(selfOf(PLAN, 0), [4, 6], 1430).map((item) => command(item, 'add'));
+  assert.deepEqual(again, commands, 'the same MAC each time');
+});
+
+test('one family leaves the other alone', () => {
+  const items = bridgeItems(selfOf(PLAN, 0), [4], 1450);
+  assert.ok(
+    items.every((item) => !JSON.stringify(item).includes('v6') && !JSON.stringify(item).includes('fd10')),
+  );
+});
+
+test("a pod's host end is a port of the bridge with hairpin", () => {
+  const pod = { containerId: 'c', ifName: 'eth0', hostDevice: 'veth7', netns: '/n', addresses: [] };
+  assert.deepEqual(
+    podItems(pod, 1450).map((item) => command(item, 'add')),
+    ['ip link set veth7 mtu 1450 master cni0 up && ip link set veth7 type bridge_slave hairpin on'],
+  );
+});
