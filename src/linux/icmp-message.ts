@@ -13,16 +13,16 @@ const ICMP_HEADER = 8;
 const IPV6_HEADER = 40;
 
 /** What a raw socket hears. */
-export type IcmpMessage =
-  | {
-      readonly type: 'request' | 'reply';
-      readonly from: Ip;
-      readonly id: number;
-      readonly sequence: number;
-      /** Bytes after the ICMP header. */
-      readonly size: number;
-    }
-  | IcmpError;
+export type IcmpMessage = Echo<'request'> | Echo<'reply'> | IcmpError;
+
+export type Echo<Type> = {
+  readonly type: Type;
+  readonly from: Ip;
+  readonly id: number;
+  readonly sequence: number;
+  /** Bytes after the ICMP header. */
+  readonly size: number;
+};
 
 /** Somebody on the way could not pass on a packet of ours. */
 export type IcmpError = {
@@ -54,13 +54,13 @@ export function decodeIcmp(family: Family, from: Ip, packet: Buffer): IcmpMessag
   if (packet.length < ICMP_HEADER) return undefined;
   const kind = packet.readUInt8(0);
   if (kind === ECHO_REQUEST[family] || kind === ECHO_REPLY[family]) {
-    return {
-      type: kind === ECHO_REPLY[family] ? 'reply' : 'request',
+    const echo = {
       from,
       id: packet.readUInt16BE(4),
       sequence: packet.readUInt16BE(6),
       size: packet.length - ICMP_HEADER,
     };
+    return kind === ECHO_REPLY[family] ? { type: 'reply', ...echo } : { type: 'request', ...echo };
   }
   return decodeError(family, from, packet);
 }

@@ -146,7 +146,7 @@ export async function ping(
   for (;;) {
     // Between namespaces of one machine the reply is mostly there when the send returns.
     for (let message = socket.receive(); message; message = socket.receive()) {
-      if (message.id !== socket.id || message.sequence !== sequence || message.type === 'request') continue;
+      if (message.type === 'request' || message.id !== socket.id || message.sequence !== sequence) continue;
       if (message.type !== 'reply') return { reached: false, error: message };
       if (message.from === to) return { reached: true, nanoseconds: process.hrtime.bigint() - start };
     }

@@ -28,8 +28,8 @@ export function writeVeth(writer: Writer, { peer }: Veth): void {
   writer.nested(VETH_INFO_PEER, () => {
     writer
       .header(IFINFOMSG_SIZE, () => {})
-      .string(IFLA_IFNAME, peer.name)
       .bytes(IFLA_ADDRESS, peer.mac && macToBytes(peer.mac))
+      .string(IFLA_IFNAME, peer.name)
       .u32(IFLA_MTU, peer.mtu)
       .u32(IFLA_NET_NS_FD, peer.netns);
   });

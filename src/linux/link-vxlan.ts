@@ -20,7 +20,11 @@ const IFLA_VXLAN_UDP_ZERO_CSUM6_RX = 20;
 const IFLA_VXLAN_GBP = 23;
 const IFLA_VXLAN_COLLECT_METADATA = 25;
 
-/** A tunnel device (RFC 7348): like `type vxlan id VNI local IP dev DEV dstport PORT nolearning …`. */
+/**
+ * A tunnel device (RFC 7348): like `type vxlan id VNI local IP dev DEV dstport PORT nolearning …`. After creation only
+ * local, group, dev, ttl, learning and ageing can change, and the kernel refuses a message that names another (except
+ * the same id), even with the value it has.
+ */
 export type Vxlan = {
   readonly kind: 'vxlan';
   /** The VNI, 24 bits. Not with `collectMetadata`. */
@@ -48,9 +52,9 @@ export type Vxlan = {
   readonly udpChecksum?: boolean | undefined;
   readonly udp6ZeroChecksumTx?: boolean | undefined;
   readonly udp6ZeroChecksumRx?: boolean | undefined;
-  /** Group based policy extension in the header. Only at creation. */
+  /** Group based policy extension in the header. */
   readonly gbp?: boolean | undefined;
-  /** Tunnel parameters come with each packet (lightweight tunnels). Only at creation. */
+  /** Tunnel parameters come with each packet (lightweight tunnels). */
   readonly collectMetadata?: boolean | undefined;
 };
 

@@ -85,9 +85,9 @@ export type LinkSpec = LinkChanges & {
 };
 
 /**
- * Like `ip link add NAME type KIND …`. EEXIST when the name is taken. One request, and a second one when something is asked for
- * that the kernel does not take at creation (alias, addrGenMode, port); that one finds the link by its name, so it
- * can't be combined with `netns`.
+ * Like `ip link add NAME type KIND …`. EEXIST when the name is taken. One request, and more of them when something is
+ * asked for that the kernel does not take at creation (alias, addrGenMode, port); those find the link by its name, so
+ * they can't be combined with `netns`.
  */
 export function linkAdd(spec: LinkSpec): Request[] {
   const { alias, addrGenMode, port, up, ...atOnce } = spec;
@@ -106,15 +106,12 @@ export function linkAdd(spec: LinkSpec): Request[] {
     flags: NLM_F_CREATE | NLM_F_EXCL,
     payload: encode(spec.index ?? 0, later ? atOnce : { ...atOnce, up }),
   };
-  return later ? [create, ...set(0, spec.name, { name: spec.name, alias, addrGenMode, port, up })] : [create];
+  return later ? [create, ...change(0, { alias, addrGenMode, port, up }, spec.name)] : [create];
 }
 
-/**
- * Like `ip link set dev INDEX …`. One request, and a second one for `port`, which the kernel takes only once the link has its
- * master.
- */
+/** Like `ip link set dev INDEX …`. Up to three requests, because the kernel takes some settings only after others. */
 export function linkSet(index: number, changes: LinkChanges): Request[] {
-  return set(index, `${index}`, changes);
+  return change(index, changes);
 }
 
 /** Like `ip link delete dev INDEX`. ENODEV when there is none. */
@@ -223,13 +220,18 @@ export function decodePort({ payload }: Message): PortChange | undefined {
   };
 }
 
-function set(index: number, object: string, { port, ...changes }: LinkChanges): Request[] {
-  const request = (payload: Buffer): Request => {
-    return { operation: 'link set', object, type: RTM_NEWLINK, flags: 0, payload };
-  };
-  const requests = [request(encode(index, changes))];
-  if (port) requests.push(request(encodePort(index, changes.name, port)));
-  return requests;
+/**
+ * The link is found by `index`, or by `name` where that is 0. What a port may do comes after its master; and
+ * addrGenMode before `up`, at which the kernel makes the link-local address, although one message could hold both.
+ */
+function change(index: number, changes: LinkChanges, name?: string): Request[] {
+  const { port, up, ...others } = changes;
+  const isUpLater = up !== undefined && others.addrGenMode !== undefined;
+  const payloads = [encode(index, { ...others, name: name ?? others.name, up: isUpLater ? undefined : up })];
+  if (port) payloads.push(encodePort(index, name, port));
+  if (isUpLater) payloads.push(encode(index, { name, up }));
+  const object = name ?? `${index}`;
+  return payloads.map((payload) => ({ operation: 'link set', object, type: RTM_NEWLINK, flags: 0, payload }));
 }
 
 function encode(index: number, changes: LinkChanges): Buffer {
@@ -251,7 +253,7 @@ function encode(index: number, changes: LinkChanges): Buffer {
   if (data) {
     writer.nested(IFLA.IFLA_LINKINFO, () =>
       writer
-        .string(IFLA.IFLA_INFO_KIND, data.kind)
+        .bytes(IFLA.IFLA_INFO_KIND, Buffer.from(data.kind))
         .nested(IFLA.IFLA_INFO_DATA, () => writeLinkData(writer, data)),
     );
   }
@@ -259,7 +261,7 @@ function encode(index: number, changes: LinkChanges): Buffer {
 }
 
 function encodePort(index: number, name: string | undefined, port: BridgePort): Buffer {
-  const writer = header(index, undefined).string(IFLA.IFLA_IFNAME, index ? undefined : name);
+  const writer = header(index, undefined).string(IFLA.IFLA_IFNAME, name);
   return writer
     .nested(IFLA.IFLA_LINKINFO, () =>
       writer

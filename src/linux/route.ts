@@ -164,7 +164,8 @@ export function routeGet(
         header[0] = addressFamily(family);
         header[1] = BITS[family];
         header[2] = how.from ? BITS[family] : 0;
-        header.writeUInt32LE(RTM_F_LOOKUP_TABLE, 8);
+        // Without it IPv4 answers as if all were in one table; IPv6 always says the table, and refuses the flag.
+        header.writeUInt32LE(family === 4 ? RTM_F_LOOKUP_TABLE : 0, 8);
       })
       .bytes(RTA_DST, ipToBytes(dst))
       .bytes(RTA_SRC, how.from && ipToBytes(how.from))
