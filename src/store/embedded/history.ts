@@ -1,10 +1,12 @@
-import type { DatabaseSync, StatementSync } from 'node:sqlite';
+import type { DatabaseSync, SQLOutputValue, StatementSync } from 'node:sqlite';
 import type { Change } from './requests.ts';
 
 /** Compaction by itself keeps at least this many revisions… */
 const KEEP_REVISIONS = 10_000;
 /** …unless they hold more bytes than this. */
 const KEEP_BYTES = 64 * 1024 * 1024;
+
+const EMPTY = Buffer.alloc(0);
 
 /** What changed at which revision, as far back as the last compaction. */
 export class History {
@@ -21,7 +23,7 @@ export class History {
         'INSERT INTO history (revision, position, key, value, created, version, lease) VALUES (?, ?, ?, ?, ?, ?, ?)',
       ),
       since: db.prepare(`SELECT key, value, created, revision AS modified, version, lease FROM history
-        WHERE revision >= ? AND revision < ? ORDER BY revision, position`),
+        WHERE revision >= ? ORDER BY revision, position`),
       compacted: db.prepare("UPDATE meta SET value = ? WHERE name = 'compacted'"),
       trim: db.prepare('DELETE FROM history WHERE revision < ?'),
     };
@@ -40,16 +42,17 @@ export class History {
     return this.#compacted;
   }
 
-  /** Changes from revision `from` on, in order, of at most `revisions` revisions. */
-  since(from: number, revisions: number): Change[] {
-    return this.#sql.since.all(from, from + revisions).map((row) => ({
-      key: row.key as Uint8Array,
-      value: row.value as Uint8Array,
-      created: Number(row.created),
-      modified: Number(row.modified),
-      version: Number(row.version),
-      lease: String(row.lease),
-    }));
+  /** Changes from revision `from` on, in order: whole revisions, at least one, until they hold `bytes` or more. */
+  since(from: number, bytes: number): Change[] {
+    const changes: Change[] = [];
+    let size = 0;
+    for (const row of this.#sql.since.iterate(from)) {
+      const change = changeOf(row);
+      if (size >= bytes && change.modified !== changes.at(-1)?.modified) break;
+      changes.push(change);
+      size += change.key.length + change.value.length;
+    }
+    return changes;
   }
 
   /** Inside the transaction that made the changes. */
@@ -96,4 +99,15 @@ export class History {
   #number(sql: string): number {
     return Number(this.#db.prepare(sql).get()?.n);
   }
+}
+
+function changeOf(row: Record<string, SQLOutputValue>): Change {
+  return {
+    key: row.key instanceof Uint8Array ? row.key : EMPTY,
+    value: row.value instanceof Uint8Array ? row.value : EMPTY,
+    created: Number(row.created),
+    modified: Number(row.modified),
+    version: Number(row.version),
+    lease: String(row.lease),
+  };
 }

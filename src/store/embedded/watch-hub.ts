@@ -3,8 +3,8 @@ import { event, type Header } from './answers.ts';
 import type { History } from './history.ts';
 import { type Change, covers, type WatchRequest } from './requests.ts';
 
-/** Revisions sent to a watch that catches up, per message. */
-const CHUNK = 500;
+/** About how many bytes are sent at once to a watch that catches up. */
+const CHUNK = 256 * 1024;
 /** Milliseconds between reports of progress to watches that asked for them. */
 const PROGRESS = 60_000;
 
@@ -83,7 +83,7 @@ export class WatchHub {
         return;
       }
       const changes = this.#history.since(watcher.next, CHUNK);
-      watcher.next = Math.min(watcher.next + CHUNK, this.#history.newest + 1);
+      watcher.next = (changes.at(-1)?.modified ?? this.#history.newest) + 1;
       this.#write(watcher, this.#text(watcher, this.#eventsFor(watcher, changes)));
     }
   }
