@@ -1,8 +1,20 @@
 import { createHash } from 'node:crypto';
-import { mkdirSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import {
+  closeSync,
+  constants,
+  ftruncateSync,
+  mkdirSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  writeSync,
+} from 'node:fs';
 import { join } from 'node:path';
 import { codeOf } from '../error.ts';
 import type { Prefixed } from '../ip/cidr.ts';
+
+const { O_CREAT, O_RDWR } = constants;
 
 /** What tells attachments apart. One call may wire an interface and, as another plugin's delegate, give it addresses. */
 export type AttachmentKey = {
@@ -59,9 +71,14 @@ export class Attachments {
   write(record: Attachment): void {
     if (!this.#made) mkdirSync(this.#dir, { recursive: true, mode: 0o700 });
     this.#made = true;
-    const path = join(this.#dir, fileName(record));
-    writeFileSync(`${path}.new`, JSON.stringify(record), { mode: 0o600 });
-    renameSync(`${path}.new`, path);
+    // In place: a record that a crash cut short is one of a call that was never answered, and counts as that. Without
+    // O_TRUNC and rename, both of which make ext4 start writing to the disk (auto_da_alloc).
+    const fd = openSync(join(this.#dir, fileName(record)), O_RDWR | O_CREAT, 0o600);
+    try {
+      ftruncateSync(fd, writeSync(fd, JSON.stringify(record), 0));
+    } finally {
+      closeSync(fd);
+    }
   }
 
   remove(key: AttachmentKey): void {
@@ -81,7 +98,7 @@ export class Attachments {
       throw error;
     }
     try {
-      // Written by us alone and in one piece, so what parses is whole.
+      // Written by us alone, so what parses is whole.
       return JSON.parse(text) as Attachment;
     } catch {
       const [network = '', containerId = '', ifName = '', role] = name.slice(0, -'.json'.length).split(':');

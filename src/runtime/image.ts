@@ -60,7 +60,10 @@ export function substitute({ image, command, args, ports }: Program): Substitute
       note: `${asked}: ran sleep infinity`,
     };
   }
-  return { runs: 'nothing', note: `${asked} and what it would run is not known: give the container a command` };
+  return {
+    runs: 'nothing',
+    note: `${asked} and what it would run is not known: give the container a command`,
+  };
 }
 
 /** `registry.example/team/nginx:1.27@sha256:…` → `nginx`. */
