@@ -25,7 +25,7 @@ const cidrAndIp: fc.Arbitrary<[Cidr, Ip]> = fc.oneof(
   fc.tuple(anyCidr, anyIp),
   fc
     .tuple(anyCidr, fc.bigInt({ min: 0n, max: (1n << 128n) - 1n }))
-    .map(([cidr, n]) => [cidr, nthIp(cidr, n % sizeOf(cidr))]),
+    .map(([cidr, n]): [Cidr, Ip] => [cidr, nthIp(cidr, n % sizeOf(cidr))]),
 );
 
 describe('parseCidr', () => {
