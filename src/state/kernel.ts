@@ -15,7 +15,7 @@ import { Nftables } from './nftables.ts';
 import { addressItem, fdbItem, linkItem, neighbourItem, routeItem, ruleItem } from './observe.ts';
 import { blockedBy, type LinkFacts } from './order.ts';
 import { OUR_PROTOCOLS } from './ownership.ts';
-import { requestsOf } from './requests.ts';
+import { detour, requestsOf } from './requests.ts';
 import { Sysctls } from './sysctls.ts';
 
 export type Failure = { readonly change: Change; readonly error: Error };
@@ -169,24 +169,36 @@ export class Kernel implements Disposable {
       if (link) return link.index;
       throw new FlatnetError('there is no such device', { code: 'NOT_FOUND', object: name });
     };
-    const requests: Request[] = [];
-    const owners: number[] = [];
-    const errors: (Error | undefined)[] = [];
-    for (const [i, change] of changes.entries()) {
-      const { action, item } = change;
+    const errors = await this.#execute(changes, (change) => requestsOf(change, index));
+    const again = [...errors.keys()].filter((i) => isGatewayRefused(errors[i]));
+    const detours = again.map((i) => changes[i]).filter((change) => change !== undefined);
+    const answers = await this.#execute(
+      detours,
+      (change) => detour(change, index) ?? requestsOf(change, index),
+    );
+    for (const [n, i] of again.entries()) errors[i] = answers[n];
+    for (const [i, { action, item }] of changes.entries()) {
       if (item.kind === 'nft') errors[i] = await this.nftables.apply(action, item);
       else if (item.kind === 'sysctl') errors[i] = this.#sysctls.write(item);
-      for (const request of requestsOf(change, index)) {
-        owners.push(i);
-        requests.push(request);
-      }
     }
-    const answers = await this.#socket.executeAll(requests);
-    for (const [i, error] of answers.entries()) {
-      const owner = owners[i];
-      const change = owner === undefined ? undefined : changes[owner];
-      if (owner === undefined || !change || !error || isFine(change, error)) continue;
-      errors[owner] ??= error;
+    return errors;
+  }
+
+  /** Sends the requests of all changes at once; the first error of each, if any. */
+  async #execute(
+    changes: readonly Change[],
+    requestsOfOne: (change: Change) => Request[],
+  ): Promise<(Error | undefined)[]> {
+    const errors = new Array<Error | undefined>(changes.length).fill(undefined);
+    const requests: { readonly owner: number; readonly request: Request }[] = [];
+    for (const [owner, change] of changes.entries()) {
+      for (const request of requestsOfOne(change)) requests.push({ owner, request });
+    }
+    const answers = await this.#socket.executeAll(requests.map(({ request }) => request));
+    for (const [i, { owner }] of requests.entries()) {
+      const change = changes[owner];
+      const error = answers[i];
+      if (change && error && !isFine(change, error)) errors[owner] ??= error;
     }
     return errors;
   }
@@ -198,6 +210,11 @@ const GONE = new Set(['ENOENT', 'ESRCH', 'ENODEV', 'EADDRNOTAVAIL']);
 function isFine({ action, item }: Change, error: FlatnetError): boolean {
   if (action === 'delete') return GONE.has(error.errno ?? '');
   return item.kind === 'rule' && (error.errno === 'EEXIST' || error.errno === 'ENOENT');
+}
+
+/** "Nexthop has invalid gateway or device mismatch". */
+function isGatewayRefused(error: Error | undefined): boolean {
+  return error instanceof FlatnetError && error.operation === 'route replace' && error.errno === 'EINVAL';
 }
 
 function isLink({ item }: Change): boolean {

@@ -1,4 +1,5 @@
 import { familyOf } from '../ip/address.ts';
+import { hostCidr } from '../ip/cidr.ts';
 import { addressDelete, addressReplace, IFA_F_NODAD } from '../linux/address.ts';
 import { fdbDelete, fdbReplace } from '../linux/fdb.ts';
 import { type LinkChanges, linkAdd, linkDelete, linkSet } from '../linux/link.ts';
@@ -42,6 +43,19 @@ export function requestsOf({ action, item, was }: Change, index: Index): Request
   }
 }
 
+/**
+ * The same for an IPv6 route whose gateway the kernel finds on another device, as it does while the route to replace still
+ * leads there: onlink does not help (ip6_route_check_nh_onlink). A host route to the gateway does, for that moment.
+ * Undefined for changes that this cannot help.
+ */
+export function detour({ item }: Change, index: Index): Request[] | undefined {
+  if (item.kind !== 'route' || !item.onlink || item.via === undefined || familyOf(item.via) === 4)
+    return undefined;
+  const { via, onlink: _onlink, ...rest } = item;
+  const gateway = route({ ...rest, dst: hostCidr(via) }, index);
+  return [routeReplace(gateway), routeReplace(route(item, index)), routeDelete(gateway)];
+}
+
 function linkRequests(
   action: Change['action'],
   item: LinkItem,
@@ -51,7 +65,10 @@ function linkRequests(
   if (action === 'delete') return [linkDelete(index(item.name))];
   if (item.link.type === 'existing' || action === 'change') {
     const before = was?.kind === 'link' ? was : undefined;
-    return linkSet(index(item.name), linkChanges(item, before, index));
+    const { data, ...changes } = linkChanges(item, before, index);
+    const number = index(item.name);
+    // vxlan_nl2conf refuses an MTU in the message that changes the tunnel ("Cannot change mtu").
+    return [...(data ? linkSet(number, { data }) : []), ...linkSet(number, changes)];
   }
   const data = dataOf(item.link, index);
   const { name, mtu, mac, alias } = item;

@@ -1,0 +1,144 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
+import fc from 'fast-check';
+import { desiredState } from '../../src/backends/desired.ts';
+import type { LocalPod } from '../../src/cluster/node.ts';
+import type { Item } from '../../src/state/item.ts';
+import { factsOf, nodesOf, type Plan, selfOf } from '../backends/cluster.ts';
+import { Namespace, Running } from './namespace.ts';
+
+const SIZE = 6;
+const PODS = ['veth1', 'veth2'];
+const BACKENDS: readonly Plan['backend'][] = [
+  { Type: 'vxlan' },
+  { Type: 'vxlan', DirectRouting: true },
+  { Type: 'vxlan', GBP: true },
+  { Type: 'vxlan', VNI: 7, udpChecksum: true },
+  { Type: 'vxlan', MTU: 1400, Learning: true },
+  { Type: 'host-gw' },
+];
+
+/** What the cluster is like. */
+type World = { backend: number; gone: Set<number>; moved: Map<number, number>; pods: Set<number> };
+
+/** Things that happen to the host; each may fail where there is nothing to harm. */
+const DAMAGES: readonly string[] = [
+  'link del flannel.1',
+  'link set flannel.1 down',
+  'link set flannel.1 mtu 1280',
+  'link set flannel-v6.1 address 02:00:00:00:00:77',
+  'link del flannel-v6.1',
+  'link del cni0',
+  'link set cni0 down',
+  'link set veth1 nomaster',
+  'link set eth0 down',
+  'route flush proto 110',
+  '-6 route flush proto 110',
+  'neigh flush dev flannel.1 nud permanent',
+  'addr flush dev cni0',
+  'route add 10.222.0.0/24 dev eth0 proto 110',
+  'route replace 10.0.3.0/24 dev eth0',
+  'addr add 10.66.0.1/32 dev flannel.1',
+];
+
+const step = fc.oneof(
+  {
+    weight: 3,
+    arbitrary: fc.record({ do: fc.constant('damage' as const), which: fc.nat(DAMAGES.length - 1) }),
+  },
+  {
+    weight: 2,
+    arbitrary: fc.record({ do: fc.constant('gone' as const), which: fc.integer({ min: 1, max: SIZE - 1 }) }),
+  },
+  {
+    weight: 2,
+    arbitrary: fc.record({ do: fc.constant('moved' as const), which: fc.integer({ min: 1, max: SIZE - 1 }) }),
+  },
+  {
+    weight: 1,
+    arbitrary: fc.record({ do: fc.constant('backend' as const), which: fc.nat(BACKENDS.length - 1) }),
+  },
+  { weight: 1, arbitrary: fc.record({ do: fc.constant('pod' as const), which: fc.nat(PODS.length - 1) }) },
+  { weight: 1, arbitrary: fc.record({ do: fc.constant('restart' as const), which: fc.nat(0) }) },
+  { weight: 2, arbitrary: fc.record({ do: fc.constant('settle' as const), which: fc.nat(0) }) },
+);
+
+function itemsOf(world: World): readonly Item[] {
+  const backend = BACKENDS[world.backend] ?? { Type: 'vxlan' };
+  const plan: Plan = { size: SIZE, families: [4, 6], backend, networks: 1 };
+  const peers = nodesOf(plan)
+    .map((node, i) => {
+      const salt = world.moved.get(i) ?? 0;
+      return salt === 0 ? node : selfOf(plan, i, salt).node;
+    })
+    .filter((_, i) => !world.gone.has(i));
+  const pods = [...world.pods].map((i): LocalPod => {
+    return { containerId: `c${i}`, ifName: 'eth0', hostDevice: PODS[i] ?? '', netns: '', addresses: [] };
+  });
+  return desiredState({ ...factsOf(plan, 0, peers), pods }).items;
+}
+
+function flip<T>(set: Set<T>, value: T): void {
+  if (!set.delete(value)) set.add(value);
+}
+
+test('whatever happens, the kernel comes to hold exactly what is wanted', async () => {
+  const plan: Plan = { size: 1, families: [4, 6], backend: { Type: 'vxlan' }, networks: 1 };
+  await fc.assert(
+    fc.asyncProperty(fc.array(step, { minLength: 30, maxLength: 60 }), async (steps) => {
+      using namespace = new Namespace(plan, PODS);
+      const world: World = { backend: 0, gone: new Set(), moved: new Map(), pods: new Set([0]) };
+      let running = new Running(namespace);
+      running.want(itemsOf(world));
+      try {
+        for (const { do: what, which } of [...steps, { do: 'settle' as const, which: 0 }]) {
+          if (what === 'damage') harm(namespace, DAMAGES[which] ?? '');
+          else if (what === 'gone') flip(world.gone, which);
+          else if (what === 'moved') world.moved.set(which, ((world.moved.get(which) ?? 0) + 1) % 3);
+          else if (what === 'backend') world.backend = which;
+          else if (what === 'pod') flip(world.pods, which);
+          else if (what === 'restart') {
+            running[Symbol.dispose]();
+            running = new Running(namespace);
+          } else {
+            harm(namespace, 'link set eth0 up');
+            await running.settled(3000);
+            sameAsTools(namespace, itemsOf(world));
+          }
+          running.want(itemsOf(world));
+          await sleep(which % 4 === 0 ? 0 : 5 * which);
+        }
+      } finally {
+        running[Symbol.dispose]();
+      }
+    }),
+    { numRuns: 4, endOnFailure: true },
+  );
+});
+
+function harm(namespace: Namespace, command: string): void {
+  try {
+    namespace.ip(command);
+  } catch {
+    // There is nothing to harm at the moment.
+  }
+}
+
+/** The same judged by the tools, not by our own dump. */
+function sameAsTools(namespace: Namespace, items: readonly Item[]): void {
+  const lines = (text: string) => text.split('\n').filter(Boolean).length;
+  const count = (kind: Item['kind'], dev?: string) =>
+    items.filter((item) => item.kind === kind && (dev === undefined || ('dev' in item && item.dev === dev)))
+      .length;
+  assert.equal(
+    lines(namespace.ip('-4 route show proto 110')) + lines(namespace.ip('-6 route show proto 110')),
+    count('route'),
+  );
+  for (const item of items) {
+    if (item.kind !== 'link' || item.link.type !== 'vxlan') continue;
+    assert.equal(lines(namespace.bridge(`fdb show dev ${item.name}`)), count('fdb', item.name), item.name);
+    const neighbours = namespace.ip(`neigh show nud permanent dev ${item.name}`);
+    assert.equal(lines(neighbours), count('neighbour', item.name), item.name);
+  }
+}
