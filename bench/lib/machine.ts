@@ -1,0 +1,125 @@
+import { type ChildProcess, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { closeSync, mkdtempSync, openSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { codeOf, FlatnetError, messageOf } from '../../src/error.ts';
+import { parsePrefixed } from '../../src/ip/cidr.ts';
+import { addressReplace } from '../../src/linux/address.ts';
+import { linkAdd, linkGet, linkSet } from '../../src/linux/link.ts';
+import { NETLINK_ROUTE, NetlinkSocket } from '../../src/linux/netlink/socket.ts';
+import {
+  createNetns,
+  deleteNetns,
+  listNetns,
+  netnsPath,
+  openNetns,
+  withNetns,
+} from '../../src/linux/netns.ts';
+import { type Row, report } from './report.ts';
+
+/** Namespaces carry the pid of their benchmark in their names: what one that was killed left, the next one removes. */
+const NAME = /^bench-(\d+)-/;
+
+/** Milliseconds a process has to end. */
+const GRACE = 5000;
+
+/** What a benchmark makes: a folder, namespaces, processes. All of it goes with this object. */
+export class Machine implements AsyncDisposable {
+  readonly dir = mkdtempSync(join(tmpdir(), 'flatnet-bench-'));
+  readonly #stack = new AsyncDisposableStack();
+
+  constructor() {
+    for (const name of listNetns()) {
+      const pid = NAME.exec(name)?.[1];
+      if (pid !== undefined && !isAlive(Number(pid))) deleteNetns(name);
+    }
+    this.#stack.defer(() => rmSync(this.dir, { recursive: true, force: true }));
+  }
+
+  /** A new namespace; returns its path. */
+  netns(label: string): string {
+    const name = `bench-${process.pid}-${label}`;
+    createNetns(name);
+    this.#stack.defer(() => deleteNetns(name));
+    return netnsPath(name);
+  }
+
+  /** Starts a program, in a namespace when one is named. Its output goes to the file `log` of the folder. */
+  spawn(
+    command: readonly string[],
+    options: { readonly netns?: string; readonly log: string },
+  ): ChildProcess {
+    const fd = openSync(join(this.dir, options.log), 'a');
+    // The kernel ends it when this process ends, however that happens.
+    const start = () => spawn('setpriv', ['--pdeathsig', 'TERM', ...command], { stdio: ['ignore', fd, fd] });
+    const child = options.netns === undefined ? start() : withNetns(options.netns, start);
+    closeSync(fd);
+    this.#stack.defer(() => stop(child, 'SIGTERM'));
+    return child;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#stack.disposeAsync();
+  }
+}
+
+/** Runs a benchmark and prints its figures; whatever happens, nothing is left behind. */
+export async function benchmark(title: string, measure: (machine: Machine) => Promise<Row[]>): Promise<void> {
+  await using machine = new Machine();
+  const stopped = Promise.withResolvers<never>();
+  for (const name of ['SIGINT', 'SIGTERM'] as const) {
+    process.once(name, () => stopped.reject(new Error(`stopped by ${name}`)));
+  }
+  try {
+    report(title, await Promise.race([measure(machine), stopped.promise]));
+  } catch (error) {
+    console.error(
+      `${title}: ${error instanceof FlatnetError ? error.message : (error instanceof Error && error.stack) || messageOf(error)}`,
+    );
+    process.exitCode = 1;
+  }
+}
+
+export async function stop(child: ChildProcess, signal: NodeJS.Signals): Promise<void> {
+  if (child.exitCode !== null || child.signalCode !== null) return;
+  const ended = once(child, 'exit');
+  child.kill(signal);
+  const timer = setTimeout(() => child.kill('SIGKILL'), GRACE);
+  await ended;
+  clearTimeout(timer);
+}
+
+/** Joins two namespaces by a wire, like two machines: `eth0` at both ends, up, with these addresses. */
+export async function wire(ends: readonly [End, End]): Promise<void> {
+  const [a, b] = ends;
+  const fd = openNetns(b.netns);
+  try {
+    using socket = NetlinkSocket.open(NETLINK_ROUTE, { netns: a.netns });
+    await socket.execute(
+      linkAdd({ name: 'eth0', data: { kind: 'veth', peer: { name: 'eth0', netns: fd } } }),
+    );
+  } finally {
+    closeSync(fd);
+  }
+  for (const { netns, address } of ends) {
+    using socket = NetlinkSocket.open(NETLINK_ROUTE, { netns });
+    const { index } = await socket.get(linkGet('eth0'));
+    await socket.execute(linkSet(index, { up: true }));
+    if (address !== undefined) {
+      await socket.execute([addressReplace({ dev: index, address: parsePrefixed(address) })]);
+    }
+  }
+}
+
+/** `address` with its prefix length. */
+export type End = { readonly netns: string; readonly address?: string };
+
+function isAlive(pid: number): boolean {
+  try {
+    process.kill(pid, 0);
+    return true;
+  } catch (error) {
+    return codeOf(error) !== 'ESRCH';
+  }
+}

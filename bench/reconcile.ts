@@ -1,0 +1,151 @@
+// The reconciler alone, in this process, and a kernel that shall hold 5,000 peers.
+//   node bench/reconcile.ts [--json]
+import { setTimeout as sleep } from 'node:timers/promises';
+import { createMemo, desiredState } from '../src/backends/desired.ts';
+import { linkDelete, linkGet } from '../src/linux/link.ts';
+import { NETLINK_ROUTE, NetlinkSocket } from '../src/linux/netlink/socket.ts';
+import { SILENT } from '../src/log.ts';
+import type { Item } from '../src/state/item.ts';
+import { changeText } from '../src/state/print.ts';
+import { Reconciler, type Report } from '../src/state/reconciler.ts';
+import { benchmark, type Machine, wire } from './lib/machine.ts';
+import { network, peers, replaced, self, UNDERLAY_ADDRESS } from './lib/peers.ts';
+import { median, type Row, row } from './lib/report.ts';
+import { countRequests } from './lib/requests.ts';
+
+const PEERS = 5000;
+const ROUNDS = 3;
+const SINGLE_CHANGES = 100;
+const STORM = 1000;
+const BACKENDS = ['vxlan', 'host-gw'] as const;
+
+type Round = {
+  readonly empty: number;
+  readonly right: number;
+  /** Of each change. */
+  readonly single: readonly number[];
+  /** The most that one change asked of the kernel. */
+  readonly requests: number;
+  readonly storm: number;
+  readonly healed: number;
+};
+
+const requests = countRequests();
+
+await benchmark(`reconciler, ${PEERS} peers`, async (machine) => {
+  const rounds: Record<(typeof BACKENDS)[number], Round[]> = { vxlan: [], 'host-gw': [] };
+  for (let i = 0; i < ROUNDS; i++) {
+    for (const backend of BACKENDS) rounds[backend].push(await measure(machine, backend, `${backend}${i}`));
+  }
+  return BACKENDS.flatMap((backend) => rowsOf(backend, rounds[backend]));
+});
+
+function rowsOf(backend: string, rounds: readonly Round[]): Row[] {
+  const of = (pick: (round: Round) => number): number => median(rounds.map(pick));
+  const single = median(rounds.flatMap((round) => round.single));
+  const rows = [
+    row(
+      `${backend}: empty kernel to all of it`,
+      'ms',
+      of((round) => round.empty),
+      { budget: { atMost: 2000 } },
+    ),
+    row(
+      `${backend}: reading a kernel that is right`,
+      'ms',
+      of((round) => round.right),
+    ),
+    row(`${backend}: one peer replaced, p50`, 'ms', single, { budget: { atMost: 20 } }),
+    row(
+      `${backend}: one peer replaced, netlink messages`,
+      '',
+      of((round) => round.requests),
+      {
+        budget: { atMost: 6 },
+      },
+    ),
+    row(
+      `${backend}: ${STORM} peers replaced at once`,
+      'ms',
+      of((round) => round.storm),
+    ),
+  ];
+  if (backend !== 'vxlan') return rows;
+  const healed = of((round) => round.healed);
+  return [...rows, row('vxlan: flannel.1 deleted, all back', 'ms', healed, { budget: { atMost: 1000 } })];
+}
+
+async function measure(machine: Machine, backend: string, label: string): Promise<Round> {
+  const netns = machine.netns(label);
+  await wire([{ netns, address: UNDERLAY_ADDRESS }, { netns: machine.netns(`${label}-far`) }]);
+  const facts = { network: network(backend), self: self(backend), pods: [] };
+  const nodes = peers(backend, PEERS);
+  const memo = createMemo();
+  const desired = (): readonly Item[] => desiredState({ ...facts, peers: nodes }, memo).items;
+
+  using reconciler = new Reconciler({ netns, log: SILENT });
+  reconciler.allowPrune();
+  const follow = async (): Promise<void> => {
+    reconciler.setDesired(desired());
+    whole(await reconciler.run());
+  };
+  const replace = (from: number, count: number, generation: number): Promise<number> => {
+    for (let i = from; i < from + count; i++) nodes[i] = replaced(backend, i, generation);
+    return timed(follow);
+  };
+  const empty = await timed(follow);
+  const single: number[] = [];
+  let most = 0;
+  for (let i = 0; i < SINGLE_CHANGES; i++) {
+    const before = requests.changes + requests.dumps;
+    single.push(await replace(i * 7, 1, 1));
+    most = Math.max(most, requests.changes + requests.dumps - before);
+  }
+  const storm = await replace(0, STORM, 2);
+  const { right, healed } = await heal(netns, backend, desired());
+  return { empty, right, single, requests: most, storm, healed };
+}
+
+/** A second reconciler, as after a restart: finds all in order, then loses the tunnel device. */
+async function heal(netns: string, backend: string, items: readonly Item[]) {
+  const stopping = new AbortController();
+  const healed = Promise.withResolvers<void>();
+  const onReport = ({ done, failed, waiting }: Report): void => {
+    if (failed.length + waiting.length === 0 && done.length > PEERS) healed.resolve();
+  };
+  const reconciler = new Reconciler({ netns, log: SILENT, onReport });
+  reconciler.setDesired(items);
+  reconciler.allowPrune();
+  const right = await timed(async () => {
+    const { done } = whole(await reconciler.run());
+    // Only its author can tell whether an nftables table is as it was written, so a new process writes it again.
+    const [other] = done.filter(({ item }) => item.kind !== 'nft');
+    if (other) throw new Error(`the kernel was not complete: ${changeText(other)}`);
+  });
+  reconciler.start(stopping.signal);
+  try {
+    if (backend !== 'vxlan') return { right, healed: Number.NaN };
+    await sleep(500); // its first look round
+    using socket = NetlinkSocket.open(NETLINK_ROUTE, { netns });
+    const { index } = await socket.get(linkGet('flannel.1'));
+    const start = performance.now();
+    await socket.execute([linkDelete(index)]);
+    await healed.promise;
+    return { right, healed: performance.now() - start };
+  } finally {
+    stopping.abort();
+  }
+}
+
+function whole(report: Report): Report {
+  const { failed, waiting } = report;
+  const reasons = [...failed.map(({ error }) => error.message), ...waiting.map(({ reason }) => reason)];
+  if (reasons.length > 0) throw new Error(`the kernel is not complete: ${reasons[0]}`);
+  return report;
+}
+
+async function timed(work: () => Promise<void>): Promise<number> {
+  const start = performance.now();
+  await work();
+  return performance.now() - start;
+}
