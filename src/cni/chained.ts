@@ -19,7 +19,7 @@ export async function attachChained(call: Invocation, state: CniState): Promise<
   const result = decodeResult(previous);
   const mtu = call.conf.integer('mtu', 0, 65535);
   using netns = PodNetns.open(call.netns, state.netns);
-  using pod = netns.socket();
+  const pod = netns.link;
   const link = findLink(pod, call.ifName);
   if (!link) {
     throw new CniError(

@@ -32,7 +32,7 @@ export async function check(call: Invocation, state: CniState): Promise<undefine
   if (whole && whole.bootId === state.bootId && whole.netnsId !== netns.id) {
     throw wrong(`"${call.netns}" is another network namespace than at ADD`);
   }
-  using pod = netns.socket();
+  const pod = netns.link;
   const link = checkPod(call, pod, result);
   if (whole && !whole.chained) checkHost(whole, link, state);
 }

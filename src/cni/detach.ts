@@ -93,7 +93,7 @@ function doom(link: Link | undefined, state: CniState): void {
 function farEnd(call: Invocation, state: CniState): Link | undefined {
   using netns = PodNetns.tryOpen(call.netns, state.netns);
   if (!netns) return undefined;
-  using pod = netns.socket();
+  const pod = netns.link;
   const inside = findLink(pod, call.ifName);
   if (inside?.kind !== 'veth' || !inside.linkIndex) return undefined;
   const outside = findLink(state.link, inside.linkIndex);

@@ -14,7 +14,7 @@ const LOOPBACK = 1;
 /** ADD of the `loopback` plugin: brings `lo` up and says which addresses the kernel gave it. */
 export function loopbackAdd(call: Invocation, state: CniState): object {
   using netns = PodNetns.open(call.netns, state.netns);
-  using pod = netns.socket();
+  const pod = netns.link;
   pod.executeSync(linkSet(LOOPBACK, { up: true }));
   const previous = call.conf.raw('prevResult');
   if (typeof previous === 'object' && previous !== null) return previous;
@@ -23,7 +23,7 @@ export function loopbackAdd(call: Invocation, state: CniState): object {
 
 export function loopbackCheck(call: Invocation, state: CniState): undefined {
   using netns = PodNetns.open(call.netns, state.netns);
-  using pod = netns.socket();
+  const pod = netns.link;
   if (findLink(pod, LOOPBACK)?.up) return;
   throw new CniError(CODE.INTERNAL, 'loopback interface is down', `netns "${call.netns}"`);
 }
@@ -31,7 +31,7 @@ export function loopbackCheck(call: Invocation, state: CniState): undefined {
 export function loopbackDel(call: Invocation, state: CniState): undefined {
   using netns = PodNetns.tryOpen(call.netns, state.netns);
   if (!netns) return;
-  using pod = netns.socket();
+  const pod = netns.link;
   pod.executeSync(linkSet(LOOPBACK, { up: false }));
 }
 

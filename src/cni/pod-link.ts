@@ -69,7 +69,7 @@ export function configurePod(
   routes: readonly RouteConfig[],
 ): void {
   if (ips.some(({ address }) => familyOf(address) === 6)) prepareIpv6(netns, ifName);
-  using pod = netns.socket();
+  const pod = netns.link;
   const { index } = pod.getSync(linkGet(ifName));
   const addresses = ips.map(({ address }) => {
     const flags = familyOf(address) === 6 ? IFA_F_NODAD : 0;

@@ -1,5 +1,5 @@
 import { closeSync } from 'node:fs';
-import { FlatnetError, messageOf } from '../error.ts';
+import { messageOf } from '../error.ts';
 import { NETLINK_ROUTE, NetlinkSocket } from '../linux/netlink/socket.ts';
 import { netnsId, openNetns } from '../linux/netns.ts';
 import { CniError, CODE } from './protocol/error.ts';
@@ -10,27 +10,19 @@ export class PodNetns implements Disposable {
   readonly fd: number;
   /** Its inode. */
   readonly id: number;
+  /** A route socket inside. */
+  readonly link: NetlinkSocket;
 
   private constructor(path: string, fd: number) {
     this.path = path;
     this.fd = fd;
     this.id = netnsId(fd);
+    this.link = NetlinkSocket.open(NETLINK_ROUTE, { netns: fd });
   }
 
   /** Throws CniError 8 when the path is no network namespace, or the node's own, in which nothing must be wired. */
   static open(path: string, nodeNetns: string): PodNetns {
-    let fd: number;
-    try {
-      fd = openNetns(path);
-    } catch (error) {
-      throw new CniError(
-        CODE.INVALID_NETNS,
-        `failed to open netns "${path}": ${messageOf(error)}`,
-        '',
-        error,
-      );
-    }
-    const netns = new PodNetns(path, fd);
+    const netns = openAt(path, (fd) => new PodNetns(path, fd));
     if (netns.id !== netnsId(nodeNetns)) return netns;
     netns[Symbol.dispose]();
     const text = "plugin's netns and netns from CNI_NETNS should not be the same";
@@ -46,18 +38,20 @@ export class PodNetns implements Disposable {
     }
   }
 
-  /** A route socket inside; the caller closes it. Throws CniError 8 when the file was no namespace at all. */
-  socket(): NetlinkSocket {
-    try {
-      return NetlinkSocket.open(NETLINK_ROUTE, { netns: this.fd });
-    } catch (error) {
-      if (!(error instanceof FlatnetError) || error.errno !== 'EINVAL') throw error;
-      throw new CniError(CODE.INVALID_NETNS, `"${this.path}" is not a network namespace`, '', error);
-    }
-  }
-
   [Symbol.dispose](): void {
+    this.link.close();
     closeSync(this.fd);
+  }
+}
+
+function openAt<T>(path: string, use: (fd: number) => T): T {
+  let fd: number | undefined;
+  try {
+    fd = openNetns(path);
+    return use(fd);
+  } catch (error) {
+    if (fd !== undefined) closeSync(fd);
+    throw new CniError(CODE.INVALID_NETNS, `failed to open netns "${path}": ${messageOf(error)}`, '', error);
   }
 }
 

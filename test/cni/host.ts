@@ -1,9 +1,13 @@
-import { mkdirSync, mkdtempSync, rmSync } from 'node:fs';
+import assert from 'node:assert/strict';
+import { execFileSync, spawnSync } from 'node:child_process';
+import { existsSync, mkdtempSync, readdirSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { LocalApi } from '../../src/agent/api.ts';
 import type { LocalPod } from '../../src/cluster/node.ts';
 import type { CniContext } from '../../src/cni/context.ts';
+import { decodeResult, type Result } from '../../src/cni/protocol/result.ts';
 import { CniService } from '../../src/cni/service.ts';
 import { type Cidr, lengthOf, nthIp, parseCidr, prefixed } from '../../src/ip/cidr.ts';
 import { macFromSeed } from '../../src/ip/mac.ts';
@@ -143,7 +147,92 @@ export class Pod implements Disposable {
   }
 }
 
-export function makeDir(path: string): string {
-  mkdirSync(path, { recursive: true });
-  return path;
+export type Answer = { readonly exit: number; readonly out: Record<string, unknown> | undefined };
+
+export type CallOptions = {
+  readonly pod?: Pod | undefined;
+  readonly id?: string;
+  readonly ifName?: string;
+  /** Added to the configuration, or instead of it: `{ type: 'bridge', … }`. */
+  readonly conf?: object;
+  readonly env?: Readonly<Record<string, string>>;
+};
+
+export const CONF = { cniVersion: '1.1.0', name: 'cbr0', type: 'flatnet' };
+
+/** One call, without the shim between. */
+export async function call(host: Host, command: string, options: CallOptions = {}): Promise<Answer> {
+  const { env, stdin } = request(command, options);
+  const { stdout, exit } = await host.service.handle({ env, stdin });
+  return { exit, out: stdout === '' ? undefined : JSON.parse(stdout) };
+}
+
+export function request(
+  command: string,
+  options: CallOptions,
+): { env: Record<string, string>; stdin: string } {
+  const { pod, id = 'pod-0', ifName = 'eth0', conf, env } = options;
+  return {
+    env: {
+      CNI_COMMAND: command,
+      CNI_CONTAINERID: id,
+      CNI_IFNAME: ifName,
+      CNI_NETNS: pod?.path ?? '',
+      CNI_PATH: '/usr/lib/cni',
+      ...env,
+    },
+    stdin: JSON.stringify({ ...CONF, ...conf }),
+  };
+}
+
+/** A call that must succeed. */
+export async function must(host: Host, command: string, options: CallOptions = {}): Promise<Result> {
+  const { exit, out } = await call(host, command, options);
+  assert.equal(exit, 0, `${command}: ${JSON.stringify(out)}`);
+  return decodeResult(out ?? {});
+}
+
+/** What `ip -j` says in a namespace. */
+// biome-ignore lint/suspicious/noExplicitAny: iproute2's JSON, read as the oracle.
+export function ip(netns: string, ...args: string[]): any {
+  const text = execFileSync('ip', ['-j', '-d', '-n', netns, ...args], { encoding: 'utf8' });
+  return text.trim() === '' ? [] : JSON.parse(text);
+}
+
+/** Whether an echo request from the namespace is answered within so many seconds. */
+export function pings(netns: string, address: string, within = 1): boolean {
+  const { status } = spawnSync('ip', [
+    'netns',
+    'exec',
+    netns,
+    'ping',
+    '-n',
+    '-c1',
+    '-W',
+    `${within}`,
+    address,
+  ]);
+  return status === 0;
+}
+
+export async function eventually(what: string, holds: () => boolean, within = 2000): Promise<void> {
+  for (const end = performance.now() + within; !holds(); await sleep(5)) {
+    if (performance.now() > end) assert.fail(`not within ${within} ms: ${what}`);
+  }
+}
+
+/** Everything that may be left of pods on a host: links besides the bridge, reservations, records, notes. */
+export function leftovers(host: Host): string[] {
+  const links = ip(host.netns, 'link').map((link: { ifname: string }) => link.ifname);
+  const files = ['networks', 'state'].flatMap((dir) =>
+    list(join(host.dir, dir)).flatMap((entry) => (entry.isFile() ? [entry.name] : [])),
+  );
+  return [
+    ...links.filter((name: string) => name !== 'lo' && name !== 'cni0'),
+    ...files.filter((name) => !name.startsWith('last_reserved_ip') && name !== 'lock'),
+  ];
+}
+
+function list(dir: string) {
+  return existsSync(dir) ? readdirSync(dir, { recursive: true, withFileTypes: true }) : [];
 }
