@@ -55,7 +55,7 @@ export class Layout {
     return `${this.root}flatnet/challenges/${name}`;
   }
 
-  /** Undefined for a key of nothing we know; throws ADDRESS_INVALID for a lease key that names no subnet. */
+  /** Undefined for a key of nothing we know; throws ADDRESS_INVALID for a lease that names no subnet. */
   kindOf(key: string): KeyKind | undefined {
     if (key === this.config) return { kind: 'config' };
     const rest = (folder: string): string | undefined =>
@@ -66,7 +66,8 @@ export class Layout {
     if (node !== undefined) return { kind: 'node', name: node };
     const challenge = rest('flatnet/challenges/');
     if (challenge !== undefined) return { kind: 'challenge', name: challenge };
-    const [subnet] = subnetsOf(rest('flatnet/subnets/') ?? '') ?? [];
+    const family = rest('flatnet/subnets/');
+    const [subnet] = family === undefined ? [] : subnetsOf(family);
     return subnet === undefined ? undefined : { kind: 'family', subnet };
   }
 }

@@ -15,8 +15,7 @@ export function leaseName(subnets: readonly Cidr[]): string {
 
 /** Reads such a name. Throws ADDRESS_INVALID. */
 export function subnetsOf(name: string): Cidr[] {
-  const subnets = name.split('&').map((half) => parseCidr(half.replace('-', '/')));
-  const families = subnets.map(familyOf).join();
-  if (['4', '6', '4,6'].includes(families)) return subnets;
-  throw new FlatnetError(`'${name}' names more than one subnet of a family`, { code: 'ADDRESS_INVALID' });
+  const subnets = name.includes('/') ? [] : name.split('&').map((half) => parseCidr(half.replace('-', '/')));
+  if (['4', '6', '4,6'].includes(subnets.map(familyOf).join())) return subnets;
+  throw new FlatnetError(`'${name}' is not one subnet, or one of each family`, { code: 'ADDRESS_INVALID' });
 }
