@@ -66,13 +66,17 @@ export class Reconciler implements Disposable {
   /** Replaces what is desired; once started, the kernel follows. Cheap for items that are the same objects as before. */
   setDesired(items: Iterable<Item>): void {
     const next = byKey(items);
+    let kept = 0;
     for (const [key, item] of next) {
       const before = this.#desired.get(key);
+      if (before) kept++;
       if (before === item) continue;
       if (before && same(before, item)) next.set(key, before);
       else this.#dirty.add(key);
     }
-    for (const key of this.#desired.keys()) if (!next.has(key)) this.#dirty.add(key);
+    if (kept < this.#desired.size) {
+      for (const key of this.#desired.keys()) if (!next.has(key)) this.#dirty.add(key);
+    }
     this.#desired = next;
     if (this.#dirty.size > 0) this.#schedule(this.#debounce);
   }
@@ -119,6 +123,11 @@ export class Reconciler implements Disposable {
     const run = this.#last.then(() => this.#run());
     this.#last = run.catch(() => undefined); // whoever called gets the error
     return run;
+  }
+
+  /** Resolves when no run is under way: after the signal aborted, for good. */
+  async idle(): Promise<void> {
+    await this.#last;
   }
 
   /** Ends a reconciler that was never started; a started one ends with its signal. */

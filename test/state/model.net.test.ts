@@ -100,6 +100,7 @@ test('whatever happens, the kernel comes to hold exactly what is wanted', async 
           else if (what === 'pod') flip(world.pods, which);
           else if (what === 'restart') {
             running[Symbol.dispose]();
+            await running.reconciler.idle();
             running = new Running(namespace);
           } else {
             harm(namespace, 'link set eth0 up');
