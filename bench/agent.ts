@@ -1,0 +1,142 @@
+// A whole agent as a process of its own, beside an embedded store that knows 5,000 peers, or three.
+//   node bench/agent.ts [--json]
+import { setTimeout as sleep } from 'node:timers/promises';
+import type { Node as ClusterNode } from '../src/cluster/node.ts';
+import type { EtcdKv } from '../src/store/etcd.ts';
+import { DEFAULT_PREFIX, Layout } from '../src/store/layout.ts';
+import { encodeLease } from '../src/store/lease-value.ts';
+import { configure, Node, startStore, type Usage, usageOf } from './lib/agent.ts';
+import { benchmark, type Machine, wire } from './lib/machine.ts';
+import { netConf, peer, peers, UNDERLAY_ADDRESS } from './lib/peers.ts';
+import { median, type Row, row } from './lib/report.ts';
+import { Watch } from './lib/watch.ts';
+
+const PEERS = 5000;
+const STARTS = 3;
+const SINGLE_CHANGES = 30;
+const STORM = 1000;
+/** Changes of all peers, to see whether memory grows. */
+const TURNS = 4;
+const PODS = 50;
+/** Seconds. */
+const IDLE = 20;
+const MEMORY = { budget: { atMost: 90 } };
+/** Operations of a transaction; etcd takes 128. */
+const AT_ONCE = 100;
+
+await benchmark('agent process', async (machine) => [...(await large(machine)), ...(await small(machine))]);
+
+async function large(machine: Machine): Promise<Row[]> {
+  const { endpoint, kv } = await startStore(machine, 'large-store');
+  await configure(kv, netConf('vxlan'));
+  await write(kv, peers('vxlan', PEERS));
+  const starts: number[] = [];
+  let node: Node | undefined;
+  for (let i = 0; i < STARTS; i++) {
+    await node?.stop('SIGKILL');
+    node = await newNode(machine, `large${i}`, endpoint);
+    using watch = new Watch(node.netns);
+    const routes = watch.count((event) => event.object === 'route' && event.value.protocol === 110, PEERS);
+    const start = performance.now();
+    node.start();
+    starts.push((await routes) - start);
+    await node.ready();
+  }
+  if (!node) return [];
+  const { pid, netns } = node;
+  await sleep(2000);
+  const settled = usageOf(pid);
+  let generation = 0;
+  const replace = async (from: number, count: number): Promise<number> => {
+    generation++;
+    using watch = new Watch(netns);
+    // The old entry goes last, when the new one is in use.
+    const gone = watch.count((event) => event.object === 'fdb' && event.type === 'del', count);
+    const nodes = Array.from({ length: count }, (_, i) => peer('vxlan', from + i, generation));
+    const start = performance.now();
+    await write(kv, nodes);
+    return (await gone) - start;
+  };
+  const single: number[] = [];
+  for (let i = 0; i < SINGLE_CHANGES; i++) single.push(await replace(17 * i, 1));
+  const before = usageOf(pid);
+  const storm = await replace(0, STORM);
+  const after = usageOf(pid);
+  const memory: number[] = [];
+  for (let i = 0; i < TURNS; i++) {
+    await replace(0, PEERS);
+    await sleep(1000);
+    memory.push(usageOf(pid).memory);
+  }
+  const restart = await restarted(node);
+  await node.stop('SIGTERM');
+  kv.close();
+  return [
+    row(`start with ${PEERS} peers, to the last route`, 'ms', median(starts), { budget: { atMost: 2000 } }),
+    row('killed and started again, to ready', 'ms', restart),
+    row('one lease in the store changes, to the kernel, p50', 'ms', median(single)),
+    row(`${STORM} leases change, to the kernel`, 'ms', storm),
+    row(`${STORM} leases change, processor time`, 'ms', after.cpu - before.cpu),
+    row(`memory with ${PEERS} peers`, 'MB', settled.memory, MEMORY),
+    row(`  after ${PEERS} changes`, 'MB', memory[0] ?? Number.NaN),
+    row(`  after ${TURNS * PEERS} changes`, 'MB', memory.at(-1) ?? Number.NaN),
+  ];
+}
+
+async function small(machine: Machine): Promise<Row[]> {
+  const { endpoint, kv } = await startStore(machine, 'small-store');
+  await configure(kv, netConf('vxlan'));
+  await write(kv, peers('vxlan', 3));
+  kv.close();
+  const node = await newNode(machine, 'small', endpoint);
+  node.start();
+  await node.ready();
+  for (let i = 0; i < PODS; i++) await node.add(`pod${i}`, machine.netns(`pod${i}`));
+  await sleep(3000);
+  const before = usageOf(node.pid);
+  await sleep(IDLE * 1000);
+  const after = usageOf(node.pid);
+  const each = (of: (usage: Usage) => number): number => (of(after) - of(before)) / IDLE;
+  await node.stop('SIGTERM');
+  return [
+    row(`memory with 3 peers and ${PODS} pods`, 'MB', after.memory, MEMORY),
+    row(
+      '  processor time, idle',
+      'ms/s',
+      each(({ cpu }) => cpu),
+    ),
+    row(
+      '  wake-ups of all threads, idle',
+      '/s',
+      each(({ wakeUps }) => wakeUps),
+    ),
+  ];
+}
+
+async function newNode(machine: Machine, name: string, endpoint: string): Promise<Node> {
+  const netns = machine.netns(name);
+  await wire([{ netns, address: UNDERLAY_ADDRESS }, { netns: machine.netns(`${name}-far`) }]);
+  return new Node(machine, name, netns, { endpoint });
+}
+
+/** Its kernel is right already, and it may be so from the first moment. */
+async function restarted(node: Node): Promise<number> {
+  await node.stop('SIGKILL');
+  const start = performance.now();
+  node.start();
+  await node.ready();
+  return performance.now() - start;
+}
+
+/** Publishes nodes as flannel does: one lease each. */
+async function write(kv: EtcdKv, nodes: readonly ClusterNode[]): Promise<void> {
+  const layout = new Layout(DEFAULT_PREFIX);
+  for (let i = 0; i < nodes.length; i += AT_ONCE) {
+    const success = nodes.slice(i, i + AT_ONCE).map((node) => ({
+      op: 'put' as const,
+      key: layout.lease(node.subnets),
+      value: encodeLease(node),
+    }));
+    await kv.txn({ compare: [], success });
+  }
+}

@@ -1,0 +1,163 @@
+import { type ChildProcess, spawn } from 'node:child_process';
+import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { askAgent } from '../../src/agent/client.ts';
+import { AGENT_SOCKET, type AgentOptions } from '../../src/agent/options.ts';
+import { CONF_LIST_FILE } from '../../src/cni/conflist.ts';
+import type { EtcdKv } from '../../src/store/etcd.ts';
+import { DEFAULT_PREFIX, Layout } from '../../src/store/layout.ts';
+import { openKv } from '../../src/store/open.ts';
+import { type Machine, stop } from './machine.ts';
+
+const FLATNET = new URL('../../bin/flatnet', import.meta.url).pathname;
+
+/** Milliseconds for a process to be ready. */
+const PATIENCE = 60_000;
+
+/** The embedded store as a process of its own, and a client of it. */
+export async function startStore(
+  machine: Machine,
+  name: string,
+): Promise<{ readonly endpoint: string; readonly kv: EtcdKv }> {
+  const path = join(machine.dir, name);
+  const socket = `${path}.sock`;
+  const endpoint = `unix:${socket}`;
+  const command = [FLATNET, 'store', 'serve', '--listen', endpoint, '--data', `${path}.db`];
+  const child = machine.spawn(command, { log: `${name}.log` });
+  await until(() => existsSync(socket), child, `${path}.log`);
+  return { endpoint, kv: openKv({ endpoints: [endpoint] }) };
+}
+
+/** Writes a network's configuration, as `etcdctl put PREFIX/config`. */
+export async function configure(kv: EtcdKv, conf: object, prefix = DEFAULT_PREFIX): Promise<void> {
+  await kv.put(new Layout(prefix).config, JSON.stringify(conf));
+}
+
+/** A node: a namespace with an `eth0`, and an agent in it as a process of its own. */
+export class Node {
+  readonly name: string;
+  readonly netns: string;
+  readonly #machine: Machine;
+  readonly #dir: string;
+  readonly #options: AgentOptions;
+  #agent: ChildProcess | undefined;
+
+  constructor(machine: Machine, name: string, netns: string, store: { endpoint: string; prefix?: string }) {
+    this.name = name;
+    this.netns = netns;
+    this.#machine = machine;
+    this.#dir = join(machine.dir, name);
+    mkdirSync(this.#dir);
+    const path = (part: string): string => join(this.#dir, part);
+    this.#options = {
+      node: name,
+      labels: {},
+      store: { endpoints: [store.endpoint], prefix: store.prefix ?? DEFAULT_PREFIX, leaseTtl: 86_400 },
+      iface: 'eth0',
+      paths: {
+        run: path('run'),
+        state: path('state'),
+        subnetFile: path('subnet.env'),
+        cniConf: path('net.d'),
+        cniBin: path('bin'),
+        cniData: path('networks'),
+      },
+      logLevel: 'warn',
+    };
+    writeFileSync(path('agent.json'), JSON.stringify(this.#options));
+  }
+
+  get pid(): number {
+    if (this.#agent?.pid === undefined) throw new Error(`${this.name}: the agent does not run`);
+    return this.#agent.pid;
+  }
+
+  /** Starts the agent and does not wait for it. */
+  start(): void {
+    const command = [FLATNET, 'agent', '--config', join(this.#dir, 'agent.json')];
+    this.#agent = this.#machine.spawn(command, { netns: this.netns, log: `${this.name}.log` });
+  }
+
+  /** Resolves when pods can come. */
+  async ready(): Promise<void> {
+    const socket = join(this.#options.paths.run, AGENT_SOCKET);
+    const agent = this.#agent;
+    if (!agent) throw new Error(`${this.name}: the agent was not started`);
+    await until(
+      async () => {
+        const status = await askAgent<{ ready: boolean }>(socket, { op: 'status' }).catch(() => undefined);
+        return status?.ready === true && existsSync(join(this.#options.paths.cniConf, CONF_LIST_FILE));
+      },
+      agent,
+      join(this.#machine.dir, `${this.name}.log`),
+    );
+  }
+
+  async stop(signal: NodeJS.Signals): Promise<void> {
+    if (this.#agent) await stop(this.#agent, signal);
+  }
+
+  /** CNI ADD by the plugin that the agent installed; returns the pod's first address. */
+  async add(containerId: string, netns: string): Promise<string> {
+    const { cniConf, cniBin } = this.#options.paths;
+    const { plugins, ...list } = JSON.parse(readFileSync(join(cniConf, CONF_LIST_FILE), 'utf8'));
+    const child = spawn(join(cniBin, 'flatnet'), {
+      stdio: ['pipe', 'pipe', 'inherit'],
+      env: {
+        CNI_COMMAND: 'ADD',
+        CNI_CONTAINERID: containerId,
+        CNI_NETNS: netns,
+        CNI_IFNAME: 'eth0',
+        CNI_PATH: cniBin,
+      },
+    });
+    child.stdin.end(JSON.stringify({ ...list, ...plugins[0] }));
+    const result = JSON.parse((await child.stdout.setEncoding('utf8').toArray()).join(''));
+    const address: unknown = result.ips?.[0]?.address;
+    if (typeof address !== 'string') throw new Error(`ADD ${containerId}: ${JSON.stringify(result)}`);
+    return address.replace(/\/.*/, '');
+  }
+}
+
+async function until(
+  done: () => boolean | Promise<boolean>,
+  child: ChildProcess,
+  log: string,
+): Promise<void> {
+  const deadline = performance.now() + PATIENCE;
+  while (!(await done())) {
+    if (child.exitCode !== null || performance.now() > deadline) {
+      throw new Error(`not ready: ${readFileSync(log, 'utf8').slice(-1000)}`);
+    }
+    await sleep(20);
+  }
+}
+
+export type Usage = {
+  /** MB resident. */
+  readonly memory: number;
+  /** Milliseconds on a processor, of all threads that live. */
+  readonly cpu: number;
+  /** Times a thread has begun to run after waiting. */
+  readonly wakeUps: number;
+};
+
+/** What a process has used so far. */
+export function usageOf(pid: number): Usage {
+  const usage = {
+    memory: field(readFileSync(`/proc/${pid}/status`, 'utf8'), 'VmRSS') / 1024,
+    cpu: 0,
+    wakeUps: 0,
+  };
+  for (const thread of readdirSync(`/proc/${pid}/task`)) {
+    const path = `/proc/${pid}/task/${thread}`;
+    usage.cpu += Number(readFileSync(`${path}/schedstat`, 'utf8').split(' ')[0]) / 1e6;
+    usage.wakeUps += field(readFileSync(`${path}/status`, 'utf8'), 'voluntary_ctxt_switches');
+  }
+  return usage;
+}
+
+function field(text: string, name: string): number {
+  return Number(new RegExp(`^${name}:\\s*([0-9]+)`, 'm').exec(text)?.[1]);
+}

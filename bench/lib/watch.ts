@@ -1,0 +1,32 @@
+import { Monitor, type MonitorEvent } from '../../src/linux/monitor.ts';
+
+/** Watches the kernel of a namespace from outside. */
+export class Watch implements Disposable {
+  readonly #stopping = new AbortController();
+  readonly #monitor: Monitor;
+
+  constructor(netns: string) {
+    this.#monitor = Monitor.open({
+      netns,
+      signal: this.#stopping.signal,
+      objects: ['route', 'neighbour'],
+    });
+  }
+
+  /** Resolves with the moment at which `count` such events have been seen. */
+  async count(
+    wanted: (event: Exclude<MonitorEvent, { type: 'miss' | 'overflow' }>) => boolean,
+    count: number,
+  ) {
+    let seen = 0;
+    for await (const event of this.#monitor) {
+      if (event.type === 'overflow') throw new Error('the kernel dropped notifications');
+      if (event.type !== 'miss' && wanted(event) && ++seen === count) return performance.now();
+    }
+    throw new Error('the watch ended');
+  }
+
+  [Symbol.dispose](): void {
+    this.#stopping.abort();
+  }
+}
