@@ -32,6 +32,7 @@ export async function gc(call: Invocation, state: CniState): Promise<undefined> 
   } catch (error) {
     errors.push(error);
   }
+  void state.sweeper.sweep();
   if (errors.length) throw new CniError(CODE.INTERNAL, errors.map(messageOf).join('; '));
 }
 

@@ -1,0 +1,149 @@
+import assert from 'node:assert/strict';
+import { spawnSync } from 'node:child_process';
+import { existsSync } from 'node:fs';
+import { join } from 'node:path';
+import { test } from 'node:test';
+import { HostLocal } from '../../src/ipam/host-local.ts';
+import { rangeOf } from '../../src/ipam/ranges.ts';
+import { call, eventually, Host, leftovers, must, Pod, pings, request } from './host.ts';
+
+const AGENT = join(import.meta.dirname, 'crashing-agent.ts');
+
+/** Does one call in an agent that is killed at its `step`th step; returns how many steps it took, if it got through. */
+function crash(host: Host, step: number, command: string, pod: Pod): number | 'killed' {
+  const input = JSON.stringify(request(command, { pod }));
+  const args = [
+    ...process.execArgv.filter((arg) => !arg.startsWith('--test')),
+    AGENT,
+    host.dir,
+    host.netns,
+    `${step}`,
+    input,
+  ];
+  const { stdout, stderr, signal } = spawnSync(process.execPath, args, { encoding: 'utf8', timeout: 20_000 });
+  if (signal === 'SIGKILL') return 'killed';
+  assert.equal(stderr, '');
+  return Number(stdout);
+}
+
+/** How the next agent comes to repair what is there; after each nothing must be left and a new pod must work. */
+const REPAIRS: Record<string, (host: Host, pod: Pod) => Promise<void>> = {
+  'the agent’s start': async (host) => {
+    await host.service.collectGarbage();
+  },
+  'a DEL': async (host, pod) => {
+    await must(host, 'DEL', { pod });
+  },
+  'a GC': async (host) => {
+    await must(host, 'GC', { conf: { 'cni.dev/valid-attachments': [] } });
+  },
+  'an ADD': async (host, pod) => {
+    await must(host, 'ADD', { pod });
+    assert.ok(pings(host.netns, [...host.pods.values()][0]?.addresses[0] ?? ''));
+    await must(host, 'DEL', { pod });
+  },
+};
+
+async function repaired(
+  host: Host,
+  pod: Pod,
+  repair: (host: Host, pod: Pod) => Promise<void>,
+): Promise<void> {
+  const next = new Host({ dir: host.dir, netns: host.netns });
+  try {
+    await repair(next, pod);
+    await eventually('nothing is left', () => leftovers(next).length === 0);
+    assert.deepEqual(next.warnings, []);
+    await must(next, 'ADD', { pod });
+    await must(next, 'DEL', { pod });
+  } finally {
+    await next.stop();
+  }
+}
+
+/** Whether an agent that starts finds nothing to repair. */
+async function isComplete(host: Host): Promise<boolean> {
+  const next = new Host({ dir: host.dir, netns: host.netns });
+  try {
+    const before = leftovers(next).length;
+    await next.service.collectGarbage();
+    return leftovers(next).length === before && before > 0;
+  } finally {
+    await next.stop();
+  }
+}
+
+test('ADD killed between any two steps is repaired', { timeout: 60_000 }, async (t) => {
+  for (const [what, repair] of Object.entries(REPAIRS)) {
+    await t.test(`by ${what}`, async () => {
+      for (let step = 1; ; step++) {
+        await using host = new Host();
+        using pod = new Pod();
+        const steps = crash(host, step, 'ADD', pod);
+        // Once complete the attachment stands, and only a runtime may take it back.
+        if (steps !== 'killed') {
+          assert.ok(step > 5, `${steps} steps`);
+          break;
+        }
+        if ((await isComplete(host)) && what !== 'a DEL' && what !== 'a GC') continue;
+        await repaired(host, pod, repair);
+      }
+    });
+  }
+});
+
+test('DEL killed between any two steps is repaired', { timeout: 60_000 }, async (t) => {
+  for (const [what, repair] of Object.entries(REPAIRS)) {
+    await t.test(`by ${what}`, async () => {
+      for (let step = 1; ; step++) {
+        await using host = new Host();
+        using pod = new Pod();
+        await must(host, 'ADD', { pod });
+        await host.stop();
+        const steps = crash(host, step, 'DEL', pod);
+        if (steps !== 'killed') {
+          assert.ok(step > 3, `${steps} steps`);
+          break;
+        }
+        await repaired(host, pod, repair);
+      }
+    });
+  }
+});
+
+test('garbage collection leaves whole pods and calls under way alone', async () => {
+  await using host = new Host({ subnets: ['10.90.1.0/24'], networks: [] });
+  using whole = new Pod();
+  using gone = new Pod();
+  await must(host, 'ADD', { pod: whole, id: 'whole' });
+  await must(host, 'ADD', { pod: gone, id: 'gone' });
+  gone[Symbol.dispose]();
+  await eventually('the kernel took the veth with its namespace', () => leftovers(host).length === 5);
+  // A second interface of the pod whose ADD waits.
+  const busy = host.service.handle(request('ADD', { pod: whole, id: 'whole', ifName: 'eth1' }));
+  const collected = host.service.collectGarbage();
+  assert.equal((await busy).exit, 0);
+  await collected;
+  assert.deepEqual([...host.pods.keys()].sort(), ['whole eth0', 'whole eth1']);
+  assert.ok(pings(host.netns, '10.90.1.2'));
+  assert.ok(existsSync(join(host.dataDir, 'cbr0', '10.90.1.2')));
+  assert.ok(
+    !existsSync(join(host.dataDir, 'cbr0', '10.90.1.3')),
+    'the address of the pod that is gone is free',
+  );
+});
+
+test('reservations that other plugins made stay until the runtime says they are gone', async () => {
+  await using host = new Host({ subnets: ['10.90.1.0/24'], networks: [] });
+  const flannels = HostLocal.open(join(host.dataDir, 'cbr0'), [[rangeOf(host.subnets[0] ?? assert.fail())]]);
+  flannels.allocate({ containerId: 'made-by-flannel', ifName: 'eth0' });
+  await host.service.collectGarbage();
+  assert.equal(flannels.list().length, 1);
+  const valid = [{ containerID: 'made-by-flannel', ifname: 'eth0' }];
+  await must(host, 'GC', { conf: { 'cni.dev/valid-attachments': valid } });
+  assert.equal(flannels.list().length, 1);
+  const refused = await call(host, 'GC', { conf: { 'cni.dev/valid-attachments': 'x' } });
+  assert.equal(refused.out?.code, 7);
+  await must(host, 'GC', { conf: { 'cni.dev/attachments': [] } });
+  assert.equal(flannels.list().length, 0);
+});

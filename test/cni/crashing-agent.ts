@@ -1,0 +1,28 @@
+// An agent's CNI part in a process of its own that kills itself at one of the steps of a call:
+//   node crashing-agent.ts DIR NETNS STEP [REQUEST]
+// With a REQUEST (JSON) it does that one call, and prints the number of steps when it gets through. Without, it serves
+// DIR/agent.sock.
+import { basename } from 'node:path';
+import { Host } from './host.ts';
+
+const [dir = '', netns = '', step = '', request] = process.argv.slice(2);
+let steps = 0;
+
+const host = new Host({
+  dir,
+  netns: basename(netns),
+  context: {
+    step: () => {
+      if (++steps === Number(step)) process.kill(process.pid, 'SIGKILL');
+    },
+  },
+});
+if (request === undefined) {
+  await host.listen();
+  process.send?.('listening');
+} else {
+  const reply = await host.service.handle(JSON.parse(request));
+  if (reply.exit !== 0) console.error(reply.stdout);
+  console.log(steps);
+  await host.stop();
+}
