@@ -149,8 +149,13 @@ export async function freePort(): Promise<number> {
   throw new Error('no free port');
 }
 
+type Eventual<T> = T | false | undefined;
+
 /** Waits until `check` returns something other than false or undefined. */
-export async function eventually<T>(check: () => T | Promise<T>, timeout = 5_000): Promise<T> {
+export async function eventually<T>(
+  check: () => Eventual<T> | Promise<Eventual<T>>,
+  timeout = 5_000,
+): Promise<T> {
   for (const deadline = Date.now() + timeout; ; await sleep(15)) {
     const value = await check();
     if (value !== false && value !== undefined) return value;

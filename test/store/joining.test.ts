@@ -1,0 +1,4 @@
+import { joining } from './joining.ts';
+import { startEmbedded } from './servers.ts';
+
+joining('the embedded server', () => startEmbedded());
