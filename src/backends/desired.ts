@@ -139,21 +139,22 @@ function peerItems(
   return { items, warnings };
 }
 
-/** Gathers items; of two that want one slot the first stays, and the other is a warning unless it says the same. */
+/** Gathers items; of two that want one slot the first stays, and the other is a warning. */
 class Collector {
   readonly items: Item[] = [];
   readonly warnings: string[] = [];
-  readonly #owners = new Map<string, { item: Item; owner: string }>();
+  readonly #owners = new Map<string, string>();
 
+  /** What one owner wants twice is the same thing: two blocks of a peer share its FDB entry. */
   add(items: readonly Item[], owner: string): void {
     for (const item of items) {
       const key = keyOf(item);
       const present = this.#owners.get(key);
-      if (!present) {
-        this.#owners.set(key, { item, owner });
+      if (present === undefined) {
+        this.#owners.set(key, owner);
         this.items.push(item);
-      } else if (present.owner !== owner) {
-        this.warnings.push(`${owner}: wants '${key}', which ${present.owner} has already: ignored`);
+      } else if (present !== owner) {
+        this.warnings.push(`${owner}: wants '${key}', which ${present} has already: ignored`);
       }
     }
   }

@@ -18,15 +18,15 @@ export type Resolver = (miss: Miss) => readonly (NeighbourItem | FdbItem)[];
  * permanent: the kernel asks again while they are used and drops them when they idle.
  */
 export function resolver(peers: Iterable<Node>, options: Pick<VxlanOptions, 'vni'>): Resolver {
-  const bySubnet = new Map<Cidr, Vtep>();
-  const byMac = new Map<Mac, Vtep>();
+  const bySubnet = new Map<Cidr, FdbItem>();
+  const byMac = new Map<Mac, FdbItem>();
   const lengths: Record<Family, Set<number>> = { 4: new Set(), 6: new Set() };
   for (const node of peers) {
     for (const family of FAMILIES) {
       const mac = vtepMacOf(node, family);
       const dst = node.addresses[family];
       if (mac === undefined || dst === undefined) continue;
-      const vtep: Vtep = { kind: 'fdb', dev: vxlanDevice(options.vni, family), mac, dst };
+      const vtep: FdbItem = { kind: 'fdb', dev: vxlanDevice(options.vni, family), mac, dst };
       byMac.set(mac, vtep);
       for (const subnet of subnetsOf(node, family)) {
         bySubnet.set(subnet, vtep);
@@ -45,15 +45,4 @@ export function resolver(peers: Iterable<Node>, options: Pick<VxlanOptions, 'vni
     }
     return [];
   };
-}
-
-type Vtep = FdbItem;
-
-/** The entry that answers one miss, for a single question; `resolver` is for many. */
-export function resolve(
-  peers: Iterable<Node>,
-  options: Pick<VxlanOptions, 'vni'>,
-  miss: Miss,
-): readonly (NeighbourItem | FdbItem)[] {
-  return resolver(peers, options)(miss);
 }

@@ -59,8 +59,3 @@ export function delta(
 function standsAlone(item: Item): boolean {
   return item.kind === 'link' ? item.link.type === 'existing' : item.kind !== 'sysctl';
 }
-
-/** All differences between the kernel and the desired state, without changing anything: `flatnet diff`. */
-export async function differences(kernel: Kernel, desired: KernelState): Promise<Change[]> {
-  return order(diff(await kernel.read(desired), desired)).flat();
-}
