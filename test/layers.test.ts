@@ -17,18 +17,7 @@ const MAY_IMPORT: Record<string, readonly string[]> = {
   masquerade: ['cluster', 'ip', 'state'],
   trace: ['backends', 'cluster', 'ip', 'state'],
   cni: ['cluster', 'ip', 'ipam', 'linux', 'state', 'wiring'],
-  agent: [
-    'backends',
-    'cluster',
-    'cni',
-    'ip',
-    'ipam',
-    'linux',
-    'masquerade',
-    'state',
-    'store',
-    'wiring',
-  ],
+  agent: ['backends', 'cluster', 'cni', 'ip', 'ipam', 'linux', 'masquerade', 'state', 'store', 'wiring'],
   runtime: ['cluster', 'cni', 'ip', 'linux'],
   lab: ['agent', 'backends', 'cluster', 'cni', 'ip', 'ipam', 'linux', 'runtime', 'store'],
   cli: ['agent', 'cluster', 'cni', 'ip', 'lab', 'linux', 'runtime', 'state', 'store', 'trace'],
@@ -72,7 +61,11 @@ test('every import points from the whole to its parts', () => {
 });
 
 test('every folder of src/ has its place', () => {
-  const folders = new Set(imports().map(({ folder }) => folder).filter(Boolean));
+  const folders = new Set(
+    imports()
+      .map(({ folder }) => folder)
+      .filter(Boolean),
+  );
   assert.deepEqual(
     [...folders].filter((folder) => !(folder in MAY_IMPORT)),
     [],

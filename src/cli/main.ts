@@ -29,7 +29,11 @@ async function main(words: readonly string[]): Promise<number> {
 
 /** Errors come as exceptions from every level, in one line. */
 function setUp(program: ReturnType<typeof newCommand>): void {
-  for (const command of [program, ...program.commands, ...program.commands.flatMap((each) => each.commands)]) {
+  for (const command of [
+    program,
+    ...program.commands,
+    ...program.commands.flatMap((each) => each.commands),
+  ]) {
     command.exitOverride();
     command.configureOutput({
       outputError: (text, write) => write(`flatnet: ${text.replace(/^error: /, '')}`),

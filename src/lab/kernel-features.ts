@@ -20,7 +20,11 @@ export function requireKernel(backend: string): void {
     ...(backend === 'vxlan' ? [VXLAN] : []),
   ];
   const probe = `flatnet-probe.${process.pid}`;
-  const netns = attempt(() => createNetns(probe), 'network namespaces', 'run it where CAP_SYS_ADMIN is given');
+  const netns = attempt(
+    () => createNetns(probe),
+    'network namespaces',
+    'run it where CAP_SYS_ADMIN is given',
+  );
   try {
     using socket = NetlinkSocket.open(NETLINK_ROUTE, { netns });
     for (const spec of specs) {

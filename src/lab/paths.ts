@@ -54,6 +54,10 @@ export class LabPaths {
     return join(this.root, 'workloads');
   }
 
+  get namespaces(): string {
+    return join(this.root, 'namespaces.json');
+  }
+
   node(name: string): NodePaths {
     return new NodePaths(join(this.nodes, name), this.cniBin);
   }

@@ -61,11 +61,11 @@ function environment(
     CONTAINER_NAME: spec.name,
     ...labEnvironment(lab.name),
   };
-  for (const variable of spec.env) env[variable.name] = valueOf(lab, pod, variable, env);
+  for (const variable of spec.env) env[variable.name] = valueFor(lab, pod, variable, env);
   return env;
 }
 
-function valueOf(lab: Lab, pod: PodRecord, variable: EnvVar, env: Readonly<Record<string, string>>): string {
+function valueFor(lab: Lab, pod: PodRecord, variable: EnvVar, env: Readonly<Record<string, string>>): string {
   if ('value' in variable) return expand(variable.value, env);
   const node = lab.node(pod.node);
   const fields: Record<PodField, () => string> = {

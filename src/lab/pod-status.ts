@@ -1,5 +1,5 @@
-import { isAlive } from '../runtime/process.ts';
 import { type ContainerState, containerState } from '../runtime/container.ts';
+import { isAlive } from '../runtime/process.ts';
 import type { Lab } from './lab.ts';
 import { type ContainerRecord, containerFile, type PodRecord } from './pod-record.ts';
 
@@ -14,9 +14,7 @@ export function podStatus(lab: Lab, pod: PodRecord): PodStatus {
   const alive = sandbox !== undefined && isAlive(sandbox);
   const phase = alive ? (pod.addresses.length ? 'Running' : 'Starting') : sandbox ? 'Lost' : 'Starting';
   const state = (container: ContainerRecord): ContainerState =>
-    sandbox
-      ? containerState(sandbox, containerFile(lab, pod, container.name, 'exit'))
-      : { state: 'stopped' };
+    sandbox ? containerState(sandbox, containerFile(lab, pod, container.name, 'exit')) : { state: 'stopped' };
   return {
     ...pod,
     phase,

@@ -1,7 +1,7 @@
 import type { PerFamily } from '../cluster/node.ts';
 import { FlatnetError } from '../error.ts';
 import { FAMILIES, type Family, type Ip } from '../ip/address.ts';
-import { type Cidr, nthIp, parseCidr, type Prefixed, prefixed } from '../ip/cidr.ts';
+import { type Cidr, nthIp, type Prefixed, parseCidr, prefixed } from '../ip/cidr.ts';
 
 /** Every address the underlay of a lab may use; pod networks keep away from it. */
 export const UNDERLAY: readonly Cidr[] = [parseCidr('172.30.0.0/16'), parseCidr('fd77::/48')];
@@ -16,7 +16,7 @@ export const MOST_NODES = 200;
 export const MOST_SUBNETS = 16;
 
 const LENGTH: Record<Family, number> = { 4: 24, 6: 64 };
-/** node1 is 172.30.0.11: the number is easy to see, and the low ones are free for routers. */
+/** node1 is 172.30.0.11 and fd77::11: the number is easy to see, and the low ones are free for routers. */
 const FIRST_NODE = 10;
 
 /** The network of underlay subnet `subnet`, counted from 0. */
@@ -31,9 +31,12 @@ export function gateway(subnet: number, family: Family): Ip {
 
 /** The addresses of node number `index`, counted from 1, as its interface holds them. */
 export function nodeAddresses(index: number, subnet: number): Record<Family, Prefixed> {
-  const of = (family: Family): Prefixed =>
-    prefixed(nthIp(underlaySubnet(subnet, family), FIRST_NODE + index), LENGTH[family]);
-  return { 4: of(4), 6: of(6) };
+  const host = FIRST_NODE + index;
+  return {
+    4: prefixed(nthIp(underlaySubnet(subnet, 4), host), LENGTH[4]),
+    // The decimal digits as they are, read as hexadecimal.
+    6: prefixed(nthIp(underlaySubnet(subnet, 6), Number(`0x${host}`)), LENGTH[6]),
+  };
 }
 
 export function routerAddresses(subnet: number): Prefixed[] {

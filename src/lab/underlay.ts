@@ -1,9 +1,9 @@
 import { closeSync, existsSync } from 'node:fs';
 import { FAMILIES, type Family, familyOf } from '../ip/address.ts';
-import { hostCidr, parseCidr, type Prefixed } from '../ip/cidr.ts';
+import { hostCidr, type Prefixed, parseCidr } from '../ip/cidr.ts';
 import { macFromSeed } from '../ip/mac.ts';
 import { addressReplace, IFA_F_NODAD } from '../linux/address.ts';
-import { linkAdd, linkGet, linkSet } from '../linux/link.ts';
+import { linkAdd, linkDelete, linkDump, linkGet, linkSet } from '../linux/link.ts';
 import type { Request } from '../linux/netlink/message.ts';
 import { NETLINK_ROUTE, NetlinkSocket } from '../linux/netlink/socket.ts';
 import { createNetns, deleteNetns, netnsPath, openNetns, withNetns } from '../linux/netns.ts';
@@ -73,9 +73,13 @@ export async function createNode(lab: string, node: LabNode): Promise<void> {
   ]);
 }
 
-/** Also when there is none. The underlay's end of its cable goes with it. */
-export function deleteNode(lab: string, name: string): void {
-  deleteNetns(netnsOf(lab, name));
+/** Also when it is half made. The cable goes first: the kernel would take it away with the namespace, but some time later. */
+export async function deleteNode(lab: string, node: LabNode): Promise<void> {
+  using inUnderlay = NetlinkSocket.open(NETLINK_ROUTE, { netns: netnsPath(netnsOf(lab, 'underlay')) });
+  const ports = await inUnderlay.dump(linkDump());
+  const port = ports.find(({ name }) => name === portOf(node));
+  if (port) await inUnderlay.execute([linkDelete(port.index)]);
+  deleteNetns(netnsOf(lab, node.name));
 }
 
 /** Plugs the node's cable in or out, as the node would see a switch fail. */
@@ -95,13 +99,23 @@ function portOf(node: LabNode): string {
 
 type Leg = { readonly port: string; readonly bridge: string; readonly dev: string; readonly seed: string };
 
-async function addLeg(underlay: NetlinkSocket, netns: string, { port, bridge, dev, seed }: Leg): Promise<void> {
+async function addLeg(
+  underlay: NetlinkSocket,
+  netns: string,
+  { port, bridge, dev, seed }: Leg,
+): Promise<void> {
   const master = (await underlay.get(linkGet(bridge))).index;
   const target = openNetns(netns);
   try {
     const peer = { name: dev, mac: macFromSeed(seed), netns: target };
     await underlay.execute(
-      linkAdd({ name: port, mac: macFromSeed(`${seed} port`), master, up: true, data: { kind: 'veth', peer } }),
+      linkAdd({
+        name: port,
+        mac: macFromSeed(`${seed} port`),
+        master,
+        up: true,
+        data: { kind: 'veth', peer },
+      }),
     );
   } finally {
     closeSync(target);

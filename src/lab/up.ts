@@ -11,8 +11,8 @@ import { DEFAULT_LAB, incomplete, Lab, type LabNode, labNames, readState } from 
 import { withLock } from './lock.ts';
 import { enterMachine, requireRoot } from './machine.ts';
 import { labName, netnsOf, nodeName } from './names.ts';
-import { publishNetwork, startStore } from './store-process.ts';
 import { linkPlugins, requirePlugins } from './plugins.ts';
+import { publishNetwork, startStore } from './store-process.ts';
 import { createNode, createUnderlay, kernelFamilies } from './underlay.ts';
 import { MOST_NODES, MOST_SUBNETS, subnetOfNode, UNDERLAY } from './underlay-plan.ts';
 

@@ -30,7 +30,11 @@ const create = labOptions(
   .option('-n, --namespace <namespace>', 'namespace of the pod', 'default')
   .option('--node <node>', 'where to run it')
   .option('--label <key=value>', 'may be given several times', collect(label))
-  .option('--listen <port>', 'answer HTTP here with the pod’s name; several times', collect(integer(1, 65535)))
+  .option(
+    '--listen <port>',
+    'answer HTTP here with the pod’s name; several times',
+    collect(integer(1, 65535)),
+  )
   .action(async (text: string, options: CreateOptions) => {
     const { namespace, name } = splitPodName(text, options.namespace);
     const pod = await Lab.change(options.name, (lab) =>
@@ -45,7 +49,9 @@ const create = labOptions(
     print(pod, options.json, () => `pod ${fullName(pod)} on ${pod.node}: ${pod.addresses.join(' ')}`);
   });
 
-const list = labOptions(newCommand('List the pods.', ['flatnet lab pod list', 'flatnet lab pod list -n team-a']))
+const list = labOptions(
+  newCommand('List the pods.', ['flatnet lab pod list', 'flatnet lab pod list -n team-a']),
+)
   .option('-n, --namespace <namespace>', 'only those of a namespace')
   .action(({ name, json, namespace }: LabOptions & { readonly namespace?: string }) => {
     const lab = Lab.open(name);

@@ -62,8 +62,7 @@ function networkOf({ config, network, backend }: Options): Network {
       fix: 'give one of them',
     });
   }
-  const found =
-    config === undefined ? readNetwork(fromCidrs(network ?? '10.244.0.0/16')) : fromFile(config);
+  const found = config === undefined ? readNetwork(fromCidrs(network ?? '10.244.0.0/16')) : fromFile(config);
   if (backend === undefined || backend === found.backend.type) return found;
   return { ...found, backend: { type: backend, options: {} } };
 }

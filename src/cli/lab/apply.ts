@@ -1,0 +1,18 @@
+import { apply } from '../../lab/apply.ts';
+import { Lab } from '../../lab/lab.ts';
+import { newCommand } from '../commands.ts';
+import { print } from '../output.ts';
+import { describeReport, manifestsOf } from './manifest-file.ts';
+import { type LabOptions, labOptions } from './options.ts';
+
+export const command = labOptions(
+  newCommand(
+    'Make what Kubernetes manifests describe: Pod, Deployment, DaemonSet, Namespace. What is so already is left alone. No images are pulled: containers run on this machine’s file system; one that ends is not started again.',
+    ['flatnet lab apply -f examples/pod-two-container.yaml', 'flatnet lab apply -f - <web.yaml'],
+  ),
+)
+  .requiredOption('-f, --file <file>', 'YAML or JSON, any number of documents; - is standard input')
+  .action(async ({ name, json, file }: LabOptions & { readonly file: string }) => {
+    const manifests = manifestsOf(file);
+    print(await Lab.change(name, (lab) => apply(lab, manifests)), json, describeReport);
+  });

@@ -1,0 +1,17 @@
+import { unapply } from '../../lab/apply.ts';
+import { Lab } from '../../lab/lab.ts';
+import { newCommand } from '../commands.ts';
+import { print } from '../output.ts';
+import { describeReport, manifestsOf } from './manifest-file.ts';
+import { type LabOptions, labOptions } from './options.ts';
+
+export const command = labOptions(
+  newCommand('Remove what Kubernetes manifests describe, with its pods. What is not there is no error.', [
+    'flatnet lab delete -f examples/pod-two-container.yaml',
+  ]),
+)
+  .requiredOption('-f, --file <file>', 'YAML or JSON, any number of documents; - is standard input')
+  .action(async ({ name, json, file }: LabOptions & { readonly file: string }) => {
+    const manifests = manifestsOf(file);
+    print(await Lab.change(name, (lab) => unapply(lab, manifests)), json, describeReport);
+  });

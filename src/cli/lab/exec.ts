@@ -1,0 +1,61 @@
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { constants } from 'node:os';
+import { FlatnetError, messageOf } from '../../error.ts';
+import { Lab } from '../../lab/lab.ts';
+import { splitPodName } from '../../lab/names.ts';
+import { type ContainerRecord, findPod, fullName, type PodRecord, sandboxOf } from '../../lab/pod-record.ts';
+import { inSandbox } from '../../runtime/sandbox.ts';
+import { newCommand } from '../commands.ts';
+import { Exit } from '../failure.ts';
+import { type LabOptions, labOptions } from './options.ts';
+
+type Options = LabOptions & { readonly namespace: string; readonly container?: string };
+
+export const command = labOptions(
+  newCommand('Run a command in a pod. Its input, output and exit status are those of the command.', [
+    'flatnet lab exec web -- ip address',
+    'flatnet lab exec web -c busybox -- sh',
+    'echo hello | flatnet lab exec team-a/web -- cat',
+  ]),
+)
+  .argument('<pod>', 'a name, or NAMESPACE/POD')
+  .argument('<command...>', 'after --')
+  .option('-c, --container <name>', 'with the environment of this container (default: the first)')
+  .option('-n, --namespace <namespace>', 'namespace of the pod', 'default')
+  .action(async (text: string, words: readonly string[], options: Options) => {
+    const lab = Lab.open(options.name);
+    const { namespace, name } = splitPodName(text, options.namespace);
+    const pod = findPod(lab, namespace, name);
+    const container = containerOf(pod, options.container);
+    const [file, args] = inSandbox(sandboxOf(pod), words);
+    const { TERM } = process.env;
+    const env = container ? { ...container.env, ...(TERM === undefined ? {} : { TERM }) } : process.env;
+    const child = spawn(file, args, { stdio: 'inherit', env });
+    // The terminal sends these to the whole foreground group: the command decides what they mean.
+    for (const signal of ['SIGINT', 'SIGQUIT'] as const) process.on(signal, () => {});
+    try {
+      const [status, signal] = (await once(child, 'exit')) as [number | null, NodeJS.Signals | null];
+      throw new Exit(status ?? 128 + (signal ? constants.signals[signal] : 0));
+    } catch (error) {
+      if (error instanceof Exit) throw error;
+      throw new FlatnetError(messageOf(error), {
+        code: 'NOT_FOUND',
+        operation: 'exec',
+        object: file,
+        fix: 'install util-linux',
+        cause: error,
+      });
+    }
+  });
+
+function containerOf(pod: PodRecord, name: string | undefined): ContainerRecord | undefined {
+  if (name === undefined) return pod.containers[0];
+  const container = pod.containers.find((each) => each.name === name);
+  if (container) return container;
+  const names = pod.containers.map((each) => each.name);
+  throw new FlatnetError(`pod ${fullName(pod)} has no container '${name}'`, {
+    code: 'NOT_FOUND',
+    fix: names.length ? `it has ${names.join(', ')}` : 'it has none: leave out -c',
+  });
+}

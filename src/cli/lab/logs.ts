@@ -1,0 +1,59 @@
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { existsSync } from 'node:fs';
+import { FlatnetError } from '../../error.ts';
+import { Lab } from '../../lab/lab.ts';
+import { splitPodName } from '../../lab/names.ts';
+import { containerFile, fullName, readPod } from '../../lab/pod-record.ts';
+import { integer, newCommand } from '../commands.ts';
+import { Exit } from '../failure.ts';
+
+type Options = {
+  readonly name: string;
+  readonly namespace: string;
+  readonly container?: string;
+  readonly follow?: boolean;
+  readonly tail?: number;
+};
+
+export const command = newCommand('What a node’s agent, a container or the store wrote.', [
+  'flatnet lab logs node1 -f',
+  'flatnet lab logs web -c nginx --tail 20',
+  'flatnet lab logs store',
+])
+  .argument('<node|pod|store>')
+  .option('--name <lab>', 'which lab', 'flatnet')
+  .option('-n, --namespace <namespace>', 'namespace of the pod', 'default')
+  .option('-c, --container <name>', 'default: the first')
+  .option('-f, --follow', 'go on with what comes')
+  .option('--tail <lines>', 'only the last ones', integer(0, 1_000_000))
+  .action(async (text: string, options: Options) => {
+    const file = logFile(Lab.open(options.name), text, options);
+    if (!existsSync(file)) return;
+    const lines = options.tail === undefined ? '+1' : `${options.tail}`;
+    const child = spawn('tail', ['-n', lines, ...(options.follow ? ['-F'] : []), '--', file], {
+      stdio: ['ignore', 'inherit', 'inherit'],
+    });
+    process.on('SIGINT', () => {});
+    const [status] = await once(child, 'exit');
+    throw new Exit(status ?? 0);
+  });
+
+function logFile(lab: Lab, text: string, options: Options): string {
+  const { namespace, name } = splitPodName(text, options.namespace);
+  const pod = readPod(lab, namespace, name);
+  if (!pod) {
+    return text === 'store' ? lab.paths.storeLog : lab.paths.node(lab.node(text).name).agentLog;
+  }
+  const names = pod.containers.map((each) => each.name);
+  const container = options.container ?? names[0];
+  if (container !== undefined && names.includes(container)) return containerFile(lab, pod, container, 'log');
+  throw new FlatnetError(
+    container === undefined ? 'the pod has no containers' : `the pod has no container '${container}'`,
+    {
+      code: 'NOT_FOUND',
+      object: fullName(pod),
+      fix: names.length ? `it has ${names.join(', ')}` : 'a pod without containers writes nothing',
+    },
+  );
+}

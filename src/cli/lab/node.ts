@@ -1,0 +1,100 @@
+import { FlatnetError } from '../../error.ts';
+import { Lab } from '../../lab/lab.ts';
+import { addNode, deleteNodeForGood, startNode, stopNode } from '../../lab/node.ts';
+import { converge } from '../../lab/workloads.ts';
+import { integer, newCommand } from '../commands.ts';
+import { stopSignal } from '../daemon.ts';
+import { print } from '../output.ts';
+import { type LabOptions, labOptions } from './options.ts';
+
+type StopOptions = LabOptions & { readonly kill?: boolean; readonly power?: boolean };
+type AddOptions = LabOptions & { readonly subnet?: number };
+
+export const command = newCommand('Stop, start, restart, add or delete a node.');
+
+const stop = labOptions(
+  newCommand('Stop a node’s agent. Its pods keep talking: the data path is the kernel’s.', [
+    'flatnet lab node stop node2',
+    'flatnet lab node stop node2 --kill',
+    'flatnet lab node stop node2 --power   # the whole node goes dark',
+  ]),
+)
+  .argument('<node>')
+  .option('--kill', 'by SIGKILL, as a crash')
+  .option('--power', 'kill the agent and pull the node’s cable')
+  .action(async (node: string, { name, json, kill, power }: StopOptions) => {
+    if (kill && power) {
+      throw new FlatnetError('--power kills the agent as well', { code: 'USAGE', object: '--kill' });
+    }
+    const how = power ? 'power' : kill ? 'kill' : 'stop';
+    await Lab.change(name, (lab) => stopNode(lab, node, how));
+    const text = { stop: 'agent stopped', kill: 'agent killed', power: 'agent killed, cable out' }[how];
+    print({ node, state: 'stopped', how }, json, () => `node ${node}: ${text}`);
+  });
+
+const start = labOptions(
+  newCommand('Start a node’s agent, plug its cable in, and wait until it is ready.', [
+    'flatnet lab node start node2',
+  ]),
+)
+  .argument('<node>')
+  .action(async (node: string, { name, json }: LabOptions) => {
+    const status = await Lab.change(name, (lab) => startNode(lab, node, stopSignal()));
+    print(status, json, () => `node ${node}: ready, ${status.subnets.join(' ')}`);
+  });
+
+const restart = labOptions(
+  newCommand('Stop and start a node’s agent.', [
+    'flatnet lab node restart node2',
+    'flatnet lab node restart node2 --kill',
+  ]),
+)
+  .argument('<node>')
+  .option('--kill', 'stop it by SIGKILL')
+  .action(async (node: string, { name, json, kill }: StopOptions) => {
+    const status = await Lab.change(name, async (lab) => {
+      await stopNode(lab, node, kill ? 'kill' : 'stop');
+      return startNode(lab, node, stopSignal());
+    });
+    print(status, json, () => `node ${node}: ready again, ${status.subnets.join(' ')}`);
+  });
+
+const add = labOptions(
+  newCommand('Add a node, and wait until it can take pods.', [
+    'flatnet lab node add',
+    'flatnet lab node add edge --subnet 1',
+  ]),
+)
+  .argument('[node]', 'default: node<n>')
+  .option('--subnet <k>', 'of the underlay, from 0', integer(0, 15))
+  .action(async (node: string | undefined, { name, json, subnet }: AddOptions) => {
+    const added = await Lab.change(name, async (lab) => {
+      const result = await addNode(lab, {
+        signal: stopSignal(),
+        ...(node === undefined ? {} : { name: node }),
+        ...(subnet === undefined ? {} : { subnet }),
+      });
+      await converge(lab);
+      return result;
+    });
+    print(added, json, () => `node ${added.name}: ready, on underlay subnet ${added.subnet}`);
+  });
+
+const remove = labOptions(
+  newCommand(
+    'Delete a node for good: its pods, its lease, its namespace. Deployments get their pods elsewhere.',
+    ['flatnet lab node delete node3'],
+  ),
+)
+  .argument('<node>')
+  .action(async (node: string, { name, json }: LabOptions) => {
+    await Lab.change(name, async (lab) => {
+      await deleteNodeForGood(lab, node);
+      await converge(lab);
+    });
+    print({ node, state: 'deleted' }, json, () => `node ${node} deleted`);
+  });
+
+for (const [name, each] of Object.entries({ stop, start, restart, add, delete: remove })) {
+  command.addCommand(each.name(name));
+}

@@ -1,0 +1,91 @@
+import { rmSync } from 'node:fs';
+import { FlatnetError } from '../error.ts';
+import { netnsId, netnsPath } from '../linux/netns.ts';
+import { allProcesses, ancestors, killNow } from '../runtime/process.ts';
+import { type AgentStatus, agentProcess, agentReady, startAgent, stopAgent } from './agent-process.ts';
+import type { Lab, LabNode } from './lab.ts';
+import { netnsOf, nodeName } from './names.ts';
+import { deletePod } from './pod.ts';
+import { readPods } from './pod-record.ts';
+import { releaseLease } from './store-process.ts';
+import { createNode, deleteNode, setCable } from './underlay.ts';
+import { freeIndex, subnetOfNode } from './underlay-plan.ts';
+
+/**
+ * `stop`: SIGTERM to the agent; `kill`: SIGKILL. In both cases the data path stays. `power`: the whole machine goes dark, agent
+ * killed and cable out.
+ */
+export type StopHow = 'stop' | 'kill' | 'power';
+
+export async function stopNode(lab: Lab, name: string, how: StopHow): Promise<void> {
+  const node = lab.node(name);
+  if (how === 'power') await setCable(lab.name, node, false);
+  await stopAgent(lab, name, how === 'stop' ? 'stop' : 'kill');
+}
+
+/** Also when it runs: then it is only waited for. */
+export async function startNode(lab: Lab, name: string, signal?: AbortSignal): Promise<AgentStatus> {
+  const node = lab.node(name);
+  await setCable(lab.name, node, true);
+  if (!agentProcess(lab, name)) await startAgent(lab, name);
+  return agentReady(lab, name, signal);
+}
+
+/** A node without `name` is called node<n>, and without `subnet` takes its turn. */
+export async function addNode(
+  lab: Lab,
+  options: { readonly name?: string; readonly subnet?: number; readonly signal?: AbortSignal },
+): Promise<LabNode> {
+  const index = freeIndex(lab.nodes.map((node) => node.index));
+  const name = nodeName(lab.name, options.name ?? `node${index}`);
+  if (lab.nodes.some((node) => node.name === name)) {
+    throw new FlatnetError(`there is a node '${name}' already`, {
+      code: 'NAME_TAKEN',
+      operation: 'node add',
+      fix: 'choose another name',
+    });
+  }
+  const { subnets } = lab.state;
+  const subnet = options.subnet ?? subnetOfNode(index, subnets);
+  if (subnet >= subnets) {
+    throw new FlatnetError(`the underlay has no subnet ${subnet}`, {
+      code: 'USAGE',
+      object: '--subnet',
+      fix: `they are numbered from 0 to ${subnets - 1}`,
+    });
+  }
+  const node = { name, index, subnet };
+  lab.update({ nodes: [...lab.nodes, node].sort((a, b) => a.index - b.index) });
+  try {
+    await createNode(lab.name, node);
+    await startAgent(lab, name);
+    await agentReady(lab, name, options.signal);
+    return node;
+  } catch (error) {
+    await removeNode(lab, node);
+    throw error;
+  }
+}
+
+/** The node leaves for good: its pods, its lease, its namespace. */
+export async function deleteNodeForGood(lab: Lab, name: string): Promise<void> {
+  const node = lab.node(name);
+  for (const pod of readPods(lab)) if (pod.node === name) await deletePod(lab, pod);
+  await removeNode(lab, node);
+}
+
+async function removeNode(lab: Lab, node: LabNode): Promise<void> {
+  await stopAgent(lab, node.name, 'stop');
+  await releaseLease(lab, node.name);
+  await killInside(netnsPath(netnsOf(lab.name, node.name)));
+  await deleteNode(lab.name, node);
+  rmSync(lab.paths.node(node.name).root, { recursive: true, force: true });
+  lab.update({ nodes: lab.nodes.filter((each) => each.name !== node.name) });
+}
+
+/** A namespace ends with its last process: a forgotten tcpdump would keep it. */
+async function killInside(netns: string): Promise<void> {
+  const id = netnsId(netns);
+  const spared = ancestors();
+  await killNow([...allProcesses()].filter((each) => each.netnsId === id && !spared.has(each.pid)));
+}

@@ -1,0 +1,99 @@
+import { messageOf } from '../error.ts';
+import { listNetns } from '../linux/netns.ts';
+import { type AgentStatus, agentProcess, agentStatus } from './agent-process.ts';
+import type { Lab } from './lab.ts';
+import { type LeaseStatus, readLeases } from './leases.ts';
+import { netnsOf } from './names.ts';
+import { fullName, readPods } from './pod-record.ts';
+import { type PodStatus, podStatus } from './pod-status.ts';
+import { storeProcess } from './store-process.ts';
+
+export type NodeStatus = {
+  readonly name: string;
+  readonly netns: string;
+  /** Of the underlay. */
+  readonly subnet: number;
+  readonly agent: 'ready' | 'not ready' | 'silent' | 'stopped';
+  readonly pods: number;
+  /** What the agent says of itself, when it answers. */
+  readonly status?: AgentStatus;
+};
+
+export type LabStatus = {
+  readonly lab: string;
+  readonly store: 'running' | 'stopped';
+  readonly nodes: readonly NodeStatus[];
+  readonly leases: readonly LeaseStatus[];
+  readonly pods: readonly PodStatus[];
+  /** What is not as it should be, in words. Empty when all is well. */
+  readonly problems: readonly string[];
+};
+
+/** Asks everybody, all at once. */
+export async function labStatus(lab: Lab): Promise<LabStatus> {
+  const problems: string[] = [];
+  const pods = readPods(lab).map((pod) => podStatus(lab, pod));
+  const running = storeProcess(lab) !== undefined;
+  if (!running) problems.push('the store does not run: agents keep what they know, and hear of nothing new');
+  const [nodes, leases] = await Promise.all([
+    Promise.all(lab.nodes.map((node) => nodeStatus(lab, node, pods))),
+    running ? leasesOr(lab, problems) : [],
+  ]);
+  const namespaces = listNetns();
+  for (const node of nodes) problems.push(...nodeProblems(node, namespaces));
+  for (const pod of pods) problems.push(...podProblems(pod));
+  return { lab: lab.name, store: running ? 'running' : 'stopped', nodes, leases, pods, problems };
+}
+
+async function nodeStatus(
+  lab: Lab,
+  { name, subnet }: { name: string; subnet: number },
+  pods: readonly PodStatus[],
+): Promise<NodeStatus> {
+  const runs = agentProcess(lab, name) !== undefined;
+  const status = await agentStatus(lab, name);
+  return {
+    name,
+    netns: netnsOf(lab.name, name),
+    subnet,
+    agent: !runs ? 'stopped' : !status ? 'silent' : status.ready ? 'ready' : 'not ready',
+    pods: pods.filter((pod) => pod.node === name).length,
+    ...(status ? { status } : {}),
+  };
+}
+
+async function leasesOr(lab: Lab, problems: string[]): Promise<LeaseStatus[]> {
+  try {
+    return await readLeases(lab);
+  } catch (error) {
+    problems.push(`the leases can't be read: ${messageOf(error)}`);
+    return [];
+  }
+}
+
+function nodeProblems({ name, netns, agent, status }: NodeStatus, namespaces: readonly string[]): string[] {
+  const problems: string[] = [];
+  if (!namespaces.includes(netns)) problems.push(`${name}: its network namespace ${netns} is gone`);
+  if (agent === 'stopped') problems.push(`${name}: no agent runs; pods keep talking, nothing is healed`);
+  if (agent === 'silent') problems.push(`${name}: the agent does not answer`);
+  if (agent === 'not ready') problems.push(`${name}: not ready: ${status?.notReady ?? 'the agent starts'}`);
+  if (status?.store?.connected === false) problems.push(`${name}: the agent is not connected to the store`);
+  for (const text of [...(status?.warnings ?? []), ...(status?.reconcile.failures ?? [])]) {
+    problems.push(`${name}: ${text}`);
+  }
+  return problems;
+}
+
+function podProblems(pod: PodStatus): string[] {
+  const problems: string[] = [];
+  if (pod.phase === 'Lost') problems.push(`pod ${fullName(pod)}: its pause process has ended`);
+  if (pod.phase === 'Starting') problems.push(`pod ${fullName(pod)}: not wired yet`);
+  for (const container of pod.containers) {
+    if (container.state === 'exited' && container.exitCode !== 0) {
+      problems.push(
+        `pod ${fullName(pod)}: container ${container.name} ended with ${container.exitCode}: flatnet lab logs ${fullName(pod)} -c ${container.name}`,
+      );
+    }
+  }
+  return problems;
+}

@@ -1,0 +1,70 @@
+import { rmSync } from 'node:fs';
+import { join } from 'node:path';
+import { schedulable } from './create-pod.ts';
+import { forEachLimited } from './each.ts';
+import { namesIn, readJson, writeJson } from './files.ts';
+import type { Lab } from './lab.ts';
+import type { NamespaceManifest, Workload } from './manifest/read.ts';
+import { createPod, deletePod } from './pod.ts';
+import { type PodRecord, readPods } from './pod-record.ts';
+import { podStatus } from './pod-status.ts';
+import { ownerOf, planWorkloads } from './workload-plan.ts';
+
+/** Pods made at the same time: CNI calls of two cores. */
+const AT_ONCE = 4;
+
+export type Changes = { readonly created: readonly PodRecord[]; readonly deleted: readonly PodRecord[] };
+
+/** Makes every workload have the pods it wants. Does nothing when they do. */
+export async function converge(lab: Lab): Promise<Changes> {
+  const pods = readPods(lab).map((pod) => ({ ...pod, alive: podStatus(lab, pod).phase === 'Running' }));
+  const plan = planWorkloads(readWorkloads(lab), schedulable(lab), pods);
+  const created: PodRecord[] = [];
+  // Names and addresses of those that go may be wanted by those that come.
+  await forEachLimited(AT_ONCE, plan.remove, (pod) => deletePod(lab, pod));
+  await forEachLimited(AT_ONCE, plan.create, async ({ namespace, name, node, workload }) => {
+    const { labels, containers } = workload.template;
+    const owner = ownerOf(workload);
+    const spec = { namespace, name, node, labels, containers, owner, template: workload.hash };
+    created.push(await createPod(lab, spec));
+  });
+  const order = (pod: PodRecord): number => plan.create.findIndex(({ name }) => name === pod.name);
+  created.sort((a, b) => order(a) - order(b));
+  return { created, deleted: plan.remove };
+}
+
+export function readWorkloads(lab: Lab): Workload[] {
+  const root = lab.paths.workloads;
+  return namesIn(root).flatMap((namespace) =>
+    namesIn(join(root, namespace)).flatMap((file) => readJson<Workload>(join(root, namespace, file)) ?? []),
+  );
+}
+
+export function saveWorkload(lab: Lab, workload: Workload): void {
+  writeJson(fileOf(lab, workload), workload);
+}
+
+/** Its pods go at the next `converge`. */
+export function removeWorkload(lab: Lab, workload: Pick<Workload, 'kind' | 'namespace' | 'name'>): void {
+  rmSync(fileOf(lab, workload), { force: true });
+}
+
+function fileOf(lab: Lab, { kind, namespace, name }: Pick<Workload, 'kind' | 'namespace' | 'name'>): string {
+  return join(lab.paths.workloads, namespace, `${kind}.${name}.json`);
+}
+
+type Namespaces = Readonly<Record<string, NamespaceManifest>>;
+
+/** Those that were applied. A namespace needs none to be used; this is where its labels are. */
+export function readNamespaces(lab: Lab): Namespaces {
+  return readJson<Namespaces>(lab.paths.namespaces) ?? {};
+}
+
+export function saveNamespace(lab: Lab, namespace: NamespaceManifest): void {
+  writeJson(lab.paths.namespaces, { ...readNamespaces(lab), [namespace.name]: namespace });
+}
+
+export function removeNamespace(lab: Lab, name: string): void {
+  const { [name]: _, ...rest } = readNamespaces(lab);
+  writeJson(lab.paths.namespaces, rest);
+}
