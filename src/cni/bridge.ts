@@ -3,12 +3,12 @@ import { familyOf } from '../ip/address.ts';
 import { addressOf, type Cidr, cidrOf, lengthOf, overlaps, prefixed } from '../ip/cidr.ts';
 import { type Mac, macFromBytes } from '../ip/mac.ts';
 import type { Allocation } from '../ipam/host-local.ts';
-import { addressDelete, addressDump, addressReplace, IFA_F_NODAD } from '../linux/address.ts';
+import { addressDelete, addressDump } from '../linux/address.ts';
 import { type Link, linkAdd, linkSet } from '../linux/link.ts';
 import { withNetns } from '../linux/netns.ts';
 import { writeSysctl } from '../linux/sysctl.ts';
 import type { InterfaceConf } from './conf.ts';
-import { findLink } from './pod-link.ts';
+import { assign, findLink } from './pod-link.ts';
 import { CniError, CODE } from './protocol/error.ts';
 import type { CniState } from './state.ts';
 
@@ -77,10 +77,9 @@ function ensureGateway(
     const text = `"${bridge.name}" already has an IP address different from ${wanted}`;
     throw new CniError(CODE.INTERNAL, `failed to set bridge addr: ${text}`, rivals.join(', '));
   }
-  const flags = familyOf(gateway) === 6 ? IFA_F_NODAD : 0;
   state.link.executeSync([
     ...rivals.map((rival) => addressDelete({ dev: bridge.index, address: rival })),
-    addressReplace({ dev: bridge.index, address: wanted, flags }),
+    assign(bridge.index, wanted),
   ]);
 }
 

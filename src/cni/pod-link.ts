@@ -1,11 +1,12 @@
 import { createHash } from 'node:crypto';
 import { FlatnetError } from '../error.ts';
 import { familyOf, type Ip, parseIp } from '../ip/address.ts';
-import { addressOf, parseCidr, parsePrefixed } from '../ip/cidr.ts';
+import { addressOf, cidrOf, lastIp, lengthOf, type Prefixed, parseCidr, parsePrefixed } from '../ip/cidr.ts';
 import { type Mac, macFromSeed } from '../ip/mac.ts';
 import { addressReplace, IFA_F_NODAD } from '../linux/address.ts';
 import { type Link, linkAdd, linkGet, linkSet } from '../linux/link.ts';
 import { NUD_STALE, neighbourReplace } from '../linux/neighbour.ts';
+import type { Request } from '../linux/netlink/message.ts';
 import type { NetlinkSocket } from '../linux/netlink/socket.ts';
 import { withNetns } from '../linux/netns.ts';
 import { routeAdd } from '../linux/route.ts';
@@ -71,10 +72,7 @@ export function configurePod(
   if (ips.some(({ address }) => familyOf(address) === 6)) prepareIpv6(netns, ifName);
   const pod = netns.link;
   const { index } = pod.getSync(linkGet(ifName));
-  const addresses = ips.map(({ address }) => {
-    const flags = familyOf(address) === 6 ? IFA_F_NODAD : 0;
-    return addressReplace({ dev: index, address: parsePrefixed(address), flags });
-  });
+  const addresses = ips.map(({ address }) => assign(index, parsePrefixed(address)));
   const answers = pod.executeAllSync([
     ...linkSet(index, { up: true }),
     ...addresses,
@@ -83,6 +81,14 @@ export function configurePod(
   // A route that is there already is as good: the network's own, or one the configuration names twice.
   const error = answers.find((answer) => answer && answer.errno !== 'EEXIST');
   if (error) throw error;
+}
+
+/** Gives an interface an address as the reference plugins do: with broadcast address, and without duplicate detection. */
+export function assign(dev: number, address: Prefixed): Request {
+  if (familyOf(address) === 6) return addressReplace({ dev, address, flags: IFA_F_NODAD });
+  const length = lengthOf(address);
+  const broadcast = length < 31 ? lastIp(cidrOf(addressOf(address), length)) : undefined;
+  return addressReplace({ dev, address, broadcast });
 }
 
 /** What the host remembers of the address's former owner would send packets astray. */
@@ -104,7 +110,7 @@ export function findLink(socket: NetlinkSocket, dev: string | number): Link | un
   }
 }
 
-function podRoute(dev: number, route: RouteConfig, ips: readonly IpConfig[]): ReturnType<typeof routeAdd> {
+function podRoute(dev: number, route: RouteConfig, ips: readonly IpConfig[]): Request {
   const family = familyOf(route.dst);
   const gateway =
     route.gw ?? ips.find(({ address, gateway }) => gateway && familyOf(address) === family)?.gateway;
