@@ -1,4 +1,4 @@
-import { type Change, changeOf, diff } from './diff.ts';
+import { type Change, changeOf, deviceOf, diff } from './diff.ts';
 import type { Item, KernelState } from './item.ts';
 import type { Failure, Kernel, Outcome, Waiting } from './kernel.ts';
 import { keyOf } from './key.ts';
@@ -33,7 +33,7 @@ export async function converge(kernel: Kernel, desired: KernelState, prune: bool
 
 /**
  * The changes that a change of the desired state alone calls for, by what the kernel was last known to hold; undefined
- * when that is not enough to go by: a device that is made or goes takes other items with it.
+ * when that is not enough to go by: a device that is made, goes or is not there concerns other items too.
  */
 export function delta(
   held: KernelState,
@@ -47,7 +47,8 @@ export function delta(
     const item = desired.get(key);
     const change = item ? changeOf(was, item) : was && { action: 'delete' as const, item: was };
     if (!change) continue;
-    if (!standsAlone(change.item)) return undefined;
+    const link = `link ${deviceOf(change.item)}`;
+    if (!standsAlone(change.item) || (desired.has(link) && !held.has(link))) return undefined;
     if (change.action !== 'delete') changes.push(change);
     else if (!isOurs(change.item, desired)) continue;
     else if (prune) changes.push(change);

@@ -8,7 +8,7 @@ import type { Request } from '../linux/netlink/message.ts';
 import { NETLINK_ROUTE, NetlinkSocket } from '../linux/netlink/socket.ts';
 import { routeDump } from '../linux/route.ts';
 import { ruleDump } from '../linux/rule.ts';
-import type { Change } from './diff.ts';
+import { type Change, deviceOf } from './diff.ts';
 import type { FdbItem, Item, KernelState, LinkItem, NeighbourItem } from './item.ts';
 import { keyOf } from './key.ts';
 import { Nftables } from './nftables.ts';
@@ -105,14 +105,21 @@ export class Kernel implements Disposable {
   /** Makes the changes, phase after phase. One that fails does not stop the rest. */
   async apply(phases: readonly (readonly Change[])[]): Promise<Outcome> {
     const outcome = { done: [] as Change[], failed: [] as Failure[], waiting: [] as Waiting[] };
+    /** Links that have to wait; a device of that name may be there and be somebody else's. */
+    const withheld = new Set<string>();
     if (phases.some((phase) => phase.some(isLink))) await this.refreshLinks();
     for (const phase of phases) {
       const ready: Change[] = [];
       const links = this.#facts();
       for (const change of phase) {
-        const reason = blockedBy(change, links);
+        const { item } = change;
+        const dev = deviceOf(item) ?? '';
+        const reason = withheld.has(dev) ? `device ${dev} is not there yet` : blockedBy(change, links);
         if (reason === undefined) ready.push(change);
-        else outcome.waiting.push({ change, reason });
+        else {
+          outcome.waiting.push({ change, reason });
+          if (item.kind === 'link') withheld.add(item.name);
+        }
       }
       const errors = await this.#applyPhase(ready);
       for (const [i, change] of ready.entries()) {

@@ -1,5 +1,5 @@
 import { messageOf } from '../error.ts';
-import { type Converged, converge, delta } from './converge.ts';
+import { converge, delta } from './converge.ts';
 import type { Change } from './diff.ts';
 import type { Item, KernelState } from './item.ts';
 import { Kernel, type Outcome } from './kernel.ts';
@@ -9,7 +9,11 @@ import { order } from './order.ts';
 import { changeText } from './print.ts';
 import { type Resolve, watchKernel } from './watch.ts';
 
+const INTERVAL = 30_000;
 const FIRST_RETRY = 100;
+/** After reading the whole kernel, contradictions wait so many times as long as that took: others may contradict for ever. */
+const REST = 3;
+const MAX_REST = 500;
 const MAX_LOGGED = 20;
 
 export type ReconcilerOptions = {
@@ -41,7 +45,8 @@ export type Report = Outcome & {
 export class Reconciler implements Disposable {
   readonly #options: ReconcilerOptions;
   readonly #kernel: Kernel;
-  readonly #complaints = new Map<string, string>();
+  /** What is not in the kernel, and why, as last said: it is said once. */
+  #complaints = new Map<string, string>();
   #desired: KernelState = new Map();
   /** What the kernel is known to hold of the desired state, by key. */
   #held = new Map<string, Item>();
@@ -56,6 +61,8 @@ export class Reconciler implements Disposable {
   #timer: NodeJS.Timeout | undefined;
   #due = Number.POSITIVE_INFINITY;
   #retry = FIRST_RETRY;
+  /** When the kernel may be read as a whole again, by `performance.now`. */
+  #rested = 0;
 
   /** Throws SYSCALL, and NOT_FOUND when there is no such namespace. */
   constructor(options: ReconcilerOptions) {
@@ -85,14 +92,15 @@ export class Reconciler implements Disposable {
   allowPrune(): void {
     if (this.#prune) return;
     this.#prune = true;
-    this.#contradicted();
+    this.#stale = true;
+    this.#schedule(this.#debounce);
   }
 
   /** Watches the kernel and runs whenever there is reason to, until `signal` aborts. Stopping changes nothing. */
   start(signal: AbortSignal): void {
     signal.throwIfAborted();
     this.#signal = signal;
-    const { netns, log, resolve, interval = 30_000 } = this.#options;
+    const { netns, log, resolve, interval = INTERVAL } = this.#options;
     const watching = watchKernel({
       netns,
       log,
@@ -115,7 +123,8 @@ export class Reconciler implements Disposable {
       this[Symbol.dispose]();
     };
     signal.addEventListener('abort', stop, { once: true });
-    this.#contradicted();
+    this.#stale = true;
+    this.#schedule(0);
   }
 
   /** Makes the kernel right now, and says what that took. Rejects only when the kernel cannot be read at all. */
@@ -144,7 +153,7 @@ export class Reconciler implements Disposable {
 
   #contradicted(): void {
     this.#stale = true;
-    this.#schedule(this.#debounce);
+    this.#schedule(Math.max(this.#debounce, this.#rested - performance.now()));
   }
 
   /** The earliest wish wins. */
@@ -159,75 +168,72 @@ export class Reconciler implements Disposable {
   async #onTimer(): Promise<void> {
     this.#due = Number.POSITIVE_INFINITY;
     try {
-      const { failed } = await this.run();
-      if (failed.length === 0) {
-        this.#retry = FIRST_RETRY;
-        return;
-      }
+      await this.run();
     } catch (error) {
       this.#options.log.warn({ error: messageOf(error) }, 'the kernel could not be read');
     }
-    this.#stale = true;
-    this.#schedule(this.#retry);
-    this.#retry = Math.min(2 * this.#retry, this.#options.interval ?? 30_000);
   }
 
   async #run(): Promise<Report> {
     const begin = performance.now();
-    const [desired, keys] = [this.#desired, this.#dirty];
-    this.#dirty = new Set();
-    const known = this.#stale ? undefined : delta(this.#held, desired, keys, this.#prune);
-    let full = known === undefined;
-    // Set before reading: what happens from now on must be looked at again.
-    this.#stale = false;
     try {
-      let outcome: Outcome = known ? await this.#kernel.apply(order(known)) : NOTHING;
-      if (outcome.failed.length > 0) full = true;
-      if (full) {
-        const { done } = outcome;
-        const converged: Converged = await converge(this.#kernel, desired, this.#prune);
-        this.#held = converged.held;
-        outcome = { ...converged, done: [...done, ...converged.done] };
-      } else this.#remember(outcome.done);
-      const report = { ...pick(outcome), full, duration: performance.now() - begin };
+      const outcome = await this.#reconcile();
+      const report = { ...outcome, duration: performance.now() - begin };
+      if (report.full) this.#rested = performance.now() + Math.min(REST * report.duration, MAX_REST);
       this.#tell(report);
+      if (report.failed.length > 0) this.#retryLater();
+      else this.#retry = FIRST_RETRY;
       return report;
     } catch (error) {
-      this.#stale = true;
+      this.#retryLater();
       throw error;
     }
   }
 
-  #remember(done: readonly Change[]): void {
-    for (const { action, item } of done) {
-      if (action === 'delete') this.#held.delete(keyOf(item));
-      else this.#held.set(keyOf(item), item);
+  #retryLater(): void {
+    this.#stale = true;
+    this.#schedule(this.#retry);
+    this.#retry = Math.min(2 * this.#retry, this.#options.interval ?? INTERVAL);
+  }
+
+  async #reconcile(): Promise<Outcome & { readonly full: boolean }> {
+    const [desired, keys] = [this.#desired, this.#dirty];
+    this.#dirty = new Set();
+    const known = this.#stale ? undefined : delta(this.#held, desired, keys, this.#prune);
+    // Before reading: what happens from now on must be looked at again.
+    this.#stale = false;
+    const direct = known ? await this.#kernel.apply(order(known)) : undefined;
+    if (direct && direct.failed.length === 0) {
+      this.#remember(direct.done, desired, keys);
+      return { ...direct, full: false };
     }
+    const { held, done, failed, waiting } = await converge(this.#kernel, desired, this.#prune);
+    this.#held = held;
+    return { done: [...(direct?.done ?? []), ...done], failed, waiting, full: true };
+  }
+
+  #remember(done: readonly Change[], desired: KernelState, keys: Iterable<string>): void {
+    for (const { item } of done) this.#held.set(keyOf(item), item);
+    for (const key of keys) if (!desired.has(key)) this.#held.delete(key);
   }
 
   #tell(report: Report): void {
     const { log, onReport } = this.#options;
-    const { done, failed, waiting, duration } = report;
+    const { done, failed, waiting, full, duration } = report;
     if (done.length > 0) {
       const changes = done.slice(0, MAX_LOGGED).map(changeText);
       log.info({ changes, count: done.length, ms: Math.round(duration) }, 'kernel changed');
     }
-    const complaints = new Map<string, string>();
+    const complaints = new Map(full ? [] : this.#complaints);
+    for (const { item } of done) complaints.delete(keyOf(item));
     for (const { change, error } of failed) complaints.set(keyOf(change.item), messageOf(error));
     for (const { change, reason } of waiting) complaints.set(keyOf(change.item), reason);
     const fresh = [...complaints].filter(([key, text]) => this.#complaints.get(key) !== text);
     if (fresh.length > 0) {
-      const texts = fresh.slice(0, MAX_LOGGED).map(([key, text]) => `${key}: ${text}`);
-      log.warn({ reasons: texts, count: fresh.length }, 'not in the kernel yet');
+      const reasons = fresh.slice(0, MAX_LOGGED).map(([key, text]) => `${key}: ${text}`);
+      log.warn({ reasons, count: fresh.length }, 'not in the kernel yet');
     }
-    this.#complaints.clear();
-    for (const [key, text] of complaints) this.#complaints.set(key, text);
+    this.#complaints = complaints;
     if (done.length + failed.length + waiting.length > 0) onReport?.(report);
   }
-}
-
-const NOTHING: Outcome = { done: [], failed: [], waiting: [] };
-
-function pick({ done, failed, waiting }: Outcome): Outcome {
-  return { done, failed, waiting };
 }

@@ -266,6 +266,8 @@ test('a foreign device with our name is neither used nor touched', async () => {
   await sleep(400);
   assert.match(JSON.stringify(running.warnings), /another kind has the name flannel\.1/);
   assert.match(namespace.ip('-d link show flannel.1'), /veth/);
+  assert.doesNotMatch(namespace.ip('address show flannel.1'), /10\.0\.1\.0/);
+  assert.equal(namespace.ip('route show dev flannel.1'), '');
   assert.match(namespace.ip('-6 route show proto 110'), /fd10:0:0:2::/, 'the other family works');
 });
 
@@ -298,4 +300,37 @@ test('a peer returns with another MAC, address and subnet: exact state, and one 
     );
     assert.equal(running.reports.length, 1);
   }
+});
+
+test('a pod that comes after another under the same device name is wired like the first', async () => {
+  using namespace = new Namespace(VXLAN, ['veth1']);
+  using running = new Running(namespace);
+  running.want(desiredState(withPod(VXLAN)).items);
+  await running.settled();
+  running.want(desiredState(factsOf(VXLAN)).items);
+  await running.reconciler.run();
+  namespace.ip('link del veth1');
+  namespace.ip('link add veth1 type veth peer name c-veth1');
+  await sleep(100);
+  running.want(desiredState(withPod(VXLAN)).items);
+  await running.reconciler.run();
+  assert.match(namespace.ip('-d link show veth1'), /master cni0.*hairpin on/s);
+});
+
+test('what the kernel refuses is tried again, said once, and holds up nothing else', async () => {
+  using namespace = new Namespace(HOST_GW);
+  namespace.ip('addr del 172.16.0.2/16 dev eth0');
+  using running = new Running(namespace);
+  running.want(desiredState(factsOf(HOST_GW)).items);
+  // Asked for directly, as an agent does; the retries come by themselves.
+  const { failed } = await running.reconciler.run();
+  assert.equal(failed.length, 3);
+  assert.match(String(failed[0]?.error), /Nexthop has invalid gateway/);
+  assert.match(namespace.ip('-6 route show proto 110'), /fd10:0:0:2::/);
+  await sleep(500);
+  assert.equal(running.warnings.length, 1, JSON.stringify(running.warnings));
+  const tries = running.reports.filter((report) => report.failed.length > 0).length;
+  assert.ok(tries >= 2 && tries <= 6, `${tries} tries`);
+  namespace.ip('addr add 172.16.0.2/16 dev eth0');
+  await running.settled(1000);
 });
