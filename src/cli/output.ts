@@ -80,8 +80,10 @@ export class Progress implements Disposable {
   };
 
   [Symbol.dispose](): void {
+    if (!this.#timer) return;
     clearInterval(this.#timer);
-    if (this.#timer) this.#stream.write('\r\x1b[K');
+    this.#timer = undefined;
+    this.#stream.write('\r\x1b[K');
   }
 
   #draw(): void {

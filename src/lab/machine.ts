@@ -1,6 +1,7 @@
 import { existsSync, mkdirSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { FlatnetError } from '../error.ts';
+import { umount2 } from '../linux/sys.ts';
 import { readSysctl, writeSysctl } from '../linux/sysctl.ts';
 import { namesIn, readJson, removeIfEmpty, writeJson } from './files.ts';
 import { withLock } from './lock.ts';
@@ -11,7 +12,16 @@ import { LABS, LabPaths, RUN } from './paths.ts';
  * table overflow"). Permanent entries do not count; those the pods learn do.
  */
 const THRESHOLDS = { gc_thresh1: 8192, gc_thresh2: 16384, gc_thresh3: 32768 };
-const SAVED = join(RUN, 'sysctl.json');
+const NETNS = '/run/netns';
+const NOTES = join(RUN, 'machine.json');
+
+/** How this machine was before the first lab. */
+type Notes = {
+  /** Sysctl values, by path. */
+  readonly sysctl: Readonly<Record<string, string>>;
+  /** Whether /run/netns was there. */
+  readonly netnsFolder: boolean;
+};
 
 /** Throws NOT_ROOT. */
 export function requireRoot(): void {
@@ -22,33 +32,42 @@ export function requireRoot(): void {
   });
 }
 
-/** Makes the lab's folder; the first lab raises this machine's limits and notes what they were. */
+/** Makes the lab's folder; the first lab notes how this machine was, and raises its limits. */
 export async function enterMachine(lab: string): Promise<void> {
   await withLock('machine/', async () => {
+    const notes = readJson<Notes>(NOTES) ?? { sysctl: {}, netnsFolder: existsSync(NETNS) };
+    const low = thresholds().filter(([path, wanted]) => Number(readSysctl(path)) < wanted);
+    const before = low.map(([path]) => [path, readSysctl(path)]);
     mkdirSync(new LabPaths(lab).root, { recursive: true, mode: 0o700 });
-    const saved = readJson<Record<string, string>>(SAVED) ?? {};
-    for (const [path, wanted] of thresholds()) {
-      const current = readSysctl(path);
-      if (Number(current) >= wanted) continue;
-      saved[path] ??= current;
-      writeJson(SAVED, saved);
-      writeSysctl(path, wanted);
-    }
+    writeJson(NOTES, { ...notes, sysctl: { ...Object.fromEntries(before), ...notes.sysctl } });
+    for (const [path, wanted] of low) writeSysctl(path, wanted);
   });
 }
 
-/** Removes the lab's folder; the last lab puts the limits back. */
+/** Removes the lab's folder; the last lab puts everything back. */
 export async function leaveMachine(lab: string): Promise<void> {
   await withLock('machine/', async () => {
     rmSync(new LabPaths(lab).root, { recursive: true, force: true });
     if (namesIn(LABS).length) return;
-    for (const [path, value] of Object.entries(readJson<Record<string, string>>(SAVED) ?? {})) {
-      writeSysctl(path, value);
-    }
-    rmSync(SAVED, { force: true });
+    const notes = readJson<Notes>(NOTES);
+    for (const [path, value] of Object.entries(notes?.sysctl ?? {})) writeSysctl(path, value);
+    if (notes?.netnsFolder === false) removeNetnsFolder();
+    rmSync(NOTES, { force: true });
     removeIfEmpty(LABS);
     removeIfEmpty(RUN);
   });
+}
+
+/** It was made, as a mount of its own, with the first namespace. It stays when somebody else has namespaces there by now. */
+function removeNetnsFolder(): void {
+  if (namesIn(NETNS).length) return;
+  try {
+    umount2(NETNS, 0);
+  } catch (error) {
+    if (!(error instanceof FlatnetError) || !['EBUSY', 'EINVAL', 'ENOENT'].includes(error.errno ?? '')) throw error;
+    return;
+  }
+  removeIfEmpty(NETNS);
 }
 
 /** Only the first network namespace has them: elsewhere, such as in a container, they stay as they are. */

@@ -1,6 +1,6 @@
 import { configuredBackend } from '../backends/registry.ts';
 import { type Network, networkToNetConf, refuseOverlap } from '../cluster/network.ts';
-import { FlatnetError } from '../error.ts';
+import { FlatnetError, messageOf } from '../error.ts';
 import type { Family } from '../ip/address.ts';
 import { listNetns } from '../linux/netns.ts';
 import { agentReady, startAgent } from './agent-process.ts';
@@ -77,10 +77,23 @@ export async function up(options: UpOptions): Promise<Lab> {
       lab.update({ phase: 'up' });
       return lab;
     } catch (error) {
-      if (!options.keep) await down(name, { locked: true });
+      if (!options.keep) await cleanUp(name, error);
       throw error;
     }
   });
+}
+
+async function cleanUp(name: string, reason: unknown): Promise<void> {
+  try {
+    await down(name, { locked: true });
+  } catch (error) {
+    throw new FlatnetError(`${messageOf(reason)}; and then it could not be removed: ${messageOf(error)}`, {
+      code: 'LAB_INCOMPLETE',
+      operation: 'lab up',
+      object: name,
+      cause: reason,
+    });
+  }
 }
 
 function planNodes(lab: string, count: number, subnets: number): LabNode[] {
