@@ -46,7 +46,10 @@ export type Vxlan = {
   readonly proxy?: boolean | undefined;
   /** Tell listeners of frames to addresses without an FDB entry. */
   readonly l2miss?: boolean | undefined;
-  /** Tell listeners of ARP questions without an answer; with `proxy`. */
+  /**
+   * Tell listeners of ARP questions without an answer; with `proxy`. Only of those that come from a bridge: for what
+   * this machine itself wants to know, set the sysctl net/ipv4/neigh/DEV/app_solicit.
+   */
   readonly l3miss?: boolean | undefined;
   /** Compute UDP checksums over IPv4. The kernel's default is yes. */
   readonly udpChecksum?: boolean | undefined;

@@ -20,6 +20,7 @@ export const RTM_DELLINK = 17;
 const RTM_GETLINK = 18;
 
 export const IFF_UP = 1;
+export const IFF_PROMISC = 0x100;
 export const IFF_LOWER_UP = 0x10000;
 const RTEXT_FILTER_SKIP_STATS = 8;
 const IFLA_INET6_ADDR_GEN_MODE = 8;
@@ -60,6 +61,8 @@ export type Link = {
 export type LinkChanges = {
   readonly name?: string | undefined;
   readonly up?: boolean | undefined;
+  /** Whether it takes frames for any address. */
+  readonly promisc?: boolean | undefined;
   /** Bytes. */
   readonly mtu?: number | undefined;
   readonly mac?: Mac | undefined;
@@ -235,8 +238,8 @@ function change(index: number, changes: LinkChanges, name?: string): Request[] {
 }
 
 function encode(index: number, changes: LinkChanges): Buffer {
-  const { name, up, mtu, mac, master, alias, group, netns, addrGenMode, data } = changes;
-  const writer = header(index, up)
+  const { name, up, promisc, mtu, mac, master, alias, group, netns, addrGenMode, data } = changes;
+  const writer = header(index, up, promisc)
     .string(IFLA.IFLA_IFNAME, name)
     .u32(IFLA.IFLA_MTU, mtu)
     .bytes(IFLA.IFLA_ADDRESS, mac && macToBytes(mac))
@@ -261,7 +264,7 @@ function encode(index: number, changes: LinkChanges): Buffer {
 }
 
 function encodePort(index: number, name: string | undefined, port: BridgePort): Buffer {
-  const writer = header(index, undefined).string(IFLA.IFLA_IFNAME, name);
+  const writer = header(index).string(IFLA.IFLA_IFNAME, name);
   return writer
     .nested(IFLA.IFLA_LINKINFO, () =>
       writer
@@ -271,10 +274,12 @@ function encodePort(index: number, name: string | undefined, port: BridgePort): 
     .finish();
 }
 
-function header(index: number, up: boolean | undefined): Writer {
+function header(index: number, up?: boolean, promisc?: boolean): Writer {
+  const flag = (value: boolean | undefined, bit: number): number => (value ? bit : 0);
+  const asked = (value: boolean | undefined, bit: number): number => (value === undefined ? 0 : bit);
   return new Writer().header(IFLA.IFINFOMSG_SIZE, (bytes) => {
     bytes.writeInt32LE(index, 4);
-    bytes.writeUInt32LE(up ? IFF_UP : 0, 8);
-    bytes.writeUInt32LE(up === undefined ? 0 : IFF_UP, 12);
+    bytes.writeUInt32LE(flag(up, IFF_UP) | flag(promisc, IFF_PROMISC), 8);
+    bytes.writeUInt32LE(asked(up, IFF_UP) | asked(promisc, IFF_PROMISC), 12);
   });
 }

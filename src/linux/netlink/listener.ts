@@ -2,6 +2,8 @@ import { FlatnetError } from '../../error.ts';
 import { encodeMessage, NLM_F_ACK, NLMSG_NOOP } from './message.ts';
 import { NetlinkSocket, type SocketOptions } from './socket.ts';
 
+const READS_AT_ONCE = 256;
+
 export type ListenerOptions = SocketOptions & {
   /** Ends the listening, at once, and closes the socket. */
   readonly signal: AbortSignal;
@@ -27,22 +29,50 @@ export class NetlinkListener {
     return new NetlinkListener(NetlinkSocket.open(protocol, options), signal);
   }
 
-  /** Datagrams as they come, `overflow` where the kernel had to drop some. Read each before taking the next. */
+  /**
+   * Datagrams as they come; `overflow` where the kernel had to drop some, after which only a fresh dump says what is. Read
+   * each before taking the next.
+   */
   async *[Symbol.asyncIterator](): AsyncGenerator<Buffer | 'overflow'> {
     this.#reading = true;
     try {
       while (!this.#signal.aborted) {
-        const first = await lossy(() => this.#socket.receive());
+        let next = await this.#next(() => this.#socket.receive());
         // What is there already is taken without a detour through the thread pool, but not so much that others starve.
-        let next = first;
         for (let i = 0; next !== undefined && !this.#signal.aborted; i++) {
           yield next;
-          next = i < DRAIN ? await lossy(() => this.#socket.receiveNow()) : undefined;
+          next = i < READS_AT_ONCE ? await this.#next(() => this.#socket.receiveNow()) : undefined;
         }
       }
     } finally {
       this.#reading = false;
       this.#socket.close();
+    }
+  }
+
+  async #next(
+    read: () => Buffer | undefined | Promise<Buffer | undefined>,
+  ): Promise<Buffer | 'overflow' | undefined> {
+    try {
+      return await read();
+    } catch (error) {
+      if (!isOverflow(error)) throw error;
+      this.#drain();
+      return 'overflow';
+    }
+  }
+
+  /**
+   * Until its queue has been empty once, a socket that overflowed gets nothing new, and no further error tells of that
+   * (NETLINK_S_CONGESTED). So what a listener dumps before would be outdated without its knowing.
+   */
+  #drain(): void {
+    for (;;) {
+      try {
+        if (this.#socket.receiveNow() === undefined) return;
+      } catch (error) {
+        if (!isOverflow(error)) throw error;
+      }
     }
   }
 
@@ -54,15 +84,6 @@ export class NetlinkListener {
   }
 }
 
-const DRAIN = 256;
-
-async function lossy(
-  read: () => Buffer | undefined | Promise<Buffer | undefined>,
-): Promise<Buffer | 'overflow' | undefined> {
-  try {
-    return await read();
-  } catch (error) {
-    if (error instanceof FlatnetError && error.errno === 'ENOBUFS') return 'overflow';
-    throw error;
-  }
+function isOverflow(error: unknown): boolean {
+  return error instanceof FlatnetError && error.errno === 'ENOBUFS';
 }

@@ -197,6 +197,7 @@ export class NetlinkSocket implements Disposable {
   }
 
   async #finished<E extends Exchange<unknown>>(create: (sequence: number) => E, count: number): Promise<E> {
+    this.#assertOpen();
     const turn = this.#last.then(async () => {
       const exchange = this.#begin(create, count);
       try {
@@ -222,6 +223,7 @@ export class NetlinkSocket implements Disposable {
   }
 
   #finishedSync<E extends Exchange<unknown>>(create: (sequence: number) => E, count: number): E {
+    this.#assertOpen();
     if (this.#underWay > 0) {
       throw new FlatnetError('a netlink socket was used synchronously during an asynchronous call', {
         code: 'INTERNAL',
@@ -237,8 +239,11 @@ export class NetlinkSocket implements Disposable {
     return exchange;
   }
 
-  #begin<E>(create: (sequence: number) => E, count: number): E {
+  #assertOpen(): void {
     if (this.#closed) throw new FlatnetError('the netlink socket is closed', { code: 'INTERNAL' });
+  }
+
+  #begin<E>(create: (sequence: number) => E, count: number): E {
     const first = this.#sequence + 1;
     // Sequence numbers are 32 bits; starting over is harmless, as only those of one exchange must differ.
     this.#sequence = first + count > 0x7fffffff ? 0 : first + count - 1;

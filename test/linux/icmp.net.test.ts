@@ -1,0 +1,168 @@
+import assert from 'node:assert/strict';
+import { type TestContext, test } from 'node:test';
+import fc from 'fast-check';
+import { type Family, parseIp } from '../../src/ip/address.ts';
+import { IcmpSocket, ping, waitForMessages } from '../../src/linux/icmp.ts';
+import { checksum, decodeIcmp, encodeEcho } from '../../src/linux/icmp-message.ts';
+import { applyRuleset } from '../../src/linux/nftables/ruleset.ts';
+import { sandbox } from './sandbox.ts';
+
+/** Two namespaces behind a router: 10.1.0.2 and 10.2.0.2, fd01::2 and fd02::2; the second link can be narrowed. */
+function routed(t: TestContext) {
+  const [a, router, b] = [sandbox(t), sandbox(t), sandbox(t)];
+  for (const one of [a, router, b]) one.run('sysctl', '-qw', 'net.ipv6.conf.default.accept_dad=0');
+  for (const [i, end] of [a, b].entries()) {
+    const [v4, v6] = [`10.${i + 1}.0`, `fd0${i + 1}:`];
+    router.run('ip', 'link', 'add', `r${i}`, 'type', 'veth', 'peer', 'name', 'eth0', 'netns', end.name);
+    // Up first, and without DAD: else the router asks for no neighbours before it has a link-local address (ndisc_send_ns).
+    router.run('ip', 'link', 'set', `r${i}`, 'up');
+    router.run('ip', 'address', 'add', `${v4}.1/24`, 'dev', `r${i}`);
+    router.run('ip', 'address', 'add', `${v6}:1/64`, 'dev', `r${i}`, 'nodad');
+    end.run('ip', 'link', 'set', 'eth0', 'up');
+    end.run('ip', 'address', 'add', `${v4}.2/24`, 'dev', 'eth0');
+    end.run('ip', 'address', 'add', `${v6}:2/64`, 'dev', 'eth0', 'nodad');
+    end.run('ip', 'route', 'add', 'default', 'via', `${v4}.1`);
+    end.run('ip', 'route', 'add', 'default', 'via', `${v6}:1`);
+  }
+  router.run('sysctl', '-qw', 'net.ipv4.ip_forward=1', 'net.ipv6.conf.all.forwarding=1');
+  return { a, router, b };
+}
+
+const ip = parseIp;
+/** The two ends, an address nobody has, and the first end's side of the router. */
+const ENDS = {
+  4: [ip('10.1.0.2'), ip('10.2.0.2'), ip('10.3.0.2'), ip('10.1.0.1')],
+  6: [ip('fd01::2'), ip('fd02::2'), ip('fd03::2'), ip('fd01::1')],
+} as const;
+
+for (const family of [4, 6] as const) {
+  const [from, to, nowhere, gateway] = ENDS[family];
+
+  test(`IPv${family}: replies, and what the other side sees`, async (t) => {
+    const { a, router, b } = routed(t);
+    using sender = IcmpSocket.open({ family, netns: a.netns });
+    using observer = IcmpSocket.open({ family, netns: b.netns });
+    const result = await ping(sender, to, { size: 100 });
+    assert.ok(result.reached);
+    assert.ok(result.nanoseconds > 0n && result.nanoseconds < 1_000_000_000n);
+    assert.deepEqual(await waitForMessages([observer, sender], 1000), [observer]);
+    assert.partialDeepStrictEqual(observer.receive(), {
+      type: 'request',
+      from,
+      id: sender.id,
+      sequence: 1,
+      size: 100,
+    });
+    assert.equal(observer.receive(), undefined);
+
+    const nat = family === 4 ? 'ip' : 'ip6';
+    const chain = 'chain p { type nat hook postrouting priority 100; oifname "r1" masquerade; }';
+    await applyRuleset(`table ${nat} n {\n${chain}\n}`, { netns: router.netns });
+    assert.ok((await ping(sender, to)).reached);
+    assert.equal(observer.receive()?.from, parseIp(family === 4 ? '10.2.0.1' : 'fd02::1'), 'NAT is visible');
+  });
+
+  test(`IPv${family}: errors`, async (t) => {
+    const { a, router } = routed(t);
+    using socket = IcmpSocket.open({ family, netns: a.netns, dontFragment: true });
+    const lost = await ping(socket, nowhere);
+    assert.partialDeepStrictEqual(lost, {
+      reached: false,
+      error: { type: 'unreachable', to: nowhere, id: socket.id },
+    });
+    router.run('ip', 'link', 'set', 'r1', 'mtu', '1300');
+    const big = await ping(socket, to, { size: 1400 });
+    assert.partialDeepStrictEqual(big, {
+      reached: false,
+      error: { type: 'too-big', to, mtu: 1300, id: socket.id },
+    });
+    assert.throws(() => socket.send(to, 1500), { code: 'SYSCALL', operation: 'sendto', errno: 'EMSGSIZE' });
+    using fragmenting = IcmpSocket.open({ family, netns: a.netns });
+    assert.ok((await ping(fragmenting, gateway, { size: 3000 })).reached);
+    router.run('ip', 'link', 'set', 'r0', 'down');
+    const start = performance.now();
+    assert.deepEqual(await ping(socket, to, { timeout: 150 }), { reached: false, error: undefined });
+    assert.ok(performance.now() - start < 1000);
+    await assert.rejects(ping(socket, to, { signal: AbortSignal.abort(new Error('enough')) }), /enough/);
+  });
+
+  test(`IPv${family}: no route is an error of the send`, async (t) => {
+    const { netns, run } = sandbox(t);
+    run('ip', 'link', 'set', 'lo', 'up');
+    using socket = IcmpSocket.open({ family, netns });
+    assert.throws(() => socket.send(to), { code: 'SYSCALL', errno: 'ENETUNREACH' });
+  });
+
+  test(`IPv${family} messages: any bytes are read or ignored, our own are understood`, () => {
+    fc.assert(
+      fc.property(fc.uint8Array({ maxLength: 120 }), (bytes) => {
+        decodeIcmp(family, from, Buffer.from(bytes));
+      }),
+    );
+    fc.assert(
+      fc.property(fc.nat(0xffff), fc.nat(0xffff), fc.nat(2000), (id, sequence, size) => {
+        const packet = encodeEcho(family as Family, id, sequence, size);
+        if (family === 4) assert.equal(checksum(packet), 0);
+        assert.deepEqual(decodeIcmp(family, from, packet), { type: 'request', from, id, sequence, size });
+      }),
+    );
+  });
+}
+
+test('sixty sockets, each pinging each, in one thread', async (t) => {
+  const count = 60;
+  const hub = sandbox(t);
+  hub.run('ip', 'link', 'add', 'br0', 'type', 'bridge', 'mcast_snooping', '0');
+  hub.run('ip', 'link', 'set', 'br0', 'up');
+  // One namespace with many addresses would answer to itself; a few namespaces with several sockets each will do.
+  const ends = Array.from({ length: 6 }, (_, i) => {
+    const end = sandbox(t);
+    hub.run(
+      'ip',
+      'link',
+      'add',
+      `p${i}`,
+      'master',
+      'br0',
+      'up',
+      'type',
+      'veth',
+      'peer',
+      'name',
+      'eth0',
+      'netns',
+      end.name,
+    );
+    end.run('ip', 'address', 'add', `10.0.0.${i + 1}/24`, 'dev', 'eth0');
+    end.run('ip', 'link', 'set', 'eth0', 'up');
+    return end;
+  });
+  const sockets = Array.from({ length: count }, (_, i) => {
+    const socket = IcmpSocket.open({ family: 4, netns: ends[i % 6]?.netns });
+    t.after(() => socket.close());
+    return socket;
+  });
+  const start = performance.now();
+  const expected = new Set<string>();
+  const drain = (): void => {
+    for (const socket of sockets) {
+      for (let message = socket.receive(); message; message = socket.receive()) {
+        if (message.type === 'reply') expected.delete(`${message.id} ${message.from} ${message.sequence}`);
+      }
+    }
+  };
+  for (const [i, socket] of sockets.entries()) {
+    for (let j = 0; j < 6; j++) {
+      if (j === i % 6) continue;
+      const to = parseIp(`10.0.0.${j + 1}`);
+      expected.add(`${socket.id} ${to} ${socket.send(to)}`);
+    }
+    drain();
+  }
+  for (let i = 0; expected.size > 0 && i < 50; i++) {
+    await waitForMessages(sockets, 100);
+    drain();
+  }
+  assert.deepEqual([...expected], []);
+  t.diagnostic(`${count * 5} pings in ${Math.round(performance.now() - start)} ms`);
+});

@@ -1,0 +1,226 @@
+import assert from 'node:assert/strict';
+import { execFileSync } from 'node:child_process';
+import fs from 'node:fs';
+import { type TestContext, test } from 'node:test';
+import { parseIp } from '../../src/ip/address.ts';
+import { parseCidr, parsePrefixed } from '../../src/ip/cidr.ts';
+import { parseMac } from '../../src/ip/mac.ts';
+import { addressReplace } from '../../src/linux/address.ts';
+import { fdbReplace } from '../../src/linux/fdb.ts';
+import { linkAdd, linkDelete, linkGet, linkSet } from '../../src/linux/link.ts';
+import { Monitor, type MonitorEvent } from '../../src/linux/monitor.ts';
+import { neighbourReplace } from '../../src/linux/neighbour.ts';
+import { NETLINK_ROUTE, NetlinkSocket } from '../../src/linux/netlink/socket.ts';
+import { withNetns } from '../../src/linux/netns.ts';
+import { routeAdd, routeDelete } from '../../src/linux/route.ts';
+import { ruleAdd } from '../../src/linux/rule.ts';
+import { writeSysctl } from '../../src/linux/sysctl.ts';
+import { sandbox } from './sandbox.ts';
+
+const ip = parseIp;
+const mac = parseMac('12:c6:65:89:b4:e3');
+
+/** Collects events, and waits for one of a kind. */
+function collect(t: TestContext, netns: string, options: Partial<Parameters<typeof Monitor.open>[0]> = {}) {
+  const stop = new AbortController();
+  const events: MonitorEvent[] = [];
+  const done = Monitor.open({ netns, signal: stop.signal, ...options }).run((event) => events.push(event));
+  t.after(async () => {
+    stop.abort();
+    await done;
+  });
+  const seen = async (matches: (event: MonitorEvent) => boolean, what: string): Promise<MonitorEvent> => {
+    for (let i = 0; i < 200; i++) {
+      const event = events.find(matches);
+      if (event) return event;
+      await new Promise((resolve) => setTimeout(resolve, 10));
+    }
+    throw new Error(`no ${what} among ${JSON.stringify(events)}`);
+  };
+  return { events, seen };
+}
+
+async function withVxlan(t: TestContext, onDemand: boolean) {
+  const box = sandbox(t);
+  const socket = NetlinkSocket.open(NETLINK_ROUTE, { netns: box.netns });
+  t.after(() => socket.close());
+  const data = { kind: 'vxlan', id: 1, local: ip('10.0.0.1'), port: 8472, learning: false } as const;
+  const misses = { proxy: onDemand, l2miss: onDemand, l3miss: onDemand };
+  await socket.execute(
+    linkAdd({ name: 'flannel.1', addrGenMode: 'none', up: true, data: { ...data, ...misses } }),
+  );
+  const { index: dev } = await socket.get(linkGet('flannel.1'));
+  return { ...box, socket, dev };
+}
+
+test('every kind of change is told, with who made it', async (t) => {
+  const { netns, socket, dev, run } = await withVxlan(t, false);
+  const { seen } = collect(t, netns);
+  await socket.execute([
+    addressReplace({ dev, address: parsePrefixed('10.244.0.0/32') }),
+    neighbourReplace({ dev, ip: ip('10.244.1.0'), mac }),
+    fdbReplace({ dev, mac, dst: ip('10.0.0.2') }),
+    routeAdd({ dst: parseCidr('10.244.1.0/24'), via: ip('10.244.1.0'), dev, onlink: true, protocol: 110 }),
+    ruleAdd({ family: 4, priority: 7, table: 300 }),
+    ...linkSet(dev, { mtu: 1300 }),
+  ]);
+  const ours = { portId: socket.portId, type: 'new' };
+  const of = (object: string) => (event: MonitorEvent) => 'object' in event && event.object === object;
+  assert.partialDeepStrictEqual(await seen(of('address'), 'address'), {
+    ...ours,
+    value: { dev, address: '10.244.0.0/32' },
+  });
+  assert.partialDeepStrictEqual(await seen(of('neighbour'), 'neighbour'), {
+    value: { dev, ip: '10.244.1.0', mac },
+  });
+  assert.partialDeepStrictEqual(await seen(of('fdb'), 'fdb'), { value: { dev, mac, dst: '10.0.0.2' } });
+  const isRoute = (type: string) => (event: MonitorEvent) =>
+    'object' in event && event.object === 'route' && event.type === type && event.value.protocol === 110;
+  assert.partialDeepStrictEqual(await seen(isRoute('new'), 'route'), {
+    ...ours,
+    value: { via: '10.244.1.0', dev },
+  });
+  assert.partialDeepStrictEqual(await seen(of('rule'), 'rule'), {
+    ...ours,
+    value: { priority: 7, table: 300 },
+  });
+  const isMtu = (event: MonitorEvent): boolean =>
+    'object' in event && event.object === 'link' && event.value.mtu === 1300;
+  assert.partialDeepStrictEqual(await seen(isMtu, 'link'), { value: { index: dev, name: 'flannel.1' } });
+
+  run('ip', 'route', 'delete', '10.244.1.0/24');
+  const deleted = await seen(isRoute('del'), 'deleted route');
+  assert.ok('portId' in deleted && deleted.portId !== socket.portId);
+  await socket.execute([linkDelete(dev)]);
+  await seen((event) => of('link')(event) && event.type === 'del', 'deleted link');
+});
+
+test('a port that leaves its bridge is not a link that is deleted', async (t) => {
+  const { netns, socket, run } = await withVxlan(t, false);
+  run('ip', 'link', 'add', 'br0', 'type', 'bridge');
+  run('ip', 'link', 'add', 'v0', 'type', 'veth', 'peer', 'name', 'v1');
+  const { index: br0 } = await socket.get(linkGet('br0'));
+  const { index: v0 } = await socket.get(linkGet('v0'));
+  const { events, seen } = collect(t, netns, { objects: ['link'] });
+  await socket.execute(linkSet(v0, { master: br0 }));
+  // By `ip link … type bridge_slave` it would change too, but the kernel tells nobody.
+  run('bridge', 'link', 'set', 'dev', 'v0', 'hairpin', 'on');
+  await seen((e) => 'object' in e && e.object === 'port' && e.value.port?.hairpin === true, 'hairpin');
+  await socket.execute(linkSet(v0, { master: 0 }));
+  await seen(
+    (e) => 'object' in e && e.object === 'port' && e.type === 'del' && e.value.dev === v0,
+    'port leaving',
+  );
+  assert.ok(!events.some((e) => 'object' in e && e.object === 'link' && e.type === 'del'));
+});
+
+test('misses of a vxlan device: who has an address, and where a MAC is', async (t) => {
+  const { netns, socket, dev, run } = await withVxlan(t, true);
+  withNetns(netns, () => {
+    writeSysctl('net/ipv4/neigh/flannel.1/app_solicit', 1);
+    writeSysctl('net/ipv6/neigh/flannel.1/app_solicit', 1);
+  });
+  await socket.execute([
+    addressReplace({ dev, address: parsePrefixed('10.244.0.0/32') }),
+    addressReplace({ dev, address: parsePrefixed('fd00::/128'), flags: 2 }),
+    routeAdd({ dst: parseCidr('10.244.1.0/24'), via: ip('10.244.1.0'), dev, onlink: true }),
+    routeAdd({ dst: parseCidr('10.244.2.0/24'), via: ip('10.244.2.0'), dev, onlink: true }),
+    routeAdd({ dst: parseCidr('fd00:0:0:1::/64'), via: ip('fd00:0:0:1::'), dev, onlink: true }),
+    neighbourReplace({ dev, ip: ip('10.244.2.0'), mac }),
+  ]);
+  const { seen } = collect(t, netns, { objects: ['neighbour'] });
+  const probe = (...command: string[]): void => {
+    try {
+      run('ping', '-c', '1', '-W', '0.2', ...command);
+    } catch {}
+  };
+  probe('10.244.1.5');
+  probe('10.244.2.5');
+  probe('-6', 'fd00:0:0:1::5');
+  const l3 = await seen((e) => e.type === 'miss' && e.ip === '10.244.1.0', 'IPv4 miss');
+  assert.deepEqual(l3, { type: 'miss', dev, ip: '10.244.1.0', mac: undefined });
+  const l2 = await seen((e) => e.type === 'miss' && e.mac === mac, 'MAC miss');
+  assert.deepEqual(l2, { type: 'miss', dev, ip: undefined, mac });
+  const v6 = await seen((e) => e.type === 'miss' && e.ip === 'fd00:0:0:1::', 'IPv6 miss');
+  assert.deepEqual(v6, { type: 'miss', dev, ip: 'fd00:0:0:1::', mac: undefined });
+});
+
+test('l3miss: ARP questions from a bridge port', async (t) => {
+  const { netns, socket, dev, run } = await withVxlan(t, true);
+  run('ip', 'link', 'add', 'br0', 'type', 'bridge');
+  run('ip', 'link', 'set', 'flannel.1', 'master', 'br0');
+  run('ip', 'link', 'set', 'br0', 'up');
+  run('ip', 'address', 'add', '10.244.0.1/16', 'dev', 'br0');
+  const { seen } = collect(t, netns, { objects: ['neighbour'] });
+  try {
+    run('ping', '-c', '1', '-W', '0.2', '10.244.3.5');
+  } catch {}
+  const miss = await seen((e) => e.type === 'miss', 'miss');
+  assert.deepEqual(miss, { type: 'miss', dev, ip: '10.244.3.5', mac: undefined });
+  socket.close();
+});
+
+test('what does not fit is reported as an overflow, and listening goes on', async (t) => {
+  const { netns, socket } = await withVxlan(t, false);
+  const stop = new AbortController();
+  t.after(() => stop.abort());
+  const monitor = Monitor.open({ netns, signal: stop.signal, objects: ['route'] });
+  const routes = Array.from({ length: 20_000 }, (_, i) => ({
+    dst: parseCidr(`10.${i >> 8}.${i & 255}.0/24`),
+    type: 'blackhole' as const,
+    protocol: 110,
+  }));
+  await socket.execute(routes.map(routeAdd));
+  let overflows = 0;
+  const last = parseCidr('192.0.2.0/24');
+  const done = monitor.run((event) => {
+    if (event.type === 'overflow') {
+      overflows++;
+      socket.executeSync([routeAdd({ dst: last, type: 'blackhole' })]);
+    } else if ('object' in event && event.object === 'route' && event.value.dst === last) stop.abort();
+  });
+  await done;
+  assert.equal(overflows, 1);
+  socket.executeSync(routes.slice(0, 10).map(routeDelete));
+});
+
+test('abort ends a waiting monitor at once and closes its socket', async (t) => {
+  const { netns } = sandbox(t);
+  const descriptors = (): number => fs.readdirSync('/proc/self/fd').length;
+  const before = descriptors();
+  const stop = new AbortController();
+  const done = Monitor.open({ netns, signal: stop.signal }).run(() => {});
+  await new Promise((resolve) => setTimeout(resolve, 20));
+  const start = performance.now();
+  stop.abort();
+  await done;
+  assert.ok(performance.now() - start < 100, `${performance.now() - start} ms`);
+  Monitor.open({ netns, signal: stop.signal });
+  const unread = new AbortController();
+  Monitor.open({ netns, signal: unread.signal });
+  unread.abort();
+  using socket = NetlinkSocket.open(NETLINK_ROUTE, { netns });
+  const left = Monitor.open({ netns, signal: new AbortController().signal });
+  await socket.execute(linkSet(1, { up: true }));
+  for await (const event of left) {
+    assert.ok(event);
+    break;
+  }
+  socket.close();
+  assert.equal(descriptors(), before);
+});
+
+test('a process with a monitor exits when it says so, and by itself after an abort', (t) => {
+  const { netns } = sandbox(t);
+  const start = (ending: string) => {
+    const script = `
+      import { Monitor } from ${JSON.stringify(import.meta.resolve('../../src/linux/monitor.ts'))};
+      const stop = new AbortController();
+      Monitor.open({ netns: process.argv[1], signal: stop.signal }).run(() => {});
+      setTimeout(() => { ${ending} }, 50);
+    `;
+    return execFileSync(process.execPath, ['--input-type=module', '-e', script, netns], { timeout: 3000 });
+  };
+  start('process.exit(0)');
+  start('stop.abort()');
+});

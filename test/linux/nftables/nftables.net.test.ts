@@ -1,0 +1,264 @@
+import assert from 'node:assert/strict';
+import { type TestContext, test } from 'node:test';
+import { parseIp } from '../../../src/ip/address.ts';
+import { parseCidr } from '../../../src/ip/cidr.ts';
+import { NETLINK_NETFILTER, NetlinkSocket } from '../../../src/linux/netlink/socket.ts';
+import {
+  type Element,
+  elementAdd,
+  elementDelete,
+  interfaceField,
+  ipField,
+  networkElement,
+  portField,
+} from '../../../src/linux/nftables/element.ts';
+import { fingerprint } from '../../../src/linux/nftables/fingerprint.ts';
+import { type NftEvent, NftMonitor } from '../../../src/linux/nftables/monitor.ts';
+import { applyRuleset } from '../../../src/linux/nftables/ruleset.ts';
+import { commit, commitSync } from '../../../src/linux/nftables/transaction.ts';
+import { sandbox } from '../sandbox.ts';
+
+const TABLE = { family: 'inet', table: 't' } as const;
+const in_ = (set: string) => ({ ...TABLE, set });
+const ip = (text: string): Uint8Array => ipField(parseIp(text));
+
+const RULESET = `
+  table inet t {
+    set plain { type ipv4_addr; }
+    set plain6 { type ipv6_addr; }
+    set nets { type ipv4_addr; flags interval; }
+    set nets6 { type ipv6_addr; flags interval; }
+    set pair { type ipv4_addr . inet_service; flags interval; }
+    set named { type ipv4_addr . ifname; }
+    set timed { type ipv4_addr; timeout 1h; }
+    set learnt { type ipv4_addr; flags dynamic, timeout; timeout 1m; }
+    map nat { type ipv4_addr : ipv4_addr; }
+    map natports { type inet_service : ipv4_addr . inet_service; }
+    map netmap { type ipv4_addr : ipv4_addr; flags interval; }
+    map verdicts { type ifname : verdict; }
+    counter hits { }
+    chain jumped { counter comment "counted"; }
+    chain input {
+      type filter hook input priority 0; policy accept;
+      ip saddr @plain drop
+      ip saddr { 192.0.2.1, 192.0.2.2 } accept
+      counter name hits
+      update @learnt { ip saddr }
+    }
+  }
+`;
+
+async function withTable(t: TestContext) {
+  const box = sandbox(t);
+  await applyRuleset(RULESET, { netns: box.netns });
+  const socket = NetlinkSocket.open(NETLINK_NETFILTER, { netns: box.netns });
+  t.after(() => socket.close());
+  /** What `nft` says a set or map holds. */
+  const list = (kind: 'set' | 'map', name: string): string => {
+    const text = box.run('nft', 'list', kind, 'inet', 't', name);
+    return /elements = \{([^}]*)\}/s.exec(text)?.[1]?.replace(/\s+/g, ' ').trim() ?? '';
+  };
+  return { ...box, socket, list };
+}
+
+test('elements of every kind of set and map are what `nft list` shows', async (t) => {
+  const { socket, list } = await withTable(t);
+  const cases: [kind: 'set' | 'map', name: string, elements: Element[], shown: string][] = [
+    ['set', 'plain', [{ key: [ip('10.0.0.1')] }, { key: [ip('10.0.0.2')] }], '10.0.0.1, 10.0.0.2'],
+    ['set', 'plain6', [{ key: [ip('fd00::1')] }], 'fd00::1'],
+    [
+      'set',
+      'nets',
+      [
+        networkElement(parseCidr('0.0.0.0/8')),
+        networkElement(parseCidr('10.0.0.0/24')),
+        networkElement(parseCidr('255.0.0.0/8')),
+        { key: [ip('172.16.0.5')], last: [ip('172.16.0.9')] },
+      ],
+      '0.0.0.0/8, 10.0.0.0/24, 172.16.0.5-172.16.0.9, 255.0.0.0/8',
+    ],
+    [
+      'set',
+      'nets6',
+      [networkElement(parseCidr('fd00::/64')), networkElement(parseCidr('ff00::/8'))],
+      'fd00::/64, ff00::/8',
+    ],
+    [
+      'set',
+      'pair',
+      [{ key: [ip('10.0.0.0'), portField(80)], last: [ip('10.0.0.255'), portField(90)] }],
+      '10.0.0.0/24 . 80-90',
+    ],
+    ['set', 'named', [{ key: [ip('10.0.0.1'), interfaceField('flannel.1')] }], '10.0.0.1 . "flannel.1"'],
+    ['map', 'nat', [{ key: [ip('10.0.0.1')], data: [ip('10.0.0.2')] }], '10.0.0.1 : 10.0.0.2'],
+    [
+      'map',
+      'natports',
+      [{ key: [portField(8080)], data: [ip('10.0.0.2'), portField(80)] }],
+      '8080 : 10.0.0.2 . 80',
+    ],
+    [
+      'map',
+      'netmap',
+      [{ ...networkElement(parseCidr('10.0.0.0/24')), data: [ip('10.9.9.9')] }],
+      '10.0.0.0/24 : 10.9.9.9',
+    ],
+    [
+      'map',
+      'verdicts',
+      [
+        { key: [interfaceField('eth0')], data: { verdict: 'jump', chain: 'jumped' } },
+        { key: [interfaceField('eth1')], data: { verdict: 'drop' } },
+      ],
+      '"eth0" : jump jumped, "eth1" : drop',
+    ],
+  ];
+  const sorted = (text: string): string => text.split(', ').sort().join(', ');
+  await commit(
+    socket,
+    cases.flatMap(([, name, elements]) => elementAdd(in_(name), elements)),
+  );
+  for (const [kind, name, , shown] of cases) assert.equal(sorted(list(kind, name)), sorted(shown), name);
+  commitSync(
+    socket,
+    cases.flatMap(([, name, elements]) => elementAdd(in_(name), elements)),
+  );
+  await commit(
+    socket,
+    cases.flatMap(([, name, elements]) => elementDelete(in_(name), elements)),
+  );
+  for (const [kind, name] of cases) assert.equal(list(kind, name), '', name);
+  await commit(socket, elementAdd(in_('timed'), [{ key: [ip('10.0.0.1')], timeout: 90_000 }]));
+  assert.match(list('set', 'timed'), /^10\.0\.0\.1 timeout 1m30s expires/);
+});
+
+test('a transaction is done as a whole or not at all', async (t) => {
+  const { socket, list } = await withTable(t);
+  const good = elementAdd(in_('plain'), [{ key: [ip('10.0.0.1')] }]);
+  const absent = elementDelete(in_('plain'), [{ key: [ip('10.0.0.9')] }]);
+  await assert.rejects(commit(socket, [...good, ...absent, ...good]), {
+    code: 'NETLINK',
+    operation: 'nft delete element',
+    object: 'inet t plain',
+    errno: 'ENOENT',
+  });
+  assert.equal(list('set', 'plain'), '');
+  assert.throws(() => commitSync(socket, elementAdd(in_('nosuch'), [{ key: [ip('10.0.0.1')] }])), {
+    errno: 'ENOENT',
+  });
+  const nat = (to: string) => elementAdd(in_('nat'), [{ key: [ip('10.0.0.1')], data: [ip(to)] }]);
+  await commit(socket, nat('10.0.0.2'));
+  await assert.rejects(commit(socket, nat('10.0.0.3')), { errno: 'EEXIST' });
+  await commit(socket, []);
+});
+
+test('ten thousand elements in one transaction, and one more after that', async (t) => {
+  const { socket, list } = await withTable(t);
+  const elements = Array.from({ length: 10_000 }, (_, i) => ({ key: [ip(`10.${i >> 8}.${i & 255}.1`)] }));
+  const start = performance.now();
+  await commit(socket, elementAdd(in_('plain'), elements));
+  const bulk = performance.now() - start;
+  const one = performance.now();
+  for (let i = 0; i < 100; i++) commitSync(socket, elementAdd(in_('plain'), [{ key: [ip(`192.0.2.${i}`)] }]));
+  const each = (performance.now() - one) / 100;
+  t.diagnostic(`10,000 in ${bulk.toFixed(1)} ms, then one in ${each.toFixed(3)} ms`);
+  assert.equal(list('set', 'plain').split(', ').length, 10_100);
+});
+
+test('a ruleset is one transaction, and its error is in the words of nft', async (t) => {
+  const { netns, run } = await withTable(t);
+  const before = run('nft', 'list', 'ruleset');
+  await assert.rejects(
+    applyRuleset('flush ruleset\ntable inet t {\n chain x { foo bar }\n}', { netns }),
+    (error) => {
+      assert.ok(error instanceof Error && 'code' in error && error.code === 'NFTABLES');
+      assert.match(error.message, /^nft -f: line 3:.*Error: syntax error/);
+      return true;
+    },
+  );
+  await assert.rejects(
+    applyRuleset('flush ruleset; add rule inet nosuch x accept', { netns }),
+    /No such file/,
+  );
+  assert.equal(run('nft', 'list', 'ruleset'), before);
+  await assert.rejects(applyRuleset('', { netns: '/run/netns/nosuch' }), { code: 'NOT_FOUND' });
+  const aborted = AbortSignal.abort();
+  await assert.rejects(applyRuleset('', { netns, signal: aborted }), { code: 'NFTABLES' });
+  await applyRuleset('', { netns });
+});
+
+test('the fingerprint changes with every change and with nothing else', async (t) => {
+  const { netns, run, socket } = await withTable(t);
+  const now = (): Promise<string | undefined> => fingerprint(socket, TABLE);
+  const first = await now();
+  assert.match(first ?? '', /^[\w-]{43}$/);
+  assert.equal(await fingerprint(socket, { family: 'ip', table: 't' }), undefined);
+
+  const nft = (...command: string[]): string => run('nft', ...command);
+  run('ip', 'link', 'set', 'lo', 'up');
+  run('ping', '-c', '2', '-i', '0.01', '127.0.0.1');
+  assert.match(nft('list', 'counters'), /packets [1-9]/);
+  assert.match(nft('list', 'set', 'inet', 't', 'learnt'), /127\.0\.0\.1/);
+  assert.equal(await now(), first, 'packets');
+  nft('add', 'table', 'inet', 'other');
+  nft('add', 'chain', 'inet', 'other', 'x');
+  assert.equal(await now(), first, 'another table');
+  await applyRuleset(`table inet t; delete table inet t; ${RULESET}`, { netns });
+  assert.equal(await now(), first, 'the same again, with other handles');
+  await applyRuleset('table inet t; delete table inet t;', { netns });
+  assert.equal(await now(), undefined);
+  await applyRuleset(RULESET, { netns });
+  assert.equal(await now(), first, 'deleted and made again');
+
+  const changes = [
+    'add element inet t plain { 10.0.0.1 }',
+    'add element inet t nets { 10.0.0.0/24 }',
+    'add element inet t nat { 10.0.0.1 : 10.0.0.2 }',
+    'add rule inet t input drop',
+    'insert rule inet t input accept',
+    'add rule inet t jumped accept comment "why"',
+    'add chain inet t more',
+    'add set inet t extra { type ipv4_addr; }',
+    'add chain inet t input { policy drop; }',
+    'add counter inet t misses',
+    'flush chain inet t jumped',
+    'add table inet t { flags dormant; }',
+    'delete element inet t nat { 10.0.0.1 : 10.0.0.2 }',
+    'flush table inet t',
+  ];
+  const seen = new Set([first]);
+  for (const change of changes) {
+    nft(change);
+    const print = await now();
+    assert.ok(print && !seen.has(print), change);
+    seen.add(print);
+    assert.equal(await now(), print);
+  }
+  const elements = ['1', '2', '3', '4', '5'].map((end) => ({ key: [ip(`10.1.1.${end}`)] }));
+  await commit(socket, elementAdd(in_('plain'), elements));
+  const ordered = await now();
+  await commit(socket, elementDelete(in_('plain'), elements));
+  await commit(socket, elementAdd(in_('plain'), elements.toReversed()));
+  assert.equal(await now(), ordered, 'elements in another order');
+});
+
+test('the monitor tells which table changed, and by whom', async (t) => {
+  const { netns, socket, run } = await withTable(t);
+  const stop = new AbortController();
+  t.after(() => stop.abort());
+  const events: NftEvent[] = [];
+  const done = NftMonitor.open({ netns, signal: stop.signal }).run((event) => events.push(event));
+  const pid = await applyRuleset('add table ip6 mine; add chain ip6 mine x', { netns });
+  await commit(socket, elementAdd(in_('plain'), [{ key: [ip('10.0.0.1')] }]));
+  run('nft', 'delete', 'table', 'inet', 't');
+  for (let i = 0; i < 100 && events.length < 3; i++) await new Promise((resolve) => setTimeout(resolve, 10));
+  stop.abort();
+  await done;
+  assert.deepEqual(events.slice(0, 2), [
+    { type: 'table', family: 'ip6', table: 'mine', portId: pid },
+    { type: 'table', family: 'inet', table: 't', portId: socket.portId },
+  ]);
+  const last = events[2];
+  assert.ok(last?.type === 'table' && last.table === 't');
+  assert.ok(last.portId !== pid && last.portId !== socket.portId);
+});
