@@ -1,5 +1,7 @@
 import { FlatnetError } from '../error.ts';
+import { familyOf } from '../ip/address.ts';
 import { addressOf, contains, type Prefixed, parsePrefixed } from '../ip/cidr.ts';
+import type { Allocation } from '../ipam/host-local.ts';
 import { allocate, defaultRoutes } from './addresses.ts';
 import type { Attachment, AttachmentKey } from './attachment.ts';
 import { ensureBridge } from './bridge.ts';
@@ -12,7 +14,7 @@ import { addPair, configurePod, findLink, hostDeviceName, podMac, tellHost } fro
 import { netnsAt, PodNetns } from './pod-netns.ts';
 import { CniError, CODE, unsupported } from './protocol/error.ts';
 import type { Invocation } from './protocol/invocation.ts';
-import { EMPTY_RESULT, encodeResult, type Result } from './protocol/result.ts';
+import { EMPTY_RESULT, encodeResult, type Result, type RouteConfig } from './protocol/result.ts';
 import type { CniState } from './state.ts';
 
 /** ADD: gives a container its interface, or another plugin addresses for it, or takes note of what another plugin made. */
@@ -89,10 +91,21 @@ async function attachAddresses(call: Invocation, state: CniState): Promise<Resul
     addresses: [],
   };
   return await recorded(record, state, async () => {
-    const { allocations, ...result } = allocate(state.pools, conf, call);
+    const { allocations, ...addresses } = allocate(state.pools, conf, call);
     state.step('addresses reserved');
+    // With their gateways: the reference plugins' CHECK does not find routes without.
+    const result = conf.named
+      ? addresses
+      : { ...addresses, routes: addresses.routes.map(withGateway(allocations)) };
     return { result, addresses: allocations.map(({ address }) => address) };
   });
+}
+
+function withGateway(allocations: readonly Allocation[]): (route: RouteConfig) => RouteConfig {
+  return (route) => {
+    const gateway = allocations.find((a) => familyOf(a.gateway) === familyOf(route.dst))?.gateway;
+    return { ...(gateway ? { gw: gateway } : {}), ...route };
+  };
 }
 
 /** Does the work of an ADD between its two records, and takes everything back if it fails. */

@@ -23,7 +23,8 @@ export function ensureBridge(state: CniState, conf: InterfaceConf, allocations: 
     throw new CniError(CODE.TRY_AGAIN, 'the node cannot take pods yet', `${conf.bridge} is not there`);
   }
   const bridge = findOrMake(state, conf);
-  if (!bridge.up) state.link.executeSync(linkSet(bridge.index, { up: true }));
+  const promisc = conf.promisc ? true : undefined;
+  if (!bridge.up || promisc) state.link.executeSync(linkSet(bridge.index, { up: true, promisc }));
   if (conf.isGateway && allocations.length > 0) {
     for (const allocation of allocations) ensureGateway(state, conf, bridge, allocation);
     withNetns(state.netns, () => {

@@ -43,6 +43,7 @@ const CONFS: Record<string, Json> = {
       gateway: '10.7.3.1',
     },
   },
+  'promiscuous mode': { promiscMode: true, isGateway: true, ipam: V4 },
   'an MTU': { mtu: 1400, ipam: V4 },
   'a MAC and an address asked for': {
     isGateway: true,
@@ -77,6 +78,7 @@ function kernel(netns: string, conf: Json): unknown {
       name: link.ifname,
       mtu: link.mtu,
       up: (link.flags as string[]).includes('UP'),
+      promisc: (link.flags as string[]).includes('PROMISC'),
       master: link.master,
       kind: link.linkinfo?.info_kind,
       hairpin: link.linkinfo?.info_slave_data?.hairpin,
