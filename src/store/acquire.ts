@@ -77,14 +77,10 @@ function takenByOthers(state: ClusterState, self: Self, held: readonly Lease[]):
   const taken: Cidr[] = [];
   for (const fact of state.facts()) {
     if (fact.kind === 'lease' && !mine.has(fact.kv.key)) taken.push(...fact.subnets);
-    if (fact.kind === 'family' && fact.kv.value !== self.name && !held.some(has(fact.subnet)))
-      taken.push(fact.subnet);
+    const isOthers = fact.kind === 'family' && fact.kv.value !== self.name;
+    if (isOthers && !held.some(({ subnets }) => subnets.includes(fact.subnet))) taken.push(fact.subnet);
   }
   return taken;
-}
-
-function has(subnet: Cidr): (lease: Lease) => boolean {
-  return ({ subnets }) => subnets.includes(subnet);
 }
 
 function outOfSubnets(family: Family, pool: Cidr, taken: number): FlatnetError {

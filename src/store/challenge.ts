@@ -4,8 +4,8 @@ import type { Kv } from './kv.ts';
 const POLL = 100;
 
 /**
- * Asks whether a node's agent lives: writes `key`, which a living agent deletes. Costs nothing until two agents want one name.
- * Returns false when the key stood for `time` milliseconds: nobody is there, or it cannot reach the store.
+ * Asks whether a node's agent lives: writes `key`, which a living agent deletes. Costs nothing until two agents want one
+ * name. Returns false when the key stood for `time` milliseconds: nobody is there, or it cannot reach the store.
  */
 export async function isNameAnswered(kv: Kv, key: string, instance: string, time: number): Promise<boolean> {
   const { id: lease } = await kv.grant(Math.ceil(time / 1000) + 10);

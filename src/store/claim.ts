@@ -92,8 +92,8 @@ export class LeaseClaim implements Claim {
     const { layout, feed } = this.#context;
     const challenge = feed.state.item(layout.challenge(this.#holding.self.name));
     if (challenge && challenge.value !== this.#holding.instance) void this.#answer(challenge.key);
-    if (feed.doubtful || (feed.state.revision >= this.#written && !this.#isWritten(feed.state)))
-      void this.#repair();
+    const isNewer = feed.state.revision >= this.#written;
+    if (feed.doubtful || (isNewer && !this.#isWritten(feed.state))) void this.#repair();
   }
 
   /** Somebody else wants this node's name and asks whether its agent lives: taking the question away says yes. */

@@ -27,9 +27,9 @@ export function keysOf(layout: Layout, { self, subnets, instance }: Holding): Ma
 }
 
 /**
- * Writes the holding over the state it was decided on: it fails when any of the keys has changed since, or the configuration has, so
- * that two nodes that cut the network differently never overlap. `drop`: keys given back in the same step. A reservation,
- * which is a key without lease, stays one.
+ * Writes the holding over the state it was decided on. Fails when any of the keys has changed since, or the configuration
+ * has, so that two nodes that cut the network differently never overlap. `drop`: keys given back in the same step.
+ * A reservation, which is a key without lease, stays one.
  */
 export function writeHolding(
   layout: Layout,
@@ -55,8 +55,8 @@ export function writeHolding(
 }
 
 /**
- * Throws LEASE_LOST when another agent has this node's record, or somebody else its subnets. A lease rewritten with an address of
- * ours (by hand, or by flannel on this machine) is still ours; a missing one is for us to write again.
+ * Throws LEASE_LOST when another agent has this node's record, or somebody else its subnets. A lease rewritten with an
+ * address of ours (by hand, or by flannel on this machine) is still ours; a missing one is for us to write again.
  * `addresses`: every one this node has published under the holding.
  */
 export function checkHolding(
@@ -66,21 +66,22 @@ export function checkHolding(
 ): void {
   const record = state.record(self.name)?.record;
   if (record && record.instance !== instance) {
-    throw lost(
-      self.name,
-      `an agent at ${Object.values(record.addresses).join(', ')} has this node's name now`,
-    );
+    const where = Object.values(record.addresses).join(', ');
+    throw lost(self.name, `an agent at ${where} has this node's name now`);
   }
   for (const fact of state.facts()) {
     if (fact.kind === 'family' && fact.kv.value !== self.name && subnets.includes(fact.subnet)) {
       throw lost(fact.subnet, `node ${fact.kv.value} holds it now`);
     }
-    if (fact.kind !== 'lease' || !fact.subnets.some((other) => subnets.some((own) => overlaps(own, other))))
-      continue;
+    if (fact.kind !== 'lease' || !overlap(fact.subnets, subnets)) continue;
     const holders = Object.values(fact.value?.addresses ?? {});
     if (holders.some((ip) => addresses.has(ip))) continue;
     throw lost(fact.kv.key, `${holders.join(', ') || 'a reservation'} holds it now`);
   }
+}
+
+function overlap(some: readonly Cidr[], others: readonly Cidr[]): boolean {
+  return some.some((a) => others.some((b) => overlaps(a, b)));
 }
 
 /** Whether both are at the same address in any family. */

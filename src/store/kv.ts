@@ -6,7 +6,10 @@ export interface Kv {
   get(key: string): Promise<KeyValue | undefined>;
   /** All keys that start with `prefix`, in key order, and the store's revision at that moment. */
   list(prefix: string): Promise<{ readonly revision: number; readonly items: readonly KeyValue[] }>;
-  /** Unconditional. Returns the new revision. `lease`: from `grant`; the key goes when the lease ends. NOT_FOUND: no such lease. */
+  /**
+   * Unconditional. Returns the new revision. `lease`: from `grant`; the key goes when the lease ends. Throws NOT_FOUND when
+   * there is no such lease, USAGE when the value is too large (1.5 MiB).
+   */
   put(key: string, value: string, options?: { readonly lease?: string }): Promise<number>;
   /** Returns how many keys were deleted: 0 or 1. */
   delete(key: string): Promise<number>;

@@ -43,8 +43,8 @@ export class Layout {
   }
 
   /**
-   * One family's half of a dual-stack lease. Two nodes that join at once may choose the same IPv4 subnet with different IPv6 ones:
-   * their lease keys differ, these do not.
+   * One family's half of a dual-stack lease. Two nodes that join at once may choose the same IPv4 subnet with different
+   * IPv6 ones: their lease keys differ, these do not.
    */
   family(subnet: Cidr): string {
     return `${this.root}flatnet/subnets/${leaseName([subnet])}`;

@@ -28,7 +28,7 @@ const MAX_RACES = 100;
 /** Milliseconds: changes that come this close together make one view. */
 const COALESCE = 10;
 
-/** The cluster's facts in flannel's etcd layout, and beside it, below `<prefix>/flatnet/`, what flannel has no place for. */
+/** The cluster's facts in flannel's etcd layout, and below `<prefix>/flatnet/` what flannel has no place for. */
 export class LeaseStore implements Store {
   readonly #kv: Kv;
   readonly #layout: Layout;
@@ -118,23 +118,22 @@ export class LeaseStore implements Store {
   }
 
   /**
-   * A node that comes with an address of its record is that node, started again. With other addresses it may be that node, moved, or a
-   * second one by mistake: then the agent that wrote the record, if it lives, answers a challenge. Throws NAME_TAKEN.
+   * A node that comes with an address of its record is that node, started again. With other addresses it may be that node,
+   * moved, or a second one by mistake: then the agent that wrote the record, if it lives, answers a challenge. Throws
+   * NAME_TAKEN.
    */
   async #checkRival(self: Self, state: ClusterState, instance: string): Promise<void> {
     const rival = state.record(self.name)?.record;
     if (!rival || sharesAddress(self, rival.addresses)) return;
     const key = this.#layout.challenge(self.name);
     if (!(await isNameAnswered(this.#kv, key, instance, this.#answerTime))) return;
-    throw new FlatnetError(
-      `a node at ${Object.values(rival.addresses).join(', ')} has this name and is alive`,
-      {
-        code: 'NAME_TAKEN',
-        operation: 'lease acquire',
-        object: self.name,
-        fix: 'give each node a name of its own',
-      },
-    );
+    const where = Object.values(rival.addresses).join(', ');
+    throw new FlatnetError(`a node at ${where} has this name and is alive`, {
+      code: 'NAME_TAKEN',
+      operation: 'lease acquire',
+      object: self.name,
+      fix: 'give each node a name of its own',
+    });
   }
 
   /** Our keys have left the lease of this node's former agent; nothing else was ever under it. */

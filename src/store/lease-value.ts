@@ -10,7 +10,8 @@ export type LeaseValue = Pick<Node, 'addresses' | 'backend'>;
 const NO_IPV4 = '0.0.0.0';
 
 /**
- * flannel's LeaseAttrs as its Go encoder writes them, byte for byte: PublicIP and PublicIPv6 always there, what is empty left out.
+ * flannel's LeaseAttrs as its Go encoder writes them, byte for byte: PublicIP and PublicIPv6 always there, what is empty
+ * left out.
  */
 export function encodeLease({ addresses, backend }: LeaseValue): string {
   const value = {
@@ -28,8 +29,8 @@ export function encodeLease({ addresses, backend }: LeaseValue): string {
 }
 
 /**
- * Reads such a value, keys without case as Go does. An address that cannot be read costs only its family and is told to `warn`.
- * Throws when the value is no JSON object at all.
+ * Reads such a value, keys without case as Go does. An address that cannot be read costs only its family and is told to
+ * `warn`. Throws when the value is no JSON object at all.
  */
 export function decodeLease(text: string, warn: (problem: string) => void): LeaseValue {
   const fields = new Fields(JSON.parse(text), 'lease');

@@ -17,7 +17,7 @@ export type StoreOptions = LeaseOptions & {
   readonly password?: string;
 };
 
-/** The store behind the endpoints. Nothing is sent until it is used. Throws CONFIG_INVALID, and IO for a file that cannot be read. */
+/** The store behind the endpoints. Nothing is sent until it is used. Throws CONFIG_INVALID; IO for an unreadable file. */
 export function openStore(options: StoreOptions, log: Log): Store {
   return new LeaseStore(openKv(options), options, log);
 }

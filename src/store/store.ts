@@ -7,8 +7,10 @@ export interface Store {
   /** The network's configuration. Throws NOT_FOUND when nobody has written one. */
   network(): Promise<Network>;
   /**
-   * Takes or renews this node's subnets by compare-and-swap and publishes its facts: first a lease that has this node's public
-   * address, then `previous` when it is free, then a free subnet at random. Lost races are retried. Throws OUT_OF_SUBNETS.
+   * Takes or renews this node's subnets by compare-and-swap and publishes its facts: first those its record names (also
+   * when its address has changed), then a lease with its public address, then `previous` when it is free, then a free
+   * subnet at random. Lost races are retried. Throws OUT_OF_SUBNETS; NAME_TAKEN when an agent at another address answers
+   * for this name (a few seconds are given to it); NOT_FOUND without a configuration; CONFIG_INVALID; STORE_UNAVAILABLE.
    */
   acquire(self: Omit<Node, 'subnets'>, previous: PerFamily<Cidr>): Promise<Claim>;
   /**

@@ -132,7 +132,9 @@ export class Transport {
       if (!socket.connecting) sent = true;
       else socket.once('connect', () => (sent = true));
     });
-    const fail = (error: unknown): void => reject(isFinal(error) ? error : new Broken(error, sent));
+    const fail = (error: unknown): void => {
+      reject(error instanceof FlatnetError ? error : new Broken(error, sent));
+    };
     request.on('error', fail);
     request.once('response', (response) => {
       const answer = response.statusCode === 200 ? call.read(response) : readError(call.path, response);
@@ -163,11 +165,11 @@ async function readError(path: string, response: http.IncomingMessage): Promise<
   const answer = await readJson(response).catch((): Json => ({}));
   const text = String(answer.message ?? answer.error ?? `HTTP status ${response.statusCode}`);
   const code = Number(answer.code);
-  if (code === UNAUTHENTICATED || text.includes('revision of auth store is old'))
-    throw new StaleToken(path, text);
+  const isStale = code === UNAUTHENTICATED || text.includes('revision of auth store is old');
+  if (isStale) throw new StaleToken(path, text);
   // The server answers for a cluster that cannot (no leader, overload): another endpoint may be better off.
-  if (code === UNAVAILABLE || code === DEADLINE_EXCEEDED || (response.statusCode ?? 0) >= 500)
-    throw new Error(text);
+  const isAway = code === UNAVAILABLE || code === DEADLINE_EXCEEDED || (response.statusCode ?? 0) >= 500;
+  if (isAway) throw new Error(text);
   throw new FlatnetError(text, { code: CODES[code] ?? 'STORE_UNAVAILABLE', operation: operationOf(path) });
 }
 
@@ -186,10 +188,6 @@ class StaleToken extends FlatnetError {
   }
 }
 
-function isFinal(error: unknown): boolean {
-  return error instanceof FlatnetError;
-}
-
 function unavailable(path: string, text: string, endpoint?: string, cause?: unknown): FlatnetError {
   const errno = codeOf(cause);
   return new FlatnetError(text, {
@@ -202,6 +200,6 @@ function unavailable(path: string, text: string, endpoint?: string, cause?: unkn
 }
 
 /** `/v3/kv/range` → `store range`. */
-export function operationOf(path: string): string {
+function operationOf(path: string): string {
   return `store ${path.slice(path.lastIndexOf('/') + 1)}`;
 }

@@ -1,14 +1,14 @@
 import { open, readFile, rename, rm } from 'node:fs/promises';
 import { dirname } from 'node:path';
-import { type Network, networkToNetConf, readNetwork } from '../cluster/network.ts';
+import { networkToNetConf, readNetwork } from '../cluster/network.ts';
 import type { Node } from '../cluster/node.ts';
 import type { ClusterView } from './store.ts';
 
 const VERSION = 1;
 
 /**
- * Keeps the last good view for a start while the store is away. A reader sees the old file or the new one, whole, also after a power
- * cut. Mode 0600.
+ * Keeps the last good view for a start while the store is away. A reader sees the old file or the new one, whole, also
+ * after a power cut. Mode 0600.
  */
 export async function writeView(file: string, { network, nodes, revision }: ClusterView): Promise<void> {
   // The network as its configuration, so that a later release fills in what this one does not know.
@@ -43,7 +43,7 @@ export async function readView(file: string): Promise<ClusterView | undefined> {
     if (typeof value !== 'object' || value === null) return undefined;
     const { version, revision, network, nodes } = value as Record<string, unknown>;
     if (version !== VERSION || typeof revision !== 'number' || !Array.isArray(nodes)) return undefined;
-    return { revision, network: readNetwork(network) satisfies Network, nodes: nodes.filter(isNode) };
+    return { revision, network: readNetwork(network), nodes: nodes.filter(isNode) };
   } catch {
     return undefined;
   }

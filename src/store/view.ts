@@ -11,8 +11,8 @@ import type { ClusterView } from './store.ts';
  * The cluster as the store's keys tell it, kept up to date change by change: a change costs the work of the nodes it
  * touches, and the others stay the same objects in the next view.
  *
- * Whose a lease is: of the node whose record names its subnets; else of the recorded node with its public address (a reservation, or
- * what flannel left on that machine); else it is a plain flannel node, named by its public address.
+ * Whose a lease is: of the node whose record names its subnets; else of the recorded node with its public address (a
+ * reservation, or what flannel left on that machine); else it is a plain flannel node, named by its public address.
  */
 export class ClusterState {
   readonly #layout: Layout;

@@ -28,7 +28,7 @@ export type Parts = {
   readonly size: () => number;
 };
 
-/** What the embedded server answers to which path: etcd's v3 JSON gateway, as far as flatnet and a curious person need it. */
+/** What the embedded server answers to which path: as much of etcd's v3 JSON gateway as flatnet needs. */
 export function createApi({ machine, clock, hub, header, size }: Parts): Api {
   const revoke: Handler = (message) => {
     clock.revoke(message.int('ID'));

@@ -9,9 +9,12 @@ import { Message } from './requests.ts';
 const MAX_MESSAGE_BYTES = 2 * 1024 * 1024;
 const MAX_BODY_BYTES = Math.ceil(MAX_MESSAGE_BYTES / 3) * 4 + 64 * 1024;
 
+// TCP's own: a client that vanished without a word does not keep its watch.
+const KEEP_ALIVE = { keepAlive: true, keepAliveInitialDelay: 10_000 };
+
 /** An HTTP server, not yet listening, that answers as the API says. */
 export function createHttpServer(api: Api, log: Log): http.Server {
-  const server = http.createServer((request, response) => {
+  const server = http.createServer(KEEP_ALIVE, (request, response) => {
     answer(api, request, response).catch((error: unknown) => refuse(request, response, error, log));
   });
   // Between two requests of an agent may lie hours.

@@ -175,11 +175,10 @@ export class Machine {
 
   #rows({ key, end }: KeyRange, minModified: number): Row[] {
     const { one, from, between } = this.#sql;
-    if (end === undefined)
-      return one
-        .all(key)
-        .map(rowOf)
-        .filter(({ modified }) => modified >= minModified);
+    if (end === undefined) {
+      const row = one.get(key);
+      return row && Number(row.modified) >= minModified ? [rowOf(row)] : [];
+    }
     const rows = end.equals(OPEN_END) ? from.all(key, minModified) : between.all(key, end, minModified);
     return rows.map(rowOf);
   }

@@ -32,7 +32,7 @@ export type EmbeddedServer = {
 
 const HOUSEKEEPING = 1_000;
 
-/** Serves etcd's v3 JSON API from one SQLite file. Throws IO when file or address cannot be had, CONFIG_INVALID for `listen`. */
+/** Serves etcd's v3 JSON API from one SQLite file. Throws IO when file or address cannot be had; CONFIG_INVALID. */
 export async function serveEmbedded({ listen, file, log, signal }: EmbeddedOptions): Promise<EmbeddedServer> {
   const address = parseListen(listen);
   if (file !== ':memory:') mkdirSync(dirname(file), { recursive: true, mode: 0o700 });

@@ -78,7 +78,7 @@ export class WatchHub {
     while (!watcher.blocked && watcher.next <= this.#history.newest) {
       if (watcher.next < this.#history.compacted) {
         this.#send(watcher, { canceled: true, compact_revision: String(this.#history.compacted) });
-        watcher.response.end('');
+        watcher.response.end();
         this.#watchers.delete(watcher);
         return;
       }
