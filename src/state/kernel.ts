@@ -177,16 +177,12 @@ export class Kernel implements Disposable {
       throw new FlatnetError('there is no such device', { code: 'NOT_FOUND', object: name });
     };
     const errors = await this.#execute(changes, (change) => requestsOf(change, index));
-    const again = [...errors.keys()].filter((i) => isGatewayRefused(errors[i]));
-    const detours = again.map((i) => changes[i]).filter((change) => change !== undefined);
-    const answers = await this.#execute(
-      detours,
-      (change) => detour(change, index) ?? requestsOf(change, index),
-    );
-    for (const [n, i] of again.entries()) errors[i] = answers[n];
-    for (const [i, { action, item }] of changes.entries()) {
+    for (const [i, change] of changes.entries()) {
+      const { action, item } = change;
+      const requests = errors[i] && action !== 'delete' && detour(change, errnoOf(errors[i]), index);
+      if (requests) [errors[i]] = await this.#execute([change], () => requests);
       if (item.kind === 'nft') errors[i] = await this.nftables.apply(action, item);
-      else if (item.kind === 'sysctl') errors[i] = this.#sysctls.write(item);
+      if (item.kind === 'sysctl') errors[i] = this.#sysctls.write(item);
     }
     return errors;
   }
@@ -219,9 +215,8 @@ function isFine({ action, item }: Change, error: FlatnetError): boolean {
   return item.kind === 'rule' && (error.errno === 'EEXIST' || error.errno === 'ENOENT');
 }
 
-/** "Nexthop has invalid gateway or device mismatch". */
-function isGatewayRefused(error: Error | undefined): boolean {
-  return error instanceof FlatnetError && error.operation === 'route replace' && error.errno === 'EINVAL';
+function errnoOf(error: Error | undefined): string | undefined {
+  return error instanceof FlatnetError ? error.errno : undefined;
 }
 
 function isLink({ item }: Change): boolean {

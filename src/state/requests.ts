@@ -44,16 +44,21 @@ export function requestsOf({ action, item, was }: Change, index: Index): Request
 }
 
 /**
- * The same for an IPv6 route whose gateway the kernel finds on another device, as it does while the route to replace still
- * leads there: onlink does not help (ip6_route_check_nh_onlink). A host route to the gateway does, for that moment.
- * Undefined for changes that this cannot help.
+ * Another way to put a route in place, for when `route replace` was refused:
+ * - EINVAL: the kernel finds the IPv6 gateway on another device, as it does while the route to replace still leads there, and
+ *   onlink does not help (ip6_route_check_nh_onlink). A host route to the gateway does, for that moment.
+ * - EEXIST: the same route is there, but behind another one that somebody put before it (fib_table_insert).
+ *
+ * Undefined where neither can help.
  */
-export function detour({ item }: Change, index: Index): Request[] | undefined {
-  if (item.kind !== 'route' || !item.onlink || item.via === undefined || familyOf(item.via) === 4)
-    return undefined;
-  const { via, onlink: _onlink, ...rest } = item;
+export function detour({ item }: Change, errno: string | undefined, index: Index): Request[] | undefined {
+  if (item.kind !== 'route') return undefined;
+  const wanted = route(item, index);
+  if (errno === 'EEXIST') return [routeDelete(wanted), routeReplace(wanted)];
+  const { via, onlink, ...rest } = item;
+  if (errno !== 'EINVAL' || !onlink || via === undefined || familyOf(via) === 4) return undefined;
   const gateway = route({ ...rest, dst: hostCidr(via) }, index);
-  return [routeReplace(gateway), routeReplace(route(item, index)), routeDelete(gateway)];
+  return [routeReplace(gateway), routeReplace(wanted), routeDelete(gateway)];
 }
 
 function linkRequests(

@@ -118,6 +118,7 @@ const faults: Fault[] = [
     (ns) => ns.run('nft', 'add', 'rule', 'ip', 'flatnet', 'postrouting', 'accept'),
   ],
   ['a stray route of ours', VXLAN, (ns) => ns.ip('route add 10.99.0.0/24 dev eth0 proto 110')],
+  ['a route is put before ours', VXLAN, (ns) => ns.ip('route prepend 10.0.2.0/24 via 172.16.0.9 dev eth0')],
   [
     'a second route in one slot',
     VXLAN,
