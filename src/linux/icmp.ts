@@ -82,7 +82,7 @@ export class IcmpSocket implements Disposable {
 
   /**
    * Sends an echo request with `size` bytes after its header and returns its sequence number. Throws SYSCALL: ENETUNREACH without
-   * a route, EMSGSIZE when it is larger than the device takes and must not be fragmented.
+   * a route, ENOBUFS (IPv6) without a carrier, EMSGSIZE when it is larger than the device takes and must not be fragmented.
    */
   send(to: Ip, size = 56): number {
     this.#sequence = (this.#sequence + 1) & 0xffff;
