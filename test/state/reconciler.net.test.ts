@@ -3,6 +3,9 @@ import { test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { desiredState, type Facts } from '../../src/backends/desired.ts';
 import type { Node } from '../../src/cluster/node.ts';
+import { parseIp } from '../../src/ip/address.ts';
+import { parseCidr } from '../../src/ip/cidr.ts';
+import type { Item } from '../../src/state/item.ts';
 import { command } from '../../src/state/print.ts';
 import { Reconciler } from '../../src/state/reconciler.ts';
 import { factsOf, type Plan } from '../backends/cluster.ts';
@@ -334,4 +337,39 @@ test('what the kernel refuses is tried again, said once, and holds up nothing el
   assert.ok(tries >= 2 && tries <= 6, `${tries} tries`);
   namespace.ip('addr add 172.16.0.2/16 dev eth0');
   await running.settled(1000);
+});
+
+test('rules, blackholes, tables, metrics and source addresses: made once, seen again as the same, removed', async () => {
+  using namespace = new Namespace(VXLAN);
+  const log = { debug() {}, info() {}, warn() {} };
+  using reconciler = new Reconciler({ netns: namespace.path, log });
+  reconciler.allowPrune();
+  const route = { kind: 'route', type: 'unicast', dev: 'eth0', protocol: 110 } as const;
+  const rule = { kind: 'rule', priority: 500, table: 100, protocol: 111 } as const;
+  const items: Item[] = [
+    { kind: 'route', type: 'blackhole', dst: parseCidr('10.0.1.0/24'), protocol: 111 },
+    { kind: 'route', type: 'blackhole', dst: parseCidr('fd10:0:0:1::/64'), protocol: 111 },
+    { ...route, dst: parseCidr('10.5.0.0/16'), via: parseIp('172.16.0.9'), table: 100, metric: 7 },
+    { ...route, dst: parseCidr('10.5.0.0/16'), src: parseIp('172.16.0.2') },
+    { ...route, dst: parseCidr('fd55::/64'), via: parseIp('fd00::9'), table: 1000, src: parseIp('fd00::2') },
+    { ...rule, family: 4, from: parseCidr('10.0.1.0/24'), mark: 0x10, mask: 0xf0 },
+    { ...rule, family: 4, to: parseCidr('10.9.0.0/16'), iif: 'eth0' },
+    { ...rule, family: 6, from: parseCidr('fd10:0:0:1::/64'), mark: 5 },
+  ];
+  reconciler.setDesired(items);
+  const first = await reconciler.run();
+  assert.deepEqual([first.failed, first.waiting, first.done.length], [[], [], items.length]);
+  using another = new Reconciler({ netns: namespace.path, log });
+  another.allowPrune();
+  another.setDesired(items);
+  assert.deepEqual((await another.run()).done, []);
+  assert.match(namespace.ip('rule'), /500:\s+from 10\.0\.1\.0\/24 fwmark 0x10\/0xf0 lookup 100 proto 111/);
+  assert.match(namespace.ip('route'), /^blackhole 10\.0\.1\.0\/24 proto 111/m);
+  another.setDesired([]);
+  assert.equal((await another.run()).failed.length, 0);
+  assert.doesNotMatch(namespace.ip('rule') + namespace.ip('-6 rule'), /^500:/m);
+  assert.doesNotMatch(
+    namespace.ip('route show table all') + namespace.ip('-6 route show table all'),
+    /proto 11[01]/,
+  );
 });
