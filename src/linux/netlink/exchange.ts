@@ -3,6 +3,7 @@ import { errnoName, errnoText } from '../errno.ts';
 import {
   type DumpRequest,
   encodeMessage,
+  encodeMessages,
   messagesOf,
   NLM_F_ACK,
   NLM_F_DUMP,
@@ -42,10 +43,9 @@ export class BatchExchange implements Exchange<Answer[]> {
     this.#first = firstSequence;
     this.#answers = new Array<Answer>(requests.length).fill(undefined);
     this.#missing = requests.length;
-    this.bytes = Buffer.concat(
-      requests.map(({ type, flags: own, payload }, i) =>
-        encodeMessage({ type, flags: own | flags, payload }, firstSequence + i),
-      ),
+    this.bytes = encodeMessages(
+      requests.map(({ type, flags: own, payload }) => ({ type, flags: own | flags, payload })),
+      firstSequence,
     );
   }
 

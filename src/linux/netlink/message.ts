@@ -65,7 +65,8 @@ const align = (length: number): number => (length + 3) & ~3;
 
 /** Builds the payload of a message: a fixed header, then attributes, each padded to four bytes. */
 export class Writer {
-  #buffer = Buffer.alloc(256);
+  // From Node's pool: a zeroed buffer of its own for each request would cost several times as much.
+  #buffer = Buffer.allocUnsafe(256).fill(0);
   #length = 0;
 
   /** Reserves `size` zero bytes for a fixed header (padded) and lets `fill` write into them. */
@@ -174,21 +175,29 @@ export class Writer {
   }
 }
 
+/** What becomes a message: a request, or a mark between requests. */
+export type Outgoing = Pick<Request, 'type' | 'flags' | 'payload'>;
+
 /** One whole message, padded. */
-export function encodeMessage(
-  request: Pick<Request, 'type' | 'flags' | 'payload'>,
-  sequence: number,
-  portId = 0,
-): Buffer {
-  const length = NLMSG_HDRLEN + request.payload.length;
-  const message = Buffer.alloc(align(length));
-  message.writeUInt32LE(length, 0);
-  message.writeUInt16LE(request.type, 4);
-  message.writeUInt16LE(request.flags, 6);
-  message.writeUInt32LE(sequence, 8);
-  message.writeUInt32LE(portId, 12);
-  message.set(request.payload, NLMSG_HDRLEN);
-  return message;
+export function encodeMessage(message: Outgoing, sequence: number): Buffer {
+  return encodeMessages([message], sequence);
+}
+
+/** Messages one after another, as one write takes them, with consecutive sequence numbers. */
+export function encodeMessages(messages: readonly Outgoing[], firstSequence: number): Buffer {
+  const size = messages.reduce((sum, { payload }) => sum + align(NLMSG_HDRLEN + payload.length), 0);
+  const bytes = Buffer.alloc(size);
+  let at = 0;
+  for (const [i, { type, flags, payload }] of messages.entries()) {
+    const length = NLMSG_HDRLEN + payload.length;
+    bytes.writeUInt32LE(length, at);
+    bytes.writeUInt16LE(type, at + 4);
+    bytes.writeUInt16LE(flags, at + 6);
+    bytes.writeUInt32LE(firstSequence + i, at + 8);
+    bytes.set(payload, at + NLMSG_HDRLEN);
+    at += align(length);
+  }
+  return bytes;
 }
 
 /** The messages of one datagram. Throws INTERNAL when lengths do not add up. */

@@ -1,6 +1,6 @@
 import { type Exchange, refusal } from '../netlink/exchange.ts';
 import {
-  encodeMessage,
+  encodeMessages,
   messagesOf,
   NLM_F_ACK,
   NLM_F_REQUEST,
@@ -34,15 +34,16 @@ class TransactionExchange implements Exchange<void> {
     this.#requests = requests;
     this.#begin = begin;
     this.#missing = requests.length;
-    const mark = (type: number, sequence: number): Buffer =>
-      encodeMessage({ type, flags: NLM_F_REQUEST, payload: batchMark() }, sequence);
-    this.bytes = Buffer.concat([
-      mark(NFNL_MSG_BATCH_BEGIN, begin),
-      ...requests.map(({ type, flags, payload }, i) =>
-        encodeMessage({ type, flags: flags | NLM_F_REQUEST | NLM_F_ACK, payload }, begin + 1 + i),
-      ),
-      mark(NFNL_MSG_BATCH_END, begin + 1 + requests.length),
-    ]);
+    const mark = (type: number) => ({ type, flags: NLM_F_REQUEST, payload: batchMark() });
+    const flags = NLM_F_REQUEST | NLM_F_ACK;
+    this.bytes = encodeMessages(
+      [
+        mark(NFNL_MSG_BATCH_BEGIN),
+        ...requests.map(({ type, flags: own, payload }) => ({ type, flags: own | flags, payload })),
+        mark(NFNL_MSG_BATCH_END),
+      ],
+      begin,
+    );
   }
 
   get done(): boolean {
