@@ -59,6 +59,18 @@ export class Machine implements AsyncDisposable {
     return child;
   }
 
+  /** What a program prints, run in a namespace. Throws when it fails. */
+  async output(command: readonly string[], netns: string): Promise<string> {
+    const child = withNetns(netns, () =>
+      spawn('setpriv', ['--pdeathsig', 'TERM', ...command], { stdio: ['ignore', 'pipe', 'inherit'] }),
+    );
+    const ended = once(child, 'close');
+    const text = (await child.stdout.setEncoding('utf8').toArray()).join('');
+    await ended;
+    if (child.exitCode !== 0) throw new Error(`${command.join(' ')}: ${child.exitCode}\n${text}`);
+    return text;
+  }
+
   async [Symbol.asyncDispose](): Promise<void> {
     await this.#stack.disposeAsync();
   }

@@ -1,0 +1,49 @@
+// One datagram back and forth over UDP, by calls that block. In the namespace it is started in:
+//   node bench/lib/pingpong.ts serve
+//   node bench/lib/pingpong.ts ADDRESS COUNT     prints the median round trip in microseconds
+import { ipToBytes, parseIp } from '../../src/ip/address.ts';
+import * as sys from '../../src/linux/sys.ts';
+import { median } from './report.ts';
+
+const SOCK_DGRAM = 2;
+const SO_RCVTIMEO = 20;
+const PORT = 7007;
+const WARM_UP = 2000;
+const [address = '', count = '20000'] = process.argv.slice(2);
+
+const fd = sys.socket(sys.AF_INET, SOCK_DGRAM | sys.SOCK_CLOEXEC, 0);
+const data = Buffer.alloc(64);
+if (address === 'serve') serve();
+else console.log(median(measure(Number(count))).toFixed(2));
+
+function serve(): never {
+  sys.bind(fd, socketAddress('0.0.0.0'));
+  const peer = Buffer.alloc(16);
+  for (;;) {
+    const size = sys.recvfrom(fd, data, 0, peer);
+    if (size !== undefined) sys.sendto(fd, data.subarray(0, size), 0, peer);
+  }
+}
+
+function measure(rounds: number): number[] {
+  const second = new BigInt64Array([1n, 0n]);
+  sys.setsockopt(fd, sys.SOL_SOCKET, SO_RCVTIMEO, new Uint8Array(second.buffer));
+  const peer = socketAddress(address);
+  const times: number[] = [];
+  for (let i = -WARM_UP; i < rounds; i++) {
+    const start = process.hrtime.bigint();
+    sys.sendto(fd, data, 0, peer);
+    if (sys.recvfrom(fd, data, 0) === undefined) throw new Error(`no answer from ${address}`);
+    if (i >= 0) times.push(Number(process.hrtime.bigint() - start) / 1000);
+  }
+  return times;
+}
+
+/** A struct sockaddr_in. */
+function socketAddress(ip: string): Buffer {
+  const bytes = Buffer.alloc(16);
+  bytes.writeUInt16LE(sys.AF_INET, 0);
+  bytes.writeUInt16BE(PORT, 2);
+  bytes.set(ipToBytes(parseIp(ip)), 4);
+  return bytes;
+}
