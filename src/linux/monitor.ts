@@ -103,42 +103,39 @@ export class Monitor {
 
 /** Undefined for messages of other kinds or families. */
 export function decodeEvent(message: Message): MonitorEvent | undefined {
-  const { portId } = message;
+  // Types come in fours: new, delete, get, set.
+  const change: Change = { type: message.type % 4 === 0 ? 'new' : 'del', portId: message.portId };
   switch (message.type) {
     case RTM_NEWLINK:
     case RTM_DELLINK: {
-      const type = message.type === RTM_NEWLINK ? 'new' : 'del';
       const link = decodeLink(message);
-      if (link) return { type, portId, object: 'link', value: link };
+      if (link) return { ...change, object: 'link', value: link };
       const port = decodePort(message);
-      return port && { type, portId, object: 'port', value: port };
+      return port && { ...change, object: 'port', value: port };
     }
     case RTM_NEWADDR:
     case RTM_DELADDR: {
       const value = decodeAddress(message);
-      return (
-        value && { type: message.type === RTM_NEWADDR ? 'new' : 'del', portId, object: 'address', value }
-      );
+      return value && { ...change, object: 'address', value };
     }
     case RTM_NEWROUTE:
     case RTM_DELROUTE: {
       const value = decodeRoute(message);
-      return value && { type: message.type === RTM_NEWROUTE ? 'new' : 'del', portId, object: 'route', value };
+      return value && { ...change, object: 'route', value };
     }
     case RTM_NEWNEIGH:
     case RTM_DELNEIGH: {
-      const type = message.type === RTM_NEWNEIGH ? 'new' : 'del';
       const fdb = decodeFdb(message);
-      if (fdb) return { type, portId, object: 'fdb', value: fdb };
+      if (fdb) return { ...change, object: 'fdb', value: fdb };
       const neighbour = decodeNeighbour(message);
-      return neighbour && { type, portId, object: 'neighbour', value: neighbour };
+      return neighbour && { ...change, object: 'neighbour', value: neighbour };
     }
     case RTM_GETNEIGH:
       return decodeMiss(message);
     case RTM_NEWRULE:
     case RTM_DELRULE: {
       const value = decodeRule(message);
-      return value && { type: message.type === RTM_NEWRULE ? 'new' : 'del', portId, object: 'rule', value };
+      return value && { ...change, object: 'rule', value };
     }
     default:
       return undefined;

@@ -13,7 +13,6 @@ const libc = koffi.load(null);
 const c = {
   socket: libc.func('int socket(int domain, int type, int protocol)'),
   bind: libc.func('int bind(int fd, const void *address, uint32_t length)'),
-  connect: libc.func('int connect(int fd, const void *address, uint32_t length)'),
   getsockname: libc.func('int getsockname(int fd, void *address, void *length)'),
   setsockopt: libc.func('int setsockopt(int fd, int level, int name, const void *value, uint32_t length)'),
   getsockopt: libc.func('int getsockopt(int fd, int level, int name, void *value, void *length)'),
@@ -32,8 +31,6 @@ const c = {
   umount2: libc.func('int umount2(const char *target, int flags)'),
   ioctl: libc.func('int ioctl(int fd, unsigned long request, void *argument)'),
   memfd_create: libc.func('int memfd_create(const char *name, unsigned int flags)'),
-  kill: libc.func('int kill(int pid, int signal)'),
-  gettid: libc.func('int gettid()'),
 };
 
 // One view for each thread: a worker evaluates this module again and so gets its own errno.
@@ -47,7 +44,6 @@ export const AF_NETLINK = 16;
 export const SOCK_RAW = 3;
 export const SOCK_NONBLOCK = 0o4000;
 export const SOCK_CLOEXEC = 0o2000000;
-export const CLONE_NEWNS = 0x00020000;
 export const CLONE_NEWNET = 0x40000000;
 export const MS_BIND = 0x1000;
 export const MS_REC = 0x4000;
@@ -64,10 +60,6 @@ export function socket(domain: number, type: number, protocol: number): number {
 
 export function bind(fd: number, address: Uint8Array): void {
   check(c.bind(fd, address, address.length), errno[0], 'bind');
-}
-
-export function connect(fd: number, address: Uint8Array): void {
-  check(c.connect(fd, address, address.length), errno[0], 'connect');
 }
 
 /** The socket's own address, as the kernel's sockaddr of at most 128 bytes. */
@@ -161,15 +153,6 @@ export function ioctl(fd: number, request: number, argument: Uint8Array): number
 export function memfdCreate(name: string): number {
   const MFD_CLOEXEC = 1;
   return check(c.memfd_create(name, MFD_CLOEXEC), errno[0], 'memfd_create', name);
-}
-
-/** Unlike process.kill: the raw call, so that signal 0 and negative pids (process groups) behave as kill(2) says. */
-export function kill(pid: number, signal: number): void {
-  check(c.kill(pid, signal), errno[0], 'kill', `${pid}`);
-}
-
-export function gettid(): number {
-  return c.gettid();
 }
 
 // The caller passes errno, read as the first thing after the call: arguments are evaluated in order.

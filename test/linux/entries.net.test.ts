@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { type TestContext, test } from 'node:test';
+import type { TestContext } from 'node:test';
 import { parseIp } from '../../src/ip/address.ts';
 import { parseCidr, parsePrefixed } from '../../src/ip/cidr.ts';
 import { parseMac } from '../../src/ip/mac.ts';
@@ -17,7 +17,7 @@ import { linkAdd, linkGet } from '../../src/linux/link.ts';
 import { NUD_NOARP, neighbourDelete, neighbourDump, neighbourReplace } from '../../src/linux/neighbour.ts';
 import { NETLINK_ROUTE, NetlinkSocket } from '../../src/linux/netlink/socket.ts';
 import { ruleAdd, ruleDelete, ruleDump } from '../../src/linux/rule.ts';
-import { sandbox } from './sandbox.ts';
+import { kernelTest, sandbox } from './sandbox.ts';
 
 const ip = parseIp;
 const mac = parseMac;
@@ -34,7 +34,7 @@ async function withVxlan(t: TestContext) {
   return { ...box, socket, u0, vxlan };
 }
 
-test('addresses, as `ip address` shows them', async (t) => {
+kernelTest('addresses, as `ip address` shows them', async (t) => {
   const { socket, json, u0, vxlan } = await withVxlan(t);
   const wanted = [
     { dev: u0, address: parsePrefixed('10.0.0.1/24'), broadcast: ip('10.0.0.255') },
@@ -79,7 +79,7 @@ test('addresses, as `ip address` shows them', async (t) => {
   assert.equal(missing?.errno, 'EADDRNOTAVAIL');
 });
 
-test('IFA_F_NODAD makes an IPv6 address usable at once', async (t) => {
+kernelTest('IFA_F_NODAD makes an IPv6 address usable at once', async (t) => {
   const { socket, vxlan } = await withVxlan(t);
   await socket.execute([
     addressReplace({ dev: vxlan, address: parsePrefixed('fd00::1/64'), flags: IFA_F_NODAD }),
@@ -95,7 +95,7 @@ test('IFA_F_NODAD makes an IPv6 address usable at once', async (t) => {
   ]);
 });
 
-test('neighbours, as `ip neighbour` shows them', async (t) => {
+kernelTest('neighbours, as `ip neighbour` shows them', async (t) => {
   const { socket, json, u0, vxlan } = await withVxlan(t);
   await socket.execute([
     neighbourReplace({ dev: vxlan, ip: ip('10.244.1.0'), mac: mac('12:c6:65:89:b4:e3') }),
@@ -133,7 +133,7 @@ test('neighbours, as `ip neighbour` shows them', async (t) => {
   );
 });
 
-test('FDB entries of a vxlan device, as `bridge fdb` shows them', async (t) => {
+kernelTest('FDB entries of a vxlan device, as `bridge fdb` shows them', async (t) => {
   const { socket, json, vxlan } = await withVxlan(t);
   const zero = mac('00:00:00:00:00:00');
   const peer = { dev: vxlan, mac: mac('12:c6:65:89:b4:e3') };
@@ -167,7 +167,7 @@ test('FDB entries of a vxlan device, as `bridge fdb` shows them', async (t) => {
   assert.deepEqual(await socket.dump(fdbDump(4242)), []);
 });
 
-test('rules, as `ip rule` shows them', async (t) => {
+kernelTest('rules, as `ip rule` shows them', async (t) => {
   const { socket, json } = await withVxlan(t);
   const from = parseCidr('10.0.0.0/24');
   const rules = [

@@ -1,11 +1,11 @@
 import assert from 'node:assert/strict';
-import { type TestContext, test } from 'node:test';
+import type { TestContext } from 'node:test';
 import fc from 'fast-check';
 import { type Family, parseIp } from '../../src/ip/address.ts';
 import { IcmpSocket, ping, waitForMessages } from '../../src/linux/icmp.ts';
 import { checksum, decodeIcmp, encodeEcho } from '../../src/linux/icmp-message.ts';
 import { applyRuleset } from '../../src/linux/nftables/ruleset.ts';
-import { sandbox } from './sandbox.ts';
+import { kernelTest, sandbox } from './sandbox.ts';
 
 /** Two namespaces behind a router: 10.1.0.2 and 10.2.0.2, fd01::2 and fd02::2; the second link can be narrowed. */
 function routed(t: TestContext) {
@@ -38,7 +38,7 @@ const ENDS = {
 for (const family of [4, 6] as const) {
   const [from, to, nowhere, gateway] = ENDS[family];
 
-  test(`IPv${family}: replies, and what the other side sees`, async (t) => {
+  kernelTest(`IPv${family}: replies, and what the other side sees`, async (t) => {
     const { a, router, b } = routed(t);
     using sender = IcmpSocket.open({ family, netns: a.netns });
     using observer = IcmpSocket.open({ family, netns: b.netns });
@@ -62,7 +62,7 @@ for (const family of [4, 6] as const) {
     assert.equal(observer.receive()?.from, parseIp(family === 4 ? '10.2.0.1' : 'fd02::1'), 'NAT is visible');
   });
 
-  test(`IPv${family}: errors`, async (t) => {
+  kernelTest(`IPv${family}: errors`, async (t) => {
     const { a, router } = routed(t);
     using socket = IcmpSocket.open({ family, netns: a.netns, dontFragment: true });
     const lost = await ping(socket, nowhere);
@@ -89,14 +89,14 @@ for (const family of [4, 6] as const) {
     await assert.rejects(ping(socket, to, { signal: AbortSignal.abort(new Error('enough')) }), /enough/);
   });
 
-  test(`IPv${family}: no route is an error of the send`, async (t) => {
+  kernelTest(`IPv${family}: no route is an error of the send`, async (t) => {
     const { netns, run } = sandbox(t);
     run('ip', 'link', 'set', 'lo', 'up');
     using socket = IcmpSocket.open({ family, netns });
     assert.throws(() => socket.send(to), { code: 'SYSCALL', errno: 'ENETUNREACH' });
   });
 
-  test(`IPv${family} messages: any bytes are read or ignored, our own are understood`, () => {
+  kernelTest(`IPv${family} messages: any bytes are read or ignored, our own are understood`, () => {
     fc.assert(
       fc.property(fc.uint8Array({ maxLength: 120 }), (bytes) => {
         decodeIcmp(family, from, Buffer.from(bytes));
@@ -112,7 +112,7 @@ for (const family of [4, 6] as const) {
   });
 }
 
-test('sixty sockets, each pinging each, in one thread', async (t) => {
+kernelTest('sixty sockets, each pinging each, in one thread', async (t) => {
   const count = 60;
   const hub = sandbox(t);
   hub.run('ip', 'link', 'add', 'br0', 'type', 'bridge', 'mcast_snooping', '0');

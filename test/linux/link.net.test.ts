@@ -1,13 +1,12 @@
 import assert from 'node:assert/strict';
 import fs from 'node:fs';
-import { test } from 'node:test';
 import { parseIp } from '../../src/ip/address.ts';
 import { parseMac } from '../../src/ip/mac.ts';
 import { linkAdd, linkDelete, linkDeleteGroup, linkDump, linkGet, linkSet } from '../../src/linux/link.ts';
 import type { Vxlan } from '../../src/linux/link-vxlan.ts';
 import { NETLINK_ROUTE, NetlinkSocket } from '../../src/linux/netlink/socket.ts';
 import { openNetns } from '../../src/linux/netns.ts';
-import { sandbox } from './sandbox.ts';
+import { kernelTest, sandbox } from './sandbox.ts';
 
 type IpLink = {
   ifname: string;
@@ -25,7 +24,7 @@ type IpLink = {
   inet6_addr_gen_mode?: string;
 };
 
-test('a bridge, a vxlan device and a veth pair are what `ip -d link` shows', async (t) => {
+kernelTest('a bridge, a vxlan device and a veth pair are what `ip -d link` shows', async (t) => {
   const { netns, json } = sandbox(t);
   using socket = NetlinkSocket.open(NETLINK_ROUTE, { netns });
   const mac = parseMac('02:00:00:00:00:01');
@@ -122,7 +121,7 @@ test('a bridge, a vxlan device and a veth pair are what `ip -d link` shows', asy
   );
 });
 
-test('changes: of every link, and which of a vxlan device the kernel takes in place', async (t) => {
+kernelTest('changes: of every link, and which of a vxlan device the kernel takes in place', async (t) => {
   const { netns } = sandbox(t);
   using socket = NetlinkSocket.open(NETLINK_ROUTE, { netns });
   await socket.execute([
@@ -186,7 +185,7 @@ test('changes: of every link, and which of a vxlan device the kernel takes in pl
   );
 });
 
-test('a veth whose other end is made in another namespace', async (t) => {
+kernelTest('a veth whose other end is made in another namespace', async (t) => {
   const host = sandbox(t);
   const pod = sandbox(t);
   using socket = NetlinkSocket.open(NETLINK_ROUTE, { netns: host.netns });
@@ -212,7 +211,7 @@ test('a veth whose other end is made in another namespace', async (t) => {
   await assert.rejects(inside.get(linkGet('eth0')), { code: 'NETLINK', errno: 'ENODEV', object: 'eth0' });
 });
 
-test('deleting: one, a whole group at once, and what is not there', async (t) => {
+kernelTest('deleting: one, a whole group at once, and what is not there', async (t) => {
   const { netns } = sandbox(t);
   using socket = NetlinkSocket.open(NETLINK_ROUTE, { netns });
   const names = Array.from({ length: 20 }, (_, i) => `v${i}`);

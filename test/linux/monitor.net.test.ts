@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
 import fs from 'node:fs';
-import { type TestContext, test } from 'node:test';
+import type { TestContext } from 'node:test';
 import { parseIp } from '../../src/ip/address.ts';
 import { parseCidr, parsePrefixed } from '../../src/ip/cidr.ts';
 import { parseMac } from '../../src/ip/mac.ts';
@@ -15,7 +15,7 @@ import { withNetns } from '../../src/linux/netns.ts';
 import { routeAdd, routeDelete } from '../../src/linux/route.ts';
 import { ruleAdd } from '../../src/linux/rule.ts';
 import { writeSysctl } from '../../src/linux/sysctl.ts';
-import { sandbox } from './sandbox.ts';
+import { kernelTest, sandbox } from './sandbox.ts';
 
 const ip = parseIp;
 const mac = parseMac('12:c6:65:89:b4:e3');
@@ -53,7 +53,7 @@ async function withVxlan(t: TestContext, onDemand: boolean) {
   return { ...box, socket, dev };
 }
 
-test('every kind of change is told, with who made it', async (t) => {
+kernelTest('every kind of change is told, with who made it', async (t) => {
   const { netns, socket, dev, run } = await withVxlan(t, false);
   const { seen } = collect(t, netns);
   await socket.execute([
@@ -95,7 +95,7 @@ test('every kind of change is told, with who made it', async (t) => {
   await seen((event) => of('link')(event) && event.type === 'del', 'deleted link');
 });
 
-test('a port that leaves its bridge is not a link that is deleted', async (t) => {
+kernelTest('a port that leaves its bridge is not a link that is deleted', async (t) => {
   const { netns, socket, run } = await withVxlan(t, false);
   run('ip', 'link', 'add', 'br0', 'type', 'bridge');
   run('ip', 'link', 'add', 'v0', 'type', 'veth', 'peer', 'name', 'v1');
@@ -114,7 +114,7 @@ test('a port that leaves its bridge is not a link that is deleted', async (t) =>
   assert.ok(!events.some((e) => 'object' in e && e.object === 'link' && e.type === 'del'));
 });
 
-test('misses of a vxlan device: who has an address, and where a MAC is', async (t) => {
+kernelTest('misses of a vxlan device: who has an address, and where a MAC is', async (t) => {
   const { netns, socket, dev, run } = await withVxlan(t, true);
   withNetns(netns, () => {
     writeSysctl('net/ipv4/neigh/flannel.1/app_solicit', 1);
@@ -145,7 +145,7 @@ test('misses of a vxlan device: who has an address, and where a MAC is', async (
   assert.deepEqual(v6, { type: 'miss', dev, ip: 'fd00:0:0:1::', mac: undefined });
 });
 
-test('l3miss: ARP questions from a bridge port', async (t) => {
+kernelTest('l3miss: ARP questions from a bridge port', async (t) => {
   const { netns, socket, dev, run } = await withVxlan(t, true);
   run('ip', 'link', 'add', 'br0', 'type', 'bridge');
   run('ip', 'link', 'set', 'flannel.1', 'master', 'br0');
@@ -160,7 +160,7 @@ test('l3miss: ARP questions from a bridge port', async (t) => {
   socket.close();
 });
 
-test('what does not fit is reported as an overflow, and listening goes on', async (t) => {
+kernelTest('what does not fit is reported as an overflow, and listening goes on', async (t) => {
   const { netns, socket } = await withVxlan(t, false);
   const stop = new AbortController();
   t.after(() => stop.abort());
@@ -184,7 +184,7 @@ test('what does not fit is reported as an overflow, and listening goes on', asyn
   socket.executeSync(routes.slice(0, 10).map(routeDelete));
 });
 
-test('abort ends a waiting monitor at once and closes its socket', async (t) => {
+kernelTest('abort ends a waiting monitor at once and closes its socket', async (t) => {
   const { netns } = sandbox(t);
   const descriptors = (): number => fs.readdirSync('/proc/self/fd').length;
   const before = descriptors();
@@ -210,7 +210,7 @@ test('abort ends a waiting monitor at once and closes its socket', async (t) => 
   assert.equal(descriptors(), before);
 });
 
-test('a process with a monitor exits when it says so, and by itself after an abort', (t) => {
+kernelTest('a process with a monitor exits when it says so, and by itself after an abort', (t) => {
   const { netns } = sandbox(t);
   const start = (ending: string) => {
     const script = `

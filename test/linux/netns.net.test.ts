@@ -2,7 +2,6 @@ import assert from 'node:assert/strict';
 import { execFileSync, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import fs from 'node:fs';
-import { test } from 'node:test';
 import { Worker } from 'node:worker_threads';
 import { messageOf } from '../../src/error.ts';
 import { linkAdd, linkDump } from '../../src/linux/link.ts';
@@ -17,14 +16,14 @@ import {
   withNetns,
 } from '../../src/linux/netns.ts';
 import { readSysctl, writeSysctl } from '../../src/linux/sysctl.ts';
-import { sandbox } from './sandbox.ts';
+import { kernelTest, sandbox } from './sandbox.ts';
 
 /** Namespaces of all threads of a process. */
 function threadNamespaces(pid: number | 'self' = 'self'): number[] {
   return fs.readdirSync(`/proc/${pid}/task`).map((tid) => netnsId(`/proc/${pid}/task/${tid}/ns/net`));
 }
 
-test('a namespace can be made, listed, used by ip and deleted', (t) => {
+kernelTest('a namespace can be made, listed, used by ip and deleted', (t) => {
   const name = `linux-${process.pid}-made`;
   t.after(() => deleteNetns(name));
   assert.equal(createNetns(name), netnsPath(name));
@@ -42,14 +41,14 @@ test('a namespace can be made, listed, used by ip and deleted', (t) => {
   assert.throws(() => openNetns(netnsPath(name)), { code: 'NOT_FOUND', object: netnsPath(name) });
 });
 
-test('what a creation cut short leaves behind can be deleted', () => {
+kernelTest('what a creation cut short leaves behind can be deleted', () => {
   const name = `linux-${process.pid}-half`;
   fs.writeFileSync(netnsPath(name), '');
   deleteNetns(name);
   assert.ok(!listNetns().includes(name));
 });
 
-test('a namespace is seen by processes with another mount namespace', async (t) => {
+kernelTest('a namespace is seen by processes with another mount namespace', async (t) => {
   createNetns(`linux-${process.pid}-first`);
   t.after(() => deleteNetns(`linux-${process.pid}-first`));
   const child = spawn('unshare', [
@@ -72,7 +71,7 @@ test('a namespace is seen by processes with another mount namespace', async (t) 
   assert.equal(Number(output.split('\n')[1]), netnsId(netns));
 });
 
-test('no thread stays in a foreign namespace, not even when the pool is first used inside', () => {
+kernelTest('no thread stays in a foreign namespace, not even when the pool is first used inside', () => {
   const script = `
     import fs from 'node:fs';
     import { withNetns, netnsId } from ${JSON.stringify(import.meta.resolve('../../src/linux/netns.ts'))};
@@ -99,36 +98,39 @@ test('no thread stays in a foreign namespace, not even when the pool is first us
   }
 });
 
-test('the thread comes back after an error, after a promise, and from one namespace inside another', (t) => {
-  const { netns } = sandbox(t);
-  const other = sandbox(t).netns;
-  const own = netnsId();
-  assert.throws(
-    () =>
-      withNetns(netns, () => {
-        throw new Error('inside');
-      }),
-    /inside/,
-  );
-  assert.equal(netnsId(), own);
-  assert.throws(
-    // @ts-expect-error a callback must not return a promise
-    () => withNetns(netns, async () => netnsId()),
-    { code: 'INTERNAL' },
-  );
-  assert.equal(netnsId(), own);
-  const nested = withNetns(netns, () => withNetns(other, () => netnsId()));
-  assert.equal(nested, netnsId(other));
-  assert.equal(netnsId(), own);
-  assert.throws(() => withNetns('/proc/self/ns/mnt', () => 0), {
-    code: 'SYSCALL',
-    operation: 'setns',
-    errno: 'EINVAL',
-  });
-  assert.ok(threadNamespaces().every((id) => id === own));
-});
+kernelTest(
+  'the thread comes back after an error, after a promise, and from one namespace inside another',
+  (t) => {
+    const { netns } = sandbox(t);
+    const other = sandbox(t).netns;
+    const own = netnsId();
+    assert.throws(
+      () =>
+        withNetns(netns, () => {
+          throw new Error('inside');
+        }),
+      /inside/,
+    );
+    assert.equal(netnsId(), own);
+    assert.throws(
+      // @ts-expect-error a callback must not return a promise
+      () => withNetns(netns, async () => netnsId()),
+      { code: 'INTERNAL' },
+    );
+    assert.equal(netnsId(), own);
+    const nested = withNetns(netns, () => withNetns(other, () => netnsId()));
+    assert.equal(nested, netnsId(other));
+    assert.equal(netnsId(), own);
+    assert.throws(() => withNetns('/proc/self/ns/mnt', () => 0), {
+      code: 'SYSCALL',
+      operation: 'setns',
+      errno: 'EINVAL',
+    });
+    assert.ok(threadNamespaces().every((id) => id === own));
+  },
+);
 
-test('a process that cannot come back aborts and says so', (t) => {
+kernelTest('a process that cannot come back aborts and says so', (t) => {
   const { netns } = sandbox(t);
   const script = `
     import fs from 'node:fs';
@@ -158,7 +160,7 @@ test('a process that cannot come back aborts and says so', (t) => {
   assert.match(messageOf(failure), /cannot return to the own network namespace: setns: bad file descriptor/);
 });
 
-test('sockets stay in their namespace, programs started inside run there', (t) => {
+kernelTest('sockets stay in their namespace, programs started inside run there', (t) => {
   const { netns } = sandbox(t);
   const socket = withNetns(netns, () => NetlinkSocket.open(NETLINK_ROUTE));
   socket.executeSync(linkAdd({ name: 'here', data: { kind: 'bridge' } }));
@@ -171,7 +173,7 @@ test('sockets stay in their namespace, programs started inside run there', (t) =
   assert.match(output, /here/);
 });
 
-test('worker threads may enter namespaces too', async (t) => {
+kernelTest('worker threads may enter namespaces too', async (t) => {
   const { netns } = sandbox(t);
   const script = `
     const { parentPort, workerData } = require('node:worker_threads');
@@ -186,7 +188,7 @@ test('worker threads may enter namespaces too', async (t) => {
   assert.deepEqual([inside, after], [netnsId(netns), netnsId()]);
 });
 
-test('a thousand sockets and namespaces visited leave no descriptor open', (t) => {
+kernelTest('a thousand sockets and namespaces visited leave no descriptor open', (t) => {
   const { netns } = sandbox(t);
   const count = (): number => fs.readdirSync('/proc/self/fd').length;
   const before = count();
@@ -197,7 +199,7 @@ test('a thousand sockets and namespaces visited leave no descriptor open', (t) =
   assert.equal(count(), before);
 });
 
-test('sysctls are those of the namespace, also of devices with dots in their names', (t) => {
+kernelTest('sysctls are those of the namespace, also of devices with dots in their names', (t) => {
   const { netns } = sandbox(t);
   using socket = NetlinkSocket.open(NETLINK_ROUTE, { netns });
   socket.executeSync(linkAdd({ name: 'flannel.1', data: { kind: 'bridge' } }));

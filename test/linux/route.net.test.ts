@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { type TestContext, test } from 'node:test';
+import type { TestContext } from 'node:test';
 import { parseIp } from '../../src/ip/address.ts';
 import { parseCidr, parsePrefixed } from '../../src/ip/cidr.ts';
 import { addressReplace, IFA_F_NODAD } from '../../src/linux/address.ts';
@@ -13,7 +13,7 @@ import {
   routeGet,
   routeReplace,
 } from '../../src/linux/route.ts';
-import { sandbox } from './sandbox.ts';
+import { kernelTest, sandbox } from './sandbox.ts';
 
 const ip = parseIp;
 const net = parseCidr;
@@ -48,7 +48,7 @@ for (const family of [4, 6] as const) {
   const [first, second] = NETWORKS[family].map(parseCidr) as [ReturnType<typeof net>, ReturnType<typeof net>];
   const option = family === 6 ? ['-6'] : [];
 
-  test(`IPv${family} routes, as \`ip route\` shows them`, async (t) => {
+  kernelTest(`IPv${family} routes, as \`ip route\` shows them`, async (t) => {
     const { socket, json, dev } = await withUnderlay(t);
     const offLink = family === 4 ? ip('172.16.0.1') : ip('fdff::1');
     const wanted: Route[] = [
@@ -99,7 +99,7 @@ for (const family of [4, 6] as const) {
     );
   });
 
-  test(`IPv${family} replace leaves one route, whatever was there`, async (t) => {
+  kernelTest(`IPv${family} replace leaves one route, whatever was there`, async (t) => {
     const { socket, dev, other } = await withUnderlay(t);
     const variants: Omit<Route, 'dst'>[] = [
       { via: gateway, dev },
@@ -138,7 +138,7 @@ for (const family of [4, 6] as const) {
     assert.deepEqual(failures, []);
   });
 
-  test(`IPv${family} multipath routes`, async (t) => {
+  kernelTest(`IPv${family} multipath routes`, async (t) => {
     const { socket, dev } = await withUnderlay(t);
     const nexthops = [
       { dev, via: gateway, onlink: false, weight: 2 },
@@ -150,7 +150,7 @@ for (const family of [4, 6] as const) {
     assert.deepEqual([route?.dev, route?.via], [undefined, undefined]);
   });
 
-  test(`IPv${family} route get`, async (t) => {
+  kernelTest(`IPv${family} route get`, async (t) => {
     const { socket, dev } = await withUnderlay(t);
     await socket.execute([routeReplace({ dst: first, via: gateway, dev })]);
     const target = family === 4 ? ip('10.9.1.1') : ip('fd09::1');
@@ -165,7 +165,7 @@ for (const family of [4, 6] as const) {
   });
 }
 
-test('an IPv4 route by an IPv6 gateway', async (t) => {
+kernelTest('an IPv4 route by an IPv6 gateway', async (t) => {
   const { socket, dev, json } = await withUnderlay(t);
   await socket.execute([routeReplace({ dst: net('10.9.0.0/16'), via: ip('fd00::5'), dev, protocol: 110 })]);
   assert.deepEqual(json('ip', '-j', 'route', 'show', 'proto', '110')[0]?.via, {

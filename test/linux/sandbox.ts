@@ -1,5 +1,6 @@
 import { execFileSync } from 'node:child_process';
-import type { TestContext } from 'node:test';
+import fs from 'node:fs';
+import { type TestContext, test } from 'node:test';
 import { createNetns, deleteNetns, netnsPath } from '../../src/linux/netns.ts';
 
 /** A network namespace of one test, gone when the test ends. */
@@ -28,4 +29,22 @@ export function sandbox(t: TestContext): Sandbox {
     return Array.isArray(parsed) ? parsed : [];
   };
   return { name, netns: netnsPath(name), run, json };
+}
+
+/** A test on the real kernel: skipped, with what to do about it, where that can't be had; in CI it must be had. */
+export function kernelTest(name: string, run: (t: TestContext) => void | Promise<void>): void {
+  test(name, { skip: process.env.CI ? false : whyNot(), timeout: 60_000 }, run);
+}
+
+const PROGRAMS = { ip: 'iproute2', bridge: 'iproute2', nft: 'nftables', ping: 'iputils-ping' };
+
+function whyNot(): string | false {
+  if (process.geteuid?.() !== 0) return 'needs root';
+  const directories = ['/bin', '/sbin', '/usr/bin', '/usr/sbin'];
+  for (const [program, debianPackage] of Object.entries(PROGRAMS)) {
+    if (!directories.some((directory) => fs.existsSync(`${directory}/${program}`))) {
+      return `needs ${program}: apt-get install ${debianPackage}`;
+    }
+  }
+  return false;
 }

@@ -30,7 +30,7 @@ const PATIENCE = 60;
 const BUFFER_SIZE = 2 << 20;
 /** A dump's datagram holds at most 32 KiB (af_netlink.c, netlink_dump), any other message less than 64 KiB. */
 const READ_SIZE = 64 << 10;
-/** What one queued acknowledgement may cost of the receive buffer (measured: 1280 with a long text). */
+/** Bytes; an acknowledgement in the queue accounts for about half of it, with the kernel's own bookkeeping. */
 const ACK_COST = 2048;
 const DUMP_TRIES = 30;
 /** Datagrams, some 250 neighbours each, after which others get their turn. */

@@ -1,5 +1,4 @@
 import assert from 'node:assert/strict';
-import { test } from 'node:test';
 import { parseIp } from '../../../src/ip/address.ts';
 import { parseCidr, parsePrefixed } from '../../../src/ip/cidr.ts';
 import { macFromSeed } from '../../../src/ip/mac.ts';
@@ -9,11 +8,11 @@ import { linkAdd, linkDelete, linkDump, linkGet, linkSet } from '../../../src/li
 import { neighbourDump, neighbourReplace } from '../../../src/linux/neighbour.ts';
 import { NETLINK_ROUTE, NetlinkSocket } from '../../../src/linux/netlink/socket.ts';
 import { type Route, routeAdd, routeDelete, routeDump, routeReplace } from '../../../src/linux/route.ts';
-import { sandbox } from '../sandbox.ts';
+import { kernelTest, sandbox } from '../sandbox.ts';
 
 const net = parseCidr;
 
-test('errors carry operation, object, errno and the words of the kernel', async (t) => {
+kernelTest('errors carry operation, object, errno and the words of the kernel', async (t) => {
   const { netns } = sandbox(t);
   using socket = NetlinkSocket.open(NETLINK_ROUTE, { netns });
   await socket.execute(linkSet(1, { up: true }));
@@ -36,29 +35,32 @@ test('errors carry operation, object, errno and the words of the kernel', async 
   assert.equal(invalid?.errno, 'EINVAL');
 });
 
-test('a batch: each request has its own answer, and one that fails does not stop the rest', async (t) => {
-  const { netns } = sandbox(t);
-  using socket = NetlinkSocket.open(NETLINK_ROUTE, { netns });
-  await socket.execute(linkSet(1, { up: true }));
-  const routes: Route[] = Array.from({ length: 5000 }, (_, i) => ({
-    dst: net(`10.${i >> 8}.${i & 255}.0/24`),
-    // Every seventh has a gateway that can't be reached, so its answer is a long one.
-    ...(i % 7 === 0 ? { via: parseIp('192.0.2.1') } : { type: 'blackhole' as const }),
-    protocol: 110,
-  }));
-  const answers = await socket.executeAll(routes.map(routeAdd));
-  assert.equal(answers.length, routes.length);
-  for (const [i, answer] of answers.entries())
-    assert.equal(answer?.errno, i % 7 === 0 ? 'ENETUNREACH' : undefined);
-  const there = await socket.dump(routeDump({ family: 4, protocol: 110 }));
-  assert.equal(there.length, answers.filter((answer) => !answer).length);
-  const sync = socket.executeAllSync(routes.map(routeDelete));
-  for (const [i, answer] of sync.entries()) assert.equal(answer?.errno, i % 7 === 0 ? 'ESRCH' : undefined);
-  await assert.rejects(socket.execute(routes.slice(0, 3).map(routeDelete)), { errno: 'ESRCH' });
-  await socket.execute([]);
-});
+kernelTest(
+  'a batch: each request has its own answer, and one that fails does not stop the rest',
+  async (t) => {
+    const { netns } = sandbox(t);
+    using socket = NetlinkSocket.open(NETLINK_ROUTE, { netns });
+    await socket.execute(linkSet(1, { up: true }));
+    const routes: Route[] = Array.from({ length: 5000 }, (_, i) => ({
+      dst: net(`10.${i >> 8}.${i & 255}.0/24`),
+      // Every seventh has a gateway that can't be reached, so its answer is a long one.
+      ...(i % 7 === 0 ? { via: parseIp('192.0.2.1') } : { type: 'blackhole' as const }),
+      protocol: 110,
+    }));
+    const answers = await socket.executeAll(routes.map(routeAdd));
+    assert.equal(answers.length, routes.length);
+    for (const [i, answer] of answers.entries())
+      assert.equal(answer?.errno, i % 7 === 0 ? 'ENETUNREACH' : undefined);
+    const there = await socket.dump(routeDump({ family: 4, protocol: 110 }));
+    assert.equal(there.length, answers.filter((answer) => !answer).length);
+    const sync = socket.executeAllSync(routes.map(routeDelete));
+    for (const [i, answer] of sync.entries()) assert.equal(answer?.errno, i % 7 === 0 ? 'ESRCH' : undefined);
+    await assert.rejects(socket.execute(routes.slice(0, 3).map(routeDelete)), { errno: 'ESRCH' });
+    await socket.execute([]);
+  },
+);
 
-test('calls at once wait for each other, and closing waits for them', async (t) => {
+kernelTest('calls at once wait for each other, and closing waits for them', async (t) => {
   const { netns } = sandbox(t);
   const socket = NetlinkSocket.open(NETLINK_ROUTE, { netns });
   const all = Promise.all(
@@ -80,7 +82,7 @@ test('calls at once wait for each other, and closing waits for them', async (t) 
   await assert.rejects(socket.dump(linkDump()), /closed/);
 });
 
-test('dumps while others change what is dumped are whole', async (t) => {
+kernelTest('dumps while others change what is dumped are whole', async (t) => {
   const { netns } = sandbox(t);
   using reader = NetlinkSocket.open(NETLINK_ROUTE, { netns });
   using writer = NetlinkSocket.open(NETLINK_ROUTE, { netns });
@@ -110,7 +112,7 @@ test('dumps while others change what is dumped are whole', async (t) => {
   assert.ok(changes > 0);
 });
 
-test('15,000 entries go in within seconds and come out whole', async (t) => {
+kernelTest('15,000 entries go in within seconds and come out whole', async (t) => {
   const { netns } = sandbox(t);
   using socket = NetlinkSocket.open(NETLINK_ROUTE, { netns });
   const data = { kind: 'vxlan', id: 1, local: parseIp('10.0.0.1'), port: 8472, learning: false } as const;

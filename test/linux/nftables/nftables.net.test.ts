@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { type TestContext, test } from 'node:test';
+import type { TestContext } from 'node:test';
 import { parseIp } from '../../../src/ip/address.ts';
 import { parseCidr } from '../../../src/ip/cidr.ts';
 import { NETLINK_NETFILTER, NetlinkSocket } from '../../../src/linux/netlink/socket.ts';
@@ -16,7 +16,7 @@ import { fingerprint } from '../../../src/linux/nftables/fingerprint.ts';
 import { type NftEvent, NftMonitor } from '../../../src/linux/nftables/monitor.ts';
 import { applyRuleset } from '../../../src/linux/nftables/ruleset.ts';
 import { commit, commitSync } from '../../../src/linux/nftables/transaction.ts';
-import { sandbox } from '../sandbox.ts';
+import { kernelTest, sandbox } from '../sandbox.ts';
 
 const TABLE = { family: 'inet', table: 't' } as const;
 const in_ = (set: string) => ({ ...TABLE, set });
@@ -61,7 +61,7 @@ async function withTable(t: TestContext) {
   return { ...box, socket, list };
 }
 
-test('elements of every kind of set and map are what `nft list` shows', async (t) => {
+kernelTest('elements of every kind of set and map are what `nft list` shows', async (t) => {
   const { socket, list } = await withTable(t);
   const cases: [kind: 'set' | 'map', name: string, elements: Element[], shown: string][] = [
     ['set', 'plain', [{ key: [ip('10.0.0.1')] }, { key: [ip('10.0.0.2')] }], '10.0.0.1, 10.0.0.2'],
@@ -132,7 +132,7 @@ test('elements of every kind of set and map are what `nft list` shows', async (t
   assert.match(list('set', 'timed'), /^10\.0\.0\.1 timeout 1m30s expires/);
 });
 
-test('a transaction is done as a whole or not at all', async (t) => {
+kernelTest('a transaction is done as a whole or not at all', async (t) => {
   const { socket, list } = await withTable(t);
   const good = elementAdd(in_('plain'), [{ key: [ip('10.0.0.1')] }]);
   const absent = elementDelete(in_('plain'), [{ key: [ip('10.0.0.9')] }]);
@@ -152,7 +152,7 @@ test('a transaction is done as a whole or not at all', async (t) => {
   await commit(socket, []);
 });
 
-test('ten thousand elements in one transaction, and one more after that', async (t) => {
+kernelTest('ten thousand elements in one transaction, and one more after that', async (t) => {
   const { socket, list } = await withTable(t);
   const elements = Array.from({ length: 10_000 }, (_, i) => ({ key: [ip(`10.${i >> 8}.${i & 255}.1`)] }));
   const start = performance.now();
@@ -165,7 +165,7 @@ test('ten thousand elements in one transaction, and one more after that', async 
   assert.equal(list('set', 'plain').split(', ').length, 10_100);
 });
 
-test('a ruleset is one transaction, and its error is in the words of nft', async (t) => {
+kernelTest('a ruleset is one transaction, and its error is in the words of nft', async (t) => {
   const { netns, run } = await withTable(t);
   const before = run('nft', 'list', 'ruleset');
   await assert.rejects(
@@ -187,7 +187,7 @@ test('a ruleset is one transaction, and its error is in the words of nft', async
   await applyRuleset('', { netns });
 });
 
-test('the fingerprint changes with every change and with nothing else', async (t) => {
+kernelTest('the fingerprint changes with every change and with nothing else', async (t) => {
   const { netns, run, socket } = await withTable(t);
   const now = (): Promise<string | undefined> => fingerprint(socket, TABLE);
   const first = await now();
@@ -242,7 +242,7 @@ test('the fingerprint changes with every change and with nothing else', async (t
   assert.equal(await now(), ordered, 'elements in another order');
 });
 
-test('the monitor tells which table changed, and by whom', async (t) => {
+kernelTest('the monitor tells which table changed, and by whom', async (t) => {
   const { netns, socket, run } = await withTable(t);
   const stop = new AbortController();
   t.after(() => stop.abort());
