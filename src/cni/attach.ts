@@ -10,7 +10,7 @@ import { type InterfaceConf, readInterfaceConf, readIpamConf, roleOf } from './c
 import { doNotedDel, keyOf, takeBack } from './detach.ts';
 import { localPod } from './local-pod.ts';
 import { notedDels } from './noted-del.ts';
-import { addPair, configurePod, findLink, hostDeviceName, podMac, tellHost } from './pod-link.ts';
+import { addPair, configurePod, findLink, hostDeviceName, type PodLink, podMac } from './pod-link.ts';
 import { netnsAt, PodNetns } from './pod-netns.ts';
 import { CniError, CODE, unsupported } from './protocol/error.ts';
 import type { Invocation } from './protocol/invocation.ts';
@@ -54,7 +54,8 @@ async function attachInterface(call: Invocation, state: CniState): Promise<Resul
     const mtu = conf.mtu ?? bridge.mtu;
     const mac = conf.mac ?? podMac(conf.bridge, ips.map(addressOf), hostDevice);
     const alias = `flatnet ${record.pod ?? call.containerId}`.slice(0, 255);
-    const link = { hostDevice, ifName: call.ifName, netns, bridge, mtu, mac, hairpin: conf.hairpin, alias };
+    const { hairpin } = conf;
+    const link = { hostDevice, ifName: call.ifName, netns, bridge, mtu, mac, hairpin, alias, addresses: ips };
     const hostMac = await makePair(state, link);
     state.step('pair made');
     const routes = conf.isDefaultGateway
@@ -62,7 +63,6 @@ async function attachInterface(call: Invocation, state: CniState): Promise<Resul
       : addresses.routes;
     configurePod(link, addresses.ips, routes);
     state.step('pod configured');
-    tellHost(state.link, bridge, addresses.ips, mac);
     const result: Result = {
       interfaces: [
         { name: conf.bridge, ...(bridge.mac ? { mac: bridge.mac } : {}) },
@@ -126,7 +126,9 @@ export async function recorded(
     return result;
   } catch (error) {
     try {
-      await takeBack(record, state);
+      // An owner that has an address already keeps it: it is another attachment's, and this one got none.
+      const taken = error instanceof FlatnetError && error.code === 'ADDRESS_TAKEN';
+      await takeBack(taken ? { ...record, dir: '' } : record, state);
     } catch (second) {
       state.context.warn(`taking back a failed ADD of ${record.containerId}`, second);
     }
@@ -191,7 +193,7 @@ function refuseMasquerade(
 }
 
 /** A name may still be that of a link waiting to be swept, from a DEL a moment ago. */
-async function makePair(state: CniState, link: Parameters<typeof addPair>[1]): Promise<string> {
+async function makePair(state: CniState, link: PodLink): Promise<string> {
   try {
     return addPair(state.link, link).hostMac;
   } catch (error) {

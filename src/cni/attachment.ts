@@ -53,7 +53,7 @@ export type Attachment = AttachmentKey & {
 };
 
 /** A record that can't be read says who it is about by its name, which is enough to take everything back. */
-export type DamagedAttachment = AttachmentKey & { readonly state: 'damaged' };
+export type DamagedAttachment = AttachmentKey & { readonly state: 'damaged'; readonly file: string };
 
 /** The records below one state folder. Every call goes to the disk; nothing is synced, for after a power cut no pod lives. */
 export class Attachments {
@@ -81,8 +81,9 @@ export class Attachments {
     }
   }
 
-  remove(key: AttachmentKey): void {
-    rmSync(join(this.#dir, fileName(key)), { force: true });
+  remove(record: Attachment | DamagedAttachment): void {
+    const file = record.state === 'damaged' ? record.file : fileName(record);
+    rmSync(join(this.#dir, file), { force: true });
   }
 
   list(): (Attachment | DamagedAttachment)[] {
@@ -102,7 +103,8 @@ export class Attachments {
       return JSON.parse(text) as Attachment;
     } catch {
       const [network = '', containerId = '', ifName = '', role] = name.slice(0, -'.json'.length).split(':');
-      return { network, containerId, ifName, role: role === 'ipam' ? role : 'interface', state: 'damaged' };
+      const key = { network, containerId, ifName, role: role === 'ipam' ? role : 'interface' } as const;
+      return { ...key, state: 'damaged', file: name };
     }
   }
 }

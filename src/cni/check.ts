@@ -33,8 +33,10 @@ export async function check(call: Invocation, state: CniState): Promise<undefine
     throw wrong(`"${call.netns}" is another network namespace than at ADD`);
   }
   const pod = netns.link;
-  const link = checkPod(call, pod, result);
-  if (whole && !whole.chained) checkHost(whole, link, state);
+  // The agent lets the MTU of its pods follow that of the node.
+  const mtu = whole?.managed ? state.context.mtu : whole?.mtu;
+  const link = checkPod(call, pod, result, mtu);
+  if (whole && !whole.chained) checkHost({ ...whole, ...(mtu ? { mtu } : {}) }, link, state);
 }
 
 function checkReservation(call: Invocation, state: CniState, record: Attachment | undefined): void {
@@ -48,7 +50,7 @@ function checkReservation(call: Invocation, state: CniState, record: Attachment 
 }
 
 /** The pod's end, against the result of the whole chain. */
-function checkPod(call: Invocation, pod: NetlinkSocket, result: Result): Link {
+function checkPod(call: Invocation, pod: NetlinkSocket, result: Result, mtu: number | undefined): Link {
   const index = result.interfaces.findIndex(({ name, sandbox }) => name === call.ifName && sandbox);
   const expected = result.interfaces[index];
   if (result.interfaces.length > 0 && !expected) {
@@ -63,7 +65,7 @@ function checkPod(call: Invocation, pod: NetlinkSocket, result: Result): Link {
   if (expected?.mac && expected.mac.toLowerCase() !== link.mac) {
     throw wrong(`${call.ifName} has the MAC ${link.mac}, not ${expected.mac}`);
   }
-  if (expected?.mtu && expected.mtu !== link.mtu) {
+  if (expected?.mtu && expected.mtu !== link.mtu && mtu !== link.mtu) {
     throw wrong(`${call.ifName} has the MTU ${link.mtu}, not ${expected.mtu}`);
   }
   checkAddresses(pod, link, result, index);

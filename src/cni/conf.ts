@@ -113,8 +113,8 @@ export function readIpamConf(call: Invocation, context: CniContext): IpamConf {
 /** host-local's folder for the network, also where the rest of the configuration is in disorder. */
 export function reservationsDir(call: Invocation, context: CniContext): string {
   const ipam = call.conf.raw('ipam');
-  const dataDir =
-    typeof ipam === 'object' && ipam !== null ? call.conf.object('ipam')?.raw('dataDir') : undefined;
+  const isObject = typeof ipam === 'object' && !Array.isArray(ipam);
+  const dataDir = isObject ? call.conf.object('ipam')?.raw('dataDir') : undefined;
   return `${typeof dataDir === 'string' && dataDir ? dataDir : context.dataDir}/${call.network}`;
 }
 

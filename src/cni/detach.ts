@@ -84,7 +84,10 @@ function defaultDir({ network }: AttachmentKey, { context }: CniState): string {
 function doom(link: Link | undefined, state: CniState): void {
   if (link?.kind !== 'veth') return;
   if (link.group !== DOOMED) {
-    state.link.executeSync(linkSet(link.index, { up: false, master: 0, group: DOOMED }));
+    const answers = state.link.executeAllSync(linkSet(link.index, { up: false, master: 0, group: DOOMED }));
+    // The kernel may be taking it apart with the pod's namespace at this moment.
+    const error = answers.find((answer) => answer && answer.errno !== 'ENODEV');
+    if (error) throw error;
   }
   void state.sweeper.sweep();
 }

@@ -26,6 +26,7 @@ export type PodLink = {
   readonly mac: Mac;
   readonly hairpin: boolean;
   readonly alias: string;
+  readonly addresses: readonly Prefixed[];
 };
 
 /** The same name at every try, so that whatever a crash leaves is found. */
@@ -42,12 +43,15 @@ export function podMac(bridge: string, addresses: readonly Ip[], hostDevice: str
   return macFromSeed(`${bridge} ${addresses[0] ?? hostDevice}`);
 }
 
-/** Makes the pair, one end in the pod's namespace, the other a port of the bridge. MACs are given at once: udev leaves those alone. */
+/**
+ * Makes the pair, one end in the pod's namespace, the other a port of the bridge. MACs are given at once: udev leaves those
+ * alone. The host is told the pod's: what it remembers of an address's former owner would send packets astray.
+ */
 export function addPair(host: NetlinkSocket, link: PodLink): { readonly hostMac: Mac } {
   const { hostDevice, mtu, bridge } = link;
   const hostMac = macFromSeed(`${hostDevice} host`);
-  host.executeSync(
-    linkAdd({
+  host.executeSync([
+    ...linkAdd({
       name: hostDevice,
       mtu,
       mac: hostMac,
@@ -59,7 +63,10 @@ export function addPair(host: NetlinkSocket, link: PodLink): { readonly hostMac:
       ...(link.hairpin ? { port: { hairpin: true } } : {}),
       data: { kind: 'veth', peer: { name: link.ifName, mac: link.mac, mtu, netns: link.netns.fd } },
     }),
-  );
+    ...link.addresses.map((address) =>
+      neighbourReplace({ dev: bridge.index, ip: addressOf(address), mac: link.mac, state: NUD_STALE }),
+    ),
+  ]);
   return { hostMac };
 }
 
@@ -89,15 +96,6 @@ export function assign(dev: number, address: Prefixed): Request {
   const length = lengthOf(address);
   const broadcast = length < 31 ? lastIp(cidrOf(addressOf(address), length)) : undefined;
   return addressReplace({ dev, address, broadcast });
-}
-
-/** What the host remembers of the address's former owner would send packets astray. */
-export function tellHost(host: NetlinkSocket, bridge: Link, ips: readonly IpConfig[], mac: Mac): void {
-  host.executeSync(
-    ips.map(({ address }) =>
-      neighbourReplace({ dev: bridge.index, ip: addressOf(parsePrefixed(address)), mac, state: NUD_STALE }),
-    ),
-  );
 }
 
 /** Undefined when there is none. */

@@ -2,6 +2,8 @@ import assert from 'node:assert/strict';
 import { readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
+import { HostLocal } from '../../src/ipam/host-local.ts';
+import { rangeOf } from '../../src/ipam/ranges.ts';
 import { withNetns } from '../../src/linux/netns.ts';
 import { readSysctl } from '../../src/linux/sysctl.ts';
 import { call, eventually, Host, ip, leftovers, must, Pod, pings } from './host.ts';
@@ -43,10 +45,10 @@ test('ADD: what the kernel holds, the result and the files agree', async (t) => 
     const via = (dst: string) => routes.find((route: { dst: string }) => route.dst === dst)?.gateway;
     assert.equal(via('default'), '10.90.1.1');
     assert.equal(via('10.90.0.0/16'), '10.90.1.1');
-    assert.equal(via('fd00:90::/48'), 'fd00:90:1::1');
+    assert.equal(via('fd00:90::/32'), 'fd00:90:1::1');
     assert.deepEqual(
       result.routes.map(({ dst }) => dst),
-      ['10.90.0.0/16', 'fd00:90::/48', '0.0.0.0/0', '::/0'],
+      ['10.90.0.0/16', 'fd00:90::/32', '0.0.0.0/0', '::/0'],
     );
   });
 
@@ -221,6 +223,8 @@ test('a failed ADD leaves nothing', async (t) => {
       { portIsolation: true },
       { disableContainerInterface: true },
       { ipam: { type: 'dhcp' } },
+      { ipMasq: true, bridge: 'cni7', ipam: { type: 'host-local', ranges: [[{ subnet: '10.7.0.0/24' }]] } },
+      { ipMasq: true, ipMasqBackend: 'iptables' },
       { runtimeConfig: { portMappings: [{ hostPort: 80, containerPort: 80, protocol: 'tcp' }] } },
     ]) {
       const error = await refused({ pod, conf });
@@ -313,6 +317,25 @@ test('110 pods at once: all different, all reached, all gone afterwards', async 
   } finally {
     for (const pod of pods) pod[Symbol.dispose]();
   }
+});
+
+test('an address another attachment of the container holds survives a refused ADD', async () => {
+  await using host = new Host({ subnets: ['10.90.1.0/24'], networks: [] });
+  using pod = new Pod();
+  const theirs = HostLocal.open(join(host.dataDir, 'cbr0'), [[rangeOf(host.subnets[0] ?? assert.fail())]]);
+  const [{ address } = assert.fail()] = theirs.allocate({ containerId: 'pod-0', ifName: 'eth0' });
+  const { out } = await call(host, 'ADD', { pod });
+  assert.match(String(out?.msg), /duplicate allocation is not allowed/);
+  assert.deepEqual(
+    theirs.list().map(({ ip }) => `${ip}/24`),
+    [address],
+  );
+});
+
+test('ipMasq in a configuration of ours is the agent’s work already', async () => {
+  await using host = new Host();
+  using pod = new Pod();
+  await must(host, 'ADD', { pod, conf: { ipMasq: true, ipMasqBackend: 'nftables' } });
 });
 
 function recordOf(host: Host): string {

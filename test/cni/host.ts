@@ -62,7 +62,7 @@ export class Host implements AsyncDisposable {
     this.context = {
       notReady: () => this.notReady,
       subnets: this.subnets,
-      networks: (options.networks ?? ['10.90.0.0/16', 'fd00:90::/48']).map(parseCidr),
+      networks: (options.networks ?? ['10.90.0.0/16', 'fd00:90::/32']).map(parseCidr),
       mtu,
       bridge: 'cni0',
       masquerade: true,
