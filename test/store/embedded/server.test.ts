@@ -25,12 +25,14 @@ test('killed with -9 at any moment, it has every write it acknowledged and no ha
   let acknowledged = 0;
   let revision = 0;
   for (let round = 0; round < 4; round++) {
-    const killed = sleep(20 + Math.random() * 200).then(() => server.kill('SIGKILL'));
+    let killed: Promise<void> | undefined;
     try {
       for (let i = acknowledged + 1; ; i++) {
         const pair = ['/a', '/b'].map((key) => ({ op: 'put', key, value: String(i) }) as const);
         revision = (await kv.txn({ compare: [], success: pair })).revision;
         acknowledged = i;
+        // From the first answer on, so that a slow machine has written something too.
+        killed ??= sleep(Math.random() * 200).then(() => server.kill('SIGKILL'));
       }
     } catch (error) {
       assert.equal((error as { code?: string }).code, 'STORE_UNAVAILABLE');
@@ -38,7 +40,6 @@ test('killed with -9 at any moment, it has every write it acknowledged and no ha
     await killed;
     await server.restart();
     const [a, b] = await Promise.all([kv.get('/a'), kv.get('/b')]);
-    assert.ok(acknowledged > 0, 'nothing was written');
     // The one whose answer was lost may be there too.
     assert.ok(
       [acknowledged, acknowledged + 1].includes(Number(a?.value)),
