@@ -18,6 +18,9 @@ import { OUR_PROTOCOLS } from './ownership.ts';
 import { detour, requestsOf } from './requests.ts';
 import { Sysctls } from './sysctls.ts';
 
+/** So few requests take less time than the way through the thread pool and back. */
+const AT_ONCE = 64;
+
 export type Failure = { readonly change: Change; readonly error: Error };
 export type Waiting = { readonly change: Change; readonly reason: string };
 
@@ -32,12 +35,15 @@ export type Outcome = {
 export class Kernel implements Disposable {
   readonly nftables: Nftables;
   readonly #socket: NetlinkSocket;
+  /** Apart, as misses are answered in the midst of a run. */
+  readonly #answers: NetlinkSocket;
   readonly #sysctls: Sysctls;
   #links = new Map<string, LinkItem & { readonly index: number }>();
   #names = new Map<number, string>();
 
   private constructor(netns: string | number | undefined) {
     this.#socket = NetlinkSocket.open(NETLINK_ROUTE, { netns });
+    this.#answers = NetlinkSocket.open(NETLINK_ROUTE, { netns });
     this.nftables = new Nftables(netns);
     this.#sysctls = new Sysctls(netns);
   }
@@ -141,7 +147,7 @@ export class Kernel implements Disposable {
       if (item.kind === 'fdb') return [fdbReplace({ dev, mac: item.mac, dst: item.dst, state })];
       return [neighbourReplace({ dev, ip: item.ip, mac: item.mac, state })];
     });
-    await this.#socket.execute(requests);
+    await this.#answers.execute(requests);
   }
 
   async refreshLinks(): Promise<void> {
@@ -154,6 +160,7 @@ export class Kernel implements Disposable {
 
   close(): void {
     this.#socket.close();
+    this.#answers.close();
     this.nftables.close();
   }
 
@@ -197,7 +204,9 @@ export class Kernel implements Disposable {
     for (const [owner, change] of changes.entries()) {
       for (const request of requestsOfOne(change)) requests.push({ owner, request });
     }
-    const answers = await this.#socket.executeAll(requests.map(({ request }) => request));
+    const all = requests.map(({ request }) => request);
+    const answers =
+      all.length <= AT_ONCE ? this.#socket.executeAllSync(all) : await this.#socket.executeAll(all);
     for (const [i, { owner }] of requests.entries()) {
       const change = changes[owner];
       const error = answers[i];

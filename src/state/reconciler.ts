@@ -22,7 +22,7 @@ export type ReconcilerOptions = {
   readonly log: Log;
   /** Milliseconds between full checks when nothing happens, and between retries at most. Default 30 000. */
   readonly interval?: number;
-  /** Milliseconds in which events are gathered into one run. Default 10. */
+  /** Milliseconds in which the kernel's notifications are gathered into one run. Default 10. */
   readonly debounce?: number;
   /** After each run that changed something or could not. */
   readonly onReport?: (report: Report) => void;
@@ -85,7 +85,8 @@ export class Reconciler implements Disposable {
       for (const key of this.#desired.keys()) if (!next.has(key)) this.#dirty.add(key);
     }
     this.#desired = next;
-    if (this.#dirty.size > 0) this.#schedule(this.#debounce);
+    // At once: whoever tells us has gathered already, and what comes during a run waits for the next.
+    if (this.#dirty.size > 0) this.#schedule(0);
   }
 
   /** The desired state now knows the whole cluster: what is ours and wanted by nobody is removed from here on. */

@@ -1,4 +1,5 @@
 import { execFile, execFileSync } from 'node:child_process';
+import { existsSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { promisify } from 'node:util';
 import { type Change, diff } from '../../src/state/diff.ts';
@@ -7,6 +8,23 @@ import { Kernel } from '../../src/state/kernel.ts';
 import { byKey, keyOf } from '../../src/state/key.ts';
 import { Reconciler, type ReconcilerOptions, type Report } from '../../src/state/reconciler.ts';
 import { type Plan, selfOf } from '../backends/cluster.ts';
+
+/** For `skip`: why the tests of the kernel cannot run here; in CI they must. */
+export const NO_KERNEL: string | false = process.env.CI ? false : obstacle();
+
+function obstacle(): string | false {
+  if (process.getuid?.() !== 0) return 'needs root';
+  const path = `${process.env.PATH ?? ''}:/usr/sbin:/sbin`.split(':');
+  const missing = Object.entries({
+    ip: 'iproute2',
+    bridge: 'iproute2',
+    nft: 'nftables',
+    ping: 'iputils-ping',
+  })
+    .filter(([program]) => !path.some((directory) => existsSync(`${directory}/${program}`)))
+    .map(([, debian]) => debian);
+  return missing.length > 0 && `install ${[...new Set(missing)].join(' ')}`;
+}
 
 let count = 0;
 

@@ -4,13 +4,15 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { desiredState } from '../../src/backends/desired.ts';
 import { nthIp, parseCidr } from '../../src/ip/cidr.ts';
 import { factsOf, type Plan, selfOf } from '../backends/cluster.ts';
-import { Namespace, Running } from './namespace.ts';
+import { Namespace, NO_KERNEL, Running } from './namespace.ts';
 
 const PLAN: Plan = { size: 3, families: [4, 6], backend: { Type: 'vxlan' }, networks: 1 };
 const SMALLER: Plan = { ...PLAN, backend: { Type: 'vxlan', MTU: 1400 } };
 const DIRECT: Plan = { ...PLAN, backend: { Type: 'vxlan', DirectRouting: true } };
 
-test('changes under a running ping lose nothing: tunnel to direct route and back, other peers, MTU', async () => {
+test('changes under a running ping lose nothing: tunnel to direct route and back, other peers, MTU', {
+  skip: NO_KERNEL,
+}, async () => {
   using first = new Namespace(PLAN);
   using second = new Namespace(PLAN, [], 1);
   first.join(second);

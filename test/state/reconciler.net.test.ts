@@ -9,7 +9,7 @@ import type { Item } from '../../src/state/item.ts';
 import { command } from '../../src/state/print.ts';
 import { Reconciler } from '../../src/state/reconciler.ts';
 import { factsOf, type Plan } from '../backends/cluster.ts';
-import { Namespace, Running } from './namespace.ts';
+import { Namespace, NO_KERNEL, Running } from './namespace.ts';
 
 const VXLAN: Plan = { size: 4, families: [4, 6], backend: { Type: 'vxlan' }, networks: 1 };
 const HOST_GW: Plan = { ...VXLAN, backend: { Type: 'host-gw' } };
@@ -23,7 +23,9 @@ const sorted = (text: string): string[] =>
     .filter(Boolean)
     .sort();
 
-test("the kernel shows exactly what flannel's own commands leave, but for the route's protocol", async () => {
+test("the kernel shows exactly what flannel's own commands leave, but for the route's protocol", {
+  skip: NO_KERNEL,
+}, async () => {
   const plan: Plan = { ...VXLAN, size: 3 };
   using ours = new Namespace(plan);
   using flannels = new Namespace(plan);
@@ -136,7 +138,7 @@ const faults: Fault[] = [
 ];
 
 for (const plan of [VXLAN, HOST_GW]) {
-  test(`heals each fault within a second (${plan.backend.Type})`, async (t) => {
+  test(`heals each fault within a second (${plan.backend.Type})`, { skip: NO_KERNEL }, async (t) => {
     using namespace = new Namespace(plan, ['veth1']);
     using running = new Running(namespace);
     running.want(desiredState(withPod(plan)).items);
@@ -178,7 +180,7 @@ for (const plan of [VXLAN, HOST_GW]) {
   });
 }
 
-test('what others own on the host stays as it is', async () => {
+test('what others own on the host stays as it is', { skip: NO_KERNEL }, async () => {
   using namespace = new Namespace(VXLAN);
   namespace.ip('route add 203.0.113.0/24 dev eth0 proto static');
   namespace.ip('route add 10.0.77.0/24 dev eth0 proto boot');
@@ -203,7 +205,9 @@ test('what others own on the host stays as it is', async () => {
   assert.ok(!namespace.ip('link').includes('flannel'));
 });
 
-test('a device flannel left is taken over in place; its old leftovers on it go', async () => {
+test('a device flannel left is taken over in place; its old leftovers on it go', {
+  skip: NO_KERNEL,
+}, async () => {
   const plan: Plan = { ...VXLAN, families: [4] };
   using namespace = new Namespace(plan);
   namespace.ip(
@@ -226,7 +230,7 @@ test('a device flannel left is taken over in place; its old leftovers on it go',
   assert.match(namespace.ip('link'), /flannel\.9:/);
 });
 
-test('nothing is removed before pruning is allowed; then all at once', async () => {
+test('nothing is removed before pruning is allowed; then all at once', { skip: NO_KERNEL }, async () => {
   using namespace = new Namespace(VXLAN);
   namespace.ip('route add 10.99.0.0/24 dev eth0 proto 110');
   const log = { debug() {}, info() {}, warn() {} };
@@ -244,7 +248,7 @@ test('nothing is removed before pruning is allowed; then all at once', async () 
   assert.deepEqual((await reconciler.run()).done, []);
 });
 
-test('an absent underlay and an absent pod are waited for without noise', async () => {
+test('an absent underlay and an absent pod are waited for without noise', { skip: NO_KERNEL }, async () => {
   using namespace = new Namespace(VXLAN);
   namespace.ip('link set eth0 name later');
   using running = new Running(namespace);
@@ -262,7 +266,7 @@ test('an absent underlay and an absent pod are waited for without noise', async 
   assert.match(namespace.ip('link show veth1'), /master cni0/);
 });
 
-test('a foreign device with our name is neither used nor touched', async () => {
+test('a foreign device with our name is neither used nor touched', { skip: NO_KERNEL }, async () => {
   using namespace = new Namespace(VXLAN);
   namespace.ip('link add flannel.1 type veth peer name x');
   using running = new Running(namespace);
@@ -275,7 +279,9 @@ test('a foreign device with our name is neither used nor touched', async () => {
   assert.match(namespace.ip('-6 route show proto 110'), /fd10:0:0:2::/, 'the other family works');
 });
 
-test('a peer returns with another MAC, address and subnet: exact state, and one change costs a few requests', async () => {
+test('a peer returns with another MAC, address and subnet: exact state, and one change costs a few requests', {
+  skip: NO_KERNEL,
+}, async () => {
   using namespace = new Namespace(VXLAN);
   using running = new Running(namespace);
   const facts = factsOf(VXLAN);
@@ -306,7 +312,9 @@ test('a peer returns with another MAC, address and subnet: exact state, and one 
   }
 });
 
-test('a pod that comes after another under the same device name is wired like the first', async () => {
+test('a pod that comes after another under the same device name is wired like the first', {
+  skip: NO_KERNEL,
+}, async () => {
   using namespace = new Namespace(VXLAN, ['veth1']);
   using running = new Running(namespace);
   running.want(desiredState(withPod(VXLAN)).items);
@@ -321,7 +329,9 @@ test('a pod that comes after another under the same device name is wired like th
   assert.match(namespace.ip('-d link show veth1'), /master cni0.*hairpin on/s);
 });
 
-test('what the kernel refuses is tried again, said once, and holds up nothing else', async () => {
+test('what the kernel refuses is tried again, said once, and holds up nothing else', {
+  skip: NO_KERNEL,
+}, async () => {
   using namespace = new Namespace(HOST_GW);
   namespace.ip('addr del 172.16.0.2/16 dev eth0');
   using running = new Running(namespace);
@@ -339,7 +349,9 @@ test('what the kernel refuses is tried again, said once, and holds up nothing el
   await running.settled(1000);
 });
 
-test('rules, blackholes, tables, metrics and source addresses: made once, seen again as the same, removed', async () => {
+test('rules, blackholes, tables, metrics and source addresses: made once, seen again as the same, removed', {
+  skip: NO_KERNEL,
+}, async () => {
   using namespace = new Namespace(VXLAN);
   const log = { debug() {}, info() {}, warn() {} };
   using reconciler = new Reconciler({ netns: namespace.path, log });
