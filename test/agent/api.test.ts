@@ -1,0 +1,93 @@
+import assert from 'node:assert/strict';
+import { mkdtempSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { connect } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { type TestContext, test } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { LocalApi } from '../../src/agent/api.ts';
+import { askAgent } from '../../src/agent/client.ts';
+import { FlatnetError } from '../../src/error.ts';
+
+async function serve(t: TestContext): Promise<string> {
+  const dir = mkdtempSync(join(tmpdir(), 'flatnet-api-'));
+  const path = join(dir, 'run', 'agent.sock');
+  const api = await LocalApi.listen(path, {
+    echo: async ({ text }) => ({ text }),
+    slow: async ({ text, ms }) => {
+      await sleep(Number(ms));
+      return { text };
+    },
+    refuse: async () => {
+      throw new FlatnetError('no room', { code: 'OUT_OF_ADDRESSES', object: '10.0.0.0/30' });
+    },
+  });
+  t.after(async () => {
+    await api[Symbol.asyncDispose]();
+    rmSync(dir, { recursive: true });
+  });
+  return path;
+}
+
+/** Everything the server says to these bytes, as lines. */
+function talk(path: string, bytes: string): Promise<string[]> {
+  return new Promise((resolve, reject) => {
+    let text = '';
+    const socket = connect(path, () => socket.end(bytes));
+    socket.on('data', (chunk) => {
+      text += chunk;
+    });
+    socket.on('end', () => resolve(text.split('\n').filter(Boolean)));
+    socket.on('error', reject);
+  });
+}
+
+test('one line in, one line out; several on one connection; the last needs no newline', async (t) => {
+  const path = await serve(t);
+  assert.deepEqual(await askAgent(path, { op: 'echo', text: 'ä\n' }), { text: 'ä\n' });
+  const lines = await talk(path, '{"op":"echo","text":1}\n{"op":"echo","text":2}');
+  assert.deepEqual(lines.sort(), ['{"text":1}', '{"text":2}']);
+});
+
+test('a slow request does not hold up another, and its answer still comes', async (t) => {
+  const path = await serve(t);
+  const slow = askAgent<{ text: string }>(path, { op: 'slow', ms: 300, text: 'slow' });
+  const begin = performance.now();
+  await askAgent(path, { op: 'echo' });
+  assert.ok(performance.now() - begin < 250);
+  assert.equal((await slow).text, 'slow');
+});
+
+test('what a handler throws, and what is no request, is answered as an error with its code', async (t) => {
+  const path = await serve(t);
+  await assert.rejects(askAgent(path, { op: 'refuse' }), { message: /10\.0\.0\.0\/30: no room/ });
+  await assert.rejects(askAgent(path, { op: 'dance' }), { message: /use one of echo, slow, refuse/ });
+  const [refused] = await talk(path, '{"op":"refuse"}\n');
+  assert.equal(JSON.parse(refused ?? '').error.code, 'OUT_OF_ADDRESSES');
+  for (const bytes of ['nonsense\n', '[]\n', 'null\n', '"x"\n', '{}\n']) {
+    const [line] = await talk(path, bytes);
+    assert.match(line ?? '', /^\{"error":\{"code":"(INTERNAL|USAGE)"/);
+  }
+});
+
+test('only its owner may connect, and a socket that a dead agent left is replaced', async (t) => {
+  const path = await serve(t);
+  assert.equal(statSync(path).mode & 0o777, 0o600);
+  const left = `${path}.left`;
+  writeFileSync(left, '');
+  const second = await LocalApi.listen(left, { echo: async () => ({}) });
+  t.after(() => second[Symbol.asyncDispose]());
+  assert.deepEqual(await askAgent(left, { op: 'echo' }), {});
+});
+
+test('nobody there, or no answer in time, is AGENT_UNREACHABLE with the path', async (t) => {
+  const path = await serve(t);
+  await assert.rejects(askAgent(`${path}.none`, { op: 'echo' }), {
+    code: 'AGENT_UNREACHABLE',
+    object: `${path}.none`,
+  });
+  await assert.rejects(askAgent(path, { op: 'slow', ms: 5000 }, 100), {
+    code: 'AGENT_UNREACHABLE',
+    message: /no answer within 100 ms/,
+  });
+});

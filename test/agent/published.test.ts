@@ -1,0 +1,54 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { publishedNode } from '../../src/agent/published.ts';
+import { readNetwork } from '../../src/cluster/network.ts';
+import type { Underlay } from '../../src/cluster/node.ts';
+import { parseIp } from '../../src/ip/address.ts';
+import { parseCidr } from '../../src/ip/cidr.ts';
+
+const underlay: Underlay = {
+  dev: 'eth0',
+  mtu: 1500,
+  addresses: { 4: parseIp('172.30.0.11'), 6: parseIp('fd77::11') },
+  onLink: [],
+};
+const told = { node: 'node1', labels: { zone: 'a' } };
+const dual = readNetwork({ Network: '10.244.0.0/16', EnableIPv6: true, IPv6Network: 'fd00:10::/48' });
+
+test('peers are told name, labels, addresses and what the backend has to say', () => {
+  const subnets = [parseCidr('10.244.1.0/24'), parseCidr('fd00:10:0:1::/64')];
+  const node = publishedNode(told, dual, underlay, subnets);
+  assert.deepEqual(
+    { ...node, backend: node.backend.type },
+    {
+      name: 'node1',
+      labels: { zone: 'a' },
+      addresses: { 4: '172.30.0.11', 6: 'fd77::11' },
+      subnets,
+      backend: 'vxlan',
+    },
+  );
+  for (const family of [4, 6] as const) {
+    // flannel cuts this text up with string functions: exactly two keys, in this order.
+    assert.match(JSON.stringify(node.backend.data[family]), /^\{"VNI":1,"VtepMAC":"[0-9a-f:]{17}"\}$/);
+  }
+});
+
+test('a public address that was configured goes before the interface’s own', () => {
+  const node = publishedNode({ ...told, publicIp: '198.51.100.7' }, dual, underlay, []);
+  assert.deepEqual(node.addresses, { 4: '198.51.100.7', 6: 'fd77::11' });
+});
+
+test('only families in use are published, but IPv4 always: flannel knows nodes by it', () => {
+  const one = publishedNode(told, readNetwork({ Network: '10.244.0.0/16' }), underlay, []);
+  assert.deepEqual(Object.keys(one.addresses), ['4']);
+  const six = { EnableIPv4: false, EnableIPv6: true, IPv6Network: 'fd00:10::/48' };
+  const node = publishedNode(told, readNetwork(six), underlay, []);
+  assert.deepEqual(Object.keys(node.addresses), ['4', '6']);
+  assert.deepEqual(Object.keys(node.backend.data), ['6']);
+});
+
+test('nothing that does not change makes the text change', () => {
+  const text = () => JSON.stringify(publishedNode(told, dual, { ...underlay, mtu: Math.random() }, []));
+  assert.equal(text(), text());
+});
