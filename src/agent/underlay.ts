@@ -1,4 +1,5 @@
 import { setTimeout as sleep } from 'node:timers/promises';
+import { isDeepStrictEqual } from 'node:util';
 import type { PerFamily, Underlay } from '../cluster/node.ts';
 import { FlatnetError, messageOf } from '../error.ts';
 import { FAMILIES, type Family, familyOf, isIp, isLinkLocal } from '../ip/address.ts';
@@ -46,7 +47,22 @@ export function chooseUnderlay(interfaces: Interfaces, wish: UnderlayWish): Unde
         return address ? [[family, addressOf(address)]] : [];
       }),
     ),
-    onLink: [...new Set(chosen.addresses.map((net) => cidrOf(addressOf(net), lengthOf(net))))],
+    onLink: [...new Set(chosen.addresses.map((net) => cidrOf(addressOf(net), lengthOf(net))))].sort(),
+  };
+}
+
+/**
+ * What is found now, and in a family whose address is gone the last one: addresses go for a moment when a link goes down (IPv6), when a
+ * DHCP client starts anew. Taking the family down for it would cost more than the moment itself.
+ */
+export function withoutGaps(found: Underlay, last: Underlay | undefined): Underlay {
+  if (last?.dev !== found.dev) return found;
+  const gone = FAMILIES.filter((family) => !found.addresses[family] && last.addresses[family]);
+  if (gone.length === 0) return found;
+  return {
+    ...found,
+    addresses: { ...last.addresses, ...found.addresses },
+    onLink: [...found.onLink, ...last.onLink.filter((net) => gone.includes(familyOf(net)))].sort(),
   };
 }
 
@@ -95,15 +111,15 @@ export async function watchUnderlay(
 ): Promise<void> {
   const monitor = Monitor.open({ signal, objects: ['link', 'address', 'route'] });
   using netlink = NetlinkSocket.open(NETLINK_ROUTE);
-  let last = '';
+  let last: Underlay | undefined;
   let complaint = '';
   const look = async (): Promise<void> => {
     const interfaces = await readInterfaces(netlink);
     try {
-      const underlay = chooseUnderlay(interfaces, wish);
+      const underlay = withoutGaps(chooseUnderlay(interfaces, wish), last);
       complaint = '';
-      if (JSON.stringify(underlay) === last) return;
-      last = JSON.stringify(underlay);
+      if (isDeepStrictEqual(underlay, last)) return;
+      last = underlay;
       log.info({ underlay }, 'underlay');
       found(underlay);
     } catch (error) {

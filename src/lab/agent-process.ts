@@ -42,13 +42,16 @@ export type AgentStatus = {
 const PATIENCE = 60_000;
 const GRACE = 5000;
 
-/** Starts the node's agent in the node's namespace. It is not ready yet: see `agentReady`. */
-export async function startAgent(lab: Lab, name: string): Promise<void> {
+/** flannel's: a node may be away for a day. */
+const LEASE_TTL = 86_400;
+
+/** Starts the node's agent in the node's namespace. It is not ready yet: see `agentReady`. `leaseTtl`: seconds. */
+export async function startAgent(lab: Lab, name: string, leaseTtl = LEASE_TTL): Promise<void> {
   const paths = lab.paths.node(name);
   const options: AgentOptions = {
     node: name,
     labels: { 'kubernetes.io/hostname': name },
-    store: { endpoints: [storeEndpoint(lab)], prefix: DEFAULT_PREFIX, leaseTtl: 86_400 },
+    store: { endpoints: [storeEndpoint(lab)], prefix: DEFAULT_PREFIX, leaseTtl },
     iface: 'eth0',
     paths: paths.agent,
     logLevel: 'info',

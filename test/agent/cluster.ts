@@ -1,0 +1,419 @@
+import assert from 'node:assert/strict';
+import { execFileSync } from 'node:child_process';
+import { readFileSync } from 'node:fs';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { desiredState, type Facts } from '../../src/backends/desired.ts';
+import { configuredBackend } from '../../src/backends/registry.ts';
+import { type Network, readNetwork } from '../../src/cluster/network.ts';
+import type { LocalPod, Node, PerFamily, Self } from '../../src/cluster/node.ts';
+import { FAMILIES, type Family, type Ip } from '../../src/ip/address.ts';
+import { addressOf, type Cidr, overlaps } from '../../src/ip/cidr.ts';
+import { agentReady, agentStatus, startAgent, stopAgent } from '../../src/lab/agent-process.ts';
+import { down } from '../../src/lab/down.ts';
+import type { Lab, LabNode } from '../../src/lab/lab.ts';
+import { netnsOf, podNetns } from '../../src/lab/names.ts';
+import { createPod, deletePod } from '../../src/lab/pod.ts';
+import type { PodRecord } from '../../src/lab/pod-record.ts';
+import { releaseLease, withStore } from '../../src/lab/store-process.ts';
+import { createNode, deleteNode } from '../../src/lab/underlay.ts';
+import { freeIndex, nodeAddresses, underlaySubnet } from '../../src/lab/underlay-plan.ts';
+import { up } from '../../src/lab/up.ts';
+import { createNetns, deleteNetns, netnsPath } from '../../src/linux/netns.ts';
+import type { Kv } from '../../src/store/kv.ts';
+import { DEFAULT_PREFIX, Layout } from '../../src/store/layout.ts';
+import { encodeLease } from '../../src/store/lease-value.ts';
+import type { Endpoint } from './matrix.ts';
+import type { PodEnd } from './oracle.ts';
+
+export type TestPod = { readonly record: PodRecord; readonly hostDevice: string };
+
+/** A node as the test knows it: what it made, and nothing that an agent says. */
+export type TestNode = {
+  readonly name: string;
+  /** Decides about its underlay addresses. */
+  index: number;
+  /** The index it was plugged in with. */
+  port: number;
+  mtu: number;
+  /** Undefined until the node has joined. */
+  subnets: readonly Cidr[] | undefined;
+  /** How many pods it should have as soon as it is ready. */
+  wantedPods: number;
+  readonly pods: TestPod[];
+};
+
+const LAYOUT = new Layout(DEFAULT_PREFIX);
+
+/** A lab of a test's own, and all facts about it as the test holds them. */
+export class Cluster implements AsyncDisposable {
+  readonly lab: Lab;
+  readonly network: Network;
+  readonly families: readonly Family[];
+  readonly nodes = new Map<string, TestNode>();
+  /** Nodes that are only leases in the store, as flannel's would be, by lease key. */
+  readonly foreign = new Map<string, Node>();
+  /** A namespace for nothing else than asking nft how it lists a ruleset. */
+  readonly scratch: string;
+  /** Where the store is reached now, when it is not at its usual place. */
+  aside: Kv | undefined;
+  #podCount = 0;
+
+  private constructor(lab: Lab) {
+    this.lab = lab;
+    this.network = lab.network;
+    this.families = FAMILIES.filter((family) => this.network.pools[family]);
+    this.scratch = `${lab.name}.scratch`;
+  }
+
+  /** `conf`: as net-conf.json. Each node gets `pods` pods. */
+  static async up(size: number, conf: object, pods = 1): Promise<Cluster> {
+    const name = `m${process.pid}x${count++}`;
+    const lab = await up({ name, nodes: size, subnets: 1, network: readNetwork(conf) });
+    const cluster = new Cluster(lab);
+    try {
+      createNetns(cluster.scratch);
+      for (const { name, index } of lab.nodes) {
+        cluster.#prepare(name);
+        cluster.nodes.set(name, {
+          name,
+          index,
+          port: index,
+          mtu: 1500,
+          subnets: undefined,
+          wantedPods: pods,
+          pods: [],
+        });
+      }
+      await cluster.complete();
+      return cluster;
+    } catch (error) {
+      await cluster[Symbol.asyncDispose]();
+      throw error;
+    }
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    deleteNetns(this.scratch);
+    await down(this.lab.name);
+  }
+
+  /** Waits for every agent, learns the subnets of nodes that just joined, and makes the pods that are wanted. */
+  async complete(): Promise<void> {
+    for (const node of this.nodes.values()) {
+      await agentReady(this.lab, node.name);
+      const subnets = await this.#subnetsInStore(node.name);
+      assert.deepEqual(subnets, node.subnets ?? subnets, `${node.name} has the subnets it had`);
+      node.subnets = subnets;
+      while (node.pods.length < node.wantedPods) await this.addPod(node);
+    }
+    const all = [...this.nodes.values()].flatMap(({ subnets }) => subnets ?? []);
+    const others = [...this.foreign.values()].flatMap(({ subnets }) => subnets);
+    for (const [i, subnet] of all.entries()) {
+      const clash = [...all.slice(i + 1), ...others].find((other) => overlaps(subnet, other));
+      assert.equal(clash, undefined, `${subnet} was given out twice`);
+    }
+  }
+
+  netns(node: TestNode): string {
+    return netnsOf(this.lab.name, node.name);
+  }
+
+  /** Runs `ip …` in a node. */
+  ip(node: TestNode, command: string): string {
+    return this.run(node, 'ip', ...command.split(' '));
+  }
+
+  run(node: TestNode, ...command: string[]): string {
+    const argv = ['netns', 'exec', this.netns(node), ...command];
+    return execFileSync('ip', argv, { encoding: 'utf8', stdio: ['ignore', 'pipe', 'pipe'] });
+  }
+
+  /** The node as peers should see it. */
+  published(node: TestNode): Node {
+    return this.self(node).node;
+  }
+
+  self(node: TestNode): Self {
+    const prefixes = nodeAddresses(node.index, 0);
+    const all: PerFamily<Ip> = { 4: addressOf(prefixes[4]), 6: addressOf(prefixes[6]) };
+    const used: PerFamily<Ip> = this.families.includes(6) ? all : { 4: addressOf(prefixes[4]) };
+    const underlay = {
+      dev: 'eth0',
+      mtu: node.mtu,
+      addresses: all,
+      onLink: [underlaySubnet(0, 4), underlaySubnet(0, 6)],
+    };
+    const { backend, options } = configuredBackend(this.network);
+    const plain: Node = {
+      name: node.name,
+      labels: { 'kubernetes.io/hostname': node.name },
+      addresses: used,
+      subnets: node.subnets ?? [],
+      backend: { type: backend.type, data: {} },
+    };
+    const data = Object.fromEntries(
+      this.families.map((family) => [family, backend.data({ node: plain, underlay }, options, family)]),
+    );
+    const published: unknown = JSON.parse(JSON.stringify(data));
+    return {
+      node: { ...plain, backend: { type: backend.type, data: published as PerFamily<unknown> } },
+      underlay,
+    };
+  }
+
+  facts(node: TestNode): Facts {
+    const peers = [...this.nodes.values()]
+      .filter(({ subnets }) => subnets)
+      .map((each) => this.published(each));
+    const pods = node.pods.map(({ record, hostDevice }): LocalPod => {
+      const { containerId, addresses } = record;
+      return { containerId, ifName: 'eth0', hostDevice, netns: '', addresses };
+    });
+    return {
+      network: this.network,
+      self: this.self(node),
+      peers: [...peers, ...this.foreign.values()],
+      pods,
+    };
+  }
+
+  desired(node: TestNode): ReturnType<typeof desiredState> {
+    return desiredState(this.facts(node));
+  }
+
+  /** The pods' ends of their cables, as the oracle looks at them. */
+  podEnds(node: TestNode): PodEnd[] {
+    const { mtu } = this.desired(node);
+    return node.pods.map(({ record }) => ({ netns: this.podNetns(record), mtu }));
+  }
+
+  endpoints(): { pods: Endpoint[]; nodes: Endpoint[] } {
+    const nodes = [...this.nodes.values()];
+    return {
+      nodes: nodes.map((node) => ({ name: node.name, netns: netnsPath(this.netns(node)), addresses: [] })),
+      pods: nodes.flatMap(({ pods }) =>
+        pods.map(({ record }) => ({
+          name: `${record.node}/${record.name}`,
+          netns: netnsPath(this.podNetns(record)),
+          addresses: record.addresses,
+        })),
+      ),
+    };
+  }
+
+  podNetns({ namespace, name }: PodRecord): string {
+    return podNetns(this.lab.name, namespace, name);
+  }
+
+  async addPod(node: TestNode): Promise<TestPod> {
+    const name = `p${this.#podCount++}`;
+    const record = await createPod(this.lab, {
+      namespace: 'default',
+      name,
+      node: node.name,
+      labels: {},
+      containers: [],
+    });
+    const pod = { record, hostDevice: this.#hostDevice(node, record) };
+    node.pods.push(pod);
+    node.wantedPods = Math.max(node.wantedPods, node.pods.length);
+    return pod;
+  }
+
+  /** Makes a pod now, or as soon as the node can take one: a kubelet tries again too. */
+  async wantPod(node: TestNode): Promise<void> {
+    node.wantedPods = Math.max(node.wantedPods, node.pods.length) + 1;
+    if ((await agentStatus(this.lab, node.name))?.ready) await this.addPod(node);
+  }
+
+  async deletePod(node: TestNode, pod: TestPod): Promise<void> {
+    await deletePod(this.lab, pod.record);
+    node.pods.splice(node.pods.indexOf(pod), 1);
+    node.wantedPods = node.pods.length;
+  }
+
+  /** A machine that joins; it is in the cluster after `complete`. */
+  async addNode(pods: number): Promise<TestNode> {
+    const index = this.#freePort();
+    const node: TestNode = {
+      name: `node${100 + this.#podCount++}`,
+      index,
+      port: index,
+      mtu: 1500,
+      subnets: undefined,
+      wantedPods: pods,
+      pods: [],
+    };
+    this.nodes.set(node.name, node);
+    await this.#boot(node);
+    return node;
+  }
+
+  /** A machine that leaves for good, its lease given back. */
+  async removeNode(node: TestNode): Promise<void> {
+    for (const pod of [...node.pods]) await this.deletePod(node, pod);
+    await stopAgent(this.lab, node.name, 'stop');
+    await releaseLease(this.lab, node.name);
+    await this.#powerOff(node);
+    this.nodes.delete(node.name);
+  }
+
+  /** The machine dies with everything on it, and comes back at another address with empty memory and the same disk. */
+  async returnNode(node: TestNode, keepAddress: boolean): Promise<void> {
+    await stopAgent(this.lab, node.name, 'kill');
+    await this.loseMemory(node);
+    // A node that had moved may find its first place taken: then it keeps the later one.
+    if (!keepAddress || this.#others(node).some(({ index, port }) => [index, port].includes(node.index)))
+      node.index = this.#freePort();
+    node.port = node.index;
+    await this.#boot(node);
+  }
+
+  /** The node's lease ends, as if it had been away for a day: its subnet is anybody's. */
+  async endLease(node: TestNode): Promise<void> {
+    await releaseLease(this.lab, node.name);
+    node.subnets = undefined;
+  }
+
+  /** What a power failure leaves: the disk. */
+  async loseMemory(node: TestNode): Promise<void> {
+    for (const { record } of node.pods.splice(0)) {
+      if (record.sandbox) process.kill(record.sandbox.pid, 'SIGKILL');
+      deleteNetns(this.podNetns(record));
+    }
+    await this.#powerOff(node);
+  }
+
+  /** Gives the node's interface the addresses of another index: beside the old ones first, or after a gap of milliseconds. */
+  async moveAddress(node: TestNode, gap?: number): Promise<void> {
+    const before = Object.values(nodeAddresses(node.index, 0));
+    node.index = freeIndex([...this.nodes.values()].map(({ index }) => index));
+    const after = Object.values(nodeAddresses(node.index, 0));
+    const add = (): void => after.forEach((each) => void this.ip(node, `addr add ${each} dev eth0 nodad`));
+    if (gap === undefined) add();
+    for (const each of before) this.ip(node, `addr del ${each} dev eth0`);
+    if (gap !== undefined) {
+      await sleep(gap);
+      add();
+    }
+    this.#record();
+    this.#announce();
+  }
+
+  setMtu(node: TestNode, mtu: number): void {
+    this.ip(node, `link set eth0 mtu ${mtu}`);
+    node.mtu = mtu;
+  }
+
+  /** What a gratuitous ARP does for an address that was another machine's a moment ago. */
+  #announce(): void {
+    for (const each of this.nodes.values()) this.ip(each, 'neigh flush dev eth0');
+  }
+
+  async store<T>(work: (kv: Kv) => Promise<T>): Promise<T> {
+    return this.aside ? work(this.aside) : withStore(this.lab, work);
+  }
+
+  /** Writes the lease of a node that exists only there; with `was`, in place of that one. */
+  async putForeign(node: Node, was?: Node): Promise<void> {
+    await this.store(async (kv) => {
+      const success = [{ op: 'put', key: LAYOUT.lease(node.subnets), value: encodeLease(node) }] as const;
+      const gone = was && LAYOUT.lease(was.subnets);
+      const remove =
+        gone && gone !== LAYOUT.lease(node.subnets) ? [{ op: 'delete', key: gone } as const] : [];
+      await kv.txn({ compare: [], success: [...remove, ...success] });
+    });
+    if (was) this.foreign.delete(LAYOUT.lease(was.subnets));
+    this.foreign.set(LAYOUT.lease(node.subnets), node);
+  }
+
+  async deleteForeign(node: Node): Promise<void> {
+    await this.store((kv) => kv.delete(LAYOUT.lease(node.subnets)));
+    this.foreign.delete(LAYOUT.lease(node.subnets));
+  }
+
+  /** What the store says against the facts: each node's lease is there, byte for byte, and no other. */
+  async storeDifferences(): Promise<string[]> {
+    return this.store(async (kv) => {
+      const { items } = await kv.list(LAYOUT.leases);
+      const nodes = [
+        ...[...this.nodes.values()].map((node) => this.published(node)),
+        ...this.foreign.values(),
+      ];
+      const wanted = new Map(nodes.map((node) => [LAYOUT.lease(node.subnets), encodeLease(node)]));
+      const found = new Map(items.map(({ key, value }) => [key, value]));
+      return [
+        ...[...wanted]
+          .filter(([key, value]) => found.get(key) !== value)
+          .map((each) => `- ${each.join(' ')}`),
+        ...[...found]
+          .filter(([key, value]) => wanted.get(key) !== value)
+          .map((each) => `+ ${each.join(' ')}`),
+      ];
+    });
+  }
+
+  log(node: TestNode): string {
+    return readFileSync(this.lab.paths.node(node.name).agentLog, 'utf8');
+  }
+
+  async #boot(node: TestNode): Promise<void> {
+    this.#record();
+    await createNode(this.lab.name, plug(node));
+    this.#prepare(node.name);
+    node.mtu = 1500;
+    this.#announce();
+    await startAgent(this.lab, node.name);
+  }
+
+  async #powerOff(node: TestNode): Promise<void> {
+    await deleteNode(this.lab.name, plug(node));
+  }
+
+  #others(node: TestNode): TestNode[] {
+    return [...this.nodes.values()].filter((each) => each !== node);
+  }
+
+  /** An index that is nobody's address and nobody's place in the switch. */
+  #freePort(): number {
+    return freeIndex([...this.nodes.values()].flatMap(({ index, port }) => [index, port]));
+  }
+
+  /** As hosts with configured addresses have it: the others stay when the link goes down (IPv6) or the first one goes (IPv4). */
+  #prepare(name: string): void {
+    const settings = ['net.ipv6.conf.eth0.keep_addr_on_down=1', 'net.ipv4.conf.eth0.promote_secondaries=1'];
+    execFileSync('ip', ['netns', 'exec', netnsOf(this.lab.name, name), 'sysctl', '-qw', ...settings]);
+  }
+
+  #record(): void {
+    this.lab.update({ nodes: [...this.nodes.values()].map(plug) });
+  }
+
+  /** Waits for a record that was just deleted to be written again. */
+  async #subnetsInStore(name: string): Promise<readonly Cidr[]> {
+    for (let look = 0; look < 100; look++) {
+      const record = await this.store((kv) => kv.get(LAYOUT.node(name)));
+      if (record) return (JSON.parse(record.value) as { subnets: Cidr[] }).subnets;
+      await sleep(50);
+    }
+    return assert.fail(`${name} has no record in the store`);
+  }
+
+  #hostDevice(node: TestNode, record: PodRecord): string {
+    const pod = execFileSync('ip', ['-n', this.podNetns(record), '-j', 'link', 'show', 'eth0'], {
+      encoding: 'utf8',
+    });
+    const [{ link_index: index }] = JSON.parse(pod);
+    const links: { ifindex: number; ifname: string }[] = JSON.parse(this.ip(node, '-j link show'));
+    const device = links.find(({ ifindex }) => ifindex === index);
+    assert.ok(device, 'the pod hangs on its node');
+    return device.ifname;
+  }
+}
+
+/** A node as the lab plugs it into its switch. */
+export function plug({ name, port }: TestNode): LabNode {
+  return { name, index: port, subnet: 0 };
+}
+
+let count = 0;

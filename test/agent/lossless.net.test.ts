@@ -1,0 +1,120 @@
+import assert from 'node:assert/strict';
+import { type ChildProcess, spawn } from 'node:child_process';
+import { describe, type TestContext, test } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
+import type { Ip } from '../../src/ip/address.ts';
+import { agentReady, agentStatus, startAgent, stopAgent } from '../../src/lab/agent-process.ts';
+import { startStore, stopStore } from '../../src/lab/store-process.ts';
+import { Cluster, type TestNode } from './cluster.ts';
+import { NETWORKS } from './networks.ts';
+import { settled } from './settle.ts';
+import { killStore } from './store-faults.ts';
+
+/** A `ping` of 100 packets a second and more that runs until it is asked what came of it. */
+class RunningPing {
+  readonly #child: ChildProcess;
+  readonly #begin = performance.now();
+  #output = '';
+
+  constructor(t: TestContext, netns: string, to: Ip) {
+    this.#child = spawn('ip', ['netns', 'exec', netns, 'ping', '-n', '-i', '0.005', to]);
+    this.#child.stdout?.setEncoding('utf8').on('data', (text: string) => {
+      this.#output += text;
+    });
+    t.after(() => this.#child.kill('SIGKILL'));
+  }
+
+  /** How many packets were sent and which of them were lost. */
+  async end(): Promise<{ sent: number; lost: number[]; seconds: number }> {
+    const seconds = (performance.now() - this.#begin) / 1000;
+    const closed = new Promise((resolve) => this.#child.once('close', resolve));
+    this.#child.kill('SIGINT');
+    await closed;
+    const answered = new Set(
+      [...this.#output.matchAll(/icmp_seq=(\d+) ttl=/g)].map(([, sequence]) => Number(sequence)),
+    );
+    // The last packet may have been on its way.
+    const sent = Math.max(0, ...answered);
+    const lost = Array.from({ length: sent }, (_, i) => i + 1).filter((sequence) => !answered.has(sequence));
+    return { sent, lost, seconds };
+  }
+}
+
+// Together they wait no longer than one of them.
+describe('nothing is lost', { concurrency: true }, () => {
+  for (const [name, conf] of Object.entries(NETWORKS)) {
+    test(`agents and store come and go under a running ping, and nothing is lost (${name})`, async (t) => {
+      await using cluster = await Cluster.up(2, conf);
+      const { lab } = cluster;
+      const [one, two] = cluster.nodes.values();
+      assert.ok(one && two);
+      await settled(cluster);
+      const pings = [...pingsBetween(t, cluster, one, two), ...pingsBetween(t, cluster, two, one)];
+      const start = async (...nodes: TestNode[]): Promise<void> => {
+        await Promise.all(nodes.map((node) => startAgent(lab, node.name)));
+        await Promise.all(nodes.map((node) => agentReady(lab, node.name)));
+        await sleep(200);
+      };
+
+      for (const nodes of [[one], [two], [one, two]]) {
+        for (const how of ['kill', 'stop'] as const) {
+          await Promise.all(nodes.map((node) => stopAgent(lab, node.name, how)));
+          await sleep(300);
+          await start(...nodes);
+        }
+      }
+      await stopStore(lab);
+      await sleep(500);
+      await startStore(lab);
+      await killStore(cluster);
+      // Agents that start without a store know the cluster from their last view, and take pods.
+      await stopAgent(lab, one.name, 'kill');
+      await stopAgent(lab, two.name, 'stop');
+      await start(one, two);
+      await cluster.addPod(one);
+      await sleep(10_000);
+      for (const { name } of [one, two]) {
+        const status = await agentStatus(lab, name);
+        assert.equal(status?.store?.connected, false, `${name} sees that the store is away`);
+      }
+      await startStore(lab);
+      await settled(cluster);
+
+      for (const ping of pings) {
+        const { sent, lost, seconds } = await ping.end();
+        t.diagnostic(`${sent} packets in ${seconds.toFixed(1)} s, ${lost.length} lost`);
+        assert.deepEqual(lost, []);
+        assert.ok(sent > 100 * seconds, `${sent} packets in ${seconds} s`);
+      }
+    });
+  }
+
+  test('a lease is renewed before it ends, and outlives an outage that is longer than itself', async (t) => {
+    await using cluster = await Cluster.up(2, NETWORKS.vxlan);
+    const [one, two] = cluster.nodes.values();
+    assert.ok(one && two);
+    for (const { name } of [one, two]) {
+      await stopAgent(cluster.lab, name, 'stop');
+      await startAgent(cluster.lab, name, 6);
+    }
+    await settled(cluster);
+    const pings = pingsBetween(t, cluster, one, two);
+    await sleep(8000);
+    await settled(cluster);
+    await killStore(cluster);
+    await sleep(8000);
+    await startStore(cluster.lab);
+    await settled(cluster);
+    await sleep(4000);
+    await settled(cluster);
+    for (const ping of pings) assert.deepEqual((await ping.end()).lost, []);
+  });
+});
+
+function pingsBetween(t: TestContext, cluster: Cluster, from: TestNode, to: TestNode): RunningPing[] {
+  const [source] = from.pods;
+  const [target] = to.pods;
+  assert.ok(source && target);
+  const netns = cluster.podNetns(source.record);
+  return target.record.addresses.map((address) => new RunningPing(t, netns, address));
+}

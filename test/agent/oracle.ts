@@ -1,0 +1,208 @@
+import { execFile } from 'node:child_process';
+import { promisify } from 'node:util';
+import type { Item, LinkItem, SysctlItem } from '../../src/state/item.ts';
+
+const exec = promisify(execFile);
+
+/** A pod's end of its cable, which no item describes. */
+export type PodEnd = { readonly netns: string; readonly mtu: number };
+
+/**
+ * What a node's kernel holds, in the words of `ip`, `bridge` and `nft`, a line each: everything except the underlay, loopback,
+ * link-local addresses and what the kernel adds by itself. Knows nothing of how flatnet reads the kernel.
+ */
+export async function actualLines(
+  netns: string,
+  sysctls: readonly SysctlItem[],
+  pods: readonly PodEnd[],
+): Promise<string[]> {
+  const commands = [
+    'ip -j -d link show',
+    'ip -j address show',
+    'ip -j -4 route show table all',
+    'ip -j -6 route show table all',
+    'ip -j neigh show nud all',
+    'bridge -j fdb show',
+    'nft -s list ruleset',
+    ...sysctls.map(({ path }) => `cat /proc/sys/${path}`),
+    ...pods.map((pod) => `ip -n ${pod.netns} -j link show eth0`),
+  ];
+  const [links, addresses, routes4, routes6, neighbours, fdb, ruleset = '', ...rest] = await shell(
+    netns,
+    commands,
+  );
+  const lines = [
+    ...json(links).flatMap(linkLine),
+    ...json(addresses).flatMap(addressLines),
+    ...[...json(routes4), ...json(routes6)].flatMap(routeLine),
+    ...json(neighbours).flatMap(neighbourLine),
+    ...json(fdb).flatMap(fdbLine),
+    ...tables(ruleset),
+    ...sysctls.map((item, i) => sysctlLine(item, (rest[i] ?? '').trim())),
+    ...pods.map(({ netns: pod }, i) => `pod ${pod} mtu ${json(rest[sysctls.length + i])[0]?.mtu}`),
+  ];
+  return lines.sort();
+}
+
+/** The same lines for a desired state. nft says in `scratch`, a namespace for nothing else, how it would list a table. */
+export async function expectedLines(
+  items: readonly Item[],
+  pods: readonly PodEnd[],
+  scratch: string,
+): Promise<string[]> {
+  const lines = pods.map(({ netns, mtu }) => `pod ${netns} mtu ${mtu}`);
+  for (const item of items) {
+    if (item.kind === 'nft') lines.push(...tables(await listing(item, scratch)));
+    else lines.push(expectedLine(item));
+  }
+  return lines.sort();
+}
+
+/** What differs, one line each: `-` is missing in the kernel, `+` should not be there. */
+export function compare(expected: readonly string[], actual: readonly string[]): string[] {
+  const [want, have] = [new Set(expected), new Set(actual)];
+  return [
+    ...expected.filter((line) => !have.has(line)).map((line) => `- ${line}`),
+    ...actual.filter((line) => !want.has(line)).map((line) => `+ ${line}`),
+  ];
+}
+
+type Json = Readonly<Record<string, unknown>>;
+
+/** Runs commands in a namespace, in one go; what each prints. A device that comes or goes meanwhile makes one fail, which is no matter. */
+async function shell(netns: string, commands: readonly string[]): Promise<string[]> {
+  const script = commands.map((command) => `${command} 2>/dev/null; echo '%%'`).join('\n');
+  const { stdout } = await exec('ip', ['netns', 'exec', netns, 'sh', '-c', script], { maxBuffer: 1 << 26 });
+  return stdout.split('%%\n');
+}
+
+function json(text = ''): Json[] {
+  const value: unknown = text.trim() === '' ? [] : JSON.parse(text);
+  // iproute2 prints empty objects for what a filter left out.
+  return Array.isArray(value) ? value.filter((each) => Object.keys(each).length > 0) : [];
+}
+
+function inner(value: unknown): Json {
+  return typeof value === 'object' && value !== null ? { ...value } : {};
+}
+
+const BELOW = ['lo', 'eth0'];
+
+function linkLine(link: Json): string[] {
+  if (BELOW.includes(String(link.ifname))) return [];
+  const info = inner(link.linkinfo);
+  const up = (link.flags as string[]).includes('UP') ? 'up' : 'down';
+  const common = `mtu ${link.mtu} ${up}`;
+  if (info.info_kind === 'veth') {
+    const hairpin = inner(info.info_slave_data).hairpin ?? false;
+    return [`link ${link.ifname} port of ${link.master} hairpin ${hairpin} ${common}`];
+  }
+  const made = `${common} address ${link.address} alias '${link.ifalias}'`;
+  if (info.info_kind !== 'vxlan') return [`link ${link.ifname} ${info.info_kind} ${made}`];
+  const data = inner(info.info_data);
+  const checksum = data.udp_csum;
+  const local = data.local ?? data.local6;
+  const flags = `learning ${data.learning} gbp ${data.gbp ?? false}`;
+  return [
+    `link ${link.ifname} vxlan id ${data.id} local ${local} dev ${data.link} dstport ${data.port} ${flags}` +
+      // The flag is about IPv4 only.
+      (String(local).includes(':') ? ` ${made}` : ` udpcsum ${checksum} ${made}`),
+  ];
+}
+
+function addressLines(link: Json): string[] {
+  if (BELOW.includes(String(link.ifname))) return [];
+  return (link.addr_info as Json[])
+    .filter((info) => info.local !== undefined && info.scope !== 'link')
+    .map((info) => `address ${info.local}/${info.prefixlen} dev ${link.ifname}`);
+}
+
+function routeLine(route: Json): string[] {
+  if (route.protocol === 'kernel' || route.dst === 'default') return [];
+  const words = [`route ${route.type ?? 'unicast'} ${route.dst}`];
+  if (route.gateway !== undefined) words.push(`via ${route.gateway}`);
+  words.push(`dev ${route.dev}`, `proto ${route.protocol}`);
+  if ((route.flags as string[]).includes('onlink')) words.push('onlink');
+  if (route.table !== undefined) words.push(`table ${route.table}`);
+  return [words.join(' ')];
+}
+
+function neighbourLine(neighbour: Json): string[] {
+  const permanent = (neighbour.state as string[]).includes('PERMANENT');
+  return permanent ? [`neigh ${neighbour.dst} lladdr ${neighbour.lladdr} dev ${neighbour.dev}`] : [];
+}
+
+function fdbLine(entry: Json): string[] {
+  return entry.dst === undefined
+    ? []
+    : [`fdb ${entry.mac} dst ${entry.dst} dev ${entry.ifname} ${entry.state}`];
+}
+
+/** A setting that is written only over a certain value: any other value will do. */
+function sysctlLine({ path, value, when }: SysctlItem, actual: string): string {
+  return `sysctl ${path}=${when !== undefined && actual !== when ? value : actual}`;
+}
+
+/** A ruleset table by table: nft lists them by age. */
+function tables(ruleset: string): string[] {
+  return ruleset
+    .split(/^(?=table )/m)
+    .map((text) => text.trim())
+    .filter(Boolean);
+}
+
+function expectedLine(item: Exclude<Item, { kind: 'nft' }>): string {
+  switch (item.kind) {
+    case 'link':
+      return expectedLink(item);
+    case 'address':
+      return `address ${item.address} dev ${item.dev}`;
+    case 'route': {
+      const dst = item.dst.replace(/\/(32|128)$/, (length) =>
+        length === (item.dst.includes(':') ? '/128' : '/32') ? '' : length,
+      );
+      const via = item.via === undefined ? '' : ` via ${item.via}`;
+      return `route ${item.type} ${dst}${via} dev ${item.dev} proto ${item.protocol}${item.onlink ? ' onlink' : ''}`;
+    }
+    case 'neighbour':
+      return `neigh ${item.ip} lladdr ${item.mac} dev ${item.dev}`;
+    case 'fdb':
+      return `fdb ${item.mac} dst ${item.dst} dev ${item.dev} permanent`;
+    case 'sysctl':
+      return `sysctl ${item.path}=${item.value}`;
+    case 'rule':
+      return `rule ${item.priority}`;
+  }
+}
+
+function expectedLink({ name, link, mtu, up, mac, alias, master, hairpin }: LinkItem): string {
+  const common = `mtu ${mtu} ${up ? 'up' : 'down'}`;
+  if (link.type === 'existing') return `link ${name} port of ${master} hairpin ${hairpin} ${common}`;
+  const made = `${common} address ${mac} alias '${alias}'`;
+  if (link.type === 'bridge') return `link ${name} bridge ${made}`;
+  const flags = `learning ${link.learning} gbp ${link.gbp}`;
+  return (
+    `link ${name} vxlan id ${link.vni} local ${link.local} dev ${link.dev} dstport ${link.port} ${flags}` +
+    (link.local.includes(':') ? ` ${made}` : ` udpcsum ${link.udpChecksum} ${made}`)
+  );
+}
+
+const listed = new Map<string, string>();
+
+/** Only one at a time may use the scratch namespace. */
+let turn: Promise<unknown> = Promise.resolve();
+
+async function listing(item: Extract<Item, { kind: 'nft' }>, scratch: string): Promise<string> {
+  const text = `table ${item.family} ${item.table} {\n${item.body}\n}\n`;
+  const work = async (): Promise<string> => {
+    const known = listed.get(text);
+    if (known !== undefined) return known;
+    const script = `nft flush ruleset; printf '%s' "$1" | nft -f - && nft -s list ruleset`;
+    const { stdout } = await exec('ip', ['netns', 'exec', scratch, 'sh', '-c', script, 'sh', text]);
+    listed.set(text, stdout);
+    return stdout;
+  };
+  const result = turn.then(work);
+  turn = result.catch(() => undefined);
+  return result;
+}

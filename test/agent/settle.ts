@@ -1,0 +1,68 @@
+import assert from 'node:assert/strict';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { agentStatus } from '../../src/lab/agent-process.ts';
+import type { SysctlItem } from '../../src/state/item.ts';
+import type { Cluster, TestNode } from './cluster.ts';
+import { unreached } from './matrix.ts';
+import { actualLines, compare, expectedLines } from './oracle.ts';
+
+/** What a node's kernel lacks or has too much, by an independent dump against the pure function over the test's own facts. */
+export async function kernelDifferences(cluster: Cluster, node: TestNode): Promise<string[]> {
+  const { items } = cluster.desired(node);
+  const sysctls = items.filter((item): item is SysctlItem => item.kind === 'sysctl');
+  const ends = cluster.podEnds(node);
+  const actual = await actualLines(cluster.netns(node), sysctls, ends);
+  return compare(await expectedLines(items, ends, cluster.scratch), actual);
+}
+
+/**
+ * Returns when the kernels of all nodes and the store hold exactly what the facts call for; throws after `limit` milliseconds saying
+ * what is left. Then every pod and node must reach every pod, and every agent be content.
+ */
+export async function settled(cluster: Cluster, limit = 15_000): Promise<void> {
+  const begin = performance.now();
+  await cluster.complete();
+  for (;;) {
+    const left = await differences(cluster);
+    if (left.length === 0) break;
+    if (performance.now() - begin > limit) {
+      assert.fail(`not settled after ${limit} ms:\n${left.join('\n')}`);
+    }
+    await sleep(50);
+  }
+  await reachable(cluster);
+  for (const node of cluster.nodes.values()) await content(cluster, node);
+}
+
+export async function reachable(cluster: Cluster): Promise<void> {
+  const { pods, nodes } = cluster.endpoints();
+  for (const family of cluster.families) {
+    assert.deepEqual(await unreached(family, [...pods, ...nodes], pods), [], 'the matrix is full');
+  }
+}
+
+async function differences(cluster: Cluster): Promise<string[]> {
+  const left = await Promise.all(
+    [...cluster.nodes.values()].map(async (node) =>
+      (await kernelDifferences(cluster, node)).map((line) => `${node.name}: ${line}`),
+    ),
+  );
+  return [...left.flat(), ...(await cluster.storeDifferences()).map((line) => `store: ${line}`)];
+}
+
+/** The agent itself sees no fault, and knows the same pods. */
+async function content(cluster: Cluster, node: TestNode): Promise<void> {
+  const status = await agentStatus(cluster.lab, node.name);
+  assert.ok(status, `the agent of ${node.name} answers`);
+  const { ready, notReady, reconcile, warnings, pods } = status;
+  assert.deepEqual(
+    { ready, notReady, failures: reconcile.failures, warnings },
+    { ready: true, notReady: undefined, failures: [], warnings: [] },
+    node.name,
+  );
+  assert.deepEqual(
+    pods.map(({ containerId }) => containerId).sort(),
+    node.pods.map(({ record }) => record.containerId).sort(),
+    `pods of ${node.name}`,
+  );
+}

@@ -1,0 +1,38 @@
+import { join } from 'node:path';
+import { startStore, stopStore, storeProcess } from '../../src/lab/store-process.ts';
+import { SILENT } from '../../src/log.ts';
+import { killNow } from '../../src/runtime/process.ts';
+import { serveEmbedded } from '../../src/store/embedded/serve.ts';
+import { EtcdKv } from '../../src/store/etcd.ts';
+import { Transport } from '../../src/store/transport.ts';
+import type { Cluster } from './cluster.ts';
+
+export async function killStore({ lab }: Cluster): Promise<void> {
+  const id = storeProcess(lab);
+  if (id) await killNow([id]);
+}
+
+/**
+ * Takes the store away from the agents, lets `work` change it meanwhile, and forgets all history: who was watching can't
+ * resume, and has missed something.
+ */
+export async function watchGap(cluster: Cluster, work: () => Promise<void>): Promise<void> {
+  const { lab } = cluster;
+  await stopStore(lab);
+  const listen = `unix:${join(lab.paths.root, 'aside.sock')}`;
+  const aside = await serveEmbedded({ listen, file: lab.paths.storeData, log: SILENT });
+  const kv = new EtcdKv({ endpoints: [listen] });
+  const transport = new Transport({ endpoints: [listen] });
+  try {
+    cluster.aside = kv;
+    await work();
+    const { revision } = await kv.list('/');
+    await transport.call('/v3/kv/compaction', { revision: String(revision), physical: true });
+  } finally {
+    cluster.aside = undefined;
+    transport.close();
+    kv.close();
+    await aside.close();
+    await startStore(lab);
+  }
+}

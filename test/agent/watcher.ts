@@ -1,0 +1,81 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import { linkGet } from '../../src/linux/link.ts';
+import { NETLINK_NETFILTER, NETLINK_ROUTE, NetlinkSocket } from '../../src/linux/netlink/socket.ts';
+import { netnsPath } from '../../src/linux/netns.ts';
+import { fingerprint } from '../../src/linux/nftables/fingerprint.ts';
+import { diff } from '../../src/state/diff.ts';
+import type { NftTableItem } from '../../src/state/item.ts';
+import { Kernel } from '../../src/state/kernel.ts';
+import { byKey, keyOf } from '../../src/state/key.ts';
+import type { Cluster, TestNode } from './cluster.ts';
+
+/** Looks at one node's kernel by netlink, often. */
+export class Watcher implements Disposable {
+  readonly #cluster: Cluster;
+  readonly #node: TestNode;
+  readonly #kernel: Kernel;
+  readonly #netfilter: NetlinkSocket;
+  readonly #tables = new Map<string, string | undefined>();
+
+  private constructor(cluster: Cluster, node: TestNode) {
+    this.#cluster = cluster;
+    this.#node = node;
+    const netns = netnsPath(cluster.netns(node));
+    this.#kernel = Kernel.open(netns);
+    this.#netfilter = NetlinkSocket.open(NETLINK_NETFILTER, { netns });
+  }
+
+  /** Takes the nftables it finds for right. */
+  static async open(cluster: Cluster, node: TestNode): Promise<Watcher> {
+    const watcher = new Watcher(cluster, node);
+    for (const table of watcher.#wantedTables()) {
+      watcher.#tables.set(keyOf(table), await fingerprint(watcher.#netfilter, table));
+    }
+    return watcher;
+  }
+
+  [Symbol.dispose](): void {
+    this.#kernel.close();
+    this.#netfilter.close();
+  }
+
+  /** What is not as it should be. */
+  async differences(): Promise<string[]> {
+    const desired = byKey(this.#cluster.desired(this.#node).items);
+    const changes = diff(await this.#kernel.read(desired), desired);
+    const texts = changes
+      .filter(({ item }) => item.kind !== 'nft')
+      .map(({ action, item }) => `${this.#node.name}: ${action} ${keyOf(item)}`);
+    for (const table of this.#wantedTables()) {
+      if ((await fingerprint(this.#netfilter, table)) !== this.#tables.get(keyOf(table))) {
+        texts.push(`${this.#node.name}: ${keyOf(table)} is not as it was`);
+      }
+    }
+    for (const { netns, mtu } of this.#cluster.podEnds(this.#node)) {
+      using socket = NetlinkSocket.open(NETLINK_ROUTE, { netns: netnsPath(netns) });
+      const link = await socket.get(linkGet('eth0'));
+      if (link.mtu !== mtu) texts.push(`${netns}: MTU ${link.mtu}`);
+    }
+    return texts;
+  }
+
+  #wantedTables(): NftTableItem[] {
+    return this.#cluster.desired(this.#node).items.filter((item) => item.kind === 'nft');
+  }
+}
+
+/** Milliseconds in which nothing may go wrong again: the agents hear of what happens in the store some time later. */
+const CALM = 150;
+
+/** Milliseconds until all kernels are as they should be, and stay so; throws after `limit`, saying what is left. */
+export async function healed(watchers: readonly Watcher[], limit: number): Promise<number> {
+  const begin = performance.now();
+  for (let wrong = begin; ; ) {
+    const looked = performance.now();
+    const left = (await Promise.all(watchers.map((watcher) => watcher.differences()))).flat();
+    if (left.length > 0) wrong = performance.now();
+    else if (looked - wrong > CALM) return wrong - begin;
+    if (wrong - begin > limit) throw new Error(`not healed after ${limit} ms: ${left.join(', ')}`);
+    await sleep(10);
+  }
+}
