@@ -64,5 +64,7 @@ function forwarding(self: Self, family: Family): Item[] {
       when: '1',
     },
     { kind: 'sysctl', path: 'net/ipv6/conf/all/forwarding', value: '1' },
+    // A router solicits no neighbour while the device's link-local address is tentative: pods would wait a second for it.
+    { kind: 'sysctl', path: `net/ipv6/conf/${BRIDGE}/accept_dad`, value: '0' },
   ];
 }
