@@ -192,23 +192,20 @@ function refuseMasquerade(
   throw unsupported('ipMasq', true, why);
 }
 
-/** A name may still be that of a link waiting to be swept, from a DEL a moment ago. */
+/**
+ * Either name may still be that of a link waiting to be swept, from a DEL a moment ago. To try and fail would cost more than
+ * to look: the kernel makes and unmakes the pod's end then, and counts up the interface indexes of its namespace.
+ */
 async function makePair(state: CniState, link: PodLink): Promise<string> {
-  try {
-    return addPair(state.link, link).hostMac;
-  } catch (error) {
-    if (!(error instanceof FlatnetError) || error.errno !== 'EEXIST') throw error;
+  const { hostDevice, ifName, netns } = link;
+  if (state.sweeper.busy && (findLink(state.link, hostDevice) || findLink(netns.link, ifName))) {
     await state.sweeper.sweep();
   }
   try {
-    return addPair(state.link, link).hostMac;
+    return addPair(state.link, link);
   } catch (error) {
     if (!(error instanceof FlatnetError) || error.errno !== 'EEXIST') throw error;
-    throw new CniError(
-      CODE.INTERNAL,
-      `container veth name (${link.ifName}) peer provided (${link.hostDevice}) already exists`,
-      '',
-      error,
-    );
+    const text = `container veth name (${ifName}) peer provided (${hostDevice}) already exists`;
+    throw new CniError(CODE.INTERNAL, text, '', error);
   }
 }

@@ -45,9 +45,9 @@ export function podMac(bridge: string, addresses: readonly Ip[], hostDevice: str
 
 /**
  * Makes the pair, one end in the pod's namespace, the other a port of the bridge. MACs are given at once: udev leaves those
- * alone. The host is told the pod's: what it remembers of an address's former owner would send packets astray.
+ * alone. Returns the MAC of the host’s end. The host is told the pod's: what it remembers of an address's former owner would send packets astray.
  */
-export function addPair(host: NetlinkSocket, link: PodLink): { readonly hostMac: Mac } {
+export function addPair(host: NetlinkSocket, link: PodLink): Mac {
   const { hostDevice, mtu, bridge } = link;
   const hostMac = macFromSeed(`${hostDevice} host`);
   host.executeSync([
@@ -67,7 +67,7 @@ export function addPair(host: NetlinkSocket, link: PodLink): { readonly hostMac:
       neighbourReplace({ dev: bridge.index, ip: addressOf(address), mac: link.mac, state: NUD_STALE }),
     ),
   ]);
-  return { hostMac };
+  return hostMac;
 }
 
 /** Brings the pod's end up, with addresses that are usable at once, and the routes. */

@@ -25,6 +25,8 @@ export class CniState implements AsyncDisposable {
     this.attachments = new Attachments(context.stateDir);
     this.link = NetlinkSocket.open(NETLINK_ROUTE, { netns: this.netns });
     this.sweeper = new Sweeper(this.netns, (error) => context.warn('sweeping deleted pods’ links', error));
+    // What an earlier agent left.
+    void this.sweeper.sweep();
   }
 
   step(name: string): void {

@@ -19,18 +19,27 @@ export class Sweeper implements AsyncDisposable {
   readonly #report: (error: unknown) => void;
   #next: Promise<void> | undefined;
   #running: Promise<void> = Promise.resolve();
+  #waiting = 0;
 
   constructor(netns: string, report: (error: unknown) => void) {
     this.#socket = NetlinkSocket.open(NETLINK_ROUTE, { netns });
     this.#report = report;
   }
 
+  /** Whether links may be on their way out. */
+  get busy(): boolean {
+    return this.#waiting > 0;
+  }
+
   /** Deletes what is doomed by now, soon. Resolves when it is gone; never rejects. */
   sweep(): Promise<void> {
-    this.#next ??= sleep(GATHER).then(() => {
+    if (this.#next) return this.#next;
+    this.#waiting++;
+    this.#next = sleep(GATHER).then(async () => {
       this.#next = undefined;
       this.#running = this.#running.then(() => this.#deleteGroup());
-      return this.#running;
+      await this.#running;
+      this.#waiting--;
     });
     return this.#next;
   }
