@@ -1,0 +1,31 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { withoutGaps } from '../../src/agent/underlay.ts';
+import type { Underlay } from '../../src/cluster/node.ts';
+import { parseIp } from '../../src/ip/address.ts';
+import { parseCidr } from '../../src/ip/cidr.ts';
+
+const BOTH: Underlay = {
+  dev: 'eth0',
+  mtu: 1500,
+  addresses: { 4: parseIp('192.0.2.1'), 6: parseIp('2001:db8::1') },
+  onLink: [parseCidr('192.0.2.0/24'), parseCidr('2001:db8::/64')],
+};
+const ONLY6: Underlay = {
+  ...BOTH,
+  addresses: { 6: parseIp('2001:db8::1') },
+  onLink: [parseCidr('2001:db8::/64')],
+};
+
+test('a family whose address is gone for the moment stays as it was', () => {
+  assert.deepEqual(withoutGaps(ONLY6, BOTH), BOTH);
+  assert.deepEqual(withoutGaps({ ...ONLY6, mtu: 1400 }, BOTH), { ...BOTH, mtu: 1400 });
+});
+
+test('another address, another interface and a first look are taken as they are', () => {
+  const moved: Underlay = { ...BOTH, addresses: { ...BOTH.addresses, 4: parseIp('192.0.2.7') } };
+  assert.equal(withoutGaps(moved, BOTH), moved);
+  assert.equal(withoutGaps(ONLY6, undefined), ONLY6);
+  const other: Underlay = { ...ONLY6, dev: 'eth1' };
+  assert.equal(withoutGaps(other, BOTH), other);
+});
