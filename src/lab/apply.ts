@@ -1,12 +1,14 @@
 import { isDeepStrictEqual } from 'node:util';
 import { FlatnetError } from '../error.ts';
-import { createPodAnywhere } from './create-pod.ts';
+import { createPodAnywhere, schedulable } from './create-pod.ts';
 import type { Lab } from './lab.ts';
 import { keyOf, type Manifest, type PodManifest } from './manifest/read.ts';
 import { deletePod } from './pod.ts';
 import { fullName, type PodRecord, readPod, readPods } from './pod-record.ts';
+import { schedule } from './schedule.ts';
 import {
   converge,
+  plan,
   readNamespaces,
   readWorkloads,
   removeNamespace,
@@ -28,7 +30,7 @@ export type ApplyReport = {
  * their replicas over the nodes. A container that ends is not started again.
  */
 export async function apply(lab: Lab, manifests: readonly Manifest[]): Promise<ApplyReport> {
-  for (const manifest of manifests) if (manifest.kind === 'Pod') refuseForeign(lab, manifest);
+  rehearse(lab, manifests);
   const objects: { object: string; outcome: Outcome }[] = [];
   const pods: { created: PodRecord[]; deleted: PodRecord[] } = { created: [], deleted: [] };
   for (const manifest of manifests) {
@@ -100,6 +102,19 @@ async function applyPod(
   }
   pods.created.push(await createPodAnywhere(lab, { ...template, namespace, name, template: hash }));
   return before ? 'configured' : 'created';
+}
+
+/** Throws what would stop `apply` halfway, before it begins. */
+function rehearse(lab: Lab, manifests: readonly Manifest[]): void {
+  const workloads = new Map(readWorkloads(lab).map((each) => [keyOf(each), each]));
+  for (const manifest of manifests) {
+    if (manifest.kind === 'Pod') {
+      refuseForeign(lab, manifest);
+      schedule(manifest.template, schedulable(lab), []);
+    } else if (manifest.kind !== 'Namespace') workloads.set(keyOf(manifest), manifest);
+  }
+  const [pending] = plan(lab, [...workloads.values()]).pending;
+  if (pending) throw pending;
 }
 
 function refuseForeign(lab: Lab, manifest: PodManifest): void {

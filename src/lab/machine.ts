@@ -64,7 +64,8 @@ function removeNetnsFolder(): void {
   try {
     umount2(NETNS, 0);
   } catch (error) {
-    if (!(error instanceof FlatnetError) || !['EBUSY', 'EINVAL', 'ENOENT'].includes(error.errno ?? '')) throw error;
+    if (!(error instanceof FlatnetError) || !['EBUSY', 'EINVAL', 'ENOENT'].includes(error.errno ?? ''))
+      throw error;
     return;
   }
   removeIfEmpty(NETNS);

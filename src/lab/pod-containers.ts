@@ -4,7 +4,7 @@ import { FlatnetError, messageOf } from '../error.ts';
 import { addressOf } from '../ip/cidr.ts';
 import { answerer } from '../runtime/answerer.ts';
 import { startContainer } from '../runtime/container.ts';
-import { substitute } from '../runtime/image.ts';
+import { type Substitute, substitute } from '../runtime/image.ts';
 import { expand } from './expand.ts';
 import { type Lab, labEnvironment } from './lab.ts';
 import { type ContainerRecord, containerFile, type PodRecord, sandboxOf } from './pod-record.ts';
@@ -25,12 +25,9 @@ export async function startContainers(
 async function start(lab: Lab, pod: PodRecord, spec: ContainerSpec): Promise<ContainerRecord> {
   const runs = substitute(spec);
   const env = environment(lab, pod, spec, runs.runs === 'command' && runs.applets);
-  const record = { name: spec.name, image: spec.image, note: runs.note, env };
-  if (runs.runs === 'nothing') return record;
-  const argv =
-    runs.runs === 'answerer'
-      ? answerer(containerFile(lab, pod, spec.name, 'www'), runs.ports)
-      : runs.argv.map((word) => expand(word, env));
+  const argv = argvOf(runs, env, containerFile(lab, pod, spec.name, 'www'));
+  const record = { name: spec.name, image: spec.image, note: runs.note, argv, env };
+  if (argv.length === 0) return record;
   await startContainer(sandboxOf(pod), {
     name: spec.name,
     argv,
@@ -40,6 +37,17 @@ async function start(lab: Lab, pod: PodRecord, spec: ContainerSpec): Promise<Con
     exitFile: containerFile(lab, pod, spec.name, 'exit'),
   });
   return record;
+}
+
+function argvOf(runs: Substitute, env: Readonly<Record<string, string>>, dir: string): string[] {
+  switch (runs.runs) {
+    case 'answerer':
+      return answerer(dir, runs.ports);
+    case 'command':
+      return runs.argv.map((word) => expand(word, env));
+    case 'nothing':
+      return [];
+  }
 }
 
 const SYSTEM_PATH = '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin';

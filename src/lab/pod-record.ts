@@ -13,6 +13,8 @@ export type ContainerRecord = {
   readonly image: string;
   /** What runs in place of the image, for a person to read. */
   readonly note: string;
+  /** Empty when nothing runs. */
+  readonly argv: readonly string[];
   readonly env: Readonly<Record<string, string>>;
 };
 

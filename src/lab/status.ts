@@ -7,6 +7,7 @@ import { netnsOf } from './names.ts';
 import { fullName, readPods } from './pod-record.ts';
 import { type PodStatus, podStatus } from './pod-status.ts';
 import { storeProcess } from './store-process.ts';
+import { plan } from './workloads.ts';
 
 export type NodeStatus = {
   readonly name: string;
@@ -42,6 +43,11 @@ export async function labStatus(lab: Lab): Promise<LabStatus> {
   const namespaces = listNetns();
   for (const node of nodes) problems.push(...nodeProblems(node, namespaces));
   for (const pod of pods) problems.push(...podProblems(pod));
+  const { create, pending } = plan(lab);
+  for (const { message } of pending) problems.push(`pods are pending: ${message}`);
+  for (const { namespace, name, node } of create) {
+    problems.push(`pod ${namespace}/${name} is missing on ${node}: apply its manifest again`);
+  }
   return { lab: lab.name, store: running ? 'running' : 'stopped', nodes, leases, pods, problems };
 }
 

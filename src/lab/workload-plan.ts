@@ -1,3 +1,4 @@
+import { FlatnetError } from '../error.ts';
 import type { Workload } from './manifest/read.ts';
 import { podName } from './names.ts';
 import { type SchedulableNode, schedule, selects } from './schedule.ts';
@@ -22,6 +23,8 @@ export type ExistingPod = {
 export type Plan<P extends ExistingPod> = {
   readonly remove: readonly P[];
   readonly create: readonly PlannedPod[];
+  /** Why a workload can't have all its pods now. */
+  readonly pending: readonly FlatnetError[];
 };
 
 export function ownerOf(workload: Pick<Workload, 'kind' | 'name'>): string {
@@ -39,6 +42,7 @@ export function planWorkloads<P extends ExistingPod>(
 ): Plan<P> {
   const keep = new Set<P>(pods.filter((pod) => pod.owner === undefined));
   const create: PlannedPod[] = [];
+  const pending: FlatnetError[] = [];
   for (const workload of workloads) {
     const own = pods.filter((pod) => pod.owner === ownerOf(workload) && pod.namespace === workload.namespace);
     const good = own.filter((pod) => pod.alive && pod.template === workload.hash);
@@ -46,11 +50,16 @@ export function planWorkloads<P extends ExistingPod>(
     const plan = wanted(workload, nodes, good, [...keep, ...create]);
     for (const pod of plan.keep) keep.add(pod);
     create.push(...plan.create);
+    if (plan.pending) pending.push(plan.pending);
   }
-  return { remove: pods.filter((pod) => !keep.has(pod)), create };
+  return { remove: pods.filter((pod) => !keep.has(pod)), create, pending };
 }
 
-type Wanted<P> = { readonly keep: readonly P[]; readonly create: readonly PlannedPod[] };
+type Wanted<P> = {
+  readonly keep: readonly P[];
+  readonly create: readonly PlannedPod[];
+  readonly pending?: FlatnetError;
+};
 type Elsewhere = readonly { readonly node: string }[];
 
 function replicas<P extends ExistingPod>(
@@ -67,13 +76,21 @@ function replicas<P extends ExistingPod>(
     const name = podName(`${workload.name}-${workload.hash}-${n}`);
     if (taken.has(name)) continue;
     const own = [...keep, ...create].map(({ node }) => ({ node, owner }));
-    const node = schedule({ ...workload.template, owner }, nodes, [
-      ...own,
-      ...others.map((pod) => ({ node: pod.node })),
-    ]);
+    const placed = [...own, ...others.map(({ node }) => ({ node }))];
+    const node = attempt(() => schedule({ ...workload.template, owner }, nodes, placed));
+    if (node instanceof FlatnetError) return { keep, create, pending: node };
     create.push({ namespace: workload.namespace, name, node, workload });
   }
   return { keep, create };
+}
+
+function attempt<T>(work: () => T): T | FlatnetError {
+  try {
+    return work();
+  } catch (error) {
+    if (error instanceof FlatnetError && error.code === 'NOT_FOUND') return error;
+    throw error;
+  }
 }
 
 /** Leaves `count` of the pods: goes on taking one from the node that has most of them. */

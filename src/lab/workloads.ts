@@ -8,29 +8,36 @@ import type { NamespaceManifest, Workload } from './manifest/read.ts';
 import { createPod, deletePod } from './pod.ts';
 import { type PodRecord, readPods } from './pod-record.ts';
 import { podStatus } from './pod-status.ts';
-import { ownerOf, planWorkloads } from './workload-plan.ts';
+import { ownerOf, type Plan, planWorkloads } from './workload-plan.ts';
 
 /** Pods made at the same time: CNI calls of two cores. */
 const AT_ONCE = 4;
 
 export type Changes = { readonly created: readonly PodRecord[]; readonly deleted: readonly PodRecord[] };
 
-/** Makes every workload have the pods it wants. Does nothing when they do. */
-export async function converge(lab: Lab): Promise<Changes> {
+type Present = PodRecord & { readonly alive: boolean };
+
+/** What there is to do for the lab's workloads, or for these instead. */
+export function plan(lab: Lab, workloads: readonly Workload[] = readWorkloads(lab)): Plan<Present> {
   const pods = readPods(lab).map((pod) => ({ ...pod, alive: podStatus(lab, pod).phase === 'Running' }));
-  const plan = planWorkloads(readWorkloads(lab), schedulable(lab), pods);
+  return planWorkloads(workloads, schedulable(lab), pods);
+}
+
+/** Gives every workload the pods it wants, as far as there are nodes for them. Does nothing when all have theirs. */
+export async function converge(lab: Lab): Promise<Changes> {
+  const { remove, create } = plan(lab);
   const created: PodRecord[] = [];
   // Names and addresses of those that go may be wanted by those that come.
-  await forEachLimited(AT_ONCE, plan.remove, (pod) => deletePod(lab, pod));
-  await forEachLimited(AT_ONCE, plan.create, async ({ namespace, name, node, workload }) => {
+  await forEachLimited(AT_ONCE, remove, (pod) => deletePod(lab, pod));
+  await forEachLimited(AT_ONCE, create, async ({ namespace, name, node, workload }) => {
     const { labels, containers } = workload.template;
     const owner = ownerOf(workload);
     const spec = { namespace, name, node, labels, containers, owner, template: workload.hash };
     created.push(await createPod(lab, spec));
   });
-  const order = (pod: PodRecord): number => plan.create.findIndex(({ name }) => name === pod.name);
+  const order = (pod: PodRecord): number => create.findIndex(({ name }) => name === pod.name);
   created.sort((a, b) => order(a) - order(b));
-  return { created, deleted: plan.remove };
+  return { created, deleted: remove };
 }
 
 export function readWorkloads(lab: Lab): Workload[] {

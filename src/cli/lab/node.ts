@@ -39,7 +39,11 @@ const start = labOptions(
 )
   .argument('<node>')
   .action(async (node: string, { name, json }: LabOptions) => {
-    const status = await Lab.change(name, (lab) => startNode(lab, node, stopSignal()));
+    const status = await Lab.change(name, async (lab) => {
+      const ready = await startNode(lab, node, stopSignal());
+      await converge(lab);
+      return ready;
+    });
     print(status, json, () => `node ${node}: ready, ${status.subnets.join(' ')}`);
   });
 

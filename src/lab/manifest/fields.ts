@@ -40,7 +40,7 @@ export class ManifestFields {
     this.path = path;
     this.#warn = warn;
     if (typeof value !== 'object' || value === null || Array.isArray(value)) {
-      throw invalid(path, `must be an object, not ${kindOf(value)}`);
+      throw invalid(path.replace(/: $/, ''), `must be an object, not ${kindOf(value)}`);
     }
     this.#values = value as Record<string, unknown>;
   }

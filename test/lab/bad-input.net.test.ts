@@ -1,0 +1,176 @@
+import assert from 'node:assert/strict';
+import { rmSync, writeFileSync } from 'node:fs';
+import { after, before, describe, test } from 'node:test';
+import { CANNOT, flatnet, type Result, TestLab, traces } from './host.ts';
+
+/** One line on standard error, naming what is wrong; nothing on standard output. */
+function refused(result: Result, status: number, message: RegExp): void {
+  assert.equal(result.stdout, '');
+  assert.match(result.stderr, message);
+  assert.equal(result.stderr.trimEnd().split('\n').length, 1, result.stderr);
+  assert.equal(result.status, status);
+}
+
+describe('asked for in the wrong way', { skip: CANNOT }, () => {
+  const lab = new TestLab({ after }, 'i');
+  const file = `/tmp/${lab.name}.conf`;
+  after(() => rmSync(file, { force: true }));
+
+  const UP: [string[], RegExp][] = [
+    [
+      ['--backend', 'carrier-pigeon'],
+      /Backend\.Type: unknown backend 'carrier-pigeon'; write one of vxlan, host-gw/,
+    ],
+    [['--network', '10.244.0.0'], /--network: '10\.244\.0\.0' is not a network; write address\/length/],
+    [['--network', '10.0.0.0/8,10.1.0.0/16'], /--network: .*two networks of one family/],
+    [['--network', '10.244.0.0/29'], /Network.*too small/],
+    [
+      ['--network', '172.16.0.0/12'],
+      /Network: 172\.16\.0\.0\/12 overlaps 172\.30\.0\.0\/16.*underlay.*; choose/,
+    ],
+    [['--network', 'fd77::/56'], /IPv6Network: fd77::\/56 overlaps/],
+    [['--nodes', '0'], /--nodes.*whole number from 1 to 200/],
+    [['--nodes', 'three'], /--nodes.*whole number from 1 to 200/],
+    [['--subnets', '99'], /--subnets.*whole number from 1 to 16/],
+    [['--colour'], /unknown option '--colour'/],
+    [['--config', '/no/such/file'], /\/no\/such\/file: there is no such file/],
+    [['--config', file, '--network', '10.1.0.0/16'], /--network: .*both say.*give one of them/],
+  ];
+  for (const [args, message] of UP) {
+    test(`up ${args.join(' ').replace(file, 'FILE')}`, async () => {
+      refused(await lab.run('up', ...args), 2, message);
+      assert.deepEqual(traces(lab.name).namespaces, []);
+      assert.deepEqual(traces(lab.name).files, []);
+    });
+  }
+
+  const FILES: [string, RegExp][] = [
+    ['{"Network": "10.244.0.0/16", "SubnetLen": 15}', /SubnetLen|four subnets/],
+    ['{"Network": "10.244.0.0/16", "Backend": {"Type": "vxlan", "VNI": "one"}}', /VNI/],
+    ['{"Network": ', /JSON|position|end/i],
+    ['Network: [', /:1:\d+/],
+    ['EnableIPv4: false', /no family is enabled/],
+    ['{}', /Network: .*write it, as 10\.244\.0\.0\/16/],
+  ];
+  for (const [text, message] of FILES) {
+    test(`up --config with ${text}`, async () => {
+      writeFileSync(file, text);
+      refused(await lab.run('up', '--config', file), 2, message);
+    });
+  }
+
+  test('names that are not DNS labels', async () => {
+    refused(await flatnet('lab', 'up', '--name', 'My Lab'), 2, /lab name: 'My Lab' has 'M'.*as 'my-lab'/);
+    refused(await flatnet('lab', 'down', '--name', '../x'), 2, /lab name: '\.\.\/x'/);
+  });
+
+  test('a lab that is not there', async () => {
+    for (const args of [
+      ['status'],
+      ['matrix'],
+      ['pod', 'list'],
+      ['node', 'stop', 'node1'],
+      ['ping', 'a', 'b'],
+    ]) {
+      refused(await lab.run(...args), 1, /there is no lab '.*'; start it: flatnet lab up --name/);
+    }
+  });
+
+  test('with --json the error is an object', async () => {
+    const { stderr, status } = await lab.run('status', '--json');
+    assert.equal(status, 1);
+    assert.equal(JSON.parse(stderr).error.code, 'LAB_MISSING');
+  });
+
+  test('help is help: on standard output, with examples, and no error', async () => {
+    for (const args of [
+      [],
+      ['lab'],
+      ['lab', 'up'],
+      ['lab', 'pod', 'create'],
+      ['lab', 'node', 'stop'],
+      ['store', 'serve'],
+    ]) {
+      const { status, stdout, stderr } = await flatnet(...args, '--help');
+      assert.deepEqual([status, stderr], [0, '']);
+      assert.match(stdout, /^Usage: flatnet/);
+    }
+    assert.match((await flatnet('lab', 'up', '--help')).stdout, /Examples:\n {2}flatnet lab up/);
+    refused(await flatnet('lab', 'fly'), 2, /unknown command 'fly'/);
+  });
+});
+
+describe('asked of a lab that is up', { skip: CANNOT }, () => {
+  const lab = new TestLab({ after }, 'j');
+  const file = `/tmp/${lab.name}.yaml`;
+  after(() => rmSync(file, { force: true }));
+  before(async () => {
+    await lab.ok('up', '--nodes', '1');
+    await lab.ok('pod', 'create', 'a');
+  });
+
+  const WRONG: [string[], number, RegExp][] = [
+    [['pod', 'create', 'Web_1'], 2, /pod name: 'Web_1'.*as 'web-1'/],
+    [['pod', 'create', 'Team/web'], 2, /namespace: 'Team'/],
+    [['pod', 'create', 'b', '--node', 'node9'], 1, /there is no node 'node9'; the lab has node1/],
+    [['pod', 'create', 'b', '--listen', '70000'], 2, /--listen.*whole number from 1 to 65535/],
+    [['pod', 'create', 'b', '--label', 'app'], 2, /--label: 'app' is not a label; write it as app=web/],
+    [['pod', 'delete', 'a', 'b'], 1, /there is no pod 'b' in namespace 'default'; pods are: default\/a/],
+    [['exec', 'a'], 2, /missing required argument 'command'/],
+    [['ping', 'a', 'nobody'], 1, /'nobody' is neither a pod nor a node nor an address; use one of a, node1/],
+    [['ping', '10.0.0.1', 'a'], 2, /10\.0\.0\.1: is a mere address/],
+    [['ping', 'a', 'node1', '-c', 'many'], 2, /--count.*whole number/],
+    [['logs', 'nobody'], 1, /there is no node 'nobody'/],
+    [['logs', 'a'], 1, /default\/a: the pod has no containers/],
+    [['node', 'stop', 'node7'], 1, /there is no node 'node7'; it has node1/],
+    [['node', 'stop', 'node1', '--kill', '--power'], 2, /--kill: --power kills/],
+    [['node', 'add', 'router'], 2, /node name: 'router' is a part of the lab itself/],
+    [['node', 'add', 'node1'], 1, /there is a node 'node1' already/],
+    [
+      ['node', 'add', '--subnet', '3'],
+      2,
+      /--subnet: the underlay has no subnet 3; they are numbered from 0 to 0/,
+    ],
+    [['apply', '-f', '/no/such/file'], 2, /\/no\/such\/file: there is no such file/],
+  ];
+  for (const [args, status, message] of WRONG) {
+    test(args.join(' '), async () => refused(await lab.run(...args), status, message));
+  }
+
+  test('apply does nothing at all when one document is wrong', async () => {
+    writeFileSync(
+      file,
+      `apiVersion: v1
+kind: Pod
+metadata: { name: good }
+spec: { containers: [ { name: c, image: pause } ] }
+---
+apiVersion: v1
+kind: Service
+metadata: { name: svc }
+`,
+    );
+    refused(await lab.run('apply', '-f', file), 2, /document 2: kind: 'Service' is not something a lab has/);
+    const pods = await lab.json<{ name: string }[]>('pod', 'list');
+    assert.deepEqual(
+      pods.map(({ name }) => name),
+      ['a'],
+    );
+  });
+
+  test('apply does nothing at all when a pod has no place', async () => {
+    const pod = (name: string, spec: string): string =>
+      `apiVersion: v1\nkind: Pod\nmetadata: { name: ${name} }\nspec: { ${spec}, containers: [ { name: c, image: pause } ] }\n---\n`;
+    writeFileSync(file, pod('good', 'nodeName: node1') + pod('bad', 'nodeName: node8'));
+    refused(await lab.run('apply', '-f', file), 1, /node: there is no node 'node8'; the lab has node1/);
+    writeFileSync(file, pod('good', 'nodeName: node1') + pod('bad', 'nodeSelector: { disk: tape }'));
+    refused(await lab.run('apply', '-f', file), 1, /no node has the labels the nodeSelector asks for/);
+    assert.equal((await lab.json<unknown[]>('pod', 'list')).length, 1);
+  });
+
+  test('nothing of all that changed the lab', async () => {
+    const { problems } = await lab.json<{ problems: string[] }>('status');
+    assert.deepEqual(problems, []);
+    assert.deepEqual(traces(lab.name).namespaces.length, 4);
+  });
+});

@@ -1,0 +1,134 @@
+import assert from 'node:assert/strict';
+import { execFileSync } from 'node:child_process';
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { test } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { createNetns, deleteNetns, netnsId } from '../../src/linux/netns.ts';
+import { type ContainerOptions, containerState, startContainer } from '../../src/runtime/container.ts';
+import { identify, isAlive, type ProcessId, waitForEnd } from '../../src/runtime/process.ts';
+import { createSandbox, destroySandbox, inSandbox } from '../../src/runtime/sandbox.ts';
+
+const skip = process.geteuid?.() === 0 || process.env.CI ? false : 'needs root';
+
+/** A sandbox with loopback up, that goes with the test. */
+async function sandbox(t: { after(work: () => void): void }, hostname = 'web') {
+  const name = `sb${process.pid}-${hostname}`;
+  const netns = createNetns(name);
+  t.after(() => deleteNetns(name));
+  const id = await createSandbox({ netns, hostname, env: {} });
+  t.after(() => destroySandbox(id));
+  const dir = mkdtempSync(join(tmpdir(), 'sandbox-'));
+  t.after(() => rmSync(dir, { recursive: true }));
+  const run = (...argv: string[]): string => {
+    const [file, args] = inSandbox(id, argv);
+    return execFileSync(file, args, { encoding: 'utf8' });
+  };
+  run('ip', 'link', 'set', 'lo', 'up');
+  const container = (containerName: string, script: string): ContainerOptions => ({
+    name: containerName,
+    argv: ['sh', '-c', script],
+    env: { PATH: process.env.PATH ?? '' },
+    cwd: '/',
+    logFile: join(dir, `${containerName}.log`),
+    exitFile: join(dir, `${containerName}.exit`),
+  });
+  const log = (containerName: string): string => readFileSync(join(dir, `${containerName}.log`), 'utf8');
+  return { id, netns, run, container, log };
+}
+
+async function until(condition: () => boolean, what: string): Promise<void> {
+  for (let i = 0; i < 250; i++) {
+    if (condition()) return;
+    await sleep(20);
+  }
+  assert.fail(what);
+}
+
+function children(id: ProcessId): string[] {
+  const [file, args] = inSandbox(id, ['ps', '-eo', 'pid=,ppid=,stat=,comm=']);
+  return execFileSync(file, args, { encoding: 'utf8' }).trim().split('\n');
+}
+
+test('a sandbox has namespaces of its own, and its own /proc and name', { skip }, async (t) => {
+  const { id, netns, run } = await sandbox(t);
+  assert.equal(netnsId(`/proc/${id.pid}/ns/net`), netnsId(netns));
+  for (const kind of ['pid', 'mnt', 'uts', 'ipc']) {
+    assert.notEqual(netnsId(`/proc/${id.pid}/ns/${kind}`), netnsId(`/proc/self/ns/${kind}`), kind);
+  }
+  assert.equal(run('hostname').trim(), 'web');
+  assert.match(run('cat', '/proc/1/cmdline'), /^sleep/);
+  assert.ok(
+    run('ls', '/proc')
+      .split('\n')
+      .filter((name) => /^\d+$/.test(name)).length < 5,
+  );
+});
+
+test('orphans’ zombies vanish', { skip }, async (t) => {
+  const { id, container } = await sandbox(t);
+  // The middle process ends at once: its child becomes the pause process's, and a zombie if nobody waits for it.
+  await startContainer(id, container('orphan', '(sh -c "sleep 0.2; exit 3" &) ; (sleep 0.1 &) ; sleep 60'));
+  await until(
+    () => children(id).some((line) => / 1 S +sleep$/.test(line)) === true,
+    'no orphan came to process 1',
+  );
+  await sleep(500);
+  assert.deepEqual(
+    children(id).filter((line) => line.includes('Z')),
+    [],
+  );
+});
+
+test('containers share port space and loopback, and keep log, environment and status apart', {
+  skip,
+}, async (t) => {
+  const { id, container, log } = await sandbox(t);
+  await startContainer(id, container('a', 'echo from a; exec busybox nc -l -p 7777'));
+  await sleep(150);
+  await startContainer(id, container('b', 'busybox nc -l -p 7777; exit 9'));
+  const b = container('b', '');
+  await until(() => containerState(id, b.exitFile).state === 'exited', 'b did not end');
+  assert.deepEqual(containerState(id, b.exitFile), { state: 'exited', exitCode: 9 });
+  assert.match(log('b'), /Address already in use/);
+  assert.equal(log('a'), 'from a\n');
+  await startContainer(id, {
+    ...container('c', 'echo "$WHO $HOME" | busybox nc 127.0.0.1 7777'),
+    env: { PATH: process.env.PATH ?? '', WHO: 'c' },
+  });
+  await until(() => log('a').includes('c \n'), 'a did not hear c over their loopback');
+  assert.deepEqual(containerState(id, container('a', '').exitFile).state === 'stopped', false);
+});
+
+test('a container that can’t start says why', { skip }, async (t) => {
+  const { id, container } = await sandbox(t);
+  await assert.rejects(
+    startContainer(id, { ...container('x', 'true'), cwd: '/nowhere' }),
+    /start container x: did not start.*x\.log/,
+  );
+  await startContainer(id, { ...container('y', ''), argv: ['/no/such/program'] });
+  const { exitFile } = container('y', '');
+  await until(() => containerState(id, exitFile).state === 'exited', 'y did not end');
+  assert.deepEqual(containerState(id, exitFile), { state: 'exited', exitCode: 127 });
+});
+
+test('the end of a sandbox is the end of all in it', { skip }, async (t) => {
+  const { id, container } = await sandbox(t);
+  await startContainer(id, container('a', 'trap "" TERM INT HUP; while :; do sleep 100; done'));
+  await until(() => children(id).length >= 4, 'the container does not run');
+  const pids = readFileSync(`/proc/${id.pid}/task/${id.pid}/children`, 'utf8').trim().split(' ').map(Number);
+  const inside = pids.flatMap((pid) => identify(pid) ?? []);
+  assert.ok(inside.length > 0);
+  await destroySandbox(id);
+  assert.equal(isAlive(id), false);
+  for (const each of inside) assert.ok(await waitForEnd(each, 2000));
+  assert.deepEqual(containerState(id, container('a', '').exitFile), { state: 'stopped' });
+});
+
+test('a pid that was used again is not the process', () => {
+  const self = identify(process.pid);
+  assert.ok(self && isAlive(self));
+  assert.equal(isAlive({ ...self, startTime: self.startTime - 1 }), false);
+  assert.equal(identify(2 ** 22 + 1), undefined);
+});
