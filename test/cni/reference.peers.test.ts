@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { describe, test } from 'node:test';
 import { withNetns } from '../../src/linux/netns.ts';
 import { readSysctl } from '../../src/linux/sysctl.ts';
-import { type Answer, call, eventually, Host, ip, Pod } from './host.ts';
+import { type Answer, type CallOptions, call, eventually, Host, ip, Pod } from './host.ts';
 import { NO_REFERENCE, reference } from './reference.ts';
 
 type Json = Record<string, unknown>;
@@ -223,6 +223,50 @@ describe('the same configuration as the reference bridge + host-local', { skip: 
       await compare(sides, 'exit status', async ({ run }) => (await run('ADD', conf)).exit);
       await compare(sides, 'node', ({ host }) => neutral(kernel(host.netns, conf), {}));
     }));
+
+  test('bad calls are refused with the same code', async () => {
+    await using host = new Host();
+    using pod = new Pod();
+    const cases: readonly CallOptions[] = [
+      { id: 'a/b' },
+      { id: '' },
+      { ifName: 'a:b' },
+      { ifName: '..' },
+      { ifName: 'sixteencharacter' },
+      { env: { CNI_COMMAND: 'FOO' } },
+      { env: { CNI_PATH: '' } },
+      { env: { CNI_NETNS: '', CNI_IFNAME: '' } },
+      { conf: { name: '' } },
+      { conf: { name: 'a b' } },
+      { conf: { cniVersion: '9.9.9' } },
+      { conf: { cniVersion: 7 } },
+      { conf: { cniVersion: '0.3.1' }, env: { CNI_COMMAND: 'CHECK' } },
+    ];
+    for (const options of cases) {
+      const full = { pod, ...options, conf: { ...BASE, ipam: V4, ...options.conf } };
+      const [ours, theirs] = [await call(host, 'ADD', full), reference(host, 'bridge', 'ADD', full)];
+      const shown = ({ exit, out }: Answer) => ({ exit, code: out?.code });
+      assert.deepEqual(shown(ours), shown(theirs), JSON.stringify(options));
+    }
+  });
+
+  test('loopback: the same result, the same state', async () => {
+    await using host = new Host();
+    using ours = new Pod();
+    using theirs = new Pod();
+    const options = { ifName: 'lo', conf: { type: 'loopback', cniVersion: '1.0.0', name: 'cni-loopback' } };
+    for (const command of ['ADD', 'DEL', 'DEL']) {
+      const answers = [
+        await call(host, command, { ...options, pod: ours }),
+        reference(host, 'loopback', command, { ...options, pod: theirs }),
+      ];
+      const [a, b] = answers.map(({ exit, out }) =>
+        neutral({ exit, out: normalResult(out ?? {}) }, { [ours.path]: 'NETNS', [theirs.path]: 'NETNS' }),
+      );
+      assert.deepEqual(a, b, command);
+      assert.deepEqual(kernel(ours.name, {}), kernel(theirs.name, {}), command);
+    }
+  });
 
   test('one takes over from the other: the reference’s pod is deleted by us, ours by it', () =>
     both(async ([ours, theirs]) => {
