@@ -30,7 +30,7 @@ export type MatrixOptions = {
   readonly signal?: AbortSignal;
 };
 
-/** The first round fills neighbour tables; the second measures; the third is for what was lost. */
+/** The first round fills neighbour tables; the others measure, and try again what was lost. The best time of a pair counts. */
 const ROUNDS = 3;
 
 /**
@@ -131,8 +131,8 @@ class Probe implements Disposable {
           this.#drain(socket);
         }
       }
-      // After the round that fills the tables every pair is measured once; after that only what failed is tried again.
-      if (round > 0) todo = todo.filter((each) => each.rtt === undefined || each.source === undefined);
+      const failed = todo.filter((each) => each.rtt === undefined || each.source === undefined);
+      if (round > 0 && failed.length) todo = failed;
     }
   }
 
@@ -179,7 +179,10 @@ class Probe implements Disposable {
     } else if (socket === each.from) {
       each.answered = true;
       if (message.type !== 'reply') each.error = errorText(message);
-      else if (message.from === each.to) each.rtt = Number(process.hrtime.bigint() - each.sent) / 1e6;
+      else if (message.from === each.to) {
+        const rtt = Number(process.hrtime.bigint() - each.sent) / 1e6;
+        each.rtt = Math.min(rtt, each.rtt ?? rtt);
+      }
     }
   }
 }

@@ -106,7 +106,7 @@ spec:${spec}
 
   test('the example: two containers on one loopback, spread, and nothing is done twice', async () => {
     const first = await lab.ok('apply', '-f', EXAMPLE);
-    assert.match(first, /^deployment\.apps\/two-containers created/);
+    assert.match(first, /^deployment\.apps\/duo created/);
     assert.match(first, /nginx: image nginx:1\.27 is not pulled: an HTTP server/);
     assert.match(
       first,
@@ -114,7 +114,7 @@ spec:${spec}
     );
     const before = await pods();
     assert.deepEqual(before.map(({ node }) => node).sort(), ['node1', 'node1', 'node2']);
-    assert.equal(await lab.ok('apply', '-f', EXAMPLE), 'deployment.apps/two-containers unchanged\n');
+    assert.equal(await lab.ok('apply', '-f', EXAMPLE), 'deployment.apps/duo unchanged\n');
     assert.deepEqual(await pods(), before);
     const name = before[0]?.name ?? '';
     let log = '';
@@ -129,8 +129,8 @@ spec:${spec}
     assert.match(await lab.ok('exec', name, '-c', 'busybox', '--', 'which', 'wget'), /\/busybox\/wget/);
     assert.equal(await lab.ok('exec', name, '--', 'sh', '-c', 'echo $CONTAINER_NAME'), 'nginx\n');
     await lab.ok('matrix');
-    assert.match(await lab.ok('delete', '-f', EXAMPLE), /two-containers deleted/);
-    assert.match(await lab.ok('delete', '-f', EXAMPLE), /two-containers absent/);
+    assert.match(await lab.ok('delete', '-f', EXAMPLE), /duo deleted/);
+    assert.match(await lab.ok('delete', '-f', EXAMPLE), /duo absent/);
     assert.deepEqual(await pods(), []);
   });
 

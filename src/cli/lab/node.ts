@@ -99,6 +99,8 @@ const remove = labOptions(
     print({ node, state: 'deleted' }, json, () => `node ${node} deleted`);
   });
 
-for (const [name, each] of Object.entries({ stop, start, restart, add, delete: remove })) {
-  command.addCommand(each.name(name));
-}
+command.addCommand(stop.name('stop').summary('stop a node’s agent, or the whole node'));
+command.addCommand(start.name('start').summary('start it again'));
+command.addCommand(restart.name('restart').summary('stop and start a node’s agent'));
+command.addCommand(add.name('add').summary('add a node'));
+command.addCommand(remove.name('delete').summary('delete a node for good'));

@@ -76,9 +76,9 @@ const remove = labOptions(
     print(deleted, options.json, () => deleted.map((pod) => `pod ${pod} deleted`).join('\n'));
   });
 
-command.addCommand(create.name('create'));
-command.addCommand(list.name('list'));
-command.addCommand(remove.name('delete'));
+command.addCommand(create.name('create').summary('create a pod'));
+command.addCommand(list.name('list').summary('list the pods'));
+command.addCommand(remove.name('delete').summary('delete pods'));
 
 function label(text: string): readonly [string, string] {
   const at = text.indexOf('=');
