@@ -90,14 +90,17 @@ export function isLinkLocal(ip: Ip): boolean {
   return familyOf(ip) === 4 ? a === 169 && b === 254 : a === 0xfe && (b & 0xc0) === 0x80;
 }
 
+/** Without leading zeros: they are octal to some readers and decimal to others (CVE-2021-29923). */
+const DECIMAL = new Map(Array.from({ length: 256 }, (_, byte) => [`${byte}`, byte]));
+
 function parse4(text: string): Uint8Array | undefined {
   const parts = text.split('.');
   if (parts.length !== 4) return undefined;
   const bytes = new Uint8Array(4);
-  for (const [i, part] of parts.entries()) {
-    // A leading zero is octal to some readers and decimal to others (CVE-2021-29923): refuse it.
-    if (!/^(0|[1-9][0-9]{0,2})$/.test(part) || Number(part) > 255) return undefined;
-    bytes[i] = Number(part);
+  for (let i = 0; i < 4; i++) {
+    const byte = DECIMAL.get(parts[i] ?? '');
+    if (byte === undefined) return undefined;
+    bytes[i] = byte;
   }
   return bytes;
 }
