@@ -2,17 +2,14 @@
 type Reply = { readonly stdout: string; readonly exit: number };
 
 /** `Bun.connect` on a unix socket: half the start-up time of `node:net`. */
-type Socket = {
-  write(data: Uint8Array): number;
-  end(): void;
-};
+type Socket = { write(data: string | Uint8Array): number };
 declare const Bun: {
   connect(options: {
     unix: string;
     socket: {
       open(socket: Socket): void;
       drain(socket: Socket): void;
-      data(socket: Socket, bytes: Uint8Array): void;
+      data(socket: Socket, bytes: Buffer): void;
       close(socket: Socket): void;
       error(socket: Socket, error: Error): void;
       connectError(socket: Socket, error: Error): void;
@@ -20,14 +17,18 @@ declare const Bun: {
   }): Promise<unknown>;
 };
 
+const NEWLINE = 10;
+
 /** Sends one line to the agent and gives its answer. Rejects when nobody answers in time, or not as an agent would. */
 export function askAgent(socketPath: string, line: string, timeoutMs: number): Promise<Reply> {
   return new Promise((resolve, reject) => {
-    const decoder = new TextDecoder();
-    let rest = new TextEncoder().encode(`${line}\n`);
-    let text = '';
+    const answer: Buffer[] = [];
+    let rest: string | Uint8Array = `${line}\n`;
     const send = (socket: Socket): void => {
-      rest = rest.subarray(Math.max(0, socket.write(rest)));
+      // The socket takes what fits and says how many bytes that was.
+      const bytes = Buffer.byteLength(rest);
+      const sent = Math.max(0, socket.write(rest));
+      rest = sent < bytes ? Buffer.from(rest).subarray(sent) : '';
     };
     setTimeout(() => reject(new Error(`the agent did not answer within ${timeoutMs} ms`)), timeoutMs);
     Bun.connect({
@@ -36,8 +37,8 @@ export function askAgent(socketPath: string, line: string, timeoutMs: number): P
         open: send,
         drain: send,
         data(_socket, bytes) {
-          text += decoder.decode(bytes, { stream: true });
-          if (text.endsWith('\n')) settle();
+          answer.push(bytes);
+          if (bytes.at(-1) === NEWLINE) settle();
         },
         close: settle,
         error: (_socket, error) => reject(error),
@@ -47,7 +48,7 @@ export function askAgent(socketPath: string, line: string, timeoutMs: number): P
 
     function settle(): void {
       try {
-        const reply = JSON.parse(text);
+        const reply = JSON.parse(Buffer.concat(answer).toString());
         if (typeof reply.stdout === 'string' && typeof reply.exit === 'number') resolve(reply);
         else reject(new Error(reply.error?.message ?? 'the agent gave an answer of another kind'));
       } catch {

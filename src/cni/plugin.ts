@@ -15,6 +15,9 @@ declare const Bun: {
 const PATIENCE: Readonly<Record<string, number>> = { ADD: 30_000, DEL: 10_000, STATUS: 3_000 };
 const DEFAULT_PATIENCE = 20_000;
 
+/** By name: to go through the whole environment would make the runtime turn all of it into strings. */
+const VARIABLES = ['CNI_COMMAND', 'CNI_CONTAINERID', 'CNI_NETNS', 'CNI_IFNAME', 'CNI_ARGS', 'CNI_PATH'];
+
 void main().then((status) => process.exit(status));
 
 async function main(): Promise<number> {
@@ -22,8 +25,9 @@ async function main(): Promise<number> {
   if (!command || command === 'VERSION') return answer(null, '');
   const stdin = await Bun.stdin.text();
   const env: Record<string, string> = {};
-  for (const name in process.env) {
-    if (name.startsWith('CNI_')) env[name] = process.env[name] ?? '';
+  for (const name of VARIABLES) {
+    const value = process.env[name];
+    if (value !== undefined) env[name] = value;
   }
   try {
     const line = JSON.stringify({ op: 'cni', env, stdin });
