@@ -3,6 +3,8 @@ import { encodeMessage, NLM_F_ACK, NLMSG_NOOP } from './message.ts';
 import { NetlinkSocket, type SocketOptions } from './socket.ts';
 
 const READS_AT_ONCE = 256;
+/** Milliseconds. The signal ends a read early; only a process that exits without it waits so long. */
+const WAIT = 2000;
 
 export type ListenerOptions = SocketOptions & {
   /** Ends the listening, at once, and closes the socket. */
@@ -26,7 +28,7 @@ export class NetlinkListener {
   }
 
   static open(protocol: number, { signal, ...options }: ListenerOptions): NetlinkListener {
-    return new NetlinkListener(NetlinkSocket.open(protocol, options), signal);
+    return new NetlinkListener(NetlinkSocket.open(protocol, { receiveTimeout: WAIT, ...options }), signal);
   }
 
   /**

@@ -22,7 +22,7 @@ const SO_RCVTIMEO = 20;
 const SO_SNDBUFFORCE = 32;
 const SO_RCVBUFFORCE = 33;
 
-/** No read blocks for longer, in milliseconds: a read that blocks keeps the process from exiting. */
+/** Default: no read blocks for longer, in milliseconds, as a read that blocks keeps the process from exiting. */
 const RECEIVE_TIMEOUT = 250;
 /** So many such reads without an answer, 15 seconds, and the kernel is taken not to answer at all. */
 const PATIENCE = 60;
@@ -44,6 +44,8 @@ export type SocketOptions = {
   readonly netns?: string | number | undefined;
   /** Multicast groups to join (RTNLGRP_*, NFNLGRP_*). */
   readonly groups?: readonly number[] | undefined;
+  /** Milliseconds that `receive` waits. Default: 250. */
+  readonly receiveTimeout?: number | undefined;
 };
 
 /**
@@ -76,7 +78,8 @@ export class NetlinkSocket implements Disposable {
       for (const option of [NETLINK_CAP_ACK, NETLINK_EXT_ACK, NETLINK_GET_STRICT_CHK]) {
         sys.setsockopt(fd, SOL_NETLINK, option, 1);
       }
-      const timeval = new BigInt64Array([0n, BigInt(RECEIVE_TIMEOUT * 1000)]);
+      const microseconds = (options.receiveTimeout ?? RECEIVE_TIMEOUT) * 1000;
+      const timeval = new BigInt64Array([BigInt(Math.floor(microseconds / 1e6)), BigInt(microseconds % 1e6)]);
       sys.setsockopt(fd, sys.SOL_SOCKET, SO_RCVTIMEO, new Uint8Array(timeval.buffer));
       enlarge(fd, SO_RCVBUFFORCE, SO_RCVBUF);
       enlarge(fd, SO_SNDBUFFORCE, SO_SNDBUF);
@@ -154,7 +157,7 @@ export class NetlinkSocket implements Disposable {
   }
 
   /**
-   * The next datagram, for listeners; undefined when none came within a quarter of a second. Throws SYSCALL ENOBUFS when
+   * The next datagram, for listeners; undefined when none came within `receiveTimeout`. Throws SYSCALL ENOBUFS when
    * the kernel had to drop some. What it returns is overwritten by the next call.
    */
   async receive(): Promise<Buffer | undefined> {
