@@ -34,10 +34,11 @@ export function namesIn(dir: string): string[] {
   }
 }
 
+/** Leaves it when something is in it, or mounted on it. */
 export function removeIfEmpty(dir: string): void {
   try {
     rmdirSync(dir);
   } catch (error) {
-    if (!['ENOENT', 'ENOTEMPTY'].includes(codeOf(error) ?? '')) throw error;
+    if (!['EBUSY', 'ENOENT', 'ENOTEMPTY'].includes(codeOf(error) ?? '')) throw error;
   }
 }

@@ -1,4 +1,4 @@
-import { FlatnetError } from '../error.ts';
+import { FlatnetError, messageOf } from '../error.ts';
 import { parseIp } from '../ip/address.ts';
 import { type LinkSpec, linkAdd } from '../linux/link.ts';
 import { NETLINK_ROUTE, NetlinkSocket } from '../linux/netlink/socket.ts';
@@ -20,11 +20,7 @@ export function requireKernel(backend: string): void {
     ...(backend === 'vxlan' ? [VXLAN] : []),
   ];
   const probe = `flatnet-probe.${process.pid}`;
-  const netns = attempt(
-    () => createNetns(probe),
-    'network namespaces',
-    'run it where CAP_SYS_ADMIN is given',
-  );
+  const netns = attempt(() => createNetns(probe), 'network namespaces', 'start a kernel that has them');
   try {
     using socket = NetlinkSocket.open(NETLINK_ROUTE, { netns });
     for (const spec of specs) {
@@ -40,15 +36,23 @@ export function requireKernel(backend: string): void {
   }
 }
 
-/** What the kernel says to an unknown kind, to a missing right. */
-const LACKING = ['EOPNOTSUPP', 'EPERM', 'EACCES', 'ENOSYS', 'EINVAL'];
+const FORBIDDEN = ['EPERM', 'EACCES'];
+const UNKNOWN = ['EOPNOTSUPP', 'ENOSYS', 'EINVAL'];
 
 function attempt<T>(make: () => T, feature: string, fix: string): T {
   try {
     return make();
   } catch (error) {
-    if (!(error instanceof FlatnetError) || !LACKING.includes(error.errno ?? '')) throw error;
-    throw new FlatnetError(`this machine's kernel gives no ${feature}: ${error.message}`, {
+    const errno = error instanceof FlatnetError ? (error.errno ?? '') : '';
+    if (FORBIDDEN.includes(errno)) {
+      throw new FlatnetError(`root may not make ${feature} here: ${messageOf(error)}`, {
+        code: 'KERNEL_FEATURE',
+        fix: 'run it where CAP_SYS_ADMIN and CAP_NET_ADMIN are given, such as in a privileged container',
+        cause: error,
+      });
+    }
+    if (!UNKNOWN.includes(errno)) throw error;
+    throw new FlatnetError(`this kernel has no ${feature}: ${messageOf(error)}`, {
       code: 'KERNEL_FEATURE',
       fix,
       cause: error,

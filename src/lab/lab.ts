@@ -3,6 +3,7 @@ import { FlatnetError } from '../error.ts';
 import type { ProcessId } from '../runtime/process.ts';
 import { namesIn, readJson, writeJson } from './files.ts';
 import { withLock } from './lock.ts';
+import { requireRoot } from './machine.ts';
 import { labName } from './names.ts';
 import { LABS, LabPaths } from './paths.ts';
 
@@ -47,6 +48,7 @@ export class Lab {
 
   /** Throws LAB_MISSING when there is none of this name, and LAB_INCOMPLETE when it is half made or half torn down. */
   static open(name: string): Lab {
+    requireRoot();
     const state = readState(labName(name));
     if (state?.phase === 'up') return new Lab(state);
     const option = name === DEFAULT_LAB ? '' : ` --name ${name}`;
@@ -60,9 +62,10 @@ export class Lab {
     throw incomplete(name);
   }
 
-  /** Opens the lab and keeps other commands from changing it while `work` runs. */
+  /** Opens the lab, when no other command is at it any more, and keeps it from them while `work` runs. */
   static async change<T>(name: string, work: (lab: Lab) => Promise<T>): Promise<T> {
-    Lab.open(name);
+    labName(name);
+    requireRoot();
     return withLock(name, () => work(Lab.open(name)));
   }
 
@@ -117,6 +120,6 @@ export function readProcess(path: string): ProcessId | undefined {
 export function incomplete(name: string): FlatnetError {
   return new FlatnetError(`lab '${name}' is half made or half torn down`, {
     code: 'LAB_INCOMPLETE',
-    fix: `remove what is left of it: flatnet lab down${name === DEFAULT_LAB ? '' : ` --name ${name}`}`,
+    fix: `unless another command is at it just now, remove what is left of it: flatnet lab down${name === DEFAULT_LAB ? '' : ` --name ${name}`}`,
   });
 }

@@ -1,6 +1,6 @@
 import { existsSync, mkdirSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
-import { FlatnetError } from '../error.ts';
+import { FlatnetError, messageOf } from '../error.ts';
 import { umount2 } from '../linux/sys.ts';
 import { readSysctl, writeSysctl } from '../linux/sysctl.ts';
 import { namesIn, readJson, removeIfEmpty, writeJson } from './files.ts';
@@ -32,15 +32,31 @@ export function requireRoot(): void {
   });
 }
 
-/** Makes the lab's folder; the first lab notes how this machine was, and raises its limits. */
-export async function enterMachine(lab: string): Promise<void> {
-  await withLock('machine/', async () => {
-    const notes = readJson<Notes>(NOTES) ?? { sysctl: {}, netnsFolder: existsSync(NETNS) };
-    const low = thresholds().filter(([path, wanted]) => Number(readSysctl(path)) < wanted);
-    const before = low.map(([path]) => [path, readSysctl(path)]);
+/**
+ * Makes the lab's folder; the first lab notes how this machine was, and raises its limits. Returns what could not be raised, as
+ * where /proc/sys is read-only: that matters to large labs only.
+ */
+export async function enterMachine(lab: string): Promise<string[]> {
+  return withLock('machine/', async () => {
+    let notes = readJson<Notes>(NOTES) ?? { sysctl: {}, netnsFolder: existsSync(NETNS) };
     mkdirSync(new LabPaths(lab).root, { recursive: true, mode: 0o700 });
-    writeJson(NOTES, { ...notes, sysctl: { ...Object.fromEntries(before), ...notes.sysctl } });
-    for (const [path, wanted] of low) writeSysctl(path, wanted);
+    writeJson(NOTES, notes);
+    const refused: string[] = [];
+    for (const [path, wanted] of thresholds()) {
+      const current = readSysctl(path);
+      if (Number(current) >= wanted) continue;
+      const before = notes;
+      notes = { ...notes, sysctl: { [path]: current, ...notes.sysctl } };
+      writeJson(NOTES, notes);
+      try {
+        writeSysctl(path, wanted);
+      } catch (error) {
+        refused.push(messageOf(error));
+        notes = before;
+        writeJson(NOTES, notes);
+      }
+    }
+    return refused;
   });
 }
 
@@ -64,9 +80,9 @@ function removeNetnsFolder(): void {
   try {
     umount2(NETNS, 0);
   } catch (error) {
-    if (!(error instanceof FlatnetError) || !['EBUSY', 'EINVAL', 'ENOENT'].includes(error.errno ?? ''))
-      throw error;
-    return;
+    // In use; not a mount; not there; never ours to mount.
+    const errno = error instanceof FlatnetError ? (error.errno ?? '') : '';
+    if (!['EBUSY', 'EINVAL', 'ENOENT', 'EPERM'].includes(errno)) throw error;
   }
   removeIfEmpty(NETNS);
 }

@@ -48,38 +48,47 @@ export async function up(options: UpOptions): Promise<Lab> {
   requirePlugins();
   return withLock(name, async () => {
     refuseExisting(name);
-    requireKernel(network.backend.type);
-    await enterMachine(name);
-    const lab = Lab.create({
-      name,
-      created: new Date().toISOString(),
-      subnets,
-      network: JSON.parse(networkToNetConf(network)),
-      nodes,
-    });
     try {
-      signal?.throwIfAborted();
-      progress(`underlay: ${counted(subnets, 'subnet')} and a router`);
-      await createUnderlay(name, subnets);
-      for (const node of nodes) await createNode(name, node);
-      progress('store');
-      linkPlugins(lab);
-      await startStore(lab);
-      await publishNetwork(lab);
-      let ready = 0;
-      progress(`agents: 0 of ${nodes.length} ready`);
-      await forEachLimited(STARTS_AT_ONCE, nodes, async (node) => {
-        signal?.throwIfAborted();
-        await startAgent(lab, node.name);
-        await agentReady(lab, node.name, signal);
-        progress(`agents: ${++ready} of ${nodes.length} ready`);
+      const refused = await enterMachine(name);
+      for (const text of refused) progress(`warning: a large lab may need more: ${text}`);
+      requireKernel(network.backend.type);
+      const lab = Lab.create({
+        name,
+        created: new Date().toISOString(),
+        subnets,
+        network: JSON.parse(networkToNetConf(network)),
+        nodes,
       });
+      await build(lab, progress, signal);
       lab.update({ phase: 'up' });
       return lab;
     } catch (error) {
       if (!options.keep) await cleanUp(name, error);
       throw error;
     }
+  });
+}
+
+async function build(
+  lab: Lab,
+  progress: (text: string) => void,
+  signal: AbortSignal | undefined,
+): Promise<void> {
+  const { nodes, state } = lab;
+  progress(`underlay: ${counted(state.subnets, 'subnet')} and a router`);
+  await createUnderlay(lab.name, state.subnets);
+  for (const node of nodes) await createNode(lab.name, node);
+  progress('store');
+  linkPlugins(lab);
+  await startStore(lab);
+  await publishNetwork(lab);
+  let ready = 0;
+  progress(`agents: 0 of ${nodes.length} ready`);
+  await forEachLimited(STARTS_AT_ONCE, nodes, async (node) => {
+    signal?.throwIfAborted();
+    await startAgent(lab, node.name);
+    await agentReady(lab, node.name, signal);
+    progress(`agents: ${++ready} of ${nodes.length} ready`);
   });
 }
 

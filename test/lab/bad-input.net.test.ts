@@ -1,7 +1,8 @@
 import assert from 'node:assert/strict';
-import { rmSync, writeFileSync } from 'node:fs';
+import { existsSync, rmSync, writeFileSync } from 'node:fs';
 import { after, before, describe, test } from 'node:test';
-import { CANNOT, flatnet, type Result, TestLab, traces } from './host.ts';
+import { LabPaths } from '../../src/lab/paths.ts';
+import { CANNOT, flatnet, type Result, TestLab, traces, weakened } from './host.ts';
 
 /** One line on standard error, naming what is wrong; nothing on standard output. */
 function refused(result: Result, status: number, message: RegExp): void {
@@ -62,6 +63,23 @@ describe('asked for in the wrong way', { skip: CANNOT }, () => {
   test('names that are not DNS labels', async () => {
     refused(await flatnet('lab', 'up', '--name', 'My Lab'), 2, /lab name: 'My Lab' has 'M'.*as 'my-lab'/);
     refused(await flatnet('lab', 'down', '--name', '../x'), 2, /lab name: '\.\.\/x'/);
+  });
+
+  test('not root, or root without its rights', async () => {
+    const nobody = ['--reuid=65534', '--clear-groups'];
+    for (const args of [['up'], ['down'], ['status'], ['pod', 'list']]) {
+      refused(
+        await weakened(nobody, 'lab', ...args, '--name', lab.name),
+        1,
+        /only root may.*sudo flatnet lab/,
+      );
+    }
+    const FIX =
+      /root may not make (network namespaces|bridge devices) here: .*EPERM.*CAP_SYS_ADMIN and CAP_NET_ADMIN/;
+    for (const right of ['sys_admin', 'net_admin']) {
+      refused(await weakened([`--bounding-set=-${right}`], 'lab', 'up', '--name', lab.name), 1, FIX);
+    }
+    assert.equal(existsSync(new LabPaths(lab.name).root), false);
   });
 
   test('a lab that is not there', async () => {

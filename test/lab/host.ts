@@ -29,8 +29,17 @@ export type Result = { readonly status: number; readonly stdout: string; readonl
 
 /** Runs the program as a user does, in a pipe. */
 export function flatnet(...args: string[]): Promise<Result> {
+  return run(FLATNET, args);
+}
+
+/** The same with fewer rights, by setpriv(1). */
+export function weakened(how: readonly string[], ...args: string[]): Promise<Result> {
+  return run('setpriv', [...how, FLATNET, ...args]);
+}
+
+function run(file: string, args: readonly string[]): Promise<Result> {
   return new Promise((done) => {
-    execFile(FLATNET, args, { timeout: 60_000, maxBuffer: 1 << 26 }, (error, stdout, stderr) => {
+    execFile(file, args, { timeout: 60_000, maxBuffer: 1 << 26 }, (error, stdout, stderr) => {
       const status = error === null ? 0 : typeof error.code === 'number' ? error.code : -1;
       done({ status, stdout, stderr });
     });

@@ -1,10 +1,12 @@
 import { labNames, readState } from '../../lab/lab.ts';
+import { requireRoot } from '../../lab/machine.ts';
 import { newCommand } from '../commands.ts';
 import { print, table } from '../output.ts';
 
 export const command = newCommand('The labs of this machine.', ['flatnet lab list'])
   .option('--json', 'print JSON')
   .action(({ json }: { readonly json?: boolean }) => {
+    requireRoot();
     const labs = labNames().map((name) => {
       const state = readState(name);
       return {
