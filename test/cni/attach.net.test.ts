@@ -6,7 +6,7 @@ import { HostLocal } from '../../src/ipam/host-local.ts';
 import { rangeOf } from '../../src/ipam/ranges.ts';
 import { withNetns } from '../../src/linux/netns.ts';
 import { readSysctl } from '../../src/linux/sysctl.ts';
-import { call, eventually, Host, ip, leftovers, must, Pod, pings } from './host.ts';
+import { call, eventually, Host, ip, ipOne, leftovers, must, Pod, pings } from './host.ts';
 
 test('ADD: what the kernel holds, the result and the files agree', async (t) => {
   await using host = new Host();
@@ -17,14 +17,11 @@ test('ADD: what the kernel holds, the result and the files agree', async (t) => 
   assert.equal(bridge?.name, 'cni0');
 
   await t.test('the pod has its interface, up, with addresses that are usable at once', () => {
-    const [link] = ip(pod.name, 'addr', 'show', 'dev', 'eth0');
+    const link = ipOne(pod.name, 'addr', 'show', 'dev', 'eth0');
     assert.deepEqual([link.mtu, link.operstate, link.address], [1450, 'UP', inside?.mac]);
-    const global = link.addr_info.filter((a: { scope: string }) => a.scope === 'global');
+    const global = link.addr_info.filter((a) => a.scope === 'global');
     assert.deepEqual(
-      global.map((a: { local: string; prefixlen: number; nodad?: boolean }) => [
-        `${a.local}/${a.prefixlen}`,
-        a.nodad,
-      ]),
+      global.map((a) => [`${a.local}/${a.prefixlen}`, a.nodad]),
       [
         ['10.90.1.2/24', undefined],
         ['fd00:90:1::2/64', true],
@@ -42,7 +39,7 @@ test('ADD: what the kernel holds, the result and the files agree', async (t) => 
 
   await t.test('it has routes to everywhere and to the networks of the cluster', () => {
     const routes = [...ip(pod.name, 'route'), ...ip(pod.name, '-6', 'route')];
-    const via = (dst: string) => routes.find((route: { dst: string }) => route.dst === dst)?.gateway;
+    const via = (dst: string) => routes.find((route) => route.dst === dst)?.gateway;
     assert.equal(via('default'), '10.90.1.1');
     assert.equal(via('10.90.0.0/16'), '10.90.1.1');
     assert.equal(via('fd00:90::/32'), 'fd00:90:1::1');
@@ -53,12 +50,12 @@ test('ADD: what the kernel holds, the result and the files agree', async (t) => 
   });
 
   await t.test('the host’s end is a port of the bridge with hairpin, named and marked', () => {
-    const [link] = ip(host.netns, 'link', 'show', 'dev', outside?.name ?? '');
+    const link = ipOne(host.netns, 'link', 'show', 'dev', outside?.name ?? '');
     assert.deepEqual([link.master, link.mtu, link.operstate], ['cni0', 1450, 'UP']);
-    assert.equal(link.linkinfo.info_slave_data.hairpin, true);
+    assert.equal(link.linkinfo?.info_slave_data?.hairpin, true);
     assert.equal(link.ifalias, 'flatnet default/web-0');
     assert.match(link.ifname, /^veth[0-9a-f]{11}$/);
-    assert.deepEqual(ip(host.netns, 'addr', 'show', 'dev', link.ifname)[0].addr_info, []);
+    assert.deepEqual(ipOne(host.netns, 'addr', 'show', 'dev', link.ifname).addr_info, []);
   });
 
   await t.test('it is reached at once, and reaches the host', () => {
@@ -132,8 +129,8 @@ test('pods reach each other, themselves through the bridge, and keep their link-
   await must(host, 'ADD', { pod: b, id: 'b' });
   assert.ok(pings(a.name, '10.90.1.3'));
   assert.ok(pings(b.name, 'fd00:90:1::2'));
-  const addresses = ip(a.name, 'addr', 'show', 'dev', 'eth0')[0].addr_info;
-  const local = addresses.find((entry: { scope: string }) => entry.scope === 'link');
+  const addresses = ipOne(a.name, 'addr', 'show', 'dev', 'eth0').addr_info;
+  const local = addresses.find((entry) => entry.scope === 'link');
   assert.ok(local && !local.tentative, 'no duplicate address detection holds back the link-local address');
   withNetns(a.path, () => assert.equal(readSysctl('net/ipv6/conf/eth0/keep_addr_on_down'), '1'));
 });
@@ -153,7 +150,7 @@ test('what the runtime asks for: addresses and MAC', async (t) => {
   const add = async (options: Parameters<typeof must>[2]) => {
     using pod = new Pod();
     const result = await must(host, 'ADD', { pod, ...options });
-    assert.equal(ip(pod.name, 'link', 'show', 'dev', 'eth0')[0].address, result.interfaces[2]?.mac);
+    assert.equal(ipOne(pod.name, 'link', 'show', 'dev', 'eth0').address, result.interfaces[2]?.mac);
     await must(host, 'DEL', { pod, ...options });
     return result;
   };

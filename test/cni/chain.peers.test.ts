@@ -10,7 +10,7 @@ import {
   delNetwork,
   gcNetwork,
 } from '../../src/runtime/cni-exec.ts';
-import { eventually, Host, ip, leftovers, Pod, pings } from './host.ts';
+import { eventually, Host, ip, ipOne, leftovers, Pod, pings } from './host.ts';
 import { NO_REFERENCE, REFERENCE } from './reference.ts';
 import { NO_SHIM, SHIM } from './shim.ts';
 
@@ -49,7 +49,7 @@ describe('in chains with the reference plugins', { skip: NO_REFERENCE || NO_SHIM
     };
     const result = await addNetwork(options);
     assert.equal(result.interfaces[2]?.mac, '02:00:00:00:00:77');
-    assert.deepEqual([ip(pod.name, 'link', 'show', 'dev', 'eth0')[0].address], ['02:00:00:00:00:77']);
+    assert.deepEqual([ipOne(pod.name, 'link', 'show', 'dev', 'eth0').address], ['02:00:00:00:00:77']);
     await checkNetwork(options);
     await delNetwork(options);
     await eventually('nothing is left', () => leftovers(host).length === 0);
@@ -72,7 +72,7 @@ describe('in chains with the reference plugins', { skip: NO_REFERENCE || NO_SHIM
     };
     const result = await addNetwork(options);
     assert.deepEqual(result.ips, [{ interface: 2, address: '10.7.0.2/24', gateway: '10.7.0.1' }]);
-    assert.equal(ip(pod.name, 'link', 'show', 'dev', 'eth0')[0].mtu, 1380);
+    assert.equal(ipOne(pod.name, 'link', 'show', 'dev', 'eth0').mtu, 1380);
     const [known] = [...host.pods.values()];
     assert.deepEqual([known?.addresses, known?.foreign], [['10.7.0.2'], true]);
     assert.equal(ip(pod.name, 'link').length, 2, 'no second interface');
@@ -99,7 +99,7 @@ describe('in chains with the reference plugins', { skip: NO_REFERENCE || NO_SHIM
           ['fd00:90:1::2/64', 'fd00:90:1::1'],
         ],
       );
-      const routes = ip(pod.name, 'route').map(({ dst }: { dst: string }) => dst);
+      const routes = ip(pod.name, 'route').map(({ dst }) => dst);
       assert.ok(routes.includes('10.90.0.0/16'), `a route to the cluster: ${routes}`);
       await checkNetwork(options);
       await delNetwork(options);

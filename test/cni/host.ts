@@ -192,11 +192,47 @@ export async function must(host: Host, command: string, options: CallOptions = {
   return decodeResult(out ?? {});
 }
 
+/** What iproute2 says of a link, an address or a route, as far as tests look: the oracle. */
+export type IpEntry = {
+  readonly ifname: string;
+  readonly address: string;
+  readonly mtu: number;
+  readonly operstate: string;
+  readonly flags: readonly string[];
+  readonly master?: string;
+  readonly ifalias?: string;
+  readonly linkinfo?: {
+    readonly info_kind?: string;
+    readonly info_slave_data?: { readonly hairpin?: boolean };
+  };
+  readonly addr_info: readonly {
+    readonly local: string;
+    readonly prefixlen: number;
+    readonly scope: string;
+    readonly broadcast?: string;
+    readonly nodad?: boolean;
+    readonly tentative?: boolean;
+  }[];
+  readonly dst: string;
+  readonly gateway?: string;
+  readonly dev?: string;
+  readonly protocol?: string;
+  readonly scope?: string;
+  readonly prefsrc?: string;
+  readonly metric?: number;
+};
+
 /** What `ip -j` says in a namespace. */
-// biome-ignore lint/suspicious/noExplicitAny: iproute2's JSON, read as the oracle.
-export function ip(netns: string, ...args: string[]): any {
+export function ip(netns: string, ...args: string[]): IpEntry[] {
   const text = execFileSync('ip', ['-j', '-d', '-n', netns, ...args], { encoding: 'utf8' });
   return text.trim() === '' ? [] : JSON.parse(text);
+}
+
+/** The only thing it says. */
+export function ipOne(netns: string, ...args: string[]): IpEntry {
+  const [entry, ...more] = ip(netns, ...args);
+  assert.ok(entry && more.length === 0, `one entry of ip ${args.join(' ')}`);
+  return entry;
 }
 
 /** Whether an echo request from the namespace is answered within so many seconds. */
@@ -223,12 +259,12 @@ export async function eventually(what: string, holds: () => boolean, within = 20
 
 /** Everything that may be left of pods on a host: links besides the bridge, reservations, records, notes. */
 export function leftovers(host: Host): string[] {
-  const links = ip(host.netns, 'link').map((link: { ifname: string }) => link.ifname);
+  const links = ip(host.netns, 'link').map((link) => link.ifname);
   const files = ['networks', 'state'].flatMap((dir) =>
     list(join(host.dir, dir)).flatMap((entry) => (entry.isFile() ? [entry.name] : [])),
   );
   return [
-    ...links.filter((name: string) => name !== 'lo' && name !== 'cni0'),
+    ...links.filter((name) => name !== 'lo' && name !== 'cni0'),
     ...files.filter((name) => !name.startsWith('last_reserved_ip') && name !== 'lock'),
   ];
 }

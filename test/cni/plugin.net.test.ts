@@ -19,7 +19,7 @@ import {
 } from '../../src/runtime/cni-exec.ts';
 import { LOOPBACK_NETWORK } from '../../src/runtime/conf-list.ts';
 import { execPlugin } from '../../src/runtime/plugin-exec.ts';
-import { eventually, Host, ip, leftovers, must, Pod, pings } from './host.ts';
+import { eventually, Host, ip, ipOne, leftovers, must, Pod, pings } from './host.ts';
 import { exec } from './reference.ts';
 import { NO_SHIM, SHIM } from './shim.ts';
 
@@ -224,7 +224,7 @@ describe('the plugin with its agent', { skip: NO_SHIM }, () => {
       result.ips.some((entry) => entry.interface === index),
       'containerd takes the PodIP from here',
     );
-    assert.equal(ip(pod.name, 'link', 'show', 'dev', 'lo')[0].operstate, 'UNKNOWN', 'lo is up');
+    assert.equal(ipOne(pod.name, 'link', 'show', 'dev', 'lo').operstate, 'UNKNOWN', 'lo is up');
     assert.equal([...host.pods.values()][0]?.name, 'default/web-0');
     assert.ok(pings(host.netns, '10.90.1.2'));
     const cached = JSON.parse(readFileSync(join(host.dir, 'cache/results/cbr0-c0ffee-eth0'), 'utf8'));

@@ -73,24 +73,22 @@ function neutral(value: unknown, replace: Record<string, string>): unknown {
 
 /** The kernel's state as far as a conf decides it. */
 function kernel(netns: string, conf: Json): unknown {
-  const links = ip(netns, 'addr').map(
-    (link: Json & { linkinfo?: Json & { info_slave_data?: Json }; addr_info: Json[] }) => ({
-      name: link.ifname,
-      mtu: link.mtu,
-      up: (link.flags as string[]).includes('UP'),
-      promisc: (link.flags as string[]).includes('PROMISC'),
-      master: link.master,
-      kind: link.linkinfo?.info_kind,
-      hairpin: link.linkinfo?.info_slave_data?.hairpin,
-      mac: (conf.runtimeConfig as Json)?.mac && link.ifname === 'eth0' ? link.address : undefined,
-      addresses: link.addr_info
-        .filter(({ scope }) => scope === 'global')
-        // Not whether it is tentative: where the reference waits for duplicate detection, we do without.
-        .map(({ local, prefixlen, broadcast }) => ({ local, prefixlen, broadcast })),
-    }),
-  );
+  const links = ip(netns, 'addr').map((link) => ({
+    name: link.ifname,
+    mtu: link.mtu,
+    up: link.flags.includes('UP'),
+    promisc: link.flags.includes('PROMISC'),
+    master: link.master,
+    kind: link.linkinfo?.info_kind,
+    hairpin: link.linkinfo?.info_slave_data?.hairpin,
+    mac: (conf.runtimeConfig as Json)?.mac && link.ifname === 'eth0' ? link.address : undefined,
+    addresses: link.addr_info
+      .filter(({ scope }) => scope === 'global')
+      // Not whether it is tentative: where the reference waits for duplicate detection, we do without.
+      .map(({ local, prefixlen, broadcast }) => ({ local, prefixlen, broadcast })),
+  }));
   const routes = ['-4', '-6'].flatMap((family) =>
-    ip(netns, family, 'route').map(({ dst, gateway, dev, protocol, scope, prefsrc, metric }: Json) => ({
+    ip(netns, family, 'route').map(({ dst, gateway, dev, protocol, scope, prefsrc, metric }) => ({
       dst,
       gateway,
       dev,
@@ -101,7 +99,7 @@ function kernel(netns: string, conf: Json): unknown {
     })),
   );
   // The host's veth ends have link-local addresses with the reference, and need none.
-  const own = routes.filter(({ dst }: Json) => dst !== 'fe80::/64');
+  const own = routes.filter(({ dst }) => dst !== 'fe80::/64');
   const forwarding = withNetns(`/run/netns/${netns}`, () => readSysctl('net/ipv4/ip_forward'));
   return { links, routes: own, forwarding };
 }
