@@ -2,14 +2,15 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { isDeepStrictEqual } from 'node:util';
 import type { PerFamily, Underlay } from '../cluster/node.ts';
 import { FlatnetError, messageOf } from '../error.ts';
-import { FAMILIES, type Family, familyOf, isIp, isLinkLocal } from '../ip/address.ts';
+import { FAMILIES, type Family, familyOf, isIp } from '../ip/address.ts';
 import { addressOf, cidrOf, lengthOf, type Prefixed } from '../ip/cidr.ts';
 import { addressDump } from '../linux/address.ts';
 import { linkDump } from '../linux/link.ts';
 import { Monitor, type MonitorEvent } from '../linux/monitor.ts';
 import { NETLINK_ROUTE, NetlinkSocket } from '../linux/netlink/socket.ts';
-import { RT_TABLE_MAIN, routeDump } from '../linux/route.ts';
+import { type Route, RT_TABLE_MAIN, routeDump } from '../linux/route.ts';
 import type { Log } from '../log.ts';
+import { reachableBy } from './underlay-addresses.ts';
 
 /** One interface of the node, with the addresses peers could reach it by, the best first. */
 export type Interface = {
@@ -43,8 +44,9 @@ export function chooseUnderlay(interfaces: Interfaces, wish: UnderlayWish): Unde
     mtu: chosen.mtu,
     addresses: Object.fromEntries(
       FAMILIES.flatMap((family) => {
-        const address = chosen.addresses.find((net) => familyOf(net) === family);
-        return address ? [[family, addressOf(address)]] : [];
+        const candidates = chosen.addresses.filter((net) => familyOf(net) === family).map(addressOf);
+        const address = candidates.find((ip) => ip === wish.iface) ?? candidates[0];
+        return address ? [[family, address]] : [];
       }),
     ),
     onLink: [...new Set(chosen.addresses.map((net) => cidrOf(addressOf(net), lengthOf(net))))].sort(),
@@ -171,9 +173,9 @@ export async function readInterfaces(netlink: NetlinkSocket): Promise<Interfaces
   for (const family of FAMILIES) {
     const routes = await netlink.dump(routeDump({ family, table: RT_TABLE_MAIN }));
     const [best] = routes
-      .filter((route) => lengthOf(route.dst) === 0 && route.dev !== undefined)
+      .filter((route) => lengthOf(route.dst) === 0 && deviceOf(route) !== undefined)
       .sort((a, b) => (a.metric ?? 0) - (b.metric ?? 0));
-    const name = links.find(({ index }) => index === best?.dev)?.name;
+    const name = links.find(({ index }) => best && index === deviceOf(best))?.name;
     if (name !== undefined) byDefault[family] = name;
   }
   return {
@@ -183,9 +185,12 @@ export async function readInterfaces(netlink: NetlinkSocket): Promise<Interfaces
       .map(({ index, name, mtu }) => ({
         name,
         mtu,
-        addresses: addresses
-          .filter(({ dev, address }) => dev === index && !isLinkLocal(addressOf(address)))
-          .map(({ address }) => address),
+        addresses: reachableBy(addresses.filter(({ dev }) => dev === index)),
       })),
   };
+}
+
+/** Of several ways the first. */
+function deviceOf({ dev, nexthops }: Route): number | undefined {
+  return dev ?? nexthops?.[0]?.dev;
 }

@@ -23,8 +23,11 @@ const IFA_LABEL = 3;
 const IFA_BROADCAST = 4;
 const IFA_FLAGS = 8;
 
+/** Of IPv6: a privacy address (RFC 8981), replaced daily. Of IPv4 the same bit says that it is not the network's first. */
+export const IFA_F_TEMPORARY = 0x01;
 export const IFA_F_NODAD = 0x02;
 export const IFA_F_DADFAILED = 0x08;
+export const IFA_F_DEPRECATED = 0x20;
 export const IFA_F_TENTATIVE = 0x40;
 export const IFA_F_PERMANENT = 0x80;
 export const IFA_F_NOPREFIXROUTE = 0x200;
