@@ -202,7 +202,11 @@ export class Kernel implements Disposable {
     const errors = new Array<Error | undefined>(changes.length).fill(undefined);
     const requests: { readonly owner: number; readonly request: Request }[] = [];
     for (const [owner, change] of changes.entries()) {
-      for (const request of requestsOfOne(change)) requests.push({ owner, request });
+      try {
+        for (const request of requestsOfOne(change)) requests.push({ owner, request });
+      } catch (error) {
+        errors[owner] = error instanceof Error ? error : new Error(String(error));
+      }
     }
     const all = requests.map(({ request }) => request);
     const answers =

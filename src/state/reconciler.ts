@@ -24,8 +24,10 @@ export type ReconcilerOptions = {
   readonly interval?: number;
   /** Milliseconds in which the kernel's notifications are gathered into one run. Default 10. */
   readonly debounce?: number;
-  /** After each run that changed something or could not. */
+  /** After each run that changed something or could not, and after the first one without trouble. */
   readonly onReport?: (report: Report) => void;
+  /** After each run that could not even read the kernel. */
+  readonly onFailure?: (error: unknown) => void;
   /** Answers what the kernel asks on devices with `onDemand`. */
   readonly resolve?: Resolve;
 };
@@ -61,6 +63,8 @@ export class Reconciler implements Disposable {
   #timer: NodeJS.Timeout | undefined;
   #due = Number.POSITIVE_INFINITY;
   #retry = FIRST_RETRY;
+  /** Whether the last run left something undone. */
+  #troubled = false;
   /** When the kernel may be read as a whole again, by `performance.now`. */
   #rested = 0;
 
@@ -172,6 +176,7 @@ export class Reconciler implements Disposable {
       await this.run();
     } catch (error) {
       this.#options.log.warn({ error: messageOf(error) }, 'the kernel could not be read');
+      this.#options.onFailure?.(error);
     }
   }
 
@@ -186,6 +191,7 @@ export class Reconciler implements Disposable {
       else this.#retry = FIRST_RETRY;
       return report;
     } catch (error) {
+      this.#troubled = true;
       this.#retryLater();
       throw error;
     }
@@ -235,6 +241,9 @@ export class Reconciler implements Disposable {
       log.warn({ reasons, count: fresh.length }, 'not in the kernel yet');
     }
     this.#complaints = complaints;
-    if (done.length + failed.length + waiting.length > 0) onReport?.(report);
+    const troubled = failed.length + waiting.length > 0;
+    // Whoever ended the trouble.
+    if (done.length > 0 || troubled || this.#troubled) onReport?.(report);
+    this.#troubled = troubled;
   }
 }

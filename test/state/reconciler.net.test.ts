@@ -349,6 +349,38 @@ test('what the kernel refuses is tried again, said once, and holds up nothing el
   await running.settled(1000);
 });
 
+test('a device that was given another name is made anew under its own, and the renamed one goes', {
+  skip: NO_KERNEL,
+}, async () => {
+  using namespace = new Namespace(VXLAN, ['veth1']);
+  using running = new Running(namespace);
+  running.want(desiredState(withPod(VXLAN)).items);
+  await running.settled();
+  for (const dev of ['flannel.1', 'flannel-v6.1', 'cni0']) {
+    namespace.ip(`link set ${dev} down`);
+    namespace.ip(`link set ${dev} name other`);
+    await running.settled();
+    assert.doesNotMatch(namespace.ip('link'), /other/);
+  }
+});
+
+test("somebody else's tunnel of the same VNI is left alone, holds up nothing else, and its end is noticed", {
+  skip: NO_KERNEL,
+}, async () => {
+  using namespace = new Namespace(VXLAN);
+  namespace.ip('link add theirs type vxlan id 1 local 172.16.0.2 dev eth0 dstport 8472 nolearning');
+  using running = new Running(namespace);
+  running.want(desiredState(factsOf(VXLAN)).items);
+  const { failed } = await running.reconciler.run();
+  assert.match(String(failed[0]?.error), /link add.*flannel\.1.*VNI/s);
+  assert.match(namespace.ip('-d link show theirs'), /vxlan id 1 local 172\.16\.0\.2/);
+  assert.match(namespace.ip('-6 route show dev flannel-v6.1'), /fd10:0:0:2::\/64/);
+  assert.match(namespace.ip('addr show cni0'), /,UP>.*10\.0\.1\.1\/24/s);
+  namespace.ip('link del theirs');
+  await running.settled(5000);
+  assert.deepEqual(running.reports.at(-1)?.failed, []);
+});
+
 test('rules, blackholes, tables, metrics and source addresses: made once, seen again as the same, removed', {
   skip: NO_KERNEL,
 }, async () => {
