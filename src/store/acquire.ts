@@ -5,6 +5,7 @@ import { FAMILIES, type Family, familyOf } from '../ip/address.ts';
 import { type Cidr, overlaps } from '../ip/cidr.ts';
 import { chooseSubnet, compatible } from '../ipam/subnets.ts';
 import type { Lease } from './facts.ts';
+import { sharesAddress } from './holding.ts';
 import type { ClusterState } from './view.ts';
 
 export type Self = Omit<Node, 'subnets'>;
@@ -45,14 +46,16 @@ export function chooseSubnets(
 }
 
 /**
- * The leases that are this node's, best first: that of its record, whatever address it has; then those with its public
- * address that no other node's record claims. A lease at our address under another name is ours only if it is the
+ * The leases that are this node's, best first: that of its record, whatever address the node has now, unless somebody else has written
+ * his into it since; then those with its public address that no other node's record claims. A lease at our address under another name is ours only if it is the
  * subnet we had: a machine that was renamed, and not one whose address we got from DHCP while it was away.
  */
 function leasesOf(state: ClusterState, self: Self, previous: PerFamily<Cidr>): Lease[] {
   const held = new Map<string, Lease>();
   const recorded = state.leaseOf(self.name);
-  if (recorded) held.set(recorded.kv.key, recorded);
+  const before = state.record(self.name)?.record.addresses ?? {};
+  if (recorded?.value && sharesAddress({ addresses: before }, recorded.value.addresses))
+    held.set(recorded.kv.key, recorded);
   for (const lease of FAMILIES.flatMap((family) => leasesAt(state, self, family))) {
     const owner = state.ownerOf(lease.kv.key);
     const unnamed = owner === undefined || owner === self.name || !state.record(owner);

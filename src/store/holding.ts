@@ -85,7 +85,7 @@ function overlap(some: readonly Cidr[], others: readonly Cidr[]): boolean {
 }
 
 /** Whether both are at the same address in any family. */
-export function sharesAddress({ addresses }: Self, others: Self['addresses']): boolean {
+export function sharesAddress({ addresses }: Pick<Self, 'addresses'>, others: Self['addresses']): boolean {
   return FAMILIES.some((family) => addresses[family] !== undefined && addresses[family] === others[family]);
 }
 

@@ -187,6 +187,8 @@ test('a key that goes is written again; one that others take is lost', async (t)
   await cluster.kv.put(`${PREFIX}/${lease}`, '{"PublicIP":"192.0.2.66","BackendType":"vxlan"}');
   await eventually(() => lost.code === 'LEASE_LOST');
   await assert.rejects(claim.lost, { message: /192\.0\.2\.66 holds it now/ });
+  const next = await cluster.join(self(1), { 4: claim.subnets[0] ?? assert.fail() });
+  assert.notDeepEqual(next.subnets, claim.subnets, 'what is lost is not taken back');
 });
 
 test('a lease is renewed; ended by others it is taken again; stopped it runs out; released it goes', async (t) => {
