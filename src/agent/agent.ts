@@ -29,6 +29,8 @@ export type AgentEvents = {
   readonly onReady: (desired: Desired) => void;
 };
 
+const REMEMBERED = 'the store has not confirmed its subnets yet';
+
 /**
  * One node's facts, and the desired state that follows from them. Whatever becomes known or changes leads to the same step: compute
  * everything, hand it to the reconciler.
@@ -45,6 +47,8 @@ export class Agent implements Disposable {
   #desired: Desired | undefined;
   #trouble = '';
   #problem = 'the agent is starting';
+  /** Why no pod may have an address of our subnets now, if so. */
+  #doubt = '';
   #announced = '';
   #complete = false;
   #answers: { nodes: readonly Node[]; resolve: Resolver } | undefined;
@@ -58,6 +62,7 @@ export class Agent implements Disposable {
     this.reconciler = new Reconciler({
       log,
       onReport: (report) => this.#judge(report),
+      onFailure: (error) => this.#say(`the kernel cannot be read: ${messageOf(error)}`),
       resolve: (miss) => this.#resolve(miss),
     });
   }
@@ -77,8 +82,29 @@ export class Agent implements Disposable {
   }
 
   subnetsAre(subnets: readonly Cidr[]): void {
+    this.#doubt = '';
     this.#known.subnets = subnets;
     this.#changed();
+  }
+
+  /**
+   * The subnets this node had before: right for the pods that run, but somebody else may have them now. No pod gets an address of
+   * theirs until the store says so, or `trustMemory`.
+   */
+  subnetsWere(subnets: readonly Cidr[]): void {
+    this.subnetsAre(subnets);
+    this.#doubt = REMEMBERED;
+  }
+
+  /** The store is away: what is remembered is all there is to go by. */
+  trustMemory(): void {
+    if (this.#doubt !== REMEMBERED) return;
+    this.#doubt = '';
+    this.#compute();
+  }
+
+  subnetsLost(): void {
+    this.#doubt = 'its subnets were taken by another node';
   }
 
   /** `complete`: the view comes from the store itself, so what it does not name is gone. */
@@ -96,7 +122,7 @@ export class Agent implements Disposable {
     if (!this.#known.network)
       return `no network configuration: ${this.#trouble || 'the store has not answered yet'}`;
     if (!this.#known.subnets) return `no subnet: ${this.#trouble || 'the store has not answered yet'}`;
-    return this.#problem || undefined;
+    return this.#problem || this.#doubt || undefined;
   }
 
   /** What keeps the agent from knowing more, for `notReady`. */
@@ -202,8 +228,9 @@ export class Agent implements Disposable {
       ({ change: { item } }) =>
         item.kind === 'address' || (item.kind === 'link' && item.link.type !== 'existing'),
     );
-    this.#say(own ? `the kernel refuses ${keyOf(own.change.item)}: ${this.#runs.failures[0]}` : '');
-    if (own || !this.#desired || this.#announced === this.#announcement()) return;
+    const reason = own && ('error' in own ? messageOf(own.error) : own.reason);
+    this.#say(own ? `the kernel refuses ${keyOf(own.change.item)}: ${reason}` : '');
+    if (own || this.#doubt || !this.#desired || this.#announced === this.#announcement()) return;
     this.#announced = this.#announcement();
     this.#events.onReady(this.#desired);
   }

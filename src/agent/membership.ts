@@ -14,7 +14,9 @@ export type MembershipOptions = {
   /** The subnets that are this node's from now on. */
   readonly onSubnets: (subnets: readonly Cidr[]) => void;
   /** Why this node has no subnets yet. */
-  readonly onProblem: (reason: string) => void;
+  readonly onProblem: (reason: string, error: unknown) => void;
+  /** The subnets are another node's now. */
+  readonly onLost: () => void;
 };
 
 /** This node's place in the cluster: takes its subnets, keeps what peers see of it current, and takes them again when they are lost. */
@@ -35,7 +37,7 @@ export class Membership {
 
   /** Joins, and joins again whenever the subnets are lost, until the signal aborts; the lease then stays and runs out by itself. */
   async run(): Promise<void> {
-    const { store, signal, log, onSubnets, onProblem } = this.#options;
+    const { store, signal, log, onSubnets, onProblem, onLost } = this.#options;
     let previous = this.#options.previous;
     while (!signal.aborted) {
       const facts = await this.#factsKnown();
@@ -54,7 +56,7 @@ export class Membership {
       this.#claim = undefined;
       if (signal.aborted) return;
       log.error({ error: ended }, 'another node holds our subnets; taking new ones');
-      onProblem('its subnets were taken by another node');
+      onLost();
       // What was lost is held by someone else: asking for it again would only be refused.
       previous = {};
     }

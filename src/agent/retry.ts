@@ -14,7 +14,11 @@ const HOPELESS = new Set(['NAME_TAKEN', 'NAME_INVALID']);
 export async function untilDone<T>(
   what: string,
   work: () => Promise<T>,
-  context: { readonly signal: AbortSignal; readonly log: Log; readonly failed?: (reason: string) => void },
+  context: {
+    readonly signal: AbortSignal;
+    readonly log: Log;
+    readonly failed?: (reason: string, error: unknown) => void;
+  },
 ): Promise<T> {
   let reason = '';
   for (let delay = FIRST_DELAY; ; delay = Math.min(2 * delay, LONGEST_DELAY)) {
@@ -26,7 +30,7 @@ export async function untilDone<T>(
       if (messageOf(error) !== reason) {
         reason = messageOf(error);
         context.log.warn({ what, reason }, 'will try again');
-        context.failed?.(reason);
+        context.failed?.(reason, error);
       }
     }
     await sleep(delay * (0.5 + Math.random() / 2), undefined, { signal: context.signal });

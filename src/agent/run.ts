@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { loadAttachments } from '../cni/local-pod.ts';
 import { setPodMtu } from '../cni/pod-mtu.ts';
 import { CniService } from '../cni/service.ts';
-import { messageOf } from '../error.ts';
+import { codeOf, messageOf } from '../error.ts';
 import type { Log } from '../log.ts';
 import { changeCommand } from '../state/print.ts';
 import { openStore } from '../store/open.ts';
@@ -60,7 +60,11 @@ export async function runAgent(options: AgentOptions, log: Log, signal: AbortSig
     previous,
     facts: () => agent.published(),
     onSubnets: (subnets) => agent.subnetsAre(subnets),
-    onProblem: (reason) => agent.trouble(reason),
+    onProblem: (reason, error) => {
+      agent.trouble(reason);
+      if (codeOf(error) === 'STORE_UNAVAILABLE') agent.trustMemory();
+    },
+    onLost: () => agent.subnetsLost(),
   });
   await using cni = new CniService(cniContext(agent, log));
 
@@ -69,7 +73,10 @@ export async function runAgent(options: AgentOptions, log: Log, signal: AbortSig
   if (remembered) {
     agent.clusterIs(remembered, false);
     const self = remembered.nodes.find(({ name }) => name === options.node);
-    if (self) agent.subnetsAre(self.subnets);
+    // subnet.env is written as soon as they change, the view some time later.
+    const told = Object.values(previous);
+    const subnets = told.length > 0 ? told : self?.subnets;
+    if (subnets) agent.subnetsWere(subnets);
   }
   await cni.collectGarbage();
 

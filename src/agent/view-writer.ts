@@ -19,11 +19,14 @@ export class ViewWriter implements AsyncDisposable {
     this.#log = log;
   }
 
+  /** At once after a quiet time: what changed just before an outage must be known to an agent that starts in it. */
   write(view: ClusterView): void {
     this.#newest = view;
-    this.#timer ??= setTimeout(() => {
+    if (this.#timer) return;
+    this.#flush();
+    this.#timer = setTimeout(() => {
       this.#timer = undefined;
-      this.#flush();
+      if (this.#newest) this.write(this.#newest);
     }, INTERVAL);
   }
 

@@ -1,6 +1,6 @@
 import { test } from 'node:test';
 import { Fate } from './acts.ts';
-import { Cluster } from './cluster.ts';
+import { Cluster, type TestNode } from './cluster.ts';
 import { NETWORKS } from './networks.ts';
 import { Random } from './random.ts';
 import { settled } from './settle.ts';
@@ -21,16 +21,20 @@ for (const [name, conf] of Object.entries(NETWORKS)) {
         await fate.step((act) => story.push(act));
         await settled(cluster);
       } catch (error) {
-        if (process.env.FLATNET_SEED) {
-          for (const node of cluster.nodes.values())
-            t.diagnostic(`${node.name}:\n${tail(cluster.log(node))}`);
-        }
+        for (const node of cluster.nodes.values()) t.diagnostic(portrait(cluster, node));
         throw new Error(`FLATNET_SEED=${SEED}, step ${step}: ${story.join('; ')}`, { cause: error });
       }
     }
   });
 }
 
-function tail(log: string): string {
-  return log.split('\n').slice(-25).join('\n');
+/** What a person looks at first. */
+function portrait(cluster: Cluster, node: TestNode): string {
+  const look = 'ip -br addr; ip -4 route; ip neigh; ip -s link show flannel.1';
+  const pods = node.pods.map(({ record }) => cluster.podNetns(record));
+  const inside = pods.map(
+    (netns) => `echo ${netns}; ip -n ${netns} -br addr; ip -n ${netns} route; ip -n ${netns} neigh`,
+  );
+  const kernel = cluster.run(node, 'sh', '-c', [look, ...inside].join('; '));
+  return [`${node.name}:`, kernel, ...cluster.log(node).split('\n').slice(-30)].join('\n');
 }

@@ -1,0 +1,61 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { agentStatus, startAgent, stopAgent } from '../../src/lab/agent-process.ts';
+import { storeProcess } from '../../src/lab/store-process.ts';
+import { signalProcess } from '../../src/runtime/process.ts';
+import { Cluster, type TestNode } from './cluster.ts';
+import { Foreigners } from './foreigners.ts';
+import { NETWORKS } from './networks.ts';
+import { settled } from './settle.ts';
+
+/** Returns when the node is ready with other subnets than `lost`; how often it was seen ready with those. */
+async function readyElsewhere(cluster: Cluster, node: TestNode, lost: readonly string[]): Promise<number> {
+  let wrong = 0;
+  for (let look = 0; look < 1000; look++) {
+    const status = await agentStatus(cluster.lab, node.name);
+    if (status?.ready) {
+      if (`${status.subnets}` !== `${lost}`) return wrong;
+      wrong++;
+    }
+    await sleep(5);
+  }
+  assert.fail('not ready elsewhere');
+}
+
+test('pods get no address of subnets that went to another node while the agent was away', async () => {
+  await using cluster = await Cluster.up(2, NETWORKS['host-gw']);
+  const [node] = cluster.nodes.values();
+  assert.ok(node?.subnets);
+  const { subnets } = node;
+  await stopAgent(cluster.lab, node.name, 'kill');
+  for (const pod of [...node.pods]) await cluster.deletePod(node, pod);
+  await cluster.endLease(node);
+  await cluster.putForeign({ ...new Foreigners(cluster).create(), subnets });
+  // The store takes its time with the answer, as it may.
+  const store = storeProcess(cluster.lab);
+  assert.ok(store);
+  signalProcess(store, 'SIGSTOP');
+  setTimeout(() => signalProcess(store, 'SIGCONT'), 1500);
+  await startAgent(cluster.lab, node.name);
+  assert.equal(
+    await readyElsewhere(cluster, node, subnets),
+    0,
+    'a pod could have got an address of another node',
+  );
+  await cluster.wantPod(node);
+  await settled(cluster);
+});
+
+test('subnets that another node has now are given up, and others taken', async () => {
+  await using cluster = await Cluster.up(2, NETWORKS['host-gw']);
+  const [node] = cluster.nodes.values();
+  assert.ok(node?.subnets);
+  const { subnets } = node;
+  for (const pod of [...node.pods]) await cluster.deletePod(node, pod);
+  node.subnets = undefined;
+  await cluster.putForeign({ ...new Foreigners(cluster).create(), subnets });
+  await readyElsewhere(cluster, node, subnets);
+  await cluster.wantPod(node);
+  await settled(cluster);
+});
