@@ -3,7 +3,10 @@ import { Command, InvalidArgumentError } from 'commander';
 /** What loads a command when it is chosen: help and start-up of one never pay for the others. */
 export type Entry = { readonly summary: string; readonly load: () => Promise<{ readonly command: Command }> };
 
-/** Adds the commands of a table: the one that `words` begin with in full, of the others name and summary for the help. */
+/**
+ * Adds the commands of a table: the one that `words` begin with in full, of the others name and summary for
+ * the help.
+ */
 export async function addCommands(
   parent: Command,
   entries: Readonly<Record<string, Entry>>,

@@ -52,8 +52,8 @@ export function print<T>(value: T, json: boolean | undefined, text: (value: T) =
 const FRAMES = ['⠋', '⠙', '⠹', '⠸', '⠼', '⠴', '⠦', '⠧', '⠇', '⠏'];
 
 /**
- * Says on standard error what is being done: at a terminal one line with a spinner, that goes away; else a line for each
- * step. `quiet` says nothing.
+ * Says on standard error what is being done: at a terminal one line with a spinner, that goes away; else a
+ * line for each step. `quiet` says nothing.
  */
 export class Progress implements Disposable {
   readonly #stream = process.stderr;

@@ -45,7 +45,10 @@ const GRACE = 5000;
 /** flannel's: a node may be away for a day. */
 const LEASE_TTL = 86_400;
 
-/** Starts the node's agent in the node's namespace. It is not ready yet: see `agentReady`. `leaseTtl`: seconds. */
+/**
+ * Starts the node's agent in the node's namespace. It is not ready yet: see `agentReady`. `leaseTtl`:
+ * seconds.
+ */
 export async function startAgent(lab: Lab, name: string, leaseTtl = LEASE_TTL): Promise<void> {
   const paths = lab.paths.node(name);
   const options: AgentOptions = {
@@ -66,7 +69,10 @@ export async function startAgent(lab: Lab, name: string, leaseTtl = LEASE_TTL): 
   writeJson(paths.agentProcess, id);
 }
 
-/** Resolves when the agent can take pods. Throws AGENT_UNREACHABLE with the end of its log when it ended, TIMEOUT when it is never ready. */
+/**
+ * Resolves when the agent can take pods. Throws AGENT_UNREACHABLE with the end of its log when it ended,
+ * TIMEOUT when it is never ready.
+ */
 export async function agentReady(lab: Lab, name: string, signal?: AbortSignal): Promise<AgentStatus> {
   const { agentLog } = lab.paths.node(name);
   const deadline = performance.now() + PATIENCE;

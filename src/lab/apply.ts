@@ -26,8 +26,8 @@ export type ApplyReport = {
 };
 
 /**
- * Makes the lab hold what the manifests describe, as `kubectl apply` does; what is so already is left alone. Deployments spread
- * their replicas over the nodes. A container that ends is not started again.
+ * Makes the lab hold what the manifests describe, as `kubectl apply` does; what is so already is left alone.
+ * Deployments spread their replicas over the nodes. A container that ends is not started again.
  */
 export async function apply(lab: Lab, manifests: readonly Manifest[]): Promise<ApplyReport> {
   rehearse(lab, manifests);
@@ -41,7 +41,10 @@ export async function apply(lab: Lab, manifests: readonly Manifest[]): Promise<A
   return { objects, created: [...pods.created, ...created], deleted: [...pods.deleted, ...deleted] };
 }
 
-/** Removes what the manifests describe; a Namespace takes everything in it along. What is not there is no error. */
+/**
+ * Removes what the manifests describe; a Namespace takes everything in it along. What is not there is no
+ * error.
+ */
 export async function unapply(lab: Lab, manifests: readonly Manifest[]): Promise<ApplyReport> {
   const objects: { object: string; outcome: Outcome }[] = [];
   const gone: PodRecord[] = [];

@@ -20,8 +20,8 @@ export type DownReport = {
 const PASSES = 10;
 
 /**
- * Removes a lab, whole or wrecked: its processes, its namespaces, its folder, and this machine's limits if it was the last lab.
- * Needs nothing of the lab to work. `locked`: the caller holds the lab's lock.
+ * Removes a lab, whole or wrecked: its processes, its namespaces, its folder, and this machine's limits if it
+ * was the last lab. Needs nothing of the lab to work. `locked`: the caller holds the lab's lock.
  */
 export async function down(name: string, options: { locked?: boolean } = {}): Promise<DownReport> {
   labName(name);
@@ -49,7 +49,10 @@ function isOfLab(netns: string, lab: string, nodes: readonly string[]): boolean 
   return own.includes(netns) || new RegExp(`^${lab}-node[1-9][0-9]*$`).test(netns);
 }
 
-/** Kills what the lab started and whatever else runs in its namespaces, except those who wait for this very command. */
+/**
+ * Kills what the lab started and whatever else runs in its namespaces, except those who wait for this very
+ * command.
+ */
 async function killAll(lab: string, namespaces: readonly string[]): Promise<number> {
   const ids = new Set(namespaces.map((each) => netnsId(netnsPath(each))));
   const mark = Object.entries(labEnvironment(lab)).map(([key, value]) => `${key}=${value}`);

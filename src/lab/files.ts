@@ -14,7 +14,10 @@ export function writeJson(path: string, value: unknown): void {
   writeFile(path, `${JSON.stringify(value, null, 2)}\n`);
 }
 
-/** Undefined when there is no such file, or it is not JSON: our own files are written in one step, so it is not ours. */
+/**
+ * Undefined when there is no such file, or it is not JSON: our own files are written in one step, so it is
+ * not ours.
+ */
 export function readJson<T>(path: string): T | undefined {
   try {
     return JSON.parse(readFileSync(path, 'utf8')) as T;

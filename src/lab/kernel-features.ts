@@ -10,8 +10,8 @@ const VXLAN: LinkSpec = {
 };
 
 /**
- * Makes one device of each kind the lab needs, in a namespace of its own. Throws KERNEL_FEATURE naming the one that the kernel
- * does not have, or the right that this process does not have.
+ * Makes one device of each kind the lab needs, in a namespace of its own. Throws KERNEL_FEATURE naming the
+ * one that the kernel does not have, or the right that this process does not have.
  */
 export function requireKernel(backend: string): void {
   const specs: LinkSpec[] = [

@@ -18,7 +18,9 @@ export type LabNode = {
 /** What lab.json holds. */
 export type LabState = {
   readonly name: string;
-  /** `up` between a finished `up` and the start of `down`; anything else is a command under way, or cut short. */
+  /**
+   * `up` between a finished `up` and the start of `down`; anything else is a command under way, or cut short.
+   */
   readonly phase: 'starting' | 'up' | 'stopping';
   readonly created: string;
   readonly subnets: number;
@@ -46,17 +48,19 @@ export class Lab {
     this.#state = state;
   }
 
-  /** Throws LAB_MISSING when there is none of this name, and LAB_INCOMPLETE when it is half made or half torn down. */
+  /**
+   * Throws LAB_MISSING when there is none of this name, and LAB_INCOMPLETE when it is half made or half torn
+   * down.
+   */
   static open(name: string): Lab {
     requireRoot();
     const state = readState(labName(name));
     if (state?.phase === 'up') return new Lab(state);
-    const option = name === DEFAULT_LAB ? '' : ` --name ${name}`;
     if (!state && !namesIn(LABS).includes(name)) {
       const others = labNames();
       throw new FlatnetError(`there is no lab '${name}'`, {
         code: 'LAB_MISSING',
-        fix: `start it: flatnet lab up${option}${others.length ? ` (up are: ${others.join(', ')})` : ''}`,
+        fix: `start it: flatnet lab up${nameOption(name)}${others.length ? ` (up are: ${others.join(', ')})` : ''}`,
       });
     }
     throw incomplete(name);
@@ -117,9 +121,14 @@ export function readProcess(path: string): ProcessId | undefined {
   return readJson<ProcessId>(path);
 }
 
+/** What commands of this lab need besides: nothing for the default one. */
+export function nameOption(lab: string): string {
+  return lab === DEFAULT_LAB ? '' : ` --name ${lab}`;
+}
+
 export function incomplete(name: string): FlatnetError {
   return new FlatnetError(`lab '${name}' is half made or half torn down`, {
     code: 'LAB_INCOMPLETE',
-    fix: `unless another command is at it just now, remove what is left of it: flatnet lab down${name === DEFAULT_LAB ? '' : ` --name ${name}`}`,
+    fix: `unless another command is at it just now, remove what is left of it: flatnet lab down${nameOption(name)}`,
   });
 }

@@ -1,4 +1,4 @@
-import type { Ip } from '../ip/address.ts';
+import { familyOf, type Ip } from '../ip/address.ts';
 import type { Cidr } from '../ip/cidr.ts';
 import { DEFAULT_PREFIX, Layout } from '../store/layout.ts';
 import { ClusterState } from '../store/view.ts';
@@ -9,6 +9,7 @@ export type LeaseStatus = {
   /** The node that holds it; its public address where only a flannel lease is known. */
   readonly node: string;
   readonly subnets: readonly Cidr[];
+  /** Of the family of its first subnet. */
   readonly publicIp?: Ip;
   readonly backend?: string;
   /** Seconds until it ends unless it is renewed; undefined for a reservation, which does not end. */
@@ -27,7 +28,8 @@ export async function readLeases(lab: Lab): Promise<LeaseStatus[]> {
       if (fact.kind !== 'lease') continue;
       const { kv: item, subnets, value } = fact;
       const seconds = item.lease === '0' ? undefined : await kv.timeToLive(item.lease);
-      const publicIp = value?.addresses[4] ?? value?.addresses[6];
+      const family = subnets[0] ? familyOf(subnets[0]) : 4;
+      const publicIp = value?.addresses[family];
       leases.push({
         node: state.ownerOf(item.key) ?? publicIp ?? item.key,
         subnets,

@@ -5,8 +5,9 @@ import { codeOf, FlatnetError, messageOf } from '../error.ts';
 const PATIENCE = 120_000;
 
 /**
- * Runs `work` while no other command changes the same thing. The lock is an abstract unix socket, which the kernel frees however
- * its holder ends, and which leaves no file (unix(7)). Waits for it; throws TIMEOUT after two minutes.
+ * Runs `work` while no other command changes the same thing. The lock is an abstract unix socket, which the
+ * kernel frees however its holder ends, and which leaves no file (unix(7)). Waits for it; throws TIMEOUT
+ * after two minutes.
  */
 export async function withLock<T>(name: string, work: () => Promise<T>): Promise<T> {
   const server = await take(`\0flatnet-lab/${name}`, name);

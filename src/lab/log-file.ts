@@ -1,7 +1,9 @@
 import { readFileSync } from 'node:fs';
 import { codeOf } from '../error.ts';
 
-/** The end of a log, without empty lines; a line of JSON is reduced to its message. Empty when there is none. */
+/**
+ * The end of a log, without empty lines; a line of JSON is reduced to its message. Empty when there is none.
+ */
 export function lastLines(path: string, count: number): string {
   try {
     const lines = readFileSync(path, 'utf8')

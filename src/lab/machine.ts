@@ -8,8 +8,8 @@ import { withLock } from './lock.ts';
 import { LABS, LabPaths, RUN } from './paths.ts';
 
 /**
- * The neighbour tables are one for all network namespaces, and 1024 entries are few for 30 nodes with pods ("neighbour
- * table overflow"). Permanent entries do not count; those the pods learn do.
+ * The neighbour tables are one for all network namespaces, and 1024 entries are few for 30 nodes with pods
+ * ("neighbour table overflow"). Permanent entries do not count; those the pods learn do.
  */
 const THRESHOLDS = { gc_thresh1: 8192, gc_thresh2: 16384, gc_thresh3: 32768 };
 const NETNS = '/run/netns';
@@ -33,8 +33,8 @@ export function requireRoot(): void {
 }
 
 /**
- * Makes the lab's folder; the first lab notes how this machine was, and raises its limits. Returns what could not be raised, as
- * where /proc/sys is read-only: that matters to large labs only.
+ * Makes the lab's folder; the first lab notes how this machine was, and raises its limits. Returns what could
+ * not be raised, as where /proc/sys is read-only: that matters to large labs only.
  */
 export async function enterMachine(lab: string): Promise<string[]> {
   return withLock('machine/', async () => {
@@ -74,7 +74,10 @@ export async function leaveMachine(lab: string): Promise<void> {
   });
 }
 
-/** It was made, as a mount of its own, with the first namespace. It stays when somebody else has namespaces there by now. */
+/**
+ * It was made, as a mount of its own, with the first namespace. It stays when somebody else has namespaces
+ * there by now.
+ */
 function removeNetnsFolder(): void {
   if (namesIn(NETNS).length) return;
   try {

@@ -30,12 +30,16 @@ export type MatrixOptions = {
   readonly signal?: AbortSignal;
 };
 
-/** The first round fills neighbour tables; the others measure, and try again what was lost. The best time of a pair counts. */
+/**
+ * The first round fills neighbour tables; the others measure, and try again what was lost. The best time of a
+ * pair counts.
+ */
 const ROUNDS = 3;
 
 /**
- * Pings from every sender to every target but itself, in every family both have, from this one process: a raw socket in each
- * namespace sends, and hears what arrives there. Each ping has the wire to itself, so the times are round trips and not queues.
+ * Pings from every sender to every target but itself, in every family both have, from this one process: a raw
+ * socket in each namespace sends, and hears what arrives there. Each ping has the wire to itself, so the
+ * times are round trips and not queues.
  */
 export async function matrix(
   senders: readonly Endpoint[],
@@ -85,7 +89,10 @@ type Try = {
   answered?: boolean;
   rtt?: number;
   source?: Ip;
-  /** Of an echo request with a number that nobody of us sent, which came at this ping's turn: NAT changes the number too. */
+  /**
+   * Of an echo request with a number that nobody of us sent, which came at this ping's turn: NAT changes the
+   * number too.
+   */
   strangeSource?: Ip;
   error?: string;
 };
@@ -136,7 +143,9 @@ class Probe implements Disposable {
     }
   }
 
-  /** Numbers are drawn at random: two sockets of one number could not tell their requests apart at the target. */
+  /**
+   * Numbers are drawn at random: two sockets of one number could not tell their requests apart at the target.
+   */
   #open(netns: string): IcmpSocket {
     for (;;) {
       const socket = IcmpSocket.open({ family: this.#family, netns });

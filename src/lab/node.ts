@@ -12,8 +12,8 @@ import { createNode, deleteNode, setCable } from './underlay.ts';
 import { freeIndex, subnetOfNode } from './underlay-plan.ts';
 
 /**
- * `stop`: SIGTERM to the agent; `kill`: SIGKILL. In both cases the data path stays. `power`: the whole machine goes dark, agent
- * killed and cable out.
+ * `stop`: SIGTERM to the agent; `kill`: SIGKILL. In both cases the data path stays. `power`: the whole
+ * machine goes dark, agent killed and cable out.
  */
 export type StopHow = 'stop' | 'kill' | 'power';
 

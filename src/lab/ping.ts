@@ -29,7 +29,10 @@ export type PingReply = {
   readonly source?: Ip;
 };
 
-/** Pings from one end to the other, and looks at the other which source address arrives. Yields each result as it is known. */
+/**
+ * Pings from one end to the other, and looks at the other which source address arrives. Yields each result as
+ * it is known.
+ */
 export async function* pingEndpoint(
   from: Endpoint,
   to: Endpoint,

@@ -17,8 +17,8 @@ export function requirePlugins(): void {
 }
 
 /**
- * Gives the nodes their CNI folder: links to the one executable, which every agent then finds installed. A copy would cost
- * 110 MB of memory, and could not be run where /run is mounted noexec.
+ * Gives the nodes their CNI folder: links to the one executable, which every agent then finds installed. A
+ * copy would cost 110 MB of memory, and could not be run where /run is mounted noexec.
  */
 export function linkPlugins(lab: Lab): void {
   mkdirSync(lab.paths.cniBin, { recursive: true, mode: 0o755 });

@@ -6,7 +6,10 @@ import type { Lab } from './lab.ts';
 import { netnsOf } from './names.ts';
 import { netnsOfPod, type PodRecord } from './pod-record.ts';
 
-/** Wires the pod as containerd does on a node: `lo` and `eth0`, each by its own CNI ADD. Returns the pod's addresses. */
+/**
+ * Wires the pod as containerd does on a node: `lo` and `eth0`, each by its own CNI ADD. Returns the pod's
+ * addresses.
+ */
 export async function wirePod(lab: Lab, pod: PodRecord): Promise<Ip[]> {
   const [, { ips }] = await Promise.all([
     addNetwork({ ...attachment(lab, pod, 'lo'), network: loopback(lab, pod) }),
@@ -21,7 +24,9 @@ export async function unwirePod(lab: Lab, pod: PodRecord): Promise<void> {
   await delNetwork({ ...attachment(lab, pod, 'lo'), network: loopback(lab, pod) });
 }
 
-/** What containerd runs for `lo`. Each node of a lab has an agent of its own, so the shim must be told where. */
+/**
+ * What containerd runs for `lo`. Each node of a lab has an agent of its own, so the shim must be told where.
+ */
 function loopback(lab: Lab, pod: PodRecord): ConfList {
   const { agent, agentSocket } = lab.paths.node(pod.node);
   return {

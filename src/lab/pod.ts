@@ -1,5 +1,5 @@
 import { randomBytes } from 'node:crypto';
-import { existsSync, mkdirSync, rmSync } from 'node:fs';
+import { existsSync, rmSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { FlatnetError } from '../error.ts';
 import { createNetns, deleteNetns } from '../linux/netns.ts';
@@ -14,8 +14,8 @@ import type { PodSpec } from './pod-spec.ts';
 import { unwirePod, wirePod } from './pod-wiring.ts';
 
 /**
- * Makes a pod as a kubelet does: sandbox, CNI ADD, containers. When a step fails, what was made is removed again. Throws
- * NAME_INVALID, NAME_TAKEN, and what the steps throw.
+ * Makes a pod as a kubelet does: sandbox, CNI ADD, containers. When a step fails, what was made is removed
+ * again. Throws NAME_INVALID, NAME_TAKEN, and what the steps throw.
  */
 export async function createPod(lab: Lab, spec: PodSpec): Promise<PodRecord> {
   const { namespace, name, node, labels, owner, template, containers } = spec;
@@ -58,7 +58,10 @@ export async function createPod(lab: Lab, spec: PodSpec): Promise<PodRecord> {
   }
 }
 
-/** Ends the pod's processes, frees its addresses, removes its namespaces. Whatever of it exists: no step needs the others. */
+/**
+ * Ends the pod's processes, frees its addresses, removes its namespaces. Whatever of it exists: no step needs
+ * the others.
+ */
 export async function deletePod(lab: Lab, pod: PodRecord): Promise<void> {
   if (pod.sandbox && isAlive(pod.sandbox)) await destroySandbox(pod.sandbox);
   if (existsSync(lab.paths.node(pod.node).agent.cniConf)) await unwirePod(lab, pod);
@@ -66,11 +69,4 @@ export async function deletePod(lab: Lab, pod: PodRecord): Promise<void> {
   const folder = lab.paths.pod(pod.namespace, pod.name);
   rmSync(folder, { recursive: true, force: true });
   removeIfEmpty(dirname(folder));
-}
-
-/** The folder of a pod exists from its first record on; containers put their files there. */
-export function podFolder(lab: Lab, pod: PodRecord): string {
-  const folder = lab.paths.pod(pod.namespace, pod.name);
-  mkdirSync(folder, { recursive: true, mode: 0o700 });
-  return folder;
 }

@@ -18,8 +18,8 @@ export type Placement = {
 export type PlacedPod = { readonly node: string; readonly owner?: string };
 
 /**
- * Chooses a node: fewest pods of the same owner, then fewest pods at all, then the first by order. `nodeName` overrides
- * everything but must be a node of the lab. Throws NOT_FOUND when no node will do.
+ * Chooses a node: fewest pods of the same owner, then fewest pods at all, then the first by order. `nodeName`
+ * overrides everything but must be a node of the lab. Throws NOT_FOUND when no node will do.
  */
 export function schedule(
   placement: Placement,

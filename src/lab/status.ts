@@ -96,9 +96,9 @@ function podProblems(pod: PodStatus): string[] {
   if (pod.phase === 'Starting') problems.push(`pod ${fullName(pod)}: not wired yet`);
   for (const container of pod.containers) {
     if (container.state === 'exited' && container.exitCode !== 0) {
-      problems.push(
-        `pod ${fullName(pod)}: container ${container.name} ended with ${container.exitCode}: flatnet lab logs ${fullName(pod)} -c ${container.name}`,
-      );
+      const { name, exitCode } = container;
+      const logs = `flatnet lab logs ${fullName(pod)} -c ${name}`;
+      problems.push(`pod ${fullName(pod)}: container ${name} ended with ${exitCode}: ${logs}`);
     }
   }
   return problems;

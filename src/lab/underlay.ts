@@ -22,8 +22,8 @@ export function kernelFamilies(): Family[] {
 }
 
 /**
- * Makes what lies between the nodes: in `<lab>-underlay` a bridge `subnet<k>` for each subnet, in `<lab>-router` a leg into
- * each of them and the address that plays the world outside.
+ * Makes what lies between the nodes: in `<lab>-underlay` a bridge `subnet<k>` for each subnet, in
+ * `<lab>-router` a leg into each of them and the address that plays the world outside.
  */
 export async function createUnderlay(lab: string, subnets: number): Promise<void> {
   const underlay = createNetns(netnsOf(lab, 'underlay'));
@@ -50,7 +50,10 @@ export async function createUnderlay(lab: string, subnets: number): Promise<void
   await inRouter.execute(await configure(inRouter, 'lo', outside));
 }
 
-/** Makes the node's namespace and plugs it into its subnet: `eth0` with its addresses, default routes by the router. */
+/**
+ * Makes the node's namespace and plugs it into its subnet: `eth0` with its addresses, default routes by the
+ * router.
+ */
 export async function createNode(lab: string, node: LabNode): Promise<void> {
   const netns = createNetns(netnsOf(lab, node.name));
   using inUnderlay = NetlinkSocket.open(NETLINK_ROUTE, { netns: netnsPath(netnsOf(lab, 'underlay')) });
@@ -73,7 +76,10 @@ export async function createNode(lab: string, node: LabNode): Promise<void> {
   ]);
 }
 
-/** Also when it is half made. The cable goes first: the kernel would take it away with the namespace, but some time later. */
+/**
+ * Also when it is half made. The cable goes first: the kernel would take it away with the namespace, but some
+ * time later.
+ */
 export async function deleteNode(lab: string, node: LabNode): Promise<void> {
   using inUnderlay = NetlinkSocket.open(NETLINK_ROUTE, { netns: netnsPath(netnsOf(lab, 'underlay')) });
   const ports = await inUnderlay.dump(linkDump());

@@ -7,7 +7,7 @@ import { agentReady, startAgent } from './agent-process.ts';
 import { down } from './down.ts';
 import { forEachLimited } from './each.ts';
 import { requireKernel } from './kernel-features.ts';
-import { DEFAULT_LAB, incomplete, Lab, type LabNode, labNames, readState } from './lab.ts';
+import { incomplete, Lab, type LabNode, labNames, nameOption, readState } from './lab.ts';
 import { withLock } from './lock.ts';
 import { enterMachine, requireRoot } from './machine.ts';
 import { labName, netnsOf, nodeName } from './names.ts';
@@ -34,8 +34,9 @@ export type UpOptions = {
 const STARTS_AT_ONCE = 8;
 
 /**
- * Brings a lab up and returns when every agent is ready. Checks all it can before it makes anything; what fails later is taken
- * down again. Throws LAB_EXISTS, LAB_INCOMPLETE, NOT_ROOT, KERNEL_FEATURE, CONFIG_INVALID, NAME_INVALID.
+ * Brings a lab up and returns when every agent is ready. Checks all it can before it makes anything; what
+ * fails later is taken down again. Throws LAB_EXISTS, LAB_INCOMPLETE, NOT_ROOT, KERNEL_FEATURE,
+ * CONFIG_INVALID, NAME_INVALID.
  */
 export async function up(options: UpOptions): Promise<Lab> {
   const { name, subnets, network, signal, progress = () => {} } = options;
@@ -125,7 +126,7 @@ function within(option: string, value: number, most: number): void {
 function refuseExisting(name: string): void {
   const state = readState(name);
   if (state?.phase === 'up') {
-    const option = name === DEFAULT_LAB ? '' : ` --name ${name}`;
+    const option = nameOption(name);
     throw new FlatnetError(`lab '${name}' is already up`, {
       code: 'LAB_EXISTS',
       fix: `look at it: flatnet lab status${option}; remove it: flatnet lab down${option}`,

@@ -32,8 +32,9 @@ export function ownerOf(workload: Pick<Workload, 'kind' | 'name'>): string {
 }
 
 /**
- * What must be done so that every workload has its pods: as many as it wants, of its present template, one on each node for a
- * DaemonSet. Pods without an owner are nobody's business; those of an owner that is no more go.
+ * What must be done so that every workload has its pods: as many as it wants, of its present template, one on
+ * each node for a DaemonSet. Pods without an owner are nobody's business; those of an owner that is no more
+ * go.
  */
 export function planWorkloads<P extends ExistingPod>(
   workloads: readonly Workload[],

@@ -23,7 +23,10 @@ export function plan(lab: Lab, workloads: readonly Workload[] = readWorkloads(la
   return planWorkloads(workloads, schedulable(lab), pods);
 }
 
-/** Gives every workload the pods it wants, as far as there are nodes for them. Does nothing when all have theirs. */
+/**
+ * Gives every workload the pods it wants, as far as there are nodes for them. Does nothing when all have
+ * theirs.
+ */
 export async function converge(lab: Lab): Promise<Changes> {
   const { remove, create } = plan(lab);
   const created: PodRecord[] = [];

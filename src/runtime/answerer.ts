@@ -4,8 +4,9 @@ import { join, resolve } from 'node:path';
 const PAGE = resolve(import.meta.dirname, 'answer.sh');
 
 /**
- * Prepares `dir` and returns the command of a small HTTP server that answers `GET /` on every port, over IPv4 and IPv6,
- * with the name of the pod and the address it was asked from. busybox: a process of 1 MB, started in a millisecond.
+ * Prepares `dir` and returns the command of a small HTTP server that answers `GET /` on every port, over IPv4
+ * and IPv6, with the name of the pod and the address it was asked from. busybox: a process of 1 MB, started
+ * in a millisecond.
  */
 export function answerer(dir: string, ports: readonly number[]): string[] {
   mkdirSync(join(dir, 'cgi-bin'), { recursive: true });

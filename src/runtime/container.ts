@@ -22,7 +22,10 @@ export type ContainerState =
   | { readonly state: 'exited'; readonly exitCode: number }
   | { readonly state: 'stopped' };
 
-/** Runs in the background of the sandbox, where the pause process inherits it; the caller's shell ends at once. */
+/**
+ * Runs in the background of the sandbox, where the pause process inherits it; the caller's shell ends at
+ * once.
+ */
 const WRAPPER = `cd "$2" || exit
 (exit_file=$1; shift 2; "$@"; echo $? >"$exit_file.new"; mv "$exit_file.new" "$exit_file") &`;
 

@@ -18,8 +18,8 @@ const SHELLS = ['busybox', 'alpine'];
 const SERVERS = ['nginx', 'httpd', 'caddy', 'http-echo', 'whoami', 'echoserver', 'echo-server'];
 
 /**
- * A lab pulls no images: its containers are processes on this machine's file system. A command always wins; without one, images
- * that everybody knows are stood in for by something that behaves alike on the network.
+ * A lab pulls no images: its containers are processes on this machine's file system. A command always wins;
+ * without one, images that everybody knows are stood in for by something that behaves alike on the network.
  */
 export function substitute({ image, command, args, ports }: Program): Substitute {
   const name = baseName(image);

@@ -81,7 +81,10 @@ export type DetachedOptions = {
   readonly netns?: string;
 };
 
-/** Starts a program that outlives this process, in a session of its own. Throws NOT_FOUND when it can't be run. */
+/**
+ * Starts a program that outlives this process, in a session of its own. Throws NOT_FOUND when it can't be
+ * run.
+ */
 export async function spawnDetached(argv: readonly string[], options: DetachedOptions): Promise<ProcessId> {
   const [file = '', ...args] = argv;
   const log = openSync(options.logFile, 'a', 0o600);
@@ -123,7 +126,10 @@ function started(child: ChildProcess, file: string): Promise<void> {
 
 export type FoundProcess = ProcessId & { readonly netnsId: number; readonly environ: readonly string[] };
 
-/** Every process of this machine, with the inode of its network namespace and the environment it was started with. */
+/**
+ * Every process of this machine, with the inode of its network namespace and the environment it was started
+ * with.
+ */
 export function* allProcesses(): Generator<FoundProcess> {
   for (const name of readdirSync('/proc')) {
     const pid = Number(name);

@@ -12,9 +12,10 @@ export type SandboxOptions = {
 };
 
 /**
- * What a pause process does, in the lightest way there is: `sleep`, as process 1 of a new pid namespace, holds the pod's
- * namespaces. It ignores SIGCHLD, and so the kernel itself reaps every orphan that becomes its child (wait(2), NOTES).
- * `env` sets that, since a shell keeps SIGCHLD for itself. No compiled program of ours would be smaller: 1.7 MB here, 35 MB with Bun.
+ * What a pause process does, in the lightest way there is: `sleep`, as process 1 of a new pid namespace,
+ * holds the pod's namespaces. It ignores SIGCHLD, and so the kernel itself reaps every orphan that becomes
+ * its child (wait(2), NOTES). `env` sets that, since a shell keeps SIGCHLD for itself. No compiled program of
+ * ours would be smaller: 1.7 MB here, 35 MB with Bun.
  *
  * The outer shell stays outside the pid namespace, so `$!` is the pid this machine knows. Both output streams
  * close when /proc is mounted and the name is set: end of file means ready.
@@ -23,7 +24,10 @@ const PAUSE = `
 sh -c 'mount -t proc proc /proc && hostname "$1" && exec env --ignore-signal=CHLD sleep infinity >/dev/null 2>&1' pause "$1" &
 echo $!`;
 
-/** Makes the pid, mount, UTS and IPC namespaces of a pod around its network namespace, and the process that holds them. */
+/**
+ * Makes the pid, mount, UTS and IPC namespaces of a pod around its network namespace, and the process that
+ * holds them.
+ */
 export async function createSandbox(options: SandboxOptions): Promise<ProcessId> {
   const start = (): ChildProcess =>
     spawn('unshare', ['--pid', '--mount', '--uts', '--ipc', 'sh', '-c', PAUSE, 'pause', options.hostname], {

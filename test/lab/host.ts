@@ -1,5 +1,5 @@
 import { execFile, execFileSync } from 'node:child_process';
-import { existsSync, readdirSync, readFileSync, readlinkSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { resolve } from 'node:path';
 import type { TestContext } from 'node:test';
 import { down } from '../../src/lab/down.ts';
@@ -118,20 +118,7 @@ function list(dir: string): string[] {
   }
 }
 
-/** Inodes of all network namespaces that some process is in. */
-export function liveNamespaces(): Set<string> {
-  const found = new Set<string>();
-  for (const pid of list('/proc')) {
-    try {
-      found.add(readlinkSync(`/proc/${pid}/ns/net`));
-    } catch {
-      // No process, or one that has just ended.
-    }
-  }
-  return found;
-}
-
-export const GC_THRESH = ['ipv4', 'ipv6'].map((family) => `/proc/sys/net/${family}/neigh/default/gc_thresh3`);
+const GC_THRESH = ['ipv4', 'ipv6'].map((family) => `/proc/sys/net/${family}/neigh/default/gc_thresh3`);
 
 export function sysctls(): string[] {
   return GC_THRESH.map((path) => readFileSync(path, 'utf8').trim());

@@ -132,3 +132,31 @@ test('a pid that was used again is not the process', () => {
   assert.equal(isAlive({ ...self, startTime: self.startTime - 1 }), false);
   assert.equal(identify(2 ** 22 + 1), undefined);
 });
+
+test('a sandbox keeps no namespace of others alive', { skip }, async (t) => {
+  const name = `sb${process.pid}-other`;
+  const other = createNetns(name);
+  t.after(() => deleteNetns(name));
+  const own = createNetns(`${name}-peer`);
+  t.after(() => deleteNetns(`${name}-peer`));
+  const peers = (): string => execFileSync('ip', ['-n', `${name}-peer`, 'link'], { encoding: 'utf8' });
+  execFileSync('ip', [
+    '-n',
+    `${name}-peer`,
+    'link',
+    'add',
+    'v0',
+    'type',
+    'veth',
+    'peer',
+    'v1',
+    'netns',
+    name,
+  ]);
+  await sandbox(t, 'holder');
+  assert.ok(other !== own && /v0/.test(peers()));
+  deleteNetns(name);
+  // With its namespace the kernel takes v1 away, and so v0. The sandbox has a copy of every mount of this machine,
+  // which goes when the file it is on is unlinked.
+  await until(() => !/v0/.test(peers()), 'the namespace lives on');
+});

@@ -104,9 +104,8 @@ function summarise(
   if (min !== undefined)
     lines.push(`rtt min/avg/max = ${[min, avg, max].map((t) => t?.toFixed(3)).join('/')} ms`);
   if (sources.length) {
-    lines.push(
-      `source address seen by ${target}: ${sources.join(' ')} (${ownSource ? 'the sender’s own: no NAT' : 'not the sender’s own: NAT on the way'})`,
-    );
+    const verdict = ownSource ? 'the sender’s own: no NAT' : 'not the sender’s own: NAT on the way';
+    lines.push(`source address seen by ${target}: ${sources.join(' ')} (${verdict})`);
   }
   return lines.join('\n');
 }

@@ -4,6 +4,7 @@ import { readNetworkFile } from '../../cluster/network-file.ts';
 import { codeOf, FlatnetError, messageOf } from '../../error.ts';
 import { familyOf } from '../../ip/address.ts';
 import { parseCidr } from '../../ip/cidr.ts';
+import { nameOption } from '../../lab/lab.ts';
 import { up } from '../../lab/up.ts';
 import { integer, newCommand } from '../commands.ts';
 import { stopSignal } from '../daemon.ts';
@@ -47,7 +48,7 @@ export const command = labOptions(
     progress[Symbol.dispose]();
     const seconds = Number(((performance.now() - begun) / 1000).toFixed(1));
     print({ lab: lab.name, nodes: lab.nodes, backend: network.backend.type, seconds }, options.json, () => {
-      const option = lab.name === 'flatnet' ? '' : ` --name ${lab.name}`;
+      const option = nameOption(lab.name);
       const names = lab.nodes.map((node) => node.name);
       return `lab '${lab.name}' is up in ${seconds} s: ${names.join(' ')} (${network.backend.type})
 next: flatnet lab pod create web${option}; flatnet lab matrix${option}; ip netns exec ${lab.name}-${names[0]} ip route`;

@@ -44,8 +44,8 @@ const LONGEST_WORKLOAD = 63 - '-123456-999'.length;
 const MOST_REPLICAS = 999;
 
 /**
- * Reads YAML or JSON with any number of documents. Throws MANIFEST_INVALID naming file, document and field; fields that are
- * understood but not done go to `warn`.
+ * Reads YAML or JSON with any number of documents. Throws MANIFEST_INVALID naming file, document and field;
+ * fields that are understood but not done go to `warn`.
  */
 export function readManifests(text: string, filename: string, warn: Warn): Manifest[] {
   const lines = new LineCounter();
