@@ -1,10 +1,10 @@
 import { messageOf } from '../error.ts';
+import type { Log } from '../log.ts';
 import { converge, delta } from './converge.ts';
 import type { Change } from './diff.ts';
 import type { Item, KernelState } from './item.ts';
 import { Kernel, type Outcome } from './kernel.ts';
 import { byKey, keyOf, same } from './key.ts';
-import type { Log } from './log.ts';
 import { order } from './order.ts';
 import { changeText } from './print.ts';
 import { type Resolve, watchKernel } from './watch.ts';

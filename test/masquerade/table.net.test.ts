@@ -3,6 +3,7 @@ import { execFileSync } from 'node:child_process';
 import { test } from 'node:test';
 import type { Family } from '../../src/ip/address.ts';
 import { parseCidr } from '../../src/ip/cidr.ts';
+import { SILENT } from '../../src/log.ts';
 import { masqueradeItems } from '../../src/masquerade/table.ts';
 import { Reconciler } from '../../src/state/reconciler.ts';
 import { NO_KERNEL } from '../state/namespace.ts';
@@ -67,8 +68,7 @@ for (const family of [4, 6] as const) {
         randomFully: true,
         exclude: [parseCidr(`${excluded}/${ADDRESSES[family].length}`)],
       };
-      const log = { debug() {}, info() {}, warn() {} };
-      using reconciler = new Reconciler({ netns: `/run/netns/${name('node')}`, log });
+      using reconciler = new Reconciler({ netns: `/run/netns/${name('node')}`, log: SILENT });
       reconciler.setDesired(masqueradeItems(rules, family, parseCidr(network), [parseCidr(own)]));
       const { failed } = await reconciler.run();
       assert.deepEqual(failed, []);

@@ -2,6 +2,7 @@ import { execFile, execFileSync } from 'node:child_process';
 import { existsSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { promisify } from 'node:util';
+import { SILENT } from '../../src/log.ts';
 import { type Change, diff } from '../../src/state/diff.ts';
 import type { Item, KernelState } from '../../src/state/item.ts';
 import { Kernel } from '../../src/state/kernel.ts';
@@ -100,7 +101,7 @@ export class Running implements Disposable {
     this.#kernel = Kernel.open(namespace.path);
     this.reconciler = new Reconciler({
       netns: namespace.path,
-      log: { debug() {}, info() {}, warn: (fields, text) => this.warnings.push({ text, ...fields }) },
+      log: { ...SILENT, warn: (fields, text) => this.warnings.push({ text, ...fields }) },
       onReport: (report) => this.reports.push(report),
       ...options,
     });

@@ -5,6 +5,7 @@ import { desiredState, type Facts } from '../../src/backends/desired.ts';
 import type { Node } from '../../src/cluster/node.ts';
 import { parseIp } from '../../src/ip/address.ts';
 import { parseCidr } from '../../src/ip/cidr.ts';
+import { SILENT } from '../../src/log.ts';
 import type { Item } from '../../src/state/item.ts';
 import { command } from '../../src/state/print.ts';
 import { Reconciler } from '../../src/state/reconciler.ts';
@@ -233,8 +234,7 @@ test('a device flannel left is taken over in place; its old leftovers on it go',
 test('nothing is removed before pruning is allowed; then all at once', { skip: NO_KERNEL }, async () => {
   using namespace = new Namespace(VXLAN);
   namespace.ip('route add 10.99.0.0/24 dev eth0 proto 110');
-  const log = { debug() {}, info() {}, warn() {} };
-  using reconciler = new Reconciler({ netns: namespace.path, log });
+  using reconciler = new Reconciler({ netns: namespace.path, log: SILENT });
   reconciler.setDesired(desiredState(factsOf(VXLAN)).items);
   await reconciler.run();
   reconciler.setDesired(desiredState({ ...factsOf(VXLAN), peers: [] }).items);
@@ -385,8 +385,7 @@ test('rules, blackholes, tables, metrics and source addresses: made once, seen a
   skip: NO_KERNEL,
 }, async () => {
   using namespace = new Namespace(VXLAN);
-  const log = { debug() {}, info() {}, warn() {} };
-  using reconciler = new Reconciler({ netns: namespace.path, log });
+  using reconciler = new Reconciler({ netns: namespace.path, log: SILENT });
   reconciler.allowPrune();
   const route = { kind: 'route', type: 'unicast', dev: 'eth0', protocol: 110 } as const;
   const rule = { kind: 'rule', priority: 500, table: 100, protocol: 111 } as const;
@@ -403,7 +402,7 @@ test('rules, blackholes, tables, metrics and source addresses: made once, seen a
   reconciler.setDesired(items);
   const first = await reconciler.run();
   assert.deepEqual([first.failed, first.waiting, first.done.length], [[], [], items.length]);
-  using another = new Reconciler({ netns: namespace.path, log });
+  using another = new Reconciler({ netns: namespace.path, log: SILENT });
   another.allowPrune();
   another.setDesired(items);
   assert.deepEqual((await another.run()).done, []);
