@@ -2,6 +2,7 @@ import type { Node, PerFamily } from '../cluster/node.ts';
 import type { Cidr } from '../ip/cidr.ts';
 import type { Log } from '../log.ts';
 import type { Claim, Store } from '../store/store.ts';
+import { aborted } from './aborted.ts';
 import { untilDone } from './retry.ts';
 
 export type MembershipOptions = {
@@ -106,11 +107,4 @@ export class Membership {
 
 function withoutSubnets({ subnets: _, ...facts }: Node): Omit<Node, 'subnets'> {
   return facts;
-}
-
-function aborted(signal: AbortSignal): Promise<void> {
-  return new Promise((resolve) => {
-    if (signal.aborted) resolve();
-    else signal.addEventListener('abort', () => resolve(), { once: true });
-  });
 }

@@ -8,6 +8,7 @@ import type { Log } from '../log.ts';
 import { changeCommand } from '../state/print.ts';
 import { openStore } from '../store/open.ts';
 import { readView } from '../store/view-file.ts';
+import { aborted } from './aborted.ts';
 import { Agent } from './agent.ts';
 import { type Handler, LocalApi } from './api.ts';
 import { cniContext } from './cni-context.ts';
@@ -148,11 +149,4 @@ async function followCluster(
     agent.clusterIs(view, true);
     writer.write(view);
   }
-}
-
-function aborted(signal: AbortSignal): Promise<void> {
-  return new Promise((resolve) => {
-    if (signal.aborted) resolve();
-    else signal.addEventListener('abort', () => resolve(), { once: true });
-  });
 }
