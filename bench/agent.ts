@@ -21,7 +21,6 @@ const PART = 500;
 const PODS = 50;
 /** Seconds. */
 const IDLE = 20;
-const MEMORY = { budget: { atMost: 90 } };
 /** Operations of a transaction; etcd takes 128. */
 const AT_ONCE = 100;
 
@@ -79,9 +78,11 @@ async function large(machine: Machine): Promise<Row[]> {
     row('one lease in the store changes, to the kernel, p50', 'ms', median(single)),
     row(`${STORM} leases change, to the kernel`, 'ms', storm),
     row(`${STORM} leases change, processor time`, 'ms', after.cpu - before.cpu),
-    row(`memory with ${PEERS} peers`, 'MB', settled.memory, MEMORY),
-    row(`  after ${PEERS} changes`, 'MB', memory[0] ?? Number.NaN),
-    row(`  after ${TURNS * PEERS} changes`, 'MB', memory.at(-1) ?? Number.NaN),
+    row(`memory with ${PEERS} peers`, 'MB', settled.memory),
+    row(`  after ${TURNS * PEERS} changes, beside ${PEERS}`, 'MB', memory.at(-1) ?? Number.NaN, {
+      reference: memory[0] ?? Number.NaN,
+      budget: { atMost: 1.1 },
+    }),
   ];
 }
 
@@ -91,8 +92,12 @@ async function small(machine: Machine): Promise<Row[]> {
   await write(kv, peers('vxlan', 3));
   kv.close();
   const node = await newNode(machine, 'small', endpoint);
-  node.start();
-  await node.ready();
+  // The first start after a change of the source also translates it, and keeps the memory that took.
+  for (let i = 0; i < 2; i++) {
+    await node.stop('SIGTERM');
+    node.start();
+    await node.ready();
+  }
   for (let i = 0; i < PODS; i++) await node.add(`pod${i}`, machine.netns(`pod${i}`));
   await sleep(3000);
   const before = usageOf(node.pid);
@@ -101,7 +106,7 @@ async function small(machine: Machine): Promise<Row[]> {
   const each = (of: (usage: Usage) => number): number => (of(after) - of(before)) / IDLE;
   await node.stop('SIGTERM');
   return [
-    row(`memory with 3 peers and ${PODS} pods`, 'MB', after.memory, MEMORY),
+    row(`memory with 3 peers and ${PODS} pods`, 'MB', after.memory, { budget: { atMost: 90 } }),
     row(
       '  processor time, idle',
       'ms/s',

@@ -1,7 +1,7 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { closeSync, mkdtempSync, openSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { availableParallelism, loadavg, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { codeOf, FlatnetError, messageOf } from '../../src/error.ts';
 import { parsePrefixed } from '../../src/ip/cidr.ts';
@@ -78,6 +78,12 @@ export class Machine implements AsyncDisposable {
 
 /** Runs a benchmark and prints its figures; whatever happens, nothing is left behind. */
 export async function benchmark(title: string, measure: (machine: Machine) => Promise<Row[]>): Promise<void> {
+  const [load = 0] = loadavg();
+  if (load > availableParallelism()) {
+    console.error(
+      `${title}: others keep this machine busy (load ${load.toFixed(1)}): look at the ratios only`,
+    );
+  }
   await using machine = new Machine();
   const stopped = Promise.withResolvers<never>();
   for (const name of ['SIGINT', 'SIGTERM'] as const) {

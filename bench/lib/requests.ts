@@ -1,18 +1,24 @@
 import { NetlinkSocket } from '../../src/linux/netlink/socket.ts';
 
-export type Requests = { changes: number; dumps: number };
-
-/** Counts what this process asks of the kernel by netlink from now on. */
-export function countRequests(): Requests {
-  const counts = { changes: 0, dumps: 0 };
-  const { executeAll, dump } = NetlinkSocket.prototype;
-  NetlinkSocket.prototype.executeAll = function (requests) {
-    counts.changes += requests.length;
-    return executeAll.call(this, requests);
-  };
-  NetlinkSocket.prototype.dump = function <T>(request: Parameters<typeof dump<T>>[0]) {
-    counts.dumps++;
-    return dump.call(this, request) as Promise<T[]>;
-  };
-  return counts;
+/** Calls `asked` with the number of netlink requests whenever this process sends some; a dump counts as one. */
+export function onRequests(asked: (count: number) => void): void {
+  const { executeAll, executeAllSync, dump, dumpSync } = NetlinkSocket.prototype;
+  Object.assign(NetlinkSocket.prototype, {
+    executeAll(this: NetlinkSocket, requests: Parameters<typeof executeAll>[0]) {
+      asked(requests.length);
+      return executeAll.call(this, requests);
+    },
+    executeAllSync(this: NetlinkSocket, requests: Parameters<typeof executeAllSync>[0]) {
+      asked(requests.length);
+      return executeAllSync.call(this, requests);
+    },
+    dump<T>(this: NetlinkSocket, request: Parameters<typeof dump<T>>[0]) {
+      asked(1);
+      return dump.call(this, request);
+    },
+    dumpSync<T>(this: NetlinkSocket, request: Parameters<typeof dumpSync<T>>[0]) {
+      asked(1);
+      return dumpSync.call(this, request);
+    },
+  });
 }

@@ -5,11 +5,11 @@ export class Watch implements Disposable {
   readonly #stopping = new AbortController();
   readonly #monitor: Monitor;
 
-  constructor(netns: string) {
+  constructor(netns: string, objects: readonly ('route' | 'neighbour')[] = ['route', 'neighbour']) {
     this.#monitor = Monitor.open({
       netns,
       signal: this.#stopping.signal,
-      objects: ['route', 'neighbour'],
+      objects,
     });
   }
 
