@@ -64,6 +64,10 @@ export async function createNode(lab: string, node: LabNode): Promise<void> {
     dev: 'eth0',
     seed: `${lab} ${node.name}`,
   });
+  if (kernelFamilies().includes(6)) {
+    // The kernel drops IPv6 addresses with the link, and a lab has no network manager that puts them back.
+    withNetns(netns, () => writeSysctl('net/ipv6/conf/eth0/keep_addr_on_down', 1));
+  }
   const addresses = Object.values(nodeAddresses(node.index, node.subnet));
   const { index } = await inNode.get(linkGet('eth0'));
   const routes = kernelFamilies().map((family) =>
