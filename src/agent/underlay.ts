@@ -163,7 +163,7 @@ function matters(event: MonitorEvent): boolean {
 const GATHER = 20;
 
 /** The devices of the pod network itself can't carry it. */
-const OURS = /^(lo|cni\d+|flannel.*|cali.*|veth.*|tunl0)$/;
+const OURS = /^(lo|cni\d+|flannel.*|fl(-v6)?\.\d+|cali.*|veth.*|tunl0)$/;
 
 /** Reads the node's interfaces, like `ip link`, `ip address` and `ip route show default` together. */
 export async function readInterfaces(netlink: NetlinkSocket): Promise<Interfaces> {

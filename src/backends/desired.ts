@@ -19,6 +19,9 @@ export type Facts = {
   readonly pods: readonly LocalPod[];
 };
 
+/** Bytes: an interface with less has no IPv6 (RFC 8200 §5; the kernel takes the addresses away). */
+const IPV6_LEAST_MTU = 1280;
+
 export type Desired = {
   /** No two with the same key. Items of a peer that did not change are the same objects as in the last call. */
   readonly items: readonly Item[];
@@ -85,28 +88,42 @@ export function desiredState(facts: Facts, memo: Memo = createMemo()): Desired {
   return { items: state.items, warnings: state.warnings, mtu };
 }
 
-/** Underlay MTU less the largest overhead of the families in use: one MTU serves a pod with both. */
+/**
+ * Underlay MTU less the largest overhead of the families in use: one MTU serves a pod with both. But no less than IPv6 asks for:
+ * a pod would lose its addresses for good, while IPv4 finds the way's smaller MTU by itself.
+ */
 export function podMtu(network: Network, self: Self, configured = configuredBackend(network)): number {
-  const { backend, options } = configured;
   const used = FAMILIES.filter((family) => network.pools[family]);
-  const overhead = Math.max(0, ...used.map((family) => backend.overhead(options, family)));
-  return (backend.underlayMtu?.(options) ?? self.underlay.mtu) - overhead;
+  const mtu = Math.min(...used.map((family) => mtuOf(self, configured, family)));
+  return network.pools[6] ? Math.max(mtu, IPV6_LEAST_MTU) : mtu;
+}
+
+function mtuOf(self: Self, { backend, options }: Configured, family: Family): number {
+  return (backend.underlayMtu?.(options) ?? self.underlay.mtu) - backend.overhead(options, family);
 }
 
 function usable(
   network: Network,
   self: Self,
-  { backend, options }: Configured,
+  configured: Configured,
   family: Family,
   warnings: string[],
 ): boolean {
   if (!network.pools[family]) return false;
-  const refusal =
-    self.underlay.addresses[family] === undefined
-      ? `${self.underlay.dev} has no IPv${family} address`
-      : backend.refuses?.(self, options, family);
+  const refusal = refusalOf(self, configured, family);
   if (refusal !== undefined) warnings.push(`IPv${family}: ${refusal}`);
   return refusal === undefined;
+}
+
+function refusalOf(self: Self, configured: Configured, family: Family): string | undefined {
+  const { backend, options } = configured;
+  const { dev, addresses } = self.underlay;
+  if (addresses[family] === undefined) return `${dev} has no IPv${family} address`;
+  const mtu = mtuOf(self, configured, family);
+  if (family === 6 && mtu < IPV6_LEAST_MTU) {
+    return `the MTU of ${dev} leaves ${mtu} bytes for a packet, and IPv6 needs ${IPV6_LEAST_MTU}: raise it`;
+  }
+  return backend.refuses?.(self, options, family);
 }
 
 function peerItems(

@@ -40,10 +40,14 @@ function vxlanOverhead(family: Family): number {
   return family === 4 ? 50 : 70;
 }
 
-/** `flannel.1`, or `flannel-v6.1`. */
+/** `flannel.1`, or `flannel-v6.1`; for VNIs with which that is too long `fl.10000000`, or `fl-v6.10000`. */
 export function vxlanDevice(vni: number, family: Family): string {
-  return family === 4 ? `flannel.${vni}` : `flannel-v6.${vni}`;
+  const suffix = `${family === 4 ? '' : '-v6'}.${vni}`;
+  return `flannel${suffix}`.length < IFNAMSIZ ? `flannel${suffix}` : `fl${suffix}`;
 }
+
+/** Bytes of an interface's name in the kernel, a zero among them. */
+const IFNAMSIZ = 16;
 
 /** The same for the same node for ever, so that a restart or a re-created device changes nothing for the peers. */
 export function vtepMac(node: string, family: Family): Mac {
@@ -85,6 +89,7 @@ function device(self: Self, options: VxlanOptions, family: Family, network: Cidr
   const local = self.underlay.addresses[family];
   if (subnet === undefined || local === undefined) return [];
   const name = vxlanDevice(options.vni, family);
+  const mtu = (options.mtu ?? self.underlay.mtu) - vxlanOverhead(family);
   const items: Item[] = [
     {
       kind: 'link',
@@ -102,14 +107,17 @@ function device(self: Self, options: VxlanOptions, family: Family, network: Cidr
         onDemand: options.onDemand,
       },
       up: true,
-      mtu: (options.mtu ?? self.underlay.mtu) - vxlanOverhead(family),
+      mtu,
       mac: vtepMac(self.node.name, family),
       alias: `flatnet vxlan IPv${family}`,
       entries: options.onDemand ? 'kernel' : 'ours',
     },
     { kind: 'address', dev: name, address: prefixed(addressOf(subnet), family === 4 ? 32 : 128) },
-    { kind: 'sysctl', path: `net/ipv6/conf/${name}/accept_ra`, value: '0' },
   ];
+  // With a smaller MTU there is no IPv6 on a device.
+  if (mtu >= 1280) items.push({ kind: 'sysctl', path: `net/ipv6/conf/${name}/accept_ra`, value: '0' });
+  // Some hosts turn it off for devices that come (net.ipv6.conf.default).
+  if (family === 6) items.push({ kind: 'sysctl', path: `net/ipv6/conf/${name}/disable_ipv6`, value: '0' });
   if (family === 4) {
     // A peer may answer by another way than we ask (it routes directly, we tunnel): loose reverse path filter, RFC 3704.
     items.push({ kind: 'sysctl', path: `net/ipv4/conf/${name}/rp_filter`, value: '2' });

@@ -66,5 +66,7 @@ function forwarding(self: Self, family: Family): Item[] {
     { kind: 'sysctl', path: 'net/ipv6/conf/all/forwarding', value: '1' },
     // A router solicits no neighbour while the device's link-local address is tentative: pods would wait a second for it.
     { kind: 'sysctl', path: `net/ipv6/conf/${BRIDGE}/accept_dad`, value: '0' },
+    // Some hosts turn it off for devices that come (net.ipv6.conf.default).
+    { kind: 'sysctl', path: `net/ipv6/conf/${BRIDGE}/disable_ipv6`, value: '0' },
   ];
 }

@@ -219,3 +219,28 @@ test('onDemand: one route for the network, and every miss answered by the peer t
   }
   assert.deepEqual(resolve({ ip: parseIp('8.8.8.8') }), []);
 });
+
+test('every VNI gives devices whose names the kernel takes, one for each family', () => {
+  for (const VNI of [1, 4096, 9999, 10_000, 9_999_999, 10_000_000, 0xffffff]) {
+    const { items } = desiredState(factsOf({ ...PLAN, families: [4, 6], backend: { Type: 'vxlan', VNI } }));
+    const names = items.flatMap((item) =>
+      item.kind === 'link' && item.link.type === 'vxlan' ? [item.name] : [],
+    );
+    assert.equal(new Set(names).size, 2);
+    for (const name of names) assert.ok(name.length <= 15 && name.endsWith(`.${VNI}`), name);
+  }
+});
+
+test('an underlay too narrow for IPv6 in a tunnel: IPv4 goes on, and pods keep an MTU with which IPv6 stays', () => {
+  const facts = factsOf({ ...PLAN, families: [4, 6], backend: { Type: 'vxlan' } });
+  const narrow = { ...facts.self, underlay: { ...facts.self.underlay, mtu: 1300 } };
+  const { items, warnings, mtu } = desiredState({ ...facts, self: narrow });
+  assert.deepEqual(warnings, [
+    'IPv6: the MTU of eth0 leaves 1230 bytes for a packet, and IPv6 needs 1280: raise it',
+  ]);
+  assert.equal(mtu, 1280);
+  const links = items.flatMap((item) => (item.kind === 'link' ? [`${item.name} ${item.mtu}`] : []));
+  assert.deepEqual(links, ['flannel.1 1250', 'cni0 1280']);
+  assert.ok(items.every((item) => item.kind !== 'sysctl' || !item.path.includes('ipv6/conf/flannel.1')));
+  assert.ok(items.some((item) => item.kind === 'address' && item.address === 'fd10:0:0:1::1/64'));
+});

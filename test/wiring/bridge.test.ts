@@ -19,6 +19,7 @@ test('the bridge has the first address of each subnet and a MAC of its own', () 
     'sysctl -w net/ipv6/conf/eth0/accept_ra=2',
     'sysctl -w net/ipv6/conf/all/forwarding=1',
     'sysctl -w net/ipv6/conf/cni0/accept_dad=0',
+    'sysctl -w net/ipv6/conf/cni0/disable_ipv6=0',
   ]);
   const again = bridgeItems(selfOf(PLAN, 0), [4, 6], 1430).map((item) => command(item, 'add'));
   assert.deepEqual(again, commands, 'the same MAC each time');
