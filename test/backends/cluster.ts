@@ -1,12 +1,13 @@
+import assert from 'node:assert/strict';
 import fc from 'fast-check';
 import { desiredState, type Facts } from '../../src/backends/desired.ts';
 import { configuredBackend } from '../../src/backends/registry.ts';
 import { type Network, readNetwork } from '../../src/cluster/network.ts';
 import type { Node, PerFamily, Self } from '../../src/cluster/node.ts';
-import { FAMILIES, type Family, type Ip } from '../../src/ip/address.ts';
+import type { Family, Ip } from '../../src/ip/address.ts';
 import { type Cidr, cidrOf, nthIp, parseCidr } from '../../src/ip/cidr.ts';
 import { byKey } from '../../src/state/key.ts';
-import type { TracedCluster, TracedNode } from '../../src/trace/fib.ts';
+import type { Hop, TracedCluster, TracedNode } from '../../src/trace/fib.ts';
 
 /** A cluster as a test describes it; everything else follows. */
 export type Plan = {
@@ -19,23 +20,47 @@ export type Plan = {
 
 export const familiesOf = fc.constantFrom<readonly Family[]>([4], [6], [4, 6]);
 
+type Kind = {
+  readonly options: fc.Arbitrary<Readonly<Record<string, unknown>>>;
+  /** Whether its nodes may be on several networks with a router between them. */
+  readonly routed: boolean;
+  /** How a packet for a peer's pod leaves its node. */
+  readonly hop: (backend: Plan['backend'], sameNetwork: boolean) => Hop['kind'];
+};
+
+/** Each backend as a plan may configure it, and what must come of that. A new one is tested from the moment it stands here. */
+export const KINDS: Readonly<Record<string, Kind>> = {
+  'host-gw': { options: fc.constant({}), routed: false, hop: () => 'direct' },
+  vxlan: {
+    options: fc.record({
+      VNI: fc.integer({ min: 1, max: 0xffffff }),
+      DirectRouting: fc.boolean(),
+      GBP: fc.boolean(),
+    }),
+    routed: true,
+    hop: ({ DirectRouting }, sameNetwork) => (DirectRouting && sameNetwork ? 'direct' : 'vxlan'),
+  },
+};
+
+export function kindOf({ backend }: Plan): Kind {
+  const kind = KINDS[backend.Type];
+  assert.ok(kind, `KINDS says nothing of ${backend.Type}`);
+  return kind;
+}
+
+const backends = fc.oneof(
+  ...Object.entries(KINDS).map(([Type, { options }]) => options.map((chosen) => ({ Type, ...chosen }))),
+);
+
 export const plans = (maxSize: number): fc.Arbitrary<Plan> =>
   fc
     .record({
       size: fc.integer({ min: 1, max: maxSize }),
       families: familiesOf,
-      backend: fc.oneof(
-        fc.constant({ Type: 'host-gw' }),
-        fc.record({
-          Type: fc.constant('vxlan'),
-          VNI: fc.integer({ min: 1, max: 0xffffff }),
-          DirectRouting: fc.boolean(),
-          GBP: fc.boolean(),
-        }),
-      ),
+      backend: backends,
       networks: fc.integer({ min: 1, max: 3 }),
     })
-    .map((plan) => (plan.backend.Type === 'host-gw' ? { ...plan, networks: 1 } : plan));
+    .map((plan) => (kindOf(plan).routed ? plan : { ...plan, networks: 1 }));
 
 export function networkOf(plan: Plan): Network {
   return readNetwork({
@@ -97,5 +122,3 @@ export function traced(plan: Plan, only?: ReadonlySet<number>): TracedCluster {
   }
   return { nodes, routed: true };
 }
-
-export { FAMILIES };

@@ -1,15 +1,15 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
+import { BACKENDS } from '../../src/backends/registry.ts';
 import { addressOf, nthIp } from '../../src/ip/cidr.ts';
 import { Tracer } from '../../src/trace/fib.ts';
-import { nodesOf, type Plan, plans, selfOf, traced } from '../backends/cluster.ts';
+import { KINDS, kindOf, nodesOf, type Plan, plans, selfOf, traced } from '../backends/cluster.ts';
 
 function expectedHop(plan: Plan, from: number, to: number): string {
   if (from === to) return 'local';
   const sameNetwork = from % plan.networks === to % plan.networks;
-  const direct = plan.backend.Type === 'host-gw' || (plan.backend.DirectRouting === true && sameNetwork);
-  return direct ? 'direct' : 'vxlan';
+  return kindOf(plan).hop(plan.backend, sameNetwork);
 }
 
 function checkPair(tracer: Tracer, plan: Plan, from: number, to: number): void {
@@ -21,12 +21,16 @@ function checkPair(tracer: Tracer, plan: Plan, from: number, to: number): void {
     assert.deepEqual(kinds, expected === 'local' ? ['local'] : [expected, 'local']);
     assert.equal(
       result.hops[0]?.throughRouter ?? false,
-      expected === 'vxlan' && from % plan.networks !== to % plan.networks,
+      expected !== 'local' && from % plan.networks !== to % plan.networks,
     );
     assert.equal(result.hops.at(-1)?.node, `node${to}`);
     assert.equal(result.hops.at(-1)?.dev, 'cni0');
   }
 }
+
+test('every backend is in the generated clusters', () => {
+  assert.deepEqual(Object.keys(KINDS).sort(), BACKENDS.map(({ type }) => type).sort());
+});
 
 test('any node of any cluster reaches the pods of any other by exactly the expected kind of hop', () => {
   fc.assert(
