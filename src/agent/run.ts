@@ -5,7 +5,7 @@ import { setPodMtu } from '../cni/pod-mtu.ts';
 import { CniService } from '../cni/service.ts';
 import { codeOf, messageOf } from '../error.ts';
 import type { Log } from '../log.ts';
-import { changeCommand } from '../state/print.ts';
+import { changeCommand, changeText, command } from '../state/print.ts';
 import { openStore } from '../store/open.ts';
 import { readView } from '../store/view-file.ts';
 import { aborted } from './aborted.ts';
@@ -96,6 +96,10 @@ export async function runAgent(options: AgentOptions, log: Log, signal: AbortSig
   const handlers: Record<string, Handler> = {
     cni: (request) => cni.handle(request as unknown as Parameters<typeof cni.handle>[0]),
     status: async () => ({ ...agent.status(), store: { connected: membership.joined } }),
+    diff: async () => ({ changes: (await agent.reconciler.preview()).map(changeText) }),
+    desired: async () => ({
+      commands: [...agent.reconciler.desired.values()].map((item) => command(item, 'add')),
+    }),
     reconcile: async () => {
       const { done, failed, waiting, duration } = await agent.reconciler.run();
       return {

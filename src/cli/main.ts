@@ -4,6 +4,8 @@ import { fail } from './failure.ts';
 /** Every command of flatnet; each loads its own module when it is called. */
 const COMMANDS: Readonly<Record<string, Entry>> = {
   lab: { summary: 'a whole cluster on this machine', load: () => import('./lab/lab.ts') },
+  status: { summary: 'what a node’s agent knows and lacks', load: () => import('./status.ts') },
+  diff: { summary: 'what a node’s kernel should hold and does not', load: () => import('./diff.ts') },
   agent: { summary: 'run the agent of this node', load: () => import('./agent.ts') },
   store: { summary: 'the embedded store', load: () => import('./store.ts') },
 };

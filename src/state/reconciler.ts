@@ -1,13 +1,13 @@
 import { messageOf } from '../error.ts';
 import type { Log } from '../log.ts';
 import { converge, delta } from './converge.ts';
-import type { Change } from './diff.ts';
+import { type Change, diff } from './diff.ts';
 import type { Item, KernelState } from './item.ts';
-import { Kernel, type Outcome } from './kernel.ts';
+import { Kernel, type Outcome, type Resolve } from './kernel.ts';
 import { byKey, keyOf, same } from './key.ts';
 import { order } from './order.ts';
 import { changeText } from './print.ts';
-import { type Resolve, watchKernel } from './watch.ts';
+import { watchKernel } from './watch.ts';
 
 const INTERVAL = 30_000;
 const FIRST_RETRY = 100;
@@ -57,6 +57,8 @@ export class Reconciler implements Disposable {
   /** Nothing is believed of the kernel: it has to be read. */
   #stale = true;
   #prune = false;
+  /** The answers in the kernel have to be compared with what `resolve` says now. */
+  #answersDue = false;
   #last: Promise<unknown> = Promise.resolve();
   #signal: AbortSignal | undefined;
   #closed = false;
@@ -91,6 +93,12 @@ export class Reconciler implements Disposable {
     this.#desired = next;
     // At once: whoever tells us has gathered already, and what comes during a run waits for the next.
     if (this.#dirty.size > 0) this.#schedule(0);
+  }
+
+  /** `resolve` may answer otherwise than before: a peer that moved must not be sought at its old place until its entries age. */
+  answersChanged(): void {
+    this.#answersDue = true;
+    this.#schedule(this.#debounce);
   }
 
   /** The desired state now knows the whole cluster: what is ours and wanted by nobody is removed from here on. */
@@ -139,6 +147,20 @@ export class Reconciler implements Disposable {
     return run;
   }
 
+  /** What a run would change, without doing it. Between two runs of one that is at work: nothing, as a rule. */
+  preview(): Promise<Change[]> {
+    const look = this.#last.then(async () =>
+      order(diff(await this.#kernel.read(this.#desired), this.#desired, { prune: this.#prune })).flat(),
+    );
+    this.#last = look.catch(() => undefined);
+    return look;
+  }
+
+  /** All that the kernel should hold. */
+  get desired(): KernelState {
+    return this.#desired;
+  }
+
   /** Resolves when no run is under way: after the signal aborted, for good. */
   async idle(): Promise<void> {
     await this.#last;
@@ -184,6 +206,10 @@ export class Reconciler implements Disposable {
     const begin = performance.now();
     try {
       const outcome = await this.#reconcile();
+      if (this.#options.resolve && (this.#answersDue || outcome.full)) {
+        this.#answersDue = false;
+        await this.#kernel.correctAnswers(this.#options.resolve);
+      }
       const report = { ...outcome, duration: performance.now() - begin };
       if (report.full) this.#rested = performance.now() + Math.min(REST * report.duration, MAX_REST);
       this.#tell(report);

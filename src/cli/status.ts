@@ -1,0 +1,48 @@
+import { askAgent } from '../agent/client.ts';
+import type { AgentStatus } from '../lab/agent-process.ts';
+import { type AgentSocketOptions, agentSocket, agentSocketOptions } from './agent-socket.ts';
+import { newCommand } from './commands.ts';
+import { EXIT, Exit } from './failure.ts';
+import { print, table } from './output.ts';
+
+export const command = agentSocketOptions(
+  newCommand('What a node’s agent knows, holds, and lacks. Exit status 1 when it can’t take pods.', [
+    'flatnet status',
+    'flatnet status --node node1 --lab flatnet',
+    'flatnet status --json',
+  ]),
+).action(async (options: AgentSocketOptions) => {
+  const status = await askAgent<AgentStatus>(agentSocket(options), { op: 'status' });
+  print(status, options.json, statusText);
+  if (!status.ready) throw new Exit(EXIT.failed);
+});
+
+function statusText(status: AgentStatus): string {
+  const { underlay } = status;
+  const facts: [string, string][] = [
+    ['node', status.node],
+    ['agent', status.ready ? `ready (pid ${status.pid})` : `not ready: ${status.notReady}`],
+    ['subnets', status.subnets.join(' ') || 'none'],
+    ['backend', status.backend ?? 'unknown'],
+    [
+      'underlay',
+      underlay
+        ? `${underlay.dev} ${Object.values(underlay.addresses).join(' ')} mtu ${underlay.mtu}`
+        : 'none',
+    ],
+    ['pod mtu', `${status.mtu}`],
+    ['peers', `${status.peers}`],
+    ['store', status.store?.connected ? 'lease held' : 'no lease: working from what was known'],
+  ];
+  const width = Math.max(...facts.map(([name]) => name.length));
+  const pods = table(
+    ['POD', 'ADDRESSES', 'HOST DEVICE'],
+    status.pods.map((pod) => [pod.name ?? pod.containerId, pod.addresses.join(' '), pod.hostDevice]),
+  );
+  const trouble = [...status.reconcile.failures, ...status.warnings].map((text) => `! ${text}`);
+  return [
+    facts.map(([name, text]) => `${name.padEnd(width)}  ${text}`).join('\n'),
+    pods || 'no pods',
+    ...(trouble.length ? [trouble.join('\n')] : []),
+  ].join('\n\n');
+}

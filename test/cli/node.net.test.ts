@@ -1,0 +1,42 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { netnsPath, withNetns } from '../../src/linux/netns.ts';
+import { writeSysctl } from '../../src/linux/sysctl.ts';
+import { CANNOT, flatnet, TestLab } from '../lab/host.ts';
+
+test('status and diff of one node: what its agent knows, and what its kernel lacks', {
+  skip: CANNOT,
+}, async (t) => {
+  const lab = new TestLab(t, 'n');
+  await lab.ok('up', '--nodes', '2');
+  await lab.ok('pod', 'create', 'web', '--node', 'node1');
+  const node = ['--lab', lab.name, '--node', 'node1'];
+
+  const status = await flatnet('status', ...node);
+  assert.equal(status.status, 0, status.stderr);
+  assert.match(status.stdout, /^agent +ready \(pid \d+\)$/m);
+  assert.match(status.stdout, /^default\/web +10\.244\.\d+\.2 +veth/m);
+  const facts = JSON.parse((await flatnet('status', ...node, '--json')).stdout);
+  assert.deepEqual([facts.node, facts.ready, facts.peers, facts.pods.length], ['node1', true, 1, 1]);
+
+  const all = JSON.parse((await flatnet('diff', ...node, '--all', '--json')).stdout) as string[];
+  assert.ok(
+    all.some((line) => /^ip route replace 10\.244\.\d+\.0\/24 via .* dev flannel\.1 onlink$/.test(line)),
+  );
+  assert.deepEqual(await flatnet('diff', ...node), {
+    status: 0,
+    stdout: 'the kernel holds what it should\n',
+    stderr: '',
+  });
+  // The kernel tells nobody of a changed sysctl: until the next regular look the difference stands.
+  withNetns(netnsPath(`${lab.name}-node1`), () => writeSysctl('net/ipv4/ip_forward', 0));
+  const diff = await flatnet('diff', ...node);
+  assert.deepEqual([diff.status, diff.stdout], [1, '~ sysctl -w net/ipv4/ip_forward=1\n']);
+
+  await lab.ok('node', 'stop', 'node1');
+  for (const command of ['status', 'diff']) {
+    const { status, stderr } = await flatnet(command, ...node);
+    assert.equal(status, 1);
+    assert.match(stderr, /agent\.sock.*see that the agent of this node runs/);
+  }
+});
