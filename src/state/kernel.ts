@@ -1,5 +1,6 @@
 import { FlatnetError } from '../error.ts';
-import { FAMILIES } from '../ip/address.ts';
+import { FAMILIES, type Ip } from '../ip/address.ts';
+import type { Mac } from '../ip/mac.ts';
 import { addressDump } from '../linux/address.ts';
 import { fdbDump, fdbReplace } from '../linux/fdb.ts';
 import { linkDump } from '../linux/link.ts';
@@ -14,12 +15,17 @@ import { keyOf } from './key.ts';
 import { Nftables } from './nftables.ts';
 import { addressItem, fdbItem, linkItem, neighbourItem, routeItem, ruleItem } from './observe.ts';
 import { blockedBy, type LinkFacts } from './order.ts';
-import { OUR_PROTOCOLS } from './ownership.ts';
+import { OUR_ALIAS, OUR_PROTOCOLS } from './ownership.ts';
 import { detour, requestsOf } from './requests.ts';
 import { Sysctls } from './sysctls.ts';
 
 /** So few requests take less time than the way through the thread pool and back. */
 const AT_ONCE = 64;
+
+/** Says which entries answer a question of the kernel: who has an address, or where a MAC is. */
+export type Resolve = (
+  miss: { readonly ip: Ip } | { readonly mac: Mac },
+) => readonly (NeighbourItem | FdbItem)[];
 
 export type Failure = { readonly change: Change; readonly error: Error };
 export type Waiting = { readonly change: Change; readonly reason: string };
@@ -148,6 +154,24 @@ export class Kernel implements Disposable {
       return [neighbourReplace({ dev, ip: item.ip, mac: item.mac, state })];
     });
     await this.#answers.execute(requests);
+  }
+
+  /** Sets right the answers given before to which `resolve` has another one now. */
+  async correctAnswers(resolve: Resolve): Promise<void> {
+    const wrong: (NeighbourItem | FdbItem)[] = [];
+    for (const { name, index, link, alias } of this.#links.values()) {
+      if (link.type !== 'vxlan' || !link.onDemand || !alias?.startsWith(OUR_ALIAS)) continue;
+      for (const { ip, mac } of await this.#answers.dump(neighbourDump({ dev: index }))) {
+        const answer = resolve({ ip });
+        const right = answer.find((item) => item.kind === 'neighbour');
+        if (mac !== undefined && right && right.mac !== mac) wrong.push(...answer);
+      }
+      for (const { mac, dst } of await this.#answers.dump(fdbDump(index))) {
+        const right = resolve({ mac }).find((item) => item.kind === 'fdb' && item.dev === name);
+        if (dst !== undefined && right?.kind === 'fdb' && right.dst !== dst) wrong.push(right);
+      }
+    }
+    if (wrong.length > 0) await this.answer(wrong);
   }
 
   async refreshLinks(): Promise<void> {

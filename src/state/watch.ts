@@ -1,18 +1,11 @@
 import { messageOf } from '../error.ts';
-import type { Ip } from '../ip/address.ts';
-import type { Mac } from '../ip/mac.ts';
 import { Monitor, type MonitorEvent } from '../linux/monitor.ts';
 import { NftMonitor } from '../linux/nftables/monitor.ts';
 import type { Log } from '../log.ts';
 import { contradiction } from './contradiction.ts';
-import type { FdbItem, KernelState, NeighbourItem } from './item.ts';
-import type { Kernel } from './kernel.ts';
+import type { KernelState } from './item.ts';
+import type { Kernel, Resolve } from './kernel.ts';
 import { OUR_TABLE } from './ownership.ts';
-
-/** Says which entries answer a question of the kernel: who has an address, or where a MAC is. */
-export type Resolve = (
-  miss: { readonly ip: Ip } | { readonly mac: Mac },
-) => readonly (NeighbourItem | FdbItem)[];
 
 export type WatchOptions = {
   readonly netns: string | number | undefined;

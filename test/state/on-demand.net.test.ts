@@ -45,3 +45,38 @@ test('the kernel asks, and gets entries that age; the reconciler leaves them alo
   await here.settled();
   assert.match(first.ip('neigh show dev flannel.1'), /REACHABLE/);
 });
+
+test('a peer that has another address and MAC now is found there at once, not when its entries have aged', {
+  skip: NO_KERNEL,
+}, async () => {
+  using namespace = new Namespace(PLAN);
+  const nodes = nodesOf(PLAN);
+  const moved = selfOf(PLAN, 1, 1).node;
+  let resolve = resolver(nodes, { vni: 1 });
+  using running = new Running(namespace, { resolve: (miss) => resolve(miss) });
+  running.want(desiredState(factsOf(PLAN, 0)).items);
+  await running.settled();
+  const pods = { 'flannel.1': '10.0.2.7', 'flannel-v6.1': 'fd10:0:0:2::7' };
+  for (const ip of Object.values(pods)) {
+    // Nobody answers.
+    await assert.rejects(namespace.start('ping', '-c', '1', '-W', '0.3', ip));
+  }
+  const entries = () =>
+    Object.keys(pods)
+      .map((dev) => namespace.ip(`neigh show dev ${dev}`) + namespace.bridge(`fdb show dev ${dev}`))
+      .join('');
+  for (const address of Object.values(nodes[1]?.addresses ?? {})) {
+    assert.match(entries(), new RegExp(`dst ${address} self`));
+  }
+  resolve = resolver([{ ...moved, subnets: nodes[1]?.subnets ?? [] }], { vni: 1 });
+  running.reconciler.answersChanged();
+  await sleep(100);
+  for (const [family, dev] of [
+    [4, 'flannel.1'],
+    [6, 'flannel-v6.1'],
+  ] as const) {
+    const { VtepMAC = '' } = Object(moved.backend.data[family]);
+    assert.match(entries(), new RegExp(`${pods[dev]} lladdr ${VtepMAC}`));
+    assert.match(entries(), new RegExp(`${VtepMAC} dst ${moved.addresses[family]} self`));
+  }
+});
