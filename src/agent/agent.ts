@@ -113,6 +113,7 @@ export class Agent implements Disposable {
     this.#known.network = view.network;
     this.#complete ||= complete;
     this.#changed();
+    this.reconciler.answersChanged();
   }
 
   /** Why an ADD can't be served now; undefined when it can. */
