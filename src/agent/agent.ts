@@ -1,13 +1,12 @@
 import { createMemo, type Desired, desiredState } from '../backends/desired.ts';
 import { configuredBackend } from '../backends/registry.ts';
-import type { VxlanOptions } from '../backends/vxlan.ts';
-import { type Miss, type Resolver, resolver } from '../backends/vxlan-miss.ts';
 import type { Network } from '../cluster/network.ts';
 import type { LocalPod, Node, Self, Underlay } from '../cluster/node.ts';
 import { messageOf } from '../error.ts';
 import type { Cidr } from '../ip/cidr.ts';
 import type { Log } from '../log.ts';
 import { keyOf } from '../state/key.ts';
+import type { Miss, Resolve } from '../state/miss.ts';
 import { Reconciler, type Report } from '../state/reconciler.ts';
 import type { ClusterView } from '../store/store.ts';
 import type { AgentOptions } from './options.ts';
@@ -51,7 +50,7 @@ export class Agent implements Disposable {
   #doubt = '';
   #announced = '';
   #complete = false;
-  #answers: { nodes: readonly Node[]; resolve: Resolver } | undefined;
+  #answers: { network: Network; nodes: readonly Node[]; resolve: Resolve | undefined } | undefined;
   #pending = false;
 
   constructor(options: AgentOptions, pods: Iterable<LocalPod>, log: Log, events: AgentEvents) {
@@ -241,13 +240,13 @@ export class Agent implements Disposable {
     this.#problem = problem;
   }
 
-  #resolve(miss: Miss): ReturnType<Resolver> {
+  #resolve(miss: Miss): ReturnType<Resolve> {
     const { network, nodes } = this.#known;
     if (!network) return [];
-    if (this.#answers?.nodes !== nodes) {
-      const { options } = configuredBackend(network);
-      this.#answers = { nodes, resolve: resolver(nodes, options as VxlanOptions) };
+    if (this.#answers?.nodes !== nodes || this.#answers.network !== network) {
+      const { backend, options } = configuredBackend(network);
+      this.#answers = { network, nodes, resolve: backend.resolver?.(nodes, options) };
     }
-    return this.#answers.resolve(miss);
+    return this.#answers.resolve?.(miss) ?? [];
   }
 }

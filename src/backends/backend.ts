@@ -3,6 +3,7 @@ import type { Node, Self } from '../cluster/node.ts';
 import type { Family } from '../ip/address.ts';
 import type { Cidr } from '../ip/cidr.ts';
 import type { Item } from '../state/item.ts';
+import type { Resolve } from '../state/miss.ts';
 
 /**
  * How packets for a peer's pods leave this node. Pure: everything a backend does is to say what the kernel should hold.
@@ -25,6 +26,8 @@ export type Backend<Options = unknown> = {
   device(self: Self, options: Options, family: Family, network: Cidr): readonly Item[];
   /** What one peer needs. Called again only when peer or self change. */
   peer(self: Self, peer: Node, options: Options, family: Family): PeerItems;
+  /** For backends whose devices ask instead of being told: who answers, from all nodes' facts. Absent: nothing is answered. */
+  resolver?(nodes: readonly Node[], options: Options): Resolve | undefined;
 };
 
 /** `warning`: why the peer cannot be reached in this family, when it cannot. */

@@ -1,23 +1,18 @@
 import type { Node } from '../cluster/node.ts';
-import { FAMILIES, type Family, familyOf, type Ip } from '../ip/address.ts';
+import { FAMILIES, type Family, familyOf } from '../ip/address.ts';
 import { type Cidr, cidrOf, lengthOf } from '../ip/cidr.ts';
 import type { Mac } from '../ip/mac.ts';
-import type { FdbItem, NeighbourItem } from '../state/item.ts';
+import type { FdbItem } from '../state/item.ts';
+import type { Resolve } from '../state/miss.ts';
 import { subnetsOf } from './direct.ts';
-import { type VxlanOptions, vtepMacOf, vxlanDevice } from './vxlan.ts';
-
-/** What the kernel asks on a device with `onDemand`: the MAC of an address (L3 miss), or the node behind a MAC (L2). */
-export type Miss = { readonly ip: Ip } | { readonly mac: Mac };
-
-/** The entries that answer a miss; empty when no peer has the address or MAC. */
-export type Resolver = (miss: Miss) => readonly (NeighbourItem | FdbItem)[];
+import { vtepMacOf, vxlanDevice } from './vxlan-vtep.ts';
 
 /**
  * Answers misses from the peers' facts. Building it is one pass over the peers, an answer a few map look-ups. An answer
  * to an L3 miss brings the FDB entry along, which saves the L2 miss. The entries are to be written as reachable, not
  * permanent: the kernel asks again while they are used and drops them when they idle.
  */
-export function resolver(peers: Iterable<Node>, options: Pick<VxlanOptions, 'vni'>): Resolver {
+export function resolverOf(peers: Iterable<Node>, vni: number): Resolve {
   const bySubnet = new Map<Cidr, FdbItem>();
   const byMac = new Map<Mac, FdbItem>();
   const lengths: Record<Family, Set<number>> = { 4: new Set(), 6: new Set() };
@@ -26,7 +21,7 @@ export function resolver(peers: Iterable<Node>, options: Pick<VxlanOptions, 'vni
       const mac = vtepMacOf(node, family);
       const dst = node.addresses[family];
       if (mac === undefined || dst === undefined) continue;
-      const vtep: FdbItem = { kind: 'fdb', dev: vxlanDevice(options.vni, family), mac, dst };
+      const vtep: FdbItem = { kind: 'fdb', dev: vxlanDevice(vni, family), mac, dst };
       byMac.set(mac, vtep);
       for (const subnet of subnetsOf(node, family)) {
         bySubnet.set(subnet, vtep);

@@ -2,10 +2,12 @@ import type { Fields } from '../cluster/fields.ts';
 import type { Node, Self } from '../cluster/node.ts';
 import type { Family, Ip } from '../ip/address.ts';
 import { addressOf, type Cidr, prefixed } from '../ip/cidr.ts';
-import { type Mac, macFromSeed, parseMac } from '../ip/mac.ts';
+import type { Mac } from '../ip/mac.ts';
 import type { Item } from '../state/item.ts';
 import type { Backend, PeerItems } from './backend.ts';
 import { directRoutes, isOnLink, subnetsOf } from './direct.ts';
+import { resolverOf } from './vxlan-miss.ts';
+import { publishedField, vtepMac, vtepMacOf, vxlanDevice } from './vxlan-vtep.ts';
 
 export type VxlanOptions = {
   readonly vni: number;
@@ -33,40 +35,12 @@ export const vxlan: Backend<VxlanOptions> = {
   data: (self, options, family) => ({ VNI: options.vni, VtepMAC: vtepMac(self.node.name, family) }),
   device,
   peer,
+  resolver: (peers, options) => (options.onDemand ? resolverOf(peers, options.vni) : undefined),
 };
 
 /** Outer IPv4 (20) or IPv6 (40) header, UDP (8), VXLAN (8), inner Ethernet (14). RFC 7348 §5. */
 function vxlanOverhead(family: Family): number {
   return family === 4 ? 50 : 70;
-}
-
-/** `flannel.1`, or `flannel-v6.1`; for VNIs with which that is too long `fl.10000000`, or `fl-v6.10000`. */
-export function vxlanDevice(vni: number, family: Family): string {
-  const suffix = `${family === 4 ? '' : '-v6'}.${vni}`;
-  return `flannel${suffix}`.length < IFNAMSIZ ? `flannel${suffix}` : `fl${suffix}`;
-}
-
-/** Bytes of an interface's name in the kernel, a zero among them. */
-const IFNAMSIZ = 16;
-
-/** The same for the same node for ever, so that a restart or a re-created device changes nothing for the peers. */
-export function vtepMac(node: string, family: Family): Mac {
-  return macFromSeed(`${node} vxlan ${family}`);
-}
-
-/** The MAC a peer published; undefined when its data is not flannel's. */
-export function vtepMacOf(peer: Node, family: Family): Mac | undefined {
-  const mac = field(peer.backend.data[family], 'VtepMAC');
-  try {
-    return typeof mac === 'string' ? parseMac(mac) : undefined;
-  } catch {
-    return undefined; // the caller warns that the peer published no usable MAC
-  }
-}
-
-function field(data: unknown, name: string): unknown {
-  if (typeof data !== 'object' || data === null) return undefined;
-  return Object.entries(data).find(([key]) => key.toLowerCase() === name.toLowerCase())?.[1];
 }
 
 function readOptions(fields: Fields): VxlanOptions {
@@ -144,7 +118,7 @@ function peer(self: Self, node: Node, options: VxlanOptions, family: Family): Pe
   if (options.directRouting && isOnLink(self, dst)) return { items: directRoutes(self, subnets, dst) };
   const mac = vtepMacOf(node, family);
   if (mac === undefined) return { items: [], warning: `published no IPv${family} VTEP MAC` };
-  const vni = field(node.backend.data[family], 'VNI');
+  const vni = publishedField(node.backend.data[family], 'VNI');
   if (vni !== undefined && vni !== options.vni) {
     return { items: [], warning: `uses VNI ${String(vni)}, this node ${options.vni}` };
   }

@@ -1,6 +1,5 @@
 import { FlatnetError } from '../error.ts';
-import { FAMILIES, type Ip } from '../ip/address.ts';
-import type { Mac } from '../ip/mac.ts';
+import { FAMILIES } from '../ip/address.ts';
 import { addressDump } from '../linux/address.ts';
 import { fdbDump, fdbReplace } from '../linux/fdb.ts';
 import { linkDump } from '../linux/link.ts';
@@ -12,6 +11,7 @@ import { ruleDump } from '../linux/rule.ts';
 import { type Change, deviceOf } from './diff.ts';
 import type { FdbItem, Item, KernelState, LinkItem, NeighbourItem } from './item.ts';
 import { keyOf } from './key.ts';
+import type { Resolve } from './miss.ts';
 import { Nftables } from './nftables.ts';
 import { addressItem, fdbItem, linkItem, neighbourItem, routeItem, ruleItem } from './observe.ts';
 import { blockedBy, type LinkFacts } from './order.ts';
@@ -21,11 +21,6 @@ import { Sysctls } from './sysctls.ts';
 
 /** So few requests take less time than the way through the thread pool and back. */
 const AT_ONCE = 64;
-
-/** Says which entries answer a question of the kernel: who has an address, or where a MAC is. */
-export type Resolve = (
-  miss: { readonly ip: Ip } | { readonly mac: Mac },
-) => readonly (NeighbourItem | FdbItem)[];
 
 export type Failure = { readonly change: Change; readonly error: Error };
 export type Waiting = { readonly change: Change; readonly reason: string };

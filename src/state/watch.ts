@@ -4,7 +4,8 @@ import { NftMonitor } from '../linux/nftables/monitor.ts';
 import type { Log } from '../log.ts';
 import { contradiction } from './contradiction.ts';
 import type { KernelState } from './item.ts';
-import type { Kernel, Resolve } from './kernel.ts';
+import type { Kernel } from './kernel.ts';
+import type { Resolve } from './miss.ts';
 import { OUR_TABLE } from './ownership.ts';
 
 export type WatchOptions = {

@@ -2,9 +2,8 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
 import { createMemo, desiredState, type Facts, podMtu } from '../../src/backends/desired.ts';
-import { backendOf } from '../../src/backends/registry.ts';
+import { backendOf, configuredBackend } from '../../src/backends/registry.ts';
 import { vxlan } from '../../src/backends/vxlan.ts';
-import { resolver } from '../../src/backends/vxlan-miss.ts';
 import { Fields } from '../../src/cluster/fields.ts';
 import type { Node } from '../../src/cluster/node.ts';
 import { type Ip, parseIp } from '../../src/ip/address.ts';
@@ -206,7 +205,9 @@ test('onDemand: one route for the network, and every miss answered by the peer t
   const routes = items.filter((item) => item.kind === 'route').map((item) => item.dst);
   assert.deepEqual(routes, ['10.0.0.0/8', 'fd10::/32']);
   assert.ok(items.every((item) => item.kind !== 'fdb' && item.kind !== 'neighbour'));
-  const resolve = resolver(facts.peers, { vni: 1 });
+  const { backend, options } = configuredBackend(facts.network);
+  const resolve = backend.resolver?.(facts.peers, options);
+  assert.ok(resolve);
   for (const node of facts.peers) {
     for (const subnet of node.subnets) {
       const ip: Ip = nthIp(subnet, 3);
@@ -218,6 +219,8 @@ test('onDemand: one route for the network, and every miss answered by the peer t
     }
   }
   assert.deepEqual(resolve({ ip: parseIp('8.8.8.8') }), []);
+  const ahead = vxlan.options(new Fields({}, 'Backend'));
+  assert.equal(vxlan.resolver?.(facts.peers, ahead), undefined, 'what is programmed ahead needs no answers');
 });
 
 test('every VNI gives devices whose names the kernel takes, one for each family', () => {

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { desiredState } from '../../src/backends/desired.ts';
-import { resolver } from '../../src/backends/vxlan-miss.ts';
+import { resolverOf } from '../../src/backends/vxlan-miss.ts';
 import { factsOf, nodesOf, type Plan, selfOf } from '../backends/cluster.ts';
 import { Namespace, NO_KERNEL, Running } from './namespace.ts';
 
@@ -14,7 +14,7 @@ test('the kernel asks, and gets entries that age; the reconciler leaves them alo
   using first = new Namespace(PLAN);
   using second = new Namespace(PLAN, [], 1);
   first.join(second);
-  const resolve = resolver(nodesOf(PLAN), { vni: 1 });
+  const resolve = resolverOf(nodesOf(PLAN), 1);
   using here = new Running(first, { resolve });
   using there = new Running(second, { resolve });
   here.want(desiredState(factsOf(PLAN, 0)).items);
@@ -52,7 +52,7 @@ test('a peer that has another address and MAC now is found there at once, not wh
   using namespace = new Namespace(PLAN);
   const nodes = nodesOf(PLAN);
   const moved = selfOf(PLAN, 1, 1).node;
-  let resolve = resolver(nodes, { vni: 1 });
+  let resolve = resolverOf(nodes, 1);
   using running = new Running(namespace, { resolve: (miss) => resolve(miss) });
   running.want(desiredState(factsOf(PLAN, 0)).items);
   await running.settled();
@@ -68,7 +68,7 @@ test('a peer that has another address and MAC now is found there at once, not wh
   for (const address of Object.values(nodes[1]?.addresses ?? {})) {
     assert.match(entries(), new RegExp(`dst ${address} self`));
   }
-  resolve = resolver([{ ...moved, subnets: nodes[1]?.subnets ?? [] }], { vni: 1 });
+  resolve = resolverOf([{ ...moved, subnets: nodes[1]?.subnets ?? [] }], 1);
   running.reconciler.answersChanged();
   await sleep(100);
   for (const [family, dev] of [

@@ -1,0 +1,33 @@
+import type { Node } from '../cluster/node.ts';
+import type { Family } from '../ip/address.ts';
+import { type Mac, macFromSeed, parseMac } from '../ip/mac.ts';
+
+/** Bytes of an interface's name in the kernel, a zero among them. */
+const IFNAMSIZ = 16;
+
+/** `flannel.1`, or `flannel-v6.1`; for VNIs with which that is too long `fl.10000000`, or `fl-v6.10000`. */
+export function vxlanDevice(vni: number, family: Family): string {
+  const suffix = `${family === 4 ? '' : '-v6'}.${vni}`;
+  return `flannel${suffix}`.length < IFNAMSIZ ? `flannel${suffix}` : `fl${suffix}`;
+}
+
+/** The same for the same node for ever, so that a restart or a re-created device changes nothing for the peers. */
+export function vtepMac(node: string, family: Family): Mac {
+  return macFromSeed(`${node} vxlan ${family}`);
+}
+
+/** The MAC a peer published; undefined when its data is not flannel's. */
+export function vtepMacOf(peer: Node, family: Family): Mac | undefined {
+  const mac = publishedField(peer.backend.data[family], 'VtepMAC');
+  try {
+    return typeof mac === 'string' ? parseMac(mac) : undefined;
+  } catch {
+    return undefined; // the caller warns that the peer published no usable MAC
+  }
+}
+
+/** A field of what a peer published, its key matched without case as Go does. */
+export function publishedField(data: unknown, name: string): unknown {
+  if (typeof data !== 'object' || data === null) return undefined;
+  return Object.entries(data).find(([key]) => key.toLowerCase() === name.toLowerCase())?.[1];
+}
