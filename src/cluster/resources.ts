@@ -1,0 +1,115 @@
+import type { Ip } from '../ip/address.ts';
+import type { Cidr } from '../ip/cidr.ts';
+
+/**
+ * What Calico's users configure a network with, decoded and with defaults filled in: IPPool, IPReservation, BGPConfiguration,
+ * BGPPeer, BGPFilter and the `bgp` part of Node, all of `projectcalico.org/v3`.
+ */
+export type Resources = {
+  readonly ipPools: readonly IpPool[];
+  readonly ipReservations: readonly IpReservation[];
+  readonly bgpConfiguration: BgpConfiguration;
+  readonly bgpPeers: readonly BgpPeer[];
+  readonly bgpFilters: readonly BgpFilter[];
+  /** By node name; a node without the resource is absent. */
+  readonly nodes: Readonly<Record<string, NodeBgp>>;
+};
+
+export type Encapsulation = 'Never' | 'Always' | 'CrossSubnet';
+
+export type IpPool = {
+  readonly name: string;
+  readonly cidr: Cidr;
+  /** Prefix length of a block: 20–32 (default 26), IPv6 116–128 (default 122). */
+  readonly blockSize: number;
+  readonly ipipMode: Encapsulation;
+  readonly natOutgoing: boolean;
+  /** No new addresses are given out of it. */
+  readonly disabled: boolean;
+  readonly disableBgpExport: boolean;
+  /** Selector over node labels: which nodes may claim blocks of it. */
+  readonly nodeSelector: string;
+  /** Selector over a namespace's labels; absent: all. */
+  readonly namespaceSelector?: string;
+  /** `Manual`: only for pods that name the pool. */
+  readonly assignmentMode: 'Automatic' | 'Manual';
+};
+
+export type IpReservation = { readonly name: string; readonly cidrs: readonly Cidr[] };
+
+export type BgpConfiguration = {
+  readonly nodeToNodeMeshEnabled: boolean;
+  readonly asNumber: number;
+  /** TCP port BIRD listens on. */
+  readonly listenPort: number;
+  /** Networks advertised besides the pods' blocks. */
+  readonly serviceCidrs: readonly Cidr[];
+  /** Communities by name. */
+  readonly communities: Readonly<Record<string, Community>>;
+  readonly prefixAdvertisements: readonly {
+    readonly cidr: Cidr;
+    readonly communities: readonly Community[];
+  }[];
+  /** The secret's own text is a file's: see `bgp/secrets.ts`. Name of the secret, key in it. */
+  readonly nodeMeshPassword?: SecretRef;
+  /** Seconds; BIRD's `graceful restart time`. */
+  readonly nodeMeshMaxRestartTime?: number;
+  /** Interfaces whose networks BIRD does not take for directly connected, as BIRD patterns. */
+  readonly ignoredInterfaces: readonly string[];
+};
+
+/** `65000:100`, or large `65000:1:2`, as BIRD's tuple members. */
+export type Community = readonly [number, number] | readonly [number, number, number];
+
+export type SecretRef = { readonly name: string; readonly key: string };
+
+export type BgpPeer = {
+  readonly name: string;
+  /** Which nodes of ours have this peer: one by name, or by selector; absent both: all. */
+  readonly node?: string;
+  readonly nodeSelector?: string;
+  /** The other end: an address outside the cluster (with its AS), or nodes of ours by selector. */
+  readonly peerIp?: Ip;
+  readonly port?: number;
+  readonly asNumber?: number;
+  readonly peerSelector?: string;
+  /** AS we use towards it instead of our own. */
+  readonly localAsNumber?: number;
+  readonly nextHopMode: 'Auto' | 'Self' | 'Keep';
+  readonly password?: SecretRef;
+  readonly sourceAddress: 'UseNodeIP' | 'None';
+  readonly maxRestartTime?: number;
+  readonly keepaliveTime?: number;
+  readonly numAllowedLocalAsNumbers?: number;
+  readonly ttlSecurity?: number;
+  /** BIRD notices a dead peer in under a second. Ours: Calico has no such field. */
+  readonly bfd: boolean;
+  /** BGPFilters by name, applied in this order before what the cluster itself accepts and says. */
+  readonly filters: readonly string[];
+};
+
+export type BgpFilter = {
+  readonly name: string;
+  readonly exportV4: readonly FilterRule[];
+  readonly importV4: readonly FilterRule[];
+  readonly exportV6: readonly FilterRule[];
+  readonly importV6: readonly FilterRule[];
+};
+
+export type FilterRule = {
+  readonly action: 'Accept' | 'Reject';
+  readonly cidr?: Cidr;
+  readonly matchOperator?: 'Equal' | 'NotEqual' | 'In' | 'NotIn';
+  /** Bounds of the route's prefix length, both included. */
+  readonly prefixLength?: { readonly min?: number; readonly max?: number };
+  readonly source?: 'RemotePeers';
+  readonly interface?: string;
+};
+
+export type NodeBgp = {
+  readonly name: string;
+  readonly labels: Readonly<Record<string, string>>;
+  readonly asNumber?: number;
+  /** Makes the node a route reflector: an IPv4 address by form. */
+  readonly routeReflectorClusterId?: Ip;
+};
