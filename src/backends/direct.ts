@@ -2,6 +2,7 @@ import type { Node, Self } from '../cluster/node.ts';
 import { type Family, familyOf, type Ip } from '../ip/address.ts';
 import { type Cidr, contains } from '../ip/cidr.ts';
 import type { Item } from '../state/item.ts';
+import { OUR_PROTOCOL } from '../state/ownership.ts';
 
 /** A node's subnets of one family. */
 export function subnetsOf(node: Node, family: Family): readonly Cidr[] {
@@ -21,6 +22,6 @@ export function directRoutes(self: Self, subnets: readonly Cidr[], via: Ip): Ite
     type: 'unicast',
     dev: self.underlay.dev,
     via,
-    protocol: 110,
+    protocol: OUR_PROTOCOL,
   }));
 }

@@ -4,6 +4,7 @@ import type { Family, Ip } from '../ip/address.ts';
 import { addressOf, type Cidr, prefixed } from '../ip/cidr.ts';
 import type { Mac } from '../ip/mac.ts';
 import type { Item } from '../state/item.ts';
+import { OUR_PROTOCOL } from '../state/ownership.ts';
 import type { Backend, PeerItems } from './backend.ts';
 import { directRoutes, isOnLink, subnetsOf } from './direct.ts';
 import { resolverOf } from './vxlan-miss.ts';
@@ -103,7 +104,7 @@ function device(self: Self, options: VxlanOptions, family: Family, network: Cidr
 /** All pods are behind the device; who is where, the kernel asks (RTM_GETNEIGH) when it needs to know. */
 function onDemandItems(name: string, network: Cidr, family: Family): Item[] {
   return [
-    { kind: 'route', dst: network, type: 'unicast', dev: name, protocol: 110 },
+    { kind: 'route', dst: network, type: 'unicast', dev: name, protocol: OUR_PROTOCOL },
     { kind: 'sysctl', path: `net/ipv${family}/neigh/${name}/app_solicit`, value: '3' },
     // An entry nobody uses may go after a minute.
     { kind: 'sysctl', path: `net/ipv${family}/neigh/${name}/gc_stale_time`, value: '60' },
@@ -133,7 +134,7 @@ function tunnelItems(dev: string, subnets: readonly Cidr[], mac: Mac, dst: Ip): 
     const via = addressOf(subnet);
     items.push(
       { kind: 'neighbour', dev, ip: via, mac },
-      { kind: 'route', dst: subnet, type: 'unicast', dev, via, onlink: true, protocol: 110 },
+      { kind: 'route', dst: subnet, type: 'unicast', dev, via, onlink: true, protocol: OUR_PROTOCOL },
     );
   }
   return items;

@@ -76,7 +76,7 @@ export type RouteItem = {
   readonly metric?: number;
   /** Default: 254, main. */
   readonly table?: number;
-  /** Who owns the route. Ours: 110 may be advertised by BGP, 111 is local to the node. */
+  /** Who owns the route: `OUR_PROTOCOL` or another. */
   readonly protocol: number;
 };
 

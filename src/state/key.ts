@@ -1,7 +1,8 @@
 import { familyOf } from '../ip/address.ts';
 import type { Item, RouteItem } from './item.ts';
 
-const MAIN_TABLE = 254;
+/** RT_TABLE_MAIN. */
+export const MAIN_TABLE = 254;
 const keys = new WeakMap<Item, string>();
 
 /** The slot of the kernel an item fills, e.g. `route 254 10.244.1.0/24 0`: two items with one key exclude each other. */
@@ -49,9 +50,13 @@ export function tableOf(route: RouteItem): number {
   return route.table ?? MAIN_TABLE;
 }
 
-/** The kernel gives an IPv6 route without a metric IP6_RT_PRIO_USER. */
 export function metricOf(route: RouteItem): number {
-  return route.metric ?? (familyOf(route.dst) === 4 ? 0 : 1024);
+  return route.metric ?? defaultMetric(route);
+}
+
+/** The kernel gives an IPv6 route without a metric IP6_RT_PRIO_USER. */
+export function defaultMetric({ dst }: RouteItem): number {
+  return familyOf(dst) === 4 ? 0 : 1024;
 }
 
 /** Whether two items say the same, with the kernel's defaults filled in. */

@@ -2,8 +2,12 @@ import { isLinkLocal } from '../ip/address.ts';
 import { addressOf } from '../ip/cidr.ts';
 import type { Item, KernelState, LinkItem } from './item.ts';
 
-/** Routes and rules with these protocols are ours: 110 may be advertised by BGP, 111 is local to the node. */
-export const OUR_PROTOCOLS: ReadonlySet<number> = new Set([110, 111]);
+/** Who made a route: ours to pods of other nodes, which BGP may advertise. */
+export const OUR_PROTOCOL = 110;
+/** And ours that are local to the node. */
+export const OUR_LOCAL_PROTOCOL = 111;
+/** Routes and rules with these protocols are ours. */
+export const OUR_PROTOCOLS: ReadonlySet<number> = new Set([OUR_PROTOCOL, OUR_LOCAL_PROTOCOL]);
 /** The ifalias of a link we made begins so. */
 export const OUR_ALIAS = 'flatnet';
 export const OUR_TABLE = 'flatnet';

@@ -1,7 +1,8 @@
 import { familyOf } from '../ip/address.ts';
 import type { Change } from './diff.ts';
 import type { Item, LinkItem, RouteItem, RuleItem, VxlanLink } from './item.ts';
-import { metricOf, tableOf } from './key.ts';
+import { defaultMetric, MAIN_TABLE, metricOf, tableOf } from './key.ts';
+import { OUR_PROTOCOL } from './ownership.ts';
 
 /** The command a person would type to make a change. Nothing in flatnet runs it. */
 export function changeCommand({ action, item, was }: Change): string {
@@ -114,18 +115,17 @@ function vxlanText(link: VxlanLink): string {
   );
 }
 
-/** As `ip route show` writes it; our usual protocol 110 is left out, as every line would repeat it. */
+/** As `ip route show` writes it; our usual protocol is left out, as every line would repeat it. */
 function routeText(item: RouteItem): string {
   const blackhole = item.type === 'blackhole';
-  const defaultMetric = familyOf(item.dst) === 4 ? 0 : 1024;
   return words(
     blackhole ? `blackhole ${item.dst}` : item.dst,
     item.via === undefined ? '' : `via ${item.via}`,
     item.dev === undefined || blackhole ? '' : `dev ${item.dev}`,
-    tableOf(item) === 254 ? '' : `table ${tableOf(item)}`,
-    item.protocol === 110 ? '' : `proto ${item.protocol}`,
+    tableOf(item) === MAIN_TABLE ? '' : `table ${tableOf(item)}`,
+    item.protocol === OUR_PROTOCOL ? '' : `proto ${item.protocol}`,
     item.src === undefined ? '' : `src ${item.src}`,
-    metricOf(item) === defaultMetric ? '' : `metric ${metricOf(item)}`,
+    metricOf(item) === defaultMetric(item) ? '' : `metric ${metricOf(item)}`,
     item.onlink ? 'onlink' : '',
   );
 }
@@ -138,7 +138,7 @@ function ruleText(item: RuleItem): string {
     item.iif === undefined ? '' : `iif ${item.iif}`,
     item.mark === undefined ? '' : `fwmark ${item.mark}${item.mask === undefined ? '' : `/${item.mask}`}`,
     `lookup ${item.table}`,
-    item.protocol === 110 ? '' : `protocol ${item.protocol}`,
+    item.protocol === OUR_PROTOCOL ? '' : `protocol ${item.protocol}`,
   );
 }
 

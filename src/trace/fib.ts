@@ -3,7 +3,7 @@ import { type Family, familyOf, type Ip } from '../ip/address.ts';
 import { addressOf, type Cidr, cidrOf, hostCidr, lengthOf, parseCidr } from '../ip/cidr.ts';
 import type { Mac } from '../ip/mac.ts';
 import type { FdbItem, KernelState, LinkItem, NeighbourItem, RouteItem, VxlanLink } from '../state/item.ts';
-import { metricOf, tableOf } from '../state/key.ts';
+import { MAIN_TABLE, metricOf, tableOf } from '../state/key.ts';
 
 /** A node as its kernel state and its place on the underlay say it is. */
 export type TracedNode = { readonly name: string; readonly state: KernelState; readonly underlay: Underlay };
@@ -107,11 +107,6 @@ export class Tracer {
   }
 }
 
-/** One packet's way; for many of one cluster make a `Tracer`. */
-export function walk(cluster: TracedCluster, from: string, to: Ip): Walk {
-  return new Tracer(cluster).walk(from, to);
-}
-
 type Step = { readonly hop: Hop; readonly next?: TracedNode } | { readonly reason: string };
 
 /** Why a node does not take a VXLAN packet, or undefined. */
@@ -152,7 +147,7 @@ class Fib {
         this.#add(hostCidr(addressOf(item.address)), local, -1);
         // What is on a bridge's own network is a pod of this node.
         this.#add(parseCidr(item.address), local, 0);
-      } else if (item.kind === 'route' && tableOf(item) === 254) {
+      } else if (item.kind === 'route' && tableOf(item) === MAIN_TABLE) {
         this.#add(item.dst, { kind: 'route', route: item }, metricOf(item));
       }
     }
