@@ -1,7 +1,7 @@
 import { isLinkLocal } from '../ip/address.ts';
 import { addressOf } from '../ip/cidr.ts';
 import type { MonitorEvent } from '../linux/monitor.ts';
-import { deviceOf, satisfies } from './diff.ts';
+import { deviceOf, lowerOf, satisfies } from './diff.ts';
 import type { Item, KernelState, LinkItem } from './item.ts';
 import { keyOf, same } from './key.ts';
 import { addressItem, fdbItem, linkItem, type Names, neighbourItem, routeItem, ruleItem } from './observe.ts';
@@ -95,6 +95,5 @@ function devices(desired: KernelState): ReadonlySet<string> {
 
 function namesIn(item: Item): string[] {
   if (item.kind !== 'link') return [deviceOf(item)].filter((name) => name !== undefined);
-  const lower = item.link.type === 'vxlan' ? [item.link.dev] : [];
-  return [item.name, ...lower, ...(item.master === undefined ? [] : [item.master])];
+  return [item.name, lowerOf(item), item.master].filter((name) => name !== undefined);
 }

@@ -1,4 +1,4 @@
-import type { Item, KernelState, LinkItem, RouteItem } from './item.ts';
+import type { Item, KernelState, LinkItem, MadeLink, RouteItem } from './item.ts';
 import { keyOf, metricOf, same, tableOf } from './key.ts';
 import { isOurs } from './ownership.ts';
 
@@ -74,24 +74,29 @@ function linkSatisfies(actual: LinkItem, wanted: LinkItem): boolean {
   return (
     actual.up === wanted.up &&
     asked.every((name) => wanted[name] === undefined || wanted[name] === actual[name]) &&
-    (wanted.link.type === 'existing' || sameLink(actual, wanted))
+    (wanted.link.type === 'existing' || differences(actual.link, wanted.link).length === 0)
   );
 }
 
-function sameLink(actual: LinkItem, wanted: LinkItem): boolean {
-  if (actual.link.type !== wanted.link.type) return false;
-  const left: Readonly<Record<string, unknown>> = actual.link;
-  return Object.entries(wanted.link).every(([name, value]) => left[name] === value);
+/** Which properties of a wanted kind of link differ. */
+function differences(actual: LinkItem['link'], wanted: LinkItem['link']): string[] {
+  const present: Readonly<Record<string, unknown>> = actual;
+  return Object.entries(wanted).flatMap(([name, value]) => (present[name] === value ? [] : [name]));
 }
 
-/** vxlan_nl2conf refuses to change these of a live device (EOPNOTSUPP); local address, lower device and learning it can. */
-function mustRecreate(was: LinkItem, item: LinkItem): boolean {
-  if (item.link.type === 'existing') return false;
-  if (was.link.type !== item.link.type) return true;
-  if (was.link.type !== 'vxlan' || item.link.type !== 'vxlan') return false;
-  const fixed = ['vni', 'port', 'gbp', 'udpChecksum', 'onDemand'] as const;
-  const [a, b] = [was.link, item.link];
-  return fixed.some((name) => a[name] !== b[name]);
+/**
+ * What the kernel changes of a live device of each kind; anything else takes a new one.
+ * vxlan: vxlan_nl2conf refuses the rest (EOPNOTSUPP).
+ */
+const CHANGEABLE: Readonly<Record<MadeLink['type'], readonly string[]>> = {
+  bridge: [],
+  vxlan: ['local', 'dev', 'learning'],
+};
+
+function mustRecreate(was: LinkItem, { link }: LinkItem): boolean {
+  if (link.type === 'existing') return false;
+  const changeable = CHANGEABLE[link.type];
+  return differences(was.link, link).some((name) => !changeable.includes(name));
 }
 
 function routeSatisfies(actual: RouteItem, wanted: RouteItem): boolean {
@@ -121,4 +126,9 @@ export function deviceOf(item: Item): string | undefined {
     default:
       return undefined;
   }
+}
+
+/** The underlay device a tunnel sits on. */
+export function lowerOf({ link }: LinkItem): string | undefined {
+  return 'dev' in link ? link.dev : undefined;
 }

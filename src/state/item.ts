@@ -21,7 +21,7 @@ export type LinkItem = {
   readonly kind: 'link';
   readonly name: string;
   /** `existing`: a link made elsewhere (a pod's veth, the underlay) whose settings we keep; never created or deleted by us. */
-  readonly link: BridgeLink | VxlanLink | ExistingLink;
+  readonly link: MadeLink | ExistingLink;
   readonly up: boolean;
   /** Bytes. */
   readonly mtu?: number;
@@ -39,6 +39,8 @@ export type LinkItem = {
   readonly entries: 'ours' | 'kernel';
 };
 
+/** The kinds of link we make. A tunnel names the underlay device it sits on `dev`. */
+export type MadeLink = BridgeLink | VxlanLink;
 export type BridgeLink = { readonly type: 'bridge' };
 export type ExistingLink = { readonly type: 'existing' };
 export type VxlanLink = {

@@ -1,5 +1,4 @@
-import type { Change } from './diff.ts';
-import { deviceOf } from './diff.ts';
+import { type Change, deviceOf, lowerOf } from './diff.ts';
 import type { Item, LinkItem } from './item.ts';
 import { OUR_ALIAS } from './ownership.ts';
 
@@ -86,7 +85,7 @@ export function blockedBy(
     if (present && present.type !== item.link.type && !present.alias?.startsWith(OUR_ALIAS)) {
       return `a device of another kind has the name ${item.name}: rename or delete it`;
     }
-    return item.link.type === 'vxlan' ? absent(item.link.dev) : undefined;
+    return absent(lowerOf(item));
   }
   const dev = deviceOf(item);
   const reason = absent(dev);

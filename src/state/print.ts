@@ -1,6 +1,6 @@
 import { familyOf } from '../ip/address.ts';
 import type { Change } from './diff.ts';
-import type { Item, LinkItem, RouteItem, RuleItem, VxlanLink } from './item.ts';
+import type { Item, LinkItem, MadeLink, RouteItem, RuleItem, VxlanLink } from './item.ts';
 import { defaultMetric, MAIN_TABLE, metricOf, tableOf } from './key.ts';
 import { OUR_PROTOCOL } from './ownership.ts';
 
@@ -101,7 +101,7 @@ function hairpinCommand({ name, hairpin }: LinkItem): string {
   return `ip link set ${name} type bridge_slave hairpin ${hairpin ? 'on' : 'off'}`;
 }
 
-function kindText(link: Exclude<LinkItem['link'], { type: 'existing' }>): string {
+function kindText(link: MadeLink): string {
   return link.type === 'bridge' ? 'bridge' : vxlanText(link);
 }
 

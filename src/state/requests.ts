@@ -9,7 +9,7 @@ import type { Request } from '../linux/netlink/message.ts';
 import { type Route, routeDelete, routeReplace } from '../linux/route.ts';
 import { ruleAdd, ruleDelete } from '../linux/rule.ts';
 import type { Change } from './diff.ts';
-import type { AddressItem, Item, LinkItem, RouteItem, VxlanLink } from './item.ts';
+import type { AddressItem, Item, LinkItem, MadeLink, RouteItem, VxlanLink } from './item.ts';
 import { metricOf, tableOf } from './key.ts';
 
 /** The index of a device that exists. Throws for others: `blockedBy` sorts those out before. */
@@ -110,7 +110,7 @@ function vxlanChanges(link: VxlanLink, was: VxlanLink, index: Index): LinkData |
   return { kind: 'vxlan', id: link.vni, local, dev: index(dev), learning };
 }
 
-function dataOf(link: Exclude<LinkItem['link'], { type: 'existing' }>, index: Index): LinkData {
+function dataOf(link: MadeLink, index: Index): LinkData {
   if (link.type === 'bridge') return { kind: 'bridge' };
   const { vni, port, local, dev, learning, gbp, udpChecksum, onDemand } = link;
   const misses = onDemand ? { proxy: true, l2miss: true, l3miss: true } : {};
