@@ -40,8 +40,9 @@ export class Machine implements AsyncDisposable {
   /** A new namespace; returns its path. */
   netns(label: string): string {
     const name = `bench-${process.pid}-${label}`;
-    createNetns(name);
+    // First, as it throws once the machine is gone.
     this.#stack.defer(() => deleteNetns(name));
+    createNetns(name);
     return netnsPath(name);
   }
 
@@ -50,6 +51,7 @@ export class Machine implements AsyncDisposable {
     command: readonly string[],
     options: { readonly netns?: string; readonly log: string },
   ): ChildProcess {
+    if (this.#stack.disposed) throw new Error('the machine is gone');
     const fd = openSync(join(this.dir, options.log), 'a');
     // The kernel ends it when this process ends, however that happens.
     const start = () => spawn('setpriv', ['--pdeathsig', 'TERM', ...command], { stdio: ['ignore', fd, fd] });
@@ -84,19 +86,23 @@ export async function benchmark(title: string, measure: (machine: Machine) => Pr
       `${title}: others keep this machine busy (load ${load.toFixed(1)}): look at the ratios only`,
     );
   }
-  await using machine = new Machine();
+  const machine = new Machine();
   const stopped = Promise.withResolvers<never>();
   for (const name of ['SIGINT', 'SIGTERM'] as const) {
-    process.once(name, () => stopped.reject(new Error(`stopped by ${name}`)));
+    process.on(name, () => stopped.reject(new FlatnetError(`stopped by ${name}`, { code: 'INTERNAL' })));
   }
+  let status = 1;
   try {
     report(title, await Promise.race([measure(machine), stopped.promise]));
+    status = 0;
   } catch (error) {
-    console.error(
-      `${title}: ${error instanceof FlatnetError ? error.message : (error instanceof Error && error.stack) || messageOf(error)}`,
-    );
-    process.exitCode = 1;
+    const stack = error instanceof FlatnetError ? undefined : error instanceof Error && error.stack;
+    console.error(`${title}: ${stack || messageOf(error)}`);
+  } finally {
+    await machine[Symbol.asyncDispose]();
   }
+  // A measurement that was stopped is still under way.
+  process.exit(status);
 }
 
 export async function stop(child: ChildProcess, signal: NodeJS.Signals): Promise<void> {
