@@ -21,8 +21,10 @@ export class Exit extends Error {
 export function fail(error: unknown, json: boolean): number {
   if (error instanceof Exit) return error.status;
   if (error instanceof CommanderError) {
-    // Commander has printed its message, or the help that was asked for.
-    return error.exitCode === 0 ? EXIT.ok : EXIT.usage;
+    if (error.exitCode === 0) return EXIT.ok;
+    // Without a command the help has been printed, and says all there is to say.
+    if (error.code === 'commander.help') return EXIT.usage;
+    return fail(usage(error), json);
   }
   if (json) {
     const parts = error instanceof FlatnetError ? error : { code: 'INTERNAL', message: messageOf(error) };
@@ -33,4 +35,11 @@ export function fail(error: unknown, json: boolean): number {
   }
   if (!(error instanceof FlatnetError) && process.env.FLATNET_DEBUG) console.error(error);
   return error instanceof FlatnetError && USAGE.includes(error.code) ? EXIT.usage : EXIT.failed;
+}
+
+/** Commander's message in our words; its proposal is on a line of its own. */
+function usage(error: CommanderError): FlatnetError {
+  const [text = '', ...proposal] = error.message.replace(/^error: /, '').split('\n');
+  const fix = proposal.join(' ').replace(/^\(Did (.*)\)$/, 'did $1');
+  return new FlatnetError(text, { code: 'USAGE', cause: error, ...(fix && { fix }) });
 }

@@ -1,3 +1,6 @@
+import { constants } from 'node:os';
+import packageJson from '../../package.json' with { type: 'json' };
+import { codeOf } from '../error.ts';
 import { addCommands, type Entry, newCommand } from './commands.ts';
 import { fail } from './failure.ts';
 
@@ -17,6 +20,7 @@ A command's own help: flatnet COMMAND --help`;
 async function main(words: readonly string[]): Promise<number> {
   const program = newCommand('The pod network of a Kubernetes cluster.')
     .name('flatnet')
+    .version(packageJson.version)
     .addHelpText('after', FOOTER);
   const beforeDashes = words.includes('--') ? words.slice(0, words.indexOf('--')) : words;
   try {
@@ -29,19 +33,25 @@ async function main(words: readonly string[]): Promise<number> {
   }
 }
 
-/** Errors come as exceptions from every level, in one line. */
-function setUp(program: ReturnType<typeof newCommand>): void {
-  for (const command of [
-    program,
-    ...program.commands,
-    ...program.commands.flatMap((each) => each.commands),
-  ]) {
-    command.exitOverride();
-    command.configureOutput({
-      outputError: (text, write) => write(`flatnet: ${text.replace(/^error: /, '')}`),
+/** Errors come as exceptions from every level, and `fail` tells them. */
+function setUp(command: ReturnType<typeof newCommand>): void {
+  command.exitOverride();
+  command.configureOutput({ outputError: () => {} });
+  for (const nested of command.commands) setUp(nested);
+}
+
+/**
+ * A reader that has seen enough, as `head`, is no failure: results end with it, as SIGPIPE would end them, and
+ * progress goes on unseen.
+ */
+function outliveReaders(): void {
+  for (const stream of [process.stdout, process.stderr]) {
+    stream.on('error', (error) => {
+      if (codeOf(error) !== 'EPIPE') throw error;
+      if (stream === process.stdout) process.exit(128 + constants.signals.SIGPIPE);
     });
-    for (const nested of command.commands) nested.exitOverride();
   }
 }
 
+outliveReaders();
 process.exitCode = await main(process.argv.slice(2));

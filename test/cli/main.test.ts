@@ -1,0 +1,54 @@
+import assert from 'node:assert/strict';
+import { execFile } from 'node:child_process';
+import { resolve } from 'node:path';
+import { test } from 'node:test';
+import packageJson from '../../package.json' with { type: 'json' };
+
+const FLATNET = resolve(import.meta.dirname, '../../bin/flatnet');
+
+function run(file: string, ...args: string[]): Promise<{ status: number; stdout: string; stderr: string }> {
+  return new Promise((done) => {
+    execFile(file, args, { timeout: 30_000 }, (error, stdout, stderr) => {
+      done({ status: error === null ? 0 : Number(error.code), stdout, stderr });
+    });
+  });
+}
+
+const WRONG: [string[], RegExp][] = [
+  [['frob'], /^unknown command 'frob'$/],
+  [['lab', 'staus'], /^unknown command 'staus'; did you mean status\?$/],
+  [['lab', 'up', '--nodse', '3'], /^unknown option '--nodse'; did you mean --nodes\?$/],
+  [['lab', 'pod', 'create', 'x', '--listen', '0'], /--listen.*whole number from 1 to 65535/],
+  [['lab', 'exec', 'x'], /^missing required argument 'command'$/],
+];
+for (const [words, message] of WRONG) {
+  test(`flatnet ${words.join(' ')}`, async () => {
+    const plain = await run(FLATNET, ...words);
+    assert.equal(plain.status, 2);
+    assert.equal(plain.stdout, '');
+    const [line = '', ...more] = plain.stderr.trimEnd().split('\n');
+    assert.deepEqual(more, []);
+    assert.match(line.replace('flatnet: ', ''), message);
+
+    const json = await run(FLATNET, ...words, '--json');
+    assert.equal(json.status, 2);
+    assert.equal(json.stdout, '');
+    const { error } = JSON.parse(json.stderr);
+    assert.equal(error.code, 'USAGE');
+    assert.match(error.message, message);
+  });
+}
+
+test('help and version end with 0', async () => {
+  assert.match((await run(FLATNET, 'lab', 'up', '--help')).stdout, /^Usage: flatnet lab up/);
+  assert.deepEqual(await run(FLATNET, '--version'), {
+    status: 0,
+    stdout: `${packageJson.version}\n`,
+    stderr: '',
+  });
+});
+
+test('a reader that goes early is no crash', async () => {
+  const { stderr } = await run('sh', '-c', `"${FLATNET}" lab up --help | true`);
+  assert.equal(stderr, '');
+});
