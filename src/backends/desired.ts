@@ -50,16 +50,18 @@ export function desiredState(facts: Facts, memo: Memo = createMemo()): Desired {
   const state = new Collector();
 
   const families = FAMILIES.filter((family) => usable(network, self, configured, family, state.warnings));
-  for (const family of families) {
+  for (const family of FAMILIES) {
     const pool = network.pools[family];
     if (!pool) continue;
-    state.add(configured.backend.device(self, configured.options, family, pool.cidr), 'this node');
+    if (families.includes(family)) {
+      state.add(configured.backend.device(self, configured.options, family, pool.cidr), 'this node');
+    }
     state.add(
       masqueradeItems(network.masquerade, family, pool.cidr, subnetsOf(self.node, family)),
       'this node',
     );
   }
-  // Pods keep their bridge although no peer can be reached in a family.
+  // Pods keep their bridge, and their way out, although no peer can be reached in a family.
   state.add(
     bridgeItems(
       self,

@@ -187,6 +187,10 @@ test('host-gw: peers off the link, and a node behind NAT', () => {
     items.some((item) => item.kind === 'link' && item.name === 'cni0'),
     'pods keep their bridge',
   );
+  assert.ok(
+    items.some((item) => item.kind === 'nft' && item.family === 'ip'),
+    'pods still reach the world outside',
+  );
 });
 
 test('a peer with several blocks: a route and a neighbour each, one FDB entry', () => {
