@@ -4,6 +4,7 @@ import { releaseLease, startStore, stopStore } from '../../src/lab/store-process
 import type { Cluster, TestNode } from './cluster.ts';
 import { Foreigners } from './foreigners.ts';
 import { KERNEL_FAULTS } from './kernel-faults.ts';
+import { deleteForeign, putForeign } from './leases.ts';
 import type { Random } from './random.ts';
 import { killStore, watchGap } from './store-faults.ts';
 
@@ -210,7 +211,7 @@ const returnToAnotherSubnet: Kind = (cluster, random, state, fate) => {
       await stopAgent(cluster.lab, node.name, 'kill');
       await cluster.loseMemory(node);
       await cluster.endLease(node);
-      await cluster.putForeign({ ...fate.foreignNode(), subnets });
+      await putForeign(cluster, { ...fate.foreignNode(), subnets });
       await cluster.returnNode(node, random.chance(0.5));
       node.wantedPods = pods;
     },
@@ -232,13 +233,13 @@ const foreign: Kind = (cluster, random, state, fate) => {
   const choice = random.int(3);
   if (choice === 0 && all.length < MOST_FOREIGN) {
     const node = fate.foreignNode();
-    return { name: `foreign ${node.name} joined`, run: () => cluster.putForeign(node) };
+    return { name: `foreign ${node.name} joined`, run: () => putForeign(cluster, node) };
   }
   if (all.length === 0) return undefined;
   const was = random.pick(all);
-  if (choice === 1) return { name: `foreign ${was.name} left`, run: () => cluster.deleteForeign(was) };
+  if (choice === 1) return { name: `foreign ${was.name} left`, run: () => deleteForeign(cluster, was) };
   const node = fate.foreignNode(was);
-  return { name: `foreign ${was.name} changed`, run: () => cluster.putForeign(node, was) };
+  return { name: `foreign ${was.name} changed`, run: () => putForeign(cluster, node, was) };
 };
 
 const KINDS: readonly Kind[] = [

@@ -21,7 +21,6 @@ import { up } from '../../src/lab/up.ts';
 import { createNetns, deleteNetns, netnsPath } from '../../src/linux/netns.ts';
 import type { Kv } from '../../src/store/kv.ts';
 import { DEFAULT_PREFIX, Layout } from '../../src/store/layout.ts';
-import { encodeLease } from '../../src/store/lease-value.ts';
 import type { Endpoint } from './matrix.ts';
 import type { PodEnd } from './oracle.ts';
 
@@ -42,7 +41,7 @@ export type TestNode = {
   readonly pods: TestPod[];
 };
 
-const LAYOUT = new Layout(DEFAULT_PREFIX);
+export const LAYOUT = new Layout(DEFAULT_PREFIX);
 
 /** A lab of a test's own, and all facts about it as the test holds them. */
 export class Cluster implements AsyncDisposable {
@@ -312,45 +311,6 @@ export class Cluster implements AsyncDisposable {
 
   async store<T>(work: (kv: Kv) => Promise<T>): Promise<T> {
     return this.aside ? work(this.aside) : withStore(this.lab, work);
-  }
-
-  /** Writes the lease of a node that exists only there; with `was`, in place of that one. */
-  async putForeign(node: Node, was?: Node): Promise<void> {
-    await this.store(async (kv) => {
-      const success = [{ op: 'put', key: LAYOUT.lease(node.subnets), value: encodeLease(node) }] as const;
-      const gone = was && LAYOUT.lease(was.subnets);
-      const remove =
-        gone && gone !== LAYOUT.lease(node.subnets) ? [{ op: 'delete', key: gone } as const] : [];
-      await kv.txn({ compare: [], success: [...remove, ...success] });
-    });
-    if (was) this.foreign.delete(LAYOUT.lease(was.subnets));
-    this.foreign.set(LAYOUT.lease(node.subnets), node);
-  }
-
-  async deleteForeign(node: Node): Promise<void> {
-    await this.store((kv) => kv.delete(LAYOUT.lease(node.subnets)));
-    this.foreign.delete(LAYOUT.lease(node.subnets));
-  }
-
-  /** What the store says against the facts: each node's lease is there, byte for byte, and no other. */
-  async storeDifferences(): Promise<string[]> {
-    return this.store(async (kv) => {
-      const { items } = await kv.list(LAYOUT.leases);
-      const nodes = [
-        ...[...this.nodes.values()].map((node) => this.published(node)),
-        ...this.foreign.values(),
-      ];
-      const wanted = new Map(nodes.map((node) => [LAYOUT.lease(node.subnets), encodeLease(node)]));
-      const found = new Map(items.map(({ key, value }) => [key, value]));
-      return [
-        ...[...wanted]
-          .filter(([key, value]) => found.get(key) !== value)
-          .map((each) => `- ${each.join(' ')}`),
-        ...[...found]
-          .filter(([key, value]) => wanted.get(key) !== value)
-          .map((each) => `+ ${each.join(' ')}`),
-      ];
-    });
   }
 
   log(node: TestNode): string {

@@ -7,6 +7,7 @@ import { releaseLease } from '../../src/lab/store-process.ts';
 import { Cluster, type TestNode } from './cluster.ts';
 import { Foreigners } from './foreigners.ts';
 import { KERNEL_FAULTS, tunnels } from './kernel-faults.ts';
+import { deleteForeign, putForeign } from './leases.ts';
 import { NETWORKS } from './networks.ts';
 import { Random } from './random.ts';
 import { kernelDifferences, reachable, settled } from './settle.ts';
@@ -25,7 +26,7 @@ for (const [name, conf] of Object.entries(NETWORKS)) {
     const random = new Random(1);
     const foreigners = new Foreigners(cluster);
     const [one, two] = [foreigners.create(), foreigners.create()];
-    for (const each of [one, two]) await cluster.putForeign(each);
+    for (const each of [one, two]) await putForeign(cluster, each);
     await settled(cluster);
     const heals = watching(t, cluster);
 
@@ -41,15 +42,15 @@ for (const [name, conf] of Object.entries(NETWORKS)) {
 
     // A peer that returns: what it is known by stays in one respect and changes in another.
     const moved = { ...one, addresses: foreigners.create().addresses };
-    await heals('peer with another address', () => cluster.putForeign(moved, one));
+    await heals('peer with another address', () => putForeign(cluster, moved, one));
     const remade = { ...moved, backend: foreigners.create().backend };
-    await heals('peer with another MAC', () => cluster.putForeign(remade, moved));
+    await heals('peer with another MAC', () => putForeign(cluster, remade, moved));
     const elsewhere = { ...remade, subnets: foreigners.create().subnets };
-    await heals('peer with another subnet', () => cluster.putForeign(elsewhere, remade));
+    await heals('peer with another subnet', () => putForeign(cluster, elsewhere, remade));
     const exchanged = { ...two, subnets: elsewhere.subnets };
     await heals('all of it changed, and its subnet another’s', async () => {
-      await cluster.deleteForeign(elsewhere);
-      await cluster.putForeign(exchanged, two);
+      await deleteForeign(cluster, elsewhere);
+      await putForeign(cluster, exchanged, two);
     });
 
     await heals(
@@ -80,7 +81,7 @@ async function breakDead(cluster: Cluster, node: TestNode, peer: Node): Promise<
   ]) {
     await KERNEL_FAULTS[fault]?.(cluster, node, new Random(1))?.();
   }
-  await cluster.deleteForeign(peer);
+  await deleteForeign(cluster, peer);
   await startAgent(cluster.lab, node.name);
 }
 

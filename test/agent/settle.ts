@@ -3,6 +3,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { agentStatus } from '../../src/lab/agent-process.ts';
 import type { SysctlItem } from '../../src/state/item.ts';
 import type { Cluster, TestNode } from './cluster.ts';
+import { storeDifferences } from './leases.ts';
 import { unreached } from './matrix.ts';
 import { actualLines, compare, expectedLines } from './oracle.ts';
 
@@ -47,7 +48,7 @@ async function differences(cluster: Cluster): Promise<string[]> {
       (await kernelDifferences(cluster, node)).map((line) => `${node.name}: ${line}`),
     ),
   );
-  return [...left.flat(), ...(await cluster.storeDifferences()).map((line) => `store: ${line}`)];
+  return [...left.flat(), ...(await storeDifferences(cluster)).map((line) => `store: ${line}`)];
 }
 
 /** The agent itself sees no fault, and knows the same pods. */

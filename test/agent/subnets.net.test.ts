@@ -6,6 +6,7 @@ import { storeProcess } from '../../src/lab/store-process.ts';
 import { signalProcess } from '../../src/runtime/process.ts';
 import { Cluster, type TestNode } from './cluster.ts';
 import { Foreigners } from './foreigners.ts';
+import { putForeign } from './leases.ts';
 import { NETWORKS } from './networks.ts';
 import { settled } from './settle.ts';
 
@@ -31,7 +32,7 @@ test('pods get no address of subnets that went to another node while the agent w
   await stopAgent(cluster.lab, node.name, 'kill');
   for (const pod of [...node.pods]) await cluster.deletePod(node, pod);
   await cluster.endLease(node);
-  await cluster.putForeign({ ...new Foreigners(cluster).create(), subnets });
+  await putForeign(cluster, { ...new Foreigners(cluster).create(), subnets });
   // The store takes its time with the answer, as it may.
   const store = storeProcess(cluster.lab);
   assert.ok(store);
@@ -54,7 +55,7 @@ test('subnets that another node has now are given up, and others taken', async (
   const { subnets } = node;
   for (const pod of [...node.pods]) await cluster.deletePod(node, pod);
   node.subnets = undefined;
-  await cluster.putForeign({ ...new Foreigners(cluster).create(), subnets });
+  await putForeign(cluster, { ...new Foreigners(cluster).create(), subnets });
   await readyElsewhere(cluster, node, subnets);
   await cluster.wantPod(node);
   await settled(cluster);
