@@ -1,5 +1,5 @@
 import { Fields } from '../cluster/fields.ts';
-import { parseIp } from '../ip/address.ts';
+import { type Ip, parseIp } from '../ip/address.ts';
 
 /** All an agent is told; everything else it learns from the store and the kernel. */
 export type AgentOptions = {
@@ -16,8 +16,8 @@ export type AgentOptions = {
   /** Underlay interface by name or by one of its addresses; default: that of the default route. */
   readonly iface?: string;
   /** What peers are told where the interface's own address is not what they can reach (1:1 NAT). */
-  readonly publicIp?: string;
-  readonly publicIpv6?: string;
+  readonly publicIp?: Ip;
+  readonly publicIpv6?: Ip;
   readonly paths: Paths;
   readonly logLevel: string;
 };

@@ -1,7 +1,6 @@
 import { configuredBackend } from '../backends/registry.ts';
 import type { Network } from '../cluster/network.ts';
-import type { Node, Self, Underlay } from '../cluster/node.ts';
-import { FAMILIES, type Ip } from '../ip/address.ts';
+import { type Node, perFamily, type Self, type Underlay } from '../cluster/node.ts';
 import type { Cidr } from '../ip/cidr.ts';
 import type { AgentOptions } from './options.ts';
 
@@ -13,13 +12,9 @@ export function publishedNode(
   subnets: readonly Cidr[],
 ): Node {
   const told = { 4: options.publicIp, 6: options.publicIpv6 };
-  const used = FAMILIES.filter((family) => network.pools[family] !== undefined);
   // flannel's etcd lease always has a PublicIP; IPv4 is what it compares leases by.
-  const addresses = Object.fromEntries(
-    FAMILIES.flatMap((family): [number, Ip][] => {
-      const address = (told[family] as Ip | undefined) ?? underlay.addresses[family];
-      return address && (used.includes(family) || family === 4) ? [[family, address]] : [];
-    }),
+  const addresses = perFamily((family) =>
+    network.pools[family] || family === 4 ? (told[family] ?? underlay.addresses[family]) : undefined,
   );
   const plain: Node = {
     name: options.node,
@@ -30,11 +25,6 @@ export function publishedNode(
   };
   const { backend, options: settings } = configuredBackend(network);
   const self: Self = { node: plain, underlay };
-  const data = Object.fromEntries(
-    used.flatMap((family) => {
-      const value = backend.data(self, settings, family);
-      return value === undefined ? [] : [[family, value]];
-    }),
-  );
+  const data = perFamily((family) => network.pools[family] && backend.data(self, settings, family));
   return { ...plain, backend: { type: backend.type, data } };
 }

@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { isDeepStrictEqual } from 'node:util';
-import type { PerFamily, Underlay } from '../cluster/node.ts';
+import { type PerFamily, perFamily, type Underlay } from '../cluster/node.ts';
 import { FlatnetError, messageOf } from '../error.ts';
 import { FAMILIES, type Family, familyOf, isIp } from '../ip/address.ts';
 import { addressOf, cidrOf, lengthOf, type Prefixed } from '../ip/cidr.ts';
@@ -42,13 +42,10 @@ export function chooseUnderlay(interfaces: Interfaces, wish: UnderlayWish): Unde
   return {
     dev: chosen.name,
     mtu: chosen.mtu,
-    addresses: Object.fromEntries(
-      FAMILIES.flatMap((family) => {
-        const candidates = chosen.addresses.filter((net) => familyOf(net) === family).map(addressOf);
-        const address = candidates.find((ip) => ip === wish.iface) ?? candidates[0];
-        return address ? [[family, address]] : [];
-      }),
-    ),
+    addresses: perFamily((family) => {
+      const candidates = chosen.addresses.filter((net) => familyOf(net) === family).map(addressOf);
+      return candidates.find((ip) => ip === wish.iface) ?? candidates[0];
+    }),
     onLink: [...new Set(chosen.addresses.map((net) => cidrOf(addressOf(net), lengthOf(net))))].sort(),
   };
 }

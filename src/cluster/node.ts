@@ -4,6 +4,12 @@ import type { Cidr } from '../ip/cidr.ts';
 /** What each family has of something; a family the cluster does not use is absent. */
 export type PerFamily<T> = { readonly [F in Family]?: T };
 
+/** What `of` says of each family; undefined leaves it out. */
+export function perFamily<T>(of: (family: Family) => T | undefined): PerFamily<T> {
+  const [v4, v6] = [of(4), of(6)];
+  return { ...(v4 !== undefined && { 4: v4 }), ...(v6 !== undefined && { 6: v6 }) };
+}
+
 /**
  * A node owns blocks of pod addresses and says how to reach them. flannel's lease is a node with one subnet a family;
  * Calico's node has several blocks.

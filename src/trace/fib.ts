@@ -2,7 +2,7 @@ import type { Underlay } from '../cluster/node.ts';
 import { type Family, familyOf, type Ip } from '../ip/address.ts';
 import { addressOf, type Cidr, cidrOf, hostCidr, lengthOf, parseCidr } from '../ip/cidr.ts';
 import type { Mac } from '../ip/mac.ts';
-import type { FdbItem, KernelState, LinkItem, NeighbourItem, RouteItem, VxlanLink } from '../state/item.ts';
+import type { KernelState, LinkItem, RouteItem, VxlanLink } from '../state/item.ts';
 import { MAIN_TABLE, metricOf, tableOf } from '../state/key.ts';
 
 /** A node as its kernel state and its place on the underlay say it is. */
@@ -84,10 +84,10 @@ export class Tracer {
   }
 
   #tunnel(node: TracedNode, link: LinkItem, vxlan: VxlanLink, gateway: Ip): Step {
-    const neighbour = node.state.get(`neighbour ${link.name} ${gateway}`) as NeighbourItem | undefined;
-    if (!neighbour) return { reason: `no neighbour ${gateway} on ${link.name}` };
-    const fdb = node.state.get(`fdb ${link.name} ${neighbour.mac}`) as FdbItem | undefined;
-    if (!fdb) return { reason: `no FDB entry ${neighbour.mac} on ${link.name}` };
+    const neighbour = node.state.get(`neighbour ${link.name} ${gateway}`);
+    if (neighbour?.kind !== 'neighbour') return { reason: `no neighbour ${gateway} on ${link.name}` };
+    const fdb = node.state.get(`fdb ${link.name} ${neighbour.mac}`);
+    if (fdb?.kind !== 'fdb') return { reason: `no FDB entry ${neighbour.mac} on ${link.name}` };
     const next = this.#byAddress.get(fdb.dst);
     if (!next) return { reason: `nobody has ${fdb.dst}` };
     const throughRouter = !isOnLink(node, fdb.dst);

@@ -35,7 +35,7 @@ test('peers are told name, labels, addresses and what the backend has to say', (
 });
 
 test('a public address that was configured goes before the interface’s own', () => {
-  const node = publishedNode({ ...told, publicIp: '198.51.100.7' }, dual, underlay, []);
+  const node = publishedNode({ ...told, publicIp: parseIp('198.51.100.7') }, dual, underlay, []);
   assert.deepEqual(node.addresses, { 4: '198.51.100.7', 6: 'fd77::11' });
 });
 
