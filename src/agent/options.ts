@@ -1,5 +1,5 @@
 import { Fields } from '../cluster/fields.ts';
-import { type Ip, parseIp } from '../ip/address.ts';
+import { type Ip, ofFamily, parseIp } from '../ip/address.ts';
 
 /** All an agent is told; everything else it learns from the store and the kernel. */
 export type AgentOptions = {
@@ -54,10 +54,10 @@ export function readAgentOptions(value: unknown): AgentOptions {
   const paths = fields.object('paths') ?? new Fields({}, 'paths');
   const node = fields.string('node');
   if (!node) throw fields.invalid('node', 'is missing: write this node’s name');
-  const endpoints = strings(store, 'endpoints') ?? ['http://127.0.0.1:2379'];
+  const endpoints = store.parsedList('endpoints', String) ?? ['http://127.0.0.1:2379'];
   const iface = fields.string('iface');
-  const publicIp = fields.parsed('publicIp', parseIp);
-  const publicIpv6 = fields.parsed('publicIpv6', parseIp);
+  const publicIp = fields.parsed('publicIp', (text) => ofFamily(4, parseIp(text)));
+  const publicIpv6 = fields.parsed('publicIpv6', (text) => ofFamily(6, parseIp(text)));
   const path = (name: keyof Paths): string => paths.string(name) ?? DEFAULT_PATHS[name];
   return {
     node,
@@ -80,13 +80,6 @@ export function readAgentOptions(value: unknown): AgentOptions {
     },
     logLevel: fields.string('logLevel') ?? 'info',
   };
-}
-
-function strings(fields: Fields, name: string): string[] | undefined {
-  return fields.list(name)?.map((entry) => {
-    if (typeof entry !== 'string') throw fields.invalid(name, 'must be a list of strings');
-    return entry;
-  });
 }
 
 function labels(fields: Fields): Record<string, string> {

@@ -1,5 +1,5 @@
 import type { FlatnetError } from '../error.ts';
-import { BITS, type Family, familyOf, type Ip, ipAdd, ipCompare, parseIp } from '../ip/address.ts';
+import { BITS, type Family, type Ip, ipAdd, ipCompare, ofFamily, parseIp } from '../ip/address.ts';
 import { addressOf, type Cidr, cidrOf, contains, lastIp, lengthOf, parseCidr } from '../ip/cidr.ts';
 import type { Fields } from './fields.ts';
 
@@ -102,9 +102,4 @@ function checkBound(fields: Fields, name: string, bound: Ip, cidr: Cidr, subnetL
       `${name} is not on a SubnetLen boundary: ${bound}; for /${subnetLength} write ${aligned}`,
     );
   }
-}
-
-function ofFamily<T extends Ip | Cidr>(family: Family, value: T): T {
-  if (familyOf(value) === family) return value;
-  throw new TypeError(`'${value}' is IPv${familyOf(value)}; IPv${family} is written here`);
 }

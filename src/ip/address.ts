@@ -34,6 +34,14 @@ export function familyOf(address: Ip | string): Family {
   return address.includes(':') ? 6 : 4;
 }
 
+/** The address or network itself. Throws ADDRESS_INVALID when it is of the other family. */
+export function ofFamily<T extends string>(family: Family, value: T): T {
+  if (familyOf(value) === family) return value;
+  throw new FlatnetError(`'${value}' is IPv${familyOf(value)}; IPv${family} is written here`, {
+    code: 'ADDRESS_INVALID',
+  });
+}
+
 /** 4 or 16 bytes in network order. */
 export function ipToBytes(ip: Ip): Uint8Array {
   const bytes = ip.includes(':') ? parse6(ip) : parse4(ip);

@@ -1,0 +1,25 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { DEFAULT_PATHS, readAgentOptions } from '../../src/agent/options.ts';
+
+test('a node name is enough', () => {
+  const options = readAgentOptions({ node: 'node1' });
+  assert.deepEqual(options.paths, DEFAULT_PATHS);
+  assert.deepEqual(options.store.endpoints, ['http://127.0.0.1:2379']);
+  assert.deepEqual(options.labels, {});
+});
+
+test('what is wrong is named by its field', () => {
+  const wrong: [object, RegExp][] = [
+    [{}, /^node: is missing/],
+    [{ node: 'a', publicIp: 'fd00::1' }, /^publicIp: .*is IPv6; IPv4 is written here/],
+    [{ node: 'a', publicIpv6: '192.0.2.1' }, /^publicIpv6: .*is IPv4; IPv6 is written here/],
+    [{ node: 'a', publicIp: '192.0.2' }, /^publicIp: .*is not an IP address/],
+    [{ node: 'a', labels: ['x'] }, /^labels: must be an object of strings/],
+    [{ node: 'a', store: { endpoints: [1] } }, /^store\.endpoints\[0\]: must be a string/],
+    [{ node: 'a', store: { leaseTtl: 1 } }, /^store\.leaseTtl: must be a whole number from 5/],
+  ];
+  for (const [value, message] of wrong) {
+    assert.throws(() => readAgentOptions(value), { code: 'CONFIG_INVALID', message });
+  }
+});
