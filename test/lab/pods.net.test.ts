@@ -104,6 +104,35 @@ spec:${spec}
     await lab.ok('pod', 'delete', '-n', 'team-b', 'x');
   });
 
+  test('a pod sees no namespace but its own, also when others come after it', async () => {
+    await lab.ok('pod', 'create', 'first');
+    await lab.ok('pod', 'create', 'second');
+    const { status, stdout, stderr } = await lab.run('exec', 'first', '--', 'ip', 'address');
+    assert.deepEqual([status, stderr], [0, '']);
+    assert.match(stdout, /link-netnsid 0/);
+    await lab.ok('pod', 'delete', 'first', 'second');
+  });
+
+  test('of two containers that want one port, one fails and says so', async () => {
+    const container = (name: string): string => `{ name: ${name}, image: nginx }`;
+    await apply(`
+apiVersion: v1
+kind: Pod
+metadata: { name: rivals }
+spec: { containers: [ ${container('one')}, ${container('two')} ] }`);
+    let states: string[] = [];
+    for (let i = 0; i < 50 && !states.includes('exited'); i++) {
+      await sleep(50);
+      states = (await pods()).flatMap((pod) => pod.containers.map(({ state }) => state));
+    }
+    assert.deepEqual(states.sort(), ['exited', 'running']);
+    const { status, stdout } = await lab.run('status');
+    assert.equal(status, 1);
+    const [, failed = ''] = stdout.match(/container (one|two) ended with 1/) ?? [];
+    assert.match(await lab.ok('logs', 'rivals', '-c', failed), /Address already in use/);
+    await lab.ok('delete', '-f', file);
+  });
+
   test('the example: two containers on one loopback, spread, and nothing is done twice', async () => {
     const first = await lab.ok('apply', '-f', EXAMPLE);
     assert.match(first, /^deployment\.apps\/duo created/);
