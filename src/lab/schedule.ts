@@ -38,21 +38,39 @@ export function schedule(
     .map((node, order) => ({ node, order, load: load(node) }))
     .sort((a, b) => a.load[0] - b.load[0] || a.load[1] - b.load[1] || a.order - b.order);
   if (best) return best.node.name;
-  throw new FlatnetError(
-    fit.length
-      ? `no agent runs on ${fit.map(({ name }) => name).join(', ')}`
-      : 'no node has the labels the nodeSelector asks for',
-    {
-      code: 'NOT_FOUND',
-      operation: 'schedule',
-      fix: fit.length ? 'start one with: flatnet lab node start NODE' : 'add a node with these labels',
-    },
-  );
+  throw unschedulable(nodes, fit);
+}
+
+function unschedulable(nodes: readonly SchedulableNode[], fit: readonly SchedulableNode[]): FlatnetError {
+  const [text, fix] =
+    nodes.length === 0
+      ? ['there is no node', 'add one: flatnet lab node add']
+      : fit.length === 0
+        ? [
+            'no node has the labels the nodeSelector asks for',
+            `they have ${Object.keys(wellKnownLabels('')).join(', ')}`,
+          ]
+        : [
+            `no agent runs on ${fit.map(({ name }) => name).join(', ')}`,
+            'start one with: flatnet lab node start NODE',
+          ];
+  return new FlatnetError(text, { code: 'NOT_FOUND', operation: 'schedule', fix });
+}
+
+const ARCHITECTURES: Partial<Record<NodeJS.Architecture, string>> = { x64: 'amd64', arm64: 'arm64' };
+
+/** Those that a kubelet gives every node. */
+function wellKnownLabels(name: string): Record<string, string> {
+  return {
+    'kubernetes.io/hostname': name,
+    'kubernetes.io/os': 'linux',
+    'kubernetes.io/arch': ARCHITECTURES[process.arch] ?? process.arch,
+  };
 }
 
 /** Whether the node has every label the selector asks for. */
 export function selects(selector: Readonly<Record<string, string>>, node: SchedulableNode): boolean {
-  const labels: Readonly<Record<string, string>> = { 'kubernetes.io/hostname': node.name, ...node.labels };
+  const labels: Readonly<Record<string, string>> = { ...wellKnownLabels(node.name), ...node.labels };
   return Object.entries(selector).every(([key, value]) => labels[key] === value);
 }
 

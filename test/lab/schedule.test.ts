@@ -30,7 +30,12 @@ test('nodeSelector and nodeName say which node will do', () => {
   const nodes = [node('a'), node('b', true, { disk: 'ssd' })];
   assert.equal(schedule({ nodeSelector: { disk: 'ssd' } }, nodes, [{ node: 'b' }]), 'b');
   assert.equal(schedule({ nodeSelector: { 'kubernetes.io/hostname': 'b' } }, nodes, []), 'b');
-  assert.throws(() => schedule({ nodeSelector: { disk: 'tape' } }, nodes, []), /no node has the labels/);
+  assert.equal(schedule({ nodeSelector: { 'kubernetes.io/os': 'linux' } }, nodes, []), 'a');
+  assert.throws(
+    () => schedule({ nodeSelector: { disk: 'tape' } }, nodes, []),
+    /no node has the labels .* they have kubernetes\.io\/hostname/,
+  );
+  assert.throws(() => schedule({}, [], []), /there is no node; add one/);
   assert.throws(() => schedule({ nodeName: 'z' }, nodes, []), /there is no node 'z'; the lab has a, b/);
 });
 
