@@ -94,7 +94,7 @@ export async function runAgent(options: AgentOptions, log: Log, signal: AbortSig
     cni.collectGarbage().catch((error: unknown) => log.warn({ error: messageOf(error) }, 'collect garbage'));
   }, GARBAGE_INTERVAL);
   const handlers: Record<string, Handler> = {
-    cni: (request) => cni.handle(request as unknown as Parameters<typeof cni.handle>[0]),
+    cni: (request) => cni.handle(request),
     status: async () => ({ ...agent.status(), store: { connected: membership.joined } }),
     diff: async () => ({ changes: (await agent.reconciler.preview()).map(changeText) }),
     desired: async () => ({

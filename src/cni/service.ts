@@ -1,7 +1,7 @@
 import { attach } from './attach.ts';
 import { check } from './check.ts';
 import { roleOf } from './conf.ts';
-import type { CniContext, CniReply, CniRequest } from './context.ts';
+import type { CniContext, CniReply } from './context.ts';
 import { detach } from './detach.ts';
 import { collectGarbage, gc } from './gc.ts';
 import { loopbackAdd, loopbackCheck, loopbackDel } from './loopback.ts';
@@ -19,15 +19,17 @@ export class CniService implements AsyncDisposable {
     this.#state = new CniState(context);
   }
 
-  /** Answers one call of a plugin. Never rejects: what goes wrong is in the reply, as the specification has it. */
-  async handle(request: Pick<CniRequest, 'env' | 'stdin'>): Promise<CniReply> {
+  /** Answers one call of a plugin, a `CniRequest`. Never rejects: what goes wrong is in the reply, as the specification has it. */
+  async handle(request: { readonly env?: unknown; readonly stdin?: unknown }): Promise<CniReply> {
+    const env = variables(request.env);
+    const stdin = typeof request.stdin === 'string' ? request.stdin : '';
     try {
-      const command = readCommand(request.env);
+      const command = readCommand(env);
       if (command === 'VERSION') return printed({ cniVersion: CURRENT, supportedVersions: VERSIONS }, 0);
-      const result = await this.#run(readInvocation(command, request.env, request.stdin));
+      const result = await this.#run(readInvocation(command, env, stdin));
       return result === undefined ? { stdout: '', exit: 0 } : printed(result, 0);
     } catch (error) {
-      return printed(errorObject(error, versionOf(request.stdin)), 1);
+      return printed(errorObject(error, versionOf(stdin)), 1);
     }
   }
 
@@ -72,4 +74,12 @@ export class CniService implements AsyncDisposable {
 
 function printed(value: object, exit: number): CniReply {
   return { stdout: `${JSON.stringify(value)}\n`, exit };
+}
+
+/** What of a request's `env` can be an environment; what is missing is named later, as the specification has it. */
+function variables(env: unknown): Readonly<Record<string, string>> {
+  const texts = Object.entries(Object(env)).flatMap(([name, value]) =>
+    typeof value === 'string' ? [[name, value]] : [],
+  );
+  return Object.fromEntries(texts);
 }

@@ -8,6 +8,15 @@ import { withNetns } from '../../src/linux/netns.ts';
 import { readSysctl } from '../../src/linux/sysctl.ts';
 import { call, eventually, Host, ip, ipOne, leftovers, must, Pod, pings } from './host.ts';
 
+test('a request that no shim makes is answered as one with everything missing', async () => {
+  await using host = new Host();
+  for (const request of [{}, { env: null, stdin: 7 }, { env: { CNI_COMMAND: 1 } }]) {
+    const { stdout, exit } = await host.service.handle(request);
+    assert.equal(exit, 1);
+    assert.match(JSON.parse(stdout).msg, /required env variables/);
+  }
+});
+
 test('ADD: what the kernel holds, the result and the files agree', async (t) => {
   await using host = new Host();
   using pod = new Pod();

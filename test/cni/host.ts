@@ -96,7 +96,7 @@ export class Host implements AsyncDisposable {
   /** Serves the socket. */
   async listen(): Promise<this> {
     this.#api = await LocalApi.listen(this.socketPath, {
-      cni: (request) => this.service.handle(request as Parameters<CniService['handle']>[0]),
+      cni: (request) => this.service.handle(request),
     });
     return this;
   }
