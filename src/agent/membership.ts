@@ -1,4 +1,4 @@
-import type { Node, PerFamily } from '../cluster/node.ts';
+import type { Node, NodeFacts, PerFamily } from '../cluster/node.ts';
 import type { Cidr } from '../ip/cidr.ts';
 import type { Log } from '../log.ts';
 import type { Claim, Store } from '../store/store.ts';
@@ -105,6 +105,6 @@ export class Membership {
   }
 }
 
-function withoutSubnets({ subnets: _, ...facts }: Node): Omit<Node, 'subnets'> {
+function withoutSubnets({ subnets: _, ...facts }: Node): NodeFacts {
   return facts;
 }

@@ -29,6 +29,9 @@ export type Node = {
   };
 };
 
+/** What a node says of itself, whatever its subnets. */
+export type NodeFacts = Omit<Node, 'subnets'>;
+
 /** This node as its own agent sees it: the published facts and those of its underlay interface. */
 export type Self = {
   readonly node: Node;

@@ -1,5 +1,5 @@
 import type { Network } from '../cluster/network.ts';
-import type { Node, PerFamily } from '../cluster/node.ts';
+import type { NodeFacts, PerFamily } from '../cluster/node.ts';
 import { FlatnetError } from '../error.ts';
 import { FAMILIES, type Family, familyOf } from '../ip/address.ts';
 import { type Cidr, overlaps } from '../ip/cidr.ts';
@@ -7,8 +7,6 @@ import { chooseSubnet, compatible } from '../ipam/subnets.ts';
 import type { Lease } from './facts.ts';
 import { sharesAddress } from './holding.ts';
 import type { ClusterState } from './view.ts';
-
-export type Self = Omit<Node, 'subnets'>;
 
 /** Which subnets a node should have, and the leases it holds now: those of other keys are to be given back. */
 export type Choice = { readonly subnets: readonly Cidr[]; readonly held: readonly Lease[] };
@@ -21,7 +19,7 @@ export type Choice = { readonly subnets: readonly Cidr[]; readonly held: readonl
 export function chooseSubnets(
   state: ClusterState,
   network: Network,
-  self: Self,
+  self: NodeFacts,
   previous: PerFamily<Cidr>,
   random: () => number,
 ): Choice {
@@ -50,7 +48,7 @@ export function chooseSubnets(
  * his into it since; then those with its public address that no other node's record claims. A lease at our address under another name is ours only if it is the
  * subnet we had: a machine that was renamed, and not one whose address we got from DHCP while it was away.
  */
-function leasesOf(state: ClusterState, self: Self, previous: PerFamily<Cidr>): Lease[] {
+function leasesOf(state: ClusterState, self: NodeFacts, previous: PerFamily<Cidr>): Lease[] {
   const held = new Map<string, Lease>();
   const recorded = state.leaseOf(self.name);
   const before = state.record(self.name)?.record.addresses ?? {};
@@ -66,7 +64,7 @@ function leasesOf(state: ClusterState, self: Self, previous: PerFamily<Cidr>): L
 }
 
 /** flannel tells nodes apart by their IPv4 address; IPv6 decides only between nodes that have nothing else. */
-function leasesAt(state: ClusterState, self: Self, family: Family): Lease[] {
+function leasesAt(state: ClusterState, self: NodeFacts, family: Family): Lease[] {
   const address = self.addresses[family];
   if (address === undefined) return [];
   const leases = state.leasesAt(address).sort((a, b) => a.kv.createRevision - b.kv.createRevision);
@@ -75,7 +73,7 @@ function leasesAt(state: ClusterState, self: Self, family: Family): Lease[] {
 }
 
 /** Every subnet that somebody else has or has reserved, also where the lease's value cannot be read. */
-function takenByOthers(state: ClusterState, self: Self, held: readonly Lease[]): Cidr[] {
+function takenByOthers(state: ClusterState, self: NodeFacts, held: readonly Lease[]): Cidr[] {
   const mine = new Set(held.map(({ kv }) => kv.key));
   const taken: Cidr[] = [];
   for (const fact of state.facts()) {

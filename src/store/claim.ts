@@ -1,9 +1,9 @@
 import { setTimeout as sleep } from 'node:timers/promises';
+import type { NodeFacts } from '../cluster/node.ts';
 import { codeOf, FlatnetError, messageOf } from '../error.ts';
 import type { Ip } from '../ip/address.ts';
 import type { Cidr } from '../ip/cidr.ts';
 import type { Log } from '../log.ts';
-import type { Self } from './acquire.ts';
 import { Backoff } from './backoff.ts';
 import type { Feed } from './feed.ts';
 import { checkHolding, type Holding, keysOf, writeHolding } from './holding.ts';
@@ -68,7 +68,7 @@ export class LeaseClaim implements Claim {
     return this.#holding.subnets;
   }
 
-  async publish(self: Self): Promise<void> {
+  async publish(self: NodeFacts): Promise<void> {
     if (self.name !== this.#holding.self.name) {
       throw new FlatnetError(`'${self.name}' is another node`, { code: 'USAGE', operation: 'lease publish' });
     }
@@ -189,7 +189,7 @@ export class LeaseClaim implements Claim {
     }
   }
 
-  #remember({ addresses }: Self): void {
+  #remember({ addresses }: NodeFacts): void {
     for (const ip of Object.values(addresses)) this.#addresses.add(ip);
   }
 }

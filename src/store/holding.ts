@@ -1,7 +1,7 @@
+import type { NodeFacts } from '../cluster/node.ts';
 import { FlatnetError } from '../error.ts';
 import { FAMILIES, type Ip } from '../ip/address.ts';
 import { type Cidr, overlaps } from '../ip/cidr.ts';
-import type { Self } from './acquire.ts';
 import type { Compare, KeyValue, Operation, Transaction } from './kv.ts';
 import type { Layout } from './layout.ts';
 import { encodeLease } from './lease-value.ts';
@@ -10,7 +10,7 @@ import type { ClusterState } from './view.ts';
 
 /** What one agent holds in the store. */
 export type Holding = {
-  readonly self: Self;
+  readonly self: NodeFacts;
   readonly subnets: readonly Cidr[];
   readonly instance: string;
 };
@@ -85,7 +85,10 @@ function overlap(some: readonly Cidr[], others: readonly Cidr[]): boolean {
 }
 
 /** Whether both are at the same address in any family. */
-export function sharesAddress({ addresses }: Pick<Self, 'addresses'>, others: Self['addresses']): boolean {
+export function sharesAddress(
+  { addresses }: Pick<NodeFacts, 'addresses'>,
+  others: NodeFacts['addresses'],
+): boolean {
   return FAMILIES.some((family) => addresses[family] !== undefined && addresses[family] === others[family]);
 }
 

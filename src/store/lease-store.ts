@@ -1,11 +1,11 @@
 import { randomUUID } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { type Network, readNetwork } from '../cluster/network.ts';
-import type { PerFamily } from '../cluster/node.ts';
+import type { NodeFacts, PerFamily } from '../cluster/node.ts';
 import { codeOf, FlatnetError } from '../error.ts';
 import type { Cidr } from '../ip/cidr.ts';
 import type { Log } from '../log.ts';
-import { chooseSubnets, type Self } from './acquire.ts';
+import { chooseSubnets } from './acquire.ts';
 import { isNameAnswered } from './challenge.ts';
 import { type ClaimContext, LeaseClaim, lostRaces, readState } from './claim.ts';
 import { Feed } from './feed.ts';
@@ -51,7 +51,7 @@ export class LeaseStore implements Store {
     return this.#parse(await this.#kv.get(this.#layout.config));
   }
 
-  async acquire(self: Self, previous: PerFamily<Cidr>): Promise<Claim> {
+  async acquire(self: NodeFacts, previous: PerFamily<Cidr>): Promise<Claim> {
     checkName(self.name);
     const instance = randomUUID();
     const { id: lease } = await this.#kv.grant(this.#ttl);
@@ -93,7 +93,12 @@ export class LeaseStore implements Store {
     this.#kv.close();
   }
 
-  async #acquire(self: Self, previous: PerFamily<Cidr>, instance: string, lease: string): Promise<Claim> {
+  async #acquire(
+    self: NodeFacts,
+    previous: PerFamily<Cidr>,
+    instance: string,
+    lease: string,
+  ): Promise<Claim> {
     for (let race = 1; race <= MAX_RACES; race++) {
       const state = await readState(this.#kv, this.#layout);
       const network = this.#parse(state.item(this.#layout.config));
@@ -122,7 +127,7 @@ export class LeaseStore implements Store {
    * moved, or a second one by mistake: then the agent that wrote the record, if it lives, answers a challenge. Throws
    * NAME_TAKEN.
    */
-  async #checkRival(self: Self, state: ClusterState, instance: string): Promise<void> {
+  async #checkRival(self: NodeFacts, state: ClusterState, instance: string): Promise<void> {
     const rival = state.record(self.name)?.record;
     if (!rival || sharesAddress(self, rival.addresses)) return;
     const key = this.#layout.challenge(self.name);

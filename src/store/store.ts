@@ -1,5 +1,5 @@
 import type { Network } from '../cluster/network.ts';
-import type { Node, PerFamily } from '../cluster/node.ts';
+import type { Node, NodeFacts, PerFamily } from '../cluster/node.ts';
 import type { Cidr } from '../ip/cidr.ts';
 
 /** Where the cluster's facts live, as an agent needs them. Implementations: `lease-store.ts` on any `Kv`. */
@@ -12,7 +12,7 @@ export interface Store {
    * subnet at random. Lost races are retried. Throws OUT_OF_SUBNETS; NAME_TAKEN when an agent at another address answers
    * for this name (a few seconds are given to it); NOT_FOUND without a configuration; CONFIG_INVALID; STORE_UNAVAILABLE.
    */
-  acquire(self: Omit<Node, 'subnets'>, previous: PerFamily<Cidr>): Promise<Claim>;
+  acquire(self: NodeFacts, previous: PerFamily<Cidr>): Promise<Claim>;
   /**
    * Yields the whole cluster, first when it is completely known, then after every change (changes close together are one).
    * Reconnects by itself with backoff and jitter; while the store is away it yields nothing. Ends when `signal` aborts.
@@ -25,7 +25,7 @@ export interface Store {
 export interface Claim {
   readonly subnets: readonly Cidr[];
   /** Publishes changed facts (a new underlay address, a new VTEP MAC) under the same subnets. */
-  publish(self: Omit<Node, 'subnets'>): Promise<void>;
+  publish(self: NodeFacts): Promise<void>;
   /** Rejects with LEASE_LOST when someone else holds the subnets now; a missing key is simply written again. */
   readonly lost: Promise<never>;
   /** Stops renewing; the lease stays and runs out by itself, so that peers keep their routes. */

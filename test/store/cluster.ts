@@ -1,9 +1,8 @@
 import type { TestContext } from 'node:test';
-import type { PerFamily } from '../../src/cluster/node.ts';
+import type { NodeFacts, PerFamily } from '../../src/cluster/node.ts';
 import { parseIp } from '../../src/ip/address.ts';
 import { type Cidr, overlaps } from '../../src/ip/cidr.ts';
 import type { Log } from '../../src/log.ts';
-import type { Self } from '../../src/store/acquire.ts';
 import { EtcdKv } from '../../src/store/etcd.ts';
 import { type LeaseOptions, LeaseStore } from '../../src/store/lease-store.ts';
 import type { Claim, ClusterView, Store } from '../../src/store/store.ts';
@@ -37,7 +36,7 @@ export class TestCluster {
   }
 
   /** A new agent's claim: its own store client, `previous` as given. */
-  join(self: Self, previous: PerFamily<Cidr> = {}, options: LeaseOptions = {}): Promise<Claim> {
+  join(self: NodeFacts, previous: PerFamily<Cidr> = {}, options: LeaseOptions = {}): Promise<Claim> {
     return this.store(options).acquire(self, previous);
   }
 
@@ -65,7 +64,7 @@ export class TestCluster {
 }
 
 /** Node number `i` with the public address 192.0.2.`i`, and 2001:db8::`i` if asked for. */
-export function self(i: number, over: Partial<Self> & { dual?: boolean } = {}): Self {
+export function self(i: number, over: Partial<NodeFacts> & { dual?: boolean } = {}): NodeFacts {
   const { dual = false, ...rest } = over;
   return {
     name: `node${i}`,
