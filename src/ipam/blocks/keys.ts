@@ -1,0 +1,86 @@
+import { type Cidr, parseCidr } from '../../ip/cidr.ts';
+
+/** What a key below `<prefix>/flatnet/ipam/` is about. */
+export type IpamKey =
+  | { readonly kind: 'config' }
+  | { readonly kind: 'block'; readonly cidr: Cidr }
+  | { readonly kind: 'affinity'; readonly node: string; readonly cidr: Cidr }
+  | { readonly kind: 'handle'; readonly id: string };
+
+/**
+ * A node's claim on a block, the whole value of its key: announced, or the block exists and is the node's. Only a confirmed
+ * one may be advertised.
+ */
+export type AffinityState = 'pending' | 'confirmed';
+
+/** The keys of the `blocks` address plan. A network stands in a key with `-` for `/`: `10.0.0.0-26`, `fd00::-122`. */
+export class IpamKeys {
+  /** Ends with a slash: every key of the plan starts with it. */
+  readonly root: string;
+
+  /** `prefix`: the network's, as flannel's `--etcd-prefix`. */
+  constructor(prefix: string) {
+    this.root = `${prefix.replace(/\/+$/, '')}/flatnet/ipam/`;
+  }
+
+  get config(): string {
+    return `${this.root}config`;
+  }
+
+  get blocks(): string {
+    return `${this.root}blocks/`;
+  }
+
+  block(cidr: Cidr): string {
+    return this.blocks + nameOf(cidr);
+  }
+
+  /** Those of one node, or of all. */
+  affinities(node?: string): string {
+    return `${this.root}affinities/${node === undefined ? '' : `${node}/`}`;
+  }
+
+  affinity(node: string, cidr: Cidr): string {
+    return this.affinities(node) + nameOf(cidr);
+  }
+
+  get handles(): string {
+    return `${this.root}handles/`;
+  }
+
+  /** A handle may contain any character, an interface's name for example a slash. */
+  handle(id: string): string {
+    return this.handles + encodeURIComponent(id);
+  }
+
+  /** Undefined for a key of nothing we know; throws ADDRESS_INVALID for one that should name a network and does not. */
+  kindOf(key: string): IpamKey | undefined {
+    if (!key.startsWith(this.root)) return undefined;
+    const [folder, first, second, ...more] = key.slice(this.root.length).split('/');
+    if (more.length > 0) return undefined;
+    if (folder === 'config' && first === undefined) return { kind: 'config' };
+    if (!first) return undefined;
+    if (folder === 'affinities' && second) return { kind: 'affinity', node: first, cidr: cidrFrom(second) };
+    if (second !== undefined) return undefined;
+    if (folder === 'blocks') return { kind: 'block', cidr: cidrFrom(first) };
+    if (folder === 'handles') return { kind: 'handle', id: decoded(first) };
+    return undefined;
+  }
+}
+
+function nameOf(cidr: Cidr): string {
+  return cidr.replace('/', '-');
+}
+
+function cidrFrom(name: string): Cidr {
+  return parseCidr(name.replace('-', '/'));
+}
+
+/** A key that somebody else wrote may hold a `%` that encodes nothing. */
+function decoded(text: string): string {
+  try {
+    return decodeURIComponent(text);
+  } catch {
+    return text;
+  }
+}
