@@ -4,9 +4,9 @@ import { FlatnetError } from '../error.ts';
 import { FAMILIES, type Family, familyOf } from '../ip/address.ts';
 import { type Cidr, overlaps } from '../ip/cidr.ts';
 import { chooseSubnet, compatible } from '../ipam/subnets.ts';
+import type { ClusterState } from './cluster-state.ts';
 import type { Lease } from './facts.ts';
 import { sharesAddress } from './holding.ts';
-import type { ClusterState } from './view.ts';
 
 /** Which subnets a node should have, and the leases it holds now: those of other keys are to be given back. */
 export type Choice = { readonly subnets: readonly Cidr[]; readonly held: readonly Lease[] };

@@ -5,12 +5,12 @@ import type { Ip } from '../ip/address.ts';
 import type { Cidr } from '../ip/cidr.ts';
 import type { Log } from '../log.ts';
 import { Backoff } from './backoff.ts';
+import { ClusterState } from './cluster-state.ts';
 import type { Feed } from './feed.ts';
 import { checkHolding, type Holding, keysOf, writeHolding } from './holding.ts';
 import type { Kv } from './kv.ts';
 import type { Layout } from './layout.ts';
 import type { Claim } from './store.ts';
-import { ClusterState } from './view.ts';
 
 /** Seconds before its end at which a lease is renewed: flannel's `--subnet-lease-renew-margin`. */
 const RENEW_MARGIN = 3600;

@@ -2,9 +2,9 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { codeOf, messageOf } from '../error.ts';
 import type { Log } from '../log.ts';
 import { Backoff } from './backoff.ts';
+import { ClusterState } from './cluster-state.ts';
 import type { KeyValue, Kv } from './kv.ts';
 import type { Layout } from './layout.ts';
-import { ClusterState } from './view.ts';
 
 /** Is told that `state` has changed, or that a watch stands again. */
 export type Follower = () => void;

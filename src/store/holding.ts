@@ -2,11 +2,11 @@ import type { NodeFacts } from '../cluster/node.ts';
 import { FlatnetError } from '../error.ts';
 import { FAMILIES, type Ip } from '../ip/address.ts';
 import { type Cidr, overlaps } from '../ip/cidr.ts';
+import type { ClusterState } from './cluster-state.ts';
 import type { Compare, KeyValue, Operation, Transaction } from './kv.ts';
 import type { Layout } from './layout.ts';
 import { encodeLease } from './lease-value.ts';
 import { encodeRecord } from './node-record.ts';
-import type { ClusterState } from './view.ts';
 
 /** What one agent holds in the store. */
 export type Holding = {

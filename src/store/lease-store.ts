@@ -8,12 +8,12 @@ import type { Log } from '../log.ts';
 import { chooseSubnets } from './acquire.ts';
 import { isNameAnswered } from './challenge.ts';
 import { type ClaimContext, LeaseClaim, lostRaces, readState } from './claim.ts';
+import type { ClusterState } from './cluster-state.ts';
 import { Feed } from './feed.ts';
 import { type Holding, sharesAddress, writeHolding } from './holding.ts';
 import type { KeyValue, Kv } from './kv.ts';
 import { DEFAULT_PREFIX, Layout } from './layout.ts';
 import type { Claim, ClusterView, Store } from './store.ts';
-import type { ClusterState } from './view.ts';
 
 export type LeaseOptions = {
   /** flannel's `--etcd-prefix`; `/coreos.com/network` unless told. */

@@ -3,12 +3,12 @@ import { test } from 'node:test';
 import fc from 'fast-check';
 import { parseIp } from '../../src/ip/address.ts';
 import { parseCidr } from '../../src/ip/cidr.ts';
+import { ClusterState } from '../../src/store/cluster-state.ts';
 import type { KeyValue, WatchEvent } from '../../src/store/kv.ts';
 import { Layout } from '../../src/store/layout.ts';
 import { encodeLease } from '../../src/store/lease-value.ts';
 import { encodeRecord } from '../../src/store/node-record.ts';
 import type { ClusterView } from '../../src/store/store.ts';
-import { ClusterState } from '../../src/store/view.ts';
 
 const layout = new Layout('/net');
 const CONFIG = '{"Network":"10.0.0.0/8","Backend":{"Type":"vxlan"}}';

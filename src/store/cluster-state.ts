@@ -5,6 +5,7 @@ import type { Ip } from '../ip/address.ts';
 import { type Fact, type Lease, type Recorded, readFact, type Warn } from './facts.ts';
 import type { KeyValue, WatchBatch } from './kv.ts';
 import type { Layout } from './layout.ts';
+import { Multimap } from './multimap.ts';
 import type { ClusterView } from './store.ts';
 
 /**
@@ -255,24 +256,4 @@ function search(nodes: readonly Node[], name: string): { index: number; found: N
   }
   const candidate = nodes[low];
   return { index: low, found: candidate?.name === name ? candidate : undefined };
-}
-
-class Multimap<K, V> {
-  readonly #sets = new Map<K, Set<V>>();
-
-  get(key: K): Iterable<V> {
-    return this.#sets.get(key) ?? [];
-  }
-
-  add(key: K, value: V): void {
-    const set = this.#sets.get(key);
-    if (set) set.add(value);
-    else this.#sets.set(key, new Set([value]));
-  }
-
-  delete(key: K, value: V): void {
-    const set = this.#sets.get(key);
-    set?.delete(value);
-    if (set?.size === 0) this.#sets.delete(key);
-  }
 }
