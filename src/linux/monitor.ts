@@ -13,6 +13,7 @@ import {
   RTM_GETNEIGH,
   RTM_NEWNEIGH,
 } from './neighbour.ts';
+import { decodeNetconf, type Netconf, RTM_DELNETCONF, RTM_NEWNETCONF } from './netconf.ts';
 import { NetlinkListener } from './netlink/listener.ts';
 import { attributesOf, type Message, messagesOf } from './netlink/message.ts';
 import { NETLINK_ROUTE } from './netlink/socket.ts';
@@ -27,6 +28,7 @@ const GROUPS = {
   /** Also FDB entries and misses. */
   neighbour: [3],
   rule: [8, 19],
+  netconf: [24, 25],
 } as const;
 
 export type MonitorOptions = {
@@ -48,6 +50,7 @@ export type MonitorEvent =
   | (Change & { readonly object: 'neighbour'; readonly value: Neighbour })
   | (Change & { readonly object: 'fdb'; readonly value: Fdb })
   | (Change & { readonly object: 'rule'; readonly value: Rule })
+  | (Change & { readonly object: 'netconf'; readonly value: Netconf })
   | Miss
   | Overflow;
 
@@ -136,6 +139,11 @@ export function decodeEvent(message: Message): MonitorEvent | undefined {
     case RTM_DELRULE: {
       const value = decodeRule(message);
       return value && { ...change, object: 'rule', value };
+    }
+    case RTM_NEWNETCONF:
+    case RTM_DELNETCONF: {
+      const value = decodeNetconf(message);
+      return value && { ...change, object: 'netconf', value };
     }
     default:
       return undefined;

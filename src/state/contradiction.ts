@@ -4,7 +4,16 @@ import type { MonitorEvent } from '../linux/monitor.ts';
 import { deviceOf, lowerOf, satisfies } from './diff.ts';
 import type { Item, KernelState, LinkItem } from './item.ts';
 import { keyOf, same } from './key.ts';
-import { addressItem, fdbItem, linkItem, type Names, neighbourItem, routeItem, ruleItem } from './observe.ts';
+import {
+  addressItem,
+  fdbItem,
+  linkItem,
+  type Names,
+  neighbourItem,
+  routeItem,
+  ruleItem,
+  sysctlItems,
+} from './observe.ts';
 import { isOurs, OUR_ALIAS } from './ownership.ts';
 
 /** What is believed of the kernel when an event comes. */
@@ -49,6 +58,12 @@ export function contradiction(event: MonitorEvent, desired: KernelState, known: 
     case 'rule': {
       const item = ruleItem(event.value);
       return item && against(item, gone, desired);
+    }
+    case 'netconf': {
+      // Those of a device go with it.
+      const items = gone ? [] : sysctlItems(event.value, nameOf);
+      const wrong = items.find((item) => desired.has(keyOf(item)) && against(item, gone, desired));
+      return wrong && keyOf(wrong);
     }
     case 'neighbour': {
       const item = neighbourItem(event.value, nameOf);

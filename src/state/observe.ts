@@ -4,9 +4,18 @@ import { type Fdb, NTF_SELF } from '../linux/fdb.ts';
 import type { Link } from '../linux/link.ts';
 import type { Vxlan } from '../linux/link-vxlan.ts';
 import { type Neighbour, NUD_PERMANENT } from '../linux/neighbour.ts';
+import { NETCONFA_IFINDEX_ALL, type Netconf } from '../linux/netconf.ts';
 import type { Route } from '../linux/route.ts';
 import type { Rule } from '../linux/rule.ts';
-import type { AddressItem, FdbItem, LinkItem, NeighbourItem, RouteItem, RuleItem } from './item.ts';
+import type {
+  AddressItem,
+  FdbItem,
+  LinkItem,
+  NeighbourItem,
+  RouteItem,
+  RuleItem,
+  SysctlItem,
+} from './item.ts';
 
 /** Interface names by index, for turning what the kernel says into items. */
 export type Names = (index: number) => string | undefined;
@@ -108,4 +117,15 @@ export function ruleItem(rule: Rule): RuleItem | undefined {
     ...(mask !== undefined && !all && { mask }),
     protocol: protocol ?? 0,
   };
+}
+
+/** The settings a message tells of, by the paths we know them by. */
+export function sysctlItems({ family, dev, forwarding, rpFilter }: Netconf, names: Names): SysctlItem[] {
+  const name = dev === NETCONFA_IFINDEX_ALL ? 'all' : names(dev);
+  if (name === undefined) return [];
+  const item = (path: string, value: number | undefined): SysctlItem[] =>
+    value === undefined ? [] : [{ kind: 'sysctl', path, value: `${value}` }];
+  const conf = `net/ipv${family}/conf/${name}`;
+  const router = family === 4 && name === 'all' ? 'net/ipv4/ip_forward' : `${conf}/forwarding`;
+  return [...item(router, forwarding), ...item(`${conf}/rp_filter`, rpFilter)];
 }

@@ -10,6 +10,7 @@ import { fdbReplace } from '../../src/linux/fdb.ts';
 import { linkAdd, linkDelete, linkGet, linkSet } from '../../src/linux/link.ts';
 import { Monitor, type MonitorEvent } from '../../src/linux/monitor.ts';
 import { neighbourReplace } from '../../src/linux/neighbour.ts';
+import { NETCONFA_IFINDEX_ALL } from '../../src/linux/netconf.ts';
 import { NETLINK_ROUTE, NetlinkSocket } from '../../src/linux/netlink/socket.ts';
 import { withNetns } from '../../src/linux/netns.ts';
 import { routeAdd, routeDelete } from '../../src/linux/route.ts';
@@ -93,6 +94,24 @@ kernelTest('every kind of change is told, with who made it', async (t) => {
   assert.ok('portId' in deleted && deleted.portId !== socket.portId);
   await socket.execute([linkDelete(dev)]);
   await seen((event) => of('link')(event) && event.type === 'del', 'deleted link');
+});
+
+kernelTest('sysctls of forwarding and reverse path filters are told when they change', async (t) => {
+  const { netns, dev } = await withVxlan(t, false);
+  const { seen } = collect(t, netns, { objects: ['netconf'] });
+  const told = (value: object) => (event: MonitorEvent) =>
+    'object' in event && event.object === 'netconf' && isSubset(event.value, value);
+  const isSubset = (value: object, part: object) =>
+    Object.entries(part).every(([name, wanted]) => Object(value)[name] === wanted);
+  for (const [path, value] of [
+    ['net/ipv4/ip_forward', { family: 4, dev: NETCONFA_IFINDEX_ALL, forwarding: 1 }],
+    ['net/ipv6/conf/all/forwarding', { family: 6, dev: NETCONFA_IFINDEX_ALL, forwarding: 1 }],
+    ['net/ipv4/conf/flannel.1/rp_filter', { family: 4, dev, rpFilter: 1 }],
+  ] as const) {
+    withNetns(netns, () => writeSysctl(path, 0));
+    withNetns(netns, () => writeSysctl(path, 1));
+    await seen(told(value), path);
+  }
 });
 
 kernelTest('a port that leaves its bridge is not a link that is deleted', async (t) => {
