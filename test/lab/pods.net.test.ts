@@ -101,6 +101,18 @@ spec:${spec}
       (await lab.run('exec', 'team-b/x', '-c', 'no', '--', 'true')).stderr,
       /has no container 'no'/,
     );
+    const shell = spawn('script', [
+      '-qec',
+      `${FLATNET} lab exec --name ${lab.name} team-b/x -- sh -ic 'tty; echo "it'\\''s"; exit 5'`,
+      '/dev/null',
+    ]);
+    let screen = '';
+    shell.stdout.on('data', (chunk) => {
+      screen += chunk;
+    });
+    shell.stdin.end();
+    assert.deepEqual(await once(shell, 'close'), [5, null], screen);
+    assert.match(screen, /^\/dev\/pts\/\d+\r\nit's\r\n$/);
     await lab.ok('pod', 'delete', '-n', 'team-b', 'x');
   });
 

@@ -28,7 +28,7 @@ export const command = labOptions(
     const { namespace, name } = splitPodName(text, options.namespace);
     const pod = findPod(lab, namespace, name);
     const container = containerOf(pod, options.container);
-    const [file, args] = inSandbox(sandboxOf(pod), words);
+    const [file, args] = inSandbox(sandboxOf(pod), atTerminal() ? onOwnTerminal(words) : words);
     const { TERM } = process.env;
     const env = container ? { ...container.env, ...(TERM === undefined ? {} : { TERM }) } : process.env;
     const child = spawn(file, args, { stdio: 'inherit', env });
@@ -48,6 +48,19 @@ export const command = labOptions(
       });
     }
   });
+
+function atTerminal(): boolean {
+  return process.stdin.isTTY === true && process.stdout.isTTY === true;
+}
+
+/**
+ * A pseudo-terminal made inside, by script(1), as a container runtime makes one: the process groups of ours have no number
+ * in the pod's pid namespace, which shells with job control take for an error.
+ */
+function onOwnTerminal(words: readonly string[]): string[] {
+  const quoted = words.map((word) => `'${word.replaceAll("'", "'\\''")}'`);
+  return ['env', 'SHELL=/bin/sh', 'script', '-qec', `exec ${quoted.join(' ')}`, '/dev/null'];
+}
 
 function containerOf(pod: PodRecord, name: string | undefined): ContainerRecord | undefined {
   if (name === undefined) return pod.containers[0];
