@@ -1,10 +1,10 @@
-import { readFileSync } from 'node:fs';
 import { parse } from 'yaml';
 import { readAgentOptions } from '../agent/options.ts';
 import { runAgent } from '../agent/run.ts';
 import { FlatnetError, messageOf } from '../error.ts';
 import { newCommand } from './commands.ts';
 import { processLog, stopSignal } from './daemon.ts';
+import { readText } from './read-text.ts';
 
 export const command = newCommand(
   'Run this node’s agent until SIGTERM or SIGINT: takes a subnet, programs the kernel, serves CNI. Stopping it changes nothing: pods keep talking.',
@@ -17,8 +17,9 @@ export const command = newCommand(
   });
 
 function read(file: string): unknown {
+  const text = readText(file, 'CONFIG_INVALID');
   try {
-    return parse(readFileSync(file, 'utf8'));
+    return parse(text);
   } catch (cause) {
     throw new FlatnetError(messageOf(cause), {
       code: 'CONFIG_INVALID',

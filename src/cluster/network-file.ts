@@ -38,5 +38,10 @@ function parseYaml(text: string, filename: string): unknown {
       cause: error,
     });
   }
-  return document.toJS();
+  try {
+    return document.toJS();
+  } catch (cause) {
+    // Aliases within aliases.
+    throw new FlatnetError(messageOf(cause), { code: 'CONFIG_INVALID', object: filename, cause });
+  }
 }

@@ -1,27 +1,19 @@
-import { readFileSync } from 'node:fs';
-import { codeOf, FlatnetError } from '../../error.ts';
 import type { ApplyReport, Outcome } from '../../lab/apply.ts';
 import { type Manifest, readManifests } from '../../lab/manifest/read.ts';
 import { fullName } from '../../lab/pod-record.ts';
 import { paint, render } from '../output.ts';
+import { readText } from '../read-text.ts';
 
 /** Reads `-f FILE`, `-` being standard input; says on standard error what a lab leaves aside. */
 export function manifestsOf(file: string): Manifest[] {
   const warnings: string[] = [];
-  const manifests = readManifests(read(file), file === '-' ? 'standard input' : file, (text) =>
-    warnings.push(text),
+  const manifests = readManifests(
+    readText(file, 'MANIFEST_INVALID'),
+    file === '-' ? 'standard input' : file,
+    (text) => warnings.push(text),
   );
   for (const text of warnings) process.stderr.write(`warning: ${text}\n`);
   return manifests;
-}
-
-function read(file: string): string {
-  try {
-    return readFileSync(file === '-' ? 0 : file, 'utf8');
-  } catch (error) {
-    if (codeOf(error) !== 'ENOENT') throw error;
-    throw new FlatnetError('there is no such file', { code: 'MANIFEST_INVALID', object: file, cause: error });
-  }
 }
 
 const STYLE = {

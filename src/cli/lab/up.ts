@@ -1,7 +1,6 @@
-import { readFileSync } from 'node:fs';
 import { type Network, readNetwork } from '../../cluster/network.ts';
 import { readNetworkFile } from '../../cluster/network-file.ts';
-import { codeOf, FlatnetError, messageOf } from '../../error.ts';
+import { FlatnetError, messageOf } from '../../error.ts';
 import { familyOf } from '../../ip/address.ts';
 import { parseCidr } from '../../ip/cidr.ts';
 import { nameOption } from '../../lab/lab.ts';
@@ -9,6 +8,7 @@ import { up } from '../../lab/up.ts';
 import { integer, newCommand } from '../commands.ts';
 import { stopSignal } from '../daemon.ts';
 import { Progress, print } from '../output.ts';
+import { readText } from '../read-text.ts';
 import { type LabOptions, labOptions } from './options.ts';
 
 type Options = LabOptions & {
@@ -63,7 +63,10 @@ function networkOf({ config, network, backend }: Options): Network {
       fix: 'give one of them',
     });
   }
-  const found = config === undefined ? readNetwork(fromCidrs(network ?? '10.244.0.0/16')) : fromFile(config);
+  const found =
+    config === undefined
+      ? readNetwork(fromCidrs(network ?? '10.244.0.0/16'))
+      : readNetworkFile(readText(config, 'CONFIG_INVALID'), config);
   if (backend === undefined || backend === found.backend.type) return found;
   return { ...found, backend: { type: backend, options: {} } };
 }
@@ -91,13 +94,4 @@ function fromCidrs(text: string): Record<string, unknown> {
     ...(v4[0] && { Network: v4[0] }),
     ...(v6[0] && { IPv6Network: v6[0] }),
   };
-}
-
-function fromFile(path: string): Network {
-  try {
-    return readNetworkFile(readFileSync(path, 'utf8'), path);
-  } catch (error) {
-    if (codeOf(error) !== 'ENOENT') throw error;
-    throw new FlatnetError('there is no such file', { code: 'CONFIG_INVALID', object: path, cause: error });
-  }
 }

@@ -1,5 +1,6 @@
 import { createHash } from 'node:crypto';
-import { LineCounter, parseAllDocuments } from 'yaml';
+import { type Document, LineCounter, parseAllDocuments } from 'yaml';
+import { messageOf } from '../../error.ts';
 import { namespaceName } from '../names.ts';
 import { invalid, ManifestFields, type Warn } from './fields.ts';
 import { checked } from './name.ts';
@@ -57,7 +58,7 @@ export function readManifests(text: string, filename: string, warn: Warn): Manif
       const { line, col } = lines.linePos(error.pos[0]);
       throw invalid(`${filename}:${line}:${col}`, error.message);
     }
-    const value: unknown = document.toJS();
+    const value = decoded(document, filename);
     if (value === null) return [];
     const where = list.length > 1 ? `${filename} document ${i + 1}: ` : `${filename}: `;
     return items(value).map((item) => readManifest(new ManifestFields(item, where, warn)));
@@ -65,6 +66,15 @@ export function readManifests(text: string, filename: string, warn: Warn): Manif
   if (manifests.length === 0) throw invalid(filename, 'there is no manifest in it');
   refuseTwice(manifests, filename);
   return manifests;
+}
+
+/** Throws what aliases within aliases would blow up to. */
+function decoded(document: Document.Parsed, filename: string): unknown {
+  try {
+    return document.toJS();
+  } catch (error) {
+    throw invalid(filename, messageOf(error));
+  }
 }
 
 export function keyOf(manifest: Manifest): string {
