@@ -41,19 +41,24 @@ export function nodeEndpoint(lab: Lab, node: LabNode): Endpoint {
   };
 }
 
-/** A pod, `NAMESPACE/POD`, a node or an IP address, in this order. Throws NOT_FOUND. */
+/** A node, a pod, `NAMESPACE/POD` or an IP address, in this order. Throws NOT_FOUND. */
 export function findEndpoint(lab: Lab, text: string): Endpoint {
+  const node = lab.nodes.find((each) => each.name === text);
+  if (node) return nodeEndpoint(lab, node);
   const { namespace, name } = splitPodName(text);
   const pod = readPod(lab, namespace, name);
   if (pod) return podEndpoint(lab, pod);
-  const node = lab.nodes.find((each) => each.name === text);
-  if (node) return nodeEndpoint(lab, node);
   if (isIp(text)) return { kind: 'address', name: text, addresses: perFamily([parseIp(text)]) };
+  throw unknown(lab, `'${text}' is neither a pod nor a node nor an address`);
+}
+
+/** NOT_FOUND, with the names there are. */
+export function unknown(lab: Lab, text: string): FlatnetError {
   const names = [
     ...readPods(lab).map((each) => podEndpoint(lab, each).name),
     ...lab.nodes.map((n) => n.name),
   ];
-  throw new FlatnetError(`'${text}' is neither a pod nor a node nor an address`, {
+  return new FlatnetError(text, {
     code: 'NOT_FOUND',
     object: `lab ${lab.name}`,
     fix: `use one of ${names.slice(0, 12).join(', ')}${names.length > 12 ? ', …' : ''}`,

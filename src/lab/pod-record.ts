@@ -55,7 +55,9 @@ export function writePod(lab: Lab, pod: PodRecord): void {
 export function findPod(lab: Lab, namespace: string, name: string): PodRecord {
   const pod = readPod(lab, namespace, name);
   if (pod) return pod;
-  const others = readPods(lab).map(fullName);
+  const nearFirst = (a: PodRecord, b: PodRecord): number =>
+    Number(b.namespace === namespace) - Number(a.namespace === namespace);
+  const others = readPods(lab).sort(nearFirst).map(fullName);
   throw new FlatnetError(`there is no pod '${name}' in namespace '${namespace}'`, {
     code: 'NOT_FOUND',
     object: `lab ${lab.name}`,

@@ -35,6 +35,7 @@ describe('asked for in the wrong way', { skip: CANNOT }, () => {
     [['--subnets', '99'], /--subnets.*whole number from 1 to 16/],
     [['--colour'], /unknown option '--colour'/],
     [['--config', '/no/such/file'], /\/no\/such\/file: there is no such file/],
+    [['--config', '/etc'], /\/etc: is a folder; name a file in it/],
     [['--config', file, '--network', '10.1.0.0/16'], /--network: .*both say.*give one of them/],
   ];
   for (const [args, message] of UP) {
@@ -138,7 +139,7 @@ describe('asked of a lab that is up', { skip: CANNOT }, () => {
     [['ping', 'a', 'nobody'], 1, /'nobody' is neither a pod nor a node nor an address; use one of a, node1/],
     [['ping', '10.0.0.1', 'a'], 2, /10\.0\.0\.1: is a mere address/],
     [['ping', 'a', 'node1', '-c', 'many'], 2, /--count.*whole number/],
-    [['logs', 'nobody'], 1, /there is no node 'nobody'/],
+    [['logs', 'nobody'], 1, /'nobody' is neither a pod nor a node; use one of a, node1/],
     [['logs', 'a'], 1, /default\/a: the pod has no containers/],
     [['node', 'stop', 'node7'], 1, /there is no node 'node7'; it has node1/],
     [['node', 'stop', 'node1', '--kill', '--power'], 2, /--kill: --power kills/],

@@ -2,27 +2,29 @@ import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { existsSync } from 'node:fs';
 import { FlatnetError } from '../../error.ts';
+import { unknown } from '../../lab/endpoint.ts';
 import { Lab } from '../../lab/lab.ts';
 import { splitPodName } from '../../lab/names.ts';
 import { containerFile, fullName, readPod } from '../../lab/pod-record.ts';
 import { integer, newCommand } from '../commands.ts';
 import { Exit } from '../failure.ts';
+import { type LabOptions, labOptions } from './options.ts';
 
-type Options = {
-  readonly name: string;
+type Options = LabOptions & {
   readonly namespace: string;
   readonly container?: string;
   readonly follow?: boolean;
   readonly tail?: number;
 };
 
-export const command = newCommand('What a node’s agent, a container or the store wrote.', [
-  'flatnet lab logs node1 -f',
-  'flatnet lab logs web -c nginx --tail 20',
-  'flatnet lab logs store',
-])
-  .argument('<node|pod|store>')
-  .option('--name <lab>', 'which lab', 'flatnet')
+export const command = labOptions(
+  newCommand('What a node’s agent, a container or the store wrote, as it wrote it.', [
+    'flatnet lab logs node1 -f',
+    'flatnet lab logs web -c nginx --tail 20',
+    'flatnet lab logs store',
+  ]),
+)
+  .argument('<node|pod|store>', 'NAMESPACE/POD for a pod that is called like a node')
   .option('-n, --namespace <namespace>', 'namespace of the pod', 'default')
   .option('-c, --container <name>', 'default: the first')
   .option('-f, --follow', 'go on with what comes')
@@ -40,11 +42,13 @@ export const command = newCommand('What a node’s agent, a container or the sto
   });
 
 function logFile(lab: Lab, text: string, options: Options): string {
+  if (options.namespace === 'default') {
+    if (text === 'store') return lab.paths.storeLog;
+    if (lab.nodes.some((node) => node.name === text)) return lab.paths.node(text).agentLog;
+  }
   const { namespace, name } = splitPodName(text, options.namespace);
   const pod = readPod(lab, namespace, name);
-  if (!pod) {
-    return text === 'store' ? lab.paths.storeLog : lab.paths.node(lab.node(text).name).agentLog;
-  }
+  if (!pod) throw unknown(lab, `'${text}' is neither a pod nor a node`);
   const names = pod.containers.map((each) => each.name);
   const container = options.container ?? names[0];
   if (container !== undefined && names.includes(container)) return containerFile(lab, pod, container, 'log');
