@@ -1,18 +1,12 @@
 import { Fields } from '../cluster/fields.ts';
 import { type Ip, ofFamily, parseIp } from '../ip/address.ts';
+import type { StoreOptions } from '../store/open.ts';
 
 /** All an agent is told; everything else it learns from the store and the kernel. */
 export type AgentOptions = {
   readonly node: string;
   readonly labels: Readonly<Record<string, string>>;
-  readonly store: {
-    /** `http(s)://host:port` or `unix:/path`. */
-    readonly endpoints: readonly string[];
-    /** flannel's `--etcd-prefix`. */
-    readonly prefix: string;
-    /** Seconds a lease lives without renewal; flannel's is 24 h. */
-    readonly leaseTtl: number;
-  };
+  readonly store: StoreOptions;
   /** Underlay interface by name or by one of its addresses; default: that of the default route. */
   readonly iface?: string;
   /** What peers are told where the interface's own address is not what they can reach (1:1 NAT). */
@@ -50,11 +44,9 @@ export const AGENT_SOCKET = 'agent.sock';
 /** Reads the agent's configuration file (a parsed object). Throws CONFIG_INVALID naming the field. */
 export function readAgentOptions(value: unknown): AgentOptions {
   const fields = new Fields(value);
-  const store = fields.object('store') ?? new Fields({}, 'store');
   const paths = fields.object('paths') ?? new Fields({}, 'paths');
   const node = fields.string('node');
   if (!node) throw fields.invalid('node', 'is missing: write this node’s name');
-  const endpoints = store.parsedList('endpoints', String) ?? ['http://127.0.0.1:2379'];
   const iface = fields.string('iface');
   const publicIp = fields.parsed('publicIp', (text) => ofFamily(4, parseIp(text)));
   const publicIpv6 = fields.parsed('publicIpv6', (text) => ofFamily(6, parseIp(text)));
@@ -62,11 +54,7 @@ export function readAgentOptions(value: unknown): AgentOptions {
   return {
     node,
     labels: labels(fields),
-    store: {
-      endpoints,
-      prefix: store.string('prefix') ?? '/coreos.com/network',
-      leaseTtl: store.integer('leaseTtl', 5, 10 * 365 * 86400) ?? 86400,
-    },
+    store: readStore(fields.object('store') ?? new Fields({}, 'store')),
     ...(iface ? { iface } : {}),
     ...(publicIp ? { publicIp } : {}),
     ...(publicIpv6 ? { publicIpv6 } : {}),
@@ -79,6 +67,22 @@ export function readAgentOptions(value: unknown): AgentOptions {
       cniData: path('cniData'),
     },
     logLevel: fields.string('logLevel') ?? 'info',
+  };
+}
+
+function readStore(fields: Fields): StoreOptions {
+  const tls = fields.object('tls');
+  return {
+    endpoints: fields.parsedList('endpoints', String) ?? ['http://127.0.0.1:2379'],
+    prefix: fields.string('prefix'),
+    leaseTtl: fields.integer('leaseTtl', 5, 10 * 365 * 86400),
+    tls: tls && {
+      caFile: tls.string('caFile'),
+      certFile: tls.string('certFile'),
+      keyFile: tls.string('keyFile'),
+    },
+    username: fields.string('username'),
+    password: fields.string('password'),
   };
 }
 

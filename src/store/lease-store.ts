@@ -17,9 +17,9 @@ import type { Claim, ClusterView, Store } from './store.ts';
 
 export type LeaseOptions = {
   /** flannel's `--etcd-prefix`; `/coreos.com/network` unless told. */
-  readonly prefix?: string;
+  readonly prefix?: string | undefined;
   /** Seconds a lease lives without renewal; flannel's 24 h unless told. */
-  readonly leaseTtl?: number;
+  readonly leaseTtl?: number | undefined;
   /** Milliseconds a living agent has to answer for its node's name. */
   readonly answerTime?: number;
 };

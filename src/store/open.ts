@@ -1,10 +1,8 @@
 import { readFileSync } from 'node:fs';
-import { type Network, networkToNetConf } from '../cluster/network.ts';
 import { codeOf, FlatnetError, messageOf } from '../error.ts';
 import type { Log } from '../log.ts';
 import type { Tls } from './endpoint.ts';
 import { EtcdKv } from './etcd.ts';
-import { DEFAULT_PREFIX, Layout } from './layout.ts';
 import { type LeaseOptions, LeaseStore } from './lease-store.ts';
 import type { Store } from './store.ts';
 
@@ -12,9 +10,15 @@ export type StoreOptions = LeaseOptions & {
   /** `http://host:port`, `https://host:port` or `unix:/path`. */
   readonly endpoints: readonly string[];
   /** PEM files: flannel's `--etcd-cafile`, `--etcd-certfile`, `--etcd-keyfile`. */
-  readonly tls?: { readonly caFile?: string; readonly certFile?: string; readonly keyFile?: string };
-  readonly username?: string;
-  readonly password?: string;
+  readonly tls?: TlsFiles | undefined;
+  readonly username?: string | undefined;
+  readonly password?: string | undefined;
+};
+
+export type TlsFiles = {
+  readonly caFile?: string | undefined;
+  readonly certFile?: string | undefined;
+  readonly keyFile?: string | undefined;
 };
 
 /** The store behind the endpoints. Nothing is sent until it is used. Throws CONFIG_INVALID; IO for an unreadable file. */
@@ -34,16 +38,6 @@ export function openKv({ endpoints, tls = {}, username, password }: StoreOptions
     ...(username === undefined ? {} : { username }),
     ...(password === undefined ? {} : { password }),
   });
-}
-
-/** Writes the network's configuration to the `config` key, as `etcdctl put <prefix>/config`. */
-export async function writeNetwork(options: StoreOptions, network: Network): Promise<void> {
-  const kv = openKv(options);
-  try {
-    await kv.put(new Layout(options.prefix ?? DEFAULT_PREFIX).config, networkToNetConf(network));
-  } finally {
-    kv.close();
-  }
 }
 
 function read(option: string, file: string): string {

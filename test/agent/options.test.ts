@@ -9,6 +9,17 @@ test('a node name is enough', () => {
   assert.deepEqual(options.labels, {});
 });
 
+test('the way to a store that asks who is there', () => {
+  const store = {
+    endpoints: ['https://10.0.0.1:2379'],
+    tls: { caFile: '/etc/ca.pem', certFile: '/etc/cert.pem', keyFile: '/etc/key.pem' },
+    username: 'flatnet',
+    password: 'secret',
+  };
+  const read = readAgentOptions({ node: 'node1', store }).store;
+  assert.deepEqual(read, { ...store, prefix: undefined, leaseTtl: undefined });
+});
+
 test('what is wrong is named by its field', () => {
   const wrong: [object, RegExp][] = [
     [{}, /^node: is missing/],
@@ -17,6 +28,7 @@ test('what is wrong is named by its field', () => {
     [{ node: 'a', publicIp: '192.0.2' }, /^publicIp: .*is not an IP address/],
     [{ node: 'a', labels: ['x'] }, /^labels: must be an object of strings/],
     [{ node: 'a', store: { endpoints: [1] } }, /^store\.endpoints\[0\]: must be a string/],
+    [{ node: 'a', store: { tls: { caFile: 7 } } }, /^store\.tls\.caFile: must be a string/],
     [{ node: 'a', store: { leaseTtl: 1 } }, /^store\.leaseTtl: must be a whole number from 5/],
   ];
   for (const [value, message] of wrong) {
