@@ -1,9 +1,10 @@
 import { configuredBackend } from '../backends/registry.ts';
-import { type Network, networkToNetConf, refuseOverlap } from '../cluster/network.ts';
+import { type Network, networkToNetConf } from '../cluster/network.ts';
 import { FlatnetError, messageOf } from '../error.ts';
 import type { Family } from '../ip/address.ts';
 import { listNetns } from '../linux/netns.ts';
 import { agentReady, startAgent } from './agent-process.ts';
+import { checkNetwork } from './check-network.ts';
 import { down } from './down.ts';
 import { forEachLimited } from './each.ts';
 import { requireKernel } from './kernel-features.ts';
@@ -14,7 +15,7 @@ import { labName, netnsOf, nodeName } from './names.ts';
 import { linkPlugins, requirePlugins } from './plugins.ts';
 import { publishNetwork, startStore } from './store-process.ts';
 import { createNode, createUnderlay, kernelFamilies } from './underlay.ts';
-import { MOST_NODES, MOST_SUBNETS, subnetOfNode, UNDERLAY } from './underlay-plan.ts';
+import { MOST_NODES, MOST_SUBNETS, subnetOfNode } from './underlay-plan.ts';
 
 export type UpOptions = {
   readonly name: string;
@@ -43,7 +44,7 @@ export async function up(options: UpOptions): Promise<Lab> {
   labName(name);
   const nodes = planNodes(name, options.nodes, subnets);
   configuredBackend(network);
-  refuseOverlap(network, 'the underlay of the lab', UNDERLAY);
+  checkNetwork(network, options.nodes);
   requireRoot();
   requireFamilies(network);
   requirePlugins();

@@ -30,6 +30,12 @@ describe('asked for in the wrong way', { skip: CANNOT }, () => {
       /Network: 172\.16\.0\.0\/12 overlaps 172\.30\.0\.0\/16.*underlay.*; choose/,
     ],
     [['--network', 'fd77::/56'], /IPv6Network: fd77::\/56 overlaps/],
+    [
+      ['--network', '10.244.0.0/24', '--nodes', '4'],
+      /Network: 10\.244\.0\.0\/24 has 3 subnets of \/26, and there are 4 nodes; choose a larger network/,
+    ],
+    [['--network', '127.0.0.0/8'], /Network: 127\.0\.0\.0\/8 overlaps .* reserved.*; choose/],
+    [['--network', 'ff00::/8'], /IPv6Network: ff00::\/8 overlaps .* reserved/],
     [['--nodes', '0'], /--nodes.*whole number from 1 to 200/],
     [['--nodes', 'three'], /--nodes.*whole number from 1 to 200/],
     [['--subnets', '99'], /--subnets.*whole number from 1 to 16/],
