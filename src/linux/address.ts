@@ -57,7 +57,7 @@ export type Address = {
 export function addressReplace(address: Address): Request {
   return {
     operation: 'address replace',
-    object: describe(address),
+    object: addressText(address),
     type: RTM_NEWADDR,
     flags: NLM_F_CREATE | NLM_F_REPLACE,
     payload: encode(address),
@@ -68,7 +68,7 @@ export function addressReplace(address: Address): Request {
 export function addressDelete(address: Pick<Address, 'dev' | 'address' | 'peer'>): Request {
   return {
     operation: 'address delete',
-    object: describe(address),
+    object: addressText(address),
     type: RTM_DELADDR,
     flags: 0,
     payload: encode(address),
@@ -129,6 +129,6 @@ function encode({ dev, address, peer, broadcast, label, scope, flags }: Address)
     .finish();
 }
 
-function describe({ dev, address, peer }: Address): string {
+function addressText({ dev, address, peer }: Address): string {
   return `${address}${peer ? ` peer ${peer}` : ''} dev ${dev}`;
 }

@@ -65,7 +65,7 @@ export function fdbAppend(fdb: Fdb): Request {
 /** Like `bridge fdb delete MAC dst DST self dev DEV`; without `dst` all destinations. ENOENT when there is none. */
 export function fdbDelete(fdb: Fdb): Request {
   const payload = encode(fdb, fdb.state ?? NUD_PERMANENT);
-  return { operation: 'fdb delete', object: describe(fdb), type: RTM_DELNEIGH, flags: 0, payload };
+  return { operation: 'fdb delete', object: fdbText(fdb), type: RTM_DELNEIGH, flags: 0, payload };
 }
 
 /** Like `bridge fdb show dev DEV`. */
@@ -109,7 +109,7 @@ export function decodeFdb({ payload }: Message): Fdb | undefined {
 
 function change(operation: string, fdb: Fdb, flags: number): Request {
   const payload = encode(fdb, fdb.state ?? NUD_PERMANENT);
-  return { operation, object: describe(fdb), type: RTM_NEWNEIGH, flags, payload };
+  return { operation, object: fdbText(fdb), type: RTM_NEWNEIGH, flags, payload };
 }
 
 function encode({ dev, mac, dst, port, vni, via, vlan, flags }: Fdb, state: number): Buffer {
@@ -129,6 +129,6 @@ function encode({ dev, mac, dst, port, vni, via, vlan, flags }: Fdb, state: numb
     .finish();
 }
 
-function describe({ dev, mac, dst }: Fdb): string {
+function fdbText({ dev, mac, dst }: Fdb): string {
   return `${mac}${dst ? ` dst ${dst}` : ''} dev ${dev}`;
 }

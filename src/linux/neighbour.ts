@@ -50,7 +50,7 @@ export type Neighbour = {
 export function neighbourReplace(neighbour: Neighbour): Request {
   return {
     operation: 'neighbour replace',
-    object: describe(neighbour),
+    object: neighbourText(neighbour),
     type: RTM_NEWNEIGH,
     flags: NLM_F_CREATE | NLM_F_REPLACE,
     payload: encode(neighbour, neighbour.state ?? NUD_PERMANENT),
@@ -61,7 +61,7 @@ export function neighbourReplace(neighbour: Neighbour): Request {
 export function neighbourDelete(neighbour: Pick<Neighbour, 'dev' | 'ip' | 'flags'>): Request {
   return {
     operation: 'neighbour delete',
-    object: describe(neighbour),
+    object: neighbourText(neighbour),
     type: RTM_DELNEIGH,
     flags: 0,
     payload: encode(neighbour, 0),
@@ -115,6 +115,6 @@ function encode({ dev, ip, mac, flags }: Neighbour, state: number): Buffer {
     .finish();
 }
 
-function describe({ dev, ip, mac }: Neighbour): string {
+function neighbourText({ dev, ip, mac }: Neighbour): string {
   return `${ip}${mac ? ` lladdr ${mac}` : ''} dev ${dev}`;
 }

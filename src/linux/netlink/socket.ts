@@ -167,7 +167,7 @@ export class NetlinkSocket implements Disposable {
       return buffer.subarray(0, bytesRead);
     } catch (error) {
       if (isNothing(error)) return undefined;
-      throw ioError('netlink read', error);
+      throw syscallError('netlink read', error);
     }
   }
 
@@ -183,7 +183,7 @@ export class NetlinkSocket implements Disposable {
     try {
       fs.writeSync(this.#fd, bytes);
     } catch (error) {
-      throw ioError('netlink write', error);
+      throw syscallError('netlink write', error);
     }
   }
 
@@ -206,7 +206,7 @@ export class NetlinkSocket implements Disposable {
       try {
         await writeAsync(this.#fd, exchange.bytes, 0, exchange.bytes.length, null);
       } catch (error) {
-        throw ioError('netlink write', error);
+        throw syscallError('netlink write', error);
       }
       // By then the kernel has done the work and queued its answers, or does the next part of a dump at each read.
       for (let reads = 1, silence = 0; !exchange.done; reads++) {
@@ -259,7 +259,7 @@ export class NetlinkSocket implements Disposable {
       return buffer.subarray(0, fs.readSync(this.#fd, buffer, 0, READ_SIZE, null));
     } catch (error) {
       if (isNothing(error)) return undefined;
-      throw ioError('netlink read', error);
+      throw syscallError('netlink read', error);
     }
   }
 
@@ -311,7 +311,7 @@ function interrupted({ operation, object }: Request): FlatnetError {
   return new FlatnetError(text, { code: 'NETLINK', operation, object, errno: 'EINTR' });
 }
 
-function ioError(operation: string, cause: unknown): FlatnetError {
+function syscallError(operation: string, cause: unknown): FlatnetError {
   return new FlatnetError(messageOf(cause), {
     code: 'SYSCALL',
     operation,
