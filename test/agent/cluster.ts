@@ -62,7 +62,11 @@ export class Cluster implements AsyncDisposable {
     this.network = lab.network;
     this.families = FAMILIES.filter((family) => this.network.pools[family]);
     this.scratch = `${lab.name}.scratch`;
+    process.once('SIGTERM', this.#stop);
   }
+
+  /** A run that is ended from outside leaves nothing either. */
+  readonly #stop = (): void => void this[Symbol.asyncDispose]().finally(() => process.exit(1));
 
   /** `conf`: as net-conf.json. Each node gets `pods` pods. */
   static async up(size: number, conf: object, pods = 1): Promise<Cluster> {
@@ -92,6 +96,7 @@ export class Cluster implements AsyncDisposable {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
+    process.off('SIGTERM', this.#stop);
     deleteNetns(this.scratch);
     await down(this.lab.name);
   }
