@@ -114,25 +114,31 @@ export class Kernel implements Disposable {
     const outcome = { done: [] as Change[], failed: [] as Failure[], waiting: [] as Waiting[] };
     /** Links that have to wait; a device of that name may be there and be somebody else's. */
     const withheld = new Set<string>();
+    /** What could not be done: a device that was not made is not set up either, and the first reason is the one. */
+    const undone = new Set<string>();
     if (phases.some((phase) => phase.some(isLink))) await this.refreshLinks();
     for (const phase of phases) {
       const ready: Change[] = [];
       const links = this.#facts();
       for (const change of phase) {
         const { item } = change;
+        if (undone.has(keyOf(item))) continue;
         const dev = deviceOf(item) ?? '';
         const reason = withheld.has(dev) ? `device ${dev} is not there yet` : blockedBy(change, links);
         if (reason === undefined) ready.push(change);
         else {
           outcome.waiting.push({ change, reason });
+          undone.add(keyOf(item));
           if (item.kind === 'link') withheld.add(item.name);
         }
       }
       const errors = await this.#applyPhase(ready);
       for (const [i, change] of ready.entries()) {
         const error = errors[i];
-        if (error) outcome.failed.push({ change, error });
-        else outcome.done.push(change);
+        if (error) {
+          outcome.failed.push({ change, error });
+          undone.add(keyOf(change.item));
+        } else outcome.done.push(change);
       }
       if (ready.some(isLink)) await this.refreshLinks();
     }

@@ -80,8 +80,6 @@ export function blockedBy(
     const present = links.get(item.name);
     if (action === 'delete') return undefined;
     if (item.link.type === 'existing') return absent(item.name) ?? absent(item.master);
-    // One that could not be made cannot be set up.
-    if (action === 'change' && !present) return absent(item.name);
     if (present && present.type !== item.link.type && !present.alias?.startsWith(OUR_ALIAS)) {
       return `a device of another kind has the name ${item.name}: rename or delete it`;
     }

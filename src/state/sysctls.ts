@@ -38,7 +38,8 @@ function present(item: SysctlItem): SysctlItem[] {
     return [{ kind: 'sysctl', path: item.path, value: readSysctl(item.path) }];
   } catch (error) {
     if (codeOf(error) !== 'NOT_FOUND') throw error;
-    // A kernel without IPv6 has nothing to set right.
+    // What is only to be set right where it is wrong is right where it is not; so is all of IPv6 in a kernel without it.
+    if (item.when !== undefined) return [item];
     return item.path.startsWith('net/ipv6/') && !fs.existsSync('/proc/sys/net/ipv6') ? [item] : [];
   }
 }
