@@ -2,7 +2,7 @@ import { join, resolve } from 'node:path';
 import type { Desired } from '../backends/desired.ts';
 import type { PerFamily } from '../cluster/node.ts';
 import { renderConfList, writeConfList } from '../cni/conflist.ts';
-import { installPlugins } from '../cni/install.ts';
+import { installPlugins, writeAgentFile } from '../cni/install.ts';
 import { messageOf } from '../error.ts';
 import { FAMILIES, type Family, familyOf } from '../ip/address.ts';
 import type { Cidr } from '../ip/cidr.ts';
@@ -27,8 +27,9 @@ export async function writeOutputs(agent: Agent, { mtu }: Desired): Promise<void
   };
   await writeSubnetFile(paths.subnetFile, file);
   installPlugins(SHIM, paths.cniBin);
-  const socket = join(paths.run, AGENT_SOCKET);
-  writeConfList(paths.cniConf, renderConfList({ socket, stateDir: paths.state }));
+  const place = { socket: join(paths.run, AGENT_SOCKET), stateDir: paths.state };
+  writeAgentFile(paths.cniBin, place);
+  writeConfList(paths.cniConf, renderConfList(place));
 }
 
 /** The subnets this node had before, from subnet.env; none when the file can't be read. */

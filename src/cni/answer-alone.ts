@@ -13,6 +13,7 @@ export function answerAlone(
   env: Readonly<Record<string, string | undefined>>,
   stdin: string,
   cause: unknown,
+  stateDir?: string,
 ): AloneReply {
   if (!env.CNI_COMMAND) {
     const about = `CNI flatnet plugin\nCNI protocol versions supported: ${VERSIONS.join(', ')}\n`;
@@ -25,7 +26,8 @@ export function answerAlone(
     }
     const call = readInvocation(command, env, stdin);
     if (command === 'DEL') {
-      noteDel(call, env, stdin);
+      // `lo` goes with its namespace: nothing is left to do later.
+      if (call.conf.raw('type') !== 'loopback') noteDel(call, env, stdin, stateDir);
       return { stdout: '', stderr: '', exit: 0 };
     }
     const reason = cause instanceof Error ? cause.message : String(cause);

@@ -42,9 +42,13 @@ export function askAgent(socketPath: string, line: string, timeoutMs: number): P
         },
         close: settle,
         error: (_socket, error) => reject(error),
-        connectError: (_socket, error) => reject(error),
+        connectError: (_socket, error) => reject(unreachable(error)),
       },
-    }).catch(reject);
+    }).catch((error) => reject(unreachable(error)));
+
+    function unreachable(error: Error): Error {
+      return new Error(`${socketPath}: ${error.message}`);
+    }
 
     function settle(): void {
       try {

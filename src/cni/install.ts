@@ -8,9 +8,11 @@ import {
   type Stats,
   statSync,
   utimesSync,
+  writeFileSync,
 } from 'node:fs';
 import { join } from 'node:path';
 import { codeOf, FlatnetError } from '../error.ts';
+import { AGENT_FILE, type AgentPlace } from './agent-file.ts';
 import { TYPE } from './conf.ts';
 
 /**
@@ -37,6 +39,13 @@ export function installPlugins(shim: string, binDir: string): void {
     replace(main, (temporary) => linkOrCopy(shim, source, temporary));
   }
   if (ours && !isSameFile(loopback, main)) replace(loopback, (temporary) => linkSync(main, temporary));
+}
+
+/** Tells the executables of a CNI bin folder where to find the agent. */
+export function writeAgentFile(binDir: string, place: AgentPlace): void {
+  replace(join(binDir, AGENT_FILE), (temporary) =>
+    writeFileSync(temporary, JSON.stringify(place), { mode: 0o644 }),
+  );
 }
 
 function replace(path: string, make: (temporary: string) => void): void {

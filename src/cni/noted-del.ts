@@ -17,10 +17,9 @@ export function noteDel(
   call: Invocation,
   env: Readonly<Record<string, string | undefined>>,
   stdin: string,
+  stateDir = DEFAULT_STATE_DIR,
 ): void {
-  const { conf } = call;
-  const stateDir = conf.raw('stateDir') ?? conf.object('ipam')?.raw('stateDir');
-  const dir = notesDir(typeof stateDir === 'string' && stateDir ? stateDir : DEFAULT_STATE_DIR);
+  const dir = notesDir(stateDir);
   const path = join(dir, fileName(call));
   const cni = Object.entries(env).filter(([name]) => name.startsWith('CNI_'));
   try {

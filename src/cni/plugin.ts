@@ -1,6 +1,7 @@
 // The executable container runtimes run, compiled by Bun (scripts/build-shim). It carries environment and stdin to the
 // agent and its answer back. Every import costs start-up time on every call, so what only matters while the agent is
 // away is loaded then.
+import { AGENT_FILE, type AgentPlace } from './agent-file.ts';
 import { askAgent } from './ask-agent.ts';
 
 /** The part of Bun used here; @types/bun would bring its own idea of the Node types. */
@@ -8,6 +9,7 @@ declare const Bun: {
   readonly stdin: { text(): Promise<string> };
   readonly stdout: unknown;
   readonly stderr: unknown;
+  file(path: string): { text(): Promise<string> };
   write(file: unknown, text: string): Promise<number>;
 };
 
@@ -18,43 +20,66 @@ const DEFAULT_PATIENCE = 20_000;
 /** By name: to go through the whole environment would make the runtime turn all of it into strings. */
 const VARIABLES = ['CNI_COMMAND', 'CNI_CONTAINERID', 'CNI_NETNS', 'CNI_IFNAME', 'CNI_ARGS', 'CNI_PATH'];
 
+type Found = { readonly [K in keyof AgentPlace]: string | undefined };
+const NOWHERE: Found = { socket: undefined, stateDir: undefined };
+
 void main().then((status) => process.exit(status));
 
 async function main(): Promise<number> {
   const command = process.env.CNI_COMMAND;
-  if (!command || command === 'VERSION') return answer(null, '');
+  if (!command || command === 'VERSION') return answer(null, '', NOWHERE);
   const stdin = await Bun.stdin.text();
   const env: Record<string, string> = {};
   for (const name of VARIABLES) {
     const value = process.env[name];
     if (value !== undefined) env[name] = value;
   }
+  const agent = await findAgent(stdin);
   try {
     const line = JSON.stringify({ op: 'cni', env, stdin });
-    const reply = await askAgent(socketOf(stdin), line, PATIENCE[command] ?? DEFAULT_PATIENCE);
+    const socket = agent.socket ?? '/run/flatnet/agent.sock';
+    const reply = await askAgent(socket, line, PATIENCE[command] ?? DEFAULT_PATIENCE);
     if (reply.stdout) await Bun.write(Bun.stdout, reply.stdout);
     return reply.exit;
   } catch (error) {
-    return answer(error, stdin);
+    return answer(error, stdin, agent);
   }
 }
 
-async function answer(error: unknown, stdin: string): Promise<number> {
+async function answer(error: unknown, stdin: string, agent: Found): Promise<number> {
   const { answerAlone } = await import('./answer-alone.ts');
-  const reply = answerAlone(process.env, stdin, error);
+  const reply = answerAlone(process.env, stdin, error, agent.stateDir);
   if (reply.stderr) await Bun.write(Bun.stderr, reply.stderr);
   if (reply.stdout) await Bun.write(Bun.stdout, reply.stdout);
   return reply.exit;
 }
 
+/**
+ * What the configuration says, or else the file the agent leaves beside the executables: container runtimes write the
+ * configuration of `loopback` themselves.
+ */
+async function findAgent(stdin: string): Promise<Found> {
+  const told = placeIn(stdin);
+  const dirs = told.socket ? [] : (process.env.CNI_PATH?.split(':') ?? []);
+  for (const dir of dirs) {
+    const text = Bun.file(`${dir}/${AGENT_FILE}`).text();
+    const { socket, stateDir } = placeIn(await text.catch(() => ''));
+    if (socket) return { socket, stateDir: told.stateDir ?? stateDir };
+  }
+  return told;
+}
+
 /** Our own keys are read with their exact spelling: only we write them. */
-function socketOf(stdin: string): string {
+function placeIn(json: string): Found {
   try {
-    const conf = JSON.parse(stdin);
-    const path: unknown = conf.socket ?? conf.ipam?.socket;
-    if (typeof path === 'string' && path) return path;
+    const { ipam, socket = ipam?.socket, stateDir = ipam?.stateDir } = JSON.parse(json);
+    return { socket: nonEmpty(socket), stateDir: nonEmpty(stateDir) };
   } catch {
     // The agent, or answerAlone, says what is wrong with it.
+    return NOWHERE;
   }
-  return '/run/flatnet/agent.sock';
+}
+
+function nonEmpty(value: unknown): string | undefined {
+  return typeof value === 'string' && value ? value : undefined;
 }

@@ -14,6 +14,7 @@ import { flatnetProgram } from './flatnet-program.ts';
 import { type Lab, labEnvironment, readProcess } from './lab.ts';
 import { lastLines } from './log-file.ts';
 import { netnsOf } from './names.ts';
+import { linkPlugins } from './plugins.ts';
 import { storeEndpoint } from './store-process.ts';
 
 /** What an agent answers to `{"op":"status"}`. */
@@ -60,6 +61,7 @@ export async function startAgent(lab: Lab, name: string, leaseTtl = LEASE_TTL): 
     logLevel: 'info',
   };
   mkdirSync(paths.agent.cniConf, { recursive: true, mode: 0o700 });
+  linkPlugins(paths.agent.cniBin);
   writeJson(paths.agentConfig, options);
   const id = await spawnDetached(flatnetProgram('agent', '--config', paths.agentConfig), {
     logFile: paths.agentLog,

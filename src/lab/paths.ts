@@ -32,11 +32,6 @@ export class LabPaths {
     return join(this.root, 'store.pid');
   }
 
-  /** The CNI executables, one folder for all nodes: they are the same file. */
-  get cniBin(): string {
-    return join(this.root, 'cni-bin');
-  }
-
   /** busybox under the names of its applets, for containers that were to run its image. */
   get applets(): string {
     return join(this.root, 'busybox');
@@ -59,7 +54,7 @@ export class LabPaths {
   }
 
   node(name: string): NodePaths {
-    return new NodePaths(join(this.nodes, name), this.cniBin);
+    return new NodePaths(join(this.nodes, name));
   }
 
   pod(namespace: string, name: string): string {
@@ -69,11 +64,9 @@ export class LabPaths {
 
 export class NodePaths {
   readonly root: string;
-  readonly #cniBin: string;
 
-  constructor(root: string, cniBin: string) {
+  constructor(root: string) {
     this.root = root;
-    this.#cniBin = cniBin;
   }
 
   get agentConfig(): string {
@@ -103,7 +96,7 @@ export class NodePaths {
       state: join(this.root, 'state'),
       subnetFile: join(this.root, 'subnet.env'),
       cniConf: join(this.root, 'net.d'),
-      cniBin: this.#cniBin,
+      cniBin: join(this.root, 'cni-bin'),
       cniData: join(this.root, 'cni-data'),
     };
   }

@@ -1,7 +1,6 @@
 import { existsSync, mkdirSync, symlinkSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { FlatnetError } from '../error.ts';
-import type { Lab } from './lab.ts';
 
 /** What `make shim` compiles. */
 const SHIM = resolve(import.meta.dirname, '../../dist/flatnet-cni');
@@ -17,10 +16,13 @@ export function requirePlugins(): void {
 }
 
 /**
- * Gives the nodes their CNI folder: links to the one executable, which every agent then finds installed. A
- * copy would cost 110 MB of memory, and could not be run where /run is mounted noexec.
+ * Fills a node's CNI folder: links to the one executable, which its agent then finds installed. A copy would cost 110 MB of memory,
+ * and could not be run where /run is mounted noexec.
  */
-export function linkPlugins(lab: Lab): void {
-  mkdirSync(lab.paths.cniBin, { recursive: true, mode: 0o755 });
-  for (const name of ['flatnet', 'loopback']) symlinkSync(SHIM, join(lab.paths.cniBin, name));
+export function linkPlugins(binDir: string): void {
+  mkdirSync(binDir, { recursive: true, mode: 0o755 });
+  for (const name of ['flatnet', 'loopback']) {
+    const path = join(binDir, name);
+    if (!existsSync(path)) symlinkSync(SHIM, path);
+  }
 }

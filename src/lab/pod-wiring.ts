@@ -1,7 +1,7 @@
 import type { Ip } from '../ip/address.ts';
 import { netnsPath } from '../linux/netns.ts';
 import { type AttachmentOptions, addNetwork, delNetwork } from '../runtime/cni-exec.ts';
-import { type ConfList, LOOPBACK_NETWORK } from '../runtime/conf-list.ts';
+import { LOOPBACK_NETWORK } from '../runtime/conf-list.ts';
 import type { Lab } from './lab.ts';
 import { netnsOf } from './names.ts';
 import { netnsOfPod, type PodRecord } from './pod-record.ts';
@@ -12,7 +12,7 @@ import { netnsOfPod, type PodRecord } from './pod-record.ts';
  */
 export async function wirePod(lab: Lab, pod: PodRecord): Promise<Ip[]> {
   const [, { ips }] = await Promise.all([
-    addNetwork({ ...attachment(lab, pod, 'lo'), network: loopback(lab, pod) }),
+    addNetwork({ ...attachment(lab, pod, 'lo'), network: LOOPBACK_NETWORK }),
     addNetwork(attachment(lab, pod, 'eth0')),
   ]);
   return ips.map(({ address }) => address.slice(0, address.indexOf('/')) as Ip);
@@ -21,18 +21,7 @@ export async function wirePod(lab: Lab, pod: PodRecord): Promise<Ip[]> {
 /** CNI DEL: frees the addresses, also when the agent is away (it hears of it later) or the pod half made. */
 export async function unwirePod(lab: Lab, pod: PodRecord): Promise<void> {
   await delNetwork(attachment(lab, pod, 'eth0'));
-  await delNetwork({ ...attachment(lab, pod, 'lo'), network: loopback(lab, pod) });
-}
-
-/**
- * What containerd runs for `lo`. Each node of a lab has an agent of its own, so the shim must be told where.
- */
-function loopback(lab: Lab, pod: PodRecord): ConfList {
-  const { agent, agentSocket } = lab.paths.node(pod.node);
-  return {
-    ...LOOPBACK_NETWORK,
-    plugins: [{ type: 'loopback', socket: agentSocket, stateDir: agent.state }],
-  };
+  await delNetwork({ ...attachment(lab, pod, 'lo'), network: LOOPBACK_NETWORK });
 }
 
 function attachment(lab: Lab, pod: PodRecord, ifName: string): AttachmentOptions {

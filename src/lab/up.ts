@@ -12,7 +12,7 @@ import { incomplete, Lab, type LabNode, labNames, nameOption, readState } from '
 import { withLock } from './lock.ts';
 import { enterMachine, requireRoot } from './machine.ts';
 import { labName, netnsOf, nodeName } from './names.ts';
-import { linkPlugins, requirePlugins } from './plugins.ts';
+import { requirePlugins } from './plugins.ts';
 import { publishNetwork, startStore } from './store-process.ts';
 import { createNode, createUnderlay, kernelFamilies } from './underlay.ts';
 import { MOST_NODES, MOST_SUBNETS, subnetOfNode } from './underlay-plan.ts';
@@ -81,7 +81,6 @@ async function build(
   await createUnderlay(lab.name, state.subnets);
   for (const node of nodes) await createNode(lab.name, node);
   progress('store');
-  linkPlugins(lab);
   await startStore(lab);
   await publishNetwork(lab);
   let ready = 0;

@@ -26,7 +26,7 @@ test('the list is one that old and new runtimes read', (t) => {
       type: 'flatnet',
       socket: '/run/flatnet/agent.sock',
       stateDir: '/var/lib/flatnet',
-      capabilities: { ips: true, mac: true },
+      capabilities: { ips: true, mac: true, portMappings: true, bandwidth: true },
     },
   ]);
 });

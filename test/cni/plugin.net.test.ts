@@ -6,8 +6,9 @@ import { createServer } from 'node:net';
 import { join } from 'node:path';
 import { describe, test } from 'node:test';
 import fc from 'fast-check';
+import type { AgentPlace } from '../../src/cni/agent-file.ts';
 import { renderConfList, writeConfList } from '../../src/cni/conflist.ts';
-import { installPlugins } from '../../src/cni/install.ts';
+import { installPlugins, writeAgentFile } from '../../src/cni/install.ts';
 import { VERSIONS } from '../../src/cni/protocol/version.ts';
 import {
   type AttachmentOptions,
@@ -25,7 +26,7 @@ import { NO_SHIM, SHIM } from './shim.ts';
 
 const AGENT = join(import.meta.dirname, 'crashing-agent.ts');
 
-function confOf(host: Host): object {
+function confOf(host: Host): AgentPlace {
   return { socket: host.socketPath, stateDir: host.stateDir };
 }
 
@@ -67,6 +68,22 @@ describe('the plugin without its agent', { skip: NO_SHIM }, () => {
     await next.service.collectGarbage();
     await eventually('nothing is left', () => leftovers(next).length === 0);
     await next.stop();
+  });
+
+  test('a configuration that names no agent: the file beside the plugins does; for lo there is nothing to note', async () => {
+    await using host = new Host();
+    using pod = new Pod();
+    const binDir = join(host.dir, 'bin');
+    mkdirSync(binDir);
+    writeAgentFile(binDir, confOf(host));
+    const run = (command: string, conf: object) =>
+      exec(host, SHIM, command, { pod, conf, env: { CNI_PATH: `/no/such:${binDir}` } });
+    const loopback = { type: 'loopback' };
+    assert.match(JSON.stringify(run('ADD', loopback).out?.details), new RegExp(host.socketPath));
+    assert.equal(run('DEL', loopback).exit, 0);
+    assert.equal(existsSync(host.stateDir), false);
+    assert.equal(run('DEL', { type: 'bridge', ipam: { type: 'flatnet' } }).exit, 0);
+    assert.deepEqual(readdirSync(join(host.stateDir, 'deleted')), ['pod-0-eth0.json']);
   });
 
   test('an ADD of the same container after a noted DEL is not undone by it', async () => {
@@ -188,7 +205,8 @@ describe('the plugin with its agent', { skip: NO_SHIM }, () => {
     await host.listen();
     const [confDir, binDir] = [join(host.dir, 'net.d'), join(host.dir, 'bin')];
     installPlugins(SHIM, binDir);
-    writeConfList(confDir, renderConfList({ socket: host.socketPath, stateDir: host.stateDir }));
+    writeAgentFile(binDir, confOf(host));
+    writeConfList(confDir, renderConfList(confOf(host)));
     return { confDir, binDirs: [binDir], cacheDir: join(host.dir, 'cache'), nodeNetns: host.path };
   }
 
@@ -211,13 +229,12 @@ describe('the plugin with its agent', { skip: NO_SHIM }, () => {
       },
       // With capitals, as go-cni's structures have no JSON names.
       capabilities: {
-        portMappings: [{ HostPort: 8080, ContainerPort: 80, Protocol: 'tcp', HostIP: '' }],
+        portMappings: [],
         dns: { Servers: ['10.96.0.10'], Searches: [], Options: [] },
         'io.kubernetes.cri.pod-annotations': {},
       },
     };
-    const plugin = { type: 'loopback', ...confOf(host) };
-    const lo = { ...eth0, ifName: 'lo', network: { ...LOOPBACK_NETWORK, plugins: [plugin] } };
+    const lo = { ...eth0, ifName: 'lo', network: LOOPBACK_NETWORK };
     const [, result] = await Promise.all([addNetwork(lo), addNetwork(eth0)]);
     const index = result.interfaces.findIndex(({ name }) => name === 'eth0');
     assert.ok(
@@ -231,6 +248,11 @@ describe('the plugin with its agent', { skip: NO_SHIM }, () => {
     assert.deepEqual(
       [cached.kind, cached.networkName, cached.result.cniVersion],
       ['cniCacheV1', 'cbr0', '1.1.0'],
+    );
+    const portMappings = [{ HostPort: 8080, ContainerPort: 80, Protocol: 'tcp', HostIP: '' }];
+    await assert.rejects(
+      addNetwork({ ...eth0, containerId: 'port', capabilities: { portMappings } }),
+      /unsupported: runtimeConfig.portMappings .*8080/,
     );
     pod[Symbol.dispose]();
     await delNetwork({ ...eth0, netns: '' });
