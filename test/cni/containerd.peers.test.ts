@@ -1,0 +1,172 @@
+import assert from 'node:assert/strict';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after, afterEach, before, describe, test } from 'node:test';
+import { readNetwork } from '../../src/cluster/network.ts';
+import { removeConfList } from '../../src/cni/conflist.ts';
+import { familyOf, parseIp } from '../../src/ip/address.ts';
+import { contains, hostCidr } from '../../src/ip/cidr.ts';
+import { agentStatus } from '../../src/lab/agent-process.ts';
+import { down } from '../../src/lab/down.ts';
+import type { Lab } from '../../src/lab/lab.ts';
+import { up } from '../../src/lab/up.ts';
+import { NO_CONTAINERD, until } from './containerd.ts';
+import { CriNode, type CriPod } from './cri-node.ts';
+import { NO_SHIM } from './shim.ts';
+
+const NETWORK = { Network: '10.61.0.0/16', EnableIPv6: true, IPv6Network: 'fd61::/48' };
+
+/** Two nodes of a lab, each with a real containerd that knows nothing of flatnet but the node's two CNI folders. */
+describe('under containerd', { skip: NO_CONTAINERD || NO_SHIM }, () => {
+  const name = `cri${process.pid}`;
+  const nodes: CriNode[] = [];
+  let base = '';
+  let lab: Lab;
+
+  before(async () => {
+    base = mkdtempSync(join(tmpdir(), 'flatnet-cri-'));
+    lab = await up({ name, nodes: 2, subnets: 1, network: readNetwork(NETWORK) });
+    for (const node of lab.nodes) nodes.push(await CriNode.start(lab, node.name, base));
+  });
+
+  after(async () => {
+    for (const node of nodes) await node[Symbol.asyncDispose]();
+    await down(name);
+    rmSync(base, { recursive: true, force: true });
+  });
+
+  afterEach(async () => {
+    for (const node of nodes) {
+      if (!(await agentStatus(lab, node.name))?.ready) await node.agentBack();
+      // Of a test that failed: the next one shall not.
+      for (const pod of await node.list()) await node.remove(pod);
+    }
+  });
+
+  function node(index: 1 | 2): CriNode {
+    const found = nodes[index - 1];
+    assert.ok(found);
+    return found;
+  }
+
+  test('the node is ready when the agent is', async () => {
+    const [first, second] = [node(1), node(2)];
+    assert.equal((await first.containerd.cri.condition('NetworkReady')).status, true);
+    await second.agentAway();
+    removeConfList(lab.paths.node(second.name).agent.cniConf);
+    const ready = () => second.containerd.cri.condition('NetworkReady');
+    await until('the network is not ready', async () => !(await ready()).status);
+    assert.equal((await ready()).reason, 'NetworkPluginNotReady');
+    await second.agentBack();
+    await until('the network is ready', async () => (await ready()).status);
+  });
+
+  test('pods of two nodes talk, and each is seen with its own address', async () => {
+    const [first, second] = [node(1), node(2)];
+    const [client, server] = await Promise.all([first.run('client'), second.run('server')]);
+    await inSubnets(first, client);
+    await inSubnets(second, server);
+    const shell = await first.addContainer(client, 'shell');
+    await second.addContainer(server, 'web', 'httpd', '-f', '-p', '80', '-h', '/www');
+    const sidecar = await second.addContainer(server, 'sidecar');
+    assert.equal(await second.exec(sidecar, 'hostname'), 'server\n');
+    for (const [i, address] of server.ips.entries()) {
+      const host = familyOf(parseIp(address)) === 6 ? `[${address}]` : address;
+      const seen = await first.exec(shell, 'wget', '-qO-', `http://${host}/cgi-bin/who`);
+      assert.ok(seen.includes(client.ips[i] ?? 'nothing'), `${seen} is not ${client.ips[i]}`);
+      assert.match(await first.exec(shell, 'ping', '-c', '1', '-W', '2', address), /1 packets received/);
+    }
+    // Containers of one pod share its addresses and its loopback.
+    const itself = await second.exec(sidecar, 'wget', '-qO-', 'http://127.0.0.1/cgi-bin/who');
+    assert.match(itself, /127\.0\.0\.1/);
+    assert.match(await second.exec(sidecar, 'ip', 'address', 'show', 'lo'), /inet6 ::1/);
+    await Promise.all([first.stop(client), second.stop(server)]);
+    assert.equal(await second.isReady(server), false);
+    for (const each of nodes) assert.deepEqual(veths(each), [], 'stopping frees the interface');
+    await Promise.all([first.remove(client), second.remove(server)]);
+    for (const each of nodes) await each.isClean();
+  });
+
+  test('ten pods at once, and all addresses come back', async () => {
+    const first = node(1);
+    const pods = await Promise.all(Array.from({ length: 10 }, (_, i) => first.run(`many-${i}`)));
+    assert.equal(new Set(pods.flatMap(({ ips }) => ips)).size, 20);
+    await Promise.all(pods.map((pod) => first.remove(pod)));
+    await first.isClean();
+  });
+
+  test('a second sandbox of the same name is refused, stopping and removing twice is not', async () => {
+    const first = node(1);
+    const pod = await first.run('twice');
+    await assert.rejects(first.run('twice'), /is reserved/);
+    assert.deepEqual(
+      first
+        .leftovers()
+        .filter((entry) => pod.ips.includes(entry))
+        .sort(),
+      [...pod.ips].sort(),
+    );
+    await first.stop(pod);
+    await first.remove(pod);
+    await first.forget(pod);
+    await first.isClean();
+  });
+
+  test('a pod stopped while the agent is away is taken apart when it is back', async () => {
+    const first = node(1);
+    const pod = await first.run('orphan');
+    await first.agentAway();
+    await first.remove(pod);
+    assert.ok(first.leftovers().includes(`${pod.id}-eth0.json`), 'the DEL is noted');
+    assert.ok(first.leftovers().includes(pod.ips[0] ?? ''), 'nobody was there to free the address');
+    await first.agentBack();
+    await first.isClean();
+  });
+
+  test('a pod wanted while the agent is away is refused, and runs when it is back', async () => {
+    const first = node(1);
+    await first.agentAway();
+    await assert.rejects(first.run('early'), /the flatnet agent of this node is not available/);
+    assert.deepEqual(await first.list(), []);
+    await first.agentBack();
+    await first.isClean();
+    await first.remove(await first.run('early'));
+    await first.isClean();
+  });
+
+  test('containerd killed and started again has its pods, and lets them go', async () => {
+    const [first, second] = [node(1), node(2)];
+    const [pod, peer] = await Promise.all([first.run('stays'), second.run('peer')]);
+    const shell = await first.addContainer(pod, 'shell');
+    await first.containerd.kill();
+    await first.containerd.start();
+    assert.equal(await first.isReady(pod), true);
+    await first.exec(shell, 'ping', '-c', '1', '-W', '2', peer.ips[0] ?? '');
+    await Promise.all([first.remove(pod), second.remove(peer)]);
+    for (const each of nodes) await each.isClean();
+  });
+
+  test('a pod that asks for what we do not do is refused with the reason', async () => {
+    const first = node(1);
+    const ports = (host_port: number) => ({ port_mappings: [{ container_port: 80, host_port }] });
+    await assert.rejects(first.run('port', ports(8080)), /unsupported: runtimeConfig\.portMappings .*8080/);
+    const annotations = [{ key: 'kubernetes.io/ingress-bandwidth', value: '1M' }];
+    await assert.rejects(first.run('slow', { annotations }), /unsupported: runtimeConfig\.bandwidth/);
+    assert.deepEqual(await first.list(), []);
+    await first.isClean();
+    // What every container with a `ports` entry has.
+    await first.remove(await first.run('port', ports(0)));
+    await first.isClean();
+  });
+
+  async function inSubnets(on: CriNode, { ips }: CriPod): Promise<void> {
+    const { subnets = [] } = (await agentStatus(lab, on.name)) ?? {};
+    const held = ips.map((ip) => subnets.findIndex((subnet) => contains(subnet, hostCidr(parseIp(ip)))));
+    assert.deepEqual(held.sort(), [0, 1], `${ips} of ${subnets}`);
+  }
+});
+
+function veths(on: CriNode): string[] {
+  return on.leftovers().filter((entry) => entry.startsWith('veth'));
+}
