@@ -80,7 +80,10 @@ async function leasesOr(lab: Lab, problems: string[]): Promise<LeaseStatus[]> {
 function nodeProblems({ name, netns, agent, status }: NodeStatus, namespaces: readonly string[]): string[] {
   const problems: string[] = [];
   if (!namespaces.includes(netns)) problems.push(`${name}: its network namespace ${netns} is gone`);
-  if (agent === 'stopped') problems.push(`${name}: no agent runs; pods keep talking, nothing is healed`);
+  if (agent === 'stopped')
+    problems.push(
+      `${name}: no agent runs; what it set up stays, nothing is healed: flatnet lab node start ${name}`,
+    );
   if (agent === 'silent') problems.push(`${name}: the agent does not answer`);
   if (agent === 'not ready') problems.push(`${name}: not ready: ${status?.notReady ?? 'the agent starts'}`);
   if (status?.store?.connected === false) problems.push(`${name}: the agent is not connected to the store`);

@@ -1,3 +1,5 @@
+import { familyOf } from '../../ip/address.ts';
+import type { AgentStatus } from '../../lab/agent-process.ts';
 import { Lab } from '../../lab/lab.ts';
 import type { LeaseStatus } from '../../lab/leases.ts';
 import { type LabStatus, labStatus, type NodeStatus } from '../../lab/status.ts';
@@ -20,10 +22,7 @@ export const command = labOptions(
 
 function describe({ nodes, leases, pods, problems }: LabStatus): string {
   const parts = [
-    table(
-      ['NODE', 'AGENT', 'SUBNET', 'UNDERLAY', 'BACKEND', 'MTU', 'PEERS', 'PODS', 'NETNS'],
-      nodes.map(nodeRow),
-    ),
+    table(['NODE', 'AGENT', 'SUBNET', 'UNDERLAY', 'MTU', 'PEERS', 'PODS', 'NETNS'], nodes.map(nodeRow)),
     table(['LEASE', 'NODE', 'PUBLIC IP', 'BACKEND', 'EXPIRES IN'], leases.map(leaseRow)),
     podTable(pods) || 'no pods',
     problems.length
@@ -38,13 +37,22 @@ function nodeRow({ name, agent, status, pods, netns }: NodeStatus): Cell[] {
     name,
     paint(agent === 'ready' ? 'green' : 'red', agent),
     status?.subnets.join(' ') ?? '-',
-    Object.values(status?.underlay?.addresses ?? {}).join(' ') || '-',
-    status?.backend ?? '-',
+    status ? underlay(status) : '-',
     status ? `${status.mtu}` : '-',
     status ? `${status.peers}` : '-',
     `${pods}`,
     netns,
   ];
+}
+
+/** The addresses that peers use: of the families pods have. A table of 80 columns has no room for others. */
+function underlay({ underlay, subnets }: AgentStatus): string {
+  const families = new Set(subnets.map(familyOf));
+  return (
+    Object.values(underlay?.addresses ?? {})
+      .filter((address) => families.has(familyOf(address)))
+      .join(' ') || '-'
+  );
 }
 
 function leaseRow({ node, subnets, publicIp, backend, expires }: LeaseStatus): Cell[] {
