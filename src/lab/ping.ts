@@ -45,25 +45,26 @@ export async function* pingEndpoint(
   using observer = to.netns ? IcmpSocket.open({ family, netns: to.netns }) : undefined;
   for (let n = 0; n < options.count; n++) {
     const begun = performance.now();
-    yield await once(sender, observer, target, options);
+    yield await once(n + 1, sender, observer, target, options);
     const rest = options.interval - (performance.now() - begun);
     if (n + 1 < options.count && rest > 0) await sleep(rest, undefined, { signal: options.signal });
   }
 }
 
 async function once(
+  number: number,
   sender: IcmpSocket,
   observer: IcmpSocket | undefined,
   to: Ip,
   { size, timeout, signal }: PingOptions,
 ): Promise<PingReply> {
   const begun = process.hrtime.bigint();
-  let sequence = 0;
+  let sequence: number;
   try {
     sequence = sender.send(to, size);
   } catch (error) {
     if (!(error instanceof FlatnetError)) throw error;
-    return { sequence, to, size, error: error.message };
+    return { sequence: number, to, size, error: error.message };
   }
   const mine = (message: IcmpMessage): boolean => message.id === sender.id && message.sequence === sequence;
   const sockets = observer ? [sender, observer] : [sender];

@@ -140,6 +140,8 @@ describe('asked of a lab that is up', { skip: CANNOT }, () => {
     [['pod', 'create', 'b', '--node', 'node9'], 1, /there is no node 'node9'; the lab has node1/],
     [['pod', 'create', 'b', '--listen', '70000'], 2, /--listen.*whole number from 1 to 65535/],
     [['pod', 'create', 'b', '--label', 'app'], 2, /--label: 'app' is not a label; write it as app=web/],
+    [['pod', 'create', 'b', '--label', 'a b=c'], 2, /--label: 'a b=c' is not a label/],
+    [['ping', 'a', 'node1', '-4', '-6'], 2, /-4 -6: one ping goes over one family; give one of them/],
     [['pod', 'delete', 'a', 'b'], 1, /there is no pod 'b' in namespace 'default'; pods are: default\/a/],
     [['exec', 'a'], 2, /missing required argument 'command'/],
     [['ping', 'a', 'nobody'], 1, /'nobody' is neither a pod nor a node nor an address; use one of a, node1/],

@@ -1,4 +1,5 @@
 import { InvalidArgumentError } from 'commander';
+import { FlatnetError } from '../../error.ts';
 import type { Family } from '../../ip/address.ts';
 import { findEndpoint, ownAddresses } from '../../lab/endpoint.ts';
 import { Lab } from '../../lab/lab.ts';
@@ -35,6 +36,13 @@ export const command = labOptions(
   .action(async (from: string, to: string, options: Options) => {
     const lab = Lab.open(options.name);
     const [sender, target] = [findEndpoint(lab, from), findEndpoint(lab, to)];
+    if (options[4] && options[6]) {
+      throw new FlatnetError('one ping goes over one family', {
+        code: 'USAGE',
+        object: '-4 -6',
+        fix: 'give one of them',
+      });
+    }
     const family: Family | undefined = options[6] ? 6 : options[4] ? 4 : undefined;
     const replies: PingReply[] = [];
     const signal = stopSignal();

@@ -80,9 +80,13 @@ command.addCommand(create.name('create').summary('create a pod'));
 command.addCommand(list.name('list').summary('list the pods'));
 command.addCommand(remove.name('delete').summary('delete pods'));
 
+/** As Kubernetes has it: an optional prefix, a name, and a value that may be empty. */
+const LABEL =
+  /^((?:[a-z0-9.-]+\/)?[A-Za-z0-9](?:[\w.-]*[A-Za-z0-9])?)=((?:[A-Za-z0-9](?:[\w.-]*[A-Za-z0-9])?)?)$/;
+
 function label(text: string): readonly [string, string] {
-  const at = text.indexOf('=');
-  if (at > 0) return [text.slice(0, at), text.slice(at + 1)];
+  const [, key, value] = text.match(LABEL) ?? [];
+  if (key !== undefined && value !== undefined) return [key, value];
   throw new FlatnetError(`'${text}' is not a label`, {
     code: 'USAGE',
     object: '--label',
