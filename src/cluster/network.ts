@@ -3,6 +3,7 @@ import type { Family } from '../ip/address.ts';
 import { type Cidr, overlaps, parseCidr } from '../ip/cidr.ts';
 import { Fields } from './fields.ts';
 import type { PerFamily } from './node.ts';
+import { readPlan } from './plan.ts';
 import { type Pool, readPool } from './pool.ts';
 
 export type { Pool } from './pool.ts';
@@ -11,6 +12,10 @@ export type { Pool } from './pool.ts';
 export type Network = {
   /** At least one family is present. */
   readonly pools: PerFamily<Pool>;
+  /** `lease`: a node has one subnet a family, cut from `pools`. `blocks`: it claims blocks of IPPools as it needs them. */
+  readonly addresses: 'lease' | 'blocks';
+  /** How a pod hangs on its node: a port of a bridge, or a route of its own. */
+  readonly wiring: 'bridge' | 'routed';
   readonly backend: {
     /** Lower case. Absent in the file means `vxlan` (flannel's source says udp, its documentation vxlan). */
     readonly type: string;
@@ -27,14 +32,16 @@ export type Network = {
 };
 
 /**
- * Reads a parsed net-conf.json, or our YAML, which has the same keys and `masquerade` besides. Keys are matched without
- * case, unknown ones ignored. What a family that is not enabled says must parse and is not used (k3s writes `0.0.0.0/0`
+ * Reads a parsed net-conf.json, or our YAML, which has the same keys and `addresses`, `wiring` and `masquerade` besides. Keys are
+ * matched without case, unknown ones ignored. What a family that is not enabled says must parse and is not used (k3s writes `0.0.0.0/0`
  * or `::/0` there). Throws CONFIG_INVALID naming the field.
  */
 export function readNetwork(value: unknown): Network {
   const fields = new Fields(value);
-  const pool4 = readPool(fields, 4, fields.boolean('EnableIPv4') ?? true);
-  const pool6 = readPool(fields, 6, fields.boolean('EnableIPv6') ?? false);
+  const backend = readBackend(fields.object('Backend'));
+  const plan = readPlan(fields, backend.type);
+  const pool4 = readPool(fields, 4, fields.boolean('EnableIPv4') ?? true, plan.addresses);
+  const pool6 = readPool(fields, 6, fields.boolean('EnableIPv6') ?? false, plan.addresses);
   if (!pool4 && !pool6) {
     throw new FlatnetError('no family is enabled', {
       code: 'CONFIG_INVALID',
@@ -44,17 +51,18 @@ export function readNetwork(value: unknown): Network {
   }
   return {
     pools: { ...(pool4 && { 4: pool4 }), ...(pool6 && { 6: pool6 }) },
-    backend: readBackend(fields.object('Backend')),
+    ...plan,
+    backend,
     masquerade: readMasquerade(fields.object('masquerade')),
   };
 }
 
 /**
  * The network as net-conf.json text, for the store's `config` key: `readNetwork` returns the same Network from it, and
- * flannel reads it too (it ignores `masquerade`).
+ * flannel reads it too (it ignores what is only ours).
  */
 export function networkToNetConf(network: Network): string {
-  const { pools, backend, masquerade } = network;
+  const { pools, addresses, wiring, backend, masquerade } = network;
   const family = (family: Family, prefix: string) => {
     const pool = pools[family];
     return {
@@ -71,6 +79,8 @@ export function networkToNetConf(network: Network): string {
     ...family(4, ''),
     ...family(6, 'IPv6'),
     Backend: { Type: backend.type, ...backend.options },
+    addresses,
+    wiring,
     masquerade,
   };
   return `${JSON.stringify(conf, null, 2)}\n`;

@@ -13,10 +13,22 @@ export type Pool = {
   readonly subnetMax: Ip;
 };
 
-/** What each family writes before its keys, and its longest useful network and the subnet length it would like. */
-const RULES: Record<Family, { prefix: string; smallest: number; usual: number; example: string }> = {
-  4: { prefix: '', smallest: 28, usual: 24, example: '10.244.0.0/16' },
-  6: { prefix: 'IPv6', smallest: 124, usual: 64, example: 'fd00:10:244::/56' },
+/** A node has one subnet, or claims blocks: then SubnetLen is the size of a block. */
+type AddressPlan = 'lease' | 'blocks';
+
+/** What each family writes before its keys, its longest useful network, the subnet length it would like, and the shortest block. */
+const RULES: Record<
+  Family,
+  { prefix: string; smallest: number; usual: Record<AddressPlan, number>; block: number; example: string }
+> = {
+  4: { prefix: '', smallest: 28, usual: { lease: 24, blocks: 26 }, block: 20, example: '10.244.0.0/16' },
+  6: {
+    prefix: 'IPv6',
+    smallest: 124,
+    usual: { lease: 64, blocks: 122 },
+    block: 116,
+    example: 'fd00:10:244::/56',
+  },
 };
 
 /**
@@ -24,7 +36,12 @@ const RULES: Record<Family, { prefix: string; smallest: number; usual: number; e
  * has at least four addresses, a network at least four subnets, and the first of them is left out unless SubnetMin says
  * otherwise. Without `enabled` the fields must still parse, and the result is undefined.
  */
-export function readPool(fields: Fields, family: Family, enabled: boolean): Pool | undefined {
+export function readPool(
+  fields: Fields,
+  family: Family,
+  enabled: boolean,
+  plan: AddressPlan,
+): Pool | undefined {
   const { prefix, example } = RULES[family];
   const name = (key: string): string => `${prefix}${key}`;
   const cidr = fields.parsed(name('Network'), (text) => ofFamily(family, parseCidr(text)));
@@ -45,7 +62,7 @@ export function readPool(fields: Fields, family: Family, enabled: boolean): Pool
       `${cidr} is every address there is; write the pods' own network, as ${example}, or set EnableIPv${family} to false`,
     );
   }
-  const subnetLength = chooseLength(fields, family, cidr, length);
+  const subnetLength = chooseLength(fields, family, cidr, length, plan);
   const size = 1n << BigInt(BITS[family] - subnetLength);
   const subnetMin = min ?? ipAdd(addressOf(cidr), size);
   const subnetMax = max ?? ipAdd(lastIp(cidr), 1n - size);
@@ -60,8 +77,14 @@ export function readPool(fields: Fields, family: Family, enabled: boolean): Pool
   return { cidr, subnetLength, subnetMin, subnetMax };
 }
 
-function chooseLength(fields: Fields, family: Family, cidr: Cidr, length: number | undefined): number {
-  const { prefix, smallest, usual } = RULES[family];
+function chooseLength(
+  fields: Fields,
+  family: Family,
+  cidr: Cidr,
+  length: number | undefined,
+  plan: AddressPlan,
+): number {
+  const { prefix, smallest, usual, block } = RULES[family];
   const fail = (key: string, text: string): FlatnetError => fields.invalid(`${prefix}${key}`, text);
   const least = lengthOf(cidr) + 2;
   if (length === undefined) {
@@ -71,13 +94,16 @@ function chooseLength(fields: Fields, family: Family, cidr: Cidr, length: number
         `${family === 4 ? 'network' : 'IPv6Network'} is too small. Minimum useful network prefix is /${smallest}`,
       );
     }
-    return Math.max(usual, least);
+    return Math.max(usual[plan], least);
   }
   if (length > BITS[family] - 2) {
     throw fail(
       'SubnetLen',
       `SubnetLen must be less than /${BITS[family] - 1}; a subnet needs four addresses`,
     );
+  }
+  if (plan === 'blocks' && length < block) {
+    throw fail('SubnetLen', `a block is a /${block} or smaller, not a /${length}; /${usual.blocks} is usual`);
   }
   if (length < least) {
     throw fail(

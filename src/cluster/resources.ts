@@ -113,3 +113,24 @@ export type NodeBgp = {
   /** Makes the node a route reflector: an IPv4 address by form. */
   readonly routeReflectorClusterId?: Ip;
 };
+
+/** What counts where nobody has written a BGPConfiguration. */
+export const DEFAULT_BGP_CONFIGURATION: BgpConfiguration = {
+  nodeToNodeMeshEnabled: true,
+  asNumber: 64512,
+  listenPort: 179,
+  serviceCidrs: [],
+  communities: {},
+  prefixAdvertisements: [],
+  ignoredInterfaces: [],
+};
+
+/** What counts where nobody has written any resource. */
+export const NO_RESOURCES: Resources = {
+  ipPools: [],
+  ipReservations: [],
+  bgpConfiguration: DEFAULT_BGP_CONFIGURATION,
+  bgpPeers: [],
+  bgpFilters: [],
+  nodes: {},
+};

@@ -1,6 +1,7 @@
 import { isDeepStrictEqual } from 'node:util';
 import type { Network } from '../cluster/network.ts';
 import type { Node } from '../cluster/node.ts';
+import { NO_RESOURCES } from '../cluster/resources.ts';
 import type { Ip } from '../ip/address.ts';
 import { type Fact, type Lease, type Recorded, readFact, type Warn } from './facts.ts';
 import type { KeyValue, WatchBatch } from './kv.ts';
@@ -101,7 +102,12 @@ export class ClusterState {
   /** The same object until a node or the network changes. Undefined as long as there is no network. */
   view(): ClusterView | undefined {
     if (!this.#view && this.#network) {
-      this.#view = { network: this.#network, nodes: this.#nodes, revision: this.#revision };
+      this.#view = {
+        network: this.#network,
+        resources: NO_RESOURCES,
+        nodes: this.#nodes,
+        revision: this.#revision,
+      };
     }
     return this.#view;
   }

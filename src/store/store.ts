@@ -1,5 +1,6 @@
 import type { Network } from '../cluster/network.ts';
 import type { Node, NodeFacts, PerFamily } from '../cluster/node.ts';
+import type { Resources } from '../cluster/resources.ts';
 import type { Cidr } from '../ip/cidr.ts';
 
 /** Where the cluster's facts live, as an agent needs them. Implementations: `lease-store.ts` on any `Kv`. */
@@ -36,6 +37,8 @@ export interface Claim {
 
 export type ClusterView = {
   readonly network: Network;
+  /** With their defaults; the same object until one of them changes. */
+  readonly resources: Resources;
   /** Every node with a lease, this one too, sorted by name. */
   readonly nodes: readonly Node[];
   /** The store's revision: grows with every change. */

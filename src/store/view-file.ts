@@ -2,6 +2,7 @@ import { open, readFile, rename, rm } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { networkToNetConf, readNetwork } from '../cluster/network.ts';
 import type { Node } from '../cluster/node.ts';
+import { NO_RESOURCES } from '../cluster/resources.ts';
 import type { ClusterView } from './store.ts';
 
 const VERSION = 1;
@@ -43,7 +44,7 @@ export async function readView(file: string): Promise<ClusterView | undefined> {
     if (typeof value !== 'object' || value === null) return undefined;
     const { version, revision, network, nodes } = value as Record<string, unknown>;
     if (version !== VERSION || typeof revision !== 'number' || !Array.isArray(nodes)) return undefined;
-    return { revision, network: readNetwork(network), nodes: nodes.filter(isNode) };
+    return { revision, network: readNetwork(network), resources: NO_RESOURCES, nodes: nodes.filter(isNode) };
   } catch {
     return undefined;
   }

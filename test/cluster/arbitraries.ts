@@ -28,7 +28,13 @@ export const networks: fc.Arbitrary<Network> = fc
   .record({
     four: fc.option(pools(4), { nil: undefined }),
     six: fc.option(pools(6), { nil: undefined }),
-    type: fc.constantFrom('vxlan', 'host-gw', 'wireguard'),
+    plan: fc.constantFrom(
+      { type: 'vxlan', addresses: 'lease', wiring: 'bridge' } as const,
+      { type: 'host-gw', addresses: 'lease', wiring: 'routed' } as const,
+      { type: 'wireguard', addresses: 'lease', wiring: 'bridge' } as const,
+      { type: 'bgp', addresses: 'lease', wiring: 'routed' } as const,
+      { type: 'bgp', addresses: 'blocks', wiring: 'routed' } as const,
+    ),
     options: fc.dictionary(
       fc.constantFrom('VNI', 'Port', 'mtu', 'DirectRouting'),
       fc.oneof(fc.nat(), fc.boolean()),
@@ -44,8 +50,10 @@ export const networks: fc.Arbitrary<Network> = fc
     ),
   })
   .filter(({ four, six }) => four !== undefined || six !== undefined)
-  .map(({ four, six, type, options, masquerade }) => ({
+  .map(({ four, six, plan: { type, addresses, wiring }, options, masquerade }) => ({
     pools: { ...(four && { 4: four }), ...(six && { 6: six }) },
+    addresses: (four?.subnetLength ?? 32) < 20 || (six?.subnetLength ?? 128) < 116 ? 'lease' : addresses,
+    wiring,
     backend: { type, options },
     masquerade,
   }));

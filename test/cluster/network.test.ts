@@ -8,6 +8,7 @@ import { cidrs } from '../ip/arbitraries.ts';
 import { networks } from './arbitraries.ts';
 
 const V4 = { Network: '10.244.0.0/16' };
+const BLOCKS = { ...V4, addresses: 'blocks', wiring: 'Routed', Backend: { Type: 'bgp' } };
 
 describe('readNetwork', () => {
   it("reads flannel's own example, with its defaults", () => {
@@ -15,6 +16,8 @@ describe('readNetwork', () => {
       pools: {
         4: { cidr: '10.244.0.0/16', subnetLength: 24, subnetMin: '10.244.1.0', subnetMax: '10.244.255.0' },
       },
+      addresses: 'lease',
+      wiring: 'bridge',
       backend: { type: 'vxlan', options: {} },
       masquerade: { enabled: true, randomFully: true, exclude: [] },
     });
@@ -43,6 +46,21 @@ describe('readNetwork', () => {
   it('is vxlan without a backend, or a backend without type', () => {
     for (const Backend of [undefined, null, {}, { Type: '' }, { VNI: 7 }]) {
       assert.equal(readNetwork({ ...V4, Backend }).backend.type, 'vxlan');
+    }
+  });
+
+  it('cuts blocks of the usual sizes, or as small as four need', () => {
+    const blocks = readNetwork({ ...BLOCKS, EnableIPv6: true, IPv6Network: 'fd00::/64' });
+    assert.deepEqual([blocks.addresses, blocks.wiring], ['blocks', 'routed']);
+    assert.deepEqual([blocks.pools[4]?.subnetLength, blocks.pools[6]?.subnetLength], [26, 122]);
+    assert.equal(readNetwork({ ...BLOCKS, Network: '10.0.0.0/25' }).pools[4]?.subnetLength, 27);
+    assert.equal(readNetwork({ ...BLOCKS, SubnetLen: 24 }).pools[4]?.subnetLength, 24);
+  });
+
+  it('takes routed pods with any backend', () => {
+    for (const Type of ['vxlan', 'host-gw', 'bgp']) {
+      const { addresses, wiring } = readNetwork({ ...V4, wiring: 'routed', Backend: { Type } });
+      assert.deepEqual([addresses, wiring], ['lease', 'routed']);
     }
   });
 
@@ -204,6 +222,43 @@ describe('readNetwork refuses', () => {
       /'all' is not a network/,
     ],
     [
+      'an address plan that is none',
+      { ...V4, addresses: 'pool' },
+      'addresses',
+      /must be lease or blocks, not 'pool'/,
+    ],
+    ['a wiring that is none', { ...V4, wiring: 1 }, 'wiring', /must be a string/],
+    [
+      'blocks on a bridge',
+      { ...V4, addresses: 'blocks', Backend: { Type: 'bgp' } },
+      'wiring',
+      /must be routed where addresses is blocks/,
+    ],
+    [
+      'BGP on a bridge',
+      { ...V4, Backend: { Type: 'bgp' } },
+      'wiring',
+      /must be routed where Backend.Type is bgp/,
+    ],
+    [
+      'blocks without BGP',
+      { ...V4, addresses: 'blocks', wiring: 'routed' },
+      'addresses',
+      /announced by BGP, not by vxlan; set Backend.Type to bgp, or addresses to lease/,
+    ],
+    [
+      'blocks that are too large',
+      { ...BLOCKS, SubnetLen: 19 },
+      'SubnetLen',
+      /a block is a \/20 or smaller, not a \/19; \/26 is usual/,
+    ],
+    [
+      'IPv6 blocks that are too large',
+      { ...BLOCKS, EnableIPv6: true, IPv6Network: 'fd00::/64', IPv6SubnetLen: 80 },
+      'IPv6SubnetLen',
+      /a block is a \/116 or smaller/,
+    ],
+    [
       'an exclusion that is no text',
       { ...V4, masquerade: { exclude: [8] } },
       'masquerade.exclude[0]',
@@ -222,9 +277,14 @@ describe('readNetwork refuses', () => {
       'enableIPv6',
       'IPv6Network',
       'backend',
+      'addresses',
+      'wiring',
       'masquerade',
     );
-    const value = fc.oneof(fc.anything(), fc.constantFrom('10.0.0.0/8', '::/0', 'fd00::/48', 24, true));
+    const value = fc.oneof(
+      fc.anything(),
+      fc.constantFrom('blocks', 'routed', '10.0.0.0/8', '::/0', 'fd00::/48', 24, true),
+    );
     fc.assert(
       fc.property(fc.oneof(fc.anything(), fc.dictionary(key, value)), (conf) => {
         try {

@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { readNetwork } from '../../src/cluster/network.ts';
+import { NO_RESOURCES } from '../../src/cluster/resources.ts';
 import { parseIp } from '../../src/ip/address.ts';
 import { parseCidr } from '../../src/ip/cidr.ts';
 import type { ClusterView } from '../../src/store/store.ts';
@@ -11,6 +12,7 @@ import { readView, writeView } from '../../src/store/view-file.ts';
 
 const view: ClusterView = {
   revision: 42,
+  resources: NO_RESOURCES,
   network: readNetwork({ Network: '10.5.0.0/16', Backend: { Type: 'vxlan', VNI: 7 } }),
   nodes: [
     {

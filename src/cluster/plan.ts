@@ -1,0 +1,33 @@
+import type { Fields } from './fields.ts';
+import type { Network } from './network.ts';
+
+/**
+ * Reads `addresses` and `wiring`. Only BGP announces blocks and borrowed addresses, and it needs pods that are routes: a
+ * bridge has one subnet. Throws CONFIG_INVALID naming the word to change.
+ */
+export function readPlan(fields: Fields, backendType: string): Pick<Network, 'addresses' | 'wiring'> {
+  const addresses = word(fields, 'addresses', ['lease', 'blocks']);
+  const wiring = word(fields, 'wiring', ['bridge', 'routed']);
+  if (addresses === 'blocks' && wiring === 'bridge') {
+    throw fields.invalid('wiring', 'must be routed where addresses is blocks: a bridge has one subnet');
+  }
+  if (backendType === 'bgp' && wiring === 'bridge') {
+    throw fields.invalid('wiring', 'must be routed where Backend.Type is bgp');
+  }
+  if (addresses === 'blocks' && backendType !== 'bgp') {
+    throw fields.invalid(
+      'addresses',
+      `blocks are announced by BGP, not by ${backendType}; set Backend.Type to bgp, or addresses to lease`,
+    );
+  }
+  return { addresses, wiring };
+}
+
+/** The first is the default. */
+function word<T extends string>(fields: Fields, name: string, words: readonly [T, ...T[]]): T {
+  const text = fields.string(name)?.toLowerCase();
+  if (text === undefined) return words[0];
+  const known = words.find((each) => each === text);
+  if (known !== undefined) return known;
+  throw fields.invalid(name, `must be ${words.join(' or ')}, not '${text}'`);
+}
