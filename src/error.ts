@@ -18,6 +18,7 @@ export type ErrorCode =
   | 'ADDRESS_TAKEN'
   | 'AGENT_RUNNING'
   | 'AGENT_UNREACHABLE'
+  | 'BIRD'
   | 'CNI'
   | 'CONFIG_INVALID'
   | 'INTERNAL'

@@ -17,12 +17,13 @@ const MAY_IMPORT: Record<string, readonly string[]> = {
   backends: ['cluster', 'ip', 'masquerade', 'state', 'wiring'],
   wiring: ['cluster', 'ip', 'state'],
   masquerade: ['cluster', 'ip', 'state'],
+  bgp: ['cluster', 'ip', 'runtime'],
   trace: ['cluster', 'ip', 'state'],
   cni: ['cluster', 'ip', 'ipam', 'linux'],
-  agent: ['backends', 'cluster', 'cni', 'ip', 'ipam', 'linux', 'state', 'store', 'wiring'],
+  agent: ['backends', 'bgp', 'cluster', 'cni', 'ip', 'ipam', 'linux', 'state', 'store', 'wiring'],
   runtime: ['cluster', 'cni', 'ip', 'linux'],
   lab: ['agent', 'backends', 'cluster', 'cni', 'ip', 'ipam', 'linux', 'runtime', 'store'],
-  cli: ['agent', 'cluster', 'cni', 'ip', 'ipam', 'lab', 'linux', 'runtime', 'state', 'store', 'trace'],
+  cli: ['agent', 'bgp', 'cluster', 'cni', 'ip', 'ipam', 'lab', 'linux', 'runtime', 'state', 'store', 'trace'],
 };
 
 // Folders that only compute: no I/O of any kind, not even a type that brings it, and not through a third file either.
