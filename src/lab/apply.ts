@@ -5,6 +5,7 @@ import type { Lab } from './lab.ts';
 import { keyOf, type Manifest, type PodManifest } from './manifest/read.ts';
 import { deletePod } from './pod.ts';
 import { fullName, type PodRecord, readPod, readPods } from './pod-record.ts';
+import { podStatus } from './pod-status.ts';
 import { schedule } from './schedule.ts';
 import {
   converge,
@@ -98,7 +99,7 @@ async function applyPod(
   pods: { created: PodRecord[]; deleted: PodRecord[] },
 ): Promise<Outcome> {
   const before = readPod(lab, namespace, name);
-  if (before?.template === hash) return 'unchanged';
+  if (before?.template === hash && podStatus(lab, before).phase === 'Running') return 'unchanged';
   if (before) {
     await deletePod(lab, before);
     pods.deleted.push(before);

@@ -79,7 +79,7 @@ export function sandboxOf(pod: PodRecord): ProcessId {
   throw new FlatnetError('the pod does not run', {
     code: 'NOT_FOUND',
     object: fullName(pod),
-    fix: `make it anew: flatnet lab pod delete ${pod.name}, then create`,
+    fix: `make it anew: flatnet lab pod delete ${fullName(pod)}, then create`,
   });
 }
 

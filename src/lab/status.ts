@@ -35,7 +35,10 @@ export async function labStatus(lab: Lab): Promise<LabStatus> {
   const problems: string[] = [];
   const pods = readPods(lab).map((pod) => podStatus(lab, pod));
   const running = storeProcess(lab) !== undefined;
-  if (!running) problems.push('the store does not run: agents keep what they know, and hear of nothing new');
+  if (!running)
+    problems.push(
+      'the store does not run: agents keep what they know, and hear of nothing new; make the lab anew',
+    );
   const [nodes, leases] = await Promise.all([
     Promise.all(lab.nodes.map((node) => nodeStatus(lab, node, pods))),
     running ? leasesOr(lab, problems) : [],
@@ -95,7 +98,10 @@ function nodeProblems({ name, netns, agent, status }: NodeStatus, namespaces: re
 
 function podProblems(pod: PodStatus): string[] {
   const problems: string[] = [];
-  if (pod.phase === 'Lost') problems.push(`pod ${fullName(pod)}: its pause process has ended`);
+  if (pod.phase === 'Lost')
+    problems.push(
+      `pod ${fullName(pod)}: its pause process has ended: apply its manifest again, or delete it`,
+    );
   if (pod.phase === 'Starting') problems.push(`pod ${fullName(pod)}: not wired yet`);
   for (const container of pod.containers) {
     if (container.state === 'exited' && container.exitCode !== 0) {

@@ -110,9 +110,8 @@ spec:${spec}
     shell.stdout.on('data', (chunk) => {
       screen += chunk;
     });
-    shell.stdin.end();
     assert.deepEqual(await once(shell, 'close'), [5, null], screen);
-    assert.match(screen, /^\/dev\/pts\/\d+\r\nit's\r\n$/);
+    assert.match(screen, /\/dev\/pts\/\d+\r\nit's\r\n/);
     await lab.ok('pod', 'delete', '-n', 'team-b', 'x');
   });
 
@@ -123,6 +122,21 @@ spec:${spec}
     assert.deepEqual([status, stderr], [0, '']);
     assert.match(stdout, /link-netnsid 0/);
     await lab.ok('pod', 'delete', 'first', 'second');
+  });
+
+  test('a pod whose pause process was killed is told of, and made anew by apply', async () => {
+    const text =
+      'apiVersion: v1\nkind: Pod\nmetadata: { name: p }\nspec: { containers: [ { name: c, image: nginx } ] }';
+    await apply(text);
+    const [pod] = await lab.json<{ sandbox: { pid: number } }[]>('pod', 'list');
+    process.kill(pod?.sandbox.pid ?? 0, 'SIGKILL');
+    const { status, stdout } = await lab.run('status');
+    assert.equal(status, 1);
+    assert.match(stdout, /pod default\/p: its pause process has ended: apply its manifest again/);
+    assert.match(await apply(text), /pod\/p configured\n {2}- pod default\/p\n {2}\+ pod default\/p on /);
+    await lab.ok('status');
+    assert.equal(await apply(text), 'pod/p unchanged\n');
+    await lab.ok('delete', '-f', file);
   });
 
   test('of two containers that want one port, one fails and says so', async () => {
