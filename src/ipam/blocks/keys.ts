@@ -53,18 +53,24 @@ export class IpamKeys {
     return this.handles + encodeURIComponent(id);
   }
 
-  /** Undefined for a key of nothing we know; throws ADDRESS_INVALID for one that should name a network and does not. */
+  /** Undefined for a key that none of the above makes. */
   kindOf(key: string): IpamKey | undefined {
     if (!key.startsWith(this.root)) return undefined;
     const [folder, first, second, ...more] = key.slice(this.root.length).split('/');
     if (more.length > 0) return undefined;
     if (folder === 'config' && first === undefined) return { kind: 'config' };
     if (!first) return undefined;
-    if (folder === 'affinities' && second) return { kind: 'affinity', node: first, cidr: cidrFrom(second) };
+    if (folder === 'affinities' && second) {
+      const cidr = cidrFrom(second);
+      return cidr && { kind: 'affinity', node: first, cidr };
+    }
     if (second !== undefined) return undefined;
-    if (folder === 'blocks') return { kind: 'block', cidr: cidrFrom(first) };
-    if (folder === 'handles') return { kind: 'handle', id: decoded(first) };
-    return undefined;
+    if (folder === 'blocks') {
+      const cidr = cidrFrom(first);
+      return cidr && { kind: 'block', cidr };
+    }
+    const id = folder === 'handles' ? decoded(first) : undefined;
+    return id === undefined ? undefined : { kind: 'handle', id };
   }
 }
 
@@ -72,15 +78,19 @@ function nameOf(cidr: Cidr): string {
   return cidr.replace('/', '-');
 }
 
-function cidrFrom(name: string): Cidr {
-  return parseCidr(name.replace('-', '/'));
+function cidrFrom(name: string): Cidr | undefined {
+  try {
+    const cidr = parseCidr(name.replace('-', '/'));
+    return nameOf(cidr) === name ? cidr : undefined;
+  } catch {
+    return undefined;
+  }
 }
 
-/** A key that somebody else wrote may hold a `%` that encodes nothing. */
-function decoded(text: string): string {
+function decoded(text: string): string | undefined {
   try {
     return decodeURIComponent(text);
   } catch {
-    return text;
+    return undefined;
   }
 }

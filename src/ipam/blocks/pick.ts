@@ -1,0 +1,183 @@
+import type { IpPool } from '../../cluster/resources.ts';
+import { FlatnetError } from '../../error.ts';
+import { type Family, familyOf, type Ip } from '../../ip/address.ts';
+import { type Cidr, cidrOf, contains } from '../../ip/cidr.ts';
+import { type Block, freeOrdinal, isIdle, newBlock, ordinalOf, type Wish } from './block.ts';
+import { candidates, isCutFrom, Taken } from './candidates.ts';
+import { claimBlock, takeOver, withdraw } from './claim.ts';
+import { poolName, poolOf } from './pools.ts';
+import type { IpamConfig } from './record.ts';
+import type { Affinity, IpamRecords, Stored } from './records.ts';
+import { CONFLICT } from './retry.ts';
+
+/** A free address of a block as it was read: to be taken by a transaction that finds the block unchanged. */
+export type Pick = { readonly block: Stored<Block>; readonly ordinal: number; readonly pool: string };
+
+export type PickContext = {
+  readonly records: IpamRecords;
+  readonly node: string;
+  readonly config: IpamConfig;
+  /** This node's own, oldest first. */
+  readonly affinities: readonly Affinity[];
+  readonly pools: readonly IpPool[];
+  readonly reserved: readonly Cidr[];
+  /** Seconds since 1970. */
+  readonly now: number;
+  readonly random: () => number;
+};
+
+/** Seconds a block of another node must have been empty before it is taken over. */
+const RECLAIM_AFTER = 60;
+/** Candidates to lose to others before looking again who has what. */
+const MAX_CANDIDATES = 8;
+
+/**
+ * A free address of one of `pools`, all of one family; in this order of preference, each better than the next for the network:
+ * 1. of an own block, rested; 2. of a new block; 3. of a block that another node left empty; 4. borrowed from another node's
+ * block, rested, unless affinity is strict; 5. of an own block, released a moment ago; 6. borrowed, released a moment ago.
+ * So an address rests its time unless nothing else is left. A claim is a CONFLICT too: what was read is no longer true.
+ * Throws OUT_OF_ADDRESSES.
+ */
+export async function pickAny(
+  context: PickContext,
+  family: Family,
+  pools: readonly IpPool[],
+): Promise<Pick | typeof CONFLICT> {
+  if (pools.length === 0) throw outOf(family, 'no pool is enabled for this node and pod');
+  const { records, node, config, random } = context;
+  const ofFamily = context.affinities.filter(({ cidr }) => familyOf(cidr) === family);
+  const confirmed = ofFamily.filter(({ value }) => value === 'confirmed');
+  const inPools = (cidr: Cidr): boolean => pools.some((pool) => contains(pool.cidr, cidr));
+  const read = await records.blocks(confirmed.map(({ cidr }) => cidr).filter(inPools));
+  const own = read.filter(({ value }) => value.node === node);
+  const rested = first(context, own, false);
+  if (rested) return rested;
+
+  const mayClaim = config.autoAllocateBlocks && confirmed.length < config.maxBlocksPerHost;
+  if (mayClaim) {
+    const pending = ofFamily.filter(({ value }) => value === 'pending');
+    if (await claimNew(context, pending, pools)) return CONFLICT;
+  }
+  const all = await records.allBlocks();
+  const others = shuffled(
+    all.filter(({ value }) => value.node !== node && inPools(value.cidr)),
+    random,
+  );
+  const idle = mayClaim ? others.find((block) => isReclaimable(context, block)) : undefined;
+  if (idle) {
+    await takeOver(records, idle, node, context.now);
+    return CONFLICT;
+  }
+  const lenders = config.strictAffinity ? [] : others;
+  const found = first(context, lenders, false) ?? first(context, own, true) ?? first(context, lenders, true);
+  if (found) return found;
+  const names = pools.map(({ name }) => name).join(', ');
+  if (!mayClaim)
+    throw outOf(family, `this node may claim no more blocks than the ${confirmed.length} it has`);
+  throw outOf(family, `pool ${names} is used up`);
+}
+
+/** The address asked for, of whatever block; its block is claimed when nobody has it. Throws ADDRESS_TAKEN, CONFIG_INVALID. */
+export async function pickRequested(context: PickContext, ip: Ip): Promise<Pick | typeof CONFLICT> {
+  const { records, node, config, now } = context;
+  const pool = poolOf(context.pools, ip);
+  if (!pool) {
+    throw requested(ip, 'CONFIG_INVALID', 'is in no pool that is enabled', 'see flatnet get ippools');
+  }
+  const cidr = cidrOf(ip, pool.blockSize);
+  const block = (await records.blocks([cidr]))[0] ?? (await blockAround(records, ip));
+  if (!block) {
+    if (!config.autoAllocateBlocks) {
+      throw requested(ip, 'OUT_OF_ADDRESSES', `needs block ${cidr}, and no node may claim blocks`);
+    }
+    await claimBlock(records, node, cidr, now);
+    return CONFLICT;
+  }
+  const ordinal = ordinalOf(block.value.cidr, ip) ?? -1;
+  const owner = block.value.allocations.get(ordinal);
+  if (owner) {
+    const who = owner.pod === undefined ? owner.handle : `${owner.namespace}/${owner.pod}`;
+    throw requested(ip, 'ADDRESS_TAKEN', `is in use by ${who} on ${owner.node}`);
+  }
+  if (config.strictAffinity && block.value.node !== node) {
+    throw requested(ip, 'ADDRESS_TAKEN', `is in a block of ${block.value.node}, and affinity is strict`);
+  }
+  return { block, ordinal, pool: pool.name };
+}
+
+/** A block of another size than the pool's, from before the pool was made anew. */
+async function blockAround(records: IpamRecords, ip: Ip): Promise<Stored<Block> | undefined> {
+  const around = (await records.affinities()).filter(({ cidr }) => contains(cidr, ip));
+  return (await records.blocks(around.map(({ cidr }) => cidr)))[0];
+}
+
+/** Whether a block was claimed, or somebody else's moves made it worth looking again. */
+async function claimNew(
+  context: PickContext,
+  pending: readonly Affinity[],
+  pools: readonly IpPool[],
+): Promise<boolean> {
+  const { records, node, now, reserved } = context;
+  for (const affinity of pending) {
+    // What a crash left of an earlier claim: taken up, or taken away.
+    const isWanted = pools.some((pool) => isCutFrom(pool, affinity.cidr));
+    if (!isWanted) await withdraw(records, affinity);
+    else if (await claimBlock(records, node, affinity.cidr, now)) return true;
+  }
+  const taken = new Taken((await records.affinities()).map(({ cidr }) => cidr));
+  let lost = 0;
+  for (const pool of pools) {
+    for (const cidr of candidates(pool, node, reserved)) {
+      if (taken.overlaps(cidr)) continue;
+      if (freeOrdinal(newBlock(cidr, node, now), wish(context, false)) === undefined) continue;
+      if (await claimBlock(records, node, cidr, now)) return true;
+      if (++lost === MAX_CANDIDATES) return true;
+    }
+  }
+  return lost > 0;
+}
+
+function isReclaimable(context: PickContext, { value }: Stored<Block>): boolean {
+  return isIdle(value, context.now, RECLAIM_AFTER) && freeOrdinal(value, wish(context, false)) !== undefined;
+}
+
+function first(context: PickContext, blocks: readonly Stored<Block>[], restless: boolean): Pick | undefined {
+  for (const block of blocks) {
+    const ordinal = freeOrdinal(block.value, wish(context, restless));
+    if (ordinal !== undefined) return { block, ordinal, pool: poolName(context.pools, block.value.cidr) };
+  }
+  return undefined;
+}
+
+function wish({ now, config, reserved }: PickContext, restless: boolean): Wish {
+  const isReserved = (ip: Ip): boolean => reserved.some((cidr) => contains(cidr, ip));
+  return { now, cooldown: config.cooldown, restless, isReserved };
+}
+
+/** Fisher and Yates. */
+function shuffled<T>(list: readonly T[], random: () => number): T[] {
+  const result = [...list];
+  for (let i = result.length - 1; i > 0; i--) {
+    const j = Math.floor(random() * (i + 1));
+    [result[i], result[j]] = [result[j] as T, result[i] as T];
+  }
+  return result;
+}
+
+function outOf(family: Family, text: string): FlatnetError {
+  return new FlatnetError(text, {
+    code: 'OUT_OF_ADDRESSES',
+    operation: 'address assign',
+    object: `IPv${family}`,
+    fix: 'see flatnet ipam show --blocks; add an IPPool, or raise maxBlocksPerHost',
+  });
+}
+
+function requested(
+  ip: Ip,
+  code: 'ADDRESS_TAKEN' | 'CONFIG_INVALID' | 'OUT_OF_ADDRESSES',
+  text: string,
+  fix?: string,
+): FlatnetError {
+  return new FlatnetError(text, { code, operation: 'address assign', object: ip, ...(fix && { fix }) });
+}

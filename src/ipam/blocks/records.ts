@@ -1,0 +1,120 @@
+import { FlatnetError, messageOf } from '../../error.ts';
+import type { Cidr } from '../../ip/cidr.ts';
+import type { Compare, KeyValue, Kv, Operation } from '../../store/kv.ts';
+import type { Block } from './block.ts';
+import type { AffinityState, IpamKeys } from './keys.ts';
+import {
+  DEFAULT_CONFIG,
+  decodeBlock,
+  decodeConfig,
+  decodeHandle,
+  type Handle,
+  type IpamConfig,
+} from './record.ts';
+
+/** A value as it was read, with what a transaction needs to be sure that it still is so. */
+export type Stored<T> = {
+  readonly key: string;
+  /** Of its last change; 0 when the store has no such key. */
+  readonly revision: number;
+  readonly value: T;
+};
+
+export type Affinity = Stored<AffinityState> & {
+  readonly node: string;
+  readonly cidr: Cidr;
+  /** The store's revision at which it was announced. */
+  readonly announced: number;
+};
+
+/** etcd runs no more operations in one transaction. */
+const MAX_OPERATIONS = 128;
+const NO_HANDLE: Handle = { addresses: [] };
+
+/** Reads and changes what the blocks plan keeps in the store. Throws STORE_UNAVAILABLE, and CONFIG_INVALID for a value that cannot be read. */
+export class IpamRecords {
+  readonly keys: IpamKeys;
+  readonly #kv: Kv;
+
+  constructor(kv: Kv, keys: IpamKeys) {
+    this.#kv = kv;
+    this.keys = keys;
+  }
+
+  /** What the handle holds, nothing when it is unknown, and the cluster's configuration. */
+  async handle(id: string): Promise<{ readonly handle: Stored<Handle>; readonly config: IpamConfig }> {
+    const key = this.keys.handle(id);
+    const [handle, config] = await this.#get([key, this.keys.config]);
+    return {
+      handle: handle ? stored(handle, decodeHandle) : { key, revision: 0, value: NO_HANDLE },
+      config: config ? stored(config, decodeConfig).value : DEFAULT_CONFIG,
+    };
+  }
+
+  async config(): Promise<IpamConfig> {
+    const found = await this.#kv.get(this.keys.config);
+    return found ? stored(found, decodeConfig).value : DEFAULT_CONFIG;
+  }
+
+  /** Those of the blocks that exist, in the given order. */
+  async blocks(cidrs: readonly Cidr[]): Promise<Stored<Block>[]> {
+    const found = await this.#get(cidrs.map((cidr) => this.keys.block(cidr)));
+    return found.filter((item) => item !== undefined).map((item) => stored(item, decodeBlock));
+  }
+
+  /** Every block of the cluster: several kilobytes each. */
+  async allBlocks(): Promise<Stored<Block>[]> {
+    const { items } = await this.#kv.list(this.keys.blocks);
+    return items.map((item) => stored(item, decodeBlock));
+  }
+
+  /** The claims of one node, or of all, oldest first. */
+  async affinities(node?: string): Promise<Affinity[]> {
+    const { items } = await this.#kv.list(this.keys.affinities(node));
+    return items
+      .flatMap((item) => affinityFrom(this.keys, item) ?? [])
+      .sort((a, b) => a.announced - b.announced);
+  }
+
+  /** Runs the operations in one transaction if the comparisons hold; whether they did. */
+  async commit(compare: readonly Compare[], success: readonly Operation[]): Promise<boolean> {
+    return (await this.#kv.txn({ compare, success })).succeeded;
+  }
+
+  async #get(keys: readonly string[]): Promise<(KeyValue | undefined)[]> {
+    const found: (KeyValue | undefined)[] = [];
+    for (let at = 0; at < keys.length; at += MAX_OPERATIONS) {
+      const success = keys.slice(at, at + MAX_OPERATIONS).map((key) => ({ op: 'get', key }) as const);
+      const { results } = await this.#kv.txn({ compare: [], success });
+      found.push(...results.map(({ items }) => items?.[0]));
+    }
+    return found;
+  }
+}
+
+/** Holds while nobody has changed, made or deleted the key since it was read. */
+export function unchanged({ key, revision }: { readonly key: string; readonly revision: number }): Compare {
+  return { key, target: 'modRevision', equals: revision };
+}
+
+/** Undefined when the key or its value is not one of ours. */
+export function affinityFrom(keys: IpamKeys, item: KeyValue): Affinity | undefined {
+  const about = keys.kindOf(item.key);
+  const { key, value, modRevision: revision, createRevision: announced } = item;
+  if (about?.kind !== 'affinity' || (value !== 'pending' && value !== 'confirmed')) return undefined;
+  return { key, revision, value, announced, node: about.node, cidr: about.cidr };
+}
+
+function stored<T>({ key, value, modRevision }: KeyValue, decode: (text: string) => T): Stored<T> {
+  try {
+    return { key, revision: modRevision, value: decode(value) };
+  } catch (cause) {
+    throw new FlatnetError(messageOf(cause), {
+      code: 'CONFIG_INVALID',
+      operation: 'read',
+      object: key,
+      fix: 'see flatnet ipam check',
+      cause,
+    });
+  }
+}
