@@ -1,0 +1,88 @@
+import type { Cidr } from '../../ip/cidr.ts';
+import type { Fields } from '../fields.ts';
+import { type BgpConfiguration, type Community, DEFAULT_BGP_CONFIGURATION } from '../resources.ts';
+import { type Fixed, objects, parsed, refuseOthers, required, text } from './spec.ts';
+import { asNumber, community, interfacePattern, network, seconds, secret } from './values.ts';
+
+/** RFC 4724 §3: twelve bits. */
+const LONGEST_RESTART = 4095;
+
+const SERVICES = ['serviceClusterIPs', 'serviceExternalIPs', 'serviceLoadBalancerIPs'];
+const FIELDS = [
+  ...SERVICES,
+  'nodeToNodeMeshEnabled',
+  'asNumber',
+  'listenPort',
+  'communities',
+  'prefixAdvertisements',
+  'nodeMeshPassword',
+  'nodeMeshMaxRestartTime',
+  'ignoredInterfaces',
+];
+
+const FIXED: Readonly<Record<string, Fixed>> = {
+  logSeverityScreen: { only: ['Info'], why: 'what BIRD logs does not change; leave it out' },
+  bindMode: { only: ['None'], why: 'BIRD listens on every address; leave it out' },
+  serviceLoadBalancerAggregation: { only: ['Enabled'], why: 'networks are announced whole; leave it out' },
+  programClusterRoutes: { only: ['Enabled'], why: 'BIRD writes the routes to other nodes; leave it out' },
+  localWorkloadPeeringIPV4: { only: [], why: 'pods are no BGP peers' },
+  localWorkloadPeeringIPV6: { only: [], why: 'pods are no BGP peers' },
+};
+
+export function readBgpConfiguration(spec: Fields): BgpConfiguration {
+  refuseOthers(spec, FIELDS, FIXED);
+  const named = communities(spec);
+  const nodeMeshPassword = secret(spec, 'nodeMeshPassword');
+  const nodeMeshMaxRestartTime = seconds(spec, 'nodeMeshMaxRestartTime', LONGEST_RESTART);
+  const usual = DEFAULT_BGP_CONFIGURATION;
+  return {
+    nodeToNodeMeshEnabled: spec.boolean('nodeToNodeMeshEnabled') ?? usual.nodeToNodeMeshEnabled,
+    asNumber: asNumber(spec, 'asNumber') ?? usual.asNumber,
+    listenPort: spec.integer('listenPort', 0, 65535) || usual.listenPort,
+    serviceCidrs: [...new Set(SERVICES.flatMap((field) => objects(spec, field).map((each) => cidrOf(each))))],
+    communities: named,
+    prefixAdvertisements: objects(spec, 'prefixAdvertisements').map((each) => ({
+      cidr: cidrOf(each, ['communities']),
+      communities: each.parsedList('communities', (value) => namedOr(named, value)) ?? [],
+    })),
+    ...(nodeMeshPassword && { nodeMeshPassword }),
+    ...(nodeMeshMaxRestartTime !== undefined && { nodeMeshMaxRestartTime }),
+    ignoredInterfaces: spec.parsedList('ignoredInterfaces', interfacePattern) ?? [],
+  };
+}
+
+function cidrOf(fields: Fields, besides: readonly string[] = []): Cidr {
+  refuseOthers(fields, ['cidr', ...besides]);
+  return required(fields, 'cidr', parsed(fields, 'cidr', network));
+}
+
+function communities(spec: Fields): Readonly<Record<string, Community>> {
+  const named = new Map<string, Community>();
+  for (const each of objects(spec, 'communities')) {
+    refuseOthers(each, ['name', 'value']);
+    const name = required(each, 'name', text(each, 'name'));
+    if (!/^[a-zA-Z0-9]([a-zA-Z0-9_.-]{0,126}[a-zA-Z0-9])?$/.test(name)) {
+      throw each.invalid('name', `'${name}' must be letters, digits, '-', '_' and '.'`);
+    }
+    if (named.has(name)) throw each.invalid('name', `'${name}' is there twice`);
+    named.set(name, required(each, 'value', parsed(each, 'value', written)));
+  }
+  return Object.fromEntries(named);
+}
+
+function written(value: string): Community {
+  const found = community(value);
+  if (found) return found;
+  throw new TypeError(
+    `'${value}' is not a community; write two numbers below 65536, as 65000:100, or three below 4294967296, as 65000:1:2`,
+  );
+}
+
+function namedOr(named: Readonly<Record<string, Community>>, value: string): Community {
+  const found = Object.hasOwn(named, value) ? named[value] : community(value);
+  if (found) return found;
+  const names = Object.keys(named);
+  throw new TypeError(
+    `'${value}' is neither a community, as 65000:100, nor the name of one${names.length ? ` (${names.join(', ')})` : ''}`,
+  );
+}

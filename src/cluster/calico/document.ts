@@ -1,0 +1,121 @@
+import { FlatnetError } from '../../error.ts';
+import { Fields } from '../fields.ts';
+import { refuseOthers, required, text } from './spec.ts';
+
+export const KINDS = ['IPPool', 'IPReservation', 'BGPConfiguration', 'BGPPeer', 'BGPFilter', 'Node'] as const;
+export type Kind = (typeof KINDS)[number];
+
+export const API_VERSION = 'projectcalico.org/v3';
+/** As the Kubernetes datastore names the same. */
+const CRD_VERSION = 'crd.projectcalico.org/v1';
+
+/** A resource as somebody wrote it. What the server of a cluster adds to it (uid, times, status) is left behind. */
+export type Document = {
+  readonly apiVersion: typeof API_VERSION;
+  readonly kind: Kind;
+  readonly metadata: {
+    readonly name: string;
+    readonly labels?: Readonly<Record<string, string>>;
+    readonly annotations?: Readonly<Record<string, string>>;
+    /** Of the store, when the text was read from there: applied only if nobody has changed it since. */
+    readonly resourceVersion?: string;
+  };
+  readonly spec: Readonly<Record<string, unknown>>;
+};
+
+/** What a server writes and nobody means. */
+const OF_THE_SERVER = ['uid', 'creationTimestamp', 'generation', 'managedFields', 'selfLink'];
+
+/** `IPPool/default`: how errors and commands name a resource. */
+export function titleOf({ kind, metadata }: Pick<Document, 'kind' | 'metadata'>): string {
+  return `${kind}/${metadata.name}`;
+}
+
+/**
+ * Reads everything but what `spec` says, which `decode` reads. `where` begins the name of a field in errors, as
+ * `pools.yaml document 2: `. Throws CONFIG_INVALID.
+ */
+export function readDocument(value: unknown, where = ''): Document {
+  const fields = new Fields(value, `${where}resource`);
+  const kind = knownKind(fields);
+  const version = required(fields, 'apiVersion', text(fields, 'apiVersion'));
+  if (version !== API_VERSION && version !== CRD_VERSION) {
+    throw fields.invalid('apiVersion', `of a ${kind} must be ${API_VERSION}, not '${version}'`);
+  }
+  refuseOthers(fields, ['apiVersion', 'kind', 'metadata', 'spec', 'status']);
+  const metadata = new Fields(
+    required(fields, 'metadata', fields.raw('metadata')),
+    `${where}${kind} metadata`,
+  );
+  refuseOthers(metadata, ['name', 'labels', 'annotations', 'resourceVersion', ...OF_THE_SERVER]);
+  const name = nameOf(kind, metadata);
+  const labels = strings(metadata, 'labels');
+  const annotations = strings(metadata, 'annotations');
+  const resourceVersion = text(metadata, 'resourceVersion');
+  return {
+    apiVersion: API_VERSION,
+    kind,
+    metadata: {
+      name,
+      ...(labels && { labels }),
+      ...(annotations && { annotations }),
+      ...(resourceVersion !== undefined && { resourceVersion }),
+    },
+    spec: new Fields(fields.raw('spec') ?? {}, `${where}${kind}/${name} spec`).source,
+  };
+}
+
+function knownKind(fields: Fields): Kind {
+  const written = required(fields, 'kind', text(fields, 'kind'));
+  const kind = KINDS.find((each) => each === written);
+  if (kind !== undefined) return kind;
+  throw fields.invalid('kind', `'${written}' is not supported; there are ${KINDS.join(', ')}`);
+}
+
+/** The kind that a person means by `ippool`, `ippools`, `IPPool`, `pool`. Throws USAGE. */
+export function kindNamed(word: string): Kind {
+  const plain = word.toLowerCase();
+  const singular = plain.replace(/s$/, '');
+  const kind = KINDS.find(
+    (each) => [singular, plain].includes(each.toLowerCase()) || SHORT[each].includes(plain),
+  );
+  if (kind !== undefined) return kind;
+  throw new FlatnetError(`there is no kind '${word}'`, {
+    code: 'USAGE',
+    object: 'kind',
+    fix: `use one of ${KINDS.map((each) => each.toLowerCase()).join(', ')}`,
+  });
+}
+
+const SHORT: Readonly<Record<Kind, readonly string[]>> = {
+  IPPool: ['pool', 'pools', 'ipp'],
+  IPReservation: ['reservation', 'reservations', 'ipres'],
+  BGPConfiguration: ['bgpconfig', 'bgpconfigs', 'bgpc'],
+  BGPPeer: ['peer', 'peers', 'bgpp'],
+  BGPFilter: ['filter', 'filters', 'bgpf'],
+  Node: ['no'],
+};
+
+/** A DNS name, as Kubernetes asks of a resource: RFC 1123 labels joined by dots. */
+export function nameOf(kind: Kind, metadata: Fields): string {
+  const name = required(metadata, 'name', text(metadata, 'name'));
+  if (name.length > 253 || !/^[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)*$/.test(name)) {
+    throw metadata.invalid('name', `'${name}' must be lower-case letters, digits, '-' and '.'`);
+  }
+  if (kind === 'BGPConfiguration' && name !== 'default') {
+    throw metadata.invalid(
+      'name',
+      `'${name}' is not supported: the one configuration is 'default'; what differs on a node is written in its Node`,
+    );
+  }
+  return name;
+}
+
+function strings(fields: Fields, name: string): Readonly<Record<string, string>> | undefined {
+  const object = fields.object(name);
+  if (!object) return undefined;
+  for (const [key, value] of Object.entries(object.source)) {
+    if (typeof value !== 'string') throw object.invalid(key, 'must be a string; put it in quotes');
+  }
+  return object.source as Readonly<Record<string, string>>;
+}

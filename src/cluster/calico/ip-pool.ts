@@ -1,0 +1,90 @@
+import { type Family, familyOf } from '../../ip/address.ts';
+import { type Cidr, lengthOf, overlaps, parseCidr } from '../../ip/cidr.ts';
+import type { Fields } from '../fields.ts';
+import type { Encapsulation, IpPool, IpReservation } from '../resources.ts';
+import { type Fixed, parsed, refuseOthers, required, word } from './spec.ts';
+import { network, networkOrAddress, selector } from './values.ts';
+
+const FIELDS = [
+  'cidr',
+  'blockSize',
+  'ipipMode',
+  'natOutgoing',
+  'disabled',
+  'disableBGPExport',
+  'nodeSelector',
+  'namespaceSelector',
+  'assignmentMode',
+];
+
+const OLD: Fixed = { only: [], why: 'it is of the old API; write ipipMode and natOutgoing' };
+const FIXED: Readonly<Record<string, Fixed>> = {
+  vxlanMode: {
+    only: ['Never'],
+    why: 'pools go by BGP, with ipipMode or plain; for VXLAN set Backend.Type of the network to vxlan',
+  },
+  allowedUses: {
+    only: [[], ['Workload', 'Tunnel'], ['Tunnel', 'Workload']],
+    why: 'a pool serves pods and tunnels; leave it out',
+  },
+  awsSubnetID: { only: [], why: 'flatnet does not know AWS' },
+  ipip: OLD,
+  'nat-outgoing': OLD,
+};
+
+const BLOCKS: Record<Family, { min: number; usual: number; max: number }> = {
+  4: { min: 20, usual: 26, max: 32 },
+  6: { min: 116, usual: 122, max: 128 },
+};
+
+/** Networks whose addresses no pod can have: this host, link-local, multicast. */
+const UNUSABLE = [
+  '0.0.0.0/8',
+  '127.0.0.0/8',
+  '169.254.0.0/16',
+  '224.0.0.0/4',
+  '::1/128',
+  'fe80::/10',
+  'ff00::/8',
+].map(parseCidr);
+
+export function readIpPool(name: string, spec: Fields): IpPool {
+  refuseOthers(spec, FIELDS, FIXED);
+  const cidr = required(spec, 'cidr', parsed(spec, 'cidr', network));
+  const unusable = UNUSABLE.find((other) => overlaps(other, cidr));
+  if (unusable) throw spec.invalid('cidr', `${cidr} overlaps ${unusable}, which pods can't have`);
+  const family = familyOf(cidr);
+  const ipipMode = word<Encapsulation>(spec, 'ipipMode', ['Never', 'Always', 'CrossSubnet']) ?? 'Never';
+  if (family === 6 && ipipMode !== 'Never') {
+    throw spec.invalid('ipipMode', `IPIP carries IPv4 only; write Never for ${cidr}`);
+  }
+  const namespaceSelector = parsed(spec, 'namespaceSelector', selector);
+  return {
+    name,
+    cidr,
+    blockSize: blockSize(spec, cidr),
+    ipipMode,
+    natOutgoing: spec.boolean('natOutgoing') ?? false,
+    disabled: spec.boolean('disabled') ?? false,
+    disableBgpExport: spec.boolean('disableBGPExport') ?? false,
+    nodeSelector: parsed(spec, 'nodeSelector', selector) ?? 'all()',
+    ...(namespaceSelector !== undefined && { namespaceSelector }),
+    assignmentMode: word(spec, 'assignmentMode', ['Automatic', 'Manual'] as const) ?? 'Automatic',
+  };
+}
+
+function blockSize(spec: Fields, cidr: Cidr): number {
+  const { min, usual, max } = BLOCKS[familyOf(cidr)];
+  const size = spec.integer('blockSize', 0, max) || usual;
+  if (size < min) throw spec.invalid('blockSize', `must be from ${min} to ${max}, not ${size}`);
+  if (size >= lengthOf(cidr)) return size;
+  throw spec.invalid(
+    spec.has('blockSize') ? 'blockSize' : 'cidr',
+    `a pool of ${cidr} does not hold one block of /${size}; write a blockSize of ${lengthOf(cidr)} or more`,
+  );
+}
+
+export function readIpReservation(name: string, spec: Fields): IpReservation {
+  refuseOthers(spec, ['reservedCIDRs']);
+  return { name, cidrs: spec.parsedList('reservedCIDRs', networkOrAddress) ?? [] };
+}

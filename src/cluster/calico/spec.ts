@@ -1,0 +1,55 @@
+import { Fields } from '../fields.ts';
+
+/** What a field of Calico's may say although flatnet has no choice there, and what to do about any other value. */
+export type Fixed = { readonly only: readonly unknown[]; readonly why: string };
+
+/**
+ * Refuses, of an object of a resource, fields that are not `known`, and values of `fixed` ones other than those that change
+ * nothing. Nothing is passed over in silence: what is written is what happens. Throws CONFIG_INVALID naming the field.
+ */
+export function refuseOthers(
+  fields: Fields,
+  known: readonly string[],
+  fixed: Readonly<Record<string, Fixed>> = {},
+): void {
+  for (const [name, value] of Object.entries(fields.source)) {
+    if (known.includes(name) || value === null || value === undefined) continue;
+    const entry = Object.hasOwn(fixed, name) ? fixed[name] : undefined;
+    if (entry === undefined) throw fields.invalid(name, unknownText(name, [...known, ...Object.keys(fixed)]));
+    if (value === '' || entry.only.some((each) => JSON.stringify(each) === JSON.stringify(value))) continue;
+    throw fields.invalid(name, `${JSON.stringify(value)} is not supported: ${entry.why}`);
+  }
+}
+
+function unknownText(name: string, known: readonly string[]): string {
+  const meant = known.find((each) => each.toLowerCase() === name.toLowerCase());
+  return `is not a field of this; ${meant ? `write ${meant}` : `it has ${[...known].sort().join(', ')}`}`;
+}
+
+/** A text, where an empty one is as none, as in Go. */
+export function text(fields: Fields, name: string): string | undefined {
+  return fields.string(name) || undefined;
+}
+
+/** A text read by a parser that throws; an empty one is as none. */
+export function parsed<T>(fields: Fields, name: string, parse: (text: string) => T): T | undefined {
+  return text(fields, name) === undefined ? undefined : fields.parsed(name, parse);
+}
+
+/** One of the words, written exactly so. */
+export function word<T extends string>(fields: Fields, name: string, words: readonly T[]): T | undefined {
+  const value = text(fields, name);
+  const found = words.find((each) => each === value);
+  if (value === undefined || found !== undefined) return found;
+  throw fields.invalid(name, `must be ${words.join(' or ')}, not '${value}'`);
+}
+
+export function required<T>(fields: Fields, name: string, value: T | undefined): T {
+  if (value === undefined) throw fields.invalid(name, 'is missing');
+  return value;
+}
+
+/** The objects of a list, each named by its place. */
+export function objects(fields: Fields, name: string): readonly Fields[] {
+  return (fields.list(name) ?? []).map((value, i) => new Fields(value, `${fields.path}.${name}[${i}]`));
+}
