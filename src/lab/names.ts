@@ -25,6 +25,10 @@ export function podName(name: string): string {
   return dnsLabel('pod name', name);
 }
 
+export function containerName(name: string): string {
+  return dnsLabel('container name', name);
+}
+
 export function namespaceName(name: string): string {
   return dnsLabel('namespace', name);
 }

@@ -47,11 +47,12 @@ export async function startContainer(sandbox: ProcessId, options: ContainerOptio
   } finally {
     closeSync(log);
   }
-  throw new FlatnetError('did not start', {
+  // The log may go with a pod that could not be made: its last line says why.
+  const why = readFileSync(options.logFile, 'utf8').trimEnd().split('\n').at(-1);
+  throw new FlatnetError(why || 'did not start', {
     code: 'IO',
     operation: 'start container',
     object: options.name,
-    fix: `see ${options.logFile}`,
   });
 }
 

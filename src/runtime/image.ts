@@ -36,7 +36,8 @@ export function substitute({ image, command, args, ports }: Program): Substitute
     };
   }
   if (SERVERS.includes(name)) {
-    const listening = ports.length ? ports : [80];
+    // One port may be listed for TCP and for UDP.
+    const listening = ports.length ? [...new Set(ports)] : [80];
     return {
       runs: 'answerer',
       ports: listening,

@@ -87,6 +87,10 @@ test('what a lab does not do is said', () => {
 // Each error names the place and what is wrong there.
 const WRONG: Record<string, [text: string, error: RegExp]> = {
   'no YAML': ['a: [', /^web\.yaml:1:5: /],
+  'a kind that objects inherit': [
+    POD.replace('kind: Pod', 'kind: toString'),
+    /kind: 'toString' is not something a lab has/,
+  ],
   'aliases within aliases': [
     `a: &a [x,x,x,x,x,x,x,x]\n${['b', 'c', 'd', 'e'].map((name, i) => `${name}: &${name} [${Array(8).fill(`*${'abcd'[i]}`)}]\n`).join('')}`,
     /web\.yaml: Excessive alias count/,

@@ -139,6 +139,17 @@ spec:${spec}
     await lab.ok('delete', '-f', file);
   });
 
+  test('a container that can not start is said why, and leaves no pod', async () => {
+    writeFileSync(
+      file,
+      'apiVersion: v1\nkind: Pod\nmetadata: { name: p }\nspec: { containers: [ { name: c, image: nginx, workingDir: /no/such } ] }',
+    );
+    const { status, stderr } = await lab.run('apply', '-f', file);
+    assert.equal(status, 1);
+    assert.match(stderr, /start container c: .*cd.*\/no\/such/);
+    assert.deepEqual(await pods(), []);
+  });
+
   test('of two containers that want one port, one fails and says so', async () => {
     const container = (name: string): string => `{ name: ${name}, image: nginx }`;
     await apply(`

@@ -22,6 +22,8 @@ test('what everybody knows is stood in for', () => {
   );
   const nginx = of('nginx', [8080]);
   assert.deepEqual(nginx.runs === 'answerer' && nginx.ports, [8080]);
+  const twice = of('nginx', [53, 53]);
+  assert.deepEqual(twice.runs === 'answerer' && twice.ports, [53], 'one port for TCP and UDP');
   const bare = of('nginx');
   assert.deepEqual(bare.runs === 'answerer' && bare.ports, [80]);
   const busybox = of('busybox');

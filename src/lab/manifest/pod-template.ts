@@ -1,4 +1,4 @@
-import { namespaceName, podName } from '../names.ts';
+import { containerName, namespaceName, podName } from '../names.ts';
 import { type ContainerSpec, type EnvVar, POD_FIELDS } from '../pod-spec.ts';
 import type { ManifestFields } from './fields.ts';
 import { checked } from './name.ts';
@@ -58,7 +58,7 @@ function readContainer(fields: ManifestFields): ContainerSpec {
   const args = fields.strings('args');
   const workingDir = fields.string('workingDir');
   const container: ContainerSpec = {
-    name: checked(fields, 'name', fields.required('name'), podName),
+    name: checked(fields, 'name', fields.required('name'), containerName),
     image: fields.required('image'),
     env: fields.objects('env').flatMap((each) => readEnv(each)),
     ports: fields.objects('ports').flatMap((each) => readPort(each)),

@@ -90,13 +90,13 @@ function items(value: unknown): unknown[] {
 
 function readManifest(fields: ManifestFields): Manifest {
   const kind = fields.required('kind') as Manifest['kind'];
-  const version = VERSIONS[kind];
-  if (version === undefined) {
+  if (!Object.hasOwn(VERSIONS, kind)) {
     throw fields.invalid(
       'kind',
       `'${kind}' is not something a lab has; use one of ${Object.keys(VERSIONS).join(', ')}`,
     );
   }
+  const version = VERSIONS[kind];
   if (fields.required('apiVersion') !== version) {
     throw fields.invalid('apiVersion', `of ${kind} must be ${version}`);
   }
