@@ -79,6 +79,7 @@ export async function runAgent(options: AgentOptions, log: Log, signal: AbortSig
     const subnets = told.length > 0 ? told : self?.subnets;
     if (subnets) agent.subnetsWere(subnets);
   }
+  using _notes = cni.followNotedDels();
   await cni.collectGarbage();
 
   const tasks = [

@@ -1,4 +1,4 @@
-import { rmSync } from 'node:fs';
+import { existsSync, rmSync } from 'node:fs';
 import { type Link, linkSet } from '../linux/link.ts';
 import type { Attachment, AttachmentKey, DamagedAttachment } from './attachment.ts';
 import { reservationsDir, roleOf } from './conf.ts';
@@ -58,8 +58,12 @@ export async function takeBack(
   state.step('record removed');
 }
 
-/** Does a DEL that was answered while the agent was away. The container's lock is held by the caller. */
+/**
+ * Does a DEL that was answered while the agent was away. The container's lock is held by the caller. Who held it before may have done
+ * it already, and given the container a new interface.
+ */
 export async function doNotedDel({ file, request }: NotedDel, state: CniState): Promise<void> {
+  if (!existsSync(file)) return;
   try {
     const command = readCommand(request.env);
     if (command === 'DEL') {

@@ -43,16 +43,21 @@ export async function gc(call: Invocation, state: CniState): Promise<undefined> 
  */
 export async function collectGarbage(state: CniState): Promise<void> {
   await state.sweeper.sweep();
-  for (const note of notedDels(state.context.stateDir)) {
-    const containerId = note.request.env.CNI_CONTAINERID ?? '';
-    await state.locks.run(containerId, () => doNotedDel(note, state));
-  }
+  await doNotedDels(state);
   for (const { containerId } of state.attachments.list()) {
     if (state.locks.isHeld(containerId)) continue;
     await state.locks.run(containerId, async () => {
       const records = state.attachments.list().filter((record) => record.containerId === containerId);
       for (const record of records.filter((record) => isStale(record, state))) await takeBack(record, state);
     });
+  }
+}
+
+/** Does all DELs that were noted while no agent answered. */
+export async function doNotedDels(state: CniState): Promise<void> {
+  for (const note of notedDels(state.context.stateDir)) {
+    const containerId = note.request.env.CNI_CONTAINERID ?? '';
+    await state.locks.run(containerId, () => doNotedDel(note, state));
   }
 }
 

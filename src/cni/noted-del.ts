@@ -1,4 +1,13 @@
-import { mkdirSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import {
+  type FSWatcher,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  watch,
+  writeFileSync,
+} from 'node:fs';
 import { join } from 'node:path';
 import { codeOf, messageOf } from '../error.ts';
 import type { CniRequest } from './context.ts';
@@ -50,6 +59,15 @@ export function notedDels(stateDir: string, container?: Container): NotedDel[] {
       if (codeOf(error) !== 'ENOENT') rmSync(file, { force: true });
       return [];
     }
+  });
+}
+
+/** Calls `noted` whenever a note may have come, until the watcher is closed. */
+export function watchNotedDels(stateDir: string, noted: () => void): FSWatcher {
+  const dir = notesDir(stateDir);
+  mkdirSync(dir, { recursive: true, mode: 0o700 });
+  return watch(dir, { persistent: false }, (_event, name) => {
+    if (name?.endsWith('.json')) noted();
   });
 }
 

@@ -3,8 +3,9 @@ import { check } from './check.ts';
 import { roleOf } from './conf.ts';
 import type { CniContext, CniReply } from './context.ts';
 import { detach } from './detach.ts';
-import { collectGarbage, gc } from './gc.ts';
+import { collectGarbage, doNotedDels, gc } from './gc.ts';
 import { loopbackAdd, loopbackCheck, loopbackDel } from './loopback.ts';
+import { watchNotedDels } from './noted-del.ts';
 import { errorObject } from './protocol/error.ts';
 import { type Invocation, readCommand, readInvocation, versionOf } from './protocol/invocation.ts';
 import { CURRENT, VERSIONS } from './protocol/version.ts';
@@ -39,6 +40,24 @@ export class CniService implements AsyncDisposable {
    */
   async collectGarbage(): Promise<void> {
     await collectGarbage(this.#state);
+  }
+
+  /**
+   * Does noted DELs as soon as they come, until disposed of. They come also while the agent lives: in the moment before it listens,
+   * and when it takes longer to answer than the plugin waits.
+   */
+  followNotedDels(): Disposable {
+    const { context } = this.#state;
+    const failed = (error: unknown): void => context.warn('following the noted DELs', error);
+    try {
+      const watcher = watchNotedDels(context.stateDir, () => doNotedDels(this.#state).catch(failed));
+      watcher.on('error', failed);
+      return { [Symbol.dispose]: () => watcher.close() };
+    } catch (error) {
+      // The kernel's limit of watches, for one: the next collection of garbage sees them too.
+      failed(error);
+      return { [Symbol.dispose]: () => undefined };
+    }
   }
 
   /** Waits for the links of deleted pods to be gone. */

@@ -135,6 +135,24 @@ describe('under containerd', { skip: NO_CONTAINERD || NO_SHIM }, () => {
     await first.isClean();
   });
 
+  test('an agent killed while ten pods are made: each runs or is refused, and nothing is lost', async () => {
+    const first = node(1);
+    const runs = Promise.allSettled(Array.from({ length: 10 }, (_, i) => first.run(`storm-${i}`)));
+    await until('the first pod has its address', async () => veths(first).length > 0);
+    await first.agentAway();
+    await first.agentBack();
+    const results = await runs;
+    const running = results.flatMap((result) => (result.status === 'fulfilled' ? [result.value] : []));
+    const refused = results.flatMap((result) =>
+      result.status === 'rejected' ? [String(result.reason)] : [],
+    );
+    for (const reason of refused)
+      assert.match(reason, /agent of this node is not available|cannot take pods/);
+    assert.equal((await first.list()).length, running.length);
+    for (const pod of running) await first.remove(pod);
+    await first.isClean();
+  });
+
   test('containerd killed and started again has its pods, and lets them go', async () => {
     const [first, second] = [node(1), node(2)];
     const [pod, peer] = await Promise.all([first.run('stays'), second.run('peer')]);

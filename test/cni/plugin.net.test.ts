@@ -70,6 +70,20 @@ describe('the plugin without its agent', { skip: NO_SHIM }, () => {
     await next.stop();
   });
 
+  test('a DEL noted while the agent lives is done at once, and once', async () => {
+    await using host = new Host();
+    using pod = new Pod();
+    await must(host, 'ADD', { pod });
+    using _notes = host.service.followNotedDels();
+    // Nobody listens yet, as at an agent's start.
+    assert.equal(exec(host, SHIM, 'DEL', { pod, conf: confOf(host) }).exit, 0);
+    await eventually('nothing is left', () => leftovers(host).length === 0);
+    await must(host, 'ADD', { pod });
+    await host.service.collectGarbage();
+    assert.equal(host.pods.size, 1);
+    assert.deepEqual(host.warnings, []);
+  });
+
   test('a configuration that names no agent: the file beside the plugins does; for lo there is nothing to note', async () => {
     await using host = new Host();
     using pod = new Pod();
