@@ -9,6 +9,7 @@ const COMMANDS: Readonly<Record<string, Entry>> = {
   lab: { summary: 'a whole cluster on this machine', load: () => import('./lab/lab.ts') },
   status: { summary: 'what a node’s agent knows and lacks', load: () => import('./status.ts') },
   diff: { summary: 'what a node’s kernel should hold and does not', load: () => import('./diff.ts') },
+  bgp: { summary: 'a node’s BGP sessions and routes', load: () => import('./bgp.ts') },
   agent: { summary: 'run the agent of this node', load: () => import('./agent.ts') },
   store: { summary: 'the embedded store', load: () => import('./store.ts') },
 };

@@ -34,6 +34,18 @@ export function table(
   return all.map(line).join('\n');
 }
 
+/** Within lines, as older tools draw it. Empty without rows. */
+export function boxTable(header: readonly string[], rows: readonly (readonly string[])[]): string {
+  if (rows.length === 0) return '';
+  const widths = header.map((_, column) =>
+    Math.max(...[header, ...rows].map((row) => (row[column] ?? '').length)),
+  );
+  const rule = `+${widths.map((width) => '-'.repeat(width + 2)).join('+')}+`;
+  const line = (row: readonly string[]): string =>
+    `| ${widths.map((width, column) => (row[column] ?? '').padEnd(width)).join(' | ')} |`;
+  return [rule, line(header), rule, ...rows.map(line), rule].join('\n');
+}
+
 export function render(cell: Cell, colour = coloured()): string {
   if (typeof cell === 'string') return cell;
   return colour ? styleText(cell.style, cell.text, { validateStream: false }) : cell.text;

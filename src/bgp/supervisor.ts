@@ -1,0 +1,209 @@
+import { once } from 'node:events';
+import { mkdir, open, rename } from 'node:fs/promises';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { FlatnetError, messageOf } from '../error.ts';
+import type { Log } from '../log.ts';
+import { killNow, waitForEnd } from '../runtime/process.ts';
+import type { BirdControl } from './control.ts';
+import { adoptBird, BirdFiles, type Connected, runningBird, startBird } from './daemon.ts';
+import { checkFile, installedVersion } from './program.ts';
+import { type DaemonStatus, type ProtocolStatus, readDaemon, readProtocols } from './protocols.ts';
+import { type BgpRoute, readRoutes } from './routes.ts';
+
+export type BirdOptions = {
+  /** BIRD's files: configuration, control socket, pid, log. Made with mode 0700. */
+  readonly folder: string;
+  readonly log: Log;
+  /** Default: `bird`, as PATH has it. */
+  readonly program?: string;
+  /** Path of the network namespace BIRD runs in; default: our own. */
+  readonly netns?: string;
+};
+
+const LONGEST_PAUSE = 5000;
+/** A BIRD that lived so long died of something new. */
+const STEADY = 10_000;
+const PULSE = 10_000;
+
+/**
+ * The node's BIRD. It runs from the first `apply` on and outlives this process: the next agent finds it at its socket and takes it over. A BIRD
+ * that dies is started again at once, with a growing pause if it keeps dying; one that does not answer is killed.
+ * BIRD never gets a SIGTERM: it would say goodbye to its peers, and they would drop this node's routes.
+ */
+export class Bird implements AsyncDisposable {
+  readonly files: BirdFiles;
+  readonly #options: BirdOptions;
+  readonly #program: string;
+  readonly #stopping = new AbortController();
+  readonly #stopped = once(this.#stopping.signal, 'abort');
+  #connected: Connected | undefined;
+  #applied: string | undefined;
+  #queue: Promise<unknown> = Promise.resolve();
+  #supervision: Promise<void> | undefined;
+
+  constructor(options: BirdOptions) {
+    this.#options = options;
+    this.#program = options.program ?? 'bird';
+    this.files = new BirdFiles(options.folder);
+  }
+
+  /** Ends the supervision. BIRD runs on. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#stopping.abort();
+    this.#connected?.control[Symbol.dispose]();
+    await this.#supervision;
+  }
+
+  /**
+   * Makes BIRD run with this configuration; returns whether anything was to do. Sessions it does not change are not touched. Throws BIRD
+   * with its own words for one that it does not take: the one before stays.
+   */
+  apply(text: string): Promise<boolean> {
+    return this.#alone(async () => {
+      if (text === this.#applied && this.#connected) return false;
+      const adopted = this.#connected ? undefined : await adoptBird(this.files);
+      this.#connected ??= adopted;
+      const next = `${this.files.config}.new`;
+      await writePrivately(this.files.folder, next, text);
+      if (this.#connected) await this.#connected.control.request(`configure check "${next}"`);
+      else {
+        await installedVersion(this.#program);
+        await checkFile(this.#program, next);
+      }
+      await rename(next, this.files.config);
+      if (this.#connected) await this.#connected.control.request('configure');
+      else this.#connected = await startBird(this.#program, this.files, this.#options.netns);
+      this.#applied = text;
+      this.#supervision ??= this.#supervise(this.#connected);
+      if (adopted) await this.#upgrade(adopted);
+      return true;
+    });
+  }
+
+  async daemon(): Promise<DaemonStatus> {
+    return readDaemon(await this.#control().request('show status'));
+  }
+
+  async protocols(): Promise<ProtocolStatus[]> {
+    return readProtocols(await this.#control().request('show protocols all'));
+  }
+
+  /** All that BIRD knows, or what one session brought. */
+  async routes(session?: string): Promise<BgpRoute[]> {
+    const from = session === undefined ? '' : ` protocol ${session}`;
+    return readRoutes(await this.#control().request(`show route all${from}`));
+  }
+
+  /** Runs every route from peers through the import filters again: after `tunl0` came to be, for without it they were refused. */
+  async reloadImports(): Promise<void> {
+    await this.#control().request('reload in all');
+  }
+
+  /** Puts back at once what someone deleted from the kernel; BIRD by itself looks every 10 s. */
+  async reinstall(): Promise<void> {
+    await this.#control().request('reload out Kernel4');
+    await this.#control().request('reload out Kernel6');
+  }
+
+  /** Another BIRD in the place of this one, without a packet lost. */
+  async restart(): Promise<void> {
+    await this.#control().request('graceful restart');
+  }
+
+  /** Ends BIRD and the supervision. The kernel and the peers keep their routes: the kernel for good, peers for the restart time. */
+  async stop(): Promise<void> {
+    const control = this.#connected?.control;
+    this.#stopping.abort();
+    await this.#supervision;
+    const id = runningBird(this.files);
+    if (!id) return;
+    try {
+      await control?.request('graceful restart');
+    } catch (error) {
+      this.#options.log.warn({ error: messageOf(error) }, 'BIRD does not stop by itself');
+    }
+    if (!control || !(await waitForEnd(id, 5000))) await killNow([id]);
+    await this[Symbol.asyncDispose]();
+  }
+
+  /** A BIRD found running is replaced when another version was installed meanwhile. */
+  async #upgrade({ control, version }: Connected): Promise<void> {
+    const { log } = this.#options;
+    try {
+      const installed = await installedVersion(this.#program);
+      if (installed === version) return;
+      log.info({ version, installed }, 'another BIRD is installed: it takes over');
+      await control.request('graceful restart');
+    } catch (error) {
+      log.warn({ error: messageOf(error) }, 'BIRD stays as it is');
+    }
+  }
+
+  #control(): BirdControl {
+    if (this.#connected) return this.#connected.control;
+    throw new FlatnetError('does not run', {
+      code: 'BIRD',
+      object: this.#program,
+      fix: `see ${this.files.log}`,
+    });
+  }
+
+  /** One at a time. */
+  #alone<T>(work: () => Promise<T>): Promise<T> {
+    const result = this.#queue.then(work);
+    this.#queue = result.catch(() => undefined);
+    return result;
+  }
+
+  async #supervise(first: Connected): Promise<void> {
+    const { log } = this.#options;
+    const { signal } = this.#stopping;
+    let pause = 0;
+    for (let connected: Connected | undefined = first; ; ) {
+      const since = performance.now();
+      if (connected) {
+        await this.#untilClosed(connected.control);
+        if (signal.aborted) return;
+        this.#connected = undefined;
+        log.warn({ pause }, 'BIRD is gone; it is started again');
+      }
+      pause = performance.now() - since > STEADY ? 0 : pause;
+      await sleep(pause, undefined, { signal }).catch(() => undefined);
+      if (signal.aborted) return;
+      pause = Math.min(Math.max(100, 2 * pause), LONGEST_PAUSE);
+      connected = await this.#alone(() => this.#revive());
+    }
+  }
+
+  async #revive(): Promise<Connected | undefined> {
+    try {
+      this.#connected =
+        (await adoptBird(this.files)) ?? (await startBird(this.#program, this.files, this.#options.netns));
+    } catch (error) {
+      this.#options.log.error({ error: messageOf(error) }, 'BIRD does not start');
+    }
+    return this.#connected;
+  }
+
+  /** Until BIRD has ended, which closes the connection, or does not answer any more, which we close it for, or the supervision ends. */
+  async #untilClosed(control: BirdControl): Promise<void> {
+    const pulse = setInterval(
+      () => void control.request('show status').catch(() => undefined),
+      PULSE,
+    ).unref();
+    await Promise.race([control.closed, this.#stopped]);
+    clearInterval(pulse);
+  }
+}
+
+/** The configuration holds passwords. */
+async function writePrivately(folder: string, path: string, text: string): Promise<void> {
+  await mkdir(folder, { recursive: true, mode: 0o700 });
+  const handle = await open(path, 'w', 0o600);
+  try {
+    await handle.chmod(0o600);
+    await handle.writeFile(text);
+  } finally {
+    await handle.close();
+  }
+}

@@ -1,0 +1,14 @@
+import { addCommands, type Entry, newCommand } from './commands.ts';
+
+const COMMANDS: Readonly<Record<string, Entry>> = {
+  status: { summary: 'a node’s BGP sessions', load: () => import('./bgp/status.ts') },
+  routes: { summary: 'the routes a node’s BIRD knows', load: () => import('./bgp/routes.ts') },
+};
+
+export const command = newCommand('BGP as one node’s BIRD has it.', [
+  'flatnet bgp status --node node1',
+  'flatnet bgp routes --node node1 --peer 10.0.0.2',
+]);
+
+const words = process.argv.slice(process.argv.indexOf('bgp') + 1);
+await addCommands(command, COMMANDS, words);

@@ -1,0 +1,40 @@
+import { askAgent } from '../../agent/client.ts';
+import type { BgpRoute } from '../../bgp/routes.ts';
+import { type AgentSocketOptions, agentSocket, agentSocketOptions } from '../agent-socket.ts';
+import { newCommand } from '../commands.ts';
+import { print, table } from '../output.ts';
+
+export const command = agentSocketOptions(
+  newCommand('The routes a node’s BIRD knows; * marks those it uses.', [
+    'flatnet bgp routes',
+    'flatnet bgp routes --peer node2',
+    'flatnet bgp routes --peer 10.0.0.2 --json',
+  ]),
+)
+  .option('--peer <peer>', 'only those this peer sent: its address, or a node’s name')
+  .action(async (options: AgentSocketOptions & { readonly peer?: string }) => {
+    const { routes } = await askAgent<{ routes: BgpRoute[] }>(agentSocket(options), {
+      op: 'bgp-routes',
+      ...(options.peer !== undefined && { peer: options.peer }),
+    });
+    print(routes, options.json, routesText);
+  });
+
+export function routesText(routes: readonly BgpRoute[]): string {
+  const rows = routes.map((route) => [
+    route.best ? '*' : '',
+    route.net,
+    wayOf(route),
+    route.protocol,
+    route.attributes['BGP.as_path'] ?? '',
+    route.since,
+  ]);
+  return table(['', 'NETWORK', 'WAY', 'FROM', 'AS PATH', 'SINCE'], rows) || 'no routes';
+}
+
+function wayOf({ type, nextHops }: BgpRoute): string {
+  const hops = nextHops.map(({ via, dev, onLink }) =>
+    [via && `via ${via}`, `dev ${dev}`, onLink && 'onlink'].filter(Boolean).join(' '),
+  );
+  return hops.join(', ') || type;
+}

@@ -1,0 +1,39 @@
+import { askAgent } from '../../agent/client.ts';
+import type { BgpStatus, SessionStatus } from '../../bgp/status.ts';
+import { FAMILIES } from '../../ip/address.ts';
+import { type AgentSocketOptions, agentSocket, agentSocketOptions } from '../agent-socket.ts';
+import { newCommand } from '../commands.ts';
+import { EXIT, Exit } from '../failure.ts';
+import { boxTable, print } from '../output.ts';
+
+export const command = agentSocketOptions(
+  newCommand('A node’s BGP sessions. Exit status 1 when one is not established.', [
+    'flatnet bgp status',
+    'flatnet bgp status --node node1 --lab flatnet',
+    'flatnet bgp status --json',
+  ]),
+).action(async (options: AgentSocketOptions) => {
+  const status = await askAgent<BgpStatus>(agentSocket(options), { op: 'bgp-status' });
+  print(status, options.json, statusText);
+  if (!status.sessions.every(established)) throw new Exit(EXIT.failed);
+});
+
+function established({ state, info }: SessionStatus): boolean {
+  return state === 'up' && info.startsWith('Established');
+}
+
+/** As people know it from `calicoctl node status`. */
+export function statusText({ daemon, sessions, warnings }: BgpStatus): string {
+  const recovering = daemon.recovering ? ', waiting for its peers after a restart' : '';
+  return [
+    `BIRD ${daemon.version} runs since ${daemon.since}, router id ${daemon.routerId}${recovering}`,
+    ...FAMILIES.map((family) => {
+      const rows = sessions
+        .filter((session) => session.family === family)
+        .map(({ address, reason, state, since, info }) => [address, reason, state, since, info]);
+      const heading = ['PEER ADDRESS', 'PEER TYPE', 'STATE', 'SINCE', 'INFO'];
+      return `IPv${family} BGP status\n${boxTable(heading, rows) || `No IPv${family} peers found.`}`;
+    }),
+    ...(warnings.length ? [warnings.map((text) => `! ${text}`).join('\n')] : []),
+  ].join('\n\n');
+}
