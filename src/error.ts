@@ -22,6 +22,7 @@ export type ErrorCode =
   | 'CNI'
   | 'CONFIG_INVALID'
   | 'INTERNAL'
+  | 'INTERRUPTED'
   | 'IO'
   | 'KERNEL_FEATURE'
   | 'LAB_EXISTS'

@@ -88,7 +88,7 @@ export async function agentReady(lab: Lab, name: string, signal?: AbortSignal): 
         code: 'AGENT_UNREACHABLE',
         operation: 'start agent',
         object: `node ${name}`,
-        fix: `see ${agentLog}`,
+        fix: `see ${agentLog} (after a failed up only with --keep)`,
       });
     }
     reason = status?.notReady ?? reason;
@@ -98,7 +98,7 @@ export async function agentReady(lab: Lab, name: string, signal?: AbortSignal): 
     code: 'TIMEOUT',
     operation: 'start agent',
     object: `node ${name}`,
-    fix: `see ${agentLog}`,
+    fix: `see ${agentLog} (after a failed up only with --keep)`,
   });
 }
 

@@ -66,6 +66,7 @@ export async function up(options: UpOptions): Promise<Lab> {
       return lab;
     } catch (error) {
       if (!options.keep) await cleanUp(name, error);
+      if (signal?.aborted) throw interrupted(messageOf(error), name, options.keep === true);
       throw error;
     }
   });
@@ -90,6 +91,13 @@ async function build(
     await startAgent(lab, node.name);
     await agentReady(lab, node.name, signal);
     progress(`agents: ${++ready} of ${nodes.length} ready`);
+  });
+}
+
+function interrupted(reason: string, name: string, kept: boolean): FlatnetError {
+  return new FlatnetError(reason, {
+    code: 'INTERRUPTED',
+    fix: kept ? `what was made is left: flatnet lab down${nameOption(name)}` : 'what was made is gone again',
   });
 }
 

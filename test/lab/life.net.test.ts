@@ -157,11 +157,16 @@ test('`down` removes any wreck, and only that', { skip: CANNOT }, async (t) => {
 
 test('an `up` that fails or is interrupted leaves nothing', { skip: CANNOT }, async (t) => {
   const lab = new TestLab(t, 'f');
-  const up = spawn(FLATNET, ['lab', 'up', '--name', lab.name, '--nodes', '4'], { stdio: 'ignore' });
+  const up = spawn(FLATNET, ['lab', 'up', '--name', lab.name, '--nodes', '4']);
+  let said = '';
+  up.stderr.on('data', (chunk) => {
+    said += chunk;
+  });
   await sleep(700);
   up.kill('SIGINT');
-  const status = await new Promise((resolve) => up.once('exit', resolve));
+  const status = await new Promise((resolve) => up.once('close', resolve));
   assert.equal(status, 1);
+  assert.match(said, /flatnet: stopped by SIGINT; what was made is gone again\n$/);
   assert.deepEqual(traces(lab.name), NOTHING);
 
   // Killed outright: a wreck, which says so.
