@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help deps demo demo-down test test-pure lint format bench shim
+.PHONY: help deps demo demo-down test test-pure test-vm lint format bench shim
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -21,6 +21,9 @@ test: shim ## all tests; needs root for the kernel's part
 
 test-pure: deps ## only the tests that need no kernel and no root
 	@scripts/test pure
+
+test-vm: shim ## only the tests that need kernel modules, in a virtual machine where this kernel has not got them
+	@scripts/test vm
 
 lint: deps ## formatting, lint rules, types, layers
 	@scripts/lint

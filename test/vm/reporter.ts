@@ -1,0 +1,29 @@
+import type { TestEvent } from 'node:test/reporters';
+import { inspect } from 'node:util';
+
+/** What became of one test in the guest, as one line of JSON. */
+export type Result = {
+  readonly flatnetResult: 1;
+  readonly name: string;
+  readonly skip?: string | boolean;
+  /** What was thrown. */
+  readonly error?: string;
+};
+
+/** A reporter of `node --test`: a line per test, for `guest.ts`; what tests print stands between. */
+export default async function* report(events: AsyncIterable<TestEvent>): AsyncIterable<string> {
+  for await (const { type, data } of events) {
+    if (type === 'test:stdout' || type === 'test:stderr') yield data.message;
+    if (type !== 'test:pass' && type !== 'test:fail') continue;
+    const { name, skip, details } = data;
+    const error =
+      'error' in details && details.error ? inspect(details.error.cause ?? details.error) : undefined;
+    const result: Result = {
+      flatnetResult: 1,
+      name,
+      ...(skip !== undefined && { skip }),
+      ...(error !== undefined && { error }),
+    };
+    yield `\n${JSON.stringify(result)}\n`;
+  }
+}
