@@ -16,8 +16,8 @@ export function requirePlugins(): void {
 }
 
 /**
- * Fills a node's CNI folder: links to the one executable, which its agent then finds installed. A copy would cost 110 MB of memory,
- * and could not be run where /run is mounted noexec.
+ * Fills a node's CNI folder: links to the one executable, which its agent then finds installed. A copy would
+ * cost 110 MB of memory, and could not be run where /run is mounted noexec.
  */
 export function linkPlugins(binDir: string): void {
   mkdirSync(binDir, { recursive: true, mode: 0o755 });
