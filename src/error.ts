@@ -21,6 +21,7 @@ export type ErrorCode =
   | 'BIRD'
   | 'CNI'
   | 'CONFIG_INVALID'
+  | 'IN_USE'
   | 'INTERNAL'
   | 'INTERRUPTED'
   | 'IO'

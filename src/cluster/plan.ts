@@ -20,6 +20,8 @@ export function readPlan(fields: Fields, backendType: string): Pick<Network, 'ad
       `blocks are announced by BGP, not by ${backendType}; set Backend.Type to bgp, or addresses to lease`,
     );
   }
+  const backend = fields.object('Backend');
+  if (backend && backendType === 'bgp') word(backend, 'ipipMode', ['Always', 'CrossSubnet', 'Never']);
   return { addresses, wiring };
 }
 

@@ -13,7 +13,7 @@ export type Choice = { readonly subnets: readonly Cidr[]; readonly held: readonl
 
 /**
  * Chooses this node's subnets, for each family of the network that the node has an address in: one it holds already, else
- * `previous` if free, else a free one at random. What it holds must still suit the configuration.
+ * `previous` if free, else a free one at random. What it holds must still suit the configuration. None where addresses are blocks.
  * Throws OUT_OF_SUBNETS; CONFIG_INVALID when the node has no address of any family of the network.
  */
 export function chooseSubnets(
@@ -24,12 +24,15 @@ export function chooseSubnets(
   random: () => number,
 ): Choice {
   const held = leasesOf(state, self, previous);
+  const families = FAMILIES.filter((family) => network.pools[family] && self.addresses[family] !== undefined);
+  if (families.length === 0) throw noAddress(network);
+  if (network.addresses === 'blocks') return { subnets: [], held };
   const taken = takenByOthers(state, self, held);
   const isFree = (subnet: Cidr): boolean => !taken.some((other) => overlaps(other, subnet));
   const subnets: Cidr[] = [];
-  for (const family of FAMILIES) {
+  for (const family of families) {
     const pool = network.pools[family];
-    if (!pool || self.addresses[family] === undefined) continue;
+    if (!pool) continue;
     const asked = [
       ...held.flatMap((lease) => lease.subnets),
       ...(previous[family] ? [previous[family]] : []),
@@ -39,7 +42,6 @@ export function chooseSubnets(
     if (!subnet) throw outOfSubnets(family, pool.cidr, taken.length);
     subnets.push(subnet);
   }
-  if (subnets.length === 0) throw noAddress(network);
   return { subnets, held };
 }
 

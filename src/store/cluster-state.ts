@@ -1,12 +1,15 @@
 import { isDeepStrictEqual } from 'node:util';
 import type { Network } from '../cluster/network.ts';
 import type { Node } from '../cluster/node.ts';
-import { NO_RESOURCES } from '../cluster/resources.ts';
-import type { Ip } from '../ip/address.ts';
+import type { Resources } from '../cluster/resources.ts';
+import { type Ip, ipCompare } from '../ip/address.ts';
+import { addressOf, type Cidr } from '../ip/cidr.ts';
+import type { AffinityState } from '../ipam/blocks/keys.ts';
 import { type Fact, type Lease, type Recorded, readFact, type Warn } from './facts.ts';
 import type { KeyValue, WatchBatch } from './kv.ts';
 import type { Layout } from './layout.ts';
 import { Multimap } from './multimap.ts';
+import { ResourceIndex } from './resource-index.ts';
 import type { ClusterView } from './store.ts';
 
 /**
@@ -15,6 +18,7 @@ import type { ClusterView } from './store.ts';
  *
  * Whose a lease is: of the node whose record names its subnets; else of the recorded node with its public address (a
  * reservation, or what flannel left on that machine); else it is a plain flannel node, named by its public address.
+ * Where addresses are `blocks` there are no leases: a node is its record, with the blocks whose affinity it confirmed.
  */
 export class ClusterState {
   readonly #layout: Layout;
@@ -29,6 +33,8 @@ export class ClusterState {
   /** Which node each lease is counted to, and the leases of each node. */
   readonly #owners = new Map<string, string>();
   readonly #owned = new Multimap<string, string>();
+  readonly #blocks = new Multimap<string, Cidr>();
+  readonly #resources = new ResourceIndex();
   /** The last good one. */
   #network: Network | undefined;
   #nodes: Node[] = [];
@@ -42,6 +48,10 @@ export class ClusterState {
 
   get revision(): number {
     return this.#revision;
+  }
+
+  get resources(): Resources {
+    return this.#resources.current;
   }
 
   item(key: string): KeyValue | undefined {
@@ -99,12 +109,12 @@ export class ClusterState {
     this.#update(puts, gone, revision);
   }
 
-  /** The same object until a node or the network changes. Undefined as long as there is no network. */
+  /** The same object until a node, a resource or the network changes. Undefined as long as there is no network. */
   view(): ClusterView | undefined {
     if (!this.#view && this.#network) {
       this.#view = {
         network: this.#network,
-        resources: NO_RESOURCES,
+        resources: this.#resources.current,
         nodes: this.#nodes,
         revision: this.#revision,
       };
@@ -114,67 +124,86 @@ export class ClusterState {
 
   #update(puts: readonly KeyValue[], gone: readonly string[], revision: number): void {
     this.#revision = revision;
-    const dirty = new Set<string>();
+    const dirty: Dirty = { leases: new Set(), names: new Set() };
     for (const key of gone) {
       this.#items.delete(key);
+      this.#resources.delete(key);
       this.#forget(key, dirty);
     }
     for (const kv of puts) {
+      if (this.#layout.isAllocation(kv.key)) continue;
       this.#items.set(kv.key, kv);
       const fact = readFact(this.#layout, kv, this.#warn);
       this.#forget(kv.key, dirty);
       if (fact) this.#learn(fact, dirty);
     }
-    this.#rebuild(this.#assign(dirty));
+    this.#assign(dirty);
+    this.#rebuild(dirty.names);
+    if (this.#resources.settle()) this.#view = undefined;
   }
 
-  /** `dirty` collects the lease keys whose node may be another, or may look different, now. */
-  #learn(fact: Fact, dirty: Set<string>): void {
+  #learn(fact: Fact, dirty: Dirty): void {
     const key = fact.kv.key;
     this.#facts.set(key, fact);
     if (fact.kind === 'network') {
-      if (isDeepStrictEqual(this.#network, fact.network)) return;
-      this.#network = fact.network;
-      this.#view = undefined;
+      this.#setNetwork(fact.network, dirty);
     } else if (fact.kind === 'lease') {
       for (const ip of addressesOf(fact)) this.#leasesByAddress.add(ip, key);
-      dirty.add(key);
+      dirty.leases.add(key);
     } else if (fact.kind === 'record') {
       this.#records.set(fact.record.name, fact);
       this.#index(fact, (map, at, name) => map.add(at, name), dirty);
+    } else if (fact.kind === 'resource') {
+      this.#resources.set(key, fact.resource);
+    } else if (fact.kind === 'affinity' && fact.kv.value === CONFIRMED) {
+      this.#blocks.add(fact.node, fact.block);
+      dirty.names.add(fact.node);
     }
   }
 
-  #forget(key: string, dirty: Set<string>): void {
+  /** Network and resources stay what they were when their key can't be read any more. */
+  #forget(key: string, dirty: Dirty): void {
     const fact = this.#facts.get(key);
     if (!fact) return;
     this.#facts.delete(key);
     if (fact.kind === 'lease') {
       for (const ip of addressesOf(fact)) this.#leasesByAddress.delete(ip, key);
-      dirty.add(key);
+      dirty.leases.add(key);
     } else if (fact.kind === 'record') {
       this.#records.delete(fact.record.name);
       this.#index(fact, (map, at, name) => map.delete(at, name), dirty);
+    } else if (fact.kind === 'affinity') {
+      this.#blocks.delete(fact.node, fact.block);
+      dirty.names.add(fact.node);
     }
+  }
+
+  #setNetwork(network: Network, dirty: Dirty): void {
+    if (isDeepStrictEqual(this.#network, network)) return;
+    if (this.#network && this.#network.addresses !== network.addresses) {
+      for (const name of [...this.#records.keys(), ...this.#owners.values()]) dirty.names.add(name);
+    }
+    this.#network = network;
+    this.#view = undefined;
   }
 
   #index(
     { record }: Recorded,
     change: (map: Multimap<string, string>, at: string, name: string) => void,
-    dirty: Set<string>,
+    dirty: Dirty,
   ): void {
     const lease = this.#layout.lease(record.subnets);
     change(this.#namesByLease, lease, record.name);
-    dirty.add(lease);
+    dirty.names.add(record.name);
+    dirty.leases.add(lease);
     for (const ip of Object.values(record.addresses)) {
       change(this.#namesByAddress, ip, record.name);
-      for (const key of this.#leasesByAddress.get(ip)) dirty.add(key);
+      for (const key of this.#leasesByAddress.get(ip)) dirty.leases.add(key);
     }
   }
 
-  /** Gives each lease to its node; returns the nodes to build again. */
-  #assign(leases: ReadonlySet<string>): Set<string> {
-    const names = new Set<string>();
+  /** Gives each lease to its node. */
+  #assign({ leases, names }: Dirty): void {
     for (const key of leases) {
       const before = this.#owners.get(key);
       const lease = this.lease(key);
@@ -190,7 +219,6 @@ export class ClusterState {
         this.#owners.set(key, owner);
       }
     }
-    return names;
   }
 
   #findOwner(lease: Lease): string | undefined {
@@ -223,6 +251,18 @@ export class ClusterState {
   }
 
   #build(name: string): Node | undefined {
+    return this.#network?.addresses === 'blocks' ? this.#onBlocks(name) : this.#onLeases(name);
+  }
+
+  #onBlocks(name: string): Node | undefined {
+    const record = this.#records.get(name)?.record;
+    if (!record) return undefined;
+    const subnets = [...this.#blocks.get(name)].sort((a, b) => ipCompare(addressOf(a), addressOf(b)));
+    const { labels, addresses, backend = { type: '', data: {} } } = record;
+    return { name, labels, addresses, subnets, backend };
+  }
+
+  #onLeases(name: string): Node | undefined {
     const leases = [...this.#owned.get(name)].flatMap((key) => this.lease(key) ?? []);
     const record = this.#records.get(name)?.record;
     const named = record && this.#layout.lease(record.subnets);
@@ -241,6 +281,12 @@ export class ClusterState {
     };
   }
 }
+
+/** The value of a confirmed affinity: only such a block may be announced. */
+const CONFIRMED: AffinityState = 'confirmed';
+
+/** What may be another, or look different, now: the node of a lease, and nodes by name. */
+type Dirty = { readonly leases: Set<string>; readonly names: Set<string> };
 
 /** Public addresses, IPv4 first: flannel tells nodes apart by that one. */
 function addressesOf({ value }: Lease): Ip[] {

@@ -1,3 +1,5 @@
+import { decode, type Resource } from '../cluster/calico/decode.ts';
+import { readDocument, titleOf } from '../cluster/calico/document.ts';
 import { type Network, readNetwork } from '../cluster/network.ts';
 import { messageOf } from '../error.ts';
 import type { Cidr } from '../ip/cidr.ts';
@@ -20,7 +22,9 @@ export type Fact =
   | ({ readonly kind: 'lease' } & Lease)
   | ({ readonly kind: 'record' } & Recorded)
   | { readonly kind: 'family'; readonly kv: KeyValue; readonly subnet: Cidr }
-  | { readonly kind: 'challenge'; readonly kv: KeyValue; readonly name: string };
+  | { readonly kind: 'challenge'; readonly kv: KeyValue; readonly name: string }
+  | { readonly kind: 'resource'; readonly kv: KeyValue; readonly resource: Resource }
+  | { readonly kind: 'affinity'; readonly kv: KeyValue; readonly node: string; readonly block: Cidr };
 
 export type Warn = (key: string, problem: string) => void;
 
@@ -40,7 +44,10 @@ export function readFact(layout: Layout, kv: KeyValue, warn: Warn): Fact | undef
       case 'family':
         return { ...kind, kv };
       case 'challenge':
+      case 'affinity':
         return { ...kind, kv };
+      case 'resource':
+        return { kind: 'resource', kv, resource: resourceOf(kv, `${kind.resource}/${kind.name}`) };
     }
   } catch (error) {
     warn(kv.key, messageOf(error));
@@ -61,4 +68,10 @@ function recordOf(kv: KeyValue, name: string): NodeRecord {
   const record = decodeRecord(kv.value);
   if (record.name === name) return record;
   throw new Error(`says it is '${record.name}'`);
+}
+
+function resourceOf(kv: KeyValue, title: string): Resource {
+  const document = readDocument(JSON.parse(kv.value));
+  if (titleOf(document) === title) return decode(document);
+  throw new Error(`says it is ${titleOf(document)}`);
 }

@@ -103,11 +103,12 @@ export class Feed {
     }
   }
 
-  /** Without configuration or any lease, though we have seen some. */
+  /** Without configuration or any node, though we have seen some. */
   #isWiped(items: readonly KeyValue[]): boolean {
     if (!this.state.view()?.nodes.length) return false;
-    const { config, leases } = this.#layout;
-    return !items.some(({ key }) => key === config) || !items.some(({ key }) => key.startsWith(leases));
+    const { config, leases, nodes } = this.#layout;
+    const isNode = (key: string): boolean => key.startsWith(leases) || key.startsWith(nodes);
+    return !items.some(({ key }) => key === config) || !items.some(({ key }) => isNode(key));
   }
 
   #tell(): void {

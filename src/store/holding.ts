@@ -11,16 +11,22 @@ import { encodeRecord } from './node-record.ts';
 /** What one agent holds in the store. */
 export type Holding = {
   readonly self: NodeFacts;
+  /** None where addresses are blocks. */
   readonly subnets: readonly Cidr[];
   readonly instance: string;
 };
 
 /** The keys and values of a holding. All are written in one transaction, under one lease. */
 export function keysOf(layout: Layout, { self, subnets, instance }: Holding): Map<string, string> {
-  const { name, labels, addresses } = self;
+  const { name, labels, addresses, backend } = self;
+  if (subnets.length === 0) {
+    return new Map([
+      [layout.node(name), encodeRecord({ name, labels, subnets, addresses, instance, backend })],
+    ]);
+  }
   const keys = new Map([
     [layout.lease(subnets), encodeLease(self)],
-    [layout.node(name), encodeRecord({ name, labels, addresses, subnets, instance })],
+    [layout.node(name), encodeRecord({ name, labels, subnets, addresses, instance })],
   ]);
   if (subnets.length > 1) for (const subnet of subnets) keys.set(layout.family(subnet), name);
   return keys;

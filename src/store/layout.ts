@@ -1,4 +1,6 @@
+import { KINDS, type Kind } from '../cluster/calico/document.ts';
 import type { Cidr } from '../ip/cidr.ts';
+import { IpamKeys } from '../ipam/blocks/keys.ts';
 import { leaseName, subnetsOf } from './lease-key.ts';
 
 /** flannel's `--etcd-prefix`. */
@@ -10,7 +12,9 @@ export type KeyKind =
   | { readonly kind: 'lease'; readonly subnets: readonly Cidr[] }
   | { readonly kind: 'node'; readonly name: string }
   | { readonly kind: 'family'; readonly subnet: Cidr }
-  | { readonly kind: 'challenge'; readonly name: string };
+  | { readonly kind: 'challenge'; readonly name: string }
+  | { readonly kind: 'resource'; readonly resource: Kind; readonly name: string }
+  | { readonly kind: 'affinity'; readonly node: string; readonly block: Cidr };
 
 /**
  * The keys of one network: flannel's `config` and `subnets/…`, and ours below `flatnet/`, which flannel never reads.
@@ -18,9 +22,11 @@ export type KeyKind =
 export class Layout {
   /** Ends with a slash: every key of the network starts with it. */
   readonly root: string;
+  readonly #ipam: IpamKeys;
 
   constructor(prefix: string) {
     this.root = `${prefix.replace(/\/+$/, '')}/`;
+    this.#ipam = new IpamKeys(prefix);
   }
 
   get config(): string {
@@ -37,9 +43,14 @@ export class Layout {
     return this.leases + leaseName(subnets);
   }
 
-  /** What flannel's lease has no room for: name, labels. */
+  /** Every node record's key starts with it. */
+  get nodes(): string {
+    return `${this.root}flatnet/nodes/`;
+  }
+
+  /** What flannel's lease has no room for: name, labels; where addresses are blocks, all of a node. */
   node(name: string): string {
-    return `${this.root}flatnet/nodes/${name}`;
+    return this.nodes + name;
   }
 
   /**
@@ -55,7 +66,27 @@ export class Layout {
     return `${this.root}flatnet/challenges/${name}`;
   }
 
-  /** Undefined for a key of nothing we know; throws ADDRESS_INVALID for a lease that names no subnet. */
+  /** Every resource's key starts with it. */
+  get resources(): string {
+    return `${this.root}flatnet/resources/`;
+  }
+
+  /** A resource as somebody applied it, in JSON. */
+  resource(kind: Kind, name: string): string {
+    return `${this.resources}${kind}/${name}`;
+  }
+
+  /** Written with every change of an IPPool, so that two that overlap are never made at once. */
+  get pools(): string {
+    return `${this.root}flatnet/pools`;
+  }
+
+  /** Whether a key is of those that say which pod has an address: many, and nothing to whoever watches nodes. */
+  isAllocation(key: string): boolean {
+    return key.startsWith(this.#ipam.blocks) || key.startsWith(this.#ipam.handles);
+  }
+
+  /** Undefined for a key of nothing we know; throws ADDRESS_INVALID for one that should name a network and does not. */
   kindOf(key: string): KeyKind | undefined {
     if (key === this.config) return { kind: 'config' };
     const rest = (folder: string): string | undefined =>
@@ -66,6 +97,11 @@ export class Layout {
     if (node !== undefined) return { kind: 'node', name: node };
     const challenge = rest('flatnet/challenges/');
     if (challenge !== undefined) return { kind: 'challenge', name: challenge };
+    const [resource, ...named] = rest('flatnet/resources/')?.split('/') ?? [];
+    const kind = KINDS.find((each) => each === resource);
+    if (kind !== undefined) return { kind: 'resource', resource: kind, name: named.join('/') };
+    const ipam = this.#ipam.kindOf(key);
+    if (ipam?.kind === 'affinity') return { kind: 'affinity', node: ipam.node, block: ipam.cidr };
     const family = rest('flatnet/subnets/');
     const [subnet] = family === undefined ? [] : subnetsOf(family);
     return subnet === undefined ? undefined : { kind: 'family', subnet };

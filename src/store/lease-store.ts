@@ -1,5 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { defaultPools } from '../cluster/calico/default-pools.ts';
+import { titleOf } from '../cluster/calico/document.ts';
 import { type Network, readNetwork } from '../cluster/network.ts';
 import type { NodeFacts, PerFamily } from '../cluster/node.ts';
 import { codeOf, FlatnetError } from '../error.ts';
@@ -13,6 +15,7 @@ import { Feed } from './feed.ts';
 import { type Holding, sharesAddress, writeHolding } from './holding.ts';
 import type { KeyValue, Kv } from './kv.ts';
 import { DEFAULT_PREFIX, Layout } from './layout.ts';
+import { putDocument } from './resource-store.ts';
 import type { Claim, ClusterView, Store } from './store.ts';
 
 export type LeaseOptions = {
@@ -30,7 +33,8 @@ const COALESCE = 10;
 
 /** The cluster's facts in flannel's etcd layout, and below `<prefix>/flatnet/` what flannel has no place for. */
 export class LeaseStore implements Store {
-  readonly #kv: Kv;
+  readonly kv: Kv;
+  readonly prefix: string;
   readonly #layout: Layout;
   readonly #feed: Feed;
   readonly #log: Log;
@@ -39,8 +43,9 @@ export class LeaseStore implements Store {
   readonly #closed = new AbortController();
 
   constructor(kv: Kv, options: LeaseOptions, log: Log) {
-    this.#kv = kv;
-    this.#layout = new Layout(options.prefix ?? DEFAULT_PREFIX);
+    this.kv = kv;
+    this.prefix = options.prefix ?? DEFAULT_PREFIX;
+    this.#layout = new Layout(this.prefix);
     this.#feed = new Feed(kv, this.#layout, log);
     this.#log = log;
     this.#ttl = options.leaseTtl ?? 86_400;
@@ -48,18 +53,18 @@ export class LeaseStore implements Store {
   }
 
   async network(): Promise<Network> {
-    return this.#parse(await this.#kv.get(this.#layout.config));
+    return this.#parse(await this.kv.get(this.#layout.config));
   }
 
   async acquire(self: NodeFacts, previous: PerFamily<Cidr>): Promise<Claim> {
     checkName(self.name);
     const instance = randomUUID();
-    const { id: lease } = await this.#kv.grant(this.#ttl);
+    const { id: lease } = await this.kv.grant(this.#ttl);
     try {
       return await this.#acquire(self, previous, instance, lease);
     } catch (error) {
       // After a broken connection our keys may be under this lease: then they must stay, and the next try finds them.
-      if (codeOf(error) !== 'STORE_UNAVAILABLE') await this.#kv.revoke(lease).catch(() => {});
+      if (codeOf(error) !== 'STORE_UNAVAILABLE') await this.kv.revoke(lease).catch(() => {});
       throw error;
     }
   }
@@ -90,7 +95,7 @@ export class LeaseStore implements Store {
   close(): void {
     this.#closed.abort();
     this.#feed.close();
-    this.#kv.close();
+    this.kv.close();
   }
 
   async #acquire(
@@ -100,13 +105,14 @@ export class LeaseStore implements Store {
     lease: string,
   ): Promise<Claim> {
     for (let race = 1; race <= MAX_RACES; race++) {
-      const state = await readState(this.#kv, this.#layout);
+      const state = await readState(this.kv, this.#layout);
       const network = this.#parse(state.item(this.#layout.config));
       await this.#checkRival(self, state, instance);
+      await this.#makePools(state, network);
       const { subnets, held } = chooseSubnets(state, network, self, previous, Math.random);
       const holding: Holding = { self, subnets, instance };
       const drop = [...held.map(({ kv }) => kv), ...familyKeys(state, self.name)];
-      const result = await this.#kv.txn(writeHolding(this.#layout, state, holding, drop, lease));
+      const result = await this.kv.txn(writeHolding(this.#layout, state, holding, drop, lease));
       if (result.succeeded) {
         await this.#endLease(state.record(self.name)?.kv);
         this.#log.info({ node: self.name, subnets, races: race - 1 }, 'subnets taken');
@@ -117,9 +123,23 @@ export class LeaseStore implements Store {
     throw lostRaces(MAX_RACES);
   }
 
+  /**
+   * As Calico does where there is no pool yet. Only once: who deletes the last one does not find it made again.
+   */
+  async #makePools(state: ClusterState, network: Network): Promise<void> {
+    if (network.addresses === 'lease' || state.item(this.#layout.pools)) return;
+    const pools = state.resources.ipPools.length > 0 ? [] : defaultPools(network);
+    const puts = pools.map((pool) => putDocument(this.#layout, pool));
+    const { succeeded } = await this.kv.txn({
+      compare: [{ key: this.#layout.pools, target: 'version', equals: 0 }],
+      success: [{ op: 'put', key: this.#layout.pools, value: 'default' }, ...puts],
+    });
+    if (succeeded && pools.length > 0) this.#log.info({ pools: pools.map(titleOf) }, 'default pools made');
+  }
+
   #context(): ClaimContext {
     const signal = this.#closed.signal;
-    return { kv: this.#kv, layout: this.#layout, feed: this.#feed, log: this.#log, ttl: this.#ttl, signal };
+    return { kv: this.kv, layout: this.#layout, feed: this.#feed, log: this.#log, ttl: this.#ttl, signal };
   }
 
   /**
@@ -131,7 +151,7 @@ export class LeaseStore implements Store {
     const rival = state.record(self.name)?.record;
     if (!rival || sharesAddress(self, rival.addresses)) return;
     const key = this.#layout.challenge(self.name);
-    if (!(await isNameAnswered(this.#kv, key, instance, this.#answerTime))) return;
+    if (!(await isNameAnswered(this.kv, key, instance, this.#answerTime))) return;
     const where = Object.values(rival.addresses).join(', ');
     throw new FlatnetError(`a node at ${where} has this name and is alive`, {
       code: 'NAME_TAKEN',
@@ -143,7 +163,7 @@ export class LeaseStore implements Store {
 
   /** Our keys have left the lease of this node's former agent; nothing else was ever under it. */
   async #endLease(record: KeyValue | undefined): Promise<void> {
-    if (record && record.lease !== '0') await this.#kv.revoke(record.lease).catch(() => {});
+    if (record && record.lease !== '0') await this.kv.revoke(record.lease).catch(() => {});
   }
 
   #parse(kv: KeyValue | undefined): Network {

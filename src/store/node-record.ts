@@ -3,14 +3,16 @@ import type { Node } from '../cluster/node.ts';
 import { parseIp } from '../ip/address.ts';
 import { type Cidr, parseCidr } from '../ip/cidr.ts';
 
-/** What we publish beside flannel's lease. */
+/** What we publish beside flannel's lease, or, where addresses are blocks, instead of it. */
 export type NodeRecord = Pick<Node, 'name' | 'labels' | 'addresses' | 'subnets'> & {
   /** Made anew at each acquire: tells two agents of one name apart. */
   readonly instance: string;
+  /** Where there is no lease to say it. */
+  readonly backend?: Node['backend'];
 };
 
-export function encodeRecord({ name, labels, addresses, subnets, instance }: NodeRecord): string {
-  return JSON.stringify({ name, labels, subnets, addresses: Object.values(addresses), instance });
+export function encodeRecord({ addresses, ...rest }: NodeRecord): string {
+  return JSON.stringify({ ...rest, addresses: Object.values(addresses) });
 }
 
 /** Throws CONFIG_INVALID naming the field. */
@@ -22,12 +24,16 @@ export function decodeRecord(text: string): NodeRecord {
   const addresses = texts(fields, 'addresses').map(parseIp);
   const ip4 = addresses.find((ip) => !ip.includes(':'));
   const ip6 = addresses.find((ip) => ip.includes(':'));
+  const backend = fields.object('backend');
   return {
     name,
     labels: Object.fromEntries(labels) as Record<string, string>,
     addresses: { ...(ip4 && { 4: ip4 }), ...(ip6 && { 6: ip6 }) },
     subnets: texts(fields, 'subnets').map((text): Cidr => parseCidr(text)),
     instance: fields.string('instance') ?? '',
+    ...(backend && {
+      backend: { type: backend.string('type') ?? '', data: backend.object('data')?.source ?? {} },
+    }),
   };
 }
 

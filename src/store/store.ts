@@ -2,9 +2,13 @@ import type { Network } from '../cluster/network.ts';
 import type { Node, NodeFacts, PerFamily } from '../cluster/node.ts';
 import type { Resources } from '../cluster/resources.ts';
 import type { Cidr } from '../ip/cidr.ts';
+import type { Kv } from './kv.ts';
 
 /** Where the cluster's facts live, as an agent needs them. Implementations: `lease-store.ts` on any `Kv`. */
 export interface Store {
+  /** The connection, for others that keep something in the same store: below `prefix`, and closed with it. */
+  readonly kv: Kv;
+  readonly prefix: string;
   /** The network's configuration. Throws NOT_FOUND when nobody has written one. */
   network(): Promise<Network>;
   /**
@@ -12,6 +16,7 @@ export interface Store {
    * when its address has changed), then a lease with its public address, then `previous` when it is free, then a free
    * subnet at random. Lost races are retried. Throws OUT_OF_SUBNETS; NAME_TAKEN when an agent at another address answers
    * for this name (a few seconds are given to it); NOT_FOUND without a configuration; CONFIG_INVALID; STORE_UNAVAILABLE.
+   * Where addresses are blocks no subnet is taken, only the facts are published; the first node of all makes the default pools.
    */
   acquire(self: NodeFacts, previous: PerFamily<Cidr>): Promise<Claim>;
   /**
@@ -39,7 +44,7 @@ export type ClusterView = {
   readonly network: Network;
   /** With their defaults; the same object until one of them changes. */
   readonly resources: Resources;
-  /** Every node with a lease, this one too, sorted by name. */
+  /** Every node with a lease, or where addresses are blocks with a record; this one too; sorted by name. */
   readonly nodes: readonly Node[];
   /** The store's revision: grows with every change. */
   readonly revision: number;

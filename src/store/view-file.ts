@@ -2,7 +2,7 @@ import { open, readFile, rename, rm } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { networkToNetConf, readNetwork } from '../cluster/network.ts';
 import type { Node } from '../cluster/node.ts';
-import { NO_RESOURCES } from '../cluster/resources.ts';
+import { NO_RESOURCES, type Resources } from '../cluster/resources.ts';
 import type { ClusterView } from './store.ts';
 
 const VERSION = 1;
@@ -11,13 +11,17 @@ const VERSION = 1;
  * Keeps the last good view for a start while the store is away. A reader sees the old file or the new one, whole, also
  * after a power cut. Mode 0600.
  */
-export async function writeView(file: string, { network, nodes, revision }: ClusterView): Promise<void> {
+export async function writeView(
+  file: string,
+  { network, nodes, resources, revision }: ClusterView,
+): Promise<void> {
   // The network as its configuration, so that a later release fills in what this one does not know.
   const text = JSON.stringify({
     version: VERSION,
     revision,
     network: JSON.parse(networkToNetConf(network)),
     nodes,
+    resources,
   });
   const temporary = `${file}.${process.pid}.tmp`;
   try {
@@ -42,12 +46,22 @@ export async function readView(file: string): Promise<ClusterView | undefined> {
   try {
     const value: unknown = JSON.parse(await readFile(file, 'utf8'));
     if (typeof value !== 'object' || value === null) return undefined;
-    const { version, revision, network, nodes } = value as Record<string, unknown>;
+    const { version, revision, network, nodes, resources } = value as Record<string, unknown>;
     if (version !== VERSION || typeof revision !== 'number' || !Array.isArray(nodes)) return undefined;
-    return { revision, network: readNetwork(network), resources: NO_RESOURCES, nodes: nodes.filter(isNode) };
+    return {
+      revision,
+      network: readNetwork(network),
+      resources: resourcesFrom(resources),
+      nodes: nodes.filter(isNode),
+    };
   } catch {
     return undefined;
   }
+}
+
+/** As it was written; a release before had none. */
+function resourcesFrom(value: unknown): Resources {
+  return typeof value === 'object' && value !== null ? { ...NO_RESOURCES, ...value } : NO_RESOURCES;
 }
 
 function isNode(value: unknown): value is Node {

@@ -1,6 +1,6 @@
 import { Fields } from '../fields.ts';
 import type { BgpConfiguration, BgpFilter, BgpPeer, IpPool, IpReservation, NodeBgp } from '../resources.ts';
-import { DEFAULT_BGP_CONFIGURATION, type Resources } from '../resources.ts';
+import { DEFAULT_BGP_CONFIGURATION, NO_RESOURCES, type Resources } from '../resources.ts';
 import { readBgpConfiguration } from './bgp-configuration.ts';
 import { readBgpFilter } from './bgp-filter.ts';
 import { readBgpPeer } from './bgp-peer.ts';
@@ -38,32 +38,29 @@ export function decode(document: Document, where = ''): Resource {
   }
 }
 
-/** All of a cluster's, each kind sorted by name. Lists that `before` has the same are its own objects. */
-export function collect(all: Iterable<Resource>, before?: Resources): Resources {
+/** All of a cluster's, each kind sorted by name. A list that holds the same objects as `before` is the same list. */
+export function collect(all: Iterable<Resource>, before: Resources = NO_RESOURCES): Resources {
   const by = Map.groupBy(all, ({ kind }) => kind);
   const values = <K extends Resource['kind']>(kind: K) =>
     (by.get(kind) ?? []).map((each) => each.value as Extract<Resource, { kind: K }>['value']);
-  const named = <T extends { readonly name: string }>(
-    list: readonly T[],
-    old?: readonly T[],
-  ): readonly T[] => {
-    const sorted = list.toSorted((a, b) => (a.name < b.name ? -1 : 1));
-    return old && sorted.length === old.length && sorted.every((each, i) => each === old[i]) ? old : sorted;
-  };
   const nodes = values('Node');
+  const sameNodes =
+    nodes.length === Object.keys(before.nodes).length &&
+    nodes.every((node) => before.nodes[node.name] === node);
   return {
-    ipPools: named(values('IPPool'), before?.ipPools),
-    ipReservations: named(values('IPReservation'), before?.ipReservations),
+    ipPools: sorted(values('IPPool'), before.ipPools),
+    ipReservations: sorted(values('IPReservation'), before.ipReservations),
     bgpConfiguration: values('BGPConfiguration')[0] ?? DEFAULT_BGP_CONFIGURATION,
-    bgpPeers: named(values('BGPPeer'), before?.bgpPeers),
-    bgpFilters: named(values('BGPFilter'), before?.bgpFilters),
-    nodes:
-      before && sameValues(nodes, before.nodes)
-        ? before.nodes
-        : Object.fromEntries(nodes.map((node) => [node.name, node])),
+    bgpPeers: sorted(values('BGPPeer'), before.bgpPeers),
+    bgpFilters: sorted(values('BGPFilter'), before.bgpFilters),
+    nodes: sameNodes ? before.nodes : Object.fromEntries(nodes.map((node) => [node.name, node])),
   };
 }
 
-function sameValues(nodes: readonly NodeBgp[], before: Resources['nodes']): boolean {
-  return nodes.length === Object.keys(before).length && nodes.every((node) => before[node.name] === node);
+function sorted<T extends { readonly name: string }>(
+  values: readonly T[],
+  before: readonly T[],
+): readonly T[] {
+  const list = values.toSorted((a, b) => (a.name < b.name ? -1 : 1));
+  return list.length === before.length && list.every((each, i) => each === before[i]) ? before : list;
 }
