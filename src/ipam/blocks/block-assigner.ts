@@ -51,7 +51,7 @@ export class BlockAssigner implements Assigner {
     this.#random = options.random ?? Math.random;
   }
 
-  assign(request: AssignRequest, signal?: AbortSignal): Promise<readonly Assigned[]> {
+  async assign(request: AssignRequest, signal?: AbortSignal): Promise<readonly Assigned[]> {
     checkRequest(request);
     const attempt = (): Promise<readonly Assigned[] | typeof CONFLICT> => this.#assignOnce(request);
     return this.#turns.take(() => retrying('address assign', this.#random, attempt, signal), signal);
@@ -198,7 +198,7 @@ function checkRequest({ families, requested = [] }: AssignRequest): void {
   for (const ip of requested) {
     const others = requested.filter((other) => familyOf(other) === familyOf(ip));
     const text = !families.includes(familyOf(ip))
-      ? 'is of a family that this network has not'
+      ? 'is of a family that was not asked for'
       : others.length > 1
         ? `one address a family can be asked for, not ${others.join(' and ')}`
         : undefined;

@@ -1,0 +1,132 @@
+// Some nodes of the hammer, as a process to be killed: hammer-worker.ts ENDPOINT FOLDER NODE...
+// What a node holds is in FOLDER/NODE: `TIME hold HANDLE IP` after it got an address, `TIME free HANDLE` before it gives it back.
+import { appendFileSync, existsSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import type { IpPool } from '../../../src/cluster/resources.ts';
+import { codeOf } from '../../../src/error.ts';
+import { BlockAssigner, type BlockAssignerOptions } from '../../../src/ipam/blocks/block-assigner.ts';
+import { IpamKeys } from '../../../src/ipam/blocks/keys.ts';
+import { BlockUpkeep } from '../../../src/ipam/blocks/upkeep.ts';
+import { EtcdKv } from '../../../src/store/etcd.ts';
+import { PREFIX, pool } from './plan.ts';
+
+const [endpoint = '', folder = '', ...nodes] = process.argv.slice(2);
+/** A minute passes in 600 ms. */
+const HASTE = 100;
+const LOOPS = 2;
+const MOST_PODS = 14;
+/** A full network, a store that was killed, a hundred lost races: all in a day's work. */
+const EXPECTED = ['OUT_OF_ADDRESSES', 'STORE_UNAVAILABLE', 'STORE_CONFLICT', 'ADDRESS_TAKEN'];
+
+let stopping = false;
+process.on('SIGTERM', () => {
+  stopping = true;
+});
+
+await Promise.all(nodes.map(run));
+
+async function run(node: string): Promise<void> {
+  const kv = new EtcdKv({ endpoints: [endpoint], timeout: 2_000 });
+  const options: BlockAssignerOptions = {
+    kv,
+    keys: new IpamKeys(PREFIX),
+    node,
+    nodeLabels: () => ({}),
+    resources: () => ({ ipPools: pools(node), ipReservations: [] }),
+    clock: () => Date.now() * HASTE,
+  };
+  const assigner = new BlockAssigner(options);
+  const upkeep = new BlockUpkeep(options);
+  const held = readHeld(node);
+  /** Also what is being asked for. */
+  const live = new Set(held.keys());
+  const loops = Array.from({ length: LOOPS }, async () => {
+    while (!stopping) {
+      await act(node, assigner, held, live).catch(expected);
+      await sleep(Math.random() * 5);
+    }
+  });
+  while (!stopping) {
+    await sleep(20);
+    await upkeep.releaseEmptyBlocks().catch(expected);
+    const isLive = async (handle: string): Promise<boolean> => live.has(handle);
+    await upkeep.collectGarbage({ live: new Set(live), isLive }, 0).catch(expected);
+  }
+  await Promise.all(loops);
+  kv.close();
+}
+
+async function act(
+  node: string,
+  assigner: BlockAssigner,
+  held: Map<string, readonly string[]>,
+  live: Set<string>,
+): Promise<void> {
+  const families = [[4], [6], [4, 6]] as const;
+  const dice = Math.random();
+  const [handle] = [...held.keys()].toSorted(() => Math.random() - 0.5);
+  if (dice < 0.5 && live.size < MOST_PODS) {
+    const id = `${node}-${crypto.randomUUID()}`;
+    live.add(id);
+    try {
+      const wanted = families[Math.floor(Math.random() * 3)] ?? [4];
+      const assigned = await assigner.assign({ handle: id, families: wanted, attributes: { pod: id } });
+      const ips = assigned.map(({ ip }) => ip);
+      if (ips.length !== wanted.length) throw new Error(`${id} asked for ${wanted}, got ${ips}`);
+      for (const ip of ips) note(node, 'hold', id, ip);
+      held.set(id, ips);
+    } catch (error) {
+      live.delete(id);
+      throw error;
+    }
+  } else if (handle === undefined) return;
+  else if (dice < 0.65) {
+    const before = held.get(handle) ?? [];
+    const again = await assigner.assign({ handle, families: before.map(family), attributes: {} });
+    // The other loop may have released it meanwhile; then what came of this goes with the garbage.
+    const ips = again.map(({ ip }) => ip);
+    if (held.has(handle) && `${ips}` !== `${before}`) throw new Error(`${handle} had ${before}, has ${ips}`);
+  } else {
+    note(node, 'free', handle);
+    held.delete(handle);
+    live.delete(handle);
+    await assigner.release(handle);
+  }
+}
+
+/** Comes, goes and changes its cut, and not every node knows at once. */
+function pools(node: string): IpPool[] {
+  const phase = Math.floor((Date.now() + 300 * Number(node.slice(-1))) / 1500) % 3;
+  const cut = phase === 1 ? 28 : 29;
+  return [
+    pool('a', '10.1.0.0/26', cut),
+    pool('b', '10.2.0.0/27', 29, { disabled: phase === 2 }),
+    pool('c', 'fd00::/121', cut + 96),
+  ];
+}
+
+function family(ip: string): 4 | 6 {
+  return ip.includes(':') ? 6 : 4;
+}
+
+function note(node: string, ...words: string[]): void {
+  appendFileSync(join(folder, node), `${process.hrtime.bigint()} ${words.join(' ')}\n`);
+}
+
+/** What the process before this one held when it was killed. */
+function readHeld(node: string): Map<string, readonly string[]> {
+  const held = new Map<string, readonly string[]>();
+  const file = join(folder, node);
+  for (const line of existsSync(file) ? readFileSync(file, 'utf8').split('\n') : []) {
+    const [, word, handle = '', ip = ''] = line.split(' ');
+    if (word === 'hold') held.set(handle, [...(held.get(handle) ?? []), ip]);
+    if (word === 'free') held.delete(handle);
+  }
+  // Killed between the lines of its two addresses: the handle was never answered for.
+  return held;
+}
+
+function expected(error: unknown): void {
+  if (!EXPECTED.includes(codeOf(error) ?? '')) throw error;
+}

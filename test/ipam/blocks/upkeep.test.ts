@@ -1,0 +1,174 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { familyOf, type Ip } from '../../../src/ip/address.ts';
+import { type Cidr, parseCidr } from '../../../src/ip/cidr.ts';
+import type { Assigner } from '../../../src/ipam/assigner.ts';
+import { tunnelAddress } from '../../../src/ipam/blocks/tunnel.ts';
+import type { BlockUpkeep } from '../../../src/ipam/blocks/upkeep.ts';
+import { pool, TestPlan } from './plan.ts';
+
+async function assign(
+  assigner: Assigner,
+  handle: string,
+  ...families: (4 | 6)[]
+): Promise<{ ip: Ip; block: Cidr }> {
+  const request = {
+    handle,
+    families: families.length ? families : ([4] as const),
+    attributes: { pod: handle },
+  };
+  return (await assigner.assign(request))[0] ?? assert.fail();
+}
+
+const FOUR = pool('four', '10.1.0.0/26', 30);
+
+test('an empty block goes when it was empty twice and has rested, but one a family stays', async (t) => {
+  const plan = await TestPlan.start(t, FOUR, pool('six', 'fd00::/116', 126));
+  const { assigner, upkeep } = plan.node('node1');
+  for (let i = 0; i < 9; i++) await assign(assigner, `${i}`, 4, 6);
+  const blocks = await assigner.ownBlocks();
+  assert.equal(blocks.length, 6);
+  for (let i = 3; i < 9; i++) await assigner.release(`${i}`);
+  assert.deepEqual(await upkeep.releaseEmptyBlocks(), []);
+  assert.deepEqual(await upkeep.releaseEmptyBlocks(), [], 'addresses still rest');
+  plan.wait(30);
+  assert.deepEqual(await upkeep.releaseEmptyBlocks(), [], 'the first observation');
+  const gone = await upkeep.releaseEmptyBlocks();
+  assert.deepEqual(gone.map(familyOf).sort(), [4, 4, 6, 6]);
+  for (let i = 0; i < 3; i++) await assigner.release(`${i}`);
+  plan.wait(30);
+  for (let i = 0; i < 3; i++) assert.deepEqual(await upkeep.releaseEmptyBlocks(), []);
+  assert.deepEqual((await assigner.ownBlocks()).map(familyOf), [4, 6]);
+});
+
+test('an empty block that was used between the two looks stays; so does one used at the last moment', async (t) => {
+  const plan = await TestPlan.start(t, FOUR);
+  const { assigner, upkeep, kv } = plan.node('node1');
+  for (let i = 0; i < 5; i++) await assign(assigner, `${i}`);
+  await assigner.release('4');
+  plan.wait(30);
+  await upkeep.releaseEmptyBlocks();
+  await assign(assigner, '4');
+  await assigner.release('4');
+  plan.wait(30);
+  assert.deepEqual(await upkeep.releaseEmptyBlocks(), [], 'empty again is not still empty');
+  kv.before = async () => {
+    kv.before = () => {};
+    await assign(plan.node('node1').assigner, 'late');
+  };
+  assert.deepEqual(await upkeep.releaseEmptyBlocks(), []);
+  assert.equal((await assigner.held('late')).length, 1);
+});
+
+test('a block of a pool that was disabled or deleted is not spared', async (t) => {
+  const plan = await TestPlan.start(t, FOUR);
+  const { assigner, upkeep } = plan.node('node1');
+  const { block } = await assign(assigner, 'a');
+  await assigner.release('a');
+  plan.wait(30);
+  plan.pools = [{ ...FOUR, disabled: true }];
+  await upkeep.releaseEmptyBlocks();
+  assert.deepEqual(await upkeep.releaseEmptyBlocks(), [block]);
+});
+
+/** Nobody asked a second time is alive. */
+function collect(
+  upkeep: BlockUpkeep,
+  live: string[],
+  really: string[] = live,
+  grace = 60,
+): Promise<readonly Ip[]> {
+  return upkeep.collectGarbage(
+    { live: new Set(live), isLive: async (handle) => really.includes(handle) },
+    grace,
+  );
+}
+
+test('garbage: seen twice, for the grace time, asked again; the pods of others and the tunnel are left alone', async (t) => {
+  const plan = await TestPlan.start(t, FOUR, pool('six', 'fd00::/116', 126));
+  const { assigner, upkeep } = plan.node('node1');
+  const other = plan.node('node2').assigner;
+  plan.pools = plan.pools.map((each) => ({ ...each, ipipMode: 'Always' }));
+  const tunnel = await tunnelAddress(assigner, { name: 'node1', labels: {} }, plan.pools);
+  await assign(assigner, 'lives', 4, 6);
+  await assign(assigner, 'leaks', 4, 6);
+  await assign(other, 'theirs');
+  assert.deepEqual(await collect(upkeep, ['lives']), [], 'the first time');
+  plan.wait(59);
+  assert.deepEqual(await collect(upkeep, ['lives']), [], 'within the grace time');
+  plan.wait(1);
+  assert.deepEqual(await collect(upkeep, ['lives'], ['lives', 'leaks']), [], 'it came back to life');
+  assert.deepEqual(await collect(upkeep, ['lives']), [], 'and counts as seen for the first time again');
+  plan.wait(60);
+  assert.equal((await collect(upkeep, ['lives'])).length, 2, 'both families');
+  assert.equal((await other.held('theirs')).length, 1);
+  assert.equal((await assigner.held('lives')).length, 2);
+  assert.deepEqual(await assigner.held(`ipip-tunnel-addr-node1`), [tunnel]);
+});
+
+test('garbage: a handle that is used anew while it is collected stays; borrowed addresses are collected', async (t) => {
+  const plan = await TestPlan.start(t, pool('tiny', '10.1.0.0/29', 30));
+  await plan.configure({ maxBlocksPerHost: 1 });
+  const { assigner, upkeep, kv } = plan.node('node1');
+  await assign(plan.node('node2').assigner, 'theirs');
+  const all: { ip: Ip }[] = [];
+  for (let i = 0; i < 5; i++) all.push(await assign(assigner, `${i}`));
+  const live = ['0', '1', '2'];
+  await collect(upkeep, live);
+  plan.wait(60);
+  kv.before = async () => {
+    kv.before = () => {};
+    const again = plan.node('node1').assigner;
+    await again.release('3');
+    await again.assign({
+      handle: '3',
+      families: [4],
+      attributes: {},
+      requested: [all[3]?.ip ?? assert.fail()],
+    });
+  };
+  assert.deepEqual(await collect(upkeep, live), [all[4]?.ip]);
+  assert.equal((await assigner.held('3')).length, 1);
+});
+
+test('a node that is gone: all it had comes back, but for blocks that others borrow from', async (t) => {
+  const plan = await TestPlan.start(t, pool('tiny', '10.1.0.0/28', 30));
+  await plan.configure({ maxBlocksPerHost: 2 });
+  const gone = plan.node('gone').assigner;
+  const { assigner, upkeep } = plan.node('node1');
+  for (let i = 0; i < 5; i++) await assign(gone, `g${i}`);
+  for (let i = 0; i < 8; i++) await assign(assigner, `${i}`);
+  const borrowed = await assign(assigner, 'borrowed');
+  await assign(gone, 'g5');
+  await plan.kv.put(plan.keys.affinity('gone', parseCidr('10.9.0.0/30')), 'pending');
+  const removed = await upkeep.removeNode('gone');
+  assert.equal(removed.released.length, 6);
+  assert.equal(removed.blocks.length, 1);
+  assert.deepEqual(removed.kept, [borrowed.block]);
+  assert.deepEqual(await plan.findings(true), []);
+  await assigner.release('borrowed');
+  assert.deepEqual(await upkeep.removeNode('gone'), { released: [], blocks: [borrowed.block], kept: [] });
+  assert.deepEqual(await upkeep.removeNode('gone'), { released: [], blocks: [], kept: [] });
+});
+
+test('the tunnel’s address stays while its pool is encapsulated, moves with the pools, and goes', async (t) => {
+  const plain = pool('a-plain', '10.1.0.0/26', 30);
+  const [ipip, other] = [
+    pool('b', '10.2.0.0/26', 30, { ipipMode: 'Always' }),
+    pool('c', '10.3.0.0/26', 30, { ipipMode: 'CrossSubnet' }),
+  ];
+  const plan = await TestPlan.start(t, plain, ipip);
+  const { assigner } = plan.node('node1');
+  const get = async (): Promise<string | undefined> =>
+    (await tunnelAddress(assigner, { name: 'node1', labels: { rack: '1' } }, plan.pools))?.pool;
+  assert.equal(await get(), 'b');
+  assert.equal(await get(), 'b');
+  assert.equal((await assigner.held('ipip-tunnel-addr-node1')).length, 1);
+  plan.pools = [plain, { ...ipip, ipipMode: 'Never' }, other];
+  assert.equal(await get(), 'c');
+  plan.pools = [plain, { ...other, ipipMode: 'Never' }];
+  assert.equal(await get(), undefined);
+  assert.deepEqual(await assigner.held('ipip-tunnel-addr-node1'), []);
+  plan.pools = [{ ...other, nodeSelector: 'rack == "2"' }];
+  assert.equal(await get(), undefined, 'a pool for other nodes');
+});
