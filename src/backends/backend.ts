@@ -18,6 +18,8 @@ export type Backend<Options = unknown> = {
   overhead(options: Options, family: Family): number;
   /** The underlay MTU to reckon with instead of the interface's own, where the configuration names one. */
   underlayMtu?(options: Options): number | undefined;
+  /** UDP ports at which nodes decapsulate: pods may not send there. Absent: none. */
+  tunnelPorts?(options: Options): readonly number[];
   /** Why this node cannot take part in that family; then nothing is programmed for the family. */
   refuses?(self: Self, options: Options, family: Family): string | undefined;
   /** What peers must know of this node in that family; `undefined` when nothing. Published as BackendData. */

@@ -3,9 +3,9 @@ import type { LocalPod, Node, Self } from '../cluster/node.ts';
 import { FAMILIES, type Family } from '../ip/address.ts';
 import { overlaps } from '../ip/cidr.ts';
 import { masqueradeItems } from '../masquerade/table.ts';
-import type { Item } from '../state/item.ts';
+import type { Item, NftTableItem } from '../state/item.ts';
 import { keyOf } from '../state/key.ts';
-import { bridgeItems, podItems } from '../wiring/bridge.ts';
+import { wiredPodItems, wiringItems } from '../wiring/wiring.ts';
 import { subnetsOf } from './direct.ts';
 import { type Configured, configuredBackend } from './registry.ts';
 
@@ -61,16 +61,12 @@ export function desiredState(facts: Facts, memo: Memo = createMemo()): Desired {
       'this node',
     );
   }
-  // Pods keep their bridge, and their way out, although no peer can be reached in a family.
-  state.add(
-    bridgeItems(
-      self,
-      FAMILIES.filter((family) => network.pools[family]),
-      mtu,
-    ),
-    'this node',
-  );
-  for (const pod of pods) state.add(podItems(pod, mtu), pod.name ?? pod.containerId);
+  // Pods keep what they hang on, and their way out, although no peer can be reached in a family.
+  const { backend, options } = configured;
+  const used = FAMILIES.filter((family) => network.pools[family]);
+  const ports = backend.tunnelPorts?.(options) ?? [];
+  state.add(wiringItems(self, network.wiring, pods, used, mtu, ports), 'this node');
+  for (const pod of pods) state.add(wiredPodItems(pod, used, mtu), pod.name ?? pod.containerId);
 
   const context = JSON.stringify([network, self, families]);
   if (memo.context !== context) {
@@ -158,7 +154,10 @@ function peerItems(
   return { items, warnings };
 }
 
-/** Gathers items; of two that want one slot the first stays, and the other is a warning. */
+/**
+ * Gathers items; of two that want one slot the first stays, and the other is a warning. Except for nftables: what several
+ * give of one table are its parts, chains and sets of different names.
+ */
 class Collector {
   readonly items: Item[] = [];
   readonly warnings: string[] = [];
@@ -169,12 +168,20 @@ class Collector {
     for (const item of items) {
       const key = keyOf(item);
       const present = this.#owners.get(key);
-      if (present === undefined) {
+      if (present !== undefined && item.kind === 'nft') {
+        this.#join(key, item);
+      } else if (present === undefined) {
         this.#owners.set(key, owner);
         this.items.push(item);
       } else if (present !== owner) {
         this.warnings.push(`${owner}: wants '${key}', which ${present} has already: ignored`);
       }
     }
+  }
+
+  #join(key: string, part: NftTableItem): void {
+    const at = this.items.findIndex((item) => item.kind === 'nft' && keyOf(item) === key);
+    const table = this.items[at];
+    if (table?.kind === 'nft') this.items[at] = { ...table, body: `${table.body}\n${part.body}` };
   }
 }

@@ -32,6 +32,7 @@ export const vxlan: Backend<VxlanOptions> = {
   options: readOptions,
   overhead: (_options, family) => vxlanOverhead(family),
   underlayMtu: (options) => options.mtu,
+  tunnelPorts: ({ port }) => [port],
   // Key order and names are flannel's: it reads this text with string functions.
   data: (self, options, family) => ({ VNI: options.vni, VtepMAC: vtepMac(self.node.name, family) }),
   device,

@@ -61,4 +61,8 @@ export type LocalPod = {
   readonly name?: string;
   /** Wired by another plugin, or on a bridge of its own: known by its addresses, its device is left alone. */
   readonly foreign?: boolean;
+  /** Absent: on the bridge. */
+  readonly wiring?: 'routed';
+  /** Those of its addresses that are of other nodes' blocks. */
+  readonly borrowed?: readonly Ip[];
 };

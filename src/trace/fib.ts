@@ -72,6 +72,8 @@ export class Tracer {
     if (link && !link.up) return { reason: `${dev} is down` };
     if (link?.link.type === 'vxlan') return this.#tunnel(node, link, link.link, route.via ?? to);
     if (dev === node.underlay.dev) return this.#plain(node, route, to);
+    // A pod's own device.
+    if (link && route.via === undefined) return { hop: { node: node.name, kind: 'local', dev } };
     return { reason: `${dev} is absent` };
   }
 

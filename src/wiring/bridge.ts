@@ -1,8 +1,9 @@
 import type { LocalPod, Self } from '../cluster/node.ts';
-import { FAMILIES, type Family, familyOf } from '../ip/address.ts';
+import { type Family, familyOf } from '../ip/address.ts';
 import { lengthOf, nthIp, prefixed } from '../ip/cidr.ts';
 import { macFromSeed } from '../ip/mac.ts';
 import type { Item } from '../state/item.ts';
+import { forwardingItems } from './forwarding.ts';
 
 /** The bridge flannel's CNI configuration names. */
 export const BRIDGE = 'cni0';
@@ -32,8 +33,8 @@ export function bridgeItems(self: Self, families: readonly Family[], mtu: number
     if (!families.includes(familyOf(subnet))) continue;
     items.push({ kind: 'address', dev: BRIDGE, address: prefixed(nthIp(subnet, 1), lengthOf(subnet)) });
   }
-  for (const family of FAMILIES) if (families.includes(family)) items.push(...forwarding(self, family));
-  return items;
+  for (const family of families) items.push(...forwardingItems(self, family));
+  return families.includes(6) ? [...items, ...ipv6Items()] : items;
 }
 
 /** The host's end of a pod's veth: a port of the bridge that may send a frame back to where it came from. */
@@ -53,17 +54,8 @@ export function podItems(pod: LocalPod, mtu: number): readonly Item[] {
   ];
 }
 
-function forwarding(self: Self, family: Family): Item[] {
-  if (family === 4) return [{ kind: 'sysctl', path: 'net/ipv4/ip_forward', value: '1' }];
+function ipv6Items(): Item[] {
   return [
-    // A router ignores router advertisements unless accept_ra is 2: a host that lives by them must keep its default route.
-    {
-      kind: 'sysctl',
-      path: `net/ipv6/conf/${self.underlay.dev}/accept_ra`,
-      value: '2',
-      when: '1',
-    },
-    { kind: 'sysctl', path: 'net/ipv6/conf/all/forwarding', value: '1' },
     // A router solicits no neighbour while the device's link-local address is tentative: pods would wait a second for it.
     { kind: 'sysctl', path: `net/ipv6/conf/${BRIDGE}/accept_dad`, value: '0' },
     // Some hosts turn it off for devices that come (net.ipv6.conf.default).

@@ -1,0 +1,77 @@
+import type { LocalPod } from '../cluster/node.ts';
+import { type Family, type Ip, parseIp } from '../ip/address.ts';
+import { type Cidr, hostCidr } from '../ip/cidr.ts';
+import { type Mac, parseMac } from '../ip/mac.ts';
+import { OUR_LOCAL_PROTOCOL, OUR_PROTOCOL } from '../state/ownership.ts';
+
+/** The host's ends of routed pods' veths are named so, as Calico names them: rules tell pods by it. */
+export const DEVICE_PREFIX = 'cali';
+
+/** The MAC of every pod's gateway. Pods have a wire each, so that it may be the same on all of them. */
+export const HOST_MAC: Mac = parseMac('ee:ee:ee:ee:ee:ee');
+
+/**
+ * What a pod's default route leads to, the same in every pod. Nobody has the IPv4 address, the host's end only answers for it
+ * (proxy ARP). The IPv6 one is the link-local address that follows from HOST_MAC (RFC 4291 appendix A).
+ */
+export const GATEWAY: Record<Family, Ip> = {
+  4: parseIp('169.254.1.1'),
+  6: parseIp('fe80::ecee:eeff:feee:eeee'),
+};
+
+/** Kernel settings of a pod's host device, as paths below /proc/sys; in a family that pods have not it takes no packets. */
+export function deviceSysctls(
+  dev: string,
+  families: readonly Family[],
+): readonly (readonly [path: string, value: string])[] {
+  const v4 = `net/ipv4/conf/${dev}`;
+  const v6 = `net/ipv6/conf/${dev}`;
+  const ipv4 = [
+    [`${v4}/proxy_arp`, '1'],
+    // Or the kernel thinks about an answer for up to 0.8 s.
+    [`net/ipv4/neigh/${dev}/proxy_delay`, '0'],
+    [`${v4}/forwarding`, '1'],
+    [`${v4}/rp_filter`, '1'],
+    // A port of the host that is mapped to a pod is so for 127.0.0.1 too.
+    [`${v4}/route_localnet`, '1'],
+  ] as const;
+  const ipv6 = [
+    [`${v6}/disable_ipv6`, '0'],
+    // The gateway's address must not wait for duplicate address detection.
+    [`${v6}/accept_dad`, '0'],
+    [`${v6}/accept_ra`, '0'],
+    [`${v6}/proxy_ndp`, '1'],
+    [`${v6}/forwarding`, '1'],
+  ] as const;
+  return [
+    ...(families.includes(4) ? ipv4 : []),
+    ...(families.includes(6) ? ipv6 : [[`${v6}/disable_ipv6`, '1'] as const]),
+  ];
+}
+
+/** The routes to a pod's addresses, by its host device. That of a borrowed one is advertised: it is outside this node's blocks. */
+export function podRoutes({
+  addresses,
+  borrowed = [],
+}: Pick<LocalPod, 'addresses' | 'borrowed'>): { readonly dst: Cidr; readonly protocol: number }[] {
+  return addresses.map((ip) => ({
+    dst: hostCidr(ip),
+    protocol: borrowed.includes(ip) ? OUR_PROTOCOL : OUR_LOCAL_PROTOCOL,
+  }));
+}
+
+/** Of a device's alias: the kernel takes 255 bytes. */
+const ALIAS_LENGTH = 240;
+
+/**
+ * The alias of a pod's host device: whose it is. A newer sandbox of the same pod has a device of the same name, so the end
+ * of it, `ownerMark`, names the container.
+ */
+export function podAlias(pod: Pick<LocalPod, 'name' | 'containerId' | 'ifName'>): string {
+  const mark = ownerMark(pod);
+  return `flatnet${pod.name ? ` ${pod.name}` : ''}`.slice(0, ALIAS_LENGTH - mark.length) + mark;
+}
+
+export function ownerMark({ containerId, ifName }: Pick<LocalPod, 'containerId' | 'ifName'>): string {
+  return ` ${containerId.slice(-150)} ${ifName}`;
+}

@@ -1,0 +1,154 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { desiredState } from '../../src/backends/desired.ts';
+import type { Network } from '../../src/cluster/network.ts';
+import type { LocalPod } from '../../src/cluster/node.ts';
+import { parseIp } from '../../src/ip/address.ts';
+import { hostCidr, parseCidr } from '../../src/ip/cidr.ts';
+import { command } from '../../src/state/print.ts';
+import { ownerMark, podAlias } from '../../src/wiring/pod-device.ts';
+import { routedPodItems } from '../../src/wiring/routed.ts';
+import { factsOf, type Plan } from '../backends/cluster.ts';
+
+const PLAN: Plan = { size: 2, families: [4, 6], backend: { Type: 'vxlan', Port: 4790 }, networks: 1 };
+const POD: LocalPod = {
+  containerId: 'abc',
+  ifName: 'eth0',
+  hostDevice: 'cali1234567890a',
+  netns: '/n',
+  addresses: [parseIp('10.0.1.7'), parseIp('fd10:0:0:1::7')],
+  name: 'default/web-0',
+  wiring: 'routed',
+};
+
+const commands = (
+  pods: readonly LocalPod[],
+  network: Partial<Network> = {},
+  plan = PLAN,
+): readonly string[] => {
+  const facts = factsOf(plan);
+  const whole = { ...facts, network: { ...facts.network, wiring: 'routed' as const, ...network }, pods };
+  const { items, warnings } = desiredState(whole);
+  assert.deepEqual(warnings, []);
+  return items.map((item) => command(item, 'add'));
+};
+
+test('what one pod puts in the kernel', () => {
+  assert.deepEqual(
+    routedPodItems(POD, [4, 6], 1430).map((item) => command(item, 'add')),
+    [
+      'ip link set cali1234567890a mtu 1430 address ee:ee:ee:ee:ee:ee up',
+      'sysctl -w net/ipv4/conf/cali1234567890a/proxy_arp=1',
+      'sysctl -w net/ipv4/neigh/cali1234567890a/proxy_delay=0',
+      'sysctl -w net/ipv4/conf/cali1234567890a/forwarding=1',
+      'sysctl -w net/ipv4/conf/cali1234567890a/rp_filter=1',
+      'sysctl -w net/ipv4/conf/cali1234567890a/route_localnet=1',
+      'sysctl -w net/ipv6/conf/cali1234567890a/disable_ipv6=0',
+      'sysctl -w net/ipv6/conf/cali1234567890a/accept_dad=0',
+      'sysctl -w net/ipv6/conf/cali1234567890a/accept_ra=0',
+      'sysctl -w net/ipv6/conf/cali1234567890a/proxy_ndp=1',
+      'sysctl -w net/ipv6/conf/cali1234567890a/forwarding=1',
+      'ip address replace fe80::ecee:eeff:feee:eeee/64 dev cali1234567890a nodad',
+      'ip route replace 10.0.1.7/32 dev cali1234567890a proto 111',
+      'ip route replace fd10:0:0:1::7/128 dev cali1234567890a proto 111',
+    ],
+  );
+});
+
+test('a borrowed address has the protocol that is advertised', () => {
+  const [borrowed] = POD.addresses;
+  assert.ok(borrowed);
+  const routes = routedPodItems({ ...POD, borrowed: [borrowed] }, [4, 6], 1430).flatMap((item) =>
+    item.kind === 'route' ? [[item.dst, item.protocol]] : [],
+  );
+  assert.deepEqual(routes, [
+    ['10.0.1.7/32', 110],
+    ['fd10:0:0:1::7/128', 111],
+  ]);
+});
+
+test('in a family that pods have not, their devices take no packets', () => {
+  const texts = routedPodItems({ ...POD, addresses: POD.addresses.slice(0, 1) }, [4], 1450).map((item) =>
+    command(item, 'add'),
+  );
+  assert.deepEqual(
+    texts.filter((text) => /v6|fe80|fd10/.test(text)),
+    ['sysctl -w net/ipv6/conf/cali1234567890a/disable_ipv6=1'],
+  );
+});
+
+test('a node of routed pods: no bridge, a blackhole for each of its blocks, one table a family', () => {
+  const texts = commands([POD]);
+  assert.ok(!texts.some((text) => text.includes('cni0')));
+  assert.deepEqual(
+    texts.filter((text) => text.includes('blackhole')),
+    ['ip route replace blackhole 10.0.1.0/24', 'ip route replace blackhole fd10:0:0:1::/64'],
+  );
+  assert.ok(texts.includes('sysctl -w net/ipv4/ip_forward=1'));
+  const tables = texts.filter((text) => text.startsWith('nft'));
+  assert.equal(tables.length, 2);
+  const chain = `  chain pods {
+    type filter hook prerouting priority raw; policy accept;
+    iifname != "cali*" accept
+    fib saddr . iif oif missing drop comment "a source that is not its own"
+    meta l4proto 4 drop comment "IPIP: only nodes send it"
+    udp dport { 4789, 4790, 8472 } drop comment "VXLAN: only nodes send it"
+    ip daddr 127.0.0.0/8 drop comment "the host’s own loopback"
+  }`;
+  assert.ok(tables[0]?.includes(chain), tables[0]);
+  assert.ok(tables[0]?.includes('chain postrouting'), 'beside masquerading');
+  assert.ok(!tables[1]?.includes('127.0.0.0'));
+  assert.deepEqual(commands([POD]), texts, 'the same text each time');
+  assert.deepEqual(
+    commands([]).filter((text) => text.startsWith('nft')),
+    tables,
+    'pods that come and go change no table',
+  );
+});
+
+test('the table is there without masquerading too', () => {
+  const texts = commands([], { masquerade: { enabled: false, randomFully: true, exclude: [] } });
+  const tables = texts.filter((text) => text.startsWith('nft'));
+  assert.equal(tables.length, 2);
+  assert.ok(tables.every((text) => !text.includes('postrouting')));
+});
+
+test('a block of one address has no blackhole: it would stand in the place of the pod’s own route', () => {
+  const facts = factsOf(PLAN);
+  const subnets = [hostCidr(parseIp('10.0.1.7')), parseCidr('10.0.9.64/26')];
+  const self = { ...facts.self, node: { ...facts.self.node, subnets } };
+  const network = { ...facts.network, wiring: 'routed' as const };
+  const { items } = desiredState({ ...facts, network, self, pods: [POD] });
+  const blackholes = items.flatMap((item) =>
+    item.kind === 'route' && item.type === 'blackhole' ? [item.dst] : [],
+  );
+  assert.deepEqual(blackholes, ['10.0.9.64/26']);
+});
+
+test('when the wiring changes, pods keep what they hang on until they are gone', () => {
+  const { wiring: _wiring, ...old } = {
+    ...POD,
+    hostDevice: 'veth1',
+    containerId: 'old',
+    name: 'default/old',
+  };
+  const bridged = commands([POD, { ...old, addresses: [parseIp('10.0.1.9')] }]);
+  assert.ok(bridged.some((text) => text.startsWith('ip link add cni0 ')));
+  assert.ok(bridged.some((text) => text.startsWith('ip link set veth1 ') && text.includes('master cni0')));
+  assert.ok(!bridged.some((text) => text.includes('blackhole')), 'the bridge has the subnet');
+  const back = commands([POD], { wiring: 'bridge' });
+  assert.ok(back.some((text) => text.startsWith('ip link add cni0 ')));
+  assert.ok(back.some((text) => text.includes('10.0.1.7/32 dev cali1234567890a')));
+  assert.ok(back.some((text) => text.includes('chain pods')));
+  const foreign = commands([{ ...old, foreign: true }]);
+  assert.ok(!foreign.some((text) => text.includes('cni0')), 'who hangs on another bridge needs none of ours');
+});
+
+test('a device says whose it is, however long the names are', () => {
+  assert.equal(podAlias(POD), 'flatnet default/web-0 abc eth0');
+  const { name: _name, ...nameless } = POD;
+  assert.equal(podAlias(nameless), 'flatnet abc eth0');
+  const long = { ...POD, name: `${'n'.repeat(63)}/${'p'.repeat(253)}`, containerId: 'c'.repeat(300) };
+  assert.ok(podAlias(long).length <= 255);
+  assert.ok(podAlias(long).endsWith(ownerMark(long)));
+});
