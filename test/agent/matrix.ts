@@ -25,7 +25,7 @@ export async function unreached(
   const sockets = new Map<string, IcmpSocket>();
   try {
     for (const { netns } of [...sources, ...targets]) {
-      if (!sockets.has(netns)) sockets.set(netns, IcmpSocket.open({ family, netns }));
+      if (!sockets.has(netns)) sockets.set(netns, openUnlike(sockets, family, netns));
     }
     let pairs = sources.flatMap((from) =>
       targets.filter((to) => to.name !== from.name && addressOf(to, family)).map((to) => ({ from, to })),
@@ -40,6 +40,15 @@ export async function unreached(
     }
   } finally {
     for (const socket of sockets.values()) socket.close();
+  }
+}
+
+/** Identifiers are drawn at random: with two alike a target could not tell whose request it sees. */
+function openUnlike(others: ReadonlyMap<string, IcmpSocket>, family: Family, netns: string): IcmpSocket {
+  for (;;) {
+    const socket = IcmpSocket.open({ family, netns });
+    if ([...others.values()].every(({ id }) => id !== socket.id)) return socket;
+    socket.close();
   }
 }
 

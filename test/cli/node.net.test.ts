@@ -28,10 +28,10 @@ test('status and diff of one node: what its agent knows, and what its kernel lac
     stdout: 'the kernel holds what it should\n',
     stderr: '',
   });
-  // The kernel tells nobody of a changed sysctl: until the next regular look the difference stands.
-  withNetns(netnsPath(`${lab.name}-node1`), () => writeSysctl('net/ipv4/ip_forward', 0));
+  // The kernel tells nobody of this sysctl: until the next regular look the difference stands.
+  withNetns(netnsPath(`${lab.name}-node1`), () => writeSysctl('net/ipv6/conf/flannel.1/accept_ra', 1));
   const diff = await flatnet('diff', ...node);
-  assert.deepEqual([diff.status, diff.stdout], [1, '~ sysctl -w net/ipv4/ip_forward=1\n']);
+  assert.deepEqual([diff.status, diff.stdout], [1, '~ sysctl -w net/ipv6/conf/flannel.1/accept_ra=0\n']);
 
   await lab.ok('node', 'stop', 'node1');
   for (const command of ['status', 'diff']) {
