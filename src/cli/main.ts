@@ -10,6 +10,9 @@ const COMMANDS: Readonly<Record<string, Entry>> = {
   status: { summary: 'what a node’s agent knows and lacks', load: () => import('./status.ts') },
   diff: { summary: 'what a node’s kernel should hold and does not', load: () => import('./diff.ts') },
   bgp: { summary: 'a node’s BGP sessions and routes', load: () => import('./bgp.ts') },
+  apply: { summary: 'write pools, BGP peers and the like to the store', load: () => import('./apply.ts') },
+  get: { summary: 'show them', load: () => import('./get.ts') },
+  delete: { summary: 'delete them', load: () => import('./delete.ts') },
   agent: { summary: 'run the agent of this node', load: () => import('./agent.ts') },
   store: { summary: 'the embedded store', load: () => import('./store.ts') },
 };

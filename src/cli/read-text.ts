@@ -1,4 +1,4 @@
-import { readFileSync } from 'node:fs';
+import { readFileSync, readSync } from 'node:fs';
 import { codeOf, type ErrorCode, FlatnetError } from '../error.ts';
 
 const WHY: Readonly<Record<string, string>> = {
@@ -10,7 +10,7 @@ const WHY: Readonly<Record<string, string>> = {
 /** The text of a file somebody named, `-` being standard input. Throws `code`, naming the file. */
 export function readText(file: string, code: ErrorCode): string {
   try {
-    return readFileSync(file === '-' ? 0 : file, 'utf8');
+    return file === '-' ? readStandardInput() : readFileSync(file, 'utf8');
   } catch (cause) {
     const errno = codeOf(cause) ?? 'EIO';
     throw new FlatnetError(WHY[errno] ?? "can't be read", {
@@ -19,5 +19,21 @@ export function readText(file: string, code: ErrorCode): string {
       cause,
       ...(WHY[errno] ? {} : { errno }),
     });
+  }
+}
+
+/** A pipe may be non-blocking, because the program at its other end made it so: then there is nothing yet. */
+function readStandardInput(): string {
+  const chunks: Buffer[] = [];
+  for (;;) {
+    const chunk = Buffer.alloc(65_536);
+    try {
+      const length = readSync(0, chunk);
+      if (length === 0) return Buffer.concat(chunks).toString('utf8');
+      chunks.push(chunk.subarray(0, length));
+    } catch (error) {
+      if (codeOf(error) !== 'EAGAIN') throw error;
+      Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 10);
+    }
   }
 }

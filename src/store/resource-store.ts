@@ -148,8 +148,9 @@ export function putDocument(
 }
 
 function storedFrom(item: KeyValue): Stored {
-  const { metadata, ...rest } = readDocument(JSON.parse(item.value));
-  const document = { ...rest, metadata: { ...metadata, resourceVersion: `${item.modRevision}` } };
+  const written = readDocument(JSON.parse(item.value));
+  const metadata = { ...written.metadata, resourceVersion: `${item.modRevision}` };
+  const document = { ...written, metadata };
   return { document, resource: decode(document) };
 }
 

@@ -1,0 +1,42 @@
+import { Option } from 'commander';
+import { kindNamed } from '../cluster/calico/document.ts';
+import { writeManifest } from '../cluster/calico/manifest.ts';
+import { ResourceStore } from '../store/resource-store.ts';
+import { newCommand } from './commands.ts';
+import { print } from './output.ts';
+import { resourceTable } from './resource-table.ts';
+import { type StoreSelection, storeOptions, withSelectedStore } from './store-options.ts';
+
+type GetOptions = StoreSelection & {
+  readonly output?: 'yaml' | 'json' | 'wide';
+  readonly json?: boolean;
+};
+
+export const command = storeOptions(
+  newCommand('Show resources: ippool, ipreservation, bgpconfiguration, bgppeer, bgpfilter, node.', [
+    'flatnet get ippools -o wide',
+    'flatnet get bgppeer rack1 -o yaml --lab demo',
+  ]),
+)
+  .argument('<kind>', 'also in the plural, or short as pools, peers')
+  .argument('[name]', 'one of them')
+  .addOption(
+    new Option('-o, --output <form>', 'yaml as it can be applied, json, or a wider table').choices([
+      'yaml',
+      'json',
+      'wide',
+    ]),
+  )
+  .option('--json', 'print JSON, as -o json')
+  .action(async (word: string, name: string | undefined, { output, json, ...store }: GetOptions) => {
+    const kind = kindNamed(word);
+    const found = await withSelectedStore(store, async (kv, prefix) => {
+      const resources = new ResourceStore(kv, prefix);
+      if (name !== undefined) return [await resources.get(kind, name)];
+      return resources.list(kind, (problem) => process.stderr.write(`warning: ${problem}\n`));
+    });
+    const documents = found.map(({ document }) => document);
+    if (json || output === 'json') print(name === undefined ? documents : documents[0], true, () => '');
+    else if (output === 'yaml') process.stdout.write(writeManifest(documents));
+    else print(found, false, () => resourceTable(kind, found, output === 'wide'));
+  });

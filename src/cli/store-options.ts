@@ -1,0 +1,56 @@
+import { type Command, Option } from 'commander';
+import { FlatnetError } from '../error.ts';
+import { Lab } from '../lab/lab.ts';
+import { storeEndpoint } from '../lab/store-process.ts';
+import type { Kv } from '../store/kv.ts';
+import { DEFAULT_PREFIX } from '../store/layout.ts';
+import { openKv } from '../store/open.ts';
+import { collect } from './commands.ts';
+
+/** Which store a command speaks with: a lab's, or one by its address. */
+export type StoreSelection = {
+  readonly endpoint?: readonly string[];
+  readonly prefix: string;
+  readonly cacert?: string;
+  readonly cert?: string;
+  readonly key?: string;
+  readonly lab?: string;
+};
+
+const DEFAULT_ENDPOINT = 'http://127.0.0.1:2379';
+
+export function storeOptions(command: Command): Command {
+  return command
+    .addOption(
+      new Option(
+        '--endpoint <address>',
+        `http://host:port, https://host:port or unix:/path; more than once for several (default: ${DEFAULT_ENDPOINT})`,
+      ).argParser(collect((text) => text)),
+    )
+    .option('--prefix <prefix>', 'where the network’s keys are', DEFAULT_PREFIX)
+    .option('--cacert <file>', 'PEM: the authority of the store’s certificate')
+    .option('--cert <file>', 'PEM: the certificate to show')
+    .option('--key <file>', 'PEM: its key')
+    .option('--lab <lab>', 'the store of this lab');
+}
+
+/** Runs `work` on the store, and ends the connection. */
+export async function withSelectedStore<T>(
+  { endpoint, prefix, cacert, cert, key, lab }: StoreSelection,
+  work: (kv: Kv, prefix: string) => Promise<T>,
+): Promise<T> {
+  if (lab !== undefined && endpoint !== undefined) {
+    throw new FlatnetError('stands beside --endpoint', {
+      code: 'USAGE',
+      object: '--lab',
+      fix: 'use one of them',
+    });
+  }
+  const endpoints = lab === undefined ? (endpoint ?? [DEFAULT_ENDPOINT]) : [storeEndpoint(Lab.open(lab))];
+  const kv = openKv({ endpoints, tls: { caFile: cacert, certFile: cert, keyFile: key } });
+  try {
+    return await work(kv, prefix);
+  } finally {
+    kv.close();
+  }
+}
