@@ -323,7 +323,13 @@ test('a pool made anew with larger blocks: none is claimed around one in use', a
 });
 
 test('a /28 and a /30 inside it are claimed at once: only one becomes a block', async (t) => {
-  for (const first of [28, 30]) {
+  // Before the announcement of the first, when both have seen nobody; and after it, before its block.
+  for (const [first, write] of [
+    [28, 1],
+    [30, 1],
+    [28, 2],
+    [30, 2],
+  ] as const) {
     const plan = await TestPlan.start(t, pool('p', '10.1.0.0/28', first));
     const second = first === 28 ? 30 : 28;
     const a = plan.node('node1');
@@ -332,9 +338,8 @@ test('a /28 and a /30 inside it are claimed at once: only one becomes a block', 
     });
     let other: Assigned | undefined;
     let writes = 0;
-    // After the announcement of the first, before its block.
     a.kv.before = async () => {
-      if (++writes === 2) other = await one(b.assigner, 'b').catch(() => undefined);
+      if (++writes === write) other = await one(b.assigner, 'b').catch(() => undefined);
     };
     const mine = await one(a.assigner, 'a');
     assert.notEqual(mine.ip, other?.ip);

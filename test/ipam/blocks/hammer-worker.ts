@@ -100,9 +100,9 @@ function pools(node: string): IpPool[] {
   const phase = Math.floor((Date.now() + 300 * Number(node.slice(-1))) / 1500) % 3;
   const cut = phase === 1 ? 28 : 29;
   return [
-    pool('a', '10.1.0.0/26', cut),
-    pool('b', '10.2.0.0/27', 29, { disabled: phase === 2 }),
-    pool('c', 'fd00::/121', cut + 96),
+    pool('a', '10.1.0.0/27', cut),
+    pool('b', '10.2.0.0/28', 29, { disabled: phase === 2 }),
+    pool('c', 'fd00::/123', cut + 96),
   ];
 }
 
