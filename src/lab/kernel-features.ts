@@ -13,13 +13,14 @@ const VXLAN: LinkSpec = {
  * Makes one device of each kind the lab needs, in a namespace of its own. Throws KERNEL_FEATURE naming the
  * one that the kernel does not have, or the right that this process does not have.
  */
-export function requireKernel(backend: string): void {
+export function requireKernel(backend: string, lab: string): void {
   const specs: LinkSpec[] = [
     { name: 'bridge0', data: { kind: 'bridge' } },
     { name: 'veth0', data: { kind: 'veth', peer: { name: 'veth1' } } },
     ...(backend === 'vxlan' ? [VXLAN] : []),
   ];
-  const probe = `flatnet-probe.${process.pid}`;
+  // By its name a part of the lab: `down` removes it when this process is killed in the middle.
+  const probe = `${lab}.probe`;
   const netns = attempt(() => createNetns(probe), 'network namespaces', 'start a kernel that has them');
   try {
     using socket = NetlinkSocket.open(NETLINK_ROUTE, { netns });

@@ -53,7 +53,7 @@ export async function up(options: UpOptions): Promise<Lab> {
     try {
       const refused = await enterMachine(name);
       for (const text of refused) progress(`warning: a large lab may need more: ${text}`);
-      requireKernel(network.backend.type);
+      requireKernel(network.backend.type, name);
       const lab = Lab.create({
         name,
         created: new Date().toISOString(),
