@@ -5,7 +5,9 @@ import type { Cidr } from '../ip/cidr.ts';
 export interface Assigner {
   /**
    * One address a family for the handle. Asked again with the same handle, it gives the same addresses. Throws OUT_OF_ADDRESSES,
-   * ADDRESS_TAKEN (a requested address), STORE_UNAVAILABLE; then nothing is held.
+   * ADDRESS_TAKEN (a requested address), CONFIG_INVALID (a requested address or pool that is not there), STORE_CONFLICT; then
+   * nothing is held. After STORE_UNAVAILABLE the handle may hold addresses, as the answer may have been lost: release it, or
+   * ask again.
    */
   assign(request: AssignRequest, signal?: AbortSignal): Promise<readonly Assigned[]>;
   /** Frees whatever the handle holds. No error when that is nothing. */

@@ -8,6 +8,7 @@ import {
   decodeBlock,
   decodeConfig,
   decodeHandle,
+  encodeConfig,
   type Handle,
   type IpamConfig,
 } from './record.ts';
@@ -54,6 +55,24 @@ export class IpamRecords {
   async config(): Promise<IpamConfig> {
     const found = await this.#kv.get(this.keys.config);
     return found ? stored(found, decodeConfig).value : DEFAULT_CONFIG;
+  }
+
+  /** Changes what is named, and returns the whole. Throws STORE_CONFLICT when somebody else changes it at this moment. */
+  async configure(change: Partial<IpamConfig>): Promise<IpamConfig> {
+    const { config: key } = this.keys;
+    const found = await this.#kv.get(key);
+    const config = { ...(found ? stored(found, decodeConfig).value : DEFAULT_CONFIG), ...change };
+    if (Object.keys(change).length === 0) return config;
+    const operation = { op: 'put', key, value: encodeConfig(config) } as const;
+    if (await this.commit([unchanged({ key, revision: found?.modRevision ?? 0 })], [operation])) {
+      return decodeConfig(operation.value);
+    }
+    throw new FlatnetError('somebody else changed it meanwhile', {
+      code: 'STORE_CONFLICT',
+      operation: 'ipam configure',
+      object: key,
+      fix: 'look at it and try again',
+    });
   }
 
   /** Those of the blocks that exist, in the given order. */

@@ -1,0 +1,177 @@
+import { InvalidArgumentError } from 'commander';
+import type { IpPool } from '../cluster/resources.ts';
+import { FlatnetError } from '../error.ts';
+import { checkIpam, type Report } from '../ipam/blocks/check.ts';
+import { IpamKeys } from '../ipam/blocks/keys.ts';
+import type { IpamConfig } from '../ipam/blocks/record.ts';
+import { IpamRecords } from '../ipam/blocks/records.ts';
+import { readSnapshot } from '../ipam/blocks/snapshot.ts';
+import { BlockUpkeep, type Removed } from '../ipam/blocks/upkeep.ts';
+import { borrowedUsage, type PoolUsage, usage } from '../ipam/blocks/usage.ts';
+import type { Kv } from '../store/kv.ts';
+import { Layout } from '../store/layout.ts';
+import { ResourceStore } from '../store/resource-store.ts';
+import { integer, newCommand } from './commands.ts';
+import { EXIT, Exit } from './failure.ts';
+import { paint, print, table } from './output.ts';
+import { type StoreSelection, storeOptions, withSelectedStore } from './store-options.ts';
+
+type Options = StoreSelection & { readonly json?: boolean };
+
+export const command = newCommand('Addresses given out of blocks (address plan `blocks`).', [
+  'flatnet ipam check --lab flatnet',
+  'flatnet ipam show --blocks',
+  'flatnet ipam show --borrowed --json',
+  'flatnet ipam configure --strict-affinity true',
+]);
+
+storeOptions(command.command('check'))
+  .description(
+    'Hold blocks, affinities, handles and pools against each other, at one moment. Exit status 1 when something is wrong.',
+  )
+  .option('--json', 'print JSON')
+  .action(async (options: Options) => {
+    const report = await withSelectedStore(options, async (kv, prefix) => {
+      const [pools, nodes] = [await poolsOf(kv, prefix), await nodesOf(kv, prefix)];
+      return checkIpam(kv, new IpamKeys(prefix), { pools, nodes });
+    });
+    print(report, options.json, reportText);
+    if (report.findings.some(({ severity }) => severity === 'error')) throw new Exit(EXIT.failed);
+  });
+
+storeOptions(command.command('show'))
+  .description('How full the pools are.')
+  .option('--blocks', 'each block too')
+  .option('--borrowed', 'instead, the addresses that a node has of another node’s block')
+  .option('--json', 'print JSON')
+  .action(async (options: Options & { readonly blocks?: boolean; readonly borrowed?: boolean }) => {
+    const { snapshot, pools } = await withSelectedStore(options, async (kv, prefix) => ({
+      snapshot: await readSnapshot(kv, new IpamKeys(prefix)),
+      pools: await poolsOf(kv, prefix),
+    }));
+    for (const { key, problem } of snapshot.unreadable) {
+      process.stderr.write(`warning: ${key} is left out: ${problem}\n`);
+    }
+    if (options.borrowed) {
+      const header = ['IP', 'BORROWING NODE', 'BLOCK', 'BLOCK OWNER', 'TYPE', 'ALLOCATED TO'];
+      return print(borrowedUsage(snapshot), options.json, (all) =>
+        table(
+          header,
+          all.map(({ ip, node, block, owner, type, allocatedTo }) => [
+            ip,
+            node,
+            block,
+            owner,
+            type,
+            allocatedTo,
+          ]),
+        ),
+      );
+    }
+    print(usage(snapshot, pools), options.json, (all) => usageText(all, options.blocks === true));
+  });
+
+storeOptions(command.command('configure'))
+  .description('Show, or change for the whole cluster, how blocks are given out.')
+  .option('--strict-affinity <boolean>', 'no node takes addresses of another’s block', yesOrNo)
+  .option('--auto-allocate-blocks <boolean>', 'nodes claim blocks as they need them', yesOrNo)
+  .option('--max-blocks-per-host <count>', 'of one family; 0: the default', integer(0, 100_000))
+  .option('--cooldown <seconds>', 'how long an address rests after its release', integer(0, 86_400))
+  .option('--json', 'print JSON')
+  .action(async (options: Options & Partial<IpamConfig>) => {
+    const { strictAffinity, autoAllocateBlocks, maxBlocksPerHost, cooldown } = options;
+    const change = { strictAffinity, autoAllocateBlocks, maxBlocksPerHost, cooldown };
+    const config = await withSelectedStore(options, (kv, prefix) =>
+      new IpamRecords(kv, new IpamKeys(prefix)).configure(JSON.parse(JSON.stringify(change))),
+    );
+    print(config, options.json, (all) =>
+      Object.entries(all)
+        .map(([name, value]) => `${name}: ${value}`)
+        .join('\n'),
+    );
+  });
+
+storeOptions(command.command('release'))
+  .description('Give back all addresses and blocks of a node that has left the cluster for good.')
+  .requiredOption('--node <node>', 'which')
+  .option('--force', 'though the cluster still knows it')
+  .option('--json', 'print JSON')
+  .action(async (options: Options & { readonly node: string; readonly force?: boolean }) => {
+    const removed = await withSelectedStore(options, async (kv, prefix) => {
+      if (!options.force && (await nodesOf(kv, prefix)).has(options.node)) throw stillThere(options.node);
+      const pools = await poolsOf(kv, prefix);
+      const upkeep = new BlockUpkeep({
+        kv,
+        keys: new IpamKeys(prefix),
+        node: options.node,
+        nodeLabels: () => ({}),
+        resources: () => ({ ipPools: pools, ipReservations: [] }),
+      });
+      return upkeep.removeNode(options.node);
+    });
+    print(removed, options.json, removedText);
+  });
+
+async function poolsOf(kv: Kv, prefix: string): Promise<readonly IpPool[]> {
+  const warn = (problem: string): void => void process.stderr.write(`warning: ${problem}\n`);
+  const found = await new ResourceStore(kv, prefix).list('IPPool', warn);
+  return found.flatMap(({ resource }) => (resource.kind === 'IPPool' ? [resource.value] : []));
+}
+
+/** Those that have a record, which goes when a node's agent has not been heard of for a day. */
+async function nodesOf(kv: Kv, prefix: string): Promise<ReadonlySet<string>> {
+  const folder = new Layout(prefix).nodes;
+  return new Set((await kv.list(folder)).items.map(({ key }) => key.slice(folder.length)));
+}
+
+function reportText({ findings, counts }: Report): string {
+  const { blocks, addresses, borrowed, handles, nodes } = counts;
+  const rows = findings.map(({ severity, code, object, text }) => [
+    paint(severity === 'error' ? 'red' : 'yellow', severity),
+    code,
+    object,
+    text,
+  ]);
+  const errors = findings.filter(({ severity }) => severity === 'error').length;
+  return [
+    `${blocks} blocks of ${nodes} nodes, ${addresses} addresses in use (${borrowed} borrowed), ${handles} handles`,
+    ...(rows.length ? [table(['', 'PROBLEM', 'OF', 'WHAT'], rows)] : []),
+    `Check complete; found ${errors} errors and ${findings.length - errors} warnings.`,
+  ].join('\n\n');
+}
+
+function usageText(pools: readonly PoolUsage[], blocks: boolean): string {
+  const rows = pools.flatMap(({ pool, cidr, total, used, blocks: all }) => [
+    [pool ? `IPPool ${pool}` : 'no pool', cidr, '', ...numbers(BigInt(total), used)],
+    ...(blocks
+      ? all.map((each) => ['  Block', each.cidr, each.node, ...numbers(BigInt(each.total), each.used)])
+      : []),
+  ]);
+  return table(['GROUPING', 'CIDR', 'NODE', 'IPS TOTAL', 'IPS IN USE', 'IPS FREE'], rows) || 'no pools';
+}
+
+function numbers(total: bigint, used: number): string[] {
+  const percent = Math.round((used * 100) / Number(total));
+  return [`${total}`, `${used} (${percent}%)`, `${total - BigInt(used)} (${100 - percent}%)`];
+}
+
+function removedText({ released, blocks, kept }: Removed): string {
+  return [
+    `${released.length} addresses and ${blocks.length} blocks are free again`,
+    ...(kept.length ? [`kept while other nodes use addresses of them: ${kept.join(' ')}`] : []),
+  ].join('\n');
+}
+
+function stillThere(node: string): FlatnetError {
+  return new FlatnetError('is a node of the cluster', {
+    code: 'USAGE',
+    operation: 'ipam release',
+    object: node,
+    fix: 'its record goes a day after its agent stopped; to do it before, say --force',
+  });
+}
+
+function yesOrNo(text: string): boolean {
+  if (text === 'true' || text === 'false') return text === 'true';
+  throw new InvalidArgumentError('Write true or false.');
+}

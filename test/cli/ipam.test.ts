@@ -1,0 +1,85 @@
+import assert from 'node:assert/strict';
+import { execFile } from 'node:child_process';
+import { join } from 'node:path';
+import { test } from 'node:test';
+import { promisify } from 'node:util';
+import { BlockAssigner } from '../../src/ipam/blocks/block-assigner.ts';
+import { IpamKeys } from '../../src/ipam/blocks/keys.ts';
+import { EtcdKv } from '../../src/store/etcd.ts';
+import { ResourceStore } from '../../src/store/resource-store.ts';
+import { pool } from '../ipam/blocks/plan.ts';
+import { startEmbedded } from '../store/servers.ts';
+
+const MAIN = join(import.meta.dirname, '../../src/cli/main.ts');
+const PREFIX = '/test';
+
+type Ran = { readonly status: number; readonly out: string; readonly err: string };
+
+test('flatnet ipam: show, check, configure, release', async (t) => {
+  const server = await startEmbedded();
+  const kv = new EtcdKv({ endpoints: [server.endpoint] });
+  t.after(async () => {
+    kv.close();
+    await server.stop();
+  });
+  const keys = new IpamKeys(PREFIX);
+  const ipam = async (...words: string[]): Promise<Ran> => {
+    const store = ['--endpoint', server.endpoint, '--prefix', PREFIX];
+    const argv = ['--disable-warning=ExperimentalWarning', MAIN, 'ipam', ...words, ...store];
+    try {
+      const { stdout, stderr } = await promisify(execFile)(process.execPath, argv);
+      return { status: 0, out: stdout, err: stderr };
+    } catch (error) {
+      const { code, stdout, stderr } = error as { code: number; stdout: string; stderr: string };
+      return { status: code, out: stdout, err: stderr };
+    }
+  };
+
+  const configured = await ipam('configure', '--max-blocks-per-host', '1', '--json');
+  assert.equal(JSON.parse(configured.out).maxBlocksPerHost, 1);
+  assert.match((await ipam('configure')).out, /maxBlocksPerHost: 1\n/);
+  assert.equal((await ipam('configure', '--strict-affinity', 'perhaps')).status, 2);
+
+  await new ResourceStore(kv, PREFIX).apply({
+    apiVersion: 'projectcalico.org/v3',
+    kind: 'IPPool',
+    metadata: { name: 'p' },
+    spec: { cidr: '10.1.0.0/24', blockSize: 30 },
+  });
+  const ipPools = [pool('p', '10.1.0.0/24', 30)];
+  const node = (name: string): BlockAssigner =>
+    new BlockAssigner({
+      kv,
+      keys,
+      node: name,
+      nodeLabels: () => ({}),
+      resources: () => ({ ipPools, ipReservations: [] }),
+    });
+  const assign = (at: string, handle: string): Promise<unknown> =>
+    node(at).assign({ handle, families: [4], attributes: { pod: handle, namespace: 'shop' } });
+  await assign('node2', 'theirs');
+  for (let i = 0; i < 5; i++) await assign('node1', `pod${i}`);
+
+  const show = await ipam('show', '--blocks');
+  assert.match(show.out, /^GROUPING +CIDR +NODE +IPS TOTAL +IPS IN USE +IPS FREE\n/);
+  assert.match(show.out, /^IPPool p +10\.1\.0\.0\/24 +256 +6 \(2%\) +250 \(98%\)$/m);
+  assert.match(show.out, /^ {2}Block +10\.1\.0\.\d+\/30 +node1 +4 +4 \(100%\) +0 \(0%\)$/m);
+  assert.match((await ipam('show', '--borrowed')).out, /node1 +10\.1\.0\.\d+\/30 +node2 +shop\/pod4$/m);
+  assert.equal(JSON.parse((await ipam('show', '--json')).out)[0].used, 6);
+
+  const check = await ipam('check');
+  assert.deepEqual([check.status, check.err], [0, '']);
+  assert.match(check.out, /^2 blocks of 2 nodes, 6 addresses in use \(1 borrowed\), 6 handles\n/);
+  await kv.delete(keys.handle('pod1'));
+  const wrong = await ipam('check');
+  assert.equal(wrong.status, 1);
+  assert.match(wrong.out, /error +ALLOCATION_WITHOUT_HANDLE +10\.1\.0\.\d+ +is pod1's/);
+  assert.match(wrong.out, /found 1 errors/);
+
+  const release = await ipam('release', '--node', 'node1');
+  assert.match(release.out, /^5 addresses and 1 blocks are free again\n$/);
+  assert.equal((await ipam('check')).status, 0, 'that also mended the handle');
+  await kv.put(`${PREFIX}/flatnet/nodes/node2`, '{}');
+  assert.equal((await ipam('release', '--node', 'node2')).status, 2);
+  assert.equal((await ipam('release', '--node', 'node2', '--force')).status, 0);
+});
