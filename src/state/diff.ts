@@ -78,10 +78,18 @@ function linkSatisfies(actual: LinkItem, wanted: LinkItem): boolean {
   );
 }
 
-/** Which properties of a wanted kind of link differ. */
+/** Which properties of a kind of link differ. */
 function differences(actual: LinkItem['link'], wanted: LinkItem['link']): string[] {
-  const present: Readonly<Record<string, unknown>> = actual;
-  return Object.entries(wanted).flatMap(([name, value]) => (present[name] === value ? [] : [name]));
+  const present = new Map<string, unknown>(Object.entries(actual));
+  const asked = new Map<string, unknown>(Object.entries(wanted));
+  return [...new Set([...present.keys(), ...asked.keys()])].filter(
+    (name) => present.get(name) !== asked.get(name),
+  );
+}
+
+/** Whether it is the tunnel device without ends, which the kernel's module brings along: `tunl0`. */
+export function isFallback(link: LinkItem['link']): boolean {
+  return link.type === 'ipip' && link.local === undefined && link.remote === undefined;
 }
 
 /**
@@ -91,6 +99,7 @@ function differences(actual: LinkItem['link'], wanted: LinkItem['link']): string
 const CHANGEABLE: Readonly<Record<MadeLink['type'], readonly string[]>> = {
   bridge: [],
   vxlan: ['local', 'dev', 'learning'],
+  ipip: [],
 };
 
 function mustRecreate(was: LinkItem, { link }: LinkItem): boolean {

@@ -40,7 +40,7 @@ export type LinkItem = {
 };
 
 /** The kinds of link we make. A tunnel names the underlay device it sits on `dev`. */
-export type MadeLink = BridgeLink | VxlanLink;
+export type MadeLink = BridgeLink | VxlanLink | IpipLink;
 export type BridgeLink = { readonly type: 'bridge' };
 export type ExistingLink = { readonly type: 'existing' };
 export type VxlanLink = {
@@ -58,6 +58,12 @@ export type VxlanLink = {
   /** Ask user space for unknown neighbours and FDB entries (`proxy l2miss l3miss`). */
   readonly onDemand: boolean;
 };
+
+/**
+ * IPv4 in IPv4. Without ends it is `tunl0`, which the kernel's module brings along: it can be set up and down, but neither be made nor
+ * deleted, and the gateway of each route is the other end.
+ */
+export type IpipLink = { readonly type: 'ipip'; readonly local?: Ip; readonly remote?: Ip };
 
 export type AddressItem = {
   readonly kind: 'address';
@@ -126,6 +132,11 @@ export type NftTableItem = {
   readonly table: string;
   /** What stands between the braces of `table FAMILY NAME { … }`, in nft's own syntax. */
   readonly body: string;
+  /**
+   * What the sets hold that `body` declares without elements: a change of these alone leaves the rest of the table as it is.
+   * Addresses of the set's own family.
+   */
+  readonly sets?: Readonly<Record<string, readonly Ip[]>>;
 };
 
 /** What the kernel should hold, or holds: items by `keyOf`. */

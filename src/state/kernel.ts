@@ -8,7 +8,7 @@ import type { Request } from '../linux/netlink/message.ts';
 import { NETLINK_ROUTE, NetlinkSocket } from '../linux/netlink/socket.ts';
 import { routeDump } from '../linux/route.ts';
 import { ruleDump } from '../linux/rule.ts';
-import { type Change, deviceOf } from './diff.ts';
+import { type Change, deviceOf, isFallback } from './diff.ts';
 import type { FdbItem, Item, KernelState, LinkItem, NeighbourItem } from './item.ts';
 import { keyOf } from './key.ts';
 import type { Resolve } from './miss.ts';
@@ -239,7 +239,7 @@ export class Kernel implements Disposable {
     for (const [i, { owner }] of requests.entries()) {
       const change = changes[owner];
       const error = answers[i];
-      if (change && error && !isFine(change, error)) errors[owner] ??= error;
+      if (change && error && !isFine(change, error)) errors[owner] ??= explained(change, error);
     }
     return errors;
   }
@@ -250,7 +250,23 @@ const GONE = new Set(['ENOENT', 'ESRCH', 'ENODEV', 'EADDRNOTAVAIL']);
 
 function isFine({ action, item }: Change, error: FlatnetError): boolean {
   if (action === 'delete') return GONE.has(error.errno ?? '');
+  // The module that had to be loaded for it brought it along.
+  if (item.kind === 'link' && isFallback(item.link) && error.errno === 'EEXIST') return true;
   return item.kind === 'rule' && (error.errno === 'EEXIST' || error.errno === 'ENOENT');
+}
+
+/** To the name of a kind of link whose module it has not, the kernel says no more than EOPNOTSUPP. */
+function explained({ action, item }: Change, error: FlatnetError): FlatnetError {
+  if (item.kind !== 'link' || action === 'change' || error.errno !== 'EOPNOTSUPP') return error;
+  const kind = item.link.type;
+  return new FlatnetError(`this kernel has no ${kind} devices`, {
+    code: 'KERNEL_FEATURE',
+    operation: 'link add',
+    object: item.name,
+    errno: error.errno,
+    fix: `load the module ${kind}; minimal kernels have it in a package of extra modules`,
+    cause: error,
+  });
 }
 
 function errnoOf(error: Error | undefined): string | undefined {

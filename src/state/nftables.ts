@@ -1,12 +1,20 @@
+import type { Ip } from '../ip/address.ts';
+import type { Request } from '../linux/netlink/message.ts';
 import { NETLINK_NETFILTER, NetlinkSocket } from '../linux/netlink/socket.ts';
+import { type Element, elementAdd, elementDelete, ipField } from '../linux/nftables/element.ts';
 import { fingerprint } from '../linux/nftables/fingerprint.ts';
 import { applyRuleset } from '../linux/nftables/ruleset.ts';
+import { commit } from '../linux/nftables/transaction.ts';
 import type { Change } from './diff.ts';
 import type { KernelState, NftTableItem } from './item.ts';
 import { keyOf } from './key.ts';
 import { OUR_TABLE } from './ownership.ts';
+import { tableText } from './print.ts';
 
 const FAMILIES: readonly NftTableItem['family'][] = ['ip', 'ip6', 'inet'];
+
+/** A table as we wrote it, and its fingerprint when we had. */
+type Written = { readonly item: NftTableItem; readonly print: string };
 
 /**
  * nftables of one network namespace, by whole tables. A table's text cannot be read back as it was written; so the
@@ -15,7 +23,7 @@ const FAMILIES: readonly NftTableItem['family'][] = ['ip', 'ip6', 'inet'];
 export class Nftables {
   readonly #netns: string | number | undefined;
   readonly #socket: NetlinkSocket;
-  readonly #written = new Map<string, { readonly body: string; readonly print: string }>();
+  readonly #written = new Map<string, Written>();
 
   constructor(netns: string | number | undefined) {
     this.#netns = netns;
@@ -32,30 +40,58 @@ export class Nftables {
       const print = await fingerprint(this.#socket, { family, table });
       if (print === undefined) continue;
       const written = this.#written.get(key);
-      found.push({ kind: 'nft', family, table, body: written?.print === print ? written.body : '' });
+      found.push(written?.print === print ? written.item : { kind: 'nft', family, table, body: '' });
     }
     return found;
   }
 
-  /** Replaces the table, or deletes it, in one transaction. */
+  /** Replaces the table, or deletes it, in one transaction; where only its sets change, the elements that differ. */
   async apply(action: Change['action'], item: NftTableItem): Promise<Error | undefined> {
-    const { family, table, body } = item;
-    const name = `${family} ${table}`;
-    // Naming the table first makes the deletion work whether it is there or not.
-    const gone = `table ${name}\ndelete table ${name}\n`;
-    const text = action === 'delete' ? gone : `${gone}table ${name} {\n${body}\n}\n`;
+    const { family, table } = item;
+    const written = this.#written.get(keyOf(item));
     try {
-      await applyRuleset(text, { netns: this.#netns });
+      if (action === 'delete' || !written || !(await this.#refill(written, item))) {
+        const name = `${family} ${table}`;
+        // Naming the table first makes the deletion work whether it is there or not.
+        const gone = `table ${name}\ndelete table ${name}\n`;
+        await applyRuleset(action === 'delete' ? gone : `${gone}${tableText(item)}`, { netns: this.#netns });
+      }
       const print = await fingerprint(this.#socket, { family, table });
       if (print === undefined) this.#written.delete(keyOf(item));
-      else this.#written.set(keyOf(item), { body, print });
+      else this.#written.set(keyOf(item), { item, print });
       return undefined;
     } catch (error) {
       return error instanceof Error ? error : new Error(String(error));
     }
   }
 
+  /** Whether it was enough to change elements; false where the table in the kernel is not what we wrote, apart from its sets. */
+  async #refill(written: Written, wanted: NftTableItem): Promise<boolean> {
+    const { item, print } = written;
+    if (item.body !== wanted.body || (await fingerprint(this.#socket, wanted)) !== print) return false;
+    await commit(this.#socket, refill(item, wanted));
+    return true;
+  }
+
   close(): void {
     this.#socket.close();
   }
+}
+
+/** What makes the sets of one the sets of the other, of two tables that else are equal. */
+function refill(from: NftTableItem, to: NftTableItem): Request[] {
+  const { family, table } = to;
+  return Object.keys({ ...from.sets, ...to.sets }).flatMap((set) => {
+    const before = new Set(from.sets?.[set]);
+    const after = new Set(to.sets?.[set]);
+    const name = { family, table, set };
+    return [
+      ...elementAdd(name, [...after].filter((ip) => !before.has(ip)).map(element)),
+      ...elementDelete(name, [...before].filter((ip) => !after.has(ip)).map(element)),
+    ];
+  });
+}
+
+function element(ip: Ip): Element {
+  return { key: [ipField(ip)] };
 }

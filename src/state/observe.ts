@@ -2,6 +2,7 @@ import { type Ip, parseIp } from '../ip/address.ts';
 import type { Address } from '../linux/address.ts';
 import { type Fdb, NTF_SELF } from '../linux/fdb.ts';
 import type { Link } from '../linux/link.ts';
+import type { Ipip } from '../linux/link-ipip.ts';
 import type { Vxlan } from '../linux/link-vxlan.ts';
 import { type Neighbour, NUD_PERMANENT } from '../linux/neighbour.ts';
 import { NETCONFA_IFINDEX_ALL, type Netconf } from '../linux/netconf.ts';
@@ -42,7 +43,12 @@ export function linkItem(link: Link, names: Names): LinkItem {
 
 function kindOf(link: Link, names: Names): LinkItem['link'] {
   if (link.data?.kind === 'bridge') return { type: 'bridge' };
+  if (link.data?.kind === 'ipip') return ipipLink(link.data);
   return link.data?.kind === 'vxlan' ? vxlanLink(link.data, names) : { type: 'existing' };
+}
+
+function ipipLink({ local, remote }: Ipip): LinkItem['link'] {
+  return { type: 'ipip', ...(local !== undefined && { local }), ...(remote !== undefined && { remote }) };
 }
 
 function vxlanLink(vxlan: Vxlan, names: Names): LinkItem['link'] {

@@ -1,6 +1,15 @@
 import { familyOf } from '../ip/address.ts';
-import type { Change } from './diff.ts';
-import type { Item, LinkItem, MadeLink, RouteItem, RuleItem, VxlanLink } from './item.ts';
+import { type Change, isFallback } from './diff.ts';
+import type {
+  IpipLink,
+  Item,
+  LinkItem,
+  MadeLink,
+  NftTableItem,
+  RouteItem,
+  RuleItem,
+  VxlanLink,
+} from './item.ts';
 import { defaultMetric, MAIN_TABLE, metricOf, tableOf } from './key.ts';
 import { OUR_PROTOCOL } from './ownership.ts';
 
@@ -16,7 +25,8 @@ export function command(item: Item, action: 'add' | 'delete'): string {
   const add = action === 'add';
   switch (item.kind) {
     case 'link':
-      return add ? linkCommand(item) : `ip link del ${item.name}`;
+      if (add) return linkCommand(item);
+      return isFallback(item.link) ? `ip link set ${item.name} alias '' down` : `ip link del ${item.name}`;
     case 'address': {
       const nodad = add && familyOf(item.address) === 6 ? ' nodad' : '';
       return `ip address ${add ? 'replace' : 'del'} ${item.address} dev ${item.dev}${nodad}`;
@@ -37,9 +47,18 @@ export function command(item: Item, action: 'add' | 'delete'): string {
       return `sysctl -w ${item.path}=${item.value}`;
     case 'nft':
       return add
-        ? `nft -f - <<'END'\ntable ${item.family} ${item.table} {\n${item.body}\n}\nEND`
+        ? `nft -f - <<'END'\n${tableText(item)}END`
         : `nft delete table ${item.family} ${item.table}`;
   }
+}
+
+/** The table with its sets filled, as `nft -f` takes it. */
+export function tableText({ family, table, body, sets = {} }: NftTableItem): string {
+  const elements = Object.entries(sets).filter(([, members]) => members.length > 0);
+  return [
+    `table ${family} ${table} {\n${body}\n}\n`,
+    ...elements.map(([set, members]) => `add element ${family} ${table} ${set} { ${members.join(', ')} }\n`),
+  ].join('');
 }
 
 /** One line of a log for a change: `+` add, `~` set right, `!` delete and make anew, `-` delete, and the command. */
@@ -66,6 +85,12 @@ function linkCommand(item: LinkItem): string {
   ];
   if (item.link.type === 'existing') {
     commands.push(words('ip link set', item.name, ...settings, item.up ? 'up' : 'down'));
+  } else if (isFallback(item.link)) {
+    const alias = item.alias === undefined ? '' : `alias '${item.alias}'`;
+    commands.push(
+      'modprobe ipip',
+      words('ip link set', item.name, ...settings, alias, item.up ? 'up' : 'down'),
+    );
   } else {
     commands.push(words('ip link add', item.name, ...settings, 'type', kindText(item.link)));
     if (item.alias !== undefined) commands.push(`ip link set ${item.name} alias '${item.alias}'`);
@@ -102,7 +127,16 @@ function hairpinCommand({ name, hairpin }: LinkItem): string {
 }
 
 function kindText(link: MadeLink): string {
-  return link.type === 'bridge' ? 'bridge' : vxlanText(link);
+  if (link.type === 'bridge') return 'bridge';
+  return link.type === 'vxlan' ? vxlanText(link) : ipipText(link);
+}
+
+function ipipText({ local, remote }: IpipLink): string {
+  return words(
+    'ipip',
+    local === undefined ? '' : `local ${local}`,
+    remote === undefined ? '' : `remote ${remote}`,
+  );
 }
 
 function vxlanText(link: VxlanLink): string {

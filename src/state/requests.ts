@@ -8,7 +8,7 @@ import { neighbourDelete, neighbourReplace } from '../linux/neighbour.ts';
 import type { Request } from '../linux/netlink/message.ts';
 import { type Route, routeDelete, routeReplace } from '../linux/route.ts';
 import { ruleAdd, ruleDelete } from '../linux/rule.ts';
-import type { Change } from './diff.ts';
+import { type Change, isFallback } from './diff.ts';
 import type { AddressItem, Item, LinkItem, MadeLink, RouteItem, VxlanLink } from './item.ts';
 import { metricOf, tableOf } from './key.ts';
 
@@ -67,7 +67,7 @@ function linkRequests(
   was: Item | undefined,
   index: Index,
 ): Request[] {
-  if (action === 'delete') return [linkDelete(index(item.name))];
+  if (action === 'delete') return deletion(item, index(item.name));
   if (item.link.type === 'existing' || action === 'change') {
     const before = was?.kind === 'link' ? was : undefined;
     const { data, ...changes } = linkChanges(item, before, index);
@@ -82,6 +82,11 @@ function linkRequests(
   // It goes up in a later phase, when its sysctls are set.
   const add = linkAdd({ name, data, mtu, mac, alias, master, port });
   return action === 'recreate' ? [linkDelete(index(name)), ...add] : add;
+}
+
+/** What the kernel's module made can't be deleted: it is no longer ours, and down. */
+function deletion({ link }: LinkItem, index: number): Request[] {
+  return [linkDelete(index), ...(isFallback(link) ? linkSet(index, { up: false, alias: '' }) : [])];
 }
 
 /** Only what differs: each attribute, even with its present value, may be refused on a live device. */
@@ -112,6 +117,7 @@ function vxlanChanges(link: VxlanLink, was: VxlanLink, index: Index): LinkData |
 
 function dataOf(link: MadeLink, index: Index): LinkData {
   if (link.type === 'bridge') return { kind: 'bridge' };
+  if (link.type === 'ipip') return { kind: 'ipip', local: link.local, remote: link.remote };
   const { vni, port, local, dev, learning, gbp, udpChecksum, onDemand } = link;
   const misses = onDemand ? { proxy: true, l2miss: true, l3miss: true } : {};
   return { kind: 'vxlan', id: vni, port, local, dev: index(dev), learning, gbp, udpChecksum, ...misses };

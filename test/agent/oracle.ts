@@ -1,6 +1,7 @@
 import { execFile } from 'node:child_process';
 import { promisify } from 'node:util';
 import type { Item, LinkItem, SysctlItem } from '../../src/state/item.ts';
+import { tableText } from '../../src/state/print.ts';
 
 const exec = promisify(execFile);
 
@@ -180,6 +181,7 @@ function expectedLink({ name, link, mtu, up, mac, alias, master, hairpin }: Link
   if (link.type === 'existing') return `link ${name} port of ${master} hairpin ${hairpin} ${common}`;
   const made = `${common} address ${mac} alias '${alias}'`;
   if (link.type === 'bridge') return `link ${name} bridge ${made}`;
+  if (link.type === 'ipip') return `link ${name} ipip ${made}`;
   const flags = `learning ${link.learning} gbp ${link.gbp}`;
   return (
     `link ${name} vxlan id ${link.vni} local ${link.local} dev ${link.dev} dstport ${link.port} ${flags}` +
@@ -193,7 +195,7 @@ const listed = new Map<string, string>();
 let turn: Promise<unknown> = Promise.resolve();
 
 async function listing(item: Extract<Item, { kind: 'nft' }>, scratch: string): Promise<string> {
-  const text = `table ${item.family} ${item.table} {\n${item.body}\n}\n`;
+  const text = tableText(item);
   const work = async (): Promise<string> => {
     const known = listed.get(text);
     if (known !== undefined) return known;

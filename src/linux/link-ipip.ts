@@ -1,0 +1,52 @@
+import { type Ip, ipFromBytes, ipToBytes } from '../ip/address.ts';
+import type { Attributes, Writer } from './netlink/message.ts';
+
+const IFLA_IPTUN_LINK = 1;
+const IFLA_IPTUN_LOCAL = 2;
+const IFLA_IPTUN_REMOTE = 3;
+const IFLA_IPTUN_TTL = 4;
+const IFLA_IPTUN_PMTUDISC = 10;
+
+/**
+ * IPv4 in IPv4 (RFC 2003): like `type ipip local IP remote IP dev DEV ttl TTL pmtudisc`. To make one loads the kernel's module, where
+ * there is one (else EOPNOTSUPP). The module brings `tunl0` along, in each network namespace unless net.core.fb_tunnels_only_for_init_net
+ * says no: it takes what is for no other tunnel, its settings can't be changed (EINVAL), and it can't be deleted (no error), renamed or
+ * moved. Whoever makes a `tunl0` without ends gets EEXIST, and has it.
+ */
+export type Ipip = {
+  readonly kind: 'ipip';
+  /** Source of the tunnel packets. Default: that of the route to the other end. */
+  readonly local?: Ip | undefined;
+  /** The other end. Default: the gateway of the route that leads here, which has to be `onlink`. */
+  readonly remote?: Ip | undefined;
+  /** Interface index of the underlay. */
+  readonly dev?: number | undefined;
+  /** Of the outer header; 0 takes over the inner one's, which is the kernel's default. Others need `pmtudisc`. */
+  readonly ttl?: number | undefined;
+  /** Never fragment on the way. The kernel's default is yes; `tunl0` does as the inner packet says. */
+  readonly pmtudisc?: boolean | undefined;
+};
+
+export function writeIpip(writer: Writer, { local, remote, dev, ttl, pmtudisc }: Ipip): void {
+  writer
+    .u32(IFLA_IPTUN_LINK, dev)
+    .bytes(IFLA_IPTUN_LOCAL, local && ipToBytes(local))
+    .bytes(IFLA_IPTUN_REMOTE, remote && ipToBytes(remote))
+    .u8(IFLA_IPTUN_TTL, ttl)
+    .bool(IFLA_IPTUN_PMTUDISC, pmtudisc);
+}
+
+export function readIpip(attributes: Attributes): Ipip {
+  const ip = (type: number): Ip | undefined => {
+    const bytes = attributes.get(type);
+    return bytes?.some((byte) => byte !== 0) ? ipFromBytes(bytes) : undefined;
+  };
+  return {
+    kind: 'ipip',
+    local: ip(IFLA_IPTUN_LOCAL),
+    remote: ip(IFLA_IPTUN_REMOTE),
+    dev: attributes.get(IFLA_IPTUN_LINK)?.readUInt32LE() || undefined,
+    ttl: attributes.get(IFLA_IPTUN_TTL)?.readUInt8(),
+    pmtudisc: (attributes.get(IFLA_IPTUN_PMTUDISC)?.readUInt8() ?? 0) !== 0,
+  };
+}
