@@ -36,6 +36,8 @@ export type NodeFacts = Omit<Node, 'subnets'>;
 export type Self = {
   readonly node: Node;
   readonly underlay: Underlay;
+  /** Of its IPIP device: the source of what the host itself sends to pods through the tunnel. Undefined until there is one. */
+  readonly tunnelAddress?: Ip;
 };
 
 /** The interface that carries packets between nodes. */

@@ -1,3 +1,4 @@
+import { encapsulation } from './calico/ip-pool.ts';
 import type { Fields } from './fields.ts';
 import type { Network } from './network.ts';
 
@@ -21,7 +22,7 @@ export function readPlan(fields: Fields, backendType: string): Pick<Network, 'ad
     );
   }
   const backend = fields.object('Backend');
-  if (backend && backendType === 'bgp') word(backend, 'ipipMode', ['Always', 'CrossSubnet', 'Never']);
+  if (backend && backendType === 'bgp') encapsulation(backend, 'ipipMode');
   return { addresses, wiring };
 }
 

@@ -54,7 +54,7 @@ export function readIpPool(name: string, spec: Fields): IpPool {
   const unusable = UNUSABLE.find((other) => overlaps(other, cidr));
   if (unusable) throw spec.invalid('cidr', `${cidr} overlaps ${unusable}, which pods can't have`);
   const family = familyOf(cidr);
-  const ipipMode = word<Encapsulation>(spec, 'ipipMode', ['Never', 'Always', 'CrossSubnet']) ?? 'Never';
+  const ipipMode = encapsulation(spec, 'ipipMode') ?? 'Never';
   if (family === 6 && ipipMode !== 'Never') {
     throw spec.invalid('ipipMode', `IPIP carries IPv4 only; write Never for ${cidr}`);
   }
@@ -71,6 +71,10 @@ export function readIpPool(name: string, spec: Fields): IpPool {
     ...(namespaceSelector !== undefined && { namespaceSelector }),
     assignmentMode: word(spec, 'assignmentMode', ['Automatic', 'Manual'] as const) ?? 'Automatic',
   };
+}
+
+export function encapsulation(fields: Fields, name: string): Encapsulation | undefined {
+  return word(fields, name, ['Never', 'Always', 'CrossSubnet']);
 }
 
 function blockSize(spec: Fields, cidr: Cidr): number {
