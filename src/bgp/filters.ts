@@ -28,7 +28,9 @@ export function kernelImport(family: Family, pools: readonly BgpPool[]): string 
   # 200: our own blocks are ours, whatever a peer says of them.
   if krt_source = ${PROTOCOL_ADVERTISED} && (dest = RTD_BLACKHOLE || net.len = ${bits}) then { preference = 200; accept; }
   if krt_source = ${PROTOCOL_ADVERTISED} || krt_source = ${PROTOCOL_LOCAL}${inPools && ` || ${inPools}`} then reject;
-  # The host's own routes: next hops that are not on-link resolve by them. Never advertised.
+  # The host's own routes: next hops that are not on-link resolve by them, and count as near as those that are, so that
+  # equal ways are used together. Never advertised.
+  igp_metric = 0;
   accept;
 }
 `;
@@ -86,7 +88,8 @@ export function announceFunction(family: Family, { pools, prefixAdvertisements }
       .filter(({ cidr, communities }) => familyOf(cidr) === family && communities.length > 0)
       .map(({ cidr, communities }) => `if net ~ ${cidr} then { ${communities.map(addCommunity).join(' ')} }`),
     `if proto = "Kernel${family}" then { if krt_source = ${PROTOCOL_ADVERTISED} then accept; reject; }`,
-    inPools && `if source = RTS_BGP && ${inPools} then { if outside then bgp_med = ${MED_RELAYED}; accept; }`,
+    // A route of our own AS is a node's block, even if its pool is gone; what routers outside sent must be of a pool.
+    `if source = RTS_BGP && (bgp_path.len = 0${inPools && ` || ${inPools}`}) then { if outside then bgp_med = ${MED_RELAYED}; accept; }`,
     `if outside && proto = "Services${family}" then accept;`,
     'reject;',
   ].filter(Boolean);
