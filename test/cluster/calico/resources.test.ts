@@ -298,7 +298,6 @@ test('a file is refused as a whole, naming the place', () => {
     /items\[0\] resource\.metadata: is missing/,
   );
   refused('just text', /must be an object, not "just text"/);
-  refused('!!binary x', /must be an object/);
 });
 
 test('any object is a resource or CONFIG_INVALID, never another error', () => {
