@@ -1,5 +1,6 @@
 import type { Fields } from '../cluster/fields.ts';
 import type { Node, Self } from '../cluster/node.ts';
+import type { Resources } from '../cluster/resources.ts';
 import type { Family } from '../ip/address.ts';
 import type { Cidr } from '../ip/cidr.ts';
 import type { Item } from '../state/item.ts';
@@ -12,8 +13,8 @@ import type { Resolve } from '../state/miss.ts';
 export type Backend<Options = unknown> = {
   /** As in the configuration's `Backend.Type` and in a lease's BackendType. */
   readonly type: string;
-  /** Reads its part of the configuration. Throws CONFIG_INVALID naming the field. */
-  options(fields: Fields): Options;
+  /** Reads its part of the configuration, and takes from the resources what it needs. Throws CONFIG_INVALID naming the field. */
+  options(fields: Fields, resources: Resources): Options;
   /** Bytes it adds to each packet, so that pod MTU = underlay MTU − overhead of the largest family in use. */
   overhead(options: Options, family: Family): number;
   /** The underlay MTU to reckon with instead of the interface's own, where the configuration names one. */
@@ -26,6 +27,8 @@ export type Backend<Options = unknown> = {
   data(self: Self, options: Options, family: Family): unknown;
   /** Devices and their addresses: what does not depend on any peer. `network`: the whole pod network of the family. */
   device(self: Self, options: Options, family: Family, network: Cidr): readonly Item[];
+  /** What depends on all peers together, such as a set of their addresses; absent: nothing. */
+  cluster?(peers: readonly Node[], options: Options, family: Family): readonly Item[];
   /** What one peer needs. Called again only when peer or self change. */
   peer(self: Self, peer: Node, options: Options, family: Family): PeerItems;
   /** For backends whose devices ask instead of being told: who answers, from all nodes' facts. Absent: nothing is answered. */

@@ -1,7 +1,9 @@
 import type { Network } from '../cluster/network.ts';
 import type { LocalPod, Node, Self } from '../cluster/node.ts';
+import { NO_RESOURCES, type Resources } from '../cluster/resources.ts';
 import { FAMILIES, type Family } from '../ip/address.ts';
 import { overlaps } from '../ip/cidr.ts';
+import { podNetworks } from '../masquerade/pod-networks.ts';
 import { masqueradeItems } from '../masquerade/table.ts';
 import type { Item, NftTableItem } from '../state/item.ts';
 import { keyOf } from '../state/key.ts';
@@ -17,6 +19,8 @@ export type Facts = {
   readonly peers: readonly Node[];
   /** The pods that hang on this node. */
   readonly pods: readonly LocalPod[];
+  /** Absent: nobody has written any. */
+  readonly resources?: Resources;
 };
 
 /** Bytes: an interface with less has no IPv6 (RFC 8200 §5; the kernel takes the addresses away). */
@@ -44,9 +48,11 @@ export function createMemo(): Memo {
  * Throws CONFIG_INVALID when the network's backend is unknown or its options are wrong.
  */
 export function desiredState(facts: Facts, memo: Memo = createMemo()): Desired {
-  const { network, self, peers, pods } = facts;
-  const configured = configuredBackend(network);
+  const { network, self, peers, pods, resources = NO_RESOURCES } = facts;
+  const configured = configuredBackend(network, resources);
   const mtu = podMtu(network, self, configured);
+  const { backend, options } = configured;
+  const others = peers.filter(({ name }) => name !== self.node.name);
   const state = new Collector();
 
   const families = FAMILIES.filter((family) => usable(network, self, configured, family, state.warnings));
@@ -54,27 +60,24 @@ export function desiredState(facts: Facts, memo: Memo = createMemo()): Desired {
     const pool = network.pools[family];
     if (!pool) continue;
     if (families.includes(family)) {
-      state.add(configured.backend.device(self, configured.options, family, pool.cidr), 'this node');
+      state.add(backend.device(self, options, family, pool.cidr), 'this node');
+      state.add(backend.cluster?.(others, options, family) ?? [], 'this node');
     }
-    state.add(
-      masqueradeItems(network.masquerade, family, pool.cidr, subnetsOf(self.node, family)),
-      'this node',
-    );
+    const networks = podNetworks(network, resources, self, family);
+    state.add(masqueradeItems(network.masquerade, family, networks), 'this node');
   }
   // Pods keep what they hang on, and their way out, although no peer can be reached in a family.
-  const { backend, options } = configured;
   const used = FAMILIES.filter((family) => network.pools[family]);
   const ports = backend.tunnelPorts?.(options) ?? [];
   state.add(wiringItems(self, network.wiring, pods, used, mtu, ports), 'this node');
   for (const pod of pods) state.add(wiredPodItems(pod, used, mtu), pod.name ?? pod.containerId);
 
-  const context = JSON.stringify([network, self, families]);
+  const context = JSON.stringify([network, options, self, families]);
   if (memo.context !== context) {
     memo.context = context;
     memo.peers = new WeakMap();
   }
-  for (const peer of peers) {
-    if (peer.name === self.node.name) continue;
+  for (const peer of others) {
     let result = memo.peers.get(peer);
     if (!result) {
       result = peerItems(self, peer, configured, families);
@@ -182,6 +185,8 @@ class Collector {
   #join(key: string, part: NftTableItem): void {
     const at = this.items.findIndex((item) => item.kind === 'nft' && keyOf(item) === key);
     const table = this.items[at];
-    if (table?.kind === 'nft') this.items[at] = { ...table, body: `${table.body}\n${part.body}` };
+    if (table?.kind !== 'nft') return;
+    const sets = { ...table.sets, ...part.sets };
+    this.items[at] = { ...table, body: `${table.body}\n${part.body}`, sets };
   }
 }

@@ -1,12 +1,14 @@
 import { Fields } from '../cluster/fields.ts';
 import type { Network } from '../cluster/network.ts';
+import { NO_RESOURCES, type Resources } from '../cluster/resources.ts';
 import { FlatnetError } from '../error.ts';
 import type { Backend } from './backend.ts';
+import { bgp } from './bgp.ts';
 import { hostGw } from './host-gw.ts';
 import { vxlan } from './vxlan.ts';
 
 /** Every backend there is. */
-export const BACKENDS: readonly Backend[] = [vxlan, hostGw];
+export const BACKENDS: readonly Backend[] = [vxlan, hostGw, bgp];
 
 /** A backend with its options read. */
 export type Configured = { readonly backend: Backend; readonly options: unknown };
@@ -23,7 +25,7 @@ export function backendOf(type: string): Backend {
 }
 
 /** The backend a network is configured with. Throws CONFIG_INVALID naming the field. */
-export function configuredBackend(network: Network): Configured {
+export function configuredBackend(network: Network, resources: Resources = NO_RESOURCES): Configured {
   const backend = backendOf(network.backend.type);
-  return { backend, options: backend.options(new Fields(network.backend.options, 'Backend')) };
+  return { backend, options: backend.options(new Fields(network.backend.options, 'Backend'), resources) };
 }

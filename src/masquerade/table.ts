@@ -2,6 +2,7 @@ import type { Network } from '../cluster/network.ts';
 import { type Family, familyOf } from '../ip/address.ts';
 import type { Cidr } from '../ip/cidr.ts';
 import type { Item } from '../state/item.ts';
+import type { PodNetworks } from './pod-networks.ts';
 
 /** The bit kube-proxy sets on packets that it will masquerade itself. */
 const KUBE_MARK = '0x4000';
@@ -9,7 +10,7 @@ const MULTICAST: Record<Family, string> = { 4: '224.0.0.0/4', 6: 'ff00::/8' };
 
 /**
  * The table that hides pod addresses from the world outside the pod network, and nowhere else; none when masquerading is
- * switched off. `own`: the subnets of this node. The text is the same for the same facts.
+ * switched off, or nothing is to be hidden. The text is the same for the same facts.
  *
  * The chain comes just after `srcnat`, where kube-proxy and hostPort rules are: the first base chain that chooses a
  * translation wins (nf_nat_inet_fn), so what they decide stands. There is no forward chain as flannel has one: an
@@ -18,18 +19,19 @@ const MULTICAST: Record<Family, string> = { 4: '224.0.0.0/4', 6: 'ff00::/8' };
 export function masqueradeItems(
   masquerade: Network['masquerade'],
   family: Family,
-  network: Cidr,
-  own: readonly Cidr[],
+  networks: PodNetworks,
 ): readonly Item[] {
-  if (!masquerade.enabled || own.length === 0) return [];
+  if (!masquerade.enabled || networks.hidden.length === 0) return [];
   const body = [
-    ...ruleSet(family, 'own', own),
+    ...ruleSet(family, 'pools', networks.all),
+    ...ruleSet(family, 'hidden', networks.hidden),
+    ...ruleSet(family, 'own', networks.own),
     ...ruleSet(
       family,
       'exclude',
       masquerade.exclude.filter((cidr) => familyOf(cidr) === family),
     ),
-    chain(family, network, masquerade.randomFully),
+    chain(family, networks.returns, masquerade.randomFully),
   ].join('\n');
   return [{ kind: 'nft', family: family === 4 ? 'ip' : 'ip6', table: 'flatnet', body }];
 }
@@ -46,22 +48,26 @@ function ruleSet(family: Family, name: string, cidrs: readonly Cidr[]): string[]
   ];
 }
 
-function chain(family: Family, network: Cidr, randomFully: boolean): string {
+function chain(family: Family, returns: boolean, randomFully: boolean): string {
   const ip = family === 4 ? 'ip' : 'ip6';
   const masquerade = randomFully ? 'masquerade fully-random' : 'masquerade';
   const rules: [rule: string, why: string][] = [
     [`meta mark & ${KUBE_MARK} == ${KUBE_MARK} return`, 'kube-proxy will masquerade'],
-    [`${ip} saddr ${network} ${ip} daddr ${network} return`, 'pods see the addresses of pods'],
+    [`${ip} saddr @pools ${ip} daddr @pools return`, 'pods see the addresses of pods'],
     [`${ip} daddr @own return`, 'pods here see who called from outside'],
     [`${ip} daddr @exclude return`, 'configured: sees the addresses of pods'],
     [`${ip} daddr ${MULTICAST[family]} return`, 'multicast'],
-    [`${ip} saddr ${network} ${masquerade}`, 'pod to outside'],
-    ['fib saddr type local return', 'from this host itself'],
-    [
-      `${ip} daddr ${network} ${masquerade}`,
-      'outside to a pod of another node: the answer must come back here',
-    ],
+    [`${ip} saddr @hidden ${masquerade}`, 'pod to outside'],
   ];
+  if (returns) {
+    rules.push(
+      ['fib saddr type local return', 'from this host itself'],
+      [
+        `${ip} daddr @pools ${masquerade}`,
+        'outside to a pod of another node: the answer must come back here',
+      ],
+    );
+  }
   return [
     '  chain postrouting {',
     '    type nat hook postrouting priority srcnat + 5; policy accept;',

@@ -30,6 +30,11 @@ export class Nftables {
     this.#socket = NetlinkSocket.open(NETLINK_NETFILTER, { netns });
   }
 
+  /** Notifications of elements changed here carry it. */
+  get portId(): number {
+    return this.#socket.portId;
+  }
+
   /** Our tables, and the wanted ones, as far as they exist. One that somebody changed has an empty body. */
   async read(desired: KernelState): Promise<NftTableItem[]> {
     const names = new Map<string, Pick<NftTableItem, 'family' | 'table'>>();

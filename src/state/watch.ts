@@ -36,9 +36,10 @@ export async function watchKernel(options: WatchOptions): Promise<void> {
   await Promise.all([
     monitor.run(onEvent),
     nftMonitor.run((event) => {
-      // Our own changes too: only the fingerprint tells them from others', and they are rare.
       if (event.type === 'overflow') onContradiction('notifications were lost');
-      else if (event.table === OUR_TABLE) onContradiction(`nft table ${event.family} ${event.table}`);
+      else if (event.table !== OUR_TABLE || event.portId === kernel.nftables.portId) return;
+      // Whole tables that we write too: only the fingerprint tells them from others', and they are rare.
+      else onContradiction(`nft table ${event.family} ${event.table}`);
     }),
   ]);
 }

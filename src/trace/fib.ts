@@ -17,7 +17,7 @@ export type TracedCluster = {
 /** How the packet left a node. `router`: on the underlay, by way of the router between its networks. */
 export type Hop = {
   readonly node: string;
-  readonly kind: 'local' | 'vxlan' | 'direct';
+  readonly kind: 'local' | 'vxlan' | 'ipip' | 'direct';
   readonly dev: string;
   readonly via?: Ip;
   readonly throughRouter?: boolean;
@@ -70,6 +70,8 @@ export class Tracer {
     const dev = route.dev ?? node.underlay.dev;
     const link = linkOf(node.state, dev);
     if (link && !link.up) return { reason: `${dev} is down` };
+    if (link?.link.type === 'existing') return { hop: { node: node.name, kind: 'local', dev } };
+    if (link?.link.type === 'ipip') return this.#ipip(node, link, route.via ?? to);
     if (link?.link.type === 'vxlan') return this.#tunnel(node, link, link.link, route.via ?? to);
     if (dev === node.underlay.dev) return this.#plain(node, route, to);
     // A pod's own device.
@@ -99,6 +101,16 @@ export class Tracer {
     return { hop: { node: node.name, kind: 'vxlan', dev: link.name, via: fdb.dst, throughRouter }, next };
   }
 
+  #ipip(node: TracedNode, link: LinkItem, gateway: Ip): Step {
+    const next = this.#byAddress.get(gateway);
+    if (!next) return { reason: `nobody has ${gateway}` };
+    const throughRouter = !isOnLink(node, gateway);
+    if (throughRouter && !this.#cluster.routed) return { reason: `no way to ${gateway}` };
+    const refusal = ipipRefusal(next, node.underlay.addresses[4]);
+    if (refusal !== undefined) return { reason: `${next.name} drops it: ${refusal}` };
+    return { hop: { node: node.name, kind: 'ipip', dev: link.name, via: gateway, throughRouter }, next };
+  }
+
   #fibOf(node: TracedNode): Fib {
     let fib = this.#fibs.get(node.name);
     if (!fib) {
@@ -123,6 +135,17 @@ function refusalOf(node: TracedNode, sent: VxlanLink, dst: Ip, mac: Mac): string
     return item.mac === mac ? undefined : `the frame is for ${mac}, ${item.name} is ${item.mac}`;
   }
   return `no vxlan device with VNI ${sent.vni} on port ${sent.port}`;
+}
+
+/** Why a node does not take an IPIP packet, or undefined. */
+function ipipRefusal({ state }: TracedNode, from: Ip | undefined): string | undefined {
+  const device = [...state.values()].find((item) => item.kind === 'link' && item.link.type === 'ipip');
+  if (device?.kind !== 'link') return 'no ipip device';
+  if (!device.up) return `${device.name} is down`;
+  const table = state.get('nft ip flatnet');
+  const nodes = table?.kind === 'nft' ? table.sets?.nodes : undefined;
+  if (nodes && (from === undefined || !nodes.includes(from))) return `${from} is no node`;
+  return undefined;
 }
 
 type Entry =

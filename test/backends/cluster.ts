@@ -3,7 +3,13 @@ import fc from 'fast-check';
 import { desiredState, type Facts } from '../../src/backends/desired.ts';
 import { configuredBackend } from '../../src/backends/registry.ts';
 import { type Network, readNetwork } from '../../src/cluster/network.ts';
-import type { Node, PerFamily, Self } from '../../src/cluster/node.ts';
+import type { LocalPod, Node, PerFamily, Self } from '../../src/cluster/node.ts';
+import {
+  type Encapsulation,
+  type IpPool,
+  NO_RESOURCES,
+  type Resources,
+} from '../../src/cluster/resources.ts';
 import type { Family, Ip } from '../../src/ip/address.ts';
 import { type Cidr, cidrOf, nthIp, parseCidr } from '../../src/ip/cidr.ts';
 import { byKey } from '../../src/state/key.ts';
@@ -20,25 +26,37 @@ export type Plan = {
 
 export const familiesOf = fc.constantFrom<readonly Family[]>([4], [6], [4, 6]);
 
+const POOLS: Record<Family, Cidr> = { 4: parseCidr('10.0.0.0/8'), 6: parseCidr('fd10::/32') };
+const ENCAPSULATIONS: readonly Encapsulation[] = ['Always', 'CrossSubnet', 'Never'];
+
 type Kind = {
   readonly options: fc.Arbitrary<Readonly<Record<string, unknown>>>;
   /** Whether its nodes may be on several networks with a router between them. */
-  readonly routed: boolean;
+  readonly routed: (plan: Plan) => boolean;
   /** How a packet for a peer's pod leaves its node. */
-  readonly hop: (backend: Plan['backend'], sameNetwork: boolean) => Hop['kind'];
+  readonly hop: (backend: Plan['backend'], sameNetwork: boolean, family: Family) => Hop['kind'];
 };
 
 /** Each backend as a plan may configure it, and what must come of that. A new one is tested from the moment it stands here. */
 export const KINDS: Readonly<Record<string, Kind>> = {
-  'host-gw': { options: fc.constant({}), routed: false, hop: () => 'direct' },
+  'host-gw': { options: fc.constant({}), routed: () => false, hop: () => 'direct' },
   vxlan: {
     options: fc.record({
       VNI: fc.integer({ min: 1, max: 0xffffff }),
       DirectRouting: fc.boolean(),
       GBP: fc.boolean(),
     }),
-    routed: true,
+    routed: () => true,
     hop: ({ DirectRouting }, sameNetwork) => (DirectRouting && sameNetwork ? 'direct' : 'vxlan'),
+  },
+  // The other way, `routes: bird`, leaves nothing to compute.
+  bgp: {
+    options: fc.record({ routes: fc.constant('agent'), ipip: fc.constantFrom(...ENCAPSULATIONS) }),
+    routed: ({ families, backend }) => !families.includes(6) && backend.ipip !== 'Never',
+    hop: ({ ipip }, sameNetwork, family) => {
+      const direct = family === 6 || ipip === 'Never' || (ipip === 'CrossSubnet' && sameNetwork);
+      return direct ? 'direct' : 'ipip';
+    },
   },
 };
 
@@ -60,7 +78,7 @@ export const plans = (maxSize: number): fc.Arbitrary<Plan> =>
       backend: backends,
       networks: fc.integer({ min: 1, max: 3 }),
     })
-    .map((plan) => (kindOf(plan).routed ? plan : { ...plan, networks: 1 }));
+    .map((plan) => (kindOf(plan).routed(plan) ? plan : { ...plan, networks: 1 }));
 
 export function networkOf(plan: Plan): Network {
   return readNetwork({
@@ -68,8 +86,33 @@ export function networkOf(plan: Plan): Network {
     EnableIPv6: plan.families.includes(6),
     Network: '10.0.0.0/8',
     IPv6Network: 'fd10::/32',
+    ...(plan.backend.Type === 'bgp' && { wiring: 'routed' }),
     Backend: plan.backend,
   });
+}
+
+/** What each pool asks for; the option `ipip` is only the tests' own. */
+export function resourcesOf({ families, backend }: Plan): Resources {
+  const pool = (family: Family): IpPool => ({
+    name: `pool${family}`,
+    cidr: POOLS[family],
+    blockSize: family === 4 ? 26 : 122,
+    ipipMode: ENCAPSULATIONS.find((mode) => family === 4 && mode === backend.ipip) ?? 'Never',
+    natOutgoing: true,
+    disabled: false,
+    disableBgpExport: false,
+    nodeSelector: 'all()',
+    assignmentMode: 'Automatic',
+  });
+  return { ...NO_RESOURCES, ipPools: backend.Type === 'bgp' ? families.map(pool) : [] };
+}
+
+/** Of routed wiring a pod on the node, with the eighth address of each of its subnets; a bridge stands for all pods. */
+export function podsOf(plan: Plan, { node }: Self): LocalPod[] {
+  if (networkOf(plan).wiring === 'bridge') return [];
+  const addresses = node.subnets.map((subnet) => nthIp(subnet, 7));
+  const pod = { containerId: 'c', ifName: 'eth0', hostDevice: 'cali0', netns: '', addresses };
+  return [{ ...pod, wiring: 'routed' }];
 }
 
 /** The `index`-th node, as it sees itself; `salt` gives it another address, subnet and so MAC. */
@@ -83,11 +126,10 @@ export function selfOf(plan: Plan, index: number, salt = 0): Self {
   const addresses: PerFamily<Ip> = Object.fromEntries(
     plan.families.map((family) => [family, nthIp(onLink[family], place + 1)]),
   );
-  const pools: Record<Family, Cidr> = { 4: parseCidr('10.0.0.0/8'), 6: parseCidr('fd10::/32') };
   const subnets = plan.families.map((family) =>
     family === 4
-      ? cidrOf(nthIp(pools[4], place * 256), 24)
-      : cidrOf(nthIp(pools[6], BigInt(place) << 64n), 64),
+      ? cidrOf(nthIp(POOLS[4], place * 256), 24)
+      : cidrOf(nthIp(POOLS[6], BigInt(place) << 64n), 64),
   );
   const underlay = { dev: 'eth0', mtu: 1500, addresses, onLink: plan.families.map((f) => onLink[f]) };
   const name = salt === 0 ? `node${index}` : `node${index}-${salt}`;
@@ -102,7 +144,8 @@ export function selfOf(plan: Plan, index: number, salt = 0): Self {
 }
 
 export function factsOf(plan: Plan, index = 0, peers = nodesOf(plan)): Facts {
-  return { network: networkOf(plan), self: selfOf(plan, index), peers, pods: [] };
+  const self = selfOf(plan, index);
+  return { network: networkOf(plan), resources: resourcesOf(plan), self, peers, pods: podsOf(plan, self) };
 }
 
 export function nodesOf(plan: Plan): Node[] {
@@ -112,12 +155,11 @@ export function nodesOf(plan: Plan): Node[] {
 /** Every node of the plan, or only those of `only`, with its computed kernel state. */
 export function traced(plan: Plan, only?: ReadonlySet<number>): TracedCluster {
   const peers = nodesOf(plan);
-  const network = networkOf(plan);
   const nodes = new Map<string, TracedNode>();
   for (let i = 0; i < plan.size; i++) {
     if (only && !only.has(i)) continue;
     const self = selfOf(plan, i);
-    const { items } = desiredState({ network, self, peers, pods: [] });
+    const { items } = desiredState(factsOf(plan, i, peers));
     nodes.set(self.node.name, { name: self.node.name, state: byKey(items), underlay: self.underlay });
   }
   return { nodes, routed: true };

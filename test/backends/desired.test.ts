@@ -6,6 +6,7 @@ import { backendOf, configuredBackend } from '../../src/backends/registry.ts';
 import { vxlan } from '../../src/backends/vxlan.ts';
 import { Fields } from '../../src/cluster/fields.ts';
 import type { Node } from '../../src/cluster/node.ts';
+import { NO_RESOURCES } from '../../src/cluster/resources.ts';
 import { type Ip, parseIp } from '../../src/ip/address.ts';
 import { nthIp, parseCidr } from '../../src/ip/cidr.ts';
 import { command } from '../../src/state/print.ts';
@@ -44,7 +45,7 @@ test("BackendData is flannel's text to the byte", () => {
 });
 
 test("every option of flannel's, in its spelling and any other", () => {
-  const read = (text: object) => vxlan.options(new Fields(text, 'Backend'));
+  const read = (text: object) => vxlan.options(new Fields(text, 'Backend'), NO_RESOURCES);
   const defaults = read({});
   assert.deepEqual(defaults, {
     vni: 1,
@@ -223,7 +224,7 @@ test('onDemand: one route for the network, and every miss answered by the peer t
     }
   }
   assert.deepEqual(resolve({ ip: parseIp('8.8.8.8') }), []);
-  const ahead = vxlan.options(new Fields({}, 'Backend'));
+  const ahead = vxlan.options(new Fields({}, 'Backend'), NO_RESOURCES);
   assert.equal(vxlan.resolver?.(facts.peers, ahead), undefined, 'what is programmed ahead needs no answers');
 });
 

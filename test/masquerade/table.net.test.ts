@@ -68,14 +68,14 @@ for (const family of [4, 6] as const) {
         randomFully: true,
         exclude: [parseCidr(`${excluded}/${ADDRESSES[family].length}`)],
       };
+      const all = [parseCidr(network)];
+      const networks = { all, hidden: all, own: [parseCidr(own)], returns: true };
       using reconciler = new Reconciler({ netns: `/run/netns/${name('node')}`, log: SILENT });
-      reconciler.setDesired(masqueradeItems(rules, family, parseCidr(network), [parseCidr(own)]));
+      reconciler.setDesired(masqueradeItems(rules, family, networks));
       const { failed } = await reconciler.run();
       assert.deepEqual(failed, []);
       check(family, name);
-      reconciler.setDesired(
-        masqueradeItems({ ...rules, enabled: false }, family, parseCidr(network), [parseCidr(own)]),
-      );
+      reconciler.setDesired(masqueradeItems({ ...rules, enabled: false }, family, networks));
       reconciler.allowPrune();
       await reconciler.run();
       assert.doesNotMatch(run('ip', 'netns', 'exec', name('node'), 'nft', 'list', 'tables'), /flatnet/);

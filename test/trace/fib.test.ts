@@ -2,14 +2,15 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
 import { BACKENDS } from '../../src/backends/registry.ts';
+import { type Family, familyOf } from '../../src/ip/address.ts';
 import { addressOf, nthIp } from '../../src/ip/cidr.ts';
 import { Tracer } from '../../src/trace/fib.ts';
-import { KINDS, kindOf, nodesOf, type Plan, plans, selfOf, traced } from '../backends/cluster.ts';
+import { KINDS, kindOf, networkOf, nodesOf, type Plan, plans, selfOf, traced } from '../backends/cluster.ts';
 
-function expectedHop(plan: Plan, from: number, to: number): string {
+function expectedHop(plan: Plan, from: number, to: number, family: Family): string {
   if (from === to) return 'local';
   const sameNetwork = from % plan.networks === to % plan.networks;
-  return kindOf(plan).hop(plan.backend, sameNetwork);
+  return kindOf(plan).hop(plan.backend, sameNetwork, family);
 }
 
 function checkPair(tracer: Tracer, plan: Plan, from: number, to: number): void {
@@ -17,14 +18,14 @@ function checkPair(tracer: Tracer, plan: Plan, from: number, to: number): void {
     const result = tracer.walk(`node${from}`, nthIp(subnet, 7));
     assert.ok(result.delivered, JSON.stringify(result));
     const kinds = result.hops.map((hop) => hop.kind);
-    const expected = expectedHop(plan, from, to);
+    const expected = expectedHop(plan, from, to, familyOf(subnet));
     assert.deepEqual(kinds, expected === 'local' ? ['local'] : [expected, 'local']);
     assert.equal(
       result.hops[0]?.throughRouter ?? false,
       expected !== 'local' && from % plan.networks !== to % plan.networks,
     );
     assert.equal(result.hops.at(-1)?.node, `node${to}`);
-    assert.equal(result.hops.at(-1)?.dev, 'cni0');
+    assert.equal(result.hops.at(-1)?.dev, networkOf(plan).wiring === 'bridge' ? 'cni0' : 'cali0');
   }
 }
 

@@ -1,0 +1,51 @@
+import type { Node, Self } from '../cluster/node.ts';
+import { prefixed } from '../ip/cidr.ts';
+import type { Item } from '../state/item.ts';
+
+/** The kernel's own tunnel device without ends: the gateway of a route is the other end. */
+export const IPIP_DEVICE = 'tunl0';
+/** Bytes of the outer header (RFC 2003). */
+export const IPIP_OVERHEAD = 20;
+
+/** The tunnel device, with this node's tunnel address once there is one. */
+export function ipipDevice({ underlay, tunnelAddress }: Self): readonly Item[] {
+  const items: Item[] = [
+    {
+      kind: 'link',
+      name: IPIP_DEVICE,
+      link: { type: 'ipip' },
+      up: true,
+      mtu: underlay.mtu - IPIP_OVERHEAD,
+      alias: 'flatnet ipip',
+      entries: 'kernel',
+    },
+    // A peer may answer by another way than we ask, while a pool's encapsulation changes: loose reverse path filter, RFC 3704.
+    { kind: 'sysctl', path: `net/ipv4/conf/${IPIP_DEVICE}/rp_filter`, value: '2' },
+  ];
+  if (tunnelAddress !== undefined) {
+    items.push({ kind: 'address', dev: IPIP_DEVICE, address: prefixed(tunnelAddress, 32) });
+  }
+  return items;
+}
+
+/**
+ * Whoever sends IPIP to a node puts packets into the pod network with any source he likes, so only nodes may. And what this host
+ * sends to a service has the source that the kernel chose before a pod of another node became its destination: the pod's node
+ * could not answer through the tunnel.
+ */
+export function ipipTable(peers: readonly Node[]): readonly Item[] {
+  const nodes = peers.map(({ addresses }) => addresses[4]).filter((ip) => ip !== undefined);
+  const body = `\
+  set nodes {
+    type ipv4_addr
+  }
+  chain ipip {
+    type filter hook input priority filter; policy accept;
+    ip protocol 4 ip saddr != @nodes drop comment "IPIP: only nodes send it"
+  }
+  chain tunnel {
+    type nat hook postrouting priority srcnat + 4; policy accept;
+    oifname "${IPIP_DEVICE}" fib saddr type local fib saddr . oif type != local masquerade comment "this host to a service"
+  }`;
+  return [{ kind: 'nft', family: 'ip', table: 'flatnet', body, sets: { nodes: [...new Set(nodes)].sort() } }];
+}
