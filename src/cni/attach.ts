@@ -5,6 +5,7 @@ import type { Allocation } from '../ipam/host-local.ts';
 import { allocate, defaultRoutes } from './addresses.ts';
 import type { Attachment, AttachmentKey } from './attachment.ts';
 import { ensureBridge } from './bridge.ts';
+import { untilOperational } from './carrier.ts';
 import { attachChained } from './chained.ts';
 import { type InterfaceConf, readInterfaceConf, readIpamConf, roleOf } from './conf.ts';
 import { doNotedDel, keyOf, takeBack } from './detach.ts';
@@ -62,6 +63,7 @@ async function attachInterface(call: Invocation, state: CniState): Promise<Resul
       ? [...addresses.routes, ...defaultRoutes(addresses.allocations, addresses.routes)]
       : addresses.routes;
     configurePod(link, addresses.ips, routes);
+    await untilOperational(state.link, hostDevice);
     state.step('pod configured');
     const result: Result = {
       interfaces: [

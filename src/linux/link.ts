@@ -21,6 +21,7 @@ const RTM_GETLINK = 18;
 
 export const IFF_UP = 1;
 export const IFF_PROMISC = 0x100;
+export const IFF_RUNNING = 0x40;
 export const IFF_LOWER_UP = 0x10000;
 const RTEXT_FILTER_SKIP_STATS = 8;
 const IFLA_INET6_ADDR_GEN_MODE = 8;
@@ -38,6 +39,8 @@ export type Link = {
   readonly up: boolean;
   /** Whether it has a carrier (IFF_LOWER_UP). */
   readonly running: boolean;
+  /** Whether the kernel has put it to use (IFF_RUNNING): comes a moment after the carrier. */
+  readonly operational: boolean;
   /** Bytes. */
   readonly mtu: number;
   readonly mac: Mac | undefined;
@@ -191,6 +194,7 @@ export function decodeLink({ payload }: Message): Link | undefined {
     kind,
     up: (flags & IFF_UP) !== 0,
     running: (flags & IFF_LOWER_UP) !== 0,
+    operational: (flags & IFF_RUNNING) !== 0,
     mtu: number(IFLA.IFLA_MTU) ?? 0,
     mac: mac?.length === 6 ? macFromBytes(mac) : undefined,
     master: number(IFLA.IFLA_MASTER),
