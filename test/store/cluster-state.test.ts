@@ -4,41 +4,15 @@ import fc from 'fast-check';
 import { parseIp } from '../../src/ip/address.ts';
 import { parseCidr } from '../../src/ip/cidr.ts';
 import { ClusterState } from '../../src/store/cluster-state.ts';
-import type { KeyValue, WatchEvent } from '../../src/store/kv.ts';
+import type { WatchEvent } from '../../src/store/kv.ts';
 import { Layout } from '../../src/store/layout.ts';
 import { encodeLease } from '../../src/store/lease-value.ts';
 import { encodeRecord } from '../../src/store/node-record.ts';
 import type { ClusterView } from '../../src/store/store.ts';
+import { Keys } from './keys.ts';
 
 const layout = new Layout('/net');
 const CONFIG = '{"Network":"10.0.0.0/8","Backend":{"Type":"vxlan"}}';
-
-/** A store in memory that makes the events of its changes. */
-class Keys {
-  readonly items = new Map<string, KeyValue>();
-  revision = 1;
-
-  put(key: string, value: string, lease = '7'): WatchEvent {
-    const old = this.items.get(key);
-    const modRevision = ++this.revision;
-    const item = {
-      key,
-      value,
-      lease,
-      modRevision,
-      createRevision: old?.createRevision ?? modRevision,
-      version: (old?.version ?? 0) + 1,
-    };
-    this.items.set(key, item);
-    return { type: 'put', item };
-  }
-
-  delete(key: string): WatchEvent {
-    this.revision++;
-    this.items.delete(key);
-    return { type: 'delete', key };
-  }
-}
 
 function stateOf(keys: Keys, warnings: string[] = []): ClusterState {
   const state = new ClusterState(layout, (key, problem) => warnings.push(`${key}: ${problem}`));
