@@ -64,6 +64,7 @@ async function attachInterface(call: Invocation, state: CniState): Promise<Resul
       : addresses.routes;
     configurePod(link, addresses.ips, routes);
     await untilOperational(state.link, hostDevice);
+    await untilOperational(netns.link, call.ifName);
     state.step('pod configured');
     const result: Result = {
       interfaces: [
