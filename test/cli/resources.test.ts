@@ -1,0 +1,108 @@
+import assert from 'node:assert/strict';
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { resolve } from 'node:path';
+import { text } from 'node:stream/consumers';
+import { type TestContext, test } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { startEmbedded } from '../store/servers.ts';
+
+const FLATNET = resolve(import.meta.dirname, '../../bin/flatnet');
+
+type Result = { readonly status: number; readonly stdout: string; readonly stderr: string };
+type Run = (words: readonly string[], input?: string, wait?: number) => Promise<Result>;
+
+/** Runs flatnet against a store of its own. */
+async function start(t: TestContext): Promise<Run> {
+  const server = await startEmbedded();
+  t.after(() => server.stop());
+  return async (words, input = '', wait = 0) => {
+    const child = spawn(FLATNET, [...words, '--endpoint', server.endpoint], { timeout: 30_000 });
+    const output = Promise.all([text(child.stdout), text(child.stderr), once(child, 'exit')]);
+    if (wait) await sleep(wait);
+    child.stdin.end(input);
+    const [stdout, stderr, [status]] = await output;
+    return { status, stdout, stderr };
+  };
+}
+
+const POOL = `apiVersion: projectcalico.org/v3
+kind: IPPool
+metadata:
+  name: main
+spec:
+  cidr: 10.0.0.0/16
+  ipipMode: Always
+`;
+const PEER = `apiVersion: projectcalico.org/v3
+kind: BGPPeer
+metadata:
+  name: tor
+spec:
+  peerIP: 192.0.2.1:1179
+  asNumber: 64513
+  nodeSelector: rack == 'a'
+`;
+
+test('what is applied is shown, as a table and as it can be applied again, and deleted', async (t) => {
+  const run = await start(t);
+  assert.deepEqual(await run(['apply', '-f', '-'], `${POOL}---\n${PEER}`, 300), {
+    status: 0,
+    stdout: 'IPPool/main created\nBGPPeer/tor created\n',
+    stderr: '',
+  });
+  assert.equal((await run(['apply', '-f', '-'], POOL)).stdout, 'IPPool/main unchanged\n');
+  assert.equal(
+    (await run(['get', 'ippools'])).stdout,
+    'NAME  CIDR         SELECTOR\nmain  10.0.0.0/16  all()\n',
+  );
+  assert.match(
+    (await run(['get', 'ippools', '-o', 'wide'])).stdout,
+    /NAT +IPIPMODE +BLOCKSIZE.*\n.*false +Always +26/,
+  );
+  assert.match((await run(['get', 'peers'])).stdout, /tor +192\.0\.2\.1:1179 +rack == 'a' +64513/);
+  assert.equal((await run(['get', 'node'])).stdout, 'no Node\n');
+
+  const yaml = await run(['get', 'ippool', 'main', '-o', 'yaml']);
+  assert.equal(yaml.stdout.replace(/ {2}resourceVersion: "\d+"\n/, ''), POOL);
+  const changed = yaml.stdout.replace('Always', 'CrossSubnet');
+  assert.equal(
+    (await run(['apply', '-f', '-', '--json'], changed)).stdout,
+    `${JSON.stringify([{ object: 'IPPool/main', outcome: 'configured' }], null, 2)}\n`,
+  );
+  const conflict = await run(['apply', '-f', '-', '--json'], changed.replace('CrossSubnet', 'Never'));
+  assert.equal(conflict.status, 1);
+  assert.equal(JSON.parse(conflict.stderr).error.code, 'STORE_CONFLICT');
+  const all = JSON.parse((await run(['get', 'ippool', '-o', 'json'])).stdout);
+  assert.equal(all[0].spec.ipipMode, 'CrossSubnet');
+
+  assert.equal((await run(['delete', 'ippool', 'main'])).stdout, 'IPPool/main deleted\n');
+  assert.equal(
+    (await run(['delete', '-f', '-'], `${POOL}---\n${PEER}`)).stdout,
+    'IPPool/main absent\nBGPPeer/tor deleted\n',
+  );
+});
+
+test('what is wrong is said on one line, and nothing is written', async (t) => {
+  const run = await start(t);
+  const refused = async (words: readonly string[], input: string, status: number, message: RegExp) => {
+    const result = await run(words, input);
+    assert.deepEqual([result.status, result.stdout], [status, '']);
+    assert.match(result.stderr, message);
+    assert.equal(result.stderr.trimEnd().split('\n').length, 1, result.stderr);
+  };
+  const vxlan = POOL.replace('ipipMode', 'vxlanMode');
+  await refused(
+    ['apply', '-f', '-'],
+    `${PEER}---\n${vxlan}`,
+    2,
+    /standard input document 2: IPPool\/main spec\.vxlanMode: "Always" is not supported/,
+  );
+  assert.equal((await run(['get', 'peers'])).stdout, 'no BGPPeer\n');
+  await refused(['apply', '-f', '/nonexistent.yaml'], '', 2, /nonexistent\.yaml/);
+  await refused(['get', 'pods'], '', 2, /there is no kind 'pods'; use one of ippool/);
+  await refused(['get', 'peer', 'none'], '', 1, /BGPPeer\/none: there is no such resource/);
+  await refused(['delete'], '', 2, /needs a kind and a name, or -f FILE/);
+  await refused(['delete', 'peer', 'none', '-f', '-'], '', 2, /needs a kind and a name/);
+  await refused(['get', 'peer', '--lab', 'x'], '', 2, /--lab: stands beside --endpoint/);
+});
