@@ -5,8 +5,8 @@ import { checkIpam, type Report } from '../ipam/blocks/check.ts';
 import { IpamKeys } from '../ipam/blocks/keys.ts';
 import type { IpamConfig } from '../ipam/blocks/record.ts';
 import { IpamRecords } from '../ipam/blocks/records.ts';
+import { type Removed, removeNode } from '../ipam/blocks/remove-node.ts';
 import { readSnapshot } from '../ipam/blocks/snapshot.ts';
-import { BlockUpkeep, type Removed } from '../ipam/blocks/upkeep.ts';
 import { borrowedUsage, type PoolUsage, usage } from '../ipam/blocks/usage.ts';
 import type { Kv } from '../store/kv.ts';
 import { Layout } from '../store/layout.ts';
@@ -99,15 +99,7 @@ storeOptions(command.command('release'))
   .action(async (options: Options & { readonly node: string; readonly force?: boolean }) => {
     const removed = await withSelectedStore(options, async (kv, prefix) => {
       if (!options.force && (await nodesOf(kv, prefix)).has(options.node)) throw stillThere(options.node);
-      const pools = await poolsOf(kv, prefix);
-      const upkeep = new BlockUpkeep({
-        kv,
-        keys: new IpamKeys(prefix),
-        node: options.node,
-        nodeLabels: () => ({}),
-        resources: () => ({ ipPools: pools, ipReservations: [] }),
-      });
-      return upkeep.removeNode(options.node);
+      return removeNode(kv, new IpamKeys(prefix), options.node);
     });
     print(removed, options.json, removedText);
   });

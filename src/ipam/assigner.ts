@@ -1,17 +1,23 @@
 import type { Family, Ip } from '../ip/address.ts';
 import type { Cidr } from '../ip/cidr.ts';
 
-/** Gives addresses out of blocks that nodes claim as they need them (`blocks`), where host-local gives them out of a node's subnet. */
+/**
+ * Gives addresses out of blocks that nodes claim as they need them (`blocks`), where host-local gives them
+ * out of a node's subnet.
+ */
 export interface Assigner {
   /**
-   * One address a family for the handle. Asked again with the same handle, it gives the same addresses. Throws OUT_OF_ADDRESSES,
-   * ADDRESS_TAKEN (a requested address), CONFIG_INVALID (a requested address or pool that is not there), STORE_CONFLICT; then
-   * nothing is held. After STORE_UNAVAILABLE the handle may hold addresses, as the answer may have been lost: release it, or
-   * ask again.
+   * One address a family for the handle. Asked again with the same handle, it gives the same addresses.
+   * Throws OUT_OF_ADDRESSES, ADDRESS_TAKEN (a requested address), CONFIG_INVALID (a requested address or pool
+   * that is not there), STORE_CONFLICT; then nothing is held. After STORE_UNAVAILABLE the handle may hold
+   * addresses, as the answer may have been lost: release it, or ask again.
    */
   assign(request: AssignRequest, signal?: AbortSignal): Promise<readonly Assigned[]>;
-  /** Frees whatever the handle holds. No error when that is nothing. */
-  release(handle: string): Promise<readonly Ip[]>;
+  /**
+   * Frees whatever the handle holds. No error when that is nothing. Rejects when `signal` aborts before its
+   * turn.
+   */
+  release(handle: string, signal?: AbortSignal): Promise<readonly Ip[]>;
   /** What the handle holds. */
   held(handle: string): Promise<readonly Assigned[]>;
 }

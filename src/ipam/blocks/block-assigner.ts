@@ -4,10 +4,11 @@ import { type Family, familyOf, type Ip } from '../../ip/address.ts';
 import { type Cidr, nthIp } from '../../ip/cidr.ts';
 import type { Kv, Operation } from '../../store/kv.ts';
 import type { Assigned, Assigner, AssignRequest } from '../assigner.ts';
-import { type Block, type Owner, ordinalOf, take } from './block.ts';
-import { freeOnce } from './free.ts';
+import { type Allocation, type Block, type Owner, ordinalOf, take } from './block.ts';
+import { freeOnce, type What } from './free.ts';
 import type { IpamKeys } from './keys.ts';
-import { type Pick, type PickContext, pickAny, pickRequested } from './pick.ts';
+import type { Leak } from './leak.ts';
+import { type FreeAddress, type PickContext, pickAny, pickRequested } from './pick.ts';
 import { poolName, usablePools } from './pools.ts';
 import { encodeBlock, encodeHandle, type Handle } from './record.ts';
 import { IpamRecords, type Stored, unchanged } from './records.ts';
@@ -33,10 +34,10 @@ export type BlockAssignerOptions = {
 export type Borrowed = Assigned & { readonly handle: string; readonly owner: string };
 
 /**
- * Addresses out of blocks that this node claims in the store. Whatever changes, changes in one transaction: an address, its
- * block and its handle, for both families at once. So the keys agree at every revision of the store, whoever
- * is killed when, and `checkIpam` may be asked at any time. When an answer was lost (STORE_UNAVAILABLE), the handle may hold addresses: ask
- * again for the same ones, or release it.
+ * Addresses out of blocks that this node claims in the store. Whatever changes, changes in one transaction:
+ * an address, its block and its handle, for both families at once. So the keys agree at every revision of the
+ * store, whoever is killed when, and `checkIpam` may be asked at any time. When an answer was lost
+ * (STORE_UNAVAILABLE), the handle may hold addresses: ask again for the same ones, or release it.
  */
 export class BlockAssigner implements Assigner {
   readonly #options: BlockAssignerOptions;
@@ -58,19 +59,24 @@ export class BlockAssigner implements Assigner {
   }
 
   release(handle: string): Promise<readonly Ip[]> {
-    const attempt = (): Promise<readonly Ip[] | typeof CONFLICT> =>
-      freeOnce(this.#records, { handle }, this.#now());
-    return this.#turns.take(() => retrying('address release', this.#random, attempt));
+    return this.#turns.take(() => this.#free({ handle }));
   }
 
-  /** Frees the one address if the handle has it by this very allocation; whether it did. */
-  async releaseAddress(ip: Ip, handle: string, sequence: number): Promise<boolean> {
-    const which = (each: Ip, allocation: { readonly sequence: number }): boolean =>
-      each === ip && allocation.sequence === sequence;
-    const attempt = (): Promise<readonly Ip[] | typeof CONFLICT> =>
-      freeOnce(this.#records, { handle, which }, this.#now());
-    const freed = await this.#turns.take(() => retrying('address release', this.#random, attempt));
-    return freed.length > 0;
+  /**
+   * Frees what the handle has by these very allocations, unless it turns out to be alive. That is asked while
+   * no assignment is under way: whoever makes a handle live before he asks for its addresses never gets one
+   * that goes right after.
+   */
+  releaseLeak(
+    { handle, addresses }: Leak,
+    isLive: (handle: string) => Promise<boolean>,
+  ): Promise<readonly Ip[]> {
+    const which = (ip: Ip, { sequence }: Allocation): boolean =>
+      addresses.some((each) => each.ip === ip && each.sequence === sequence);
+    const blocks = addresses.map(({ block }) => block);
+    return this.#turns.take(async () =>
+      (await isLive(handle)) ? [] : this.#free({ handle, blocks, which }),
+    );
   }
 
   async held(handle: string): Promise<readonly Assigned[]> {
@@ -97,6 +103,12 @@ export class BlockAssigner implements Assigner {
     );
   }
 
+  #free(what: What): Promise<readonly Ip[]> {
+    const attempt = (): Promise<readonly Ip[] | typeof CONFLICT> =>
+      freeOnce(this.#records, what, this.#now());
+    return retrying('address release', this.#random, attempt);
+  }
+
   async #assignOnce(request: AssignRequest): Promise<readonly Assigned[] | typeof CONFLICT> {
     const { node } = this.#options;
     const [{ handle, config }, affinities] = await Promise.all([
@@ -105,18 +117,21 @@ export class BlockAssigner implements Assigner {
     ]);
     const held = await this.#verified(request.handle, handle.value);
     const missing = request.families.filter((family) => !held.some(({ ip }) => familyOf(ip) === family));
+    const confirmed = affinities.filter(({ value }) => value === 'confirmed').map(({ cidr }) => cidr);
+    const own = missing.length > 0 ? await this.#records.blocks(confirmed) : [];
     const { ipPools: pools, ipReservations } = this.#options.resources();
     const context: PickContext = {
       records: this.#records,
       node,
       config,
       affinities,
+      own,
       pools,
       reserved: ipReservations.flatMap(({ cidrs }) => cidrs),
       now: this.#now(),
       random: this.#random,
     };
-    const picks: Pick[] = [];
+    const picks: FreeAddress[] = [];
     for (const family of missing) {
       const pick = await this.#pick(context, request, family);
       if (pick === CONFLICT) return CONFLICT;
@@ -137,7 +152,7 @@ export class BlockAssigner implements Assigner {
     context: PickContext,
     { requested = [], pools, namespaceLabels }: AssignRequest,
     family: Family,
-  ): Promise<Pick | typeof CONFLICT> {
+  ): Promise<FreeAddress | typeof CONFLICT> {
     const ip = requested.find((each) => familyOf(each) === family);
     if (ip !== undefined) return pickRequested(context, ip);
     const usable = usablePools(context.pools, {
@@ -154,7 +169,7 @@ export class BlockAssigner implements Assigner {
     { handle: id, attributes }: AssignRequest,
     handle: Stored<Handle>,
     all: readonly Holding[],
-    picks: readonly Pick[],
+    picks: readonly FreeAddress[],
     now: number,
   ): Promise<boolean> {
     const owner: Owner = { handle: id, node: this.#options.node, ...attributes };

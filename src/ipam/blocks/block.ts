@@ -20,14 +20,18 @@ export type Allocation = Owner & {
 };
 
 /**
- * A block of addresses that one node claimed. An address is named by its ordinal, counted from the network address; every one
- * of them may be used, as there is no broadcast between routed pods. A value: the functions below return a new one.
+ * A block of addresses that one node claimed. An address is named by its ordinal, counted from the network
+ * address; every one of them may be used, as there is no broadcast between routed pods. A value: the
+ * functions below return a new one.
  */
 export type Block = {
   readonly cidr: Cidr;
   /** Whose block it is: it alone advertises the block, and takes addresses from it before others borrow. */
   readonly node: string;
-  /** What the next allocation gets. Begins with the time of the making, so that a block made again repeats none. */
+  /**
+   * What the next allocation gets. Begins with the time of the making, so that a block made again repeats
+   * none.
+   */
   readonly sequence: number;
   /** When an address last came or went, or the block changed hands. Seconds since 1970. */
   readonly changed: number;
@@ -51,7 +55,10 @@ export function newBlock(cidr: Cidr, node: string, now: number): Block {
 
 export type Wish = {
   readonly now: number;
-  /** Seconds an address rests after its release: whoever still sends to the last owner shall not reach the next. */
+  /**
+   * Seconds an address rests after its release: whoever still sends to the last owner shall not reach the
+   * next.
+   */
   readonly cooldown: number;
   /** Take one that still rests, the longest first, rather than none. */
   readonly restless?: boolean;
@@ -59,7 +66,10 @@ export type Wish = {
   readonly isReserved: (ip: Ip) => boolean;
 };
 
-/** The free address to give out next: one never used, else the one released longest ago; undefined when none suits. */
+/**
+ * The free address to give out next: one never used, else the one released longest ago; undefined when none
+ * suits.
+ */
 export function freeOrdinal(block: Block, wish: Wish): number | undefined {
   const size = blockSize(block.cidr);
   if (block.allocations.size === size) return undefined;
@@ -116,7 +126,10 @@ export function blockSize(cidr: Cidr): number {
   return Number(sizeOf(cidr));
 }
 
-/** A time further ahead than the rest is long was told by a clock gone wrong, and shall not hold the address back. */
+/**
+ * A time further ahead than the rest is long was told by a clock gone wrong, and shall not hold the address
+ * back.
+ */
 function hasRested(
   at: number,
   { now, cooldown }: { readonly now: number; readonly cooldown: number },

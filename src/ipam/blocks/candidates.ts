@@ -5,8 +5,9 @@ import { addressOf, type Cidr, cidrOf, contains, lastIp, lengthOf, overlaps } fr
 export type Range = { readonly cidr: Cidr; readonly blockSize: number };
 
 /**
- * The blocks of a pool that `reserved` leaves room in, each once, from a place that the seed chooses: nodes that start together begin
- * at different places, and a node that comes back begins at its old one. A pool may hold 2⁷⁴ of them: stop early.
+ * The blocks of a pool that `reserved` leaves room in, each once, from a place that the seed chooses: nodes
+ * that start together begin at different places, and a node that comes back begins at its old one. A pool may
+ * hold 2⁷⁴ of them: stop early.
  */
 export function* candidates(
   { cidr, blockSize }: Range,
@@ -37,8 +38,8 @@ export function isCutFrom({ cidr, blockSize }: Range, block: Cidr): boolean {
 }
 
 /**
- * Finds what overlaps a block fast where nearly all blocks are of one size. Other sizes stem from a pool that was deleted and
- * made again with another blockSize while blocks of the first were in use.
+ * Finds what overlaps a block fast where nearly all blocks are of one size. Other sizes stem from a pool that
+ * was deleted and made again with another blockSize while blocks of the first were in use.
  */
 export class Taken {
   readonly #cidrs: ReadonlySet<Cidr>;

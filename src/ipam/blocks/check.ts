@@ -14,8 +14,9 @@ export type Known = {
 };
 
 /**
- * An `error` must never be, at no revision of the store. A `warning` is allowed and does no harm by itself, but somebody should know: what is
- * left of a node that is gone, of a pool that was deleted, of a claim that was cut short.
+ * An `error` must never be, at no revision of the store. A `warning` is allowed and does no harm by itself,
+ * but somebody should know: what is left of a node that is gone, of a pool that was deleted, of a claim that
+ * was cut short.
  */
 export type Finding = {
   readonly severity: 'error' | 'warning';
@@ -48,7 +49,10 @@ export type Report = {
   };
 };
 
-/** Reads the plan's keys at one revision and holds them against each other. Right at any moment, also under load. */
+/**
+ * Reads the plan's keys at one revision and holds them against each other. Right at any moment, also under
+ * load.
+ */
 export async function checkIpam(kv: Kv, keys: IpamKeys, known: Known = {}): Promise<Report> {
   const snapshot = await readSnapshot(kv, keys);
   return { findings: findings(snapshot, keys, known), counts: counts(snapshot) };

@@ -5,14 +5,16 @@ import { encodeBlock } from './record.ts';
 import { type Affinity, type IpamRecords, type Stored, unchanged } from './records.ts';
 
 /**
- * Claims a block for the node in two phases; false when another node has it, or one that overlaps it, or is faster.
+ * Claims a block for the node in two phases; false when another node has it, or one that overlaps it, or is
+ * faster.
  *
- * First the node announces it (`pending`), then it looks who else has announced. The block's own key keeps apart two nodes that want
- * the same block, but not two that want a /26 and the /24 around it, as can be while a pool is made anew with another
- * blockSize and not every node knows: of such, each has announced before it looks, so that at least the later one sees the
- * earlier and gives up. Then the block and `confirmed` are written in one transaction: no moment has a block without an owner or
- * a confirmed owner without a block. A crash between the phases leaves a pending affinity, which nobody advertises, and which the
- * node's next claim takes up or takes away.
+ * First the node announces it (`pending`), then it looks who else has announced. The block's own key keeps
+ * apart two nodes that want the same block, but not two that want a /26 and the /24 around it, as can be
+ * while a pool is made anew with another blockSize and not every node knows: of such, each has announced
+ * before it looks, so that at least the later one sees the earlier and gives up. Then the block and
+ * `confirmed` are written in one transaction: no moment has a block without an owner or a confirmed owner
+ * without a block. A crash between the phases leaves a pending affinity, which nobody advertises, and which
+ * the node's next claim takes up or takes away.
  */
 export async function claimBlock(
   records: IpamRecords,
@@ -49,7 +51,10 @@ export function withdraw(records: IpamRecords, pending: Affinity): Promise<boole
   return records.commit([unchanged(pending)], [{ op: 'delete', key: pending.key }]);
 }
 
-/** Takes another node's block over, empty as it is, in one step: it always has exactly one owner. False when it changed. */
+/**
+ * Takes another node's block over, empty as it is, in one step: it always has exactly one owner. False when
+ * it changed.
+ */
 export async function takeOver(
   records: IpamRecords,
   { key, revision, value }: Stored<Block>,

@@ -15,9 +15,9 @@ export type What = {
 };
 
 /**
- * Frees addresses of a handle; one attempt. The blocks and the handle change in one transaction, so that no crash leaves a handle
- * without its addresses or the other way round. Written one after the other, as a store without transactions needs it,
- * either order leaks.
+ * Frees addresses of a handle; one attempt. The blocks and the handle change in one transaction, so that no
+ * crash leaves a handle without its addresses or the other way round. Written one after the other, as a store
+ * without transactions needs it, either order leaks.
  */
 export async function freeOnce(
   records: IpamRecords,

@@ -8,12 +8,15 @@ export type IpamKey =
   | { readonly kind: 'handle'; readonly id: string };
 
 /**
- * A node's claim on a block, the whole value of its key: announced, or the block exists and is the node's. Only a confirmed
- * one may be advertised.
+ * A node's claim on a block, the whole value of its key: announced, or the block exists and is the node's.
+ * Only a confirmed one may be advertised.
  */
 export type AffinityState = 'pending' | 'confirmed';
 
-/** The keys of the `blocks` address plan. A network stands in a key with `-` for `/`: `10.0.0.0-26`, `fd00::-122`. */
+/**
+ * The keys of the `blocks` address plan. A network stands in a key with `-` for `/`: `10.0.0.0-26`,
+ * `fd00::-122`.
+ */
 export class IpamKeys {
   /** Ends with a slash: every key of the plan starts with it. */
   readonly root: string;

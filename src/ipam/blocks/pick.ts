@@ -1,7 +1,7 @@
 import type { IpPool } from '../../cluster/resources.ts';
 import { FlatnetError } from '../../error.ts';
 import { type Family, familyOf, type Ip } from '../../ip/address.ts';
-import { type Cidr, cidrOf, contains } from '../../ip/cidr.ts';
+import { addressOf, type Cidr, cidrOf, contains } from '../../ip/cidr.ts';
 import { type Block, freeOrdinal, isIdle, newBlock, ordinalOf, type Wish } from './block.ts';
 import { candidates, isCutFrom, Taken } from './candidates.ts';
 import { claimBlock, takeOver, withdraw } from './claim.ts';
@@ -11,7 +11,7 @@ import type { Affinity, IpamRecords, Stored } from './records.ts';
 import { CONFLICT } from './retry.ts';
 
 /** A free address of a block as it was read: to be taken by a transaction that finds the block unchanged. */
-export type Pick = { readonly block: Stored<Block>; readonly ordinal: number; readonly pool: string };
+export type FreeAddress = { readonly block: Stored<Block>; readonly ordinal: number; readonly pool: string };
 
 export type PickContext = {
   readonly records: IpamRecords;
@@ -19,6 +19,8 @@ export type PickContext = {
   readonly config: IpamConfig;
   /** This node's own, oldest first. */
   readonly affinities: readonly Affinity[];
+  /** The blocks of those that are confirmed. */
+  readonly own: readonly Stored<Block>[];
   readonly pools: readonly IpPool[];
   readonly reserved: readonly Cidr[];
   /** Seconds since 1970. */
@@ -32,28 +34,30 @@ const RECLAIM_AFTER = 60;
 const MAX_CANDIDATES = 8;
 
 /**
- * A free address of one of `pools`, all of one family; in this order of preference, each better than the next for the network:
- * 1. of an own block, rested; 2. of a new block; 3. of a block that another node left empty; 4. borrowed from another node's
- * block, rested, unless affinity is strict; 5. of an own block, released a moment ago; 6. borrowed, released a moment ago.
- * So an address rests its time unless nothing else is left. A claim is a CONFLICT too: what was read is no longer true.
+ * A free address of one of `pools`, all of one family; in this order of preference, each better than the next
+ * for the network: 1. of an own block, rested; 2. of a new block; 3. of a block that another node left empty;
+ * 4. borrowed from another node's block, rested, unless affinity is strict; 5. of an own block, released a
+ * moment ago; 6. borrowed, released a moment ago. So an address rests its time unless nothing else is left.
+ * From 3 on, every block of the cluster is read. A claim is a CONFLICT too: what was read is no longer true.
  * Throws OUT_OF_ADDRESSES.
  */
 export async function pickAny(
   context: PickContext,
   family: Family,
   pools: readonly IpPool[],
-): Promise<Pick | typeof CONFLICT> {
+): Promise<FreeAddress | typeof CONFLICT> {
   if (pools.length === 0) throw outOf(family, 'no pool is enabled for this node and pod');
   const { records, node, config, random } = context;
   const ofFamily = context.affinities.filter(({ cidr }) => familyOf(cidr) === family);
   const confirmed = ofFamily.filter(({ value }) => value === 'confirmed');
   const inPools = (cidr: Cidr): boolean => pools.some((pool) => contains(pool.cidr, cidr));
-  const read = await records.blocks(confirmed.map(({ cidr }) => cidr).filter(inPools));
-  const own = read.filter(({ value }) => value.node === node);
+  const own = context.own.filter(({ value }) => value.node === node && inPools(value.cidr));
   const rested = first(context, own, false);
   if (rested) return rested;
 
-  const mayClaim = config.autoAllocateBlocks && confirmed.length < config.maxBlocksPerHost;
+  // Blocks of a pool that was disabled are on their way out: they must not keep the node from the next pool.
+  const inUse = confirmed.filter(({ cidr }) => poolOf(context.pools, addressOf(cidr)) !== undefined);
+  const mayClaim = config.autoAllocateBlocks && inUse.length < config.maxBlocksPerHost;
   if (mayClaim) {
     const pending = ofFamily.filter(({ value }) => value === 'pending');
     if (await claimNew(context, pending, pools)) return CONFLICT;
@@ -72,13 +76,15 @@ export async function pickAny(
   const found = first(context, lenders, false) ?? first(context, own, true) ?? first(context, lenders, true);
   if (found) return found;
   const names = pools.map(({ name }) => name).join(', ');
-  if (!mayClaim)
-    throw outOf(family, `this node may claim no more blocks than the ${confirmed.length} it has`);
+  if (!mayClaim) throw outOf(family, `this node may claim no more blocks than the ${inUse.length} it has`);
   throw outOf(family, `pool ${names} is used up`);
 }
 
-/** The address asked for, of whatever block; its block is claimed when nobody has it. Throws ADDRESS_TAKEN, CONFIG_INVALID. */
-export async function pickRequested(context: PickContext, ip: Ip): Promise<Pick | typeof CONFLICT> {
+/**
+ * The address asked for, of whatever block; its block is claimed when nobody has it. Throws ADDRESS_TAKEN,
+ * CONFIG_INVALID.
+ */
+export async function pickRequested(context: PickContext, ip: Ip): Promise<FreeAddress | typeof CONFLICT> {
   const { records, node, config, now } = context;
   const pool = poolOf(context.pools, ip);
   if (!pool) {
@@ -96,7 +102,7 @@ export async function pickRequested(context: PickContext, ip: Ip): Promise<Pick 
   const ordinal = ordinalOf(block.value.cidr, ip) ?? -1;
   const owner = block.value.allocations.get(ordinal);
   if (owner) {
-    const who = owner.pod === undefined ? owner.handle : `${owner.namespace}/${owner.pod}`;
+    const who = owner.pod === undefined ? owner.handle : `${owner.namespace ?? 'default'}/${owner.pod}`;
     throw requested(ip, 'ADDRESS_TAKEN', `is in use by ${who} on ${owner.node}`);
   }
   if (config.strictAffinity && block.value.node !== node) {
@@ -141,7 +147,11 @@ function isReclaimable(context: PickContext, { value }: Stored<Block>): boolean 
   return isIdle(value, context.now, RECLAIM_AFTER) && freeOrdinal(value, wish(context, false)) !== undefined;
 }
 
-function first(context: PickContext, blocks: readonly Stored<Block>[], restless: boolean): Pick | undefined {
+function first(
+  context: PickContext,
+  blocks: readonly Stored<Block>[],
+  restless: boolean,
+): FreeAddress | undefined {
   for (const block of blocks) {
     const ordinal = freeOrdinal(block.value, wish(context, restless));
     if (ordinal !== undefined) return { block, ordinal, pool: poolName(context.pools, block.value.cidr) };
@@ -154,14 +164,11 @@ function wish({ now, config, reserved }: PickContext, restless: boolean): Wish {
   return { now, cooldown: config.cooldown, restless, isReserved };
 }
 
-/** Fisher and Yates. */
 function shuffled<T>(list: readonly T[], random: () => number): T[] {
-  const result = [...list];
-  for (let i = result.length - 1; i > 0; i--) {
-    const j = Math.floor(random() * (i + 1));
-    [result[i], result[j]] = [result[j] as T, result[i] as T];
-  }
-  return result;
+  return list
+    .map((value) => ({ value, place: random() }))
+    .sort((a, b) => a.place - b.place)
+    .map(({ value }) => value);
 }
 
 function outOf(family: Family, text: string): FlatnetError {

@@ -13,8 +13,8 @@ export type PoolWish = {
 };
 
 /**
- * The pools that the address may come from, by name. As in Calico, pools asked for by name need not select the node or the
- * namespace. Throws CONFIG_INVALID when none of that name exists or all of them are disabled.
+ * The pools that the address may come from, by name. As in Calico, pools asked for by name need not select
+ * the node or the namespace. Throws CONFIG_INVALID when none of that name exists or all of them are disabled.
  */
 export function usablePools(pools: readonly IpPool[], wish: PoolWish): IpPool[] {
   const ordered = pools.toSorted((a, b) => (a.name < b.name ? -1 : 1));

@@ -32,7 +32,10 @@ export type Affinity = Stored<AffinityState> & {
 const MAX_OPERATIONS = 128;
 const NO_HANDLE: Handle = { addresses: [] };
 
-/** Reads and changes what the blocks plan keeps in the store. Throws STORE_UNAVAILABLE, and CONFIG_INVALID for a value that cannot be read. */
+/**
+ * Reads and changes what the blocks plan keeps in the store. Throws STORE_UNAVAILABLE, and CONFIG_INVALID for
+ * a value that cannot be read.
+ */
 export class IpamRecords {
   readonly keys: IpamKeys;
   readonly #kv: Kv;
@@ -57,7 +60,10 @@ export class IpamRecords {
     return found ? stored(found, decodeConfig).value : DEFAULT_CONFIG;
   }
 
-  /** Changes what is named, and returns the whole. Throws STORE_CONFLICT when somebody else changes it at this moment. */
+  /**
+   * Changes what is named, and returns the whole. Throws STORE_CONFLICT when somebody else changes it at this
+   * moment.
+   */
   async configure(change: Partial<IpamConfig>): Promise<IpamConfig> {
     const { config: key } = this.keys;
     const found = await this.#kv.get(key);

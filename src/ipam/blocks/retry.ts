@@ -9,8 +9,9 @@ const TRIES = 100;
 const LONGEST_WAIT = 200;
 
 /**
- * Repeats the attempt until it meets no conflict, after waits that grow and are cut short at random so that rivals part.
- * Throws STORE_CONFLICT after a hundred tries, and what the attempt throws; rejects when `signal` aborts.
+ * Repeats the attempt until it meets no conflict, after waits that grow and are cut short at random so that
+ * rivals part. Throws STORE_CONFLICT after a hundred tries, and what the attempt throws; rejects when
+ * `signal` aborts.
  */
 export async function retrying<T>(
   operation: string,

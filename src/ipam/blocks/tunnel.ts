@@ -8,9 +8,9 @@ export function tunnelHandle(node: string): string {
 }
 
 /**
- * The address of the node's IPIP device, out of the same blocks as those of pods, so that no pod ever gets it too; undefined, and any
- * former one released, when no pool for this node is encapsulated. Called again it gives the same, and another one when
- * the pool it is from is no longer encapsulated.
+ * The address of the node's IPIP device, out of the same blocks as those of pods, so that no pod ever gets it
+ * too; undefined, and any former one released, when no pool for this node is encapsulated. Called again it
+ * gives the same, and another one when the pool it is from is no longer encapsulated.
  */
 export async function tunnelAddress(
   assigner: Assigner,

@@ -2,7 +2,10 @@
 export class Turns {
   #last: Promise<unknown> = Promise.resolve();
 
-  /** Rejects with the signal's reason when it aborts before the turn comes; afterwards the work itself minds it. */
+  /**
+   * Rejects with the signal's reason when it aborts before the turn comes; afterwards the work itself minds
+   * it.
+   */
   take<T>(work: () => Promise<T>, signal?: AbortSignal): Promise<T> {
     if (signal?.aborted) return Promise.reject(signal.reason);
     const { promise: turn, resolve, reject } = Promise.withResolvers<void>();

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { FlatnetError } from '../../../src/error.ts';
-import { type Family, familyOf, parseIp } from '../../../src/ip/address.ts';
+import { type Family, familyOf, type Ip, parseIp } from '../../../src/ip/address.ts';
 import { contains, parseCidr } from '../../../src/ip/cidr.ts';
 import type { Assigned, Assigner, AssignRequest } from '../../../src/ipam/assigner.ts';
 import { pool, TestPlan } from './plan.ts';
@@ -377,10 +377,22 @@ test('an address is released by its allocation, not by its number', async (t) =>
     const { value } = (await plan.kv.get(plan.keys.block(block))) ?? assert.fail();
     return JSON.parse(value).allocations[0].sequence;
   };
+  const release = (handle: string, sequence: number): Promise<readonly Ip[]> =>
+    assigner.releaseLeak({ handle, addresses: [{ ip, block, sequence }] }, async () => false);
   const old = await sequenceOf();
   await assigner.release('a');
   await one(assigner, 'a', { requested: [ip] });
-  assert.equal(await assigner.releaseAddress(ip, 'a', old), false, 'that one is gone');
-  assert.equal(await assigner.releaseAddress(ip, 'b', await sequenceOf()), false, 'another’s');
-  assert.equal(await assigner.releaseAddress(ip, 'a', await sequenceOf()), true);
+  assert.deepEqual(await release('a', old), [], 'that one is gone');
+  assert.deepEqual(await release('b', await sequenceOf()), [], 'another’s');
+  assert.deepEqual(await release('a', await sequenceOf()), [ip]);
+});
+
+test('a node with all the blocks it may have moves to a new pool when the old one is disabled', async (t) => {
+  const old = pool('old', '10.1.0.0/29', 30);
+  const plan = await TestPlan.start(t, old);
+  await plan.configure({ maxBlocksPerHost: 1 });
+  const { assigner } = plan.node('node1');
+  await fill(assigner, 4);
+  plan.pools = [{ ...old, disabled: true }, pool('new', '10.2.0.0/29', 30)];
+  assert.equal((await one(assigner, 'a')).pool, 'new');
 });

@@ -1,5 +1,6 @@
 // Some nodes of the hammer, as a process to be killed: hammer-worker.ts ENDPOINT FOLDER NODE...
-// What a node holds is in FOLDER/NODE: `TIME hold HANDLE IP` after it got an address, `TIME free HANDLE` before it gives it back.
+// What a node holds is in FOLDER/NODE: `TIME hold HANDLE IP` after it got an address, `TIME free HANDLE` before it gives
+// it back.
 import { appendFileSync, existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -37,7 +38,7 @@ async function run(node: string): Promise<void> {
     clock: () => Date.now() * HASTE,
   };
   const assigner = new BlockAssigner(options);
-  const upkeep = new BlockUpkeep(options);
+  const upkeep = new BlockUpkeep(assigner, options);
   const held = readHeld(node);
   /** Also what is being asked for. */
   const live = new Set(held.keys());
@@ -123,7 +124,6 @@ function readHeld(node: string): Map<string, readonly string[]> {
     if (word === 'hold') held.set(handle, [...(held.get(handle) ?? []), ip]);
     if (word === 'free') held.delete(handle);
   }
-  // Killed between the lines of its two addresses: the handle was never answered for.
   return held;
 }
 

@@ -9,7 +9,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { checkIpam } from '../../../src/ipam/blocks/check.ts';
 import { IpamKeys } from '../../../src/ipam/blocks/keys.ts';
 import { DEFAULT_CONFIG, encodeConfig } from '../../../src/ipam/blocks/record.ts';
-import { BlockUpkeep } from '../../../src/ipam/blocks/upkeep.ts';
+import { removeNode } from '../../../src/ipam/blocks/remove-node.ts';
 import { EtcdKv } from '../../../src/store/etcd.ts';
 import type { ServerProcess } from '../../store/servers.ts';
 import { PREFIX } from './plan.ts';
@@ -20,9 +20,10 @@ const WORKERS = 3;
 const NODES_EACH = 2;
 
 /**
- * Nodes in several processes take and give addresses of one small network, in which they borrow, take over and run dry, while the
- * processes are killed again and again, and the store now and then. All the while the checker must be content. In the end no address
- * may have been two owners' at a time, by what the nodes wrote down, and everything must come back.
+ * Nodes in several processes take and give addresses of one small network, in which they borrow, take over
+ * and run dry, while the processes are killed again and again, and the store now and then. All the while the
+ * checker must be content. In the end no address may have been two owners' at a time, by what the nodes wrote
+ * down, and everything must come back.
  */
 export async function hammer(t: TestContext, server: ServerProcess, killStore: boolean): Promise<void> {
   const folder = mkdtempSync(join(tmpdir(), `flatnet-hammer-${process.pid}-`));
@@ -63,10 +64,8 @@ export async function hammer(t: TestContext, server: ServerProcess, killStore: b
   assert.ok(holds > SECONDS * 10, `addresses were held only ${holds} times`);
   assert.ok(borrowed > 0, 'nothing was ever borrowed');
 
-  const options = { kv, keys, node: 'undertaker', nodeLabels: () => ({}) };
-  const upkeep = new BlockUpkeep({ ...options, resources: () => ({ ipPools: [], ipReservations: [] }) });
   for (let round = 0; round < 2; round++) {
-    for (const node of workers.flatMap((worker) => worker.nodes)) await upkeep.removeNode(node);
+    for (const node of workers.flatMap((worker) => worker.nodes)) await removeNode(kv, keys, node);
   }
   const { findings, counts } = await checkIpam(kv, keys);
   assert.deepEqual(findings, []);

@@ -93,7 +93,8 @@ export class TestPlan {
       clock: () => this.clock,
       ...options,
     };
-    return { assigner: new BlockAssigner(all), upkeep: new BlockUpkeep(all), kv };
+    const assigner = new BlockAssigner(all);
+    return { assigner, upkeep: new BlockUpkeep(assigner, all), kv };
   }
 
   async configure(config: Partial<IpamConfig>): Promise<void> {

@@ -1,8 +1,10 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { familyOf, type Ip } from '../../../src/ip/address.ts';
 import { type Cidr, parseCidr } from '../../../src/ip/cidr.ts';
 import type { Assigner } from '../../../src/ipam/assigner.ts';
+import { removeNode } from '../../../src/ipam/blocks/remove-node.ts';
 import { tunnelAddress } from '../../../src/ipam/blocks/tunnel.ts';
 import type { BlockUpkeep } from '../../../src/ipam/blocks/upkeep.ts';
 import { pool, TestPlan } from './plan.ts';
@@ -131,24 +133,53 @@ test('garbage: a handle that is used anew while it is collected stays; borrowed 
   assert.equal((await assigner.held('3')).length, 1);
 });
 
+test('garbage: a handle that is asked for at the moment of its collection gets an address that stays', async (t) => {
+  const plan = await TestPlan.start(t, FOUR);
+  const { assigner, upkeep } = plan.node('node1');
+  await assign(assigner, 'leaks');
+  await collect(upkeep, []);
+  plan.wait(60);
+  let again: Promise<{ ip: Ip }> | undefined;
+  const isLive = async (): Promise<boolean> => {
+    again = assign(assigner, 'leaks');
+    await sleep(50);
+    return false;
+  };
+  assert.equal((await upkeep.collectGarbage({ live: new Set(), isLive }, 60)).length, 1);
+  assert.equal((await assigner.held('leaks')).length, 0);
+  const got = await again;
+  assert.deepEqual(
+    (await assigner.held('leaks')).map(({ ip }) => ip),
+    [got?.ip],
+  );
+});
+
 test('a node that is gone: all it had comes back, but for blocks that others borrow from', async (t) => {
   const plan = await TestPlan.start(t, pool('tiny', '10.1.0.0/28', 30));
   await plan.configure({ maxBlocksPerHost: 2 });
   const gone = plan.node('gone').assigner;
-  const { assigner, upkeep } = plan.node('node1');
+  const { assigner } = plan.node('node1');
   for (let i = 0; i < 5; i++) await assign(gone, `g${i}`);
   for (let i = 0; i < 8; i++) await assign(assigner, `${i}`);
   const borrowed = await assign(assigner, 'borrowed');
   await assign(gone, 'g5');
   await plan.kv.put(plan.keys.affinity('gone', parseCidr('10.9.0.0/30')), 'pending');
-  const removed = await upkeep.removeNode('gone');
+  const removed = await removeNode(plan.kv, plan.keys, 'gone', () => plan.clock);
   assert.equal(removed.released.length, 6);
   assert.equal(removed.blocks.length, 1);
   assert.deepEqual(removed.kept, [borrowed.block]);
   assert.deepEqual(await plan.findings(true), []);
   await assigner.release('borrowed');
-  assert.deepEqual(await upkeep.removeNode('gone'), { released: [], blocks: [borrowed.block], kept: [] });
-  assert.deepEqual(await upkeep.removeNode('gone'), { released: [], blocks: [], kept: [] });
+  assert.deepEqual(await removeNode(plan.kv, plan.keys, 'gone', () => plan.clock), {
+    released: [],
+    blocks: [borrowed.block],
+    kept: [],
+  });
+  assert.deepEqual(await removeNode(plan.kv, plan.keys, 'gone', () => plan.clock), {
+    released: [],
+    blocks: [],
+    kept: [],
+  });
 });
 
 test('the tunnel’s address stays while its pool is encapsulated, moves with the pools, and goes', async (t) => {
