@@ -36,5 +36,5 @@ export function readDocuments(text: string, filename: string, code: ErrorCode): 
 function itemsOf(value: unknown, where: string): Item[] {
   const { kind, items } = value as { kind?: unknown; items?: unknown };
   if (typeof kind !== 'string' || !kind.endsWith('List') || !Array.isArray(items)) return [{ value, where }];
-  return items.map((item: unknown, i) => ({ value: item, where: `${where}items[${i}] ` }));
+  return items.map((item: unknown, i) => ({ value: item, where: `${where}items[${i}]: ` }));
 }

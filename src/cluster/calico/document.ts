@@ -97,7 +97,7 @@ const SHORT: Readonly<Record<Kind, readonly string[]>> = {
 };
 
 /** A DNS name, as Kubernetes asks of a resource: RFC 1123 labels joined by dots. */
-export function nameOf(kind: Kind, metadata: Fields): string {
+function nameOf(kind: Kind, metadata: Fields): string {
   const name = required(metadata, 'name', text(metadata, 'name'));
   if (name.length > 253 || !/^[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)*$/.test(name)) {
     throw metadata.invalid('name', `'${name}' must be lower-case letters, digits, '-' and '.'`);

@@ -1,6 +1,5 @@
 import { createHash } from 'node:crypto';
-import { type Document, LineCounter, parseAllDocuments } from 'yaml';
-import { messageOf } from '../../error.ts';
+import { readDocuments } from '../../cluster/documents.ts';
 import { namespaceName } from '../names.ts';
 import { invalid, ManifestFields, type Warn } from './fields.ts';
 import { checked } from './name.ts';
@@ -49,43 +48,17 @@ const MOST_REPLICAS = 999;
  * fields that are understood but not done go to `warn`.
  */
 export function readManifests(text: string, filename: string, warn: Warn): Manifest[] {
-  const lines = new LineCounter();
-  const documents = parseAllDocuments(text, { lineCounter: lines, prettyErrors: false });
-  const list = Array.isArray(documents) ? documents : [];
-  const manifests = list.flatMap((document, i): Manifest[] => {
-    const [error] = document.errors;
-    if (error) {
-      const { line, col } = lines.linePos(error.pos[0]);
-      throw invalid(`${filename}:${line}:${col}`, error.message);
-    }
-    const value = decoded(document, filename);
-    if (value === null) return [];
-    const where = list.length > 1 ? `${filename} document ${i + 1}: ` : `${filename}: `;
-    return items(value).map((item) => readManifest(new ManifestFields(item, where, warn)));
-  });
+  const manifests = readDocuments(text, filename, 'MANIFEST_INVALID').map(({ value, where }) =>
+    readManifest(new ManifestFields(value, where, warn)),
+  );
   if (manifests.length === 0) throw invalid(filename, 'there is no manifest in it');
   refuseTwice(manifests, filename);
   return manifests;
 }
 
-/** Throws what aliases within aliases would blow up to. */
-function decoded(document: Document.Parsed, filename: string): unknown {
-  try {
-    return document.toJS();
-  } catch (error) {
-    throw invalid(filename, messageOf(error));
-  }
-}
-
 export function keyOf(manifest: Manifest): string {
   const { kind, name } = manifest;
   return kind === 'Namespace' ? `${kind}/${name}` : `${kind}/${manifest.namespace}/${name}`;
-}
-
-/** `kind: List`, as `kubectl get -o yaml` writes it, stands for its items. */
-function items(value: unknown): unknown[] {
-  const isList = typeof value === 'object' && value !== null && 'kind' in value && value.kind === 'List';
-  return isList && 'items' in value && Array.isArray(value.items) ? value.items : [value];
 }
 
 function readManifest(fields: ManifestFields): Manifest {

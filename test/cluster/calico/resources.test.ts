@@ -295,7 +295,7 @@ test('a file is refused as a whole, naming the place', () => {
   );
   refused(
     `kind: List\nitems: [{kind: Node, apiVersion: projectcalico.org/v3}]`,
-    /items\[0\] resource\.metadata: is missing/,
+    /x\.yaml: items\[0\]: resource\.metadata: is missing/,
   );
   refused('just text', /must be an object, not "just text"/);
 });
