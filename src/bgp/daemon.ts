@@ -57,15 +57,18 @@ export async function adoptBird(files: BirdFiles): Promise<Connected | undefined
 }
 
 /**
- * Starts BIRD as a process that outlives this one and resolves when it answers. `-R`: it takes over the routes an earlier BIRD left in the
- * kernel and its peers keep theirs, so that packets notice nothing. Throws BIRD with its own words when it ends at once.
+ * Starts BIRD as a process that outlives this one and resolves when it answers. `recover` (`-R`): it takes over the routes an earlier
+ * BIRD left in the kernel and its peers keep theirs, so that packets notice nothing; it says nothing new until all its peers are
+ * back, which a first BIRD need not wait for. Throws BIRD with its own words when it ends at once.
  */
 export async function startBird(
   program: string,
   files: BirdFiles,
-  netns: string | undefined,
+  options: { readonly netns: string | undefined; readonly recover: boolean },
 ): Promise<Connected> {
-  const argv = [program, '-f', '-R', '-c', files.config, '-s', files.socket, '-P', files.pid];
+  const { netns, recover } = options;
+  const argv = [program, '-f', '-c', files.config, '-s', files.socket, '-P', files.pid];
+  if (recover) argv.push('-R');
   const id = await spawnDetached(argv, {
     logFile: files.stderr,
     env: {},

@@ -1,4 +1,5 @@
 import { once } from 'node:events';
+import { existsSync } from 'node:fs';
 import { mkdir, open, rename } from 'node:fs/promises';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { FlatnetError, messageOf } from '../error.ts';
@@ -63,6 +64,7 @@ export class Bird implements AsyncDisposable {
       if (text === this.#applied && this.#connected) return false;
       const adopted = this.#connected ? undefined : await adoptBird(this.files);
       this.#connected ??= adopted;
+      this.#applied = undefined;
       const next = `${this.files.config}.new`;
       await writePrivately(this.files.folder, next, text);
       if (this.#connected) await this.#connected.control.request(`configure check "${next}"`);
@@ -70,9 +72,10 @@ export class Bird implements AsyncDisposable {
         await installedVersion(this.#program);
         await checkFile(this.#program, next);
       }
+      const ranBefore = existsSync(this.files.config);
       await rename(next, this.files.config);
       if (this.#connected) await this.#connected.control.request('configure');
-      else this.#connected = await startBird(this.#program, this.files, this.#options.netns);
+      else this.#connected = await this.#start(ranBefore);
       this.#applied = text;
       this.#supervision ??= this.#supervise(this.#connected);
       if (adopted) await this.#upgrade(adopted);
@@ -175,10 +178,13 @@ export class Bird implements AsyncDisposable {
     }
   }
 
+  #start(recover: boolean): Promise<Connected> {
+    return startBird(this.#program, this.files, { netns: this.#options.netns, recover });
+  }
+
   async #revive(): Promise<Connected | undefined> {
     try {
-      this.#connected =
-        (await adoptBird(this.files)) ?? (await startBird(this.#program, this.files, this.#options.netns));
+      this.#connected = (await adoptBird(this.files)) ?? (await this.#start(true));
     } catch (error) {
       this.#options.log.error({ error: messageOf(error) }, 'BIRD does not start');
     }

@@ -2,6 +2,10 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { runningBird } from '../../src/bgp/daemon.ts';
+import { bgpHandlers } from '../../src/bgp/handlers.ts';
+import { bgpRoutes, bgpStatus } from '../../src/bgp/status.ts';
+import { routesText } from '../../src/cli/bgp/routes.ts';
+import { statusText } from '../../src/cli/bgp/status.ts';
 import type { BgpPeer } from '../../src/cluster/resources.ts';
 import { parseCidr } from '../../src/ip/cidr.ts';
 import { killNow } from '../../src/runtime/process.ts';
@@ -72,7 +76,13 @@ test('a mesh of three nodes, and BIRD killed, upgraded, reconfigured under it', 
           [],
           what,
         );
+      const old = runningBird(cluster.bird('n2').files)?.pid;
       await kill(cluster, 'n2');
+      const gone = await until(
+        'n2 has a BIRD',
+        () => ![undefined, old].includes(runningBird(cluster.bird('n2').files)?.pid),
+      );
+      assert.ok(gone < 1000, `BIRD was away for ${gone} ms`);
       const took = await until('n2 speaks again', () => established(cluster, 'n2').catch(() => false));
       assert.ok(took < 5000, `sessions were back after ${took} ms`);
       await sleep(500);
@@ -110,6 +120,27 @@ test('a mesh of three nodes, and BIRD killed, upgraded, reconfigured under it', 
     assert.equal(runningBird(cluster.bird('n1').files)?.pid, before);
     assert.ok(await established(cluster, 'n1'));
     assert.deepEqual(seen(), []);
+  });
+
+  await t.test('flatnet bgp status and routes', async () => {
+    const bgp = { bird: cluster.bird('n1'), config: cluster.config('n1') };
+    const text = statusText(await bgpStatus(bgp));
+    assert.match(text, /^BIRD 2\.\d\S* runs since \S+ \S+, router id 10\.0\.1\.1\n/);
+    assert.match(
+      text,
+      /\nIPv4 BGP status\n\+-+\+.*\n\| PEER ADDRESS \| +PEER TYPE +\| STATE \| +SINCE +\| INFO +\|\n.*\n\| 10\.0\.1\.2 +\| node-to-node mesh \| up +\| \S+ \S+ \| Established \|\n/,
+    );
+    assert.match(text, /\nIPv6 BGP status\n(.*\n){3}\| fd00:1::2 /);
+    const { 'bgp-routes': ask } = bgpHandlers(() => bgp);
+    const from = async (peer: string): Promise<unknown> => ask?.({ peer });
+    assert.deepEqual(await from('n2'), {
+      routes: [...((await bgpRoutes(bgp, '10.0.1.2')) ?? []), ...((await bgpRoutes(bgp, 'fd00:1::2')) ?? [])],
+    });
+    assert.match(
+      routesText((await bgpRoutes(bgp, '10.0.1.2')) ?? []),
+      /\n\* {2}10\.244\.2\.0\/26 {2}via 10\.0\.1\.2 dev eth0 {2}Node_10_0_1_2 /,
+    );
+    await assert.rejects(from('n9'), { code: 'NOT_FOUND', message: /n9: is no BGP peer/ });
   });
 
   await t.test('a session comes and goes, and the others do not notice', async () => {

@@ -82,7 +82,7 @@ ${neighbor('10.0.1.1')}${neighbor('10.0.1.2')} address-family ipv4 unicast
     'plain',
     `router id 10.0.1.201;
 protocol device { }
-protocol bfd { interface "*" { interval 200 ms; }; }
+protocol bfd { interface "*" { interval 200 ms; multiplier 3; }; }
 protocol direct { ipv4; }
 protocol static { ipv4; route 172.31.0.0/16 blackhole; }
 protocol kernel { ipv4 { export where source = RTS_BGP; }; }
@@ -123,24 +123,20 @@ ${session(2)}
     ],
   };
   await cluster.apply();
-  const has = (name: string, ...routes: string[]): boolean => {
-    const all = underlay
+  const table = (name: string): string =>
+    underlay
       .run(name, 'ip', 'route')
       .replaceAll(/ nhid \d+/g, '')
       .replaceAll(/\s+/g, ' ');
-    return routes.every((route) => all.includes(route));
-  };
+  const has = (name: string, ...routes: string[]): boolean =>
+    routes.every((route) => table(name).includes(route));
 
   await t.test('FRR reaches every block by its own node, and the services by any', async () => {
     await until('FRR has the blocks', () =>
       has('frr', '10.244.1.0/26 via 10.0.1.1', '10.244.2.0/26 via 10.0.1.2'),
     );
-    await until('FRR has the services', () =>
-      has(
-        'frr',
-        '10.96.0.0/12 proto bgp metric 20 nexthop via 10.0.1.1 dev eth0 weight 1 nexthop via 10.0.1.2',
-      ),
-    );
+    const both = /10\.96\.0\.0\/12 proto bgp metric 20( nexthop via 10\.0\.1\.[12] dev eth0 weight 1){2}/;
+    await until('FRR has the services', () => both.test(table('frr')));
   });
   await t.test('the nodes have what FRR announces, but for what a BGPFilter refuses', async () => {
     await until('the network is there', () =>
@@ -157,7 +153,7 @@ ${session(2)}
   await t.test('BFD notices a router that stopped in less than a second', async () => {
     plain.kill('SIGSTOP');
     const took = await until('its route is gone', () => !has('n1', '172.31.0.0/16'), 5000);
-    assert.ok(took < 1500, `it took ${took} ms`);
+    assert.ok(took < 1000, `it took ${took} ms`);
   });
 });
 
