@@ -19,7 +19,8 @@ const MAY_IMPORT: Record<string, readonly string[]> = {
   masquerade: ['cluster', 'ip', 'state'],
   bgp: ['cluster', 'ip', 'runtime'],
   trace: ['cluster', 'ip', 'state'],
-  cni: ['cluster', 'ip', 'ipam', 'linux'],
+  // What the agent keeps on a routed pod's device, ADD puts there first.
+  cni: ['cluster', 'ip', 'ipam', 'linux', 'state/ownership.ts', 'wiring/pod-device.ts'],
   agent: ['backends', 'bgp', 'cluster', 'cni', 'ip', 'ipam', 'linux', 'state', 'store', 'wiring'],
   runtime: ['cluster', 'cni', 'ip', 'linux'],
   lab: ['agent', 'backends', 'cluster', 'cni', 'ip', 'ipam', 'linux', 'runtime', 'store'],

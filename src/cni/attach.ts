@@ -1,28 +1,41 @@
 import { FlatnetError } from '../error.ts';
-import { familyOf } from '../ip/address.ts';
-import { addressOf, contains, type Prefixed, parsePrefixed } from '../ip/cidr.ts';
+import { familyOf, type Ip } from '../ip/address.ts';
+import { addressOf, contains, hostCidr, type Prefixed, parsePrefixed } from '../ip/cidr.ts';
+import type { Assigner } from '../ipam/assigner.ts';
 import type { Allocation } from '../ipam/host-local.ts';
+import { requestedIps } from '../ipam/requested-ips.ts';
 import { allocate, defaultRoutes } from './addresses.ts';
+import { assign, handleOf } from './assigned.ts';
+import { attachRouted } from './attach-routed.ts';
 import type { Attachment, AttachmentKey } from './attachment.ts';
 import { ensureBridge } from './bridge.ts';
 import { untilOperational } from './carrier.ts';
 import { attachChained } from './chained.ts';
-import { type InterfaceConf, readInterfaceConf, readIpamConf, roleOf } from './conf.ts';
+import { readInterfaceConf, readIpamConf, roleOf } from './conf.ts';
 import { doNotedDel, keyOf, takeBack } from './detach.ts';
+import { ownLink } from './host-link.ts';
 import { localPod } from './local-pod.ts';
 import { notedDels } from './noted-del.ts';
-import { addPair, configurePod, findLink, hostDeviceName, type PodLink, podMac } from './pod-link.ts';
+import { addPair, configurePod, findLink, hostDeviceName, naming, type PodLink, podMac } from './pod-link.ts';
 import { netnsAt, PodNetns } from './pod-netns.ts';
 import { CniError, CODE, unsupported } from './protocol/error.ts';
 import type { Invocation } from './protocol/invocation.ts';
-import { EMPTY_RESULT, encodeResult, type Result, type RouteConfig } from './protocol/result.ts';
+import {
+  decodeRoutes,
+  EMPTY_RESULT,
+  encodeResult,
+  type Result,
+  type RouteConfig,
+} from './protocol/result.ts';
+import { isRouted } from './routed-conf.ts';
 import type { CniState } from './state.ts';
 
 /** ADD: gives a container its interface, or another plugin addresses for it, or takes note of what another plugin made. */
 export async function attach(call: Invocation, state: CniState): Promise<object> {
   if (roleOf(call.conf) === 'ipam') return encodeResult(await attachAddresses(call, state), call.version);
   if (call.conf.has('prevResult')) return attachChained(call, state);
-  return encodeResult(await attachInterface(call, state), call.version);
+  const wire = isRouted(call, state.context) ? attachRouted : attachInterface;
+  return encodeResult(await wire(call, state), call.version);
 }
 
 async function attachInterface(call: Invocation, state: CniState): Promise<Result> {
@@ -49,7 +62,7 @@ async function attachInterface(call: Invocation, state: CniState): Promise<Resul
       : { ...EMPTY_RESULT, allocations: [] };
     state.step('addresses reserved');
     const ips = addresses.ips.map((ip) => parsePrefixed(ip.address));
-    refuseMasquerade(call, conf, ips, state);
+    refuseMasquerade(call, conf.bridge, ips, state);
     const bridge = ensureBridge(state, conf, addresses.allocations);
     state.step('bridge ready');
     const mtu = conf.mtu ?? bridge.mtu;
@@ -83,6 +96,7 @@ async function attachInterface(call: Invocation, state: CniState): Promise<Resul
 /** As another plugin's IPAM delegate. */
 async function attachAddresses(call: Invocation, state: CniState): Promise<Result> {
   const conf = readIpamConf(call, state.context);
+  const assigner = conf.named ? undefined : state.context.assigner;
   if (!conf.named) assertReady(state);
   const key = keyOf(call, 'ipam');
   await clearTheWay(key, call, state);
@@ -90,10 +104,11 @@ async function attachAddresses(call: Invocation, state: CniState): Promise<Resul
     ...key,
     state: 'adding',
     ...placeOf(call, netnsAt(call.netns) ?? 0, state),
-    dir: conf.dir,
+    ...(assigner ? { dir: '', handle: handleOf(key) } : { dir: conf.dir }),
     addresses: [],
   };
   return await recorded(record, state, async () => {
+    if (assigner) return await assignAddresses(assigner, call, state);
     const { allocations, ...addresses } = allocate(state.pools, conf, call);
     state.step('addresses reserved');
     // With their gateways: the reference plugins' CHECK does not find routes without.
@@ -104,6 +119,16 @@ async function attachAddresses(call: Invocation, state: CniState): Promise<Resul
   });
 }
 
+/** Out of the node's blocks: host addresses, and no more routes than the configuration names. */
+async function assignAddresses(assigner: Assigner, call: Invocation, state: CniState): Promise<Made> {
+  const requested = requestedIps(call.conf.source, call.argsText);
+  const assigned = await assign(assigner, call, { requested, pools: [] }, state.context);
+  state.step('addresses reserved');
+  const addresses = assigned.map(({ ip }) => parsePrefixed(hostCidr(ip)));
+  const routes = decodeRoutes(call.conf.object('ipam'));
+  return { result: { ...EMPTY_RESULT, ips: addresses.map((address) => ({ address })), routes }, addresses };
+}
+
 function withGateway(allocations: readonly Allocation[]): (route: RouteConfig) => RouteConfig {
   return (route) => {
     const gateway = allocations.find((a) => familyOf(a.gateway) === familyOf(route.dst))?.gateway;
@@ -111,17 +136,31 @@ function withGateway(allocations: readonly Allocation[]): (route: RouteConfig) =
   };
 }
 
+/** What became of an ADD. */
+type Made = {
+  readonly result: Result;
+  readonly addresses: readonly Prefixed[];
+  readonly mtu?: number;
+  readonly borrowed?: readonly Ip[];
+};
+
 /** Does the work of an ADD between its two records, and takes everything back if it fails. */
 export async function recorded(
   record: Attachment,
   state: CniState,
-  work: () => Promise<{ result: Result; addresses: readonly Prefixed[]; mtu?: number }>,
+  work: () => Promise<Made>,
 ): Promise<Result> {
   state.attachments.write(record);
   state.step('record written');
   try {
-    const { result, addresses, mtu } = await work();
-    const ready: Attachment = { ...record, state: 'ready', addresses, ...(mtu ? { mtu } : {}) };
+    const { result, addresses, mtu, borrowed } = await work();
+    const ready: Attachment = {
+      ...record,
+      state: 'ready',
+      addresses,
+      ...(mtu ? { mtu } : {}),
+      ...(borrowed?.length ? { borrowed } : {}),
+    };
     state.attachments.write(ready);
     state.step('record completed');
     const pod = localPod(ready);
@@ -162,7 +201,7 @@ export async function clearTheWay(key: AttachmentKey, call: Invocation, state: C
     earlier.state === 'ready' &&
     earlier.bootId === state.bootId &&
     earlier.netnsId === netnsAt(call.netns) &&
-    (!earlier.hostDevice || findLink(state.link, earlier.hostDevice));
+    (!earlier.hostDevice || ownLink(earlier, state));
   if (stands) {
     throw new CniError(
       CODE.INTERNAL,
@@ -173,15 +212,15 @@ export async function clearTheWay(key: AttachmentKey, call: Invocation, state: C
   await takeBack(earlier, state);
 }
 
-function assertReady({ context }: CniState): void {
+export function assertReady({ context }: CniState): void {
   const reason = context.notReady();
   if (reason) throw new CniError(CODE.TRY_AGAIN, 'the node cannot take pods yet', reason);
 }
 
 /** The agent masquerades what leaves the cluster's networks; more is nobody's work here. */
-function refuseMasquerade(
+export function refuseMasquerade(
   call: Invocation,
-  conf: InterfaceConf,
+  dev: string,
   ips: readonly Prefixed[],
   state: CniState,
 ): void {
@@ -190,7 +229,7 @@ function refuseMasquerade(
   const covered = ips.every((ip) => networks.some((network) => contains(network, addressOf(ip))));
   if (masquerade && covered) return;
   const why = masquerade
-    ? `addresses of ${conf.bridge} are outside ${networks.join(', ')}`
+    ? `addresses of ${dev} are outside ${networks.join(', ')}`
     : 'the agent does not masquerade';
   throw unsupported('ipMasq', true, why);
 }
@@ -204,11 +243,5 @@ async function makePair(state: CniState, link: PodLink): Promise<string> {
   if (state.sweeper.busy && (findLink(state.link, hostDevice) || findLink(netns.link, ifName))) {
     await state.sweeper.sweep();
   }
-  try {
-    return addPair(state.link, link);
-  } catch (error) {
-    if (!(error instanceof FlatnetError) || error.errno !== 'EEXIST') throw error;
-    const text = `container veth name (${ifName}) peer provided (${hostDevice}) already exists`;
-    throw new CniError(CODE.INTERNAL, text, '', error);
-  }
+  return naming(ifName, hostDevice, () => addPair(state.link, link));
 }

@@ -12,6 +12,7 @@ import {
 } from 'node:fs';
 import { join } from 'node:path';
 import { codeOf } from '../error.ts';
+import type { Ip } from '../ip/address.ts';
 import type { Prefixed } from '../ip/cidr.ts';
 
 const { O_CREAT, O_RDWR } = constants;
@@ -44,6 +45,12 @@ export type Attachment = AttachmentKey & {
   /** Bytes. */
   readonly mtu?: number;
   readonly hairpin?: boolean;
+  /** Absent: on a bridge. */
+  readonly wiring?: 'routed';
+  /** What the addresses are held by, where they are of blocks; then `dir` is empty. */
+  readonly handle?: string;
+  /** Those of the addresses that are of other nodes' blocks. */
+  readonly borrowed?: readonly Ip[];
   /** Another plugin made the interface, and removes it. */
   readonly chained?: boolean;
   /** The link is as the agent wants it, on the agent's bridge, and it keeps it so. */
@@ -59,6 +66,8 @@ export type DamagedAttachment = AttachmentKey & { readonly state: 'damaged'; rea
 export class Attachments {
   readonly #dir: string;
   #made = false;
+  /** Host devices by the record's file, once somebody asked. */
+  #devices: Map<string, string> | undefined;
 
   constructor(stateDir: string) {
     this.#dir = join(stateDir, 'attachments');
@@ -79,11 +88,25 @@ export class Attachments {
     } finally {
       closeSync(fd);
     }
+    if (record.hostDevice) this.#devices?.set(fileName(record), record.hostDevice);
   }
 
   remove(record: Attachment | DamagedAttachment): void {
     const file = record.state === 'damaged' ? record.file : fileName(record);
     rmSync(join(this.#dir, file), { force: true });
+    this.#devices?.delete(file);
+  }
+
+  /** The whole records with this host device. Only the first such question reads all there are. */
+  onDevice(device: string): Attachment[] {
+    this.#devices ??= new Map(
+      this.list().flatMap((record) =>
+        record.state !== 'damaged' && record.hostDevice ? [[fileName(record), record.hostDevice]] : [],
+      ),
+    );
+    const files = [...this.#devices].filter(([, name]) => name === device);
+    const records = files.map(([file]) => this.#read(file));
+    return records.filter((record) => record !== undefined && record.state !== 'damaged');
   }
 
   list(): (Attachment | DamagedAttachment)[] {

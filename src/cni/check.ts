@@ -1,12 +1,15 @@
-import { FAMILIES, familyOf } from '../ip/address.ts';
+import { codeOf } from '../error.ts';
+import { FAMILIES, familyOf, type Ip } from '../ip/address.ts';
 import { addressOf, parsePrefixed } from '../ip/cidr.ts';
 import { addressDump } from '../linux/address.ts';
 import type { Link } from '../linux/link.ts';
 import type { NetlinkSocket } from '../linux/netlink/socket.ts';
 import { RT_TABLE_MAIN, routeDump } from '../linux/route.ts';
 import type { Attachment } from './attachment.ts';
+import { checkRouted } from './check-routed.ts';
 import { reservationsDir, roleOf } from './conf.ts';
 import { keyOf } from './detach.ts';
+import { localPod } from './local-pod.ts';
 import { findLink } from './pod-link.ts';
 import { PodNetns } from './pod-netns.ts';
 import { CniError, CODE } from './protocol/error.ts';
@@ -26,7 +29,8 @@ export async function check(call: Invocation, state: CniState): Promise<undefine
   const record = state.attachments.read(keyOf(call, role));
   const whole = record?.state === 'ready' ? record : undefined;
   if (record && !whole) throw wrong(`the attachment is half made (${record.state})`);
-  if (!whole?.chained) checkReservation(call, state, whole);
+  if (whole?.handle) await checkHandle(whole.handle, whole, state);
+  else if (!whole?.chained) checkReservation(call, state, whole);
   if (role === 'ipam') return;
   using netns = PodNetns.open(call.netns, state.netns);
   if (whole && whole.bootId === state.bootId && whole.netnsId !== netns.id) {
@@ -36,7 +40,25 @@ export async function check(call: Invocation, state: CniState): Promise<undefine
   // The agent lets the MTU of its pods follow that of the node.
   const mtu = whole?.managed ? state.context.mtu : whole?.mtu;
   const link = checkPod(call, pod, result, mtu);
-  if (whole && !whole.chained) checkHost({ ...whole, ...(mtu ? { mtu } : {}) }, link, state);
+  if (!whole || whole.chained) return;
+  const outside = checkHost({ ...whole, ...(mtu ? { mtu } : {}) }, link, state);
+  const known = localPod(whole);
+  if (whole.wiring !== 'routed') checkPort(whole, outside, state);
+  else if (known)
+    checkRouted({ pod: known, inside: link, outside, inner: pod, routes: result.routes }, state);
+}
+
+/** With the store away nobody can tell, which is no fault of the attachment. */
+async function checkHandle(handle: string, record: Attachment, state: CniState): Promise<void> {
+  let held: readonly Ip[];
+  try {
+    held = (await state.context.assigner?.held(handle))?.map(({ ip }) => ip) ?? [];
+  } catch (error) {
+    if (codeOf(error) === 'STORE_UNAVAILABLE') return;
+    throw error;
+  }
+  const missing = record.addresses.map(addressOf).find((address) => !held.includes(address));
+  if (missing && state.context.assigner) throw wrong(`${handle} does not hold ${missing} any more`);
 }
 
 function checkReservation(call: Invocation, state: CniState, record: Attachment | undefined): void {
@@ -96,24 +118,33 @@ function checkRoutes(pod: NetlinkSocket, result: Result): void {
   }
 }
 
-function checkHost(record: Attachment, inside: Link, state: CniState): void {
-  const { hostDevice = '', bridge = '', mtu, hairpin } = record;
+/** The host's end, whatever it hangs on. */
+function checkHost(record: Attachment, inside: Link, state: CniState): Link {
+  const { hostDevice = '', mtu } = record;
   const outside = findLink(state.link, hostDevice);
   if (!outside || outside.group === DOOMED) throw wrong(`the host's end ${hostDevice} is missing`);
   if (inside.linkIndex !== outside.index || outside.linkIndex !== inside.index) {
     throw wrong(`${inside.name} and ${hostDevice} are not ends of one pair`);
   }
   if (!outside.up) throw wrong(`the host's end ${hostDevice} is down`);
-  if (!outside.master || findLink(state.link, outside.master)?.name !== bridge) {
-    throw wrong(`the host's end ${hostDevice} is not a port of ${bridge}`);
-  }
   if (mtu && outside.mtu !== mtu)
     throw wrong(`the host's end ${hostDevice} has the MTU ${outside.mtu}, not ${mtu}`);
   // A later plugin may have lowered it.
   if (mtu && inside.mtu > mtu) throw wrong(`${inside.name} has the MTU ${inside.mtu}, more than ${mtu}`);
-  if (hairpin && !outside.port?.hairpin) throw wrong(`hairpin mode of ${hostDevice} is off`);
+  return outside;
 }
 
-function wrong(text: string): CniError {
+function checkPort(
+  { bridge = '', hairpin }: Attachment,
+  { name, master, port }: Link,
+  state: CniState,
+): void {
+  if (!master || findLink(state.link, master)?.name !== bridge) {
+    throw wrong(`the host's end ${name} is not a port of ${bridge}`);
+  }
+  if (hairpin && !port?.hairpin) throw wrong(`hairpin mode of ${name} is off`);
+}
+
+export function wrong(text: string): CniError {
   return new CniError(CODE.INTERNAL, text);
 }

@@ -66,7 +66,7 @@ const UNSUPPORTED_CAPABILITIES = ['portMappings', 'bandwidth', 'infinibandGUID',
 export function readInterfaceConf(call: Invocation, context: CniContext): InterfaceConf {
   const { conf } = call;
   refuseUnsupported(conf);
-  const ours = !conf.has('bridge') && !namesRanges(conf);
+  const ours = isOurs(conf);
   const isDefaultGateway = conf.boolean('isDefaultGateway') ?? ours;
   const result: InterfaceConf = {
     bridge: conf.string('bridge') || (ours ? context.bridge : 'cni0'),
@@ -125,6 +125,11 @@ function subnetSets(context: CniContext): RangeSet[] {
   });
 }
 
+/** Whether the agent decides how and with which addresses: the configuration names neither bridge nor ranges. */
+export function isOurs(conf: Fields): boolean {
+  return !conf.has('bridge') && !namesRanges(conf);
+}
+
 function namesRanges(conf: Fields): boolean {
   const ipam = conf.object('ipam');
   return (ipam?.string('type') ?? TYPE) !== TYPE || readRangeSets(conf.source).length > 0;
@@ -134,7 +139,7 @@ function hasIpam(conf: Fields): boolean {
   return Boolean(conf.object('ipam')?.string('type'));
 }
 
-function refuseUnsupported(conf: Fields): void {
+export function refuseUnsupported(conf: Fields): void {
   const backend = conf.raw('ipMasqBackend');
   if (conf.boolean('ipMasq') && backend !== undefined && backend !== 'nftables') {
     throw unsupported('ipMasqBackend', backend, 'the agent masquerades with nftables');
@@ -153,7 +158,7 @@ function refuseUnsupported(conf: Fields): void {
 }
 
 /** The last of these wins, as in the reference plugin: `args.cni.mac`, CNI_ARGS `MAC=`, the `mac` capability. */
-function readMac(call: Invocation): Mac | undefined {
+export function readMac(call: Invocation): Mac | undefined {
   const cni = call.conf.object('args')?.object('cni');
   const fromArgs = call.args.get('MAC');
   return (

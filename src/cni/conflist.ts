@@ -2,13 +2,14 @@ import { mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node
 import { join } from 'node:path';
 import { codeOf } from '../error.ts';
 import type { AgentPlace } from './agent-file.ts';
+import { ANNOTATIONS } from './annotations.ts';
 import { TYPE } from './conf.ts';
 
 /** Sorts after flannel's `10-flannel.conflist`: runtimes take the first file of the folder. */
 export const CONF_LIST_FILE = '10-flatnet.conflist';
 
 /** The network the runtime runs. Its name is that of flannel's, whose folder of reservations goes on to be used. */
-export function renderConfList(place: AgentPlace): string {
+export function renderConfList(place: AgentPlace, wiring: 'bridge' | 'routed' = 'bridge'): string {
   const list = {
     name: 'cbr0',
     // libcni up to 1.1.2 knows only this key and refuses newer results; since 1.2 it takes the newest of the list.
@@ -19,7 +20,13 @@ export function renderConfList(place: AgentPlace): string {
         type: TYPE,
         ...place,
         // What is not declared is silently left out by runtimes: a pod that wants host ports would start without them. We refuse it.
-        capabilities: { ips: true, mac: true, portMappings: true, bandwidth: true },
+        capabilities: {
+          ips: true,
+          mac: true,
+          portMappings: true,
+          bandwidth: true,
+          ...(wiring === 'routed' && { [ANNOTATIONS]: true }),
+        },
       },
     ],
   };

@@ -1,5 +1,6 @@
 import type { LocalPod } from '../cluster/node.ts';
 import type { Cidr } from '../ip/cidr.ts';
+import type { Assigner } from '../ipam/assigner.ts';
 
 /** What the CNI verbs need of the agent. */
 export type CniContext = {
@@ -11,6 +12,12 @@ export type CniContext = {
   readonly networks: readonly Cidr[];
   /** Pod MTU in bytes. */
   readonly mtu: number;
+  /** How pods of ours are wired. Absent: on the bridge. */
+  readonly wiring?: 'bridge' | 'routed';
+  /** Under the blocks plan, as soon as the agent knows its store: where addresses come from, instead of `subnets`. */
+  readonly assigner?: Assigner | undefined;
+  /** What is known of a namespace besides its name, for pools that choose by it. */
+  namespaceLabels?(namespace: string): Readonly<Record<string, string>> | undefined;
   /** The bridge pods hang on: `cni0`. It exists when `notReady()` is undefined. */
   readonly bridge: string;
   /** Masquerading is the agent's own work, so that `ipMasq` in a configuration of ours needs nothing more. */

@@ -1,15 +1,13 @@
 import { existsSync, rmSync } from 'node:fs';
-import { type Link, linkSet } from '../linux/link.ts';
+import { handleOf, releaseHandle } from './assigned.ts';
 import type { Attachment, AttachmentKey, DamagedAttachment } from './attachment.ts';
 import { reservationsDir, roleOf } from './conf.ts';
+import { doom, farEnd, hostLinks, strayLinks } from './host-link.ts';
 import { localPod } from './local-pod.ts';
 import { loopbackDel } from './loopback.ts';
 import type { NotedDel } from './noted-del.ts';
-import { findLink, hostDeviceName } from './pod-link.ts';
-import { PodNetns } from './pod-netns.ts';
 import { type Invocation, readCommand, readInvocation } from './protocol/invocation.ts';
 import type { CniState } from './state.ts';
-import { DOOMED } from './sweep.ts';
 
 /**
  * DEL: takes back what ADD gave. Succeeds whether anything of it is there or not, as often as it is called, without namespace,
@@ -20,12 +18,18 @@ export async function detach(call: Invocation, state: CniState): Promise<undefin
   const record = state.attachments.read(key);
   if (record) return takeBack(record, state, call);
   if (key.role === 'interface') {
-    doom(findLink(state.link, hostDeviceName(key)), state);
+    for (const link of strayLinks(key, state)) doom(link, state);
     // Made by the reference plugin before this node was ours: its veth is found by the pod's end.
     doom(farEnd(call, state), state);
   }
   state.pools.in(reservationsDir(call, state.context)).release(call);
+  if (state.context.assigner && !(await releaseHandle(handleOf(key), state))) {
+    state.attachments.write({ ...NOTHING, ...key, handle: handleOf(key) });
+  }
 }
+
+/** The record of an attachment of which only the addresses are left. */
+const NOTHING = { state: 'removing', netns: '', netnsId: 0, bootId: '', dir: '', addresses: [] } as const;
 
 /**
  * Removes all that belongs to a record, then the record. In this order: the record says what is going on, the link stops
@@ -44,15 +48,13 @@ export async function takeBack(
     // Before the link changes, or the agent would put it back where it belongs.
     if (pod) state.context.detached(pod);
   }
-  const device = whole
-    ? !whole.chained && whole.hostDevice
-    : record.role === 'interface'
-      ? hostDeviceName(record)
-      : undefined;
-  if (device) doom(findLink(state.link, device), state);
+  for (const link of hostLinks(record, state)) doom(link, state);
   state.step('link doomed');
   const dir = whole ? whole.dir : call ? reservationsDir(call, state.context) : defaultDir(record, state);
   if (dir) state.pools.in(dir).release(record);
+  const handle = whole ? whole.handle : state.context.assigner && handleOf(record);
+  // The record stays until the store was told.
+  if (handle && !(await releaseHandle(handle, state))) return;
   state.step('addresses released');
   state.attachments.remove(record);
   state.step('record removed');
@@ -82,27 +84,4 @@ export function keyOf(call: Invocation, role: AttachmentKey['role']): Attachment
 
 function defaultDir({ network }: AttachmentKey, { context }: CniState): string {
   return `${context.dataDir}/${network}`;
-}
-
-/** Takes a link out of service at once and has it deleted soon. */
-function doom(link: Link | undefined, state: CniState): void {
-  if (link?.kind !== 'veth') return;
-  if (link.group !== DOOMED) {
-    const answers = state.link.executeAllSync(linkSet(link.index, { up: false, master: 0, group: DOOMED }));
-    // The kernel may be taking it apart with the pod's namespace at this moment.
-    const error = answers.find((answer) => answer && answer.errno !== 'ENODEV');
-    if (error) throw error;
-  }
-  void state.sweeper.sweep();
-}
-
-/** The host's end of a veth whose other end is the pod's interface. */
-function farEnd(call: Invocation, state: CniState): Link | undefined {
-  using netns = PodNetns.tryOpen(call.netns, state.netns);
-  if (!netns) return undefined;
-  const pod = netns.link;
-  const inside = findLink(pod, call.ifName);
-  if (inside?.kind !== 'veth' || !inside.linkIndex) return undefined;
-  const outside = findLink(state.link, inside.linkIndex);
-  return outside?.kind === 'veth' && outside.linkIndex === inside.index ? outside : undefined;
 }

@@ -4,8 +4,8 @@ import type { Owner } from '../ipam/host-local.ts';
 import type { Attachment, DamagedAttachment } from './attachment.ts';
 import { reservationsDir, roleOf } from './conf.ts';
 import { doNotedDel, takeBack } from './detach.ts';
+import { ownLink } from './host-link.ts';
 import { notedDels } from './noted-del.ts';
-import { findLink } from './pod-link.ts';
 import { netnsAt } from './pod-netns.ts';
 import { CniError, CODE } from './protocol/error.ts';
 import type { Invocation } from './protocol/invocation.ts';
@@ -42,6 +42,7 @@ export async function gc(call: Invocation, state: CniState): Promise<undefined> 
  * plugins made before; they stay. A container with a call under way is left alone.
  */
 export async function collectGarbage(state: CniState): Promise<void> {
+  state.later.cancel();
   await state.sweeper.sweep();
   await doNotedDels(state);
   for (const { containerId } of state.attachments.list()) {
@@ -67,7 +68,7 @@ function isStale(record: Attachment | DamagedAttachment, state: CniState): boole
   // Addresses given to a plugin that named no namespace: only a DEL or GC tells.
   if (record.netnsId === 0 || record.netnsId === netnsAt(record.netns)) return false;
   // A namespace may live on, held by its processes, after its path is gone. Then its veth does too.
-  return !record.hostDevice || !findLink(state.link, record.hostDevice);
+  return !record.hostDevice || !ownLink(record, state);
 }
 
 /** libcni sends the list under the key of the specification and under the one it used before. */

@@ -5,7 +5,7 @@ import { addressOf, cidrOf, lastIp, lengthOf, type Prefixed, parseCidr, parsePre
 import { type Mac, macFromSeed } from '../ip/mac.ts';
 import { addressReplace, IFA_F_NODAD } from '../linux/address.ts';
 import { type Link, linkAdd, linkGet, linkSet } from '../linux/link.ts';
-import { NUD_STALE, neighbourReplace } from '../linux/neighbour.ts';
+import { type Neighbour, NUD_STALE, neighbourReplace } from '../linux/neighbour.ts';
 import type { Request } from '../linux/netlink/message.ts';
 import type { NetlinkSocket } from '../linux/netlink/socket.ts';
 import { withNetns } from '../linux/netns.ts';
@@ -13,6 +13,7 @@ import { routeAdd } from '../linux/route.ts';
 import { readSysctl, writeSysctl } from '../linux/sysctl.ts';
 import type { AttachmentKey } from './attachment.ts';
 import type { PodNetns } from './pod-netns.ts';
+import { CniError, CODE } from './protocol/error.ts';
 import type { IpConfig, RouteConfig } from './protocol/result.ts';
 
 /** A pod's veth: what it shall be. */
@@ -70,11 +71,12 @@ export function addPair(host: NetlinkSocket, link: PodLink): Mac {
   return hostMac;
 }
 
-/** Brings the pod's end up, with addresses that are usable at once, and the routes. */
+/** Brings the pod's end up, with addresses that are usable at once, permanent neighbours, and the routes. */
 export function configurePod(
   { ifName, netns }: Pick<PodLink, 'ifName' | 'netns'>,
   ips: readonly IpConfig[],
   routes: readonly RouteConfig[],
+  neighbours: readonly Pick<Neighbour, 'ip' | 'mac'>[] = [],
 ): void {
   if (ips.some(({ address }) => familyOf(address) === 6)) prepareIpv6(netns, ifName);
   const pod = netns.link;
@@ -83,11 +85,23 @@ export function configurePod(
   const answers = pod.executeAllSync([
     ...linkSet(index, { up: true }),
     ...addresses,
+    ...neighbours.map((neighbour) => neighbourReplace({ ...neighbour, dev: index })),
     ...routes.map((route) => podRoute(index, route, ips)),
   ]);
   // A route that is there already is as good: the network's own, or one the configuration names twice.
   const error = answers.find((answer) => answer && answer.errno !== 'EEXIST');
   if (error) throw error;
+}
+
+/** Makes a pair, and tells of a name that is taken as the reference plugins do. */
+export function naming<T>(ifName: string, hostDevice: string, make: () => T): T {
+  try {
+    return make();
+  } catch (error) {
+    if (!(error instanceof FlatnetError) || error.errno !== 'EEXIST') throw error;
+    const text = `container veth name (${ifName}) peer provided (${hostDevice}) already exists`;
+    throw new CniError(CODE.INTERNAL, text, '', error);
+  }
 }
 
 /** Gives an interface an address as the reference plugins do: with broadcast address, and without duplicate detection. */

@@ -17,7 +17,7 @@ export class CniService implements AsyncDisposable {
   readonly #state: CniState;
 
   constructor(context: CniContext) {
-    this.#state = new CniState(context);
+    this.#state = new CniState(context, collectGarbage);
   }
 
   /** Answers one call of a plugin, a `CniRequest`. Never rejects: what goes wrong is in the reply, as the specification has it. */

@@ -3,6 +3,7 @@ import { NETLINK_ROUTE, NetlinkSocket } from '../linux/netlink/socket.ts';
 import { Pools } from './addresses.ts';
 import { Attachments } from './attachment.ts';
 import type { CniContext } from './context.ts';
+import { Later } from './later.ts';
 import { Locks } from './lock.ts';
 import { Sweeper } from './sweep.ts';
 
@@ -19,12 +20,18 @@ export class CniState implements AsyncDisposable {
   /** In the node's namespace, for synchronous calls only. */
   readonly link: NetlinkSocket;
 
-  constructor(context: CniContext) {
+  /** Records of removed attachments whose addresses are still held, as the store was away. */
+  readonly later: Later;
+
+  constructor(context: CniContext, collect: (state: CniState) => Promise<void>) {
     this.context = context;
     this.netns = context.netns ?? '/proc/self/ns/net';
     this.attachments = new Attachments(context.stateDir);
     this.link = NetlinkSocket.open(NETLINK_ROUTE, { netns: this.netns });
     this.sweeper = new Sweeper(this.netns, (error) => context.warn('sweeping deleted pods’ links', error));
+    this.later = new Later(() =>
+      collect(this).catch((error: unknown) => context.warn('freeing the addresses of deleted pods', error)),
+    );
     // What an earlier agent left.
     void this.sweeper.sweep();
   }
@@ -34,6 +41,7 @@ export class CniState implements AsyncDisposable {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
+    this.later.cancel();
     await this.sweeper[Symbol.asyncDispose]();
     this.link.close();
   }

@@ -1,6 +1,6 @@
 import { rangeSetText } from '../ipam/ranges.ts';
 import { isExhausted } from './addresses.ts';
-import { readInterfaceConf, readIpamConf, roleOf } from './conf.ts';
+import { isOurs, readInterfaceConf, readIpamConf, roleOf } from './conf.ts';
 import { CniError, CODE } from './protocol/error.ts';
 import type { Invocation } from './protocol/invocation.ts';
 import type { CniState } from './state.ts';
@@ -11,6 +11,8 @@ export function status(call: Invocation, state: CniState): undefined {
   if (role === 'loopback') return;
   const reason = state.context.notReady();
   if (reason) throw new CniError(CODE.NOT_READY, 'the node cannot take pods yet', reason);
+  // Blocks are the whole cluster's: whether one more can be had shows when it is needed.
+  if (state.context.assigner && (role === 'ipam' || isOurs(call.conf))) return;
   const ipam =
     role === 'ipam' ? readIpamConf(call, state.context) : readInterfaceConf(call, state.context).ipam;
   if (!ipam) return;

@@ -9,12 +9,14 @@ import type { LocalPod } from '../../src/cluster/node.ts';
 import type { CniContext } from '../../src/cni/context.ts';
 import { decodeResult, type Result } from '../../src/cni/protocol/result.ts';
 import { CniService } from '../../src/cni/service.ts';
-import { type Cidr, lengthOf, nthIp, parseCidr, prefixed } from '../../src/ip/cidr.ts';
+import { parseIp } from '../../src/ip/address.ts';
+import { type Cidr, lengthOf, nthIp, parseCidr, parsePrefixed, prefixed } from '../../src/ip/cidr.ts';
 import { macFromSeed } from '../../src/ip/mac.ts';
 import { addressReplace, IFA_F_NODAD } from '../../src/linux/address.ts';
-import { linkAdd, linkGet } from '../../src/linux/link.ts';
+import { linkAdd, linkGet, linkSet } from '../../src/linux/link.ts';
 import { NETLINK_ROUTE, NetlinkSocket } from '../../src/linux/netlink/socket.ts';
 import { createNetns, deleteNetns, netnsPath, withNetns } from '../../src/linux/netns.ts';
+import { routeAdd } from '../../src/linux/route.ts';
 import { writeSysctl } from '../../src/linux/sysctl.ts';
 
 let count = 0;
@@ -32,6 +34,8 @@ export type HostOptions = {
   readonly dir?: string;
   readonly netns?: string;
   readonly context?: Partial<CniContext>;
+  /** `routed`: no bridge, but a way out with a default route. */
+  readonly wiring?: 'bridge' | 'routed';
 };
 
 /**
@@ -57,7 +61,8 @@ export class Host implements AsyncDisposable {
     else {
       this.netns = uniqueName('host');
       createNetns(this.netns);
-      makeBridge(this.path, this.subnets, mtu);
+      if (options.wiring === 'routed') makeUplink(this.path);
+      else makeBridge(this.path, this.subnets, mtu);
     }
     this.context = {
       notReady: () => this.notReady,
@@ -65,6 +70,7 @@ export class Host implements AsyncDisposable {
       networks: (options.networks ?? ['10.90.0.0/16', 'fd00:90::/32']).map(parseCidr),
       mtu,
       bridge: 'cni0',
+      ...(options.wiring && { wiring: options.wiring }),
       masquerade: true,
       dataDir: this.dataDir,
       stateDir: this.stateDir,
@@ -131,6 +137,22 @@ function makeBridge(netns: string, subnets: readonly Cidr[], mtu: number): void 
     ),
   );
   withNetns(netns, () => writeSysctl('net/ipv4/ip_forward', 1));
+}
+
+/** What the agent does for routed pods, as far as pings need it. */
+function makeUplink(netns: string): void {
+  using socket = NetlinkSocket.open(NETLINK_ROUTE, { netns });
+  socket.executeSync(linkAdd({ name: 'up0', up: true, data: { kind: 'veth', peer: { name: 'up1' } } }));
+  const { index } = socket.getSync(linkGet('up0'));
+  socket.executeSync([
+    ...linkSet(socket.getSync(linkGet('up1')).index, { up: true }),
+    addressReplace({ dev: index, address: parsePrefixed('192.0.2.1/24') }),
+    routeAdd({ dst: parseCidr('0.0.0.0/0'), dev: index, via: parseIp('192.0.2.254') }),
+  ]);
+  withNetns(netns, () => {
+    writeSysctl('net/ipv4/ip_forward', 1);
+    writeSysctl('net/ipv6/conf/all/forwarding', 1);
+  });
 }
 
 /** A namespace for a pod. */
@@ -257,14 +279,14 @@ export async function eventually(what: string, holds: () => boolean, within = 20
   }
 }
 
-/** Everything that may be left of pods on a host: links besides the bridge, reservations, records, notes. */
+/** Everything that may be left of pods on a host: links besides the node’s own, reservations, records, notes. */
 export function leftovers(host: Host): string[] {
   const links = ip(host.netns, 'link').map((link) => link.ifname);
   const files = ['networks', 'state'].flatMap((dir) =>
     list(join(host.dir, dir)).flatMap((entry) => (entry.isFile() ? [entry.name] : [])),
   );
   return [
-    ...links.filter((name) => name !== 'lo' && name !== 'cni0'),
+    ...links.filter((name) => !['lo', 'cni0', 'up0', 'up1'].includes(name)),
     ...files.filter((name) => !name.startsWith('last_reserved_ip') && name !== 'lock'),
   ];
 }

@@ -66,6 +66,9 @@ function numberOf(error: unknown): Code {
       return CODE.INVALID_CONFIG;
     // An address may be given back at any moment.
     case 'OUT_OF_ADDRESSES':
+    // And the store may be back, or be less busy.
+    case 'STORE_CONFLICT':
+    case 'STORE_UNAVAILABLE':
       return CODE.TRY_AGAIN;
     default:
       return CODE.INTERNAL;
