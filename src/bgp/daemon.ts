@@ -28,7 +28,10 @@ export class BirdFiles {
 
 const START_PATIENCE = 10_000;
 
-/** BIRD's process of these files; undefined when none runs. A pid that is another program's by now is told by its command line. */
+/**
+ * BIRD's process of these files; undefined when none runs. A pid that is another program's by now is told by
+ * its command line.
+ */
 export function runningBird(files: BirdFiles): ProcessId | undefined {
   try {
     const id = identify(Number(readFileSync(files.pid, 'utf8').trim()));
@@ -44,7 +47,10 @@ export function runningBird(files: BirdFiles): ProcessId | undefined {
 
 export type Connected = { readonly control: BirdControl; readonly version: string };
 
-/** A connection to the BIRD that runs; undefined when none does. One that runs and does not answer is killed: see `startBird`. */
+/**
+ * A connection to the BIRD that runs; undefined when none does. One that runs and does not answer is killed:
+ * see `startBird`.
+ */
 export async function adoptBird(files: BirdFiles): Promise<Connected | undefined> {
   const id = runningBird(files);
   if (!id) return undefined;
@@ -57,9 +63,10 @@ export async function adoptBird(files: BirdFiles): Promise<Connected | undefined
 }
 
 /**
- * Starts BIRD as a process that outlives this one and resolves when it answers. `recover` (`-R`): it takes over the routes an earlier
- * BIRD left in the kernel and its peers keep theirs, so that packets notice nothing; it says nothing new until all its peers are
- * back, which a first BIRD need not wait for. Throws BIRD with its own words when it ends at once.
+ * Starts BIRD as a process that outlives this one and resolves when it answers. `recover` (`-R`): it takes
+ * over the routes an earlier BIRD left in the kernel and its peers keep theirs, so that packets notice
+ * nothing; it says nothing new until all its peers are back, which a first BIRD need not wait for. Throws
+ * BIRD with its own words when it ends at once.
  */
 export async function startBird(
   program: string,

@@ -6,7 +6,10 @@ export type BgpFacts = {
   readonly self: Self;
   /** All nodes of the cluster; this one may be among them. */
   readonly nodes: readonly Node[];
-  /** What the cluster's pods have addresses of, of both families: the IPPools, or a leased network's own pools. */
+  /**
+   * What the cluster's pods have addresses of, of both families: the IPPools, or a leased network's own
+   * pools.
+   */
   readonly pools: readonly BgpPool[];
   readonly resources: Resources;
   /** By `secretKey`; read by `readSecrets`. */

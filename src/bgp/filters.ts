@@ -9,10 +9,16 @@ export const PROTOCOL_ADVERTISED = 110;
 /** Its pods' own routes, which nobody else needs. */
 export const PROTOCOL_LOCAL = 111;
 
-/** The MED of a route that another node of ours announces too: who hears both takes the short way (RFC 4271 §9.1.2.2 c). */
+/**
+ * The MED of a route that another node of ours announces too: who hears both takes the short way (RFC 4271
+ * §9.1.2.2 c).
+ */
 const MED_RELAYED = 100;
 
-/** Linux's IFNAMSIZ allows anything but `/` and blanks; BIRD's strings have no escapes, and `*`, `?` are patterns. */
+/**
+ * Linux's IFNAMSIZ allows anything but `/` and blanks; BIRD's strings have no escapes, and `*`, `?` are
+ * patterns.
+ */
 const INTERFACE = /^[!#-.0-~]{1,64}$/;
 
 /** BIRD's word for an interface pattern; undefined when BIRD has none. */
@@ -44,8 +50,9 @@ export const KERNEL_EXPORT = `filter To_kernel {
 `;
 
 /**
- * Sends a route of an encapsulated pool into the tunnel: its gateway is the node it belongs to, on-link there whatever the
- * underlay looks like. A router outside the cluster that names itself as next hop ends no tunnel.
+ * Sends a route of an encapsulated pool into the tunnel: its gateway is the node it belongs to, on-link there
+ * whatever the underlay looks like. A router outside the cluster that names itself as next hop ends no
+ * tunnel.
  */
 export function tunnelFunction(pools: readonly BgpPool[], onLink: readonly Cidr[]): string {
   const four = pools.filter(({ cidr }) => familyOf(cidr) === 4);
@@ -89,7 +96,7 @@ export function announceFunction(family: Family, { pools, prefixAdvertisements }
       .map(({ cidr, communities }) => `if net ~ ${cidr} then { ${communities.map(addCommunity).join(' ')} }`),
     `if proto = "Kernel${family}" then { if krt_source = ${PROTOCOL_ADVERTISED} then accept; reject; }`,
     // A route of our own AS is a node's block, even if its pool is gone; what routers outside sent must be of a pool.
-    `if source = RTS_BGP && (bgp_path.len = 0${inPools && ` || ${inPools}`}) then { if outside then bgp_med = ${MED_RELAYED}; accept; }`,
+    `if source = RTS_BGP && (${['bgp_path.len = 0', inPools].filter(Boolean).join(' || ')}) then { if outside then bgp_med = ${MED_RELAYED}; accept; }`,
     `if outside && proto = "Services${family}" then accept;`,
     'reject;',
   ].filter(Boolean);
@@ -109,7 +116,10 @@ function netIn(family: Family, pools: readonly BgpPool[]): string {
 
 export type Direction = 'import' | 'export';
 
-/** BIRD's name of a BGPFilter's function. Users' names may be BIRD's words, hold anything, and be longer than its 64 characters. */
+/**
+ * BIRD's name of a BGPFilter's function. Users' names may be BIRD's words, hold anything, and be longer than
+ * its 64 characters.
+ */
 export function filterFunctionName(filter: string, direction: Direction, family: Family): string {
   const readable = filter.replaceAll(/[^A-Za-z0-9]/g, '_').slice(0, 32);
   const exact = fnv32(filter).toString(16).padStart(8, '0');

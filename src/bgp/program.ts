@@ -4,7 +4,9 @@ import { codeOf, FlatnetError, messageOf } from '../error.ts';
 
 const run = promisify(execFile);
 
-/** The first whose filters may set `onlink` (its NEWS file): without that there are no routes into a tunnel. */
+/**
+ * The first whose filters may set `onlink` (its NEWS file): without that there are no routes into a tunnel.
+ */
 const OLDEST = '2.0.12';
 
 const INSTALL = `install BIRD ${OLDEST} or newer (Debian: apt-get install bird2)`;

@@ -24,8 +24,9 @@ export type BirdConfig = {
 const LOG_BYTES = 1_000_000;
 
 /**
- * The configuration of this node's BIRD (≥ 2.0.12), one daemon for both families. It names peers and pools, never blocks: those
- * BIRD learns from the kernel. Nothing in it depends on the order of the facts. `logFile`: a path without quotes.
+ * The configuration of this node's BIRD (≥ 2.0.12), one daemon for both families. It names peers and pools,
+ * never blocks: those BIRD learns from the kernel. Nothing in it depends on the order of the facts.
+ * `logFile`: a path without quotes.
  */
 export function birdConfig(facts: BgpFacts, logFile: string): BirdConfig {
   const { sessions, warnings } = sessionsOf(facts);
@@ -76,8 +77,8 @@ export function birdConfig(facts: BgpFacts, logFile: string): BirdConfig {
 }
 
 /**
- * `graceful restart wait`: a restarted BIRD waits so long for all its peers before it touches the kernel's routes. The default
- * of 240 s would keep one dead peer from letting anything new in for four minutes.
+ * `graceful restart wait`: a restarted BIRD waits so long for all its peers before it touches the kernel's
+ * routes. The default of 240 s would keep one dead peer from letting anything new in for four minutes.
  */
 function head(id: string, logFile: string): string {
   return `log "${logFile}" ${LOG_BYTES} "${logFile}.1" { info, remote, warning, error, auth, fatal, bug };

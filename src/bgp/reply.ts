@@ -5,8 +5,8 @@ export type ReplyLine = { readonly code: number; readonly text: string };
 export type Reply = { readonly code: number; readonly lines: readonly ReplyLine[] };
 
 /**
- * Cuts what BIRD writes into answers. `1234-text`: more follows; `1234 text`: the last line; ` text`: goes on under the code before;
- * `+text`: a log message that belongs to no answer.
+ * Cuts what BIRD writes into answers. `1234-text`: more follows; `1234 text`: the last line; ` text`: goes on
+ * under the code before; `+text`: a log message that belongs to no answer.
  */
 export class ReplyReader {
   #rest = '';

@@ -2,7 +2,10 @@ import type { Node } from '../cluster/node.ts';
 import { type Ip, ipFromBytes } from '../ip/address.ts';
 import { fnv32 } from './fnv.ts';
 
-/** The node's BGP identifier (RFC 6286: any four bytes but zero): its IPv4 address, or a hash of its name where it has none. */
+/**
+ * The node's BGP identifier (RFC 6286: any four bytes but zero): its IPv4 address, or a hash of its name
+ * where it has none.
+ */
 export function routerId(node: Node): Ip {
   if (node.addresses[4] !== undefined) return node.addresses[4];
   const hash = fnv32(node.name) || 1;
@@ -10,8 +13,8 @@ export function routerId(node: Node): Ip {
 }
 
 /**
- * Two nodes with one identifier take each other's routes for their own and drop them without a word (RFC 4456 §8), so it is
- * said. Undefined when the identifier is this node's alone.
+ * Two nodes with one identifier take each other's routes for their own and drop them without a word (RFC 4456
+ * §8), so it is said. Undefined when the identifier is this node's alone.
  */
 export function routerIdWarning(self: Node, nodes: readonly Node[]): string | undefined {
   const id = routerId(self);

@@ -22,7 +22,10 @@ const FIRST = /^(\S*)\s+(\S+) \[(\S+) (\d{4}-\d\d-\d\d \d\d:\d\d:\d\d)[^\]]*\]( 
 const HOP = /^\t(?:via (\S+) on|dev) (\S+)(.*)$/;
 const ATTRIBUTE = /^\t([A-Za-z]+\.[A-Za-z0-9_]+): ?(.*)$/;
 
-/** Reads the answer to `show route all`, with `timeformat route iso long`. Further ways to one network have no network of their own. */
+/**
+ * Reads the answer to `show route all`, with `timeformat route iso long`. Further ways to one network have no
+ * network of their own.
+ */
 export function readRoutes(reply: Reply): BgpRoute[] {
   const found: Building[] = [];
   for (const { text } of reply.lines) {

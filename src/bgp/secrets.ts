@@ -7,9 +7,9 @@ import { secretKey } from './facts.ts';
 const SAFE = /^[A-Za-z0-9_-][A-Za-z0-9._-]*$/;
 
 /**
- * The passwords that BGP peers and the mesh refer to: each is a file `<folder>/<secret>/<key>`, as Kubernetes mounts a
- * Secret, that only root may read. One that cannot be had is told in `warnings`, and its sessions are left out: a session
- * meant to have a password never runs without.
+ * The passwords that BGP peers and the mesh refer to: each is a file `<folder>/<secret>/<key>`, as Kubernetes
+ * mounts a Secret, that only root may read. One that cannot be had is told in `warnings`, and its sessions
+ * are left out: a session meant to have a password never runs without.
  */
 export function readSecrets(
   folder: string,

@@ -7,7 +7,10 @@ import { type BgpFacts, secretKey } from './facts.ts';
 
 /** One BGP session as this node holds it. */
 export type Session = {
-  /** BIRD's name of it. It says who the other end is, not why we speak with it: so a session outlives its reason's change. */
+  /**
+   * BIRD's name of it. It says who the other end is, not why we speak with it: so a session outlives its
+   * reason's change.
+   */
   readonly name: string;
   readonly family: Family;
   readonly reason: 'node-to-node mesh' | 'global' | 'node specific';
@@ -36,9 +39,10 @@ export type Session = {
 };
 
 /**
- * Every BGP session of this node, sorted by name, and what is wrong with those that cannot be: the mesh of all nodes that
- * are no reflectors, and what each BGPPeer says of this node, as the one it selects or as the one at its other end. Both
- * ends compute the same session: of several reasons for one, the first of (a BGPPeer for some nodes, for all, the mesh).
+ * Every BGP session of this node, sorted by name, and what is wrong with those that cannot be: the mesh of
+ * all nodes that are no reflectors, and what each BGPPeer says of this node, as the one it selects or as the
+ * one at its other end. Both ends compute the same session: of several reasons for one, the first of (a
+ * BGPPeer for some nodes, for all, the mesh).
  */
 export function sessionsOf(facts: BgpFacts): {
   readonly sessions: readonly Session[];
@@ -230,8 +234,9 @@ function inOrder(peers: readonly BgpPeer[]): BgpPeer[] {
 }
 
 /**
- * A route from outside the cluster gets our address as next hop, for the other nodes need not reach the router it came from. What
- * a reflector passes on keeps its own, or all traffic between nodes would go through the reflector.
+ * A route from outside the cluster gets our address as next hop, for the other nodes need not reach the
+ * router it came from. What a reflector passes on keeps its own, or all traffic between nodes would go
+ * through the reflector.
  */
 function nextHopOf(peer: BgpPeer | undefined, internal: boolean, reflector: boolean): Session['nextHop'] {
   if (peer?.nextHopMode === 'Keep') return 'keep';

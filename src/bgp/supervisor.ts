@@ -27,9 +27,10 @@ const STEADY = 10_000;
 const PULSE = 10_000;
 
 /**
- * The node's BIRD. It runs from the first `apply` on and outlives this process: the next agent finds it at its socket and takes it over. A BIRD
- * that dies is started again at once, with a growing pause if it keeps dying; one that does not answer is killed.
- * BIRD never gets a SIGTERM: it would say goodbye to its peers, and they would drop this node's routes.
+ * The node's BIRD. It runs from the first `apply` on and outlives this process: the next agent finds it at
+ * its socket and takes it over. A BIRD that dies is started again at once, with a growing pause if it keeps
+ * dying; one that does not answer is killed. BIRD never gets a SIGTERM: it would say goodbye to its peers,
+ * and they would drop this node's routes.
  */
 export class Bird implements AsyncDisposable {
   readonly files: BirdFiles;
@@ -56,8 +57,8 @@ export class Bird implements AsyncDisposable {
   }
 
   /**
-   * Makes BIRD run with this configuration; returns whether anything was to do. Sessions it does not change are not touched. Throws BIRD
-   * with its own words for one that it does not take: the one before stays.
+   * Makes BIRD run with this configuration; returns whether anything was to do. Sessions it does not change
+   * are not touched. Throws BIRD with its own words for one that it does not take: the one before stays.
    */
   apply(text: string): Promise<boolean> {
     return this.#alone(async () => {
@@ -97,7 +98,10 @@ export class Bird implements AsyncDisposable {
     return readRoutes(await this.#control().request(`show route all${from}`));
   }
 
-  /** Runs every route from peers through the import filters again: after `tunl0` came to be, for without it they were refused. */
+  /**
+   * Runs every route from peers through the import filters again: after `tunl0` came to be, for without it
+   * they were refused.
+   */
   async reloadImports(): Promise<void> {
     await this.#control().request('reload in all');
   }
@@ -113,7 +117,10 @@ export class Bird implements AsyncDisposable {
     await this.#control().request('graceful restart');
   }
 
-  /** Ends BIRD and the supervision. The kernel and the peers keep their routes: the kernel for good, peers for the restart time. */
+  /**
+   * Ends BIRD and the supervision. The kernel and the peers keep their routes: the kernel for good, peers for
+   * the restart time.
+   */
   async stop(): Promise<void> {
     const control = this.#connected?.control;
     this.#stopping.abort();
@@ -191,7 +198,10 @@ export class Bird implements AsyncDisposable {
     return this.#connected;
   }
 
-  /** Until BIRD has ended, which closes the connection, or does not answer any more, which we close it for, or the supervision ends. */
+  /**
+   * Until BIRD has ended, which closes the connection, or does not answer any more, which we close it for, or
+   * the supervision ends.
+   */
   async #untilClosed(control: BirdControl): Promise<void> {
     const pulse = setInterval(
       () => void control.request('show status').catch(() => undefined),

@@ -12,7 +12,10 @@ import type { Family, Ip } from '../../src/ip/address.ts';
 import { type Cidr, cidrOf, nthIp, parseCidr } from '../../src/ip/cidr.ts';
 import { cidrs } from '../ip/arbitraries.ts';
 
-/** Names no BIRD configuration may trip over: its own words, quotes, comments, other scripts, too long for a symbol. */
+/**
+ * Names no BIRD configuration may trip over: its own words, quotes, comments, other scripts, too long for a
+ * symbol.
+ */
 export const hostileNames: fc.Arbitrary<string> = fc.oneof(
   fc.constantFrom('table', 'exp', 'dead', 'all', 'filter', 'master4', 'Kernel4', 'Device', 'constructor'),
   fc.constantFrom('a"; reject; #', "it's", '/* */', '}\n}', '-', '1', 'é', 'a'.repeat(63), 'b'.repeat(253)),

@@ -1,4 +1,6 @@
 import assert from 'node:assert/strict';
+import { chmodSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { runningBird } from '../../src/bgp/daemon.ts';
@@ -9,7 +11,7 @@ import { statusText } from '../../src/cli/bgp/status.ts';
 import type { BgpPeer } from '../../src/cluster/resources.ts';
 import { parseCidr } from '../../src/ip/cidr.ts';
 import { killNow } from '../../src/runtime/process.ts';
-import { NO_BIRD } from './bird.ts';
+import { BIRD, NO_BIRD } from './bird.ts';
 import { Cluster, MESH_OFF, RESOURCES, reflectors, until, watch } from './underlay.ts';
 
 const skip = NO_BIRD || (process.geteuid?.() !== 0 ? 'needs root' : false);
@@ -119,6 +121,37 @@ test('a mesh of three nodes, and BIRD killed, upgraded, reconfigured under it', 
     await cluster.apply('n1');
     assert.equal(runningBird(cluster.bird('n1').files)?.pid, before);
     assert.ok(await established(cluster, 'n1'));
+    assert.deepEqual(seen(), []);
+  });
+
+  await t.test('and puts another in its place when another is installed', async () => {
+    const seen = await watch(underlay, 'n2');
+    const before = runningBird(cluster.bird('n1').files)?.pid;
+    await cluster.bird('n1')[Symbol.asyncDispose]();
+    const newer = join(underlay.folder, 'newer-bird');
+    writeFileSync(
+      newer,
+      `#!/bin/sh\n[ "$1" != --version ] && exec ${BIRD} "$@"\necho BIRD version 2.0.99 >&2\n`,
+    );
+    chmodSync(newer, 0o755);
+    cluster.program = newer;
+    cluster.birds.delete('n1');
+    await cluster.apply('n1');
+    await until('the other one speaks', async () => {
+      const pid = runningBird(cluster.bird('n1').files)?.pid;
+      return pid !== undefined && pid !== before && (await established(cluster, 'n1').catch(() => false));
+    });
+    assert.deepEqual(seen(), []);
+  });
+
+  await t.test('BIRD stopped on purpose says no goodbye', async () => {
+    const seen = await watch(underlay, 'n1');
+    await cluster.bird('n2').stop();
+    assert.equal(runningBird(cluster.bird('n2').files), undefined);
+    cluster.birds.delete('n2');
+    await cluster.apply('n2');
+    await until('n2 speaks again', () => established(cluster, 'n2'));
+    await sleep(300);
     assert.deepEqual(seen(), []);
   });
 

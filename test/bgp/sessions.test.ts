@@ -28,7 +28,10 @@ const DEFAULTS: Resources = {
 
 const PEER: BgpPeer = { name: 'p', nextHopMode: 'Auto', sourceAddress: 'UseNodeIP', bfd: false, filters: [] };
 
-/** n1 … nN in 10.0.0.0/24, as n1 sees them. Those in `reflectors` have a cluster id of their own and the label `rr`. */
+/**
+ * n1 … nN in 10.0.0.0/24, as n1 sees them. Those in `reflectors` have a cluster id of their own and the label
+ * `rr`.
+ */
 function cluster(
   size: number,
   resources: Partial<Resources> = {},

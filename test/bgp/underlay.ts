@@ -15,7 +15,10 @@ import { createNetns, deleteNetns, netnsPath } from '../../src/linux/netns.ts';
 import { SILENT } from '../../src/log.ts';
 import { identify, killNow } from '../../src/runtime/process.ts';
 
-/** Machines in namespaces of their own on one or two networks that a router joins, gone with all they run when the test ends. */
+/**
+ * Machines in namespaces of their own on one or two networks that a router joins, gone with all they run when
+ * the test ends.
+ */
 export class Underlay {
   readonly folder: string;
   readonly #prefix: string;
@@ -44,7 +47,10 @@ export class Underlay {
     return netnsPath(`${this.#prefix}-${name}`);
   }
 
-  /** A machine at 10.0.`network`.`host` (fd00:`network`::`host`), with `tunl0`, an interface that stands for the tunnel. */
+  /**
+   * A machine at 10.0.`network`.`host` (fd00:`network`::`host`), with `tunl0`, an interface that stands for
+   * the tunnel.
+   */
   machine(name: string, network: 1 | 2, host: number): void {
     this.#namespace(name);
     const there = `${this.#prefix}-${name}`;
@@ -157,6 +163,7 @@ export class Cluster implements AsyncDisposable {
     { cidr: parseCidr('fd10::/16'), ipipMode: 'Never', disableBgpExport: false },
   ];
   secrets: ReadonlyMap<string, string> = new Map();
+  program = 'bird';
 
   constructor(t: TestContext) {
     // Hooks run in this order: nobody starts a BIRD again that the underlay has ended.
@@ -195,7 +202,7 @@ export class Cluster implements AsyncDisposable {
     const known = this.birds.get(name);
     if (known) return known;
     const folder = join(this.underlay.folder, name);
-    const bird = new Bird({ folder, log: SILENT, netns: this.underlay.netns(name) });
+    const bird = new Bird({ folder, log: SILENT, program: this.program, netns: this.underlay.netns(name) });
     this.birds.set(name, bird);
     return bird;
   }
@@ -219,7 +226,9 @@ export class Cluster implements AsyncDisposable {
   }
 }
 
-/** Waits until `check` holds, and fails with what it last returned. Returns how long it took, in milliseconds. */
+/**
+ * Waits until `check` holds, and fails with what it last returned. Returns how long it took, in milliseconds.
+ */
 export async function until(
   what: string,
   check: () => boolean | Promise<boolean>,
