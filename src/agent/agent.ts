@@ -2,9 +2,12 @@ import { createMemo, type Desired, desiredState } from '../backends/desired.ts';
 import { configuredBackend } from '../backends/registry.ts';
 import type { Network } from '../cluster/network.ts';
 import type { LocalPod, Node, Self, Underlay } from '../cluster/node.ts';
+import { NO_RESOURCES, type Resources } from '../cluster/resources.ts';
 import { messageOf } from '../error.ts';
+import type { Ip } from '../ip/address.ts';
 import type { Cidr } from '../ip/cidr.ts';
 import type { Log } from '../log.ts';
+import type { Item } from '../state/item.ts';
 import { keyOf } from '../state/key.ts';
 import type { Miss, Resolve } from '../state/miss.ts';
 import { Reconciler, type Report } from '../state/reconciler.ts';
@@ -17,13 +20,23 @@ import { publishedNode } from './published.ts';
 type Knowledge = {
   underlay: Underlay | undefined;
   network: Network | undefined;
+  resources: Resources;
   nodes: readonly Node[];
   subnets: readonly Cidr[] | undefined;
+  tunnelAddress: Ip | undefined;
 };
 
 export type AgentEvents = {
   /** What this node publishes may have changed. */
   readonly onFacts: () => void;
+  /** The kernel holds this node's own part, as it follows from the facts of now: BGP may go by them. */
+  readonly onSettled: (facts: {
+    readonly self: Self;
+    readonly nodes: readonly Node[];
+    readonly network: Network;
+  }) => void;
+  /** A tunnel device was made that was not there. */
+  readonly onDevice: () => void;
   /** The kernel holds all of this node's own part for the first time, or its MTU or subnets changed since. */
   readonly onReady: (desired: Desired) => void;
 };
@@ -41,17 +54,27 @@ export class Agent implements Disposable {
   readonly #log: Log;
   readonly #events: AgentEvents;
   readonly #memo = createMemo();
-  readonly #known: Knowledge = { underlay: undefined, network: undefined, nodes: [], subnets: undefined };
+  readonly #known: Knowledge = {
+    underlay: undefined,
+    network: undefined,
+    resources: NO_RESOURCES,
+    nodes: [],
+    subnets: undefined,
+    tunnelAddress: undefined,
+  };
   readonly #runs = { runs: 0, lastChanges: 0, failures: [] as string[] };
   #desired: Desired | undefined;
   #trouble = '';
   #problem = 'the agent is starting';
+  /** Why BGP does not run, if it should. */
+  #bgpProblem: string | undefined;
   /** Why no pod may have an address of our subnets now, if so. */
   #doubt = '';
   #announced = '';
   #complete = false;
   #answers: { network: Network; nodes: readonly Node[]; resolve: Resolve | undefined } | undefined;
   #pending = false;
+  #settled: Parameters<AgentEvents['onSettled']>[0] | undefined;
 
   constructor(options: AgentOptions, pods: Iterable<LocalPod>, log: Log, events: AgentEvents) {
     this.options = options;
@@ -80,10 +103,20 @@ export class Agent implements Disposable {
     this.#changed();
   }
 
+  /** Where addresses are blocks, joining brings none: they are claimed as pods come, and the view tells which. */
   subnetsAre(subnets: readonly Cidr[]): void {
     this.#doubt = '';
-    this.#known.subnets = subnets;
+    this.#known.subnets = this.#usesBlocks ? (this.#known.subnets ?? subnets) : subnets;
     this.#changed();
+  }
+
+  tunnelAddressIs(ip: Ip | undefined): void {
+    this.#known.tunnelAddress = ip;
+    this.#changed();
+  }
+
+  bgpIs(problem: string | undefined): void {
+    this.#bgpProblem = problem;
   }
 
   /**
@@ -110,6 +143,11 @@ export class Agent implements Disposable {
   clusterIs(view: ClusterView, complete: boolean): void {
     this.#known.nodes = view.nodes;
     this.#known.network = view.network;
+    this.#known.resources = view.resources;
+    if (this.#usesBlocks) {
+      const self = view.nodes.find(({ name }) => name === this.options.node);
+      if (self) this.#known.subnets = self.subnets;
+    }
     this.#complete ||= complete;
     this.#changed();
     this.reconciler.answersChanged();
@@ -122,7 +160,7 @@ export class Agent implements Disposable {
     if (!this.#known.network)
       return `no network configuration: ${this.#trouble || 'the store has not answered yet'}`;
     if (!this.#known.subnets) return `no subnet: ${this.#trouble || 'the store has not answered yet'}`;
-    return this.#problem || this.#doubt || undefined;
+    return this.#problem || this.#doubt || this.#bgpProblem;
   }
 
   /** What keeps the agent from knowing more, for `notReady`. */
@@ -138,14 +176,27 @@ export class Agent implements Disposable {
     return this.#known.subnets ?? [];
   }
 
+  get resources(): Resources {
+    return this.#known.resources;
+  }
+
+  /** Those of the Node resource count too, and before those the agent was started with. */
+  get labels(): Readonly<Record<string, string>> {
+    return { ...this.options.labels, ...this.resources.nodes[this.options.node]?.labels };
+  }
+
+  get #usesBlocks(): boolean {
+    return this.#known.network?.addresses === 'blocks';
+  }
+
   get mtu(): number {
     return this.#desired?.mtu ?? this.#known.underlay?.mtu ?? 1500;
   }
 
   /** What peers are to know of this node; undefined while it is not known. */
   published(): Node | undefined {
-    const { underlay, network, subnets } = this.#known;
-    return underlay && network && publishedNode(this.options, network, underlay, subnets ?? []);
+    const { underlay, network, subnets, resources } = this.#known;
+    return underlay && network && publishedNode(this.options, network, underlay, subnets ?? [], resources);
   }
 
   /** The facts a person asks for: `flatnet status`. */
@@ -187,13 +238,14 @@ export class Agent implements Disposable {
   }
 
   #computeNow(): void {
-    const { underlay, network, nodes, subnets } = this.#known;
+    const { underlay, network, nodes, subnets, resources, tunnelAddress } = this.#known;
     const node = this.published();
     if (!underlay || !network || !subnets || !node) return;
-    const self: Self = { node, underlay };
+    const self: Self = { node, underlay, ...(tunnelAddress && { tunnelAddress }) };
     let desired: Desired;
     try {
-      desired = desiredState({ network, self, peers: nodes, pods: this.pods.list() }, this.#memo);
+      const facts = { network, self, peers: nodes, pods: this.pods.list(), resources };
+      desired = desiredState(facts, this.#memo);
     } catch (error) {
       this.#say(`the desired state cannot be computed: ${messageOf(error)}`);
       return;
@@ -203,8 +255,12 @@ export class Agent implements Disposable {
     }
     this.#desired = desired;
     this.reconciler.setDesired(desired.items);
+    this.#settled = { self, nodes, network };
     if (this.#complete) this.reconciler.allowPrune();
-    if (this.#announced === this.#announcement()) return;
+    if (this.#announced === this.#announcement()) {
+      this.#events.onSettled(this.#settled);
+      return;
+    }
     void this.reconciler.run().then(
       (report) => this.#judge(report),
       (error: unknown) => this.#say(`the kernel cannot be read: ${messageOf(error)}`),
@@ -213,7 +269,8 @@ export class Agent implements Disposable {
 
   /** What `onReady` is told of: called again when any of it changes. */
   #announcement(): string {
-    return JSON.stringify([this.#known.subnets, this.#known.network, this.mtu]);
+    const subnets = this.#usesBlocks ? [] : this.#known.subnets;
+    return JSON.stringify([subnets, this.#known.network, this.mtu]);
   }
 
   #judge(report: Report): void {
@@ -223,6 +280,8 @@ export class Agent implements Disposable {
       ...report.failed.map(({ error }) => messageOf(error)),
       ...report.waiting.map(({ reason }) => reason),
     ];
+    const tunnels = report.done.filter(({ action, item }) => action !== 'delete' && isTunnel(item));
+    if (tunnels.length > 0) this.#events.onDevice();
     // Without its own devices the node can't take pods; a single peer that is out of reach is no reason to refuse them.
     const own = [...report.failed, ...report.waiting].find(
       ({ change: { item } }) =>
@@ -230,7 +289,9 @@ export class Agent implements Disposable {
     );
     const reason = own && ('error' in own ? messageOf(own.error) : own.reason);
     this.#say(own ? `the kernel refuses ${keyOf(own.change.item)}: ${reason}` : '');
-    if (own || this.#doubt || !this.#desired || this.#announced === this.#announcement()) return;
+    if (own) return;
+    if (this.#settled) this.#events.onSettled(this.#settled);
+    if (this.#doubt || !this.#desired || this.#announced === this.#announcement()) return;
     this.#announced = this.#announcement();
     this.#events.onReady(this.#desired);
   }
@@ -241,12 +302,17 @@ export class Agent implements Disposable {
   }
 
   #resolve(miss: Miss): ReturnType<Resolve> {
-    const { network, nodes } = this.#known;
+    const { network, nodes, resources } = this.#known;
     if (!network) return [];
     if (this.#answers?.nodes !== nodes || this.#answers.network !== network) {
-      const { backend, options } = configuredBackend(network);
+      const { backend, options } = configuredBackend(network, resources);
       this.#answers = { network, nodes, resolve: backend.resolver?.(nodes, options) };
     }
     return this.#answers.resolve?.(miss) ?? [];
   }
+}
+
+/** A device that BIRD's routes lead into. */
+function isTunnel(item: Item): boolean {
+  return item.kind === 'link' && item.link.type === 'ipip';
 }

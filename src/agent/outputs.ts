@@ -25,7 +25,8 @@ export async function writeOutputs(agent: Agent, { mtu }: Desired): Promise<void
     mtu,
     masquerade: network.masquerade.enabled,
   };
-  await writeSubnetFile(paths.subnetFile, file);
+  // Blocks come and go with pods: nothing in the file would stay true.
+  if (network.addresses === 'lease') await writeSubnetFile(paths.subnetFile, file);
   installPlugins(SHIM, paths.cniBin);
   const place = { socket: join(paths.run, AGENT_SOCKET), stateDir: paths.state };
   writeAgentFile(paths.cniBin, place);

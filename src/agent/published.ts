@@ -1,6 +1,7 @@
 import { configuredBackend } from '../backends/registry.ts';
 import type { Network } from '../cluster/network.ts';
 import { type Node, perFamily, type Self, type Underlay } from '../cluster/node.ts';
+import { NO_RESOURCES, type Resources } from '../cluster/resources.ts';
 import type { Cidr } from '../ip/cidr.ts';
 import type { AgentOptions } from './options.ts';
 
@@ -10,6 +11,7 @@ export function publishedNode(
   network: Network,
   underlay: Underlay,
   subnets: readonly Cidr[],
+  resources: Resources = NO_RESOURCES,
 ): Node {
   const told = { 4: options.publicIp, 6: options.publicIpv6 };
   // flannel's etcd lease always has a PublicIP; IPv4 is what it compares leases by.
@@ -23,7 +25,7 @@ export function publishedNode(
     subnets,
     backend: { type: network.backend.type, data: {} },
   };
-  const { backend, options: settings } = configuredBackend(network);
+  const { backend, options: settings } = configuredBackend(network, resources);
   const self: Self = { node: plain, underlay };
   const data = perFamily((family) => network.pools[family] && backend.data(self, settings, family));
   return { ...plain, backend: { type: backend.type, data } };

@@ -1,9 +1,16 @@
 import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
+import type { BgpPool } from '../bgp/facts.ts';
+import { bgpHandlers } from '../bgp/handlers.ts';
+import type { Network } from '../cluster/network.ts';
+import type { Resources } from '../cluster/resources.ts';
+import { handleOf } from '../cni/assigned.ts';
+import { Attachments } from '../cni/attachment.ts';
 import { loadAttachments } from '../cni/local-pod.ts';
 import { setPodMtu } from '../cni/pod-mtu.ts';
 import { CniService } from '../cni/service.ts';
 import { codeOf, messageOf } from '../error.ts';
+import { FAMILIES } from '../ip/address.ts';
 import type { Log } from '../log.ts';
 import { changeCommand, changeText, command } from '../state/print.ts';
 import { openStore } from '../store/open.ts';
@@ -11,6 +18,8 @@ import { readView } from '../store/view-file.ts';
 import { aborted } from './aborted.ts';
 import { Agent } from './agent.ts';
 import { type Handler, LocalApi } from './api.ts';
+import { BgpSpeaker } from './bgp.ts';
+import { Blocks } from './blocks.ts';
 import { cniContext } from './cni-context.ts';
 import { AgentLock } from './lock.ts';
 import { Membership } from './membership.ts';
@@ -43,7 +52,22 @@ export async function runAgent(options: AgentOptions, log: Log, signal: AbortSig
     });
 
   const agent = new Agent(options, loadAttachments(paths.state), log, {
-    onFacts: () => membership.update(),
+    onFacts: () => {
+      membership.update();
+      if (agent.network?.addresses === 'blocks' && membership.joined) blocks.followPools();
+    },
+    onSettled: ({ self, nodes, network }) => {
+      if (network.backend.type !== 'bgp') return;
+      speaker ??= new BgpSpeaker({
+        folder: join(paths.run, 'bird'),
+        secrets: join(paths.state, 'secrets'),
+        log,
+        signal,
+        onProblem: (reason) => agent.bgpIs(reason),
+      });
+      speaker.update({ self, nodes, resources: agent.resources, pools: bgpPools(network, agent.resources) });
+    },
+    onDevice: () => speaker?.deviceMade(),
     onReady: (desired) => {
       void untilDone('write the files of CNI', () => writeOutputs(agent, desired), { signal, log })
         .then(() => log.info({ subnets: agent.subnets, mtu: desired.mtu }, 'ready'))
@@ -53,7 +77,10 @@ export async function runAgent(options: AgentOptions, log: Log, signal: AbortSig
         });
     },
   });
+  let speaker: BgpSpeaker | undefined;
+  await using _speaker = { [Symbol.asyncDispose]: async () => speaker?.[Symbol.asyncDispose]() };
   const store = openStore(options.store, log);
+  const blocks = new Blocks(agent, store, log, signal);
   const membership = new Membership({
     store,
     log,
@@ -67,7 +94,7 @@ export async function runAgent(options: AgentOptions, log: Log, signal: AbortSig
     },
     onLost: () => agent.subnetsLost(),
   });
-  await using cni = new CniService(cniContext(agent, log));
+  await using cni = new CniService(cniContext(agent, blocks.assigner, log));
 
   // A start while the store is away: the last good view, and the subnets of this node in it, are as good as any.
   const remembered = await readView(viewFile);
@@ -91,10 +118,12 @@ export async function runAgent(options: AgentOptions, log: Log, signal: AbortSig
     watching('follow the cluster', followCluster(agent, store, viewFile, log, signal)),
   ];
   agent.reconciler.start(signal);
+  blocks.start(() => new Set(new Attachments(paths.state).list().map(handleOf)));
   const garbage = setInterval(() => {
     cni.collectGarbage().catch((error: unknown) => log.warn({ error: messageOf(error) }, 'collect garbage'));
   }, GARBAGE_INTERVAL);
   const handlers: Record<string, Handler> = {
+    ...bgpHandlers(() => speaker?.running),
     cni: (request) => cni.handle(request),
     status: async () => ({ ...agent.status(), store: { connected: membership.joined } }),
     diff: async () => ({ changes: (await agent.reconciler.preview()).map(changeText) }),
@@ -121,6 +150,13 @@ export async function runAgent(options: AgentOptions, log: Log, signal: AbortSig
     store.close();
     if (signal.aborted) await Promise.all(tasks);
   }
+}
+
+/** What the cluster's pods have addresses of: Calico's pools, or a leased network's own, which BIRD routes without a tunnel. */
+function bgpPools(network: Network, { ipPools }: Resources): BgpPool[] {
+  if (network.addresses === 'blocks') return [...ipPools];
+  const leased = FAMILIES.flatMap((family) => network.pools[family]?.cidr ?? []);
+  return leased.map((cidr) => ({ cidr, ipipMode: 'Never', disableBgpExport: false }));
 }
 
 /** Pods that run already get the MTU that new ones get; one that is just going away is no matter. */

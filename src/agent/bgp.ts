@@ -1,0 +1,120 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import type { BgpFacts } from '../bgp/facts.ts';
+import { type BirdConfig, birdConfig } from '../bgp/render.ts';
+import { readSecrets } from '../bgp/secrets.ts';
+import type { Bgp } from '../bgp/status.ts';
+import { Bird } from '../bgp/supervisor.ts';
+import { messageOf } from '../error.ts';
+import { Monitor } from '../linux/monitor.ts';
+import type { Log } from '../log.ts';
+import { untilDone } from './retry.ts';
+
+/** The route protocol number of what BIRD puts into the kernel (RTPROT_BIRD). */
+const RTPROT_BIRD = 12;
+/** Milliseconds in which lost routes gather: a link that goes down takes all of its own at once. */
+const GATHER = 100;
+
+export type BgpSpeakerOptions = {
+  /** BIRD's files. */
+  readonly folder: string;
+  /** Passwords, as files. */
+  readonly secrets: string;
+  readonly log: Log;
+  readonly signal: AbortSignal;
+  /** Why BGP does not run, or undefined when it does. */
+  readonly onProblem: (reason: string | undefined) => void;
+};
+
+/** This node's BGP: its facts in, a running BIRD with the configuration that follows from them out. */
+export class BgpSpeaker implements AsyncDisposable {
+  readonly #options: BgpSpeakerOptions;
+  readonly #bird: Bird;
+  #config: BirdConfig | undefined;
+  #warned = '';
+  #working: Promise<void> = Promise.resolve();
+
+  constructor(options: BgpSpeakerOptions) {
+    this.#options = options;
+    this.#bird = new Bird({ folder: options.folder, log: options.log });
+    void this.#watchRoutes();
+  }
+
+  /** Ends the supervision; BIRD runs on, and the next agent takes it over. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#bird[Symbol.asyncDispose]();
+  }
+
+  /** What runs now, for `flatnet bgp`; undefined before the first configuration. */
+  get running(): Bgp | undefined {
+    return this.#config && { bird: this.#bird, config: this.#config };
+  }
+
+  /** BIRD follows; when it does not take the configuration, the one before stays and this one is tried again. */
+  update(facts: Omit<BgpFacts, 'secrets'>): void {
+    const { secrets, warnings } = readSecrets(this.#options.secrets, facts.resources);
+    const config = birdConfig({ ...facts, secrets }, this.#bird.files.log);
+    this.#warn([...warnings, ...config.warnings]);
+    if (config.text === this.#config?.text) return;
+    this.#config = config;
+    this.#working = this.#working.then(() => this.#apply(config));
+  }
+
+  /** `tunl0` is new: routes that were refused without it are looked at again. */
+  deviceMade(): void {
+    if (!this.#config) return;
+    this.#working = this.#working.then(() => this.#try('reload routes', () => this.#bird.reloadImports()));
+  }
+
+  async #apply(config: BirdConfig): Promise<void> {
+    const { log, signal, onProblem } = this.#options;
+    const work = async (): Promise<void> => {
+      // A newer one is waiting behind this one.
+      if (this.#config !== config) return;
+      if (await this.#bird.apply(config.text))
+        log.info({ sessions: config.sessions.length }, 'BIRD configured');
+      onProblem(undefined);
+    };
+    try {
+      await untilDone('configure BIRD', work, { signal, log, failed: onProblem });
+    } catch (error) {
+      if (!signal.aborted) throw error;
+    }
+  }
+
+  /** BIRD itself looks at the kernel every few seconds only; who deletes a route of BIRD's should not have it gone for long. */
+  async #watchRoutes(): Promise<void> {
+    const { signal, log } = this.#options;
+    let gathering = false;
+    const monitor = Monitor.open({ signal, objects: ['route'] });
+    try {
+      await monitor.run((event) => {
+        const lost =
+          event.type === 'overflow' ||
+          (event.type === 'del' && event.object === 'route' && event.value.protocol === RTPROT_BIRD);
+        if (!lost || gathering || !this.#config) return;
+        gathering = true;
+        void sleep(GATHER)
+          .then(() => this.#try('put routes back', () => this.#bird.reinstall()))
+          .finally(() => {
+            gathering = false;
+          });
+      });
+    } catch (error) {
+      log.warn({ error: messageOf(error) }, 'routes of BIRD are no longer watched');
+    }
+  }
+
+  /** For what BIRD does anyway, only later. */
+  async #try(what: string, work: () => Promise<unknown>): Promise<void> {
+    if (this.#options.signal.aborted) return;
+    await work().catch((error: unknown) => {
+      this.#options.log.debug({ what, error: messageOf(error) }, 'BIRD was not reached');
+    });
+  }
+
+  #warn(warnings: readonly string[]): void {
+    const text = warnings.join('; ');
+    if (text !== this.#warned && text) this.#options.log.warn({ warnings }, 'BGP is not whole');
+    this.#warned = text;
+  }
+}

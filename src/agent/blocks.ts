@@ -1,0 +1,82 @@
+import { messageOf } from '../error.ts';
+import type { Ip } from '../ip/address.ts';
+import { BlockAssigner, type BlockAssignerOptions } from '../ipam/blocks/block-assigner.ts';
+import { IpamKeys } from '../ipam/blocks/keys.ts';
+import { tunnelAddress } from '../ipam/blocks/tunnel.ts';
+import { BlockUpkeep } from '../ipam/blocks/upkeep.ts';
+import type { Log } from '../log.ts';
+import type { Store } from '../store/store.ts';
+import type { Agent } from './agent.ts';
+import { untilDone } from './retry.ts';
+
+/** Milliseconds between looks for blocks and addresses that nobody uses. */
+const UPKEEP_INTERVAL = 60_000;
+/** Seconds an address without a pod is left alone, seen by two looks at least. */
+const GRACE = 15 * 60;
+
+/** This node's part in the blocks plan: addresses for its pods and its tunnel device, and what it no longer needs given back. */
+export class Blocks {
+  readonly assigner: BlockAssigner;
+  readonly #agent: Agent;
+  readonly #upkeep: BlockUpkeep;
+  readonly #log: Log;
+  readonly #signal: AbortSignal;
+  #pools: unknown;
+  #working: Promise<void> = Promise.resolve();
+
+  constructor(agent: Agent, store: Store, log: Log, signal: AbortSignal) {
+    const { node } = agent.options;
+    const options: BlockAssignerOptions = {
+      kv: store.kv,
+      keys: new IpamKeys(store.prefix),
+      node,
+      nodeLabels: () => agent.labels,
+      resources: () => agent.resources,
+    };
+    this.#agent = agent;
+    this.#log = log;
+    this.#signal = signal;
+    this.assigner = new BlockAssigner(options);
+    this.#upkeep = new BlockUpkeep(this.assigner, options);
+  }
+
+  /** The tunnel device has an address of a pool that asks for IPIP; looks again when the pools are others. */
+  followPools(): void {
+    const { ipPools } = this.#agent.resources;
+    if (this.#pools === ipPools) return;
+    this.#pools = ipPools;
+    this.#working = this.#working
+      .then(() => this.#findTunnelAddress())
+      .catch((error: unknown) => {
+        if (!this.#signal.aborted) this.#log.warn({ error: messageOf(error) }, 'no tunnel address');
+      });
+  }
+
+  /** Gives back what is not used, now and then, until the signal aborts. `live`: the handles of this node's pods as they are now. */
+  start(live: () => ReadonlySet<string>): void {
+    const timer = setInterval(() => {
+      this.#keepUp(live).catch((error: unknown) => {
+        this.#log.warn({ error: messageOf(error) }, 'addresses not looked after');
+      });
+    }, UPKEEP_INTERVAL);
+    this.#signal.addEventListener('abort', () => clearInterval(timer), { once: true });
+  }
+
+  async #keepUp(live: () => ReadonlySet<string>): Promise<void> {
+    const dropped = await this.#upkeep.releaseEmptyBlocks();
+    const isLive = async (handle: string): Promise<boolean> => live().has(handle);
+    const released = await this.#upkeep.collectGarbage({ live: live(), isLive }, GRACE);
+    if (dropped.length + released.length > 0) this.#log.info({ dropped, released }, 'given back');
+  }
+
+  async #findTunnelAddress(): Promise<void> {
+    const { options, labels, resources } = this.#agent;
+    const found = await untilDone(
+      'take a tunnel address',
+      () => tunnelAddress(this.assigner, { name: options.node, labels }, resources.ipPools, this.#signal),
+      { signal: this.#signal, log: this.#log },
+    );
+    const ip: Ip | undefined = found?.ip;
+    this.#agent.tunnelAddressIs(ip);
+  }
+}
