@@ -7,7 +7,8 @@ help: ## this list
 deps: ## install what is missing: Debian packages and npm packages
 	@scripts/deps
 
-shim: deps ## compile the CNI executable into dist/
+shim: ## compile the CNI executable into dist/
+	@scripts/deps run
 	@scripts/build-shim
 
 demo: shim ## a three-node cluster with pods, left running
@@ -16,20 +17,20 @@ demo: shim ## a three-node cluster with pods, left running
 demo-down: ## remove the demo's cluster and all it left
 	@bin/flatnet lab down
 
-test: shim ## all tests; needs root for the kernel's part
+test: deps shim ## all tests; needs root for the kernel's part
 	@scripts/test
 
-test-pure: deps ## only the tests that need no kernel and no root
+test-pure: shim ## only the tests that need no kernel and no root
 	@scripts/test pure
 
 test-vm: shim ## only the tests that need kernel modules, in a virtual machine where this kernel has not got them
 	@scripts/test vm
 
-lint: deps ## formatting, lint rules, types, layers
+lint: shim ## formatting, lint rules, types, layers
 	@scripts/lint
 
-format: deps ## rewrite files as the formatter wants them
+format: shim ## rewrite files as the formatter wants them
 	@node_modules/.bin/biome check --write .
 
-bench: shim ## measure against the reference plugins
+bench: deps shim ## measure against the reference plugins
 	@scripts/bench
