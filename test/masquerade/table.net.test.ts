@@ -75,6 +75,18 @@ for (const family of [4, 6] as const) {
       const { failed } = await reconciler.run();
       assert.deepEqual(failed, []);
       check(family, name);
+      // Blocks of pools: without natOutgoing a pod shows its address; nobody is masqueraded because he calls from outside.
+      const others = [...all, parseCidr(`${excluded}/${ADDRESSES[family].length}`)];
+      for (const [hidden, source] of [
+        [all, ADDRESSES[family].node],
+        [others.slice(1), ADDRESSES[family].pod],
+      ] as const) {
+        reconciler.setDesired(
+          masqueradeItems(rules, family, { ...networks, all: others, hidden, returns: false }),
+        );
+        assert.deepEqual((await reconciler.run()).failed, []);
+        checkPools(family, name, source);
+      }
       reconciler.setDesired(masqueradeItems({ ...rules, enabled: false }, family, networks));
       reconciler.allowPrune();
       await reconciler.run();
@@ -138,9 +150,17 @@ function build(family: Family, name: (what: string) => string): void {
   nft('node', `add rule inet proxy pre ${field} daddr ${a.marked} meta mark set 0x4001`);
 }
 
-function check(family: Family, name: (what: string) => string): void {
+function checkPools(family: Family, name: (what: string) => string, source: string): void {
   const a = ADDRESSES[family];
-  const seen = (from: string, to: string, at: string, source?: string): string[] => {
+  const seen = watcher(name);
+  assert.deepEqual(seen('pod', a.outside, 'peer'), [source], 'pod to outside');
+  assert.deepEqual(seen('pod', a.remotePod, 'peer'), [a.pod], 'pod to pod of another node');
+  assert.deepEqual(seen('client', a.remotePod, 'peer'), [a.client], 'outside to a remote pod');
+}
+
+/** Which sources the echo requests had that arrived there. */
+function watcher(name: (what: string) => string) {
+  return (from: string, to: string, at: string, source?: string): string[] => {
     run('ip', 'netns', 'exec', name(at), 'nft', 'flush set inet seen sources');
     const bind = source === undefined ? [] : ['-I', source];
     try {
@@ -151,6 +171,11 @@ function check(family: Family, name: (what: string) => string): void {
     const set = JSON.parse(run('ip', 'netns', 'exec', name(at), 'nft', '-j', 'list set inet seen sources'));
     return set.nftables.at(-1).set.elem ?? [];
   };
+}
+
+function check(family: Family, name: (what: string) => string): void {
+  const a = ADDRESSES[family];
+  const seen = watcher(name);
   assert.deepEqual(seen('pod', a.remotePod, 'peer'), [a.pod], 'pod to pod of another node');
   assert.deepEqual(seen('pod', a.outside, 'peer'), [a.node], 'pod to outside');
   assert.deepEqual(seen('pod', a.excluded, 'peer'), [a.pod], 'pod to an excluded network');

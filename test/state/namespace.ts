@@ -97,7 +97,7 @@ export class Running implements Disposable {
   readonly #kernel: Kernel;
   #desired: KernelState = new Map();
 
-  constructor(namespace: Namespace, options: Partial<ReconcilerOptions> = {}) {
+  constructor(namespace: Pick<Namespace, 'path'>, options: Partial<ReconcilerOptions> = {}) {
     this.#kernel = Kernel.open(namespace.path);
     this.reconciler = new Reconciler({
       netns: namespace.path,

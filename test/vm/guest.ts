@@ -27,9 +27,13 @@ test(`on a stock kernel in a virtual machine: ${files.join(' ')}`, async (t) => 
       continue;
     }
     count++;
-    await t.test(result.name, { skip: result.skip ?? false }, () => {
-      if (result.error !== undefined) throw new Error(result.error);
-    });
+    await t.test(
+      `${result.name} (${Math.round(result.duration)} ms there)`,
+      { skip: result.skip ?? false },
+      () => {
+        if (result.error !== undefined) throw new Error(result.error);
+      },
+    );
   }
   const [status] = await ended;
   if (status === NOT_INSTALLED && !process.env.CI) t.skip(complaint());

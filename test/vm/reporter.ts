@@ -5,15 +5,21 @@ import { inspect } from 'node:util';
 export type Result = {
   readonly flatnetResult: 1;
   readonly name: string;
+  /** Milliseconds. */
+  readonly duration: number;
   readonly skip?: string | boolean;
   /** What was thrown. */
   readonly error?: string;
 };
 
+/** What the runner adds up at the end: it is added up again where the results go. */
+const SUMMARY = /^(tests|suites|pass|fail|cancelled|skipped|todo|duration_ms) [\d.]+$/;
+
 /** A reporter of `node --test`: a line per test, for `guest.ts`; what tests print stands between. */
 export default async function* report(events: AsyncIterable<TestEvent>): AsyncIterable<string> {
   for await (const { type, data } of events) {
     if (type === 'test:stdout' || type === 'test:stderr') yield data.message;
+    if (type === 'test:diagnostic' && !SUMMARY.test(data.message)) yield `${data.message}\n`;
     if (type !== 'test:pass' && type !== 'test:fail') continue;
     const { name, skip, details } = data;
     const error =
@@ -21,6 +27,7 @@ export default async function* report(events: AsyncIterable<TestEvent>): AsyncIt
     const result: Result = {
       flatnetResult: 1,
       name,
+      duration: details.duration_ms,
       ...(skip !== undefined && { skip }),
       ...(error !== undefined && { error }),
     };

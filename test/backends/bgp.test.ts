@@ -1,0 +1,100 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { desiredState, type Facts } from '../../src/backends/desired.ts';
+import { configuredBackend } from '../../src/backends/registry.ts';
+import { readNetwork } from '../../src/cluster/network.ts';
+import type { Encapsulation } from '../../src/cluster/resources.ts';
+import { parseIp } from '../../src/ip/address.ts';
+import { parseCidr } from '../../src/ip/cidr.ts';
+import type { NftTableItem } from '../../src/state/item.ts';
+import { command } from '../../src/state/print.ts';
+import { factsOf, type Plan } from './cluster.ts';
+
+const plan = (ipip: Encapsulation, more: Partial<Plan> = {}): Plan => ({
+  size: 3,
+  families: [4],
+  backend: { Type: 'bgp', ipip },
+  networks: 1,
+  ...more,
+});
+
+const facts = (ipip: Encapsulation, more: Partial<Plan> = {}): Facts => {
+  const all = factsOf(plan(ipip, more));
+  return { ...all, self: { ...all.self, tunnelAddress: parseIp('10.0.1.1') } };
+};
+
+const commands = (given: Facts, pattern: RegExp): string[] =>
+  desiredState(given)
+    .items.filter(({ kind }) => kind !== 'nft')
+    .map((item) => command(item, 'add'))
+    .filter((text) => pattern.test(text));
+
+const tableOf = (given: Facts): NftTableItem => {
+  const item = desiredState(given).items.find((each) => each.kind === 'nft' && each.family === 'ip');
+  assert.ok(item?.kind === 'nft');
+  return item;
+};
+
+test('IPIP: the kernel’s own device and nothing per peer, whose routes are BIRD’s', () => {
+  assert.deepEqual(commands(facts('Always'), /tunl0|10\.0\.[23]\./), [
+    "modprobe ipip && ip link set tunl0 mtu 1480 alias 'flatnet ipip' up",
+    'sysctl -w net/ipv4/conf/tunl0/rp_filter=2',
+    'ip address replace 10.0.1.1/32 dev tunl0',
+  ]);
+  assert.equal(desiredState(facts('Always')).mtu, 1480);
+  assert.deepEqual(commands(facts('Never'), /tunl0/), []);
+  assert.equal(desiredState(facts('Never')).mtu, 1500);
+});
+
+test('without a tunnel address yet the device is there all the same', () => {
+  const { tunnelAddress: _, ...self } = facts('Always').self;
+  const given = { ...facts('Always'), self };
+  assert.equal(commands(given, /link set tunl0/).length, 1);
+  assert.deepEqual(commands(given, /address replace .* dev tunl0/), []);
+});
+
+test('routes: agent sets the peers’ blocks itself, of the protocol that is never advertised', () => {
+  const routes = (ipip: Encapsulation, networks = 1) =>
+    commands(facts(ipip, { networks, backend: { Type: 'bgp', routes: 'agent', ipip } }), /^ip route .*via/);
+  assert.deepEqual(routes('Always'), [
+    'ip route replace 10.0.2.0/24 via 172.16.0.3 dev tunl0 proto 111 onlink',
+    'ip route replace 10.0.3.0/24 via 172.16.0.4 dev tunl0 proto 111 onlink',
+  ]);
+  assert.deepEqual(routes('CrossSubnet', 2), [
+    'ip route replace 10.0.2.0/24 via 172.17.0.3 dev tunl0 proto 111 onlink',
+    'ip route replace 10.0.3.0/24 via 172.16.0.4 dev eth0 proto 111',
+  ]);
+  assert.deepEqual(routes('Never', 2), ['ip route replace 10.0.3.0/24 via 172.16.0.4 dev eth0 proto 111']);
+});
+
+test('protocol 4 is taken from the other nodes; a node more is an element more', () => {
+  const table = tableOf(facts('Always'));
+  assert.deepEqual(table.sets, { nodes: ['172.16.0.3', '172.16.0.4'] });
+  const more = tableOf(facts('Always', { size: 4 }));
+  assert.deepEqual(more.sets?.nodes?.length, 3);
+  assert.equal(more.body, table.body);
+  assert.doesNotMatch(tableOf(facts('Never')).body, /@nodes/);
+});
+
+test('under the plan of blocks the pools say who is masqueraded', () => {
+  const network = readNetwork({
+    Network: '10.0.0.0/8',
+    addresses: 'blocks',
+    wiring: 'routed',
+    Backend: { Type: 'bgp' },
+  });
+  const given = facts('Never');
+  const [pool] = given.resources?.ipPools ?? [];
+  assert.ok(given.resources && pool);
+  const open = { ...pool, name: 'open', cidr: parseCidr('192.168.0.0/16'), natOutgoing: false };
+  const { body } = tableOf({ ...given, network, resources: { ...given.resources, ipPools: [pool, open] } });
+  const set = (name: string) => new RegExp(`set ${name} \\{[^}]*elements = \\{ ([^}]*) \\}`).exec(body)?.[1];
+  assert.equal(set('pools'), '10.0.0.0/8, 192.168.0.0/16');
+  assert.equal(set('hidden'), '10.0.0.0/8');
+  assert.doesNotMatch(body, /the answer must come back here/);
+});
+
+test('an option that is no word of ours is named', () => {
+  const network = { ...facts('Never').network, backend: { type: 'bgp', options: { routes: 'kernel' } } };
+  assert.throws(() => configuredBackend(network), /Backend\.routes: must be bird or agent, not 'kernel'/);
+});
