@@ -15,6 +15,7 @@ import type { ClusterView } from '../store/store.ts';
 import type { AgentOptions } from './options.ts';
 import { Pods } from './pods.ts';
 import { publishedNode } from './published.ts';
+import { Readiness } from './readiness.ts';
 
 /** What the agent knows; each part is undefined until it is known. */
 type Knowledge = {
@@ -41,8 +42,6 @@ export type AgentEvents = {
   readonly onReady: (desired: Desired) => void;
 };
 
-const REMEMBERED = 'the store has not confirmed its subnets yet';
-
 /**
  * One node's facts, and the desired state that follows from them. Whatever becomes known or changes leads to the same step: compute
  * everything, hand it to the reconciler.
@@ -63,13 +62,8 @@ export class Agent implements Disposable {
     tunnelAddress: undefined,
   };
   readonly #runs = { runs: 0, lastChanges: 0, failures: [] as string[] };
+  readonly #readiness: Readiness;
   #desired: Desired | undefined;
-  #trouble = '';
-  #problem = 'the agent is starting';
-  /** Why BGP does not run, if it should. */
-  #bgpProblem: string | undefined;
-  /** Why no pod may have an address of our subnets now, if so. */
-  #doubt = '';
   #announced = '';
   #complete = false;
   #answers: { network: Network; nodes: readonly Node[]; resolve: Resolve | undefined } | undefined;
@@ -80,11 +74,12 @@ export class Agent implements Disposable {
     this.options = options;
     this.#log = log;
     this.#events = events;
+    this.#readiness = new Readiness(log);
     this.pods = new Pods(pods, () => this.#compute());
     this.reconciler = new Reconciler({
       log,
       onReport: (report) => this.#judge(report),
-      onFailure: (error) => this.#say(`the kernel cannot be read: ${messageOf(error)}`),
+      onFailure: (error) => this.#readiness.kernel(`the kernel cannot be read: ${messageOf(error)}`),
       resolve: (miss) => this.#resolve(miss),
     });
   }
@@ -105,7 +100,7 @@ export class Agent implements Disposable {
 
   /** Where addresses are blocks, joining brings none: they are claimed as pods come, and the view tells which. */
   subnetsAre(subnets: readonly Cidr[]): void {
-    this.#doubt = '';
+    this.#readiness.confirmed();
     this.#known.subnets = this.#usesBlocks ? (this.#known.subnets ?? subnets) : subnets;
     this.#changed();
   }
@@ -116,7 +111,7 @@ export class Agent implements Disposable {
   }
 
   bgpIs(problem: string | undefined): void {
-    this.#bgpProblem = problem;
+    this.#readiness.bgp(problem);
   }
 
   /**
@@ -125,18 +120,16 @@ export class Agent implements Disposable {
    */
   subnetsWere(subnets: readonly Cidr[]): void {
     this.subnetsAre(subnets);
-    this.#doubt = REMEMBERED;
+    this.#readiness.remembered();
   }
 
   /** The store is away: what is remembered is all there is to go by. */
   trustMemory(): void {
-    if (this.#doubt !== REMEMBERED) return;
-    this.#doubt = '';
-    this.#compute();
+    if (this.#readiness.trustMemory()) this.#compute();
   }
 
   subnetsLost(): void {
-    this.#doubt = 'its subnets were taken by another node';
+    this.#readiness.lost();
   }
 
   /** `complete`: the view comes from the store itself, so what it does not name is gone. */
@@ -155,17 +148,12 @@ export class Agent implements Disposable {
 
   /** Why an ADD can't be served now; undefined when it can. */
   get notReady(): string | undefined {
-    if (!this.#known.underlay)
-      return `no underlay: ${this.#trouble || 'no interface has been looked for yet'}`;
-    if (!this.#known.network)
-      return `no network configuration: ${this.#trouble || 'the store has not answered yet'}`;
-    if (!this.#known.subnets) return `no subnet: ${this.#trouble || 'the store has not answered yet'}`;
-    return this.#problem || this.#doubt || this.#bgpProblem;
+    return this.#readiness.reason(this.#known);
   }
 
   /** What keeps the agent from knowing more, for `notReady`. */
   trouble(reason: string): void {
-    this.#trouble = reason;
+    this.#readiness.trouble(reason);
   }
 
   get network(): Network | undefined {
@@ -247,7 +235,7 @@ export class Agent implements Disposable {
       const facts = { network, self, peers: nodes, pods: this.pods.list(), resources };
       desired = desiredState(facts, this.#memo);
     } catch (error) {
-      this.#say(`the desired state cannot be computed: ${messageOf(error)}`);
+      this.#readiness.kernel(`the desired state cannot be computed: ${messageOf(error)}`);
       return;
     }
     for (const warning of desired.warnings) {
@@ -263,7 +251,7 @@ export class Agent implements Disposable {
     }
     void this.reconciler.run().then(
       (report) => this.#judge(report),
-      (error: unknown) => this.#say(`the kernel cannot be read: ${messageOf(error)}`),
+      (error: unknown) => this.#readiness.kernel(`the kernel cannot be read: ${messageOf(error)}`),
     );
   }
 
@@ -288,17 +276,12 @@ export class Agent implements Disposable {
         item.kind === 'address' || (item.kind === 'link' && item.link.type !== 'existing'),
     );
     const reason = own && ('error' in own ? messageOf(own.error) : own.reason);
-    this.#say(own ? `the kernel refuses ${keyOf(own.change.item)}: ${reason}` : '');
+    this.#readiness.kernel(own ? `the kernel refuses ${keyOf(own.change.item)}: ${reason}` : '');
     if (own) return;
     if (this.#settled) this.#events.onSettled(this.#settled);
-    if (this.#doubt || !this.#desired || this.#announced === this.#announcement()) return;
+    if (this.#readiness.doubtful || !this.#desired || this.#announced === this.#announcement()) return;
     this.#announced = this.#announcement();
     this.#events.onReady(this.#desired);
-  }
-
-  #say(problem: string): void {
-    if (problem !== this.#problem && problem) this.#log.error({ problem }, 'not ready');
-    this.#problem = problem;
   }
 
   #resolve(miss: Miss): ReturnType<Resolve> {
