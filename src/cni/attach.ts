@@ -78,6 +78,8 @@ async function attachInterface(call: Invocation, state: CniState): Promise<Resul
     configurePod(link, addresses.ips, routes);
     await untilOperational(state.link, hostDevice);
     await untilOperational(netns.link, call.ifName);
+    // With its first port the bridge itself gets its carrier back. One that others made may wait for STP.
+    if (conf.ownBridge) await untilOperational(state.link, conf.bridge);
     state.step('pod configured');
     const result: Result = {
       interfaces: [
