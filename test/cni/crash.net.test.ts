@@ -10,8 +10,14 @@ import { call, eventually, Host, leftovers, must, Pod, pings, request } from './
 const AGENT = join(import.meta.dirname, 'crashing-agent.ts');
 
 /** Does one call in an agent that is killed at its `step`th step; returns how many steps it took, if it got through. */
-function crash(host: Host, step: number, command: string, pod: Pod): number | 'killed' {
-  const input = JSON.stringify(request(command, { pod }));
+function crash(
+  host: Host,
+  step: number,
+  command: string,
+  pod: Pod,
+  wiring: 'bridge' | 'routed',
+): number | 'killed' {
+  const input = JSON.stringify(request(command, { pod, env: POD }));
   const args = [
     ...process.execArgv.filter((arg) => !arg.startsWith('--test')),
     AGENT,
@@ -19,12 +25,15 @@ function crash(host: Host, step: number, command: string, pod: Pod): number | 'k
     host.netns,
     `${step}`,
     input,
+    wiring,
   ];
   const { stdout, stderr, signal } = spawnSync(process.execPath, args, { encoding: 'utf8', timeout: 20_000 });
   if (signal === 'SIGKILL') return 'killed';
   assert.equal(stderr, '');
   return Number(stdout);
 }
+
+const POD = { CNI_ARGS: 'IgnoreUnknown=1;K8S_POD_NAMESPACE=default;K8S_POD_NAME=web-0' };
 
 /** How the next agent comes to repair what is there; after each nothing must be left and a new pod must work. */
 const REPAIRS: Record<string, (host: Host, pod: Pod) => Promise<void>> = {
@@ -38,7 +47,7 @@ const REPAIRS: Record<string, (host: Host, pod: Pod) => Promise<void>> = {
     await must(host, 'GC', { conf: { 'cni.dev/valid-attachments': [] } });
   },
   'an ADD': async (host, pod) => {
-    await must(host, 'ADD', { pod });
+    await must(host, 'ADD', { pod, env: POD });
     assert.ok(pings(host.netns, [...host.pods.values()][0]?.addresses[0] ?? ''));
     await must(host, 'DEL', { pod });
   },
@@ -49,21 +58,25 @@ async function repaired(
   pod: Pod,
   repair: (host: Host, pod: Pod) => Promise<void>,
 ): Promise<void> {
-  const next = new Host({ dir: host.dir, netns: host.netns });
+  const next = again(host);
   try {
     await repair(next, pod);
     await eventually('nothing is left', () => leftovers(next).length === 0);
     assert.deepEqual(next.warnings, []);
-    await must(next, 'ADD', { pod });
+    await must(next, 'ADD', { pod, env: POD });
     await must(next, 'DEL', { pod });
   } finally {
     await next.stop();
   }
 }
 
+function again({ dir, netns, context }: Host): Host {
+  return new Host({ dir, netns, ...(context.wiring && { wiring: context.wiring }) });
+}
+
 /** Whether an agent that starts finds nothing to repair. */
 async function isComplete(host: Host): Promise<boolean> {
-  const next = new Host({ dir: host.dir, netns: host.netns });
+  const next = again(host);
   try {
     const before = leftovers(next).length;
     await next.service.collectGarbage();
@@ -73,43 +86,45 @@ async function isComplete(host: Host): Promise<boolean> {
   }
 }
 
-test('ADD killed between any two steps is repaired', { timeout: 60_000 }, async (t) => {
-  for (const [what, repair] of Object.entries(REPAIRS)) {
-    await t.test(`by ${what}`, async () => {
-      for (let step = 1; ; step++) {
-        await using host = new Host();
-        using pod = new Pod();
-        const steps = crash(host, step, 'ADD', pod);
-        // Once complete the attachment stands, and only a runtime may take it back.
-        if (steps !== 'killed') {
-          assert.ok(step > 5, `${steps} steps`);
-          break;
+for (const wiring of ['bridge', 'routed'] as const) {
+  test(`${wiring}: ADD killed between any two steps is repaired`, { timeout: 60_000 }, async (t) => {
+    for (const [what, repair] of Object.entries(REPAIRS)) {
+      await t.test(`by ${what}`, async () => {
+        for (let step = 1; ; step++) {
+          await using host = new Host({ wiring });
+          using pod = new Pod();
+          const steps = crash(host, step, 'ADD', pod, wiring);
+          // Once complete the attachment stands, and only a runtime may take it back.
+          if (steps !== 'killed') {
+            assert.ok(step > 5, `${steps} steps`);
+            break;
+          }
+          if ((await isComplete(host)) && what !== 'a DEL' && what !== 'a GC') continue;
+          await repaired(host, pod, repair);
         }
-        if ((await isComplete(host)) && what !== 'a DEL' && what !== 'a GC') continue;
-        await repaired(host, pod, repair);
-      }
-    });
-  }
-});
+      });
+    }
+  });
 
-test('DEL killed between any two steps is repaired', { timeout: 60_000 }, async (t) => {
-  for (const [what, repair] of Object.entries(REPAIRS)) {
-    await t.test(`by ${what}`, async () => {
-      for (let step = 1; ; step++) {
-        await using host = new Host();
-        using pod = new Pod();
-        await must(host, 'ADD', { pod });
-        await host.stop();
-        const steps = crash(host, step, 'DEL', pod);
-        if (steps !== 'killed') {
-          assert.ok(step > 3, `${steps} steps`);
-          break;
+  test(`${wiring}: DEL killed between any two steps is repaired`, { timeout: 60_000 }, async (t) => {
+    for (const [what, repair] of Object.entries(REPAIRS)) {
+      await t.test(`by ${what}`, async () => {
+        for (let step = 1; ; step++) {
+          await using host = new Host({ wiring });
+          using pod = new Pod();
+          await must(host, 'ADD', { pod, env: POD });
+          await host.stop();
+          const steps = crash(host, step, 'DEL', pod, wiring);
+          if (steps !== 'killed') {
+            assert.ok(step > 3, `${steps} steps`);
+            break;
+          }
+          await repaired(host, pod, repair);
         }
-        await repaired(host, pod, repair);
-      }
-    });
-  }
-});
+      });
+    }
+  });
+}
 
 test('garbage collection leaves whole pods and calls under way alone', async () => {
   await using host = new Host({ subnets: ['10.90.1.0/24'], networks: [] });

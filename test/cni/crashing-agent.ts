@@ -1,16 +1,17 @@
 // An agent's CNI part in a process of its own that kills itself at one of the steps of a call:
-//   node crashing-agent.ts DIR NETNS STEP [REQUEST]
+//   node crashing-agent.ts DIR NETNS STEP [REQUEST [WIRING]]
 // With a REQUEST (JSON) it does that one call, and prints the number of steps when it gets through. Without, it serves
 // DIR/agent.sock.
 import { basename } from 'node:path';
 import { Host } from './host.ts';
 
-const [dir = '', netns = '', step = '', request] = process.argv.slice(2);
+const [dir = '', netns = '', step = '', request, wiring] = process.argv.slice(2);
 let steps = 0;
 
 const host = new Host({
   dir,
   netns: basename(netns),
+  wiring: wiring === 'routed' ? wiring : 'bridge',
   context: {
     step: () => {
       if (++steps === Number(step)) process.kill(process.pid, 'SIGKILL');
