@@ -17,11 +17,12 @@ export type PodNetworks = {
 };
 
 /**
- * Under the plan of leases the whole network is hidden; under that of blocks, the pools with `natOutgoing`, and since the world outside
- * may know by BGP where each block is, pods see who calls them. A node without a subnet hides nothing.
+ * Under the plan of leases the whole network is hidden, unless masquerading is switched off; a node without a subnet has nothing to
+ * hide. Under the plan of blocks the pools with `natOutgoing` are hidden, and since the world outside may know by BGP where each block
+ * is, pods see who calls them.
  */
 export function podNetworks(
-  { addresses, pools }: Network,
+  { addresses, pools, masquerade }: Network,
   { ipPools }: Resources,
   { node }: Self,
   family: Family,
@@ -40,5 +41,5 @@ export function podNetworks(
   }
   const network = pools[family]?.cidr;
   const all = network === undefined ? [] : [network];
-  return { all, hidden: own.length === 0 ? [] : all, own, returns: true };
+  return { all, hidden: masquerade.enabled && own.length > 0 ? all : [], own, returns: true };
 }

@@ -9,8 +9,8 @@ const KUBE_MARK = '0x4000';
 const MULTICAST: Record<Family, string> = { 4: '224.0.0.0/4', 6: 'ff00::/8' };
 
 /**
- * The table that hides pod addresses from the world outside the pod network, and nowhere else; none when masquerading is
- * switched off, or nothing is to be hidden. The text is the same for the same facts.
+ * The table that hides pod addresses from the world outside the pod network, and nowhere else; none when nothing is to be
+ * hidden. The text is the same for the same facts.
  *
  * The chain comes just after `srcnat`, where kube-proxy and hostPort rules are: the first base chain that chooses a
  * translation wins (nf_nat_inet_fn), so what they decide stands. There is no forward chain as flannel has one: an
@@ -21,7 +21,7 @@ export function masqueradeItems(
   family: Family,
   networks: PodNetworks,
 ): readonly Item[] {
-  if (!masquerade.enabled || networks.hidden.length === 0) return [];
+  if (networks.hidden.length === 0) return [];
   const body = [
     ...ruleSet(family, 'pools', networks.all),
     ...ruleSet(family, 'hidden', networks.hidden),

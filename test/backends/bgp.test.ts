@@ -82,6 +82,8 @@ test('under the plan of blocks the pools say who is masqueraded', () => {
     addresses: 'blocks',
     wiring: 'routed',
     Backend: { Type: 'bgp' },
+    // For pools that are made later it says nothing.
+    masquerade: { enabled: false },
   });
   const given = facts('Never');
   const [pool] = given.resources?.ipPools ?? [];
@@ -92,6 +94,12 @@ test('under the plan of blocks the pools say who is masqueraded', () => {
   assert.equal(set('pools'), '10.0.0.0/8, 192.168.0.0/16');
   assert.equal(set('hidden'), '10.0.0.0/8');
   assert.doesNotMatch(body, /the answer must come back here/);
+  const { addresses: _, ...lease } = network;
+  const leased = desiredState({ ...given, network: { ...lease, addresses: 'lease' } }).items;
+  assert.ok(
+    !leased.some((item) => item.kind === 'nft' && item.body.includes('@hidden')),
+    'leases go by the switch',
+  );
 });
 
 test('an option that is no word of ours is named', () => {

@@ -87,7 +87,7 @@ for (const family of [4, 6] as const) {
         assert.deepEqual((await reconciler.run()).failed, []);
         checkPools(family, name, source);
       }
-      reconciler.setDesired(masqueradeItems({ ...rules, enabled: false }, family, networks));
+      reconciler.setDesired(masqueradeItems(rules, family, { ...networks, hidden: [] }));
       reconciler.allowPrune();
       await reconciler.run();
       assert.doesNotMatch(run('ip', 'netns', 'exec', name('node'), 'nft', 'list', 'tables'), /flatnet/);
