@@ -4,12 +4,17 @@ import { type Network, readNetwork } from './network.ts';
 
 /**
  * Reads the text of a configuration file: flannel's net-conf.json, or the same keys as YAML. `filename` is for its
- * extension and for errors, which are CONFIG_INVALID and name file and field, or file, line and column.
+ * extension and for errors, which are CONFIG_INVALID and name file and field, or file, line and column. `complete` may
+ * add to what is written, before it is read.
  */
-export function readNetworkFile(text: string, filename: string): Network {
+export function readNetworkFile(
+  text: string,
+  filename: string,
+  complete: (value: unknown) => unknown = (value) => value,
+): Network {
   const value = parse(text.replace(/^\uFEFF/, ''), filename);
   try {
-    return readNetwork(value);
+    return readNetwork(complete(value));
   } catch (error) {
     throw new FlatnetError(messageOf(error), { code: 'CONFIG_INVALID', object: filename, cause: error });
   }

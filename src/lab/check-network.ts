@@ -15,10 +15,14 @@ const SPECIAL = [
   'ff00::/8',
 ].map(parseCidr);
 
-/** Throws CONFIG_INVALID unless the network gives every one of `nodes` nodes a subnet that it can use here. */
+/**
+ * Throws CONFIG_INVALID unless the network gives every one of `nodes` nodes a subnet that it can use here. Out of blocks, nodes without
+ * one borrow.
+ */
 export function checkNetwork(network: Network, nodes: number): void {
   refuseOverlap(network, 'the underlay of the lab', UNDERLAY);
   refuseOverlap(network, 'reserved: no pod can have such an address', SPECIAL);
+  if (network.addresses === 'blocks') return;
   for (const family of FAMILIES) {
     const pool = network.pools[family];
     if (!pool) continue;

@@ -42,11 +42,11 @@ async function remove(name: string): Promise<DownReport> {
   return { existed: existed || processes > 0, processes, namespaces: namespaces.length };
 }
 
-/** `node<n>` also without a record of it: what `up` makes unless told otherwise. */
+/** `node<n>` and `tor<k>` also without a record of it: what `up` makes unless told otherwise. */
 function isOfLab(netns: string, lab: string, nodes: readonly string[]): boolean {
   if (netns.startsWith(`${lab}.`)) return true;
   const own = ['underlay', 'router', ...nodes].map((part) => netnsOf(lab, part));
-  return own.includes(netns) || new RegExp(`^${lab}-node[1-9][0-9]*$`).test(netns);
+  return own.includes(netns) || new RegExp(`^${lab}-(node[1-9]|tor[0-9])[0-9]*$`).test(netns);
 }
 
 /**

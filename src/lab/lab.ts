@@ -1,6 +1,7 @@
 import { type Network, readNetwork } from '../cluster/network.ts';
 import { FlatnetError } from '../error.ts';
 import type { ProcessId } from '../runtime/process.ts';
+import type { BgpTopology } from './bgp-plan.ts';
 import { namesIn, readJson, writeJson } from './files.ts';
 import { withLock } from './lock.ts';
 import { requireRoot } from './machine.ts';
@@ -27,6 +28,7 @@ export type LabState = {
   /** As net-conf.json, which is what the store has. */
   readonly network: unknown;
   readonly nodes: readonly LabNode[];
+  readonly bgp: BgpTopology;
 };
 
 export const DEFAULT_LAB = 'flatnet';

@@ -2,7 +2,7 @@ import { dnsLabel } from '../cluster/names.ts';
 import { FlatnetError } from '../error.ts';
 
 /** Namespaces of the lab itself take these places. */
-const RESERVED = ['underlay', 'router'];
+const RESERVED = /^(underlay|router|tor[0-9]+)$/;
 
 /** The kernel takes 107 bytes for a unix socket's path: what is left of it for the names of lab and node. */
 const LONGEST_TOGETHER = 107 - '/run/flatnet/labs//nodes//run/agent.sock'.length;
@@ -13,7 +13,7 @@ export function labName(name: string): string {
 
 export function nodeName(lab: string, name: string): string {
   dnsLabel('node name', name, LONGEST_TOGETHER - lab.length);
-  if (!RESERVED.includes(name)) return name;
+  if (!RESERVED.test(name)) return name;
   throw new FlatnetError(`'${name}' is a part of the lab itself`, {
     code: 'NAME_INVALID',
     object: 'node name',
@@ -33,7 +33,12 @@ export function namespaceName(name: string): string {
   return dnsLabel('namespace', name);
 }
 
-/** The network namespace of a node, of `underlay` or of `router`: what `ip netns exec` takes. */
+/** The top-of-rack router of an underlay subnet. */
+export function torName(subnet: number): string {
+  return `tor${subnet}`;
+}
+
+/** The network namespace of a node, of a top-of-rack router, of `underlay` or of `router`: what `ip netns exec` takes. */
 export function netnsOf(lab: string, part: string): string {
   return `${lab}-${part}`;
 }

@@ -3,11 +3,15 @@ import { FlatnetError } from '../error.ts';
 import { netnsId, netnsPath } from '../linux/netns.ts';
 import { allProcesses, ancestors, killNow } from '../runtime/process.ts';
 import { type AgentStatus, agentProcess, agentReady, startAgent, stopAgent } from './agent-process.ts';
+import { nodeResources } from './bgp-plan.ts';
+import { sessionsEstablished } from './bgp-sessions.ts';
+import { forgetNode, publishResources } from './bgp-store.ts';
 import type { Lab, LabNode } from './lab.ts';
 import { netnsOf, nodeName } from './names.ts';
 import { deletePod } from './pod.ts';
 import { readPods } from './pod-record.ts';
 import { releaseLease } from './store-process.ts';
+import { tellTors } from './tor.ts';
 import { createNode, deleteNode, setCable } from './underlay.ts';
 import { freeIndex, subnetOfNode } from './underlay-plan.ts';
 
@@ -58,8 +62,11 @@ export async function addNode(
   lab.update({ nodes: [...lab.nodes, node].sort((a, b) => a.index - b.index) });
   try {
     await createNode(lab.name, node);
+    await publishResources(lab, nodeResources(lab.state.bgp, node));
+    await tellTors(lab);
     await startAgent(lab, name);
     await agentReady(lab, name, options.signal);
+    await sessionsEstablished(lab, [name], options.signal);
     return node;
   } catch (error) {
     await removeNode(lab, node);
@@ -67,7 +74,7 @@ export async function addNode(
   }
 }
 
-/** The node leaves for good: its pods, its lease, its namespace. */
+/** The node leaves for good: its pods, its lease or its blocks, its BIRD, its namespace. */
 export async function deleteNodeForGood(lab: Lab, name: string): Promise<void> {
   const node = lab.node(name);
   for (const pod of readPods(lab)) if (pod.node === name) await deletePod(lab, pod);
@@ -77,10 +84,12 @@ export async function deleteNodeForGood(lab: Lab, name: string): Promise<void> {
 async function removeNode(lab: Lab, node: LabNode): Promise<void> {
   await stopAgent(lab, node.name, 'stop');
   await releaseLease(lab, node.name);
+  await forgetNode(lab, node.name);
   await killInside(netnsPath(netnsOf(lab.name, node.name)));
   await deleteNode(lab.name, node);
   rmSync(lab.paths.node(node.name).root, { recursive: true, force: true });
   lab.update({ nodes: lab.nodes.filter((each) => each.name !== node.name) });
+  await tellTors(lab);
 }
 
 /** A namespace ends with its last process: a forgotten tcpdump would keep it. */

@@ -57,6 +57,11 @@ export class LabPaths {
     return new NodePaths(join(this.nodes, name));
   }
 
+  /** Configuration, log and socket of a top-of-rack router. */
+  tor(name: string): string {
+    return join(this.root, 'tors', name);
+  }
+
   pod(namespace: string, name: string): string {
     return join(this.pods, namespace, name);
   }

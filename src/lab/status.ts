@@ -1,12 +1,17 @@
 import { messageOf } from '../error.ts';
+import type { Family } from '../ip/address.ts';
+import type { BlockUsage } from '../ipam/blocks/usage.ts';
 import { listNetns } from '../linux/netns.ts';
 import { type AgentStatus, agentProcess, agentStatus } from './agent-process.ts';
+import { type Sessions, sessionsOfNode } from './bgp-sessions.ts';
+import { readBlocks } from './bgp-store.ts';
 import type { Lab } from './lab.ts';
 import { type LeaseStatus, readLeases } from './leases.ts';
 import { netnsOf } from './names.ts';
 import { fullName, readPods } from './pod-record.ts';
 import { type PodStatus, podStatus } from './pod-status.ts';
 import { storeProcess } from './store-process.ts';
+import { familiesOf } from './tor-config.ts';
 import { plan } from './workloads.ts';
 
 export type NodeStatus = {
@@ -18,6 +23,8 @@ export type NodeStatus = {
   readonly pods: number;
   /** What the agent says of itself, when it answers. */
   readonly status?: AgentStatus;
+  /** Where there is BGP and it answers. */
+  readonly bgp?: Sessions;
 };
 
 export type LabStatus = {
@@ -25,6 +32,10 @@ export type LabStatus = {
   readonly store: 'running' | 'stopped';
   readonly nodes: readonly NodeStatus[];
   readonly leases: readonly LeaseStatus[];
+  /** Of the blocks plan, and its owners. */
+  readonly blocks: readonly BlockUsage[];
+  /** Those of the pods. */
+  readonly families: readonly Family[];
   readonly pods: readonly PodStatus[];
   /** What is not as it should be, in words. Empty when all is well. */
   readonly problems: readonly string[];
@@ -39,19 +50,34 @@ export async function labStatus(lab: Lab): Promise<LabStatus> {
     problems.push(
       'the store does not run: agents keep what they know, and hear of nothing new; make the lab anew',
     );
-  const [nodes, leases] = await Promise.all([
+  const { addresses, backend } = lab.network;
+  const hasBlocks = addresses === 'blocks';
+  const [nodes, leases, blocks] = await Promise.all([
     Promise.all(lab.nodes.map((node) => nodeStatus(lab, node, pods))),
-    running ? leasesOr(lab, problems) : [],
+    running && !hasBlocks ? readOr<LeaseStatus>('leases', () => readLeases(lab), problems) : [],
+    running && hasBlocks ? readOr<BlockUsage>('blocks', () => readBlocks(lab), problems) : [],
   ]);
   const namespaces = listNetns();
-  for (const node of nodes) problems.push(...nodeProblems(node, namespaces));
+  for (const node of nodes) {
+    problems.push(...nodeProblems(node, namespaces));
+    if (backend.type === 'bgp') problems.push(...bgpProblems(node));
+  }
   for (const pod of pods) problems.push(...podProblems(pod));
   const { create, pending } = plan(lab);
   for (const { message } of pending) problems.push(`pods are pending: ${message}`);
   for (const { namespace, name, node } of create) {
     problems.push(`pod ${namespace}/${name} is missing on ${node}: apply its manifest again`);
   }
-  return { lab: lab.name, store: running ? 'running' : 'stopped', nodes, leases, pods, problems };
+  return {
+    lab: lab.name,
+    store: running ? 'running' : 'stopped',
+    nodes,
+    leases,
+    blocks,
+    families: familiesOf(lab.network),
+    pods,
+    problems,
+  };
 }
 
 async function nodeStatus(
@@ -61,6 +87,7 @@ async function nodeStatus(
 ): Promise<NodeStatus> {
   const runs = agentProcess(lab, name) !== undefined;
   const status = await agentStatus(lab, name);
+  const bgp = status && (await sessionsOfNode(lab, name));
   return {
     name,
     netns: netnsOf(lab.name, name),
@@ -68,14 +95,15 @@ async function nodeStatus(
     agent: !runs ? 'stopped' : !status ? 'silent' : status.ready ? 'ready' : 'not ready',
     pods: pods.filter((pod) => pod.node === name).length,
     ...(status ? { status } : {}),
+    ...(bgp ? { bgp } : {}),
   };
 }
 
-async function leasesOr(lab: Lab, problems: string[]): Promise<LeaseStatus[]> {
+async function readOr<T>(what: string, read: () => Promise<T[]>, problems: string[]): Promise<T[]> {
   try {
-    return await readLeases(lab);
+    return await read();
   } catch (error) {
-    problems.push(`the leases can't be read: ${messageOf(error)}`);
+    problems.push(`the ${what} can't be read: ${messageOf(error)}`);
     return [];
   }
 }
@@ -94,6 +122,12 @@ function nodeProblems({ name, netns, agent, status }: NodeStatus, namespaces: re
     problems.push(`${name}: ${text}`);
   }
   return problems;
+}
+
+function bgpProblems({ name, status, bgp }: NodeStatus): string[] {
+  if (!status) return [];
+  if (!bgp) return [`${name}: BIRD does not answer`];
+  return bgp.missing.map((text) => `${name}: no BGP session with ${text}`);
 }
 
 function podProblems(pod: PodStatus): string[] {

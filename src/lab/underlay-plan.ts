@@ -12,6 +12,12 @@ export const OUTSIDE: PerFamily<Ip> = {
   6: nthIp(parseCidr('fd77:0:0:ff::/64'), 1),
 };
 
+/** Between the top-of-rack routers. */
+const SPINE: Readonly<Record<Family, Cidr>> = {
+  4: parseCidr('172.30.254.0/24'),
+  6: parseCidr('fd77:0:0:fe::/64'),
+};
+
 export const MOST_NODES = 200;
 export const MOST_SUBNETS = 16;
 
@@ -41,6 +47,24 @@ export function nodeAddresses(index: number, subnet: number): Record<Family, Pre
 
 export function routerAddresses(subnet: number): Prefixed[] {
   return FAMILIES.map((family) => prefixed(gateway(subnet, family), LENGTH[family]));
+}
+
+/** Of the top-of-rack router of a subnet, towards its nodes. */
+export function torAddress(subnet: number, family: Family): Ip {
+  return nthIp(underlaySubnet(subnet, family), 2);
+}
+
+/** Of the same router, towards the others. */
+export function spineAddress(subnet: number, family: Family): Ip {
+  return nthIp(SPINE[family], subnet + 1);
+}
+
+/** The same two as its interfaces hold them: `eth0` with the nodes, `eth1` with the other routers. */
+export function torAddresses(subnet: number): { readonly eth0: Prefixed[]; readonly eth1: Prefixed[] } {
+  return {
+    eth0: FAMILIES.map((family) => prefixed(torAddress(subnet, family), LENGTH[family])),
+    eth1: FAMILIES.map((family) => prefixed(spineAddress(subnet, family), LENGTH[family])),
+  };
 }
 
 /** Nodes take the subnets in turn. */

@@ -10,10 +10,11 @@ import { createNetns, deleteNetns, netnsPath, openNetns, withNetns } from '../li
 import { routeReplace } from '../linux/route.ts';
 import { writeSysctl } from '../linux/sysctl.ts';
 import type { LabNode } from './lab.ts';
-import { netnsOf } from './names.ts';
-import { gateway, nodeAddresses, OUTSIDE, routerAddresses } from './underlay-plan.ts';
+import { netnsOf, torName } from './names.ts';
+import { gateway, nodeAddresses, OUTSIDE, routerAddresses, torAddresses } from './underlay-plan.ts';
 
 const LOOPBACK = 1;
+const SPINE = 'spine';
 const DEFAULT_ROUTE = { 4: parseCidr('0.0.0.0/0'), 6: parseCidr('::/0') };
 
 /** The families this kernel was started with. */
@@ -30,11 +31,7 @@ export async function createUnderlay(lab: string, subnets: number): Promise<void
   const router = createNetns(netnsOf(lab, 'router'));
   using inUnderlay = NetlinkSocket.open(NETLINK_ROUTE, { netns: underlay });
   using inRouter = NetlinkSocket.open(NETLINK_ROUTE, { netns: router });
-  withNetns(router, () => {
-    for (const family of kernelFamilies()) {
-      writeSysctl(family === 4 ? 'net/ipv4/ip_forward' : 'net/ipv6/conf/all/forwarding', 1);
-    }
-  });
+  forward(router);
   for (let subnet = 0; subnet < subnets; subnet++) {
     const bridge = { kind: 'bridge', multicastSnooping: false } as const;
     await inUnderlay.execute(linkAdd({ name: bridgeOf(subnet), up: true, data: bridge }));
@@ -48,6 +45,36 @@ export async function createUnderlay(lab: string, subnets: number): Promise<void
   }
   const outside = Object.values(OUTSIDE).map((ip) => hostCidr(ip) as string as Prefixed);
   await inRouter.execute(await configure(inRouter, 'lo', outside));
+}
+
+/**
+ * Makes the namespaces of the top-of-rack routers: `eth0` of each in its subnet, `eth1` on the bridge `spine` with the others. What they
+ * route is BGP's matter.
+ */
+export async function createTors(lab: string, subnets: number): Promise<void> {
+  using inUnderlay = NetlinkSocket.open(NETLINK_ROUTE, { netns: netnsPath(netnsOf(lab, 'underlay')) });
+  const bridge = { kind: 'bridge', multicastSnooping: false } as const;
+  await inUnderlay.execute(linkAdd({ name: SPINE, up: true, data: bridge }));
+  for (let subnet = 0; subnet < subnets; subnet++) {
+    const tor = torName(subnet);
+    const netns = createNetns(netnsOf(lab, tor));
+    using inTor = NetlinkSocket.open(NETLINK_ROUTE, { netns });
+    forward(netns);
+    await inTor.execute(await configure(inTor, 'lo', []));
+    for (const [dev, addresses] of Object.entries(torAddresses(subnet))) {
+      const [port, master] = dev === 'eth0' ? [tor, bridgeOf(subnet)] : [`${SPINE}${subnet}`, SPINE];
+      await addLeg(inUnderlay, netns, { port, bridge: master, dev, seed: `${lab} ${tor} ${dev}` });
+      await inTor.execute(await configure(inTor, dev, addresses));
+    }
+  }
+}
+
+function forward(netns: string): void {
+  withNetns(netns, () => {
+    for (const family of kernelFamilies()) {
+      writeSysctl(family === 4 ? 'net/ipv4/ip_forward' : 'net/ipv6/conf/all/forwarding', 1);
+    }
+  });
 }
 
 /**

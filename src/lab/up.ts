@@ -1,20 +1,26 @@
 import { configuredBackend } from '../backends/registry.ts';
+import { installedVersion } from '../bgp/program.ts';
 import { type Network, networkToNetConf } from '../cluster/network.ts';
 import { FlatnetError, messageOf } from '../error.ts';
 import type { Family } from '../ip/address.ts';
 import { listNetns } from '../linux/netns.ts';
 import { agentReady, startAgent } from './agent-process.ts';
+import { type BgpTopology, bgpResources } from './bgp-plan.ts';
+import { sessionsEstablished } from './bgp-sessions.ts';
+import { publishResources } from './bgp-store.ts';
 import { checkNetwork } from './check-network.ts';
 import { down } from './down.ts';
 import { forEachLimited } from './each.ts';
-import { requireKernel } from './kernel-features.ts';
+import { requireKernel, usesIpip } from './kernel-features.ts';
 import { incomplete, Lab, type LabNode, labNames, nameOption, readState } from './lab.ts';
 import { withLock } from './lock.ts';
 import { enterMachine, requireRoot } from './machine.ts';
 import { labName, netnsOf, nodeName } from './names.ts';
 import { requirePlugins } from './plugins.ts';
 import { publishNetwork, startStore } from './store-process.ts';
-import { createNode, createUnderlay, kernelFamilies } from './underlay.ts';
+import { requireTor, startTors } from './tor.ts';
+import { familiesOf } from './tor-config.ts';
+import { createNode, createTors, createUnderlay, kernelFamilies } from './underlay.ts';
 import { MOST_NODES, MOST_SUBNETS, subnetOfNode } from './underlay-plan.ts';
 
 export type UpOptions = {
@@ -24,6 +30,8 @@ export type UpOptions = {
   /** Of the underlay, with a router between them. */
   readonly subnets: number;
   readonly network: Network;
+  /** Default: the node-to-node mesh. */
+  readonly bgp?: BgpTopology;
   /** Leave everything as it is after a failure, to look at. */
   readonly keep?: boolean;
   /** Told what is being done. */
@@ -37,29 +45,33 @@ const STARTS_AT_ONCE = 8;
 /**
  * Brings a lab up and returns when every agent is ready. Checks all it can before it makes anything; what
  * fails later is taken down again. Throws LAB_EXISTS, LAB_INCOMPLETE, NOT_ROOT, KERNEL_FEATURE,
- * CONFIG_INVALID, NAME_INVALID.
+ * CONFIG_INVALID, NAME_INVALID, USAGE, and BIRD when it is needed and not there.
  */
 export async function up(options: UpOptions): Promise<Lab> {
-  const { name, subnets, network, signal, progress = () => {} } = options;
+  const { name, subnets, network, bgp = {}, signal, progress = () => {} } = options;
   labName(name);
   const nodes = planNodes(name, options.nodes, subnets);
   configuredBackend(network);
   checkNetwork(network, options.nodes);
+  checkTopology(options);
   requireRoot();
   requireFamilies(network);
   requirePlugins();
+  if (network.backend.type === 'bgp') await installedVersion('bird');
+  if (bgp.tor) await requireTor(bgp.tor);
   return withLock(name, async () => {
     refuseExisting(name);
     try {
       const refused = await enterMachine(name);
       for (const text of refused) progress(`warning: a large lab may need more: ${text}`);
-      requireKernel(network.backend.type, name);
+      requireKernel(network, name);
       const lab = Lab.create({
         name,
         created: new Date().toISOString(),
         subnets,
         network: JSON.parse(networkToNetConf(network)),
         nodes,
+        bgp,
       });
       await build(lab, progress, signal);
       lab.update({ phase: 'up' });
@@ -77,13 +89,16 @@ async function build(
   progress: (text: string) => void,
   signal: AbortSignal | undefined,
 ): Promise<void> {
-  const { nodes, state } = lab;
+  const { nodes, state, network } = lab;
   progress(`underlay: ${counted(state.subnets, 'subnet')} and a router`);
   await createUnderlay(lab.name, state.subnets);
+  if (state.bgp.tor) await createTors(lab.name, state.subnets);
   for (const node of nodes) await createNode(lab.name, node);
   progress('store');
   await startStore(lab);
   await publishNetwork(lab);
+  await publishResources(lab, bgpResources(state.bgp, nodes, state.subnets, familiesOf(network)));
+  await startTors(lab);
   let ready = 0;
   progress(`agents: 0 of ${nodes.length} ready`);
   await forEachLimited(STARTS_AT_ONCE, nodes, async (node) => {
@@ -92,6 +107,9 @@ async function build(
     await agentReady(lab, node.name, signal);
     progress(`agents: ${++ready} of ${nodes.length} ready`);
   });
+  if (network.backend.type === 'bgp') progress('BGP sessions');
+  const names = nodes.map(({ name }) => name);
+  await sessionsEstablished(lab, names, signal);
 }
 
 function interrupted(reason: string, name: string, kept: boolean): FlatnetError {
@@ -129,6 +147,31 @@ function within(option: string, value: number, most: number): void {
     code: 'USAGE',
     object: option,
   });
+}
+
+/** Throws USAGE for reflectors and routers that would do nothing, or harm. */
+function checkTopology({ network, nodes, bgp = {} }: UpOptions): void {
+  const { reflectors = 0, tor } = bgp;
+  const refuse = (object: string, text: string, fix: string): never => {
+    throw new FlatnetError(text, { code: 'USAGE', object, fix });
+  };
+  if (reflectors === 0 && tor === undefined) return;
+  const object = tor ? '--tor' : '--reflectors';
+  if (network.backend.type !== 'bgp') {
+    refuse(object, `speaks BGP, and the backend is ${network.backend.type}`, 'add --preset calico-bgp');
+  }
+  if (reflectors > nodes) refuse(object, `${reflectors} of ${nodes} nodes`, 'choose fewer, or more --nodes');
+  if (!tor) return;
+  if (reflectors > 0) {
+    refuse(object, 'gives each rack an AS of its own, and reflectors serve one AS', 'leave --reflectors out');
+  }
+  if (usesIpip(network)) {
+    refuse(
+      object,
+      'routes pods’ own packets, and IPIP would end its tunnels at the routers',
+      'use --preset calico-bgp',
+    );
+  }
 }
 
 function refuseExisting(name: string): void {

@@ -1,4 +1,5 @@
-import { familyOf } from '../../ip/address.ts';
+import { type Family, familyOf } from '../../ip/address.ts';
+import type { BlockUsage } from '../../ipam/blocks/usage.ts';
 import type { AgentStatus } from '../../lab/agent-process.ts';
 import { Lab } from '../../lab/lab.ts';
 import type { LeaseStatus } from '../../lab/leases.ts';
@@ -20,10 +21,12 @@ export const command = labOptions(
   if (status.problems.length) throw new Exit(EXIT.failed);
 });
 
-function describe({ nodes, leases, pods, problems }: LabStatus): string {
+function describe(status: LabStatus): string {
+  const { leases, blocks, pods, problems } = status;
   const parts = [
-    table(['NODE', 'AGENT', 'SUBNET', 'UNDERLAY', 'MTU', 'PEERS', 'PODS', 'NETNS'], nodes.map(nodeRow)),
+    nodeTable(status),
     table(['LEASE', 'NODE', 'PUBLIC IP', 'BACKEND', 'EXPIRES IN'], leases.map(leaseRow)),
+    table(['BLOCK', 'NODE', 'IN USE'], blocks.map(blockRow)),
     podTable(pods) || 'no pods',
     problems.length
       ? problems.map((problem) => render(paint('red', `! ${problem}`))).join('\n')
@@ -32,27 +35,42 @@ function describe({ nodes, leases, pods, problems }: LabStatus): string {
   return parts.filter(Boolean).join('\n\n');
 }
 
-function nodeRow({ name, agent, status, pods, netns }: NodeStatus): Cell[] {
-  return [
-    name,
-    paint(agent === 'ready' ? 'green' : 'red', agent),
-    status?.subnets.join(' ') ?? '-',
-    status ? underlay(status) : '-',
-    status ? `${status.mtu}` : '-',
-    status ? `${status.peers}` : '-',
-    `${pods}`,
-    netns,
+type Column = readonly [heading: string, cell: (node: NodeStatus) => Cell];
+
+/** With blocks a node's are a table of their own below, and with BGP there are sessions. */
+function nodeTable({ nodes, blocks, families }: LabStatus): string {
+  const hasBgp = nodes.some(({ bgp }) => bgp !== undefined);
+  const columns: Column[] = [
+    ['NODE', ({ name }) => name],
+    ['AGENT', ({ agent }) => paint(agent === 'ready' ? 'green' : 'red', agent)],
+    [blocks.length ? 'BLOCKS' : 'SUBNET', ({ status }) => status?.subnets.join(' ') || '-'],
+    ['UNDERLAY', ({ status }) => (status ? underlay(status, families) : '-')],
+    ['MTU', ({ status }) => (status ? `${status.mtu}` : '-')],
+    ['PEERS', ({ status }) => (status ? `${status.peers}` : '-')],
+    ...(hasBgp ? [['BGP', sessions] as const] : []),
+    ['PODS', ({ pods }) => `${pods}`],
+    ['NETNS', ({ netns }) => netns],
   ];
+  return table(
+    columns.map(([heading]) => heading),
+    nodes.map((node) => columns.map(([, cell]) => cell(node))),
+  );
+}
+
+/** Established ones of those there should be. */
+function sessions({ bgp }: NodeStatus): Cell {
+  if (!bgp) return '-';
+  return paint(bgp.established === bgp.expected ? 'green' : 'red', `${bgp.established}/${bgp.expected}`);
 }
 
 /** The addresses that peers use: of the families pods have. A table of 80 columns has no room for others. */
-function underlay({ underlay, subnets }: AgentStatus): string {
-  const families = new Set(subnets.map(familyOf));
-  return (
-    Object.values(underlay?.addresses ?? {})
-      .filter((address) => families.has(familyOf(address)))
-      .join(' ') || '-'
-  );
+function underlay({ underlay }: AgentStatus, families: readonly Family[]): string {
+  const addresses = Object.values(underlay?.addresses ?? {});
+  return addresses.filter((address) => families.includes(familyOf(address))).join(' ') || '-';
+}
+
+function blockRow({ cidr, node, used, total }: BlockUsage): Cell[] {
+  return [cidr, node, `${used} of ${total}`];
 }
 
 function leaseRow({ node, subnets, publicIp, backend, expires }: LeaseStatus): Cell[] {

@@ -1,9 +1,13 @@
+import { Option } from 'commander';
+import { Fields } from '../../cluster/fields.ts';
 import { type Network, readNetwork } from '../../cluster/network.ts';
 import { readNetworkFile } from '../../cluster/network-file.ts';
 import { FlatnetError, messageOf } from '../../error.ts';
 import { familyOf } from '../../ip/address.ts';
 import { parseCidr } from '../../ip/cidr.ts';
+import { TOR_PROGRAMS, type TorProgram } from '../../lab/bgp-plan.ts';
 import { nameOption } from '../../lab/lab.ts';
+import { PRESET_NAMES, type PresetName, withBackend, withPreset } from '../../lab/preset.ts';
 import { up } from '../../lab/up.ts';
 import { integer, newCommand } from '../commands.ts';
 import { stopSignal } from '../daemon.ts';
@@ -14,7 +18,10 @@ import { type LabOptions, labOptions } from './options.ts';
 type Options = LabOptions & {
   readonly nodes: number;
   readonly subnets: number;
+  readonly preset?: PresetName;
   readonly backend?: string;
+  readonly reflectors?: number;
+  readonly tor?: TorProgram;
   readonly network?: string;
   readonly config?: string;
   readonly keep?: boolean;
@@ -25,23 +32,46 @@ export const command = labOptions(
     'flatnet lab up',
     'flatnet lab up --nodes 5 --subnets 2',
     'flatnet lab up --backend host-gw --name second',
+    'flatnet lab up --preset calico-bgp --nodes 4 --reflectors 2',
+    'flatnet lab up --preset calico-bgp --nodes 4 --subnets 2 --tor',
     'flatnet lab up --network 10.244.0.0/16,fd00:10:244::/56',
     'flatnet lab up --config net-conf.json',
   ]),
 )
   .option('--nodes <n>', 'how many nodes', integer(1, 200), 3)
   .option('--subnets <k>', 'subnets of the underlay, with a router between them', integer(1, 16), 1)
+  .addOption(
+    new Option(
+      '--preset <name>',
+      'flannel: a subnet a node, bridges; calico: blocks, routed pods, BGP, IPIP; calico-bgp: the same without IPIP (default: flannel)',
+    ).choices(PRESET_NAMES),
+  )
   .option('--backend <type>', 'vxlan or host-gw (default: vxlan)')
   .option('--network <cidr>', 'pod network, or an IPv4 and an IPv6 one with a comma (default: 10.244.0.0/16)')
   .option('--config <file>', "flannel's net-conf.json, or the same keys as YAML")
+  .option(
+    '--reflectors <n>',
+    'the first n nodes are BGP route reflectors, and the mesh is off',
+    integer(1, 200),
+  )
+  .addOption(
+    new Option(
+      '--tor [program]',
+      'a top-of-rack router on each subnet, which speaks BGP with its nodes: bird or frr',
+    )
+      .choices(TOR_PROGRAMS)
+      .preset('bird'),
+  )
   .option('--keep', 'after a failure leave everything as it is, to look at')
   .action(async (options: Options) => {
     const network = networkOf(options);
+    const { reflectors, tor } = options;
     const begun = performance.now();
     using progress = new Progress(options.json === true);
     const lab = await up({
       ...options,
       network,
+      bgp: { ...(reflectors !== undefined && { reflectors }), ...(tor !== undefined && { tor }) },
       progress: progress.say,
       signal: stopSignal(),
     });
@@ -55,7 +85,7 @@ next: flatnet lab pod create web${option}; flatnet lab matrix${option}; ip netns
     });
   });
 
-function networkOf({ config, network, backend }: Options): Network {
+function networkOf({ config, network, backend, preset }: Options): Network {
   if (config !== undefined && network !== undefined) {
     throw new FlatnetError('--config and --network both say what the pod network is', {
       code: 'USAGE',
@@ -63,12 +93,14 @@ function networkOf({ config, network, backend }: Options): Network {
       fix: 'give one of them',
     });
   }
-  const found =
-    config === undefined
-      ? readNetwork(fromCidrs(network ?? '10.244.0.0/16'))
-      : readNetworkFile(readText(config, 'CONFIG_INVALID'), config);
-  if (backend === undefined || backend === found.backend.type) return found;
-  return { ...found, backend: { type: backend, options: {} } };
+  const complete = (value: unknown): unknown => {
+    const { source } = new Fields(value);
+    const chosen = backend === undefined ? source : withBackend(backend, source);
+    return preset === undefined ? chosen : withPreset(preset, chosen);
+  };
+  return config === undefined
+    ? readNetwork(complete(fromCidrs(network ?? '10.244.0.0/16')))
+    : readNetworkFile(readText(config, 'CONFIG_INVALID'), config, complete);
 }
 
 function fromCidrs(text: string): Record<string, unknown> {

@@ -1,0 +1,40 @@
+import type { Document } from '../cluster/calico/document.ts';
+import { FlatnetError } from '../error.ts';
+import { IpamKeys } from '../ipam/blocks/keys.ts';
+import { type Removed, removeNode } from '../ipam/blocks/remove-node.ts';
+import { readSnapshot } from '../ipam/blocks/snapshot.ts';
+import { type BlockUsage, usage } from '../ipam/blocks/usage.ts';
+import { DEFAULT_PREFIX } from '../store/layout.ts';
+import { ResourceStore } from '../store/resource-store.ts';
+import type { Lab } from './lab.ts';
+import { withStore } from './store-process.ts';
+
+/** Like `flatnet apply`, one after the other. */
+export async function publishResources(lab: Lab, documents: readonly Document[]): Promise<void> {
+  await withStore(lab, async (kv) => {
+    const resources = new ResourceStore(kv, DEFAULT_PREFIX);
+    for (const document of documents) await resources.apply(document);
+  });
+}
+
+/** What a node leaves in the store that left for good goes too: its Node, and its blocks and addresses. */
+export async function forgetNode(lab: Lab, node: string): Promise<Removed> {
+  return withStore(lab, async (kv) => {
+    try {
+      await new ResourceStore(kv, DEFAULT_PREFIX).delete('Node', node);
+    } catch (error) {
+      if (!(error instanceof FlatnetError && error.code === 'NOT_FOUND')) throw error;
+    }
+    return removeNode(kv, new IpamKeys(DEFAULT_PREFIX), node);
+  });
+}
+
+/** Every block there is, with its owner, in the order of the nodes' names. */
+export async function readBlocks(lab: Lab): Promise<BlockUsage[]> {
+  return withStore(lab, async (kv) => {
+    const snapshot = await readSnapshot(kv, new IpamKeys(DEFAULT_PREFIX));
+    return usage(snapshot, [])
+      .flatMap(({ blocks }) => blocks)
+      .sort((a, b) => a.node.localeCompare(b.node, 'en', { numeric: true }));
+  });
+}

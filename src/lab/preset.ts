@@ -1,0 +1,74 @@
+import { Fields } from '../cluster/fields.ts';
+import { FlatnetError } from '../error.ts';
+
+type Preset = {
+  /** What makes the preset what it is: a file may repeat it, and not say otherwise. */
+  readonly fixed: Readonly<Record<string, string>>;
+  readonly backend: Readonly<Record<string, string>>;
+};
+
+const ROUTED = { addresses: 'blocks', wiring: 'routed' } as const;
+
+/** The two schools, each as its users find it when they have configured nothing. */
+const PRESETS = {
+  /** One subnet a node, pods on a bridge. The backend is free: VXLAN unless told otherwise. */
+  flannel: { fixed: { addresses: 'lease', wiring: 'bridge' }, backend: {} },
+  /** Blocks, routed pods, BGP, and IPIP between all nodes. */
+  calico: { fixed: ROUTED, backend: { Type: 'bgp', ipipMode: 'Always' } },
+  /** The same without encapsulation. */
+  'calico-bgp': { fixed: ROUTED, backend: { Type: 'bgp', ipipMode: 'Never' } },
+} as const satisfies Record<string, Preset>;
+
+export type PresetName = keyof typeof PRESETS;
+export const PRESET_NAMES = Object.keys(PRESETS) as readonly PresetName[];
+
+/**
+ * A network configuration as written, filled up with what the preset says. Throws CONFIG_INVALID for a field that says
+ * otherwise: the lab would not be what the preset's name promises.
+ */
+export function withPreset(name: PresetName, source: Readonly<Record<string, unknown>>): unknown {
+  const { fixed, backend }: Preset = PRESETS[name];
+  const fields = new Fields(source);
+  const own = fields.object('Backend') ?? new Fields({}, 'Backend');
+  return {
+    ...withoutBackend(source),
+    ...missing(name, fields, fixed),
+    Backend: { ...own.source, ...missing(name, own, backend) },
+  };
+}
+
+/** The configuration with another backend; what is written of it stays when the type is the same. */
+export function withBackend(
+  type: string,
+  source: Readonly<Record<string, unknown>>,
+): Readonly<Record<string, unknown>> {
+  const own = new Fields(source).object('Backend');
+  const same = (own?.string('Type') || 'vxlan').toLowerCase() === type.toLowerCase();
+  return { ...withoutBackend(source), Backend: { ...(same && own?.source), Type: type } };
+}
+
+/** Keys are matched without case: another spelling of this one must not stand beside it. */
+function withoutBackend(source: Readonly<Record<string, unknown>>): Record<string, unknown> {
+  return Object.fromEntries(Object.entries(source).filter(([key]) => key.toLowerCase() !== 'backend'));
+}
+
+/** Those of `wanted` that are not there yet. */
+function missing(
+  preset: PresetName,
+  fields: Fields,
+  wanted: Readonly<Record<string, string>>,
+): Record<string, string> {
+  const found: Record<string, string> = {};
+  for (const [key, value] of Object.entries(wanted)) {
+    const written = fields.string(key);
+    if (written === undefined) found[key] = value;
+    else if (written.toLowerCase() !== value.toLowerCase()) {
+      throw new FlatnetError(`is ${written}, and preset ${preset} means ${value}`, {
+        code: 'CONFIG_INVALID',
+        object: fields.path ? `${fields.path}.${key}` : key,
+        fix: 'leave it out, or leave --preset out',
+      });
+    }
+  }
+  return found;
+}
