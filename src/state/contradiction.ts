@@ -47,7 +47,8 @@ export function contradiction(event: MonitorEvent, desired: KernelState, known: 
     }
     case 'address': {
       const item = addressItem(event.value, nameOf);
-      if (!item || isLinkLocal(addressOf(item.address))) return undefined;
+      // The kernel gives and takes link-local addresses by itself; some are wanted.
+      if (!item || (isLinkLocal(addressOf(item.address)) && !desired.has(keyOf(item)))) return undefined;
       const made = desired.get(`link ${item.dev}`);
       // An address that leaves the underlay takes routes with it silently (fib_sync_down_addr).
       if (!made) return devices(desired).has(item.dev) ? keyOf(item) : undefined;

@@ -1,0 +1,149 @@
+import assert from 'node:assert/strict';
+import { execFileSync } from 'node:child_process';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { type Desired, desiredState, type Facts } from '../../src/backends/desired.ts';
+import type { LocalPod } from '../../src/cluster/node.ts';
+import { decodeResult, type Result } from '../../src/cni/protocol/result.ts';
+import { CniService } from '../../src/cni/service.ts';
+import { createNetns, deleteNetns } from '../../src/linux/netns.ts';
+import { factsOf, type Plan } from '../backends/cluster.ts';
+import { Namespace, Running } from '../state/namespace.ts';
+
+/** A pod's namespace. */
+export class RoutedPod implements Disposable {
+  readonly name: string;
+  readonly netns: string;
+  /** IPv4 first. */
+  addresses: readonly string[] = [];
+  device = '';
+
+  constructor(name: string) {
+    this.name = `fn-routed-${process.pid}-${name}`;
+    this.netns = createNetns(this.name);
+    this.ip('link set lo up');
+  }
+
+  run(program: string, ...args: string[]): string {
+    return execFileSync('ip', ['netns', 'exec', this.name, program, ...args], {
+      encoding: 'utf8',
+      stdio: 'pipe',
+    });
+  }
+
+  ip(command: string): string {
+    return this.run('ip', ...command.split(' '));
+  }
+
+  [Symbol.dispose](): void {
+    deleteNetns(this.name);
+  }
+}
+
+/** A node whose kernel the reconciler keeps, and whose pods come by CNI: what an agent puts together, without its store. */
+export class RoutedNode implements AsyncDisposable {
+  readonly namespace: Namespace;
+  readonly running: Running;
+  readonly #dir = mkdtempSync(join(tmpdir(), 'flatnet-routed-'));
+  readonly #facts: Facts;
+  readonly #pods = new Map<string, LocalPod>();
+  readonly #cni: CniService;
+  readonly warnings: unknown[] = [];
+
+  /** Needs a started namespace; `join` comes before. */
+  constructor(plan: Plan, index: number, namespace: Namespace) {
+    const facts = factsOf(plan, index);
+    this.#facts = { ...facts, network: { ...facts.network, wiring: 'routed' } };
+    this.namespace = namespace;
+    this.running = new Running(namespace);
+    const { mtu } = this.#compute();
+    this.#cni = new CniService({
+      notReady: () => undefined,
+      wiring: 'routed',
+      subnets: this.#facts.self.node.subnets,
+      networks: Object.values(this.#facts.network.pools).map(({ cidr }) => cidr),
+      mtu,
+      bridge: 'cni0',
+      masquerade: true,
+      dataDir: join(this.#dir, 'networks'),
+      stateDir: join(this.#dir, 'state'),
+      netns: namespace.path,
+      attached: (pod) => this.#follow(() => this.#pods.set(pod.containerId, pod)),
+      detached: (pod) => this.#follow(() => this.#pods.delete(pod.containerId)),
+      warn: (text, error) => this.warnings.push({ text, error }),
+    });
+  }
+
+  async add(pod: RoutedPod): Promise<Result> {
+    const result = await this.#call('ADD', pod);
+    pod.addresses = result.ips.map(({ address }) => address.replace(/\/.*/, ''));
+    pod.device = result.interfaces[0]?.name ?? '';
+    return result;
+  }
+
+  async remove(pod: RoutedPod): Promise<void> {
+    await this.#call('DEL', pod);
+  }
+
+  lines(command: string): string[] {
+    return this.namespace
+      .ip(command)
+      .split('\n')
+      .map((line) => line.trim())
+      .filter(Boolean);
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.running[Symbol.dispose]();
+    await this.#cni[Symbol.asyncDispose]();
+    rmSync(this.#dir, { recursive: true, force: true });
+  }
+
+  async #call(command: string, pod: RoutedPod): Promise<Result> {
+    const { stdout, exit } = await this.#cni.handle({
+      env: {
+        CNI_COMMAND: command,
+        CNI_CONTAINERID: pod.name,
+        CNI_IFNAME: 'eth0',
+        CNI_NETNS: pod.netns,
+        CNI_PATH: '/usr/lib/cni',
+        CNI_ARGS: `IgnoreUnknown=1;K8S_POD_NAMESPACE=default;K8S_POD_NAME=${pod.name}`,
+      },
+      stdin: JSON.stringify({ cniVersion: '1.1.0', name: 'cbr0', type: 'flatnet' }),
+    });
+    assert.equal(exit, 0, stdout);
+    return decodeResult(JSON.parse(stdout || '{}'));
+  }
+
+  #follow(change: () => void): void {
+    change();
+    this.#compute();
+  }
+
+  #compute(): Desired {
+    const desired = desiredState({ ...this.#facts, pods: [...this.#pods.values()] });
+    assert.deepEqual(desired.warnings, []);
+    this.running.want(desired.items);
+    return desired;
+  }
+}
+
+/** Two nodes on one wire, with what their kernels should hold in place. */
+export async function twoNodes(plan: Plan): Promise<Pair> {
+  const namespaces = [new Namespace(plan, [], 0), new Namespace(plan, [], 1)] as const;
+  namespaces[0].join(namespaces[1]);
+  const nodes = [new RoutedNode(plan, 0, namespaces[0]), new RoutedNode(plan, 1, namespaces[1])] as const;
+  for (const { running } of nodes) await running.settled();
+  // Their underlay has just come up: its link-local addresses are still tentative.
+  namespaces[0].run('ping', '-nc1', '-w5', '-i0.2', `${factsOf(plan, 1).self.underlay.addresses[6]}`);
+  return {
+    nodes,
+    async [Symbol.asyncDispose]() {
+      for (const node of nodes) await node[Symbol.asyncDispose]();
+      for (const namespace of namespaces) namespace[Symbol.dispose]();
+    },
+  };
+}
+
+type Pair = AsyncDisposable & { readonly nodes: readonly [RoutedNode, RoutedNode] };
