@@ -9,6 +9,7 @@ const NETCONFMSG_SIZE = 4;
 const NETCONFA_IFINDEX = 1;
 const NETCONFA_FORWARDING = 2;
 const NETCONFA_RP_FILTER = 3;
+const NETCONFA_PROXY_NEIGH = 5;
 
 /** The `dev` that stands for net.ipvN.conf.all. */
 export const NETCONFA_IFINDEX_ALL = -1;
@@ -22,6 +23,8 @@ export type Netconf = {
   readonly forwarding?: number | undefined;
   /** IPv4 only: 0 none, 1 strict, 2 loose. */
   readonly rpFilter?: number | undefined;
+  /** 0 or 1: proxy_arp, or IPv6 proxy_ndp. */
+  readonly proxyNeighbour?: number | undefined;
 };
 
 /** Of RTM_NEWNETCONF and RTM_DELNETCONF; undefined for families other than IPv4 and IPv6. */
@@ -32,5 +35,11 @@ export function decodeNetconf({ payload }: Message): Netconf | undefined {
   const number = (type: number): number | undefined => attributes.get(type)?.readInt32LE();
   const dev = number(NETCONFA_IFINDEX);
   if (dev === undefined) return undefined;
-  return { family, dev, forwarding: number(NETCONFA_FORWARDING), rpFilter: number(NETCONFA_RP_FILTER) };
+  return {
+    family,
+    dev,
+    forwarding: number(NETCONFA_FORWARDING),
+    rpFilter: number(NETCONFA_RP_FILTER),
+    proxyNeighbour: number(NETCONFA_PROXY_NEIGH),
+  };
 }

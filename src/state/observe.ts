@@ -126,12 +126,19 @@ export function ruleItem(rule: Rule): RuleItem | undefined {
 }
 
 /** The settings a message tells of, by the paths we know them by. */
-export function sysctlItems({ family, dev, forwarding, rpFilter }: Netconf, names: Names): SysctlItem[] {
+export function sysctlItems(
+  { family, dev, forwarding, rpFilter, proxyNeighbour }: Netconf,
+  names: Names,
+): SysctlItem[] {
   const name = dev === NETCONFA_IFINDEX_ALL ? 'all' : names(dev);
   if (name === undefined) return [];
   const item = (path: string, value: number | undefined): SysctlItem[] =>
     value === undefined ? [] : [{ kind: 'sysctl', path, value: `${value}` }];
   const conf = `net/ipv${family}/conf/${name}`;
   const router = family === 4 && name === 'all' ? 'net/ipv4/ip_forward' : `${conf}/forwarding`;
-  return [...item(router, forwarding), ...item(`${conf}/rp_filter`, rpFilter)];
+  return [
+    ...item(router, forwarding),
+    ...item(`${conf}/rp_filter`, rpFilter),
+    ...item(`${conf}/${family === 4 ? 'proxy_arp' : 'proxy_ndp'}`, proxyNeighbour),
+  ];
 }

@@ -96,7 +96,7 @@ kernelTest('every kind of change is told, with who made it', async (t) => {
   await seen((event) => of('link')(event) && event.type === 'del', 'deleted link');
 });
 
-kernelTest('sysctls of forwarding and reverse path filters are told when they change', async (t) => {
+kernelTest('sysctls of forwarding, reverse path filters and proxies are told when they change', async (t) => {
   const { netns, dev } = await withVxlan(t, false);
   const { seen } = collect(t, netns, { objects: ['netconf'] });
   const told = (value: object) => (event: MonitorEvent) =>
@@ -107,6 +107,8 @@ kernelTest('sysctls of forwarding and reverse path filters are told when they ch
     ['net/ipv4/ip_forward', { family: 4, dev: NETCONFA_IFINDEX_ALL, forwarding: 1 }],
     ['net/ipv6/conf/all/forwarding', { family: 6, dev: NETCONFA_IFINDEX_ALL, forwarding: 1 }],
     ['net/ipv4/conf/flannel.1/rp_filter', { family: 4, dev, rpFilter: 1 }],
+    ['net/ipv4/conf/flannel.1/proxy_arp', { family: 4, dev, proxyNeighbour: 1 }],
+    ['net/ipv6/conf/flannel.1/proxy_ndp', { family: 6, dev, proxyNeighbour: 1 }],
   ] as const) {
     withNetns(netns, () => writeSysctl(path, 0));
     withNetns(netns, () => writeSysctl(path, 1));
