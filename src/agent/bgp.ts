@@ -36,6 +36,7 @@ export class BgpSpeaker implements AsyncDisposable {
   constructor(options: BgpSpeakerOptions) {
     this.#options = options;
     this.#bird = new Bird({ folder: options.folder, log: options.log });
+    options.onProblem('BIRD is not configured yet');
     void this.#watchRoutes();
   }
 

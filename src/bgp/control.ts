@@ -54,6 +54,10 @@ export class BirdControl implements Disposable {
     this.#socket.destroy();
   }
 
+  get isOpen(): boolean {
+    return !this.#socket.destroyed;
+  }
+
   /**
    * One command, as typed to birdc, and its answer. Throws BIRD with BIRD's own words for codes 8xxx and
    * 9xxx, and on silence.

@@ -1,11 +1,12 @@
 import { once } from 'node:events';
 import { existsSync } from 'node:fs';
-import { mkdir, open, rename } from 'node:fs/promises';
+import { mkdir, open, readFile, rename } from 'node:fs/promises';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { FlatnetError, messageOf } from '../error.ts';
 import type { Log } from '../log.ts';
 import { killNow, waitForEnd } from '../runtime/process.ts';
 import type { BirdControl } from './control.ts';
+import { sessionsCut } from './cut.ts';
 import { adoptBird, BirdFiles, type Connected, runningBird, startBird } from './daemon.ts';
 import { checkFile, installedVersion } from './program.ts';
 import { type DaemonStatus, type ProtocolStatus, readDaemon, readProtocols } from './protocols.ts';
@@ -25,6 +26,8 @@ const LONGEST_PAUSE = 5000;
 /** A BIRD that lived so long died of something new. */
 const STEADY = 10_000;
 const PULSE = 10_000;
+/** Longer than `graceful restart wait`. */
+const RECOVERY = 30_000;
 
 /**
  * The node's BIRD. It runs from the first `apply` on and outlives this process: the next agent finds it at
@@ -58,12 +61,14 @@ export class Bird implements AsyncDisposable {
 
   /**
    * Makes BIRD run with this configuration; returns whether anything was to do. Sessions it does not change
-   * are not touched. Throws BIRD with its own words for one that it does not take: the one before stays.
+   * are not touched, unless only a restart of BIRD spares those an outage that it does change: see
+   * `sessionsCut`. Throws BIRD with its own words for one that it does not take: the one before stays.
    */
   apply(text: string): Promise<boolean> {
     return this.#alone(async () => {
-      if (text === this.#applied && this.#connected) return false;
-      const adopted = this.#connected ? undefined : await adoptBird(this.files);
+      const current = this.#current();
+      if (text === this.#applied && current) return false;
+      const adopted = current ? undefined : await adoptBird(this.files);
       this.#connected ??= adopted;
       this.#applied = undefined;
       const next = `${this.files.config}.new`;
@@ -73,10 +78,11 @@ export class Bird implements AsyncDisposable {
         await installedVersion(this.#program);
         await checkFile(this.#program, next);
       }
-      const ranBefore = existsSync(this.files.config);
+      const ran = await this.#configured();
       await rename(next, this.files.config);
-      if (this.#connected) await this.#connected.control.request('configure');
-      else this.#connected = await this.#start(ranBefore);
+      if (!this.#connected) this.#connected = await this.#start(ran !== undefined);
+      else if (sessionsCut(ran ?? '', text).length === 0) await this.#connected.control.request('configure');
+      else await this.#restart(this.#connected.control);
       this.#applied = text;
       this.#supervision ??= this.#supervise(this.#connected);
       if (adopted) await this.#upgrade(adopted);
@@ -114,7 +120,7 @@ export class Bird implements AsyncDisposable {
 
   /** Another BIRD in the place of this one, without a packet lost. */
   async restart(): Promise<void> {
-    await this.#control().request('graceful restart');
+    await this.#restart(this.#control());
   }
 
   /**
@@ -143,10 +149,33 @@ export class Bird implements AsyncDisposable {
       const installed = await installedVersion(this.#program);
       if (installed === version) return;
       log.info({ version, installed }, 'another BIRD is installed: it takes over');
-      await control.request('graceful restart');
+      await this.#restart(control);
     } catch (error) {
       log.warn({ error: messageOf(error) }, 'BIRD stays as it is');
     }
+  }
+
+  /** The connection, if BIRD has not ended since. */
+  #current(): Connected | undefined {
+    if (!this.#connected?.control.isOpen) this.#connected = undefined;
+    return this.#connected;
+  }
+
+  /**
+   * Not while BIRD is still coming back from a restart: peers forgive one at a time, and drop what they keep for us
+   * at a second one (RFC 4724 section 4.2).
+   */
+  async #restart(control: BirdControl): Promise<void> {
+    const deadline = performance.now() + RECOVERY;
+    while (readDaemon(await control.request('show status')).recovering && performance.now() < deadline)
+      await sleep(100, undefined, { signal: this.#stopping.signal });
+    await control.request('graceful restart');
+  }
+
+  /** What BIRD was told last; undefined before its first configuration. */
+  async #configured(): Promise<string | undefined> {
+    if (!existsSync(this.files.config)) return undefined;
+    return readFile(this.files.config, 'utf8');
   }
 
   #control(): BirdControl {
@@ -174,7 +203,6 @@ export class Bird implements AsyncDisposable {
       if (connected) {
         await this.#untilClosed(connected.control);
         if (signal.aborted) return;
-        this.#connected = undefined;
         log.warn({ pause }, 'BIRD is gone; it is started again');
       }
       pause = performance.now() - since > STEADY ? 0 : pause;
@@ -191,11 +219,11 @@ export class Bird implements AsyncDisposable {
 
   async #revive(): Promise<Connected | undefined> {
     try {
-      this.#connected = (await adoptBird(this.files)) ?? (await this.#start(true));
+      this.#connected = this.#current() ?? (await adoptBird(this.files)) ?? (await this.#start(true));
     } catch (error) {
       this.#options.log.error({ error: messageOf(error) }, 'BIRD does not start');
     }
-    return this.#connected;
+    return this.#current();
   }
 
   /**
