@@ -1,44 +1,13 @@
 import assert from 'node:assert/strict';
-import { type ChildProcess, spawn } from 'node:child_process';
 import { describe, type TestContext, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { Ip } from '../../src/ip/address.ts';
 import { agentReady, agentStatus, startAgent, stopAgent } from '../../src/lab/agent-process.ts';
 import { startStore, stopStore } from '../../src/lab/store-process.ts';
 import { Cluster, type TestNode } from './cluster.ts';
 import { NETWORKS } from './networks.ts';
+import { RunningPing } from './running-ping.ts';
 import { settled } from './settle.ts';
 import { killStore } from './store-faults.ts';
-
-/** A `ping` of 100 packets a second and more that runs until it is asked what came of it. */
-class RunningPing {
-  readonly #child: ChildProcess;
-  readonly #begin = performance.now();
-  #output = '';
-
-  constructor(t: TestContext, netns: string, to: Ip) {
-    this.#child = spawn('ip', ['netns', 'exec', netns, 'ping', '-n', '-i', '0.005', to]);
-    this.#child.stdout?.setEncoding('utf8').on('data', (text: string) => {
-      this.#output += text;
-    });
-    t.after(() => this.#child.kill('SIGKILL'));
-  }
-
-  /** How many packets were sent and which of them were lost. */
-  async end(): Promise<{ sent: number; lost: number[]; seconds: number }> {
-    const seconds = (performance.now() - this.#begin) / 1000;
-    const closed = new Promise((resolve) => this.#child.once('close', resolve));
-    this.#child.kill('SIGINT');
-    await closed;
-    const answered = new Set(
-      [...this.#output.matchAll(/icmp_seq=(\d+) ttl=/g)].map(([, sequence]) => Number(sequence)),
-    );
-    // The last packet may have been on its way.
-    const sent = Math.max(0, ...answered);
-    const lost = Array.from({ length: sent }, (_, i) => i + 1).filter((sequence) => !answered.has(sequence));
-    return { sent, lost, seconds };
-  }
-}
 
 // Together they wait no longer than one of them.
 describe('nothing is lost', { concurrency: true }, () => {
