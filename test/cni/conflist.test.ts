@@ -31,6 +31,12 @@ test('the list is one that old and new runtimes read', (t) => {
   ]);
 });
 
+test('where pods are routed it asks for their annotations', () => {
+  const place = { socket: '/run/flatnet/agent.sock', stateDir: '/var/lib/flatnet' };
+  const [plugin] = JSON.parse(renderConfList(place, 'routed')).plugins;
+  assert.equal(plugin.capabilities['io.kubernetes.cri.pod-annotations'], true);
+});
+
 test('it is written in one piece, and only when it changes', (t) => {
   const dir = folder(t);
   assert.equal(writeConfList(dir, TEXT), true);

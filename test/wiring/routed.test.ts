@@ -3,9 +3,11 @@ import { test } from 'node:test';
 import { desiredState } from '../../src/backends/desired.ts';
 import type { Network } from '../../src/cluster/network.ts';
 import type { LocalPod } from '../../src/cluster/node.ts';
-import { parseIp } from '../../src/ip/address.ts';
-import { hostCidr, parseCidr } from '../../src/ip/cidr.ts';
+import { ipAdd, parseIp } from '../../src/ip/address.ts';
+import { hostCidr, nthIp, parseCidr } from '../../src/ip/cidr.ts';
+import { byKey } from '../../src/state/key.ts';
 import { command } from '../../src/state/print.ts';
+import { type TracedNode, Tracer } from '../../src/trace/fib.ts';
 import { ownerMark, podAlias } from '../../src/wiring/pod-device.ts';
 import { routedPodItems } from '../../src/wiring/routed.ts';
 import { factsOf, type Plan } from '../backends/cluster.ts';
@@ -152,4 +154,38 @@ test('a device says whose it is, however long the names are', () => {
   const long = { ...POD, name: `${'n'.repeat(63)}/${'p'.repeat(253)}`, containerId: 'c'.repeat(300) };
   assert.ok(podAlias(long).length <= 255);
   assert.ok(podAlias(long).endsWith(ownerMark(long)));
+});
+
+test('any node reaches any other’s pods by the backend’s hop and the pod’s own device; others end in the blackhole', () => {
+  for (const backend of [{ Type: 'vxlan' }, { Type: 'host-gw' }]) {
+    const plan = { ...PLAN, size: 4, backend };
+    const podOf = (index: number): LocalPod => ({
+      ...POD,
+      hostDevice: `cali${index}`,
+      addresses: factsOf(plan, index).self.node.subnets.map((subnet) => nthIp(subnet, 7)),
+    });
+    const nodes = Array.from({ length: plan.size }, (_, index): TracedNode => {
+      const facts = factsOf(plan, index);
+      const network = { ...facts.network, wiring: 'routed' as const };
+      const { items } = desiredState({ ...facts, network, pods: [podOf(index)] });
+      return { name: `node${index}`, state: byKey(items), underlay: facts.self.underlay };
+    });
+    const tracer = new Tracer({ nodes: new Map(nodes.map((node) => [node.name, node])), routed: false });
+    for (const { name: from } of nodes) {
+      for (const [to, { name }] of nodes.entries()) {
+        for (const address of podOf(to).addresses) {
+          const walk = tracer.walk(from, address);
+          assert.ok(walk.delivered, JSON.stringify(walk));
+          const between = backend.Type === 'vxlan' ? 'vxlan' : 'direct';
+          assert.deepEqual(
+            walk.hops.map(({ kind }) => kind),
+            from === name ? ['local'] : [between, 'local'],
+          );
+          assert.deepEqual([walk.hops.at(-1)?.node, walk.hops.at(-1)?.dev], [name, `cali${to}`]);
+          const nobody = tracer.walk(from, ipAdd(address, 1));
+          assert.ok(!nobody.delivered && nobody.at === name && nobody.reason.startsWith('blackhole '));
+        }
+      }
+    }
+  }
 });
