@@ -79,6 +79,8 @@ export type DetachedOptions = {
   readonly env: Readonly<Record<string, string>>;
   /** Path of the network namespace to start in. */
   readonly netns?: string;
+  /** Default: `/`. */
+  readonly cwd?: string;
 };
 
 /**
@@ -94,7 +96,7 @@ export async function spawnDetached(argv: readonly string[], options: DetachedOp
         detached: true,
         stdio: ['ignore', log, log],
         env: { ...process.env, ...options.env },
-        cwd: '/',
+        cwd: options.cwd ?? '/',
       });
     // A child starts in the namespace of the thread that forks it.
     const child = options.netns === undefined ? start() : withNetns(options.netns, start);
