@@ -52,25 +52,38 @@ export function routedPodItems(pod: LocalPod, families: readonly Family[], mtu: 
 }
 
 /**
- * What no pod may send. Before connection tracking, so that nothing of it costs an entry. A source is a pod's own when
- * the route back to it leads where the packet came from; rp_filter alone does not tell where the host has it loose for
- * all devices, and IPv6 has none.
+ * What no pod may send. A source is a pod's own when the route back to it leads where the packet came from; rp_filter alone
+ * does not tell where the host has it loose for all devices, and IPv6 has none. Before connection tracking, so that
+ * nothing of it costs an entry. Only what is for a port that nodes decapsulate at has to wait for it: a node that masquerades
+ * takes any port, and the answer must come through.
  */
 function guard(family: Family, ports: readonly number[]): Item {
   const udp = [...new Set([...VXLAN_PORTS, ...ports])].sort((a, b) => a - b);
-  const rules: [rule: string, why: string][] = [
-    ['fib saddr . iif oif missing drop', 'a source that is not its own'],
-    ['meta l4proto 4 drop', 'IPIP: only nodes send it'],
-    [`udp dport { ${udp.join(', ')} } drop`, 'VXLAN: only nodes send it'],
-  ];
-  // The devices have route_localnet.
-  if (family === 4) rules.push(['ip daddr 127.0.0.0/8 drop', 'the host’s own loopback']);
   const body = [
-    '  chain pods {',
-    '    type filter hook prerouting priority raw; policy accept;',
+    ...chain('pods', 'raw', [
+      ['fib saddr . iif oif missing drop', 'a source that is not its own'],
+      ['meta l4proto 4 drop', 'IPIP: only nodes send it'],
+      // The devices have route_localnet.
+      ...(family === 4 ? [['ip daddr 127.0.0.0/8 drop', 'the host’s own loopback'] as const] : []),
+    ]),
+    ...chain('tunnels', 'mangle', [
+      ['ct direction reply accept', 'an answer'],
+      [`udp dport { ${udp.join(', ')} } drop`, 'VXLAN: only nodes send it'],
+    ]),
+  ].join('\n');
+  return { kind: 'nft', family: family === 4 ? 'ip' : 'ip6', table: 'flatnet', body };
+}
+
+function chain(
+  name: string,
+  priority: string,
+  rules: readonly (readonly [rule: string, why: string])[],
+): string[] {
+  return [
+    `  chain ${name} {`,
+    `    type filter hook prerouting priority ${priority}; policy accept;`,
     `    iifname != "${DEVICE_PREFIX}*" accept`,
     ...rules.map(([rule, why]) => `    ${rule} comment "${why}"`),
     '  }',
-  ].join('\n');
-  return { kind: 'nft', family: family === 4 ? 'ip' : 'ip6', table: 'flatnet', body };
+  ];
 }

@@ -1,8 +1,9 @@
 import assert from 'node:assert/strict';
-import { execFileSync } from 'node:child_process';
+import { type ChildProcessByStdio, execFileSync, spawn } from 'node:child_process';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import type { Readable } from 'node:stream';
 import { type Desired, desiredState, type Facts } from '../../src/backends/desired.ts';
 import type { LocalPod } from '../../src/cluster/node.ts';
 import { decodeResult, type Result } from '../../src/cni/protocol/result.ts';
@@ -29,6 +30,13 @@ export class RoutedPod implements Disposable {
     return execFileSync('ip', ['netns', 'exec', this.name, program, ...args], {
       encoding: 'utf8',
       stdio: 'pipe',
+    });
+  }
+
+  /** The same while the test goes on. */
+  start(program: string, ...args: string[]): ChildProcessByStdio<null, Readable, null> {
+    return spawn('ip', ['netns', 'exec', this.name, program, ...args], {
+      stdio: ['ignore', 'pipe', 'inherit'],
     });
   }
 

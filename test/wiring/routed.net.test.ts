@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict';
+import { once } from 'node:events';
 import { test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { parsePrefixed } from '../../src/ip/cidr.ts';
@@ -156,7 +157,7 @@ test('what a pod may not send', { skip: NO_KERNEL }, async (t) => {
   nft('add set inet seen v4 { type ipv4_addr; flags dynamic; size 64; }');
   nft('add set inet seen v6 { type ipv6_addr; flags dynamic; size 64; }');
   nft('add set inet seen tunnels { type inet_proto . inet_service; flags dynamic; size 64; }');
-  nft('add chain inet seen in { type filter hook prerouting priority mangle; }');
+  nft('add chain inet seen in { type filter hook prerouting priority dstnat; }');
   nft('add rule inet seen in iifname "cali*" icmp type echo-request update @v4 { ip saddr }');
   nft('add rule inet seen in iifname "cali*" icmpv6 type echo-request update @v6 { ip6 saddr }');
   nft('add rule inet seen in iifname "cali*" udp dport 1-65535 update @tunnels { meta l4proto . udp dport }');
@@ -205,6 +206,15 @@ test('what a pod may not send', { skip: NO_KERNEL }, async (t) => {
     }).sort();
   await t.test('packets of tunnels, wherever to', () => {
     assert.deepEqual(tunnels(), ['udp . 53', 'udp . 9999']);
+  });
+  await t.test('but answers, whatever port another node asked from', async () => {
+    const listen =
+      'socket(S, AF_INET, SOCK_DGRAM, 17); bind(S, sockaddr_in($ARGV[0], INADDR_ANY)) or die; alarm 3;';
+    const serve = `use Socket; $| = 1; ${listen} print 'up'; $from = recv(S, $_, 9, 0); send(S, 'answer', 0, $from)`;
+    const ask = `use Socket; ${listen} send(S, 'x', 0, sockaddr_in(7777, inet_aton($ARGV[1]))); recv(S, $_, 9, 0); print`;
+    const server = a.start('perl', '-e', serve, '7777');
+    await once(server.stdout, 'data');
+    assert.equal(other.namespace.run('perl', '-e', ask, '4789', own4), 'answer');
   });
   await t.test('neighbour discovery goes on', async () => {
     a.ip(`-6 neigh del ${GATEWAY[6]} dev eth0`);

@@ -94,8 +94,13 @@ test('a node of routed pods: no bridge, a blackhole for each of its blocks, one 
     iifname != "cali*" accept
     fib saddr . iif oif missing drop comment "a source that is not its own"
     meta l4proto 4 drop comment "IPIP: only nodes send it"
-    udp dport { 4789, 4790, 8472 } drop comment "VXLAN: only nodes send it"
     ip daddr 127.0.0.0/8 drop comment "the host’s own loopback"
+  }
+  chain tunnels {
+    type filter hook prerouting priority mangle; policy accept;
+    iifname != "cali*" accept
+    ct direction reply accept comment "an answer"
+    udp dport { 4789, 4790, 8472 } drop comment "VXLAN: only nodes send it"
   }`;
   assert.ok(tables[0]?.includes(chain), `${tables[0]}`);
   assert.ok(tables[0]?.includes('chain postrouting'), 'beside masquerading');
