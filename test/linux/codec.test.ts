@@ -158,9 +158,9 @@ test('vxlan links', () => {
       const [create, ...more] = linkAdd(value);
       assert.ok(create);
       assert.deepEqual(more, []);
-      const { flags: _, kind, running, ...link } = decoded(create, decodeLink);
+      const { flags: _, kind, running, operational, ...link } = decoded(create, decodeLink);
       assert.equal(kind, 'vxlan');
-      assert.equal(running, false);
+      assert.deepEqual([running, operational], [false, false]);
       assert.deepEqual(link, given(value));
     }),
   );
