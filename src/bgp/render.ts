@@ -151,7 +151,7 @@ function protocol(session: Session): string {
     keepalive === undefined
       ? 'hold time 90'
       : `hold time ${Math.max(3, 3 * keepalive)}; keepalive time ${keepalive}`,
-    'connect delay time 1; connect retry time 5; error wait time 2,10',
+    'connect delay time 1; connect retry time 2; error wait time 2,10',
     session.allowedLocalAs !== undefined && `allow local as ${session.allowedLocalAs}`,
     session.bfd && 'bfd on',
     session.password !== undefined && `password "${session.password}"`,

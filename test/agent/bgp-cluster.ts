@@ -54,9 +54,9 @@ export class BgpCluster implements AsyncDisposable {
   /** A run that is ended from outside leaves nothing either. */
   readonly #stop = (): void => void this[Symbol.asyncDispose]().finally(() => process.exit(1));
 
-  static async up(nodes: number, conf: object = BLOCKS_BGP): Promise<BgpCluster> {
+  static async up(nodes: number, conf: unknown = BLOCKS_BGP, subnets = 1): Promise<BgpCluster> {
     const name = `b${process.pid}x${count++}`;
-    return new BgpCluster(await up({ name, nodes, subnets: 1, network: readNetwork(conf) }));
+    return new BgpCluster(await up({ name, nodes, subnets, network: readNetwork(conf) }));
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -88,8 +88,8 @@ export class BgpCluster implements AsyncDisposable {
   }
 
   async deletePod(pod: PodRecord): Promise<void> {
-    this.pods.splice(this.pods.indexOf(pod), 1);
     await deletePod(this.lab, pod);
+    this.pods.splice(this.pods.indexOf(pod), 1);
   }
 
   ping(t: TestContext, from: PodRecord, to: PodRecord): RunningPing[] {
