@@ -37,6 +37,11 @@ export class Machine implements AsyncDisposable {
     this.#stack.defer(() => rmSync(this.dir, { recursive: true, force: true }));
   }
 
+  /** Runs this too when the machine goes. */
+  defer(work: () => unknown): void {
+    this.#stack.defer(async () => void (await work()));
+  }
+
   /** A new namespace; returns its path. */
   netns(label: string): string {
     const name = `bench-${process.pid}-${label}`;
