@@ -1,3 +1,4 @@
+import type { Network } from '../cluster/network.ts';
 import { messageOf } from '../error.ts';
 import type { Family } from '../ip/address.ts';
 import type { BlockUsage } from '../ipam/blocks/usage.ts';
@@ -32,6 +33,7 @@ export type LabStatus = {
   readonly store: 'running' | 'stopped';
   readonly nodes: readonly NodeStatus[];
   readonly leases: readonly LeaseStatus[];
+  readonly addresses: Network['addresses'];
   /** Of the blocks plan, and its owners. */
   readonly blocks: readonly BlockUsage[];
   /** Those of the pods. */
@@ -72,6 +74,7 @@ export async function labStatus(lab: Lab): Promise<LabStatus> {
     lab: lab.name,
     store: running ? 'running' : 'stopped',
     nodes,
+    addresses,
     leases,
     blocks,
     families: familiesOf(lab.network),

@@ -38,12 +38,12 @@ function describe(status: LabStatus): string {
 type Column = readonly [heading: string, cell: (node: NodeStatus) => Cell];
 
 /** With blocks a node's are a table of their own below, and with BGP there are sessions. */
-function nodeTable({ nodes, blocks, families }: LabStatus): string {
+function nodeTable({ nodes, addresses, families }: LabStatus): string {
   const hasBgp = nodes.some(({ bgp }) => bgp !== undefined);
   const columns: Column[] = [
     ['NODE', ({ name }) => name],
     ['AGENT', ({ agent }) => paint(agent === 'ready' ? 'green' : 'red', agent)],
-    [blocks.length ? 'BLOCKS' : 'SUBNET', ({ status }) => status?.subnets.join(' ') || '-'],
+    [addresses === 'blocks' ? 'BLOCKS' : 'SUBNET', ({ status }) => status?.subnets.join(' ') || '-'],
     ['UNDERLAY', ({ status }) => (status ? underlay(status, families) : '-')],
     ['MTU', ({ status }) => (status ? `${status.mtu}` : '-')],
     ['PEERS', ({ status }) => (status ? `${status.peers}` : '-')],
