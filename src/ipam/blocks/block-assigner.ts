@@ -58,8 +58,8 @@ export class BlockAssigner implements Assigner {
     return this.#turns.take(() => retrying('address assign', this.#random, attempt, signal), signal);
   }
 
-  release(handle: string): Promise<readonly Ip[]> {
-    return this.#turns.take(() => this.#free({ handle }));
+  release(handle: string, signal?: AbortSignal): Promise<readonly Ip[]> {
+    return this.#turns.take(() => this.#free({ handle }), signal);
   }
 
   /**
