@@ -23,7 +23,7 @@ const MAY_IMPORT: Record<string, readonly string[]> = {
   cni: ['cluster', 'ip', 'ipam', 'linux', 'state/ownership.ts', 'wiring/pod-device.ts'],
   agent: ['backends', 'bgp', 'cluster', 'cni', 'ip', 'ipam', 'linux', 'state', 'store', 'wiring'],
   runtime: ['cluster', 'cni', 'ip', 'linux'],
-  lab: ['agent', 'backends', 'cluster', 'cni', 'ip', 'ipam', 'linux', 'runtime', 'store'],
+  lab: ['agent', 'backends', 'bgp', 'cluster', 'cni', 'ip', 'ipam', 'linux', 'runtime', 'store'],
   cli: ['agent', 'bgp', 'cluster', 'cni', 'ip', 'ipam', 'lab', 'linux', 'runtime', 'state', 'store', 'trace'],
 };
 
