@@ -29,21 +29,25 @@ describe('nothing is lost between pods that nobody touches', { concurrency: true
       await sleep(300);
       await cluster.start(who);
       check(`agents of ${who} killed`);
-      await cluster.kill(who, 'bird');
+    }
+    // One BIRD at a time: that of a restarting peer nobody waits for (RFC 4724 section 4.1), so that two at once may lose something.
+    for (const node of nodes) {
+      await cluster.kill([node], 'bird');
       await cluster.established(() => 1);
-      check(`BIRD of ${who} killed`);
-      await cluster.kill(who, 'agent', 'bird');
+      check(`BIRD of ${node} killed`);
+      await cluster.kill([node], 'agent', 'bird');
       await sleep(500);
-      await cluster.start(who);
+      await cluster.start([node]);
       await cluster.established(() => 1);
-      check(`agents and BIRD of ${who} killed`);
+      check(`agent and BIRD of ${node} killed`);
     }
 
     const store = storeProcess(cluster.lab);
     assert.ok(store);
     await killNow([store]);
     const begin = performance.now();
-    await cluster.kill(nodes, 'agent', 'bird');
+    await cluster.kill(['node1'], 'agent', 'bird');
+    await cluster.kill(['node2'], 'agent');
     await cluster.start(nodes);
     await cluster.established(() => 1);
     await sleep(AWAY - (performance.now() - begin));
