@@ -4,9 +4,7 @@ import type { BgpPool } from '../bgp/facts.ts';
 import { bgpHandlers } from '../bgp/handlers.ts';
 import type { Network } from '../cluster/network.ts';
 import type { Resources } from '../cluster/resources.ts';
-import { handleOf } from '../cni/assigned.ts';
-import { Attachments } from '../cni/attachment.ts';
-import { loadAttachments } from '../cni/local-pod.ts';
+import { liveHandles, loadAttachments } from '../cni/local-pod.ts';
 import { setPodMtu } from '../cni/pod-mtu.ts';
 import { CniService } from '../cni/service.ts';
 import { codeOf, messageOf } from '../error.ts';
@@ -118,7 +116,7 @@ export async function runAgent(options: AgentOptions, log: Log, signal: AbortSig
     watching('follow the cluster', followCluster(agent, store, viewFile, log, signal)),
   ];
   agent.reconciler.start(signal);
-  blocks.start(() => new Set(new Attachments(paths.state).list().map(handleOf)));
+  blocks.start(() => new Set(liveHandles(paths.state)));
   const garbage = setInterval(() => {
     cni.collectGarbage().catch((error: unknown) => log.warn({ error: messageOf(error) }, 'collect garbage'));
   }, GARBAGE_INTERVAL);
