@@ -5,6 +5,7 @@ import { readSecrets } from '../bgp/secrets.ts';
 import type { Bgp } from '../bgp/status.ts';
 import { Bird } from '../bgp/supervisor.ts';
 import { messageOf } from '../error.ts';
+import { familyOf } from '../ip/address.ts';
 import { Monitor } from '../linux/monitor.ts';
 import type { Log } from '../log.ts';
 import { untilDone } from './retry.ts';
@@ -86,12 +87,14 @@ export class BgpSpeaker implements AsyncDisposable {
   async #watchRoutes(): Promise<void> {
     const { signal, log } = this.#options;
     let gathering = false;
-    const monitor = Monitor.open({ signal, objects: ['route'] });
+    const monitor = Monitor.open({ signal, objects: ['route', 'address'] });
     try {
       await monitor.run((event) => {
         const lost =
           event.type === 'overflow' ||
-          (event.type === 'del' && event.object === 'route' && event.value.protocol === RTPROT_BIRD);
+          (event.type === 'del' && event.object === 'route' && event.value.protocol === RTPROT_BIRD) ||
+          // With the last IPv4 address of a device its routes go, and the kernel tells of none (fib_disable_ip).
+          (event.type === 'del' && event.object === 'address' && familyOf(event.value.address) === 4);
         if (!lost || gathering || !this.#config) return;
         gathering = true;
         void sleep(GATHER)
