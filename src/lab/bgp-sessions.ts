@@ -5,7 +5,8 @@ import { FlatnetError } from '../error.ts';
 import { agentStatus } from './agent-process.ts';
 import type { Lab } from './lab.ts';
 
-const PATIENCE = 60_000;
+/** As long as agents may take to start. */
+const PATIENCE = 180_000;
 
 /** A node's BGP sessions: those that are up, of those it should have. */
 export type Sessions = {
