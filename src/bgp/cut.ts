@@ -2,8 +2,8 @@
 const SESSION = /^protocol bgp (\S+) \{\n(.*?)^ {2}ipv[46] \{$/gms;
 
 /**
- * The sessions of both configurations that BIRD would close and open again by `configure`. It says goodbye before, and the
- * peer drops the routes; a restart of BIRD it does not hold against us (RFC 4724).
+ * The sessions of both configurations that BIRD would close and open again by `configure`. It says goodbye
+ * before, and the peer drops the routes; a restart of BIRD it does not hold against us (RFC 4724).
  */
 export function sessionsCut(before: string, after: string): string[] {
   const options = new Map([...before.matchAll(SESSION)].map(([, name, text]) => [name, text]));

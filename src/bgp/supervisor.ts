@@ -162,8 +162,8 @@ export class Bird implements AsyncDisposable {
   }
 
   /**
-   * Not while BIRD is still coming back from a restart: peers forgive one at a time, and drop what they keep for us
-   * at a second one (RFC 4724 section 4.2).
+   * Not while BIRD is still coming back from a restart: peers forgive one at a time, and drop what they keep
+   * for us at a second one (RFC 4724 section 4.2).
    */
   async #restart(control: BirdControl): Promise<void> {
     const deadline = performance.now() + RECOVERY;

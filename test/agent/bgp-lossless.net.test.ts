@@ -117,9 +117,12 @@ describe('nothing is lost between pods that nobody touches', { concurrency: true
     await sleep(1000);
     await cluster.established(() => 3);
     check('peers by selector beside the mesh');
-    await cluster.apply(...nodes.map((name, i) => node(name, i, { routeReflectorClusterID: '244.0.0.1' })));
-    await sleep(1000);
-    await cluster.established(() => 3);
+    // One after another: each restarts its BIRD, and two that restart at once do not wait for each other.
+    for (const [i, name] of nodes.slice(0, 2).entries()) {
+      await cluster.apply(node(name, i, { routeReflectorClusterID: '244.0.0.1' }));
+      await sleep(1000);
+      await cluster.established(() => 3);
+    }
     check('reflectors beside the mesh');
     await cluster.apply({
       kind: 'BGPConfiguration',
