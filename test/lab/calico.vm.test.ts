@@ -90,7 +90,10 @@ test('Calico’s default way, on a kernel with ipip', { skip: CANNOT, timeout: 4
     at('ip', 'link', 'set', 'tunl0', 'down');
     const counted = (text: string): number => Number(/packets (\d+)/.exec(text)?.[1]);
     assert.equal(counted(cluster.run('node1', 'nft', 'list', 'table', 'ip', 'seen')), 1);
-    assert.equal(counted(inPod(cluster, pod1, 'nft', 'list', 'table', 'ip', 'seen')), 0);
+    const arrived = (): number => counted(inPod(cluster, pod1, 'nft', 'list', 'table', 'ip', 'seen'));
+    assert.equal(arrived(), 0);
+    inPod(cluster, pod3, 'ping', '-c1', '-W5', ipOf(pod1));
+    assert.equal(arrived(), 1, 'of a node of the cluster it is not');
     cluster.run('node1', 'nft', 'delete', 'table', 'ip', 'seen');
   });
 
