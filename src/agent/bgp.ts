@@ -87,14 +87,16 @@ export class BgpSpeaker implements AsyncDisposable {
   async #watchRoutes(): Promise<void> {
     const { signal, log } = this.#options;
     let gathering = false;
-    const monitor = Monitor.open({ signal, objects: ['route', 'address'] });
+    const monitor = Monitor.open({ signal, objects: ['route', 'address', 'link'] });
     try {
       await monitor.run((event) => {
         const lost =
           event.type === 'overflow' ||
           (event.type === 'del' && event.object === 'route' && event.value.protocol === RTPROT_BIRD) ||
           // With the last IPv4 address of a device its routes go, and the kernel tells of none (fib_disable_ip).
-          (event.type === 'del' && event.object === 'address' && familyOf(event.value.address) === 4);
+          (event.type === 'del' && event.object === 'address' && familyOf(event.value.address) === 4) ||
+          // The same when it goes down; they can be put back when it is up again.
+          (event.type === 'new' && event.object === 'link' && event.value.kind === 'ipip' && event.value.up);
         if (!lost || gathering || !this.#config) return;
         gathering = true;
         void sleep(GATHER)
