@@ -123,24 +123,32 @@ describe('nothing is lost between pods that nobody touches', { concurrency: true
       await sleep(1000);
       await cluster.established(() => 3);
     }
-    check('reflectors beside the mesh');
+    // The sessions of a node that becomes a reflector are made anew, which its peers may notice for a moment: so drain it before.
+    for (const ping of pings) {
+      const { lost } = await ping.end();
+      assert.ok(lost.length < LOST_IN_CONVERSION, `reflectors beside the mesh: ${lost}`);
+    }
+    const later = everyWay(t, cluster);
     await cluster.apply({
       kind: 'BGPConfiguration',
       metadata: { name: 'default' },
       spec: { nodeToNodeMeshEnabled: false },
     });
     await cluster.established((name) => (['node1', 'node2'].includes(name) ? 3 : 2));
-    check('no mesh');
+    nothingLost(later, 'no mesh');
 
     await cluster.kill(['node1'], 'agent', 'bird');
     await sleep(3000);
-    check('a reflector dead');
+    nothingLost(later, 'a reflector dead');
     await cluster.start(['node1']);
     await cluster.established((name) => (['node1', 'node2'].includes(name) ? 3 : 2));
     await cluster.reachable();
-    await finished(t, pings);
+    await finished(t, later);
   });
 });
+
+/** Of 100 packets a second and more: a tenth of a second. */
+const LOST_IN_CONVERSION = 20;
 
 /** Takes so many addresses for a node as its agent would; the function that is returned gives them and their blocks back. */
 async function claim(cluster: BgpCluster, node: string, count: number): Promise<() => Promise<void>> {
