@@ -42,9 +42,10 @@ test('a mesh of three nodes, and BIRD killed, upgraded, reconfigured under it', 
   const { underlay } = cluster;
   for (let i = 0; i < 3; i++) cluster.node();
   await cluster.apply();
-  await until(
-    'the mesh is up',
-    () => underlay.routes('n1').length === 3 && underlay.routes('n3', 6).length === 3,
+  await until('the mesh is up', () =>
+    [4, 6].every((family) =>
+      ['n1', 'n2', 'n3'].every((node) => underlay.routes(node, family as 4 | 6).length === 3),
+    ),
   );
   assert.deepEqual(underlay.routes('n1').sort(), [
     '10.244.2.0/26 via 10.0.1.2 dev eth0 proto bird metric 32',
