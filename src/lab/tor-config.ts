@@ -88,10 +88,13 @@ export function torFrr(own: Rack): string {
     `neighbor NODES${family} peer-group`,
     `neighbor NODES${family} remote-as ${rackAs(rack)}`,
     `neighbor NODES${family} passive`,
+    // Its default towards another AS holds a route back for up to half a minute (RFC 4271 section 9.2.1.1).
+    `neighbor NODES${family} advertisement-interval 0`,
     `bgp listen range ${underlaySubnet(rack, family)} peer-group NODES${family}`,
     ...others(own).flatMap((other) => [
       `neighbor ${spineAddress(other, family)} remote-as ${torAs(other)}`,
       `neighbor ${spineAddress(other, family)} timers connect 2`,
+      `neighbor ${spineAddress(other, family)} advertisement-interval 0`,
     ]),
   ]);
   const channels = families.flatMap((family) => [

