@@ -1,10 +1,10 @@
 import { join, resolve } from 'node:path';
 import type { Desired } from '../backends/desired.ts';
-import type { PerFamily } from '../cluster/node.ts';
+import { type PerFamily, perFamily } from '../cluster/node.ts';
 import { renderConfList, writeConfList } from '../cni/conflist.ts';
 import { installPlugins, writeAgentFile } from '../cni/install.ts';
 import { messageOf } from '../error.ts';
-import { FAMILIES, type Family, familyOf } from '../ip/address.ts';
+import { familyOf } from '../ip/address.ts';
 import type { Cidr } from '../ip/cidr.ts';
 import { readSubnetFile, type SubnetFile, writeSubnetFile } from '../ipam/subnet-file.ts';
 import type { Log } from '../log.ts';
@@ -41,13 +41,4 @@ export async function previousSubnets(path: string, log: Log): Promise<PerFamily
     log.warn({ path, error: messageOf(error) }, 'the previous subnets are unknown');
     return {};
   }
-}
-
-function perFamily<T>(of: (family: Family) => T | undefined): PerFamily<T> {
-  return Object.fromEntries(
-    FAMILIES.flatMap((family) => {
-      const value = of(family);
-      return value === undefined ? [] : [[family, value]];
-    }),
-  );
 }
