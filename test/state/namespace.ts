@@ -114,13 +114,19 @@ export class Running implements Disposable {
     this.reconciler.setDesired(items);
   }
 
-  /** Milliseconds until the kernel holds exactly what is wanted; throws after `limit`, saying what is missing. */
+  /**
+   * Milliseconds until the kernel holds exactly what is wanted; throws after `limit`, saying what is missing. By
+   * then the run that made it so has also reported.
+   */
   async settled(limit = 3000, ignore: (change: Change) => boolean = () => false): Promise<number> {
     const begin = performance.now();
     for (;;) {
       const left = (await this.differences()).filter((change) => !ignore(change));
       const took = performance.now() - begin;
-      if (left.length === 0) return took;
+      if (left.length === 0) {
+        await this.reconciler.idle();
+        return took;
+      }
       if (took > limit) {
         const texts = left.map(({ action, item }) => `${action} ${keyOf(item)}`);
         throw new Error(
