@@ -31,7 +31,7 @@ export function masqueradeItems(
       'exclude',
       masquerade.exclude.filter((cidr) => familyOf(cidr) === family),
     ),
-    chain(family, networks.returns, masquerade.randomFully),
+    chain(family, networks, masquerade.randomFully),
   ].join('\n');
   return [{ kind: 'nft', family: family === 4 ? 'ip' : 'ip6', table: 'flatnet', body }];
 }
@@ -48,7 +48,10 @@ function ruleSet(family: Family, name: string, cidrs: readonly Cidr[]): string[]
   ];
 }
 
-function chain(family: Family, returns: boolean, randomFully: boolean): string {
+/** BFD, over one hop and over many (RFC 5881, 5883). */
+const BFD_PORTS = '3784, 4784';
+
+function chain(family: Family, { returns, bgpPorts }: PodNetworks, randomFully: boolean): string {
   const ip = family === 4 ? 'ip' : 'ip6';
   const masquerade = randomFully ? 'masquerade fully-random' : 'masquerade';
   const rules: [rule: string, why: string][] = [
@@ -57,8 +60,14 @@ function chain(family: Family, returns: boolean, randomFully: boolean): string {
     [`${ip} daddr @own return`, 'pods here see who called from outside'],
     [`${ip} daddr @exclude return`, 'configured: sees the addresses of pods'],
     [`${ip} daddr ${MULTICAST[family]} return`, 'multicast'],
-    [`${ip} saddr @hidden ${masquerade}`, 'pod to outside'],
   ];
+  if (bgpPorts.length > 0) {
+    // A peer takes what comes from a node's address for the node. A pod keeps its own, which no peer answers.
+    const why = 'no pod speaks BGP in the node’s name';
+    rules.push([`${ip} saddr @hidden tcp dport { ${bgpPorts.join(', ')} } return`, why]);
+    rules.push([`${ip} saddr @hidden udp dport { ${BFD_PORTS} } return`, why]);
+  }
+  rules.push([`${ip} saddr @hidden ${masquerade}`, 'pod to outside']);
   if (returns) {
     rules.push(
       ['fib saddr type local return', 'from this host itself'],

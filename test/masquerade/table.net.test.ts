@@ -69,7 +69,7 @@ for (const family of [4, 6] as const) {
         exclude: [parseCidr(`${excluded}/${ADDRESSES[family].length}`)],
       };
       const all = [parseCidr(network)];
-      const networks = { all, hidden: all, own: [parseCidr(own)], returns: true };
+      const networks = { all, hidden: all, own: [parseCidr(own)], returns: true, bgpPorts: [] };
       using reconciler = new Reconciler({ netns: `/run/netns/${name('node')}`, log: SILENT });
       reconciler.setDesired(masqueradeItems(rules, family, networks));
       const { failed } = await reconciler.run();
@@ -87,6 +87,11 @@ for (const family of [4, 6] as const) {
         assert.deepEqual((await reconciler.run()).failed, []);
         checkPools(family, name, source);
       }
+      reconciler.setDesired(
+        masqueradeItems(rules, family, { ...networks, returns: false, bgpPorts: [179, 1179] }),
+      );
+      assert.deepEqual((await reconciler.run()).failed, []);
+      checkBgp(family, name);
       reconciler.setDesired(masqueradeItems(rules, family, { ...networks, hidden: [] }));
       reconciler.allowPrune();
       await reconciler.run();
@@ -141,6 +146,7 @@ function build(family: Family, name: (what: string) => string): void {
     nft(where, `add table inet seen; add set inet seen sources { type ${type}; flags dynamic; size 64; }`);
     nft(where, 'add chain inet seen in { type filter hook input priority 0; }');
     nft(where, `add rule inet seen in ${icmp} type echo-request update @sources { ${field} saddr }`);
+    nft(where, `add rule inet seen in meta l4proto { tcp, udp } update @sources { ${field} saddr }`);
   }
   nft(
     'node',
@@ -158,6 +164,25 @@ function checkPools(family: Family, name: (what: string) => string, source: stri
   assert.deepEqual(seen('client', a.remotePod, 'peer'), [a.client], 'outside to a remote pod');
 }
 
+/** Who comes from a node's address would be believed to be the node. */
+function checkBgp(family: Family, name: (what: string) => string): void {
+  const a = ADDRESSES[family];
+  const seen = (from: string, protocol: 'tcp' | 'udp', port: number): string[] => {
+    run('ip', 'netns', 'exec', name('peer'), 'nft', 'flush set inet seen sources');
+    try {
+      const send = `echo > /dev/${protocol}/${a.outside}/${port}`;
+      run('ip', 'netns', 'exec', name(from), 'timeout', '2', 'bash', '-c', send);
+    } catch {
+      // Nobody listens there.
+    }
+    return sourcesAt('peer', name);
+  };
+  for (const port of [179, 1179]) assert.deepEqual(seen('pod', 'tcp', port), [a.pod], `BGP at ${port}`);
+  for (const port of [3784, 4784]) assert.deepEqual(seen('pod', 'udp', port), [a.pod], `BFD at ${port}`);
+  assert.deepEqual(seen('pod', 'tcp', 180), [a.node], 'another port');
+  assert.deepEqual(seen('node', 'tcp', 179), [a.node], 'the node itself');
+}
+
 /** Which sources the echo requests had that arrived there. */
 function watcher(name: (what: string) => string) {
   return (from: string, to: string, at: string, source?: string): string[] => {
@@ -168,9 +193,13 @@ function watcher(name: (what: string) => string) {
     } catch {
       // Only the request counts here; where it arrived is looked up below.
     }
-    const set = JSON.parse(run('ip', 'netns', 'exec', name(at), 'nft', '-j', 'list set inet seen sources'));
-    return set.nftables.at(-1).set.elem ?? [];
+    return sourcesAt(at, name);
   };
+}
+
+function sourcesAt(at: string, name: (what: string) => string): string[] {
+  const set = JSON.parse(run('ip', 'netns', 'exec', name(at), 'nft', '-j', 'list set inet seen sources'));
+  return set.nftables.at(-1).set.elem ?? [];
 }
 
 function check(family: Family, name: (what: string) => string): void {

@@ -11,6 +11,7 @@ const lease = (subnets: readonly Cidr[]): PodNetworks => ({
   hidden: subnets.length === 0 ? [] : [network],
   own: subnets,
   returns: true,
+  bgpPorts: [],
 });
 const settings = {
   enabled: true,
