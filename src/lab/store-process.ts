@@ -11,7 +11,8 @@ import { flatnetProgram } from './flatnet-program.ts';
 import { type Lab, labEnvironment, readProcess } from './lab.ts';
 import { lastLines } from './log-file.ts';
 
-const PATIENCE = 15_000;
+/** Milliseconds. It may be long: a store that has ended is noticed at once. */
+const PATIENCE = 60_000;
 
 /** For an agent's configuration. A unix socket with a path is reached from every network namespace. */
 export function storeEndpoint(lab: Lab): string {
