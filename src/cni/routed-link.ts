@@ -113,9 +113,7 @@ export function configureRoutedPod({ pod, netns }: RoutedLink, routes: readonly 
 
 function addRoutes(pod: LocalPod, dev: number, state: CniState): void {
   const routes = podRoutes(pod);
-  const answers = state.link.executeAllSync(
-    routes.map(({ dst, protocol }) => routeAdd({ dst, dev, protocol })),
-  );
+  const answers = state.link.executeAllSync(routes.map((route) => routeAdd({ ...route, dev })));
   for (const [i, { dst }] of routes.entries()) {
     const error = answers[i];
     if (error?.errno === 'EEXIST') throw routeTaken(dst, pod.hostDevice, state);

@@ -1,5 +1,5 @@
 import type { LocalPod } from '../cluster/node.ts';
-import { type Family, type Ip, parseIp } from '../ip/address.ts';
+import { type Family, familyOf, type Ip, parseIp } from '../ip/address.ts';
 import { type Cidr, hostCidr } from '../ip/cidr.ts';
 import { type Mac, parseMac } from '../ip/mac.ts';
 import { OUR_LOCAL_PROTOCOL, OUR_PROTOCOL } from '../state/ownership.ts';
@@ -49,15 +49,27 @@ export function deviceSysctls(
   ];
 }
 
+/**
+ * Of a pod's route: before any other to the same address, as it is by itself in IPv4. A route that a peer still advertises from
+ * the address's last owner, or that a router made up, has BIRD's 32; IPv6's usual 1024 would come after it.
+ */
+const METRIC: Record<Family, number | undefined> = { 4: undefined, 6: 1 };
+
+export type PodRoute = { readonly dst: Cidr; readonly protocol: number; readonly metric?: number };
+
 /** The routes to a pod's addresses, by its host device. That of a borrowed one is advertised: it is outside this node's blocks. */
 export function podRoutes({
   addresses,
   borrowed = [],
-}: Pick<LocalPod, 'addresses' | 'borrowed'>): { readonly dst: Cidr; readonly protocol: number }[] {
-  return addresses.map((ip) => ({
-    dst: hostCidr(ip),
-    protocol: borrowed.includes(ip) ? OUR_PROTOCOL : OUR_LOCAL_PROTOCOL,
-  }));
+}: Pick<LocalPod, 'addresses' | 'borrowed'>): PodRoute[] {
+  return addresses.map((ip) => {
+    const metric = METRIC[familyOf(ip)];
+    return {
+      dst: hostCidr(ip),
+      protocol: borrowed.includes(ip) ? OUR_PROTOCOL : OUR_LOCAL_PROTOCOL,
+      ...(metric !== undefined && { metric }),
+    };
+  });
 }
 
 /** Of a device's alias: the kernel takes 255 bytes. */

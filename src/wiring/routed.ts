@@ -45,9 +45,7 @@ export function routedPodItems(pod: LocalPod, families: readonly Family[], mtu: 
     ...deviceSysctls(dev, families).map(([path, value]): Item => ({ kind: 'sysctl', path, value })),
   ];
   if (families.includes(6)) items.push({ kind: 'address', dev, address: prefixed(GATEWAY[6], 64) });
-  for (const { dst, protocol } of podRoutes(pod)) {
-    items.push({ kind: 'route', type: 'unicast', dst, dev, protocol });
-  }
+  for (const route of podRoutes(pod)) items.push({ kind: 'route', type: 'unicast', dev, ...route });
   return items;
 }
 

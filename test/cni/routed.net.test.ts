@@ -86,7 +86,7 @@ test('ADD: what the kernel holds, the result and the agent’s pod agree', async
   await t.test('the node’s tables', () => {
     assert.deepEqual(lines(host.netns, 'ip -4 route show proto 111'), [`10.90.1.2 dev ${WEB_0} scope link`]);
     assert.deepEqual(lines(host.netns, 'ip -6 route show proto 111'), [
-      `fd00:90:1::2 dev ${WEB_0} metric 1024 pref medium`,
+      `fd00:90:1::2 dev ${WEB_0} metric 1 pref medium`,
     ]);
     const link = ipOne(host.netns, 'addr', 'show', 'dev', WEB_0);
     assert.deepEqual(

@@ -67,7 +67,7 @@ for (const plan of [VXLAN, HOST_GW]) {
         .filter((line) => line.includes('proto 11'));
       assert.deepEqual(own.sort(), [
         'blackhole fd10:0:0:1::/64 dev lo proto 110 metric 1024',
-        `fd10:0:0:1::2 dev ${a.device} proto 111 metric 1024`,
+        `fd10:0:0:1::2 dev ${a.device} proto 111 metric 1`,
         `${FAR6} via ${ways6[0]} proto 110 metric 1024 ${ways6[1]}`.trim(),
       ]);
       assert.equal(near.lines('link show type bridge').length, 0);
@@ -98,6 +98,21 @@ for (const plan of [VXLAN, HOST_GW]) {
       assert.equal(hop(a, '10.0.2.200', 5), '');
       assert.equal(hop(a, 'fd10:0:0:2::200', 5), '');
       assert.equal(hop(a, '10.0.1.200', 5), '');
+    });
+
+    await t.test('a peer that claims a pod’s address does not get its packets', () => {
+      const [own4 = '', own6 = ''] = a.addresses;
+      for (const [own, via] of [
+        [own4, '172.16.0.3'],
+        [own6, 'fd00::3'],
+      ] as const) {
+        near.namespace.ip(`route add ${own} via ${via} dev eth0 proto bird metric 32`);
+        try {
+          assert.match(near.namespace.ip(`route get ${own}`), new RegExp(` dev ${a.device} `));
+        } finally {
+          near.namespace.ip(`route del ${own} proto bird metric 32`);
+        }
+      }
     });
 
     await t.test('the agent leaves what CNI made as it is, and keeps it', async () => {

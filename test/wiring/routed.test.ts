@@ -52,7 +52,7 @@ test('what one pod puts in the kernel', () => {
       'sysctl -w net/ipv6/conf/cali1234567890a/forwarding=1',
       'ip address replace fe80::ecee:eeff:feee:eeee/64 dev cali1234567890a nodad',
       'ip route replace 10.0.1.7/32 dev cali1234567890a proto 111',
-      'ip route replace fd10:0:0:1::7/128 dev cali1234567890a proto 111',
+      'ip route replace fd10:0:0:1::7/128 dev cali1234567890a proto 111 metric 1',
     ],
   );
 });
