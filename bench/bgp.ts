@@ -1,5 +1,5 @@
 // A cluster in Calico's way, without tunnels: how soon every node knows a block, and what sessions and routes that takes.
-//   node bench/bgp.ts [--json]
+//   node bench/bgp.ts [--json] [NODES…]      default: FLATNET_BENCH_NODES, or 3 30 100
 import { randomUUID } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { askAgent } from '../src/agent/client.ts';
@@ -8,6 +8,7 @@ import { readNetwork } from '../src/cluster/network.ts';
 import { BlockAssigner } from '../src/ipam/blocks/block-assigner.ts';
 import { IpamKeys } from '../src/ipam/blocks/keys.ts';
 import { down } from '../src/lab/down.ts';
+import { forEachLimited } from '../src/lab/each.ts';
 import type { Lab } from '../src/lab/lab.ts';
 import { netnsOf } from '../src/lab/names.ts';
 import { withStore } from '../src/lab/store-process.ts';
@@ -15,19 +16,21 @@ import { up } from '../src/lab/up.ts';
 import { netnsPath } from '../src/linux/netns.ts';
 import { DEFAULT_PREFIX } from '../src/store/layout.ts';
 import { ResourceStore } from '../src/store/resource-store.ts';
-import { benchmark, type Machine } from './lib/machine.ts';
-import { median, type Row, row } from './lib/report.ts';
+import { type Machine, onMachine } from './lib/machine.ts';
+import { digits, median, print } from './lib/report.ts';
 import { Watch } from './lib/watch.ts';
 
-const FEW = 3;
-/** Each is an agent and a BIRD. */
-const MANY = 24;
+/** Each node is an agent and a BIRD, some 80 MB; a mesh of 100 is 4,950 sessions, on two processors. */
+const NODES = [3, 30, 100];
 const REFLECTORS = 2;
-/** A block each, claimed one after another. */
-const CLAIMS = 10;
+/** One after another. */
+const CLAIMS = 20;
+const BLOCK_SIZE = 64;
 const PODS_A_NODE = 20;
 /** Milliseconds. */
-const PATIENCE = 60_000;
+const PATIENCE = 120_000;
+/** Agents asked at the same time: all at once would make the machine busy with answers. */
+const ASKED_AT_ONCE = 8;
 const RTPROT_BIRD = 12;
 
 const NETWORK = {
@@ -37,54 +40,111 @@ const NETWORK = {
   Backend: { Type: 'bgp', ipipMode: 'Never' },
 };
 
-await benchmark('BGP', async (machine) => [
-  ...(await cluster(machine, FEW, 0)),
-  ...(await cluster(machine, MANY, 0)),
-  ...(await cluster(machine, MANY, REFLECTORS)),
-]);
+type Figures = {
+  readonly nodes: number;
+  readonly reflectors: number;
+  /** Of the whole cluster. */
+  readonly sessions: number;
+  /** From nothing to all sessions up. */
+  readonly upSeconds: number;
+  /** From the claim of a block to the route in the last of the other kernels. */
+  readonly claims: number;
+  readonly p50Ms: number;
+  readonly slowestMs: number;
+  /** BIRD's, in the kernel of one node, when pods are on all nodes. */
+  readonly routes: number;
+  readonly pods: number;
+};
 
-async function cluster(machine: Machine, nodes: number, reflectors: number): Promise<Row[]> {
+await onMachine('BGP', async (machine) => {
+  const all: Figures[] = [];
+  for (const nodes of sizes()) {
+    for (const reflectors of [0, REFLECTORS]) all.push(await cluster(machine, nodes, reflectors));
+  }
+  report(all);
+});
+
+function sizes(): number[] {
+  const words = process.argv.slice(2).filter((word) => word !== '--json');
+  const told =
+    words.length > 0 ? words : (process.env.FLATNET_BENCH_NODES ?? '').split(/[\s,]+/).filter(Boolean);
+  const numbers = told.map(Number);
+  if (numbers.some((each) => !Number.isInteger(each) || each <= REFLECTORS)) {
+    throw new Error(`not numbers of nodes, from ${REFLECTORS + 1}: ${told.join(' ')}`);
+  }
+  return numbers.length > 0 ? numbers : NODES;
+}
+
+async function cluster(machine: Machine, nodes: number, reflectors: number): Promise<Figures> {
   const name = `bench${process.pid}n${nodes}r${reflectors}`;
   machine.defer(() => down(name));
+  const start = performance.now();
   const network = readNetwork(NETWORK);
   const lab = await up({ name, nodes, subnets: 1, network, bgp: reflectors ? { reflectors } : {} });
   const names = lab.nodes.map((node) => node.name);
   const sessions = await established(lab, names);
-  const times: number[] = [];
-  for (const node of names.slice(0, CLAIMS)) times.push(await claim(lab, names, node));
-  for (const node of names) await assign(lab, node, PODS_A_NODE - 1);
-  await sleep(1000);
-  const routes = await routesOf(machine, lab, names.at(-1) ?? '');
+  const upSeconds = (performance.now() - start) / 1000;
+  const figures = await withAssigners(lab, names, async (assign) => {
+    const times: number[] = [];
+    const claim = async (node: string): Promise<void> => {
+      times.push(await untilEverywhere(lab, names, node, () => assign(node, 1)));
+    };
+    for (const node of names.slice(0, CLAIMS)) await claim(node);
+    // As a scheduler spreads them: one on each node, then the next on each.
+    for (let i = 0; i < PODS_A_NODE; i++) {
+      for (const [at, node] of names.entries()) if (i > 0 || at >= CLAIMS) await assign(node, 1);
+    }
+    const far = names.at(-1) ?? '';
+    const routes = await routesOf(machine, lab, far, nodes - 1);
+    // A small cluster claims its nodes' second blocks too, and third.
+    for (let i = nodes; i < CLAIMS; i++) {
+      const node = names[i % nodes] ?? '';
+      await assign(node, BLOCK_SIZE - (i < 2 * nodes ? PODS_A_NODE : 1));
+      await claim(node);
+    }
+    return { times, routes };
+  });
   await down(name);
-  const which = `${nodes} nodes, ${reflectors ? `${reflectors} reflectors` : 'mesh'}`;
-  return [
-    row(`${which}: block claimed, to the route in every other kernel, p50`, 'ms', median(times)),
-    row(`${which}: the same, slowest of ${times.length}`, 'ms', Math.max(...times)),
-    row(`${which}: sessions`, '', sessions),
-    row(`${which}: routes in a kernel, beside pods`, '', routes, { reference: nodes * PODS_A_NODE }),
-  ];
+  return {
+    nodes,
+    reflectors,
+    sessions,
+    upSeconds,
+    claims: figures.times.length,
+    p50Ms: median(figures.times),
+    slowestMs: Math.max(...figures.times),
+    routes: figures.routes,
+    pods: nodes * PODS_A_NODE,
+  };
 }
 
 /** Sessions of the whole cluster, when all are up and no BIRD waits for another one. */
 async function established(lab: Lab, names: readonly string[]): Promise<number> {
   const deadline = performance.now() + PATIENCE;
+  const ends = new Map<string, number>();
   for (;;) {
-    const all = await Promise.all(
-      names.map((name) => {
-        const socket = lab.paths.node(name).agentSocket;
-        return askAgent<BgpStatus>(socket, { op: 'bgp-status' }).catch(() => undefined);
-      }),
-    );
-    const ends = all.flatMap((status) => status?.sessions ?? []);
-    const settled = all.every((status) => status?.sessions.length && !status.daemon.recovering);
-    if (settled && ends.every(({ info }) => info === 'Established')) return ends.length / 2;
-    if (performance.now() > deadline) throw new Error('not all BGP sessions are up');
+    await forEachLimited(ASKED_AT_ONCE, names, async (name) => {
+      if (ends.has(name)) return;
+      const socket = lab.paths.node(name).agentSocket;
+      const status = await askAgent<BgpStatus>(socket, { op: 'bgp-status' }).catch(() => undefined);
+      if (!status?.sessions.length || status.daemon.recovering) return;
+      if (status.sessions.every(({ info }) => info === 'Established')) ends.set(name, status.sessions.length);
+    });
+    if (ends.size === names.length) return [...ends.values()].reduce((sum, count) => sum + count) / 2;
+    if (performance.now() > deadline) {
+      throw new Error(`not all BGP sessions are up; all are on ${ends.size} of ${names.length} nodes`);
+    }
     await sleep(200);
   }
 }
 
-/** Milliseconds from the claim of the node's first block to the last of the other kernels. */
-async function claim(lab: Lab, names: readonly string[], node: string): Promise<number> {
+/** Milliseconds from the end of `claim`, in which `node` gets one block more, to the last of the other kernels. */
+async function untilEverywhere(
+  lab: Lab,
+  names: readonly string[],
+  node: string,
+  claim: () => Promise<void>,
+): Promise<number> {
   const others = names.filter((name) => name !== node);
   const watches = others.map((name) => new Watch(netnsPath(netnsOf(lab.name, name)), ['route']));
   try {
@@ -94,7 +154,7 @@ async function claim(lab: Lab, names: readonly string[], node: string): Promise<
         1,
       ),
     );
-    await assign(lab, node, 1);
+    await claim();
     const claimed = performance.now();
     return Math.max(...(await Promise.all(told))) - claimed;
   } finally {
@@ -102,26 +162,64 @@ async function claim(lab: Lab, names: readonly string[], node: string): Promise<
   }
 }
 
-/** Takes addresses as the node's agent does for its pods; agents and BIRD can't tell the difference. */
-async function assign(lab: Lab, node: string, count: number): Promise<void> {
-  await withStore(lab, async (kv) => {
+type Assign = (node: string, count: number) => Promise<void>;
+
+/** Addresses are taken as a node's agent does it for its pods; agents and BIRD can't tell the difference. */
+async function withAssigners<T>(
+  lab: Lab,
+  names: readonly string[],
+  work: (assign: Assign) => Promise<T>,
+): Promise<T> {
+  return withStore(lab, async (kv) => {
     const found = await new ResourceStore(kv).list('IPPool', () => {});
     const ipPools = found.flatMap(({ resource }) => (resource.kind === 'IPPool' ? [resource.value] : []));
-    const assigner = new BlockAssigner({
-      kv,
-      keys: new IpamKeys(DEFAULT_PREFIX),
-      node,
-      nodeLabels: () => ({}),
-      resources: () => ({ ipPools, ipReservations: [] }),
+    const assigners = new Map(
+      names.map((node) => [
+        node,
+        new BlockAssigner({
+          kv,
+          keys: new IpamKeys(DEFAULT_PREFIX),
+          node,
+          nodeLabels: () => ({}),
+          resources: () => ({ ipPools, ipReservations: [] }),
+        }),
+      ]),
+    );
+    return work(async (node, count) => {
+      for (let i = 0; i < count; i++) {
+        await assigners.get(node)?.assign({ handle: randomUUID(), families: [4], attributes: {} });
+      }
     });
-    for (let i = 0; i < count; i++) {
-      await assigner.assign({ handle: randomUUID(), families: [4], attributes: {} });
-    }
   });
 }
 
-async function routesOf(machine: Machine, lab: Lab, node: string): Promise<number> {
-  const text = await machine.output(['ip', '-j', 'route'], netnsPath(netnsOf(lab.name, node)));
-  const routes: { dst: string; protocol?: string }[] = JSON.parse(text);
-  return routes.filter(({ protocol }) => protocol === 'bird').length;
+/** How many of BIRD's a kernel has, as soon as there are as many as expected. */
+async function routesOf(machine: Machine, lab: Lab, node: string, expected: number): Promise<number> {
+  const deadline = performance.now() + PATIENCE;
+  for (;;) {
+    const text = await machine.output(['ip', '-j', 'route'], netnsPath(netnsOf(lab.name, node)));
+    const routes: { dst: string; protocol?: string }[] = JSON.parse(text);
+    const count = routes.filter(({ protocol }) => protocol === 'bird').length;
+    if (count >= expected || performance.now() > deadline) return count;
+    await sleep(200);
+  }
+}
+
+function report(all: readonly Figures[]): void {
+  if (process.argv.includes('--json')) {
+    console.log(JSON.stringify(all));
+    return;
+  }
+  const heading = ['BGP: nodes', '', 'sessions', 'up, s', 'block, p50 ms', 'slowest ms', 'routes', 'pods'];
+  const lines = all.map((each) => [
+    `${each.nodes}`,
+    each.reflectors ? `${each.reflectors} reflectors` : 'mesh',
+    `${each.sessions}`,
+    digits(each.upSeconds),
+    digits(each.p50Ms),
+    `${digits(each.slowestMs)} of ${each.claims}`,
+    `${each.routes}`,
+    `${each.pods}`,
+  ]);
+  print([heading, ...lines], [1]);
 }

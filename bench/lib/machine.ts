@@ -84,7 +84,12 @@ export class Machine implements AsyncDisposable {
 }
 
 /** Runs a benchmark and prints its figures; whatever happens, nothing is left behind. */
-export async function benchmark(title: string, measure: (machine: Machine) => Promise<Row[]>): Promise<void> {
+export function benchmark(title: string, measure: (machine: Machine) => Promise<Row[]>): Promise<void> {
+  return onMachine(title, async (machine) => report(title, await measure(machine)));
+}
+
+/** The same for one that prints its figures itself. */
+export async function onMachine(title: string, work: (machine: Machine) => Promise<void>): Promise<void> {
   const [load = 0] = loadavg();
   if (load > availableParallelism()) {
     console.error(
@@ -98,7 +103,7 @@ export async function benchmark(title: string, measure: (machine: Machine) => Pr
   }
   let status = 1;
   try {
-    report(title, await Promise.race([measure(machine), stopped.promise]));
+    await Promise.race([work(machine), stopped.promise]);
     status = 0;
   } catch (error) {
     const stack = error instanceof FlatnetError ? undefined : error instanceof Error && error.stack;

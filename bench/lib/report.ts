@@ -46,10 +46,15 @@ export function report(title: string, rows: readonly Row[]): void {
       verdict(each),
     ]),
   ];
+  print(lines, [0, 1, 6]);
+}
+
+/** Prints lines of cells below each other; numbers end, and the columns of `text` start, at the same place. */
+export function print(lines: readonly (readonly string[])[], text: readonly number[]): void {
   const widths = lines[0]?.map((_, i) => Math.max(...lines.map((line) => line[i]?.length ?? 0))) ?? [];
   for (const line of lines) {
     const cells = line.map((cell, i) =>
-      i < 2 || i === 6 ? cell.padEnd(widths[i] ?? 0) : cell.padStart(widths[i] ?? 0),
+      text.includes(i) ? cell.padEnd(widths[i] ?? 0) : cell.padStart(widths[i] ?? 0),
     );
     console.log(
       cells
@@ -77,6 +82,6 @@ function budgetText(budget: Budget | undefined): string {
   return 'atMost' in budget ? `≤ ${budget.atMost}` : `≥ ${budget.atLeast}`;
 }
 
-function digits(value: number | undefined): string {
+export function digits(value: number | undefined): string {
   return value === undefined ? '' : value.toFixed(value < 10 ? 2 : value < 100 ? 1 : 0);
 }
