@@ -101,7 +101,9 @@ export class Agent implements Disposable {
   /** Where addresses are blocks, joining brings none: they are claimed as pods come, and the view tells which. */
   subnetsAre(subnets: readonly Cidr[]): void {
     this.#readiness.confirmed();
-    this.#known.subnets = this.#usesBlocks ? (this.#known.subnets ?? subnets) : subnets;
+    this.#known.subnets = this.#usesBlocks
+      ? (this.#blocksOfName() ?? this.#known.subnets ?? subnets)
+      : subnets;
     this.#changed();
   }
 
@@ -137,9 +139,8 @@ export class Agent implements Disposable {
     this.#known.nodes = view.nodes;
     this.#known.network = view.network;
     this.#known.resources = view.resources;
-    if (this.#usesBlocks) {
-      const self = view.nodes.find(({ name }) => name === this.options.node);
-      if (self) this.#known.subnets = self.subnets;
+    if (this.#usesBlocks && this.#known.subnets && !this.#readiness.doubtful) {
+      this.#known.subnets = this.#blocksOfName() ?? this.#known.subnets;
     }
     this.#complete ||= complete;
     this.#changed();
@@ -171,6 +172,11 @@ export class Agent implements Disposable {
   /** Those of the Node resource count too, and before those the agent was started with. */
   get labels(): Readonly<Record<string, string>> {
     return { ...this.options.labels, ...this.resources.nodes[this.options.node]?.labels };
+  }
+
+  /** The blocks of this node's name. Ours once we have joined: until then another machine may have the name. */
+  #blocksOfName(): readonly Cidr[] | undefined {
+    return this.#known.nodes?.find(({ name }) => name === this.options.node)?.subnets;
   }
 
   get #usesBlocks(): boolean {

@@ -13,6 +13,11 @@ import { untilDone } from './retry.ts';
 const UPKEEP_INTERVAL = 60_000;
 /** Seconds an address without a pod is left alone, seen by two looks at least. */
 const GRACE = 15 * 60;
+/**
+ * Milliseconds between looks through the blocks of the whole cluster, for addresses that were borrowed before this
+ * agent started and belong to no pod any more: with a thousand agents that is much to read, and seldom worth it.
+ */
+const WIDE_INTERVAL = 6 * 60 * 60_000;
 
 /** This node's part in the blocks plan: addresses for its pods and its tunnel device, and what it no longer needs given back. */
 export class Blocks {
@@ -21,6 +26,8 @@ export class Blocks {
   readonly #upkeep: BlockUpkeep;
   readonly #log: Log;
   readonly #signal: AbortSignal;
+  /** Agents that start together shall not all read everything together. */
+  #nextWide = performance.now() + Math.random() * WIDE_INTERVAL;
   #pools: unknown;
   #working: Promise<void> = Promise.resolve();
 
@@ -52,9 +59,14 @@ export class Blocks {
       });
   }
 
-  /** Gives back what is not used, now and then, until the signal aborts. `live`: the handles of this node's pods as they are now. */
-  start(live: () => ReadonlySet<string>): void {
+  /**
+   * Gives back what is not used, now and then, until the signal aborts. `live`: the handles of this node's pods as they are now.
+   * `isMember`: whether this machine is the node of its name. One that is not yet, as another has the name, would take
+   * that one's addresses for nobody's.
+   */
+  start(live: () => ReadonlySet<string>, isMember: () => boolean): void {
     const timer = setInterval(() => {
+      if (!isMember() || this.#agent.network?.addresses !== 'blocks') return;
       this.#keepUp(live).catch((error: unknown) => {
         this.#log.warn({ error: messageOf(error) }, 'addresses not looked after');
       });
@@ -65,7 +77,10 @@ export class Blocks {
   async #keepUp(live: () => ReadonlySet<string>): Promise<void> {
     const dropped = await this.#upkeep.releaseEmptyBlocks();
     const isLive = async (handle: string): Promise<boolean> => live().has(handle);
-    const released = await this.#upkeep.collectGarbage({ live: live(), isLive }, GRACE);
+    const now = performance.now();
+    const everywhere = now >= this.#nextWide;
+    const released = await this.#upkeep.collectGarbage({ live: live(), isLive }, GRACE, everywhere);
+    if (everywhere) this.#nextWide = now + WIDE_INTERVAL;
     if (dropped.length + released.length > 0) this.#log.info({ dropped, released }, 'given back');
   }
 

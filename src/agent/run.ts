@@ -116,7 +116,10 @@ export async function runAgent(options: AgentOptions, log: Log, signal: AbortSig
     watching('follow the cluster', followCluster(agent, store, viewFile, log, signal)),
   ];
   agent.reconciler.start(signal);
-  blocks.start(() => new Set(liveHandles(paths.state)));
+  blocks.start(
+    () => new Set(liveHandles(paths.state)),
+    () => membership.joined,
+  );
   const garbage = setInterval(() => {
     cni.collectGarbage().catch((error: unknown) => log.warn({ error: messageOf(error) }, 'collect garbage'));
   }, GARBAGE_INTERVAL);

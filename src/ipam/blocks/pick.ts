@@ -38,8 +38,9 @@ const MAX_CANDIDATES = 8;
  * for the network: 1. of an own block, rested; 2. of a new block; 3. of a block that another node left empty;
  * 4. borrowed from another node's block, rested, unless affinity is strict; 5. of an own block, released a
  * moment ago; 6. borrowed, released a moment ago. So an address rests its time unless nothing else is left.
- * From 3 on, every block of the cluster is read. A claim is a CONFLICT too: what was read is no longer true.
- * Throws OUT_OF_ADDRESSES.
+ * From 3 on, blocks of other nodes are read, some at a time and in an order of chance: 3 and 4 are decided among
+ * those read together, and only where none of them helps the next are read, up to all of the cluster. A claim is
+ * a CONFLICT too: what was read is no longer true. Throws OUT_OF_ADDRESSES.
  */
 export async function pickAny(
   context: PickContext,
@@ -47,7 +48,7 @@ export async function pickAny(
   pools: readonly IpPool[],
 ): Promise<FreeAddress | typeof CONFLICT> {
   if (pools.length === 0) throw outOf(family, 'no pool is enabled for this node and pod');
-  const { records, node, config, random } = context;
+  const { records, node, config } = context;
   const ofFamily = context.affinities.filter(({ cidr }) => familyOf(cidr) === family);
   const confirmed = ofFamily.filter(({ value }) => value === 'confirmed');
   const inPools = (cidr: Cidr): boolean => pools.some((pool) => contains(pool.cidr, cidr));
@@ -62,18 +63,21 @@ export async function pickAny(
     const pending = ofFamily.filter(({ value }) => value === 'pending');
     if (await claimNew(context, pending, pools)) return CONFLICT;
   }
-  const all = await records.allBlocks();
-  const others = shuffled(
-    all.filter(({ value }) => value.node !== node && inPools(value.cidr)),
-    random,
-  );
-  const idle = mayClaim ? others.find((block) => isReclaimable(context, block)) : undefined;
-  if (idle) {
-    await takeOver(records, idle, node, context.now);
-    return CONFLICT;
+  let unrested: FreeAddress | undefined;
+  const others = mayClaim || !config.strictAffinity ? await blocksOfOthers(context, inPools) : [];
+  for await (const page of records.pages(others)) {
+    const theirs = page.filter(({ value }) => value.node !== node);
+    const idle = mayClaim ? theirs.find((block) => isReclaimable(context, block)) : undefined;
+    if (idle) {
+      await takeOver(records, idle, node, context.now);
+      return CONFLICT;
+    }
+    const lenders = config.strictAffinity ? [] : theirs;
+    const borrowed = first(context, lenders, false);
+    if (borrowed) return borrowed;
+    unrested ??= first(context, lenders, true);
   }
-  const lenders = config.strictAffinity ? [] : others;
-  const found = first(context, lenders, false) ?? first(context, own, true) ?? first(context, lenders, true);
+  const found = first(context, own, true) ?? unrested;
   if (found) return found;
   const names = pools.map(({ name }) => name).join(', ');
   if (!mayClaim) throw outOf(family, `this node may claim no more blocks than the ${inUse.length} it has`);
@@ -141,6 +145,18 @@ async function claimNew(
     }
   }
   return lost > 0;
+}
+
+/** In an order of chance, so that not all nodes borrow from the same one. */
+async function blocksOfOthers(
+  { records, node, random }: PickContext,
+  inPools: (cidr: Cidr) => boolean,
+): Promise<readonly Cidr[]> {
+  const affinities = await records.affinities();
+  const theirs = affinities.filter(
+    ({ node: owner, value, cidr }) => owner !== node && value === 'confirmed' && inPools(cidr),
+  );
+  return shuffled(theirs, random).map(({ cidr }) => cidr);
 }
 
 function isReclaimable(context: PickContext, { value }: Stored<Block>): boolean {

@@ -30,6 +30,8 @@ export type Affinity = Stored<AffinityState> & {
 
 /** etcd runs no more operations in one transaction. */
 const MAX_OPERATIONS = 128;
+/** Blocks read at a time where many are looked through: half a megabyte when they are full. */
+const PAGE = 32;
 const NO_HANDLE: Handle = { addresses: [] };
 
 /**
@@ -87,7 +89,12 @@ export class IpamRecords {
     return found.filter((item) => item !== undefined).map((item) => stored(item, decodeBlock));
   }
 
-  /** Every block of the cluster: several kilobytes each. */
+  /** The same, some at a time, for who may find what he looks for early. */
+  async *pages(cidrs: readonly Cidr[]): AsyncGenerator<readonly Stored<Block>[]> {
+    for (let at = 0; at < cidrs.length; at += PAGE) yield await this.blocks(cidrs.slice(at, at + PAGE));
+  }
+
+  /** Every block of the cluster: several kilobytes each, tens of megabytes where there are a thousand nodes. */
   async allBlocks(): Promise<Stored<Block>[]> {
     const { items } = await this.#kv.list(this.keys.blocks);
     return items.map((item) => stored(item, decodeBlock));

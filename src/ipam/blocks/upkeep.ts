@@ -1,6 +1,6 @@
 import { FAMILIES, familyOf, type Ip } from '../../ip/address.ts';
 import { type Cidr, contains } from '../../ip/cidr.ts';
-import { isIdle } from './block.ts';
+import { type Block, isIdle } from './block.ts';
 import type { BlockAssigner, BlockAssignerOptions } from './block-assigner.ts';
 import { dropBlock } from './claim.ts';
 import { handlesOf, type Leak } from './leak.ts';
@@ -26,6 +26,8 @@ export class BlockUpkeep {
   #empty = new Map<Cidr, number>();
   /** Leaks seen the last time, and when first, in seconds. */
   #leaks = new Map<string, number>();
+  /** Other nodes' blocks that had addresses of this node the last time. */
+  #lenders: readonly Cidr[] = [];
 
   /** `options`: the assigner's. */
   constructor(assigner: BlockAssigner, options: BlockAssignerOptions) {
@@ -65,15 +67,21 @@ export class BlockUpkeep {
   /**
    * Releases this node's addresses whose handle is no live pod's, if that was so the last time too and has
    * been for `grace` seconds, and is so at this moment. A handle goes as a whole or not at all; one whose
-   * addresses changed hands meanwhile is left alone. Reads every block of the cluster, for addresses
-   * borrowed.
+   * addresses changed hands meanwhile is left alone.
+   *
+   * Looks through this node's blocks, and those of others that it was seen to borrow from. With `everywhere`
+   * through every block of the cluster: only so does it find what was borrowed before this process started.
    */
-  async collectGarbage({ live, isLive }: Liveness, grace: number): Promise<readonly Ip[]> {
+  async collectGarbage(
+    { live, isLive }: Liveness,
+    grace: number,
+    everywhere = false,
+  ): Promise<readonly Ip[]> {
     const now = this.#now();
     const seen = this.#leaks;
     this.#leaks = new Map();
     const released: Ip[] = [];
-    for (const leak of await this.#unused(live)) {
+    for (const leak of await this.#unused(live, everywhere)) {
       const name = JSON.stringify(leak);
       const since = seen.get(name);
       if (since === undefined || now - since < grace) this.#leaks.set(name, since ?? now);
@@ -82,18 +90,33 @@ export class BlockUpkeep {
     return released;
   }
 
-  async #unused(live: ReadonlySet<string>): Promise<Leak[]> {
+  async #unused(live: ReadonlySet<string>, everywhere: boolean): Promise<Leak[]> {
     const { node } = this.#options;
-    const blocks = await this.#records.allBlocks();
-    const all = handlesOf(
-      node,
-      blocks.map(({ value }) => value),
-    );
-    return all.filter(({ handle }) => !live.has(handle) && handle !== tunnelHandle(node));
+    const affinities = await this.#records.affinities(everywhere ? undefined : node);
+    const confirmed = affinities.filter(({ value }) => value === 'confirmed').map(({ cidr }) => cidr);
+    const used = new Map<Cidr, Block>();
+    const look = async (cidrs: Iterable<Cidr>): Promise<Leak[]> => {
+      for await (const page of this.#records.pages([...new Set(cidrs)])) {
+        for (const { value } of page) if (isUsedBy(node, value)) used.set(value.cidr, value);
+      }
+      const all = handlesOf(node, used.values());
+      return all.filter(({ handle }) => !live.has(handle) && handle !== tunnelHandle(node));
+    };
+    const found = await look([...confirmed, ...this.#lenders]);
+    // The other family's address may be borrowed.
+    const handles = await Promise.all(found.map(({ handle }) => this.#records.handle(handle)));
+    const named = handles.flatMap(({ handle }) => handle.value.addresses.map(({ block }) => block));
+    const leaks = await look(named.filter((cidr) => !used.has(cidr)));
+    this.#lenders = [...used.values()].filter((block) => block.node !== node).map(({ cidr }) => cidr);
+    return leaks;
   }
 
   /** Seconds since 1970. */
   #now(): number {
     return (this.#options.clock ?? Date.now)() / 1000;
   }
+}
+
+function isUsedBy(node: string, { allocations }: Block): boolean {
+  return [...allocations.values()].some((allocation) => allocation.node === node);
 }

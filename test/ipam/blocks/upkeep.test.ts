@@ -78,11 +78,12 @@ function collect(
   upkeep: BlockUpkeep,
   live: string[],
   really: string[] = live,
-  grace = 60,
+  everywhere = false,
 ): Promise<readonly Ip[]> {
   return upkeep.collectGarbage(
     { live: new Set(live), isLive: async (handle) => really.includes(handle) },
-    grace,
+    60,
+    everywhere,
   );
 }
 
@@ -116,7 +117,7 @@ test('garbage: a handle that is used anew while it is collected stays; borrowed 
   const all: { ip: Ip }[] = [];
   for (let i = 0; i < 5; i++) all.push(await assign(assigner, `${i}`));
   const live = ['0', '1', '2'];
-  await collect(upkeep, live);
+  await collect(upkeep, live, live, true);
   plan.wait(60);
   kv.before = async () => {
     kv.before = () => {};
@@ -131,6 +132,32 @@ test('garbage: a handle that is used anew while it is collected stays; borrowed 
   };
   assert.deepEqual(await collect(upkeep, live), [all[4]?.ip]);
   assert.equal((await assigner.held('3')).length, 1);
+});
+
+test('garbage: what was borrowed is found by a look everywhere, and from then on by any; a handle goes as a whole', async (t) => {
+  const plan = await TestPlan.start(t, pool('tiny', '10.1.0.0/29', 30), pool('six', 'fd00::/116', 126));
+  await plan.configure({ maxBlocksPerHost: 1 });
+  const before = plan.node('node1').assigner;
+  await assign(plan.node('node2').assigner, 'theirs');
+  for (let i = 0; i < 4; i++) await assign(before, `${i}`);
+  await assign(before, 'borrowed');
+  let { upkeep } = plan.node('node1');
+  const live = ['0', '1', '2', '3'];
+  const look = (everywhere = false): Promise<readonly Ip[]> => collect(upkeep, live, live, everywhere);
+  await look();
+  plan.wait(60);
+  assert.deepEqual(await look(), [], 'nobody has looked there');
+  assert.deepEqual(await look(true), []);
+  plan.wait(60);
+  assert.equal((await look()).length, 1, 'known since');
+  assert.deepEqual(await before.held('borrowed'), []);
+
+  plan.wait(30);
+  assert.equal((await before.assign({ handle: 'both', families: [6, 4], attributes: {} })).length, 2);
+  upkeep = plan.node('node1').upkeep;
+  await look();
+  plan.wait(60);
+  assert.equal((await look()).length, 2, 'the IPv4 address is borrowed, the IPv6 address is not');
 });
 
 test('garbage: a handle that is asked for at the moment of its collection gets an address that stays', async (t) => {
