@@ -5,8 +5,10 @@ import { readSecrets } from '../bgp/secrets.ts';
 import type { Bgp } from '../bgp/status.ts';
 import { Bird } from '../bgp/supervisor.ts';
 import { messageOf } from '../error.ts';
-import { familyOf } from '../ip/address.ts';
+import { FAMILIES, familyOf } from '../ip/address.ts';
 import { Monitor } from '../linux/monitor.ts';
+import { NETLINK_ROUTE, NetlinkSocket } from '../linux/netlink/socket.ts';
+import { RT_TABLE_MAIN, routeDump } from '../linux/route.ts';
 import type { Log } from '../log.ts';
 import { untilDone } from './retry.ts';
 
@@ -36,7 +38,7 @@ export class BgpSpeaker implements AsyncDisposable {
 
   constructor(options: BgpSpeakerOptions) {
     this.#options = options;
-    this.#bird = new Bird({ folder: options.folder, log: options.log });
+    this.#bird = new Bird({ folder: options.folder, log: options.log, kernelRoutes: routesOfBird });
     options.onProblem('BIRD is not configured yet');
     void this.#watchRoutes();
   }
@@ -123,4 +125,13 @@ export class BgpSpeaker implements AsyncDisposable {
     if (text !== this.#warned && text) this.#options.log.warn({ warnings }, 'BGP is not whole');
     this.#warned = text;
   }
+}
+
+async function routesOfBird(): Promise<string[]> {
+  using netlink = NetlinkSocket.open(NETLINK_ROUTE);
+  const filter = { table: RT_TABLE_MAIN, protocol: RTPROT_BIRD };
+  const found: string[] = [];
+  for (const family of FAMILIES)
+    for (const { dst } of await netlink.dump(routeDump({ family, ...filter }))) found.push(dst);
+  return found;
 }

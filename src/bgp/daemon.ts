@@ -9,6 +9,8 @@ import { BirdControl } from './control.ts';
 export class BirdFiles {
   readonly folder: string;
   readonly config: string;
+  /** The same and more, while BIRD comes back from a restart. */
+  readonly recovery: string;
   readonly socket: string;
   readonly pid: string;
   /** Written by BIRD, which rotates it. */
@@ -19,6 +21,7 @@ export class BirdFiles {
   constructor(folder: string) {
     this.folder = folder;
     this.config = join(folder, 'bird.conf');
+    this.recovery = join(folder, 'recovery.conf');
     this.socket = join(folder, 'bird.ctl');
     this.pid = join(folder, 'bird.pid');
     this.log = join(folder, 'bird.log');
@@ -65,7 +68,7 @@ export async function adoptBird(files: BirdFiles): Promise<Connected | undefined
 /**
  * Starts BIRD as a process that outlives this one and resolves when it answers. `recover` (`-R`): it takes
  * over the routes an earlier BIRD left in the kernel and its peers keep theirs, so that packets notice
- * nothing; it says nothing new until all its peers are back, which a first BIRD need not wait for. Throws
+ * nothing; it changes nothing until all its peers are back, which a first BIRD need not wait for: see `endRecovery`. Throws
  * BIRD with its own words when it ends at once.
  */
 export async function startBird(
@@ -74,7 +77,8 @@ export async function startBird(
   options: { readonly netns: string | undefined; readonly recover: boolean },
 ): Promise<Connected> {
   const { netns, recover } = options;
-  const argv = [program, '-f', '-c', files.config, '-s', files.socket, '-P', files.pid];
+  const config = recover ? files.recovery : files.config;
+  const argv = [program, '-f', '-c', config, '-s', files.socket, '-P', files.pid];
   if (recover) argv.push('-R');
   const id = await spawnDetached(argv, {
     logFile: files.stderr,

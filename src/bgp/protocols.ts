@@ -13,6 +13,10 @@ export type ProtocolStatus = {
   /** Routes of all its channels. */
   readonly imported: number;
   readonly exported: number;
+  /** Of BGP: the peer was coming back from a restart itself when the session came up. */
+  readonly peerRestarts: boolean;
+  /** Of BGP: the peer restarts, and what it said before still counts. */
+  readonly keepsStale: boolean;
 };
 
 const HEADING = /^(\S+)\s+(\S+)\s+(\S+)\s+(\S+)\s+(\d{4}-\d\d-\d\d \d\d:\d\d:\d\d)(?:\.\d+)?\s*(.*)$/;
@@ -21,6 +25,7 @@ const ROUTES = /^\s*Routes:\s+(\d+) imported,(?: \d+ filtered,)? (\d+) exported/
 /** Reads the answer to `show protocols all`, with `timeformat protocol iso long`. */
 export function readProtocols(reply: Reply): ProtocolStatus[] {
   const found: ProtocolStatus[] = [];
+  let ofNeighbor = false;
   for (const { code, text } of reply.lines) {
     if (code === 1002) {
       const [, name, type, , state, since, info] = HEADING.exec(text) ?? [];
@@ -33,13 +38,22 @@ export function readProtocols(reply: Reply): ProtocolStatus[] {
         info: (info ?? '').trim().replaceAll(/\s+/g, ' '),
         imported: 0,
         exported: 0,
+        peerRestarts: false,
+        keepsStale: false,
       });
     }
+    if (/ capabilities$/.test(text)) ofNeighbor = text.trim() === 'Neighbor capabilities';
     const counts = ROUTES.exec(text);
     const last = found.pop();
     if (!last) continue;
     const [imported, exported] = counts ? [Number(counts[1]), Number(counts[2])] : [0, 0];
-    found.push({ ...last, imported: last.imported + imported, exported: last.exported + exported });
+    found.push({
+      ...last,
+      imported: last.imported + imported,
+      exported: last.exported + exported,
+      peerRestarts: last.peerRestarts || (ofNeighbor && text.trim() === 'Restart recovery'),
+      keepsStale: last.keepsStale || text.trim() === 'Neighbor graceful restart active',
+    });
   }
   return found;
 }
@@ -51,6 +65,8 @@ export type DaemonStatus = {
   readonly since: string;
   /** It was restarted and waits for its peers before it changes the kernel’s routes. */
   readonly recovering: boolean;
+  /** So many channels are not yet heard of. */
+  readonly waitingFor: number;
 };
 
 export function readDaemon(reply: Reply): DaemonStatus {
@@ -61,5 +77,6 @@ export function readDaemon(reply: Reply): DaemonStatus {
     routerId: part(/^Router ID is (\S+)/m),
     since: part(/^Last reboot on (.*?)(?:\.\d+)?$/m),
     recovering: /graceful restart/i.test(text),
+    waitingFor: Number(part(/Waiting for (\d+) channels/)),
   };
 }

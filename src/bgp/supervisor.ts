@@ -1,6 +1,6 @@
 import { once } from 'node:events';
 import { existsSync } from 'node:fs';
-import { mkdir, open, readFile, rename } from 'node:fs/promises';
+import { mkdir, open, readFile, rename, writeFile } from 'node:fs/promises';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { FlatnetError, messageOf } from '../error.ts';
 import type { Log } from '../log.ts';
@@ -10,6 +10,7 @@ import { sessionsCut } from './cut.ts';
 import { adoptBird, BirdFiles, type Connected, runningBird, startBird } from './daemon.ts';
 import { checkFile, installedVersion } from './program.ts';
 import { type DaemonStatus, type ProtocolStatus, readDaemon, readProtocols } from './protocols.ts';
+import { endRecovery, latched, untilCalm } from './recovery.ts';
 import { type BgpRoute, readRoutes } from './routes.ts';
 
 export type BirdOptions = {
@@ -20,14 +21,14 @@ export type BirdOptions = {
   readonly program?: string;
   /** Path of the network namespace BIRD runs in; default: our own. */
   readonly netns?: string;
+  /** Destinations of the routes in the kernel there that a BIRD made. */
+  readonly kernelRoutes: () => Promise<readonly string[]>;
 };
 
 const LONGEST_PAUSE = 5000;
 /** A BIRD that lived so long died of something new. */
 const STEADY = 10_000;
 const PULSE = 10_000;
-/** Longer than `graceful restart wait`. */
-const RECOVERY = 30_000;
 
 /**
  * The node's BIRD. It runs from the first `apply` on and outlives this process: the next agent finds it at
@@ -69,7 +70,7 @@ export class Bird implements AsyncDisposable {
       const current = this.#current();
       if (text === this.#applied && current) return false;
       const adopted = current ? undefined : await adoptBird(this.files);
-      this.#connected ??= adopted;
+      if (adopted) this.#take(adopted);
       this.#applied = undefined;
       const next = `${this.files.config}.new`;
       await writePrivately(this.files.folder, next, text);
@@ -79,10 +80,14 @@ export class Bird implements AsyncDisposable {
         await checkFile(this.#program, next);
       }
       const ran = await this.#configured();
+      const control = this.#connected?.control;
+      const isCut = sessionsCut(ran ?? '', text).length > 0;
+      // Before the file changes: the next agent would not see what is cut.
+      if (control && isCut) await untilCalm(control, this.#stopping.signal);
       await rename(next, this.files.config);
-      if (!this.#connected) this.#connected = await this.#start(ran !== undefined);
-      else if (sessionsCut(ran ?? '', text).length === 0) await this.#connected.control.request('configure');
-      else await this.#restart(this.#connected.control);
+      if (!control) await this.#start(ran !== undefined);
+      else if (isCut) await control.request('graceful restart');
+      else await this.#configure(control);
       this.#applied = text;
       this.#supervision ??= this.#supervise(this.#connected);
       if (adopted) await this.#upgrade(adopted);
@@ -161,15 +166,15 @@ export class Bird implements AsyncDisposable {
     return this.#connected;
   }
 
-  /**
-   * Not while BIRD is still coming back from a restart: peers forgive one at a time, and drop what they keep
-   * for us at a second one (RFC 4724 section 4.2).
-   */
   async #restart(control: BirdControl): Promise<void> {
-    const deadline = performance.now() + RECOVERY;
-    while (readDaemon(await control.request('show status')).recovering && performance.now() < deadline)
-      await sleep(100, undefined, { signal: this.#stopping.signal });
+    await untilCalm(control, this.#stopping.signal);
     await control.request('graceful restart');
+  }
+
+  /** A BIRD that comes back from a restart goes on doing so. */
+  async #configure(control: BirdControl): Promise<void> {
+    const { recovering } = readDaemon(await control.request('show status'));
+    await control.request(`configure "${recovering ? this.files.recovery : this.files.config}"`);
   }
 
   /** What BIRD was told last; undefined before its first configuration. */
@@ -194,7 +199,7 @@ export class Bird implements AsyncDisposable {
     return result;
   }
 
-  async #supervise(first: Connected): Promise<void> {
+  async #supervise(first: Connected | undefined): Promise<void> {
     const { log } = this.#options;
     const { signal } = this.#stopping;
     let pause = 0;
@@ -213,13 +218,42 @@ export class Bird implements AsyncDisposable {
     }
   }
 
-  #start(recover: boolean): Promise<Connected> {
-    return startBird(this.#program, this.files, { netns: this.#options.netns, recover });
+  async #start(recover: boolean): Promise<void> {
+    if (recover) await this.#writeRecovery();
+    this.#take(await startBird(this.#program, this.files, { netns: this.#options.netns, recover }));
+  }
+
+  async #writeRecovery(): Promise<void> {
+    const { config, recovery } = this.files;
+    await writeFile(recovery, latched(config));
+    try {
+      await checkFile(this.#program, recovery);
+    } catch (error) {
+      // A BIRD may be built without OSPF.
+      this.#options.log.warn({ error: messageOf(error) }, 'BIRD does not wait for peers that restart too');
+      await writeFile(recovery, `include "${config}";\n`);
+    }
+  }
+
+  /** From now on this is BIRD. */
+  #take(connected: Connected): void {
+    this.#connected = connected;
+    void this.#recover(connected.control).catch((error: unknown) => {
+      this.#options.log.debug({ error: messageOf(error) }, 'BIRD ended, or we did, before its recovery');
+    });
+  }
+
+  async #recover(control: BirdControl): Promise<void> {
+    const ended = await endRecovery(control, this.#options.kernelRoutes, this.#stopping.signal);
+    if (ended) await this.#alone(() => this.#configure(control));
   }
 
   async #revive(): Promise<Connected | undefined> {
     try {
-      this.#connected = this.#current() ?? (await adoptBird(this.files)) ?? (await this.#start(true));
+      if (this.#current()) return this.#connected;
+      const adopted = await adoptBird(this.files);
+      if (adopted) this.#take(adopted);
+      else await this.#start(true);
     } catch (error) {
       this.#options.log.error({ error: messageOf(error) }, 'BIRD does not start');
     }

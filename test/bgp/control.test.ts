@@ -53,7 +53,8 @@ test('nobody there, not BIRD, no answer, a refusal: each is an error that says s
 
 test('a BIRD that is not installed, or too old', async (t) => {
   const folder = temporary(t);
-  const missing = new Bird({ folder, log: SILENT, program: '/nowhere/bird' });
+  const kernelRoutes = async (): Promise<string[]> => [];
+  const missing = new Bird({ folder, log: SILENT, program: '/nowhere/bird', kernelRoutes });
   await assert.rejects(missing.apply(''), {
     code: 'BIRD',
     message: /is not installed; install BIRD 2\.0\.12/,
@@ -61,7 +62,7 @@ test('a BIRD that is not installed, or too old', async (t) => {
   const old = join(folder, 'bird');
   writeFileSync(old, '#!/bin/sh\necho BIRD version 2.0.7 >&2\n');
   chmodSync(old, 0o755);
-  const bird = new Bird({ folder, log: SILENT, program: old });
+  const bird = new Bird({ folder, log: SILENT, program: old, kernelRoutes });
   await assert.rejects(bird.apply(''), {
     code: 'BIRD',
     message: /is version 2\.0\.7; install BIRD 2\.0\.12/,

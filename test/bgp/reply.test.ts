@@ -84,6 +84,8 @@ test('protocols', () => {
     info: 'Active Socket: Connection refused',
     imported: 0,
     exported: 0,
+    peerRestarts: false,
+    keepsStale: false,
   });
 });
 
@@ -112,6 +114,7 @@ test('the daemon, and whether it is new enough', () => {
     routerId: '10.0.1.1',
     since: '2026-11-22 19:44:55',
     recovering: false,
+    waitingFor: 0,
   });
   assert.deepEqual(
     ['2.0.12', '2.0.13', '2.13', '2.17.1', '3.0.0', '2.0.11', '2.0.2', '1.6.8'].map(isNewEnough),

@@ -202,7 +202,19 @@ export class Cluster implements AsyncDisposable {
     const known = this.birds.get(name);
     if (known) return known;
     const folder = join(this.underlay.folder, name);
-    const bird = new Bird({ folder, log: SILENT, program: this.program, netns: this.underlay.netns(name) });
+    const bird = new Bird({
+      folder,
+      log: SILENT,
+      program: this.program,
+      netns: this.underlay.netns(name),
+      kernelRoutes: async () =>
+        [4, 6].flatMap((family) =>
+          this.underlay
+            .routes(name, family as 4 | 6)
+            .filter((route) => route.includes('proto bird'))
+            .map((route) => route.split(' ')[0] ?? ''),
+        ),
+    });
     this.birds.set(name, bird);
     return bird;
   }
