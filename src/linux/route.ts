@@ -36,12 +36,14 @@ const RTA_TABLE = 15;
 const RTA_MARK = 16;
 const RTAX_MTU = 2;
 const RTM_F_LOOKUP_TABLE = 0x1000;
+const RTM_F_FIB_MATCH = 0x2000;
 
 export const RT_TABLE_MAIN = 254;
 export const RT_TABLE_LOCAL = 255;
 export const RTPROT_KERNEL = 2;
 export const RTPROT_BOOT = 3;
 export const RTPROT_STATIC = 4;
+export const RTPROT_BIRD = 12;
 export const RT_SCOPE_UNIVERSE = 0;
 export const RT_SCOPE_LINK = 253;
 export const RT_SCOPE_HOST = 254;
@@ -148,12 +150,17 @@ export function routeDump(filter: {
   };
 }
 
-/** Like `ip route get DST`: the route a packet would take. ENETUNREACH when there is none. */
+/**
+ * Like `ip route get DST`: the way a packet would take. ENETUNREACH when there is none. `fibMatch`: the route in the table that says
+ * so (`ip route get fibmatch`), with all its ways, and without what was learned of the path for a while (RFC 1191).
+ */
 export function routeGet(
   dst: Ip,
-  how: { from?: Ip; oif?: number; iif?: number; mark?: number } = {},
+  how: { from?: Ip; oif?: number; iif?: number; mark?: number; fibMatch?: boolean } = {},
 ): DumpRequest<Route> {
   const family = familyOf(dst);
+  // Without it IPv4 answers as if all were in one table; IPv6 always says the table, and refuses the flag.
+  const lookupTable = family === 4 ? RTM_F_LOOKUP_TABLE : 0;
   return {
     operation: 'route get',
     object: dst,
@@ -164,8 +171,7 @@ export function routeGet(
         header[0] = addressFamily(family);
         header[1] = BITS[family];
         header[2] = how.from ? BITS[family] : 0;
-        // Without it IPv4 answers as if all were in one table; IPv6 always says the table, and refuses the flag.
-        header.writeUInt32LE(family === 4 ? RTM_F_LOOKUP_TABLE : 0, 8);
+        header.writeUInt32LE(lookupTable | (how.fibMatch ? RTM_F_FIB_MATCH : 0), 8);
       })
       .bytes(RTA_DST, ipToBytes(dst))
       .bytes(RTA_SRC, how.from && ipToBytes(how.from))

@@ -163,6 +163,28 @@ for (const family of [4, 6] as const) {
       errno: 'ENETUNREACH',
     });
   });
+
+  kernelTest(`IPv${family} route get of the route itself`, async (t) => {
+    const { socket, dev, other } = await withUnderlay(t);
+    const target = family === 4 ? ip('10.9.1.1') : ip('fd09::1');
+    const from = family === 4 ? ip('10.0.0.1') : ip('fd00::1');
+    const offLink = family === 4 ? ip('172.16.0.1') : ip('fdff::1');
+    const ask = () => socket.get(routeGet(target, { from, fibMatch: true }));
+    const nexthops = [
+      { dev, via: gateway, onlink: false, weight: 1 },
+      { dev: other, via: offLink, onlink: true, weight: 1 },
+    ];
+    await socket.execute([routeReplace({ dst: first, mtu: 1400, nexthops })]);
+    const { dst, type, mtu, ...several } = await ask();
+    // IPv6 begins with the one that it chose.
+    const ways = several.nexthops?.toSorted((one, two) => one.dev - two.dev);
+    assert.deepEqual([dst, type, mtu, ways], [first, 'unicast', 1400, nexthops]);
+    await socket.execute([routeReplace({ dst: first, via: gateway, dev })]);
+    const one = await ask();
+    assert.deepEqual([one.dst, one.mtu, one.dev, one.via], [first, undefined, dev, gateway]);
+    await socket.execute([routeReplace({ dst: first, type: 'blackhole' })]);
+    await assert.rejects(ask(), { code: 'NETLINK', errno: 'EINVAL' });
+  });
 }
 
 kernelTest('an IPv4 route by an IPv6 gateway', async (t) => {

@@ -109,6 +109,46 @@ export class QueryExchange<T> implements Exchange<T[]> {
   }
 }
 
+/** Many questions of one object each in one write. Without NLM_F_ACK each is answered by one message: the object or an error. */
+export class GetExchange<T> implements Exchange<(T | FlatnetError)[]> {
+  readonly bytes: Buffer;
+  readonly #requests: readonly DumpRequest<T>[];
+  readonly #first: number;
+  readonly #answers = new Map<number, T | FlatnetError>();
+
+  constructor(requests: readonly DumpRequest<T>[], firstSequence: number) {
+    this.#requests = requests;
+    this.#first = firstSequence;
+    this.bytes = encodeMessages(
+      requests.map(({ type, flags, payload }) => ({ type, flags: flags | NLM_F_REQUEST, payload })),
+      firstSequence,
+    );
+  }
+
+  get done(): boolean {
+    return this.#answers.size === this.#requests.length;
+  }
+
+  take(datagram: Buffer): void {
+    for (const message of messagesOf(datagram)) {
+      const index = message.sequence - this.#first;
+      const request = this.#requests[index];
+      if (!request) continue;
+      const answer =
+        message.type === NLMSG_ERROR ? refusal(request, verdictOf(message)) : request.decode(message);
+      this.#answers.set(index, answer ?? notFound(request));
+    }
+  }
+
+  result(): (T | FlatnetError)[] {
+    return this.#requests.map((request, index) => this.#answers.get(index) ?? notFound(request));
+  }
+}
+
+export function notFound({ operation, object }: Pick<Request, 'operation' | 'object'>): FlatnetError {
+  return new FlatnetError('not found', { code: 'NOT_FOUND', operation, object });
+}
+
 /** The error for what the kernel refused: its own words when it gave any. */
 export function refusal(request: Pick<Request, 'operation' | 'object'>, verdict: Verdict): FlatnetError {
   return new FlatnetError(verdict.text || errnoText(verdict.errno), {

@@ -4,7 +4,14 @@ import { promisify } from 'node:util';
 import { codeOf, FlatnetError, messageOf } from '../../error.ts';
 import { withNetns } from '../netns.ts';
 import * as sys from '../sys.ts';
-import { type Answer, BatchExchange, type Exchange, QueryExchange } from './exchange.ts';
+import {
+  type Answer,
+  BatchExchange,
+  type Exchange,
+  GetExchange,
+  notFound,
+  QueryExchange,
+} from './exchange.ts';
 import type { DumpRequest, Request } from './message.ts';
 
 export const NETLINK_ROUTE = 0;
@@ -147,6 +154,15 @@ export class NetlinkSocket implements Disposable {
     return only(values, request);
   }
 
+  /** As `get` of each, many to a write. One that fails does not stop the rest: its answer is the error. */
+  async getAll<T>(requests: readonly DumpRequest<T>[]): Promise<(T | FlatnetError)[]> {
+    const answers: (T | FlatnetError)[] = [];
+    for (const batch of this.#batches(requests)) {
+      answers.push(...(await this.exchange((sequence) => new GetExchange(batch, sequence), batch.length)));
+    }
+    return answers;
+  }
+
   /** Any exchange of messages; `create` gets the first of `count` sequence numbers to use. */
   async exchange<R>(create: (sequence: number) => Exchange<R>, count: number): Promise<R> {
     return (await this.#finished(create, count)).result();
@@ -268,7 +284,7 @@ export class NetlinkSocket implements Disposable {
     return this.#buffer;
   }
 
-  #batches(requests: readonly Request[]): (readonly Request[])[] {
+  #batches<R extends Request>(requests: readonly R[]): (readonly R[])[] {
     if (requests.length <= this.#batchSize) return requests.length === 0 ? [] : [requests];
     const count = Math.ceil(requests.length / this.#batchSize);
     return Array.from({ length: count }, (_, i) =>
@@ -300,10 +316,10 @@ function throwFirst(answers: readonly Answer[]): void {
   for (const answer of answers) if (answer) throw answer;
 }
 
-function only<T>(values: readonly T[], { operation, object }: Request): T {
+function only<T>(values: readonly T[], request: Request): T {
   const [value] = values;
   if (value !== undefined) return value;
-  throw new FlatnetError('not found', { code: 'NOT_FOUND', operation, object });
+  throw notFound(request);
 }
 
 function interrupted({ operation, object }: Request): FlatnetError {

@@ -7,7 +7,14 @@ import { fdbDump, fdbReplace } from '../../../src/linux/fdb.ts';
 import { linkAdd, linkDelete, linkDump, linkGet, linkSet } from '../../../src/linux/link.ts';
 import { neighbourDump, neighbourReplace } from '../../../src/linux/neighbour.ts';
 import { NETLINK_ROUTE, NetlinkSocket } from '../../../src/linux/netlink/socket.ts';
-import { type Route, routeAdd, routeDelete, routeDump, routeReplace } from '../../../src/linux/route.ts';
+import {
+  type Route,
+  routeAdd,
+  routeDelete,
+  routeDump,
+  routeGet,
+  routeReplace,
+} from '../../../src/linux/route.ts';
 import { kernelTest, sandbox } from '../sandbox.ts';
 
 const net = parseCidr;
@@ -59,6 +66,24 @@ kernelTest(
     await socket.execute([]);
   },
 );
+
+kernelTest('many questions at once: each has its own answer, or its own error', async (t) => {
+  const { netns } = sandbox(t);
+  using socket = NetlinkSocket.open(NETLINK_ROUTE, { netns });
+  await socket.execute([
+    ...linkSet(1, { up: true }),
+    ...Array.from({ length: 8 }, (_, i) => routeAdd({ dst: net(`10.${i}.0.0/16`), dev: 1, mtu: 1400 + i })),
+  ]);
+  const questions = Array.from({ length: 6000 }, (_, i) =>
+    routeGet(parseIp(`10.${i % 9}.0.${i & 255}`), { fibMatch: true }),
+  );
+  const answers = await socket.getAll(questions);
+  assert.deepEqual(
+    answers.map((answer) => (answer instanceof Error ? `${answer.object} ${answer.errno}` : answer.mtu)),
+    questions.map(({ object }, i) => (i % 9 === 8 ? `${object} ENETUNREACH` : 1400 + (i % 9))),
+  );
+  assert.deepEqual(await socket.getAll([]), []);
+});
 
 kernelTest('calls at once wait for each other, and closing waits for them', async (t) => {
   const { netns } = sandbox(t);
