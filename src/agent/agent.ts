@@ -22,7 +22,7 @@ type Knowledge = {
   underlay: Underlay | undefined;
   network: Network | undefined;
   resources: Resources;
-  nodes: readonly Node[];
+  nodes: readonly Node[] | undefined;
   subnets: readonly Cidr[] | undefined;
   tunnelAddress: Ip | undefined;
 };
@@ -57,7 +57,7 @@ export class Agent implements Disposable {
     underlay: undefined,
     network: undefined,
     resources: NO_RESOURCES,
-    nodes: [],
+    nodes: undefined,
     subnets: undefined,
     tunnelAddress: undefined,
   };
@@ -205,7 +205,7 @@ export class Agent implements Disposable {
       backend: network?.backend.type,
       underlay,
       mtu: this.mtu,
-      peers: nodes.filter(({ name }) => name !== this.options.node).length,
+      peers: (nodes ?? []).filter(({ name }) => name !== this.options.node).length,
       pods: this.pods.list(),
       reconcile: this.#runs,
       warnings: this.#desired?.warnings ?? [],
@@ -234,7 +234,8 @@ export class Agent implements Disposable {
   #computeNow(): void {
     const { underlay, network, nodes, subnets, resources, tunnelAddress } = this.#known;
     const node = this.published();
-    if (!underlay || !network || !subnets || !node) return;
+    // Without the peers the MTU would go up for a moment: a way to one of them may be narrow.
+    if (!underlay || !network || !subnets || !nodes || !node) return;
     const self: Self = { node, underlay, ...(tunnelAddress && { tunnelAddress }) };
     let desired: Desired;
     try {
@@ -292,7 +293,7 @@ export class Agent implements Disposable {
 
   #resolve(miss: Miss): ReturnType<Resolve> {
     const { network, nodes, resources } = this.#known;
-    if (!network) return [];
+    if (!network || !nodes) return [];
     if (this.#answers?.nodes !== nodes || this.#answers.network !== network) {
       const { backend, options } = configuredBackend(network, resources);
       this.#answers = { network, nodes, resolve: backend.resolver?.(nodes, options) };

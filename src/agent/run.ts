@@ -3,6 +3,7 @@ import { join } from 'node:path';
 import type { BgpPool } from '../bgp/facts.ts';
 import { bgpHandlers } from '../bgp/handlers.ts';
 import type { Network } from '../cluster/network.ts';
+import type { Underlay } from '../cluster/node.ts';
 import type { Resources } from '../cluster/resources.ts';
 import { liveHandles, loadAttachments } from '../cni/local-pod.ts';
 import { setPodMtu } from '../cni/pod-mtu.ts';
@@ -24,7 +25,7 @@ import { Membership } from './membership.ts';
 import { AGENT_SOCKET, type AgentOptions } from './options.ts';
 import { previousSubnets, writeOutputs } from './outputs.ts';
 import { untilDone } from './retry.ts';
-import { watchUnderlay } from './underlay.ts';
+import { UnderlayWatch } from './underlay-watch.ts';
 import { ViewWriter } from './view-writer.ts';
 
 /** Milliseconds between looks for what crashes and missed DELs left behind. */
@@ -69,7 +70,7 @@ export async function runAgent(options: AgentOptions, log: Log, signal: AbortSig
     onReady: (desired) => {
       void untilDone('write the files of CNI', () => writeOutputs(agent, desired), { signal, log })
         .then(() => log.info({ subnets: agent.subnets, mtu: desired.mtu }, 'ready'))
-        .then(() => followMtu(agent, desired.mtu, log))
+        .then(() => followMtu(agent, log))
         .catch((error: unknown) => {
           if (!signal.aborted) failed.reject(error);
         });
@@ -94,9 +95,13 @@ export async function runAgent(options: AgentOptions, log: Log, signal: AbortSig
   });
   await using cni = new CniService(cniContext(agent, blocks.assigner, log));
 
+  const found = (now: Underlay) => agent.underlayIs(now);
+  using underlay = new UnderlayWatch({ wish: options, node: options.node, log, found });
+
   // A start while the store is away: the last good view, and the subnets of this node in it, are as good as any.
   const remembered = await readView(viewFile);
   if (remembered) {
+    await underlay.peersAre(remembered.nodes);
     agent.clusterIs(remembered, false);
     const self = remembered.nodes.find(({ name }) => name === options.node);
     // subnet.env is written as soon as they change, the view some time later.
@@ -108,12 +113,9 @@ export async function runAgent(options: AgentOptions, log: Log, signal: AbortSig
   await cni.collectGarbage();
 
   const tasks = [
-    watching(
-      'watch the underlay',
-      watchUnderlay(options, log, signal, (found) => agent.underlayIs(found)),
-    ),
+    watching('watch the underlay', underlay.run(signal)),
     watching('hold the subnets', membership.run()),
-    watching('follow the cluster', followCluster(agent, store, viewFile, log, signal)),
+    watching('follow the cluster', followCluster(agent, underlay, store, viewFile, log, signal)),
   ];
   agent.reconciler.start(signal);
   blocks.start(
@@ -161,9 +163,11 @@ function bgpPools(network: Network, { ipPools }: Resources): BgpPool[] {
 }
 
 /** Pods that run already get the MTU that new ones get; one that is just going away is no matter. */
-async function followMtu(agent: Agent, mtu: number, log: Log): Promise<void> {
+async function followMtu(agent: Agent, log: Log): Promise<void> {
   for (const pod of agent.pods.list()) {
     if (pod.foreign) continue;
+    // It may change again meanwhile.
+    const { mtu } = agent;
     const name = pod.name ?? pod.containerId;
     await setPodMtu(pod, mtu).then(
       (changed) => changed && log.info({ pod: name, mtu }, 'MTU of a running pod set'),
@@ -175,6 +179,7 @@ async function followMtu(agent: Agent, mtu: number, log: Log): Promise<void> {
 /** Follows the cluster in the store, and keeps the last view on disk for a start without it. */
 async function followCluster(
   agent: Agent,
+  underlay: UnderlayWatch,
   store: ReturnType<typeof openStore>,
   viewFile: string,
   log: Log,
@@ -188,6 +193,8 @@ async function followCluster(
   });
   agent.networkIs(network);
   for await (const view of store.watch(signal)) {
+    // A narrower way must count before the first packet takes it.
+    await underlay.peersAre(view.nodes);
     agent.clusterIs(view, true);
     writer.write(view);
   }

@@ -1,15 +1,13 @@
-import { setTimeout as sleep } from 'node:timers/promises';
-import { isDeepStrictEqual } from 'node:util';
 import { type PerFamily, perFamily, type Underlay } from '../cluster/node.ts';
-import { FlatnetError, messageOf } from '../error.ts';
+import { codeOf, FlatnetError } from '../error.ts';
 import { FAMILIES, type Family, familyOf, isIp } from '../ip/address.ts';
 import { addressOf, cidrOf, lengthOf, type Prefixed } from '../ip/cidr.ts';
 import { addressDump } from '../linux/address.ts';
 import { linkDump } from '../linux/link.ts';
-import { Monitor, type MonitorEvent } from '../linux/monitor.ts';
-import { NETLINK_ROUTE, NetlinkSocket } from '../linux/netlink/socket.ts';
+import type { NetlinkSocket } from '../linux/netlink/socket.ts';
 import { type Route, RT_TABLE_MAIN, routeDump } from '../linux/route.ts';
-import type { Log } from '../log.ts';
+import { readSysctl } from '../linux/sysctl.ts';
+import type { DeviceMtu } from './path-mtu.ts';
 import { reachableBy } from './underlay-addresses.ts';
 
 /** One interface of the node, with the addresses peers could reach it by, the best first. */
@@ -25,6 +23,9 @@ export type Interfaces = {
   /** The interface of the default route, per family. */
   readonly byDefault: PerFamily<string>;
 };
+
+/** And what ways through them are measured by, by interface index. */
+export type ReadInterfaces = Interfaces & { readonly mtus: ReadonlyMap<number, DeviceMtu> };
 
 export type UnderlayWish = {
   /** An interface by name, or by one of its addresses. */
@@ -98,73 +99,17 @@ function names(interfaces: readonly Interface[]): string {
   return interfaces.map(({ name }) => name).join(', ') || 'none';
 }
 
-/**
- * Finds the underlay, and again whenever a link, an address or a route of the node changes; tells `found` when it is another one.
- * An interface that is gone for the moment changes nothing: what it carried is put back when it returns.
- */
-export async function watchUnderlay(
-  wish: UnderlayWish,
-  log: Log,
-  signal: AbortSignal,
-  found: (underlay: Underlay) => void,
-): Promise<void> {
-  const monitor = Monitor.open({ signal, objects: ['link', 'address', 'route'] });
-  using netlink = NetlinkSocket.open(NETLINK_ROUTE);
-  let last: Underlay | undefined;
-  let complaint = '';
-  const look = async (): Promise<void> => {
-    const interfaces = await readInterfaces(netlink);
-    try {
-      const underlay = withoutGaps(chooseUnderlay(interfaces, wish), last);
-      complaint = '';
-      if (isDeepStrictEqual(underlay, last)) return;
-      last = underlay;
-      log.info({ underlay }, 'underlay');
-      found(underlay);
-    } catch (error) {
-      if (messageOf(error) !== complaint) log.warn({ reason: messageOf(error) }, 'no underlay');
-      complaint = messageOf(error);
-    }
-  };
-  await look();
-  // One look answers for all events that came while the last one was under way.
-  let looking: Promise<void> | undefined;
-  let again = false;
-  const onEvent = (): void => {
-    again = true;
-    looking ??= (async () => {
-      while (again && !signal.aborted) {
-        await sleep(GATHER);
-        again = false;
-        await look();
-      }
-      looking = undefined;
-    })();
-  };
-  await monitor.run((event) => {
-    if (matters(event)) onEvent();
-  });
-  await looking;
-}
-
-/** The pod network's own changes, thousands in a large cluster, are no reason to look. */
-function matters(event: MonitorEvent): boolean {
-  if (event.type === 'overflow') return true;
-  if (event.type === 'miss') return false;
-  if (event.object === 'link') return !OURS.test(event.value.name);
-  if (event.object === 'route') return lengthOf(event.value.dst) === 0;
-  return event.object === 'address';
-}
-
-/** Milliseconds in which events are gathered: an address that is replaced is gone for a moment. */
-const GATHER = 20;
-
 /** The devices of the pod network itself can't carry it. */
 const OURS = /^(lo|cni\d+|flannel.*|fl(-v6)?\.\d+|cali.*|veth.*|tunl0)$/;
 
+/** Whether a device is one of the pod network itself. */
+export function isPodDevice(name: string): boolean {
+  return OURS.test(name);
+}
+
 /** Reads the node's interfaces, like `ip link`, `ip address` and `ip route show default` together. */
-export async function readInterfaces(netlink: NetlinkSocket): Promise<Interfaces> {
-  const links = await netlink.dump(linkDump());
+export async function readInterfaces(netlink: NetlinkSocket): Promise<ReadInterfaces> {
+  const links = (await netlink.dump(linkDump())).filter(({ name }) => !isPodDevice(name));
   const addresses = await netlink.dump(addressDump());
   const byDefault: { [F in Family]?: string } = {};
   for (const family of FAMILIES) {
@@ -177,17 +122,26 @@ export async function readInterfaces(netlink: NetlinkSocket): Promise<Interfaces
   }
   return {
     byDefault,
-    all: links
-      .filter(({ name }) => !OURS.test(name))
-      .map(({ index, name, mtu }) => ({
-        name,
-        mtu,
-        addresses: reachableBy(addresses.filter(({ dev }) => dev === index)),
-      })),
+    all: links.map(({ index, name, mtu }) => ({
+      name,
+      mtu,
+      addresses: reachableBy(addresses.filter(({ dev }) => dev === index)),
+    })),
+    mtus: new Map(links.map(({ index, name, mtu }) => [index, { mtu, mtu6: mtu6Of(name) ?? mtu }])),
   };
 }
 
 /** Of several ways the first. */
 function deviceOf({ dev, nexthops }: Route): number | undefined {
   return dev ?? nexthops?.[0]?.dev;
+}
+
+/** As a router may have announced it (RFC 4861 §4.6.4); undefined where there is no IPv6, or the interface has just gone. */
+function mtu6Of(name: string): number | undefined {
+  try {
+    return Number(readSysctl(`net/ipv6/conf/${name}/mtu`));
+  } catch (error) {
+    if (codeOf(error) === 'NOT_FOUND') return undefined;
+    throw error;
+  }
 }

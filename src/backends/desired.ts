@@ -9,6 +9,7 @@ import type { Item, NftTableItem } from '../state/item.ts';
 import { keyOf } from '../state/key.ts';
 import { wiredPodItems, wiringItems } from '../wiring/wiring.ts';
 import { subnetsOf } from './direct.ts';
+import { IPV6_LEAST_MTU, innerMtu } from './inner-mtu.ts';
 import { type Configured, configuredBackend } from './registry.ts';
 
 /** All that one node's desired state is computed from. */
@@ -22,9 +23,6 @@ export type Facts = {
   /** Absent: nobody has written any. */
   readonly resources?: Resources;
 };
-
-/** Bytes: an interface with less has no IPv6 (RFC 8200 §5; the kernel takes the addresses away). */
-const IPV6_LEAST_MTU = 1280;
 
 export type Desired = {
   /** No two with the same key. Items of a peer that did not change are the same objects as in the last call. */
@@ -100,7 +98,8 @@ export function podMtu(network: Network, self: Self, configured = configuredBack
 }
 
 function mtuOf(self: Self, { backend, options }: Configured, family: Family): number {
-  return (backend.underlayMtu?.(options) ?? self.underlay.mtu) - backend.overhead(options, family);
+  const mtu = backend.underlayMtu?.(options);
+  return innerMtu(mtu === undefined ? self.underlay : { mtu }, backend.overhead(options, family), family);
 }
 
 function usable(

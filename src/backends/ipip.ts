@@ -1,6 +1,7 @@
 import type { Node, Self } from '../cluster/node.ts';
 import { prefixed } from '../ip/cidr.ts';
 import type { Item } from '../state/item.ts';
+import { innerMtu } from './inner-mtu.ts';
 
 /** The kernel's own tunnel device without ends: the gateway of a route is the other end. */
 export const IPIP_DEVICE = 'tunl0';
@@ -15,7 +16,7 @@ export function ipipDevice({ underlay, tunnelAddress }: Self): readonly Item[] {
       name: IPIP_DEVICE,
       link: { type: 'ipip' },
       up: true,
-      mtu: underlay.mtu - IPIP_OVERHEAD,
+      mtu: innerMtu(underlay, IPIP_OVERHEAD, 4),
       alias: 'flatnet ipip',
       entries: 'kernel',
     },

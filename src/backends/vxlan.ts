@@ -7,6 +7,7 @@ import type { Item } from '../state/item.ts';
 import { OUR_PROTOCOL } from '../state/ownership.ts';
 import type { Backend, PeerItems } from './backend.ts';
 import { directRoutes, isOnLink, subnetsOf } from './direct.ts';
+import { IPV6_LEAST_MTU, innerMtu } from './inner-mtu.ts';
 import { resolverOf } from './vxlan-miss.ts';
 import { publishedField, vtepMac, vtepMacOf, vxlanDevice } from './vxlan-vtep.ts';
 
@@ -65,7 +66,8 @@ function device(self: Self, options: VxlanOptions, family: Family, network: Cidr
   const local = self.underlay.addresses[family];
   if (subnet === undefined || local === undefined) return [];
   const name = vxlanDevice(options.vni, family);
-  const mtu = (options.mtu ?? self.underlay.mtu) - vxlanOverhead(family);
+  const underlay = options.mtu === undefined ? self.underlay : { mtu: options.mtu };
+  const mtu = innerMtu(underlay, vxlanOverhead(family), family);
   const items: Item[] = [
     {
       kind: 'link',
@@ -91,7 +93,8 @@ function device(self: Self, options: VxlanOptions, family: Family, network: Cidr
     { kind: 'address', dev: name, address: prefixed(addressOf(subnet), family === 4 ? 32 : 128) },
   ];
   // With a smaller MTU there is no IPv6 on a device.
-  if (mtu >= 1280) items.push({ kind: 'sysctl', path: `net/ipv6/conf/${name}/accept_ra`, value: '0' });
+  if (mtu >= IPV6_LEAST_MTU)
+    items.push({ kind: 'sysctl', path: `net/ipv6/conf/${name}/accept_ra`, value: '0' });
   // Some hosts turn it off for devices that come (net.ipv6.conf.default).
   if (family === 6) items.push({ kind: 'sysctl', path: `net/ipv6/conf/${name}/disable_ipv6`, value: '0' });
   if (family === 4) {

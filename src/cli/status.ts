@@ -27,7 +27,9 @@ function statusText(status: AgentStatus): string {
     [
       'underlay',
       underlay
-        ? `${underlay.dev} ${Object.values(underlay.addresses).join(' ')} mtu ${underlay.mtu}`
+        ? `${underlay.dev} ${Object.values(underlay.addresses).join(' ')} mtu ${underlay.mtu}${
+            underlay.pathMtu === undefined ? '' : `, to peers ${underlay.pathMtu}`
+          }`
         : 'none',
     ],
     ['pod mtu', `${status.mtu}`],

@@ -45,6 +45,8 @@ export type Underlay = {
   readonly dev: string;
   /** Bytes, of the interface itself. */
   readonly mtu: number;
+  /** Bytes, where a route to a peer allows less than the interface. */
+  readonly pathMtu?: number;
   /** The interface's own address per family: tunnel endpoints bind to it. */
   readonly addresses: PerFamily<Ip>;
   /** The networks on the interface: a peer inside one of them is on-link, reachable without a gateway. */

@@ -26,7 +26,12 @@ export type AgentStatus = {
   readonly pid: number;
   readonly subnets: readonly Cidr[];
   readonly backend?: string;
-  readonly underlay?: { readonly dev: string; readonly mtu: number; readonly addresses: PerFamily<Ip> };
+  readonly underlay?: {
+    readonly dev: string;
+    readonly mtu: number;
+    readonly pathMtu?: number;
+    readonly addresses: PerFamily<Ip>;
+  };
   readonly mtu: number;
   readonly peers: number;
   readonly pods: readonly LocalPod[];

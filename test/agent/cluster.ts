@@ -34,6 +34,8 @@ export type TestNode = {
   /** The index it was plugged in with. */
   port: number;
   mtu: number;
+  /** Of the narrowest route to another node, where that has less. */
+  pathMtu?: number;
   /** Undefined until the node has joined. */
   subnets: readonly Cidr[] | undefined;
   /** How many pods it should have as soon as it is ready. */
@@ -144,6 +146,7 @@ export class Cluster implements AsyncDisposable {
     const underlay = {
       dev: 'eth0',
       mtu: node.mtu,
+      ...(node.pathMtu !== undefined && { pathMtu: node.pathMtu }),
       addresses: all,
       onLink: [underlaySubnet(0, 4), underlaySubnet(0, 6)],
     };

@@ -119,7 +119,8 @@ function addressLines(link: Json): string[] {
 }
 
 function routeLine(route: Json): string[] {
-  if (route.protocol === 'kernel' || route.dst === 'default') return [];
+  // The kernel's own, and the administrator's.
+  if (route.protocol === 'kernel' || route.protocol === 'static' || route.dst === 'default') return [];
   const words = [`route ${route.type ?? 'unicast'} ${route.dst}`];
   if (route.gateway !== undefined) words.push(`via ${route.gateway}`);
   words.push(`dev ${route.dev}`, `proto ${route.protocol}`);

@@ -7,7 +7,7 @@ import { vxlan } from '../../src/backends/vxlan.ts';
 import { Fields } from '../../src/cluster/fields.ts';
 import type { Node } from '../../src/cluster/node.ts';
 import { NO_RESOURCES } from '../../src/cluster/resources.ts';
-import { type Ip, parseIp } from '../../src/ip/address.ts';
+import { type Family, type Ip, parseIp } from '../../src/ip/address.ts';
 import { nthIp, parseCidr } from '../../src/ip/cidr.ts';
 import { command } from '../../src/state/print.ts';
 import { factsOf, networkOf, nodesOf, type Plan, plans, selfOf } from './cluster.ts';
@@ -94,6 +94,27 @@ test('pod MTU: underlay less the largest overhead in use', () => {
   assert.equal(mtu({ families: [4, 6] }), 1430);
   assert.equal(mtu({ backend: { Type: 'host-gw' }, families: [4, 6] }), 1500);
   assert.equal(mtu({ backend: { Type: 'vxlan', MTU: 9000 } }), 8950);
+});
+
+test('pod MTU: the narrowest way to a peer counts, a configured MTU before it, and neither takes IPv6 from the node', () => {
+  const mtus = (plan: Partial<Plan>, pathMtu: number) => {
+    const facts = factsOf({ ...PLAN, ...plan });
+    const self = { ...facts.self, underlay: { ...facts.self.underlay, pathMtu } };
+    const { items, mtu, warnings } = desiredState({ ...facts, self });
+    assert.deepEqual(warnings, []);
+    const devices = items.flatMap((item) => (item.kind === 'link' ? [`${item.name} ${item.mtu}`] : []));
+    return [mtu, ...devices];
+  };
+  const families: Family[] = [4, 6];
+  assert.deepEqual(mtus({}, 1400), [1350, 'flannel.1 1350', 'cni0 1350']);
+  assert.deepEqual(mtus({ backend: { Type: 'host-gw' } }, 1400), [1400, 'cni0 1400']);
+  assert.deepEqual(mtus({ backend: { Type: 'vxlan', MTU: 1450 } }, 1300), [
+    1400,
+    'flannel.1 1400',
+    'cni0 1400',
+  ]);
+  assert.deepEqual(mtus({ families }, 1400), [1330, 'flannel.1 1350', 'flannel-v6.1 1330', 'cni0 1330']);
+  assert.deepEqual(mtus({ families }, 1200), [1280, 'flannel.1 1150', 'flannel-v6.1 1280', 'cni0 1280']);
 });
 
 test('tunnel devices: own checksums for IPv6, none for IPv4 unless asked', () => {
