@@ -126,9 +126,16 @@ export function filterFunctionName(filter: string, direction: Direction, family:
   return `Filter_${readable}_${exact}_${direction}${family}`;
 }
 
-/** A BGPFilter for one direction and family: decides, or leaves it to what comes after. */
+/**
+ * A BGPFilter for one direction and family: decides, or leaves it to what comes after. What lets everything
+ * out lets out what is advertised: a route of the host's own, its default route say, only goes to peers by a
+ * rule that names it.
+ */
 export function filterFunction(filter: BgpFilter, direction: Direction, family: Family): string {
-  const rules = rulesOf(filter, direction, family).map((rule) => `  ${statement(rule)}\n`);
+  const rules = rulesOf(filter, direction, family).map((rule) => {
+    const widely = direction === 'export' && rule.action === 'Accept' && !namesNetworks(rule);
+    return `  ${statement(rule, widely ? advertised(family) : undefined)}\n`;
+  });
   return `function ${filterFunctionName(filter.name, direction, family)}() {\n${rules.join('')}  return true;\n}\n`;
 }
 
@@ -137,9 +144,18 @@ function rulesOf(filter: BgpFilter, direction: Direction, family: Family): reado
   return family === 4 ? filter.exportV4 : filter.exportV6;
 }
 
+/** Of all that BIRD holds, what is there for peers. The rest are the host's own routes, and lead next hops. */
+function advertised(family: Family): string {
+  return `(source = RTS_BGP || proto = "Services${family}" || (proto = "Kernel${family}" && krt_source = ${PROTOCOL_ADVERTISED}))`;
+}
+
+function namesNetworks({ cidr, matchOperator }: FilterRule): boolean {
+  return cidr !== undefined && matchOperator !== 'NotEqual' && matchOperator !== 'NotIn';
+}
+
 const OPERATOR = { Equal: '=', NotEqual: '!=', In: '~', NotIn: '!~' } as const;
 
-function statement(rule: FilterRule): string {
+function statement(rule: FilterRule, further: string | undefined): string {
   const { min, max } = rule.prefixLength ?? {};
   const conditions = [
     rule.cidr && `net ${OPERATOR[rule.matchOperator ?? 'In']} ${rule.cidr}`,
@@ -147,6 +163,7 @@ function statement(rule: FilterRule): string {
     max !== undefined && `net.len <= ${max}`,
     rule.source === 'RemotePeers' && 'source = RTS_BGP',
     rule.interface !== undefined && interfaceCondition(rule.interface),
+    further,
   ].filter((condition) => typeof condition === 'string');
   const verdict = `${rule.action.toLowerCase()};`;
   return conditions.length === 0 ? verdict : `if ${conditions.join(' && ')} then ${verdict}`;
