@@ -141,7 +141,7 @@ export class BgpCluster implements AsyncDisposable {
    * Returns when every node has just `count` sessions, all established, with `routes` routes from each or more, and has come
    * back from its restart.
    */
-  async established(count: (node: string) => number, routes = 1, limit = 30_000): Promise<void> {
+  async established(count: (node: string) => number, routes = 1, limit = 60_000): Promise<void> {
     await until(limit, async () => {
       const wrong: string[] = [];
       for (const node of this.nodes) {

@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict';
+import { readFileSync } from 'node:fs';
 import { describe, type TestContext, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { BlockAssigner, type BlockAssignerOptions } from '../../src/ipam/blocks/block-assigner.ts';
@@ -30,16 +31,15 @@ describe('nothing is lost between pods that nobody touches', { concurrency: true
       await cluster.start(who);
       check(`agents of ${who} killed`);
     }
-    // One BIRD at a time: that of a restarting peer nobody waits for (RFC 4724 section 4.1), so that two at once may lose something.
-    for (const node of nodes) {
-      await cluster.kill([node], 'bird');
+    for (const who of [['node1'], ['node2'], nodes]) {
+      await cluster.kill(who, 'bird');
       await cluster.established(() => 1);
-      check(`BIRD of ${node} killed`);
-      await cluster.kill([node], 'agent', 'bird');
+      check(`BIRD of ${who} killed`);
+      await cluster.kill(who, 'agent', 'bird');
       await sleep(500);
-      await cluster.start([node]);
+      await cluster.start(who);
       await cluster.established(() => 1);
-      check(`agent and BIRD of ${node} killed`);
+      check(`agent and BIRD of ${who} killed`);
     }
 
     const store = storeProcess(cluster.lab);
@@ -57,7 +57,7 @@ describe('nothing is lost between pods that nobody touches', { concurrency: true
     }
     check('the store away');
     await startStore(cluster.lab);
-    await until(10_000, async () => {
+    await until(30_000, async () => {
       const all = await Promise.all(nodes.map((node) => agentStatus(cluster.lab, node)));
       return all
         .filter((status) => !status?.store?.connected)
@@ -88,7 +88,7 @@ describe('nothing is lost between pods that nobody touches', { concurrency: true
 
     const before = await cluster.kernels();
     const release = await claim(cluster, 'node3', 65);
-    await until(5000, async () => {
+    await until(30_000, async () => {
       const { blocks } = (await cluster.ipam()).counts;
       const routes = nodes.map(
         (name) => cluster.run(name, 'ip', 'route').match(/\/2[68] .*proto (bird|110)/g) ?? [],
@@ -99,7 +99,9 @@ describe('nothing is lost between pods that nobody touches', { concurrency: true
     });
     check('a block claimed');
     await release();
-    await until(5000, async () => ((await cluster.kernels()) === before ? [] : ['the block is still there']));
+    await until(30_000, async () =>
+      (await cluster.kernels()) === before ? [] : ['the block is still there'],
+    );
     check('a block released');
 
     const node = (name: string, i: number, bgp: object): object => ({
@@ -117,38 +119,40 @@ describe('nothing is lost between pods that nobody touches', { concurrency: true
     await sleep(1000);
     await cluster.established(() => 3);
     check('peers by selector beside the mesh');
-    // One after another: each restarts its BIRD, and two that restart at once do not wait for each other.
-    for (const [i, name] of nodes.slice(0, 2).entries()) {
-      await cluster.apply(node(name, i, { routeReflectorClusterID: '244.0.0.1' }));
-      await sleep(1000);
-      await cluster.established(() => 3);
-    }
-    // The sessions of a node that becomes a reflector are made anew, which its peers may notice for a moment: so drain it before.
-    for (const ping of pings) {
-      const { lost } = await ping.end();
-      assert.ok(lost.length < LOST_IN_CONVERSION, `reflectors beside the mesh: ${lost}`);
-    }
-    const later = everyWay(t, cluster);
+    // Both at once: each restarts its BIRD for that, and once more for the other's.
+    await cluster.apply(
+      ...nodes.slice(0, 2).map((name, i) => node(name, i, { routeReflectorClusterID: '244.0.0.1' })),
+    );
+    await until(30_000, () =>
+      nodes.slice(0, 2).flatMap((name) => {
+        const clients = readFileSync(cluster.birdFiles(name).config, 'utf8').match(/rr client/g) ?? [];
+        return clients.length === 2 ? [] : [`${name} has ${clients.length} clients`];
+      }),
+    );
+    await cluster.established(() => 3);
+    check('reflectors beside the mesh');
     await cluster.apply({
       kind: 'BGPConfiguration',
       metadata: { name: 'default' },
       spec: { nodeToNodeMeshEnabled: false },
     });
     await cluster.established((name) => (['node1', 'node2'].includes(name) ? 3 : 2));
-    nothingLost(later, 'no mesh');
+    nothingLost(pings, 'no mesh');
 
     await cluster.kill(['node1'], 'agent', 'bird');
     await sleep(3000);
-    nothingLost(later, 'a reflector dead');
+    nothingLost(pings, 'a reflector dead');
     await cluster.start(['node1']);
     await cluster.established((name) => (['node1', 'node2'].includes(name) ? 3 : 2));
     await cluster.reachable();
-    await finished(t, later);
+    for (const who of [['node1', 'node2'], ['node2', 'node3'], nodes]) {
+      await cluster.kill(who, 'bird');
+      await cluster.established((name) => (['node1', 'node2'].includes(name) ? 3 : 2));
+      nothingLost(pings, `BIRD of ${who} killed`);
+    }
+    await finished(t, pings);
   });
 });
-
-/** Of 100 packets a second and more: a tenth of a second. */
-const LOST_IN_CONVERSION = 20;
 
 /** Takes so many addresses for a node as its agent would; the function that is returned gives them and their blocks back. */
 async function claim(cluster: BgpCluster, node: string, count: number): Promise<() => Promise<void>> {
@@ -193,6 +197,7 @@ async function finished(t: TestContext, pings: readonly RunningPing[]): Promise<
     const { sent, lost, seconds } = await ping.end();
     t.diagnostic(`${sent} packets in ${seconds.toFixed(1)} s, ${lost.length} lost`);
     assert.deepEqual(lost, []);
-    assert.ok(sent > 100 * seconds, `${sent} packets in ${seconds} s`);
+    // Twenty times that where nothing else runs.
+    assert.ok(sent > 10 * seconds, `${sent} packets in ${seconds} s`);
   }
 }
