@@ -1,6 +1,9 @@
+import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Command } from 'commander';
 import { AGENT_SOCKET, DEFAULT_PATHS } from '../agent/options.ts';
+import { FlatnetError } from '../error.ts';
+import { DEFAULT_LAB, Lab } from '../lab/lab.ts';
 import { LabPaths } from '../lab/paths.ts';
 
 /** Which agent a command asks: that of this machine, one by its socket, or a node of a lab. */
@@ -15,13 +18,28 @@ export function agentSocketOptions(command: Command): Command {
   return command
     .option('--socket <path>', `the agent’s socket (default: ${defaultSocket()})`)
     .option('--node <node>', 'ask the agent of this node of a lab')
-    .option('--lab <lab>', 'which lab, with --node', 'flatnet')
+    .option('--lab <lab>', `which lab, with --node (default: ${DEFAULT_LAB})`)
     .option('--json', 'print JSON');
 }
 
-export function agentSocket({ socket, lab = 'flatnet', node }: AgentSocketOptions): string {
-  if (socket !== undefined) return socket;
-  return node === undefined ? defaultSocket() : new LabPaths(lab).node(node).agentSocket;
+/** Throws USAGE for options that name no agent or two; LAB_MISSING; NOT_FOUND when the lab has no such node. */
+export function agentSocket({ socket, lab, node }: AgentSocketOptions): string {
+  if (socket !== undefined && (node ?? lab) !== undefined) {
+    throw usage('--socket', `stands beside ${node === undefined ? '--lab' : '--node'}`, 'use one of them');
+  }
+  if (node === undefined) {
+    if (lab !== undefined) throw usage('--lab', 'does not say which node', 'add --node, as --node node1');
+    return socket ?? defaultSocket();
+  }
+  const labName = lab ?? DEFAULT_LAB;
+  const path = new LabPaths(labName).node(node).agentSocket;
+  // Where nothing listens the reason may be a wrong name; a lab that is only half there may still have this agent.
+  if (!existsSync(path)) Lab.open(labName).node(node);
+  return path;
+}
+
+function usage(object: string, text: string, fix: string): FlatnetError {
+  return new FlatnetError(text, { code: 'USAGE', object, fix });
 }
 
 function defaultSocket(): string {

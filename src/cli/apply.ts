@@ -1,7 +1,8 @@
 import { ResourceStore } from '../store/resource-store.ts';
+import { warnWithoutPeers } from './bgp-peering.ts';
 import { newCommand } from './commands.ts';
 import { print } from './output.ts';
-import { doneText, each, resourcesOf } from './resource-file.ts';
+import { checkPools, doneText, each, fileOption, resourcesOf } from './resource-file.ts';
 import { type StoreSelection, storeOptions, withSelectedStore } from './store-options.ts';
 
 export const command = storeOptions(
@@ -10,13 +11,16 @@ export const command = storeOptions(
     ['flatnet apply -f pools.yaml', 'flatnet get ippool -o yaml --lab demo | flatnet apply -f - --lab demo'],
   ),
 )
-  .requiredOption('-f, --file <file>', 'YAML or JSON, any number of documents; - is standard input')
+  .addOption(fileOption('YAML or JSON, any number of documents').makeOptionMandatory())
   .option('--json', 'print JSON')
-  .action(async ({ file, json, ...store }: StoreSelection & { file: string; json?: boolean }) => {
+  .action(async ({ file, json, ...store }: StoreSelection & { file: string[]; json?: boolean }) => {
     const documents = resourcesOf(file);
-    const done = await withSelectedStore(store, (kv, prefix) => {
+    const done = await withSelectedStore(store, async (kv, prefix) => {
       const resources = new ResourceStore(kv, prefix);
-      return each(documents, (document) => resources.apply(document));
+      await checkPools(documents, resources);
+      const outcomes = await each(documents, (document) => resources.apply(document));
+      await warnWithoutPeers(resources);
+      return outcomes;
     });
     print(done, json, doneText);
   });

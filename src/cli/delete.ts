@@ -1,13 +1,14 @@
 import { kindNamed } from '../cluster/calico/document.ts';
 import { codeOf, FlatnetError } from '../error.ts';
 import { ResourceStore } from '../store/resource-store.ts';
+import { warnWithoutPeers } from './bgp-peering.ts';
 import { newCommand } from './commands.ts';
 import { print } from './output.ts';
-import { type Done, doneText, each, resourcesOf } from './resource-file.ts';
+import { type Done, doneText, each, fileOption, resourcesOf } from './resource-file.ts';
 import { type StoreSelection, storeOptions, withSelectedStore } from './store-options.ts';
 
 type DeleteOptions = StoreSelection & {
-  readonly file?: string;
+  readonly file?: readonly string[];
   readonly force?: boolean;
   readonly json?: boolean;
 };
@@ -20,7 +21,7 @@ export const command = storeOptions(
 )
   .argument('[kind]', 'as of `flatnet get`')
   .argument('[name]', 'which of them')
-  .option('-f, --file <file>', 'those that this file describes; - is standard input')
+  .addOption(fileOption('those that this file describes'))
   .option('--force', 'also a pool that is in use')
   .option('--json', 'print JSON')
   .action(async (word: string | undefined, name: string | undefined, options: DeleteOptions) => {
@@ -44,9 +45,11 @@ export const command = storeOptions(
       await resources.delete(kind, name, force);
       return [{ object: `${kind}/${name}`, outcome: 'deleted' }];
     };
-    print(
-      await withSelectedStore(store, (kv, prefix) => deleted(new ResourceStore(kv, prefix))),
-      json,
-      doneText,
-    );
+    const done = await withSelectedStore(store, async (kv, prefix) => {
+      const resources = new ResourceStore(kv, prefix);
+      const outcomes = await deleted(resources);
+      await warnWithoutPeers(resources);
+      return outcomes;
+    });
+    print(done, json, doneText);
   });

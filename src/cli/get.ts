@@ -1,5 +1,5 @@
 import { Option } from 'commander';
-import { kindNamed } from '../cluster/calico/document.ts';
+import { API_VERSION, kindNamed } from '../cluster/calico/document.ts';
 import { writeManifest } from '../cluster/calico/manifest.ts';
 import { ResourceStore } from '../store/resource-store.ts';
 import { newCommand } from './commands.ts';
@@ -21,7 +21,7 @@ export const command = storeOptions(
   .argument('<kind>', 'also in the plural, or short as pools, peers')
   .argument('[name]', 'one of them')
   .addOption(
-    new Option('-o, --output <form>', 'yaml as it can be applied, json, or a wider table').choices([
+    new Option('-o, --output <form>', 'yaml or json as it can be applied, or a wider table').choices([
       'yaml',
       'json',
       'wide',
@@ -36,7 +36,9 @@ export const command = storeOptions(
       return resources.list(kind, (problem) => process.stderr.write(`warning: ${problem}\n`));
     });
     const documents = found.map(({ document }) => document);
-    if (json || output === 'json') print(name === undefined ? documents : documents[0], true, () => '');
-    else if (output === 'yaml') process.stdout.write(writeManifest(documents));
+    if (json || output === 'json') {
+      const list = { apiVersion: API_VERSION, kind: `${kind}List`, items: documents };
+      print(name === undefined ? list : documents[0], true, () => '');
+    } else if (output === 'yaml') process.stdout.write(writeManifest(documents));
     else print(found, false, () => resourceTable(kind, found, output === 'wide'));
   });

@@ -1,13 +1,15 @@
 import { InvalidArgumentError } from 'commander';
 import type { IpPool } from '../cluster/resources.ts';
 import { FlatnetError } from '../error.ts';
+import { ipCompare } from '../ip/address.ts';
+import { addressOf } from '../ip/cidr.ts';
 import { checkIpam, type Report } from '../ipam/blocks/check.ts';
 import { IpamKeys } from '../ipam/blocks/keys.ts';
 import type { IpamConfig } from '../ipam/blocks/record.ts';
 import { IpamRecords } from '../ipam/blocks/records.ts';
 import { type Removed, removeNode } from '../ipam/blocks/remove-node.ts';
 import { readSnapshot } from '../ipam/blocks/snapshot.ts';
-import { borrowedUsage, type PoolUsage, usage } from '../ipam/blocks/usage.ts';
+import { type BlockUsage, borrowedUsage, type PoolUsage, usage } from '../ipam/blocks/usage.ts';
 import type { Kv } from '../store/kv.ts';
 import { Layout } from '../store/layout.ts';
 import { ResourceStore } from '../store/resource-store.ts';
@@ -54,21 +56,25 @@ storeOptions(command.command('show'))
     }
     if (options.borrowed) {
       const header = ['IP', 'BORROWING NODE', 'BLOCK', 'BLOCK OWNER', 'TYPE', 'ALLOCATED TO'];
-      return print(borrowedUsage(snapshot), options.json, (all) =>
-        table(
-          header,
-          all.map(({ ip, node, block, owner, type, allocatedTo }) => [
-            ip,
-            node,
-            block,
-            owner,
-            type,
-            allocatedTo,
-          ]),
-        ),
+      return print(
+        borrowedUsage(snapshot),
+        options.json,
+        (all) =>
+          table(
+            header,
+            all.map(({ ip, node, block, owner, type, allocatedTo }) => [
+              ip,
+              node,
+              block,
+              owner,
+              type,
+              allocatedTo,
+            ]),
+          ) || 'no borrowed addresses',
       );
     }
-    print(usage(snapshot, pools), options.json, (all) => usageText(all, options.blocks === true));
+    const all = usage(snapshot, pools).map((pool) => ({ ...pool, blocks: pool.blocks.toSorted(byAddress) }));
+    print(all, options.json, () => usageText(all, options.blocks === true));
   });
 
 storeOptions(command.command('configure'))
@@ -130,6 +136,10 @@ function reportText({ findings, counts }: Report): string {
     ...(rows.length ? [table(['', 'PROBLEM', 'OF', 'WHAT'], rows)] : []),
     `Check complete; found ${errors} errors and ${findings.length - errors} warnings.`,
   ].join('\n\n');
+}
+
+function byAddress(a: BlockUsage, b: BlockUsage): number {
+  return ipCompare(addressOf(a.cidr), addressOf(b.cidr));
 }
 
 function usageText(pools: readonly PoolUsage[], blocks: boolean): string {

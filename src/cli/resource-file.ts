@@ -1,15 +1,46 @@
+import { Option } from 'commander';
+import { checkChange } from '../cluster/calico/change.ts';
+import { decode } from '../cluster/calico/decode.ts';
 import { type Document, titleOf } from '../cluster/calico/document.ts';
 import { readManifest } from '../cluster/calico/manifest.ts';
+import { FlatnetError, messageOf } from '../error.ts';
+import type { ResourceStore } from '../store/resource-store.ts';
+import { collect } from './commands.ts';
 import { readText } from './read-text.ts';
 
 export type Done = { readonly object: string; readonly outcome: string };
 
-/** Reads `-f FILE`, `-` being standard input. */
-export function resourcesOf(file: string): Document[] {
-  return readManifest(readText(file, 'CONFIG_INVALID'), file === '-' ? 'standard input' : file);
+/** Reads each `-f FILE`, `-` being standard input. */
+export function resourcesOf(files: readonly string[]): Document[] {
+  return files.flatMap((file) =>
+    readManifest(readText(file, 'CONFIG_INVALID'), file === '-' ? 'standard input' : file),
+  );
 }
 
-/** Does `work` for each in turn; what had been done before one failed is told on standard error. */
+export function fileOption(what: string): Option {
+  const option = new Option(
+    '-f, --file <file>',
+    `${what}; - is standard input; more than once for several files`,
+  );
+  return option.argParser(collect((text) => text));
+}
+
+/** Refuses pools that overlap each other or the store's before the first resource of a file is written. */
+export async function checkPools(documents: readonly Document[], store: ResourceStore): Promise<void> {
+  const pools = documents.filter(({ kind }) => kind === 'IPPool');
+  if (pools.length === 0) return;
+  const stored = await store.list('IPPool', () => {});
+  const known = new Map(stored.map(({ document, resource }) => [document.metadata.name, resource]));
+  for (const document of pools) {
+    const pool = decode(document);
+    const { name } = document.metadata;
+    const all = [...known.values()].flatMap((each) => (each.kind === 'IPPool' ? [each.value] : []));
+    checkChange(pool, known.get(name), all);
+    known.set(name, pool);
+  }
+}
+
+/** Does `work` for each in turn; the error of one that failed says what had been done before. */
 export async function each(
   documents: readonly Document[],
   work: (document: Document) => Promise<string>,
@@ -19,13 +50,16 @@ export async function each(
     try {
       done.push({ object: titleOf(document), outcome: await work(document) });
     } catch (error) {
-      if (done.length > 0) process.stderr.write(`before it failed:\n${doneText(done)}\n`);
-      throw error;
+      if (done.length === 0) throw error;
+      throw new FlatnetError(`${messageOf(error)}; done before it: ${doneText(done, ', ')}`, {
+        code: error instanceof FlatnetError ? error.code : 'INTERNAL',
+        cause: error,
+      });
     }
   }
   return done;
 }
 
-export function doneText(done: readonly Done[]): string {
-  return done.map(({ object, outcome }) => `${object} ${outcome}`).join('\n');
+export function doneText(done: readonly Done[], separator = '\n'): string {
+  return done.map(({ object, outcome }) => `${object} ${outcome}`).join(separator);
 }

@@ -50,6 +50,11 @@ export async function withSelectedStore<T>(
   const kv = openKv({ endpoints, tls: { caFile: cacert, certFile: cert, keyFile: key } });
   try {
     return await work(kv, prefix);
+  } catch (error) {
+    const isNamed = (lab ?? endpoint) !== undefined;
+    if (isNamed || !(error instanceof FlatnetError) || error.code !== 'STORE_UNAVAILABLE') throw error;
+    const fix = 'say which store: --lab LAB, or --endpoint ADDRESS';
+    throw new FlatnetError(error.message, { code: error.code, fix, cause: error });
   } finally {
     kv.close();
   }

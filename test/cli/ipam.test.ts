@@ -57,6 +57,7 @@ test('flatnet ipam: show, check, configure, release', async (t) => {
     });
   const assign = (at: string, handle: string): Promise<unknown> =>
     node(at).assign({ handle, families: [4], attributes: { pod: handle, namespace: 'shop' } });
+  assert.equal((await ipam('show', '--borrowed')).out, 'no borrowed addresses\n');
   await assign('node2', 'theirs');
   for (let i = 0; i < 5; i++) await assign('node1', `pod${i}`);
 

@@ -19,6 +19,8 @@ const WRONG: [string[], RegExp][] = [
   [['lab', 'staus'], /^unknown command 'staus'; did you mean status\?$/],
   [['lab', 'up', '--nodse', '3'], /^unknown option '--nodse'; did you mean --nodes\?$/],
   [['lab', 'pod', 'create', 'x', '--listen', '0'], /--listen.*whole number from 1 to 65535/],
+  [['bgp', 'status', '--lab', 'x'], /^--lab: does not say which node; add --node, as --node node1$/],
+  [['status', '--socket', 'x', '--node', 'y'], /^--socket: stands beside --node; use one of them$/],
   [['lab', 'exec', 'x'], /^missing required argument 'command'$/],
 ];
 for (const [words, message] of WRONG) {

@@ -1,5 +1,9 @@
 import assert from 'node:assert/strict';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { test } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { netnsPath, withNetns } from '../../src/linux/netns.ts';
 import { writeSysctl } from '../../src/linux/sysctl.ts';
 import { CANNOT, flatnet, TestLab } from '../lab/host.ts';
@@ -33,10 +37,40 @@ test('status and diff of one node: what its agent knows, and what its kernel lac
   const diff = await flatnet('diff', ...node);
   assert.deepEqual([diff.status, diff.stdout], [1, '~ sysctl -w net/ipv6/conf/flannel.1/accept_ra=0\n']);
 
+  const wrong = await flatnet('diff', '--lab', lab.name, '--node', 'node9');
+  assert.equal(wrong.status, 1);
+  assert.match(wrong.stderr, /there is no node 'node9'; it has node1, node2/);
+
   await lab.ok('node', 'stop', 'node1');
   for (const command of ['status', 'diff']) {
     const { status, stderr } = await flatnet(command, ...node);
     assert.equal(status, 1);
     assert.match(stderr, /agent\.sock.*see that the agent of this node runs/);
   }
+});
+
+test('a node without BGP peers, though there are other nodes, is not well', { skip: CANNOT }, async (t) => {
+  const lab = new TestLab(t, 'a');
+  await lab.ok('up', '--nodes', '2', '--preset', 'calico-bgp');
+  const status = () => flatnet('bgp', 'status', '--lab', lab.name, '--node', 'node1');
+  const before = await status();
+  assert.equal(before.status, 0, before.stdout);
+
+  const meshOff = {
+    apiVersion: 'projectcalico.org/v3',
+    kind: 'BGPConfiguration',
+    metadata: { name: 'default' },
+    spec: { nodeToNodeMeshEnabled: false },
+  };
+  const folder = mkdtempSync(join(tmpdir(), 'flatnet-'));
+  t.after(() => rmSync(folder, { recursive: true }));
+  const file = join(folder, 'mesh.json');
+  writeFileSync(file, JSON.stringify(meshOff));
+  const applied = await flatnet('apply', '-f', file, '--lab', lab.name);
+  assert.match(applied.stderr, /^warning: nodeToNodeMeshEnabled is false and there is no BGPPeer/);
+  const deadline = performance.now() + 60_000;
+  while ((await status()).status === 0 && performance.now() < deadline) await sleep(100);
+  const after = await status();
+  assert.equal(after.status, 1, after.stdout);
+  assert.match(after.stdout, /^! no BGP peers, and there is another node: /m);
 });

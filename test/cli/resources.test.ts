@@ -1,7 +1,9 @@
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { resolve } from 'node:path';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join, resolve } from 'node:path';
 import { text } from 'node:stream/consumers';
 import { type TestContext, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -73,8 +75,9 @@ test('what is applied is shown, as a table and as it can be applied again, and d
   const conflict = await run(['apply', '-f', '-', '--json'], changed.replace('CrossSubnet', 'Never'));
   assert.equal(conflict.status, 1);
   assert.equal(JSON.parse(conflict.stderr).error.code, 'STORE_CONFLICT');
-  const all = JSON.parse((await run(['get', 'ippool', '-o', 'json'])).stdout);
-  assert.equal(all[0].spec.ipipMode, 'CrossSubnet');
+  const json = await run(['get', 'ippool', '-o', 'json']);
+  assert.equal(JSON.parse(json.stdout).items[0].spec.ipipMode, 'CrossSubnet');
+  assert.equal((await run(['apply', '-f', '-'], json.stdout)).stdout, 'IPPool/main unchanged\n');
 
   assert.equal((await run(['delete', 'ippool', 'main'])).stdout, 'IPPool/main deleted\n');
   assert.equal(
@@ -99,10 +102,54 @@ test('what is wrong is said on one line, and nothing is written', async (t) => {
     /standard input document 2: IPPool\/main spec\.vxlanMode: "Always" is not supported/,
   );
   assert.equal((await run(['get', 'peers'])).stdout, 'no BGPPeer\n');
+  const overlapping = POOL.replace('main', 'other').replace('/16', '/20');
+  await refused(
+    ['apply', '-f', '-'],
+    `${POOL}---\n${overlapping}`,
+    2,
+    /IPPool\/other: 10\.0\.0\.0\/20 overlaps 10\.0\.0\.0\/16 of IPPool\/main/,
+  );
+  assert.equal((await run(['get', 'pools'])).stdout, 'no IPPool\n');
   await refused(['apply', '-f', '/nonexistent.yaml'], '', 2, /nonexistent\.yaml/);
   await refused(['get', 'pods'], '', 2, /there is no kind 'pods'; use one of ippool/);
   await refused(['get', 'peer', 'none'], '', 1, /BGPPeer\/none: there is no such resource/);
   await refused(['delete'], '', 2, /needs a kind and a name, or -f FILE/);
   await refused(['delete', 'peer', 'none', '-f', '-'], '', 2, /needs a kind and a name/);
   await refused(['get', 'peer', '--lab', 'x'], '', 2, /--lab: stands beside --endpoint/);
+});
+
+test('several files are applied, and what was done before one failed is said', async (t) => {
+  const run = await start(t);
+  const folder = mkdtempSync(join(tmpdir(), 'flatnet-'));
+  t.after(() => rmSync(folder, { recursive: true }));
+  const files = [POOL, PEER].map((text, i) => {
+    const file = join(folder, `${i}.yaml`);
+    writeFileSync(file, text);
+    return ['-f', file];
+  });
+  assert.equal((await run(['apply', ...files.flat()])).stdout, 'IPPool/main created\nBGPPeer/tor created\n');
+  const stale = PEER.replace('name: tor', 'name: tor\n  resourceVersion: "1"');
+  const { status, stdout, stderr } = await run(['apply', '-f', '-'], `${POOL}---\n${stale}`);
+  assert.deepEqual([status, stdout], [1, '']);
+  assert.match(
+    stderr,
+    /^flatnet: apply BGPPeer\/tor: has changed: .*; done before it: IPPool\/main unchanged\n$/,
+  );
+  assert.equal((await run(['delete', ...files.flat()])).stdout, 'IPPool/main deleted\nBGPPeer/tor deleted\n');
+});
+
+test('a mesh that is turned off without peers in its place is warned of', async (t) => {
+  const run = await start(t);
+  const off = `apiVersion: projectcalico.org/v3
+kind: BGPConfiguration
+metadata:
+  name: default
+spec:
+  nodeToNodeMeshEnabled: false
+`;
+  const warning = /^warning: nodeToNodeMeshEnabled is false and there is no BGPPeer: .*\n$/;
+  assert.match((await run(['apply', '-f', '-'], off)).stderr, warning);
+  assert.equal((await run(['apply', '-f', '-'], PEER)).stderr, '');
+  assert.match((await run(['delete', 'peer', 'tor'])).stderr, warning);
+  assert.equal((await run(['delete', 'bgpconfig', 'default'])).stderr, '');
 });

@@ -1,5 +1,7 @@
 import { askAgent } from '../../agent/client.ts';
 import type { BgpRoute } from '../../bgp/routes.ts';
+import { ipCompare } from '../../ip/address.ts';
+import { addressOf, lengthOf, parseCidr } from '../../ip/cidr.ts';
 import { type AgentSocketOptions, agentSocket, agentSocketOptions } from '../agent-socket.ts';
 import { newCommand } from '../commands.ts';
 import { print, table } from '../output.ts';
@@ -21,15 +23,23 @@ export const command = agentSocketOptions(
   });
 
 export function routesText(routes: readonly BgpRoute[]): string {
-  const rows = routes.map((route) => [
-    route.best ? '*' : '',
-    route.net,
-    wayOf(route),
-    route.protocol,
-    route.attributes['BGP.as_path'] ?? '',
-    route.since,
-  ]);
+  const rows = routes
+    .toSorted(byNetwork)
+    .map((route) => [
+      route.best ? '*' : '',
+      route.net,
+      wayOf(route),
+      route.protocol,
+      route.attributes['BGP.as_path'] ?? '',
+      route.since,
+    ]);
   return table(['', 'NETWORK', 'WAY', 'FROM', 'AS PATH', 'SINCE'], rows) || 'no routes';
+}
+
+/** As a routing table is read; ways to one network stay in BIRD's order, the best first. */
+function byNetwork({ net: a }: BgpRoute, { net: b }: BgpRoute): number {
+  const [left, right] = [parseCidr(a), parseCidr(b)];
+  return ipCompare(addressOf(left), addressOf(right)) || lengthOf(left) - lengthOf(right);
 }
 
 function wayOf({ type, nextHops }: BgpRoute): string {
