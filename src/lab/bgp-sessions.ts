@@ -2,10 +2,10 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { askAgent } from '../agent/client.ts';
 import type { BgpStatus, SessionStatus } from '../bgp/status.ts';
 import { FlatnetError } from '../error.ts';
-import { agentStatus } from './agent-process.ts';
+import { type AgentStatus, agentStatus } from './agent-process.ts';
 import type { Lab } from './lab.ts';
 
-/** As long as agents may take to start. */
+/** Milliseconds in which no further node gets there: a mesh of a hundred takes minutes on two processors. */
 const PATIENCE = 180_000;
 
 /** A node's BGP sessions: those that are up, of those it should have. */
@@ -45,29 +45,44 @@ export async function sessionsEstablished(
   signal?: AbortSignal,
 ): Promise<void> {
   if (lab.network.backend.type !== 'bgp') return;
-  const deadline = performance.now() + PATIENCE;
+  let deadline = performance.now() + PATIENCE;
   const waiting = new Set(names);
   let reason = '';
   for (;;) {
     for (const name of waiting) {
       signal?.throwIfAborted();
       const [status, sessions] = await Promise.all([agentStatus(lab, name), sessionsOfNode(lab, name)]);
-      const alone = (status?.peers ?? 0) < lab.nodes.length - 1;
-      if (!alone && sessions && sessions.missing.length === 0) waiting.delete(name);
-      else
-        reason = `${name}: ${alone ? 'does not know all nodes' : (sessions?.missing[0] ?? 'BIRD does not answer')}`;
+      const lack = lacking(status, sessions, lab.nodes.length - 1);
+      if (lack === undefined) {
+        waiting.delete(name);
+        deadline = performance.now() + PATIENCE;
+      } else reason = `${name}: ${lack}`;
     }
     if (waiting.size === 0) return;
     if (performance.now() > deadline) {
-      throw new FlatnetError(`BGP sessions are missing after ${PATIENCE / 1000} s: ${reason}`, {
-        code: 'TIMEOUT',
-        operation: 'lab up',
-        object: `lab ${lab.name}`,
-        fix: `see flatnet bgp status --lab ${lab.name} (after a failed up only with --keep)`,
-      });
+      throw new FlatnetError(
+        `BGP sessions are missing, and none came up for ${PATIENCE / 1000} s: ${reason}`,
+        {
+          code: 'TIMEOUT',
+          operation: 'lab up',
+          object: `lab ${lab.name}`,
+          fix: `see flatnet bgp status --lab ${lab.name} (after a failed up only with --keep)`,
+        },
+      );
     }
     await sleep(50);
   }
+}
+
+/** What a node still lacks; undefined: nothing. */
+function lacking(
+  status: AgentStatus | undefined,
+  sessions: Sessions | undefined,
+  others: number,
+): string | undefined {
+  if (!status) return 'the agent does not answer';
+  if (status.peers < others) return 'does not know all nodes';
+  return sessions ? sessions.missing[0] : 'BIRD does not answer';
 }
 
 function isEstablished({ state, info }: SessionStatus): boolean {
