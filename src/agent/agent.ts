@@ -193,8 +193,8 @@ export class Agent implements Disposable {
     return underlay && network && publishedNode(this.options, network, underlay, subnets ?? [], resources);
   }
 
-  /** The facts a person asks for: `flatnet status`. */
-  status(): Record<string, unknown> {
+  /** The facts a person asks for: `flatnet status`. `warnings`: of others, besides its own. */
+  status(warnings: readonly string[] = []): Record<string, unknown> {
     const { underlay, network, nodes, subnets } = this.#known;
     return {
       node: this.options.node,
@@ -208,7 +208,7 @@ export class Agent implements Disposable {
       peers: (nodes ?? []).filter(({ name }) => name !== this.options.node).length,
       pods: this.pods.list(),
       reconcile: this.#runs,
-      warnings: this.#desired?.warnings ?? [],
+      warnings: [...(this.#desired?.warnings ?? []), ...warnings],
     };
   }
 

@@ -1,4 +1,5 @@
 import { setTimeout as sleep } from 'node:timers/promises';
+import { isDeepStrictEqual } from 'node:util';
 import type { BgpFacts } from '../bgp/facts.ts';
 import { type BirdConfig, birdConfig } from '../bgp/render.ts';
 import { readSecrets } from '../bgp/secrets.ts';
@@ -33,7 +34,7 @@ export class BgpSpeaker implements AsyncDisposable {
   readonly #options: BgpSpeakerOptions;
   readonly #bird: Bird;
   #config: BirdConfig | undefined;
-  #warned = '';
+  #warnings: readonly string[] = [];
   #working: Promise<void> = Promise.resolve();
 
   constructor(options: BgpSpeakerOptions) {
@@ -50,7 +51,12 @@ export class BgpSpeaker implements AsyncDisposable {
 
   /** What runs now, for `flatnet bgp`; undefined before the first configuration. */
   get running(): Bgp | undefined {
-    return this.#config && { bird: this.#bird, config: this.#config };
+    return this.#config && { bird: this.#bird, config: { ...this.#config, warnings: this.#warnings } };
+  }
+
+  /** What is configured and cannot be. */
+  get warnings(): readonly string[] {
+    return this.#warnings;
   }
 
   /** BIRD follows; when it does not take the configuration, the one before stays and this one is tried again. */
@@ -121,9 +127,9 @@ export class BgpSpeaker implements AsyncDisposable {
   }
 
   #warn(warnings: readonly string[]): void {
-    const text = warnings.join('; ');
-    if (text !== this.#warned && text) this.#options.log.warn({ warnings }, 'BGP is not whole');
-    this.#warned = text;
+    if (isDeepStrictEqual(warnings, this.#warnings)) return;
+    if (warnings.length > 0) this.#options.log.warn({ warnings }, 'BGP is not whole');
+    this.#warnings = warnings;
   }
 }
 

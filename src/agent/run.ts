@@ -128,7 +128,10 @@ export async function runAgent(options: AgentOptions, log: Log, signal: AbortSig
   const handlers: Record<string, Handler> = {
     ...bgpHandlers(() => speaker?.running),
     cni: (request) => cni.handle(request),
-    status: async () => ({ ...agent.status(), store: { connected: membership.joined } }),
+    status: async () => ({
+      ...agent.status(speaker?.warnings),
+      store: { connected: membership.joined },
+    }),
     diff: async () => ({ changes: (await agent.reconciler.preview()).map(changeText) }),
     desired: async () => ({
       commands: [...agent.reconciler.desired.values()].map((item) => command(item, 'add')),
