@@ -196,9 +196,11 @@ export class LeaseClaim implements Claim {
 
 /** The network's keys at this moment. What cannot be read has been reported by the feed already. */
 export async function readState(kv: Kv, layout: Layout): Promise<ClusterState> {
-  const { items, revision } = await kv.list(layout.root);
   const state = new ClusterState(layout, () => {});
-  state.reset(items, revision);
+  for (const range of layout.watched) {
+    const { items, revision } = await kv.list(range);
+    state.reset(items, revision, range);
+  }
   return state;
 }
 

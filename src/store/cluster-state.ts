@@ -6,7 +6,7 @@ import { type Ip, ipCompare } from '../ip/address.ts';
 import { addressOf, type Cidr } from '../ip/cidr.ts';
 import type { AffinityState } from '../ipam/blocks/keys.ts';
 import { type Fact, type Lease, type Recorded, readFact, type Warn } from './facts.ts';
-import type { KeyValue, WatchBatch } from './kv.ts';
+import type { KeyRange, KeyValue, WatchBatch } from './kv.ts';
 import type { Layout } from './layout.ts';
 import { Multimap } from './multimap.ts';
 import { ResourceIndex } from './resource-index.ts';
@@ -88,11 +88,11 @@ export class ClusterState {
     return [...this.#leasesByAddress.get(ip)].flatMap((key) => this.lease(key) ?? []);
   }
 
-  /** Everything below the prefix, as a list gave it. */
-  reset(items: readonly KeyValue[], revision: number): void {
+  /** Everything below the prefix, or of that part of it, as a list gave it. */
+  reset(items: readonly KeyValue[], revision: number, range?: KeyRange): void {
     const listed = new Set(items.map(({ key }) => key));
     const changed = items.filter((kv) => !sameValue(this.#items.get(kv.key), kv));
-    const gone = [...this.#items.keys()].filter((key) => !listed.has(key));
+    const gone = [...this.#items.keys()].filter((key) => !listed.has(key) && (!range || isIn(range, key)));
     this.#update(changed, gone, revision);
   }
 
@@ -284,6 +284,10 @@ export class ClusterState {
 
 /** The value of a confirmed affinity: only such a block may be announced. */
 const CONFIRMED: AffinityState = 'confirmed';
+
+function isIn({ from, to }: KeyRange, key: string): boolean {
+  return key >= from && key < to;
+}
 
 /** What may be another, or look different, now: the node of a lease, and nodes by name. */
 type Dirty = { readonly leases: Set<string>; readonly names: Set<string> };

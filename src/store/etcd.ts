@@ -14,7 +14,7 @@ import {
   rangeOf,
   revisionOf,
 } from './gateway.ts';
-import type { KeyValue, Kv, Transaction, TransactionResult, WatchBatch } from './kv.ts';
+import type { KeyRange, KeyValue, Kv, Transaction, TransactionResult, WatchBatch } from './kv.ts';
 import { Transport, type TransportOptions } from './transport.ts';
 import { readWatch } from './watch-stream.ts';
 
@@ -27,8 +27,11 @@ export type EtcdOptions = TransportOptions & {
 export class EtcdKv implements Kv {
   readonly #transport: Transport;
   readonly #watchIdle: number;
-  /** Whose revisions we know: another cluster behind the same endpoint (restored, made anew) has other ones. */
-  #cluster: string | undefined;
+  /**
+   * Whose revisions we know of each range listed: another cluster behind the same endpoint (restored, made anew) has
+   * other ones.
+   */
+  readonly #clusters = new Map<string, string | undefined>();
 
   constructor(options: EtcdOptions) {
     this.#transport = new Transport(options);
@@ -41,9 +44,10 @@ export class EtcdKv implements Kv {
     return first === undefined ? undefined : decodeKeyValue(first);
   }
 
-  async list(prefix: string): Promise<{ revision: number; items: readonly KeyValue[] }> {
-    const answer = await this.#read('/v3/kv/range', rangeOf(prefix));
-    this.#cluster = clusterOf(answer);
+  async list(keys: string | KeyRange): Promise<{ revision: number; items: readonly KeyValue[] }> {
+    const range = rangeOf(keys);
+    const answer = await this.#read('/v3/kv/range', range);
+    this.#clusters.set(nameOf(range), clusterOf(answer));
     return { revision: revisionOf(answer), items: asList(answer.kvs).map(decodeKeyValue) };
   }
 
@@ -90,17 +94,18 @@ export class EtcdKv implements Kv {
     return decodeNumber((await this.#read('/v3/lease/timetolive', { ID: id })).TTL);
   }
 
-  async *watch(prefix: string, from: number, signal: AbortSignal): AsyncIterable<WatchBatch> {
-    const create_request = { ...rangeOf(prefix), start_revision: String(from), progress_notify: true };
+  async *watch(keys: string | KeyRange, from: number, signal: AbortSignal): AsyncIterable<WatchBatch> {
+    const range = rangeOf(keys);
+    const create_request = { ...range, start_revision: String(from), progress_notify: true };
     let seen = from - 1;
     const stream = readWatch({
       open: () => this.#transport.stream('/v3/watch', { create_request }),
       idle: this.#watchIdle,
-      isCurrent: () => this.#isCurrent(prefix, seen),
+      isCurrent: () => this.#isCurrent(range, seen),
       signal,
     });
     for await (const answer of stream) {
-      this.#checkCreated(answer, from);
+      this.#checkCreated(answer, from, this.#clusters.get(nameOf(range)));
       if (answer.canceled) throw this.#canceled(answer);
       const events = asList(answer.events);
       // Catching up, etcd may send several answers under the newest revision: what has been seen ends with the last event.
@@ -119,19 +124,17 @@ export class EtcdKv implements Kv {
     return this.#transport.call(path, body, true);
   }
 
-  /** False when the store has a change below `prefix` that is newer than `seen`. */
-  async #isCurrent(prefix: string, seen: number): Promise<boolean> {
-    const { key, range_end } = rangeOf(prefix);
+  /** False when the store has a change of the range that is newer than `seen`. */
+  async #isCurrent({ key, range_end }: ReturnType<typeof rangeOf>, seen: number): Promise<boolean> {
     // One key costs the server nothing, and usually shows that nothing at all has happened.
     if (revisionOf(await this.#read('/v3/kv/range', { key, keys_only: true })) <= seen) return true;
     const newer = { key, range_end, keys_only: true, limit: '1', min_mod_revision: String(seen + 1) };
     return asList((await this.#read('/v3/kv/range', newer)).kvs).length === 0;
   }
 
-  #checkCreated(answer: Json, from: number): void {
+  #checkCreated(answer: Json, from: number, listed: string | undefined): void {
     if (!answer.created || answer.canceled) return;
-    const cluster = clusterOf(answer);
-    const other = this.#cluster !== undefined && cluster !== this.#cluster;
+    const other = listed !== undefined && clusterOf(answer) !== listed;
     if (!other && revisionOf(answer) >= from - 1) return;
     throw new FlatnetError(other ? 'this is another store than before' : 'the store went back in time', {
       code: 'STORE_COMPACTED',
@@ -150,6 +153,10 @@ export class EtcdKv implements Kv {
       operation: 'store watch',
     });
   }
+}
+
+function nameOf({ key, range_end }: ReturnType<typeof rangeOf>): string {
+  return `${key} ${range_end}`;
 }
 
 function clusterOf(answer: Json): string {

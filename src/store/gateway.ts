@@ -1,4 +1,4 @@
-import type { Compare, KeyValue, Operation, TransactionResult, WatchEvent } from './kv.ts';
+import type { Compare, KeyRange, KeyValue, Operation, TransactionResult, WatchEvent } from './kv.ts';
 
 // etcd's JSON gateway is protobuf's JSON mapping: bytes as base64, int64 as decimal strings, zero values left out,
 // field names as in rpc.proto.
@@ -18,9 +18,10 @@ export function decodeNumber(value: unknown): number {
   return Number(value ?? 0);
 }
 
-/** The `key` and `range_end` of every key that starts with `prefix`. */
-export function rangeOf(prefix: string): { key: string; range_end: string } {
-  const { key, end } = prefixRange(Buffer.from(prefix, 'utf8'));
+/** The `key` and `range_end` of a range, or of every key that starts with a prefix. */
+export function rangeOf(keys: string | KeyRange): { key: string; range_end: string } {
+  if (typeof keys !== 'string') return { key: encodeBytes(keys.from), range_end: encodeBytes(keys.to) };
+  const { key, end } = prefixRange(Buffer.from(keys, 'utf8'));
   return { key: key.toString('base64'), range_end: end.toString('base64') };
 }
 

@@ -4,8 +4,8 @@
  */
 export interface Kv {
   get(key: string): Promise<KeyValue | undefined>;
-  /** All keys that start with `prefix`, in key order, and the store's revision at that moment. */
-  list(prefix: string): Promise<{ readonly revision: number; readonly items: readonly KeyValue[] }>;
+  /** All keys that start with `prefix` or are of the range, in key order, and the store's revision at that moment. */
+  list(keys: string | KeyRange): Promise<{ readonly revision: number; readonly items: readonly KeyValue[] }>;
   /**
    * Unconditional. Returns the new revision. `lease`: from `grant`; the key goes when the lease ends. Throws NOT_FOUND when
    * there is no such lease, USAGE when the value is too large (1.5 MiB).
@@ -24,14 +24,17 @@ export interface Kv {
   /** Remaining seconds; −1 when there is no such lease. */
   timeToLive(id: string): Promise<number>;
   /**
-   * Every change below `prefix` from revision `from` on, in order; `from` is at most one more than the newest. A batch
+   * Every change of those keys from revision `from` on, in order; `from` is at most one more than the newest. A batch
    * without events comes first, when the watch stands, and now and then as progress: to resume, ask from the last batch's
    * revision + 1. Ends quietly when `signal` aborts; throws STORE_UNAVAILABLE when the connection breaks or is found dead,
    * and STORE_COMPACTED when `from` is no longer kept, or is of another store than was listed: list again.
    */
-  watch(prefix: string, from: number, signal: AbortSignal): AsyncIterable<WatchBatch>;
+  watch(keys: string | KeyRange, from: number, signal: AbortSignal): AsyncIterable<WatchBatch>;
   close(): void;
 }
+
+/** From `from` on, up to the key before `to`, in the order of their bytes. */
+export type KeyRange = { readonly from: string; readonly to: string };
 
 export type KeyValue = {
   readonly key: string;

@@ -1,6 +1,7 @@
 import { KINDS, type Kind } from '../cluster/calico/document.ts';
 import type { Cidr } from '../ip/cidr.ts';
 import { IpamKeys } from '../ipam/blocks/keys.ts';
+import type { KeyRange } from './kv.ts';
 import { leaseName, subnetsOf } from './lease-key.ts';
 
 /** flannel's `--etcd-prefix`. */
@@ -27,6 +28,17 @@ export class Layout {
   constructor(prefix: string) {
     this.root = `${prefix.replace(/\/+$/, '')}/`;
     this.#ipam = new IpamKeys(prefix);
+  }
+
+  /**
+   * All keys of the network but those that say which pod has an address, which lie between the two: many, changed with
+   * every pod of the cluster, and nothing to whoever watches nodes.
+   */
+  get watched(): readonly [KeyRange, KeyRange] {
+    return [
+      { from: this.root, to: this.#ipam.blocks },
+      { from: endOf(this.#ipam.handles), to: endOf(this.root) },
+    ];
   }
 
   get config(): string {
@@ -106,4 +118,9 @@ export class Layout {
     const [subnet] = family === undefined ? [] : subnetsOf(family);
     return subnet === undefined ? undefined : { kind: 'family', subnet };
   }
+}
+
+/** The first key behind all those that start with the folder. */
+function endOf(folder: string): string {
+  return folder.replace(/\/$/, '0');
 }

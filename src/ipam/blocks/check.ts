@@ -181,11 +181,20 @@ function strangers({ blocks, affinities }: Snapshot, { pools, nodes }: Known): F
       found.push(warning('BLOCK_OUTSIDE_POOLS', cidr, 'is in no pool'));
     }
   }
-  const seen = new Set(affinities.map(({ node }) => node));
-  for (const { allocations } of blocks.values()) for (const { node } of allocations.values()) seen.add(node);
-  for (const node of nodes ? seen : []) {
-    if (!nodes?.has(node))
-      found.push(warning('NODE_UNKNOWN', node, 'has blocks or addresses, and is no node of the cluster'));
+  if (!nodes) return found;
+  const seen = new Map<string, { claims: number; addresses: number }>();
+  const of = (node: string): { claims: number; addresses: number } => {
+    const counted = seen.get(node) ?? { claims: 0, addresses: 0 };
+    seen.set(node, counted);
+    return counted;
+  };
+  for (const { node } of affinities) of(node).claims++;
+  for (const { allocations } of blocks.values())
+    for (const { node } of allocations.values()) of(node).addresses++;
+  for (const [node, { claims, addresses }] of seen) {
+    if (nodes.has(node)) continue;
+    const text = `is no node of the cluster and has ${claims} blocks and ${addresses} addresses; flatnet delete node ${node} frees them`;
+    found.push(warning('NODE_UNKNOWN', node, text));
   }
   return found;
 }

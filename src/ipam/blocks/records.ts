@@ -57,6 +57,12 @@ export class IpamRecords {
     };
   }
 
+  /** What those of the handles hold that hold something. */
+  async handles(ids: readonly string[]): Promise<Handle[]> {
+    const found = await this.#get(ids.map((id) => this.keys.handle(id)));
+    return found.filter((item) => item !== undefined).map((item) => stored(item, decodeHandle).value);
+  }
+
   async config(): Promise<IpamConfig> {
     const found = await this.#kv.get(this.keys.config);
     return found ? stored(found, decodeConfig).value : DEFAULT_CONFIG;

@@ -104,8 +104,8 @@ export class BlockUpkeep {
     };
     const found = await look([...confirmed, ...this.#lenders]);
     // The other family's address may be borrowed.
-    const handles = await Promise.all(found.map(({ handle }) => this.#records.handle(handle)));
-    const named = handles.flatMap(({ handle }) => handle.value.addresses.map(({ block }) => block));
+    const handles = await this.#records.handles(found.map(({ handle }) => handle));
+    const named = handles.flatMap(({ addresses }) => addresses.map(({ block }) => block));
     const leaks = await look(named.filter((cidr) => !used.has(cidr)));
     this.#lenders = [...used.values()].filter((block) => block.node !== node).map(({ cidr }) => cidr);
     return leaks;

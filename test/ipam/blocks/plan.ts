@@ -59,10 +59,10 @@ export class TestPlan {
   /** Milliseconds. */
   clock = 1_700_000_000_000;
   readonly #clients: EventfulKv[] = [];
-  readonly #endpoint: string;
+  readonly endpoint: string;
 
   private constructor(endpoint: string, pools: readonly IpPool[]) {
-    this.#endpoint = endpoint;
+    this.endpoint = endpoint;
     this.pools = pools;
     this.kv = this.#client();
   }
@@ -113,7 +113,7 @@ export class TestPlan {
   }
 
   #client(): EventfulKv {
-    const kv = new EventfulKv({ endpoints: [this.#endpoint] });
+    const kv = new EventfulKv({ endpoints: [this.endpoint] });
     this.#clients.push(kv);
     return kv;
   }
