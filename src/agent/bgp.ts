@@ -17,6 +17,11 @@ import { untilDone } from './retry.ts';
 const RTPROT_BIRD = 12;
 /** Milliseconds in which lost routes gather: a link that goes down takes all of its own at once. */
 const GATHER = 100;
+/**
+ * Milliseconds. BIRD 2.0 sleeps over work it has just made for itself, for as long as 3 s or until anything else happens (its io_loop looks
+ * whether there are events before it runs what makes some): what it has to tell a peer that came up waits so long. Any command wakes it.
+ */
+const WAKE = 200;
 
 export type BgpSpeakerOptions = {
   /** BIRD's files. */
@@ -42,6 +47,7 @@ export class BgpSpeaker implements AsyncDisposable {
     this.#bird = new Bird({ folder: options.folder, log: options.log, kernelRoutes: routesOfBird });
     options.onProblem('BIRD is not configured yet');
     void this.#watchRoutes();
+    void this.#keepAwake();
   }
 
   /** Ends the supervision; BIRD runs on, and the next agent takes it over. */
@@ -115,6 +121,14 @@ export class BgpSpeaker implements AsyncDisposable {
       });
     } catch (error) {
       log.warn({ error: messageOf(error) }, 'routes of BIRD are no longer watched');
+    }
+  }
+
+  async #keepAwake(): Promise<void> {
+    const { signal } = this.#options;
+    while (!signal.aborted) {
+      await sleep(WAKE, undefined, { signal }).catch(() => undefined);
+      if (this.#config) await this.#try('wake', () => this.#bird.daemon());
     }
   }
 

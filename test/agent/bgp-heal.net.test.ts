@@ -79,6 +79,23 @@ test('every fault in a node’s kernel is healed within a second', async (t) => 
     assert.deepEqual(await different(cluster, right), []);
   });
 
+  await t.test('a session restarted by hand, at either end', async (t) => {
+    for (const [node, other] of [
+      ['node1', '172.30.0.12'],
+      ['node2', '172.30.0.11'],
+    ] as const) {
+      const { control } = await BirdControl.open(cluster.birdFiles(node).socket);
+      const begin = performance.now();
+      await control.request(`restart Node_${other.replaceAll('.', '_')}`);
+      control[Symbol.dispose]();
+      // Both ends have dropped their routes when it is answered, or soon.
+      await sleep(50);
+      // BIRD waits for a second before it connects again, as the least there is to choose.
+      const took = await until(1000 + LIMIT, () => different(cluster, right), begin);
+      t.diagnostic(`by ${node}: ${Math.round(took)} ms`);
+    }
+  });
+
   await t.test('sessions reset', async (t) => {
     const pings = cluster.pods.slice(1).flatMap((other) => cluster.ping(t, other, cluster.pods[0] ?? other));
     cluster.run('node1', 'nft', RESET);
