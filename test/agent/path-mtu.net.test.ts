@@ -3,14 +3,19 @@ import { readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { agentReady, agentStatus, startAgent, stopAgent } from '../../src/lab/agent-process.ts';
+import { agentStatus, startAgent, stopAgent } from '../../src/lab/agent-process.ts';
+import { storeProcess } from '../../src/lab/store-process.ts';
 import { Monitor } from '../../src/linux/monitor.ts';
 import { netnsPath } from '../../src/linux/netns.ts';
+import { signalProcess } from '../../src/runtime/process.ts';
 import { Cluster, type TestNode } from './cluster.ts';
 import { Foreigners } from './foreigners.ts';
 import { putForeign } from './leases.ts';
 import { NETWORKS } from './networks.ts';
 import { settled } from './settle.ts';
+
+/** Milliseconds; no test of speed. */
+const LIMIT = 60_000;
 
 /** The node's address of one family on the underlay. */
 function addressOn(cluster: Cluster, node: TestNode, family: 4 | 6): string {
@@ -22,7 +27,7 @@ async function narrowed(cluster: Cluster, node: TestNode, pathMtu: number | unde
   for (const route of routes) cluster.ip(node, route);
   delete node.pathMtu;
   if (pathMtu !== undefined) node.pathMtu = pathMtu;
-  await settled(cluster);
+  await settled(cluster, LIMIT);
 }
 
 test('the MTU follows the routes to the peers, of either family', async () => {
@@ -34,11 +39,10 @@ test('the MTU follows the routes to the peers, of either family', async () => {
 
   await narrowed(cluster, node, 1400, `${to(second, 4)} mtu 1400`);
   const { subnetFile } = cluster.lab.paths.node(node.name).agent;
-  const text = await until(
+  await until(
     () => readFileSync(subnetFile, 'utf8'),
-    (env) => env.includes('FLANNEL_MTU=1330\n'),
+    (text) => /^FLANNEL_MTU=1330$/m.test(text),
   );
-  assert.match(text, /^FLANNEL_MTU=1330$/m);
 
   await narrowed(cluster, node, 1400, `${to(third, 6)} mtu 1420`);
   await narrowed(cluster, node, 1390, `${to(third, 4)} mtu lock 1390`);
@@ -63,9 +67,6 @@ test('the MTU follows the routes to the peers, of either family', async () => {
     1500,
     ...[second, third].flatMap((peer) => ([4, 6] as const).map((family) => `${to(peer, family)} mtu 1500`)),
   );
-  const nodes = [...cluster.nodes.values()];
-  const others = nodes.filter((each) => each !== node);
-  for (const each of others) assert.equal(each.pathMtu, undefined);
 });
 
 test('an agent that starts raises the MTU not even for a moment', async () => {
@@ -74,16 +75,28 @@ test('an agent that starts raises the MTU not even for a moment', async () => {
   assert.ok(node && peer);
   const route = `route replace ${addressOn(cluster, peer, 4)} dev eth0 proto static mtu 1400`;
   await narrowed(cluster, node, 1400, route);
+  const store = storeProcess(cluster.lab);
+  assert.ok(store);
   for (const remembers of [true, false]) {
     await stopAgent(cluster.lab, node.name, 'kill');
     if (!remembers) rmSync(join(cluster.lab.paths.node(node.name).agent.state, 'view.json'));
-    const raised = await mtusDuring(cluster, node, async () => {
-      await startAgent(cluster.lab, node.name);
-      await agentReady(cluster.lab, node.name);
-      await settled(cluster);
+    const mtus = await mtusDuring(cluster, node, async () => {
+      if (remembers) signalProcess(store, 'SIGSTOP');
+      try {
+        await startAgent(cluster.lab, node.name);
+        // For the time being the last view is all it has.
+        if (remembers)
+          await until(
+            () => agentStatus(cluster.lab, node.name),
+            (status) => !!status?.reconcile.runs,
+          );
+      } finally {
+        if (remembers) signalProcess(store, 'SIGCONT');
+      }
+      await settled(cluster, LIMIT);
     });
     assert.deepEqual(
-      raised.filter((mtu) => mtu > 1350),
+      mtus.filter((mtu) => mtu > 1350),
       [],
       `with${remembers ? '' : 'out'} the last view`,
     );
@@ -96,10 +109,10 @@ test('a peer that joins behind a narrow route lowers the MTU', async () => {
   assert.ok(node);
   const peer = new Foreigners(cluster).create();
   cluster.ip(node, `route add ${peer.addresses[4]} dev eth0 proto static mtu 1300`);
-  await settled(cluster);
+  await settled(cluster, LIMIT);
   node.pathMtu = 1300;
   await putForeign(cluster, peer);
-  await settled(cluster);
+  await settled(cluster, LIMIT);
 });
 
 /** The MTUs that the tunnel or the bridge got meanwhile. */
@@ -124,12 +137,12 @@ async function mtusDuring(cluster: Cluster, node: TestNode, work: () => Promise<
   return mtus;
 }
 
-/** Looks until it is as wanted, for 15 seconds at most. */
+/** Looks until it is as wanted, for a minute at most. */
 async function until<T>(look: () => T | Promise<T>, good: (value: T) => boolean): Promise<T> {
   for (const begin = performance.now(); ; ) {
     const value = await look();
     if (good(value)) return value;
-    assert.ok(performance.now() - begin < 15_000, `still ${JSON.stringify(value)}`);
+    assert.ok(performance.now() - begin < LIMIT, `still ${JSON.stringify(value)}`);
     await sleep(20);
   }
 }
