@@ -4,8 +4,11 @@
 import { appendFileSync, existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { IpPool } from '../../../src/cluster/resources.ts';
+import type { IpPool, IpReservation } from '../../../src/cluster/resources.ts';
 import { codeOf } from '../../../src/error.ts';
+import type { Family } from '../../../src/ip/address.ts';
+import { parseIp } from '../../../src/ip/address.ts';
+import { parseCidr } from '../../../src/ip/cidr.ts';
 import { BlockAssigner, type BlockAssignerOptions } from '../../../src/ipam/blocks/block-assigner.ts';
 import { IpamKeys } from '../../../src/ipam/blocks/keys.ts';
 import { BlockUpkeep } from '../../../src/ipam/blocks/upkeep.ts';
@@ -16,7 +19,7 @@ const [endpoint = '', folder = '', ...nodes] = process.argv.slice(2);
 /** A minute passes in 600 ms. */
 const HASTE = 100;
 const LOOPS = 2;
-const MOST_PODS = 14;
+const MOST_PODS = 16;
 /** A full network, a store that was killed, a hundred lost races: all in a day's work. */
 const EXPECTED = ['OUT_OF_ADDRESSES', 'STORE_UNAVAILABLE', 'STORE_CONFLICT', 'ADDRESS_TAKEN'];
 
@@ -34,7 +37,7 @@ async function run(node: string): Promise<void> {
     keys: new IpamKeys(PREFIX),
     node,
     nodeLabels: () => ({}),
-    resources: () => ({ ipPools: pools(node), ipReservations: [] }),
+    resources: () => resources(node),
     clock: () => Date.now() * HASTE,
   };
   const assigner = new BlockAssigner(options);
@@ -52,7 +55,8 @@ async function run(node: string): Promise<void> {
     await sleep(20);
     await upkeep.releaseEmptyBlocks().catch(expected);
     const isLive = async (handle: string): Promise<boolean> => live.has(handle);
-    await upkeep.collectGarbage({ live: new Set(live), isLive }, 0).catch(expected);
+    const everywhere = Math.random() < 0.3;
+    await upkeep.collectGarbage({ live: new Set(live), isLive }, 0, everywhere).catch(expected);
   }
   await Promise.all(loops);
   kv.close();
@@ -70,16 +74,20 @@ async function act(
   if (dice < 0.5 && live.size < MOST_PODS) {
     const id = `${node}-${crypto.randomUUID()}`;
     live.add(id);
+    const wanted: readonly Family[] = families[Math.floor(Math.random() * 3)] ?? [4];
+    // Of any pool, also one that is disabled or gone, and reserved or not.
+    const wish = `10.${1 + Math.floor(Math.random() * 3)}.0.${Math.floor(Math.random() * 16)}`;
+    const requested = wanted.includes(4) && Math.random() < 0.2 ? [parseIp(wish)] : [];
     try {
-      const wanted = families[Math.floor(Math.random() * 3)] ?? [4];
-      const assigned = await assigner.assign({ handle: id, families: wanted, attributes: { pod: id } });
+      const request = { handle: id, families: wanted, attributes: { pod: id }, requested };
+      const assigned = await assigner.assign(request);
       const ips = assigned.map(({ ip }) => ip);
       if (ips.length !== wanted.length) throw new Error(`${id} asked for ${wanted}, got ${ips}`);
       for (const ip of ips) note(node, 'hold', id, ip);
       held.set(id, ips);
     } catch (error) {
       live.delete(id);
-      throw error;
+      if (requested.length === 0 || codeOf(error) !== 'CONFIG_INVALID') throw error;
     }
   } else if (handle === undefined) return;
   else if (dice < 0.65) {
@@ -96,15 +104,24 @@ async function act(
   }
 }
 
-/** Comes, goes and changes its cut, and not every node knows at once. */
-function pools(node: string): IpPool[] {
-  const phase = Math.floor((Date.now() + 300 * Number(node.slice(-1))) / 1500) % 3;
-  const cut = phase === 1 ? 28 : 29;
-  return [
+/**
+ * Pools change their cut (which is refused, but they may be deleted and made anew), are disabled, grow, shrink and go,
+ * and addresses are reserved; and not every node knows at once.
+ */
+function resources(node: string): {
+  readonly ipPools: readonly IpPool[];
+  readonly ipReservations: readonly IpReservation[];
+} {
+  const phase = Math.floor((Date.now() + 300 * Number(node.slice(-1))) / 1500);
+  const cut = phase % 3 === 1 ? 28 : 29;
+  const ipPools = [
     pool('a', '10.1.0.0/27', cut),
-    pool('b', '10.2.0.0/28', 29, { disabled: phase === 2 }),
+    pool('b', '10.2.0.0/28', 29, { disabled: phase % 3 === 2 }),
     pool('c', 'fd00::/123', cut + 96),
+    ...(phase % 5 === 0 ? [] : [pool('d', phase % 2 === 0 ? '10.3.0.0/29' : '10.3.0.0/28', 29)]),
   ];
+  const kept = { name: 'kept', cidrs: ['10.1.0.0/30', '10.1.0.16/29', 'fd00::4/126'].map(parseCidr) };
+  return { ipPools, ipReservations: phase % 4 < 2 ? [] : [kept] };
 }
 
 function family(ip: string): 4 | 6 {
