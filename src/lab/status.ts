@@ -12,6 +12,7 @@ import { netnsOf } from './names.ts';
 import { fullName, readPods } from './pod-record.ts';
 import { type PodStatus, podStatus } from './pod-status.ts';
 import { storeProcess } from './store-process.ts';
+import { torProblems } from './tor.ts';
 import { familiesOf } from './tor-config.ts';
 import { plan } from './workloads.ts';
 
@@ -64,6 +65,7 @@ export async function labStatus(lab: Lab): Promise<LabStatus> {
     problems.push(...nodeProblems(node, namespaces));
     if (backend.type === 'bgp') problems.push(...bgpProblems(node));
   }
+  problems.push(...torProblems(lab));
   for (const pod of pods) problems.push(...podProblems(pod));
   const { create, pending } = plan(lab);
   for (const { message } of pending) problems.push(`pods are pending: ${message}`);

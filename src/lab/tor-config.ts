@@ -3,7 +3,14 @@ import { FAMILIES, type Family } from '../ip/address.ts';
 import { addressOf } from '../ip/cidr.ts';
 import { rackAs, torAs } from './bgp-plan.ts';
 import type { LabNode } from './lab.ts';
-import { nodeAddresses, spineAddress, torAddress, UNDERLAY, underlaySubnet } from './underlay-plan.ts';
+import {
+  MOST_NODES,
+  nodeAddresses,
+  spineAddress,
+  torAddress,
+  UNDERLAY,
+  underlaySubnet,
+} from './underlay-plan.ts';
 
 /** What a top-of-rack router has to know. */
 export type Rack = {
@@ -116,6 +123,8 @@ export function torFrr(own: Rack): string {
     `bgp router-id ${torAddress(rack, 4)}`,
     'no bgp ebgp-requires-policy',
     'no bgp default ipv4-unicast',
+    // By default a hundred; a node comes once for each family.
+    `bgp listen limit ${MOST_NODES * families.length}`,
     ...global,
     ...channels,
   ];

@@ -58,6 +58,10 @@ export async function createTors(lab: string, subnets: number): Promise<void> {
   for (let subnet = 0; subnet < subnets; subnet++) {
     const tor = torName(subnet);
     const netns = createNetns(netnsOf(lab, tor));
+    if (kernelFamilies().includes(6)) {
+      // FRR refuses IPv6 sessions until there is a link-local address: no second or two of duplicate address detection for it.
+      withNetns(netns, () => writeSysctl('net/ipv6/conf/default/accept_dad', 0));
+    }
     using inTor = NetlinkSocket.open(NETLINK_ROUTE, { netns });
     forward(netns);
     await inTor.execute(await configure(inTor, 'lo', []));
