@@ -36,6 +36,8 @@ export type AgentEvents = {
     readonly nodes: readonly Node[];
     readonly network: Network;
   }) => void;
+  /** Somebody else's firewall on this host may be another one now. */
+  readonly onForeignTable: () => void;
   /** A tunnel device was made that was not there. */
   readonly onDevice: () => void;
   /** The kernel holds all of this node's own part for the first time, or its MTU or subnets changed since. */
@@ -81,6 +83,7 @@ export class Agent implements Disposable {
       onReport: (report) => this.#judge(report),
       onFailure: (error) => this.#readiness.kernel(`the kernel cannot be read: ${messageOf(error)}`),
       resolve: (miss) => this.#resolve(miss),
+      onForeignTable: events.onForeignTable,
     });
   }
 

@@ -20,6 +20,7 @@ import { type Handler, LocalApi } from './api.ts';
 import { BgpSpeaker } from './bgp.ts';
 import { Blocks } from './blocks.ts';
 import { cniContext } from './cni-context.ts';
+import { ForwardWatch, forwardFacts } from './forward.ts';
 import { AgentLock } from './lock.ts';
 import { Membership } from './membership.ts';
 import { AGENT_SOCKET, type AgentOptions } from './options.ts';
@@ -56,6 +57,9 @@ export async function runAgent(options: AgentOptions, log: Log, signal: AbortSig
       if (agent.network?.addresses === 'blocks' && membership.joined) blocks.followPools();
     },
     onSettled: ({ self, nodes, network }) => {
+      const pools = bgpPools(network, agent.resources);
+      const podNetworks = pools.map(({ cidr }) => cidr);
+      forward.update(forwardFacts(podNetworks, network, self.underlay, agent.desired?.items ?? []));
       if (network.backend.type !== 'bgp') return;
       speaker ??= new BgpSpeaker({
         folder: join(paths.run, 'bird'),
@@ -64,8 +68,9 @@ export async function runAgent(options: AgentOptions, log: Log, signal: AbortSig
         signal,
         onProblem: (reason) => agent.bgpIs(reason),
       });
-      speaker.update({ self, nodes, resources: agent.resources, pools: bgpPools(network, agent.resources) });
+      speaker.update({ self, nodes, resources: agent.resources, pools });
     },
+    onForeignTable: () => forward.look(),
     onDevice: () => speaker?.deviceMade(),
     onReady: (desired) => {
       void untilDone('write the files of CNI', () => writeOutputs(agent, desired), { signal, log })
@@ -78,6 +83,7 @@ export async function runAgent(options: AgentOptions, log: Log, signal: AbortSig
   });
   let speaker: BgpSpeaker | undefined;
   await using _speaker = { [Symbol.asyncDispose]: async () => speaker?.[Symbol.asyncDispose]() };
+  const forward = new ForwardWatch(log, signal);
   const store = openStore(options.store, log);
   const blocks = new Blocks(agent, store, log, signal);
   const membership = new Membership({
@@ -129,7 +135,7 @@ export async function runAgent(options: AgentOptions, log: Log, signal: AbortSig
     ...bgpHandlers(() => speaker?.running),
     cni: (request) => cni.handle(request),
     status: async () => ({
-      ...agent.status(speaker?.warnings),
+      ...agent.status([...(speaker?.warnings ?? []), ...forward.problems]),
       store: { connected: membership.joined },
     }),
     diff: async () => ({ changes: (await agent.reconciler.preview()).map(changeText) }),

@@ -29,6 +29,8 @@ export type ReconcilerOptions = {
   readonly onReport?: (report: Report) => void;
   /** After each run that could not even read the kernel. */
   readonly onFailure?: (error: unknown) => void;
+  /** Somebody changed a table of nftables that is not ours, or may have. */
+  readonly onForeignTable?: () => void;
   /** Answers what the kernel asks on devices with `onDemand`. */
   readonly resolve?: Resolve;
 };
@@ -114,7 +116,7 @@ export class Reconciler implements Disposable {
   start(signal: AbortSignal): void {
     signal.throwIfAborted();
     this.#signal = signal;
-    const { netns, log, resolve, interval = INTERVAL } = this.#options;
+    const { netns, log, resolve, interval = INTERVAL, onForeignTable = () => {} } = this.#options;
     const watching = watchKernel({
       netns,
       log,
@@ -122,6 +124,7 @@ export class Reconciler implements Disposable {
       kernel: this.#kernel,
       resolve,
       desired: () => this.#desired,
+      onForeignTable,
       onContradiction: (what) => {
         log.debug({ what }, 'the kernel was changed by others');
         this.#contradicted();

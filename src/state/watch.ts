@@ -15,12 +15,14 @@ export type WatchOptions = {
   readonly kernel: Kernel;
   readonly desired: () => KernelState;
   readonly onContradiction: (what: string) => void;
+  /** Somebody changed a table of nftables that is not ours. */
+  readonly onForeignTable: () => void;
   readonly resolve: Resolve | undefined;
 };
 
 /** Listens to the kernel from the moment it is called until the signal aborts. */
 export async function watchKernel(options: WatchOptions): Promise<void> {
-  const { netns, signal, kernel, desired, onContradiction, log } = options;
+  const { netns, signal, kernel, desired, onContradiction, onForeignTable, log } = options;
   const monitor = Monitor.open({ netns, signal });
   const nftMonitor = NftMonitor.open({ netns, signal });
   const onEvent = (event: MonitorEvent): void => {
@@ -36,6 +38,7 @@ export async function watchKernel(options: WatchOptions): Promise<void> {
   await Promise.all([
     monitor.run(onEvent),
     nftMonitor.run((event) => {
+      if (event.type === 'overflow' || event.table !== OUR_TABLE) onForeignTable();
       if (event.type === 'overflow') onContradiction('notifications were lost');
       else if (event.table !== OUR_TABLE || event.portId === kernel.nftables.portId) return;
       // Whole tables that we write too: only the fingerprint tells them from others', and they are rare.

@@ -22,6 +22,7 @@ function agent(): Agent {
     onReady: () => {},
     onSettled: () => {},
     onDevice: () => {},
+    onForeignTable: () => {},
   });
 }
 

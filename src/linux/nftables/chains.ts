@@ -1,0 +1,165 @@
+import { codeOf } from '../../error.ts';
+import {
+  type Attributes,
+  attributesIn,
+  attributesOf,
+  type DumpRequest,
+  stringOf,
+} from '../netlink/message.ts';
+import type { NetlinkSocket } from '../netlink/socket.ts';
+import * as nft from './message.ts';
+
+const NFTA_TABLE_FLAGS = 2;
+const NFT_TABLE_F_DORMANT = 1;
+const NFTA_CHAIN_NAME = 3;
+const NFTA_CHAIN_HOOK = 4;
+const NFTA_CHAIN_POLICY = 5;
+const NFTA_HOOK_HOOKNUM = 1;
+const NFTA_RULE_CHAIN = 2;
+const NFTA_RULE_EXPRESSIONS = 4;
+const NFTA_EXPR_NAME = 1;
+const NFTA_EXPR_DATA = 2;
+const NFTA_SET_NAME = 2;
+const NFTA_SET_KEY_LEN = 5;
+const NFTA_SET_ELEM_LIST_SET = 2;
+const NFTA_SET_ELEM_LIST_ELEMENTS = 3;
+const NFTA_LIST_ELEM = 1;
+const NFTA_SET_ELEM_KEY = 1;
+const NFTA_DATA_VALUE = 1;
+
+/** linux/netfilter.h. */
+export const NF_INET_FORWARD = 2;
+const NF_DROP = 0;
+
+/** A chain that packets of a hook go through. */
+export type BaseChain = nft.TableName & {
+  readonly chain: string;
+  /** What becomes of packets that no rule decides about. */
+  readonly policy: 'accept' | 'drop';
+};
+
+/** One expression of a rule: `cmp`, `payload`, … with its attributes. */
+export type Expression = { readonly name: string; readonly data: Attributes };
+export type Rule = readonly Expression[];
+
+/** The base chains of a hook (NF_INET_*) in tables of a family, but for tables that are switched off (`flags dormant`). */
+export async function baseChains(
+  socket: NetlinkSocket,
+  family: nft.NftFamily,
+  hook: number,
+): Promise<BaseChain[]> {
+  const chains = await socket.dump({
+    ...query({ family, table: '' }, nft.NFT_MSG_GETCHAIN, 'chains'),
+    payload: nft.nftWriter(family).finish(),
+    decode: (message): BaseChain | undefined => {
+      const attributes = nft.nftAttributes(message);
+      const name = nft.tableOf(message);
+      const chain = attributes.get(NFTA_CHAIN_NAME);
+      const hooked = attributes.get(NFTA_CHAIN_HOOK);
+      if (name?.family !== family || !chain || !hooked) return undefined;
+      if (attributesOf(hooked).get(NFTA_HOOK_HOOKNUM)?.readUInt32BE() !== hook) return undefined;
+      const drops = attributes.get(NFTA_CHAIN_POLICY)?.readUInt32BE() === NF_DROP;
+      return { ...name, chain: stringOf(chain), policy: drops ? 'drop' : 'accept' };
+    },
+  });
+  if (chains.length === 0) return [];
+  const dormant = await socket.dump({
+    ...query({ family, table: '' }, nft.NFT_MSG_GETTABLE, 'tables'),
+    payload: nft.nftWriter(family).finish(),
+    decode: (message) => {
+      const flags = nft.nftAttributes(message).get(NFTA_TABLE_FLAGS)?.readUInt32BE() ?? 0;
+      return flags & NFT_TABLE_F_DORMANT ? nft.tableOf(message)?.table : undefined;
+    },
+  });
+  return chains.filter(({ table }) => !dormant.includes(table));
+}
+
+/** A chain's rules in their order; none when it is gone. */
+export function rulesOf(socket: NetlinkSocket, name: nft.TableName, chain: string): Promise<Rule[]> {
+  return socket.dump({
+    ...query(name, nft.NFT_MSG_GETRULE, `chain ${chain}`),
+    payload: nft
+      .nftWriter(name.family)
+      .string(nft.NFTA_TABLE_NAME, name.table)
+      .string(NFTA_RULE_CHAIN, chain)
+      .finish(),
+    decode: (message) => {
+      const attributes = nft.nftAttributes(message);
+      const of = attributes.get(NFTA_RULE_CHAIN);
+      // Kernels before 4.15 give the rules of all chains.
+      if (!of || stringOf(of) !== chain) return undefined;
+      // The message is read into a buffer that the next one uses again.
+      const list = Buffer.from(attributes.get(NFTA_RULE_EXPRESSIONS) ?? []);
+      return [...attributesIn(list)].map(([, bytes]) => expression(attributesOf(bytes)));
+    },
+  });
+}
+
+function expression(attributes: Attributes): Expression {
+  const data = attributes.get(NFTA_EXPR_DATA);
+  return {
+    name: stringOf(attributes.get(NFTA_EXPR_NAME) ?? Buffer.alloc(0)),
+    data: data ? attributesOf(data) : new Map(),
+  };
+}
+
+/** Bytes of a set's key, each field of a concatenation padded to four; undefined when there is no such set. */
+export async function keyLength(
+  socket: NetlinkSocket,
+  name: nft.TableName,
+  set: string,
+): Promise<number | undefined> {
+  const [length] = await socket.dump({
+    ...query(name, nft.NFT_MSG_GETSET, `set ${set}`),
+    payload: nft.nftWriter(name.family).string(nft.NFTA_TABLE_NAME, name.table).finish(),
+    decode: (message) => {
+      const attributes = nft.nftAttributes(message);
+      const own = attributes.get(NFTA_SET_NAME);
+      return own && stringOf(own) === set ? attributes.get(NFTA_SET_KEY_LEN)?.readUInt32BE() : undefined;
+    },
+  });
+  return length;
+}
+
+/** Whether a key is in a set, of its own or in a range; like `nft get element`. */
+export async function inSet(
+  socket: NetlinkSocket,
+  name: nft.TableName,
+  set: string,
+  key: Uint8Array,
+): Promise<boolean> {
+  try {
+    await socket.get({
+      ...query(name, nft.NFT_MSG_GETSETELEM, `set ${set}`),
+      payload: nft
+        .nftWriter(name.family)
+        .string(nft.NFTA_TABLE_NAME, name.table)
+        .string(NFTA_SET_ELEM_LIST_SET, set)
+        .nested(NFTA_SET_ELEM_LIST_ELEMENTS, (writer) =>
+          writer.nested(NFTA_LIST_ELEM, () =>
+            writer.nested(NFTA_SET_ELEM_KEY, () => writer.bytes(NFTA_DATA_VALUE, key)),
+          ),
+        )
+        .finish(),
+      decode: () => true,
+    });
+    return true;
+  } catch (error) {
+    if (codeOf(error) === 'NOT_FOUND') return false;
+    throw error;
+  }
+}
+
+function query(
+  { family, table }: nft.TableName,
+  command: number,
+  what: string,
+): Omit<DumpRequest<never>, 'decode' | 'payload'> {
+  return {
+    operation: 'nft list',
+    object: `${what} ${family} ${table}`.trim(),
+    type: nft.nftType(command),
+    flags: 0,
+    emptyOn: 'ENOENT',
+  };
+}
