@@ -1,5 +1,6 @@
-import { kindNamed } from '../cluster/calico/document.ts';
+import { type Kind, kindNamed } from '../cluster/calico/document.ts';
 import { codeOf, FlatnetError } from '../error.ts';
+import { forgetNode, removedText } from '../store/forget-node.ts';
 import { ResourceStore } from '../store/resource-store.ts';
 import { warnWithoutPeers } from './bgp-peering.ts';
 import { newCommand } from './commands.ts';
@@ -15,23 +16,22 @@ type DeleteOptions = StoreSelection & {
 
 export const command = storeOptions(
   newCommand(
-    'Delete resources. A pool is kept while pods have addresses of it, which would be cut off, and until it is disabled, as nodes may be giving out more.',
-    ['flatnet delete bgppeer rack1', 'flatnet delete -f peers.yaml --lab demo'],
+    'Delete resources. A pool is kept while pods have addresses of it, which would be cut off, and until it is disabled, as nodes may be giving out more. `node` is for one that has left for good: its addresses and blocks go too. It is kept while its agent lives.',
+    ['flatnet delete bgppeer rack1', 'flatnet delete node node7', 'flatnet delete -f peers.yaml --lab demo'],
   ),
 )
   .argument('[kind]', 'as of `flatnet get`')
   .argument('[name]', 'which of them')
   .addOption(fileOption('those that this file describes'))
-  .option('--force', 'also a pool that is in use')
+  .option('--force', 'also a pool that is in use, or a node whose agent lives')
   .option('--json', 'print JSON')
   .action(async (word: string | undefined, name: string | undefined, options: DeleteOptions) => {
     const { file, force, json, ...store } = options;
-    const deleted = async (resources: ResourceStore): Promise<Done[]> => {
+    const deleted = async (remove: (kind: Kind, name: string) => Promise<string>): Promise<Done[]> => {
       if (file !== undefined && word === undefined) {
         return each(resourcesOf(file), async ({ kind, metadata }) => {
           try {
-            await resources.delete(kind, metadata.name, force);
-            return 'deleted';
+            return await remove(kind, metadata.name);
           } catch (error) {
             if (codeOf(error) === 'NOT_FOUND') return 'absent';
             throw error;
@@ -42,12 +42,15 @@ export const command = storeOptions(
         throw new FlatnetError('needs a kind and a name, or -f FILE', { code: 'USAGE', operation: 'delete' });
       }
       const kind = kindNamed(word);
-      await resources.delete(kind, name, force);
-      return [{ object: `${kind}/${name}`, outcome: 'deleted' }];
+      return [{ object: `${kind}/${name}`, outcome: await remove(kind, name) }];
     };
     const done = await withSelectedStore(store, async (kv, prefix) => {
       const resources = new ResourceStore(kv, prefix);
-      const outcomes = await deleted(resources);
+      const outcomes = await deleted(async (kind, of) => {
+        if (kind === 'Node') return removedText(await forgetNode(kv, prefix, of, { force: force === true }));
+        await resources.delete(kind, of, force);
+        return 'deleted';
+      });
       await warnWithoutPeers(resources);
       return outcomes;
     });

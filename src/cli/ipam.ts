@@ -100,7 +100,7 @@ storeOptions(command.command('configure'))
 storeOptions(command.command('release'))
   .description('Give back all addresses and blocks of a node that has left the cluster for good.')
   .requiredOption('--node <node>', 'which')
-  .option('--force', 'though the cluster still knows it')
+  .option('--force', 'though the cluster still knows it; what its pods use that still run, others get too')
   .option('--json', 'print JSON')
   .action(async (options: Options & { readonly node: string; readonly force?: boolean }) => {
     const removed = await withSelectedStore(options, async (kv, prefix) => {
@@ -169,7 +169,7 @@ function stillThere(node: string): FlatnetError {
     code: 'USAGE',
     operation: 'ipam release',
     object: node,
-    fix: 'its record goes a day after its agent stopped; to do it before, say --force',
+    fix: `if it has left for good, use flatnet delete node ${node}`,
   });
 }
 

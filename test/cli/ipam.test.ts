@@ -23,9 +23,10 @@ test('flatnet ipam: show, check, configure, release', async (t) => {
     await server.stop();
   });
   const keys = new IpamKeys(PREFIX);
-  const ipam = async (...words: string[]): Promise<Ran> => {
+  const ipam = (...words: string[]): Promise<Ran> => flatnet('ipam', ...words);
+  const flatnet = async (...words: string[]): Promise<Ran> => {
     const store = ['--endpoint', server.endpoint, '--prefix', PREFIX];
-    const argv = ['--disable-warning=ExperimentalWarning', MAIN, 'ipam', ...words, ...store];
+    const argv = ['--disable-warning=ExperimentalWarning', MAIN, ...words, ...store];
     try {
       const { stdout, stderr } = await promisify(execFile)(process.execPath, argv);
       return { status: 0, out: stdout, err: stderr };
@@ -81,6 +82,22 @@ test('flatnet ipam: show, check, configure, release', async (t) => {
   assert.match(release.out, /^5 addresses and 1 blocks are free again\n$/);
   assert.equal((await ipam('check')).status, 0, 'that also mended the handle');
   await kv.put(`${PREFIX}/flatnet/nodes/node2`, '{}');
-  assert.equal((await ipam('release', '--node', 'node2')).status, 2);
+  const refused = await ipam('release', '--node', 'node2');
+  assert.equal(refused.status, 2);
+  assert.match(refused.err, /flatnet delete node node2/);
   assert.equal((await ipam('release', '--node', 'node2', '--force')).status, 0);
+
+  await assign('node3', 'last');
+  await kv.delete(`${PREFIX}/flatnet/nodes/node2`);
+  assert.match(
+    (await ipam('check')).out,
+    /warning +NODE_UNKNOWN +node3 +is no node .* 1 blocks and 1 addresses/,
+  );
+  assert.equal(
+    (await flatnet('delete', 'node', 'node3')).out,
+    'Node/node3 deleted; 1 addresses and 1 blocks are free again\n',
+  );
+  const again = await flatnet('delete', 'node', 'node3');
+  assert.deepEqual([again.status, again.out], [1, '']);
+  assert.match(again.err, /Node\/node3: there is no such node/);
 });
