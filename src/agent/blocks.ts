@@ -1,9 +1,13 @@
+import type { LocalPod } from '../cluster/node.ts';
+import type { IpReservation } from '../cluster/resources.ts';
+import { handleOf } from '../cni/assigned.ts';
 import { messageOf } from '../error.ts';
-import type { Ip } from '../ip/address.ts';
+import { BITS, familyOf, type Ip } from '../ip/address.ts';
+import { cidrOf } from '../ip/cidr.ts';
 import { BlockAssigner, type BlockAssignerOptions } from '../ipam/blocks/block-assigner.ts';
 import { IpamKeys } from '../ipam/blocks/keys.ts';
 import { tunnelAddress } from '../ipam/blocks/tunnel.ts';
-import { BlockUpkeep } from '../ipam/blocks/upkeep.ts';
+import { BlockUpkeep, type Use } from '../ipam/blocks/upkeep.ts';
 import type { Log } from '../log.ts';
 import type { Store } from '../store/store.ts';
 import type { Agent } from './agent.ts';
@@ -38,7 +42,10 @@ export class Blocks {
       keys: new IpamKeys(store.prefix),
       node,
       nodeLabels: () => agent.labels,
-      resources: () => agent.resources,
+      resources: () => ({
+        ipPools: agent.resources.ipPools,
+        ipReservations: [...agent.resources.ipReservations, inUse(routedPods(agent))],
+      }),
     };
     this.#agent = agent;
     this.#log = log;
@@ -75,6 +82,11 @@ export class Blocks {
   }
 
   async #keepUp(live: () => ReadonlySet<string>): Promise<void> {
+    const { regained, contested } = await this.#upkeep.regain(routedPods(this.#agent).map(useOf));
+    if (regained.length > 0) this.#log.warn({ regained }, 'the store had forgotten addresses of pods');
+    for (const { ip, handle, reason } of contested) {
+      this.#log.error({ ip, handle, reason }, 'a pod uses an address that is not its own; make it anew');
+    }
     const dropped = await this.#upkeep.releaseEmptyBlocks();
     const isLive = async (handle: string): Promise<boolean> => live().has(handle);
     const now = performance.now();
@@ -94,4 +106,24 @@ export class Blocks {
     const ip: Ip | undefined = found?.ip;
     this.#agent.tunnelAddressIs(ip);
   }
+}
+
+/** Those that have addresses of blocks. */
+function routedPods(agent: Agent): readonly LocalPod[] {
+  return agent.pods.list().filter(({ foreign, wiring }) => wiring === 'routed' && !foreign);
+}
+
+/** Whatever the store says, or has forgotten, no other pod gets what a pod uses here. */
+function inUse(pods: readonly LocalPod[]): IpReservation {
+  const cidrs = pods.flatMap(({ addresses }) => addresses.map((ip) => cidrOf(ip, BITS[familyOf(ip)])));
+  return { name: 'in use here', cidrs };
+}
+
+function useOf(pod: LocalPod): Use {
+  const [namespace, name] = pod.name?.split('/') ?? [];
+  return {
+    handle: handleOf(pod),
+    addresses: pod.addresses,
+    attributes: { ...(name && { pod: name }), ...(namespace && { namespace }) },
+  };
 }

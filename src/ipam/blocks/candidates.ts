@@ -15,6 +15,7 @@ export function* candidates(
   reserved: readonly Cidr[],
 ): Generator<Cidr> {
   const family = familyOf(cidr);
+  const large = reserved.filter((each) => lengthOf(each) <= blockSize);
   const first = ipToBigInt(addressOf(cidr));
   const size = 1n << BigInt(BITS[family] - blockSize);
   const count = 1n << BigInt(blockSize - lengthOf(cidr));
@@ -22,7 +23,7 @@ export function* candidates(
   for (let step = 0n; step < count; step++) {
     const index = (start + step) % count;
     const block = cidrOf(ipFromBigInt(family, first + index * size), blockSize);
-    const reservation = reserved.find((each) => contains(each, block));
+    const reservation = large.find((each) => contains(each, block));
     if (!reservation) yield block;
     // A reservation may cover more blocks than one can count through: on to its last.
     else {

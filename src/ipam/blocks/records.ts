@@ -57,10 +57,10 @@ export class IpamRecords {
     };
   }
 
-  /** What those of the handles hold that hold something. */
+  /** What each of them holds. */
   async handles(ids: readonly string[]): Promise<Handle[]> {
     const found = await this.#get(ids.map((id) => this.keys.handle(id)));
-    return found.filter((item) => item !== undefined).map((item) => stored(item, decodeHandle).value);
+    return found.map((item) => (item ? stored(item, decodeHandle).value : NO_HANDLE));
   }
 
   async config(): Promise<IpamConfig> {

@@ -1,5 +1,7 @@
+import { codeOf, messageOf } from '../../error.ts';
 import { FAMILIES, familyOf, type Ip } from '../../ip/address.ts';
 import { type Cidr, contains } from '../../ip/cidr.ts';
+import type { AssignRequest } from '../assigner.ts';
 import { type Block, isIdle } from './block.ts';
 import type { BlockAssigner, BlockAssignerOptions } from './block-assigner.ts';
 import { dropBlock } from './claim.ts';
@@ -13,6 +15,12 @@ export type Liveness = {
   /** Asked again right before the release: a pod may have come since `live` was listed. */
   readonly isLive: (handle: string) => Promise<boolean>;
 };
+
+/** A pod that runs, and what it uses. */
+export type Use = Pick<AssignRequest, 'handle' | 'attributes'> & { readonly addresses: readonly Ip[] };
+
+/** An address that a pod uses and cannot have. */
+export type Contested = { readonly ip: Ip; readonly handle: string; readonly reason: string };
 
 /**
  * Gives back what this node uses no more. Nothing goes that was not seen unused twice. Run each method now
@@ -88,6 +96,34 @@ export class BlockUpkeep {
       else released.push(...(await this.#assigner.releaseLeak(leak, isLive)));
     }
     return released;
+  }
+
+  /**
+   * Takes the addresses again that pods of this node use though the store does not know it: it was lost, or put back to an
+   * older state. Returns those that it took, and those that it could not.
+   */
+  async regain(
+    uses: readonly Use[],
+  ): Promise<{ readonly regained: readonly Ip[]; readonly contested: readonly Contested[] }> {
+    const handles = await this.#records.handles(uses.map(({ handle }) => handle));
+    const regained: Ip[] = [];
+    const contested: Contested[] = [];
+    for (const [i, { handle, attributes, addresses }] of uses.entries()) {
+      const known = handles[i]?.addresses ?? [];
+      const missing = addresses.filter((ip) => !known.some((each) => each.ip === ip));
+      for (const ip of missing) {
+        const request = { handle, attributes, families: [familyOf(ip)], requested: [ip] };
+        try {
+          const [got] = await this.#assigner.assign(request);
+          if (got?.ip === ip) regained.push(ip);
+          else contested.push({ ip, handle, reason: `the store says it has ${got?.ip}` });
+        } catch (error) {
+          if (codeOf(error) === 'STORE_UNAVAILABLE') throw error;
+          contested.push({ ip, handle, reason: messageOf(error) });
+        }
+      }
+    }
+    return { regained, contested };
   }
 
   async #unused(live: ReadonlySet<string>, everywhere: boolean): Promise<Leak[]> {

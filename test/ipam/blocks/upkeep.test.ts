@@ -181,6 +181,33 @@ test('garbage: a handle that is asked for at the moment of its collection gets a
   );
 });
 
+test('what pods use and the store has forgotten is taken again, and what another has by then is told', async (t) => {
+  const plan = await TestPlan.start(t, FOUR, pool('six', 'fd00::/116', 126));
+  const { assigner, upkeep } = plan.node('node1');
+  const uses = [];
+  for (const handle of ['a', 'b', 'c']) {
+    const all = await assigner.assign({ handle, families: [4, 6], attributes: { pod: handle } });
+    uses.push({ handle, attributes: { pod: handle }, addresses: all.map(({ ip }) => ip) });
+  }
+  assert.deepEqual(await upkeep.regain(uses), { regained: [], contested: [] });
+  for (const { key } of (await plan.kv.list(plan.keys.root)).items) await plan.kv.delete(key);
+  const lost = uses[2]?.addresses[0] ?? assert.fail();
+  await plan.node('node2').assigner.assign({
+    handle: 'other',
+    families: [4],
+    attributes: { pod: 'other' },
+    requested: [lost],
+  });
+  const { regained, contested } = await upkeep.regain(uses);
+  assert.equal(regained.length, 5);
+  assert.deepEqual(
+    contested.map(({ ip, handle }) => ({ ip, handle })),
+    [{ ip: lost, handle: 'c' }],
+  );
+  assert.match(contested[0]?.reason ?? '', /default\/other on node2/);
+  assert.equal((await assigner.held('a')).length, 2);
+});
+
 test('a node that is gone: all it had comes back, but for blocks that others borrow from', async (t) => {
   const plan = await TestPlan.start(t, pool('tiny', '10.1.0.0/28', 30));
   await plan.configure({ maxBlocksPerHost: 2 });
