@@ -180,7 +180,8 @@ export class ClusterState {
 
   #setNetwork(network: Network, dirty: Dirty): void {
     if (isDeepStrictEqual(this.#network, network)) return;
-    if (this.#network && this.#network.addresses !== network.addresses) {
+    // Also the first one: records may have come before it, in another part of the keys.
+    if (this.#network?.addresses !== network.addresses) {
       for (const name of [...this.#records.keys(), ...this.#owners.values()]) dirty.names.add(name);
     }
     this.#network = network;

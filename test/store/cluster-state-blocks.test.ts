@@ -83,6 +83,22 @@ test('a node is its record and its confirmed blocks; leases count for nothing', 
   ]);
 });
 
+test('the parts of the keys may come in any order', () => {
+  const keys = new Keys();
+  keys.put(layout.config, BLOCKS);
+  keys.put(layout.node('a'), record('a', 1));
+  keys.put(ipam.affinity('a', blockOf(2)), 'confirmed', '0');
+  const items = [...keys.items.values()];
+  for (const order of [layout.watched, layout.watched.toReversed()]) {
+    const state = new ClusterState(layout, assert.fail);
+    for (const range of order) {
+      const part = items.filter(({ key }) => key >= range.from && key < range.to);
+      state.reset(part, keys.revision, range);
+    }
+    assert.deepEqual(viewOf(state).nodes, viewOf(stateOf(keys)).nodes);
+  }
+});
+
 test('allocations make no view and are not kept', () => {
   const keys = new Keys();
   keys.put(layout.config, BLOCKS);
