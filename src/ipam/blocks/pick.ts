@@ -95,7 +95,18 @@ export async function pickRequested(context: PickContext, ip: Ip): Promise<FreeA
     throw requested(ip, 'CONFIG_INVALID', 'is in no pool that is enabled', 'see flatnet get ippools');
   }
   const cidr = cidrOf(ip, pool.blockSize);
-  const block = (await records.blocks([cidr]))[0] ?? (await blockAround(records, ip));
+  let block = (await records.blocks([cidr]))[0];
+  if (!block) {
+    // One of another size than the pool's, from before the pool was made anew.
+    const others = (await records.affinities()).filter((each) => each.cidr !== cidr);
+    const around = others.filter((each) => contains(each.cidr, ip)).map((each) => each.cidr);
+    block = (await records.blocks(around))[0];
+    const inside = others.find((each) => each.value === 'confirmed' && contains(cidr, each.cidr));
+    if (!block && inside) {
+      const text = `needs block ${cidr}, and ${inside.node} has ${inside.cidr} in it, of a former pool`;
+      throw requested(ip, 'OUT_OF_ADDRESSES', text);
+    }
+  }
   if (!block) {
     if (!config.autoAllocateBlocks) {
       throw requested(ip, 'OUT_OF_ADDRESSES', `needs block ${cidr}, and no node may claim blocks`);
@@ -113,12 +124,6 @@ export async function pickRequested(context: PickContext, ip: Ip): Promise<FreeA
     throw requested(ip, 'ADDRESS_TAKEN', `is in a block of ${block.value.node}, and affinity is strict`);
   }
   return { block, ordinal, pool: pool.name };
-}
-
-/** A block of another size than the pool's, from before the pool was made anew. */
-async function blockAround(records: IpamRecords, ip: Ip): Promise<Stored<Block> | undefined> {
-  const around = (await records.affinities()).filter(({ cidr }) => contains(cidr, ip));
-  return (await records.blocks(around.map(({ cidr }) => cidr)))[0];
 }
 
 /** Whether a block was claimed, or somebody else's moves made it worth looking again. */

@@ -322,6 +322,23 @@ test('a pool made anew with larger blocks: none is claimed around one in use', a
   assert.deepEqual([neighbour[0]?.block, neighbour[0]?.borrowed], [block, true]);
 });
 
+test('an address asked for whose block cannot be, as smaller ones of a former pool lie in it: said at once', async (t) => {
+  const plan = await TestPlan.start(t, pool('p', '10.1.0.0/28', 30));
+  const { ip } = await one(plan.node('node1').assigner, 'a');
+  plan.pools = [pool('p', '10.1.0.0/28', 28)];
+  const { assigner, kv } = plan.node('node2');
+  let writes = 0;
+  kv.before = () => {
+    writes++;
+  };
+  const elsewhere = parseIp(ip.replace(/\d+$/, (n) => `${(Number(n) + 4) % 16}`));
+  await assert.rejects(assigner.assign(ask('b', { requested: [elsewhere] })), {
+    code: 'OUT_OF_ADDRESSES',
+    message: /needs block 10\.1\.0\.0\/28, and node1 has 10\.1\.0\.\d+\/30 in it/,
+  });
+  assert.equal(writes, 0);
+});
+
 test('a /28 and a /30 inside it are claimed at once: only one becomes a block', async (t) => {
   // Before the announcement of the first, when both have seen nobody; and after it, before its block.
   for (const [first, write] of [
