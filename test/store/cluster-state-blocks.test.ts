@@ -87,6 +87,7 @@ test('the parts of the keys may come in any order', () => {
   const keys = new Keys();
   keys.put(layout.config, BLOCKS);
   keys.put(layout.node('a'), record('a', 1));
+  keys.put(layout.node('b'), record('b', 2));
   keys.put(ipam.affinity('a', blockOf(2)), 'confirmed', '0');
   const items = [...keys.items.values()];
   for (const order of [layout.watched, layout.watched.toReversed()]) {
