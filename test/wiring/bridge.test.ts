@@ -16,8 +16,10 @@ test('the bridge has the first address of each subnet and a MAC of its own', () 
     'ip address replace 10.0.1.1/24 dev cni0',
     'ip address replace fd10:0:0:1::1/64 dev cni0 nodad',
     'sysctl -w net/ipv4/ip_forward=1',
+    'sysctl -w net/ipv4/conf/eth0/forwarding=1',
     'sysctl -w net/ipv6/conf/eth0/accept_ra=2',
     'sysctl -w net/ipv6/conf/all/forwarding=1',
+    'sysctl -w net/ipv6/conf/eth0/forwarding=1',
     'sysctl -w net/ipv6/conf/cni0/accept_dad=0',
     'sysctl -w net/ipv6/conf/cni0/disable_ipv6=0',
   ]);

@@ -128,6 +128,10 @@ for (const plan of [VXLAN, HOST_GW]) {
           near.namespace.ip(`address del ${parsePrefixed(`${GATEWAY[6]}/64`)} dev ${a.device}`),
         'proxy ARP': () => near.namespace.run('sysctl', '-qw', `${v4}/proxy_arp=0`),
         forwarding: () => near.namespace.run('sysctl', '-qw', `${v4}/forwarding=0`),
+        'forwarding of the underlay': () =>
+          near.namespace.run('sysctl', '-qw', 'net/ipv4/conf/eth0/forwarding=0'),
+        'IPv6 forwarding of the underlay': () =>
+          near.namespace.run('sysctl', '-qw', 'net/ipv6/conf/eth0/forwarding=0'),
         'the table': () => near.namespace.run('nft', 'delete table ip flatnet'),
         'the blackhole': () => near.namespace.ip('route del blackhole 10.0.1.0/24'),
       };
