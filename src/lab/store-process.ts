@@ -12,7 +12,7 @@ import { type Lab, labEnvironment, readProcess } from './lab.ts';
 import { lastLines } from './log-file.ts';
 
 /** Milliseconds. It may be long: a store that has ended is noticed at once. */
-const PATIENCE = 60_000;
+const PATIENCE = 180_000;
 
 /** For an agent's configuration. A unix socket with a path is reached from every network namespace. */
 export function storeEndpoint(lab: Lab): string {
