@@ -44,7 +44,7 @@ export function deviceSysctls(
     [`${v6}/forwarding`, '1'],
   ] as const;
   return [
-    ...(families.includes(4) ? ipv4 : []),
+    ...(families.includes(4) ? ipv4 : [[`${v4}/rp_filter`, '1'] as const]),
     ...(families.includes(6) ? ipv6 : [[`${v6}/disable_ipv6`, '1'] as const]),
   ];
 }

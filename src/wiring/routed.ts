@@ -18,7 +18,12 @@ export function routedItems(
   families: readonly Family[],
   ports: readonly number[],
 ): readonly Item[] {
-  return families.flatMap((family) => [...forwardingItems(self, family), guard(family, ports)]);
+  // IPv4 cannot be switched off for a device: in a cluster without it no source is a pod's own.
+  const guarded = new Set<Family>([4, ...families]);
+  return [
+    ...families.flatMap((family) => forwardingItems(self, family)),
+    ...[...guarded].map((family) => guard(family, ports)),
+  ];
 }
 
 /** Packets for addresses of ours that no pod has end here, or they would circle by the default route. BGP advertises these. */

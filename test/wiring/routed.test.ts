@@ -77,6 +77,14 @@ test('in a family that pods have not, their devices take no packets', () => {
     texts.filter((text) => /v6|fe80|fd10/.test(text)),
     ['sysctl -w net/ipv6/conf/cali1234567890a/disable_ipv6=1'],
   );
+  const six = commands([], {}, { ...PLAN, families: [6] });
+  assert.ok(
+    six.some(
+      (text) => text.includes('table ip flatnet') && text.includes('fib saddr . iif oif missing drop'),
+    ),
+    'no IPv4 of a pod passes where there is none',
+  );
+  assert.ok(!six.some((text) => text.includes('net/ipv4/')), 'and the node’s own IPv4 stays as it is');
 });
 
 test('a node of routed pods: no bridge, a blackhole for each of its blocks, one table a family', () => {
