@@ -22,6 +22,14 @@ test('whoever watches nodes reads each key of theirs once, and none that changes
     layout.lease([cidr]),
   ];
   for (const key of watched) assert.equal(partsWith(key), 1, key);
-  const others = [ipam.block(cidr), ipam.handle('a'), ipam.handle('~'), '/net', '/net0', '/nets/config', '/ne'];
+  const others = [
+    ipam.block(cidr),
+    ipam.handle('a'),
+    ipam.handle('~'),
+    '/net',
+    '/net0',
+    '/nets/config',
+    '/ne',
+  ];
   for (const key of others) assert.equal(partsWith(key), 0, key);
 });
