@@ -12,6 +12,8 @@ import { LABS, LabPaths, RUN } from './paths.ts';
  * ("neighbour table overflow"). Permanent entries do not count; those the pods learn do.
  */
 const THRESHOLDS = { gc_thresh1: 8192, gc_thresh2: 16384, gc_thresh3: 32768 };
+/** Each agent has one, and 128 are usual for all that root runs. */
+const INOTIFY: [path: string, wanted: number] = ['fs/inotify/max_user_instances', 1024];
 const NETNS = '/run/netns';
 const NOTES = join(RUN, 'machine.json');
 
@@ -42,7 +44,7 @@ export async function enterMachine(lab: string): Promise<string[]> {
     mkdirSync(new LabPaths(lab).root, { recursive: true, mode: 0o700 });
     writeJson(NOTES, notes);
     const refused: string[] = [];
-    for (const [path, wanted] of thresholds()) {
+    for (const [path, wanted] of limits()) {
       const current = readSysctl(path);
       if (Number(current) >= wanted) continue;
       const before = notes;
@@ -90,11 +92,13 @@ function removeNetnsFolder(): void {
   removeIfEmpty(NETNS);
 }
 
-/** Only the first network namespace has them: elsewhere, such as in a container, they stay as they are. */
-function thresholds(): [path: string, wanted: number][] {
-  return ['ipv4', 'ipv6'].flatMap((family) =>
-    Object.entries(THRESHOLDS)
-      .map(([name, wanted]): [string, number] => [`net/${family}/neigh/default/${name}`, wanted])
-      .filter(([path]) => existsSync(join('/proc/sys', path))),
+/** Only the first network namespace has those of the neighbour tables: elsewhere, such as in a container, they stay as they are. */
+function limits(): [path: string, wanted: number][] {
+  const neighbours = ['ipv4', 'ipv6'].flatMap((family) =>
+    Object.entries(THRESHOLDS).map(([name, wanted]): [string, number] => [
+      `net/${family}/neigh/default/${name}`,
+      wanted,
+    ]),
   );
+  return [...neighbours, INOTIFY].filter(([path]) => existsSync(join('/proc/sys', path)));
 }
