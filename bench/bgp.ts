@@ -20,7 +20,7 @@ import { type Machine, onMachine } from './lib/machine.ts';
 import { digits, median, print } from './lib/report.ts';
 import { Watch } from './lib/watch.ts';
 
-/** Each node is an agent and a BIRD, some 80 MB; a mesh of 100 is 4,950 sessions, on two processors. */
+/** Each node is an agent and a BIRD, some 40 MB; a mesh of 100 is 4,950 sessions, on two processors. */
 const NODES = [3, 30, 100];
 const REFLECTORS = 2;
 /** One after another. */
