@@ -157,12 +157,15 @@ test('`down` removes any wreck, and only that', { skip: CANNOT }, async (t) => {
 
 test('an `up` that fails or is interrupted leaves nothing', { skip: CANNOT }, async (t) => {
   const lab = new TestLab(t, 'f');
+  const begun = async (): Promise<void> => {
+    while (!traces(lab.name).namespaces.includes(`${lab.name}-node1`)) await sleep(20);
+  };
   const up = spawn(FLATNET, ['lab', 'up', '--name', lab.name, '--nodes', '4']);
   let said = '';
   up.stderr.on('data', (chunk) => {
     said += chunk;
   });
-  await sleep(700);
+  await begun();
   up.kill('SIGINT');
   const status = await new Promise((resolve) => up.once('close', resolve));
   assert.equal(status, 1);
@@ -171,7 +174,7 @@ test('an `up` that fails or is interrupted leaves nothing', { skip: CANNOT }, as
 
   // Killed outright: a wreck, which says so.
   const killed = spawn(FLATNET, ['lab', 'up', '--name', lab.name], { stdio: 'ignore' });
-  await sleep(700);
+  await begun();
   killed.kill('SIGKILL');
   await new Promise((resolve) => killed.once('exit', resolve));
   // As when the signal comes while it looks what the kernel can do.

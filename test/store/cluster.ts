@@ -29,7 +29,7 @@ export class TestCluster {
   }
 
   store(options: LeaseOptions = {}, client: { watchIdle?: number; timeout?: number } = {}): Store {
-    const kv = new EtcdKv({ endpoints: [this.#endpoint], timeout: 1_000, ...client });
+    const kv = new EtcdKv({ endpoints: [this.#endpoint], timeout: 3_000, ...client });
     const store = new LeaseStore(kv, { prefix: PREFIX, answerTime: 600, ...options }, this.#log());
     this.#t.after(() => store.close());
     return store;
