@@ -1,7 +1,7 @@
 // The reconciler alone, in this process, and a kernel that shall hold 5,000 peers.
 //   node bench/reconcile.ts [--json]
 import { setTimeout as sleep } from 'node:timers/promises';
-import { createMemo, desiredState } from '../src/backends/desired.ts';
+import { createMemo, desiredState } from '../src/desired/desired.ts';
 import { linkDelete, linkGet } from '../src/linux/link.ts';
 import { NETLINK_ROUTE, NetlinkSocket } from '../src/linux/netlink/socket.ts';
 import { SILENT } from '../src/log.ts';

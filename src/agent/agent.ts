@@ -1,8 +1,8 @@
-import { createMemo, type Desired, desiredState } from '../backends/desired.ts';
 import { configuredBackend } from '../backends/registry.ts';
 import type { Network } from '../cluster/network.ts';
 import type { LocalPod, Node, Self, Underlay } from '../cluster/node.ts';
 import { NO_RESOURCES, type Resources } from '../cluster/resources.ts';
+import { createMemo, type Desired, desiredState } from '../desired/desired.ts';
 import { messageOf } from '../error.ts';
 import type { Ip } from '../ip/address.ts';
 import type { Cidr } from '../ip/cidr.ts';

@@ -1,8 +1,8 @@
 import { join, resolve } from 'node:path';
-import type { Desired } from '../backends/desired.ts';
 import { type PerFamily, perFamily } from '../cluster/node.ts';
 import { renderConfList, writeConfList } from '../cni/conflist.ts';
 import { installPlugins, writeAgentFile } from '../cni/install.ts';
+import type { Desired } from '../desired/desired.ts';
 import { messageOf } from '../error.ts';
 import { familyOf } from '../ip/address.ts';
 import type { Cidr } from '../ip/cidr.ts';

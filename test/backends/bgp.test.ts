@@ -1,9 +1,9 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { desiredState, type Facts } from '../../src/backends/desired.ts';
 import { configuredBackend } from '../../src/backends/registry.ts';
 import { readNetwork } from '../../src/cluster/network.ts';
 import type { Encapsulation } from '../../src/cluster/resources.ts';
+import { desiredState, type Facts } from '../../src/desired/desired.ts';
 import { parseIp } from '../../src/ip/address.ts';
 import { parseCidr } from '../../src/ip/cidr.ts';
 import type { NftTableItem } from '../../src/state/item.ts';

@@ -1,6 +1,5 @@
 import assert from 'node:assert/strict';
 import fc from 'fast-check';
-import { desiredState, type Facts } from '../../src/backends/desired.ts';
 import { configuredBackend } from '../../src/backends/registry.ts';
 import { type Network, readNetwork } from '../../src/cluster/network.ts';
 import type { LocalPod, Node, PerFamily, Self } from '../../src/cluster/node.ts';
@@ -10,6 +9,7 @@ import {
   NO_RESOURCES,
   type Resources,
 } from '../../src/cluster/resources.ts';
+import { desiredState, type Facts } from '../../src/desired/desired.ts';
 import type { Family, Ip } from '../../src/ip/address.ts';
 import { type Cidr, cidrOf, nthIp, parseCidr } from '../../src/ip/cidr.ts';
 import { byKey } from '../../src/state/key.ts';

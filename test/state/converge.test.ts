@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
-import { desiredState, type Facts } from '../../src/backends/desired.ts';
 import type { LocalPod } from '../../src/cluster/node.ts';
+import { desiredState, type Facts } from '../../src/desired/desired.ts';
 import { parseIp } from '../../src/ip/address.ts';
 import { addressOf, parseCidr, parsePrefixed } from '../../src/ip/cidr.ts';
 import { macFromSeed } from '../../src/ip/mac.ts';

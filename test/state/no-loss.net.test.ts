@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { desiredState } from '../../src/backends/desired.ts';
+import { desiredState } from '../../src/desired/desired.ts';
 import { nthIp, parseCidr } from '../../src/ip/cidr.ts';
 import { factsOf, type Plan, selfOf } from '../backends/cluster.ts';
 import { Namespace, NO_KERNEL, Running } from './namespace.ts';

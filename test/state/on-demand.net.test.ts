@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { desiredState } from '../../src/backends/desired.ts';
 import { resolverOf } from '../../src/backends/vxlan-miss.ts';
+import { desiredState } from '../../src/desired/desired.ts';
 import { factsOf, nodesOf, type Plan, selfOf } from '../backends/cluster.ts';
 import { Namespace, NO_KERNEL, Running } from './namespace.ts';
 

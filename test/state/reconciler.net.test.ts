@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { desiredState, type Facts } from '../../src/backends/desired.ts';
 import type { Node } from '../../src/cluster/node.ts';
+import { desiredState, type Facts } from '../../src/desired/desired.ts';
 import { parseIp } from '../../src/ip/address.ts';
 import { parseCidr } from '../../src/ip/cidr.ts';
 import { SILENT } from '../../src/log.ts';

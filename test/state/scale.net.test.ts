@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { createMemo, desiredState } from '../../src/backends/desired.ts';
 import type { Node } from '../../src/cluster/node.ts';
+import { createMemo, desiredState } from '../../src/desired/desired.ts';
 import { factsOf, type Plan, selfOf } from '../backends/cluster.ts';
 import { Namespace, NO_KERNEL, Running } from './namespace.ts';
 

@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { desiredState } from '../../src/backends/desired.ts';
 import type { Network } from '../../src/cluster/network.ts';
 import type { LocalPod } from '../../src/cluster/node.ts';
+import { desiredState } from '../../src/desired/desired.ts';
 import { ipAdd, parseIp } from '../../src/ip/address.ts';
 import { hostCidr, nthIp, parseCidr } from '../../src/ip/cidr.ts';
 import { byKey } from '../../src/state/key.ts';

@@ -1,16 +1,16 @@
+import { IPV6_LEAST_MTU } from '../backends/inner-mtu.ts';
+import { type Configured, configuredBackend } from '../backends/registry.ts';
 import type { Network } from '../cluster/network.ts';
 import type { LocalPod, Node, Self } from '../cluster/node.ts';
 import { NO_RESOURCES, type Resources } from '../cluster/resources.ts';
 import { FAMILIES, type Family } from '../ip/address.ts';
-import { overlaps } from '../ip/cidr.ts';
 import { podNetworks } from '../masquerade/pod-networks.ts';
 import { masqueradeItems } from '../masquerade/table.ts';
-import type { Item, NftTableItem } from '../state/item.ts';
-import { keyOf } from '../state/key.ts';
+import type { Item } from '../state/item.ts';
 import { wiredPodItems, wiringItems } from '../wiring/wiring.ts';
-import { subnetsOf } from './direct.ts';
-import { IPV6_LEAST_MTU, innerMtu } from './inner-mtu.ts';
-import { type Configured, configuredBackend } from './registry.ts';
+import { Collector } from './collector.ts';
+import { type PeerResult, peerItems } from './peer.ts';
+import { familyMtu, podMtu } from './pod-mtu.ts';
 
 /** All that one node's desired state is computed from. */
 export type Facts = {
@@ -35,7 +35,6 @@ export type Desired = {
 
 /** What `desiredState` remembers between calls: each peer's items, for as long as the peer's object lives. */
 export type Memo = { context: string; peers: WeakMap<Node, PeerResult> };
-type PeerResult = { readonly items: readonly Item[]; readonly warnings: readonly string[] };
 
 export function createMemo(): Memo {
   return { context: '', peers: new WeakMap() };
@@ -87,21 +86,6 @@ export function desiredState(facts: Facts, memo: Memo = createMemo()): Desired {
   return { items: state.items, warnings: state.warnings, mtu };
 }
 
-/**
- * Underlay MTU less the largest overhead of the families in use: one MTU serves a pod with both. But no less than IPv6 asks for:
- * a pod would lose its addresses for good, while IPv4 finds the way's smaller MTU by itself.
- */
-export function podMtu(network: Network, self: Self, configured = configuredBackend(network)): number {
-  const used = FAMILIES.filter((family) => network.pools[family]);
-  const mtu = Math.min(...used.map((family) => mtuOf(self, configured, family)));
-  return network.pools[6] ? Math.max(mtu, IPV6_LEAST_MTU) : mtu;
-}
-
-function mtuOf(self: Self, { backend, options }: Configured, family: Family): number {
-  const mtu = backend.underlayMtu?.(options);
-  return innerMtu(mtu === undefined ? self.underlay : { mtu }, backend.overhead(options, family), family);
-}
-
 function usable(
   network: Network,
   self: Self,
@@ -119,73 +103,9 @@ function refusalOf(self: Self, configured: Configured, family: Family): string |
   const { backend, options } = configured;
   const { dev, addresses } = self.underlay;
   if (addresses[family] === undefined) return `${dev} has no IPv${family} address`;
-  const mtu = mtuOf(self, configured, family);
+  const mtu = familyMtu(self, configured, family);
   if (family === 6 && mtu < IPV6_LEAST_MTU) {
     return `the MTU of ${dev} leaves ${mtu} bytes for a packet, and IPv6 needs ${IPV6_LEAST_MTU}: raise it`;
   }
   return backend.refuses?.(self, options, family);
-}
-
-function peerItems(
-  self: Self,
-  peer: Node,
-  { backend, options }: Configured,
-  families: readonly Family[],
-): PeerResult {
-  const warn = (text: string) => `${peer.name}: ${text}`;
-  if (peer.backend.type !== backend.type) {
-    return {
-      items: [],
-      warnings: [warn(`uses backend '${peer.backend.type}', not '${backend.type}': ignored`)],
-    };
-  }
-  const items: Item[] = [];
-  const warnings: string[] = [];
-  for (const family of families) {
-    const stolen = subnetsOf(peer, family).find((theirs) =>
-      self.node.subnets.some((ours) => overlaps(ours, theirs)),
-    );
-    if (stolen !== undefined) {
-      warnings.push(warn(`its subnet ${stolen} overlaps this node's own: ignored in IPv${family}`));
-      continue;
-    }
-    const result = backend.peer(self, peer, options, family);
-    items.push(...result.items);
-    if (result.warning !== undefined) warnings.push(warn(result.warning));
-  }
-  return { items, warnings };
-}
-
-/**
- * Gathers items; of two that want one slot the first stays, and the other is a warning. Except for nftables: what several
- * give of one table are its parts, chains and sets of different names.
- */
-class Collector {
-  readonly items: Item[] = [];
-  readonly warnings: string[] = [];
-  readonly #owners = new Map<string, string>();
-
-  /** What one owner wants twice is the same thing: two blocks of a peer share its FDB entry. */
-  add(items: readonly Item[], owner: string): void {
-    for (const item of items) {
-      const key = keyOf(item);
-      const present = this.#owners.get(key);
-      if (present !== undefined && item.kind === 'nft') {
-        this.#join(key, item);
-      } else if (present === undefined) {
-        this.#owners.set(key, owner);
-        this.items.push(item);
-      } else if (present !== owner) {
-        this.warnings.push(`${owner}: wants '${key}', which ${present} has already: ignored`);
-      }
-    }
-  }
-
-  #join(key: string, part: NftTableItem): void {
-    const at = this.items.findIndex((item) => item.kind === 'nft' && keyOf(item) === key);
-    const table = this.items[at];
-    if (table?.kind !== 'nft') return;
-    const sets = { ...table.sets, ...part.sets };
-    this.items[at] = { ...table, body: `${table.body}\n${part.body}`, sets };
-  }
 }

@@ -1,16 +1,17 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
-import { createMemo, desiredState, type Facts, podMtu } from '../../src/backends/desired.ts';
 import { backendOf, configuredBackend } from '../../src/backends/registry.ts';
 import { vxlan } from '../../src/backends/vxlan.ts';
 import { Fields } from '../../src/cluster/fields.ts';
 import type { Node } from '../../src/cluster/node.ts';
 import { NO_RESOURCES } from '../../src/cluster/resources.ts';
+import { createMemo, desiredState, type Facts } from '../../src/desired/desired.ts';
+import { podMtu } from '../../src/desired/pod-mtu.ts';
 import { type Family, type Ip, parseIp } from '../../src/ip/address.ts';
 import { nthIp, parseCidr } from '../../src/ip/cidr.ts';
 import { command } from '../../src/state/print.ts';
-import { factsOf, networkOf, nodesOf, type Plan, plans, selfOf } from './cluster.ts';
+import { factsOf, networkOf, nodesOf, type Plan, plans, selfOf } from '../backends/cluster.ts';
 
 const PLAN: Plan = { size: 3, families: [4], backend: { Type: 'vxlan' }, networks: 1 };
 
@@ -87,7 +88,8 @@ test("every option of flannel's, in its spelling and any other", () => {
 test('pod MTU: underlay less the largest overhead in use', () => {
   const mtu = (plan: Partial<Plan>) => {
     const whole = { ...PLAN, ...plan };
-    return podMtu(networkOf(whole), selfOf(whole, 0));
+    const network = networkOf(whole);
+    return podMtu(network, selfOf(whole, 0), configuredBackend(network));
   };
   assert.equal(mtu({}), 1450);
   assert.equal(mtu({ families: [6] }), 1430);
