@@ -1,0 +1,65 @@
+import { addressDelete, addressDump } from '../../src/linux/address.ts';
+import { linkGet, linkSet } from '../../src/linux/link.ts';
+import { NETLINK_ROUTE, NetlinkSocket } from '../../src/linux/netlink/socket.ts';
+import { type Route, RT_TABLE_MAIN, routeDelete, routeDump, routeText } from '../../src/linux/route.ts';
+
+/** `proto bird`, and the agent's own that nobody is told of. */
+const LEARNED = [12, 111];
+
+/** A node's `tunl0` and routes, looked at and damaged without a program: to start one takes an emulated machine a second. */
+export class Tunnel implements Disposable {
+  readonly #socket: NetlinkSocket;
+
+  constructor(netns: string) {
+    this.#socket = NetlinkSocket.open(NETLINK_ROUTE, { netns });
+  }
+
+  [Symbol.dispose](): void {
+    this.#socket[Symbol.dispose]();
+  }
+
+  /** What must be as it was. A device made anew has another number. */
+  async state(): Promise<string[]> {
+    const socket = this.#socket;
+    const link = await socket.get(linkGet('tunl0')).catch(() => undefined);
+    const all = await socket.dump(routeDump({ family: 4, table: RT_TABLE_MAIN }));
+    const routes = all.map((route) => {
+      const dev = route.dev !== undefined && route.dev === link?.index ? 'tunl0' : 'elsewhere';
+      return `${routeText({ ...route, dev: undefined })} ${dev} proto ${route.protocol}`;
+    });
+    if (!link) return ['no tunl0', ...routes];
+    const addresses = await socket.dump(addressDump(4, link.index));
+    return [
+      `tunl0 ${link.up ? 'up' : 'down'} mtu ${link.mtu} ${link.alias ?? ''}`,
+      ...addresses.filter(({ dev }) => dev === link.index).map(({ address }) => `tunl0 ${address}`),
+      ...routes,
+    ];
+  }
+
+  async down(): Promise<void> {
+    await this.#socket.execute(linkSet(await this.#index(), { up: false }));
+  }
+
+  async setMtu(mtu: number): Promise<void> {
+    await this.#socket.execute(linkSet(await this.#index(), { mtu }));
+  }
+
+  async flushAddresses(): Promise<void> {
+    const dev = await this.#index();
+    const found = await this.#socket.dump(addressDump(4, dev));
+    const own = found.filter((address) => address.dev === dev);
+    await this.#socket.execute(own.map(({ address }) => addressDelete({ dev, address })));
+  }
+
+  /** The first `count` of the routes into the tunnel. */
+  async deleteRoutes(count = Number.POSITIVE_INFINITY): Promise<void> {
+    const dev = await this.#index();
+    const found = await this.#socket.dump(routeDump({ family: 4, table: RT_TABLE_MAIN }));
+    const into = (route: Route): boolean => route.dev === dev && LEARNED.includes(route.protocol ?? 0);
+    await this.#socket.execute(found.filter(into).slice(0, count).map(routeDelete));
+  }
+
+  async #index(): Promise<number> {
+    return (await this.#socket.get(linkGet('tunl0'))).index;
+  }
+}
