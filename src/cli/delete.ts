@@ -1,6 +1,7 @@
 import { type Kind, kindNamed } from '../cluster/calico/document.ts';
 import { codeOf, FlatnetError } from '../error.ts';
-import { forgetNode, removedText } from '../store/forget-node.ts';
+import { remainsOf } from '../store/forget-node.ts';
+import type { Kv } from '../store/kv.ts';
 import { ResourceStore } from '../store/resource-store.ts';
 import { warnWithoutPeers } from './bgp-peering.ts';
 import { newCommand } from './commands.ts';
@@ -16,14 +17,14 @@ type DeleteOptions = StoreSelection & {
 
 export const command = storeOptions(
   newCommand(
-    'Delete resources. A pool is kept while pods have addresses of it, which would be cut off, and until it is disabled, as nodes may be giving out more. `node` is for one that has left for good: its addresses and blocks go too. It is kept while its agent lives.',
+    'Delete resources. A pool is kept while pods have addresses of it, and until it is disabled, as nodes may be giving out more. `node` is what is configured of a node, not the node itself: for one that has left for good see flatnet forget.',
     ['flatnet delete bgppeer rack1', 'flatnet delete node node7', 'flatnet delete -f peers.yaml --lab demo'],
   ),
 )
   .argument('[kind]', 'as of `flatnet get`')
   .argument('[name]', 'which of them')
   .addOption(fileOption('those that this file describes'))
-  .option('--force', 'also a pool that is in use, or a node whose agent lives')
+  .option('--force', 'also a pool that is in use')
   .option('--json', 'print JSON')
   .action(async (word: string | undefined, name: string | undefined, options: DeleteOptions) => {
     const { file, force, json, ...store } = options;
@@ -47,7 +48,7 @@ export const command = storeOptions(
     const done = await withSelectedStore(store, async (kv, prefix) => {
       const resources = new ResourceStore(kv, prefix);
       const outcomes = await deleted(async (kind, of) => {
-        if (kind === 'Node') return removedText(await forgetNode(kv, prefix, of, { force: force === true }));
+        if (kind === 'Node') await warnOfRemains(kv, prefix, of, store.lab);
         await resources.delete(kind, of, force);
         return 'deleted';
       });
@@ -56,3 +57,13 @@ export const command = storeOptions(
     });
     print(done, json, doneText);
   });
+
+/** A node that is gone, and was not forgotten, keeps its addresses from the others. */
+async function warnOfRemains(kv: Kv, prefix: string, node: string, lab: string | undefined): Promise<void> {
+  const remains = await remainsOf(kv, prefix, node);
+  if (!remains) return;
+  const command = `flatnet forget ${node}${lab === undefined ? '' : ` --lab ${lab}`}`;
+  process.stderr.write(
+    `warning: ${node} does not answer, and has ${remains.blocks} blocks and ${remains.addresses} addresses; if it has left for good: ${command}\n`,
+  );
+}

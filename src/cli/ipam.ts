@@ -7,7 +7,7 @@ import { checkIpam, type Report } from '../ipam/blocks/check.ts';
 import { IpamKeys } from '../ipam/blocks/keys.ts';
 import type { IpamConfig } from '../ipam/blocks/record.ts';
 import { IpamRecords } from '../ipam/blocks/records.ts';
-import { type Removed, removeNode } from '../ipam/blocks/remove-node.ts';
+import { removeNode } from '../ipam/blocks/remove-node.ts';
 import { readSnapshot } from '../ipam/blocks/snapshot.ts';
 import { type BlockUsage, borrowedUsage, type PoolUsage, usage } from '../ipam/blocks/usage.ts';
 import type { Kv } from '../store/kv.ts';
@@ -16,6 +16,7 @@ import { ResourceStore } from '../store/resource-store.ts';
 import { integer, newCommand } from './commands.ts';
 import { EXIT, Exit } from './failure.ts';
 import { paint, print, table } from './output.ts';
+import { removedText } from './removed.ts';
 import { type StoreSelection, storeOptions, withSelectedStore } from './store-options.ts';
 
 type Options = StoreSelection & { readonly json?: boolean };
@@ -157,19 +158,12 @@ function numbers(total: bigint, used: number): string[] {
   return [`${total}`, `${used} (${percent}%)`, `${total - BigInt(used)} (${100 - percent}%)`];
 }
 
-function removedText({ released, blocks, kept }: Removed): string {
-  return [
-    `${released.length} addresses and ${blocks.length} blocks are free again`,
-    ...(kept.length ? [`kept while other nodes use addresses of them: ${kept.join(' ')}`] : []),
-  ].join('\n');
-}
-
 function stillThere(node: string): FlatnetError {
   return new FlatnetError('is a node of the cluster', {
     code: 'USAGE',
     operation: 'ipam release',
     object: node,
-    fix: `if it has left for good, use flatnet delete node ${node}`,
+    fix: `if it has left for good, use flatnet forget ${node}`,
   });
 }
 

@@ -13,6 +13,7 @@ const COMMANDS: Readonly<Record<string, Entry>> = {
   apply: { summary: 'write pools, BGP peers and the like to the store', load: () => import('./apply.ts') },
   get: { summary: 'show them', load: () => import('./get.ts') },
   delete: { summary: 'delete them', load: () => import('./delete.ts') },
+  forget: { summary: 'forget a node that has left for good', load: () => import('./forget.ts') },
   ipam: { summary: 'addresses given out of blocks: check, show', load: () => import('./ipam.ts') },
   agent: { summary: 'run the agent of this node', load: () => import('./agent.ts') },
   store: { summary: 'the embedded store', load: () => import('./store.ts') },

@@ -1,7 +1,5 @@
 import type { Document } from '../cluster/calico/document.ts';
-import { FlatnetError } from '../error.ts';
 import { IpamKeys } from '../ipam/blocks/keys.ts';
-import { type Removed, removeNode } from '../ipam/blocks/remove-node.ts';
 import { readSnapshot } from '../ipam/blocks/snapshot.ts';
 import { type BlockUsage, usage } from '../ipam/blocks/usage.ts';
 import { DEFAULT_PREFIX } from '../store/layout.ts';
@@ -14,18 +12,6 @@ export async function publishResources(lab: Lab, documents: readonly Document[])
   await withStore(lab, async (kv) => {
     const resources = new ResourceStore(kv, DEFAULT_PREFIX);
     for (const document of documents) await resources.apply(document);
-  });
-}
-
-/** What a node leaves in the store that left for good goes too: its Node, and its blocks and addresses. */
-export async function forgetNode(lab: Lab, node: string): Promise<Removed> {
-  return withStore(lab, async (kv) => {
-    try {
-      await new ResourceStore(kv, DEFAULT_PREFIX).delete('Node', node);
-    } catch (error) {
-      if (!(error instanceof FlatnetError && error.code === 'NOT_FOUND')) throw error;
-    }
-    return removeNode(kv, new IpamKeys(DEFAULT_PREFIX), node);
   });
 }
 

@@ -1,16 +1,18 @@
 import { rmSync } from 'node:fs';
-import { FlatnetError } from '../error.ts';
+import { codeOf, FlatnetError } from '../error.ts';
 import { netnsId, netnsPath } from '../linux/netns.ts';
 import { allProcesses, ancestors, killNow } from '../runtime/process.ts';
+import { forgetNode } from '../store/forget-node.ts';
+import { DEFAULT_PREFIX } from '../store/layout.ts';
 import { type AgentStatus, agentProcess, agentReady, startAgent, stopAgent } from './agent-process.ts';
 import { nodeResources } from './bgp-plan.ts';
 import { sessionsEstablished } from './bgp-sessions.ts';
-import { forgetNode, publishResources } from './bgp-store.ts';
+import { publishResources } from './bgp-store.ts';
 import type { Lab, LabNode } from './lab.ts';
 import { netnsOf, nodeName } from './names.ts';
 import { deletePod } from './pod.ts';
 import { readPods } from './pod-record.ts';
-import { releaseLease } from './store-process.ts';
+import { withStore } from './store-process.ts';
 import { tellTors } from './tor.ts';
 import { createNode, deleteNode, setCable } from './underlay.ts';
 import { freeIndex, subnetOfNode } from './underlay-plan.ts';
@@ -83,13 +85,21 @@ export async function deleteNodeForGood(lab: Lab, name: string): Promise<void> {
 
 async function removeNode(lab: Lab, node: LabNode): Promise<void> {
   await stopAgent(lab, node.name, 'stop');
-  await releaseLease(lab, node.name);
-  await forgetNode(lab, node.name);
+  await forget(lab, node.name);
   await killInside(netnsPath(netnsOf(lab.name, node.name)));
   await deleteNode(lab.name, node);
   rmSync(lab.paths.node(node.name).root, { recursive: true, force: true });
   lab.update({ nodes: lab.nodes.filter((each) => each.name !== node.name) });
   await tellTors(lab);
+}
+
+/** Like `flatnet forget`; its agent has ended just now. */
+async function forget(lab: Lab, node: string): Promise<void> {
+  try {
+    await withStore(lab, (kv) => forgetNode(kv, DEFAULT_PREFIX, node, { force: true }));
+  } catch (error) {
+    if (codeOf(error) !== 'NOT_FOUND') throw error;
+  }
 }
 
 /** A namespace ends with its last process: a forgotten tcpdump would keep it. */

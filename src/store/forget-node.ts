@@ -1,6 +1,8 @@
 import { randomUUID } from 'node:crypto';
 import { codeOf, FlatnetError } from '../error.ts';
 import { IpamKeys } from '../ipam/blocks/keys.ts';
+import { handlesOf } from '../ipam/blocks/leak.ts';
+import { IpamRecords } from '../ipam/blocks/records.ts';
 import { type Removed, removeNode } from '../ipam/blocks/remove-node.ts';
 import { isNameAnswered } from './challenge.ts';
 import type { Kv } from './kv.ts';
@@ -23,11 +25,11 @@ export async function forgetNode(
 ): Promise<Removed> {
   const layout = new Layout(prefix);
   const record = await kv.get(layout.node(node));
-  if (record && !force && (await isNameAnswered(kv, layout.challenge(node), randomUUID(), answerTime))) {
+  if (record && !force && (await isAlive(kv, layout, node, answerTime))) {
     throw new FlatnetError('its agent is alive: its pods would go on with addresses that others get', {
       code: 'IN_USE',
-      operation: 'delete',
-      object: `Node/${node}`,
+      operation: 'forget',
+      object: `node ${node}`,
       fix: 'stop its pods and its agent first, or use --force',
     });
   }
@@ -38,7 +40,32 @@ export async function forgetNode(
   const removed = await removeNode(kv, new IpamKeys(prefix), node);
   const { released, blocks, kept } = removed;
   if (record || hadResource || released.length + blocks.length + kept.length > 0) return removed;
-  throw new FlatnetError('there is no such node', { code: 'NOT_FOUND', object: `Node/${node}` });
+  throw new FlatnetError('there is no such node', { code: 'NOT_FOUND', object: `node ${node}` });
+}
+
+/** The blocks that a node still has, and its addresses of them. */
+export type Remains = { readonly blocks: number; readonly addresses: number };
+
+/** Of a node whose agent does not answer; undefined when it has no block, and of one that lives. */
+export async function remainsOf(
+  kv: Kv,
+  prefix: string,
+  node: string,
+  answerTime = ANSWER_TIME,
+): Promise<Remains | undefined> {
+  const layout = new Layout(prefix);
+  const records = new IpamRecords(kv, new IpamKeys(prefix));
+  const own = (await records.affinities(node)).map(({ cidr }) => cidr);
+  if (own.length === 0) return undefined;
+  const record = await kv.get(layout.node(node));
+  if (record && (await isAlive(kv, layout, node, answerTime))) return undefined;
+  const blocks = (await records.blocks(own)).map(({ value }) => value);
+  const addresses = handlesOf(node, blocks).flatMap((handle) => handle.addresses).length;
+  return { blocks: blocks.length, addresses };
+}
+
+function isAlive(kv: Kv, layout: Layout, node: string, answerTime: number): Promise<boolean> {
+  return isNameAnswered(kv, layout.challenge(node), randomUUID(), answerTime);
 }
 
 async function deleteResource(kv: Kv, prefix: string, node: string): Promise<boolean> {
@@ -49,12 +76,4 @@ async function deleteResource(kv: Kv, prefix: string, node: string): Promise<boo
     if (codeOf(error) === 'NOT_FOUND') return false;
     throw error;
   }
-}
-
-/** `deleted`, and what that freed. */
-export function removedText({ released, blocks, kept }: Removed): string {
-  const freed = `; ${released.length} addresses and ${blocks.length} blocks are free again`;
-  const left = `; kept while other nodes use addresses of them: ${kept.join(' ')}`;
-  const isFreed = released.length + blocks.length > 0;
-  return `deleted${isFreed ? freed : ''}${kept.length > 0 ? left : ''}`;
 }

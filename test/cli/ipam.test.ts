@@ -84,7 +84,7 @@ test('flatnet ipam: show, check, configure, release', async (t) => {
   await kv.put(`${PREFIX}/flatnet/nodes/node2`, '{}');
   const refused = await ipam('release', '--node', 'node2');
   assert.equal(refused.status, 2);
-  assert.match(refused.err, /flatnet delete node node2/);
+  assert.match(refused.err, /flatnet forget node2/);
   assert.equal((await ipam('release', '--node', 'node2', '--force')).status, 0);
 
   await assign('node3', 'last');
@@ -93,11 +93,17 @@ test('flatnet ipam: show, check, configure, release', async (t) => {
     (await ipam('check')).out,
     /warning +NODE_UNKNOWN +node3 +is no node .* 1 blocks and 1 addresses/,
   );
-  assert.equal(
-    (await flatnet('delete', 'node', 'node3')).out,
-    'Node/node3 deleted; 1 addresses and 1 blocks are free again\n',
+  const settings = await flatnet('delete', 'node', 'node3');
+  assert.deepEqual([settings.status, settings.out], [1, '']);
+  assert.match(
+    settings.err,
+    /^warning: node3 does not answer, and has 1 blocks and 1 addresses; .*: flatnet forget node3\n.*Node\/node3: there is no such resource/,
   );
-  const again = await flatnet('delete', 'node', 'node3');
+  assert.equal(
+    (await flatnet('forget', 'node3')).out,
+    'node node3 is forgotten\n1 addresses and 1 blocks are free again\n',
+  );
+  const again = await flatnet('forget', 'node3');
   assert.deepEqual([again.status, again.out], [1, '']);
-  assert.match(again.err, /Node\/node3: there is no such node/);
+  assert.match(again.err, /node node3: there is no such node/);
 });

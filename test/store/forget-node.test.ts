@@ -4,7 +4,7 @@ import { API_VERSION } from '../../src/cluster/calico/document.ts';
 import { parseIp } from '../../src/ip/address.ts';
 import { SILENT } from '../../src/log.ts';
 import { EtcdKv } from '../../src/store/etcd.ts';
-import { forgetNode } from '../../src/store/forget-node.ts';
+import { forgetNode, remainsOf } from '../../src/store/forget-node.ts';
 import { LeaseStore } from '../../src/store/lease-store.ts';
 import { ResourceStore } from '../../src/store/resource-store.ts';
 import { PREFIX, pool, TestPlan } from '../ipam/blocks/plan.ts';
@@ -36,10 +36,13 @@ test('a node that left for good: all it had goes, and its name is free for anoth
     message: /alive/,
   });
   assert.equal((await assigner.held('a')).length, 1);
+  assert.equal(await remainsOf(plan.kv, PREFIX, 'node1', 60_000), undefined);
 
   claim.stop();
+  assert.deepEqual(await remainsOf(plan.kv, PREFIX, 'node1', 100), { blocks: 1, addresses: 1 });
   const removed = await forgetNode(plan.kv, PREFIX, 'node1', { answerTime: 100 });
   assert.deepEqual([removed.released.length, removed.blocks.length, removed.kept.length], [1, 1, 0]);
+  assert.equal(await remainsOf(plan.kv, PREFIX, 'node1'), undefined);
   const left = (await plan.kv.list(`${PREFIX}/`)).items.map(({ key }) => key);
   assert.deepEqual(
     left.filter((key) => key.includes('node1')),

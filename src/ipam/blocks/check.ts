@@ -193,7 +193,7 @@ function strangers({ blocks, affinities }: Snapshot, { pools, nodes }: Known): F
     for (const { node } of allocations.values()) of(node).addresses++;
   for (const [node, { claims, addresses }] of seen) {
     if (nodes.has(node)) continue;
-    const text = `is no node of the cluster and has ${claims} blocks and ${addresses} addresses; flatnet delete node ${node} frees them`;
+    const text = `is no node of the cluster and has ${claims} blocks and ${addresses} addresses; flatnet forget ${node} frees them`;
     found.push(warning('NODE_UNKNOWN', node, text));
   }
   return found;

@@ -1,0 +1,23 @@
+import { forgetNode } from '../store/forget-node.ts';
+import { newCommand } from './commands.ts';
+import { print } from './output.ts';
+import { removedText } from './removed.ts';
+import { type StoreSelection, storeOptions, withSelectedStore } from './store-options.ts';
+
+type ForgetOptions = StoreSelection & { readonly force?: boolean; readonly json?: boolean };
+
+export const command = storeOptions(
+  newCommand(
+    'Forget a node that has left the cluster for good: its record or lease, its Node, its blocks and addresses. Refused while its agent answers, as its pods would go on with addresses that others get.',
+    ['flatnet forget node7', 'flatnet forget node7 --lab demo'],
+  ),
+)
+  .argument('<node>')
+  .option('--force', 'also one whose agent lives')
+  .option('--json', 'print JSON')
+  .action(async (node: string, { force, json, ...store }: ForgetOptions) => {
+    const removed = await withSelectedStore(store, (kv, prefix) =>
+      forgetNode(kv, prefix, node, { force: force === true }),
+    );
+    print({ node, ...removed }, json, () => `node ${node} is forgotten\n${removedText(removed)}`);
+  });
