@@ -2,7 +2,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { isDeepStrictEqual } from 'node:util';
 import type { BgpFacts } from '../bgp/facts.ts';
 import { type BirdConfig, birdConfig } from '../bgp/render.ts';
-import { readSecrets } from '../bgp/secrets.ts';
+import { readSecrets, type Secrets } from '../bgp/secrets.ts';
 import type { Bgp } from '../bgp/status.ts';
 import { Bird } from '../bgp/supervisor.ts';
 import { messageOf } from '../error.ts';
@@ -22,6 +22,8 @@ const GATHER = 100;
  * whether there are events before it runs what makes some): what it has to tell a peer that came up waits so long. Any command wakes it.
  */
 const WAKE = 200;
+/** Milliseconds between looks at the passwords' files. A Secret that is mounted anew, or a mode, is not told of in the same way everywhere. */
+const SECRETS = 5000;
 
 export type BgpSpeakerOptions = {
   /** BIRD's files. */
@@ -38,6 +40,8 @@ export type BgpSpeakerOptions = {
 export class BgpSpeaker implements AsyncDisposable {
   readonly #options: BgpSpeakerOptions;
   readonly #bird: Bird;
+  #facts: Omit<BgpFacts, 'secrets'> | undefined;
+  #secrets: Secrets | undefined;
   #config: BirdConfig | undefined;
   #warnings: readonly string[] = [];
   #working: Promise<void> = Promise.resolve();
@@ -48,6 +52,7 @@ export class BgpSpeaker implements AsyncDisposable {
     options.onProblem('BIRD is not configured yet');
     void this.#watchRoutes();
     void this.#keepAwake();
+    void this.#watchSecrets();
   }
 
   /** Ends the supervision; BIRD runs on, and the next agent takes it over. */
@@ -57,21 +62,26 @@ export class BgpSpeaker implements AsyncDisposable {
 
   /** What runs now, for `flatnet bgp`; undefined before the first configuration. */
   get running(): Bgp | undefined {
-    return this.#config && { bird: this.#bird, config: { ...this.#config, warnings: this.#warnings } };
+    return this.#config && { bird: this.#bird, config: { ...this.#config, warnings: this.warnings } };
   }
 
-  /** What is configured and cannot be. */
+  /** What is configured and cannot be, and why BIRD does not run. */
   get warnings(): readonly string[] {
-    return this.#warnings;
+    const { trouble } = this.#bird;
+    return trouble === undefined ? this.#warnings : [trouble, ...this.#warnings];
   }
 
   /** BIRD follows; when it does not take the configuration, the one before stays and this one is tried again. */
   update(facts: Omit<BgpFacts, 'secrets'>): void {
-    const { secrets, warnings } = readSecrets(this.#options.secrets, facts.resources);
+    this.#facts = facts;
+    this.#secrets = readSecrets(this.#options.secrets, facts.resources);
+    const { secrets, warnings } = this.#secrets;
     const config = birdConfig({ ...facts, secrets }, this.#bird.files.log);
     this.#warn([...warnings, ...config.warnings]);
-    if (config.text === this.#config?.text) return;
+    const isNew = config.text !== this.#config?.text;
+    // Also with the same text: what a session is there for may be another.
     this.#config = config;
+    if (!isNew) return;
     this.#working = this.#working.then(() => this.#apply(config));
   }
 
@@ -85,7 +95,7 @@ export class BgpSpeaker implements AsyncDisposable {
     const { log, signal, onProblem } = this.#options;
     const work = async (): Promise<void> => {
       // A newer one is waiting behind this one.
-      if (this.#config !== config) return;
+      if (this.#config?.text !== config.text) return;
       if (await this.#bird.apply(config.text))
         log.info({ sessions: config.sessions.length }, 'BIRD configured');
       onProblem(undefined);
@@ -121,6 +131,17 @@ export class BgpSpeaker implements AsyncDisposable {
       });
     } catch (error) {
       log.warn({ error: messageOf(error) }, 'routes of BIRD are no longer watched');
+    }
+  }
+
+  /** A password written later, mended or changed counts without anything else happening. */
+  async #watchSecrets(): Promise<void> {
+    const { secrets: folder, signal } = this.#options;
+    while (!signal.aborted) {
+      await sleep(SECRETS, undefined, { signal }).catch(() => undefined);
+      if (signal.aborted || !this.#facts) continue;
+      const now = readSecrets(folder, this.#facts.resources);
+      if (!isDeepStrictEqual(now, this.#secrets)) this.update(this.#facts);
     }
   }
 

@@ -1,4 +1,4 @@
-import { readFileSync } from 'node:fs';
+import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { codeOf, FlatnetError, messageOf } from '../error.ts';
@@ -48,6 +48,16 @@ export function runningBird(files: BirdFiles): ProcessId | undefined {
   }
 }
 
+/**
+ * Whether the last BIRD of these files was ended with a goodbye (SIGTERM, `birdc down`): its peers have dropped what it said. It removes
+ * its pid file then, as after a graceful restart, and its log tells the two apart. One that was killed leaves the file.
+ */
+export function saidGoodbye(files: BirdFiles): boolean {
+  if (existsSync(files.pid) || !existsSync(files.log)) return false;
+  const ends = readFileSync(files.log, 'utf8').matchAll(/^\S+ \S+ <INFO> (Started|Shutting down.*)$/gm);
+  return [...ends].at(-1)?.[1] === 'Shutting down';
+}
+
 export type Connected = { readonly control: BirdControl; readonly version: string };
 
 /**
@@ -68,7 +78,8 @@ export async function adoptBird(files: BirdFiles): Promise<Connected | undefined
 /**
  * Starts BIRD as a process that outlives this one and resolves when it answers. `recover` (`-R`): it takes
  * over the routes an earlier BIRD left in the kernel and its peers keep theirs, so that packets notice
- * nothing; it changes nothing until all its peers are back, which a first BIRD need not wait for: see `endRecovery`. Throws
+ * nothing; it changes nothing, and tells nobody anything, until all its peers are back, which a first BIRD need not wait for, nor one after
+ * `saidGoodbye`: see `endRecovery`. Throws
  * BIRD with its own words when it ends at once.
  */
 export async function startBird(

@@ -4,6 +4,12 @@ import type { Resources, SecretRef } from '../cluster/resources.ts';
 import { messageOf } from '../error.ts';
 import { secretKey } from './facts.ts';
 
+export type Secrets = {
+  /** By `secretKey`. */
+  readonly secrets: ReadonlyMap<string, string>;
+  readonly warnings: readonly string[];
+};
+
 const SAFE = /^[A-Za-z0-9_-][A-Za-z0-9._-]*$/;
 
 /**
@@ -11,10 +17,7 @@ const SAFE = /^[A-Za-z0-9_-][A-Za-z0-9._-]*$/;
  * mounts a Secret, that only root may read. One that cannot be had is told in `warnings`, and its sessions
  * are left out: a session meant to have a password never runs without.
  */
-export function readSecrets(
-  folder: string,
-  resources: Resources,
-): { readonly secrets: ReadonlyMap<string, string>; readonly warnings: readonly string[] } {
+export function readSecrets(folder: string, resources: Resources): Secrets {
   const secrets = new Map<string, string>();
   const warnings = new Set<string>();
   for (const ref of secretRefs(resources)) {

@@ -62,6 +62,7 @@ export function sessionsOf(facts: BgpFacts): {
     for (const wanted of cluster.wantedBy(peer)) add(wanted, `BGPPeer ${peer.name}`);
   }
   for (const wanted of cluster.mesh()) add(wanted, 'node-to-node mesh');
+  if (sessions.size === 0 && warnings.length === 0) warnings.push(...cluster.loneliness());
   return {
     sessions: [...sessions.values()].sort((a, b) => (a.name < b.name ? -1 : 1)),
     warnings: [...new Set(warnings)],
@@ -103,6 +104,32 @@ class Cluster {
     const outside = peer.peerIp !== undefined && ![this.#self, ...this.#others].some(far);
     if (outside && peer.peerIp && near(this.#self)) wanted.push({ address: peer.peerIp, peer });
     return wanted;
+  }
+
+  /** Why nothing gives this node a session, where there are other nodes. */
+  loneliness(): string[] {
+    if (this.#others.length === 0) return [];
+    const { bgpPeers, bgpConfiguration } = this.#resources;
+    const clusterId = this.#clusterIdOf(this.#self);
+    const seeking = bgpPeers
+      .filter((peer) => this.#selects(peer)(this.#self))
+      .map(({ name, peerSelector, peerIp }) => ({ name, far: peerSelector ?? peerIp ?? 'its other end' }));
+    const peers = seeking.length
+      ? seeking.map(({ name, far }) => `BGPPeer ${name} finds no other node (${far})`).join(', ')
+      : 'no BGPPeer is for it';
+    const fix = seeking.length ? 'mend the BGPPeer' : 'add a BGPPeer';
+    const alone = (reason: string, ...fixes: string[]): string[] => [
+      `this node has no BGP session with anyone: ${reason}, and ${peers}; ${[fix, ...fixes].join(', or ')}`,
+    ];
+    if (bgpConfiguration.nodeToNodeMeshEnabled) {
+      if (clusterId === undefined) return alone('the node-to-node mesh has no other node to speak with');
+      return alone(
+        `its routeReflectorClusterID ${clusterId} keeps it out of the node-to-node mesh`,
+        `take the routeReflectorClusterID from Node ${this.#self.name}`,
+      );
+    }
+    if (clusterId !== undefined) return alone('the node-to-node mesh is off');
+    return alone('the node-to-node mesh is off', 'set nodeToNodeMeshEnabled in the BGPConfiguration');
   }
 
   session({ address, node, peer }: Wanted): Session {

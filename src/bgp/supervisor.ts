@@ -7,7 +7,7 @@ import type { Log } from '../log.ts';
 import { killNow, waitForEnd } from '../runtime/process.ts';
 import type { BirdControl } from './control.ts';
 import { sessionsCut } from './cut.ts';
-import { adoptBird, BirdFiles, type Connected, runningBird, startBird } from './daemon.ts';
+import { adoptBird, BirdFiles, type Connected, runningBird, saidGoodbye, startBird } from './daemon.ts';
 import { checkFile, installedVersion } from './program.ts';
 import { type DaemonStatus, type ProtocolStatus, readDaemon, readProtocols } from './protocols.ts';
 import { endRecovery, latched, untilCalm } from './recovery.ts';
@@ -33,8 +33,8 @@ const PULSE = 10_000;
 /**
  * The node's BIRD. It runs from the first `apply` on and outlives this process: the next agent finds it at
  * its socket and takes it over. A BIRD that dies is started again at once, with a growing pause if it keeps
- * dying; one that does not answer is killed. BIRD never gets a SIGTERM: it would say goodbye to its peers,
- * and they would drop this node's routes.
+ * dying; one that does not answer is killed. BIRD gets no SIGTERM from here: it would say goodbye to its
+ * peers, and they would drop this node's routes.
  */
 export class Bird implements AsyncDisposable {
   readonly files: BirdFiles;
@@ -44,6 +44,9 @@ export class Bird implements AsyncDisposable {
   readonly #stopped = once(this.#stopping.signal, 'abort');
   #connected: Connected | undefined;
   #applied: string | undefined;
+  /** What is to be in `files.config`, whoever else writes there. */
+  #text: string | undefined;
+  #trouble: string | undefined;
   #queue: Promise<unknown> = Promise.resolve();
   #supervision: Promise<void> | undefined;
 
@@ -72,8 +75,7 @@ export class Bird implements AsyncDisposable {
       const adopted = current ? undefined : await adoptBird(this.files);
       if (adopted) this.#take(adopted);
       this.#applied = undefined;
-      const next = `${this.files.config}.new`;
-      await writePrivately(this.files.folder, next, text);
+      const next = await this.#writeNext(text);
       if (this.#connected) await this.#connected.control.request(`configure check "${next}"`);
       else {
         await installedVersion(this.#program);
@@ -85,6 +87,7 @@ export class Bird implements AsyncDisposable {
       // Before the file changes: the next agent would not see what is cut.
       if (control && isCut) await untilCalm(control, this.#stopping.signal);
       await rename(next, this.files.config);
+      this.#text = text;
       if (!control) await this.#start(ran !== undefined);
       else if (isCut) await control.request('graceful restart');
       else await this.#configure(control);
@@ -93,6 +96,11 @@ export class Bird implements AsyncDisposable {
       if (adopted) await this.#upgrade(adopted);
       return true;
     });
+  }
+
+  /** Why BIRD, once it ran, does not start again; undefined when it does. */
+  get trouble(): string | undefined {
+    return this.#trouble;
   }
 
   async daemon(): Promise<DaemonStatus> {
@@ -218,9 +226,18 @@ export class Bird implements AsyncDisposable {
     }
   }
 
-  async #start(recover: boolean): Promise<void> {
+  /** `again`: after another BIRD. */
+  async #start(again: boolean): Promise<void> {
+    const recover = again && !saidGoodbye(this.files);
     if (recover) await this.#writeRecovery();
     this.#take(await startBird(this.#program, this.files, { netns: this.#options.netns, recover }));
+  }
+
+  /** What is to replace `files.config`; returns where it is. */
+  async #writeNext(text: string): Promise<string> {
+    const next = `${this.files.config}.new`;
+    await writePrivately(this.files.folder, next, text);
+    return next;
   }
 
   async #writeRecovery(): Promise<void> {
@@ -238,6 +255,7 @@ export class Bird implements AsyncDisposable {
   /** From now on this is BIRD. */
   #take(connected: Connected): void {
     this.#connected = connected;
+    this.#trouble = undefined;
     void this.#recover(connected.control).catch((error: unknown) => {
       this.#options.log.debug({ error: messageOf(error) }, 'BIRD ended, or we did, before its recovery');
     });
@@ -253,8 +271,12 @@ export class Bird implements AsyncDisposable {
       if (this.#current()) return this.#connected;
       const adopted = await adoptBird(this.files);
       if (adopted) this.#take(adopted);
-      else await this.#start(true);
+      else {
+        if (this.#text !== undefined) await rename(await this.#writeNext(this.#text), this.files.config);
+        await this.#start(true);
+      }
     } catch (error) {
+      this.#trouble = `BIRD does not start: ${messageOf(error)}`;
       this.#options.log.error({ error: messageOf(error) }, 'BIRD does not start');
     }
     return this.#current();

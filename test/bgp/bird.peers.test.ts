@@ -8,14 +8,14 @@ import { bgpHandlers } from '../../src/bgp/handlers.ts';
 import { bgpRoutes, bgpStatus } from '../../src/bgp/status.ts';
 import { routesText } from '../../src/cli/bgp/routes.ts';
 import { statusText } from '../../src/cli/bgp/status.ts';
-import type { BgpPeer } from '../../src/cluster/resources.ts';
+import { NO_RESOURCES } from '../../src/cluster/resources.ts';
 import { parseCidr } from '../../src/ip/cidr.ts';
 import { killNow } from '../../src/runtime/process.ts';
 import { BIRD, NO_BIRD } from './bird.ts';
-import { Cluster, MESH_OFF, RESOURCES, reflectors, until, watch } from './underlay.ts';
+import { MESH_OFF, PEER, reflectors } from './resources.ts';
+import { Cluster, until, watch } from './underlay.ts';
 
 const skip = NO_BIRD || (process.geteuid?.() !== 0 ? 'needs root' : false);
-const PEER: BgpPeer = { name: 'p', nextHopMode: 'Auto', sourceAddress: 'UseNodeIP', bfd: false, filters: [] };
 
 function kill(cluster: Cluster, name: string): Promise<void> {
   const id = runningBird(cluster.bird(name).files);
@@ -99,8 +99,8 @@ test('a mesh of three nodes, and BIRD killed, upgraded, reconfigured under it', 
       await sleep(500);
       quiet('restarted');
       cluster.resources = {
-        ...RESOURCES,
-        bgpConfiguration: { ...RESOURCES.bgpConfiguration, serviceCidrs: [parseCidr('10.96.0.0/12')] },
+        ...NO_RESOURCES,
+        bgpConfiguration: { ...NO_RESOURCES.bgpConfiguration, serviceCidrs: [parseCidr('10.96.0.0/12')] },
       };
       for (let i = 0; i < 20; i++) {
         cluster.pools = [
@@ -215,9 +215,9 @@ test('two reflectors: next hops kept, the mesh off without a change, one of them
   cluster.secrets = new Map([['bgp/mesh', 'a password']]);
   const secret = { name: 'bgp', key: 'mesh' };
   assert.ok(r1 && r2);
-  const bgpConfiguration = { ...RESOURCES.bgpConfiguration, nodeMeshPassword: secret };
+  const bgpConfiguration = { ...NO_RESOURCES.bgpConfiguration, nodeMeshPassword: secret };
   const peer = { ...PEER, nodeSelector: 'all()', peerSelector: 'has(rr)', password: secret };
-  cluster.resources = { ...RESOURCES, bgpConfiguration, bgpPeers: [peer], nodes: reflectors(r1, r2) };
+  cluster.resources = { ...NO_RESOURCES, bgpConfiguration, bgpPeers: [peer], nodes: reflectors(r1, r2) };
   await cluster.apply();
   await until('all is known', () => cluster.nodes.every(({ name }) => underlay.routes(name).length === 5));
   // n1, n3, n5 are in one subnet, n2 and n4 in the other.

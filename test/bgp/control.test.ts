@@ -8,8 +8,8 @@ import { type TestContext, test } from 'node:test';
 import { BirdControl } from '../../src/bgp/control.ts';
 import { readSecrets } from '../../src/bgp/secrets.ts';
 import { Bird } from '../../src/bgp/supervisor.ts';
+import { NO_RESOURCES } from '../../src/cluster/resources.ts';
 import { SILENT } from '../../src/log.ts';
-import { RESOURCES } from './underlay.ts';
 
 function temporary(t: TestContext): string {
   const folder = mkdtempSync(join(tmpdir(), `flatnet-bgp-${process.pid}-`));
@@ -82,7 +82,7 @@ test('secrets are files that only root may read, below their folder', (t) => {
     filters: [],
     password: { name: 'bgp', key },
   }));
-  const { secrets, warnings } = readSecrets(folder, { ...RESOURCES, bgpPeers: peers });
+  const { secrets, warnings } = readSecrets(folder, { ...NO_RESOURCES, bgpPeers: peers });
   assert.deepEqual([...secrets], [['bgp/good', 'pass word']]);
   assert.equal(warnings.length, 3);
   assert.match(

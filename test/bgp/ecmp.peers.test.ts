@@ -2,14 +2,14 @@ import assert from 'node:assert/strict';
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import type { BgpPeer } from '../../src/cluster/resources.ts';
+import { NO_RESOURCES } from '../../src/cluster/resources.ts';
 import { parseIp } from '../../src/ip/address.ts';
 import { parseCidr } from '../../src/ip/cidr.ts';
 import { BIRD, NO_BIRD } from './bird.ts';
-import { Cluster, MESH_OFF, RESOURCES, reflectors, type Underlay, until } from './underlay.ts';
+import { MESH_OFF, PEER, reflectors } from './resources.ts';
+import { Cluster, type Underlay, until } from './underlay.ts';
 
 const skip = NO_BIRD || (process.geteuid?.() !== 0 ? 'needs root' : false);
-const PEER: BgpPeer = { name: 'p', nextHopMode: 'Auto', sourceAddress: 'UseNodeIP', bfd: false, filters: [] };
 const LIMIT = 30_000;
 
 /** The ways to a network, sorted; `ip route` writes several as lines of their own. */
@@ -58,7 +58,7 @@ test('a rack’s two routers: what both announce is reached by both, and by the 
   ];
   for (const { host, as, networks } of tors) router(underlay, host, as, networks);
   cluster.resources = {
-    ...RESOURCES,
+    ...NO_RESOURCES,
     bgpPeers: tors.map(({ host, as }) => ({
       ...PEER,
       name: `tor${host}`,
@@ -92,7 +92,7 @@ test('a block that two reflectors tell of has one way; one that two nodes have h
   const [, r1, r2] = [cluster.node(1), cluster.node(1), cluster.node(2), cluster.node(1), cluster.node(2)];
   assert.ok(r1 && r2);
   cluster.resources = {
-    ...RESOURCES,
+    ...NO_RESOURCES,
     bgpConfiguration: MESH_OFF,
     bgpPeers: [{ ...PEER, nodeSelector: 'all()', peerSelector: 'has(rr)' }],
     nodes: reflectors(r1, r2),

@@ -1,9 +1,9 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import type { BgpFilter, FilterRule } from '../../src/cluster/resources.ts';
+import { type BgpFilter, type FilterRule, NO_RESOURCES } from '../../src/cluster/resources.ts';
 import { parseCidr } from '../../src/ip/cidr.ts';
 import { NO_BIRD } from './bird.ts';
-import { Cluster, RESOURCES, until } from './underlay.ts';
+import { Cluster, until } from './underlay.ts';
 
 const skip = NO_BIRD || (process.geteuid?.() !== 0 ? 'needs root' : false);
 
@@ -12,7 +12,7 @@ async function heard(cluster: Cluster, exportV4: readonly FilterRule[], exportV6
   const filter: BgpFilter = { name: 'out', exportV4, exportV6, importV4: [], importV6: [] };
   const peers = { nextHopMode: 'Auto', sourceAddress: 'UseNodeIP', bfd: false } as const;
   cluster.resources = {
-    ...RESOURCES,
+    ...NO_RESOURCES,
     bgpPeers: [{ name: 'all', peerSelector: 'all()', filters: [filter.name], ...peers }],
     bgpFilters: [filter],
   };

@@ -3,19 +3,18 @@ import { execFileSync } from 'node:child_process';
 import { chmodSync, existsSync, mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import type { BgpPeer } from '../../src/cluster/resources.ts';
+import { type BgpPeer, NO_RESOURCES } from '../../src/cluster/resources.ts';
 import { parseIp } from '../../src/ip/address.ts';
 import { parseCidr } from '../../src/ip/cidr.ts';
 import { BIRD, NO_BIRD } from './bird.ts';
-import { Cluster, MESH_OFF, RESOURCES, type Underlay, until } from './underlay.ts';
+import { MESH_OFF, PEER } from './resources.ts';
+import { Cluster, type Underlay, until } from './underlay.ts';
 
 function without(program: string, debianPackage: string): string | false {
   if (NO_BIRD) return NO_BIRD;
   if (process.geteuid?.() !== 0) return 'needs root';
   return existsSync(program) || process.env.CI ? false : `needs ${program}: apt-get install ${debianPackage}`;
 }
-
-const PEER: BgpPeer = { name: 'p', nextHopMode: 'Auto', sourceAddress: 'UseNodeIP', bfd: false, filters: [] };
 
 /** FRR's zebra and bgpd as a router: it puts what it learns into its kernel. */
 function startFrr(underlay: Underlay, name: string, bgp: string): void {
@@ -102,9 +101,9 @@ ${session(2)}
     password: { name: 'tor', key: name },
   });
   cluster.resources = {
-    ...RESOURCES,
+    ...NO_RESOURCES,
     bgpConfiguration: {
-      ...RESOURCES.bgpConfiguration,
+      ...NO_RESOURCES.bgpConfiguration,
       serviceCidrs: [parseCidr('10.96.0.0/12')],
       prefixAdvertisements: [{ cidr: parseCidr('10.244.0.0/16'), communities: [[64512, 7]] }],
     },
@@ -189,7 +188,7 @@ test('GoBGP as the route reflector: next hops kept, into the tunnel', {
   cluster.secrets = new Map([['rr/key', 'reflected']]);
   cluster.pools = [{ cidr: parseCidr('10.244.0.0/16'), ipipMode: 'Always', disableBgpExport: false }];
   cluster.resources = {
-    ...RESOURCES,
+    ...NO_RESOURCES,
     bgpConfiguration: MESH_OFF,
     bgpPeers: [
       { ...PEER, peerIp: parseIp('10.0.2.100'), asNumber: 64512, password: { name: 'rr', key: 'key' } },

@@ -1,11 +1,14 @@
 import assert from 'node:assert/strict';
-import { chmodSync, readFileSync, writeFileSync } from 'node:fs';
+import { appendFileSync, chmodSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { runningBird } from '../../src/bgp/daemon.ts';
-import { killNow } from '../../src/runtime/process.ts';
+import { type BgpPeer, NO_RESOURCES } from '../../src/cluster/resources.ts';
+import { parseIp } from '../../src/ip/address.ts';
+import { killNow, signalProcess, waitForEnd } from '../../src/runtime/process.ts';
 import { BIRD, NO_BIRD } from './bird.ts';
-import { Cluster, RESOURCES, until, watch } from './underlay.ts';
+import { PEER } from './resources.ts';
+import { Cluster, until, watch } from './underlay.ts';
 
 const skip = NO_BIRD || (process.geteuid?.() !== 0 ? 'needs root' : false);
 const NAMES = ['n1', 'n2', 'n3'];
@@ -62,8 +65,7 @@ test('BIRDs that restart at the same moment', { skip, timeout: 300_000 }, async 
 
   await t.test('nor when an agent goes meanwhile, and the next one takes over', async () => {
     await killAll(cluster);
-    const answers = async (): Promise<boolean> => (await cluster.bird('n1').daemon()).version !== '';
-    await until('n1 has a new BIRD', () => answers().catch(() => false));
+    await until('n1 has a new BIRD', () => answers(cluster, 'n1'));
     await cluster.bird('n1')[Symbol.asyncDispose]();
     cluster.birds.delete('n1');
     await cluster.apply('n1');
@@ -72,9 +74,9 @@ test('BIRDs that restart at the same moment', { skip, timeout: 300_000 }, async 
   });
 
   await t.test('nor when all get a new password, and sessions fail until both ends have it', async () => {
-    const { bgpConfiguration } = RESOURCES;
+    const { bgpConfiguration } = NO_RESOURCES;
     const nodeMeshPassword = { name: 'bgp', key: 'mesh' };
-    cluster.resources = { ...RESOURCES, bgpConfiguration: { ...bgpConfiguration, nodeMeshPassword } };
+    cluster.resources = { ...NO_RESOURCES, bgpConfiguration: { ...bgpConfiguration, nodeMeshPassword } };
     cluster.secrets = new Map([['bgp/mesh', 'a password']]);
     const before = NAMES.map((name) => runningBird(cluster.bird(name).files)?.pid);
     await cluster.apply();
@@ -134,3 +136,104 @@ exec ${BIRD} "$@"
     assert.deepEqual(changes(), seen);
   });
 });
+
+/** A peer that is configured and never there. */
+const DEAD: BgpPeer = { ...PEER, name: 'dead', peerIp: parseIp('10.0.1.99'), asNumber: 65001 };
+/** Milliseconds. A restarted BIRD would wait 25 s for the dead peer: see `graceful restart wait`. */
+const NO_WAIT = 15_000;
+
+test('BIRD ended by others: it does not wait for what it has said goodbye to, nor run what others wrote', {
+  skip,
+  timeout: 300_000,
+}, async (t) => {
+  const cluster = new Cluster(t);
+  const { underlay } = cluster;
+  for (const _ of NAMES) cluster.node();
+  cluster.resources = { ...NO_RESOURCES, bgpPeers: [DEAD] };
+  await cluster.apply();
+  const routes = (name: string): number => underlay.routes(name).length + underlay.routes(name, 6).length;
+  const allRoutes = (): boolean => NAMES.every((name) => routes(name) === 6);
+  await until('all routes are there', allRoutes, 60_000);
+  const isNew = (before: number | undefined) => () =>
+    ![undefined, before].includes(runningBird(cluster.bird('n1').files)?.pid);
+
+  const terminate = async (): Promise<void> => {
+    const before = runningBird(cluster.bird('n1').files);
+    assert.ok(before);
+    const seen = await watch(underlay, 'n2');
+    signalProcess(before, 'SIGTERM');
+    const isLost = (): boolean =>
+      /Deleted 10\.244\.1\.0.*\n(.*\n)*Deleted fd10:1::/.test(`${seen().sort().join('\n')}\n`);
+    await until('n2 has heard the goodbye', isLost, 60_000);
+    await waitForEnd(before, 60_000);
+  };
+
+  await t.test('SIGTERM', async (t) => {
+    await terminate();
+    const took = await until('all routes are back', allRoutes, NO_WAIT);
+    t.diagnostic(`${Math.round(took)} ms`);
+  });
+
+  await t.test('SIGTERM while there is no agent', async (t) => {
+    await cluster.bird('n1')[Symbol.asyncDispose]();
+    cluster.birds.delete('n1');
+    await terminate();
+    await cluster.apply('n1');
+    const took = await until('all routes are back', allRoutes, NO_WAIT);
+    t.diagnostic(`${Math.round(took)} ms`);
+  });
+
+  await t.test('bird.conf deleted, or written by hand: BIRD starts with what is right', async () => {
+    cluster.resources = NO_RESOURCES;
+    await cluster.apply();
+    const { files } = cluster.bird('n1');
+    const { text } = cluster.config('n1');
+    for (const harm of [
+      () => rmSync(files.config),
+      () => appendFileSync(files.config, 'protocol static Foreign { ipv4; route 192.0.2.0/24 blackhole; }\n'),
+      () => writeFileSync(files.config, 'nonsense'),
+    ]) {
+      await allWhole(cluster);
+      harm();
+      const before = runningBird(files);
+      assert.ok(before);
+      await killNow([before]);
+      await until('n1 has a new BIRD', isNew(before.pid), 60_000);
+      assert.equal(readFileSync(files.config, 'utf8'), text);
+      assert.equal(statSync(files.config).mode & 0o777, 0o600);
+      await until('it answers', () => answers(cluster, 'n1'), 60_000);
+      const names = (await cluster.bird('n1').protocols()).map(({ name }) => name);
+      assert.ok(names.includes('Node_10_0_1_2') && !names.includes('Foreign'), names.join());
+      assert.ok(allRoutes());
+    }
+  });
+
+  await t.test('a BIRD that cannot start again is told of', async () => {
+    const bird = cluster.bird('n1');
+    await bird[Symbol.asyncDispose]();
+    cluster.birds.delete('n1');
+    const broken = join(underlay.folder, 'broken');
+    writeFileSync(broken, `#!/bin/sh\nexec ${BIRD} "$@"\n`);
+    chmodSync(broken, 0o755);
+    cluster.program = broken;
+    await cluster.apply('n1');
+    assert.equal(cluster.bird('n1').trouble, undefined);
+    writeFileSync(broken, '#!/bin/sh\necho out of order >&2\nexit 1\n');
+    const before = runningBird(bird.files);
+    assert.ok(before);
+    await killNow([before]);
+    await until('it is told', () => /out of order/.test(cluster.bird('n1').trouble ?? ''), 60_000);
+    writeFileSync(broken, `#!/bin/sh\nexec ${BIRD} "$@"\n`);
+    await until('it starts', () => answers(cluster, 'n1'), 60_000);
+    assert.equal(cluster.bird('n1').trouble, undefined);
+  });
+});
+
+async function answers(cluster: Cluster, name: string): Promise<boolean> {
+  return (
+    (await cluster
+      .bird(name)
+      .daemon()
+      .catch(() => undefined)) !== undefined
+  );
+}

@@ -4,29 +4,11 @@ import fc from 'fast-check';
 import type { BgpFacts } from '../../src/bgp/facts.ts';
 import { birdConfig } from '../../src/bgp/render.ts';
 import { type Session, sessionsOf } from '../../src/bgp/sessions.ts';
-import type { BgpPeer, NodeBgp, Resources } from '../../src/cluster/resources.ts';
+import { type BgpPeer, NO_RESOURCES, type NodeBgp, type Resources } from '../../src/cluster/resources.ts';
 import { type Ip, parseIp } from '../../src/ip/address.ts';
 import { parseCidr } from '../../src/ip/cidr.ts';
 import { clusters, seenBy } from './arbitraries.ts';
-
-const DEFAULTS: Resources = {
-  ipPools: [],
-  ipReservations: [],
-  bgpConfiguration: {
-    nodeToNodeMeshEnabled: true,
-    asNumber: 64512,
-    listenPort: 179,
-    serviceCidrs: [],
-    communities: {},
-    prefixAdvertisements: [],
-    ignoredInterfaces: [],
-  },
-  bgpPeers: [],
-  bgpFilters: [],
-  nodes: {},
-};
-
-const PEER: BgpPeer = { name: 'p', nextHopMode: 'Auto', sourceAddress: 'UseNodeIP', bfd: false, filters: [] };
+import { MESH_OFF, PEER } from './resources.ts';
 
 /**
  * n1 … nN in 10.0.0.0/24, as n1 sees them. Those in `reflectors` have a cluster id of their own and the label
@@ -53,7 +35,7 @@ function cluster(
       nodes,
       pools: [],
       secrets: new Map(),
-      resources: { ...DEFAULTS, nodes: Object.fromEntries(ids), ...resources },
+      resources: { ...NO_RESOURCES, nodes: Object.fromEntries(ids), ...resources },
       self: { node: nodes[0] as never, underlay: { dev: 'eth0', mtu: 1500, addresses: {}, onLink: [] } },
     },
     0,
@@ -118,13 +100,13 @@ test('mesh: every other node, reflectors left out', () => {
   assert.deepEqual(names(cluster(4)), ['Node_10_0_0_2', 'Node_10_0_0_3', 'Node_10_0_0_4']);
   assert.deepEqual(names(cluster(4, {}, [3])), ['Node_10_0_0_2', 'Node_10_0_0_4']);
   assert.deepEqual(names(cluster(4, {}, [1])), []);
-  const off = { bgpConfiguration: { ...DEFAULTS.bgpConfiguration, nodeToNodeMeshEnabled: false } };
+  const off = { bgpConfiguration: MESH_OFF };
   assert.deepEqual(names(cluster(4, off)), []);
 });
 
 test('reflectors by label: clients meet the reflectors only, and those have static lists of clients', () => {
   const resources = {
-    bgpConfiguration: { ...DEFAULTS.bgpConfiguration, nodeToNodeMeshEnabled: false },
+    bgpConfiguration: MESH_OFF,
     bgpPeers: [{ ...PEER, nodeSelector: 'all()', peerSelector: 'has(rr)' }],
   };
   const facts = cluster(5, resources, [4, 5]);
@@ -150,7 +132,7 @@ test('reflectors by label: clients meet the reflectors only, and those have stat
 test('a peer that also is in the mesh has one session, and keeps its name when the mesh goes', () => {
   const bgpPeers = [{ ...PEER, nodeSelector: 'all()', peerSelector: 'all()' }];
   const both = sessionsOf(cluster(3, { bgpPeers })).sessions;
-  const off = { ...DEFAULTS.bgpConfiguration, nodeToNodeMeshEnabled: false };
+  const off = MESH_OFF;
   assert.deepEqual(sessionsOf(cluster(3, { bgpPeers, bgpConfiguration: off })).sessions, both);
   const mesh = sessionsOf(cluster(3)).sessions;
   assert.deepEqual(
@@ -186,6 +168,49 @@ test('next hops: never self for what a reflector reflects', () => {
   assert.equal(nextHop('Auto', 64512, [1]), 'self ebgp');
   assert.equal(nextHop('Auto', 65001, []), 'self');
   assert.equal(nextHop('Keep', 65001, [1]), 'keep');
+});
+
+test('a node without any session among others always says so', () => {
+  let alone = 0;
+  fc.assert(
+    fc.property(clusters, (facts) => {
+      const { sessions, warnings } = sessionsOf(facts);
+      if (sessions.length > 0 || facts.nodes.length === 1) {
+        assert.ok(!warnings.some((text) => text.includes('no BGP session with anyone')));
+        return;
+      }
+      alone++;
+      assert.notEqual(warnings.length, 0);
+    }),
+    { numRuns: 500 },
+  );
+  assert.ok(alone > 20, `${alone} nodes were alone`);
+});
+
+test('and why: no mesh, no BGPPeer, one that finds nobody, a reflector’s cluster id', () => {
+  const said = (facts: BgpFacts): string => {
+    const { sessions, warnings } = sessionsOf(facts);
+    assert.deepEqual([sessions, warnings.length], [[], 1]);
+    return warnings[0]?.replace('this node has no BGP session with anyone: ', '') ?? '';
+  };
+  const off = { bgpConfiguration: MESH_OFF };
+  assert.equal(
+    said(cluster(3, off)),
+    'the node-to-node mesh is off, and no BGPPeer is for it; add a BGPPeer, or set nodeToNodeMeshEnabled in the BGPConfiguration',
+  );
+  const bgpPeers = [{ ...PEER, name: 'route-reflectors', nodeSelector: 'all()', peerSelector: 'has(rr)' }];
+  assert.equal(
+    said(cluster(3, { ...off, bgpPeers })),
+    'the node-to-node mesh is off, and BGPPeer route-reflectors finds no other node (has(rr)); mend the BGPPeer, or set nodeToNodeMeshEnabled in the BGPConfiguration',
+  );
+  assert.deepEqual(sessionsOf(cluster(3, { ...off, bgpPeers }, [3])).warnings, []);
+  assert.equal(
+    said(cluster(3, {}, [1])),
+    'its routeReflectorClusterID 244.0.0.1 keeps it out of the node-to-node mesh, and no BGPPeer is for it; add a BGPPeer, or take the routeReflectorClusterID from Node n1',
+  );
+  assert.match(said(cluster(2, {}, [2])), /^the node-to-node mesh has no other node to speak with, /);
+  assert.doesNotMatch(said(cluster(3, off, [1])), /nodeToNodeMeshEnabled/);
+  assert.deepEqual(sessionsOf(cluster(1, off)).warnings, []);
 });
 
 test('without its password, or its filter, a session is left out and that is said', () => {

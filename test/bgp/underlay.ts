@@ -8,8 +8,8 @@ import type { BgpFacts, BgpPool } from '../../src/bgp/facts.ts';
 import { birdConfig } from '../../src/bgp/render.ts';
 import { Bird } from '../../src/bgp/supervisor.ts';
 import type { Node } from '../../src/cluster/node.ts';
-import type { Resources } from '../../src/cluster/resources.ts';
-import { type Ip, parseIp } from '../../src/ip/address.ts';
+import { NO_RESOURCES, type Resources } from '../../src/cluster/resources.ts';
+import { parseIp } from '../../src/ip/address.ts';
 import { type Cidr, parseCidr } from '../../src/ip/cidr.ts';
 import { createNetns, deleteNetns, netnsPath } from '../../src/linux/netns.ts';
 import { SILENT } from '../../src/log.ts';
@@ -133,31 +133,12 @@ export async function watch(underlay: Underlay, name: string): Promise<() => str
   return () => podRoutes(seen).filter((line) => !before.has(line));
 }
 
-export const RESOURCES: Resources = {
-  ipPools: [],
-  ipReservations: [],
-  bgpConfiguration: {
-    nodeToNodeMeshEnabled: true,
-    asNumber: 64512,
-    listenPort: 179,
-    serviceCidrs: [],
-    communities: {},
-    prefixAdvertisements: [],
-    ignoredInterfaces: [],
-  },
-  bgpPeers: [],
-  bgpFilters: [],
-  nodes: {},
-};
-
-export const MESH_OFF = { ...RESOURCES.bgpConfiguration, nodeToNodeMeshEnabled: false };
-
 /** Nodes n1, n2, … each with a block 10.244.N.0/26 and fd10:N::/122, and BIRD as the agent runs it. */
 export class Cluster implements AsyncDisposable {
   readonly underlay: Underlay;
   readonly nodes: Node[] = [];
   readonly birds = new Map<string, Bird>();
-  resources: Resources = RESOURCES;
+  resources: Resources = NO_RESOURCES;
   pools: readonly BgpPool[] = [
     { cidr: parseCidr('10.244.0.0/16'), ipipMode: 'Never', disableBgpExport: false },
     { cidr: parseCidr('fd10::/16'), ipipMode: 'Never', disableBgpExport: false },
@@ -252,13 +233,4 @@ export async function until(
     await sleep(25);
   }
   return performance.now() - start;
-}
-
-export function reflectors(...nodes: readonly Node[]): Resources['nodes'] {
-  return Object.fromEntries(
-    nodes.map(({ name }, i) => [
-      name,
-      { name, labels: { rr: 'true' }, routeReflectorClusterId: `244.0.0.${i + 1}` as Ip },
-    ]),
-  );
 }

@@ -72,5 +72,5 @@ test('a node without BGP peers, though there are other nodes, is not well', { sk
   while ((await status()).status === 0 && performance.now() < deadline) await sleep(100);
   const after = await status();
   assert.equal(after.status, 1, after.stdout);
-  assert.match(after.stdout, /^! no BGP peers, and there is another node: /m);
+  assert.match(after.stdout, /^! this node has no BGP session with anyone: the node-to-node mesh is off, /m);
 });

@@ -1,7 +1,6 @@
 import { askAgent } from '../../agent/client.ts';
 import type { BgpStatus, SessionStatus } from '../../bgp/status.ts';
 import { FAMILIES } from '../../ip/address.ts';
-import type { AgentStatus } from '../../lab/agent-process.ts';
 import { type AgentSocketOptions, agentSocket, agentSocketOptions } from '../agent-socket.ts';
 import { newCommand } from '../commands.ts';
 import { EXIT, Exit } from '../failure.ts';
@@ -13,19 +12,10 @@ export const command = agentSocketOptions(
     ['flatnet bgp status', 'flatnet bgp status --node node1 --lab flatnet', 'flatnet bgp status --json'],
   ),
 ).action(async (options: AgentSocketOptions) => {
-  const socket = agentSocket(options);
-  const status = await askAgent<BgpStatus>(socket, { op: 'bgp-status' });
-  const { peers } = await askAgent<AgentStatus>(socket, { op: 'status' });
-  const isAlone = status.sessions.length === 0 && peers > 0;
-  const shown = isAlone ? { ...status, warnings: [...status.warnings, aloneText(peers)] } : status;
-  print(shown, options.json, statusText);
-  if (shown.warnings.length > 0 || !status.sessions.every(established)) throw new Exit(EXIT.failed);
+  const status = await askAgent<BgpStatus>(agentSocket(options), { op: 'bgp-status' });
+  print(status, options.json, statusText);
+  if (status.warnings.length > 0 || !status.sessions.every(established)) throw new Exit(EXIT.failed);
 });
-
-function aloneText(peers: number): string {
-  const others = peers === 1 ? 'is another node' : `are ${peers} other nodes`;
-  return `no BGP peers, and there ${others}: set nodeToNodeMeshEnabled, or add a BGPPeer`;
-}
 
 function established({ state, info }: SessionStatus): boolean {
   return state === 'up' && info.startsWith('Established');
