@@ -1,3 +1,4 @@
+import { type Family, familyOf } from '../ip/address.ts';
 import type { Item, KernelState, LinkItem, MadeLink, RouteItem } from './item.ts';
 import { keyOf, metricOf, same, tableOf } from './key.ts';
 import { isOurs } from './ownership.ts';
@@ -93,7 +94,7 @@ export function isFallback(link: LinkItem['link']): boolean {
 }
 
 /**
- * What the kernel changes of a live device of each kind; anything else takes a new one.
+ * What the kernel changes of a live device of each kind, by `linkChanges` in `requests.ts`; anything else takes a new one.
  * vxlan: vxlan_nl2conf refuses the rest (EOPNOTSUPP).
  */
 const CHANGEABLE: Readonly<Record<MadeLink['type'], readonly string[]>> = {
@@ -133,6 +134,19 @@ export function deviceOf(item: Item): string | undefined {
     case 'sysctl':
       return /^net\/ipv[46]\/(?:conf|neigh)\/(?!all\/|default\/)([^/]+)\//.exec(item.path)?.[1];
     default:
+      return undefined;
+  }
+}
+
+/** The family of the packets that a tunnel's device takes; undefined for what is no tunnel. */
+export function carriedFamily(link: LinkItem['link']): Family | undefined {
+  switch (link.type) {
+    case 'vxlan':
+      return familyOf(link.local);
+    case 'ipip':
+      return 4;
+    case 'bridge':
+    case 'existing':
       return undefined;
   }
 }

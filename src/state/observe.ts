@@ -41,10 +41,20 @@ export function linkItem(link: Link, names: Names): LinkItem {
   };
 }
 
-function kindOf(link: Link, names: Names): LinkItem['link'] {
-  if (link.data?.kind === 'bridge') return { type: 'bridge' };
-  if (link.data?.kind === 'ipip') return ipipLink(link.data);
-  return link.data?.kind === 'vxlan' ? vxlanLink(link.data, names) : { type: 'existing' };
+function kindOf({ data }: Link, names: Names): LinkItem['link'] {
+  switch (data?.kind) {
+    case 'bridge':
+      return { type: 'bridge' };
+    case 'vxlan':
+      return vxlanLink(data, names);
+    case 'ipip':
+      return ipipLink(data);
+    case 'veth':
+    case 'dummy':
+    case 'ifb':
+    case undefined:
+      return { type: 'existing' };
+  }
 }
 
 function ipipLink({ local, remote }: Ipip): LinkItem['link'] {

@@ -68,15 +68,20 @@ export class Tracer {
     const { route } = entry;
     if (route.type === 'blackhole') return { reason: `blackhole ${route.dst}` };
     const dev = route.dev ?? node.underlay.dev;
-    const link = linkOf(node.state, dev);
-    if (link && !link.up) return { reason: `${dev} is down` };
-    if (link?.link.type === 'existing') return { hop: { node: node.name, kind: 'local', dev } };
-    if (link?.link.type === 'ipip') return this.#ipip(node, link, route.via ?? to);
-    if (link?.link.type === 'vxlan') return this.#tunnel(node, link, link.link, route.via ?? to);
     if (dev === node.underlay.dev) return this.#plain(node, route, to);
-    // A pod's own device.
-    if (link && route.via === undefined) return { hop: { node: node.name, kind: 'local', dev } };
-    return { reason: `${dev} is absent` };
+    const link = linkOf(node.state, dev);
+    if (!link) return { reason: `${dev} is absent` };
+    if (!link.up) return { reason: `${dev} is down` };
+    const gateway = route.via ?? to;
+    switch (link.link.type) {
+      case 'existing': // A pod's own.
+      case 'bridge':
+        return { hop: { node: node.name, kind: 'local', dev } };
+      case 'vxlan':
+        return this.#vxlan(node, link, link.link, gateway);
+      case 'ipip':
+        return this.#ipip(node, link, gateway);
+    }
   }
 
   #plain(node: TracedNode, route: RouteItem, to: Ip): Step {
@@ -87,7 +92,7 @@ export class Tracer {
     return { hop: { node: node.name, kind: 'direct', dev: node.underlay.dev, via }, next };
   }
 
-  #tunnel(node: TracedNode, link: LinkItem, vxlan: VxlanLink, gateway: Ip): Step {
+  #vxlan(node: TracedNode, link: LinkItem, vxlan: VxlanLink, gateway: Ip): Step {
     const neighbour = node.state.get(`neighbour ${link.name} ${gateway}`);
     if (neighbour?.kind !== 'neighbour') return { reason: `no neighbour ${gateway} on ${link.name}` };
     const fdb = node.state.get(`fdb ${link.name} ${neighbour.mac}`);
@@ -96,7 +101,7 @@ export class Tracer {
     if (!next) return { reason: `nobody has ${fdb.dst}` };
     const throughRouter = !isOnLink(node, fdb.dst);
     if (throughRouter && !this.#cluster.routed) return { reason: `no way to ${fdb.dst}` };
-    const refusal = refusalOf(next, vxlan, fdb.dst, neighbour.mac);
+    const refusal = vxlanRefusal(next, vxlan, fdb.dst, neighbour.mac);
     if (refusal !== undefined) return { reason: `${next.name} drops it: ${refusal}` };
     return { hop: { node: node.name, kind: 'vxlan', dev: link.name, via: fdb.dst, throughRouter }, next };
   }
@@ -124,7 +129,7 @@ export class Tracer {
 type Step = { readonly hop: Hop; readonly next?: TracedNode } | { readonly reason: string };
 
 /** Why a node does not take a VXLAN packet, or undefined. */
-function refusalOf(node: TracedNode, sent: VxlanLink, dst: Ip, mac: Mac): string | undefined {
+function vxlanRefusal(node: TracedNode, sent: VxlanLink, dst: Ip, mac: Mac): string | undefined {
   for (const item of node.state.values()) {
     if (item.kind !== 'link' || item.link.type !== 'vxlan') continue;
     const { vni, port, local } = item.link;
