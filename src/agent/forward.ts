@@ -18,7 +18,7 @@ import {
 } from '../linux/nftables/chains.ts';
 import { drops, type Packet, type Ruleset } from '../linux/nftables/verdict.ts';
 import type { Log } from '../log.ts';
-import { carriedFamily } from '../state/diff.ts';
+import { carriedFamilies } from '../state/diff.ts';
 import type { Item } from '../state/item.ts';
 import { OUR_TABLE } from '../state/ownership.ts';
 import { BRIDGE } from '../wiring/bridge.ts';
@@ -44,8 +44,7 @@ export function forwardFacts(
   for (const family of FAMILIES) if (addresses[family] !== undefined) outDevice[family] = dev;
   for (const item of items) {
     if (item.kind !== 'link') continue;
-    const family = carriedFamily(item.link);
-    if (family !== undefined) outDevice[family] = item.name;
+    for (const family of carriedFamilies(item.link)) outDevice[family] = item.name;
   }
   return { networks, podDevice: wiring === 'routed' ? ROUTED : BRIDGE, outDevice };
 }

@@ -138,16 +138,16 @@ export function deviceOf(item: Item): string | undefined {
   }
 }
 
-/** The family of the packets that a tunnel's device takes; undefined for what is no tunnel. */
-export function carriedFamily(link: LinkItem['link']): Family | undefined {
+/** The families of the packets that a tunnel takes to other nodes; none for what is no tunnel. */
+export function carriedFamilies(link: LinkItem['link']): readonly Family[] {
   switch (link.type) {
     case 'vxlan':
-      return familyOf(link.local);
+      return [familyOf(link.local)];
     case 'ipip':
-      return 4;
+      return [4];
     case 'bridge':
     case 'existing':
-      return undefined;
+      return [];
   }
 }
 

@@ -33,8 +33,8 @@ type Kind = {
   readonly options: fc.Arbitrary<Readonly<Record<string, unknown>>>;
   /** Whether its nodes may be on several networks with a router between them. */
   readonly routed: (plan: Plan) => boolean;
-  /** How a packet for a peer's pod leaves its node. */
-  readonly hop: (backend: Plan['backend'], sameNetwork: boolean, family: Family) => Hop['kind'];
+  /** How a packet for a peer's pod leaves its node; undefined: not at all, the backend does not carry the family. */
+  readonly hop: (backend: Plan['backend'], sameNetwork: boolean, family: Family) => Hop['kind'] | undefined;
 };
 
 /** Each backend as a plan may configure it, and what must come of that. A new one is tested from the moment it stands here. */
