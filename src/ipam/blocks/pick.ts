@@ -1,8 +1,8 @@
 import type { IpPool } from '../../cluster/resources.ts';
 import { FlatnetError } from '../../error.ts';
 import { type Family, familyOf, type Ip } from '../../ip/address.ts';
-import { addressOf, type Cidr, cidrOf, contains } from '../../ip/cidr.ts';
-import { type Block, freeOrdinal, isIdle, newBlock, ordinalOf, type Wish } from './block.ts';
+import { addressOf, type Cidr, cidrOf, contains, nthIp } from '../../ip/cidr.ts';
+import { type Block, blockSize, freeOrdinal, isIdle, newBlock, ordinalOf, type Wish } from './block.ts';
 import { candidates, isCutFrom, Taken } from './candidates.ts';
 import { claimBlock, takeOver, withdraw } from './claim.ts';
 import { poolName, poolOf } from './pools.ts';
@@ -64,6 +64,7 @@ export async function pickAny(
     if (await claimNew(context, pending, pools)) return CONFLICT;
   }
   let unrested: FreeAddress | undefined;
+  let withheld = 0;
   const others = mayClaim || !config.strictAffinity ? await blocksOfOthers(context, inPools) : [];
   for await (const page of records.pages(others)) {
     const theirs = page.filter(({ value }) => value.node !== node);
@@ -72,6 +73,7 @@ export async function pickAny(
       await takeOver(records, idle, node, context.now);
       return CONFLICT;
     }
+    if (config.strictAffinity) withheld += theirs.reduce((sum, block) => sum + freeCount(context, block), 0);
     const lenders = config.strictAffinity ? [] : theirs;
     const borrowed = first(context, lenders, false);
     if (borrowed) return borrowed;
@@ -80,7 +82,17 @@ export async function pickAny(
   const found = first(context, own, true) ?? unrested;
   if (found) return found;
   const names = pools.map(({ name }) => name).join(', ');
-  if (!mayClaim) throw outOf(family, `this node may claim no more blocks than the ${inUse.length} it has`);
+  const strictly = config.strictAffinity ? ' and, by strictAffinity, borrow none' : '';
+  if (!mayClaim) {
+    throw outOf(family, `this node may claim no more blocks than the ${inUse.length} it has${strictly}`);
+  }
+  if (withheld > 0) {
+    throw outOf(
+      family,
+      `pool ${names} has no block left for this node; of those of other nodes ${withheld} addresses are free, and strictAffinity keeps it from borrowing`,
+      'flatnet ipam configure --strict-affinity false, or add an IPPool',
+    );
+  }
   throw outOf(family, `pool ${names} is used up`);
 }
 
@@ -121,7 +133,11 @@ export async function pickRequested(context: PickContext, ip: Ip): Promise<FreeA
     throw requested(ip, 'ADDRESS_TAKEN', `is in use by ${who} on ${owner.node}`);
   }
   if (config.strictAffinity && block.value.node !== node) {
-    throw requested(ip, 'ADDRESS_TAKEN', `is in a block of ${block.value.node}, and affinity is strict`);
+    throw requested(
+      ip,
+      'ADDRESS_TAKEN',
+      `is in a block of ${block.value.node}, and strictAffinity keeps this node from it`,
+    );
   }
   return { block, ordinal, pool: pool.name };
 }
@@ -168,6 +184,15 @@ function isReclaimable(context: PickContext, { value }: Stored<Block>): boolean 
   return isIdle(value, context.now, RECLAIM_AFTER) && freeOrdinal(value, wish(context, false)) !== undefined;
 }
 
+function freeCount({ reserved }: PickContext, { value: { cidr, allocations } }: Stored<Block>): number {
+  let count = 0;
+  for (let ordinal = 0; ordinal < blockSize(cidr); ordinal++) {
+    const ip = nthIp(cidr, ordinal);
+    if (!allocations.has(ordinal) && !reserved.some((each) => contains(each, ip))) count++;
+  }
+  return count;
+}
+
 function first(
   context: PickContext,
   blocks: readonly Stored<Block>[],
@@ -192,12 +217,16 @@ function shuffled<T>(list: readonly T[], random: () => number): T[] {
     .map(({ value }) => value);
 }
 
-function outOf(family: Family, text: string): FlatnetError {
+function outOf(
+  family: Family,
+  text: string,
+  fix = 'see flatnet ipam show --blocks; add an IPPool, or raise maxBlocksPerHost',
+): FlatnetError {
   return new FlatnetError(text, {
     code: 'OUT_OF_ADDRESSES',
     operation: 'address assign',
     object: `IPv${family}`,
-    fix: 'see flatnet ipam show --blocks; add an IPPool, or raise maxBlocksPerHost',
+    fix,
   });
 }
 
