@@ -25,18 +25,19 @@ export function fileOption(what: string): Option {
   return option.argParser(collect((text) => text));
 }
 
-/** Refuses pools that overlap each other or the store's before the first resource of a file is written. */
+/** Refuses pools that overlap each other, the store's, or the nodes' network, before the first resource of a file is written. */
 export async function checkPools(documents: readonly Document[], store: ResourceStore): Promise<void> {
   const pools = documents.filter(({ kind }) => kind === 'IPPool');
   if (pools.length === 0) return;
-  const stored = await store.list('IPPool', () => {});
-  const known = new Map(stored.map(({ document, resource }) => [document.metadata.name, resource]));
+  const { pools: stored, nodes } = await store.occupied();
+  const known = new Map(stored.map((pool) => [pool.name, pool]));
   for (const document of pools) {
     const pool = decode(document);
-    const { name } = document.metadata;
-    const all = [...known.values()].flatMap((each) => (each.kind === 'IPPool' ? [each.value] : []));
-    checkChange(pool, known.get(name), all);
-    known.set(name, pool);
+    if (pool.kind !== 'IPPool') continue;
+    const { name } = pool.value;
+    const before = known.get(name);
+    checkChange(pool, before && { kind: 'IPPool', value: before }, { pools: [...known.values()], nodes });
+    known.set(name, pool.value);
   }
 }
 

@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { isDeepStrictEqual } from 'node:util';
-import { checkChange, checkDeletion, type Usage } from '../cluster/calico/change.ts';
+import { checkChange, checkDeletion, type Occupied, type Usage } from '../cluster/calico/change.ts';
 import { decode, type Resource } from '../cluster/calico/decode.ts';
 import { type Document, type Kind, readDocument, titleOf } from '../cluster/calico/document.ts';
 import type { IpPool } from '../cluster/resources.ts';
@@ -11,6 +11,7 @@ import { decodeBlock } from '../ipam/blocks/record.ts';
 import { tunnelHandle } from '../ipam/blocks/tunnel.ts';
 import type { Compare, KeyValue, Kv, Operation } from './kv.ts';
 import { DEFAULT_PREFIX, Layout } from './layout.ts';
+import { decodeRecord, type NodeRecord } from './node-record.ts';
 
 /** A resource of the store: as it was applied, with its resourceVersion, and what that means. */
 export type Stored = { readonly document: Document; readonly resource: Resource };
@@ -64,8 +65,8 @@ export class ResourceStore {
       const item = await this.#kv.get(key);
       checkVersion(document, item);
       if (item && isDeepStrictEqual(JSON.parse(value), parsedJson(item))) return { done: 'unchanged' };
-      const pools = kind === 'IPPool' ? await this.#pools() : [];
-      checkChange(decode(document), item && readable(item), pools);
+      const occupied = kind === 'IPPool' ? await this.occupied() : { pools: [], nodes: [] };
+      checkChange(decode(document), item && readable(item), occupied);
       const isWritten = await this.#write(guard, item, { op: 'put', key, value }, metadata.name);
       return { done: isWritten && (item ? 'configured' : 'created') };
     });
@@ -119,9 +120,16 @@ export class ResourceStore {
     return succeeded;
   }
 
-  async #pools(): Promise<IpPool[]> {
-    const all = await this.list('IPPool', () => {});
-    return all.flatMap(({ resource }) => (resource.kind === 'IPPool' ? [resource.value] : []));
+  /** What a new pool must not overlap; nodes whose record can't be read are left out. */
+  async occupied(): Promise<Occupied> {
+    const [pools, nodes] = await Promise.all([
+      this.list('IPPool', () => {}),
+      this.#kv.list(this.#layout.nodes),
+    ]);
+    return {
+      pools: pools.flatMap(({ resource }) => (resource.kind === 'IPPool' ? [resource.value] : [])),
+      nodes: nodes.items.flatMap(({ value }) => nodeRecord(value) ?? []),
+    };
   }
 
   async #usage(pool: IpPool): Promise<Usage> {
@@ -145,6 +153,14 @@ export function putDocument(
   const { resourceVersion: _, ...metadata } = document.metadata;
   const value = JSON.stringify({ ...document, metadata });
   return { op: 'put', key: layout.resource(document.kind, metadata.name), value };
+}
+
+function nodeRecord(value: string): NodeRecord | undefined {
+  try {
+    return decodeRecord(value);
+  } catch {
+    return undefined;
+  }
 }
 
 function storedFrom(item: KeyValue): Stored {

@@ -181,6 +181,18 @@ test('under the blocks plan a node takes no subnet; the first makes the default 
   await lastView(views, ({ nodes }) => nodes.length === 3);
 });
 
+test('a pool that holds an address of a node is refused', async (t) => {
+  const { cluster, resources } = await start(t);
+  await cluster.configure(BLOCKS);
+  await cluster.join(self(1, { dual: true }));
+  await cluster.kv.put(`${PREFIX}/flatnet/nodes/broken`, '{');
+  await assert.rejects(resources.apply(pool('mine', '192.0.2.0/24')), {
+    code: 'CONFIG_INVALID',
+    message: /192\.0\.2\.0\/24 holds 192\.0\.2\.1, the address of node node1 itself/,
+  });
+  assert.equal(await resources.apply(pool('mine', '192.0.2.128/25')), 'created');
+});
+
 test('pools that are there already are left as they are', async (t) => {
   const { cluster, resources } = await start(t);
   await cluster.configure(BLOCKS);

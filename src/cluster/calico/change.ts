@@ -1,13 +1,23 @@
 import { FlatnetError } from '../../error.ts';
-import { overlaps } from '../../ip/cidr.ts';
+import type { Ip } from '../../ip/address.ts';
+import { contains, overlaps } from '../../ip/cidr.ts';
+import type { PerFamily } from '../node.ts';
 import type { IpPool } from '../resources.ts';
 import type { Resource } from './decode.ts';
 
+/** What a pool must not overlap. */
+export type Occupied = {
+  /** All there are, whether the one in question is among them or not. */
+  readonly pools: readonly IpPool[];
+  /** Of the cluster's nodes themselves. */
+  readonly nodes: readonly { readonly name: string; readonly addresses: PerFamily<Ip> }[];
+};
+
 /**
- * Throws CONFIG_INVALID when `next` may not follow `before`: what blocks were cut from can't change under them, and no address
- * may be in two pools. `pools`: all there are, whether `before` is among them or not.
+ * Throws CONFIG_INVALID when `next` may not follow `before`: what blocks were cut from can't change under them, no address may be
+ * in two pools, and a node's own in none, as pods would be given it and it would pass for a pod's.
  */
-export function checkChange(next: Resource, before: Resource | undefined, pools: readonly IpPool[]): void {
+export function checkChange(next: Resource, before: Resource | undefined, { pools, nodes }: Occupied): void {
   if (next.kind !== 'IPPool') return;
   const pool = next.value;
   if (before?.kind === 'IPPool') {
@@ -20,6 +30,17 @@ export function checkChange(next: Resource, before: Resource | undefined, pools:
       pool.name,
       `${pool.cidr} overlaps ${other.cidr} of IPPool/${other.name}`,
       'choose a network of its own',
+    );
+  }
+  // One that is there already must stay changeable, to be disabled.
+  if (before?.kind === 'IPPool') return;
+  for (const { name, addresses } of nodes) {
+    const own = Object.values(addresses).find((ip) => contains(pool.cidr, ip));
+    if (own === undefined) continue;
+    throw refused(
+      pool.name,
+      `${pool.cidr} holds ${own}, the address of node ${name} itself`,
+      'choose a network that is not the nodes’ own',
     );
   }
 }
@@ -37,15 +58,16 @@ function refuseOther(next: IpPool, before: IpPool, field: 'cidr' | 'blockSize'):
 export type Usage = { readonly blocks: number; readonly addresses: number };
 
 /**
- * Throws IN_USE when a pool should not be deleted yet. Pods keep their addresses when their pool goes, but nobody announces or
- * masquerades them any more: they are cut off. And from a pool that isn't disabled a node may be taking addresses just now.
+ * Throws IN_USE when a pool should not be deleted yet. Pods keep their addresses and routes when their pool goes, but nothing
+ * says any more that they are pods: what they send is not masqueraded, and what pods of other pools send to them is. And from
+ * a pool that isn't disabled a node may be taking addresses just now.
  */
 export function checkDeletion(pool: IpPool, { blocks, addresses }: Usage): void {
   const inUse = (text: string, fix: string): FlatnetError =>
     new FlatnetError(text, { code: 'IN_USE', operation: 'delete', object: `IPPool/${pool.name}`, fix });
   if (addresses > 0) {
     throw inUse(
-      `${addresses} ${addresses === 1 ? 'pod has an address' : 'addresses of pods are'} of ${pool.cidr}; without the pool they would be cut off`,
+      `${addresses} ${addresses === 1 ? 'pod has an address' : 'addresses of pods are'} of ${pool.cidr}; without the pool what they send is not masqueraded, and what other pools’ pods send to them is`,
       `set disabled: true on it and make the pods anew${pool.disabled ? ' (it is disabled already)' : ''}, or use --force`,
     );
   }

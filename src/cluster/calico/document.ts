@@ -38,9 +38,10 @@ export function titleOf({ kind, metadata }: Pick<Document, 'kind' | 'metadata'>)
 export function readDocument(value: unknown, where = ''): Document {
   const fields = new Fields(value, `${where}resource`);
   const kind = knownKind(fields);
-  const version = required(fields, 'apiVersion', text(fields, 'apiVersion'));
+  const version = text(fields, 'apiVersion');
+  if (version === undefined) throw fields.invalid('apiVersion', `is missing; write ${API_VERSION}`);
   if (version !== API_VERSION && version !== CRD_VERSION) {
-    throw fields.invalid('apiVersion', `of a ${kind} must be ${API_VERSION}, not '${version}'`);
+    throw fields.invalid('apiVersion', `of ${kind} must be ${API_VERSION}, not '${version}'`);
   }
   refuseOthers(fields, ['apiVersion', 'kind', 'metadata', 'spec', 'status']);
   const metadata = new Fields(

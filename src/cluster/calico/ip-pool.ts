@@ -79,8 +79,8 @@ export function encapsulation(fields: Fields, name: string): Encapsulation | und
 
 function blockSize(spec: Fields, cidr: Cidr): number {
   const { min, usual, max } = BLOCKS[familyOf(cidr)];
-  const size = spec.integer('blockSize', 0, max) || usual;
-  if (size < min) throw spec.invalid('blockSize', `must be from ${min} to ${max}, not ${size}`);
+  // 0 is as none, as in Go.
+  const size = spec.raw('blockSize') === 0 ? usual : (spec.integer('blockSize', min, max) ?? usual);
   if (size >= lengthOf(cidr)) return size;
   throw spec.invalid(
     spec.has('blockSize') ? 'blockSize' : 'cidr',

@@ -38,6 +38,8 @@ const UNITS: Readonly<Record<string, number>> = {
 
 /** Go's duration, as `2m` or `1m30s`, in whole seconds up to `max`. */
 export function seconds(fields: Fields, name: string, max: number): number | undefined {
+  const plain = `${fields.raw(name)}`;
+  if (/^[0-9]+$/.test(plain)) throw fields.invalid(name, `${plain} has no unit; write ${plain}s`);
   const value = text(fields, name);
   if (value === undefined) return undefined;
   const parts = [...value.matchAll(/([0-9]+(?:\.[0-9]+)?)(ns|us|µs|ms|s|m|h)/g)];

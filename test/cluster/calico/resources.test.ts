@@ -94,8 +94,9 @@ const REFUSED: readonly [{ kind: string; name: string; spec: unknown }, string, 
     /does not hold one block of \/26; write a blockSize of 28/,
   ],
   [pool({ blockSize: 15 }), 'IPPool/p spec.blockSize', /from 20 to 32, not 15/],
-  [pool({ blockSize: 33 }), 'IPPool/p spec.blockSize', /from 0 to 32, not 33/],
+  [pool({ blockSize: 33 }), 'IPPool/p spec.blockSize', /from 20 to 32, not 33/],
   [pool({ cidr: 'fd00::/120', blockSize: 116 }), 'IPPool/p spec.blockSize', /blockSize of 120/],
+  [pool({ cidr: 'fd00::/64', blockSize: 26 }), 'IPPool/p spec.blockSize', /from 116 to 128, not 26/],
   [pool({ blockSize: '26' }), 'IPPool/p spec.blockSize', /whole number/],
   [pool({ cidr: 'fd00::/64', ipipMode: 'Always' }), 'IPPool/p spec.ipipMode', /IPIP carries IPv4 only/],
   [
@@ -147,7 +148,7 @@ const REFUSED: readonly [{ kind: string; name: string; spec: unknown }, string, 
   [
     config({ nodeMeshMaxRestartTime: '90' }),
     'BGPConfiguration/default spec.nodeMeshMaxRestartTime',
-    /as 2m or 90s, not '90'/,
+    /90 has no unit; write 90s/,
   ],
   [
     config({ serviceClusterIPs: ['10.96.0.0/12'] }),
@@ -284,7 +285,7 @@ test('a file is refused as a whole, naming the place', () => {
   refused(`${good}---\n${good}`, /Node\/a is there twice/);
   refused(
     `${good}---\n${good.replace('v3', 'v2')}`,
-    /x\.yaml document 2: resource\.apiVersion: of a Node must be/,
+    /x\.yaml document 2: resource\.apiVersion: of Node must be/,
   );
   refused(`${good}---\nfoo: [`, /x\.yaml:5:7: /);
   refused(`${good}namespace: x\n`, /resource\.namespace: is not a field/);
