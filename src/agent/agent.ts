@@ -16,6 +16,7 @@ import type { AgentOptions } from './options.ts';
 import { Pods } from './pods.ts';
 import { publishedNode } from './published.ts';
 import { Readiness } from './readiness.ts';
+import { troubles } from './trouble.ts';
 
 /** What the agent knows; each part is undefined until it is known. */
 type Knowledge = {
@@ -274,10 +275,7 @@ export class Agent implements Disposable {
   #judge(report: Report): void {
     this.#runs.runs++;
     this.#runs.lastChanges = report.done.length;
-    this.#runs.failures = [
-      ...report.failed.map(({ error }) => messageOf(error)),
-      ...report.waiting.map(({ reason }) => reason),
-    ];
+    this.#runs.failures = troubles(report);
     const tunnels = report.done.filter(({ action, item }) => action !== 'delete' && isTunnel(item));
     if (tunnels.length > 0) this.#events.onDevice();
     // Without its own devices the node can't take pods; a single peer that is out of reach is no reason to refuse them.

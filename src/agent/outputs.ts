@@ -30,7 +30,7 @@ export async function writeOutputs(agent: Agent, { mtu }: Desired): Promise<void
   installPlugins(SHIM, paths.cniBin);
   const place = { socket: join(paths.run, AGENT_SOCKET), stateDir: paths.state };
   writeAgentFile(paths.cniBin, place);
-  writeConfList(paths.cniConf, renderConfList(place));
+  writeConfList(paths.cniConf, renderConfList(place, network.wiring));
 }
 
 /** The subnets this node had before, from subnet.env; none when the file can't be read. */

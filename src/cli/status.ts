@@ -1,5 +1,5 @@
 import { askAgent } from '../agent/client.ts';
-import type { AgentStatus } from '../lab/agent-process.ts';
+import { type AgentStatus, troublesOf } from '../lab/agent-process.ts';
 import { type AgentSocketOptions, agentSocket, agentSocketOptions } from './agent-socket.ts';
 import { newCommand } from './commands.ts';
 import { EXIT, Exit } from './failure.ts';
@@ -41,7 +41,7 @@ function statusText(status: AgentStatus): string {
     ['POD', 'ADDRESSES', 'HOST DEVICE'],
     status.pods.map((pod) => [pod.name ?? pod.containerId, pod.addresses.join(' '), pod.hostDevice]),
   );
-  const trouble = [...status.reconcile.failures, ...status.warnings].map((text) => `! ${text}`);
+  const trouble = troublesOf(status).map((text) => `! ${text}`);
   return [
     facts.map(([name, text]) => `${name.padEnd(width)}  ${text}`).join('\n'),
     pods || 'no pods',

@@ -1,5 +1,6 @@
 import { mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import type { Network } from '../cluster/network.ts';
 import { codeOf } from '../error.ts';
 import type { AgentPlace } from './agent-file.ts';
 import { ANNOTATIONS } from './annotations.ts';
@@ -9,7 +10,7 @@ import { TYPE } from './conf.ts';
 export const CONF_LIST_FILE = '10-flatnet.conflist';
 
 /** The network the runtime runs. Its name is that of flannel's, whose folder of reservations goes on to be used. */
-export function renderConfList(place: AgentPlace, wiring: 'bridge' | 'routed' = 'bridge'): string {
+export function renderConfList(place: AgentPlace, wiring: Network['wiring']): string {
   const list = {
     name: 'cbr0',
     // libcni up to 1.1.2 knows only this key and refuses newer results; since 1.2 it takes the newest of the list.

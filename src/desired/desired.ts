@@ -11,6 +11,7 @@ import { wiredPodItems, wiringItems } from '../wiring/wiring.ts';
 import { Collector } from './collector.ts';
 import { type PeerResult, peerItems } from './peer.ts';
 import { familyMtu, podMtu } from './pod-mtu.ts';
+import { strayPods } from './stray-pods.ts';
 
 /** All that one node's desired state is computed from. */
 export type Facts = {
@@ -27,7 +28,7 @@ export type Facts = {
 export type Desired = {
   /** No two with the same key. Items of a peer that did not change are the same objects as in the last call. */
   readonly items: readonly Item[];
-  /** What keeps a peer or a family from working, for people. */
+  /** What keeps a peer, a family or a pod from working, for people. */
   readonly warnings: readonly string[];
   /** Bytes a pod may send in one packet. */
   readonly mtu: number;
@@ -68,6 +69,8 @@ export function desiredState(facts: Facts, memo: Memo = createMemo()): Desired {
   const ports = backend.tunnelPorts?.(options) ?? [];
   state.add(wiringItems(self, network.wiring, pods, used, mtu, ports), 'this node');
   for (const pod of pods) state.add(wiredPodItems(pod, used, mtu), pod.name ?? pod.containerId);
+
+  state.warnings.push(...strayPods(network, resources, pods));
 
   const context = JSON.stringify([network, options, self, families]);
   if (memo.context !== context) {

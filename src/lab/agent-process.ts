@@ -44,6 +44,11 @@ export type AgentStatus = {
   readonly store?: { readonly connected: boolean };
 };
 
+/** What the agent says is wrong, besides why it is not ready. */
+export function troublesOf({ notReady = '', reconcile, warnings }: AgentStatus): readonly string[] {
+  return [...reconcile.failures.filter((text) => !notReady.includes(text)), ...warnings];
+}
+
 /** How long agents may take that start at once on an emulated machine; 30 of them on two cores of a real one take a quarter of a minute. */
 const PATIENCE = 180_000;
 const GRACE = 5000;

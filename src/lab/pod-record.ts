@@ -24,6 +24,7 @@ export type PodRecord = {
   readonly name: string;
   readonly node: string;
   readonly labels: Readonly<Record<string, string>>;
+  readonly annotations?: Readonly<Record<string, string>>;
   readonly created: string;
   /** CNI's name for it. */
   readonly containerId: string;

@@ -4,6 +4,8 @@ export type PodSpec = {
   readonly name: string;
   readonly node: string;
   readonly labels: Readonly<Record<string, string>>;
+  /** CNI gets them, as `cni.projectcalico.org/ipAddrs`. */
+  readonly annotations?: Readonly<Record<string, string>>;
   readonly owner?: string;
   /** Of the template it is made from: changes when the template does. */
   readonly template?: string;

@@ -1,3 +1,4 @@
+import { ANNOTATIONS } from '../cni/annotations.ts';
 import type { Ip } from '../ip/address.ts';
 import { netnsPath } from '../linux/netns.ts';
 import { type AttachmentOptions, addNetwork, delNetwork } from '../runtime/cni-exec.ts';
@@ -40,5 +41,6 @@ function attachment(lab: Lab, pod: PodRecord, ifName: string): AttachmentOptions
       K8S_POD_NAME: pod.name,
       K8S_POD_INFRA_CONTAINER_ID: pod.containerId,
     },
+    capabilities: { [ANNOTATIONS]: pod.annotations ?? {} },
   };
 }

@@ -18,7 +18,7 @@ import { unwirePod, wirePod } from './pod-wiring.ts';
  * again. Throws NAME_INVALID, NAME_TAKEN, and what the steps throw.
  */
 export async function createPod(lab: Lab, spec: PodSpec): Promise<PodRecord> {
-  const { namespace, name, node, labels, owner, template, containers } = spec;
+  const { namespace, name, node, labels, annotations, owner, template, containers } = spec;
   namespaceName(namespace);
   podName(name);
   if (readPod(lab, namespace, name)) {
@@ -33,6 +33,7 @@ export async function createPod(lab: Lab, spec: PodSpec): Promise<PodRecord> {
     name,
     node,
     labels,
+    ...(annotations && { annotations }),
     created: new Date().toISOString(),
     containerId: randomBytes(32).toString('hex'),
     ...(owner === undefined ? {} : { owner }),

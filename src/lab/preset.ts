@@ -1,3 +1,4 @@
+import { backendOf } from '../backends/registry.ts';
 import { Fields } from '../cluster/fields.ts';
 import { FlatnetError } from '../error.ts';
 
@@ -37,11 +38,12 @@ export function withPreset(name: PresetName, source: Readonly<Record<string, unk
   };
 }
 
-/** The configuration with another backend; what is written of it stays when the type is the same. */
+/** The configuration with another backend; what is written of it stays when the type is the same. Throws CONFIG_INVALID. */
 export function withBackend(
   type: string,
   source: Readonly<Record<string, unknown>>,
 ): Readonly<Record<string, unknown>> {
+  backendOf(type.toLowerCase());
   const own = new Fields(source).object('Backend');
   const same = (own?.string('Type') || 'vxlan').toLowerCase() === type.toLowerCase();
   return { ...withoutBackend(source), Backend: { ...(same && own?.source), Type: type } };

@@ -3,10 +3,10 @@ import { messageOf } from '../error.ts';
 import type { Family } from '../ip/address.ts';
 import type { BlockUsage } from '../ipam/blocks/usage.ts';
 import { listNetns } from '../linux/netns.ts';
-import { type AgentStatus, agentProcess, agentStatus } from './agent-process.ts';
+import { type AgentStatus, agentProcess, agentStatus, troublesOf } from './agent-process.ts';
 import { type Sessions, sessionsOfNode } from './bgp-sessions.ts';
 import { readBlocks } from './bgp-store.ts';
-import type { Lab } from './lab.ts';
+import { type Lab, nameOption } from './lab.ts';
 import { type LeaseStatus, readLeases } from './leases.ts';
 import { netnsOf } from './names.ts';
 import { fullName, readPods } from './pod-record.ts';
@@ -62,11 +62,11 @@ export async function labStatus(lab: Lab): Promise<LabStatus> {
   ]);
   const namespaces = listNetns();
   for (const node of nodes) {
-    problems.push(...nodeProblems(node, namespaces));
+    problems.push(...nodeProblems(lab, node, namespaces));
     if (backend.type === 'bgp') problems.push(...bgpProblems(node));
   }
   problems.push(...torProblems(lab));
-  for (const pod of pods) problems.push(...podProblems(pod));
+  for (const pod of pods) problems.push(...podProblems(lab, pod));
   const { create, pending } = plan(lab);
   for (const { message } of pending) problems.push(`pods are pending: ${message}`);
   for (const { namespace, name, node } of create) {
@@ -113,19 +113,21 @@ async function readOr<T>(what: string, read: () => Promise<T[]>, problems: strin
   }
 }
 
-function nodeProblems({ name, netns, agent, status }: NodeStatus, namespaces: readonly string[]): string[] {
+function nodeProblems(
+  lab: Lab,
+  { name, netns, agent, status }: NodeStatus,
+  namespaces: readonly string[],
+): string[] {
   const problems: string[] = [];
   if (!namespaces.includes(netns)) problems.push(`${name}: its network namespace ${netns} is gone`);
   if (agent === 'stopped')
     problems.push(
-      `${name}: no agent runs; what it set up stays, nothing is healed: flatnet lab node start ${name}`,
+      `${name}: no agent runs; what it set up stays, nothing is healed: flatnet lab node start ${name}${nameOption(lab.name)}`,
     );
   if (agent === 'silent') problems.push(`${name}: the agent does not answer`);
   if (agent === 'not ready') problems.push(`${name}: not ready: ${status?.notReady ?? 'the agent starts'}`);
   if (status?.store?.connected === false) problems.push(`${name}: the agent is not connected to the store`);
-  for (const text of [...(status?.warnings ?? []), ...(status?.reconcile.failures ?? [])]) {
-    problems.push(`${name}: ${text}`);
-  }
+  if (status) problems.push(...troublesOf(status).map((text) => `${name}: ${text}`));
   return problems;
 }
 
@@ -135,7 +137,7 @@ function bgpProblems({ name, status, bgp }: NodeStatus): string[] {
   return bgp.missing.map((text) => `${name}: no BGP session with ${text}`);
 }
 
-function podProblems(pod: PodStatus): string[] {
+function podProblems(lab: Lab, pod: PodStatus): string[] {
   const problems: string[] = [];
   if (pod.phase === 'Lost')
     problems.push(
@@ -145,7 +147,7 @@ function podProblems(pod: PodStatus): string[] {
   for (const container of pod.containers) {
     if (container.state === 'exited' && container.exitCode !== 0) {
       const { name, exitCode } = container;
-      const logs = `flatnet lab logs ${fullName(pod)} -c ${name}`;
+      const logs = `flatnet lab logs ${fullName(pod)} -c ${name}${nameOption(lab.name)}`;
       problems.push(`pod ${fullName(pod)}: container ${name} ended with ${exitCode}: ${logs}`);
     }
   }

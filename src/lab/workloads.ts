@@ -33,10 +33,10 @@ export async function converge(lab: Lab): Promise<Changes> {
   // Names and addresses of those that go may be wanted by those that come.
   await forEachLimited(AT_ONCE, remove, (pod) => deletePod(lab, pod));
   await forEachLimited(AT_ONCE, create, async ({ namespace, name, node, workload }) => {
-    const { labels, containers } = workload.template;
+    const { labels, annotations, containers } = workload.template;
     const owner = ownerOf(workload);
     const spec = { namespace, name, node, labels, containers, owner, template: workload.hash };
-    created.push(await createPod(lab, spec));
+    created.push(await createPod(lab, { ...spec, ...(annotations && { annotations }) }));
   });
   const order = (pod: PodRecord): number => create.findIndex(({ name }) => name === pod.name);
   created.sort((a, b) => order(a) - order(b));

@@ -19,6 +19,12 @@ const WRONG: [string[], RegExp][] = [
   [['lab', 'staus'], /^unknown command 'staus'; did you mean status\?$/],
   [['lab', 'up', '--nodse', '3'], /^unknown option '--nodse'; did you mean --nodes\?$/],
   [['lab', 'pod', 'create', 'x', '--listen', '0'], /--listen.*whole number from 1 to 65535/],
+  [['lab', 'pod', 'create', 'x', '--annotation', 'x'], /^--annotation: 'x' is not an annotation; write it/],
+  [
+    ['lab', 'up', '--preset', 'calico', '--backend', 'vxlan'],
+    /^--backend: is vxlan, and preset calico means bgp; leave it out, or leave --preset out$/,
+  ],
+  [['lab', 'up', '--backend', 'x'], /^--backend: unknown backend 'x'; write one of vxlan/],
   [['bgp', 'status', '--lab', 'x'], /^--lab: does not say which node; add --node, as --node node1$/],
   [['status', '--socket', 'x', '--node', 'y'], /^--socket: stands beside --node; use one of them$/],
   [['lab', 'exec', 'x'], /^missing required argument 'command'$/],

@@ -13,7 +13,7 @@ function folder(t: TestContext): string {
   return dir;
 }
 
-const TEXT = renderConfList({ socket: '/run/flatnet/agent.sock', stateDir: '/var/lib/flatnet' });
+const TEXT = renderConfList({ socket: '/run/flatnet/agent.sock', stateDir: '/var/lib/flatnet' }, 'bridge');
 
 test('the list is one that old and new runtimes read', (t) => {
   const dir = folder(t);

@@ -64,6 +64,21 @@ test('several documents, defaults, and a list as kubectl writes it', () => {
   assert.deepEqual(read(json).manifests, [{ kind: 'Namespace', name: 'x', labels: {} }]);
 });
 
+test('annotations of a pod and of a template are the pods’', () => {
+  const annotations = { 'cni.projectcalico.org/ipAddrs': '["10.244.0.53"]' };
+  const text = JSON.stringify(annotations);
+  const [pod] = read(POD.replace('name: web }', `name: web, annotations: ${text} }`)).manifests;
+  assert.deepEqual(pod?.kind === 'Pod' && pod.template.annotations, annotations);
+  const inTemplate = DEPLOYMENT.replace(
+    '{ labels: { app: web } }',
+    `{ labels: { app: web }, annotations: ${text} }`,
+  );
+  const [deployment] = read(inTemplate).manifests;
+  assert.deepEqual(deployment?.kind === 'Deployment' && deployment.template.annotations, annotations);
+  const [plain] = read(POD).manifests;
+  assert.ok(plain?.kind === 'Pod' && !('annotations' in plain.template));
+});
+
 test('the hash follows the template and nothing else', () => {
   const hash = (text: string): string => {
     const [manifest] = read(text).manifests;
@@ -72,6 +87,11 @@ test('the hash follows the template and nothing else', () => {
   const base = hash(DEPLOYMENT);
   assert.equal(hash(DEPLOYMENT.replace('spec:\n  selector', 'spec:\n  replicas: 7\n  selector')), base);
   assert.notEqual(hash(DEPLOYMENT.replace('image: nginx', 'image: nginx:2')), base);
+  const annotated = DEPLOYMENT.replace(
+    '{ labels: { app: web } }',
+    "{ labels: { app: web }, annotations: { a: 'b' } }",
+  );
+  assert.notEqual(hash(annotated), base);
 });
 
 test('what a lab does not do is said', () => {

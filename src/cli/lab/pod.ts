@@ -15,6 +15,7 @@ type CreateOptions = LabOptions & {
   readonly namespace: string;
   readonly node?: string;
   readonly label?: readonly (readonly [string, string])[];
+  readonly annotation?: readonly (readonly [string, string])[];
   readonly listen?: readonly number[];
 };
 
@@ -24,12 +25,14 @@ const create = labOptions(
   newCommand('Create a pod: a sandbox, wired by CNI. Without --node the least loaded node takes it.', [
     'flatnet lab pod create web --listen 80',
     'flatnet lab pod create db --node node2 --label app=db',
+    `flatnet lab pod create dns --annotation 'cni.projectcalico.org/ipAddrs=["10.244.0.53"]'`,
   ]),
 )
   .argument('<pod>', 'a DNS label, or NAMESPACE/POD')
   .option('-n, --namespace <namespace>', 'namespace of the pod', 'default')
   .option('--node <node>', 'where to run it')
   .option('--label <key=value>', 'may be given several times', collect(label))
+  .option('--annotation <key=value>', 'CNI gets it; several times', collect(annotation))
   .option(
     '--listen <port>',
     'answer HTTP here with the pod’s name; several times',
@@ -42,6 +45,7 @@ const create = labOptions(
         namespace,
         name,
         labels: Object.fromEntries(options.label ?? []),
+        annotations: Object.fromEntries(options.annotation ?? []),
         containers: listener(options.listen ?? []),
         ...(options.node === undefined ? {} : { nodeName: options.node }),
       }),
@@ -91,5 +95,16 @@ function label(text: string): readonly [string, string] {
     code: 'USAGE',
     object: '--label',
     fix: 'write it as app=web',
+  });
+}
+
+/** The value may be anything. */
+function annotation(text: string): readonly [string, string] {
+  const [, key, value] = text.match(/^([^=]+)=(.*)$/s) ?? [];
+  if (key !== undefined && value !== undefined) return [key, value];
+  throw new FlatnetError(`'${text}' is not an annotation`, {
+    code: 'USAGE',
+    object: '--annotation',
+    fix: 'write it as key=value',
   });
 }

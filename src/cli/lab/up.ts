@@ -95,12 +95,26 @@ function networkOf({ config, network, backend, preset }: Options): Network {
   }
   const complete = (value: unknown): unknown => {
     const { source } = new Fields(value);
-    const chosen = backend === undefined ? source : withBackend(backend, source);
-    return preset === undefined ? chosen : withPreset(preset, chosen);
+    if (backend === undefined) return preset === undefined ? source : withPreset(preset, source);
+    return asOption('--backend', () => {
+      const chosen = withBackend(backend, source);
+      return preset === undefined ? chosen : withPreset(preset, chosen);
+    });
   };
   return config === undefined
     ? readNetwork(complete(fromCidrs(network ?? '10.244.0.0/16')))
     : readNetworkFile(readText(config, 'CONFIG_INVALID'), config, complete);
+}
+
+/** Names the option that said what `Backend.Type` is. */
+function asOption<T>(option: string, read: () => T): T {
+  try {
+    return read();
+  } catch (error) {
+    if (!(error instanceof FlatnetError) || error.object !== 'Backend.Type') throw error;
+    const text = error.message.replace(`${error.object}: `, '');
+    throw new FlatnetError(text, { code: 'USAGE', object: option, cause: error });
+  }
 }
 
 function fromCidrs(text: string): Record<string, unknown> {

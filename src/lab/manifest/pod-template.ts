@@ -6,6 +6,7 @@ import { checked } from './name.ts';
 /** What every pod of a workload is like. */
 export type PodTemplate = {
   readonly labels: Readonly<Record<string, string>>;
+  readonly annotations?: Readonly<Record<string, string>>;
   readonly nodeName?: string;
   readonly nodeSelector: Readonly<Record<string, string>>;
   readonly containers: readonly ContainerSpec[];
@@ -15,7 +16,10 @@ export type PodTemplate = {
 const REFUSED = ['hostNetwork', 'hostPID', 'hostIPC', 'initContainers', 'ephemeralContainers'];
 
 /** Reads the `spec` of a pod. Throws MANIFEST_INVALID naming the field. */
-export function readPodSpec(spec: ManifestFields, labels: Readonly<Record<string, string>>): PodTemplate {
+export function readPodSpec(
+  spec: ManifestFields,
+  { labels, annotations }: Pick<Metadata, 'labels' | 'annotations'>,
+): PodTemplate {
   for (const name of REFUSED) {
     const value = spec.raw(name);
     if (value !== undefined && value !== false && !(Array.isArray(value) && value.length === 0)) {
@@ -30,6 +34,7 @@ export function readPodSpec(spec: ManifestFields, labels: Readonly<Record<string
   const nodeName = spec.string('nodeName');
   const template = {
     labels,
+    ...(Object.keys(annotations).length > 0 && { annotations }),
     nodeSelector: spec.map('nodeSelector'),
     containers,
     ...(nodeName === undefined ? {} : { nodeName }),
@@ -42,6 +47,7 @@ export type Metadata = {
   readonly name: string;
   readonly namespace: string;
   readonly labels: Readonly<Record<string, string>>;
+  readonly annotations: Readonly<Record<string, string>>;
 };
 
 export function readMetadata(fields: ManifestFields | undefined, missing: ManifestFields): Metadata {
@@ -49,8 +55,9 @@ export function readMetadata(fields: ManifestFields | undefined, missing: Manife
   const name = checked(fields, 'name', fields.required('name'), podName);
   const namespace = checked(fields, 'namespace', fields.string('namespace') ?? 'default', namespaceName);
   const labels = fields.map('labels');
+  const annotations = fields.map('annotations');
   fields.finish();
-  return { name, namespace, labels };
+  return { name, namespace, labels, annotations };
 }
 
 function readContainer(fields: ManifestFields): ContainerSpec {

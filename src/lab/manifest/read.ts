@@ -79,7 +79,7 @@ function readManifest(fields: ManifestFields): Manifest {
   if (!spec) throw fields.invalid('spec', 'is missing');
   const { namespace, name } = metadata;
   if (kind === 'Pod') {
-    const template = readPodSpec(spec, metadata.labels);
+    const template = readPodSpec(spec, metadata);
     fields.finish();
     return { kind, namespace, name, template, hash: hashOf(template) };
   }
@@ -101,6 +101,7 @@ function readTemplate(spec: ManifestFields): PodTemplate {
   if (!fields) throw spec.invalid('template', 'is missing');
   const metadata = fields.object('metadata');
   const labels = metadata?.map('labels') ?? {};
+  const annotations = metadata?.map('annotations') ?? {};
   metadata?.finish();
   const selector = spec.object('selector');
   if (!selector) throw spec.invalid('selector', 'is missing');
@@ -118,7 +119,7 @@ function readTemplate(spec: ManifestFields): PodTemplate {
   const podSpec = fields.object('spec');
   if (!podSpec) throw fields.invalid('spec', 'is missing');
   fields.finish();
-  return readPodSpec(podSpec, labels);
+  return readPodSpec(podSpec, { labels, annotations });
 }
 
 function readNamespace(fields: ManifestFields): NamespaceManifest {

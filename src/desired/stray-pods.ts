@@ -1,0 +1,23 @@
+import type { Network } from '../cluster/network.ts';
+import type { LocalPod } from '../cluster/node.ts';
+import type { IpPool } from '../cluster/resources.ts';
+import { contains } from '../ip/cidr.ts';
+
+/** Pods whose pool was deleted under them, for people. Without pools at all everything is of none. */
+export function strayPods(
+  { addresses }: Pick<Network, 'addresses'>,
+  { ipPools }: { readonly ipPools: readonly Pick<IpPool, 'cidr'>[] },
+  pods: readonly LocalPod[],
+): readonly string[] {
+  if (addresses !== 'blocks') return [];
+  const stray = pods.flatMap((pod) =>
+    pod.addresses
+      .filter((ip) => !ipPools.some(({ cidr }) => contains(cidr, ip)))
+      .map((ip) => `${pod.name ?? pod.containerId} (${ip})`),
+  );
+  if (stray.length === 0) return [];
+  const shown = stray.length > 4 ? [...stray.slice(0, 4), `${stray.length - 4} more`] : stray;
+  return [
+    `addresses of pods are in no IPPool: ${shown.join(', ')}: nobody masquerades what these pods send, and pods of other pools reach them under the address of their node; make the pods anew, or apply the pool again`,
+  ];
+}

@@ -1,0 +1,33 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { NO_RESOURCES } from '../../src/cluster/resources.ts';
+import { strayPods } from '../../src/desired/stray-pods.ts';
+import { parseIp } from '../../src/ip/address.ts';
+import { parseCidr } from '../../src/ip/cidr.ts';
+
+const pod = (name: string, ...addresses: string[]) => ({
+  containerId: name,
+  ifName: 'eth0',
+  hostDevice: `cali${name}`,
+  netns: `/run/netns/${name}`,
+  name: `default/${name}`,
+  addresses: addresses.map(parseIp),
+});
+const resources = { ...NO_RESOURCES, ipPools: [] };
+const pods = [pod('a', '10.0.0.1', 'fd00::1'), pod('b', '10.9.0.1')];
+
+test('pods whose addresses are in no pool are named, under the plan of blocks', () => {
+  assert.deepEqual(strayPods({ addresses: 'lease' }, resources, pods), []);
+  assert.deepEqual(strayPods({ addresses: 'blocks' }, resources, []), []);
+  const [all] = strayPods({ addresses: 'blocks' }, resources, pods);
+  assert.match(all ?? '', /default\/a \(10\.0\.0\.1\), default\/a \(fd00::1\), default\/b \(10\.9\.0\.1\)/);
+  const ipPools = ['10.0.0.0/16', 'fd00::/64'].map((cidr) => ({ cidr: parseCidr(cidr) }));
+  const [some] = strayPods({ addresses: 'blocks' }, { ipPools }, pods);
+  assert.match(some ?? '', /IPPool: default\/b \(10\.9\.0\.1\): /);
+  assert.deepEqual(strayPods({ addresses: 'blocks' }, { ipPools }, [pod('a', '10.0.0.1')]), []);
+  const many = Array.from({ length: 9 }, (_, i) => pod(`p${i}`, `10.9.0.${i}`));
+  assert.match(
+    strayPods({ addresses: 'blocks' }, { ipPools }, many)[0] ?? '',
+    /default\/p3 \(10\.9\.0\.3\), 5 more: /,
+  );
+});
