@@ -16,7 +16,9 @@ import {
   type Rule,
   rulesOf,
 } from '../linux/nftables/chains.ts';
-import { drops, type Packet, type Ruleset } from '../linux/nftables/verdict.ts';
+import type { Ruleset } from '../linux/nftables/expression.ts';
+import type { Packet } from '../linux/nftables/packet.ts';
+import { drops } from '../linux/nftables/verdict.ts';
 import type { Log } from '../log.ts';
 import { carriedFamilies } from '../state/diff.ts';
 import type { Item } from '../state/item.ts';

@@ -1,0 +1,82 @@
+import { type Family, familyOf, type Ip, ipToBytes } from '../../ip/address.ts';
+
+/** The first TCP packet of a connection, as it is forwarded. */
+export type Packet = {
+  readonly source: Ip;
+  readonly target: Ip;
+  /** Interface names. */
+  readonly from: string;
+  readonly to: string;
+};
+
+// linux/netfilter/nf_tables.h: what a rule may ask of a packet.
+const NFT_META_PROTOCOL = 1;
+const NFT_META_MARK = 3;
+const NFT_META_IIFNAME = 6;
+const NFT_META_OIFNAME = 7;
+const NFT_META_NFPROTO = 15;
+const NFT_META_L4PROTO = 16;
+const NFT_CT_STATE = 0;
+const NFT_CT_STATUS = 2;
+const NFT_CT_MARK = 3;
+
+const NFPROTO: Readonly<Record<Family, number>> = { 4: 2, 6: 10 };
+const ETH_P: Readonly<Record<Family, number>> = { 4: 0x0800, 6: 0x86dd };
+const IPPROTO_TCP = 6;
+const IFNAMSIZ = 16;
+/** The bit of a new connection: nf_conntrack_common.h, NF_CT_STATE_BIT(IP_CT_NEW). */
+export const CT_STATE_NEW = 8;
+
+/** What `meta` loads of the packet; here as below undefined where that is not known. */
+export function metaOf(packet: Packet, key: number): Buffer | undefined {
+  const family = familyOf(packet.source);
+  switch (key) {
+    case NFT_META_PROTOCOL:
+      return Buffer.of(ETH_P[family] >> 8, ETH_P[family] & 0xff);
+    case NFT_META_MARK:
+      return hostU32(0);
+    case NFT_META_IIFNAME:
+      return interfaceName(packet.from);
+    case NFT_META_OIFNAME:
+      return interfaceName(packet.to);
+    case NFT_META_NFPROTO:
+      return Buffer.of(NFPROTO[family]);
+    case NFT_META_L4PROTO:
+      return Buffer.of(IPPROTO_TCP);
+    default:
+      return undefined;
+  }
+}
+
+/** What `ct` loads: the packet is the first of its connection. */
+export function conntrackOf(key: number): Buffer | undefined {
+  if (key === NFT_CT_STATE) return hostU32(CT_STATE_NEW);
+  return key === NFT_CT_STATUS || key === NFT_CT_MARK ? hostU32(0) : undefined;
+}
+
+/** What `payload` loads of the network header: protocol and addresses are known. */
+export function headerOf({ source, target }: Packet, offset: number, length: number): Buffer | undefined {
+  const family = familyOf(source);
+  const [size, protocolAt, addressesAt] = family === 4 ? [20, 9, 12] : [40, 6, 8];
+  const isProtocol = offset === protocolAt && length === 1;
+  const isAddress = offset >= addressesAt && offset + length <= size;
+  if (!isProtocol && !isAddress) return undefined;
+  const bytes = Buffer.alloc(size);
+  bytes[protocolAt] = IPPROTO_TCP;
+  bytes.set(ipToBytes(source), addressesAt);
+  bytes.set(ipToBytes(target), (addressesAt + size) / 2);
+  return bytes.subarray(offset, offset + length);
+}
+
+function interfaceName(name: string): Buffer {
+  const bytes = Buffer.alloc(IFNAMSIZ);
+  bytes.write(name.slice(0, IFNAMSIZ - 1));
+  return bytes;
+}
+
+/** Marks and conntrack's numbers are in the machine's order, and rules compare them so. */
+function hostU32(value: number): Buffer {
+  const bytes = Buffer.alloc(4);
+  bytes.writeUInt32LE(value);
+  return bytes;
+}

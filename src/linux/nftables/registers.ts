@@ -1,0 +1,26 @@
+/** A rule's registers, of four bytes each, which the sixteen-byte ones of older rules lie across; what is not known in them is marked. */
+export class Registers {
+  readonly #bytes = Buffer.alloc(64);
+  readonly #known = new Array<boolean>(16).fill(false);
+
+  /** Undefined: it is not known what was written. */
+  write(register: number, value: Uint8Array | undefined, length = value?.length ?? 16): void {
+    const at = place(register);
+    const words = Math.ceil(length / 4);
+    this.#known.fill(value !== undefined, at, at + words);
+    this.#bytes.fill(0, 4 * at, 4 * (at + words));
+    if (value) this.#bytes.set(value, 4 * at);
+  }
+
+  /** Undefined unless all of it is known. */
+  read(register: number, length: number): Buffer | undefined {
+    const at = place(register);
+    if (!this.#known.slice(at, at + Math.ceil(length / 4)).every(Boolean)) return undefined;
+    return this.#bytes.subarray(4 * at, 4 * at + length);
+  }
+}
+
+/** NFT_REG_1 to 4 are sixteen bytes long, NFT_REG32_00 (8) and following are four. */
+function place(register: number): number {
+  return register < 8 ? 4 * (register - 1) : register - 8;
+}
