@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict';
+import { readFileSync } from 'node:fs';
 import { describe, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { PodRecord } from '../../src/lab/pod-record.ts';
@@ -11,6 +12,8 @@ const ROUNDS = 3;
 const PODS_A_ROUND = 48;
 /** Pods a node makes at the same time. */
 const AT_ONCE = 3;
+/** Milliseconds. */
+const LIMIT = 60_000;
 
 describe('the blocks plan in a cluster', { concurrency: true }, () => {
   test('hundreds of pods come and go, agents and the store die, and no address is lost', async (t) => {
@@ -39,7 +42,8 @@ describe('the blocks plan in a cluster', { concurrency: true }, () => {
       await Promise.all([going, ...everyNode]);
     }
     t.diagnostic(`${made} pods made, ${refused} refused while an agent was dead`);
-    assert.ok(made >= 100 && cluster.pods.length > 0, `${made} pods made`);
+    // What an agent is asked for while it is dead is refused: one node's of three at most.
+    assert.ok(made >= (ROUNDS * PODS_A_ROUND) / 2 && cluster.pods.length > 0, `${made} pods made`);
     await accounted(cluster);
     await cluster.reachable();
 
@@ -63,7 +67,11 @@ describe('the blocks plan in a cluster', { concurrency: true }, () => {
       { kind: 'IPPool', metadata: { name: 'default-ipv4-ippool' }, spec: { ...spec, disabled: true } },
       { kind: 'IPPool', metadata: { name: 'small' }, spec: { ...spec, cidr: '10.99.0.0/28', blockSize: 30 } },
     );
-    await sleep(500);
+    await until(LIMIT, () =>
+      cluster.nodes.filter(
+        (node) => !readFileSync(cluster.birdFiles(node).config, 'utf8').includes('10.99.0.0/28'),
+      ),
+    );
     for (const node of ['node2', 'node3']) await cluster.addPod(node);
     // Two blocks of four are left for it.
     for (let i = 0; i < 10; i++) await cluster.addPod('node1');
@@ -89,7 +97,7 @@ describe('the blocks plan in a cluster', { concurrency: true }, () => {
     const last = cluster.pods.find(({ addresses }) => addresses.some((ip) => ip === borrowed[0]));
     assert.ok(last);
     await cluster.deletePod(last);
-    await until(3000, () =>
+    await until(LIMIT, () =>
       cluster.nodes.filter((node) => cluster.run(node, 'ip', 'route', 'show', `${borrowed[0]}/32`) !== ''),
     );
     await accounted(cluster);
@@ -98,7 +106,7 @@ describe('the blocks plan in a cluster', { concurrency: true }, () => {
 
 /** Returns when each address that is out is a pod's, and nothing else is wrong in the store. */
 async function accounted(cluster: BgpCluster): Promise<void> {
-  await until(10_000, async () => {
+  await until(LIMIT, async () => {
     const { counts, findings } = await cluster.ipam();
     assert.deepEqual(
       findings.filter(({ severity }) => severity === 'error'),
@@ -113,7 +121,7 @@ async function accounted(cluster: BgpCluster): Promise<void> {
 /** A kubelet tries again until it is done. */
 async function removed(cluster: BgpCluster, pod: PodRecord | undefined): Promise<void> {
   if (!pod) return;
-  await until(10_000, () =>
+  await until(LIMIT, () =>
     cluster.deletePod(pod).then(
       () => [],
       (error: unknown) => [`${error}`],

@@ -8,7 +8,7 @@ import { askAgent } from '../../src/agent/client.ts';
 import { BirdControl } from '../../src/bgp/control.ts';
 import { BirdFiles, runningBird } from '../../src/bgp/daemon.ts';
 import type { BgpStatus } from '../../src/bgp/status.ts';
-import { readDocument } from '../../src/cluster/calico/document.ts';
+import { type Kind, readDocument } from '../../src/cluster/calico/document.ts';
 import { readNetwork } from '../../src/cluster/network.ts';
 import type { IpPool } from '../../src/cluster/resources.ts';
 import { messageOf } from '../../src/error.ts';
@@ -106,6 +106,11 @@ export class BgpCluster implements AsyncDisposable {
         await store.apply(readDocument({ apiVersion: 'projectcalico.org/v3', ...each }));
       }
     });
+  }
+
+  /** Deletes a resource as `flatnet delete` does. */
+  async delete(kind: Kind, name: string): Promise<void> {
+    await withStore(this.lab, (kv) => new ResourceStore(kv).delete(kind, name));
   }
 
   async kill(nodes: readonly string[], ...what: ('agent' | 'bird')[]): Promise<void> {

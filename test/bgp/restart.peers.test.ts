@@ -35,10 +35,8 @@ async function isWhole(cluster: Cluster, name: string): Promise<boolean> {
 }
 
 async function allWhole(cluster: Cluster): Promise<number> {
-  return until(
-    'all are back',
-    async () => (await Promise.all(NAMES.map((name) => isWhole(cluster, name)))).every(Boolean),
-    60_000,
+  return until('all are back', async () =>
+    (await Promise.all(NAMES.map((name) => isWhole(cluster, name)))).every(Boolean),
   );
 }
 
@@ -49,7 +47,7 @@ test('BIRDs that restart at the same moment', { skip, timeout: 300_000 }, async 
   await cluster.apply();
   const isUp = () =>
     NAMES.every((name) => [4, 6].every((family) => underlay.routes(name, family as 4 | 6).length === 3));
-  await until('the mesh is up', isUp, 60_000);
+  await until('the mesh is up', isUp);
   await allWhole(cluster);
   const watched = await Promise.all(NAMES.map((name) => watch(underlay, name)));
   const changes = (): string[] => watched.flatMap((seen) => seen());
@@ -80,13 +78,8 @@ test('BIRDs that restart at the same moment', { skip, timeout: 300_000 }, async 
     cluster.secrets = new Map([['bgp/mesh', 'a password']]);
     const before = NAMES.map((name) => runningBird(cluster.bird(name).files)?.pid);
     await cluster.apply();
-    await until(
-      'all have a new BIRD',
-      () =>
-        NAMES.every(
-          (name, i) => ![undefined, before[i]].includes(runningBird(cluster.bird(name).files)?.pid),
-        ),
-      60_000,
+    await until('all have a new BIRD', () =>
+      NAMES.every((name, i) => ![undefined, before[i]].includes(runningBird(cluster.bird(name).files)?.pid)),
     );
     await allWhole(cluster);
     assert.deepEqual(changes(), []);
@@ -99,7 +92,6 @@ test('BIRDs that restart at the same moment', { skip, timeout: 300_000 }, async 
       'it is gone',
       () =>
         !['n1', 'n2'].some((name) => underlay.routes(name).some((route) => route.startsWith('10.244.3.0'))),
-      60_000,
     );
     await allWhole(cluster);
     assert.ok(
@@ -153,7 +145,7 @@ test('BIRD ended by others: it does not wait for what it has said goodbye to, no
   await cluster.apply();
   const routes = (name: string): number => underlay.routes(name).length + underlay.routes(name, 6).length;
   const allRoutes = (): boolean => NAMES.every((name) => routes(name) === 6);
-  await until('all routes are there', allRoutes, 60_000);
+  await until('all routes are there', allRoutes);
   const isNew = (before: number | undefined) => () =>
     ![undefined, before].includes(runningBird(cluster.bird('n1').files)?.pid);
 
@@ -164,7 +156,7 @@ test('BIRD ended by others: it does not wait for what it has said goodbye to, no
     signalProcess(before, 'SIGTERM');
     const isLost = (): boolean =>
       /Deleted 10\.244\.1\.0.*\n(.*\n)*Deleted fd10:1::/.test(`${seen().sort().join('\n')}\n`);
-    await until('n2 has heard the goodbye', isLost, 60_000);
+    await until('n2 has heard the goodbye', isLost);
     await waitForEnd(before, 60_000);
   };
 
@@ -198,10 +190,10 @@ test('BIRD ended by others: it does not wait for what it has said goodbye to, no
       const before = runningBird(files);
       assert.ok(before);
       await killNow([before]);
-      await until('n1 has a new BIRD', isNew(before.pid), 60_000);
+      await until('n1 has a new BIRD', isNew(before.pid));
       assert.equal(readFileSync(files.config, 'utf8'), text);
       assert.equal(statSync(files.config).mode & 0o777, 0o600);
-      await until('it answers', () => answers(cluster, 'n1'), 60_000);
+      await until('it answers', () => answers(cluster, 'n1'));
       const names = (await cluster.bird('n1').protocols()).map(({ name }) => name);
       assert.ok(names.includes('Node_10_0_1_2') && !names.includes('Foreign'), names.join());
       assert.ok(allRoutes());
@@ -222,9 +214,9 @@ test('BIRD ended by others: it does not wait for what it has said goodbye to, no
     const before = runningBird(bird.files);
     assert.ok(before);
     await killNow([before]);
-    await until('it is told', () => /out of order/.test(cluster.bird('n1').trouble ?? ''), 60_000);
+    await until('it is told', () => /out of order/.test(cluster.bird('n1').trouble ?? ''));
     writeFileSync(broken, `#!/bin/sh\nexec ${BIRD} "$@"\n`);
-    await until('it starts', () => answers(cluster, 'n1'), 60_000);
+    await until('it starts', () => answers(cluster, 'n1'));
     assert.equal(cluster.bird('n1').trouble, undefined);
   });
 });

@@ -225,7 +225,7 @@ export class Cluster implements AsyncDisposable {
 export async function until(
   what: string,
   check: () => boolean | Promise<boolean>,
-  timeout = 15_000,
+  timeout = 60_000,
 ): Promise<number> {
   const start = performance.now();
   while (!(await check())) {
