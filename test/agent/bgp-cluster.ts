@@ -139,7 +139,7 @@ export class BgpCluster implements AsyncDisposable {
   }
 
   bgpStatus(node: string): Promise<BgpStatus> {
-    return askAgent<BgpStatus>(this.lab.paths.node(node).agentSocket, { op: 'bgp-status' }, 2000);
+    return askAgent<BgpStatus>(this.lab.paths.node(node).agentSocket, { op: 'bgp-status' });
   }
 
   /**
