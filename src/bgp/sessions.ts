@@ -117,7 +117,7 @@ class Cluster {
     const peers = seeking.length
       ? seeking.map(({ name, far }) => `BGPPeer ${name} finds no other node (${far})`).join(', ')
       : 'no BGPPeer is for it';
-    const fix = seeking.length ? 'mend the BGPPeer' : 'add a BGPPeer';
+    const fix = seeking.length ? 'mend the BGPPeer or the labels of nodes' : 'add a BGPPeer';
     const alone = (reason: string, ...fixes: string[]): string[] => [
       `this node has no BGP session with anyone: ${reason}, and ${peers}; ${[fix, ...fixes].join(', or ')}`,
     ];

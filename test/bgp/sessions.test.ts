@@ -201,7 +201,7 @@ test('and why: no mesh, no BGPPeer, one that finds nobody, a reflector’s clust
   const bgpPeers = [{ ...PEER, name: 'route-reflectors', nodeSelector: 'all()', peerSelector: 'has(rr)' }];
   assert.equal(
     said(cluster(3, { ...off, bgpPeers })),
-    'the node-to-node mesh is off, and BGPPeer route-reflectors finds no other node (has(rr)); mend the BGPPeer, or set nodeToNodeMeshEnabled in the BGPConfiguration',
+    'the node-to-node mesh is off, and BGPPeer route-reflectors finds no other node (has(rr)); mend the BGPPeer or the labels of nodes, or set nodeToNodeMeshEnabled in the BGPConfiguration',
   );
   assert.deepEqual(sessionsOf(cluster(3, { ...off, bgpPeers }, [3])).warnings, []);
   assert.equal(
@@ -259,4 +259,9 @@ test('encapsulated pools, and pools nobody is told of', () => {
     /function Announce4\(bool outside\) \{\n {2}if net ~ \[ 10\.245\.0\.0\/16\+ \] then reject;/,
   );
   assert.match(text, /function Announce6\(bool outside\) \{\n {2}if proto = "Kernel6"/);
+  const facts = cluster(2);
+  const self = { ...facts.self, tunnelOnlyReceives: true };
+  const plain = birdConfig({ ...facts, self, pools }, '/dev/null').text;
+  assert.match(plain, /function Announce4\(bool outside\) \{\n {2}if net ~ \[ 10\.245/);
+  assert.doesNotMatch(plain, /ifname = "tunl0"/, 'while a change goes round no route leads into the tunnel');
 });
