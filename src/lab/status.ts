@@ -51,7 +51,7 @@ export async function labStatus(lab: Lab): Promise<LabStatus> {
   const running = storeProcess(lab) !== undefined;
   if (!running)
     problems.push(
-      'the store does not run: agents keep what they know, and hear of nothing new; make the lab anew',
+      `the store does not run: agents keep what they know, and hear of nothing new: flatnet lab store start${nameOption(lab.name)}`,
     );
   const { addresses, backend } = lab.network;
   const hasBlocks = addresses === 'blocks';

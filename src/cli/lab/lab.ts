@@ -6,6 +6,7 @@ const COMMANDS: Readonly<Record<string, Entry>> = {
   list: { summary: 'the labs of this machine', load: () => import('./list.ts') },
   status: { summary: 'nodes, leases, pods, and what is wrong', load: () => import('./status.ts') },
   node: { summary: 'stop, start, restart, add or delete a node', load: () => import('./node.ts') },
+  store: { summary: 'stop or start the store', load: () => import('./store.ts') },
   pod: { summary: 'create, list or delete pods', load: () => import('./pod.ts') },
   apply: { summary: 'make what Kubernetes manifests describe', load: () => import('./apply.ts') },
   delete: { summary: 'remove what Kubernetes manifests describe', load: () => import('./delete.ts') },

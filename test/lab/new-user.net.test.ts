@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
@@ -17,7 +17,7 @@ const annotated = (name: string, value: string) => ({
 });
 const containers = [{ name: 'c', image: 'pause' }];
 
-test('pools as their users meet them: asked for by annotation, deleted under pods, and a node’s own network', {
+test('what new users try: addresses by annotation, a pool deleted under its pods, a node’s own network, a store that is gone', {
   skip: CANNOT || NO_BIRD,
   timeout: 300_000,
 }, async (t) => {
@@ -121,5 +121,27 @@ test('pools as their users meet them: asked for by annotation, deleted under pod
     const { pods } = await lab.json<Status>('status');
     assert.equal(pods.length, 4);
     await problems((all) => all.length === 0);
+  });
+
+  await t.test('a store that was killed is started again with what it held', async () => {
+    const { pid } = JSON.parse(readFileSync(`/run/flatnet/labs/${lab.name}/store.pid`, 'utf8'));
+    process.kill(pid, 'SIGKILL');
+    const fix = `flatnet lab store start --name ${lab.name}`;
+    await problems((all) =>
+      all.some((text) => text.startsWith('the store does not run') && text.endsWith(fix)),
+    );
+    for (let i = 0; i < 2; i++) await lab.ok('store', 'start');
+    await problems((all) => all.length === 0);
+    // As a runtime does: an agent may be about to find that its connection has gone.
+    const deadline = performance.now() + 60_000;
+    for (;;) {
+      const { status, stderr } = await lab.run('pod', 'create', 'after');
+      if (status === 0) break;
+      assert.ok(performance.now() < deadline, stderr);
+    }
+    await lab.ok('store', 'stop');
+    await lab.ok('store', 'start');
+    await problems((all) => all.length === 0);
+    assert.match((await ofStore('ipam', 'check')).stdout, /found 0 errors/);
   });
 });

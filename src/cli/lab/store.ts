@@ -1,0 +1,29 @@
+import { Lab } from '../../lab/lab.ts';
+import { startStore, stopStore, storeProcess } from '../../lab/store-process.ts';
+import { newCommand } from '../commands.ts';
+import { print } from '../output.ts';
+import { type LabOptions, labOptions } from './options.ts';
+
+export const command = newCommand('Stop the store all nodes share, or start it again.');
+
+const stop = labOptions(
+  newCommand(
+    'Stop the store. Agents keep what they know, pods keep talking; of blocks, no new pod gets an address.',
+    ['flatnet lab store stop'],
+  ),
+).action(async ({ name, json }: LabOptions) => {
+  await Lab.change(name, stopStore);
+  print({ store: 'stopped' }, json, () => 'store stopped');
+});
+
+const start = labOptions(
+  newCommand('Start the store with what it held, also after it was killed.', ['flatnet lab store start']),
+).action(async ({ name, json }: LabOptions) => {
+  await Lab.change(name, async (lab) => {
+    if (!storeProcess(lab)) await startStore(lab);
+  });
+  print({ store: 'running' }, json, () => 'store runs');
+});
+
+command.addCommand(stop.name('stop').summary('stop it'));
+command.addCommand(start.name('start').summary('start it again'));
