@@ -49,13 +49,15 @@ export function runningBird(files: BirdFiles): ProcessId | undefined {
 }
 
 /**
- * Whether the last BIRD of these files was ended with a goodbye (SIGTERM, `birdc down`): its peers have dropped what it said. It removes
- * its pid file then, as after a graceful restart, and its log tells the two apart. One that was killed leaves the file.
+ * Whether there is anything that an earlier BIRD of these files left to take over. Not after a goodbye (SIGTERM, `birdc down`): its peers
+ * have dropped what it said. It removes its pid file then, as for a graceful restart, and its log tells the two apart; one that was killed
+ * leaves the file.
  */
-export function saidGoodbye(files: BirdFiles): boolean {
-  if (existsSync(files.pid) || !existsSync(files.log)) return false;
+export function hasPredecessor(files: BirdFiles): boolean {
+  if (existsSync(files.pid)) return true;
+  if (!existsSync(files.log)) return false;
   const ends = readFileSync(files.log, 'utf8').matchAll(/^\S+ \S+ <INFO> (Started|Shutting down.*)$/gm);
-  return [...ends].at(-1)?.[1] === 'Shutting down';
+  return [...ends].at(-1)?.[1] !== 'Shutting down';
 }
 
 export type Connected = { readonly control: BirdControl; readonly version: string };
@@ -78,9 +80,8 @@ export async function adoptBird(files: BirdFiles): Promise<Connected | undefined
 /**
  * Starts BIRD as a process that outlives this one and resolves when it answers. `recover` (`-R`): it takes
  * over the routes an earlier BIRD left in the kernel and its peers keep theirs, so that packets notice
- * nothing; it changes nothing, and tells nobody anything, until all its peers are back, which a first BIRD need not wait for, nor one after
- * `saidGoodbye`: see `endRecovery`. Throws
- * BIRD with its own words when it ends at once.
+ * nothing; it changes nothing, and tells nobody anything, until all its peers are back, which one without a
+ * predecessor need not wait for: see `endRecovery`. Throws BIRD with its own words when it ends at once.
  */
 export async function startBird(
   program: string,

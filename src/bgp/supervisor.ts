@@ -7,7 +7,7 @@ import type { Log } from '../log.ts';
 import { killNow, waitForEnd } from '../runtime/process.ts';
 import type { BirdControl } from './control.ts';
 import { sessionsCut } from './cut.ts';
-import { adoptBird, BirdFiles, type Connected, runningBird, saidGoodbye, startBird } from './daemon.ts';
+import { adoptBird, BirdFiles, type Connected, hasPredecessor, runningBird, startBird } from './daemon.ts';
 import { checkFile, installedVersion } from './program.ts';
 import { type DaemonStatus, type ProtocolStatus, readDaemon, readProtocols } from './protocols.ts';
 import { endRecovery, latched, untilCalm } from './recovery.ts';
@@ -88,7 +88,7 @@ export class Bird implements AsyncDisposable {
       if (control && isCut) await untilCalm(control, this.#stopping.signal);
       await rename(next, this.files.config);
       this.#text = text;
-      if (!control) await this.#start(ran !== undefined);
+      if (!control) await this.#start();
       else if (isCut) await control.request('graceful restart');
       else await this.#configure(control);
       this.#applied = text;
@@ -226,9 +226,8 @@ export class Bird implements AsyncDisposable {
     }
   }
 
-  /** `again`: after another BIRD. */
-  async #start(again: boolean): Promise<void> {
-    const recover = again && !saidGoodbye(this.files);
+  async #start(): Promise<void> {
+    const recover = hasPredecessor(this.files);
     if (recover) await this.#writeRecovery();
     this.#take(await startBird(this.#program, this.files, { netns: this.#options.netns, recover }));
   }
@@ -273,7 +272,7 @@ export class Bird implements AsyncDisposable {
       if (adopted) this.#take(adopted);
       else {
         if (this.#text !== undefined) await rename(await this.#writeNext(this.#text), this.files.config);
-        await this.#start(true);
+        await this.#start();
       }
     } catch (error) {
       this.#trouble = `BIRD does not start: ${messageOf(error)}`;

@@ -200,6 +200,24 @@ test('BIRD ended by others: it does not wait for what it has said goodbye to, no
     }
   });
 
+  await t.test('nor is anything lost when it is deleted while neither agent nor BIRD runs', async () => {
+    await allWhole(cluster);
+    const watched = await Promise.all(NAMES.map((name) => watch(underlay, name)));
+    const bird = cluster.bird('n1');
+    await bird[Symbol.asyncDispose]();
+    cluster.birds.delete('n1');
+    const before = runningBird(bird.files);
+    assert.ok(before);
+    await killNow([before]);
+    rmSync(bird.files.config);
+    await cluster.apply('n1');
+    await allWhole(cluster);
+    assert.deepEqual(
+      watched.flatMap((seen) => seen()),
+      [],
+    );
+  });
+
   await t.test('a BIRD that cannot start again is told of', async () => {
     const bird = cluster.bird('n1');
     await bird[Symbol.asyncDispose]();
