@@ -29,7 +29,7 @@ const MAY_IMPORT: Record<string, readonly string[]> = {
 };
 
 // Folders that only compute: no I/O of any kind, not even a type that brings it, and not through a third file either.
-const PURE = ['ip', 'backends', 'wiring', 'masquerade', 'desired', 'trace'];
+const PURE = ['ip', 'cluster', 'backends', 'wiring', 'masquerade', 'desired', 'trace'];
 
 type Import = { file: string; folder: string; target: string };
 
