@@ -20,7 +20,7 @@ describe('asked for in the wrong way', { skip: CANNOT }, () => {
   const UP: [string[], RegExp][] = [
     [
       ['--backend', 'carrier-pigeon'],
-      /Backend\.Type: unknown backend 'carrier-pigeon'; write one of vxlan, host-gw/,
+      /--backend: unknown backend 'carrier-pigeon'; write one of vxlan, host-gw/,
     ],
     [['--network', '10.244.0.0'], /--network: '10\.244\.0\.0' is not a network; write address\/length/],
     [['--network', '10.0.0.0/8,10.1.0.0/16'], /--network: .*two networks of one family/],
