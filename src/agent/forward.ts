@@ -13,6 +13,7 @@ import {
   inSet,
   keyLength,
   NF_INET_FORWARD,
+  NF_INET_PRE_ROUTING,
   type Rule,
   rulesOf,
 } from '../linux/nftables/chains.ts';
@@ -60,24 +61,38 @@ const ROUTED = 'cali00000000000';
  * them for reasons that can't be seen into is not named.
  */
 export async function forwardProblems(socket: NetlinkSocket, facts: ForwardFacts): Promise<string[]> {
-  const problems: string[] = [];
-  for (const nftFamily of ['ip', 'ip6', 'inet'] as const) {
-    for (const chain of await baseChains(socket, nftFamily, NF_INET_FORWARD)) {
-      if (chain.table === OUR_TABLE) continue;
-      const ruleset = reader(socket, chain);
-      for (const family of FAMILIES) {
-        if (nftFamily === (family === 4 ? 'ip6' : 'ip')) continue;
-        const dropped: Cidr[] = [];
-        for (const network of facts.networks.filter((cidr) => familyOf(cidr) === family)) {
-          for (const packet of packets(network, facts)) {
-            if (!dropped.includes(network) && (await drops(chain, packet, ruleset))) dropped.push(network);
-          }
-        }
-        for (const network of dropped) problems.push(problem(chain, family, network));
+  const forward = await chainsOf(socket, NF_INET_FORWARD);
+  if (forward.length === 0) return [];
+  // A nat chain marks what it translates.
+  const before = (await chainsOf(socket, NF_INET_PRE_ROUTING)).filter(({ chain }) => chain.type !== 'nat');
+  const problems = new Set<string>();
+  for (const network of facts.networks) {
+    const family = familyOf(network);
+    const passes = ({ chain }: Passed): boolean => chain.family === 'inet' || chain.family === IP[family];
+    for (const packet of packets(network, facts)) {
+      // What they decide is not our question, but what they write on the packet may decide in those that follow.
+      for (const { chain, ruleset } of before.filter(passes)) await drops(chain, packet, ruleset);
+      for (const { chain, ruleset } of forward.filter(passes)) {
+        if (await drops(chain, packet, ruleset)) problems.add(problem(chain, family, network));
       }
     }
   }
-  return problems;
+  return [...problems];
+}
+
+const IP = { 4: 'ip', 6: 'ip6' } as const;
+
+type Passed = { readonly chain: BaseChain; readonly ruleset: Ruleset };
+
+/** Of others, in the order in which a packet goes through them. */
+async function chainsOf(socket: NetlinkSocket, hook: number): Promise<Passed[]> {
+  const found: BaseChain[] = [];
+  for (const family of ['ip', 'ip6', 'inet'] as const)
+    found.push(...(await baseChains(socket, family, hook)));
+  return found
+    .filter(({ table }) => table !== OUR_TABLE)
+    .sort((a, b) => a.priority - b.priority)
+    .map((chain) => ({ chain, ruleset: reader(socket, chain) }));
 }
 
 /** From a pod here to one elsewhere, and the other way. */
@@ -86,8 +101,8 @@ function packets(network: Cidr, { podDevice, outDevice }: ForwardFacts): Packet[
   if (out === undefined) return [];
   const [source, target] = [nthIp(network, 0), lastIp(network)];
   return [
-    { source, target, from: podDevice, to: out },
-    { source: target, target: source, from: out, to: podDevice },
+    { source, target, from: podDevice, to: out, written: new Set() },
+    { source: target, target: source, from: out, to: podDevice, written: new Set() },
   ];
 }
 
@@ -139,6 +154,7 @@ export class ForwardWatch {
   #facts: ForwardFacts | undefined;
   #again = false;
   #looking = false;
+  #failure = '';
 
   constructor(log: Log, signal: AbortSignal) {
     this.#log = log;
@@ -171,13 +187,21 @@ export class ForwardWatch {
       while (this.#again) {
         await sleep(GATHER, undefined, { signal });
         this.#again = false;
-        await this.#lookNow();
+        await this.#lookNow().catch((error: unknown) => this.#failed(error));
         await sleep(REST, undefined, { signal });
       }
     } catch (error) {
-      if (signal.aborted) return;
-      this.#log.warn({ error: messageOf(error) }, 'whether others let pods through is not known');
+      if (!signal.aborted) throw error;
     }
+  }
+
+  /** A chain may have gone while it was read: the next look tells. */
+  #failed(error: unknown): void {
+    const reason = messageOf(error);
+    if (reason !== this.#failure)
+      this.#log.warn({ error: reason }, 'whether others let pods through is not known');
+    this.#failure = reason;
+    this.#again = true;
   }
 
   async #lookNow(): Promise<void> {
@@ -188,6 +212,7 @@ export class ForwardWatch {
       if (!this.problems.includes(problem)) this.#log.warn({ problem }, 'pods are cut off');
     }
     this.problems = problems;
+    this.#failure = '';
   }
 }
 

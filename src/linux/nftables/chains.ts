@@ -14,7 +14,9 @@ const NFT_TABLE_F_DORMANT = 1;
 const NFTA_CHAIN_NAME = 3;
 const NFTA_CHAIN_HOOK = 4;
 const NFTA_CHAIN_POLICY = 5;
+const NFTA_CHAIN_TYPE = 7;
 const NFTA_HOOK_HOOKNUM = 1;
+const NFTA_HOOK_PRIORITY = 2;
 const NFTA_RULE_CHAIN = 2;
 const NFTA_RULE_EXPRESSIONS = 4;
 const NFTA_EXPR_NAME = 1;
@@ -28,6 +30,7 @@ const NFTA_SET_ELEM_KEY = 1;
 const NFTA_DATA_VALUE = 1;
 
 /** linux/netfilter.h. */
+export const NF_INET_PRE_ROUTING = 0;
 export const NF_INET_FORWARD = 2;
 const NF_DROP = 0;
 
@@ -36,6 +39,10 @@ export type BaseChain = nft.TableName & {
   readonly chain: string;
   /** What becomes of packets that no rule decides about. */
   readonly policy: 'accept' | 'drop';
+  /** `filter`, `nat` or `route`. */
+  readonly type: string;
+  /** A hook's chains of all families are gone through from the least to the greatest. */
+  readonly priority: number;
 };
 
 /** One expression of a rule: `cmp`, `payload`, … with its attributes. */
@@ -57,9 +64,16 @@ export async function baseChains(
       const chain = attributes.get(NFTA_CHAIN_NAME);
       const hooked = attributes.get(NFTA_CHAIN_HOOK);
       if (name?.family !== family || !chain || !hooked) return undefined;
-      if (attributesOf(hooked).get(NFTA_HOOK_HOOKNUM)?.readUInt32BE() !== hook) return undefined;
+      const place = attributesOf(hooked);
+      if (place.get(NFTA_HOOK_HOOKNUM)?.readUInt32BE() !== hook) return undefined;
       const drops = attributes.get(NFTA_CHAIN_POLICY)?.readUInt32BE() === NF_DROP;
-      return { ...name, chain: stringOf(chain), policy: drops ? 'drop' : 'accept' };
+      return {
+        ...name,
+        chain: stringOf(chain),
+        policy: drops ? 'drop' : 'accept',
+        type: stringOf(attributes.get(NFTA_CHAIN_TYPE) ?? Buffer.alloc(0)),
+        priority: place.get(NFTA_HOOK_PRIORITY)?.readInt32BE() ?? 0,
+      };
     },
   });
   if (chains.length === 0) return [];

@@ -1,7 +1,7 @@
 import { type Attributes, attributesOf, stringOf } from '../netlink/message.ts';
 import type { Expression, Rule } from './chains.ts';
-import { iptablesMatch } from './iptables-match.ts';
-import { conntrackOf, headerOf, metaOf, type Packet } from './packet.ts';
+import { iptablesMatch, iptablesTarget } from './iptables-match.ts';
+import { conntrackOf, conntrackSet, headerOf, metaOf, metaSet, type Packet } from './packet.ts';
 import type { Registers } from './registers.ts';
 
 /** Where the rules are read from: the kernel. */
@@ -60,7 +60,7 @@ const CODES: ReadonlyMap<number | undefined, Code> = new Map<number, Code>([
 ]);
 
 /** What a rule does beside deciding. */
-const HARMLESS = ['counter', 'log', 'last', 'notrack', 'dup', 'flow_offload'];
+const HARMLESS = ['counter', 'log', 'last', 'dup', 'flow_offload'];
 
 /** Whether it holds, undefined where that can't be said; or what it decides, perhaps without our seeing what. */
 export async function evaluate(
@@ -71,18 +71,23 @@ export async function evaluate(
 ): Promise<boolean | undefined | Verdict | 'unclear'> {
   switch (name) {
     // Those without a destination set something.
-    case 'meta':
-      if (data.has(NFTA_META_DREG)) {
-        registers.write(number(data, NFTA_META_DREG), metaOf(packet, number(data, NFTA_META_KEY)));
-      }
+    case 'meta': {
+      const key = number(data, NFTA_META_KEY);
+      if (data.has(NFTA_META_DREG)) registers.write(number(data, NFTA_META_DREG), metaOf(packet, key));
+      else metaSet(packet, key);
       return true;
+    }
     case 'payload':
       if (data.has(NFTA_PAYLOAD_DREG)) payload(data, packet, registers);
       return true;
-    case 'ct':
-      if (data.has(NFTA_CT_DREG)) {
-        registers.write(number(data, NFTA_CT_DREG), conntrackOf(number(data, NFTA_CT_KEY)));
-      }
+    case 'ct': {
+      const key = number(data, NFTA_CT_KEY);
+      if (data.has(NFTA_CT_DREG)) registers.write(number(data, NFTA_CT_DREG), conntrackOf(packet, key));
+      else conntrackSet(packet, key);
+      return true;
+    }
+    case 'notrack':
+      packet.written.add('tracking');
       return true;
     case 'bitwise':
       bitwise(data, registers);
@@ -99,10 +104,15 @@ export async function evaluate(
       return { code: 'drop', chain: '' };
     case 'match': {
       const info = data.get(NFTA_MATCH_INFO) ?? Buffer.alloc(0);
-      return iptablesMatch(text(data, NFTA_MATCH_NAME), number(data, NFTA_MATCH_REV), info);
+      return iptablesMatch(packet, text(data, NFTA_MATCH_NAME), number(data, NFTA_MATCH_REV), info);
     }
-    case 'target':
-      return text(data, NFTA_TARGET_NAME) === 'REJECT' ? { code: 'drop', chain: '' } : true;
+    case 'target': {
+      const target = text(data, NFTA_TARGET_NAME);
+      if (target === 'REJECT') return { code: 'drop', chain: '' };
+      if (target === 'NFQUEUE') return 'unclear';
+      iptablesTarget(packet, target);
+      return true;
+    }
     default:
       return HARMLESS.includes(name) ? true : undefined;
   }

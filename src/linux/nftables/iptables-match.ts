@@ -1,4 +1,4 @@
-import { CT_STATE_NEW } from './packet.ts';
+import { CT_STATE_NEW, type Packet, type Writing } from './packet.ts';
 
 const XT_CONNTRACK_STATE = 1;
 
@@ -6,14 +6,19 @@ const XT_CONNTRACK_STATE = 1;
  * Whether an extension of iptables (`-m NAME`) matches the first packet of a connection: of those that are in nearly every FORWARD
  * chain. Undefined where that can't be said. `info`: the extension's own struct.
  */
-export function iptablesMatch(name: string, revision: number, info: Buffer): boolean | undefined {
+export function iptablesMatch(
+  { written }: Packet,
+  name: string,
+  revision: number,
+  info: Buffer,
+): boolean | undefined {
   if (name === 'comment') return true;
   // struct xt_mark_mtinfo1: mark, mask, invert. The packet's mark is 0.
-  if (name === 'mark' && revision === 1 && info.length >= 9) {
+  if (name === 'mark' && !written.has('mark') && revision === 1 && info.length >= 9) {
     return (info.readUInt32LE(0) === 0) !== (info.readUInt8(8) !== 0);
   }
   // struct xt_conntrack_mtinfo2 and 3: after the addresses, ports and expiry come what is compared, inverted, and the states.
-  if (name === 'conntrack' && revision >= 2 && info.length >= 152) {
+  if (name === 'conntrack' && !written.has('tracking') && revision >= 2 && info.length >= 152) {
     const compared = info.readUInt16LE(146);
     const inverted = info.readUInt16LE(148);
     const states = info.readUInt16LE(150);
@@ -22,4 +27,17 @@ export function iptablesMatch(name: string, revision: number, info: Buffer): boo
     return holds && compared !== XT_CONNTRACK_STATE ? undefined : holds;
   }
   return undefined;
+}
+
+/** Extensions that act (`-j NAME`), by what they write. */
+const WRITERS: ReadonlyMap<string, readonly Writing[]> = new Map<string, readonly Writing[]>([
+  ['MARK', ['mark']],
+  ['CONNMARK', ['mark', 'ct mark']],
+  ['CT', ['tracking']],
+  ['NOTRACK', ['tracking']],
+]);
+
+/** Notes what an extension of iptables that acts writes on the packet. */
+export function iptablesTarget({ written }: Packet, name: string): void {
+  for (const each of WRITERS.get(name) ?? []) written.add(each);
 }

@@ -1,5 +1,8 @@
 import { type Family, familyOf, type Ip, ipToBytes } from '../../ip/address.ts';
 
+/** What rules write on a packet, for later ones to ask. */
+export type Writing = 'mark' | 'ct mark' | 'tracking';
+
 /** The first TCP packet of a connection, as it is forwarded. */
 export type Packet = {
   readonly source: Ip;
@@ -7,6 +10,8 @@ export type Packet = {
   /** Interface names. */
   readonly from: string;
   readonly to: string;
+  /** What a rule has or may have written on its way: it is not followed what. */
+  readonly written: Set<Writing>;
 };
 
 // linux/netfilter/nf_tables.h: what a rule may ask of a packet.
@@ -34,7 +39,7 @@ export function metaOf(packet: Packet, key: number): Buffer | undefined {
     case NFT_META_PROTOCOL:
       return Buffer.of(ETH_P[family] >> 8, ETH_P[family] & 0xff);
     case NFT_META_MARK:
-      return hostU32(0);
+      return packet.written.has('mark') ? undefined : hostU32(0);
     case NFT_META_IIFNAME:
       return interfaceName(packet.from);
     case NFT_META_OIFNAME:
@@ -49,9 +54,28 @@ export function metaOf(packet: Packet, key: number): Buffer | undefined {
 }
 
 /** What `ct` loads: the packet is the first of its connection. */
-export function conntrackOf(key: number): Buffer | undefined {
-  if (key === NFT_CT_STATE) return hostU32(CT_STATE_NEW);
-  return key === NFT_CT_STATUS || key === NFT_CT_MARK ? hostU32(0) : undefined;
+export function conntrackOf({ written }: Packet, key: number): Buffer | undefined {
+  if (written.has('tracking')) return undefined;
+  switch (key) {
+    case NFT_CT_STATE:
+      return hostU32(CT_STATE_NEW);
+    case NFT_CT_STATUS:
+      return hostU32(0);
+    case NFT_CT_MARK:
+      return written.has('ct mark') ? undefined : hostU32(0);
+    default:
+      return undefined;
+  }
+}
+
+/** Notes what a `meta` statement sets. */
+export function metaSet(packet: Packet, key: number): void {
+  if (key === NFT_META_MARK) packet.written.add('mark');
+}
+
+/** Notes what a `ct` statement sets. */
+export function conntrackSet(packet: Packet, key: number): void {
+  if (key === NFT_CT_MARK) packet.written.add('ct mark');
 }
 
 /** What `payload` loads of the network header: protocol and addresses are known. */

@@ -33,6 +33,7 @@ const through = (policy: string, rules: string) =>
 const drop = (rules: string, family = 'inet') => table(family, through('drop', rules));
 const accept = (rules: string, family = 'inet') => table(family, through('accept', rules));
 const CUT = { 4: 'dropped', 6: 'dropped' } as const;
+const DOUBTFUL = { 4: 'doubtful', 6: 'doubtful' } as const;
 const OPEN = { 4: 'open', 6: 'open' } as const;
 
 type Case = {
@@ -110,15 +111,49 @@ const CASES: readonly Case[] = [
     is: CUT,
   },
   { what: 'a mark that nobody sets', rules: drop('meta mark & 0x4000 == 0x4000 accept'), is: CUT },
-  { what: 'ports', rules: drop('tcp dport 80 accept'), is: { 4: 'doubtful', 6: 'doubtful' } },
-  { what: 'a limit', rules: drop('limit rate 1/hour accept'), is: { 4: 'doubtful', 6: 'doubtful' } },
+  {
+    what: 'a mark that a rule before sets',
+    rules: drop('meta mark set 0x4000; meta mark & 0x4000 == 0x4000 accept'),
+    is: DOUBTFUL,
+  },
+  {
+    what: 'a mark that only other packets get',
+    rules: drop('iifname "tailscale0" meta mark set 0x4; meta mark 0x4 accept'),
+    is: CUT,
+  },
+  {
+    what: 'a mark of a chain before, of one family',
+    rules: `table ip mangle {\nchain first {\ntype filter hook prerouting priority -150;\nmeta mark set 7\n}\n}
+      ${drop('meta mark 7 accept')}`,
+    is: { 4: 'doubtful', 6: 'dropped' },
+  },
+  {
+    what: 'a mark of the connection',
+    rules: table(
+      'inet',
+      `chain first {\ntype filter hook prerouting priority -150;\nct mark set 7\n}
+       ${through('drop', 'ct mark 7 accept')}`,
+    ),
+    is: DOUBTFUL,
+  },
+  {
+    what: 'connections that are not followed',
+    rules: table(
+      'inet',
+      `chain first {\ntype filter hook prerouting priority -300;\nnotrack\n}
+       ${through('drop', 'ct state untracked accept')}`,
+    ),
+    is: DOUBTFUL,
+  },
+  { what: 'ports', rules: drop('tcp dport 80 accept'), is: DOUBTFUL },
+  { what: 'a limit', rules: drop('limit rate 1/hour accept'), is: DOUBTFUL },
   {
     what: 'a verdict map',
     rules: table(
       'inet',
       `chain open {\naccept\n}\n${through('drop', `iifname vmap { "${POD}" : jump open }`)}`,
     ),
-    is: { 4: 'doubtful', 6: 'doubtful' },
+    is: DOUBTFUL,
   },
   {
     what: 'a table that is switched off',
