@@ -52,13 +52,13 @@ export function chooseSubnets(
  */
 function leasesOf(state: ClusterState, self: NodeFacts, previous: PerFamily<Cidr>): Lease[] {
   const held = new Map<string, Lease>();
-  const recorded = state.leaseOf(self.name);
-  const before = state.record(self.name)?.record.addresses ?? {};
+  const recorded = state.leases.leaseOf(self.name);
+  const before = state.leases.record(self.name)?.record.addresses ?? {};
   if (recorded?.value && sharesAddress({ addresses: before }, recorded.value.addresses))
     held.set(recorded.kv.key, recorded);
   for (const lease of FAMILIES.flatMap((family) => leasesAt(state, self, family))) {
-    const owner = state.ownerOf(lease.kv.key);
-    const unnamed = owner === undefined || owner === self.name || !state.record(owner);
+    const owner = state.leases.ownerOf(lease.kv.key);
+    const unnamed = owner === undefined || owner === self.name || !state.leases.record(owner);
     const had = lease.subnets.some((subnet) => previous[familyOf(subnet)] === subnet);
     if (unnamed || had) held.set(lease.kv.key, lease);
   }
@@ -69,7 +69,7 @@ function leasesOf(state: ClusterState, self: NodeFacts, previous: PerFamily<Cidr
 function leasesAt(state: ClusterState, self: NodeFacts, family: Family): Lease[] {
   const address = self.addresses[family];
   if (address === undefined) return [];
-  const leases = state.leasesAt(address).sort((a, b) => a.kv.createRevision - b.kv.createRevision);
+  const leases = state.leases.leasesAt(address).sort((a, b) => a.kv.createRevision - b.kv.createRevision);
   if (family === 4) return leases;
   return leases.filter(({ value }) => value?.addresses[4] === undefined || self.addresses[4] === undefined);
 }

@@ -2,12 +2,13 @@ import { isDeepStrictEqual } from 'node:util';
 import type { Network } from '../cluster/network.ts';
 import type { Node } from '../cluster/node.ts';
 import type { Resources } from '../cluster/resources.ts';
-import { type Ip, ipCompare } from '../ip/address.ts';
+import { ipCompare } from '../ip/address.ts';
 import { addressOf, type Cidr } from '../ip/cidr.ts';
 import type { AffinityState } from '../ipam/blocks/keys.ts';
-import { type Fact, type Lease, type Recorded, readFact, type Warn } from './facts.ts';
+import { type Fact, type Lease, readFact, type Warn } from './facts.ts';
 import type { KeyRange, KeyValue, WatchBatch } from './kv.ts';
 import type { Layout } from './layout.ts';
+import { LeaseTable } from './lease-table.ts';
 import { Multimap } from './multimap.ts';
 import { ResourceIndex } from './resource-index.ts';
 import type { ClusterView } from './store.ts';
@@ -16,23 +17,16 @@ import type { ClusterView } from './store.ts';
  * The cluster as the store's keys tell it, kept up to date change by change: a change costs the work of the nodes it
  * touches, and the others stay the same objects in the next view.
  *
- * Whose a lease is: of the node whose record names its subnets; else of the recorded node with its public address (a
- * reservation, or what flannel left on that machine); else it is a plain flannel node, named by its public address.
+ * Where addresses are leases, a node is the leases that `LeaseTable` counts to it, with what its record says besides.
  * Where addresses are `blocks` there are no leases: a node is its record, with the blocks whose affinity it confirmed.
  */
 export class ClusterState {
+  readonly leases: LeaseTable;
   readonly #layout: Layout;
   readonly #warn: Warn;
   /** Every key below the prefix as it is, and those that can be read, decoded. */
   readonly #items = new Map<string, KeyValue>();
   readonly #facts = new Map<string, Fact>();
-  readonly #records = new Map<string, Recorded>();
-  readonly #leasesByAddress = new Multimap<Ip, string>();
-  readonly #namesByAddress = new Multimap<Ip, string>();
-  readonly #namesByLease = new Multimap<string, string>();
-  /** Which node each lease is counted to, and the leases of each node. */
-  readonly #owners = new Map<string, string>();
-  readonly #owned = new Multimap<string, string>();
   readonly #blocks = new Multimap<string, Cidr>();
   readonly #resources = new ResourceIndex();
   /** The last good one. */
@@ -44,6 +38,7 @@ export class ClusterState {
   constructor(layout: Layout, warn: Warn) {
     this.#layout = layout;
     this.#warn = warn;
+    this.leases = new LeaseTable(layout);
   }
 
   get revision(): number {
@@ -61,31 +56,6 @@ export class ClusterState {
   /** What can be read. */
   facts(): IterableIterator<Fact> {
     return this.#facts.values();
-  }
-
-  record(name: string): Recorded | undefined {
-    return this.#records.get(name);
-  }
-
-  lease(key: string): Lease | undefined {
-    const fact = this.#facts.get(key);
-    return fact?.kind === 'lease' ? fact : undefined;
-  }
-
-  /** The lease that a node's record names. */
-  leaseOf(name: string): Lease | undefined {
-    const record = this.#records.get(name)?.record;
-    return record && this.lease(this.#layout.lease(record.subnets));
-  }
-
-  /** The node that a lease is counted to. */
-  ownerOf(leaseKey: string): string | undefined {
-    return this.#owners.get(leaseKey);
-  }
-
-  /** Leases that have the public address. */
-  leasesAt(ip: Ip): Lease[] {
-    return [...this.#leasesByAddress.get(ip)].flatMap((key) => this.lease(key) ?? []);
   }
 
   /** Everything below the prefix, or of that part of it, as a list gave it. */
@@ -124,7 +94,7 @@ export class ClusterState {
 
   #update(puts: readonly KeyValue[], gone: readonly string[], revision: number): void {
     this.#revision = revision;
-    const dirty: Dirty = { leases: new Set(), names: new Set() };
+    const dirty = new Set<string>();
     for (const key of gone) {
       this.#items.delete(key);
       this.#resources.delete(key);
@@ -137,103 +107,51 @@ export class ClusterState {
       this.#forget(kv.key, dirty);
       if (fact) this.#learn(fact, dirty);
     }
-    this.#assign(dirty);
-    this.#rebuild(dirty.names);
+    this.#rebuild(new Set([...dirty, ...this.leases.settle()]));
     if (this.#resources.settle()) this.#view = undefined;
   }
 
-  #learn(fact: Fact, dirty: Dirty): void {
+  /** `dirty`: the nodes that may look different now; those of leases and records come from their table. */
+  #learn(fact: Fact, dirty: Set<string>): void {
     const key = fact.kv.key;
     this.#facts.set(key, fact);
     if (fact.kind === 'network') {
       this.#setNetwork(fact.network, dirty);
     } else if (fact.kind === 'lease') {
-      for (const ip of addressesOf(fact)) this.#leasesByAddress.add(ip, key);
-      dirty.leases.add(key);
+      this.leases.addLease(fact);
     } else if (fact.kind === 'record') {
-      this.#records.set(fact.record.name, fact);
-      this.#index(fact, (map, at, name) => map.add(at, name), dirty);
+      this.leases.addRecord(fact);
     } else if (fact.kind === 'resource') {
       this.#resources.set(key, fact.resource);
     } else if (fact.kind === 'affinity' && fact.kv.value === CONFIRMED) {
       this.#blocks.add(fact.node, fact.block);
-      dirty.names.add(fact.node);
+      dirty.add(fact.node);
     }
   }
 
   /** Network and resources stay what they were when their key can't be read any more. */
-  #forget(key: string, dirty: Dirty): void {
+  #forget(key: string, dirty: Set<string>): void {
     const fact = this.#facts.get(key);
     if (!fact) return;
     this.#facts.delete(key);
     if (fact.kind === 'lease') {
-      for (const ip of addressesOf(fact)) this.#leasesByAddress.delete(ip, key);
-      dirty.leases.add(key);
+      this.leases.deleteLease(fact);
     } else if (fact.kind === 'record') {
-      this.#records.delete(fact.record.name);
-      this.#index(fact, (map, at, name) => map.delete(at, name), dirty);
+      this.leases.deleteRecord(fact);
     } else if (fact.kind === 'affinity') {
       this.#blocks.delete(fact.node, fact.block);
-      dirty.names.add(fact.node);
+      dirty.add(fact.node);
     }
   }
 
-  #setNetwork(network: Network, dirty: Dirty): void {
+  #setNetwork(network: Network, dirty: Set<string>): void {
     if (isDeepStrictEqual(this.#network, network)) return;
     // Also the first one: records may have come before it, in another part of the keys.
     if (this.#network?.addresses !== network.addresses) {
-      for (const name of [...this.#records.keys(), ...this.#owners.values()]) dirty.names.add(name);
+      for (const name of this.leases.names()) dirty.add(name);
     }
     this.#network = network;
     this.#view = undefined;
-  }
-
-  #index(
-    { record }: Recorded,
-    change: (map: Multimap<string, string>, at: string, name: string) => void,
-    dirty: Dirty,
-  ): void {
-    const lease = this.#layout.lease(record.subnets);
-    change(this.#namesByLease, lease, record.name);
-    dirty.names.add(record.name);
-    dirty.leases.add(lease);
-    for (const ip of Object.values(record.addresses)) {
-      change(this.#namesByAddress, ip, record.name);
-      for (const key of this.#leasesByAddress.get(ip)) dirty.leases.add(key);
-    }
-  }
-
-  /** Gives each lease to its node. */
-  #assign({ leases, names }: Dirty): void {
-    for (const key of leases) {
-      const before = this.#owners.get(key);
-      const lease = this.lease(key);
-      const owner = lease && this.#findOwner(lease);
-      if (before !== undefined) {
-        names.add(before);
-        this.#owned.delete(before, key);
-        this.#owners.delete(key);
-      }
-      if (owner !== undefined) {
-        names.add(owner);
-        this.#owned.add(owner, key);
-        this.#owners.set(key, owner);
-      }
-    }
-  }
-
-  #findOwner(lease: Lease): string | undefined {
-    const addresses = addressesOf(lease);
-    const [address] = addresses;
-    // Without an address it is a subnet that nobody uses: a reservation.
-    if (address === undefined) return undefined;
-    const named = this.#newest(this.#namesByLease.get(lease.kv.key));
-    return named ?? this.#newest(addresses.flatMap((ip) => [...this.#namesByAddress.get(ip)])) ?? address;
-  }
-
-  #newest(names: Iterable<string>): string | undefined {
-    const written = (name: string): number => this.#records.get(name)?.kv.modRevision ?? 0;
-    return [...names].sort((a, b) => written(b) - written(a))[0];
   }
 
   #rebuild(names: ReadonlySet<string>): void {
@@ -256,7 +174,7 @@ export class ClusterState {
   }
 
   #onBlocks(name: string): Node | undefined {
-    const record = this.#records.get(name)?.record;
+    const record = this.leases.record(name)?.record;
     if (!record) return undefined;
     const subnets = [...this.#blocks.get(name)].sort((a, b) => ipCompare(addressOf(a), addressOf(b)));
     const { labels, addresses, backend = { type: '', data: {} } } = record;
@@ -264,8 +182,8 @@ export class ClusterState {
   }
 
   #onLeases(name: string): Node | undefined {
-    const leases = [...this.#owned.get(name)].flatMap((key) => this.lease(key) ?? []);
-    const record = this.#records.get(name)?.record;
+    const leases = this.leases.leasesOf(name);
+    const record = this.leases.record(name)?.record;
     const named = record && this.#layout.lease(record.subnets);
     // What the record names comes first, then the newest: its addresses and backend are the node's.
     const rank = ({ kv }: Lease): number => (kv.key === named ? Number.POSITIVE_INFINITY : kv.modRevision);
@@ -288,14 +206,6 @@ const CONFIRMED: AffinityState = 'confirmed';
 
 function isIn({ from, to }: KeyRange, key: string): boolean {
   return key >= from && key < to;
-}
-
-/** What may be another, or look different, now: the node of a lease, and nodes by name. */
-type Dirty = { readonly leases: Set<string>; readonly names: Set<string> };
-
-/** Public addresses, IPv4 first: flannel tells nodes apart by that one. */
-function addressesOf({ value }: Lease): Ip[] {
-  return [value?.addresses[4], value?.addresses[6]].filter((ip) => ip !== undefined);
 }
 
 function sameValue(known: KeyValue | undefined, kv: KeyValue): boolean {

@@ -49,7 +49,7 @@ export function writeHolding(
   const success: Operation[] = [];
   for (const [key, value] of keys) {
     compare.push(unchanged(key, state));
-    const reserved = state.lease(key)?.kv.lease === '0';
+    const reserved = state.leases.lease(key)?.kv.lease === '0';
     success.push(reserved ? { op: 'put', key, value } : { op: 'put', key, value, lease });
   }
   for (const { key, lease: leased } of drop) {
@@ -70,7 +70,7 @@ export function checkHolding(
   { self, subnets, instance }: Holding,
   addresses: ReadonlySet<Ip>,
 ): void {
-  const record = state.record(self.name)?.record;
+  const record = state.leases.record(self.name)?.record;
   if (record && record.instance !== instance) {
     const where = Object.values(record.addresses).join(', ');
     throw lost(self.name, `an agent at ${where} has this node's name now`);

@@ -114,7 +114,7 @@ export class LeaseStore implements Store {
       const drop = [...held.map(({ kv }) => kv), ...familyKeys(state, self.name)];
       const result = await this.kv.txn(writeHolding(this.#layout, state, holding, drop, lease));
       if (result.succeeded) {
-        await this.#endLease(state.record(self.name)?.kv);
+        await this.#endLease(state.leases.record(self.name)?.kv);
         this.#log.info({ node: self.name, subnets, races: race - 1 }, 'subnets taken');
         return new LeaseClaim(this.#context(), holding, lease, result.revision);
       }
@@ -148,7 +148,7 @@ export class LeaseStore implements Store {
    * NAME_TAKEN.
    */
   async #checkRival(self: NodeFacts, state: ClusterState, instance: string): Promise<void> {
-    const rival = state.record(self.name)?.record;
+    const rival = state.leases.record(self.name)?.record;
     if (!rival || sharesAddress(self, rival.addresses)) return;
     const key = this.#layout.challenge(self.name);
     if (!(await isNameAnswered(this.kv, key, instance, this.#answerTime))) return;

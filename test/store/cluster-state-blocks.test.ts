@@ -8,27 +8,15 @@ import { parseCidr } from '../../src/ip/cidr.ts';
 import { IpamKeys } from '../../src/ipam/blocks/keys.ts';
 import { ClusterState } from '../../src/store/cluster-state.ts';
 import type { WatchEvent } from '../../src/store/kv.ts';
-import { Layout } from '../../src/store/layout.ts';
 import { encodeLease } from '../../src/store/lease-value.ts';
 import { encodeRecord } from '../../src/store/node-record.ts';
 import { putDocument } from '../../src/store/resource-store.ts';
 import type { ClusterView } from '../../src/store/store.ts';
-import { Keys } from './keys.ts';
+import { Keys, layout, stateOf, viewOf } from './keys.ts';
 
-const layout = new Layout('/net');
 const ipam = new IpamKeys('/net');
 const LEASE = '{"Network":"10.0.0.0/8","wiring":"routed","Backend":{"Type":"bgp"}}';
 const BLOCKS = '{"Network":"10.0.0.0/8","addresses":"blocks","wiring":"routed","Backend":{"Type":"bgp"}}';
-
-function stateOf(keys: Keys, warnings: string[] = []): ClusterState {
-  const state = new ClusterState(layout, (key, problem) => warnings.push(`${key}: ${problem}`));
-  state.reset([...keys.items.values()], keys.revision);
-  return state;
-}
-
-function viewOf(state: ClusterState): ClusterView {
-  return state.view() ?? assert.fail('no view');
-}
 
 const ipOf = (i: number) => parseIp(`172.16.0.${i}`);
 const blockOf = (i: number) => parseCidr(`10.0.0.${i * 64}/26`);

@@ -3,26 +3,12 @@ import { test } from 'node:test';
 import fc from 'fast-check';
 import { parseIp } from '../../src/ip/address.ts';
 import { parseCidr } from '../../src/ip/cidr.ts';
-import { ClusterState } from '../../src/store/cluster-state.ts';
 import type { WatchEvent } from '../../src/store/kv.ts';
-import { Layout } from '../../src/store/layout.ts';
 import { encodeLease } from '../../src/store/lease-value.ts';
 import { encodeRecord } from '../../src/store/node-record.ts';
-import type { ClusterView } from '../../src/store/store.ts';
-import { Keys } from './keys.ts';
+import { Keys, layout, stateOf, viewOf } from './keys.ts';
 
-const layout = new Layout('/net');
 const CONFIG = '{"Network":"10.0.0.0/8","Backend":{"Type":"vxlan"}}';
-
-function stateOf(keys: Keys, warnings: string[] = []): ClusterState {
-  const state = new ClusterState(layout, (key, problem) => warnings.push(`${key}: ${problem}`));
-  state.reset([...keys.items.values()], keys.revision);
-  return state;
-}
-
-function viewOf(state: ClusterState): ClusterView {
-  return state.view() ?? assert.fail('no view');
-}
 
 const subnetOf = (i: number) => parseCidr(`10.${i >> 8}.${i & 255}.0/24`);
 const ipOf = (i: number) => parseIp(`172.16.${i >> 8}.${i & 255}`);

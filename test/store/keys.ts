@@ -1,4 +1,10 @@
+import assert from 'node:assert/strict';
+import { ClusterState } from '../../src/store/cluster-state.ts';
 import type { KeyValue, WatchEvent } from '../../src/store/kv.ts';
+import { Layout } from '../../src/store/layout.ts';
+import type { ClusterView } from '../../src/store/store.ts';
+
+export const layout = new Layout('/net');
 
 /** A store in memory that makes the events of its changes. */
 export class Keys {
@@ -25,4 +31,14 @@ export class Keys {
     this.items.delete(key);
     return { type: 'delete', key };
   }
+}
+
+export function stateOf(keys: Keys, warnings: string[] = []): ClusterState {
+  const state = new ClusterState(layout, (key, problem) => warnings.push(`${key}: ${problem}`));
+  state.reset([...keys.items.values()], keys.revision);
+  return state;
+}
+
+export function viewOf(state: ClusterState): ClusterView {
+  return state.view() ?? assert.fail('no view');
 }
