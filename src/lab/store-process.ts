@@ -62,14 +62,6 @@ export async function publishNetwork(lab: Lab): Promise<void> {
   await withStore(lab, (kv) => kv.put(new Layout(DEFAULT_PREFIX).config, networkToNetConf(lab.network)));
 }
 
-/** Gives a node's subnets back: its lease ends, and all its keys with it. */
-export async function releaseLease(lab: Lab, node: string): Promise<void> {
-  await withStore(lab, async (kv) => {
-    const record = await kv.get(new Layout(DEFAULT_PREFIX).node(node));
-    if (record && record.lease !== '0') await kv.revoke(record.lease);
-  });
-}
-
 export async function withStore<T>(lab: Lab, work: (kv: Kv) => Promise<T>): Promise<T> {
   const kv = new EtcdKv({ endpoints: [storeEndpoint(lab)] });
   try {

@@ -1,11 +1,12 @@
 import type { Node } from '../../src/cluster/node.ts';
 import { startAgent, stopAgent } from '../../src/lab/agent-process.ts';
-import { releaseLease, startStore, stopStore } from '../../src/lab/store-process.ts';
+import { startStore, stopStore } from '../../src/lab/store-process.ts';
 import type { Cluster, TestNode } from './cluster.ts';
 import { Foreigners } from './foreigners.ts';
 import { KERNEL_FAULTS } from './kernel-faults.ts';
 import { deleteForeign, putForeign } from './leases.ts';
 import type { Random } from './random.ts';
+import { releaseLease } from './release-lease.ts';
 import { killStore, watchGap } from './store-faults.ts';
 
 /** One thing that happens to a cluster. */

@@ -14,7 +14,7 @@ import type { Lab, LabNode } from '../../src/lab/lab.ts';
 import { netnsOf, podNetns } from '../../src/lab/names.ts';
 import { createPod, deletePod } from '../../src/lab/pod.ts';
 import type { PodRecord } from '../../src/lab/pod-record.ts';
-import { releaseLease, withStore } from '../../src/lab/store-process.ts';
+import { withStore } from '../../src/lab/store-process.ts';
 import { createNode, deleteNode } from '../../src/lab/underlay.ts';
 import { freeIndex, nodeAddresses, underlaySubnet } from '../../src/lab/underlay-plan.ts';
 import { up } from '../../src/lab/up.ts';
@@ -23,6 +23,7 @@ import type { Kv } from '../../src/store/kv.ts';
 import { DEFAULT_PREFIX, Layout } from '../../src/store/layout.ts';
 import type { Endpoint } from './matrix.ts';
 import type { PodEnd } from './oracle.ts';
+import { releaseLease } from './release-lease.ts';
 
 export type TestPod = { readonly record: PodRecord; readonly hostDevice: string };
 

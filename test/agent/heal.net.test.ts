@@ -3,13 +3,13 @@ import { type TestContext, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Node } from '../../src/cluster/node.ts';
 import { startAgent, stopAgent } from '../../src/lab/agent-process.ts';
-import { releaseLease } from '../../src/lab/store-process.ts';
 import { Cluster, type TestNode } from './cluster.ts';
 import { Foreigners } from './foreigners.ts';
 import { KERNEL_FAULTS, tunnels } from './kernel-faults.ts';
 import { deleteForeign, putForeign } from './leases.ts';
 import { NETWORKS } from './networks.ts';
 import { Random } from './random.ts';
+import { releaseLease } from './release-lease.ts';
 import { kernelDifferences, reachable, settled } from './settle.ts';
 import { healed, Watcher } from './watcher.ts';
 

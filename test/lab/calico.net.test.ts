@@ -242,7 +242,7 @@ test('what can’t be is refused before anything is made', { skip }, async (t) =
   await refused(2, /4 of 3 nodes/, '--preset', 'calico-bgp', '--reflectors', '4');
   await refused(2, /--tor: .*reflectors/, '--preset', 'calico-bgp', '--reflectors', '1', '--tor');
   await refused(2, /--tor: .*IPIP/, '--preset', 'calico', '--tor');
-  await refused(2, /Backend\.Type: is vxlan/, '--preset', 'calico', '--backend', 'vxlan');
+  await refused(2, /--backend: is vxlan/, '--preset', 'calico', '--backend', 'vxlan');
 });
 
 test('without ipip in the kernel `--preset calico` says so, and what works', {

@@ -1,0 +1,11 @@
+import type { Lab } from '../../src/lab/lab.ts';
+import { withStore } from '../../src/lab/store-process.ts';
+import { DEFAULT_PREFIX, Layout } from '../../src/store/layout.ts';
+
+/** Gives a node's subnets back: its lease ends, and all its keys with it. */
+export async function releaseLease(lab: Lab, node: string): Promise<void> {
+  await withStore(lab, async (kv) => {
+    const record = await kv.get(new Layout(DEFAULT_PREFIX).node(node));
+    if (record && record.lease !== '0') await kv.revoke(record.lease);
+  });
+}
