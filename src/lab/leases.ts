@@ -31,7 +31,7 @@ export async function readLeases(lab: Lab): Promise<LeaseStatus[]> {
       const family = subnets[0] ? familyOf(subnets[0]) : 4;
       const publicIp = value?.addresses[family];
       leases.push({
-        node: state.ownerOf(item.key) ?? publicIp ?? item.key,
+        node: state.leases.ownerOf(item.key) ?? publicIp ?? item.key,
         subnets,
         ...(publicIp ? { publicIp } : {}),
         ...(value ? { backend: value.backend.type } : {}),
