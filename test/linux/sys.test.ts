@@ -22,7 +22,8 @@ test('errors name the call, the object and the errno', () => {
     code: 'SYSCALL',
     operation: 'mount',
     object: '/no/such/directory',
-    errno: process.geteuid?.() === 0 ? 'ENOENT' : 'EPERM',
+    // Where a container's filter forbids the call it is EPERM.
+    errno: /^(ENOENT|EPERM)$/,
   });
   assert.throws(() => sys.getsockname(0xffff), { operation: 'getsockname', errno: 'EBADF' });
 });
