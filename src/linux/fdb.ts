@@ -28,7 +28,6 @@ const NDA_VNI = 7;
 const NDA_MASTER = 9;
 
 export const NTF_SELF = 0x02;
-export const NTF_MASTER = 0x04;
 
 /** An entry of a device's forwarding database: where frames to a hardware address go. */
 export type Fdb = {

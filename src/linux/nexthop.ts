@@ -7,9 +7,7 @@ const RTA_GATEWAY = 5;
 const RTA_MULTIPATH = 9;
 const RTA_VIA = 18;
 
-export const RTNH_F_DEAD = 1;
 export const RTNH_F_ONLINK = 4;
-export const RTNH_F_LINKDOWN = 16;
 
 /** One of several ways of a route. */
 export type Nexthop = {

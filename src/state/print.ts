@@ -61,7 +61,7 @@ export function tableText({ family, table, body, sets = {} }: NftTableItem): str
   ].join('');
 }
 
-/** One line of a log for a change: `+` add, `~` set right, `!` delete and make anew, `-` delete, and the command. */
+/** One line for a change, of a log and of `flatnet diff`: `+` add, `~` set right, `!` delete and make anew, `-` delete, and the command. */
 export function changeText(change: Change): string {
   const sign = { add: '+', change: '~', recreate: '!', delete: '-' }[change.action];
   const { item } = change;
@@ -69,11 +69,6 @@ export function changeText(change: Change): string {
     return `${sign} nft -f … # table ${item.family} ${item.table}, ${item.body.split('\n').length} lines`;
   }
   return `${sign} ${changeCommand(change)}`;
-}
-
-/** What `flatnet diff` prints: a line per change. */
-export function diffText(changes: readonly Change[]): string {
-  return changes.map((change) => `${changeText(change)}\n`).join('');
 }
 
 function linkCommand(item: LinkItem): string {

@@ -1,4 +1,5 @@
 import { type Family, familyOf, type Ip, ipToBytes } from '../../ip/address.ts';
+import { interfaceField } from './element.ts';
 
 /** What rules write on a packet, for later ones to ask. */
 export type Writing = 'mark' | 'ct mark' | 'tracking';
@@ -28,7 +29,6 @@ const NFT_CT_MARK = 3;
 const NFPROTO: Readonly<Record<Family, number>> = { 4: 2, 6: 10 };
 const ETH_P: Readonly<Record<Family, number>> = { 4: 0x0800, 6: 0x86dd };
 const IPPROTO_TCP = 6;
-const IFNAMSIZ = 16;
 /** The bit of a new connection: nf_conntrack_common.h, NF_CT_STATE_BIT(IP_CT_NEW). */
 export const CT_STATE_NEW = 8;
 
@@ -41,9 +41,9 @@ export function metaOf(packet: Packet, key: number): Buffer | undefined {
     case NFT_META_MARK:
       return packet.written.has('mark') ? undefined : hostU32(0);
     case NFT_META_IIFNAME:
-      return interfaceName(packet.from);
+      return Buffer.from(interfaceField(packet.from));
     case NFT_META_OIFNAME:
-      return interfaceName(packet.to);
+      return Buffer.from(interfaceField(packet.to));
     case NFT_META_NFPROTO:
       return Buffer.of(NFPROTO[family]);
     case NFT_META_L4PROTO:
@@ -90,12 +90,6 @@ export function headerOf({ source, target }: Packet, offset: number, length: num
   bytes.set(ipToBytes(source), addressesAt);
   bytes.set(ipToBytes(target), (addressesAt + size) / 2);
   return bytes.subarray(offset, offset + length);
-}
-
-function interfaceName(name: string): Buffer {
-  const bytes = Buffer.alloc(IFNAMSIZ);
-  bytes.write(name.slice(0, IFNAMSIZ - 1));
-  return bytes;
 }
 
 /** Marks and conntrack's numbers are in the machine's order, and rules compare them so. */
