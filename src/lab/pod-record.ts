@@ -4,7 +4,7 @@ import type { Ip } from '../ip/address.ts';
 import { netnsPath } from '../linux/netns.ts';
 import { isAlive, type ProcessId } from '../runtime/process.ts';
 import { namesIn, readJson, writeJson } from './files.ts';
-import type { Lab } from './lab.ts';
+import { type Lab, nameOption } from './lab.ts';
 import { podNetns } from './names.ts';
 
 export type ContainerRecord = {
@@ -62,7 +62,9 @@ export function findPod(lab: Lab, namespace: string, name: string): PodRecord {
   throw new FlatnetError(`there is no pod '${name}' in namespace '${namespace}'`, {
     code: 'NOT_FOUND',
     object: `lab ${lab.name}`,
-    fix: others.length ? `pods are: ${few(others)}` : `make one: flatnet lab pod create ${name}`,
+    fix: others.length
+      ? `pods are: ${few(others)}`
+      : `make one: flatnet lab pod create ${name}${nameOption(lab.name)}`,
   });
 }
 
