@@ -1,3 +1,4 @@
+import { asksForIpip } from '../backends/ipip.ts';
 import { configuredBackend } from '../backends/registry.ts';
 import type { Network } from '../cluster/network.ts';
 import type { LocalPod, Node, Self, Underlay } from '../cluster/node.ts';
@@ -17,6 +18,7 @@ import { Pods } from './pods.ts';
 import { publishedNode } from './published.ts';
 import { Readiness } from './readiness.ts';
 import { troubles } from './trouble.ts';
+import { TunnelHandover } from './tunnel-handover.ts';
 
 /** What the agent knows; each part is undefined until it is known. */
 type Knowledge = {
@@ -66,6 +68,7 @@ export class Agent implements Disposable {
   };
   readonly #runs = { runs: 0, lastChanges: 0, failures: [] as string[] };
   readonly #readiness: Readiness;
+  readonly #handover = new TunnelHandover(() => this.#changed());
   #desired: Desired | undefined;
   #announced = '';
   #complete = false;
@@ -89,6 +92,7 @@ export class Agent implements Disposable {
   }
 
   [Symbol.dispose](): void {
+    this.#handover[Symbol.dispose]();
     this.reconciler[Symbol.dispose]();
   }
 
@@ -114,6 +118,17 @@ export class Agent implements Disposable {
   tunnelAddressIs(ip: Ip | undefined): void {
     this.#known.tunnelAddress = ip;
     this.#changed();
+  }
+
+  /** An agent before this one left the tunnel device, with this address. */
+  tunnelWas(ip: Ip | undefined): void {
+    this.#handover.found();
+    this.#known.tunnelAddress = ip;
+  }
+
+  /** Whether the tunnel keeps its address, whatever the pools say. */
+  get tunnelStays(): boolean {
+    return this.#handover.stays;
   }
 
   bgpIs(problem: string | undefined): void {
@@ -143,6 +158,8 @@ export class Agent implements Disposable {
     this.#known.nodes = view.nodes;
     this.#known.network = view.network;
     this.#known.resources = view.resources;
+    const inUse = view.nodes.some(({ subnets }) => subnets.length > 0);
+    this.#handover.wantedIs(asksForIpip(view.resources.ipPools), inUse);
     if (this.#usesBlocks && this.#known.subnets && !this.#readiness.doubtful) {
       this.#known.subnets = this.#blocksOfName() ?? this.#known.subnets;
     }
@@ -240,7 +257,12 @@ export class Agent implements Disposable {
     const node = this.published();
     // Without the peers the MTU would go up for a moment: a way to one of them may be narrow.
     if (!underlay || !network || !subnets || !nodes || !node) return;
-    const self: Self = { node, underlay, ...(tunnelAddress && { tunnelAddress }) };
+    const self: Self = {
+      node,
+      underlay,
+      ...(tunnelAddress && { tunnelAddress }),
+      ...(this.#handover.onlyReceives && { tunnelOnlyReceives: true }),
+    };
     let desired: Desired;
     try {
       const facts = { network, self, peers: nodes, pods: this.pods.list(), resources };

@@ -54,10 +54,10 @@ export class Blocks {
     this.#upkeep = new BlockUpkeep(this.assigner, options);
   }
 
-  /** The tunnel device has an address of a pool that asks for IPIP; looks again when the pools are others. */
+  /** The tunnel device has an address of a pool that asks for IPIP; looks again when the pools are others, and it may go. */
   followPools(): void {
     const { ipPools } = this.#agent.resources;
-    if (this.#pools === ipPools) return;
+    if (this.#pools === ipPools || this.#agent.tunnelStays) return;
     this.#pools = ipPools;
     this.#working = this.#working
       .then(() => this.#findTunnelAddress())

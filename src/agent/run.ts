@@ -21,6 +21,7 @@ import { BgpSpeaker } from './bgp.ts';
 import { Blocks } from './blocks.ts';
 import { cniContext } from './cni-context.ts';
 import { ForwardWatch, forwardFacts } from './forward.ts';
+import { foundTunnel } from './found-tunnel.ts';
 import { AgentLock } from './lock.ts';
 import { Membership } from './membership.ts';
 import { AGENT_SOCKET, type AgentOptions } from './options.ts';
@@ -51,7 +52,7 @@ export async function runAgent(options: AgentOptions, log: Log, signal: AbortSig
       failed.reject(error);
     });
 
-  const agent = new Agent(options, loadAttachments(paths.state), log, {
+  using agent = new Agent(options, loadAttachments(paths.state), log, {
     onFacts: () => {
       membership.update();
       if (agent.network?.addresses === 'blocks' && membership.joined) blocks.followPools();
@@ -104,6 +105,8 @@ export async function runAgent(options: AgentOptions, log: Log, signal: AbortSig
   const found = (now: Underlay) => agent.underlayIs(now);
   using underlay = new UnderlayWatch({ wish: options, node: options.node, log, found });
 
+  const tunnel = await foundTunnel();
+  if (tunnel) agent.tunnelWas(tunnel.address);
   // A start while the store is away: the last good view, and the subnets of this node in it, are as good as any.
   const remembered = await readView(viewFile);
   if (remembered) {

@@ -16,7 +16,7 @@ export type Backend<Options = unknown> = {
   /** Reads its part of the configuration, and takes from the resources what it needs. Throws CONFIG_INVALID naming the field. */
   options(fields: Fields, resources: Resources): Options;
   /** Bytes it adds to each packet, so that pod MTU = underlay MTU − overhead of the largest family in use. */
-  overhead(options: Options, family: Family): number;
+  overhead(self: Self, options: Options, family: Family): number;
   /** The underlay MTU to reckon with instead of the interface's own, where the configuration names one. */
   underlayMtu?(options: Options): number | undefined;
   /** UDP ports at which nodes decapsulate: pods may not send there. Absent: none. */
@@ -28,7 +28,7 @@ export type Backend<Options = unknown> = {
   /** Devices and their addresses: what does not depend on any peer. `network`: the whole pod network of the family. */
   device(self: Self, options: Options, family: Family, network: Cidr): readonly Item[];
   /** What depends on all peers together, such as a set of their addresses; absent: nothing. */
-  cluster?(peers: readonly Node[], options: Options, family: Family): readonly Item[];
+  cluster?(self: Self, peers: readonly Node[], options: Options, family: Family): readonly Item[];
   /** What one peer needs. Called again only when peer or self change. */
   peer(self: Self, peer: Node, options: Options, family: Family): PeerItems;
   /** For backends whose devices ask instead of being told: who answers, from all nodes' facts. Absent: nothing is answered. */

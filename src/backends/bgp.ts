@@ -1,23 +1,26 @@
 import type { Fields } from '../cluster/fields.ts';
 import type { Node, Self } from '../cluster/node.ts';
 import type { Encapsulation, Resources } from '../cluster/resources.ts';
-import { type Family, familyOf } from '../ip/address.ts';
+import type { Family } from '../ip/address.ts';
 import { type Cidr, contains } from '../ip/cidr.ts';
 import type { Item, RouteItem } from '../state/item.ts';
 import { OUR_LOCAL_PROTOCOL } from '../state/ownership.ts';
 import type { Backend, PeerItems } from './backend.ts';
 import { isOnLink, subnetsOf } from './direct.ts';
-import { IPIP_DEVICE, IPIP_OVERHEAD, ipipDevice, ipipTable } from './ipip.ts';
+import { asksForIpip, IPIP_DEVICE, IPIP_OVERHEAD, ipipDevice, ipipTable } from './ipip.ts';
 
 export type BgpOptions = {
   /** How packets for pods of each pool leave the node. */
   readonly pools: readonly { readonly cidr: Cidr; readonly ipipMode: Encapsulation }[];
   /**
    * `bird`: the routes to peers' pods are those that BIRD learns. `agent`: besides, the agent sets them itself for whole blocks, so that
-   * they do not depend on a BGP session; BIRD's, of metric 32, stand behind them.
+   * they do not depend on a BGP session; BIRD's, of a higher metric, stand behind them.
    */
   readonly routes: 'bird' | 'agent';
 };
+
+/** Before BIRD's 32: an IPv6 route without a metric gets 1024 of the kernel, where IPv4's has 0. */
+const METRIC_V6 = 16;
 
 /**
  * Calico's data path: every node advertises its blocks by BGP. The routes to the peers' blocks come from BIRD, which sends them through
@@ -26,10 +29,10 @@ export type BgpOptions = {
 export const bgp: Backend<BgpOptions> = {
   type: 'bgp',
   options: readOptions,
-  overhead: (options, family) => (usesIpip(options, family) ? IPIP_OVERHEAD : 0),
+  overhead: (self, options, family) => (hasTunnel(self, options, family) ? IPIP_OVERHEAD : 0),
   data: () => undefined,
-  device: (self, options, family) => (usesIpip(options, family) ? ipipDevice(self) : []),
-  cluster: (peers, options, family) => (usesIpip(options, family) ? ipipTable(peers) : []),
+  device: (self, options, family) => (hasTunnel(self, options, family) ? ipipDevice(self) : []),
+  cluster: (self, peers, options, family) => (hasTunnel(self, options, family) ? ipipTable(peers) : []),
   peer,
 };
 
@@ -41,9 +44,9 @@ function readOptions(fields: Fields, { ipPools }: Resources): BgpOptions {
   return { routes, pools: ipPools.map(({ cidr, ipipMode }) => ({ cidr, ipipMode })) };
 }
 
-/** Also by pools that are disabled: the pods that have addresses of them stay. */
-function usesIpip({ pools }: BgpOptions, family: Family): boolean {
-  return family === 4 && pools.some(({ cidr, ipipMode }) => familyOf(cidr) === 4 && ipipMode !== 'Never');
+/** Device, table and the smaller MTU come and go together: what a pod sends has to fit into the tunnel as long as a route may lead there. */
+function hasTunnel(self: Self, { pools }: BgpOptions, family: Family): boolean {
+  return family === 4 && (self.tunnelOnlyReceives === true || asksForIpip(pools));
 }
 
 function peer(self: Self, node: Node, options: BgpOptions, family: Family): PeerItems {
@@ -52,9 +55,17 @@ function peer(self: Self, node: Node, options: BgpOptions, family: Family): Peer
   if (via === undefined) return { items: [], warning: `has no public IPv${family} address` };
   const near = isOnLink(self, via);
   const items = subnetsOf(node, family).flatMap((dst): Item[] => {
-    const mode = options.pools.find(({ cidr }) => contains(cidr, dst))?.ipipMode ?? 'Never';
+    const asked = options.pools.find(({ cidr }) => contains(cidr, dst))?.ipipMode ?? 'Never';
+    const mode = self.tunnelOnlyReceives ? 'Never' : asked;
     // Of a kind that BIRD does not learn: what a peer has is the peer's to advertise.
-    const route: RouteItem = { kind: 'route', type: 'unicast', dst, via, protocol: OUR_LOCAL_PROTOCOL };
+    const route: RouteItem = {
+      kind: 'route',
+      type: 'unicast',
+      dst,
+      via,
+      protocol: OUR_LOCAL_PROTOCOL,
+      ...(family === 6 && { metric: METRIC_V6 }),
+    };
     if (mode === 'Always' || (mode === 'CrossSubnet' && !near)) {
       return [{ ...route, dev: IPIP_DEVICE, onlink: true }];
     }

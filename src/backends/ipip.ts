@@ -1,4 +1,6 @@
 import type { Node, Self } from '../cluster/node.ts';
+import type { IpPool } from '../cluster/resources.ts';
+import { familyOf } from '../ip/address.ts';
 import { prefixed } from '../ip/cidr.ts';
 import type { Item } from '../state/item.ts';
 import { innerMtu } from './inner-mtu.ts';
@@ -7,6 +9,11 @@ import { innerMtu } from './inner-mtu.ts';
 export const IPIP_DEVICE = 'tunl0';
 /** Bytes of the outer header (RFC 2003). */
 export const IPIP_OVERHEAD = 20;
+
+/** Whether any pool has its packets tunnelled. Also one that is disabled: the pods that have addresses of it stay. */
+export function asksForIpip(pools: readonly Pick<IpPool, 'cidr' | 'ipipMode'>[]): boolean {
+  return pools.some(({ cidr, ipipMode }) => familyOf(cidr) === 4 && ipipMode !== 'Never');
+}
 
 /** The tunnel device, with this node's tunnel address once there is one. */
 export function ipipDevice({ underlay, tunnelAddress }: Self): readonly Item[] {

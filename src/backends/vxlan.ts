@@ -31,7 +31,7 @@ export type VxlanOptions = {
 export const vxlan: Backend<VxlanOptions> = {
   type: 'vxlan',
   options: readOptions,
-  overhead: (_options, family) => vxlanOverhead(family),
+  overhead: (_self, _options, family) => vxlanOverhead(family),
   underlayMtu: (options) => options.mtu,
   tunnelPorts: ({ port }) => [port],
   // Key order and names are flannel's: it reads this text with string functions.

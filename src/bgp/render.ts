@@ -41,7 +41,7 @@ export function birdConfig(facts: BgpFacts, logFile: string): BirdConfig {
     head(routerId(self.node), logFile),
     ...FAMILIES.map((family) => kernelImport(family, pools)),
     KERNEL_EXPORT,
-    tunnelFunction(pools, self.underlay.onLink.toSorted()),
+    tunnelFunction(self.tunnelOnlyReceives ? [] : pools, self.underlay.onLink.toSorted()),
     ...FAMILIES.map((family) =>
       announceFunction(family, { pools, prefixAdvertisements: bgpConfiguration.prefixAdvertisements }),
     ),

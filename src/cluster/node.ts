@@ -38,6 +38,11 @@ export type Self = {
   readonly underlay: Underlay;
   /** Of its IPIP device: the source of what the host itself sends to pods through the tunnel. Undefined until there is one. */
   readonly tunnelAddress?: Ip;
+  /**
+   * The IPIP device is there for what peers send, and no route leads into it: the pools have begun or ceased to ask for it a moment ago,
+   * and not all nodes know yet. Absent: it is as the pools say.
+   */
+  readonly tunnelOnlyReceives?: boolean;
 };
 
 /** The interface that carries packets between nodes. */

@@ -59,7 +59,7 @@ export function desiredState(facts: Facts, memo: Memo = createMemo()): Desired {
     if (!pool) continue;
     if (families.includes(family)) {
       state.add(backend.device(self, options, family, pool.cidr), 'this node');
-      state.add(backend.cluster?.(others, options, family) ?? [], 'this node');
+      state.add(backend.cluster?.(self, others, options, family) ?? [], 'this node');
     }
     const networks = podNetworks(network, resources, self, family);
     state.add(masqueradeItems(network.masquerade, family, networks), 'this node');

@@ -17,5 +17,9 @@ export function podMtu(network: Network, self: Self, configured: Configured): nu
 /** What the backend leaves of the underlay MTU for a packet of the family. */
 export function familyMtu(self: Self, { backend, options }: Configured, family: Family): number {
   const mtu = backend.underlayMtu?.(options);
-  return innerMtu(mtu === undefined ? self.underlay : { mtu }, backend.overhead(options, family), family);
+  return innerMtu(
+    mtu === undefined ? self.underlay : { mtu },
+    backend.overhead(self, options, family),
+    family,
+  );
 }

@@ -7,6 +7,7 @@ import { desiredState, type Facts } from '../../src/desired/desired.ts';
 import { parseIp } from '../../src/ip/address.ts';
 import { parseCidr } from '../../src/ip/cidr.ts';
 import type { NftTableItem } from '../../src/state/item.ts';
+import { metricOf } from '../../src/state/key.ts';
 import { command } from '../../src/state/print.ts';
 import { factsOf, type Plan } from './cluster.ts';
 
@@ -65,6 +66,38 @@ test('routes: agent sets the peers’ blocks itself, of the protocol that is nev
     'ip route replace 10.0.3.0/24 via 172.16.0.4 dev eth0 proto 111',
   ]);
   assert.deepEqual(routes('Never', 2), ['ip route replace 10.0.3.0/24 via 172.16.0.4 dev eth0 proto 111']);
+});
+
+test('while a change goes round the tunnel receives, with the pods’ MTU, and no route leads into it', () => {
+  for (const [ipip, networks] of [
+    ['Always', 1],
+    ['CrossSubnet', 1],
+    ['Never', 1],
+  ] as const) {
+    const all = facts(ipip, { networks, backend: { Type: 'bgp', routes: 'agent', ipip } });
+    const given = { ...all, self: { ...all.self, tunnelOnlyReceives: true } };
+    assert.deepEqual(
+      commands(given, /tunl0|^ip route .*via/),
+      [
+        ...commands(facts('Always'), /tunl0/),
+        'ip route replace 10.0.2.0/24 via 172.16.0.3 dev eth0 proto 111',
+        'ip route replace 10.0.3.0/24 via 172.16.0.4 dev eth0 proto 111',
+      ],
+      ipip,
+    );
+    assert.equal(desiredState(given).mtu, 1480);
+    assert.deepEqual(tableOf(given), tableOf(facts('Always')));
+  }
+});
+
+test('routes: agent stand before BIRD’s, of metric 32, also in IPv6, where none means 1024', () => {
+  const backend = { Type: 'bgp', routes: 'agent', ipip: 'Never' };
+  const given = facts('Never', { families: [4, 6], backend });
+  const routes = desiredState(given).items.flatMap((item) =>
+    item.kind === 'route' && item.via !== undefined ? [item] : [],
+  );
+  assert.equal(routes.length, 4);
+  for (const route of routes) assert.ok(metricOf(route) < 32, `${route.dst} ${metricOf(route)}`);
 });
 
 test('protocol 4 is taken from the other nodes; a node more is an element more', () => {

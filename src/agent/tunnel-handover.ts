@@ -1,0 +1,59 @@
+/** Milliseconds in which the slowest node gets ready to receive: its agent hears of the pool, the kernel loads the device's module. */
+const PREPARE = 5000;
+/** Milliseconds in which every node ceases to send: its agent hears of the pool, or is just being restarted, and BIRD follows. */
+const LINGER = 30_000;
+
+/**
+ * Make before break, where nodes cannot change at one moment. When pools begin to ask for IPIP, a node receives at once, and
+ * sends some time later; when the last one ceases to, it sends no more at once, and receives for some time yet.
+ */
+export class TunnelHandover implements Disposable {
+  readonly #onEnd: () => void;
+  #found = false;
+  #wanted: boolean | undefined;
+  #timer: NodeJS.Timeout | undefined;
+
+  constructor(onEnd: () => void) {
+    this.#onEnd = onEnd;
+  }
+
+  [Symbol.dispose](): void {
+    clearTimeout(this.#timer);
+    this.#timer = undefined;
+  }
+
+  /** An agent before this one left the tunnel. Nobody knows how long ago the pools ceased to ask for it, if they did. */
+  found(): void {
+    this.#found = true;
+  }
+
+  /**
+   * Whether the pools ask for it, as known now. What they did before this agent knew of them, all nodes have done already.
+   * `inUse`: there are blocks. In a new cluster there is nothing to lose, and its first pool need not wait.
+   */
+  wantedIs(wanted: boolean, inUse = true): void {
+    if (wanted === this.#wanted) return;
+    const isLive = this.#wanted === undefined ? this.#found && !wanted : inUse || !wanted;
+    this.#wanted = wanted;
+    this[Symbol.dispose]();
+    if (!isLive) return;
+    this.#timer = setTimeout(
+      () => {
+        this.#timer = undefined;
+        this.#onEnd();
+      },
+      wanted ? PREPARE : LINGER,
+    );
+    this.#timer.unref();
+  }
+
+  /** It is there for what peers send, and no route leads into it. */
+  get onlyReceives(): boolean {
+    return this.#timer !== undefined;
+  }
+
+  /** Whether all that is there has to stay: nobody has said yet what the pools ask for, or some node may still send. */
+  get stays(): boolean {
+    return this.#wanted === undefined || (this.onlyReceives && !this.#wanted);
+  }
+}
