@@ -11,7 +11,7 @@ import {
   writeSync,
 } from 'node:fs';
 import { join } from 'node:path';
-import { codeOf } from '../error.ts';
+import { codeOf, ioError } from '../error.ts';
 import type { Ip } from '../ip/address.ts';
 import type { Prefixed } from '../ip/cidr.ts';
 
@@ -82,11 +82,17 @@ export class Attachments {
     this.#made = true;
     // In place: a record that a crash cut short is one of a call that was never answered, and counts as that. Without
     // O_TRUNC and rename, both of which make ext4 start writing to the disk (auto_da_alloc).
-    const fd = openSync(join(this.#dir, fileName(record)), O_RDWR | O_CREAT, 0o600);
+    const path = join(this.#dir, fileName(record));
     try {
-      ftruncateSync(fd, writeSync(fd, JSON.stringify(record), 0));
-    } finally {
-      closeSync(fd);
+      const fd = openSync(path, O_RDWR | O_CREAT, 0o600);
+      try {
+        ftruncateSync(fd, writeSync(fd, JSON.stringify(record), 0));
+      } finally {
+        closeSync(fd);
+      }
+    } catch (error) {
+      // Of a full disk Node does not say where.
+      throw ioError('write', path, error);
     }
     if (record.hostDevice) this.#devices?.set(fileName(record), record.hostDevice);
   }
