@@ -299,7 +299,10 @@ export class Agent implements Disposable {
     this.#runs.lastChanges = report.done.length;
     this.#runs.failures = troubles(report);
     const tunnels = report.done.filter(({ action, item }) => action !== 'delete' && isTunnel(item));
-    if (tunnels.length > 0) this.#events.onDevice();
+    if (tunnels.length > 0) {
+      this.#handover.made();
+      this.#events.onDevice();
+    }
     // Without its own devices the node can't take pods; a single peer that is out of reach is no reason to refuse them.
     const own = [...report.failed, ...report.waiting].find(
       ({ change: { item } }) =>

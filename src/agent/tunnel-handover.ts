@@ -1,4 +1,7 @@
-/** Milliseconds in which the slowest node gets ready to receive: its agent hears of the pool, the kernel loads the device's module. */
+/**
+ * Milliseconds, from when this node is ready to receive, in which the slowest node is too: its agent hears of the pool, the kernel loads the
+ * device's module.
+ */
 const PREPARE = 5000;
 /** Milliseconds in which every node ceases to send: its agent hears of the pool, or is just being restarted, and BIRD follows. */
 const LINGER = 30_000;
@@ -37,13 +40,20 @@ export class TunnelHandover implements Disposable {
     this.#wanted = wanted;
     this[Symbol.dispose]();
     if (!isLive) return;
-    this.#timer = setTimeout(
-      () => {
-        this.#timer = undefined;
-        this.#onEnd();
-      },
-      wanted ? PREPARE : LINGER,
-    );
+    this.#wait(wanted ? PREPARE : LINGER);
+  }
+
+  /** The kernel has made the device. If that took long here, it may do so elsewhere. */
+  made(): void {
+    if (this.#wanted && this.onlyReceives) this.#wait(PREPARE);
+  }
+
+  #wait(ms: number): void {
+    clearTimeout(this.#timer);
+    this.#timer = setTimeout(() => {
+      this.#timer = undefined;
+      this.#onEnd();
+    }, ms);
     this.#timer.unref();
   }
 

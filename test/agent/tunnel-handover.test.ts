@@ -50,6 +50,24 @@ test('it receives for 5 s before anything is sent through it, also while it stil
   assert.equal(ended(), 2);
 });
 
+test('where the device takes its time, 5 s begin when it is there', (t) => {
+  const { tunnel, pass } = handover(t);
+  tunnel.wantedIs(false);
+  tunnel.wantedIs(true);
+  pass(4000);
+  tunnel.made();
+  pass(4999);
+  assert.equal(tunnel.onlyReceives, true);
+  pass(1);
+  assert.equal(tunnel.onlyReceives, false);
+  tunnel.made();
+  assert.equal(tunnel.onlyReceives, false, 'healed: routes lead into it all the time');
+  tunnel.wantedIs(false);
+  tunnel.made();
+  pass(29_999);
+  assert.equal(tunnel.onlyReceives, true, 'how long it lingers is not changed by that');
+});
+
 test('a new cluster’s first pool has its tunnel at once', (t) => {
   const { tunnel } = handover(t);
   tunnel.wantedIs(false, false);
