@@ -98,8 +98,22 @@ function usable(
 ): boolean {
   if (!network.pools[family]) return false;
   const refusal = refusalOf(self, configured, family);
-  if (refusal !== undefined) warnings.push(`IPv${family}: ${refusal}`);
+  const trouble = refusal ?? (family === 6 ? narrowWay(self, configured) : undefined);
+  if (trouble !== undefined) warnings.push(`IPv${family}: ${trouble}`);
   return refusal === undefined;
+}
+
+/** Pods send 1280 bytes whatever the way, and the kernel drops what a tunnel over IPv6 makes too large of it (ip6_fragment). */
+function narrowWay(self: Self, { backend, options }: Configured): string | undefined {
+  const { pathMtu } = self.underlay;
+  const overhead = backend.overhead(self, options, 6);
+  if (pathMtu === undefined || overhead === 0 || backend.underlayMtu?.(options) !== undefined)
+    return undefined;
+  if (pathMtu >= IPV6_LEAST_MTU + overhead) return undefined;
+  return (
+    `the narrowest way to a node carries ${pathMtu} bytes, and a tunnel needs ${IPV6_LEAST_MTU + overhead}: ` +
+    `where IPv6 goes that way, packets of more than ${pathMtu - overhead} are lost`
+  );
 }
 
 function refusalOf(self: Self, configured: Configured, family: Family): string | undefined {
