@@ -18,8 +18,8 @@ function refuses(self: Self, _options: undefined, family: Family): string | unde
   const published = self.node.addresses[family];
   if (published === undefined || published === self.underlay.addresses[family]) return undefined;
   return (
-    "your PublicIP differs from interface IP, meaning that probably you're on a NAT, " +
-    'which is not supported by host-gw backend'
+    `peers know this node as ${published}, which is not the address of ${self.underlay.dev}, so there is NAT between them: ` +
+    'host-gw needs peers on the same network; use vxlan'
   );
 }
 

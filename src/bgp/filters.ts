@@ -1,8 +1,8 @@
 import type { BgpFilter, Community, FilterRule } from '../cluster/resources.ts';
 import { type Family, familyOf } from '../ip/address.ts';
 import type { Cidr } from '../ip/cidr.ts';
+import { fnv32 } from '../ip/fnv.ts';
 import type { BgpPool } from './facts.ts';
-import { fnv32 } from './fnv.ts';
 
 /** Routes the agent lets BIRD advertise: a node's blocks and borrowed addresses. */
 export const PROTOCOL_ADVERTISED = 110;

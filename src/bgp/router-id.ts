@@ -1,6 +1,6 @@
 import type { Node } from '../cluster/node.ts';
 import { type Ip, ipFromBytes } from '../ip/address.ts';
-import { fnv32 } from './fnv.ts';
+import { fnv32 } from '../ip/fnv.ts';
 
 /**
  * The node's BGP identifier (RFC 6286: any four bytes but zero): its IPv4 address, or a hash of its name

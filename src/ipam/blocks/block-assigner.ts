@@ -30,9 +30,6 @@ export type BlockAssignerOptions = {
   readonly random?: () => number;
 };
 
-/** An address of this node, and who has it. */
-export type Borrowed = Assigned & { readonly handle: string; readonly owner: string };
-
 /**
  * Addresses out of blocks that this node claims in the store. Whatever changes, changes in one transaction:
  * an address, its block and its handle, for both families at once. So the keys agree at every revision of the
@@ -88,19 +85,6 @@ export class BlockAssigner implements Assigner {
   async ownBlocks(): Promise<readonly Cidr[]> {
     const affinities = await this.#records.affinities(this.#options.node);
     return affinities.filter(({ value }) => value === 'confirmed').map(({ cidr }) => cidr);
-  }
-
-  /** This node's addresses in other nodes' blocks. Reads every block of the cluster: not for every pod. */
-  async borrowed(): Promise<readonly Borrowed[]> {
-    const blocks = await this.#records.allBlocks();
-    return blocks.flatMap(({ value }) =>
-      [...value.allocations].flatMap(([ordinal, { node, handle }]) => {
-        const isBorrowed = node === this.#options.node && value.node !== node;
-        if (!isBorrowed) return [];
-        const assigned = this.#assigned({ ip: nthIp(value.cidr, ordinal), block: value });
-        return [{ ...assigned, handle, owner: value.node }];
-      }),
-    );
   }
 
   #free(what: What): Promise<readonly Ip[]> {

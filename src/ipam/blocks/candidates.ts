@@ -1,5 +1,6 @@
 import { BITS, familyOf, ipFromBigInt, ipToBigInt } from '../../ip/address.ts';
 import { addressOf, type Cidr, cidrOf, contains, lastIp, lengthOf, overlaps } from '../../ip/cidr.ts';
+import { fnv32 } from '../../ip/fnv.ts';
 
 /** What is cut into blocks. */
 export type Range = { readonly cidr: Cidr; readonly blockSize: number };
@@ -19,7 +20,7 @@ export function* candidates(
   const first = ipToBigInt(addressOf(cidr));
   const size = 1n << BigInt(BITS[family] - blockSize);
   const count = 1n << BigInt(blockSize - lengthOf(cidr));
-  const start = BigInt(fnv1a(seed)) % count;
+  const start = BigInt(fnv32(seed)) % count;
   for (let step = 0n; step < count; step++) {
     const index = (start + step) % count;
     const block = cidrOf(ipFromBigInt(family, first + index * size), blockSize);
@@ -62,11 +63,4 @@ export class Taken {
     }
     return false;
   }
-}
-
-/** FNV-1a, 32 bits, of the text's UTF-8. */
-function fnv1a(text: string): number {
-  let hash = 0x811c9dc5;
-  for (const byte of new TextEncoder().encode(text)) hash = Math.imul(hash ^ byte, 0x01000193) >>> 0;
-  return hash;
 }
