@@ -75,11 +75,17 @@ test('an agent that starts raises the MTU not even for a moment', async () => {
   assert.ok(node && peer);
   const route = `route replace ${addressOn(cluster, peer, 4)} dev eth0 proto static mtu 1400`;
   await narrowed(cluster, node, 1400, route);
+  const viewFile = join(cluster.lab.paths.node(node.name).agent.state, 'view.json');
+  // It is written once a second at most.
+  await until(
+    () => readFileSync(viewFile, 'utf8'),
+    (text) => text.includes(addressOn(cluster, peer, 4)),
+  );
   const store = storeProcess(cluster.lab);
   assert.ok(store);
   for (const remembers of [true, false]) {
     await stopAgent(cluster.lab, node.name, 'kill');
-    if (!remembers) rmSync(join(cluster.lab.paths.node(node.name).agent.state, 'view.json'));
+    if (!remembers) rmSync(viewFile);
     const mtus = await mtusDuring(cluster, node, async () => {
       if (remembers) signalProcess(store, 'SIGSTOP');
       try {
