@@ -28,7 +28,9 @@ export type BirdOptions = {
 const LONGEST_PAUSE = 5000;
 /** A BIRD that lived so long died of something new. */
 const STEADY = 10_000;
-const PULSE = 10_000;
+const PULSE = 5000;
+/** Why BIRD disables a protocol for good: another program had its port. */
+const PORT_TAKEN = /No listening socket/;
 
 /**
  * The node's BIRD. It runs from the first `apply` on and outlives this process: the next agent finds it at
@@ -286,12 +288,16 @@ export class Bird implements AsyncDisposable {
    * the supervision ends.
    */
   async #untilClosed(control: BirdControl): Promise<void> {
-    const pulse = setInterval(
-      () => void control.request('show status').catch(() => undefined),
-      PULSE,
-    ).unref();
+    const pulse = setInterval(() => void enableAgain(control).catch(() => undefined), PULSE).unref();
     await Promise.race([control.closed, this.#stopped]);
     clearInterval(pulse);
+  }
+}
+
+/** Sessions for which there was no port when they began: it may be free by now. */
+async function enableAgain(control: BirdControl): Promise<void> {
+  for (const { name, info } of readProtocols(await control.request('show protocols'))) {
+    if (PORT_TAKEN.test(info)) await control.request(`enable ${name}`);
   }
 }
 

@@ -1,4 +1,6 @@
 import assert from 'node:assert/strict';
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
 import { appendFileSync, chmodSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
@@ -129,6 +131,8 @@ exec ${BIRD} "$@"
   });
 });
 
+/** In both families; says when it has it. */
+const TAKES_BGP_PORT = `require('node:net').createServer().listen(179, '::', () => console.log('taken'))`;
 /** A peer that is configured and never there. */
 const DEAD: BgpPeer = { ...PEER, name: 'dead', peerIp: parseIp('10.0.1.99'), asNumber: 65001 };
 /** Milliseconds. A restarted BIRD would wait 25 s for the dead peer: see `graceful restart wait`. */
@@ -216,6 +220,25 @@ test('BIRD ended by others: it does not wait for what it has said goodbye to, no
       watched.flatMap((seen) => seen()),
       [],
     );
+  });
+
+  await t.test('a port that another program had is taken when it is free', async (t) => {
+    await allWhole(cluster);
+    const bird = cluster.bird('n1');
+    await bird[Symbol.asyncDispose]();
+    cluster.birds.delete('n1');
+    const before = runningBird(bird.files);
+    assert.ok(before);
+    await killNow([before]);
+    const other = spawn('nsenter', [`--net=${underlay.netns('n1')}`, process.execPath, '-e', TAKES_BGP_PORT]);
+    t.after(() => other.kill('SIGKILL'));
+    await once(other.stdout, 'data');
+    await cluster.apply('n1');
+    const infos = async (): Promise<string[]> =>
+      (await cluster.bird('n1').protocols()).filter(({ type }) => type === 'BGP').map(({ info }) => info);
+    await until('BIRD says so', async () => (await infos()).some((info) => /No listening socket/.test(info)));
+    other.kill('SIGKILL');
+    await until('all sessions are back', async () => (await infos()).every((info) => info === 'Established'));
   });
 
   await t.test('a BIRD that cannot start again is told of', async () => {
