@@ -7,7 +7,7 @@ import { settled } from './settle.ts';
 
 /** `FLATNET_SEED` runs the same steps again, `FLATNET_STEPS` more or fewer of them. */
 const SEED = Number(process.env.FLATNET_SEED ?? Math.floor(Math.random() * 2 ** 32));
-const STEPS = Number(process.env.FLATNET_STEPS ?? 60);
+const STEPS = Number(process.env.FLATNET_STEPS ?? 40);
 
 for (const [name, conf] of Object.entries(NETWORKS)) {
   test(`whatever happens to a cluster, it becomes what its facts call for (${name})`, async (t) => {
