@@ -74,7 +74,8 @@ export class Agent implements Disposable {
   #complete = false;
   #answers: { network: Network; nodes: readonly Node[]; resolve: Resolve | undefined } | undefined;
   #pending = false;
-  #settled: Parameters<AgentEvents['onSettled']>[0] | undefined;
+  /** Computed, and not yet told to `onSettled`. */
+  #unsettled: Parameters<AgentEvents['onSettled']>[0] | undefined;
 
   constructor(options: AgentOptions, pods: Iterable<LocalPod>, log: Log, events: AgentEvents) {
     this.options = options;
@@ -276,16 +277,23 @@ export class Agent implements Disposable {
     }
     this.#desired = desired;
     this.reconciler.setDesired(desired.items);
-    this.#settled = { self, nodes, network };
+    this.#unsettled = { self, nodes, network };
     if (this.#complete) this.reconciler.allowPrune();
     if (this.#announced === this.#announcement()) {
-      this.#events.onSettled(this.#settled);
+      this.#tellSettled();
       return;
     }
     void this.reconciler.run().then(
       (report) => this.#judge(report),
       (error: unknown) => this.#readiness.kernel(`the kernel cannot be read: ${messageOf(error)}`),
     );
+  }
+
+  /** Once for each computation, however many reports come of it: whoever listens renders and looks anew. */
+  #tellSettled(): void {
+    const facts = this.#unsettled;
+    this.#unsettled = undefined;
+    if (facts) this.#events.onSettled(facts);
   }
 
   /** What `onReady` is told of: called again when any of it changes. */
@@ -311,7 +319,7 @@ export class Agent implements Disposable {
     const reason = own && ('error' in own ? messageOf(own.error) : own.reason);
     this.#readiness.kernel(own ? `the kernel refuses ${keyOf(own.change.item)}: ${reason}` : '');
     if (own) return;
-    if (this.#settled) this.#events.onSettled(this.#settled);
+    this.#tellSettled();
     if (this.#readiness.doubtful || !this.#desired || this.#announced === this.#announcement()) return;
     this.#announced = this.#announcement();
     this.#events.onReady(this.#desired);
