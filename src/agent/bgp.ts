@@ -9,12 +9,10 @@ import { messageOf } from '../error.ts';
 import { FAMILIES, familyOf } from '../ip/address.ts';
 import { Monitor } from '../linux/monitor.ts';
 import { NETLINK_ROUTE, NetlinkSocket } from '../linux/netlink/socket.ts';
-import { RT_TABLE_MAIN, routeDump } from '../linux/route.ts';
+import { RT_TABLE_MAIN, RTPROT_BIRD, routeDump } from '../linux/route.ts';
 import type { Log } from '../log.ts';
 import { untilDone } from './retry.ts';
 
-/** The route protocol number of what BIRD puts into the kernel (RTPROT_BIRD). */
-const RTPROT_BIRD = 12;
 /** Milliseconds in which lost routes gather: a link that goes down takes all of its own at once. */
 const GATHER = 100;
 /**
