@@ -1,11 +1,5 @@
 import { codeOf } from '../../error.ts';
-import {
-  type Attributes,
-  attributesIn,
-  attributesOf,
-  type DumpRequest,
-  stringOf,
-} from '../netlink/message.ts';
+import { type Attributes, attributesIn, attributesOf, stringOf } from '../netlink/message.ts';
 import type { NetlinkSocket } from '../netlink/socket.ts';
 import * as nft from './message.ts';
 
@@ -18,16 +12,8 @@ const NFTA_CHAIN_TYPE = 7;
 const NFTA_HOOK_HOOKNUM = 1;
 const NFTA_HOOK_PRIORITY = 2;
 const NFTA_RULE_CHAIN = 2;
-const NFTA_RULE_EXPRESSIONS = 4;
-const NFTA_EXPR_NAME = 1;
-const NFTA_EXPR_DATA = 2;
 const NFTA_SET_NAME = 2;
 const NFTA_SET_KEY_LEN = 5;
-const NFTA_SET_ELEM_LIST_SET = 2;
-const NFTA_SET_ELEM_LIST_ELEMENTS = 3;
-const NFTA_LIST_ELEM = 1;
-const NFTA_SET_ELEM_KEY = 1;
-const NFTA_DATA_VALUE = 1;
 
 /** linux/netfilter.h. */
 export const NF_INET_PRE_ROUTING = 0;
@@ -56,7 +42,7 @@ export async function baseChains(
   hook: number,
 ): Promise<BaseChain[]> {
   const chains = await socket.dump({
-    ...query({ family, table: '' }, nft.NFT_MSG_GETCHAIN, 'chains'),
+    ...nft.query({ family, table: '' }, nft.NFT_MSG_GETCHAIN, 'chains'),
     payload: nft.nftWriter(family).finish(),
     decode: (message): BaseChain | undefined => {
       const attributes = nft.nftAttributes(message);
@@ -78,7 +64,7 @@ export async function baseChains(
   });
   if (chains.length === 0) return [];
   const dormant = await socket.dump({
-    ...query({ family, table: '' }, nft.NFT_MSG_GETTABLE, 'tables'),
+    ...nft.query({ family, table: '' }, nft.NFT_MSG_GETTABLE, 'tables'),
     payload: nft.nftWriter(family).finish(),
     decode: (message) => {
       const flags = nft.nftAttributes(message).get(NFTA_TABLE_FLAGS)?.readUInt32BE() ?? 0;
@@ -91,7 +77,7 @@ export async function baseChains(
 /** A chain's rules in their order; none when it is gone. */
 export function rulesOf(socket: NetlinkSocket, name: nft.TableName, chain: string): Promise<Rule[]> {
   return socket.dump({
-    ...query(name, nft.NFT_MSG_GETRULE, `chain ${chain}`),
+    ...nft.query(name, nft.NFT_MSG_GETRULE, `chain ${chain}`),
     payload: nft
       .nftWriter(name.family)
       .string(nft.NFTA_TABLE_NAME, name.table)
@@ -103,16 +89,16 @@ export function rulesOf(socket: NetlinkSocket, name: nft.TableName, chain: strin
       // Kernels before 4.15 give the rules of all chains.
       if (!of || stringOf(of) !== chain) return undefined;
       // The message is read into a buffer that the next one uses again.
-      const list = Buffer.from(attributes.get(NFTA_RULE_EXPRESSIONS) ?? []);
+      const list = Buffer.from(attributes.get(nft.NFTA_RULE_EXPRESSIONS) ?? []);
       return [...attributesIn(list)].map(([, bytes]) => expression(attributesOf(bytes)));
     },
   });
 }
 
 function expression(attributes: Attributes): Expression {
-  const data = attributes.get(NFTA_EXPR_DATA);
+  const data = attributes.get(nft.NFTA_EXPR_DATA);
   return {
-    name: stringOf(attributes.get(NFTA_EXPR_NAME) ?? Buffer.alloc(0)),
+    name: stringOf(attributes.get(nft.NFTA_EXPR_NAME) ?? Buffer.alloc(0)),
     data: data ? attributesOf(data) : new Map(),
   };
 }
@@ -124,8 +110,7 @@ export async function keyLength(
   set: string,
 ): Promise<number | undefined> {
   const [length] = await socket.dump({
-    ...query(name, nft.NFT_MSG_GETSET, `set ${set}`),
-    payload: nft.nftWriter(name.family).string(nft.NFTA_TABLE_NAME, name.table).finish(),
+    ...nft.query(name, nft.NFT_MSG_GETSET, `set ${set}`),
     decode: (message) => {
       const attributes = nft.nftAttributes(message);
       const own = attributes.get(NFTA_SET_NAME);
@@ -144,14 +129,14 @@ export async function inSet(
 ): Promise<boolean> {
   try {
     await socket.get({
-      ...query(name, nft.NFT_MSG_GETSETELEM, `set ${set}`),
+      ...nft.query(name, nft.NFT_MSG_GETSETELEM, `set ${set}`),
       payload: nft
         .nftWriter(name.family)
         .string(nft.NFTA_TABLE_NAME, name.table)
-        .string(NFTA_SET_ELEM_LIST_SET, set)
-        .nested(NFTA_SET_ELEM_LIST_ELEMENTS, (writer) =>
-          writer.nested(NFTA_LIST_ELEM, () =>
-            writer.nested(NFTA_SET_ELEM_KEY, () => writer.bytes(NFTA_DATA_VALUE, key)),
+        .string(nft.NFTA_SET_ELEM_LIST_SET, set)
+        .nested(nft.NFTA_SET_ELEM_LIST_ELEMENTS, (writer) =>
+          writer.nested(nft.NFTA_LIST_ELEM, () =>
+            writer.nested(nft.NFTA_SET_ELEM_KEY, () => writer.bytes(nft.NFTA_DATA_VALUE, key)),
           ),
         )
         .finish(),
@@ -162,18 +147,4 @@ export async function inSet(
     if (codeOf(error) === 'NOT_FOUND') return false;
     throw error;
   }
-}
-
-function query(
-  { family, table }: nft.TableName,
-  command: number,
-  what: string,
-): Omit<DumpRequest<never>, 'decode' | 'payload'> {
-  return {
-    operation: 'nft list',
-    object: `${what} ${family} ${table}`.trim(),
-    type: nft.nftType(command),
-    flags: 0,
-    emptyOn: 'ENOENT',
-  };
 }

@@ -2,18 +2,24 @@ import { FlatnetError } from '../../error.ts';
 import { type Ip, ipToBytes } from '../../ip/address.ts';
 import { addressOf, type Cidr, lastIp } from '../../ip/cidr.ts';
 import { NLM_F_CREATE, type Request, type Writer } from '../netlink/message.ts';
-import { NFT_MSG_DELSETELEM, NFT_MSG_NEWSETELEM, nftType, nftWriter, type TableName } from './message.ts';
+import {
+  NFT_MSG_DELSETELEM,
+  NFT_MSG_NEWSETELEM,
+  NFTA_DATA_VALUE,
+  NFTA_LIST_ELEM,
+  NFTA_SET_ELEM_KEY,
+  NFTA_SET_ELEM_LIST_ELEMENTS,
+  NFTA_SET_ELEM_LIST_SET,
+  nftType,
+  nftWriter,
+  type TableName,
+} from './message.ts';
 
 const NFTA_SET_ELEM_LIST_TABLE = 1;
-const NFTA_SET_ELEM_LIST_SET = 2;
-const NFTA_SET_ELEM_LIST_ELEMENTS = 3;
-const NFTA_LIST_ELEM = 1;
-const NFTA_SET_ELEM_KEY = 1;
 const NFTA_SET_ELEM_DATA = 2;
 const NFTA_SET_ELEM_FLAGS = 3;
 const NFTA_SET_ELEM_TIMEOUT = 4;
 const NFTA_SET_ELEM_KEY_END = 10;
-const NFTA_DATA_VALUE = 1;
 const NFTA_DATA_VERDICT = 2;
 const NFTA_VERDICT_CODE = 1;
 const NFTA_VERDICT_CHAIN = 2;

@@ -1,13 +1,6 @@
 import { createHash } from 'node:crypto';
 import { FlatnetError } from '../../error.ts';
-import {
-  type Attributes,
-  attributesIn,
-  attributesOf,
-  type DumpRequest,
-  type Message,
-  stringOf,
-} from '../netlink/message.ts';
+import { type Attributes, attributesIn, attributesOf, type Message, stringOf } from '../netlink/message.ts';
 import type { NetlinkSocket } from '../netlink/socket.ts';
 import * as nft from './message.ts';
 
@@ -35,13 +28,8 @@ const NFTA_SET = {
 const NFTA_SET_ELEM = { key: 1, data: 2, flags: 3, timeout: 4, userdata: 6, object: 9, keyEnd: 10 };
 const NFTA_OBJ = { name: 2, type: 3, userdata: 8 };
 
-const NFTA_RULE_EXPRESSIONS = 4;
 const NFTA_SET_ELEM_EXPR = 7;
 const NFTA_SET_ELEM_EXPRESSIONS = 11;
-const NFTA_SET_ELEM_LIST_SET = 2;
-const NFTA_SET_ELEM_LIST_ELEMENTS = 3;
-const NFTA_EXPR_NAME = 1;
-const NFTA_EXPR_DATA = 2;
 const NFTA_OBJ_DATA = 4;
 const NFT_SET_EVAL = 0x20;
 const NFT_OBJECT_COUNTER = 1;
@@ -77,7 +65,7 @@ export async function fingerprint(socket: NetlinkSocket, name: nft.TableName): P
 async function generation(socket: NetlinkSocket): Promise<number> {
   const NFTA_GEN_ID = 1;
   return socket.get({
-    ...query({ family: 'inet', table: '' }, nft.NFT_MSG_GETGEN, 'generation'),
+    ...nft.query({ family: 'inet', table: '' }, nft.NFT_MSG_GETGEN, 'generation'),
     payload: nft.nftWriter('inet').finish(),
     decode: (message) => nft.nftAttributes(message).get(NFTA_GEN_ID)?.readUInt32BE(),
   });
@@ -87,7 +75,7 @@ async function generation(socket: NetlinkSocket): Promise<number> {
 async function describe(socket: NetlinkSocket, name: nft.TableName): Promise<string[] | undefined> {
   const list = <T>(command: number, decode: (attributes: Attributes) => T): Promise<T[]> =>
     socket.dump({
-      ...query(name, command, 'table'),
+      ...nft.query(name, command, 'table'),
       decode: (message) => (isOf(name, message) ? decode(nft.nftAttributes(message)) : undefined),
     });
   const [table] = await list(nft.NFT_MSG_GETTABLE, (attributes) => keep(NFTA_TABLE, attributes));
@@ -100,7 +88,7 @@ async function describe(socket: NetlinkSocket, name: nft.TableName): Promise<str
     text: keep(NFTA_SET, attributes),
   }));
   const rules = await list(nft.NFT_MSG_GETRULE, (attributes) =>
-    [keep(NFTA_RULE, attributes), ...expressions(attributes.get(NFTA_RULE_EXPRESSIONS))].join(' '),
+    [keep(NFTA_RULE, attributes), ...expressions(attributes.get(nft.NFTA_RULE_EXPRESSIONS))].join(' '),
   );
   const lines = [`table ${table}`, ...chains.sort(), ...objects.sort()];
   for (const set of sets.sort((a, b) => (a.name < b.name ? -1 : 1))) {
@@ -112,14 +100,14 @@ async function describe(socket: NetlinkSocket, name: nft.TableName): Promise<str
 
 async function elementsOf(socket: NetlinkSocket, name: nft.TableName, set: string): Promise<string[]> {
   const parts = await socket.dump({
-    ...query(name, nft.NFT_MSG_GETSETELEM, `set ${set}`),
+    ...nft.query(name, nft.NFT_MSG_GETSETELEM, `set ${set}`),
     payload: nft
       .nftWriter(name.family)
       .string(nft.NFTA_TABLE_NAME, name.table)
-      .string(NFTA_SET_ELEM_LIST_SET, set)
+      .string(nft.NFTA_SET_ELEM_LIST_SET, set)
       .finish(),
     decode: (message) => {
-      const list = nft.nftAttributes(message).get(NFTA_SET_ELEM_LIST_ELEMENTS);
+      const list = nft.nftAttributes(message).get(nft.NFTA_SET_ELEM_LIST_ELEMENTS);
       return list && [...attributesIn(list)].map(([, bytes]) => element(attributesOf(bytes)));
     },
   });
@@ -146,8 +134,8 @@ function expressions(list: Buffer | undefined): string[] {
 }
 
 function expression(attributes: Attributes): string {
-  const name = stringOf(attributes.get(NFTA_EXPR_NAME) ?? Buffer.alloc(0));
-  const data = attributes.get(NFTA_EXPR_DATA);
+  const name = stringOf(attributes.get(nft.NFTA_EXPR_NAME) ?? Buffer.alloc(0));
+  const data = attributes.get(nft.NFTA_EXPR_DATA);
   const lasting = LASTING_DATA[name];
   if (!data) return name;
   return `${name}(${lasting ? keep(lasting, attributesOf(data)) : data.toString('hex')})`;
@@ -163,19 +151,4 @@ function keep(types: Readonly<Record<string, number>> | readonly number[], attri
 function isOf(name: nft.TableName, message: Message): boolean {
   const other = nft.tableOf(message);
   return other?.family === name.family && other.table === name.table;
-}
-
-function query(
-  { family, table }: nft.TableName,
-  command: number,
-  what: string,
-): Omit<DumpRequest<never>, 'decode'> {
-  return {
-    operation: 'nft list',
-    object: `${what} ${family} ${table}`,
-    type: nft.nftType(command),
-    flags: 0,
-    payload: nft.nftWriter(family).string(nft.NFTA_TABLE_NAME, table).finish(),
-    emptyOn: 'ENOENT',
-  };
 }

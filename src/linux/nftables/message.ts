@@ -1,4 +1,4 @@
-import type { Attributes, Message } from '../netlink/message.ts';
+import type { Attributes, DumpRequest, Message } from '../netlink/message.ts';
 import { attributesOf, stringOf, Writer } from '../netlink/message.ts';
 
 /** linux/netfilter/nfnetlink.h and nf_tables.h. */
@@ -19,6 +19,14 @@ export const NFT_MSG_GETOBJ = 19;
 
 /** Every kind of object has the name of its table as attribute 1. */
 export const NFTA_TABLE_NAME = 1;
+export const NFTA_RULE_EXPRESSIONS = 4;
+export const NFTA_EXPR_NAME = 1;
+export const NFTA_EXPR_DATA = 2;
+export const NFTA_SET_ELEM_LIST_SET = 2;
+export const NFTA_SET_ELEM_LIST_ELEMENTS = 3;
+export const NFTA_LIST_ELEM = 1;
+export const NFTA_SET_ELEM_KEY = 1;
+export const NFTA_DATA_VALUE = 1;
 
 const FAMILIES = { inet: 1, ip: 2, arp: 3, netdev: 5, bridge: 7, ip6: 10 } as const;
 export type NftFamily = keyof typeof FAMILIES;
@@ -64,4 +72,20 @@ export function tableOf(message: Message): TableName | undefined {
   const family = FAMILY_NAMES.get(message.payload.readUInt8(0));
   const table = nftAttributes(message).get(NFTA_TABLE_NAME);
   return family && table && { family, table: stringOf(table) };
+}
+
+/** What a table has of a kind; nothing when it is gone. `what`: the object, for errors. */
+export function query(
+  { family, table }: TableName,
+  command: number,
+  what: string,
+): Omit<DumpRequest<never>, 'decode'> {
+  return {
+    operation: 'nft list',
+    object: `${what} ${family} ${table}`.trim(),
+    type: nftType(command),
+    flags: 0,
+    payload: nftWriter(family).string(NFTA_TABLE_NAME, table).finish(),
+    emptyOn: 'ENOENT',
+  };
 }
