@@ -117,8 +117,7 @@ test('a mesh of three nodes, and BIRD killed, upgraded, reconfigured under it', 
   await t.test('an agent that starts finds the BIRD that runs', async () => {
     const seen = await watch(underlay, 'n1');
     const before = runningBird(cluster.bird('n1').files)?.pid;
-    await cluster.bird('n1')[Symbol.asyncDispose]();
-    cluster.birds.delete('n1');
+    await cluster.leave('n1');
     await cluster.apply('n1');
     assert.equal(runningBird(cluster.bird('n1').files)?.pid, before);
     assert.ok(await established(cluster, 'n1'));
@@ -128,7 +127,7 @@ test('a mesh of three nodes, and BIRD killed, upgraded, reconfigured under it', 
   await t.test('and puts another in its place when another is installed', async () => {
     const seen = await watch(underlay, 'n2');
     const before = runningBird(cluster.bird('n1').files)?.pid;
-    await cluster.bird('n1')[Symbol.asyncDispose]();
+    await cluster.leave('n1');
     const newer = join(underlay.folder, 'newer-bird');
     writeFileSync(
       newer,
@@ -136,7 +135,6 @@ test('a mesh of three nodes, and BIRD killed, upgraded, reconfigured under it', 
     );
     chmodSync(newer, 0o755);
     cluster.program = newer;
-    cluster.birds.delete('n1');
     await cluster.apply('n1');
     await until('the other one speaks', async () => {
       const pid = runningBird(cluster.bird('n1').files)?.pid;

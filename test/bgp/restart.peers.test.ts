@@ -66,8 +66,7 @@ test('BIRDs that restart at the same moment', { skip, timeout: 300_000 }, async 
   await t.test('nor when an agent goes meanwhile, and the next one takes over', async () => {
     await killAll(cluster);
     await until('n1 has a new BIRD', () => answers(cluster, 'n1'));
-    await cluster.bird('n1')[Symbol.asyncDispose]();
-    cluster.birds.delete('n1');
+    await cluster.leave('n1');
     await cluster.apply('n1');
     await allWhole(cluster);
     assert.deepEqual(changes(), []);
@@ -114,8 +113,7 @@ exec ${BIRD} "$@"
     );
     chmodSync(without, 0o755);
     const seen = changes();
-    await cluster.bird('n1')[Symbol.asyncDispose]();
-    cluster.birds.delete('n1');
+    await cluster.leave('n1');
     cluster.program = without;
     await cluster.apply('n1');
     const before = runningBird(cluster.bird('n1').files);
@@ -171,8 +169,7 @@ test('BIRD ended by others: it does not wait for what it has said goodbye to, no
   });
 
   await t.test('SIGTERM while there is no agent', async (t) => {
-    await cluster.bird('n1')[Symbol.asyncDispose]();
-    cluster.birds.delete('n1');
+    await cluster.leave('n1');
     await terminate();
     await cluster.apply('n1');
     const took = await until('all routes are back', allRoutes, NO_WAIT);
@@ -208,8 +205,7 @@ test('BIRD ended by others: it does not wait for what it has said goodbye to, no
     await allWhole(cluster);
     const watched = await Promise.all(NAMES.map((name) => watch(underlay, name)));
     const bird = cluster.bird('n1');
-    await bird[Symbol.asyncDispose]();
-    cluster.birds.delete('n1');
+    await cluster.leave('n1');
     const before = runningBird(bird.files);
     assert.ok(before);
     await killNow([before]);
@@ -225,8 +221,7 @@ test('BIRD ended by others: it does not wait for what it has said goodbye to, no
   await t.test('a port that another program had is taken when it is free', async (t) => {
     await allWhole(cluster);
     const bird = cluster.bird('n1');
-    await bird[Symbol.asyncDispose]();
-    cluster.birds.delete('n1');
+    await cluster.leave('n1');
     const before = runningBird(bird.files);
     assert.ok(before);
     await killNow([before]);
@@ -243,8 +238,7 @@ test('BIRD ended by others: it does not wait for what it has said goodbye to, no
 
   await t.test('a BIRD that cannot start again is told of', async () => {
     const bird = cluster.bird('n1');
-    await bird[Symbol.asyncDispose]();
-    cluster.birds.delete('n1');
+    await cluster.leave('n1');
     const broken = join(underlay.folder, 'broken');
     writeFileSync(broken, `#!/bin/sh\nexec ${BIRD} "$@"\n`);
     chmodSync(broken, 0o755);

@@ -175,6 +175,12 @@ export class Cluster implements AsyncDisposable {
     await Promise.all(chosen.map(({ name }) => this.bird(name).apply(this.config(name).text)));
   }
 
+  /** A node's agent goes; its BIRD runs on, and the next `apply` is another agent's. */
+  async leave(name: string): Promise<void> {
+    await this.bird(name)[Symbol.asyncDispose]();
+    this.birds.delete(name);
+  }
+
   config(name: string): ReturnType<typeof birdConfig> {
     return birdConfig(this.#facts(name), this.bird(name).files.log);
   }
