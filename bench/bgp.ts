@@ -3,8 +3,8 @@
 import { randomUUID } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { askAgent } from '../src/agent/client.ts';
-import type { BgpStatus } from '../src/bgp/status.ts';
 import { readNetwork } from '../src/cluster/network.ts';
+import type { BgpStatus } from '../src/companions/bird/status/status.ts';
 import { BlockAssigner } from '../src/ipam/blocks/block-assigner.ts';
 import { IpamKeys } from '../src/ipam/blocks/keys.ts';
 import { down } from '../src/lab/down.ts';

@@ -3,6 +3,7 @@ import { configuredBackend } from '../backends/registry.ts';
 import type { Network } from '../cluster/network.ts';
 import type { LocalPod, Node, Self, Underlay } from '../cluster/node.ts';
 import { NO_RESOURCES, type Resources } from '../cluster/resources.ts';
+import { TunnelHandover } from '../companions/bird/tunnel-handover.ts';
 import { createMemo, type Desired, desiredState } from '../desired/desired.ts';
 import { messageOf } from '../error.ts';
 import type { Ip } from '../ip/address.ts';
@@ -18,7 +19,6 @@ import { Pods } from './pods.ts';
 import { publishedNode } from './published.ts';
 import { Readiness } from './readiness.ts';
 import { troubles } from './trouble.ts';
-import { TunnelHandover } from './tunnel-handover.ts';
 
 /** What the agent knows; each part is undefined until it is known. */
 type Knowledge = {

@@ -50,7 +50,7 @@ export type BgpConfiguration = {
     readonly cidr: Cidr;
     readonly communities: readonly Community[];
   }[];
-  /** The secret's own text is a file's: see `bgp/secrets.ts`. Name of the secret, key in it. */
+  /** The secret's own text is a file's: see `companions/bird/secrets.ts`. Name of the secret, key in it. */
   readonly nodeMeshPassword?: SecretRef;
   /** Seconds; BIRD's `graceful restart time`. */
   readonly nodeMeshMaxRestartTime?: number;

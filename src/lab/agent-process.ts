@@ -7,7 +7,7 @@ import { FlatnetError } from '../error.ts';
 import type { Ip } from '../ip/address.ts';
 import type { Cidr } from '../ip/cidr.ts';
 import { netnsPath } from '../linux/netns.ts';
-import { isAlive, killNow, type ProcessId, spawnDetached, terminate } from '../runtime/process.ts';
+import { isAlive, killNow, type ProcessId, spawnDetached, terminate } from '../linux/process.ts';
 import { DEFAULT_PREFIX } from '../store/layout.ts';
 import { writeJson } from './files.ts';
 import { flatnetProgram } from './flatnet-program.ts';

@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { askAgent } from '../agent/client.ts';
-import type { BgpStatus, SessionStatus } from '../bgp/status.ts';
+import type { BgpStatus, SessionStatus } from '../companions/bird/status/status.ts';
 import { FlatnetError } from '../error.ts';
 import { type AgentStatus, agentStatus } from './agent-process.ts';
 import type { Lab } from './lab.ts';

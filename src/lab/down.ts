@@ -1,7 +1,7 @@
 import { existsSync } from 'node:fs';
 import { FlatnetError } from '../error.ts';
 import { deleteNetns, listNetns, netnsId, netnsPath } from '../linux/netns.ts';
-import { allProcesses, ancestors, killNow, type ProcessId } from '../runtime/process.ts';
+import { allProcesses, ancestors, killNow, type ProcessId } from '../linux/process.ts';
 import { namesIn, writeJson } from './files.ts';
 import { labEnvironment, readState } from './lab.ts';
 import { withLock } from './lock.ts';

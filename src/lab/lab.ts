@@ -1,6 +1,6 @@
 import { type Network, readNetwork } from '../cluster/network.ts';
 import { FlatnetError } from '../error.ts';
-import type { ProcessId } from '../runtime/process.ts';
+import type { ProcessId } from '../linux/process.ts';
 import type { BgpTopology } from './bgp-plan.ts';
 import { namesIn, readJson, writeJson } from './files.ts';
 import { withLock } from './lock.ts';

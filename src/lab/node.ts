@@ -1,7 +1,7 @@
 import { rmSync } from 'node:fs';
 import { codeOf, FlatnetError } from '../error.ts';
 import { netnsId, netnsPath } from '../linux/netns.ts';
-import { allProcesses, ancestors, killNow } from '../runtime/process.ts';
+import { allProcesses, ancestors, killNow } from '../linux/process.ts';
 import { forgetNode } from '../store/forget-node.ts';
 import { DEFAULT_PREFIX } from '../store/layout.ts';
 import { type AgentStatus, agentProcess, agentReady, startAgent, stopAgent } from './agent-process.ts';

@@ -2,7 +2,7 @@ import { join } from 'node:path';
 import { FlatnetError } from '../error.ts';
 import type { Ip } from '../ip/address.ts';
 import { netnsPath } from '../linux/netns.ts';
-import { isAlive, type ProcessId } from '../runtime/process.ts';
+import { isAlive, type ProcessId } from '../linux/process.ts';
 import { namesIn, readJson, writeJson } from './files.ts';
 import { type Lab, nameOption } from './lab.ts';
 import { podNetns } from './names.ts';

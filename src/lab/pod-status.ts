@@ -1,5 +1,5 @@
+import { isAlive } from '../linux/process.ts';
 import { type ContainerState, containerState } from '../runtime/container.ts';
-import { isAlive } from '../runtime/process.ts';
 import type { Lab } from './lab.ts';
 import { type ContainerRecord, containerFile, type PodRecord } from './pod-record.ts';
 

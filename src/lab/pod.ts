@@ -3,7 +3,7 @@ import { existsSync, rmSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { FlatnetError } from '../error.ts';
 import { createNetns, deleteNetns } from '../linux/netns.ts';
-import { isAlive } from '../runtime/process.ts';
+import { isAlive } from '../linux/process.ts';
 import { createSandbox, destroySandbox } from '../runtime/sandbox.ts';
 import { removeIfEmpty } from './files.ts';
 import { type Lab, labEnvironment } from './lab.ts';

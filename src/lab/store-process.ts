@@ -2,7 +2,7 @@ import { rmSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { networkToNetConf } from '../cluster/network.ts';
 import { FlatnetError, messageOf } from '../error.ts';
-import { isAlive, type ProcessId, spawnDetached, terminate } from '../runtime/process.ts';
+import { isAlive, type ProcessId, spawnDetached, terminate } from '../linux/process.ts';
 import { EtcdKv } from '../store/etcd.ts';
 import type { Kv } from '../store/kv.ts';
 import { DEFAULT_PREFIX, Layout } from '../store/layout.ts';

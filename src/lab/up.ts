@@ -1,6 +1,6 @@
 import { configuredBackend } from '../backends/registry.ts';
-import { installedVersion } from '../bgp/program.ts';
 import { type Network, networkToNetConf } from '../cluster/network.ts';
+import { installedVersion } from '../companions/bird/daemon/program.ts';
 import { FlatnetError, messageOf } from '../error.ts';
 import type { Family } from '../ip/address.ts';
 import { listNetns } from '../linux/netns.ts';

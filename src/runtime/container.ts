@@ -2,7 +2,7 @@ import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { closeSync, openSync, readFileSync, rmSync } from 'node:fs';
 import { codeOf, FlatnetError } from '../error.ts';
-import { isAlive, type ProcessId } from './process.ts';
+import { isAlive, type ProcessId } from '../linux/process.ts';
 import { inSandbox } from './sandbox.ts';
 
 /** A program that shares a sandbox's namespaces: port space, loopback, hostname, process tree. */

@@ -1,7 +1,7 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { FlatnetError, messageOf } from '../error.ts';
 import { withNetns } from '../linux/netns.ts';
-import { identify, killNow, type ProcessId } from './process.ts';
+import { identify, killNow, type ProcessId } from '../linux/process.ts';
 
 export type SandboxOptions = {
   /** Path of the pod's network namespace. */

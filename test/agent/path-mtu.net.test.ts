@@ -7,7 +7,7 @@ import { agentStatus, startAgent, stopAgent } from '../../src/lab/agent-process.
 import { storeProcess } from '../../src/lab/store-process.ts';
 import { Monitor } from '../../src/linux/monitor.ts';
 import { netnsPath } from '../../src/linux/netns.ts';
-import { signalProcess } from '../../src/runtime/process.ts';
+import { signalProcess } from '../../src/linux/process.ts';
 import { Cluster, type TestNode } from './cluster.ts';
 import { Foreigners } from './foreigners.ts';
 import { putForeign } from './leases.ts';

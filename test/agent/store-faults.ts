@@ -1,7 +1,7 @@
 import { join } from 'node:path';
 import { startStore, stopStore, storeProcess } from '../../src/lab/store-process.ts';
+import { killNow } from '../../src/linux/process.ts';
 import { SILENT } from '../../src/log.ts';
-import { killNow } from '../../src/runtime/process.ts';
 import { serveEmbedded } from '../../src/store/embedded/serve.ts';
 import { EtcdKv } from '../../src/store/etcd.ts';
 import { Transport } from '../../src/store/transport.ts';

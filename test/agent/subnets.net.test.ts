@@ -3,7 +3,7 @@ import { test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { agentStatus, startAgent, stopAgent } from '../../src/lab/agent-process.ts';
 import { storeProcess } from '../../src/lab/store-process.ts';
-import { signalProcess } from '../../src/runtime/process.ts';
+import { signalProcess } from '../../src/linux/process.ts';
 import { Cluster, type TestNode } from './cluster.ts';
 import { Foreigners } from './foreigners.ts';
 import { putForeign } from './leases.ts';

@@ -3,8 +3,8 @@ import { existsSync, mkdirSync, readdirSync, readFileSync, rmdirSync, rmSync, wr
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { promisify } from 'node:util';
+import { allProcesses, identify, killNow, type ProcessId, spawnDetached } from '../../src/linux/process.ts';
 import { umount2 } from '../../src/linux/sys.ts';
-import { allProcesses, identify, killNow, type ProcessId, spawnDetached } from '../../src/runtime/process.ts';
 import { busyboxImage, IMAGE } from './busybox-image.ts';
 import { Cri, type SandboxConfig } from './cri.ts';
 

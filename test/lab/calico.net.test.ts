@@ -4,7 +4,7 @@ import { createHash } from 'node:crypto';
 import { existsSync, readFileSync } from 'node:fs';
 import { type TestContext, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { NO_BIRD } from '../bgp/bird.ts';
+import { NO_BIRD } from '../companions/bird/bird.ts';
 import { CANNOT, flatnet, ip, TestLab, traces } from './host.ts';
 
 const skip = CANNOT || NO_BIRD;

@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { NO_BIRD } from '../bgp/bird.ts';
+import { NO_BIRD } from '../companions/bird/bird.ts';
 import { CANNOT, flatnet, TestLab } from './host.ts';
 
 type Pod = { readonly name: string; readonly addresses: readonly string[] };

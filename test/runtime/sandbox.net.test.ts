@@ -6,8 +6,8 @@ import { join } from 'node:path';
 import { test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { createNetns, deleteNetns, netnsId } from '../../src/linux/netns.ts';
+import { identify, isAlive, type ProcessId, waitForEnd } from '../../src/linux/process.ts';
 import { type ContainerOptions, containerState, startContainer } from '../../src/runtime/container.ts';
-import { identify, isAlive, type ProcessId, waitForEnd } from '../../src/runtime/process.ts';
 import { createSandbox, destroySandbox, inSandbox } from '../../src/runtime/sandbox.ts';
 
 const skip = process.geteuid?.() === 0 || process.env.CI ? false : 'needs root';

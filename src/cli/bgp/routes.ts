@@ -1,5 +1,5 @@
 import { askAgent } from '../../agent/client.ts';
-import type { BgpRoute } from '../../bgp/routes.ts';
+import type { BgpRoute } from '../../companions/bird/status/routes.ts';
 import { ipCompare } from '../../ip/address.ts';
 import { addressOf, lengthOf, parseCidr } from '../../ip/cidr.ts';
 import { type AgentSocketOptions, agentSocket, agentSocketOptions } from '../agent-socket.ts';

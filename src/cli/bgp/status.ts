@@ -1,5 +1,5 @@
 import { askAgent } from '../../agent/client.ts';
-import type { BgpStatus, SessionStatus } from '../../bgp/status.ts';
+import type { BgpStatus, SessionStatus } from '../../companions/bird/status/status.ts';
 import { FAMILIES } from '../../ip/address.ts';
 import { type AgentSocketOptions, agentSocket, agentSocketOptions } from '../agent-socket.ts';
 import { newCommand } from '../commands.ts';

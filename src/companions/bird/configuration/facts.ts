@@ -1,0 +1,23 @@
+import type { Node, Self } from '../../../cluster/node.ts';
+import type { IpPool, Resources, SecretRef } from '../../../cluster/resources.ts';
+
+/** What this node's BGP follows from. The same facts give the same configuration, byte for byte. */
+export type BgpFacts = {
+  readonly self: Self;
+  /** All nodes of the cluster; this one may be among them. */
+  readonly nodes: readonly Node[];
+  /**
+   * What the cluster's pods have addresses of, of both families: the IPPools, or a leased network's own
+   * pools.
+   */
+  readonly pools: readonly BgpPool[];
+  readonly resources: Resources;
+  /** By `secretKey`; read by `readSecrets`. */
+  readonly secrets: ReadonlyMap<string, string>;
+};
+
+export type BgpPool = Pick<IpPool, 'cidr' | 'ipipMode' | 'disableBgpExport'>;
+
+export function secretKey({ name, key }: SecretRef): string {
+  return `${name}/${key}`;
+}

@@ -1,0 +1,176 @@
+import type { BgpFilter, Community, FilterRule } from '../../../cluster/resources.ts';
+import { type Family, familyOf } from '../../../ip/address.ts';
+import type { Cidr } from '../../../ip/cidr.ts';
+import { fnv32 } from '../../../ip/fnv.ts';
+import type { BgpPool } from './facts.ts';
+
+/** Routes the agent lets BIRD advertise: a node's blocks and borrowed addresses. */
+export const PROTOCOL_ADVERTISED = 110;
+/** Its pods' own routes, which nobody else needs. */
+export const PROTOCOL_LOCAL = 111;
+
+/**
+ * The MED of a route that another node of ours announces too: who hears both takes the short way (RFC 4271
+ * §9.1.2.2 c).
+ */
+const MED_RELAYED = 100;
+
+/**
+ * Linux's IFNAMSIZ allows anything but `/` and blanks; BIRD's strings have no escapes, and `*`, `?` are
+ * patterns.
+ */
+const INTERFACE = /^[!#-.0-~]{1,64}$/;
+
+/** BIRD's word for an interface pattern; undefined when BIRD has none. */
+export function interfacePattern(pattern: string): string | undefined {
+  return INTERFACE.test(pattern) ? `"${pattern}"` : undefined;
+}
+
+/** What BIRD takes out of the kernel. */
+export function kernelImport(family: Family, pools: readonly BgpPool[]): string {
+  const bits = family === 4 ? 32 : 128;
+  const inPools = netIn(family, pools);
+  return `filter From_kernel${family} {
+  # 200: our own blocks are ours, whatever a peer says of them.
+  if krt_source = ${PROTOCOL_ADVERTISED} && (dest = RTD_BLACKHOLE || net.len = ${bits}) then { preference = 200; accept; }
+  if krt_source = ${PROTOCOL_ADVERTISED} || krt_source = ${PROTOCOL_LOCAL}${inPools && ` || ${inPools}`} then reject;
+  # The host's own routes: next hops that are not on-link resolve by them, and count as near as those that are, so that
+  # equal ways are used together. Never advertised.
+  igp_metric = 0;
+  accept;
+}
+`;
+}
+
+/** What BIRD puts into the kernel. */
+export const KERNEL_EXPORT = `filter To_kernel {
+  if source = RTS_BGP then accept;
+  reject;
+}
+`;
+
+/**
+ * Sends a route of an encapsulated pool into the tunnel: its gateway is the node it belongs to, on-link there
+ * whatever the underlay looks like. A router outside the cluster that names itself as next hop ends no
+ * tunnel.
+ */
+export function tunnelFunction(pools: readonly BgpPool[], onLink: readonly Cidr[]): string {
+  const four = pools.filter(({ cidr }) => familyOf(cidr) === 4);
+  const always = netIn(
+    4,
+    four.filter(({ ipipMode }) => ipipMode === 'Always'),
+  );
+  const crossSubnet = netIn(
+    4,
+    four.filter(({ ipipMode }) => ipipMode === 'CrossSubnet'),
+  );
+  const near = onLink.filter((cidr) => familyOf(cidr) === 4).map((cidr) => `bgp_next_hop ~ ${cidr}`);
+  const far = [crossSubnet, near.length > 0 && `!(${near.join(' || ')})`].filter(Boolean).join(' && ');
+  const when = [always, crossSubnet && `(${far})`].filter(Boolean);
+  return `function Tunnel4(bool outside) {
+  if outside && bgp_next_hop = from then return true;
+${when.length ? `  if ${when.join(' || ')} then { onlink = true; ifname = "tunl0"; gw = bgp_next_hop; }\n` : ''}  return true;
+}
+`;
+}
+
+export type Announcement = {
+  readonly pools: readonly BgpPool[];
+  readonly prefixAdvertisements: readonly {
+    readonly cidr: Cidr;
+    readonly communities: readonly Community[];
+  }[];
+};
+
+/** What peers are told. Always ends in accept or reject. */
+export function announceFunction(family: Family, { pools, prefixAdvertisements }: Announcement): string {
+  const hidden = netIn(
+    family,
+    pools.filter(({ disableBgpExport }) => disableBgpExport),
+  );
+  const inPools = netIn(family, pools);
+  const lines = [
+    hidden && `if ${hidden} then reject;`,
+    ...prefixAdvertisements
+      .filter(({ cidr, communities }) => familyOf(cidr) === family && communities.length > 0)
+      .map(({ cidr, communities }) => `if net ~ ${cidr} then { ${communities.map(addCommunity).join(' ')} }`),
+    `if proto = "Kernel${family}" then { if krt_source = ${PROTOCOL_ADVERTISED} then accept; reject; }`,
+    // A route of our own AS is a node's block, even if its pool is gone; what routers outside sent must be of a pool.
+    `if source = RTS_BGP && (${['bgp_path.len = 0', inPools].filter(Boolean).join(' || ')}) then { if outside then bgp_med = ${MED_RELAYED}; accept; }`,
+    `if outside && proto = "Services${family}" then accept;`,
+    'reject;',
+  ].filter(Boolean);
+  return `function Announce${family}(bool outside) {\n${lines.map((line) => `  ${line}\n`).join('')}}\n`;
+}
+
+function addCommunity(community: Community): string {
+  const list = community.length === 2 ? 'bgp_community' : 'bgp_large_community';
+  return `${list}.add((${community.join(',')}));`;
+}
+
+/** `net` lies in one of the pools; empty when there is none of the family. */
+function netIn(family: Family, pools: readonly BgpPool[]): string {
+  const cidrs = pools.map(({ cidr }) => cidr).filter((cidr) => familyOf(cidr) === family);
+  return cidrs.length === 0 ? '' : `net ~ [ ${cidrs.map((cidr) => `${cidr}+`).join(', ')} ]`;
+}
+
+export type Direction = 'import' | 'export';
+
+/**
+ * BIRD's name of a BGPFilter's function. Users' names may be BIRD's words, hold anything, and be longer than
+ * its 64 characters.
+ */
+export function filterFunctionName(filter: string, direction: Direction, family: Family): string {
+  const readable = filter.replaceAll(/[^A-Za-z0-9]/g, '_').slice(0, 32);
+  const exact = fnv32(filter).toString(16).padStart(8, '0');
+  return `Filter_${readable}_${exact}_${direction}${family}`;
+}
+
+/**
+ * A BGPFilter for one direction and family: decides, or leaves it to what comes after. What lets everything
+ * out lets out what is advertised: a route of the host's own, its default route say, only goes to peers by a
+ * rule that names it.
+ */
+export function filterFunction(filter: BgpFilter, direction: Direction, family: Family): string {
+  const rules = rulesOf(filter, direction, family).map((rule) => {
+    const widely = direction === 'export' && rule.action === 'Accept' && !namesNetworks(rule);
+    return `  ${statement(rule, widely ? advertised(family) : undefined)}\n`;
+  });
+  return `function ${filterFunctionName(filter.name, direction, family)}() {\n${rules.join('')}  return true;\n}\n`;
+}
+
+function rulesOf(filter: BgpFilter, direction: Direction, family: Family): readonly FilterRule[] {
+  if (direction === 'import') return family === 4 ? filter.importV4 : filter.importV6;
+  return family === 4 ? filter.exportV4 : filter.exportV6;
+}
+
+/** Of all that BIRD holds, what is there for peers. The rest are the host's own routes, and lead next hops. */
+function advertised(family: Family): string {
+  return `(source = RTS_BGP || proto = "Services${family}" || (proto = "Kernel${family}" && krt_source = ${PROTOCOL_ADVERTISED}))`;
+}
+
+function namesNetworks({ cidr, matchOperator }: FilterRule): boolean {
+  return cidr !== undefined && matchOperator !== 'NotEqual' && matchOperator !== 'NotIn';
+}
+
+const OPERATOR = { Equal: '=', NotEqual: '!=', In: '~', NotIn: '!~' } as const;
+
+function statement(rule: FilterRule, further: string | undefined): string {
+  const { min, max } = rule.prefixLength ?? {};
+  const conditions = [
+    rule.cidr && `net ${OPERATOR[rule.matchOperator ?? 'In']} ${rule.cidr}`,
+    min !== undefined && `net.len >= ${min}`,
+    max !== undefined && `net.len <= ${max}`,
+    rule.source === 'RemotePeers' && 'source = RTS_BGP',
+    rule.interface !== undefined && interfaceCondition(rule.interface),
+    further,
+  ].filter((condition) => typeof condition === 'string');
+  const verdict = `${rule.action.toLowerCase()};`;
+  return conditions.length === 0 ? verdict : `if ${conditions.join(' && ')} then ${verdict}`;
+}
+
+/** An interface that BIRD cannot name is one that no route is on. */
+function interfaceCondition(pattern: string): string {
+  const quoted = interfacePattern(pattern);
+  return quoted === undefined ? 'false' : `ifname ~ ${quoted}`;
+}

@@ -1,0 +1,174 @@
+import { FAMILIES, type Family, familyOf } from '../../../ip/address.ts';
+import type { BgpFacts } from './facts.ts';
+import {
+  announceFunction,
+  type Direction,
+  filterFunction,
+  filterFunctionName,
+  interfacePattern,
+  KERNEL_EXPORT,
+  kernelImport,
+  tunnelFunction,
+} from './filters.ts';
+import { routerId, routerIdWarning } from './router-id.ts';
+import { type Session, sessionsOf } from './sessions.ts';
+
+export type BirdConfig = {
+  /** The whole of bird.conf. Holds passwords. */
+  readonly text: string;
+  readonly sessions: readonly Session[];
+  readonly warnings: readonly string[];
+};
+
+/** BIRD rotates its log at this size, into one older file. */
+const LOG_BYTES = 1_000_000;
+
+/**
+ * The configuration of this node's BIRD (≥ 2.0.12), one daemon for both families. It names peers and pools,
+ * never blocks: those BIRD learns from the kernel. Nothing in it depends on the order of the facts.
+ * `logFile`: a path without quotes.
+ */
+export function birdConfig(facts: BgpFacts, logFile: string): BirdConfig {
+  const { sessions, warnings } = sessionsOf(facts);
+  const { resources, self } = facts;
+  const { bgpConfiguration } = resources;
+  const pools = facts.pools.toSorted((a, b) => (a.cidr < b.cidr ? -1 : 1));
+  const used = new Set(sessions.flatMap(({ filters }) => filters));
+  const filters = resources.bgpFilters
+    .filter(({ name }) => used.has(name))
+    .toSorted((a, b) => (a.name < b.name ? -1 : 1));
+  const parts = [
+    head(routerId(self.node), logFile),
+    ...FAMILIES.map((family) => kernelImport(family, pools)),
+    KERNEL_EXPORT,
+    tunnelFunction(self.tunnelOnlyReceives ? [] : pools, self.underlay.onLink.toSorted()),
+    ...FAMILIES.map((family) =>
+      announceFunction(family, { pools, prefixAdvertisements: bgpConfiguration.prefixAdvertisements }),
+    ),
+    ...filters.flatMap((filter) =>
+      FAMILIES.flatMap((family) => [
+        filterFunction(filter, 'import', family),
+        filterFunction(filter, 'export', family),
+      ]),
+    ),
+    interfaces(bgpConfiguration.ignoredInterfaces),
+    ...FAMILIES.map((family) => kernelProtocol(family)),
+    ...FAMILIES.map((family) =>
+      services(
+        family,
+        bgpConfiguration.serviceCidrs.filter((cidr) => familyOf(cidr) === family),
+      ),
+    ),
+    sessions.some(({ bfd }) => bfd) ? BFD : '',
+    ...sessions.map(protocol),
+  ];
+  const idWarning = routerIdWarning(self.node, facts.nodes);
+  return {
+    text: parts.filter(Boolean).join('\n'),
+    sessions,
+    warnings: [
+      ...warnings,
+      ...(idWarning ? [idWarning] : []),
+      ...bgpConfiguration.ignoredInterfaces
+        .filter((pattern) => interfacePattern(pattern) === undefined)
+        .map((pattern) => `ignoredInterfaces: ${JSON.stringify(pattern)} is no interface pattern`),
+    ],
+  };
+}
+
+/**
+ * `graceful restart wait`: a restarted BIRD waits so long for all its peers before it touches the kernel's
+ * routes. The default of 240 s would keep one dead peer from letting anything new in for four minutes.
+ */
+function head(id: string, logFile: string): string {
+  return `log "${logFile}" ${LOG_BYTES} "${logFile}.1" { info, remote, warning, error, auth, fatal, bug };
+timeformat protocol iso long;
+timeformat route iso long;
+router id ${id};
+graceful restart wait 25;
+`;
+}
+
+/**
+ * Direct routes let next hops resolve. A pod's device and the tunnel lead to no router. The scan is the shortest of BIRD's timers, which
+ * get it out of its sleep of up to 3 s over updates that are due: the agent does so more often, if it is there.
+ */
+function interfaces(ignored: readonly string[]): string {
+  const except = ['cali*', 'tunl0', 'kube-ipvs*', ...ignored].map(interfacePattern).filter(Boolean);
+  return `protocol device Device {
+  scan time 1;
+}
+
+protocol direct Direct {
+  ipv4;
+  ipv6;
+  interface ${[...except.map((pattern) => `-${pattern}`), '"*"'].join(', ')};
+}
+`;
+}
+
+/** `persist`, `graceful restart`: routes stay when BIRD goes, and are taken over when it comes back. */
+function kernelProtocol(family: Family): string {
+  return `protocol kernel Kernel${family} {
+  ipv${family} {
+    import filter From_kernel${family};
+    export filter To_kernel;
+  };
+  learn;
+  persist;
+  graceful restart;
+  merge paths on;
+  scan time 10;
+}
+`;
+}
+
+/** There to be announced; the kernel never sees it. */
+function services(family: Family, cidrs: readonly string[]): string {
+  if (cidrs.length === 0) return '';
+  const routes = [...new Set(cidrs)].toSorted().map((cidr) => `  route ${cidr} blackhole;\n`);
+  return `protocol static Services${family} {\n  ipv${family};\n${routes.join('')}}\n`;
+}
+
+/** Three times 200 ms: a peer that is gone is noticed in 0.6 s. */
+const BFD = `protocol bfd Bfd {
+  interface "*" { interval 200 ms; multiplier 3; };
+  multihop { interval 200 ms; multiplier 3; };
+}
+`;
+
+function protocol(session: Session): string {
+  const { local, remote, family } = session;
+  const outside = session.node === undefined;
+  const hops = session.ttlSecurity === undefined ? 'multihop' : `multihop ${session.ttlSecurity}`;
+  const keepalive = session.keepalive;
+  const options = [
+    `local ${local.address === undefined ? '' : `${local.address} `}port ${local.port} as ${local.as}`,
+    `neighbor ${remote.address} port ${remote.port} as ${remote.as}`,
+    session.direct ? 'direct' : hops,
+    session.ttlSecurity !== undefined && 'ttl security on',
+    session.passive && 'passive on',
+    session.clusterId && `rr client; rr cluster id ${session.clusterId}`,
+    'graceful restart on',
+    session.restartTime !== undefined && `graceful restart time ${session.restartTime}`,
+    keepalive === undefined
+      ? 'hold time 90'
+      : `hold time ${Math.max(3, 3 * keepalive)}; keepalive time ${keepalive}`,
+    'connect delay time 1; connect retry time 2; error wait time 2,10',
+    session.allowedLocalAs !== undefined && `allow local as ${session.allowedLocalAs}`,
+    session.bfd && 'bfd on',
+    session.password !== undefined && `password "${session.password}"`,
+  ].filter((option) => typeof option === 'string');
+  const chain = (direction: Direction): string =>
+    session.filters.map((name) => `${filterFunctionName(name, direction, family)}(); `).join('');
+  const tunnel = family === 4 ? `Tunnel4(${outside}); ` : '';
+  const internal = local.as === remote.as;
+  return `protocol bgp ${session.name} {
+${options.map((option) => `  ${option};\n`).join('')}  ipv${family} {
+    import filter { ${tunnel}${chain('import')}accept; };
+    export filter { ${chain('export')}Announce${family}(${outside}); };
+    next hop ${session.nextHop};
+${session.direct ? '' : '    gateway recursive;\n'}${internal ? '    add paths on;\n' : ''}  };
+}
+`;
+}

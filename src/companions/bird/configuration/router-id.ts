@@ -1,0 +1,26 @@
+import type { Node } from '../../../cluster/node.ts';
+import { type Ip, ipFromBytes } from '../../../ip/address.ts';
+import { fnv32 } from '../../../ip/fnv.ts';
+
+/**
+ * The node's BGP identifier (RFC 6286: any four bytes but zero): its IPv4 address, or a hash of its name
+ * where it has none.
+ */
+export function routerId(node: Node): Ip {
+  if (node.addresses[4] !== undefined) return node.addresses[4];
+  const hash = fnv32(node.name) || 1;
+  return ipFromBytes(Uint8Array.of(hash >>> 24, hash >>> 16, hash >>> 8, hash));
+}
+
+/**
+ * Two nodes with one identifier take each other's routes for their own and drop them without a word (RFC 4456
+ * §8), so it is said. Undefined when the identifier is this node's alone.
+ */
+export function routerIdWarning(self: Node, nodes: readonly Node[]): string | undefined {
+  const id = routerId(self);
+  const other = nodes.find((node) => node.name !== self.name && routerId(node) === id);
+  return (
+    other &&
+    `the BGP router id ${id} is also that of node ${other.name}: rename one, or give it an IPv4 address`
+  );
+}

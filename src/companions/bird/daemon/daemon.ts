@@ -1,0 +1,122 @@
+import { existsSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { codeOf, FlatnetError, messageOf } from '../../../error.ts';
+import { identify, isAlive, killNow, type ProcessId, spawnDetached } from '../../../linux/process.ts';
+import { BirdControl } from './control.ts';
+
+/** Where one BIRD keeps what is its own. */
+export class BirdFiles {
+  readonly folder: string;
+  readonly config: string;
+  /** The same and more, while BIRD comes back from a restart. */
+  readonly recovery: string;
+  readonly socket: string;
+  readonly pid: string;
+  /** Written by BIRD, which rotates it. */
+  readonly log: string;
+  /** What BIRD says before it has a log. */
+  readonly stderr: string;
+
+  constructor(folder: string) {
+    this.folder = folder;
+    this.config = join(folder, 'bird.conf');
+    this.recovery = join(folder, 'recovery.conf');
+    this.socket = join(folder, 'bird.ctl');
+    this.pid = join(folder, 'bird.pid');
+    this.log = join(folder, 'bird.log');
+    this.stderr = join(folder, 'bird.stderr');
+  }
+}
+
+const START_PATIENCE = 10_000;
+
+/**
+ * BIRD's process of these files; undefined when none runs. A pid that is another program's by now is told by
+ * its command line.
+ */
+export function runningBird(files: BirdFiles): ProcessId | undefined {
+  try {
+    const id = identify(Number(readFileSync(files.pid, 'utf8').trim()));
+    if (!id) return undefined;
+    return readFileSync(`/proc/${id.pid}/cmdline`, 'utf8').split('\0').includes(files.socket)
+      ? id
+      : undefined;
+  } catch (error) {
+    if (['ENOENT', 'ESRCH'].includes(codeOf(error) ?? '')) return undefined;
+    throw error;
+  }
+}
+
+/**
+ * Whether there is anything that an earlier BIRD of these files left to take over. Not after a goodbye (SIGTERM, `birdc down`): its peers
+ * have dropped what it said. It removes its pid file then, as for a graceful restart, and its log tells the two apart; one that was killed
+ * leaves the file.
+ */
+export function hasPredecessor(files: BirdFiles): boolean {
+  if (existsSync(files.pid)) return true;
+  if (!existsSync(files.log)) return false;
+  const ends = readFileSync(files.log, 'utf8').matchAll(/^\S+ \S+ <INFO> (Started|Shutting down.*)$/gm);
+  return [...ends].at(-1)?.[1] !== 'Shutting down';
+}
+
+export type Connected = { readonly control: BirdControl; readonly version: string };
+
+/**
+ * A connection to the BIRD that runs; undefined when none does. One that runs and does not answer is killed:
+ * see `startBird`.
+ */
+export async function adoptBird(files: BirdFiles): Promise<Connected | undefined> {
+  const id = runningBird(files);
+  if (!id) return undefined;
+  try {
+    return await BirdControl.open(files.socket);
+  } catch {
+    await killNow([id]);
+    return undefined;
+  }
+}
+
+/**
+ * Starts BIRD as a process that outlives this one and resolves when it answers. `recover` (`-R`): it takes
+ * over the routes an earlier BIRD left in the kernel and its peers keep theirs, so that packets notice
+ * nothing; it changes nothing, and tells nobody anything, until all its peers are back, which one without a
+ * predecessor need not wait for: see `endRecovery`. Throws BIRD with its own words when it ends at once.
+ */
+export async function startBird(
+  program: string,
+  files: BirdFiles,
+  options: { readonly netns: string | undefined; readonly recover: boolean },
+): Promise<Connected> {
+  const { netns, recover } = options;
+  const config = recover ? files.recovery : files.config;
+  const argv = [program, '-f', '-c', config, '-s', files.socket, '-P', files.pid];
+  if (recover) argv.push('-R');
+  const id = await spawnDetached(argv, {
+    logFile: files.stderr,
+    env: {},
+    ...(netns !== undefined && { netns }),
+  });
+  const deadline = performance.now() + START_PATIENCE;
+  for (;;) {
+    try {
+      return await BirdControl.open(files.socket);
+    } catch (cause) {
+      if (isAlive(id) && performance.now() < deadline) await sleep(10);
+      else {
+        await killNow([id]);
+        throw new FlatnetError(lastWords(files) ?? messageOf(cause), {
+          code: 'BIRD',
+          operation: 'start',
+          object: program,
+          fix: `see ${files.log}`,
+          cause,
+        });
+      }
+    }
+  }
+}
+
+function lastWords(files: BirdFiles): string | undefined {
+  return readFileSync(files.stderr, 'utf8').trim().split('\n').at(-1) || undefined;
+}

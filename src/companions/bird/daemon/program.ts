@@ -1,0 +1,53 @@
+import { execFile } from 'node:child_process';
+import { promisify } from 'node:util';
+import { codeOf, FlatnetError, messageOf } from '../../../error.ts';
+
+const run = promisify(execFile);
+
+/**
+ * The first whose filters may set `onlink` (its NEWS file): without that there are no routes into a tunnel.
+ */
+const OLDEST = '2.0.12';
+
+const INSTALL = `install BIRD ${OLDEST} or newer (Debian: apt-get install bird2)`;
+
+/** The version of the BIRD that is installed. Throws BIRD when there is none, or it is too old. */
+export async function installedVersion(program: string): Promise<string> {
+  const { stderr, stdout } = await execute(program, ['--version']);
+  const version = /version (\S+)/.exec(stderr + stdout)?.[1];
+  if (version === undefined) {
+    throw new FlatnetError('does not say its version', { code: 'BIRD', object: program, fix: INSTALL });
+  }
+  if (!isNewEnough(version)) {
+    throw new FlatnetError(`is version ${version}`, { code: 'BIRD', object: program, fix: INSTALL });
+  }
+  return version;
+}
+
+export function isNewEnough(version: string): boolean {
+  return version.localeCompare(OLDEST, 'en', { numeric: true }) >= 0;
+}
+
+/** Throws BIRD with what is wrong in a configuration file, like `bird -p -c FILE`. */
+export async function checkFile(program: string, file: string): Promise<void> {
+  await execute(program, ['-p', '-c', file]);
+}
+
+async function execute(
+  program: string,
+  args: readonly string[],
+): Promise<{ stderr: string; stdout: string }> {
+  try {
+    return await run(program, args, { timeout: 10_000 });
+  } catch (cause) {
+    const missing = codeOf(cause) === 'ENOENT';
+    const stderr = cause instanceof Error && 'stderr' in cause ? String(cause.stderr).trim() : '';
+    throw new FlatnetError(missing ? 'is not installed' : stderr || messageOf(cause), {
+      code: 'BIRD',
+      operation: args.join(' '),
+      object: program,
+      ...(missing && { fix: INSTALL }),
+      cause,
+    });
+  }
+}

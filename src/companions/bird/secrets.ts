@@ -1,0 +1,45 @@
+import { readFileSync, statSync } from 'node:fs';
+import { join } from 'node:path';
+import type { Resources, SecretRef } from '../../cluster/resources.ts';
+import { messageOf } from '../../error.ts';
+import { secretKey } from './configuration/facts.ts';
+
+export type Secrets = {
+  /** By `secretKey`. */
+  readonly secrets: ReadonlyMap<string, string>;
+  readonly warnings: readonly string[];
+};
+
+const SAFE = /^[A-Za-z0-9_-][A-Za-z0-9._-]*$/;
+
+/**
+ * The passwords that BGP peers and the mesh refer to: each is a file `<folder>/<secret>/<key>`, as Kubernetes
+ * mounts a Secret, that only root may read. One that cannot be had is told in `warnings`, and its sessions
+ * are left out: a session meant to have a password never runs without.
+ */
+export function readSecrets(folder: string, resources: Resources): Secrets {
+  const secrets = new Map<string, string>();
+  const warnings = new Set<string>();
+  for (const ref of secretRefs(resources)) {
+    try {
+      secrets.set(secretKey(ref), readSecret(folder, ref));
+    } catch (error) {
+      warnings.add(`secret ${secretKey(ref)}: ${messageOf(error)}`);
+    }
+  }
+  return { secrets, warnings: [...warnings] };
+}
+
+function secretRefs({ bgpConfiguration, bgpPeers }: Resources): SecretRef[] {
+  return [bgpConfiguration.nodeMeshPassword, ...bgpPeers.map((peer) => peer.password)].filter(
+    (ref) => ref !== undefined,
+  );
+}
+
+function readSecret(folder: string, { name, key }: SecretRef): string {
+  if (!SAFE.test(name) || !SAFE.test(key)) throw new Error('is not a name of a file');
+  const path = join(folder, name, key);
+  const mode = statSync(path).mode & 0o777;
+  if (mode & 0o077) throw new Error(`${path} has mode ${mode.toString(8)}: chmod 600, others may read it`);
+  return readFileSync(path, 'utf8').replace(/\r?\n$/, '');
+}

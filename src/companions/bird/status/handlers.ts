@@ -1,0 +1,33 @@
+import { FlatnetError } from '../../../error.ts';
+import { type Bgp, bgpRoutes, bgpStatus } from './status.ts';
+
+type Handler = (request: Readonly<Record<string, unknown>>) => Promise<unknown>;
+
+/**
+ * The operations of the agent's local API that are about BGP. `bgp-status` → BgpStatus; `bgp-routes` with an
+ * optional `peer` (an address, or a node's name) → `{routes}`. `bgp`: what runs now, undefined on a node
+ * without BGP.
+ */
+export function bgpHandlers(bgp: () => Bgp | undefined): Readonly<Record<string, Handler>> {
+  const running = (): Bgp => {
+    const now = bgp();
+    if (now) return now;
+    throw new FlatnetError('this node runs no BGP', {
+      code: 'NOT_FOUND',
+      fix: 'that needs a network with backend type bgp',
+    });
+  };
+  return {
+    'bgp-status': async () => bgpStatus(running()),
+    'bgp-routes': async ({ peer }) => {
+      const name = peer === undefined ? undefined : String(peer);
+      const routes = await bgpRoutes(running(), name);
+      if (routes) return { routes };
+      throw new FlatnetError('is no BGP peer of this node', {
+        code: 'NOT_FOUND',
+        object: name ?? '',
+        fix: 'see flatnet bgp status',
+      });
+    },
+  };
+}

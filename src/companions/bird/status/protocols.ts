@@ -1,0 +1,82 @@
+import type { Reply } from '../daemon/reply.ts';
+
+/** One of BIRD's protocols, as `show protocols all` tells of it. */
+export type ProtocolStatus = {
+  readonly name: string;
+  /** `BGP`, `Kernel`, `Direct`, … */
+  readonly type: string;
+  readonly state: string;
+  /** `2026-11-22 19:44:56`, this machine's time. */
+  readonly since: string;
+  /** Of BGP its state, and its last error where there is one: `Active Socket: Connection refused`. */
+  readonly info: string;
+  /** Routes of all its channels. */
+  readonly imported: number;
+  readonly exported: number;
+  /** Of BGP: the peer was coming back from a restart itself when the session came up. */
+  readonly peerRestarts: boolean;
+  /** Of BGP: the peer restarts, and what it said before still counts. */
+  readonly keepsStale: boolean;
+};
+
+const HEADING = /^(\S+)\s+(\S+)\s+(\S+)\s+(\S+)\s+(\d{4}-\d\d-\d\d \d\d:\d\d:\d\d)(?:\.\d+)?\s*(.*)$/;
+const ROUTES = /^\s*Routes:\s+(\d+) imported,(?: \d+ filtered,)? (\d+) exported/;
+
+/** Reads the answer to `show protocols all`, with `timeformat protocol iso long`. */
+export function readProtocols(reply: Reply): ProtocolStatus[] {
+  const found: ProtocolStatus[] = [];
+  let ofNeighbor = false;
+  for (const { code, text } of reply.lines) {
+    if (code === 1002) {
+      const [, name, type, , state, since, info] = HEADING.exec(text) ?? [];
+      if (name === undefined || type === undefined || state === undefined || since === undefined) continue;
+      found.push({
+        name,
+        type,
+        state,
+        since,
+        info: (info ?? '').trim().replaceAll(/\s+/g, ' '),
+        imported: 0,
+        exported: 0,
+        peerRestarts: false,
+        keepsStale: false,
+      });
+    }
+    if (/ capabilities$/.test(text)) ofNeighbor = text.trim() === 'Neighbor capabilities';
+    const counts = ROUTES.exec(text);
+    const last = found.pop();
+    if (!last) continue;
+    const [imported, exported] = counts ? [Number(counts[1]), Number(counts[2])] : [0, 0];
+    found.push({
+      ...last,
+      imported: last.imported + imported,
+      exported: last.exported + exported,
+      peerRestarts: last.peerRestarts || (ofNeighbor && text.trim() === 'Restart recovery'),
+      keepsStale: last.keepsStale || text.trim() === 'Neighbor graceful restart active',
+    });
+  }
+  return found;
+}
+
+/** What `show status` tells of the daemon. */
+export type DaemonStatus = {
+  readonly version: string;
+  readonly routerId: string;
+  readonly since: string;
+  /** It was restarted and waits for its peers before it changes the kernel’s routes. */
+  readonly recovering: boolean;
+  /** So many channels are not yet heard of. */
+  readonly waitingFor: number;
+};
+
+export function readDaemon(reply: Reply): DaemonStatus {
+  const text = reply.lines.map((line) => line.text).join('\n');
+  const part = (pattern: RegExp): string => pattern.exec(text)?.[1] ?? '';
+  return {
+    version: part(/^BIRD (\S+)/m),
+    routerId: part(/^Router ID is (\S+)/m),
+    since: part(/^Last reboot on (.*?)(?:\.\d+)?$/m),
+    recovering: /graceful restart/i.test(text),
+    waitingFor: Number(part(/Waiting for (\d+) channels/)),
+  };
+}

@@ -1,0 +1,75 @@
+import type { Ip } from '../../../ip/address.ts';
+import type { BirdConfig } from '../configuration/render.ts';
+import type { Session } from '../configuration/sessions.ts';
+import type { DaemonStatus, ProtocolStatus } from './protocols.ts';
+import type { BgpRoute } from './routes.ts';
+
+/** How one node's BGP is: what `flatnet bgp status` prints. */
+export type BgpStatus = {
+  readonly daemon: DaemonStatus;
+  readonly sessions: readonly SessionStatus[];
+  readonly warnings: readonly string[];
+};
+
+export type SessionStatus = {
+  readonly name: string;
+  readonly family: Session['family'];
+  readonly address: Ip;
+  readonly node?: string;
+  readonly as: number;
+  readonly reason: Session['reason'];
+  /** BIRD's word: `up`, `start`, `down`; `missing` when BIRD does not know the session. */
+  readonly state: string;
+  readonly since: string;
+  readonly info: string;
+  readonly imported: number;
+  readonly exported: number;
+};
+
+/** What a BIRD can be asked; `Bird` is one. */
+export type Asked = {
+  daemon(): Promise<DaemonStatus>;
+  protocols(): Promise<ProtocolStatus[]>;
+  routes(session?: string): Promise<BgpRoute[]>;
+};
+
+/** A node that runs no BGP has neither. */
+export type Bgp = { readonly bird: Asked; readonly config: BirdConfig };
+
+export async function bgpStatus({ bird, config }: Bgp): Promise<BgpStatus> {
+  const daemon = await bird.daemon();
+  const protocols = new Map((await bird.protocols()).map((protocol) => [protocol.name, protocol]));
+  return {
+    daemon,
+    sessions: config.sessions.map((session) => sessionStatus(session, protocols.get(session.name))),
+    warnings: config.warnings,
+  };
+}
+
+function sessionStatus(session: Session, protocol: ProtocolStatus | undefined): SessionStatus {
+  return {
+    name: session.name,
+    family: session.family,
+    address: session.remote.address,
+    ...(session.node !== undefined && { node: session.node }),
+    as: session.remote.as,
+    reason: session.reason,
+    state: protocol?.state ?? 'missing',
+    since: protocol?.since ?? '',
+    info: protocol?.info ?? '',
+    imported: protocol?.imported ?? 0,
+    exported: protocol?.exported ?? 0,
+  };
+}
+
+/** The routes of `peer`, an address or a node's name, or of all. Undefined when there is no such peer. */
+export async function bgpRoutes(
+  { bird, config }: Bgp,
+  peer: string | undefined,
+): Promise<readonly BgpRoute[] | undefined> {
+  if (peer === undefined) return bird.routes();
+  const sessions = config.sessions.filter(({ node, remote }) => node === peer || remote.address === peer);
+  if (sessions.length === 0) return undefined;
+  const routes = await Promise.all(sessions.map(({ name }) => bird.routes(name)));
+  return routes.flat();
+}

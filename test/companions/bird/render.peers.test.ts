@@ -1,0 +1,26 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import fc from 'fast-check';
+import { birdConfig } from '../../../src/companions/bird/configuration/render.ts';
+import { clusters } from './arbitraries.ts';
+import { complaintOf, NO_BIRD } from './bird.ts';
+
+test('BIRD takes the configuration of any cluster, whatever its names', {
+  skip: NO_BIRD,
+  timeout: 300_000,
+}, () => {
+  let sessions = 0;
+  fc.assert(
+    fc.property(clusters, (facts) => {
+      const config = birdConfig(facts, '/dev/null');
+      sessions += config.sessions.length;
+      assert.equal(complaintOf(config.text), '', config.text);
+    }),
+    { numRuns: 300 },
+  );
+  assert.ok(sessions > 300, `the clusters had ${sessions} sessions`);
+});
+
+test('and complains of one that is wrong', { skip: NO_BIRD }, () => {
+  assert.match(complaintOf('router id 10.0.0.1;\nprotocol bgp table { }\n'), /syntax error/);
+});
