@@ -2,7 +2,7 @@
 //   node bench/bgp.ts [--json] [NODES…]      default: FLATNET_BENCH_NODES, or 3 30 100
 import { randomUUID } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { askAgent } from '../src/agent/client.ts';
+import { askAgent } from '../src/agent/api/client.ts';
 import { readNetwork } from '../src/cluster/network.ts';
 import type { BgpStatus } from '../src/companions/bird/status/status.ts';
 import { BlockAssigner } from '../src/ipam/blocks/block-assigner.ts';

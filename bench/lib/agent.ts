@@ -2,7 +2,7 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { askAgent } from '../../src/agent/client.ts';
+import { askAgent } from '../../src/agent/api/client.ts';
 import { AGENT_SOCKET, type AgentOptions } from '../../src/agent/options.ts';
 import { CONF_LIST_FILE } from '../../src/cni/conflist.ts';
 import type { EtcdKv } from '../../src/store/etcd.ts';

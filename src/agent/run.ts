@@ -18,7 +18,7 @@ import { openStore } from '../store/open.ts';
 import { readView } from '../store/view-file.ts';
 import { aborted } from './aborted.ts';
 import { Agent } from './agent.ts';
-import { type Handler, LocalApi } from './api.ts';
+import { type Handler, LocalApi } from './api/server.ts';
 import { Blocks } from './blocks.ts';
 import { cniContext } from './cni-context.ts';
 import { ForwardWatch, forwardFacts } from './forward.ts';
@@ -27,7 +27,7 @@ import { Membership } from './membership.ts';
 import { AGENT_SOCKET, type AgentOptions } from './options.ts';
 import { previousSubnets, writeOutputs } from './outputs.ts';
 import { untilDone } from './retry.ts';
-import { UnderlayWatch } from './underlay-watch.ts';
+import { UnderlayWatch } from './underlay/watch.ts';
 import { ViewWriter } from './view-writer.ts';
 
 /** Milliseconds between looks for what crashes and missed DELs left behind. */

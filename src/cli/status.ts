@@ -1,4 +1,4 @@
-import { askAgent } from '../agent/client.ts';
+import { askAgent } from '../agent/api/client.ts';
 import { type AgentStatus, troublesOf } from '../lab/agent-process.ts';
 import { type AgentSocketOptions, agentSocket, agentSocketOptions } from './agent-socket.ts';
 import { newCommand } from './commands.ts';

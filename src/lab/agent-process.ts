@@ -1,6 +1,6 @@
 import { mkdirSync, rmSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { askAgent } from '../agent/client.ts';
+import { askAgent } from '../agent/api/client.ts';
 import type { AgentOptions } from '../agent/options.ts';
 import type { LocalPod, PerFamily } from '../cluster/node.ts';
 import { FlatnetError } from '../error.ts';

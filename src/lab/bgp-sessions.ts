@@ -1,5 +1,5 @@
 import { setTimeout as sleep } from 'node:timers/promises';
-import { askAgent } from '../agent/client.ts';
+import { askAgent } from '../agent/api/client.ts';
 import type { BgpStatus, SessionStatus } from '../companions/bird/status/status.ts';
 import { FlatnetError } from '../error.ts';
 import { type AgentStatus, agentStatus } from './agent-process.ts';

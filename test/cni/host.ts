@@ -4,7 +4,7 @@ import { existsSync, mkdtempSync, readdirSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { LocalApi } from '../../src/agent/api.ts';
+import { LocalApi } from '../../src/agent/api/server.ts';
 import type { LocalPod } from '../../src/cluster/node.ts';
 import type { CniContext } from '../../src/cni/context.ts';
 import { decodeResult, type Result } from '../../src/cni/protocol/result.ts';

@@ -1,4 +1,4 @@
-import { askAgent } from '../../agent/client.ts';
+import { askAgent } from '../../agent/api/client.ts';
 import type { BgpRoute } from '../../companions/bird/status/routes.ts';
 import { ipCompare } from '../../ip/address.ts';
 import { addressOf, lengthOf, parseCidr } from '../../ip/cidr.ts';

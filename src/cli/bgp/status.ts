@@ -1,4 +1,4 @@
-import { askAgent } from '../../agent/client.ts';
+import { askAgent } from '../../agent/api/client.ts';
 import type { BgpStatus, SessionStatus } from '../../companions/bird/status/status.ts';
 import { FAMILIES } from '../../ip/address.ts';
 import { type AgentSocketOptions, agentSocket, agentSocketOptions } from '../agent-socket.ts';

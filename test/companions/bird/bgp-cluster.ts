@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import type { TestContext } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { promisify } from 'node:util';
-import { askAgent } from '../../../src/agent/client.ts';
+import { askAgent } from '../../../src/agent/api/client.ts';
 import { type Kind, readDocument } from '../../../src/cluster/calico/document.ts';
 import { readNetwork } from '../../../src/cluster/network.ts';
 import type { IpPool } from '../../../src/cluster/resources.ts';

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { chmodSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import { askAgent } from '../../../src/agent/client.ts';
+import { askAgent } from '../../../src/agent/api/client.ts';
 import { labStatus } from '../../../src/lab/status.ts';
 import { NO_KERNEL } from '../../state/namespace.ts';
 import { BgpCluster, until } from './bgp-cluster.ts';

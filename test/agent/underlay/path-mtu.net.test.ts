@@ -3,16 +3,16 @@ import { readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { agentStatus, startAgent, stopAgent } from '../../src/lab/agent-process.ts';
-import { storeProcess } from '../../src/lab/store-process.ts';
-import { Monitor } from '../../src/linux/monitor.ts';
-import { netnsPath } from '../../src/linux/netns.ts';
-import { signalProcess } from '../../src/linux/process.ts';
-import { Cluster, type TestNode } from './cluster.ts';
-import { Foreigners } from './foreigners.ts';
-import { putForeign } from './leases.ts';
-import { NETWORKS } from './networks.ts';
-import { settled } from './settle.ts';
+import { agentStatus, startAgent, stopAgent } from '../../../src/lab/agent-process.ts';
+import { storeProcess } from '../../../src/lab/store-process.ts';
+import { Monitor } from '../../../src/linux/monitor.ts';
+import { netnsPath } from '../../../src/linux/netns.ts';
+import { signalProcess } from '../../../src/linux/process.ts';
+import { Cluster, type TestNode } from '../cluster.ts';
+import { Foreigners } from '../foreigners.ts';
+import { putForeign } from '../leases.ts';
+import { NETWORKS } from '../networks.ts';
+import { settled } from '../settle.ts';
 
 /** Milliseconds; no test of speed. */
 const LIMIT = 60_000;

@@ -1,16 +1,16 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { isDeepStrictEqual } from 'node:util';
-import type { Node, Underlay } from '../cluster/node.ts';
-import { FlatnetError, messageOf } from '../error.ts';
-import { familyOf, type Ip, isLinkLocal } from '../ip/address.ts';
-import { addressOf, lengthOf } from '../ip/cidr.ts';
-import { Monitor, type MonitorEvent } from '../linux/monitor.ts';
-import { NETLINK_ROUTE, NetlinkSocket } from '../linux/netlink/socket.ts';
-import { type Route, RTPROT_BIRD, RTPROT_KERNEL, routeGet } from '../linux/route.ts';
-import type { Log } from '../log.ts';
-import { OUR_PROTOCOLS } from '../state/ownership.ts';
+import type { Node, Underlay } from '../../cluster/node.ts';
+import { FlatnetError, messageOf } from '../../error.ts';
+import { familyOf, type Ip, isLinkLocal } from '../../ip/address.ts';
+import { addressOf, lengthOf } from '../../ip/cidr.ts';
+import { Monitor, type MonitorEvent } from '../../linux/monitor.ts';
+import { NETLINK_ROUTE, NetlinkSocket } from '../../linux/netlink/socket.ts';
+import { type Route, RTPROT_BIRD, RTPROT_KERNEL, routeGet } from '../../linux/route.ts';
+import type { Log } from '../../log.ts';
+import { OUR_PROTOCOLS } from '../../state/ownership.ts';
+import { chooseUnderlay, isPodDevice, readInterfaces, type UnderlayWish, withoutGaps } from './choice.ts';
 import { type DeviceMtu, PeerWays } from './path-mtu.ts';
-import { chooseUnderlay, isPodDevice, readInterfaces, type UnderlayWish, withoutGaps } from './underlay.ts';
 
 /** Milliseconds in which events are gathered: an address that is replaced is gone for a moment. */
 const GATHER = 20;

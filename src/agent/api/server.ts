@@ -1,7 +1,7 @@
 import { chmodSync, mkdirSync, rmSync } from 'node:fs';
 import { createServer, type Server, type Socket } from 'node:net';
 import { dirname } from 'node:path';
-import { FlatnetError, messageOf } from '../error.ts';
+import { FlatnetError, messageOf } from '../../error.ts';
 
 /** Answers one request of the local API. What it returns or throws becomes the reply line. */
 export type Handler = (request: Readonly<Record<string, unknown>>) => Promise<unknown>;

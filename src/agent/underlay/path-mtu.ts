@@ -1,7 +1,7 @@
-import type { Node } from '../cluster/node.ts';
-import { type Family, familyOf, type Ip } from '../ip/address.ts';
-import { addressOf } from '../ip/cidr.ts';
-import type { Route } from '../linux/route.ts';
+import type { Node } from '../../cluster/node.ts';
+import { type Family, familyOf, type Ip } from '../../ip/address.ts';
+import { addressOf } from '../../ip/cidr.ts';
+import type { Route } from '../../linux/route.ts';
 
 /** Where a route leads, and what it says of its MTU. */
 type Way = {

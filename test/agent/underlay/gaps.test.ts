@@ -1,9 +1,9 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { withoutGaps } from '../../src/agent/underlay.ts';
-import type { Underlay } from '../../src/cluster/node.ts';
-import { parseIp } from '../../src/ip/address.ts';
-import { parseCidr } from '../../src/ip/cidr.ts';
+import { withoutGaps } from '../../../src/agent/underlay/choice.ts';
+import type { Underlay } from '../../../src/cluster/node.ts';
+import { parseIp } from '../../../src/ip/address.ts';
+import { parseCidr } from '../../../src/ip/cidr.ts';
 
 const BOTH: Underlay = {
   dev: 'eth0',

@@ -1,14 +1,14 @@
-import { type PerFamily, perFamily, type Underlay } from '../cluster/node.ts';
-import { codeOf, FlatnetError } from '../error.ts';
-import { FAMILIES, type Family, familyOf, isIp } from '../ip/address.ts';
-import { addressOf, cidrOf, lengthOf, type Prefixed } from '../ip/cidr.ts';
-import { addressDump } from '../linux/address.ts';
-import { linkDump } from '../linux/link.ts';
-import type { NetlinkSocket } from '../linux/netlink/socket.ts';
-import { type Route, RT_TABLE_MAIN, routeDump } from '../linux/route.ts';
-import { readSysctl } from '../linux/sysctl.ts';
+import { type PerFamily, perFamily, type Underlay } from '../../cluster/node.ts';
+import { codeOf, FlatnetError } from '../../error.ts';
+import { FAMILIES, type Family, familyOf, isIp } from '../../ip/address.ts';
+import { addressOf, cidrOf, lengthOf, type Prefixed } from '../../ip/cidr.ts';
+import { addressDump } from '../../linux/address.ts';
+import { linkDump } from '../../linux/link.ts';
+import type { NetlinkSocket } from '../../linux/netlink/socket.ts';
+import { type Route, RT_TABLE_MAIN, routeDump } from '../../linux/route.ts';
+import { readSysctl } from '../../linux/sysctl.ts';
+import { reachableBy } from './addresses.ts';
 import type { DeviceMtu } from './path-mtu.ts';
-import { reachableBy } from './underlay-addresses.ts';
 
 /** One interface of the node, with the addresses peers could reach it by, the best first. */
 export type Interface = {

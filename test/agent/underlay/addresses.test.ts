@@ -1,14 +1,14 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { reachableBy } from '../../src/agent/underlay-addresses.ts';
-import { parsePrefixed } from '../../src/ip/cidr.ts';
+import { reachableBy } from '../../../src/agent/underlay/addresses.ts';
+import { parsePrefixed } from '../../../src/ip/cidr.ts';
 import {
   IFA_F_DADFAILED,
   IFA_F_DEPRECATED,
   IFA_F_PERMANENT,
   IFA_F_TEMPORARY,
   IFA_F_TENTATIVE,
-} from '../../src/linux/address.ts';
+} from '../../../src/linux/address.ts';
 
 const address = (text: string, flags = IFA_F_PERMANENT) => ({ dev: 2, address: parsePrefixed(text), flags });
 

@@ -1,5 +1,5 @@
 import { connect } from 'node:net';
-import { FlatnetError, messageOf } from '../error.ts';
+import { FlatnetError, messageOf } from '../../error.ts';
 
 /**
  * Asks an agent: one request of the local API on its unix socket. Throws AGENT_UNREACHABLE when nobody listens or no

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { chooseUnderlay, type Interfaces } from '../../src/agent/underlay.ts';
-import { parsePrefixed } from '../../src/ip/cidr.ts';
+import { chooseUnderlay, type Interfaces } from '../../../src/agent/underlay/choice.ts';
+import { parsePrefixed } from '../../../src/ip/cidr.ts';
 
 const eth0 = { name: 'eth0', mtu: 1500, addresses: ['172.30.0.11/24', 'fd77::11/64'].map(parsePrefixed) };
 const eth1 = { name: 'eth1', mtu: 9000, addresses: ['10.9.0.1/16'].map(parsePrefixed) };

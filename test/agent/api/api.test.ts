@@ -5,9 +5,9 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { LocalApi } from '../../src/agent/api.ts';
-import { askAgent } from '../../src/agent/client.ts';
-import { FlatnetError } from '../../src/error.ts';
+import { askAgent } from '../../../src/agent/api/client.ts';
+import { LocalApi } from '../../../src/agent/api/server.ts';
+import { FlatnetError } from '../../../src/error.ts';
 
 async function serve(t: TestContext): Promise<string> {
   const dir = mkdtempSync(join(tmpdir(), 'flatnet-api-'));

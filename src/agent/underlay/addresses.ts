@@ -1,12 +1,12 @@
-import { familyOf, isLinkLocal } from '../ip/address.ts';
-import { addressOf, type Prefixed } from '../ip/cidr.ts';
+import { familyOf, isLinkLocal } from '../../ip/address.ts';
+import { addressOf, type Prefixed } from '../../ip/cidr.ts';
 import {
   type Address,
   IFA_F_DADFAILED,
   IFA_F_DEPRECATED,
   IFA_F_TEMPORARY,
   IFA_F_TENTATIVE,
-} from '../linux/address.ts';
+} from '../../linux/address.ts';
 
 /**
  * The addresses of one interface that peers can reach it by, the best first: as the kernel lists them for IPv4; for IPv6 lasting ones

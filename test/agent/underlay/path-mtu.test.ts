@@ -1,10 +1,10 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { type DeviceMtu, PeerWays } from '../../src/agent/path-mtu.ts';
-import type { Node } from '../../src/cluster/node.ts';
-import { familyOf, type Ip, parseIp } from '../../src/ip/address.ts';
-import { parseCidr } from '../../src/ip/cidr.ts';
-import type { Route } from '../../src/linux/route.ts';
+import { type DeviceMtu, PeerWays } from '../../../src/agent/underlay/path-mtu.ts';
+import type { Node } from '../../../src/cluster/node.ts';
+import { familyOf, type Ip, parseIp } from '../../../src/ip/address.ts';
+import { parseCidr } from '../../../src/ip/cidr.ts';
+import type { Route } from '../../../src/linux/route.ts';
 
 const ETH0 = 2;
 const JUMBO = 3;
