@@ -5,11 +5,11 @@ import { messageOf } from '../error.ts';
 import { BITS, familyOf, type Ip } from '../ip/address.ts';
 import { cidrOf } from '../ip/cidr.ts';
 import { BlockAssigner, type BlockAssignerOptions } from '../ipam/blocks/block-assigner.ts';
-import { IpamKeys } from '../ipam/blocks/keys.ts';
 import { tunnelAddress } from '../ipam/blocks/tunnel.ts';
 import { BlockUpkeep, type Use } from '../ipam/blocks/upkeep.ts';
 import type { Log } from '../log.ts';
-import type { Store } from '../store/store.ts';
+import { IpamKeys } from '../store/etcd/block-keys.ts';
+import type { Store } from '../store/ports/store.ts';
 import type { Agent } from './agent.ts';
 import { untilDone } from './retry.ts';
 

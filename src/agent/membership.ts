@@ -1,7 +1,7 @@
 import type { Node, NodeFacts, PerFamily } from '../cluster/node.ts';
 import type { Cidr } from '../ip/cidr.ts';
 import type { Log } from '../log.ts';
-import type { Claim, Store } from '../store/store.ts';
+import type { Claim, Store } from '../store/ports/store.ts';
 import { aborted } from './aborted.ts';
 import { untilDone } from './retry.ts';
 

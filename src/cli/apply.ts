@@ -1,4 +1,4 @@
-import { ResourceStore } from '../store/resource-store.ts';
+import { ResourceStore } from '../store/etcd/resource-store.ts';
 import { warnWithoutPeers } from './bgp-peering.ts';
 import { newCommand } from './commands.ts';
 import { print } from './output.ts';

@@ -1,4 +1,4 @@
-import type { ResourceStore } from '../store/resource-store.ts';
+import type { ResourceStore } from '../store/etcd/resource-store.ts';
 
 /** Says on standard error when what is in the store now leaves every node without BGP peers. */
 export async function warnWithoutPeers(store: ResourceStore): Promise<void> {

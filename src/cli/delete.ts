@@ -1,8 +1,8 @@
 import { type Kind, kindNamed } from '../cluster/calico/document.ts';
 import { codeOf, FlatnetError } from '../error.ts';
-import { remainsOf } from '../store/forget-node.ts';
-import type { Kv } from '../store/kv.ts';
-import { ResourceStore } from '../store/resource-store.ts';
+import { remainsOf } from '../ipam/blocks/forget-node.ts';
+import { ResourceStore } from '../store/etcd/resource-store.ts';
+import type { Kv } from '../store/kv/kv.ts';
 import { warnWithoutPeers } from './bgp-peering.ts';
 import { newCommand } from './commands.ts';
 import { print } from './output.ts';

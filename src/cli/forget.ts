@@ -1,4 +1,4 @@
-import { forgetNode } from '../store/forget-node.ts';
+import { forgetNode } from '../ipam/blocks/forget-node.ts';
 import { newCommand } from './commands.ts';
 import { print } from './output.ts';
 import { removedText } from './removed.ts';

@@ -1,7 +1,7 @@
 import { Option } from 'commander';
 import { API_VERSION, kindNamed } from '../cluster/calico/document.ts';
 import { writeManifest } from '../cluster/calico/manifest.ts';
-import { ResourceStore } from '../store/resource-store.ts';
+import { ResourceStore } from '../store/etcd/resource-store.ts';
 import { newCommand } from './commands.ts';
 import { print } from './output.ts';
 import { resourceTable } from './resource-table.ts';

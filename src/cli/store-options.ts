@@ -2,8 +2,8 @@ import { type Command, Option } from 'commander';
 import { FlatnetError } from '../error.ts';
 import { Lab } from '../lab/lab.ts';
 import { storeEndpoint } from '../lab/store-process.ts';
-import type { Kv } from '../store/kv.ts';
-import { DEFAULT_PREFIX } from '../store/layout.ts';
+import { DEFAULT_PREFIX } from '../store/etcd/layout.ts';
+import type { Kv } from '../store/kv/kv.ts';
 import { openKv } from '../store/open.ts';
 import { collect } from './commands.ts';
 

@@ -8,7 +8,7 @@ import type { Ip } from '../ip/address.ts';
 import type { Cidr } from '../ip/cidr.ts';
 import { netnsPath } from '../linux/netns.ts';
 import { isAlive, killNow, type ProcessId, spawnDetached, terminate } from '../linux/process.ts';
-import { DEFAULT_PREFIX } from '../store/layout.ts';
+import { DEFAULT_PREFIX } from '../store/etcd/layout.ts';
 import { writeJson } from './files.ts';
 import { flatnetProgram } from './flatnet-program.ts';
 import { type Lab, labEnvironment, readProcess } from './lab.ts';

@@ -1,9 +1,9 @@
 import type { Document } from '../cluster/calico/document.ts';
-import { IpamKeys } from '../ipam/blocks/keys.ts';
 import { readSnapshot } from '../ipam/blocks/snapshot.ts';
 import { type BlockUsage, usage } from '../ipam/blocks/usage.ts';
-import { DEFAULT_PREFIX } from '../store/layout.ts';
-import { ResourceStore } from '../store/resource-store.ts';
+import { IpamKeys } from '../store/etcd/block-keys.ts';
+import { DEFAULT_PREFIX } from '../store/etcd/layout.ts';
+import { ResourceStore } from '../store/etcd/resource-store.ts';
 import type { Lab } from './lab.ts';
 import { withStore } from './store-process.ts';
 

@@ -1,7 +1,7 @@
 import { familyOf, type Ip } from '../ip/address.ts';
 import type { Cidr } from '../ip/cidr.ts';
-import { ClusterState } from '../store/cluster-state.ts';
-import { DEFAULT_PREFIX, Layout } from '../store/layout.ts';
+import { ClusterState } from '../store/etcd/cluster-state.ts';
+import { DEFAULT_PREFIX, Layout } from '../store/etcd/layout.ts';
 import type { Lab } from './lab.ts';
 import { withStore } from './store-process.ts';
 

@@ -1,9 +1,9 @@
 import { rmSync } from 'node:fs';
 import { codeOf, FlatnetError } from '../error.ts';
+import { forgetNode } from '../ipam/blocks/forget-node.ts';
 import { netnsId, netnsPath } from '../linux/netns.ts';
 import { allProcesses, ancestors, killNow } from '../linux/process.ts';
-import { forgetNode } from '../store/forget-node.ts';
-import { DEFAULT_PREFIX } from '../store/layout.ts';
+import { DEFAULT_PREFIX } from '../store/etcd/layout.ts';
 import { type AgentStatus, agentProcess, agentReady, startAgent, stopAgent } from './agent-process.ts';
 import { nodeResources } from './bgp-plan.ts';
 import { sessionsEstablished } from './bgp-sessions.ts';

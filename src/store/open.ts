@@ -1,10 +1,10 @@
 import { readFileSync } from 'node:fs';
 import { codeOf, FlatnetError, messageOf } from '../error.ts';
 import type { Log } from '../log.ts';
-import type { Tls } from './endpoint.ts';
-import { EtcdKv } from './etcd.ts';
-import { type LeaseOptions, LeaseStore } from './lease-store.ts';
-import type { Store } from './store.ts';
+import { type LeaseOptions, LeaseStore } from './etcd/lease-store.ts';
+import { EtcdKv } from './kv/client.ts';
+import type { Tls } from './kv/endpoint.ts';
+import type { Store } from './ports/store.ts';
 
 export type StoreOptions = LeaseOptions & {
   /** `http://host:port`, `https://host:port` or `unix:/path`. */

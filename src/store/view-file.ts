@@ -3,7 +3,7 @@ import { dirname } from 'node:path';
 import { networkToNetConf, readNetwork } from '../cluster/network.ts';
 import type { Node } from '../cluster/node.ts';
 import { NO_RESOURCES, type Resources } from '../cluster/resources.ts';
-import type { ClusterView } from './store.ts';
+import type { ClusterView } from './ports/store.ts';
 
 const VERSION = 1;
 

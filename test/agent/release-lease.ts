@@ -1,6 +1,6 @@
 import type { Lab } from '../../src/lab/lab.ts';
 import { withStore } from '../../src/lab/store-process.ts';
-import { DEFAULT_PREFIX, Layout } from '../../src/store/layout.ts';
+import { DEFAULT_PREFIX, Layout } from '../../src/store/etcd/layout.ts';
 
 /** Gives a node's subnets back: its lease ends, and all its keys with it. */
 export async function releaseLease(lab: Lab, node: string): Promise<void> {

@@ -3,8 +3,8 @@ import { startStore, stopStore, storeProcess } from '../../src/lab/store-process
 import { killNow } from '../../src/linux/process.ts';
 import { SILENT } from '../../src/log.ts';
 import { serveEmbedded } from '../../src/store/embedded/serve.ts';
-import { EtcdKv } from '../../src/store/etcd.ts';
-import { Transport } from '../../src/store/transport.ts';
+import { EtcdKv } from '../../src/store/kv/client.ts';
+import { Transport } from '../../src/store/kv/transport.ts';
 import type { Cluster } from './cluster.ts';
 
 export async function killStore({ lab }: Cluster): Promise<void> {

@@ -4,9 +4,9 @@ import { join } from 'node:path';
 import { test } from 'node:test';
 import { promisify } from 'node:util';
 import { BlockAssigner } from '../../src/ipam/blocks/block-assigner.ts';
-import { IpamKeys } from '../../src/ipam/blocks/keys.ts';
-import { EtcdKv } from '../../src/store/etcd.ts';
-import { ResourceStore } from '../../src/store/resource-store.ts';
+import { IpamKeys } from '../../src/store/etcd/block-keys.ts';
+import { ResourceStore } from '../../src/store/etcd/resource-store.ts';
+import { EtcdKv } from '../../src/store/kv/client.ts';
 import { pool } from '../ipam/blocks/plan.ts';
 import { startEmbedded } from '../store/servers.ts';
 

@@ -15,7 +15,7 @@ import type { PodRecord } from '../../src/lab/pod-record.ts';
 import { withPreset } from '../../src/lab/preset.ts';
 import { withStore } from '../../src/lab/store-process.ts';
 import { netnsPath } from '../../src/linux/netns.ts';
-import { DEFAULT_PREFIX, Layout } from '../../src/store/layout.ts';
+import { DEFAULT_PREFIX, Layout } from '../../src/store/etcd/layout.ts';
 import type { RunningPing } from '../agent/running-ping.ts';
 import { BgpCluster, until } from '../companions/bird/bgp-cluster.ts';
 import { CANNOT, FLATNET } from './host.ts';

@@ -7,7 +7,7 @@ import { readNetwork } from '../../src/cluster/network.ts';
 import { NO_RESOURCES } from '../../src/cluster/resources.ts';
 import { parseIp } from '../../src/ip/address.ts';
 import { parseCidr } from '../../src/ip/cidr.ts';
-import type { ClusterView } from '../../src/store/store.ts';
+import type { ClusterView } from '../../src/store/ports/store.ts';
 import { readView, writeView } from '../../src/store/view-file.ts';
 
 const view: ClusterView = {

@@ -1,10 +1,10 @@
 import type { IpPool } from '../../cluster/resources.ts';
 import { ipCompare } from '../../ip/address.ts';
 import { addressOf, type Cidr, contains, lastIp, lengthOf, nthIp } from '../../ip/cidr.ts';
-import type { Kv } from '../../store/kv.ts';
+import type { IpamKeys } from '../../store/etcd/block-keys.ts';
+import type { Kv } from '../../store/kv/kv.ts';
 import type { Block } from './block.ts';
 import { ordinalOf } from './block.ts';
-import type { IpamKeys } from './keys.ts';
 import { readSnapshot, type Snapshot } from './snapshot.ts';
 
 /** What is known besides the plan's own keys; what is absent is not checked. */

@@ -1,7 +1,7 @@
 import type { Cidr } from '../../ip/cidr.ts';
+import { encodeBlock } from '../../store/etcd/block-codec.ts';
 import { type Block, handOver, newBlock } from './block.ts';
 import { Taken } from './candidates.ts';
-import { encodeBlock } from './record.ts';
 import { type Affinity, type IpamRecords, type Stored, unchanged } from './records.ts';
 
 /**

@@ -1,8 +1,8 @@
 import type { Ip } from '../../ip/address.ts';
 import { type Cidr, nthIp } from '../../ip/cidr.ts';
-import type { Operation } from '../../store/kv.ts';
+import { encodeBlock, encodeHandle, type Handle } from '../../store/etcd/block-codec.ts';
+import type { Operation } from '../../store/kv/kv.ts';
 import { type Allocation, give } from './block.ts';
-import { encodeBlock, encodeHandle, type Handle } from './record.ts';
 import { type IpamRecords, unchanged } from './records.ts';
 import { CONFLICT } from './retry.ts';
 

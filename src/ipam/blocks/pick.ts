@@ -2,11 +2,11 @@ import type { IpPool } from '../../cluster/resources.ts';
 import { FlatnetError } from '../../error.ts';
 import { type Family, familyOf, type Ip } from '../../ip/address.ts';
 import { addressOf, type Cidr, cidrOf, contains, nthIp } from '../../ip/cidr.ts';
+import type { IpamConfig } from '../../store/etcd/block-codec.ts';
 import { type Block, blockSize, freeOrdinal, isIdle, newBlock, ordinalOf, type Wish } from './block.ts';
 import { candidates, isCutFrom, Taken } from './candidates.ts';
 import { claimBlock, takeOver, withdraw } from './claim.ts';
 import { poolName, poolOf } from './pools.ts';
-import type { IpamConfig } from './record.ts';
 import type { Affinity, IpamRecords, Stored } from './records.ts';
 import { CONFLICT } from './retry.ts';
 

@@ -1,8 +1,5 @@
 import { FlatnetError, messageOf } from '../../error.ts';
 import type { Cidr } from '../../ip/cidr.ts';
-import type { Compare, KeyValue, Kv, Operation } from '../../store/kv.ts';
-import type { Block } from './block.ts';
-import type { AffinityState, IpamKeys } from './keys.ts';
 import {
   DEFAULT_CONFIG,
   decodeBlock,
@@ -11,7 +8,10 @@ import {
   encodeConfig,
   type Handle,
   type IpamConfig,
-} from './record.ts';
+} from '../../store/etcd/block-codec.ts';
+import type { AffinityState, IpamKeys } from '../../store/etcd/block-keys.ts';
+import type { Compare, KeyValue, Kv, Operation } from '../../store/kv/kv.ts';
+import type { Block } from './block.ts';
 
 /** A value as it was read, with what a transaction needs to be sure that it still is so. */
 export type Stored<T> = {

@@ -1,9 +1,9 @@
 import type { Ip } from '../../ip/address.ts';
 import type { Cidr } from '../../ip/cidr.ts';
-import type { Kv } from '../../store/kv.ts';
+import type { IpamKeys } from '../../store/etcd/block-keys.ts';
+import type { Kv } from '../../store/kv/kv.ts';
 import { dropBlock, withdraw } from './claim.ts';
 import { freeOnce } from './free.ts';
-import type { IpamKeys } from './keys.ts';
 import { handlesOf } from './leak.ts';
 import { IpamRecords } from './records.ts';
 import { CONFLICT, retrying } from './retry.ts';

@@ -1,7 +1,4 @@
 import { messageOf } from '../../error.ts';
-import type { KeyValue, Kv } from '../../store/kv.ts';
-import type { Block } from './block.ts';
-import type { IpamKeys } from './keys.ts';
 import {
   DEFAULT_CONFIG,
   decodeBlock,
@@ -9,7 +6,10 @@ import {
   decodeHandle,
   type Handle,
   type IpamConfig,
-} from './record.ts';
+} from '../../store/etcd/block-codec.ts';
+import type { IpamKeys } from '../../store/etcd/block-keys.ts';
+import type { KeyValue, Kv } from '../../store/kv/kv.ts';
+import type { Block } from './block.ts';
 import { type Affinity, affinityFrom } from './records.ts';
 
 /** All that the store has of the plan, at one revision. */

@@ -13,7 +13,6 @@ import { BirdFiles, runningBird } from '../../../src/companions/bird/daemon/daem
 import type { BgpStatus } from '../../../src/companions/bird/status/status.ts';
 import { messageOf } from '../../../src/error.ts';
 import { checkIpam, type Report } from '../../../src/ipam/blocks/check.ts';
-import { IpamKeys } from '../../../src/ipam/blocks/keys.ts';
 import { IpamRecords } from '../../../src/ipam/blocks/records.ts';
 import { agentReady, startAgent, stopAgent } from '../../../src/lab/agent-process.ts';
 import { down } from '../../../src/lab/down.ts';
@@ -25,8 +24,9 @@ import { withStore } from '../../../src/lab/store-process.ts';
 import { up } from '../../../src/lab/up.ts';
 import { netnsPath } from '../../../src/linux/netns.ts';
 import { killNow } from '../../../src/linux/process.ts';
-import { DEFAULT_PREFIX } from '../../../src/store/layout.ts';
-import { ResourceStore } from '../../../src/store/resource-store.ts';
+import { IpamKeys } from '../../../src/store/etcd/block-keys.ts';
+import { DEFAULT_PREFIX } from '../../../src/store/etcd/layout.ts';
+import { ResourceStore } from '../../../src/store/etcd/resource-store.ts';
 import { unreached } from '../../agent/matrix.ts';
 import { RunningPing } from '../../agent/running-ping.ts';
 

@@ -3,12 +3,12 @@ import { readFileSync } from 'node:fs';
 import { describe, type TestContext, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { BlockAssigner, type BlockAssignerOptions } from '../../../src/ipam/blocks/block-assigner.ts';
-import { IpamKeys } from '../../../src/ipam/blocks/keys.ts';
 import { BlockUpkeep } from '../../../src/ipam/blocks/upkeep.ts';
 import { agentStatus } from '../../../src/lab/agent-process.ts';
 import { startStore, storeProcess, withStore } from '../../../src/lab/store-process.ts';
 import { killNow } from '../../../src/linux/process.ts';
-import { DEFAULT_PREFIX } from '../../../src/store/layout.ts';
+import { IpamKeys } from '../../../src/store/etcd/block-keys.ts';
+import { DEFAULT_PREFIX } from '../../../src/store/etcd/layout.ts';
 import type { RunningPing } from '../../agent/running-ping.ts';
 import { BgpCluster, until } from './bgp-cluster.ts';
 

@@ -13,7 +13,7 @@ import {
   ordinalOf,
   take,
 } from '../../../src/ipam/blocks/block.ts';
-import { decodeBlock, encodeBlock } from '../../../src/ipam/blocks/record.ts';
+import { decodeBlock, encodeBlock } from '../../../src/store/etcd/block-codec.ts';
 
 const CIDRS = ['10.0.0.0/30', '10.0.0.248/29', 'fd00::10/125', '10.0.0.7/32'].map(parseCidr);
 const COOLDOWN = 10;

@@ -5,11 +5,11 @@ import { parseIp } from '../../../src/ip/address.ts';
 import { parseCidr } from '../../../src/ip/cidr.ts';
 import { type Block, newBlock, take } from '../../../src/ipam/blocks/block.ts';
 import { counts, type Finding, findings, type Known } from '../../../src/ipam/blocks/check.ts';
-import { IpamKeys } from '../../../src/ipam/blocks/keys.ts';
-import { encodeBlock, encodeHandle, type Handle } from '../../../src/ipam/blocks/record.ts';
 import { decodeSnapshot } from '../../../src/ipam/blocks/snapshot.ts';
 import { borrowedUsage, usage } from '../../../src/ipam/blocks/usage.ts';
-import type { KeyValue } from '../../../src/store/kv.ts';
+import { encodeBlock, encodeHandle, type Handle } from '../../../src/store/etcd/block-codec.ts';
+import { IpamKeys } from '../../../src/store/etcd/block-keys.ts';
+import type { KeyValue } from '../../../src/store/kv/kv.ts';
 import { pool } from './plan.ts';
 
 const keys = new IpamKeys('/x/');

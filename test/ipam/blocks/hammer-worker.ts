@@ -10,9 +10,9 @@ import type { Family } from '../../../src/ip/address.ts';
 import { parseIp } from '../../../src/ip/address.ts';
 import { parseCidr } from '../../../src/ip/cidr.ts';
 import { BlockAssigner, type BlockAssignerOptions } from '../../../src/ipam/blocks/block-assigner.ts';
-import { IpamKeys } from '../../../src/ipam/blocks/keys.ts';
 import { BlockUpkeep } from '../../../src/ipam/blocks/upkeep.ts';
-import { EtcdKv } from '../../../src/store/etcd.ts';
+import { IpamKeys } from '../../../src/store/etcd/block-keys.ts';
+import { EtcdKv } from '../../../src/store/kv/client.ts';
 import { PREFIX, pool } from './plan.ts';
 
 const [endpoint = '', folder = '', ...nodes] = process.argv.slice(2);

@@ -7,10 +7,10 @@ import { join } from 'node:path';
 import type { TestContext } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { checkIpam } from '../../../src/ipam/blocks/check.ts';
-import { IpamKeys } from '../../../src/ipam/blocks/keys.ts';
-import { DEFAULT_CONFIG, encodeConfig } from '../../../src/ipam/blocks/record.ts';
 import { removeNode } from '../../../src/ipam/blocks/remove-node.ts';
-import { EtcdKv } from '../../../src/store/etcd.ts';
+import { DEFAULT_CONFIG, encodeConfig } from '../../../src/store/etcd/block-codec.ts';
+import { IpamKeys } from '../../../src/store/etcd/block-keys.ts';
+import { EtcdKv } from '../../../src/store/kv/client.ts';
 import type { ServerProcess } from '../../store/servers.ts';
 import { PREFIX } from './plan.ts';
 

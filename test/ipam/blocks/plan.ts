@@ -4,11 +4,11 @@ import type { IpPool, IpReservation } from '../../../src/cluster/resources.ts';
 import { parseCidr } from '../../../src/ip/cidr.ts';
 import { BlockAssigner, type BlockAssignerOptions } from '../../../src/ipam/blocks/block-assigner.ts';
 import { checkIpam, type Finding } from '../../../src/ipam/blocks/check.ts';
-import { IpamKeys } from '../../../src/ipam/blocks/keys.ts';
-import { DEFAULT_CONFIG, encodeConfig, type IpamConfig } from '../../../src/ipam/blocks/record.ts';
 import { BlockUpkeep } from '../../../src/ipam/blocks/upkeep.ts';
-import { EtcdKv } from '../../../src/store/etcd.ts';
-import type { Transaction, TransactionResult } from '../../../src/store/kv.ts';
+import { DEFAULT_CONFIG, encodeConfig, type IpamConfig } from '../../../src/store/etcd/block-codec.ts';
+import { IpamKeys } from '../../../src/store/etcd/block-keys.ts';
+import { EtcdKv } from '../../../src/store/kv/client.ts';
+import type { Transaction, TransactionResult } from '../../../src/store/kv/kv.ts';
 import { startEmbedded } from '../../store/servers.ts';
 
 export const PREFIX = '/test';

@@ -1,4 +1,4 @@
-import { conformance } from '../conformance.ts';
+import { conformance } from '../kv/conformance.ts';
 import { startEmbedded } from '../servers.ts';
 
 conformance('the embedded server', () => startEmbedded());

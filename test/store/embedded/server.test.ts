@@ -8,8 +8,8 @@ import { SILENT } from '../../../src/log.ts';
 import { openDatabase } from '../../../src/store/embedded/database.ts';
 import { Machine } from '../../../src/store/embedded/machine.ts';
 import { serveEmbedded } from '../../../src/store/embedded/serve.ts';
-import { EtcdKv } from '../../../src/store/etcd.ts';
-import { Transport } from '../../../src/store/transport.ts';
+import { EtcdKv } from '../../../src/store/kv/client.ts';
+import { Transport } from '../../../src/store/kv/transport.ts';
 import { eventually, startEmbedded, startEmbeddedProcess, temporaryFolder } from '../servers.ts';
 
 function client(t: TestContext, endpoint: string): EtcdKv {

@@ -1,0 +1,151 @@
+import { Fields } from '../../cluster/fields.ts';
+import { FlatnetError } from '../../error.ts';
+import { type Ip, parseIp } from '../../ip/address.ts';
+import { type Cidr, contains, parseCidr } from '../../ip/cidr.ts';
+import { type Allocation, type Block, blockSize } from '../../ipam/blocks/block.ts';
+
+/** What a handle holds, and where. Absent from the store when that is nothing. */
+export type Handle = { readonly addresses: readonly { readonly ip: Ip; readonly block: Cidr }[] };
+
+/** How blocks are given out, for the whole cluster: Calico's IPAMConfig. */
+export type IpamConfig = {
+  /** No node takes addresses from another's block. */
+  readonly strictAffinity: boolean;
+  /** Off: nodes live with the blocks they have. */
+  readonly autoAllocateBlocks: boolean;
+  /** How many blocks of one family a node may claim. */
+  readonly maxBlocksPerHost: number;
+  /** Seconds an address rests after its release. */
+  readonly cooldown: number;
+};
+
+export const DEFAULT_CONFIG: IpamConfig = {
+  strictAffinity: false,
+  autoAllocateBlocks: true,
+  maxBlocksPerHost: 20,
+  cooldown: 30,
+};
+
+export function encodeBlock(block: Block): string {
+  const allocations = [...block.allocations].map(([ordinal, allocation]) => ({ ordinal, ...allocation }));
+  const { cidr, node, sequence, changed, released } = block;
+  return JSON.stringify({ cidr, node, sequence, changed, allocations, released: [...released] });
+}
+
+/** Throws CONFIG_INVALID naming the field. */
+export function decodeBlock(text: string): Block {
+  const fields = fieldsOf(text);
+  const cidr = need(fields, 'cidr', fields.parsed('cidr', parseCidr));
+  const highest = blockSize(cidr) - 1;
+  const allocations = new Map<number, Allocation>();
+  for (const [i, each] of (fields.list('allocations') ?? []).entries()) {
+    const { ordinal, ...allocation } = isEntry(each, highest) ? each : entryFrom(each, i, highest);
+    allocations.set(ordinal, allocation);
+  }
+  const released = new Map<number, number>();
+  for (const [i, pair] of (fields.list('released') ?? []).entries()) {
+    const [ordinal, at] = Array.isArray(pair) ? pair : [];
+    const entry = new Fields({ ordinal, at }, `released[${i}]`);
+    released.set(number(entry, 'ordinal', highest), number(entry, 'at'));
+  }
+  return {
+    cidr,
+    node: textOf(fields, 'node'),
+    sequence: number(fields, 'sequence'),
+    changed: number(fields, 'changed'),
+    allocations,
+    released,
+  };
+}
+
+type Entry = Allocation & { readonly ordinal: number };
+
+/** Nearly all are as we write them, and a cluster has many: ten times as fast as reading them field by field. */
+function isEntry(value: unknown, highest: number): value is Entry {
+  if (typeof value !== 'object' || value === null) return false;
+  const { ordinal, handle, node, sequence, at, pod, namespace, type } = value as Record<string, unknown>;
+  return (
+    [ordinal, sequence, at].every((each) => Number.isSafeInteger(each) && Number(each) >= 0) &&
+    Number(ordinal) <= highest &&
+    typeof handle === 'string' &&
+    typeof node === 'string' &&
+    [pod, namespace, type].every((each) => each === undefined || typeof each === 'string')
+  );
+}
+
+/** Says what is wrong with one. */
+function entryFrom(value: unknown, index: number, highest: number): Entry {
+  const fields = new Fields(value, `allocations[${index}]`);
+  const optional = (name: 'pod' | 'namespace' | 'type'): { [name]?: string } => {
+    const text = fields.string(name);
+    return text === undefined ? {} : { [name]: text };
+  };
+  return {
+    ordinal: number(fields, 'ordinal', highest),
+    handle: textOf(fields, 'handle'),
+    node: textOf(fields, 'node'),
+    ...optional('pod'),
+    ...optional('namespace'),
+    ...optional('type'),
+    sequence: number(fields, 'sequence'),
+    at: number(fields, 'at'),
+  };
+}
+
+export function encodeHandle(handle: Handle): string {
+  return JSON.stringify(handle);
+}
+
+/** Throws CONFIG_INVALID naming the field. */
+export function decodeHandle(text: string): Handle {
+  const addresses = (fieldsOf(text).list('addresses') ?? []).map((each, i) => {
+    const entry = new Fields(each, `addresses[${i}]`);
+    const ip = need(entry, 'ip', entry.parsed('ip', parseIp));
+    const block = need(entry, 'block', entry.parsed('block', parseCidr));
+    if (!contains(block, ip)) throw entry.invalid('ip', `${ip} is not in ${block}`);
+    return { ip, block };
+  });
+  return { addresses };
+}
+
+export function encodeConfig(config: IpamConfig): string {
+  return JSON.stringify(config);
+}
+
+/**
+ * What is not said is as by default; 0 blocks per host means the default, as in Calico. Throws
+ * CONFIG_INVALID.
+ */
+export function decodeConfig(text: string): IpamConfig {
+  const fields = fieldsOf(text);
+  const maxBlocks = fields.integer('maxBlocksPerHost', 0, 100_000);
+  return {
+    strictAffinity: fields.boolean('strictAffinity') ?? DEFAULT_CONFIG.strictAffinity,
+    autoAllocateBlocks: fields.boolean('autoAllocateBlocks') ?? DEFAULT_CONFIG.autoAllocateBlocks,
+    maxBlocksPerHost: maxBlocks || DEFAULT_CONFIG.maxBlocksPerHost,
+    cooldown: fields.integer('cooldown', 0, 86_400) ?? DEFAULT_CONFIG.cooldown,
+  };
+}
+
+function fieldsOf(text: string): Fields {
+  let value: unknown;
+  try {
+    value = JSON.parse(text);
+  } catch (cause) {
+    throw new FlatnetError('is not JSON', { code: 'CONFIG_INVALID', cause });
+  }
+  return new Fields(value);
+}
+
+function textOf(fields: Fields, name: string): string {
+  return need(fields, name, fields.string(name));
+}
+
+function number(fields: Fields, name: string, max = Number.MAX_SAFE_INTEGER): number {
+  return need(fields, name, fields.integer(name, 0, max));
+}
+
+function need<T>(fields: Fields, name: string, value: T | undefined): T {
+  if (value === undefined) throw fields.invalid(name, 'is missing');
+  return value;
+}

@@ -1,0 +1,226 @@
+import { isDeepStrictEqual } from 'node:util';
+import type { Network } from '../../cluster/network.ts';
+import type { Node } from '../../cluster/node.ts';
+import type { Resources } from '../../cluster/resources.ts';
+import { ipCompare } from '../../ip/address.ts';
+import { addressOf, type Cidr } from '../../ip/cidr.ts';
+import type { KeyRange, KeyValue, WatchBatch } from '../kv/kv.ts';
+import type { ClusterView } from '../ports/store.ts';
+import type { AffinityState } from './block-keys.ts';
+import { type Fact, type Lease, readFact, type Warn } from './facts.ts';
+import type { Layout } from './layout.ts';
+import { LeaseTable } from './lease-table.ts';
+import { Multimap } from './multimap.ts';
+import { ResourceIndex } from './resource-index.ts';
+
+/**
+ * The cluster as the store's keys tell it, kept up to date change by change: a change costs the work of the nodes it
+ * touches, and the others stay the same objects in the next view.
+ *
+ * Where addresses are leases, a node is the leases that `LeaseTable` counts to it, with what its record says besides.
+ * Where addresses are `blocks` there are no leases: a node is its record, with the blocks whose affinity it confirmed.
+ */
+export class ClusterState {
+  readonly leases: LeaseTable;
+  readonly #layout: Layout;
+  readonly #warn: Warn;
+  /** Every key below the prefix as it is, and those that can be read, decoded. */
+  readonly #items = new Map<string, KeyValue>();
+  readonly #facts = new Map<string, Fact>();
+  readonly #blocks = new Multimap<string, Cidr>();
+  readonly #resources = new ResourceIndex();
+  /** The last good one. */
+  #network: Network | undefined;
+  #nodes: Node[] = [];
+  #revision = 0;
+  #view: ClusterView | undefined;
+
+  constructor(layout: Layout, warn: Warn) {
+    this.#layout = layout;
+    this.#warn = warn;
+    this.leases = new LeaseTable(layout);
+  }
+
+  get revision(): number {
+    return this.#revision;
+  }
+
+  get resources(): Resources {
+    return this.#resources.current;
+  }
+
+  item(key: string): KeyValue | undefined {
+    return this.#items.get(key);
+  }
+
+  /** What can be read. */
+  facts(): IterableIterator<Fact> {
+    return this.#facts.values();
+  }
+
+  /** Everything below the prefix, or of that part of it, as a list gave it. */
+  reset(items: readonly KeyValue[], revision: number, range?: KeyRange): void {
+    const listed = new Set(items.map(({ key }) => key));
+    const changed = items.filter((kv) => !sameValue(this.#items.get(kv.key), kv));
+    const gone = [...this.#items.keys()].filter((key) => !listed.has(key) && (!range || isIn(range, key)));
+    this.#update(changed, gone, revision);
+  }
+
+  /** What a watch brought. */
+  apply({ events, revision }: WatchBatch): void {
+    // Of several events for one key the last one counts.
+    const last = new Map<string, KeyValue | undefined>();
+    for (const event of events) {
+      if (event.type === 'put') last.set(event.item.key, event.item);
+      else last.set(event.key, undefined);
+    }
+    const puts = [...last.values()].filter((item) => item !== undefined);
+    const gone = [...last.keys()].filter((key) => last.get(key) === undefined);
+    this.#update(puts, gone, revision);
+  }
+
+  /** The same object until a node, a resource or the network changes. Undefined as long as there is no network. */
+  view(): ClusterView | undefined {
+    if (!this.#view && this.#network) {
+      this.#view = {
+        network: this.#network,
+        resources: this.#resources.current,
+        nodes: this.#nodes,
+        revision: this.#revision,
+      };
+    }
+    return this.#view;
+  }
+
+  #update(puts: readonly KeyValue[], gone: readonly string[], revision: number): void {
+    this.#revision = revision;
+    const dirty = new Set<string>();
+    for (const key of gone) {
+      this.#items.delete(key);
+      this.#resources.delete(key);
+      this.#forget(key, dirty);
+    }
+    for (const kv of puts) {
+      if (this.#layout.isAllocation(kv.key)) continue;
+      this.#items.set(kv.key, kv);
+      const fact = readFact(this.#layout, kv, this.#warn);
+      this.#forget(kv.key, dirty);
+      if (fact) this.#learn(fact, dirty);
+    }
+    this.#rebuild(new Set([...dirty, ...this.leases.settle()]));
+    if (this.#resources.settle()) this.#view = undefined;
+  }
+
+  /** `dirty`: the nodes that may look different now; those of leases and records come from their table. */
+  #learn(fact: Fact, dirty: Set<string>): void {
+    const key = fact.kv.key;
+    this.#facts.set(key, fact);
+    if (fact.kind === 'network') {
+      this.#setNetwork(fact.network, dirty);
+    } else if (fact.kind === 'lease') {
+      this.leases.addLease(fact);
+    } else if (fact.kind === 'record') {
+      this.leases.addRecord(fact);
+    } else if (fact.kind === 'resource') {
+      this.#resources.set(key, fact.resource);
+    } else if (fact.kind === 'affinity' && fact.kv.value === CONFIRMED) {
+      this.#blocks.add(fact.node, fact.block);
+      dirty.add(fact.node);
+    }
+  }
+
+  /** Network and resources stay what they were when their key can't be read any more. */
+  #forget(key: string, dirty: Set<string>): void {
+    const fact = this.#facts.get(key);
+    if (!fact) return;
+    this.#facts.delete(key);
+    if (fact.kind === 'lease') {
+      this.leases.deleteLease(fact);
+    } else if (fact.kind === 'record') {
+      this.leases.deleteRecord(fact);
+    } else if (fact.kind === 'affinity') {
+      this.#blocks.delete(fact.node, fact.block);
+      dirty.add(fact.node);
+    }
+  }
+
+  #setNetwork(network: Network, dirty: Set<string>): void {
+    if (isDeepStrictEqual(this.#network, network)) return;
+    // Also the first one: records may have come before it, in another part of the keys.
+    if (this.#network?.addresses !== network.addresses) {
+      for (const name of this.leases.names()) dirty.add(name);
+    }
+    this.#network = network;
+    this.#view = undefined;
+  }
+
+  #rebuild(names: ReadonlySet<string>): void {
+    let nodes: Node[] | undefined;
+    for (const name of names) {
+      const node = this.#build(name);
+      const { index, found } = search(nodes ?? this.#nodes, name);
+      if (isDeepStrictEqual(found, node)) continue;
+      // Views given out keep their list.
+      nodes ??= [...this.#nodes];
+      nodes.splice(index, found ? 1 : 0, ...(node ? [node] : []));
+    }
+    if (!nodes) return;
+    this.#nodes = nodes;
+    this.#view = undefined;
+  }
+
+  #build(name: string): Node | undefined {
+    return this.#network?.addresses === 'blocks' ? this.#onBlocks(name) : this.#onLeases(name);
+  }
+
+  #onBlocks(name: string): Node | undefined {
+    const record = this.leases.record(name)?.record;
+    if (!record) return undefined;
+    const subnets = [...this.#blocks.get(name)].sort((a, b) => ipCompare(addressOf(a), addressOf(b)));
+    const { labels, addresses, backend = { type: '', data: {} } } = record;
+    return { name, labels, addresses, subnets, backend };
+  }
+
+  #onLeases(name: string): Node | undefined {
+    const leases = this.leases.leasesOf(name);
+    const record = this.leases.record(name)?.record;
+    const named = record && this.#layout.lease(record.subnets);
+    // What the record names comes first, then the newest: its addresses and backend are the node's.
+    const rank = ({ kv }: Lease): number => (kv.key === named ? Number.POSITIVE_INFINITY : kv.modRevision);
+    leases.sort((a, b) => rank(b) - rank(a));
+    const value = leases[0]?.value;
+    if (!value) return undefined;
+    const subnets = [...new Set(leases.flatMap((lease) => lease.subnets))];
+    return {
+      name,
+      labels: record?.labels ?? {},
+      addresses: value.addresses,
+      subnets,
+      backend: value.backend,
+    };
+  }
+}
+
+/** The value of a confirmed affinity: only such a block may be announced. */
+const CONFIRMED: AffinityState = 'confirmed';
+
+function isIn({ from, to }: KeyRange, key: string): boolean {
+  return key >= from && key < to;
+}
+
+function sameValue(known: KeyValue | undefined, kv: KeyValue): boolean {
+  return known !== undefined && known.value === kv.value && known.modRevision === kv.modRevision;
+}
+
+/** Where a name is, or belongs, in a list sorted by name. */
+function search(nodes: readonly Node[], name: string): { index: number; found: Node | undefined } {
+  let low = 0;
+  let high = nodes.length;
+  while (low < high) {
+    const middle = (low + high) >>> 1;
+    if ((nodes[middle]?.name ?? '') < name) low = middle + 1;
+    else high = middle;
+  }
+  const candidate = nodes[low];
+  return { index: low, found: candidate?.name === name ? candidate : undefined };
+}

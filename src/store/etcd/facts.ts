@@ -1,0 +1,77 @@
+import { decode, type Resource } from '../../cluster/calico/decode.ts';
+import { readDocument, titleOf } from '../../cluster/calico/document.ts';
+import { type Network, readNetwork } from '../../cluster/network.ts';
+import { messageOf } from '../../error.ts';
+import type { Cidr } from '../../ip/cidr.ts';
+import type { KeyValue } from '../kv/kv.ts';
+import type { Layout } from './layout.ts';
+import { decodeLease, type LeaseValue } from './lease-value.ts';
+import { decodeRecord, type NodeRecord } from './node-record.ts';
+
+/** A lease as the store has it. `value` is absent where it cannot be read: its subnets are taken all the same. */
+export type Lease = {
+  readonly kv: KeyValue;
+  readonly subnets: readonly Cidr[];
+  readonly value: LeaseValue | undefined;
+};
+export type Recorded = { readonly kv: KeyValue; readonly record: NodeRecord };
+
+/** What a key says, decoded. */
+export type Fact =
+  | { readonly kind: 'network'; readonly kv: KeyValue; readonly network: Network }
+  | ({ readonly kind: 'lease' } & Lease)
+  | ({ readonly kind: 'record' } & Recorded)
+  | { readonly kind: 'family'; readonly kv: KeyValue; readonly subnet: Cidr }
+  | { readonly kind: 'challenge'; readonly kv: KeyValue; readonly name: string }
+  | { readonly kind: 'resource'; readonly kv: KeyValue; readonly resource: Resource }
+  | { readonly kind: 'affinity'; readonly kv: KeyValue; readonly node: string; readonly block: Cidr };
+
+export type Warn = (key: string, problem: string) => void;
+
+/** Reads one key of the network. Undefined for what is not ours or cannot be read, which goes to `warn`. */
+export function readFact(layout: Layout, kv: KeyValue, warn: Warn): Fact | undefined {
+  try {
+    const kind = layout.kindOf(kv.key);
+    switch (kind?.kind) {
+      case undefined:
+        return undefined;
+      case 'config':
+        return { kind: 'network', kv, network: readNetwork(JSON.parse(kv.value)) };
+      case 'lease':
+        return { kind: 'lease', kv, subnets: kind.subnets, value: leaseValue(kv, warn) };
+      case 'node':
+        return { kind: 'record', kv, record: recordOf(kv, kind.name) };
+      case 'family':
+        return { ...kind, kv };
+      case 'challenge':
+      case 'affinity':
+        return { ...kind, kv };
+      case 'resource':
+        return { kind: 'resource', kv, resource: resourceOf(kv, `${kind.resource}/${kind.name}`) };
+    }
+  } catch (error) {
+    warn(kv.key, messageOf(error));
+    return undefined;
+  }
+}
+
+function leaseValue(kv: KeyValue, warn: Warn): LeaseValue | undefined {
+  try {
+    return decodeLease(kv.value, (problem) => warn(kv.key, problem));
+  } catch (error) {
+    warn(kv.key, messageOf(error));
+    return undefined;
+  }
+}
+
+function recordOf(kv: KeyValue, name: string): NodeRecord {
+  const record = decodeRecord(kv.value);
+  if (record.name === name) return record;
+  throw new Error(`says it is '${record.name}'`);
+}
+
+function resourceOf(kv: KeyValue, title: string): Resource {
+  const document = readDocument(JSON.parse(kv.value));
+  if (titleOf(document) === title) return decode(document);
+  throw new Error(`says it is ${titleOf(document)}`);
+}

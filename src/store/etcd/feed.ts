@@ -1,0 +1,143 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import { codeOf, messageOf } from '../../error.ts';
+import type { Log } from '../../log.ts';
+import { Backoff } from '../backoff.ts';
+import type { KeyRange, KeyValue, Kv } from '../kv/kv.ts';
+import { ClusterState } from './cluster-state.ts';
+import type { Layout } from './layout.ts';
+
+/** Is told that `state` has changed, or that a watch stands again. */
+export type Follower = () => void;
+
+/** Milliseconds for which a store that had lost everything is given time to fill again. */
+const SETTLE = 5_000;
+
+/**
+ * Keeps a ClusterState equal to the store as long as somebody follows: lists, then watches from there, each part of the
+ * keys by itself. A connection that breaks is resumed at the next revision; where that is no longer kept, the part is
+ * listed again.
+ */
+export class Feed {
+  readonly state: ClusterState;
+  readonly #kv: Kv;
+  readonly #layout: Layout;
+  readonly #log: Log;
+  readonly #ranges: readonly KeyRange[];
+  readonly #followers = new Set<Follower>();
+  #running: AbortController | undefined;
+  /** Of the parts of the key space, which are followed one by one: those that are known, empty, out of reach. */
+  readonly #listed = new Set<KeyRange>();
+  readonly #doubtful = new Set<KeyRange>();
+  readonly #away = new Set<KeyRange>();
+
+  constructor(kv: Kv, layout: Layout, log: Log) {
+    this.#kv = kv;
+    this.#layout = layout;
+    this.#log = log;
+    this.#ranges = layout.watched;
+    this.state = new ClusterState(layout, (key, problem) => log.warn({ key, problem }, 'store key ignored'));
+  }
+
+  /** The store has forgotten what it had: whoever holds something there should write it again. */
+  get doubtful(): boolean {
+    return this.#doubtful.size > 0;
+  }
+
+  /** Calls `follower` for each change from now on, and at first if the state is already there. Returns the end of it. */
+  follow(follower: Follower): () => void {
+    this.#followers.add(follower);
+    if (this.#isComplete) queueMicrotask(follower);
+    if (!this.#running) {
+      this.#running = new AbortController();
+      for (const range of this.#ranges) void this.#run(range, this.#running.signal);
+    }
+    return () => {
+      this.#followers.delete(follower);
+      if (this.#followers.size === 0) this.close();
+    };
+  }
+
+  close(): void {
+    this.#followers.clear();
+    this.#running?.abort();
+    this.#running = undefined;
+    this.#listed.clear();
+  }
+
+  async #run(range: KeyRange, signal: AbortSignal): Promise<void> {
+    const backoff = new Backoff();
+    let next: number | undefined;
+    while (!signal.aborted) {
+      try {
+        next ??= await this.#list(range, signal);
+        for await (const batch of this.#kv.watch(range, next, signal)) {
+          if (signal.aborted) return;
+          backoff.reset();
+          this.#back(range);
+          next = batch.revision + 1;
+          this.state.apply(batch);
+          this.#tell();
+        }
+      } catch (error) {
+        if (signal.aborted) return;
+        if (codeOf(error) === 'STORE_COMPACTED') next = undefined;
+        else this.#gone(range, error);
+        await backoff.wait(signal).catch(() => {});
+      }
+    }
+  }
+
+  /** Lists until the list can be trusted; returns the revision to watch from. */
+  async #list(range: KeyRange, signal: AbortSignal): Promise<number> {
+    for (;;) {
+      const { items, revision } = await this.#kv.list(range);
+      const wiped = await this.#isWiped(range, items);
+      signal.throwIfAborted();
+      if (!wiped && !this.doubtful) {
+        this.state.reset(items, revision, range);
+        this.#listed.add(range);
+        this.#tell();
+        return revision + 1;
+      }
+      // Nothing is taken for gone because a store came back empty: the agents write their nodes again first.
+      if (!this.doubtful)
+        this.#log.error({ revision }, 'the store has lost the cluster; keeping what is known');
+      if (wiped) this.#doubtful.add(range);
+      else this.#doubtful.delete(range);
+      this.#tell();
+      await sleep(wiped ? SETTLE / 10 : SETTLE, undefined, { signal });
+    }
+  }
+
+  /** Without configuration or any node, though we have seen some. */
+  async #isWiped(range: KeyRange, items: readonly KeyValue[]): Promise<boolean> {
+    if (!this.state.view()?.nodes.length) return false;
+    // Each part is only believed when the other one has not been lost either.
+    const others = this.#ranges.filter((other) => other !== range);
+    const lists = await Promise.all(others.map((other) => this.#kv.list(other)));
+    const keys = [...items, ...lists.flatMap((list) => list.items)].map(({ key }) => key);
+    const { config, leases, nodes } = this.#layout;
+    return !keys.includes(config) || !keys.some((key) => key.startsWith(leases) || key.startsWith(nodes));
+  }
+
+  get #isComplete(): boolean {
+    return this.#listed.size === this.#ranges.length;
+  }
+
+  /** Half of the cluster is no view of it. */
+  #tell(): void {
+    if (!this.#isComplete && !this.doubtful) return;
+    for (const follower of [...this.#followers]) follower();
+  }
+
+  #gone(range: KeyRange, error: unknown): void {
+    if (this.#away.size === 0)
+      this.#log.warn({ problem: messageOf(error) }, 'the store is away; keeping what is known');
+    this.#away.add(range);
+  }
+
+  #back(range: KeyRange): void {
+    if (!this.#away.delete(range) || this.#away.size > 0) return;
+    this.#log.info({ revision: this.state.revision }, 'the store is back');
+  }
+}

@@ -1,0 +1,107 @@
+import type { NodeFacts } from '../../cluster/node.ts';
+import { FlatnetError } from '../../error.ts';
+import { FAMILIES, type Ip } from '../../ip/address.ts';
+import { type Cidr, overlaps } from '../../ip/cidr.ts';
+import type { Compare, KeyValue, Operation, Transaction } from '../kv/kv.ts';
+import type { ClusterState } from './cluster-state.ts';
+import type { Layout } from './layout.ts';
+import { encodeLease } from './lease-value.ts';
+import { encodeRecord } from './node-record.ts';
+
+/** What one agent holds in the store. */
+export type Holding = {
+  readonly self: NodeFacts;
+  /** None where addresses are blocks. */
+  readonly subnets: readonly Cidr[];
+  readonly instance: string;
+};
+
+/** The keys and values of a holding. All are written in one transaction, under one lease. */
+export function keysOf(layout: Layout, { self, subnets, instance }: Holding): Map<string, string> {
+  const { name, labels, addresses, backend } = self;
+  if (subnets.length === 0) {
+    return new Map([
+      [layout.node(name), encodeRecord({ name, labels, subnets, addresses, instance, backend })],
+    ]);
+  }
+  const keys = new Map([
+    [layout.lease(subnets), encodeLease(self)],
+    [layout.node(name), encodeRecord({ name, labels, subnets, addresses, instance })],
+  ]);
+  if (subnets.length > 1) for (const subnet of subnets) keys.set(layout.family(subnet), name);
+  return keys;
+}
+
+/**
+ * Writes the holding over the state it was decided on. Fails when any of the keys has changed since, or the configuration
+ * has, so that two nodes that cut the network differently never overlap. `drop`: keys given back in the same step.
+ * A reservation, which is a key without lease, stays one.
+ */
+export function writeHolding(
+  layout: Layout,
+  state: ClusterState,
+  holding: Holding,
+  drop: readonly KeyValue[],
+  lease: string,
+): Transaction {
+  const keys = keysOf(layout, holding);
+  const compare: Compare[] = [unchanged(layout.config, state)];
+  const success: Operation[] = [];
+  for (const [key, value] of keys) {
+    compare.push(unchanged(key, state));
+    const reserved = state.leases.lease(key)?.kv.lease === '0';
+    success.push(reserved ? { op: 'put', key, value } : { op: 'put', key, value, lease });
+  }
+  for (const { key, lease: leased } of drop) {
+    if (keys.has(key) || leased === '0') continue;
+    compare.push(unchanged(key, state));
+    success.push({ op: 'delete', key });
+  }
+  return { compare, success };
+}
+
+/**
+ * Throws LEASE_LOST when another agent has this node's record, or somebody else its subnets. A lease rewritten with an
+ * address of ours (by hand, or by flannel on this machine) is still ours; a missing one is for us to write again.
+ * `addresses`: every one this node has published under the holding.
+ */
+export function checkHolding(
+  state: ClusterState,
+  { self, subnets, instance }: Holding,
+  addresses: ReadonlySet<Ip>,
+): void {
+  const record = state.leases.record(self.name)?.record;
+  if (record && record.instance !== instance) {
+    const where = Object.values(record.addresses).join(', ');
+    throw lost(self.name, `an agent at ${where} has this node's name now`);
+  }
+  for (const fact of state.facts()) {
+    if (fact.kind === 'family' && fact.kv.value !== self.name && subnets.includes(fact.subnet)) {
+      throw lost(fact.subnet, `node ${fact.kv.value} holds it now`);
+    }
+    if (fact.kind !== 'lease' || !overlap(fact.subnets, subnets)) continue;
+    const holders = Object.values(fact.value?.addresses ?? {});
+    if (holders.some((ip) => addresses.has(ip))) continue;
+    throw lost(fact.kv.key, `${holders.join(', ') || 'a reservation'} holds it now`);
+  }
+}
+
+function overlap(some: readonly Cidr[], others: readonly Cidr[]): boolean {
+  return some.some((a) => others.some((b) => overlaps(a, b)));
+}
+
+/** Whether both are at the same address in any family. */
+export function sharesAddress(
+  { addresses }: Pick<NodeFacts, 'addresses'>,
+  others: NodeFacts['addresses'],
+): boolean {
+  return FAMILIES.some((family) => addresses[family] !== undefined && addresses[family] === others[family]);
+}
+
+function lost(object: string, text: string): FlatnetError {
+  return new FlatnetError(text, { code: 'LEASE_LOST', operation: 'lease hold', object });
+}
+
+function unchanged(key: string, state: ClusterState): Compare {
+  return { key, target: 'modRevision', equals: state.item(key)?.modRevision ?? 0 };
+}

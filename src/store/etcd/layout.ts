@@ -1,0 +1,126 @@
+import { KINDS, type Kind } from '../../cluster/calico/document.ts';
+import type { Cidr } from '../../ip/cidr.ts';
+import type { KeyRange } from '../kv/kv.ts';
+import { IpamKeys } from './block-keys.ts';
+import { leaseName, subnetsOf } from './lease-key.ts';
+
+/** flannel's `--etcd-prefix`. */
+export const DEFAULT_PREFIX = '/coreos.com/network';
+
+/** What a key below the prefix holds. */
+export type KeyKind =
+  | { readonly kind: 'config' }
+  | { readonly kind: 'lease'; readonly subnets: readonly Cidr[] }
+  | { readonly kind: 'node'; readonly name: string }
+  | { readonly kind: 'family'; readonly subnet: Cidr }
+  | { readonly kind: 'challenge'; readonly name: string }
+  | { readonly kind: 'resource'; readonly resource: Kind; readonly name: string }
+  | { readonly kind: 'affinity'; readonly node: string; readonly block: Cidr };
+
+/**
+ * The keys of one network: flannel's `config` and `subnets/…`, and ours below `flatnet/`, which flannel never reads.
+ */
+export class Layout {
+  /** Ends with a slash: every key of the network starts with it. */
+  readonly root: string;
+  readonly #ipam: IpamKeys;
+
+  constructor(prefix: string) {
+    this.root = `${prefix.replace(/\/+$/, '')}/`;
+    this.#ipam = new IpamKeys(prefix);
+  }
+
+  /**
+   * All keys of the network but those that say which pod has an address, which lie between the two: many, changed with
+   * every pod of the cluster, and nothing to whoever watches nodes.
+   */
+  get watched(): readonly [KeyRange, KeyRange] {
+    return [
+      { from: this.root, to: this.#ipam.blocks },
+      { from: endOf(this.#ipam.handles), to: endOf(this.root) },
+    ];
+  }
+
+  get config(): string {
+    return `${this.root}config`;
+  }
+
+  /** Every lease key starts with it. */
+  get leases(): string {
+    return `${this.root}subnets/`;
+  }
+
+  /** A node's subnets, at most one a family. Holds flannel's lease attributes. */
+  lease(subnets: readonly Cidr[]): string {
+    return this.leases + leaseName(subnets);
+  }
+
+  /** Every node record's key starts with it. */
+  get nodes(): string {
+    return `${this.root}flatnet/nodes/`;
+  }
+
+  /** What flannel's lease has no room for: name, labels; where addresses are blocks, all of a node. */
+  node(name: string): string {
+    return this.nodes + name;
+  }
+
+  /**
+   * One family's half of a dual-stack lease. Two nodes that join at once may choose the same IPv4 subnet with different
+   * IPv6 ones: their lease keys differ, these do not.
+   */
+  family(subnet: Cidr): string {
+    return `${this.root}flatnet/subnets/${leaseName([subnet])}`;
+  }
+
+  /** Asks the node of that name for a sign of life. */
+  challenge(name: string): string {
+    return `${this.root}flatnet/challenges/${name}`;
+  }
+
+  /** Every resource's key starts with it. */
+  get resources(): string {
+    return `${this.root}flatnet/resources/`;
+  }
+
+  /** A resource as somebody applied it, in JSON. */
+  resource(kind: Kind, name: string): string {
+    return `${this.resources}${kind}/${name}`;
+  }
+
+  /** Written with every change of an IPPool, so that two that overlap are never made at once. */
+  get pools(): string {
+    return `${this.root}flatnet/pools`;
+  }
+
+  /** Whether a key is of those that say which pod has an address: many, and nothing to whoever watches nodes. */
+  isAllocation(key: string): boolean {
+    return key.startsWith(this.#ipam.blocks) || key.startsWith(this.#ipam.handles);
+  }
+
+  /** Undefined for a key of nothing we know; throws ADDRESS_INVALID for one that should name a network and does not. */
+  kindOf(key: string): KeyKind | undefined {
+    if (key === this.config) return { kind: 'config' };
+    const rest = (folder: string): string | undefined =>
+      key.startsWith(this.root + folder) ? key.slice(this.root.length + folder.length) : undefined;
+    const lease = rest('subnets/');
+    if (lease !== undefined) return { kind: 'lease', subnets: subnetsOf(lease) };
+    const node = rest('flatnet/nodes/');
+    if (node !== undefined) return { kind: 'node', name: node };
+    const challenge = rest('flatnet/challenges/');
+    if (challenge !== undefined) return { kind: 'challenge', name: challenge };
+    const [resource, ...named] = rest('flatnet/resources/')?.split('/') ?? [];
+    const kind = KINDS.find((each) => each === resource);
+    if (kind !== undefined) return { kind: 'resource', resource: kind, name: named.join('/') };
+    const ipam = this.#ipam.kindOf(key);
+    if (ipam?.kind === 'affinity') return { kind: 'affinity', node: ipam.node, block: ipam.cidr };
+    const family = rest('flatnet/subnets/');
+    const [subnet] = family === undefined ? [] : subnetsOf(family);
+    return subnet === undefined ? undefined : { kind: 'family', subnet };
+  }
+}
+
+/** The first key behind all those that start with the folder. */
+function endOf(folder: string): string {
+  return folder.replace(/\/$/, '0');
+}

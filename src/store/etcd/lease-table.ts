@@ -1,0 +1,142 @@
+import type { Ip } from '../../ip/address.ts';
+import type { Lease, Recorded } from './facts.ts';
+import type { Layout } from './layout.ts';
+import { Multimap } from './multimap.ts';
+
+/**
+ * The leases and the nodes' records, and whose each lease is: of the node whose record names its subnets; else of the recorded node
+ * with its public address (a reservation, or what flannel left on that machine); else it is a plain flannel node, named by its
+ * public address. A change costs the work of what it touches.
+ */
+export class LeaseTable {
+  readonly #layout: Layout;
+  readonly #leases = new Map<string, Lease>();
+  readonly #records = new Map<string, Recorded>();
+  readonly #leasesByAddress = new Multimap<Ip, string>();
+  readonly #namesByAddress = new Multimap<Ip, string>();
+  readonly #namesByLease = new Multimap<string, string>();
+  /** Which node each lease is counted to, and the leases of each node. */
+  readonly #owners = new Map<string, string>();
+  readonly #owned = new Multimap<string, string>();
+  /** Since the last `settle`: the leases whose node may be another now, and the nodes whose record came or went. */
+  readonly #leasesToSettle = new Set<string>();
+  readonly #changedNames = new Set<string>();
+
+  constructor(layout: Layout) {
+    this.#layout = layout;
+  }
+
+  record(name: string): Recorded | undefined {
+    return this.#records.get(name);
+  }
+
+  lease(key: string): Lease | undefined {
+    return this.#leases.get(key);
+  }
+
+  /** The lease that a node's record names. */
+  leaseOf(name: string): Lease | undefined {
+    const record = this.#records.get(name)?.record;
+    return record && this.lease(this.#layout.lease(record.subnets));
+  }
+
+  /** The node that a lease is counted to. */
+  ownerOf(leaseKey: string): string | undefined {
+    return this.#owners.get(leaseKey);
+  }
+
+  /** The leases that are counted to a node. */
+  leasesOf(name: string): Lease[] {
+    return [...this.#owned.get(name)].flatMap((key) => this.lease(key) ?? []);
+  }
+
+  /** Leases that have the public address. */
+  leasesAt(ip: Ip): Lease[] {
+    return [...this.#leasesByAddress.get(ip)].flatMap((key) => this.lease(key) ?? []);
+  }
+
+  /** Of all nodes. */
+  names(): readonly string[] {
+    return [...this.#records.keys(), ...this.#owners.values()];
+  }
+
+  addLease(lease: Lease): void {
+    const { key } = lease.kv;
+    this.#leases.set(key, lease);
+    for (const ip of addressesOf(lease)) this.#leasesByAddress.add(ip, key);
+    this.#leasesToSettle.add(key);
+  }
+
+  deleteLease(lease: Lease): void {
+    const { key } = lease.kv;
+    this.#leases.delete(key);
+    for (const ip of addressesOf(lease)) this.#leasesByAddress.delete(ip, key);
+    this.#leasesToSettle.add(key);
+  }
+
+  addRecord(recorded: Recorded): void {
+    this.#records.set(recorded.record.name, recorded);
+    this.#index(recorded, (map, at, name) => map.add(at, name));
+  }
+
+  deleteRecord(recorded: Recorded): void {
+    this.#records.delete(recorded.record.name);
+    this.#index(recorded, (map, at, name) => map.delete(at, name));
+  }
+
+  /** Gives each lease to its node. Returns the nodes that may look different since the last call. */
+  settle(): ReadonlySet<string> {
+    const names = new Set(this.#changedNames);
+    for (const key of this.#leasesToSettle) {
+      const before = this.#owners.get(key);
+      const lease = this.lease(key);
+      const owner = lease && this.#findOwner(lease);
+      if (before !== undefined) {
+        names.add(before);
+        this.#owned.delete(before, key);
+        this.#owners.delete(key);
+      }
+      if (owner !== undefined) {
+        names.add(owner);
+        this.#owned.add(owner, key);
+        this.#owners.set(key, owner);
+      }
+    }
+    this.#changedNames.clear();
+    this.#leasesToSettle.clear();
+    return names;
+  }
+
+  #index(
+    { record }: Recorded,
+    change: (map: Multimap<string, string>, at: string, name: string) => void,
+  ): void {
+    const lease = this.#layout.lease(record.subnets);
+    change(this.#namesByLease, lease, record.name);
+    this.#changedNames.add(record.name);
+    this.#leasesToSettle.add(lease);
+    for (const ip of Object.values(record.addresses)) {
+      change(this.#namesByAddress, ip, record.name);
+      for (const key of this.#leasesByAddress.get(ip)) this.#leasesToSettle.add(key);
+    }
+  }
+
+  #findOwner(lease: Lease): string | undefined {
+    const addresses = addressesOf(lease);
+    const [address] = addresses;
+    // Without an address it is a subnet that nobody uses: a reservation.
+    if (address === undefined) return undefined;
+    const named = this.#newest(this.#namesByLease.get(lease.kv.key));
+    return named ?? this.#newest(addresses.flatMap((ip) => [...this.#namesByAddress.get(ip)])) ?? address;
+  }
+
+  #newest(names: Iterable<string>): string | undefined {
+    const written = (name: string): number => this.#records.get(name)?.kv.modRevision ?? 0;
+    return [...names].sort((a, b) => written(b) - written(a))[0];
+  }
+}
+
+/** Public addresses, IPv4 first: flannel tells nodes apart by that one. */
+function addressesOf({ value }: Lease): Ip[] {
+  return [value?.addresses[4], value?.addresses[6]].filter((ip) => ip !== undefined);
+}

@@ -1,0 +1,64 @@
+import { Fields } from '../../cluster/fields.ts';
+import type { Node, PerFamily } from '../../cluster/node.ts';
+import { messageOf } from '../../error.ts';
+import { type Family, familyOf, type Ip, parseIp } from '../../ip/address.ts';
+
+/** What flannel's lease says of a node. */
+export type LeaseValue = Pick<Node, 'addresses' | 'backend'>;
+
+/** flannel's IPv4 address is a number, never null: a node without one has this. */
+const NO_IPV4 = '0.0.0.0';
+
+/**
+ * flannel's LeaseAttrs as its Go encoder writes them, byte for byte: PublicIP and PublicIPv6 always there, what is empty
+ * left out.
+ */
+export function encodeLease({ addresses, backend }: LeaseValue): string {
+  const value = {
+    PublicIP: addresses[4] ?? NO_IPV4,
+    PublicIPv6: addresses[6] ?? null,
+    BackendType: backend.type || undefined,
+    BackendData: backend.data[4],
+    BackendV6Data: backend.data[6],
+  };
+  // encoding/json escapes these also where JSON does not ask for it.
+  return JSON.stringify(value).replace(
+    /[<>&\u2028\u2029]/g,
+    (character) => `\\u${character.charCodeAt(0).toString(16).padStart(4, '0')}`,
+  );
+}
+
+/**
+ * Reads such a value, keys without case as Go does. An address that cannot be read costs only its family and is told to
+ * `warn`. Throws when the value is no JSON object at all.
+ */
+export function decodeLease(text: string, warn: (problem: string) => void): LeaseValue {
+  const fields = new Fields(JSON.parse(text), 'lease');
+  const data: { [F in Family]?: unknown } = {};
+  for (const [family, name] of [
+    [4, 'BackendData'],
+    [6, 'BackendV6Data'],
+  ] as const) {
+    const value = fields.raw(name);
+    if (value !== undefined) data[family] = value;
+  }
+  const addresses = { ...address(fields, 4, 'PublicIP', warn), ...address(fields, 6, 'PublicIPv6', warn) };
+  return { addresses, backend: { type: fields.string('BackendType') ?? '', data } };
+}
+
+function address(
+  fields: Fields,
+  family: Family,
+  name: string,
+  warn: (problem: string) => void,
+): PerFamily<Ip> {
+  try {
+    const ip = fields.parsed(name, parseIp);
+    if (ip === undefined || ip === NO_IPV4) return {};
+    if (familyOf(ip) !== family) throw fields.invalid(name, `must be IPv${family}, not '${ip}'`);
+    return { [family]: ip };
+  } catch (error) {
+    warn(messageOf(error));
+    return {};
+  }
+}

@@ -1,0 +1,44 @@
+import { Fields } from '../../cluster/fields.ts';
+import type { Node } from '../../cluster/node.ts';
+import { parseIp } from '../../ip/address.ts';
+import { type Cidr, parseCidr } from '../../ip/cidr.ts';
+
+/** What we publish beside flannel's lease, or, where addresses are blocks, instead of it. */
+export type NodeRecord = Pick<Node, 'name' | 'labels' | 'addresses' | 'subnets'> & {
+  /** Made anew at each acquire: tells two agents of one name apart. */
+  readonly instance: string;
+  /** Where there is no lease to say it. */
+  readonly backend?: Node['backend'];
+};
+
+export function encodeRecord({ addresses, ...rest }: NodeRecord): string {
+  return JSON.stringify({ ...rest, addresses: Object.values(addresses) });
+}
+
+/** Throws CONFIG_INVALID naming the field. */
+export function decodeRecord(text: string): NodeRecord {
+  const fields = new Fields(JSON.parse(text), 'node');
+  const name = fields.string('name');
+  if (!name) throw fields.invalid('name', 'is missing');
+  const labels = Object.entries(fields.raw('labels') ?? {}).filter(([, value]) => typeof value === 'string');
+  const addresses = texts(fields, 'addresses').map(parseIp);
+  const ip4 = addresses.find((ip) => !ip.includes(':'));
+  const ip6 = addresses.find((ip) => ip.includes(':'));
+  const backend = fields.object('backend');
+  return {
+    name,
+    labels: Object.fromEntries(labels) as Record<string, string>,
+    addresses: { ...(ip4 && { 4: ip4 }), ...(ip6 && { 6: ip6 }) },
+    subnets: texts(fields, 'subnets').map((text): Cidr => parseCidr(text)),
+    instance: fields.string('instance') ?? '',
+    ...(backend && {
+      backend: { type: backend.string('type') ?? '', data: backend.object('data')?.source ?? {} },
+    }),
+  };
+}
+
+function texts(fields: Fields, name: string): string[] {
+  const list = fields.list(name) ?? [];
+  if (list.every((item) => typeof item === 'string')) return [...list];
+  throw fields.invalid(name, 'must be a list of texts');
+}

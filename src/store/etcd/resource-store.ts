@@ -1,0 +1,206 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import { isDeepStrictEqual } from 'node:util';
+import { checkChange, checkDeletion, type Occupied, type Usage } from '../../cluster/calico/change.ts';
+import { decode, type Resource } from '../../cluster/calico/decode.ts';
+import { type Document, type Kind, readDocument, titleOf } from '../../cluster/calico/document.ts';
+import type { IpPool } from '../../cluster/resources.ts';
+import { FlatnetError, messageOf } from '../../error.ts';
+import { contains } from '../../ip/cidr.ts';
+import { tunnelHandle } from '../../ipam/blocks/tunnel.ts';
+import type { Compare, KeyValue, Kv, Operation } from '../kv/kv.ts';
+import { decodeBlock } from './block-codec.ts';
+import { IpamKeys } from './block-keys.ts';
+import { DEFAULT_PREFIX, Layout } from './layout.ts';
+import { decodeRecord, type NodeRecord } from './node-record.ts';
+
+/** A resource of the store: as it was applied, with its resourceVersion, and what that means. */
+export type Stored = { readonly document: Document; readonly resource: Resource };
+
+export type ApplyOutcome = 'created' | 'configured' | 'unchanged';
+
+const MAX_RACES = 20;
+
+/** The resources of one network, for whoever changes them. Every method throws STORE_UNAVAILABLE. */
+export class ResourceStore {
+  readonly #kv: Kv;
+  readonly #layout: Layout;
+  readonly #ipam: IpamKeys;
+
+  constructor(kv: Kv, prefix: string = DEFAULT_PREFIX) {
+    this.#kv = kv;
+    this.#layout = new Layout(prefix);
+    this.#ipam = new IpamKeys(prefix);
+  }
+
+  /** Those of one kind, or all, by kind and name. What can't be read goes to `warn` and is left out. */
+  async list(kind: Kind | undefined, warn: (problem: string) => void): Promise<Stored[]> {
+    const prefix = kind === undefined ? this.#layout.resources : this.#layout.resource(kind, '');
+    const { items } = await this.#kv.list(prefix);
+    return items.flatMap((item) => {
+      try {
+        return [storedFrom(item)];
+      } catch (error) {
+        warn(`${item.key} is ignored: ${messageOf(error)}`);
+        return [];
+      }
+    });
+  }
+
+  /** Throws NOT_FOUND; CONFIG_INVALID when it can't be read. */
+  async get(kind: Kind, name: string): Promise<Stored> {
+    const item = await this.#kv.get(this.#layout.resource(kind, name));
+    if (item) return storedFrom(item);
+    throw notFound(kind, name);
+  }
+
+  /**
+   * Creates it or takes the place of what is there. With a resourceVersion only if nobody has changed it since: STORE_CONFLICT.
+   * Throws CONFIG_INVALID for a change that is not allowed.
+   */
+  async apply(document: Document): Promise<ApplyOutcome> {
+    const { kind, metadata } = document;
+    const { key, value } = putDocument(this.#layout, document);
+    return this.#untilWritten(titleOf(document), async () => {
+      const guard = await this.#guard(kind);
+      const item = await this.#kv.get(key);
+      checkVersion(document, item);
+      if (item && isDeepStrictEqual(JSON.parse(value), parsedJson(item))) return { done: 'unchanged' };
+      const occupied = kind === 'IPPool' ? await this.occupied() : { pools: [], nodes: [] };
+      checkChange(decode(document), item && readable(item), occupied);
+      const isWritten = await this.#write(guard, item, { op: 'put', key, value }, metadata.name);
+      return { done: isWritten && (item ? 'configured' : 'created') };
+    });
+  }
+
+  /** `force`: also a pool in use. Throws NOT_FOUND; IN_USE. */
+  async delete(kind: Kind, name: string, force = false): Promise<void> {
+    const key = this.#layout.resource(kind, name);
+    await this.#untilWritten(`${kind}/${name}`, async () => {
+      const guard = await this.#guard(kind);
+      const item = await this.#kv.get(key);
+      if (!item) throw notFound(kind, name);
+      const resource = force ? undefined : readable(item);
+      if (resource?.kind === 'IPPool') checkDeletion(resource.value, await this.#usage(resource.value));
+      return { done: (await this.#write(guard, item, { op: 'delete', key }, name)) && 'deleted' };
+    });
+  }
+
+  async #untilWritten<T>(title: string, attempt: () => Promise<{ done: T | false }>): Promise<T> {
+    for (let race = 0; race < MAX_RACES; race++) {
+      const { done } = await attempt();
+      if (done !== false) return done;
+      await sleep(Math.random() * 10 * (race + 1));
+    }
+    throw new FlatnetError(`lost ${MAX_RACES} races against other changes`, {
+      code: 'STORE_CONFLICT',
+      object: title,
+      fix: 'try again',
+    });
+  }
+
+  /** What must not change while a resource of that kind is judged. Read before everything else. */
+  async #guard(kind: Kind): Promise<Compare[]> {
+    if (kind !== 'IPPool') return [];
+    const key = this.#layout.pools;
+    const equals = (await this.#kv.get(key))?.modRevision ?? 0;
+    return [{ key, target: 'modRevision', equals }];
+  }
+
+  async #write(
+    guard: readonly Compare[],
+    item: KeyValue | undefined,
+    operation: Operation,
+    name: string,
+  ): Promise<boolean> {
+    const { key } = operation;
+    const { succeeded } = await this.#kv.txn({
+      compare: [...guard, { key, target: 'modRevision', equals: item?.modRevision ?? 0 }],
+      success: [operation, ...guard.map((each) => ({ op: 'put', key: each.key, value: name }) as const)],
+    });
+    return succeeded;
+  }
+
+  /** What a new pool must not overlap; nodes whose record can't be read are left out. */
+  async occupied(): Promise<Occupied> {
+    const [pools, nodes] = await Promise.all([
+      this.list('IPPool', () => {}),
+      this.#kv.list(this.#layout.nodes),
+    ]);
+    return {
+      pools: pools.flatMap(({ resource }) => (resource.kind === 'IPPool' ? [resource.value] : [])),
+      nodes: nodes.items.flatMap(({ value }) => nodeRecord(value) ?? []),
+    };
+  }
+
+  async #usage(pool: IpPool): Promise<Usage> {
+    const { items } = await this.#kv.list(this.#ipam.blocks);
+    const blocks = items
+      .map(({ value }) => decodeBlock(value))
+      .filter((block) => contains(pool.cidr, block.cidr));
+    const owners = blocks.flatMap((block) => [...block.allocations.values()]);
+    return {
+      blocks: blocks.length,
+      addresses: owners.filter(({ handle, node }) => handle !== tunnelHandle(node)).length,
+    };
+  }
+}
+
+/** The operation that writes a resource: without its version, which is the key's own. */
+export function putDocument(
+  layout: Layout,
+  document: Document,
+): { readonly op: 'put'; readonly key: string; readonly value: string } {
+  const { resourceVersion: _, ...metadata } = document.metadata;
+  const value = JSON.stringify({ ...document, metadata });
+  return { op: 'put', key: layout.resource(document.kind, metadata.name), value };
+}
+
+function nodeRecord(value: string): NodeRecord | undefined {
+  try {
+    return decodeRecord(value);
+  } catch {
+    return undefined;
+  }
+}
+
+function storedFrom(item: KeyValue): Stored {
+  const written = readDocument(JSON.parse(item.value));
+  const metadata = { ...written.metadata, resourceVersion: `${item.modRevision}` };
+  const document = { ...written, metadata };
+  return { document, resource: decode(document) };
+}
+
+function parsedJson({ value }: KeyValue): unknown {
+  try {
+    return JSON.parse(value);
+  } catch {
+    return undefined;
+  }
+}
+
+/** Undefined for one that can't be read: it may be replaced by any other. */
+function readable(item: KeyValue): Resource | undefined {
+  try {
+    return storedFrom(item).resource;
+  } catch {
+    return undefined;
+  }
+}
+
+function checkVersion(document: Document, item: KeyValue | undefined): void {
+  const { resourceVersion } = document.metadata;
+  if (resourceVersion === undefined || !item || resourceVersion === `${item.modRevision}`) return;
+  throw new FlatnetError(
+    `has changed: it is at resourceVersion ${item.modRevision}, not ${resourceVersion}`,
+    {
+      code: 'STORE_CONFLICT',
+      operation: 'apply',
+      object: titleOf(document),
+      fix: 'get it again, or leave resourceVersion out to overwrite it',
+    },
+  );
+}
+
+function notFound(kind: Kind, name: string): FlatnetError {
+  return new FlatnetError('there is no such resource', { code: 'NOT_FOUND', object: `${kind}/${name}` });
+}

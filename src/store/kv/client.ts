@@ -1,0 +1,164 @@
+import { FlatnetError } from '../../error.ts';
+import {
+  asJson,
+  asList,
+  decodeEvent,
+  decodeKeyValue,
+  decodeNumber,
+  decodeTransaction,
+  encodeBytes,
+  encodeCompare,
+  encodeOperation,
+  eventRevision,
+  type Json,
+  rangeOf,
+  revisionOf,
+} from './gateway.ts';
+import type { KeyRange, KeyValue, Kv, Transaction, TransactionResult, WatchBatch } from './kv.ts';
+import { Transport, type TransportOptions } from './transport.ts';
+import { readWatch } from './watch-stream.ts';
+
+export type EtcdOptions = TransportOptions & {
+  /** Milliseconds of silence on a watch after which it is checked against the store; 30 000 unless told. */
+  readonly watchIdle?: number;
+};
+
+/** A client of etcd's v3 JSON gateway (etcd 3.4 and later), which the embedded server speaks too. */
+export class EtcdKv implements Kv {
+  readonly #transport: Transport;
+  readonly #watchIdle: number;
+  /**
+   * Whose revisions we know of each range listed: another cluster behind the same endpoint (restored, made anew) has
+   * other ones.
+   */
+  readonly #clusters = new Map<string, string | undefined>();
+
+  constructor(options: EtcdOptions) {
+    this.#transport = new Transport(options);
+    this.#watchIdle = options.watchIdle ?? 30_000;
+  }
+
+  async get(key: string): Promise<KeyValue | undefined> {
+    const answer = await this.#read('/v3/kv/range', { key: encodeBytes(key) });
+    const [first] = asList(answer.kvs);
+    return first === undefined ? undefined : decodeKeyValue(first);
+  }
+
+  async list(keys: string | KeyRange): Promise<{ revision: number; items: readonly KeyValue[] }> {
+    const range = rangeOf(keys);
+    const answer = await this.#read('/v3/kv/range', range);
+    this.#clusters.set(nameOf(range), clusterOf(answer));
+    return { revision: revisionOf(answer), items: asList(answer.kvs).map(decodeKeyValue) };
+  }
+
+  async put(key: string, value: string, options: { readonly lease?: string } = {}): Promise<number> {
+    const body = { key: encodeBytes(key), value: encodeBytes(value), lease: options.lease ?? '0' };
+    return revisionOf(await this.#transport.call('/v3/kv/put', body));
+  }
+
+  async delete(key: string): Promise<number> {
+    return decodeNumber(
+      (await this.#transport.call('/v3/kv/deleterange', { key: encodeBytes(key) })).deleted,
+    );
+  }
+
+  async txn(transaction: Transaction): Promise<TransactionResult> {
+    const body = {
+      compare: transaction.compare.map(encodeCompare),
+      success: transaction.success.map(encodeOperation),
+      failure: (transaction.failure ?? []).map(encodeOperation),
+    };
+    return decodeTransaction(await this.#transport.call('/v3/kv/txn', body));
+  }
+
+  async grant(ttlSeconds: number): Promise<{ id: string; ttl: number }> {
+    // Granting twice leaves an empty lease that runs out by itself.
+    const answer = await this.#read('/v3/lease/grant', { TTL: String(ttlSeconds) });
+    return { id: String(answer.ID), ttl: decodeNumber(answer.TTL) };
+  }
+
+  async keepAlive(id: string): Promise<number> {
+    const answer = await this.#read('/v3/lease/keepalive', { ID: id });
+    return decodeNumber(asJson(answer.result).TTL);
+  }
+
+  async revoke(id: string): Promise<void> {
+    try {
+      await this.#read('/v3/lease/revoke', { ID: id });
+    } catch (error) {
+      if (!(error instanceof FlatnetError && error.code === 'NOT_FOUND')) throw error;
+    }
+  }
+
+  async timeToLive(id: string): Promise<number> {
+    return decodeNumber((await this.#read('/v3/lease/timetolive', { ID: id })).TTL);
+  }
+
+  async *watch(keys: string | KeyRange, from: number, signal: AbortSignal): AsyncIterable<WatchBatch> {
+    const range = rangeOf(keys);
+    const create_request = { ...range, start_revision: String(from), progress_notify: true };
+    let seen = from - 1;
+    const stream = readWatch({
+      open: () => this.#transport.stream('/v3/watch', { create_request }),
+      idle: this.#watchIdle,
+      isCurrent: () => this.#isCurrent(range, seen),
+      signal,
+    });
+    for await (const answer of stream) {
+      this.#checkCreated(answer, from, this.#clusters.get(nameOf(range)));
+      if (answer.canceled) throw this.#canceled(answer);
+      const events = asList(answer.events);
+      // Catching up, etcd may send several answers under the newest revision: what has been seen ends with the last event.
+      const revision = events.length ? eventRevision(events.at(-1)) : revisionOf(answer);
+      // A watch that has just begun knows only that it stands: later revisions may have events still to come.
+      if (!answer.created) seen = Math.max(seen, revision);
+      yield { revision: seen, events: events.map(decodeEvent) };
+    }
+  }
+
+  close(): void {
+    this.#transport.close();
+  }
+
+  #read(path: string, body: Json): Promise<Json> {
+    return this.#transport.call(path, body, true);
+  }
+
+  /** False when the store has a change of the range that is newer than `seen`. */
+  async #isCurrent({ key, range_end }: ReturnType<typeof rangeOf>, seen: number): Promise<boolean> {
+    // One key costs the server nothing, and usually shows that nothing at all has happened.
+    if (revisionOf(await this.#read('/v3/kv/range', { key, keys_only: true })) <= seen) return true;
+    const newer = { key, range_end, keys_only: true, limit: '1', min_mod_revision: String(seen + 1) };
+    return asList((await this.#read('/v3/kv/range', newer)).kvs).length === 0;
+  }
+
+  #checkCreated(answer: Json, from: number, listed: string | undefined): void {
+    if (!answer.created || answer.canceled) return;
+    const other = listed !== undefined && clusterOf(answer) !== listed;
+    if (!other && revisionOf(answer) >= from - 1) return;
+    throw new FlatnetError(other ? 'this is another store than before' : 'the store went back in time', {
+      code: 'STORE_COMPACTED',
+      operation: 'store watch',
+      fix: 'list again',
+    });
+  }
+
+  #canceled(answer: Json): FlatnetError {
+    const compacted = decodeNumber(answer.compact_revision);
+    const reason = String(answer.cancel_reason ?? 'canceled by the server');
+    // etcd answers a token that has run out with "permission denied" here.
+    this.#transport.forgetToken();
+    return new FlatnetError(compacted ? `history before revision ${compacted} is gone` : reason, {
+      code: compacted || reason.includes('compacted') ? 'STORE_COMPACTED' : 'STORE_UNAVAILABLE',
+      operation: 'store watch',
+    });
+  }
+}
+
+function nameOf({ key, range_end }: ReturnType<typeof rangeOf>): string {
+  return `${key} ${range_end}`;
+}
+
+function clusterOf(answer: Json): string {
+  return String(asJson(answer.header).cluster_id);
+}

@@ -1,0 +1,59 @@
+import http from 'node:http';
+import https from 'node:https';
+import { FlatnetError, messageOf } from '../../error.ts';
+
+/** PEM texts: the authority that signed the server's certificate, and the client's own certificate and key. */
+export type Tls = { readonly ca?: string; readonly cert?: string; readonly key?: string };
+
+/** Where a server listens, ready for node:http. */
+export type Endpoint = {
+  readonly name: string;
+  readonly request: (options: https.RequestOptions) => http.ClientRequest;
+  readonly options: https.RequestOptions;
+  /** Keeps idle connections for the next request. */
+  readonly agent: http.Agent;
+};
+
+// TCP keep-alive probes start after this idle time: a peer that vanished without a word is noticed.
+const KEEP_ALIVE = { keepAlive: true, keepAliveInitialDelay: 10_000 } as const;
+
+/** Reads `http://host:port`, `https://host:port` or `unix:/path`. Throws CONFIG_INVALID. */
+export function parseEndpoint(name: string, tls: Tls = {}): Endpoint {
+  if (name.startsWith('unix:')) {
+    const socketPath = name.slice('unix:'.length).replace(/^\/\/(?=\/)/, '');
+    if (!socketPath.startsWith('/')) throw invalid(name, 'needs an absolute path');
+    const options = { socketPath, host: 'localhost', ...KEEP_ALIVE };
+    return { name, request: http.request, options, agent: new http.Agent({ keepAlive: true }) };
+  }
+  const url = parseUrl(name);
+  // Node wants IPv6 addresses without the brackets of a URL.
+  const host = url.hostname.replace(/^\[(.*)\]$/, '$1');
+  if (url.protocol === 'http:') {
+    const options = { host, port: url.port || 80, ...KEEP_ALIVE };
+    return { name, request: http.request, options, agent: new http.Agent({ keepAlive: true }) };
+  }
+  const options = { host, port: url.port || 443, ...tls, ...KEEP_ALIVE };
+  return { name, request: https.request, options, agent: new https.Agent({ keepAlive: true, ...tls }) };
+}
+
+function parseUrl(text: string): URL {
+  let url: URL;
+  try {
+    url = new URL(text);
+  } catch (error) {
+    throw invalid(text, messageOf(error));
+  }
+  if (!['http:', 'https:'].includes(url.protocol)) throw invalid(text, 'has an unknown scheme');
+  if (url.username || url.password)
+    throw invalid(text, 'carries a password, which belongs into its own option');
+  if (url.pathname !== '/' || url.search) throw invalid(text, 'has a path');
+  return url;
+}
+
+function invalid(endpoint: string, text: string): FlatnetError {
+  return new FlatnetError(`'${endpoint}' ${text}`, {
+    code: 'CONFIG_INVALID',
+    object: 'store.endpoints',
+    fix: 'write http://host:port, https://host:port or unix:/path',
+  });
+}

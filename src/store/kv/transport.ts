@@ -1,0 +1,205 @@
+import type http from 'node:http';
+import { codeOf, type ErrorCode, FlatnetError, messageOf } from '../../error.ts';
+import { type Endpoint, parseEndpoint, type Tls } from './endpoint.ts';
+import { asJson, type Json } from './gateway.ts';
+
+export type TransportOptions = {
+  /** `http://host:port`, `https://host:port` or `unix:/path`, tried in turn. */
+  readonly endpoints: readonly string[];
+  readonly tls?: Tls;
+  readonly username?: string;
+  readonly password?: string;
+  /** Milliseconds for one request to one endpoint; 5 000 unless told. */
+  readonly timeout?: number;
+};
+
+type Reader<T> = (response: http.IncomingMessage) => Promise<T> | T;
+type Call<T> = {
+  readonly path: string;
+  readonly body: Json;
+  /** May be sent again though the server may have done it already. */
+  readonly repeatable: boolean;
+  /** On a connection of its own. */
+  readonly dedicated: boolean;
+  readonly read: Reader<T>;
+};
+
+/** JSON over HTTP to one of several endpoints: keep-alive, timeout, fail-over, etcd's token authentication. */
+export class Transport {
+  readonly #endpoints: readonly Endpoint[];
+  readonly #options: TransportOptions;
+  #current = 0;
+  #token: string | undefined;
+  #closed = false;
+
+  /** Throws CONFIG_INVALID for an endpoint that cannot be read. */
+  constructor(options: TransportOptions) {
+    if (options.endpoints.length === 0) {
+      throw new FlatnetError('is empty', { code: 'CONFIG_INVALID', object: 'store.endpoints' });
+    }
+    this.#endpoints = options.endpoints.map((text) => parseEndpoint(text, options.tls));
+    this.#options = options;
+  }
+
+  /**
+   * Posts `body` and returns the answer. A request that reached no server goes to the next endpoint; one that broke off
+   * later does so only if `repeatable`. Throws STORE_UNAVAILABLE, or what the server's error means.
+   */
+  call(path: string, body: Json, repeatable = false): Promise<Json> {
+    return this.#run({ path, body, repeatable, dedicated: false, read: readJson });
+  }
+
+  /** Posts `body` and returns the response as soon as it begins. The caller destroys it. */
+  stream(path: string, body: Json): Promise<http.IncomingMessage> {
+    return this.#run({ path, body, repeatable: true, dedicated: true, read: (response) => response });
+  }
+
+  /** The next request logs in again. */
+  forgetToken(): void {
+    this.#token = undefined;
+  }
+
+  close(): void {
+    this.#closed = true;
+    for (const { agent } of this.#endpoints) agent.destroy();
+  }
+
+  async #run<T>(call: Call<T>): Promise<T> {
+    if (this.#options.username === undefined) return this.#failOver(call);
+    const token = await this.#login();
+    try {
+      return await this.#failOver(call, token);
+    } catch (error) {
+      if (!(error instanceof StaleToken)) throw error;
+      if (this.#token === token) this.#token = undefined;
+      return this.#failOver(call, await this.#login());
+    }
+  }
+
+  async #login(): Promise<string> {
+    if (this.#token !== undefined) return this.#token;
+    const body = { name: this.#options.username, password: this.#options.password ?? '' };
+    const answer = await this.#failOver({
+      path: '/v3/auth/authenticate',
+      body,
+      repeatable: true,
+      dedicated: false,
+      read: readJson,
+    });
+    this.#token = String(answer.token);
+    return this.#token;
+  }
+
+  async #failOver<T>(call: Call<T>, token?: string): Promise<T> {
+    const count = this.#endpoints.length;
+    // A read over a kept connection that the server closed meanwhile deserves a second try even with one endpoint.
+    const attempts = call.repeatable ? Math.max(count, 2) : count;
+    for (let attempt = 1; ; attempt++) {
+      const index = this.#current;
+      const endpoint = this.#endpoints[index];
+      if (!endpoint || this.#closed) throw unavailable(call.path, 'the client is closed');
+      try {
+        return await this.#post(endpoint, call, token);
+      } catch (error) {
+        if (!(error instanceof Broken)) throw error;
+        if (this.#current === index) this.#current = (index + 1) % count;
+        if (attempt < attempts && (call.repeatable || !error.sent)) continue;
+        throw unavailable(call.path, error.message, endpoint.name, error.cause);
+      }
+    }
+  }
+
+  #post<T>(endpoint: Endpoint, call: Call<T>, token?: string): Promise<T> {
+    const { promise, resolve, reject } = Promise.withResolvers<T>();
+    const text = JSON.stringify(call.body);
+    let sent = false;
+    const request = endpoint.request({
+      ...endpoint.options,
+      agent: call.dedicated ? false : endpoint.agent,
+      method: 'POST',
+      path: call.path,
+      headers: {
+        'content-type': 'application/json',
+        'content-length': Buffer.byteLength(text),
+        ...(token === undefined ? {} : { authorization: token }),
+      },
+    });
+    const timeout = this.#options.timeout ?? 5_000;
+    const timer = setTimeout(() => {
+      request.destroy(Object.assign(new Error(`no answer within ${timeout} ms`), { code: 'ETIMEDOUT' }));
+    }, timeout);
+    request.once('socket', (socket) => {
+      if (!socket.connecting) sent = true;
+      else socket.once('connect', () => (sent = true));
+    });
+    const fail = (error: unknown): void => {
+      reject(error instanceof FlatnetError ? error : new Broken(error, sent));
+    };
+    request.on('error', fail);
+    request.once('response', (response) => {
+      const answer = response.statusCode === 200 ? call.read(response) : readError(call.path, response);
+      Promise.resolve(answer).then(resolve, fail);
+    });
+    request.end(text);
+    return promise.finally(() => clearTimeout(timer));
+  }
+}
+
+async function readJson(response: http.IncomingMessage): Promise<Json> {
+  const chunks: Buffer[] = [];
+  for await (const chunk of response) chunks.push(chunk);
+  return asJson(JSON.parse(Buffer.concat(chunks).toString('utf8')));
+}
+
+/** gRPC's status codes, which the gateway puts into `code`, and what they mean to us. */
+const CODES: Record<number, ErrorCode> = {
+  3: 'USAGE',
+  5: 'NOT_FOUND',
+  8: 'USAGE',
+  9: 'STORE_CONFLICT',
+  11: 'STORE_COMPACTED',
+};
+const [DEADLINE_EXCEEDED, UNAVAILABLE, UNAUTHENTICATED] = [4, 14, 16];
+
+async function readError(path: string, response: http.IncomingMessage): Promise<never> {
+  const answer = await readJson(response).catch((): Json => ({}));
+  const text = String(answer.message ?? answer.error ?? `HTTP status ${response.statusCode}`);
+  const code = Number(answer.code);
+  const isStale = code === UNAUTHENTICATED || text.includes('revision of auth store is old');
+  if (isStale) throw new StaleToken(path, text);
+  // The server answers for a cluster that cannot (no leader, overload): another endpoint may be better off.
+  const isAway = code === UNAVAILABLE || code === DEADLINE_EXCEEDED || (response.statusCode ?? 0) >= 500;
+  if (isAway) throw new Error(text);
+  throw new FlatnetError(text, { code: CODES[code] ?? 'STORE_UNAVAILABLE', operation: operationOf(path) });
+}
+
+/** The request failed on its way, or nobody can say whether the server did it (`sent`). */
+class Broken extends Error {
+  readonly sent: boolean;
+  constructor(cause: unknown, sent: boolean) {
+    super(messageOf(cause), { cause });
+    this.sent = sent;
+  }
+}
+
+class StaleToken extends FlatnetError {
+  constructor(path: string, text: string) {
+    super(text, { code: 'STORE_UNAVAILABLE', operation: operationOf(path) });
+  }
+}
+
+function unavailable(path: string, text: string, endpoint?: string, cause?: unknown): FlatnetError {
+  const errno = codeOf(cause);
+  return new FlatnetError(text, {
+    code: 'STORE_UNAVAILABLE',
+    operation: operationOf(path),
+    ...(endpoint === undefined ? {} : { object: `at ${endpoint}` }),
+    ...(errno === undefined ? {} : { errno }),
+    cause,
+  });
+}
+
+/** `/v3/kv/range` → `store range`. */
+function operationOf(path: string): string {
+  return `store ${path.slice(path.lastIndexOf('/') + 1)}`;
+}

@@ -1,0 +1,98 @@
+import assert from 'node:assert/strict';
+import { type TestContext, test } from 'node:test';
+import { FlatnetError } from '../../../src/error.ts';
+import { parseIp } from '../../../src/ip/address.ts';
+import { addressOf, type Cidr, cidrOf } from '../../../src/ip/cidr.ts';
+import { SILENT } from '../../../src/log.ts';
+import { subnetsOf } from '../../../src/store/etcd/lease-key.ts';
+import { LeaseStore } from '../../../src/store/etcd/lease-store.ts';
+import { EtcdKv } from '../../../src/store/kv/client.ts';
+import type { Transaction, TransactionResult } from '../../../src/store/kv/kv.ts';
+import type { Store } from '../../../src/store/ports/store.ts';
+import { startEmbedded } from '../servers.ts';
+import { overlapping, PREFIX, self, TestCluster } from './cluster.ts';
+
+const NETWORK = { Network: '10.5.0.0/16', SubnetLen: 24 };
+
+/** A client to whose first transaction something happens: before it is sent, or to its answer. */
+class EventfulKv extends EtcdKv {
+  before: (transaction: Transaction) => Promise<void> = async () => {};
+  after: () => void = () => {};
+
+  override async txn(transaction: Transaction): Promise<TransactionResult> {
+    const { before, after } = this;
+    this.before = async () => {};
+    this.after = () => {};
+    await before(transaction);
+    const result = await super.txn(transaction);
+    after();
+    return result;
+  }
+}
+
+async function start(t: TestContext): Promise<{ cluster: TestCluster; kv: EventfulKv; store: Store }> {
+  const server = await startEmbedded();
+  t.after(() => server.stop());
+  const cluster = new TestCluster(t, server.endpoint);
+  await cluster.configure(NETWORK);
+  const kv = new EventfulKv({ endpoints: [server.endpoint] });
+  const store = new LeaseStore(kv, { prefix: PREFIX, answerTime: 500 }, SILENT);
+  t.after(() => store.close());
+  return { cluster, kv, store };
+}
+
+/** The subnet a transaction is about to take. */
+function aimedAt({ success }: Transaction): Cidr {
+  const key =
+    success.map((operation) => operation.key).find((name) => name.includes('/subnets/')) ?? assert.fail();
+  return subnetsOf(key.slice(key.lastIndexOf('/') + 1))[0] ?? assert.fail();
+}
+
+test('another node takes the subnet first: a different one is chosen', async (t) => {
+  const { cluster, kv, store } = await start(t);
+  let rival: readonly Cidr[] = [];
+  kv.before = async (transaction) => {
+    rival = (await cluster.join(self(2), { 4: aimedAt(transaction) })).subnets;
+    assert.deepEqual(rival, [aimedAt(transaction)]);
+  };
+  const claim = await store.acquire(self(1), {});
+  assert.equal(overlapping([...rival, ...claim.subnets]), undefined);
+});
+
+test('the network is cut anew meanwhile, and another node takes a part of the subnet', async (t) => {
+  const { cluster, kv, store } = await start(t);
+  let rival: readonly Cidr[] = [];
+  kv.before = async (transaction) => {
+    await cluster.configure({ ...NETWORK, SubnetLen: 26 });
+    const part = cidrOf(addressOf(aimedAt(transaction)), 26);
+    rival = (await cluster.join(self(2), { 4: part })).subnets;
+    assert.deepEqual(rival, [part]);
+  };
+  const claim = await store.acquire(self(1), {});
+  assert.match(claim.subnets[0] ?? '', /\/26$/);
+  assert.equal(overlapping([...rival, ...claim.subnets]), undefined);
+});
+
+test('the answer is lost though the lease was written: it stays, and the next try has it', async (t) => {
+  const { cluster, kv, store } = await start(t);
+  const first = await store.acquire(self(1), {});
+  first.stop();
+  kv.after = () => {
+    throw new FlatnetError('connection lost', { code: 'STORE_UNAVAILABLE' });
+  };
+  const before = await cluster.keys();
+  await assert.rejects(store.acquire(self(1), {}), { code: 'STORE_UNAVAILABLE' });
+  assert.deepEqual(await cluster.keys(), before, 'no moment without the lease');
+  assert.deepEqual((await store.acquire(self(1), {})).subnets, first.subnets);
+});
+
+test('the node’s name is taken between the challenge and the write', async (t) => {
+  const { cluster, kv, store } = await start(t);
+  const dead = await cluster.join(self(1));
+  dead.stop();
+  kv.before = async () => {
+    await cluster.join(self(1, { addresses: { 4: parseIp('192.0.2.77') } }));
+  };
+  const moved = self(1, { addresses: { 4: parseIp('192.0.2.88') } });
+  await assert.rejects(store.acquire(moved, {}), { code: 'NAME_TAKEN', message: /192\.0\.2\.77/ });
+});

@@ -1,0 +1,218 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import fc from 'fast-check';
+import { API_VERSION, type Document } from '../../../src/cluster/calico/document.ts';
+import { DEFAULT_BGP_CONFIGURATION, NO_RESOURCES } from '../../../src/cluster/resources.ts';
+import { parseIp } from '../../../src/ip/address.ts';
+import { parseCidr } from '../../../src/ip/cidr.ts';
+import { IpamKeys } from '../../../src/store/etcd/block-keys.ts';
+import { ClusterState } from '../../../src/store/etcd/cluster-state.ts';
+import { encodeLease } from '../../../src/store/etcd/lease-value.ts';
+import { encodeRecord } from '../../../src/store/etcd/node-record.ts';
+import { putDocument } from '../../../src/store/etcd/resource-store.ts';
+import type { WatchEvent } from '../../../src/store/kv/kv.ts';
+import type { ClusterView } from '../../../src/store/ports/store.ts';
+import { Keys, layout, stateOf, viewOf } from './keys.ts';
+
+const ipam = new IpamKeys('/net');
+const LEASE = '{"Network":"10.0.0.0/8","wiring":"routed","Backend":{"Type":"bgp"}}';
+const BLOCKS = '{"Network":"10.0.0.0/8","addresses":"blocks","wiring":"routed","Backend":{"Type":"bgp"}}';
+
+const ipOf = (i: number) => parseIp(`172.16.0.${i}`);
+const blockOf = (i: number) => parseCidr(`10.0.0.${i * 64}/26`);
+const record = (name: string, i: number): string =>
+  encodeRecord({
+    name,
+    labels: { n: name },
+    addresses: { 4: ipOf(i) },
+    subnets: [],
+    instance: name,
+    backend: { type: 'bgp', data: { 4: { i } } },
+  });
+const document = (kind: Document['kind'], name: string, spec: Document['spec']): Document => ({
+  apiVersion: API_VERSION,
+  kind,
+  metadata: { name },
+  spec,
+});
+const put = (keys: Keys, written: Document): WatchEvent => {
+  const { key, value } = putDocument(layout, written);
+  return keys.put(key, value, '0');
+};
+
+test('a node is its record and its confirmed blocks; leases count for nothing', () => {
+  const keys = new Keys();
+  keys.put(layout.config, BLOCKS);
+  keys.put(layout.node('b'), record('b', 2));
+  keys.put(layout.node('a'), record('a', 1));
+  keys.put(ipam.affinity('b', blockOf(3)), 'confirmed', '0');
+  keys.put(ipam.affinity('b', parseCidr('fd00::40/122')), 'confirmed', '0');
+  keys.put(ipam.affinity('b', blockOf(1)), 'confirmed', '0');
+  keys.put(ipam.affinity('a', blockOf(2)), 'pending', '0');
+  keys.put(ipam.affinity('gone', blockOf(0)), 'confirmed', '0');
+  const leased = encodeLease({ addresses: { 4: ipOf(1) }, backend: { type: 'vxlan', data: {} } });
+  keys.put(layout.lease([parseCidr('10.1.0.0/24')]), leased);
+  const { nodes } = viewOf(stateOf(keys));
+  assert.deepEqual(nodes, [
+    {
+      name: 'a',
+      labels: { n: 'a' },
+      addresses: { 4: ipOf(1) },
+      subnets: [],
+      backend: { type: 'bgp', data: { 4: { i: 1 } } },
+    },
+    {
+      name: 'b',
+      labels: { n: 'b' },
+      addresses: { 4: ipOf(2) },
+      subnets: ['10.0.0.64/26', '10.0.0.192/26', 'fd00::40/122'],
+      backend: { type: 'bgp', data: { 4: { i: 2 } } },
+    },
+  ]);
+});
+
+test('the parts of the keys may come in any order', () => {
+  const keys = new Keys();
+  keys.put(layout.config, BLOCKS);
+  keys.put(layout.node('a'), record('a', 1));
+  keys.put(layout.node('b'), record('b', 2));
+  keys.put(ipam.affinity('a', blockOf(2)), 'confirmed', '0');
+  const items = [...keys.items.values()];
+  for (const order of [layout.watched, layout.watched.toReversed()]) {
+    const state = new ClusterState(layout, assert.fail);
+    for (const range of order) {
+      const part = items.filter(({ key }) => key >= range.from && key < range.to);
+      state.reset(part, keys.revision, range);
+    }
+    assert.deepEqual(viewOf(state).nodes, viewOf(stateOf(keys)).nodes);
+  }
+});
+
+test('allocations make no view and are not kept', () => {
+  const keys = new Keys();
+  keys.put(layout.config, BLOCKS);
+  const state = stateOf(keys);
+  const view = viewOf(state);
+  const events = [keys.put(ipam.block(blockOf(1)), '{}', '0'), keys.put(ipam.handle('a/b'), '{}', '0')];
+  state.apply({ events, revision: keys.revision });
+  assert.equal(viewOf(state), view);
+  assert.equal(state.item(ipam.block(blockOf(1))), undefined);
+});
+
+test('a resource that cannot be read keeps its last good value, and says so; a deleted one is gone', () => {
+  const keys = new Keys();
+  const warnings: string[] = [];
+  keys.put(layout.config, LEASE);
+  const state = stateOf(keys, warnings);
+  const apply = (...events: WatchEvent[]): ClusterView => {
+    state.apply({ revision: keys.revision, events });
+    return viewOf(state);
+  };
+  assert.equal(viewOf(state).resources, NO_RESOURCES);
+  const key = layout.resource('IPPool', 'p');
+  const first = apply(put(keys, document('IPPool', 'p', { cidr: '10.0.0.0/16' })));
+  assert.equal(first.resources.ipPools[0]?.blockSize, 26);
+  for (const garbage of [
+    '{',
+    '[]',
+    '{"kind":"IPPool"}',
+    putDocument(layout, document('IPPool', 'q', { cidr: '10.0.0.0/16' })).value,
+    putDocument(layout, document('IPPool', 'p', { cidr: '10.0.0.0/16', later: 1 })).value,
+  ]) {
+    assert.equal(apply(keys.put(key, garbage)), first, garbage);
+  }
+  assert.equal(warnings.length, 5);
+  assert.match(
+    warnings[4] ?? '',
+    /^\/net\/flatnet\/resources\/IPPool\/p: IPPool\/p spec\.later: is not a field/,
+  );
+  const same = apply(
+    keys.put(key, putDocument(layout, document('IPPool', 'p', { cidr: '10.0.0.0/16', blockSize: 26 })).value),
+  );
+  assert.equal(same, first, 'what means the same is no change');
+
+  const more = apply(put(keys, document('BGPConfiguration', 'default', { asNumber: 65000 })));
+  assert.equal(more.resources.bgpConfiguration.asNumber, 65000);
+  assert.equal(more.resources.ipPools, first.resources.ipPools, 'the others stay the same objects');
+  assert.equal(more.nodes, first.nodes);
+
+  const without = apply(keys.delete(key), keys.delete(layout.resource('BGPConfiguration', 'default')));
+  assert.deepEqual(without.resources, NO_RESOURCES);
+  assert.equal(without.resources.bgpConfiguration, DEFAULT_BGP_CONFIGURATION);
+});
+
+test('change by change or all at once, on either plan: the same view, the same objects', () => {
+  const small = fc.nat(3);
+  const name = fc.constantFrom('a', 'b', 'c');
+  const change = fc.oneof(
+    fc.record({ what: fc.constant('record' as const), name, i: small }),
+    fc.record({ what: fc.constant('unrecord' as const), name }),
+    fc.record({
+      what: fc.constantFrom('pending' as const, 'confirmed' as const, 'unclaim' as const),
+      name,
+      i: small,
+    }),
+    fc.record({ what: fc.constant('lease' as const), i: small, ip: small }),
+    fc.record({ what: fc.constantFrom('pool' as const, 'unpool' as const), i: small, on: fc.boolean() }),
+    fc.record({ what: fc.constant('node' as const), name, i: small }),
+    fc.record({ what: fc.constant('plan' as const), on: fc.boolean() }),
+  );
+  type Change = typeof change extends fc.Arbitrary<infer T> ? T : never;
+  const event = (keys: Keys, one: Change): WatchEvent => {
+    switch (one.what) {
+      case 'record':
+        return keys.put(layout.node(one.name), record(one.name, one.i));
+      case 'unrecord':
+        return keys.delete(layout.node(one.name));
+      case 'pending':
+      case 'confirmed':
+        return keys.put(ipam.affinity(one.name, blockOf(one.i)), one.what, '0');
+      case 'unclaim':
+        return keys.delete(ipam.affinity(one.name, blockOf(one.i)));
+      case 'lease': {
+        const value = encodeLease({ addresses: { 4: ipOf(one.ip) }, backend: { type: 'bgp', data: {} } });
+        return keys.put(layout.lease([parseCidr(`10.1.${one.i}.0/24`)]), value);
+      }
+      case 'pool':
+        return put(keys, document('IPPool', `p${one.i}`, { cidr: `10.${one.i}.0.0/16`, disabled: one.on }));
+      case 'unpool':
+        return keys.delete(layout.resource('IPPool', `p${one.i}`));
+      case 'node':
+        return put(keys, document('Node', one.name, { bgp: { asNumber: 65000 + one.i } }));
+      case 'plan':
+        return keys.put(layout.config, one.on ? BLOCKS : LEASE);
+    }
+  };
+  fc.assert(
+    fc.property(fc.array(fc.array(change, { maxLength: 4 }), { maxLength: 25 }), (batches) => {
+      const keys = new Keys();
+      keys.put(layout.config, BLOCKS);
+      const state = stateOf(keys);
+      const relisted = stateOf(keys);
+      for (const batch of batches) {
+        const before = viewOf(state);
+        state.apply({ events: batch.map((one) => event(keys, one)), revision: keys.revision });
+        relisted.reset([...keys.items.values()], keys.revision);
+        const after = viewOf(state);
+        const fresh = viewOf(stateOf(keys));
+        for (const view of [fresh, viewOf(relisted)]) {
+          assert.deepEqual(view.nodes, after.nodes);
+          assert.deepEqual(view.resources, after.resources);
+          assert.deepEqual(view.network, after.network);
+        }
+        for (const node of after.nodes) {
+          const old = before.nodes.find((each) => each.name === node.name);
+          if (old && JSON.stringify(old) === JSON.stringify(node)) assert.equal(node, old);
+        }
+        for (const pool of after.resources.ipPools) {
+          const old = before.resources.ipPools.find((each) => each.name === pool.name);
+          if (old?.disabled === pool.disabled) assert.equal(pool, old);
+        }
+        if (JSON.stringify(before.resources.ipPools) === JSON.stringify(after.resources.ipPools)) {
+          assert.equal(after.resources.ipPools, before.resources.ipPools);
+        }
+      }
+    }),
+    { numRuns: 300 },
+  );
+});

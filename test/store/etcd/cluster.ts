@@ -1,0 +1,107 @@
+import type { TestContext } from 'node:test';
+import type { NodeFacts, PerFamily } from '../../../src/cluster/node.ts';
+import { parseIp } from '../../../src/ip/address.ts';
+import { type Cidr, overlaps } from '../../../src/ip/cidr.ts';
+import type { Log } from '../../../src/log.ts';
+import { type LeaseOptions, LeaseStore } from '../../../src/store/etcd/lease-store.ts';
+import { EtcdKv } from '../../../src/store/kv/client.ts';
+import type { Claim, ClusterView, Store } from '../../../src/store/ports/store.ts';
+import { eventually } from '../servers.ts';
+
+export const PREFIX = '/net';
+
+/** Agents' view of one store: makes stores and claims, and ends them with the test. */
+export class TestCluster {
+  readonly kv: EtcdKv;
+  readonly warnings: string[] = [];
+  readonly #t: TestContext;
+  readonly #endpoint: string;
+
+  constructor(t: TestContext, endpoint: string) {
+    this.#t = t;
+    this.#endpoint = endpoint;
+    this.kv = new EtcdKv({ endpoints: [endpoint] });
+    t.after(() => this.kv.close());
+  }
+
+  async configure(config: object): Promise<void> {
+    await this.kv.put(`${PREFIX}/config`, JSON.stringify(config));
+  }
+
+  store(options: LeaseOptions = {}, client: { watchIdle?: number; timeout?: number } = {}): Store {
+    const kv = new EtcdKv({ endpoints: [this.#endpoint], timeout: 3_000, ...client });
+    const store = new LeaseStore(kv, { prefix: PREFIX, answerTime: 600, ...options }, this.#log());
+    this.#t.after(() => store.close());
+    return store;
+  }
+
+  /** A new agent's claim: its own store client, `previous` as given. */
+  join(self: NodeFacts, previous: PerFamily<Cidr> = {}, options: LeaseOptions = {}): Promise<Claim> {
+    return this.store(options).acquire(self, previous);
+  }
+
+  /** The views a store yields, newest last. */
+  views(store: Store = this.store()): ClusterView[] {
+    const views: ClusterView[] = [];
+    const abort = new AbortController();
+    this.#t.after(() => abort.abort());
+    void (async () => {
+      for await (const view of store.watch(abort.signal)) views.push(view);
+    })();
+    return views;
+  }
+
+  /** Keys below the prefix, without it. */
+  async keys(): Promise<string[]> {
+    return (await this.kv.list(`${PREFIX}/`)).items.map(({ key }) => key.slice(PREFIX.length + 1));
+  }
+
+  #log(): Log {
+    const note = (fields: object, message: string): void =>
+      void this.warnings.push(`${message} ${JSON.stringify(fields)}`);
+    return { debug: () => {}, info: () => {}, warn: note, error: note };
+  }
+}
+
+/** Node number `i` with the public address 192.0.2.`i`, and 2001:db8::`i` if asked for. */
+export function self(i: number, over: Partial<NodeFacts> & { dual?: boolean } = {}): NodeFacts {
+  const { dual = false, ...rest } = over;
+  return {
+    name: `node${i}`,
+    labels: { number: String(i) },
+    addresses: { 4: parseIp(`192.0.2.${i}`), ...(dual && { 6: parseIp(`2001:db8::${i}`) }) },
+    backend: {
+      type: 'vxlan',
+      data: { 4: { VNI: 1, VtepMAC: `02:00:00:00:00:${String(i).padStart(2, '0')}` } },
+    },
+    ...rest,
+  };
+}
+
+export function overlapping(subnets: readonly Cidr[]): [Cidr, Cidr] | undefined {
+  for (const [i, a] of subnets.entries()) {
+    for (const b of subnets.slice(i + 1)) if (overlaps(a, b)) return [a, b];
+  }
+  return undefined;
+}
+
+/** How a promise ends: `undefined` while it has not, otherwise the error's code or `fulfilled`. */
+export function outcome(promise: Promise<unknown>): { code: string | undefined } {
+  const result: { code: string | undefined } = { code: undefined };
+  promise.then(
+    () => (result.code = 'fulfilled'),
+    (error: { code?: string }) => (result.code = error.code ?? 'unknown'),
+  );
+  return result;
+}
+
+export function lastView(
+  views: readonly ClusterView[],
+  check: (view: ClusterView) => boolean,
+  timeout = 5_000,
+) {
+  return eventually(() => {
+    const view = views.at(-1);
+    return view && check(view) ? view : undefined;
+  }, timeout);
+}

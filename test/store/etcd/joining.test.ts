@@ -1,0 +1,4 @@
+import { startEmbedded } from '../servers.ts';
+import { joining } from './joining.ts';
+
+joining('the embedded server', () => startEmbedded());
