@@ -7,7 +7,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { parseArgs } from 'node:util';
-import { installPlugins } from '../src/cni/install.ts';
+import { installPlugins } from '../src/cni/shim/install.ts';
 import { withNetns } from '../src/linux/netns.ts';
 import { Host, Pod } from '../test/cni/host.ts';
 

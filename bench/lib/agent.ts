@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { askAgent } from '../../src/agent/api/client.ts';
 import { AGENT_SOCKET, type AgentOptions } from '../../src/agent/options.ts';
-import { CONF_LIST_FILE } from '../../src/cni/conflist.ts';
+import { CONF_LIST_FILE } from '../../src/cni/protocol/conflist.ts';
 import { DEFAULT_PREFIX, Layout } from '../../src/store/etcd/layout.ts';
 import type { EtcdKv } from '../../src/store/kv/client.ts';
 import { openKv } from '../../src/store/open.ts';

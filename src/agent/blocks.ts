@@ -1,6 +1,6 @@
 import type { LocalPod } from '../cluster/node.ts';
 import type { IpReservation } from '../cluster/resources.ts';
-import { handleOf } from '../cni/assigned.ts';
+import { handleOf } from '../cni/addresses/blocks.ts';
 import { messageOf } from '../error.ts';
 import { BITS, familyOf, type Ip } from '../ip/address.ts';
 import { cidrOf } from '../ip/cidr.ts';

@@ -1,7 +1,7 @@
 import { join, resolve } from 'node:path';
 import { type PerFamily, perFamily } from '../cluster/node.ts';
-import { renderConfList, writeConfList } from '../cni/conflist.ts';
-import { installPlugins, writeAgentFile } from '../cni/install.ts';
+import { renderConfList, writeConfList } from '../cni/protocol/conflist.ts';
+import { installPlugins, writeAgentFile } from '../cni/shim/install.ts';
 import type { Desired } from '../desired/desired.ts';
 import { messageOf } from '../error.ts';
 import { familyOf } from '../ip/address.ts';

@@ -1,16 +1,16 @@
-import { attach } from './attach.ts';
-import { check } from './check.ts';
-import { roleOf } from './conf.ts';
 import type { CniContext, CniReply } from './context.ts';
-import { detach } from './detach.ts';
-import { collectGarbage, doNotedDels, gc } from './gc.ts';
-import { loopbackAdd, loopbackCheck, loopbackDel } from './loopback.ts';
-import { watchNotedDels } from './noted-del.ts';
+import { roleOf } from './protocol/conf.ts';
 import { errorObject } from './protocol/error.ts';
 import { type Invocation, readCommand, readInvocation, versionOf } from './protocol/invocation.ts';
 import { CURRENT, VERSIONS } from './protocol/version.ts';
+import { watchNotedDels } from './records/noted-del.ts';
 import { CniState } from './state.ts';
-import { status } from './status.ts';
+import { attach } from './verbs/add.ts';
+import { check } from './verbs/check.ts';
+import { detach } from './verbs/del.ts';
+import { collectGarbage, doNotedDels, gc } from './verbs/gc.ts';
+import { loopbackAdd, loopbackCheck, loopbackDel } from './verbs/loopback.ts';
+import { status } from './verbs/status.ts';
 
 /** CNI on one node, as its agent serves it: one for as long as the agent lives. */
 export class CniService implements AsyncDisposable {

@@ -1,11 +1,11 @@
 import { readFileSync } from 'node:fs';
 import { NETLINK_ROUTE, NetlinkSocket } from '../linux/netlink/socket.ts';
-import { Pools } from './addresses.ts';
-import { Attachments } from './attachment.ts';
+import { Pools } from './addresses/host-local.ts';
+import { Later } from './addresses/later.ts';
 import type { CniContext } from './context.ts';
-import { Later } from './later.ts';
-import { Locks } from './lock.ts';
-import { Sweeper } from './sweep.ts';
+import { Attachments } from './records/attachment.ts';
+import { Locks } from './records/lock.ts';
+import { Sweeper } from './wiring/sweep.ts';
 
 /** What the verbs share for as long as an agent lives. */
 export class CniState implements AsyncDisposable {

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { existsSync, mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, test } from 'node:test';
-import { installPlugins } from '../../src/cni/install.ts';
+import { installPlugins } from '../../src/cni/shim/install.ts';
 import {
   type AttachmentOptions,
   addNetwork,

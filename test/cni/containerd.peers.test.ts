@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, afterEach, before, describe, test } from 'node:test';
 import { readNetwork } from '../../src/cluster/network.ts';
-import { removeConfList } from '../../src/cni/conflist.ts';
+import { removeConfList } from '../../src/cni/protocol/conflist.ts';
 import { familyOf, parseIp } from '../../src/ip/address.ts';
 import { contains, hostCidr } from '../../src/ip/cidr.ts';
 import { agentStatus } from '../../src/lab/agent-process.ts';

@@ -1,0 +1,58 @@
+import { Fields } from '../../cluster/fields.ts';
+import { FlatnetError, messageOf } from '../../error.ts';
+import { type Ip, parseIp } from '../../ip/address.ts';
+import { type Mac, parseMac } from '../../ip/mac.ts';
+import { unsupported } from './error.ts';
+
+/** The capability by which containerd and CRI-O pass a pod's annotations on. */
+export const ANNOTATIONS = 'io.kubernetes.cri.pod-annotations';
+
+const PREFIX = 'cni.projectcalico.org/';
+/** Calico's that change what is wired. Others of that prefix are notes that it makes for itself. */
+const UNSUPPORTED = ['ipAddrsNoIpam', 'floatingIPs', 'allowedSourcePrefixes', 'ipFamilies'];
+
+/** What a pod's annotations ask of its interface, in the words of Calico's users. */
+export type PodWishes = {
+  readonly ips: readonly Ip[];
+  /** By name or CIDR; empty: any. */
+  readonly pools: readonly string[];
+  readonly mac: Mac | undefined;
+};
+
+/** Reads them from a plugin's configuration. Throws CONFIG_INVALID naming the annotation, CniError 2 for what we do not do. */
+export function podWishes(conf: Fields): PodWishes {
+  const annotations = conf.object('runtimeConfig')?.object(ANNOTATIONS) ?? new Fields({});
+  for (const name of UNSUPPORTED) {
+    const value = annotations.raw(PREFIX + name);
+    if (value !== undefined) throw unsupported(PREFIX + name, value);
+  }
+  const list = (name: string): readonly string[] => annotations.parsed(PREFIX + name, readList) ?? [];
+  return {
+    ips: annotations.parsed(`${PREFIX}ipAddrs`, (text) => readList(text).map(parseIp)) ?? [],
+    pools: [...list('ipv4pools'), ...list('ipv6pools')],
+    mac: annotations.parsed(`${PREFIX}hwAddr`, parseMac),
+  };
+}
+
+/** `["10.0.0.1"]`. */
+function readList(text: string): readonly string[] {
+  let value: unknown;
+  try {
+    value = JSON.parse(text);
+  } catch (error) {
+    throw notList(messageOf(error), error);
+  }
+  if (!Array.isArray(value)) throw notList('not a list');
+  return value.map((entry: unknown) => {
+    if (typeof entry === 'string') return entry;
+    throw notList(`${JSON.stringify(entry)} is not a string`);
+  });
+}
+
+function notList(text: string, cause?: unknown): FlatnetError {
+  return new FlatnetError(text, {
+    code: 'CONFIG_INVALID',
+    fix: 'write a list of strings in JSON, as ["10.0.0.1"]',
+    cause,
+  });
+}

@@ -1,0 +1,64 @@
+import { mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import type { Network } from '../../cluster/network.ts';
+import { codeOf } from '../../error.ts';
+import type { AgentPlace } from '../shim/agent-file.ts';
+import { ANNOTATIONS } from './annotations.ts';
+import { TYPE } from './conf.ts';
+
+/** Sorts after flannel's `10-flannel.conflist`: runtimes take the first file of the folder. */
+export const CONF_LIST_FILE = '10-flatnet.conflist';
+
+/** The network the runtime runs. Its name is that of flannel's, whose folder of reservations goes on to be used. */
+export function renderConfList(place: AgentPlace, wiring: Network['wiring']): string {
+  const list = {
+    name: 'cbr0',
+    // libcni up to 1.1.2 knows only this key and refuses newer results; since 1.2 it takes the newest of the list.
+    cniVersion: '1.0.0',
+    cniVersions: ['0.3.1', '0.4.0', '1.0.0', '1.1.0'],
+    plugins: [
+      {
+        type: TYPE,
+        ...place,
+        // What is not declared is silently left out by runtimes: a pod that wants host ports would start without them. We refuse it.
+        capabilities: {
+          ips: true,
+          mac: true,
+          portMappings: true,
+          bandwidth: true,
+          ...(wiring === 'routed' && { [ANNOTATIONS]: true }),
+        },
+      },
+    ],
+  };
+  return `${JSON.stringify(list, undefined, 2)}\n`;
+}
+
+/**
+ * Writes the file in one piece, and only when it changes. The new file is made in the same folder: containerd does not
+ * see one that is moved in from another (containerd #11711). Returns whether it was written.
+ */
+export function writeConfList(confDir: string, text: string): boolean {
+  const path = join(confDir, CONF_LIST_FILE);
+  if (readIfThere(path) === text) return false;
+  mkdirSync(confDir, { recursive: true, mode: 0o755 });
+  // No runtime takes a file with this ending for a configuration.
+  const temporary = `${path}.new`;
+  writeFileSync(temporary, text, { mode: 0o644 });
+  renameSync(temporary, path);
+  return true;
+}
+
+/** Tells the runtime that there is no network. For uninstalling: while an agent is only away, DEL needs the file. */
+export function removeConfList(confDir: string): void {
+  rmSync(join(confDir, CONF_LIST_FILE), { force: true });
+}
+
+function readIfThere(path: string): string | undefined {
+  try {
+    return readFileSync(path, 'utf8');
+  } catch (error) {
+    if (codeOf(error) === 'ENOENT') return undefined;
+    throw error;
+  }
+}

@@ -1,0 +1,154 @@
+import { createHash } from 'node:crypto';
+import {
+  closeSync,
+  constants,
+  ftruncateSync,
+  mkdirSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  writeSync,
+} from 'node:fs';
+import { join } from 'node:path';
+import { codeOf, ioError } from '../../error.ts';
+import type { Ip } from '../../ip/address.ts';
+import type { Prefixed } from '../../ip/cidr.ts';
+
+const { O_CREAT, O_RDWR } = constants;
+
+/** What tells attachments apart. One call may wire an interface and, as another plugin's delegate, give it addresses. */
+export type AttachmentKey = {
+  readonly network: string;
+  readonly containerId: string;
+  readonly ifName: string;
+  readonly role: 'interface' | 'ipam';
+};
+
+/**
+ * Our note of one attachment, on disk before the first thing it leads to exists and gone after the last: whatever a crash
+ * leaves behind is found through it. It outlives reboots, as the reservations do.
+ */
+export type Attachment = AttachmentKey & {
+  /** `adding` until everything is there, `removing` from DEL's beginning: without a call under way, what a crash left. */
+  readonly state: 'adding' | 'ready' | 'removing';
+  /** Path of the pod's network namespace, its inode, and the boot in which that inode meant this namespace. */
+  readonly netns: string;
+  readonly netnsId: number;
+  readonly bootId: string;
+  /** host-local's folder with the reservations. */
+  readonly dir: string;
+  readonly addresses: readonly Prefixed[];
+  /** The host's end of the veth. Where another plugin wired the interface, its name for what it is worth, or absent. */
+  readonly hostDevice?: string;
+  readonly bridge?: string;
+  /** Bytes. */
+  readonly mtu?: number;
+  readonly hairpin?: boolean;
+  /** Absent: on a bridge. */
+  readonly wiring?: 'routed';
+  /** What the addresses are held by, where they are of blocks; then `dir` is empty. */
+  readonly handle?: string;
+  /** Those of the addresses that are of other nodes' blocks. */
+  readonly borrowed?: readonly Ip[];
+  /** Another plugin made the interface, and removes it. */
+  readonly chained?: boolean;
+  /** The link is as the agent wants it, on the agent's bridge, and it keeps it so. */
+  readonly managed?: boolean;
+  /** `namespace/name`, where the runtime said. */
+  readonly pod?: string;
+};
+
+/** A record that can't be read says who it is about by its name, which is enough to take everything back. */
+export type DamagedAttachment = AttachmentKey & { readonly state: 'damaged'; readonly file: string };
+
+/** The records below one state folder. Every call goes to the disk; nothing is synced, for after a power cut no pod lives. */
+export class Attachments {
+  readonly #dir: string;
+  #made = false;
+  /** Host devices by the record's file, once somebody asked. */
+  #devices: Map<string, string> | undefined;
+
+  constructor(stateDir: string) {
+    this.#dir = join(stateDir, 'attachments');
+  }
+
+  read(key: AttachmentKey): Attachment | DamagedAttachment | undefined {
+    return this.#read(fileName(key));
+  }
+
+  write(record: Attachment): void {
+    if (!this.#made) mkdirSync(this.#dir, { recursive: true, mode: 0o700 });
+    this.#made = true;
+    // In place: a record that a crash cut short is one of a call that was never answered, and counts as that. Without
+    // O_TRUNC and rename, both of which make ext4 start writing to the disk (auto_da_alloc).
+    const path = join(this.#dir, fileName(record));
+    try {
+      const fd = openSync(path, O_RDWR | O_CREAT, 0o600);
+      try {
+        ftruncateSync(fd, writeSync(fd, JSON.stringify(record), 0));
+      } finally {
+        closeSync(fd);
+      }
+    } catch (error) {
+      // Of a full disk Node does not say where.
+      throw ioError('write', path, error);
+    }
+    if (record.hostDevice) this.#devices?.set(fileName(record), record.hostDevice);
+  }
+
+  remove(record: Attachment | DamagedAttachment): void {
+    const file = record.state === 'damaged' ? record.file : fileName(record);
+    rmSync(join(this.#dir, file), { force: true });
+    this.#devices?.delete(file);
+  }
+
+  /** The whole records with this host device. Only the first such question reads all there are. */
+  onDevice(device: string): Attachment[] {
+    this.#devices ??= new Map(
+      this.list().flatMap((record) =>
+        record.state !== 'damaged' && record.hostDevice ? [[fileName(record), record.hostDevice]] : [],
+      ),
+    );
+    const files = [...this.#devices].filter(([, name]) => name === device);
+    const records = files.map(([file]) => this.#read(file));
+    return records.filter((record) => record !== undefined && record.state !== 'damaged');
+  }
+
+  list(): (Attachment | DamagedAttachment)[] {
+    return readNames(this.#dir).flatMap((name) => (name.endsWith('.json') ? (this.#read(name) ?? []) : []));
+  }
+
+  #read(name: string): Attachment | DamagedAttachment | undefined {
+    let text: string;
+    try {
+      text = readFileSync(join(this.#dir, name), 'utf8');
+    } catch (error) {
+      if (codeOf(error) === 'ENOENT') return undefined;
+      throw error;
+    }
+    try {
+      // Written by us alone, so what parses is whole.
+      return JSON.parse(text) as Attachment;
+    } catch {
+      const [network = '', containerId = '', ifName = '', role] = name.slice(0, -'.json'.length).split(':');
+      const key = { network, containerId, ifName, role: role === 'ipam' ? role : 'interface' } as const;
+      return { ...key, state: 'damaged', file: name };
+    }
+  }
+}
+
+export function readNames(dir: string): string[] {
+  try {
+    return readdirSync(dir);
+  } catch (error) {
+    if (codeOf(error) === 'ENOENT') return [];
+    throw error;
+  }
+}
+
+/** No part can contain a colon: the specification forbids it in names, container IDs and interface names alike. */
+function fileName({ network, containerId, ifName, role }: AttachmentKey): string {
+  const name = [network, containerId, ifName, role].join(':');
+  return name.length <= 240 ? `${name}.json` : `${createHash('sha256').update(name).digest('hex')}.json`;
+}

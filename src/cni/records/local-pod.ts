@@ -1,0 +1,32 @@
+import type { LocalPod } from '../../cluster/node.ts';
+import { addressOf } from '../../ip/cidr.ts';
+import { handleOf } from '../addresses/blocks.ts';
+import { type Attachment, Attachments } from './attachment.ts';
+
+/** A completed attachment as the agent's desired state has it; undefined where it is none of a pod's interfaces. */
+export function localPod(record: Attachment): LocalPod | undefined {
+  if (record.role !== 'interface' || !record.hostDevice) return undefined;
+  return {
+    containerId: record.containerId,
+    ifName: record.ifName,
+    hostDevice: record.hostDevice,
+    netns: record.netns,
+    addresses: record.addresses.map(addressOf),
+    ...(record.pod ? { name: record.pod } : {}),
+    ...(record.managed ? {} : { foreign: true }),
+    ...(record.wiring && { wiring: record.wiring }),
+    ...(record.borrowed && { borrowed: record.borrowed }),
+  };
+}
+
+/** What the attachments of a node hold of the blocks plan: all else under its name in the store is nobody's. */
+export function liveHandles(stateDir: string): string[] {
+  return new Attachments(stateDir).list().map(handleOf);
+}
+
+/** The pods of a node, as an agent wants them at its start, after `collectGarbage`. */
+export function loadAttachments(stateDir: string): LocalPod[] {
+  return new Attachments(stateDir)
+    .list()
+    .flatMap((record) => (record.state === 'ready' ? (localPod(record) ?? []) : []));
+}

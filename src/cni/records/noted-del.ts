@@ -1,0 +1,81 @@
+import {
+  type FSWatcher,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  watch,
+  writeFileSync,
+} from 'node:fs';
+import { join } from 'node:path';
+import { codeOf, messageOf } from '../../error.ts';
+import type { CniRequest } from '../context.ts';
+import { CniError, CODE } from '../protocol/error.ts';
+import type { Invocation } from '../protocol/invocation.ts';
+
+/** A DEL that the shim answered while the agent was away, to be done as soon as it is back. */
+export type NotedDel = { readonly file: string; readonly request: CniRequest };
+
+const DEFAULT_STATE_DIR = '/var/lib/flatnet';
+
+type Container = Pick<Invocation, 'containerId' | 'ifName'>;
+
+/** Writes the note, in one piece. Throws CniError 5: then the runtime must try again. */
+export function noteDel(
+  call: Invocation,
+  env: Readonly<Record<string, string | undefined>>,
+  stdin: string,
+  stateDir = DEFAULT_STATE_DIR,
+): void {
+  const dir = notesDir(stateDir);
+  const path = join(dir, fileName(call));
+  const cni = Object.entries(env).filter(([name]) => name.startsWith('CNI_'));
+  try {
+    mkdirSync(dir, { recursive: true, mode: 0o700 });
+    const note = JSON.stringify({ op: 'cni', env: Object.fromEntries(cni), stdin });
+    writeFileSync(`${path}.${process.pid}.new`, note, { mode: 0o600 });
+    renameSync(`${path}.${process.pid}.new`, path);
+  } catch (error) {
+    throw new CniError(CODE.IO, `the agent is away and a note can't be left: ${messageOf(error)}`, '', error);
+  }
+}
+
+/** The notes about one container, or about all. Notes that can't be read are dropped: nobody could act on them. */
+export function notedDels(stateDir: string, container?: Container): NotedDel[] {
+  const dir = notesDir(stateDir);
+  let names: string[];
+  try {
+    names = container ? [fileName(container)] : readdirSync(dir).filter((name) => name.endsWith('.json'));
+  } catch (error) {
+    if (codeOf(error) === 'ENOENT') return [];
+    throw error;
+  }
+  return names.flatMap((name) => {
+    const file = join(dir, name);
+    try {
+      return [{ file, request: JSON.parse(readFileSync(file, 'utf8')) as CniRequest }];
+    } catch (error) {
+      if (codeOf(error) !== 'ENOENT') rmSync(file, { force: true });
+      return [];
+    }
+  });
+}
+
+/** Calls `noted` whenever a note may have come, until the watcher is closed. */
+export function watchNotedDels(stateDir: string, noted: () => void): FSWatcher {
+  const dir = notesDir(stateDir);
+  mkdirSync(dir, { recursive: true, mode: 0o700 });
+  return watch(dir, { persistent: false }, (_event, name) => {
+    if (name?.endsWith('.json')) noted();
+  });
+}
+
+function notesDir(stateDir: string): string {
+  return join(stateDir, 'deleted');
+}
+
+/** The specification puts no limit on a container ID, file systems do: the end of a longer one is left out. */
+function fileName({ containerId, ifName }: Container): string {
+  return `${containerId.slice(0, 200)}-${ifName}.json`;
+}

@@ -1,0 +1,43 @@
+import { CniError, CODE, errorObject } from '../protocol/error.ts';
+import { readCommand, readInvocation, versionOf } from '../protocol/invocation.ts';
+import { CURRENT, VERSIONS } from '../protocol/version.ts';
+import { noteDel } from '../records/noted-del.ts';
+
+export type AloneReply = { readonly stdout: string; readonly stderr: string; readonly exit: number };
+
+/**
+ * What the shim answers without the agent: VERSION always; to a DEL that it succeeded, leaving a note by which the agent
+ * makes it true later; to the rest an error after which runtimes try again.
+ */
+export function answerAlone(
+  env: Readonly<Record<string, string | undefined>>,
+  stdin: string,
+  cause: unknown,
+  stateDir?: string,
+): AloneReply {
+  if (!env.CNI_COMMAND) {
+    const about = `CNI flatnet plugin\nCNI protocol versions supported: ${VERSIONS.join(', ')}\n`;
+    return { stdout: '', stderr: about, exit: 0 };
+  }
+  try {
+    const command = readCommand(env);
+    if (command === 'VERSION') {
+      return printed({ cniVersion: CURRENT, supportedVersions: VERSIONS }, 0);
+    }
+    const call = readInvocation(command, env, stdin);
+    if (command === 'DEL') {
+      // `lo` goes with its namespace: nothing is left to do later.
+      if (call.conf.raw('type') !== 'loopback') noteDel(call, env, stdin, stateDir);
+      return { stdout: '', stderr: '', exit: 0 };
+    }
+    const reason = cause instanceof Error ? cause.message : String(cause);
+    const code = command === 'STATUS' ? CODE.NOT_READY : CODE.TRY_AGAIN;
+    throw new CniError(code, 'the flatnet agent of this node is not available', reason);
+  } catch (error) {
+    return printed(errorObject(error, versionOf(stdin)), 1);
+  }
+}
+
+function printed(value: unknown, exit: number): AloneReply {
+  return { stdout: `${JSON.stringify(value)}\n`, stderr: '', exit };
+}

@@ -1,0 +1,81 @@
+import { Fields } from '../../cluster/fields.ts';
+import { messageOf } from '../../error.ts';
+import type { Owner } from '../../ipam/host-local.ts';
+import { reservationsDir, roleOf } from '../protocol/conf.ts';
+import { CniError, CODE } from '../protocol/error.ts';
+import type { Invocation } from '../protocol/invocation.ts';
+import type { Attachment, DamagedAttachment } from '../records/attachment.ts';
+import { notedDels } from '../records/noted-del.ts';
+import type { CniState } from '../state.ts';
+import { ownLink } from '../wiring/host-link.ts';
+import { netnsAt } from '../wiring/pod-netns.ts';
+import { doNotedDel, takeBack } from './del.ts';
+
+/**
+ * GC: takes back every attachment and reservation of this network that the runtime does not name. The runtime keeps ADD
+ * and DEL of the network away meanwhile. Goes on after errors and reports them together.
+ */
+export async function gc(call: Invocation, state: CniState): Promise<undefined> {
+  if (roleOf(call.conf) === 'loopback') return;
+  const valid = validAttachments(call);
+  const errors: unknown[] = [];
+  const isValid = (a: Owner): boolean =>
+    valid.some((b) => a.containerId === b.containerId && a.ifName === b.ifName);
+  for (const record of state.attachments.list()) {
+    if (record.network !== call.network || isValid(record)) continue;
+    await state.locks
+      .run(record.containerId, () => takeBack(record, state, call))
+      .catch((e) => errors.push(e));
+  }
+  try {
+    state.pools.in(reservationsDir(call, state.context)).gc(valid);
+  } catch (error) {
+    errors.push(error);
+  }
+  void state.sweeper.sweep();
+  if (errors.length) throw new CniError(CODE.INTERNAL, errors.map(messageOf).join('; '));
+}
+
+/**
+ * Our own collection, for runtimes that never call GC and for what crashes left: deletes doomed links, does noted DELs,
+ * takes back half-made attachments and those whose pod is gone. Reservations without a record of ours belong to pods that other
+ * plugins made before; they stay. A container with a call under way is left alone.
+ */
+export async function collectGarbage(state: CniState): Promise<void> {
+  state.later.cancel();
+  await state.sweeper.sweep();
+  await doNotedDels(state);
+  for (const { containerId } of state.attachments.list()) {
+    if (state.locks.isHeld(containerId)) continue;
+    await state.locks.run(containerId, async () => {
+      const records = state.attachments.list().filter((record) => record.containerId === containerId);
+      for (const record of records.filter((record) => isStale(record, state))) await takeBack(record, state);
+    });
+  }
+}
+
+/** Does all DELs that were noted while no agent answered. */
+export async function doNotedDels(state: CniState): Promise<void> {
+  for (const note of notedDels(state.context.stateDir)) {
+    const containerId = note.request.env.CNI_CONTAINERID ?? '';
+    await state.locks.run(containerId, () => doNotedDel(note, state));
+  }
+}
+
+/** The pod behind a record is gone, or was never whole. */
+function isStale(record: Attachment | DamagedAttachment, state: CniState): boolean {
+  if (record.state !== 'ready' || record.bootId !== state.bootId) return true;
+  // Addresses given to a plugin that named no namespace: only a DEL or GC tells.
+  if (record.netnsId === 0 || record.netnsId === netnsAt(record.netns)) return false;
+  // A namespace may live on, held by its processes, after its path is gone. Then its veth does too.
+  return !record.hostDevice || !ownLink(record, state);
+}
+
+/** libcni sends the list under the key of the specification and under the one it used before. */
+function validAttachments({ conf }: Invocation): Owner[] {
+  const list = conf.list('cni.dev/valid-attachments') ?? conf.list('cni.dev/attachments') ?? [];
+  return list.map((entry, i) => {
+    const fields = new Fields(entry, `cni.dev/valid-attachments[${i}]`);
+    return { containerId: fields.string('containerID') ?? '', ifName: fields.string('ifname') ?? '' };
+  });
+}

@@ -1,0 +1,91 @@
+import { FlatnetError } from '../../../error.ts';
+import { familyOf } from '../../../ip/address.ts';
+import { addressOf, type Cidr, cidrOf, lengthOf, overlaps, prefixed } from '../../../ip/cidr.ts';
+import { type Mac, macFromBytes } from '../../../ip/mac.ts';
+import type { Allocation } from '../../../ipam/host-local.ts';
+import { addressDelete, addressDump } from '../../../linux/address.ts';
+import { type Link, linkAdd, linkSet } from '../../../linux/link.ts';
+import { withNetns } from '../../../linux/netns.ts';
+import { writeSysctl } from '../../../linux/sysctl.ts';
+import type { InterfaceConf } from '../../protocol/conf.ts';
+import { CniError, CODE } from '../../protocol/error.ts';
+import type { CniState } from '../../state.ts';
+import { assign, findLink } from '../pod-link.ts';
+
+/**
+ * The bridge a pod is to hang on. The agent's own must be there; one that a configuration written for the reference plugin names is
+ * made where it is missing, and is given what `isGateway` asks for.
+ */
+export function ensureBridge(state: CniState, conf: InterfaceConf, allocations: readonly Allocation[]): Link {
+  if (conf.ownBridge) {
+    const bridge = findLink(state.link, conf.bridge);
+    if (bridge) return bridge;
+    throw new CniError(CODE.TRY_AGAIN, 'the node cannot take pods yet', `${conf.bridge} is not there`);
+  }
+  const bridge = findOrMake(state, conf);
+  const promisc = conf.promisc ? true : undefined;
+  if (!bridge.up || promisc) state.link.executeSync(linkSet(bridge.index, { up: true, promisc }));
+  if (conf.isGateway && allocations.length > 0) {
+    for (const allocation of allocations) ensureGateway(state, conf, bridge, allocation);
+    withNetns(state.netns, () => {
+      const families = new Set(allocations.map(({ gateway }) => familyOf(gateway)));
+      if (families.has(4)) writeSysctl('net/ipv4/ip_forward', 1);
+      if (families.has(6)) writeSysctl('net/ipv6/conf/all/forwarding', 1);
+    });
+  }
+  return bridge;
+}
+
+function findOrMake(state: CniState, conf: InterfaceConf): Link {
+  const name = conf.bridge;
+  const existing = findLink(state.link, name);
+  if (existing && existing.kind !== 'bridge') {
+    throw new CniError(CODE.INVALID_CONFIG, `"${name}" already exists but is not a bridge`);
+  }
+  if (existing) return existing;
+  try {
+    // A MAC that is given stays; else the bridge would take its ports' lowest and change it as they come and go.
+    state.link.executeSync(
+      linkAdd({ name, mtu: conf.mtu, mac: randomMac(), up: true, data: { kind: 'bridge' } }),
+    );
+  } catch (error) {
+    // Another plugin may have been quicker.
+    if (!(error instanceof FlatnetError) || error.errno !== 'EEXIST') throw error;
+  }
+  const made = findLink(state.link, name);
+  if (made?.kind === 'bridge') return made;
+  throw new CniError(CODE.INTERNAL, `the bridge "${name}" went away while it was made`);
+}
+
+/** The gateway's address on the bridge. Another one in an overlapping network is an error, unless `forceAddress` removes it. */
+function ensureGateway(
+  state: CniState,
+  conf: InterfaceConf,
+  bridge: Link,
+  { address, gateway }: Allocation,
+): void {
+  const wanted = prefixed(gateway, lengthOf(address));
+  const network = (text: typeof wanted): Cidr => cidrOf(addressOf(text), lengthOf(text));
+  const present = state.link
+    .dumpSync(addressDump(familyOf(gateway), bridge.index))
+    .map((entry) => entry.address);
+  if (present.includes(wanted)) return;
+  // For IPv6 the kernel's link-local address and others beside are normal; only a rival in the same network is not.
+  const rivals = present.filter(
+    (other) => familyOf(other) === 4 || overlaps(network(other), network(wanted)),
+  );
+  if (rivals.length > 0 && !conf.forceAddress) {
+    const text = `"${bridge.name}" already has an IP address different from ${wanted}`;
+    throw new CniError(CODE.INTERNAL, `failed to set bridge addr: ${text}`, rivals.join(', '));
+  }
+  state.link.executeSync([
+    ...rivals.map((rival) => addressDelete({ dev: bridge.index, address: rival })),
+    assign(bridge.index, wanted),
+  ]);
+}
+
+function randomMac(): Mac {
+  const bytes = crypto.getRandomValues(new Uint8Array(6));
+  bytes[0] = ((bytes[0] ?? 0) & 0xfc) | 0x02;
+  return macFromBytes(bytes);
+}

@@ -1,0 +1,83 @@
+import type { LocalPod } from '../../../cluster/node.ts';
+import { codeOf } from '../../../error.ts';
+import { FAMILIES, type Family, familyOf } from '../../../ip/address.ts';
+import { hostCidr } from '../../../ip/cidr.ts';
+import { addressDump } from '../../../linux/address.ts';
+import type { Link } from '../../../linux/link.ts';
+import { NUD_PERMANENT, neighbourDump } from '../../../linux/neighbour.ts';
+import type { NetlinkSocket } from '../../../linux/netlink/socket.ts';
+import { withNetns } from '../../../linux/netns.ts';
+import { RT_TABLE_MAIN, routeDump } from '../../../linux/route.ts';
+import { readSysctl } from '../../../linux/sysctl.ts';
+import { deviceSysctls, GATEWAY, HOST_MAC, podRoutes } from '../../../wiring/pod-device.ts';
+import { familiesOf } from '../../addresses/blocks.ts';
+import type { RouteConfig } from '../../protocol/result.ts';
+import type { CniState } from '../../state.ts';
+import { wrong } from '../../verbs/check.ts';
+
+type Routed = {
+  readonly pod: LocalPod;
+  readonly inside: Link;
+  readonly outside: Link;
+  /** A route socket in the pod. */
+  readonly inner: NetlinkSocket;
+  /** Of the result. */
+  readonly routes: readonly RouteConfig[];
+};
+
+/** What is only a routed pod's: routes to it and from it, the gateway, the settings of its host device. */
+export function checkRouted({ pod, inside, outside, inner, routes }: Routed, state: CniState): void {
+  const families = familiesOf(state.context);
+  if (outside.mac !== HOST_MAC)
+    throw wrong(`${outside.name} has the MAC ${outside.mac}, and pods know ${HOST_MAC}`);
+  checkSettings(outside.name, families, state);
+  if (families.includes(6)) checkGatewayAddress(outside, state);
+  for (const { dst } of podRoutes(pod)) {
+    const present = state.link.dumpSync(routeDump({ family: familyOf(dst), table: RT_TABLE_MAIN }));
+    const there = present.some((route) => route.dst === dst && route.dev === outside.index);
+    if (!there) throw wrong(`the node has no route to ${dst} by ${outside.name}`);
+  }
+  for (const family of FAMILIES) {
+    if (routes.some(({ gw }) => gw === GATEWAY[family])) checkGateway(family, inside, inner);
+  }
+}
+
+function checkSettings(name: string, families: readonly Family[], state: CniState): void {
+  withNetns(state.netns, () => {
+    for (const [path, value] of deviceSysctls(name, families)) {
+      const present = readIfThere(path);
+      if (present !== undefined && present !== value) throw wrong(`${path} is ${present}, not ${value}`);
+    }
+  });
+}
+
+function checkGatewayAddress({ name, index }: Link, state: CniState): void {
+  const addresses = state.link.dumpSync(addressDump(6, index));
+  if (!addresses.some(({ address }) => address.startsWith(`${GATEWAY[6]}/`))) {
+    throw wrong(`${name} lacks the gateway’s address ${GATEWAY[6]}`);
+  }
+}
+
+/** The pod's side. Its default route is checked against the result. */
+function checkGateway(family: Family, { index, name }: Link, pod: NetlinkSocket): void {
+  const gateway = GATEWAY[family];
+  const neighbour = pod.dumpSync(neighbourDump({ family, dev: index })).find(({ ip }) => ip === gateway);
+  if (neighbour?.mac !== HOST_MAC || ((neighbour.state ?? 0) & NUD_PERMANENT) === 0) {
+    throw wrong(`${name} does not know the gateway ${gateway} by ${HOST_MAC} for good`);
+  }
+  if (family === 6) return;
+  const routes = pod.dumpSync(routeDump({ family, table: RT_TABLE_MAIN }));
+  if (!routes.some(({ dst, dev }) => dst === hostCidr(gateway) && dev === index)) {
+    throw wrong(`the route to ${hostCidr(gateway)} is missing`);
+  }
+}
+
+/** A kernel without IPv6 has none of its settings. */
+function readIfThere(path: string): string | undefined {
+  try {
+    return readSysctl(path);
+  } catch (error) {
+    if (codeOf(error) === 'NOT_FOUND') return undefined;
+    throw error;
+  }
+}

@@ -1,0 +1,229 @@
+import assert from 'node:assert/strict';
+import { type TestContext, test } from 'node:test';
+import { liveHandles } from '../../../src/cni/records/local-pod.ts';
+import type { Assigner } from '../../../src/ipam/assigner.ts';
+import { BlockAssigner } from '../../../src/ipam/blocks/block-assigner.ts';
+import { checkIpam } from '../../../src/ipam/blocks/check.ts';
+import { IpamKeys } from '../../../src/store/etcd/block-keys.ts';
+import { EtcdKv } from '../../../src/store/kv/client.ts';
+import { pool } from '../../ipam/blocks/plan.ts';
+import { type ServerProcess, startEmbeddedProcess } from '../../store/servers.ts';
+import { type CallOptions, call, eventually, Host, ip, ipOne, leftovers, must, Pod, pings } from '../host.ts';
+
+const PREFIX = '/test';
+const POOLS = [
+  pool('four', '10.90.0.0/24', 28),
+  pool('six', 'fd00:90::/116', 124),
+  pool('other', '10.91.0.0/24', 28, { assignmentMode: 'Manual' }),
+];
+const named = (pod: string): Pick<CallOptions, 'env' | 'id'> => ({
+  id: pod,
+  env: { CNI_ARGS: `IgnoreUnknown=1;K8S_POD_NAMESPACE=default;K8S_POD_NAME=${pod}` },
+});
+const annotated = (annotations: Record<string, string>): object => ({
+  runtimeConfig: { 'io.kubernetes.cri.pod-annotations': annotations },
+});
+
+type Cluster = {
+  readonly server: ServerProcess;
+  readonly assigner: BlockAssigner;
+  readonly findings: () => Promise<readonly unknown[]>;
+  /** A node whose pods have addresses of blocks. */
+  readonly host: (again?: Host, from?: Assigner) => Host;
+};
+
+/** A store of its own, whose keys must agree in the end. */
+async function cluster(t: TestContext): Promise<Cluster> {
+  const server = await startEmbeddedProcess();
+  const kv = new EtcdKv({ endpoints: [server.endpoint] });
+  const keys = new IpamKeys(PREFIX);
+  const findings = async () => (await checkIpam(kv, keys, { pools: POOLS })).findings;
+  t.after(async () => {
+    kv.close();
+    await server.stop();
+  });
+  const resources = () => ({ ipPools: POOLS, ipReservations: [] });
+  const assigner = new BlockAssigner({ kv, keys, node: 'node1', nodeLabels: () => ({}), resources });
+  const host = (again?: Host, from: Assigner = assigner): Host =>
+    new Host({
+      wiring: 'routed',
+      subnets: [],
+      networks: ['10.90.0.0/15', 'fd00:90::/116'],
+      context: { assigner: from },
+      ...(again && { dir: again.dir, netns: again.netns }),
+    });
+  return { server, assigner, findings, host };
+}
+
+const addressesOf = ({ ips }: { ips: readonly { readonly address: string }[] }): string[] =>
+  ips.map(({ address }) => address);
+
+test('a pod has addresses of the node’s blocks for as long as it lives', async (t) => {
+  const { assigner, findings, host: start } = await cluster(t);
+  await using host = start();
+  using pod = new Pod();
+  const result = await must(host, 'ADD', { pod, ...named('a') });
+  const held = await assigner.held('k8s-pod-network.a.eth0');
+  assert.deepEqual(
+    addressesOf(result),
+    held.map(({ ip }) => (ip.includes(':') ? `${ip}/128` : `${ip}/32`)),
+  );
+  for (const { ip, pool } of held) {
+    assert.ok(pings(host.netns, ip), ip);
+    assert.ok(['four', 'six'].includes(pool));
+  }
+  assert.deepEqual(liveHandles(host.stateDir), ['k8s-pod-network.a.eth0']);
+  const prevResult = { cniVersion: '1.1.0', ...result };
+  assert.equal((await call(host, 'CHECK', { pod, ...named('a'), conf: { prevResult } })).exit, 0);
+  assert.equal((await call(host, 'STATUS')).exit, 0);
+  await must(host, 'DEL', { pod, id: 'a' });
+  await must(host, 'DEL', { pod, id: 'a' });
+  assert.deepEqual(await assigner.held('k8s-pod-network.a.eth0'), []);
+  await eventually('nothing is left', () => leftovers(host).length === 0);
+  assert.deepEqual([await findings(), host.warnings], [[], []]);
+});
+
+test('addresses and pools that annotations name', async (t) => {
+  const { host: start } = await cluster(t);
+  await using host = start();
+  using a = new Pod();
+  using b = new Pod();
+  const conf = annotated({ 'cni.projectcalico.org/ipAddrs': '["10.90.0.77"]' });
+  assert.equal(addressesOf(await must(host, 'ADD', { pod: a, ...named('a'), conf }))[0], '10.90.0.77/32');
+  const taken = await call(host, 'ADD', { pod: b, ...named('b'), conf });
+  assert.match(String(taken.out?.msg), /10\.90\.0\.77/);
+  assert.equal(host.pods.size, 1);
+  const pools = annotated({ 'cni.projectcalico.org/ipv4pools': '["other"]' });
+  const [v4 = '', v6 = ''] = addressesOf(await must(host, 'ADD', { pod: b, ...named('b'), conf: pools }));
+  assert.match(v4, /^10\.91\.0\./);
+  assert.match(v6, /^fd00:90::/);
+});
+
+test('a borrowed address is known as one, and has a route that is advertised', async (t) => {
+  const { server, host: start } = await cluster(t);
+  const kv = new EtcdKv({ endpoints: [server.endpoint] });
+  t.after(() => kv.close());
+  const few = [pool('four', '10.90.0.0/28', 28), pool('six', 'fd00:90::/124', 124)];
+  const of = (node: string) =>
+    new BlockAssigner({
+      kv,
+      keys: new IpamKeys(PREFIX),
+      node,
+      nodeLabels: () => ({}),
+      resources: () => ({ ipPools: few, ipReservations: [] }),
+    });
+  // The only blocks become another node's.
+  await of('node2').assign({ handle: 'theirs', families: [4, 6], attributes: {} });
+  await using host = start(undefined, of('node1'));
+  using pod = new Pod();
+  const result = await must(host, 'ADD', { pod, ...named('a') });
+  const addresses = addressesOf(result).map((address) => address.replace(/\/.*/, ''));
+  const [known] = host.pods.values();
+  assert.deepEqual([known?.addresses, known?.borrowed], [addresses, addresses]);
+  const routes = [...ip(host.netns, 'route'), ...ip(host.netns, '-6', 'route')];
+  for (const address of addresses) {
+    assert.equal(routes.find(({ dst }) => dst === address)?.protocol, '110', address);
+  }
+});
+
+test('CHECK notices that the store gave the address away, and bears with a store that is away', async (t) => {
+  const { assigner, server, host: start } = await cluster(t);
+  await using host = start();
+  using pod = new Pod();
+  const prevResult = { cniVersion: '1.1.0', ...(await must(host, 'ADD', { pod, ...named('a') })) };
+  const check = () => call(host, 'CHECK', { pod, ...named('a'), conf: { prevResult } });
+  await server.kill('SIGKILL');
+  assert.equal((await check()).exit, 0);
+  await server.restart();
+  await assigner.release('k8s-pod-network.a.eth0');
+  assert.match(String((await check()).out?.msg), /does not hold 10\.90\./);
+});
+
+test('DEL with the store away succeeds, and the addresses are freed when it is back', async (t) => {
+  const { assigner, server, findings, host: start } = await cluster(t);
+  await using host = start();
+  using pod = new Pod();
+  using other = new Pod();
+  const [v4 = ''] = addressesOf(await must(host, 'ADD', { pod, ...named('a') }));
+  await must(host, 'ADD', { pod: other, ...named('b') });
+  await server.kill('SIGKILL');
+
+  const begin = performance.now();
+  await must(host, 'DEL', { pod, id: 'a' });
+  await must(host, 'DEL', { pod, id: 'a' });
+  await must(host, 'DEL', { id: 'never-seen' });
+  assert.ok(performance.now() - begin < 2000, 'a DEL does not wait for the store');
+  assert.ok(!pings(host.netns, v4.replace('/32', ''), 0.3), 'nothing answers any more');
+  assert.deepEqual([...host.pods.keys()], ['b eth0']);
+  const refused = await call(host, 'ADD', { pod, ...named('c') });
+  assert.equal(refused.out?.code, 11, JSON.stringify(refused.out));
+
+  await server.restart();
+  assert.equal((await assigner.held('k8s-pod-network.a.eth0')).length, 2, 'held until somebody frees them');
+  // By an agent that starts, or in time by the one that is there.
+  await host.stop();
+  const next = start(host);
+  await next.service.collectGarbage();
+  assert.deepEqual(await assigner.held('k8s-pod-network.a.eth0'), []);
+  assert.deepEqual(liveHandles(host.stateDir), ['k8s-pod-network.b.eth0']);
+  assert.deepEqual(await findings(), []);
+  await next.stop();
+});
+
+test('the agent frees by itself what it could not tell the store', { timeout: 30_000 }, async (t) => {
+  const { assigner, server, host: start } = await cluster(t);
+  await using host = start();
+  using pod = new Pod();
+  await must(host, 'ADD', { pod, ...named('a') });
+  await server.kill('SIGKILL');
+  await must(host, 'DEL', { pod, id: 'a' });
+  await server.restart();
+  await eventually('the record is gone', () => liveHandles(host.stateDir).length === 0, 8000);
+  assert.deepEqual(await assigner.held('k8s-pod-network.a.eth0'), []);
+});
+
+test('the same container comes again while its addresses are not freed yet', async (t) => {
+  const { assigner, server, findings, host: start } = await cluster(t);
+  await using host = start();
+  using pod = new Pod();
+  await must(host, 'ADD', { pod, ...named('a') });
+  await server.kill('SIGKILL');
+  await must(host, 'DEL', { pod, id: 'a' });
+  await server.restart();
+  const result = await must(host, 'ADD', { pod, ...named('a') });
+  await host.service.collectGarbage();
+  const held = await assigner.held('k8s-pod-network.a.eth0');
+  assert.deepEqual(
+    addressesOf(result).map((address) => address.replace(/\/.*/, '')),
+    held.map(({ ip }) => ip),
+  );
+  for (const { ip } of held) assert.ok(pings(host.netns, ip), ip);
+  assert.deepEqual(await findings(), []);
+});
+
+test('GC frees what the runtime does not name', async (t) => {
+  const { assigner, host: start } = await cluster(t);
+  await using host = start();
+  using a = new Pod();
+  using b = new Pod();
+  await must(host, 'ADD', { pod: a, ...named('a') });
+  await must(host, 'ADD', { pod: b, ...named('b') });
+  const valid = [{ containerID: 'b', ifname: 'eth0' }];
+  await must(host, 'GC', { conf: { 'cni.dev/valid-attachments': valid } });
+  assert.deepEqual(await assigner.held('k8s-pod-network.a.eth0'), []);
+  assert.equal((await assigner.held('k8s-pod-network.b.eth0')).length, 2);
+  assert.ok(ipOne(b.name, 'link', 'show', 'dev', 'eth0'));
+});
+
+test('as another plugin’s delegate: addresses of blocks', async (t) => {
+  const { assigner, host: start } = await cluster(t);
+  await using host = start();
+  using pod = new Pod();
+  const conf = { type: 'macvlan', ipam: { type: 'flatnet', routes: [{ dst: '0.0.0.0/0' }] } };
+  const result = await must(host, 'ADD', { pod, ...named('a'), conf });
+  assert.deepEqual([result.ips.length, result.routes.length], [2, 1]);
+  assert.equal((await assigner.held('k8s-pod-network.a.eth0')).length, 2);
+  await must(host, 'DEL', { pod, id: 'a', conf });
+  assert.deepEqual(await assigner.held('k8s-pod-network.a.eth0'), []);
+  assert.deepEqual(leftovers(host), []);
+});

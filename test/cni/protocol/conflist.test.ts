@@ -1,0 +1,96 @@
+import assert from 'node:assert/strict';
+import { chmodSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { type TestContext, test } from 'node:test';
+import {
+  CONF_LIST_FILE,
+  removeConfList,
+  renderConfList,
+  writeConfList,
+} from '../../../src/cni/protocol/conflist.ts';
+import { installPlugins } from '../../../src/cni/shim/install.ts';
+import { loadConfList, readConfList } from '../../../src/runtime/conf-list.ts';
+
+function folder(t: TestContext): string {
+  const dir = mkdtempSync(join(tmpdir(), 'flatnet-conflist-'));
+  t.after(() => rmSync(dir, { recursive: true }));
+  return dir;
+}
+
+const TEXT = renderConfList({ socket: '/run/flatnet/agent.sock', stateDir: '/var/lib/flatnet' }, 'bridge');
+
+test('the list is one that old and new runtimes read', (t) => {
+  const dir = folder(t);
+  writeConfList(join(dir, 'net.d'), TEXT);
+  const list = loadConfList(join(dir, 'net.d'));
+  assert.deepEqual([list.name, list.cniVersion], ['cbr0', '1.1.0']);
+  assert.equal(JSON.parse(TEXT).cniVersion, '1.0.0', 'what a libcni that knows no cniVersions uses');
+  assert.deepEqual(list.plugins, [
+    {
+      type: 'flatnet',
+      socket: '/run/flatnet/agent.sock',
+      stateDir: '/var/lib/flatnet',
+      capabilities: { ips: true, mac: true, portMappings: true, bandwidth: true },
+    },
+  ]);
+});
+
+test('where pods are routed it asks for their annotations', () => {
+  const place = { socket: '/run/flatnet/agent.sock', stateDir: '/var/lib/flatnet' };
+  const [plugin] = JSON.parse(renderConfList(place, 'routed')).plugins;
+  assert.equal(plugin.capabilities['io.kubernetes.cri.pod-annotations'], true);
+});
+
+test('it is written in one piece, and only when it changes', (t) => {
+  const dir = folder(t);
+  assert.equal(writeConfList(dir, TEXT), true);
+  const before = statSync(join(dir, CONF_LIST_FILE));
+  assert.equal(writeConfList(dir, TEXT), false);
+  assert.equal(statSync(join(dir, CONF_LIST_FILE)).ino, before.ino);
+  assert.equal(writeConfList(dir, TEXT.replace('/run/', '/srv/')), true);
+  assert.notEqual(statSync(join(dir, CONF_LIST_FILE)).ino, before.ino, 'replaced, not written over');
+  assert.deepEqual(readdirSync(dir), [CONF_LIST_FILE]);
+  removeConfList(dir);
+  removeConfList(dir);
+  assert.deepEqual(readdirSync(dir), []);
+});
+
+test('the first file by name is the network, and a broken one is an error', (t) => {
+  const dir = folder(t);
+  assert.throws(() => loadConfList(dir), { code: 'NOT_FOUND' });
+  writeFileSync(join(dir, '05-notes.txt'), 'not a configuration');
+  writeFileSync(join(dir, '20-other.conf'), '{"name":"other","type":"ptp"}');
+  assert.equal(loadConfList(dir).name, 'other');
+  writeConfList(dir, TEXT);
+  assert.equal(loadConfList(dir).name, 'cbr0');
+  writeFileSync(join(dir, '00-broken.conflist'), '{');
+  assert.throws(() => loadConfList(dir), { code: 'CONFIG_INVALID' });
+  assert.throws(() => readConfList({ name: 'x', cniVersion: '9.9.9', plugins: [] }), /cniVersion/);
+});
+
+test('plugins are installed by link, replaced whole, and another’s loopback stays', (t) => {
+  const dir = folder(t);
+  const shim = join(dir, 'shim');
+  const bin = join(dir, 'bin');
+  writeFileSync(shim, 'one');
+  chmodSync(shim, 0o755);
+  installPlugins(shim, bin);
+  installPlugins(shim, bin);
+  const inode = (path: string) => statSync(path).ino;
+  assert.deepEqual(readdirSync(bin).sort(), ['flatnet', 'loopback']);
+  assert.equal(inode(join(bin, 'flatnet')), inode(shim));
+  assert.equal(inode(join(bin, 'loopback')), inode(shim));
+
+  rmSync(shim);
+  writeFileSync(shim, 'two');
+  chmodSync(shim, 0o755);
+  installPlugins(shim, bin);
+  for (const name of ['flatnet', 'loopback']) assert.equal(readFileSync(join(bin, name), 'utf8'), 'two');
+
+  rmSync(join(bin, 'loopback'));
+  writeFileSync(join(bin, 'loopback'), 'the reference’s');
+  installPlugins(shim, bin);
+  assert.equal(readFileSync(join(bin, 'loopback'), 'utf8'), 'the reference’s');
+  assert.throws(() => installPlugins(join(dir, 'none'), bin), { code: 'NOT_FOUND' });
+});
