@@ -2,7 +2,7 @@
 //   node bench/reconcile.ts [--json]
 import { setTimeout as sleep } from 'node:timers/promises';
 import { createMemo, desiredState } from '../src/desired/desired.ts';
-import { linkDelete, linkGet } from '../src/linux/link.ts';
+import { linkDelete, linkGet } from '../src/linux/link/link.ts';
 import { NETLINK_ROUTE, NetlinkSocket } from '../src/linux/netlink/socket.ts';
 import { SILENT } from '../src/log.ts';
 import type { Item } from '../src/state/item.ts';

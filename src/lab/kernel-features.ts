@@ -2,7 +2,7 @@ import { defaultPools } from '../cluster/calico/default-pools.ts';
 import type { Network } from '../cluster/network.ts';
 import { FlatnetError, messageOf } from '../error.ts';
 import { parseIp } from '../ip/address.ts';
-import { type LinkSpec, linkAdd } from '../linux/link.ts';
+import { type LinkSpec, linkAdd } from '../linux/link/link.ts';
 import { NETLINK_ROUTE, NetlinkSocket } from '../linux/netlink/socket.ts';
 import { createNetns, deleteNetns } from '../linux/netns.ts';
 

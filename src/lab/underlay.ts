@@ -3,7 +3,7 @@ import { FAMILIES, type Family, familyOf } from '../ip/address.ts';
 import { hostCidr, type Prefixed, parseCidr } from '../ip/cidr.ts';
 import { macFromSeed } from '../ip/mac.ts';
 import { addressReplace, IFA_F_NODAD } from '../linux/address.ts';
-import { linkAdd, linkDelete, linkDump, linkGet, linkSet } from '../linux/link.ts';
+import { linkAdd, linkDelete, linkDump, linkGet, linkSet } from '../linux/link/link.ts';
 import type { Request } from '../linux/netlink/message.ts';
 import { NETLINK_ROUTE, NetlinkSocket } from '../linux/netlink/socket.ts';
 import { createNetns, deleteNetns, netnsPath, openNetns, withNetns } from '../linux/netns.ts';

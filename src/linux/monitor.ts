@@ -2,7 +2,7 @@ import { type Ip, ipFromBytes } from '../ip/address.ts';
 import { type Mac, macFromBytes } from '../ip/mac.ts';
 import { type Address, decodeAddress, RTM_DELADDR, RTM_NEWADDR } from './address.ts';
 import { decodeFdb, type Fdb } from './fdb.ts';
-import { decodeLink, decodePort, type Link, type PortChange, RTM_DELLINK, RTM_NEWLINK } from './link.ts';
+import { decodeLink, decodePort, type Link, type PortChange, RTM_DELLINK, RTM_NEWLINK } from './link/link.ts';
 import {
   decodeNeighbour,
   NDA_DST,

@@ -2,7 +2,7 @@ import { FlatnetError } from '../error.ts';
 import { FAMILIES } from '../ip/address.ts';
 import { addressDump } from '../linux/address.ts';
 import { fdbDump, fdbReplace } from '../linux/fdb.ts';
-import { linkDump } from '../linux/link.ts';
+import { linkDump } from '../linux/link/link.ts';
 import { NUD_REACHABLE, neighbourDump, neighbourReplace } from '../linux/neighbour.ts';
 import type { Request } from '../linux/netlink/message.ts';
 import { NETLINK_ROUTE, NetlinkSocket } from '../linux/netlink/socket.ts';

@@ -1,9 +1,9 @@
 import { type Ip, parseIp } from '../ip/address.ts';
 import type { Address } from '../linux/address.ts';
 import { type Fdb, NTF_SELF } from '../linux/fdb.ts';
-import type { Link } from '../linux/link.ts';
-import type { Ipip } from '../linux/link-ipip.ts';
-import type { Vxlan } from '../linux/link-vxlan.ts';
+import type { Ipip } from '../linux/link/ipip.ts';
+import type { Link } from '../linux/link/link.ts';
+import type { Vxlan } from '../linux/link/vxlan.ts';
 import { type Neighbour, NUD_PERMANENT } from '../linux/neighbour.ts';
 import { NETCONFA_IFINDEX_ALL, type Netconf } from '../linux/netconf.ts';
 import type { Route } from '../linux/route.ts';

@@ -1,5 +1,5 @@
 import { setTimeout as sleep } from 'node:timers/promises';
-import { linkGet } from '../../src/linux/link.ts';
+import { linkGet } from '../../src/linux/link/link.ts';
 import { NETLINK_NETFILTER, NETLINK_ROUTE, NetlinkSocket } from '../../src/linux/netlink/socket.ts';
 import { netnsPath } from '../../src/linux/netns.ts';
 import { fingerprint } from '../../src/linux/nftables/fingerprint.ts';

@@ -13,7 +13,7 @@ import { parseIp } from '../../src/ip/address.ts';
 import { type Cidr, lengthOf, nthIp, parseCidr, parsePrefixed, prefixed } from '../../src/ip/cidr.ts';
 import { macFromSeed } from '../../src/ip/mac.ts';
 import { addressReplace, IFA_F_NODAD } from '../../src/linux/address.ts';
-import { linkAdd, linkGet, linkSet } from '../../src/linux/link.ts';
+import { linkAdd, linkGet, linkSet } from '../../src/linux/link/link.ts';
 import { NETLINK_ROUTE, NetlinkSocket } from '../../src/linux/netlink/socket.ts';
 import { createNetns, deleteNetns, netnsPath, withNetns } from '../../src/linux/netns.ts';
 import { routeAdd } from '../../src/linux/route.ts';

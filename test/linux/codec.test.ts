@@ -3,7 +3,7 @@ import { test } from 'node:test';
 import fc from 'fast-check';
 import { addressReplace, decodeAddress } from '../../src/linux/address.ts';
 import { decodeFdb, fdbReplace } from '../../src/linux/fdb.ts';
-import { decodeLink, linkAdd } from '../../src/linux/link.ts';
+import { decodeLink, linkAdd } from '../../src/linux/link/link.ts';
 import { decodeNeighbour, neighbourReplace } from '../../src/linux/neighbour.ts';
 import type { Message, Request } from '../../src/linux/netlink/message.ts';
 import { decodeRoute, type Route, routeReplace } from '../../src/linux/route.ts';

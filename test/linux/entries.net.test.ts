@@ -13,7 +13,7 @@ import {
   IFA_F_TENTATIVE,
 } from '../../src/linux/address.ts';
 import { fdbAppend, fdbDelete, fdbDump, fdbReplace } from '../../src/linux/fdb.ts';
-import { linkAdd, linkGet } from '../../src/linux/link.ts';
+import { linkAdd, linkGet } from '../../src/linux/link/link.ts';
 import { NUD_NOARP, neighbourDelete, neighbourDump, neighbourReplace } from '../../src/linux/neighbour.ts';
 import { NETLINK_ROUTE, NetlinkSocket } from '../../src/linux/netlink/socket.ts';
 import { ruleAdd, ruleDelete, ruleDump } from '../../src/linux/rule.ts';

@@ -5,7 +5,7 @@ import { parseCidr, parsePrefixed } from '../../src/ip/cidr.ts';
 import { parseMac } from '../../src/ip/mac.ts';
 import { addressReplace, IFA_F_NODAD, IFA_F_NOPREFIXROUTE } from '../../src/linux/address.ts';
 import { type Fdb, fdbAppend, fdbDelete, fdbReplace } from '../../src/linux/fdb.ts';
-import { linkAdd, linkDelete, linkSet } from '../../src/linux/link.ts';
+import { linkAdd, linkDelete, linkSet } from '../../src/linux/link/link.ts';
 import { NUD_NOARP, NUD_PERMANENT, neighbourReplace } from '../../src/linux/neighbour.ts';
 import { attributesIn, type Request } from '../../src/linux/netlink/message.ts';
 import { routeAdd, routeDelete, routeReplace } from '../../src/linux/route.ts';

@@ -7,7 +7,7 @@ import { parseCidr, parsePrefixed } from '../../src/ip/cidr.ts';
 import { parseMac } from '../../src/ip/mac.ts';
 import { addressReplace } from '../../src/linux/address.ts';
 import { fdbReplace } from '../../src/linux/fdb.ts';
-import { linkAdd, linkDelete, linkGet, linkSet } from '../../src/linux/link.ts';
+import { linkAdd, linkDelete, linkGet, linkSet } from '../../src/linux/link/link.ts';
 import { Monitor, type MonitorEvent } from '../../src/linux/monitor.ts';
 import { neighbourReplace } from '../../src/linux/neighbour.ts';
 import { NETCONFA_IFINDEX_ALL } from '../../src/linux/netconf.ts';

@@ -4,7 +4,7 @@ import { once } from 'node:events';
 import fs from 'node:fs';
 import { Worker } from 'node:worker_threads';
 import { messageOf } from '../../src/error.ts';
-import { linkAdd, linkDump } from '../../src/linux/link.ts';
+import { linkAdd, linkDump } from '../../src/linux/link/link.ts';
 import { NETLINK_ROUTE, NetlinkSocket } from '../../src/linux/netlink/socket.ts';
 import {
   createNetns,

@@ -3,7 +3,7 @@ import { codeOf, FlatnetError } from '../../error.ts';
 import { FAMILIES, type Family, familyOf, isIp } from '../../ip/address.ts';
 import { addressOf, cidrOf, lengthOf, type Prefixed } from '../../ip/cidr.ts';
 import { addressDump } from '../../linux/address.ts';
-import { linkDump } from '../../linux/link.ts';
+import { linkDump } from '../../linux/link/link.ts';
 import type { NetlinkSocket } from '../../linux/netlink/socket.ts';
 import { type Route, RT_TABLE_MAIN, routeDump } from '../../linux/route.ts';
 import { readSysctl } from '../../linux/sysctl.ts';

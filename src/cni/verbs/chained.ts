@@ -1,5 +1,5 @@
 import { parsePrefixed } from '../../ip/cidr.ts';
-import { linkSet } from '../../linux/link.ts';
+import { linkSet } from '../../linux/link/link.ts';
 import { CniError, CODE } from '../protocol/error.ts';
 import type { Invocation } from '../protocol/invocation.ts';
 import { decodeResult } from '../protocol/result.ts';

@@ -2,7 +2,7 @@ import { codeOf } from '../../error.ts';
 import { FAMILIES, familyOf, type Ip } from '../../ip/address.ts';
 import { addressOf, parsePrefixed } from '../../ip/cidr.ts';
 import { addressDump } from '../../linux/address.ts';
-import type { Link } from '../../linux/link.ts';
+import type { Link } from '../../linux/link/link.ts';
 import type { NetlinkSocket } from '../../linux/netlink/socket.ts';
 import { RT_TABLE_MAIN, routeDump } from '../../linux/route.ts';
 import { reservationsDir, roleOf } from '../protocol/conf.ts';

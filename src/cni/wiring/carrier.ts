@@ -1,5 +1,5 @@
 import { setTimeout as sleep } from 'node:timers/promises';
-import { linkGet } from '../../linux/link.ts';
+import { linkGet } from '../../linux/link/link.ts';
 import type { NetlinkSocket } from '../../linux/netlink/socket.ts';
 import { CniError, CODE } from '../protocol/error.ts';
 

@@ -1,4 +1,4 @@
-import { type Link, linkDump, linkSet } from '../../linux/link.ts';
+import { type Link, linkDump, linkSet } from '../../linux/link/link.ts';
 import { OUR_ALIAS } from '../../state/ownership.ts';
 import { ownerMark, podAlias } from '../../wiring/pod-device.ts';
 import type { Attachment, AttachmentKey, DamagedAttachment } from '../records/attachment.ts';

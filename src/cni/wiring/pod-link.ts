@@ -12,7 +12,7 @@ import {
 } from '../../ip/cidr.ts';
 import { type Mac, macFromSeed } from '../../ip/mac.ts';
 import { addressReplace, IFA_F_NODAD } from '../../linux/address.ts';
-import { type Link, linkAdd, linkGet, linkSet } from '../../linux/link.ts';
+import { type Link, linkAdd, linkGet, linkSet } from '../../linux/link/link.ts';
 import { type Neighbour, NUD_STALE, neighbourReplace } from '../../linux/neighbour.ts';
 import type { Request } from '../../linux/netlink/message.ts';
 import type { NetlinkSocket } from '../../linux/netlink/socket.ts';

@@ -1,5 +1,5 @@
 import type { LocalPod } from '../../cluster/node.ts';
-import { linkGet, linkSet } from '../../linux/link.ts';
+import { linkGet, linkSet } from '../../linux/link/link.ts';
 import { NETLINK_ROUTE, NetlinkSocket } from '../../linux/netlink/socket.ts';
 
 /**

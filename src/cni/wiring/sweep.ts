@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { FlatnetError } from '../../error.ts';
-import { linkDeleteGroup } from '../../linux/link.ts';
+import { linkDeleteGroup } from '../../linux/link/link.ts';
 import { NETLINK_ROUTE, NetlinkSocket } from '../../linux/netlink/socket.ts';
 
 /** The interface group (IFLA_GROUP) of links that wait to be deleted. */

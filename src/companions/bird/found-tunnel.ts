@@ -2,7 +2,7 @@ import { IPIP_DEVICE } from '../../backends/ipip.ts';
 import type { Ip } from '../../ip/address.ts';
 import { addressOf } from '../../ip/cidr.ts';
 import { addressDump } from '../../linux/address.ts';
-import { linkDump } from '../../linux/link.ts';
+import { linkDump } from '../../linux/link/link.ts';
 import { NETLINK_ROUTE, NetlinkSocket } from '../../linux/netlink/socket.ts';
 import { OUR_ALIAS } from '../../state/ownership.ts';
 

@@ -4,7 +4,7 @@ import { addressOf, type Cidr, cidrOf, lengthOf, overlaps, prefixed } from '../.
 import { type Mac, macFromBytes } from '../../../ip/mac.ts';
 import type { Allocation } from '../../../ipam/host-local.ts';
 import { addressDelete, addressDump } from '../../../linux/address.ts';
-import { type Link, linkAdd, linkSet } from '../../../linux/link.ts';
+import { type Link, linkAdd, linkSet } from '../../../linux/link/link.ts';
 import { withNetns } from '../../../linux/netns.ts';
 import { writeSysctl } from '../../../linux/sysctl.ts';
 import type { InterfaceConf } from '../../protocol/conf.ts';

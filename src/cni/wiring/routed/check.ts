@@ -3,7 +3,7 @@ import { codeOf } from '../../../error.ts';
 import { FAMILIES, type Family, familyOf } from '../../../ip/address.ts';
 import { hostCidr } from '../../../ip/cidr.ts';
 import { addressDump } from '../../../linux/address.ts';
-import type { Link } from '../../../linux/link.ts';
+import type { Link } from '../../../linux/link/link.ts';
 import { NUD_PERMANENT, neighbourDump } from '../../../linux/neighbour.ts';
 import type { NetlinkSocket } from '../../../linux/netlink/socket.ts';
 import { withNetns } from '../../../linux/netns.ts';

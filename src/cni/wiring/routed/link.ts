@@ -5,7 +5,7 @@ import { type Family, familyOf } from '../../../ip/address.ts';
 import { type Cidr, hostCidr, prefixed } from '../../../ip/cidr.ts';
 import type { Mac } from '../../../ip/mac.ts';
 import { addressReplace, IFA_F_NODAD } from '../../../linux/address.ts';
-import { type LinkSpec, linkAdd, linkGet, linkSet } from '../../../linux/link.ts';
+import { type LinkSpec, linkAdd, linkGet, linkSet } from '../../../linux/link/link.ts';
 import { NUD_STALE, neighbourReplace } from '../../../linux/neighbour.ts';
 import { withNetns } from '../../../linux/netns.ts';
 import { RT_TABLE_MAIN, routeAdd, routeDump } from '../../../linux/route.ts';

@@ -1,5 +1,5 @@
-import { familyOf, type Ip, ipFromBytes, ipToBytes } from '../ip/address.ts';
-import type { Attributes, Writer } from './netlink/message.ts';
+import { familyOf, type Ip, ipFromBytes, ipToBytes } from '../../ip/address.ts';
+import type { Attributes, Writer } from '../netlink/message.ts';
 
 const IFLA_VXLAN_ID = 1;
 const IFLA_VXLAN_GROUP = 2;

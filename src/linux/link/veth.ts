@@ -1,6 +1,6 @@
-import { type Mac, macToBytes } from '../ip/mac.ts';
-import { IFINFOMSG_SIZE, IFLA_ADDRESS, IFLA_IFNAME, IFLA_MTU, IFLA_NET_NS_FD } from './link-attributes.ts';
-import type { Writer } from './netlink/message.ts';
+import { type Mac, macToBytes } from '../../ip/mac.ts';
+import type { Writer } from '../netlink/message.ts';
+import { IFINFOMSG_SIZE, IFLA_ADDRESS, IFLA_IFNAME, IFLA_MTU, IFLA_NET_NS_FD } from './attributes.ts';
 
 const VETH_INFO_PEER = 1;
 

@@ -1,4 +1,4 @@
-import type { Attributes, Writer } from './netlink/message.ts';
+import type { Attributes, Writer } from '../netlink/message.ts';
 
 const IFLA_BR_FORWARD_DELAY = 1;
 const IFLA_BR_AGEING_TIME = 4;

@@ -1,8 +1,8 @@
-import { type Bridge, readBridge, writeBridge } from './link-bridge.ts';
-import { type Ipip, readIpip, writeIpip } from './link-ipip.ts';
-import { type Veth, writeVeth } from './link-veth.ts';
-import { readVxlan, type Vxlan, writeVxlan } from './link-vxlan.ts';
-import type { Attributes, Writer } from './netlink/message.ts';
+import type { Attributes, Writer } from '../netlink/message.ts';
+import { type Bridge, readBridge, writeBridge } from './bridge.ts';
+import { type Ipip, readIpip, writeIpip } from './ipip.ts';
+import { type Veth, writeVeth } from './veth.ts';
+import { readVxlan, type Vxlan, writeVxlan } from './vxlan.ts';
 
 /** What an interface is. To add a kind: a file with its type and codec, and its name in this type; the compiler asks for the rest. */
 export type LinkData = Veth | Bridge | Vxlan | Ipip | { readonly kind: 'dummy' | 'ifb' };

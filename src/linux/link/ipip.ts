@@ -1,5 +1,5 @@
-import { type Ip, ipFromBytes, ipToBytes } from '../ip/address.ts';
-import type { Attributes, Writer } from './netlink/message.ts';
+import { type Ip, ipFromBytes, ipToBytes } from '../../ip/address.ts';
+import type { Attributes, Writer } from '../netlink/message.ts';
 
 const IFLA_IPTUN_LINK = 1;
 const IFLA_IPTUN_LOCAL = 2;

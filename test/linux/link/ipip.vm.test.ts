@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
-import { parseIp } from '../../src/ip/address.ts';
-import { linkAdd, linkDelete, linkGet, linkSet } from '../../src/linux/link.ts';
-import { NETLINK_ROUTE, NetlinkSocket } from '../../src/linux/netlink/socket.ts';
-import { kernelTest, sandbox } from './sandbox.ts';
+import { parseIp } from '../../../src/ip/address.ts';
+import { linkAdd, linkDelete, linkGet, linkSet } from '../../../src/linux/link/link.ts';
+import { NETLINK_ROUTE, NetlinkSocket } from '../../../src/linux/netlink/socket.ts';
+import { kernelTest, sandbox } from '../sandbox.ts';
 
 kernelTest(
   'tunl0 comes with the module, can be set up, and can neither be changed nor deleted',

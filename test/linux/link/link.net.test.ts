@@ -1,12 +1,19 @@
 import assert from 'node:assert/strict';
 import fs from 'node:fs';
-import { parseIp } from '../../src/ip/address.ts';
-import { parseMac } from '../../src/ip/mac.ts';
-import { linkAdd, linkDelete, linkDeleteGroup, linkDump, linkGet, linkSet } from '../../src/linux/link.ts';
-import type { Vxlan } from '../../src/linux/link-vxlan.ts';
-import { NETLINK_ROUTE, NetlinkSocket } from '../../src/linux/netlink/socket.ts';
-import { openNetns } from '../../src/linux/netns.ts';
-import { kernelTest, sandbox } from './sandbox.ts';
+import { parseIp } from '../../../src/ip/address.ts';
+import { parseMac } from '../../../src/ip/mac.ts';
+import {
+  linkAdd,
+  linkDelete,
+  linkDeleteGroup,
+  linkDump,
+  linkGet,
+  linkSet,
+} from '../../../src/linux/link/link.ts';
+import type { Vxlan } from '../../../src/linux/link/vxlan.ts';
+import { NETLINK_ROUTE, NetlinkSocket } from '../../../src/linux/netlink/socket.ts';
+import { openNetns } from '../../../src/linux/netns.ts';
+import { kernelTest, sandbox } from '../sandbox.ts';
 
 type IpLink = {
   ifname: string;

@@ -1,8 +1,5 @@
-import { FlatnetError } from '../error.ts';
-import { type Mac, macFromBytes, macToBytes } from '../ip/mac.ts';
-import * as IFLA from './link-attributes.ts';
-import { type BridgePort, readBridgePort, writeBridgePort } from './link-bridge.ts';
-import { type LinkData, readLinkData, writeLinkData } from './link-kinds.ts';
+import { FlatnetError } from '../../error.ts';
+import { type Mac, macFromBytes, macToBytes } from '../../ip/mac.ts';
 import {
   attributesOf,
   type DumpRequest,
@@ -12,8 +9,11 @@ import {
   type Request,
   stringOf,
   Writer,
-} from './netlink/message.ts';
-import { AF_BRIDGE, AF_INET6, AF_UNSPEC } from './sys.ts';
+} from '../netlink/message.ts';
+import { AF_BRIDGE, AF_INET6, AF_UNSPEC } from '../sys.ts';
+import * as IFLA from './attributes.ts';
+import { type BridgePort, readBridgePort, writeBridgePort } from './bridge.ts';
+import { type LinkData, readLinkData, writeLinkData } from './kinds.ts';
 
 export const RTM_NEWLINK = 16;
 export const RTM_DELLINK = 17;
