@@ -2,6 +2,7 @@
 //   node bench/lib/pingpong.ts serve
 //   node bench/lib/pingpong.ts ADDRESS COUNT     prints the median round trip in microseconds
 import { ipToBytes, parseIp } from '../../src/ip/address.ts';
+import { AF_INET } from '../../src/linux/netlink/family.ts';
 import * as sys from '../../src/linux/sys.ts';
 import { median } from './report.ts';
 
@@ -11,7 +12,7 @@ const PORT = 7007;
 const WARM_UP = 2000;
 const [address = '', count = '20000'] = process.argv.slice(2);
 
-const fd = sys.socket(sys.AF_INET, SOCK_DGRAM | sys.SOCK_CLOEXEC, 0);
+const fd = sys.socket(AF_INET, SOCK_DGRAM | sys.SOCK_CLOEXEC, 0);
 const data = Buffer.alloc(64);
 if (address === 'serve') serve();
 else console.log(median(measure(Number(count))).toFixed(2));
@@ -42,7 +43,7 @@ function measure(rounds: number): number[] {
 /** A struct sockaddr_in. */
 function socketAddress(ip: string): Buffer {
   const bytes = Buffer.alloc(16);
-  bytes.writeUInt16LE(sys.AF_INET, 0);
+  bytes.writeUInt16LE(AF_INET, 0);
   bytes.writeUInt16BE(PORT, 2);
   bytes.set(ipToBytes(parseIp(ip)), 4);
   return bytes;

@@ -1,4 +1,5 @@
-import { Monitor, type MonitorEvent } from '../../src/linux/monitor.ts';
+import type { MonitorEvent } from '../../src/linux/event.ts';
+import { Monitor } from '../../src/linux/monitor.ts';
 
 /** Watches the kernel of a namespace from outside. */
 export class Watch implements Disposable {

@@ -10,6 +10,7 @@ import {
   RTM_GETNEIGH,
   RTM_NEWNEIGH,
 } from './neighbour.ts';
+import { AF_BRIDGE } from './netlink/family.ts';
 import {
   attributesOf,
   type DumpRequest,
@@ -20,7 +21,6 @@ import {
   type Request,
   Writer,
 } from './netlink/message.ts';
-import { AF_BRIDGE } from './sys.ts';
 
 const NDA_VLAN = 5;
 const NDA_PORT = 6;

@@ -2,6 +2,7 @@ import { randomInt } from 'node:crypto';
 import fs from 'node:fs';
 import { type Family, type Ip, ipFromBytes, ipToBytes } from '../ip/address.ts';
 import * as icmp from './icmp-message.ts';
+import { AF_INET, AF_INET6 } from './netlink/family.ts';
 import { withNetns } from './netns.ts';
 import * as sys from './sys.ts';
 
@@ -61,9 +62,7 @@ export class IcmpSocket implements Disposable {
   static open({ family, netns, dontFragment }: IcmpOptions): IcmpSocket {
     const type = sys.SOCK_RAW | sys.SOCK_CLOEXEC | sys.SOCK_NONBLOCK;
     const create = (): number =>
-      family === 4
-        ? sys.socket(sys.AF_INET, type, IPPROTO_ICMP)
-        : sys.socket(sys.AF_INET6, type, IPPROTO_ICMPV6);
+      family === 4 ? sys.socket(AF_INET, type, IPPROTO_ICMP) : sys.socket(AF_INET6, type, IPPROTO_ICMPV6);
     const fd = netns === undefined ? create() : withNetns(netns, create);
     try {
       filter(fd, family);
@@ -175,7 +174,7 @@ function filter(fd: number, family: Family): void {
 /** struct sockaddr_in or sockaddr_in6, without port. */
 function socketAddress(ip: Ip, family: Family): Buffer {
   const address = Buffer.alloc(family === 4 ? 16 : 28);
-  address.writeUInt16LE(family === 4 ? sys.AF_INET : sys.AF_INET6);
+  address.writeUInt16LE(family === 4 ? AF_INET : AF_INET6);
   address.set(ipToBytes(ip), family === 4 ? 4 : 8);
   return address;
 }

@@ -1,24 +1,7 @@
-import { type Ip, ipFromBytes } from '../ip/address.ts';
-import { type Mac, macFromBytes } from '../ip/mac.ts';
-import { type Address, decodeAddress, RTM_DELADDR, RTM_NEWADDR } from './address.ts';
-import { decodeFdb, type Fdb } from './fdb.ts';
-import { decodeLink, decodePort, type Link, type PortChange, RTM_DELLINK, RTM_NEWLINK } from './link/link.ts';
-import {
-  decodeNeighbour,
-  NDA_DST,
-  NDA_LLADDR,
-  NDMSG_SIZE,
-  type Neighbour,
-  RTM_DELNEIGH,
-  RTM_GETNEIGH,
-  RTM_NEWNEIGH,
-} from './neighbour.ts';
-import { decodeNetconf, type Netconf, RTM_DELNETCONF, RTM_NEWNETCONF } from './netconf.ts';
+import { decodeEvent, type MonitorEvent } from './event.ts';
 import { NetlinkListener } from './netlink/listener.ts';
-import { attributesOf, type Message, messagesOf } from './netlink/message.ts';
+import { messagesOf } from './netlink/message.ts';
 import { NETLINK_ROUTE } from './netlink/socket.ts';
-import { decodeRoute, type Route, RTM_DELROUTE, RTM_NEWROUTE } from './route.ts';
-import { decodeRule, RTM_DELRULE, RTM_NEWRULE, type Rule } from './rule.ts';
 
 /** Which multicast groups (RTNLGRP_*) tell of which objects. */
 const GROUPS = {
@@ -38,36 +21,6 @@ export type MonitorOptions = {
   /** Default: all. */
   readonly objects?: readonly (keyof typeof GROUPS)[] | undefined;
 };
-
-type Change = { readonly type: 'new' | 'del'; readonly portId: number };
-
-/** `new` is also said of changes. `portId` is that of the socket that caused it, 0 when the kernel itself did. */
-export type MonitorEvent =
-  | (Change & { readonly object: 'link'; readonly value: Link })
-  | (Change & { readonly object: 'port'; readonly value: PortChange })
-  | (Change & { readonly object: 'address'; readonly value: Address })
-  | (Change & { readonly object: 'route'; readonly value: Route })
-  | (Change & { readonly object: 'neighbour'; readonly value: Neighbour })
-  | (Change & { readonly object: 'fdb'; readonly value: Fdb })
-  | (Change & { readonly object: 'rule'; readonly value: Rule })
-  | (Change & { readonly object: 'netconf'; readonly value: Netconf })
-  | Miss
-  | Overflow;
-
-/**
- * The kernel asks for an entry. With an IP address: who has it (vxlan `l3miss`, or a neighbour with `app_solicit`).
- * With a MAC alone: behind which tunnel endpoint it is (vxlan `l2miss`).
- */
-export type Miss = {
-  readonly type: 'miss';
-  /** Interface index. */
-  readonly dev: number;
-  readonly ip: Ip | undefined;
-  readonly mac: Mac | undefined;
-};
-
-/** Events were lost: only a fresh dump says what is. */
-export type Overflow = { readonly type: 'overflow' };
 
 /** Changes in a network namespace as they happen, like `ip monitor`; until the signal aborts. */
 export class Monitor {
@@ -102,63 +55,4 @@ export class Monitor {
   async run(listener: (event: MonitorEvent) => void): Promise<void> {
     for await (const event of this) listener(event);
   }
-}
-
-/** Undefined for messages of other kinds or families. */
-export function decodeEvent(message: Message): MonitorEvent | undefined {
-  // Types come in fours: new, delete, get, set.
-  const change: Change = { type: message.type % 4 === 0 ? 'new' : 'del', portId: message.portId };
-  switch (message.type) {
-    case RTM_NEWLINK:
-    case RTM_DELLINK: {
-      const link = decodeLink(message);
-      if (link) return { ...change, object: 'link', value: link };
-      const port = decodePort(message);
-      return port && { ...change, object: 'port', value: port };
-    }
-    case RTM_NEWADDR:
-    case RTM_DELADDR: {
-      const value = decodeAddress(message);
-      return value && { ...change, object: 'address', value };
-    }
-    case RTM_NEWROUTE:
-    case RTM_DELROUTE: {
-      const value = decodeRoute(message);
-      return value && { ...change, object: 'route', value };
-    }
-    case RTM_NEWNEIGH:
-    case RTM_DELNEIGH: {
-      const fdb = decodeFdb(message);
-      if (fdb) return { ...change, object: 'fdb', value: fdb };
-      const neighbour = decodeNeighbour(message);
-      return neighbour && { ...change, object: 'neighbour', value: neighbour };
-    }
-    case RTM_GETNEIGH:
-      return decodeMiss(message);
-    case RTM_NEWRULE:
-    case RTM_DELRULE: {
-      const value = decodeRule(message);
-      return value && { ...change, object: 'rule', value };
-    }
-    case RTM_NEWNETCONF:
-    case RTM_DELNETCONF: {
-      const value = decodeNetconf(message);
-      return value && { ...change, object: 'netconf', value };
-    }
-    default:
-      return undefined;
-  }
-}
-
-// The family is no guide: vxlan says AF_INET also of an IPv6 address, and nothing at all of a MAC (vxlan_fdb_info).
-function decodeMiss({ payload }: Message): Miss {
-  const attributes = attributesOf(payload, NDMSG_SIZE);
-  const ip = attributes.get(NDA_DST);
-  const mac = attributes.get(NDA_LLADDR);
-  return {
-    type: 'miss',
-    dev: payload.readInt32LE(4),
-    ip: ip && ipFromBytes(ip),
-    mac: mac?.length === 6 ? macFromBytes(mac) : undefined,
-  };
 }

@@ -36,11 +36,6 @@ const c = {
 // One view for each thread: a worker evaluates this module again and so gets its own errno.
 const errno = new Int32Array(koffi.view(libc.func('int *__errno_location()')(), 4));
 
-export const AF_UNSPEC = 0;
-export const AF_INET = 2;
-export const AF_BRIDGE = 7;
-export const AF_INET6 = 10;
-export const AF_NETLINK = 16;
 export const SOCK_RAW = 3;
 export const SOCK_NONBLOCK = 0o4000;
 export const SOCK_CLOEXEC = 0o2000000;

@@ -1,6 +1,6 @@
 import { isLinkLocal } from '../ip/address.ts';
 import { addressOf } from '../ip/cidr.ts';
-import type { MonitorEvent } from '../linux/monitor.ts';
+import type { MonitorEvent } from '../linux/event.ts';
 import { deviceOf, lowerOf, satisfies } from './diff.ts';
 import type { Item, KernelState, LinkItem } from './item.ts';
 import { keyOf, same } from './key.ts';

@@ -1,5 +1,6 @@
 import { messageOf } from '../error.ts';
-import { Monitor, type MonitorEvent } from '../linux/monitor.ts';
+import type { MonitorEvent } from '../linux/event.ts';
+import { Monitor } from '../linux/monitor.ts';
 import { NftMonitor } from '../linux/nftables/monitor.ts';
 import type { Log } from '../log.ts';
 import { contradiction } from './contradiction.ts';

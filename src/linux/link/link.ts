@@ -1,5 +1,6 @@
 import { FlatnetError } from '../../error.ts';
 import { type Mac, macFromBytes, macToBytes } from '../../ip/mac.ts';
+import { AF_BRIDGE, AF_INET6, AF_UNSPEC } from '../netlink/family.ts';
 import {
   attributesOf,
   type DumpRequest,
@@ -10,7 +11,6 @@ import {
   stringOf,
   Writer,
 } from '../netlink/message.ts';
-import { AF_BRIDGE, AF_INET6, AF_UNSPEC } from '../sys.ts';
 import * as IFLA from './attributes.ts';
 import { type BridgePort, readBridgePort, writeBridgePort } from './bridge.ts';
 import { type LinkData, readLinkData, writeLinkData } from './kinds.ts';

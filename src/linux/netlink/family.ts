@@ -1,7 +1,13 @@
 import type { Family } from '../../ip/address.ts';
-import { AF_INET, AF_INET6, AF_UNSPEC } from '../sys.ts';
 
-/** AF_INET or AF_INET6; AF_UNSPEC, which asks for all, without a family. */
+/** linux/socket.h. */
+export const AF_UNSPEC = 0;
+export const AF_INET = 2;
+export const AF_BRIDGE = 7;
+export const AF_INET6 = 10;
+export const AF_NETLINK = 16;
+
+/** AF_INET or AF_INET6; without a family AF_UNSPEC, which asks for all of them. */
 export function addressFamily(family?: Family): number {
   if (family === undefined) return AF_UNSPEC;
   return family === 4 ? AF_INET : AF_INET6;

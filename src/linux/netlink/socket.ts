@@ -12,6 +12,7 @@ import {
   notFound,
   QueryExchange,
 } from './exchange.ts';
+import { AF_NETLINK } from './family.ts';
 import type { DumpRequest, Request } from './message.ts';
 
 export const NETLINK_ROUTE = 0;
@@ -78,7 +79,7 @@ export class NetlinkSocket implements Disposable {
 
   /** `protocol` is NETLINK_ROUTE or another of them. Throws SYSCALL, and NOT_FOUND when there is no such namespace. */
   static open(protocol: number, options: SocketOptions = {}): NetlinkSocket {
-    const create = (): number => sys.socket(sys.AF_NETLINK, sys.SOCK_RAW | sys.SOCK_CLOEXEC, protocol);
+    const create = (): number => sys.socket(AF_NETLINK, sys.SOCK_RAW | sys.SOCK_CLOEXEC, protocol);
     const fd = options.netns === undefined ? create() : withNetns(options.netns, create);
     try {
       for (const option of [NETLINK_CAP_ACK, NETLINK_EXT_ACK, NETLINK_GET_STRICT_CHK]) {
@@ -90,7 +91,7 @@ export class NetlinkSocket implements Disposable {
       enlarge(fd, SO_RCVBUFFORCE, SO_RCVBUF);
       enlarge(fd, SO_SNDBUFFORCE, SO_SNDBUF);
       const address = Buffer.alloc(12);
-      address.writeUInt16LE(sys.AF_NETLINK);
+      address.writeUInt16LE(AF_NETLINK);
       sys.bind(fd, address);
       for (const group of options.groups ?? [])
         sys.setsockopt(fd, SOL_NETLINK, NETLINK_ADD_MEMBERSHIP, group);
