@@ -1,0 +1,39 @@
+export type BackoffOptions = {
+  /** Milliseconds of the first wait. Default 100. */
+  readonly first?: number;
+  /** Milliseconds of the longest wait. Default 5000. */
+  readonly longest?: number;
+  /** The share of a wait that is left to chance, 0 to 1. Default 0.5. */
+  readonly jitter?: number;
+  /** 0 to 1, as `Math.random`. */
+  readonly random?: () => number;
+};
+
+/** Waits between tries: doubling, and cut short at random even at their longest so that a cluster's nodes spread out. */
+export class Backoff {
+  readonly #first: number;
+  readonly #longest: number;
+  readonly #jitter: number;
+  readonly #random: () => number;
+  #next: number;
+
+  constructor({ first = 100, longest = 5000, jitter = 0.5, random = Math.random }: BackoffOptions = {}) {
+    this.#first = first;
+    this.#longest = longest;
+    this.#jitter = jitter;
+    this.#random = random;
+    this.#next = first;
+  }
+
+  /** Milliseconds to wait now; the next time twice as long. */
+  next(): number {
+    const wait = this.#next;
+    this.#next = Math.min(2 * wait, this.#longest);
+    return wait * (1 - this.#jitter * this.#random());
+  }
+
+  /** All is well again: the next wait is a first one. */
+  reset(): void {
+    this.#next = this.#first;
+  }
+}

@@ -1,0 +1,41 @@
+import { codeOf, type ErrorCode, messageOf } from '../error.ts';
+import type { Log } from '../log.ts';
+import { Backoff } from './backoff.ts';
+import { pause } from './pause.ts';
+
+export type UntilDone = {
+  readonly signal: AbortSignal;
+  readonly log: Log;
+  /** Hears each new reason. */
+  readonly failed?: (reason: string, error: unknown) => void;
+  /** Codes of errors that no waiting mends. */
+  readonly hopeless?: readonly ErrorCode[];
+  /** Default: 100 ms doubling to 5 s, with jitter. */
+  readonly backoff?: Backoff;
+};
+
+/**
+ * Does `work` until it succeeds, with growing waits between the tries. Each new reason for a failure is logged once. Rejects with the
+ * signal's reason when it aborts, and at once with an error whose code is hopeless.
+ */
+export async function untilDone<T>(what: string, work: () => Promise<T>, options: UntilDone): Promise<T> {
+  const { signal, log, failed, hopeless = [], backoff = new Backoff() } = options;
+  let last = '';
+  for (;;) {
+    signal.throwIfAborted();
+    try {
+      return await work();
+    } catch (error) {
+      signal.throwIfAborted();
+      const code = codeOf(error);
+      if (hopeless.some((each) => each === code)) throw error;
+      const reason = messageOf(error);
+      if (reason !== last) {
+        log.warn({ what, reason }, 'will try again');
+        failed?.(reason, error);
+      }
+      last = reason;
+    }
+    await pause(backoff.next(), signal);
+  }
+}
