@@ -120,7 +120,7 @@ function inUse(pods: readonly LocalPod[]): IpReservation {
 }
 
 function useOf(pod: LocalPod): Use {
-  const [namespace, name] = pod.name?.split('/') ?? [];
+  const { namespace, name } = pod;
   return {
     handle: handleOf(pod),
     addresses: pod.addresses,

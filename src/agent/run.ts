@@ -1,7 +1,7 @@
 import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Network } from '../cluster/network.ts';
-import type { Underlay } from '../cluster/node.ts';
+import { podTitle, type Underlay } from '../cluster/node.ts';
 import type { Resources } from '../cluster/resources.ts';
 import { liveHandles, loadAttachments } from '../cni/records/local-pod.ts';
 import { CniService } from '../cni/service.ts';
@@ -180,7 +180,7 @@ async function followMtu(agent: Agent, log: Log): Promise<void> {
     if (pod.foreign) continue;
     // It may change again meanwhile.
     const { mtu } = agent;
-    const name = pod.name ?? pod.containerId;
+    const name = podTitle(pod);
     await setPodMtu(pod, mtu).then(
       (changed) => changed && log.info({ pod: name, mtu }, 'MTU of a running pod set'),
       (error: unknown) => log.warn({ pod: name, error: messageOf(error) }, 'MTU of a running pod not set'),

@@ -1,4 +1,5 @@
 import { askAgent } from '../agent/api/client.ts';
+import { podTitle } from '../cluster/node.ts';
 import { type AgentStatus, troublesOf } from '../lab/agent-process.ts';
 import { type AgentSocketOptions, agentSocket, agentSocketOptions } from './agent-socket.ts';
 import { newCommand } from './commands.ts';
@@ -39,7 +40,7 @@ function statusText(status: AgentStatus): string {
   const width = Math.max(...facts.map(([name]) => name.length));
   const pods = table(
     ['POD', 'ADDRESSES', 'HOST DEVICE'],
-    status.pods.map((pod) => [pod.name ?? pod.containerId, pod.addresses.join(' '), pod.hostDevice]),
+    status.pods.map((pod) => [podTitle(pod), pod.addresses.join(' '), pod.hostDevice]),
   );
   const trouble = troublesOf(status).map((text) => `! ${text}`);
   return [

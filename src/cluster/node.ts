@@ -58,16 +58,22 @@ export type Underlay = {
   readonly onLink: readonly Cidr[];
 };
 
+/** Which pod an interface belongs to, as far as the container runtime said. */
+export type PodIdentity = {
+  readonly namespace?: string;
+  readonly name?: string;
+  /** Empty where the runtime named none. */
+  readonly labels: Readonly<Record<string, string>>;
+};
+
 /** A pod that hangs on this node, as the CNI path recorded it. */
-export type LocalPod = {
+export type LocalPod = PodIdentity & {
   readonly containerId: string;
   readonly ifName: string;
   /** The host end of its veth. */
   readonly hostDevice: string;
   readonly netns: string;
   readonly addresses: readonly Ip[];
-  /** `namespace/name`, where the runtime said. */
-  readonly name?: string;
   /** Wired by another plugin, or on a bridge of its own: known by its addresses, its device is left alone. */
   readonly foreign?: boolean;
   /** Absent: on the bridge. */
@@ -75,3 +81,13 @@ export type LocalPod = {
   /** Those of its addresses that are of other nodes' blocks. */
   readonly borrowed?: readonly Ip[];
 };
+
+/** `namespace/name`; undefined unless the runtime named both. */
+export function podName({ namespace, name }: Pick<PodIdentity, 'namespace' | 'name'>): string | undefined {
+  return namespace && name ? `${namespace}/${name}` : undefined;
+}
+
+/** What people call an attachment: its pod's name, or the container's ID where the pod is unknown. */
+export function podTitle(pod: Pick<LocalPod, 'namespace' | 'name' | 'containerId'>): string {
+  return podName(pod) ?? pod.containerId;
+}

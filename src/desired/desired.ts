@@ -1,7 +1,7 @@
 import { IPV6_LEAST_MTU } from '../backends/inner-mtu.ts';
 import { type Configured, configuredBackend } from '../backends/registry.ts';
 import type { Network } from '../cluster/network.ts';
-import type { LocalPod, Node, Self } from '../cluster/node.ts';
+import { type LocalPod, type Node, podTitle, type Self } from '../cluster/node.ts';
 import { NO_RESOURCES, type Resources } from '../cluster/resources.ts';
 import { FAMILIES, type Family } from '../ip/address.ts';
 import { podNetworks } from '../masquerade/pod-networks.ts';
@@ -68,7 +68,7 @@ export function desiredState(facts: Facts, memo: Memo = createMemo()): Desired {
   const used = FAMILIES.filter((family) => network.pools[family]);
   const ports = backend.tunnelPorts?.(options) ?? [];
   state.add(wiringItems(self, network.wiring, pods, used, mtu, ports), 'this node');
-  for (const pod of pods) state.add(wiredPodItems(pod, used, mtu), pod.name ?? pod.containerId);
+  for (const pod of pods) state.add(wiredPodItems(pod, used, mtu), podTitle(pod));
 
   state.warnings.push(...strayPods(network, resources, pods));
 

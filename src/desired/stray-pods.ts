@@ -1,5 +1,5 @@
 import type { Network } from '../cluster/network.ts';
-import type { LocalPod } from '../cluster/node.ts';
+import { type LocalPod, podTitle } from '../cluster/node.ts';
 import type { IpPool } from '../cluster/resources.ts';
 import { contains } from '../ip/cidr.ts';
 
@@ -13,7 +13,7 @@ export function strayPods(
   const stray = pods.flatMap((pod) =>
     pod.addresses
       .filter((ip) => !ipPools.some(({ cidr }) => contains(cidr, ip)))
-      .map((ip) => `${pod.name ?? pod.containerId} (${ip})`),
+      .map((ip) => `${podTitle(pod)} (${ip})`),
   );
   if (stray.length === 0) return [];
   const shown = stray.length > 4 ? [...stray.slice(0, 4), `${stray.length - 4} more`] : stray;

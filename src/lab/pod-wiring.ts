@@ -42,5 +42,6 @@ function attachment(lab: Lab, pod: PodRecord, ifName: string): AttachmentOptions
       K8S_POD_INFRA_CONTAINER_ID: pod.containerId,
     },
     capabilities: { [ANNOTATIONS]: pod.annotations ?? {} },
+    cniArgs: { labels: Object.entries(pod.labels).map(([key, value]) => ({ key, value })) },
   };
 }

@@ -31,6 +31,8 @@ export type AttachmentOptions = RuntimeOptions & {
   readonly args?: Readonly<Record<string, string>>;
   /** By name, e.g. `{ portMappings: [...] }`; a plugin gets those its configuration declares. */
   readonly capabilities?: Readonly<Record<string, unknown>>;
+  /** What every plugin finds below `args.cni` of its configuration, e.g. `{ labels: [{ key: 'app', value: 'web' }] }`. */
+  readonly cniArgs?: Readonly<Record<string, unknown>>;
 };
 
 /**
@@ -135,6 +137,7 @@ async function run(
     cniVersion: network.cniVersion,
     ...(Object.keys(runtimeConfig).length ? { runtimeConfig } : {}),
     ...(prevResult === undefined ? {} : { prevResult }),
+    ...(options.cniArgs && { args: { cni: options.cniArgs } }),
   };
   const args = Object.entries(options.args ?? {}).map(([key, value]) => `${key}=${value}`);
   const env = {

@@ -1,4 +1,4 @@
-import type { LocalPod } from '../cluster/node.ts';
+import { type LocalPod, podName } from '../cluster/node.ts';
 import { type Family, familyOf, type Ip, parseIp } from '../ip/address.ts';
 import { type Cidr, hostCidr } from '../ip/cidr.ts';
 import { type Mac, parseMac } from '../ip/mac.ts';
@@ -79,9 +79,10 @@ const ALIAS_LENGTH = 240;
  * The alias of a pod's host device: whose it is. A newer sandbox of the same pod has a device of the same name, so the end
  * of it, `ownerMark`, names the container.
  */
-export function podAlias(pod: Pick<LocalPod, 'name' | 'containerId' | 'ifName'>): string {
+export function podAlias(pod: Pick<LocalPod, 'namespace' | 'name' | 'containerId' | 'ifName'>): string {
   const mark = ownerMark(pod);
-  return `flatnet${pod.name ? ` ${pod.name}` : ''}`.slice(0, ALIAS_LENGTH - mark.length) + mark;
+  const name = podName(pod);
+  return `flatnet${name ? ` ${name}` : ''}`.slice(0, ALIAS_LENGTH - mark.length) + mark;
 }
 
 export function ownerMark({ containerId, ifName }: Pick<LocalPod, 'containerId' | 'ifName'>): string {

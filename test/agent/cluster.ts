@@ -175,7 +175,7 @@ export class Cluster implements AsyncDisposable {
       .map((each) => this.published(each));
     const pods = node.pods.map(({ record, hostDevice }): LocalPod => {
       const { containerId, addresses } = record;
-      return { containerId, ifName: 'eth0', hostDevice, netns: '', addresses };
+      return { containerId, labels: {}, ifName: 'eth0', hostDevice, netns: '', addresses };
     });
     return {
       network: this.network,

@@ -111,7 +111,7 @@ export function resourcesOf({ families, backend }: Plan): Resources {
 export function podsOf(plan: Plan, { node }: Self): LocalPod[] {
   if (networkOf(plan).wiring === 'bridge') return [];
   const addresses = node.subnets.map((subnet) => nthIp(subnet, 7));
-  const pod = { containerId: 'c', ifName: 'eth0', hostDevice: 'cali0', netns: '', addresses };
+  const pod = { containerId: 'c', labels: {}, ifName: 'eth0', hostDevice: 'cali0', netns: '', addresses };
   return [{ ...pod, wiring: 'routed' }];
 }
 

@@ -7,10 +7,12 @@ import { parseCidr } from '../../src/ip/cidr.ts';
 
 const pod = (name: string, ...addresses: string[]) => ({
   containerId: name,
+  labels: {},
   ifName: 'eth0',
   hostDevice: `cali${name}`,
   netns: `/run/netns/${name}`,
-  name: `default/${name}`,
+  namespace: 'default',
+  name,
   addresses: addresses.map(parseIp),
 });
 const resources = { ...NO_RESOURCES, ipPools: [] };

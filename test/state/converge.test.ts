@@ -37,7 +37,14 @@ const FOREIGN: readonly Item[] = [
 ];
 
 function pod(n: number): LocalPod {
-  return { containerId: `c${n}`, ifName: 'eth0', hostDevice: `veth${n}`, netns: `/n${n}`, addresses: [] };
+  return {
+    containerId: `c${n}`,
+    labels: {},
+    ifName: 'eth0',
+    hostDevice: `veth${n}`,
+    netns: `/n${n}`,
+    addresses: [],
+  };
 }
 
 /** A way the world may change: the cluster's facts, seen from node 0. */

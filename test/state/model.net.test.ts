@@ -74,7 +74,14 @@ function itemsOf(world: World): readonly Item[] {
     })
     .filter((_, i) => !world.gone.has(i));
   const pods = [...world.pods].map((i): LocalPod => {
-    return { containerId: `c${i}`, ifName: 'eth0', hostDevice: PODS[i] ?? '', netns: '', addresses: [] };
+    return {
+      containerId: `c${i}`,
+      labels: {},
+      ifName: 'eth0',
+      hostDevice: PODS[i] ?? '',
+      netns: '',
+      addresses: [],
+    };
   });
   return desiredState({ ...factsOf(plan, 0, peers), pods }).items;
 }

@@ -14,7 +14,14 @@ import { Namespace, NO_KERNEL, Running } from './namespace.ts';
 
 const VXLAN: Plan = { size: 4, families: [4, 6], backend: { Type: 'vxlan' }, networks: 1 };
 const HOST_GW: Plan = { ...VXLAN, backend: { Type: 'host-gw' } };
-const POD = { containerId: 'c1', ifName: 'eth0', hostDevice: 'veth1', netns: '/n', addresses: [] };
+const POD = {
+  containerId: 'c1',
+  labels: {},
+  ifName: 'eth0',
+  hostDevice: 'veth1',
+  netns: '/n',
+  addresses: [],
+};
 
 const withPod = (plan: Plan): Facts => ({ ...factsOf(plan), pods: [POD] });
 const sorted = (text: string): string[] =>

@@ -35,7 +35,14 @@ test('one family leaves the other alone', () => {
 });
 
 test("a pod's host end is a port of the bridge with hairpin", () => {
-  const pod = { containerId: 'c', ifName: 'eth0', hostDevice: 'veth7', netns: '/n', addresses: [] };
+  const pod = {
+    containerId: 'c',
+    labels: {},
+    ifName: 'eth0',
+    hostDevice: 'veth7',
+    netns: '/n',
+    addresses: [],
+  };
   assert.deepEqual(
     podItems(pod, 1450).map((item) => command(item, 'add')),
     ['ip link set veth7 mtu 1450 master cni0 up && ip link set veth7 type bridge_slave hairpin on'],

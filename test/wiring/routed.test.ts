@@ -15,11 +15,13 @@ import { factsOf, type Plan } from '../backends/cluster.ts';
 const PLAN: Plan = { size: 2, families: [4, 6], backend: { Type: 'vxlan', Port: 4790 }, networks: 1 };
 const POD: LocalPod = {
   containerId: 'abc',
+  labels: {},
   ifName: 'eth0',
   hostDevice: 'cali1234567890a',
   netns: '/n',
   addresses: [parseIp('10.0.1.7'), parseIp('fd10:0:0:1::7')],
-  name: 'default/web-0',
+  namespace: 'default',
+  name: 'web-0',
   wiring: 'routed',
 };
 
@@ -146,7 +148,8 @@ test('when the wiring changes, pods keep what they hang on until they are gone',
     ...POD,
     hostDevice: 'veth1',
     containerId: 'old',
-    name: 'default/old',
+    namespace: 'default',
+    name: 'old',
   };
   const bridged = commands([POD, { ...old, addresses: [parseIp('10.0.1.9')] }]);
   assert.ok(bridged.some((text) => text.startsWith('ip link add cni0 ')));
@@ -164,7 +167,7 @@ test('a device says whose it is, however long the names are', () => {
   assert.equal(podAlias(POD), 'flatnet default/web-0 abc eth0');
   const { name: _name, ...nameless } = POD;
   assert.equal(podAlias(nameless), 'flatnet abc eth0');
-  const long = { ...POD, name: `${'n'.repeat(63)}/${'p'.repeat(253)}`, containerId: 'c'.repeat(300) };
+  const long = { ...POD, namespace: 'n'.repeat(63), name: 'p'.repeat(253), containerId: 'c'.repeat(300) };
   assert.ok(podAlias(long).length <= 255);
   assert.ok(podAlias(long).endsWith(ownerMark(long)));
 });

@@ -2,6 +2,7 @@ import { FAMILIES, type Family, familyOf, type Ip } from '../../ip/address.ts';
 import type { Assigned, Assigner } from '../../ipam/assigner.ts';
 import type { CniContext } from '../context.ts';
 import type { Invocation } from '../protocol/invocation.ts';
+import { podIdentity } from '../protocol/pod-identity.ts';
 import type { AttachmentKey } from '../records/attachment.ts';
 import type { CniState } from '../state.ts';
 
@@ -26,8 +27,7 @@ export function assign(
   context: CniContext,
 ): Promise<readonly Assigned[]> {
   const { requested, pools } = wishes;
-  const namespace = call.args.get('K8S_POD_NAMESPACE');
-  const pod = call.args.get('K8S_POD_NAME');
+  const { namespace, name: pod } = podIdentity(call);
   return assigner.assign({
     handle: handleOf(call),
     families: familiesOf(context),

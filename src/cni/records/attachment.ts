@@ -11,6 +11,7 @@ import {
   writeSync,
 } from 'node:fs';
 import { join } from 'node:path';
+import type { PodIdentity } from '../../cluster/node.ts';
 import { codeOf, ioError } from '../../error.ts';
 import type { Ip } from '../../ip/address.ts';
 import type { Prefixed } from '../../ip/cidr.ts';
@@ -55,9 +56,12 @@ export type Attachment = AttachmentKey & {
   readonly chained?: boolean;
   /** The link is as the agent wants it, on the agent's bridge, and it keeps it so. */
   readonly managed?: boolean;
-  /** `namespace/name`, where the runtime said. */
-  readonly pod?: string;
+  /** Absent in records of a pod nobody named. */
+  readonly pod?: PodIdentity;
 };
+
+/** Agents from before pods had labels wrote `namespace/name`. */
+type OldPod = { readonly pod?: PodIdentity | string };
 
 /** A record that can't be read says who it is about by its name, which is enough to take everything back. */
 export type DamagedAttachment = AttachmentKey & { readonly state: 'damaged'; readonly file: string };
@@ -129,13 +133,20 @@ export class Attachments {
     }
     try {
       // Written by us alone, so what parses is whole.
-      return JSON.parse(text) as Attachment;
+      return upgraded(JSON.parse(text) as Attachment & OldPod);
     } catch {
       const [network = '', containerId = '', ifName = '', role] = name.slice(0, -'.json'.length).split(':');
       const key = { network, containerId, ifName, role: role === 'ipam' ? role : 'interface' } as const;
       return { ...key, state: 'damaged', file: name };
     }
   }
+}
+
+function upgraded(record: Omit<Attachment, 'pod'> & OldPod): Attachment {
+  const { pod, ...rest } = record;
+  if (typeof pod !== 'string') return { ...rest, ...(pod && { pod }) };
+  const [namespace = '', name = ''] = pod.split('/');
+  return { ...rest, pod: { namespace, name, labels: {} } };
 }
 
 export function readNames(dir: string): string[] {

@@ -7,12 +7,13 @@ import { type Attachment, Attachments } from './attachment.ts';
 export function localPod(record: Attachment): LocalPod | undefined {
   if (record.role !== 'interface' || !record.hostDevice) return undefined;
   return {
+    labels: {},
+    ...record.pod,
     containerId: record.containerId,
     ifName: record.ifName,
     hostDevice: record.hostDevice,
     netns: record.netns,
     addresses: record.addresses.map(addressOf),
-    ...(record.pod ? { name: record.pod } : {}),
     ...(record.managed ? {} : { foreign: true }),
     ...(record.wiring && { wiring: record.wiring }),
     ...(record.borrowed && { borrowed: record.borrowed }),

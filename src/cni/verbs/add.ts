@@ -1,3 +1,4 @@
+import { podTitle } from '../../cluster/node.ts';
 import { FlatnetError } from '../../error.ts';
 import { familyOf, type Ip } from '../../ip/address.ts';
 import { addressOf, contains, hostCidr, type Prefixed, parsePrefixed } from '../../ip/cidr.ts';
@@ -9,6 +10,7 @@ import { allocate, defaultRoutes } from '../addresses/host-local.ts';
 import { readInterfaceConf, readIpamConf, roleOf } from '../protocol/conf.ts';
 import { CniError, CODE, unsupported } from '../protocol/error.ts';
 import type { Invocation } from '../protocol/invocation.ts';
+import { podIdentity } from '../protocol/pod-identity.ts';
 import {
   decodeRoutes,
   EMPTY_RESULT,
@@ -75,7 +77,7 @@ async function attachInterface(call: Invocation, state: CniState): Promise<Resul
     state.step('bridge ready');
     const mtu = conf.mtu ?? bridge.mtu;
     const mac = conf.mac ?? podMac(conf.bridge, ips.map(addressOf), hostDevice);
-    const alias = `flatnet ${record.pod ?? call.containerId}`.slice(0, 255);
+    const alias = `flatnet ${podTitle({ ...record, ...record.pod })}`.slice(0, 255);
     const { hairpin } = conf;
     const link = { hostDevice, ifName: call.ifName, netns, bridge, mtu, mac, hairpin, alias, addresses: ips };
     const hostMac = await makePair(state, link);
@@ -194,9 +196,7 @@ export function placeOf(
   netnsId: number,
   state: CniState,
 ): Pick<Attachment, 'netns' | 'netnsId' | 'bootId' | 'pod'> {
-  const [namespace, name] = [call.args.get('K8S_POD_NAMESPACE'), call.args.get('K8S_POD_NAME')];
-  const pod = namespace && name ? { pod: `${namespace}/${name}` } : {};
-  return { netns: call.netns, netnsId, bootId: state.bootId, ...pod };
+  return { netns: call.netns, netnsId, bootId: state.bootId, pod: podIdentity(call) };
 }
 
 /**

@@ -44,7 +44,7 @@ export function farEnd(at: Pick<Attachment, 'netns' | 'ifName'>, state: CniState
 }
 
 export function aliasOf(record: Attachment): string {
-  return podAlias({ ...record, ...(record.pod && { name: record.pod }) });
+  return podAlias({ ...record, ...record.pod });
 }
 
 /** Takes a link out of service at once and has it deleted soon. */

@@ -83,7 +83,9 @@ test('ADD: what the kernel holds, the result and the files agree', async (t) => 
           hostDevice: outside?.name,
           netns: pod.path,
           addresses: ['10.90.1.2', 'fd00:90:1::2'],
-          name: 'default/web-0',
+          namespace: 'default',
+          name: 'web-0',
+          labels: {},
         },
       ],
     );

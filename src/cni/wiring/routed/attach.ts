@@ -53,12 +53,13 @@ export async function attachRouted(call: Invocation, state: CniState): Promise<R
     const { mtu } = context;
     const mac = conf.mac ?? macFromSeed(`${hostDevice} pod`);
     const pod = {
+      labels: {},
+      ...place.pod,
       ...key,
       netns: call.netns,
       hostDevice,
       addresses: ips,
       borrowed,
-      ...(place.pod && { name: place.pod }),
     };
     const link: RoutedLink = { netns, mtu, mac, families: familiesOf(context), pod };
     await makeRoom(link, state);

@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto';
-import type { LocalPod } from '../../../cluster/node.ts';
+import type { LocalPod, PodIdentity } from '../../../cluster/node.ts';
 import { FlatnetError } from '../../../error.ts';
 import { type Family, familyOf } from '../../../ip/address.ts';
 import { type Cidr, hostCidr, prefixed } from '../../../ip/cidr.ts';
@@ -42,8 +42,12 @@ export type RoutedLink = {
  * Calico's name for a pod's host device. A pod has it whichever sandbox is its present one; what is no pod's `eth0` has a
  * name of its own.
  */
-export function routedDeviceName({ containerId, ifName }: AttachmentKey, pod: string | undefined): string {
-  const of = pod && ifName === 'eth0' ? pod.replace('/', '.') : `${containerId}.${ifName}`;
+export function routedDeviceName(
+  { containerId, ifName }: AttachmentKey,
+  pod: PodIdentity | undefined,
+): string {
+  const { namespace, name } = pod ?? {};
+  const of = namespace && name && ifName === 'eth0' ? `${namespace}.${name}` : `${containerId}.${ifName}`;
   return DEVICE_PREFIX + createHash('sha1').update(of).digest('hex').slice(0, 11);
 }
 

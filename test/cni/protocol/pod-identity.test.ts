@@ -1,0 +1,47 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { readInvocation } from '../../../src/cni/protocol/invocation.ts';
+import { podIdentity } from '../../../src/cni/protocol/pod-identity.ts';
+
+function identity(args: string, conf: object = {}) {
+  const env = { CNI_CONTAINERID: 'c', CNI_IFNAME: 'eth0', CNI_NETNS: '/n', CNI_ARGS: args };
+  return podIdentity(readInvocation('ADD', env, JSON.stringify({ name: 'cbr0', type: 'flatnet', ...conf })));
+}
+
+test('a pod has the namespace and name of CNI_ARGS and the labels of args.cni', () => {
+  assert.deepEqual(identity(''), { labels: {} });
+  assert.deepEqual(identity('IgnoreUnknown=1;K8S_POD_NAMESPACE=default;K8S_POD_NAME=web-0'), {
+    namespace: 'default',
+    name: 'web-0',
+    labels: {},
+  });
+  const labels = [
+    { key: 'app', value: 'web' },
+    { key: 'empty', value: '' },
+    { key: '__proto__', value: 'harmless' },
+  ];
+  const { labels: read } = identity('', { args: { cni: { labels } } });
+  assert.deepEqual(Object.entries(read), [
+    ['app', 'web'],
+    ['empty', ''],
+    ['__proto__', 'harmless'],
+  ]);
+});
+
+test('labels of another shape are refused by their name', () => {
+  const refused = (labels: unknown, object: string) =>
+    assert.throws(
+      () => identity('', { args: { cni: { labels } } }),
+      (error: { code?: string; object?: string }) =>
+        error.code === 'CONFIG_INVALID' && error.object === object,
+    );
+  refused('app=web', 'args.cni.labels');
+  refused([{ value: 'web' }], 'args.cni.labels[0].key');
+  refused(
+    [
+      { key: 'app', value: 'web' },
+      { key: 'tier', value: 1 },
+    ],
+    'args.cni.labels[1].value',
+  );
+});
