@@ -1,8 +1,8 @@
-import { type Attributes, attributesOf, stringOf } from '../netlink/message.ts';
-import type { Expression, Rule } from './chains.ts';
-import { iptablesMatch, iptablesTarget } from './iptables-match.ts';
+import { type Attributes, attributesOf, stringOf } from '../linux/netlink/message.ts';
+import { iptablesMatch, iptablesTarget } from './iptables.ts';
 import { conntrackOf, conntrackSet, headerOf, metaOf, metaSet, type Packet } from './packet.ts';
 import type { Registers } from './registers.ts';
+import type { Expression, Rule } from './ruleset.ts';
 
 /** Where the rules are read from: the kernel. */
 export type Ruleset = {

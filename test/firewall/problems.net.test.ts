@@ -3,12 +3,12 @@ import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import net from 'node:net';
 import type { TestContext } from 'node:test';
-import { type ForwardFacts, forwardProblems } from '../../../src/agent/forward.ts';
-import { parseCidr } from '../../../src/ip/cidr.ts';
-import { NETLINK_NETFILTER, NetlinkSocket } from '../../../src/linux/netlink/socket.ts';
-import { withNetns } from '../../../src/linux/netns.ts';
-import { applyRuleset } from '../../../src/linux/nftables/ruleset.ts';
-import { kernelTest, type Sandbox, sandbox } from '../sandbox.ts';
+import { type ForwardFacts, forwardProblems } from '../../src/firewall/watch.ts';
+import { parseCidr } from '../../src/ip/cidr.ts';
+import { NETLINK_NETFILTER, NetlinkSocket } from '../../src/linux/netlink/socket.ts';
+import { withNetns } from '../../src/linux/netns.ts';
+import { applyRuleset } from '../../src/linux/nftables/ruleset.ts';
+import { kernelTest, type Sandbox, sandbox } from '../linux/sandbox.ts';
 
 // A node that forwards, a pod on its `cali…`, another node behind its `eth0`; what is said of a ruleset has to be what the kernel does.
 

@@ -7,6 +7,13 @@ import { messageOf } from '../error.ts';
 import { FAMILIES, type Family, familyOf } from '../ip/address.ts';
 import { type Cidr, lastIp, nthIp } from '../ip/cidr.ts';
 import { NETLINK_NETFILTER, NetlinkSocket } from '../linux/netlink/socket.ts';
+import type { Log } from '../log.ts';
+import { carriedFamilies } from '../state/diff.ts';
+import type { Item } from '../state/item.ts';
+import { OUR_TABLE } from '../state/ownership.ts';
+import { BRIDGE } from '../wiring/bridge.ts';
+import type { Ruleset } from './expression.ts';
+import type { Packet } from './packet.ts';
 import {
   type BaseChain,
   baseChains,
@@ -16,15 +23,8 @@ import {
   NF_INET_PRE_ROUTING,
   type Rule,
   rulesOf,
-} from '../linux/nftables/chains.ts';
-import type { Ruleset } from '../linux/nftables/expression.ts';
-import type { Packet } from '../linux/nftables/packet.ts';
-import { drops } from '../linux/nftables/verdict.ts';
-import type { Log } from '../log.ts';
-import { carriedFamilies } from '../state/diff.ts';
-import type { Item } from '../state/item.ts';
-import { OUR_TABLE } from '../state/ownership.ts';
-import { BRIDGE } from '../wiring/bridge.ts';
+} from './ruleset.ts';
+import { drops } from './verdict.ts';
 
 /** What the question whether pods' packets are forwarded depends on. */
 export type ForwardFacts = {

@@ -1,7 +1,7 @@
-import type { BaseChain, Rule } from './chains.ts';
 import { evaluate, type Ruleset, type Verdict } from './expression.ts';
 import type { Packet } from './packet.ts';
 import { Registers } from './registers.ts';
+import type { BaseChain, Rule } from './ruleset.ts';
 
 /**
  * Whether a base chain drops or rejects the packet for certain. What some rule may accept, for reasons we can't see into (an

@@ -1,7 +1,7 @@
-import { codeOf } from '../../error.ts';
-import { type Attributes, attributesIn, attributesOf, stringOf } from '../netlink/message.ts';
-import type { NetlinkSocket } from '../netlink/socket.ts';
-import * as nft from './message.ts';
+import { codeOf } from '../error.ts';
+import { type Attributes, attributesIn, attributesOf, stringOf } from '../linux/netlink/message.ts';
+import type { NetlinkSocket } from '../linux/netlink/socket.ts';
+import * as nft from '../linux/nftables/message.ts';
 
 const NFTA_TABLE_FLAGS = 2;
 const NFT_TABLE_F_DORMANT = 1;
