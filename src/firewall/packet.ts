@@ -1,5 +1,5 @@
 import { type Family, familyOf, type Ip, ipToBytes } from '../ip/address.ts';
-import { interfaceField } from '../linux/nftables/element.ts';
+import { interfaceField } from '../linux/nftables/values/field.ts';
 
 /** What rules write on a packet, for later ones to ask. */
 export type Writing = 'mark' | 'ct mark' | 'tracking';

@@ -1,7 +1,7 @@
-import type { Ip } from '../ip/address.ts';
+import { type Ip, ipToBytes } from '../ip/address.ts';
 import type { Request } from '../linux/netlink/message.ts';
 import { NETLINK_NETFILTER, NetlinkSocket } from '../linux/netlink/socket.ts';
-import { type Element, elementAdd, elementDelete, ipField } from '../linux/nftables/element.ts';
+import { type Element, elementAdd, elementDelete } from '../linux/nftables/element.ts';
 import { fingerprint } from '../linux/nftables/fingerprint.ts';
 import { applyRuleset } from '../linux/nftables/ruleset.ts';
 import { commit } from '../linux/nftables/transaction.ts';
@@ -98,5 +98,5 @@ function refill(from: NftTableItem, to: NftTableItem): Request[] {
 }
 
 function element(ip: Ip): Element {
-  return { key: [ipField(ip)] };
+  return { key: [ipToBytes(ip)] };
 }

@@ -1,7 +1,5 @@
 import { FlatnetError } from '../../error.ts';
-import { type Ip, ipToBytes } from '../../ip/address.ts';
-import { addressOf, type Cidr, lastIp } from '../../ip/cidr.ts';
-import { NLM_F_CREATE, type Request, type Writer } from '../netlink/message.ts';
+import { NLM_F_CREATE, NLM_F_EXCL, type Request, type Writer } from '../netlink/message.ts';
 import {
   NFT_MSG_DELSETELEM,
   NFT_MSG_NEWSETELEM,
@@ -13,7 +11,10 @@ import {
   nftType,
   nftWriter,
   type TableName,
+  VERDICTS,
+  type VerdictName,
 } from './message.ts';
+import type { Field } from './values/field.ts';
 
 const NFTA_SET_ELEM_LIST_TABLE = 1;
 const NFTA_SET_ELEM_DATA = 2;
@@ -24,51 +25,27 @@ const NFTA_DATA_VERDICT = 2;
 const NFTA_VERDICT_CODE = 1;
 const NFTA_VERDICT_CHAIN = 2;
 const NFT_SET_ELEM_INTERVAL_END = 1;
-const VERDICTS = { drop: 0, accept: 1, continue: -1, jump: -3, goto: -4, return: -5 } as const;
 
 /** All elements of a message are in one attribute, which holds at most 64 KiB. */
 const ELEMENTS_PER_MESSAGE = 300;
 
-/** A set or map, as `nft` writes it: `inet flatnet pods`. */
+/** A set or map, as `nft` writes it: `inet flatnet-pods nodes`. */
 export type SetName = TableName & { readonly set: string };
 
-/** One field of a key, in network order: see `ipField`, `portField`, `interfaceField`. */
-export type Field = Uint8Array;
+/** What a map has for a key: the fields of a value, or a verdict. */
+export type Data = readonly Field[] | { readonly verdict: VerdictName; readonly chain?: string | undefined };
 
-export type Verdict = { readonly verdict: keyof typeof VERDICTS; readonly chain?: string | undefined };
-
-/** An element of a set, or of a map if it has data. */
+/** An element of a set, or of a map if it has data, as bytes. */
 export type Element = {
   /** One field, or those of a concatenation. */
   readonly key: readonly Field[];
   /** Of sets with `flags interval`: the last key of the range, itself included. Default there: a range of one. */
   readonly last?: readonly Field[] | undefined;
   /** Of a map. */
-  readonly data?: readonly Field[] | Verdict | undefined;
+  readonly data?: Data | undefined;
   /** Milliseconds. */
   readonly timeout?: number | undefined;
 };
-
-export function ipField(ip: Ip): Field {
-  return ipToBytes(ip);
-}
-
-/** For ports, `inet_service`. */
-export function portField(port: number): Field {
-  return Uint8Array.of(port >> 8, port & 0xff);
-}
-
-/** For interface names, `ifname`. */
-export function interfaceField(name: string): Field {
-  const field = new Uint8Array(16);
-  field.set(Buffer.from(name).subarray(0, 15));
-  return field;
-}
-
-/** For sets with `flags interval`: all addresses of a network. */
-export function networkElement(network: Cidr): Element {
-  return { key: [ipField(addressOf(network))], last: [ipField(lastIp(network))] };
-}
 
 /**
  * Like `nft add element FAMILY TABLE SET { … }`; nothing for elements that are there already, EEXIST for a key of a map
@@ -76,6 +53,14 @@ export function networkElement(network: Cidr): Element {
  */
 export function elementAdd(set: SetName, elements: readonly Element[]): Request[] {
   return requests('nft add element', NFT_MSG_NEWSETELEM, NLM_F_CREATE, set, elements);
+}
+
+/**
+ * Like `nft create element`: EEXIST for what is there already. Only so does the kernel refuse a range that begins like
+ * another one and ends elsewhere: else it would cut the other off (nft_rbtree).
+ */
+export function elementCreate(set: SetName, elements: readonly Element[]): Request[] {
+  return requests('nft create element', NFT_MSG_NEWSETELEM, NLM_F_CREATE | NLM_F_EXCL, set, elements);
 }
 
 /** Like `nft delete element FAMILY TABLE SET { … }`. ENOENT when one is not there. */
@@ -126,7 +111,7 @@ function writeElement(writer: Writer, { key, last, data, timeout }: Element): vo
   });
 }
 
-function writeData(writer: Writer, data: readonly Field[] | Verdict): void {
+function writeData(writer: Writer, data: Data): void {
   if (!('verdict' in data)) {
     writeValue(writer, NFTA_SET_ELEM_DATA, concatenate(data));
     return;

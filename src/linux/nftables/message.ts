@@ -28,6 +28,14 @@ export const NFTA_LIST_ELEM = 1;
 export const NFTA_SET_ELEM_KEY = 1;
 export const NFTA_DATA_VALUE = 1;
 
+/** linux/netfilter.h and nf_tables.h: NF_DROP, NF_ACCEPT, NFT_CONTINUE, NFT_JUMP, NFT_GOTO, NFT_RETURN. */
+export const VERDICTS = { drop: 0, accept: 1, continue: -1, jump: -3, goto: -4, return: -5 } as const;
+export type VerdictName = keyof typeof VERDICTS;
+
+export function isVerdict(text: string): text is VerdictName {
+  return text in VERDICTS;
+}
+
 const FAMILIES = { inet: 1, ip: 2, arp: 3, netdev: 5, bridge: 7, ip6: 10 } as const;
 export type NftFamily = keyof typeof FAMILIES;
 const FAMILY_NAMES = new Map<number, NftFamily>(

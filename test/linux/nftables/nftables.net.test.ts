@@ -1,26 +1,23 @@
 import assert from 'node:assert/strict';
 import type { TestContext } from 'node:test';
-import { parseIp } from '../../../src/ip/address.ts';
-import { parseCidr } from '../../../src/ip/cidr.ts';
+import { ipToBytes, parseIp } from '../../../src/ip/address.ts';
+import { addressOf, type Cidr, lastIp, parseCidr } from '../../../src/ip/cidr.ts';
 import { NETLINK_NETFILTER, NetlinkSocket } from '../../../src/linux/netlink/socket.ts';
-import {
-  type Element,
-  elementAdd,
-  elementDelete,
-  interfaceField,
-  ipField,
-  networkElement,
-  portField,
-} from '../../../src/linux/nftables/element.ts';
+import { type Element, elementAdd, elementDelete } from '../../../src/linux/nftables/element.ts';
 import { fingerprint } from '../../../src/linux/nftables/fingerprint.ts';
 import { type NftEvent, NftMonitor } from '../../../src/linux/nftables/monitor.ts';
 import { applyRuleset } from '../../../src/linux/nftables/ruleset.ts';
 import { commit, commitSync } from '../../../src/linux/nftables/transaction.ts';
+import { interfaceField, portField } from '../../../src/linux/nftables/values/field.ts';
 import { kernelTest, sandbox } from '../sandbox.ts';
 
 const TABLE = { family: 'inet', table: 't' } as const;
 const in_ = (set: string) => ({ ...TABLE, set });
-const ip = (text: string): Uint8Array => ipField(parseIp(text));
+const ip = (text: string): Uint8Array => ipToBytes(parseIp(text));
+const networkElement = (network: Cidr): Element => ({
+  key: [ipToBytes(addressOf(network))],
+  last: [ipToBytes(lastIp(network))],
+});
 
 const RULESET = `
   table inet t {

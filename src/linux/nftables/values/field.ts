@@ -1,0 +1,184 @@
+import { FlatnetError } from '../../../error.ts';
+import { type Ip, ipCompare, ipFromBytes, ipToBytes, parseIp } from '../../../ip/address.ts';
+import { addressOf, type Cidr, cidrOf, lastIp, lengthOf, parseCidr } from '../../../ip/cidr.ts';
+import { type Mac, macFromBytes, macToBytes, parseMac } from '../../../ip/mac.ts';
+
+/** From the first to the last, both included. */
+export type Range<T> = { readonly first: T; readonly last: T };
+
+/** What a program says for a field of each type; the types have nft's own names. */
+export type FieldValues = {
+  ipv4_addr: Ip | Cidr | Range<Ip>;
+  ipv6_addr: Ip | Cidr | Range<Ip>;
+  ether_addr: Mac;
+  /** A protocol number, or one of those everybody knows by name. */
+  inet_proto: keyof typeof PROTOCOLS | number;
+  /** A TCP, UDP or SCTP port. */
+  inet_service: number | Range<number>;
+  mark: number;
+  /** The name of an interface. */
+  ifname: string;
+};
+
+export type FieldType = keyof FieldValues;
+
+/** One field as bytes, in the order the kernel compares them. */
+export type Field = Uint8Array;
+
+/** A field's bytes; `last` where the text is a range or a network. */
+export type FieldBytes = { readonly first: Field; readonly last?: Field };
+
+const PROTOCOLS = { icmp: 1, tcp: 6, udp: 17, icmpv6: 58, sctp: 132 } as const;
+const PROTOCOL_NAMES = new Map<number, string>(
+  Object.entries(PROTOCOLS).map(([name, number]) => [number, name]),
+);
+const IFNAMSIZ = 16;
+
+/** Bytes of a field in a key of its own; in a concatenation each fills whole words of four. */
+export const FIELD_SIZE: Readonly<Record<FieldType, number>> = {
+  ipv4_addr: 4,
+  ipv6_addr: 16,
+  ether_addr: 6,
+  inet_proto: 1,
+  inet_service: 2,
+  mark: 4,
+  ifname: IFNAMSIZ,
+};
+
+type Codec<V> = {
+  text(value: V): string;
+  toBytes(text: string): FieldBytes;
+  fromBytes(first: Field, last: Field): string;
+};
+
+const address: Codec<Ip | Cidr | Range<Ip>> = {
+  text: (value) => {
+    if (typeof value !== 'string') return addressRange(value.first, value.last);
+    if (!value.includes('/')) return value;
+    const cidr = parseCidr(value);
+    return addressRange(addressOf(cidr), lastIp(cidr));
+  },
+  toBytes: (text) => {
+    if (text.includes('/')) {
+      const cidr = parseCidr(text);
+      return { first: ipToBytes(addressOf(cidr)), last: ipToBytes(lastIp(cidr)) };
+    }
+    const [first = '', last] = text.split('-');
+    const bytes = ipToBytes(parseIp(first));
+    return last === undefined ? { first: bytes } : { first: bytes, last: ipToBytes(parseIp(last)) };
+  },
+  fromBytes: (first, last) => addressRange(ipFromBytes(first), ipFromBytes(last)),
+};
+
+const CODECS: { readonly [T in FieldType]: Codec<FieldValues[T]> } = {
+  ipv4_addr: address,
+  ipv6_addr: address,
+  ether_addr: {
+    text: (mac) => mac,
+    toBytes: (text) => ({ first: macToBytes(parseMac(text)) }),
+    fromBytes: (first) => macFromBytes(first),
+  },
+  inet_proto: {
+    text: (value) => (typeof value === 'string' ? value : protocolText(value)),
+    toBytes: (text) => ({ first: Uint8Array.of(protocolNumber(text)) }),
+    fromBytes: ([number = 0]) => protocolText(number),
+  },
+  inet_service: {
+    text: (value) =>
+      typeof value === 'number' || value.first === value.last
+        ? `${typeof value === 'number' ? value : value.first}`
+        : `${value.first}-${value.last}`,
+    toBytes: (text) => {
+      const [first = '', last] = text.split('-');
+      return last === undefined
+        ? { first: portField(Number(first)) }
+        : { first: portField(Number(first)), last: portField(Number(last)) };
+    },
+    fromBytes: (first, last) => {
+      const [from, to] = [portOf(first), portOf(last)];
+      return from === to ? `${from}` : `${from}-${to}`;
+    },
+  },
+  mark: {
+    text: markText,
+    toBytes: (text) => ({ first: markField(Number(text)) }),
+    fromBytes: (bytes) => markText(Buffer.from(bytes).readUInt32LE()),
+  },
+  ifname: {
+    text: (name) => `"${name}"`,
+    toBytes: (text) => ({ first: interfaceField(text.slice(1, -1)) }),
+    fromBytes: (bytes) => `"${Buffer.from(bytes).toString().replace(/\0.*$/s, '')}"`,
+  },
+};
+
+/** One field as nft writes it, always the same text for the same value: `10.0.0.0/8`, `80-90`, `"eth0"`. */
+export function fieldText<T extends FieldType>(type: T, value: FieldValues[T]): string {
+  return CODECS[type].text(value);
+}
+
+/** The bytes of what `fieldText` wrote. */
+export function fieldBytes(type: FieldType, text: string): FieldBytes {
+  return CODECS[type].toBytes(text);
+}
+
+/** What `fieldText` would write for these bytes. */
+export function textOfField(type: FieldType, first: Field, last: Field): string {
+  return CODECS[type].fromBytes(first, last);
+}
+
+/** As `nft` reads it anywhere: where /etc/protocols is missing, it knows no protocol by name. */
+export function portableText(type: FieldType, text: string): string {
+  return type === 'inet_proto' ? `${protocolNumber(text)}` : text;
+}
+
+/** For interface names, `ifname`. */
+export function interfaceField(name: string): Field {
+  const field = new Uint8Array(IFNAMSIZ);
+  field.set(Buffer.from(name).subarray(0, IFNAMSIZ - 1));
+  return field;
+}
+
+/** For ports, `inet_service`. */
+export function portField(port: number): Field {
+  return Uint8Array.of(port >> 8, port & 0xff);
+}
+
+function portOf([high = 0, low = 0]: Field): number {
+  return (high << 8) | low;
+}
+
+/** Marks are in the machine's order: little endian on every machine Node runs on. */
+function markField(mark: number): Field {
+  return Uint8Array.of(mark & 0xff, (mark >> 8) & 0xff, (mark >> 16) & 0xff, (mark >>> 24) & 0xff);
+}
+
+function markText(mark: number): string {
+  return `0x${(mark >>> 0).toString(16).padStart(8, '0')}`;
+}
+
+function protocolText(number: number): string {
+  return PROTOCOL_NAMES.get(number) ?? `${number}`;
+}
+
+function protocolNumber(text: string): number {
+  const known: Readonly<Record<string, number>> = PROTOCOLS;
+  return known[text] ?? Number(text);
+}
+
+/** The network that a range is, if it is one. */
+function addressRange(first: Ip, last: Ip): string {
+  if (first === last) return first;
+  if (ipCompare(first, last) > 0) {
+    throw new FlatnetError(`${first}-${last} is no range of addresses`, { code: 'INTERNAL' });
+  }
+  const cidr = cidrOf(first, commonLength(ipToBytes(first), ipToBytes(last)));
+  return addressOf(cidr) === first && lastIp(cidr) === last
+    ? `${first}/${lengthOf(cidr)}`
+    : `${first}-${last}`;
+}
+
+/** How many leading bits are equal. */
+function commonLength(a: Uint8Array, b: Uint8Array): number {
+  const at = a.findIndex((byte, i) => byte !== b[i]);
+  return at < 0 ? 8 * a.length : 8 * at + Math.clz32((a[at] ?? 0) ^ (b[at] ?? 0)) - 24;
+}

@@ -1,0 +1,67 @@
+import { type ElementText, fieldsOf } from './element.ts';
+import { type Field, fieldBytes } from './field.ts';
+import type { SetValue } from './table.ts';
+
+/** What an element covers in each field of its key. */
+type Box = {
+  readonly element: ElementText;
+  readonly sides: readonly { readonly first: Field; readonly last: Field }[];
+};
+
+/**
+ * Elements of an interval set that overlap an earlier one, each with that one. Of two that overlap, the kernel refuses the
+ * second, and with it the whole transaction, but not always (nft_pipapo looks at corners only).
+ */
+export function overlapping(set: SetValue, elements: readonly ElementText[]): Map<ElementText, ElementText> {
+  const lost = new Map<ElementText, ElementText>();
+  if (!set.interval) return lost;
+  const met = meetings(elements.map((element) => box(set, element)));
+  for (const element of elements) {
+    const before = met.get(element)?.find((other) => !lost.has(other));
+    if (before) lost.set(element, before);
+  }
+  return lost;
+}
+
+/** The earlier elements that each overlaps. */
+function meetings(boxes: readonly Box[]): Map<ElementText, ElementText[]> {
+  const rank = new Map(boxes.map(({ element }, i) => [element, i]));
+  const met = new Map<ElementText, ElementText[]>();
+  let open: Box[] = [];
+  for (const next of boxes.toSorted(byFirstSide)) {
+    open = open.filter((each) => !endsBefore(each, next));
+    for (const other of open) {
+      if (!overlaps(other, next)) continue;
+      const isLater = (rank.get(next.element) ?? 0) > (rank.get(other.element) ?? 0);
+      const [late, early] = isLater ? [next.element, other.element] : [other.element, next.element];
+      met.set(late, [...(met.get(late) ?? []), early]);
+    }
+    open.push(next);
+  }
+  return met;
+}
+
+function box(set: SetValue, element: ElementText): Box {
+  const sides = fieldsOf(element.key).map((text, i) => {
+    const { first, last = first } = fieldBytes(set.key[i] ?? set.key[0], text);
+    return { first, last };
+  });
+  return { element, sides };
+}
+
+function byFirstSide(a: Box, b: Box): number {
+  const [one, other] = [a.sides[0], b.sides[0]];
+  return one && other ? Buffer.compare(one.first, other.first) : 0;
+}
+
+function endsBefore(a: Box, b: Box): boolean {
+  const [one, other] = [a.sides[0], b.sides[0]];
+  return one !== undefined && other !== undefined && Buffer.compare(one.last, other.first) < 0;
+}
+
+function overlaps(a: Box, b: Box): boolean {
+  return a.sides.every(({ first, last }, i) => {
+    const other = b.sides[i];
+    return !other || (Buffer.compare(first, other.last) <= 0 && Buffer.compare(other.first, last) <= 0);
+  });
+}

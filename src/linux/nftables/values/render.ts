@@ -1,0 +1,88 @@
+import { type ElementText, fieldsOf } from './element.ts';
+import { portableText } from './field.ts';
+import {
+  type Chain,
+  type FieldTypes,
+  type Flowtable,
+  type Hook,
+  type SetValue,
+  type Table,
+  tableName,
+} from './table.ts';
+
+/** `table … { … }` as `nft -f` takes it, its sets and maps filled. */
+export function tableText(table: Table, elements: readonly ElementText[] = []): string {
+  const bySet = new Map<string, ElementText[]>();
+  for (const element of elements) {
+    const list = bySet.get(element.set);
+    if (list) list.push(element);
+    else bySet.set(element.set, [element]);
+  }
+  return [
+    `table ${tableName(table)} {`,
+    ...(table.sets ?? []).flatMap((set) => setLines(set, bySet.get(set.name) ?? [])),
+    ...(table.flowtables ?? []).flatMap((each) => flowtableLines(each, bySet.get(each.name) ?? [])),
+    ...table.chains.flatMap(chainLines),
+    '}',
+    '',
+  ].join('\n');
+}
+
+/** Makes the table what it should be, whatever there is now, in the transaction this is part of. */
+export function replaceText(table: Table, elements: readonly ElementText[]): string {
+  return `${deleteText(table)}${tableText(table, elements)}`;
+}
+
+/** Deletes the table. Naming it first makes that work whether it is there or not. */
+export function deleteText(table: Pick<Table, 'family' | 'table'>): string {
+  const name = tableName(table);
+  return `table ${name}\ndelete table ${name}\n`;
+}
+
+function setLines({ name, key, data, interval, size }: SetValue, elements: readonly ElementText[]): string[] {
+  const of = data === undefined ? '' : ` : ${data === 'verdict' ? data : data.join(' . ')}`;
+  const lines = [`  ${data === undefined ? 'set' : 'map'} ${name} {`, `    type ${key.join(' . ')}${of}`];
+  if (size !== undefined) lines.push(`    size ${size}`);
+  if (interval) lines.push('    flags interval');
+  if (elements.length > 0) {
+    const texts = elements.map((element) => elementText(element, key, data));
+    lines.push(`    elements = { ${texts.join(',\n      ')} }`);
+  }
+  return [...lines, '  }'];
+}
+
+function elementText({ key, data }: ElementText, keyType: FieldTypes, dataType: SetValue['data']): string {
+  const left = portable(keyType, key);
+  if (data === undefined) return left;
+  return `${left} : ${dataType === 'verdict' || dataType === undefined ? data : portable(dataType, data)}`;
+}
+
+function portable(types: FieldTypes, text: string): string {
+  return fieldsOf(text)
+    .map((field, i) => portableText(types[i] ?? types[0], field))
+    .join(' . ');
+}
+
+function flowtableLines({ name, priority }: Flowtable, devices: readonly ElementText[]): string[] {
+  const names = devices.map(({ key }) => key);
+  return [
+    `  flowtable ${name} {`,
+    `    hook ingress priority ${priority}`,
+    ...(names.length > 0 ? [`    devices = { ${names.join(', ')} }`] : []),
+    '  }',
+  ];
+}
+
+function chainLines({ name, hook, rules }: Chain): string[] {
+  return [
+    `  chain ${name} {`,
+    ...(hook ? [`    ${hookText(hook)}`] : []),
+    ...rules.map(({ rule, comment }) => `    ${rule}${comment === undefined ? '' : ` comment "${comment}"`}`),
+    '  }',
+  ];
+}
+
+function hookText({ type, hook, priority, policy = 'accept', device }: Hook): string {
+  const at = device === undefined ? '' : ` device "${device}"`;
+  return `type ${type} hook ${hook}${at} priority ${priority}; policy ${policy};`;
+}

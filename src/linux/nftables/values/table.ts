@@ -1,0 +1,68 @@
+import type { FieldType } from './field.ts';
+
+/** Families of tables that we write. */
+export type TableFamily = 'ip' | 'ip6' | 'inet' | 'bridge' | 'netdev';
+
+/** A table by family and name, as `nft` writes it: `table inet flatnet-pods`. */
+export type TableId = { readonly family: TableFamily; readonly table: string };
+
+/**
+ * The structure of a table as a value: everything but the elements of its sets and maps, which come and go one by one.
+ * Sets may be declared in any order; chains keep theirs.
+ */
+export type Table = TableId & {
+  readonly sets?: readonly SetValue[];
+  readonly flowtables?: readonly Flowtable[];
+  readonly chains: readonly Chain[];
+};
+
+export type FieldTypes = readonly [FieldType, ...FieldType[]];
+
+/** A set; a map if it has data. Several fields make a concatenation. */
+export type SetValue<
+  Key extends FieldTypes = FieldTypes,
+  Data extends FieldTypes | 'verdict' | undefined = FieldTypes | 'verdict' | undefined,
+> = {
+  readonly name: string;
+  readonly key: Key;
+  readonly data?: Data;
+  /**
+   * Elements may be networks and ranges, no two of which overlap. The kernel compares marks in ranges by other bytes than
+   * alone, so that sets of marks have none.
+   */
+  readonly interval?: boolean;
+  /** How many elements there may be. Default: the kernel's own limit. */
+  readonly size?: number;
+};
+
+/** Connections that pass the rest of netfilter by; which devices they come in by are its elements. */
+export type Flowtable = {
+  readonly name: string;
+  readonly priority: string | number;
+};
+
+export type Chain = {
+  readonly name: string;
+  /** Where packets enter it; absent for a chain that others jump to. */
+  readonly hook?: Hook;
+  readonly rules: readonly Rule[];
+};
+
+export type Hook = {
+  readonly type: 'filter' | 'nat' | 'route';
+  readonly hook: 'ingress' | 'prerouting' | 'input' | 'forward' | 'output' | 'postrouting';
+  /** A number, or relative to one that has a name: `srcnat + 5`. */
+  readonly priority: string | number;
+  /** Default: accept. */
+  readonly policy?: 'accept' | 'drop';
+  /** Of netdev tables. */
+  readonly device?: string;
+};
+
+/** One rule: its expressions in nft's syntax, and why it is there, for people. */
+export type Rule = { readonly rule: string; readonly comment?: string };
+
+/** `ip flatnet-pods`, as nft's commands name it. */
+export function tableName({ family, table }: TableId): string {
+  return `${family} ${table}`;
+}
