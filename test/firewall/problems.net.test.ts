@@ -3,14 +3,16 @@ import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import net from 'node:net';
 import type { TestContext } from 'node:test';
-import { type ForwardFacts, forwardProblems } from '../../src/firewall/watch.ts';
+import type { ForwardFacts } from '../../src/firewall/facts.ts';
+import { forwardProblems } from '../../src/firewall/problems.ts';
+import { readRuleset } from '../../src/firewall/read.ts';
 import { parseCidr } from '../../src/ip/cidr.ts';
 import { NETLINK_NETFILTER, NetlinkSocket } from '../../src/linux/netlink/socket.ts';
 import { withNetns } from '../../src/linux/netns.ts';
 import { applyRuleset } from '../../src/linux/nftables/ruleset.ts';
 import { kernelTest, type Sandbox, sandbox } from '../linux/sandbox.ts';
 
-// A node that forwards, a pod on its `cali…`, another node behind its `eth0`; what is said of a ruleset has to be what the kernel does.
+// A node that forwards, a pod on its `cali…`, another node behind its `eth0`; what we say of a ruleset must be what the kernel does with it.
 
 const POD = 'cali00000000000';
 const NETWORK = '10.99.0.0/20';
@@ -39,7 +41,7 @@ const OPEN = { 4: 'open', 6: 'open' } as const;
 type Case = {
   readonly what: string;
   readonly rules: string;
-  /** `doubtful`: open or not, nothing is said of it. */
+  /** `doubtful`: open or not, we say nothing. */
   readonly is: Readonly<Record<4 | 6, 'open' | 'dropped' | 'doubtful'>>;
 };
 
@@ -208,14 +210,14 @@ for (const [part, cases] of [
   ['first half', CASES.slice(0, 12)],
   ['second half', CASES.slice(12)],
 ] as const) {
-  kernelTest(`what a ruleset does with pods’ packets is what the kernel does, ${part}`, async (t) => {
+  kernelTest(`a ruleset does with pods’ packets what we say it does, ${part}`, async (t) => {
     const { node, pod, far } = routers(t);
     await serve(t, pod);
     await serve(t, far);
     using socket = NetlinkSocket.open(NETLINK_NETFILTER, { netns: node.netns });
     for (const { what, rules, is } of cases) {
       await applyRuleset(`flush ruleset\n${rules}\n`, { netns: node.netns });
-      const problems = await forwardProblems(socket, FACTS);
+      const problems = await forwardProblems(readRuleset(socket), FACTS);
       const check = async (family: 4 | 6): Promise<void> => {
         const i = family === 4 ? 0 : 1;
         const network = family === 4 ? NETWORK : NETWORK6;
@@ -239,14 +241,14 @@ for (const [part, cases] of [
   });
 }
 
-kernelTest('the fix that is told is one', async (t) => {
+kernelTest('the fix we suggest works', async (t) => {
   const { node } = routers(t);
   using socket = NetlinkSocket.open(NETLINK_NETFILTER, { netns: node.netns });
   await applyRuleset(drop(''), { netns: node.netns });
-  const problems = await forwardProblems(socket, FACTS);
+  const problems = await forwardProblems(readRuleset(socket), FACTS);
   assert.equal(problems.length, 2);
   for (const text of problems) {
     for (const command of text.slice(text.indexOf('nft insert')).split('; ')) node.run(...command.split(' '));
   }
-  assert.deepEqual(await forwardProblems(socket, FACTS), []);
+  assert.deepEqual(await forwardProblems(readRuleset(socket), FACTS), []);
 });

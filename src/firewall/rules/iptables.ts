@@ -3,8 +3,8 @@ import { CT_STATE_NEW, type Packet, type Writing } from './packet.ts';
 const XT_CONNTRACK_STATE = 1;
 
 /**
- * Whether an extension of iptables (`-m NAME`) matches the first packet of a connection: of those that are in nearly every FORWARD
- * chain. Undefined where that can't be said. `info`: the extension's own struct.
+ * Whether an extension of iptables (`-m NAME`) matches the first packet of a connection, for the extensions that nearly every FORWARD
+ * chain uses; undefined for all others. `info`: the extension's own struct.
  */
 export function iptablesMatch(
   { written }: Packet,
@@ -29,7 +29,7 @@ export function iptablesMatch(
   return undefined;
 }
 
-/** Extensions that act (`-j NAME`), by what they write. */
+/** Targets (`-j NAME`), by what they write. */
 const WRITERS: ReadonlyMap<string, readonly Writing[]> = new Map<string, readonly Writing[]>([
   ['MARK', ['mark']],
   ['CONNMARK', ['mark', 'ct mark']],
@@ -37,7 +37,7 @@ const WRITERS: ReadonlyMap<string, readonly Writing[]> = new Map<string, readonl
   ['NOTRACK', ['tracking']],
 ]);
 
-/** Notes what an extension of iptables that acts writes on the packet. */
+/** Records what a target of iptables writes on the packet. */
 export function iptablesTarget({ written }: Packet, name: string): void {
   for (const each of WRITERS.get(name) ?? []) written.add(each);
 }

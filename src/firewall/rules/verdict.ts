@@ -1,40 +1,40 @@
-import { evaluate, type Ruleset, type Verdict } from './expression.ts';
+import { evaluate, type Verdict } from './expression.ts';
 import type { Packet } from './packet.ts';
 import { Registers } from './registers.ts';
-import type { BaseChain, Rule } from './ruleset.ts';
+import type { BaseChain, Rule, Table } from './ruleset.ts';
 
 /**
- * Whether a base chain drops or rejects the packet for certain. What some rule may accept, for reasons we can't see into (an
- * extension of iptables, a limit, a verdict map), is not dropped.
+ * Whether a base chain drops or rejects the packet for certain. A packet that some rule may accept for
+ * reasons we cannot evaluate (an extension of iptables, a limit, a verdict map) does not count as dropped.
  */
-export async function drops(chain: BaseChain, packet: Packet, ruleset: Ruleset): Promise<boolean> {
-  const walk = new Walk(packet, ruleset);
+export async function drops(chain: BaseChain, packet: Packet, table: Table): Promise<boolean> {
+  const walk = new Walk(packet, table);
   const verdict = await walk.chain(chain.chain);
   if (walk.doubtful) return false;
   return verdict === 'drop' || (verdict === undefined && chain.policy === 'drop');
 }
 
 class Walk {
-  /** A rule that we don't understand may have accepted the packet. */
+  /** A rule that we do not understand may have accepted the packet. */
   doubtful = false;
   readonly #packet: Packet;
-  readonly #ruleset: Ruleset;
+  readonly #table: Table;
 
-  constructor(packet: Packet, ruleset: Ruleset) {
+  constructor(packet: Packet, table: Table) {
     this.#packet = packet;
-    this.#ruleset = ruleset;
+    this.#table = table;
   }
 
-  /** Undefined: it comes back from the chain undecided. */
+  /** Undefined: the packet returns from the chain undecided. */
   async chain(name: string): Promise<'accept' | 'drop' | undefined> {
-    for (const rule of await this.#ruleset.rules(name)) {
+    for (const rule of await this.#table.rules(name)) {
       const { matches, verdict } = await this.#rule(rule);
       if (matches === false || !verdict) continue;
       const { code, chain } = verdict;
       const inner = code === 'jump' || code === 'goto' ? await this.chain(chain) : undefined;
       const decided = code === 'accept' || code === 'drop' ? code : inner;
       if (matches === undefined) {
-        // Whether it matches does not matter where it drops, or leaves the decision to what follows.
+        // Whether it matches makes no difference if it drops or leaves the decision to what follows.
         if (decided !== 'drop' && (decided === 'accept' || code !== 'jump')) this.doubtful = true;
         continue;
       }
@@ -43,13 +43,13 @@ class Walk {
     return undefined;
   }
 
-  /** `matches` is undefined where that can't be said. */
+  /** `matches` is undefined where that is unknown. */
   async #rule(rule: Rule): Promise<{ matches: boolean | undefined; verdict?: Verdict }> {
     const registers = new Registers();
     let matches: boolean | undefined = true;
     let verdict: Verdict | undefined;
     for (const each of rule) {
-      const result = await evaluate(each, this.#packet, registers, this.#ruleset);
+      const result = await evaluate(each, this.#packet, registers, this.#table);
       if (result === false) return { matches: false };
       if (result === undefined || result === 'unclear') matches = undefined;
       if (result === 'unclear') verdict = { code: 'accept', chain: '' };

@@ -1,9 +1,9 @@
-/** A rule's registers, of four bytes each, which the sixteen-byte ones of older rules lie across; what is not known in them is marked. */
+/** A rule's four-byte registers, over which the sixteen-byte registers of older rules lie. Tracks which of them hold known values. */
 export class Registers {
   readonly #bytes = Buffer.alloc(64);
   readonly #known = new Array<boolean>(16).fill(false);
 
-  /** Undefined: it is not known what was written. */
+  /** Undefined: what was written is unknown. */
   write(register: number, value: Uint8Array | undefined, length = value?.length ?? 16): void {
     const at = place(register);
     const words = Math.ceil(length / 4);
@@ -20,7 +20,7 @@ export class Registers {
   }
 }
 
-/** NFT_REG_1 to 4 are sixteen bytes long, NFT_REG32_00 (8) and following are four. */
+/** NFT_REG_1 to 4 are sixteen bytes long, those from NFT_REG32_00 (8) on are four. */
 function place(register: number): number {
   return register < 8 ? 4 * (register - 1) : register - 8;
 }

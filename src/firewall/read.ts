@@ -2,6 +2,7 @@ import { codeOf } from '../error.ts';
 import { type Attributes, attributesIn, attributesOf, stringOf } from '../linux/netlink/message.ts';
 import type { NetlinkSocket } from '../linux/netlink/socket.ts';
 import * as nft from '../linux/nftables/message.ts';
+import type { BaseChain, Expression, Rule, Ruleset, Table } from './rules/ruleset.ts';
 
 const NFTA_TABLE_FLAGS = 2;
 const NFT_TABLE_F_DORMANT = 1;
@@ -15,32 +16,36 @@ const NFTA_RULE_CHAIN = 2;
 const NFTA_SET_NAME = 2;
 const NFTA_SET_KEY_LEN = 5;
 
-/** linux/netfilter.h. */
-export const NF_INET_PRE_ROUTING = 0;
-export const NF_INET_FORWARD = 2;
 const NF_DROP = 0;
 
-/** A chain that packets of a hook go through. */
-export type BaseChain = nft.TableName & {
-  readonly chain: string;
-  /** What becomes of packets that no rule decides about. */
-  readonly policy: 'accept' | 'drop';
-  /** `filter`, `nat` or `route`. */
-  readonly type: string;
-  /** A hook's chains of all families are gone through from the least to the greatest. */
-  readonly priority: number;
-};
+/** The kernel's rules, through `socket`; each chain is read once. */
+export function readRuleset(socket: NetlinkSocket): Ruleset {
+  return {
+    baseChains: async (hook) => {
+      const chains: BaseChain[] = [];
+      for (const family of ['ip', 'ip6', 'inet'] as const)
+        chains.push(...(await baseChains(socket, family, hook)));
+      return chains.sort((a, b) => a.priority - b.priority);
+    },
+    table: (name) => readTable(socket, name),
+  };
+}
 
-/** One expression of a rule: `cmp`, `payload`, … with its attributes. */
-export type Expression = { readonly name: string; readonly data: Attributes };
-export type Rule = readonly Expression[];
+function readTable(socket: NetlinkSocket, name: nft.TableName): Table {
+  const chains = new Map<string, Promise<Rule[]>>();
+  return {
+    rules: (chain) => {
+      const known = chains.get(chain) ?? rulesOf(socket, name, chain);
+      chains.set(chain, known);
+      return known;
+    },
+    keyLength: (set) => keyLength(socket, name, set),
+    inSet: (set, key) => inSet(socket, name, set, key),
+  };
+}
 
-/** The base chains of a hook (NF_INET_*) in tables of a family, but for tables that are switched off (`flags dormant`). */
-export async function baseChains(
-  socket: NetlinkSocket,
-  family: nft.NftFamily,
-  hook: number,
-): Promise<BaseChain[]> {
+/** Without those of tables that are switched off (`flags dormant`). */
+async function baseChains(socket: NetlinkSocket, family: nft.NftFamily, hook: number): Promise<BaseChain[]> {
   const chains = await socket.dump({
     ...nft.query({ family, table: '' }, nft.NFT_MSG_GETCHAIN, 'chains'),
     payload: nft.nftWriter(family).finish(),
@@ -74,8 +79,7 @@ export async function baseChains(
   return chains.filter(({ table }) => !dormant.includes(table));
 }
 
-/** A chain's rules in their order; none when it is gone. */
-export function rulesOf(socket: NetlinkSocket, name: nft.TableName, chain: string): Promise<Rule[]> {
+function rulesOf(socket: NetlinkSocket, name: nft.TableName, chain: string): Promise<Rule[]> {
   return socket.dump({
     ...nft.query(name, nft.NFT_MSG_GETRULE, `chain ${chain}`),
     payload: nft
@@ -86,9 +90,9 @@ export function rulesOf(socket: NetlinkSocket, name: nft.TableName, chain: strin
     decode: (message) => {
       const attributes = nft.nftAttributes(message);
       const of = attributes.get(NFTA_RULE_CHAIN);
-      // Kernels before 4.15 give the rules of all chains.
+      // Kernels before 4.15 ignore the filter and dump the rules of all chains.
       if (!of || stringOf(of) !== chain) return undefined;
-      // The message is read into a buffer that the next one uses again.
+      // The socket reuses the buffer that the message lies in.
       const list = Buffer.from(attributes.get(nft.NFTA_RULE_EXPRESSIONS) ?? []);
       return [...attributesIn(list)].map(([, bytes]) => expression(attributesOf(bytes)));
     },
@@ -103,8 +107,7 @@ function expression(attributes: Attributes): Expression {
   };
 }
 
-/** Bytes of a set's key, each field of a concatenation padded to four; undefined when there is no such set. */
-export async function keyLength(
+async function keyLength(
   socket: NetlinkSocket,
   name: nft.TableName,
   set: string,
@@ -120,8 +123,8 @@ export async function keyLength(
   return length;
 }
 
-/** Whether a key is in a set, of its own or in a range; like `nft get element`. */
-export async function inSet(
+/** Like `nft get element`. */
+async function inSet(
   socket: NetlinkSocket,
   name: nft.TableName,
   set: string,

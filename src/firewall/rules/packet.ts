@@ -1,7 +1,7 @@
-import { type Family, familyOf, type Ip, ipToBytes } from '../ip/address.ts';
-import { interfaceField } from '../linux/nftables/values/field.ts';
+import { type Family, familyOf, type Ip, ipToBytes } from '../../ip/address.ts';
+import { interfaceField } from '../../linux/nftables/values/field.ts';
 
-/** What rules write on a packet, for later ones to ask. */
+/** What rules write on a packet for later ones to read. */
 export type Writing = 'mark' | 'ct mark' | 'tracking';
 
 /** The first TCP packet of a connection, as it is forwarded. */
@@ -11,11 +11,11 @@ export type Packet = {
   /** Interface names. */
   readonly from: string;
   readonly to: string;
-  /** What a rule has or may have written on its way: it is not followed what. */
+  /** What some rule has written, or may have; the values are not tracked. */
   readonly written: Set<Writing>;
 };
 
-// linux/netfilter/nf_tables.h: what a rule may ask of a packet.
+// linux/netfilter/nf_tables.h: what a rule may read of a packet.
 const NFT_META_PROTOCOL = 1;
 const NFT_META_MARK = 3;
 const NFT_META_IIFNAME = 6;
@@ -32,7 +32,7 @@ const IPPROTO_TCP = 6;
 /** The bit of a new connection: nf_conntrack_common.h, NF_CT_STATE_BIT(IP_CT_NEW). */
 export const CT_STATE_NEW = 8;
 
-/** What `meta` loads of the packet; here as below undefined where that is not known. */
+/** What `meta` loads of the packet; here as below undefined if unknown. */
 export function metaOf(packet: Packet, key: number): Buffer | undefined {
   const family = familyOf(packet.source);
   switch (key) {
@@ -68,12 +68,12 @@ export function conntrackOf({ written }: Packet, key: number): Buffer | undefine
   }
 }
 
-/** Notes what a `meta` statement sets. */
+/** Records what a `meta` statement sets. */
 export function metaSet(packet: Packet, key: number): void {
   if (key === NFT_META_MARK) packet.written.add('mark');
 }
 
-/** Notes what a `ct` statement sets. */
+/** Records what a `ct` statement sets. */
 export function conntrackSet(packet: Packet, key: number): void {
   if (key === NFT_CT_MARK) packet.written.add('ct mark');
 }
@@ -92,7 +92,7 @@ export function headerOf({ source, target }: Packet, offset: number, length: num
   return bytes.subarray(offset, offset + length);
 }
 
-/** Marks and conntrack's numbers are in the machine's order, and rules compare them so. */
+/** Marks and conntrack's numbers are in host byte order, and rules compare them so. */
 function hostU32(value: number): Buffer {
   const bytes = Buffer.alloc(4);
   bytes.writeUInt32LE(value);

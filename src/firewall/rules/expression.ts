@@ -1,15 +1,8 @@
-import { type Attributes, attributesOf, stringOf } from '../linux/netlink/message.ts';
+import { type Attributes, attributesOf, stringOf } from '../../linux/netlink/message.ts';
 import { iptablesMatch, iptablesTarget } from './iptables.ts';
 import { conntrackOf, conntrackSet, headerOf, metaOf, metaSet, type Packet } from './packet.ts';
 import type { Registers } from './registers.ts';
-import type { Expression, Rule } from './ruleset.ts';
-
-/** Where the rules are read from: the kernel. */
-export type Ruleset = {
-  rules(chain: string): Promise<readonly Rule[]>;
-  keyLength(set: string): Promise<number | undefined>;
-  inSet(set: string, key: Uint8Array): Promise<boolean>;
-};
+import type { Expression, Table } from './ruleset.ts';
 
 // linux/netfilter/nf_tables.h: attributes of each kind of expression.
 const NFTA_META_DREG = 1;
@@ -59,18 +52,18 @@ const CODES: ReadonlyMap<number | undefined, Code> = new Map<number, Code>([
   [-5, 'return'],
 ]);
 
-/** What a rule does beside deciding. */
+/** What a rule does besides deciding. */
 const HARMLESS = ['counter', 'log', 'last', 'dup', 'flow_offload'];
 
-/** Whether it holds, undefined where that can't be said; or what it decides, perhaps without our seeing what. */
+/** Whether it holds, undefined where that is unknown; or what it decides, `unclear` when it decides and we cannot tell what. */
 export async function evaluate(
   { name, data }: Expression,
   packet: Packet,
   registers: Registers,
-  ruleset: Ruleset,
+  table: Table,
 ): Promise<boolean | undefined | Verdict | 'unclear'> {
   switch (name) {
-    // Those without a destination set something.
+    // Without a destination register it sets something.
     case 'meta': {
       const key = number(data, NFTA_META_KEY);
       if (data.has(NFTA_META_DREG)) registers.write(number(data, NFTA_META_DREG), metaOf(packet, key));
@@ -95,7 +88,7 @@ export async function evaluate(
     case 'cmp':
       return compare(data, registers);
     case 'lookup':
-      return lookup(data, registers, ruleset);
+      return lookup(data, registers, table);
     case 'immediate':
       return immediate(data, registers);
     case 'queue':
@@ -121,18 +114,18 @@ export async function evaluate(
 async function lookup(
   data: Attributes,
   registers: Registers,
-  ruleset: Ruleset,
+  table: Table,
 ): Promise<boolean | undefined | 'unclear'> {
-  // A map: of verdicts, or of values that we don't read.
+  // A map: of verdicts, or of values that we do not evaluate.
   if (data.has(NFTA_LOOKUP_DREG)) {
     return number(data, NFTA_LOOKUP_DREG) === NFT_REG_VERDICT ? 'unclear' : undefined;
   }
   const set = text(data, NFTA_LOOKUP_SET);
-  const length = await ruleset.keyLength(set);
+  const length = await table.keyLength(set);
   const key = length === undefined ? undefined : registers.read(number(data, NFTA_LOOKUP_SREG), length);
   if (!key) return undefined;
   const isInverse = (number(data, NFTA_LOOKUP_FLAGS) & NFT_LOOKUP_F_INV) !== 0;
-  return (await ruleset.inSet(set, key)) !== isInverse;
+  return (await table.inSet(set, key)) !== isInverse;
 }
 
 function payload(data: Attributes, packet: Packet, registers: Registers): void {
@@ -147,7 +140,7 @@ function bitwise(data: Attributes, registers: Registers): void {
   const value = registers.read(number(data, NFTA_BITWISE_SREG), length);
   const mask = constantOf(data.get(NFTA_BITWISE_MASK));
   const xor = constantOf(data.get(NFTA_BITWISE_XOR));
-  // Shifts have neither.
+  // A shift has neither.
   const result =
     value && mask && xor ? value.map((byte, i) => (byte & (mask[i] ?? 0)) ^ (xor[i] ?? 0)) : undefined;
   registers.write(number(data, NFTA_BITWISE_DREG), result, length);

@@ -1,0 +1,82 @@
+import { type Family, familyOf } from '../ip/address.ts';
+import { type Cidr, lastIp, nthIp } from '../ip/cidr.ts';
+import { OUR_TABLE } from '../state/ownership.ts';
+import type { ForwardFacts } from './facts.ts';
+import type { Packet } from './rules/packet.ts';
+import {
+  type BaseChain,
+  NF_INET_FORWARD,
+  NF_INET_PRE_ROUTING,
+  type Ruleset,
+  type Table,
+} from './rules/ruleset.ts';
+import { drops } from './rules/verdict.ts';
+
+/**
+ * Other people's base chains that drop pods' packets on their way through this node, each with a fix: Docker and ufw set the policy of
+ * FORWARD to drop, firewalld ends its chain with a reject. Names only what is certain: a chain whose rules may accept the packets for
+ * reasons that cannot be evaluated is left out.
+ */
+export async function forwardProblems(ruleset: Ruleset, facts: ForwardFacts): Promise<string[]> {
+  const forward = await foreignChains(ruleset, NF_INET_FORWARD);
+  if (forward.length === 0) return [];
+  // A nat chain's marks are for what it translates.
+  const before = (await foreignChains(ruleset, NF_INET_PRE_ROUTING)).filter(
+    ({ chain }) => chain.type !== 'nat',
+  );
+  const problems = new Set<string>();
+  for (const network of facts.networks) {
+    const family = familyOf(network);
+    const passes = ({ chain }: Passed): boolean => chain.family === 'inet' || chain.family === IP[family];
+    for (const packet of packets(network, facts)) {
+      // Their verdict is not asked for, but what they write on the packet may decide in later chains.
+      for (const { chain, table } of before.filter(passes)) await drops(chain, packet, table);
+      for (const { chain, table } of forward.filter(passes)) {
+        if (await drops(chain, packet, table)) problems.add(problem(chain, family, network));
+      }
+    }
+  }
+  return [...problems];
+}
+
+const IP = { 4: 'ip', 6: 'ip6' } as const;
+
+type Passed = { readonly chain: BaseChain; readonly table: Table };
+
+async function foreignChains(ruleset: Ruleset, hook: number): Promise<Passed[]> {
+  const chains = await ruleset.baseChains(hook);
+  return chains
+    .filter(({ table }) => table !== OUR_TABLE)
+    .map((chain) => ({ chain, table: ruleset.table(chain) }));
+}
+
+/** From a pod here to one elsewhere, and the other way. */
+function packets(network: Cidr, { podDevice, outDevice }: ForwardFacts): Packet[] {
+  const out = outDevice[familyOf(network)];
+  if (out === undefined) return [];
+  const [source, target] = [nthIp(network, 0), lastIp(network)];
+  return [
+    { source, target, from: podDevice, to: out, written: new Set() },
+    { source: target, target: source, from: out, to: podDevice, written: new Set() },
+  ];
+}
+
+function problem(chain: BaseChain, family: Family, network: Cidr): string {
+  const where = `${chain.family} ${chain.table} ${chain.chain}`;
+  return `pods are cut off: nft chain ${where} drops ${network}: ${fix(chain, family, network)}`;
+}
+
+/** The commands that make the chain accept the network. */
+function fix(chain: BaseChain, family: Family, network: Cidr): string {
+  if (chain.table === 'firewalld') {
+    return `firewall-cmd --permanent --zone=trusted --add-source=${network} && firewall-cmd --reload`;
+  }
+  // What nftables shows of iptables' own chain.
+  if (chain.table === 'filter' && chain.chain === 'FORWARD' && chain.family !== 'inet') {
+    const command = family === 4 ? 'iptables' : 'ip6tables';
+    return `${command} -I FORWARD -s ${network} -j ACCEPT; ${command} -I FORWARD -d ${network} -j ACCEPT`;
+  }
+  const place = `nft insert rule ${chain.family} ${chain.table} ${chain.chain}`;
+  const address = family === 4 ? 'ip' : 'ip6';
+  return `${place} ${address} saddr ${network} accept; ${place} ${address} daddr ${network} accept`;
+}

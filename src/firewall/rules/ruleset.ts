@@ -1,0 +1,37 @@
+import type { Attributes } from '../../linux/netlink/message.ts';
+import type { TableName } from '../../linux/nftables/message.ts';
+
+/** linux/netfilter.h. */
+export const NF_INET_PRE_ROUTING = 0;
+export const NF_INET_FORWARD = 2;
+
+/** A chain that packets of a hook pass through. */
+export type BaseChain = TableName & {
+  readonly chain: string;
+  /** What becomes of packets that no rule decides about. */
+  readonly policy: 'accept' | 'drop';
+  /** `filter`, `nat` or `route`. */
+  readonly type: string;
+  /** A hook's chains of all families run from the lowest to the highest. */
+  readonly priority: number;
+};
+
+/** One expression of a rule: `cmp`, `payload`, … with its attributes. */
+export type Expression = { readonly name: string; readonly data: Attributes };
+export type Rule = readonly Expression[];
+
+/** The rules of a network namespace, read as they are asked for. */
+export type Ruleset = {
+  /** The base chains of a hook (NF_INET_*) in `ip`, `ip6` and `inet`, in the order in which packets pass them. */
+  baseChains(hook: number): Promise<readonly BaseChain[]>;
+  table(name: TableName): Table;
+};
+
+export type Table = {
+  /** In order; none for a chain that is gone. */
+  rules(chain: string): Promise<readonly Rule[]>;
+  /** Bytes of a set's key, each field of a concatenation padded to four; undefined when there is no such set. */
+  keyLength(set: string): Promise<number | undefined>;
+  /** Whether the set holds the key, by itself or in a range. */
+  inSet(set: string, key: Uint8Array): Promise<boolean>;
+};
