@@ -3,14 +3,14 @@
 import { randomUUID } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { askAgent } from '../src/agent/api/client.ts';
+import { forEachLimited } from '../src/async/each.ts';
 import { readNetwork } from '../src/cluster/network.ts';
 import type { BgpStatus } from '../src/companions/bird/status/status.ts';
 import { BlockAssigner } from '../src/ipam/blocks/block-assigner.ts';
 import { down } from '../src/lab/down.ts';
-import { forEachLimited } from '../src/lab/each.ts';
-import type { Lab } from '../src/lab/lab.ts';
-import { netnsOf } from '../src/lab/names.ts';
-import { withStore } from '../src/lab/store-process.ts';
+import { withStore } from '../src/lab/machine/store.ts';
+import type { Lab } from '../src/lab/record/lab.ts';
+import { netnsOf } from '../src/lab/record/names.ts';
 import { up } from '../src/lab/up.ts';
 import { netnsPath } from '../src/linux/netns.ts';
 import { IpamKeys } from '../src/store/etcd/block-keys.ts';

@@ -1,6 +1,6 @@
 import { askAgent } from '../agent/api/client.ts';
 import { podTitle } from '../cluster/node.ts';
-import { type AgentStatus, troublesOf } from '../lab/agent-process.ts';
+import { type AgentStatus, troublesOf } from '../lab/machine/agent.ts';
 import { type AgentSocketOptions, agentSocket, agentSocketOptions } from './agent-socket.ts';
 import { newCommand } from './commands.ts';
 import { EXIT, Exit } from './failure.ts';

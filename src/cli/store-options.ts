@@ -1,7 +1,7 @@
 import { type Command, Option } from 'commander';
 import { FlatnetError } from '../error.ts';
-import { Lab } from '../lab/lab.ts';
-import { storeEndpoint } from '../lab/store-process.ts';
+import { storeEndpoint } from '../lab/machine/store.ts';
+import { Lab } from '../lab/record/lab.ts';
 import { DEFAULT_PREFIX } from '../store/etcd/layout.ts';
 import type { Kv } from '../store/kv/kv.ts';
 import { openKv } from '../store/open.ts';

@@ -2,7 +2,7 @@ import { type Network, refuseOverlap } from '../cluster/network.ts';
 import { FlatnetError } from '../error.ts';
 import { FAMILIES, ipToBigInt } from '../ip/address.ts';
 import { cidrOf, parseCidr, sizeOf } from '../ip/cidr.ts';
-import { UNDERLAY } from './underlay-plan.ts';
+import { UNDERLAY } from './machine/underlay-plan.ts';
 
 /** RFC 6890: this host, loopback, link-local; RFC 5771 and 4291: multicast. */
 const SPECIAL = [

@@ -2,12 +2,12 @@ import { existsSync } from 'node:fs';
 import { FlatnetError } from '../error.ts';
 import { deleteNetns, listNetns, netnsId, netnsPath } from '../linux/netns.ts';
 import { allProcesses, ancestors, killNow, type ProcessId } from '../linux/process.ts';
-import { namesIn, writeJson } from './files.ts';
-import { labEnvironment, readState } from './lab.ts';
-import { withLock } from './lock.ts';
-import { leaveMachine, requireRoot } from './machine.ts';
-import { labName, netnsOf } from './names.ts';
-import { LabPaths } from './paths.ts';
+import { leaveMachine, requireRoot } from './machine/limits.ts';
+import { namesIn, writeJson } from './record/files.ts';
+import { labEnvironment, readState } from './record/lab.ts';
+import { withLock } from './record/lock.ts';
+import { labName, netnsOf } from './record/names.ts';
+import { LabPaths } from './record/paths.ts';
 
 export type DownReport = {
   /** False when there was nothing of this lab. */

@@ -4,18 +4,18 @@ import { forgetNode } from '../ipam/blocks/forget-node.ts';
 import { netnsId, netnsPath } from '../linux/netns.ts';
 import { allProcesses, ancestors, killNow } from '../linux/process.ts';
 import { DEFAULT_PREFIX } from '../store/etcd/layout.ts';
-import { type AgentStatus, agentProcess, agentReady, startAgent, stopAgent } from './agent-process.ts';
-import { nodeResources } from './bgp-plan.ts';
-import { sessionsEstablished } from './bgp-sessions.ts';
-import { publishResources } from './bgp-store.ts';
-import type { Lab, LabNode } from './lab.ts';
-import { netnsOf, nodeName } from './names.ts';
-import { deletePod } from './pod.ts';
-import { readPods } from './pod-record.ts';
-import { withStore } from './store-process.ts';
-import { tellTors } from './tor.ts';
-import { createNode, deleteNode, setCable } from './underlay.ts';
-import { freeIndex, subnetOfNode } from './underlay-plan.ts';
+import { nodeResources } from './bgp/plan.ts';
+import { sessionsEstablished } from './bgp/sessions.ts';
+import { tellTors } from './bgp/tor.ts';
+import { type AgentStatus, agentProcess, agentReady, startAgent, stopAgent } from './machine/agent.ts';
+import { publishResources } from './machine/bgp-store.ts';
+import { withStore } from './machine/store.ts';
+import { createNode, deleteNode, setCable } from './machine/underlay.ts';
+import { freeIndex, subnetOfNode } from './machine/underlay-plan.ts';
+import { deletePod } from './pods/pod.ts';
+import { readPods } from './pods/record.ts';
+import type { Lab, LabNode } from './record/lab.ts';
+import { netnsOf, nodeName } from './record/names.ts';
 
 /**
  * `stop`: SIGTERM to the agent; `kill`: SIGKILL. In both cases the data path stays. `power`: the whole

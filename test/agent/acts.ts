@@ -1,6 +1,6 @@
 import type { Node } from '../../src/cluster/node.ts';
-import { startAgent, stopAgent } from '../../src/lab/agent-process.ts';
-import { startStore, stopStore } from '../../src/lab/store-process.ts';
+import { startAgent, stopAgent } from '../../src/lab/machine/agent.ts';
+import { startStore, stopStore } from '../../src/lab/machine/store.ts';
 import type { Cluster, TestNode } from './cluster.ts';
 import { Foreigners } from './foreigners.ts';
 import { KERNEL_FAULTS } from './kernel-faults.ts';

@@ -1,7 +1,7 @@
 import type { Node, PerFamily } from '../../src/cluster/node.ts';
 import type { Ip } from '../../src/ip/address.ts';
 import { nthIp, parseCidr } from '../../src/ip/cidr.ts';
-import { underlaySubnet } from '../../src/lab/underlay-plan.ts';
+import { underlaySubnet } from '../../src/lab/machine/underlay-plan.ts';
 import type { Cluster } from './cluster.ts';
 
 /** Makes up nodes of flannel's, each with an address, subnets and MACs of its own, that never collide with a lab's nodes. */

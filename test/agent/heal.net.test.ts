@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { type TestContext, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Node } from '../../src/cluster/node.ts';
-import { startAgent, stopAgent } from '../../src/lab/agent-process.ts';
+import { startAgent, stopAgent } from '../../src/lab/machine/agent.ts';
 import { Cluster, type TestNode } from './cluster.ts';
 import { Foreigners } from './foreigners.ts';
 import { KERNEL_FAULTS, tunnels } from './kernel-faults.ts';

@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Family } from '../../src/ip/address.ts';
-import { setCable } from '../../src/lab/underlay.ts';
+import { setCable } from '../../src/lab/machine/underlay.ts';
 import type { AddressItem, FdbItem, Item, NeighbourItem, RouteItem } from '../../src/state/item.ts';
 import { command } from '../../src/state/print.ts';
 import { type Cluster, plug, type TestNode } from './cluster.ts';

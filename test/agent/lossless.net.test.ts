@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
 import { describe, type TestContext, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { agentReady, agentStatus, startAgent, stopAgent } from '../../src/lab/agent-process.ts';
-import { startStore, stopStore } from '../../src/lab/store-process.ts';
+import { agentReady, agentStatus, startAgent, stopAgent } from '../../src/lab/machine/agent.ts';
+import { startStore, stopStore } from '../../src/lab/machine/store.ts';
 import { Cluster, type TestNode } from './cluster.ts';
 import { NETWORKS } from './networks.ts';
 import { RunningPing } from './running-ping.ts';

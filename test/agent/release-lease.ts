@@ -1,5 +1,5 @@
-import type { Lab } from '../../src/lab/lab.ts';
-import { withStore } from '../../src/lab/store-process.ts';
+import { withStore } from '../../src/lab/machine/store.ts';
+import type { Lab } from '../../src/lab/record/lab.ts';
 import { DEFAULT_PREFIX, Layout } from '../../src/store/etcd/layout.ts';
 
 /** Gives a node's subnets back: its lease ends, and all its keys with it. */

@@ -1,5 +1,5 @@
 import { join } from 'node:path';
-import { startStore, stopStore, storeProcess } from '../../src/lab/store-process.ts';
+import { startStore, stopStore, storeProcess } from '../../src/lab/machine/store.ts';
 import { killNow } from '../../src/linux/process.ts';
 import { SILENT } from '../../src/log.ts';
 import { serveEmbedded } from '../../src/store/embedded/serve.ts';

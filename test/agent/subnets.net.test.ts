@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { agentStatus, startAgent, stopAgent } from '../../src/lab/agent-process.ts';
-import { storeProcess } from '../../src/lab/store-process.ts';
+import { agentStatus, startAgent, stopAgent } from '../../src/lab/machine/agent.ts';
+import { storeProcess } from '../../src/lab/machine/store.ts';
 import { signalProcess } from '../../src/linux/process.ts';
 import { Cluster, type TestNode } from './cluster.ts';
 import { Foreigners } from './foreigners.ts';

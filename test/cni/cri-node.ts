@@ -1,8 +1,8 @@
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { agentReady, startAgent, stopAgent } from '../../src/lab/agent-process.ts';
-import type { Lab } from '../../src/lab/lab.ts';
-import { netnsOf } from '../../src/lab/names.ts';
+import { agentReady, startAgent, stopAgent } from '../../src/lab/machine/agent.ts';
+import type { Lab } from '../../src/lab/record/lab.ts';
+import { netnsOf } from '../../src/lab/record/names.ts';
 import { netnsPath } from '../../src/linux/netns.ts';
 import { IMAGE } from './busybox-image.ts';
 import { CNI_RESULTS, Containerd, until } from './containerd.ts';

@@ -2,11 +2,11 @@ import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { readNetwork } from '../../src/cluster/network.ts';
-import { agentStatus } from '../../src/lab/agent-process.ts';
 import { down } from '../../src/lab/down.ts';
-import type { Lab } from '../../src/lab/lab.ts';
-import { netnsOf } from '../../src/lab/names.ts';
-import { labStatus } from '../../src/lab/status.ts';
+import { labStatus } from '../../src/lab/look/status.ts';
+import { agentStatus } from '../../src/lab/machine/agent.ts';
+import type { Lab } from '../../src/lab/record/lab.ts';
+import { netnsOf } from '../../src/lab/record/names.ts';
 import { up } from '../../src/lab/up.ts';
 import { kernelTest } from '../linux/sandbox.ts';
 

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { existsSync, rmSync, writeFileSync } from 'node:fs';
 import { after, before, describe, test } from 'node:test';
-import { LabPaths } from '../../src/lab/paths.ts';
+import { LabPaths } from '../../src/lab/record/paths.ts';
 import { CANNOT, flatnet, type Result, TestLab, traces, weakened } from './host.ts';
 
 /** One line on standard error, naming what is wrong; nothing on standard output. */

@@ -4,7 +4,7 @@ import { rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { LabPaths } from '../../src/lab/paths.ts';
+import { LabPaths } from '../../src/lab/record/paths.ts';
 import { createNetns, deleteNetns } from '../../src/linux/netns.ts';
 import { CANNOT, FLATNET, ip, sysctls, TestLab, traces } from './host.ts';
 

@@ -1,5 +1,5 @@
-import { apply } from '../../lab/apply.ts';
-import { Lab } from '../../lab/lab.ts';
+import { apply } from '../../lab/pods/apply.ts';
+import { Lab } from '../../lab/record/lab.ts';
 import { newCommand } from '../commands.ts';
 import { print } from '../output.ts';
 import { describeReport, manifestsOf } from './manifest-file.ts';

@@ -1,5 +1,5 @@
 import { type DownReport, down } from '../../lab/down.ts';
-import { labNames } from '../../lab/lab.ts';
+import { labNames } from '../../lab/record/lab.ts';
 import { newCommand } from '../commands.ts';
 import { print } from '../output.ts';
 import { type LabOptions, labOptions } from './options.ts';

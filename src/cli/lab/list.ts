@@ -1,5 +1,5 @@
-import { labNames, readState } from '../../lab/lab.ts';
-import { requireRoot } from '../../lab/machine.ts';
+import { requireRoot } from '../../lab/machine/limits.ts';
+import { labNames, readState } from '../../lab/record/lab.ts';
 import { newCommand } from '../commands.ts';
 import { print, table } from '../output.ts';
 

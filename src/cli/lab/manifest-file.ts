@@ -1,6 +1,6 @@
-import type { ApplyReport, Outcome } from '../../lab/apply.ts';
-import { type Manifest, readManifests } from '../../lab/manifest/read.ts';
-import { fullName } from '../../lab/pod-record.ts';
+import type { ApplyReport, Outcome } from '../../lab/pods/apply.ts';
+import { type Manifest, readManifests } from '../../lab/pods/manifest/read.ts';
+import { fullName } from '../../lab/pods/record.ts';
 import { paint, render } from '../output.ts';
 import { readText } from '../read-text.ts';
 

@@ -1,10 +1,10 @@
 import { InvalidArgumentError } from 'commander';
 import { FlatnetError } from '../../error.ts';
 import { FAMILIES } from '../../ip/address.ts';
-import { nodeEndpoint, podEndpoint } from '../../lab/endpoint.ts';
-import { Lab } from '../../lab/lab.ts';
-import { isGood, matrix, type Pair } from '../../lab/matrix.ts';
-import { readPods } from '../../lab/pod-record.ts';
+import { nodeEndpoint, podEndpoint } from '../../lab/look/endpoint.ts';
+import { isGood, matrix, type Pair } from '../../lab/look/matrix.ts';
+import { readPods } from '../../lab/pods/record.ts';
+import { Lab } from '../../lab/record/lab.ts';
 import { newCommand } from '../commands.ts';
 import { stopSignal } from '../daemon.ts';
 import { EXIT, Exit } from '../failure.ts';

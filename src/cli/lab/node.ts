@@ -1,7 +1,7 @@
 import { FlatnetError } from '../../error.ts';
-import { Lab } from '../../lab/lab.ts';
 import { addNode, deleteNodeForGood, startNode, stopNode } from '../../lab/node.ts';
-import { converge } from '../../lab/workloads.ts';
+import { converge } from '../../lab/pods/workloads.ts';
+import { Lab } from '../../lab/record/lab.ts';
 import { integer, newCommand } from '../commands.ts';
 import { stopSignal } from '../daemon.ts';
 import { print } from '../output.ts';

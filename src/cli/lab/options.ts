@@ -1,5 +1,5 @@
 import type { Command } from 'commander';
-import { DEFAULT_LAB } from '../../lab/lab.ts';
+import { DEFAULT_LAB } from '../../lab/record/lab.ts';
 
 /** What every command of a lab takes. */
 export type LabOptions = { readonly name: string; readonly json?: boolean };

@@ -1,9 +1,9 @@
 import { InvalidArgumentError } from 'commander';
 import { FlatnetError } from '../../error.ts';
 import type { Family } from '../../ip/address.ts';
-import { findEndpoint, ownAddresses } from '../../lab/endpoint.ts';
-import { Lab } from '../../lab/lab.ts';
-import { type PingReply, pingEndpoint } from '../../lab/ping.ts';
+import { findEndpoint, ownAddresses } from '../../lab/look/endpoint.ts';
+import { type PingReply, pingEndpoint } from '../../lab/look/ping.ts';
+import { Lab } from '../../lab/record/lab.ts';
 import { integer, newCommand } from '../commands.ts';
 import { stopSignal } from '../daemon.ts';
 import { EXIT, Exit } from '../failure.ts';

@@ -1,11 +1,11 @@
 import { FlatnetError } from '../../error.ts';
-import { createPodAnywhere } from '../../lab/create-pod.ts';
-import { Lab } from '../../lab/lab.ts';
-import { splitPodName } from '../../lab/names.ts';
-import { deletePod } from '../../lab/pod.ts';
-import { findPod, fullName, readPods } from '../../lab/pod-record.ts';
-import { listener } from '../../lab/pod-spec.ts';
-import { podStatus } from '../../lab/pod-status.ts';
+import { createPodAnywhere } from '../../lab/pods/create-pod.ts';
+import { deletePod } from '../../lab/pods/pod.ts';
+import { findPod, fullName, readPods } from '../../lab/pods/record.ts';
+import { listener } from '../../lab/pods/spec.ts';
+import { podStatus } from '../../lab/pods/status.ts';
+import { Lab } from '../../lab/record/lab.ts';
+import { splitPodName } from '../../lab/record/names.ts';
 import { collect, integer, newCommand } from '../commands.ts';
 import { print } from '../output.ts';
 import { type LabOptions, labOptions } from './options.ts';

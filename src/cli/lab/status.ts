@@ -1,9 +1,9 @@
 import { type Family, familyOf } from '../../ip/address.ts';
 import type { BlockUsage } from '../../ipam/blocks/usage.ts';
-import type { AgentStatus } from '../../lab/agent-process.ts';
-import { Lab } from '../../lab/lab.ts';
-import type { LeaseStatus } from '../../lab/leases.ts';
-import { type LabStatus, labStatus, type NodeStatus } from '../../lab/status.ts';
+import type { LeaseStatus } from '../../lab/look/leases.ts';
+import { type LabStatus, labStatus, type NodeStatus } from '../../lab/look/status.ts';
+import type { AgentStatus } from '../../lab/machine/agent.ts';
+import { Lab } from '../../lab/record/lab.ts';
 import { newCommand } from '../commands.ts';
 import { EXIT, Exit } from '../failure.ts';
 import { type Cell, paint, print, render, table } from '../output.ts';

@@ -1,5 +1,5 @@
-import { Lab } from '../../lab/lab.ts';
-import { startStore, stopStore, storeProcess } from '../../lab/store-process.ts';
+import { startStore, stopStore, storeProcess } from '../../lab/machine/store.ts';
+import { Lab } from '../../lab/record/lab.ts';
 import { newCommand } from '../commands.ts';
 import { print } from '../output.ts';
 import { type LabOptions, labOptions } from './options.ts';

@@ -1,0 +1,94 @@
+import { API_VERSION, type Document } from '../../cluster/calico/document.ts';
+import { FAMILIES, type Family } from '../../ip/address.ts';
+import { torAddress } from '../machine/underlay-plan.ts';
+import type { LabNode } from '../record/lab.ts';
+
+/** How a lab's nodes find their BGP peers; neither: every node with every other, the node-to-node mesh. */
+export type BgpTopology = {
+  /** How many nodes, counted from the first, are route reflectors. */
+  readonly reflectors?: number;
+  /** A top-of-rack router on every underlay subnet, and what program it is. */
+  readonly tor?: TorProgram;
+};
+
+export const TOR_PROGRAMS = ['bird', 'frr'] as const;
+export type TorProgram = (typeof TOR_PROGRAMS)[number];
+
+/** RFC 4456 has no address space for cluster ids; this is what Calico's documentation writes. */
+const CLUSTER_ID = '244.0.0.1';
+
+/** The AS of a rack's nodes, and that of its router: RFC 6996, private use. `rack`: the underlay subnet. */
+export function rackAs(rack: number): number {
+  return 64_600 + rack;
+}
+
+export function torAs(rack: number): number {
+  return 65_000 + rack;
+}
+
+/**
+ * The resources that make the topology, in the order that never leaves a node without peers: what nodes are, whom they peer with, and
+ * only then the mesh off.
+ */
+export function bgpResources(
+  { reflectors = 0, tor }: BgpTopology,
+  nodes: readonly LabNode[],
+  subnets: number,
+  families: readonly Family[],
+): Document[] {
+  if (reflectors === 0 && tor === undefined) return [];
+  const racks = Array.from({ length: tor === undefined ? 0 : subnets }, (_, rack) => rack);
+  return [
+    ...(reflectors > 0 ? [REFLECTED] : []),
+    ...racks.flatMap((rack) => rackPeers(rack, families)),
+    ...nodes.flatMap((node) => nodeResources({ reflectors, ...(tor && { tor }) }, node)),
+    resource('BGPConfiguration', 'default', { nodeToNodeMeshEnabled: false }),
+  ];
+}
+
+/** What BGP has to know of one node: nothing when it is a reflector's client or in the mesh. */
+export function nodeResources({ reflectors = 0, tor }: BgpTopology, node: LabNode): Document[] {
+  if (tor !== undefined) {
+    const spec = { bgp: { asNumber: rackAs(node.subnet) } };
+    return [resource('Node', node.name, spec, { rack: rackName(node.subnet) })];
+  }
+  if (node.index > reflectors) return [];
+  const spec = { bgp: { routeReflectorClusterID: CLUSTER_ID } };
+  return [resource('Node', node.name, spec, { 'route-reflector': 'true' })];
+}
+
+/** Every node with every reflector, the reflectors among each other too. */
+const REFLECTED = resource('BGPPeer', 'route-reflectors', {
+  nodeSelector: 'all()',
+  peerSelector: "route-reflector == 'true'",
+});
+
+/**
+ * A rack's nodes with its router, and with each other: what the router says of them has their own AS in its path, which BGP takes for a
+ * loop.
+ */
+function rackPeers(rack: number, families: readonly Family[]): Document[] {
+  const nodeSelector = `rack == '${rackName(rack)}'`;
+  const toRouter = FAMILIES.filter((family) => families.includes(family)).map((family) =>
+    resource('BGPPeer', `${rackName(rack)}-tor${family === 6 ? '-ipv6' : ''}`, {
+      nodeSelector,
+      peerIP: torAddress(rack, family),
+      asNumber: torAs(rack),
+    }),
+  );
+  const inside = resource('BGPPeer', `${rackName(rack)}-nodes`, { nodeSelector, peerSelector: nodeSelector });
+  return [...toRouter, inside];
+}
+
+function rackName(rack: number): string {
+  return `rack${rack}`;
+}
+
+function resource(
+  kind: Document['kind'],
+  name: string,
+  spec: Readonly<Record<string, unknown>>,
+  labels?: Readonly<Record<string, string>>,
+): Document {
+  return { apiVersion: API_VERSION, kind, metadata: { name, ...(labels && { labels }) }, spec };
+}

@@ -1,0 +1,177 @@
+import { execFile } from 'node:child_process';
+import { existsSync, mkdirSync } from 'node:fs';
+import { connect } from 'node:net';
+import { dirname, join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { promisify } from 'node:util';
+import { checkFile, installedVersion } from '../../companions/bird/daemon/program.ts';
+import { codeOf, FlatnetError } from '../../error.ts';
+import { netnsPath } from '../../linux/netns.ts';
+import { isAlive, type ProcessId, signalProcess, spawnDetached } from '../../linux/process.ts';
+import { writeFile, writeJson } from '../record/files.ts';
+import { type Lab, labEnvironment, readProcess } from '../record/lab.ts';
+import { lastLines } from '../record/log-file.ts';
+import { netnsOf, torName } from '../record/names.ts';
+import type { TorProgram } from './plan.ts';
+import { familiesOf, type Rack, torBird, torFrr } from './tor-config.ts';
+
+/** Where Debian has FRR's daemons. */
+const FRR = '/usr/lib/frr';
+/** The first knows interfaces and routes, the second is its client. */
+const FRR_DAEMONS = ['zebra', 'bgpd'] as const;
+/** Where zebra takes clients, in the router's folder. */
+const ZSERV = 'zserv';
+/** Milliseconds. */
+const TRIAL = 200;
+const PATIENCE = 30_000;
+
+/** `log`: what it says before it has a log file of its own. */
+type Started = { readonly id: ProcessId; readonly log: string };
+
+/** Throws NOT_FOUND or BIRD when the program is not installed. */
+export async function requireTor(program: TorProgram): Promise<void> {
+  if (program === 'bird') await installedVersion('bird');
+  else if (!existsSync(join(FRR, 'bgpd'))) {
+    throw new FlatnetError('is not installed', {
+      code: 'NOT_FOUND',
+      object: join(FRR, 'bgpd'),
+      fix: 'apt-get install frr, or let BIRD be the routers: --tor bird',
+    });
+  }
+}
+
+/** Starts the router of every rack in its namespace; nothing in a lab without any. Throws what one said that ended at once. */
+export async function startTors(lab: Lab): Promise<void> {
+  const { tor } = lab.state.bgp;
+  if (tor === undefined) return;
+  const started = await (tor === 'bird' ? startBird(lab) : startFrr(lab));
+  // What does not like its configuration or its surroundings ends at once.
+  await sleep(TRIAL);
+  for (const each of started) if (!isAlive(each.id)) throw failed(lab, each, 'it ended without a word');
+}
+
+function failed(lab: Lab, { log }: Started, otherwise: string): FlatnetError {
+  return new FlatnetError(lastLines(log, 1) || otherwise, {
+    code: 'INTERNAL',
+    operation: 'start a top-of-rack router',
+    object: `lab ${lab.name}`,
+    fix: `see ${log} (after a failed up only with --keep)`,
+  });
+}
+
+/** The routers' programs that have ended, in words. */
+export function torProblems(lab: Lab): string[] {
+  const { tor } = lab.state.bgp;
+  return racksOf(lab)
+    .map(({ rack }) => torName(rack))
+    .flatMap((name) => (tor === 'frr' ? FRR_DAEMONS : ['bird']).map((program) => ({ name, program })))
+    .filter(({ name, program }) => {
+      const id = readProcess(join(lab.paths.tor(name), `${program}.json`));
+      return !(id && isAlive(id));
+    })
+    .map(({ name, program }) => `${name}: its ${program} does not run; make the lab anew`);
+}
+
+/** Tells the routers which nodes there are now; nothing in a lab without any, and FRR takes who comes. */
+export async function tellTors(lab: Lab): Promise<void> {
+  if (lab.state.bgp.tor !== 'bird') return;
+  for (const rack of racksOf(lab)) {
+    const folder = lab.paths.tor(torName(rack.rack));
+    await writeBirdConfig(folder, rack);
+    const id = readProcess(join(folder, 'bird.json'));
+    // BIRD reads its file again.
+    if (id) signalProcess(id, 'SIGHUP');
+  }
+}
+
+function racksOf(lab: Lab): Rack[] {
+  const { bgp, subnets } = lab.state;
+  if (bgp.tor === undefined) return [];
+  const families = familiesOf(lab.network);
+  return Array.from({ length: subnets }, (_, rack) => ({ rack, racks: subnets, nodes: lab.nodes, families }));
+}
+
+async function startBird(lab: Lab): Promise<Started[]> {
+  const started: Started[] = [];
+  for (const rack of racksOf(lab)) {
+    const folder = lab.paths.tor(torName(rack.rack));
+    const config = await writeBirdConfig(folder, rack);
+    const argv = ['bird', '-f', '-c', config, '-s', join(folder, 'bird.ctl')];
+    started.push(await start(lab, rack, 'bird', argv));
+  }
+  return started;
+}
+
+async function writeBirdConfig(folder: string, rack: Rack): Promise<string> {
+  const config = join(folder, 'bird.conf');
+  writeFile(config, torBird(rack, join(folder, 'bird.log')));
+  await checkFile('bird', config);
+  return config;
+}
+
+async function startFrr(lab: Lab): Promise<Started[]> {
+  const racks = racksOf(lab);
+  for (const rack of racks) await writeFrrConfig(lab.paths.tor(torName(rack.rack)), rack);
+  const zebras: Started[] = [];
+  for (const rack of racks) zebras.push(await startFrrDaemon(lab, rack, 'zebra'));
+  // A bgpd that finds no zebra asks again after ten seconds. Sessions that come up meanwhile have no interface for as long as they last,
+  // and without one FRR takes every IPv6 route with a link-local next hop for withdrawn.
+  await Promise.all(zebras.map((zebra) => listens(lab, zebra)));
+  const bgpds: Started[] = [];
+  for (const rack of racks) bgpds.push(await startFrrDaemon(lab, rack, 'bgpd'));
+  return [...zebras, ...bgpds];
+}
+
+async function writeFrrConfig(folder: string, rack: Rack): Promise<void> {
+  mkdirSync(folder, { recursive: true, mode: 0o700 });
+  writeFile(join(folder, 'zebra.conf'), `hostname ${torName(rack.rack)}\n`);
+  writeFile(join(folder, 'bgpd.conf'), torFrr(rack));
+  // They run as frr, whom the lab's folder does not let through; where they are already, they may stay.
+  await promisify(execFile)('chown', ['-R', 'frr:frr', folder]);
+}
+
+function startFrrDaemon(lab: Lab, rack: Rack, daemon: (typeof FRR_DAEMONS)[number]): Promise<Started> {
+  const here = '/proc/self/cwd';
+  const own = ['-f', `${here}/${daemon}.conf`, '-i', `${here}/${daemon}.pid`];
+  const shared = ['-z', `${here}/${ZSERV}`, '--vty_socket', here];
+  const log = ['--log', `file:${here}/${daemon}.log`];
+  return start(lab, rack, daemon, [join(FRR, daemon), ...own, ...shared, ...log]);
+}
+
+/** Resolves when zebra takes clients. */
+async function listens(lab: Lab, zebra: Started): Promise<void> {
+  const path = join(dirname(zebra.log), ZSERV);
+  const deadline = performance.now() + PATIENCE;
+  while (!(await takesClients(path))) {
+    if (!isAlive(zebra.id)) throw failed(lab, zebra, 'it ended without a word');
+    if (performance.now() > deadline) throw failed(lab, zebra, `not ready after ${PATIENCE / 1000} s`);
+    await sleep(20);
+  }
+}
+
+function takesClients(path: string): Promise<boolean> {
+  return new Promise((resolve, reject) => {
+    const socket = connect(path);
+    socket.once('connect', () => {
+      socket.destroy();
+      resolve(true);
+    });
+    socket.once('error', (error) => {
+      if (['ENOENT', 'ECONNREFUSED'].includes(codeOf(error) ?? '')) resolve(false);
+      else reject(error);
+    });
+  });
+}
+
+async function start(lab: Lab, { rack }: Rack, program: string, argv: readonly string[]): Promise<Started> {
+  const folder = lab.paths.tor(torName(rack));
+  const log = join(folder, `${program}.stderr`);
+  const id = await spawnDetached(argv, {
+    cwd: folder,
+    logFile: log,
+    env: labEnvironment(lab.name),
+    netns: netnsPath(netnsOf(lab.name, torName(rack))),
+  });
+  writeJson(join(folder, `${program}.json`), id);
+  return { id, log };
+}

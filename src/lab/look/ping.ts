@@ -1,0 +1,116 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import { FlatnetError } from '../../error.ts';
+import type { Family, Ip } from '../../ip/address.ts';
+import { type IcmpError, type IcmpMessage, IcmpSocket, waitForMessages } from '../../linux/icmp.ts';
+import { commonFamilies, type Endpoint } from './endpoint.ts';
+
+export type PingOptions = {
+  /** Default: the first that both ends have. */
+  readonly family?: Family;
+  readonly count: number;
+  /** Bytes after the ICMP header. */
+  readonly size: number;
+  /** Milliseconds between two. */
+  readonly interval: number;
+  /** Milliseconds to wait for each. */
+  readonly timeout: number;
+  readonly signal?: AbortSignal;
+};
+
+export type PingReply = {
+  readonly sequence: number;
+  readonly to: Ip;
+  readonly size: number;
+  /** Round trip in milliseconds; undefined when no reply came. */
+  readonly rtt?: number;
+  /** What came instead. */
+  readonly error?: string;
+  /** The source address that the target saw; undefined when we can't look there, or nothing came. */
+  readonly source?: Ip;
+};
+
+/**
+ * Pings from one end to the other, and looks at the other which source address arrives. Yields each result as
+ * it is known.
+ */
+export async function* pingEndpoint(
+  from: Endpoint,
+  to: Endpoint,
+  options: PingOptions,
+): AsyncGenerator<PingReply> {
+  const family = familyFor(from, to, options.family);
+  const target = to.addresses[family];
+  if (!from.netns || !target) throw noFamily(from, to, options.family);
+  using sender = IcmpSocket.open({ family, netns: from.netns });
+  using observer = to.netns ? IcmpSocket.open({ family, netns: to.netns }) : undefined;
+  for (let n = 0; n < options.count; n++) {
+    const begun = performance.now();
+    yield await once(n + 1, sender, observer, target, options);
+    const rest = options.interval - (performance.now() - begun);
+    if (n + 1 < options.count && rest > 0) await sleep(rest, undefined, { signal: options.signal });
+  }
+}
+
+async function once(
+  number: number,
+  sender: IcmpSocket,
+  observer: IcmpSocket | undefined,
+  to: Ip,
+  { size, timeout, signal }: PingOptions,
+): Promise<PingReply> {
+  const begun = process.hrtime.bigint();
+  let sequence: number;
+  try {
+    sequence = sender.send(to, size);
+  } catch (error) {
+    if (!(error instanceof FlatnetError)) throw error;
+    return { sequence: number, to, size, error: error.message };
+  }
+  const mine = (message: IcmpMessage): boolean => message.id === sender.id && message.sequence === sequence;
+  const sockets = observer ? [sender, observer] : [sender];
+  const deadline = performance.now() + timeout;
+  const found: { rtt?: number; error?: string; source?: Ip } = {};
+  while (found.rtt === undefined && found.error === undefined) {
+    for (const socket of sockets) {
+      for (let message = socket.receive(); message; message = socket.receive()) {
+        if (!mine(message)) continue;
+        if (message.type === 'request') {
+          if (socket === observer) found.source = message.from;
+        } else if (socket !== sender) continue;
+        else if (message.type === 'reply') found.rtt = Number(process.hrtime.bigint() - begun) / 1e6;
+        else found.error = errorText(message);
+      }
+    }
+    const left = deadline - performance.now();
+    if (left <= 0) break;
+    if (found.rtt === undefined) await waitForMessages(sockets, left, signal);
+  }
+  return { sequence, to, size, ...found };
+}
+
+export function errorText(error: IcmpError): string {
+  const mtu = error.mtu === undefined ? '' : `, MTU ${error.mtu}`;
+  return `${error.type} from ${error.from}${mtu}`;
+}
+
+function familyFor(from: Endpoint, to: Endpoint, wanted: Family | undefined): Family {
+  const families = commonFamilies(from, to);
+  const found = wanted === undefined ? families[0] : families.find((family) => family === wanted);
+  if (to.kind === 'address') {
+    const family = Object.keys(to.addresses).map(Number)[0];
+    if (family === 4 || family === 6) return family;
+  }
+  if (found === undefined) throw noFamily(from, to, wanted);
+  return found;
+}
+
+function noFamily(from: Endpoint, to: Endpoint, wanted: Family | undefined): FlatnetError {
+  if (!from.netns) {
+    return new FlatnetError('is a mere address: ping from a pod or a node', {
+      code: 'USAGE',
+      object: from.name,
+    });
+  }
+  const family = wanted === undefined ? 'in a family both have' : `over IPv${wanted}`;
+  return new FlatnetError(`${from.name} and ${to.name} have no addresses ${family}`, { code: 'USAGE' });
+}

@@ -1,0 +1,155 @@
+import type { Network } from '../../cluster/network.ts';
+import { messageOf } from '../../error.ts';
+import type { Family } from '../../ip/address.ts';
+import type { BlockUsage } from '../../ipam/blocks/usage.ts';
+import { listNetns } from '../../linux/netns.ts';
+import { type Sessions, sessionsOfNode } from '../bgp/sessions.ts';
+import { torProblems } from '../bgp/tor.ts';
+import { familiesOf } from '../bgp/tor-config.ts';
+import { type AgentStatus, agentProcess, agentStatus, troublesOf } from '../machine/agent.ts';
+import { readBlocks } from '../machine/bgp-store.ts';
+import { storeProcess } from '../machine/store.ts';
+import { fullName, readPods } from '../pods/record.ts';
+import { type PodStatus, podStatus } from '../pods/status.ts';
+import { plan } from '../pods/workloads.ts';
+import { type Lab, nameOption } from '../record/lab.ts';
+import { netnsOf } from '../record/names.ts';
+import { type LeaseStatus, readLeases } from './leases.ts';
+
+export type NodeStatus = {
+  readonly name: string;
+  readonly netns: string;
+  /** Of the underlay. */
+  readonly subnet: number;
+  readonly agent: 'ready' | 'not ready' | 'silent' | 'stopped';
+  readonly pods: number;
+  /** What the agent says of itself, when it answers. */
+  readonly status?: AgentStatus;
+  /** Where there is BGP and it answers. */
+  readonly bgp?: Sessions;
+};
+
+export type LabStatus = {
+  readonly lab: string;
+  readonly store: 'running' | 'stopped';
+  readonly nodes: readonly NodeStatus[];
+  readonly leases: readonly LeaseStatus[];
+  readonly addresses: Network['addresses'];
+  /** Of the blocks plan, and its owners. */
+  readonly blocks: readonly BlockUsage[];
+  /** Those of the pods. */
+  readonly families: readonly Family[];
+  readonly pods: readonly PodStatus[];
+  /** What is not as it should be, in words. Empty when all is well. */
+  readonly problems: readonly string[];
+};
+
+/** Asks everybody, all at once. */
+export async function labStatus(lab: Lab): Promise<LabStatus> {
+  const problems: string[] = [];
+  const pods = readPods(lab).map((pod) => podStatus(lab, pod));
+  const running = storeProcess(lab) !== undefined;
+  if (!running)
+    problems.push(
+      `the store does not run: agents keep what they know, and hear of nothing new: flatnet lab store start${nameOption(lab.name)}`,
+    );
+  const { addresses, backend } = lab.network;
+  const hasBlocks = addresses === 'blocks';
+  const [nodes, leases, blocks] = await Promise.all([
+    Promise.all(lab.nodes.map((node) => nodeStatus(lab, node, pods))),
+    running && !hasBlocks ? readOr<LeaseStatus>('leases', () => readLeases(lab), problems) : [],
+    running && hasBlocks ? readOr<BlockUsage>('blocks', () => readBlocks(lab), problems) : [],
+  ]);
+  const namespaces = listNetns();
+  for (const node of nodes) {
+    problems.push(...nodeProblems(lab, node, namespaces));
+    if (backend.type === 'bgp') problems.push(...bgpProblems(node));
+  }
+  problems.push(...torProblems(lab));
+  for (const pod of pods) problems.push(...podProblems(lab, pod));
+  const { create, pending } = plan(lab);
+  for (const { message } of pending) problems.push(`pods are pending: ${message}`);
+  for (const { namespace, name, node } of create) {
+    problems.push(`pod ${namespace}/${name} is missing on ${node}: apply its manifest again`);
+  }
+  return {
+    lab: lab.name,
+    store: running ? 'running' : 'stopped',
+    nodes,
+    addresses,
+    leases,
+    blocks,
+    families: familiesOf(lab.network),
+    pods,
+    problems,
+  };
+}
+
+async function nodeStatus(
+  lab: Lab,
+  { name, subnet }: { name: string; subnet: number },
+  pods: readonly PodStatus[],
+): Promise<NodeStatus> {
+  const runs = agentProcess(lab, name) !== undefined;
+  const status = await agentStatus(lab, name);
+  const bgp = status && (await sessionsOfNode(lab, name));
+  return {
+    name,
+    netns: netnsOf(lab.name, name),
+    subnet,
+    agent: !runs ? 'stopped' : !status ? 'silent' : status.ready ? 'ready' : 'not ready',
+    pods: pods.filter((pod) => pod.node === name).length,
+    ...(status ? { status } : {}),
+    ...(bgp ? { bgp } : {}),
+  };
+}
+
+async function readOr<T>(what: string, read: () => Promise<T[]>, problems: string[]): Promise<T[]> {
+  try {
+    return await read();
+  } catch (error) {
+    problems.push(`the ${what} can't be read: ${messageOf(error)}`);
+    return [];
+  }
+}
+
+function nodeProblems(
+  lab: Lab,
+  { name, netns, agent, status }: NodeStatus,
+  namespaces: readonly string[],
+): string[] {
+  const problems: string[] = [];
+  if (!namespaces.includes(netns)) problems.push(`${name}: its network namespace ${netns} is gone`);
+  if (agent === 'stopped')
+    problems.push(
+      `${name}: no agent runs; what it set up stays, nothing is healed: flatnet lab node start ${name}${nameOption(lab.name)}`,
+    );
+  if (agent === 'silent') problems.push(`${name}: the agent does not answer`);
+  if (agent === 'not ready') problems.push(`${name}: not ready: ${status?.notReady ?? 'the agent starts'}`);
+  if (status?.store?.connected === false) problems.push(`${name}: the agent is not connected to the store`);
+  if (status) problems.push(...troublesOf(status).map((text) => `${name}: ${text}`));
+  return problems;
+}
+
+function bgpProblems({ name, status, bgp }: NodeStatus): string[] {
+  if (!status) return [];
+  if (!bgp) return [`${name}: BIRD does not answer`];
+  return bgp.missing.map((text) => `${name}: no BGP session with ${text}`);
+}
+
+function podProblems(lab: Lab, pod: PodStatus): string[] {
+  const problems: string[] = [];
+  if (pod.phase === 'Lost')
+    problems.push(
+      `pod ${fullName(pod)}: its pause process has ended: apply its manifest again, or delete it`,
+    );
+  if (pod.phase === 'Starting') problems.push(`pod ${fullName(pod)}: not wired yet`);
+  for (const container of pod.containers) {
+    if (container.state === 'exited' && container.exitCode !== 0) {
+      const { name, exitCode } = container;
+      const logs = `flatnet lab logs ${fullName(pod)} -c ${name}${nameOption(lab.name)}`;
+      problems.push(`pod ${fullName(pod)}: container ${name} ended with ${exitCode}: ${logs}`);
+    }
+  }
+  return problems;
+}

@@ -1,0 +1,104 @@
+import { existsSync, mkdirSync, rmSync } from 'node:fs';
+import { join } from 'node:path';
+import { FlatnetError, messageOf } from '../../error.ts';
+import { umount2 } from '../../linux/sys.ts';
+import { readSysctl, writeSysctl } from '../../linux/sysctl.ts';
+import { namesIn, readJson, removeIfEmpty, writeJson } from '../record/files.ts';
+import { withLock } from '../record/lock.ts';
+import { LABS, LabPaths, RUN } from '../record/paths.ts';
+
+/**
+ * The neighbour tables are one for all network namespaces, and 1024 entries are few for 30 nodes with pods
+ * ("neighbour table overflow"). Permanent entries do not count; those the pods learn do.
+ */
+const THRESHOLDS = { gc_thresh1: 8192, gc_thresh2: 16384, gc_thresh3: 32768 };
+/** Each agent has one, and 128 are usual for all that root runs. */
+const INOTIFY: [path: string, wanted: number] = ['fs/inotify/max_user_instances', 1024];
+const NETNS = '/run/netns';
+const NOTES = join(RUN, 'machine.json');
+
+/** How this machine was before the first lab. */
+type Notes = {
+  /** Sysctl values, by path. */
+  readonly sysctl: Readonly<Record<string, string>>;
+  /** Whether /run/netns was there. */
+  readonly netnsFolder: boolean;
+};
+
+/** Throws NOT_ROOT. */
+export function requireRoot(): void {
+  if (process.geteuid?.() === 0) return;
+  throw new FlatnetError('a lab makes network namespaces, which only root may', {
+    code: 'NOT_ROOT',
+    fix: 'run it as root: sudo flatnet lab …',
+  });
+}
+
+/**
+ * Makes the lab's folder; the first lab notes how this machine was, and raises its limits. Returns what could
+ * not be raised, as where /proc/sys is read-only: that matters to large labs only.
+ */
+export async function enterMachine(lab: string): Promise<string[]> {
+  return withLock('machine/', async () => {
+    let notes = readJson<Notes>(NOTES) ?? { sysctl: {}, netnsFolder: existsSync(NETNS) };
+    mkdirSync(new LabPaths(lab).root, { recursive: true, mode: 0o700 });
+    writeJson(NOTES, notes);
+    const refused: string[] = [];
+    for (const [path, wanted] of limits()) {
+      const current = readSysctl(path);
+      if (Number(current) >= wanted) continue;
+      const before = notes;
+      notes = { ...notes, sysctl: { [path]: current, ...notes.sysctl } };
+      writeJson(NOTES, notes);
+      try {
+        writeSysctl(path, wanted);
+      } catch (error) {
+        refused.push(messageOf(error));
+        notes = before;
+        writeJson(NOTES, notes);
+      }
+    }
+    return refused;
+  });
+}
+
+/** Removes the lab's folder; the last lab puts everything back. */
+export async function leaveMachine(lab: string): Promise<void> {
+  await withLock('machine/', async () => {
+    rmSync(new LabPaths(lab).root, { recursive: true, force: true });
+    if (namesIn(LABS).length) return;
+    const notes = readJson<Notes>(NOTES);
+    for (const [path, value] of Object.entries(notes?.sysctl ?? {})) writeSysctl(path, value);
+    if (notes?.netnsFolder === false) removeNetnsFolder();
+    rmSync(NOTES, { force: true });
+    removeIfEmpty(LABS);
+    removeIfEmpty(RUN);
+  });
+}
+
+/**
+ * It was made, as a mount of its own, with the first namespace. It stays when somebody else has namespaces
+ * there by now.
+ */
+function removeNetnsFolder(): void {
+  if (namesIn(NETNS).length) return;
+  try {
+    umount2(NETNS, 0);
+  } catch (error) {
+    // In use; not a mount; not there; never ours to mount.
+    const errno = error instanceof FlatnetError ? (error.errno ?? '') : '';
+    if (!['EBUSY', 'EINVAL', 'ENOENT', 'EPERM'].includes(errno)) throw error;
+  }
+  removeIfEmpty(NETNS);
+}
+
+/** Only the first network namespace has those of the neighbour tables: elsewhere, such as in a container, they stay as they are. */
+function limits(): [path: string, wanted: number][] {
+  const neighbours = ['ipv4', 'ipv6'].flatMap((family) =>
+    Object.entries(THRESHOLDS).map(([name, wanted]): [string, number] => [
+      `net/${family}/neigh/default/${name}`,
+      wanted,
+    ]),
+  );
+  return [...neighbours, INOTIFY].filter(([path]) => existsSync(join('/proc/sys', path)));
+}

@@ -1,0 +1,28 @@
+import { existsSync, mkdirSync, symlinkSync } from 'node:fs';
+import { join, resolve } from 'node:path';
+import { FlatnetError } from '../../error.ts';
+
+/** What `make shim` compiles. */
+const SHIM = resolve(import.meta.dirname, '../../../dist/flatnet-cni');
+
+/** Throws NOT_FOUND. */
+export function requirePlugins(): void {
+  if (existsSync(SHIM)) return;
+  throw new FlatnetError('the CNI executable is missing', {
+    code: 'NOT_FOUND',
+    object: SHIM,
+    fix: "compile it: 'make shim'",
+  });
+}
+
+/**
+ * Fills a node's CNI folder: links to the one executable, which its agent then finds installed. A copy would
+ * cost 110 MB of memory, and could not be run where /run is mounted noexec.
+ */
+export function linkPlugins(binDir: string): void {
+  mkdirSync(binDir, { recursive: true, mode: 0o755 });
+  for (const name of ['flatnet', 'loopback']) {
+    const path = join(binDir, name);
+    if (!existsSync(path)) symlinkSync(SHIM, path);
+  }
+}

@@ -1,0 +1,72 @@
+import { rmSync } from 'node:fs';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { networkToNetConf } from '../../cluster/network.ts';
+import { FlatnetError, messageOf } from '../../error.ts';
+import { isAlive, type ProcessId, spawnDetached, terminate } from '../../linux/process.ts';
+import { DEFAULT_PREFIX, Layout } from '../../store/etcd/layout.ts';
+import { EtcdKv } from '../../store/kv/client.ts';
+import type { Kv } from '../../store/kv/kv.ts';
+import { writeJson } from '../record/files.ts';
+import { type Lab, labEnvironment, readProcess } from '../record/lab.ts';
+import { lastLines } from '../record/log-file.ts';
+import { flatnetProgram } from './flatnet-program.ts';
+
+/** Milliseconds. It may be long: a store that has ended is noticed at once. */
+const PATIENCE = 180_000;
+
+/** For an agent's configuration. A unix socket with a path is reached from every network namespace. */
+export function storeEndpoint(lab: Lab): string {
+  return `unix:${lab.paths.storeSocket}`;
+}
+
+/** Starts the store all nodes share and returns when it answers. */
+export async function startStore(lab: Lab): Promise<void> {
+  const { storeData, storeLog, storeProcess, storeSocket } = lab.paths;
+  rmSync(storeSocket, { force: true });
+  const argv = flatnetProgram('store', 'serve', '--listen', storeEndpoint(lab), '--data', storeData);
+  const id = await spawnDetached(argv, { logFile: storeLog, env: labEnvironment(lab.name) });
+  writeJson(storeProcess, id);
+  const deadline = performance.now() + PATIENCE;
+  for (;;) {
+    try {
+      await withStore(lab, (kv) => kv.get('/'));
+      return;
+    } catch (error) {
+      if (isAlive(id) && performance.now() < deadline) {
+        await sleep(20);
+        continue;
+      }
+      throw new FlatnetError(lastLines(storeLog, 1) || messageOf(error), {
+        code: 'STORE_UNAVAILABLE',
+        operation: 'start store',
+        object: `lab ${lab.name}`,
+        fix: `see ${storeLog}`,
+        cause: error,
+      });
+    }
+  }
+}
+
+export function storeProcess(lab: Lab): ProcessId | undefined {
+  const id = readProcess(lab.paths.storeProcess);
+  return id && isAlive(id) ? id : undefined;
+}
+
+export async function stopStore(lab: Lab): Promise<void> {
+  const id = storeProcess(lab);
+  if (id) await terminate([id], 3000);
+}
+
+/** Writes the network's configuration where every agent reads it. */
+export async function publishNetwork(lab: Lab): Promise<void> {
+  await withStore(lab, (kv) => kv.put(new Layout(DEFAULT_PREFIX).config, networkToNetConf(lab.network)));
+}
+
+export async function withStore<T>(lab: Lab, work: (kv: Kv) => Promise<T>): Promise<T> {
+  const kv = new EtcdKv({ endpoints: [storeEndpoint(lab)] });
+  try {
+    return await work(kv);
+  } finally {
+    kv.close();
+  }
+}

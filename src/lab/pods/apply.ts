@@ -1,0 +1,146 @@
+import { isDeepStrictEqual } from 'node:util';
+import { FlatnetError } from '../../error.ts';
+import type { Lab } from '../record/lab.ts';
+import { createPodAnywhere, schedulable } from './create-pod.ts';
+import { keyOf, type Manifest, type PodManifest } from './manifest/read.ts';
+import { deletePod } from './pod.ts';
+import { fullName, type PodRecord, readPod, readPods } from './record.ts';
+import { schedule } from './schedule.ts';
+import { podStatus } from './status.ts';
+import {
+  converge,
+  plan,
+  readNamespaces,
+  readWorkloads,
+  removeNamespace,
+  removeWorkload,
+  saveNamespace,
+  saveWorkload,
+} from './workloads.ts';
+
+export type Outcome = 'created' | 'configured' | 'unchanged' | 'deleted' | 'absent';
+
+export type ApplyReport = {
+  readonly objects: readonly { readonly object: string; readonly outcome: Outcome }[];
+  readonly created: readonly PodRecord[];
+  readonly deleted: readonly PodRecord[];
+};
+
+/**
+ * Makes the lab hold what the manifests describe, as `kubectl apply` does; what is so already is left alone.
+ * Deployments spread their replicas over the nodes. A container that ends is not started again.
+ */
+export async function apply(lab: Lab, manifests: readonly Manifest[]): Promise<ApplyReport> {
+  rehearse(lab, manifests);
+  const objects: { object: string; outcome: Outcome }[] = [];
+  const pods: { created: PodRecord[]; deleted: PodRecord[] } = { created: [], deleted: [] };
+  for (const manifest of manifests) {
+    const outcome = manifest.kind === 'Pod' ? await applyPod(lab, manifest, pods) : record(lab, manifest);
+    objects.push({ object: objectName(manifest), outcome });
+  }
+  const { created, deleted } = await converge(lab);
+  return { objects, created: [...pods.created, ...created], deleted: [...pods.deleted, ...deleted] };
+}
+
+/**
+ * Removes what the manifests describe; a Namespace takes everything in it along. What is not there is no
+ * error.
+ */
+export async function unapply(lab: Lab, manifests: readonly Manifest[]): Promise<ApplyReport> {
+  const objects: { object: string; outcome: Outcome }[] = [];
+  const gone: PodRecord[] = [];
+  const removePods = async (pods: readonly PodRecord[]): Promise<void> => {
+    for (const pod of pods) {
+      await deletePod(lab, pod);
+      gone.push(pod);
+    }
+  };
+  for (const manifest of manifests) {
+    const present = exists(lab, manifest);
+    if (manifest.kind === 'Namespace') {
+      const inside = readWorkloads(lab).filter(({ namespace }) => namespace === manifest.name);
+      for (const workload of inside) removeWorkload(lab, workload);
+      await removePods(readPods(lab).filter(({ namespace }) => namespace === manifest.name));
+      removeNamespace(lab, manifest.name);
+    } else if (manifest.kind === 'Pod') {
+      const pod = readPod(lab, manifest.namespace, manifest.name);
+      await removePods(pod ? [pod] : []);
+    } else {
+      removeWorkload(lab, manifest);
+    }
+    objects.push({ object: objectName(manifest), outcome: present ? 'deleted' : 'absent' });
+  }
+  const { created, deleted } = await converge(lab);
+  return { objects, created, deleted: [...gone, ...deleted] };
+}
+
+/** As kubectl writes it. */
+function objectName(manifest: Manifest): string {
+  const group = manifest.kind === 'Deployment' || manifest.kind === 'DaemonSet' ? '.apps' : '';
+  const kind = `${manifest.kind.toLowerCase()}${group}`;
+  if (manifest.kind === 'Namespace' || manifest.namespace === 'default') return `${kind}/${manifest.name}`;
+  return `${kind}/${manifest.namespace}/${manifest.name}`;
+}
+
+function record(lab: Lab, manifest: Exclude<Manifest, PodManifest>): Outcome {
+  const isNamespace = manifest.kind === 'Namespace';
+  const before: Manifest | undefined = isNamespace
+    ? readNamespaces(lab)[manifest.name]
+    : readWorkloads(lab).find((each) => keyOf(each) === keyOf(manifest));
+  if (isDeepStrictEqual(before, JSON.parse(JSON.stringify(manifest)))) return 'unchanged';
+  if (isNamespace) saveNamespace(lab, manifest);
+  else saveWorkload(lab, manifest);
+  return before ? 'configured' : 'created';
+}
+
+async function applyPod(
+  lab: Lab,
+  { namespace, name, template, hash }: PodManifest,
+  pods: { created: PodRecord[]; deleted: PodRecord[] },
+): Promise<Outcome> {
+  const before = readPod(lab, namespace, name);
+  if (before?.template === hash && podStatus(lab, before).phase === 'Running') return 'unchanged';
+  if (before) {
+    await deletePod(lab, before);
+    pods.deleted.push(before);
+  }
+  pods.created.push(await createPodAnywhere(lab, { ...template, namespace, name, template: hash }));
+  return before ? 'configured' : 'created';
+}
+
+/** Throws what would stop `apply` halfway, before it begins. */
+function rehearse(lab: Lab, manifests: readonly Manifest[]): void {
+  const workloads = new Map(readWorkloads(lab).map((each) => [keyOf(each), each]));
+  for (const manifest of manifests) {
+    if (manifest.kind === 'Pod') {
+      refuseForeign(lab, manifest);
+      schedule(manifest.template, schedulable(lab), []);
+    } else if (manifest.kind !== 'Namespace') workloads.set(keyOf(manifest), manifest);
+  }
+  const [pending] = plan(lab, [...workloads.values()]).pending;
+  if (pending) throw pending;
+}
+
+function refuseForeign(lab: Lab, manifest: PodManifest): void {
+  const before = readPod(lab, manifest.namespace, manifest.name);
+  if (!before || (before.template !== undefined && before.owner === undefined)) return;
+  throw new FlatnetError(
+    before.owner ? `the pod of this name belongs to ${before.owner}` : 'the pod of this name was not applied',
+    { code: 'NAME_TAKEN', object: fullName(manifest), fix: 'choose another name, or delete it first' },
+  );
+}
+
+function exists(lab: Lab, manifest: Manifest): boolean {
+  switch (manifest.kind) {
+    case 'Pod':
+      return readPod(lab, manifest.namespace, manifest.name) !== undefined;
+    case 'Namespace':
+      return (
+        manifest.name in readNamespaces(lab) ||
+        readPods(lab).some((pod) => pod.namespace === manifest.name) ||
+        readWorkloads(lab).some((each) => each.namespace === manifest.name)
+      );
+    default:
+      return readWorkloads(lab).some((each) => keyOf(each) === keyOf(manifest));
+  }
+}

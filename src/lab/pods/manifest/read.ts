@@ -1,0 +1,144 @@
+import { createHash } from 'node:crypto';
+import { readDocuments } from '../../../cluster/documents.ts';
+import { namespaceName } from '../../record/names.ts';
+import { invalid, ManifestFields, type Warn } from './fields.ts';
+import { checked } from './name.ts';
+import { type PodTemplate, readMetadata, readPodSpec } from './pod-template.ts';
+
+export type Workload = {
+  readonly kind: 'Deployment' | 'DaemonSet';
+  readonly namespace: string;
+  readonly name: string;
+  /** Of a Deployment. */
+  readonly replicas: number;
+  readonly template: PodTemplate;
+  /** Of the template: pods of another one are replaced. */
+  readonly hash: string;
+};
+
+export type PodManifest = {
+  readonly kind: 'Pod';
+  readonly namespace: string;
+  readonly name: string;
+  readonly template: PodTemplate;
+  readonly hash: string;
+};
+
+export type NamespaceManifest = {
+  readonly kind: 'Namespace';
+  readonly name: string;
+  readonly labels: Readonly<Record<string, string>>;
+};
+
+export type Manifest = Workload | PodManifest | NamespaceManifest;
+
+const VERSIONS: Record<Manifest['kind'], string> = {
+  Namespace: 'v1',
+  Pod: 'v1',
+  Deployment: 'apps/v1',
+  DaemonSet: 'apps/v1',
+};
+
+/** A replica is called `<name>-<hash>-<number>`, which must be a DNS label. */
+const LONGEST_WORKLOAD = 63 - '-123456-999'.length;
+const MOST_REPLICAS = 999;
+
+/**
+ * Reads YAML or JSON with any number of documents. Throws MANIFEST_INVALID naming file, document and field;
+ * fields that are understood but not done go to `warn`.
+ */
+export function readManifests(text: string, filename: string, warn: Warn): Manifest[] {
+  const manifests = readDocuments(text, filename, 'MANIFEST_INVALID').map(({ value, where }) =>
+    readManifest(new ManifestFields(value, where, warn)),
+  );
+  if (manifests.length === 0) throw invalid(filename, 'there is no manifest in it');
+  refuseTwice(manifests, filename);
+  return manifests;
+}
+
+export function keyOf(manifest: Manifest): string {
+  const { kind, name } = manifest;
+  return kind === 'Namespace' ? `${kind}/${name}` : `${kind}/${manifest.namespace}/${name}`;
+}
+
+function readManifest(fields: ManifestFields): Manifest {
+  const kind = fields.required('kind') as Manifest['kind'];
+  if (!Object.hasOwn(VERSIONS, kind)) {
+    throw fields.invalid(
+      'kind',
+      `'${kind}' is not something a lab has; use one of ${Object.keys(VERSIONS).join(', ')}`,
+    );
+  }
+  const version = VERSIONS[kind];
+  if (fields.required('apiVersion') !== version) {
+    throw fields.invalid('apiVersion', `of ${kind} must be ${version}`);
+  }
+  if (kind === 'Namespace') return readNamespace(fields);
+  const metadata = readMetadata(fields.object('metadata'), fields);
+  const spec = fields.object('spec');
+  if (!spec) throw fields.invalid('spec', 'is missing');
+  const { namespace, name } = metadata;
+  if (kind === 'Pod') {
+    const template = readPodSpec(spec, metadata);
+    fields.finish();
+    return { kind, namespace, name, template, hash: hashOf(template) };
+  }
+  if (name.length > LONGEST_WORKLOAD) {
+    throw fields.invalid(
+      'metadata.name',
+      `has ${name.length} characters, ${LONGEST_WORKLOAD} are allowed: pods are named after it`,
+    );
+  }
+  const replicas = kind === 'Deployment' ? (spec.integer('replicas', 0, MOST_REPLICAS) ?? 1) : 0;
+  const template = readTemplate(spec);
+  spec.finish();
+  fields.finish();
+  return { kind, namespace, name, replicas, template, hash: hashOf(template) };
+}
+
+function readTemplate(spec: ManifestFields): PodTemplate {
+  const fields = spec.object('template');
+  if (!fields) throw spec.invalid('template', 'is missing');
+  const metadata = fields.object('metadata');
+  const labels = metadata?.map('labels') ?? {};
+  const annotations = metadata?.map('annotations') ?? {};
+  metadata?.finish();
+  const selector = spec.object('selector');
+  if (!selector) throw spec.invalid('selector', 'is missing');
+  const wanted = selector.map('matchLabels');
+  selector.finish();
+  const missing = Object.entries(wanted).find(([key, value]) => labels[key] !== value);
+  if (missing || Object.keys(wanted).length === 0) {
+    throw spec.invalid(
+      'selector.matchLabels',
+      missing
+        ? `asks for ${missing.join('=')}, which template.metadata.labels has not`
+        : 'is empty; repeat the labels of the template',
+    );
+  }
+  const podSpec = fields.object('spec');
+  if (!podSpec) throw fields.invalid('spec', 'is missing');
+  fields.finish();
+  return readPodSpec(podSpec, { labels, annotations });
+}
+
+function readNamespace(fields: ManifestFields): NamespaceManifest {
+  const metadata = fields.object('metadata');
+  if (!metadata) throw fields.invalid('metadata', 'is missing');
+  const name = checked(metadata, 'name', metadata.required('name'), namespaceName);
+  const labels = metadata.map('labels');
+  metadata.finish();
+  fields.raw('spec');
+  fields.finish();
+  return { kind: 'Namespace', name, labels };
+}
+
+function hashOf(template: PodTemplate): string {
+  return createHash('sha256').update(JSON.stringify(template)).digest('hex').slice(0, 6);
+}
+
+function refuseTwice(manifests: readonly Manifest[], filename: string): void {
+  const keys = manifests.map(keyOf);
+  const twice = keys.find((key, i) => keys.indexOf(key) !== i);
+  if (twice) throw invalid(filename, `${twice} is there twice`);
+}

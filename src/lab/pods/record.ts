@@ -1,0 +1,95 @@
+import { join } from 'node:path';
+import { FlatnetError } from '../../error.ts';
+import type { Ip } from '../../ip/address.ts';
+import { netnsPath } from '../../linux/netns.ts';
+import { isAlive, type ProcessId } from '../../linux/process.ts';
+import { namesIn, readJson, writeJson } from '../record/files.ts';
+import { type Lab, nameOption } from '../record/lab.ts';
+import { podNetns } from '../record/names.ts';
+
+export type ContainerRecord = {
+  readonly name: string;
+  /** Empty for one that no manifest asked for. */
+  readonly image: string;
+  /** What runs in place of the image, for a person to read. */
+  readonly note: string;
+  /** Empty when nothing runs. */
+  readonly argv: readonly string[];
+  readonly env: Readonly<Record<string, string>>;
+};
+
+/** What pod.json holds: what a container runtime remembers of a pod. */
+export type PodRecord = {
+  readonly namespace: string;
+  readonly name: string;
+  readonly node: string;
+  readonly labels: Readonly<Record<string, string>>;
+  readonly annotations?: Readonly<Record<string, string>>;
+  readonly created: string;
+  /** CNI's name for it. */
+  readonly containerId: string;
+  /** The workload that wants it: `Deployment/web`. */
+  readonly owner?: string;
+  /** Of the template it was made from. */
+  readonly template?: string;
+  /** Absent until the sandbox exists, addresses until it is wired. */
+  readonly sandbox?: ProcessId;
+  readonly addresses: readonly Ip[];
+  readonly containers: readonly ContainerRecord[];
+};
+
+export function readPods(lab: Lab): PodRecord[] {
+  return namesIn(lab.paths.pods).flatMap((namespace) =>
+    namesIn(join(lab.paths.pods, namespace)).flatMap((name) => readPod(lab, namespace, name) ?? []),
+  );
+}
+
+export function readPod(lab: Lab, namespace: string, name: string): PodRecord | undefined {
+  return readJson<PodRecord>(join(lab.paths.pod(namespace, name), 'pod.json'));
+}
+
+export function writePod(lab: Lab, pod: PodRecord): void {
+  writeJson(join(lab.paths.pod(pod.namespace, pod.name), 'pod.json'), pod);
+}
+
+/** Throws NOT_FOUND, naming the pods there are. */
+export function findPod(lab: Lab, namespace: string, name: string): PodRecord {
+  const pod = readPod(lab, namespace, name);
+  if (pod) return pod;
+  const nearFirst = (a: PodRecord, b: PodRecord): number =>
+    Number(b.namespace === namespace) - Number(a.namespace === namespace);
+  const others = readPods(lab).sort(nearFirst).map(fullName);
+  throw new FlatnetError(`there is no pod '${name}' in namespace '${namespace}'`, {
+    code: 'NOT_FOUND',
+    object: `lab ${lab.name}`,
+    fix: others.length
+      ? `pods are: ${few(others)}`
+      : `make one: flatnet lab pod create ${name}${nameOption(lab.name)}`,
+  });
+}
+
+export function fullName(pod: { readonly namespace: string; readonly name: string }): string {
+  return `${pod.namespace}/${pod.name}`;
+}
+
+export function netnsOfPod(lab: Lab, pod: { readonly namespace: string; readonly name: string }): string {
+  return netnsPath(podNetns(lab.name, pod.namespace, pod.name));
+}
+
+/** The process that holds the pod; throws NOT_FOUND when it has ended. */
+export function sandboxOf(pod: PodRecord): ProcessId {
+  if (pod.sandbox && isAlive(pod.sandbox)) return pod.sandbox;
+  throw new FlatnetError('the pod does not run', {
+    code: 'NOT_FOUND',
+    object: fullName(pod),
+    fix: `make it anew: flatnet lab pod delete ${fullName(pod)}, then create`,
+  });
+}
+
+export function containerFile(lab: Lab, pod: PodRecord, container: string, extension: string): string {
+  return join(lab.paths.pod(pod.namespace, pod.name), `${container}.${extension}`);
+}
+
+function few(names: readonly string[]): string {
+  return names.length > 8 ? `${names.slice(0, 8).join(', ')}, …` : names.join(', ');
+}

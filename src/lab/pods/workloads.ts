@@ -1,0 +1,80 @@
+import { rmSync } from 'node:fs';
+import { join } from 'node:path';
+import { forEachLimited } from '../../async/each.ts';
+import { namesIn, readJson, writeJson } from '../record/files.ts';
+import type { Lab } from '../record/lab.ts';
+import { schedulable } from './create-pod.ts';
+import type { NamespaceManifest, Workload } from './manifest/read.ts';
+import { createPod, deletePod } from './pod.ts';
+import { type PodRecord, readPods } from './record.ts';
+import { podStatus } from './status.ts';
+import { ownerOf, type Plan, planWorkloads } from './workload-plan.ts';
+
+/** Pods made at the same time: CNI calls of two cores. */
+const AT_ONCE = 4;
+
+export type Changes = { readonly created: readonly PodRecord[]; readonly deleted: readonly PodRecord[] };
+
+type Present = PodRecord & { readonly alive: boolean };
+
+/** What there is to do for the lab's workloads, or for these instead. */
+export function plan(lab: Lab, workloads: readonly Workload[] = readWorkloads(lab)): Plan<Present> {
+  const pods = readPods(lab).map((pod) => ({ ...pod, alive: podStatus(lab, pod).phase === 'Running' }));
+  return planWorkloads(workloads, schedulable(lab), pods);
+}
+
+/**
+ * Gives every workload the pods it wants, as far as there are nodes for them. Does nothing when all have
+ * theirs.
+ */
+export async function converge(lab: Lab): Promise<Changes> {
+  const { remove, create } = plan(lab);
+  const created: PodRecord[] = [];
+  // Names and addresses of those that go may be wanted by those that come.
+  await forEachLimited(AT_ONCE, remove, (pod) => deletePod(lab, pod));
+  await forEachLimited(AT_ONCE, create, async ({ namespace, name, node, workload }) => {
+    const { labels, annotations, containers } = workload.template;
+    const owner = ownerOf(workload);
+    const spec = { namespace, name, node, labels, containers, owner, template: workload.hash };
+    created.push(await createPod(lab, { ...spec, ...(annotations && { annotations }) }));
+  });
+  const order = (pod: PodRecord): number => create.findIndex(({ name }) => name === pod.name);
+  created.sort((a, b) => order(a) - order(b));
+  return { created, deleted: remove };
+}
+
+export function readWorkloads(lab: Lab): Workload[] {
+  const root = lab.paths.workloads;
+  return namesIn(root).flatMap((namespace) =>
+    namesIn(join(root, namespace)).flatMap((file) => readJson<Workload>(join(root, namespace, file)) ?? []),
+  );
+}
+
+export function saveWorkload(lab: Lab, workload: Workload): void {
+  writeJson(fileOf(lab, workload), workload);
+}
+
+/** Its pods go at the next `converge`. */
+export function removeWorkload(lab: Lab, workload: Pick<Workload, 'kind' | 'namespace' | 'name'>): void {
+  rmSync(fileOf(lab, workload), { force: true });
+}
+
+function fileOf(lab: Lab, { kind, namespace, name }: Pick<Workload, 'kind' | 'namespace' | 'name'>): string {
+  return join(lab.paths.workloads, namespace, `${kind}.${name}.json`);
+}
+
+type Namespaces = Readonly<Record<string, NamespaceManifest>>;
+
+/** Those that were applied. A namespace needs none to be used; this is where its labels are. */
+export function readNamespaces(lab: Lab): Namespaces {
+  return readJson<Namespaces>(lab.paths.namespaces) ?? {};
+}
+
+export function saveNamespace(lab: Lab, namespace: NamespaceManifest): void {
+  writeJson(lab.paths.namespaces, { ...readNamespaces(lab), [namespace.name]: namespace });
+}
+
+export function removeNamespace(lab: Lab, name: string): void {
+  const { [name]: _, ...rest } = readNamespaces(lab);
+  writeJson(lab.paths.namespaces, rest);
+}

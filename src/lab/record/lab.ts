@@ -1,0 +1,136 @@
+import { type Network, readNetwork } from '../../cluster/network.ts';
+import { FlatnetError } from '../../error.ts';
+import type { ProcessId } from '../../linux/process.ts';
+import type { BgpTopology } from '../bgp/plan.ts';
+import { requireRoot } from '../machine/limits.ts';
+import { namesIn, readJson, writeJson } from './files.ts';
+import { withLock } from './lock.ts';
+import { labName } from './names.ts';
+import { LABS, LabPaths } from './paths.ts';
+
+export type LabNode = {
+  readonly name: string;
+  /** Counted from 1: decides about its addresses. */
+  readonly index: number;
+  /** Of the underlay, counted from 0. */
+  readonly subnet: number;
+};
+
+/** What lab.json holds. */
+export type LabState = {
+  readonly name: string;
+  /**
+   * `up` between a finished `up` and the start of `down`; anything else is a command under way, or cut short.
+   */
+  readonly phase: 'starting' | 'up' | 'stopping';
+  readonly created: string;
+  readonly subnets: number;
+  /** As net-conf.json, which is what the store has. */
+  readonly network: unknown;
+  readonly nodes: readonly LabNode[];
+  readonly bgp: BgpTopology;
+};
+
+export const DEFAULT_LAB = 'flatnet';
+
+/** Marks every process of a lab, wherever it went. */
+export function labEnvironment(lab: string): Record<string, string> {
+  return { FLATNET_LAB: lab };
+}
+
+/** A lab that is up. */
+export class Lab {
+  readonly name: string;
+  readonly paths: LabPaths;
+  #state: LabState;
+
+  private constructor(state: LabState) {
+    this.name = state.name;
+    this.paths = new LabPaths(state.name);
+    this.#state = state;
+  }
+
+  /**
+   * Throws LAB_MISSING when there is none of this name, and LAB_INCOMPLETE when it is half made or half torn
+   * down.
+   */
+  static open(name: string): Lab {
+    requireRoot();
+    const state = readState(labName(name));
+    if (state?.phase === 'up') return new Lab(state);
+    if (!state && !namesIn(LABS).includes(name)) {
+      const others = labNames();
+      throw new FlatnetError(`there is no lab '${name}'`, {
+        code: 'LAB_MISSING',
+        fix: `start it: flatnet lab up${nameOption(name)}${others.length ? ` (up are: ${others.join(', ')})` : ''}`,
+      });
+    }
+    throw incomplete(name);
+  }
+
+  /** Opens the lab, when no other command is at it any more, and keeps it from them while `work` runs. */
+  static async change<T>(name: string, work: (lab: Lab) => Promise<T>): Promise<T> {
+    labName(name);
+    requireRoot();
+    return withLock(name, () => work(Lab.open(name)));
+  }
+
+  static create(state: Omit<LabState, 'phase'>): Lab {
+    const lab = new Lab({ ...state, phase: 'starting' });
+    lab.update({});
+    return lab;
+  }
+
+  get state(): LabState {
+    return this.#state;
+  }
+
+  get nodes(): readonly LabNode[] {
+    return this.#state.nodes;
+  }
+
+  get network(): Network {
+    return readNetwork(this.#state.network);
+  }
+
+  update(changes: Partial<LabState>): void {
+    this.#state = { ...this.#state, ...changes };
+    writeJson(this.paths.state, this.#state);
+  }
+
+  /** Throws NOT_FOUND. */
+  node(name: string): LabNode {
+    const node = this.nodes.find((candidate) => candidate.name === name);
+    if (node) return node;
+    throw new FlatnetError(`there is no node '${name}'`, {
+      code: 'NOT_FOUND',
+      object: `lab ${this.name}`,
+      fix: `it has ${this.nodes.map((each) => each.name).join(', ')}`,
+    });
+  }
+}
+
+export function readState(name: string): LabState | undefined {
+  return readJson<LabState>(new LabPaths(name).state);
+}
+
+/** Every lab of this machine, whole or not. */
+export function labNames(): string[] {
+  return namesIn(LABS);
+}
+
+export function readProcess(path: string): ProcessId | undefined {
+  return readJson<ProcessId>(path);
+}
+
+/** What commands of this lab need besides: nothing for the default one. */
+export function nameOption(lab: string): string {
+  return lab === DEFAULT_LAB ? '' : ` --name ${lab}`;
+}
+
+export function incomplete(name: string): FlatnetError {
+  return new FlatnetError(`lab '${name}' is half made or half torn down`, {
+    code: 'LAB_INCOMPLETE',
+    fix: `unless another command is at it just now, remove what is left of it: flatnet lab down${nameOption(name)}`,
+  });
+}
