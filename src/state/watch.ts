@@ -39,11 +39,16 @@ export async function watchKernel(options: WatchOptions): Promise<void> {
   await Promise.all([
     monitor.run(onEvent),
     nftMonitor.run((event) => {
-      if (event.type === 'overflow' || event.table !== OUR_TABLE) onForeignTable();
-      if (event.type === 'overflow') onContradiction('notifications were lost');
-      else if (event.table !== OUR_TABLE || event.portId === kernel.nftables.portId) return;
-      // Whole tables that we write too: only the fingerprint tells them from others', and they are rare.
-      else onContradiction(`nft table ${event.family} ${event.table}`);
+      if (event.type === 'overflow') {
+        onForeignTable();
+        onContradiction('notifications were lost');
+        return;
+      }
+      for (const { family, table } of event.tables) {
+        if (table !== OUR_TABLE) onForeignTable();
+        // Whole tables that we write too: only the fingerprint tells them from others', and they are rare.
+        else if (event.portId !== kernel.nftables.portId) onContradiction(`nft table ${family} ${table}`);
+      }
     }),
   ]);
 }

@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto';
-import { FlatnetError } from '../../error.ts';
 import { type Attributes, attributesIn, attributesOf, type Message, stringOf } from '../netlink/message.ts';
 import type { NetlinkSocket } from '../netlink/socket.ts';
+import { consistent } from './generation.ts';
 import * as nft from './message.ts';
 
 /**
@@ -38,7 +38,8 @@ const NFT_OBJECT_QUOTA = 2;
 /** Of expressions whose data changes with the packets that pass: the attributes that do not. */
 const LASTING_DATA: Readonly<Record<string, readonly number[]>> = { counter: [], last: [], quota: [1] };
 
-const TRIES = 10;
+const NFT_SET_ANONYMOUS = 0x1;
+const NFTA_LOOKUP_SET = 1;
 
 /**
  * A short text that is the same as long as nobody changes the table's chains, rules, sets, maps, elements or objects, and
@@ -46,33 +47,28 @@ const TRIES = 10;
  * do not count. Undefined when there is no such table. The socket is one of NETLINK_NETFILTER.
  */
 export async function fingerprint(socket: NetlinkSocket, name: nft.TableName): Promise<string | undefined> {
-  for (let i = 0; i < TRIES; i++) {
-    const before = await generation(socket);
-    const lines = await describe(socket, name);
-    // Several dumps make one picture only if no transaction came between them.
-    if ((await generation(socket)) === before) {
-      return lines && createHash('sha256').update(lines.join('\n')).digest('base64url');
-    }
-  }
-  throw new FlatnetError('changed without pause while it was read', {
-    code: 'NETLINK',
-    operation: 'nft list table',
-    object: `${name.family} ${name.table}`,
-    errno: 'EINTR',
-  });
+  const read = () => describe(socket, name, { elements: true });
+  return digest((await consistent(socket, `${name.family} ${name.table}`, read)).value);
 }
 
-async function generation(socket: NetlinkSocket): Promise<number> {
-  const NFTA_GEN_ID = 1;
-  return socket.get({
-    ...nft.query({ family: 'inet', table: '' }, nft.NFT_MSG_GETGEN, 'generation'),
-    payload: nft.nftWriter('inet').finish(),
-    decode: (message) => nft.nftAttributes(message).get(NFTA_GEN_ID)?.readUInt32BE(),
-  });
+/** The same of the structure alone: what sets and maps that have names hold does not count. Not consistent by itself. */
+export async function structurePrint(
+  socket: NetlinkSocket,
+  name: nft.TableName,
+): Promise<string | undefined> {
+  return digest(await describe(socket, name, { elements: false }));
+}
+
+function digest(lines: readonly string[] | undefined): string | undefined {
+  return lines && createHash('sha256').update(lines.join('\n')).digest('base64url');
 }
 
 /** One line for each object; undefined without the table. Rules keep their order, all else is sorted. */
-async function describe(socket: NetlinkSocket, name: nft.TableName): Promise<string[] | undefined> {
+async function describe(
+  socket: NetlinkSocket,
+  name: nft.TableName,
+  { elements }: { readonly elements: boolean },
+): Promise<string[] | undefined> {
   const list = <T>(command: number, decode: (attributes: Attributes) => T): Promise<T[]> =>
     socket.dump({
       ...nft.query(name, command, 'table'),
@@ -82,20 +78,37 @@ async function describe(socket: NetlinkSocket, name: nft.TableName): Promise<str
   if (table === undefined) return undefined;
   const chains = await list(nft.NFT_MSG_GETCHAIN, (attributes) => keep(NFTA_CHAIN, attributes));
   const objects = await list(nft.NFT_MSG_GETOBJ, object);
-  const sets = await list(nft.NFT_MSG_GETSET, (attributes) => ({
-    name: stringOf(attributes.get(NFTA_SET.name) ?? Buffer.alloc(0)),
-    isDynamic: ((attributes.get(NFTA_SET.flags)?.readUInt32BE() ?? 0) & NFT_SET_EVAL) !== 0,
-    text: keep(NFTA_SET, attributes),
-  }));
-  const rules = await list(nft.NFT_MSG_GETRULE, (attributes) =>
-    [keep(NFTA_RULE, attributes), ...expressions(attributes.get(nft.NFTA_RULE_EXPRESSIONS))].join(' '),
-  );
+  const sets = await list(nft.NFT_MSG_GETSET, setOf);
   const lines = [`table ${table}`, ...chains.sort(), ...objects.sort()];
+  /** Sets that stand in a rule, whose numbers depend on what was there before, by what they hold. */
+  const inline = new Map<string, string>();
   for (const set of sets.sort((a, b) => (a.name < b.name ? -1 : 1))) {
+    const members = async () => (await elementsOf(socket, name, set.name)).sort();
+    if (set.isAnonymous) {
+      inline.set(set.name, [set.text, ...(await members())].join(' '));
+      continue;
+    }
     lines.push(`set ${set.text}`);
-    if (!set.isDynamic) lines.push(...(await elementsOf(socket, name, set.name)).sort());
+    if (elements && !set.isDynamic) lines.push(...(await members()));
   }
+  const rules = await list(nft.NFT_MSG_GETRULE, (attributes) =>
+    [keep(NFTA_RULE, attributes), ...expressions(attributes.get(nft.NFTA_RULE_EXPRESSIONS), inline)].join(
+      ' ',
+    ),
+  );
   return [...lines, 'rules', ...rules];
+}
+
+function setOf(attributes: Attributes) {
+  const flags = attributes.get(NFTA_SET.flags)?.readUInt32BE() ?? 0;
+  const isAnonymous = (flags & NFT_SET_ANONYMOUS) !== 0;
+  const { name: _name, ...rest } = NFTA_SET;
+  return {
+    name: stringOf(attributes.get(NFTA_SET.name) ?? Buffer.alloc(0)),
+    isDynamic: (flags & NFT_SET_EVAL) !== 0,
+    isAnonymous,
+    text: keep(isAnonymous ? rest : NFTA_SET, attributes),
+  };
 }
 
 async function elementsOf(socket: NetlinkSocket, name: nft.TableName, set: string): Promise<string[]> {
@@ -129,16 +142,28 @@ function object(attributes: Attributes): string {
   return `object ${keep(isCounting ? NFTA_OBJ : { ...NFTA_OBJ, data: NFTA_OBJ_DATA }, attributes)}`;
 }
 
-function expressions(list: Buffer | undefined): string[] {
-  return list ? [...attributesIn(list)].map(([, bytes]) => expression(attributesOf(bytes))) : [];
+const NO_SETS: ReadonlyMap<string, string> = new Map();
+
+function expressions(list: Buffer | undefined, inline = NO_SETS): string[] {
+  return list ? [...attributesIn(list)].map(([, bytes]) => expression(attributesOf(bytes), inline)) : [];
 }
 
-function expression(attributes: Attributes): string {
+function expression(attributes: Attributes, inline = NO_SETS): string {
   const name = stringOf(attributes.get(nft.NFTA_EXPR_NAME) ?? Buffer.alloc(0));
   const data = attributes.get(nft.NFTA_EXPR_DATA);
-  const lasting = LASTING_DATA[name];
   if (!data) return name;
+  if (name === 'lookup') return `lookup(${lookup(attributesOf(data), inline)})`;
+  const lasting = LASTING_DATA[name];
   return `${name}(${lasting ? keep(lasting, attributesOf(data)) : data.toString('hex')})`;
+}
+
+function lookup(attributes: Attributes, inline: ReadonlyMap<string, string>): string {
+  const set = stringOf(attributes.get(NFTA_LOOKUP_SET) ?? Buffer.alloc(0));
+  const rest = [...attributes].filter(([type]) => type !== NFTA_LOOKUP_SET);
+  return [
+    inline.get(set) ?? set,
+    ...rest.map(([type, content]) => `${type}=${content.toString('hex')}`),
+  ].join();
 }
 
 /** The named attributes, as text. */

@@ -1,7 +1,8 @@
 import { NetlinkListener } from '../netlink/listener.ts';
 import { messagesOf } from '../netlink/message.ts';
 import { NETLINK_NETFILTER } from '../netlink/socket.ts';
-import { nftCommand, type TableName, tableOf } from './message.ts';
+import { generationIn } from './generation.ts';
+import { NFT_MSG_NEWGEN, nftCommand, type TableName, tableOf } from './message.ts';
 
 const NFNLGRP_NFTABLES = 7;
 
@@ -12,17 +13,22 @@ export type NftMonitorOptions = {
 };
 
 export type NftEvent =
-  /**
-   * Something in the table changed, or it came or went. `portId` is that of the socket that did it; of `nft` it is the process id,
-   * which `applyRuleset` returns.
-   */
-  | (TableName & { readonly type: 'table'; readonly portId: number })
+  | {
+      readonly type: 'transaction';
+      readonly generation: number;
+      /** Those in which something changed, or that came or went. */
+      readonly tables: readonly TableName[];
+      /** Of the socket that did it. */
+      readonly portId: number;
+    }
   /** Events were lost. */
   | { readonly type: 'overflow' };
 
-/** Changes to nftables as they happen, like `nft monitor`, one event for each table in a datagram. */
+/** Changes to nftables as they happen, like `nft monitor`, one event for each transaction. */
 export class NftMonitor {
   readonly #listener: NetlinkListener;
+  /** Of the transaction that is being told of, which may take several datagrams. */
+  #tables = new Map<string, TableName>();
 
   private constructor(listener: NetlinkListener) {
     this.#listener = listener;
@@ -38,8 +44,10 @@ export class NftMonitor {
   /** Ends when the signal aborts. */
   async *[Symbol.asyncIterator](): AsyncGenerator<NftEvent> {
     for await (const datagram of this.#listener) {
-      if (datagram === 'overflow') yield { type: 'overflow' };
-      else yield* tablesIn(datagram);
+      if (datagram === 'overflow') {
+        this.#tables.clear();
+        yield { type: 'overflow' };
+      } else yield* this.#read(datagram);
     }
   }
 
@@ -47,16 +55,23 @@ export class NftMonitor {
   async run(listener: (event: NftEvent) => void): Promise<void> {
     for await (const event of this) listener(event);
   }
-}
 
-/** A transaction's messages come many to a datagram, mostly about one table. */
-function tablesIn(datagram: Buffer): Iterable<NftEvent> {
-  const tables = new Map<string, NftEvent>();
-  for (const message of messagesOf(datagram)) {
-    const name = nftCommand(message) === undefined ? undefined : tableOf(message);
-    if (!name) continue;
-    const { portId } = message;
-    tables.set(`${name.family} ${name.table} ${portId}`, { type: 'table', ...name, portId });
+  *#read(datagram: Buffer): Generator<NftEvent> {
+    for (const message of messagesOf(datagram)) {
+      const command = nftCommand(message);
+      if (command === NFT_MSG_NEWGEN) {
+        const tables = [...this.#tables.values()];
+        this.#tables = new Map();
+        yield {
+          type: 'transaction',
+          generation: generationIn(message) ?? 0,
+          tables,
+          portId: message.portId,
+        };
+        continue;
+      }
+      const name = command === undefined ? undefined : tableOf(message);
+      if (name) this.#tables.set(`${name.family} ${name.table}`, name);
+    }
   }
-  return tables.values();
 }

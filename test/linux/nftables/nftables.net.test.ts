@@ -4,7 +4,8 @@ import { ipToBytes, parseIp } from '../../../src/ip/address.ts';
 import { addressOf, type Cidr, lastIp, parseCidr } from '../../../src/ip/cidr.ts';
 import { NETLINK_NETFILTER, NetlinkSocket } from '../../../src/linux/netlink/socket.ts';
 import { type Element, elementAdd, elementDelete } from '../../../src/linux/nftables/element.ts';
-import { fingerprint } from '../../../src/linux/nftables/fingerprint.ts';
+import { fingerprint, structurePrint } from '../../../src/linux/nftables/fingerprint.ts';
+import { generation, nextGeneration } from '../../../src/linux/nftables/generation.ts';
 import { type NftEvent, NftMonitor } from '../../../src/linux/nftables/monitor.ts';
 import { applyRuleset } from '../../../src/linux/nftables/ruleset.ts';
 import { commit, commitSync } from '../../../src/linux/nftables/transaction.ts';
@@ -251,11 +252,41 @@ kernelTest('the monitor tells which table changed, and by whom', async (t) => {
   for (let i = 0; i < 100 && events.length < 3; i++) await new Promise((resolve) => setTimeout(resolve, 10));
   stop.abort();
   await done;
-  assert.deepEqual(events.slice(0, 2), [
-    { type: 'table', family: 'ip6', table: 'mine', portId: pid },
-    { type: 'table', family: 'inet', table: 't', portId: socket.portId },
-  ]);
-  const last = events[2];
-  assert.ok(last?.type === 'table' && last.table === 't');
-  assert.ok(last.portId !== pid && last.portId !== socket.portId);
+  const [first, second, third] = events;
+  assert.ok(first?.type === 'transaction' && second?.type === 'transaction' && third?.type === 'transaction');
+  assert.deepEqual(
+    [first, second].map(({ tables, portId }) => ({ tables, portId })),
+    [
+      { tables: [{ family: 'ip6', table: 'mine' }], portId: pid },
+      { tables: [TABLE], portId: socket.portId },
+    ],
+  );
+  assert.deepEqual(third.tables, [TABLE]);
+  assert.ok(third.portId !== pid && third.portId !== socket.portId);
+  assert.equal(second.generation, nextGeneration(first.generation));
+  assert.equal(third.generation, await generation(socket));
+});
+
+kernelTest('the print of the structure counts no elements, and no numbers of sets in rules', async (t) => {
+  const { netns, run, socket } = await withTable(t);
+  const first = await structurePrint(socket, TABLE);
+  run('nft', 'add element inet t plain { 10.0.0.1 }');
+  run('nft', 'add element inet t verdicts { "eth0" : goto jumped }');
+  assert.equal(await structurePrint(socket, TABLE), first);
+  const rule = (ports: string) => `add rule inet t jumped tcp dport { ${ports} } drop`;
+  await applyRuleset(`${rule('1, 2')}\n${rule('3, 4')}`, { netns });
+  const two = await structurePrint(socket, TABLE);
+  assert.notEqual(two, first);
+  run('nft', 'flush chain inet t jumped');
+  await applyRuleset(`${rule('1, 2')}\n${rule('3, 4')}`, { netns });
+  const plain = await structurePrint(socket, TABLE);
+  run('nft', 'flush chain inet t jumped');
+  await applyRuleset(`add chain inet t extra\nadd rule inet t extra tcp dport { 5, 6 } drop`, { netns });
+  await applyRuleset(`${rule('1, 2')}\n${rule('3, 4')}`, { netns });
+  run('nft', 'flush chain inet t extra');
+  run('nft', 'delete chain inet t extra');
+  assert.match(run('nft', '--debug=netlink', 'list', 'chain', 'inet', 't', 'jumped'), /__set2/);
+  assert.equal(await structurePrint(socket, TABLE), plain);
+  await applyRuleset(`flush chain inet t jumped\n${rule('1, 2')}\n${rule('3, 5')}`, { netns });
+  assert.notEqual(await structurePrint(socket, TABLE), plain);
 });
