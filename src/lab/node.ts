@@ -8,14 +8,14 @@ import { nodeResources } from './bgp/plan.ts';
 import { sessionsEstablished } from './bgp/sessions.ts';
 import { tellTors } from './bgp/tor.ts';
 import { type AgentStatus, agentProcess, agentReady, startAgent, stopAgent } from './machine/agent.ts';
-import { publishResources } from './machine/bgp-store.ts';
-import { withStore } from './machine/store.ts';
+import { publishResources, withStore } from './machine/store.ts';
 import { createNode, deleteNode, setCable } from './machine/underlay.ts';
 import { freeIndex, subnetOfNode } from './machine/underlay-plan.ts';
 import { deletePod } from './pods/pod.ts';
 import { readPods } from './pods/record.ts';
-import type { Lab, LabNode } from './record/lab.ts';
+import type { Lab } from './record/lab.ts';
 import { netnsOf, nodeName } from './record/names.ts';
+import type { LabNode } from './record/topology.ts';
 
 /**
  * `stop`: SIGTERM to the agent; `kill`: SIGKILL. In both cases the data path stays. `power`: the whole

@@ -5,7 +5,7 @@ import { readNetwork } from '../../src/cluster/network.ts';
 import { bgpResources } from '../../src/lab/bgp/plan.ts';
 import { torBird, torFrr } from '../../src/lab/bgp/tor-config.ts';
 import { PRESET_NAMES, withBackend, withPreset } from '../../src/lab/network.ts';
-import type { LabNode } from '../../src/lab/record/lab.ts';
+import type { LabNode } from '../../src/lab/record/topology.ts';
 
 const POOL = { Network: '10.1.0.0/16' };
 

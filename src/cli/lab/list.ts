@@ -1,5 +1,4 @@
-import { requireRoot } from '../../lab/machine/limits.ts';
-import { labNames, readState } from '../../lab/record/lab.ts';
+import { labNames, readState, requireRoot } from '../../lab/record/lab.ts';
 import { newCommand } from '../commands.ts';
 import { print, table } from '../output.ts';
 

@@ -1,9 +1,7 @@
 import { FlatnetError } from '../../error.ts';
-import { createPodAnywhere } from '../../lab/pods/create-pod.ts';
-import { deletePod } from '../../lab/pods/pod.ts';
-import { findPod, fullName, readPods } from '../../lab/pods/record.ts';
+import { createPodAnywhere, deletePod } from '../../lab/pods/pod.ts';
+import { findPod, fullName, podStatus, readPods } from '../../lab/pods/record.ts';
 import { listener } from '../../lab/pods/spec.ts';
-import { podStatus } from '../../lab/pods/status.ts';
 import { Lab } from '../../lab/record/lab.ts';
 import { splitPodName } from '../../lab/record/names.ts';
 import { collect, integer, newCommand } from '../commands.ts';

@@ -1,6 +1,6 @@
 import { type Family, familyOf } from '../../ip/address.ts';
 import type { BlockUsage } from '../../ipam/blocks/usage.ts';
-import type { LeaseStatus } from '../../lab/look/leases.ts';
+import type { LeaseStatus } from '../../lab/look/address-plan.ts';
 import { type LabStatus, labStatus, type NodeStatus } from '../../lab/look/status.ts';
 import type { AgentStatus } from '../../lab/machine/agent.ts';
 import { Lab } from '../../lab/record/lab.ts';

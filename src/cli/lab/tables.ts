@@ -1,4 +1,4 @@
-import type { PodStatus } from '../../lab/pods/status.ts';
+import type { PodStatus } from '../../lab/pods/record.ts';
 import { type Cell, paint, table } from '../output.ts';
 
 export function podTable(pods: readonly PodStatus[]): string {

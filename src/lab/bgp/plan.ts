@@ -1,18 +1,7 @@
 import { API_VERSION, type Document } from '../../cluster/calico/document.ts';
 import { FAMILIES, type Family } from '../../ip/address.ts';
 import { torAddress } from '../machine/underlay-plan.ts';
-import type { LabNode } from '../record/lab.ts';
-
-/** How a lab's nodes find their BGP peers; neither: every node with every other, the node-to-node mesh. */
-export type BgpTopology = {
-  /** How many nodes, counted from the first, are route reflectors. */
-  readonly reflectors?: number;
-  /** A top-of-rack router on every underlay subnet, and what program it is. */
-  readonly tor?: TorProgram;
-};
-
-export const TOR_PROGRAMS = ['bird', 'frr'] as const;
-export type TorProgram = (typeof TOR_PROGRAMS)[number];
+import type { BgpTopology, LabNode } from '../record/topology.ts';
 
 /** RFC 4456 has no address space for cluster ids; this is what Calico's documentation writes. */
 const CLUSTER_ID = '244.0.0.1';

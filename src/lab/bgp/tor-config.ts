@@ -9,7 +9,7 @@ import {
   UNDERLAY,
   underlaySubnet,
 } from '../machine/underlay-plan.ts';
-import type { LabNode } from '../record/lab.ts';
+import type { LabNode } from '../record/topology.ts';
 import { rackAs, torAs } from './plan.ts';
 
 /** What a top-of-rack router has to know. */

@@ -8,11 +8,10 @@ import { checkFile, installedVersion } from '../../companions/bird/daemon/progra
 import { codeOf, FlatnetError } from '../../error.ts';
 import { netnsPath } from '../../linux/netns.ts';
 import { isAlive, type ProcessId, signalProcess, spawnDetached } from '../../linux/process.ts';
-import { writeFile, writeJson } from '../record/files.ts';
+import { lastLines, writeFile, writeJson } from '../record/files.ts';
 import { type Lab, labEnvironment, readProcess } from '../record/lab.ts';
-import { lastLines } from '../record/log-file.ts';
 import { netnsOf, torName } from '../record/names.ts';
-import type { TorProgram } from './plan.ts';
+import type { TorProgram } from '../record/topology.ts';
 import { familiesOf, type Rack, torBird, torFrr } from './tor-config.ts';
 
 /** Where Debian has FRR's daemons. */

@@ -8,8 +8,9 @@ import { netnsPath } from '../../linux/netns.ts';
 import { kernelFamilies } from '../machine/underlay.ts';
 import { nodeAddresses } from '../machine/underlay-plan.ts';
 import { netnsOfPod, type PodRecord, readPod, readPods } from '../pods/record.ts';
-import type { Lab, LabNode } from '../record/lab.ts';
+import type { Lab } from '../record/lab.ts';
 import { netnsOf, splitPodName } from '../record/names.ts';
+import type { LabNode } from '../record/topology.ts';
 
 /** Something that sends and answers packets. */
 export type Endpoint = {

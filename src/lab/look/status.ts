@@ -7,14 +7,12 @@ import { type Sessions, sessionsOfNode } from '../bgp/sessions.ts';
 import { torProblems } from '../bgp/tor.ts';
 import { familiesOf } from '../bgp/tor-config.ts';
 import { type AgentStatus, agentProcess, agentStatus, troublesOf } from '../machine/agent.ts';
-import { readBlocks } from '../machine/bgp-store.ts';
 import { storeProcess } from '../machine/store.ts';
-import { fullName, readPods } from '../pods/record.ts';
-import { type PodStatus, podStatus } from '../pods/status.ts';
+import { fullName, type PodStatus, podStatus, readPods } from '../pods/record.ts';
 import { plan } from '../pods/workloads.ts';
 import { type Lab, nameOption } from '../record/lab.ts';
 import { netnsOf } from '../record/names.ts';
-import { type LeaseStatus, readLeases } from './leases.ts';
+import { type LeaseStatus, readBlocks, readLeases } from './address-plan.ts';
 
 export type NodeStatus = {
   readonly name: string;

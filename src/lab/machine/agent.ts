@@ -9,12 +9,10 @@ import type { Cidr } from '../../ip/cidr.ts';
 import { netnsPath } from '../../linux/netns.ts';
 import { isAlive, killNow, type ProcessId, spawnDetached, terminate } from '../../linux/process.ts';
 import { DEFAULT_PREFIX } from '../../store/etcd/layout.ts';
-import { writeJson } from '../record/files.ts';
+import { lastLines, writeJson } from '../record/files.ts';
 import { type Lab, labEnvironment, readProcess } from '../record/lab.ts';
-import { lastLines } from '../record/log-file.ts';
 import { netnsOf } from '../record/names.ts';
-import { flatnetProgram } from './flatnet-program.ts';
-import { linkPlugins } from './programs.ts';
+import { flatnetProgram, linkPlugins } from './programs.ts';
 import { storeEndpoint } from './store.ts';
 
 /** What an agent answers to `{"op":"status"}`. */

@@ -25,15 +25,6 @@ type Notes = {
   readonly netnsFolder: boolean;
 };
 
-/** Throws NOT_ROOT. */
-export function requireRoot(): void {
-  if (process.geteuid?.() === 0) return;
-  throw new FlatnetError('a lab makes network namespaces, which only root may', {
-    code: 'NOT_ROOT',
-    fix: 'run it as root: sudo flatnet lab …',
-  });
-}
-
 /**
  * Makes the lab's folder; the first lab notes how this machine was, and raises its limits. Returns what could
  * not be raised, as where /proc/sys is read-only: that matters to large labs only.

@@ -1,15 +1,16 @@
 import { rmSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
+import type { Document } from '../../cluster/calico/document.ts';
 import { networkToNetConf } from '../../cluster/network.ts';
 import { FlatnetError, messageOf } from '../../error.ts';
 import { isAlive, type ProcessId, spawnDetached, terminate } from '../../linux/process.ts';
 import { DEFAULT_PREFIX, Layout } from '../../store/etcd/layout.ts';
+import { ResourceStore } from '../../store/etcd/resource-store.ts';
 import { EtcdKv } from '../../store/kv/client.ts';
 import type { Kv } from '../../store/kv/kv.ts';
-import { writeJson } from '../record/files.ts';
+import { lastLines, writeJson } from '../record/files.ts';
 import { type Lab, labEnvironment, readProcess } from '../record/lab.ts';
-import { lastLines } from '../record/log-file.ts';
-import { flatnetProgram } from './flatnet-program.ts';
+import { flatnetProgram } from './programs.ts';
 
 /** Milliseconds. It may be long: a store that has ended is noticed at once. */
 const PATIENCE = 180_000;
@@ -60,6 +61,14 @@ export async function stopStore(lab: Lab): Promise<void> {
 /** Writes the network's configuration where every agent reads it. */
 export async function publishNetwork(lab: Lab): Promise<void> {
   await withStore(lab, (kv) => kv.put(new Layout(DEFAULT_PREFIX).config, networkToNetConf(lab.network)));
+}
+
+/** Like `flatnet apply`, one after the other. */
+export async function publishResources(lab: Lab, documents: readonly Document[]): Promise<void> {
+  await withStore(lab, async (kv) => {
+    const resources = new ResourceStore(kv, DEFAULT_PREFIX);
+    for (const document of documents) await resources.apply(document);
+  });
 }
 
 export async function withStore<T>(lab: Lab, work: (kv: Kv) => Promise<T>): Promise<T> {

@@ -9,8 +9,8 @@ import { NETLINK_ROUTE, NetlinkSocket } from '../../linux/netlink/socket.ts';
 import { createNetns, deleteNetns, netnsPath, openNetns, withNetns } from '../../linux/netns.ts';
 import { routeReplace } from '../../linux/route.ts';
 import { writeSysctl } from '../../linux/sysctl.ts';
-import type { LabNode } from '../record/lab.ts';
 import { netnsOf, torName } from '../record/names.ts';
+import type { LabNode } from '../record/topology.ts';
 import { gateway, nodeAddresses, OUTSIDE, routerAddresses, torAddresses } from './underlay-plan.ts';
 
 const LOOPBACK = 1;

@@ -1,12 +1,10 @@
 import { isDeepStrictEqual } from 'node:util';
 import { FlatnetError } from '../../error.ts';
 import type { Lab } from '../record/lab.ts';
-import { createPodAnywhere, schedulable } from './create-pod.ts';
 import { keyOf, type Manifest, type PodManifest } from './manifest/read.ts';
-import { deletePod } from './pod.ts';
-import { fullName, type PodRecord, readPod, readPods } from './record.ts';
+import { createPodAnywhere, deletePod, schedulable } from './pod.ts';
+import { fullName, type PodRecord, podStatus, readPod, readPods } from './record.ts';
 import { schedule } from './schedule.ts';
-import { podStatus } from './status.ts';
 import {
   converge,
   plan,

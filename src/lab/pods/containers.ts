@@ -7,7 +7,6 @@ import { startContainer } from '../../runtime/container.ts';
 import { type Substitute, substitute } from '../../runtime/image.ts';
 import { nodeAddresses } from '../machine/underlay-plan.ts';
 import { type Lab, labEnvironment } from '../record/lab.ts';
-import { expand } from './expand.ts';
 import { type ContainerRecord, containerFile, type PodRecord, sandboxOf } from './record.ts';
 import type { ContainerSpec, EnvVar, PodField } from './spec.ts';
 
@@ -104,4 +103,15 @@ function applets(lab: Lab): string {
       cause,
     });
   }
+}
+
+/**
+ * Replaces `$(NAME)` as Kubernetes does in command, args and env: an unknown name stays as it is written,
+ * `$$(NAME)` is the text `$(NAME)`.
+ */
+export function expand(text: string, env: Readonly<Record<string, string>>): string {
+  return text.replace(/\$(\$|\(([^)]*)\))/g, (match, rest: string, name: string | undefined) => {
+    if (rest === '$') return '$';
+    return env[name ?? ''] ?? match;
+  });
 }

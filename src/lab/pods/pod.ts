@@ -5,11 +5,13 @@ import { FlatnetError } from '../../error.ts';
 import { createNetns, deleteNetns } from '../../linux/netns.ts';
 import { isAlive } from '../../linux/process.ts';
 import { createSandbox, destroySandbox } from '../../runtime/sandbox.ts';
+import { agentProcess } from '../machine/agent.ts';
 import { removeIfEmpty } from '../record/files.ts';
 import { type Lab, labEnvironment } from '../record/lab.ts';
 import { namespaceName, podName, podNetns } from '../record/names.ts';
 import { startContainers } from './containers.ts';
-import { fullName, netnsOfPod, type PodRecord, readPod, writePod } from './record.ts';
+import { fullName, netnsOfPod, type PodRecord, readPod, readPods, writePod } from './record.ts';
+import { type Placement, type SchedulableNode, schedule } from './schedule.ts';
 import type { PodSpec } from './spec.ts';
 import { unwirePod, wirePod } from './wiring.ts';
 
@@ -70,4 +72,19 @@ export async function deletePod(lab: Lab, pod: PodRecord): Promise<void> {
   const folder = lab.paths.pod(pod.namespace, pod.name);
   rmSync(folder, { recursive: true, force: true });
   removeIfEmpty(dirname(folder));
+}
+
+/** Makes a pod on the node the scheduler chooses. Throws what `schedule` and `createPod` throw. */
+export async function createPodAnywhere(
+  lab: Lab,
+  spec: Omit<PodSpec, 'node'> & Placement,
+): Promise<PodRecord> {
+  namespaceName(spec.namespace);
+  podName(spec.name);
+  const { nodeName, nodeSelector, ...pod } = spec;
+  return createPod(lab, { ...pod, node: schedule(spec, schedulable(lab), readPods(lab)) });
+}
+
+export function schedulable(lab: Lab): SchedulableNode[] {
+  return lab.nodes.map(({ name }) => ({ name, labels: {}, ready: agentProcess(lab, name) !== undefined }));
 }

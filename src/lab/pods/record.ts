@@ -3,6 +3,7 @@ import { FlatnetError } from '../../error.ts';
 import type { Ip } from '../../ip/address.ts';
 import { netnsPath } from '../../linux/netns.ts';
 import { isAlive, type ProcessId } from '../../linux/process.ts';
+import { type ContainerState, containerState } from '../../runtime/container.ts';
 import { namesIn, readJson, writeJson } from '../record/files.ts';
 import { type Lab, nameOption } from '../record/lab.ts';
 import { podNetns } from '../record/names.ts';
@@ -92,4 +93,30 @@ export function containerFile(lab: Lab, pod: PodRecord, container: string, exten
 
 function few(names: readonly string[]): string {
   return names.length > 8 ? `${names.slice(0, 8).join(', ')}, …` : names.join(', ');
+}
+
+export type ContainerStatus = ContainerRecord & (ContainerState | { readonly state: 'not started' });
+
+export type PodStatus = Omit<PodRecord, 'containers'> & {
+  /** `Running`; `Starting`: a command makes it now, or was cut short; `Lost`: its pause process has ended. */
+  readonly phase: 'Running' | 'Starting' | 'Lost';
+  readonly containers: readonly ContainerStatus[];
+};
+
+export function podStatus(lab: Lab, pod: PodRecord): PodStatus {
+  return {
+    ...pod,
+    phase: phaseOf(pod),
+    containers: pod.containers.map((container) => containerStatus(lab, pod, container)),
+  };
+}
+
+function phaseOf({ sandbox, addresses }: PodRecord): PodStatus['phase'] {
+  if (sandbox && !isAlive(sandbox)) return 'Lost';
+  return sandbox && addresses.length ? 'Running' : 'Starting';
+}
+
+function containerStatus(lab: Lab, pod: PodRecord, container: ContainerRecord): ContainerStatus {
+  if (container.argv.length === 0 || !pod.sandbox) return { ...container, state: 'not started' };
+  return { ...container, ...containerState(pod.sandbox, containerFile(lab, pod, container.name, 'exit')) };
 }

@@ -3,11 +3,9 @@ import { join } from 'node:path';
 import { forEachLimited } from '../../async/each.ts';
 import { namesIn, readJson, writeJson } from '../record/files.ts';
 import type { Lab } from '../record/lab.ts';
-import { schedulable } from './create-pod.ts';
 import type { NamespaceManifest, Workload } from './manifest/read.ts';
-import { createPod, deletePod } from './pod.ts';
-import { type PodRecord, readPods } from './record.ts';
-import { podStatus } from './status.ts';
+import { createPod, deletePod, schedulable } from './pod.ts';
+import { type PodRecord, podStatus, readPods } from './record.ts';
 import { ownerOf, type Plan, planWorkloads } from './workload-plan.ts';
 
 /** Pods made at the same time: CNI calls of two cores. */

@@ -1,20 +1,11 @@
 import { type Network, readNetwork } from '../../cluster/network.ts';
 import { FlatnetError } from '../../error.ts';
 import type { ProcessId } from '../../linux/process.ts';
-import type { BgpTopology } from '../bgp/plan.ts';
-import { requireRoot } from '../machine/limits.ts';
 import { namesIn, readJson, writeJson } from './files.ts';
 import { withLock } from './lock.ts';
 import { labName } from './names.ts';
 import { LABS, LabPaths } from './paths.ts';
-
-export type LabNode = {
-  readonly name: string;
-  /** Counted from 1: decides about its addresses. */
-  readonly index: number;
-  /** Of the underlay, counted from 0. */
-  readonly subnet: number;
-};
+import type { BgpTopology, LabNode } from './topology.ts';
 
 /** What lab.json holds. */
 export type LabState = {
@@ -132,5 +123,14 @@ export function incomplete(name: string): FlatnetError {
   return new FlatnetError(`lab '${name}' is half made or half torn down`, {
     code: 'LAB_INCOMPLETE',
     fix: `unless another command is at it just now, remove what is left of it: flatnet lab down${nameOption(name)}`,
+  });
+}
+
+/** Throws NOT_ROOT. */
+export function requireRoot(): void {
+  if (process.geteuid?.() === 0) return;
+  throw new FlatnetError('a lab makes network namespaces, which only root may', {
+    code: 'NOT_ROOT',
+    fix: 'run it as root: sudo flatnet lab …',
   });
 }

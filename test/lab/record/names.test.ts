@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { expand } from '../../../src/lab/pods/expand.ts';
+import { expand } from '../../../src/lab/pods/containers.ts';
 import { labName, nodeName, podNetns, splitPodName } from '../../../src/lab/record/names.ts';
 import { LabPaths } from '../../../src/lab/record/paths.ts';
 

@@ -137,3 +137,18 @@ function kindOf(value: unknown): string {
   if (Array.isArray(value)) return 'a list';
   return typeof value === 'object' ? 'an object' : JSON.stringify(value);
 }
+
+/** Checks a name by a function that throws NAME_INVALID; the error gets its place in the manifest. */
+export function checked(
+  fields: ManifestFields,
+  field: string,
+  name: string,
+  check: (name: string) => string,
+): string {
+  try {
+    return check(name);
+  } catch (error) {
+    if (!(error instanceof FlatnetError) || error.code !== 'NAME_INVALID') throw error;
+    throw fields.invalid(field, error.message);
+  }
+}

@@ -1,7 +1,6 @@
 import { containerName, namespaceName, podName } from '../../record/names.ts';
 import { type ContainerSpec, type EnvVar, POD_FIELDS } from '../spec.ts';
-import type { ManifestFields } from './fields.ts';
-import { checked } from './name.ts';
+import { checked, type ManifestFields } from './fields.ts';
 
 /** What every pod of a workload is like. */
 export type PodTemplate = {

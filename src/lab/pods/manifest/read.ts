@@ -1,8 +1,7 @@
 import { createHash } from 'node:crypto';
 import { readDocuments } from '../../../cluster/documents.ts';
 import { namespaceName } from '../../record/names.ts';
-import { invalid, ManifestFields, type Warn } from './fields.ts';
-import { checked } from './name.ts';
+import { checked, invalid, ManifestFields, type Warn } from './fields.ts';
 import { type PodTemplate, readMetadata, readPodSpec } from './pod-template.ts';
 
 export type Workload = {

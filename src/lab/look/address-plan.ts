@@ -1,5 +1,8 @@
 import { familyOf, type Ip } from '../../ip/address.ts';
 import type { Cidr } from '../../ip/cidr.ts';
+import { readSnapshot } from '../../ipam/blocks/snapshot.ts';
+import { type BlockUsage, usage } from '../../ipam/blocks/usage.ts';
+import { IpamKeys } from '../../store/etcd/block-keys.ts';
 import { ClusterState } from '../../store/etcd/cluster-state.ts';
 import { DEFAULT_PREFIX, Layout } from '../../store/etcd/layout.ts';
 import { withStore } from '../machine/store.ts';
@@ -39,5 +42,15 @@ export async function readLeases(lab: Lab): Promise<LeaseStatus[]> {
       });
     }
     return leases.sort((a, b) => a.node.localeCompare(b.node, 'en', { numeric: true }));
+  });
+}
+
+/** Every block there is, with its owner, in the order of the nodes' names. */
+export async function readBlocks(lab: Lab): Promise<BlockUsage[]> {
+  return withStore(lab, async (kv) => {
+    const snapshot = await readSnapshot(kv, new IpamKeys(DEFAULT_PREFIX));
+    return usage(snapshot, [])
+      .flatMap(({ blocks }) => blocks)
+      .sort((a, b) => a.node.localeCompare(b.node, 'en', { numeric: true }));
   });
 }
