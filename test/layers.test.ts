@@ -32,7 +32,8 @@ const MAY_IMPORT: Readonly<Record<string, string>> = {
   'lab/bgp': 'agent cluster companions ip lab/machine lab/record linux',
   'lab/pods': 'cluster cni ip lab/machine lab/record linux runtime',
   'lab/look': 'agent cluster ip ipam lab/bgp lab/machine lab/pods lab/record linux store',
-  cli: 'agent cluster cni companions ip ipam lab linux runtime state store trace',
+  cli: 'agent cli cluster cni companions ip ipam lab linux runtime state store trace',
+  'cli/shared': 'agent cluster ipam lab store',
 };
 
 // Rooms and files that only compute: no I/O of any kind, not even a type that brings it, and not through a third file either.

@@ -2,9 +2,9 @@ import { parse } from 'yaml';
 import { readAgentOptions } from '../agent/options.ts';
 import { runAgent } from '../agent/run.ts';
 import { FlatnetError, messageOf } from '../error.ts';
-import { newCommand } from './commands.ts';
-import { processLog, stopSignal } from './daemon.ts';
-import { readText } from './read-text.ts';
+import { newCommand } from './shared/commands.ts';
+import { processLog, stopSignal } from './shared/daemon.ts';
+import { readText } from './shared/read-text.ts';
 
 export const command = newCommand(
   'Run this node’s agent until SIGTERM or SIGINT: takes a subnet, programs the kernel, serves CNI. Stopping it changes nothing: pods keep talking.',

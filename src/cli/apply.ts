@@ -1,9 +1,8 @@
 import { ResourceStore } from '../store/etcd/resource-store.ts';
-import { warnWithoutPeers } from './bgp-peering.ts';
-import { newCommand } from './commands.ts';
-import { print } from './output.ts';
-import { checkPools, doneText, each, fileOption, resourcesOf } from './resource-file.ts';
-import { type StoreSelection, storeOptions, withSelectedStore } from './store-options.ts';
+import { newCommand } from './shared/commands.ts';
+import { print } from './shared/output.ts';
+import { checkPools, doneText, each, fileOption, resourcesOf } from './shared/resource-file.ts';
+import { type StoreSelection, storeOptions, warnWithoutPeers, withSelectedStore } from './shared/store.ts';
 
 export const command = storeOptions(
   newCommand(

@@ -3,11 +3,10 @@ import { codeOf, FlatnetError } from '../error.ts';
 import { remainsOf } from '../ipam/blocks/forget-node.ts';
 import { ResourceStore } from '../store/etcd/resource-store.ts';
 import type { Kv } from '../store/kv/kv.ts';
-import { warnWithoutPeers } from './bgp-peering.ts';
-import { newCommand } from './commands.ts';
-import { print } from './output.ts';
-import { type Done, doneText, each, fileOption, resourcesOf } from './resource-file.ts';
-import { type StoreSelection, storeOptions, withSelectedStore } from './store-options.ts';
+import { newCommand } from './shared/commands.ts';
+import { print } from './shared/output.ts';
+import { type Done, doneText, each, fileOption, resourcesOf } from './shared/resource-file.ts';
+import { type StoreSelection, storeOptions, warnWithoutPeers, withSelectedStore } from './shared/store.ts';
 
 type DeleteOptions = StoreSelection & {
   readonly file?: readonly string[];

@@ -1,8 +1,8 @@
 import { askAgent } from '../agent/api/client.ts';
-import { type AgentSocketOptions, agentSocket, agentSocketOptions } from './agent-socket.ts';
-import { newCommand } from './commands.ts';
-import { EXIT, Exit } from './failure.ts';
-import { print } from './output.ts';
+import { type AgentSocketOptions, agentSocket, agentSocketOptions } from './shared/agent-socket.ts';
+import { newCommand } from './shared/commands.ts';
+import { EXIT, Exit } from './shared/failure.ts';
+import { print } from './shared/output.ts';
 
 export const command = agentSocketOptions(
   newCommand(

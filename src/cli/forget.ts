@@ -1,8 +1,7 @@
 import { forgetNode } from '../ipam/blocks/forget-node.ts';
-import { newCommand } from './commands.ts';
-import { print } from './output.ts';
-import { removedText } from './removed.ts';
-import { type StoreSelection, storeOptions, withSelectedStore } from './store-options.ts';
+import { newCommand } from './shared/commands.ts';
+import { print } from './shared/output.ts';
+import { removedText, type StoreSelection, storeOptions, withSelectedStore } from './shared/store.ts';
 
 type ForgetOptions = StoreSelection & { readonly force?: boolean; readonly json?: boolean };
 

@@ -2,10 +2,10 @@ import { Option } from 'commander';
 import { API_VERSION, kindNamed } from '../cluster/calico/document.ts';
 import { writeManifest } from '../cluster/calico/manifest.ts';
 import { ResourceStore } from '../store/etcd/resource-store.ts';
-import { newCommand } from './commands.ts';
-import { print } from './output.ts';
-import { resourceTable } from './resource-table.ts';
-import { type StoreSelection, storeOptions, withSelectedStore } from './store-options.ts';
+import { newCommand } from './shared/commands.ts';
+import { print } from './shared/output.ts';
+import { resourceTable } from './shared/resource-table.ts';
+import { type StoreSelection, storeOptions, withSelectedStore } from './shared/store.ts';
 
 type GetOptions = StoreSelection & {
   readonly output?: 'yaml' | 'json' | 'wide';

@@ -13,11 +13,10 @@ import { IpamKeys } from '../store/etcd/block-keys.ts';
 import { Layout } from '../store/etcd/layout.ts';
 import { ResourceStore } from '../store/etcd/resource-store.ts';
 import type { Kv } from '../store/kv/kv.ts';
-import { integer, newCommand } from './commands.ts';
-import { EXIT, Exit } from './failure.ts';
-import { paint, print, table } from './output.ts';
-import { removedText } from './removed.ts';
-import { type StoreSelection, storeOptions, withSelectedStore } from './store-options.ts';
+import { integer, newCommand } from './shared/commands.ts';
+import { EXIT, Exit } from './shared/failure.ts';
+import { paint, print, table } from './shared/output.ts';
+import { removedText, type StoreSelection, storeOptions, withSelectedStore } from './shared/store.ts';
 
 type Options = StoreSelection & { readonly json?: boolean };
 

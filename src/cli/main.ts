@@ -1,15 +1,15 @@
 import { constants } from 'node:os';
 import packageJson from '../../package.json' with { type: 'json' };
 import { codeOf } from '../error.ts';
-import { addCommands, type Entry, newCommand } from './commands.ts';
-import { fail } from './failure.ts';
+import { addCommands, type Entry, newCommand } from './shared/commands.ts';
+import { fail } from './shared/failure.ts';
 
 /** Every command of flatnet; each loads its own module when it is called. */
 const COMMANDS: Readonly<Record<string, Entry>> = {
   lab: { summary: 'a whole cluster on this machine', load: () => import('./lab/lab.ts') },
   status: { summary: 'what a node’s agent knows and lacks', load: () => import('./status.ts') },
   diff: { summary: 'what a node’s kernel should hold and does not', load: () => import('./diff.ts') },
-  bgp: { summary: 'a node’s BGP sessions and routes', load: () => import('./bgp.ts') },
+  bgp: { summary: 'a node’s BGP sessions and routes', load: () => import('./bgp/bgp.ts') },
   apply: { summary: 'write pools, BGP peers and the like to the store', load: () => import('./apply.ts') },
   get: { summary: 'show them', load: () => import('./get.ts') },
   delete: { summary: 'delete them', load: () => import('./delete.ts') },

@@ -1,10 +1,10 @@
 import { askAgent } from '../agent/api/client.ts';
 import { podTitle } from '../cluster/node.ts';
 import { type AgentStatus, troublesOf } from '../lab/machine/agent.ts';
-import { type AgentSocketOptions, agentSocket, agentSocketOptions } from './agent-socket.ts';
-import { newCommand } from './commands.ts';
-import { EXIT, Exit } from './failure.ts';
-import { print, table } from './output.ts';
+import { type AgentSocketOptions, agentSocket, agentSocketOptions } from './shared/agent-socket.ts';
+import { newCommand } from './shared/commands.ts';
+import { EXIT, Exit } from './shared/failure.ts';
+import { print, table } from './shared/output.ts';
 
 export const command = agentSocketOptions(
   newCommand('What a node’s agent knows, holds, and lacks. Exit status 1 when it can’t take pods.', [

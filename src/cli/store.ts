@@ -1,6 +1,6 @@
 import { serveEmbedded } from '../store/embedded/serve.ts';
-import { newCommand } from './commands.ts';
-import { processLog, stopSignal } from './daemon.ts';
+import { newCommand } from './shared/commands.ts';
+import { processLog, stopSignal } from './shared/daemon.ts';
 
 export const command = newCommand('The embedded store: etcd’s v3 JSON API over one SQLite file.', [
   'flatnet store serve --listen unix:/run/flatnet/store.sock --data /var/lib/flatnet/store.db',

@@ -1,4 +1,5 @@
 import { FlatnetError } from '../error.ts';
+import { fnv64 } from './fnv.ts';
 
 /** A 48-bit hardware address as canonical text, lower case with colons: `12:c6:65:89:b4:e3`. */
 export type Mac = string & { readonly __mac: true };
@@ -29,16 +30,11 @@ export function macFromBytes(bytes: Uint8Array): Mac {
 }
 
 /**
- * The same locally administered unicast MAC for the same seed, on every machine: the first 46 bits of a 64-bit
- * FNV-1a hash, run twice so that short seeds spread. Used where udev or a restart must not change a MAC.
+ * The same locally administered unicast MAC for the same seed, on every machine: the first 46 bits of its hash, taken twice so that
+ * short seeds spread. For MACs that neither udev nor a restart may change.
  */
 export function macFromSeed(seed: string): Mac {
-  let hash = 0xcbf29ce484222325n;
-  for (let round = 0; round < 2; round++) {
-    for (const byte of new TextEncoder().encode(seed)) {
-      hash = BigInt.asUintN(64, (hash ^ BigInt(byte)) * 0x100000001b3n);
-    }
-  }
+  const hash = fnv64(seed, 2);
   const bytes = Uint8Array.from({ length: 6 }, (_, i) => Number((hash >> BigInt(56 - 8 * i)) & 0xffn));
   bytes[0] = ((bytes[0] ?? 0) & 0xfc) | 0x02;
   return macFromBytes(bytes);

@@ -2,9 +2,9 @@ import { askAgent } from '../../agent/api/client.ts';
 import type { BgpRoute } from '../../companions/bird/status/routes.ts';
 import { ipCompare } from '../../ip/address.ts';
 import { addressOf, lengthOf, parseCidr } from '../../ip/cidr.ts';
-import { type AgentSocketOptions, agentSocket, agentSocketOptions } from '../agent-socket.ts';
-import { newCommand } from '../commands.ts';
-import { print, table } from '../output.ts';
+import { type AgentSocketOptions, agentSocket, agentSocketOptions } from '../shared/agent-socket.ts';
+import { newCommand } from '../shared/commands.ts';
+import { print, table } from '../shared/output.ts';
 
 export const command = agentSocketOptions(
   newCommand('The routes a node’s BIRD knows; * marks those it uses.', [

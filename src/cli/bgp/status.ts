@@ -1,10 +1,10 @@
 import { askAgent } from '../../agent/api/client.ts';
 import type { BgpStatus, SessionStatus } from '../../companions/bird/status/status.ts';
 import { FAMILIES } from '../../ip/address.ts';
-import { type AgentSocketOptions, agentSocket, agentSocketOptions } from '../agent-socket.ts';
-import { newCommand } from '../commands.ts';
-import { EXIT, Exit } from '../failure.ts';
-import { boxTable, print } from '../output.ts';
+import { type AgentSocketOptions, agentSocket, agentSocketOptions } from '../shared/agent-socket.ts';
+import { newCommand } from '../shared/commands.ts';
+import { EXIT, Exit } from '../shared/failure.ts';
+import { boxTable, print } from '../shared/output.ts';
 
 export const command = agentSocketOptions(
   newCommand(

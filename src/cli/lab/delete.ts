@@ -1,9 +1,8 @@
 import { unapply } from '../../lab/pods/apply.ts';
 import { Lab } from '../../lab/record/lab.ts';
-import { newCommand } from '../commands.ts';
-import { print } from '../output.ts';
-import { describeReport, manifestsOf } from './manifest-file.ts';
-import { type LabOptions, labOptions } from './options.ts';
+import { newCommand } from '../shared/commands.ts';
+import { print } from '../shared/output.ts';
+import { describeReport, type LabOptions, labOptions, manifestsOf } from './shared.ts';
 
 export const command = labOptions(
   newCommand('Remove what Kubernetes manifests describe, with its pods. What is not there is no error.', [

@@ -1,8 +1,8 @@
 import { type DownReport, down } from '../../lab/down.ts';
 import { labNames } from '../../lab/record/lab.ts';
-import { newCommand } from '../commands.ts';
-import { print } from '../output.ts';
-import { type LabOptions, labOptions } from './options.ts';
+import { newCommand } from '../shared/commands.ts';
+import { print } from '../shared/output.ts';
+import { type LabOptions, labOptions } from './shared.ts';
 
 export const command = labOptions(
   newCommand('Remove a lab: processes, namespaces, files. Works on any wreck, and when there is nothing.', [

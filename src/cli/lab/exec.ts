@@ -6,9 +6,9 @@ import { type ContainerRecord, findPod, fullName, type PodRecord, sandboxOf } fr
 import { Lab } from '../../lab/record/lab.ts';
 import { splitPodName } from '../../lab/record/names.ts';
 import { inSandbox } from '../../runtime/sandbox.ts';
-import { newCommand } from '../commands.ts';
-import { Exit } from '../failure.ts';
-import { type LabOptions, labOptions } from './options.ts';
+import { newCommand } from '../shared/commands.ts';
+import { Exit } from '../shared/failure.ts';
+import { type LabOptions, labOptions } from './shared.ts';
 
 type Options = LabOptions & { readonly namespace: string; readonly container?: string };
 

@@ -1,4 +1,4 @@
-import { addCommands, type Entry, newCommand } from '../commands.ts';
+import { addCommands, type Entry, newCommand } from '../shared/commands.ts';
 
 const COMMANDS: Readonly<Record<string, Entry>> = {
   up: { summary: 'bring a lab up', load: () => import('./up.ts') },

@@ -1,6 +1,6 @@
 import { labNames, readState, requireRoot } from '../../lab/record/lab.ts';
-import { newCommand } from '../commands.ts';
-import { print, table } from '../output.ts';
+import { newCommand } from '../shared/commands.ts';
+import { print, table } from '../shared/output.ts';
 
 export const command = newCommand('The labs of this machine.', ['flatnet lab list'])
   .option('--json', 'print JSON')

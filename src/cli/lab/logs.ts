@@ -6,9 +6,9 @@ import { unknown } from '../../lab/look/endpoint.ts';
 import { containerFile, fullName, readPod } from '../../lab/pods/record.ts';
 import { Lab } from '../../lab/record/lab.ts';
 import { splitPodName } from '../../lab/record/names.ts';
-import { integer, newCommand } from '../commands.ts';
-import { Exit } from '../failure.ts';
-import { type LabOptions, labOptions } from './options.ts';
+import { integer, newCommand } from '../shared/commands.ts';
+import { Exit } from '../shared/failure.ts';
+import { type LabOptions, labOptions } from './shared.ts';
 
 type Options = LabOptions & {
   readonly namespace: string;

@@ -5,11 +5,11 @@ import { nodeEndpoint, podEndpoint } from '../../lab/look/endpoint.ts';
 import { isGood, matrix, type Pair } from '../../lab/look/matrix.ts';
 import { readPods } from '../../lab/pods/record.ts';
 import { Lab } from '../../lab/record/lab.ts';
-import { newCommand } from '../commands.ts';
-import { stopSignal } from '../daemon.ts';
-import { EXIT, Exit } from '../failure.ts';
-import { type Cell, paint, print, render, table } from '../output.ts';
-import { type LabOptions, labOptions } from './options.ts';
+import { newCommand } from '../shared/commands.ts';
+import { stopSignal } from '../shared/daemon.ts';
+import { EXIT, Exit } from '../shared/failure.ts';
+import { type Cell, paint, print, render, table } from '../shared/output.ts';
+import { type LabOptions, labOptions } from './shared.ts';
 
 type Options = LabOptions & { readonly timeout: number; readonly full?: boolean };
 

@@ -2,10 +2,10 @@ import { FlatnetError } from '../../error.ts';
 import { addNode, deleteNodeForGood, startNode, stopNode } from '../../lab/node.ts';
 import { converge } from '../../lab/pods/workloads.ts';
 import { Lab } from '../../lab/record/lab.ts';
-import { integer, newCommand } from '../commands.ts';
-import { stopSignal } from '../daemon.ts';
-import { print } from '../output.ts';
-import { type LabOptions, labOptions } from './options.ts';
+import { integer, newCommand } from '../shared/commands.ts';
+import { stopSignal } from '../shared/daemon.ts';
+import { print } from '../shared/output.ts';
+import { type LabOptions, labOptions } from './shared.ts';
 
 type StopOptions = LabOptions & { readonly kill?: boolean; readonly power?: boolean };
 type AddOptions = LabOptions & { readonly subnet?: number };

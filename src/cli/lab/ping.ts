@@ -4,10 +4,10 @@ import type { Family } from '../../ip/address.ts';
 import { findEndpoint, ownAddresses } from '../../lab/look/endpoint.ts';
 import { type PingReply, pingEndpoint } from '../../lab/look/ping.ts';
 import { Lab } from '../../lab/record/lab.ts';
-import { integer, newCommand } from '../commands.ts';
-import { stopSignal } from '../daemon.ts';
-import { EXIT, Exit } from '../failure.ts';
-import { type LabOptions, labOptions } from './options.ts';
+import { integer, newCommand } from '../shared/commands.ts';
+import { stopSignal } from '../shared/daemon.ts';
+import { EXIT, Exit } from '../shared/failure.ts';
+import { type LabOptions, labOptions } from './shared.ts';
 
 type Options = LabOptions & {
   readonly count: number;

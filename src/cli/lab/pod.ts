@@ -4,10 +4,9 @@ import { findPod, fullName, podStatus, readPods } from '../../lab/pods/record.ts
 import { listener } from '../../lab/pods/spec.ts';
 import { Lab } from '../../lab/record/lab.ts';
 import { splitPodName } from '../../lab/record/names.ts';
-import { collect, integer, newCommand } from '../commands.ts';
-import { print } from '../output.ts';
-import { type LabOptions, labOptions } from './options.ts';
-import { podTable } from './tables.ts';
+import { collect, integer, newCommand } from '../shared/commands.ts';
+import { print } from '../shared/output.ts';
+import { type LabOptions, labOptions, podTable } from './shared.ts';
 
 type CreateOptions = LabOptions & {
   readonly namespace: string;

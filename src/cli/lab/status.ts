@@ -4,11 +4,10 @@ import type { LeaseStatus } from '../../lab/look/address-plan.ts';
 import { type LabStatus, labStatus, type NodeStatus } from '../../lab/look/status.ts';
 import type { AgentStatus } from '../../lab/machine/agent.ts';
 import { Lab } from '../../lab/record/lab.ts';
-import { newCommand } from '../commands.ts';
-import { EXIT, Exit } from '../failure.ts';
-import { type Cell, paint, print, render, table } from '../output.ts';
-import { type LabOptions, labOptions } from './options.ts';
-import { podTable } from './tables.ts';
+import { newCommand } from '../shared/commands.ts';
+import { EXIT, Exit } from '../shared/failure.ts';
+import { type Cell, paint, print, render, table } from '../shared/output.ts';
+import { type LabOptions, labOptions, podTable } from './shared.ts';
 
 export const command = labOptions(
   newCommand('Nodes, leases, pods, and what is wrong. Ends with 1 when something is.', [

@@ -1,8 +1,8 @@
 import { startStore, stopStore, storeProcess } from '../../lab/machine/store.ts';
 import { Lab } from '../../lab/record/lab.ts';
-import { newCommand } from '../commands.ts';
-import { print } from '../output.ts';
-import { type LabOptions, labOptions } from './options.ts';
+import { newCommand } from '../shared/commands.ts';
+import { print } from '../shared/output.ts';
+import { type LabOptions, labOptions } from './shared.ts';
 
 export const command = newCommand('Stop the store all nodes share, or start it again.');
 

@@ -9,11 +9,11 @@ import { PRESET_NAMES, type PresetName, withBackend, withPreset } from '../../la
 import { nameOption } from '../../lab/record/lab.ts';
 import { TOR_PROGRAMS, type TorProgram } from '../../lab/record/topology.ts';
 import { up } from '../../lab/up.ts';
-import { integer, newCommand } from '../commands.ts';
-import { stopSignal } from '../daemon.ts';
-import { Progress, print } from '../output.ts';
-import { readText } from '../read-text.ts';
-import { type LabOptions, labOptions } from './options.ts';
+import { integer, newCommand } from '../shared/commands.ts';
+import { stopSignal } from '../shared/daemon.ts';
+import { Progress, print } from '../shared/output.ts';
+import { readText } from '../shared/read-text.ts';
+import { type LabOptions, labOptions } from './shared.ts';
 
 type Options = LabOptions & {
   readonly nodes: number;

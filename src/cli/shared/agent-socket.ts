@@ -1,10 +1,10 @@
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Command } from 'commander';
-import { AGENT_SOCKET, DEFAULT_PATHS } from '../agent/options.ts';
-import { FlatnetError } from '../error.ts';
-import { DEFAULT_LAB, Lab } from '../lab/record/lab.ts';
-import { LabPaths } from '../lab/record/paths.ts';
+import { AGENT_SOCKET, DEFAULT_PATHS } from '../../agent/options.ts';
+import { FlatnetError } from '../../error.ts';
+import { DEFAULT_LAB, Lab } from '../../lab/record/lab.ts';
+import { LabPaths } from '../../lab/record/paths.ts';
 
 /** Which agent a command asks: that of this machine, one by its socket, or a node of a lab. */
 export type AgentSocketOptions = {

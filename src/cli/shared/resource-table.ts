@@ -1,7 +1,7 @@
-import type { Resource } from '../cluster/calico/decode.ts';
-import type { Kind } from '../cluster/calico/document.ts';
-import type { BgpFilter, BgpPeer, Community } from '../cluster/resources.ts';
-import type { Stored } from '../store/etcd/resource-store.ts';
+import type { Resource } from '../../cluster/calico/decode.ts';
+import type { Kind } from '../../cluster/calico/document.ts';
+import type { BgpFilter, BgpPeer, Community } from '../../cluster/resources.ts';
+import type { Stored } from '../../store/etcd/resource-store.ts';
 import { table } from './output.ts';
 
 /** A table of resources of one kind, as calicoctl's; `wide`: all that a table can hold. */

@@ -1,5 +1,5 @@
 import { pino } from 'pino';
-import type { Log } from '../log.ts';
+import type { Log } from '../../log.ts';
 
 /** JSON lines on standard output, written at once: what a crash says must not be lost in a buffer. */
 export function processLog(level: string): Log {

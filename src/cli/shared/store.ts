@@ -1,10 +1,12 @@
 import { type Command, Option } from 'commander';
-import { FlatnetError } from '../error.ts';
-import { storeEndpoint } from '../lab/machine/store.ts';
-import { Lab } from '../lab/record/lab.ts';
-import { DEFAULT_PREFIX } from '../store/etcd/layout.ts';
-import type { Kv } from '../store/kv/kv.ts';
-import { openKv } from '../store/open.ts';
+import { FlatnetError } from '../../error.ts';
+import type { Removed } from '../../ipam/blocks/remove-node.ts';
+import { storeEndpoint } from '../../lab/machine/store.ts';
+import { Lab } from '../../lab/record/lab.ts';
+import { DEFAULT_PREFIX } from '../../store/etcd/layout.ts';
+import type { ResourceStore } from '../../store/etcd/resource-store.ts';
+import type { Kv } from '../../store/kv/kv.ts';
+import { openKv } from '../../store/open.ts';
 import { collect } from './commands.ts';
 
 /** Which store a command speaks with: a lab's, or one by its address. */
@@ -58,4 +60,24 @@ export async function withSelectedStore<T>(
   } finally {
     kv.close();
   }
+}
+
+/** Says on standard error when what is in the store now leaves every node without BGP peers. */
+export async function warnWithoutPeers(store: ResourceStore): Promise<void> {
+  const all = await store.list(undefined, () => {});
+  const isMeshOff = all.some(
+    ({ resource }) => resource.kind === 'BGPConfiguration' && !resource.value.nodeToNodeMeshEnabled,
+  );
+  if (!isMeshOff || all.some(({ resource }) => resource.kind === 'BGPPeer')) return;
+  process.stderr.write(
+    'warning: nodeToNodeMeshEnabled is false and there is no BGPPeer: nodes tell each other no routes\n',
+  );
+}
+
+/** What was freed. */
+export function removedText({ released, blocks, kept }: Removed): string {
+  return [
+    `${released.length} addresses and ${blocks.length} blocks are free again`,
+    ...(kept.length ? [`kept while other nodes use addresses of them: ${kept.join(' ')}`] : []),
+  ].join('\n');
 }

@@ -1,10 +1,10 @@
 import { Option } from 'commander';
-import { checkChange } from '../cluster/calico/change.ts';
-import { decode } from '../cluster/calico/decode.ts';
-import { type Document, titleOf } from '../cluster/calico/document.ts';
-import { readManifest } from '../cluster/calico/manifest.ts';
-import { FlatnetError, messageOf } from '../error.ts';
-import type { ResourceStore } from '../store/etcd/resource-store.ts';
+import { checkChange } from '../../cluster/calico/change.ts';
+import { decode } from '../../cluster/calico/decode.ts';
+import { type Document, titleOf } from '../../cluster/calico/document.ts';
+import { readManifest } from '../../cluster/calico/manifest.ts';
+import { FlatnetError, messageOf } from '../../error.ts';
+import type { ResourceStore } from '../../store/etcd/resource-store.ts';
 import { collect } from './commands.ts';
 import { readText } from './read-text.ts';
 

@@ -1,5 +1,5 @@
 import { CommanderError } from 'commander';
-import { type ErrorCode, FlatnetError, messageOf } from '../error.ts';
+import { type ErrorCode, FlatnetError, messageOf } from '../../error.ts';
 import { coloured, paint, render } from './output.ts';
 
 export const EXIT = { ok: 0, failed: 1, usage: 2 } as const;

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { stripVTControlCharacters } from 'node:util';
 import fc from 'fast-check';
-import { paint, render, type Style, table } from '../../src/cli/output.ts';
+import { paint, render, type Style, table } from '../../../src/cli/shared/output.ts';
 
 test('columns are aligned, and nothing trails', () => {
   const text = table(

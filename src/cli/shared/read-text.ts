@@ -1,5 +1,5 @@
 import { readFileSync, readSync } from 'node:fs';
-import { codeOf, type ErrorCode, FlatnetError } from '../error.ts';
+import { codeOf, type ErrorCode, FlatnetError } from '../../error.ts';
 
 const WHY: Readonly<Record<string, string>> = {
   ENOENT: 'there is no such file',

@@ -1,8 +1,8 @@
-import { addCommands, type Entry, newCommand } from './commands.ts';
+import { addCommands, type Entry, newCommand } from '../shared/commands.ts';
 
 const COMMANDS: Readonly<Record<string, Entry>> = {
-  status: { summary: 'a node’s BGP sessions', load: () => import('./bgp/status.ts') },
-  routes: { summary: 'the routes a node’s BIRD knows', load: () => import('./bgp/routes.ts') },
+  status: { summary: 'a node’s BGP sessions', load: () => import('./status.ts') },
+  routes: { summary: 'the routes a node’s BIRD knows', load: () => import('./routes.ts') },
 };
 
 export const command = newCommand('BGP as one node’s BIRD has it.', [

@@ -1,8 +1,19 @@
+import type { Command } from 'commander';
 import type { ApplyReport, Outcome } from '../../lab/pods/apply.ts';
 import { type Manifest, readManifests } from '../../lab/pods/manifest/read.ts';
-import { fullName } from '../../lab/pods/record.ts';
-import { paint, render } from '../output.ts';
-import { readText } from '../read-text.ts';
+import { fullName, type PodStatus } from '../../lab/pods/record.ts';
+import { DEFAULT_LAB } from '../../lab/record/lab.ts';
+import { type Cell, paint, render, table } from '../shared/output.ts';
+import { readText } from '../shared/read-text.ts';
+
+/** What every command of a lab takes. */
+export type LabOptions = { readonly name: string; readonly json?: boolean };
+
+export function labOptions(command: Command): Command {
+  return command
+    .option('--name <lab>', 'which lab; several may stand side by side', DEFAULT_LAB)
+    .option('--json', 'print JSON');
+}
 
 /** Reads `-f FILE`, `-` being standard input; says on standard error what a lab leaves aside. */
 export function manifestsOf(file: string): Manifest[] {
@@ -35,4 +46,22 @@ export function describeReport({ objects, created, deleted }: ApplyReport): stri
     ...created.map((pod) => `  + pod ${fullName(pod)} on ${pod.node}: ${pod.addresses.join(' ')}`),
     ...notes,
   ].join('\n');
+}
+
+export function podTable(pods: readonly PodStatus[]): string {
+  const rows = pods.map((pod): Cell[] => [
+    pod.namespace,
+    pod.name,
+    paint(pod.phase === 'Running' ? 'green' : 'red', pod.phase),
+    pod.node,
+    pod.addresses.join(' '),
+    pod.containers.map(containerText).join(' '),
+  ]);
+  return table(['NAMESPACE', 'POD', 'STATUS', 'NODE', 'ADDRESSES', 'CONTAINERS'], rows);
+}
+
+function containerText(container: PodStatus['containers'][number]): string {
+  return container.state === 'exited'
+    ? `${container.name}(exited ${container.exitCode})`
+    : `${container.name}(${container.state})`;
 }
