@@ -1,5 +1,5 @@
 import { messageOf } from '../error.ts';
-import { deviceOf } from '../state/diff.ts';
+import { deviceOf } from '../state/item.ts';
 import type { Report } from '../state/reconciler.ts';
 
 /** What could not be done, each once: what only waits for a device that could not be made says nothing new. */

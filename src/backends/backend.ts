@@ -4,7 +4,7 @@ import type { Resources } from '../cluster/resources.ts';
 import type { Family } from '../ip/address.ts';
 import type { Cidr } from '../ip/cidr.ts';
 import type { Item } from '../state/item.ts';
-import type { Resolve } from '../state/miss.ts';
+import type { Resolve } from '../state/kinds/fdb.ts';
 
 /**
  * How packets for a peer's pods leave this node. Pure: everything a backend does is to say what the kernel should hold.

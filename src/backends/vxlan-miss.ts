@@ -2,8 +2,7 @@ import type { Node } from '../cluster/node.ts';
 import { FAMILIES, type Family, familyOf } from '../ip/address.ts';
 import { type Cidr, cidrOf, lengthOf } from '../ip/cidr.ts';
 import type { Mac } from '../ip/mac.ts';
-import type { FdbItem } from '../state/item.ts';
-import type { Resolve } from '../state/miss.ts';
+import type { FdbItem, Resolve } from '../state/kinds/fdb.ts';
 import { subnetsOf } from './direct.ts';
 import { vtepMacOf, vxlanDevice } from './vxlan-vtep.ts';
 

@@ -1,5 +1,6 @@
-import type { Item, NftTableItem } from '../state/item.ts';
-import { keyOf } from '../state/key.ts';
+import type { Item } from '../state/item.ts';
+import { keyOf } from '../state/item.ts';
+import type { NftTableItem } from '../state/kinds/nft-table.ts';
 
 /**
  * Gathers items; of two that want one slot the first stays, and the other is a warning. Except for nftables: what several

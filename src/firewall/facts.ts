@@ -2,8 +2,8 @@ import type { Network } from '../cluster/network.ts';
 import type { PerFamily, Underlay } from '../cluster/node.ts';
 import { FAMILIES, type Family } from '../ip/address.ts';
 import type { Cidr } from '../ip/cidr.ts';
-import { carriedFamilies } from '../state/diff.ts';
 import type { Item } from '../state/item.ts';
+import { carriedFamilies } from '../state/kinds/link.ts';
 import { BRIDGE } from '../wiring/bridge.ts';
 
 /** What decides whether a firewall forwards pods' packets. */
@@ -30,7 +30,7 @@ export function forwardFacts(
   for (const family of FAMILIES) if (addresses[family] !== undefined) outDevice[family] = dev;
   for (const item of items) {
     if (item.kind !== 'link') continue;
-    for (const family of carriedFamilies(item.link)) outDevice[family] = item.name;
+    for (const family of carriedFamilies(item)) outDevice[family] = item.name;
   }
   return { networks, podDevice: wiring === 'routed' ? ROUTED : BRIDGE, outDevice };
 }

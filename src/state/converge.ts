@@ -1,9 +1,7 @@
-import { type Change, changeOf, deviceOf, diff } from './diff.ts';
-import type { Item, KernelState } from './item.ts';
+import { changeOf, diff } from './diff.ts';
+import { type Change, type Item, isOurs, type KernelState, keyOf, kindOf, parentOf } from './item.ts';
 import type { Failure, Kernel, Outcome, Waiting } from './kernel.ts';
-import { keyOf } from './key.ts';
 import { order } from './order.ts';
-import { isOurs } from './ownership.ts';
 
 /** A run that changed something looks again; so often at most. */
 const MAX_LOOKS = 6;
@@ -47,16 +45,13 @@ export function delta(
     const item = desired.get(key);
     const change = item ? changeOf(was, item) : was && { action: 'delete' as const, item: was };
     if (!change) continue;
-    const link = `link ${deviceOf(change.item)}`;
-    if (!standsAlone(change.item) || (desired.has(link) && !held.has(link))) return undefined;
+    const parent = parentOf(change.item) ?? '';
+    if (kindOf(change.item).entails?.(change.item) || (desired.has(parent) && !held.has(parent)))
+      return undefined;
     if (change.action !== 'delete') changes.push(change);
     else if (!isOurs(change.item, desired)) continue;
     else if (prune) changes.push(change);
     else return undefined;
   }
   return changes;
-}
-
-function standsAlone(item: Item): boolean {
-  return item.kind === 'link' ? item.link.type === 'existing' : item.kind !== 'sysctl';
 }

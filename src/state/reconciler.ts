@@ -1,14 +1,13 @@
 import { messageOf } from '../error.ts';
 import type { Log } from '../log.ts';
 import { converge, delta } from './converge.ts';
-import { type Change, diff } from './diff.ts';
-import type { Item, KernelState } from './item.ts';
+import { diff } from './diff.ts';
+import { byKey, type Change, type Item, type KernelState, keyOf, same } from './item.ts';
 import { Kernel, type Outcome } from './kernel.ts';
-import { byKey, keyOf, same } from './key.ts';
-import type { Resolve } from './miss.ts';
+import type { Resolve } from './kinds/fdb.ts';
+import { Misses } from './misses.ts';
 import { order } from './order.ts';
 import { changeText } from './print.ts';
-import { watchKernel } from './watch.ts';
 
 const INTERVAL = 30_000;
 const FIRST_RETRY = 100;
@@ -50,6 +49,7 @@ export type Report = Outcome & {
 export class Reconciler implements Disposable {
   readonly #options: ReconcilerOptions;
   readonly #kernel: Kernel;
+  readonly #misses: Misses | undefined;
   /** What is not in the kernel, and why, as last said: it is said once. */
   #complaints = new Map<string, string>();
   #desired: KernelState = new Map();
@@ -75,8 +75,11 @@ export class Reconciler implements Disposable {
 
   /** Throws SYSCALL, and NOT_FOUND when there is no such namespace. */
   constructor(options: ReconcilerOptions) {
+    const { netns, log, resolve, onForeignTable } = options;
     this.#options = options;
-    this.#kernel = Kernel.open(options.netns);
+    const onMiss = (miss: Parameters<Misses['answer']>[0]) => this.#misses?.answer(miss);
+    this.#kernel = new Kernel({ netns, onMiss, ...(onForeignTable && { onForeignTable }) });
+    if (resolve) this.#misses = new Misses(netns, this.#kernel.devices, resolve, log);
   }
 
   /** Replaces what is desired; once started, the kernel follows. Cheap for items that are the same objects as before. */
@@ -116,15 +119,10 @@ export class Reconciler implements Disposable {
   start(signal: AbortSignal): void {
     signal.throwIfAborted();
     this.#signal = signal;
-    const { netns, log, resolve, interval = INTERVAL, onForeignTable = () => {} } = this.#options;
-    const watching = watchKernel({
-      netns,
-      log,
+    const { log, interval = INTERVAL } = this.#options;
+    const watching = this.#kernel.watch({
       signal,
-      kernel: this.#kernel,
-      resolve,
       desired: () => this.#desired,
-      onForeignTable,
       onContradiction: (what) => {
         log.debug({ what }, 'the kernel was changed by others');
         this.#contradicted();
@@ -175,7 +173,10 @@ export class Reconciler implements Disposable {
     if (this.#closed) return;
     this.#closed = true;
     clearTimeout(this.#timer);
-    void this.#last.then(() => this.#kernel.close());
+    void this.#last.then(() => {
+      this.#kernel.close();
+      this.#misses?.[Symbol.dispose]();
+    });
   }
 
   get #debounce(): number {
@@ -210,9 +211,9 @@ export class Reconciler implements Disposable {
     const begin = performance.now();
     try {
       const outcome = await this.#reconcile();
-      if (this.#options.resolve && (this.#answersDue || outcome.full)) {
+      if (this.#answersDue || outcome.full) {
         this.#answersDue = false;
-        await this.#kernel.correctAnswers(this.#options.resolve);
+        await this.#misses?.correct();
       }
       const report = { ...outcome, duration: performance.now() - begin };
       if (report.full) this.#rested = performance.now() + Math.min(REST * report.duration, MAX_REST);

@@ -1,7 +1,11 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Family } from '../../src/ip/address.ts';
 import { setCable } from '../../src/lab/machine/underlay.ts';
-import type { AddressItem, FdbItem, Item, NeighbourItem, RouteItem } from '../../src/state/item.ts';
+import type { Item } from '../../src/state/item.ts';
+import type { AddressItem } from '../../src/state/kinds/address.ts';
+import type { FdbItem } from '../../src/state/kinds/fdb.ts';
+import type { NeighbourItem } from '../../src/state/kinds/neighbour.ts';
+import type { RouteItem } from '../../src/state/kinds/route.ts';
 import { command } from '../../src/state/print.ts';
 import { type Cluster, plug, type TestNode } from './cluster.ts';
 import type { Random } from './random.ts';

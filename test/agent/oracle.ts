@@ -1,7 +1,9 @@
 import { execFile } from 'node:child_process';
 import { promisify } from 'node:util';
-import type { Item, LinkItem, SysctlItem } from '../../src/state/item.ts';
-import { tableText } from '../../src/state/print.ts';
+import type { Item } from '../../src/state/item.ts';
+import type { LinkItem } from '../../src/state/kinds/link.ts';
+import { tableText } from '../../src/state/kinds/nft-table.ts';
+import type { SysctlItem } from '../../src/state/kinds/sysctl.ts';
 
 const exec = promisify(execFile);
 

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { agentStatus } from '../../src/lab/machine/agent.ts';
-import type { SysctlItem } from '../../src/state/item.ts';
+import type { SysctlItem } from '../../src/state/kinds/sysctl.ts';
 import type { Cluster, TestNode } from './cluster.ts';
 import { storeDifferences } from './leases.ts';
 import { unreached } from './matrix.ts';

@@ -4,9 +4,9 @@ import { NETLINK_NETFILTER, NETLINK_ROUTE, NetlinkSocket } from '../../src/linux
 import { netnsPath } from '../../src/linux/netns.ts';
 import { fingerprint } from '../../src/linux/nftables/fingerprint.ts';
 import { diff } from '../../src/state/diff.ts';
-import type { NftTableItem } from '../../src/state/item.ts';
+import { byKey, keyOf } from '../../src/state/item.ts';
 import { Kernel } from '../../src/state/kernel.ts';
-import { byKey, keyOf } from '../../src/state/key.ts';
+import type { NftTableItem } from '../../src/state/kinds/nft-table.ts';
 import type { Cluster, TestNode } from './cluster.ts';
 
 /** Looks at one node's kernel by netlink, often. */
@@ -21,7 +21,7 @@ export class Watcher implements Disposable {
     this.#cluster = cluster;
     this.#node = node;
     const netns = netnsPath(cluster.netns(node));
-    this.#kernel = Kernel.open(netns);
+    this.#kernel = new Kernel({ netns });
     this.#netfilter = NetlinkSocket.open(NETLINK_NETFILTER, { netns });
   }
 

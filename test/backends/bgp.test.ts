@@ -6,8 +6,8 @@ import type { Encapsulation } from '../../src/cluster/resources.ts';
 import { desiredState, type Facts } from '../../src/desired/desired.ts';
 import { parseIp } from '../../src/ip/address.ts';
 import { parseCidr } from '../../src/ip/cidr.ts';
-import type { NftTableItem } from '../../src/state/item.ts';
-import { metricOf } from '../../src/state/key.ts';
+import type { NftTableItem } from '../../src/state/kinds/nft-table.ts';
+import { metricOf } from '../../src/state/kinds/route.ts';
 import { command } from '../../src/state/print.ts';
 import { factsOf, type Plan } from './cluster.ts';
 

@@ -12,7 +12,7 @@ import {
 import { desiredState, type Facts } from '../../src/desired/desired.ts';
 import type { Family, Ip } from '../../src/ip/address.ts';
 import { type Cidr, cidrOf, nthIp, parseCidr } from '../../src/ip/cidr.ts';
-import { byKey } from '../../src/state/key.ts';
+import { byKey } from '../../src/state/item.ts';
 import type { Hop, TracedCluster, TracedNode } from '../../src/trace/fib.ts';
 
 /** A cluster as a test describes it; everything else follows. */

@@ -3,9 +3,11 @@ import { test } from 'node:test';
 import { parseIp } from '../../src/ip/address.ts';
 import { parseCidr, parsePrefixed } from '../../src/ip/cidr.ts';
 import { parseMac } from '../../src/ip/mac.ts';
-import { diff, satisfies } from '../../src/state/diff.ts';
-import type { Item, LinkItem, RouteItem } from '../../src/state/item.ts';
-import { byKey, keyOf, same } from '../../src/state/key.ts';
+import { diff } from '../../src/state/diff.ts';
+import type { Item } from '../../src/state/item.ts';
+import { byKey, keyOf, same, satisfies } from '../../src/state/item.ts';
+import type { LinkItem } from '../../src/state/kinds/link.ts';
+import type { RouteItem } from '../../src/state/kinds/route.ts';
 import { blockedBy } from '../../src/state/order.ts';
 
 const route: RouteItem = {
@@ -106,12 +108,12 @@ test('a sysctl with `when` changes only that value', () => {
 });
 
 test('what cannot be done yet waits and says for what', () => {
-  const links = new Map([['eth0', { up: false, type: 'existing' as const }]]);
+  const links = new Map([['eth0', { up: false, link: { type: 'existing' } }]]);
   assert.equal(blockedBy({ action: 'add', item: route }, links), 'device eth0 is down');
   assert.equal(blockedBy({ action: 'add', item: route }, new Map()), 'device eth0 is absent');
   assert.equal(blockedBy({ action: 'add', item: device }, new Map()), 'device eth0 is absent');
   assert.equal(blockedBy({ action: 'add', item: device }, links), undefined);
-  const taken = new Map([...links, ['flannel.1', { up: true, type: 'existing' as const }]]);
+  const taken = new Map([...links, ['flannel.1', { up: true, link: { type: 'existing' } }]]);
   assert.match(
     blockedBy({ action: 'recreate', item: device }, taken) ?? '',
     /another kind has the name flannel\.1/,

@@ -3,10 +3,10 @@ import { existsSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { promisify } from 'node:util';
 import { SILENT } from '../../src/log.ts';
-import { type Change, diff } from '../../src/state/diff.ts';
-import type { Item, KernelState } from '../../src/state/item.ts';
+import { diff } from '../../src/state/diff.ts';
+import type { Change, Item, KernelState } from '../../src/state/item.ts';
+import { byKey, keyOf } from '../../src/state/item.ts';
 import { Kernel } from '../../src/state/kernel.ts';
-import { byKey, keyOf } from '../../src/state/key.ts';
 import { Reconciler, type ReconcilerOptions, type Report } from '../../src/state/reconciler.ts';
 import { type Plan, selfOf } from '../backends/cluster.ts';
 
@@ -98,7 +98,7 @@ export class Running implements Disposable {
   #desired: KernelState = new Map();
 
   constructor(namespace: Pick<Namespace, 'path'>, options: Partial<ReconcilerOptions> = {}) {
-    this.#kernel = Kernel.open(namespace.path);
+    this.#kernel = new Kernel({ netns: namespace.path });
     this.reconciler = new Reconciler({
       netns: namespace.path,
       log: { ...SILENT, warn: (fields, text) => this.warnings.push({ text, ...fields }) },

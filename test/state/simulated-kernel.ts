@@ -1,8 +1,7 @@
-import type { Change } from '../../src/state/diff.ts';
-import { deviceOf } from '../../src/state/diff.ts';
-import type { Item, LinkItem } from '../../src/state/item.ts';
-import { keyOf } from '../../src/state/key.ts';
-import { blockedBy, type LinkFacts } from '../../src/state/order.ts';
+import type { Change, Item } from '../../src/state/item.ts';
+import { deviceOf, keyOf } from '../../src/state/item.ts';
+import type { LinkItem } from '../../src/state/kinds/link.ts';
+import { blockedBy } from '../../src/state/order.ts';
 
 /**
  * A kernel of maps that knows the real one's prerequisites: it refuses what cannot be and drops what goes with a link
@@ -15,20 +14,16 @@ export class SimulatedKernel {
     for (const item of items) this.state.set(keyOf(item), item);
   }
 
-  links(): Map<string, LinkFacts> {
-    const links = new Map<string, LinkFacts>();
-    for (const item of this.state.values()) {
-      if (item.kind !== 'link') continue;
-      const alias = item.alias === undefined ? {} : { alias: item.alias };
-      links.set(item.name, { up: item.up, type: item.link.type, ...alias });
-    }
-    return links;
+  devices(): Map<string, LinkItem> {
+    const devices = new Map<string, LinkItem>();
+    for (const item of this.state.values()) if (item.kind === 'link') devices.set(item.name, item);
+    return devices;
   }
 
   /** One change; returns why the kernel refuses, as its errno. */
   apply(change: Change): string | undefined {
     const { action, item } = change;
-    if (blockedBy(change, this.links())) return 'blocked';
+    if (blockedBy(change, this.devices())) return 'blocked';
     if (item.kind === 'link') return this.#applyLink(action, item);
     const dev = deviceOf(item);
     if (dev !== undefined && !this.#link(dev)) return 'ENODEV';

@@ -5,7 +5,7 @@ import type { LocalPod } from '../../src/cluster/node.ts';
 import { desiredState } from '../../src/desired/desired.ts';
 import { ipAdd, parseIp } from '../../src/ip/address.ts';
 import { hostCidr, nthIp, parseCidr } from '../../src/ip/cidr.ts';
-import { byKey } from '../../src/state/key.ts';
+import { byKey } from '../../src/state/item.ts';
 import { command } from '../../src/state/print.ts';
 import { type TracedNode, Tracer } from '../../src/trace/fib.ts';
 import { ownerMark, podAlias } from '../../src/wiring/pod-device.ts';

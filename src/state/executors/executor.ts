@@ -1,0 +1,30 @@
+import type { Change, Item, KernelState } from '../item.ts';
+
+/**
+ * Reads and changes the kernel, or whatever else holds items, in one language. It knows the kinds whose `executor`
+ * names it, and of each what the interface in `protocols/` asks for. All of it in one network namespace.
+ */
+export interface Executor {
+  /** What is held of what is wanted, and what else is held that is ours. */
+  read(desired: KernelState): Promise<readonly Item[]>;
+  /**
+   * Makes changes of one stage. One that fails does not stop the rest, unless they go in one transaction. The answers
+   * in order: undefined for what was done.
+   */
+  apply(changes: readonly Change[]): Promise<readonly (Error | undefined)[]>;
+  /** Tells of what others change against the desired state; until the signal aborts. Listens from when it is called. */
+  watch(watch: Watch): Promise<void>;
+  close(): void;
+}
+
+export type Watch = {
+  readonly signal: AbortSignal;
+  readonly desired: () => KernelState;
+  /** `what`, for logs: the key of an item, as a rule. */
+  readonly onContradiction: (what: string) => void;
+};
+
+/** What was thrown, as an error. */
+export function asError(thrown: unknown): Error {
+  return thrown instanceof Error ? thrown : new Error(String(thrown));
+}

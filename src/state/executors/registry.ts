@@ -1,0 +1,29 @@
+import type { Miss } from '../../linux/event.ts';
+import type { KINDS } from '../kinds/registry.ts';
+import type { Executor } from './executor.ts';
+import { Nftables } from './nftables.ts';
+import { Rtnetlink } from './rtnetlink.ts';
+import { Sysctl } from './sysctl.ts';
+
+export type ExecutorOptions = {
+  /** A path or descriptor of a network namespace; by default the process's own. */
+  readonly netns?: string | number | undefined;
+  /** The kernel asks for a neighbour or FDB entry. */
+  readonly onMiss?: (miss: Miss) => void;
+  /** Somebody changed a table of nftables that is not ours, or may have. */
+  readonly onForeignTable?: () => void;
+};
+
+/** One for each name that kinds know their executor by. */
+type Executors = Readonly<Record<(typeof KINDS)[number]['executor'], Executor>> & {
+  readonly rtnetlink: Rtnetlink;
+};
+
+/** Throws SYSCALL, and NOT_FOUND when there is no such namespace. */
+export function openExecutors({ netns, onMiss, onForeignTable }: ExecutorOptions): Executors {
+  return {
+    rtnetlink: new Rtnetlink(netns, onMiss ?? (() => {})),
+    sysctl: new Sysctl(netns),
+    nftables: new Nftables(netns, onForeignTable ?? (() => {})),
+  };
+}

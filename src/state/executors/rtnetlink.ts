@@ -1,0 +1,144 @@
+import { FlatnetError } from '../../error.ts';
+import type { Miss, MonitorEvent } from '../../linux/event.ts';
+import { Monitor } from '../../linux/monitor.ts';
+import type { Request } from '../../linux/netlink/message.ts';
+import { NETLINK_ROUTE, NetlinkSocket } from '../../linux/netlink/socket.ts';
+import { Devices } from '../devices.ts';
+import { type Change, devicesOf, type Item, isOurs, type KernelState, keyOf } from '../item.ts';
+import { KINDS } from '../kinds/registry.ts';
+import type { Listener, RtnetlinkKind, View } from '../protocols/rtnetlink.ts';
+import { asError, type Executor, type Watch } from './executor.ts';
+
+/** So few requests take less time than the way through the thread pool and back. */
+const AT_ONCE = 64;
+/** What was to go and is not there, is gone. */
+const GONE = new Set(['ENOENT', 'ESRCH', 'ENODEV', 'EADDRNOTAVAIL']);
+
+const kinds = new Map<string, RtnetlinkKind<Item>>();
+for (const kind of KINDS) if (kind.executor === 'rtnetlink') kinds.set(kind.kind, kind);
+const listeners: readonly Listener[] = KINDS.filter((kind) => 'contradiction' in kind);
+
+/** Everything that rtnetlink holds: devices, addresses, routes, rules, neighbours, FDB entries. */
+export class Rtnetlink implements Executor {
+  readonly devices: Devices;
+  readonly #netns: string | number | undefined;
+  readonly #socket: NetlinkSocket;
+  readonly #onMiss: (miss: Miss) => void;
+
+  /** Throws SYSCALL, and NOT_FOUND when there is no such namespace. */
+  constructor(netns: string | number | undefined, onMiss: (miss: Miss) => void) {
+    this.#netns = netns;
+    this.#socket = NetlinkSocket.open(NETLINK_ROUTE, { netns });
+    this.devices = new Devices(this.#socket);
+    this.#onMiss = onMiss;
+  }
+
+  async read(desired: KernelState): Promise<Item[]> {
+    await this.devices.read();
+    const view = this.#view(desired);
+    const items: Item[] = [];
+    const take = (item: Item): void => {
+      if (desired.has(keyOf(item)) || isOurs(item, desired)) items.push(item);
+    };
+    for (const { index: _index, ...device } of this.devices.byName.values()) take(device);
+    for (const kind of kinds.values()) {
+      for (const dump of kind.dumps(view)) for (const item of await this.#socket.dump(dump)) take(item);
+    }
+    return items;
+  }
+
+  async apply(changes: readonly Change[]): Promise<(Error | undefined)[]> {
+    const { indexOf } = this.devices;
+    const errors = await this.#send(changes, (change, kind) => kind.requests(change, indexOf));
+    for (const [i, change] of changes.entries()) {
+      const error = errors[i];
+      if (!(error instanceof FlatnetError) || error.errno === undefined) continue;
+      const detour = kinds.get(change.item.kind)?.detour?.(change, error.errno, indexOf);
+      if (detour) [errors[i]] = await this.#send([change], () => detour);
+    }
+    return errors;
+  }
+
+  async watch({ signal, desired, onContradiction }: Watch): Promise<void> {
+    await Monitor.open({ netns: this.#netns, signal }).run((event) => {
+      const what = this.#contradiction(event, desired());
+      if (what !== undefined) onContradiction(what);
+    });
+  }
+
+  close(): void {
+    this.#socket.close();
+  }
+
+  /** What an event says against the desired state; nothing for our own doings. */
+  #contradiction(event: MonitorEvent, desired: KernelState): string | undefined {
+    if (event.type === 'overflow') return 'notifications were lost';
+    if (event.type === 'miss') {
+      this.#onMiss(event);
+      return undefined;
+    }
+    if (event.portId === this.#socket.portId) return undefined;
+    const view = this.#view(desired);
+    for (const kind of listeners) {
+      const what = kind.contradiction(event, view);
+      if (what !== undefined) return what;
+    }
+    return undefined;
+  }
+
+  #view(desired: KernelState): View {
+    const { byName, nameOf } = this.devices;
+    return { desired, concerns: (name) => devicesIn(desired).has(name), devices: byName, nameOf };
+  }
+
+  /** Sends the requests of all changes at once; the first error of each, if any. */
+  async #send(
+    changes: readonly Change[],
+    requestsOf: (change: Change, kind: RtnetlinkKind<Item>) => readonly Request[],
+  ): Promise<(Error | undefined)[]> {
+    const errors = new Array<Error | undefined>(changes.length).fill(undefined);
+    const requests: Request[] = [];
+    const owners: number[] = [];
+    for (const [i, change] of changes.entries()) {
+      const kind = kinds.get(change.item.kind);
+      try {
+        for (const request of kind ? requestsOf(change, kind) : []) {
+          requests.push(request);
+          owners.push(i);
+        }
+      } catch (error) {
+        errors[i] = asError(error);
+      }
+    }
+    const answers =
+      requests.length <= AT_ONCE
+        ? this.#socket.executeAllSync(requests)
+        : await this.#socket.executeAll(requests);
+    for (const [i, owner] of owners.entries()) {
+      const [change, error] = [changes[owner], answers[i]];
+      if (change && error && !isDone(change, error)) errors[owner] ??= explained(change, error);
+    }
+    return errors;
+  }
+}
+
+function isDone(change: Change, error: FlatnetError): boolean {
+  if (change.action === 'delete' && GONE.has(error.errno ?? '')) return true;
+  return kinds.get(change.item.kind)?.isDone?.(change, error) ?? false;
+}
+
+function explained(change: Change, error: FlatnetError): FlatnetError {
+  return kinds.get(change.item.kind)?.explain?.(change, error) ?? error;
+}
+
+const names = new WeakMap<KernelState, ReadonlySet<string>>();
+
+/** The names of all devices the desired state has to do with. */
+function devicesIn(desired: KernelState): ReadonlySet<string> {
+  let found = names.get(desired);
+  if (!found) {
+    found = new Set([...desired.values()].flatMap(devicesOf));
+    names.set(desired, found);
+  }
+  return found;
+}

@@ -1,0 +1,66 @@
+import { familyOf, isLinkLocal } from '../../ip/address.ts';
+import { addressOf, hostCidr, type Prefixed, parseCidr } from '../../ip/cidr.ts';
+import {
+  type Address,
+  addressDelete,
+  addressDump,
+  addressReplace,
+  IFA_F_NODAD,
+} from '../../linux/address.ts';
+import { equal } from '../kind.ts';
+import { against, type Index, itemsOf, type NameOf, type RtnetlinkKind } from '../protocols/rtnetlink.ts';
+import { isMade, linkIn } from './link.ts';
+
+/** An address of a device, like `ip address replace ADDRESS dev DEV`. */
+export type AddressItem = {
+  readonly kind: 'address';
+  readonly dev: string;
+  readonly address: Prefixed;
+};
+
+export const address: RtnetlinkKind<AddressItem> = {
+  kind: 'address',
+  executor: 'rtnetlink',
+  key: ({ dev, address }) => `address ${dev} ${address}`,
+  device: ({ dev }) => dev,
+  stage: () => 'addresses',
+  // The kernel gives and takes link-local addresses by itself.
+  isOurs: ({ dev, address }, desired) => isMade(linkIn(desired, dev)) && !isLinkLocal(addressOf(address)),
+  same: equal,
+
+  dumps: ({ nameOf }) => [itemsOf(addressDump(), (value) => itemOf(value, nameOf))],
+  requests: ({ action, item }, index) => [
+    action === 'delete' ? addressDelete(rtnetlink(item, index)) : addressReplace(rtnetlink(item, index)),
+  ],
+  contradiction: (event, { desired, concerns, nameOf }) => {
+    if (event.object !== 'address') return undefined;
+    const item = itemOf(event.value, nameOf);
+    if (!item) return undefined;
+    const key = address.key(item);
+    if (isLinkLocal(addressOf(item.address)) && !desired.has(key)) return undefined;
+    if (linkIn(desired, item.dev)) return against(address, item, event.type === 'del', desired);
+    // An address that leaves the underlay takes routes with it silently (fib_sync_down_addr).
+    return concerns(item.dev) ? key : undefined;
+  },
+
+  command: ({ dev, address }, action) => {
+    const nodad = action === 'add' && familyOf(address) === 6 ? ' nodad' : '';
+    return `ip address ${action === 'add' ? 'replace' : 'del'} ${address} dev ${dev}${nodad}`;
+  },
+  forward: ({ dev, address }, { ways }, items) => {
+    if (linkIn(items, dev)?.up === false) return;
+    ways.push({ dst: hostCidr(addressOf(address)), metric: -1, to: 'here', dev });
+    // What is on a bridge's own network is a pod of this node.
+    ways.push({ dst: parseCidr(address), metric: 0, to: 'here', dev });
+  },
+};
+
+function itemOf({ dev, address }: Address, nameOf: NameOf): AddressItem | undefined {
+  const name = nameOf(dev);
+  return name === undefined ? undefined : { kind: 'address', dev: name, address };
+}
+
+/** Without duplicate address detection: a pod behind it must not wait a second, and nobody else has the address. */
+function rtnetlink({ dev, address }: AddressItem, index: Index): Address {
+  return { dev: index(dev), address, flags: familyOf(address) === 6 ? IFA_F_NODAD : 0 };
+}

@@ -1,0 +1,293 @@
+import { FlatnetError } from '../../error.ts';
+import type { Family } from '../../ip/address.ts';
+import type { Mac } from '../../ip/mac.ts';
+import { type Link, type LinkChanges, linkAdd, linkDelete, linkSet } from '../../linux/link/link.ts';
+import type { Request } from '../../linux/netlink/message.ts';
+import { type AnyItem, type Change, equal, type Items, isOf, words } from '../kind.ts';
+import { findLinkType, linkTypeOf, type MadeLink } from '../link-types/registry.ts';
+import { OUR_ALIAS } from '../ownership.ts';
+import type { Index, NameOf, RtnetlinkKind, View } from '../protocols/rtnetlink.ts';
+
+/** A device and its settings. Properties that are `undefined` are left as the kernel has them. */
+export type LinkItem = {
+  readonly kind: 'link';
+  readonly name: string;
+  readonly link: MadeLink | ExistingLink;
+  readonly up: boolean;
+  /** Bytes. */
+  readonly mtu?: number;
+  readonly mac?: Mac;
+  /** Marks a link as made by us: begins with `flatnet`. Such a link is removed when nobody wants it any more. */
+  readonly alias?: string;
+  /** The bridge it is a port of. */
+  readonly master?: string;
+  /** Bridge port: may send a frame back out of the port it came from (a pod reaching itself through a service). */
+  readonly hairpin?: boolean;
+  /**
+   * Who writes the neighbour and FDB entries on it. `ours`: any entry we do not want is removed (tunnel devices).
+   * `kernel`: they are left alone (a bridge, where the kernel learns).
+   */
+  readonly entries: 'ours' | 'kernel';
+};
+
+/** A link made elsewhere (a pod's veth, the underlay) whose settings we keep; never created or deleted by us. */
+export type ExistingLink = { readonly type: 'existing' };
+
+export const link: RtnetlinkKind<LinkItem> = {
+  kind: 'link',
+  executor: 'rtnetlink',
+  key: ({ name }) => `link ${name}`,
+  provides: ({ name }) => name,
+  concerns: (item) => [lowerOf(item), item.master].filter((name) => name !== undefined),
+
+  stage: (item, isNew) => (isNew && isMade(item) ? 'devices' : 'device states'),
+  steps: raisedLater,
+  entails: isMade,
+  blockedBy: ({ action, item }, devices) => {
+    if (action === 'delete') return undefined;
+    const absent = (dev: string | undefined): string | undefined =>
+      dev === undefined || devices.has(dev) ? undefined : `device ${dev} is absent`;
+    if (item.link.type === 'existing') return absent(item.name) ?? absent(item.master);
+    const present = devices.get(item.name);
+    if (present && present.link.type !== item.link.type && !present.alias?.startsWith(OUR_ALIAS)) {
+      return `a device of another kind has the name ${item.name}: rename or delete it`;
+    }
+    return absent(lowerOf(item));
+  },
+
+  isOurs: (item) => isMade(item) && (item.alias?.startsWith(OUR_ALIAS) ?? false),
+  same: equal,
+  satisfies: (actual, wanted) => {
+    const asked = ['mtu', 'mac', 'alias', 'master', 'hairpin'] as const;
+    return (
+      actual.up === wanted.up &&
+      asked.every((name) => wanted[name] === undefined || wanted[name] === actual[name]) &&
+      (wanted.link.type === 'existing' || equal(actual.link, wanted.link))
+    );
+  },
+  mustRecreate: (was, { link }) => {
+    if (link.type === 'existing') return false;
+    const { changeable } = linkTypeOf(link);
+    return differences(was.link, link).some((name) => !changeable.includes(name));
+  },
+
+  // They are read before everything else: other items are told by their names.
+  dumps: () => [],
+  requests,
+  // The module that had to be loaded for it brought it along.
+  isDone: ({ action, item }, { errno }) => action !== 'delete' && isBuiltIn(item) && errno === 'EEXIST',
+  explain,
+  contradiction,
+
+  command,
+  changeCommand,
+  forward: ({ name, up, mac, link }, { ports }) =>
+    void ports.set(name, { name, up, link, ...(mac !== undefined && { mac }) }),
+};
+
+/** A device among items. */
+export function linkIn(items: Items, name: string): LinkItem | undefined {
+  const item = items.get(`link ${name}`);
+  return isOf(link, item) ? item : undefined;
+}
+
+/** Whether we make the device, rather than only keep its settings. */
+export function isMade(item: LinkItem | undefined): boolean {
+  return item !== undefined && item.link.type !== 'existing';
+}
+
+/** Whether the device asks user space for unknown neighbours and FDB entries. */
+export function asksForEntries({ link }: LinkItem): boolean {
+  return link.type !== 'existing' && (linkTypeOf(link).asks?.(link) ?? false);
+}
+
+/** The families of the packets that a tunnel takes to other nodes; none for what is no tunnel. */
+export function carriedFamilies({ link }: LinkItem): readonly Family[] {
+  return link.type === 'existing' ? [] : linkTypeOf(link).carries(link);
+}
+
+/** Whether a change gives a device another MAC. */
+export function isReaddressed({ item, was }: Change<AnyItem>): boolean {
+  return isOf(link, item) && isOf(link, was) && item.mac !== undefined && item.mac !== was.mac;
+}
+
+/** The indexes of the devices whose neighbours and FDB entries are ours. */
+export function ownDevices({ desired, devices }: View): number[] {
+  return [...devices]
+    .filter(([name]) => linkIn(desired, name)?.entries === 'ours')
+    .map(([, { index }]) => index);
+}
+
+/** What a device is to us: of a type that we do not make it is `existing`. */
+export function linkItem(value: Link, nameOf: NameOf): LinkItem {
+  const { name, data, up, mtu, mac, alias, port } = value;
+  const master = value.master === undefined ? undefined : nameOf(value.master);
+  const hairpin = port?.hairpin;
+  return {
+    kind: 'link',
+    name,
+    link: (data && findLinkType(data.kind)?.read(data, nameOf)) ?? { type: 'existing' },
+    up,
+    mtu,
+    ...(mac !== undefined && { mac }),
+    ...(alias !== undefined && { alias }),
+    ...(master !== undefined && { master }),
+    ...(hairpin !== undefined && { hairpin }),
+    entries: 'kernel',
+  };
+}
+
+function lowerOf({ link }: LinkItem): string | undefined {
+  return link.type === 'existing' ? undefined : linkTypeOf(link).lower?.(link);
+}
+
+function isBuiltIn({ link }: LinkItem): boolean {
+  return link.type !== 'existing' && (linkTypeOf(link).isBuiltIn?.(link) ?? false);
+}
+
+/** A link is made down and set up in a later stage, when its own sysctls hold. */
+function raisedLater(change: Change<LinkItem>): readonly Change<LinkItem>[] {
+  const { action, item } = change;
+  if (!isMade(item) || !item.up || (action !== 'add' && action !== 'recreate')) return [change];
+  const down = { ...item, up: false };
+  return [
+    { ...change, item: down },
+    { action: 'change', item, was: down },
+  ];
+}
+
+/** Which properties of a type of link differ. */
+function differences(actual: LinkItem['link'], wanted: LinkItem['link']): string[] {
+  const present = new Map<string, unknown>(Object.entries(actual));
+  const asked = new Map<string, unknown>(Object.entries(wanted));
+  return [...new Set([...present.keys(), ...asked.keys()])].filter(
+    (name) => present.get(name) !== asked.get(name),
+  );
+}
+
+function contradiction(
+  event: Parameters<RtnetlinkKind<LinkItem>['contradiction']>[0],
+  { desired, concerns, devices, nameOf }: View,
+): string | undefined {
+  const gone = event.type === 'del';
+  if (event.object === 'link') {
+    const { name, index, alias } = event.value;
+    const before = devices.get(name);
+    if (!gone && before?.index === index && equal(before, { ...linkItem(event.value, nameOf), index })) {
+      return undefined;
+    }
+    return concerns(name) || alias?.startsWith(OUR_ALIAS) ? `link ${name}` : undefined;
+  }
+  if (event.object !== 'port') return undefined;
+  const name = nameOf(event.value.dev);
+  const wanted = name === undefined ? undefined : linkIn(desired, name);
+  if (wanted?.master === undefined) return undefined;
+  const hairpin = event.value.port?.hairpin;
+  return !gone && (wanted.hairpin ?? hairpin) === hairpin ? undefined : `bridge port ${name}`;
+}
+
+function requests({ action, item, was }: Change<LinkItem>, index: Index): readonly Request[] {
+  const { name, link, mtu, mac, alias } = item;
+  if (action === 'delete') return deletion(item, index(name));
+  if (link.type === 'existing' || action === 'change') {
+    const { data, ...changes } = linkChanges(item, was, index);
+    const number = index(name);
+    // vxlan_nl2conf refuses an MTU in the message that changes the tunnel ("Cannot change mtu").
+    return [...(data ? linkSet(number, { data }) : []), ...linkSet(number, changes)];
+  }
+  const data = linkTypeOf(link).data(link, index);
+  const master = item.master === undefined ? undefined : index(item.master);
+  const port = item.hairpin === undefined ? undefined : { hairpin: item.hairpin };
+  // It goes up in a later stage, when its sysctls are set.
+  const add = linkAdd({ name, data, mtu, mac, alias, master, port });
+  return action === 'recreate' ? [linkDelete(index(name)), ...add] : add;
+}
+
+/** What the kernel's module made can't be deleted: it is no longer ours, and down. */
+function deletion(item: LinkItem, index: number): Request[] {
+  return [linkDelete(index), ...(isBuiltIn(item) ? linkSet(index, { up: false, alias: '' }) : [])];
+}
+
+/** Only what differs: each attribute, even with its present value, may be refused on a live device. */
+function linkChanges(item: LinkItem, was: LinkItem | undefined, index: Index): LinkChanges {
+  const { mtu, mac, alias, master, hairpin, link, up } = item;
+  const changed = <T>(wanted: T | undefined, present: T | undefined): T | undefined =>
+    wanted === present ? undefined : wanted;
+  const newMaster = changed(master, was?.master);
+  const newHairpin = newMaster === undefined ? changed(hairpin, was?.hairpin) : hairpin;
+  const isOther = link.type !== 'existing' && link.type === was?.link.type && !equal(link, was.link);
+  return {
+    up: changed(up, was?.up),
+    mtu: changed(mtu, was?.mtu),
+    mac: changed(mac, was?.mac),
+    alias: changed(alias, was?.alias),
+    master: newMaster === undefined ? undefined : index(newMaster),
+    port: newHairpin === undefined ? undefined : { hairpin: newHairpin },
+    data: isOther ? linkTypeOf(link).change?.(link, index) : undefined,
+  };
+}
+
+/** To the name of a type whose module it lacks, the kernel says no more than EOPNOTSUPP. */
+function explain({ action, item }: Change<LinkItem>, error: FlatnetError): FlatnetError {
+  if (action === 'change' || error.errno !== 'EOPNOTSUPP') return error;
+  const { type } = item.link;
+  return new FlatnetError(`this kernel has no ${type} devices`, {
+    code: 'KERNEL_FEATURE',
+    operation: 'link add',
+    object: item.name,
+    errno: error.errno,
+    fix: `load the module ${type}; minimal kernels have it in a package of extra modules`,
+    cause: error,
+  });
+}
+
+function command(item: LinkItem, action: 'add' | 'delete'): string {
+  const { name, link, mtu, mac, master, up, hairpin } = item;
+  if (action === 'delete') {
+    return isBuiltIn(item) ? `ip link set ${name} alias '' down` : `ip link del ${name}`;
+  }
+  const settings = words(
+    mtu === undefined ? '' : `mtu ${mtu}`,
+    mac === undefined ? '' : `address ${mac}`,
+    master === undefined ? '' : `master ${master}`,
+  );
+  const alias = item.alias === undefined ? '' : `alias '${item.alias}'`;
+  const state = up ? 'up' : 'down';
+  const commands: string[] = [];
+  if (link.type === 'existing') commands.push(words('ip link set', name, settings, state));
+  else if (isBuiltIn(item)) {
+    commands.push(`modprobe ${link.type}`, words('ip link set', name, settings, alias, state));
+  } else {
+    commands.push(words('ip link add', name, settings, 'type', linkTypeOf(link).text(link)));
+    if (alias) commands.push(`ip link set ${name} ${alias}`);
+    if (up) commands.push(`ip link set ${name} up`);
+  }
+  if (hairpin !== undefined) commands.push(hairpinCommand(item));
+  return commands.join(' && ');
+}
+
+/** Only what differs. */
+function changeCommand(item: LinkItem, was: LinkItem): string {
+  const changed = <T>(wanted: T | undefined, present: T, text: string): string =>
+    wanted === undefined || wanted === present ? '' : text;
+  const settings = words(
+    changed(item.mtu, was.mtu, `mtu ${item.mtu}`),
+    changed(item.mac, was.mac, `address ${item.mac}`),
+    changed(item.alias, was.alias, `alias '${item.alias}'`),
+    changed(item.master, was.master, `master ${item.master}`),
+    changed(item.up, was.up, item.up ? 'up' : 'down'),
+  );
+  const { link } = item;
+  const isOther = link.type !== 'existing' && !equal(link, was.link);
+  return [
+    settings && `ip link set ${item.name} ${settings}`,
+    isOther ? `ip link set ${item.name} type ${linkTypeOf(link).text(link)}` : '',
+    changed(item.hairpin, was.hairpin, hairpinCommand(item)),
+  ]
+    .filter((part) => part !== '')
+    .join(' && ');
+}
+
+function hairpinCommand({ name, hairpin }: LinkItem): string {
+  return `ip link set ${name} type bridge_slave hairpin ${hairpin ? 'on' : 'off'}`;
+}

@@ -1,0 +1,63 @@
+import type { Ip } from '../../ip/address.ts';
+import type { Mac } from '../../ip/mac.ts';
+import {
+  type Neighbour,
+  NUD_PERMANENT,
+  neighbourDelete,
+  neighbourDump,
+  neighbourReplace,
+} from '../../linux/neighbour.ts';
+import { equal } from '../kind.ts';
+import { against, itemsOf, type NameOf, type RtnetlinkKind } from '../protocols/rtnetlink.ts';
+import { isReaddressed, linkIn, ownDevices } from './link.ts';
+
+/** A permanent entry of the neighbour table: which MAC an address has on a device. */
+export type NeighbourItem = {
+  readonly kind: 'neighbour';
+  readonly dev: string;
+  readonly ip: Ip;
+  readonly mac: Mac;
+};
+
+export const neighbour: RtnetlinkKind<NeighbourItem> = {
+  kind: 'neighbour',
+  executor: 'rtnetlink',
+  key: ({ dev, ip }) => `neighbour ${dev} ${ip}`,
+  device: ({ dev }) => dev,
+  // It names a MAC that the FDB must know already.
+  stage: () => 'neighbours',
+  isOurs: ({ dev }, desired) => linkIn(desired, dev)?.entries === 'ours',
+  same: equal,
+  // With the device's MAC go its neighbours, permanent or not (neigh_changeaddr).
+  isLostBy: (_item, device) => isReaddressed(device),
+
+  dumps: (view) =>
+    ownDevices(view).map((dev) => itemsOf(neighbourDump({ dev }), (value) => itemOf(value, view.nameOf))),
+  requests: ({ action, item: { dev, ip, mac } }, index) => [
+    action === 'delete'
+      ? neighbourDelete({ dev: index(dev), ip })
+      : neighbourReplace({ dev: index(dev), ip, mac }),
+  ],
+  contradiction: (event, { desired, nameOf }) => {
+    if (event.object !== 'neighbour') return undefined;
+    const { dev, ip } = event.value;
+    const item = itemOf(event.value, nameOf);
+    if (item) return against(neighbour, item, event.type === 'del', desired);
+    // No longer permanent, where a permanent one is wanted.
+    const key = `neighbour ${nameOf(dev)} ${ip}`;
+    return desired.has(key) ? key : undefined;
+  },
+
+  command: ({ dev, ip, mac }, action) =>
+    action === 'add'
+      ? `ip neigh replace ${ip} lladdr ${mac} nud permanent dev ${dev}`
+      : `ip neigh del ${ip} dev ${dev}`,
+  forward: ({ dev, ip, mac }, { macs }) => void macs.set(`${dev} ${ip}`, mac),
+};
+
+/** Only permanent entries: the others are the kernel's own, and come and go. */
+function itemOf({ dev, ip, mac, state = 0 }: Neighbour, nameOf: NameOf): NeighbourItem | undefined {
+  const name = nameOf(dev);
+  if (name === undefined || mac === undefined || (state & NUD_PERMANENT) === 0) return undefined;
+  return { kind: 'neighbour', dev: name, ip, mac };
+}

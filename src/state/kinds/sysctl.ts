@@ -1,0 +1,63 @@
+import { NETCONFA_IFINDEX_ALL, type Netconf } from '../../linux/netconf.ts';
+import { equal } from '../kind.ts';
+import { against, type NameOf } from '../protocols/rtnetlink.ts';
+import type { SysctlKind } from '../protocols/sysctl.ts';
+
+/** A setting of the kernel, like `sysctl -w PATH=VALUE`. */
+export type SysctlItem = {
+  readonly kind: 'sysctl';
+  /** Below /proc/sys, with slashes: `net/ipv4/ip_forward`, `net/ipv6/conf/cni0/accept_dad`. */
+  readonly path: string;
+  readonly value: string;
+  /** Written only where the kernel holds this value now; any other value is somebody's choice and stays. */
+  readonly when?: string;
+};
+
+export const sysctl: SysctlKind<SysctlItem> = {
+  kind: 'sysctl',
+  executor: 'sysctl',
+  key: ({ path }) => `sysctl ${path}`,
+  device: ({ path }) => /^net\/ipv[46]\/(?:conf|neigh)\/(?!all\/|default\/)([^/]+)\//.exec(path)?.[1],
+  // A new device's own settings come before it goes up: accept_ra, accept_dad.
+  stage: (_item, isNew) => (isNew ? 'device settings' : 'settings'),
+  // What a setting was before is not known, nor whether others rely on it by now.
+  isOurs: () => false,
+  // Some settings change others.
+  entails: () => true,
+  same: equal,
+  satisfies: (actual, { value, when }) =>
+    actual.value === value || (when !== undefined && actual.value !== when),
+
+  path: ({ path }) => path,
+  value: ({ value }) => value,
+  found: ({ path }, value) => ({ kind: 'sysctl', path, value }),
+  // What is only to be set right where it is wrong is right where it is absent.
+  mayBeAbsent: ({ path, when }, hasIpv6) => when !== undefined || (!hasIpv6 && path.startsWith('net/ipv6/')),
+  contradiction: (event, { desired, nameOf }) => {
+    // Those of a device go with it.
+    if (event.object !== 'netconf' || event.type === 'del') return undefined;
+    const items = itemsOf(event.value, nameOf);
+    const wrong = items.find((item) => against(sysctl, item, false, desired) !== undefined);
+    return wrong && sysctl.key(wrong);
+  },
+
+  command: ({ path, value }) => `sysctl -w ${path}=${value}`,
+};
+
+/** The settings a message tells of, by the paths we know them by. */
+function itemsOf(
+  { family, dev, forwarding, rpFilter, proxyNeighbour }: Netconf,
+  nameOf: NameOf,
+): SysctlItem[] {
+  const name = dev === NETCONFA_IFINDEX_ALL ? 'all' : nameOf(dev);
+  if (name === undefined) return [];
+  const item = (path: string, value: number | undefined): SysctlItem[] =>
+    value === undefined ? [] : [{ kind: 'sysctl', path, value: `${value}` }];
+  const conf = `net/ipv${family}/conf/${name}`;
+  const router = family === 4 && name === 'all' ? 'net/ipv4/ip_forward' : `${conf}/forwarding`;
+  return [
+    ...item(router, forwarding),
+    ...item(`${conf}/rp_filter`, rpFilter),
+    ...item(`${conf}/${family === 4 ? 'proxy_arp' : 'proxy_ndp'}`, proxyNeighbour),
+  ];
+}

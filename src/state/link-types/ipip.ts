@@ -1,0 +1,37 @@
+import type { Ip } from '../../ip/address.ts';
+import type { Ipip } from '../../linux/link/ipip.ts';
+import { words } from '../kind.ts';
+import type { LinkType } from './link-type.ts';
+
+/**
+ * IPv4 in IPv4. Without ends it is `tunl0`, which the kernel's module brings along: it can be set up and down, but
+ * neither made nor deleted, and the gateway of each route is the other end.
+ */
+export type IpipLink = { readonly type: 'ipip'; readonly local?: Ip; readonly remote?: Ip };
+
+export const ipip: LinkType<IpipLink> = {
+  type: 'ipip',
+  read: ({ local, remote }: Ipip) => ({
+    type: 'ipip',
+    ...(local !== undefined && { local }),
+    ...(remote !== undefined && { remote }),
+  }),
+  data: ({ local, remote }) => ({ kind: 'ipip', local, remote }),
+  changeable: [],
+  text: ({ local, remote }) =>
+    words(
+      'ipip',
+      local === undefined ? '' : `local ${local}`,
+      remote === undefined ? '' : `remote ${remote}`,
+    ),
+  isBuiltIn: ({ local, remote }) => local === undefined && remote === undefined,
+  carries: () => [4],
+
+  depart: ({ link }, gateway) => ({ dst: link.remote ?? gateway, by: link }),
+  arrive: (_packet, src, [port], { sets }) => {
+    if (!port) return 'no ipip device';
+    if (!port.up) return `${port.name} is down`;
+    const nodes = sets.get('ip flatnet nodes');
+    return nodes && (src === undefined || !nodes.has(src)) ? `${src} is no node` : undefined;
+  },
+};

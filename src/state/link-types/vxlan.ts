@@ -1,0 +1,80 @@
+import { familyOf, type Ip, parseIp } from '../../ip/address.ts';
+import type { Vxlan } from '../../linux/link/vxlan.ts';
+import { words } from '../kind.ts';
+import type { LinkType } from './link-type.ts';
+
+export type VxlanLink = {
+  readonly type: 'vxlan';
+  readonly vni: number;
+  /** UDP, host order. */
+  readonly port: number;
+  readonly local: Ip;
+  /** The underlay device. */
+  readonly dev: string;
+  readonly learning: boolean;
+  readonly gbp: boolean;
+  /** Whether outer UDP checksums are computed (IPv4 only; IPv6 always has them). */
+  readonly udpChecksum: boolean;
+  /** Ask user space for unknown neighbours and FDB entries (`proxy l2miss l3miss`). */
+  readonly onDemand: boolean;
+};
+
+const NO_IP: Ip = parseIp('0.0.0.0');
+
+export const vxlan: LinkType<VxlanLink> = {
+  type: 'vxlan',
+  read: (data: Vxlan, nameOf) => ({
+    type: 'vxlan',
+    vni: data.id ?? 0,
+    port: data.port ?? 0,
+    local: data.local ?? NO_IP,
+    dev: (data.dev === undefined ? undefined : nameOf(data.dev)) ?? '',
+    learning: data.learning ?? false,
+    gbp: data.gbp ?? false,
+    udpChecksum: data.udpChecksum ?? false,
+    onDemand: (data.proxy || data.l2miss || data.l3miss) ?? false,
+  }),
+  data: ({ vni, port, local, dev, learning, gbp, udpChecksum, onDemand }, index) => {
+    const misses = onDemand ? { proxy: true, l2miss: true, l3miss: true } : {};
+    return { kind: 'vxlan', id: vni, port, local, dev: index(dev), learning, gbp, udpChecksum, ...misses };
+  },
+  // vxlan_nl2conf refuses the rest (EOPNOTSUPP).
+  changeable: ['local', 'dev', 'learning'],
+  // vxlan_nl2conf wants the VNI named, and takes learning as off when it is not.
+  change: ({ vni, local, dev, learning }, index) => ({
+    kind: 'vxlan',
+    id: vni,
+    local,
+    dev: index(dev),
+    learning,
+  }),
+  text: ({ vni, local, dev, port, learning, udpChecksum, gbp, onDemand }) =>
+    words(
+      `vxlan id ${vni} local ${local} dev ${dev} dstport ${port}`,
+      learning ? 'learning' : 'nolearning',
+      udpChecksum ? '' : 'noudpcsum',
+      gbp ? 'gbp' : '',
+      onDemand ? 'proxy l2miss l3miss' : '',
+    ),
+  lower: ({ dev }) => dev,
+  asks: ({ onDemand }) => onDemand,
+  carries: ({ local }) => [familyOf(local)],
+
+  depart: ({ name, link }, gateway, { macs, ends }) => {
+    const mac = macs.get(`${name} ${gateway}`);
+    if (mac === undefined) return { lost: `no neighbour ${gateway} on ${name}` };
+    const dst = ends.get(`${name} ${mac}`);
+    return dst === undefined ? { lost: `no FDB entry ${mac} on ${name}` } : { dst, by: link, mac };
+  },
+  arrive: ({ dst, by, mac }, _src, ports) => {
+    for (const { name, up, mac: own, link } of ports) {
+      const { vni, port, local, gbp } = link;
+      if (vni !== by.vni || port !== by.port || familyOf(local) !== familyOf(dst)) continue;
+      if (!up) return `${name} is down`;
+      if (local !== dst) return `${name} is bound to ${local}`;
+      if (gbp !== by.gbp) return 'group policy extension on one side only';
+      return mac === own ? undefined : `the frame is for ${mac}, ${name} is ${own}`;
+    }
+    return `no vxlan device with VNI ${by.vni} on port ${by.port}`;
+  },
+};

@@ -1,0 +1,69 @@
+import type { FlatnetError } from '../../error.ts';
+import type { MonitorEvent } from '../../linux/event.ts';
+import type { DumpRequest, Request } from '../../linux/netlink/message.ts';
+import { type AnyItem, type Change, type Device, type Items, isOf, type Kind } from '../kind.ts';
+
+/** The index of a device. Throws NOT_FOUND; `blockedBy` has sorted out absent ones before. */
+export type Index = (name: string) => number;
+export type NameOf = (index: number) => string | undefined;
+
+/** A change somebody made; of our own changes and of lost events only the executor knows. */
+export type RtnetlinkEvent = Extract<MonitorEvent, { readonly object: string }>;
+
+/** What is wanted, and the devices as last read. */
+export type View = {
+  readonly desired: Items;
+  /** Whether the desired state has anything to do with a device. */
+  readonly concerns: (device: string) => boolean;
+  readonly devices: ReadonlyMap<string, Device & { readonly index: number }>;
+  readonly nameOf: NameOf;
+};
+
+/** A kind that rtnetlink's notifications tell of. */
+export interface Listener {
+  /** What an event says against the desired state, as text; undefined when it does not concern the kind. */
+  contradiction(event: RtnetlinkEvent, view: View): string | undefined;
+}
+
+/** A kind of item that is read and changed by rtnetlink. */
+export interface RtnetlinkKind<I extends AnyItem> extends Kind<I>, Listener {
+  readonly executor: 'rtnetlink';
+  /** The dumps that hold all items that are wanted or ours; their values are items. */
+  dumps(view: View): readonly DumpRequest<I>[];
+  /** What makes the change. The requests of one change are sent in order, and all even if one fails. */
+  requests(change: Change<I>, index: Index): readonly Request[];
+  /** Whether an error of a request is none: what was to be is so. Absent: never, but for what was to go and is gone. */
+  isDone?(change: Change<I>, error: FlatnetError): boolean;
+  /** Another way to make a change that was refused. Absent, or undefined: there is none. */
+  detour?(change: Change<I>, errno: string, index: Index): readonly Request[] | undefined;
+  /** What a refusal means, where the kernel says less than is known. */
+  explain?(change: Change<I>, error: FlatnetError): FlatnetError;
+}
+
+/** A dump whose values are items; `itemOf` leaves out what is none. */
+export function itemsOf<T, I extends AnyItem>(
+  dump: DumpRequest<T>,
+  itemOf: (value: T) => I | undefined,
+): DumpRequest<I> {
+  return {
+    ...dump,
+    decode: (message) => {
+      const value = dump.decode(message);
+      return value === undefined ? undefined : itemOf(value);
+    },
+  };
+}
+
+/** Whether it speaks against the desired state that an item is there now, or is `gone`; then its key. */
+export function against<I extends AnyItem>(
+  kind: Kind<I>,
+  item: I,
+  gone: boolean,
+  desired: Items,
+): string | undefined {
+  const key = kind.key(item);
+  const wanted = desired.get(key);
+  if (!isOf(kind, wanted)) return !gone && kind.isOurs(item, desired) ? key : undefined;
+  const satisfies = kind.satisfies ?? kind.same;
+  return gone || !satisfies(item, wanted) ? key : undefined;
+}
