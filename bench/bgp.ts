@@ -13,9 +13,6 @@ import type { Lab } from '../src/lab/record/lab.ts';
 import { netnsOf } from '../src/lab/record/names.ts';
 import { up } from '../src/lab/up.ts';
 import { netnsPath } from '../src/linux/netns.ts';
-import { IpamKeys } from '../src/store/etcd/block-keys.ts';
-import { DEFAULT_PREFIX } from '../src/store/etcd/layout.ts';
-import { ResourceStore } from '../src/store/etcd/resource-store.ts';
 import { type Machine, onMachine } from './lib/machine.ts';
 import { digits, median, print } from './lib/report.ts';
 import { Watch } from './lib/watch.ts';
@@ -170,15 +167,14 @@ async function withAssigners<T>(
   names: readonly string[],
   work: (assign: Assign) => Promise<T>,
 ): Promise<T> {
-  return withStore(lab, async (kv) => {
-    const found = await new ResourceStore(kv).list('IPPool', () => {});
+  return withStore(lab, async ({ resources, blocks }) => {
+    const found = await resources.list('IPPool', () => {});
     const ipPools = found.flatMap(({ resource }) => (resource.kind === 'IPPool' ? [resource.value] : []));
     const assigners = new Map(
       names.map((node) => [
         node,
         new BlockAssigner({
-          kv,
-          keys: new IpamKeys(DEFAULT_PREFIX),
+          store: blocks,
           node,
           nodeLabels: () => ({}),
           resources: () => ({ ipPools, ipReservations: [] }),

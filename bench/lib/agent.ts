@@ -6,8 +6,7 @@ import { askAgent } from '../../src/agent/api/client.ts';
 import { AGENT_SOCKET, type AgentOptions } from '../../src/agent/options.ts';
 import { CONF_LIST_FILE } from '../../src/cni/protocol/conflist.ts';
 import { DEFAULT_PREFIX, Layout } from '../../src/store/etcd/layout.ts';
-import type { EtcdKv } from '../../src/store/kv/client.ts';
-import { openKv } from '../../src/store/open.ts';
+import { EtcdKv } from '../../src/store/kv/client.ts';
 import { type Machine, stop } from './machine.ts';
 
 const FLATNET = new URL('../../bin/flatnet', import.meta.url).pathname;
@@ -26,7 +25,7 @@ export async function startStore(
   const command = [FLATNET, 'store', 'serve', '--listen', endpoint, '--data', `${path}.db`];
   const child = machine.spawn(command, { log: `${name}.log` });
   await until(() => existsSync(socket), child, `${path}.log`);
-  return { endpoint, kv: openKv({ endpoints: [endpoint] }) };
+  return { endpoint, kv: new EtcdKv({ endpoints: [endpoint] }) };
 }
 
 /** Writes a network's configuration, as `etcdctl put PREFIX/config`. */

@@ -13,7 +13,7 @@ import type { Item } from '../state/item.ts';
 import { keyOf } from '../state/item.ts';
 import type { Miss, Resolve } from '../state/kinds/fdb.ts';
 import { Reconciler, type Report } from '../state/reconciler.ts';
-import type { ClusterView } from '../store/ports/store.ts';
+import type { ClusterView } from '../store/ports/feed.ts';
 import type { AgentOptions } from './options.ts';
 import { Pods } from './pods.ts';
 import { publishedNode } from './published.ts';

@@ -8,7 +8,6 @@ import { BlockAssigner, type BlockAssignerOptions } from '../ipam/blocks/block-a
 import { tunnelAddress } from '../ipam/blocks/tunnel.ts';
 import { BlockUpkeep, type Use } from '../ipam/blocks/upkeep.ts';
 import type { Log } from '../log.ts';
-import { IpamKeys } from '../store/etcd/block-keys.ts';
 import type { Store } from '../store/ports/store.ts';
 import type { Agent } from './agent.ts';
 import { untilDone } from './retry.ts';
@@ -38,8 +37,7 @@ export class Blocks {
   constructor(agent: Agent, store: Store, log: Log, signal: AbortSignal) {
     const { node } = agent.options;
     const options: BlockAssignerOptions = {
-      kv: store.kv,
-      keys: new IpamKeys(store.prefix),
+      store: store.blocks,
       node,
       nodeLabels: () => agent.labels,
       resources: () => ({

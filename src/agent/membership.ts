@@ -1,7 +1,8 @@
 import type { Node, NodeFacts, PerFamily } from '../cluster/node.ts';
 import type { Cidr } from '../ip/cidr.ts';
 import type { Log } from '../log.ts';
-import type { Claim, Store } from '../store/ports/store.ts';
+import type { Claim } from '../store/ports/membership.ts';
+import type { Store } from '../store/ports/store.ts';
 import { aborted } from './aborted.ts';
 import { untilDone } from './retry.ts';
 
@@ -42,7 +43,7 @@ export class Membership {
     let previous = this.#options.previous;
     while (!signal.aborted) {
       const facts = await this.#factsKnown();
-      const claim = await untilDone('take a subnet', () => store.acquire(facts, previous), {
+      const claim = await untilDone('take a subnet', () => store.membership.join(facts, previous), {
         signal,
         log,
         failed: onProblem,

@@ -199,13 +199,13 @@ async function followCluster(
   signal: AbortSignal,
 ): Promise<void> {
   await using writer = new ViewWriter(viewFile, log);
-  const network = await untilDone('read the network configuration', () => store.network(), {
+  const network = await untilDone('read the network configuration', () => store.network.read(), {
     signal,
     log,
     failed: (reason) => agent.trouble(reason),
   });
   agent.networkIs(network);
-  for await (const view of store.watch(signal)) {
+  for await (const view of store.feed.watch(signal)) {
     // A narrower way must count before the first packet takes it.
     await underlay.peersAre(view.nodes);
     agent.clusterIs(view, true);

@@ -1,6 +1,6 @@
 import { messageOf } from '../error.ts';
 import type { Log } from '../log.ts';
-import type { ClusterView } from '../store/ports/store.ts';
+import type { ClusterView } from '../store/ports/feed.ts';
 import { writeView } from '../store/view-file.ts';
 
 /** Milliseconds between writes at least: in a large cluster something changes all the time. */

@@ -1,4 +1,3 @@
-import { ResourceStore } from '../store/etcd/resource-store.ts';
 import { newCommand } from './shared/commands.ts';
 import { print } from './shared/output.ts';
 import { checkPools, doneText, each, fileOption, resourcesOf } from './shared/resource-file.ts';
@@ -14,8 +13,7 @@ export const command = storeOptions(
   .option('--json', 'print JSON')
   .action(async ({ file, json, ...store }: StoreSelection & { file: string[]; json?: boolean }) => {
     const documents = resourcesOf(file);
-    const done = await withSelectedStore(store, async (kv, prefix) => {
-      const resources = new ResourceStore(kv, prefix);
+    const done = await withSelectedStore(store, async ({ resources }) => {
       await checkPools(documents, resources);
       const outcomes = await each(documents, (document) => resources.apply(document));
       await warnWithoutPeers(resources);

@@ -1,8 +1,7 @@
 import { type Kind, kindNamed } from '../cluster/calico/document.ts';
 import { codeOf, FlatnetError } from '../error.ts';
 import { remainsOf } from '../ipam/blocks/forget-node.ts';
-import { ResourceStore } from '../store/etcd/resource-store.ts';
-import type { Kv } from '../store/kv/kv.ts';
+import type { Store } from '../store/ports/store.ts';
 import { newCommand } from './shared/commands.ts';
 import { print } from './shared/output.ts';
 import { type Done, doneText, each, fileOption, resourcesOf } from './shared/resource-file.ts';
@@ -44,10 +43,10 @@ export const command = storeOptions(
       const kind = kindNamed(word);
       return [{ object: `${kind}/${name}`, outcome: await remove(kind, name) }];
     };
-    const done = await withSelectedStore(store, async (kv, prefix) => {
-      const resources = new ResourceStore(kv, prefix);
+    const done = await withSelectedStore(store, async (selected) => {
+      const { resources } = selected;
       const outcomes = await deleted(async (kind, of) => {
-        if (kind === 'Node') await warnOfRemains(kv, prefix, of, store.lab);
+        if (kind === 'Node') await warnOfRemains(selected, of, store.lab);
         await resources.delete(kind, of, force);
         return 'deleted';
       });
@@ -58,8 +57,8 @@ export const command = storeOptions(
   });
 
 /** A node that is gone, and was not forgotten, keeps its addresses from the others. */
-async function warnOfRemains(kv: Kv, prefix: string, node: string, lab: string | undefined): Promise<void> {
-  const remains = await remainsOf(kv, prefix, node);
+async function warnOfRemains(store: Store, node: string, lab: string | undefined): Promise<void> {
+  const remains = await remainsOf(store, node);
   if (!remains) return;
   const command = `flatnet forget ${node}${lab === undefined ? '' : ` --lab ${lab}`}`;
   process.stderr.write(

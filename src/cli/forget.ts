@@ -15,8 +15,8 @@ export const command = storeOptions(
   .option('--force', 'also one whose agent lives')
   .option('--json', 'print JSON')
   .action(async (node: string, { force, json, ...store }: ForgetOptions) => {
-    const removed = await withSelectedStore(store, (kv, prefix) =>
-      forgetNode(kv, prefix, node, { force: force === true }),
+    const removed = await withSelectedStore(store, (selected) =>
+      forgetNode(selected, node, { force: force === true }),
     );
     print({ node, ...removed }, json, () => `node ${node} is forgotten\n${removedText(removed)}`);
   });

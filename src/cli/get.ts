@@ -1,7 +1,6 @@
 import { Option } from 'commander';
 import { API_VERSION, kindNamed } from '../cluster/calico/document.ts';
 import { writeManifest } from '../cluster/calico/manifest.ts';
-import { ResourceStore } from '../store/etcd/resource-store.ts';
 import { newCommand } from './shared/commands.ts';
 import { print } from './shared/output.ts';
 import { resourceTable } from './shared/resource-table.ts';
@@ -30,8 +29,7 @@ export const command = storeOptions(
   .option('--json', 'print JSON, as -o json')
   .action(async (word: string, name: string | undefined, { output, json, ...store }: GetOptions) => {
     const kind = kindNamed(word);
-    const found = await withSelectedStore(store, async (kv, prefix) => {
-      const resources = new ResourceStore(kv, prefix);
+    const found = await withSelectedStore(store, async ({ resources }) => {
       if (name !== undefined) return [await resources.get(kind, name)];
       return resources.list(kind, (problem) => process.stderr.write(`warning: ${problem}\n`));
     });

@@ -4,15 +4,11 @@ import { FlatnetError } from '../error.ts';
 import { ipCompare } from '../ip/address.ts';
 import { addressOf } from '../ip/cidr.ts';
 import { checkIpam, type Report } from '../ipam/blocks/check.ts';
-import { IpamRecords } from '../ipam/blocks/records.ts';
-import { removeNode } from '../ipam/blocks/remove-node.ts';
-import { readSnapshot } from '../ipam/blocks/snapshot.ts';
+import { removeNode } from '../ipam/blocks/forget-node.ts';
+import { repairIpam } from '../ipam/blocks/repair.ts';
 import { type BlockUsage, borrowedUsage, type PoolUsage, usage } from '../ipam/blocks/usage.ts';
-import type { IpamConfig } from '../store/etcd/block-codec.ts';
-import { IpamKeys } from '../store/etcd/block-keys.ts';
-import { Layout } from '../store/etcd/layout.ts';
-import { ResourceStore } from '../store/etcd/resource-store.ts';
-import type { Kv } from '../store/kv/kv.ts';
+import type { IpamConfig } from '../store/ports/blocks.ts';
+import type { Store } from '../store/ports/store.ts';
 import { integer, newCommand } from './shared/commands.ts';
 import { EXIT, Exit } from './shared/failure.ts';
 import { paint, print, table } from './shared/output.ts';
@@ -31,11 +27,14 @@ storeOptions(command.command('check'))
   .description(
     'Hold blocks, affinities, handles and pools against each other, at one moment. Exit status 1 when something is wrong.',
   )
+  .option('--repair', 'finish what crashes cut short, and rebuild the index of handles')
   .option('--json', 'print JSON')
-  .action(async (options: Options) => {
-    const report = await withSelectedStore(options, async (kv, prefix) => {
-      const [pools, nodes] = [await poolsOf(kv, prefix), await nodesOf(kv, prefix)];
-      return checkIpam(kv, new IpamKeys(prefix), { pools, nodes });
+  .action(async (options: Options & { readonly repair?: boolean }) => {
+    const report = await withSelectedStore(options, async (store) => {
+      const repaired = options.repair ? await repairIpam(store.blocks) : [];
+      for (const done of repaired) process.stderr.write(`repaired: ${done}\n`);
+      const [pools, nodes] = [await poolsOf(store), await store.membership.names()];
+      return checkIpam(store.blocks, { pools, nodes });
     });
     print(report, options.json, reportText);
     if (report.findings.some(({ severity }) => severity === 'error')) throw new Exit(EXIT.failed);
@@ -47,12 +46,12 @@ storeOptions(command.command('show'))
   .option('--borrowed', 'instead, the addresses that a node has of another node’s block')
   .option('--json', 'print JSON')
   .action(async (options: Options & { readonly blocks?: boolean; readonly borrowed?: boolean }) => {
-    const { snapshot, pools } = await withSelectedStore(options, async (kv, prefix) => ({
-      snapshot: await readSnapshot(kv, new IpamKeys(prefix)),
-      pools: await poolsOf(kv, prefix),
+    const { snapshot, pools } = await withSelectedStore(options, async (store) => ({
+      snapshot: await store.blocks.snapshot(),
+      pools: await poolsOf(store),
     }));
-    for (const { key, problem } of snapshot.unreadable) {
-      process.stderr.write(`warning: ${key} is left out: ${problem}\n`);
+    for (const { object, problem } of snapshot.unreadable) {
+      process.stderr.write(`warning: ${object} is left out: ${problem}\n`);
     }
     if (options.borrowed) {
       const header = ['IP', 'BORROWING NODE', 'BLOCK', 'BLOCK OWNER', 'TYPE', 'ALLOCATED TO'];
@@ -87,8 +86,8 @@ storeOptions(command.command('configure'))
   .action(async (options: Options & Partial<IpamConfig>) => {
     const { strictAffinity, autoAllocateBlocks, maxBlocksPerHost, cooldown } = options;
     const change = { strictAffinity, autoAllocateBlocks, maxBlocksPerHost, cooldown };
-    const config = await withSelectedStore(options, (kv, prefix) =>
-      new IpamRecords(kv, new IpamKeys(prefix)).configure(JSON.parse(JSON.stringify(change))),
+    const config = await withSelectedStore(options, ({ blocks }) =>
+      blocks.configure(JSON.parse(JSON.stringify(change))),
     );
     print(config, options.json, (all) =>
       Object.entries(all)
@@ -103,23 +102,17 @@ storeOptions(command.command('release'))
   .option('--force', 'though the cluster still knows it; what its pods use that still run, others get too')
   .option('--json', 'print JSON')
   .action(async (options: Options & { readonly node: string; readonly force?: boolean }) => {
-    const removed = await withSelectedStore(options, async (kv, prefix) => {
-      if (!options.force && (await nodesOf(kv, prefix)).has(options.node)) throw stillThere(options.node);
-      return removeNode(kv, new IpamKeys(prefix), options.node);
+    const removed = await withSelectedStore(options, async ({ membership, blocks }) => {
+      if (!options.force && (await membership.names()).has(options.node)) throw stillThere(options.node);
+      return removeNode(blocks, options.node);
     });
     print(removed, options.json, removedText);
   });
 
-async function poolsOf(kv: Kv, prefix: string): Promise<readonly IpPool[]> {
+async function poolsOf({ resources }: Store): Promise<readonly IpPool[]> {
   const warn = (problem: string): void => void process.stderr.write(`warning: ${problem}\n`);
-  const found = await new ResourceStore(kv, prefix).list('IPPool', warn);
+  const found = await resources.list('IPPool', warn);
   return found.flatMap(({ resource }) => (resource.kind === 'IPPool' ? [resource.value] : []));
-}
-
-/** Those that have a record, which goes when a node's agent has not been heard of for a day. */
-async function nodesOf(kv: Kv, prefix: string): Promise<ReadonlySet<string>> {
-  const folder = new Layout(prefix).nodes;
-  return new Set((await kv.list(folder)).items.map(({ key }) => key.slice(folder.length)));
 }
 
 function reportText({ findings, counts }: Report): string {

@@ -3,19 +3,15 @@ import type { Family } from '../ip/address.ts';
 import { type Cidr, overlaps, parseCidr } from '../ip/cidr.ts';
 import { Fields } from './fields.ts';
 import type { PerFamily } from './node.ts';
-import { readPlan } from './plan.ts';
+import { type Plan, readPlan } from './plan.ts';
 import { type Pool, readPool } from './pool.ts';
 
 export type { Pool } from './pool.ts';
 
 /** The configuration of the pod network, the same on every node. Read by `readNetwork` from net-conf.json or YAML. */
-export type Network = {
+export type Network = Plan & {
   /** At least one family is present. */
   readonly pools: PerFamily<Pool>;
-  /** `lease`: a node has one subnet a family, cut from `pools`. `blocks`: it claims blocks of IPPools as it needs them. */
-  readonly addresses: 'lease' | 'blocks';
-  /** How a pod hangs on its node: a port of a bridge, or a route of its own. */
-  readonly wiring: 'bridge' | 'routed';
   readonly backend: {
     /** Lower case. Absent in the file means `vxlan` (flannel's source says udp, its documentation vxlan). */
     readonly type: string;

@@ -1,12 +1,21 @@
 import { encapsulation } from './calico/ip-pool.ts';
 import type { Fields } from './fields.ts';
-import type { Network } from './network.ts';
+
+/** `lease`: a node has one subnet a family, cut from the network's pools. `blocks`: it claims blocks of IPPools as it needs them. */
+export type AddressPlan = 'lease' | 'blocks';
+
+/** How pods get their addresses and are wired; the same for every node. */
+export type Plan = {
+  readonly addresses: AddressPlan;
+  /** How a pod hangs on its node: a port of a bridge, or a route of its own. */
+  readonly wiring: 'bridge' | 'routed';
+};
 
 /**
- * Reads `addresses` and `wiring`. Only BGP announces blocks and borrowed addresses, and it needs pods that are routes: a
- * bridge has one subnet. Throws CONFIG_INVALID naming the word to change.
+ * Reads `addresses` and `wiring`. Only BGP announces blocks and borrowed addresses, and a bridge has one subnet, so it needs
+ * pods that are routes. Throws CONFIG_INVALID naming the word to change.
  */
-export function readPlan(fields: Fields, backendType: string): Pick<Network, 'addresses' | 'wiring'> {
+export function readPlan(fields: Fields, backendType: string): Plan {
   const addresses = word(fields, 'addresses', ['lease', 'blocks']);
   const wiring = word(fields, 'wiring', ['bridge', 'routed']);
   if (addresses === 'blocks' && wiring === 'bridge') {

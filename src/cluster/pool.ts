@@ -2,6 +2,7 @@ import type { FlatnetError } from '../error.ts';
 import { BITS, type Family, type Ip, ipAdd, ipCompare, ofFamily, parseIp } from '../ip/address.ts';
 import { addressOf, type Cidr, cidrOf, contains, lastIp, lengthOf, parseCidr } from '../ip/cidr.ts';
 import type { Fields } from './fields.ts';
+import type { AddressPlan } from './plan.ts';
 
 /** Where node subnets are cut from. */
 export type Pool = {
@@ -13,10 +14,10 @@ export type Pool = {
   readonly subnetMax: Ip;
 };
 
-/** A node has one subnet, or claims blocks: then SubnetLen is the size of a block. */
-type AddressPlan = 'lease' | 'blocks';
-
-/** What each family writes before its keys, its longest useful network, the subnet length it would like, and the shortest block. */
+/**
+ * What each family writes before its keys, its longest useful network, the usual subnet length, and the shortest block (with
+ * `blocks`, SubnetLen is the size of a block).
+ */
 const RULES: Record<
   Family,
   { prefix: string; smallest: number; usual: Record<AddressPlan, number>; block: number; example: string }

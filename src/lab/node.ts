@@ -3,7 +3,6 @@ import { codeOf, FlatnetError } from '../error.ts';
 import { forgetNode } from '../ipam/blocks/forget-node.ts';
 import { netnsId, netnsPath } from '../linux/netns.ts';
 import { allProcesses, ancestors, killNow } from '../linux/process.ts';
-import { DEFAULT_PREFIX } from '../store/etcd/layout.ts';
 import { nodeResources } from './bgp/plan.ts';
 import { sessionsEstablished } from './bgp/sessions.ts';
 import { tellTors } from './bgp/tor.ts';
@@ -96,7 +95,7 @@ async function removeNode(lab: Lab, node: LabNode): Promise<void> {
 /** Like `flatnet forget`; its agent has ended just now. */
 async function forget(lab: Lab, node: string): Promise<void> {
   try {
-    await withStore(lab, (kv) => forgetNode(kv, DEFAULT_PREFIX, node, { force: true }));
+    await withStore(lab, (store) => forgetNode(store, node, { force: true }));
   } catch (error) {
     if (codeOf(error) !== 'NOT_FOUND') throw error;
   }

@@ -1,6 +1,13 @@
 import { decodeResult, EMPTY_RESULT, type Result } from '../cni/protocol/result.ts';
 import { atLeast } from '../cni/protocol/version.ts';
-import { dropAttachment, readAttachment, writeAttachment } from './cni-cache.ts';
+import { messageOf } from '../error.ts';
+import {
+  type Attachment,
+  cachedAttachments,
+  dropAttachment,
+  readAttachment,
+  writeAttachment,
+} from './cni-cache.ts';
 import { type ConfList, loadConfList, type PluginConf } from './conf-list.ts';
 import { type Command, type ExecOptions, execPlugin } from './plugin-exec.ts';
 
@@ -37,7 +44,7 @@ export async function addNetwork(options: AttachmentOptions, signal?: AbortSigna
   let result: unknown;
   try {
     for (const plugin of network.plugins) {
-      result = await runPlugin('ADD', network, plugin, options, result, signal);
+      result = await run('ADD', network, plugin, options, result, signal);
     }
   } catch (error) {
     await delNetwork({ ...options, network }).catch(() => undefined);
@@ -59,13 +66,63 @@ export async function delNetwork(options: AttachmentOptions, signal?: AbortSigna
   };
   const previous = atLeast(network.cniVersion, '0.4.0') ? cached?.result : undefined;
   for (const plugin of network.plugins.toReversed()) {
-    await runPlugin('DEL', network, plugin, withRemembered, previous, signal);
+    await run('DEL', network, plugin, withRemembered, previous, signal);
   }
   dropAttachment(options.cacheDir, network.name, options);
 }
 
-/** Runs one plugin of the network for one attachment, with the capabilities it declares. Returns what it printed. */
-export async function runPlugin(
+/** Runs CHECK along the plugins. Does nothing before 0.4.0 or with `disableCheck`. */
+export async function checkNetwork(options: AttachmentOptions, signal?: AbortSignal): Promise<void> {
+  const configured = options.network ?? loadConfList(options.confDir);
+  const cached = readAttachment(options.cacheDir, configured.name, options);
+  const network = cached?.network ?? configured;
+  if (network.disableCheck || !atLeast(network.cniVersion, '0.4.0')) return;
+  for (const plugin of network.plugins) {
+    await run('CHECK', network, plugin, options, cached?.result, signal);
+  }
+}
+
+/**
+ * DELs every remembered attachment of the network that is not valid, then runs GC with the valid ones. The caller keeps
+ * ADD and DEL of this network away meanwhile, as the specification demands. Goes on after errors and throws them together.
+ */
+export async function gcNetwork(
+  options: RuntimeOptions & { readonly valid: readonly Attachment[] },
+  signal?: AbortSignal,
+): Promise<void> {
+  const network = options.network ?? loadConfList(options.confDir);
+  const errors: unknown[] = [];
+  const attempt = (work: Promise<unknown>): Promise<unknown> => work.catch((error) => errors.push(error));
+  const isValid = (a: Attachment): boolean =>
+    options.valid.some((b) => a.containerId === b.containerId && a.ifName === b.ifName);
+  for (const stale of cachedAttachments(options.cacheDir, network.name)) {
+    if (!isValid(stale)) await attempt(delNetwork({ ...options, ...stale, network }, signal));
+  }
+  if (atLeast(network.cniVersion, '1.1.0') && !network.disableGC) {
+    const attachments = options.valid.map((a) => ({ containerID: a.containerId, ifname: a.ifName }));
+    // libcni sends the list under the key of the specification and under the one it used before.
+    const extra = { 'cni.dev/valid-attachments': attachments, 'cni.dev/attachments': attachments };
+    for (const plugin of network.plugins) {
+      await attempt(
+        run('GC', network, { ...plugin, ...extra }, { ...options, ...NO_ATTACHMENT }, undefined, signal),
+      );
+    }
+  }
+  if (errors.length) throw new AggregateError(errors, errors.map(messageOf).join('; '));
+}
+
+/** Resolves when every plugin of the network can serve an ADD; throws the first one's error otherwise. */
+export async function statusNetwork(options: RuntimeOptions, signal?: AbortSignal): Promise<void> {
+  const network = options.network ?? loadConfList(options.confDir);
+  if (!atLeast(network.cniVersion, '1.1.0')) return;
+  for (const plugin of network.plugins) {
+    await run('STATUS', network, plugin, { ...options, ...NO_ATTACHMENT }, undefined, signal);
+  }
+}
+
+const NO_ATTACHMENT = { containerId: '', ifName: '', netns: '' };
+
+async function run(
   command: Command,
   network: ConfList,
   plugin: PluginConf,

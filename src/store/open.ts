@@ -1,12 +1,15 @@
 import { readFileSync } from 'node:fs';
 import { codeOf, FlatnetError, messageOf } from '../error.ts';
 import type { Log } from '../log.ts';
-import { type LeaseOptions, LeaseStore } from './etcd/lease-store.ts';
+import { EtcdStore, type EtcdStoreOptions } from './etcd/store.ts';
 import { EtcdKv } from './kv/client.ts';
 import type { Tls } from './kv/endpoint.ts';
 import type { Store } from './ports/store.ts';
 
-export type StoreOptions = LeaseOptions & {
+export { DEFAULT_PREFIX } from './etcd/layout.ts';
+
+/** Which store, and how to get in. */
+export type StoreOptions = EtcdStoreOptions & {
   /** `http://host:port`, `https://host:port` or `unix:/path`. */
   readonly endpoints: readonly string[];
   /** PEM files: flannel's `--etcd-cafile`, `--etcd-certfile`, `--etcd-keyfile`. */
@@ -21,23 +24,24 @@ export type TlsFiles = {
   readonly keyFile?: string | undefined;
 };
 
-/** The store behind the endpoints. Nothing is sent until it is used. Throws CONFIG_INVALID; IO for an unreadable file. */
+/** The store behind the endpoints. Sends nothing until it is used. Throws CONFIG_INVALID; IO for an unreadable file. */
 export function openStore(options: StoreOptions, log: Log): Store {
-  return new LeaseStore(openKv(options), options, log);
-}
-
-/** The client alone, for tools. */
-export function openKv({ endpoints, tls = {}, username, password }: StoreOptions): EtcdKv {
-  const pem: { -readonly [K in keyof Tls]: string } = {};
-  if (tls.caFile !== undefined) pem.ca = read('store.tls.caFile', tls.caFile);
-  if (tls.certFile !== undefined) pem.cert = read('store.tls.certFile', tls.certFile);
-  if (tls.keyFile !== undefined) pem.key = read('store.tls.keyFile', tls.keyFile);
-  return new EtcdKv({
+  const { endpoints, tls, username, password } = options;
+  const kv = new EtcdKv({
     endpoints,
-    tls: pem,
+    tls: readTls(tls ?? {}),
     ...(username === undefined ? {} : { username }),
     ...(password === undefined ? {} : { password }),
   });
+  return new EtcdStore(kv, options, log);
+}
+
+function readTls({ caFile, certFile, keyFile }: TlsFiles): Tls {
+  return {
+    ...(caFile !== undefined && { ca: read('store.tls.caFile', caFile) }),
+    ...(certFile !== undefined && { cert: read('store.tls.certFile', certFile) }),
+    ...(keyFile !== undefined && { key: read('store.tls.keyFile', keyFile) }),
+  };
 }
 
 function read(option: string, file: string): string {

@@ -3,7 +3,7 @@ import { dirname } from 'node:path';
 import { networkToNetConf, readNetwork } from '../cluster/network.ts';
 import type { Node } from '../cluster/node.ts';
 import { NO_RESOURCES, type Resources } from '../cluster/resources.ts';
-import type { ClusterView } from './ports/store.ts';
+import type { ClusterView } from './ports/feed.ts';
 
 const VERSION = 1;
 
@@ -11,14 +11,12 @@ const VERSION = 1;
  * Keeps the last good view for a start while the store is away. A reader sees the old file or the new one, whole, also
  * after a power cut. Mode 0600.
  */
-export async function writeView(
-  file: string,
-  { network, nodes, resources, revision }: ClusterView,
-): Promise<void> {
+export async function writeView(file: string, { network, nodes, resources }: ClusterView): Promise<void> {
   // The network as its configuration, so that a later release fills in what this one does not know.
   const text = JSON.stringify({
     version: VERSION,
-    revision,
+    // Releases that kept the store's revision here accept no file without it.
+    revision: 0,
     network: JSON.parse(networkToNetConf(network)),
     nodes,
     resources,
@@ -46,10 +44,9 @@ export async function readView(file: string): Promise<ClusterView | undefined> {
   try {
     const value: unknown = JSON.parse(await readFile(file, 'utf8'));
     if (typeof value !== 'object' || value === null) return undefined;
-    const { version, revision, network, nodes, resources } = value as Record<string, unknown>;
-    if (version !== VERSION || typeof revision !== 'number' || !Array.isArray(nodes)) return undefined;
+    const { version, network, nodes, resources } = value as Record<string, unknown>;
+    if (version !== VERSION || !Array.isArray(nodes)) return undefined;
     return {
-      revision,
       network: readNetwork(network),
       resources: resourcesFrom(resources),
       nodes: nodes.filter(isNode),
@@ -59,7 +56,7 @@ export async function readView(file: string): Promise<ClusterView | undefined> {
   }
 }
 
-/** As it was written; a release before had none. */
+/** A former release wrote none. */
 function resourcesFrom(value: unknown): Resources {
   return typeof value === 'object' && value !== null ? { ...NO_RESOURCES, ...value } : NO_RESOURCES;
 }

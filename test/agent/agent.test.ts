@@ -6,7 +6,7 @@ import { readNetwork } from '../../src/cluster/network.ts';
 import { NO_RESOURCES } from '../../src/cluster/resources.ts';
 import { parseCidr } from '../../src/ip/cidr.ts';
 import { SILENT } from '../../src/log.ts';
-import type { ClusterView } from '../../src/store/ports/store.ts';
+import type { ClusterView } from '../../src/store/ports/feed.ts';
 
 /** One that does not know its underlay, and so leaves the kernel alone. */
 function agent(): Agent {
@@ -38,7 +38,6 @@ function view(...blocks: string[]): ClusterView {
     network,
     resources: NO_RESOURCES,
     nodes: [{ ...node, subnets: blocks.map(parseCidr) }],
-    revision: 1,
   };
 }
 

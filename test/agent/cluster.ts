@@ -10,7 +10,6 @@ import { FAMILIES, type Family, type Ip } from '../../src/ip/address.ts';
 import { addressOf, type Cidr, overlaps } from '../../src/ip/cidr.ts';
 import { down } from '../../src/lab/down.ts';
 import { agentReady, agentStatus, startAgent, stopAgent } from '../../src/lab/machine/agent.ts';
-import { withStore } from '../../src/lab/machine/store.ts';
 import { createNode, deleteNode } from '../../src/lab/machine/underlay.ts';
 import { freeIndex, nodeAddresses, underlaySubnet } from '../../src/lab/machine/underlay-plan.ts';
 import { createPod, deletePod } from '../../src/lab/pods/pod.ts';
@@ -22,6 +21,7 @@ import { up } from '../../src/lab/up.ts';
 import { createNetns, deleteNetns, netnsPath } from '../../src/linux/netns.ts';
 import { DEFAULT_PREFIX, Layout } from '../../src/store/etcd/layout.ts';
 import type { Kv } from '../../src/store/kv/kv.ts';
+import { withKv } from '../store/lab.ts';
 import type { Endpoint } from './matrix.ts';
 import type { PodEnd } from './oracle.ts';
 import { releaseLease } from './release-lease.ts';
@@ -320,7 +320,7 @@ export class Cluster implements AsyncDisposable {
   }
 
   async store<T>(work: (kv: Kv) => Promise<T>): Promise<T> {
-    return this.aside ? work(this.aside) : withStore(this.lab, work);
+    return this.aside ? work(this.aside) : withKv(this.lab, work);
   }
 
   log(node: TestNode): string {

@@ -4,8 +4,8 @@ import { join } from 'node:path';
 import { test } from 'node:test';
 import { promisify } from 'node:util';
 import { BlockAssigner } from '../../src/ipam/blocks/block-assigner.ts';
-import { IpamKeys } from '../../src/store/etcd/block-keys.ts';
-import { ResourceStore } from '../../src/store/etcd/resource-store.ts';
+import { SILENT } from '../../src/log.ts';
+import { EtcdStore } from '../../src/store/etcd/store.ts';
 import { EtcdKv } from '../../src/store/kv/client.ts';
 import { pool } from '../ipam/blocks/plan.ts';
 import { startEmbedded } from '../store/servers.ts';
@@ -22,7 +22,7 @@ test('flatnet ipam: show, check, configure, release', async (t) => {
     kv.close();
     await server.stop();
   });
-  const keys = new IpamKeys(PREFIX);
+  const { resources, blocks } = new EtcdStore(kv, { prefix: PREFIX }, SILENT);
   const ipam = (...words: string[]): Promise<Ran> => flatnet('ipam', ...words);
   const flatnet = async (...words: string[]): Promise<Ran> => {
     const store = ['--endpoint', server.endpoint, '--prefix', PREFIX];
@@ -41,7 +41,7 @@ test('flatnet ipam: show, check, configure, release', async (t) => {
   assert.match((await ipam('configure')).out, /maxBlocksPerHost: 1\n/);
   assert.equal((await ipam('configure', '--strict-affinity', 'perhaps')).status, 2);
 
-  await new ResourceStore(kv, PREFIX).apply({
+  await resources.apply({
     apiVersion: 'projectcalico.org/v3',
     kind: 'IPPool',
     metadata: { name: 'p' },
@@ -50,8 +50,7 @@ test('flatnet ipam: show, check, configure, release', async (t) => {
   const ipPools = [pool('p', '10.1.0.0/24', 30)];
   const node = (name: string): BlockAssigner =>
     new BlockAssigner({
-      kv,
-      keys,
+      store: blocks,
       node: name,
       nodeLabels: () => ({}),
       resources: () => ({ ipPools, ipReservations: [] }),
@@ -72,7 +71,8 @@ test('flatnet ipam: show, check, configure, release', async (t) => {
   const check = await ipam('check');
   assert.deepEqual([check.status, check.err], [0, '']);
   assert.match(check.out, /^2 blocks of 2 nodes, 6 addresses in use \(1 borrowed\), 6 handles\n/);
-  await kv.delete(keys.handle('pod1'));
+  const [handle] = await blocks.handles(['pod1']);
+  await blocks.deleteHandle('pod1', handle ?? assert.fail());
   const wrong = await ipam('check');
   assert.equal(wrong.status, 1);
   assert.match(wrong.out, /error +ALLOCATION_WITHOUT_HANDLE +10\.1\.0\.\d+ +is pod1's/);

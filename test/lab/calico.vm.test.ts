@@ -7,7 +7,7 @@ import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { promisify } from 'node:util';
-import { networkToNetConf, readNetwork } from '../../src/cluster/network.ts';
+import { readNetwork } from '../../src/cluster/network.ts';
 import { BirdControl } from '../../src/companions/bird/daemon/control.ts';
 import type { Ip } from '../../src/ip/address.ts';
 import { withStore } from '../../src/lab/machine/store.ts';
@@ -15,7 +15,6 @@ import { withPreset } from '../../src/lab/network.ts';
 import type { PodRecord } from '../../src/lab/pods/record.ts';
 import { netnsOf, podNetns } from '../../src/lab/record/names.ts';
 import { netnsPath } from '../../src/linux/netns.ts';
-import { DEFAULT_PREFIX, Layout } from '../../src/store/etcd/layout.ts';
 import type { RunningPing } from '../agent/running-ping.ts';
 import { BgpCluster, until } from '../companions/bird/bgp-cluster.ts';
 import { CANNOT, FLATNET } from './host.ts';
@@ -302,7 +301,7 @@ async function heals(t: TestContext, cluster: BgpCluster): Promise<void> {
 /** Who sets the routes to the other nodes. */
 async function route(cluster: BgpCluster, routes: 'bird' | 'agent'): Promise<void> {
   const network = readNetwork(withPreset('calico', { ...NETWORK, Backend: { Type: 'bgp', routes } }));
-  await withStore(cluster.lab, (kv) => kv.put(new Layout(DEFAULT_PREFIX).config, networkToNetConf(network)));
+  await withStore(cluster.lab, ({ network: stored }) => stored.write(network));
 }
 
 /** A command to node1’s BIRD. */

@@ -1,9 +1,9 @@
 import { type Family, familyOf } from '../../ip/address.ts';
 import type { BlockUsage } from '../../ipam/blocks/usage.ts';
-import type { LeaseStatus } from '../../lab/look/address-plan.ts';
 import { type LabStatus, labStatus, type NodeStatus } from '../../lab/look/status.ts';
 import type { AgentStatus } from '../../lab/machine/agent.ts';
 import { Lab } from '../../lab/record/lab.ts';
+import type { Member } from '../../store/ports/membership.ts';
 import { newCommand } from '../shared/commands.ts';
 import { EXIT, Exit } from '../shared/failure.ts';
 import { type Cell, paint, print, render, table } from '../shared/output.ts';
@@ -72,7 +72,7 @@ function blockRow({ cidr, node, used, total }: BlockUsage): Cell[] {
   return [cidr, node, `${used} of ${total}`];
 }
 
-function leaseRow({ node, subnets, publicIp, backend, expires }: LeaseStatus): Cell[] {
+function leaseRow({ node, subnets, publicIp, backend, expires }: Member): Cell[] {
   return [
     subnets.join(' '),
     node,

@@ -4,7 +4,7 @@ import { decode } from '../../cluster/calico/decode.ts';
 import { type Document, titleOf } from '../../cluster/calico/document.ts';
 import { readManifest } from '../../cluster/calico/manifest.ts';
 import { FlatnetError, messageOf } from '../../error.ts';
-import type { ResourceStore } from '../../store/etcd/resource-store.ts';
+import type { ResourceStore } from '../../store/ports/resources.ts';
 import { collect } from './commands.ts';
 import { readText } from './read-text.ts';
 

@@ -1,11 +1,11 @@
 import type { Resource } from '../../cluster/calico/decode.ts';
 import type { Kind } from '../../cluster/calico/document.ts';
 import type { BgpFilter, BgpPeer, Community } from '../../cluster/resources.ts';
-import type { Stored } from '../../store/etcd/resource-store.ts';
+import type { AppliedResource } from '../../store/ports/resources.ts';
 import { table } from './output.ts';
 
 /** A table of resources of one kind, as calicoctl's; `wide`: all that a table can hold. */
-export function resourceTable(kind: Kind, all: readonly Stored[], wide: boolean): string {
+export function resourceTable(kind: Kind, all: readonly AppliedResource[], wide: boolean): string {
   const rows = all.map(({ document, resource }) => ({
     NAME: document.metadata.name,
     ...columns(resource),

@@ -1,12 +1,12 @@
 import { type Command, Option } from 'commander';
 import { FlatnetError } from '../../error.ts';
-import type { Removed } from '../../ipam/blocks/remove-node.ts';
+import type { Removed } from '../../ipam/blocks/forget-node.ts';
 import { storeEndpoint } from '../../lab/machine/store.ts';
 import { Lab } from '../../lab/record/lab.ts';
-import { DEFAULT_PREFIX } from '../../store/etcd/layout.ts';
-import type { ResourceStore } from '../../store/etcd/resource-store.ts';
-import type { Kv } from '../../store/kv/kv.ts';
-import { openKv } from '../../store/open.ts';
+import { SILENT } from '../../log.ts';
+import { DEFAULT_PREFIX, openStore } from '../../store/open.ts';
+import type { ResourceStore } from '../../store/ports/resources.ts';
+import type { Store } from '../../store/ports/store.ts';
 import { collect } from './commands.ts';
 
 /** Which store a command speaks with: a lab's, or one by its address. */
@@ -39,7 +39,7 @@ export function storeOptions(command: Command): Command {
 /** Runs `work` on the store, and ends the connection. */
 export async function withSelectedStore<T>(
   { endpoint, prefix, cacert, cert, key, lab }: StoreSelection,
-  work: (kv: Kv, prefix: string) => Promise<T>,
+  work: (store: Store) => Promise<T>,
 ): Promise<T> {
   if (lab !== undefined && endpoint !== undefined) {
     throw new FlatnetError('stands beside --endpoint', {
@@ -49,16 +49,17 @@ export async function withSelectedStore<T>(
     });
   }
   const endpoints = lab === undefined ? (endpoint ?? [DEFAULT_ENDPOINT]) : [storeEndpoint(Lab.open(lab))];
-  const kv = openKv({ endpoints, tls: { caFile: cacert, certFile: cert, keyFile: key } });
+  const tls = { caFile: cacert, certFile: cert, keyFile: key };
+  const store = openStore({ endpoints, prefix, tls }, SILENT);
   try {
-    return await work(kv, prefix);
+    return await work(store);
   } catch (error) {
     const isNamed = (lab ?? endpoint) !== undefined;
     if (isNamed || !(error instanceof FlatnetError) || error.code !== 'STORE_UNAVAILABLE') throw error;
     const fix = 'say which store: --lab LAB, or --endpoint ADDRESS';
     throw new FlatnetError(error.message, { code: error.code, fix, cause: error });
   } finally {
-    kv.close();
+    store.close();
   }
 }
 

@@ -1,46 +1,11 @@
 import { FlatnetError } from '../../error.ts';
 import { type Ip, ipToBigInt } from '../../ip/address.ts';
 import { addressOf, type Cidr, contains, nthIp, sizeOf } from '../../ip/cidr.ts';
+import type { Block, Owner } from '../../store/ports/blocks.ts';
 
-/** Who has an address. */
-export type Owner = {
-  readonly handle: string;
-  /** Where it is used: not the block's node when the address is borrowed. */
-  readonly node: string;
-  readonly pod?: string;
-  readonly namespace?: string;
-  readonly type?: string;
-};
+// Blocks are values: these functions return new ones.
 
-export type Allocation = Owner & {
-  /** No other allocation of the block ever has it: tells one owner of the address from the next (ABA). */
-  readonly sequence: number;
-  /** Seconds since 1970. */
-  readonly at: number;
-};
-
-/**
- * A block of addresses that one node claimed. An address is named by its ordinal, counted from the network
- * address; every one of them may be used, as there is no broadcast between routed pods. A value: the
- * functions below return a new one.
- */
-export type Block = {
-  readonly cidr: Cidr;
-  /** Whose block it is: it alone advertises the block, and takes addresses from it before others borrow. */
-  readonly node: string;
-  /**
-   * What the next allocation gets. Begins with the time of the making, so that a block made again repeats
-   * none.
-   */
-  readonly sequence: number;
-  /** When an address last came or went, or the block changed hands. Seconds since 1970. */
-  readonly changed: number;
-  readonly allocations: ReadonlyMap<number, Allocation>;
-  /** When the free addresses that were in use before came back; the longest free comes first. */
-  readonly released: ReadonlyMap<number, number>;
-};
-
-/** `now`: seconds since 1970, fractions included, as for all functions here. */
+/** `now`: seconds since 1970 with fractions, as in all functions here. */
 export function newBlock(cidr: Cidr, node: string, now: number): Block {
   const sequence = Math.floor(now * 1000);
   return {
@@ -55,21 +20,15 @@ export function newBlock(cidr: Cidr, node: string, now: number): Block {
 
 export type Wish = {
   readonly now: number;
-  /**
-   * Seconds an address rests after its release: whoever still sends to the last owner shall not reach the
-   * next.
-   */
+  /** Seconds an address rests after its release, so that whoever still sends to its last owner does not reach the next. */
   readonly cooldown: number;
-  /** Take one that still rests, the longest first, rather than none. */
+  /** Rather than none, take one that still rests, the one released longest ago. */
   readonly restless?: boolean;
-  /** Addresses that may not be given out unasked. */
+  /** Addresses that only those get who ask for them. */
   readonly isReserved: (ip: Ip) => boolean;
 };
 
-/**
- * The free address to give out next: one never used, else the one released longest ago; undefined when none
- * suits.
- */
+/** The free address to give out next: one never used, else the one released longest ago; undefined when none suits. */
 export function freeOrdinal(block: Block, wish: Wish): number | undefined {
   const size = blockSize(block.cidr);
   if (block.allocations.size === size) return undefined;
@@ -107,14 +66,27 @@ export function give(block: Block, ordinals: Iterable<number>, now: number): Blo
   return { ...block, changed: at, allocations, released };
 }
 
-/** The block in another node's hands. Its addresses rest on. */
+/** The block in another node's hands. Its addresses go on resting. */
 export function handOver(block: Block, node: string, now: number): Block {
   return { ...block, node, changed: Math.floor(now) };
+}
+
+/**
+ * The same block as a new version: whatever was computed from the former one, and is still on its way to the store,
+ * comes too late.
+ */
+export function fence(block: Block): Block {
+  return { ...block, sequence: block.sequence + 1 };
 }
 
 /** Nothing is in use, and nothing has been for `seconds`. */
 export function isIdle(block: Block, now: number, seconds: number): boolean {
   return block.allocations.size === 0 && hasRested(block.changed, { now, cooldown: seconds });
+}
+
+/** Whether the block says that the handle has the address. */
+export function isHeldBy(block: Block, ip: Ip, handle: string): boolean {
+  return block.allocations.get(ordinalOf(block.cidr, ip) ?? -1)?.handle === handle;
 }
 
 /** Undefined when the address is not in the block. */
@@ -126,13 +98,7 @@ export function blockSize(cidr: Cidr): number {
   return Number(sizeOf(cidr));
 }
 
-/**
- * A time further ahead than the rest is long was told by a clock gone wrong, and shall not hold the address
- * back.
- */
-function hasRested(
-  at: number,
-  { now, cooldown }: { readonly now: number; readonly cooldown: number },
-): boolean {
+/** A time further in the future than the rest lasts comes from a wrong clock, and must not hold the address back. */
+function hasRested(at: number, { now, cooldown }: Pick<Wish, 'now' | 'cooldown'>): boolean {
   return Math.abs(now - at) >= cooldown;
 }

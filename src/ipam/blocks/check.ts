@@ -1,27 +1,24 @@
 import type { IpPool } from '../../cluster/resources.ts';
 import { ipCompare } from '../../ip/address.ts';
 import { addressOf, type Cidr, contains, lastIp, lengthOf, nthIp } from '../../ip/cidr.ts';
-import type { IpamKeys } from '../../store/etcd/block-keys.ts';
-import type { Kv } from '../../store/kv/kv.ts';
-import type { Block } from './block.ts';
-import { ordinalOf } from './block.ts';
-import { readSnapshot, type Snapshot } from './snapshot.ts';
+import type { Block, BlockStore, Snapshot } from '../../store/ports/blocks.ts';
+import { isHeldBy, ordinalOf } from './block.ts';
 
-/** What is known besides the plan's own keys; what is absent is not checked. */
+/** What is known besides the plan's own objects; what is absent is not checked. */
 export type Known = {
   readonly pools?: readonly IpPool[];
   readonly nodes?: ReadonlySet<string>;
 };
 
 /**
- * An `error` must never be, at no revision of the store. A `warning` is allowed and does no harm by itself,
- * but somebody should know: what is left of a node that is gone, of a pool that was deleted, of a claim that
- * was cut short.
+ * An `error` must never be: a bug, or somebody's editing of the store. A `warning` does no harm by itself: what is left of a
+ * node that is gone, of a pool that was deleted, of a step that a crash cut short.
  */
 export type Finding = {
   readonly severity: 'error' | 'warning';
   readonly code:
     | 'ADDRESS_TWICE'
+    | 'AFFINITY_STALE'
     | 'AFFINITY_WITHOUT_BLOCK'
     | 'ALLOCATION_WITHOUT_HANDLE'
     | 'BLOCK_INCONSISTENT'
@@ -33,7 +30,7 @@ export type Finding = {
     | 'NODE_UNKNOWN'
     | 'SEVERAL_OWNERS'
     | 'UNREADABLE';
-  /** A block, an address, a handle, a node or a key. */
+  /** A block, an address, a handle, a node or the name of an object of the store. */
   readonly object: string;
   readonly text: string;
 };
@@ -50,42 +47,48 @@ export type Report = {
 };
 
 /**
- * Reads the plan's keys at one revision and holds them against each other. Right at any moment, also under
- * load.
+ * Holds blocks, affinities and handles against each other, also under load: what seems wrong is looked at a second time, and
+ * what is not there any more was a step under way.
  */
-export async function checkIpam(kv: Kv, keys: IpamKeys, known: Known = {}): Promise<Report> {
-  const snapshot = await readSnapshot(kv, keys);
-  return { findings: findings(snapshot, keys, known), counts: counts(snapshot) };
+export async function checkIpam(store: BlockStore, known: Known = {}): Promise<Report> {
+  const first = await store.snapshot();
+  const found = findings(first, known);
+  if (found.length === 0) return { findings: found, counts: counts(first) };
+  const second = await store.snapshot();
+  const seen = new Set(found.map((finding) => JSON.stringify(finding)));
+  return {
+    findings: findings(second, known).filter((finding) => seen.has(JSON.stringify(finding))),
+    counts: counts(second),
+  };
 }
 
-export function findings(snapshot: Snapshot, keys: IpamKeys, known: Known = {}): Finding[] {
+export function findings(snapshot: Snapshot, known: Known = {}): Finding[] {
   return [
-    ...snapshot.unreadable.map(({ key, problem }) => error('UNREADABLE', key, problem)),
-    ...[...snapshot.blocks].flatMap(([key, block]) => inside(key, block, keys)),
+    ...snapshot.unreadable.map(({ object, problem }) => error('UNREADABLE', object, problem)),
+    ...snapshot.blocks.flatMap(({ value }) => inside(value)),
     ...overlapping(snapshot),
-    ...owners(snapshot, keys),
+    ...owners(snapshot),
     ...handles(snapshot),
     ...strangers(snapshot, known),
   ];
 }
 
 export function counts({ blocks, handles, affinities }: Snapshot): Report['counts'] {
-  const allocations = [...blocks.values()].flatMap((block) =>
+  const allocations = blocks.flatMap(({ value: block }) =>
     [...block.allocations.values()].map(({ node }) => node !== block.node),
   );
   return {
-    blocks: blocks.size,
+    blocks: blocks.length,
     addresses: allocations.length,
     borrowed: allocations.filter(Boolean).length,
     handles: handles.size,
-    nodes: new Set(affinities.map(({ node }) => node)).size,
+    nodes: new Set(affinities.map(({ value }) => value.node)).size,
   };
 }
 
 /** One block by itself. */
-function inside(key: string, block: Block, keys: IpamKeys): Finding[] {
+function inside(block: Block): Finding[] {
   const problems: string[] = [];
-  if (keys.block(block.cidr) !== key) problems.push(`stands under ${key}`);
   const sequences = [...block.allocations.values()].map(({ sequence }) => sequence);
   if (new Set(sequences).size !== sequences.length) problems.push('has a sequence number twice');
   if (sequences.some((sequence) => sequence >= block.sequence))
@@ -98,9 +101,9 @@ function inside(key: string, block: Block, keys: IpamKeys): Finding[] {
 
 /** Sorted by address, a block can only overlap with the one before it that reaches farthest. */
 function overlapping({ blocks }: Snapshot): Finding[] {
-  const sorted = [...blocks.values()].sort(
-    (a, b) => ipCompare(addressOf(a.cidr), addressOf(b.cidr)) || lengthOf(a.cidr) - lengthOf(b.cidr),
-  );
+  const sorted = blocks
+    .map(({ value }) => value)
+    .sort((a, b) => ipCompare(addressOf(a.cidr), addressOf(b.cidr)) || lengthOf(a.cidr) - lengthOf(b.cidr));
   const found: Finding[] = [];
   let around: Block | undefined;
   for (const block of sorted) {
@@ -120,54 +123,62 @@ function shared(outer: Block, inner: Block): Finding[] {
   });
 }
 
-function owners({ blocks, affinities }: Snapshot, keys: IpamKeys): Finding[] {
+/** Affinities and blocks. What a crash between two steps leaves is a warning that says who resolves it. */
+function owners({ blocks, affinities }: Snapshot): Finding[] {
+  const byCidr = new Map(blocks.map(({ value }) => [value.cidr, value]));
+  const confirmed = new Map<Cidr, string[]>();
   const found: Finding[] = [];
-  const owned = new Map<Cidr, string[]>();
-  for (const { cidr, node, value } of affinities) {
-    if (value === 'pending') {
+  for (const { value } of affinities) {
+    const { cidr, node, state } = value;
+    const owner = byCidr.get(cidr)?.node;
+    if (state === 'confirmed') confirmed.set(cidr, [...(confirmed.get(cidr) ?? []), node]);
+    else if (owner === node) {
+      const text = `is ${node}'s and is not advertised: ${node} was taking or giving it back, and will finish that`;
+      found.push(warning('CLAIM_PENDING', cidr, text));
+    } else {
       found.push(warning('CLAIM_PENDING', cidr, `${node} has announced to claim it, and not done so`));
-    } else owned.set(cidr, [...(owned.get(cidr) ?? []), node]);
-  }
-  for (const [cidr, nodes] of owned) {
-    const block = blocks.get(keys.block(cidr));
-    if (!block)
-      found.push(
-        error('AFFINITY_WITHOUT_BLOCK', cidr, `is ${nodes.join("'s and ")}'s, and there is no such block`),
-      );
-    else if (nodes.length > 1) found.push(error('SEVERAL_OWNERS', cidr, `belongs to ${nodes.join(' and ')}`));
-    else if (nodes[0] !== block.node) {
-      found.push(error('SEVERAL_OWNERS', cidr, `belongs to ${block.node}, by its affinity to ${nodes[0]}`));
+    }
+    if (state !== 'confirmed' || owner === node) continue;
+    if (owner === undefined)
+      found.push(error('AFFINITY_WITHOUT_BLOCK', cidr, `is ${node}'s, and there is no such block`));
+    else {
+      const text = `has changed hands from ${node} to ${owner}, which has not confirmed it: either will finish that`;
+      found.push(warning('AFFINITY_STALE', cidr, text));
     }
   }
-  for (const { cidr, node } of blocks.values()) {
-    if (!owned.has(cidr)) found.push(error('BLOCK_WITHOUT_OWNER', cidr, `${node} has no affinity to it`));
+  for (const [cidr, nodes] of confirmed) {
+    if (nodes.length > 1)
+      found.push(error('SEVERAL_OWNERS', cidr, `is advertised by ${nodes.join(' and ')}`));
+  }
+  for (const { cidr, node } of byCidr.values()) {
+    const isCovered = affinities.some(({ value }) => value.cidr === cidr && value.node === node);
+    if (!isCovered) found.push(error('BLOCK_WITHOUT_OWNER', cidr, `${node} has no affinity to it`));
   }
   return found;
 }
 
-/** A handle and the blocks say the same of who has what. */
+/** A handle names at least what the blocks say it has. */
 function handles({ blocks, handles: all }: Snapshot): Finding[] {
   const found: Finding[] = [];
-  const byCidr = new Map([...blocks.values()].map((block) => [block.cidr, block]));
+  const byCidr = new Map(blocks.map(({ value }) => [value.cidr, value]));
   const named = new Set<string>();
-  for (const [id, { addresses }] of all) {
-    if (addresses.length === 0) found.push(error('HANDLE_WITHOUT_ALLOCATION', id, 'holds nothing'));
-    for (const { ip, block } of addresses) {
-      const owner = byCidr.get(block)?.allocations.get(ordinalOf(block, ip) ?? -1);
-      if (owner?.handle === id) named.add(`${ip} ${id}`);
+  for (const [id, { value }] of all) {
+    if (value.addresses.length === 0) found.push(warning('HANDLE_WITHOUT_ALLOCATION', id, 'names nothing'));
+    for (const { ip, block: cidr } of value.addresses) {
+      const block = byCidr.get(cidr);
+      if (block && isHeldBy(block, ip, id)) named.add(`${ip} ${id}`);
       else {
-        const text = owner
-          ? `says it has ${ip}, which is ${owner.handle}'s`
-          : `says it has ${ip}, which is free`;
-        found.push(error('HANDLE_WITHOUT_ALLOCATION', id, text));
+        const owner = block?.allocations.get(ordinalOf(cidr, ip) ?? -1)?.handle;
+        const text = `names ${ip}, which is ${owner === undefined ? 'free' : `${owner}'s`}`;
+        found.push(warning('HANDLE_WITHOUT_ALLOCATION', id, text));
       }
     }
   }
-  for (const { cidr, allocations } of blocks.values()) {
+  for (const { cidr, allocations } of byCidr.values()) {
     for (const [ordinal, { handle }] of allocations) {
       const ip = nthIp(cidr, ordinal);
       if (!named.has(`${ip} ${handle}`)) {
-        found.push(error('ALLOCATION_WITHOUT_HANDLE', ip, `is ${handle}'s, which does not say so`));
+        found.push(error('ALLOCATION_WITHOUT_HANDLE', ip, `is ${handle}'s, which does not name it`));
       }
     }
   }
@@ -176,9 +187,9 @@ function handles({ blocks, handles: all }: Snapshot): Finding[] {
 
 function strangers({ blocks, affinities }: Snapshot, { pools, nodes }: Known): Finding[] {
   const found: Finding[] = [];
-  for (const { cidr } of pools ? blocks.values() : []) {
-    if (!pools?.some((pool) => contains(pool.cidr, cidr))) {
-      found.push(warning('BLOCK_OUTSIDE_POOLS', cidr, 'is in no pool'));
+  for (const { value } of pools ? blocks : []) {
+    if (!pools?.some((pool) => contains(pool.cidr, value.cidr))) {
+      found.push(warning('BLOCK_OUTSIDE_POOLS', value.cidr, 'is in no pool'));
     }
   }
   if (!nodes) return found;
@@ -188,9 +199,8 @@ function strangers({ blocks, affinities }: Snapshot, { pools, nodes }: Known): F
     seen.set(node, counted);
     return counted;
   };
-  for (const { node } of affinities) of(node).claims++;
-  for (const { allocations } of blocks.values())
-    for (const { node } of allocations.values()) of(node).addresses++;
+  for (const { value } of affinities) of(value.node).claims++;
+  for (const { value } of blocks) for (const { node } of value.allocations.values()) of(node).addresses++;
   for (const [node, { claims, addresses }] of seen) {
     if (nodes.has(node)) continue;
     const text = `is no node of the cluster and has ${claims} blocks and ${addresses} addresses; flatnet forget ${node} frees them`;

@@ -1,31 +1,44 @@
-import { randomUUID } from 'node:crypto';
 import { codeOf, FlatnetError } from '../../error.ts';
-import { IpamKeys } from '../../store/etcd/block-keys.ts';
-import { isNameAnswered } from '../../store/etcd/challenge.ts';
-import { Layout } from '../../store/etcd/layout.ts';
-import { ResourceStore } from '../../store/etcd/resource-store.ts';
-import type { Kv } from '../../store/kv/kv.ts';
-import { handlesOf } from './leak.ts';
-import { IpamRecords } from './records.ts';
-import { type Removed, removeNode } from './remove-node.ts';
+import type { Ip } from '../../ip/address.ts';
+import type { Cidr } from '../../ip/cidr.ts';
+import type { BlockStore, Snapshot } from '../../store/ports/blocks.ts';
+import type { Membership } from '../../store/ports/membership.ts';
+import type { ResourceStore } from '../../store/ports/resources.ts';
+import { dropBlock, withdraw } from './claim.ts';
+import { freeAddresses } from './free.ts';
+import { handlesOf, type Leak } from './leak.ts';
+import { CONFLICT, retrying } from './retry.ts';
+
+/** What a node that is gone gave back; `kept`: blocks that other nodes' pods still have addresses of. */
+export type Removed = {
+  readonly released: readonly Ip[];
+  readonly blocks: readonly Cidr[];
+  readonly kept: readonly Cidr[];
+};
+
+/** The blocks that a node still has, and its addresses of them. */
+export type Remains = { readonly blocks: number; readonly addresses: number };
+
+type Ports = {
+  readonly membership: Membership;
+  readonly resources: ResourceStore;
+  readonly blocks: BlockStore;
+};
 
 /** Milliseconds a living agent has to say that it is there. */
 const ANSWER_TIME = 5_000;
 
 /**
- * Takes all out of the store that a node had which left for good: its Node, its record and lease, its blocks and
- * addresses. It may be called again after a crash, or for blocks that others had borrowed from. Throws NOT_FOUND when there
- * is nothing; IN_USE when the node's agent lives, unless `force`.
+ * Takes everything out of the store that a node had which left for good: its Node, its record and lease, its blocks and
+ * addresses. It may be called again after a crash, or for blocks that others had borrowed from. Throws NOT_FOUND when
+ * there is nothing; IN_USE when the node's agent lives, unless `force`.
  */
 export async function forgetNode(
-  kv: Kv,
-  prefix: string,
+  { membership, resources, blocks }: Ports,
   node: string,
   { force = false, answerTime = ANSWER_TIME } = {},
 ): Promise<Removed> {
-  const layout = new Layout(prefix);
-  const record = await kv.get(layout.node(node));
-  if (record && !force && (await isAlive(kv, layout, node, answerTime))) {
+  if (!force && (await membership.isAlive(node, answerTime))) {
     throw new FlatnetError('its agent is alive: its pods would go on with addresses that others get', {
       code: 'IN_USE',
       operation: 'forget',
@@ -33,44 +46,78 @@ export async function forgetNode(
       fix: 'stop its pods and its agent first, or use --force',
     });
   }
-  const hadResource = await deleteResource(kv, prefix, node);
-  // All that the agent wrote about the node itself hangs on one lease.
-  if (record && record.lease !== '0') await kv.revoke(record.lease);
-  else if (record) await kv.delete(record.key);
-  const removed = await removeNode(kv, new IpamKeys(prefix), node);
-  const { released, blocks, kept } = removed;
-  if (record || hadResource || released.length + blocks.length + kept.length > 0) return removed;
+  const hadResource = await deleteResource(resources, node);
+  const wasMember = await membership.forget(node);
+  const removed = await removeNode(blocks, node);
+  const { released, blocks: dropped, kept } = removed;
+  if (wasMember || hadResource || released.length + dropped.length + kept.length > 0) return removed;
   throw new FlatnetError('there is no such node', { code: 'NOT_FOUND', object: `node ${node}` });
 }
 
-/** The blocks that a node still has, and its addresses of them. */
-export type Remains = { readonly blocks: number; readonly addresses: number };
-
 /** Of a node whose agent does not answer; undefined when it has no block, and of one that lives. */
 export async function remainsOf(
-  kv: Kv,
-  prefix: string,
+  { membership, blocks }: Ports,
   node: string,
   answerTime = ANSWER_TIME,
 ): Promise<Remains | undefined> {
-  const layout = new Layout(prefix);
-  const records = new IpamRecords(kv, new IpamKeys(prefix));
-  const own = (await records.affinities(node)).map(({ cidr }) => cidr);
-  if (own.length === 0) return undefined;
-  const record = await kv.get(layout.node(node));
-  if (record && (await isAlive(kv, layout, node, answerTime))) return undefined;
-  const blocks = (await records.blocks(own)).map(({ value }) => value);
-  const addresses = handlesOf(node, blocks).flatMap((handle) => handle.addresses).length;
-  return { blocks: blocks.length, addresses };
+  const own = (await blocks.affinities(node)).map(({ value }) => value.cidr);
+  if (own.length === 0 || (await membership.isAlive(node, answerTime))) return undefined;
+  const found = (await blocks.blocks(own)).map(({ value }) => value);
+  const addresses = handlesOf(node, found).flatMap((handle) => handle.addresses).length;
+  return { blocks: found.length, addresses };
 }
 
-function isAlive(kv: Kv, layout: Layout, node: string, answerTime: number): Promise<boolean> {
-  return isNameAnswered(kv, layout.challenge(node), randomUUID(), answerTime);
+/**
+ * Gives back all blocks and addresses of a node that left the cluster for good. Blocks that others borrow from stay its
+ * own, so that each block always has one owner, and are lent on, but nobody advertises them: call it again later for those.
+ * Any node may call it, and several at once.
+ */
+export async function removeNode(store: BlockStore, node: string, clock = Date.now): Promise<Removed> {
+  const snapshot = await store.snapshot();
+  const found = snapshot.blocks.map(({ value }) => value);
+  const released: Ip[] = [];
+  for (const { handle, addresses } of [...handlesOf(node, found), ...emptyHandles(node, snapshot)]) {
+    const what = {
+      handle,
+      blocks: addresses.map(({ block }) => block),
+      which: (_: Ip, owner: { readonly node: string }): boolean => owner.node === node,
+    };
+    released.push(...(await freeAddresses(store, what, { now: clock() / 1000 })));
+  }
+  const blocks: Cidr[] = [];
+  const kept: Cidr[] = [];
+  for (const { value } of await store.affinities(node)) {
+    const outcome = await retrying('node remove', Math.random, () => giveUp(store, node, value.cidr));
+    if (outcome === 'dropped') blocks.push(value.cidr);
+    if (outcome === 'in use') kept.push(value.cidr);
+  }
+  return { released, blocks, kept };
 }
 
-async function deleteResource(kv: Kv, prefix: string, node: string): Promise<boolean> {
+/** Those of the node that name something and have nothing: it was cut off before it took an address. */
+function emptyHandles(node: string, { blocks, handles }: Snapshot): Leak[] {
+  const used = new Set(
+    blocks.flatMap(({ value }) => [...value.allocations.values()].map(({ handle }) => handle)),
+  );
+  return [...handles]
+    .filter(([id, { value }]) => value.node === node && !used.has(id))
+    .map(([handle]) => ({ handle, addresses: [] }));
+}
+
+type Outcome = 'dropped' | 'in use' | 'gone';
+
+async function giveUp(store: BlockStore, node: string, cidr: Cidr): Promise<Outcome | typeof CONFLICT> {
+  const affinity = (await store.affinities(node)).find(({ value }) => value.cidr === cidr);
+  if (!affinity) return 'gone';
+  const [block] = await store.blocks([cidr]);
+  if (block?.value.node !== node) return (await withdraw(store, affinity)) ? 'gone' : CONFLICT;
+  if (block.value.allocations.size > 0) return 'in use';
+  return (await dropBlock(store, block)) ? 'dropped' : CONFLICT;
+}
+
+async function deleteResource(resources: ResourceStore, node: string): Promise<boolean> {
   try {
-    await new ResourceStore(kv, prefix).delete('Node', node);
+    await resources.delete('Node', node);
     return true;
   } catch (error) {
     if (codeOf(error) === 'NOT_FOUND') return false;

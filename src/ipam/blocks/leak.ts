@@ -1,6 +1,6 @@
 import type { Ip } from '../../ip/address.ts';
 import { type Cidr, nthIp } from '../../ip/cidr.ts';
-import type { Block } from './block.ts';
+import type { Block } from '../../store/ports/blocks.ts';
 
 /** All that a handle has, by allocation: nothing of it is freed that changed hands meanwhile. */
 export type Leak = {

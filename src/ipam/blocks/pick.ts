@@ -1,26 +1,27 @@
 import type { IpPool } from '../../cluster/resources.ts';
-import { FlatnetError } from '../../error.ts';
 import { type Family, familyOf, type Ip } from '../../ip/address.ts';
-import { addressOf, type Cidr, cidrOf, contains, nthIp } from '../../ip/cidr.ts';
-import type { IpamConfig } from '../../store/etcd/block-codec.ts';
-import { type Block, blockSize, freeOrdinal, isIdle, newBlock, ordinalOf, type Wish } from './block.ts';
+import { addressOf, type Cidr, contains, nthIp } from '../../ip/cidr.ts';
+import type { Affinity, Block, BlockStore, IpamConfig, Stored } from '../../store/ports/blocks.ts';
+import { blockSize, freeOrdinal, isIdle, newBlock, type Wish } from './block.ts';
 import { candidates, isCutFrom, Taken } from './candidates.ts';
-import { claimBlock, takeOver, withdraw } from './claim.ts';
-import { poolName, poolOf } from './pools.ts';
-import type { Affinity, IpamRecords, Stored } from './records.ts';
+import { claimBlock, settle, takeOver } from './claim.ts';
+import type { Known } from './own-blocks.ts';
+import { outOfAddresses, poolOf } from './pools.ts';
 import { CONFLICT } from './retry.ts';
 
-/** A free address of a block as it was read: to be taken by a transaction that finds the block unchanged. */
-export type FreeAddress = { readonly block: Stored<Block>; readonly ordinal: number; readonly pool: string };
+/** An address of a block as it was read: the handle's if the block still is so when it is written. */
+export type FreeAddress = {
+  readonly block: Stored<Block>;
+  readonly ordinal: number;
+  /** The handle has it already, but does not name it. */
+  readonly isHeld?: boolean;
+};
 
-export type PickContext = {
-  readonly records: IpamRecords;
-  readonly node: string;
+export type PickContext = Pick<Known, 'affinities' | 'blocks'> & {
+  readonly store: BlockStore;
   readonly config: IpamConfig;
-  /** This node's own, oldest first. */
-  readonly affinities: readonly Affinity[];
-  /** The blocks of those that are confirmed. */
-  readonly own: readonly Stored<Block>[];
+  readonly node: string;
+  readonly handle: string;
   readonly pools: readonly IpPool[];
   readonly reserved: readonly Cidr[];
   /** Seconds since 1970. */
@@ -32,152 +33,132 @@ export type PickContext = {
 const RECLAIM_AFTER = 60;
 /** Candidates to lose to others before looking again who has what. */
 const MAX_CANDIDATES = 8;
+/** Blocks read at a time where many are looked through: half a megabyte when they are full. */
+const PAGE = 32;
 
 /**
  * A free address of one of `pools`, all of one family; in this order of preference, each better than the next
  * for the network: 1. of an own block, rested; 2. of a new block; 3. of a block that another node left empty;
  * 4. borrowed from another node's block, rested, unless affinity is strict; 5. of an own block, released a
  * moment ago; 6. borrowed, released a moment ago. So an address rests its time unless nothing else is left.
- * From 3 on, blocks of other nodes are read, some at a time and in an order of chance: 3 and 4 are decided among
- * those read together, and only where none of them helps the next are read, up to all of the cluster. A claim is
- * a CONFLICT too: what was read is no longer true. Throws OUT_OF_ADDRESSES.
+ *
+ * From 3 on, blocks of other nodes are read, some at a time and in random order: 3 and 4 are decided among those read
+ * together, and only where none of them helps the next are read, up to all of the cluster. CONFLICT: others were faster.
+ * Throws OUT_OF_ADDRESSES.
  */
 export async function pickAny(
   context: PickContext,
   family: Family,
   pools: readonly IpPool[],
 ): Promise<FreeAddress | typeof CONFLICT> {
-  if (pools.length === 0) throw outOf(family, 'no pool is enabled for this node and pod');
-  const { records, node, config } = context;
-  const ofFamily = context.affinities.filter(({ cidr }) => familyOf(cidr) === family);
-  const confirmed = ofFamily.filter(({ value }) => value === 'confirmed');
-  const inPools = (cidr: Cidr): boolean => pools.some((pool) => contains(pool.cidr, cidr));
-  const own = context.own.filter(({ value }) => value.node === node && inPools(value.cidr));
-  const rested = first(context, own, false);
+  if (pools.length === 0) throw outOfAddresses(family, 'no pool is enabled for this node and pod');
+  const { store, node, config } = context;
+  const rested = pickOwn(context, pools, false);
   if (rested) return rested;
 
+  const ofFamily = context.affinities.filter(({ value }) => familyOf(value.cidr) === family);
   // Blocks of a pool that was disabled are on their way out: they must not keep the node from the next pool.
-  const inUse = confirmed.filter(({ cidr }) => poolOf(context.pools, addressOf(cidr)) !== undefined);
+  const inUse = ofFamily.filter(
+    ({ value: { state, cidr } }) =>
+      state === 'confirmed' && poolOf(context.pools, addressOf(cidr)) !== undefined,
+  );
   const mayClaim = config.autoAllocateBlocks && inUse.length < config.maxBlocksPerHost;
   if (mayClaim) {
-    const pending = ofFamily.filter(({ value }) => value === 'pending');
-    if (await claimNew(context, pending, pools)) return CONFLICT;
+    const pending = ofFamily.filter(({ value }) => value.state === 'pending');
+    const claimed = await claimNew(context, pending, pools);
+    if (claimed === CONFLICT) return CONFLICT;
+    if (claimed) return first(context, [claimed], false) ?? CONFLICT;
   }
   let unrested: FreeAddress | undefined;
   let withheld = 0;
-  const others = mayClaim || !config.strictAffinity ? await blocksOfOthers(context, inPools) : [];
-  for await (const page of records.pages(others)) {
+  const others = mayClaim || !config.strictAffinity ? await blocksOfOthers(context, pools) : [];
+  for await (const page of pagesOf(store, others)) {
     const theirs = page.filter(({ value }) => value.node !== node);
     const idle = mayClaim ? theirs.find((block) => isReclaimable(context, block)) : undefined;
     if (idle) {
-      await takeOver(records, idle, node, context.now);
-      return CONFLICT;
+      const taken = await takeOver(store, idle, node, context.now);
+      return (taken && first(context, [taken], false)) ?? CONFLICT;
     }
-    if (config.strictAffinity) withheld += theirs.reduce((sum, block) => sum + freeCount(context, block), 0);
+    withheld += theirs.reduce((sum, block) => sum + freeCount(context, block), 0);
     const lenders = config.strictAffinity ? [] : theirs;
     const borrowed = first(context, lenders, false);
     if (borrowed) return borrowed;
     unrested ??= first(context, lenders, true);
   }
-  const found = first(context, own, true) ?? unrested;
+  const found = pickOwn(context, pools, true) ?? unrested;
   if (found) return found;
   const names = pools.map(({ name }) => name).join(', ');
   const strictly = config.strictAffinity ? ' and, by strictAffinity, borrow none' : '';
   if (!mayClaim) {
-    throw outOf(family, `this node may claim no more blocks than the ${inUse.length} it has${strictly}`);
+    const most = `this node may claim no more blocks than the ${inUse.length} it has`;
+    throw outOfAddresses(family, `${most}${strictly}`);
   }
   if (withheld > 0) {
-    throw outOf(
+    throw outOfAddresses(
       family,
       `pool ${names} has no block left for this node; of those of other nodes ${withheld} addresses are free, and strictAffinity keeps it from borrowing`,
       'flatnet ipam configure --strict-affinity false, or add an IPPool',
     );
   }
-  throw outOf(family, `pool ${names} is used up`);
+  throw outOfAddresses(family, `pool ${names} is used up`);
 }
 
-/**
- * The address asked for, of whatever block; its block is claimed when nobody has it. Throws ADDRESS_TAKEN,
- * CONFIG_INVALID.
- */
-export async function pickRequested(context: PickContext, ip: Ip): Promise<FreeAddress | typeof CONFLICT> {
-  const { records, node, config, now } = context;
-  const pool = poolOf(context.pools, ip);
-  if (!pool) {
-    throw requested(ip, 'CONFIG_INVALID', 'is in no pool that is enabled', 'see flatnet get ippools');
-  }
-  const cidr = cidrOf(ip, pool.blockSize);
-  let block = (await records.blocks([cidr]))[0];
-  if (!block) {
-    // One of another size than the pool's, from before the pool was made anew.
-    const others = (await records.affinities()).filter((each) => each.cidr !== cidr);
-    const around = others.filter((each) => contains(each.cidr, ip)).map((each) => each.cidr);
-    block = (await records.blocks(around))[0];
-    const inside = others.find((each) => each.value === 'confirmed' && contains(cidr, each.cidr));
-    if (!block && inside) {
-      const text = `needs block ${cidr}, and ${inside.node} has ${inside.cidr} in it, of a former pool`;
-      throw requested(ip, 'OUT_OF_ADDRESSES', text);
-    }
-  }
-  if (!block) {
-    if (!config.autoAllocateBlocks) {
-      throw requested(ip, 'OUT_OF_ADDRESSES', `needs block ${cidr}, and no node may claim blocks`);
-    }
-    await claimBlock(records, node, cidr, now);
-    return CONFLICT;
-  }
-  const ordinal = ordinalOf(block.value.cidr, ip) ?? -1;
-  const owner = block.value.allocations.get(ordinal);
-  if (owner) {
-    const who = owner.pod === undefined ? owner.handle : `${owner.namespace ?? 'default'}/${owner.pod}`;
-    throw requested(ip, 'ADDRESS_TAKEN', `is in use by ${who} on ${owner.node}`);
-  }
-  if (config.strictAffinity && block.value.node !== node) {
-    throw requested(
-      ip,
-      'ADDRESS_TAKEN',
-      `is in a block of ${block.value.node}, and strictAffinity keeps this node from it`,
-    );
-  }
-  return { block, ordinal, pool: pool.name };
+/** A free address of one of the node's own blocks that is of one of the pools. `restless`: also one just released. */
+export function pickOwn(
+  context: PickContext,
+  pools: readonly IpPool[],
+  restless: boolean,
+): FreeAddress | undefined {
+  const own = context.blocks.filter(({ value }) => pools.some((pool) => contains(pool.cidr, value.cidr)));
+  return first(context, own, restless);
 }
 
-/** Whether a block was claimed, or somebody else's moves made it worth looking again. */
+/** Blocks some at a time, for who may find early what he looks for. */
+export async function* pagesOf(
+  store: BlockStore,
+  cidrs: readonly Cidr[],
+): AsyncGenerator<readonly Stored<Block>[]> {
+  for (let at = 0; at < cidrs.length; at += PAGE) yield await store.blocks(cidrs.slice(at, at + PAGE));
+}
+
+/** A block of its own for the node; undefined when there is none to claim; CONFLICT: others were faster. */
 async function claimNew(
   context: PickContext,
-  pending: readonly Affinity[],
+  pending: readonly Stored<Affinity>[],
   pools: readonly IpPool[],
-): Promise<boolean> {
-  const { records, node, now, reserved } = context;
+): Promise<Stored<Block> | typeof CONFLICT | undefined> {
+  const { store, node, now, reserved } = context;
   for (const affinity of pending) {
     // What a crash left of an earlier claim: taken up, or taken away.
-    const isWanted = pools.some((pool) => isCutFrom(pool, affinity.cidr));
-    if (!isWanted) await withdraw(records, affinity);
-    else if (await claimBlock(records, node, affinity.cidr, now)) return true;
+    const { cidr } = affinity.value;
+    const isWanted = pools.some((pool) => isCutFrom(pool, cidr));
+    const claimed = isWanted ? await claimBlock(store, node, cidr, now) : await settle(store, affinity);
+    if (claimed) return claimed;
   }
-  const taken = new Taken((await records.affinities()).map(({ cidr }) => cidr));
+  const taken = new Taken((await store.affinities()).map(({ value }) => value.cidr));
   let lost = 0;
   for (const pool of pools) {
     for (const cidr of candidates(pool, node, reserved)) {
       if (taken.overlaps(cidr)) continue;
       if (freeOrdinal(newBlock(cidr, node, now), wish(context, false)) === undefined) continue;
-      if (await claimBlock(records, node, cidr, now)) return true;
-      if (++lost === MAX_CANDIDATES) return true;
+      const claimed = await claimBlock(store, node, cidr, now);
+      if (claimed) return claimed;
+      if (++lost === MAX_CANDIDATES) return CONFLICT;
     }
   }
-  return lost > 0;
+  return lost > 0 ? CONFLICT : undefined;
 }
 
-/** In an order of chance, so that not all nodes borrow from the same one. */
+/** In random order, so that not all nodes borrow from the same one. Also of those that gave a block half up. */
 async function blocksOfOthers(
-  { records, node, random }: PickContext,
-  inPools: (cidr: Cidr) => boolean,
+  { store, node, random }: PickContext,
+  pools: readonly IpPool[],
 ): Promise<readonly Cidr[]> {
-  const affinities = await records.affinities();
+  const affinities = await store.affinities();
   const theirs = affinities.filter(
-    ({ node: owner, value, cidr }) => owner !== node && value === 'confirmed' && inPools(cidr),
+    ({ value }) => value.node !== node && pools.some((pool) => contains(pool.cidr, value.cidr)),
   );
-  return shuffled(theirs, random).map(({ cidr }) => cidr);
+  return shuffled([...new Set(theirs.map(({ value }) => value.cidr))], random);
 }
 
 function isReclaimable(context: PickContext, { value }: Stored<Block>): boolean {
@@ -200,7 +181,7 @@ function first(
 ): FreeAddress | undefined {
   for (const block of blocks) {
     const ordinal = freeOrdinal(block.value, wish(context, restless));
-    if (ordinal !== undefined) return { block, ordinal, pool: poolName(context.pools, block.value.cidr) };
+    if (ordinal !== undefined) return { block, ordinal };
   }
   return undefined;
 }
@@ -215,26 +196,4 @@ function shuffled<T>(list: readonly T[], random: () => number): T[] {
     .map((value) => ({ value, place: random() }))
     .sort((a, b) => a.place - b.place)
     .map(({ value }) => value);
-}
-
-function outOf(
-  family: Family,
-  text: string,
-  fix = 'see flatnet ipam show --blocks; add an IPPool, or raise maxBlocksPerHost',
-): FlatnetError {
-  return new FlatnetError(text, {
-    code: 'OUT_OF_ADDRESSES',
-    operation: 'address assign',
-    object: `IPv${family}`,
-    fix,
-  });
-}
-
-function requested(
-  ip: Ip,
-  code: 'ADDRESS_TAKEN' | 'CONFIG_INVALID' | 'OUT_OF_ADDRESSES',
-  text: string,
-  fix?: string,
-): FlatnetError {
-  return new FlatnetError(text, { code, operation: 'address assign', object: ip, ...(fix && { fix }) });
 }

@@ -13,8 +13,8 @@ export type PoolWish = {
 };
 
 /**
- * The pools that the address may come from, by name. As in Calico, pools asked for by name need not select
- * the node or the namespace. Throws CONFIG_INVALID when none of that name exists or all of them are disabled.
+ * The pools that the address may come from, sorted by name. As in Calico, pools asked for by name need not select the node
+ * or the namespace. Throws CONFIG_INVALID when one of them does not exist or all of them are disabled.
  */
 export function usablePools(pools: readonly IpPool[], wish: PoolWish): IpPool[] {
   const ordered = pools.toSorted((a, b) => (a.name < b.name ? -1 : 1));
@@ -31,12 +31,12 @@ export function poolOf(pools: readonly IpPool[], ip: Ip): IpPool | undefined {
   return pools.find((pool) => !pool.disabled && contains(pool.cidr, ip));
 }
 
-/** The pool that holds the block, empty when it is gone: what is in use outlives it. */
+/** The pool that holds the block; empty when it is gone, as what is in use outlives it. */
 export function poolName(pools: readonly IpPool[], block: Cidr): string {
   return pools.find((pool) => contains(pool.cidr, block))?.name ?? '';
 }
 
-/** Whether the pool's addresses are given out unasked for what is wished. */
+/** Whether the pool gives addresses to those who do not ask for it by name. */
 export function selects(pool: IpPool, wish: PoolWish): boolean {
   if (pool.disabled || pool.assignmentMode !== 'Automatic' || familyOf(pool.cidr) !== wish.family)
     return false;
@@ -58,5 +58,18 @@ function invalid(pool: string, text: string, fix?: string): FlatnetError {
     operation: 'address assign',
     object: `pool ${pool}`,
     ...(fix && { fix }),
+  });
+}
+
+export function outOfAddresses(
+  family: Family,
+  text: string,
+  fix = 'see flatnet ipam show --blocks; add an IPPool, or raise maxBlocksPerHost',
+): FlatnetError {
+  return new FlatnetError(text, {
+    code: 'OUT_OF_ADDRESSES',
+    operation: 'address assign',
+    object: `IPv${family}`,
+    fix,
   });
 }

@@ -1,17 +1,15 @@
-import { setTimeout as sleep } from 'node:timers/promises';
+import { Backoff } from '../../async/backoff.ts';
+import { pause } from '../../async/pause.ts';
 import { FlatnetError } from '../../error.ts';
 
-/** What an attempt returns when somebody else changed a key between its reading and its writing. */
+/** What an attempt returns when somebody else changed an object between its reading and its writing. */
 export const CONFLICT = Symbol('conflict');
 
 const TRIES = 100;
-/** Milliseconds. */
-const LONGEST_WAIT = 200;
 
 /**
- * Repeats the attempt until it meets no conflict, after waits that grow and are cut short at random so that
- * rivals part. Throws STORE_CONFLICT after a hundred tries, and what the attempt throws; rejects when
- * `signal` aborts.
+ * Repeats the attempt until it meets no conflict, with waits that grow up to 200 ms and are cut short at random so that
+ * rivals part. Throws STORE_CONFLICT after a hundred tries, and what the attempt throws; rejects when `signal` aborts.
  */
 export async function retrying<T>(
   operation: string,
@@ -19,13 +17,14 @@ export async function retrying<T>(
   attempt: () => Promise<T | typeof CONFLICT>,
   signal?: AbortSignal,
 ): Promise<T> {
+  const backoff = new Backoff({ first: 2, longest: 200, jitter: 1, random });
   for (let tries = 1; tries <= TRIES; tries++) {
     signal?.throwIfAborted();
     const result = await attempt();
     if (result !== CONFLICT) return result;
-    const longest = Math.min(2 ** tries, LONGEST_WAIT);
-    await sleep(random() * longest, undefined, { ...(signal && { signal }) });
+    await pause(backoff.next(), signal);
   }
+  signal?.throwIfAborted();
   throw new FlatnetError(`lost ${TRIES} races against other nodes`, {
     code: 'STORE_CONFLICT',
     operation,

@@ -1,16 +1,13 @@
 import type { IpPool } from '../../cluster/resources.ts';
 import { contains } from '../../ip/cidr.ts';
+import { tunnelHandle } from '../../store/ports/blocks.ts';
 import type { Assigned, Assigner } from '../assigner.ts';
 import { selects } from './pools.ts';
 
-export function tunnelHandle(node: string): string {
-  return `ipip-tunnel-addr-${node}`;
-}
-
 /**
- * The address of the node's IPIP device, out of the same blocks as those of pods, so that no pod ever gets it
- * too; undefined, and any former one released, when no pool for this node is encapsulated. Called again it
- * gives the same, and another one when the pool it is from is no longer encapsulated.
+ * The address of the node's IPIP device, out of the same blocks as those of pods, so that no pod ever gets it too.
+ * Undefined, and any former one released, when no pool for this node is encapsulated. Called again it gives the same
+ * address, or another once the pool of the first is no longer encapsulated.
  */
 export async function tunnelAddress(
   assigner: Assigner,

@@ -1,8 +1,8 @@
 import type { IpPool } from '../../cluster/resources.ts';
 import type { Ip } from '../../ip/address.ts';
 import { type Cidr, contains, nthIp, sizeOf } from '../../ip/cidr.ts';
+import type { Snapshot } from '../../store/ports/blocks.ts';
 import { blockSize } from './block.ts';
-import type { Snapshot } from './snapshot.ts';
 
 export type PoolUsage = {
   readonly pool: string;
@@ -32,8 +32,8 @@ export type BorrowedUsage = {
 
 /** How full each pool and block is; blocks of no pool come last, in groups of one. */
 export function usage({ blocks }: Snapshot, pools: readonly IpPool[]): PoolUsage[] {
-  const all = [...blocks.values()].map(
-    ({ cidr, node, allocations }): BlockUsage => ({
+  const all = blocks.map(
+    ({ value: { cidr, node, allocations } }): BlockUsage => ({
       cidr,
       node,
       total: blockSize(cidr),
@@ -59,7 +59,7 @@ export function usage({ blocks }: Snapshot, pools: readonly IpPool[]): PoolUsage
 }
 
 export function borrowedUsage({ blocks }: Snapshot): BorrowedUsage[] {
-  return [...blocks.values()].flatMap((block) =>
+  return blocks.flatMap(({ value: block }) =>
     [...block.allocations].flatMap(([ordinal, { node, handle, pod, namespace, type }]) => {
       if (node === block.node) return [];
       const allocatedTo = pod === undefined ? handle : `${namespace ?? 'default'}/${pod}`;

@@ -1,22 +1,22 @@
+import { setTimeout as sleep } from 'node:timers/promises';
 import { askAgent } from '../../agent/api/client.ts';
-import { pause } from '../../async/pause.ts';
 import type { BgpStatus, SessionStatus } from '../../companions/bird/status/status.ts';
 import { FlatnetError } from '../../error.ts';
 import { type AgentStatus, agentStatus } from '../machine/agent.ts';
 import type { Lab } from '../record/lab.ts';
 
-/** Milliseconds without a further node getting there: a mesh of a hundred takes minutes on two processors. */
+/** Milliseconds in which no further node gets there: a mesh of a hundred takes minutes on two processors. */
 const PATIENCE = 180_000;
 
 /** A node's BGP sessions: those that are up, of those it should have. */
 export type Sessions = {
   readonly established: number;
   readonly expected: number;
-  /** The others, in words. */
+  /** Those that are not up, in words. */
   readonly missing: readonly string[];
 };
 
-/** Undefined if the agent or BIRD does not answer, and without BGP. */
+/** Undefined when the agent, or BIRD, does not answer, and where there is no BGP. */
 export async function sessionsOfNode(lab: Lab, name: string): Promise<Sessions | undefined> {
   if (lab.network.backend.type !== 'bgp') return undefined;
   try {
@@ -35,7 +35,10 @@ export async function sessionsOfNode(lab: Lab, name: string): Promise<Sessions |
   }
 }
 
-/** Resolves when these nodes know all others and all their sessions are up; at once without BGP. Throws TIMEOUT naming what is missing. */
+/**
+ * Resolves when these nodes know all others and have every session they should have; at once where there is no BGP. Throws TIMEOUT saying
+ * what is missing.
+ */
 export async function sessionsEstablished(
   lab: Lab,
   names: readonly string[],
@@ -67,11 +70,11 @@ export async function sessionsEstablished(
         },
       );
     }
-    await pause(50, signal);
+    await sleep(50);
   }
 }
 
-/** What a node still lacks; undefined for nothing. */
+/** What a node still lacks; undefined: nothing. */
 function lacking(
   status: AgentStatus | undefined,
   sessions: Sessions | undefined,

@@ -3,6 +3,7 @@ import { messageOf } from '../../error.ts';
 import type { Family } from '../../ip/address.ts';
 import type { BlockUsage } from '../../ipam/blocks/usage.ts';
 import { listNetns } from '../../linux/netns.ts';
+import type { Member } from '../../store/ports/membership.ts';
 import { type Sessions, sessionsOfNode } from '../bgp/sessions.ts';
 import { torProblems } from '../bgp/tor.ts';
 import { familiesOf } from '../bgp/tor-config.ts';
@@ -12,7 +13,7 @@ import { fullName, type PodStatus, podStatus, readPods } from '../pods/record.ts
 import { plan } from '../pods/workloads.ts';
 import { type Lab, nameOption } from '../record/lab.ts';
 import { netnsOf } from '../record/names.ts';
-import { type LeaseStatus, readBlocks, readLeases } from './address-plan.ts';
+import { readBlocks, readLeases } from './address-plan.ts';
 
 export type NodeStatus = {
   readonly name: string;
@@ -31,7 +32,7 @@ export type LabStatus = {
   readonly lab: string;
   readonly store: 'running' | 'stopped';
   readonly nodes: readonly NodeStatus[];
-  readonly leases: readonly LeaseStatus[];
+  readonly leases: readonly Member[];
   readonly addresses: Network['addresses'];
   /** Of the blocks plan, and its owners. */
   readonly blocks: readonly BlockUsage[];
@@ -55,7 +56,7 @@ export async function labStatus(lab: Lab): Promise<LabStatus> {
   const hasBlocks = addresses === 'blocks';
   const [nodes, leases, blocks] = await Promise.all([
     Promise.all(lab.nodes.map((node) => nodeStatus(lab, node, pods))),
-    running && !hasBlocks ? readOr<LeaseStatus>('leases', () => readLeases(lab), problems) : [],
+    running && !hasBlocks ? readOr<Member>('leases', () => readLeases(lab), problems) : [],
     running && hasBlocks ? readOr<BlockUsage>('blocks', () => readBlocks(lab), problems) : [],
   ]);
   const namespaces = listNetns();
@@ -102,7 +103,11 @@ async function nodeStatus(
   };
 }
 
-async function readOr<T>(what: string, read: () => Promise<T[]>, problems: string[]): Promise<T[]> {
+async function readOr<T>(
+  what: string,
+  read: () => Promise<readonly T[]>,
+  problems: string[],
+): Promise<readonly T[]> {
   try {
     return await read();
   } catch (error) {

@@ -1,14 +1,14 @@
 import { mkdirSync, rmSync } from 'node:fs';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { askAgent } from '../../agent/api/client.ts';
 import type { AgentOptions } from '../../agent/options.ts';
-import { poll } from '../../async/poll.ts';
 import type { LocalPod, PerFamily } from '../../cluster/node.ts';
 import { FlatnetError } from '../../error.ts';
 import type { Ip } from '../../ip/address.ts';
 import type { Cidr } from '../../ip/cidr.ts';
 import { netnsPath } from '../../linux/netns.ts';
 import { isAlive, killNow, type ProcessId, spawnDetached, terminate } from '../../linux/process.ts';
-import { DEFAULT_PREFIX } from '../../store/etcd/layout.ts';
+import { DEFAULT_PREFIX } from '../../store/open.ts';
 import { lastLines, writeJson } from '../record/files.ts';
 import { type Lab, labEnvironment, readProcess } from '../record/lab.ts';
 import { netnsOf } from '../record/names.ts';
@@ -47,14 +47,17 @@ export function troublesOf({ notReady = '', reconcile, warnings }: AgentStatus):
   return [...reconcile.failures.filter((text) => !notReady.includes(text)), ...warnings];
 }
 
-/** Milliseconds, ample for agents that all start at once on an emulated machine: 30 on two cores of a real one take 15 s. */
+/** How long agents may take that start at once on an emulated machine; 30 of them on two cores of a real one take a quarter of a minute. */
 const PATIENCE = 180_000;
 const GRACE = 5000;
 
-/** Seconds, as flannel's: a node may be away for a day. */
+/** flannel's: a node may be away for a day. */
 const LEASE_TTL = 86_400;
 
-/** Starts the node's agent in the node's namespace. It is not ready yet: see `agentReady`. `leaseTtl`: seconds. */
+/**
+ * Starts the node's agent in the node's namespace. It is not ready yet: see `agentReady`. `leaseTtl`:
+ * seconds.
+ */
 export async function startAgent(lab: Lab, name: string, leaseTtl = LEASE_TTL): Promise<void> {
   const paths = lab.paths.node(name);
   const options: AgentOptions = {
@@ -76,32 +79,38 @@ export async function startAgent(lab: Lab, name: string, leaseTtl = LEASE_TTL): 
   writeJson(paths.agentProcess, id);
 }
 
-/** Resolves when the agent can take pods. Throws AGENT_UNREACHABLE with the end of its log if it has exited, TIMEOUT if it is never ready. */
+/**
+ * Resolves when the agent can take pods. Throws AGENT_UNREACHABLE with the end of its log when it ended,
+ * TIMEOUT when it is never ready.
+ */
 export async function agentReady(lab: Lab, name: string, signal?: AbortSignal): Promise<AgentStatus> {
   const { agentLog } = lab.paths.node(name);
-  const failed = (code: 'AGENT_UNREACHABLE' | 'TIMEOUT', text: string): FlatnetError =>
-    new FlatnetError(text, {
-      code,
-      operation: 'start agent',
-      object: `node ${name}`,
-      fix: `see ${agentLog} (after a failed up only with --keep)`,
-    });
+  const deadline = performance.now() + PATIENCE;
   let reason = 'it does not answer';
-  const ask = async (): Promise<AgentStatus | undefined> => {
+  while (performance.now() < deadline) {
+    signal?.throwIfAborted();
     const status = await agentStatus(lab, name);
     if (status?.ready) return status;
     if (!agentProcess(lab, name)) {
-      throw failed('AGENT_UNREACHABLE', lastLines(agentLog, 1) || 'it exited without a message');
+      throw new FlatnetError(lastLines(agentLog, 1) || 'it ended without a word', {
+        code: 'AGENT_UNREACHABLE',
+        operation: 'start agent',
+        object: `node ${name}`,
+        fix: `see ${agentLog} (after a failed up only with --keep)`,
+      });
     }
     reason = status?.notReady ?? reason;
-    return undefined;
-  };
-  const ready = await poll(ask, { every: 50, patience: PATIENCE, signal });
-  if (ready) return ready;
-  throw failed('TIMEOUT', `not ready after ${PATIENCE / 1000} s: ${reason}`);
+    await sleep(50);
+  }
+  throw new FlatnetError(`not ready after ${PATIENCE / 1000} s: ${reason}`, {
+    code: 'TIMEOUT',
+    operation: 'start agent',
+    object: `node ${name}`,
+    fix: `see ${agentLog} (after a failed up only with --keep)`,
+  });
 }
 
-/** `stop` sends SIGTERM, so that the agent can clean up; `kill` sends SIGKILL. The data path stays. */
+/** SIGTERM, so that the agent tidies up after itself, or SIGKILL. The data path stays. */
 export async function stopAgent(lab: Lab, name: string, how: 'stop' | 'kill'): Promise<void> {
   const id = agentProcess(lab, name);
   if (id && how === 'kill') await killNow([id]);
@@ -109,13 +118,13 @@ export async function stopAgent(lab: Lab, name: string, how: 'stop' | 'kill'): P
   rmSync(lab.paths.node(name).agentProcess, { force: true });
 }
 
-/** Undefined if the agent is not running. */
+/** Undefined when the agent does not run. */
 export function agentProcess(lab: Lab, name: string): ProcessId | undefined {
   const id = readProcess(lab.paths.node(name).agentProcess);
   return id && isAlive(id) ? id : undefined;
 }
 
-/** Undefined if the agent does not answer within `timeoutMs`. */
+/** Undefined when the agent does not answer within `timeoutMs`. */
 export async function agentStatus(
   lab: Lab,
   name: string,

@@ -1,52 +1,49 @@
 import { rmSync } from 'node:fs';
-import { poll } from '../../async/poll.ts';
+import { setTimeout as sleep } from 'node:timers/promises';
 import type { Document } from '../../cluster/calico/document.ts';
-import { networkToNetConf } from '../../cluster/network.ts';
-import { FlatnetError, messageOf } from '../../error.ts';
+import { codeOf, FlatnetError, messageOf } from '../../error.ts';
 import { isAlive, type ProcessId, spawnDetached, terminate } from '../../linux/process.ts';
-import { DEFAULT_PREFIX, Layout } from '../../store/etcd/layout.ts';
-import { ResourceStore } from '../../store/etcd/resource-store.ts';
-import { EtcdKv } from '../../store/kv/client.ts';
-import type { Kv } from '../../store/kv/kv.ts';
+import { SILENT } from '../../log.ts';
+import { openStore } from '../../store/open.ts';
+import type { Store } from '../../store/ports/store.ts';
 import { lastLines, writeJson } from '../record/files.ts';
 import { type Lab, labEnvironment, readProcess } from '../record/lab.ts';
 import { flatnetProgram } from './programs.ts';
 
-/** Milliseconds. No harm in a long one: a store that exits is noticed at once. */
+/** Milliseconds. It may be long: a store that has ended is noticed at once. */
 const PATIENCE = 180_000;
 
-/** As an agent's configuration has it. A unix socket with a path is reachable from every network namespace. */
+/** For an agent's configuration. A unix socket with a path is reached from every network namespace. */
 export function storeEndpoint(lab: Lab): string {
   return `unix:${lab.paths.storeSocket}`;
 }
 
-/** Starts the store that all nodes share; returns when it answers. */
+/** Starts the store all nodes share and returns when it answers. */
 export async function startStore(lab: Lab): Promise<void> {
   const { storeData, storeLog, storeProcess, storeSocket } = lab.paths;
   rmSync(storeSocket, { force: true });
   const argv = flatnetProgram('store', 'serve', '--listen', storeEndpoint(lab), '--data', storeData);
   const id = await spawnDetached(argv, { logFile: storeLog, env: labEnvironment(lab.name) });
   writeJson(storeProcess, id);
-  const failed = (error: unknown): FlatnetError =>
-    new FlatnetError(lastLines(storeLog, 1) || messageOf(error), {
-      code: 'STORE_UNAVAILABLE',
-      operation: 'start store',
-      object: `lab ${lab.name}`,
-      fix: `see ${storeLog}`,
-      cause: error,
-    });
-  let reason: unknown;
-  const ask = async (): Promise<true | undefined> => {
+  const deadline = performance.now() + PATIENCE;
+  for (;;) {
     try {
-      await withStore(lab, (kv) => kv.get('/'));
-      return true;
+      await isConfigured(lab);
+      return;
     } catch (error) {
-      if (!isAlive(id)) throw failed(error);
-      reason = error;
-      return undefined;
+      if (isAlive(id) && performance.now() < deadline) {
+        await sleep(20);
+        continue;
+      }
+      throw new FlatnetError(lastLines(storeLog, 1) || messageOf(error), {
+        code: 'STORE_UNAVAILABLE',
+        operation: 'start store',
+        object: `lab ${lab.name}`,
+        fix: `see ${storeLog}`,
+        cause: error,
+      });
     }
-  };
-  if (!(await poll(ask, { every: 20, patience: PATIENCE }))) throw failed(reason);
+  }
 }
 
 export function storeProcess(lab: Lab): ProcessId | undefined {
@@ -59,24 +56,34 @@ export async function stopStore(lab: Lab): Promise<void> {
   if (id) await terminate([id], 3000);
 }
 
-/** Writes the network configuration that every agent reads. */
+/** Writes the network's configuration where every agent reads it. */
 export async function publishNetwork(lab: Lab): Promise<void> {
-  await withStore(lab, (kv) => kv.put(new Layout(DEFAULT_PREFIX).config, networkToNetConf(lab.network)));
+  await withStore(lab, ({ network }) => network.write(lab.network));
 }
 
-/** Like `flatnet apply`, one document after another. */
+/** Like `flatnet apply`, one after the other. */
 export async function publishResources(lab: Lab, documents: readonly Document[]): Promise<void> {
-  await withStore(lab, async (kv) => {
-    const resources = new ResourceStore(kv, DEFAULT_PREFIX);
+  await withStore(lab, async ({ resources }) => {
     for (const document of documents) await resources.apply(document);
   });
 }
 
-export async function withStore<T>(lab: Lab, work: (kv: Kv) => Promise<T>): Promise<T> {
-  const kv = new EtcdKv({ endpoints: [storeEndpoint(lab)] });
+export async function withStore<T>(lab: Lab, work: (store: Store) => Promise<T>): Promise<T> {
+  const store = openStore({ endpoints: [storeEndpoint(lab)] }, SILENT);
   try {
-    return await work(kv);
+    return await work(store);
   } finally {
-    kv.close();
+    store.close();
+  }
+}
+
+/** Whether the store has a network already. Throws STORE_UNAVAILABLE while it does not answer. */
+async function isConfigured(lab: Lab): Promise<boolean> {
+  try {
+    await withStore(lab, ({ network }) => network.read());
+    return true;
+  } catch (error) {
+    if (codeOf(error) === 'STORE_UNAVAILABLE') throw error;
+    return false;
   }
 }

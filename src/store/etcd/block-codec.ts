@@ -1,30 +1,14 @@
 import { Fields } from '../../cluster/fields.ts';
 import { FlatnetError } from '../../error.ts';
-import { type Ip, parseIp } from '../../ip/address.ts';
-import { type Cidr, contains, parseCidr } from '../../ip/cidr.ts';
-import { type Allocation, type Block, blockSize } from '../../ipam/blocks/block.ts';
-
-/** What a handle holds, and where. Absent from the store when that is nothing. */
-export type Handle = { readonly addresses: readonly { readonly ip: Ip; readonly block: Cidr }[] };
-
-/** How blocks are given out, for the whole cluster: Calico's IPAMConfig. */
-export type IpamConfig = {
-  /** No node takes addresses from another's block. */
-  readonly strictAffinity: boolean;
-  /** Off: nodes live with the blocks they have. */
-  readonly autoAllocateBlocks: boolean;
-  /** How many blocks of one family a node may claim. */
-  readonly maxBlocksPerHost: number;
-  /** Seconds an address rests after its release. */
-  readonly cooldown: number;
-};
-
-export const DEFAULT_CONFIG: IpamConfig = {
-  strictAffinity: false,
-  autoAllocateBlocks: true,
-  maxBlocksPerHost: 20,
-  cooldown: 30,
-};
+import { parseIp } from '../../ip/address.ts';
+import { contains, parseCidr, sizeOf } from '../../ip/cidr.ts';
+import {
+  type Allocation,
+  type Block,
+  DEFAULT_IPAM_CONFIG,
+  type Handle,
+  type IpamConfig,
+} from '../ports/blocks.ts';
 
 export function encodeBlock(block: Block): string {
   const allocations = [...block.allocations].map(([ordinal, allocation]) => ({ ordinal, ...allocation }));
@@ -36,7 +20,7 @@ export function encodeBlock(block: Block): string {
 export function decodeBlock(text: string): Block {
   const fields = fieldsOf(text);
   const cidr = need(fields, 'cidr', fields.parsed('cidr', parseCidr));
-  const highest = blockSize(cidr) - 1;
+  const highest = Number(sizeOf(cidr)) - 1;
   const allocations = new Map<number, Allocation>();
   for (const [i, each] of (fields.list('allocations') ?? []).entries()) {
     const { ordinal, ...allocation } = isEntry(each, highest) ? each : entryFrom(each, i, highest);
@@ -98,14 +82,16 @@ export function encodeHandle(handle: Handle): string {
 
 /** Throws CONFIG_INVALID naming the field. */
 export function decodeHandle(text: string): Handle {
-  const addresses = (fieldsOf(text).list('addresses') ?? []).map((each, i) => {
+  const fields = fieldsOf(text);
+  const node = fields.string('node');
+  const addresses = (fields.list('addresses') ?? []).map((each, i) => {
     const entry = new Fields(each, `addresses[${i}]`);
     const ip = need(entry, 'ip', entry.parsed('ip', parseIp));
     const block = need(entry, 'block', entry.parsed('block', parseCidr));
     if (!contains(block, ip)) throw entry.invalid('ip', `${ip} is not in ${block}`);
     return { ip, block };
   });
-  return { addresses };
+  return { ...(node !== undefined && { node }), addresses };
 }
 
 export function encodeConfig(config: IpamConfig): string {
@@ -120,10 +106,10 @@ export function decodeConfig(text: string): IpamConfig {
   const fields = fieldsOf(text);
   const maxBlocks = fields.integer('maxBlocksPerHost', 0, 100_000);
   return {
-    strictAffinity: fields.boolean('strictAffinity') ?? DEFAULT_CONFIG.strictAffinity,
-    autoAllocateBlocks: fields.boolean('autoAllocateBlocks') ?? DEFAULT_CONFIG.autoAllocateBlocks,
-    maxBlocksPerHost: maxBlocks || DEFAULT_CONFIG.maxBlocksPerHost,
-    cooldown: fields.integer('cooldown', 0, 86_400) ?? DEFAULT_CONFIG.cooldown,
+    strictAffinity: fields.boolean('strictAffinity') ?? DEFAULT_IPAM_CONFIG.strictAffinity,
+    autoAllocateBlocks: fields.boolean('autoAllocateBlocks') ?? DEFAULT_IPAM_CONFIG.autoAllocateBlocks,
+    maxBlocksPerHost: maxBlocks || DEFAULT_IPAM_CONFIG.maxBlocksPerHost,
+    cooldown: fields.integer('cooldown', 0, 86_400) ?? DEFAULT_IPAM_CONFIG.cooldown,
   };
 }
 

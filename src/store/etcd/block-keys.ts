@@ -1,23 +1,17 @@
 import { type Cidr, parseCidr } from '../../ip/cidr.ts';
 
 /** What a key below `<prefix>/flatnet/ipam/` is about. */
-export type IpamKey =
+export type BlockKey =
   | { readonly kind: 'config' }
   | { readonly kind: 'block'; readonly cidr: Cidr }
   | { readonly kind: 'affinity'; readonly node: string; readonly cidr: Cidr }
   | { readonly kind: 'handle'; readonly id: string };
 
 /**
- * A node's claim on a block, the whole value of its key: announced, or the block exists and is the node's.
- * Only a confirmed one may be advertised.
- */
-export type AffinityState = 'pending' | 'confirmed';
-
-/**
  * The keys of the `blocks` address plan. A network stands in a key with `-` for `/`: `10.0.0.0-26`,
  * `fd00::-122`.
  */
-export class IpamKeys {
+export class BlockKeys {
   /** Ends with a slash: every key of the plan starts with it. */
   readonly root: string;
 
@@ -57,7 +51,7 @@ export class IpamKeys {
   }
 
   /** Undefined for a key that none of the above makes. */
-  kindOf(key: string): IpamKey | undefined {
+  kindOf(key: string): BlockKey | undefined {
     if (!key.startsWith(this.root)) return undefined;
     const [folder, first, second, ...more] = key.slice(this.root.length).split('/');
     if (more.length > 0) return undefined;

@@ -1,14 +1,16 @@
-import { setTimeout as sleep } from 'node:timers/promises';
+import { background } from '../../async/background.ts';
+import { pause } from '../../async/pause.ts';
+import { Queue } from '../../async/queue.ts';
+import { untilDone } from '../../async/until-done.ts';
 import type { NodeFacts } from '../../cluster/node.ts';
-import { codeOf, FlatnetError, messageOf } from '../../error.ts';
+import { codeOf, FlatnetError } from '../../error.ts';
 import type { Ip } from '../../ip/address.ts';
 import type { Cidr } from '../../ip/cidr.ts';
 import type { Log } from '../../log.ts';
-import { Backoff } from '../backoff.ts';
 import type { Kv } from '../kv/kv.ts';
-import type { Claim } from '../ports/store.ts';
+import type { Claim } from '../ports/membership.ts';
 import { ClusterState } from './cluster-state.ts';
-import type { Feed } from './feed.ts';
+import type { EtcdFeed } from './feed.ts';
 import { checkHolding, type Holding, keysOf, writeHolding } from './holding.ts';
 import type { Layout } from './layout.ts';
 
@@ -21,7 +23,7 @@ const MAX_RACES = 20;
 export type ClaimContext = {
   readonly kv: Kv;
   readonly layout: Layout;
-  readonly feed: Feed;
+  readonly feed: EtcdFeed;
   readonly log: Log;
   /** Seconds. */
   readonly ttl: number;
@@ -29,7 +31,7 @@ export type ClaimContext = {
   readonly signal: AbortSignal;
 };
 
-/** A node's hold on its subnets: renews the lease, writes again what is missing, answers for the node's name. */
+/** A node's hold on its subnets: renews the lease, restores keys that vanish, answers for the node's name. */
 export class LeaseClaim implements Claim {
   readonly lost: Promise<never>;
   readonly #context: ClaimContext;
@@ -38,13 +40,12 @@ export class LeaseClaim implements Claim {
   readonly #stopped = new AbortController();
   readonly #unfollow: () => void;
   #holding: Holding;
-  /** What the store should say of it. */
+  /** What the store should say. */
   #keys: ReadonlyMap<string, string>;
   #lease: string;
-  /** The store's revision of our last write: news from before it tell us nothing. */
+  /** The store's revision of our last write: older news tell us nothing. */
   #written: number;
-  /** Writes happen one after another. */
-  #queue: Promise<unknown> = Promise.resolve();
+  readonly #writes = new Queue();
   #repairing = false;
 
   constructor(context: ClaimContext, holding: Holding, lease: string, revision: number) {
@@ -57,11 +58,11 @@ export class LeaseClaim implements Claim {
     const { promise, reject } = Promise.withResolvers<never>();
     this.lost = promise;
     this.#fail = reject;
-    // Who does not ask for it must not crash by it.
+    // Nobody has to listen.
     promise.catch(() => {});
     this.#unfollow = context.feed.follow(() => this.#onNews());
     context.signal.addEventListener('abort', () => this.stop(), { once: true, signal: this.#stopped.signal });
-    void this.#renew();
+    this.#detach('renew the lease', this.#renew());
   }
 
   get subnets(): readonly Cidr[] {
@@ -75,7 +76,7 @@ export class LeaseClaim implements Claim {
     this.#remember(self);
     this.#holding = { ...this.#holding, self };
     this.#keys = keysOf(this.#context.layout, this.#holding);
-    await this.#enqueue(() => this.#write());
+    await this.#writes.run(() => this.#write());
   }
 
   stop(): void {
@@ -85,24 +86,21 @@ export class LeaseClaim implements Claim {
 
   async release(): Promise<void> {
     this.stop();
-    await this.#enqueue(() => this.#context.kv.revoke(this.#lease));
+    await this.#writes.run(() => this.#context.kv.revoke(this.#lease));
   }
 
   #onNews(): void {
-    const { layout, feed } = this.#context;
+    const { kv, layout, feed, log } = this.#context;
     const challenge = feed.state.item(layout.challenge(this.#holding.self.name));
-    if (challenge && challenge.value !== this.#holding.instance) void this.#answer(challenge.key);
+    if (challenge && challenge.value !== this.#holding.instance) {
+      log.warn({ node: this.#holding.self.name }, 'another machine wants to be this node');
+      // Taking the question away says that this agent lives.
+      this.#detach('answer for the node name', kv.delete(challenge.key));
+    }
     const isNewer = feed.state.revision >= this.#written;
-    if (feed.doubtful || (isNewer && !this.#isWritten(feed.state))) void this.#repair();
-  }
-
-  /** Somebody else wants this node's name and asks whether its agent lives: taking the question away says yes. */
-  async #answer(challenge: string): Promise<void> {
-    const { kv, log } = this.#context;
-    log.warn({ node: this.#holding.self.name }, 'another machine wants to be this node');
-    await kv.delete(challenge).catch((error: unknown) => {
-      log.warn({ challenge, problem: messageOf(error) }, 'cannot answer for the node name');
-    });
+    if (feed.doubtful || (isNewer && !this.#isWritten(feed.state))) {
+      this.#detach('write the lease again', this.#repair());
+    }
   }
 
   /** Makes the store say what we hold, as soon as it can be reached. */
@@ -110,7 +108,7 @@ export class LeaseClaim implements Claim {
     if (this.#repairing) return;
     this.#repairing = true;
     try {
-      await this.#persist(() => this.#enqueue(() => this.#write()));
+      await this.#persist(() => this.#writes.run(() => this.#write()));
     } finally {
       this.#repairing = false;
     }
@@ -120,36 +118,27 @@ export class LeaseClaim implements Claim {
     const { kv, log, ttl } = this.#context;
     const wait = Math.min((ttl - Math.min(RENEW_MARGIN, (ttl * 2) / 3)) * 1000, LONGEST_TIMER);
     while (!this.#stopped.signal.aborted) {
-      await sleep(wait, undefined, { signal: this.#stopped.signal }).catch(() => {});
-      if (this.#stopped.signal.aborted) return;
+      if (!(await pause(wait, this.#stopped.signal))) return;
       await this.#persist(async () => {
         if ((await kv.keepAlive(this.#lease)) > 0) return;
         log.warn({ lease: this.#lease }, 'the lease ran out; taking the subnets again');
-        await this.#enqueue(() => this.#write());
+        await this.#writes.run(() => this.#write());
       });
     }
   }
 
-  /** Tries until it succeeds, the subnets are lost, or the claim is stopped. */
-  async #persist(work: () => Promise<void>): Promise<void> {
-    const backoff = new Backoff();
-    const { signal } = this.#stopped;
-    while (!signal.aborted) {
-      try {
-        await work();
-        return;
-      } catch (error) {
-        if (signal.aborted || codeOf(error) === 'LEASE_LOST') return;
-        this.#context.log.warn({ problem: messageOf(error) }, 'cannot renew the lease yet');
-        await backoff.wait(signal).catch(() => {});
-      }
-    }
+  #detach(what: string, work: Promise<unknown>): void {
+    background(what, work, this.#context.log, this.#stopped.signal);
   }
 
-  #enqueue<T>(work: () => Promise<T>): Promise<T> {
-    const result = this.#queue.then(work);
-    this.#queue = result.catch(() => {});
-    return result;
+  /** Until it succeeds, the subnets are lost, or the claim is stopped. */
+  async #persist(work: () => Promise<void>): Promise<void> {
+    const { signal } = this.#stopped;
+    try {
+      await untilDone('hold the lease', work, { signal, log: this.#context.log, hopeless: ['LEASE_LOST'] });
+    } catch (error) {
+      if (!signal.aborted) throw error;
+    }
   }
 
   /** Compares the store with what we hold and writes the difference. */
@@ -194,7 +183,7 @@ export class LeaseClaim implements Claim {
   }
 }
 
-/** The network's keys at this moment. What cannot be read has been reported by the feed already. */
+/** The network's keys at this moment. The feed has reported already what cannot be read. */
 export async function readState(kv: Kv, layout: Layout): Promise<ClusterState> {
   const state = new ClusterState(layout, () => {});
   for (const range of layout.watched) {

@@ -5,12 +5,11 @@ import type { Resources } from '../../cluster/resources.ts';
 import { ipCompare } from '../../ip/address.ts';
 import { addressOf, type Cidr } from '../../ip/cidr.ts';
 import type { KeyRange, KeyValue, WatchBatch } from '../kv/kv.ts';
-import type { ClusterView } from '../ports/store.ts';
-import type { AffinityState } from './block-keys.ts';
+import type { AffinityState } from '../ports/blocks.ts';
+import type { ClusterView } from '../ports/feed.ts';
 import { type Fact, type Lease, readFact, type Warn } from './facts.ts';
 import type { Layout } from './layout.ts';
-import { LeaseTable } from './lease-table.ts';
-import { Multimap } from './multimap.ts';
+import { LeaseTable, Multimap } from './lease-table.ts';
 import { ResourceIndex } from './resource-index.ts';
 
 /**
@@ -86,7 +85,6 @@ export class ClusterState {
         network: this.#network,
         resources: this.#resources.current,
         nodes: this.#nodes,
-        revision: this.#revision,
       };
     }
     return this.#view;

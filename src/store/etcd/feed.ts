@@ -1,8 +1,10 @@
 import { setTimeout as sleep } from 'node:timers/promises';
+import { Backoff } from '../../async/backoff.ts';
+import { pause } from '../../async/pause.ts';
 import { codeOf, messageOf } from '../../error.ts';
 import type { Log } from '../../log.ts';
-import { Backoff } from '../backoff.ts';
 import type { KeyRange, KeyValue, Kv } from '../kv/kv.ts';
+import type { ClusterFeed, ClusterView } from '../ports/feed.ts';
 import { ClusterState } from './cluster-state.ts';
 import type { Layout } from './layout.ts';
 
@@ -11,19 +13,22 @@ export type Follower = () => void;
 
 /** Milliseconds for which a store that had lost everything is given time to fill again. */
 const SETTLE = 5_000;
+/** Milliseconds: changes that come this close together make one view. */
+const COALESCE = 10;
 
 /**
  * Keeps a ClusterState equal to the store as long as somebody follows: lists, then watches from there, each part of the
  * keys by itself. A connection that breaks is resumed at the next revision; where that is no longer kept, the part is
  * listed again.
  */
-export class Feed {
+export class EtcdFeed implements ClusterFeed {
   readonly state: ClusterState;
   readonly #kv: Kv;
   readonly #layout: Layout;
   readonly #log: Log;
   readonly #ranges: readonly KeyRange[];
   readonly #followers = new Set<Follower>();
+  readonly #closed = new AbortController();
   #running: AbortController | undefined;
   /** Of the parts of the key space, which are followed one by one: those that are known, empty, out of reach. */
   readonly #listed = new Set<KeyRange>();
@@ -53,11 +58,40 @@ export class Feed {
     }
     return () => {
       this.#followers.delete(follower);
-      if (this.#followers.size === 0) this.close();
+      if (this.#followers.size === 0) this.#end();
     };
   }
 
+  async *watch(signal: AbortSignal): AsyncIterable<ClusterView> {
+    const ended = AbortSignal.any([signal, this.#closed.signal]);
+    let news = Promise.withResolvers<void>();
+    const wake = (): void => news.resolve();
+    const unfollow = this.follow(wake);
+    ended.addEventListener('abort', wake);
+    let last: ClusterView | undefined;
+    try {
+      while (!ended.aborted) {
+        await news.promise;
+        await pause(COALESCE, ended);
+        news = Promise.withResolvers<void>();
+        if (ended.aborted) return;
+        const view = this.state.view();
+        if (view && view !== last) yield view;
+        last = view;
+      }
+    } finally {
+      ended.removeEventListener('abort', wake);
+      unfollow();
+    }
+  }
+
+  /** Ends every watch. */
   close(): void {
+    this.#closed.abort();
+    this.#end();
+  }
+
+  #end(): void {
     this.#followers.clear();
     this.#running?.abort();
     this.#running = undefined;
@@ -82,7 +116,7 @@ export class Feed {
         if (signal.aborted) return;
         if (codeOf(error) === 'STORE_COMPACTED') next = undefined;
         else this.#gone(range, error);
-        await backoff.wait(signal).catch(() => {});
+        await pause(backoff.next(), signal);
       }
     }
   }

@@ -1,8 +1,9 @@
 import { KINDS, type Kind } from '../../cluster/calico/document.ts';
-import type { Cidr } from '../../ip/cidr.ts';
+import { FlatnetError } from '../../error.ts';
+import { familyOf } from '../../ip/address.ts';
+import { type Cidr, parseCidr } from '../../ip/cidr.ts';
 import type { KeyRange } from '../kv/kv.ts';
-import { IpamKeys } from './block-keys.ts';
-import { leaseName, subnetsOf } from './lease-key.ts';
+import { BlockKeys } from './block-keys.ts';
 
 /** flannel's `--etcd-prefix`. */
 export const DEFAULT_PREFIX = '/coreos.com/network';
@@ -23,11 +24,11 @@ export type KeyKind =
 export class Layout {
   /** Ends with a slash: every key of the network starts with it. */
   readonly root: string;
-  readonly #ipam: IpamKeys;
+  readonly #ipam: BlockKeys;
 
   constructor(prefix: string) {
     this.root = `${prefix.replace(/\/+$/, '')}/`;
-    this.#ipam = new IpamKeys(prefix);
+    this.#ipam = new BlockKeys(prefix);
   }
 
   /**
@@ -123,4 +124,22 @@ export class Layout {
 /** The first key behind all those that start with the folder. */
 function endOf(folder: string): string {
   return folder.replace(/\/$/, '0');
+}
+
+/**
+ * The last part of flannel's lease key: `10.5.34.0-24`, dual stack `10.5.34.0-24&fc00::1:0-64`. An IPv6 subnet alone, which
+ * flannel cannot express, is written in the same manner: `fc00::1:0-64`.
+ */
+export function leaseName(subnets: readonly Cidr[]): string {
+  return subnets
+    .toSorted((a, b) => familyOf(a) - familyOf(b))
+    .map((subnet) => subnet.replace('/', '-'))
+    .join('&');
+}
+
+/** Reads such a name. Throws ADDRESS_INVALID. */
+export function subnetsOf(name: string): Cidr[] {
+  const subnets = name.includes('/') ? [] : name.split('&').map((half) => parseCidr(half.replace('-', '/')));
+  if (['4', '6', '4,6'].includes(subnets.map(familyOf).join())) return subnets;
+  throw new FlatnetError(`'${name}' is not one subnet, or one of each family`, { code: 'ADDRESS_INVALID' });
 }

@@ -1,7 +1,6 @@
 import type { Ip } from '../../ip/address.ts';
 import type { Lease, Recorded } from './facts.ts';
 import type { Layout } from './layout.ts';
-import { Multimap } from './multimap.ts';
 
 /**
  * The leases and the nodes' records, and whose each lease is: of the node whose record names its subnets; else of the recorded node
@@ -139,4 +138,25 @@ export class LeaseTable {
 /** Public addresses, IPv4 first: flannel tells nodes apart by that one. */
 function addressesOf({ value }: Lease): Ip[] {
   return [value?.addresses[4], value?.addresses[6]].filter((ip) => ip !== undefined);
+}
+
+/** Several values for one key. */
+export class Multimap<K, V> {
+  readonly #sets = new Map<K, Set<V>>();
+
+  get(key: K): Iterable<V> {
+    return this.#sets.get(key) ?? [];
+  }
+
+  add(key: K, value: V): void {
+    const set = this.#sets.get(key);
+    if (set) set.add(value);
+    else this.#sets.set(key, new Set([value]));
+  }
+
+  delete(key: K, value: V): void {
+    const set = this.#sets.get(key);
+    set?.delete(value);
+    if (set?.size === 0) this.#sets.delete(key);
+  }
 }

@@ -4,7 +4,7 @@ import { liveHandles } from '../../../src/cni/records/local-pod.ts';
 import type { Assigner } from '../../../src/ipam/assigner.ts';
 import { BlockAssigner } from '../../../src/ipam/blocks/block-assigner.ts';
 import { checkIpam } from '../../../src/ipam/blocks/check.ts';
-import { IpamKeys } from '../../../src/store/etcd/block-keys.ts';
+import { EtcdBlocks } from '../../../src/store/etcd/blocks.ts';
 import { EtcdKv } from '../../../src/store/kv/client.ts';
 import { pool } from '../../ipam/blocks/plan.ts';
 import { type ServerProcess, startEmbeddedProcess } from '../../store/servers.ts';
@@ -36,14 +36,14 @@ type Cluster = {
 async function cluster(t: TestContext): Promise<Cluster> {
   const server = await startEmbeddedProcess();
   const kv = new EtcdKv({ endpoints: [server.endpoint] });
-  const keys = new IpamKeys(PREFIX);
-  const findings = async () => (await checkIpam(kv, keys, { pools: POOLS })).findings;
+  const store = new EtcdBlocks(kv, PREFIX);
+  const findings = async () => (await checkIpam(store, { pools: POOLS })).findings;
   t.after(async () => {
     kv.close();
     await server.stop();
   });
   const resources = () => ({ ipPools: POOLS, ipReservations: [] });
-  const assigner = new BlockAssigner({ kv, keys, node: 'node1', nodeLabels: () => ({}), resources });
+  const assigner = new BlockAssigner({ store, node: 'node1', nodeLabels: () => ({}), resources });
   const host = (again?: Host, from: Assigner = assigner): Host =>
     new Host({
       wiring: 'routed',
@@ -106,8 +106,7 @@ test('a borrowed address is known as one, and has a route that is advertised', a
   const few = [pool('four', '10.90.0.0/28', 28), pool('six', 'fd00:90::/124', 124)];
   const of = (node: string) =>
     new BlockAssigner({
-      kv,
-      keys: new IpamKeys(PREFIX),
+      store: new EtcdBlocks(kv, PREFIX),
       node,
       nodeLabels: () => ({}),
       resources: () => ({ ipPools: few, ipReservations: [] }),

@@ -13,7 +13,6 @@ import { BirdFiles, runningBird } from '../../../src/companions/bird/daemon/daem
 import type { BgpStatus } from '../../../src/companions/bird/status/status.ts';
 import { messageOf } from '../../../src/error.ts';
 import { checkIpam, type Report } from '../../../src/ipam/blocks/check.ts';
-import { IpamRecords } from '../../../src/ipam/blocks/records.ts';
 import { down } from '../../../src/lab/down.ts';
 import { agentReady, startAgent, stopAgent } from '../../../src/lab/machine/agent.ts';
 import { withStore } from '../../../src/lab/machine/store.ts';
@@ -24,9 +23,7 @@ import { netnsOf, podNetns } from '../../../src/lab/record/names.ts';
 import { up } from '../../../src/lab/up.ts';
 import { netnsPath } from '../../../src/linux/netns.ts';
 import { killNow } from '../../../src/linux/process.ts';
-import { IpamKeys } from '../../../src/store/etcd/block-keys.ts';
-import { DEFAULT_PREFIX } from '../../../src/store/etcd/layout.ts';
-import { ResourceStore } from '../../../src/store/etcd/resource-store.ts';
+import type { BlockStore } from '../../../src/store/ports/blocks.ts';
 import { unreached } from '../../agent/matrix.ts';
 import { RunningPing } from '../../agent/running-ping.ts';
 
@@ -100,8 +97,7 @@ export class BgpCluster implements AsyncDisposable {
 
   /** Writes resources as `flatnet apply` does. */
   async apply(...resources: object[]): Promise<void> {
-    await withStore(this.lab, async (kv) => {
-      const store = new ResourceStore(kv);
+    await withStore(this.lab, async ({ resources: store }) => {
       for (const each of resources) {
         await store.apply(readDocument({ apiVersion: 'projectcalico.org/v3', ...each }));
       }
@@ -110,7 +106,7 @@ export class BgpCluster implements AsyncDisposable {
 
   /** Deletes a resource as `flatnet delete` does. */
   async delete(kind: Kind, name: string): Promise<void> {
-    await withStore(this.lab, (kv) => new ResourceStore(kv).delete(kind, name));
+    await withStore(this.lab, ({ resources: store }) => store.delete(kind, name));
   }
 
   async kill(nodes: readonly string[], ...what: ('agent' | 'bird')[]): Promise<void> {
@@ -209,17 +205,17 @@ export class BgpCluster implements AsyncDisposable {
   /** What the address plan's own check says, and how many addresses are out. */
   async ipam(): Promise<Report> {
     const known = { pools: await this.pools(), nodes: new Set(this.nodes) };
-    return withStore(this.lab, (kv) => checkIpam(kv, new IpamKeys(DEFAULT_PREFIX), known));
+    return withStore(this.lab, ({ blocks }) => checkIpam(blocks, known));
   }
 
   async pools(): Promise<IpPool[]> {
     const warn = (text: string): never => assert.fail(text);
-    const found = await withStore(this.lab, (kv) => new ResourceStore(kv).list('IPPool', warn));
+    const found = await withStore(this.lab, ({ resources }) => resources.list('IPPool', warn));
     return found.flatMap(({ resource }) => (resource.kind === 'IPPool' ? [resource.value] : []));
   }
 
-  records<T>(work: (records: IpamRecords) => Promise<T>): Promise<T> {
-    return withStore(this.lab, (kv) => work(new IpamRecords(kv, new IpamKeys(DEFAULT_PREFIX))));
+  blocks<T>(work: (blocks: BlockStore) => Promise<T>): Promise<T> {
+    return withStore(this.lab, ({ blocks }) => work(blocks));
   }
 }
 

@@ -7,8 +7,6 @@ import { BlockUpkeep } from '../../../src/ipam/blocks/upkeep.ts';
 import { agentStatus } from '../../../src/lab/machine/agent.ts';
 import { startStore, storeProcess, withStore } from '../../../src/lab/machine/store.ts';
 import { killNow } from '../../../src/linux/process.ts';
-import { IpamKeys } from '../../../src/store/etcd/block-keys.ts';
-import { DEFAULT_PREFIX } from '../../../src/store/etcd/layout.ts';
 import type { RunningPing } from '../../agent/running-ping.ts';
 import { BgpCluster, until } from './bgp-cluster.ts';
 
@@ -162,9 +160,9 @@ describe('nothing is lost between pods that nobody touches', { concurrency: true
 async function claim(cluster: BgpCluster, node: string, count: number): Promise<() => Promise<void>> {
   const ipPools = await cluster.pools();
   const withAssigner = <T>(work: (assigner: BlockAssigner, options: BlockAssignerOptions) => Promise<T>) =>
-    withStore(cluster.lab, (kv) => {
+    withStore(cluster.lab, ({ blocks }) => {
       const resources = () => ({ ipPools, ipReservations: [] });
-      const options = { kv, keys: new IpamKeys(DEFAULT_PREFIX), node, nodeLabels: () => ({}), resources };
+      const options = { store: blocks, node, nodeLabels: () => ({}), resources };
       return work(new BlockAssigner(options), options);
     });
   const handles = Array.from({ length: count }, (_, i) => `test ${node} ${i}`);
@@ -173,7 +171,7 @@ async function claim(cluster: BgpCluster, node: string, count: number): Promise<
   });
   return () =>
     withAssigner(async (assigner, options) => {
-      await cluster.records((records) => records.configure({ cooldown: 0 }));
+      await cluster.blocks((blocks) => blocks.configure({ cooldown: 0 }));
       for (const handle of handles) await assigner.release(handle);
       const upkeep = new BlockUpkeep(assigner, options);
       // What is empty at two looks goes.

@@ -4,7 +4,6 @@ import fc from 'fast-check';
 import { type Ip, parseIp } from '../../../src/ip/address.ts';
 import { nthIp, parseCidr } from '../../../src/ip/cidr.ts';
 import {
-  type Block,
   freeOrdinal,
   give,
   handOver,
@@ -14,6 +13,7 @@ import {
   take,
 } from '../../../src/ipam/blocks/block.ts';
 import { decodeBlock, encodeBlock } from '../../../src/store/etcd/block-codec.ts';
+import type { Block } from '../../../src/store/ports/blocks.ts';
 
 const CIDRS = ['10.0.0.0/30', '10.0.0.248/29', 'fd00::10/125', '10.0.0.7/32'].map(parseCidr);
 const COOLDOWN = 10;

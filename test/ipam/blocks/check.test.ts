@@ -3,16 +3,17 @@ import { test } from 'node:test';
 import fc from 'fast-check';
 import { parseIp } from '../../../src/ip/address.ts';
 import { parseCidr } from '../../../src/ip/cidr.ts';
-import { type Block, newBlock, take } from '../../../src/ipam/blocks/block.ts';
+import { newBlock, take } from '../../../src/ipam/blocks/block.ts';
 import { counts, type Finding, findings, type Known } from '../../../src/ipam/blocks/check.ts';
-import { decodeSnapshot } from '../../../src/ipam/blocks/snapshot.ts';
 import { borrowedUsage, usage } from '../../../src/ipam/blocks/usage.ts';
-import { encodeBlock, encodeHandle, type Handle } from '../../../src/store/etcd/block-codec.ts';
-import { IpamKeys } from '../../../src/store/etcd/block-keys.ts';
+import { encodeBlock, encodeHandle } from '../../../src/store/etcd/block-codec.ts';
+import { BlockKeys } from '../../../src/store/etcd/block-keys.ts';
+import { snapshotOf } from '../../../src/store/etcd/blocks.ts';
 import type { KeyValue } from '../../../src/store/kv/kv.ts';
+import type { Block, Handle } from '../../../src/store/ports/blocks.ts';
 import { pool } from './plan.ts';
 
-const keys = new IpamKeys('/x/');
+const keys = new BlockKeys('/x/');
 const CIDR = parseCidr('10.0.0.0/30');
 
 /** A plan that is right: node1 has a block with two addresses, one of them lent to node2. */
@@ -45,7 +46,7 @@ function items(store: ReadonlyMap<string, string>): KeyValue[] {
 }
 
 function check(store: ReadonlyMap<string, string>, known: Known = {}): Finding[] {
-  return findings(decodeSnapshot(items(store), keys), keys, known);
+  return findings(snapshotOf(items(store), keys), known);
 }
 
 function edited(change: (store: Map<string, string>) => void): ReadonlyMap<string, string> {
@@ -63,7 +64,7 @@ test('nothing to say of a plan that is right', () => {
     check(right(), { pools: [pool('p', '10.0.0.0/8', 30)], nodes: new Set(['node1', 'node2']) }),
     [],
   );
-  assert.deepEqual(counts(decodeSnapshot(items(right()), keys)), {
+  assert.deepEqual(counts(snapshotOf(items(right()), keys)), {
     blocks: 1,
     addresses: 2,
     borrowed: 1,
@@ -76,10 +77,14 @@ const inner = parseCidr('10.0.0.2/31');
 const innerBlock: Block = take(newBlock(inner, 'node2', 1), 0, { handle: 'b', node: 'node2' }, 1);
 const DAMAGE: [string, Finding['code'][], (store: Map<string, string>) => void, Known?][] = [
   ['a block without its affinity', ['BLOCK_WITHOUT_OWNER'], (s) => s.delete(keys.affinity('node1', CIDR))],
-  ['two affinities', ['SEVERAL_OWNERS'], (s) => s.set(keys.affinity('node2', CIDR), 'confirmed')],
+  [
+    'two affinities',
+    ['SEVERAL_OWNERS', 'AFFINITY_STALE'],
+    (s) => s.set(keys.affinity('node2', CIDR), 'confirmed'),
+  ],
   [
     'the affinity is another node’s',
-    ['SEVERAL_OWNERS'],
+    ['BLOCK_WITHOUT_OWNER', 'AFFINITY_STALE'],
     (s) => s.delete(keys.affinity('node1', CIDR)) && s.set(keys.affinity('node2', CIDR), 'confirmed'),
   ],
   [
@@ -109,7 +114,7 @@ const DAMAGE: [string, Finding['code'][], (store: Map<string, string>) => void, 
   ],
   [
     'a block under a wrong key',
-    ['BLOCK_INCONSISTENT', 'BLOCK_WITHOUT_OWNER'],
+    ['UNREADABLE'],
     (s) => s.set(keys.block(inner), encodeBlock(newBlock(parseCidr('10.0.1.0/31'), 'node1', 1))),
   ],
   [
@@ -178,7 +183,7 @@ test('keys: what one method makes, kindOf knows; the rest it does not', () => {
 });
 
 test('how full pools and blocks are, and who borrows', () => {
-  const snapshot = decodeSnapshot(items(right()), keys);
+  const snapshot = snapshotOf(items(right()), keys);
   const block = { cidr: CIDR, node: 'node1', total: 4, used: 2 };
   assert.deepEqual(usage(snapshot, [pool('p', '10.0.0.0/24', 30), pool('q', 'fd00::/64', 122)]), [
     { pool: 'p', cidr: '10.0.0.0/24', total: '256', used: 2, blocks: [block] },

@@ -11,14 +11,17 @@ import { parseIp } from '../../../src/ip/address.ts';
 import { parseCidr } from '../../../src/ip/cidr.ts';
 import { BlockAssigner, type BlockAssignerOptions } from '../../../src/ipam/blocks/block-assigner.ts';
 import { BlockUpkeep } from '../../../src/ipam/blocks/upkeep.ts';
-import { IpamKeys } from '../../../src/store/etcd/block-keys.ts';
+import { EtcdBlocks } from '../../../src/store/etcd/blocks.ts';
 import { EtcdKv } from '../../../src/store/kv/client.ts';
 import { PREFIX, pool } from './plan.ts';
+import { hooked, StepHooks } from './steps.ts';
 
 const [endpoint = '', folder = '', ...nodes] = process.argv.slice(2);
 /** A minute passes in 600 ms. */
 const HASTE = 100;
 const LOOPS = 2;
+/** Of the moments between two steps, so many end the process. */
+const DEADLY = 1 / 400;
 const MOST_PODS = 16;
 /** A full network, a store that was killed, a hundred lost races: all in a day's work. */
 const EXPECTED = ['OUT_OF_ADDRESSES', 'STORE_UNAVAILABLE', 'STORE_CONFLICT', 'ADDRESS_TAKEN'];
@@ -32,9 +35,11 @@ await Promise.all(nodes.map(run));
 
 async function run(node: string): Promise<void> {
   const kv = new EtcdKv({ endpoints: [endpoint], timeout: 2_000 });
+  const steps = new StepHooks();
+  steps.before = dieNow;
+  steps.after = dieNow;
   const options: BlockAssignerOptions = {
-    kv,
-    keys: new IpamKeys(PREFIX),
+    store: hooked(new EtcdBlocks(kv, PREFIX), steps),
     node,
     nodeLabels: () => ({}),
     resources: () => resources(node),
@@ -122,6 +127,11 @@ function resources(node: string): {
   ];
   const kept = { name: 'kept', cidrs: ['10.1.0.0/30', '10.1.0.16/29', 'fd00::4/126'].map(parseCidr) };
   return { ipPools, ipReservations: phase % 4 < 2 ? [] : [kept] };
+}
+
+/** Killed from outside, a process is seldom hit between two steps: so it also ends itself there, now and then. */
+function dieNow(): void {
+  if (Math.random() < DEADLY) process.kill(process.pid, 'SIGKILL');
 }
 
 function family(ip: string): 4 | 6 {

@@ -6,11 +6,11 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { TestContext } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { checkIpam } from '../../../src/ipam/blocks/check.ts';
-import { removeNode } from '../../../src/ipam/blocks/remove-node.ts';
-import { DEFAULT_CONFIG, encodeConfig } from '../../../src/store/etcd/block-codec.ts';
-import { IpamKeys } from '../../../src/store/etcd/block-keys.ts';
+import { counts, findings } from '../../../src/ipam/blocks/check.ts';
+import { removeNode } from '../../../src/ipam/blocks/forget-node.ts';
+import { EtcdBlocks } from '../../../src/store/etcd/blocks.ts';
 import { EtcdKv } from '../../../src/store/kv/client.ts';
+import { DEFAULT_IPAM_CONFIG, type IpamConfig } from '../../../src/store/ports/blocks.ts';
 import type { ServerProcess } from '../../store/servers.ts';
 import { PREFIX } from './plan.ts';
 
@@ -24,40 +24,42 @@ const NODES_EACH = 2;
 /**
  * Nodes in several processes take and give addresses of one small network, in which they borrow, take over
  * and run dry, while its pools change, borrowing is forbidden and allowed, the processes are killed again and
- * again, their nodes deleted and made anew, and the store stands still or is killed now and then. All the while the
+ * again, also between any two of their steps, their nodes deleted and made anew, and the store stands still or is killed now and then. All the while the
  * checker must be content. In the end no address may have been two owners' at a time, by what the nodes wrote
  * down, and everything must come back.
  */
 export async function hammer(t: TestContext, server: ServerProcess, killStore: boolean): Promise<void> {
   const folder = mkdtempSync(join(tmpdir(), `flatnet-hammer-${process.pid}-`));
   const kv = new EtcdKv({ endpoints: [server.endpoint] });
-  const keys = new IpamKeys(PREFIX);
+  const store = new EtcdBlocks(kv, PREFIX);
   const workers = Array.from({ length: WORKERS }, (_, i) => new Worker(server.endpoint, folder, i));
   t.after(() => {
     for (const worker of workers) worker.kill('SIGKILL');
     kv.close();
     rmSync(folder, { recursive: true, force: true });
   });
-  const configure = (strictAffinity: boolean): Promise<number> =>
-    kv.put(
-      keys.config,
-      encodeConfig({ ...DEFAULT_CONFIG, maxBlocksPerHost: 3, cooldown: 5, strictAffinity }),
-    );
+  const configure = (strictAffinity: boolean): Promise<IpamConfig> =>
+    store.configure({ ...DEFAULT_IPAM_CONFIG, maxBlocksPerHost: 3, cooldown: 5, strictAffinity });
   await configure(false);
   for (const worker of workers) worker.start();
 
   const started = performance.now();
   const runs = (seconds: number): boolean => performance.now() - started < seconds * 1000;
-  let [checks, kills, borrowed, removals, outages] = [0, 0, 0, 0, 0];
-  const isEnough = (): boolean => borrowed > 0 && kills > 2 && removals > 0 && holdsIn(folder).length > 50;
+  let [checks, kills, deaths, borrowed, removals, outages] = [0, 0, 0, 0, 0, 0];
+  const isEnough = (): boolean =>
+    borrowed > 0 && kills > 2 && deaths > 2 && removals > 0 && holdsIn(folder).length > 50;
   while (runs(SECONDS) || (runs(LONGEST) && !isEnough())) {
     await sleep(100 + Math.random() * 200);
-    const report = await checkIpam(kv, keys);
-    const errors = report.findings.filter(({ severity }) => severity === 'error');
+    const snapshot = await store.snapshot();
+    const errors = findings(snapshot).filter(({ severity }) => severity === 'error');
     assert.deepEqual(errors, [], 'the checker is content under load');
     checks++;
-    borrowed += report.counts.borrowed;
+    borrowed += counts(snapshot).borrowed;
     const worker = workers[Math.floor(Math.random() * WORKERS)];
+    for (const dead of workers.filter(({ hasDied }) => hasDied)) {
+      deaths++;
+      dead.start();
+    }
     if (Math.random() < 0.4 && worker?.hasWorked) {
       await worker.kill('SIGKILL');
       kills++;
@@ -65,7 +67,7 @@ export async function hammer(t: TestContext, server: ServerProcess, killStore: b
         removals++;
         for (const node of worker.nodes) {
           noteRemoval(folder, node);
-          await removeNode(kv, keys, node);
+          await removeNode(store, node);
         }
       }
       worker.start();
@@ -87,16 +89,16 @@ export async function hammer(t: TestContext, server: ServerProcess, killStore: b
   for (const worker of workers) await worker.kill('SIGTERM');
   const { holds, addresses } = assertNeverTwice(folder);
   t.diagnostic(
-    `${addresses} addresses held ${holds} times; ${kills} kills, ${removals} removals, ${outages} outages, ${checks} checks that saw ${borrowed} borrowed`,
+    `${addresses} addresses held ${holds} times; ${kills} kills, ${deaths} deaths between two steps, ${removals} removals, ${outages} outages, ${checks} checks that saw ${borrowed} borrowed`,
   );
   assert.ok(isEnough(), 'too little has happened to tell anything');
 
   for (let round = 0; round < 2; round++) {
-    for (const node of workers.flatMap((worker) => worker.nodes)) await removeNode(kv, keys, node);
+    for (const node of workers.flatMap((worker) => worker.nodes)) await removeNode(store, node);
   }
-  const { findings, counts } = await checkIpam(kv, keys);
-  assert.deepEqual(findings, []);
-  assert.deepEqual(counts, { blocks: 0, addresses: 0, borrowed: 0, handles: 0, nodes: 0 });
+  const left = await store.snapshot();
+  assert.deepEqual(findings(left), []);
+  assert.deepEqual(counts(left), { blocks: 0, addresses: 0, borrowed: 0, handles: 0, nodes: 0 });
 }
 
 class Worker {
@@ -119,6 +121,11 @@ class Worker {
     return this.#notes !== this.#countNotes();
   }
 
+  /** Between two of its steps. */
+  get hasDied(): boolean {
+    return this.#process?.signalCode === 'SIGKILL';
+  }
+
   start(): void {
     this.#notes = this.#countNotes();
     const child = spawn(process.execPath, this.#argv, { stdio: ['ignore', 'ignore', 'pipe'] });
@@ -134,9 +141,10 @@ class Worker {
   async kill(signal: 'SIGKILL' | 'SIGTERM'): Promise<void> {
     const child = this.#process;
     if (!child) return;
+    const diedAtStep = this.hasDied;
     this.#process = undefined;
     const ended = child.exitCode;
-    const exit = ended === null ? once(child, 'exit') : undefined;
+    const exit = ended === null && !diedAtStep ? once(child, 'exit') : undefined;
     child.kill(signal);
     await exit;
     assert.equal(this.#complaints, '');

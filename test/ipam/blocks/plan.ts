@@ -3,13 +3,13 @@ import type { TestContext } from 'node:test';
 import type { IpPool, IpReservation } from '../../../src/cluster/resources.ts';
 import { parseCidr } from '../../../src/ip/cidr.ts';
 import { BlockAssigner, type BlockAssignerOptions } from '../../../src/ipam/blocks/block-assigner.ts';
-import { checkIpam, type Finding } from '../../../src/ipam/blocks/check.ts';
+import { type Finding, findings } from '../../../src/ipam/blocks/check.ts';
 import { BlockUpkeep } from '../../../src/ipam/blocks/upkeep.ts';
-import { DEFAULT_CONFIG, encodeConfig, type IpamConfig } from '../../../src/store/etcd/block-codec.ts';
-import { IpamKeys } from '../../../src/store/etcd/block-keys.ts';
+import { EtcdBlocks } from '../../../src/store/etcd/blocks.ts';
 import { EtcdKv } from '../../../src/store/kv/client.ts';
-import type { Transaction, TransactionResult } from '../../../src/store/kv/kv.ts';
+import { type BlockStore, DEFAULT_IPAM_CONFIG, type IpamConfig } from '../../../src/store/ports/blocks.ts';
 import { startEmbedded } from '../../store/servers.ts';
+import { hooked, StepHooks } from './steps.ts';
 
 export const PREFIX = '/test';
 
@@ -29,45 +29,32 @@ export function pool(name: string, cidr: string, blockSize: number, more: Partia
   };
 }
 
-/** A client to whose next transactions something happens. */
-export class EventfulKv extends EtcdKv {
-  /** Runs before each transaction that changes something. */
-  before: (transaction: Transaction) => Promise<void> | void = () => {};
-  after: (transaction: Transaction) => Promise<void> | void = () => {};
-
-  override async txn(transaction: Transaction): Promise<TransactionResult> {
-    const changes = transaction.success.some(({ op }) => op !== 'get');
-    if (changes) await this.before(transaction);
-    const result = await super.txn(transaction);
-    if (changes) await this.after(transaction);
-    return result;
-  }
-}
-
 export type TestNode = {
   readonly assigner: BlockAssigner;
   readonly upkeep: BlockUpkeep;
-  readonly kv: EventfulKv;
+  /** Called around each change the node makes in the store. */
+  readonly steps: StepHooks;
+  /** The requests the node has made so far, by name. */
+  readonly requests: string[];
 };
 
 /** A store of its own with a blocks plan in it; its clock stands still unless moved. */
 export class TestPlan {
-  readonly keys = new IpamKeys(PREFIX);
-  readonly kv: EtcdKv;
+  readonly store: BlockStore;
+  readonly endpoint: string;
   pools: readonly IpPool[];
   reservations: readonly IpReservation[] = [];
   /** Milliseconds. */
   clock = 1_700_000_000_000;
-  readonly #clients: EventfulKv[] = [];
-  readonly endpoint: string;
+  readonly #clients: EtcdKv[] = [];
 
   private constructor(endpoint: string, pools: readonly IpPool[]) {
     this.endpoint = endpoint;
     this.pools = pools;
-    this.kv = this.#client();
+    this.store = this.#connect();
   }
 
-  /** Ends with the test, and then holds the store's keys against each other. */
+  /** Ends with the test, and then holds the store's objects against each other. */
   static async start(t: TestContext, ...pools: readonly IpPool[]): Promise<TestPlan> {
     const server = await startEmbedded();
     const plan = new TestPlan(server.endpoint, pools);
@@ -83,10 +70,10 @@ export class TestPlan {
   }
 
   node(name: string, options: Partial<BlockAssignerOptions> = {}): TestNode {
-    const kv = this.#client();
+    const steps = new StepHooks();
+    const requests: string[] = [];
     const all: BlockAssignerOptions = {
-      kv,
-      keys: this.keys,
+      store: hooked(this.#connect(), steps, (request) => void requests.push(request)),
       node: name,
       nodeLabels: () => ({}),
       resources: () => ({ ipPools: this.pools, ipReservations: this.reservations }),
@@ -94,11 +81,11 @@ export class TestPlan {
       ...options,
     };
     const assigner = new BlockAssigner(all);
-    return { assigner, upkeep: new BlockUpkeep(assigner, all), kv };
+    return { assigner, upkeep: new BlockUpkeep(assigner, all), steps, requests };
   }
 
   async configure(config: Partial<IpamConfig>): Promise<void> {
-    await this.kv.put(this.keys.config, encodeConfig({ ...DEFAULT_CONFIG, ...config }));
+    await this.store.configure({ ...DEFAULT_IPAM_CONFIG, ...config });
   }
 
   /** Moves the clock. */
@@ -106,15 +93,15 @@ export class TestPlan {
     this.clock += seconds * 1000;
   }
 
-  /** What the checker says; warnings only when asked for. */
+  /** What the checker says of this moment; warnings only when asked for. */
   async findings(warnings = false): Promise<readonly Finding[]> {
-    const { findings } = await checkIpam(this.kv, this.keys, { pools: this.pools });
-    return warnings ? findings : findings.filter(({ severity }) => severity === 'error');
+    const found = findings(await this.store.snapshot(), { pools: this.pools });
+    return warnings ? found : found.filter(({ severity }) => severity === 'error');
   }
 
-  #client(): EventfulKv {
-    const kv = new EventfulKv({ endpoints: [this.endpoint] });
+  #connect(): BlockStore {
+    const kv = new EtcdKv({ endpoints: [this.endpoint] });
     this.#clients.push(kv);
-    return kv;
+    return new EtcdBlocks(kv, PREFIX);
   }
 }

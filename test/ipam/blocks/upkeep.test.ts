@@ -4,9 +4,10 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { familyOf, type Ip } from '../../../src/ip/address.ts';
 import { type Cidr, parseCidr } from '../../../src/ip/cidr.ts';
 import type { Assigner } from '../../../src/ipam/assigner.ts';
-import { removeNode } from '../../../src/ipam/blocks/remove-node.ts';
+import { removeNode } from '../../../src/ipam/blocks/forget-node.ts';
 import { tunnelAddress } from '../../../src/ipam/blocks/tunnel.ts';
 import type { BlockUpkeep } from '../../../src/ipam/blocks/upkeep.ts';
+import type { BlockStore } from '../../../src/store/ports/blocks.ts';
 import { pool, TestPlan } from './plan.ts';
 
 async function assign(
@@ -45,7 +46,7 @@ test('an empty block goes when it was empty twice and has rested, but one a fami
 
 test('an empty block that was used between the two looks stays; so does one used at the last moment', async (t) => {
   const plan = await TestPlan.start(t, FOUR);
-  const { assigner, upkeep, kv } = plan.node('node1');
+  const { assigner, upkeep, steps } = plan.node('node1');
   for (let i = 0; i < 5; i++) await assign(assigner, `${i}`);
   await assigner.release('4');
   plan.wait(30);
@@ -54,8 +55,8 @@ test('an empty block that was used between the two looks stays; so does one used
   await assigner.release('4');
   plan.wait(30);
   assert.deepEqual(await upkeep.releaseEmptyBlocks(), [], 'empty again is not still empty');
-  kv.before = async () => {
-    kv.before = () => {};
+  steps.before = async () => {
+    steps.before = () => {};
     await assign(plan.node('node1').assigner, 'late');
   };
   assert.deepEqual(await upkeep.releaseEmptyBlocks(), []);
@@ -112,15 +113,15 @@ test('garbage: seen twice, for the grace time, asked again; the pods of others a
 test('garbage: a handle that is used anew while it is collected stays; borrowed addresses are collected', async (t) => {
   const plan = await TestPlan.start(t, pool('tiny', '10.1.0.0/29', 30));
   await plan.configure({ maxBlocksPerHost: 1 });
-  const { assigner, upkeep, kv } = plan.node('node1');
+  const { assigner, upkeep, steps } = plan.node('node1');
   await assign(plan.node('node2').assigner, 'theirs');
   const all: { ip: Ip }[] = [];
   for (let i = 0; i < 5; i++) all.push(await assign(assigner, `${i}`));
   const live = ['0', '1', '2'];
   await collect(upkeep, live, live, true);
   plan.wait(60);
-  kv.before = async () => {
-    kv.before = () => {};
+  steps.before = async () => {
+    steps.before = () => {};
     const again = plan.node('node1').assigner;
     await again.release('3');
     await again.assign({
@@ -190,7 +191,7 @@ test('what pods use and the store has forgotten is taken again, and what another
     uses.push({ handle, attributes: { pod: handle }, addresses: all.map(({ ip }) => ip) });
   }
   assert.deepEqual(await upkeep.regain(uses), { regained: [], contested: [] });
-  for (const { key } of (await plan.kv.list(plan.keys.root)).items) await plan.kv.delete(key);
+  await eraseEverything(plan.store);
   const lost = uses[2]?.addresses[0] ?? assert.fail();
   await plan.node('node2').assigner.assign({
     handle: 'other',
@@ -217,19 +218,19 @@ test('a node that is gone: all it had comes back, but for blocks that others bor
   for (let i = 0; i < 8; i++) await assign(assigner, `${i}`);
   const borrowed = await assign(assigner, 'borrowed');
   await assign(gone, 'g5');
-  await plan.kv.put(plan.keys.affinity('gone', parseCidr('10.9.0.0/30')), 'pending');
-  const removed = await removeNode(plan.kv, plan.keys, 'gone', () => plan.clock);
+  await plan.store.announce('gone', parseCidr('10.9.0.0/30'));
+  const removed = await removeNode(plan.store, 'gone', () => plan.clock);
   assert.equal(removed.released.length, 6);
   assert.equal(removed.blocks.length, 1);
   assert.deepEqual(removed.kept, [borrowed.block]);
   assert.deepEqual(await plan.findings(true), []);
   await assigner.release('borrowed');
-  assert.deepEqual(await removeNode(plan.kv, plan.keys, 'gone', () => plan.clock), {
+  assert.deepEqual(await removeNode(plan.store, 'gone', () => plan.clock), {
     released: [],
     blocks: [borrowed.block],
     kept: [],
   });
-  assert.deepEqual(await removeNode(plan.kv, plan.keys, 'gone', () => plan.clock), {
+  assert.deepEqual(await removeNode(plan.store, 'gone', () => plan.clock), {
     released: [],
     blocks: [],
     kept: [],
@@ -257,3 +258,10 @@ test('the tunnel’s address stays while its pool is encapsulated, moves with th
   plan.pools = [{ ...other, nodeSelector: 'rack == "2"' }];
   assert.equal(await get(), undefined, 'a pool for other nodes');
 });
+
+async function eraseEverything(store: BlockStore): Promise<void> {
+  const { blocks, affinities, handles } = await store.snapshot();
+  for (const block of blocks) await store.deleteBlock(block);
+  for (const affinity of affinities) await store.deleteAffinity(affinity);
+  for (const [id, handle] of handles) await store.deleteHandle(id, handle);
+}

@@ -4,8 +4,8 @@ import { FlatnetError } from '../../../src/error.ts';
 import { parseIp } from '../../../src/ip/address.ts';
 import { addressOf, type Cidr, cidrOf } from '../../../src/ip/cidr.ts';
 import { SILENT } from '../../../src/log.ts';
-import { subnetsOf } from '../../../src/store/etcd/lease-key.ts';
-import { LeaseStore } from '../../../src/store/etcd/lease-store.ts';
+import { subnetsOf } from '../../../src/store/etcd/layout.ts';
+import { EtcdStore } from '../../../src/store/etcd/store.ts';
 import { EtcdKv } from '../../../src/store/kv/client.ts';
 import type { Transaction, TransactionResult } from '../../../src/store/kv/kv.ts';
 import type { Store } from '../../../src/store/ports/store.ts';
@@ -36,7 +36,7 @@ async function start(t: TestContext): Promise<{ cluster: TestCluster; kv: Eventf
   const cluster = new TestCluster(t, server.endpoint);
   await cluster.configure(NETWORK);
   const kv = new EventfulKv({ endpoints: [server.endpoint] });
-  const store = new LeaseStore(kv, { prefix: PREFIX, answerTime: 500 }, SILENT);
+  const store = new EtcdStore(kv, { prefix: PREFIX, answerTime: 500 }, SILENT);
   t.after(() => store.close());
   return { cluster, kv, store };
 }
@@ -55,7 +55,7 @@ test('another node takes the subnet first: a different one is chosen', async (t)
     rival = (await cluster.join(self(2), { 4: aimedAt(transaction) })).subnets;
     assert.deepEqual(rival, [aimedAt(transaction)]);
   };
-  const claim = await store.acquire(self(1), {});
+  const claim = await store.membership.join(self(1), {});
   assert.equal(overlapping([...rival, ...claim.subnets]), undefined);
 });
 
@@ -68,22 +68,22 @@ test('the network is cut anew meanwhile, and another node takes a part of the su
     rival = (await cluster.join(self(2), { 4: part })).subnets;
     assert.deepEqual(rival, [part]);
   };
-  const claim = await store.acquire(self(1), {});
+  const claim = await store.membership.join(self(1), {});
   assert.match(claim.subnets[0] ?? '', /\/26$/);
   assert.equal(overlapping([...rival, ...claim.subnets]), undefined);
 });
 
 test('the answer is lost though the lease was written: it stays, and the next try has it', async (t) => {
   const { cluster, kv, store } = await start(t);
-  const first = await store.acquire(self(1), {});
+  const first = await store.membership.join(self(1), {});
   first.stop();
   kv.after = () => {
     throw new FlatnetError('connection lost', { code: 'STORE_UNAVAILABLE' });
   };
   const before = await cluster.keys();
-  await assert.rejects(store.acquire(self(1), {}), { code: 'STORE_UNAVAILABLE' });
+  await assert.rejects(store.membership.join(self(1), {}), { code: 'STORE_UNAVAILABLE' });
   assert.deepEqual(await cluster.keys(), before, 'no moment without the lease');
-  assert.deepEqual((await store.acquire(self(1), {})).subnets, first.subnets);
+  assert.deepEqual((await store.membership.join(self(1), {})).subnets, first.subnets);
 });
 
 test('the node’s name is taken between the challenge and the write', async (t) => {
@@ -94,5 +94,5 @@ test('the node’s name is taken between the challenge and the write', async (t)
     await cluster.join(self(1, { addresses: { 4: parseIp('192.0.2.77') } }));
   };
   const moved = self(1, { addresses: { 4: parseIp('192.0.2.88') } });
-  await assert.rejects(store.acquire(moved, {}), { code: 'NAME_TAKEN', message: /192\.0\.2\.77/ });
+  await assert.rejects(store.membership.join(moved, {}), { code: 'NAME_TAKEN', message: /192\.0\.2\.77/ });
 });

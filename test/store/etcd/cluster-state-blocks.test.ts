@@ -5,16 +5,16 @@ import { API_VERSION, type Document } from '../../../src/cluster/calico/document
 import { DEFAULT_BGP_CONFIGURATION, NO_RESOURCES } from '../../../src/cluster/resources.ts';
 import { parseIp } from '../../../src/ip/address.ts';
 import { parseCidr } from '../../../src/ip/cidr.ts';
-import { IpamKeys } from '../../../src/store/etcd/block-keys.ts';
+import { BlockKeys } from '../../../src/store/etcd/block-keys.ts';
 import { ClusterState } from '../../../src/store/etcd/cluster-state.ts';
 import { encodeLease } from '../../../src/store/etcd/lease-value.ts';
 import { encodeRecord } from '../../../src/store/etcd/node-record.ts';
-import { putDocument } from '../../../src/store/etcd/resource-store.ts';
+import { putDocument } from '../../../src/store/etcd/resources.ts';
 import type { WatchEvent } from '../../../src/store/kv/kv.ts';
-import type { ClusterView } from '../../../src/store/ports/store.ts';
+import type { ClusterView } from '../../../src/store/ports/feed.ts';
 import { Keys, layout, stateOf, viewOf } from './keys.ts';
 
-const ipam = new IpamKeys('/net');
+const ipam = new BlockKeys('/net');
 const LEASE = '{"Network":"10.0.0.0/8","wiring":"routed","Backend":{"Type":"bgp"}}';
 const BLOCKS = '{"Network":"10.0.0.0/8","addresses":"blocks","wiring":"routed","Backend":{"Type":"bgp"}}';
 

@@ -29,9 +29,10 @@ test('a recorded node has its name and labels, a plain flannel node its address'
   keys.put(layout.lease([subnetOf(1)]), lease(1));
   keys.put(layout.node('one'), record('one', 1));
   keys.put(layout.lease([subnetOf(2)]), lease(2, 'host-gw'));
-  const { nodes, network, revision } = viewOf(stateOf(keys));
+  const state = stateOf(keys);
+  const { nodes, network } = viewOf(state);
   assert.equal(network.backend.type, 'vxlan');
-  assert.equal(revision, keys.revision);
+  assert.equal(state.revision, keys.revision);
   assert.deepEqual(nodes, [
     {
       name: '172.16.0.2',

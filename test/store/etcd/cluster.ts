@@ -3,9 +3,11 @@ import type { NodeFacts, PerFamily } from '../../../src/cluster/node.ts';
 import { parseIp } from '../../../src/ip/address.ts';
 import { type Cidr, overlaps } from '../../../src/ip/cidr.ts';
 import type { Log } from '../../../src/log.ts';
-import { type LeaseOptions, LeaseStore } from '../../../src/store/etcd/lease-store.ts';
+import { EtcdStore, type EtcdStoreOptions } from '../../../src/store/etcd/store.ts';
 import { EtcdKv } from '../../../src/store/kv/client.ts';
-import type { Claim, ClusterView, Store } from '../../../src/store/ports/store.ts';
+import type { ClusterView } from '../../../src/store/ports/feed.ts';
+import type { Claim } from '../../../src/store/ports/membership.ts';
+import type { Store } from '../../../src/store/ports/store.ts';
 import { eventually } from '../servers.ts';
 
 export const PREFIX = '/net';
@@ -28,16 +30,16 @@ export class TestCluster {
     await this.kv.put(`${PREFIX}/config`, JSON.stringify(config));
   }
 
-  store(options: LeaseOptions = {}, client: { watchIdle?: number; timeout?: number } = {}): Store {
+  store(options: EtcdStoreOptions = {}, client: { watchIdle?: number; timeout?: number } = {}): Store {
     const kv = new EtcdKv({ endpoints: [this.#endpoint], timeout: 3_000, ...client });
-    const store = new LeaseStore(kv, { prefix: PREFIX, answerTime: 600, ...options }, this.#log());
+    const store = new EtcdStore(kv, { prefix: PREFIX, answerTime: 600, ...options }, this.#log());
     this.#t.after(() => store.close());
     return store;
   }
 
   /** A new agent's claim: its own store client, `previous` as given. */
-  join(self: NodeFacts, previous: PerFamily<Cidr> = {}, options: LeaseOptions = {}): Promise<Claim> {
-    return this.store(options).acquire(self, previous);
+  join(self: NodeFacts, previous: PerFamily<Cidr> = {}, options: EtcdStoreOptions = {}): Promise<Claim> {
+    return this.store(options).membership.join(self, previous);
   }
 
   /** The views a store yields, newest last. */
@@ -46,7 +48,7 @@ export class TestCluster {
     const abort = new AbortController();
     this.#t.after(() => abort.abort());
     void (async () => {
-      for await (const view of store.watch(abort.signal)) views.push(view);
+      for await (const view of store.feed.watch(abort.signal)) views.push(view);
     })();
     return views;
   }

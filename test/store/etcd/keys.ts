@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { ClusterState } from '../../../src/store/etcd/cluster-state.ts';
 import { Layout } from '../../../src/store/etcd/layout.ts';
 import type { KeyValue, WatchEvent } from '../../../src/store/kv/kv.ts';
-import type { ClusterView } from '../../../src/store/ports/store.ts';
+import type { ClusterView } from '../../../src/store/ports/feed.ts';
 
 export const layout = new Layout('/net');
 

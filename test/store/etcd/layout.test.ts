@@ -1,12 +1,12 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { parseCidr } from '../../../src/ip/cidr.ts';
-import { IpamKeys } from '../../../src/store/etcd/block-keys.ts';
+import { BlockKeys } from '../../../src/store/etcd/block-keys.ts';
 import { Layout } from '../../../src/store/etcd/layout.ts';
 
 test('whoever watches nodes reads each key of theirs once, and none that changes with every pod', () => {
   const layout = new Layout('/net');
-  const ipam = new IpamKeys('/net');
+  const ipam = new BlockKeys('/net');
   const cidr = parseCidr('10.0.0.0/26');
   const partsWith = (key: string): number =>
     layout.watched.filter(({ from, to }) => key >= from && key < to).length;

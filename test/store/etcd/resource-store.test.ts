@@ -5,12 +5,13 @@ import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { API_VERSION, type Document } from '../../../src/cluster/calico/document.ts';
 import { parseCidr } from '../../../src/ip/cidr.ts';
-import { type Block, newBlock, take } from '../../../src/ipam/blocks/block.ts';
+import { newBlock, take } from '../../../src/ipam/blocks/block.ts';
 import { encodeBlock } from '../../../src/store/etcd/block-codec.ts';
-import { IpamKeys } from '../../../src/store/etcd/block-keys.ts';
-import { ResourceStore } from '../../../src/store/etcd/resource-store.ts';
+import { BlockKeys } from '../../../src/store/etcd/block-keys.ts';
+import type { Block } from '../../../src/store/ports/blocks.ts';
+import type { ResourceStore } from '../../../src/store/ports/resources.ts';
 import { readView, writeView } from '../../../src/store/view-file.ts';
-import { startEmbedded } from '../servers.ts';
+import { eventually, startEmbedded } from '../servers.ts';
 import { lastView, PREFIX, self, TestCluster } from './cluster.ts';
 
 const BLOCKS = {
@@ -26,7 +27,7 @@ async function start(t: TestContext): Promise<{ cluster: TestCluster; resources:
   const server = await startEmbedded();
   t.after(() => server.stop());
   const cluster = new TestCluster(t, server.endpoint);
-  return { cluster, resources: new ResourceStore(cluster.kv, PREFIX) };
+  return { cluster, resources: cluster.store().resources };
 }
 
 const pool = (name: string, cidr: string, spec: object = {}, metadata: object = {}): Document => ({
@@ -106,7 +107,7 @@ test('of pools that overlap and are made at once, one is made', async (t) => {
 
 test('a pool in use is not deleted, unless by force', async (t) => {
   const { cluster, resources } = await start(t);
-  const keys = new IpamKeys(PREFIX);
+  const keys = new BlockKeys(PREFIX);
   const put = (block: Block) => cluster.kv.put(keys.block(block.cidr), encodeBlock(block));
   const empty = newBlock(parseCidr('10.0.0.64/26'), 'node1', 1);
   await resources.apply(pool('a', '10.0.0.0/16'));
@@ -147,7 +148,7 @@ test('under the blocks plan a node takes no subnet; the first makes the default 
     'flatnet/resources/IPPool/default-ipv4-ippool',
     'flatnet/resources/IPPool/default-ipv6-ippool',
   ]);
-  const ipam = new IpamKeys(PREFIX);
+  const ipam = new BlockKeys(PREFIX);
   await cluster.kv.put(ipam.affinity('node2', parseCidr('10.5.0.64/26')), 'confirmed');
   const views = cluster.views();
   const view = await lastView(views, ({ nodes }) => nodes[1]?.subnets.length === 1);
@@ -171,7 +172,8 @@ test('under the blocks plan a node takes no subnet; the first makes the default 
   await claims[0]?.publish({ ...self(1, { ...bgp, dual: true }), labels: { rack: 'a' } });
   await lastView(views, ({ nodes }) => nodes[0]?.labels.rack === 'a');
   await cluster.kv.delete(`${PREFIX}/flatnet/nodes/node3`);
-  await lastView(views, ({ revision, nodes }) => revision > view.revision && nodes.length === 3);
+  await eventually(() => cluster.kv.get(`${PREFIX}/flatnet/nodes/node3`));
+  await lastView(views, ({ nodes }) => nodes.length === 3);
   await resources.delete('IPPool', 'default-ipv6-ippool');
   await resources.apply(pool('default-ipv4-ippool', '10.5.0.0/16', { disabled: true }));
   await resources.delete('IPPool', 'default-ipv4-ippool');

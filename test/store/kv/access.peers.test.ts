@@ -108,7 +108,7 @@ describe('etcd that asks who is there', { skip: NO_ETCD }, () => {
     const store = openStore({ endpoints, tls: files }, SILENT);
     t.after(() => store.close());
     for (let tries = 0; ; tries++) {
-      const code = await store.network().catch((error: { code: string }) => error.code);
+      const code = await store.network.read().catch((error: { code: string }) => error.code);
       if (code === 'NOT_FOUND') break;
       assert.ok(tries < 50, String(code));
       await sleep(100);

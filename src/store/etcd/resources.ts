@@ -1,44 +1,43 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { isDeepStrictEqual } from 'node:util';
-import { checkChange, checkDeletion, type Occupied, type Usage } from '../../cluster/calico/change.ts';
+import { checkChange, checkDeletion, type Occupied } from '../../cluster/calico/change.ts';
 import { decode, type Resource } from '../../cluster/calico/decode.ts';
+import { defaultPools } from '../../cluster/calico/default-pools.ts';
 import { type Document, type Kind, readDocument, titleOf } from '../../cluster/calico/document.ts';
+import type { Network } from '../../cluster/network.ts';
 import type { IpPool } from '../../cluster/resources.ts';
 import { FlatnetError, messageOf } from '../../error.ts';
-import { contains } from '../../ip/cidr.ts';
-import { tunnelHandle } from '../../ipam/blocks/tunnel.ts';
 import type { Compare, KeyValue, Kv, Operation } from '../kv/kv.ts';
-import { decodeBlock } from './block-codec.ts';
-import { IpamKeys } from './block-keys.ts';
-import { DEFAULT_PREFIX, Layout } from './layout.ts';
+import type { BlockStore } from '../ports/blocks.ts';
+import {
+  type AppliedResource,
+  type ApplyOutcome,
+  poolUsage,
+  type ResourceStore,
+} from '../ports/resources.ts';
+import type { Layout } from './layout.ts';
 import { decodeRecord, type NodeRecord } from './node-record.ts';
-
-/** A resource of the store: as it was applied, with its resourceVersion, and what that means. */
-export type Stored = { readonly document: Document; readonly resource: Resource };
-
-export type ApplyOutcome = 'created' | 'configured' | 'unchanged';
 
 const MAX_RACES = 20;
 
-/** The resources of one network, for whoever changes them. Every method throws STORE_UNAVAILABLE. */
-export class ResourceStore {
+/** Resources below `<prefix>/flatnet/resources/`, one key each, in JSON. */
+export class EtcdResources implements ResourceStore {
   readonly #kv: Kv;
   readonly #layout: Layout;
-  readonly #ipam: IpamKeys;
+  readonly #blocks: BlockStore;
 
-  constructor(kv: Kv, prefix: string = DEFAULT_PREFIX) {
+  constructor(kv: Kv, layout: Layout, blocks: BlockStore) {
     this.#kv = kv;
-    this.#layout = new Layout(prefix);
-    this.#ipam = new IpamKeys(prefix);
+    this.#layout = layout;
+    this.#blocks = blocks;
   }
 
-  /** Those of one kind, or all, by kind and name. What can't be read goes to `warn` and is left out. */
-  async list(kind: Kind | undefined, warn: (problem: string) => void): Promise<Stored[]> {
+  async list(kind: Kind | undefined, warn: (problem: string) => void): Promise<AppliedResource[]> {
     const prefix = kind === undefined ? this.#layout.resources : this.#layout.resource(kind, '');
     const { items } = await this.#kv.list(prefix);
     return items.flatMap((item) => {
       try {
-        return [storedFrom(item)];
+        return [appliedFrom(item)];
       } catch (error) {
         warn(`${item.key} is ignored: ${messageOf(error)}`);
         return [];
@@ -46,17 +45,12 @@ export class ResourceStore {
     });
   }
 
-  /** Throws NOT_FOUND; CONFIG_INVALID when it can't be read. */
-  async get(kind: Kind, name: string): Promise<Stored> {
+  async get(kind: Kind, name: string): Promise<AppliedResource> {
     const item = await this.#kv.get(this.#layout.resource(kind, name));
-    if (item) return storedFrom(item);
+    if (item) return appliedFrom(item);
     throw notFound(kind, name);
   }
 
-  /**
-   * Creates it or takes the place of what is there. With a resourceVersion only if nobody has changed it since: STORE_CONFLICT.
-   * Throws CONFIG_INVALID for a change that is not allowed.
-   */
   async apply(document: Document): Promise<ApplyOutcome> {
     const { kind, metadata } = document;
     const { key, value } = putDocument(this.#layout, document);
@@ -72,7 +66,6 @@ export class ResourceStore {
     });
   }
 
-  /** `force`: also a pool in use. Throws NOT_FOUND; IN_USE. */
   async delete(kind: Kind, name: string, force = false): Promise<void> {
     const key = this.#layout.resource(kind, name);
     await this.#untilWritten(`${kind}/${name}`, async () => {
@@ -80,9 +73,23 @@ export class ResourceStore {
       const item = await this.#kv.get(key);
       if (!item) throw notFound(kind, name);
       const resource = force ? undefined : readable(item);
-      if (resource?.kind === 'IPPool') checkDeletion(resource.value, await this.#usage(resource.value));
+      if (resource?.kind === 'IPPool') {
+        const blocks = (await this.#blocks.allBlocks()).map(({ value }) => value);
+        checkDeletion(resource.value, poolUsage(resource.value, blocks));
+      }
       return { done: (await this.#write(guard, item, { op: 'delete', key }, name)) && 'deleted' };
     });
+  }
+
+  /** As Calico does where there is no pool yet, but only once: whoever deletes the last one does not find it made again. */
+  async makeDefaultPools(network: Network, existing: readonly IpPool[]): Promise<string[]> {
+    const pools = existing.length > 0 ? [] : defaultPools(network);
+    const puts = pools.map((pool) => putDocument(this.#layout, pool));
+    const { succeeded } = await this.#kv.txn({
+      compare: [{ key: this.#layout.pools, target: 'version', equals: 0 }],
+      success: [{ op: 'put', key: this.#layout.pools, value: 'default' }, ...puts],
+    });
+    return succeeded ? pools.map(titleOf) : [];
   }
 
   async #untilWritten<T>(title: string, attempt: () => Promise<{ done: T | false }>): Promise<T> {
@@ -120,7 +127,6 @@ export class ResourceStore {
     return succeeded;
   }
 
-  /** What a new pool must not overlap; nodes whose record can't be read are left out. */
   async occupied(): Promise<Occupied> {
     const [pools, nodes] = await Promise.all([
       this.list('IPPool', () => {}),
@@ -129,18 +135,6 @@ export class ResourceStore {
     return {
       pools: pools.flatMap(({ resource }) => (resource.kind === 'IPPool' ? [resource.value] : [])),
       nodes: nodes.items.flatMap(({ value }) => nodeRecord(value) ?? []),
-    };
-  }
-
-  async #usage(pool: IpPool): Promise<Usage> {
-    const { items } = await this.#kv.list(this.#ipam.blocks);
-    const blocks = items
-      .map(({ value }) => decodeBlock(value))
-      .filter((block) => contains(pool.cidr, block.cidr));
-    const owners = blocks.flatMap((block) => [...block.allocations.values()]);
-    return {
-      blocks: blocks.length,
-      addresses: owners.filter(({ handle, node }) => handle !== tunnelHandle(node)).length,
     };
   }
 }
@@ -163,7 +157,7 @@ function nodeRecord(value: string): NodeRecord | undefined {
   }
 }
 
-function storedFrom(item: KeyValue): Stored {
+function appliedFrom(item: KeyValue): AppliedResource {
   const written = readDocument(JSON.parse(item.value));
   const metadata = { ...written.metadata, resourceVersion: `${item.modRevision}` };
   const document = { ...written, metadata };
@@ -181,7 +175,7 @@ function parsedJson({ value }: KeyValue): unknown {
 /** Undefined for one that can't be read: it may be replaced by any other. */
 function readable(item: KeyValue): Resource | undefined {
   try {
-    return storedFrom(item).resource;
+    return appliedFrom(item).resource;
   } catch {
     return undefined;
   }

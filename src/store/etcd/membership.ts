@@ -1,0 +1,179 @@
+import { randomUUID } from 'node:crypto';
+import { setTimeout as sleep } from 'node:timers/promises';
+import type { NodeFacts, PerFamily } from '../../cluster/node.ts';
+import { codeOf, FlatnetError } from '../../error.ts';
+import { familyOf } from '../../ip/address.ts';
+import type { Cidr } from '../../ip/cidr.ts';
+import type { KeyValue } from '../kv/kv.ts';
+import type { Claim, Member, Membership } from '../ports/membership.ts';
+import { chooseSubnets } from './acquire.ts';
+import { type ClaimContext, LeaseClaim, lostRaces, readState } from './claim.ts';
+import type { ClusterState } from './cluster-state.ts';
+import type { Lease } from './facts.ts';
+import { type Holding, sharesAddress, writeHolding } from './holding.ts';
+import { networkFrom } from './network.ts';
+import type { EtcdResources } from './resources.ts';
+
+export type MembershipContext = ClaimContext & {
+  readonly resources: EtcdResources;
+  /** Milliseconds a living agent has to answer for its node's name. */
+  readonly answerTime: number;
+};
+
+const MAX_RACES = 100;
+/** Milliseconds. */
+const POLL = 100;
+
+/**
+ * Nodes as flannel's leases with our records beside them: one transaction writes all of a node's keys, under one etcd
+ * lease. Where addresses are blocks there is only the record.
+ */
+export class EtcdMembership implements Membership {
+  readonly #context: MembershipContext;
+
+  constructor(context: MembershipContext) {
+    this.#context = context;
+  }
+
+  async join(self: NodeFacts, previous: PerFamily<Cidr>): Promise<Claim> {
+    checkName(self.name);
+    const { kv, ttl } = this.#context;
+    const instance = randomUUID();
+    const { id: lease } = await kv.grant(ttl);
+    try {
+      return await this.#join(self, previous, instance, lease);
+    } catch (error) {
+      // After a broken connection our keys may be under this lease: then they must stay, and the next try finds them.
+      if (codeOf(error) !== 'STORE_UNAVAILABLE') await kv.revoke(lease).catch(() => {});
+      throw error;
+    }
+  }
+
+  async members(): Promise<readonly Member[]> {
+    const state = await this.#read();
+    const leases = [...state.facts()].flatMap((fact) => (fact.kind === 'lease' ? [fact] : []));
+    const members = await Promise.all(leases.map((lease) => this.#member(state, lease)));
+    return members.sort((a, b) => a.node.localeCompare(b.node, 'en', { numeric: true }));
+  }
+
+  async names(): Promise<ReadonlySet<string>> {
+    const { kv, layout } = this.#context;
+    const { items } = await kv.list(layout.nodes);
+    return new Set(items.map(({ key }) => key.slice(layout.nodes.length)));
+  }
+
+  async isAlive(node: string, patience = this.#context.answerTime): Promise<boolean> {
+    const { kv, layout } = this.#context;
+    if (!(await kv.get(layout.node(node)))) return false;
+    return this.#isAnswered(node, randomUUID(), patience);
+  }
+
+  async forget(node: string): Promise<boolean> {
+    const { kv, layout } = this.#context;
+    const record = await kv.get(layout.node(node));
+    if (!record) return false;
+    // All that the agent wrote about the node itself hangs on one lease.
+    if (record.lease !== '0') await kv.revoke(record.lease);
+    else await kv.delete(record.key);
+    return true;
+  }
+
+  async #join(self: NodeFacts, previous: PerFamily<Cidr>, instance: string, lease: string): Promise<Claim> {
+    const { kv, layout, log, resources } = this.#context;
+    for (let race = 1; race <= MAX_RACES; race++) {
+      const state = await this.#read();
+      const network = networkFrom(state.item(layout.config), layout);
+      await this.#checkRival(self, state, instance);
+      if (network.addresses === 'blocks' && !state.item(layout.pools)) {
+        const made = await resources.makeDefaultPools(network, state.resources.ipPools);
+        if (made.length > 0) log.info({ pools: made }, 'default pools made');
+      }
+      const { subnets, held } = chooseSubnets(state, network, self, previous, Math.random);
+      const holding: Holding = { self, subnets, instance };
+      const drop = [...held.map(({ kv: item }) => item), ...familyKeys(state, self.name)];
+      const result = await kv.txn(writeHolding(layout, state, holding, drop, lease));
+      if (result.succeeded) {
+        await this.#endLease(state.leases.record(self.name)?.kv);
+        log.info({ node: self.name, subnets, races: race - 1 }, 'subnets taken');
+        return new LeaseClaim(this.#context, holding, lease, result.revision);
+      }
+      await sleep(Math.random() * Math.min(10 * race, 500));
+    }
+    throw lostRaces(MAX_RACES);
+  }
+
+  /**
+   * A node that comes with an address of its record is that node, started again. With other addresses it may be that
+   * node, moved, or a second one by mistake: then the agent that wrote the record, if it lives, answers a challenge.
+   * Throws NAME_TAKEN.
+   */
+  async #checkRival(self: NodeFacts, state: ClusterState, instance: string): Promise<void> {
+    const rival = state.leases.record(self.name)?.record;
+    if (!rival || sharesAddress(self, rival.addresses)) return;
+    if (!(await this.#isAnswered(self.name, instance, this.#context.answerTime))) return;
+    const where = Object.values(rival.addresses).join(', ');
+    throw new FlatnetError(`a node at ${where} has this name and is alive`, {
+      code: 'NAME_TAKEN',
+      operation: 'lease acquire',
+      object: self.name,
+      fix: 'give each node a name of its own',
+    });
+  }
+
+  /**
+   * Writes a challenge, which a living agent deletes. Returns false when it stood for `time` milliseconds: nobody is
+   * there, or the agent cannot reach the store. Costs nothing until two agents want one name.
+   */
+  async #isAnswered(node: string, instance: string, time: number): Promise<boolean> {
+    const { kv, layout } = this.#context;
+    const key = layout.challenge(node);
+    const { id: lease } = await kv.grant(Math.ceil(time / 1000) + 10);
+    try {
+      await kv.put(key, instance, { lease });
+      for (const end = performance.now() + time; performance.now() < end; ) {
+        await sleep(POLL);
+        if (!(await kv.get(key))) return true;
+      }
+      return false;
+    } finally {
+      await kv.revoke(lease);
+    }
+  }
+
+  async #member(state: ClusterState, { kv: item, subnets, value }: Lease): Promise<Member> {
+    const publicIp = value?.addresses[subnets[0] ? familyOf(subnets[0]) : 4];
+    const expires = item.lease === '0' ? undefined : await this.#context.kv.timeToLive(item.lease);
+    return {
+      node: state.leases.ownerOf(item.key) ?? publicIp ?? item.key,
+      subnets,
+      ...(publicIp !== undefined && { publicIp }),
+      ...(value && { backend: value.backend.type }),
+      ...(expires !== undefined && { expires }),
+    };
+  }
+
+  /** Our keys have left the lease of this node's former agent; nothing else was ever under it. */
+  async #endLease(record: KeyValue | undefined): Promise<void> {
+    if (record && record.lease !== '0') await this.#context.kv.revoke(record.lease).catch(() => {});
+  }
+
+  #read(): Promise<ClusterState> {
+    return readState(this.#context.kv, this.#context.layout);
+  }
+}
+
+function familyKeys(state: ClusterState, name: string): KeyValue[] {
+  return [...state.facts()].flatMap((fact) =>
+    fact.kind === 'family' && fact.kv.value === name ? [fact.kv] : [],
+  );
+}
+
+function checkName(name: string): void {
+  // RFC 1123 §2.1; Kubernetes allows dots in a node's name.
+  if (/^[a-z0-9]([a-z0-9.-]*[a-z0-9])?$/.test(name) && name.length <= 253) return;
+  throw new FlatnetError(`'${name}' is not a DNS name`, {
+    code: 'NAME_INVALID',
+    object: 'node',
+    fix: "use lower-case letters, digits, '-' and '.'",
+  });
+}

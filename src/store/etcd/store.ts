@@ -1,0 +1,55 @@
+import type { Log } from '../../log.ts';
+import type { Kv } from '../kv/kv.ts';
+import type { Store } from '../ports/store.ts';
+import { EtcdBlocks } from './blocks.ts';
+import { EtcdFeed } from './feed.ts';
+import { DEFAULT_PREFIX, Layout } from './layout.ts';
+import { EtcdMembership } from './membership.ts';
+import { EtcdNetwork } from './network.ts';
+import { EtcdResources } from './resources.ts';
+
+export type EtcdStoreOptions = {
+  /** flannel's `--etcd-prefix`; `/coreos.com/network` by default. */
+  readonly prefix?: string | undefined;
+  /** Seconds a lease lives without renewal; flannel's 24 h by default. */
+  readonly leaseTtl?: number | undefined;
+  /** Milliseconds a living agent has to answer for its node's name. */
+  readonly answerTime?: number;
+};
+
+/** The cluster's facts in flannel's etcd layout, and below `<prefix>/flatnet/` what flannel has no place for. */
+export class EtcdStore implements Store {
+  readonly network: EtcdNetwork;
+  readonly membership: EtcdMembership;
+  readonly feed: EtcdFeed;
+  readonly resources: EtcdResources;
+  readonly blocks: EtcdBlocks;
+  readonly #kv: Kv;
+  readonly #closed = new AbortController();
+
+  constructor(kv: Kv, options: EtcdStoreOptions, log: Log) {
+    const prefix = options.prefix ?? DEFAULT_PREFIX;
+    const layout = new Layout(prefix);
+    this.#kv = kv;
+    this.network = new EtcdNetwork(kv, layout);
+    this.feed = new EtcdFeed(kv, layout, log);
+    this.blocks = new EtcdBlocks(kv, prefix);
+    this.resources = new EtcdResources(kv, layout, this.blocks);
+    this.membership = new EtcdMembership({
+      kv,
+      layout,
+      log,
+      feed: this.feed,
+      resources: this.resources,
+      ttl: options.leaseTtl ?? 86_400,
+      answerTime: options.answerTime ?? 3_000,
+      signal: this.#closed.signal,
+    });
+  }
+
+  close(): void {
+    this.#closed.abort();
+    this.feed.close();
+    this.#kv.close();
+  }
+}
