@@ -5,7 +5,7 @@ import { podTitle, type Underlay } from '../cluster/node.ts';
 import type { Resources } from '../cluster/resources.ts';
 import { liveHandles, loadAttachments } from '../cni/records/local-pod.ts';
 import { CniService } from '../cni/service.ts';
-import { setPodMtu } from '../cni/wiring/pod-mtu.ts';
+import { setPodMtu } from '../cni/wiring/pod-end.ts';
 import { BgpSpeaker } from '../companions/bird/companion.ts';
 import type { BgpPool } from '../companions/bird/configuration/facts.ts';
 import { foundTunnel } from '../companions/bird/found-tunnel.ts';

@@ -5,11 +5,12 @@ import { type Invocation, readCommand, readInvocation, versionOf } from './proto
 import { CURRENT, VERSIONS } from './protocol/version.ts';
 import { watchNotedDels } from './records/noted-del.ts';
 import { CniState } from './state.ts';
-import { attach } from './verbs/add.ts';
+import { add } from './verbs/add.ts';
 import { check } from './verbs/check.ts';
-import { detach } from './verbs/del.ts';
-import { collectGarbage, doNotedDels, gc } from './verbs/gc.ts';
+import { del } from './verbs/del.ts';
+import { collectGarbage, gc } from './verbs/gc.ts';
 import { loopbackAdd, loopbackCheck, loopbackDel } from './verbs/loopback.ts';
+import { doNotedDels } from './verbs/noted.ts';
 import { status } from './verbs/status.ts';
 
 /** CNI on one node, as its agent serves it: one for as long as the agent lives. */
@@ -20,7 +21,7 @@ export class CniService implements AsyncDisposable {
     this.#state = new CniState(context, collectGarbage);
   }
 
-  /** Answers one call of a plugin, a `CniRequest`. Never rejects: what goes wrong is in the reply, as the specification has it. */
+  /** Answers one call of a plugin, a `CniRequest`. Never rejects: the reply says what went wrong, as the specification has it. */
   async handle(request: { readonly env?: unknown; readonly stdin?: unknown }): Promise<CniReply> {
     const env = variables(request.env);
     const stdin = typeof request.stdin === 'string' ? request.stdin : '';
@@ -54,13 +55,13 @@ export class CniService implements AsyncDisposable {
       watcher.on('error', failed);
       return { [Symbol.dispose]: () => watcher.close() };
     } catch (error) {
-      // The kernel's limit of watches, for one: the next collection of garbage sees them too.
+      // The kernel's limit of watches, for one: the next collection of garbage sees the notes too.
       failed(error);
       return { [Symbol.dispose]: () => undefined };
     }
   }
 
-  /** Waits for the links of deleted pods to be gone. */
+  /** Waits until the links of deleted pods are gone. */
   async [Symbol.asyncDispose](): Promise<void> {
     await this.#state[Symbol.asyncDispose]();
   }
@@ -82,11 +83,11 @@ export class CniService implements AsyncDisposable {
     const loopback = roleOf(call.conf) === 'loopback';
     switch (call.command) {
       case 'ADD':
-        return loopback ? loopbackAdd(call, state) : attach(call, state);
+        return loopback ? loopbackAdd(call, state) : add(call, state);
       case 'CHECK':
         return loopback ? loopbackCheck(call, state) : check(call, state);
       default:
-        return loopback ? loopbackDel(call, state) : detach(call, state);
+        return loopback ? loopbackDel(call, state) : del(call, state);
     }
   }
 }

@@ -1,10 +1,10 @@
 import { readFileSync } from 'node:fs';
+import { KeyedQueue } from '../async/queue.ts';
 import { NETLINK_ROUTE, NetlinkSocket } from '../linux/netlink/socket.ts';
 import { Pools } from './addresses/host-local.ts';
 import { Later } from './addresses/later.ts';
 import type { CniContext } from './context.ts';
 import { Attachments } from './records/attachment.ts';
-import { Locks } from './records/lock.ts';
 import { Sweeper } from './wiring/sweep.ts';
 
 /** What the verbs share for as long as an agent lives. */
@@ -15,7 +15,8 @@ export class CniState implements AsyncDisposable {
   readonly bootId = readFileSync('/proc/sys/kernel/random/boot_id', 'utf8').trim();
   readonly attachments: Attachments;
   readonly pools = new Pools();
-  readonly locks = new Locks();
+  /** One call at a time for each container. */
+  readonly locks = new KeyedQueue();
   readonly sweeper: Sweeper;
   /** In the node's namespace, for synchronous calls only. */
   readonly link: NetlinkSocket;

@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, afterEach, before, describe, test } from 'node:test';
 import { readNetwork } from '../../src/cluster/network.ts';
-import { removeConfList } from '../../src/cni/protocol/conflist.ts';
+import { CONF_LIST_FILE } from '../../src/cni/protocol/conflist.ts';
 import { familyOf, parseIp } from '../../src/ip/address.ts';
 import { contains, hostCidr } from '../../src/ip/cidr.ts';
 import { down } from '../../src/lab/down.ts';
@@ -54,7 +54,7 @@ describe('under containerd', { skip: NO_CONTAINERD || NO_SHIM }, () => {
     const [first, second] = [node(1), node(2)];
     assert.equal((await first.containerd.cri.condition('NetworkReady')).status, true);
     await second.agentAway();
-    removeConfList(lab.paths.node(second.name).agent.cniConf);
+    rmSync(join(lab.paths.node(second.name).agent.cniConf, CONF_LIST_FILE));
     const ready = () => second.containerd.cri.condition('NetworkReady');
     await until('the network is not ready', async () => !(await ready()).status);
     assert.equal((await ready()).reason, 'NetworkPluginNotReady');

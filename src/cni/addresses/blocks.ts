@@ -1,13 +1,23 @@
 import { FAMILIES, type Family, familyOf, type Ip } from '../../ip/address.ts';
-import type { Assigned, Assigner } from '../../ipam/assigner.ts';
+import { hostCidr, parsePrefixed } from '../../ip/cidr.ts';
+import type { Assigner } from '../../ipam/assigner.ts';
 import type { CniContext } from '../context.ts';
-import type { Invocation } from '../protocol/invocation.ts';
 import { podIdentity } from '../protocol/pod-identity.ts';
+import type { RouteConfig } from '../protocol/result.ts';
 import type { AttachmentKey } from '../records/attachment.ts';
 import type { CniState } from '../state.ts';
+import type { AddressSource } from './source.ts';
 
 /** Milliseconds a DEL waits for its turn at the store. */
 const PATIENCE = 3_000;
+
+/** What an ADD asks of the blocks. */
+export type BlockWishes = {
+  readonly requested: readonly Ip[];
+  /** By name or CIDR; empty: any. */
+  readonly pools: readonly string[];
+  readonly routes: readonly RouteConfig[];
+};
 
 /** Names an attachment in the store, as Calico's IPAM does. */
 export function handleOf({ containerId, ifName }: Pick<AttachmentKey, 'containerId' | 'ifName'>): string {
@@ -15,32 +25,39 @@ export function handleOf({ containerId, ifName }: Pick<AttachmentKey, 'container
 }
 
 /** The families pods have addresses of. */
-export function familiesOf({ networks }: CniContext): readonly Family[] {
+export function familiesOf({ networks }: Pick<CniContext, 'networks'>): readonly Family[] {
   return FAMILIES.filter((family) => networks.some((network) => familyOf(network) === family));
 }
 
-/** Takes addresses out of the node's blocks. */
-export function assign(
-  assigner: Assigner,
-  call: Invocation,
-  wishes: { readonly requested: readonly Ip[]; readonly pools: readonly string[] },
-  context: CniContext,
-): Promise<readonly Assigned[]> {
-  const { requested, pools } = wishes;
-  const { namespace, name: pod } = podIdentity(call);
-  return assigner.assign({
-    handle: handleOf(call),
-    families: familiesOf(context),
-    attributes: { ...(pod && { pod }), ...(namespace && { namespace }) },
-    ...(requested.length > 0 && { requested }),
-    ...(pools.length > 0 && { pools }),
-    ...(namespace && { namespaceLabels: labelsOf(namespace, context) }),
-  });
+/** Blocks that this node claims, and borrows from, as its pods need them. */
+export function blocks(assigner: Assigner, { requested, pools, routes }: BlockWishes): AddressSource {
+  return {
+    heldBy: (key) => ({ dir: '', handle: handleOf(key) }),
+    async take(call, { context }) {
+      const { namespace, name: pod } = podIdentity(call);
+      const assigned = await assigner.assign({
+        handle: handleOf(call),
+        families: familiesOf(context),
+        attributes: { ...(pod && { pod }), ...(namespace && { namespace }) },
+        ...(requested.length > 0 && { requested }),
+        ...(pools.length > 0 && { pools }),
+        ...(namespace && { namespaceLabels: labelsOf(namespace, context) }),
+      });
+      return {
+        ips: assigned.map(({ ip }) => ({ address: parsePrefixed(hostCidr(ip)) })),
+        borrowed: assigned.flatMap(({ ip, borrowed }) => (borrowed ? [ip] : [])),
+        routes,
+        dns: {},
+      };
+    },
+    // Blocks are the whole cluster's: whether one more can be had shows when it is needed.
+    exhausted: () => undefined,
+  };
 }
 
 /**
- * Frees what the handle holds; whether it could. The store may be away: then the address waits, and nobody else
- * does. Never rejects.
+ * Frees what the handle holds; returns whether it could. With the store away the addresses wait, and nobody else does. Never
+ * rejects.
  */
 export async function releaseHandle(handle: string, state: CniState): Promise<boolean> {
   const { assigner } = state.context;
@@ -56,7 +73,7 @@ export async function releaseHandle(handle: string, state: CniState): Promise<bo
   return false;
 }
 
-/** Without anybody who knows more, those that every namespace has in Kubernetes and in Calico. */
+/** Those that every namespace has in Kubernetes and in Calico, and what the agent knows besides. */
 function labelsOf(namespace: string, context: CniContext): Readonly<Record<string, string>> {
   return {
     'kubernetes.io/metadata.name': namespace,

@@ -1,13 +1,14 @@
 import { readFileSync } from 'node:fs';
 import { messageOf } from '../../error.ts';
 import { familyOf, type Ip, ipToBigInt } from '../../ip/address.ts';
-import { type Allocation, HostLocal, type Owner } from '../../ipam/host-local.ts';
-import { inRange, type Range, type RangeSet } from '../../ipam/ranges.ts';
-import type { IpamConf } from '../protocol/conf.ts';
+import { HostLocal } from '../../ipam/host-local.ts';
+import { inRange, type Range, type RangeSet, rangeSetText } from '../../ipam/ranges.ts';
 import { CniError, CODE } from '../protocol/error.ts';
-import { type Dns, EMPTY_RESULT, type Result, type RouteConfig } from '../protocol/result.ts';
+import type { Dns } from '../protocol/result.ts';
+import type { IpamConf } from './conf.ts';
+import type { AddressSource } from './source.ts';
 
-/** The reservations of every network, each folder opened once: reading it anew for each call would be the cost of a call. */
+/** The reservations of every network. Each folder is opened once: reading it anew would be most of a call's cost. */
 export class Pools {
   readonly #open = new Map<string, HostLocal>();
 
@@ -24,37 +25,26 @@ export class Pools {
   }
 }
 
-/** Reserves an address of each range set and gives the result an IPAM plugin prints. */
-export function allocate(pools: Pools, conf: IpamConf, owner: Owner): Result & { allocations: Allocation[] } {
-  const dns = conf.resolvConf ? readResolvConf(conf.resolvConf) : {};
-  const allocations = pools.of(conf.dir, conf.sets).allocate(owner, conf.requested);
+/** Ranges of this node, given out as the reference `host-local` does. */
+export function hostLocal(conf: IpamConf): AddressSource {
   return {
-    ...EMPTY_RESULT,
-    ips: allocations.map(({ address, gateway }) => ({ address, gateway })),
-    routes: conf.routes.filter((route) =>
-      allocations.some((a) => familyOf(a.address) === familyOf(route.dst)),
-    ),
-    dns,
-    allocations,
+    heldBy: () => ({ dir: conf.dir }),
+    async take(call, { pools }) {
+      const dns = conf.resolvConf ? readResolvConf(conf.resolvConf) : {};
+      const ips = pools.of(conf.dir, conf.sets).allocate(call, conf.requested);
+      const families = new Set(ips.map(({ address }) => familyOf(address)));
+      return { ips, borrowed: [], routes: conf.routes.filter(({ dst }) => families.has(familyOf(dst))), dns };
+    },
+    exhausted({ pools }) {
+      const reserved = pools.of(conf.dir, conf.sets).list();
+      const ips = reserved.map(({ ip }) => ip);
+      const full = conf.sets.find((set) => isExhausted(set, ips));
+      return full && rangeSetText(full);
+    },
   };
 }
 
-/** The default routes `isDefaultGateway` asks for, where the configuration has none of that family. */
-export function defaultRoutes(
-  allocations: readonly Allocation[],
-  routes: readonly RouteConfig[],
-): RouteConfig[] {
-  const missing = allocations.filter(
-    ({ gateway }) => !routes.some((route) => route.dst === anywhere(gateway)),
-  );
-  const first = missing.filter(
-    (a, i) => missing.findIndex((b) => familyOf(a.gateway) === familyOf(b.gateway)) === i,
-  );
-  return first.map(({ gateway }) => ({ dst: anywhere(gateway), gw: gateway }));
-}
-
-/** Whether no address of the set is left. */
-export function isExhausted(set: RangeSet, reserved: readonly Ip[]): boolean {
+function isExhausted(set: RangeSet, reserved: readonly Ip[]): boolean {
   const capacity = set.reduce((sum, range) => sum + sizeOfRange(range), 0n);
   const used = reserved.filter((ip) => set.some((range) => inRange(range, ip) && ip !== range.gateway));
   return BigInt(used.length) >= capacity;
@@ -63,10 +53,6 @@ export function isExhausted(set: RangeSet, reserved: readonly Ip[]): boolean {
 function sizeOfRange(range: Range): bigint {
   const all = ipToBigInt(range.end) - ipToBigInt(range.start) + 1n;
   return inRange(range, range.gateway) ? all - 1n : all;
-}
-
-function anywhere(ip: Ip): string {
-  return familyOf(ip) === 4 ? '0.0.0.0/0' : '::/0';
 }
 
 function readResolvConf(path: string): Dns {

@@ -1,4 +1,4 @@
-import { mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Network } from '../../cluster/network.ts';
 import { codeOf } from '../../error.ts';
@@ -47,11 +47,6 @@ export function writeConfList(confDir: string, text: string): boolean {
   writeFileSync(temporary, text, { mode: 0o644 });
   renameSync(temporary, path);
   return true;
-}
-
-/** Tells the runtime that there is no network. For uninstalling: while an agent is only away, DEL needs the file. */
-export function removeConfList(confDir: string): void {
-  rmSync(join(confDir, CONF_LIST_FILE), { force: true });
 }
 
 function readIfThere(path: string): string | undefined {

@@ -81,6 +81,11 @@ export class Attachments {
     return this.#read(fileName(key));
   }
 
+  /** What is there now of a record that was read before. */
+  readAgain(record: Attachment | DamagedAttachment): Attachment | DamagedAttachment | undefined {
+    return this.#read(fileOf(record));
+  }
+
   write(record: Attachment): void {
     if (!this.#made) mkdirSync(this.#dir, { recursive: true, mode: 0o700 });
     this.#made = true;
@@ -102,7 +107,7 @@ export class Attachments {
   }
 
   remove(record: Attachment | DamagedAttachment): void {
-    const file = record.state === 'damaged' ? record.file : fileName(record);
+    const file = fileOf(record);
     rmSync(join(this.#dir, file), { force: true });
     this.#devices?.delete(file);
   }
@@ -149,6 +154,13 @@ function upgraded(record: Omit<Attachment, 'pod'> & OldPod): Attachment {
   return { ...rest, pod: { namespace, name, labels: {} } };
 }
 
+export function keyOf(
+  { network, containerId, ifName }: Omit<AttachmentKey, 'role'>,
+  role: AttachmentKey['role'],
+): AttachmentKey {
+  return { network, containerId, ifName, role };
+}
+
 export function readNames(dir: string): string[] {
   try {
     return readdirSync(dir);
@@ -156,6 +168,10 @@ export function readNames(dir: string): string[] {
     if (codeOf(error) === 'ENOENT') return [];
     throw error;
   }
+}
+
+function fileOf(record: Attachment | DamagedAttachment): string {
+  return record.state === 'damaged' ? record.file : fileName(record);
 }
 
 /** No part can contain a colon: the specification forbids it in names, container IDs and interface names alike. */

@@ -1,22 +1,21 @@
-import { codeOf } from '../../error.ts';
-import { FAMILIES, familyOf, type Ip } from '../../ip/address.ts';
-import { addressOf, parsePrefixed } from '../../ip/cidr.ts';
+import { FAMILIES, familyOf } from '../../ip/address.ts';
+import { parsePrefixed } from '../../ip/cidr.ts';
 import { addressDump } from '../../linux/address.ts';
 import type { Link } from '../../linux/link/link.ts';
 import type { NetlinkSocket } from '../../linux/netlink/socket.ts';
 import { RT_TABLE_MAIN, routeDump } from '../../linux/route.ts';
-import { reservationsDir, roleOf } from '../protocol/conf.ts';
+import { checkAddresses } from '../addresses/held.ts';
+import { roleOf } from '../protocol/conf.ts';
 import { CniError, CODE } from '../protocol/error.ts';
 import type { Invocation } from '../protocol/invocation.ts';
 import { decodeResult, type Result } from '../protocol/result.ts';
-import type { Attachment } from '../records/attachment.ts';
+import { type Attachment, keyOf } from '../records/attachment.ts';
 import { localPod } from '../records/local-pod.ts';
 import type { CniState } from '../state.ts';
-import { findLink } from '../wiring/pod-link.ts';
+import { findLink } from '../wiring/links.ts';
 import { PodNetns } from '../wiring/pod-netns.ts';
-import { checkRouted } from '../wiring/routed/check.ts';
+import { wiringOf } from '../wiring/registry.ts';
 import { DOOMED } from '../wiring/sweep.ts';
-import { keyOf } from './del.ts';
 
 /**
  * CHECK: throws naming what of the attachment is missing or wrong: interface, addresses and routes as the chain's result has
@@ -26,49 +25,22 @@ export async function check(call: Invocation, state: CniState): Promise<undefine
   if (!call.conf.has('prevResult')) throw new CniError(CODE.INVALID_CONFIG, 'Required prevResult missing');
   const result = decodeResult(call.conf.raw('prevResult'));
   const role = roleOf(call.conf) === 'ipam' ? 'ipam' : 'interface';
-  const record = state.attachments.read(keyOf(call, role));
-  const whole = record?.state === 'ready' ? record : undefined;
-  if (record && !whole) throw wrong(`the attachment is half made (${record.state})`);
-  if (whole?.handle) await checkHandle(whole.handle, whole, state);
-  else if (!whole?.chained) checkReservation(call, state, whole);
+  const found = state.attachments.read(keyOf(call, role));
+  if (found && found.state !== 'ready') throw wrong(`the attachment is half made (${found.state})`);
+  const record = found;
+  if (!record?.chained) await checkAddresses(record, call, state);
   if (role === 'ipam') return;
   using netns = PodNetns.open(call.netns, state.netns);
-  if (whole && whole.bootId === state.bootId && whole.netnsId !== netns.id) {
+  if (record && record.bootId === state.bootId && record.netnsId !== netns.id) {
     throw wrong(`"${call.netns}" is another network namespace than at ADD`);
   }
-  const pod = netns.link;
   // The agent lets the MTU of its pods follow that of the node.
-  const mtu = whole?.managed ? state.context.mtu : whole?.mtu;
-  const link = checkPod(call, pod, result, mtu);
-  if (!whole || whole.chained) return;
-  const outside = checkHost({ ...whole, ...(mtu ? { mtu } : {}) }, link, state);
-  const known = localPod(whole);
-  if (whole.wiring !== 'routed') checkPort(whole, outside, state);
-  else if (known)
-    checkRouted({ pod: known, inside: link, outside, inner: pod, routes: result.routes }, state);
-}
-
-/** With the store away nobody can tell, which is no fault of the attachment. */
-async function checkHandle(handle: string, record: Attachment, state: CniState): Promise<void> {
-  let held: readonly Ip[];
-  try {
-    held = (await state.context.assigner?.held(handle))?.map(({ ip }) => ip) ?? [];
-  } catch (error) {
-    if (codeOf(error) === 'STORE_UNAVAILABLE') return;
-    throw error;
-  }
-  const missing = record.addresses.map(addressOf).find((address) => !held.includes(address));
-  if (missing && state.context.assigner) throw wrong(`${handle} does not hold ${missing} any more`);
-}
-
-function checkReservation(call: Invocation, state: CniState, record: Attachment | undefined): void {
-  if (record && record.addresses.length === 0) return;
-  const held = state.pools.in(record?.dir || reservationsDir(call, state.context)).check(call);
-  const missing = record?.addresses.find((address) => !held.includes(addressOf(address)));
-  if (missing) throw wrong(`the reservation of ${addressOf(missing)} is gone`);
-  if (held.length === 0) {
-    throw wrong(`Failed to find address added by container ${call.containerId}`);
-  }
+  const mtu = record?.managed ? state.context.mtu : record?.mtu;
+  const inside = checkPod(call, netns.link, result, mtu);
+  if (!record || record.chained) return;
+  const outside = checkHost(record, inside, mtu, state);
+  const pod = localPod(record);
+  if (pod) wiringOf(record).check({ record, pod, inside, outside, netns, result }, state);
 }
 
 /** The pod's end, against the result of the whole chain. */
@@ -90,12 +62,12 @@ function checkPod(call: Invocation, pod: NetlinkSocket, result: Result, mtu: num
   if (expected?.mtu && expected.mtu !== link.mtu && mtu !== link.mtu) {
     throw wrong(`${call.ifName} has the MTU ${link.mtu}, not ${expected.mtu}`);
   }
-  checkAddresses(pod, link, result, index);
+  checkPodAddresses(pod, link, result, index);
   checkRoutes(pod, result);
   return link;
 }
 
-function checkAddresses(pod: NetlinkSocket, link: Link, result: Result, index: number): void {
+function checkPodAddresses(pod: NetlinkSocket, link: Link, result: Result, index: number): void {
   const present = pod.dumpSync(addressDump(undefined, link.index)).map(({ address }) => address);
   const ips = result.ips.filter((ip) => ip.interface === undefined || index < 0 || ip.interface === index);
   for (const { address } of ips) {
@@ -119,32 +91,22 @@ function checkRoutes(pod: NetlinkSocket, result: Result): void {
 }
 
 /** The host's end, whatever it hangs on. */
-function checkHost(record: Attachment, inside: Link, state: CniState): Link {
-  const { hostDevice = '', mtu } = record;
+function checkHost(record: Attachment, inside: Link, mtu: number | undefined, state: CniState): Link {
+  const { hostDevice = '' } = record;
   const outside = findLink(state.link, hostDevice);
   if (!outside || outside.group === DOOMED) throw wrong(`the host's end ${hostDevice} is missing`);
   if (inside.linkIndex !== outside.index || outside.linkIndex !== inside.index) {
     throw wrong(`${inside.name} and ${hostDevice} are not ends of one pair`);
   }
   if (!outside.up) throw wrong(`the host's end ${hostDevice} is down`);
-  if (mtu && outside.mtu !== mtu)
+  if (mtu && outside.mtu !== mtu) {
     throw wrong(`the host's end ${hostDevice} has the MTU ${outside.mtu}, not ${mtu}`);
+  }
   // A later plugin may have lowered it.
   if (mtu && inside.mtu > mtu) throw wrong(`${inside.name} has the MTU ${inside.mtu}, more than ${mtu}`);
   return outside;
 }
 
-function checkPort(
-  { bridge = '', hairpin }: Attachment,
-  { name, master, port }: Link,
-  state: CniState,
-): void {
-  if (!master || findLink(state.link, master)?.name !== bridge) {
-    throw wrong(`the host's end ${name} is not a port of ${bridge}`);
-  }
-  if (hairpin && !port?.hairpin) throw wrong(`hairpin mode of ${name} is off`);
-}
-
-export function wrong(text: string): CniError {
+function wrong(text: string): CniError {
   return new CniError(CODE.INTERNAL, text);
 }

@@ -1,15 +1,16 @@
 import { Fields } from '../../cluster/fields.ts';
 import { messageOf } from '../../error.ts';
 import type { Owner } from '../../ipam/host-local.ts';
-import { reservationsDir, roleOf } from '../protocol/conf.ts';
+import { reservationsDir } from '../addresses/conf.ts';
+import { roleOf } from '../protocol/conf.ts';
 import { CniError, CODE } from '../protocol/error.ts';
 import type { Invocation } from '../protocol/invocation.ts';
 import type { Attachment, DamagedAttachment } from '../records/attachment.ts';
-import { notedDels } from '../records/noted-del.ts';
 import type { CniState } from '../state.ts';
-import { ownLink } from '../wiring/host-link.ts';
 import { netnsAt } from '../wiring/pod-netns.ts';
-import { doNotedDel, takeBack } from './del.ts';
+import { wiringOf } from '../wiring/registry.ts';
+import { doNotedDels } from './noted.ts';
+import { takeBack } from './take-back.ts';
 
 /**
  * GC: takes back every attachment and reservation of this network that the runtime does not name. The runtime keeps ADD
@@ -18,14 +19,13 @@ import { doNotedDel, takeBack } from './del.ts';
 export async function gc(call: Invocation, state: CniState): Promise<undefined> {
   if (roleOf(call.conf) === 'loopback') return;
   const valid = validAttachments(call);
+  const names = new Set(valid.map(nameOf));
   const errors: unknown[] = [];
-  const isValid = (a: Owner): boolean =>
-    valid.some((b) => a.containerId === b.containerId && a.ifName === b.ifName);
   for (const record of state.attachments.list()) {
-    if (record.network !== call.network || isValid(record)) continue;
+    if (record.network !== call.network || names.has(nameOf(record))) continue;
     await state.locks
       .run(record.containerId, () => takeBack(record, state, call))
-      .catch((e) => errors.push(e));
+      .catch((error) => errors.push(error));
   }
   try {
     state.pools.in(reservationsDir(call, state.context)).gc(valid);
@@ -45,20 +45,14 @@ export async function collectGarbage(state: CniState): Promise<void> {
   state.later.cancel();
   await state.sweeper.sweep();
   await doNotedDels(state);
-  for (const { containerId } of state.attachments.list()) {
-    if (state.locks.isHeld(containerId)) continue;
+  for (const seen of state.attachments.list()) {
+    const { containerId } = seen;
+    if (!isStale(seen, state) || state.locks.isBusy(containerId)) continue;
     await state.locks.run(containerId, async () => {
-      const records = state.attachments.list().filter((record) => record.containerId === containerId);
-      for (const record of records.filter((record) => isStale(record, state))) await takeBack(record, state);
+      // A call may have come and gone since the records were read.
+      const record = state.attachments.readAgain(seen);
+      if (record && isStale(record, state)) await takeBack(record, state);
     });
-  }
-}
-
-/** Does all DELs that were noted while no agent answered. */
-export async function doNotedDels(state: CniState): Promise<void> {
-  for (const note of notedDels(state.context.stateDir)) {
-    const containerId = note.request.env.CNI_CONTAINERID ?? '';
-    await state.locks.run(containerId, () => doNotedDel(note, state));
   }
 }
 
@@ -68,7 +62,11 @@ function isStale(record: Attachment | DamagedAttachment, state: CniState): boole
   // Addresses given to a plugin that named no namespace: only a DEL or GC tells.
   if (record.netnsId === 0 || record.netnsId === netnsAt(record.netns)) return false;
   // A namespace may live on, held by its processes, after its path is gone. Then its veth does too.
-  return !record.hostDevice || !ownLink(record, state);
+  return !record.hostDevice || !wiringOf(record).hostLink(record, state);
+}
+
+function nameOf({ containerId, ifName }: Owner): string {
+  return `${containerId} ${ifName}`;
 }
 
 /** libcni sends the list under the key of the specification and under the one it used before. */

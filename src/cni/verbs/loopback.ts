@@ -5,7 +5,7 @@ import { CniError, CODE } from '../protocol/error.ts';
 import type { Invocation } from '../protocol/invocation.ts';
 import { encodeResult, type Result } from '../protocol/result.ts';
 import type { CniState } from '../state.ts';
-import { findLink } from '../wiring/pod-link.ts';
+import { findLink } from '../wiring/links.ts';
 import { PodNetns } from '../wiring/pod-netns.ts';
 
 /** The index of `lo` in every namespace. */

@@ -256,7 +256,7 @@ describe('the plugin with its agent', { skip: NO_SHIM }, () => {
       'containerd takes the PodIP from here',
     );
     assert.equal(ipOne(pod.name, 'link', 'show', 'dev', 'lo').operstate, 'UNKNOWN', 'lo is up');
-    assert.equal([...host.pods.values()][0]?.name, 'default/web-0');
+    assert.equal([...host.pods.values()][0]?.name, 'web-0');
     assert.ok(pings(host.netns, '10.90.1.2'));
     const cached = JSON.parse(readFileSync(join(host.dir, 'cache/results/cbr0-c0ffee-eth0'), 'utf8'));
     assert.deepEqual(

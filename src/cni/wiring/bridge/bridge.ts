@@ -1,34 +1,45 @@
 import { FlatnetError } from '../../../error.ts';
 import { familyOf } from '../../../ip/address.ts';
-import { addressOf, type Cidr, cidrOf, lengthOf, overlaps, prefixed } from '../../../ip/cidr.ts';
+import {
+  addressOf,
+  type Cidr,
+  cidrOf,
+  lengthOf,
+  overlaps,
+  type Prefixed,
+  prefixed,
+} from '../../../ip/cidr.ts';
 import { type Mac, macFromBytes } from '../../../ip/mac.ts';
-import type { Allocation } from '../../../ipam/host-local.ts';
 import { addressDelete, addressDump } from '../../../linux/address.ts';
 import { type Link, linkAdd, linkSet } from '../../../linux/link/link.ts';
 import { withNetns } from '../../../linux/netns.ts';
 import { writeSysctl } from '../../../linux/sysctl.ts';
-import type { InterfaceConf } from '../../protocol/conf.ts';
+import type { PodAddress } from '../../addresses/source.ts';
 import { CniError, CODE } from '../../protocol/error.ts';
 import type { CniState } from '../../state.ts';
-import { assign, findLink } from '../pod-link.ts';
+import { findLink } from '../links.ts';
+import { assignAddress } from '../pod-end.ts';
+import type { BridgeConf } from './conf.ts';
 
 /**
- * The bridge a pod is to hang on. The agent's own must be there; one that a configuration written for the reference plugin names is
- * made where it is missing, and is given what `isGateway` asks for.
+ * The bridge a pod is to hang on. The agent's own must be there. One that a configuration for the reference plugin names is made
+ * if it is missing, and gets what `isGateway` asks for.
  */
-export function ensureBridge(state: CniState, conf: InterfaceConf, allocations: readonly Allocation[]): Link {
+export function ensureBridge(conf: BridgeConf, ips: readonly PodAddress[], state: CniState): Link {
   if (conf.ownBridge) {
     const bridge = findLink(state.link, conf.bridge);
     if (bridge) return bridge;
     throw new CniError(CODE.TRY_AGAIN, 'the node cannot take pods yet', `${conf.bridge} is not there`);
   }
-  const bridge = findOrMake(state, conf);
+  const bridge = findOrMake(conf, state);
   const promisc = conf.promisc ? true : undefined;
   if (!bridge.up || promisc) state.link.executeSync(linkSet(bridge.index, { up: true, promisc }));
-  if (conf.isGateway && allocations.length > 0) {
-    for (const allocation of allocations) ensureGateway(state, conf, bridge, allocation);
+  if (conf.isGateway && ips.length > 0) {
+    for (const { address, gateway } of ips) {
+      if (gateway) ensureGateway(conf, bridge, prefixed(gateway, lengthOf(address)), state);
+    }
     withNetns(state.netns, () => {
-      const families = new Set(allocations.map(({ gateway }) => familyOf(gateway)));
+      const families = new Set(ips.map(({ address }) => familyOf(address)));
       if (families.has(4)) writeSysctl('net/ipv4/ip_forward', 1);
       if (families.has(6)) writeSysctl('net/ipv6/conf/all/forwarding', 1);
     });
@@ -36,7 +47,7 @@ export function ensureBridge(state: CniState, conf: InterfaceConf, allocations: 
   return bridge;
 }
 
-function findOrMake(state: CniState, conf: InterfaceConf): Link {
+function findOrMake(conf: BridgeConf, state: CniState): Link {
   const name = conf.bridge;
   const existing = findLink(state.link, name);
   if (existing && existing.kind !== 'bridge') {
@@ -44,12 +55,12 @@ function findOrMake(state: CniState, conf: InterfaceConf): Link {
   }
   if (existing) return existing;
   try {
-    // A MAC that is given stays; else the bridge would take its ports' lowest and change it as they come and go.
+    // An explicit MAC stays; otherwise the bridge takes its ports' lowest and changes it as they come and go.
     state.link.executeSync(
       linkAdd({ name, mtu: conf.mtu, mac: randomMac(), up: true, data: { kind: 'bridge' } }),
     );
   } catch (error) {
-    // Another plugin may have been quicker.
+    // Another plugin may have been faster.
     if (!(error instanceof FlatnetError) || error.errno !== 'EEXIST') throw error;
   }
   const made = findLink(state.link, name);
@@ -58,19 +69,13 @@ function findOrMake(state: CniState, conf: InterfaceConf): Link {
 }
 
 /** The gateway's address on the bridge. Another one in an overlapping network is an error, unless `forceAddress` removes it. */
-function ensureGateway(
-  state: CniState,
-  conf: InterfaceConf,
-  bridge: Link,
-  { address, gateway }: Allocation,
-): void {
-  const wanted = prefixed(gateway, lengthOf(address));
-  const network = (text: typeof wanted): Cidr => cidrOf(addressOf(text), lengthOf(text));
+function ensureGateway(conf: BridgeConf, bridge: Link, wanted: Prefixed, state: CniState): void {
+  const network = (text: Prefixed): Cidr => cidrOf(addressOf(text), lengthOf(text));
   const present = state.link
-    .dumpSync(addressDump(familyOf(gateway), bridge.index))
+    .dumpSync(addressDump(familyOf(wanted), bridge.index))
     .map((entry) => entry.address);
   if (present.includes(wanted)) return;
-  // For IPv6 the kernel's link-local address and others beside are normal; only a rival in the same network is not.
+  // IPv6 has the kernel's link-local address and often others; only one in the same network is a rival.
   const rivals = present.filter(
     (other) => familyOf(other) === 4 || overlaps(network(other), network(wanted)),
   );
@@ -80,7 +85,7 @@ function ensureGateway(
   }
   state.link.executeSync([
     ...rivals.map((rival) => addressDelete({ dev: bridge.index, address: rival })),
-    assign(bridge.index, wanted),
+    assignAddress(bridge.index, wanted),
   ]);
 }
 

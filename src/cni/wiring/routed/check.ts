@@ -1,4 +1,3 @@
-import type { LocalPod } from '../../../cluster/node.ts';
 import { codeOf } from '../../../error.ts';
 import { FAMILIES, type Family, familyOf } from '../../../ip/address.ts';
 import { hostCidr } from '../../../ip/cidr.ts';
@@ -11,22 +10,12 @@ import { RT_TABLE_MAIN, routeDump } from '../../../linux/route.ts';
 import { readSysctl } from '../../../linux/sysctl.ts';
 import { deviceSysctls, GATEWAY, HOST_MAC, podRoutes } from '../../../wiring/pod-device.ts';
 import { familiesOf } from '../../addresses/blocks.ts';
-import type { RouteConfig } from '../../protocol/result.ts';
+import { CniError, CODE } from '../../protocol/error.ts';
 import type { CniState } from '../../state.ts';
-import { wrong } from '../../verbs/check.ts';
+import type { CheckedAttachment } from '../wiring.ts';
 
-type Routed = {
-  readonly pod: LocalPod;
-  readonly inside: Link;
-  readonly outside: Link;
-  /** A route socket in the pod. */
-  readonly inner: NetlinkSocket;
-  /** Of the result. */
-  readonly routes: readonly RouteConfig[];
-};
-
-/** What is only a routed pod's: routes to it and from it, the gateway, the settings of its host device. */
-export function checkRouted({ pod, inside, outside, inner, routes }: Routed, state: CniState): void {
+/** What only a routed pod has: routes to it and from it, the gateway, the settings of its host device. */
+export function check({ pod, inside, outside, netns, result }: CheckedAttachment, state: CniState): void {
   const families = familiesOf(state.context);
   if (outside.mac !== HOST_MAC)
     throw wrong(`${outside.name} has the MAC ${outside.mac}, and pods know ${HOST_MAC}`);
@@ -38,7 +27,7 @@ export function checkRouted({ pod, inside, outside, inner, routes }: Routed, sta
     if (!there) throw wrong(`the node has no route to ${dst} by ${outside.name}`);
   }
   for (const family of FAMILIES) {
-    if (routes.some(({ gw }) => gw === GATEWAY[family])) checkGateway(family, inside, inner);
+    if (result.routes.some(({ gw }) => gw === GATEWAY[family])) checkGateway(family, inside, netns.link);
   }
 }
 
@@ -70,6 +59,10 @@ function checkGateway(family: Family, { index, name }: Link, pod: NetlinkSocket)
   if (!routes.some(({ dst, dev }) => dst === hostCidr(gateway) && dev === index)) {
     throw wrong(`the route to ${hostCidr(gateway)} is missing`);
   }
+}
+
+function wrong(text: string): CniError {
+  return new CniError(CODE.INTERNAL, text);
 }
 
 /** A kernel without IPv6 has none of its settings. */

@@ -1,9 +1,13 @@
 import type { Ip } from '../../../ip/address.ts';
 import type { Mac } from '../../../ip/mac.ts';
 import { requestedIps } from '../../../ipam/requested-ips.ts';
+import { blocks } from '../../addresses/blocks.ts';
+import { readIpamConf } from '../../addresses/conf.ts';
+import { hostLocal } from '../../addresses/host-local.ts';
+import type { AddressSource } from '../../addresses/source.ts';
 import type { CniContext } from '../../context.ts';
 import { podWishes } from '../../protocol/annotations.ts';
-import { type IpamConf, isOurs, readIpamConf, readMac, refuseUnsupported } from '../../protocol/conf.ts';
+import { readMac, refuseUnsupported } from '../../protocol/conf.ts';
 import { unsupported } from '../../protocol/error.ts';
 import type { Invocation } from '../../protocol/invocation.ts';
 import { type Dns, decodeDns } from '../../protocol/result.ts';
@@ -11,11 +15,7 @@ import { type Dns, decodeDns } from '../../protocol/result.ts';
 /** A configuration of ours, on a node that wires pods `routed`. */
 export type RoutedConf = {
   readonly mac: Mac | undefined;
-  readonly requested: readonly Ip[];
-  /** Of the blocks plan: by name or CIDR; empty: any. */
-  readonly pools: readonly string[];
-  /** Where the node has subnets; under the blocks plan undefined. */
-  readonly ipam: IpamConf | undefined;
+  readonly addresses: AddressSource;
   readonly dns: Dns;
 };
 
@@ -26,11 +26,6 @@ const NEUTRAL: readonly (readonly [key: string, value: boolean])[] = [
   ['promiscMode', false],
 ];
 
-/** Whether the pod is to be wired so: the configuration names no bridge and no ranges of its own. */
-export function isRouted(call: Invocation, context: CniContext): boolean {
-  return context.wiring === 'routed' && isOurs(call.conf);
-}
-
 export function readRoutedConf(call: Invocation, context: CniContext): RoutedConf {
   const { conf } = call;
   refuseUnsupported(conf);
@@ -39,16 +34,25 @@ export function readRoutedConf(call: Invocation, context: CniContext): RoutedCon
   }
   const mtu = conf.integer('mtu', 0, 65535);
   if (mtu && mtu !== context.mtu) throw unsupported('mtu', mtu, 'the agent finds the MTU of pods');
-  const wishes = podWishes(conf);
-  if (wishes.pools.length > 0 && !context.assigner) {
-    throw unsupported('pools', wishes.pools, 'this cluster gives each node a subnet, and has no pools');
-  }
-  const requested = [...new Set([...wishes.ips, ...requestedIps(conf.source, call.argsText)])];
+  const { ips, mac, pools } = podWishes(conf);
+  const requested = [...new Set([...ips, ...requestedIps(conf.source, call.argsText)])];
   return {
-    mac: readMac(call) ?? wishes.mac,
-    requested,
-    pools: wishes.pools,
-    ipam: context.assigner ? undefined : { ...readIpamConf(call, context), requested },
+    mac: readMac(call) ?? mac,
+    addresses: sourceOf(call, requested, pools, context),
     dns: decodeDns(conf.object('dns')),
   };
+}
+
+function sourceOf(
+  call: Invocation,
+  requested: readonly Ip[],
+  pools: readonly string[],
+  context: CniContext,
+): AddressSource {
+  const { assigner } = context;
+  if (assigner) return blocks(assigner, { requested, pools, routes: [] });
+  if (pools.length > 0) {
+    throw unsupported('pools', pools, 'this cluster gives each node a subnet, and has no pools');
+  }
+  return hostLocal({ ...readIpamConf(call, context), requested });
 }

@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto';
 import type { LocalPod, PodIdentity } from '../../../cluster/node.ts';
 import { FlatnetError } from '../../../error.ts';
 import { type Family, familyOf } from '../../../ip/address.ts';
-import { type Cidr, hostCidr, prefixed } from '../../../ip/cidr.ts';
+import { type Cidr, hostCidr, parsePrefixed, prefixed } from '../../../ip/cidr.ts';
 import type { Mac } from '../../../ip/mac.ts';
 import { addressReplace, IFA_F_NODAD } from '../../../linux/address.ts';
 import { type LinkSpec, linkAdd, linkGet, linkSet } from '../../../linux/link/link.ts';
@@ -22,12 +22,12 @@ import { CniError, CODE } from '../../protocol/error.ts';
 import type { RouteConfig } from '../../protocol/result.ts';
 import type { AttachmentKey } from '../../records/attachment.ts';
 import type { CniState } from '../../state.ts';
-import { doom } from '../host-link.ts';
-import { configurePod, findLink, naming } from '../pod-link.ts';
+import { doom, findLink, naming } from '../links.ts';
+import { configurePod } from '../pod-end.ts';
 import type { PodNetns } from '../pod-netns.ts';
 
-/** A routed pod's veth: what it shall be. */
-export type RoutedLink = {
+/** A routed pod's veth: what it is to be. */
+export type RoutedPair = {
   readonly netns: PodNetns;
   /** Bytes. */
   readonly mtu: number;
@@ -39,20 +39,17 @@ export type RoutedLink = {
 };
 
 /**
- * Calico's name for a pod's host device. A pod has it whichever sandbox is its present one; what is no pod's `eth0` has a
- * name of its own.
+ * Calico's name for a pod's host device: that of a pod's `eth0` is the same in every sandbox of the pod. Other interfaces have
+ * names of their own.
  */
-export function routedDeviceName(
-  { containerId, ifName }: AttachmentKey,
-  pod: PodIdentity | undefined,
-): string {
-  const { namespace, name } = pod ?? {};
+export function routedDeviceName({ containerId, ifName }: AttachmentKey, pod: PodIdentity): string {
+  const { namespace, name } = pod;
   const of = namespace && name && ifName === 'eth0' ? `${namespace}.${name}` : `${containerId}.${ifName}`;
   return DEVICE_PREFIX + createHash('sha1').update(of).digest('hex').slice(0, 11);
 }
 
 /** The routes of a pod, as a result tells them: those to everywhere, where no other interface of it has them already. */
-export function gatewayRoutes({ pod, netns }: Pick<RoutedLink, 'pod' | 'netns'>): RouteConfig[] {
+export function gatewayRoutes({ pod, netns }: Pick<RoutedPair, 'pod' | 'netns'>): RouteConfig[] {
   const anywhere = { 4: '0.0.0.0/0', 6: '::/0' } as const;
   const families = new Set(pod.addresses.map(familyOf));
   return [...families].flatMap((family) => {
@@ -63,7 +60,7 @@ export function gatewayRoutes({ pod, netns }: Pick<RoutedLink, 'pod' | 'netns'>)
 }
 
 /** Makes room for the device: what has its name is an earlier sandbox of the same pod, of whatever make. */
-export async function makeRoom({ pod, netns }: RoutedLink, state: CniState): Promise<void> {
+export async function makeRoom({ pod, netns }: RoutedPair, state: CniState): Promise<void> {
   const present = findLink(state.link, pod.hostDevice);
   doom(present, state);
   if (state.sweeper.busy && (present || findLink(netns.link, pod.ifName))) await state.sweeper.sweep();
@@ -73,7 +70,7 @@ export async function makeRoom({ pod, netns }: RoutedLink, state: CniState): Pro
  * Makes the pair and the host's side of it. The MAC is given at once, and read back: udev gives devices MACs of its own
  * taste (MACAddressPolicy), and a pod knows only this one for its gateway.
  */
-export function addRoutedPair({ pod, netns, mtu, mac, families }: RoutedLink, state: CniState): void {
+export function addRoutedPair({ pod, netns, mtu, mac, families }: RoutedPair, state: CniState): void {
   const { hostDevice: name, ifName } = pod;
   const spec: LinkSpec = {
     name,
@@ -101,15 +98,16 @@ export function addRoutedPair({ pod, netns, mtu, mac, families }: RoutedLink, st
 }
 
 /** Brings the pod's end up, with its addresses and the gateway, whose MAC it need not ask for. */
-export function configureRoutedPod({ pod, netns }: RoutedLink, routes: readonly RouteConfig[]): void {
+export function configureRoutedPod({ pod, netns }: RoutedPair, routes: readonly RouteConfig[]): void {
   withNetns(netns.fd, () => {
     // A new namespace inherits the node's setting, and a pod is no router.
     if (readSysctl('net/ipv4/ip_forward') === '1') writeSysctl('net/ipv4/ip_forward', 0);
   });
   const onLink = routes.flatMap(({ gw }) => (gw && familyOf(gw) === 4 ? [{ dst: `${gw}/32` }] : []));
   configurePod(
-    { ifName: pod.ifName, netns },
-    pod.addresses.map((ip) => ({ address: hostCidr(ip) })),
+    netns,
+    pod.ifName,
+    pod.addresses.map((ip) => ({ address: parsePrefixed(hostCidr(ip)) })),
     [...onLink, ...routes],
     routes.flatMap(({ dst }) => ({ ip: GATEWAY[familyOf(dst)], mac: HOST_MAC })),
   );

@@ -3,18 +3,17 @@ import { linkSet } from '../../linux/link/link.ts';
 import { CniError, CODE } from '../protocol/error.ts';
 import type { Invocation } from '../protocol/invocation.ts';
 import { decodeResult } from '../protocol/result.ts';
-import type { Attachment } from '../records/attachment.ts';
+import { type Attachment, keyOf } from '../records/attachment.ts';
 import type { CniState } from '../state.ts';
-import { findLink } from '../wiring/pod-link.ts';
+import { findLink } from '../wiring/links.ts';
 import { PodNetns } from '../wiring/pod-netns.ts';
-import { clearTheWay, placeOf, recorded } from './add.ts';
-import { keyOf } from './del.ts';
+import { clearTheWay, newRecord, recorded } from './transaction.ts';
 
 /**
  * ADD after another plugin in a chain, which made the interface: sets its MTU where the configuration gives one, takes
  * note of the pod, and passes the result on as it came.
  */
-export async function attachChained(call: Invocation, state: CniState): Promise<object> {
+export async function addChained(call: Invocation, state: CniState): Promise<object> {
   const previous = call.conf.object('prevResult')?.source ?? {};
   const result = decodeResult(previous);
   const mtu = call.conf.integer('mtu', 0, 65535);
@@ -37,10 +36,7 @@ export async function attachChained(call: Invocation, state: CniState): Promise<
     ({ name, sandbox }) => !sandbox && findLink(state.link, name)?.kind === 'veth',
   );
   const record: Attachment = {
-    ...key,
-    state: 'adding',
-    ...placeOf(call, netns.id, state),
-    dir: '',
+    ...newRecord(key, call, netns.id, state),
     addresses,
     chained: true,
     ...(host ? { hostDevice: host.name } : {}),

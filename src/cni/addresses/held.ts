@@ -1,0 +1,60 @@
+import { codeOf } from '../../error.ts';
+import type { Ip } from '../../ip/address.ts';
+import { addressOf } from '../../ip/cidr.ts';
+import { CniError, CODE } from '../protocol/error.ts';
+import type { Invocation } from '../protocol/invocation.ts';
+import type { Attachment, AttachmentKey, DamagedAttachment } from '../records/attachment.ts';
+import type { CniState } from '../state.ts';
+import { handleOf, releaseHandle } from './blocks.ts';
+import { reservationsDir } from './conf.ts';
+
+/**
+ * Frees all addresses of a record; returns whether it could: the store may be away. Of a damaged record both plans are asked. `call`: of
+ * whose configuration the folder is, where the record does not say.
+ */
+export async function releaseAddresses(
+  record: Attachment | DamagedAttachment,
+  state: CniState,
+  call?: Invocation,
+): Promise<boolean> {
+  const { context, pools } = state;
+  const damaged = record.state === 'damaged';
+  const dir = damaged ? dirOf(record, state, call) : record.dir;
+  if (dir) pools.in(dir).release(record);
+  const handle = damaged ? context.assigner && handleOf(record) : record.handle;
+  return handle ? await releaseHandle(handle, state) : true;
+}
+
+/** Throws CniError 999 when an address of the attachment is not reserved any more, or, without a record, when none is. */
+export async function checkAddresses(
+  record: Attachment | undefined,
+  call: Invocation,
+  state: CniState,
+): Promise<void> {
+  if (record?.handle) return checkHandle(record.handle, record, state);
+  if (record && record.addresses.length === 0) return;
+  const held = state.pools.in(record?.dir || reservationsDir(call, state.context)).check(call);
+  const missing = record?.addresses.find((address) => !held.includes(addressOf(address)));
+  if (missing) throw new CniError(CODE.INTERNAL, `the reservation of ${addressOf(missing)} is gone`);
+  if (held.length > 0) return;
+  throw new CniError(CODE.INTERNAL, `Failed to find address added by container ${call.containerId}`);
+}
+
+/** With the store away nobody can tell, which is no fault of the attachment. */
+async function checkHandle(handle: string, record: Attachment, state: CniState): Promise<void> {
+  const { assigner } = state.context;
+  if (!assigner) return;
+  let held: readonly Ip[];
+  try {
+    held = (await assigner.held(handle)).map(({ ip }) => ip);
+  } catch (error) {
+    if (codeOf(error) === 'STORE_UNAVAILABLE') return;
+    throw error;
+  }
+  const missing = record.addresses.map(addressOf).find((address) => !held.includes(address));
+  if (missing) throw new CniError(CODE.INTERNAL, `${handle} does not hold ${missing} any more`);
+}
+
+function dirOf({ network }: AttachmentKey, { context }: CniState, call: Invocation | undefined): string {
+  return call ? reservationsDir(call, context) : `${context.dataDir}/${network}`;
+}

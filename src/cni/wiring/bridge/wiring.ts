@@ -1,0 +1,95 @@
+import { podTitle } from '../../../cluster/node.ts';
+import { familyOf, type Ip } from '../../../ip/address.ts';
+import { addressOf } from '../../../ip/cidr.ts';
+import { hostLocal } from '../../addresses/host-local.ts';
+import type { PodAddress } from '../../addresses/source.ts';
+import type { CniContext } from '../../context.ts';
+import { CniError, CODE } from '../../protocol/error.ts';
+import type { Invocation } from '../../protocol/invocation.ts';
+import type { RouteConfig } from '../../protocol/result.ts';
+import type { CniState } from '../../state.ts';
+import { findLink, untilOperational } from '../links.ts';
+import { configurePod } from '../pod-end.ts';
+import type { Attached, CheckedAttachment, NewPod, Wiring, WiringPlan } from '../wiring.ts';
+import { ensureBridge } from './bridge.ts';
+import { type BridgeConf, readBridgeConf } from './conf.ts';
+import { hostDeviceName, makePair, podMac } from './pair.ts';
+
+/** Pods as ports of a bridge, which is their gateway: the agent's own, or one that a configuration for the reference plugin names. */
+export const bridge: Wiring = {
+  plan,
+  hostLink: ({ hostDevice }, state) => (hostDevice ? findLink(state.link, hostDevice) : undefined),
+  strayLinks(key, state) {
+    const link = findLink(state.link, hostDeviceName(key));
+    return link ? [link] : [];
+  },
+  check,
+};
+
+function plan(call: Invocation, context: CniContext): WiringPlan {
+  const conf = readBridgeConf(call, context);
+  const { bridge, hairpin, mtu, ownBridge } = conf;
+  return {
+    needsAgent: ownBridge,
+    addresses: conf.ipam && hostLocal(conf.ipam),
+    dns: conf.dns,
+    record: { bridge, hairpin, managed: ownBridge && hairpin && mtu === context.mtu },
+    hostDevice: hostDeviceName,
+    attach: (pod, state) => attach(conf, pod, state),
+  };
+}
+
+async function attach(conf: BridgeConf, pod: NewPod, state: CniState): Promise<Attached> {
+  const { key, netns, hostDevice, identity, addresses } = pod;
+  const { hairpin } = conf;
+  const { ifName } = key;
+  const gateways = addresses.ips.flatMap(({ gateway }) => gateway ?? []);
+  const bridge = ensureBridge(conf, addresses.ips, state);
+  state.step('bridge ready');
+  const ips = addresses.ips.map(({ address }) => address);
+  const mtu = conf.mtu ?? bridge.mtu;
+  const mac = conf.mac ?? podMac(conf.bridge, ips.map(addressOf), hostDevice);
+  const alias = `flatnet ${podTitle({ ...identity, ...key })}`.slice(0, 255);
+  const hostMac = await makePair(
+    { hostDevice, ifName, netns, bridge, mtu, mac, hairpin, alias, addresses: ips },
+    state,
+  );
+  state.step('pair made');
+  const routes = conf.isDefaultGateway
+    ? [...addresses.routes, ...defaultRoutes(gateways, addresses.routes)]
+    : addresses.routes;
+  configurePod(netns, ifName, addresses.ips, routes);
+  await untilOperational(state.link, hostDevice);
+  await untilOperational(netns.link, ifName);
+  // With its first port the bridge itself gets its carrier back. One that others made may wait for STP.
+  if (conf.ownBridge) await untilOperational(state.link, conf.bridge);
+  return {
+    interfaces: [
+      { name: conf.bridge, ...(bridge.mac ? { mac: bridge.mac } : {}) },
+      { name: hostDevice, mac: hostMac, mtu },
+      { name: ifName, mac, mtu, sandbox: netns.path },
+    ],
+    ips: addresses.ips.map((ip: PodAddress) => ({ interface: 2, ...ip })),
+    routes,
+    mtu,
+  };
+}
+
+/** The default routes `isDefaultGateway` asks for, where the configuration has none of that family. */
+function defaultRoutes(gateways: readonly Ip[], routes: readonly RouteConfig[]): RouteConfig[] {
+  const missing = gateways.filter((gateway) => !routes.some((route) => route.dst === anywhere(gateway)));
+  const first = missing.filter((a, i) => missing.findIndex((b) => familyOf(a) === familyOf(b)) === i);
+  return first.map((gateway) => ({ dst: anywhere(gateway), gw: gateway }));
+}
+
+function anywhere(ip: Ip): string {
+  return familyOf(ip) === 4 ? '0.0.0.0/0' : '::/0';
+}
+
+function check({ record, outside: { name, master, port } }: CheckedAttachment, state: CniState): void {
+  const { bridge = '', hairpin } = record;
+  if (!master || findLink(state.link, master)?.name !== bridge) {
+    throw new CniError(CODE.INTERNAL, `the host's end ${name} is not a port of ${bridge}`);
+  }
+  if (hairpin && !port?.hairpin) throw new CniError(CODE.INTERNAL, `hairpin mode of ${name} is off`);
+}

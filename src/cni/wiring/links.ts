@@ -1,0 +1,70 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import { FlatnetError } from '../../error.ts';
+import { type Link, linkGet, linkSet } from '../../linux/link/link.ts';
+import type { NetlinkSocket } from '../../linux/netlink/socket.ts';
+import { CniError, CODE } from '../protocol/error.ts';
+import type { Attachment } from '../records/attachment.ts';
+import type { CniState } from '../state.ts';
+import { PodNetns } from './pod-netns.ts';
+import { DOOMED } from './sweep.ts';
+
+/** Milliseconds. The kernel takes one at most, or up to a second when many links changed (linkwatch_schedule_work). */
+const CARRIER_PATIENCE = 3000;
+const LONGEST_PAUSE = 20;
+
+/** Undefined when there is none. */
+export function findLink(socket: NetlinkSocket, dev: string | number): Link | undefined {
+  try {
+    return socket.getSync(linkGet(dev));
+  } catch (error) {
+    if (error instanceof FlatnetError && error.errno === 'ENODEV') return undefined;
+    throw error;
+  }
+}
+
+/**
+ * Waits until a link that has just got its carrier carries packets: until the kernel has noticed, a bridge keeps the port closed
+ * and a veth drops what it is given. Throws CniError 11 after 3 seconds.
+ */
+export async function untilOperational(socket: NetlinkSocket, dev: string | number): Promise<void> {
+  const deadline = performance.now() + CARRIER_PATIENCE;
+  for (let pause = 1; !socket.getSync(linkGet(dev)).operational; pause = Math.min(2 * pause, LONGEST_PAUSE)) {
+    if (performance.now() > deadline) {
+      throw new CniError(CODE.TRY_AGAIN, `${dev} has had no carrier for ${CARRIER_PATIENCE / 1000} s`);
+    }
+    await sleep(pause);
+  }
+}
+
+/** Runs what makes a pair; a name that is taken is reported as the reference plugins do. */
+export function naming<T>(ifName: string, hostDevice: string, make: () => T): T {
+  try {
+    return make();
+  } catch (error) {
+    if (!(error instanceof FlatnetError) || error.errno !== 'EEXIST') throw error;
+    const text = `container veth name (${ifName}) peer provided (${hostDevice}) already exists`;
+    throw new CniError(CODE.INTERNAL, text, '', error);
+  }
+}
+
+/** Takes a link out of service at once and has it deleted soon. */
+export function doom(link: Link | undefined, state: CniState): void {
+  if (link?.kind !== 'veth') return;
+  if (link.group !== DOOMED) {
+    const answers = state.link.executeAllSync(linkSet(link.index, { up: false, master: 0, group: DOOMED }));
+    // The kernel may be taking it apart with the pod's namespace at this moment.
+    const error = answers.find((answer) => answer && answer.errno !== 'ENODEV');
+    if (error) throw error;
+  }
+  void state.sweeper.sweep();
+}
+
+/** The host's end of a veth whose other end is a pod's interface. */
+export function farEnd(at: Pick<Attachment, 'netns' | 'ifName'>, state: CniState): Link | undefined {
+  using netns = PodNetns.tryOpen(at.netns, state.netns);
+  if (!netns) return undefined;
+  const inside = findLink(netns.link, at.ifName);
+  if (inside?.kind !== 'veth' || !inside.linkIndex) return undefined;
+  const outside = findLink(state.link, inside.linkIndex);
+  return outside?.kind === 'veth' && outside.linkIndex === inside.index ? outside : undefined;
+}

@@ -1,0 +1,87 @@
+import type { LocalPod } from '../../../cluster/node.ts';
+import { addressOf, hostCidr, parsePrefixed } from '../../../ip/cidr.ts';
+import { macFromSeed } from '../../../ip/mac.ts';
+import { type Link, linkDump } from '../../../linux/link/link.ts';
+import { OUR_ALIAS } from '../../../state/ownership.ts';
+import { HOST_MAC, ownerMark, podAlias } from '../../../wiring/pod-device.ts';
+import { familiesOf } from '../../addresses/blocks.ts';
+import type { CniContext } from '../../context.ts';
+import type { Invocation } from '../../protocol/invocation.ts';
+import type { Attachment } from '../../records/attachment.ts';
+import type { CniState } from '../../state.ts';
+import { farEnd, findLink, untilOperational } from '../links.ts';
+import { netnsAt } from '../pod-netns.ts';
+import type { Attached, NewPod, Wiring, WiringPlan } from '../wiring.ts';
+import { check } from './check.ts';
+import { type RoutedConf, readRoutedConf } from './conf.ts';
+import { addRoutedPair, configureRoutedPod, gatewayRoutes, makeRoom, routedDeviceName } from './pair.ts';
+
+/** Pods as hosts of their own: an interface with host addresses and a gateway that is nobody's, on a wire of its own. */
+export const routed: Wiring = {
+  plan,
+  hostLink,
+  /** By the alias: names follow from the pod's. */
+  strayLinks(key, state) {
+    const mark = ownerMark(key);
+    return state.link
+      .dumpSync(linkDump({ kind: 'veth' }))
+      .filter(({ alias }) => alias?.startsWith(OUR_ALIAS) && alias.endsWith(mark));
+  },
+  check,
+};
+
+function plan(call: Invocation, context: CniContext): WiringPlan {
+  const conf = readRoutedConf(call, context);
+  return {
+    needsAgent: true,
+    addresses: conf.addresses,
+    dns: conf.dns,
+    record: { wiring: 'routed', managed: true },
+    hostDevice: routedDeviceName,
+    attach: (pod, state) => attach(conf, pod, state),
+  };
+}
+
+async function attach(conf: RoutedConf, wanted: NewPod, state: CniState): Promise<Attached> {
+  const { key, netns, hostDevice, identity, addresses } = wanted;
+  const { mtu } = state.context;
+  const mac = conf.mac ?? macFromSeed(`${hostDevice} pod`);
+  const pod: LocalPod = {
+    ...identity,
+    ...key,
+    netns: netns.path,
+    hostDevice,
+    addresses: addresses.ips.map(({ address }) => addressOf(address)),
+    borrowed: addresses.borrowed,
+  };
+  const pair = { netns, mtu, mac, families: familiesOf(state.context), pod };
+  await makeRoom(pair, state);
+  const routes = gatewayRoutes(pair);
+  addRoutedPair(pair, state);
+  state.step('pair made');
+  configureRoutedPod(pair, routes);
+  await untilOperational(state.link, hostDevice);
+  await untilOperational(netns.link, key.ifName);
+  return {
+    interfaces: [
+      { name: hostDevice, mac: HOST_MAC, mtu },
+      { name: key.ifName, mac, mtu, sandbox: netns.path },
+    ],
+    ips: pod.addresses.map((ip) => ({ interface: 1, address: parsePrefixed(hostCidr(ip)) })),
+    routes,
+    mtu,
+  };
+}
+
+/** Names follow from the pod's, and pods come again: a device of that name may be that of a newer sandbox. */
+function hostLink(record: Attachment, state: CniState): Link | undefined {
+  const { hostDevice } = record;
+  const link = hostDevice ? findLink(state.link, hostDevice) : undefined;
+  return link?.alias === podAlias({ ...record, ...record.pod }) ? link : renamed(record, state);
+}
+
+/** Somebody changed the alias; the namespace still is the one of the ADD. */
+function renamed(record: Attachment, state: CniState): Link | undefined {
+  const { bootId, netnsId, netns } = record;
+  return bootId === state.bootId && netnsId === netnsAt(netns) ? farEnd(record, state) : undefined;
+}
