@@ -1,40 +1,48 @@
 import type { CniContext } from '../cni/context.ts';
 import { messageOf } from '../error.ts';
-import { FAMILIES } from '../ip/address.ts';
 import type { Assigner } from '../ipam/assigner.ts';
 import type { Log } from '../log.ts';
 import { BRIDGE } from '../wiring/bridge.ts';
-import type { Agent } from './agent.ts';
+import type { Facts } from './facts.ts';
+
+/** What the CNI verbs need besides the facts. */
+export type CniSources = {
+  readonly facts: Facts;
+  readonly notReady: () => string | undefined;
+  /** Bytes. */
+  readonly mtu: () => number;
+  readonly assigner: Assigner;
+  readonly log: Log;
+};
 
 /** The agent as the CNI verbs see it: what is true at the moment they ask. */
-export function cniContext(agent: Agent, assigner: Assigner, log: Log): CniContext {
-  const { paths } = agent.options;
+export function cniContext({ facts, notReady, mtu, assigner, log }: CniSources): CniContext {
+  const { paths } = facts.options;
   return {
     bridge: BRIDGE,
     dataDir: paths.cniData,
     stateDir: paths.state,
-    notReady: () => agent.notReady,
+    notReady,
     get subnets() {
-      return agent.subnets;
+      return facts.subnets ?? [];
     },
     get networks() {
-      if (agent.network?.addresses === 'blocks') return agent.resources.ipPools.map(({ cidr }) => cidr);
-      return FAMILIES.flatMap((family) => agent.network?.pools[family]?.cidr ?? []);
+      return facts.podNetworks;
     },
     get wiring() {
-      return agent.network?.wiring ?? 'bridge';
+      return facts.network?.wiring ?? 'bridge';
     },
     get assigner() {
-      return agent.network?.addresses === 'blocks' ? assigner : undefined;
+      return facts.usesBlocks ? assigner : undefined;
     },
     get mtu() {
-      return agent.mtu;
+      return mtu();
     },
     get masquerade() {
-      return agent.network?.masquerade.enabled ?? false;
+      return facts.network?.masquerade.enabled ?? false;
     },
-    attached: (pod) => agent.pods.add(pod),
-    detached: (pod) => agent.pods.remove(pod),
+    attached: (pod) => facts.pods.add(pod),
+    detached: (pod) => facts.pods.remove(pod),
     warn: (text, error) => log.warn({ error: messageOf(error) }, text),
   };
 }

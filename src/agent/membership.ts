@@ -1,107 +1,112 @@
+import { once } from 'node:events';
+import { Latest } from '../async/latest.ts';
+import { aborted } from '../async/pause.ts';
+import { untilDone } from '../async/until-done.ts';
 import type { Node, NodeFacts, PerFamily } from '../cluster/node.ts';
+import { codeOf, messageOf } from '../error.ts';
 import type { Cidr } from '../ip/cidr.ts';
 import type { Log } from '../log.ts';
 import type { Claim } from '../store/ports/membership.ts';
 import type { Store } from '../store/ports/store.ts';
-import { aborted } from './aborted.ts';
-import { untilDone } from './retry.ts';
+import type { Facts } from './facts.ts';
+
+/** Only a person can mend these, and should see the agent fail. */
+const HOPELESS = ['NAME_TAKEN', 'NAME_INVALID'] as const;
 
 export type MembershipOptions = {
   readonly store: Store;
   readonly log: Log;
   readonly signal: AbortSignal;
-  /** The facts to publish now, or undefined while they are not known (no underlay, no network configuration). */
-  readonly facts: () => Node | undefined;
+  /** The subnets this node had before, wished for again. */
   readonly previous: PerFamily<Cidr>;
-  /** The subnets that are this node's from now on. */
-  readonly onSubnets: (subnets: readonly Cidr[]) => void;
-  /** Why this node has no subnets yet. */
-  readonly onProblem: (reason: string, error: unknown) => void;
-  /** The subnets are another node's now. */
-  readonly onLost: () => void;
 };
 
-/** This node's place in the cluster: takes its subnets, keeps what peers see of it current, and takes them again when they are lost. */
+/** This node's place in the cluster: takes its subnets, keeps what peers see of it current, and takes subnets anew when they are lost. */
 export class Membership {
+  readonly #facts: Facts;
   readonly #options: MembershipOptions;
+  readonly #publishing: Latest<Claim>;
   #claim: Claim | undefined;
   #published = '';
-  #updating: Promise<void> = Promise.resolve();
-  #wake: () => void = () => {};
 
-  constructor(options: MembershipOptions) {
+  constructor(facts: Facts, options: MembershipOptions) {
+    this.#facts = facts;
     this.#options = options;
-  }
-
-  get joined(): boolean {
-    return this.#claim !== undefined;
+    const { log, signal } = options;
+    const publish = (claim: Claim, superseded: AbortSignal) => this.#publish(claim, superseded);
+    this.#publishing = new Latest('publish this node', publish, { log, signal });
+    facts.on('changed', () => this.#update());
   }
 
   /** Joins, and joins again whenever the subnets are lost, until the signal aborts; the lease then stays and runs out by itself. */
   async run(): Promise<void> {
-    const { store, signal, log, onSubnets, onProblem, onLost } = this.#options;
-    let previous = this.#options.previous;
+    const { store, signal, log } = this.#options;
+    let { previous } = this.#options;
     while (!signal.aborted) {
-      const facts = await this.#factsKnown();
-      const claim = await untilDone('take a subnet', () => store.membership.join(facts, previous), {
+      const node = await this.#nodeKnown();
+      const claim = await untilDone('take a subnet', () => store.membership.join(node, previous), {
         signal,
         log,
-        failed: onProblem,
+        hopeless: HOPELESS,
+        failed: (reason, error) => this.#failed(reason, error),
       });
       this.#claim = claim;
-      this.#published = JSON.stringify(withoutSubnets(facts));
-      onSubnets(claim.subnets);
-      this.update();
+      this.#published = JSON.stringify(withoutSubnets(node));
+      this.#facts.confirmSubnets(claim.subnets);
       const lost = claim.lost.catch((error: unknown) => error);
       const ended = await Promise.race([lost, aborted(signal)]);
       claim.stop();
       this.#claim = undefined;
       if (signal.aborted) return;
       log.error({ error: ended }, 'another node holds our subnets; taking new ones');
-      onLost();
-      // What was lost is held by someone else: asking for it again would only be refused.
+      this.#facts.loseSubnets();
+      // Somebody else holds what was lost: asking for it again would only be refused.
       previous = {};
     }
   }
 
-  /** Publishes the facts when they differ from what peers have been told. Failures are tried again. */
-  update(): void {
-    this.#wake();
-    this.#updating = this.#updating.then(() => this.#publish());
+  #failed(reason: string, error: unknown): void {
+    this.#facts.setObstacle(reason);
+    if (codeOf(error) === 'STORE_UNAVAILABLE') this.#facts.trustMemory();
   }
 
-  async #publish(): Promise<void> {
-    const { log, signal, facts } = this.#options;
-    const claim = this.#claim;
-    try {
-      await untilDone(
-        'publish this node',
-        async () => {
-          const node = facts();
-          if (!node || this.#claim !== claim || !claim) return;
-          const text = JSON.stringify(withoutSubnets(node));
-          if (text === this.#published) return;
-          await claim.publish(withoutSubnets(node));
-          this.#published = text;
-          log.info({ addresses: node.addresses, backend: node.backend }, 'told the peers');
-        },
-        { signal, log },
-      );
-    } catch (error) {
-      if (!signal.aborted) throw error;
+  /** Publishes the facts when they differ from what peers have been told. */
+  #update(): void {
+    if (this.#claim) this.#publishing.push(this.#claim);
+  }
+
+  async #publish(claim: Claim, superseded: AbortSignal): Promise<void> {
+    const { log } = this.#options;
+    const work = async (): Promise<void> => {
+      const node = this.#facts.published;
+      if (!node || this.#claim !== claim) return;
+      const text = JSON.stringify(withoutSubnets(node));
+      if (text === this.#published) return;
+      await claim.publish(withoutSubnets(node));
+      this.#published = text;
+      log.info({ addresses: node.addresses, backend: node.backend }, 'told the peers');
+    };
+    await untilDone('publish this node', work, { signal: superseded, log });
+  }
+
+  /** What this node publishes, as soon as that is known. */
+  async #nodeKnown(): Promise<Node> {
+    const { signal } = this.#options;
+    for (;;) {
+      signal.throwIfAborted();
+      const node = this.#node();
+      if (node) return node;
+      await once(this.#facts, 'changed', { signal });
     }
   }
 
-  async #factsKnown(): Promise<Node> {
-    for (;;) {
-      const facts = this.#options.facts();
-      if (facts) return facts;
-      await new Promise<void>((resolve, reject) => {
-        this.#wake = resolve;
-        this.#options.signal.addEventListener('abort', () => reject(this.#options.signal.reason), {
-          once: true,
-        });
-      });
+  /** A network that this release does not understand may be mended in the store. */
+  #node(): Node | undefined {
+    try {
+      return this.#facts.published;
+    } catch (error) {
+      this.#facts.setObstacle(messageOf(error));
+      return undefined;
     }
   }
 }

@@ -1,17 +1,23 @@
 import { configuredBackend } from '../backends/registry.ts';
 import type { Network } from '../cluster/network.ts';
 import { type Node, perFamily, type Self, type Underlay } from '../cluster/node.ts';
-import { NO_RESOURCES, type Resources } from '../cluster/resources.ts';
+import type { Resources } from '../cluster/resources.ts';
 import type { Cidr } from '../ip/cidr.ts';
 import type { AgentOptions } from './options.ts';
 
-/** This node as its peers will see it: pure, from what the agent was told and what it found. */
+export type Publishable = {
+  readonly network: Network;
+  readonly underlay: Underlay;
+  readonly subnets: readonly Cidr[];
+  readonly resources: Resources;
+  /** As in `Self`. */
+  readonly companion?: unknown;
+};
+
+/** This node as its peers will see it: pure, from what the agent was told and what it found. Throws CONFIG_INVALID. */
 export function publishedNode(
   options: Pick<AgentOptions, 'node' | 'labels' | 'publicIp' | 'publicIpv6'>,
-  network: Network,
-  underlay: Underlay,
-  subnets: readonly Cidr[],
-  resources: Resources = NO_RESOURCES,
+  { network, underlay, subnets, resources, companion }: Publishable,
 ): Node {
   const told = { 4: options.publicIp, 6: options.publicIpv6 };
   // flannel's etcd lease always has a PublicIP; IPv4 is what it compares leases by.
@@ -26,7 +32,7 @@ export function publishedNode(
     backend: { type: network.backend.type, data: {} },
   };
   const { backend, options: settings } = configuredBackend(network, resources);
-  const self: Self = { node: plain, underlay };
+  const self: Self = { node: plain, underlay, ...(companion !== undefined && { companion }) };
   const data = perFamily((family) => network.pools[family] && backend.data(self, settings, family));
   return { ...plain, backend: { type: backend.type, data } };
 }

@@ -8,29 +8,35 @@ import type { Resolve } from '../state/kinds/fdb.ts';
 
 /**
  * How packets for a peer's pods leave this node. Pure: everything a backend does is to say what the kernel should hold.
- * To add one, write a file that exports such an object and name it in `registry.ts`.
+ * To add one, write a file that exports such an object and name it in `registry.ts`. What it needs besides (a process, keys) is its
+ * companion's business: `CompanionFacts` is the type of what that one makes known, as `self.companion`.
  */
-export type Backend<Options = unknown> = {
+export type Backend<Options = unknown, CompanionFacts = unknown> = {
   /** As in the configuration's `Backend.Type` and in a lease's BackendType. */
   readonly type: string;
   /** Reads its part of the configuration, and takes from the resources what it needs. Throws CONFIG_INVALID naming the field. */
   options(fields: Fields, resources: Resources): Options;
   /** Bytes it adds to each packet, so that pod MTU = underlay MTU − overhead of the largest family in use. */
-  overhead(self: Self, options: Options, family: Family): number;
+  overhead(self: Self<CompanionFacts>, options: Options, family: Family): number;
   /** The underlay MTU to reckon with instead of the interface's own, where the configuration names one. */
   underlayMtu?(options: Options): number | undefined;
   /** UDP ports at which nodes decapsulate: pods may not send there. Absent: none. */
   tunnelPorts?(options: Options): readonly number[];
   /** Why this node cannot take part in that family; then nothing is programmed for the family. */
-  refuses?(self: Self, options: Options, family: Family): string | undefined;
+  refuses?(self: Self<CompanionFacts>, options: Options, family: Family): string | undefined;
   /** What peers must know of this node in that family; `undefined` when nothing. Published as BackendData. */
-  data(self: Self, options: Options, family: Family): unknown;
+  data(self: Self<CompanionFacts>, options: Options, family: Family): unknown;
   /** Devices and their addresses: what does not depend on any peer. `network`: the whole pod network of the family. */
-  device(self: Self, options: Options, family: Family, network: Cidr): readonly Item[];
+  device(self: Self<CompanionFacts>, options: Options, family: Family, network: Cidr): readonly Item[];
   /** What depends on all peers together, such as a set of their addresses; absent: nothing. */
-  cluster?(self: Self, peers: readonly Node[], options: Options, family: Family): readonly Item[];
+  cluster?(
+    self: Self<CompanionFacts>,
+    peers: readonly Node[],
+    options: Options,
+    family: Family,
+  ): readonly Item[];
   /** What one peer needs. Called again only when peer or self change. */
-  peer(self: Self, peer: Node, options: Options, family: Family): PeerItems;
+  peer(self: Self<CompanionFacts>, peer: Node, options: Options, family: Family): PeerItems;
   /** For backends whose devices ask instead of being told: who answers, from all nodes' facts. Absent: nothing is answered. */
   resolver?(nodes: readonly Node[], options: Options): Resolve | undefined;
 };

@@ -8,7 +8,7 @@ import type { RouteItem } from '../state/kinds/route.ts';
 import { OUR_LOCAL_PROTOCOL } from '../state/ownership.ts';
 import type { Backend, PeerItems } from './backend.ts';
 import { isOnLink, subnetsOf } from './direct.ts';
-import { asksForIpip, IPIP_DEVICE, IPIP_OVERHEAD, ipipDevice, ipipTable } from './ipip.ts';
+import { asksForIpip, IPIP_DEVICE, IPIP_OVERHEAD, ipipDevice, ipipTable, type TunnelFacts } from './ipip.ts';
 
 export type BgpOptions = {
   /** How packets for pods of each pool leave the node. */
@@ -27,7 +27,7 @@ const METRIC_V6 = 16;
  * Calico's data path: every node advertises its blocks by BGP. The routes to the peers' blocks come from BIRD, which sends them through
  * `tunl0` where a pool asks for IPIP; here is what those routes need.
  */
-export const bgp: Backend<BgpOptions> = {
+export const bgp: Backend<BgpOptions, TunnelFacts> = {
   type: 'bgp',
   options: readOptions,
   overhead: (self, options, family) => (hasTunnel(self, options, family) ? IPIP_OVERHEAD : 0),
@@ -46,18 +46,18 @@ function readOptions(fields: Fields, { ipPools }: Resources): BgpOptions {
 }
 
 /** Device, table and the smaller MTU come and go together: what a pod sends has to fit into the tunnel as long as a route may lead there. */
-function hasTunnel(self: Self, { pools }: BgpOptions, family: Family): boolean {
-  return family === 4 && (self.tunnelOnlyReceives === true || asksForIpip(pools));
+function hasTunnel(self: Self<TunnelFacts>, { pools }: BgpOptions, family: Family): boolean {
+  return family === 4 && (self.companion?.onlyReceives === true || asksForIpip(pools));
 }
 
-function peer(self: Self, node: Node, options: BgpOptions, family: Family): PeerItems {
+function peer(self: Self<TunnelFacts>, node: Node, options: BgpOptions, family: Family): PeerItems {
   const via = node.addresses[family];
   if (options.routes === 'bird') return { items: [] };
   if (via === undefined) return { items: [], warning: `has no public IPv${family} address` };
   const near = isOnLink(self, via);
   const items = subnetsOf(node, family).flatMap((dst): Item[] => {
     const asked = options.pools.find(({ cidr }) => contains(cidr, dst))?.ipipMode ?? 'Never';
-    const mode = self.tunnelOnlyReceives ? 'Never' : asked;
+    const mode = self.companion?.onlyReceives ? 'Never' : asked;
     // Of a kind that BIRD does not learn: what a peer has is the peer's to advertise.
     const route: RouteItem = {
       kind: 'route',

@@ -1,6 +1,6 @@
 import type { Node, Self } from '../cluster/node.ts';
 import type { IpPool } from '../cluster/resources.ts';
-import { familyOf } from '../ip/address.ts';
+import { familyOf, type Ip } from '../ip/address.ts';
 import { prefixed } from '../ip/cidr.ts';
 import type { Item } from '../state/item.ts';
 import { innerMtu } from './inner-mtu.ts';
@@ -15,8 +15,19 @@ export function asksForIpip(pools: readonly Pick<IpPool, 'cidr' | 'ipipMode'>[])
   return pools.some(({ cidr, ipipMode }) => familyOf(cidr) === 4 && ipipMode !== 'Never');
 }
 
+/** What the desired state depends on besides the pools. */
+export type TunnelFacts = {
+  /** Of the tunnel device: the source of what the host itself sends to pods through the tunnel. Undefined until there is one. */
+  readonly address?: Ip;
+  /**
+   * The device is there for what peers send, and no route leads into it: the pools have begun or ceased to ask for it a moment ago,
+   * and not all nodes know yet. Absent: it is as the pools say.
+   */
+  readonly onlyReceives?: boolean;
+};
+
 /** The tunnel device, with this node's tunnel address once there is one. */
-export function ipipDevice({ underlay, tunnelAddress }: Self): readonly Item[] {
+export function ipipDevice({ underlay, companion }: Self<TunnelFacts>): readonly Item[] {
   const items: Item[] = [
     {
       kind: 'link',
@@ -30,8 +41,8 @@ export function ipipDevice({ underlay, tunnelAddress }: Self): readonly Item[] {
     // A peer may answer by another way than we ask, while a pool's encapsulation changes: loose reverse path filter, RFC 3704.
     { kind: 'sysctl', path: `net/ipv4/conf/${IPIP_DEVICE}/rp_filter`, value: '2' },
   ];
-  if (tunnelAddress !== undefined) {
-    items.push({ kind: 'address', dev: IPIP_DEVICE, address: prefixed(tunnelAddress, 32) });
+  if (companion?.address !== undefined) {
+    items.push({ kind: 'address', dev: IPIP_DEVICE, address: prefixed(companion.address, 32) });
   }
   return items;
 }

@@ -1,6 +1,6 @@
 import { askAgent } from '../agent/api/client.ts';
+import { type AgentStatus, troublesOf } from '../agent/status.ts';
 import { podTitle } from '../cluster/node.ts';
-import { type AgentStatus, troublesOf } from '../lab/machine/agent.ts';
 import { type AgentSocketOptions, agentSocket, agentSocketOptions } from './shared/agent-socket.ts';
 import { newCommand } from './shared/commands.ts';
 import { EXIT, Exit } from './shared/failure.ts';
@@ -35,7 +35,7 @@ function statusText(status: AgentStatus): string {
     ],
     ['pod mtu', `${status.mtu}`],
     ['peers', `${status.peers}`],
-    ['store', status.store?.connected ? 'lease held' : 'no lease: working from what was known'],
+    ['store', status.store.connected ? 'lease held' : 'no lease: working from what was known'],
   ];
   const width = Math.max(...facts.map(([name]) => name.length));
   const pods = table(

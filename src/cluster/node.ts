@@ -32,17 +32,12 @@ export type Node = {
 /** What a node says of itself, whatever its subnets. */
 export type NodeFacts = Omit<Node, 'subnets'>;
 
-/** This node as its own agent sees it: the published facts and those of its underlay interface. */
-export type Self = {
+/** This node as its own agent sees it: what it publishes, and what only it knows. */
+export type Self<CompanionFacts = unknown> = {
   readonly node: Node;
   readonly underlay: Underlay;
-  /** Of its IPIP device: the source of what the host itself sends to pods through the tunnel. Undefined until there is one. */
-  readonly tunnelAddress?: Ip;
-  /**
-   * The IPIP device is there for what peers send, and no route leads into it: the pools have begun or ceased to ask for it a moment ago,
-   * and not all nodes know yet. Absent: it is as the pools say.
-   */
-  readonly tunnelOnlyReceives?: boolean;
+  /** What the backend's companion found out or made (`companions/`), in a type of the backend's own. */
+  readonly companion?: CompanionFacts;
 };
 
 /** The interface that carries packets between nodes. */

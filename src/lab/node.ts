@@ -1,4 +1,5 @@
 import { rmSync } from 'node:fs';
+import type { AgentStatus } from '../agent/status.ts';
 import { codeOf, FlatnetError } from '../error.ts';
 import { forgetNode } from '../ipam/blocks/forget-node.ts';
 import { netnsId, netnsPath } from '../linux/netns.ts';
@@ -6,7 +7,7 @@ import { allProcesses, ancestors, killNow } from '../linux/process.ts';
 import { nodeResources } from './bgp/plan.ts';
 import { sessionsEstablished } from './bgp/sessions.ts';
 import { tellTors } from './bgp/tor.ts';
-import { type AgentStatus, agentProcess, agentReady, startAgent, stopAgent } from './machine/agent.ts';
+import { agentProcess, agentReady, startAgent, stopAgent } from './machine/agent.ts';
 import { publishResources, withStore } from './machine/store.ts';
 import { createNode, deleteNode, setCable } from './machine/underlay.ts';
 import { freeIndex, subnetOfNode } from './machine/underlay-plan.ts';

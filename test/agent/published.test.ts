@@ -1,8 +1,9 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { publishedNode } from '../../src/agent/published.ts';
-import { readNetwork } from '../../src/cluster/network.ts';
+import { type Network, readNetwork } from '../../src/cluster/network.ts';
 import type { Underlay } from '../../src/cluster/node.ts';
+import { NO_RESOURCES } from '../../src/cluster/resources.ts';
 import { parseIp } from '../../src/ip/address.ts';
 import { parseCidr } from '../../src/ip/cidr.ts';
 
@@ -13,11 +14,16 @@ const underlay: Underlay = {
   onLink: [],
 };
 const told = { node: 'node1', labels: { zone: 'a' } };
-const dual = readNetwork({ Network: '10.244.0.0/16', EnableIPv6: true, IPv6Network: 'fd00:10::/48' });
+const known = { underlay, subnets: [], resources: NO_RESOURCES };
+const dual: Network = readNetwork({
+  Network: '10.244.0.0/16',
+  EnableIPv6: true,
+  IPv6Network: 'fd00:10::/48',
+});
 
 test('peers are told name, labels, addresses and what the backend has to say', () => {
   const subnets = [parseCidr('10.244.1.0/24'), parseCidr('fd00:10:0:1::/64')];
-  const node = publishedNode(told, dual, underlay, subnets);
+  const node = publishedNode(told, { ...known, network: dual, subnets });
   assert.deepEqual(
     { ...node, backend: node.backend.type },
     {
@@ -35,20 +41,23 @@ test('peers are told name, labels, addresses and what the backend has to say', (
 });
 
 test('a public address that was configured goes before the interface’s own', () => {
-  const node = publishedNode({ ...told, publicIp: parseIp('198.51.100.7') }, dual, underlay, []);
+  const node = publishedNode({ ...told, publicIp: parseIp('198.51.100.7') }, { ...known, network: dual });
   assert.deepEqual(node.addresses, { 4: '198.51.100.7', 6: 'fd77::11' });
 });
 
 test('only families in use are published, but IPv4 always: flannel knows nodes by it', () => {
-  const one = publishedNode(told, readNetwork({ Network: '10.244.0.0/16' }), underlay, []);
+  const one = publishedNode(told, { ...known, network: readNetwork({ Network: '10.244.0.0/16' }) });
   assert.deepEqual(Object.keys(one.addresses), ['4']);
   const six = { EnableIPv4: false, EnableIPv6: true, IPv6Network: 'fd00:10::/48' };
-  const node = publishedNode(told, readNetwork(six), underlay, []);
+  const node = publishedNode(told, { ...known, network: readNetwork(six) });
   assert.deepEqual(Object.keys(node.addresses), ['4', '6']);
   assert.deepEqual(Object.keys(node.backend.data), ['6']);
 });
 
 test('nothing that does not change makes the text change', () => {
-  const text = () => JSON.stringify(publishedNode(told, dual, { ...underlay, mtu: Math.random() }, []));
+  const text = () =>
+    JSON.stringify(
+      publishedNode(told, { ...known, network: dual, underlay: { ...underlay, mtu: Math.random() } }),
+    );
   assert.equal(text(), text());
 });

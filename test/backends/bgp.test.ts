@@ -21,7 +21,7 @@ const plan = (ipip: Encapsulation, more: Partial<Plan> = {}): Plan => ({
 
 const facts = (ipip: Encapsulation, more: Partial<Plan> = {}): Facts => {
   const all = factsOf(plan(ipip, more));
-  return { ...all, self: { ...all.self, tunnelAddress: parseIp('10.0.1.1') } };
+  return { ...all, self: { ...all.self, companion: { address: parseIp('10.0.1.1') } } };
 };
 
 const commands = (given: Facts, pattern: RegExp): string[] =>
@@ -48,7 +48,7 @@ test('IPIP: the kernel’s own device and nothing per peer, whose routes are BIR
 });
 
 test('without a tunnel address yet the device is there all the same', () => {
-  const { tunnelAddress: _, ...self } = facts('Always').self;
+  const { companion: _, ...self } = facts('Always').self;
   const given = { ...facts('Always'), self };
   assert.equal(commands(given, /link set tunl0/).length, 1);
   assert.deepEqual(commands(given, /address replace .* dev tunl0/), []);
@@ -75,7 +75,10 @@ test('while a change goes round the tunnel receives, with the pods’ MTU, and n
     ['Never', 1],
   ] as const) {
     const all = facts(ipip, { networks, backend: { Type: 'bgp', routes: 'agent', ipip } });
-    const given = { ...all, self: { ...all.self, tunnelOnlyReceives: true } };
+    const given = {
+      ...all,
+      self: { ...all.self, companion: { address: parseIp('10.0.1.1'), onlyReceives: true } },
+    };
     assert.deepEqual(
       commands(given, /tunl0|^ip route .*via/),
       [

@@ -3,6 +3,7 @@ import { execFileSync, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
+import type { TunnelFacts } from '../../src/backends/ipip.ts';
 import type { Self } from '../../src/cluster/node.ts';
 import type { Encapsulation } from '../../src/cluster/resources.ts';
 import { desiredState } from '../../src/desired/desired.ts';
@@ -157,11 +158,11 @@ class Cluster implements Disposable {
   }
 }
 
-function self(i: number): Self {
+function self(i: number): Self<TunnelFacts> {
   const bare = selfOf(plan('Always'), i);
   const [subnet] = bare.node.subnets;
   assert.ok(subnet);
-  return { ...bare, tunnelAddress: nthIp(subnet, 1) };
+  return { ...bare, companion: { address: nthIp(subnet, 1) } };
 }
 
 function podIp(i: number): string {
@@ -171,7 +172,7 @@ function podIp(i: number): string {
 test('IPIP between nodes', { skip: NO_KERNEL, timeout: 240_000 }, async (t) => {
   using cluster = new Cluster();
   const [from, to] = [podIp(0), podIp(1)];
-  const tunnel = String(self(0).tunnelAddress);
+  const tunnel = String(self(0).companion?.address);
   t.diagnostic(`from nothing: ${Math.round(await cluster.know('Always', [0, 1]))} ms`);
 
   await t.test('Always: two IP headers on the wire, and what fits the MTU passes whole', async () => {

@@ -1,10 +1,8 @@
 import { chmodSync, mkdirSync, rmSync } from 'node:fs';
 import { createServer, type Server, type Socket } from 'node:net';
 import { dirname } from 'node:path';
+import type { Handlers } from '../../companions/companion.ts';
 import { FlatnetError, messageOf } from '../../error.ts';
-
-/** Answers one request of the local API. What it returns or throws becomes the reply line. */
-export type Handler = (request: Readonly<Record<string, unknown>>) => Promise<unknown>;
 
 /** No request comes near this: a CNI configuration is a few KB. */
 const MAX_REQUEST = 4 * 1024 * 1024;
@@ -16,15 +14,15 @@ const MAX_REQUEST = 4 * 1024 * 1024;
 export class LocalApi implements AsyncDisposable {
   readonly #server: Server;
   readonly #connections = new Set<Socket>();
-  readonly #handlers: Readonly<Record<string, Handler>>;
+  readonly #handlers: Handlers;
 
-  private constructor(handlers: Readonly<Record<string, Handler>>) {
+  private constructor(handlers: Handlers) {
     this.#handlers = handlers;
     this.#server = createServer({ allowHalfOpen: true }, (socket) => this.#serve(socket));
   }
 
   /** Listens on `path`, replacing a socket that a dead agent left: the caller holds the node's lock. */
-  static async listen(path: string, handlers: Readonly<Record<string, Handler>>): Promise<LocalApi> {
+  static async listen(path: string, handlers: Handlers): Promise<LocalApi> {
     const api = new LocalApi(handlers);
     mkdirSync(dirname(path), { recursive: true, mode: 0o700 });
     rmSync(path, { force: true });

@@ -54,7 +54,7 @@ export class PeerWays {
   }
 
   /** Returns the addresses that are new. */
-  peersAre(nodes: readonly Node[], self: string): readonly Ip[] {
+  setPeers(nodes: readonly Node[], self: string): readonly Ip[] {
     const before = this.#peers;
     const peers = new Set<Ip>();
     for (const { name, addresses } of nodes) {

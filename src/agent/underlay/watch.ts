@@ -76,8 +76,8 @@ export class UnderlayWatch implements Disposable {
   }
 
   /** The nodes of the cluster. When it resolves, `found` has been told of what the ways to the new ones change. */
-  async peersAre(nodes: readonly Node[]): Promise<void> {
-    const added = this.#ways.peersAre(nodes, this.#options.node);
+  async setPeers(nodes: readonly Node[]): Promise<void> {
+    const added = this.#ways.setPeers(nodes, this.#options.node);
     if (added.length === 0) return;
     await this.#inTurn(async () => {
       // The first look asks for all.

@@ -1,8 +1,9 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { askAgent } from '../../agent/api/client.ts';
+import type { AgentStatus } from '../../agent/status.ts';
 import type { BgpStatus, SessionStatus } from '../../companions/bird/status/status.ts';
 import { FlatnetError } from '../../error.ts';
-import { type AgentStatus, agentStatus } from '../machine/agent.ts';
+import { agentStatus } from '../machine/agent.ts';
 import type { Lab } from '../record/lab.ts';
 
 /** Milliseconds in which no further node gets there: a mesh of a hundred takes minutes on two processors. */

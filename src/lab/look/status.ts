@@ -1,3 +1,4 @@
+import { type AgentStatus, troublesOf } from '../../agent/status.ts';
 import type { Network } from '../../cluster/network.ts';
 import { messageOf } from '../../error.ts';
 import type { Family } from '../../ip/address.ts';
@@ -7,7 +8,7 @@ import type { Member } from '../../store/ports/membership.ts';
 import { type Sessions, sessionsOfNode } from '../bgp/sessions.ts';
 import { torProblems } from '../bgp/tor.ts';
 import { familiesOf } from '../bgp/tor-config.ts';
-import { type AgentStatus, agentProcess, agentStatus, troublesOf } from '../machine/agent.ts';
+import { agentProcess, agentStatus } from '../machine/agent.ts';
 import { storeProcess } from '../machine/store.ts';
 import { fullName, type PodStatus, podStatus, readPods } from '../pods/record.ts';
 import { plan } from '../pods/workloads.ts';
@@ -129,7 +130,7 @@ function nodeProblems(
     );
   if (agent === 'silent') problems.push(`${name}: the agent does not answer`);
   if (agent === 'not ready') problems.push(`${name}: not ready: ${status?.notReady ?? 'the agent starts'}`);
-  if (status?.store?.connected === false) problems.push(`${name}: the agent is not connected to the store`);
+  if (status?.store.connected === false) problems.push(`${name}: the agent is not connected to the store`);
   if (status) problems.push(...troublesOf(status).map((text) => `${name}: ${text}`));
   return problems;
 }

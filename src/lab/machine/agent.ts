@@ -2,10 +2,8 @@ import { mkdirSync, rmSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { askAgent } from '../../agent/api/client.ts';
 import type { AgentOptions } from '../../agent/options.ts';
-import type { LocalPod, PerFamily } from '../../cluster/node.ts';
+import type { AgentStatus } from '../../agent/status.ts';
 import { FlatnetError } from '../../error.ts';
-import type { Ip } from '../../ip/address.ts';
-import type { Cidr } from '../../ip/cidr.ts';
 import { netnsPath } from '../../linux/netns.ts';
 import { isAlive, killNow, type ProcessId, spawnDetached, terminate } from '../../linux/process.ts';
 import { DEFAULT_PREFIX } from '../../store/open.ts';
@@ -14,38 +12,6 @@ import { type Lab, labEnvironment, readProcess } from '../record/lab.ts';
 import { netnsOf } from '../record/names.ts';
 import { flatnetProgram, linkPlugins } from './programs.ts';
 import { storeEndpoint } from './store.ts';
-
-/** What an agent answers to `{"op":"status"}`. */
-export type AgentStatus = {
-  readonly node: string;
-  readonly ready: boolean;
-  /** Why it can't take pods. */
-  readonly notReady?: string;
-  readonly pid: number;
-  readonly subnets: readonly Cidr[];
-  readonly backend?: string;
-  readonly underlay?: {
-    readonly dev: string;
-    readonly mtu: number;
-    readonly pathMtu?: number;
-    readonly addresses: PerFamily<Ip>;
-  };
-  readonly mtu: number;
-  readonly peers: number;
-  readonly pods: readonly LocalPod[];
-  readonly reconcile: {
-    readonly runs: number;
-    readonly lastChanges: number;
-    readonly failures: readonly string[];
-  };
-  readonly warnings: readonly string[];
-  readonly store?: { readonly connected: boolean };
-};
-
-/** What the agent says is wrong, besides why it is not ready. */
-export function troublesOf({ notReady = '', reconcile, warnings }: AgentStatus): readonly string[] {
-  return [...reconcile.failures.filter((text) => !notReady.includes(text)), ...warnings];
-}
 
 /** How long agents may take that start at once on an emulated machine; 30 of them on two cores of a real one take a quarter of a minute. */
 const PATIENCE = 180_000;

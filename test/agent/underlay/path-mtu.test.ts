@@ -34,7 +34,7 @@ const ROUTE6 = { dst: parseCidr('2001:db8::/64') };
 
 function mtuOf(answer: Route): number | undefined {
   const ways = new PeerWays();
-  ways.peersAre([node('a', A)], 'self');
+  ways.setPeers([node('a', A)], 'self');
   ways.learn(A, answer);
   return ways.narrowest(MTUS)?.mtu;
 }
@@ -70,10 +70,10 @@ test('the narrowest way of all peers counts, and only new addresses are to be as
   const ways = new PeerWays();
   const a = node('a', A);
   const b = node('b', B, B6);
-  assert.deepEqual(ways.peersAre([node('self', parseIp('192.0.2.9')), a], 'self'), [A]);
+  assert.deepEqual(ways.setPeers([node('self', parseIp('192.0.2.9')), a], 'self'), [A]);
   assert.equal(ways.narrowest(MTUS), undefined);
-  assert.deepEqual(ways.peersAre([a, b], 'self'), [B, B6]);
-  assert.deepEqual(ways.peersAre([a, b], 'self'), []);
+  assert.deepEqual(ways.setPeers([a, b], 'self'), [B, B6]);
+  assert.deepEqual(ways.setPeers([a, b], 'self'), []);
   assert.deepEqual(ways.peers, [A, B, B6]);
   ways.learn(A, route());
   ways.learn(B, route({ mtu: 1400 }));
@@ -86,19 +86,19 @@ test('the narrowest way of all peers counts, and only new addresses are to be as
 test('what may be back in a moment does not raise the MTU', () => {
   const ways = new PeerWays();
   const [a, b] = [node('a', A), node('b', B)];
-  ways.peersAre([a, b], 'self');
+  ways.setPeers([a, b], 'self');
   ways.learn(A, route());
   ways.learn(B, route({ mtu: 1400 }));
   ways.learn(B, undefined);
   ways.learn(B, route({ type: 'blackhole', dev: undefined }));
   assert.equal(ways.narrowest(MTUS)?.mtu, 1400, 'no route for the moment');
 
-  ways.peersAre([a], 'self');
+  ways.setPeers([a], 'self');
   assert.equal(ways.narrowest(MTUS)?.mtu, 1400, 'the peer left just now');
-  assert.deepEqual(ways.peersAre([a, b], 'self'), [B]);
+  assert.deepEqual(ways.setPeers([a, b], 'self'), [B]);
   ways.forget();
   assert.equal(ways.narrowest(MTUS)?.mtu, 1400, 'it is back');
-  ways.peersAre([a], 'self');
+  ways.setPeers([a], 'self');
   ways.forget();
   assert.equal(ways.narrowest(MTUS)?.mtu, 1500, 'it is gone');
 });

@@ -9,7 +9,8 @@ import { type Kind, readDocument } from '../../../src/cluster/calico/document.ts
 import { readNetwork } from '../../../src/cluster/network.ts';
 import type { IpPool } from '../../../src/cluster/resources.ts';
 import { BirdControl } from '../../../src/companions/bird/daemon/control.ts';
-import { BirdFiles, runningBird } from '../../../src/companions/bird/daemon/daemon.ts';
+import { BirdFiles } from '../../../src/companions/bird/daemon/files.ts';
+import { runningBird } from '../../../src/companions/bird/daemon/process.ts';
 import type { BgpStatus } from '../../../src/companions/bird/status/status.ts';
 import { messageOf } from '../../../src/error.ts';
 import { checkIpam, type Report } from '../../../src/ipam/blocks/check.ts';

@@ -6,7 +6,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { routesText } from '../../../src/cli/bgp/routes.ts';
 import { statusText } from '../../../src/cli/bgp/status.ts';
 import { NO_RESOURCES } from '../../../src/cluster/resources.ts';
-import { runningBird } from '../../../src/companions/bird/daemon/daemon.ts';
+import { runningBird } from '../../../src/companions/bird/daemon/process.ts';
 import { bgpHandlers } from '../../../src/companions/bird/status/handlers.ts';
 import { bgpRoutes, bgpStatus } from '../../../src/companions/bird/status/status.ts';
 import { parseCidr } from '../../../src/ip/cidr.ts';

@@ -6,8 +6,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { NO_RESOURCES } from '../../../src/cluster/resources.ts';
+import { Bird } from '../../../src/companions/bird/daemon/bird.ts';
 import { BirdControl } from '../../../src/companions/bird/daemon/control.ts';
-import { Bird } from '../../../src/companions/bird/daemon/supervisor.ts';
 import { readSecrets } from '../../../src/companions/bird/secrets.ts';
 import { SILENT } from '../../../src/log.ts';
 

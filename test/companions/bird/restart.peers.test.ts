@@ -5,7 +5,7 @@ import { appendFileSync, chmodSync, readFileSync, rmSync, statSync, writeFileSyn
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { type BgpPeer, NO_RESOURCES } from '../../../src/cluster/resources.ts';
-import { runningBird } from '../../../src/companions/bird/daemon/daemon.ts';
+import { runningBird } from '../../../src/companions/bird/daemon/process.ts';
 import { parseIp } from '../../../src/ip/address.ts';
 import { killNow, signalProcess, waitForEnd } from '../../../src/linux/process.ts';
 import { BIRD, NO_BIRD } from './bird.ts';

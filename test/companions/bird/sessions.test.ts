@@ -260,7 +260,7 @@ test('encapsulated pools, and pools nobody is told of', () => {
   );
   assert.match(text, /function Announce6\(bool outside\) \{\n {2}if proto = "Kernel6"/);
   const facts = cluster(2);
-  const self = { ...facts.self, tunnelOnlyReceives: true };
+  const self = { ...facts.self, companion: { onlyReceives: true } };
   const plain = birdConfig({ ...facts, self, pools }, '/dev/null').text;
   assert.match(plain, /function Announce4\(bool outside\) \{\n {2}if net ~ \[ 10\.245/);
   assert.doesNotMatch(plain, /ifname = "tunl0"/, 'while a change goes round no route leads into the tunnel');

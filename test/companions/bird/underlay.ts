@@ -8,7 +8,7 @@ import type { Node } from '../../../src/cluster/node.ts';
 import { NO_RESOURCES, type Resources } from '../../../src/cluster/resources.ts';
 import type { BgpFacts, BgpPool } from '../../../src/companions/bird/configuration/facts.ts';
 import { birdConfig } from '../../../src/companions/bird/configuration/render.ts';
-import { Bird } from '../../../src/companions/bird/daemon/supervisor.ts';
+import { Bird } from '../../../src/companions/bird/daemon/bird.ts';
 import { parseIp } from '../../../src/ip/address.ts';
 import { type Cidr, parseCidr } from '../../../src/ip/cidr.ts';
 import { createNetns, deleteNetns, netnsPath } from '../../../src/linux/netns.ts';

@@ -1,9 +1,10 @@
+import type { TunnelFacts } from '../../../backends/ipip.ts';
 import type { Node, Self } from '../../../cluster/node.ts';
 import type { IpPool, Resources, SecretRef } from '../../../cluster/resources.ts';
 
 /** What this node's BGP follows from. The same facts give the same configuration, byte for byte. */
 export type BgpFacts = {
-  readonly self: Self;
+  readonly self: Self<TunnelFacts>;
   /** All nodes of the cluster; this one may be among them. */
   readonly nodes: readonly Node[];
   /**

@@ -41,7 +41,7 @@ export function birdConfig(facts: BgpFacts, logFile: string): BirdConfig {
     head(routerId(self.node), logFile),
     ...FAMILIES.map((family) => kernelImport(family, pools)),
     KERNEL_EXPORT,
-    tunnelFunction(self.tunnelOnlyReceives ? [] : pools, self.underlay.onLink.toSorted()),
+    tunnelFunction(self.companion?.onlyReceives ? [] : pools, self.underlay.onLink.toSorted()),
     ...FAMILIES.map((family) =>
       announceFunction(family, { pools, prefixAdvertisements: bgpConfiguration.prefixAdvertisements }),
     ),
@@ -74,6 +74,11 @@ export function birdConfig(facts: BgpFacts, logFile: string): BirdConfig {
         .map((pattern) => `ignoredInterfaces: ${JSON.stringify(pattern)} is no interface pattern`),
     ],
   };
+}
+
+/** The same configuration with nobody to speak with. */
+export function withoutSessions(text: string): string {
+  return text.replaceAll(/^protocol bgp \S+ \{\n.*?^\}\n/gms, '');
 }
 
 /**

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { type TestContext, test } from 'node:test';
-import { TunnelHandover } from '../../../src/companions/bird/tunnel-handover.ts';
+import { TunnelHandover } from '../../../../src/companions/bird/tunnel/handover.ts';
 
 /** On a clock of its own. `ended` counts how often it said that a change is over. */
 function handover(t: TestContext): {
@@ -19,11 +19,11 @@ function handover(t: TestContext): {
 
 test('the tunnel receives for 30 s after the last pool has ceased to ask for it', (t) => {
   const { tunnel, ended, pass } = handover(t);
-  tunnel.wantedIs(true);
+  tunnel.setWanted(true);
   assert.deepEqual([tunnel.onlyReceives, tunnel.stays], [false, false], 'asked for before: used at once');
-  tunnel.wantedIs(false);
+  tunnel.setWanted(false);
   pass(20_000);
-  tunnel.wantedIs(false);
+  tunnel.setWanted(false);
   pass(9999);
   assert.deepEqual([tunnel.onlyReceives, tunnel.stays, ended()], [true, true, 0]);
   pass(1);
@@ -32,10 +32,10 @@ test('the tunnel receives for 30 s after the last pool has ceased to ask for it'
 
 test('it receives for 5 s before anything is sent through it, also while it still lingers', (t) => {
   const { tunnel, ended, pass } = handover(t);
-  tunnel.wantedIs(false);
+  tunnel.setWanted(false);
   assert.equal(tunnel.onlyReceives, false);
   const comes = (): void => {
-    tunnel.wantedIs(true);
+    tunnel.setWanted(true);
     pass(4999);
     // Its address may be looked for meanwhile.
     assert.deepEqual([tunnel.onlyReceives, tunnel.stays], [true, false]);
@@ -43,7 +43,7 @@ test('it receives for 5 s before anything is sent through it, also while it stil
     assert.equal(tunnel.onlyReceives, false);
   };
   comes();
-  tunnel.wantedIs(false);
+  tunnel.setWanted(false);
   pass(29_000);
   // Other nodes’ may be gone already.
   comes();
@@ -52,8 +52,8 @@ test('it receives for 5 s before anything is sent through it, also while it stil
 
 test('where the device takes its time, 5 s begin when it is there', (t) => {
   const { tunnel, pass } = handover(t);
-  tunnel.wantedIs(false);
-  tunnel.wantedIs(true);
+  tunnel.setWanted(false);
+  tunnel.setWanted(true);
   pass(4000);
   tunnel.made();
   pass(4999);
@@ -62,7 +62,7 @@ test('where the device takes its time, 5 s begin when it is there', (t) => {
   assert.equal(tunnel.onlyReceives, false);
   tunnel.made();
   assert.equal(tunnel.onlyReceives, false, 'healed: routes lead into it all the time');
-  tunnel.wantedIs(false);
+  tunnel.setWanted(false);
   tunnel.made();
   pass(29_999);
   assert.equal(tunnel.onlyReceives, true, 'how long it lingers is not changed by that');
@@ -70,8 +70,8 @@ test('where the device takes its time, 5 s begin when it is there', (t) => {
 
 test('a new cluster’s first pool has its tunnel at once', (t) => {
   const { tunnel } = handover(t);
-  tunnel.wantedIs(false, false);
-  tunnel.wantedIs(true, false);
+  tunnel.setWanted(false, false);
+  tunnel.setWanted(true, false);
   assert.deepEqual([tunnel.onlyReceives, tunnel.stays], [false, false]);
 });
 
@@ -80,7 +80,7 @@ test('what the agent before left stays until the pools are known, and lingers wh
   tunnel.found();
   pass(60_000);
   assert.equal(tunnel.stays, true);
-  tunnel.wantedIs(false);
+  tunnel.setWanted(false);
   pass(29_999);
   assert.deepEqual([tunnel.onlyReceives, ended()], [true, 0]);
   pass(1);
@@ -90,6 +90,6 @@ test('what the agent before left stays until the pools are known, and lingers wh
 test('a restarted agent whose pools ask for the tunnel goes on sending through it', (t) => {
   const { tunnel } = handover(t);
   tunnel.found();
-  tunnel.wantedIs(true);
+  tunnel.setWanted(true);
   assert.deepEqual([tunnel.onlyReceives, tunnel.stays], [false, false]);
 });

@@ -1,33 +1,9 @@
 import { existsSync, readFileSync } from 'node:fs';
-import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { codeOf, FlatnetError, messageOf } from '../../../error.ts';
 import { identify, isAlive, killNow, type ProcessId, spawnDetached } from '../../../linux/process.ts';
 import { BirdControl } from './control.ts';
-
-/** Where one BIRD keeps what is its own. */
-export class BirdFiles {
-  readonly folder: string;
-  readonly config: string;
-  /** The same and more, while BIRD comes back from a restart. */
-  readonly recovery: string;
-  readonly socket: string;
-  readonly pid: string;
-  /** Written by BIRD, which rotates it. */
-  readonly log: string;
-  /** What BIRD says before it has a log. */
-  readonly stderr: string;
-
-  constructor(folder: string) {
-    this.folder = folder;
-    this.config = join(folder, 'bird.conf');
-    this.recovery = join(folder, 'recovery.conf');
-    this.socket = join(folder, 'bird.ctl');
-    this.pid = join(folder, 'bird.pid');
-    this.log = join(folder, 'bird.log');
-    this.stderr = join(folder, 'bird.stderr');
-  }
-}
+import type { BirdFiles } from './files.ts';
 
 const START_PATIENCE = 10_000;
 

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { troubles } from '../../src/agent/trouble.ts';
+import { failures } from '../../src/agent/report.ts';
 import { parsePrefixed } from '../../src/ip/cidr.ts';
 import type { Item } from '../../src/state/item.ts';
 
@@ -18,5 +18,5 @@ test('a device that cannot be made is told once, whatever waits for it', () => {
     { change: change({ ...other, address: parsePrefixed('10.0.0.2/32') }), reason: 'device eth9 is absent' },
   ];
   const failed = [{ change: change(tunnel), error: new Error('no ipip devices') }];
-  assert.deepEqual(troubles({ failed, waiting }), ['no ipip devices', 'device eth9 is absent']);
+  assert.deepEqual(failures({ failed, waiting }), ['no ipip devices', 'device eth9 is absent']);
 });

@@ -1,7 +1,5 @@
-import { once } from 'node:events';
-import { existsSync } from 'node:fs';
-import { mkdir, open, readFile, rename, writeFile } from 'node:fs/promises';
-import { setTimeout as sleep } from 'node:timers/promises';
+import { background } from '../../../async/background.ts';
+import { Queue } from '../../../async/queue.ts';
 import { FlatnetError, messageOf } from '../../../error.ts';
 import { killNow, waitForEnd } from '../../../linux/process.ts';
 import type { Log } from '../../../log.ts';
@@ -9,9 +7,11 @@ import { sessionsCut } from '../configuration/cut.ts';
 import { type DaemonStatus, type ProtocolStatus, readDaemon, readProtocols } from '../status/protocols.ts';
 import { type BgpRoute, readRoutes } from '../status/routes.ts';
 import type { BirdControl } from './control.ts';
-import { adoptBird, BirdFiles, type Connected, hasPredecessor, runningBird, startBird } from './daemon.ts';
+import { BirdFiles } from './files.ts';
+import { adoptBird, type Connected, hasPredecessor, runningBird, startBird } from './process.ts';
 import { checkFile, installedVersion } from './program.ts';
 import { endRecovery, latched, untilCalm } from './recovery.ts';
+import { supervise } from './supervision.ts';
 
 export type BirdOptions = {
   /** BIRD's files: configuration, control socket, pid, log. Made with mode 0700. */
@@ -25,31 +25,23 @@ export type BirdOptions = {
   readonly kernelRoutes: () => Promise<readonly string[]>;
 };
 
-const LONGEST_PAUSE = 5000;
-/** A BIRD that lived so long died of something new. */
-const STEADY = 10_000;
-const PULSE = 5000;
-/** Why BIRD disables a protocol for good: another program had its port. */
-const PORT_TAKEN = /No listening socket/;
-
 /**
- * The node's BIRD. It runs from the first `apply` on and outlives this process: the next agent finds it at
- * its socket and takes it over. A BIRD that dies is started again at once, with a growing pause if it keeps
- * dying; one that does not answer is killed. BIRD gets no SIGTERM from here: it would say goodbye to its
- * peers, and they would drop this node's routes.
+ * The node's BIRD. It runs from the first `apply` on and outlives this process: the next agent finds it at its socket and takes
+ * it over. A BIRD that dies is started again; one that does not answer is killed. BIRD gets no SIGTERM from here: it would say
+ * goodbye to its peers, and they would drop this node's routes.
  */
 export class Bird implements AsyncDisposable {
   readonly files: BirdFiles;
   readonly #options: BirdOptions;
   readonly #program: string;
   readonly #stopping = new AbortController();
-  readonly #stopped = once(this.#stopping.signal, 'abort');
+  /** What changes BIRD or its files, one at a time. */
+  readonly #queue = new Queue();
   #connected: Connected | undefined;
   #applied: string | undefined;
   /** What is to be in `files.config`, whoever else writes there. */
   #text: string | undefined;
   #trouble: string | undefined;
-  #queue: Promise<unknown> = Promise.resolve();
   #supervision: Promise<void> | undefined;
 
   constructor(options: BirdOptions) {
@@ -66,35 +58,35 @@ export class Bird implements AsyncDisposable {
   }
 
   /**
-   * Makes BIRD run with this configuration; returns whether anything was to do. Sessions it does not change
-   * are not touched, unless only a restart of BIRD spares those an outage that it does change: see
-   * `sessionsCut`. Throws BIRD with its own words for one that it does not take: the one before stays.
+   * Makes BIRD run with this configuration; returns whether there was anything to do. Sessions it does not change are not touched,
+   * unless only a restart of BIRD spares those it does change an outage: see `sessionsCut`. Throws BIRD, in BIRD's own words, for
+   * a configuration that BIRD rejects: the one before stays.
    */
   apply(text: string): Promise<boolean> {
-    return this.#alone(async () => {
+    return this.#queue.run(async () => {
       const current = this.#current();
       if (text === this.#applied && current) return false;
       const adopted = current ? undefined : await adoptBird(this.files);
       if (adopted) this.#take(adopted);
       this.#applied = undefined;
-      const next = await this.#writeNext(text);
+      const next = await this.files.propose(text);
       if (this.#connected) await this.#connected.control.request(`configure check "${next}"`);
       else {
         await installedVersion(this.#program);
         await checkFile(this.#program, next);
       }
-      const ran = await this.#configured();
+      const ran = await this.files.readConfig();
       const control = this.#connected?.control;
       const isCut = sessionsCut(ran ?? '', text).length > 0;
       // Before the file changes: the next agent would not see what is cut.
       if (control && isCut) await untilCalm(control, this.#stopping.signal);
-      await rename(next, this.files.config);
+      await this.files.accept(next);
       this.#text = text;
       if (!control) await this.#start();
       else if (isCut) await control.request('graceful restart');
       else await this.#configure(control);
       this.#applied = text;
-      this.#supervision ??= this.#supervise(this.#connected);
+      this.#supervise();
       if (adopted) await this.#upgrade(adopted);
       return true;
     });
@@ -119,15 +111,12 @@ export class Bird implements AsyncDisposable {
     return readRoutes(await this.#control().request(`show route all${from}`));
   }
 
-  /**
-   * Runs every route from peers through the import filters again: after `tunl0` came to be, for without it
-   * they were refused.
-   */
+  /** Runs every route from peers through the import filters again: once `tunl0` is there, for without it they were refused. */
   async reloadImports(): Promise<void> {
     await this.#control().request('reload in all');
   }
 
-  /** Puts back at once what someone deleted from the kernel; BIRD by itself looks every 10 s. */
+  /** Puts back at once what someone deleted from the kernel; by itself BIRD looks every 10 s. */
   async reinstall(): Promise<void> {
     await this.#control().request('reload out Kernel4');
     await this.#control().request('reload out Kernel6');
@@ -138,10 +127,7 @@ export class Bird implements AsyncDisposable {
     await this.#restart(this.#control());
   }
 
-  /**
-   * Ends BIRD and the supervision. The kernel and the peers keep their routes: the kernel for good, peers for
-   * the restart time.
-   */
+  /** Ends BIRD and the supervision. The kernel keeps its routes for good, and the peers theirs for the restart time. */
   async stop(): Promise<void> {
     const control = this.#connected?.control;
     this.#stopping.abort();
@@ -157,7 +143,7 @@ export class Bird implements AsyncDisposable {
     await this[Symbol.asyncDispose]();
   }
 
-  /** A BIRD found running is replaced when another version was installed meanwhile. */
+  /** A BIRD found running is replaced when another version has been installed meanwhile. */
   async #upgrade({ control, version }: Connected): Promise<void> {
     const { log } = this.#options;
     try {
@@ -170,27 +156,10 @@ export class Bird implements AsyncDisposable {
     }
   }
 
-  /** The connection, if BIRD has not ended since. */
+  /** The connection, unless BIRD has ended since. */
   #current(): Connected | undefined {
     if (!this.#connected?.control.isOpen) this.#connected = undefined;
     return this.#connected;
-  }
-
-  async #restart(control: BirdControl): Promise<void> {
-    await untilCalm(control, this.#stopping.signal);
-    await control.request('graceful restart');
-  }
-
-  /** A BIRD that comes back from a restart goes on doing so. */
-  async #configure(control: BirdControl): Promise<void> {
-    const { recovering } = readDaemon(await control.request('show status'));
-    await control.request(`configure "${recovering ? this.files.recovery : this.files.config}"`);
-  }
-
-  /** What BIRD was told last; undefined before its first configuration. */
-  async #configured(): Promise<string | undefined> {
-    if (!existsSync(this.files.config)) return undefined;
-    return readFile(this.files.config, 'utf8');
   }
 
   #control(): BirdControl {
@@ -202,30 +171,24 @@ export class Bird implements AsyncDisposable {
     });
   }
 
-  /** One at a time. */
-  #alone<T>(work: () => Promise<T>): Promise<T> {
-    const result = this.#queue.then(work);
-    this.#queue = result.catch(() => undefined);
-    return result;
+  async #restart(control: BirdControl): Promise<void> {
+    await untilCalm(control, this.#stopping.signal);
+    await control.request('graceful restart');
   }
 
-  async #supervise(first: Connected | undefined): Promise<void> {
+  /** A BIRD that is coming back from a restart goes on doing so. */
+  async #configure(control: BirdControl): Promise<void> {
+    const { recovering } = readDaemon(await control.request('show status'));
+    await control.request(`configure "${recovering ? this.files.recovery : this.files.config}"`);
+  }
+
+  #supervise(): void {
+    if (this.#supervision) return;
     const { log } = this.#options;
     const { signal } = this.#stopping;
-    let pause = 0;
-    for (let connected: Connected | undefined = first; ; ) {
-      const since = performance.now();
-      if (connected) {
-        await this.#untilClosed(connected.control);
-        if (signal.aborted) return;
-        log.warn({ pause }, 'BIRD is gone; it is started again');
-      }
-      pause = performance.now() - since > STEADY ? 0 : pause;
-      await sleep(pause, undefined, { signal }).catch(() => undefined);
-      if (signal.aborted) return;
-      pause = Math.min(Math.max(100, 2 * pause), LONGEST_PAUSE);
-      connected = await this.#alone(() => this.#revive());
-    }
+    const revive = (): Promise<Connected | undefined> => this.#queue.run(() => this.#revive());
+    this.#supervision = supervise(this.#connected, { revive, log, signal });
+    background('supervise BIRD', this.#supervision, log, signal);
   }
 
   async #start(): Promise<void> {
@@ -234,22 +197,15 @@ export class Bird implements AsyncDisposable {
     this.#take(await startBird(this.#program, this.files, { netns: this.#options.netns, recover }));
   }
 
-  /** What is to replace `files.config`; returns where it is. */
-  async #writeNext(text: string): Promise<string> {
-    const next = `${this.files.config}.new`;
-    await writePrivately(this.files.folder, next, text);
-    return next;
-  }
-
   async #writeRecovery(): Promise<void> {
     const { config, recovery } = this.files;
-    await writeFile(recovery, latched(config));
+    await this.files.writeRecovery(latched(config));
     try {
       await checkFile(this.#program, recovery);
     } catch (error) {
       // A BIRD may be built without OSPF.
       this.#options.log.warn({ error: messageOf(error) }, 'BIRD does not wait for peers that restart too');
-      await writeFile(recovery, `include "${config}";\n`);
+      await this.files.writeRecovery(`include "${config}";\n`);
     }
   }
 
@@ -257,14 +213,14 @@ export class Bird implements AsyncDisposable {
   #take(connected: Connected): void {
     this.#connected = connected;
     this.#trouble = undefined;
-    void this.#recover(connected.control).catch((error: unknown) => {
+    this.#recover(connected.control).catch((error: unknown) => {
       this.#options.log.debug({ error: messageOf(error) }, 'BIRD ended, or we did, before its recovery');
     });
   }
 
   async #recover(control: BirdControl): Promise<void> {
     const ended = await endRecovery(control, this.#options.kernelRoutes, this.#stopping.signal);
-    if (ended) await this.#alone(() => this.#configure(control));
+    if (ended) await this.#queue.run(() => this.#configure(control));
   }
 
   async #revive(): Promise<Connected | undefined> {
@@ -273,7 +229,7 @@ export class Bird implements AsyncDisposable {
       const adopted = await adoptBird(this.files);
       if (adopted) this.#take(adopted);
       else {
-        if (this.#text !== undefined) await rename(await this.#writeNext(this.#text), this.files.config);
+        if (this.#text !== undefined) await this.files.accept(await this.files.propose(this.#text));
         await this.#start();
       }
     } catch (error) {
@@ -281,34 +237,5 @@ export class Bird implements AsyncDisposable {
       this.#options.log.error({ error: messageOf(error) }, 'BIRD does not start');
     }
     return this.#current();
-  }
-
-  /**
-   * Until BIRD has ended, which closes the connection, or does not answer any more, which we close it for, or
-   * the supervision ends.
-   */
-  async #untilClosed(control: BirdControl): Promise<void> {
-    const pulse = setInterval(() => void enableAgain(control).catch(() => undefined), PULSE).unref();
-    await Promise.race([control.closed, this.#stopped]);
-    clearInterval(pulse);
-  }
-}
-
-/** Sessions for which there was no port when they began: it may be free by now. */
-async function enableAgain(control: BirdControl): Promise<void> {
-  for (const { name, info } of readProtocols(await control.request('show protocols'))) {
-    if (PORT_TAKEN.test(info)) await control.request(`enable ${name}`);
-  }
-}
-
-/** The configuration holds passwords. */
-async function writePrivately(folder: string, path: string, text: string): Promise<void> {
-  await mkdir(folder, { recursive: true, mode: 0o700 });
-  const handle = await open(path, 'w', 0o600);
-  try {
-    await handle.chmod(0o600);
-    await handle.writeFile(text);
-  } finally {
-    await handle.close();
   }
 }

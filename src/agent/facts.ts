@@ -1,0 +1,212 @@
+import { EventEmitter } from 'node:events';
+import { isDeepStrictEqual } from 'node:util';
+import type { Network } from '../cluster/network.ts';
+import type { LocalPod, Node, Self, Underlay } from '../cluster/node.ts';
+import { NO_RESOURCES, type Resources } from '../cluster/resources.ts';
+import type { ClusterFacts } from '../companions/companion.ts';
+import { FAMILIES } from '../ip/address.ts';
+import type { Cidr } from '../ip/cidr.ts';
+import type { ClusterView } from '../store/ports/feed.ts';
+import type { AgentOptions } from './options.ts';
+import { Pods } from './pods.ts';
+import { publishedNode } from './published.ts';
+
+/**
+ * How sure this node is of its subnets. `remembered`: from before it started, right for the pods that run, but somebody else may
+ * have them by now. `lost`: somebody else has. Of both no pod gets an address. `trusted`: remembered, and the store is away: they are all
+ * there is to go by.
+ */
+export type Standing = 'unknown' | 'remembered' | 'trusted' | 'confirmed' | 'lost';
+
+/**
+ * All that is known about this node and its cluster, in one place. Whoever finds something out sets it here; `changed` says that
+ * what follows from it may be different now, `pods` that this node's pods are.
+ */
+export class Facts extends EventEmitter<{ changed: []; pods: [] }> {
+  readonly options: AgentOptions;
+  readonly pods: Pods;
+  #underlay: Underlay | undefined;
+  #network: Network | undefined;
+  #resources: Resources = NO_RESOURCES;
+  #nodes: readonly Node[] | undefined;
+  #complete = false;
+  #subnets: readonly Cidr[] | undefined;
+  #standing: Standing = 'unknown';
+  #obstacle = '';
+  #companion: unknown;
+  #published: Node | undefined;
+  /** Whether `#published` is what the facts of now say. */
+  #fresh = false;
+  #self: Self | undefined;
+
+  constructor(options: AgentOptions, pods: Iterable<LocalPod>) {
+    super();
+    this.options = options;
+    this.pods = new Pods(pods, () => this.emit('pods'));
+  }
+
+  get underlay(): Underlay | undefined {
+    return this.#underlay;
+  }
+
+  setUnderlay(underlay: Underlay): void {
+    this.#underlay = underlay;
+    this.#changed();
+  }
+
+  get network(): Network | undefined {
+    return this.#network;
+  }
+
+  setNetwork(network: Network): void {
+    this.#network = network;
+    this.#changed();
+  }
+
+  get resources(): Resources {
+    return this.#resources;
+  }
+
+  /** Every node of the cluster, this one too; undefined until they are known. */
+  get nodes(): readonly Node[] | undefined {
+    return this.#nodes;
+  }
+
+  /** Whether they are from the store itself, so that what they do not name is gone. */
+  get isComplete(): boolean {
+    return this.#complete;
+  }
+
+  /** `complete`: the view comes from the store itself, and not from the disk. */
+  setCluster({ nodes, network, resources }: ClusterView, complete: boolean): void {
+    this.#nodes = nodes;
+    this.#network = network;
+    this.#resources = resources;
+    this.#complete ||= complete;
+    if (this.usesBlocks && this.#subnets && !this.isDoubtful) this.#subnets = this.#blocks ?? this.#subnets;
+    this.#changed();
+  }
+
+  get subnets(): readonly Cidr[] | undefined {
+    return this.#subnets;
+  }
+
+  get standing(): Standing {
+    return this.#standing;
+  }
+
+  /** Whether the store confirms that this machine is the node of its name. */
+  get isMember(): boolean {
+    return this.#standing === 'confirmed';
+  }
+
+  /** Whether somebody else may have our subnets, so that no pod may get an address of theirs. */
+  get isDoubtful(): boolean {
+    return this.#standing === 'remembered' || this.#standing === 'lost';
+  }
+
+  /** The store says that these are ours. Where addresses are blocks, joining brings none: the view tells which a node has. */
+  confirmSubnets(subnets: readonly Cidr[]): void {
+    this.#setSubnets(subnets, 'confirmed');
+  }
+
+  /** The subnets this node had before. */
+  restoreSubnets(subnets: readonly Cidr[]): void {
+    this.#setSubnets(subnets, 'remembered');
+  }
+
+  /** The store is away: what is remembered has to do. */
+  trustMemory(): void {
+    if (this.#standing !== 'remembered') return;
+    this.#standing = 'trusted';
+    this.#changed();
+  }
+
+  loseSubnets(): void {
+    this.#standing = 'lost';
+    this.#changed();
+  }
+
+  /** What keeps the agent from knowing more, for people. */
+  get obstacle(): string {
+    return this.#obstacle;
+  }
+
+  setObstacle(reason: string): void {
+    this.#obstacle = reason;
+  }
+
+  /** What the backend's companion makes known. */
+  get companion(): unknown {
+    return this.#companion;
+  }
+
+  setCompanion(facts: unknown): void {
+    if (isDeepStrictEqual(facts, this.#companion)) return;
+    this.#companion = facts;
+    this.#changed();
+  }
+
+  get usesBlocks(): boolean {
+    return this.#network?.addresses === 'blocks';
+  }
+
+  /** What the cluster's pods have addresses of. */
+  get podNetworks(): readonly Cidr[] {
+    if (this.usesBlocks) return this.#resources.ipPools.map(({ cidr }) => cidr);
+    return FAMILIES.flatMap((family) => this.#network?.pools[family]?.cidr ?? []);
+  }
+
+  /** Those this agent was started with; the labels of the Node resource count before them. */
+  get labels(): Readonly<Record<string, string>> {
+    return { ...this.options.labels, ...this.#resources.nodes[this.options.node]?.labels };
+  }
+
+  /** What peers are to know of this node; undefined until it is known. The same object until it changes. Throws CONFIG_INVALID. */
+  get published(): Node | undefined {
+    if (this.#fresh || !this.#underlay || !this.#network) return this.#published;
+    const node = publishedNode(this.options, {
+      network: this.#network,
+      underlay: this.#underlay,
+      subnets: this.#subnets ?? [],
+      resources: this.#resources,
+      companion: this.#companion,
+    });
+    if (!isDeepStrictEqual(node, this.#published)) this.#published = node;
+    this.#fresh = true;
+    return this.#published;
+  }
+
+  /** This node as the desired state sees it. The same object until it changes. Throws CONFIG_INVALID. */
+  get self(): Self | undefined {
+    const [node, underlay, companion] = [this.published, this.#underlay, this.#companion];
+    if (!node || !underlay) return undefined;
+    const last = this.#self;
+    if (last?.node === node && last.underlay === underlay && last.companion === companion) return last;
+    this.#self = { node, underlay, ...(companion !== undefined && { companion }) };
+    return this.#self;
+  }
+
+  /** What a companion learns; undefined until the cluster is known. */
+  get cluster(): ClusterFacts | undefined {
+    const [network, nodes] = [this.#network, this.#nodes];
+    if (!network || !nodes) return undefined;
+    return { network, nodes, resources: this.#resources, labels: this.labels, isMember: this.isMember };
+  }
+
+  /** The blocks of this node's name. Ours once we are a member: until then another machine may have the name. */
+  get #blocks(): readonly Cidr[] | undefined {
+    return this.#nodes?.find(({ name }) => name === this.options.node)?.subnets;
+  }
+
+  #setSubnets(subnets: readonly Cidr[], standing: Standing): void {
+    this.#standing = standing;
+    this.#subnets = this.usesBlocks ? (this.#blocks ?? this.#subnets ?? subnets) : subnets;
+    this.#changed();
+  }
+
+  #changed(): void {
+    this.#fresh = false;
+    this.emit('changed');
+  }
+}

@@ -1,0 +1,29 @@
+import type { CniService } from '../cni/service.ts';
+import type { Handlers } from '../companions/companion.ts';
+import { messageOf } from '../error.ts';
+import { changeCommand, changeText, command } from '../state/print.ts';
+import { agentStatus, type StatusSources } from './status.ts';
+
+/** The operations of the local API: those of the agent itself, CNI's, and the companions' own. */
+export function operations(sources: StatusSources, cni: CniService): Handlers {
+  const { companions } = sources;
+  const { reconciler } = sources.loop;
+  return {
+    ...companions.handlers,
+    cni: (request) => cni.handle(request),
+    status: async () => agentStatus(sources),
+    diff: async () => ({ changes: (await reconciler.preview()).map(changeText) }),
+    desired: async () => ({
+      commands: [...reconciler.desired.values()].map((item) => command(item, 'add')),
+    }),
+    reconcile: async () => {
+      const { done, failed, waiting, duration } = await reconciler.run();
+      return {
+        done: done.map(changeCommand),
+        failed: failed.map(({ error }) => messageOf(error)),
+        waiting: waiting.map(({ reason }) => reason),
+        duration,
+      };
+    },
+  };
+}

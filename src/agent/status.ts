@@ -1,0 +1,66 @@
+import type { LocalPod, Underlay } from '../cluster/node.ts';
+import type { Companions } from '../companions/companions.ts';
+import type { Cidr } from '../ip/cidr.ts';
+import type { Facts } from './facts.ts';
+import type { Loop, LoopStatus } from './loop.ts';
+import { notReady } from './readiness.ts';
+
+/** What an agent answers to `{"op":"status"}`: all that CLI, lab and dashboard show of a node. */
+export type AgentStatus = {
+  readonly node: string;
+  readonly ready: boolean;
+  /** Why it can't take pods. */
+  readonly notReady?: string;
+  readonly pid: number;
+  readonly subnets: readonly Cidr[];
+  /** The backend's type, once the network is known. */
+  readonly backend?: string;
+  readonly underlay?: Underlay;
+  /** Bytes a pod may send in one packet. */
+  readonly mtu: number;
+  /** How many other nodes it knows. */
+  readonly peers: number;
+  readonly pods: readonly LocalPod[];
+  readonly reconcile: LoopStatus;
+  /** What else is wrong, each with cause and fix. */
+  readonly warnings: readonly string[];
+  readonly store: {
+    /** Whether the store confirms this node's place in the cluster. */
+    readonly connected: boolean;
+  };
+};
+
+/** What a status is made of. */
+export type StatusSources = {
+  readonly facts: Facts;
+  readonly loop: Loop;
+  readonly companions: Companions;
+  /** What others' firewalls do to pods. */
+  readonly firewall: { readonly problems: readonly string[] };
+};
+
+export function agentStatus({ facts, loop, companions, firewall }: StatusSources): AgentStatus {
+  const { network, underlay } = facts;
+  const { node } = facts.options;
+  const reason = notReady(facts, { kernel: loop.problem, companion: companions.problem });
+  return {
+    node,
+    ready: reason === undefined,
+    ...(reason !== undefined && { notReady: reason }),
+    pid: process.pid,
+    subnets: facts.subnets ?? [],
+    ...(network && { backend: network.backend.type }),
+    ...(underlay && { underlay }),
+    mtu: loop.mtu,
+    peers: (facts.nodes ?? []).filter(({ name }) => name !== node).length,
+    pods: facts.pods.list(),
+    reconcile: loop.status,
+    warnings: [...(loop.computed?.desired.warnings ?? []), ...companions.warnings, ...firewall.problems],
+    store: { connected: facts.isMember },
+  };
+}
+
+/** What the agent says is wrong, besides why it is not ready. */
+export function troublesOf({ notReady = '', reconcile, warnings }: AgentStatus): readonly string[] {
+  return [...reconcile.failures.filter((text) => !notReady.includes(text)), ...warnings];
+}

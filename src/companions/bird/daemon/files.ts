@@ -1,0 +1,57 @@
+import { existsSync } from 'node:fs';
+import { mkdir, open, readFile, rename, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+
+/** Where one BIRD keeps what is its own, and its configuration there. */
+export class BirdFiles {
+  readonly folder: string;
+  readonly config: string;
+  /** The same and more, while BIRD comes back from a restart. */
+  readonly recovery: string;
+  readonly socket: string;
+  readonly pid: string;
+  /** Written by BIRD, which rotates it. */
+  readonly log: string;
+  /** What BIRD says before it has a log. */
+  readonly stderr: string;
+
+  constructor(folder: string) {
+    this.folder = folder;
+    this.config = join(folder, 'bird.conf');
+    this.recovery = join(folder, 'recovery.conf');
+    this.socket = join(folder, 'bird.ctl');
+    this.pid = join(folder, 'bird.pid');
+    this.log = join(folder, 'bird.log');
+    this.stderr = join(folder, 'bird.stderr');
+  }
+
+  /** What BIRD was told last; undefined before its first configuration. */
+  async readConfig(): Promise<string | undefined> {
+    if (!existsSync(this.config)) return undefined;
+    return readFile(this.config, 'utf8');
+  }
+
+  /** Writes what is to replace the configuration; returns its path, for BIRD to check. The folder is made with mode 0700. */
+  async propose(text: string): Promise<string> {
+    const path = `${this.config}.new`;
+    await mkdir(this.folder, { recursive: true, mode: 0o700 });
+    // The configuration holds passwords.
+    const handle = await open(path, 'w', 0o600);
+    try {
+      await handle.chmod(0o600);
+      await handle.writeFile(text);
+    } finally {
+      await handle.close();
+    }
+    return path;
+  }
+
+  /** What was proposed is the configuration from now on. */
+  async accept(proposed: string): Promise<void> {
+    await rename(proposed, this.config);
+  }
+
+  async writeRecovery(text: string): Promise<void> {
+    await writeFile(this.recovery, text);
+  }
+}

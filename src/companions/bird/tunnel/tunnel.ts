@@ -1,0 +1,85 @@
+import { isDeepStrictEqual } from 'node:util';
+import { Latest } from '../../../async/latest.ts';
+import { untilDone } from '../../../async/until-done.ts';
+import { asksForIpip, type TunnelFacts } from '../../../backends/ipip.ts';
+import type { IpPool } from '../../../cluster/resources.ts';
+import type { Ip } from '../../../ip/address.ts';
+import { tunnelAddress } from '../../../ipam/blocks/tunnel.ts';
+import type { ClusterFacts, CompanionContext } from '../../companion.ts';
+import type { FoundTunnel } from './found.ts';
+import { TunnelHandover } from './handover.ts';
+
+/** Which pools the tunnel's address may come from, and for which labels of the node. */
+type Wanted = { readonly pools: readonly IpPool[]; readonly labels: ClusterFacts['labels'] };
+
+/** The IPIP tunnel of this node: its address, which is a block's, and how it comes and goes without losing a packet. */
+export class Tunnel implements Disposable {
+  readonly #context: CompanionContext;
+  readonly #handover = new TunnelHandover(() => this.#changed());
+  readonly #search: Latest<Wanted>;
+  #address: Ip | undefined;
+  #facts: TunnelFacts = {};
+  /** The pools the address was last looked for in. */
+  #pools: unknown;
+
+  /** `found`: the device that an earlier agent left. */
+  constructor(context: CompanionContext, found: FoundTunnel | undefined) {
+    this.#context = context;
+    this.#search = new Latest(
+      'take a tunnel address',
+      (wanted, superseded) => this.#findAddress(wanted, superseded),
+      context,
+    );
+    if (!found) return;
+    this.#handover.found();
+    this.#address = found.address;
+    this.#facts = this.#current();
+  }
+
+  [Symbol.dispose](): void {
+    this.#handover[Symbol.dispose]();
+  }
+
+  get facts(): TunnelFacts {
+    return this.#facts;
+  }
+
+  learn({ network, resources, nodes, labels, isMember }: ClusterFacts): void {
+    const { ipPools } = resources;
+    const inUse = nodes.some(({ subnets }) => subnets.length > 0);
+    this.#handover.setWanted(asksForIpip(ipPools), inUse);
+    this.#facts = this.#current();
+    if (!isMember || network.addresses !== 'blocks' || this.#handover.stays || this.#pools === ipPools)
+      return;
+    this.#pools = ipPools;
+    this.#search.push({ pools: ipPools, labels });
+  }
+
+  /** The kernel made the device. */
+  made(): void {
+    this.#handover.made();
+    this.#facts = this.#current();
+  }
+
+  async #findAddress({ pools, labels }: Wanted, signal: AbortSignal): Promise<void> {
+    const { assigner, node, log } = this.#context;
+    const find = () => tunnelAddress(assigner, { name: node, labels }, pools, signal);
+    const found = await untilDone('take a tunnel address', find, { signal, log });
+    this.#address = found?.ip;
+    this.#changed();
+  }
+
+  #changed(): void {
+    this.#facts = this.#current();
+    this.#context.changed();
+  }
+
+  /** The object of before while it says the same. */
+  #current(): TunnelFacts {
+    const facts: TunnelFacts = {
+      ...(this.#address !== undefined && { address: this.#address }),
+      ...(this.#handover.onlyReceives && { onlyReceives: true }),
+    };
+    return isDeepStrictEqual(facts, this.#facts) ? this.#facts : facts;
+  }
+}

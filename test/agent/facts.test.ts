@@ -1,0 +1,76 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { Facts } from '../../src/agent/facts.ts';
+import { DEFAULT_PATHS } from '../../src/agent/options.ts';
+import { readNetwork } from '../../src/cluster/network.ts';
+import { NO_RESOURCES } from '../../src/cluster/resources.ts';
+import { parseCidr } from '../../src/ip/cidr.ts';
+import type { ClusterView } from '../../src/store/ports/feed.ts';
+
+function newFacts(): Facts {
+  const store = { endpoints: [] };
+  return new Facts({ node: 'node1', labels: {}, store, paths: DEFAULT_PATHS, logLevel: 'silent' }, []);
+}
+
+function view(...blocks: string[]): ClusterView {
+  const network = readNetwork({
+    Network: '10.0.0.0/16',
+    addresses: 'blocks',
+    wiring: 'routed',
+    Backend: { Type: 'bgp' },
+  });
+  const node = { name: 'node1', labels: {}, addresses: {}, backend: { type: 'bgp', data: {} } };
+  return {
+    network,
+    resources: NO_RESOURCES,
+    nodes: [{ ...node, subnets: blocks.map(parseCidr) }],
+  };
+}
+
+test('the blocks of its name are a node’s own only once it has joined: another machine may have the name', () => {
+  const facts = newFacts();
+  facts.setCluster(view('10.0.0.0/26'), true);
+  assert.equal(facts.subnets, undefined);
+  facts.confirmSubnets([]);
+  assert.deepEqual(facts.subnets, ['10.0.0.0/26']);
+  facts.setCluster(view('10.0.0.0/26', '10.0.1.0/26'), true);
+  assert.deepEqual(facts.subnets, ['10.0.0.0/26', '10.0.1.0/26']);
+  facts.loseSubnets();
+  facts.setCluster(view('10.0.2.0/26'), true);
+  assert.deepEqual(
+    facts.subnets,
+    ['10.0.0.0/26', '10.0.1.0/26'],
+    'lost to another machine, which has these now',
+  );
+  facts.confirmSubnets([]);
+  assert.deepEqual(facts.subnets, ['10.0.2.0/26']);
+});
+
+test('what was remembered counts until the store has confirmed it', () => {
+  const facts = newFacts();
+  facts.setCluster(view('10.0.0.0/26'), false);
+  facts.restoreSubnets(['10.0.0.0/26'].map(parseCidr));
+  facts.setCluster(view('10.0.1.0/26'), true);
+  assert.deepEqual(facts.subnets, ['10.0.0.0/26']);
+  facts.confirmSubnets([]);
+  assert.deepEqual(facts.subnets, ['10.0.1.0/26']);
+});
+
+test('what did not change is the same object: whoever computes from it goes by identity', () => {
+  const facts = newFacts();
+  facts.setUnderlay({ dev: 'eth0', mtu: 1500, addresses: {}, onLink: [] });
+  facts.setCluster(view('10.0.0.0/26'), true);
+  facts.confirmSubnets([]);
+  const { self, published } = facts;
+  assert.ok(self && published);
+  facts.setCluster(view('10.0.0.0/26'), true);
+  facts.setCompanion({ address: '10.0.0.1' });
+  facts.setCompanion(undefined);
+  assert.equal(facts.published, published);
+  assert.deepEqual(facts.self, self);
+  facts.setCompanion({ address: '10.0.0.1' });
+  assert.deepEqual(facts.self, { ...self, companion: { address: '10.0.0.1' } });
+  const now = facts.self;
+  facts.setCompanion({ address: '10.0.0.1' });
+  assert.equal(facts.self, now);
+});
