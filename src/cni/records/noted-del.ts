@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto';
 import {
   type FSWatcher,
   mkdirSync,
@@ -19,7 +20,8 @@ export type NotedDel = { readonly file: string; readonly request: CniRequest };
 
 const DEFAULT_STATE_DIR = '/var/lib/flatnet';
 
-type Container = Pick<Invocation, 'containerId' | 'ifName'>;
+/** What a note is about. */
+type Noted = Pick<Invocation, 'network' | 'containerId' | 'ifName' | 'conf'>;
 
 /** Writes the note, in one piece. Throws CniError 5: then the runtime must try again. */
 export function noteDel(
@@ -29,7 +31,7 @@ export function noteDel(
   stateDir = DEFAULT_STATE_DIR,
 ): void {
   const dir = notesDir(stateDir);
-  const path = join(dir, fileName(call));
+  const path = join(dir, nameOf(call));
   const cni = Object.entries(env).filter(([name]) => name.startsWith('CNI_'));
   try {
     mkdirSync(dir, { recursive: true, mode: 0o700 });
@@ -41,12 +43,14 @@ export function noteDel(
   }
 }
 
-/** The notes about one container, or about all. Notes that can't be read are dropped: nobody could act on them. */
-export function notedDels(stateDir: string, container?: Container): NotedDel[] {
+/** The notes about one call's attachment, or all. Notes that can't be read are dropped: nobody could act on them. */
+export function notedDels(stateDir: string, call?: Noted): NotedDel[] {
   const dir = notesDir(stateDir);
   let names: string[];
   try {
-    names = container ? [fileName(container)] : readdirSync(dir).filter((name) => name.endsWith('.json'));
+    names = call
+      ? [nameOf(call), oldNameOf(call)]
+      : readdirSync(dir).filter((name) => name.endsWith('.json'));
   } catch (error) {
     if (codeOf(error) === 'ENOENT') return [];
     throw error;
@@ -75,7 +79,17 @@ function notesDir(stateDir: string): string {
   return join(stateDir, 'deleted');
 }
 
-/** The specification puts no limit on a container ID, file systems do: the end of a longer one is left out. */
-function fileName({ containerId, ifName }: Container): string {
+/**
+ * One call each: a chain may call us several times for one interface. The specification puts no limit on names, file systems do: of long
+ * ones the hash is enough.
+ */
+function nameOf({ network, containerId, ifName, conf }: Noted): string {
+  const parts = [network, containerId, ifName, String(conf.raw('type') ?? '')].join('\0');
+  const hash = createHash('sha256').update(parts).digest('hex').slice(0, 16);
+  return `${network.slice(0, 80)}:${containerId.slice(0, 80)}:${ifName}:${hash}.json`;
+}
+
+/** As earlier versions of the plugin named it; one of those may still be in use while a node is upgraded. */
+function oldNameOf({ containerId, ifName }: Noted): string {
   return `${containerId.slice(0, 200)}-${ifName}.json`;
 }
