@@ -2,7 +2,7 @@ import { logFailure } from '../async/background.ts';
 import { pause } from '../async/pause.ts';
 import type { LocalPod } from '../cluster/node.ts';
 import type { IpReservation } from '../cluster/resources.ts';
-import { handleOf } from '../cni/addresses/blocks.ts';
+import { handleOf } from '../cni/records/attachment.ts';
 import { BITS, familyOf } from '../ip/address.ts';
 import { cidrOf } from '../ip/cidr.ts';
 import { BlockAssigner, type BlockAssignerOptions } from '../ipam/blocks/block-assigner.ts';

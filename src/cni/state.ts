@@ -1,8 +1,8 @@
 import { readFileSync } from 'node:fs';
 import { KeyedQueue } from '../async/queue.ts';
 import { NETLINK_ROUTE, NetlinkSocket } from '../linux/netlink/socket.ts';
-import { Pools } from './addresses/host-local.ts';
 import { Later } from './addresses/later.ts';
+import { Pools } from './addresses/pools.ts';
 import type { CniContext } from './context.ts';
 import { Attachments } from './records/attachment.ts';
 import { Sweeper } from './wiring/sweep.ts';

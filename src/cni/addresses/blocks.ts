@@ -2,9 +2,9 @@ import { FAMILIES, type Family, familyOf, type Ip } from '../../ip/address.ts';
 import { hostCidr, parsePrefixed } from '../../ip/cidr.ts';
 import type { Assigner } from '../../ipam/assigner.ts';
 import type { CniContext } from '../context.ts';
-import { podIdentity } from '../protocol/pod-identity.ts';
+import { podIdentity } from '../protocol/pod.ts';
 import type { RouteConfig } from '../protocol/result.ts';
-import type { AttachmentKey } from '../records/attachment.ts';
+import { handleOf } from '../records/attachment.ts';
 import type { CniState } from '../state.ts';
 import type { AddressSource } from './source.ts';
 
@@ -18,11 +18,6 @@ export type BlockWishes = {
   readonly pools: readonly string[];
   readonly routes: readonly RouteConfig[];
 };
-
-/** Names an attachment in the store, as Calico's IPAM does. */
-export function handleOf({ containerId, ifName }: Pick<AttachmentKey, 'containerId' | 'ifName'>): string {
-  return `k8s-pod-network.${containerId}.${ifName}`;
-}
 
 /** The families pods have addresses of. */
 export function familiesOf({ networks }: Pick<CniContext, 'networks'>): readonly Family[] {

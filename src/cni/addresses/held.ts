@@ -3,9 +3,14 @@ import type { Ip } from '../../ip/address.ts';
 import { addressOf } from '../../ip/cidr.ts';
 import { CniError, CODE } from '../protocol/error.ts';
 import type { Invocation } from '../protocol/invocation.ts';
-import type { Attachment, AttachmentKey, DamagedAttachment } from '../records/attachment.ts';
+import {
+  type Attachment,
+  type AttachmentKey,
+  type DamagedAttachment,
+  handleOf,
+} from '../records/attachment.ts';
 import type { CniState } from '../state.ts';
-import { handleOf, releaseHandle } from './blocks.ts';
+import { releaseHandle } from './blocks.ts';
 import { reservationsDir } from './conf.ts';
 
 /**

@@ -1,29 +1,11 @@
 import { readFileSync } from 'node:fs';
 import { messageOf } from '../../error.ts';
 import { familyOf, type Ip, ipToBigInt } from '../../ip/address.ts';
-import { HostLocal } from '../../ipam/host-local.ts';
 import { inRange, type Range, type RangeSet, rangeSetText } from '../../ipam/ranges.ts';
 import { CniError, CODE } from '../protocol/error.ts';
 import type { Dns } from '../protocol/result.ts';
 import type { IpamConf } from './conf.ts';
 import type { AddressSource } from './source.ts';
-
-/** The reservations of every network. Each folder is opened once: reading it anew would be most of a call's cost. */
-export class Pools {
-  readonly #open = new Map<string, HostLocal>();
-
-  /** For giving addresses out of these ranges. */
-  of(dir: string, sets: readonly RangeSet[]): HostLocal {
-    return this.in(dir).withRanges(sets);
-  }
-
-  /** For taking addresses back, whatever range they are of. */
-  in(dir: string): HostLocal {
-    const pool = this.#open.get(dir) ?? HostLocal.open(dir, []);
-    this.#open.set(dir, pool);
-    return pool;
-  }
-}
 
 /** Ranges of this node, given out as the reference `host-local` does. */
 export function hostLocal(conf: IpamConf): AddressSource {

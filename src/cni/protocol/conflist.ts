@@ -3,8 +3,8 @@ import { join } from 'node:path';
 import type { Network } from '../../cluster/network.ts';
 import { codeOf } from '../../error.ts';
 import type { AgentPlace } from '../shim/agent-file.ts';
-import { ANNOTATIONS } from './annotations.ts';
 import { TYPE } from './conf.ts';
+import { ANNOTATIONS } from './pod.ts';
 
 /** Sorts after flannel's `10-flannel.conflist`: runtimes take the first file of the folder. */
 export const CONF_LIST_FILE = '10-flatnet.conflist';

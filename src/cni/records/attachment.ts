@@ -161,6 +161,11 @@ export function keyOf(
   return { network, containerId, ifName, role };
 }
 
+/** Names an attachment in the store, as Calico's IPAM does. */
+export function handleOf({ containerId, ifName }: Pick<AttachmentKey, 'containerId' | 'ifName'>): string {
+  return `k8s-pod-network.${containerId}.${ifName}`;
+}
+
 export function readNames(dir: string): string[] {
   try {
     return readdirSync(dir);

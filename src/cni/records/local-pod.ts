@@ -1,7 +1,6 @@
 import type { LocalPod } from '../../cluster/node.ts';
 import { addressOf } from '../../ip/cidr.ts';
-import { handleOf } from '../addresses/blocks.ts';
-import { type Attachment, Attachments } from './attachment.ts';
+import { type Attachment, Attachments, handleOf } from './attachment.ts';
 
 /** A completed attachment as the agent's desired state has it; undefined where it is none of a pod's interfaces. */
 export function localPod(record: Attachment): LocalPod | undefined {

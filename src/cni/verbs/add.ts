@@ -1,7 +1,7 @@
 import { NO_ADDRESSES } from '../addresses/source.ts';
 import { roleOf } from '../protocol/conf.ts';
 import type { Invocation } from '../protocol/invocation.ts';
-import { podIdentity } from '../protocol/pod-identity.ts';
+import { podIdentity } from '../protocol/pod.ts';
 import { encodeResult, type Result } from '../protocol/result.ts';
 import { keyOf } from '../records/attachment.ts';
 import type { CniState } from '../state.ts';

@@ -1,12 +1,13 @@
-import { handleOf, releaseHandle } from '../addresses/blocks.ts';
+import { releaseHandle } from '../addresses/blocks.ts';
 import { reservationsDir } from '../addresses/conf.ts';
+import { releaseAddresses } from '../addresses/held.ts';
 import { roleOf } from '../protocol/conf.ts';
 import type { Invocation } from '../protocol/invocation.ts';
-import { keyOf } from '../records/attachment.ts';
+import { type Attachment, type DamagedAttachment, handleOf, keyOf } from '../records/attachment.ts';
+import { localPod } from '../records/local-pod.ts';
 import type { CniState } from '../state.ts';
 import { doom, farEnd } from '../wiring/links.ts';
-import { strayLinks } from '../wiring/registry.ts';
-import { takeBack } from './take-back.ts';
+import { hostLinks, strayLinks } from '../wiring/registry.ts';
 
 /**
  * DEL: takes back what ADD gave. Succeeds whether anything of it is there or not, as often as it is called, without namespace,
@@ -29,3 +30,28 @@ export async function del(call: Invocation, state: CniState): Promise<undefined>
 
 /** The record of an attachment of which only the addresses are left. */
 const NOTHING = { state: 'removing', netns: '', netnsId: 0, bootId: '', dir: '', addresses: [] } as const;
+
+/**
+ * Removes all that belongs to a record, then the record. In this order: the record says what is going on, the link stops
+ * answering, only then the address is free for another pod. `call`: the DEL or GC that asks for it.
+ */
+export async function takeBack(
+  record: Attachment | DamagedAttachment,
+  state: CniState,
+  call?: Invocation,
+): Promise<undefined> {
+  if (record.state !== 'damaged') {
+    state.attachments.write({ ...record, state: 'removing' });
+    state.step('removal recorded');
+    const pod = localPod(record);
+    // Before the link changes, or the agent would put it back where it belongs.
+    if (pod) state.context.detached(pod);
+  }
+  for (const link of hostLinks(record, state)) doom(link, state);
+  state.step('link doomed');
+  // The record stays until the store has been told.
+  if (!(await releaseAddresses(record, state, call))) return;
+  state.step('addresses released');
+  state.attachments.remove(record);
+  state.step('record removed');
+}

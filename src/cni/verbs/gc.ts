@@ -9,8 +9,8 @@ import type { Attachment, DamagedAttachment } from '../records/attachment.ts';
 import type { CniState } from '../state.ts';
 import { netnsAt } from '../wiring/pod-netns.ts';
 import { wiringOf } from '../wiring/registry.ts';
+import { takeBack } from './del.ts';
 import { doNotedDels } from './noted.ts';
-import { takeBack } from './take-back.ts';
 
 /**
  * GC: takes back every attachment and reservation of this network that the runtime does not name. The runtime keeps ADD

@@ -4,7 +4,7 @@ import type { Ip } from '../../ip/address.ts';
 import { addressOf, contains, type Prefixed } from '../../ip/cidr.ts';
 import { CniError, CODE, unsupported } from '../protocol/error.ts';
 import type { Invocation } from '../protocol/invocation.ts';
-import { podIdentity } from '../protocol/pod-identity.ts';
+import { podIdentity } from '../protocol/pod.ts';
 import type { Result } from '../protocol/result.ts';
 import type { Attachment, AttachmentKey } from '../records/attachment.ts';
 import { localPod } from '../records/local-pod.ts';
@@ -12,8 +12,8 @@ import { notedDels } from '../records/noted-del.ts';
 import type { CniState } from '../state.ts';
 import { netnsAt } from '../wiring/pod-netns.ts';
 import { wiringOf } from '../wiring/registry.ts';
+import { takeBack } from './del.ts';
 import { doNotedDel } from './noted.ts';
-import { takeBack } from './take-back.ts';
 
 /** What became of an ADD. */
 export type Made = {

@@ -1,4 +1,4 @@
-import { ANNOTATIONS } from '../../cni/protocol/annotations.ts';
+import { ANNOTATIONS } from '../../cni/protocol/pod.ts';
 import type { Ip } from '../../ip/address.ts';
 import { netnsPath } from '../../linux/netns.ts';
 import { type AttachmentOptions, addNetwork, delNetwork } from '../../runtime/cni-exec.ts';

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { readInvocation } from '../../../src/cni/protocol/invocation.ts';
-import { podIdentity } from '../../../src/cni/protocol/pod-identity.ts';
+import { podIdentity } from '../../../src/cni/protocol/pod.ts';
 
 function identity(args: string, conf: object = {}) {
   const env = { CNI_CONTAINERID: 'c', CNI_IFNAME: 'eth0', CNI_NETNS: '/n', CNI_ARGS: args };

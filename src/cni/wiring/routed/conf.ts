@@ -6,10 +6,10 @@ import { readIpamConf } from '../../addresses/conf.ts';
 import { hostLocal } from '../../addresses/host-local.ts';
 import type { AddressSource } from '../../addresses/source.ts';
 import type { CniContext } from '../../context.ts';
-import { podWishes } from '../../protocol/annotations.ts';
 import { readMac, refuseUnsupported } from '../../protocol/conf.ts';
 import { unsupported } from '../../protocol/error.ts';
 import type { Invocation } from '../../protocol/invocation.ts';
+import { podWishes } from '../../protocol/pod.ts';
 import { type Dns, decodeDns } from '../../protocol/result.ts';
 
 /** A configuration of ours, on a node that wires pods `routed`. */

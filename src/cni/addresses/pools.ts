@@ -1,0 +1,19 @@
+import { HostLocal } from '../../ipam/host-local.ts';
+import type { RangeSet } from '../../ipam/ranges.ts';
+
+/** The reservations of every network. Each folder is opened once: reading it anew would be most of a call's cost. */
+export class Pools {
+  readonly #open = new Map<string, HostLocal>();
+
+  /** For giving addresses out of these ranges. */
+  of(dir: string, sets: readonly RangeSet[]): HostLocal {
+    return this.in(dir).withRanges(sets);
+  }
+
+  /** For taking addresses back, whatever range they are of. */
+  in(dir: string): HostLocal {
+    const pool = this.#open.get(dir) ?? HostLocal.open(dir, []);
+    this.#open.set(dir, pool);
+    return pool;
+  }
+}
