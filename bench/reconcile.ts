@@ -1,11 +1,12 @@
 // The reconciler alone, in this process, and a kernel that shall hold 5,000 peers.
 //   node bench/reconcile.ts [--json]
 import { setTimeout as sleep } from 'node:timers/promises';
-import { createMemo, desiredState } from '../src/desired/desired.ts';
+import { desiredState } from '../src/desired/desired.ts';
+import { Memo } from '../src/desired/memo.ts';
 import { linkDelete, linkGet } from '../src/linux/link/link.ts';
 import { NETLINK_ROUTE, NetlinkSocket } from '../src/linux/netlink/socket.ts';
 import { SILENT } from '../src/log.ts';
-import type { Item } from '../src/state/item.ts';
+import type { Contribution } from '../src/state/contributions.ts';
 import { changeText } from '../src/state/print.ts';
 import { Reconciler, type Report } from '../src/state/reconciler.ts';
 import { benchmark, type Machine, wire } from './lib/machine.ts';
@@ -64,8 +65,9 @@ async function measure(machine: Machine, backend: string, label: string): Promis
   await wire([{ netns, address: UNDERLAY_ADDRESS }, { netns: machine.netns(`${label}-far`) }]);
   const facts = { network: network(backend), self: self(backend), pods: [] };
   const nodes = peers(backend, PEERS);
-  const memo = createMemo();
-  const desired = (): readonly Item[] => desiredState({ ...facts, peers: nodes }, memo).items;
+  const memo = new Memo();
+  const desired = (): readonly Contribution[] =>
+    desiredState({ ...facts, peers: [...nodes] }, memo).contributions;
 
   using reconciler = new Reconciler({ netns, log: SILENT });
   reconciler.allowPrune();
@@ -92,10 +94,10 @@ async function measure(machine: Machine, backend: string, label: string): Promis
 }
 
 /** A second reconciler, as after a restart: finds all in order, then loses the tunnel device. */
-async function heal(netns: string, backend: string, items: readonly Item[]) {
+async function heal(netns: string, backend: string, contributions: readonly Contribution[]) {
   const stopping = new AbortController();
   const reconciler = new Reconciler({ netns, log: SILENT });
-  reconciler.setDesired(items);
+  reconciler.setDesired(contributions);
   reconciler.allowPrune();
   const right = await timed(async () => {
     const { done } = whole(await reconciler.run());
@@ -121,9 +123,8 @@ async function heal(netns: string, backend: string, items: readonly Item[]) {
 }
 
 function whole(report: Report): Report {
-  const { failed, waiting } = report;
-  const reasons = [...failed.map(({ error }) => error.message), ...waiting.map(({ reason }) => reason)];
-  if (reasons.length > 0) throw new Error(`the kernel is not complete: ${reasons[0]}`);
+  const [first] = report.undone;
+  if (first) throw new Error(`the kernel is not complete: ${first.reason}`);
   return report;
 }
 

@@ -2,10 +2,11 @@ import { EventEmitter } from 'node:events';
 import { configuredBackend } from '../backends/registry.ts';
 import type { Network } from '../cluster/network.ts';
 import type { Node } from '../cluster/node.ts';
-import { createMemo, type Desired, type Facts as DesiredFacts, desiredState } from '../desired/desired.ts';
+import { type Desired, type Facts as DesiredFacts, desiredState } from '../desired/desired.ts';
+import { Memo } from '../desired/memo.ts';
 import { messageOf } from '../error.ts';
 import type { Log } from '../log.ts';
-import { type Item, keyOf } from '../state/item.ts';
+import type { Contribution } from '../state/contributions.ts';
 import type { Miss, Resolve } from '../state/kinds/fdb.ts';
 import type { LinkItem } from '../state/kinds/link.ts';
 import { Reconciler, type Report } from '../state/reconciler.ts';
@@ -45,10 +46,10 @@ export class Loop extends EventEmitter<LoopEvents> implements Disposable {
   readonly reconciler: Reconciler;
   readonly #facts: Facts;
   readonly #log: Log;
-  readonly #memo = createMemo();
+  readonly #memo = new Memo();
   readonly #status = { runs: 0, lastChanges: 0, failures: [] as readonly string[] };
   #computed: Computed | undefined;
-  #former: Desired | undefined;
+  #former: readonly Contribution[] = [];
   #problem: string | undefined = 'the agent is starting';
   #announced = '';
   #pending = false;
@@ -102,12 +103,17 @@ export class Loop extends EventEmitter<LoopEvents> implements Disposable {
 
   /** Until `dropFormer` the kernel also holds what was computed last, as far as nothing newer takes its place. */
   keepFormer(): void {
-    this.#former = this.#computed?.desired;
+    const { contributions = [] } = this.#computed?.desired ?? {};
+    this.#former = contributions.map(({ owner, items }) => ({
+      owner: { ...owner, part: 'former' },
+      items,
+      warnings: [],
+    }));
   }
 
   dropFormer(): void {
-    if (!this.#former) return;
-    this.#former = undefined;
+    if (this.#former.length === 0) return;
+    this.#former = [];
     this.#compute();
   }
 
@@ -153,7 +159,7 @@ export class Loop extends EventEmitter<LoopEvents> implements Disposable {
     }
     this.#computed = computed;
     this.#toSettle = computed;
-    this.reconciler.setDesired(withFormer(desired.items, this.#former?.items ?? []));
+    this.reconciler.setDesired([...desired.contributions, ...this.#former]);
     if (this.#facts.isComplete) this.reconciler.allowPrune();
     if (this.#announced === this.#announcement(computed)) {
       this.#settle();
@@ -185,12 +191,12 @@ export class Loop extends EventEmitter<LoopEvents> implements Disposable {
     this.#judged = report;
     this.#status.runs++;
     this.#status.lastChanges = report.done.length;
-    this.#status.failures = failures(report);
+    this.#status.failures = failures(report.undone);
     for (const { action, item } of report.done) {
       const isOurs = item.kind === 'link' && item.link.type !== 'existing';
       if (action !== 'delete' && isOurs) this.emit('device', item);
     }
-    this.#setProblem(ownProblem(report));
+    this.#setProblem(ownProblem(report.undone));
     const computed = this.#computed;
     if (this.#problem !== undefined || !computed) return;
     this.#settle();
@@ -218,10 +224,4 @@ export class Loop extends EventEmitter<LoopEvents> implements Disposable {
     }
     return this.#resolver.resolve?.(miss) ?? [];
   }
-}
-
-function withFormer(items: readonly Item[], former: readonly Item[]): Iterable<Item> {
-  if (former.length === 0) return items;
-  const keys = new Set(items.map(keyOf));
-  return [...items, ...former.filter((item) => !keys.has(keyOf(item)))];
 }

@@ -1,6 +1,5 @@
 import type { CniService } from '../cni/service.ts';
 import type { Handlers } from '../companions/companion.ts';
-import { messageOf } from '../error.ts';
 import { changeCommand, changeText, command } from '../state/print.ts';
 import { agentStatus, type StatusSources } from './status.ts';
 
@@ -17,11 +16,13 @@ export function operations(sources: StatusSources, cni: CniService): Handlers {
       commands: [...reconciler.desired.values()].map((item) => command(item, 'add')),
     }),
     reconcile: async () => {
-      const { done, failed, waiting, duration } = await reconciler.run();
+      const { done, undone, duration } = await reconciler.run();
+      const reasons = (failed: boolean) =>
+        undone.filter(({ error }) => (error !== undefined) === failed).map(({ reason }) => reason);
       return {
         done: done.map(changeCommand),
-        failed: failed.map(({ error }) => messageOf(error)),
-        waiting: waiting.map(({ reason }) => reason),
+        failed: reasons(true),
+        waiting: reasons(false),
         duration,
       };
     },

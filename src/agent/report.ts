@@ -1,30 +1,20 @@
-import { messageOf } from '../error.ts';
 import { deviceOf, keyOf } from '../state/item.ts';
-import type { Report } from '../state/reconciler.ts';
-
-type Undone = Pick<Report, 'failed' | 'waiting'>;
+import type { Undone } from '../state/reconciler.ts';
 
 /**
- * Why the node can't take pods, as far as the kernel is concerned: its own devices and their addresses must be there. A single peer
- * that is out of reach is no reason.
+ * Why the node can't take pods, as far as the kernel is concerned: what they need of it is the backend's and the
+ * wiring's. A pod that is broken or a peer that is out of reach is no reason.
  */
-export function ownProblem({ failed, waiting }: Undone): string | undefined {
-  const own = [...failed, ...waiting].find(
-    ({ change: { item } }) =>
-      item.kind === 'address' || (item.kind === 'link' && item.link.type !== 'existing'),
-  );
-  if (!own) return undefined;
-  const reason = 'error' in own ? messageOf(own.error) : own.reason;
-  return `the kernel refuses ${keyOf(own.change.item)}: ${reason}`;
+export function ownProblem(undone: readonly Undone[]): string | undefined {
+  const own = undone.find(({ owner }) => owner?.part === 'backend' || owner?.part === 'wiring');
+  return own && `the kernel refuses ${keyOf(own.change.item)}: ${own.reason}`;
 }
 
 /** What could not be done, each reason once. What only waits for a device that could not be made says nothing new. */
-export function failures({ failed, waiting }: Undone): string[] {
+export function failures(undone: readonly Undone[]): string[] {
   const refused = new Set(
-    failed.flatMap(({ change: { item } }) => (item.kind === 'link' ? [item.name] : [])),
+    undone.flatMap(({ change: { item }, error }) => (error && item.kind === 'link' ? [item.name] : [])),
   );
-  const others = waiting.filter(({ change: { item } }) => !refused.has(deviceOf(item) ?? ''));
-  return [
-    ...new Set([...failed.map(({ error }) => messageOf(error)), ...others.map(({ reason }) => reason)]),
-  ];
+  const telling = undone.filter(({ change: { item }, error }) => error || !refused.has(deviceOf(item) ?? ''));
+  return [...new Set(telling.map(({ reason }) => reason))];
 }

@@ -54,7 +54,10 @@ export async function runAgent(options: AgentOptions, log: Log, stop: AbortSigna
   loop.on('device', (link) => companions.deviceMade(link));
   loop.on('foreign-table', () => firewall.look());
   loop.on('settled', ({ facts: { self, network, peers, resources }, desired }) => {
-    firewall.update(forwardFacts(facts.podNetworks, network, self.underlay, desired.items));
+    const tunnels = desired.contributions
+      .filter(({ owner }) => owner.part === 'backend')
+      .flatMap(({ items }) => items);
+    firewall.update(forwardFacts(facts.podNetworks, network, self.underlay, tunnels));
     companions.update({ self, network, nodes: peers, resources });
   });
   loop.on('ready', ({ facts: { self, network, pods }, desired: { mtu } }) =>

@@ -55,7 +55,12 @@ export function agentStatus({ facts, loop, companions, firewall }: StatusSources
     peers: (facts.nodes ?? []).filter(({ name }) => name !== node).length,
     pods: facts.pods.list(),
     reconcile: loop.status,
-    warnings: [...(loop.computed?.desired.warnings ?? []), ...companions.warnings, ...firewall.problems],
+    warnings: [
+      ...loop.reconciler.warnings,
+      ...(loop.computed?.desired.warnings ?? []),
+      ...companions.warnings,
+      ...firewall.problems,
+    ],
     store: { connected: facts.isMember },
   };
 }

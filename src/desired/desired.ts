@@ -1,19 +1,14 @@
-import { IPV6_LEAST_MTU } from '../backends/inner-mtu.ts';
-import { type Configured, configuredBackend } from '../backends/registry.ts';
 import type { Network } from '../cluster/network.ts';
 import { type LocalPod, type Node, podTitle, type Self } from '../cluster/node.ts';
 import { NO_RESOURCES, type Resources } from '../cluster/resources.ts';
-import { FAMILIES, type Family } from '../ip/address.ts';
-import { podNetworks } from '../masquerade/pod-networks.ts';
-import { masqueradeItems } from '../masquerade/table.ts';
-import type { Item } from '../state/item.ts';
+import type { Contribution } from '../state/contributions.ts';
 import { wiredPodItems, wiringItems } from '../wiring/wiring.ts';
-import { Collector } from './collector.ts';
-import { type PeerResult, peerItems } from './peer.ts';
-import { familyMtu, podMtu } from './pod-mtu.ts';
+import { Memo } from './memo.ts';
+import { nodePart } from './node-part.ts';
+import { peerContribution } from './peer.ts';
 import { strayPods } from './stray-pods.ts';
 
-/** All that one node's desired state is computed from. */
+/** All that one node's desired state is computed from. Whoever changes a fact makes a new object of it. */
 export type Facts = {
   readonly network: Network;
   readonly self: Self;
@@ -26,103 +21,52 @@ export type Facts = {
 };
 
 export type Desired = {
-  /** No two with the same key. Items of a peer that did not change are the same objects as in the last call. */
-  readonly items: readonly Item[];
-  /** What keeps a peer, a family or a pod from working, for people. */
+  /** One for each owner: the same object as in the last call unless something of it changed. */
+  readonly contributions: readonly Contribution[];
+  /** What keeps a family or a pod from working, for people; besides those of the contributions. */
   readonly warnings: readonly string[];
   /** Bytes a pod may send in one packet. */
   readonly mtu: number;
 };
 
-/** What `desiredState` remembers between calls: each peer's items, for as long as the peer's object lives. */
-export type Memo = { context: string; peers: WeakMap<Node, PeerResult> };
-
-export function createMemo(): Memo {
-  return { context: '', peers: new WeakMap() };
-}
-
 /**
- * What the kernel of this node should hold. Pure; with a memo, a call after one peer's change computes one peer.
- * Throws CONFIG_INVALID when the network's backend is unknown or its options are wrong.
+ * What the kernel of this node should hold. Pure; with a memo, a call after one pod's or one peer's change computes what
+ * that one contributes. Throws CONFIG_INVALID when the network's backend is unknown or its options are wrong.
  */
-export function desiredState(facts: Facts, memo: Memo = createMemo()): Desired {
+export function desiredState(facts: Facts, memo: Memo = new Memo()): Desired {
   const { network, self, peers, pods, resources = NO_RESOURCES } = facts;
-  const configured = configuredBackend(network, resources);
-  const mtu = podMtu(network, self, configured);
+  const part = memo.node(network, self, resources, () => nodePart(network, self, resources));
+  const { configured, used, usable, mtu } = part;
   const { backend, options } = configured;
-  const others = peers.filter(({ name }) => name !== self.node.name);
-  const state = new Collector();
-
-  const families = FAMILIES.filter((family) => usable(network, self, configured, family, state.warnings));
-  for (const family of FAMILIES) {
-    const pool = network.pools[family];
-    if (!pool) continue;
-    if (families.includes(family)) {
-      state.add(backend.device(self, options, family, pool.cidr), 'this node');
-      state.add(backend.cluster?.(self, others, options, family) ?? [], 'this node');
-    }
-    const networks = podNetworks(network, resources, self, family);
-    state.add(masqueradeItems(network.masquerade, family, networks), 'this node');
-  }
-  // Pods keep what they hang on, and their way out, although no peer can be reached in a family.
-  const used = FAMILIES.filter((family) => network.pools[family]);
   const ports = backend.tunnelPorts?.(options) ?? [];
-  state.add(wiringItems(self, network.wiring, pods, used, mtu, ports), 'this node');
-  for (const pod of pods) state.add(wiredPodItems(pod, used, mtu), podTitle(pod));
-
-  state.warnings.push(...strayPods(network, resources, pods));
-
-  const context = JSON.stringify([network, options, self, families]);
-  if (memo.context !== context) {
-    memo.context = context;
-    memo.peers = new WeakMap();
-  }
-  for (const peer of others) {
-    let result = memo.peers.get(peer);
-    if (!result) {
-      result = peerItems(self, peer, configured, families);
-      memo.peers.set(peer, result);
-    }
-    state.warnings.push(...result.warnings);
-    state.add(result.items, peer.name);
-  }
-  return { items: state.items, warnings: state.warnings, mtu };
-}
-
-function usable(
-  network: Network,
-  self: Self,
-  configured: Configured,
-  family: Family,
-  warnings: string[],
-): boolean {
-  if (!network.pools[family]) return false;
-  const refusal = refusalOf(self, configured, family);
-  const trouble = refusal ?? (family === 6 ? narrowWay(self, configured) : undefined);
-  if (trouble !== undefined) warnings.push(`IPv${family}: ${trouble}`);
-  return refusal === undefined;
-}
-
-/** Pods send 1280 bytes whatever the way, and the kernel drops what a tunnel over IPv6 makes too large of it (ip6_fragment). */
-function narrowWay(self: Self, { backend, options }: Configured): string | undefined {
-  const { pathMtu } = self.underlay;
-  const overhead = backend.overhead(self, options, 6);
-  if (pathMtu === undefined || overhead === 0 || backend.underlayMtu?.(options) !== undefined)
-    return undefined;
-  if (pathMtu >= IPV6_LEAST_MTU + overhead) return undefined;
-  return (
-    `the narrowest way to a node carries ${pathMtu} bytes, and a tunnel needs ${IPV6_LEAST_MTU + overhead}: ` +
-    `where IPv6 goes that way, packets of more than ${pathMtu - overhead} are lost`
-  );
-}
-
-function refusalOf(self: Self, configured: Configured, family: Family): string | undefined {
-  const { backend, options } = configured;
-  const { dev, addresses } = self.underlay;
-  if (addresses[family] === undefined) return `${dev} has no IPv${family} address`;
-  const mtu = familyMtu(self, configured, family);
-  if (family === 6 && mtu < IPV6_LEAST_MTU) {
-    return `the MTU of ${dev} leaves ${mtu} bytes for a packet, and IPv6 needs ${IPV6_LEAST_MTU}: raise it`;
-  }
-  return backend.refuses?.(self, options, family);
+  const wiring: Contribution = {
+    owner: { part: 'wiring', name: 'this node' },
+    // Pods keep what they hang on although no peer can be reached in a family.
+    items: wiringItems(self, network.wiring, pods, used, mtu, ports),
+    warnings: [],
+  };
+  const others = peers.filter(({ name }) => name !== self.node.name);
+  const cluster: Contribution = {
+    owner: { part: 'backend', name: 'this node', id: 'cluster' },
+    items: usable.flatMap((family) => backend.cluster?.(self, others, options, family) ?? []),
+    warnings: [],
+  };
+  return {
+    contributions: [
+      part.backend,
+      memo.cluster(cluster),
+      part.masquerade,
+      memo.wiring(wiring),
+      ...memo.pods.of(pods, JSON.stringify([used, mtu]), (pod) => ({
+        owner: { part: 'pod', name: podTitle(pod), id: `${pod.containerId} ${pod.ifName}` },
+        items: wiredPodItems(pod, used, mtu),
+        warnings: [],
+      })),
+      ...memo.peers.of(peers, JSON.stringify([network, options, self, usable]), (peer) =>
+        peerContribution(self, peer, configured, usable),
+      ),
+    ],
+    warnings: strayPods(network, resources, pods),
+    mtu,
+  };
 }

@@ -3,37 +3,36 @@ import type { Configured } from '../backends/registry.ts';
 import type { Node, Self } from '../cluster/node.ts';
 import type { Family } from '../ip/address.ts';
 import { overlaps } from '../ip/cidr.ts';
+import type { Contribution } from '../state/contributions.ts';
 import type { Item } from '../state/item.ts';
 
-export type PeerResult = { readonly items: readonly Item[]; readonly warnings: readonly string[] };
-
-/** What one peer needs in the kernel of this node, by the families both have. */
-export function peerItems(
+/** What one peer needs in the kernel of this node, by the families both have; of this node itself nothing. */
+export function peerContribution(
   self: Self,
   peer: Node,
   { backend, options }: Configured,
   families: readonly Family[],
-): PeerResult {
-  const warn = (text: string) => `${peer.name}: ${text}`;
-  if (peer.backend.type !== backend.type) {
-    return {
-      items: [],
-      warnings: [warn(`uses backend '${peer.backend.type}', not '${backend.type}': ignored`)],
-    };
-  }
+): Contribution {
   const items: Item[] = [];
   const warnings: string[] = [];
+  const warn = (text: string) => warnings.push(`${peer.name}: ${text}`);
+  const contribution: Contribution = { owner: { part: 'peer', name: peer.name }, items, warnings };
+  if (peer.name === self.node.name) return contribution;
+  if (peer.backend.type !== backend.type) {
+    warn(`uses backend '${peer.backend.type}', not '${backend.type}': ignored`);
+    return contribution;
+  }
   for (const family of families) {
     const stolen = subnetsOf(peer, family).find((theirs) =>
       self.node.subnets.some((ours) => overlaps(ours, theirs)),
     );
     if (stolen !== undefined) {
-      warnings.push(warn(`its subnet ${stolen} overlaps this node's own: ignored in IPv${family}`));
+      warn(`its subnet ${stolen} overlaps this node's own: ignored in IPv${family}`);
       continue;
     }
     const result = backend.peer(self, peer, options, family);
     items.push(...result.items);
-    if (result.warning !== undefined) warnings.push(warn(result.warning));
+    if (result.warning !== undefined) warn(result.warning);
   }
-  return { items, warnings };
+  return contribution;
 }

@@ -1,8 +1,9 @@
 import { messageOf } from '../error.ts';
 import type { Log } from '../log.ts';
+import { Composition, type Contribution, type Owner } from './contributions.ts';
 import { converge, delta } from './converge.ts';
 import { diff } from './diff.ts';
-import { byKey, type Change, type Item, type KernelState, keyOf, same } from './item.ts';
+import { type Change, type Item, type KernelState, keyOf } from './item.ts';
 import { Kernel, type Outcome } from './kernel.ts';
 import type { Resolve } from './kinds/fdb.ts';
 import { Misses } from './misses.ts';
@@ -34,7 +35,21 @@ export type ReconcilerOptions = {
   readonly resolve?: Resolve;
 };
 
-export type Report = Outcome & {
+/** A change that was to be made and is not. */
+export type Undone = {
+  readonly change: Change;
+  /** Who wants it; undefined for what nobody wants any more. */
+  readonly owner: Owner | undefined;
+  readonly reason: string;
+  /** Absent: it waits, as the device it needs is absent or down. */
+  readonly error?: Error;
+};
+
+export type Report = {
+  /** What this run did. */
+  readonly done: readonly Change[];
+  /** All that is undone, whichever run found it so. */
+  readonly undone: readonly Undone[];
   /** Whether the kernel was read as a whole; else only known changes were made. */
   readonly full: boolean;
   /** Milliseconds. */
@@ -50,13 +65,17 @@ export class Reconciler implements Disposable {
   readonly #options: ReconcilerOptions;
   readonly #kernel: Kernel;
   readonly #misses: Misses | undefined;
-  /** What is not in the kernel, and why, as last said: it is said once. */
+  readonly #composition = new Composition();
+  /** Contributions that came during a run, which must not see them. */
+  #next: readonly Contribution[] | undefined;
+  #isRunning = false;
+  /** What the kernel is known to hold of each key that changed since the last run. */
+  #dirty = new Map<string, Item | undefined>();
+  /** What is not in the kernel, by key. */
+  #undone = new Map<string, Omit<Undone, 'owner'>>();
+  /** The reasons as last logged: each is logged once. */
   #complaints = new Map<string, string>();
-  #desired: KernelState = new Map();
-  /** What the kernel is known to hold of the desired state, by key. */
-  #held = new Map<string, Item>();
-  /** Keys whose item was changed by `setDesired` since the last run. */
-  #dirty = new Set<string>();
+  #warnings: readonly string[] = [];
   /** Nothing is believed of the kernel: it has to be read. */
   #stale = true;
   #prune = false;
@@ -82,23 +101,13 @@ export class Reconciler implements Disposable {
     if (resolve) this.#misses = new Misses(netns, this.#kernel.devices, resolve, log);
   }
 
-  /** Replaces what is desired; once started, the kernel follows. Cheap for items that are the same objects as before. */
-  setDesired(items: Iterable<Item>): void {
-    const next = byKey(items);
-    let kept = 0;
-    for (const [key, item] of next) {
-      const before = this.#desired.get(key);
-      if (before) kept++;
-      if (before === item) continue;
-      if (before && same(before, item)) next.set(key, before);
-      else this.#dirty.add(key);
-    }
-    if (kept < this.#desired.size) {
-      for (const key of this.#desired.keys()) if (!next.has(key)) this.#dirty.add(key);
-    }
-    this.#desired = next;
-    // At once: whoever tells us has gathered already, and what comes during a run waits for the next.
-    if (this.#dirty.size > 0) this.#schedule(0);
+  /**
+   * Replaces what is desired; once started, the kernel follows. Contributions that are the same objects as before cost
+   * nothing. During a run they wait for its end.
+   */
+  setDesired(contributions: readonly Contribution[]): void {
+    this.#next = contributions;
+    if (!this.#isRunning) this.#adopt();
   }
 
   /** `resolve` may answer otherwise than before: a peer that moved must not be sought at its old place until its entries age. */
@@ -122,7 +131,8 @@ export class Reconciler implements Disposable {
     const { log, interval = INTERVAL } = this.#options;
     const watching = this.#kernel.watch({
       signal,
-      desired: () => this.#desired,
+      desired: () => this.#composition.items,
+      concerns: (device) => this.#composition.concerns(device),
       onContradiction: (what) => {
         log.debug({ what }, 'the kernel was changed by others');
         this.#contradicted();
@@ -144,23 +154,30 @@ export class Reconciler implements Disposable {
 
   /** Makes the kernel right now, and says what that took. Rejects only when the kernel cannot be read at all. */
   run(): Promise<Report> {
-    const run = this.#last.then(() => this.#run());
-    this.#last = run.catch(() => undefined); // whoever called gets the error
-    return run;
+    return this.#inTurn(() => this.#run());
   }
 
   /** What a run would change, without doing it. Between two runs of one that is at work: nothing, as a rule. */
   preview(): Promise<Change[]> {
-    const look = this.#last.then(async () =>
-      order(diff(await this.#kernel.read(this.#desired), this.#desired, { prune: this.#prune })).flat(),
-    );
-    this.#last = look.catch(() => undefined);
-    return look;
+    return this.#inTurn(async () => {
+      const { items } = this.#composition;
+      return order(diff(await this.#kernel.read(items), items, { prune: this.#prune })).flat();
+    });
   }
 
-  /** All that the kernel should hold. */
+  /** All that the kernel should hold, by key: a view that changes with the desired state. */
   get desired(): KernelState {
-    return this.#desired;
+    return this.#composition.items;
+  }
+
+  /** What keeps owners from working, and who wants in vain what somebody else has, for people. */
+  get warnings(): readonly string[] {
+    return this.#warnings;
+  }
+
+  /** All that is wanted and not in the kernel, as far as known. */
+  get undone(): readonly Undone[] {
+    return [...this.#undone].map(([key, undone]) => ({ ...undone, owner: this.#composition.ownerOf(key) }));
   }
 
   /** Resolves when no run is under way: after the signal aborted, for good. */
@@ -177,6 +194,40 @@ export class Reconciler implements Disposable {
       this.#kernel.close();
       this.#misses?.[Symbol.dispose]();
     });
+  }
+
+  /** One after the other: whoever reads the desired state sees one and the same until the end. */
+  #inTurn<T>(work: () => Promise<T>): Promise<T> {
+    const turn = this.#last.then(async () => {
+      this.#isRunning = true;
+      try {
+        return await work();
+      } finally {
+        this.#isRunning = false;
+        this.#adopt();
+      }
+    });
+    this.#last = turn.catch(() => undefined); // whoever called gets the error
+    return turn;
+  }
+
+  #adopt(): void {
+    if (!this.#next) return;
+    const changed = this.#composition.update(this.#next);
+    this.#next = undefined;
+    for (const [key, was] of changed) {
+      if (!this.#dirty.has(key)) this.#dirty.set(key, this.#undone.has(key) ? undefined : was);
+    }
+    const { warnings } = this.#composition;
+    const known = new Set(this.#warnings);
+    const fresh = warnings.filter((text) => !known.has(text));
+    if (fresh.length > 0) {
+      const count = fresh.length;
+      this.#options.log.warn({ warnings: fresh.slice(0, MAX_LOGGED), count }, 'the network is not whole');
+    }
+    this.#warnings = warnings;
+    // At once: whoever tells us has gathered already.
+    if (this.#dirty.size > 0) this.#schedule(0);
   }
 
   get #debounce(): number {
@@ -210,15 +261,15 @@ export class Reconciler implements Disposable {
   async #run(): Promise<Report> {
     const begin = performance.now();
     try {
-      const outcome = await this.#reconcile();
-      if (this.#answersDue || outcome.full) {
+      const { done, full, failed } = await this.#reconcile();
+      if (this.#answersDue || full) {
         this.#answersDue = false;
         await this.#misses?.correct();
       }
-      const report = { ...outcome, duration: performance.now() - begin };
-      if (report.full) this.#rested = performance.now() + Math.min(REST * report.duration, MAX_REST);
+      const report = { done, undone: this.undone, full, duration: performance.now() - begin };
+      if (full) this.#rested = performance.now() + Math.min(REST * report.duration, MAX_REST);
       this.#tell(report);
-      if (report.failed.length > 0) this.#retryLater();
+      if (failed.length > 0) this.#retryLater();
       else this.#retry = FIRST_RETRY;
       return report;
     } catch (error) {
@@ -235,44 +286,50 @@ export class Reconciler implements Disposable {
   }
 
   async #reconcile(): Promise<Outcome & { readonly full: boolean }> {
-    const [desired, keys] = [this.#desired, this.#dirty];
-    this.#dirty = new Set();
-    const known = this.#stale ? undefined : delta(this.#held, desired, keys, this.#prune);
+    const { items } = this.#composition;
+    const dirty = this.#dirty;
+    this.#dirty = new Map();
+    const isHeld = (key: string): boolean =>
+      items.has(key) && !this.#undone.has(key) && !(dirty.has(key) && dirty.get(key) === undefined);
+    const known = this.#stale ? undefined : delta(dirty, items, isHeld, this.#prune);
     // Before reading: what happens from now on must be looked at again.
     this.#stale = false;
     const direct = known ? await this.#kernel.apply(order(known)) : undefined;
     if (direct && direct.failed.length === 0) {
-      this.#remember(direct.done, desired, keys);
+      for (const key of dirty.keys()) this.#undone.delete(key);
+      this.#note(direct);
       return { ...direct, full: false };
     }
-    const { held, done, failed, waiting } = await converge(this.#kernel, desired, this.#prune);
-    this.#held = held;
-    return { done: [...(direct?.done ?? []), ...done], failed, waiting, full: true };
+    const outcome = await converge(this.#kernel, items, this.#prune);
+    this.#undone.clear();
+    this.#note(outcome);
+    return { ...outcome, done: [...(direct?.done ?? []), ...outcome.done], full: true };
   }
 
-  #remember(done: readonly Change[], desired: KernelState, keys: Iterable<string>): void {
-    for (const { item } of done) this.#held.set(keyOf(item), item);
-    for (const key of keys) if (!desired.has(key)) this.#held.delete(key);
+  /** Adds what was not done to what is known to be undone. */
+  #note({ failed, waiting }: Outcome): void {
+    const note = (change: Change, rest: Pick<Undone, 'reason' | 'error'>): void => {
+      this.#undone.set(keyOf(change.item), { change, ...rest });
+    };
+    for (const { change, error } of failed) note(change, { reason: messageOf(error), error });
+    for (const { change, reason } of waiting) note(change, { reason });
   }
 
   #tell(report: Report): void {
     const { log, onReport } = this.#options;
-    const { done, failed, waiting, full, duration } = report;
+    const { done, undone, duration } = report;
     if (done.length > 0) {
       const changes = done.slice(0, MAX_LOGGED).map(changeText);
       log.info({ changes, count: done.length, ms: Math.round(duration) }, 'kernel changed');
     }
-    const complaints = new Map(full ? [] : this.#complaints);
-    for (const { item } of done) complaints.delete(keyOf(item));
-    for (const { change, error } of failed) complaints.set(keyOf(change.item), messageOf(error));
-    for (const { change, reason } of waiting) complaints.set(keyOf(change.item), reason);
-    const fresh = [...complaints].filter(([key, text]) => this.#complaints.get(key) !== text);
+    const complaints = new Map(undone.map(({ change, reason }) => [keyOf(change.item), reason]));
+    const fresh = [...complaints].filter(([key, reason]) => this.#complaints.get(key) !== reason);
     if (fresh.length > 0) {
-      const reasons = fresh.slice(0, MAX_LOGGED).map(([key, text]) => `${key}: ${text}`);
+      const reasons = fresh.slice(0, MAX_LOGGED).map(([key, reason]) => `${key}: ${reason}`);
       log.warn({ reasons, count: fresh.length }, 'not in the kernel yet');
     }
     this.#complaints = complaints;
-    const troubled = failed.length + waiting.length > 0;
+    const troubled = undone.length > 0;
     // Whoever ended the trouble.
     if (done.length > 0 || troubled || this.#troubled) onReport?.(report);
     this.#troubled = troubled;

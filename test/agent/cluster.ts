@@ -5,7 +5,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { configuredBackend } from '../../src/backends/registry.ts';
 import { type Network, readNetwork } from '../../src/cluster/network.ts';
 import type { LocalPod, Node, PerFamily, Self } from '../../src/cluster/node.ts';
-import { desiredState, type Facts } from '../../src/desired/desired.ts';
+import type { Facts } from '../../src/desired/desired.ts';
 import { FAMILIES, type Family, type Ip } from '../../src/ip/address.ts';
 import { addressOf, type Cidr, overlaps } from '../../src/ip/cidr.ts';
 import { down } from '../../src/lab/down.ts';
@@ -21,6 +21,7 @@ import { up } from '../../src/lab/up.ts';
 import { createNetns, deleteNetns, netnsPath } from '../../src/linux/netns.ts';
 import { DEFAULT_PREFIX, Layout } from '../../src/store/etcd/layout.ts';
 import type { Kv } from '../../src/store/kv/kv.ts';
+import { composedState } from '../desired/composed.ts';
 import { withKv } from '../store/lab.ts';
 import type { Endpoint } from './matrix.ts';
 import type { PodEnd } from './oracle.ts';
@@ -186,8 +187,8 @@ export class Cluster implements AsyncDisposable {
     };
   }
 
-  desired(node: TestNode): ReturnType<typeof desiredState> {
-    return desiredState(this.facts(node));
+  desired(node: TestNode): ReturnType<typeof composedState> {
+    return composedState(this.facts(node));
   }
 
   /** The pods' ends of their cables, as the oracle looks at them. */

@@ -11,12 +11,18 @@ test('a device that cannot be made is told once, whatever waits for it', () => {
   const address = { kind: 'address', dev: 'tunl0', address: parsePrefixed('10.0.0.1/32') } as const;
   const sysctl: Item = { kind: 'sysctl', path: 'net/ipv4/conf/tunl0/rp_filter', value: '0' };
   const other = { ...address, dev: 'eth9' };
-  const waiting = [
-    { change: change(address), reason: 'device tunl0 is absent' },
-    { change: change(sysctl), reason: 'device tunl0 is absent' },
-    { change: change(other), reason: 'device eth9 is absent' },
-    { change: change({ ...other, address: parsePrefixed('10.0.0.2/32') }), reason: 'device eth9 is absent' },
+  const owner = { part: 'backend', name: 'this node' } as const;
+  const absent = (item: Item, dev: string) => ({
+    change: change(item),
+    owner,
+    reason: `device ${dev} is absent`,
+  });
+  const undone = [
+    { change: change(tunnel), owner, reason: 'no ipip devices', error: new Error('no ipip devices') },
+    absent(address, 'tunl0'),
+    absent(sysctl, 'tunl0'),
+    absent(other, 'eth9'),
+    absent({ ...other, address: parsePrefixed('10.0.0.2/32') }, 'eth9'),
   ];
-  const failed = [{ change: change(tunnel), error: new Error('no ipip devices') }];
-  assert.deepEqual(failures({ failed, waiting }), ['no ipip devices', 'device eth9 is absent']);
+  assert.deepEqual(failures(undone), ['no ipip devices', 'device eth9 is absent']);
 });

@@ -3,12 +3,13 @@ import { test } from 'node:test';
 import { configuredBackend } from '../../src/backends/registry.ts';
 import { readNetwork } from '../../src/cluster/network.ts';
 import type { Encapsulation } from '../../src/cluster/resources.ts';
-import { desiredState, type Facts } from '../../src/desired/desired.ts';
+import type { Facts } from '../../src/desired/desired.ts';
 import { parseIp } from '../../src/ip/address.ts';
 import { parseCidr } from '../../src/ip/cidr.ts';
 import type { NftTableItem } from '../../src/state/kinds/nft-table.ts';
 import { metricOf } from '../../src/state/kinds/route.ts';
 import { command } from '../../src/state/print.ts';
+import { composedState } from '../desired/composed.ts';
 import { factsOf, type Plan } from './cluster.ts';
 
 const plan = (ipip: Encapsulation, more: Partial<Plan> = {}): Plan => ({
@@ -25,13 +26,13 @@ const facts = (ipip: Encapsulation, more: Partial<Plan> = {}): Facts => {
 };
 
 const commands = (given: Facts, pattern: RegExp): string[] =>
-  desiredState(given)
+  composedState(given)
     .items.filter(({ kind }) => kind !== 'nft')
     .map((item) => command(item, 'add'))
     .filter((text) => pattern.test(text));
 
 const tableOf = (given: Facts): NftTableItem => {
-  const item = desiredState(given).items.find((each) => each.kind === 'nft' && each.family === 'ip');
+  const item = composedState(given).items.find((each) => each.kind === 'nft' && each.family === 'ip');
   assert.ok(item?.kind === 'nft');
   return item;
 };
@@ -42,9 +43,9 @@ test('IPIP: the kernel’s own device and nothing per peer, whose routes are BIR
     'sysctl -w net/ipv4/conf/tunl0/rp_filter=2',
     'ip address replace 10.0.1.1/32 dev tunl0',
   ]);
-  assert.equal(desiredState(facts('Always')).mtu, 1480);
+  assert.equal(composedState(facts('Always')).mtu, 1480);
   assert.deepEqual(commands(facts('Never'), /tunl0/), []);
-  assert.equal(desiredState(facts('Never')).mtu, 1500);
+  assert.equal(composedState(facts('Never')).mtu, 1500);
 });
 
 test('without a tunnel address yet the device is there all the same', () => {
@@ -88,7 +89,7 @@ test('while a change goes round the tunnel receives, with the pods’ MTU, and n
       ],
       ipip,
     );
-    assert.equal(desiredState(given).mtu, 1480);
+    assert.equal(composedState(given).mtu, 1480);
     assert.deepEqual(tableOf(given), tableOf(facts('Always')));
   }
 });
@@ -96,7 +97,7 @@ test('while a change goes round the tunnel receives, with the pods’ MTU, and n
 test('routes: agent stand before BIRD’s, of metric 32, also in IPv6, where none means 1024', () => {
   const backend = { Type: 'bgp', routes: 'agent', ipip: 'Never' };
   const given = facts('Never', { families: [4, 6], backend });
-  const routes = desiredState(given).items.flatMap((item) =>
+  const routes = composedState(given).items.flatMap((item) =>
     item.kind === 'route' && item.via !== undefined ? [item] : [],
   );
   assert.equal(routes.length, 4);
@@ -131,7 +132,7 @@ test('under the plan of blocks the pools say who is masqueraded', () => {
   assert.equal(set('hidden'), '10.0.0.0/8');
   assert.doesNotMatch(body, /the answer must come back here/);
   const { addresses: _, ...lease } = network;
-  const leased = desiredState({ ...given, network: { ...lease, addresses: 'lease' } }).items;
+  const leased = composedState({ ...given, network: { ...lease, addresses: 'lease' } }).items;
   assert.ok(
     !leased.some((item) => item.kind === 'nft' && item.body.includes('@hidden')),
     'leases go by the switch',

@@ -9,11 +9,12 @@ import {
   NO_RESOURCES,
   type Resources,
 } from '../../src/cluster/resources.ts';
-import { desiredState, type Facts } from '../../src/desired/desired.ts';
+import type { Facts } from '../../src/desired/desired.ts';
 import type { Family, Ip } from '../../src/ip/address.ts';
 import { type Cidr, cidrOf, nthIp, parseCidr } from '../../src/ip/cidr.ts';
 import { byKey } from '../../src/state/item.ts';
 import type { Hop, TracedCluster, TracedNode } from '../../src/trace/fib.ts';
+import { composedState } from '../desired/composed.ts';
 
 /** A cluster as a test describes it; everything else follows. */
 export type Plan = {
@@ -159,7 +160,7 @@ export function traced(plan: Plan, only?: ReadonlySet<number>): TracedCluster {
   for (let i = 0; i < plan.size; i++) {
     if (only && !only.has(i)) continue;
     const self = selfOf(plan, i);
-    const { items } = desiredState(factsOf(plan, i, peers));
+    const { items } = composedState(factsOf(plan, i, peers));
     nodes.set(self.node.name, { name: self.node.name, state: byKey(items), underlay: self.underlay });
   }
   return { nodes, routed: true };

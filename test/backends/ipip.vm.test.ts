@@ -6,8 +6,8 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import type { TunnelFacts } from '../../src/backends/ipip.ts';
 import type { Self } from '../../src/cluster/node.ts';
 import type { Encapsulation } from '../../src/cluster/resources.ts';
-import { desiredState } from '../../src/desired/desired.ts';
 import { nthIp } from '../../src/ip/cidr.ts';
+import { composedState } from '../desired/composed.ts';
 import { NO_KERNEL, Running } from '../state/namespace.ts';
 import { factsOf, nodesOf, type Plan, podsOf, selfOf } from './cluster.ts';
 
@@ -76,7 +76,7 @@ class Cluster implements Disposable {
         running = new Running({ path: `/run/netns/${this.#name(`node${i}`)}` });
         this.#running.set(i, running);
       }
-      running.want(desiredState({ ...factsOf(plan(ipip), i, peers), self: self(i) }).items);
+      running.want(composedState({ ...factsOf(plan(ipip), i, peers), self: self(i) }).items);
     }
     return this.settled();
   }
@@ -93,7 +93,7 @@ class Cluster implements Disposable {
   /** What each node finds to do. */
   async leftToDo(): Promise<readonly unknown[]> {
     const reports = await Promise.all([...this.#running.values()].map((each) => each.reconciler.run()));
-    return reports.flatMap(({ done, failed, waiting }) => [...done, ...failed, ...waiting]);
+    return reports.flatMap(({ done, undone }) => [...done, ...undone]);
   }
 
   /** Whether an answer comes. */

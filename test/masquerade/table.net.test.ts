@@ -6,6 +6,7 @@ import { parseCidr } from '../../src/ip/cidr.ts';
 import { SILENT } from '../../src/log.ts';
 import { masqueradeItems } from '../../src/masquerade/table.ts';
 import { Reconciler } from '../../src/state/reconciler.ts';
+import { asOne } from '../desired/composed.ts';
 import { NO_KERNEL } from '../state/namespace.ts';
 
 /*
@@ -71,9 +72,9 @@ for (const family of [4, 6] as const) {
       const all = [parseCidr(network)];
       const networks = { all, hidden: all, own: [parseCidr(own)], returns: true, bgpPorts: [] };
       using reconciler = new Reconciler({ netns: `/run/netns/${name('node')}`, log: SILENT });
-      reconciler.setDesired(masqueradeItems(rules, family, networks));
-      const { failed } = await reconciler.run();
-      assert.deepEqual(failed, []);
+      reconciler.setDesired(asOne(masqueradeItems(rules, family, networks)));
+      const { undone } = await reconciler.run();
+      assert.deepEqual(undone, []);
       check(family, name);
       // Blocks of pools: without natOutgoing a pod shows its address; nobody is masqueraded because he calls from outside.
       const others = [...all, parseCidr(`${excluded}/${ADDRESSES[family].length}`)];
@@ -82,17 +83,17 @@ for (const family of [4, 6] as const) {
         [others.slice(1), ADDRESSES[family].pod],
       ] as const) {
         reconciler.setDesired(
-          masqueradeItems(rules, family, { ...networks, all: others, hidden, returns: false }),
+          asOne(masqueradeItems(rules, family, { ...networks, all: others, hidden, returns: false })),
         );
-        assert.deepEqual((await reconciler.run()).failed, []);
+        assert.deepEqual((await reconciler.run()).undone, []);
         checkPools(family, name, source);
       }
       reconciler.setDesired(
-        masqueradeItems(rules, family, { ...networks, returns: false, bgpPorts: [179, 1179] }),
+        asOne(masqueradeItems(rules, family, { ...networks, returns: false, bgpPorts: [179, 1179] })),
       );
-      assert.deepEqual((await reconciler.run()).failed, []);
+      assert.deepEqual((await reconciler.run()).undone, []);
       checkBgp(family, name);
-      reconciler.setDesired(masqueradeItems(rules, family, { ...networks, hidden: [] }));
+      reconciler.setDesired(asOne(masqueradeItems(rules, family, { ...networks, hidden: [] })));
       reconciler.allowPrune();
       await reconciler.run();
       assert.doesNotMatch(run('ip', 'netns', 'exec', name('node'), 'nft', 'list', 'tables'), /flatnet/);

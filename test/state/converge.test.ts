@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
 import type { LocalPod } from '../../src/cluster/node.ts';
-import { desiredState, type Facts } from '../../src/desired/desired.ts';
+import type { Facts } from '../../src/desired/desired.ts';
 import { parseIp } from '../../src/ip/address.ts';
 import { addressOf, parseCidr, parsePrefixed } from '../../src/ip/cidr.ts';
 import { macFromSeed } from '../../src/ip/mac.ts';
@@ -11,6 +11,7 @@ import type { Item, KernelState } from '../../src/state/item.ts';
 import { byKey, keyOf } from '../../src/state/item.ts';
 import { order } from '../../src/state/order.ts';
 import { factsOf, nodesOf, type Plan, plans, selfOf } from '../backends/cluster.ts';
+import { composedState } from '../desired/composed.ts';
 import { SimulatedKernel } from './simulated-kernel.ts';
 
 const HOST: readonly Item[] = ['eth0', 'veth1', 'veth2', 'veth3'].map((name) => ({
@@ -118,7 +119,7 @@ function reachable(state: KernelState): Set<string> {
 }
 
 function wanted(facts: Facts): Map<string, Item> {
-  return byKey(desiredState(facts).items);
+  return byKey(composedState(facts).items);
 }
 
 /** Applies what `diff` and `order` say, until there is nothing more; calls `watch` after every single change. */

@@ -5,6 +5,7 @@ import { FlatnetError } from '../../src/error.ts';
 import { SILENT } from '../../src/log.ts';
 import type { Item } from '../../src/state/item.ts';
 import { Reconciler } from '../../src/state/reconciler.ts';
+import { asOne } from '../desired/composed.ts';
 import { Namespace, NO_KERNEL } from './namespace.ts';
 
 test('a kind of device that this kernel has not is named, and its module; all else is in place', {
@@ -21,13 +22,13 @@ test('a kind of device that this kernel has not is named, and its module; all el
     alias: 'flatnet ipip',
     entries: 'kernel',
   };
-  reconciler.setDesired([tunl0, { kind: 'sysctl', path: 'net/ipv4/ip_forward', value: '1' }]);
-  const { done, failed } = await reconciler.run();
+  reconciler.setDesired(asOne([tunl0, { kind: 'sysctl', path: 'net/ipv4/ip_forward', value: '1' }]));
+  const { done, undone } = await reconciler.run();
   assert.deepEqual(
     done.map(({ item }) => item.kind),
     ['sysctl'],
   );
-  const [failure] = failed;
+  const [failure] = undone;
   assert.ok(failure?.error instanceof FlatnetError);
   assert.equal(failure.error.code, 'KERNEL_FEATURE');
   assert.match(

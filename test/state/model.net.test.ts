@@ -3,9 +3,9 @@ import { test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import fc from 'fast-check';
 import type { LocalPod } from '../../src/cluster/node.ts';
-import { desiredState } from '../../src/desired/desired.ts';
 import type { Item } from '../../src/state/item.ts';
 import { factsOf, nodesOf, type Plan, selfOf } from '../backends/cluster.ts';
+import { composedState } from '../desired/composed.ts';
 import { Namespace, NO_KERNEL, Running } from './namespace.ts';
 
 const SIZE = 6;
@@ -83,7 +83,7 @@ function itemsOf(world: World): readonly Item[] {
       addresses: [],
     };
   });
-  return desiredState({ ...factsOf(plan, 0, peers), pods }).items;
+  return composedState({ ...factsOf(plan, 0, peers), pods }).items;
 }
 
 function flip<T>(set: Set<T>, value: T): void {

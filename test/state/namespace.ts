@@ -3,12 +3,14 @@ import { existsSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { promisify } from 'node:util';
 import { SILENT } from '../../src/log.ts';
+import { type Contribution, compose } from '../../src/state/contributions.ts';
 import { diff } from '../../src/state/diff.ts';
 import type { Change, Item, KernelState } from '../../src/state/item.ts';
-import { byKey, keyOf } from '../../src/state/item.ts';
+import { keyOf } from '../../src/state/item.ts';
 import { Kernel } from '../../src/state/kernel.ts';
 import { Reconciler, type ReconcilerOptions, type Report } from '../../src/state/reconciler.ts';
 import { type Plan, selfOf } from '../backends/cluster.ts';
+import { asOne } from '../desired/composed.ts';
 
 /** For `skip`: why the tests of the kernel cannot run here; in CI they must. */
 export const NO_KERNEL: string | false = process.env.CI ? false : obstacle();
@@ -110,8 +112,12 @@ export class Running implements Disposable {
   }
 
   want(items: readonly Item[]): void {
-    this.#desired = byKey(items);
-    this.reconciler.setDesired(items);
+    this.wantAll(asOne(items));
+  }
+
+  wantAll(contributions: readonly Contribution[]): void {
+    this.#desired = compose(contributions).items;
+    this.reconciler.setDesired(contributions);
   }
 
   /**

@@ -1,9 +1,9 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { desiredState } from '../../src/desired/desired.ts';
 import { nthIp, parseCidr } from '../../src/ip/cidr.ts';
 import { factsOf, type Plan, selfOf } from '../backends/cluster.ts';
+import { composedState } from '../desired/composed.ts';
 import { Namespace, NO_KERNEL, Running } from './namespace.ts';
 
 const PLAN: Plan = { size: 3, families: [4, 6], backend: { Type: 'vxlan' }, networks: 1 };
@@ -19,8 +19,8 @@ test('changes under a running ping lose nothing: tunnel to direct route and back
   using here = new Running(first);
   using there = new Running(second);
   const want = (plan: Plan) => {
-    here.want(desiredState(factsOf(plan, 0)).items);
-    there.want(desiredState(factsOf(plan, 1)).items);
+    here.want(composedState(factsOf(plan, 0)).items);
+    there.want(composedState(factsOf(plan, 1)).items);
   };
   const settled = () => Promise.all([here.settled(), there.settled()]);
   want(PLAN);
@@ -46,6 +46,6 @@ test('changes under a running ping lose nothing: tunnel to direct route and back
       await sleep(30);
     }
   }
-  for (const report of [...here.reports, ...there.reports]) assert.deepEqual(report.failed, []);
+  for (const report of [...here.reports, ...there.reports]) assert.deepEqual(report.undone, []);
   for (const result of await running) assert.match(result, / 0% packet loss/, result);
 });

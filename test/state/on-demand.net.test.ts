@@ -2,8 +2,8 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { resolverOf } from '../../src/backends/vxlan-miss.ts';
-import { desiredState } from '../../src/desired/desired.ts';
 import { factsOf, nodesOf, type Plan, selfOf } from '../backends/cluster.ts';
+import { composedState } from '../desired/composed.ts';
 import { Namespace, NO_KERNEL, Running } from './namespace.ts';
 
 const PLAN: Plan = { size: 2, families: [4, 6], backend: { Type: 'vxlan', onDemand: true }, networks: 1 };
@@ -17,8 +17,8 @@ test('the kernel asks, and gets entries that age; the reconciler leaves them alo
   const resolve = resolverOf(nodesOf(PLAN), 1);
   using here = new Running(first, { resolve });
   using there = new Running(second, { resolve });
-  here.want(desiredState(factsOf(PLAN, 0)).items);
-  there.want(desiredState(factsOf(PLAN, 1)).items);
+  here.want(composedState(factsOf(PLAN, 0)).items);
+  there.want(composedState(factsOf(PLAN, 1)).items);
   await here.settled();
   await there.settled();
   assert.equal(first.bridge('fdb show dev flannel.1').trim(), '');
@@ -54,7 +54,7 @@ test('a peer that has another address and MAC now is found there at once, not wh
   const moved = selfOf(PLAN, 1, 1).node;
   let resolve = resolverOf(nodes, 1);
   using running = new Running(namespace, { resolve: (miss) => resolve(miss) });
-  running.want(desiredState(factsOf(PLAN, 0)).items);
+  running.want(composedState(factsOf(PLAN, 0)).items);
   await running.settled();
   const pods = { 'flannel.1': '10.0.2.7', 'flannel-v6.1': 'fd10:0:0:2::7' };
   for (const ip of Object.values(pods)) {

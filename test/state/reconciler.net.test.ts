@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Node } from '../../src/cluster/node.ts';
-import { desiredState, type Facts } from '../../src/desired/desired.ts';
+import type { Facts } from '../../src/desired/desired.ts';
 import { parseIp } from '../../src/ip/address.ts';
 import { parseCidr } from '../../src/ip/cidr.ts';
 import { SILENT } from '../../src/log.ts';
@@ -10,6 +10,7 @@ import type { Item } from '../../src/state/item.ts';
 import { command } from '../../src/state/print.ts';
 import { Reconciler } from '../../src/state/reconciler.ts';
 import { factsOf, type Plan } from '../backends/cluster.ts';
+import { asOne, composedState } from '../desired/composed.ts';
 import { Namespace, NO_KERNEL, Running } from './namespace.ts';
 
 const VXLAN: Plan = { size: 4, families: [4, 6], backend: { Type: 'vxlan' }, networks: 1 };
@@ -38,7 +39,7 @@ test("the kernel shows exactly what flannel's own commands leave, but for the ro
   using ours = new Namespace(plan);
   using flannels = new Namespace(plan);
   using running = new Running(ours);
-  const { items } = desiredState(factsOf(plan));
+  const { items } = composedState(factsOf(plan));
   running.want(items);
   await running.settled();
   for (const [dev, family] of [
@@ -160,7 +161,7 @@ for (const plan of [VXLAN, HOST_GW]) {
   test(`heals each fault within a second (${plan.backend.Type})`, { skip: NO_KERNEL }, async (t) => {
     using namespace = new Namespace(plan, ['veth1']);
     using running = new Running(namespace);
-    running.want(desiredState(withPod(plan)).items);
+    running.want(composedState(withPod(plan)).items);
     await running.settled();
     // The tables in a fixed order: `nft list ruleset` has them by age.
     const nft = () =>
@@ -216,7 +217,7 @@ test('what others own on the host stays as it is', { skip: NO_KERNEL }, async ()
   ];
   const before = look();
   using running = new Running(namespace);
-  running.want(desiredState(factsOf(VXLAN)).items);
+  running.want(composedState(factsOf(VXLAN)).items);
   await running.settled();
   running.want([]);
   await running.settled();
@@ -237,13 +238,13 @@ test('a device flannel left is taken over in place; its old leftovers on it go',
   namespace.ip('route add 10.0.2.0/24 via 10.0.2.0 dev flannel.1 onlink');
   const index = namespace.ip('-o link show flannel.1').split(':')[0];
   using running = new Running(namespace);
-  running.want(desiredState(factsOf(plan)).items);
+  running.want(composedState(factsOf(plan)).items);
   await running.settled();
   assert.equal(namespace.ip('-o link show flannel.1').split(':')[0], index);
   assert.doesNotMatch(namespace.ip('neigh'), /10\.0\.99\.0/);
   // Another VNI is another device; the old one carries our alias now and goes.
   const other = { ...plan, backend: { Type: 'vxlan', VNI: 9 } };
-  running.want(desiredState(factsOf(other)).items);
+  running.want(composedState(factsOf(other)).items);
   await running.settled();
   assert.doesNotMatch(namespace.ip('link'), /flannel\.1:/);
   assert.match(namespace.ip('link'), /flannel\.9:/);
@@ -253,9 +254,9 @@ test('nothing is removed before pruning is allowed; then all at once', { skip: N
   using namespace = new Namespace(VXLAN);
   namespace.ip('route add 10.99.0.0/24 dev eth0 proto 110');
   using reconciler = new Reconciler({ netns: namespace.path, log: SILENT });
-  reconciler.setDesired(desiredState(factsOf(VXLAN)).items);
+  reconciler.setDesired(asOne(composedState(factsOf(VXLAN)).items));
   await reconciler.run();
-  reconciler.setDesired(desiredState({ ...factsOf(VXLAN), peers: [] }).items);
+  reconciler.setDesired(asOne(composedState({ ...factsOf(VXLAN), peers: [] }).items));
   await reconciler.run();
   assert.match(namespace.ip('route'), /10\.99\.0\.0\/24/);
   assert.match(namespace.ip('route'), /10\.0\.2\.0\/24/);
@@ -270,7 +271,7 @@ test('an absent underlay and an absent pod are waited for without noise', { skip
   using namespace = new Namespace(VXLAN);
   namespace.ip('link set eth0 name later');
   using running = new Running(namespace);
-  running.want(desiredState(withPod(VXLAN)).items);
+  running.want(composedState(withPod(VXLAN)).items);
   await sleep(500);
   const warnings = running.warnings.length;
   assert.ok(warnings <= 2, JSON.stringify(running.warnings));
@@ -288,7 +289,7 @@ test('a foreign device with our name is neither used nor touched', { skip: NO_KE
   using namespace = new Namespace(VXLAN);
   namespace.ip('link add flannel.1 type veth peer name x');
   using running = new Running(namespace);
-  running.want(desiredState(factsOf(VXLAN)).items);
+  running.want(composedState(factsOf(VXLAN)).items);
   await sleep(400);
   assert.match(JSON.stringify(running.warnings), /another kind has the name flannel\.1/);
   assert.match(namespace.ip('-d link show flannel.1'), /veth/);
@@ -303,7 +304,7 @@ test('a peer returns with another MAC, address and subnet: exact state, and one 
   using namespace = new Namespace(VXLAN);
   using running = new Running(namespace);
   const facts = factsOf(VXLAN);
-  running.want(desiredState(facts).items);
+  running.want(composedState(facts).items);
   await running.settled();
   const changed = (index: number, node: Node): Facts => ({
     ...facts,
@@ -319,7 +320,7 @@ test('a peer returns with another MAC, address and subnet: exact state, and one 
     second,
   ]) {
     running.reports.length = 0;
-    running.want(desiredState(changed(1, node)).items);
+    running.want(composedState(changed(1, node)).items);
     await running.settled();
     await sleep(50);
     assert.ok(
@@ -335,14 +336,14 @@ test('a pod that comes after another under the same device name is wired like th
 }, async () => {
   using namespace = new Namespace(VXLAN, ['veth1']);
   using running = new Running(namespace);
-  running.want(desiredState(withPod(VXLAN)).items);
+  running.want(composedState(withPod(VXLAN)).items);
   await running.settled();
-  running.want(desiredState(factsOf(VXLAN)).items);
+  running.want(composedState(factsOf(VXLAN)).items);
   await running.reconciler.run();
   namespace.ip('link del veth1');
   namespace.ip('link add veth1 type veth peer name c-veth1');
   await sleep(100);
-  running.want(desiredState(withPod(VXLAN)).items);
+  running.want(composedState(withPod(VXLAN)).items);
   await running.reconciler.run();
   assert.match(namespace.ip('-d link show veth1'), /master cni0.*hairpin on/s);
 });
@@ -353,15 +354,15 @@ test('what the kernel refuses is tried again, said once, and holds up nothing el
   using namespace = new Namespace(HOST_GW);
   namespace.ip('addr del 172.16.0.2/16 dev eth0');
   using running = new Running(namespace);
-  running.want(desiredState(factsOf(HOST_GW)).items);
+  running.want(composedState(factsOf(HOST_GW)).items);
   // Asked for directly, as an agent does; the retries come by themselves.
-  const { failed } = await running.reconciler.run();
-  assert.equal(failed.length, 3);
-  assert.match(String(failed[0]?.error), /Nexthop has invalid gateway/);
+  const { undone } = await running.reconciler.run();
+  assert.equal(undone.length, 3);
+  assert.match(String(undone[0]?.error), /Nexthop has invalid gateway/);
   assert.match(namespace.ip('-6 route show proto 110'), /fd10:0:0:2::/);
   await sleep(500);
   assert.equal(running.warnings.length, 1, JSON.stringify(running.warnings));
-  const tries = running.reports.filter((report) => report.failed.length > 0).length;
+  const tries = running.reports.filter((report) => report.undone.length > 0).length;
   assert.ok(tries >= 2 && tries <= 10, `${tries} tries`);
   namespace.ip('addr add 172.16.0.2/16 dev eth0');
   await running.settled(1000);
@@ -372,7 +373,7 @@ test('a device that was given another name is made anew under its own, and the r
 }, async () => {
   using namespace = new Namespace(VXLAN, ['veth1']);
   using running = new Running(namespace);
-  running.want(desiredState(withPod(VXLAN)).items);
+  running.want(composedState(withPod(VXLAN)).items);
   await running.settled();
   for (const dev of ['flannel.1', 'flannel-v6.1', 'cni0']) {
     namespace.ip(`link set ${dev} down`);
@@ -388,15 +389,15 @@ test("somebody else's tunnel of the same VNI is left alone, holds up nothing els
   using namespace = new Namespace(VXLAN);
   namespace.ip('link add theirs type vxlan id 1 local 172.16.0.2 dev eth0 dstport 8472 nolearning');
   using running = new Running(namespace);
-  running.want(desiredState(factsOf(VXLAN)).items);
-  const { failed } = await running.reconciler.run();
-  assert.match(String(failed[0]?.error), /link add.*flannel\.1.*VNI/s);
+  running.want(composedState(factsOf(VXLAN)).items);
+  const { undone } = await running.reconciler.run();
+  assert.match(String(undone[0]?.error), /link add.*flannel\.1.*VNI/s);
   assert.match(namespace.ip('-d link show theirs'), /vxlan id 1 local 172\.16\.0\.2/);
   assert.match(namespace.ip('-6 route show dev flannel-v6.1'), /fd10:0:0:2::\/64/);
   assert.match(namespace.ip('addr show cni0'), /,UP>.*10\.0\.1\.1\/24/s);
   namespace.ip('link del theirs');
   await running.settled(5000);
-  assert.deepEqual(running.reports.at(-1)?.failed, []);
+  assert.deepEqual(running.reports.at(-1)?.undone, []);
 });
 
 test('rules, blackholes, tables, metrics and source addresses: made once, seen again as the same, removed', {
@@ -417,17 +418,17 @@ test('rules, blackholes, tables, metrics and source addresses: made once, seen a
     { ...rule, family: 4, to: parseCidr('10.9.0.0/16'), iif: 'eth0' },
     { ...rule, family: 6, from: parseCidr('fd10:0:0:1::/64'), mark: 5 },
   ];
-  reconciler.setDesired(items);
+  reconciler.setDesired(asOne(items));
   const first = await reconciler.run();
-  assert.deepEqual([first.failed, first.waiting, first.done.length], [[], [], items.length]);
+  assert.deepEqual([first.undone, first.done.length], [[], items.length]);
   using another = new Reconciler({ netns: namespace.path, log: SILENT });
   another.allowPrune();
-  another.setDesired(items);
+  another.setDesired(asOne(items));
   assert.deepEqual((await another.run()).done, []);
   assert.match(namespace.ip('rule'), /500:\s+from 10\.0\.1\.0\/24 fwmark 0x10\/0xf0 lookup 100 proto 111/);
   assert.match(namespace.ip('route'), /^blackhole 10\.0\.1\.0\/24 proto 111/m);
-  another.setDesired([]);
-  assert.equal((await another.run()).failed.length, 0);
+  another.setDesired(asOne([]));
+  assert.equal((await another.run()).undone.length, 0);
   assert.doesNotMatch(namespace.ip('rule') + namespace.ip('-6 rule'), /^500:/m);
   assert.doesNotMatch(
     namespace.ip('route show table all') + namespace.ip('-6 route show table all'),

@@ -2,7 +2,8 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Node } from '../../src/cluster/node.ts';
-import { createMemo, desiredState } from '../../src/desired/desired.ts';
+import { desiredState } from '../../src/desired/desired.ts';
+import { Memo } from '../../src/desired/memo.ts';
 import { factsOf, type Plan, selfOf } from '../backends/cluster.ts';
 import { Namespace, NO_KERNEL, Running } from './namespace.ts';
 
@@ -13,11 +14,11 @@ test('5,000 peers: there within seconds, one change in milliseconds and without 
 }, async (t) => {
   using namespace = new Namespace(PLAN);
   const facts = factsOf(PLAN);
-  const memo = createMemo();
+  const memo = new Memo();
   using running = new Running(namespace);
   const begin = performance.now();
   const cpuBegin = cpu();
-  running.want(desiredState(facts, memo).items);
+  running.wantAll(desiredState(facts, memo).contributions);
   // What allowPrune and start set off may be under way already: this is the run after it.
   await running.reconciler.run();
   const start = performance.now() - begin;
@@ -32,7 +33,7 @@ test('5,000 peers: there within seconds, one change in milliseconds and without 
     const peers = facts.peers.map((peer, n) => (n === i * 7 ? moved : peer));
     const changed = performance.now();
     const before = cpu();
-    running.reconciler.setDesired(desiredState({ ...facts, peers }, memo).items);
+    running.reconciler.setDesired(desiredState({ ...facts, peers }, memo).contributions);
     const report = await running.reconciler.run();
     times.push(performance.now() - changed);
     costs.push(cpu() - before);

@@ -7,9 +7,10 @@ import type { Readable } from 'node:stream';
 import type { LocalPod } from '../../src/cluster/node.ts';
 import { decodeResult, type Result } from '../../src/cni/protocol/result.ts';
 import { CniService } from '../../src/cni/service.ts';
-import { type Desired, desiredState, type Facts } from '../../src/desired/desired.ts';
+import type { Desired, Facts } from '../../src/desired/desired.ts';
 import { createNetns, deleteNetns } from '../../src/linux/netns.ts';
 import { factsOf, type Plan } from '../backends/cluster.ts';
+import { composedState } from '../desired/composed.ts';
 import { Namespace, Running } from '../state/namespace.ts';
 
 /** A pod's namespace. */
@@ -130,7 +131,7 @@ export class RoutedNode implements AsyncDisposable {
   }
 
   #compute(): Desired {
-    const desired = desiredState({ ...this.#facts, pods: [...this.#pods.values()] });
+    const desired = composedState({ ...this.#facts, pods: [...this.#pods.values()] });
     assert.deepEqual(desired.warnings, []);
     this.running.want(desired.items);
     return desired;

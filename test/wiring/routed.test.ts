@@ -2,7 +2,6 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { Network } from '../../src/cluster/network.ts';
 import type { LocalPod } from '../../src/cluster/node.ts';
-import { desiredState } from '../../src/desired/desired.ts';
 import { ipAdd, parseIp } from '../../src/ip/address.ts';
 import { hostCidr, nthIp, parseCidr } from '../../src/ip/cidr.ts';
 import { byKey } from '../../src/state/item.ts';
@@ -11,6 +10,7 @@ import { type TracedNode, Tracer } from '../../src/trace/fib.ts';
 import { ownerMark, podAlias } from '../../src/wiring/pod-device.ts';
 import { routedPodItems } from '../../src/wiring/routed.ts';
 import { factsOf, type Plan } from '../backends/cluster.ts';
+import { composedState } from '../desired/composed.ts';
 
 const PLAN: Plan = { size: 2, families: [4, 6], backend: { Type: 'vxlan', Port: 4790 }, networks: 1 };
 const POD: LocalPod = {
@@ -32,7 +32,7 @@ const commands = (
 ): readonly string[] => {
   const facts = factsOf(plan);
   const whole = { ...facts, network: { ...facts.network, wiring: 'routed' as const, ...network }, pods };
-  const { items, warnings } = desiredState(whole);
+  const { items, warnings } = composedState(whole);
   assert.deepEqual(warnings, []);
   return items.map((item) => command(item, 'add'));
 };
@@ -135,7 +135,7 @@ test('a block of one address has no blackhole: it would stand in the place of th
   const subnets = [hostCidr(parseIp('10.0.1.7')), parseCidr('10.0.9.64/26')];
   const self = { ...facts.self, node: { ...facts.self.node, subnets } };
   const network = { ...facts.network, wiring: 'routed' as const };
-  const { items } = desiredState({ ...facts, network, self, pods: [POD] });
+  const { items } = composedState({ ...facts, network, self, pods: [POD] });
   const blackholes = items.filter((item) => item.kind === 'route' && item.type === 'blackhole');
   assert.deepEqual(
     blackholes.map((item) => command(item, 'add')),
@@ -183,7 +183,7 @@ test('any node reaches any other’s pods by the backend’s hop and the pod’s
     const nodes = Array.from({ length: plan.size }, (_, index): TracedNode => {
       const facts = factsOf(plan, index);
       const network = { ...facts.network, wiring: 'routed' as const };
-      const { items } = desiredState({ ...facts, network, pods: [podOf(index)] });
+      const { items } = composedState({ ...facts, network, pods: [podOf(index)] });
       return { name: `node${index}`, state: byKey(items), underlay: facts.self.underlay };
     });
     const tracer = new Tracer({ nodes: new Map(nodes.map((node) => [node.name, node])), routed: false });

@@ -20,6 +20,8 @@ export interface Executor {
 export type Watch = {
   readonly signal: AbortSignal;
   readonly desired: () => KernelState;
+  /** Whether the desired state has anything to do with a device. */
+  readonly concerns: (device: string) => boolean;
   /** `what`, for logs: the key of an item, as a rule. */
   readonly onContradiction: (what: string) => void;
 };

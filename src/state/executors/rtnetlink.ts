@@ -4,7 +4,7 @@ import { Monitor } from '../../linux/monitor.ts';
 import type { Request } from '../../linux/netlink/message.ts';
 import { NETLINK_ROUTE, NetlinkSocket } from '../../linux/netlink/socket.ts';
 import { Devices } from '../devices.ts';
-import { type Change, devicesOf, type Item, isOurs, type KernelState, keyOf } from '../item.ts';
+import { type Change, type Item, isOurs, type KernelState, keyOf } from '../item.ts';
 import { KINDS } from '../kinds/registry.ts';
 import type { Listener, RtnetlinkKind, View } from '../protocols/rtnetlink.ts';
 import { asError, type Executor, type Watch } from './executor.ts';
@@ -59,10 +59,10 @@ export class Rtnetlink implements Executor {
     return errors;
   }
 
-  async watch({ signal, desired, onContradiction }: Watch): Promise<void> {
-    await Monitor.open({ netns: this.#netns, signal }).run((event) => {
-      const what = this.#contradiction(event, desired());
-      if (what !== undefined) onContradiction(what);
+  async watch(watch: Watch): Promise<void> {
+    await Monitor.open({ netns: this.#netns, signal: watch.signal }).run((event) => {
+      const what = this.#contradiction(event, watch);
+      if (what !== undefined) watch.onContradiction(what);
     });
   }
 
@@ -71,14 +71,14 @@ export class Rtnetlink implements Executor {
   }
 
   /** What an event says against the desired state; nothing for our own doings. */
-  #contradiction(event: MonitorEvent, desired: KernelState): string | undefined {
+  #contradiction(event: MonitorEvent, { desired, concerns }: Watch): string | undefined {
     if (event.type === 'overflow') return 'notifications were lost';
     if (event.type === 'miss') {
       this.#onMiss(event);
       return undefined;
     }
     if (event.portId === this.#socket.portId) return undefined;
-    const view = this.#view(desired);
+    const view = { ...this.#view(desired()), concerns };
     for (const kind of listeners) {
       const what = kind.contradiction(event, view);
       if (what !== undefined) return what;
@@ -88,7 +88,7 @@ export class Rtnetlink implements Executor {
 
   #view(desired: KernelState): View {
     const { byName, nameOf } = this.devices;
-    return { desired, concerns: (name) => devicesIn(desired).has(name), devices: byName, nameOf };
+    return { desired, devices: byName, nameOf };
   }
 
   /** Sends the requests of all changes at once; the first error of each, if any. */
@@ -129,16 +129,4 @@ function isDone(change: Change, error: FlatnetError): boolean {
 
 function explained(change: Change, error: FlatnetError): FlatnetError {
   return kinds.get(change.item.kind)?.explain?.(change, error) ?? error;
-}
-
-const names = new WeakMap<KernelState, ReadonlySet<string>>();
-
-/** The names of all devices the desired state has to do with. */
-function devicesIn(desired: KernelState): ReadonlySet<string> {
-  let found = names.get(desired);
-  if (!found) {
-    found = new Set([...desired.values()].flatMap(devicesOf));
-    names.set(desired, found);
-  }
-  return found;
 }

@@ -6,7 +6,14 @@ import type { Request } from '../../linux/netlink/message.ts';
 import { type AnyItem, type Change, equal, type Items, isOf, words } from '../kind.ts';
 import { findLinkType, linkTypeOf, type MadeLink } from '../link-types/registry.ts';
 import { OUR_ALIAS } from '../ownership.ts';
-import type { Index, NameOf, RtnetlinkKind, View } from '../protocols/rtnetlink.ts';
+import type {
+  EventView,
+  Index,
+  NameOf,
+  RtnetlinkEvent,
+  RtnetlinkKind,
+  View,
+} from '../protocols/rtnetlink.ts';
 
 /** A device and its settings. Properties that are `undefined` are left as the kernel has them. */
 export type LinkItem = {
@@ -166,8 +173,8 @@ function differences(actual: LinkItem['link'], wanted: LinkItem['link']): string
 }
 
 function contradiction(
-  event: Parameters<RtnetlinkKind<LinkItem>['contradiction']>[0],
-  { desired, concerns, devices, nameOf }: View,
+  event: RtnetlinkEvent,
+  { desired, concerns, devices, nameOf }: EventView,
 ): string | undefined {
   const gone = event.type === 'del';
   if (event.object === 'link') {

@@ -24,6 +24,8 @@ export const nftTable: NftKind<NftTableItem> = {
   stage: () => 'tables',
   isOurs: ({ table }) => table === OUR_TABLE,
   same: equal,
+  // Chains and sets of different names.
+  join: (a, b) => ({ ...a, body: `${a.body}\n${b.body}`, sets: { ...a.sets, ...b.sets } }),
   command: (item, action) =>
     action === 'add'
       ? `nft -f - <<'END'\n${tableText(item)}END`

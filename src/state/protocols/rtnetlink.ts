@@ -13,16 +13,17 @@ export type RtnetlinkEvent = Extract<MonitorEvent, { readonly object: string }>;
 /** What is wanted, and the devices as last read. */
 export type View = {
   readonly desired: Items;
-  /** Whether the desired state has anything to do with a device. */
-  readonly concerns: (device: string) => boolean;
   readonly devices: ReadonlyMap<string, Device & { readonly index: number }>;
   readonly nameOf: NameOf;
 };
 
+/** `concerns`: whether the desired state has anything to do with a device. */
+export type EventView = View & { readonly concerns: (device: string) => boolean };
+
 /** A kind that rtnetlink's notifications tell of. */
 export interface Listener {
   /** What an event says against the desired state, as text; undefined when it does not concern the kind. */
-  contradiction(event: RtnetlinkEvent, view: View): string | undefined;
+  contradiction(event: RtnetlinkEvent, view: EventView): string | undefined;
 }
 
 /** A kind of item that is read and changed by rtnetlink. */

@@ -1,0 +1,78 @@
+import { IPV6_LEAST_MTU } from '../backends/inner-mtu.ts';
+import { type Configured, configuredBackend } from '../backends/registry.ts';
+import type { Network } from '../cluster/network.ts';
+import type { Self } from '../cluster/node.ts';
+import type { Resources } from '../cluster/resources.ts';
+import { FAMILIES, type Family } from '../ip/address.ts';
+import { podNetworks } from '../masquerade/pod-networks.ts';
+import { masqueradeItems } from '../masquerade/table.ts';
+import type { Contribution } from '../state/contributions.ts';
+import { familyMtu, podMtu } from './pod-mtu.ts';
+
+/** What follows from this node and the network alone, whatever pods and peers there are. */
+export type NodePart = {
+  readonly configured: Configured;
+  /** Of the network's. */
+  readonly used: readonly Family[];
+  /** In which peers can be reached. */
+  readonly usable: readonly Family[];
+  /** Bytes a pod may send in one packet. */
+  readonly mtu: number;
+  readonly backend: Contribution;
+  readonly masquerade: Contribution;
+};
+
+/** Throws CONFIG_INVALID when the network's backend is unknown or its options are wrong. */
+export function nodePart(network: Network, self: Self, resources: Resources): NodePart {
+  const configured = configuredBackend(network, resources);
+  const { backend, options } = configured;
+  const used = FAMILIES.filter((family) => network.pools[family]);
+  const warnings: string[] = [];
+  const usable = used.filter((family) => {
+    const refusal = refusalOf(self, configured, family);
+    const warning = refusal ?? (family === 6 ? narrowWay(self, configured) : undefined);
+    if (warning !== undefined) warnings.push(`IPv${family}: ${warning}`);
+    return refusal === undefined;
+  });
+  const devices = usable.flatMap((family) => {
+    const cidr = network.pools[family]?.cidr;
+    return cidr === undefined ? [] : backend.device(self, options, family, cidr);
+  });
+  // Pods keep their way out although no peer can be reached in a family.
+  const tables = used.flatMap((family) =>
+    masqueradeItems(network.masquerade, family, podNetworks(network, resources, self, family)),
+  );
+  const name = 'this node';
+  return {
+    configured,
+    used,
+    usable,
+    mtu: podMtu(network, self, configured),
+    backend: { owner: { part: 'backend', name }, items: devices, warnings },
+    masquerade: { owner: { part: 'masquerade', name }, items: tables, warnings: [] },
+  };
+}
+
+/** Pods send 1280 bytes whatever the way, and the kernel drops what a tunnel over IPv6 makes too large of it (ip6_fragment). */
+function narrowWay(self: Self, { backend, options }: Configured): string | undefined {
+  const { pathMtu } = self.underlay;
+  const overhead = backend.overhead(self, options, 6);
+  if (pathMtu === undefined || overhead === 0 || backend.underlayMtu?.(options) !== undefined)
+    return undefined;
+  if (pathMtu >= IPV6_LEAST_MTU + overhead) return undefined;
+  return (
+    `the narrowest way to a node carries ${pathMtu} bytes, and a tunnel needs ${IPV6_LEAST_MTU + overhead}: ` +
+    `where IPv6 goes that way, packets of more than ${pathMtu - overhead} are lost`
+  );
+}
+
+function refusalOf(self: Self, configured: Configured, family: Family): string | undefined {
+  const { backend, options } = configured;
+  const { dev, addresses } = self.underlay;
+  if (addresses[family] === undefined) return `${dev} has no IPv${family} address`;
+  const mtu = familyMtu(self, configured, family);
+  if (family === 6 && mtu < IPV6_LEAST_MTU) {
+    return `the MTU of ${dev} leaves ${mtu} bytes for a packet, and IPv6 needs ${IPV6_LEAST_MTU}: raise it`;
+  }
+  return backend.refuses?.(self, options, family);
+}

@@ -1,0 +1,197 @@
+import { devicesOf, type Item, type KernelState, keyOf, kindOf, same } from './item.ts';
+
+/** Whose items come first, where two want one key. */
+const PARTS = ['backend', 'wiring', 'masquerade', 'pod', 'peer', 'former'] as const;
+
+/**
+ * Who wants some items: a part of this node's own, one of its pods, or another node. `former`: what was wanted before
+ * and is to stay until something else is there; it gives way without a word.
+ */
+export type Owner = {
+  readonly part: (typeof PARTS)[number];
+  /** For people. */
+  readonly name: string;
+  /** Tells owners of one name apart, such as two sandboxes of a pod. */
+  readonly id?: string;
+};
+
+/** What one owner wants the kernel to hold. The same object for as long as nothing of it changes. */
+export type Contribution = {
+  readonly owner: Owner;
+  readonly items: readonly Item[];
+  /** What keeps the owner from working, for people. */
+  readonly warnings: readonly string[];
+};
+
+type Claim = { readonly item: Item; readonly by: Contribution };
+
+/**
+ * Contributions put together: one item for each key. Of two that want one key the first by `PARTS` and name gets it,
+ * and the other is a conflict. An update costs what changed, however many contributions there are; only comparing the
+ * two lists takes a moment for each.
+ */
+export class Composition {
+  #list: readonly Contribution[] = [];
+  readonly #items = new Map<string, Item>();
+  readonly #owners = new Map<string, Contribution>();
+  /** All claims to the keys that several want. */
+  readonly #rivals = new Map<string, Claim[]>();
+  /** Those with warnings. */
+  readonly #warners = new Set<Contribution>();
+  /** How many items have to do with each device. */
+  readonly #devices = new Map<string, number>();
+  /** Of the update under way: what was there before, by key. */
+  #before = new Map<string, Item | undefined>();
+
+  /** By key. Changes with each update. */
+  get items(): KernelState {
+    return this.#items;
+  }
+
+  /** Undefined for keys that nobody wants. */
+  ownerOf(key: string): Owner | undefined {
+    return this.#owners.get(key)?.owner;
+  }
+
+  /** Whether any item has to do with the device. */
+  concerns(device: string): boolean {
+    return this.#devices.has(device);
+  }
+
+  /** What keeps owners from working, and who wants in vain what somebody else has, for people. */
+  get warnings(): string[] {
+    const warners = [...this.#warners].sort((a, b) => byPrecedence(a, b));
+    return [...warners.flatMap(({ warnings }) => warnings), ...this.#conflicts()];
+  }
+
+  /** Replaces the contributions; objects that stay the same cost nothing. What was there before, for each changed key. */
+  update(list: readonly Contribution[]): ReadonlyMap<string, Item | undefined> {
+    const [gone, come] = differences(this.#list, list);
+    this.#list = list;
+    for (const contribution of gone) this.#remove(contribution);
+    for (const contribution of come) this.#add(contribution);
+    const before = this.#before;
+    this.#before = new Map();
+    for (const [key, was] of before) {
+      const item = this.#items.get(key);
+      if (item === was) before.delete(key);
+      else if (was && item && same(was, item)) {
+        this.#items.set(key, was);
+        before.delete(key);
+      }
+    }
+    return before;
+  }
+
+  #conflicts(): string[] {
+    const texts: string[] = [];
+    for (const [key, [winner, ...losers]] of this.#rivals) {
+      for (const { item, by } of losers) {
+        if (!winner || isSilent(by, winner.by) || same(item, winner.item)) continue;
+        if (kindOf(item).join) continue;
+        texts.push(`${by.owner.name}: wants '${key}', which ${winner.by.owner.name} has already: ignored`);
+      }
+    }
+    return texts.sort();
+  }
+
+  #add(by: Contribution): void {
+    if (by.warnings.length > 0) this.#warners.add(by);
+    for (const item of by.items) {
+      const key = keyOf(item);
+      const owner = this.#owners.get(key);
+      if (owner === undefined) {
+        this.#put(key, item, by);
+        continue;
+      }
+      const present = this.#items.get(key);
+      const rivals = this.#rivals.get(key) ?? (present ? [{ item: present, by: owner }] : []);
+      // What one owner wants twice is the same thing: two blocks of a peer share its FDB entry.
+      if (rivals.some((claim) => claim.by === by)) continue;
+      rivals.push({ item, by });
+      rivals.sort((a, b) => byPrecedence(a.by, b.by));
+      this.#rivals.set(key, rivals);
+      this.#choose(key, rivals);
+    }
+  }
+
+  #remove(by: Contribution): void {
+    this.#warners.delete(by);
+    for (const item of by.items) {
+      const key = keyOf(item);
+      const rivals = this.#rivals.get(key)?.filter((claim) => claim.by !== by);
+      if (rivals) {
+        if (rivals.length < 2) this.#rivals.delete(key);
+        else this.#rivals.set(key, rivals);
+        this.#choose(key, rivals);
+      } else if (this.#owners.get(key) === by) this.#put(key, undefined, undefined);
+    }
+  }
+
+  #choose(key: string, [winner, ...losers]: readonly Claim[]): void {
+    if (!winner) return;
+    const { join } = kindOf(winner.item);
+    const item = join ? losers.reduce((whole, part) => join(whole, part.item), winner.item) : winner.item;
+    this.#put(key, item, winner.by);
+  }
+
+  #put(key: string, item: Item | undefined, by: Contribution | undefined): void {
+    const was = this.#items.get(key);
+    if (!this.#before.has(key)) this.#before.set(key, was);
+    if (was !== item) {
+      if (was) this.#count(was, -1);
+      if (item) this.#count(item, 1);
+    }
+    if (item && by) {
+      this.#items.set(key, item);
+      this.#owners.set(key, by);
+    } else {
+      this.#items.delete(key);
+      this.#owners.delete(key);
+    }
+  }
+
+  #count(item: Item, change: 1 | -1): void {
+    for (const device of devicesOf(item)) {
+      const count = (this.#devices.get(device) ?? 0) + change;
+      if (count > 0) this.#devices.set(device, count);
+      else this.#devices.delete(device);
+    }
+  }
+}
+
+/** Contributions put together from nothing. */
+export function compose(list: readonly Contribution[]): Pick<Composition, 'items' | 'warnings'> {
+  const composition = new Composition();
+  composition.update(list);
+  return composition;
+}
+
+function isSilent({ owner }: Contribution, winner: Contribution): boolean {
+  return owner.part === 'former' || owner.name === winner.owner.name;
+}
+
+function byPrecedence(a: Contribution, b: Contribution): number {
+  return (
+    PARTS.indexOf(a.owner.part) - PARTS.indexOf(b.owner.part) ||
+    compare(a.owner.name, b.owner.name) ||
+    compare(a.owner.id ?? '', b.owner.id ?? '')
+  );
+}
+
+function compare(a: string, b: string): number {
+  return a === b ? 0 : a < b ? -1 : 1;
+}
+
+/** What is in one list only. What both begin and end with is passed over. */
+function differences<T>(before: readonly T[], after: readonly T[]): [gone: readonly T[], come: readonly T[]] {
+  const shorter = Math.min(before.length, after.length);
+  let start = 0;
+  while (start < shorter && before[start] === after[start]) start++;
+  let end = 0;
+  while (end < shorter - start && before.at(-1 - end) === after.at(-1 - end)) end++;
+  const old = before.slice(start, before.length - end);
+  const now = after.slice(start, after.length - end);
+  const [wasThere, isThere] = [new Set(old), new Set(now)];
+  return [old.filter((each) => !isThere.has(each)), now.filter((each) => !wasThere.has(each))];
+}

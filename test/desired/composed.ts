@@ -1,0 +1,16 @@
+import { type Desired, desiredState, type Facts } from '../../src/desired/desired.ts';
+import type { Memo } from '../../src/desired/memo.ts';
+import { type Contribution, compose } from '../../src/state/contributions.ts';
+import type { Item } from '../../src/state/item.ts';
+
+/** A desired state with all its items and warnings. */
+export function composedState(facts: Facts, memo?: Memo): Desired & { readonly items: readonly Item[] } {
+  const desired = desiredState(facts, memo);
+  const { items, warnings } = compose(desired.contributions);
+  return { ...desired, items: [...items.values()], warnings: [...warnings, ...desired.warnings] };
+}
+
+/** Items as if one owner wanted them all. */
+export function asOne(items: readonly Item[]): Contribution[] {
+  return [{ owner: { part: 'backend', name: 'this node' }, items, warnings: [] }];
+}

@@ -1,0 +1,150 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import fc from 'fast-check';
+import { parseCidr } from '../../src/ip/cidr.ts';
+import { Composition, type Contribution, compose, type Owner } from '../../src/state/contributions.ts';
+import { devicesOf, type Item, keyOf } from '../../src/state/item.ts';
+
+/** Few keys and few values, so that owners meet. */
+const items: fc.Arbitrary<Item> = fc.record({ slot: fc.nat(5), protocol: fc.nat(1), dev: fc.nat(2) }).map(
+  ({ slot, protocol, dev }): Item => ({
+    kind: 'route',
+    type: 'unicast',
+    dst: parseCidr(`10.${slot}.0.0/16`),
+    dev: `eth${dev}`,
+    protocol,
+  }),
+);
+const owners: fc.Arbitrary<Owner> = fc.record({
+  part: fc.constantFrom('backend', 'wiring', 'masquerade', 'pod', 'peer', 'former'),
+  name: fc.constantFrom('a', 'b', 'c'),
+});
+const contributions: fc.Arbitrary<Contribution> = fc.record({
+  owner: owners,
+  items: fc.array(items, { maxLength: 5 }),
+  warnings: fc.array(fc.constantFrom('x', 'y'), { maxLength: 1 }),
+});
+
+/** Each owner once, as it is: which of two contributions of one owner comes first is nobody's business. */
+const uniquely = (list: readonly Contribution[]): Contribution[] => [
+  ...new Map(list.map((each) => [`${each.owner.part} ${each.owner.name}`, each])).values(),
+];
+
+/** Lists that follow one another: owners come, go and change, and the order is any. */
+const histories = fc
+  .array(contributions, { minLength: 1, maxLength: 12 })
+  .chain((all) => fc.array(fc.shuffledSubarray(all).map(uniquely), { minLength: 1, maxLength: 8 }));
+
+/** The rules, said once more and without any memory. */
+function expected(list: readonly Contribution[]): Map<string, Item> {
+  const parts = ['backend', 'wiring', 'masquerade', 'pod', 'peer', 'former'];
+  const rank = ({ owner }: Contribution) => `${parts.indexOf(owner.part)} ${owner.name}`;
+  const found = new Map<string, Item>();
+  for (const { items } of list.toSorted((a, b) => (rank(a) < rank(b) ? -1 : 1))) {
+    for (const item of items) if (!found.has(keyOf(item))) found.set(keyOf(item), item);
+  }
+  return found;
+}
+
+const sorted = (state: ReadonlyMap<string, Item>) => [...state].toSorted(([a], [b]) => (a < b ? -1 : 1));
+
+test('after any history it is what it would be from nothing, and says what changed', () => {
+  fc.assert(
+    fc.property(histories, (lists) => {
+      const composition = new Composition();
+      for (const list of lists) {
+        const last = new Map(composition.items);
+        const changed = composition.update(list);
+        assert.deepEqual(sorted(composition.items), sorted(expected(list)));
+        assert.deepEqual(composition.warnings, compose(list).warnings);
+        for (const [key, was] of changed) {
+          assert.equal(was, last.get(key));
+          assert.notDeepEqual(composition.items.get(key), was);
+        }
+        const keys = new Set([...last.keys(), ...composition.items.keys()]);
+        for (const key of keys) {
+          // What says the same stays the same object.
+          if (!changed.has(key)) assert.equal(composition.items.get(key), last.get(key));
+        }
+        const devices = new Set([...composition.items.values()].flatMap(devicesOf));
+        for (const dev of ['eth0', 'eth1', 'eth2']) assert.equal(composition.concerns(dev), devices.has(dev));
+        for (const [key, item] of composition.items) {
+          const owner = composition.ownerOf(key);
+          assert.ok(
+            list.some((each) => each.owner === owner && each.items.some((own) => keyOf(own) === key)),
+            key,
+          );
+          assert.ok(item);
+        }
+      }
+    }),
+    { numRuns: 500 },
+  );
+});
+
+test('the order of the list decides nothing', () => {
+  fc.assert(
+    fc.property(
+      fc
+        .array(contributions, { maxLength: 10 })
+        .map(uniquely)
+        .chain((list) => fc.tuple(fc.constant(list), fc.shuffledSubarray(list, { minLength: list.length }))),
+      ([list, shuffled]) => {
+        const [one, other] = [compose(list), compose(shuffled)];
+        assert.deepEqual(sorted(one.items), sorted(other.items));
+        assert.deepEqual(one.warnings, other.warnings);
+      },
+    ),
+  );
+});
+
+const route = (slot: number, dev: string): Item => ({
+  kind: 'route',
+  type: 'unicast',
+  dst: parseCidr(`10.${slot}.0.0/16`),
+  dev,
+  protocol: 110,
+});
+const peer = (name: string, ...items: Item[]): Contribution => ({
+  owner: { part: 'peer', name },
+  items,
+  warnings: [],
+});
+
+test('two owners of one key: the first has it, the other is named, and gets it when the first goes', () => {
+  const composition = new Composition();
+  const [a, b] = [peer('a', route(1, 'eth0')), peer('b', route(1, 'eth1'))];
+  composition.update([b, a]);
+  const [key] = composition.items.keys();
+  assert.ok(key !== undefined);
+  assert.equal(composition.items.get(key), a.items[0]);
+  assert.deepEqual(composition.warnings, [`b: wants '${key}', which a has already: ignored`]);
+  assert.deepEqual([...composition.update([b])], [[key, a.items[0]]]);
+  assert.equal(composition.items.get(key), b.items[0]);
+  assert.deepEqual(composition.warnings, []);
+});
+
+test('the same from two owners is no conflict, stays the same object, and goes with the last of them', () => {
+  const composition = new Composition();
+  const [a, b] = [peer('a', route(1, 'eth0')), peer('b', route(1, 'eth0'))];
+  composition.update([b]);
+  assert.deepEqual([...composition.update([a, b])], []);
+  assert.deepEqual(composition.warnings, []);
+  assert.deepEqual([...composition.update([a])], []);
+  assert.equal([...composition.update([])].length, 1);
+  assert.equal(composition.items.size, 0);
+});
+
+test('what was wanted before gives way to anybody without a word', () => {
+  const former: Contribution = {
+    owner: { part: 'former', name: 'this node' },
+    items: [route(1, 'old'), route(2, 'old')],
+    warnings: [],
+  };
+  const { items, warnings } = compose([former, peer('z', route(1, 'new'))]);
+  assert.deepEqual(
+    [...items.values()].map((item) => item.kind === 'route' && item.dev),
+    ['new', 'old'],
+  );
+  assert.deepEqual(warnings, []);
+});

@@ -1,0 +1,84 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { failures, ownProblem } from '../../src/agent/report.ts';
+import type { LocalPod } from '../../src/cluster/node.ts';
+import { desiredState } from '../../src/desired/desired.ts';
+import { Memo } from '../../src/desired/memo.ts';
+import { parseIp } from '../../src/ip/address.ts';
+import { SILENT } from '../../src/log.ts';
+import { keyOf } from '../../src/state/item.ts';
+import { Reconciler } from '../../src/state/reconciler.ts';
+import { factsOf, type Plan } from '../backends/cluster.ts';
+import { Namespace, NO_KERNEL } from './namespace.ts';
+
+const PLAN: Plan = { size: 4, families: [4, 6], backend: { Type: 'vxlan' }, networks: 1 };
+
+test('a pod whose device was deleted is undone in its own name, and no reason for the node to refuse others', {
+  skip: NO_KERNEL,
+}, async () => {
+  using namespace = new Namespace(PLAN);
+  using reconciler = new Reconciler({ netns: namespace.path, log: SILENT });
+  const broken: LocalPod = {
+    containerId: 'c1',
+    labels: {},
+    ifName: 'eth0',
+    hostDevice: 'cali1',
+    netns: '/n',
+    addresses: [parseIp('10.0.1.9'), parseIp('fd10:0:0:1::9')],
+    wiring: 'routed',
+  };
+  reconciler.setDesired(desiredState({ ...factsOf(PLAN), pods: [broken] }).contributions);
+  const { undone } = await reconciler.run();
+  assert.ok(undone.some(({ change: { item } }) => item.kind === 'address'));
+  for (const { owner } of undone) assert.deepEqual([owner?.part, owner?.name], ['pod', 'c1']);
+  assert.equal(ownProblem(undone), undefined);
+  assert.deepEqual(failures(undone), ['device cali1 is absent', 'link cali1 is not there yet']);
+});
+
+test('what waits stays undone while runs that read nothing do other things', {
+  skip: NO_KERNEL,
+}, async () => {
+  using namespace = new Namespace(PLAN);
+  // Somebody else's: flannel.1 cannot be made.
+  namespace.ip('link add flannel.1 type veth peer name x');
+  using reconciler = new Reconciler({ netns: namespace.path, log: SILENT });
+  reconciler.allowPrune();
+  const facts = factsOf(PLAN);
+  const memo = new Memo();
+  const follow = async (peers: typeof facts.peers) => {
+    reconciler.setDesired(desiredState({ ...facts, peers }, memo).contributions);
+    return reconciler.run();
+  };
+  const first = await follow(facts.peers.slice(0, 2));
+  const isTunnel = ({ change: { item } }: (typeof first.undone)[number]) => keyOf(item) === 'link flannel.1';
+  const tunnel = first.undone.find(isTunnel);
+  assert.match(ownProblem(first.undone) ?? '', /link flannel\.1: a device of another kind/);
+  // Peers have no part in IPv4 that does not need the device, and are made in IPv6 without reading.
+  const only6 = facts.peers.map((peer, i) => (i < 2 ? peer : { ...peer, subnets: peer.subnets.slice(1) }));
+  const second = await follow(only6.slice(0, 3));
+  assert.equal(second.full, false);
+  assert.ok(second.done.length > 0);
+  assert.deepEqual(second.undone.find(isTunnel), tunnel);
+  assert.ok(ownProblem(second.undone) !== undefined);
+  assert.deepEqual(reconciler.undone, second.undone);
+
+  namespace.ip('link del flannel.1');
+  const third = await follow(facts.peers);
+  assert.deepEqual(third.undone, []);
+  assert.deepEqual(reconciler.undone, []);
+});
+
+test('what is undone goes from the list with whoever wanted it', { skip: NO_KERNEL }, async () => {
+  using namespace = new Namespace({ ...PLAN, backend: { Type: 'host-gw' } });
+  namespace.ip('addr del 172.16.0.2/16 dev eth0');
+  using reconciler = new Reconciler({ netns: namespace.path, log: SILENT });
+  reconciler.allowPrune();
+  const facts = factsOf({ ...PLAN, families: [4], backend: { Type: 'host-gw' } });
+  const memo = new Memo();
+  reconciler.setDesired(desiredState(facts, memo).contributions);
+  const before = (await reconciler.run()).undone.map(({ owner }) => owner?.name);
+  assert.deepEqual(before.toSorted(), ['node1', 'node2', 'node3']);
+  reconciler.setDesired(desiredState({ ...facts, peers: facts.peers.slice(0, 2) }, memo).contributions);
+  const after = (await reconciler.run()).undone.map(({ owner }) => owner?.name);
+  assert.deepEqual(after, ['node1']);
+});
