@@ -2,9 +2,10 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { type Module, readModules } from './modules.ts';
 
-// The rooms of src/, and what each may import from the others: a folder with all in it, or a single file. A folder inside a folder is
-// a room of its own if it has a line here; otherwise it belongs to the room around it. No room may exist without a line. `error.ts` and
-// `log.ts`, at the root of src/, are open to all, and `async` to all that do I/O.
+// The rooms of src/, and what each may import from the others: a folder with all in it, or a single file. A
+// folder inside a folder is a room of its own if it has a line here; otherwise it belongs to the room around
+// it. No room may exist without a line. `error.ts` and `log.ts`, at the root of src/, are open to all, and
+// `async` to all that do I/O.
 const MAY_IMPORT: Readonly<Record<string, string>> = {
   async: '',
   ip: '',
@@ -56,7 +57,8 @@ const MAY_IMPORT: Readonly<Record<string, string>> = {
   'cli/shared': 'agent cluster ipam lab store/open.ts store/ports',
 };
 
-// Rooms and files that only compute: no I/O of any kind, not even a type that brings it, and not through a third file either.
+// Rooms and files that only compute: no I/O of any kind, not even a type that brings it, and not through a
+// third file either.
 const PURE = [
   'ip',
   'cluster',

@@ -2,8 +2,8 @@ import { FlatnetError, messageOf } from '../error.ts';
 import type { Log } from '../log.ts';
 
 /**
- * Lets go of a promise: nobody waits for it, and a rejection is logged with what it was. This is the only way to detach one. Once
- * `signal` has aborted, a rejection is how the work ends, and is not logged.
+ * Lets go of a promise: nobody waits for it, and a rejection is logged with what it was. This is the only way
+ * to detach one. Once `signal` has aborted, a rejection is how the work ends, and is not logged.
  */
 export function background(what: string, promise: Promise<unknown>, log: Log, signal?: AbortSignal): void {
   promise.catch((error: unknown) => {

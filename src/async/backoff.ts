@@ -9,7 +9,10 @@ export type BackoffOptions = {
   readonly random?: () => number;
 };
 
-/** Waits between tries: doubling, and cut short at random even at their longest so that a cluster's nodes spread out. */
+/**
+ * Waits between tries: doubling, and cut short at random even at their longest so that a cluster's nodes
+ * spread out.
+ */
 export class Backoff {
   readonly #first: number;
   readonly #longest: number;

@@ -14,9 +14,10 @@ export type LatestOptions = {
 };
 
 /**
- * Work that only matters for the newest value: one run at a time, and a newer value replaces the one that waits. A run that fails is
- * logged with what it was, each new reason once; use `untilDone` inside for work that must succeed. `work` gets a signal that aborts
- * when a newer value waits or all ends, for the pauses within it: to reject with it is no failure.
+ * Work that only matters for the newest value: one run at a time, and a newer value replaces the one that
+ * waits. A run that fails is logged with what it was, each new reason once; use `untilDone` inside for work
+ * that must succeed. `work` gets a signal that aborts when a newer value waits or all ends, for the pauses
+ * within it: to reject with it is no failure.
  */
 export class Latest<T = void> implements AsyncDisposable {
   readonly #what: string;

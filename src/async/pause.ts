@@ -1,4 +1,7 @@
-/** Waits so many milliseconds. Resolves to false as soon as `signal` aborts, to true when the time is over; never rejects. */
+/**
+ * Waits so many milliseconds. Resolves to false as soon as `signal` aborts, to true when the time is over;
+ * never rejects.
+ */
 export function pause(ms: number, signal?: AbortSignal): Promise<boolean> {
   if (signal?.aborted) return Promise.resolve(false);
   return new Promise((resolve) => {

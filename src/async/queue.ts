@@ -1,4 +1,7 @@
-/** Runs one piece of work at a time, in the order it came. A failure goes to its caller and does not hold up the next. */
+/**
+ * Runs one piece of work at a time, in the order it came. A failure goes to its caller and does not hold up
+ * the next.
+ */
 export class Queue {
   #last: Promise<void> = Promise.resolve();
   #length = 0;
@@ -9,8 +12,8 @@ export class Queue {
   }
 
   /**
-   * Resolves or rejects as `work` does. Rejects with the reason of `signal` when that aborts before the turn comes, and the work is never
-   * begun; once begun, the work itself must heed the signal.
+   * Resolves or rejects as `work` does. Rejects with the reason of `signal` when that aborts before the turn
+   * comes, and the work is never begun; once begun, the work itself must heed the signal.
    */
   run<T>(work: () => Promise<T>, signal?: AbortSignal): Promise<T> {
     const { promise, resolve, reject } = Promise.withResolvers<T>();

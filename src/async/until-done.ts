@@ -15,8 +15,9 @@ export type UntilDone = {
 };
 
 /**
- * Does `work` until it succeeds, with growing waits between the tries. Each new reason for a failure is logged once. Rejects with the
- * signal's reason when it aborts, and at once with an error whose code is hopeless.
+ * Does `work` until it succeeds, with growing waits between the tries. Each new reason for a failure is
+ * logged once. Rejects with the signal's reason when it aborts, and at once with an error whose code is
+ * hopeless.
  */
 export async function untilDone<T>(what: string, work: () => Promise<T>, options: UntilDone): Promise<T> {
   const { signal, log, failed, hopeless = [], backoff = new Backoff() } = options;

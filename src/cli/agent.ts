@@ -7,7 +7,7 @@ import { processLog, stopSignal } from './shared/daemon.ts';
 import { readText } from './shared/read-text.ts';
 
 export const command = newCommand(
-  'Run this node’s agent until SIGTERM or SIGINT: takes a subnet, programs the kernel, serves CNI. Stopping it changes nothing: pods keep talking.',
+  'Run this node’s agent until SIGTERM or SIGINT: take a subnet, program the kernel, serve CNI. Stopping it changes nothing: pods keep talking.',
   ['flatnet agent --config /etc/flatnet/agent.json'],
 )
   .requiredOption('--config <file>', 'configuration, JSON or YAML')

@@ -15,14 +15,14 @@ type DeleteOptions = StoreSelection & {
 
 export const command = storeOptions(
   newCommand(
-    'Delete resources. A pool is kept while pods have addresses of it, and until it is disabled, as nodes may be giving out more. `node` is what is configured of a node, not the node itself: for one that has left for good see flatnet forget.',
+    'Delete resources. A pool that is enabled or in use by pods is kept. `node` means the node’s configuration, not the node itself: for one that has left for good see flatnet forget.',
     ['flatnet delete bgppeer rack1', 'flatnet delete node node7', 'flatnet delete -f peers.yaml --lab demo'],
   ),
 )
-  .argument('[kind]', 'as of `flatnet get`')
-  .argument('[name]', 'which of them')
-  .addOption(fileOption('those that this file describes'))
-  .option('--force', 'also a pool that is in use')
+  .argument('[kind]', 'as in `flatnet get`')
+  .argument('[name]', 'which one')
+  .addOption(fileOption('the resources in this file'))
+  .option('--force', 'delete a pool even if it is in use')
   .option('--json', 'print JSON')
   .action(async (word: string | undefined, name: string | undefined, options: DeleteOptions) => {
     const { file, force, json, ...store } = options;
@@ -56,12 +56,12 @@ export const command = storeOptions(
     print(done, json, doneText);
   });
 
-/** A node that is gone, and was not forgotten, keeps its addresses from the others. */
+/** A node that is gone but not forgotten still holds addresses that others could use. */
 async function warnOfRemains(store: Store, node: string, lab: string | undefined): Promise<void> {
   const remains = await remainsOf(store, node);
   if (!remains) return;
   const command = `flatnet forget ${node}${lab === undefined ? '' : ` --lab ${lab}`}`;
   process.stderr.write(
-    `warning: ${node} does not answer, and has ${remains.blocks} blocks and ${remains.addresses} addresses; if it has left for good: ${command}\n`,
+    `warning: ${node} does not answer but holds ${remains.blocks} blocks and ${remains.addresses} addresses; if it has left for good: ${command}\n`,
   );
 }

@@ -6,11 +6,11 @@ import { print } from './shared/output.ts';
 
 export const command = agentSocketOptions(
   newCommand(
-    'What a node’s kernel lacks, holds wrong or holds too much, as the commands that would mend it. Nothing is changed. Exit status 1 when there is anything.',
+    'Show what is missing, wrong or superfluous in a node’s kernel, as the commands that would fix it. Changes nothing. Exit status 1 if there is anything.',
     ['flatnet diff', 'flatnet diff --node node1', 'flatnet diff --all'],
   ),
 )
-  .option('--all', 'all that the kernel should hold, differing or not')
+  .option('--all', 'show all that the kernel should hold')
   .action(async (options: AgentSocketOptions & { readonly all?: boolean }) => {
     const path = agentSocket(options);
     if (options.all) {

@@ -17,16 +17,16 @@ export const command = storeOptions(
     'flatnet get bgppeer rack1 -o yaml --lab demo',
   ]),
 )
-  .argument('<kind>', 'also in the plural, or short as pools, peers')
-  .argument('[name]', 'one of them')
+  .argument('<kind>', 'plurals and short forms such as pools and peers work too')
+  .argument('[name]', 'which one')
   .addOption(
-    new Option('-o, --output <form>', 'yaml or json as it can be applied, or a wider table').choices([
+    new Option('-o, --output <form>', 'yaml or json ready to apply, or a wider table').choices([
       'yaml',
       'json',
       'wide',
     ]),
   )
-  .option('--json', 'print JSON, as -o json')
+  .option('--json', 'print JSON, same as -o json')
   .action(async (word: string, name: string | undefined, { output, json, ...store }: GetOptions) => {
     const kind = kindNamed(word);
     const found = await withSelectedStore(store, async ({ resources }) => {

@@ -16,7 +16,7 @@ import { removedText, type StoreSelection, storeOptions, withSelectedStore } fro
 
 type Options = StoreSelection & { readonly json?: boolean };
 
-export const command = newCommand('Addresses given out of blocks (address plan `blocks`).', [
+export const command = newCommand('Inspect and configure address blocks (address plan `blocks`).', [
   'flatnet ipam check --lab flatnet',
   'flatnet ipam show --blocks',
   'flatnet ipam show --borrowed --json',
@@ -25,7 +25,7 @@ export const command = newCommand('Addresses given out of blocks (address plan `
 
 storeOptions(command.command('check'))
   .description(
-    'Hold blocks, affinities, handles and pools against each other, at one moment. Exit status 1 when something is wrong.',
+    'Check blocks, affinities, handles and pools against each other at one moment. Exit status 1 if something is wrong.',
   )
   .option('--repair', 'finish what crashes cut short, and rebuild the index of handles')
   .option('--json', 'print JSON')
@@ -41,9 +41,9 @@ storeOptions(command.command('check'))
   });
 
 storeOptions(command.command('show'))
-  .description('How full the pools are.')
-  .option('--blocks', 'each block too')
-  .option('--borrowed', 'instead, the addresses that a node has of another node’s block')
+  .description('Show how full the pools are.')
+  .option('--blocks', 'include each block')
+  .option('--borrowed', 'show instead the addresses that nodes use from other nodes’ blocks')
   .option('--json', 'print JSON')
   .action(async (options: Options & { readonly blocks?: boolean; readonly borrowed?: boolean }) => {
     const { snapshot, pools } = await withSelectedStore(options, async (store) => ({
@@ -51,7 +51,7 @@ storeOptions(command.command('show'))
       pools: await poolsOf(store),
     }));
     for (const { object, problem } of snapshot.unreadable) {
-      process.stderr.write(`warning: ${object} is left out: ${problem}\n`);
+      process.stderr.write(`warning: ${object} is skipped: ${problem}\n`);
     }
     if (options.borrowed) {
       const header = ['IP', 'BORROWING NODE', 'BLOCK', 'BLOCK OWNER', 'TYPE', 'ALLOCATED TO'];
@@ -77,10 +77,10 @@ storeOptions(command.command('show'))
   });
 
 storeOptions(command.command('configure'))
-  .description('Show, or change for the whole cluster, how blocks are given out.')
-  .option('--strict-affinity <boolean>', 'no node takes addresses of another’s block', yesOrNo)
+  .description('Show or change how blocks are assigned in the whole cluster.')
+  .option('--strict-affinity <boolean>', 'nodes take no addresses from other nodes’ blocks', yesOrNo)
   .option('--auto-allocate-blocks <boolean>', 'nodes claim blocks as they need them', yesOrNo)
-  .option('--max-blocks-per-host <count>', 'of one family; 0: the default', integer(0, 100_000))
+  .option('--max-blocks-per-host <count>', 'per family; 0: the default', integer(0, 100_000))
   .option('--cooldown <seconds>', 'how long an address rests after its release', integer(0, 86_400))
   .option('--json', 'print JSON')
   .action(async (options: Options & Partial<IpamConfig>) => {
@@ -97,9 +97,12 @@ storeOptions(command.command('configure'))
   });
 
 storeOptions(command.command('release'))
-  .description('Give back all addresses and blocks of a node that has left the cluster for good.')
-  .requiredOption('--node <node>', 'which')
-  .option('--force', 'though the cluster still knows it; what its pods use that still run, others get too')
+  .description('Release all addresses and blocks of a node that has left the cluster for good.')
+  .requiredOption('--node <node>', 'which node')
+  .option(
+    '--force',
+    'even if the cluster still knows the node; others may then get addresses that its pods still use',
+  )
   .option('--json', 'print JSON')
   .action(async (options: Options & { readonly node: string; readonly force?: boolean }) => {
     const removed = await withSelectedStore(options, async ({ membership, blocks }) => {

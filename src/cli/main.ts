@@ -4,24 +4,27 @@ import { codeOf } from '../error.ts';
 import { addCommands, type Entry, newCommand } from './shared/commands.ts';
 import { fail } from './shared/failure.ts';
 
-/** Every command of flatnet; each loads its own module when it is called. */
+/** Every command of flatnet; each loads its module only when it is called. */
 const COMMANDS: Readonly<Record<string, Entry>> = {
   lab: { summary: 'a whole cluster on this machine', load: () => import('./lab/lab.ts') },
-  status: { summary: 'what a node’s agent knows and lacks', load: () => import('./status.ts') },
-  diff: { summary: 'what a node’s kernel should hold and does not', load: () => import('./diff.ts') },
+  status: { summary: 'what a node’s agent knows, and what it lacks', load: () => import('./status.ts') },
+  diff: { summary: 'how a node’s kernel differs from what it should hold', load: () => import('./diff.ts') },
   bgp: { summary: 'a node’s BGP sessions and routes', load: () => import('./bgp/bgp.ts') },
-  apply: { summary: 'write pools, BGP peers and the like to the store', load: () => import('./apply.ts') },
-  get: { summary: 'show them', load: () => import('./get.ts') },
-  delete: { summary: 'delete them', load: () => import('./delete.ts') },
+  apply: {
+    summary: 'write pools, BGP peers and other resources to the store',
+    load: () => import('./apply.ts'),
+  },
+  get: { summary: 'show resources', load: () => import('./get.ts') },
+  delete: { summary: 'delete resources', load: () => import('./delete.ts') },
   forget: { summary: 'forget a node that has left for good', load: () => import('./forget.ts') },
-  ipam: { summary: 'addresses given out of blocks: check, show', load: () => import('./ipam.ts') },
+  ipam: { summary: 'check, show and configure address blocks', load: () => import('./ipam.ts') },
   agent: { summary: 'run the agent of this node', load: () => import('./agent.ts') },
   store: { summary: 'the embedded store', load: () => import('./store.ts') },
 };
 
 const FOOTER = `
-Exit status: 0 done, 1 failed, 2 asked for in the wrong way (nothing was done).
-A command's own help: flatnet COMMAND --help`;
+Exit status: 0 success, 1 failure, 2 usage error (nothing was done).
+Help on a command: flatnet COMMAND --help`;
 
 async function main(words: readonly string[]): Promise<number> {
   const program = newCommand('The pod network of a Kubernetes cluster.')
@@ -39,7 +42,7 @@ async function main(words: readonly string[]): Promise<number> {
   }
 }
 
-/** Errors come as exceptions from every level, and `fail` tells them. */
+/** Every level throws its errors, and `fail` reports them. */
 function setUp(command: ReturnType<typeof newCommand>): void {
   command.exitOverride();
   command.configureOutput({ outputError: () => {} });
@@ -47,7 +50,7 @@ function setUp(command: ReturnType<typeof newCommand>): void {
 }
 
 /**
- * A reader that has seen enough, as `head`, is no failure: results end with it, as SIGPIPE would end them, and
+ * A reader that has seen enough, such as `head`, is no failure: it ends the output, as SIGPIPE would, and
  * progress goes on unseen.
  */
 function outliveReaders(): void {

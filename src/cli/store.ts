@@ -11,7 +11,7 @@ command
   .command('serve')
   .description('serve it until SIGTERM')
   .requiredOption('--listen <address>', 'unix:/path, or http://address:port')
-  .requiredOption('--data <file>', 'the SQLite file, made when missing')
+  .requiredOption('--data <file>', 'the SQLite file, created if missing')
   .option('--log-level <level>', 'debug, info, warn or error', 'info')
   .action(async (options: { listen: string; data: string; logLevel: string }) => {
     const log = processLog(options.logLevel);

@@ -13,9 +13,9 @@ import {
 import { drops } from './rules/verdict.ts';
 
 /**
- * Other people's base chains that drop pods' packets on their way through this node, each with a fix: Docker and ufw set the policy of
- * FORWARD to drop, firewalld ends its chain with a reject. Names only what is certain: a chain whose rules may accept the packets for
- * reasons that cannot be evaluated is left out.
+ * Other people's base chains that drop pods' packets on their way through this node, each with a fix: Docker
+ * and ufw set the policy of FORWARD to drop, firewalld ends its chain with a reject. Names only what is
+ * certain: a chain whose rules may accept the packets for reasons that cannot be evaluated is left out.
  */
 export async function forwardProblems(ruleset: Ruleset, facts: ForwardFacts): Promise<string[]> {
   const forward = await foreignChains(ruleset, NF_INET_FORWARD);

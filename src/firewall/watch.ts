@@ -13,7 +13,10 @@ const GATHER = 200;
 /** Milliseconds between looks: kube-proxy may never be quiet, and its chains may number thousands. */
 const REST = 5000;
 
-/** Reads the node's firewalls when our facts change, and whenever it is told that somebody else changed nftables. */
+/**
+ * Reads the node's firewalls when our facts change, and whenever it is told that somebody else changed
+ * nftables.
+ */
 export class ForwardWatch {
   /** As `forwardProblems` found them last. */
   problems: readonly string[] = [];

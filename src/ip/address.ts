@@ -1,12 +1,12 @@
 import { FlatnetError } from '../error.ts';
 
-/** 4 or 6. Everything that differs between IPv4 and IPv6 takes one of these as a parameter. */
+/** 4 or 6. Whatever differs between IPv4 and IPv6 takes it as a parameter. */
 export type Family = 4 | 6;
 export const FAMILIES: readonly Family[] = [4, 6];
 
 /**
- * An IP address as canonical text (RFC 5952 for IPv6: lower case, longest run of zeros shortened), so that `===`
- * compares values, JSON needs no codec, and an address can be a Map key. Make one with `parseIp`.
+ * An IP address as canonical text (RFC 5952 for IPv6: lower case, longest run of zeros shortened), so that
+ * `===` compares values, JSON needs no codec, and an address can be a Map key. Make one with `parseIp`.
  */
 export type Ip = string & { readonly __ip: true };
 
@@ -34,10 +34,10 @@ export function familyOf(address: Ip | string): Family {
   return address.includes(':') ? 6 : 4;
 }
 
-/** The address or network itself. Throws ADDRESS_INVALID when it is of the other family. */
+/** Returns the address or network. Throws ADDRESS_INVALID if it is of the other family. */
 export function ofFamily<T extends string>(family: Family, value: T): T {
   if (familyOf(value) === family) return value;
-  throw new FlatnetError(`'${value}' is IPv${familyOf(value)}; IPv${family} is written here`, {
+  throw new FlatnetError(`'${value}' is IPv${familyOf(value)}; IPv${family} belongs here`, {
     code: 'ADDRESS_INVALID',
   });
 }
@@ -64,7 +64,7 @@ export function ipToBigInt(ip: Ip): bigint {
   return value;
 }
 
-/** Throws ADDRESS_INVALID when the value does not fit the family. */
+/** Throws ADDRESS_INVALID if the value does not fit the family. */
 export function ipFromBigInt(family: Family, value: bigint): Ip {
   if (value < 0n || value >> BigInt(BITS[family])) {
     throw new FlatnetError(`${value} is outside IPv${family}`, { code: 'ADDRESS_INVALID' });
@@ -87,7 +87,10 @@ export function ipCompare(a: Ip, b: Ip): number {
   return difference < 0n ? -1 : difference > 0n ? 1 : 0;
 }
 
-/** `::ffff:10.0.0.1` → `10.0.0.1`, as Go's net.IP and a dual-stack socket's peer need; anything else as it is. */
+/**
+ * `::ffff:10.0.0.1` → `10.0.0.1`, for what Go's net.IP and dual-stack sockets write; anything else is
+ * returned unchanged.
+ */
 export function unmapped(ip: Ip): Ip {
   return ip.startsWith('::ffff:') && ip.includes('.') ? (ip.slice(7) as Ip) : ip;
 }
@@ -98,7 +101,7 @@ export function isLinkLocal(ip: Ip): boolean {
   return familyOf(ip) === 4 ? a === 169 && b === 254 : a === 0xfe && (b & 0xc0) === 0x80;
 }
 
-/** Without leading zeros: they are octal to some readers and decimal to others (CVE-2021-29923). */
+/** Without leading zeros, which some parsers read as octal and others as decimal (CVE-2021-29923). */
 const DECIMAL = new Map(Array.from({ length: 256 }, (_, byte) => [`${byte}`, byte]));
 
 function parse4(text: string): Uint8Array | undefined {

@@ -1,10 +1,13 @@
 import { FlatnetError } from '../error.ts';
 import { BITS, familyOf, type Ip, ipAdd, ipFromBigInt, ipToBigInt, parseIp } from './address.ts';
 
-/** A network as canonical text, host bits zero: `10.244.1.0/24`. `===` compares values. Make one with `parseCidr`. */
+/**
+ * A network as canonical text, host bits zero: `10.244.1.0/24`. `===` compares values. Make one with
+ * `parseCidr`.
+ */
 export type Cidr = string & { readonly __cidr: true };
 
-/** An address with the length of its network, host bits kept: `10.244.1.1/24`, as an interface holds it. */
+/** An address with the length of its network, host bits kept, as an interface holds it: `10.244.1.1/24`. */
 export type Prefixed = string & { readonly __prefixed: true };
 
 /** Reads `address/length`; host bits are masked off, as Go's ParseCIDR does. Throws ADDRESS_INVALID. */
@@ -35,7 +38,7 @@ export function hostCidr(ip: Ip): Cidr {
   return `${ip}/${BITS[familyOf(ip)]}` as Cidr;
 }
 
-/** The address part: of a Cidr its network address, of a Prefixed the interface's own. */
+/** The address part: a Cidr's network address, a Prefixed's own address. */
 export function addressOf(net: Cidr | Prefixed): Ip {
   return net.slice(0, net.indexOf('/')) as Ip;
 }
@@ -44,12 +47,12 @@ export function lengthOf(net: Cidr | Prefixed): number {
   return Number(net.slice(net.indexOf('/') + 1));
 }
 
-/** How many addresses the network has, network and broadcast address included. */
+/** How many addresses the network has, including the network and broadcast addresses. */
 export function sizeOf(cidr: Cidr): bigint {
   return 1n << BigInt(BITS[familyOf(cidr)] - lengthOf(cidr));
 }
 
-/** The address `index` after the network address. Throws ADDRESS_INVALID when outside the network. */
+/** The address `index` after the network address. Throws ADDRESS_INVALID outside the network. */
 export function nthIp(cidr: Cidr, index: number | bigint): Ip {
   if (BigInt(index) < 0n || BigInt(index) >= sizeOf(cidr)) {
     throw new FlatnetError(`address ${index} is outside ${cidr}`, { code: 'ADDRESS_INVALID' });
@@ -94,6 +97,6 @@ function split(text: string): [Ip, number] {
 function notCidr(text: string): FlatnetError {
   return new FlatnetError(`'${text}' is not a network`, {
     code: 'ADDRESS_INVALID',
-    fix: 'write address/length, as 10.244.0.0/16 or fd00:10:244::/56',
+    fix: 'write address/length, e.g. 10.244.0.0/16 or fd00:10:244::/56',
   });
 }

@@ -9,7 +9,7 @@ export function parseMac(text: string): Mac {
   if (!/^[0-9a-fA-F]{2}([:-][0-9a-fA-F]{2}){5}$/.test(text)) {
     throw new FlatnetError(`'${text}' is not a MAC address`, {
       code: 'ADDRESS_INVALID',
-      fix: 'write six hexadecimal bytes, as 12:c6:65:89:b4:e3',
+      fix: 'write six hexadecimal bytes, e.g. 12:c6:65:89:b4:e3',
     });
   }
   return text.toLowerCase().replaceAll('-', ':') as Mac;
@@ -30,8 +30,8 @@ export function macFromBytes(bytes: Uint8Array): Mac {
 }
 
 /**
- * The same locally administered unicast MAC for the same seed, on every machine: the first 46 bits of its hash, taken twice so that
- * short seeds spread. For MACs that neither udev nor a restart may change.
+ * The same locally administered unicast MAC for the same seed, on every machine: the first 46 bits of its
+ * hash, taken twice so that short seeds spread. For MACs that neither udev nor a restart may change.
  */
 export function macFromSeed(seed: string): Mac {
   const hash = fnv64(seed, 2);

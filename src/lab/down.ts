@@ -10,18 +10,18 @@ import { labName, netnsOf } from './record/names.ts';
 import { LabPaths } from './record/paths.ts';
 
 export type DownReport = {
-  /** False when there was nothing of this lab. */
+  /** False if there was nothing left of this lab. */
   readonly existed: boolean;
   readonly processes: number;
   readonly namespaces: number;
 };
 
-/** A process may start another one while we look: look again, but not for ever. */
+/** A process may start another while we look: look again, but not forever. */
 const PASSES = 10;
 
 /**
- * Removes a lab, whole or wrecked: its processes, its namespaces, its folder, and this machine's limits if it
- * was the last lab. Needs nothing of the lab to work. `locked`: the caller holds the lab's lock.
+ * Removes a lab, whole or wrecked: its processes, namespaces and folder, and with the last lab the limits
+ * raised on this machine. No part of the lab has to work. `locked`: the caller holds the lab's lock.
  */
 export async function down(name: string, options: { locked?: boolean } = {}): Promise<DownReport> {
   labName(name);
@@ -42,7 +42,7 @@ async function remove(name: string): Promise<DownReport> {
   return { existed: existed || processes > 0, processes, namespaces: namespaces.length };
 }
 
-/** `node<n>` and `tor<k>` also without a record of it: what `up` makes unless told otherwise. */
+/** `node<n>` and `tor<k>` count even without a record: `up` makes them unless told otherwise. */
 function isOfLab(netns: string, lab: string, nodes: readonly string[]): boolean {
   if (netns.startsWith(`${lab}.`)) return true;
   const own = ['underlay', 'router', ...nodes].map((part) => netnsOf(lab, part));
@@ -50,8 +50,7 @@ function isOfLab(netns: string, lab: string, nodes: readonly string[]): boolean 
 }
 
 /**
- * Kills what the lab started and whatever else runs in its namespaces, except those who wait for this very
- * command.
+ * Kills what the lab started and whatever else runs in its namespaces, except this command's own ancestors.
  */
 async function killAll(lab: string, namespaces: readonly string[]): Promise<number> {
   const ids = new Set(namespaces.map((each) => netnsId(netnsPath(each))));

@@ -7,16 +7,16 @@ import { cidrOf, parseCidr, sizeOf } from '../ip/cidr.ts';
 import { UNDERLAY } from './machine/underlay-plan.ts';
 
 type Preset = {
-  /** What makes the preset what it is: a file may repeat it, and not say otherwise. */
+  /** What defines the preset: a file may repeat it but not contradict it. */
   readonly fixed: Readonly<Record<string, string>>;
   readonly backend: Readonly<Record<string, string>>;
 };
 
 const ROUTED = { addresses: 'blocks', wiring: 'routed' } as const;
 
-/** The two schools, each as its users find it when they have configured nothing. */
+/** The two schools, each as its users find it by default. */
 const PRESETS = {
-  /** One subnet a node, pods on a bridge. The backend is free: VXLAN unless told otherwise. */
+  /** One subnet per node, pods on a bridge. Any backend; VXLAN by default. */
   flannel: { fixed: { addresses: 'lease', wiring: 'bridge' }, backend: {} },
   /** Blocks, routed pods, BGP, and IPIP between all nodes. */
   calico: { fixed: ROUTED, backend: { Type: 'bgp', ipipMode: 'Always' } },
@@ -28,8 +28,8 @@ export type PresetName = keyof typeof PRESETS;
 export const PRESET_NAMES = Object.keys(PRESETS) as readonly PresetName[];
 
 /**
- * A network configuration as written, filled up with what the preset says. Throws CONFIG_INVALID for a field that says
- * otherwise: the lab would not be what the preset's name promises.
+ * A network configuration as written, completed by the preset. Throws CONFIG_INVALID for a field that
+ * contradicts it: the lab would not be what the preset's name promises.
  */
 export function withPreset(name: PresetName, source: Readonly<Record<string, unknown>>): unknown {
   const { fixed, backend }: Preset = PRESETS[name];
@@ -42,7 +42,9 @@ export function withPreset(name: PresetName, source: Readonly<Record<string, unk
   };
 }
 
-/** The configuration with another backend; what is written of it stays when the type is the same. Throws CONFIG_INVALID. */
+/**
+ * The configuration with another backend; if the type is the same, its options stay. Throws CONFIG_INVALID.
+ */
 export function withBackend(
   type: string,
   source: Readonly<Record<string, unknown>>,
@@ -53,12 +55,12 @@ export function withBackend(
   return { ...withoutBackend(source), Backend: { ...(same && own?.source), Type: type } };
 }
 
-/** Keys are matched without case: another spelling of this one must not stand beside it. */
+/** Keys are case-insensitive: no other spelling of this one may remain. */
 function withoutBackend(source: Readonly<Record<string, unknown>>): Record<string, unknown> {
   return Object.fromEntries(Object.entries(source).filter(([key]) => key.toLowerCase() !== 'backend'));
 }
 
-/** Those of `wanted` that are not there yet. */
+/** What of `wanted` is not set yet. */
 function missing(
   preset: PresetName,
   fields: Fields,
@@ -69,17 +71,17 @@ function missing(
     const written = fields.string(key);
     if (written === undefined) found[key] = value;
     else if (written.toLowerCase() !== value.toLowerCase()) {
-      throw new FlatnetError(`is ${written}, and preset ${preset} means ${value}`, {
+      throw new FlatnetError(`is ${written}, but preset ${preset} means ${value}`, {
         code: 'CONFIG_INVALID',
         object: fields.path ? `${fields.path}.${key}` : key,
-        fix: 'leave it out, or leave --preset out',
+        fix: 'drop it, or drop --preset',
       });
     }
   }
   return found;
 }
 
-/** RFC 6890: this host, loopback, link-local; RFC 5771 and 4291: multicast. */
+/** RFC 6890: this host, loopback, link-local. RFC 5771 and RFC 4291: multicast. */
 const SPECIAL = [
   '0.0.0.0/8',
   '127.0.0.0/8',
@@ -91,12 +93,12 @@ const SPECIAL = [
 ].map(parseCidr);
 
 /**
- * Throws CONFIG_INVALID unless the network gives every one of `nodes` nodes a subnet that it can use here. Out of blocks, nodes without
- * one borrow.
+ * Throws CONFIG_INVALID unless the network has a usable subnet for each of `nodes` nodes. With blocks it need
+ * not: a node without one borrows.
  */
 export function checkNetwork(network: Network, nodes: number): void {
   refuseOverlap(network, 'the underlay of the lab', UNDERLAY);
-  refuseOverlap(network, 'reserved: no pod can have such an address', SPECIAL);
+  refuseOverlap(network, 'reserved: no pod can have an address in it', SPECIAL);
   if (network.addresses === 'blocks') return;
   for (const family of FAMILIES) {
     const pool = network.pools[family];
@@ -105,13 +107,10 @@ export function checkNetwork(network: Network, nodes: number): void {
     const size = sizeOf(cidrOf(subnetMin, subnetLength));
     const subnets = (ipToBigInt(subnetMax) - ipToBigInt(subnetMin)) / size + 1n;
     if (subnets >= nodes) continue;
-    throw new FlatnetError(
-      `${cidr} has ${subnets} subnets of /${subnetLength}, and there are ${nodes} nodes`,
-      {
-        code: 'CONFIG_INVALID',
-        object: family === 4 ? 'Network' : 'IPv6Network',
-        fix: 'choose a larger network or fewer nodes, or raise SubnetLen',
-      },
-    );
+    throw new FlatnetError(`${cidr} has ${subnets} subnets of /${subnetLength} for ${nodes} nodes`, {
+      code: 'CONFIG_INVALID',
+      object: family === 4 ? 'Network' : 'IPv6Network',
+      fix: 'choose a larger network or fewer nodes, or raise SubnetLen',
+    });
   }
 }

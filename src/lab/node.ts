@@ -18,8 +18,8 @@ import { netnsOf, nodeName } from './record/names.ts';
 import type { LabNode } from './record/topology.ts';
 
 /**
- * `stop`: SIGTERM to the agent; `kill`: SIGKILL. In both cases the data path stays. `power`: the whole
- * machine goes dark, agent killed and cable out.
+ * `stop`: SIGTERM to the agent; `kill`: SIGKILL; the data path stays. `power`: agent killed and cable pulled,
+ * as if by a power cut.
  */
 export type StopHow = 'stop' | 'kill' | 'power';
 
@@ -29,7 +29,7 @@ export async function stopNode(lab: Lab, name: string, how: StopHow): Promise<vo
   await stopAgent(lab, name, how === 'stop' ? 'stop' : 'kill');
 }
 
-/** Also when it runs: then it is only waited for. */
+/** If it runs already, only waits until it is ready. */
 export async function startNode(lab: Lab, name: string, signal?: AbortSignal): Promise<AgentStatus> {
   const node = lab.node(name);
   await setCable(lab.name, node, true);
@@ -37,7 +37,7 @@ export async function startNode(lab: Lab, name: string, signal?: AbortSignal): P
   return agentReady(lab, name, signal);
 }
 
-/** A node without `name` is called node<n>, and without `subnet` takes its turn. */
+/** Without `name` the node is called node<n>; without `subnet` it takes the next in turn. */
 export async function addNode(
   lab: Lab,
   options: { readonly name?: string; readonly subnet?: number; readonly signal?: AbortSignal },
@@ -45,7 +45,7 @@ export async function addNode(
   const index = freeIndex(lab.nodes.map((node) => node.index));
   const name = nodeName(lab.name, options.name ?? `node${index}`);
   if (lab.nodes.some((node) => node.name === name)) {
-    throw new FlatnetError(`there is a node '${name}' already`, {
+    throw new FlatnetError(`node '${name}' already exists`, {
       code: 'NAME_TAKEN',
       operation: 'node add',
       fix: 'choose another name',
@@ -76,7 +76,7 @@ export async function addNode(
   }
 }
 
-/** The node leaves for good: its pods, its lease or its blocks, its BIRD, its namespace. */
+/** Removes the node for good: its pods, its lease or blocks, its BIRD, its namespace. */
 export async function deleteNodeForGood(lab: Lab, name: string): Promise<void> {
   const node = lab.node(name);
   for (const pod of readPods(lab)) if (pod.node === name) await deletePod(lab, pod);
@@ -93,7 +93,7 @@ async function removeNode(lab: Lab, node: LabNode): Promise<void> {
   await tellTors(lab);
 }
 
-/** Like `flatnet forget`; its agent has ended just now. */
+/** Like `flatnet forget --force`: its agent has only just stopped. */
 async function forget(lab: Lab, node: string): Promise<void> {
   try {
     await withStore(lab, (store) => forgetNode(store, node, { force: true }));
@@ -102,7 +102,7 @@ async function forget(lab: Lab, node: string): Promise<void> {
   }
 }
 
-/** A namespace ends with its last process: a forgotten tcpdump would keep it. */
+/** A namespace lives as long as any process in it: a forgotten tcpdump would keep it. */
 async function killInside(netns: string): Promise<void> {
   const id = netnsId(netns);
   const spared = ancestors();

@@ -25,27 +25,27 @@ import type { BgpTopology, LabNode } from './record/topology.ts';
 
 export type UpOptions = {
   readonly name: string;
-  /** How many; they are called node1, node2, … */
+  /** How many; they are named node1, node2, … */
   readonly nodes: number;
   /** Of the underlay, with a router between them. */
   readonly subnets: number;
   readonly network: Network;
   /** Default: the node-to-node mesh. */
   readonly bgp?: BgpTopology;
-  /** Leave everything as it is after a failure, to look at. */
+  /** After a failure, leave everything in place for inspection. */
   readonly keep?: boolean;
-  /** Told what is being done. */
+  /** Hears what is being done. */
   readonly progress?: (text: string) => void;
   readonly signal?: AbortSignal;
 };
 
-/** How many agents start at the same time: more would only wait for each other's turn on the processor. */
+/** How many agents start at once: more would only compete for the processor. */
 const STARTS_AT_ONCE = 8;
 
 /**
- * Brings a lab up and returns when every agent is ready. Checks all it can before it makes anything; what
- * fails later is taken down again. Throws LAB_EXISTS, LAB_INCOMPLETE, NOT_ROOT, KERNEL_FEATURE,
- * CONFIG_INVALID, NAME_INVALID, USAGE, and BIRD when it is needed and not there.
+ * Brings a lab up; returns when every agent is ready. Checks all it can before it makes anything, and takes
+ * everything down again if it fails later. Throws LAB_EXISTS, LAB_INCOMPLETE, NOT_ROOT, KERNEL_FEATURE,
+ * CONFIG_INVALID, NAME_INVALID, USAGE, and BIRD if it is needed and missing.
  */
 export async function up(options: UpOptions): Promise<Lab> {
   const { name, subnets, network, bgp = {}, signal, progress = () => {} } = options;
@@ -63,7 +63,7 @@ export async function up(options: UpOptions): Promise<Lab> {
     refuseExisting(name);
     try {
       const refused = await enterMachine(name);
-      for (const text of refused) progress(`warning: a large lab may need more: ${text}`);
+      for (const text of refused) progress(`warning: a large lab may hit a limit: ${text}`);
       requireKernel(network, name);
       const lab = Lab.create({
         name,
@@ -115,7 +115,9 @@ async function build(
 function interrupted(reason: string, name: string, kept: boolean): FlatnetError {
   return new FlatnetError(reason, {
     code: 'INTERRUPTED',
-    fix: kept ? `what was made is left: flatnet lab down${nameOption(name)}` : 'what was made is gone again',
+    fix: kept
+      ? `to remove what was made: flatnet lab down${nameOption(name)}`
+      : 'what was made has been removed',
   });
 }
 
@@ -123,7 +125,7 @@ async function cleanUp(name: string, reason: unknown): Promise<void> {
   try {
     await down(name, { locked: true });
   } catch (error) {
-    throw new FlatnetError(`${messageOf(reason)}; and then it could not be removed: ${messageOf(error)}`, {
+    throw new FlatnetError(`${messageOf(reason)}; then removing the lab failed: ${messageOf(error)}`, {
       code: 'LAB_INCOMPLETE',
       operation: 'lab up',
       object: name,
@@ -149,7 +151,7 @@ function within(option: string, value: number, most: number): void {
   });
 }
 
-/** Throws USAGE for reflectors and routers that would do nothing, or harm. */
+/** Throws USAGE for reflectors and routers that would do nothing, or do harm. */
 function checkTopology({ network, nodes, bgp = {} }: UpOptions): void {
   const { reflectors = 0, tor } = bgp;
   const refuse = (object: string, text: string, fix: string): never => {
@@ -158,17 +160,17 @@ function checkTopology({ network, nodes, bgp = {} }: UpOptions): void {
   if (reflectors === 0 && tor === undefined) return;
   const object = tor ? '--tor' : '--reflectors';
   if (network.backend.type !== 'bgp') {
-    refuse(object, `speaks BGP, and the backend is ${network.backend.type}`, 'add --preset calico-bgp');
+    refuse(object, `needs BGP, but the backend is ${network.backend.type}`, 'add --preset calico-bgp');
   }
   if (reflectors > nodes) refuse(object, `${reflectors} of ${nodes} nodes`, 'choose fewer, or more --nodes');
   if (!tor) return;
   if (reflectors > 0) {
-    refuse(object, 'gives each rack an AS of its own, and reflectors serve one AS', 'leave --reflectors out');
+    refuse(object, 'gives each rack its own AS, but reflectors serve a single AS', 'drop --reflectors');
   }
   if (usesIpip(network)) {
     refuse(
       object,
-      'routes pods’ own packets, and IPIP would end its tunnels at the routers',
+      'routes pods’ own packets, but IPIP would hide them from the routers',
       'use --preset calico-bgp',
     );
   }
@@ -180,7 +182,7 @@ function refuseExisting(name: string): void {
     const option = nameOption(name);
     throw new FlatnetError(`lab '${name}' is already up`, {
       code: 'LAB_EXISTS',
-      fix: `look at it: flatnet lab status${option}; remove it: flatnet lab down${option}`,
+      fix: `inspect it: flatnet lab status${option}; remove it: flatnet lab down${option}`,
     });
   }
   const names = listNetns();
@@ -193,9 +195,9 @@ function requireFamilies(network: Network): void {
     .map((family) => Number(family) as Family)
     .filter((family) => !kernelFamilies().includes(family));
   if (missing.length === 0) return;
-  throw new FlatnetError(`the network uses IPv${missing.join(' and IPv')}, which this kernel has not`, {
+  throw new FlatnetError(`the network uses IPv${missing.join(' and IPv')}, which this kernel lacks`, {
     code: 'KERNEL_FEATURE',
-    fix: 'start the kernel without ipv6.disable=1, or give an IPv4 network only',
+    fix: 'boot the kernel without ipv6.disable=1, or use an IPv4-only network',
   });
 }
 

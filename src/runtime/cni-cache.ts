@@ -1,7 +1,6 @@
-import { mkdirSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { Fields } from '../cluster/fields.ts';
-import { codeOf } from '../error.ts';
 import { type ConfList, readConfList } from './conf-list.ts';
 
 /** An interface of a container on one network. */
@@ -42,7 +41,7 @@ export function writeAttachment(
   renameSync(`${path}.new`, path);
 }
 
-/** What was remembered, or undefined; a damaged file counts as none, so that DEL still works. */
+/** What was remembered, if anything; a damaged file counts as none, so that DEL still works. */
 export function readAttachment(
   cacheDir: string,
   network: string,
@@ -66,28 +65,6 @@ export function readAttachment(
 
 export function dropAttachment(cacheDir: string, network: string, attachment: Attachment): void {
   rmSync(fileOf(cacheDir, network, attachment), { force: true });
-}
-
-/** Every remembered attachment of a network, with the path of its namespace. */
-export function cachedAttachments(cacheDir: string, network: string): (Attachment & { netns: string })[] {
-  const dir = join(cacheDir, 'results');
-  let names: string[];
-  try {
-    names = readdirSync(dir);
-  } catch (error) {
-    if (codeOf(error) === 'ENOENT') return [];
-    throw error;
-  }
-  return names.flatMap((name) => {
-    try {
-      const entry = new Fields(JSON.parse(readFileSync(join(dir, name), 'utf8')));
-      if (entry.string('networkName') !== network) return [];
-      const [containerId, ifName] = [entry.string('containerId'), entry.string('ifName')];
-      return containerId && ifName ? [{ containerId, ifName, netns: entry.string('netns') ?? '' }] : [];
-    } catch {
-      return [];
-    }
-  });
 }
 
 function fileOf(cacheDir: string, network: string, { containerId, ifName }: Attachment): string {

@@ -16,14 +16,17 @@ export type ConfList = {
 
 export type PluginConf = Readonly<Record<string, unknown>> & { readonly type: string };
 
-/** What containerd runs for `lo`, beside the pod's own network. */
+/** What containerd runs for `lo`, besides the pod's own network. */
 export const LOOPBACK_NETWORK: ConfList = readConfList({
   cniVersion: '0.3.1',
   name: 'cni-loopback',
   plugins: [{ type: 'loopback' }],
 });
 
-/** The first configuration of a folder, by file name, as containerd chooses it. Throws NOT_FOUND or CONFIG_INVALID. */
+/**
+ * The first configuration of a folder, by file name, as containerd chooses it. Throws NOT_FOUND or
+ * CONFIG_INVALID.
+ */
 export function loadConfList(confDir: string): ConfList {
   const file = names(confDir).find((name) => /\.(conf|conflist|json)$/.test(name));
   if (!file) throw new FlatnetError(`no network configuration in ${confDir}`, { code: 'NOT_FOUND' });

@@ -13,7 +13,7 @@ export type ContainerOptions = {
   readonly cwd: string;
   /** Both output streams, appended. */
   readonly logFile: string;
-  /** Gets the exit status when the program ends. */
+  /** Receives the exit status when the program ends. */
   readonly exitFile: string;
 };
 
@@ -23,13 +23,12 @@ export type ContainerState =
   | { readonly state: 'stopped' };
 
 /**
- * Runs in the background of the sandbox, where the pause process inherits it; the caller's shell ends at
- * once.
+ * Runs in the background of the sandbox, where the pause process adopts it; the caller's shell exits at once.
  */
 const WRAPPER = `cd "$2" || exit
 (exit_file=$1; shift 2; "$@"; echo $? >"$exit_file.new"; mv "$exit_file.new" "$exit_file") &`;
 
-/** Starts the container's program and returns when it runs. Nobody starts it again when it ends. */
+/** Starts the container's program; returns when it runs. Nobody restarts it when it ends. */
 export async function startContainer(sandbox: ProcessId, options: ContainerOptions): Promise<void> {
   rmSync(options.exitFile, { force: true });
   const log = openSync(options.logFile, 'a', 0o600);
@@ -47,7 +46,7 @@ export async function startContainer(sandbox: ProcessId, options: ContainerOptio
   } finally {
     closeSync(log);
   }
-  // The log may go with a pod that could not be made: its last line says why.
+  // The log goes with a pod that could not be made, so its last line goes into the error.
   const why = readFileSync(options.logFile, 'utf8').trimEnd().split('\n').at(-1);
   throw new FlatnetError(why || 'did not start', {
     code: 'IO',

@@ -1,16 +1,16 @@
 import { mkdirSync, rmSync, symlinkSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 
-/** What a container's manifest says about its program. */
+/** A container's program, according to its manifest. */
 export type Program = {
   readonly image: string;
   readonly command?: readonly string[];
   readonly args?: readonly string[];
-  /** Container ports, where a server is asked for. */
+  /** Container ports, for a server. */
   readonly ports: readonly number[];
 };
 
-/** What runs in place of an image, and why, for a person to read. */
+/** What runs in place of an image. `note` tells a person why. */
 export type Substitute = { readonly note: string } & (
   | { readonly runs: 'command'; readonly argv: readonly string[]; readonly applets: boolean }
   | { readonly runs: 'answerer'; readonly ports: readonly number[] }
@@ -22,7 +22,7 @@ const SERVERS = ['nginx', 'httpd', 'caddy', 'http-echo', 'whoami', 'echoserver',
 
 /**
  * A lab pulls no images: its containers are processes on this machine's file system. A command always wins;
- * without one, images that everybody knows are stood in for by something that behaves alike on the network.
+ * without one, well-known images are replaced by something that behaves the same on the network.
  */
 export function substitute({ image, command, args, ports }: Program): Substitute {
   const name = baseName(image);
@@ -39,7 +39,7 @@ export function substitute({ image, command, args, ports }: Program): Substitute
     };
   }
   if (SERVERS.includes(name)) {
-    // One port may be listed for TCP and for UDP.
+    // A port may be listed for both TCP and UDP.
     const listening = ports.length ? [...new Set(ports)] : [80];
     return {
       runs: 'answerer',
@@ -66,7 +66,7 @@ export function substitute({ image, command, args, ports }: Program): Substitute
   }
   return {
     runs: 'nothing',
-    note: `${asked} and what it would run is not known: give the container a command`,
+    note: `${asked}, and what it would run is unknown: give the container a command`,
   };
 }
 
@@ -83,17 +83,20 @@ function quote(argv: readonly string[]): string {
 
 const PAGE = resolve(import.meta.dirname, 'answer.sh');
 
-/** A server that ends, as when its port is taken in the pod, takes the others with it: the container has failed. */
+/**
+ * A server that exits, e.g. because its port is taken in the pod, takes the others with it: the container has
+ * failed.
+ */
 const ONE_FOR_ALL = `trap 'trap - CHLD; kill $all 2>/dev/null; exit 1' CHLD;`;
 
 /**
  * Prepares `dir` and returns the command of a small HTTP server that answers `GET /` on every port, over IPv4
- * and IPv6, with the name of the pod and the address it was asked from. busybox: a process of 1 MB, started
- * in a millisecond.
+ * and IPv6, with the pod's name and the client's address. busybox makes it a process of 1 MB that starts in a
+ * millisecond.
  */
 export function answerer(dir: string, ports: readonly number[]): string[] {
   mkdirSync(join(dir, 'cgi-bin'), { recursive: true });
-  // A link and not a copy: /run is often mounted noexec.
+  // A link, not a copy: /run is often mounted noexec.
   const page = join(dir, 'cgi-bin', 'index.cgi');
   rmSync(page, { force: true });
   symlinkSync(PAGE, page);

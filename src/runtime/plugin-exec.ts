@@ -8,17 +8,17 @@ import { withNetns } from '../linux/netns.ts';
 export type Command = 'ADD' | 'DEL' | 'CHECK' | 'GC' | 'STATUS' | 'VERSION';
 
 export type ExecOptions = {
-  /** Folders with plugin executables, first match wins. */
+  /** Folders with plugin executables; the first match wins. */
   readonly binDirs: readonly string[];
-  /** Path of the node's network namespace, when that is not the caller's own. */
+  /** Path of the node's network namespace if it is not the caller's own. */
   readonly nodeNetns?: string;
-  /** Milliseconds after which the plugin is killed; default 60,000. */
+  /** Milliseconds until the plugin is killed; default 60,000. */
   readonly timeout?: number;
 };
 
 /**
- * Runs one plugin and gives what it printed, parsed; undefined when it printed nothing. Throws FlatnetError code CNI; its
- * cause is the plugin's error object (`{ code, msg, details }`) where there was one.
+ * Runs one plugin; returns what it printed, parsed, or undefined if it printed nothing. Throws CNI; the
+ * error's cause is the plugin's error object (`{ code, msg, details }`) if there was one.
  */
 export async function execPlugin(
   type: string,
@@ -37,11 +37,11 @@ export async function execPlugin(
     if (isErrorObject(error)) {
       throw failed([error.msg, error.details].filter(Boolean).join('; '), error);
     }
-    throw failed(printed || stderr.trim() || `ended with ${exit} and said nothing`);
+    throw failed(printed || stderr.trim() || `exited with ${exit} and no message`);
   }
   if (!printed) return undefined;
   const result = parse(printed);
-  if (result === undefined) throw failed(`printed something that is not JSON: ${printed.slice(0, 200)}`);
+  if (result === undefined) throw failed(`printed something other than JSON: ${printed.slice(0, 200)}`);
   return result;
 }
 
@@ -88,13 +88,13 @@ function exec(
   });
   child.on('error', reject);
   child.on('close', (code, killedBy) => resolve({ stdout, stderr, exit: code ?? killedBy ?? 'no status' }));
-  // A plugin may end without reading its input; its exit status says what matters.
+  // A plugin may exit without reading its input; its exit status tells what matters.
   child.stdin.on('error', () => undefined);
   child.stdin.end(stdin);
   return promise;
 }
 
-/** A plugin that is being replaced in place can't be run for a moment (ETXTBSY); libcni waits as well. */
+/** A plugin that is being replaced in place cannot run for a moment (ETXTBSY); libcni waits too. */
 async function retryBusy(run: () => Promise<Output>): Promise<Output> {
   for (let tries = 1; ; tries++) {
     try {

@@ -7,28 +7,29 @@ export type SandboxOptions = {
   /** Path of the pod's network namespace. */
   readonly netns: string;
   readonly hostname: string;
-  /** Inherited by nothing but the pause process: marks whose it is. */
+  /** For the pause process only: marks whose it is. */
   readonly env: Readonly<Record<string, string>>;
 };
 
 /**
- * What a pause process does, in the lightest way there is: `sleep`, as process 1 of a new pid namespace,
- * holds the pod's namespaces. It ignores SIGCHLD, and so the kernel itself reaps every orphan that becomes
- * its child (wait(2), NOTES). `env` sets that, since a shell keeps SIGCHLD for itself. No compiled program of
- * ours would be smaller: 1.7 MB here, 35 MB with Bun.
+ * The lightest pause process there is: `sleep`, as process 1 of a new pid namespace, holds the pod's
+ * namespaces. It ignores SIGCHLD, so the kernel itself reaps every orphan it adopts (wait(2), NOTES); `env`
+ * arranges that, since a shell keeps SIGCHLD for itself. It takes 1.7 MB; a program compiled by Bun would
+ * take 35 MB.
  *
- * A pod sees no namespaces but its own: `ip` in it would complain of every name in /run/netns that came after the pod.
+ * /run/netns is hidden from the pod: `ip` in it would complain about every name that was added there after
+ * the pod.
  *
- * The outer shell stays outside the pid namespace, so `$!` is the pid this machine knows. Both output streams
- * close when /proc is mounted and the name is set: end of file means ready.
+ * The outer shell stays outside the pid namespace, so `$!` is the pid that this machine knows. Both output
+ * streams close once /proc is mounted and the name is set: end of file means ready.
  */
 const PAUSE = `
 sh -c 'mount -t proc proc /proc && mount -t tmpfs pod /run/netns && hostname "$1" && exec env --ignore-signal=CHLD sleep infinity >/dev/null 2>&1' pause "$1" &
 echo $!`;
 
 /**
- * Makes the pid, mount, UTS and IPC namespaces of a pod around its network namespace, and the process that
- * holds them.
+ * Makes a pod's pid, mount, UTS and IPC namespaces around its network namespace, and the process that holds
+ * them.
  */
 export async function createSandbox(options: SandboxOptions): Promise<ProcessId> {
   const start = (): ChildProcess =>
@@ -42,7 +43,7 @@ export async function createSandbox(options: SandboxOptions): Promise<ProcessId>
   const id = identify(Number.parseInt(stdout, 10));
   if (id && !stderr) return id;
   if (id) await killNow([id]);
-  throw new FlatnetError(stderr || 'the pause process ended at once', {
+  throw new FlatnetError(stderr || 'the pause process exited at once', {
     code: 'KERNEL_FEATURE',
     operation: 'create sandbox',
     object: options.hostname,
@@ -50,7 +51,7 @@ export async function createSandbox(options: SandboxOptions): Promise<ProcessId>
   });
 }
 
-/** Ends the pod's processes, all of them: the kernel kills a pid namespace with its process 1. */
+/** Ends all of the pod's processes: the kernel kills a pid namespace with its process 1. */
 export async function destroySandbox(sandbox: ProcessId): Promise<void> {
   await killNow([sandbox]);
 }

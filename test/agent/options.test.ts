@@ -23,8 +23,8 @@ test('the way to a store that asks who is there', () => {
 test('what is wrong is named by its field', () => {
   const wrong: [object, RegExp][] = [
     [{}, /^node: is missing/],
-    [{ node: 'a', publicIp: 'fd00::1' }, /^publicIp: .*is IPv6; IPv4 is written here/],
-    [{ node: 'a', publicIpv6: '192.0.2.1' }, /^publicIpv6: .*is IPv4; IPv6 is written here/],
+    [{ node: 'a', publicIp: 'fd00::1' }, /^publicIp: .*is IPv6; IPv4 belongs here/],
+    [{ node: 'a', publicIpv6: '192.0.2.1' }, /^publicIpv6: .*is IPv4; IPv6 belongs here/],
     [{ node: 'a', publicIp: '192.0.2' }, /^publicIp: .*is not an IP address/],
     [{ node: 'a', labels: ['x'] }, /^labels: must be an object of strings/],
     [{ node: 'a', store: { endpoints: [1] } }, /^store\.endpoints\[0\]: must be a string/],

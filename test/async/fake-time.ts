@@ -1,7 +1,10 @@
 import { mock } from 'node:test';
 import type { Log } from '../../src/log.ts';
 
-/** Runs `scenario` on fake timers. `advance` lets so many milliseconds pass, one at a time, with all that follows from each. */
+/**
+ * Runs `scenario` on fake timers. `advance` lets so many milliseconds pass, one at a time, with all that
+ * follows from each.
+ */
 export async function onFakeTime<T>(
   scenario: (advance: (ms: number) => Promise<void>) => Promise<T>,
 ): Promise<T> {

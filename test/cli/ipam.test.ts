@@ -79,7 +79,7 @@ test('flatnet ipam: show, check, configure, release', async (t) => {
   assert.match(wrong.out, /found 1 errors/);
 
   const release = await ipam('release', '--node', 'node1');
-  assert.match(release.out, /^5 addresses and 1 blocks are free again\n$/);
+  assert.match(release.out, /^released 5 addresses and 1 blocks\n$/);
   assert.equal((await ipam('check')).status, 0, 'that also mended the handle');
   await kv.put(`${PREFIX}/flatnet/nodes/node2`, '{}');
   const refused = await ipam('release', '--node', 'node2');
@@ -97,11 +97,11 @@ test('flatnet ipam: show, check, configure, release', async (t) => {
   assert.deepEqual([settings.status, settings.out], [1, '']);
   assert.match(
     settings.err,
-    /^warning: node3 does not answer, and has 1 blocks and 1 addresses; .*: flatnet forget node3\n.*Node\/node3: there is no such resource/,
+    /^warning: node3 does not answer but holds 1 blocks and 1 addresses; .*: flatnet forget node3\n.*Node\/node3: there is no such resource/,
   );
   assert.equal(
     (await flatnet('forget', 'node3')).out,
-    'node node3 is forgotten\n1 addresses and 1 blocks are free again\n',
+    'node node3 is forgotten\nreleased 1 addresses and 1 blocks\n',
   );
   const again = await flatnet('forget', 'node3');
   assert.deepEqual([again.status, again.out], [1, '']);

@@ -22,11 +22,11 @@ const WRONG: [string[], RegExp][] = [
   [['lab', 'pod', 'create', 'x', '--annotation', 'x'], /^--annotation: 'x' is not an annotation; write it/],
   [
     ['lab', 'up', '--preset', 'calico', '--backend', 'vxlan'],
-    /^--backend: is vxlan, and preset calico means bgp; leave it out, or leave --preset out$/,
+    /^--backend: is vxlan, but preset calico means bgp; drop it, or drop --preset$/,
   ],
   [['lab', 'up', '--backend', 'x'], /^--backend: unknown backend 'x'; write one of vxlan/],
-  [['bgp', 'status', '--lab', 'x'], /^--lab: does not say which node; add --node, as --node node1$/],
-  [['status', '--socket', 'x', '--node', 'y'], /^--socket: stands beside --node; use one of them$/],
+  [['bgp', 'status', '--lab', 'x'], /^--lab: does not say which node; add --node, e\.g\. --node node1$/],
+  [['status', '--socket', 'x', '--node', 'y'], /^--socket: conflicts with --node; use one of them$/],
   [['lab', 'exec', 'x'], /^missing required argument 'command'$/],
 ];
 for (const [words, message] of WRONG) {

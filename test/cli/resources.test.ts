@@ -115,7 +115,7 @@ test('what is wrong is said on one line, and nothing is written', async (t) => {
   await refused(['get', 'peer', 'none'], '', 1, /BGPPeer\/none: there is no such resource/);
   await refused(['delete'], '', 2, /needs a kind and a name, or -f FILE/);
   await refused(['delete', 'peer', 'none', '-f', '-'], '', 2, /needs a kind and a name/);
-  await refused(['get', 'peer', '--lab', 'x'], '', 2, /--lab: stands beside --endpoint/);
+  await refused(['get', 'peer', '--lab', 'x'], '', 2, /--lab: conflicts with --endpoint/);
 });
 
 test('several files are applied, and what was done before one failed is said', async (t) => {
@@ -133,7 +133,7 @@ test('several files are applied, and what was done before one failed is said', a
   assert.deepEqual([status, stdout], [1, '']);
   assert.match(
     stderr,
-    /^flatnet: apply BGPPeer\/tor: has changed: .*; done before it: IPPool\/main unchanged\n$/,
+    /^flatnet: apply BGPPeer\/tor: has changed: .*; already done: IPPool\/main unchanged\n$/,
   );
   assert.equal((await run(['delete', ...files.flat()])).stdout, 'IPPool/main deleted\nBGPPeer/tor deleted\n');
 });

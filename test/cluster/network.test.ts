@@ -136,7 +136,7 @@ describe('readNetwork refuses', () => {
       'a network of the other family',
       { Network: 'fd00::/56' },
       'Network',
-      /'fd00::\/56' is IPv6; IPv4 is written here/,
+      /'fd00::\/56' is IPv6; IPv4 belongs here/,
     ],
     [
       "k3s's placeholder in a family that is on",

@@ -3,13 +3,8 @@ import { existsSync, mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, test } from 'node:test';
 import { installPlugins } from '../../src/cni/shim/install.ts';
-import {
-  type AttachmentOptions,
-  addNetwork,
-  checkNetwork,
-  delNetwork,
-  gcNetwork,
-} from '../../src/runtime/cni-exec.ts';
+import { type AttachmentOptions, addNetwork, delNetwork } from '../../src/runtime/cni-exec.ts';
+import { checkNetwork, gcNetwork } from '../runtime/runtime.ts';
 import { eventually, Host, ip, ipOne, leftovers, Pod, pings } from './host.ts';
 import { NO_REFERENCE, REFERENCE } from './reference.ts';
 import { NO_SHIM, SHIM } from './shim.ts';

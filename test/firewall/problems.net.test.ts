@@ -12,7 +12,8 @@ import { withNetns } from '../../src/linux/netns.ts';
 import { applyRuleset } from '../../src/linux/nftables/ruleset.ts';
 import { kernelTest, type Sandbox, sandbox } from '../linux/sandbox.ts';
 
-// A node that forwards, a pod on its `cali…`, another node behind its `eth0`; what we say of a ruleset must be what the kernel does with it.
+// A node that forwards, a pod on its `cali…`, another node behind its `eth0`; what we say of a ruleset must
+// be what the kernel does with it.
 
 const POD = 'cali00000000000';
 const NETWORK = '10.99.0.0/20';

@@ -43,7 +43,8 @@ describe('parseIp', () => {
     fc.assert(
       fc.property(fc.oneof(fc.ipV4(), fc.ipV6(), anyIp), (text) => {
         const ip = parseIp(text);
-        // inet_ntop writes ::/96 with a dotted tail; RFC 5952 §5 wants that for well-known prefixes, and Go and Linux do not.
+        // inet_ntop writes ::/96 with a dotted tail; RFC 5952 §5 wants that for well-known prefixes, and Go
+        // and Linux do not.
         if (familyOf(ip) === 6 && ipToBigInt(ip) >> 32n === 0n) return;
         const family = familyOf(ip) === 4 ? 'ipv4' : 'ipv6';
         assert.equal(ip, new SocketAddress({ address: text, family }).address);

@@ -32,7 +32,7 @@ describe('asked for in the wrong way', { skip: CANNOT }, () => {
     [['--network', 'fd77::/56'], /IPv6Network: fd77::\/56 overlaps/],
     [
       ['--network', '10.244.0.0/24', '--nodes', '4'],
-      /Network: 10\.244\.0\.0\/24 has 3 subnets of \/26, and there are 4 nodes; choose a larger network/,
+      /Network: 10\.244\.0\.0\/24 has 3 subnets of \/26, for 4 nodes; choose a larger network/,
     ],
     [['--network', '127.0.0.0/8'], /Network: 127\.0\.0\.0\/8 overlaps .* reserved.*; choose/],
     [['--network', 'ff00::/8'], /IPv6Network: ff00::\/8 overlaps .* reserved/],
@@ -40,9 +40,9 @@ describe('asked for in the wrong way', { skip: CANNOT }, () => {
     [['--nodes', 'three'], /--nodes.*whole number from 1 to 200/],
     [['--subnets', '99'], /--subnets.*whole number from 1 to 16/],
     [['--colour'], /unknown option '--colour'/],
-    [['--config', '/no/such/file'], /\/no\/such\/file: there is no such file/],
-    [['--config', '/etc'], /\/etc: is a folder; name a file in it/],
-    [['--config', file, '--network', '10.1.0.0/16'], /--network: .*both say.*give one of them/],
+    [['--config', '/no/such/file'], /\/no\/such\/file: no such file/],
+    [['--config', '/etc'], /\/etc: is a directory; name a file in it/],
+    [['--config', file, '--network', '10.1.0.0/16'], /--network: .*both define.*use one of them/],
   ];
   for (const [args, message] of UP) {
     test(`up ${args.join(' ').replace(file, 'FILE')}`, async () => {
@@ -78,11 +78,11 @@ describe('asked for in the wrong way', { skip: CANNOT }, () => {
       refused(
         await weakened(nobody, 'lab', ...args, '--name', lab.name),
         1,
-        /only root may.*sudo flatnet lab/,
+        /which takes root.*sudo flatnet lab/,
       );
     }
     const FIX =
-      /root may not make (network namespaces|bridge devices) here: .*EPERM.*CAP_SYS_ADMIN and CAP_NET_ADMIN/;
+      /root may not create (network namespaces|bridge devices) here: .*EPERM.*CAP_SYS_ADMIN and CAP_NET_ADMIN/;
     for (const right of ['sys_admin', 'net_admin']) {
       refused(await weakened([`--bounding-set=-${right}`], 'lab', 'up', '--name', lab.name), 1, FIX);
     }
@@ -141,24 +141,24 @@ describe('asked of a lab that is up', { skip: CANNOT }, () => {
     [['pod', 'create', 'b', '--listen', '70000'], 2, /--listen.*whole number from 1 to 65535/],
     [['pod', 'create', 'b', '--label', 'app'], 2, /--label: 'app' is not a label; write it as app=web/],
     [['pod', 'create', 'b', '--label', 'a b=c'], 2, /--label: 'a b=c' is not a label/],
-    [['ping', 'a', 'node1', '-4', '-6'], 2, /-4 -6: one ping goes over one family; give one of them/],
+    [['ping', 'a', 'node1', '-4', '-6'], 2, /-4 -6: a ping uses one family; use one of them/],
     [['pod', 'delete', 'a', 'b'], 1, /there is no pod 'b' in namespace 'default'; pods are: default\/a/],
     [['exec', 'a'], 2, /missing required argument 'command'/],
-    [['ping', 'a', 'nobody'], 1, /'nobody' is neither a pod nor a node nor an address; use one of a, node1/],
-    [['ping', '10.0.0.1', 'a'], 2, /10\.0\.0\.1: is a mere address/],
+    [['ping', 'a', 'nobody'], 1, /'nobody' is not a pod, a node or an address; use one of a, node1/],
+    [['ping', '10.0.0.1', 'a'], 2, /10\.0\.0\.1: is only an address/],
     [['ping', 'a', 'node1', '-c', 'many'], 2, /--count.*whole number/],
-    [['logs', 'nobody'], 1, /'nobody' is neither a pod nor a node; use one of a, node1/],
+    [['logs', 'nobody'], 1, /'nobody' is not a pod or a node; use one of a, node1/],
     [['logs', 'a'], 1, /default\/a: the pod has no containers/],
     [['node', 'stop', 'node7'], 1, /there is no node 'node7'; it has node1/],
-    [['node', 'stop', 'node1', '--kill', '--power'], 2, /--kill: --power kills/],
-    [['node', 'add', 'router'], 2, /node name: 'router' is a part of the lab itself/],
-    [['node', 'add', 'node1'], 1, /there is a node 'node1' already/],
+    [['node', 'stop', 'node1', '--kill', '--power'], 2, /--kill: --power already kills/],
+    [['node', 'add', 'router'], 2, /node name: 'router' is reserved for the lab itself/],
+    [['node', 'add', 'node1'], 1, /node 'node1' already exists/],
     [
       ['node', 'add', '--subnet', '3'],
       2,
       /--subnet: the underlay has no subnet 3; they are numbered from 0 to 0/,
     ],
-    [['apply', '-f', '/no/such/file'], 2, /\/no\/such\/file: there is no such file/],
+    [['apply', '-f', '/no/such/file'], 2, /\/no\/such\/file: no such file/],
   ];
   for (const [args, status, message] of WRONG) {
     test(args.join(' '), async () => refused(await lab.run(...args), status, message));
@@ -177,7 +177,7 @@ kind: Service
 metadata: { name: svc }
 `,
     );
-    refused(await lab.run('apply', '-f', file), 2, /document 2: kind: 'Service' is not something a lab has/);
+    refused(await lab.run('apply', '-f', file), 2, /document 2: kind: 'Service' is not supported in a lab/);
     const pods = await lab.json<{ name: string }[]>('pod', 'list');
     assert.deepEqual(
       pods.map(({ name }) => name),
@@ -191,7 +191,7 @@ metadata: { name: svc }
     writeFileSync(file, pod('good', 'nodeName: node1') + pod('bad', 'nodeName: node8'));
     refused(await lab.run('apply', '-f', file), 1, /node: there is no node 'node8'; the lab has node1/);
     writeFileSync(file, pod('good', 'nodeName: node1') + pod('bad', 'nodeSelector: { disk: tape }'));
-    refused(await lab.run('apply', '-f', file), 1, /no node has the labels the nodeSelector asks for/);
+    refused(await lab.run('apply', '-f', file), 1, /no node has the labels that the nodeSelector requires/);
     assert.equal((await lab.json<unknown[]>('pod', 'list')).length, 1);
   });
 

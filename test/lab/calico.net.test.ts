@@ -223,7 +223,7 @@ for (const program of ['bird', 'frr']) {
     process.kill(pid, 'SIGKILL');
     await until('status says so', async () => {
       const { problems }: Status = JSON.parse((await lab.run('status', '--json')).stdout);
-      return problems.includes(`tor1: its ${daemon} does not run; make the lab anew`);
+      return problems.includes(`tor1: its ${daemon} is not running; rebuild the lab`);
     });
     await lab.ok('down');
     assert.deepEqual(traces(lab.name), NOTHING);
@@ -238,7 +238,7 @@ test('what can’t be is refused before anything is made', { skip }, async (t) =
     assert.equal(result.status, status);
     assert.deepEqual(traces(lab.name), NOTHING);
   };
-  await refused(2, /--reflectors: speaks BGP, and the backend is vxlan; add --preset/, '--reflectors', '1');
+  await refused(2, /--reflectors: needs BGP, but the backend is vxlan; add --preset/, '--reflectors', '1');
   await refused(2, /4 of 3 nodes/, '--preset', 'calico-bgp', '--reflectors', '4');
   await refused(2, /--tor: .*reflectors/, '--preset', 'calico-bgp', '--reflectors', '1', '--tor');
   await refused(2, /--tor: .*IPIP/, '--preset', 'calico', '--tor');

@@ -28,8 +28,8 @@ const [NODE1, NODE2, NODE3] = ['172.30.0.11', '172.30.1.12', '172.30.0.13'];
 /** Milliseconds: an emulated machine is slow. */
 const PATIENCE = 60_000;
 /**
- * Milliseconds from a fault to the repaired state; an emulated machine takes five to ten times as long for everything. BIRD’s own look at the
- * kernel comes every 10 s.
+ * Milliseconds from a fault to the repaired state; an emulated machine takes five to ten times as long for
+ * everything. BIRD’s own look at the kernel comes every 10 s.
  */
 const HEALED = process.env.FLATNET_EMULATED ? 5000 : 1000;
 /** BIRD connects again after a second, as the least there is to choose. */

@@ -92,7 +92,7 @@ test('nodes stop, start, come and go', { skip: CANNOT }, async (t) => {
   assert.ok(await reached(), 'a stopped agent took the data path along');
   const stopped = await lab.run('status');
   assert.equal(stopped.status, 1);
-  assert.match(stopped.stdout, /! node1: no agent runs/);
+  assert.match(stopped.stdout, /! node1: no agent is running/);
   const pending = await lab.run('pod', 'create', 'c', '--node', 'node1');
   assert.equal(pending.status, 1);
   assert.match(pending.stderr, /the flatnet agent of this node is not available/);
@@ -138,7 +138,7 @@ test('`down` removes any wreck, and only that', { skip: CANNOT }, async (t) => {
 
   const again = await lab.run('up');
   assert.deepEqual([again.status, again.stdout], [1, '']);
-  assert.match(again.stderr, /already up; look at it: flatnet lab status --name .* flatnet lab down --name/);
+  assert.match(again.stderr, /already up; inspect it: flatnet lab status --name .* flatnet lab down --name/);
 
   // Half torn down: the record of the lab is gone, nobody knows its nodes.
   rmSync(new LabPaths(lab.name).state);
@@ -169,7 +169,7 @@ test('an `up` that fails or is interrupted leaves nothing', { skip: CANNOT }, as
   up.kill('SIGINT');
   const status = await new Promise((resolve) => up.once('close', resolve));
   assert.equal(status, 1);
-  assert.match(said, /flatnet: stopped by SIGINT; what was made is gone again\n$/);
+  assert.match(said, /flatnet: stopped by SIGINT; what was made has been removed\n$/);
   assert.deepEqual(traces(lab.name), NOTHING);
 
   // Killed outright: a wreck, which says so.

@@ -128,7 +128,7 @@ test('what new users try: addresses by annotation, a pool deleted under its pods
     process.kill(pid, 'SIGKILL');
     const fix = `flatnet lab store start --name ${lab.name}`;
     await problems((all) =>
-      all.some((text) => text.startsWith('the store does not run') && text.endsWith(fix)),
+      all.some((text) => text.startsWith('the store is not running') && text.endsWith(fix)),
     );
     for (let i = 0; i < 2; i++) await lab.ok('store', 'start');
     await problems((all) => all.length === 0);

@@ -6,7 +6,10 @@ import { type Route, RT_TABLE_MAIN, routeDelete, routeDump, routeText } from '..
 /** `proto bird`, and the agent's own that nobody is told of. */
 const LEARNED = [12, 111];
 
-/** A node's `tunl0` and routes, looked at and damaged without a program: to start one takes an emulated machine a second. */
+/**
+ * A node's `tunl0` and routes, looked at and damaged without a program: to start one takes an emulated
+ * machine a second.
+ */
 export class Tunnel implements Disposable {
   readonly #socket: NetlinkSocket;
 

@@ -71,7 +71,8 @@ test('a sandbox has namespaces of its own, and its own /proc and name', { skip }
 
 test('orphans’ zombies vanish', { skip }, async (t) => {
   const { id, container, run } = await sandbox(t);
-  // The middle process ends at once: its child becomes the pause process's, and a zombie if nobody waits for it.
+  // The middle process ends at once: its child becomes the pause process's, and a zombie if nobody waits for
+  // it.
   await startContainer(id, container('orphan', '(sleep 3600 &) ; sleep 3600'));
   const find = () => children(id).find((line) => / 1 S +sleep$/.test(line));
   await until(() => find() !== undefined, 'no orphan came to process 1');
@@ -158,7 +159,7 @@ test('a sandbox keeps no namespace of others alive', { skip }, async (t) => {
   await sandbox(t, 'holder');
   assert.ok(other !== own && /v0/.test(peers()));
   deleteNetns(name);
-  // With its namespace the kernel takes v1 away, and so v0. The sandbox has a copy of every mount of this machine,
-  // which goes when the file it is on is unlinked.
+  // With its namespace the kernel takes v1 away, and so v0. The sandbox has a copy of every mount of this
+  // machine, which goes when the file it is on is unlinked.
   await until(() => !/v0/.test(peers()), 'the namespace lives on');
 });

@@ -5,7 +5,7 @@ const COMMANDS: Readonly<Record<string, Entry>> = {
   routes: { summary: 'the routes a node’s BIRD knows', load: () => import('./routes.ts') },
 };
 
-export const command = newCommand('BGP as one node’s BIRD has it.', [
+export const command = newCommand('Show BGP as one node’s BIRD sees it.', [
   'flatnet bgp status --node node1',
   'flatnet bgp routes --node node1 --peer 10.0.0.2',
 ]);

@@ -7,13 +7,13 @@ import { newCommand } from '../shared/commands.ts';
 import { print, table } from '../shared/output.ts';
 
 export const command = agentSocketOptions(
-  newCommand('The routes a node’s BIRD knows; * marks those it uses.', [
+  newCommand('Show the routes a node’s BIRD knows; * marks those it uses.', [
     'flatnet bgp routes',
     'flatnet bgp routes --peer node2',
     'flatnet bgp routes --peer 10.0.0.2 --json',
   ]),
 )
-  .option('--peer <peer>', 'only those this peer sent: its address, or a node’s name')
+  .option('--peer <peer>', 'only routes from this peer: its address, or a node’s name')
   .action(async (options: AgentSocketOptions & { readonly peer?: string }) => {
     const { routes } = await askAgent<{ routes: BgpRoute[] }>(agentSocket(options), {
       op: 'bgp-routes',
@@ -36,7 +36,7 @@ export function routesText(routes: readonly BgpRoute[]): string {
   return table(['', 'NETWORK', 'WAY', 'FROM', 'AS PATH', 'SINCE'], rows) || 'no routes';
 }
 
-/** As a routing table is read; ways to one network stay in BIRD's order, the best first. */
+/** Sorted like a routing table; routes to one network stay in BIRD's order, the best first. */
 function byNetwork({ net: a }: BgpRoute, { net: b }: BgpRoute): number {
   const [left, right] = [parseCidr(a), parseCidr(b)];
   return ipCompare(addressOf(left), addressOf(right)) || lengthOf(left) - lengthOf(right);

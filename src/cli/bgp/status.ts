@@ -8,7 +8,7 @@ import { boxTable, print } from '../shared/output.ts';
 
 export const command = agentSocketOptions(
   newCommand(
-    'A node’s BGP sessions. Exit status 1 when one is not established or cannot be, or none is there to other nodes.',
+    'Show a node’s BGP sessions. Exit status 1 if one is not established or cannot be, or if there is none to other nodes.',
     ['flatnet bgp status', 'flatnet bgp status --node node1 --lab flatnet', 'flatnet bgp status --json'],
   ),
 ).action(async (options: AgentSocketOptions) => {
@@ -21,11 +21,11 @@ function established({ state, info }: SessionStatus): boolean {
   return state === 'up' && info.startsWith('Established');
 }
 
-/** As people know it from `calicoctl node status`. */
+/** Like `calicoctl node status`. */
 export function statusText({ daemon, sessions, warnings }: BgpStatus): string {
   const recovering = daemon.recovering ? ', waiting for its peers after a restart' : '';
   return [
-    `BIRD ${daemon.version} runs since ${daemon.since}, router id ${daemon.routerId}${recovering}`,
+    `BIRD ${daemon.version} running since ${daemon.since}, router id ${daemon.routerId}${recovering}`,
     ...FAMILIES.map((family) => {
       const rows = sessions
         .filter((session) => session.family === family)

@@ -5,9 +5,10 @@ import { print } from '../shared/output.ts';
 import { describeReport, type LabOptions, labOptions, manifestsOf } from './shared.ts';
 
 export const command = labOptions(
-  newCommand('Remove what Kubernetes manifests describe, with its pods. What is not there is no error.', [
-    'flatnet lab delete -f examples/pod-two-container.yaml',
-  ]),
+  newCommand(
+    'Remove what Kubernetes manifests describe, with its pods. Removing what does not exist is no error.',
+    ['flatnet lab delete -f examples/pod-two-container.yaml'],
+  ),
 )
   .requiredOption('-f, --file <file>', 'YAML or JSON, any number of documents; - is standard input')
   .action(async ({ name, json, file }: LabOptions & { readonly file: string }) => {

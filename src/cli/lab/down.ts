@@ -5,13 +5,12 @@ import { print } from '../shared/output.ts';
 import { type LabOptions, labOptions } from './shared.ts';
 
 export const command = labOptions(
-  newCommand('Remove a lab: processes, namespaces, files. Works on any wreck, and when there is nothing.', [
-    'flatnet lab down',
-    'flatnet lab down --name second',
-    'flatnet lab down --all',
-  ]),
+  newCommand(
+    'Remove a lab: processes, namespaces, files. Works on any wreck, and if there is nothing to remove.',
+    ['flatnet lab down', 'flatnet lab down --name second', 'flatnet lab down --all'],
+  ),
 )
-  .option('--all', 'every lab of this machine')
+  .option('--all', 'every lab on this machine')
   .action(async ({ name, all, json }: LabOptions & { readonly all?: boolean }) => {
     const reports: ({ lab: string } & DownReport)[] = [];
     for (const lab of all ? labNames() : [name]) reports.push({ lab, ...(await down(lab)) });

@@ -13,7 +13,7 @@ import { type LabOptions, labOptions } from './shared.ts';
 type Options = LabOptions & { readonly namespace: string; readonly container?: string };
 
 export const command = labOptions(
-  newCommand('Run a command in a pod. Its input, output and exit status are those of the command.', [
+  newCommand('Run a command in a pod, with this command’s input, output and exit status.', [
     'flatnet lab exec web -- ip address',
     'flatnet lab exec web -c busybox -- sh',
     'echo hello | flatnet lab exec team-a/web -- cat',
@@ -21,7 +21,7 @@ export const command = labOptions(
 )
   .argument('<pod>', 'a name, or NAMESPACE/POD')
   .argument('<command...>', 'after --')
-  .option('-c, --container <name>', 'with the environment of this container (default: the first)')
+  .option('-c, --container <name>', 'whose environment to use (default: the first container)')
   .option('-n, --namespace <namespace>', 'namespace of the pod', 'default')
   .action(async (text: string, words: readonly string[], options: Options) => {
     const lab = Lab.open(options.name);
@@ -32,7 +32,7 @@ export const command = labOptions(
     const { TERM } = process.env;
     const env = container ? { ...container.env, ...(TERM === undefined ? {} : { TERM }) } : process.env;
     const child = spawn(file, args, { stdio: 'inherit', env });
-    // The terminal sends these to the whole foreground group: the command decides what they mean.
+    // The terminal sends these to the whole foreground group; what they mean is up to the command.
     for (const signal of ['SIGINT', 'SIGQUIT'] as const) process.on(signal, () => {});
     try {
       const [status, signal] = (await once(child, 'exit')) as [number | null, NodeJS.Signals | null];
@@ -54,8 +54,8 @@ function atTerminal(): boolean {
 }
 
 /**
- * A pseudo-terminal made inside, by script(1), as a container runtime makes one: the process groups of ours have no number
- * in the pod's pid namespace, which shells with job control take for an error.
+ * script(1) makes a pseudo-terminal inside, as a container runtime does: the process group of our own
+ * terminal has no number in the pod's pid namespace, which shells with job control treat as an error.
  */
 function onOwnTerminal(words: readonly string[]): string[] {
   const quoted = words.map((word) => `'${word.replaceAll("'", "'\\''")}'`);
@@ -69,6 +69,6 @@ function containerOf(pod: PodRecord, name: string | undefined): ContainerRecord 
   const names = pod.containers.map((each) => each.name);
   throw new FlatnetError(`pod ${fullName(pod)} has no container '${name}'`, {
     code: 'NOT_FOUND',
-    fix: names.length ? `it has ${names.join(', ')}` : 'it has none: leave out -c',
+    fix: names.length ? `it has ${names.join(', ')}` : 'it has none: drop -c',
   });
 }

@@ -2,22 +2,22 @@ import { addCommands, type Entry, newCommand } from '../shared/commands.ts';
 
 const COMMANDS: Readonly<Record<string, Entry>> = {
   up: { summary: 'bring a lab up', load: () => import('./up.ts') },
-  down: { summary: 'remove a lab and all it left', load: () => import('./down.ts') },
-  list: { summary: 'the labs of this machine', load: () => import('./list.ts') },
-  status: { summary: 'nodes, leases, pods, and what is wrong', load: () => import('./status.ts') },
+  down: { summary: 'remove a lab and all its traces', load: () => import('./down.ts') },
+  list: { summary: 'list the labs on this machine', load: () => import('./list.ts') },
+  status: { summary: 'show nodes, leases, pods and problems', load: () => import('./status.ts') },
   node: { summary: 'stop, start, restart, add or delete a node', load: () => import('./node.ts') },
   store: { summary: 'stop or start the store', load: () => import('./store.ts') },
   pod: { summary: 'create, list or delete pods', load: () => import('./pod.ts') },
-  apply: { summary: 'make what Kubernetes manifests describe', load: () => import('./apply.ts') },
+  apply: { summary: 'create what Kubernetes manifests describe', load: () => import('./apply.ts') },
   delete: { summary: 'remove what Kubernetes manifests describe', load: () => import('./delete.ts') },
   exec: { summary: 'run a command in a pod', load: () => import('./exec.ts') },
   ping: { summary: 'ping from one pod or node to another', load: () => import('./ping.ts') },
-  matrix: { summary: 'who reaches whom', load: () => import('./matrix.ts') },
-  logs: { summary: 'what an agent or a container wrote', load: () => import('./logs.ts') },
+  matrix: { summary: 'show who reaches whom', load: () => import('./matrix.ts') },
+  logs: { summary: 'show what an agent or a container wrote', load: () => import('./logs.ts') },
 };
 
 export const command = newCommand(
-  'A whole cluster on this machine: every node is a network namespace with its own agent, every pod is wired by real CNI calls.',
+  'Run a whole cluster on this machine: every node is a network namespace with its own agent, and real CNI calls wire every pod.',
   ['flatnet lab up', 'flatnet lab pod create web --listen 80', 'flatnet lab matrix', 'flatnet lab down'],
 ).addHelpText('after', '\nThe nodes are network namespaces: ip netns exec flatnet-node1 ip route');
 

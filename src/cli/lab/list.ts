@@ -2,7 +2,7 @@ import { labNames, readState, requireRoot } from '../../lab/record/lab.ts';
 import { newCommand } from '../shared/commands.ts';
 import { print, table } from '../shared/output.ts';
 
-export const command = newCommand('The labs of this machine.', ['flatnet lab list'])
+export const command = newCommand('List the labs on this machine.', ['flatnet lab list'])
   .option('--json', 'print JSON')
   .action(({ json }: { readonly json?: boolean }) => {
     requireRoot();

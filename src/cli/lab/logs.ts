@@ -18,17 +18,17 @@ type Options = LabOptions & {
 };
 
 export const command = labOptions(
-  newCommand('What a node’s agent, a container or the store wrote, as it wrote it.', [
+  newCommand('Show what a node’s agent, a container or the store wrote, unchanged.', [
     'flatnet lab logs node1 -f',
     'flatnet lab logs web -c nginx --tail 20',
     'flatnet lab logs store',
   ]),
 )
-  .argument('<node|pod|store>', 'NAMESPACE/POD for a pod that is called like a node')
+  .argument('<node|pod|store>', 'NAMESPACE/POD for a pod that has the name of a node')
   .option('-n, --namespace <namespace>', 'namespace of the pod', 'default')
   .option('-c, --container <name>', 'default: the first')
-  .option('-f, --follow', 'go on with what comes')
-  .option('--tail <lines>', 'only the last ones', integer(0, 1_000_000))
+  .option('-f, --follow', 'keep printing new lines')
+  .option('--tail <lines>', 'only the last lines', integer(0, 1_000_000))
   .action(async (text: string, options: Options) => {
     const file = logFile(Lab.open(options.name), text, options);
     if (!existsSync(file)) return;
@@ -48,7 +48,7 @@ function logFile(lab: Lab, text: string, options: Options): string {
   }
   const { namespace, name } = splitPodName(text, options.namespace);
   const pod = readPod(lab, namespace, name);
-  if (!pod) throw unknown(lab, `'${text}' is neither a pod nor a node`);
+  if (!pod) throw unknown(lab, `'${text}' is not a pod or a node`);
   const names = pod.containers.map((each) => each.name);
   const container = options.container ?? names[0];
   if (container !== undefined && names.includes(container)) return containerFile(lab, pod, container, 'log');

@@ -13,18 +13,18 @@ import { type LabOptions, labOptions } from './shared.ts';
 
 type Options = LabOptions & { readonly timeout: number; readonly full?: boolean };
 
-/** More columns than this are no table any more. */
+/** Columns beyond which a table is unreadable. */
 const WIDEST = 12;
 const MOST_FAILURES = 20;
 
 export const command = labOptions(
   newCommand(
-    'Who reaches whom: every pod and every node pings every pod. Cells are round trips in ms; NAT: the target saw another source address than the sender’s own. Ends with 1 when a pair fails.',
+    'Show who reaches whom: every pod and every node pings every pod. Cells are round trips in ms; NAT means that the target saw a source address other than the sender’s own. Exit status 1 if a pair fails.',
     ['flatnet lab matrix', 'flatnet lab matrix --json'],
   ),
 )
-  .option('--timeout <ms>', 'to wait for the answers of a round', milliseconds, 1000)
-  .option('--full', `print the table also for more than ${WIDEST} pods`)
+  .option('--timeout <ms>', 'how long to wait for a round’s replies', milliseconds, 1000)
+  .option('--full', `print the table even for more than ${WIDEST} pods`)
   .action(async ({ name, json, timeout, full }: Options) => {
     const lab = Lab.open(name);
     const pods = readPods(lab)
@@ -34,7 +34,7 @@ export const command = labOptions(
       throw new FlatnetError('there are no pods to ping', {
         code: 'NOT_FOUND',
         object: `lab ${name}`,
-        fix: 'make some: flatnet lab pod create web',
+        fix: 'create some: flatnet lab pod create web',
       });
     }
     const senders = [...pods, ...lab.nodes.map((node) => nodeEndpoint(lab, node))];
@@ -100,7 +100,7 @@ function failures(pairs: readonly Pair[]): string[] {
 
 function reason({ reached, error, source }: Pair): string {
   if (!reached) return error ?? 'no answer';
-  return source ? `the target saw the source ${source}` : 'the target’s view of the source was lost';
+  return source ? `the target saw source ${source}` : 'what source the target saw is unknown';
 }
 
 function milliseconds(text: string): number {

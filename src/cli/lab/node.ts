@@ -13,18 +13,18 @@ type AddOptions = LabOptions & { readonly subnet?: number };
 export const command = newCommand('Stop, start, restart, add or delete a node.');
 
 const stop = labOptions(
-  newCommand('Stop a node’s agent. Its pods keep talking: the data path is the kernel’s.', [
+  newCommand('Stop a node’s agent. Its pods keep talking: the data path is in the kernel.', [
     'flatnet lab node stop node2',
     'flatnet lab node stop node2 --kill',
     'flatnet lab node stop node2 --power   # the whole node goes dark',
   ]),
 )
   .argument('<node>')
-  .option('--kill', 'by SIGKILL, as a crash')
+  .option('--kill', 'use SIGKILL, like a crash')
   .option('--power', 'kill the agent and pull the node’s cable')
   .action(async (node: string, { name, json, kill, power }: StopOptions) => {
     if (kill && power) {
-      throw new FlatnetError('--power kills the agent as well', { code: 'USAGE', object: '--kill' });
+      throw new FlatnetError('--power already kills the agent', { code: 'USAGE', object: '--kill' });
     }
     const how = power ? 'power' : kill ? 'kill' : 'stop';
     await Lab.change(name, (lab) => stopNode(lab, node, how));
@@ -54,7 +54,7 @@ const restart = labOptions(
   ]),
 )
   .argument('<node>')
-  .option('--kill', 'stop it by SIGKILL')
+  .option('--kill', 'stop it with SIGKILL')
   .action(async (node: string, { name, json, kill }: StopOptions) => {
     const status = await Lab.change(name, async (lab) => {
       await stopNode(lab, node, kill ? 'kill' : 'stop');
@@ -70,7 +70,7 @@ const add = labOptions(
   ]),
 )
   .argument('[node]', 'default: node<n>')
-  .option('--subnet <k>', 'of the underlay, from 0', integer(0, 15))
+  .option('--subnet <k>', 'subnet of the underlay, from 0', integer(0, 15))
   .action(async (node: string | undefined, { name, json, subnet }: AddOptions) => {
     const added = await Lab.change(name, async (lab) => {
       const result = await addNode(lab, {
@@ -86,7 +86,7 @@ const add = labOptions(
 
 const remove = labOptions(
   newCommand(
-    'Delete a node for good: its pods, its lease, its namespace. Deployments get their pods elsewhere.',
+    'Delete a node for good: its pods, its lease, its namespace. Deployments replace their pods elsewhere.',
     ['flatnet lab node delete node3'],
   ),
 )

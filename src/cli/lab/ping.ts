@@ -19,7 +19,7 @@ type Options = LabOptions & {
 };
 
 export const command = labOptions(
-  newCommand('Ping from one pod or node to another, and see which source address arrives there.', [
+  newCommand('Ping from one pod or node to another, and show which source address arrives.', [
     'flatnet lab ping web db',
     'flatnet lab ping node1 web -c 10 -i 0.2',
     'flatnet lab ping team-a/web 172.30.255.1   # the world outside the cluster',
@@ -28,19 +28,19 @@ export const command = labOptions(
   .argument('<from>', 'a pod, NAMESPACE/POD or a node')
   .argument('<to>', 'the same, or an IP address')
   .option('-c, --count <n>', 'how many', integer(1, 1_000_000), 3)
-  .option('-s, --size <bytes>', 'after the ICMP header', integer(0, 65_000), 56)
+  .option('-s, --size <bytes>', 'payload after the ICMP header', integer(0, 65_000), 56)
   .option('-i, --interval <seconds>', 'between two', seconds, 1)
-  .option('-W, --timeout <seconds>', 'to wait for each', seconds, 1)
+  .option('-W, --timeout <seconds>', 'how long to wait for each reply', seconds, 1)
   .option('-4', 'over IPv4')
   .option('-6', 'over IPv6')
   .action(async (from: string, to: string, options: Options) => {
     const lab = Lab.open(options.name);
     const [sender, target] = [findEndpoint(lab, from), findEndpoint(lab, to)];
     if (options[4] && options[6]) {
-      throw new FlatnetError('one ping goes over one family', {
+      throw new FlatnetError('a ping uses one family', {
         code: 'USAGE',
         object: '-4 -6',
-        fix: 'give one of them',
+        fix: 'use one of them',
       });
     }
     const family: Family | undefined = options[6] ? 6 : options[4] ? 4 : undefined;

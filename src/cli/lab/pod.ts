@@ -19,7 +19,7 @@ type CreateOptions = LabOptions & {
 export const command = newCommand('Create, list or delete pods.');
 
 const create = labOptions(
-  newCommand('Create a pod: a sandbox, wired by CNI. Without --node the least loaded node takes it.', [
+  newCommand('Create a pod: a sandbox, wired by CNI. Without --node it goes to the least loaded node.', [
     'flatnet lab pod create web --listen 80',
     'flatnet lab pod create db --node node2 --label app=db',
     `flatnet lab pod create dns --annotation 'cni.projectcalico.org/ipAddrs=["10.244.0.53"]'`,
@@ -28,11 +28,11 @@ const create = labOptions(
   .argument('<pod>', 'a DNS label, or NAMESPACE/POD')
   .option('-n, --namespace <namespace>', 'namespace of the pod', 'default')
   .option('--node <node>', 'where to run it')
-  .option('--label <key=value>', 'may be given several times', collect(label))
-  .option('--annotation <key=value>', 'CNI gets it; several times', collect(annotation))
+  .option('--label <key=value>', 'may be repeated', collect(label))
+  .option('--annotation <key=value>', 'passed to CNI; may be repeated', collect(annotation))
   .option(
     '--listen <port>',
-    'answer HTTP here with the pod’s name; several times',
+    'answer HTTP on this port with the pod’s name; may be repeated',
     collect(integer(1, 65535)),
   )
   .action(async (text: string, options: CreateOptions) => {
@@ -53,7 +53,7 @@ const create = labOptions(
 const list = labOptions(
   newCommand('List the pods.', ['flatnet lab pod list', 'flatnet lab pod list -n team-a']),
 )
-  .option('-n, --namespace <namespace>', 'only those of a namespace')
+  .option('-n, --namespace <namespace>', 'only pods of this namespace')
   .action(({ name, json, namespace }: LabOptions & { readonly namespace?: string }) => {
     const lab = Lab.open(name);
     const pods = readPods(lab)
@@ -63,7 +63,7 @@ const list = labOptions(
   });
 
 const remove = labOptions(
-  newCommand('Delete pods. Their addresses are free when it returns.', ['flatnet lab pod delete web db']),
+  newCommand('Delete pods and free their addresses.', ['flatnet lab pod delete web db']),
 )
   .argument('<pods...>', 'names, or NAMESPACE/POD')
   .option('-n, --namespace <namespace>', 'namespace of the pods', 'default')
@@ -81,7 +81,7 @@ command.addCommand(create.name('create').summary('create a pod'));
 command.addCommand(list.name('list').summary('list the pods'));
 command.addCommand(remove.name('delete').summary('delete pods'));
 
-/** As Kubernetes has it: an optional prefix, a name, and a value that may be empty. */
+/** A label as in Kubernetes: an optional prefix, a name, and a value that may be empty. */
 const LABEL =
   /^((?:[a-z0-9.-]+\/)?[A-Za-z0-9](?:[\w.-]*[A-Za-z0-9])?)=((?:[A-Za-z0-9](?:[\w.-]*[A-Za-z0-9])?)?)$/;
 

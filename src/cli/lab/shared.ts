@@ -6,16 +6,16 @@ import { DEFAULT_LAB } from '../../lab/record/lab.ts';
 import { type Cell, paint, render, table } from '../shared/output.ts';
 import { readText } from '../shared/read-text.ts';
 
-/** What every command of a lab takes. */
+/** The options of every lab command. */
 export type LabOptions = { readonly name: string; readonly json?: boolean };
 
 export function labOptions(command: Command): Command {
   return command
-    .option('--name <lab>', 'which lab; several may stand side by side', DEFAULT_LAB)
+    .option('--name <lab>', 'which lab; several may run side by side', DEFAULT_LAB)
     .option('--json', 'print JSON');
 }
 
-/** Reads `-f FILE`, `-` being standard input; says on standard error what a lab leaves aside. */
+/** Reads `-f FILE`, `-` being standard input; warns on standard error about what a lab ignores. */
 export function manifestsOf(file: string): Manifest[] {
   const warnings: string[] = [];
   const manifests = readManifests(
@@ -35,7 +35,7 @@ const STYLE = {
   absent: 'dim',
 } as const satisfies Record<Outcome, string>;
 
-/** What was done to each object and its pods, and what runs in place of the images. */
+/** Tells what was done to each object and its pods, and what runs in place of the images. */
 export function describeReport({ objects, created, deleted }: ApplyReport): string {
   const notes = new Set(
     created.flatMap((pod) => pod.containers.map(({ name, note }) => `  ${name}: ${note}`)),

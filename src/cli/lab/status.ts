@@ -10,7 +10,7 @@ import { type Cell, paint, print, render, table } from '../shared/output.ts';
 import { type LabOptions, labOptions, podTable } from './shared.ts';
 
 export const command = labOptions(
-  newCommand('Nodes, leases, pods, and what is wrong. Ends with 1 when something is.', [
+  newCommand('Show nodes, leases, pods and problems. Exit status 1 if there are problems.', [
     'flatnet lab status',
     'flatnet lab status --json',
   ]),
@@ -36,7 +36,7 @@ function describe(status: LabStatus): string {
 
 type Column = readonly [heading: string, cell: (node: NodeStatus) => Cell];
 
-/** With blocks a node's are a table of their own below, and with BGP there are sessions. */
+/** Blocks have a table of their own below; BGP adds a column for sessions. */
 function nodeTable({ nodes, addresses, families }: LabStatus): string {
   const hasBgp = nodes.some(({ bgp }) => bgp !== undefined);
   const columns: Column[] = [
@@ -56,13 +56,13 @@ function nodeTable({ nodes, addresses, families }: LabStatus): string {
   );
 }
 
-/** Established ones of those there should be. */
+/** Established sessions out of those expected. */
 function sessions({ bgp }: NodeStatus): Cell {
   if (!bgp) return '-';
   return paint(bgp.established === bgp.expected ? 'green' : 'red', `${bgp.established}/${bgp.expected}`);
 }
 
-/** The addresses that peers use: of the families pods have. A table of 80 columns has no room for others. */
+/** The addresses that peers use: only of families that pods have, to fit 80 columns. */
 function underlay({ underlay }: AgentStatus, families: readonly Family[]): string {
   const addresses = Object.values(underlay?.addresses ?? {});
   return addresses.filter((address) => families.includes(familyOf(address))).join(' ') || '-';

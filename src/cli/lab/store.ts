@@ -4,11 +4,11 @@ import { newCommand } from '../shared/commands.ts';
 import { print } from '../shared/output.ts';
 import { type LabOptions, labOptions } from './shared.ts';
 
-export const command = newCommand('Stop the store all nodes share, or start it again.');
+export const command = newCommand('Stop or start the store that all nodes share.');
 
 const stop = labOptions(
   newCommand(
-    'Stop the store. Agents keep what they know, pods keep talking; of blocks, no new pod gets an address.',
+    'Stop the store. Agents keep what they know and pods keep talking, but with blocks no new pod gets an address.',
     ['flatnet lab store stop'],
   ),
 ).action(async ({ name, json }: LabOptions) => {
@@ -17,12 +17,12 @@ const stop = labOptions(
 });
 
 const start = labOptions(
-  newCommand('Start the store with what it held, also after it was killed.', ['flatnet lab store start']),
+  newCommand('Start the store with the data it held, even after it was killed.', ['flatnet lab store start']),
 ).action(async ({ name, json }: LabOptions) => {
   await Lab.change(name, async (lab) => {
     if (!storeProcess(lab)) await startStore(lab);
   });
-  print({ store: 'running' }, json, () => 'store runs');
+  print({ store: 'running' }, json, () => 'store running');
 });
 
 command.addCommand(stop.name('stop').summary('stop it'));

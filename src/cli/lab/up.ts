@@ -28,7 +28,7 @@ type Options = LabOptions & {
 };
 
 export const command = labOptions(
-  newCommand('Bring a lab up, and return when every node can take pods.', [
+  newCommand('Bring a lab up; returns when every node can take pods.', [
     'flatnet lab up',
     'flatnet lab up --nodes 5 --subnets 2',
     'flatnet lab up --backend host-gw --name second',
@@ -39,30 +39,33 @@ export const command = labOptions(
   ]),
 )
   .option('--nodes <n>', 'how many nodes', integer(1, 200), 3)
-  .option('--subnets <k>', 'subnets of the underlay, with a router between them', integer(1, 16), 1)
+  .option('--subnets <k>', 'subnets of the underlay, connected by a router', integer(1, 16), 1)
   .addOption(
     new Option(
       '--preset <name>',
-      'flannel: a subnet a node, bridges; calico: blocks, routed pods, BGP, IPIP; calico-bgp: the same without IPIP (default: flannel)',
+      'flannel: a subnet per node, bridges; calico: blocks, routed pods, BGP, IPIP; calico-bgp: the same without IPIP (default: flannel)',
     ).choices(PRESET_NAMES),
   )
   .option('--backend <type>', 'vxlan or host-gw (default: vxlan)')
-  .option('--network <cidr>', 'pod network, or an IPv4 and an IPv6 one with a comma (default: 10.244.0.0/16)')
+  .option(
+    '--network <cidr>',
+    'pod network, or an IPv4 and an IPv6 network separated by a comma (default: 10.244.0.0/16)',
+  )
   .option('--config <file>', "flannel's net-conf.json, or the same keys as YAML")
   .option(
     '--reflectors <n>',
-    'the first n nodes are BGP route reflectors, and the mesh is off',
+    'make the first n nodes BGP route reflectors and turn the mesh off',
     integer(1, 200),
   )
   .addOption(
     new Option(
       '--tor [program]',
-      'a top-of-rack router on each subnet, which speaks BGP with its nodes: bird or frr',
+      'a top-of-rack router on each subnet that speaks BGP with its nodes: bird or frr',
     )
       .choices(TOR_PROGRAMS)
       .preset('bird'),
   )
-  .option('--keep', 'after a failure leave everything as it is, to look at')
+  .option('--keep', 'after a failure, leave everything in place for inspection')
   .action(async (options: Options) => {
     const network = networkOf(options);
     const { reflectors, tor } = options;
@@ -87,10 +90,10 @@ next: flatnet lab pod create web${option}; flatnet lab matrix${option}; ip netns
 
 function networkOf({ config, network, backend, preset }: Options): Network {
   if (config !== undefined && network !== undefined) {
-    throw new FlatnetError('--config and --network both say what the pod network is', {
+    throw new FlatnetError('--config and --network both define the pod network', {
       code: 'USAGE',
       object: '--network',
-      fix: 'give one of them',
+      fix: 'use one of them',
     });
   }
   const complete = (value: unknown): unknown => {
@@ -106,7 +109,7 @@ function networkOf({ config, network, backend, preset }: Options): Network {
     : readNetworkFile(readText(config, 'CONFIG_INVALID'), config, complete);
 }
 
-/** Names the option that said what `Backend.Type` is. */
+/** Blames the option that set `Backend.Type`. */
 function asOption<T>(option: string, read: () => T): T {
   try {
     return read();

@@ -6,7 +6,7 @@ import { FlatnetError } from '../../error.ts';
 import { DEFAULT_LAB, Lab } from '../../lab/record/lab.ts';
 import { LabPaths } from '../../lab/record/paths.ts';
 
-/** Which agent a command asks: that of this machine, one by its socket, or a node of a lab. */
+/** Which agent a command asks: this machine's, one by its socket, or that of a lab's node. */
 export type AgentSocketOptions = {
   readonly socket?: string;
   readonly lab?: string;
@@ -17,23 +17,25 @@ export type AgentSocketOptions = {
 export function agentSocketOptions(command: Command): Command {
   return command
     .option('--socket <path>', `the agent’s socket (default: ${defaultSocket()})`)
-    .option('--node <node>', 'ask the agent of this node of a lab')
+    .option('--node <node>', 'ask the agent of this lab node')
     .option('--lab <lab>', `which lab, with --node (default: ${DEFAULT_LAB})`)
     .option('--json', 'print JSON');
 }
 
-/** Throws USAGE for options that name no agent or two; LAB_MISSING; NOT_FOUND when the lab has no such node. */
+/**
+ * Throws USAGE for options that select no agent, or two; LAB_MISSING; NOT_FOUND if the lab has no such node.
+ */
 export function agentSocket({ socket, lab, node }: AgentSocketOptions): string {
   if (socket !== undefined && (node ?? lab) !== undefined) {
-    throw usage('--socket', `stands beside ${node === undefined ? '--lab' : '--node'}`, 'use one of them');
+    throw usage('--socket', `conflicts with ${node === undefined ? '--lab' : '--node'}`, 'use one of them');
   }
   if (node === undefined) {
-    if (lab !== undefined) throw usage('--lab', 'does not say which node', 'add --node, as --node node1');
+    if (lab !== undefined) throw usage('--lab', 'does not say which node', 'add --node, e.g. --node node1');
     return socket ?? defaultSocket();
   }
   const labName = lab ?? DEFAULT_LAB;
   const path = new LabPaths(labName).node(node).agentSocket;
-  // Where nothing listens the reason may be a wrong name; a lab that is only half there may still have this agent.
+  // If nothing listens, the name may be wrong. An incomplete lab may still have this agent.
   if (!existsSync(path)) Lab.open(labName).node(node);
   return path;
 }

@@ -1,11 +1,11 @@
 import { Command, InvalidArgumentError } from 'commander';
 
-/** What loads a command when it is chosen: help and start-up of one never pay for the others. */
+/** Loads a command only when it is chosen: its start-up never pays for the others. */
 export type Entry = { readonly summary: string; readonly load: () => Promise<{ readonly command: Command }> };
 
 /**
- * Adds the commands of a table: the one that `words` begin with in full, of the others name and summary for
- * the help.
+ * Adds a table of commands: the one that `words` choose in full, the others with name and summary for the
+ * help.
  */
 export async function addCommands(
   parent: Command,
@@ -20,7 +20,7 @@ export async function addCommands(
   }
 }
 
-/** A command that throws instead of ending the process, and shows examples in its help. */
+/** A command that throws instead of exiting, and shows examples in its help. */
 export function newCommand(description: string, examples: readonly string[] = []): Command {
   const command = new Command()
     .description(description)
@@ -41,7 +41,7 @@ export function integer(min: number, max: number): (text: string) => number {
   };
 }
 
-/** For options that may be given several times. */
+/** For options that may be repeated. */
 export function collect<T>(read: (text: string) => T): (text: string, previous: T[] | undefined) => T[] {
   return (text, previous) => [...(previous ?? []), read(text)];
 }

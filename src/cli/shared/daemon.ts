@@ -1,7 +1,7 @@
 import { pino } from 'pino';
 import type { Log } from '../../log.ts';
 
-/** JSON lines on standard output, written at once: what a crash says must not be lost in a buffer. */
+/** JSON lines on standard output, unbuffered: the last words before a crash must not be lost. */
 export function processLog(level: string): Log {
   return pino(
     { level, base: null, timestamp: pino.stdTimeFunctions.isoTime },
@@ -9,7 +9,7 @@ export function processLog(level: string): Log {
   );
 }
 
-/** Aborts on the first SIGTERM or SIGINT; the second ends the process the hard way. */
+/** Aborts on the first SIGTERM or SIGINT; the second kills the process. */
 export function stopSignal(): AbortSignal {
   const controller = new AbortController();
   for (const name of ['SIGTERM', 'SIGINT'] as const) {

@@ -4,10 +4,10 @@ import { coloured, paint, render } from './output.ts';
 
 export const EXIT = { ok: 0, failed: 1, usage: 2 } as const;
 
-/** What was asked for can't be: nothing was tried. */
+/** Errors in what was asked for: nothing was tried. */
 const USAGE: readonly ErrorCode[] = ['CONFIG_INVALID', 'MANIFEST_INVALID', 'NAME_INVALID', 'USAGE'];
 
-/** Thrown by a command whose own output said what is wrong: sets the exit status and says nothing more. */
+/** Thrown by a command whose output already told what is wrong: only sets the exit status. */
 export class Exit extends Error {
   readonly status: number;
 
@@ -17,12 +17,15 @@ export class Exit extends Error {
   }
 }
 
-/** Tells a person, or with `json` a program, what went wrong, on standard error; returns the exit status. */
+/**
+ * Reports what went wrong on standard error, to a person or with `json` to a program; returns the exit
+ * status.
+ */
 export function fail(error: unknown, json: boolean): number {
   if (error instanceof Exit) return error.status;
   if (error instanceof CommanderError) {
     if (error.exitCode === 0) return EXIT.ok;
-    // Without a command the help has been printed, and says all there is to say.
+    // Without a command, the help has been printed and says it all.
     if (error.code === 'commander.help') return EXIT.usage;
     return fail(usage(error), json);
   }
@@ -37,7 +40,7 @@ export function fail(error: unknown, json: boolean): number {
   return error instanceof FlatnetError && USAGE.includes(error.code) ? EXIT.usage : EXIT.failed;
 }
 
-/** Commander's message in our words; its proposal is on a line of its own. */
+/** Commander's message in our form; its suggestion is on a line of its own. */
 function usage(error: CommanderError): FlatnetError {
   const [text = '', ...proposal] = error.message.replace(/^error: /, '').split('\n');
   const fix = proposal.join(' ').replace(/^\(Did (.*)\)$/, 'did $1');

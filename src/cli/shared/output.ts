@@ -1,10 +1,10 @@
 import { styleText } from 'node:util';
 
-/** How a value stands in a table. */
+/** A value in a table. */
 export type Cell = string | { readonly text: string; readonly style: Style };
 export type Style = 'green' | 'red' | 'yellow' | 'dim' | 'bold';
 
-/** Colour is for a person at a terminal who has not set NO_COLOR (no-color.org). */
+/** Colour is for people at a terminal who have not set NO_COLOR (no-color.org). */
 export function coloured(stream: NodeJS.WriteStream = process.stdout): boolean {
   return stream.isTTY === true && !process.env.NO_COLOR && process.env.TERM !== 'dumb';
 }
@@ -13,7 +13,7 @@ export function paint(style: Style, text: string): Cell {
   return { text, style };
 }
 
-/** Columns two spaces apart, each as wide as its widest cell; the last is not padded. Empty without rows. */
+/** Columns two spaces apart, each as wide as its widest cell, the last unpadded. Empty without rows. */
 export function table(
   header: readonly string[],
   rows: readonly (readonly Cell[])[],
@@ -34,7 +34,7 @@ export function table(
   return all.map(line).join('\n');
 }
 
-/** Within lines, as older tools draw it. Empty without rows. */
+/** With ruled lines, as older tools draw them. Empty without rows. */
 export function boxTable(header: readonly string[], rows: readonly (readonly string[])[]): string {
   if (rows.length === 0) return '';
   const widths = header.map((_, column) =>
@@ -55,7 +55,7 @@ function plain(cell: Cell): string {
   return typeof cell === 'string' ? cell : cell.text;
 }
 
-/** The result of a command: JSON for a program, or what `text` makes of it for a person. */
+/** Prints a command's result: as JSON for a program, or as `text` renders it for a person. */
 export function print<T>(value: T, json: boolean | undefined, text: (value: T) => string): void {
   const output = json ? JSON.stringify(value, null, 2) : text(value);
   if (output !== '') process.stdout.write(`${output}\n`);
@@ -64,8 +64,8 @@ export function print<T>(value: T, json: boolean | undefined, text: (value: T) =
 const FRAMES = ['⠋', '⠙', '⠹', '⠸', '⠼', '⠴', '⠦', '⠧', '⠇', '⠏'];
 
 /**
- * Says on standard error what is being done: at a terminal one line with a spinner, that goes away; else a
- * line for each step. `quiet` says nothing.
+ * Tells on standard error what is being done: at a terminal in one line with a spinner, which disappears;
+ * else in a line per step.
  */
 export class Progress implements Disposable {
   readonly #stream = process.stderr;

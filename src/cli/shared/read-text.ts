@@ -2,18 +2,18 @@ import { readFileSync, readSync } from 'node:fs';
 import { codeOf, type ErrorCode, FlatnetError } from '../../error.ts';
 
 const WHY: Readonly<Record<string, string>> = {
-  ENOENT: 'there is no such file',
-  EISDIR: 'is a folder; name a file in it',
-  EACCES: 'may not be read',
+  ENOENT: 'no such file',
+  EISDIR: 'is a directory; name a file in it',
+  EACCES: 'permission denied',
 };
 
-/** The text of a file somebody named, `-` being standard input. Throws `code`, naming the file. */
+/** The text of a file, `-` being standard input. Throws `code`, naming the file. */
 export function readText(file: string, code: ErrorCode): string {
   try {
     return file === '-' ? readStandardInput() : readFileSync(file, 'utf8');
   } catch (cause) {
     const errno = codeOf(cause) ?? 'EIO';
-    throw new FlatnetError(WHY[errno] ?? "can't be read", {
+    throw new FlatnetError(WHY[errno] ?? 'cannot be read', {
       code,
       object: file,
       cause,
@@ -22,7 +22,7 @@ export function readText(file: string, code: ErrorCode): string {
   }
 }
 
-/** A pipe may be non-blocking, because the program at its other end made it so: then there is nothing yet. */
+/** The program at the other end may have made the pipe non-blocking: then EAGAIN only means nothing yet. */
 function readStandardInput(): string {
   const chunks: Buffer[] = [];
   for (;;) {

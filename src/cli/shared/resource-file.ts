@@ -18,14 +18,11 @@ export function resourcesOf(files: readonly string[]): Document[] {
 }
 
 export function fileOption(what: string): Option {
-  const option = new Option(
-    '-f, --file <file>',
-    `${what}; - is standard input; more than once for several files`,
-  );
+  const option = new Option('-f, --file <file>', `${what}; - is standard input; may be repeated`);
   return option.argParser(collect((text) => text));
 }
 
-/** Refuses pools that overlap each other, the store's, or the nodes' network, before the first resource of a file is written. */
+/** Refuses pools that overlap each other, the store's, or the nodes' network, before anything is written. */
 export async function checkPools(documents: readonly Document[], store: ResourceStore): Promise<void> {
   const pools = documents.filter(({ kind }) => kind === 'IPPool');
   if (pools.length === 0) return;
@@ -41,7 +38,7 @@ export async function checkPools(documents: readonly Document[], store: Resource
   }
 }
 
-/** Does `work` for each in turn; the error of one that failed says what had been done before. */
+/** Does `work` for each in turn; if one fails, the error tells what had been done before. */
 export async function each(
   documents: readonly Document[],
   work: (document: Document) => Promise<string>,
@@ -52,7 +49,7 @@ export async function each(
       done.push({ object: titleOf(document), outcome: await work(document) });
     } catch (error) {
       if (done.length === 0) throw error;
-      throw new FlatnetError(`${messageOf(error)}; done before it: ${doneText(done, ', ')}`, {
+      throw new FlatnetError(`${messageOf(error)}; already done: ${doneText(done, ', ')}`, {
         code: error instanceof FlatnetError ? error.code : 'INTERNAL',
         cause: error,
       });

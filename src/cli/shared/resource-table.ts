@@ -4,7 +4,7 @@ import type { BgpFilter, BgpPeer, Community } from '../../cluster/resources.ts';
 import type { AppliedResource } from '../../store/ports/resources.ts';
 import { table } from './output.ts';
 
-/** A table of resources of one kind, as calicoctl's; `wide`: all that a table can hold. */
+/** A table of resources of one kind, like calicoctl's; `wide` adds columns. */
 export function resourceTable(kind: Kind, all: readonly AppliedResource[], wide: boolean): string {
   const rows = all.map(({ document, resource }) => ({
     NAME: document.metadata.name,
@@ -90,7 +90,7 @@ function peerText({ peerIp, port, peerSelector }: BgpPeer): string {
   return peerIp.includes(':') ? `[${peerIp}]:${port}` : `${peerIp}:${port}`;
 }
 
-/** As calicoctl says it: one node, those a selector names, or all. */
+/** As calicoctl writes it: one node, those a selector matches, or all. */
 function nodeText({ node, nodeSelector }: BgpPeer): string {
   return node ?? nodeSelector ?? '(global)';
 }

@@ -9,7 +9,7 @@ import type { ResourceStore } from '../../store/ports/resources.ts';
 import type { Store } from '../../store/ports/store.ts';
 import { collect } from './commands.ts';
 
-/** Which store a command speaks with: a lab's, or one by its address. */
+/** Which store a command talks to: a lab's, or one by its address. */
 export type StoreSelection = {
   readonly endpoint?: readonly string[];
   readonly prefix: string;
@@ -26,23 +26,23 @@ export function storeOptions(command: Command): Command {
     .addOption(
       new Option(
         '--endpoint <address>',
-        `http://host:port, https://host:port or unix:/path; more than once for several (default: ${DEFAULT_ENDPOINT})`,
+        `http://host:port, https://host:port or unix:/path; may be repeated (default: ${DEFAULT_ENDPOINT})`,
       ).argParser(collect((text) => text)),
     )
-    .option('--prefix <prefix>', 'where the network’s keys are', DEFAULT_PREFIX)
-    .option('--cacert <file>', 'PEM: the authority of the store’s certificate')
-    .option('--cert <file>', 'PEM: the certificate to show')
-    .option('--key <file>', 'PEM: its key')
+    .option('--prefix <prefix>', 'prefix of the network’s keys', DEFAULT_PREFIX)
+    .option('--cacert <file>', 'PEM file with the CA of the store’s certificate')
+    .option('--cert <file>', 'PEM file with the client certificate')
+    .option('--key <file>', 'PEM file with its key')
     .option('--lab <lab>', 'the store of this lab');
 }
 
-/** Runs `work` on the store, and ends the connection. */
+/** Runs `work` on the store, then closes the connection. */
 export async function withSelectedStore<T>(
   { endpoint, prefix, cacert, cert, key, lab }: StoreSelection,
   work: (store: Store) => Promise<T>,
 ): Promise<T> {
   if (lab !== undefined && endpoint !== undefined) {
-    throw new FlatnetError('stands beside --endpoint', {
+    throw new FlatnetError('conflicts with --endpoint', {
       code: 'USAGE',
       object: '--lab',
       fix: 'use one of them',
@@ -56,14 +56,14 @@ export async function withSelectedStore<T>(
   } catch (error) {
     const isNamed = (lab ?? endpoint) !== undefined;
     if (isNamed || !(error instanceof FlatnetError) || error.code !== 'STORE_UNAVAILABLE') throw error;
-    const fix = 'say which store: --lab LAB, or --endpoint ADDRESS';
+    const fix = 'select a store: --lab LAB, or --endpoint ADDRESS';
     throw new FlatnetError(error.message, { code: error.code, fix, cause: error });
   } finally {
     store.close();
   }
 }
 
-/** Says on standard error when what is in the store now leaves every node without BGP peers. */
+/** Warns on standard error if the resources in the store leave every node without BGP peers. */
 export async function warnWithoutPeers(store: ResourceStore): Promise<void> {
   const all = await store.list(undefined, () => {});
   const isMeshOff = all.some(
@@ -71,14 +71,14 @@ export async function warnWithoutPeers(store: ResourceStore): Promise<void> {
   );
   if (!isMeshOff || all.some(({ resource }) => resource.kind === 'BGPPeer')) return;
   process.stderr.write(
-    'warning: nodeToNodeMeshEnabled is false and there is no BGPPeer: nodes tell each other no routes\n',
+    'warning: nodeToNodeMeshEnabled is false and there is no BGPPeer: nodes exchange no routes\n',
   );
 }
 
-/** What was freed. */
+/** Tells what was freed. */
 export function removedText({ released, blocks, kept }: Removed): string {
   return [
-    `${released.length} addresses and ${blocks.length} blocks are free again`,
-    ...(kept.length ? [`kept while other nodes use addresses of them: ${kept.join(' ')}`] : []),
+    `released ${released.length} addresses and ${blocks.length} blocks`,
+    ...(kept.length ? [`kept, because other nodes use addresses in them: ${kept.join(' ')}`] : []),
   ].join('\n');
 }

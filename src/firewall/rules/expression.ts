@@ -55,7 +55,10 @@ const CODES: ReadonlyMap<number | undefined, Code> = new Map<number, Code>([
 /** What a rule does besides deciding. */
 const HARMLESS = ['counter', 'log', 'last', 'dup', 'flow_offload'];
 
-/** Whether it holds, undefined where that is unknown; or what it decides, `unclear` when it decides and we cannot tell what. */
+/**
+ * Whether it holds, undefined where that is unknown; or what it decides, `unclear` when it decides and we
+ * cannot tell what.
+ */
 export async function evaluate(
   { name, data }: Expression,
   packet: Packet,

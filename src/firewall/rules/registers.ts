@@ -1,4 +1,7 @@
-/** A rule's four-byte registers, over which the sixteen-byte registers of older rules lie. Tracks which of them hold known values. */
+/**
+ * A rule's four-byte registers, over which the sixteen-byte registers of older rules lie. Tracks which of
+ * them hold known values.
+ */
 export class Registers {
   readonly #bytes = Buffer.alloc(64);
   readonly #known = new Array<boolean>(16).fill(false);

@@ -22,7 +22,9 @@ export type Rule = readonly Expression[];
 
 /** The rules of a network namespace, read as they are asked for. */
 export type Ruleset = {
-  /** The base chains of a hook (NF_INET_*) in `ip`, `ip6` and `inet`, in the order in which packets pass them. */
+  /**
+   * The base chains of a hook (NF_INET_*) in `ip`, `ip6` and `inet`, in the order in which packets pass them.
+   */
   baseChains(hook: number): Promise<readonly BaseChain[]>;
   table(name: TableName): Table;
 };
@@ -30,7 +32,9 @@ export type Ruleset = {
 export type Table = {
   /** In order; none for a chain that is gone. */
   rules(chain: string): Promise<readonly Rule[]>;
-  /** Bytes of a set's key, each field of a concatenation padded to four; undefined when there is no such set. */
+  /**
+   * Bytes of a set's key, each field of a concatenation padded to four; undefined when there is no such set.
+   */
   keyLength(set: string): Promise<number | undefined>;
   /** Whether the set holds the key, by itself or in a range. */
   inSet(set: string, key: Uint8Array): Promise<boolean>;

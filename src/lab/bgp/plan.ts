@@ -3,10 +3,10 @@ import { FAMILIES, type Family } from '../../ip/address.ts';
 import { torAddress } from '../machine/underlay-plan.ts';
 import type { BgpTopology, LabNode } from '../record/topology.ts';
 
-/** RFC 4456 has no address space for cluster ids; this is what Calico's documentation writes. */
+/** RFC 4456 reserves no address space for cluster IDs; Calico's documentation uses this one. */
 const CLUSTER_ID = '244.0.0.1';
 
-/** The AS of a rack's nodes, and that of its router: RFC 6996, private use. `rack`: the underlay subnet. */
+/** The AS of a rack's nodes; a rack is an underlay subnet. Private use, as the router's (RFC 6996). */
 export function rackAs(rack: number): number {
   return 64_600 + rack;
 }
@@ -16,8 +16,8 @@ export function torAs(rack: number): number {
 }
 
 /**
- * The resources that make the topology, in the order that never leaves a node without peers: what nodes are, whom they peer with, and
- * only then the mesh off.
+ * The resources that make up the topology, in an order that never leaves a node without peers: the mesh goes
+ * off last.
  */
 export function bgpResources(
   { reflectors = 0, tor }: BgpTopology,
@@ -35,7 +35,7 @@ export function bgpResources(
   ];
 }
 
-/** What BGP has to know of one node: nothing when it is a reflector's client or in the mesh. */
+/** What BGP must know about one node; nothing about a reflector's client or a member of the mesh. */
 export function nodeResources({ reflectors = 0, tor }: BgpTopology, node: LabNode): Document[] {
   if (tor !== undefined) {
     const spec = { bgp: { asNumber: rackAs(node.subnet) } };
@@ -46,15 +46,15 @@ export function nodeResources({ reflectors = 0, tor }: BgpTopology, node: LabNod
   return [resource('Node', node.name, spec, { 'route-reflector': 'true' })];
 }
 
-/** Every node with every reflector, the reflectors among each other too. */
+/** Every node peers with every reflector, and so do the reflectors. */
 const REFLECTED = resource('BGPPeer', 'route-reflectors', {
   nodeSelector: 'all()',
   peerSelector: "route-reflector == 'true'",
 });
 
 /**
- * A rack's nodes with its router, and with each other: what the router says of them has their own AS in its path, which BGP takes for a
- * loop.
+ * A rack's nodes peer with its router and with each other: routes that the router passes between them carry
+ * their own AS in the path, which BGP rejects as a loop.
  */
 function rackPeers(rack: number, families: readonly Family[]): Document[] {
   const nodeSelector = `rack == '${rackName(rack)}'`;

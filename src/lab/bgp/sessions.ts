@@ -1,23 +1,23 @@
-import { setTimeout as sleep } from 'node:timers/promises';
 import { askAgent } from '../../agent/api/client.ts';
 import type { AgentStatus } from '../../agent/status.ts';
+import { pause } from '../../async/pause.ts';
 import type { BgpStatus, SessionStatus } from '../../companions/bird/status/status.ts';
 import { FlatnetError } from '../../error.ts';
 import { agentStatus } from '../machine/agent.ts';
 import type { Lab } from '../record/lab.ts';
 
-/** Milliseconds in which no further node gets there: a mesh of a hundred takes minutes on two processors. */
+/** Milliseconds without a further node getting there: a mesh of a hundred takes minutes on two processors. */
 const PATIENCE = 180_000;
 
 /** A node's BGP sessions: those that are up, of those it should have. */
 export type Sessions = {
   readonly established: number;
   readonly expected: number;
-  /** Those that are not up, in words. */
+  /** The others, in words. */
   readonly missing: readonly string[];
 };
 
-/** Undefined when the agent, or BIRD, does not answer, and where there is no BGP. */
+/** Undefined if the agent or BIRD does not answer, and without BGP. */
 export async function sessionsOfNode(lab: Lab, name: string): Promise<Sessions | undefined> {
   if (lab.network.backend.type !== 'bgp') return undefined;
   try {
@@ -37,8 +37,8 @@ export async function sessionsOfNode(lab: Lab, name: string): Promise<Sessions |
 }
 
 /**
- * Resolves when these nodes know all others and have every session they should have; at once where there is no BGP. Throws TIMEOUT saying
- * what is missing.
+ * Resolves when these nodes know all others and all their sessions are up; at once without BGP. Throws
+ * TIMEOUT naming what is missing.
  */
 export async function sessionsEstablished(
   lab: Lab,
@@ -71,11 +71,11 @@ export async function sessionsEstablished(
         },
       );
     }
-    await sleep(50);
+    await pause(50, signal);
   }
 }
 
-/** What a node still lacks; undefined: nothing. */
+/** What a node still lacks; undefined for nothing. */
 function lacking(
   status: AgentStatus | undefined,
   sessions: Sessions | undefined,

@@ -12,29 +12,29 @@ import {
 import type { LabNode } from '../record/topology.ts';
 import { rackAs, torAs } from './plan.ts';
 
-/** What a top-of-rack router has to know. */
+/** What a top-of-rack router must know. */
 export type Rack = {
   /** Its underlay subnet. */
   readonly rack: number;
-  /** How many there are. */
+  /** How many racks there are. */
   readonly racks: number;
   readonly nodes: readonly LabNode[];
   readonly families: readonly Family[];
 };
 
-/** Those of the pods. */
+/** The pods' address families. */
 export function familiesOf(network: Network): Family[] {
   return FAMILIES.filter((family) => network.pools[family] !== undefined);
 }
 
-/** The other routers, each a BGP peer over the spine. */
+/** The other routers, all BGP peers over the spine. */
 function others({ rack, racks }: Rack): number[] {
   return Array.from({ length: racks }, (_, other) => other).filter((other) => other !== rack);
 }
 
 /**
- * BIRD as the router of a rack: eBGP with its nodes and the other routers. Between routers also the racks' own networks are told; nodes
- * have the lab's router for those.
+ * BIRD as the router of a rack: eBGP with its nodes and the other routers. Routers also announce the racks'
+ * own networks to each other; nodes reach those through the lab's router.
  */
 export function torBird(own: Rack, logFile: string): string {
   const { rack, nodes, families } = own;
@@ -87,7 +87,7 @@ function birdSession(
 `;
 }
 
-/** FRR's bgpd as the same. It takes any node of its rack without being told of it. */
+/** The same for FRR's bgpd, which accepts any node of its rack unannounced. */
 export function torFrr(own: Rack): string {
   const { rack, families } = own;
   const as = torAs(rack);
@@ -95,7 +95,7 @@ export function torFrr(own: Rack): string {
     `neighbor NODES${family} peer-group`,
     `neighbor NODES${family} remote-as ${rackAs(rack)}`,
     `neighbor NODES${family} passive`,
-    // Its default towards another AS holds a route back for up to half a minute (RFC 4271 section 9.2.1.1).
+    // By default it holds routes to another AS back for up to half a minute (RFC 4271 section 9.2.1.1).
     `neighbor NODES${family} advertisement-interval 0`,
     `bgp listen range ${underlaySubnet(rack, family)} peer-group NODES${family}`,
     ...others(own).flatMap((other) => [
@@ -123,7 +123,7 @@ export function torFrr(own: Rack): string {
     `bgp router-id ${torAddress(rack, 4)}`,
     'no bgp ebgp-requires-policy',
     'no bgp default ipv4-unicast',
-    // By default a hundred; a node comes once for each family.
+    // The default is a hundred; each node connects once per family.
     `bgp listen limit ${MOST_NODES * families.length}`,
     ...global,
     ...channels,

@@ -2,8 +2,9 @@ import { execFile } from 'node:child_process';
 import { existsSync, mkdirSync } from 'node:fs';
 import { connect } from 'node:net';
 import { dirname, join } from 'node:path';
-import { setTimeout as sleep } from 'node:timers/promises';
 import { promisify } from 'node:util';
+import { pause } from '../../async/pause.ts';
+import { poll } from '../../async/poll.ts';
 import { checkFile, installedVersion } from '../../companions/bird/daemon/program.ts';
 import { codeOf, FlatnetError } from '../../error.ts';
 import { netnsPath } from '../../linux/netns.ts';
@@ -16,37 +17,40 @@ import { familiesOf, type Rack, torBird, torFrr } from './tor-config.ts';
 
 /** Where Debian has FRR's daemons. */
 const FRR = '/usr/lib/frr';
-/** The first knows interfaces and routes, the second is its client. */
+/** The first knows interfaces and routes; the second is its client. */
 const FRR_DAEMONS = ['zebra', 'bgpd'] as const;
-/** Where zebra takes clients, in the router's folder. */
+/** The socket on which zebra accepts clients, in the router's folder. */
 const ZSERV = 'zserv';
 /** Milliseconds. */
 const TRIAL = 200;
 const PATIENCE = 30_000;
 
-/** `log`: what it says before it has a log file of its own. */
+/** `log`: what it writes before it opens a log file of its own. */
 type Started = { readonly id: ProcessId; readonly log: string };
 
-/** Throws NOT_FOUND or BIRD when the program is not installed. */
+/** Throws NOT_FOUND or BIRD if the program is not installed. */
 export async function requireTor(program: TorProgram): Promise<void> {
   if (program === 'bird') await installedVersion('bird');
   else if (!existsSync(join(FRR, 'bgpd'))) {
     throw new FlatnetError('is not installed', {
       code: 'NOT_FOUND',
       object: join(FRR, 'bgpd'),
-      fix: 'apt-get install frr, or let BIRD be the routers: --tor bird',
+      fix: 'apt-get install frr, or use BIRD: --tor bird',
     });
   }
 }
 
-/** Starts the router of every rack in its namespace; nothing in a lab without any. Throws what one said that ended at once. */
+/**
+ * Starts every rack's router in its namespace; does nothing in a lab without routers. Throws the last words
+ * of one that exits at once.
+ */
 export async function startTors(lab: Lab): Promise<void> {
   const { tor } = lab.state.bgp;
   if (tor === undefined) return;
   const started = await (tor === 'bird' ? startBird(lab) : startFrr(lab));
-  // What does not like its configuration or its surroundings ends at once.
-  await sleep(TRIAL);
-  for (const each of started) if (!isAlive(each.id)) throw failed(lab, each, 'it ended without a word');
+  // A router that rejects its configuration or its environment exits at once.
+  await pause(TRIAL);
+  for (const each of started) if (!isAlive(each.id)) throw failed(lab, each, 'it exited without a message');
 }
 
 function failed(lab: Lab, { log }: Started, otherwise: string): FlatnetError {
@@ -58,7 +62,7 @@ function failed(lab: Lab, { log }: Started, otherwise: string): FlatnetError {
   });
 }
 
-/** The routers' programs that have ended, in words. */
+/** The router programs that have exited, in words. */
 export function torProblems(lab: Lab): string[] {
   const { tor } = lab.state.bgp;
   return racksOf(lab)
@@ -68,17 +72,17 @@ export function torProblems(lab: Lab): string[] {
       const id = readProcess(join(lab.paths.tor(name), `${program}.json`));
       return !(id && isAlive(id));
     })
-    .map(({ name, program }) => `${name}: its ${program} does not run; make the lab anew`);
+    .map(({ name, program }) => `${name}: its ${program} is not running; rebuild the lab`);
 }
 
-/** Tells the routers which nodes there are now; nothing in a lab without any, and FRR takes who comes. */
+/** Tells the routers which nodes there are now; nothing to do without routers, and FRR accepts any node. */
 export async function tellTors(lab: Lab): Promise<void> {
   if (lab.state.bgp.tor !== 'bird') return;
   for (const rack of racksOf(lab)) {
     const folder = lab.paths.tor(torName(rack.rack));
     await writeBirdConfig(folder, rack);
     const id = readProcess(join(folder, 'bird.json'));
-    // BIRD reads its file again.
+    // BIRD rereads its file.
     if (id) signalProcess(id, 'SIGHUP');
   }
 }
@@ -113,8 +117,8 @@ async function startFrr(lab: Lab): Promise<Started[]> {
   for (const rack of racks) await writeFrrConfig(lab.paths.tor(torName(rack.rack)), rack);
   const zebras: Started[] = [];
   for (const rack of racks) zebras.push(await startFrrDaemon(lab, rack, 'zebra'));
-  // A bgpd that finds no zebra asks again after ten seconds. Sessions that come up meanwhile have no interface for as long as they last,
-  // and without one FRR takes every IPv6 route with a link-local next hop for withdrawn.
+  // A bgpd that finds no zebra tries again after ten seconds. Sessions that come up meanwhile never get an
+  // interface, and without one FRR treats every IPv6 route with a link-local next hop as withdrawn.
   await Promise.all(zebras.map((zebra) => listens(lab, zebra)));
   const bgpds: Started[] = [];
   for (const rack of racks) bgpds.push(await startFrrDaemon(lab, rack, 'bgpd'));
@@ -125,7 +129,7 @@ async function writeFrrConfig(folder: string, rack: Rack): Promise<void> {
   mkdirSync(folder, { recursive: true, mode: 0o700 });
   writeFile(join(folder, 'zebra.conf'), `hostname ${torName(rack.rack)}\n`);
   writeFile(join(folder, 'bgpd.conf'), torFrr(rack));
-  // They run as frr, whom the lab's folder does not let through; where they are already, they may stay.
+  // They run as user frr, which cannot enter the lab's folder but can stay in its working directory.
   await promisify(execFile)('chown', ['-R', 'frr:frr', folder]);
 }
 
@@ -137,15 +141,16 @@ function startFrrDaemon(lab: Lab, rack: Rack, daemon: (typeof FRR_DAEMONS)[numbe
   return start(lab, rack, daemon, [join(FRR, daemon), ...own, ...shared, ...log]);
 }
 
-/** Resolves when zebra takes clients. */
+/** Resolves when zebra accepts clients. */
 async function listens(lab: Lab, zebra: Started): Promise<void> {
   const path = join(dirname(zebra.log), ZSERV);
-  const deadline = performance.now() + PATIENCE;
-  while (!(await takesClients(path))) {
-    if (!isAlive(zebra.id)) throw failed(lab, zebra, 'it ended without a word');
-    if (performance.now() > deadline) throw failed(lab, zebra, `not ready after ${PATIENCE / 1000} s`);
-    await sleep(20);
-  }
+  const ask = async (): Promise<true | undefined> => {
+    if (await takesClients(path)) return true;
+    if (!isAlive(zebra.id)) throw failed(lab, zebra, 'it exited without a message');
+    return undefined;
+  };
+  const ready = await poll(ask, { every: 20, patience: PATIENCE });
+  if (!ready) throw failed(lab, zebra, `not ready after ${PATIENCE / 1000} s`);
 }
 
 function takesClients(path: string): Promise<boolean> {

@@ -3,7 +3,7 @@ import type { Member } from '../../store/ports/membership.ts';
 import { withStore } from '../machine/store.ts';
 import type { Lab } from '../record/lab.ts';
 
-/** The leases as the store has them, sorted by node. */
+/** The leases in the store, sorted by node. */
 export function readLeases(lab: Lab): Promise<readonly Member[]> {
   return withStore(lab, ({ membership }) => membership.members());
 }

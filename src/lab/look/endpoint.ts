@@ -19,7 +19,7 @@ export type Endpoint = {
   readonly name: string;
   /** Where to reach it. */
   readonly addresses: PerFamily<Ip>;
-  /** Path of its network namespace; absent for a mere address. */
+  /** Path of its network namespace; absent for a bare address. */
   readonly netns?: string;
 };
 
@@ -42,7 +42,7 @@ export function nodeEndpoint(lab: Lab, node: LabNode): Endpoint {
   };
 }
 
-/** A node, a pod, `NAMESPACE/POD` or an IP address, in this order. Throws NOT_FOUND. */
+/** Finds a node, a pod, `NAMESPACE/POD` or an IP address, in this order. Throws NOT_FOUND. */
 export function findEndpoint(lab: Lab, text: string): Endpoint {
   const node = lab.nodes.find((each) => each.name === text);
   if (node) return nodeEndpoint(lab, node);
@@ -50,10 +50,10 @@ export function findEndpoint(lab: Lab, text: string): Endpoint {
   const pod = readPod(lab, namespace, name);
   if (pod) return podEndpoint(lab, pod);
   if (isIp(text)) return { kind: 'address', name: text, addresses: perFamily([parseIp(text)]) };
-  throw unknown(lab, `'${text}' is neither a pod nor a node nor an address`);
+  throw unknown(lab, `'${text}' is not a pod, a node or an address`);
 }
 
-/** NOT_FOUND, with the names there are. */
+/** NOT_FOUND, listing the names there are. */
 export function unknown(lab: Lab, text: string): FlatnetError {
   const names = [
     ...readPods(lab).map((each) => podEndpoint(lab, each).name),
@@ -75,7 +75,7 @@ export async function ownAddresses(endpoint: Endpoint): Promise<Set<Ip>> {
   return new Set((await socket.dump(addressDump())).map(({ address }) => addressOf(address)));
 }
 
-/** The families both ends have. */
+/** The families that both ends have. */
 export function commonFamilies(a: Endpoint, b: Endpoint): Family[] {
   return FAMILIES.filter((family) => a.addresses[family] && b.addresses[family]);
 }

@@ -14,7 +14,7 @@ export type Pair = {
   readonly rtt?: number;
   /** The source address that the target saw. */
   readonly source?: Ip;
-  /** Whether that is an address of the sender's own: no NAT on the way. Undefined when nothing came. */
+  /** Whether that is one of the sender's own addresses: no NAT on the way. Undefined if nothing arrived. */
   readonly ownSource?: boolean;
   readonly error?: string;
 };
@@ -25,21 +25,21 @@ export function isGood(pair: Pair): boolean {
 }
 
 export type MatrixOptions = {
-  /** Milliseconds to wait for the answers of a round. */
+  /** Milliseconds to wait for a round's replies. */
   readonly timeout: number;
   readonly signal?: AbortSignal;
 };
 
 /**
- * The first round fills neighbour tables; the others measure, and try again what was lost. The best time of a
- * pair counts.
+ * The first round fills neighbour tables; the others measure and retry what was lost. A pair's best time
+ * counts.
  */
 const ROUNDS = 3;
 
 /**
- * Pings from every sender to every target but itself, in every family both have, from this one process: a raw
+ * Pings from every sender to every other target in every family that both have, all from this process: a raw
  * socket in each namespace sends, and hears what arrives there. Each ping has the wire to itself, so the
- * times are round trips and not queues.
+ * times are round trips, not queues.
  */
 export async function matrix(
   senders: readonly Endpoint[],
@@ -78,7 +78,7 @@ export async function matrix(
   return pairs;
 }
 
-/** A ping, and what is known of it. */
+/** A ping and what is known about it. */
 type Try = {
   readonly sender: Endpoint;
   readonly target: Endpoint;
@@ -90,8 +90,8 @@ type Try = {
   rtt?: number;
   source?: Ip;
   /**
-   * Of an echo request with a number that nobody of us sent, which came at this ping's turn: NAT changes the
-   * number too.
+   * The source of an echo request with an identifier none of us used, which arrived at this ping's turn: NAT
+   * changes identifiers too.
    */
   strangeSource?: Ip;
   error?: string;
@@ -100,9 +100,9 @@ type Try = {
 class Probe implements Disposable {
   readonly #family: Family;
   readonly #sockets = new Map<string, IcmpSocket>();
-  /** By identifier and sequence number, which the echo request carries to the target and its reply back. */
+  /** By identifier and sequence number, which an echo request and its reply share. */
   readonly #sent = new Map<string, Try>();
-  /** Whose turn it is. */
+  /** The ping whose turn it is. */
   #current: Try | undefined;
 
   constructor(family: Family) {
@@ -144,7 +144,7 @@ class Probe implements Disposable {
   }
 
   /**
-   * Numbers are drawn at random: two sockets of one number could not tell their requests apart at the target.
+   * Identifiers are random; two sockets with the same one could not tell their requests apart at the target.
    */
   #open(netns: string): IcmpSocket {
     for (;;) {
@@ -167,7 +167,7 @@ class Probe implements Disposable {
       each.answered = true;
       return;
     }
-    // On one machine the reply is mostly there when the send returns.
+    // On one machine the reply has usually arrived when the send returns.
     this.#drain(each.from);
     this.#drain(each.at);
   }

@@ -5,14 +5,14 @@ import { type IcmpError, type IcmpMessage, IcmpSocket, waitForMessages } from '.
 import { commonFamilies, type Endpoint } from './endpoint.ts';
 
 export type PingOptions = {
-  /** Default: the first that both ends have. */
+  /** Default: the first family that both ends have. */
   readonly family?: Family;
   readonly count: number;
   /** Bytes after the ICMP header. */
   readonly size: number;
-  /** Milliseconds between two. */
+  /** Milliseconds between two pings. */
   readonly interval: number;
-  /** Milliseconds to wait for each. */
+  /** Milliseconds to wait for each reply. */
   readonly timeout: number;
   readonly signal?: AbortSignal;
 };
@@ -21,17 +21,17 @@ export type PingReply = {
   readonly sequence: number;
   readonly to: Ip;
   readonly size: number;
-  /** Round trip in milliseconds; undefined when no reply came. */
+  /** Round trip in milliseconds; undefined if there was no reply. */
   readonly rtt?: number;
   /** What came instead. */
   readonly error?: string;
-  /** The source address that the target saw; undefined when we can't look there, or nothing came. */
+  /** The source address that the target saw; undefined if we cannot look there, or nothing arrived. */
   readonly source?: Ip;
 };
 
 /**
- * Pings from one end to the other, and looks at the other which source address arrives. Yields each result as
- * it is known.
+ * Pings from one end to the other and observes which source address arrives there. Yields each result as soon
+ * as it is known.
  */
 export async function* pingEndpoint(
   from: Endpoint,
@@ -106,11 +106,11 @@ function familyFor(from: Endpoint, to: Endpoint, wanted: Family | undefined): Fa
 
 function noFamily(from: Endpoint, to: Endpoint, wanted: Family | undefined): FlatnetError {
   if (!from.netns) {
-    return new FlatnetError('is a mere address: ping from a pod or a node', {
+    return new FlatnetError('is only an address: ping from a pod or a node', {
       code: 'USAGE',
       object: from.name,
     });
   }
-  const family = wanted === undefined ? 'in a family both have' : `over IPv${wanted}`;
+  const family = wanted === undefined ? 'of a common family' : `of IPv${wanted}`;
   return new FlatnetError(`${from.name} and ${to.name} have no addresses ${family}`, { code: 'USAGE' });
 }

@@ -23,9 +23,9 @@ export type NodeStatus = {
   readonly subnet: number;
   readonly agent: 'ready' | 'not ready' | 'silent' | 'stopped';
   readonly pods: number;
-  /** What the agent says of itself, when it answers. */
+  /** The agent's own report, if it answers. */
   readonly status?: AgentStatus;
-  /** Where there is BGP and it answers. */
+  /** If there is BGP and it answers. */
   readonly bgp?: Sessions;
 };
 
@@ -35,23 +35,23 @@ export type LabStatus = {
   readonly nodes: readonly NodeStatus[];
   readonly leases: readonly Member[];
   readonly addresses: Network['addresses'];
-  /** Of the blocks plan, and its owners. */
+  /** Blocks with their owners. */
   readonly blocks: readonly BlockUsage[];
-  /** Those of the pods. */
+  /** The pods' address families. */
   readonly families: readonly Family[];
   readonly pods: readonly PodStatus[];
-  /** What is not as it should be, in words. Empty when all is well. */
+  /** What is wrong, in words. Empty if all is well. */
   readonly problems: readonly string[];
 };
 
-/** Asks everybody, all at once. */
+/** Asks everybody at once. */
 export async function labStatus(lab: Lab): Promise<LabStatus> {
   const problems: string[] = [];
   const pods = readPods(lab).map((pod) => podStatus(lab, pod));
   const running = storeProcess(lab) !== undefined;
   if (!running)
     problems.push(
-      `the store does not run: agents keep what they know, and hear of nothing new: flatnet lab store start${nameOption(lab.name)}`,
+      `the store is not running: agents keep what they know but learn nothing new: flatnet lab store start${nameOption(lab.name)}`,
     );
   const { addresses, backend } = lab.network;
   const hasBlocks = addresses === 'blocks';
@@ -112,7 +112,7 @@ async function readOr<T>(
   try {
     return await read();
   } catch (error) {
-    problems.push(`the ${what} can't be read: ${messageOf(error)}`);
+    problems.push(`the ${what} cannot be read: ${messageOf(error)}`);
     return [];
   }
 }
@@ -126,10 +126,11 @@ function nodeProblems(
   if (!namespaces.includes(netns)) problems.push(`${name}: its network namespace ${netns} is gone`);
   if (agent === 'stopped')
     problems.push(
-      `${name}: no agent runs; what it set up stays, nothing is healed: flatnet lab node start ${name}${nameOption(lab.name)}`,
+      `${name}: no agent is running; what it set up stays, but nothing is repaired: flatnet lab node start ${name}${nameOption(lab.name)}`,
     );
   if (agent === 'silent') problems.push(`${name}: the agent does not answer`);
-  if (agent === 'not ready') problems.push(`${name}: not ready: ${status?.notReady ?? 'the agent starts'}`);
+  if (agent === 'not ready')
+    problems.push(`${name}: not ready: ${status?.notReady ?? 'the agent is starting'}`);
   if (status?.store.connected === false) problems.push(`${name}: the agent is not connected to the store`);
   if (status) problems.push(...troublesOf(status).map((text) => `${name}: ${text}`));
   return problems;
@@ -152,7 +153,7 @@ function podProblems(lab: Lab, pod: PodStatus): string[] {
     if (container.state === 'exited' && container.exitCode !== 0) {
       const { name, exitCode } = container;
       const logs = `flatnet lab logs ${fullName(pod)} -c ${name}${nameOption(lab.name)}`;
-      problems.push(`pod ${fullName(pod)}: container ${name} ended with ${exitCode}: ${logs}`);
+      problems.push(`pod ${fullName(pod)}: container ${name} exited with ${exitCode}: ${logs}`);
     }
   }
   return problems;

@@ -1,8 +1,8 @@
 import { mkdirSync, rmSync } from 'node:fs';
-import { setTimeout as sleep } from 'node:timers/promises';
 import { askAgent } from '../../agent/api/client.ts';
 import type { AgentOptions } from '../../agent/options.ts';
 import type { AgentStatus } from '../../agent/status.ts';
+import { poll } from '../../async/poll.ts';
 import { FlatnetError } from '../../error.ts';
 import { netnsPath } from '../../linux/netns.ts';
 import { isAlive, killNow, type ProcessId, spawnDetached, terminate } from '../../linux/process.ts';
@@ -13,11 +13,14 @@ import { netnsOf } from '../record/names.ts';
 import { flatnetProgram, linkPlugins } from './programs.ts';
 import { storeEndpoint } from './store.ts';
 
-/** How long agents may take that start at once on an emulated machine; 30 of them on two cores of a real one take a quarter of a minute. */
+/**
+ * Milliseconds, ample for agents that all start at once on an emulated machine: 30 on two cores of a real one
+ * take 15 s.
+ */
 const PATIENCE = 180_000;
 const GRACE = 5000;
 
-/** flannel's: a node may be away for a day. */
+/** Seconds, as flannel's: a node may be away for a day. */
 const LEASE_TTL = 86_400;
 
 /**
@@ -46,37 +49,34 @@ export async function startAgent(lab: Lab, name: string, leaseTtl = LEASE_TTL): 
 }
 
 /**
- * Resolves when the agent can take pods. Throws AGENT_UNREACHABLE with the end of its log when it ended,
- * TIMEOUT when it is never ready.
+ * Resolves when the agent can take pods. Throws AGENT_UNREACHABLE with the end of its log if it has exited,
+ * TIMEOUT if it is never ready.
  */
 export async function agentReady(lab: Lab, name: string, signal?: AbortSignal): Promise<AgentStatus> {
   const { agentLog } = lab.paths.node(name);
-  const deadline = performance.now() + PATIENCE;
+  const failed = (code: 'AGENT_UNREACHABLE' | 'TIMEOUT', text: string): FlatnetError =>
+    new FlatnetError(text, {
+      code,
+      operation: 'start agent',
+      object: `node ${name}`,
+      fix: `see ${agentLog} (after a failed up only with --keep)`,
+    });
   let reason = 'it does not answer';
-  while (performance.now() < deadline) {
-    signal?.throwIfAborted();
+  const ask = async (): Promise<AgentStatus | undefined> => {
     const status = await agentStatus(lab, name);
     if (status?.ready) return status;
     if (!agentProcess(lab, name)) {
-      throw new FlatnetError(lastLines(agentLog, 1) || 'it ended without a word', {
-        code: 'AGENT_UNREACHABLE',
-        operation: 'start agent',
-        object: `node ${name}`,
-        fix: `see ${agentLog} (after a failed up only with --keep)`,
-      });
+      throw failed('AGENT_UNREACHABLE', lastLines(agentLog, 1) || 'it exited without a message');
     }
     reason = status?.notReady ?? reason;
-    await sleep(50);
-  }
-  throw new FlatnetError(`not ready after ${PATIENCE / 1000} s: ${reason}`, {
-    code: 'TIMEOUT',
-    operation: 'start agent',
-    object: `node ${name}`,
-    fix: `see ${agentLog} (after a failed up only with --keep)`,
-  });
+    return undefined;
+  };
+  const ready = await poll(ask, { every: 50, patience: PATIENCE, signal });
+  if (ready) return ready;
+  throw failed('TIMEOUT', `not ready after ${PATIENCE / 1000} s: ${reason}`);
 }
 
-/** SIGTERM, so that the agent tidies up after itself, or SIGKILL. The data path stays. */
+/** `stop` sends SIGTERM, so that the agent can clean up; `kill` sends SIGKILL. The data path stays. */
 export async function stopAgent(lab: Lab, name: string, how: 'stop' | 'kill'): Promise<void> {
   const id = agentProcess(lab, name);
   if (id && how === 'kill') await killNow([id]);
@@ -84,13 +84,13 @@ export async function stopAgent(lab: Lab, name: string, how: 'stop' | 'kill'): P
   rmSync(lab.paths.node(name).agentProcess, { force: true });
 }
 
-/** Undefined when the agent does not run. */
+/** Undefined if the agent is not running. */
 export function agentProcess(lab: Lab, name: string): ProcessId | undefined {
   const id = readProcess(lab.paths.node(name).agentProcess);
   return id && isAlive(id) ? id : undefined;
 }
 
-/** Undefined when the agent does not answer within `timeoutMs`. */
+/** Undefined if the agent does not answer within `timeoutMs`. */
 export async function agentStatus(
   lab: Lab,
   name: string,

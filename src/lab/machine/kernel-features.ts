@@ -11,21 +11,21 @@ const VXLAN: LinkSpec = {
   data: { kind: 'vxlan', id: 1, local: parseIp('127.0.0.1'), port: 8472 },
 };
 
-/** The two ends make it a device of its own: without any it would be `tunl0`, which comes with the module. */
+/** Its two ends set it apart from `tunl0`, which comes with the module and has none. */
 const IPIP: LinkSpec = {
   name: 'ipip0',
   data: { kind: 'ipip', local: parseIp('127.0.0.1'), remote: parseIp('127.0.0.2') },
 };
 
-/** What to do without it. */
+/** How to do without it. */
 const INSTEAD: Readonly<Record<string, string>> = {
   vxlan: '--backend host-gw',
   ipip: '--preset calico-bgp',
 };
 
 /**
- * Makes one device of each kind the lab needs, in a namespace of its own. Throws KERNEL_FEATURE naming the
- * one that the kernel does not have, or the right that this process does not have.
+ * Makes one device of each kind that the lab needs, in a namespace of its own. Throws KERNEL_FEATURE naming
+ * the kind that the kernel lacks, or the capability that this process lacks.
  */
 export function requireKernel(network: Network, lab: string): void {
   const { type } = network.backend;
@@ -35,16 +35,16 @@ export function requireKernel(network: Network, lab: string): void {
     ...(type === 'vxlan' ? [VXLAN] : []),
     ...(type === 'bgp' && usesIpip(network) ? [IPIP] : []),
   ];
-  // By its name a part of the lab: `down` removes it when this process is killed in the middle.
+  // Its name makes it part of the lab: `down` removes it if this process is killed halfway.
   const probe = `${lab}.probe`;
-  const netns = attempt(() => createNetns(probe), 'network namespaces', 'start a kernel that has them');
+  const netns = attempt(() => createNetns(probe), 'network namespaces', 'boot a kernel that has them');
   try {
     using socket = NetlinkSocket.open(NETLINK_ROUTE, { netns });
     for (const spec of specs) {
       const { kind } = spec.data;
       const instead = INSTEAD[kind];
       const fix = `try: modprobe ${kind}; ${
-        instead ? `or do without it: ${instead}` : 'minimal kernels have it in a package of extra modules'
+        instead ? `or do without it: ${instead}` : 'minimal kernels ship it in a package of extra modules'
       }`;
       attempt(() => socket.executeSync(linkAdd(spec)), `${kind} devices`, fix);
     }
@@ -53,7 +53,7 @@ export function requireKernel(network: Network, lab: string): void {
   }
 }
 
-/** As the pools that the agents make of this network say. */
+/** As do the pools that the agents make from this network. */
 export function usesIpip(network: Network): boolean {
   return (
     network.addresses === 'blocks' && defaultPools(network).some(({ spec }) => spec.ipipMode !== 'Never')
@@ -69,9 +69,9 @@ function attempt<T>(make: () => T, feature: string, fix: string): T {
   } catch (error) {
     const errno = error instanceof FlatnetError ? (error.errno ?? '') : '';
     if (FORBIDDEN.includes(errno)) {
-      throw new FlatnetError(`root may not make ${feature} here: ${messageOf(error)}`, {
+      throw new FlatnetError(`root may not create ${feature} here: ${messageOf(error)}`, {
         code: 'KERNEL_FEATURE',
-        fix: 'run it where CAP_SYS_ADMIN and CAP_NET_ADMIN are given, such as in a privileged container',
+        fix: 'run it with CAP_SYS_ADMIN and CAP_NET_ADMIN, e.g. in a privileged container',
         cause: error,
       });
     }

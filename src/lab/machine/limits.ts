@@ -8,11 +8,11 @@ import { withLock } from '../record/lock.ts';
 import { LABS, LabPaths, RUN } from '../record/paths.ts';
 
 /**
- * The neighbour tables are one for all network namespaces, and 1024 entries are few for 30 nodes with pods
- * ("neighbour table overflow"). Permanent entries do not count; those the pods learn do.
+ * All network namespaces share the neighbour tables' limits, and 1024 entries are few for 30 nodes with pods
+ * ("neighbour table overflow"). Permanent entries do not count; those that pods learn do.
  */
 const THRESHOLDS = { gc_thresh1: 8192, gc_thresh2: 16384, gc_thresh3: 32768 };
-/** Each agent has one, and 128 are usual for all that root runs. */
+/** Each agent has one, and root's processes usually get 128 in all. */
 const INOTIFY: [path: string, wanted: number] = ['fs/inotify/max_user_instances', 1024];
 const NETNS = '/run/netns';
 const NOTES = join(RUN, 'machine.json');
@@ -21,13 +21,13 @@ const NOTES = join(RUN, 'machine.json');
 type Notes = {
   /** Sysctl values, by path. */
   readonly sysctl: Readonly<Record<string, string>>;
-  /** Whether /run/netns was there. */
+  /** Whether /run/netns existed. */
   readonly netnsFolder: boolean;
 };
 
 /**
- * Makes the lab's folder; the first lab notes how this machine was, and raises its limits. Returns what could
- * not be raised, as where /proc/sys is read-only: that matters to large labs only.
+ * Makes the lab's folder; the first lab records how this machine was and raises its limits. Returns what
+ * could not be raised, e.g. with a read-only /proc/sys, which only matters to large labs.
  */
 export async function enterMachine(lab: string): Promise<string[]> {
   return withLock('machine/', async () => {
@@ -53,7 +53,7 @@ export async function enterMachine(lab: string): Promise<string[]> {
   });
 }
 
-/** Removes the lab's folder; the last lab puts everything back. */
+/** Removes the lab's folder; the last lab restores the limits. */
 export async function leaveMachine(lab: string): Promise<void> {
   await withLock('machine/', async () => {
     rmSync(new LabPaths(lab).root, { recursive: true, force: true });
@@ -68,22 +68,24 @@ export async function leaveMachine(lab: string): Promise<void> {
 }
 
 /**
- * It was made, as a mount of its own, with the first namespace. It stays when somebody else has namespaces
- * there by now.
+ * The first namespace made it, as a mount of its own. It stays if somebody else has namespaces in it by now.
  */
 function removeNetnsFolder(): void {
   if (namesIn(NETNS).length) return;
   try {
     umount2(NETNS, 0);
   } catch (error) {
-    // In use; not a mount; not there; never ours to mount.
+    // In use; not a mount; gone; not ours to unmount.
     const errno = error instanceof FlatnetError ? (error.errno ?? '') : '';
     if (!['EBUSY', 'EINVAL', 'ENOENT', 'EPERM'].includes(errno)) throw error;
   }
   removeIfEmpty(NETNS);
 }
 
-/** Only the first network namespace has those of the neighbour tables: elsewhere, such as in a container, they stay as they are. */
+/**
+ * Only the initial network namespace has the neighbour tables' limits: elsewhere, e.g. in a container, they
+ * stay as they are.
+ */
 function limits(): [path: string, wanted: number][] {
   const neighbours = ['ipv4', 'ipv6'].flatMap((family) =>
     Object.entries(THRESHOLDS).map(([name, wanted]): [string, number] => [

@@ -2,7 +2,7 @@ import { existsSync, mkdirSync, symlinkSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { FlatnetError } from '../../error.ts';
 
-/** What `make shim` compiles. */
+/** What `make shim` builds. */
 const SHIM = resolve(import.meta.dirname, '../../../dist/flatnet-cni');
 
 /** Throws NOT_FOUND. */
@@ -16,8 +16,8 @@ export function requirePlugins(): void {
 }
 
 /**
- * Fills a node's CNI folder: links to the one executable, which its agent then finds installed. A copy would
- * cost 110 MB of memory, and could not be run where /run is mounted noexec.
+ * Fills a node's CNI folder with links to the one executable, which its agent then finds installed. A copy
+ * would cost 110 MB of memory and could not run where /run is mounted noexec.
  */
 export function linkPlugins(binDir: string): void {
   mkdirSync(binDir, { recursive: true, mode: 0o755 });
@@ -27,7 +27,7 @@ export function linkPlugins(binDir: string): void {
   }
 }
 
-/** The command line that runs this flatnet again: `bin/flatnet` ends in exec, so its pid is the program's. */
+/** The command line that runs this very flatnet. `bin/flatnet` ends in exec, so its pid is the program's. */
 export function flatnetProgram(...args: string[]): string[] {
   return [resolve(import.meta.dirname, '../../../bin/flatnet'), ...args];
 }

@@ -1,5 +1,5 @@
 import { rmSync } from 'node:fs';
-import { setTimeout as sleep } from 'node:timers/promises';
+import { poll } from '../../async/poll.ts';
 import type { Document } from '../../cluster/calico/document.ts';
 import { codeOf, FlatnetError, messageOf } from '../../error.ts';
 import { isAlive, type ProcessId, spawnDetached, terminate } from '../../linux/process.ts';
@@ -10,40 +10,43 @@ import { lastLines, writeJson } from '../record/files.ts';
 import { type Lab, labEnvironment, readProcess } from '../record/lab.ts';
 import { flatnetProgram } from './programs.ts';
 
-/** Milliseconds. It may be long: a store that has ended is noticed at once. */
+/** Milliseconds. No harm in a long one: a store that exits is noticed at once. */
 const PATIENCE = 180_000;
 
-/** For an agent's configuration. A unix socket with a path is reached from every network namespace. */
+/**
+ * As an agent's configuration has it. A unix socket with a path is reachable from every network namespace.
+ */
 export function storeEndpoint(lab: Lab): string {
   return `unix:${lab.paths.storeSocket}`;
 }
 
-/** Starts the store all nodes share and returns when it answers. */
+/** Starts the store that all nodes share; returns when it answers. */
 export async function startStore(lab: Lab): Promise<void> {
   const { storeData, storeLog, storeProcess, storeSocket } = lab.paths;
   rmSync(storeSocket, { force: true });
   const argv = flatnetProgram('store', 'serve', '--listen', storeEndpoint(lab), '--data', storeData);
   const id = await spawnDetached(argv, { logFile: storeLog, env: labEnvironment(lab.name) });
   writeJson(storeProcess, id);
-  const deadline = performance.now() + PATIENCE;
-  for (;;) {
+  const failed = (error: unknown): FlatnetError =>
+    new FlatnetError(lastLines(storeLog, 1) || messageOf(error), {
+      code: 'STORE_UNAVAILABLE',
+      operation: 'start store',
+      object: `lab ${lab.name}`,
+      fix: `see ${storeLog}`,
+      cause: error,
+    });
+  let reason: unknown;
+  const ask = async (): Promise<true | undefined> => {
     try {
       await isConfigured(lab);
-      return;
+      return true;
     } catch (error) {
-      if (isAlive(id) && performance.now() < deadline) {
-        await sleep(20);
-        continue;
-      }
-      throw new FlatnetError(lastLines(storeLog, 1) || messageOf(error), {
-        code: 'STORE_UNAVAILABLE',
-        operation: 'start store',
-        object: `lab ${lab.name}`,
-        fix: `see ${storeLog}`,
-        cause: error,
-      });
+      if (!isAlive(id)) throw failed(error);
+      reason = error;
+      return undefined;
     }
-  }
+  };
+  if (!(await poll(ask, { every: 20, patience: PATIENCE }))) throw failed(reason);
 }
 
 export function storeProcess(lab: Lab): ProcessId | undefined {
@@ -56,12 +59,12 @@ export async function stopStore(lab: Lab): Promise<void> {
   if (id) await terminate([id], 3000);
 }
 
-/** Writes the network's configuration where every agent reads it. */
+/** Writes the network configuration that every agent reads. */
 export async function publishNetwork(lab: Lab): Promise<void> {
   await withStore(lab, ({ network }) => network.write(lab.network));
 }
 
-/** Like `flatnet apply`, one after the other. */
+/** Like `flatnet apply`, one document after another. */
 export async function publishResources(lab: Lab, documents: readonly Document[]): Promise<void> {
   await withStore(lab, async ({ resources }) => {
     for (const document of documents) await resources.apply(document);

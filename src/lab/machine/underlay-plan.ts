@@ -3,10 +3,10 @@ import { FlatnetError } from '../../error.ts';
 import { FAMILIES, type Family, type Ip } from '../../ip/address.ts';
 import { type Cidr, nthIp, type Prefixed, parseCidr, prefixed } from '../../ip/cidr.ts';
 
-/** Every address the underlay of a lab may use; pod networks keep away from it. */
+/** Every address that the underlay of a lab may use, and no pod network may. */
 export const UNDERLAY: readonly Cidr[] = [parseCidr('172.30.0.0/16'), parseCidr('fd77::/48')];
 
-/** An address that is neither a node nor a pod, behind the router: pods reach it masqueraded. */
+/** An address behind the router that is neither a node's nor a pod's: pods reach it masqueraded. */
 export const OUTSIDE: PerFamily<Ip> = {
   4: nthIp(parseCidr('172.30.255.0/24'), 1),
   6: nthIp(parseCidr('fd77:0:0:ff::/64'), 1),
@@ -22,25 +22,27 @@ export const MOST_NODES = 200;
 export const MOST_SUBNETS = 16;
 
 const LENGTH: Record<Family, number> = { 4: 24, 6: 64 };
-/** node1 is 172.30.0.11 and fd77::11: the number is easy to see, and the low ones are free for routers. */
+/**
+ * node1 is 172.30.0.11 and fd77::11: its number is easy to see, and the low addresses are left for routers.
+ */
 const FIRST_NODE = 10;
 
-/** The network of underlay subnet `subnet`, counted from 0. */
+/** The network of an underlay subnet, counted from 0. */
 export function underlaySubnet(subnet: number, family: Family): Cidr {
   return parseCidr(family === 4 ? `172.30.${subnet}.0/24` : `fd77:0:0:${subnet.toString(16)}::/64`);
 }
 
-/** The router's address in a subnet: the default gateway of the nodes there. */
+/** The router's address in a subnet: the default gateway of its nodes. */
 export function gateway(subnet: number, family: Family): Ip {
   return nthIp(underlaySubnet(subnet, family), 1);
 }
 
-/** The addresses of node number `index`, counted from 1, as its interface holds them. */
+/** The addresses on the interface of node number `index`, counted from 1. */
 export function nodeAddresses(index: number, subnet: number): Record<Family, Prefixed> {
   const host = FIRST_NODE + index;
   return {
     4: prefixed(nthIp(underlaySubnet(subnet, 4), host), LENGTH[4]),
-    // The decimal digits as they are, read as hexadecimal.
+    // The decimal digits, read as hexadecimal.
     6: prefixed(nthIp(underlaySubnet(subnet, 6), Number(`0x${host}`)), LENGTH[6]),
   };
 }
@@ -49,17 +51,17 @@ export function routerAddresses(subnet: number): Prefixed[] {
   return FAMILIES.map((family) => prefixed(gateway(subnet, family), LENGTH[family]));
 }
 
-/** Of the top-of-rack router of a subnet, towards its nodes. */
+/** The top-of-rack router's address towards its nodes. */
 export function torAddress(subnet: number, family: Family): Ip {
   return nthIp(underlaySubnet(subnet, family), 2);
 }
 
-/** Of the same router, towards the others. */
+/** The same router's address towards the other routers. */
 export function spineAddress(subnet: number, family: Family): Ip {
   return nthIp(SPINE[family], subnet + 1);
 }
 
-/** The same two as its interfaces hold them: `eth0` with the nodes, `eth1` with the other routers. */
+/** Both as its interfaces hold them: `eth0` towards the nodes, `eth1` towards the other routers. */
 export function torAddresses(subnet: number): { readonly eth0: Prefixed[]; readonly eth1: Prefixed[] } {
   return {
     eth0: FAMILIES.map((family) => prefixed(torAddress(subnet, family), LENGTH[family])),
@@ -72,7 +74,7 @@ export function subnetOfNode(index: number, subnets: number): number {
   return (index - 1) % subnets;
 }
 
-/** The lowest number no node has. */
+/** The lowest number that no node has. */
 export function freeIndex(taken: readonly number[]): number {
   for (let index = 1; index <= MOST_NODES; index++) if (!taken.includes(index)) return index;
   throw new FlatnetError(`a lab has at most ${MOST_NODES} nodes`, {

@@ -17,14 +17,14 @@ const LOOPBACK = 1;
 const SPINE = 'spine';
 const DEFAULT_ROUTE = { 4: parseCidr('0.0.0.0/0'), 6: parseCidr('::/0') };
 
-/** The families this kernel was started with. */
+/** The address families that this kernel was booted with. */
 export function kernelFamilies(): Family[] {
   return FAMILIES.filter((family) => existsSync(`/proc/sys/net/ipv${family}`));
 }
 
 /**
  * Makes what lies between the nodes: in `<lab>-underlay` a bridge `subnet<k>` for each subnet, in
- * `<lab>-router` a leg into each of them and the address that plays the world outside.
+ * `<lab>-router` a leg into each and the address that stands for the outside world.
  */
 export async function createUnderlay(lab: string, subnets: number): Promise<void> {
   const underlay = createNetns(netnsOf(lab, 'underlay'));
@@ -48,8 +48,8 @@ export async function createUnderlay(lab: string, subnets: number): Promise<void
 }
 
 /**
- * Makes the namespaces of the top-of-rack routers: `eth0` of each in its subnet, `eth1` on the bridge `spine` with the others. What they
- * route is BGP's matter.
+ * Makes the namespaces of the top-of-rack routers, each with `eth0` in its subnet and `eth1` on the bridge
+ * `spine` with the others. What they route is up to BGP.
  */
 export async function createTors(lab: string, subnets: number): Promise<void> {
   using inUnderlay = NetlinkSocket.open(NETLINK_ROUTE, { netns: netnsPath(netnsOf(lab, 'underlay')) });
@@ -59,7 +59,8 @@ export async function createTors(lab: string, subnets: number): Promise<void> {
     const tor = torName(subnet);
     const netns = createNetns(netnsOf(lab, tor));
     if (kernelFamilies().includes(6)) {
-      // FRR refuses IPv6 sessions until there is a link-local address: no second or two of duplicate address detection for it.
+      // FRR refuses IPv6 sessions until there is a link-local address: duplicate address detection would cost
+      // a second or two.
       withNetns(netns, () => writeSysctl('net/ipv6/conf/default/accept_dad', 0));
     }
     using inTor = NetlinkSocket.open(NETLINK_ROUTE, { netns });
@@ -82,7 +83,7 @@ function forward(netns: string): void {
 }
 
 /**
- * Makes the node's namespace and plugs it into its subnet: `eth0` with its addresses, default routes by the
+ * Makes the node's namespace and plugs it into its subnet: `eth0` with its addresses, default routes via the
  * router.
  */
 export async function createNode(lab: string, node: LabNode): Promise<void> {
@@ -96,7 +97,7 @@ export async function createNode(lab: string, node: LabNode): Promise<void> {
     seed: `${lab} ${node.name}`,
   });
   if (kernelFamilies().includes(6)) {
-    // The kernel drops IPv6 addresses with the link, and a lab has no network manager that puts them back.
+    // The kernel drops IPv6 addresses with the link, and a lab has no network manager to restore them.
     withNetns(netns, () => writeSysctl('net/ipv6/conf/eth0/keep_addr_on_down', 1));
   }
   const addresses = Object.values(nodeAddresses(node.index, node.subnet));
@@ -112,8 +113,8 @@ export async function createNode(lab: string, node: LabNode): Promise<void> {
 }
 
 /**
- * Also when it is half made. The cable goes first: the kernel would take it away with the namespace, but some
- * time later.
+ * Works on a half-made node too. The cable goes first: the kernel would remove it with the namespace, but
+ * some time later.
  */
 export async function deleteNode(lab: string, node: LabNode): Promise<void> {
   using inUnderlay = NetlinkSocket.open(NETLINK_ROUTE, { netns: netnsPath(netnsOf(lab, 'underlay')) });
@@ -123,7 +124,7 @@ export async function deleteNode(lab: string, node: LabNode): Promise<void> {
   deleteNetns(netnsOf(lab, node.name));
 }
 
-/** Plugs the node's cable in or out, as the node would see a switch fail. */
+/** Plugs the node's cable in or pulls it, as if the switch failed. */
 export async function setCable(lab: string, node: LabNode, up: boolean): Promise<void> {
   using inUnderlay = NetlinkSocket.open(NETLINK_ROUTE, { netns: netnsPath(netnsOf(lab, 'underlay')) });
   const { index } = await inUnderlay.get(linkGet(portOf(node)));

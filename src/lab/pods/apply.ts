@@ -25,8 +25,8 @@ export type ApplyReport = {
 };
 
 /**
- * Makes the lab hold what the manifests describe, as `kubectl apply` does; what is so already is left alone.
- * Deployments spread their replicas over the nodes. A container that ends is not started again.
+ * Makes the lab hold what the manifests describe, as `kubectl apply` does; what already matches is left
+ * alone. Deployments spread their replicas over the nodes. A container that exits is not restarted.
  */
 export async function apply(lab: Lab, manifests: readonly Manifest[]): Promise<ApplyReport> {
   rehearse(lab, manifests);
@@ -41,7 +41,7 @@ export async function apply(lab: Lab, manifests: readonly Manifest[]): Promise<A
 }
 
 /**
- * Removes what the manifests describe; a Namespace takes everything in it along. What is not there is no
+ * Removes what the manifests describe, a Namespace with everything in it. Removing what does not exist is no
  * error.
  */
 export async function unapply(lab: Lab, manifests: readonly Manifest[]): Promise<ApplyReport> {
@@ -106,7 +106,7 @@ async function applyPod(
   return before ? 'configured' : 'created';
 }
 
-/** Throws what would stop `apply` halfway, before it begins. */
+/** Throws, before `apply` begins, what would stop it halfway. */
 function rehearse(lab: Lab, manifests: readonly Manifest[]): void {
   const workloads = new Map(readWorkloads(lab).map((each) => [keyOf(each), each]));
   for (const manifest of manifests) {
@@ -123,7 +123,9 @@ function refuseForeign(lab: Lab, manifest: PodManifest): void {
   const before = readPod(lab, manifest.namespace, manifest.name);
   if (!before || (before.template !== undefined && before.owner === undefined)) return;
   throw new FlatnetError(
-    before.owner ? `the pod of this name belongs to ${before.owner}` : 'the pod of this name was not applied',
+    before.owner
+      ? `the pod of this name belongs to ${before.owner}`
+      : 'the pod of this name was not made by apply',
     { code: 'NAME_TAKEN', object: fullName(manifest), fix: 'choose another name, or delete it first' },
   );
 }

@@ -9,7 +9,7 @@ import { type Lab, labEnvironment } from '../record/lab.ts';
 import { type ContainerRecord, containerFile, type PodRecord, sandboxOf } from './record.ts';
 import type { ContainerSpec, EnvVar, PodField } from './spec.ts';
 
-/** Starts the containers of a wired pod, in order; returns what was asked for and what ran in its place. */
+/** Starts the containers of a wired pod in order; returns what was asked for and what ran instead. */
 export async function startContainers(
   lab: Lab,
   pod: PodRecord,
@@ -50,7 +50,7 @@ function argvOf(runs: Substitute, env: Readonly<Record<string, string>>, dir: st
 
 const SYSTEM_PATH = '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin';
 
-/** A container sees nothing of the environment of the command that made it. */
+/** A container inherits nothing from the environment of the command that made it. */
 function environment(
   lab: Lab,
   pod: PodRecord,
@@ -85,7 +85,7 @@ function valueFor(lab: Lab, pod: PodRecord, variable: EnvVar, env: Readonly<Reco
   return fields[variable.field]();
 }
 
-/** A folder with busybox under the name of each of its applets, as the image has it. */
+/** A folder with busybox under the name of each of its applets, as in its image. */
 function applets(lab: Lab): string {
   const dir = lab.paths.applets;
   if (existsSync(dir)) return dir;
@@ -105,8 +105,8 @@ function applets(lab: Lab): string {
 }
 
 /**
- * Replaces `$(NAME)` as Kubernetes does in command, args and env: an unknown name stays as it is written,
- * `$$(NAME)` is the text `$(NAME)`.
+ * Replaces `$(NAME)` as Kubernetes does in command, args and env: an unknown name stays as written, and
+ * `$$(NAME)` stands for the text `$(NAME)`.
  */
 export function expand(text: string, env: Readonly<Record<string, string>>): string {
   return text.replace(/\$(\$|\(([^)]*)\))/g, (match, rest: string, name: string | undefined) => {

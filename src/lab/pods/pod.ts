@@ -16,15 +16,15 @@ import type { PodSpec } from './spec.ts';
 import { unwirePod, wirePod } from './wiring.ts';
 
 /**
- * Makes a pod as a kubelet does: sandbox, CNI ADD, containers. When a step fails, what was made is removed
- * again. Throws NAME_INVALID, NAME_TAKEN, and what the steps throw.
+ * Makes a pod as a kubelet does: sandbox, CNI ADD, containers. If a step fails, everything is removed again.
+ * Throws NAME_INVALID, NAME_TAKEN, and what the steps throw.
  */
 export async function createPod(lab: Lab, spec: PodSpec): Promise<PodRecord> {
   const { namespace, name, node, labels, annotations, owner, template, containers } = spec;
   namespaceName(namespace);
   podName(name);
   if (readPod(lab, namespace, name)) {
-    throw new FlatnetError('there is a pod of this name already', {
+    throw new FlatnetError('a pod of this name already exists', {
       code: 'NAME_TAKEN',
       object: fullName(spec),
       fix: 'choose another name, or delete it first',
@@ -62,7 +62,7 @@ export async function createPod(lab: Lab, spec: PodSpec): Promise<PodRecord> {
 }
 
 /**
- * Ends the pod's processes, frees its addresses, removes its namespaces. Whatever of it exists: no step needs
+ * Ends the pod's processes, frees its addresses, removes its namespaces. Works on any remains: no step needs
  * the others.
  */
 export async function deletePod(lab: Lab, pod: PodRecord): Promise<void> {
@@ -74,7 +74,7 @@ export async function deletePod(lab: Lab, pod: PodRecord): Promise<void> {
   removeIfEmpty(dirname(folder));
 }
 
-/** Makes a pod on the node the scheduler chooses. Throws what `schedule` and `createPod` throw. */
+/** Makes a pod on the node that the scheduler chooses. Throws what `schedule` and `createPod` throw. */
 export async function createPodAnywhere(
   lab: Lab,
   spec: Omit<PodSpec, 'node'> & Placement,

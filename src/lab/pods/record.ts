@@ -10,11 +10,11 @@ import { podNetns } from '../record/names.ts';
 
 export type ContainerRecord = {
   readonly name: string;
-  /** Empty for one that no manifest asked for. */
+  /** Empty if no manifest asked for it. */
   readonly image: string;
   /** What runs in place of the image, for a person to read. */
   readonly note: string;
-  /** Empty when nothing runs. */
+  /** Empty if nothing runs. */
   readonly argv: readonly string[];
   readonly env: Readonly<Record<string, string>>;
 };
@@ -31,9 +31,9 @@ export type PodRecord = {
   readonly containerId: string;
   /** The workload that wants it: `Deployment/web`. */
   readonly owner?: string;
-  /** Of the template it was made from. */
+  /** The hash of the template it was made from. */
   readonly template?: string;
-  /** Absent until the sandbox exists, addresses until it is wired. */
+  /** Absent until the sandbox exists; addresses are empty until it is wired. */
   readonly sandbox?: ProcessId;
   readonly addresses: readonly Ip[];
   readonly containers: readonly ContainerRecord[];
@@ -53,7 +53,7 @@ export function writePod(lab: Lab, pod: PodRecord): void {
   writeJson(join(lab.paths.pod(pod.namespace, pod.name), 'pod.json'), pod);
 }
 
-/** Throws NOT_FOUND, naming the pods there are. */
+/** Throws NOT_FOUND, listing the pods there are. */
 export function findPod(lab: Lab, namespace: string, name: string): PodRecord {
   const pod = readPod(lab, namespace, name);
   if (pod) return pod;
@@ -77,13 +77,13 @@ export function netnsOfPod(lab: Lab, pod: { readonly namespace: string; readonly
   return netnsPath(podNetns(lab.name, pod.namespace, pod.name));
 }
 
-/** The process that holds the pod; throws NOT_FOUND when it has ended. */
+/** The process that holds the pod; throws NOT_FOUND if it has ended. */
 export function sandboxOf(pod: PodRecord): ProcessId {
   if (pod.sandbox && isAlive(pod.sandbox)) return pod.sandbox;
-  throw new FlatnetError('the pod does not run', {
+  throw new FlatnetError('the pod is not running', {
     code: 'NOT_FOUND',
     object: fullName(pod),
-    fix: `make it anew: flatnet lab pod delete ${fullName(pod)}, then create`,
+    fix: `recreate it: flatnet lab pod delete ${fullName(pod)}, then create`,
   });
 }
 
@@ -98,7 +98,7 @@ function few(names: readonly string[]): string {
 export type ContainerStatus = ContainerRecord & (ContainerState | { readonly state: 'not started' });
 
 export type PodStatus = Omit<PodRecord, 'containers'> & {
-  /** `Running`; `Starting`: a command makes it now, or was cut short; `Lost`: its pause process has ended. */
+  /** `Running`; `Starting`: a command is making it, or was cut short; `Lost`: its pause process has ended. */
   readonly phase: 'Running' | 'Starting' | 'Lost';
   readonly containers: readonly ContainerStatus[];
 };

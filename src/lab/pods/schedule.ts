@@ -7,7 +7,7 @@ export type SchedulableNode = {
   readonly ready: boolean;
 };
 
-/** What of a pod decides about its place. */
+/** What determines a pod's node. */
 export type Placement = {
   /** Pods of one owner are spread over the nodes. */
   readonly owner?: string;
@@ -18,8 +18,8 @@ export type Placement = {
 export type PlacedPod = { readonly node: string; readonly owner?: string };
 
 /**
- * Chooses a node: fewest pods of the same owner, then fewest pods at all, then the first by order. `nodeName`
- * overrides everything but must be a node of the lab. Throws NOT_FOUND when no node will do.
+ * Chooses a node: the fewest pods of the same owner, then the fewest pods overall, then the first in order.
+ * `nodeName` overrides everything but must be a node of the lab. Throws NOT_FOUND if no node qualifies.
  */
 export function schedule(
   placement: Placement,
@@ -47,11 +47,11 @@ function unschedulable(nodes: readonly SchedulableNode[], fit: readonly Schedula
       ? ['there is no node', 'add one: flatnet lab node add']
       : fit.length === 0
         ? [
-            'no node has the labels the nodeSelector asks for',
+            'no node has the labels that the nodeSelector requires',
             `they have ${Object.keys(wellKnownLabels('')).join(', ')}`,
           ]
         : [
-            `no agent runs on ${fit.map(({ name }) => name).join(', ')}`,
+            `no agent is running on ${fit.map(({ name }) => name).join(', ')}`,
             'start one with: flatnet lab node start NODE',
           ];
   return new FlatnetError(text, { code: 'NOT_FOUND', operation: 'schedule', fix });
@@ -59,7 +59,7 @@ function unschedulable(nodes: readonly SchedulableNode[], fit: readonly Schedula
 
 const ARCHITECTURES: Partial<Record<NodeJS.Architecture, string>> = { x64: 'amd64', arm64: 'arm64' };
 
-/** Those that a kubelet gives every node. */
+/** The labels that a kubelet gives every node. */
 function wellKnownLabels(name: string): Record<string, string> {
   return {
     'kubernetes.io/hostname': name,
@@ -68,7 +68,7 @@ function wellKnownLabels(name: string): Record<string, string> {
   };
 }
 
-/** Whether the node has every label the selector asks for. */
+/** Whether the node has every label that the selector requires. */
 export function selects(selector: Readonly<Record<string, string>>, node: SchedulableNode): boolean {
   const labels: Readonly<Record<string, string>> = { ...wellKnownLabels(node.name), ...node.labels };
   return Object.entries(selector).every(([key, value]) => labels[key] === value);

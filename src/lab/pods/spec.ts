@@ -1,13 +1,13 @@
-/** A pod to be made, whoever asked for it. */
+/** A pod to be made, whoever asks for it. */
 export type PodSpec = {
   readonly namespace: string;
   readonly name: string;
   readonly node: string;
   readonly labels: Readonly<Record<string, string>>;
-  /** CNI gets them, as `cni.projectcalico.org/ipAddrs`. */
+  /** Passed to CNI, e.g. `cni.projectcalico.org/ipAddrs`. */
   readonly annotations?: Readonly<Record<string, string>>;
   readonly owner?: string;
-  /** Of the template it is made from: changes when the template does. */
+  /** The hash of the template it is made from: changes when the template does. */
   readonly template?: string;
   readonly containers: readonly ContainerSpec[];
 };
@@ -39,7 +39,7 @@ export const POD_FIELDS = [
 ] as const;
 export type PodField = (typeof POD_FIELDS)[number];
 
-/** The container that `--listen PORT` asks for. */
+/** The container for `--listen PORT`. */
 export function listener(ports: readonly number[]): ContainerSpec[] {
   return ports.length ? [{ name: 'listen', image: 'whoami', env: [], ports }] : [];
 }

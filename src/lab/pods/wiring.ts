@@ -8,8 +8,7 @@ import { netnsOf } from '../record/names.ts';
 import { netnsOfPod, type PodRecord } from './record.ts';
 
 /**
- * Wires the pod as containerd does on a node: `lo` and `eth0`, each by its own CNI ADD. Returns the pod's
- * addresses.
+ * Wires the pod as containerd does: `lo` and `eth0`, each by its own CNI ADD. Returns the pod's addresses.
  */
 export async function wirePod(lab: Lab, pod: PodRecord): Promise<Ip[]> {
   const [, { ips }] = await Promise.all([
@@ -19,7 +18,7 @@ export async function wirePod(lab: Lab, pod: PodRecord): Promise<Ip[]> {
   return ips.map(({ address }) => address.slice(0, address.indexOf('/')) as Ip);
 }
 
-/** CNI DEL: frees the addresses, also when the agent is away (it hears of it later) or the pod half made. */
+/** CNI DEL: frees the addresses even if the agent is away (it catches up later) or the pod is half made. */
 export async function unwirePod(lab: Lab, pod: PodRecord): Promise<void> {
   await delNetwork(attachment(lab, pod, 'eth0'));
   await delNetwork({ ...attachment(lab, pod, 'lo'), network: LOOPBACK_NETWORK });

@@ -16,14 +16,14 @@ export type ExistingPod = {
   readonly node: string;
   readonly owner?: string;
   readonly template?: string;
-  /** Its sandbox runs. */
+  /** Whether its sandbox is running. */
   readonly alive: boolean;
 };
 
 export type Plan<P extends ExistingPod> = {
   readonly remove: readonly P[];
   readonly create: readonly PlannedPod[];
-  /** Why a workload can't have all its pods now. */
+  /** Why a workload cannot have all its pods now. */
   readonly pending: readonly FlatnetError[];
 };
 
@@ -32,9 +32,8 @@ export function ownerOf(workload: Pick<Workload, 'kind' | 'name'>): string {
 }
 
 /**
- * What must be done so that every workload has its pods: as many as it wants, of its present template, one on
- * each node for a DaemonSet. Pods without an owner are nobody's business; those of an owner that is no more
- * go.
+ * What it takes for every workload to have its pods: as many as it wants, made from its current template, one
+ * per node for a DaemonSet. Pods without an owner are left alone; pods whose owner is gone are removed.
  */
 export function planWorkloads<P extends ExistingPod>(
   workloads: readonly Workload[],
@@ -94,7 +93,7 @@ function attempt<T>(work: () => T): T | FlatnetError {
   }
 }
 
-/** Leaves `count` of the pods: goes on taking one from the node that has most of them. */
+/** Keeps `count` of the pods, dropping one at a time from the node that has the most. */
 function thin<P extends ExistingPod>(pods: readonly P[], count: number): readonly P[] {
   let rest = pods;
   while (rest.length > count) {

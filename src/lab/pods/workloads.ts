@@ -8,27 +8,27 @@ import { createPod, deletePod, schedulable } from './pod.ts';
 import { type PodRecord, podStatus, readPods } from './record.ts';
 import { ownerOf, type Plan, planWorkloads } from './workload-plan.ts';
 
-/** Pods made at the same time: CNI calls of two cores. */
+/** Pods made at once: what two cores can keep up with. */
 const AT_ONCE = 4;
 
 export type Changes = { readonly created: readonly PodRecord[]; readonly deleted: readonly PodRecord[] };
 
 type Present = PodRecord & { readonly alive: boolean };
 
-/** What there is to do for the lab's workloads, or for these instead. */
+/** What remains to be done for the lab's workloads, or for the given ones instead. */
 export function plan(lab: Lab, workloads: readonly Workload[] = readWorkloads(lab)): Plan<Present> {
   const pods = readPods(lab).map((pod) => ({ ...pod, alive: podStatus(lab, pod).phase === 'Running' }));
   return planWorkloads(workloads, schedulable(lab), pods);
 }
 
 /**
- * Gives every workload the pods it wants, as far as there are nodes for them. Does nothing when all have
- * theirs.
+ * Gives every workload the pods it wants, as far as there are nodes for them. Does nothing if none is
+ * missing.
  */
 export async function converge(lab: Lab): Promise<Changes> {
   const { remove, create } = plan(lab);
   const created: PodRecord[] = [];
-  // Names and addresses of those that go may be wanted by those that come.
+  // New pods may need the names and addresses of old ones.
   await forEachLimited(AT_ONCE, remove, (pod) => deletePod(lab, pod));
   await forEachLimited(AT_ONCE, create, async ({ namespace, name, node, workload }) => {
     const { labels, annotations, containers } = workload.template;
@@ -52,7 +52,7 @@ export function saveWorkload(lab: Lab, workload: Workload): void {
   writeJson(fileOf(lab, workload), workload);
 }
 
-/** Its pods go at the next `converge`. */
+/** Its pods are removed by the next `converge`. */
 export function removeWorkload(lab: Lab, workload: Pick<Workload, 'kind' | 'namespace' | 'name'>): void {
   rmSync(fileOf(lab, workload), { force: true });
 }
@@ -63,7 +63,7 @@ function fileOf(lab: Lab, { kind, namespace, name }: Pick<Workload, 'kind' | 'na
 
 type Namespaces = Readonly<Record<string, NamespaceManifest>>;
 
-/** Those that were applied. A namespace needs none to be used; this is where its labels are. */
+/** The applied ones, with their labels. Pods may use a namespace that was never applied. */
 export function readNamespaces(lab: Lab): Namespaces {
   return readJson<Namespaces>(lab.paths.namespaces) ?? {};
 }

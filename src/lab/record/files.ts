@@ -2,7 +2,7 @@ import { mkdirSync, readdirSync, readFileSync, renameSync, rmdirSync, writeFileS
 import { dirname } from 'node:path';
 import { codeOf } from '../../error.ts';
 
-/** Replaces the file in one step, so that a reader sees the old text or the new one; makes its folder. */
+/** Replaces the file atomically: a reader sees the old text or the new one. Makes its folder. */
 export function writeFile(path: string, text: string): void {
   mkdirSync(dirname(path), { recursive: true, mode: 0o700 });
   const next = `${path}.${process.pid}.new`;
@@ -15,8 +15,7 @@ export function writeJson(path: string, value: unknown): void {
 }
 
 /**
- * Undefined when there is no such file, or it is not JSON: our own files are written in one step, so it is
- * not ours.
+ * Undefined if there is no such file, or if it is not JSON: ours are written atomically, so it is not ours.
  */
 export function readJson<T>(path: string): T | undefined {
   try {
@@ -27,7 +26,7 @@ export function readJson<T>(path: string): T | undefined {
   }
 }
 
-/** Names in a folder, sorted; none when there is no folder. */
+/** Names in a folder, sorted; none if there is no folder. */
 export function namesIn(dir: string): string[] {
   try {
     return readdirSync(dir).sort();
@@ -37,7 +36,7 @@ export function namesIn(dir: string): string[] {
   }
 }
 
-/** Leaves it when something is in it, or mounted on it. */
+/** Leaves a folder that has something in it or mounted on it. */
 export function removeIfEmpty(dir: string): void {
   try {
     rmdirSync(dir);
@@ -47,7 +46,7 @@ export function removeIfEmpty(dir: string): void {
 }
 
 /**
- * The end of a log, without empty lines; a line of JSON is reduced to its message. Empty when there is none.
+ * The end of a log without empty lines; a line of JSON is reduced to its message. Empty if there is no log.
  */
 export function lastLines(path: string, count: number): string {
   try {
@@ -61,7 +60,7 @@ export function lastLines(path: string, count: number): string {
   }
 }
 
-/** pino's line as a person reads it. */
+/** pino's line, for a person to read. */
 function plain(line: string): string {
   try {
     const { msg, error, err, problem } = JSON.parse(line);

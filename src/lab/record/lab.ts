@@ -11,12 +11,13 @@ import type { BgpTopology, LabNode } from './topology.ts';
 export type LabState = {
   readonly name: string;
   /**
-   * `up` between a finished `up` and the start of `down`; anything else is a command under way, or cut short.
+   * `up` from the end of `up` to the start of `down`; anything else is a command under way, or one that was
+   * cut short.
    */
   readonly phase: 'starting' | 'up' | 'stopping';
   readonly created: string;
   readonly subnets: number;
-  /** As net-conf.json, which is what the store has. */
+  /** As net-conf.json, which is what the store holds. */
   readonly network: unknown;
   readonly nodes: readonly LabNode[];
   readonly bgp: BgpTopology;
@@ -24,7 +25,7 @@ export type LabState = {
 
 export const DEFAULT_LAB = 'flatnet';
 
-/** Marks every process of a lab, wherever it went. */
+/** Marks every process of a lab, wherever it goes. */
 export function labEnvironment(lab: string): Record<string, string> {
   return { FLATNET_LAB: lab };
 }
@@ -41,10 +42,7 @@ export class Lab {
     this.#state = state;
   }
 
-  /**
-   * Throws LAB_MISSING when there is none of this name, and LAB_INCOMPLETE when it is half made or half torn
-   * down.
-   */
+  /** Throws LAB_MISSING if there is no such lab, and LAB_INCOMPLETE if it is half made or half torn down. */
   static open(name: string): Lab {
     requireRoot();
     const state = readState(labName(name));
@@ -53,13 +51,13 @@ export class Lab {
       const others = labNames();
       throw new FlatnetError(`there is no lab '${name}'`, {
         code: 'LAB_MISSING',
-        fix: `start it: flatnet lab up${nameOption(name)}${others.length ? ` (up are: ${others.join(', ')})` : ''}`,
+        fix: `start it: flatnet lab up${nameOption(name)}${others.length ? ` (running: ${others.join(', ')})` : ''}`,
       });
     }
     throw incomplete(name);
   }
 
-  /** Opens the lab, when no other command is at it any more, and keeps it from them while `work` runs. */
+  /** Opens the lab once no other command is changing it, and keeps others out while `work` runs. */
   static async change<T>(name: string, work: (lab: Lab) => Promise<T>): Promise<T> {
     labName(name);
     requireRoot();
@@ -105,7 +103,7 @@ export function readState(name: string): LabState | undefined {
   return readJson<LabState>(new LabPaths(name).state);
 }
 
-/** Every lab of this machine, whole or not. */
+/** Every lab on this machine, complete or not. */
 export function labNames(): string[] {
   return namesIn(LABS);
 }
@@ -114,7 +112,7 @@ export function readProcess(path: string): ProcessId | undefined {
   return readJson<ProcessId>(path);
 }
 
-/** What commands of this lab need besides: nothing for the default one. */
+/** The option that selects this lab in a command; empty for the default lab. */
 export function nameOption(lab: string): string {
   return lab === DEFAULT_LAB ? '' : ` --name ${lab}`;
 }
@@ -122,14 +120,14 @@ export function nameOption(lab: string): string {
 export function incomplete(name: string): FlatnetError {
   return new FlatnetError(`lab '${name}' is half made or half torn down`, {
     code: 'LAB_INCOMPLETE',
-    fix: `unless another command is at it just now, remove what is left of it: flatnet lab down${nameOption(name)}`,
+    fix: `unless another command is working on it, remove what is left: flatnet lab down${nameOption(name)}`,
   });
 }
 
 /** Throws NOT_ROOT. */
 export function requireRoot(): void {
   if (process.geteuid?.() === 0) return;
-  throw new FlatnetError('a lab makes network namespaces, which only root may', {
+  throw new FlatnetError('a lab makes network namespaces, which takes root', {
     code: 'NOT_ROOT',
     fix: 'run it as root: sudo flatnet lab …',
   });

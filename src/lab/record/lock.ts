@@ -1,12 +1,12 @@
 import { createServer, type Server } from 'node:net';
-import { setTimeout as sleep } from 'node:timers/promises';
+import { poll } from '../../async/poll.ts';
 import { codeOf, FlatnetError, messageOf } from '../../error.ts';
 
 const PATIENCE = 120_000;
 
 /**
- * Runs `work` while no other command changes the same thing. The lock is an abstract unix socket, which the
- * kernel frees however its holder ends, and which leaves no file (unix(7)). Waits for it; throws TIMEOUT
+ * Runs `work` while no other command changes the same thing. The lock is an abstract unix socket, which
+ * leaves no file and which the kernel frees however its holder ends (unix(7)). Waits for it; throws TIMEOUT
  * after two minutes.
  */
 export async function withLock<T>(name: string, work: () => Promise<T>): Promise<T> {
@@ -19,28 +19,27 @@ export async function withLock<T>(name: string, work: () => Promise<T>): Promise
 }
 
 async function take(address: string, name: string): Promise<Server> {
-  const deadline = performance.now() + PATIENCE;
-  for (;;) {
-    const server = createServer((socket) => socket.destroy());
-    try {
-      await new Promise<void>((resolve, reject) => {
-        server.once('error', reject);
-        server.listen(address, resolve);
-      });
-      return server;
-    } catch (cause) {
-      if (codeOf(cause) !== 'EADDRINUSE') {
-        throw new FlatnetError(messageOf(cause), { code: 'IO', operation: 'lock', object: name, cause });
-      }
-      if (performance.now() > deadline) {
-        throw new FlatnetError('another flatnet lab command has been working on it for two minutes', {
-          code: 'TIMEOUT',
-          operation: 'lock',
-          object: name,
-          fix: 'wait for it or end it, then try again',
-        });
-      }
-      await sleep(50);
-    }
+  const server = await poll(() => tryToTake(address, name), { every: 50, patience: PATIENCE });
+  if (server) return server;
+  throw new FlatnetError('another flatnet lab command has held it for two minutes', {
+    code: 'TIMEOUT',
+    operation: 'lock',
+    object: name,
+    fix: 'wait for it or end it, then try again',
+  });
+}
+
+/** Undefined while somebody else holds it. */
+async function tryToTake(address: string, name: string): Promise<Server | undefined> {
+  const server = createServer((socket) => socket.destroy());
+  try {
+    await new Promise<void>((resolve, reject) => {
+      server.once('error', reject);
+      server.listen(address, resolve);
+    });
+    return server;
+  } catch (cause) {
+    if (codeOf(cause) === 'EADDRINUSE') return undefined;
+    throw new FlatnetError(messageOf(cause), { code: 'IO', operation: 'lock', object: name, cause });
   }
 }

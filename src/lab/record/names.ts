@@ -1,10 +1,10 @@
 import { dnsLabel } from '../../cluster/names.ts';
 import { FlatnetError } from '../../error.ts';
 
-/** Namespaces of the lab itself take these places. */
+/** Names of the lab's own namespaces. */
 const RESERVED = /^(underlay|router|tor[0-9]+)$/;
 
-/** The kernel takes 107 bytes for a unix socket's path: what is left of it for the names of lab and node. */
+/** Characters for the names of lab and node together: the kernel limits a unix socket's path to 107 bytes. */
 const LONGEST_TOGETHER = 107 - '/run/flatnet/labs//nodes//run/agent.sock'.length;
 
 export function labName(name: string): string {
@@ -14,7 +14,7 @@ export function labName(name: string): string {
 export function nodeName(lab: string, name: string): string {
   dnsLabel('node name', name, LONGEST_TOGETHER - lab.length);
   if (!RESERVED.test(name)) return name;
-  throw new FlatnetError(`'${name}' is a part of the lab itself`, {
+  throw new FlatnetError(`'${name}' is reserved for the lab itself`, {
     code: 'NAME_INVALID',
     object: 'node name',
     fix: 'choose another name',
@@ -38,17 +38,19 @@ export function torName(subnet: number): string {
   return `tor${subnet}`;
 }
 
-/** The network namespace of a node, of a top-of-rack router, of `underlay` or of `router`: what `ip netns exec` takes. */
+/**
+ * The network namespace of a node, a top-of-rack router, `underlay` or `router`, as `ip netns exec` takes it.
+ */
 export function netnsOf(lab: string, part: string): string {
   return `${lab}-${part}`;
 }
 
-/** The network namespace of a pod. A dot is in no lab's or node's name, so this is never a node's. */
+/** The network namespace of a pod. Names of labs and nodes have no dots, so it is never a node's. */
 export function podNetns(lab: string, namespace: string, pod: string): string {
   return `${lab}.${namespace}.${pod}`;
 }
 
-/** What a person may write for a pod: `web`, or `team-a/web`. */
+/** Reads a pod as a person writes it: `web`, or `team-a/web`. */
 export function splitPodName(text: string, namespace = 'default'): { namespace: string; name: string } {
   const slash = text.indexOf('/');
   if (slash < 0) return { namespace, name: text };

@@ -4,7 +4,7 @@ import { AGENT_SOCKET, type Paths } from '../../agent/options.ts';
 export const RUN = '/run/flatnet';
 export const LABS = join(RUN, 'labs');
 
-/** Where a lab keeps what. Nothing of a lab is anywhere else, except its namespaces below /run/netns. */
+/** Where a lab keeps everything, except its namespaces below /run/netns. */
 export class LabPaths {
   readonly root: string;
 
@@ -32,7 +32,7 @@ export class LabPaths {
     return join(this.root, 'store.pid');
   }
 
-  /** busybox under the names of its applets, for containers that were to run its image. */
+  /** busybox under the names of its applets, for containers of its image. */
   get applets(): string {
     return join(this.root, 'busybox');
   }
@@ -90,7 +90,7 @@ export class NodePaths {
     return join(this.agent.run, AGENT_SOCKET);
   }
 
-  /** What the container runtime of this node remembers between ADD and DEL. */
+  /** What the node's container runtime remembers between ADD and DEL. */
   get runtimeCache(): string {
     return join(this.root, 'cni-cache');
   }

@@ -7,7 +7,10 @@ export type LabNode = {
   readonly subnet: number;
 };
 
-/** How a lab's nodes find their BGP peers; with neither, every node peers with every other (the node-to-node mesh). */
+/**
+ * How a lab's nodes find their BGP peers; with neither, every node peers with every other (the node-to-node
+ * mesh).
+ */
 export type BgpTopology = {
   /** How many nodes, counted from the first, are route reflectors. */
   readonly reflectors?: number;

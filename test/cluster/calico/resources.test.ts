@@ -240,7 +240,7 @@ const REFUSED: readonly [{ kind: string; name: string; spec: unknown }, string, 
   [
     rule({ action: 'Accept', cidr: '10.0.0.0/8', matchOperator: 'In' }, 'importV6'),
     'BGPFilter/f spec.importV6[0].cidr',
-    /IPv6 is written here/,
+    /IPv6 belongs here/,
   ],
   [rule({ action: 'Accept', operations: [{}] }), 'BGPFilter/f spec.importV4[0].operations', /is not a field/],
   [
@@ -251,7 +251,7 @@ const REFUSED: readonly [{ kind: string; name: string; spec: unknown }, string, 
   [
     node({ bgp: { routeReflectorClusterID: 'fd00::1' } }),
     'Node/n spec.bgp.routeReflectorClusterID',
-    /IPv4 is written here/,
+    /IPv4 belongs here/,
   ],
   [node({ wireguard: {} }), 'Node/n spec.wireguard', /there is no WireGuard/],
   [

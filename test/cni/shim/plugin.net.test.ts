@@ -10,16 +10,10 @@ import { renderConfList, writeConfList } from '../../../src/cni/protocol/conflis
 import { VERSIONS } from '../../../src/cni/protocol/version.ts';
 import type { AgentPlace } from '../../../src/cni/shim/agent-file.ts';
 import { installPlugins, writeAgentFile } from '../../../src/cni/shim/install.ts';
-import {
-  type AttachmentOptions,
-  addNetwork,
-  checkNetwork,
-  delNetwork,
-  gcNetwork,
-  statusNetwork,
-} from '../../../src/runtime/cni-exec.ts';
+import { type AttachmentOptions, addNetwork, delNetwork } from '../../../src/runtime/cni-exec.ts';
 import { LOOPBACK_NETWORK } from '../../../src/runtime/conf-list.ts';
 import { execPlugin } from '../../../src/runtime/plugin-exec.ts';
+import { checkNetwork, gcNetwork, statusNetwork } from '../../runtime/runtime.ts';
 import { eventually, Host, ip, ipOne, leftovers, must, Pod, pings } from '../host.ts';
 import { exec } from '../reference.ts';
 import { NO_SHIM, SHIM } from '../shim.ts';

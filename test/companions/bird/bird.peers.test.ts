@@ -157,7 +157,7 @@ test('a mesh of three nodes, and BIRD killed, upgraded, reconfigured under it', 
   await t.test('flatnet bgp status and routes', async () => {
     const bgp = { bird: cluster.bird('n1'), config: cluster.config('n1') };
     const text = statusText(await bgpStatus(bgp));
-    assert.match(text, /^BIRD 2\.\d\S* runs since \S+ \S+, router id 10\.0\.1\.1\n/);
+    assert.match(text, /^BIRD 2\.\d\S* running since \S+ \S+, router id 10\.0\.1\.1\n/);
     assert.match(
       text,
       /\nIPv4 BGP status\n\+-+\+.*\n\| PEER ADDRESS \| +PEER TYPE +\| STATE \| +SINCE +\| INFO +\|\n.*\n\| 10\.0\.1\.2 +\| node-to-node mesh \| up +\| \S+ \S+ \| Established \|\n/,

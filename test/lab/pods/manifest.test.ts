@@ -109,18 +109,18 @@ const WRONG: Record<string, [text: string, error: RegExp]> = {
   'no YAML': ['a: [', /^web\.yaml:1:5: /],
   'a kind that objects inherit': [
     POD.replace('kind: Pod', 'kind: toString'),
-    /kind: 'toString' is not something a lab has/,
+    /kind: 'toString' is not supported in a lab/,
   ],
   'aliases within aliases': [
     `a: &a [x,x,x,x,x,x,x,x]\n${['b', 'c', 'd', 'e'].map((name, i) => `${name}: &${name} [${Array(8).fill(`*${'abcd'[i]}`)}]\n`).join('')}`,
     /web\.yaml: Excessive alias count/,
   ],
-  nothing: ['# empty', /^web\.yaml: there is no manifest in it/],
+  nothing: ['# empty', /^web\.yaml: contains no manifest/],
   'not an object': ['- 1', /^web\.yaml: must be an object, not a list/],
   'no kind': ['apiVersion: v1', /web\.yaml: kind: is missing/],
   'unknown kind': [
     'apiVersion: batch/v1\nkind: Job',
-    /web\.yaml: kind: 'Job' is not something a lab has; use one of Namespace, Pod, Deployment, DaemonSet/,
+    /web\.yaml: kind: 'Job' is not supported in a lab; use one of Namespace, Pod, Deployment, DaemonSet/,
   ],
   'another version': [
     'apiVersion: extensions/v1beta1\nkind: Deployment',
@@ -136,7 +136,7 @@ const WRONG: Record<string, [text: string, error: RegExp]> = {
   ],
   'the host’s network': [
     POD.replace('containers:', 'hostNetwork: true, containers:'),
-    /spec\.hostNetwork: is not something a lab can do/,
+    /spec\.hostNetwork: is not supported in a lab/,
   ],
   'a bad port': [
     DEPLOYMENT.replace('80', '80000'),
@@ -145,13 +145,13 @@ const WRONG: Record<string, [text: string, error: RegExp]> = {
   'no selector': [DEPLOYMENT.replace(/ {2}selector.*\n/, ''), /spec\.selector: is missing/],
   'a selector of others': [
     DEPLOYMENT.replace('app: web } }\n  template', 'app: db } }\n  template'),
-    /selector\.matchLabels: asks for app=db/,
+    /selector\.matchLabels: requires app=db/,
   ],
   'negative replicas': [
     DEPLOYMENT.replace('spec:\n  selector', 'spec:\n  replicas: -1\n  selector'),
     /spec\.replicas: must be a whole number from 0 to 999, not -1/,
   ],
-  'one thing twice': [`${POD}---\n${POD}`, /web\.yaml: Pod\/default\/web is there twice/],
+  'one thing twice': [`${POD}---\n${POD}`, /web\.yaml: contains Pod\/default\/web twice/],
   'the second document': [`${POD}---\nkind: Pod`, /web\.yaml document 2: apiVersion: is missing/],
 };
 

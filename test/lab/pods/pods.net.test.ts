@@ -69,7 +69,7 @@ spec:${spec}
     assert.deepEqual([again.status, again.stdout], [1, '']);
     assert.match(
       again.stderr,
-      /default\/web: there is a pod of this name already; choose another name, or delete/,
+      /default\/web: a pod of this name already exists; choose another name, or delete/,
     );
     await lab.ok('pod', 'delete', 'web', 'client');
     assert.deepEqual(await pods(), []);
@@ -165,7 +165,7 @@ spec: { containers: [ ${container('one')}, ${container('two')} ] }`);
     assert.deepEqual(states.sort(), ['exited', 'running']);
     const { status, stdout } = await lab.run('status');
     assert.equal(status, 1);
-    const [, failed = ''] = stdout.match(/container (one|two) ended with 1/) ?? [];
+    const [, failed = ''] = stdout.match(/container (one|two) exited with 1/) ?? [];
     assert.match(await lab.ok('logs', 'rivals', '-c', failed), /Address already in use/);
     await lab.ok('delete', '-f', file);
   });
@@ -249,7 +249,7 @@ spec:
 `);
     assert.match(
       output,
-      /unknown: image example\.org\/sauce:1 is not pulled and what it would run is not known/,
+      /unknown: image example\.org\/sauce:1 is not pulled, and what it would run is unknown/,
     );
     let odd: Pod | undefined;
     for (let i = 0; i < 50 && odd?.containers[0]?.state !== 'exited'; i++) [odd] = await pods();
@@ -265,7 +265,7 @@ spec:
     assert.equal(status.status, 1);
     assert.match(
       status.stdout,
-      /! pod default\/odd: container ends ended with 3: flatnet lab logs default\/odd -c ends/,
+      /! pod default\/odd: container ends exited with 3: flatnet lab logs default\/odd -c ends/,
     );
     await lab.ok('pod', 'delete', 'odd');
   });

@@ -23,7 +23,7 @@ test('nodes without an agent get none, unless named', () => {
   const nodes = [node('a', false), node('b')];
   assert.equal(schedule({}, nodes, [{ node: 'b' }]), 'b');
   assert.equal(schedule({ nodeName: 'a' }, nodes, []), 'a');
-  assert.throws(() => schedule({}, [node('a', false)], []), /no agent runs on a; .*node start/);
+  assert.throws(() => schedule({}, [node('a', false)], []), /no agent is running on a; .*node start/);
 });
 
 test('nodeSelector and nodeName say which node will do', () => {

@@ -7,7 +7,7 @@ import { LabPaths } from '../../../src/lab/record/paths.ts';
 test('names that cannot be are refused with the field and a way out', () => {
   assert.throws(() => labName('My_Lab'), /lab name: 'My_Lab' .*as 'my-lab'/);
   assert.throws(() => labName('x'.repeat(41)), /41 characters, 40 are allowed/);
-  assert.throws(() => nodeName('flatnet', 'router'), /node name: 'router' is a part of the lab itself/);
+  assert.throws(() => nodeName('flatnet', 'router'), /node name: 'router' is reserved for the lab itself/);
   assert.throws(() => nodeName('flatnet', 'Node'), /node name: 'Node'/);
 });
 

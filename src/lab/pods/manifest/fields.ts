@@ -1,9 +1,9 @@
 import { FlatnetError } from '../../../error.ts';
 
-/** Told about what a manifest says and a lab does not do. */
+/** Hears of what a manifest says and a lab ignores. */
 export type Warn = (text: string) => void;
 
-/** Not wrong to leave aside: they change nothing about the network, or a lab does so anyway. */
+/** Safe to ignore: they do not affect the network, or a lab behaves so anyway. */
 const ASIDE = new Set([
   'annotations',
   'creationTimestamp',
@@ -28,7 +28,9 @@ const ASIDE = new Set([
   'updateStrategy',
 ]);
 
-/** An object of a manifest. Errors name its place in the file; what nobody read is told by `finish`. */
+/**
+ * An object in a manifest. Errors name its place in the file; `finish` warns about fields that nobody read.
+ */
 export class ManifestFields {
   readonly path: string;
   readonly #values: Readonly<Record<string, unknown>>;
@@ -88,7 +90,7 @@ export class ManifestFields {
     });
   }
 
-  /** Such as labels. */
+  /** A map of strings, e.g. labels. */
   map(name: string): Record<string, string> {
     const value = this.raw(name) ?? {};
     if (typeof value !== 'object' || value === null || Array.isArray(value)) {
@@ -108,7 +110,7 @@ export class ManifestFields {
     throw this.invalid(name, `must be a list, not ${kindOf(value)}`);
   }
 
-  /** Warns of every field that nobody has read. */
+  /** Warns about every field that nobody has read. */
   finish(): void {
     for (const name of Object.keys(this.#values)) {
       if (!this.#read.has(name) && !ASIDE.has(name)) this.#warn(`${this.nameOf(name)} is ignored`);
@@ -138,7 +140,10 @@ function kindOf(value: unknown): string {
   return typeof value === 'object' ? 'an object' : JSON.stringify(value);
 }
 
-/** Checks a name by a function that throws NAME_INVALID; the error gets its place in the manifest. */
+/**
+ * Checks a name with a function that throws NAME_INVALID, and adds the name's place in the manifest to the
+ * error.
+ */
 export function checked(
   fields: ManifestFields,
   field: string,

@@ -2,7 +2,7 @@ import { containerName, namespaceName, podName } from '../../record/names.ts';
 import { type ContainerSpec, type EnvVar, POD_FIELDS } from '../spec.ts';
 import { checked, type ManifestFields } from './fields.ts';
 
-/** What every pod of a workload is like. */
+/** What the pods of a workload have in common. */
 export type PodTemplate = {
   readonly labels: Readonly<Record<string, string>>;
   readonly annotations?: Readonly<Record<string, string>>;
@@ -11,7 +11,7 @@ export type PodTemplate = {
   readonly containers: readonly ContainerSpec[];
 };
 
-/** Things that would make the pod something else than what a lab makes. */
+/** Fields that would make the pod something a lab cannot provide. */
 const REFUSED = ['hostNetwork', 'hostPID', 'hostIPC', 'initContainers', 'ephemeralContainers'];
 
 /** Reads the `spec` of a pod. Throws MANIFEST_INVALID naming the field. */
@@ -22,7 +22,7 @@ export function readPodSpec(
   for (const name of REFUSED) {
     const value = spec.raw(name);
     if (value !== undefined && value !== false && !(Array.isArray(value) && value.length === 0)) {
-      throw spec.invalid(name, 'is not something a lab can do; take it out');
+      throw spec.invalid(name, 'is not supported in a lab; remove it');
     }
   }
   const fields = spec.objects('containers');
@@ -76,14 +76,14 @@ function readContainer(fields: ManifestFields): ContainerSpec {
   return container;
 }
 
-/** Containers listen on TCP; what is said of other protocols needs no port from us. */
+/** Only TCP ports count: for other protocols there is nothing to listen on. */
 function readPort(fields: ManifestFields): number[] {
   const port = fields.integer('containerPort', 1, 65_535);
   if (port === undefined) throw fields.invalid('containerPort', 'is missing');
   const protocol = fields.string('protocol') ?? 'TCP';
   fields.string('name');
   if (fields.integer('hostPort', 1, 65_535) !== undefined) {
-    fields.warn('hostPort', 'is ignored: the port is reached at the pod’s own address only');
+    fields.warn('hostPort', 'is ignored: the port is reachable only at the pod’s own address');
   }
   fields.finish();
   return protocol === 'TCP' ? [port] : [];
@@ -97,11 +97,11 @@ function readEnv(fields: ManifestFields): EnvVar[] {
   if (!from) return [{ name, value: value ?? '' }];
   const reference = from.object('fieldRef');
   if (!reference) {
-    from.warn('', `of ${name} is ignored: a lab has no config maps and secrets`);
+    from.warn('', `of ${name} is ignored: a lab has no config maps or secrets`);
     return [];
   }
   const path = reference.required('fieldPath');
   const field = POD_FIELDS.find((known) => known === path);
   if (field) return [{ name, field }];
-  throw reference.invalid('fieldPath', `'${path}' is not known; use one of ${POD_FIELDS.join(', ')}`);
+  throw reference.invalid('fieldPath', `'${path}' is unknown; use one of ${POD_FIELDS.join(', ')}`);
 }

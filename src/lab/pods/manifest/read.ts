@@ -8,10 +8,10 @@ export type Workload = {
   readonly kind: 'Deployment' | 'DaemonSet';
   readonly namespace: string;
   readonly name: string;
-  /** Of a Deployment. */
+  /** Deployments only. */
   readonly replicas: number;
   readonly template: PodTemplate;
-  /** Of the template: pods of another one are replaced. */
+  /** Of the template: pods made from another one are replaced. */
   readonly hash: string;
 };
 
@@ -38,19 +38,19 @@ const VERSIONS: Record<Manifest['kind'], string> = {
   DaemonSet: 'apps/v1',
 };
 
-/** A replica is called `<name>-<hash>-<number>`, which must be a DNS label. */
+/** A replica is named `<name>-<hash>-<number>`, which must be a DNS label. */
 const LONGEST_WORKLOAD = 63 - '-123456-999'.length;
 const MOST_REPLICAS = 999;
 
 /**
  * Reads YAML or JSON with any number of documents. Throws MANIFEST_INVALID naming file, document and field;
- * fields that are understood but not done go to `warn`.
+ * fields that are understood but ignored go to `warn`.
  */
 export function readManifests(text: string, filename: string, warn: Warn): Manifest[] {
   const manifests = readDocuments(text, filename, 'MANIFEST_INVALID').map(({ value, where }) =>
     readManifest(new ManifestFields(value, where, warn)),
   );
-  if (manifests.length === 0) throw invalid(filename, 'there is no manifest in it');
+  if (manifests.length === 0) throw invalid(filename, 'contains no manifest');
   refuseTwice(manifests, filename);
   return manifests;
 }
@@ -65,7 +65,7 @@ function readManifest(fields: ManifestFields): Manifest {
   if (!Object.hasOwn(VERSIONS, kind)) {
     throw fields.invalid(
       'kind',
-      `'${kind}' is not something a lab has; use one of ${Object.keys(VERSIONS).join(', ')}`,
+      `'${kind}' is not supported in a lab; use one of ${Object.keys(VERSIONS).join(', ')}`,
     );
   }
   const version = VERSIONS[kind];
@@ -85,7 +85,7 @@ function readManifest(fields: ManifestFields): Manifest {
   if (name.length > LONGEST_WORKLOAD) {
     throw fields.invalid(
       'metadata.name',
-      `has ${name.length} characters, ${LONGEST_WORKLOAD} are allowed: pods are named after it`,
+      `has ${name.length} characters but may have ${LONGEST_WORKLOAD}: pods are named after it`,
     );
   }
   const replicas = kind === 'Deployment' ? (spec.integer('replicas', 0, MOST_REPLICAS) ?? 1) : 0;
@@ -111,8 +111,8 @@ function readTemplate(spec: ManifestFields): PodTemplate {
     throw spec.invalid(
       'selector.matchLabels',
       missing
-        ? `asks for ${missing.join('=')}, which template.metadata.labels has not`
-        : 'is empty; repeat the labels of the template',
+        ? `requires ${missing.join('=')}, which template.metadata.labels lacks`
+        : 'is empty; repeat the template’s labels',
     );
   }
   const podSpec = fields.object('spec');
@@ -139,5 +139,5 @@ function hashOf(template: PodTemplate): string {
 function refuseTwice(manifests: readonly Manifest[], filename: string): void {
   const keys = manifests.map(keyOf);
   const twice = keys.find((key, i) => keys.indexOf(key) !== i);
-  if (twice) throw invalid(filename, `${twice} is there twice`);
+  if (twice) throw invalid(filename, `contains ${twice} twice`);
 }
