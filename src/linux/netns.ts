@@ -86,6 +86,18 @@ export function createNetns(name: string): string {
   return path;
 }
 
+/** A new namespace without a name: a descriptor, which the caller closes. It ends with its last descriptor and socket. */
+export function anonymousNetns(): number {
+  primeThreadPool();
+  const own = fs.openSync(OWN, 'r');
+  try {
+    sys.unshare(sys.CLONE_NEWNET);
+    return insideNetns(own, () => fs.openSync(OWN, 'r'));
+  } finally {
+    fs.closeSync(own);
+  }
+}
+
 /** Like `ip netns delete NAME`; nothing when there is none. The namespace itself ends with its last process and descriptor. */
 export function deleteNetns(name: string): void {
   const path = netnsPath(name);

@@ -56,10 +56,10 @@ export function nftCommand({ type }: Message): number | undefined {
   return type >> 8 === NFNL_SUBSYS_NFTABLES ? type & 0xff : undefined;
 }
 
-/** A writer with the header that all messages of nfnetlink have. */
-export function nftWriter(family: NftFamily): Writer {
+/** A writer with the header that all messages of nfnetlink have. Without a family a dump is of all. */
+export function nftWriter(family?: NftFamily): Writer {
   return new Writer().header(NFGENMSG_SIZE, (header) => {
-    header[0] = FAMILIES[family];
+    header[0] = family === undefined ? 0 : FAMILIES[family];
   });
 }
 
