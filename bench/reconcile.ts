@@ -101,8 +101,7 @@ async function heal(netns: string, backend: string, contributions: readonly Cont
   reconciler.allowPrune();
   const right = await timed(async () => {
     const { done } = whole(await reconciler.run());
-    // Only its author can tell whether an nftables table is as it was written, so a new process writes it again.
-    const [other] = done.filter(({ item }) => item.kind !== 'nft');
+    const [other] = done;
     if (other) throw new Error(`the kernel was not complete: ${changeText(other)}`);
   });
   reconciler.start(stopping.signal);

@@ -22,24 +22,26 @@ export type Backend<Options = unknown, CompanionFacts = unknown> = {
   underlayMtu?(options: Options): number | undefined;
   /** UDP ports at which nodes decapsulate: pods may not send there. Absent: none. */
   tunnelPorts?(options: Options): readonly number[];
+  /** Ports at which nodes speak in their own name, to each other or to routers: pods may not. Absent: none. */
+  nodePorts?(options: Options): NodePorts;
   /** Why this node cannot take part in that family; then nothing is programmed for the family. */
   refuses?(self: Self<CompanionFacts>, options: Options, family: Family): string | undefined;
   /** What peers must know of this node in that family; `undefined` when nothing. Published as BackendData. */
   data(self: Self<CompanionFacts>, options: Options, family: Family): unknown;
   /** Devices and their addresses: what does not depend on any peer. `network`: the whole pod network of the family. */
   device(self: Self<CompanionFacts>, options: Options, family: Family, network: Cidr): readonly Item[];
-  /** What depends on all peers together, such as a set of their addresses; absent: nothing. */
-  cluster?(
-    self: Self<CompanionFacts>,
-    peers: readonly Node[],
-    options: Options,
-    family: Family,
-  ): readonly Item[];
+  /**
+   * What every other node of the cluster has here, such as its address in a set of those that may send; also one of another
+   * backend, or that can't be reached. Absent: nothing.
+   */
+  member?(self: Self<CompanionFacts>, node: Node, options: Options, family: Family): readonly Item[];
   /** What one peer needs. Called again only when peer or self change. */
   peer(self: Self<CompanionFacts>, peer: Node, options: Options, family: Family): PeerItems;
   /** For backends whose devices ask instead of being told: who answers, from all nodes' facts. Absent: nothing is answered. */
   resolver?(nodes: readonly Node[], options: Options): Resolve | undefined;
 };
+
+export type NodePorts = { readonly tcp: readonly number[]; readonly udp: readonly number[] };
 
 /** `warning`: why the peer cannot be reached in this family, when it cannot. */
 export type PeerItems = { readonly items: readonly Item[]; readonly warning?: string };

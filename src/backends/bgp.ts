@@ -8,7 +8,15 @@ import type { RouteItem } from '../state/kinds/route.ts';
 import { OUR_LOCAL_PROTOCOL } from '../state/ownership.ts';
 import type { Backend, PeerItems } from './backend.ts';
 import { isOnLink, subnetsOf } from './direct.ts';
-import { asksForIpip, IPIP_DEVICE, IPIP_OVERHEAD, ipipDevice, ipipTable, type TunnelFacts } from './ipip.ts';
+import {
+  asksForIpip,
+  IPIP_DEVICE,
+  IPIP_OVERHEAD,
+  ipipDevice,
+  ipipMember,
+  ipipTable,
+  type TunnelFacts,
+} from './ipip.ts';
 
 export type BgpOptions = {
   /** How packets for pods of each pool leave the node. */
@@ -18,7 +26,12 @@ export type BgpOptions = {
    * they do not depend on a BGP session; BIRD's, of a higher metric, stand behind them.
    */
   readonly routes: 'bird' | 'agent';
+  /** TCP ports at which someone speaks BGP with this node. */
+  readonly ports: readonly number[];
 };
+
+/** BFD, over one hop and over many (RFC 5881, 5883). */
+const BFD_PORTS = [3784, 4784];
 
 /** Before BIRD's 32: an IPv6 route without a metric gets 1024 of the kernel, where IPv4's has 0. */
 const METRIC_V6 = 16;
@@ -32,17 +45,24 @@ export const bgp: Backend<BgpOptions, TunnelFacts> = {
   options: readOptions,
   overhead: (self, options, family) => (hasTunnel(self, options, family) ? IPIP_OVERHEAD : 0),
   data: () => undefined,
-  device: (self, options, family) => (hasTunnel(self, options, family) ? ipipDevice(self) : []),
-  cluster: (self, peers, options, family) => (hasTunnel(self, options, family) ? ipipTable(peers) : []),
+  nodePorts: ({ ports }) => ({ tcp: ports, udp: BFD_PORTS }),
+  device: (self, options, family) =>
+    hasTunnel(self, options, family) ? [...ipipDevice(self), ...ipipTable()] : [],
+  member: (self, node, options, family) => (hasTunnel(self, options, family) ? ipipMember(node) : []),
   peer,
 };
 
-function readOptions(fields: Fields, { ipPools }: Resources): BgpOptions {
+function readOptions(fields: Fields, { ipPools, bgpConfiguration, bgpPeers }: Resources): BgpOptions {
   const routes = fields.string('routes')?.toLowerCase() || 'bird';
   if (routes !== 'bird' && routes !== 'agent') {
     throw fields.invalid('routes', `must be bird or agent, not '${routes}'`);
   }
-  return { routes, pools: ipPools.map(({ cidr, ipipMode }) => ({ cidr, ipipMode })) };
+  const ports = new Set([179, bgpConfiguration.listenPort, ...bgpPeers.map(({ port }) => port ?? 179)]);
+  return {
+    routes,
+    pools: ipPools.map(({ cidr, ipipMode }) => ({ cidr, ipipMode })),
+    ports: [...ports].sort((a, b) => a - b),
+  };
 }
 
 /** Device, table and the smaller MTU come and go together: what a pod sends has to fit into the tunnel as long as a route may lead there. */

@@ -3,6 +3,8 @@ import type { IpPool } from '../cluster/resources.ts';
 import { familyOf, type Ip } from '../ip/address.ts';
 import { prefixed } from '../ip/cidr.ts';
 import type { Item } from '../state/item.ts';
+import { elementItem, elementOf } from '../state/kinds/nft-element.ts';
+import type { Chain, SetValue, TableId } from '../state/kinds/nft-table.ts';
 import { innerMtu } from './inner-mtu.ts';
 
 /** The kernel's own tunnel device without ends: the gateway of a route is the other end. */
@@ -47,24 +49,35 @@ export function ipipDevice({ underlay, companion }: Self<TunnelFacts>): readonly
   return items;
 }
 
+const TABLE = { family: 'ip', table: 'flatnet-tunnels' } as const satisfies TableId;
+const NODES = { name: 'nodes', key: ['ipv4_addr'] } as const satisfies SetValue;
+
 /**
  * Whoever sends IPIP to a node puts packets into the pod network with any source he likes, so only nodes may. And what this host
  * sends to a service has the source that the kernel chose before a pod of another node became its destination: the pod's node
  * could not answer through the tunnel.
  */
-export function ipipTable(peers: readonly Node[]): readonly Item[] {
-  const nodes = peers.map(({ addresses }) => addresses[4]).filter((ip) => ip !== undefined);
-  const body = `\
-  set nodes {
-    type ipv4_addr
-  }
-  chain ipip {
-    type filter hook input priority filter; policy accept;
-    ip protocol 4 ip saddr != @nodes drop comment "IPIP: only nodes send it"
-  }
-  chain tunnel {
-    type nat hook postrouting priority srcnat + 4; policy accept;
-    oifname "${IPIP_DEVICE}" fib saddr type local fib saddr . oif type != local masquerade comment "this host to a service"
-  }`;
-  return [{ kind: 'nft', family: 'ip', table: 'flatnet', body, sets: { nodes: [...new Set(nodes)].sort() } }];
+export function ipipTable(): readonly Item[] {
+  const receive: Chain = {
+    name: 'receive',
+    hook: { type: 'filter', hook: 'input', priority: 'filter' },
+    rules: [{ rule: 'ip protocol 4 ip saddr != @nodes drop', comment: 'IPIP: only nodes send it' }],
+  };
+  const send: Chain = {
+    name: 'send',
+    hook: { type: 'nat', hook: 'postrouting', priority: 'srcnat + 4' },
+    rules: [
+      {
+        rule: `oifname "${IPIP_DEVICE}" fib saddr type local fib saddr . oif type != local masquerade`,
+        comment: 'this host to a service',
+      },
+    ],
+  };
+  return [{ kind: 'nft-table', ...TABLE, sets: [NODES], chains: [receive, send] }];
+}
+
+/** The address from which a node may send IPIP. */
+export function ipipMember({ addresses }: Node): readonly Item[] {
+  const ip = addresses[4];
+  return ip === undefined ? [] : [elementItem(TABLE, elementOf(NODES, [ip]))];
 }

@@ -1,5 +1,6 @@
 import type { Family, Ip } from '../ip/address.ts';
 import type { Cidr } from '../ip/cidr.ts';
+import type { WiringName } from './wiring.ts';
 
 /** What each family has of something; a family the cluster does not use is absent. */
 export type PerFamily<T> = { readonly [F in Family]?: T };
@@ -72,7 +73,7 @@ export type LocalPod = PodIdentity & {
   /** Wired by another plugin, or on a bridge of its own: known by its addresses, its device is left alone. */
   readonly foreign?: boolean;
   /** Absent: on the bridge. */
-  readonly wiring?: 'routed';
+  readonly wiring?: WiringName;
   /** Those of its addresses that are of other nodes' blocks. */
   readonly borrowed?: readonly Ip[];
 };

@@ -1,5 +1,6 @@
 import { encapsulation } from './calico/ip-pool.ts';
 import type { Fields } from './fields.ts';
+import { WIRINGS, type WiringName } from './wiring.ts';
 
 /** `lease`: a node has one subnet a family, cut from the network's pools. `blocks`: it claims blocks of IPPools as it needs them. */
 export type AddressPlan = 'lease' | 'blocks';
@@ -8,7 +9,7 @@ export type AddressPlan = 'lease' | 'blocks';
 export type Plan = {
   readonly addresses: AddressPlan;
   /** How a pod hangs on its node: a port of a bridge, or a route of its own. */
-  readonly wiring: 'bridge' | 'routed';
+  readonly wiring: WiringName;
 };
 
 /**
@@ -17,7 +18,7 @@ export type Plan = {
  */
 export function readPlan(fields: Fields, backendType: string): Plan {
   const addresses = word(fields, 'addresses', ['lease', 'blocks']);
-  const wiring = word(fields, 'wiring', ['bridge', 'routed']);
+  const wiring = word(fields, 'wiring', WIRINGS);
   if (addresses === 'blocks' && wiring === 'bridge') {
     throw fields.invalid('wiring', 'must be routed where addresses is blocks: a bridge has one subnet');
   }

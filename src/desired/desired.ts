@@ -2,7 +2,8 @@ import type { Network } from '../cluster/network.ts';
 import { type LocalPod, type Node, podTitle, type Self } from '../cluster/node.ts';
 import { NO_RESOURCES, type Resources } from '../cluster/resources.ts';
 import type { Contribution } from '../state/contributions.ts';
-import { wiredPodItems, wiringItems } from '../wiring/wiring.ts';
+import { podItems, wiringItems } from '../wiring/registry.ts';
+import type { WiringFacts } from '../wiring/wiring.ts';
 import { Memo } from './memo.ts';
 import { nodePart } from './node-part.ts';
 import { peerContribution } from './peer.ts';
@@ -38,28 +39,26 @@ export function desiredState(facts: Facts, memo: Memo = new Memo()): Desired {
   const part = memo.node(network, self, resources, () => nodePart(network, self, resources));
   const { configured, used, usable, mtu } = part;
   const { backend, options } = configured;
-  const ports = backend.tunnelPorts?.(options) ?? [];
+  // Pods keep what they hang on although no peer can be reached in a family.
+  const wiringFacts: WiringFacts = {
+    self,
+    families: used,
+    mtu,
+    tunnelPorts: backend.tunnelPorts?.(options) ?? [],
+  };
   const wiring: Contribution = {
     owner: { part: 'wiring', name: 'this node' },
-    // Pods keep what they hang on although no peer can be reached in a family.
-    items: wiringItems(self, network.wiring, pods, used, mtu, ports),
-    warnings: [],
-  };
-  const others = peers.filter(({ name }) => name !== self.node.name);
-  const cluster: Contribution = {
-    owner: { part: 'backend', name: 'this node', id: 'cluster' },
-    items: usable.flatMap((family) => backend.cluster?.(self, others, options, family) ?? []),
+    items: wiringItems(network.wiring, pods, wiringFacts),
     warnings: [],
   };
   return {
     contributions: [
       part.backend,
-      memo.cluster(cluster),
       part.masquerade,
       memo.wiring(wiring),
       ...memo.pods.of(pods, JSON.stringify([used, mtu]), (pod) => ({
         owner: { part: 'pod', name: podTitle(pod), id: `${pod.containerId} ${pod.ifName}` },
-        items: wiredPodItems(pod, used, mtu),
+        items: podItems(pod, wiringFacts),
         warnings: [],
       })),
       ...memo.peers.of(peers, JSON.stringify([network, options, self, usable]), (peer) =>

@@ -10,7 +10,6 @@ export class Memo {
   readonly pods = new Each<LocalPod>();
   readonly peers = new Each<Node>();
   #wiring: Contribution | undefined;
-  #cluster: Contribution | undefined;
   #node: { network: Network; self: Self; resources: Resources; part: NodePart } | undefined;
 
   /** `make` is called only when a fact changed; the contributions of the part only change with what is in them. */
@@ -30,11 +29,6 @@ export class Memo {
   wiring(made: Contribution): Contribution {
     this.#wiring = kept(this.#wiring, made);
     return this.#wiring;
-  }
-
-  cluster(made: Contribution): Contribution {
-    this.#cluster = kept(this.#cluster, made);
-    return this.#cluster;
   }
 }
 

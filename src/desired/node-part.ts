@@ -39,8 +39,9 @@ export function nodePart(network: Network, self: Self, resources: Resources): No
     return cidr === undefined ? [] : backend.device(self, options, family, cidr);
   });
   // Pods keep their way out although no peer can be reached in a family.
+  const ports = backend.nodePorts?.(options) ?? { tcp: [], udp: [] };
   const tables = used.flatMap((family) =>
-    masqueradeItems(network.masquerade, family, podNetworks(network, resources, self, family)),
+    masqueradeItems(network.masquerade, family, podNetworks(network, resources, self, family), ports),
   );
   const name = 'this node';
   return {

@@ -18,6 +18,7 @@ export function peerContribution(
   const warn = (text: string) => warnings.push(`${peer.name}: ${text}`);
   const contribution: Contribution = { owner: { part: 'peer', name: peer.name }, items, warnings };
   if (peer.name === self.node.name) return contribution;
+  for (const family of families) items.push(...(backend.member?.(self, peer, options, family) ?? []));
   if (peer.backend.type !== backend.type) {
     warn(`uses backend '${peer.backend.type}', not '${backend.type}': ignored`);
     return contribution;

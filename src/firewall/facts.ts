@@ -4,7 +4,7 @@ import { FAMILIES, type Family } from '../ip/address.ts';
 import type { Cidr } from '../ip/cidr.ts';
 import type { Item } from '../state/item.ts';
 import { carriedFamilies } from '../state/kinds/link.ts';
-import { BRIDGE } from '../wiring/bridge.ts';
+import { wiringOf } from '../wiring/registry.ts';
 
 /** What decides whether a firewall forwards pods' packets. */
 export type ForwardFacts = {
@@ -15,9 +15,6 @@ export type ForwardFacts = {
   /** The device by which it leaves for another node. */
   readonly outDevice: PerFamily<string>;
 };
-
-/** A name that any routed pod's device could have: rules match them as `cali*`. */
-const ROUTED = 'cali00000000000';
 
 /** Derives the facts from what the agent knows. */
 export function forwardFacts(
@@ -32,5 +29,5 @@ export function forwardFacts(
     if (item.kind !== 'link') continue;
     for (const family of carriedFamilies(item)) outDevice[family] = item.name;
   }
-  return { networks, podDevice: wiring === 'routed' ? ROUTED : BRIDGE, outDevice };
+  return { networks, podDevice: wiringOf(wiring).podDevice, outDevice };
 }

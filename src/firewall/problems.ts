@@ -1,6 +1,6 @@
 import { type Family, familyOf } from '../ip/address.ts';
 import { type Cidr, lastIp, nthIp } from '../ip/cidr.ts';
-import { OUR_TABLE } from '../state/ownership.ts';
+import { isOurTable } from '../state/ownership.ts';
 import type { ForwardFacts } from './facts.ts';
 import type { Packet } from './rules/packet.ts';
 import {
@@ -46,7 +46,7 @@ type Passed = { readonly chain: BaseChain; readonly table: Table };
 async function foreignChains(ruleset: Ruleset, hook: number): Promise<Passed[]> {
   const chains = await ruleset.baseChains(hook);
   return chains
-    .filter(({ table }) => table !== OUR_TABLE)
+    .filter(({ table }) => !isOurTable(table))
     .map((chain) => ({ chain, table: ruleset.table(chain) }));
 }
 

@@ -31,7 +31,7 @@ export function readRuleset(socket: NetlinkSocket): Ruleset {
   };
 }
 
-function readTable(socket: NetlinkSocket, name: nft.TableName): Table {
+function readTable(socket: NetlinkSocket, name: nft.TableId): Table {
   const chains = new Map<string, Promise<Rule[]>>();
   return {
     rules: (chain) => {
@@ -45,7 +45,11 @@ function readTable(socket: NetlinkSocket, name: nft.TableName): Table {
 }
 
 /** Without those of tables that are switched off (`flags dormant`). */
-async function baseChains(socket: NetlinkSocket, family: nft.NftFamily, hook: number): Promise<BaseChain[]> {
+async function baseChains(
+  socket: NetlinkSocket,
+  family: nft.TableFamily,
+  hook: number,
+): Promise<BaseChain[]> {
   const chains = await socket.dump({
     ...nft.query({ family, table: '' }, nft.NFT_MSG_GETCHAIN, 'chains'),
     payload: nft.nftWriter(family).finish(),
@@ -79,7 +83,7 @@ async function baseChains(socket: NetlinkSocket, family: nft.NftFamily, hook: nu
   return chains.filter(({ table }) => !dormant.includes(table));
 }
 
-function rulesOf(socket: NetlinkSocket, name: nft.TableName, chain: string): Promise<Rule[]> {
+function rulesOf(socket: NetlinkSocket, name: nft.TableId, chain: string): Promise<Rule[]> {
   return socket.dump({
     ...nft.query(name, nft.NFT_MSG_GETRULE, `chain ${chain}`),
     payload: nft
@@ -107,11 +111,7 @@ function expression(attributes: Attributes): Expression {
   };
 }
 
-async function keyLength(
-  socket: NetlinkSocket,
-  name: nft.TableName,
-  set: string,
-): Promise<number | undefined> {
+async function keyLength(socket: NetlinkSocket, name: nft.TableId, set: string): Promise<number | undefined> {
   const [length] = await socket.dump({
     ...nft.query(name, nft.NFT_MSG_GETSET, `set ${set}`),
     decode: (message) => {
@@ -126,7 +126,7 @@ async function keyLength(
 /** Like `nft get element`. */
 async function inSet(
   socket: NetlinkSocket,
-  name: nft.TableName,
+  name: nft.TableId,
   set: string,
   key: Uint8Array,
 ): Promise<boolean> {

@@ -14,8 +14,6 @@ export type PodNetworks = {
   readonly own: readonly Cidr[];
   /** Whether what comes from outside for a pod of another node must be answered by way of this one. */
   readonly returns: boolean;
-  /** TCP ports at which someone speaks BGP with this node; none where it does not. */
-  readonly bgpPorts: readonly number[];
 };
 
 /**
@@ -24,14 +22,13 @@ export type PodNetworks = {
  * is, pods see who calls them.
  */
 export function podNetworks(
-  { addresses, pools, masquerade, backend }: Network,
+  { addresses, pools, masquerade }: Network,
   resources: Resources,
   { node }: Self,
   family: Family,
 ): PodNetworks {
   const ours = (cidr: Cidr) => familyOf(cidr) === family;
   const own = node.subnets.filter(ours);
-  const bgpPorts = backend.type === 'bgp' ? portsOf(resources) : [];
   if (addresses === 'blocks') {
     const known = resources.ipPools.filter(({ cidr }) => ours(cidr));
     const hidden = known.filter(({ natOutgoing }) => natOutgoing);
@@ -40,15 +37,9 @@ export function podNetworks(
       hidden: hidden.map(({ cidr }) => cidr),
       own,
       returns: false,
-      bgpPorts,
     };
   }
   const network = pools[family]?.cidr;
   const all = network === undefined ? [] : [network];
-  return { all, hidden: masquerade.enabled && own.length > 0 ? all : [], own, returns: true, bgpPorts };
-}
-
-function portsOf({ bgpConfiguration, bgpPeers }: Resources): number[] {
-  const ports = new Set([179, bgpConfiguration.listenPort, ...bgpPeers.map(({ port }) => port ?? 179)]);
-  return [...ports].sort((a, b) => a - b);
+  return { all, hidden: masquerade.enabled && own.length > 0 ? all : [], own, returns: true };
 }

@@ -1,86 +1,106 @@
 import type { Network } from '../cluster/network.ts';
 import { type Family, familyOf } from '../ip/address.ts';
-import type { Cidr } from '../ip/cidr.ts';
+import { type Cidr, contains } from '../ip/cidr.ts';
 import type { Item } from '../state/item.ts';
+import { elementItem, elementOf } from '../state/kinds/nft-element.ts';
+import type { Chain, Rule, SetValue, TableId } from '../state/kinds/nft-table.ts';
 import type { PodNetworks } from './pod-networks.ts';
 
+const TABLE = 'flatnet-masquerade';
 /** The bit kube-proxy sets on packets that it will masquerade itself. */
 const KUBE_MARK = '0x4000';
 const MULTICAST: Record<Family, string> = { 4: '224.0.0.0/4', 6: 'ff00::/8' };
 
+/** Ports at which nodes speak in their own name, to each other or to routers. */
+export type NodePorts = { readonly tcp: readonly number[]; readonly udp: readonly number[] };
+
 /**
  * The table that hides pod addresses from the world outside the pod network, and nowhere else; none when nothing is to be
- * hidden. The text is the same for the same facts.
+ * hidden.
  *
  * The chain comes just after `srcnat`, where kube-proxy and hostPort rules are: the first base chain that chooses a
  * translation wins (nf_nat_inet_fn), so what they decide stands. There is no forward chain as flannel has one: an
  * `accept` in one nftables base chain does not undo the drop of another.
  */
 export function masqueradeItems(
-  masquerade: Network['masquerade'],
+  { randomFully, exclude }: Network['masquerade'],
   family: Family,
   networks: PodNetworks,
+  ports: NodePorts,
 ): readonly Item[] {
-  if (networks.hidden.length === 0) return [];
-  const body = [
-    ...ruleSet(family, 'pools', networks.all),
-    ...ruleSet(family, 'hidden', networks.hidden),
-    ...ruleSet(family, 'own', networks.own),
-    ...ruleSet(
-      family,
-      'exclude',
-      masquerade.exclude.filter((cidr) => familyOf(cidr) === family),
-    ),
-    chain(family, networks, masquerade.randomFully),
-  ].join('\n');
-  return [{ kind: 'nft', family: family === 4 ? 'ip' : 'ip6', table: 'flatnet', body }];
-}
-
-function ruleSet(family: Family, name: string, cidrs: readonly Cidr[]): string[] {
-  const elements = cidrs.length === 0 ? [] : [`    elements = { ${[...cidrs].sort().join(', ')} }`];
+  const { all, hidden, own, returns } = networks;
+  if (hidden.length === 0) return [];
+  const table: TableId = { family: family === 4 ? 'ip' : 'ip6', table: TABLE };
+  const set = {
+    pools: networkSet('pools', family),
+    hidden: networkSet('hidden', family),
+    own: networkSet('own', family),
+    exclude: networkSet('exclude', family),
+    tcp: portSet('node-tcp'),
+    udp: portSet('node-udp'),
+  };
+  const excluded = exclude.filter((cidr) => familyOf(cidr) === family);
+  const elements = [
+    ...networkElements(set.pools, all),
+    ...networkElements(set.hidden, hidden),
+    ...networkElements(set.own, own),
+    ...networkElements(set.exclude, excluded),
+    ...ports.tcp.map((port) => elementOf(set.tcp, [port])),
+    ...ports.udp.map((port) => elementOf(set.udp, [port])),
+  ];
   return [
-    `  set ${name} {`,
-    `    type ipv${family}_addr`,
-    '    flags interval',
-    '    auto-merge',
-    ...elements,
-    '  }',
+    {
+      kind: 'nft-table',
+      ...table,
+      sets: Object.values(set),
+      chains: [postrouting(family, returns, randomFully ? 'masquerade fully-random' : 'masquerade')],
+    },
+    ...elements.map((element) => elementItem(table, element)),
   ];
 }
 
-/** BFD, over one hop and over many (RFC 5881, 5883). */
-const BFD_PORTS = '3784, 4784';
+function networkSet(name: string, family: Family) {
+  return {
+    name,
+    key: [family === 4 ? 'ipv4_addr' : 'ipv6_addr'],
+    interval: true,
+  } as const satisfies SetValue;
+}
 
-function chain(family: Family, { returns, bgpPorts }: PodNetworks, randomFully: boolean): string {
+function portSet(name: string) {
+  return { name, key: ['inet_service'] } as const satisfies SetValue;
+}
+
+/** No two networks in a set may overlap: what lies in another one is left out. */
+function networkElements(set: ReturnType<typeof networkSet>, cidrs: readonly Cidr[]) {
+  const distinct = [...new Set(cidrs)];
+  return distinct
+    .filter((cidr) => !distinct.some((other) => other !== cidr && contains(other, cidr)))
+    .map((cidr) => elementOf(set, [cidr]));
+}
+
+function postrouting(family: Family, returns: boolean, masquerade: string): Chain {
   const ip = family === 4 ? 'ip' : 'ip6';
-  const masquerade = randomFully ? 'masquerade fully-random' : 'masquerade';
-  const rules: [rule: string, why: string][] = [
-    [`meta mark & ${KUBE_MARK} == ${KUBE_MARK} return`, 'kube-proxy will masquerade'],
-    [`${ip} saddr @pools ${ip} daddr @pools return`, 'pods see the addresses of pods'],
-    [`${ip} daddr @own return`, 'pods here see who called from outside'],
-    [`${ip} daddr @exclude return`, 'configured: sees the addresses of pods'],
-    [`${ip} daddr ${MULTICAST[family]} return`, 'multicast'],
-  ];
-  if (bgpPorts.length > 0) {
+  const rules: Rule[] = [
+    { rule: `meta mark & ${KUBE_MARK} == ${KUBE_MARK} return`, comment: 'kube-proxy will masquerade' },
+    { rule: `${ip} saddr @pools ${ip} daddr @pools return`, comment: 'pods see the addresses of pods' },
+    { rule: `${ip} daddr @own return`, comment: 'pods here see who called from outside' },
+    { rule: `${ip} daddr @exclude return`, comment: 'configured: sees the addresses of pods' },
+    { rule: `${ip} daddr ${MULTICAST[family]} return`, comment: 'multicast' },
     // A peer takes what comes from a node's address for the node. A pod keeps its own, which no peer answers.
-    const why = 'no pod speaks BGP in the node’s name';
-    rules.push([`${ip} saddr @hidden tcp dport { ${bgpPorts.join(', ')} } return`, why]);
-    rules.push([`${ip} saddr @hidden udp dport { ${BFD_PORTS} } return`, why]);
-  }
-  rules.push([`${ip} saddr @hidden ${masquerade}`, 'pod to outside']);
+    { rule: `${ip} saddr @hidden tcp dport @node-tcp return`, comment: 'no pod speaks in the node’s name' },
+    { rule: `${ip} saddr @hidden udp dport @node-udp return`, comment: 'no pod speaks in the node’s name' },
+    { rule: `${ip} saddr @hidden ${masquerade}`, comment: 'pod to outside' },
+  ];
   if (returns) {
     rules.push(
-      ['fib saddr type local return', 'from this host itself'],
-      [
-        `${ip} daddr @pools ${masquerade}`,
-        'outside to a pod of another node: the answer must come back here',
-      ],
+      { rule: 'fib saddr type local return', comment: 'from this host itself' },
+      {
+        rule: `${ip} daddr @pools ${masquerade}`,
+        comment: 'outside to a pod of another node: the answer must come back here',
+      },
     );
   }
-  return [
-    '  chain postrouting {',
-    '    type nat hook postrouting priority srcnat + 5; policy accept;',
-    ...rules.map(([rule, why]) => `    ${rule} comment "${why}"`),
-    '  }',
-  ].join('\n');
+  const hook = { type: 'nat', hook: 'postrouting', priority: 'srcnat + 5' } as const;
+  return { name: 'postrouting', hook, rules };
 }

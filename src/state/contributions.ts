@@ -1,4 +1,4 @@
-import { devicesOf, type Item, type KernelState, keyOf, kindOf, same } from './item.ts';
+import { devicesOf, type Item, type KernelState, keyOf, same } from './item.ts';
 
 /** Whose items come first, where two want one key. */
 const PARTS = ['backend', 'wiring', 'masquerade', 'pod', 'peer', 'former'] as const;
@@ -88,7 +88,6 @@ export class Composition {
     for (const [key, [winner, ...losers]] of this.#rivals) {
       for (const { item, by } of losers) {
         if (!winner || isSilent(by, winner.by) || same(item, winner.item)) continue;
-        if (kindOf(item).join) continue;
         texts.push(`${by.owner.name}: wants '${key}', which ${winner.by.owner.name} has already: ignored`);
       }
     }
@@ -128,11 +127,8 @@ export class Composition {
     }
   }
 
-  #choose(key: string, [winner, ...losers]: readonly Claim[]): void {
-    if (!winner) return;
-    const { join } = kindOf(winner.item);
-    const item = join ? losers.reduce((whole, part) => join(whole, part.item), winner.item) : winner.item;
-    this.#put(key, item, winner.by);
+  #choose(key: string, [winner]: readonly Claim[]): void {
+    if (winner) this.#put(key, winner.item, winner.by);
   }
 
   #put(key: string, item: Item | undefined, by: Contribution | undefined): void {

@@ -35,6 +35,6 @@ export class Forwarding {
   readonly macs = new Map<string, Mac>();
   /** The node behind a MAC, by `DEV MAC`. */
   readonly ends = new Map<string, Ip>();
-  /** Addresses in sets of nftables, by `FAMILY TABLE SET`. */
-  readonly sets = new Map<string, Set<Ip>>();
+  /** What sets of nftables hold, as text, by `FAMILY TABLE SET`. */
+  readonly sets = new Map<string, Set<string>>();
 }

@@ -88,9 +88,6 @@ export interface Kind<I extends AnyItem> {
   /** Whether the kernel drops the item when it changes (not remakes) what the item hangs on. Absent: no. */
   isLostBy?(item: I, parent: Change<AnyItem>): boolean;
 
-  /** Two parts of one item that different owners contribute, put together. Absent: the key has one owner. */
-  join?(a: I, b: I): I;
-
   /** The command a person would type to have the item, whatever is there now, or to delete it. */
   command(item: I, action: 'add' | 'delete'): string;
   /** The same for a change in place. Absent: as `add`. */

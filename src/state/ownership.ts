@@ -6,4 +6,8 @@ export const OUR_LOCAL_PROTOCOL = 111;
 export const OUR_PROTOCOLS: ReadonlySet<number> = new Set([OUR_PROTOCOL, OUR_LOCAL_PROTOCOL]);
 /** The ifalias of a link we made begins so. */
 export const OUR_ALIAS = 'flatnet';
-export const OUR_TABLE = 'flatnet';
+
+/** Whether a table of nftables is ours. Versions before this one had everything in one called `flatnet`. */
+export function isOurTable(name: string): boolean {
+  return name === 'flatnet' || name.startsWith('flatnet-');
+}

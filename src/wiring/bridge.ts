@@ -1,9 +1,10 @@
-import type { LocalPod, Self } from '../cluster/node.ts';
-import { type Family, familyOf } from '../ip/address.ts';
+import type { LocalPod } from '../cluster/node.ts';
+import { familyOf } from '../ip/address.ts';
 import { lengthOf, nthIp, prefixed } from '../ip/cidr.ts';
 import { macFromSeed } from '../ip/mac.ts';
 import type { Item } from '../state/item.ts';
 import { forwardingItems } from './forwarding.ts';
+import type { Wiring, WiringFacts } from './wiring.ts';
 
 /** The bridge flannel's CNI configuration names. */
 export const BRIDGE = 'cni0';
@@ -15,7 +16,15 @@ export const BRIDGE = 'cni0';
  * `net/bridge/bridge-nf-call-iptables` is left as it is: bridged traffic between pods of one node needs no rule of ours,
  * and kube-proxy, which does need it for services, sets it for the whole host by itself.
  */
-export function bridgeItems(self: Self, families: readonly Family[], mtu: number): readonly Item[] {
+export const bridge: Wiring = {
+  name: 'bridge',
+  podDevice: BRIDGE,
+  holdsSubnets: true,
+  node: nodeItems,
+  pod: (pod, { mtu }) => [port(pod, mtu)],
+};
+
+function nodeItems({ self, families, mtu }: WiringFacts): readonly Item[] {
   const items: Item[] = [
     {
       kind: 'link',
@@ -38,20 +47,17 @@ export function bridgeItems(self: Self, families: readonly Family[], mtu: number
 }
 
 /** The host's end of a pod's veth: a port of the bridge that may send a frame back to where it came from. */
-export function podItems(pod: LocalPod, mtu: number): readonly Item[] {
-  if (pod.foreign) return [];
-  return [
-    {
-      kind: 'link',
-      name: pod.hostDevice,
-      link: { type: 'existing' },
-      up: true,
-      mtu,
-      master: BRIDGE,
-      hairpin: true,
-      entries: 'kernel',
-    },
-  ];
+function port({ hostDevice }: LocalPod, mtu: number): Item {
+  return {
+    kind: 'link',
+    name: hostDevice,
+    link: { type: 'existing' },
+    up: true,
+    mtu,
+    master: BRIDGE,
+    hairpin: true,
+    entries: 'kernel',
+  };
 }
 
 function ipv6Items(): Item[] {

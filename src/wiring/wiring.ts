@@ -1,32 +1,31 @@
-import type { Network } from '../cluster/network.ts';
 import type { LocalPod, Self } from '../cluster/node.ts';
+import type { WiringName } from '../cluster/wiring.ts';
 import type { Family } from '../ip/address.ts';
 import type { Item } from '../state/item.ts';
-import { bridgeItems, podItems } from './bridge.ts';
-import { blackholeItems, routedItems, routedPodItems } from './routed.ts';
+
+/** What the items of a wiring are computed from, beside its pods. */
+export type WiringFacts = {
+  readonly self: Self;
+  /** Of the addresses that pods have. */
+  readonly families: readonly Family[];
+  /** Bytes a pod may send in one packet. */
+  readonly mtu: number;
+  /** UDP ports at which nodes decapsulate: pods may not send there. */
+  readonly tunnelPorts: readonly number[];
+};
 
 /**
- * What the pods of this node hang on. A pod stays as it was wired, so while pods of the other kind are left from before the
- * network's wiring was changed, there is what they need too. `ports`: see `routedItems`.
+ * How a pod hangs on its node, as far as the kernel's state on the host's side goes. Pure. To add one, write a file that
+ * exports such an object and name it in `registry.ts`; what ADD and DEL do is in `cni/wiring/`, under the same name.
  */
-export function wiringItems(
-  self: Self,
-  wiring: Network['wiring'],
-  pods: readonly LocalPod[],
-  families: readonly Family[],
-  mtu: number,
-  ports: readonly number[],
-): readonly Item[] {
-  const bridge = wiring === 'bridge' || pods.some((pod) => !pod.foreign && pod.wiring !== 'routed');
-  const routed = wiring === 'routed' || pods.some((pod) => pod.wiring === 'routed');
-  return [
-    // The bridge has the subnet on it, in the same slot that the blackhole would take.
-    ...(bridge ? bridgeItems(self, families, mtu) : blackholeItems(self, families)),
-    ...(routed ? routedItems(self, families, ports) : []),
-  ];
-}
-
-/** What one pod needs on the host's side. */
-export function wiredPodItems(pod: LocalPod, families: readonly Family[], mtu: number): readonly Item[] {
-  return pod.wiring === 'routed' ? routedPodItems(pod, families, mtu) : podItems(pod, mtu);
+export interface Wiring {
+  readonly name: WiringName;
+  /** A device by which packets of its pods come to the node: its own, or one of the names they may have. */
+  readonly podDevice: string;
+  /** Whether the node's subnets are on a device of it; else what they have no pod for ends in a blackhole. */
+  readonly holdsSubnets: boolean;
+  /** What the node needs, however many pods it has. */
+  node(facts: WiringFacts): readonly Item[];
+  /** What one pod needs. */
+  pod(pod: LocalPod, facts: WiringFacts): readonly Item[];
 }

@@ -91,9 +91,7 @@ async function breakDead(cluster: Cluster, node: TestNode, peer: Node): Promise<
  */
 function watching(t: TestContext, cluster: Cluster) {
   return async (fault: string, harm: () => unknown, limit = LIMIT): Promise<void> => {
-    const watchers = await Promise.all(
-      [...cluster.nodes.values()].map((node) => Watcher.open(cluster, node)),
-    );
+    const watchers = await Promise.all([...cluster.nodes.values()].map((node) => new Watcher(cluster, node)));
     const begin = performance.now();
     try {
       await harm();

@@ -48,9 +48,9 @@ export const KERNEL_FAULTS: Readonly<Record<string, Fault>> = {
   'pod off the bridge': onPod((dev) => `ip link set ${dev} nomaster`),
   'pod cable down': onPod((dev) => `ip link set ${dev} down`),
   'hairpin off': onPod((dev) => `ip link set ${dev} type bridge_slave hairpin off`),
-  'nft table flushed': script((c) => `nft flush table ${nftFamily(c)} flatnet`),
-  'nft table deleted': script((c) => `nft delete table ${nftFamily(c)} flatnet`),
-  'nft rule added': script((c) => `nft add rule ${nftFamily(c)} flatnet postrouting accept`),
+  'nft table flushed': script((c) => `nft flush table ${nftFamily(c)} flatnet-masquerade`),
+  'nft table deleted': script((c) => `nft delete table ${nftFamily(c)} flatnet-masquerade`),
+  'nft rule added': script((c) => `nft add rule ${nftFamily(c)} flatnet-masquerade postrouting accept`),
   'stray route': script(() => 'ip route add 10.99.0.0/24 dev eth0 proto 110'),
   'stray address': script(() => 'ip address add 10.98.0.1/24 dev cni0'),
   'stray neighbour': onTunnel(

@@ -1,8 +1,9 @@
 import { execFile } from 'node:child_process';
 import { promisify } from 'node:util';
+import { tableText } from '../../src/linux/nftables/values/render.ts';
 import type { Item } from '../../src/state/item.ts';
 import type { LinkItem } from '../../src/state/kinds/link.ts';
-import { tableText } from '../../src/state/kinds/nft-table.ts';
+import type { NftTableItem } from '../../src/state/kinds/nft-table.ts';
 import type { SysctlItem } from '../../src/state/kinds/sysctl.ts';
 
 const exec = promisify(execFile);
@@ -55,8 +56,8 @@ export async function expectedLines(
 ): Promise<string[]> {
   const lines = pods.map(({ netns, mtu }) => `pod ${netns} mtu ${mtu}`);
   for (const item of items) {
-    if (item.kind === 'nft') lines.push(...tables(await listing(item, scratch)));
-    else lines.push(expectedLine(item));
+    if (item.kind === 'nft-table') lines.push(...tables(await listing(item, items, scratch)));
+    else if (item.kind !== 'nft-element') lines.push(expectedLine(item));
   }
   return lines.sort();
 }
@@ -155,7 +156,7 @@ function tables(ruleset: string): string[] {
     .filter(Boolean);
 }
 
-function expectedLine(item: Exclude<Item, { kind: 'nft' }>): string {
+function expectedLine(item: Exclude<Item, { kind: 'nft-table' | 'nft-element' }>): string {
   switch (item.kind) {
     case 'link':
       return expectedLink(item);
@@ -197,8 +198,11 @@ const listed = new Map<string, string>();
 /** Only one at a time may use the scratch namespace. */
 let turn: Promise<unknown> = Promise.resolve();
 
-async function listing(item: Extract<Item, { kind: 'nft' }>, scratch: string): Promise<string> {
-  const text = tableText(item);
+async function listing(table: NftTableItem, items: readonly Item[], scratch: string): Promise<string> {
+  const elements = items
+    .filter((item) => item.kind === 'nft-element')
+    .filter((item) => item.family === table.family && item.table === table.table);
+  const text = tableText(table, elements);
   const work = async (): Promise<string> => {
     const known = listed.get(text);
     if (known !== undefined) return known;

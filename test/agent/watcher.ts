@@ -1,12 +1,10 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { linkGet } from '../../src/linux/link/link.ts';
-import { NETLINK_NETFILTER, NETLINK_ROUTE, NetlinkSocket } from '../../src/linux/netlink/socket.ts';
+import { NETLINK_ROUTE, NetlinkSocket } from '../../src/linux/netlink/socket.ts';
 import { netnsPath } from '../../src/linux/netns.ts';
-import { fingerprint } from '../../src/linux/nftables/fingerprint.ts';
 import { diff } from '../../src/state/diff.ts';
 import { byKey, keyOf } from '../../src/state/item.ts';
 import { Kernel } from '../../src/state/kernel.ts';
-import type { NftTableItem } from '../../src/state/kinds/nft-table.ts';
 import type { Cluster, TestNode } from './cluster.ts';
 
 /** Looks at one node's kernel by netlink, often. */
@@ -14,53 +12,28 @@ export class Watcher implements Disposable {
   readonly #cluster: Cluster;
   readonly #node: TestNode;
   readonly #kernel: Kernel;
-  readonly #netfilter: NetlinkSocket;
-  readonly #tables = new Map<string, string | undefined>();
 
-  private constructor(cluster: Cluster, node: TestNode) {
+  constructor(cluster: Cluster, node: TestNode) {
     this.#cluster = cluster;
     this.#node = node;
-    const netns = netnsPath(cluster.netns(node));
-    this.#kernel = new Kernel({ netns });
-    this.#netfilter = NetlinkSocket.open(NETLINK_NETFILTER, { netns });
-  }
-
-  /** Takes the nftables it finds for right. */
-  static async open(cluster: Cluster, node: TestNode): Promise<Watcher> {
-    const watcher = new Watcher(cluster, node);
-    for (const table of watcher.#wantedTables()) {
-      watcher.#tables.set(keyOf(table), await fingerprint(watcher.#netfilter, table));
-    }
-    return watcher;
+    this.#kernel = new Kernel({ netns: netnsPath(cluster.netns(node)) });
   }
 
   [Symbol.dispose](): void {
     this.#kernel.close();
-    this.#netfilter.close();
   }
 
   /** What is not as it should be. */
   async differences(): Promise<string[]> {
     const desired = byKey(this.#cluster.desired(this.#node).items);
     const changes = diff(await this.#kernel.read(desired), desired);
-    const texts = changes
-      .filter(({ item }) => item.kind !== 'nft')
-      .map(({ action, item }) => `${this.#node.name}: ${action} ${keyOf(item)}`);
-    for (const table of this.#wantedTables()) {
-      if ((await fingerprint(this.#netfilter, table)) !== this.#tables.get(keyOf(table))) {
-        texts.push(`${this.#node.name}: ${keyOf(table)} is not as it was`);
-      }
-    }
+    const texts = changes.map(({ action, item }) => `${this.#node.name}: ${action} ${keyOf(item)}`);
     for (const { netns, mtu } of this.#cluster.podEnds(this.#node)) {
       using socket = NetlinkSocket.open(NETLINK_ROUTE, { netns: netnsPath(netns) });
       const link = await socket.get(linkGet('eth0'));
       if (link.mtu !== mtu) texts.push(`${netns}: MTU ${link.mtu}`);
     }
     return texts;
-  }
-
-  #wantedTables(): NftTableItem[] {
-    return this.#cluster.desired(this.#node).items.filter((item) => item.kind === 'nft');
   }
 }
 

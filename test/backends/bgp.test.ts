@@ -6,10 +6,10 @@ import type { Encapsulation } from '../../src/cluster/resources.ts';
 import type { Facts } from '../../src/desired/desired.ts';
 import { parseIp } from '../../src/ip/address.ts';
 import { parseCidr } from '../../src/ip/cidr.ts';
-import type { NftTableItem } from '../../src/state/kinds/nft-table.ts';
 import { metricOf } from '../../src/state/kinds/route.ts';
 import { command } from '../../src/state/print.ts';
 import { composedState } from '../desired/composed.ts';
+import { type TableContent, tableIn } from '../state/nft-items.ts';
 import { factsOf, type Plan } from './cluster.ts';
 
 const plan = (ipip: Encapsulation, more: Partial<Plan> = {}): Plan => ({
@@ -27,14 +27,14 @@ const facts = (ipip: Encapsulation, more: Partial<Plan> = {}): Facts => {
 
 const commands = (given: Facts, pattern: RegExp): string[] =>
   composedState(given)
-    .items.filter(({ kind }) => kind !== 'nft')
+    .items.filter(({ kind }) => !kind.startsWith('nft'))
     .map((item) => command(item, 'add'))
     .filter((text) => pattern.test(text));
 
-const tableOf = (given: Facts): NftTableItem => {
-  const item = composedState(given).items.find((each) => each.kind === 'nft' && each.family === 'ip');
-  assert.ok(item?.kind === 'nft');
-  return item;
+const tableOf = (given: Facts, name: string): TableContent => {
+  const found = tableIn(composedState(given).items, 'ip', `flatnet-${name}`);
+  assert.ok(found);
+  return found;
 };
 
 test('IPIP: the kernel’s own device and nothing per peer, whose routes are BIRD’s', () => {
@@ -90,7 +90,7 @@ test('while a change goes round the tunnel receives, with the pods’ MTU, and n
       ipip,
     );
     assert.equal(composedState(given).mtu, 1480);
-    assert.deepEqual(tableOf(given), tableOf(facts('Always')));
+    assert.deepEqual(tableOf(given, 'tunnels'), tableOf(facts('Always'), 'tunnels'));
   }
 });
 
@@ -105,12 +105,33 @@ test('routes: agent stand before BIRD’s, of metric 32, also in IPv6, where non
 });
 
 test('protocol 4 is taken from the other nodes; a node more is an element more', () => {
-  const table = tableOf(facts('Always'));
-  assert.deepEqual(table.sets, { nodes: ['172.16.0.3', '172.16.0.4'] });
-  const more = tableOf(facts('Always', { size: 4 }));
-  assert.deepEqual(more.sets?.nodes?.length, 3);
-  assert.equal(more.body, table.body);
-  assert.doesNotMatch(tableOf(facts('Never')).body, /@nodes/);
+  const tunnels = tableOf(facts('Always'), 'tunnels');
+  assert.deepEqual(tunnels.sets, { nodes: ['172.16.0.3', '172.16.0.4'] });
+  const more = tableOf(facts('Always', { size: 4 }), 'tunnels');
+  assert.deepEqual(more.sets.nodes?.length, 3);
+  assert.deepEqual(more.table, tunnels.table);
+  assert.equal(tableIn(composedState(facts('Never')).items, 'ip', 'flatnet-tunnels'), undefined);
+});
+
+test('a node of another backend may send too, while the cluster goes over', () => {
+  const given = facts('Always');
+  const peers = given.peers.map((peer) => ({ ...peer, backend: { type: 'vxlan', data: {} } }));
+  assert.deepEqual(tableOf({ ...given, peers }, 'tunnels').sets.nodes, ['172.16.0.3', '172.16.0.4']);
+});
+
+test('masquerading spares the ports at which nodes speak BGP', () => {
+  const given = facts('Never');
+  assert.ok(given.resources);
+  const { bgpConfiguration } = given.resources;
+  const resources = { ...given.resources, bgpConfiguration: { ...bgpConfiguration, listenPort: 1179 } };
+  const { sets } = tableOf({ ...given, resources }, 'masquerade');
+  assert.deepEqual(
+    [sets['node-tcp'], sets['node-udp']],
+    [
+      ['179', '1179'],
+      ['3784', '4784'],
+    ],
+  );
 });
 
 test('under the plan of blocks the pools say who is masqueraded', () => {
@@ -126,17 +147,16 @@ test('under the plan of blocks the pools say who is masqueraded', () => {
   const [pool] = given.resources?.ipPools ?? [];
   assert.ok(given.resources && pool);
   const open = { ...pool, name: 'open', cidr: parseCidr('192.168.0.0/16'), natOutgoing: false };
-  const { body } = tableOf({ ...given, network, resources: { ...given.resources, ipPools: [pool, open] } });
-  const set = (name: string) => new RegExp(`set ${name} \\{[^}]*elements = \\{ ([^}]*) \\}`).exec(body)?.[1];
-  assert.equal(set('pools'), '10.0.0.0/8, 192.168.0.0/16');
-  assert.equal(set('hidden'), '10.0.0.0/8');
-  assert.doesNotMatch(body, /the answer must come back here/);
+  const { sets, rules } = tableOf(
+    { ...given, network, resources: { ...given.resources, ipPools: [pool, open] } },
+    'masquerade',
+  );
+  assert.deepEqual(sets.pools, ['10.0.0.0/8', '192.168.0.0/16']);
+  assert.deepEqual(sets.hidden, ['10.0.0.0/8']);
+  assert.doesNotMatch(rules, /daddr @pools masquerade/);
   const { addresses: _, ...lease } = network;
   const leased = composedState({ ...given, network: { ...lease, addresses: 'lease' } }).items;
-  assert.ok(
-    !leased.some((item) => item.kind === 'nft' && item.body.includes('@hidden')),
-    'leases go by the switch',
-  );
+  assert.equal(tableIn(leased, 'ip', 'flatnet-masquerade'), undefined, 'leases go by the switch');
 });
 
 test('an option that is no word of ours is named', () => {

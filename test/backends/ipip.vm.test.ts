@@ -38,8 +38,8 @@ const DAMAGES = [
   'ip route flush proto 111 dev tunl0',
   'ip link set tunl0 alias mine',
   'sysctl -qw net/ipv4/conf/tunl0/rp_filter=1',
-  'nft flush set ip flatnet nodes',
-  'nft delete table ip flatnet',
+  'nft flush set ip flatnet-tunnels nodes',
+  'nft delete table ip flatnet-tunnels',
   'rmmod ipip',
 ];
 
@@ -204,7 +204,7 @@ test('IPIP between nodes', { skip: NO_KERNEL, timeout: 240_000 }, async (t) => {
       return Number(/packets (\d+)/.exec(cluster.in('pod1', 'nft list table ip seen'))?.[1]);
     };
     const chains = () =>
-      cluster.in('node1', 'nft -a list table ip flatnet').match(/(?:chain|comment) .*handle \d+/g);
+      cluster.in('node1', 'nft -a list table ip flatnet-tunnels').match(/(?:chain|comment) .*handle \d+/g);
     const before = chains();
     assert.ok(before && before.length > 3);
     assert.equal(arrived(), 0);

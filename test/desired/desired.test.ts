@@ -224,7 +224,7 @@ test('host-gw: peers off the link, and a node behind NAT', () => {
     'pods keep their bridge',
   );
   assert.ok(
-    items.some((item) => item.kind === 'nft' && item.family === 'ip'),
+    items.some((item) => item.kind === 'nft-table' && item.family === 'ip'),
     'pods still reach the world outside',
   );
 });

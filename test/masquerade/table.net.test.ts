@@ -52,6 +52,8 @@ const ADDRESSES = {
   },
 } as const;
 
+const NO_PORTS = { tcp: [], udp: [] };
+
 function run(program: string, ...args: string[]): string {
   return execFileSync(program, args, { encoding: 'utf8', stdio: 'pipe' });
 }
@@ -70,11 +72,11 @@ for (const family of [4, 6] as const) {
         exclude: [parseCidr(`${excluded}/${ADDRESSES[family].length}`)],
       };
       const all = [parseCidr(network)];
-      const networks = { all, hidden: all, own: [parseCidr(own)], returns: true, bgpPorts: [] };
+      const networks = { all, hidden: all, own: [parseCidr(own)], returns: true };
       using reconciler = new Reconciler({ netns: `/run/netns/${name('node')}`, log: SILENT });
-      reconciler.setDesired(asOne(masqueradeItems(rules, family, networks)));
-      const { undone } = await reconciler.run();
-      assert.deepEqual(undone, []);
+      reconciler.allowPrune();
+      reconciler.setDesired(asOne(masqueradeItems(rules, family, networks, NO_PORTS)));
+      assert.deepEqual((await reconciler.run()).undone, []);
       check(family, name);
       // Blocks of pools: without natOutgoing a pod shows its address; nobody is masqueraded because he calls from outside.
       const others = [...all, parseCidr(`${excluded}/${ADDRESSES[family].length}`)];
@@ -83,18 +85,26 @@ for (const family of [4, 6] as const) {
         [others.slice(1), ADDRESSES[family].pod],
       ] as const) {
         reconciler.setDesired(
-          asOne(masqueradeItems(rules, family, { ...networks, all: others, hidden, returns: false })),
+          asOne(
+            masqueradeItems(rules, family, { ...networks, all: others, hidden, returns: false }, NO_PORTS),
+          ),
         );
         assert.deepEqual((await reconciler.run()).undone, []);
         checkPools(family, name, source);
       }
       reconciler.setDesired(
-        asOne(masqueradeItems(rules, family, { ...networks, returns: false, bgpPorts: [179, 1179] })),
+        asOne(
+          masqueradeItems(
+            rules,
+            family,
+            { ...networks, returns: false },
+            { tcp: [179, 1179], udp: [3784, 4784] },
+          ),
+        ),
       );
       assert.deepEqual((await reconciler.run()).undone, []);
       checkBgp(family, name);
-      reconciler.setDesired(asOne(masqueradeItems(rules, family, { ...networks, hidden: [] })));
-      reconciler.allowPrune();
+      reconciler.setDesired(asOne(masqueradeItems(rules, family, { ...networks, hidden: [] }, NO_PORTS)));
       await reconciler.run();
       assert.doesNotMatch(run('ip', 'netns', 'exec', name('node'), 'nft', 'list', 'tables'), /flatnet/);
     } finally {

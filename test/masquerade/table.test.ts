@@ -3,6 +3,8 @@ import { test } from 'node:test';
 import { type Cidr, parseCidr } from '../../src/ip/cidr.ts';
 import type { PodNetworks } from '../../src/masquerade/pod-networks.ts';
 import { masqueradeItems } from '../../src/masquerade/table.ts';
+import { command } from '../../src/state/print.ts';
+import { tableIn } from '../state/nft-items.ts';
 
 const network = parseCidr('10.0.0.0/8');
 const own = [parseCidr('10.0.1.0/24')];
@@ -11,7 +13,6 @@ const lease = (subnets: readonly Cidr[]): PodNetworks => ({
   hidden: subnets.length === 0 ? [] : [network],
   own: subnets,
   returns: true,
-  bgpPorts: [],
 });
 const settings = {
   enabled: true,
@@ -19,20 +20,49 @@ const settings = {
   exclude: [parseCidr('192.0.2.0/24'), parseCidr('fd00::/64')],
 };
 
+const PORTS = { tcp: [], udp: [] };
+
 test('when nothing is to be hidden there is no table', () => {
-  assert.deepEqual(masqueradeItems(settings, 4, lease([])), []);
+  assert.deepEqual(masqueradeItems(settings, 4, lease([]), PORTS), []);
 });
 
-test('the same facts in any order give the same text, each family its own exclusions', () => {
-  const more = [...own, parseCidr('10.0.9.0/24')];
-  assert.deepEqual(
-    masqueradeItems(settings, 4, lease(more)),
-    masqueradeItems({ ...settings, exclude: settings.exclude.toReversed() }, 4, lease(more.toReversed())),
+test('each family has its own exclusions; what another network has in it is no element of its own', () => {
+  const inner = parseCidr('192.0.2.128/25');
+  const items = masqueradeItems(
+    { ...settings, exclude: [inner, ...settings.exclude, inner] },
+    4,
+    lease(own),
+    PORTS,
   );
-  const [item] = masqueradeItems(settings, 4, lease(own));
-  assert.ok(item?.kind === 'nft');
-  assert.match(item.body, /elements = \{ 192\.0\.2\.0\/24 \}/);
-  assert.doesNotMatch(item.body, /fd00::|fully-random/);
-  const [random] = masqueradeItems({ ...settings, randomFully: true }, 4, lease(own));
-  assert.ok(random?.kind === 'nft' && random.body.includes('masquerade fully-random'));
+  assert.deepEqual(tableIn(items, 'ip', 'flatnet-masquerade')?.sets, {
+    pools: ['10.0.0.0/8'],
+    hidden: ['10.0.0.0/8'],
+    own: ['10.0.1.0/24'],
+    exclude: ['192.0.2.0/24'],
+    'node-tcp': [],
+    'node-udp': [],
+  });
+  assert.deepEqual(
+    tableIn(masqueradeItems(settings, 6, lease(own), PORTS), 'ip6', 'flatnet-masquerade')?.sets.exclude,
+    ['fd00::/64'],
+  );
+});
+
+test('a block more is an element more, and the structure stays', () => {
+  const items = masqueradeItems(settings, 4, lease(own), PORTS);
+  const more = masqueradeItems(settings, 4, lease([...own, parseCidr('10.0.9.0/24')]), PORTS);
+  assert.deepEqual(
+    more
+      .map((item) => command(item, 'add'))
+      .filter((text) => !items.some((item) => command(item, 'add') === text)),
+    ["nft add element ip flatnet-masquerade own '{ 10.0.9.0/24 }'"],
+  );
+});
+
+test('ports are random where that is asked for', () => {
+  const rules = (randomFully: boolean) =>
+    tableIn(masqueradeItems({ ...settings, randomFully }, 4, lease(own), PORTS), 'ip', 'flatnet-masquerade')
+      ?.rules;
+  assert.match(rules(true) ?? '', /masquerade fully-random/);
+  assert.doesNotMatch(rules(false) ?? '', /fully-random/);
 });

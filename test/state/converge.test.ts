@@ -26,7 +26,7 @@ const HOST: readonly Item[] = ['eth0', 'veth1', 'veth2', 'veth3'].map((name) => 
 const FOREIGN: readonly Item[] = [
   { kind: 'route', dst: parseCidr('203.0.113.0/24'), type: 'unicast', dev: 'eth0', protocol: 4 },
   { kind: 'neighbour', dev: 'eth0', ip: parseIp('172.16.0.99'), mac: macFromSeed('foreign') },
-  { kind: 'nft', family: 'ip', table: 'kube-proxy', body: 'chain x { }' },
+  { kind: 'nft-table', family: 'ip', table: 'kube-proxy', chains: [{ name: 'x', rules: [] }] },
   {
     kind: 'link',
     name: 'docker0',

@@ -143,12 +143,9 @@ export class Running implements Disposable {
     }
   }
 
-  /** What still differs, as an observer of his own sees it; whether an nft table is the right one only its writer knows. */
+  /** What still differs, as an observer of his own sees it. */
   async differences(): Promise<Change[]> {
-    const actual = await this.#kernel.read(this.#desired);
-    return diff(actual, this.#desired).filter(
-      ({ action, item }) => item.kind !== 'nft' || action !== 'change',
-    );
+    return diff(await this.#kernel.read(this.#desired), this.#desired);
   }
 
   [Symbol.dispose](): void {

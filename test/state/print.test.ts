@@ -49,9 +49,26 @@ const cases: [item: Item, add: string, del: string][] = [
     'ip -6 rule del priority 100 from all fwmark 1/3 lookup 5 protocol 111',
   ],
   [
-    { kind: 'nft', family: 'ip', table: 'flatnet', body: '  set own { }' },
-    "nft -f - <<'END'\ntable ip flatnet {\n  set own { }\n}\nEND",
-    'nft delete table ip flatnet',
+    {
+      kind: 'nft-table',
+      family: 'ip',
+      table: 'flatnet-x',
+      chains: [{ name: 'c', rules: [{ rule: 'drop' }] }],
+    },
+    "nft -f - <<'END'\ntable ip flatnet-x {\n  chain c {\n    drop\n  }\n}\nEND",
+    'nft delete table ip flatnet-x',
+  ],
+  [
+    {
+      kind: 'nft-element',
+      family: 'ip',
+      table: 'flatnet-x',
+      set: 'm',
+      key: '"eth0" . tcp . 80',
+      data: 'goto web',
+    },
+    `nft add element ip flatnet-x m '{ "eth0" . tcp . 80 : goto web }'`,
+    `nft delete element ip flatnet-x m '{ "eth0" . tcp . 80 }'`,
   ],
   [
     {
@@ -107,5 +124,8 @@ test('a change is a line', () => {
   const [neighbour, , , , , , nft] = cases.map(([item]) => item);
   assert.ok(neighbour && nft);
   assert.equal(changeText({ action: 'delete', item: neighbour }), '- ip neigh del 10.244.1.0 dev flannel.1');
-  assert.equal(changeText({ action: 'add', item: nft }), '+ nft -f … # table ip flatnet, 1 lines');
+  assert.equal(
+    changeText({ action: 'add', item: nft }),
+    '+ nft -f … # table ip flatnet-x: 0 sets, 1 chains, 1 rules',
+  );
 });

@@ -1,13 +1,22 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import type { Family } from '../../src/ip/address.ts';
 import { command } from '../../src/state/print.ts';
-import { bridgeItems, podItems } from '../../src/wiring/bridge.ts';
+import { bridge } from '../../src/wiring/bridge.ts';
+import type { WiringFacts } from '../../src/wiring/wiring.ts';
 import { type Plan, selfOf } from '../backends/cluster.ts';
+
+const facts = (families: readonly Family[], mtu: number): WiringFacts => ({
+  self: selfOf(PLAN, 0),
+  families,
+  mtu,
+  tunnelPorts: [],
+});
 
 const PLAN: Plan = { size: 1, families: [4, 6], backend: { Type: 'vxlan' }, networks: 1 };
 
 test('the bridge has the first address of each subnet and a MAC of its own', () => {
-  const commands = bridgeItems(selfOf(PLAN, 0), [4, 6], 1430).map((item) => command(item, 'add'));
+  const commands = bridge.node(facts([4, 6], 1430)).map((item) => command(item, 'add'));
   assert.match(
     commands[0] ?? '',
     /^ip link add cni0 mtu 1430 address [0-9a-f]{2}(:[0-9a-f]{2}){5} type bridge/,
@@ -23,12 +32,12 @@ test('the bridge has the first address of each subnet and a MAC of its own', () 
     'sysctl -w net/ipv6/conf/cni0/accept_dad=0',
     'sysctl -w net/ipv6/conf/cni0/disable_ipv6=0',
   ]);
-  const again = bridgeItems(selfOf(PLAN, 0), [4, 6], 1430).map((item) => command(item, 'add'));
+  const again = bridge.node(facts([4, 6], 1430)).map((item) => command(item, 'add'));
   assert.deepEqual(again, commands, 'the same MAC each time');
 });
 
 test('one family leaves the other alone', () => {
-  const items = bridgeItems(selfOf(PLAN, 0), [4], 1450);
+  const items = bridge.node(facts([4], 1450));
   assert.ok(
     items.every((item) => !JSON.stringify(item).includes('v6') && !JSON.stringify(item).includes('fd10')),
   );
@@ -44,7 +53,7 @@ test("a pod's host end is a port of the bridge with hairpin", () => {
     addresses: [],
   };
   assert.deepEqual(
-    podItems(pod, 1450).map((item) => command(item, 'add')),
+    bridge.pod(pod, facts([4], 1450)).map((item) => command(item, 'add')),
     ['ip link set veth7 mtu 1450 master cni0 up && ip link set veth7 type bridge_slave hairpin on'],
   );
 });

@@ -132,7 +132,7 @@ for (const plan of [VXLAN, HOST_GW]) {
           near.namespace.run('sysctl', '-qw', 'net/ipv4/conf/eth0/forwarding=0'),
         'IPv6 forwarding of the underlay': () =>
           near.namespace.run('sysctl', '-qw', 'net/ipv6/conf/eth0/forwarding=0'),
-        'the table': () => near.namespace.run('nft', 'delete table ip flatnet'),
+        'the table': () => near.namespace.run('nft', 'delete table ip flatnet-pods'),
         'the blackhole': () => near.namespace.ip('route del blackhole 10.0.1.0/24'),
       };
       await near.running.settled();
@@ -242,7 +242,7 @@ test('what a pod may not send', { skip: NO_KERNEL }, async (t) => {
   await t.test('all of which comes through without the table', async () => {
     node.running[Symbol.dispose]();
     await sleep(50);
-    for (const family of ['ip', 'ip6']) nft(`delete table ${family} flatnet`);
+    for (const family of ['ip', 'ip6']) nft(`delete table ${family} flatnet-pods`);
     assert.equal(sources('v4', far4, spoofed4).length, spoofed4.length);
     assert.equal(sources('v6', far6, spoofed6).length, spoofed6.length);
     assert.equal(tunnels().length, 5);

@@ -2,13 +2,14 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { Network } from '../../src/cluster/network.ts';
 import type { LocalPod } from '../../src/cluster/node.ts';
-import { ipAdd, parseIp } from '../../src/ip/address.ts';
+import { type Family, ipAdd, parseIp } from '../../src/ip/address.ts';
 import { hostCidr, nthIp, parseCidr } from '../../src/ip/cidr.ts';
 import { byKey } from '../../src/state/item.ts';
 import { command } from '../../src/state/print.ts';
 import { type TracedNode, Tracer } from '../../src/trace/fib.ts';
 import { ownerMark, podAlias } from '../../src/wiring/pod-device.ts';
-import { routedPodItems } from '../../src/wiring/routed.ts';
+import { routed } from '../../src/wiring/routed.ts';
+import type { WiringFacts } from '../../src/wiring/wiring.ts';
 import { factsOf, type Plan } from '../backends/cluster.ts';
 import { composedState } from '../desired/composed.ts';
 
@@ -25,6 +26,13 @@ const POD: LocalPod = {
   wiring: 'routed',
 };
 
+const wiringFacts = (families: readonly Family[], mtu: number): WiringFacts => ({
+  self: factsOf(PLAN).self,
+  families,
+  mtu,
+  tunnelPorts: [],
+});
+
 const commands = (
   pods: readonly LocalPod[],
   network: Partial<Network> = {},
@@ -39,7 +47,7 @@ const commands = (
 
 test('what one pod puts in the kernel', () => {
   assert.deepEqual(
-    routedPodItems(POD, [4, 6], 1430).map((item) => command(item, 'add')),
+    routed.pod(POD, wiringFacts([4, 6], 1430)).map((item) => command(item, 'add')),
     [
       'ip link set cali1234567890a mtu 1430 address ee:ee:ee:ee:ee:ee up',
       'sysctl -w net/ipv4/conf/cali1234567890a/proxy_arp=1',
@@ -62,9 +70,9 @@ test('what one pod puts in the kernel', () => {
 test('a borrowed address has the protocol that is advertised', () => {
   const [borrowed] = POD.addresses;
   assert.ok(borrowed);
-  const routes = routedPodItems({ ...POD, borrowed: [borrowed] }, [4, 6], 1430).flatMap((item) =>
-    item.kind === 'route' ? [[item.dst, item.protocol]] : [],
-  );
+  const routes = routed
+    .pod({ ...POD, borrowed: [borrowed] }, wiringFacts([4, 6], 1430))
+    .flatMap((item) => (item.kind === 'route' ? [[item.dst, item.protocol]] : []));
   assert.deepEqual(routes, [
     ['10.0.1.7/32', 110],
     ['fd10:0:0:1::7/128', 111],
@@ -72,9 +80,9 @@ test('a borrowed address has the protocol that is advertised', () => {
 });
 
 test('in a family that pods have not, their devices take no packets', () => {
-  const texts = routedPodItems({ ...POD, addresses: POD.addresses.slice(0, 1) }, [4], 1450).map((item) =>
-    command(item, 'add'),
-  );
+  const texts = routed
+    .pod({ ...POD, addresses: POD.addresses.slice(0, 1) }, wiringFacts([4], 1450))
+    .map((item) => command(item, 'add'));
   assert.deepEqual(
     texts.filter((text) => /v6|fe80|fd10/.test(text)),
     ['sysctl -w net/ipv6/conf/cali1234567890a/disable_ipv6=1'],
@@ -82,7 +90,7 @@ test('in a family that pods have not, their devices take no packets', () => {
   const six = commands([], {}, { ...PLAN, families: [6] });
   assert.ok(
     six.some(
-      (text) => text.includes('table ip flatnet') && text.includes('fib saddr . iif oif missing drop'),
+      (text) => text.includes('table ip flatnet-pods') && text.includes('fib saddr . iif oif missing drop'),
     ),
     'no IPv4 of a pod passes where there is none',
   );
@@ -97,9 +105,10 @@ test('a node of routed pods: no bridge, a blackhole for each of its blocks, one 
     ['ip route replace blackhole 10.0.1.0/24', 'ip route replace blackhole fd10:0:0:1::/64'],
   );
   assert.ok(texts.includes('sysctl -w net/ipv4/ip_forward=1'));
-  const tables = texts.filter((text) => text.startsWith('nft'));
+  const nft = texts.filter((text) => text.startsWith('nft') && text.includes(' flatnet-pods '));
+  const tables = nft.filter((text) => text.startsWith('nft -f'));
   assert.equal(tables.length, 2);
-  const chain = `  chain pods {
+  const chain = `  chain sources {
     type filter hook prerouting priority raw; policy accept;
     iifname != "cali*" accept
     fib saddr . iif oif missing drop comment "a source that is not its own"
@@ -110,24 +119,27 @@ test('a node of routed pods: no bridge, a blackhole for each of its blocks, one 
     type filter hook prerouting priority mangle; policy accept;
     iifname != "cali*" accept
     ct direction reply accept comment "an answer"
-    udp dport { 4789, 4790, 8472 } drop comment "VXLAN: only nodes send it"
+    udp dport @tunnel-ports drop comment "VXLAN: only nodes send it"
   }`;
   assert.ok(tables[0]?.includes(chain), `${tables[0]}`);
-  assert.ok(tables[0]?.includes('chain postrouting'), 'beside masquerading');
+  assert.deepEqual(
+    nft.filter((text) => text.startsWith('nft add element ip ')),
+    [4789, 8472, 4790].map((port) => `nft add element ip flatnet-pods tunnel-ports '{ ${port} }'`),
+  );
   assert.ok(!tables[1]?.includes('127.0.0.0'));
   assert.deepEqual(commands([POD]), texts, 'the same text each time');
   assert.deepEqual(
-    commands([]).filter((text) => text.startsWith('nft')),
-    tables,
+    commands([]).filter((text) => text.startsWith('nft') && text.includes(' flatnet-pods ')),
+    nft,
     'pods that come and go change no table',
   );
 });
 
 test('the table is there without masquerading too', () => {
   const texts = commands([], { masquerade: { enabled: false, randomFully: true, exclude: [] } });
-  const tables = texts.filter((text) => text.startsWith('nft'));
+  const tables = texts.filter((text) => text.startsWith('nft -f'));
   assert.equal(tables.length, 2);
-  assert.ok(tables.every((text) => !text.includes('postrouting')));
+  assert.ok(tables.every((text) => text.includes(' flatnet-pods ')));
 });
 
 test('a block of one address has no blackhole: it would stand in the place of the pod’s own route', () => {
@@ -158,7 +170,7 @@ test('when the wiring changes, pods keep what they hang on until they are gone',
   const back = commands([POD], { wiring: 'bridge' });
   assert.ok(back.some((text) => text.startsWith('ip link add cni0 ')));
   assert.ok(back.some((text) => text.includes('10.0.1.7/32 dev cali1234567890a')));
-  assert.ok(back.some((text) => text.includes('chain pods')));
+  assert.ok(back.some((text) => text.includes('chain sources')));
   const foreign = commands([{ ...old, foreign: true }]);
   assert.ok(!foreign.some((text) => text.includes('cni0')), 'who hangs on another bridge needs none of ours');
 });

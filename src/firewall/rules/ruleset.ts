@@ -1,12 +1,12 @@
 import type { Attributes } from '../../linux/netlink/message.ts';
-import type { TableName } from '../../linux/nftables/message.ts';
+import type { TableId } from '../../linux/nftables/message.ts';
 
 /** linux/netfilter.h. */
 export const NF_INET_PRE_ROUTING = 0;
 export const NF_INET_FORWARD = 2;
 
 /** A chain that packets of a hook pass through. */
-export type BaseChain = TableName & {
+export type BaseChain = TableId & {
   readonly chain: string;
   /** What becomes of packets that no rule decides about. */
   readonly policy: 'accept' | 'drop';
@@ -26,7 +26,7 @@ export type Ruleset = {
    * The base chains of a hook (NF_INET_*) in `ip`, `ip6` and `inet`, in the order in which packets pass them.
    */
   baseChains(hook: number): Promise<readonly BaseChain[]>;
-  table(name: TableName): Table;
+  table(name: TableId): Table;
 };
 
 export type Table = {

@@ -10,7 +10,7 @@ import {
   NFTA_SET_ELEM_LIST_SET,
   nftType,
   nftWriter,
-  type TableName,
+  type TableId,
   VERDICTS,
   type VerdictName,
 } from './message.ts';
@@ -30,7 +30,7 @@ const NFT_SET_ELEM_INTERVAL_END = 1;
 const ELEMENTS_PER_MESSAGE = 300;
 
 /** A set or map, as `nft` writes it: `inet flatnet-pods nodes`. */
-export type SetName = TableName & { readonly set: string };
+export type SetName = TableId & { readonly set: string };
 
 /** What a map has for a key: the fields of a value, or a verdict. */
 export type Data = readonly Field[] | { readonly verdict: VerdictName; readonly chain?: string | undefined };

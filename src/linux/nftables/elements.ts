@@ -23,8 +23,15 @@ export function elementRequests(
   elements: readonly ElementText[],
 ): Request[] {
   const name = { family, table, set: set.name };
-  const raw = elements.map((element) => encode(set, element));
-  return action === 'add' ? elementCreate(name, raw) : elementDelete(name, raw);
+  if (action === 'add')
+    return elementCreate(
+      name,
+      elements.map((element) => encode(set, element)),
+    );
+  return elementDelete(
+    name,
+    elements.map(({ key }) => encode(set, { set: set.name, key })),
+  );
 }
 
 /** What a set or map of this declaration holds, in no particular order; nothing when there is none. */

@@ -46,16 +46,13 @@ const NFTA_LOOKUP_SET = 1;
  * does not depend on counters, handles or the order of elements. Elements that packets add to a set (`flags dynamic`)
  * do not count. Undefined when there is no such table. The socket is one of NETLINK_NETFILTER.
  */
-export async function fingerprint(socket: NetlinkSocket, name: nft.TableName): Promise<string | undefined> {
+export async function fingerprint(socket: NetlinkSocket, name: nft.TableId): Promise<string | undefined> {
   const read = () => describe(socket, name, { elements: true });
   return digest((await consistent(socket, `${name.family} ${name.table}`, read)).value);
 }
 
 /** The same of the structure alone: what sets and maps that have names hold does not count. Not consistent by itself. */
-export async function structurePrint(
-  socket: NetlinkSocket,
-  name: nft.TableName,
-): Promise<string | undefined> {
+export async function structurePrint(socket: NetlinkSocket, name: nft.TableId): Promise<string | undefined> {
   return digest(await describe(socket, name, { elements: false }));
 }
 
@@ -66,7 +63,7 @@ function digest(lines: readonly string[] | undefined): string | undefined {
 /** One line for each object; undefined without the table. Rules keep their order, all else is sorted. */
 async function describe(
   socket: NetlinkSocket,
-  name: nft.TableName,
+  name: nft.TableId,
   { elements }: { readonly elements: boolean },
 ): Promise<string[] | undefined> {
   const list = <T>(command: number, decode: (attributes: Attributes) => T): Promise<T[]> =>
@@ -111,7 +108,7 @@ function setOf(attributes: Attributes) {
   };
 }
 
-async function elementsOf(socket: NetlinkSocket, name: nft.TableName, set: string): Promise<string[]> {
+async function elementsOf(socket: NetlinkSocket, name: nft.TableId, set: string): Promise<string[]> {
   const parts = await socket.dump({
     ...nft.query(name, nft.NFT_MSG_GETSETELEM, `set ${set}`),
     payload: nft
@@ -173,7 +170,7 @@ function keep(types: Readonly<Record<string, number>> | readonly number[], attri
     .join(',');
 }
 
-function isOf(name: nft.TableName, message: Message): boolean {
+function isOf(name: nft.TableId, message: Message): boolean {
   const other = nft.tableOf(message);
   return other?.family === name.family && other.table === name.table;
 }

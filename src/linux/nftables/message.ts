@@ -1,5 +1,8 @@
 import type { Attributes, DumpRequest, Message } from '../netlink/message.ts';
 import { attributesOf, stringOf, Writer } from '../netlink/message.ts';
+import type { TableFamily, TableId } from './values/table.ts';
+
+export type { TableFamily, TableId } from './values/table.ts';
 
 /** linux/netfilter/nfnetlink.h and nf_tables.h. */
 export const NFNL_SUBSYS_NFTABLES = 10;
@@ -37,14 +40,14 @@ export function isVerdict(text: string): text is VerdictName {
   return text in VERDICTS;
 }
 
-const FAMILIES = { inet: 1, ip: 2, arp: 3, netdev: 5, bridge: 7, ip6: 10 } as const;
-export type NftFamily = keyof typeof FAMILIES;
-const FAMILY_NAMES = new Map<number, NftFamily>(
-  Object.entries(FAMILIES).map(([name, number]) => [number, name as NftFamily]),
+/** linux/netfilter.h: NFPROTO_*. */
+const FAMILIES = { inet: 1, ip: 2, arp: 3, netdev: 5, bridge: 7, ip6: 10 } as const satisfies Record<
+  TableFamily,
+  number
+>;
+const FAMILY_NAMES = new Map<number, TableFamily>(
+  Object.entries(FAMILIES).map(([name, number]) => [number, name as TableFamily]),
 );
-
-/** A table by family and name, as `nft` writes it: `table inet flatnet`. */
-export type TableName = { readonly family: NftFamily; readonly table: string };
 
 /** The message type of an nftables command. */
 export function nftType(command: number): number {
@@ -57,7 +60,7 @@ export function nftCommand({ type }: Message): number | undefined {
 }
 
 /** A writer with the header that all messages of nfnetlink have. Without a family a dump is of all. */
-export function nftWriter(family?: NftFamily): Writer {
+export function nftWriter(family?: TableFamily): Writer {
   return new Writer().header(NFGENMSG_SIZE, (header) => {
     header[0] = family === undefined ? 0 : FAMILIES[family];
   });
@@ -77,7 +80,7 @@ export function nftAttributes({ payload }: Message): Attributes {
 }
 
 /** The table a message is about. */
-export function tableOf(message: Message): TableName | undefined {
+export function tableOf(message: Message): TableId | undefined {
   const family = FAMILY_NAMES.get(message.payload.readUInt8(0));
   const table = nftAttributes(message).get(NFTA_TABLE_NAME);
   return family && table && { family, table: stringOf(table) };
@@ -85,7 +88,7 @@ export function tableOf(message: Message): TableName | undefined {
 
 /** What a table has of a kind; nothing when it is gone. `what`: the object, for errors. */
 export function query(
-  { family, table }: TableName,
+  { family, table }: TableId,
   command: number,
   what: string,
 ): Omit<DumpRequest<never>, 'decode'> {

@@ -2,7 +2,7 @@ import { NetlinkListener } from '../netlink/listener.ts';
 import { messagesOf } from '../netlink/message.ts';
 import { NETLINK_NETFILTER } from '../netlink/socket.ts';
 import { generationIn } from './generation.ts';
-import { NFT_MSG_NEWGEN, nftCommand, type TableName, tableOf } from './message.ts';
+import { NFT_MSG_NEWGEN, nftCommand, type TableId, tableOf } from './message.ts';
 
 const NFNLGRP_NFTABLES = 7;
 
@@ -17,7 +17,7 @@ export type NftEvent =
       readonly type: 'transaction';
       readonly generation: number;
       /** Those in which something changed, or that came or went. */
-      readonly tables: readonly TableName[];
+      readonly tables: readonly TableId[];
       /** Of the socket that did it. */
       readonly portId: number;
     }
@@ -28,7 +28,7 @@ export type NftEvent =
 export class NftMonitor {
   readonly #listener: NetlinkListener;
   /** Of the transaction that is being told of, which may take several datagrams. */
-  #tables = new Map<string, TableName>();
+  #tables = new Map<string, TableId>();
 
   private constructor(listener: NetlinkListener) {
     this.#listener = listener;

@@ -1,125 +1,216 @@
-import { type Ip, ipToBytes } from '../../ip/address.ts';
-import type { Request } from '../../linux/netlink/message.ts';
+import { pause } from '../../async/pause.ts';
+import { FlatnetError } from '../../error.ts';
 import { NETLINK_NETFILTER, NetlinkSocket } from '../../linux/netlink/socket.ts';
-import { type Element, elementAdd, elementDelete } from '../../linux/nftables/element.ts';
-import { fingerprint } from '../../linux/nftables/fingerprint.ts';
-import { NftMonitor } from '../../linux/nftables/monitor.ts';
-import { applyRuleset } from '../../linux/nftables/ruleset.ts';
-import { commit } from '../../linux/nftables/transaction.ts';
+import { generation, isAfter, nextGeneration } from '../../linux/nftables/generation.ts';
+import { type NftEvent, NftMonitor } from '../../linux/nftables/monitor.ts';
+import { listTables } from '../../linux/nftables/tables.ts';
+import { overlapping } from '../../linux/nftables/values/overlap.ts';
+import { tableName } from '../../linux/nftables/values/table.ts';
 import type { Change, Item, KernelState } from '../item.ts';
 import { isOf } from '../kind.ts';
-import { type NftTableItem, nftTable, tableText } from '../kinds/nft-table.ts';
-import { OUR_TABLE } from '../ownership.ts';
-import { asError, type Executor, type Watch } from './executor.ts';
+import { type NftElementItem, nftElement } from '../kinds/nft-element.ts';
+import { type NftTableItem, nftTable, tableKey } from '../kinds/nft-table.ts';
+import { isOurTable } from '../ownership.ts';
+import type { Executor, Watch } from './executor.ts';
+import { type KnownTable, NftKnowledge } from './nft-knowledge.ts';
+import { changeElements, type ElementChange, type Failures, overlapError, remake } from './nft-write.ts';
 
-const FAMILIES: readonly NftTableItem['family'][] = ['ip', 'ip6', 'inet'];
+type Transaction = Extract<NftEvent, { type: 'transaction' }>;
 
-/** A table as we wrote it, and its fingerprint when we had. */
-type Written = { readonly item: NftTableItem; readonly print: string };
+/** Milliseconds that news of a transaction may take to come. */
+const NEWS_LATE = 200;
 
 /**
- * nftables of one network namespace, by whole tables. A table's text cannot be read back as it was written; so the
- * fingerprint that the kernel's copy had when we wrote it tells whether it is still that text.
+ * nftables of one network namespace. A table's structure is made as a whole with all its elements, in one transaction;
+ * later each element is changed for itself. What the kernel holds is remembered and read again only when somebody else
+ * has changed one of our tables, as notifications tell; each transaction has a number, the generation.
  */
 export class Nftables implements Executor {
   readonly #netns: string | number | undefined;
-  readonly #socket: NetlinkSocket;
-  readonly #written = new Map<string, Written>();
-
   readonly #onForeignTable: () => void;
+  readonly #socket: NetlinkSocket;
+  readonly #known: NftKnowledge;
+  #watch: Watch | undefined;
+  /** All transactions up to this one have been heard of, or are in what was read. */
+  #heard: number | undefined;
+  /** News that came during a write of ours: what of it is ours is known after that. */
+  #pending: Transaction[] | undefined;
 
   /** `onForeignTable`: somebody changed a table that is not ours, or may have. */
   constructor(netns: string | number | undefined, onForeignTable: () => void) {
     this.#netns = netns;
     this.#onForeignTable = onForeignTable;
     this.#socket = NetlinkSocket.open(NETLINK_NETFILTER, { netns });
+    this.#known = new NftKnowledge(this.#socket);
   }
 
-  /** Our tables, and the wanted ones, as far as they exist. One that somebody changed has an empty body. */
+  /** Our tables and the wanted ones, as far as they exist, and the elements of those whose structure is right. */
   async read(desired: KernelState): Promise<Item[]> {
-    const names = new Map<string, Pick<NftTableItem, 'family' | 'table'>>();
-    for (const family of FAMILIES) names.set(`nft ${family} ${OUR_TABLE}`, { family, table: OUR_TABLE });
-    for (const [key, item] of desired) if (isOf(nftTable, item)) names.set(key, item);
-    const found: NftTableItem[] = [];
-    for (const [key, { family, table }] of names) {
-      const print = await fingerprint(this.#socket, { family, table });
-      if (print === undefined) continue;
-      const written = this.#written.get(key);
-      found.push(written?.print === print ? written.item : { kind: 'nft', family, table, body: '' });
+    await this.#catchUp();
+    const wanted = new Map<string, NftTableItem>();
+    for (const item of desired.values()) if (isOf(nftTable, item)) wanted.set(tableName(item), item);
+    const present = (await listTables(this.#socket)).filter(
+      (id) => isOurTable(id.table) || wanted.has(tableName(id)),
+    );
+    await this.#known.prepare(present.flatMap((id) => wanted.get(tableName(id)) ?? []));
+    const items: Item[] = [];
+    for (const id of present) {
+      const table = wanted.get(tableName(id));
+      const { structure, elements } = await this.#known.look(id, table);
+      if (structure === 'absent') continue;
+      if (structure === 'other' || table === undefined) {
+        items.push({ kind: 'nft-table', family: id.family, table: id.table, chains: [] });
+        continue;
+      }
+      items.push(table);
+      for (const item of elements.values()) items.push(item);
     }
-    return found;
+    return items;
   }
 
   async apply(changes: readonly Change[]): Promise<(Error | undefined)[]> {
-    const errors: (Error | undefined)[] = [];
-    for (const { action, item } of changes) {
-      errors.push(isOf(nftTable, item) ? await this.#apply(action, item) : undefined);
-    }
-    return errors;
-  }
-
-  async watch({ signal, onContradiction }: Watch): Promise<void> {
-    await NftMonitor.open({ netns: this.#netns, signal }).run((event) => {
-      if (event.type === 'overflow') {
-        this.#onForeignTable();
-        onContradiction('notifications were lost');
-        return;
-      }
-      for (const { family, table } of event.tables) {
-        if (table !== OUR_TABLE) this.#onForeignTable();
-        // Whole tables that we write too: only the fingerprint tells them from others', and they are rare.
-        else if (event.portId !== this.#socket.portId) onContradiction(`nft table ${family} ${table}`);
-      }
-    });
-  }
-
-  /** Replaces the table, or deletes it, in one transaction; where only its sets change, the elements that differ. */
-  async #apply(action: Change['action'], item: NftTableItem): Promise<Error | undefined> {
-    const { family, table } = item;
-    const written = this.#written.get(nftTable.key(item));
+    const failures: Failures = new Map();
+    this.#pending = [];
     try {
-      if (action === 'delete' || !written || !(await this.#refill(written, item))) {
-        const name = `${family} ${table}`;
-        // Naming the table first makes the deletion work whether it is there or not.
-        const gone = `table ${name}\ndelete table ${name}\n`;
-        await applyRuleset(action === 'delete' ? gone : `${gone}${tableText(item)}`, { netns: this.#netns });
-      }
-      const print = await fingerprint(this.#socket, { family, table });
-      if (print === undefined) this.#written.delete(nftTable.key(item));
-      else this.#written.set(nftTable.key(item), { item, print });
-      return undefined;
-    } catch (error) {
-      return asError(error);
+      const made = await this.#remake(changes, failures);
+      await this.#change(changes, made, failures);
+    } finally {
+      const news = this.#pending;
+      this.#pending = undefined;
+      for (const each of news) this.#judge(each);
     }
+    return changes.map(({ item }) => (isOurs(item) ? failures.get(item) : undefined));
   }
 
-  /** Whether it was enough to change elements; false where the table in the kernel is not what we wrote, apart from its sets. */
-  async #refill(written: Written, wanted: NftTableItem): Promise<boolean> {
-    const { item, print } = written;
-    if (item.body !== wanted.body || (await fingerprint(this.#socket, wanted)) !== print) return false;
-    await commit(this.#socket, refill(item, wanted));
-    return true;
+  async watch(watch: Watch): Promise<void> {
+    const monitor = NftMonitor.open({ netns: this.#netns, signal: watch.signal });
+    // What happened until now nobody has told.
+    this.#known.forgetAll();
+    this.#heard = undefined;
+    this.#watch = watch;
+    try {
+      await monitor.run((event) => this.#hear(event));
+    } finally {
+      this.#watch = undefined;
+    }
   }
 
   close(): void {
     this.#socket.close();
   }
+
+  /** Makes and deletes whole tables; returns their names. */
+  async #remake(changes: readonly Change[], failures: Failures): Promise<ReadonlySet<string>> {
+    const remakes = new Map<string, { table: NftTableItem; elements?: NftElementItem[] }>();
+    for (const { action, item } of changes) {
+      if (!isOf(nftTable, item)) continue;
+      remakes.set(tableName(item), action === 'delete' ? { table: item } : { table: item, elements: [] });
+    }
+    if (remakes.size === 0) return new Set();
+    for (const { action, item } of changes) {
+      if (isOf(nftElement, item) && action !== 'delete') remakes.get(tableName(item))?.elements?.push(item);
+    }
+    const all = [...remakes.values()];
+    let expected = await generation(this.#socket);
+    const transactions = await remake(this.#netns, all, failures);
+    for (let i = 0; i < transactions; i++) expected = nextGeneration(expected);
+    for (const { table } of all) this.#known.forget(table);
+    const done = all.filter(({ table }) => !failures.has(table));
+    const prints = await this.#known.printsOf(
+      done.flatMap(({ table, elements }) => (elements ? [table] : [])),
+    );
+    const after = await generation(this.#socket);
+    // Only if nobody else did anything meanwhile it is certain that the kernel holds what we wrote.
+    if (after === expected) {
+      this.#known.learn(prints);
+      for (const { table, elements = [] } of done) {
+        const held = elements.filter((each) => !failures.has(each));
+        this.#known.set(table, {
+          generation: after,
+          structure: prints.has(table) ? table : 'absent',
+          elements: new Map(held.map((item) => [nftElement.key(item), item])),
+        });
+      }
+    }
+    return new Set(remakes.keys());
+  }
+
+  async #change(changes: readonly Change[], made: ReadonlySet<string>, failures: Failures): Promise<void> {
+    const ready: ElementChange[] = [];
+    for (const { action, item } of changes) {
+      if (!isOf(nftElement, item) || made.has(tableName(item))) continue;
+      const set = setOf(this.#known.get(item), item.set);
+      if (set) ready.push({ action: action === 'recreate' ? 'change' : action, item, set });
+      else failures.set(item, new FlatnetError(`there is no set ${item.set} yet`, { code: 'NFTABLES' }));
+    }
+    if (ready.length === 0) return;
+    await changeElements(this.#socket, ready, failures);
+    const refused: NftElementItem[] = [];
+    for (const { action, item } of ready) {
+      const key = nftElement.key(item);
+      // What was refused shows that something is not as it is thought to be.
+      if (failures.has(item)) refused.push(item);
+      else if (action === 'delete') this.#known.get(item)?.elements.delete(key);
+      else this.#known.get(item)?.elements.set(key, item);
+    }
+    for (const item of refused) this.#explain(item, failures);
+    for (const item of refused) this.#known.forget(item);
+  }
+
+  /** The kernel says of a range only that something of it is there already. */
+  #explain(item: NftElementItem, failures: Failures): void {
+    const known = this.#known.get(item);
+    const set = setOf(known, item.set);
+    if (!known || !set?.interval) return;
+    const members = [...known.elements.values()].filter((each) => each.set === item.set);
+    const other = overlapping(set, [...members, item]).get(item);
+    if (other) failures.set(item, overlapError(other));
+  }
+
+  /** Waits until all that has happened is heard of. */
+  async #catchUp(): Promise<void> {
+    const now = await generation(this.#socket);
+    const late = performance.now() + NEWS_LATE;
+    while (
+      this.#watch &&
+      this.#heard !== undefined &&
+      isAfter(now, this.#heard) &&
+      performance.now() < late
+    ) {
+      await pause(1);
+    }
+    if (this.#heard !== undefined && !isAfter(now, this.#heard)) return;
+    this.#known.forgetAll();
+    this.#heard = now;
+  }
+
+  #hear(event: NftEvent): void {
+    if (event.type === 'overflow') {
+      this.#known.forgetAll();
+      this.#heard = undefined;
+      this.#onForeignTable();
+      this.#watch?.onContradiction('notifications were lost');
+    } else if (this.#pending) this.#pending.push(event);
+    else this.#judge(event);
+  }
+
+  #judge({ generation: id, tables, portId }: Transaction): void {
+    if (this.#heard === undefined || isAfter(id, this.#heard)) this.#heard = id;
+    if (portId === this.#socket.portId) return;
+    const desired = this.#watch?.desired();
+    for (const table of tables) {
+      const isConcern = isOurTable(table.table) || desired?.has(tableKey(table));
+      if (!isConcern) this.#onForeignTable();
+      else if (this.#known.changed(table, id)) this.#watch?.onContradiction(tableKey(table));
+    }
+  }
 }
 
-/** What makes the sets of one the sets of the other, of two tables that else are equal. */
-function refill(from: NftTableItem, to: NftTableItem): Request[] {
-  const { family, table } = to;
-  return Object.keys({ ...from.sets, ...to.sets }).flatMap((set) => {
-    const before = new Set(from.sets?.[set]);
-    const after = new Set(to.sets?.[set]);
-    const name = { family, table, set };
-    return [
-      ...elementAdd(name, [...after].filter((ip) => !before.has(ip)).map(element)),
-      ...elementDelete(name, [...before].filter((ip) => !after.has(ip)).map(element)),
-    ];
-  });
+function isOurs(item: Item): item is NftTableItem | NftElementItem {
+  return isOf(nftTable, item) || isOf(nftElement, item);
 }
 
-function element(ip: Ip): Element {
-  return { key: [ipToBytes(ip)] };
+function setOf(known: KnownTable | undefined, name: string) {
+  const structure = known?.structure;
+  return typeof structure === 'object' ? structure.sets?.find((set) => set.name === name) : undefined;
 }

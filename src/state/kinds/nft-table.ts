@@ -1,49 +1,45 @@
-import type { Ip } from '../../ip/address.ts';
+import { tableText } from '../../linux/nftables/values/render.ts';
+import { type Table, type TableId, tableName } from '../../linux/nftables/values/table.ts';
 import { equal } from '../kind.ts';
-import { OUR_TABLE } from '../ownership.ts';
+import { isOurTable } from '../ownership.ts';
 import type { NftKind } from '../protocols/nftables.ts';
 
-/** A whole table, replaced in one transaction. */
-export type NftTableItem = {
-  readonly kind: 'nft';
-  readonly family: 'ip' | 'ip6' | 'inet';
-  readonly table: string;
-  /** What stands between the braces of `table FAMILY NAME { … }`, in nft's own syntax. */
-  readonly body: string;
-  /**
-   * What the sets hold that `body` declares without elements: a change of these alone leaves the rest of the table as
-   * it is. Addresses of the set's own family.
-   */
-  readonly sets?: Readonly<Record<string, readonly Ip[]>>;
-};
+export type { Chain, Rule, SetValue, Table, TableId } from '../../linux/nftables/values/table.ts';
+
+/** The structure of a table: sets and maps without their elements, and chains. Always made as a whole. */
+export type NftTableItem = Table & { readonly kind: 'nft-table' };
 
 export const nftTable: NftKind<NftTableItem> = {
-  kind: 'nft',
+  kind: 'nft-table',
   executor: 'nftables',
-  key: ({ family, table }) => `nft ${family} ${table}`,
+  key: tableKey,
   stage: () => 'tables',
-  isOurs: ({ table }) => table === OUR_TABLE,
+  entails: () => true,
+  isOurs: ({ table }) => isOurTable(table),
   same: equal,
-  // Chains and sets of different names.
-  join: (a, b) => ({ ...a, body: `${a.body}\n${b.body}`, sets: { ...a.sets, ...b.sets } }),
+  mustRecreate: () => true,
   command: (item, action) =>
     action === 'add'
       ? `nft -f - <<'END'\n${tableText(item)}END`
       : `nft delete table ${item.family} ${item.table}`,
-  summary: ({ family, table, body }) =>
-    `nft -f … # table ${family} ${table}, ${body.split('\n').length} lines`,
-  forward: ({ family, table, sets = {} }, tables) => {
-    for (const [set, members] of Object.entries(sets)) {
-      tables.sets.set(`${family} ${table} ${set}`, new Set(members));
-    }
+  summary: (item) => {
+    const { sets = [], chains } = item;
+    const rules = chains.reduce((sum, chain) => sum + chain.rules.length, 0);
+    return `nft -f … # table ${tableName(item)}: ${sets.length} sets, ${chains.length} chains, ${rules} rules`;
+  },
+  forward: (item, { sets }) => {
+    for (const { name } of item.sets ?? []) membersOf(sets, item, name);
   },
 };
 
-/** The table with its sets filled, as `nft -f` takes it. */
-export function tableText({ family, table, body, sets = {} }: NftTableItem): string {
-  const elements = Object.entries(sets).filter(([, members]) => members.length > 0);
-  return [
-    `table ${family} ${table} {\n${body}\n}\n`,
-    ...elements.map(([set, members]) => `add element ${family} ${table} ${set} { ${members.join(', ')} }\n`),
-  ].join('');
+/** What a set holds in a forwarding table, which is made for it the first time. */
+export function membersOf(sets: Map<string, Set<string>>, table: TableId, set: string): Set<string> {
+  const name = `${tableName(table)} ${set}`;
+  const members = sets.get(name) ?? new Set();
+  sets.set(name, members);
+  return members;
+}
+
+export function tableKey(table: TableId): string {
+  return `nft-table ${tableName(table)}`;
 }

@@ -2,13 +2,14 @@ import { address } from './address.ts';
 import { fdb } from './fdb.ts';
 import { link } from './link.ts';
 import { neighbour } from './neighbour.ts';
+import { nftElement } from './nft-element.ts';
 import { nftTable } from './nft-table.ts';
 import { route } from './route.ts';
 import { rule } from './rule.ts';
 import { sysctl } from './sysctl.ts';
 
 /** Every kind of item there is. */
-export const KINDS = [link, address, route, neighbour, fdb, rule, sysctl, nftTable] as const;
+export const KINDS = [link, address, route, neighbour, fdb, rule, sysctl, nftTable, nftElement] as const;
 
 /** One thing the kernel should hold, of any kind. */
 export type Item = ItemOf<(typeof KINDS)[number]>;

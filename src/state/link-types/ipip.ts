@@ -31,7 +31,7 @@ export const ipip: LinkType<IpipLink> = {
   arrive: (_packet, src, [port], { sets }) => {
     if (!port) return 'no ipip device';
     if (!port.up) return `${port.name} is down`;
-    const nodes = sets.get('ip flatnet nodes');
+    const nodes = sets.get('ip flatnet-tunnels nodes');
     return nodes && (src === undefined || !nodes.has(src)) ? `${src} is no node` : undefined;
   },
 };

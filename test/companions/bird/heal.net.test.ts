@@ -52,8 +52,8 @@ test('every fault in a node’s kernel is healed at once', async (t) => {
     'no proxy ARP': `sysctl -qw net.ipv4.conf.${cali}.proxy_arp=0`,
     'no forwarding at the pod': `sysctl -qw net.ipv4.conf.${cali}.forwarding=0`,
     'no forwarding at all': 'sysctl -qw net.ipv4.ip_forward=0',
-    'nft table deleted': 'nft delete table ip flatnet',
-    'nft table flushed': 'nft flush table ip flatnet',
+    'nft table deleted': 'nft delete table ip flatnet-masquerade',
+    'nft table flushed': 'nft flush table ip flatnet-pods',
     'underlay down and up':
       'ip link set eth0 down; ip link set eth0 up; ip route add default via 172.30.0.1 dev eth0',
   };

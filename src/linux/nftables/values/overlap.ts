@@ -3,17 +3,15 @@ import { type Field, fieldBytes } from './field.ts';
 import type { SetValue } from './table.ts';
 
 /** What an element covers in each field of its key. */
-type Box = {
-  readonly element: ElementText;
-  readonly sides: readonly { readonly first: Field; readonly last: Field }[];
-};
+type Box<E> = { readonly element: E; readonly sides: readonly Side[] };
+type Side = { readonly first: Field; readonly last: Field };
 
 /**
  * Elements of an interval set that overlap an earlier one, each with that one. Of two that overlap, the kernel refuses the
  * second, and with it the whole transaction, but not always (nft_pipapo looks at corners only).
  */
-export function overlapping(set: SetValue, elements: readonly ElementText[]): Map<ElementText, ElementText> {
-  const lost = new Map<ElementText, ElementText>();
+export function overlapping<E extends ElementText>(set: SetValue, elements: readonly E[]): Map<E, E> {
+  const lost = new Map<E, E>();
   if (!set.interval) return lost;
   const met = meetings(elements.map((element) => box(set, element)));
   for (const element of elements) {
@@ -24,10 +22,10 @@ export function overlapping(set: SetValue, elements: readonly ElementText[]): Ma
 }
 
 /** The earlier elements that each overlaps. */
-function meetings(boxes: readonly Box[]): Map<ElementText, ElementText[]> {
+function meetings<E>(boxes: readonly Box<E>[]): Map<E, E[]> {
   const rank = new Map(boxes.map(({ element }, i) => [element, i]));
-  const met = new Map<ElementText, ElementText[]>();
-  let open: Box[] = [];
+  const met = new Map<E, E[]>();
+  let open: Box<E>[] = [];
   for (const next of boxes.toSorted(byFirstSide)) {
     open = open.filter((each) => !endsBefore(each, next));
     for (const other of open) {
@@ -41,7 +39,7 @@ function meetings(boxes: readonly Box[]): Map<ElementText, ElementText[]> {
   return met;
 }
 
-function box(set: SetValue, element: ElementText): Box {
+function box<E extends ElementText>(set: SetValue, element: E): Box<E> {
   const sides = fieldsOf(element.key).map((text, i) => {
     const { first, last = first } = fieldBytes(set.key[i] ?? set.key[0], text);
     return { first, last };
@@ -49,17 +47,17 @@ function box(set: SetValue, element: ElementText): Box {
   return { element, sides };
 }
 
-function byFirstSide(a: Box, b: Box): number {
+function byFirstSide(a: Box<unknown>, b: Box<unknown>): number {
   const [one, other] = [a.sides[0], b.sides[0]];
   return one && other ? Buffer.compare(one.first, other.first) : 0;
 }
 
-function endsBefore(a: Box, b: Box): boolean {
+function endsBefore(a: Box<unknown>, b: Box<unknown>): boolean {
   const [one, other] = [a.sides[0], b.sides[0]];
   return one !== undefined && other !== undefined && Buffer.compare(one.last, other.first) < 0;
 }
 
-function overlaps(a: Box, b: Box): boolean {
+function overlaps(a: Box<unknown>, b: Box<unknown>): boolean {
   return a.sides.every(({ first, last }, i) => {
     const other = b.sides[i];
     return !other || (Buffer.compare(first, other.last) <= 0 && Buffer.compare(other.first, last) <= 0);

@@ -1,7 +1,6 @@
 import type { FieldType } from './field.ts';
 
-/** Families of tables that we write. */
-export type TableFamily = 'ip' | 'ip6' | 'inet' | 'bridge' | 'netdev';
+export type TableFamily = 'ip' | 'ip6' | 'inet' | 'arp' | 'bridge' | 'netdev';
 
 /** A table by family and name, as `nft` writes it: `table inet flatnet-pods`. */
 export type TableId = { readonly family: TableFamily; readonly table: string };

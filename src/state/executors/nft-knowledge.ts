@@ -1,0 +1,113 @@
+import type { NetlinkSocket } from '../../linux/netlink/socket.ts';
+import { readElements } from '../../linux/nftables/elements.ts';
+import { structurePrint } from '../../linux/nftables/fingerprint.ts';
+import { consistent, isAfter } from '../../linux/nftables/generation.ts';
+import { rehearse } from '../../linux/nftables/rehearsal.ts';
+import { tableText } from '../../linux/nftables/values/render.ts';
+import { type Table, type TableId, tableName } from '../../linux/nftables/values/table.ts';
+import { elementItem, type NftElementItem, nftElement } from '../kinds/nft-element.ts';
+import type { NftTableItem } from '../kinds/nft-table.ts';
+
+/** A table as the kernel held it at a generation. */
+export type KnownTable = {
+  readonly generation: number;
+  /** `other`: there is a table, and not of the structure that was wanted when it was read. */
+  readonly structure: NftTableItem | 'other' | 'absent';
+  /** By the items' keys; none where the structure is another. */
+  readonly elements: Map<string, NftElementItem>;
+};
+
+/** What is known of tables in the kernel, so that they are read only when somebody else has changed them. */
+export class NftKnowledge {
+  readonly #socket: NetlinkSocket;
+  readonly #tables = new Map<string, KnownTable>();
+  /** How the structure with this text shows in the kernel. */
+  readonly #prints = new Map<string, string>();
+
+  constructor(socket: NetlinkSocket) {
+    this.#socket = socket;
+  }
+
+  get(table: TableId): KnownTable | undefined {
+    return this.#tables.get(tableName(table));
+  }
+
+  set(table: TableId, known: KnownTable): void {
+    this.#tables.set(tableName(table), known);
+  }
+
+  forget(table: TableId): void {
+    this.#tables.delete(tableName(table));
+  }
+
+  forgetAll(): void {
+    this.#tables.clear();
+  }
+
+  /** Notes that somebody else changed a table in this generation; whether that is news. */
+  changed(table: TableId, generation: number): boolean {
+    const known = this.get(table);
+    if (known && !isAfter(generation, known.generation)) return false;
+    this.forget(table);
+    return true;
+  }
+
+  /** A table as it is, and whether it has the wanted structure, which is prepared; its elements are then known too. */
+  async look(id: TableId, wanted: NftTableItem | undefined): Promise<KnownTable> {
+    const known = this.get(id);
+    if (known && isAnswered(known, wanted)) return known;
+    const read = async () => {
+      const print = await structurePrint(this.#socket, id);
+      const isRight =
+        wanted !== undefined && print !== undefined && print === this.#prints.get(tableText(wanted));
+      const structure = isRight ? wanted : print === undefined ? ('absent' as const) : ('other' as const);
+      return { structure, elements: isRight ? await this.#elementsOf(wanted) : new Map() };
+    };
+    const { value, generation } = await consistent(this.#socket, tableName(id), read);
+    const fresh: KnownTable = { ...value, generation };
+    this.set(id, fresh);
+    return fresh;
+  }
+
+  /** Finds out how these structures show, where that is not known yet. */
+  async prepare(tables: readonly NftTableItem[]): Promise<void> {
+    const unknown = tables.filter((table) => !this.#prints.has(tableText(table)));
+    if (unknown.length === 0) return;
+    // What can't be rehearsed, perhaps for want of a device, is made anew.
+    const prints = await rehearse(unknown).catch(() => []);
+    for (const [i, table] of unknown.entries()) {
+      const print = prints[i];
+      if (print !== undefined) this.#prints.set(tableText(table), print);
+    }
+  }
+
+  /** How tables show that were written just now. */
+  async printsOf(tables: readonly NftTableItem[]): Promise<ReadonlyMap<NftTableItem, string>> {
+    const prints = new Map<NftTableItem, string>();
+    for (const table of tables) prints.set(table, (await structurePrint(this.#socket, table)) ?? '');
+    return prints;
+  }
+
+  /** Remembers that they show so. */
+  learn(prints: ReadonlyMap<NftTableItem, string>): void {
+    for (const [table, print] of prints) this.#prints.set(tableText(table), print);
+  }
+
+  async #elementsOf(table: Table): Promise<Map<string, NftElementItem>> {
+    const elements = new Map<string, NftElementItem>();
+    for (const set of table.sets ?? []) {
+      for (const element of await readElements(this.#socket, table, set)) {
+        const item = elementItem(table, element);
+        elements.set(nftElement.key(item), item);
+      }
+    }
+    return elements;
+  }
+}
+
+/** Whether what is known says as well how the table stands to what is wanted now. */
+function isAnswered({ structure }: KnownTable, wanted: NftTableItem | undefined): boolean {
+  if (structure === 'absent') return true;
+  if (structure === 'other') return wanted === undefined;
+  return wanted === undefined || structure === wanted || tableText(structure) === tableText(wanted);
+}

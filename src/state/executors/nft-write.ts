@@ -1,0 +1,128 @@
+import { FlatnetError } from '../../error.ts';
+import type { Request } from '../../linux/netlink/message.ts';
+import type { NetlinkSocket } from '../../linux/netlink/socket.ts';
+import { elementRequests } from '../../linux/nftables/elements.ts';
+import { applyRuleset } from '../../linux/nftables/ruleset.ts';
+import { commit } from '../../linux/nftables/transaction.ts';
+import { overlapping } from '../../linux/nftables/values/overlap.ts';
+import { deleteText, replaceText } from '../../linux/nftables/values/render.ts';
+import { type SetValue, tableName } from '../../linux/nftables/values/table.ts';
+import type { NftElementItem } from '../kinds/nft-element.ts';
+import type { NftTableItem } from '../kinds/nft-table.ts';
+import { asError } from './executor.ts';
+
+/** What could not be done, and why. */
+export type Failures = Map<NftTableItem | NftElementItem, Error>;
+
+/** A table that is made anew with all its elements; without elements, one that goes. */
+export type Remake = { readonly table: NftTableItem; readonly elements?: readonly NftElementItem[] };
+
+/** What happens to an element of a set; `change`: a key of a map gets other data. */
+export type ElementChange = {
+  readonly action: 'add' | 'change' | 'delete';
+  readonly item: NftElementItem;
+  readonly set: SetValue;
+};
+
+/** All changes of one transaction must fit the socket's buffer. */
+const CHANGES_AT_ONCE = 20_000;
+
+/**
+ * Makes and deletes tables, all in one transaction; where that is refused, each in its own. Elements that overlap another of
+ * their set are left out and told. Returns how many transactions it took.
+ */
+export async function remake(
+  netns: string | number | undefined,
+  remakes: readonly Remake[],
+  failures: Failures,
+): Promise<number> {
+  for (const each of remakes) tellOverlaps(each, failures);
+  try {
+    await applyRuleset(remakes.map((each) => remakeText(each, failures)).join(''), { netns });
+    return 1;
+  } catch (error) {
+    const [only, ...others] = remakes;
+    if (only && others.length === 0) {
+      for (const each of [only.table, ...(only.elements ?? [])]) failures.set(each, asError(error));
+      return 0;
+    }
+  }
+  let transactions = 0;
+  for (const each of remakes) transactions += await remake(netns, [each], failures);
+  return transactions;
+}
+
+function remakeText({ table, elements }: Remake, failures: Failures): string {
+  if (!elements) return deleteText(table);
+  const sound = elements.filter((each) => !failures.has(each));
+  return replaceText(table, sound);
+}
+
+export function overlapError({ set, key }: NftElementItem): FlatnetError {
+  return new FlatnetError(`overlaps ${key}, which set ${set} holds`, { code: 'NFTABLES' });
+}
+
+function tellOverlaps({ table, elements = [] }: Remake, failures: Failures): void {
+  for (const set of table.sets ?? []) {
+    const members = set.interval ? elements.filter((each) => each.set === set.name) : [];
+    for (const [loser, winner] of overlapping(set, members)) {
+      failures.set(loser, overlapError(winner));
+    }
+  }
+}
+
+/**
+ * Changes elements, what goes before what comes, in one transaction; where that is refused, all but those that are the
+ * reason.
+ */
+export async function changeElements(
+  socket: NetlinkSocket,
+  changes: readonly ElementChange[],
+  failures: Failures,
+): Promise<void> {
+  const gone = changes.filter(({ action }) => action === 'delete');
+  const ordered = [...gone, ...changes.filter(({ action }) => action !== 'delete')];
+  for (let i = 0; i < ordered.length; i += CHANGES_AT_ONCE) {
+    await attempt(socket, ordered.slice(i, i + CHANGES_AT_ONCE), failures);
+  }
+}
+
+async function attempt(
+  socket: NetlinkSocket,
+  changes: readonly ElementChange[],
+  failures: Failures,
+): Promise<void> {
+  try {
+    await commit(socket, requests(changes));
+  } catch (error) {
+    const [only, ...others] = changes;
+    if (only && others.length === 0) {
+      if (!isGone(only, error)) failures.set(only.item, asError(error));
+      return;
+    }
+    const half = changes.length >> 1;
+    await attempt(socket, changes.slice(0, half), failures);
+    await attempt(socket, changes.slice(half), failures);
+  }
+}
+
+function requests(changes: readonly ElementChange[]): Request[] {
+  type Group = { set: SetValue; table: NftElementItem; gone: NftElementItem[]; come: NftElementItem[] };
+  const groups = new Map<string, Group>();
+  for (const { action, item, set } of changes) {
+    const name = `${tableName(item)} ${set.name}`;
+    const group = groups.get(name) ?? { set, table: item, gone: [], come: [] };
+    groups.set(name, group);
+    // A map's data can't be changed in place.
+    if (action !== 'add') group.gone.push(item);
+    if (action !== 'delete') group.come.push(item);
+  }
+  return [...groups.values()].flatMap(({ set, table, gone, come }) => [
+    ...elementRequests('delete', table, set, gone),
+    ...elementRequests('add', table, set, come),
+  ]);
+}
+
+function isGone({ action }: ElementChange, error: unknown): boolean {
+  return action === 'delete' && error instanceof FlatnetError && error.errno === 'ENOENT';
+}

@@ -1,0 +1,36 @@
+import { type ElementText, elementOf } from '../../linux/nftables/values/element.ts';
+import { type TableId, tableName } from '../../linux/nftables/values/table.ts';
+import { equal } from '../kind.ts';
+import { isOurTable } from '../ownership.ts';
+import type { NftKind } from '../protocols/nftables.ts';
+import { membersOf, tableKey } from './nft-table.ts';
+
+/**
+ * One element of a set or map, as text: `10.0.0.0/24`, `"eth0" . tcp . 80`, with data `goto web`. It is contributed by
+ * whoever it is about, a pod or a peer, and comes and goes without the table.
+ */
+export type NftElementItem = TableId & ElementText & { readonly kind: 'nft-element' };
+
+export const nftElement: NftKind<NftElementItem> = {
+  kind: 'nft-element',
+  executor: 'nftables',
+  key: (item) => `nft-element ${tableName(item)} ${item.set} ${item.key}`,
+  parent: tableKey,
+  // With its table, and what goes with what comes, in one transaction: a range may take another's place.
+  stage: () => 'tables',
+  isRemovedInPlace: true,
+  isOurs: ({ table }) => isOurTable(table),
+  same: equal,
+  command: (item, action) => {
+    const data = item.data === undefined || action === 'delete' ? '' : ` : ${item.data}`;
+    return `nft ${action} element ${tableName(item)} ${item.set} '{ ${item.key}${data} }'`;
+  },
+  forward: (item, { sets }) => void membersOf(sets, item, item.set).add(item.key),
+};
+
+/** The item for an element of a set in a table, checked against the set's types: see `elementOf`. */
+export function elementItem(table: TableId, element: ElementText): NftElementItem {
+  return { kind: 'nft-element', family: table.family, table: table.table, ...element };
+}
+
+export { elementOf };

@@ -1,0 +1,48 @@
+import type { LocalPod } from '../cluster/node.ts';
+import type { WiringName } from '../cluster/wiring.ts';
+import { BITS, familyOf } from '../ip/address.ts';
+import { lengthOf } from '../ip/cidr.ts';
+import type { Item } from '../state/item.ts';
+import { OUR_PROTOCOL } from '../state/ownership.ts';
+import { bridge } from './bridge.ts';
+import { routed } from './routed.ts';
+import type { Wiring, WiringFacts } from './wiring.ts';
+
+/** Every wiring there is, by its name. */
+const WIRINGS: { readonly [N in WiringName]: Wiring } = { bridge, routed };
+
+export function wiringOf(name: WiringName): Wiring {
+  return WIRINGS[name];
+}
+
+/** What a pod hangs on. */
+export function wiringOfPod({ wiring = 'bridge' }: Pick<LocalPod, 'wiring'>): Wiring {
+  return WIRINGS[wiring];
+}
+
+/**
+ * What the pods of this node hang on. A pod stays as it was wired, so while pods of another kind are left from before the
+ * network's wiring was changed, there is what they need too.
+ */
+export function wiringItems(
+  name: WiringName,
+  pods: readonly LocalPod[],
+  facts: WiringFacts,
+): readonly Item[] {
+  const used = new Set([wiringOf(name), ...pods.filter(({ foreign }) => !foreign).map(wiringOfPod)]);
+  const wirings = Object.values(WIRINGS).filter((wiring) => used.has(wiring));
+  const held = wirings.some(({ holdsSubnets }) => holdsSubnets);
+  return [...(held ? [] : blackholes(facts)), ...wirings.flatMap((wiring) => wiring.node(facts))];
+}
+
+/** What one pod needs on the host's side. */
+export function podItems(pod: LocalPod, facts: WiringFacts): readonly Item[] {
+  return pod.foreign ? [] : wiringOfPod(pod).pod(pod, facts);
+}
+
+/** Packets for addresses of ours that no pod has end here, or they would circle by the default route. BGP advertises these. */
+function blackholes({ self, families }: WiringFacts): Item[] {
+  return self.node.subnets
+    .filter((subnet) => families.includes(familyOf(subnet)) && lengthOf(subnet) < BITS[familyOf(subnet)])
+    .map((dst) => ({ kind: 'route', type: 'blackhole', dst, protocol: OUR_PROTOCOL }));
+}
