@@ -1,0 +1,21 @@
+import { describe, type TestContext } from 'node:test';
+import type { Store } from '../../../src/store/ports/store.ts';
+import { blocksConformance } from './blocks.ts';
+import { feedConformance } from './feed.ts';
+import { membershipConformance } from './membership.ts';
+import { networkConformance } from './network.ts';
+import { resourcesConformance } from './resources.ts';
+
+/** An empty store for one test. `open` connects to it as one more agent would. Whatever is open ends with the test. */
+export type Start = (t: TestContext) => Promise<{ readonly open: () => Store }>;
+
+/** What every implementation of the ports must do. */
+export function portsConformance(title: string, start: Start, skip: string | false = false): void {
+  describe(title, { skip }, () => {
+    networkConformance(start);
+    feedConformance(start);
+    membershipConformance(start);
+    resourcesConformance(start);
+    blocksConformance(start);
+  });
+}

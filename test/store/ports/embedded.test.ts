@@ -1,0 +1,5 @@
+import { startEmbedded } from '../servers.ts';
+import { portsConformance } from './conformance.ts';
+import { overEtcd } from './etcd.ts';
+
+portsConformance('etcd’s layout on the embedded server', overEtcd(startEmbedded));

@@ -1,0 +1,5 @@
+import { NO_ETCD, startEtcd } from '../servers.ts';
+import { portsConformance } from './conformance.ts';
+import { overEtcd } from './etcd.ts';
+
+portsConformance('etcd’s layout on etcd', overEtcd(startEtcd), NO_ETCD);

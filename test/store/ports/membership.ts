@@ -1,0 +1,128 @@
+import assert from 'node:assert/strict';
+import { describe, test } from 'node:test';
+import { readNetwork } from '../../../src/cluster/network.ts';
+import { parseIp } from '../../../src/ip/address.ts';
+import { type Cidr, overlaps, parseCidr } from '../../../src/ip/cidr.ts';
+import type { Start } from './conformance.ts';
+import { BLOCKS, DUAL, facts, LEASES } from './facts.ts';
+import { views, viewThat } from './feed.ts';
+
+const SUBNET = parseCidr('10.5.34.0/24');
+
+export function membershipConformance(start: Start): void {
+  describe('membership', () => {
+    test('a node gets a subnet of each family, the one it had if it can, and keeps it', async (t) => {
+      const { open } = await start(t);
+      await open().network.write(DUAL);
+      const { membership } = open();
+      const claim = await membership.join(facts(1, { dual: true }), { 4: SUBNET });
+      assert.equal(claim.subnets[0], SUBNET);
+      assert.equal(claim.subnets.length, 2);
+      claim.stop();
+      const again = await open().membership.join(facts(1, { dual: true }), {});
+      assert.deepEqual(again.subnets, claim.subnets);
+      const other = await open().membership.join(facts(2), { 4: SUBNET });
+      assert.equal(other.subnets.length, 1, 'without an IPv6 address it has no IPv6 subnet');
+      assert.notEqual(other.subnets[0], SUBNET);
+      const members = await membership.members();
+      assert.deepEqual(
+        members.map(({ node, subnets, publicIp, backend }) => ({ node, subnets, publicIp, backend })),
+        [
+          { node: 'node1', subnets: again.subnets, publicIp: '192.0.2.1', backend: 'vxlan' },
+          { node: 'node2', subnets: other.subnets, publicIp: '192.0.2.2', backend: 'vxlan' },
+        ],
+      );
+      assert.deepEqual(await membership.names(), new Set(['node1', 'node2']));
+    });
+
+    test('nodes that join at once never overlap', async (t) => {
+      const { open } = await start(t);
+      await open().network.write(LEASES);
+      const joining = Array.from({ length: 20 }, (_, i) => open().membership.join(facts(i + 1), {}));
+      const subnets = (await Promise.all(joining)).flatMap((claim) => claim.subnets);
+      assert.equal(subnets.length, 20);
+      for (const [i, a] of subnets.entries()) {
+        assert.ok(!subnets.slice(i + 1).some((b: Cidr) => overlaps(a, b)));
+      }
+    });
+
+    test('errors that say what to change', async (t) => {
+      const { open } = await start(t);
+      const { network, membership } = open();
+      await assert.rejects(membership.join(facts(1), {}), { code: 'NOT_FOUND' });
+      await network.write(readNetwork({ Network: '10.5.0.0/22', SubnetLen: 24, Backend: { Type: 'vxlan' } }));
+      await assert.rejects(membership.join(facts(1, { name: 'a/b' }), {}), { code: 'NAME_INVALID' });
+      await assert.rejects(membership.join(facts(1, { addresses: { 6: parseIp('2001:db8::1') } }), {}), {
+        code: 'CONFIG_INVALID',
+      });
+      for (const i of [1, 2, 3]) await open().membership.join(facts(i), {});
+      await assert.rejects(membership.join(facts(4), {}), { code: 'OUT_OF_SUBNETS' });
+    });
+
+    test('of one name only one agent lives; a machine may move, and come back', async (t) => {
+      const { open } = await start(t);
+      await open().network.write(LEASES);
+      const { membership } = open();
+      assert.equal(await membership.isAlive('node1', 100), false, 'nobody');
+      const first = await membership.join(facts(1), {});
+      assert.equal(await open().membership.isAlive('node1', 5_000), true);
+      const elsewhere = facts(1, { addresses: { 4: parseIp('192.0.2.99') } });
+      await assert.rejects(open().membership.join(elsewhere, {}), { code: 'NAME_TAKEN' });
+      first.stop();
+      assert.equal(await open().membership.isAlive('node1', 100), false);
+      const moved = await open().membership.join(elsewhere, {});
+      assert.deepEqual(moved.subnets, first.subnets);
+    });
+
+    test('an agent that starts again ends the hold of the one before', async (t) => {
+      const { open } = await start(t);
+      await open().network.write(LEASES);
+      const first = await open().membership.join(facts(1), {});
+      await open().membership.join(facts(1), {});
+      await assert.rejects(first.lost, { code: 'LEASE_LOST' });
+    });
+
+    test('what is published is seen; released and forgotten, it is gone and free', async (t) => {
+      const { open } = await start(t);
+      await open().network.write(LEASES);
+      const { membership } = open();
+      const seen = views(t, open());
+      const one = await membership.join(facts(1), { 4: SUBNET });
+      await one.publish(facts(1, { labels: { rack: 'a' } }));
+      await viewThat(seen, ({ nodes }) => nodes[0]?.labels.rack === 'a');
+      await one.release();
+      await viewThat(seen, ({ nodes }) => nodes.length === 0);
+      const two = await membership.join(facts(2), { 4: SUBNET });
+      assert.deepEqual(two.subnets, [SUBNET]);
+      two.stop();
+      assert.equal(await membership.forget('node2'), true);
+      assert.equal(await membership.forget('node2'), false);
+      await viewThat(seen, ({ nodes }) => nodes.length === 0);
+      assert.deepEqual(await membership.names(), new Set());
+    });
+
+    test('where addresses are blocks it takes no subnet; default pools are made once', async (t) => {
+      const { open } = await start(t);
+      const { network, membership, resources } = open();
+      await network.write(BLOCKS);
+      const claims = await Promise.all([1, 2, 3].map((i) => open().membership.join(facts(i), {})));
+      assert.deepEqual(
+        claims.map(({ subnets }) => subnets),
+        [[], [], []],
+      );
+      const seen = views(t, open());
+      const view = await viewThat(
+        seen,
+        ({ nodes, resources: { ipPools } }) => nodes.length === 3 && ipPools.length === 1,
+      );
+      assert.deepEqual(
+        view.resources.ipPools.map(({ cidr }) => cidr),
+        ['10.5.0.0/16'],
+      );
+      assert.deepEqual(await membership.members(), [], 'none of them holds a subnet');
+      await resources.delete('IPPool', view.resources.ipPools[0]?.name ?? '', true);
+      await open().membership.join(facts(4), {});
+      await viewThat(seen, ({ nodes, resources: { ipPools } }) => nodes.length === 4 && ipPools.length === 0);
+    });
+  });
+}
