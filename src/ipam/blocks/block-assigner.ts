@@ -192,7 +192,8 @@ export class BlockAssigner implements Assigner {
     now: number,
     { taken, refused }: Progress,
   ): Promise<boolean> {
-    const owner: Owner = { handle, node: this.#options.node, ...attributes };
+    const { node } = this.#options;
+    const owner: Owner = { handle, node, ...attributes };
     let isCurrent = true;
     for (const pick of picks) {
       if (pick.isHeld) continue;
@@ -201,6 +202,7 @@ export class BlockAssigner implements Assigner {
         const next = take(pick.block.value, pick.ordinal, owner, now);
         const written = await this.#store.replaceBlock(pick.block, next);
         this.#own.update(written);
+        if (written?.value.node === node) this.#own.add(written);
         isCurrent = written !== undefined;
       }
       if (isCurrent) {

@@ -69,6 +69,12 @@ export class OwnBlocks {
     }
   }
 
+  /** This node has just claimed and confirmed the block. */
+  add(block: Stored<Block>): void {
+    const isKnown = this.#known?.blocks.some(({ value }) => value.cidr === block.value.cidr);
+    if (this.#known && !isKnown) this.#known = { ...this.#known, blocks: [...this.#known.blocks, block] };
+  }
+
   forget(): void {
     this.#known = undefined;
   }

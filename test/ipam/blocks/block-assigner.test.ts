@@ -77,6 +77,22 @@ test('both families or none', async (t) => {
   assert.deepEqual(await assigner.held('a'), []);
 });
 
+test('the last address of the second family goes to another node meanwhile: the first family’s is given back', async (t) => {
+  const plan = await TestPlan.start(t, V4, pool('six', 'fd00:1::/126', 126));
+  const other = plan.node('node2');
+  for (let i = 0; i < 3; i++) await one(other.assigner, `theirs${i}`, { families: [6] });
+  const { assigner, steps } = plan.node('node1');
+  await one(assigner, 'first');
+  let writes = 0;
+  steps.before = async (step) => {
+    if (step === 'replaceBlock' && ++writes === 2) await one(other.assigner, 'last', { families: [6] });
+  };
+  await assert.rejects(assigner.assign(ask('a', { families: [4, 6] })), { code: 'OUT_OF_ADDRESSES' });
+  assert.ok(writes >= 2);
+  assert.deepEqual(await assigner.held('a'), []);
+  assert.deepEqual(await plan.findings(true), []);
+});
+
 test('the answer is lost though the addresses were written: the next try has the same', async (t) => {
   const plan = await TestPlan.start(t, V4);
   const { assigner, steps } = plan.node('node1');
@@ -90,6 +106,28 @@ test('the answer is lost though the addresses were written: the next try has the
   const held = await assigner.held('a');
   assert.equal(held.length, 1);
   assert.deepEqual(await assigner.assign(ask('a')), held);
+});
+
+test('a write whose answer was lost reaches the store after the release: too late', async (t) => {
+  const plan = await TestPlan.start(t, V4);
+  let late: (() => Promise<unknown>) | undefined;
+  const store = new Proxy(plan.store, {
+    get(target, name) {
+      const value: unknown = Reflect.get(target, name);
+      if (typeof value !== 'function') return value;
+      return (...parameters: unknown[]) => {
+        const call = (): Promise<unknown> => Reflect.apply(value, target, parameters);
+        if (name !== 'replaceBlock' || late) return call();
+        late = call;
+        throw new FlatnetError('no answer', { code: 'STORE_UNAVAILABLE' });
+      };
+    },
+  });
+  const { assigner } = plan.node('node1', { store });
+  await assert.rejects(assigner.assign(ask('a')), { code: 'STORE_UNAVAILABLE' });
+  assert.deepEqual(await assigner.release('a'), []);
+  assert.equal(await late?.(), undefined);
+  assert.deepEqual(await plan.findings(true), []);
 });
 
 test('an address rests before it is given out again, longest free first', async (t) => {

@@ -12,7 +12,7 @@ import { EtcdBlocks } from '../../../src/store/etcd/blocks.ts';
 import { EtcdKv } from '../../../src/store/kv/client.ts';
 import { DEFAULT_IPAM_CONFIG, type IpamConfig } from '../../../src/store/ports/blocks.ts';
 import type { ServerProcess } from '../../store/servers.ts';
-import { PREFIX } from './plan.ts';
+import { assertAdvertised, PREFIX } from './plan.ts';
 
 /** How long; a few seconds unless FLATNET_HAMMER_SECONDS says otherwise. */
 export const SECONDS = Number(process.env.FLATNET_HAMMER_SECONDS ?? 6);
@@ -53,6 +53,7 @@ export async function hammer(t: TestContext, server: ServerProcess, killStore: b
     const snapshot = await store.snapshot();
     const errors = findings(snapshot).filter(({ severity }) => severity === 'error');
     assert.deepEqual(errors, [], 'the checker is content under load');
+    assertAdvertised(snapshot);
     checks++;
     borrowed += counts(snapshot).borrowed;
     const worker = workers[Math.floor(Math.random() * WORKERS)];

@@ -7,7 +7,12 @@ import { type Finding, findings } from '../../../src/ipam/blocks/check.ts';
 import { BlockUpkeep } from '../../../src/ipam/blocks/upkeep.ts';
 import { EtcdBlocks } from '../../../src/store/etcd/blocks.ts';
 import { EtcdKv } from '../../../src/store/kv/client.ts';
-import { type BlockStore, DEFAULT_IPAM_CONFIG, type IpamConfig } from '../../../src/store/ports/blocks.ts';
+import {
+  type BlockStore,
+  DEFAULT_IPAM_CONFIG,
+  type IpamConfig,
+  type Snapshot,
+} from '../../../src/store/ports/blocks.ts';
 import { startEmbedded } from '../../store/servers.ts';
 import { hooked, StepHooks } from './steps.ts';
 
@@ -103,5 +108,20 @@ export class TestPlan {
     const kv = new EtcdKv({ endpoints: [this.endpoint] });
     this.#clients.push(kv);
     return new EtcdBlocks(kv, PREFIX);
+  }
+}
+
+/**
+ * Of the nodes that advertise a block, only its own may have pods in it that no other route leads to; and where that one
+ * has pods, it advertises the block.
+ */
+export function assertAdvertised({ blocks, affinities }: Snapshot): void {
+  for (const { value: block } of blocks) {
+    const nodes = affinities
+      .filter(({ value }) => value.cidr === block.cidr && value.state === 'confirmed')
+      .map(({ value }) => value.node);
+    assert.ok(nodes.length <= 1, `${block.cidr} is advertised by ${nodes}`);
+    const isUsed = [...block.allocations.values()].some(({ node }) => node === block.node);
+    if (isUsed) assert.deepEqual(nodes, [block.node], `pods of ${block.node} need ${block.cidr}`);
   }
 }
