@@ -32,7 +32,7 @@ describe('asked for in the wrong way', { skip: CANNOT }, () => {
     [['--network', 'fd77::/56'], /IPv6Network: fd77::\/56 overlaps/],
     [
       ['--network', '10.244.0.0/24', '--nodes', '4'],
-      /Network: 10\.244\.0\.0\/24 has 3 subnets of \/26, for 4 nodes; choose a larger network/,
+      /Network: 10\.244\.0\.0\/24 has 3 subnets of \/26 for 4 nodes; choose a larger network/,
     ],
     [['--network', '127.0.0.0/8'], /Network: 127\.0\.0\.0\/8 overlaps .* reserved.*; choose/],
     [['--network', 'ff00::/8'], /IPv6Network: ff00::\/8 overlaps .* reserved/],
