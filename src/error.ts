@@ -13,39 +13,42 @@ export type ErrorParts = {
   readonly cause?: unknown;
 };
 
-export type ErrorCode =
-  | 'ADDRESS_INVALID'
-  | 'ADDRESS_TAKEN'
-  | 'AGENT_RUNNING'
-  | 'AGENT_UNREACHABLE'
-  | 'BIRD'
-  | 'CNI'
-  | 'CONFIG_INVALID'
-  | 'IN_USE'
-  | 'INTERNAL'
-  | 'INTERRUPTED'
-  | 'IO'
-  | 'KERNEL_FEATURE'
-  | 'LAB_EXISTS'
-  | 'LAB_INCOMPLETE'
-  | 'LAB_MISSING'
-  | 'LEASE_LOST'
-  | 'MANIFEST_INVALID'
-  | 'NAME_INVALID'
-  | 'NAME_TAKEN'
-  | 'NETLINK'
-  | 'NFTABLES'
-  | 'NOT_FOUND'
-  | 'NOT_ROOT'
-  | 'OUT_OF_ADDRESSES'
-  | 'OUT_OF_SUBNETS'
-  | 'STORE_COMPACTED'
-  | 'STORE_CONFLICT'
-  | 'STORE_UNAVAILABLE'
-  | 'SYSCALL'
-  | 'TIMEOUT'
-  | 'UNREACHABLE'
-  | 'USAGE';
+export const ERROR_CODES = [
+  'ADDRESS_INVALID',
+  'ADDRESS_TAKEN',
+  'AGENT_RUNNING',
+  'AGENT_UNREACHABLE',
+  'BIRD',
+  'CNI',
+  'CONFIG_INVALID',
+  'IN_USE',
+  'INTERNAL',
+  'INTERRUPTED',
+  'IO',
+  'KERNEL_FEATURE',
+  'LAB_EXISTS',
+  'LAB_INCOMPLETE',
+  'LAB_MISSING',
+  'LEASE_LOST',
+  'MANIFEST_INVALID',
+  'NAME_INVALID',
+  'NAME_TAKEN',
+  'NETLINK',
+  'NFTABLES',
+  'NOT_FOUND',
+  'NOT_ROOT',
+  'OUT_OF_ADDRESSES',
+  'OUT_OF_SUBNETS',
+  'STORE_COMPACTED',
+  'STORE_CONFLICT',
+  'STORE_UNAVAILABLE',
+  'SYSCALL',
+  'TIMEOUT',
+  'UNREACHABLE',
+  'USAGE',
+] as const;
+
+export type ErrorCode = (typeof ERROR_CODES)[number];
 
 /**
  * The one error class of flatnet. The message reads
@@ -69,6 +72,27 @@ export class FlatnetError extends Error {
     this.object = parts.object;
     this.errno = parts.errno;
     this.fix = parts.fix;
+  }
+
+  /**
+   * The error that `toJSON` was of, as another process sent it: the same message and parts. What has another shape, or a code this
+   * release does not know, becomes INTERNAL.
+   */
+  static fromJson(value: unknown): FlatnetError {
+    const fields: Readonly<Record<string, unknown>> =
+      typeof value === 'object' && value !== null ? { ...value } : { message: JSON.stringify(value) };
+    const text = (name: string) => (typeof fields[name] === 'string' ? fields[name] : undefined);
+    const [operation, object, errno, fix] = ['operation', 'object', 'errno', 'fix'].map(text);
+    const error = new FlatnetError('', {
+      code: ERROR_CODES.find((code) => code === fields.code) ?? 'INTERNAL',
+      ...(operation !== undefined && { operation }),
+      ...(object !== undefined && { object }),
+      ...(errno !== undefined && { errno }),
+      ...(fix !== undefined && { fix }),
+    });
+    // It says all of that already.
+    error.message = text('message') ?? JSON.stringify(value);
+    return error;
   }
 
   toJSON(): Record<string, unknown> {

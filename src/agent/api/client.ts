@@ -2,8 +2,8 @@ import { connect } from 'node:net';
 import { FlatnetError, messageOf } from '../../error.ts';
 
 /**
- * Asks an agent: one request of the local API on its unix socket. Throws AGENT_UNREACHABLE when nobody listens or no
- * answer comes within `timeoutMs`, and USAGE or INTERNAL with the agent's own message when it refuses.
+ * Asks an agent: one request of the local API on its unix socket. Throws AGENT_UNREACHABLE when nobody listens or no answer
+ * comes within `timeoutMs`; when the agent refuses, its own error, with all its parts; INTERNAL for an answer that is none.
  */
 export async function askAgent<T>(
   socketPath: string,
@@ -11,12 +11,22 @@ export async function askAgent<T>(
   timeoutMs = 10_000,
 ): Promise<T> {
   const line = await exchange(socketPath, `${JSON.stringify(request)}\n`, timeoutMs);
-  const reply = JSON.parse(line) as T & { error?: { message: string } };
-  if (reply.error)
-    throw new FlatnetError(reply.error.message, { code: 'INTERNAL', operation: String(request.op) });
-  return reply;
+  const reply = parse(line, String(request.op));
+  if (reply.error !== undefined) throw FlatnetError.fromJson(reply.error);
+  return reply as T;
 }
 
+function parse(line: string, operation: string): { readonly error?: unknown } {
+  try {
+    return { ...JSON.parse(line) };
+  } catch (cause) {
+    throw new FlatnetError(`the agent's answer makes no sense: ${line.slice(0, 200).trim()}`, {
+      code: 'INTERNAL',
+      operation,
+      cause,
+    });
+  }
+}
 function exchange(path: string, line: string, timeoutMs: number): Promise<string> {
   return new Promise((resolve, reject) => {
     const fail = (text: string, cause?: unknown): void => {

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
+import { once } from 'node:events';
 import { mkdtempSync, rmSync, statSync, writeFileSync } from 'node:fs';
-import { connect } from 'node:net';
+import { connect, createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
@@ -8,6 +9,11 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { askAgent } from '../../../src/agent/api/client.ts';
 import { LocalApi } from '../../../src/agent/api/server.ts';
 import { FlatnetError } from '../../../src/error.ts';
+
+function refusal(): FlatnetError {
+  const parts = { operation: 'route replace', object: 'default', errno: 'EPERM', fix: 'be root' };
+  return new FlatnetError('not permitted', { code: 'NETLINK', ...parts });
+}
 
 async function serve(t: TestContext): Promise<string> {
   const dir = mkdtempSync(join(tmpdir(), 'flatnet-api-'));
@@ -20,6 +26,12 @@ async function serve(t: TestContext): Promise<string> {
     },
     refuse: async () => {
       throw new FlatnetError('no room', { code: 'OUT_OF_ADDRESSES', object: '10.0.0.0/30' });
+    },
+    forbid: async () => {
+      throw refusal();
+    },
+    crash: async () => {
+      throw new TypeError('x is undefined');
     },
   });
   t.after(async () => {
@@ -90,4 +102,38 @@ test('nobody there, or no answer in time, is AGENT_UNREACHABLE with the path', a
     code: 'AGENT_UNREACHABLE',
     message: /no answer within 100 ms/,
   });
+});
+
+test('an error arrives whole: code, operation, object, errno and fix, and its text not twice', async (t) => {
+  const path = await serve(t);
+  const { message, code, operation, object, errno, fix } = refusal();
+  await assert.rejects(askAgent(path, { op: 'forbid' }), {
+    name: 'FlatnetError',
+    ...{ message, code, operation, object, errno, fix },
+  });
+  await assert.rejects(askAgent(path, { op: 'refuse' }), { code: 'OUT_OF_ADDRESSES', object: '10.0.0.0/30' });
+  await assert.rejects(askAgent(path, { op: 'dance' }), { code: 'USAGE', object: 'dance' });
+});
+
+test('what is no error of ours is INTERNAL, also a code that another release may have', async (t) => {
+  const path = await serve(t);
+  await assert.rejects(askAgent(path, { op: 'crash' }), { code: 'INTERNAL', message: /x is undefined/ });
+  const answers = [
+    '{"error":{"code":"NO_SUCH_CODE","message":"of a later release"}}',
+    '{"error":"of a later release"}',
+    'of a later release',
+  ];
+  const strange = `${path}.strange`;
+  const server = createServer({ allowHalfOpen: true }, (socket) => {
+    socket.on('end', () => socket.end(`${answers.shift()}\n`)).resume();
+  });
+  await once(server.listen(strange), 'listening');
+  t.after(() => server.close());
+  while (answers.length > 0) {
+    await assert.rejects(askAgent(strange, { op: 'echo' }), {
+      name: 'FlatnetError',
+      code: 'INTERNAL',
+      message: /of a later release/,
+    });
+  }
 });
