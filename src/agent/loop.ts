@@ -54,15 +54,17 @@ export class Loop extends EventEmitter<LoopEvents> implements Disposable {
   #announced = '';
   #pending = false;
   #toSettle: Computed | undefined;
-  #judged: Report | undefined;
+  readonly #judged = new WeakSet<Report>();
   #nodes: readonly Node[] | undefined;
   #resolver: { network: Network; nodes: readonly Node[]; resolve: Resolve | undefined } | undefined;
 
-  constructor(facts: Facts, log: Log) {
+  /** `netns`: path of the namespace whose kernel state this is; by default the process's own. */
+  constructor(facts: Facts, log: Log, netns?: string) {
     super();
     this.#facts = facts;
     this.#log = log;
     this.reconciler = new Reconciler({
+      netns,
       log,
       onReport: (report) => this.#judge(report),
       onFailure: (error) => this.#unreadable(error),
@@ -187,15 +189,12 @@ export class Loop extends EventEmitter<LoopEvents> implements Disposable {
 
   /** Of a run that somebody asked for, the reconciler tells both him and `onReport`. */
   #judge(report: Report): void {
-    if (report === this.#judged) return;
-    this.#judged = report;
+    if (this.#judged.has(report)) return;
+    this.#judged.add(report);
     this.#status.runs++;
     this.#status.lastChanges = report.done.length;
     this.#status.failures = failures(report.undone);
-    for (const { action, item } of report.done) {
-      const isOurs = item.kind === 'link' && item.link.type !== 'existing';
-      if (action !== 'delete' && isOurs) this.emit('device', item);
-    }
+    for (const device of madeDevices(report.done)) this.emit('device', device);
     this.#setProblem(ownProblem(report.undone));
     const computed = this.#computed;
     if (this.#problem !== undefined || !computed) return;
@@ -224,4 +223,14 @@ export class Loop extends EventEmitter<LoopEvents> implements Disposable {
     }
     return this.#resolver.resolve?.(miss) ?? [];
   }
+}
+
+/** Each once, though a device is made first and set up later. */
+function madeDevices(done: Report['done']): Iterable<LinkItem> {
+  const devices = new Map<string, LinkItem>();
+  for (const { action, item } of done) {
+    if (action === 'delete' || item.kind !== 'link' || item.link.type === 'existing') continue;
+    devices.set(item.name, item);
+  }
+  return devices.values();
 }

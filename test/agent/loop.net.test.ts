@@ -1,0 +1,94 @@
+import assert from 'node:assert/strict';
+import { once } from 'node:events';
+import { type TestContext, test } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { Facts } from '../../src/agent/facts.ts';
+import { Loop } from '../../src/agent/loop.ts';
+import { DEFAULT_PATHS } from '../../src/agent/options.ts';
+import { NO_RESOURCES } from '../../src/cluster/resources.ts';
+import { SILENT } from '../../src/log.ts';
+import { factsOf, nodesOf, type Plan } from '../backends/cluster.ts';
+import { Namespace, NO_KERNEL } from '../state/namespace.ts';
+
+const PLAN: Plan = { size: 3, families: [4], backend: { Type: 'vxlan' }, networks: 1 };
+
+/** A node's loop in a namespace of its own, and how often the kernel was changed by it. */
+function start(t: TestContext, plan = PLAN) {
+  const namespace = new Namespace(plan);
+  t.after(() => namespace[Symbol.dispose]());
+  const { network, self, resources = NO_RESOURCES } = factsOf(plan);
+  const store = { endpoints: [] };
+  const options = { node: self.node.name, labels: {}, store, paths: DEFAULT_PATHS, logLevel: 'silent' };
+  const facts = new Facts(options, []);
+  let changes = 0;
+  const info = (_: object, text: string): void => {
+    if (text === 'kernel changed') changes++;
+  };
+  const loop = new Loop(facts, { ...SILENT, info }, namespace.path);
+  const stop = new AbortController();
+  t.after(() => stop.abort());
+  const view = { network, resources, nodes: nodesOf(plan) };
+  const know = (): void => {
+    facts.setUnderlay(self.underlay);
+    facts.setCluster(view, true);
+    facts.confirmSubnets(self.node.subnets);
+  };
+  return { namespace, facts, loop, view, know, changes: () => changes, start: () => loop.start(stop.signal) };
+}
+
+test('each run is judged once, though both the reconciler and whoever asked for it hear of it', {
+  skip: NO_KERNEL,
+}, async (t) => {
+  const { loop, know, changes, start: begin, namespace } = start(t);
+  const devices: string[] = [];
+  loop.on('device', ({ name }) => devices.push(name));
+  begin();
+  know();
+  await once(loop, 'ready');
+  await sleep(200);
+  assert.deepEqual(devices.toSorted(), [...new Set(devices)].toSorted(), 'each device is told once');
+  assert.ok(devices.includes('flannel.1'));
+  assert.equal(loop.status.runs, changes());
+  namespace.ip('link del flannel.1');
+  await once(loop, 'device');
+  await sleep(200);
+  assert.equal(loop.status.runs, changes());
+  assert.deepEqual(loop.status.failures, []);
+});
+
+test('a pod without its device keeps nobody else from the node, and is told', {
+  skip: NO_KERNEL,
+}, async (t) => {
+  const plan: Plan = { ...PLAN, families: [4, 6], backend: { Type: 'bgp' } };
+  const { loop, facts, know, start: begin } = start(t, plan);
+  const [pod] = factsOf(plan).pods;
+  assert.ok(pod);
+  facts.pods.add(pod);
+  begin();
+  know();
+  await once(loop, 'ready');
+  assert.equal(loop.problem, undefined);
+  assert.ok(loop.status.failures.some((text) => text.includes(pod.hostDevice)));
+});
+
+test('what the node itself lacks stays told, whatever else is changed meanwhile', {
+  skip: NO_KERNEL,
+}, async (t) => {
+  const { loop, facts, view, know, namespace, start: begin } = start(t);
+  // Somebody else's device has the VNI: the kernel takes it once (vxlan_vni_in_use).
+  namespace.ip('link add theirs type vxlan id 1 dstport 8472 local 172.16.0.2 dev eth0');
+  begin();
+  know();
+  const isTold = (): boolean => loop.status.failures.some((text) => text.includes('flannel.1'));
+  const deadline = performance.now() + 5000;
+  while (!isTold() && performance.now() < deadline) await sleep(10);
+  const problem = loop.problem;
+  t.diagnostic(`${problem}; ${loop.status.failures}`);
+  for (let i = 0; i < 5; i++) {
+    facts.setCluster({ ...view, nodes: view.nodes.slice(0, 2 + (i % 2)) }, true);
+    await sleep(50);
+    assert.equal(loop.problem, problem);
+    assert.ok(loop.problem);
+    assert.ok(isTold());
+  }
+});
