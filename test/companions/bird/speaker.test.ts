@@ -1,0 +1,54 @@
+import assert from 'node:assert/strict';
+import { spawnSync } from 'node:child_process';
+import { test } from 'node:test';
+
+const module = (path: string): string =>
+  JSON.stringify(new URL(`../../../src/${path}`, import.meta.url).href);
+
+/** A process that has no file descriptor left when it makes its speaker; it gives them back after a while. */
+const PROGRAM = `
+  import { openSync, closeSync } from 'node:fs';
+  import { setTimeout as sleep } from 'node:timers/promises';
+  import { BgpSpeaker } from ${module('companions/bird/speaker.ts')};
+  import { SILENT } from ${module('log.ts')};
+  const stop = new AbortController();
+  const warn = (fields, text) => console.log(JSON.stringify({ ...fields, text }));
+  await sleep(1);
+  const taken = [];
+  try {
+    for (;;) taken.push(openSync('/dev/null'));
+  } catch {}
+  const folder = '/nonexistent';
+  const speaker = new BgpSpeaker({ folder, secrets: folder, log: { ...SILENT, warn }, signal: stop.signal });
+  await sleep(50);
+  for (const fd of taken) closeSync(fd);
+  await sleep(500);
+  console.log(JSON.stringify({ text: 'lives' }));
+  stop.abort();
+  await speaker[Symbol.asyncDispose]();
+`;
+
+test('an agent without a free file descriptor lives on, and watches BIRD’s routes when it has one', () => {
+  const limited = `ulimit -n 64; exec "$@"`;
+  const node = [
+    process.execPath,
+    '--input-type=module',
+    '--disable-warning=ExperimentalWarning',
+    '-e',
+    PROGRAM,
+  ];
+  const { stdout, stderr, status } = spawnSync('sh', ['-c', limited, 'sh', ...node], { encoding: 'utf8' });
+  const said = stdout
+    .split('\n')
+    .filter(Boolean)
+    .map((line) => JSON.parse(line));
+  assert.equal(status, 0, stderr);
+  assert.deepEqual(
+    said.map(({ text, what }) => [what, text]),
+    [
+      ['watch BIRD’s routes', 'will try again'],
+      [undefined, 'lives'],
+    ],
+  );
+  assert.match(said[0]?.reason, /EMFILE/);
+});
