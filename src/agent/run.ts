@@ -99,7 +99,8 @@ export async function runAgent(options: AgentOptions, log: Log, stop: AbortSigna
   );
   try {
     const sources = { facts, loop, companions, firewall };
-    await using _api = await LocalApi.listen(join(paths.run, AGENT_SOCKET), operations(sources, service));
+    const handlers = operations(sources, service);
+    await using _api = await LocalApi.listen(join(paths.run, AGENT_SOCKET), handlers, log);
     log.info({ node, pid: process.pid }, 'agent started');
     await aborted(signal);
     failed.signal.throwIfAborted();

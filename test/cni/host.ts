@@ -18,6 +18,7 @@ import { NETLINK_ROUTE, NetlinkSocket } from '../../src/linux/netlink/socket.ts'
 import { createNetns, deleteNetns, netnsPath, withNetns } from '../../src/linux/netns.ts';
 import { routeAdd } from '../../src/linux/route.ts';
 import { writeSysctl } from '../../src/linux/sysctl.ts';
+import { SILENT } from '../../src/log.ts';
 
 let count = 0;
 
@@ -101,9 +102,8 @@ export class Host implements AsyncDisposable {
 
   /** Serves the socket. */
   async listen(): Promise<this> {
-    this.#api = await LocalApi.listen(this.socketPath, {
-      cni: (request) => this.service.handle(request),
-    });
+    const handlers = { cni: (request: object) => this.service.handle(request) };
+    this.#api = await LocalApi.listen(this.socketPath, handlers, SILENT);
     return this;
   }
 

@@ -1,8 +1,10 @@
 import { chmodSync, mkdirSync, rmSync } from 'node:fs';
 import { createServer, type Server, type Socket } from 'node:net';
 import { dirname } from 'node:path';
+import { background } from '../../async/background.ts';
 import type { Handlers } from '../../companions/companion.ts';
 import { FlatnetError, messageOf } from '../../error.ts';
+import type { Log } from '../../log.ts';
 
 /** No request comes near this: a CNI configuration is a few KB. */
 const MAX_REQUEST = 4 * 1024 * 1024;
@@ -15,15 +17,17 @@ export class LocalApi implements AsyncDisposable {
   readonly #server: Server;
   readonly #connections = new Set<Socket>();
   readonly #handlers: Handlers;
+  readonly #log: Log;
 
-  private constructor(handlers: Handlers) {
+  private constructor(handlers: Handlers, log: Log) {
     this.#handlers = handlers;
+    this.#log = log;
     this.#server = createServer({ allowHalfOpen: true }, (socket) => this.#serve(socket));
   }
 
   /** Listens on `path`, replacing a socket that a dead agent left: the caller holds the node's lock. */
-  static async listen(path: string, handlers: Handlers): Promise<LocalApi> {
-    const api = new LocalApi(handlers);
+  static async listen(path: string, handlers: Handlers, log: Log): Promise<LocalApi> {
+    const api = new LocalApi(handlers, log);
     mkdirSync(dirname(path), { recursive: true, mode: 0o700 });
     rmSync(path, { force: true });
     await new Promise<void>((resolve, reject) => {
@@ -57,11 +61,12 @@ export class LocalApi implements AsyncDisposable {
     };
     const take = (line: string): void => {
       pending++;
-      void this.#answer(line).then((reply) => {
+      const answer = this.#answer(line).then((reply) => {
         pending--;
         if (socket.writable) socket.write(`${reply}\n`);
         closeWhenDone();
       });
+      background('answer a request', answer, this.#log);
     };
     this.#connections.add(socket);
     socket.setEncoding('utf8');

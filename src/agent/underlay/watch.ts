@@ -1,5 +1,6 @@
-import { setTimeout as sleep } from 'node:timers/promises';
 import { isDeepStrictEqual } from 'node:util';
+import { Latest } from '../../async/latest.ts';
+import { Queue } from '../../async/queue.ts';
 import type { Node, Underlay } from '../../cluster/node.ts';
 import { FlatnetError, messageOf } from '../../error.ts';
 import { familyOf, type Ip, isLinkLocal } from '../../ip/address.ts';
@@ -13,11 +14,11 @@ import { OUR_PROTOCOLS } from '../../state/ownership.ts';
 import { chooseUnderlay, isPodDevice, readInterfaces, type UnderlayWish, withoutGaps } from './choice.ts';
 import { type DeviceMtu, PeerWays } from './path-mtu.ts';
 
-/** Milliseconds in which events are gathered: an address that is replaced is gone for a moment. */
+/** Milliseconds in which events gather: an address that is replaced is gone for a moment. */
 const GATHER = 20;
 /** The same in a large cluster, where a look takes long: three times as long as the last one took, up to this. */
 const LONGEST_GATHER = 200;
-/** Milliseconds between looks for what no event tells of: an MTU that a router announces, a route of another routing daemon. */
+/** Milliseconds between looks for what makes no event: an MTU that a router announces, a route of another routing daemon. */
 const INTERVAL = 60_000;
 /** Milliseconds after a look that failed. */
 const AFTER_FAILURE = 1000;
@@ -31,23 +32,21 @@ export type UnderlayWatchOptions = {
 };
 
 /**
- * Finds the underlay and the MTU of the ways to the peers, and again whenever a link, an address, a rule or a route of the node
- * changes; tells `found` when it is another. What is gone for a moment changes nothing: the interface keeps what it carried, a
- * peer without a route counts with its last one, and a peer that left until the next regular look.
+ * Finds the underlay and the MTU of the ways to the peers, again whenever a link, an address, a rule or a route of the node changes,
+ * and tells `found` when either changed. What is gone for a moment changes nothing: the interface keeps what it carried, a peer
+ * without a route counts with its last one, and a peer that left counts until the next regular look.
  */
 export class UnderlayWatch implements Disposable {
   readonly #options: UnderlayWatchOptions;
   readonly #netlink = NetlinkSocket.open(NETLINK_ROUTE);
   readonly #ways = new PeerWays();
+  readonly #queue = new Queue();
   #mtus: ReadonlyMap<number, DeviceMtu> = new Map();
   /** As it was read, before the ways to the peers count. */
   #chosen: Underlay | undefined;
   #told: Underlay | undefined;
   #complaint = '';
-  #turn: Promise<unknown> = Promise.resolve();
-  #again = false;
-  #pause = GATHER;
-  #looking: Promise<void> | undefined;
+  #gather = GATHER;
 
   constructor(options: UnderlayWatchOptions) {
     this.#options = options;
@@ -57,29 +56,36 @@ export class UnderlayWatch implements Disposable {
     this.#netlink.close();
   }
 
-  /** Looks, and from then on again after every change; until the signal aborts. Throws what keeps the first look from being made. */
+  /** Looks, and from then on again after every change, until the signal aborts. Throws what keeps it from looking the first time. */
   async run(signal: AbortSignal): Promise<void> {
+    const { log } = this.#options;
     const monitor = Monitor.open({ signal, objects: ['link', 'address', 'route', 'rule'] });
-    await this.#inTurn(() => this.#look());
+    await this.#queue.run(() => this.#look());
+    // One look answers for all events that came while the last one was under way.
+    const looks = new Latest('look at the underlay', () => this.#lookAgain(() => looks.push()), {
+      log,
+      signal,
+      gather: () => this.#gather,
+    });
     const timer = setInterval(() => {
       this.#ways.forget();
-      this.#lookSoon(signal);
+      looks.push();
     }, INTERVAL);
     try {
       await monitor.run((event) => {
-        if (matters(event)) this.#lookSoon(signal);
+        if (matters(event)) looks.push();
       });
     } finally {
       clearInterval(timer);
-      await this.#looking;
+      await looks.idle();
     }
   }
 
-  /** The nodes of the cluster. When it resolves, `found` has been told of what the ways to the new ones change. */
+  /** The nodes of the cluster. When it resolves, `found` has been told what the ways to the new ones change. */
   async setPeers(nodes: readonly Node[]): Promise<void> {
     const added = this.#ways.setPeers(nodes, this.#options.node);
     if (added.length === 0) return;
-    await this.#inTurn(async () => {
+    await this.#queue.run(async () => {
       // The first look asks for all.
       if (!this.#chosen) return;
       await this.#ask(added, this.#chosen);
@@ -87,27 +93,16 @@ export class UnderlayWatch implements Disposable {
     });
   }
 
-  /** One look answers for all events that came while the last one was under way. */
-  #lookSoon(signal: AbortSignal): void {
-    this.#again = true;
-    this.#looking ??= this.#lookWhileNeeded(signal);
-  }
-
-  async #lookWhileNeeded(signal: AbortSignal): Promise<void> {
-    while (this.#again && !signal.aborted) {
-      await sleep(this.#pause, undefined, { signal }).catch(() => undefined);
-      this.#again = false;
-      const begin = performance.now();
-      try {
-        await this.#inTurn(() => this.#look());
-        this.#pause = Math.min(Math.max(GATHER, 3 * (performance.now() - begin)), LONGEST_GATHER);
-      } catch (error) {
-        this.#complain(messageOf(error));
-        this.#again = true;
-        this.#pause = AFTER_FAILURE;
-      }
+  async #lookAgain(later: () => void): Promise<void> {
+    const begin = performance.now();
+    try {
+      await this.#queue.run(() => this.#look());
+      this.#gather = Math.min(Math.max(GATHER, 3 * (performance.now() - begin)), LONGEST_GATHER);
+    } catch (error) {
+      this.#complain(messageOf(error));
+      this.#gather = AFTER_FAILURE;
+      later();
     }
-    this.#looking = undefined;
   }
 
   async #look(): Promise<void> {
@@ -124,7 +119,7 @@ export class UnderlayWatch implements Disposable {
     this.#tell(this.#chosen);
   }
 
-  /** What the kernel would send from this node's own address, as tunnels do. No answer: the last one holds. */
+  /** Where the kernel would send packets from this node's own address, as tunnels do. No answer: the last one holds. */
   async #ask(peers: readonly Ip[], { addresses }: Underlay): Promise<void> {
     const questions = peers.map((peer) => {
       const from = addresses[familyOf(peer)];
@@ -149,12 +144,6 @@ export class UnderlayWatch implements Disposable {
   #complain(reason: string): void {
     if (reason !== this.#complaint) this.#options.log.warn({ reason }, 'no underlay');
     this.#complaint = reason;
-  }
-
-  #inTurn<T>(work: () => Promise<T>): Promise<T> {
-    const turn = this.#turn.then(work);
-    this.#turn = turn.catch(() => undefined);
-    return turn;
   }
 }
 

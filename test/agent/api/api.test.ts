@@ -8,7 +8,9 @@ import { type TestContext, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { askAgent } from '../../../src/agent/api/client.ts';
 import { LocalApi } from '../../../src/agent/api/server.ts';
+import type { Handlers } from '../../../src/companions/companion.ts';
 import { FlatnetError } from '../../../src/error.ts';
+import { SILENT } from '../../../src/log.ts';
 
 function refusal(): FlatnetError {
   const parts = { operation: 'route replace', object: 'default', errno: 'EPERM', fix: 'be root' };
@@ -18,7 +20,7 @@ function refusal(): FlatnetError {
 async function serve(t: TestContext): Promise<string> {
   const dir = mkdtempSync(join(tmpdir(), 'flatnet-api-'));
   const path = join(dir, 'run', 'agent.sock');
-  const api = await LocalApi.listen(path, {
+  const handlers: Handlers = {
     echo: async ({ text }) => ({ text }),
     slow: async ({ text, ms }) => {
       await sleep(Number(ms));
@@ -33,7 +35,8 @@ async function serve(t: TestContext): Promise<string> {
     crash: async () => {
       throw new TypeError('x is undefined');
     },
-  });
+  };
+  const api = await LocalApi.listen(path, handlers, SILENT);
   t.after(async () => {
     await api[Symbol.asyncDispose]();
     rmSync(dir, { recursive: true });
@@ -87,7 +90,7 @@ test('only its owner may connect, and a socket that a dead agent left is replace
   assert.equal(statSync(path).mode & 0o777, 0o600);
   const left = `${path}.left`;
   writeFileSync(left, '');
-  const second = await LocalApi.listen(left, { echo: async () => ({}) });
+  const second = await LocalApi.listen(left, { echo: async () => ({}) }, SILENT);
   t.after(() => second[Symbol.asyncDispose]());
   assert.deepEqual(await askAgent(left, { op: 'echo' }), {});
 });

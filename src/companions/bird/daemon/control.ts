@@ -2,7 +2,7 @@ import { connect, type Socket } from 'node:net';
 import { FlatnetError, messageOf } from '../../../error.ts';
 import { type Reply, ReplyReader } from './reply.ts';
 
-/** BIRD answers from its one event loop: while it computes a big table nothing comes. */
+/** Milliseconds. BIRD answers from its one event loop: while it computes a big table, nothing comes. */
 const PATIENCE = 10_000;
 
 type Waiting = {
@@ -13,14 +13,14 @@ type Waiting = {
 };
 
 /**
- * BIRD's control socket, spoken directly: what birdc does, with errors as errors. Commands are answered in
- * the order they were given. When BIRD ends, so does the connection.
+ * BIRD's control socket: does what birdc does, with errors as errors. Commands are answered in the order they were given. When
+ * BIRD ends, so does the connection.
  */
 export class BirdControl implements Disposable {
   readonly #socket: Socket;
   readonly #path: string;
   readonly #waiting: Waiting[] = [];
-  /** Resolves when there is no connection any more. */
+  /** Resolves when the connection is gone. */
   readonly closed: Promise<void>;
 
   private constructor(path: string) {
@@ -32,11 +32,15 @@ export class BirdControl implements Disposable {
       for (const reply of reader.push(chunk)) this.#answered(reply);
     });
     this.#socket.on('error', (cause) => this.#fail(messageOf(cause)));
-    this.closed = new Promise((resolve) => this.#socket.on('close', () => resolve()));
-    void this.closed.then(() => this.#fail('it closed the connection'));
+    this.closed = new Promise((resolve) => {
+      this.#socket.on('close', () => {
+        this.#fail('it closed the connection');
+        resolve();
+      });
+    });
   }
 
-  /** Throws BIRD when nobody listens on the socket, or does not greet as BIRD does. */
+  /** Throws BIRD when nobody listens on the socket, or whoever does is not BIRD. */
   static async open(path: string, patience = PATIENCE): Promise<{ control: BirdControl; version: string }> {
     const control = new BirdControl(path);
     try {
@@ -58,10 +62,7 @@ export class BirdControl implements Disposable {
     return !this.#socket.destroyed;
   }
 
-  /**
-   * One command, as typed to birdc, and its answer. Throws BIRD with BIRD's own words for codes 8xxx and
-   * 9xxx, and on silence.
-   */
+  /** One command, as typed to birdc, and its answer. Throws BIRD, in BIRD's own words for codes 8xxx and 9xxx, and on silence. */
   async request(command: string, patience = PATIENCE): Promise<Reply> {
     const answer = this.#next(command, patience);
     this.#socket.write(`${command}\n`);
@@ -76,7 +77,7 @@ export class BirdControl implements Disposable {
   #next(command: string, patience: number): Promise<Reply> {
     return new Promise((resolve, reject) => {
       if (this.#socket.destroyed) return reject(this.#error(command, 'the connection is closed'));
-      // An answer that comes too late would be taken for the next one's: the connection is of no more use.
+      // A late answer would be taken for the next command's, so the connection is of no more use.
       const timer = setTimeout(() => this.#fail(`no answer within ${patience} ms`), patience);
       this.#waiting.push({ command, resolve, reject, timer });
     });
