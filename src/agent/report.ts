@@ -1,5 +1,5 @@
 import { deviceOf, keyOf } from '../state/item.ts';
-import type { Undone } from '../state/reconciler.ts';
+import type { Undone } from '../state/undone.ts';
 
 /**
  * Why the node can't take pods, as far as the kernel is concerned: what they need of it is the backend's and the

@@ -38,6 +38,7 @@ export class Composition {
   readonly #rivals = new Map<string, Claim[]>();
   /** Those with warnings. */
   readonly #warners = new Set<Contribution>();
+  #warnings: readonly string[] | undefined;
   /** How many items have to do with each device. */
   readonly #devices = new Map<string, number>();
   /** Of the update under way: what was there before, by key. */
@@ -58,10 +59,14 @@ export class Composition {
     return this.#devices.has(device);
   }
 
-  /** What keeps owners from working, and who wants in vain what somebody else has, for people. */
-  get warnings(): string[] {
-    const warners = [...this.#warners].sort((a, b) => byPrecedence(a, b));
-    return [...warners.flatMap(({ warnings }) => warnings), ...this.#conflicts()];
+  /**
+   * What keeps owners from working, and who wants in vain what somebody else has, for people. The same list while
+   * nothing of it can have changed.
+   */
+  get warnings(): readonly string[] {
+    const ofOwners = () => [...this.#warners].sort(byPrecedence).flatMap(({ warnings }) => warnings);
+    this.#warnings ??= [...ofOwners(), ...this.#conflicts()];
+    return this.#warnings;
   }
 
   /** Replaces the contributions; objects that stay the same cost nothing. What was there before, for each changed key. */
@@ -95,7 +100,10 @@ export class Composition {
   }
 
   #add(by: Contribution): void {
-    if (by.warnings.length > 0) this.#warners.add(by);
+    if (by.warnings.length > 0) {
+      this.#warners.add(by);
+      this.#warnings = undefined;
+    }
     for (const item of by.items) {
       const key = keyOf(item);
       const owner = this.#owners.get(key);
@@ -115,7 +123,7 @@ export class Composition {
   }
 
   #remove(by: Contribution): void {
-    this.#warners.delete(by);
+    if (this.#warners.delete(by)) this.#warnings = undefined;
     for (const item of by.items) {
       const key = keyOf(item);
       const rivals = this.#rivals.get(key)?.filter((claim) => claim.by !== by);
@@ -128,6 +136,7 @@ export class Composition {
   }
 
   #choose(key: string, [winner]: readonly Claim[]): void {
+    this.#warnings = undefined;
     if (winner) this.#put(key, winner.item, winner.by);
   }
 

@@ -1,0 +1,120 @@
+import { Composition, type Contribution } from './contributions.ts';
+import { changeOf, diff } from './diff.ts';
+import { type Change, type Item, isOurs, kindOf, parentOf } from './item.ts';
+import type { Kernel, Outcome } from './kernel.ts';
+import { order } from './order.ts';
+import { UndoneList } from './undone.ts';
+
+/** A run that changed something looks again; so often at most. */
+const MAX_LOOKS = 6;
+
+/** What is desired, what is known of the kernel, and the step that makes the one the other. One step at a time. */
+export class Convergence {
+  readonly undone = new UndoneList();
+  readonly #kernel: Kernel;
+  /** Does not change during a step. */
+  readonly #desired = new Composition();
+  /** What the kernel is known to hold of each key that changed since the last step. */
+  #dirty = new Map<string, Item | undefined>();
+  /** Nothing is believed of the kernel: it has to be read. */
+  #isStale = true;
+  #prune = false;
+
+  constructor(kernel: Kernel) {
+    this.#kernel = kernel;
+  }
+
+  get desired(): Pick<Composition, 'items' | 'warnings' | 'ownerOf' | 'concerns'> {
+    return this.#desired;
+  }
+
+  /** Whether there is anything to do. */
+  setDesired(contributions: readonly Contribution[]): boolean {
+    for (const [key, was] of this.#desired.update(contributions)) {
+      if (!this.#dirty.has(key)) this.#dirty.set(key, this.undone.has(key) ? undefined : was);
+    }
+    return this.#dirty.size > 0;
+  }
+
+  /** What is ours and wanted by nobody is removed from here on. Whether that is new. */
+  allowPrune(): boolean {
+    if (this.#prune) return false;
+    this.#prune = true;
+    this.#isStale = true;
+    return true;
+  }
+
+  /** The kernel may be another than it is believed to be. */
+  doubt(): void {
+    this.#isStale = true;
+  }
+
+  /** What a step would change. */
+  async preview(): Promise<Change[]> {
+    const { items } = this.#desired;
+    return order(diff(await this.#kernel.read(items), items, { prune: this.#prune })).flat();
+  }
+
+  /** `full`: the kernel was read as a whole, as changes of the desired state alone did not tell what to do. */
+  async step(): Promise<Outcome & { readonly full: boolean }> {
+    const dirty = this.#dirty;
+    this.#dirty = new Map();
+    const known = this.#isStale ? undefined : this.#changesFor(dirty);
+    // Before reading: what happens from now on must be looked at again.
+    this.#isStale = false;
+    const direct = known && (await this.#kernel.apply(order(known)));
+    if (direct?.failed.length === 0) {
+      this.undone.forget(dirty.keys());
+      this.undone.add(direct);
+      return { ...direct, full: false };
+    }
+    const outcome = await this.#converge();
+    this.undone.forget();
+    this.undone.add(outcome);
+    return { ...outcome, done: [...(direct?.done ?? []), ...outcome.done], full: true };
+  }
+
+  /** Reads the kernel, changes what differs, and reads again until nothing differs or nothing more can be done. */
+  async #converge(): Promise<Outcome> {
+    const { items } = this.#desired;
+    const done: Change[] = [];
+    let left: Pick<Outcome, 'failed' | 'waiting'> = { failed: [], waiting: [] };
+    for (let look = 0; look < MAX_LOOKS; look++) {
+      const changes = diff(await this.#kernel.read(items), items, { prune: this.#prune });
+      left = { failed: [], waiting: [] };
+      if (changes.length === 0) break;
+      const outcome = await this.#kernel.apply(order(changes));
+      left = outcome;
+      done.push(...outcome.done);
+      if (outcome.done.length === 0) break;
+    }
+    return { ...left, done };
+  }
+
+  /**
+   * The changes that a change of the desired state alone calls for; undefined when that is not enough to go by: a device
+   * that is made, goes or is absent concerns other items too.
+   */
+  #changesFor(dirty: ReadonlyMap<string, Item | undefined>): Change[] | undefined {
+    const { items } = this.#desired;
+    const isHeld = (key: string): boolean =>
+      !this.undone.has(key) && !(dirty.has(key) && dirty.get(key) === undefined);
+    const changes: Change[] = [];
+    for (const [key, was] of dirty) {
+      const change = changeFrom(was, items.get(key));
+      if (!change) continue;
+      const parent = parentOf(change.item);
+      if (kindOf(change.item).entails?.(change.item)) return undefined;
+      if (parent !== undefined && items.has(parent) && !isHeld(parent)) return undefined;
+      if (change.action !== 'delete') changes.push(change);
+      else if (!isOurs(change.item, items)) continue;
+      else if (this.#prune) changes.push(change);
+      else return undefined;
+    }
+    return changes;
+  }
+}
+
+function changeFrom(was: Item | undefined, item: Item | undefined): Change | undefined {
+  return item ? changeOf(was, item) : was && { action: 'delete', item: was };
+}

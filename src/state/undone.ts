@@ -1,0 +1,54 @@
+import { messageOf } from '../error.ts';
+import type { Log } from '../log.ts';
+import type { Owner } from './contributions.ts';
+import { type Change, keyOf } from './item.ts';
+import type { Outcome } from './kernel.ts';
+
+/** A change that was to be made and is not. */
+export type Undone = {
+  readonly change: Change;
+  /** Who wants it; undefined for what nobody wants any more. */
+  readonly owner: Owner | undefined;
+  readonly reason: string;
+  /** Absent: it waits, as what it needs is absent or down. */
+  readonly error?: Error;
+};
+
+const MAX_LOGGED = 20;
+
+/** All that is known not to be as wanted, whichever run found it so. */
+export class UndoneList {
+  readonly #byKey = new Map<string, Omit<Undone, 'owner'>>();
+  /** The reasons as last logged: each is logged once. */
+  #logged: ReadonlyMap<string, string> = new Map();
+
+  has(key: string): boolean {
+    return this.#byKey.has(key);
+  }
+
+  list(ownerOf: (key: string) => Owner | undefined): readonly Undone[] {
+    return [...this.#byKey].map(([key, undone]) => ({ ...undone, owner: ownerOf(key) }));
+  }
+
+  /** What has been tried again, or is no longer wanted; all of it by default. */
+  forget(keys: Iterable<string> = this.#byKey.keys()): void {
+    for (const key of keys) this.#byKey.delete(key);
+  }
+
+  add({ failed, waiting }: Outcome): void {
+    for (const { change, error } of failed) {
+      this.#byKey.set(keyOf(change.item), { change, reason: messageOf(error), error });
+    }
+    for (const { change, reason } of waiting) this.#byKey.set(keyOf(change.item), { change, reason });
+  }
+
+  /** Logs what is new. */
+  log(log: Log): void {
+    const reasons = new Map([...this.#byKey].map(([key, { reason }]) => [key, reason]));
+    const fresh = [...reasons].filter(([key, reason]) => this.#logged.get(key) !== reason);
+    this.#logged = reasons;
+    if (fresh.length === 0) return;
+    const shown = fresh.slice(0, MAX_LOGGED).map(([key, reason]) => `${key}: ${reason}`);
+    log.warn({ reasons: shown, count: fresh.length }, 'not in the kernel yet');
+  }
+}
