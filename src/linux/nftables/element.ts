@@ -1,137 +1,103 @@
 import { FlatnetError } from '../../error.ts';
 import { NLM_F_CREATE, NLM_F_EXCL, type Request, type Writer } from '../netlink/message.ts';
-import {
-  NFT_MSG_DELSETELEM,
-  NFT_MSG_NEWSETELEM,
-  NFTA_DATA_VALUE,
-  NFTA_LIST_ELEM,
-  NFTA_SET_ELEM_KEY,
-  NFTA_SET_ELEM_LIST_ELEMENTS,
-  NFTA_SET_ELEM_LIST_SET,
-  nftType,
-  nftWriter,
-  type TableId,
-  VERDICTS,
-  type VerdictName,
-} from './message.ts';
-import type { Field } from './values/field.ts';
+import * as nft from './message.ts';
+import { type ElementText, fieldsOf } from './values/element.ts';
+import { type Field, fieldBytes } from './values/field.ts';
+import { type FieldTypes, type SetValue, type TableId, tableName } from './values/table.ts';
 
 const NFTA_SET_ELEM_LIST_TABLE = 1;
-const NFTA_SET_ELEM_DATA = 2;
-const NFTA_SET_ELEM_FLAGS = 3;
-const NFTA_SET_ELEM_TIMEOUT = 4;
-const NFTA_SET_ELEM_KEY_END = 10;
-const NFTA_DATA_VERDICT = 2;
-const NFTA_VERDICT_CODE = 1;
-const NFTA_VERDICT_CHAIN = 2;
-const NFT_SET_ELEM_INTERVAL_END = 1;
 
 /** All elements of a message are in one attribute, which holds at most 64 KiB. */
 const ELEMENTS_PER_MESSAGE = 300;
 
-/** A set or map, as `nft` writes it: `inet flatnet-pods nodes`. */
-export type SetName = TableId & { readonly set: string };
-
-/** What a map has for a key: the fields of a value, or a verdict. */
-export type Data = readonly Field[] | { readonly verdict: VerdictName; readonly chain?: string | undefined };
-
-/** An element of a set, or of a map if it has data, as bytes. */
-export type Element = {
-  /** One field, or those of a concatenation. */
-  readonly key: readonly Field[];
-  /** Of sets with `flags interval`: the last key of the range, itself included. Default there: a range of one. */
-  readonly last?: readonly Field[] | undefined;
-  /** Of a map. */
-  readonly data?: Data | undefined;
-  /** Milliseconds. */
-  readonly timeout?: number | undefined;
-};
-
 /**
- * Like `nft add element FAMILY TABLE SET { … }`; nothing for elements that are there already, EEXIST for a key of a map
- * that is there with other data. Commit with `commit`.
+ * Like `nft create element FAMILY TABLE SET { … }`: EEXIST for what is there already. Only so does the kernel refuse a
+ * range that begins like another one and ends elsewhere: else it would cut the other off (nft_rbtree). All elements are
+ * of the one set. Commit with `commit`.
  */
-export function elementAdd(set: SetName, elements: readonly Element[]): Request[] {
-  return requests('nft add element', NFT_MSG_NEWSETELEM, NLM_F_CREATE, set, elements);
+export function elementCreate(table: TableId, set: SetValue, elements: readonly ElementText[]): Request[] {
+  const flags = NLM_F_CREATE | NLM_F_EXCL;
+  return requests('nft create element', nft.NFT_MSG_NEWSETELEM, flags, table, set, elements);
 }
 
-/**
- * Like `nft create element`: EEXIST for what is there already. Only so does the kernel refuse a range that begins like
- * another one and ends elsewhere: else it would cut the other off (nft_rbtree).
- */
-export function elementCreate(set: SetName, elements: readonly Element[]): Request[] {
-  return requests('nft create element', NFT_MSG_NEWSETELEM, NLM_F_CREATE | NLM_F_EXCL, set, elements);
-}
-
-/** Like `nft delete element FAMILY TABLE SET { … }`. ENOENT when one is not there. */
-export function elementDelete(set: SetName, elements: readonly Element[]): Request[] {
-  return requests('nft delete element', NFT_MSG_DELSETELEM, 0, set, elements);
+/** Like `nft delete element FAMILY TABLE SET { … }`, by the keys. ENOENT when one is not there. */
+export function elementDelete(table: TableId, set: SetValue, elements: readonly ElementText[]): Request[] {
+  const keys = elements.map(({ key }) => ({ set: set.name, key }));
+  return requests('nft delete element', nft.NFT_MSG_DELSETELEM, 0, table, set, keys);
 }
 
 function requests(
   operation: string,
   command: number,
   flags: number,
-  set: SetName,
-  elements: readonly Element[],
+  table: TableId,
+  set: SetValue,
+  elements: readonly ElementText[],
 ): Request[] {
   const count = Math.ceil(elements.length / ELEMENTS_PER_MESSAGE);
-  return Array.from({ length: count }, (_, i) => {
-    const part = elements.slice(i * ELEMENTS_PER_MESSAGE, (i + 1) * ELEMENTS_PER_MESSAGE);
-    return {
-      operation,
-      object: `${set.family} ${set.table} ${set.set}`,
-      type: nftType(command),
-      flags,
-      payload: nftWriter(set.family)
-        .string(NFTA_SET_ELEM_LIST_TABLE, set.table)
-        .string(NFTA_SET_ELEM_LIST_SET, set.set)
-        .nested(NFTA_SET_ELEM_LIST_ELEMENTS, (writer) => {
-          for (const element of part) writeElement(writer, element);
-        })
-        .finish(),
-    };
-  });
+  return Array.from({ length: count }, (_, i) => ({
+    operation,
+    object: `${tableName(table)} ${set.name}`,
+    type: nft.nftType(command),
+    flags,
+    payload: nft
+      .nftWriter(table.family)
+      .string(NFTA_SET_ELEM_LIST_TABLE, table.table)
+      .string(nft.NFTA_SET_ELEM_LIST_SET, set.name)
+      .nested(nft.NFTA_SET_ELEM_LIST_ELEMENTS, (writer) => {
+        const part = elements.slice(i * ELEMENTS_PER_MESSAGE, (i + 1) * ELEMENTS_PER_MESSAGE);
+        for (const element of part) writeElement(writer, set, element);
+      })
+      .finish(),
+  }));
 }
 
-function writeElement(writer: Writer, { key, last, data, timeout }: Element): void {
-  const isConcatenation = key.length > 1;
-  writer.nested(NFTA_LIST_ELEM, () => {
-    writeValue(writer, NFTA_SET_ELEM_KEY, concatenate(key));
-    if (last && isConcatenation) writeValue(writer, NFTA_SET_ELEM_KEY_END, concatenate(last));
-    if (data) writeData(writer, data);
-    if (timeout !== undefined) writer.be64(NFTA_SET_ELEM_TIMEOUT, BigInt(timeout));
+function writeElement(writer: Writer, set: SetValue, { key, data }: ElementText): void {
+  const fields = bytesOf(set.key, key);
+  const first = concatenate(fields.map((each) => each.first));
+  const last = set.interval ? concatenate(fields.map((each) => each.last ?? each.first)) : undefined;
+  const isConcatenation = fields.length > 1;
+  writer.nested(nft.NFTA_LIST_ELEM, () => {
+    writeValue(writer, nft.NFTA_SET_ELEM_KEY, first);
+    if (last && isConcatenation) writeValue(writer, nft.NFTA_SET_ELEM_KEY_END, last);
+    if (data !== undefined) writeData(writer, set.data, data);
   });
   // A range of single fields is two elements: its first key, and the first key after it. No key is after the last of all.
-  const next = last && !isConcatenation ? successor(concatenate(last)) : undefined;
+  const next = last && !isConcatenation ? successor(last) : undefined;
   if (!next) return;
-  writer.nested(NFTA_LIST_ELEM, () => {
-    writeValue(writer, NFTA_SET_ELEM_KEY, next);
-    writer.be32(NFTA_SET_ELEM_FLAGS, NFT_SET_ELEM_INTERVAL_END);
+  writer.nested(nft.NFTA_LIST_ELEM, () => {
+    writeValue(writer, nft.NFTA_SET_ELEM_KEY, next);
+    writer.be32(nft.NFTA_SET_ELEM_FLAGS, nft.NFT_SET_ELEM_INTERVAL_END);
   });
 }
 
-function writeData(writer: Writer, data: Data): void {
-  if (!('verdict' in data)) {
-    writeValue(writer, NFTA_SET_ELEM_DATA, concatenate(data));
+function writeData(writer: Writer, type: SetValue['data'], text: string): void {
+  if (type !== 'verdict' && type !== undefined) {
+    const value = concatenate(bytesOf(type, text).map(({ first }) => first));
+    writeValue(writer, nft.NFTA_SET_ELEM_DATA, value);
     return;
   }
-  writer.nested(NFTA_SET_ELEM_DATA, () =>
-    writer.nested(NFTA_DATA_VERDICT, () =>
-      writer.be32(NFTA_VERDICT_CODE, VERDICTS[data.verdict] >>> 0).string(NFTA_VERDICT_CHAIN, data.chain),
+  const [verdict = '', chain] = text.split(' ');
+  if (!nft.isVerdict(verdict)) throw new FlatnetError(`'${text}' is no verdict`, { code: 'INTERNAL' });
+  writer.nested(nft.NFTA_SET_ELEM_DATA, () =>
+    writer.nested(nft.NFTA_DATA_VERDICT, () =>
+      writer.be32(nft.NFTA_VERDICT_CODE, nft.VERDICTS[verdict] >>> 0).string(nft.NFTA_VERDICT_CHAIN, chain),
     ),
   );
 }
 
 function writeValue(writer: Writer, type: number, value: Uint8Array): void {
-  writer.nested(type, () => writer.bytes(NFTA_DATA_VALUE, value));
+  writer.nested(type, () => writer.bytes(nft.NFTA_DATA_VALUE, value));
+}
+
+function bytesOf(types: FieldTypes, text: string) {
+  return fieldsOf(text).map((field, i) => fieldBytes(types[i] ?? types[0], field));
 }
 
 /** The fields of a concatenation each fill whole 32-bit registers; a single field has its own length. */
 function concatenate(fields: readonly Field[]): Uint8Array {
   const [only] = fields;
-  if (!only) throw new FlatnetError('an nftables key has no fields', { code: 'INTERNAL' });
-  if (fields.length === 1) return only;
+  if (only && fields.length === 1) return only;
   return Buffer.concat(fields.map((field) => Buffer.concat([field], (field.length + 3) & ~3)));
 }
 

@@ -1,7 +1,6 @@
 import { createHash } from 'node:crypto';
 import { type Attributes, attributesIn, attributesOf, type Message, stringOf } from '../netlink/message.ts';
 import type { NetlinkSocket } from '../netlink/socket.ts';
-import { consistent } from './generation.ts';
 import * as nft from './message.ts';
 
 /**
@@ -31,7 +30,6 @@ const NFTA_OBJ = { name: 2, type: 3, userdata: 8 };
 const NFTA_SET_ELEM_EXPR = 7;
 const NFTA_SET_ELEM_EXPRESSIONS = 11;
 const NFTA_OBJ_DATA = 4;
-const NFT_SET_EVAL = 0x20;
 const NFT_OBJECT_COUNTER = 1;
 const NFT_OBJECT_QUOTA = 2;
 
@@ -42,30 +40,17 @@ const NFT_SET_ANONYMOUS = 0x1;
 const NFTA_LOOKUP_SET = 1;
 
 /**
- * A short text that is the same as long as nobody changes the table's chains, rules, sets, maps, elements or objects, and
- * does not depend on counters, handles or the order of elements. Elements that packets add to a set (`flags dynamic`)
- * do not count. Undefined when there is no such table. The socket is one of NETLINK_NETFILTER.
+ * A short text that is the same as long as nobody changes the structure of the table: its chains, rules, objects, and
+ * what sets and maps are declared as. It does not depend on what these hold, nor on counters or handles. Undefined when there
+ * is no such table. Read it in `consistent`.
  */
-export async function fingerprint(socket: NetlinkSocket, name: nft.TableId): Promise<string | undefined> {
-  const read = () => describe(socket, name, { elements: true });
-  return digest((await consistent(socket, `${name.family} ${name.table}`, read)).value);
-}
-
-/** The same of the structure alone: what sets and maps that have names hold does not count. Not consistent by itself. */
 export async function structurePrint(socket: NetlinkSocket, name: nft.TableId): Promise<string | undefined> {
-  return digest(await describe(socket, name, { elements: false }));
-}
-
-function digest(lines: readonly string[] | undefined): string | undefined {
+  const lines = await describe(socket, name);
   return lines && createHash('sha256').update(lines.join('\n')).digest('base64url');
 }
 
 /** One line for each object; undefined without the table. Rules keep their order, all else is sorted. */
-async function describe(
-  socket: NetlinkSocket,
-  name: nft.TableId,
-  { elements }: { readonly elements: boolean },
-): Promise<string[] | undefined> {
+async function describe(socket: NetlinkSocket, name: nft.TableId): Promise<string[] | undefined> {
   const list = <T>(command: number, decode: (attributes: Attributes) => T): Promise<T[]> =>
     socket.dump({
       ...nft.query(name, command, 'table'),
@@ -80,13 +65,10 @@ async function describe(
   /** Sets that stand in a rule, whose numbers depend on what was there before, by what they hold. */
   const inline = new Map<string, string>();
   for (const set of sets.sort((a, b) => (a.name < b.name ? -1 : 1))) {
-    const members = async () => (await elementsOf(socket, name, set.name)).sort();
     if (set.isAnonymous) {
-      inline.set(set.name, [set.text, ...(await members())].join(' '));
-      continue;
-    }
-    lines.push(`set ${set.text}`);
-    if (elements && !set.isDynamic) lines.push(...(await members()));
+      const members = await elementsOf(socket, name, set.name);
+      inline.set(set.name, [set.text, ...members.sort()].join(' '));
+    } else lines.push(`set ${set.text}`);
   }
   const rules = await list(nft.NFT_MSG_GETRULE, (attributes) =>
     [keep(NFTA_RULE, attributes), ...expressions(attributes.get(nft.NFTA_RULE_EXPRESSIONS), inline)].join(
@@ -102,7 +84,6 @@ function setOf(attributes: Attributes) {
   const { name: _name, ...rest } = NFTA_SET;
   return {
     name: stringOf(attributes.get(NFTA_SET.name) ?? Buffer.alloc(0)),
-    isDynamic: (flags & NFT_SET_EVAL) !== 0,
     isAnonymous,
     text: keep(isAnonymous ? rest : NFTA_SET, attributes),
   };

@@ -17,11 +17,6 @@ export async function commit(socket: NetlinkSocket, requests: readonly Request[]
   await socket.exchange((sequence) => new TransactionExchange(requests, sequence), requests.length + 2);
 }
 
-export function commitSync(socket: NetlinkSocket, requests: readonly Request[]): void {
-  if (requests.length === 0) return;
-  socket.exchangeSync((sequence) => new TransactionExchange(requests, sequence), requests.length + 2);
-}
-
 /** BEGIN, the requests, END in one write; the kernel acknowledges each request after the whole is done or undone. */
 class TransactionExchange implements Exchange<void> {
   readonly bytes: Buffer;

@@ -1,5 +1,5 @@
 import type { NetlinkSocket } from '../../linux/netlink/socket.ts';
-import { readElements } from '../../linux/nftables/elements.ts';
+import { readElements } from '../../linux/nftables/element-dump.ts';
 import { structurePrint } from '../../linux/nftables/fingerprint.ts';
 import { consistent, isAfter } from '../../linux/nftables/generation.ts';
 import { rehearse } from '../../linux/nftables/rehearsal.ts';

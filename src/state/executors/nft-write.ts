@@ -1,7 +1,7 @@
 import { FlatnetError } from '../../error.ts';
 import type { Request } from '../../linux/netlink/message.ts';
 import type { NetlinkSocket } from '../../linux/netlink/socket.ts';
-import { elementRequests } from '../../linux/nftables/elements.ts';
+import { elementCreate, elementDelete } from '../../linux/nftables/element.ts';
 import { applyRuleset } from '../../linux/nftables/ruleset.ts';
 import { commit } from '../../linux/nftables/transaction.ts';
 import { overlapping } from '../../linux/nftables/values/overlap.ts';
@@ -118,8 +118,8 @@ function requests(changes: readonly ElementChange[]): Request[] {
     if (action !== 'delete') group.come.push(item);
   }
   return [...groups.values()].flatMap(({ set, table, gone, come }) => [
-    ...elementRequests('delete', table, set, gone),
-    ...elementRequests('add', table, set, come),
+    ...elementDelete(table, set, gone),
+    ...elementCreate(table, set, come),
   ]);
 }
 

@@ -4,7 +4,8 @@ import { ipFromBigInt } from '../../../src/ip/address.ts';
 import { cidrOf } from '../../../src/ip/cidr.ts';
 import { macFromBytes } from '../../../src/ip/mac.ts';
 import { NETLINK_NETFILTER, NetlinkSocket } from '../../../src/linux/netlink/socket.ts';
-import { elementRequests, readElements } from '../../../src/linux/nftables/elements.ts';
+import { elementCreate, elementDelete } from '../../../src/linux/nftables/element.ts';
+import { readElements } from '../../../src/linux/nftables/element-dump.ts';
 import { applyRuleset } from '../../../src/linux/nftables/ruleset.ts';
 import { commit } from '../../../src/linux/nftables/transaction.ts';
 import type { ElementText } from '../../../src/linux/nftables/values/element.ts';
@@ -122,14 +123,14 @@ kernelTest('what a set or map of any type is given, it holds: as text, and by ne
       await applyRuleset(replaceText(table, []), { netns: box.netns });
       const bad = overlapping(set, elements);
       const taken = elements.filter((element) => !bad.has(element));
-      await commit(socket, elementRequests('add', table, set, taken));
+      await commit(socket, elementCreate(table, set, taken));
       assert.deepEqual(byKey(await readElements(socket, table, set)), byKey(taken));
       await applyRuleset(replaceText(table, taken), { netns: box.netns });
       assert.deepEqual(byKey(await readElements(socket, table, set)), byKey(taken));
       const [gone, kept] = [taken.slice(0, 4), taken.slice(4)];
-      await commit(socket, elementRequests('delete', table, set, gone));
+      await commit(socket, elementDelete(table, set, gone));
       assert.deepEqual(byKey(await readElements(socket, table, set)), byKey(kept));
-      await commit(socket, elementRequests('add', table, set, gone));
+      await commit(socket, elementCreate(table, set, gone));
       assert.deepEqual(byKey(await readElements(socket, table, set)), byKey(taken));
       compared += taken.length;
     },

@@ -18,24 +18,20 @@ type Values<T extends FieldTypes> = {
 };
 type DataOf<D> = D extends 'verdict' ? [data: Verdict] : D extends FieldTypes ? [data: Values<D>] : [];
 
+type AnyValues = readonly FieldValues[FieldType][];
+
 /** An element of a set, or of a map with its data, checked against the set's own types. */
 export function elementOf<K extends FieldTypes, D extends FieldTypes | 'verdict' | undefined>(
   set: SetValue<K, D>,
   key: Values<K>,
   ...data: DataOf<D>
 ): ElementText;
-export function elementOf(
-  set: SetValue,
-  key: readonly FieldValues[FieldType][],
-  data?: Verdict | readonly FieldValues[FieldType][],
-): ElementText {
-  const text = fieldsText(set.key, key);
-  if (data === undefined) return { set: set.name, key: text };
-  const value =
-    set.data === 'verdict' || set.data === undefined
-      ? verdictText(data as Verdict)
-      : fieldsText(set.data, data as readonly FieldValues[FieldType][]);
-  return { set: set.name, key: text, data: value };
+export function elementOf(set: SetValue, key: AnyValues, data?: Verdict | AnyValues): ElementText {
+  const element = { set: set.name, key: fieldsText(set.key, key) };
+  if (data === undefined) return element;
+  if (isVerdict(data)) return { ...element, data: verdictText(data) };
+  const isOfFields = set.data !== undefined && set.data !== 'verdict';
+  return isOfFields ? { ...element, data: fieldsText(set.data, data) } : element;
 }
 
 /** The fields of a concatenation. */
@@ -43,8 +39,16 @@ export function fieldsOf(text: string): string[] {
   return text.split(' . ');
 }
 
-function fieldsText(types: FieldTypes, values: readonly FieldValues[FieldType][]): string {
-  return types.map((type, i) => fieldText(type, values[i] as never)).join(' . ');
+function fieldsText(types: FieldTypes, values: AnyValues): string {
+  const texts = types.flatMap((type, i) => {
+    const value = values[i];
+    return value === undefined ? [] : [fieldText<FieldType>(type, value)];
+  });
+  return texts.join(' . ');
+}
+
+function isVerdict(data: Verdict | AnyValues): data is Verdict {
+  return typeof data === 'string' || 'jump' in data || 'goto' in data;
 }
 
 function verdictText(verdict: Verdict): string {

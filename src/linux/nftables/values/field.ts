@@ -139,7 +139,7 @@ export function interfaceField(name: string): Field {
 }
 
 /** For ports, `inet_service`. */
-export function portField(port: number): Field {
+function portField(port: number): Field {
   return Uint8Array.of(port >> 8, port & 0xff);
 }
 

@@ -1,38 +1,9 @@
-import { FlatnetError } from '../../error.ts';
-import { type Attributes, attributesIn, attributesOf, type Request, stringOf } from '../netlink/message.ts';
+import { type Attributes, attributesIn, attributesOf, stringOf } from '../netlink/message.ts';
 import type { NetlinkSocket } from '../netlink/socket.ts';
-import { type Data, type Element, elementCreate, elementDelete } from './element.ts';
 import * as nft from './message.ts';
-import { type ElementText, fieldsOf } from './values/element.ts';
-import { FIELD_SIZE, type Field, fieldBytes, textOfField } from './values/field.ts';
+import type { ElementText } from './values/element.ts';
+import { FIELD_SIZE, type Field, textOfField } from './values/field.ts';
 import type { FieldTypes, SetValue, TableId } from './values/table.ts';
-
-const NFTA_SET_ELEM_DATA = 2;
-const NFTA_SET_ELEM_FLAGS = 3;
-const NFTA_SET_ELEM_KEY_END = 10;
-const NFT_SET_ELEM_INTERVAL_END = 1;
-const NFTA_DATA_VERDICT = 2;
-const NFTA_VERDICT_CODE = 1;
-const NFTA_VERDICT_CHAIN = 2;
-
-/** Like `nft create element` and `nft delete element`: what `commit` takes. All elements are of one set or map. */
-export function elementRequests(
-  action: 'add' | 'delete',
-  { family, table }: TableId,
-  set: SetValue,
-  elements: readonly ElementText[],
-): Request[] {
-  const name = { family, table, set: set.name };
-  if (action === 'add')
-    return elementCreate(
-      name,
-      elements.map((element) => encode(set, element)),
-    );
-  return elementDelete(
-    name,
-    elements.map(({ key }) => encode(set, { set: set.name, key })),
-  );
-}
 
 /** What a set or map of this declaration holds, in no particular order; nothing when there is none. */
 export async function readElements(
@@ -57,24 +28,6 @@ export async function readElements(
   return (isTree ? ranges(raw) : raw).map((element) => decode(set, element));
 }
 
-function encode(set: SetValue, { key, data }: ElementText): Element {
-  const bounds = fieldsOf(key).map((text, i) => fieldBytes(set.key[i] ?? set.key[0], text));
-  return {
-    key: bounds.map(({ first }) => first),
-    ...(set.interval && { last: bounds.map(({ first, last }) => last ?? first) }),
-    ...(data !== undefined && { data: encodeData(set.data, data) }),
-  };
-}
-
-function encodeData(type: SetValue['data'], text: string): Data {
-  if (type !== 'verdict' && type !== undefined) {
-    return fieldsOf(text).map((field, i) => fieldBytes(type[i] ?? type[0], field).first);
-  }
-  const [verdict = '', chain] = text.split(' ');
-  if (!nft.isVerdict(verdict)) throw new FlatnetError(`'${text}' is no verdict`, { code: 'INTERNAL' });
-  return { verdict, chain };
-}
-
 /** One element as the kernel shows it, in bytes it may use again. */
 type Raw = {
   readonly key: Buffer;
@@ -85,21 +38,21 @@ type Raw = {
 
 function rawElement(attributes: Attributes): Raw {
   const key = Buffer.from(valueIn(attributes.get(nft.NFTA_SET_ELEM_KEY)) ?? []);
-  const end = valueIn(attributes.get(NFTA_SET_ELEM_KEY_END));
-  const flags = attributes.get(NFTA_SET_ELEM_FLAGS)?.readUInt32BE() ?? 0;
-  const data = dataOf(attributes.get(NFTA_SET_ELEM_DATA));
+  const end = valueIn(attributes.get(nft.NFTA_SET_ELEM_KEY_END));
+  const flags = attributes.get(nft.NFTA_SET_ELEM_FLAGS)?.readUInt32BE() ?? 0;
+  const data = dataOf(attributes.get(nft.NFTA_SET_ELEM_DATA));
   return {
     key,
     end: end ? Buffer.from(end) : key,
     ...(data !== undefined && { data }),
-    closes: (flags & NFT_SET_ELEM_INTERVAL_END) !== 0,
+    closes: (flags & nft.NFT_SET_ELEM_INTERVAL_END) !== 0,
   };
 }
 
 function dataOf(content: Buffer | undefined): string | Buffer | undefined {
   if (!content) return undefined;
   const parts = attributesOf(content);
-  const verdict = parts.get(NFTA_DATA_VERDICT);
+  const verdict = parts.get(nft.NFTA_DATA_VERDICT);
   if (!verdict) return Buffer.from(parts.get(nft.NFTA_DATA_VALUE) ?? []);
   const { code, chain } = verdictOf(verdict);
   return chain === undefined ? code : `${code} ${chain}`;
@@ -107,8 +60,8 @@ function dataOf(content: Buffer | undefined): string | Buffer | undefined {
 
 function verdictOf(content: Buffer): { code: string; chain: string | undefined } {
   const parts = attributesOf(content);
-  const chain = parts.get(NFTA_VERDICT_CHAIN);
-  const code = parts.get(NFTA_VERDICT_CODE)?.readInt32BE();
+  const chain = parts.get(nft.NFTA_VERDICT_CHAIN);
+  const code = parts.get(nft.NFTA_VERDICT_CODE)?.readInt32BE();
   const [name = 'unknown'] = Object.entries(nft.VERDICTS).find(([, each]) => each === code) ?? [];
   return { code: name, chain: chain && stringOf(chain) };
 }
