@@ -16,12 +16,6 @@ export function subnetAt(pool: Pool, index: number | bigint): Cidr {
   return cidrOf(ipFromBigInt(familyOf(pool.cidr), start), pool.subnetLength);
 }
 
-/** Every subnet of the pool in order. A pool can hold millions: stop early. */
-export function* subnetsOf(pool: Pool): Generator<Cidr> {
-  const count = subnetCount(pool);
-  for (let index = 0n; index < count; index++) yield subnetAt(pool, index);
-}
-
 /** Whether the pool could have given out this subnet. */
 export function compatible(pool: Pool, subnet: Cidr): boolean {
   if (familyOf(subnet) !== familyOf(pool.cidr) || lengthOf(subnet) !== pool.subnetLength) return false;

@@ -15,7 +15,6 @@ import {
   attributesOf,
   type DumpRequest,
   type Message,
-  NLM_F_APPEND,
   NLM_F_CREATE,
   NLM_F_REPLACE,
   type Request,
@@ -54,11 +53,6 @@ export type Fdb = {
 /** Like `bridge fdb replace MAC dst DST self permanent dev DEV`: the one entry for that address. */
 export function fdbReplace(fdb: Fdb): Request {
   return change('fdb replace', fdb, NLM_F_CREATE | NLM_F_REPLACE);
-}
-
-/** Like `bridge fdb append`: one more destination, which gets a copy. For the all-zero address, the default entry. */
-export function fdbAppend(fdb: Fdb): Request {
-  return change('fdb append', fdb, NLM_F_CREATE | NLM_F_APPEND);
 }
 
 /** Like `bridge fdb delete MAC dst DST self dev DEV`; without `dst` all destinations. ENOENT when there is none. */

@@ -33,12 +33,6 @@ export type IcmpOptions = {
   readonly dontFragment?: boolean | undefined;
 };
 
-export type PingResult =
-  /** `nanoseconds`: from the send to the reply. */
-  | { readonly reached: true; readonly nanoseconds: bigint }
-  /** With the error that came instead, if any did. */
-  | { readonly reached: false; readonly error: icmp.IcmpError | undefined };
-
 /**
  * A raw ICMP socket in a network namespace. It sends echo requests, and hears all echo requests and replies and errors that
  * come to that namespace: also, with their source addresses, requests which the kernel answers itself.
@@ -130,28 +124,6 @@ export async function waitForMessages(
     const left = deadline - performance.now();
     const ready = new Set(await sys.pollReadable(fds, Math.max(0, Math.min(SLICE, Math.ceil(left)))));
     if (ready.size > 0 || left <= 0) return sockets.filter(({ fd }) => ready.has(fd));
-  }
-}
-
-/** Like `ping -c 1`. Other messages that come to the socket meanwhile are dropped. Throws what `send` throws. */
-export async function ping(
-  socket: IcmpSocket,
-  to: Ip,
-  options: { timeout?: number; size?: number; signal?: AbortSignal } = {},
-): Promise<PingResult> {
-  const deadline = performance.now() + (options.timeout ?? 1000);
-  const start = process.hrtime.bigint();
-  const sequence = socket.send(to, options.size);
-  for (;;) {
-    // Between namespaces of one machine the reply is mostly there when the send returns.
-    for (let message = socket.receive(); message; message = socket.receive()) {
-      if (message.type === 'request' || message.id !== socket.id || message.sequence !== sequence) continue;
-      if (message.type !== 'reply') return { reached: false, error: message };
-      if (message.from === to) return { reached: true, nanoseconds: process.hrtime.bigint() - start };
-    }
-    const left = deadline - performance.now();
-    if (left <= 0) return { reached: false, error: undefined };
-    await waitForMessages([socket], left, options.signal);
   }
 }
 

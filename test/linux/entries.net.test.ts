@@ -8,15 +8,14 @@ import {
   addressDump,
   addressReplace,
   IFA_F_NODAD,
-  IFA_F_NOPREFIXROUTE,
-  IFA_F_PERMANENT,
   IFA_F_TENTATIVE,
 } from '../../src/linux/address.ts';
-import { fdbAppend, fdbDelete, fdbDump, fdbReplace } from '../../src/linux/fdb.ts';
+import { fdbDelete, fdbDump, fdbReplace } from '../../src/linux/fdb.ts';
 import { linkAdd, linkGet } from '../../src/linux/link/link.ts';
-import { NUD_NOARP, neighbourDelete, neighbourDump, neighbourReplace } from '../../src/linux/neighbour.ts';
+import { neighbourDelete, neighbourDump, neighbourReplace } from '../../src/linux/neighbour.ts';
 import { NETLINK_ROUTE, NetlinkSocket } from '../../src/linux/netlink/socket.ts';
 import { ruleAdd, ruleDelete, ruleDump } from '../../src/linux/rule.ts';
+import { fdbAppend, IFA_F_NOPREFIXROUTE, IFA_F_PERMANENT, NUD_NOARP } from './beyond.ts';
 import { kernelTest, sandbox } from './sandbox.ts';
 
 const ip = parseIp;

@@ -3,13 +3,14 @@ import { test } from 'node:test';
 import { parseIp } from '../../src/ip/address.ts';
 import { parseCidr, parsePrefixed } from '../../src/ip/cidr.ts';
 import { parseMac } from '../../src/ip/mac.ts';
-import { addressReplace, IFA_F_NODAD, IFA_F_NOPREFIXROUTE } from '../../src/linux/address.ts';
-import { type Fdb, fdbAppend, fdbDelete, fdbReplace } from '../../src/linux/fdb.ts';
+import { addressReplace, IFA_F_NODAD } from '../../src/linux/address.ts';
+import { type Fdb, fdbDelete, fdbReplace } from '../../src/linux/fdb.ts';
 import { linkAdd, linkDelete, linkSet } from '../../src/linux/link/link.ts';
-import { NUD_NOARP, NUD_PERMANENT, neighbourReplace } from '../../src/linux/neighbour.ts';
+import { NUD_PERMANENT, neighbourReplace } from '../../src/linux/neighbour.ts';
 import { attributesIn, type Request } from '../../src/linux/netlink/message.ts';
 import { routeAdd, routeDelete, routeReplace } from '../../src/linux/route.ts';
 import { ruleAdd } from '../../src/linux/rule.ts';
+import { fdbAppend, IFA_F_NOPREFIXROUTE, NUD_NOARP } from './beyond.ts';
 
 // What iproute2 6.1 sends for each command, as strace shows it: type and flags of the message, then its payload. Ours must
 // say the same; the order of attributes and the flag that marks nested ones have no meaning.

@@ -2,9 +2,10 @@ import assert from 'node:assert/strict';
 import type { TestContext } from 'node:test';
 import fc from 'fast-check';
 import { type Family, parseIp } from '../../src/ip/address.ts';
-import { IcmpSocket, ping, waitForMessages } from '../../src/linux/icmp.ts';
+import { IcmpSocket, waitForMessages } from '../../src/linux/icmp.ts';
 import { checksum, decodeIcmp, encodeEcho } from '../../src/linux/icmp-message.ts';
 import { applyRuleset } from '../../src/linux/nftables/ruleset.ts';
+import { ping } from './beyond.ts';
 import { kernelTest, sandbox } from './sandbox.ts';
 
 /** Two namespaces behind a router: 10.1.0.2 and 10.2.0.2, fd01::2 and fd02::2; the second link can be narrowed. */

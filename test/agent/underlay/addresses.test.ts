@@ -5,10 +5,10 @@ import { parsePrefixed } from '../../../src/ip/cidr.ts';
 import {
   IFA_F_DADFAILED,
   IFA_F_DEPRECATED,
-  IFA_F_PERMANENT,
   IFA_F_TEMPORARY,
   IFA_F_TENTATIVE,
 } from '../../../src/linux/address.ts';
+import { IFA_F_PERMANENT } from '../../linux/beyond.ts';
 
 const address = (text: string, flags = IFA_F_PERMANENT) => ({ dev: 2, address: parsePrefixed(text), flags });
 
