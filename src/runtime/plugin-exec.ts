@@ -1,7 +1,7 @@
 import { spawn } from 'node:child_process';
 import { accessSync, constants } from 'node:fs';
 import { join } from 'node:path';
-import { setTimeout as sleep } from 'node:timers/promises';
+import { pause } from '../async/pause.ts';
 import { codeOf, FlatnetError } from '../error.ts';
 import { withNetns } from '../linux/netns.ts';
 
@@ -101,7 +101,7 @@ async function retryBusy(run: () => Promise<Output>): Promise<Output> {
       return await run();
     } catch (error) {
       if (codeOf(error) !== 'ETXTBSY' || tries === 5) throw error;
-      await sleep(1000);
+      await pause(1000);
     }
   }
 }

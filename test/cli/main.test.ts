@@ -56,7 +56,7 @@ test('help and version end with 0', async () => {
   });
 });
 
-test('a reader that goes early is no crash', async () => {
+test('a reader that leaves early causes no crash', async () => {
   const { stderr } = await run('sh', '-c', `"${FLATNET}" lab up --help | true`);
   assert.equal(stderr, '');
 });

@@ -32,7 +32,7 @@ test('status and diff of one node: what its agent knows, and what its kernel lac
     stdout: 'the kernel holds what it should\n',
     stderr: '',
   });
-  // The kernel tells nobody of this sysctl: until the next regular look the difference stands.
+  // The kernel announces no change to this sysctl: the difference stays until the next regular check.
   withNetns(netnsPath(`${lab.name}-node1`), () => writeSysctl('net/ipv6/conf/flannel.1/accept_ra', 1));
   const diff = await flatnet('diff', ...node);
   assert.deepEqual([diff.status, diff.stdout], [1, '~ sysctl -w net/ipv6/conf/flannel.1/accept_ra=0\n']);
@@ -49,7 +49,7 @@ test('status and diff of one node: what its agent knows, and what its kernel lac
   }
 });
 
-test('a node without BGP peers, though there are other nodes, is not well', { skip: CANNOT }, async (t) => {
+test('a node without BGP peers among other nodes is a problem', { skip: CANNOT }, async (t) => {
   const lab = new TestLab(t, 'a');
   await lab.ok('up', '--nodes', '2', '--preset', 'calico-bgp');
   const status = () => flatnet('bgp', 'status', '--lab', lab.name, '--node', 'node1');

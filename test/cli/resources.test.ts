@@ -46,7 +46,7 @@ spec:
   nodeSelector: rack == 'a'
 `;
 
-test('what is applied is shown, as a table and as it can be applied again, and deleted', async (t) => {
+test('applied resources can be shown as a table or ready to apply, and deleted', async (t) => {
   const run = await start(t);
   assert.deepEqual(await run(['apply', '-f', '-'], `${POOL}---\n${PEER}`, 300), {
     status: 0,
@@ -86,7 +86,7 @@ test('what is applied is shown, as a table and as it can be applied again, and d
   );
 });
 
-test('what is wrong is said on one line, and nothing is written', async (t) => {
+test('errors are one line, and nothing is written', async (t) => {
   const run = await start(t);
   const refused = async (words: readonly string[], input: string, status: number, message: RegExp) => {
     const result = await run(words, input);
@@ -118,7 +118,7 @@ test('what is wrong is said on one line, and nothing is written', async (t) => {
   await refused(['get', 'peer', '--lab', 'x'], '', 2, /--lab: conflicts with --endpoint/);
 });
 
-test('several files are applied, and what was done before one failed is said', async (t) => {
+test('several files are applied; if one fails, the error tells what was done before', async (t) => {
   const run = await start(t);
   const folder = mkdtempSync(join(tmpdir(), 'flatnet-'));
   t.after(() => rmSync(folder, { recursive: true }));
@@ -138,7 +138,7 @@ test('several files are applied, and what was done before one failed is said', a
   assert.equal((await run(['delete', ...files.flat()])).stdout, 'IPPool/main deleted\nBGPPeer/tor deleted\n');
 });
 
-test('a mesh that is turned off without peers in its place is warned of', async (t) => {
+test('turning the mesh off without other peers gives a warning', async (t) => {
   const run = await start(t);
   const off = `apiVersion: projectcalico.org/v3
 kind: BGPConfiguration

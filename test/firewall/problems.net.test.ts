@@ -90,7 +90,7 @@ const CASES: readonly Case[] = [
   {
     what: 'a chain that comes back',
     rules: table('inet', `chain user {\niifname "cali*" return; accept\n}\n${through('drop', 'jump user')}`),
-    // From the other node it is accepted, from the pod it is not.
+    // Accepted from the other node, but not from the pod.
     is: CUT,
   },
   {
@@ -197,7 +197,7 @@ async function serve(t: TestContext, box: Sandbox): Promise<void> {
   if (!server.listening) await once(server, 'listening');
 }
 
-/** Whether a connection comes about within so many seconds. */
+/** Whether a connection succeeds within so many seconds. */
 async function connects(box: Sandbox, host: string, within: number): Promise<boolean> {
   const command = ['bash', '-c', `exec 3<>/dev/tcp/${host}/${PORT}`];
   const { child } = withNetns(box.netns, () => ({

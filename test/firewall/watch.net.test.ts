@@ -10,7 +10,7 @@ import { netnsOf } from '../../src/lab/record/names.ts';
 import { up } from '../../src/lab/up.ts';
 import { kernelTest } from '../linux/sandbox.ts';
 
-// Somebody else's firewall on a node: its agent says what it does to pods, and no longer when it does not.
+// Somebody else's firewall on a node: the agent reports what it does to pods, for as long as it does.
 
 const PATIENCE = 30_000;
 
@@ -41,7 +41,7 @@ const CASES = [
 ];
 
 for (const { what, conf, device } of CASES) {
-  kernelTest(`a firewall that drops pods’ packets is told by the agent: ${what}`, async (t) => {
+  kernelTest(`the agent reports a firewall that drops pods’ packets: ${what}`, async (t) => {
     const name = `ff${process.pid}${what}`;
     t.after(() => down(name));
     const lab = await up({ name, nodes: 1, subnets: 1, network: readNetwork(conf) });

@@ -136,7 +136,7 @@ describe('kinds of address', () => {
     for (const text of others) assert.equal(isLinkLocal(parseIp(text)), false, text);
   });
 
-  it('takes the IPv4 address out of a mapped one, and nothing out of any other', () => {
+  it('unmaps a mapped IPv4 address, and leaves any other alone', () => {
     fc.assert(fc.property(ips(4), (ip) => assert.equal(unmapped(parseIp(`::ffff:${ip}`)), ip)));
     for (const text of ['::1', '::ffff', 'fd00::ffff:1.2.3.4', '::1.2.3.4', '10.0.0.1', '::fffe:1.2.3.4']) {
       const ip: Ip = parseIp(text);

@@ -29,7 +29,7 @@ const cidrAndIp: fc.Arbitrary<[Cidr, Ip]> = fc.oneof(
 );
 
 describe('parseCidr', () => {
-  it('masks the host bits, as the network of the address', () => {
+  it('masks the host bits', () => {
     fc.assert(
       fc.property(cidrAndIp, ([cidr, ip]) => {
         if (contains(cidr, ip)) assert.equal(parseCidr(`${ip}/${lengthOf(cidr)}`), cidr);
@@ -79,7 +79,7 @@ describe('contains', () => {
     );
   });
 
-  it('holds a network when it holds its first and last address', () => {
+  it('contains a network if it contains its first and last address', () => {
     fc.assert(
       fc.property(
         fc.constantFrom(...FAMILIES).chain((f) => fc.tuple(cidrs(f, 0, 12), cidrs(f))),
@@ -92,7 +92,7 @@ describe('contains', () => {
     );
   });
 
-  it('never holds anything of the other family', () => {
+  it('never contains anything of the other family', () => {
     fc.assert(fc.property(ips(4), (ip) => assert.equal(contains(parseCidr('::/0'), ip), false)));
     fc.assert(fc.property(ips(6), (ip) => assert.equal(contains(parseCidr('0.0.0.0/0'), ip), false)));
   });

@@ -12,7 +12,7 @@ function refused(result: Result, status: number, message: RegExp): void {
   assert.equal(result.status, status);
 }
 
-describe('asked for in the wrong way', { skip: CANNOT }, () => {
+describe('usage errors', { skip: CANNOT }, () => {
   const lab = new TestLab({ after }, 'i');
   const file = `/tmp/${lab.name}.conf`;
   after(() => rmSync(file, { force: true }));
@@ -72,7 +72,7 @@ describe('asked for in the wrong way', { skip: CANNOT }, () => {
     refused(await flatnet('lab', 'down', '--name', '../x'), 2, /lab name: '\.\.\/x'/);
   });
 
-  test('not root, or root without its rights', async () => {
+  test('not root, or root without its privileges', async () => {
     const nobody = ['--reuid=65534', '--clear-groups'];
     for (const args of [['up'], ['down'], ['status'], ['pod', 'list']]) {
       refused(
@@ -89,7 +89,7 @@ describe('asked for in the wrong way', { skip: CANNOT }, () => {
     assert.equal(existsSync(new LabPaths(lab.name).root), false);
   });
 
-  test('a lab that is not there', async () => {
+  test('a lab that does not exist', async () => {
     for (const args of [
       ['status'],
       ['matrix'],
@@ -107,7 +107,7 @@ describe('asked for in the wrong way', { skip: CANNOT }, () => {
     assert.equal(JSON.parse(stderr).error.code, 'LAB_MISSING');
   });
 
-  test('help is help: on standard output, with examples, and no error', async () => {
+  test('help goes to standard output, with examples, and is no error', async () => {
     for (const args of [
       [],
       ['lab'],
@@ -125,7 +125,7 @@ describe('asked for in the wrong way', { skip: CANNOT }, () => {
   });
 });
 
-describe('asked of a lab that is up', { skip: CANNOT }, () => {
+describe('wrong requests to a running lab', { skip: CANNOT }, () => {
   const lab = new TestLab({ after }, 'j');
   const file = `/tmp/${lab.name}.yaml`;
   after(() => rmSync(file, { force: true }));
@@ -164,7 +164,7 @@ describe('asked of a lab that is up', { skip: CANNOT }, () => {
     test(args.join(' '), async () => refused(await lab.run(...args), status, message));
   }
 
-  test('apply does nothing at all when one document is wrong', async () => {
+  test('apply does nothing if one document is wrong', async () => {
     writeFileSync(
       file,
       `apiVersion: v1
@@ -185,7 +185,7 @@ metadata: { name: svc }
     );
   });
 
-  test('apply does nothing at all when a pod has no place', async () => {
+  test('apply does nothing if a pod cannot be placed', async () => {
     const pod = (name: string, spec: string): string =>
       `apiVersion: v1\nkind: Pod\nmetadata: { name: ${name} }\nspec: { ${spec}, containers: [ { name: c, image: pause } ] }\n---\n`;
     writeFileSync(file, pod('good', 'nodeName: node1') + pod('bad', 'nodeName: node8'));
@@ -195,7 +195,7 @@ metadata: { name: svc }
     assert.equal((await lab.json<unknown[]>('pod', 'list')).length, 1);
   });
 
-  test('nothing of all that changed the lab', async () => {
+  test('none of that changed the lab', async () => {
     const { problems } = await lab.json<{ problems: string[] }>('status');
     assert.deepEqual(problems, []);
     assert.deepEqual(traces(lab.name).namespaces.length, 4);

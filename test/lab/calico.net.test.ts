@@ -19,13 +19,13 @@ type Status = {
   readonly problems: readonly string[];
 };
 
-/** A pod `p1` on node1, and so on. Resolves when all reach all. */
+/** A pod `p1` on node1, and so on. Resolves when all reach each other. */
 async function podsOn(lab: TestLab, ...nodes: number[]): Promise<void> {
   for (const node of nodes) await lab.ok('pod', 'create', `p${node}`, '--node', `node${node}`);
   await allReach(lab);
 }
 
-/** Also with the sender's own address. What a router tells another takes its time. */
+/** With the sender's own address, too. Announcements between routers take their time. */
 async function allReach(lab: TestLab): Promise<void> {
   await until('all reach all', async () => {
     const pairs: Pair[] = JSON.parse((await lab.run('matrix', '--timeout', '300', '--json')).stdout);
@@ -41,7 +41,7 @@ async function until(what: string, holds: () => Promise<boolean> | boolean): Pro
   }
 }
 
-/** As Calico calls the node's end of a pod's cable. */
+/** Calico's name for the node's end of a pod's cable. */
 function hostDevice(pod: string): string {
   return `cali${createHash('sha1').update(`default.${pod}`).digest('hex').slice(0, 11)}`;
 }
@@ -75,7 +75,7 @@ async function capture(
   return { packet };
 }
 
-test('a ping between two nodes goes the way Calico documents, as it is, in one IP header', {
+test('a ping between two nodes takes the path that Calico documents, with a single IP header', {
   skip:
     skip || (!process.env.CI && !existsSync('/usr/bin/tcpdump') && 'needs tcpdump: apt-get install tcpdump'),
   timeout: 300_000,
@@ -129,7 +129,7 @@ test('a ping between two nodes goes the way Calico documents, as it is, in one I
   await t.test('on the wire', async () => {
     const seen = await Promise.all([
       capture(t, `${lab.name}-node1`, hostDevice('p1'), 'icmp[icmptype] = icmp-echo'),
-      // Whatever it is wrapped in: a filter on the inner packet would not see a tunnel.
+      // However it is wrapped: a filter on the inner packet would not see a tunnel.
       capture(t, `${lab.name}-node1`, 'eth0', 'ip and not tcp'),
       capture(t, `${lab.name}-node2`, hostDevice('p2'), 'icmp[icmptype] = icmp-echo'),
     ]);
@@ -148,7 +148,7 @@ test('a ping between two nodes goes the way Calico documents, as it is, in one I
   assert.deepEqual(traces(lab.name), NOTHING);
 });
 
-test('two route reflectors; nodes come and go, and what they had goes with them', {
+test('two route reflectors; nodes come and go, and all their traces go too', {
   skip,
   timeout: 300_000,
 }, async (t) => {
@@ -172,7 +172,7 @@ test('two route reflectors; nodes come and go, and what they had goes with them'
   assert.match(await cli('ipam', 'check', '--lab', lab.name), /found 0 errors and 0 warnings/);
   assert.ok(traces(lab.name).processes.every((pid) => !commandOf(pid).includes('/nodes/node4/')));
 
-  // A reflector is gone for good: the other one is enough.
+  // One reflector is gone for good: the other is enough.
   await lab.ok('node', 'delete', 'node1');
   assert.doesNotMatch(await cli('get', 'nodes', '--lab', lab.name), /node1/);
   await allReach(lab);
@@ -230,7 +230,7 @@ for (const program of ['bird', 'frr']) {
   });
 }
 
-test('what can’t be is refused before anything is made', { skip }, async (t) => {
+test('an impossible lab is refused before anything is made', { skip }, async (t) => {
   const lab = new TestLab(t, 'x');
   const refused = async (status: number, text: RegExp, ...args: string[]): Promise<void> => {
     const result = await lab.run('up', ...args);
@@ -245,7 +245,7 @@ test('what can’t be is refused before anything is made', { skip }, async (t) =
   await refused(2, /--backend: is vxlan/, '--preset', 'calico', '--backend', 'vxlan');
 });
 
-test('without ipip in the kernel `--preset calico` says so, and what works', {
+test('on a kernel without ipip, `--preset calico` tells so and what works instead', {
   skip: skip || (existsSync('/sys/module/ipip') && 'this kernel has ipip'),
 }, async (t) => {
   const lab = new TestLab(t, 'i');

@@ -25,14 +25,14 @@ import { Tunnel } from './tunnel.ts';
  * 172.30.1.12, 172.30.0.13.
  */
 const [NODE1, NODE2, NODE3] = ['172.30.0.11', '172.30.1.12', '172.30.0.13'];
-/** Milliseconds: an emulated machine is slow. */
+/** Milliseconds; an emulated machine is slow. */
 const PATIENCE = 60_000;
 /**
  * Milliseconds from a fault to the repaired state; an emulated machine takes five to ten times as long for
  * everything. BIRD’s own look at the kernel comes every 10 s.
  */
 const HEALED = process.env.FLATNET_EMULATED ? 5000 : 1000;
-/** BIRD connects again after a second, as the least there is to choose. */
+/** BIRD reconnects after a second, the shortest setting. */
 const RECONNECT = 1000;
 const NETWORK = { Network: '10.244.0.0/16' };
 
@@ -47,7 +47,7 @@ test('Calico’s default way, on a kernel with ipip', { skip: CANNOT, timeout: 9
   await cluster.established(() => 2, 1, PATIENCE);
   t.diagnostic(`sessions after ${seconds(begin)}`);
 
-  await t.test('every pod reaches every pod, and no address is translated', async () => {
+  await t.test('every pod reaches every pod without NAT', async () => {
     await cluster.reachable(PATIENCE);
   });
 
@@ -84,7 +84,7 @@ test('Calico’s default way, on a kernel with ipip', { skip: CANNOT, timeout: 9
     assert.ok(seen.includes(`${ipOf(pod1)} > ${ipOf(pod3)}: ICMP echo request`), seen);
   });
 
-  await t.test('protocol 4 of a stranger is dropped', () => {
+  await t.test('a stranger’s protocol 4 is dropped', () => {
     const router = netnsOf(cluster.lab.name, 'router');
     const at = (...command: string[]): string =>
       execFileSync('ip', ['netns', 'exec', router, ...command], { encoding: 'utf8', stdio: 'pipe' });
@@ -117,7 +117,7 @@ test('Calico’s default way, on a kernel with ipip', { skip: CANNOT, timeout: 9
     },
   );
 
-  await t.test('what a pod puts into tunnels itself ends at its node', () => {
+  await t.test('tunnels that a pod makes itself end at its node', () => {
     const matches = ['ip protocol 4', ...[4789, 8472, 4790].map((port) => `udp dport ${port}`)];
     const hooks = { came: 'prerouting priority -400', went: 'forward priority 400' };
     const rules = Object.entries(hooks).flatMap(([name, hook]) => [
@@ -185,7 +185,7 @@ test('Calico’s default way, on a kernel with ipip', { skip: CANNOT, timeout: 9
     await none(t, more);
   });
 
-  /** What is not as without tunnels. The block behind the router is reached by nobody then. */
+  /** How things differ from a cluster without tunnels, where nobody reaches the block behind the router. */
   const plain = (): string[] => [
     ...cluster.nodes.flatMap((node) => routes(node).filter((line) => line.includes('tunl0'))),
     ...(routes('node1').includes(`${block3} via ${NODE3} ${PLAIN}`) ? [] : ['node1 has no route to node3']),
@@ -201,7 +201,7 @@ test('Calico’s default way, on a kernel with ipip', { skip: CANNOT, timeout: 9
     await encapsulate(cluster, 'Never');
     await until(PATIENCE, () => plain());
     t.diagnostic(`routes changed after ${seconds(begin)}`);
-    // One that starts now knows nothing of the tunnel.
+    // An agent that starts now knows nothing of the tunnel.
     await cluster.kill(['node3'], 'agent');
     await cluster.start(['node3']);
     await until(PATIENCE, () => cluster.nodes.flatMap(tunnelOf));
@@ -270,7 +270,7 @@ function counts(text: string): number[] {
   return [...text.matchAll(/packets (\d+)/g)].map(([, packets]) => Number(packets));
 }
 
-/** One fault of node1’s tunnel after the other. */
+/** Causes one fault in node1’s tunnel after another. */
 async function heals(t: TestContext, cluster: BgpCluster): Promise<void> {
   using tunnel = new Tunnel(netnsPath(cluster.netns('node1')));
   const faults: readonly [name: string, limit: number, act: () => unknown][] = [
@@ -279,7 +279,7 @@ async function heals(t: TestContext, cluster: BgpCluster): Promise<void> {
     ['its routes deleted', HEALED, () => tunnel.deleteRoutes()],
     ['one of its routes deleted', HEALED, () => tunnel.deleteRoutes(1)],
     ['its MTU changed', HEALED, () => tunnel.setMtu(1300)],
-    // The kernel loads the module again, which is its own business; it is gone for all nodes.
+    // The kernel reloads the module by itself; until then it is gone for all nodes.
     ['tunl0 deleted, with its module', PATIENCE, () => cluster.run('node1', 'rmmod', 'ipip')],
     ['sessions restarted', HEALED + RECONNECT, () => birdc(cluster, 'restart "Node_*"')],
   ];
@@ -288,7 +288,7 @@ async function heals(t: TestContext, cluster: BgpCluster): Promise<void> {
     await act();
     const begin = performance.now();
     const took = await until(limit, async () => different(await tunnel.state(), right), begin);
-    // BIRD drops the routes of a session somewhat later than it says so; and what is healed, stays.
+    // BIRD drops a session's routes somewhat later than it reports; and what is healed must stay healed.
     await sleep(200);
     const after = await until(limit, async () => different(await tunnel.state(), right), begin);
     t.diagnostic(`${name}: ${Math.round(after > took + 400 ? after : took)} ms`);
@@ -321,7 +321,7 @@ async function encapsulate(cluster: BgpCluster, ipipMode: string): Promise<void>
     const spec = { cidr: pool.cidr, ipipMode, natOutgoing: true };
     const head = { apiVersion: 'projectcalico.org/v3', kind: 'IPPool', metadata: { name: pool.name } };
     writeFileSync(file, JSON.stringify({ ...head, spec }));
-    // For the first time in an emulated machine the program is read for a minute.
+    // The first start in an emulated machine reads the program for a minute.
     await promisify(execFile)(FLATNET, ['apply', '-f', file, '--lab', cluster.lab.name]);
   } finally {
     rmSync(folder, { recursive: true });
@@ -355,7 +355,7 @@ async function capture(
     text += chunk.toString();
   });
   const closed = once(dump, 'close');
-  // It says that it listens.
+  // It reports that it listens.
   await once(dump.stderr, 'data');
   await sleep(200);
   inPod(cluster, from, 'ping', '-c1', '-W5', to);

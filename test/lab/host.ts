@@ -7,7 +7,7 @@ import { down } from '../../src/lab/down.ts';
 export const FLATNET = resolve(import.meta.dirname, '../../bin/flatnet');
 const SHIM = resolve(import.meta.dirname, '../../dist/flatnet-cni');
 
-/** Why labs can't be made here; false when they can. In CI they must. */
+/** Why labs cannot run here; false if they can. In CI they must. */
 export const CANNOT = process.env.CI ? false : cannot();
 
 function cannot(): string | false {
@@ -32,7 +32,7 @@ export function flatnet(...args: string[]): Promise<Result> {
   return run(FLATNET, args);
 }
 
-/** The same with fewer rights, by setpriv(1). */
+/** The same with fewer privileges, by setpriv(1). */
 export function weakened(how: readonly string[], ...args: string[]): Promise<Result> {
   return run('setpriv', [...how, FLATNET, ...args]);
 }
@@ -46,7 +46,7 @@ function run(file: string, args: readonly string[]): Promise<Result> {
   });
 }
 
-/** Commands of one lab, which goes when the test ends, whatever happened. */
+/** Commands of one lab, which is removed when the test ends, whatever happens. */
 export class TestLab {
   readonly name: string;
 
@@ -57,13 +57,13 @@ export class TestLab {
     });
   }
 
-  /** `lab COMMAND… --name LAB …`; the options go before a `--`. */
+  /** `lab COMMAND… --name LAB …`; options go before a `--`. */
   run(...args: string[]): Promise<Result> {
     const at = args.includes('--') ? args.indexOf('--') : args.length;
     return flatnet('lab', ...args.slice(0, at), '--name', this.name, ...args.slice(at));
   }
 
-  /** As `run`; throws what the command said when it fails. */
+  /** Like `run`; throws the command's output if it fails. */
   async ok(...args: string[]): Promise<string> {
     const { status, stdout, stderr } = await this.run(...args);
     if (status === 0) return stdout;
@@ -84,7 +84,7 @@ export type Traces = {
   readonly mounts: readonly string[];
 };
 
-/** All of it that has the lab's name, wherever it can have it. */
+/** Everything that carries the lab's name, wherever it can be. */
 export function traces(lab: string): Traces {
   const ours = (text: string): boolean => text.includes(lab);
   return {

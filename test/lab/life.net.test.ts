@@ -12,7 +12,7 @@ const NOTHING = { namespaces: [], processes: [], files: [], links: [], mounts: [
 
 type Pair = { from: string; to: string; reached: boolean; ownSource: boolean; family: number };
 
-test('two labs side by side, with the same addresses, and neither leaves anything', {
+test('two labs side by side with the same addresses, and neither leaves anything behind', {
   skip: CANNOT,
 }, async (t) => {
   const before = sysctls();
@@ -42,12 +42,12 @@ test('two labs side by side, with the same addresses, and neither leaves anythin
   assert.ok(Number(sysctls()[0]) > 1024, 'the limits of the other lab went with the first');
   await b.ok('down');
   assert.deepEqual(traces(b.name), NOTHING);
-  // Other labs of this machine keep them raised.
+  // Other labs on this machine keep them raised.
   const others = JSON.parse(await a.ok('list', '--json').catch(() => '[]'));
   if (others.length === 0) assert.deepEqual(sysctls(), before);
 });
 
-test('a lab over two subnets, IPv4 and IPv6: a router between, and a world outside', {
+test('a lab with two subnets, IPv4 and IPv6, a router between them, and an outside world', {
   skip: CANNOT,
 }, async (t) => {
   const lab = new TestLab(t, 's');
@@ -125,7 +125,7 @@ test('nodes stop, start, come and go', { skip: CANNOT }, async (t) => {
   assert.ok(namespaces.every((each) => !each.includes('edge') && !each.endsWith('.c')));
 });
 
-test('`down` removes any wreck, and only that', { skip: CANNOT }, async (t) => {
+test('`down` removes any wreck, and nothing else', { skip: CANNOT }, async (t) => {
   const lab = new TestLab(t, 'w');
   const other = `${lab.name}-x-node1`;
   createNetns(other);
@@ -140,7 +140,7 @@ test('`down` removes any wreck, and only that', { skip: CANNOT }, async (t) => {
   assert.deepEqual([again.status, again.stdout], [1, '']);
   assert.match(again.stderr, /already up; inspect it: flatnet lab status --name .* flatnet lab down --name/);
 
-  // Half torn down: the record of the lab is gone, nobody knows its nodes.
+  // Half torn down: the lab's record is gone, and nobody knows its nodes.
   rmSync(new LabPaths(lab.name).state);
   rmSync(new LabPaths(lab.name).nodes, { recursive: true });
   for (const args of [['up'], ['status'], ['pod', 'create', 'b']]) {
@@ -155,7 +155,7 @@ test('`down` removes any wreck, and only that', { skip: CANNOT }, async (t) => {
   assert.match(await lab.ok('down'), /nothing to do/);
 });
 
-test('an `up` that fails or is interrupted leaves nothing', { skip: CANNOT }, async (t) => {
+test('an `up` that fails or is interrupted leaves nothing behind', { skip: CANNOT }, async (t) => {
   const lab = new TestLab(t, 'f');
   const begun = async (): Promise<void> => {
     while (!traces(lab.name).namespaces.includes(`${lab.name}-node1`)) await sleep(20);
@@ -172,18 +172,18 @@ test('an `up` that fails or is interrupted leaves nothing', { skip: CANNOT }, as
   assert.match(said, /flatnet: stopped by SIGINT; what was made has been removed\n$/);
   assert.deepEqual(traces(lab.name), NOTHING);
 
-  // Killed outright: a wreck, which says so.
+  // Killed outright: a wreck, reported as one.
   const killed = spawn(FLATNET, ['lab', 'up', '--name', lab.name], { stdio: 'ignore' });
   await begun();
   killed.kill('SIGKILL');
   await new Promise((resolve) => killed.once('exit', resolve));
-  // As when the signal comes while it looks what the kernel can do.
+  // As if the signal came while it probed the kernel.
   execFileSync('ip', ['netns', 'add', `${lab.name}.probe`]);
   assert.match((await lab.run('up')).stderr, /half made or half torn down/);
   await lab.ok('down');
   assert.deepEqual(traces(lab.name), NOTHING);
 
-  // Nothing of either is in the way of the next, which flannel's own file configures.
+  // Neither gets in the way of the next lab, which flannel's own file configures.
   const conf = join('/tmp', `${lab.name}.json`);
   t.after(() => rmSync(conf, { force: true }));
   writeFileSync(conf, JSON.stringify({ network: '10.98.0.0/16', BACKEND: { type: 'host-gw' }, unknown: 1 }));

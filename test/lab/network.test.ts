@@ -9,7 +9,7 @@ import type { LabNode } from '../../src/lab/record/topology.ts';
 
 const POOL = { Network: '10.1.0.0/16' };
 
-test('a preset fills up what is not written, whatever the spelling of what is', () => {
+test('a preset completes a configuration, however its keys are spelled', () => {
   const network = readNetwork(withPreset('calico', { ...POOL, WIRING: 'routed', backend: { TYPE: 'BGP' } }));
   assert.deepEqual(
     [network.addresses, network.wiring, network.backend],
@@ -21,7 +21,7 @@ test('a preset fills up what is not written, whatever the spelling of what is', 
   for (const name of PRESET_NAMES) assert.doesNotThrow(() => readNetwork(withPreset(name, POOL)));
 });
 
-test('what contradicts a preset is named', () => {
+test('a contradiction to the preset is named', () => {
   const refused = (
     name: (typeof PRESET_NAMES)[number],
     more: Record<string, unknown>,
@@ -34,7 +34,7 @@ test('what contradicts a preset is named', () => {
   refused('calico', withBackend('vxlan', POOL), 'Backend.Type');
 });
 
-test('another backend leaves the options of the one before behind, the same one keeps them', () => {
+test('another backend drops the old one’s options; the same backend keeps them', () => {
   const written = { ...POOL, BACKEND: { type: 'vxlan', VNI: 7 } };
   assert.deepEqual(withBackend('host-gw', written), { ...POOL, Backend: { Type: 'host-gw' } });
   assert.equal(readNetwork(withBackend('VXLAN', written)).backend.options.VNI, 7);
@@ -46,7 +46,7 @@ const NODES: LabNode[] = [
   { name: 'node3', index: 3, subnet: 0 },
 ];
 
-test('resources of a topology: flatnet reads them, and the mesh goes off last', () => {
+test('a topology’s resources are valid, and the mesh goes off last', () => {
   assert.deepEqual(bgpResources({}, NODES, 1, [4]), []);
   for (const topology of [{ reflectors: 2 }, { tor: 'bird' }] as const) {
     const documents = bgpResources(topology, NODES, 2, [4, 6]);
@@ -61,7 +61,7 @@ test('resources of a topology: flatnet reads them, and the mesh goes off last', 
   );
 });
 
-test('a rack’s router speaks with its own nodes and with the other routers', () => {
+test('a rack’s router peers with its own nodes and with the other routers', () => {
   const rack = { rack: 0, racks: 2, nodes: NODES, families: [4, 6] } as const;
   const bird = torBird(rack, '/tmp/log');
   for (const peer of ['172.30.0.11 as 64600', '172.30.0.13', 'fd77::13', '172.30.254.2 as 65001']) {

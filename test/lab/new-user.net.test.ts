@@ -17,7 +17,7 @@ const annotated = (name: string, value: string) => ({
 });
 const containers = [{ name: 'c', image: 'pause' }];
 
-test('what new users try: addresses by annotation, a pool deleted under its pods, a node’s own network, a store that is gone', {
+test('what new users try: addresses by annotation, deleting a pool in use, a pool in the nodes’ network, a store that is gone', {
   skip: CANNOT || NO_BIRD,
   timeout: 300_000,
 }, async (t) => {
@@ -74,7 +74,7 @@ test('what new users try: addresses by annotation, a pool deleted under its pods
       metadata: { name: 'dns', annotations: annotated('ipAddrs', '10.99.0.53') },
       spec: { containers },
     };
-    // An agent may not have heard of the pool yet: it refuses, and apply may be called again.
+    // An agent that has not heard of the pool yet refuses; then apply may be repeated.
     const file = write(JSON.stringify({ apiVersion: 'v1', kind: 'List', items: [deployment, dns] }));
     const deadline = performance.now() + 60_000;
     for (;;) {
@@ -89,7 +89,7 @@ test('what new users try: addresses by annotation, a pool deleted under its pods
     assert.ok(addresses.includes('10.99.0.53'));
   });
 
-  await t.test('a pool that holds a node is refused, and nothing is done', async () => {
+  await t.test('a pool that contains a node is refused, and nothing is done', async () => {
     const wrong = resource('IPPool', 'wrong', { cidr: '172.30.0.0/20' });
     const good = resource('IPPool', 'good', { cidr: '10.98.0.0/24' });
     const both = `{"apiVersion":"v1","kind":"List","items":[${good},${wrong}]}`;
@@ -102,7 +102,7 @@ test('what new users try: addresses by annotation, a pool deleted under its pods
     assert.equal((await ofStore('get', 'pool', 'good')).status, 1);
   });
 
-  await t.test('a pool deleted under its pods is a problem until it is back', async () => {
+  await t.test('a pool deleted while in use is a problem until it is back', async () => {
     const refused = await ofStore('delete', 'pool', 'other');
     assert.match(refused.stderr, /3 addresses of pods .* not masqueraded/);
     assert.equal((await ofStore('delete', 'pool', 'other', '--force')).status, 0);
@@ -113,7 +113,7 @@ test('what new users try: addresses by annotation, a pool deleted under its pods
     await problems((all) => all.length === 0);
   });
 
-  await t.test('the settings of a living node are deleted, and the node stays', async () => {
+  await t.test('deleting a live node’s settings leaves the node alone', async () => {
     const settings = resource('Node', 'node1', { bgp: { asNumber: 64_512 } });
     await applied(settings);
     const { status, stdout } = await ofStore('delete', '-f', write(settings));
@@ -123,7 +123,7 @@ test('what new users try: addresses by annotation, a pool deleted under its pods
     await problems((all) => all.length === 0);
   });
 
-  await t.test('a store that was killed is started again with what it held', async () => {
+  await t.test('a killed store starts again with its data', async () => {
     const { pid } = JSON.parse(readFileSync(`/run/flatnet/labs/${lab.name}/store.pid`, 'utf8'));
     process.kill(pid, 'SIGKILL');
     const fix = `flatnet lab store start --name ${lab.name}`;
@@ -132,7 +132,7 @@ test('what new users try: addresses by annotation, a pool deleted under its pods
     );
     for (let i = 0; i < 2; i++) await lab.ok('store', 'start');
     await problems((all) => all.length === 0);
-    // As a runtime does: an agent may be about to find that its connection has gone.
+    // Retried, as a runtime does: an agent may be about to find that its connection is gone.
     const deadline = performance.now() + 60_000;
     for (;;) {
       const { status, stderr } = await lab.run('pod', 'create', 'after');

@@ -3,7 +3,7 @@ import { linkGet, linkSet } from '../../src/linux/link/link.ts';
 import { NETLINK_ROUTE, NetlinkSocket } from '../../src/linux/netlink/socket.ts';
 import { type Route, RT_TABLE_MAIN, routeDelete, routeDump, routeText } from '../../src/linux/route.ts';
 
-/** `proto bird`, and the agent's own that nobody is told of. */
+/** `proto bird`, and the agent's own, which is announced to nobody. */
 const LEARNED = [12, 111];
 
 /**
@@ -21,7 +21,7 @@ export class Tunnel implements Disposable {
     this.#socket[Symbol.dispose]();
   }
 
-  /** What must be as it was. A device made anew has another number. */
+  /** What must be as before. A recreated device has another index. */
   async state(): Promise<string[]> {
     const socket = this.#socket;
     const link = await socket.get(linkGet('tunl0')).catch(() => undefined);

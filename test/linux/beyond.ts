@@ -1,12 +1,13 @@
 import type { Ip } from '../../src/ip/address.ts';
 import { type Fdb, fdbReplace } from '../../src/linux/fdb.ts';
 import { type IcmpError, type IcmpSocket, waitForMessages } from '../../src/linux/icmp.ts';
-import { NLM_F_APPEND, NLM_F_CREATE, type Request } from '../../src/linux/netlink/message.ts';
+import { NLM_F_CREATE, type Request } from '../../src/linux/netlink/message.ts';
 
-// What the codecs can do, and flatnet itself has no need of.
+// What the codecs can do but flatnet itself does not need.
 
 export const IFA_F_PERMANENT = 0x80;
 export const IFA_F_NOPREFIXROUTE = 0x200;
+const NLM_F_APPEND = 0x800;
 export const NUD_NOARP = 0x40;
 
 /** Like `bridge fdb append`: one more destination, which gets a copy. For the all-zero address, the default entry. */

@@ -12,7 +12,7 @@ test('a command always wins, and its image is named', () => {
   });
 });
 
-test('what everybody knows is stood in for', () => {
+test('well-known images are substituted', () => {
   const of = (image: string, ports: number[] = []) => substitute({ image, ports });
   assert.deepEqual(
     ['nginx', 'docker.io/library/nginx:1.27', 'registry.example:5000/x/httpd@sha256:0'].map(
@@ -32,7 +32,7 @@ test('what everybody knows is stood in for', () => {
   assert.deepEqual(pause.runs === 'command' && pause.argv, ['sleep', 'infinity']);
 });
 
-test('an unknown image without a command does not run, and the reader learns what to do', () => {
+test('an unknown image without a command does not run, and the note tells what to do', () => {
   const runs = substitute({ image: 'example.org/secret-sauce:7', ports: [] });
   assert.equal(runs.runs, 'nothing');
   assert.match(runs.note, /secret-sauce:7 is not pulled .*give the container a command/);

@@ -7,7 +7,7 @@ import { addNetwork, delNetwork } from '../../src/runtime/cni-exec.ts';
 import { readConfList } from '../../src/runtime/conf-list.ts';
 import { execPlugin, findPlugin } from '../../src/runtime/plugin-exec.ts';
 
-/** A folder with a plugin that is this shell script; it writes what it was asked into `log`. */
+/** A folder with this shell script as a plugin, which records its requests in `log`. */
 function plugins(t: TestContext, scripts: Record<string, string>) {
   const dir = mkdtempSync(join(tmpdir(), 'flatnet-plugins-'));
   t.after(() => rmSync(dir, { recursive: true }));
@@ -44,7 +44,7 @@ test('what a plugin prints, or how it failed', async (t) => {
   assert.throws(() => findPlugin('../good', binDirs), { code: 'NOT_FOUND' });
 });
 
-test('a plugin that takes too long, or that nobody waits for, is killed', async (t) => {
+test('a plugin that takes too long, or is aborted, is killed', async (t) => {
   const { binDirs } = plugins(t, { sleeps: 'exec sleep 30' });
   await assert.rejects(execPlugin('sleeps', ENV, '{}', { binDirs, timeout: 100 }), /SIGKILL/);
   const abort = new AbortController();
@@ -52,7 +52,7 @@ test('a plugin that takes too long, or that nobody waits for, is killed', async 
   await assert.rejects(execPlugin('sleeps', ENV, '{}', { binDirs }, abort.signal), { name: 'AbortError' });
 });
 
-test('a chain: results are handed on, capabilities go to those that declare them, DEL runs backwards', async (t) => {
+test('a chain hands results on, passes capabilities to plugins that declare them, and runs DEL backwards', async (t) => {
   const result = (n: number) => `echo '{"cniVersion":"1.0.0","ips":[{"address":"10.0.0.${n}/24"}]}'`;
   const { dir, log, binDirs } = plugins(t, { one: result(1), two: result(2) });
   const network = readConfList({
@@ -94,7 +94,7 @@ test('a chain: results are handed on, capabilities go to those that declare them
   ]);
 });
 
-test('a failed ADD is taken back, and its own error is what is thrown', async (t) => {
+test('a failed ADD is undone, and its own error is thrown', async (t) => {
   const { dir, log, binDirs } = plugins(t, {
     one: 'true',
     two: `[ $CNI_COMMAND = DEL ] || { echo '{"code":7,"msg":"bad"}'; exit 1; }`,

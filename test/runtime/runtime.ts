@@ -12,7 +12,7 @@ import {
 } from '../../src/runtime/cni-exec.ts';
 import { loadConfList } from '../../src/runtime/conf-list.ts';
 
-// What a container runtime does with CNI and a lab has no need of.
+// What a container runtime does with CNI but a lab does not need.
 
 /** Runs CHECK along the plugins. Does nothing before 0.4.0 or with `disableCheck`. */
 export async function checkNetwork(options: AttachmentOptions, signal?: AbortSignal): Promise<void> {
@@ -44,7 +44,7 @@ export async function gcNetwork(
   }
   if (atLeast(network.cniVersion, '1.1.0') && !network.disableGC) {
     const attachments = options.valid.map((a) => ({ containerID: a.containerId, ifname: a.ifName }));
-    // libcni sends the list under the key of the specification and under the one it used before.
+    // libcni sends the list under the specification's key and under its older one.
     const extra = { 'cni.dev/valid-attachments': attachments, 'cni.dev/attachments': attachments };
     for (const plugin of network.plugins) {
       await attempt(

@@ -12,7 +12,7 @@ import { createSandbox, destroySandbox, inSandbox } from '../../src/runtime/sand
 
 const skip = process.geteuid?.() === 0 || process.env.CI ? false : 'needs root';
 
-/** A sandbox with loopback up, that goes with the test. */
+/** A sandbox with loopback up, removed after the test. */
 async function sandbox(t: { after(work: () => void): void }, hostname = 'web') {
   const name = `sb${process.pid}-${hostname}`;
   const netns = createNetns(name);
@@ -104,7 +104,7 @@ test('containers share port space and loopback, and keep log, environment and st
   assert.deepEqual(containerState(id, container('a', '').exitFile).state === 'stopped', false);
 });
 
-test('a container that can’t start says why', { skip }, async (t) => {
+test('a container that cannot start tells why', { skip }, async (t) => {
   const { id, container } = await sandbox(t);
   await assert.rejects(
     startContainer(id, { ...container('x', 'true'), cwd: '/nowhere' }),
@@ -116,7 +116,7 @@ test('a container that can’t start says why', { skip }, async (t) => {
   assert.deepEqual(containerState(id, exitFile), { state: 'exited', exitCode: 127 });
 });
 
-test('the end of a sandbox is the end of all in it', { skip }, async (t) => {
+test('a sandbox takes everything in it along', { skip }, async (t) => {
   const { id, container } = await sandbox(t);
   await startContainer(id, container('a', 'trap "" TERM INT HUP; while :; do sleep 100; done'));
   await until(() => children(id).length >= 4, 'the container does not run');
@@ -129,14 +129,14 @@ test('the end of a sandbox is the end of all in it', { skip }, async (t) => {
   assert.deepEqual(containerState(id, container('a', '').exitFile), { state: 'stopped' });
 });
 
-test('a pid that was used again is not the process', () => {
+test('a reused pid is not the process', () => {
   const self = identify(process.pid);
   assert.ok(self && isAlive(self));
   assert.equal(isAlive({ ...self, startTime: self.startTime - 1 }), false);
   assert.equal(identify(2 ** 22 + 1), undefined);
 });
 
-test('a sandbox keeps no namespace of others alive', { skip }, async (t) => {
+test('a sandbox keeps no other namespace alive', { skip }, async (t) => {
   const name = `sb${process.pid}-other`;
   const other = createNetns(name);
   t.after(() => deleteNetns(name));

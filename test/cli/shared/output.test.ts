@@ -4,7 +4,7 @@ import { stripVTControlCharacters } from 'node:util';
 import fc from 'fast-check';
 import { paint, render, type Style, table } from '../../../src/cli/shared/output.ts';
 
-test('columns are aligned, and nothing trails', () => {
+test('columns are aligned, without trailing blanks', () => {
   const text = table(
     ['NODE', 'AGENT', 'PODS'],
     [
@@ -17,7 +17,7 @@ test('columns are aligned, and nothing trails', () => {
   assert.equal(table(['A'], [], false), '');
 });
 
-test('colour changes no column', () => {
+test('colour does not change the columns', () => {
   const style = fc.constantFrom<Style>('green', 'red', 'yellow', 'dim', 'bold');
   const cell = fc.oneof(
     fc.stringMatching(/^[a-z0-9.:/ -]{0,12}$/),

@@ -19,7 +19,7 @@ test('node1 is easy to recognise', () => {
   assert.deepEqual(nodeAddresses(2, 1), { 4: '172.30.1.12/24', 6: 'fd77:0:0:1::12/64' });
 });
 
-test('no two things have one address, and all are in the underlay', () => {
+test('addresses are unique, and all in the underlay', () => {
   const plan = fc.record({
     nodes: fc.integer({ min: 1, max: MOST_NODES }),
     subnets: fc.integer({ min: 1, max: MOST_SUBNETS }),
@@ -51,7 +51,7 @@ test('no two things have one address, and all are in the underlay', () => {
   );
 });
 
-test('a new node takes the lowest number that is free', () => {
+test('a new node takes the lowest free number', () => {
   assert.equal(freeIndex([]), 1);
   assert.equal(freeIndex([1, 2, 4]), 3);
   const all = Array.from({ length: MOST_NODES }, (_, i) => i + 1);

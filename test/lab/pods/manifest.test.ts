@@ -64,7 +64,7 @@ test('several documents, defaults, and a list as kubectl writes it', () => {
   assert.deepEqual(read(json).manifests, [{ kind: 'Namespace', name: 'x', labels: {} }]);
 });
 
-test('annotations of a pod and of a template are the pods’', () => {
+test('annotations of a pod and of a template reach the pods', () => {
   const annotations = { 'cni.projectcalico.org/ipAddrs': '["10.244.0.53"]' };
   const text = JSON.stringify(annotations);
   const [pod] = read(POD.replace('name: web }', `name: web, annotations: ${text} }`)).manifests;
@@ -94,7 +94,7 @@ test('the hash follows the template and nothing else', () => {
   assert.notEqual(hash(annotated), base);
 });
 
-test('what a lab does not do is said', () => {
+test('what a lab ignores is reported', () => {
   const { warnings } = read(
     DEPLOYMENT.replace(
       '          image: nginx',
@@ -104,7 +104,7 @@ test('what a lab does not do is said', () => {
   assert.deepEqual(warnings, ['web.yaml: spec.template.spec.containers[0].livenessProbe is ignored']);
 });
 
-// Each error names the place and what is wrong there.
+// Each error names the place and the problem.
 const WRONG: Record<string, [text: string, error: RegExp]> = {
   'no YAML': ['a: [', /^web\.yaml:1:5: /],
   'a kind that objects inherit': [

@@ -42,7 +42,7 @@ spec:${spec}
     spec: { containers: [ { name: c, image: busybox, command: [sleep, infinity] } ] }
 `;
 
-  test('a pod answers with its name, sees who asks, and goes without a trace', async () => {
+  test('a pod answers with its name, sees who asks, and leaves no trace', async () => {
     await lab.ok(
       'pod',
       'create',
@@ -80,7 +80,7 @@ spec:${spec}
     );
   });
 
-  test('exec passes input, output, signals of the status, and nothing of ours', async () => {
+  test('exec passes input, output and status by signal, and nothing of ours', async () => {
     await lab.ok('pod', 'create', 'team-b/x');
     for (const status of [0, 1, 42]) {
       assert.equal((await lab.run('exec', 'team-b/x', '--', 'sh', '-c', `exit ${status}`)).status, status);
@@ -115,7 +115,7 @@ spec:${spec}
     await lab.ok('pod', 'delete', '-n', 'team-b', 'x');
   });
 
-  test('a pod sees no namespace but its own, also when others come after it', async () => {
+  test('a pod sees no namespace but its own, even those made after it', async () => {
     await lab.ok('pod', 'create', 'first');
     await lab.ok('pod', 'create', 'second');
     const { status, stdout, stderr } = await lab.run('exec', 'first', '--', 'ip', 'address');
@@ -124,7 +124,7 @@ spec:${spec}
     await lab.ok('pod', 'delete', 'first', 'second');
   });
 
-  test('a pod whose pause process was killed is told of, and made anew by apply', async () => {
+  test('a pod whose pause process was killed is reported, and apply recreates it', async () => {
     const text =
       'apiVersion: v1\nkind: Pod\nmetadata: { name: p }\nspec: { containers: [ { name: c, image: nginx } ] }';
     await apply(text);
@@ -139,7 +139,7 @@ spec:${spec}
     await lab.ok('delete', '-f', file);
   });
 
-  test('a container that can not start is said why, and leaves no pod', async () => {
+  test('a container that cannot start tells why, and leaves no pod', async () => {
     writeFileSync(
       file,
       'apiVersion: v1\nkind: Pod\nmetadata: { name: p }\nspec: { containers: [ { name: c, image: nginx, workingDir: /no/such } ] }',
@@ -150,7 +150,7 @@ spec:${spec}
     assert.deepEqual(await pods(), []);
   });
 
-  test('of two containers that want one port, one fails and says so', async () => {
+  test('if two containers want the same port, one fails and tells why', async () => {
     const container = (name: string): string => `{ name: ${name}, image: nginx }`;
     await apply(`
 apiVersion: v1
@@ -170,7 +170,7 @@ spec: { containers: [ ${container('one')}, ${container('two')} ] }`);
     await lab.ok('delete', '-f', file);
   });
 
-  test('the example: two containers on one loopback, spread, and nothing is done twice', async () => {
+  test('the example: two containers on one loopback, spread, and nothing done twice', async () => {
     const first = await lab.ok('apply', '-f', EXAMPLE);
     assert.match(first, /^deployment\.apps\/duo created/);
     assert.match(first, /nginx: image nginx:1\.27 is not pulled: an HTTP server/);
@@ -237,7 +237,7 @@ spec: { containers: [ ${container('one')}, ${container('two')} ] }`);
     assert.deepEqual(await pods(), []);
   });
 
-  test('containers that end, or that nobody knows, are shown as that', async () => {
+  test('status shows containers that exited and images that are unknown', async () => {
     const output = await apply(`
 apiVersion: v1
 kind: Pod

@@ -7,7 +7,7 @@ import { type ExistingPod, ownerOf, planWorkloads } from '../../../src/lab/pods/
 
 const node = (name: string, ready = true, labels = {}): SchedulableNode => ({ name, labels, ready });
 
-test('a pod goes where fewest of its owner are, then where fewest are', () => {
+test('a pod goes to the node with the fewest pods of its owner, then with the fewest pods', () => {
   const nodes = [node('a'), node('b'), node('c')];
   const pods = [
     { node: 'a', owner: 'Deployment/web' },
@@ -19,14 +19,14 @@ test('a pod goes where fewest of its owner are, then where fewest are', () => {
   assert.equal(schedule({}, nodes, pods), 'a');
 });
 
-test('nodes without an agent get none, unless named', () => {
+test('nodes without an agent get no pods, unless named', () => {
   const nodes = [node('a', false), node('b')];
   assert.equal(schedule({}, nodes, [{ node: 'b' }]), 'b');
   assert.equal(schedule({ nodeName: 'a' }, nodes, []), 'a');
   assert.throws(() => schedule({}, [node('a', false)], []), /no agent is running on a; .*node start/);
 });
 
-test('nodeSelector and nodeName say which node will do', () => {
+test('nodeSelector and nodeName restrict the nodes', () => {
   const nodes = [node('a'), node('b', true, { disk: 'ssd' })];
   assert.equal(schedule({ nodeSelector: { disk: 'ssd' } }, nodes, [{ node: 'b' }]), 'b');
   assert.equal(schedule({ nodeSelector: { 'kubernetes.io/hostname': 'b' } }, nodes, []), 'b');
@@ -54,7 +54,7 @@ const clusterNodes = fc
   .uniqueArray(fc.integer({ min: 1, max: 9 }), { minLength: 1, maxLength: 6 })
   .map((numbers) => numbers.map((n) => node(`node${n}`)));
 
-/** What the lab holds after a plan was carried out; some pods die by themselves. */
+/** What the lab holds after a plan is carried out; some pods die by themselves. */
 function after(wanted: readonly Workload[], nodes: readonly SchedulableNode[], pods: readonly ExistingPod[]) {
   const plan = planWorkloads(wanted, nodes, pods);
   const made = plan.create.map((pod): ExistingPod => {
@@ -64,7 +64,7 @@ function after(wanted: readonly Workload[], nodes: readonly SchedulableNode[], p
   return { plan, pods: [...pods.filter((pod) => !plan.remove.includes(pod)), ...made] };
 }
 
-test('from any state the plan gives every workload what it wants, evenly spread, and then wants nothing more', () => {
+test('from any state, the plan gives every workload what it wants, evenly spread, and is then done', () => {
   fc.assert(
     fc.property(workloads, workloads, clusterNodes, fc.func(fc.boolean()), (before, wanted, nodes, lives) => {
       const start = after(before, nodes, []).pods.map((pod) => ({ ...pod, alive: lives(pod.name) }));
@@ -84,7 +84,7 @@ test('from any state the plan gives every workload what it wants, evenly spread,
   );
 });
 
-test('replicas of a new deployment differ by one at most between nodes', () => {
+test('a new deployment’s replicas differ by at most one between nodes', () => {
   fc.assert(
     fc.property(clusterNodes, fc.integer({ min: 0, max: 40 }), (nodes, replicas) => {
       const web: Workload = {
@@ -106,12 +106,12 @@ test('replicas of a new deployment differ by one at most between nodes', () => {
   );
 });
 
-test('pods nobody applied are nobody’s business', () => {
+test('pods that nobody applied are left alone', () => {
   const mine: ExistingPod = { namespace: 'default', name: 'mine', node: 'gone', alive: false };
   assert.deepEqual(planWorkloads([], [node('a')], [mine]), { remove: [], create: [], pending: [] });
 });
 
-test('what no node can take is pending, and the rest is not', () => {
+test('pods that no node can take are pending, and the rest are not', () => {
   const ssd = { ...template, nodeSelector: { disk: 'ssd' } };
   const of = (name: string, each: Workload['template']): Workload => {
     return { kind: 'Deployment', namespace: 'default', name, replicas: 2, template: each, hash: 'a' };

@@ -4,14 +4,14 @@ import { expand } from '../../../src/lab/pods/containers.ts';
 import { labName, nodeName, podNetns, splitPodName } from '../../../src/lab/record/names.ts';
 import { LabPaths } from '../../../src/lab/record/paths.ts';
 
-test('names that cannot be are refused with the field and a way out', () => {
+test('invalid names are refused with the field and a way out', () => {
   assert.throws(() => labName('My_Lab'), /lab name: 'My_Lab' .*as 'my-lab'/);
   assert.throws(() => labName('x'.repeat(41)), /41 characters, 40 are allowed/);
   assert.throws(() => nodeName('flatnet', 'router'), /node name: 'router' is reserved for the lab itself/);
   assert.throws(() => nodeName('flatnet', 'Node'), /node name: 'Node'/);
 });
 
-test('the longest names leave room for the path of the agent’s socket', () => {
+test('the longest names leave room for the agent’s socket path', () => {
   for (const lab of ['a', 'x'.repeat(40)]) {
     let longest = 'n';
     for (;;) {
@@ -28,7 +28,7 @@ test('the longest names leave room for the path of the agent’s socket', () => 
   }
 });
 
-test('pods may be named with their namespace', () => {
+test('a pod’s name may include its namespace', () => {
   assert.deepEqual(splitPodName('web'), { namespace: 'default', name: 'web' });
   assert.deepEqual(splitPodName('team-a/web', 'other'), { namespace: 'team-a', name: 'web' });
   assert.equal(podNetns('flatnet', 'default', 'web'), 'flatnet.default.web');
