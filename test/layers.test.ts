@@ -35,7 +35,7 @@ const MAY_IMPORT: Readonly<Record<string, string>> = {
   companions: 'cluster companions/bird ipam state',
   'companions/bird': 'backends cluster companions/bird companions/companion.ts ip ipam linux state',
   'companions/bird/configuration': 'backends cluster ip',
-  'companions/bird/daemon': 'companions/bird/configuration/cut.ts companions/bird/status linux',
+  'companions/bird/daemon': 'companions/bird/configuration/text.ts companions/bird/status linux',
   'companions/bird/status': 'companions/bird/configuration companions/bird/daemon/reply.ts ip',
   trace: 'cluster ip state',
   cni: 'cluster cni ip ipam linux',

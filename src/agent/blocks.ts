@@ -8,7 +8,7 @@ import { cidrOf } from '../ip/cidr.ts';
 import { BlockAssigner, type BlockAssignerOptions } from '../ipam/blocks/block-assigner.ts';
 import { BlockUpkeep, type Use } from '../ipam/blocks/upkeep.ts';
 import type { Log } from '../log.ts';
-import type { Store } from '../store/ports/store.ts';
+import type { BlockStore } from '../store/ports/blocks.ts';
 import type { Facts } from './facts.ts';
 
 /** Milliseconds between looks for blocks and addresses that nobody uses. */
@@ -30,10 +30,10 @@ export class Blocks {
   /** Agents that start together must not all read everything together. */
   #nextWide = performance.now() + Math.random() * WIDE_INTERVAL;
 
-  constructor(facts: Facts, store: Store, log: Log) {
+  constructor(facts: Facts, store: BlockStore, log: Log) {
     const { node } = facts.options;
     const options: BlockAssignerOptions = {
-      store: store.blocks,
+      store,
       node,
       nodeLabels: () => facts.labels,
       resources: () => ({

@@ -18,7 +18,7 @@ export type FeedOptions = {
   readonly facts: Facts;
   readonly underlay: UnderlayWatch;
   readonly handover: Handover;
-  readonly store: Store;
+  readonly store: Pick<Store, 'network' | 'feed'>;
   readonly log: Log;
   readonly signal: AbortSignal;
 };

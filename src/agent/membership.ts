@@ -6,15 +6,14 @@ import type { Node, NodeFacts, PerFamily } from '../cluster/node.ts';
 import { codeOf, messageOf } from '../error.ts';
 import type { Cidr } from '../ip/cidr.ts';
 import type { Log } from '../log.ts';
-import type { Claim } from '../store/ports/membership.ts';
-import type { Store } from '../store/ports/store.ts';
+import type { Claim, Membership as Port } from '../store/ports/membership.ts';
 import type { Facts } from './facts.ts';
 
 /** Only a person can mend these, and should see the agent fail. */
 const HOPELESS = ['NAME_TAKEN', 'NAME_INVALID'] as const;
 
 export type MembershipOptions = {
-  readonly store: Store;
+  readonly cluster: Port;
   readonly log: Log;
   readonly signal: AbortSignal;
   /** The subnets this node had before, wished for again. */
@@ -40,11 +39,11 @@ export class Membership {
 
   /** Joins, and joins again whenever the subnets are lost, until the signal aborts; the lease then stays and runs out by itself. */
   async run(): Promise<void> {
-    const { store, signal, log } = this.#options;
+    const { cluster, signal, log } = this.#options;
     let { previous } = this.#options;
     while (!signal.aborted) {
       const node = await this.#nodeKnown();
-      const claim = await untilDone('take a subnet', () => store.membership.join(node, previous), {
+      const claim = await untilDone('take a subnet', () => cluster.join(node, previous), {
         signal,
         log,
         hopeless: HOPELESS,

@@ -1,9 +1,12 @@
 import type { LocalPod } from '../cluster/node.ts';
 
+type Attachment = Pick<LocalPod, 'containerId' | 'ifName'>;
+
 /** The pods that hang on this node, by attachment: what CNI did, as facts for the desired state. */
 export class Pods {
   readonly #pods = new Map<string, LocalPod>();
   readonly #changed: () => void;
+  #list: readonly LocalPod[] | undefined;
 
   /** `changed` is called after every change. */
   constructor(pods: Iterable<LocalPod>, changed: () => void) {
@@ -13,18 +16,23 @@ export class Pods {
 
   add(pod: LocalPod): void {
     this.#pods.set(key(pod), pod);
+    this.#list = undefined;
     this.#changed();
   }
 
-  remove(pod: Pick<LocalPod, 'containerId' | 'ifName'>): void {
-    if (this.#pods.delete(key(pod))) this.#changed();
+  remove(pod: Attachment): void {
+    if (!this.#pods.delete(key(pod))) return;
+    this.#list = undefined;
+    this.#changed();
   }
 
-  list(): LocalPod[] {
-    return [...this.#pods.values()];
+  /** The same array until one comes or goes. */
+  list(): readonly LocalPod[] {
+    this.#list ??= [...this.#pods.values()];
+    return this.#list;
   }
 }
 
-function key({ containerId, ifName }: Pick<LocalPod, 'containerId' | 'ifName'>): string {
+function key({ containerId, ifName }: Attachment): string {
   return `${containerId} ${ifName}`;
 }

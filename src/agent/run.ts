@@ -43,7 +43,7 @@ export async function runAgent(options: AgentOptions, log: Log, stop: AbortSigna
   // What is known, and what follows from it.
   const facts = new Facts(options, loadAttachments(paths.state));
   const store = openStore(options.store, log);
-  const blocks = new Blocks(facts, store, log);
+  const blocks = new Blocks(facts, store.blocks, log);
   await using companions = new Companions({ node, paths, assigner: blocks.assigner, log, signal });
   connect(facts, companions);
   using loop = new Loop(facts, log);
@@ -63,7 +63,7 @@ export async function runAgent(options: AgentOptions, log: Log, stop: AbortSigna
   loop.on('ready', ({ facts: { self, network, pods }, desired: { mtu } }) =>
     outputs.write({ network, subnets: self.node.subnets, mtu, pods }),
   );
-  const membership = new Membership(facts, { store, log, signal, previous });
+  const membership = new Membership(facts, { cluster: store.membership, log, signal, previous });
   const problem = () => notReady(facts, { kernel: loop.problem, companion: companions.problem });
   const cni = cniContext({ facts, notReady: problem, mtu: () => loop.mtu, assigner: blocks.assigner, log });
   await using service = new CniService(cni);

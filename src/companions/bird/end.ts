@@ -5,7 +5,7 @@ import { NETLINK_ROUTE, NetlinkSocket } from '../../linux/netlink/socket.ts';
 import { killNow, waitForEnd } from '../../linux/process.ts';
 import { routeDelete } from '../../linux/route.ts';
 import type { Log } from '../../log.ts';
-import { withoutSessions } from './configuration/render.ts';
+import { withoutSessions } from './configuration/text.ts';
 import type { BirdControl } from './daemon/control.ts';
 import { BirdFiles } from './daemon/files.ts';
 import { adoptBird, hasPredecessor, runningBird } from './daemon/process.ts';

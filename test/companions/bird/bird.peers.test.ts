@@ -12,7 +12,7 @@ import { bgpRoutes, bgpStatus } from '../../../src/companions/bird/status/status
 import { parseCidr } from '../../../src/ip/cidr.ts';
 import { killNow } from '../../../src/linux/process.ts';
 import { BIRD, NO_BIRD } from './bird.ts';
-import { MESH_OFF, PEER, reflectors } from './resources.ts';
+import { MESH_OFF, PEER, reflectors } from './configuration/resources.ts';
 import { Cluster, until, watch } from './underlay.ts';
 
 const skip = NO_BIRD || (process.geteuid?.() !== 0 ? 'needs root' : false);

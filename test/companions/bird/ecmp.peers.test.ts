@@ -6,7 +6,7 @@ import { NO_RESOURCES } from '../../../src/cluster/resources.ts';
 import { parseIp } from '../../../src/ip/address.ts';
 import { parseCidr } from '../../../src/ip/cidr.ts';
 import { BIRD, NO_BIRD } from './bird.ts';
-import { MESH_OFF, PEER, reflectors } from './resources.ts';
+import { MESH_OFF, PEER, reflectors } from './configuration/resources.ts';
 import { Cluster, type Underlay, until } from './underlay.ts';
 
 const skip = NO_BIRD || (process.geteuid?.() !== 0 ? 'needs root' : false);

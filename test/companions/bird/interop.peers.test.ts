@@ -7,7 +7,7 @@ import { type BgpPeer, NO_RESOURCES } from '../../../src/cluster/resources.ts';
 import { parseIp } from '../../../src/ip/address.ts';
 import { parseCidr } from '../../../src/ip/cidr.ts';
 import { BIRD, NO_BIRD } from './bird.ts';
-import { MESH_OFF, PEER } from './resources.ts';
+import { MESH_OFF, PEER } from './configuration/resources.ts';
 import { Cluster, type Underlay, until } from './underlay.ts';
 
 function without(program: string, debianPackage: string): string | false {

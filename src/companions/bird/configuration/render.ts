@@ -11,7 +11,8 @@ import {
   tunnelFunction,
 } from './filters.ts';
 import { routerId, routerIdWarning } from './router-id.ts';
-import { type Session, sessionsOf } from './sessions.ts';
+import type { Session } from './session.ts';
+import { sessionsOf } from './sessions.ts';
 
 export type BirdConfig = {
   /** The whole of bird.conf. Holds passwords. */
@@ -74,11 +75,6 @@ export function birdConfig(facts: BgpFacts, logFile: string): BirdConfig {
         .map((pattern) => `ignoredInterfaces: ${JSON.stringify(pattern)} is no interface pattern`),
     ],
   };
-}
-
-/** The same configuration with nobody to speak with. */
-export function withoutSessions(text: string): string {
-  return text.replaceAll(/^protocol bgp \S+ \{\n.*?^\}\n/gms, '');
 }
 
 /**

@@ -3,7 +3,7 @@ import { Queue } from '../../../async/queue.ts';
 import { FlatnetError, messageOf } from '../../../error.ts';
 import { killNow, waitForEnd } from '../../../linux/process.ts';
 import type { Log } from '../../../log.ts';
-import { sessionsCut } from '../configuration/cut.ts';
+import { sessionsCut } from '../configuration/text.ts';
 import { type DaemonStatus, type ProtocolStatus, readDaemon, readProtocols } from '../status/protocols.ts';
 import { type BgpRoute, readRoutes } from '../status/routes.ts';
 import type { BirdControl } from './control.ts';

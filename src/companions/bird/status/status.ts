@@ -1,6 +1,6 @@
 import type { Ip } from '../../../ip/address.ts';
 import type { BirdConfig } from '../configuration/render.ts';
-import type { Session } from '../configuration/sessions.ts';
+import type { Session } from '../configuration/session.ts';
 import type { DaemonStatus, ProtocolStatus } from './protocols.ts';
 import type { BgpRoute } from './routes.ts';
 

@@ -1,10 +1,10 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
-import { isNewEnough } from '../../../src/companions/bird/daemon/program.ts';
-import { type Reply, ReplyReader } from '../../../src/companions/bird/daemon/reply.ts';
-import { readDaemon, readProtocols } from '../../../src/companions/bird/status/protocols.ts';
-import { readRoutes } from '../../../src/companions/bird/status/routes.ts';
+import { isNewEnough } from '../../../../src/companions/bird/daemon/program.ts';
+import { type Reply, ReplyReader } from '../../../../src/companions/bird/daemon/reply.ts';
+import { readDaemon, readProtocols } from '../../../../src/companions/bird/status/protocols.ts';
+import { readRoutes } from '../../../../src/companions/bird/status/routes.ts';
 
 const PROTOCOLS = `2002-Name       Proto      Table      State  Since         Info
 1002-Direct     Direct     ---        up     2026-11-22 19:44:55  

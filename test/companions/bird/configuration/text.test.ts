@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { sessionsCut } from '../../../src/companions/bird/configuration/cut.ts';
+import { sessionsCut, withoutSessions } from '../../../../src/companions/bird/configuration/text.ts';
 
 const session = (name: string, options: string, channel = 'import all;'): string =>
   `protocol bgp ${name} {\n  local port 179 as 64512;\n${options}  ipv4 {\n    ${channel}\n  };\n}\n`;
@@ -22,4 +22,12 @@ test('BIRD is restarted only for sessions that stay and have other options', () 
   assert.deepEqual(sessionsCut(after, before), ['B']);
   assert.deepEqual(sessionsCut(before, before), []);
   assert.deepEqual(sessionsCut('', after), []);
+});
+
+test('without sessions all else stays', () => {
+  const text = (sessions: string): string =>
+    `filter A {\n  accept;\n}\n${sessions}protocol kernel K {\n  ipv4;\n}\n`;
+  const session = 'protocol bgp B {\n  local as 1;\n  ipv4 {\n    import all;\n  };\n}\n';
+  assert.equal(withoutSessions(text(session + session)), text(''));
+  assert.equal(withoutSessions(text('')), text(''));
 });

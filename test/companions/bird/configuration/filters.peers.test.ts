@@ -1,9 +1,9 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { type BgpFilter, type FilterRule, NO_RESOURCES } from '../../../src/cluster/resources.ts';
-import { parseCidr } from '../../../src/ip/cidr.ts';
-import { NO_BIRD } from './bird.ts';
-import { Cluster, until } from './underlay.ts';
+import { type BgpFilter, type FilterRule, NO_RESOURCES } from '../../../../src/cluster/resources.ts';
+import { parseCidr } from '../../../../src/ip/cidr.ts';
+import { NO_BIRD } from '../bird.ts';
+import { Cluster, until } from '../underlay.ts';
 
 const skip = NO_BIRD || (process.geteuid?.() !== 0 ? 'needs root' : false);
 

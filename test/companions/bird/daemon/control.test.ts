@@ -5,11 +5,11 @@ import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
-import { NO_RESOURCES } from '../../../src/cluster/resources.ts';
-import { Bird } from '../../../src/companions/bird/daemon/bird.ts';
-import { BirdControl } from '../../../src/companions/bird/daemon/control.ts';
-import { readSecrets } from '../../../src/companions/bird/secrets.ts';
-import { SILENT } from '../../../src/log.ts';
+import { NO_RESOURCES } from '../../../../src/cluster/resources.ts';
+import { Bird } from '../../../../src/companions/bird/daemon/bird.ts';
+import { BirdControl } from '../../../../src/companions/bird/daemon/control.ts';
+import { readSecrets } from '../../../../src/companions/bird/secrets.ts';
+import { SILENT } from '../../../../src/log.ts';
 
 function temporary(t: TestContext): string {
   const folder = mkdtempSync(join(tmpdir(), `flatnet-bgp-${process.pid}-`));

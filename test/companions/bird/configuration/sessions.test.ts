@@ -1,12 +1,18 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
-import { type BgpPeer, NO_RESOURCES, type NodeBgp, type Resources } from '../../../src/cluster/resources.ts';
-import type { BgpFacts } from '../../../src/companions/bird/configuration/facts.ts';
-import { birdConfig } from '../../../src/companions/bird/configuration/render.ts';
-import { type Session, sessionsOf } from '../../../src/companions/bird/configuration/sessions.ts';
-import { type Ip, parseIp } from '../../../src/ip/address.ts';
-import { parseCidr } from '../../../src/ip/cidr.ts';
+import {
+  type BgpPeer,
+  NO_RESOURCES,
+  type NodeBgp,
+  type Resources,
+} from '../../../../src/cluster/resources.ts';
+import type { BgpFacts } from '../../../../src/companions/bird/configuration/facts.ts';
+import { birdConfig } from '../../../../src/companions/bird/configuration/render.ts';
+import type { Session } from '../../../../src/companions/bird/configuration/session.ts';
+import { sessionsOf } from '../../../../src/companions/bird/configuration/sessions.ts';
+import { type Ip, parseIp } from '../../../../src/ip/address.ts';
+import { parseCidr } from '../../../../src/ip/cidr.ts';
 import { clusters, seenBy } from './arbitraries.ts';
 import { MESH_OFF, PEER } from './resources.ts';
 

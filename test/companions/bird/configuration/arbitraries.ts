@@ -1,16 +1,16 @@
 import fc from 'fast-check';
-import type { Node, PerFamily } from '../../../src/cluster/node.ts';
+import type { Node, PerFamily } from '../../../../src/cluster/node.ts';
 import type {
   BgpConfiguration,
   BgpFilter,
   BgpPeer,
   FilterRule,
   Resources,
-} from '../../../src/cluster/resources.ts';
-import type { BgpFacts, BgpPool } from '../../../src/companions/bird/configuration/facts.ts';
-import type { Family, Ip } from '../../../src/ip/address.ts';
-import { type Cidr, cidrOf, nthIp, parseCidr } from '../../../src/ip/cidr.ts';
-import { cidrs } from '../../ip/arbitraries.ts';
+} from '../../../../src/cluster/resources.ts';
+import type { BgpFacts, BgpPool } from '../../../../src/companions/bird/configuration/facts.ts';
+import type { Family, Ip } from '../../../../src/ip/address.ts';
+import { type Cidr, cidrOf, nthIp, parseCidr } from '../../../../src/ip/cidr.ts';
+import { cidrs } from '../../../ip/arbitraries.ts';
 
 /**
  * Names no BIRD configuration may trip over: its own words, quotes, comments, other scripts, too long for a

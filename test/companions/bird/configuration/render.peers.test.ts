@@ -1,9 +1,9 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
-import { birdConfig } from '../../../src/companions/bird/configuration/render.ts';
+import { birdConfig } from '../../../../src/companions/bird/configuration/render.ts';
+import { complaintOf, NO_BIRD } from '../bird.ts';
 import { clusters } from './arbitraries.ts';
-import { complaintOf, NO_BIRD } from './bird.ts';
 
 test('BIRD takes the configuration of any cluster, whatever its names', {
   skip: NO_BIRD,

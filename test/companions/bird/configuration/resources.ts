@@ -1,6 +1,10 @@
-import type { Node } from '../../../src/cluster/node.ts';
-import { type BgpPeer, DEFAULT_BGP_CONFIGURATION, type Resources } from '../../../src/cluster/resources.ts';
-import type { Ip } from '../../../src/ip/address.ts';
+import type { Node } from '../../../../src/cluster/node.ts';
+import {
+  type BgpPeer,
+  DEFAULT_BGP_CONFIGURATION,
+  type Resources,
+} from '../../../../src/cluster/resources.ts';
+import type { Ip } from '../../../../src/ip/address.ts';
 
 export const MESH_OFF = { ...DEFAULT_BGP_CONFIGURATION, nodeToNodeMeshEnabled: false };
 

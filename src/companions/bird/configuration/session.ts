@@ -1,0 +1,114 @@
+import type { BgpPeer } from '../../../cluster/resources.ts';
+import { type Family, familyOf, type Ip, ipCompare } from '../../../ip/address.ts';
+import { type BgpCluster, isGlobal } from './cluster.ts';
+import { secretKey } from './facts.ts';
+import type { Wanted } from './peering.ts';
+
+/** One BGP session as this node holds it. */
+export type Session = {
+  /** BIRD's name of it. It says who the other end is, not why we speak with it: a session outlives a change of its reason. */
+  readonly name: string;
+  readonly family: Family;
+  readonly reason: 'node-to-node mesh' | 'global' | 'node specific';
+  /** The node of ours at the other end; absent outside the cluster. */
+  readonly node?: string;
+  readonly local: { readonly address?: Ip; readonly port: number; readonly as: number };
+  readonly remote: { readonly address: Ip; readonly port: number; readonly as: number };
+  /** The other end dials. */
+  readonly passive: boolean;
+  /** The other end is our route reflector client, in this cluster. */
+  readonly clusterId?: Ip;
+  readonly nextHop: 'self' | 'self ebgp' | 'keep';
+  /** Bound to the interface both are on, so that BFD is that of one hop; else any number of hops. */
+  readonly direct: boolean;
+  readonly bfd: boolean;
+  readonly password?: string;
+  /** Seconds. */
+  readonly keepalive?: number;
+  /** Seconds. */
+  readonly restartTime?: number;
+  /** At most so many hops away (RFC 5082). */
+  readonly ttlSecurity?: number;
+  readonly allowedLocalAs?: number;
+  /** BGPFilters by name. */
+  readonly filters: readonly string[];
+};
+
+const PASSWORD = /^[ !#-~]{1,80}$/;
+
+/** The session that is wanted. Both its ends compute it alike. */
+export function sessionOf(cluster: BgpCluster, { address, node, peer }: Wanted): Session {
+  const { bgpConfiguration } = cluster.resources;
+  const family = familyOf(address);
+  const own = cluster.self.addresses[family];
+  const bound = cluster.ownAddress(address);
+  const localAs = cluster.asOf(cluster.self, peer);
+  const remoteAs = node ? cluster.asOf(node, peer) : (peer?.asNumber ?? localAs);
+  const remotePort = node ? bgpConfiguration.listenPort : (peer?.port ?? 179);
+  const internal = localAs === remoteAs;
+  const clusterId = cluster.clusterIdOf(cluster.self);
+  const client = clusterId !== undefined && internal && (!node || cluster.clusterIdOf(node) !== clusterId);
+  const password = cluster.password(peer);
+  const restartTime = peer ? peer.maxRestartTime : bgpConfiguration.nodeMeshMaxRestartTime;
+  const bfd = peer?.bfd ?? false;
+  const label = address.replaceAll(/[.:]/g, '_');
+  return {
+    name: node ? `Node_${label}` : `Peer_${label}${remotePort === 179 ? '' : `_port_${remotePort}`}`,
+    family,
+    reason: !peer ? 'node-to-node mesh' : isGlobal(peer) ? 'global' : 'node specific',
+    ...(node && { node: node.name }),
+    local: {
+      ...(bound && isBound(peer) && { address: bound }),
+      port: bgpConfiguration.listenPort,
+      as: localAs,
+    },
+    remote: { address, port: remotePort, as: remoteAs },
+    // One end dials, or two connections meet and one is thrown away again.
+    passive: node !== undefined && own !== undefined && ipCompare(address, own) > 0,
+    ...(client && { clusterId }),
+    nextHop: nextHopOf(peer, internal, clusterId !== undefined),
+    direct: bfd && !internal && !peer?.ttlSecurity && cluster.isOnLink(address),
+    bfd,
+    ...(password !== undefined && { password }),
+    ...(peer?.keepaliveTime !== undefined && { keepalive: peer.keepaliveTime }),
+    ...(restartTime !== undefined && { restartTime }),
+    ...(peer?.ttlSecurity !== undefined && { ttlSecurity: peer.ttlSecurity }),
+    ...(peer?.numAllowedLocalAsNumbers !== undefined && { allowedLocalAs: peer.numAllowedLocalAsNumbers }),
+    filters: peer?.filters ?? [],
+  };
+}
+
+/** Why a session can't be as it is wanted; undefined when it can. */
+export function troubleOf(
+  cluster: BgpCluster,
+  { address, peer }: Wanted,
+  session: Session,
+): string | undefined {
+  const ref = cluster.passwordRef(peer);
+  if (ref && session.password === undefined) return `the secret ${secretKey(ref)} is not there`;
+  if (session.password !== undefined && !PASSWORD.test(session.password)) {
+    // BIRD's strings have no escapes; the kernel's TCP_MD5SIG_MAXKEYLEN is 80.
+    return 'its password must be 1 to 80 printable ASCII characters without "';
+  }
+  if (cluster.self.addresses[session.family] === undefined && isBound(peer)) {
+    return `this node has no IPv${familyOf(address)} address`;
+  }
+  const known = new Set(cluster.resources.bgpFilters.map(({ name }) => name));
+  const missing = session.filters.find((name) => !known.has(name));
+  return missing === undefined ? undefined : `there is no BGPFilter ${missing}`;
+}
+
+/** BIRD's multihop BFD needs an address of its own as well. */
+function isBound(peer: BgpPeer | undefined): boolean {
+  return peer?.sourceAddress !== 'None' || peer.bfd;
+}
+
+/**
+ * A route from outside the cluster gets our address as next hop, because the other nodes need not reach the router it came from.
+ * What a reflector passes on keeps its own, or all traffic between nodes would go through the reflector.
+ */
+function nextHopOf(peer: BgpPeer | undefined, internal: boolean, reflector: boolean): Session['nextHop'] {
+  if (peer?.nextHopMode === 'Keep') return 'keep';
+  if (peer?.nextHopMode === 'Self' && !(internal && reflector)) return 'self';
+  return internal ? 'self ebgp' : 'self';
+}
