@@ -1,11 +1,14 @@
 import type { NetlinkSocket } from '../netlink/socket.ts';
+import { consistent } from './generation.ts';
 import * as nft from './message.ts';
 
 /** The tables of all families, like `nft list tables`. */
-export function listTables(socket: NetlinkSocket): Promise<nft.TableId[]> {
-  return socket.dump({
+export async function listTables(socket: NetlinkSocket): Promise<nft.TableId[]> {
+  const request = {
     ...nft.query({ family: 'inet', table: '' }, nft.NFT_MSG_GETTABLE, 'tables'),
     payload: nft.nftWriter().finish(),
     decode: nft.tableOf,
-  });
+  };
+  // A table that is made anew just then would be there twice.
+  return (await consistent(socket, 'tables', () => socket.dump(request))).value;
 }

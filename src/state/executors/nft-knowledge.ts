@@ -71,7 +71,8 @@ export class NftKnowledge {
 
   /** Finds out how these structures show, where that is not known yet. */
   async prepare(tables: readonly NftTableItem[]): Promise<void> {
-    const unknown = tables.filter((table) => !this.#prints.has(tableText(table)));
+    const byText = new Map(tables.map((table) => [tableText(table), table]));
+    const unknown = [...byText].filter(([text]) => !this.#prints.has(text)).map(([, table]) => table);
     if (unknown.length === 0) return;
     // What can't be rehearsed, perhaps for want of a device, is made anew.
     const prints = await rehearse(unknown).catch(() => []);
