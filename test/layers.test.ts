@@ -186,3 +186,78 @@ test('what only computes reaches no I/O', () => {
   for (const path of pure) follow(path, []);
   assert.deepEqual(wrong, []);
 });
+
+// Rooms that nobody else looks into.
+const INNER: Readonly<Record<string, string>> = {
+  'store/kv': 'store',
+  'store/etcd': 'store',
+  'state/executors': 'state',
+};
+
+test('what is a room’s own business stays in it', () => {
+  const wrong: string[] = [];
+  for (const { path, imports } of MODULES) {
+    for (const { target } of imports) {
+      for (const [room, owner] of Object.entries(INNER)) {
+        if (isIn(target, room) && !isIn(path, owner)) wrong.push(`${path} imports ${target}`);
+      }
+    }
+  }
+  assert.deepEqual(wrong, []);
+});
+
+type Ban = { readonly what: string; readonly pattern: RegExp; readonly but: readonly string[] };
+
+// What the code says in one place only.
+const BANNED: readonly Ban[] = [
+  {
+    what: 'cases for kinds of items: a kind’s own file says all about it',
+    pattern: /case '(?:fdb|sysctl|nft-table|nft-element)':/,
+    but: [],
+  },
+  {
+    what: 'nftables as text: tables are values',
+    pattern:
+      /(?:\b|\\n)(?:add|delete|destroy|flush|insert) (?:table|chain|rule|set|map|element) |table (?:ip|ip6|inet) /,
+    but: ['linux/nftables/values/render.ts', 'state/kinds/nft-table.ts', 'firewall/problems.ts'],
+  },
+  {
+    what: 'a queue of its own: see async/queue.ts and async/latest.ts',
+    pattern: /#\w+: Promise<\w+> = Promise\.resolve\(\)/,
+    but: ['async', 'linux/netlink/socket.ts', 'cni/wiring/sweep.ts'],
+  },
+];
+
+for (const { what, pattern, but } of BANNED) {
+  test(`nowhere else: ${what}`, () => {
+    const found = MODULES.filter(({ text }) => pattern.test(text)).map(({ path }) => path);
+    assert.deepEqual(
+      found.filter((path) => !but.some((place) => isIn(path, place))),
+      [],
+    );
+    const needless = but.filter((place) => !found.some((path) => isIn(path, place)));
+    assert.deepEqual(needless, [], 'no exception is needed');
+  });
+}
+
+// A walk through generated clusters proves the backends by it, and tracing will be built on it.
+const FOR_TESTS = ['src/trace/fib.ts'];
+
+test('every export is for src/ itself, not only for tests', () => {
+  const taken = new Map<string, Set<string>>();
+  for (const { imports } of MODULES) {
+    for (const { target, names } of imports) {
+      taken.set(target, new Set([...(taken.get(target) ?? []), ...names]));
+    }
+  }
+  const unused: string[] = [];
+  for (const { path, text, exports } of MODULES) {
+    const others = taken.get(path) ?? new Set();
+    if (FOR_TESTS.includes(path) || others.has('*')) continue;
+    for (const name of exports) {
+      const mentions = [...text.matchAll(new RegExp(`\\b${name}\\b`, 'g'))].length;
+      if (!others.has(name) && mentions < 2) unused.push(`${path}: ${name}`);
+    }
+  }
+  assert.deepEqual(unused, []);
+});

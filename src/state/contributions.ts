@@ -165,13 +165,6 @@ export class Composition {
   }
 }
 
-/** Contributions put together from nothing. */
-export function compose(list: readonly Contribution[]): Pick<Composition, 'items' | 'warnings'> {
-  const composition = new Composition();
-  composition.update(list);
-  return composition;
-}
-
 function isSilent({ owner }: Contribution, winner: Contribution): boolean {
   return owner.part === 'former' || owner.name === winner.owner.name;
 }

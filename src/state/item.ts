@@ -29,13 +29,6 @@ export function keyOf(item: Item): string {
   return key;
 }
 
-/** Items by their keys; of two with one key the later stays. */
-export function byKey(items: Iterable<Item>): Map<string, Item> {
-  const map = new Map<string, Item>();
-  for (const item of items) map.set(keyOf(item), item);
-  return map;
-}
-
 /** The device an item hangs on and goes with. */
 export function deviceOf(item: Item): string | undefined {
   return kindOf(item).device?.(item);

@@ -3,8 +3,9 @@ import { linkGet } from '../../src/linux/link/link.ts';
 import { NETLINK_ROUTE, NetlinkSocket } from '../../src/linux/netlink/socket.ts';
 import { netnsPath } from '../../src/linux/netns.ts';
 import { diff } from '../../src/state/diff.ts';
-import { byKey, keyOf } from '../../src/state/item.ts';
+import { keyOf } from '../../src/state/item.ts';
 import { Kernel } from '../../src/state/kernel.ts';
+import { byKey } from '../state/compose.ts';
 import type { Cluster, TestNode } from './cluster.ts';
 
 /** Looks at one node's kernel by netlink, often. */

@@ -12,9 +12,9 @@ import {
 import type { Facts } from '../../src/desired/desired.ts';
 import type { Family, Ip } from '../../src/ip/address.ts';
 import { type Cidr, cidrOf, nthIp, parseCidr } from '../../src/ip/cidr.ts';
-import { byKey } from '../../src/state/item.ts';
 import type { Hop, TracedCluster, TracedNode } from '../../src/trace/fib.ts';
 import { composedState } from '../desired/composed.ts';
+import { byKey } from '../state/compose.ts';
 
 /** A cluster as a test describes it; everything else follows. */
 export type Plan = {

@@ -1,7 +1,8 @@
 import { type Desired, desiredState, type Facts } from '../../src/desired/desired.ts';
 import type { Memo } from '../../src/desired/memo.ts';
-import { type Contribution, compose } from '../../src/state/contributions.ts';
+import type { Contribution } from '../../src/state/contributions.ts';
 import type { Item } from '../../src/state/item.ts';
+import { compose } from '../state/compose.ts';
 
 /** A desired state with all its items and warnings. */
 export function composedState(facts: Facts, memo?: Memo): Desired & { readonly items: readonly Item[] } {

@@ -2,8 +2,9 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
 import { parseCidr } from '../../src/ip/cidr.ts';
-import { Composition, type Contribution, compose, type Owner } from '../../src/state/contributions.ts';
+import { Composition, type Contribution, type Owner } from '../../src/state/contributions.ts';
 import { devicesOf, type Item, keyOf } from '../../src/state/item.ts';
+import { compose } from './compose.ts';
 
 /** Few keys and few values, so that owners meet. */
 const items: fc.Arbitrary<Item> = fc.record({ slot: fc.nat(5), protocol: fc.nat(1), dev: fc.nat(2) }).map(

@@ -8,10 +8,11 @@ import { addressOf, parseCidr, parsePrefixed } from '../../src/ip/cidr.ts';
 import { macFromSeed } from '../../src/ip/mac.ts';
 import { diff } from '../../src/state/diff.ts';
 import type { Item, KernelState } from '../../src/state/item.ts';
-import { byKey, keyOf } from '../../src/state/item.ts';
+import { keyOf } from '../../src/state/item.ts';
 import { order } from '../../src/state/order.ts';
 import { factsOf, nodesOf, type Plan, plans, selfOf } from '../backends/cluster.ts';
 import { composedState } from '../desired/composed.ts';
+import { byKey } from './compose.ts';
 import { SimulatedKernel } from './simulated-kernel.ts';
 
 const HOST: readonly Item[] = ['eth0', 'veth1', 'veth2', 'veth3'].map((name) => ({

@@ -5,10 +5,11 @@ import { parseCidr, parsePrefixed } from '../../src/ip/cidr.ts';
 import { parseMac } from '../../src/ip/mac.ts';
 import { diff } from '../../src/state/diff.ts';
 import type { Item } from '../../src/state/item.ts';
-import { byKey, keyOf, same, satisfies } from '../../src/state/item.ts';
+import { keyOf, same, satisfies } from '../../src/state/item.ts';
 import type { LinkItem } from '../../src/state/kinds/link.ts';
 import type { RouteItem } from '../../src/state/kinds/route.ts';
 import { blockedBy } from '../../src/state/order.ts';
+import { byKey } from './compose.ts';
 
 const route: RouteItem = {
   kind: 'route',

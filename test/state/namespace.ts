@@ -3,7 +3,7 @@ import { existsSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { promisify } from 'node:util';
 import { SILENT } from '../../src/log.ts';
-import { type Contribution, compose } from '../../src/state/contributions.ts';
+import type { Contribution } from '../../src/state/contributions.ts';
 import { diff } from '../../src/state/diff.ts';
 import type { Change, Item, KernelState } from '../../src/state/item.ts';
 import { keyOf } from '../../src/state/item.ts';
@@ -11,6 +11,7 @@ import { Kernel } from '../../src/state/kernel.ts';
 import { Reconciler, type ReconcilerOptions, type Report } from '../../src/state/reconciler.ts';
 import { type Plan, selfOf } from '../backends/cluster.ts';
 import { asOne } from '../desired/composed.ts';
+import { compose } from './compose.ts';
 
 /** For `skip`: why the tests of the kernel cannot run here; in CI they must. */
 export const NO_KERNEL: string | false = process.env.CI ? false : obstacle();

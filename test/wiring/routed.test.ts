@@ -4,7 +4,6 @@ import type { Network } from '../../src/cluster/network.ts';
 import type { LocalPod } from '../../src/cluster/node.ts';
 import { type Family, ipAdd, parseIp } from '../../src/ip/address.ts';
 import { hostCidr, nthIp, parseCidr } from '../../src/ip/cidr.ts';
-import { byKey } from '../../src/state/item.ts';
 import { command } from '../../src/state/print.ts';
 import { type TracedNode, Tracer } from '../../src/trace/fib.ts';
 import { ownerMark, podAlias } from '../../src/wiring/pod-device.ts';
@@ -12,6 +11,7 @@ import { routed } from '../../src/wiring/routed.ts';
 import type { WiringFacts } from '../../src/wiring/wiring.ts';
 import { factsOf, type Plan } from '../backends/cluster.ts';
 import { composedState } from '../desired/composed.ts';
+import { byKey } from '../state/compose.ts';
 
 const PLAN: Plan = { size: 2, families: [4, 6], backend: { Type: 'vxlan', Port: 4790 }, networks: 1 };
 const POD: LocalPod = {
