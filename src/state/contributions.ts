@@ -187,7 +187,9 @@ function differences<T>(before: readonly T[], after: readonly T[]): [gone: reado
   let start = 0;
   while (start < shorter && before[start] === after[start]) start++;
   let end = 0;
-  while (end < shorter - start && before.at(-1 - end) === after.at(-1 - end)) end++;
+  while (end < shorter - start && before[before.length - 1 - end] === after[after.length - 1 - end]) {
+    end++;
+  }
   const old = before.slice(start, before.length - end);
   const now = after.slice(start, after.length - end);
   const [wasThere, isThere] = [new Set(old), new Set(now)];
