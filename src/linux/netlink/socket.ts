@@ -208,7 +208,7 @@ export class NetlinkSocket implements Disposable {
     if (this.#closed) return;
     this.#closed = true;
     if (this.#underWay === 0) fs.closeSync(this.#fd);
-    else this.#last.finally(() => fs.closeSync(this.#fd));
+    else void this.#last.finally(() => fs.closeSync(this.#fd));
   }
 
   [Symbol.dispose](): void {

@@ -34,7 +34,7 @@ export async function hammer(t: TestContext, server: ServerProcess, killStore: b
   const store = new EtcdBlocks(kv, PREFIX);
   const workers = Array.from({ length: WORKERS }, (_, i) => new Worker(server.endpoint, folder, i));
   t.after(() => {
-    for (const worker of workers) worker.kill('SIGKILL');
+    for (const worker of workers) void worker.kill('SIGKILL');
     kv.close();
     rmSync(folder, { recursive: true, force: true });
   });
