@@ -228,21 +228,28 @@ export function decodePort({ payload }: Message): PortChange | undefined {
 }
 
 /**
- * The link is found by `index`, or by `name` where that is 0. What a port may do comes after its master; and
- * addrGenMode before `up`, at which the kernel makes the link-local address, although one message could hold both.
+ * The link is found by `index`, or by `name` where that is 0. The kernel looks at what a port may do before it looks at the
+ * master; and it sets `up` before addrGenMode, too late for the link-local address that it makes then.
  */
 function change(index: number, changes: LinkChanges, name?: string): Request[] {
   const { port, up, ...others } = changes;
   const isUpLater = up !== undefined && others.addrGenMode !== undefined;
-  const payloads = [encode(index, { ...others, name: name ?? others.name, up: isUpLater ? undefined : up })];
-  if (port) payloads.push(encodePort(index, name, port));
+  const isPortLater = port !== undefined && (others.master !== undefined || others.data !== undefined);
+  const first = {
+    ...others,
+    name: name ?? others.name,
+    ...(!isUpLater && { up }),
+    ...(!isPortLater && { port }),
+  };
+  const payloads = [encode(index, first)];
+  if (isPortLater) payloads.push(encode(index, { name, port }));
   if (isUpLater) payloads.push(encode(index, { name, up }));
   const object = name ?? `${index}`;
   return payloads.map((payload) => ({ operation: 'link set', object, type: RTM_NEWLINK, flags: 0, payload }));
 }
 
 function encode(index: number, changes: LinkChanges): Buffer {
-  const { name, up, promisc, mtu, mac, master, alias, group, netns, addrGenMode, data } = changes;
+  const { name, up, promisc, mtu, mac, master, alias, group, netns, addrGenMode, data, port } = changes;
   const writer = header(index, up, promisc)
     .string(IFLA.IFLA_IFNAME, name)
     .u32(IFLA.IFLA_MTU, mtu)
@@ -264,18 +271,14 @@ function encode(index: number, changes: LinkChanges): Buffer {
         .nested(IFLA.IFLA_INFO_DATA, () => writeLinkData(writer, data)),
     );
   }
-  return writer.finish();
-}
-
-function encodePort(index: number, name: string | undefined, port: BridgePort): Buffer {
-  const writer = header(index).string(IFLA.IFLA_IFNAME, name);
-  return writer
-    .nested(IFLA.IFLA_LINKINFO, () =>
+  if (port) {
+    writer.nested(IFLA.IFLA_LINKINFO, () =>
       writer
         .string(IFLA.IFLA_INFO_SLAVE_KIND, 'bridge')
         .nested(IFLA.IFLA_INFO_SLAVE_DATA, () => writeBridgePort(writer, port)),
-    )
-    .finish();
+    );
+  }
+  return writer.finish();
 }
 
 function header(index: number, up?: boolean, promisc?: boolean): Writer {

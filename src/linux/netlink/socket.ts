@@ -43,6 +43,12 @@ const DUMP_TRIES = 30;
 /** Datagrams, some 250 neighbours each, after which others get their turn. */
 const READS_AT_ONCE = 4;
 
+/**
+ * Where answers are read into: one for all sockets, as nothing else runs between a read and the decoding of what it brought. A
+ * socket for each pod would otherwise allocate 64 KiB for an answer of two.
+ */
+const ANSWER = Buffer.allocUnsafeSlow(READ_SIZE);
+
 const readAsync = promisify(fs.read);
 const writeAsync = promisify(fs.write);
 
@@ -270,9 +276,8 @@ export class NetlinkSocket implements Disposable {
   }
 
   #receiveSync(): Buffer | undefined {
-    const buffer = this.#readBuffer();
     try {
-      return buffer.subarray(0, fs.readSync(this.#fd, buffer, 0, READ_SIZE, null));
+      return ANSWER.subarray(0, fs.readSync(this.#fd, ANSWER, 0, READ_SIZE, null));
     } catch (error) {
       if (isNothing(error)) return undefined;
       throw syscallError('netlink read', error);

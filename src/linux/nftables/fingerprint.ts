@@ -130,12 +130,12 @@ function expression(attributes: Attributes, inline = NO_SETS): string {
   const name = stringOf(attributes.get(nft.NFTA_EXPR_NAME) ?? Buffer.alloc(0));
   const data = attributes.get(nft.NFTA_EXPR_DATA);
   if (!data) return name;
-  if (name === 'lookup') return `lookup(${lookup(attributesOf(data), inline)})`;
+  if (name === 'lookup') return `lookup(${lookup(new Map(attributesIn(data)), inline)})`;
   const lasting = LASTING_DATA[name];
   return `${name}(${lasting ? keep(lasting, attributesOf(data)) : data.toString('hex')})`;
 }
 
-function lookup(attributes: Attributes, inline: ReadonlyMap<string, string>): string {
+function lookup(attributes: ReadonlyMap<number, Buffer>, inline: ReadonlyMap<string, string>): string {
   const set = stringOf(attributes.get(NFTA_LOOKUP_SET) ?? Buffer.alloc(0));
   const rest = [...attributes].filter(([type]) => type !== NFTA_LOOKUP_SET);
   return [
