@@ -34,7 +34,7 @@ export class CniState implements AsyncDisposable {
       collect(this).catch((error: unknown) => context.warn('freeing the addresses of deleted pods', error)),
     );
     // What an earlier agent left.
-    void this.sweeper.sweep();
+    this.sweeper.soon();
   }
 
   step(name: string): void {

@@ -70,8 +70,8 @@ export type DamagedAttachment = AttachmentKey & { readonly state: 'damaged'; rea
 export class Attachments {
   readonly #dir: string;
   #made = false;
-  /** Host devices by the record's file, once somebody asked. */
-  #devices: Map<string, string> | undefined;
+  /** The files of the records with a host device, by its name; known once all records were read. */
+  #onDevice: Map<string, Set<string>> | undefined;
 
   constructor(stateDir: string) {
     this.#dir = join(stateDir, 'attachments');
@@ -103,29 +103,29 @@ export class Attachments {
       // Of a full disk Node does not say where.
       throw ioError('write', path, error);
     }
-    if (record.hostDevice) this.#devices?.set(fileName(record), record.hostDevice);
+    if (this.#onDevice) index(this.#onDevice, record);
   }
 
   remove(record: Attachment | DamagedAttachment): void {
     const file = fileOf(record);
     rmSync(join(this.#dir, file), { force: true });
-    this.#devices?.delete(file);
+    if (record.state !== 'damaged' && record.hostDevice) this.#onDevice?.get(record.hostDevice)?.delete(file);
   }
 
-  /** The whole records with this host device. Only the first such question reads all there are. */
+  /** The whole records with this host device. */
   onDevice(device: string): Attachment[] {
-    this.#devices ??= new Map(
-      this.list().flatMap((record) =>
-        record.state !== 'damaged' && record.hostDevice ? [[fileName(record), record.hostDevice]] : [],
-      ),
-    );
-    const files = [...this.#devices].filter(([, name]) => name === device);
-    const records = files.map(([file]) => this.#read(file));
+    if (!this.#onDevice) this.list();
+    const records = [...(this.#onDevice?.get(device) ?? [])].map((file) => this.#read(file));
     return records.filter((record) => record !== undefined && record.state !== 'damaged');
   }
 
   list(): (Attachment | DamagedAttachment)[] {
-    return readNames(this.#dir).flatMap((name) => (name.endsWith('.json') ? (this.#read(name) ?? []) : []));
+    const names = readNames(this.#dir).filter((name) => name.endsWith('.json'));
+    const records = names.flatMap((name) => this.#read(name) ?? []);
+    const onDevice = new Map<string, Set<string>>();
+    for (const record of records) if (record.state !== 'damaged') index(onDevice, record);
+    this.#onDevice = onDevice;
+    return records;
   }
 
   #read(name: string): Attachment | DamagedAttachment | undefined {
@@ -145,6 +145,12 @@ export class Attachments {
       return { ...key, state: 'damaged', file: name };
     }
   }
+}
+
+function index(onDevice: Map<string, Set<string>>, record: Attachment): void {
+  if (!record.hostDevice) return;
+  const files = onDevice.get(record.hostDevice) ?? new Set();
+  onDevice.set(record.hostDevice, files.add(fileName(record)));
 }
 
 function upgraded(record: Omit<Attachment, 'pod'> & OldPod): Attachment {

@@ -32,7 +32,7 @@ export async function gc(call: Invocation, state: CniState): Promise<undefined> 
   } catch (error) {
     errors.push(error);
   }
-  void state.sweeper.sweep();
+  state.sweeper.soon();
   if (errors.length) throw new CniError(CODE.INTERNAL, errors.map(messageOf).join('; '));
 }
 
@@ -43,7 +43,7 @@ export async function gc(call: Invocation, state: CniState): Promise<undefined> 
  */
 export async function collectGarbage(state: CniState): Promise<void> {
   state.later.cancel();
-  await state.sweeper.sweep();
+  await state.sweeper.now();
   await doNotedDels(state);
   for (const seen of state.attachments.list()) {
     const { containerId } = seen;

@@ -36,15 +36,36 @@ export async function untilOperational(socket: NetlinkSocket, dev: string | numb
   }
 }
 
-/** Runs what makes a pair; a name that is taken is reported as the reference plugins do. */
-export function naming<T>(ifName: string, hostDevice: string, make: () => T): T {
+/**
+ * Makes a pair by `make`. Either name may still be that of a link waiting to be swept, from a DEL a moment ago: then sweeps
+ * first. `evict` puts what else has the host's name, and must not, among those. Throws CniError 999 in the reference plugins' words
+ * when a name is taken.
+ */
+export async function makePair(
+  { ifName, hostDevice }: { readonly ifName: string; readonly hostDevice: string },
+  state: CniState,
+  make: () => void,
+  evict?: () => void,
+): Promise<void> {
+  if (state.sweeper.has(hostDevice)) await state.sweeper.now();
   try {
     return make();
   } catch (error) {
-    if (!(error instanceof FlatnetError) || error.errno !== 'EEXIST') throw error;
+    if (!isTaken(error)) throw error;
+  }
+  evict?.();
+  await state.sweeper.now();
+  try {
+    make();
+  } catch (error) {
+    if (!isTaken(error)) throw error;
     const text = `container veth name (${ifName}) peer provided (${hostDevice}) already exists`;
     throw new CniError(CODE.INTERNAL, text, '', error);
   }
+}
+
+function isTaken(error: unknown): boolean {
+  return error instanceof FlatnetError && error.errno === 'EEXIST';
 }
 
 /** Takes a link out of service at once and has it deleted soon. */
@@ -56,7 +77,7 @@ export function doom(link: Link | undefined, state: CniState): void {
     const error = answers.find((answer) => answer && answer.errno !== 'ENODEV');
     if (error) throw error;
   }
-  void state.sweeper.sweep();
+  state.sweeper.soon(link.name);
 }
 
 /** The host's end of a veth whose other end is a pod's interface. */

@@ -1,4 +1,4 @@
-import { setTimeout as sleep } from 'node:timers/promises';
+import { Queue } from '../../async/queue.ts';
 import { FlatnetError } from '../../error.ts';
 import { linkDeleteGroup } from '../../linux/link/link.ts';
 import { NETLINK_ROUTE, NetlinkSocket } from '../../linux/netlink/socket.ts';
@@ -6,56 +6,62 @@ import { NETLINK_ROUTE, NetlinkSocket } from '../../linux/netlink/socket.ts';
 /** The interface group (IFLA_GROUP) of links that wait to be deleted. */
 export const DOOMED = 0xf1a7;
 
-/** Milliseconds in which DELs gather for one sweep. */
-const GATHER = 10;
+/**
+ * Milliseconds in which DELs gather for one sweep. A runtime deletes the pod's namespace right after DEL, and the kernel then takes
+ * the pair with it: most sweeps find nothing left to do.
+ */
+const GATHER = 100;
 
 /**
- * Deletes links by the group. The kernel waits 15–30 ms (RCU) for each request that deletes links, however many there are:
- * a DEL that waited for its own would take longer than all else together. So a DEL only takes its link out of service and
- * puts it into the group.
+ * Deletes links by the group. The kernel waits 15–30 ms (RCU), with the lock that every change of the network needs, for each
+ * request that deletes links, however many there are: a DEL that waited for its own would take longer than all else together. So a
+ * DEL only takes its link out of service and puts it into the group.
  */
 export class Sweeper implements AsyncDisposable {
   readonly #socket: NetlinkSocket;
   readonly #report: (error: unknown) => void;
-  #next: Promise<void> | undefined;
-  #running: Promise<void> = Promise.resolve();
-  #waiting = 0;
+  readonly #queue = new Queue();
+  /** Names of links that wait. */
+  readonly #doomed = new Set<string>();
+  #timer: NodeJS.Timeout | undefined;
 
   constructor(netns: string, report: (error: unknown) => void) {
     this.#socket = NetlinkSocket.open(NETLINK_ROUTE, { netns });
     this.#report = report;
   }
 
-  /** Whether links may be on their way out. */
-  get busy(): boolean {
-    return this.#waiting > 0;
+  /** Whether a link of this name may be on its way out. */
+  has(name: string): boolean {
+    return this.#doomed.has(name);
   }
 
-  /** Deletes what is doomed by now, soon. Resolves when it is gone; never rejects. */
-  sweep(): Promise<void> {
-    if (this.#next) return this.#next;
-    this.#waiting++;
-    this.#next = sleep(GATHER).then(async () => {
-      this.#next = undefined;
-      this.#running = this.#running.then(() => this.#deleteGroup());
-      await this.#running;
-      this.#waiting--;
-    });
-    return this.#next;
+  /** Deletes what is in the group, soon. `name`: of the link that was put there. */
+  soon(name?: string): void {
+    if (name !== undefined) this.#doomed.add(name);
+    this.#timer ??= setTimeout(() => void this.now(), GATHER);
+  }
+
+  /** Deletes what is in the group by now. Resolves when it is gone; never rejects. */
+  now(): Promise<void> {
+    clearTimeout(this.#timer);
+    this.#timer = undefined;
+    return this.#queue.run(() => this.#deleteGroup());
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    await this.#next;
-    await this.#running;
+    if (this.#timer) await this.now();
+    await this.#queue.idle();
     this.#socket.close();
   }
 
   async #deleteGroup(): Promise<void> {
+    const names = [...this.#doomed];
     try {
       await this.#socket.execute([linkDeleteGroup(DOOMED)]);
     } catch (error) {
-      // The kernel says ENODEV for an empty group, as when the namespaces were quicker to take their ends with them.
+      // The kernel says ENODEV for an empty group, as when it took the links with their pods' namespaces.
       if (!(error instanceof FlatnetError && error.errno === 'ENODEV')) this.#report(error);
     }
+    for (const name of names) this.#doomed.delete(name);
   }
 }

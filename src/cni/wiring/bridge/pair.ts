@@ -4,9 +4,10 @@ import { addressOf, type Prefixed } from '../../../ip/cidr.ts';
 import { type Mac, macFromSeed } from '../../../ip/mac.ts';
 import { type Link, linkAdd } from '../../../linux/link/link.ts';
 import { NUD_STALE, neighbourReplace } from '../../../linux/neighbour.ts';
+import type { Request } from '../../../linux/netlink/message.ts';
 import type { AttachmentKey } from '../../records/attachment.ts';
 import type { CniState } from '../../state.ts';
-import { findLink, naming } from '../links.ts';
+import { makePair } from '../links.ts';
 import type { PodNetns } from '../pod-netns.ts';
 
 /** A pod's veth: what it is to be. */
@@ -37,27 +38,20 @@ export function podMac(bridge: string, addresses: readonly Ip[], hostDevice: str
   return macFromSeed(`${bridge} ${addresses[0] ?? hostDevice}`);
 }
 
-/**
- * Makes the pair, and returns the MAC of the host's end. Either name may still be that of a link waiting to be swept, from a DEL a
- * moment ago. To try and fail would cost more than to look: the kernel would make and unmake the pod's end, and count up the
- * interface indexes of its namespace.
- */
-export async function makePair(pair: Pair, state: CniState): Promise<Mac> {
-  const { hostDevice, ifName, netns } = pair;
-  if (state.sweeper.busy && (findLink(state.link, hostDevice) || findLink(netns.link, ifName))) {
-    await state.sweeper.sweep();
-  }
-  return naming(ifName, hostDevice, () => addPair(pair, state));
+/** Makes the pair, and returns the MAC of the host's end. */
+export async function addPair(pair: Pair, state: CniState): Promise<Mac> {
+  const hostMac = macFromSeed(`${pair.hostDevice} host`);
+  await makePair(pair, state, () => state.link.executeSync(requests(pair, hostMac)));
+  return hostMac;
 }
 
 /**
  * One end in the pod's namespace, the other a port of the bridge. MACs are given at once: udev leaves those alone. The host is
  * told the pod's: what it remembers of an address's former owner would send packets astray.
  */
-function addPair(pair: Pair, state: CniState): Mac {
+function requests(pair: Pair, hostMac: Mac): Request[] {
   const { hostDevice, mtu, bridge } = pair;
-  const hostMac = macFromSeed(`${hostDevice} host`);
-  state.link.executeSync([
+  return [
     ...linkAdd({
       name: hostDevice,
       mtu,
@@ -73,6 +67,5 @@ function addPair(pair: Pair, state: CniState): Mac {
     ...pair.addresses.map((address) =>
       neighbourReplace({ dev: bridge.index, ip: addressOf(address), mac: pair.mac, state: NUD_STALE }),
     ),
-  ]);
-  return hostMac;
+  ];
 }

@@ -13,7 +13,7 @@ import { configurePod } from '../pod-end.ts';
 import type { Attached, CheckedAttachment, NewPod, Wiring, WiringPlan } from '../wiring.ts';
 import { ensureBridge } from './bridge.ts';
 import { type BridgeConf, readBridgeConf } from './conf.ts';
-import { hostDeviceName, makePair, podMac } from './pair.ts';
+import { addPair, hostDeviceName, podMac } from './pair.ts';
 
 /** Pods as ports of a bridge, which is their gateway: the agent's own, or one that a configuration for the reference plugin names. */
 export const bridge: Wiring = {
@@ -50,7 +50,7 @@ async function attach(conf: BridgeConf, pod: NewPod, state: CniState): Promise<A
   const mtu = conf.mtu ?? bridge.mtu;
   const mac = conf.mac ?? podMac(conf.bridge, ips.map(addressOf), hostDevice);
   const alias = `flatnet ${podTitle({ ...identity, ...key })}`.slice(0, 255);
-  const hostMac = await makePair(
+  const hostMac = await addPair(
     { hostDevice, ifName, netns, bridge, mtu, mac, hairpin, alias, addresses: ips },
     state,
   );
@@ -62,7 +62,7 @@ async function attach(conf: BridgeConf, pod: NewPod, state: CniState): Promise<A
   await untilOperational(state.link, hostDevice);
   await untilOperational(netns.link, ifName);
   // With its first port the bridge itself gets its carrier back. One that others made may wait for STP.
-  if (conf.ownBridge) await untilOperational(state.link, conf.bridge);
+  if (conf.ownBridge && !bridge.operational) await untilOperational(state.link, conf.bridge);
   return {
     interfaces: [
       { name: conf.bridge, ...(bridge.mac ? { mac: bridge.mac } : {}) },

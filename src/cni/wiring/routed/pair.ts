@@ -22,7 +22,7 @@ import { CniError, CODE } from '../../protocol/error.ts';
 import type { RouteConfig } from '../../protocol/result.ts';
 import type { AttachmentKey } from '../../records/attachment.ts';
 import type { CniState } from '../../state.ts';
-import { doom, findLink, naming } from '../links.ts';
+import { doom, findLink, makePair } from '../links.ts';
 import { configurePod } from '../pod-end.ts';
 import type { PodNetns } from '../pod-netns.ts';
 
@@ -59,18 +59,15 @@ export function gatewayRoutes({ pod, netns }: Pick<RoutedPair, 'pod' | 'netns'>)
   });
 }
 
-/** Makes room for the device: what has its name is an earlier sandbox of the same pod, of whatever make. */
-export async function makeRoom({ pod, netns }: RoutedPair, state: CniState): Promise<void> {
-  const present = findLink(state.link, pod.hostDevice);
-  doom(present, state);
-  if (state.sweeper.busy && (present || findLink(netns.link, pod.ifName))) await state.sweeper.sweep();
-}
-
 /**
- * Makes the pair and the host's side of it. The MAC is given at once, and read back: udev gives devices MACs of its own
- * taste (MACAddressPolicy), and a pod knows only this one for its gateway.
+ * Makes the pair and the host's side of it. What has the device's name belongs to an earlier sandbox of the same pod, whoever made
+ * it, and goes. The MAC is given at once, and read back: udev gives devices MACs of its own taste (MACAddressPolicy), and a pod
+ * knows only this one for its gateway.
  */
-export function addRoutedPair({ pod, netns, mtu, mac, families }: RoutedPair, state: CniState): void {
+export async function addRoutedPair(
+  { pod, netns, mtu, mac, families }: RoutedPair,
+  state: CniState,
+): Promise<void> {
   const { hostDevice: name, ifName } = pod;
   const spec: LinkSpec = {
     name,
@@ -81,7 +78,12 @@ export function addRoutedPair({ pod, netns, mtu, mac, families }: RoutedPair, st
     addrGenMode: 'eui64',
     data: { kind: 'veth', peer: { name: ifName, mac, mtu, netns: netns.fd } },
   };
-  naming(ifName, name, () => state.link.executeSync(linkAdd(spec)));
+  await makePair(
+    pod,
+    state,
+    () => state.link.executeSync(linkAdd(spec)),
+    () => doom(findLink(state.link, name), state),
+  );
   const { index, mac: given } = state.link.getSync(linkGet(name));
   withNetns(state.netns, () => {
     for (const [path, value] of deviceSysctls(name, families)) setIfThere(path, value);

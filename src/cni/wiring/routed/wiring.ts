@@ -14,7 +14,7 @@ import { netnsAt } from '../pod-netns.ts';
 import type { Attached, NewPod, Wiring, WiringPlan } from '../wiring.ts';
 import { check } from './check.ts';
 import { type RoutedConf, readRoutedConf } from './conf.ts';
-import { addRoutedPair, configureRoutedPod, gatewayRoutes, makeRoom, routedDeviceName } from './pair.ts';
+import { addRoutedPair, configureRoutedPod, gatewayRoutes, routedDeviceName } from './pair.ts';
 
 /** Pods as hosts of their own: an interface with host addresses and a gateway that is nobody's, on a wire of its own. */
 export const routed: Wiring = {
@@ -55,9 +55,9 @@ async function attach(conf: RoutedConf, wanted: NewPod, state: CniState): Promis
     borrowed: addresses.borrowed,
   };
   const pair = { netns, mtu, mac, families: familiesOf(state.context), pod };
-  await makeRoom(pair, state);
+  await addRoutedPair(pair, state);
+  // Not before: the remains of an earlier pair may have had them.
   const routes = gatewayRoutes(pair);
-  addRoutedPair(pair, state);
   state.step('pair made');
   configureRoutedPod(pair, routes);
   await untilOperational(state.link, hostDevice);
