@@ -224,7 +224,7 @@ const BANNED: readonly Ban[] = [
   {
     what: 'a queue of its own: see async/queue.ts and async/latest.ts',
     pattern: /#\w+: Promise<\w+> = Promise\.resolve\(\)/,
-    but: ['async', 'linux/netlink/socket.ts', 'cni/wiring/sweep.ts'],
+    but: ['async', 'linux/netlink/socket.ts'],
   },
 ];
 
