@@ -1,4 +1,4 @@
-import { setTimeout as sleep } from 'node:timers/promises';
+import { pause } from '../../async/pause.ts';
 import { FlatnetError } from '../../error.ts';
 import type { Family, Ip } from '../../ip/address.ts';
 import { type IcmpError, type IcmpMessage, IcmpSocket, waitForMessages } from '../../linux/icmp.ts';
@@ -47,7 +47,8 @@ export async function* pingEndpoint(
     const begun = performance.now();
     yield await once(n + 1, sender, observer, target, options);
     const rest = options.interval - (performance.now() - begun);
-    if (n + 1 < options.count && rest > 0) await sleep(rest, undefined, { signal: options.signal });
+    if (n + 1 < options.count && rest > 0) await pause(rest, options.signal);
+    options.signal?.throwIfAborted();
   }
 }
 
