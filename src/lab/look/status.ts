@@ -2,19 +2,18 @@ import { type AgentStatus, troublesOf } from '../../agent/status.ts';
 import type { Network } from '../../cluster/network.ts';
 import { messageOf } from '../../error.ts';
 import type { Family } from '../../ip/address.ts';
-import type { BlockUsage } from '../../ipam/blocks/usage.ts';
+import { type BlockUsage, usage } from '../../ipam/blocks/usage.ts';
 import { listNetns } from '../../linux/netns.ts';
 import type { Member } from '../../store/ports/membership.ts';
 import { type Sessions, sessionsOfNode } from '../bgp/sessions.ts';
 import { torProblems } from '../bgp/tor.ts';
 import { familiesOf } from '../bgp/tor-config.ts';
 import { agentProcess, agentStatus } from '../machine/agent.ts';
-import { storeProcess } from '../machine/store.ts';
+import { storeProcess, withStore } from '../machine/store.ts';
 import { fullName, type PodStatus, podStatus, readPods } from '../pods/record.ts';
 import { plan } from '../pods/workloads.ts';
 import { type Lab, nameOption } from '../record/lab.ts';
 import { netnsOf } from '../record/names.ts';
-import { readBlocks, readLeases } from './address-plan.ts';
 
 export type NodeStatus = {
   readonly name: string;
@@ -102,6 +101,19 @@ async function nodeStatus(
     ...(status ? { status } : {}),
     ...(bgp ? { bgp } : {}),
   };
+}
+
+/** The leases in the store, sorted by node. */
+function readLeases(lab: Lab): Promise<readonly Member[]> {
+  return withStore(lab, ({ membership }) => membership.members());
+}
+
+/** Every block there is, with its owner, sorted by node. */
+async function readBlocks(lab: Lab): Promise<BlockUsage[]> {
+  const snapshot = await withStore(lab, ({ blocks }) => blocks.snapshot());
+  return usage(snapshot, [])
+    .flatMap(({ blocks }) => blocks)
+    .sort((a, b) => a.node.localeCompare(b.node, 'en', { numeric: true }));
 }
 
 async function readOr<T>(
