@@ -4,7 +4,10 @@ import type { Assigner } from '../ipam/assigner.ts';
 
 /** What the CNI verbs need of the agent. */
 export type CniContext = {
-  /** Why an ADD can't be served now (no lease yet, devices not up), or undefined. STATUS reports it as code 50. */
+  /**
+   * Why an ADD can't be served now (no lease yet, devices not up), or undefined. STATUS reports it as code
+   * 50.
+   */
   notReady(): string | undefined;
   /** This node's subnets: where addresses come from when the configuration names no ranges. */
   readonly subnets: readonly Cidr[];
@@ -14,7 +17,10 @@ export type CniContext = {
   readonly mtu: number;
   /** How pods of ours are wired. Absent: on the bridge. */
   readonly wiring?: 'bridge' | 'routed';
-  /** Under the blocks plan, as soon as the agent knows its store: where addresses come from, instead of `subnets`. */
+  /**
+   * Under the blocks plan, as soon as the agent knows its store: where addresses come from, instead of
+   * `subnets`.
+   */
   readonly assigner?: Assigner | undefined;
   /** What is known of a namespace besides its name, for pools that choose by it. */
   namespaceLabels?(namespace: string): Readonly<Record<string, string>> | undefined;

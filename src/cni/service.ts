@@ -21,7 +21,10 @@ export class CniService implements AsyncDisposable {
     this.#state = new CniState(context, collectGarbage);
   }
 
-  /** Answers one call of a plugin, a `CniRequest`. Never rejects: the reply says what went wrong, as the specification has it. */
+  /**
+   * Answers one call of a plugin, a `CniRequest`. Never rejects: the reply says what went wrong, as the
+   * specification has it.
+   */
   async handle(request: { readonly env?: unknown; readonly stdin?: unknown }): Promise<CniReply> {
     const env = variables(request.env);
     const stdin = typeof request.stdin === 'string' ? request.stdin : '';
@@ -36,16 +39,16 @@ export class CniService implements AsyncDisposable {
   }
 
   /**
-   * Repairs what crashes, reboots and missed DELs left: replays the noted DELs, takes back half-made attachments and those
-   * whose pod is gone. At the agent's start, before it listens, and every few minutes.
+   * Repairs what crashes, reboots and missed DELs left: replays the noted DELs, takes back half-made
+   * attachments and those whose pod is gone. At the agent's start, before it listens, and every few minutes.
    */
   async collectGarbage(): Promise<void> {
     await collectGarbage(this.#state);
   }
 
   /**
-   * Does noted DELs as soon as they come, until disposed of. They come also while the agent lives: in the moment before it listens,
-   * and when it takes longer to answer than the plugin waits.
+   * Does noted DELs as soon as they come, until disposed of. They come also while the agent lives: in the
+   * moment before it listens, and when it takes longer to answer than the plugin waits.
    */
   followNotedDels(): Disposable {
     const { context } = this.#state;
@@ -96,7 +99,10 @@ function printed(value: object, exit: number): CniReply {
   return { stdout: `${JSON.stringify(value)}\n`, exit };
 }
 
-/** What of a request's `env` can be an environment; what is missing is named later, as the specification has it. */
+/**
+ * What of a request's `env` can be an environment; what is missing is named later, as the specification has
+ * it.
+ */
 function variables(env: unknown): Readonly<Record<string, string>> {
   const texts = Object.entries(Object(env)).flatMap(([name, value]) =>
     typeof value === 'string' ? [[name, value]] : [],

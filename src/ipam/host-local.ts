@@ -116,10 +116,11 @@ export class HostLocal {
   gc(valid: readonly Owner[]): Ip[] {
     this.#index.scan();
     this.#disk.sweep();
+    const owners = Map.groupBy(valid, ({ containerId }) => containerId);
     const stale = [...this.#index.entries].filter(([ip, content]) => {
       if (content === 'foreign') return false;
       if (content === 'empty') return this.#disk.abandoned(ip);
-      return !valid.some((owner) => belongsTo(content, owner));
+      return !owners.get(content.containerId)?.some((owner) => belongsTo(content, owner));
     });
     for (const [ip] of stale) this.#free(ip);
     this.#index.settle();

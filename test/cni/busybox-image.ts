@@ -19,8 +19,9 @@ type Entry = {
 };
 
 /**
- * An OCI image layout (image-spec, image-layout.md) in a tar file, as `ctr images import` takes it: the static busybox
- * under the names of some of its applets. What it runs by itself, sleep, makes it a pause image too.
+ * An OCI image layout (image-spec, image-layout.md) in a tar file, as `ctr images import` takes it: the
+ * static busybox under the names of some of its applets. What it runs by itself, sleep, makes it a pause
+ * image too.
  */
 export function busyboxImage(): Buffer {
   const layer = tar([
@@ -70,7 +71,10 @@ function file(path: string, body: Buffer, mode = 0o644): Entry {
   return { path, mode, type: '0', body };
 }
 
-/** POSIX ustar: a header block a file, then its content in blocks of 512 bytes, and two empty blocks at the end. */
+/**
+ * POSIX ustar: a header block a file, then its content in blocks of 512 bytes, and two empty blocks at the
+ * end.
+ */
 function tar(entries: readonly Entry[]): Buffer {
   const blocks = entries.flatMap((entry) => {
     const { body = Buffer.alloc(0) } = entry;

@@ -17,7 +17,10 @@ import { NO_SHIM } from './shim.ts';
 
 const NETWORK = { Network: '10.61.0.0/16', EnableIPv6: true, IPv6Network: 'fd61::/48' };
 
-/** Two nodes of a lab, each with a real containerd that knows nothing of flatnet but the node's two CNI folders. */
+/**
+ * Two nodes of a lab, each with a real containerd that knows nothing of flatnet but the node's two CNI
+ * folders.
+ */
 describe('under containerd', { skip: NO_CONTAINERD || NO_SHIM }, () => {
   const name = `cri${process.pid}`;
   const nodes: CriNode[] = [];

@@ -139,8 +139,8 @@ export class Containerd implements AsyncDisposable {
 }
 
 /**
- * The settings that let it run where it is not the machine's own: no AppArmor, no lowering of oom_score_adj, which takes
- * CAP_SYS_RESOURCE, and a snapshotter that needs nothing of the file system.
+ * The settings that let it run where it is not the machine's own: no AppArmor, no lowering of oom_score_adj,
+ * which takes CAP_SYS_RESOURCE, and a snapshotter that needs nothing of the file system.
  */
 function configuration({ dir, confDir, binDir }: ContainerdOptions, socketPath: string): string {
   return `

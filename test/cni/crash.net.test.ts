@@ -1,15 +1,15 @@
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
-import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import { HostLocal } from '../../src/ipam/host-local.ts';
-import { rangeOf } from '../../src/ipam/ranges.ts';
-import { call, eventually, Host, leftovers, must, Pod, pings, request } from './host.ts';
+import { eventually, Host, leftovers, must, Pod, pings, request } from './host.ts';
 
 const AGENT = join(import.meta.dirname, 'crashing-agent.ts');
 
-/** Does one call in an agent that is killed at its `step`th step; returns how many steps it took, if it got through. */
+/**
+ * Does one call in an agent that is killed at its `step`th step; returns how many steps it took, if it got
+ * through.
+ */
 function crash(
   host: Host,
   step: number,
@@ -35,7 +35,9 @@ function crash(
 
 const POD = { CNI_ARGS: 'IgnoreUnknown=1;K8S_POD_NAMESPACE=default;K8S_POD_NAME=web-0' };
 
-/** How the next agent comes to repair what is there; after each nothing must be left and a new pod must work. */
+/**
+ * How the next agent comes to repair what is there; after each nothing must be left and a new pod must work.
+ */
 const REPAIRS: Record<string, (host: Host, pod: Pod) => Promise<void>> = {
   'the agent’s start': async (host) => {
     await host.service.collectGarbage();
@@ -125,40 +127,3 @@ for (const wiring of ['bridge', 'routed'] as const) {
     }
   });
 }
-
-test('garbage collection leaves whole pods and calls under way alone', async () => {
-  await using host = new Host({ subnets: ['10.90.1.0/24'], networks: [] });
-  using whole = new Pod();
-  using gone = new Pod();
-  await must(host, 'ADD', { pod: whole, id: 'whole' });
-  await must(host, 'ADD', { pod: gone, id: 'gone' });
-  gone[Symbol.dispose]();
-  await eventually('the kernel took the veth with its namespace', () => leftovers(host).length === 5);
-  // A second interface of the pod whose ADD waits.
-  const busy = host.service.handle(request('ADD', { pod: whole, id: 'whole', ifName: 'eth1' }));
-  const collected = host.service.collectGarbage();
-  assert.equal((await busy).exit, 0);
-  await collected;
-  assert.deepEqual([...host.pods.keys()].sort(), ['whole eth0', 'whole eth1']);
-  assert.ok(pings(host.netns, '10.90.1.2'));
-  assert.ok(existsSync(join(host.dataDir, 'cbr0', '10.90.1.2')));
-  assert.ok(
-    !existsSync(join(host.dataDir, 'cbr0', '10.90.1.3')),
-    'the address of the pod that is gone is free',
-  );
-});
-
-test('reservations that other plugins made stay until the runtime says they are gone', async () => {
-  await using host = new Host({ subnets: ['10.90.1.0/24'], networks: [] });
-  const flannels = HostLocal.open(join(host.dataDir, 'cbr0'), [[rangeOf(host.subnets[0] ?? assert.fail())]]);
-  flannels.allocate({ containerId: 'made-by-flannel', ifName: 'eth0' });
-  await host.service.collectGarbage();
-  assert.equal(flannels.list().length, 1);
-  const valid = [{ containerID: 'made-by-flannel', ifname: 'eth0' }];
-  await must(host, 'GC', { conf: { 'cni.dev/valid-attachments': valid } });
-  assert.equal(flannels.list().length, 1);
-  const refused = await call(host, 'GC', { conf: { 'cni.dev/valid-attachments': 'x' } });
-  assert.equal(refused.out?.code, 7);
-  await must(host, 'GC', { conf: { 'cni.dev/attachments': [] } });
-  assert.equal(flannels.list().length, 0);
-});

@@ -99,7 +99,10 @@ export class CriNode implements AsyncDisposable {
     throw new Error(`${cmd.join(' ')} ended with ${answer.exit_code}: ${answer.stderr}${answer.stdout}`);
   }
 
-  /** All that may be left of pods: veths, reservations, records and notes, the runtime's own memory and namespaces. */
+  /**
+   * All that may be left of pods: veths, reservations, records and notes, the runtime's own memory and
+   * namespaces.
+   */
   leftovers(): string[] {
     const { cniData, state } = this.lab.paths.node(this.name).agent;
     const links = ip(netnsOf(this.lab.name, this.name), 'link').map((link) => link.ifname);

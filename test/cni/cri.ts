@@ -1,8 +1,8 @@
 import { unary } from './grpc.ts';
 import { type Decoded, decode, encode, type Message, type Schema } from './protobuf.ts';
 
-// The messages of the Container Runtime Interface, version 1, as far as the tests use them: names and numbers as in
-// k8s.io/cri-api/pkg/apis/runtime/v1/api.proto.
+// The messages of the Container Runtime Interface, version 1, as far as the tests use them: names and numbers
+// as in k8s.io/cri-api/pkg/apis/runtime/v1/api.proto.
 const METADATA = {
   name: [1, 'string'],
   uid: [2, 'string'],

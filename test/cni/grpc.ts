@@ -13,8 +13,8 @@ export class GrpcError extends Error {
 }
 
 /**
- * One unary gRPC call over a unix socket: a POST whose body and answer are each a flag byte, a length and a message. A
- * connection a call is dear, but knows nothing of the restarts of the server.
+ * One unary gRPC call over a unix socket: a POST whose body and answer are each a flag byte, a length and a
+ * message. A connection a call is dear, but knows nothing of the restarts of the server.
  */
 export function unary(
   socketPath: string,

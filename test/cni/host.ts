@@ -40,8 +40,8 @@ export type HostOptions = {
 };
 
 /**
- * A node for CNI alone: a namespace with a bridge, folders of its own, and a service behind a unix socket, where the real agent's
- * would be.
+ * A node for CNI alone: a namespace with a bridge, folders of its own, and a service behind a unix socket,
+ * where the real agent's would be.
  */
 export class Host implements AsyncDisposable {
   readonly netns: string;
@@ -279,7 +279,9 @@ export async function eventually(what: string, holds: () => boolean, within = 20
   }
 }
 
-/** Everything that may be left of pods on a host: links besides the node’s own, reservations, records, notes. */
+/**
+ * Everything that may be left of pods on a host: links besides the node’s own, reservations, records, notes.
+ */
 export function leftovers(host: Host): string[] {
   const links = ip(host.netns, 'link').map((link) => link.ifname);
   const files = ['networks', 'state'].flatMap((dir) =>

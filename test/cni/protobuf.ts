@@ -1,6 +1,6 @@
 /**
- * Protocol Buffers, version 3, as much of it as the messages of a container runtime need: a schema says number and type of each
- * field, and the types of messages follow from it.
+ * Protocol Buffers, version 3, as much of it as the messages of a container runtime need: a schema says
+ * number and type of each field, and the types of messages follow from it.
  */
 export type Schema = { readonly [field: string]: Field };
 type Scalar = 'string' | 'bytes' | 'number' | 'boolean';

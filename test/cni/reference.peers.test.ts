@@ -289,7 +289,10 @@ describe('the same configuration as the reference bridge + host-local', { skip: 
     }));
 });
 
-/** Go prints an empty dns in every version; a result without one says the same. MTUs are newer than the oracle. */
+/**
+ * Go prints an empty dns in every version; a result without one says the same. MTUs are newer than the
+ * oracle.
+ */
 function normalResult(result: Json): Json {
   const { dns, interfaces, ...rest } = result;
   const links = (interfaces as Json[] | undefined)?.map(({ mtu: _mtu, ...link }) => link);

@@ -51,8 +51,8 @@ export function blocks(assigner: Assigner, { requested, pools, routes }: BlockWi
 }
 
 /**
- * Frees what the handle holds; returns whether it could. With the store away the addresses wait, and nobody else does. Never
- * rejects.
+ * Frees what the handle holds; returns whether it could. With the store away the addresses wait, and nobody
+ * else does. Never rejects.
  */
 export async function releaseHandle(handle: string, state: CniState): Promise<boolean> {
   const { assigner } = state.context;

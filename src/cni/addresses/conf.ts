@@ -21,8 +21,8 @@ export type IpamConf = {
 };
 
 /**
- * Reads the `ipam` part. Without ranges of its own it takes this node's subnets, and a route to each of the cluster's networks.
- * Throws CniError 2 for another IPAM plugin's configuration, 7 without any range.
+ * Reads the `ipam` part. Without ranges of its own it takes this node's subnets, and a route to each of the
+ * cluster's networks. Throws CniError 2 for another IPAM plugin's configuration, 7 without any range.
  */
 export function readIpamConf(call: Invocation, context: CniContext): IpamConf {
   const { conf } = call;

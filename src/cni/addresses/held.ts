@@ -14,8 +14,8 @@ import { releaseHandle } from './blocks.ts';
 import { reservationsDir } from './conf.ts';
 
 /**
- * Frees all addresses of a record; returns whether it could: the store may be away. Of a damaged record both plans are asked. `call`: of
- * whose configuration the folder is, where the record does not say.
+ * Frees all addresses of a record; returns whether it could: the store may be away. Of a damaged record both
+ * plans are asked. `call`: of whose configuration the folder is, where the record does not say.
  */
 export async function releaseAddresses(
   record: Attachment | DamagedAttachment,
@@ -30,7 +30,10 @@ export async function releaseAddresses(
   return handle ? await releaseHandle(handle, state) : true;
 }
 
-/** Throws CniError 999 when an address of the attachment is not reserved any more, or, without a record, when none is. */
+/**
+ * Throws CniError 999 when an address of the attachment is not reserved any more, or, without a record, when
+ * none is.
+ */
 export async function checkAddresses(
   record: Attachment | undefined,
   call: Invocation,

@@ -11,7 +11,10 @@ export class Later {
     this.#work = work;
   }
 
-  /** Whether there is something to do that was tried a moment ago, so that trying now would only hold others up. */
+  /**
+   * Whether there is something to do that was tried a moment ago, so that trying now would only hold others
+   * up.
+   */
   get pending(): boolean {
     return this.#timer !== undefined;
   }

@@ -10,8 +10,8 @@ export interface AddressSource {
   /** What the record of an attachment says of it, before the first address is taken. */
   heldBy(key: AttachmentKey): Pick<Attachment, 'dir' | 'handle'>;
   /**
-   * Takes one address of each range set, or of each family. All or nothing. Throws OUT_OF_ADDRESSES, ADDRESS_TAKEN, CONFIG_INVALID for a
-   * request that can't be met, and what the store throws.
+   * Takes one address of each range set, or of each family. All or nothing. Throws OUT_OF_ADDRESSES,
+   * ADDRESS_TAKEN, CONFIG_INVALID for a request that can't be met, and what the store throws.
    */
   take(call: Invocation, state: CniState): Promise<Addresses>;
   /** The ranges of which no address is left, as text; undefined while an ADD would find one. */

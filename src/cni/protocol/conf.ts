@@ -8,8 +8,8 @@ import type { Invocation } from './invocation.ts';
 export const TYPE = 'flatnet';
 
 /**
- * What one executable is called for: `lo` of a pod, an interface of its own, or addresses for another plugin that names
- * us in `ipam.type`.
+ * What one executable is called for: `lo` of a pod, an interface of its own, or addresses for another plugin
+ * that names us in `ipam.type`.
  */
 export type Role = 'loopback' | 'interface' | 'ipam';
 
@@ -19,7 +19,9 @@ export function roleOf(conf: Fields): Role {
   return type !== TYPE && conf.object('ipam')?.string('type') === TYPE ? 'ipam' : 'interface';
 }
 
-/** Keys of newer reference plugins that change what the kernel holds, with the value that asks for nothing. */
+/**
+ * Keys of newer reference plugins that change what the kernel holds, with the value that asks for nothing.
+ */
 const UNSUPPORTED: readonly (readonly [key: string, neutral: unknown])[] = [
   ['vlan', 0],
   ['preserveDefaultVlan', true],
@@ -30,7 +32,9 @@ const UNSUPPORTED: readonly (readonly [key: string, neutral: unknown])[] = [
 ];
 const UNSUPPORTED_CAPABILITIES = ['portMappings', 'bandwidth', 'infinibandGUID', 'deviceID'];
 
-/** Whether the agent decides how and with which addresses: the configuration names neither bridge nor ranges. */
+/**
+ * Whether the agent decides how and with which addresses: the configuration names neither bridge nor ranges.
+ */
 export function isOurs(conf: Fields): boolean {
   return !conf.has('bridge') && !namesRanges(conf);
 }
@@ -59,7 +63,9 @@ export function refuseUnsupported(conf: Fields): void {
   }
 }
 
-/** The last of these wins, as in the reference plugin: `args.cni.mac`, CNI_ARGS `MAC=`, the `mac` capability. */
+/**
+ * The last of these wins, as in the reference plugin: `args.cni.mac`, CNI_ARGS `MAC=`, the `mac` capability.
+ */
 export function readMac(call: Invocation): Mac | undefined {
   const cni = call.conf.object('args')?.object('cni');
   const fromArgs = call.args.get('MAC');

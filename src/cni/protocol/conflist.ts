@@ -9,18 +9,23 @@ import { ANNOTATIONS } from './pod.ts';
 /** Sorts after flannel's `10-flannel.conflist`: runtimes take the first file of the folder. */
 export const CONF_LIST_FILE = '10-flatnet.conflist';
 
-/** The network the runtime runs. Its name is that of flannel's, whose folder of reservations goes on to be used. */
+/**
+ * The network the runtime runs. Its name is that of flannel's, whose folder of reservations goes on to be
+ * used.
+ */
 export function renderConfList(place: AgentPlace, wiring: Network['wiring']): string {
   const list = {
     name: 'cbr0',
-    // libcni up to 1.1.2 knows only this key and refuses newer results; since 1.2 it takes the newest of the list.
+    // libcni up to 1.1.2 knows only this key and refuses newer results; since 1.2 it takes the newest of the
+    // list.
     cniVersion: '1.0.0',
     cniVersions: ['0.3.1', '0.4.0', '1.0.0', '1.1.0'],
     plugins: [
       {
         type: TYPE,
         ...place,
-        // What is not declared is silently left out by runtimes: a pod that wants host ports would start without them. We refuse it.
+        // What is not declared is silently left out by runtimes: a pod that wants host ports would start
+        // without them. We refuse it.
         capabilities: {
           ips: true,
           mac: true,
@@ -35,8 +40,8 @@ export function renderConfList(place: AgentPlace, wiring: Network['wiring']): st
 }
 
 /**
- * Writes the file in one piece, and only when it changes. The new file is made in the same folder: containerd does not
- * see one that is moved in from another (containerd #11711). Returns whether it was written.
+ * Writes the file in one piece, and only when it changes. The new file is made in the same folder: containerd
+ * does not see one that is moved in from another (containerd #11711). Returns whether it was written.
  */
 export function writeConfList(confDir: string, text: string): boolean {
   const path = join(confDir, CONF_LIST_FILE);

@@ -50,7 +50,10 @@ export function readCommand(env: Env): Command {
   throw new CniError(CODE.INVALID_ENVIRONMENT, `required env variables [${names}] missing`);
 }
 
-/** Reads and checks a call in the order and with the codes of the reference plugins. `command` comes from `readCommand`. */
+/**
+ * Reads and checks a call in the order and with the codes of the reference plugins. `command` comes from
+ * `readCommand`.
+ */
 export function readInvocation(command: Invocation['command'], env: Env, stdin: string): Invocation {
   const conf = readConf(stdin);
   const network = readNetworkName(conf);
@@ -138,7 +141,9 @@ function checkIfName(name: string): void {
   if (/[/:\s]/.test(name)) refuse('interface name contains / or : or whitespace characters');
 }
 
-/** `K=V;K=V`. A key nobody knows is an error unless IgnoreUnknown is set, which every Kubernetes runtime does. */
+/**
+ * `K=V;K=V`. A key nobody knows is an error unless IgnoreUnknown is set, which every Kubernetes runtime does.
+ */
 function readArgs(text: string): Map<string, string> {
   const args = new Map<string, string>();
   for (const pair of text === '' ? [] : text.split(';')) {

@@ -7,9 +7,9 @@ import { unsupported } from './error.ts';
 import type { Invocation } from './invocation.ts';
 
 /**
- * Which pod a call is for: namespace and name from CNI_ARGS, where every Kubernetes runtime puts them, labels from
- * `args.cni.labels` of the configuration, `[{"key": K, "value": V}]` (the CNI project's conventions). Throws CONFIG_INVALID
- * naming the field when the labels have another shape.
+ * Which pod a call is for: namespace and name from CNI_ARGS, where every Kubernetes runtime puts them, labels
+ * from `args.cni.labels` of the configuration, `[{"key": K, "value": V}]` (the CNI project's conventions).
+ * Throws CONFIG_INVALID naming the field when the labels have another shape.
  */
 export function podIdentity({ args, conf }: Invocation): PodIdentity {
   const namespace = args.get('K8S_POD_NAMESPACE');
@@ -43,7 +43,10 @@ export type PodWishes = {
   readonly mac: Mac | undefined;
 };
 
-/** Reads them from a plugin's configuration. Throws CONFIG_INVALID naming the annotation, CniError 2 for what we do not do. */
+/**
+ * Reads them from a plugin's configuration. Throws CONFIG_INVALID naming the annotation, CniError 2 for what
+ * we do not do.
+ */
 export function podWishes(conf: Fields): PodWishes {
   const annotations = conf.object('runtimeConfig')?.object(ANNOTATIONS) ?? new Fields({});
   for (const name of UNSUPPORTED) {

@@ -49,8 +49,8 @@ export type Dns = {
 export const EMPTY_RESULT: Result = { interfaces: [], ips: [], routes: [], dns: {} };
 
 /**
- * Reads a result (parsed JSON) of any version. Its own `cniVersion` decides its shape; without one it has that of the
- * configuration. Throws CONFIG_INVALID naming the field.
+ * Reads a result (parsed JSON) of any version. Its own `cniVersion` decides its shape; without one it has
+ * that of the configuration. Throws CONFIG_INVALID naming the field.
  */
 export function decodeResult(value: unknown, path = 'prevResult'): Result {
   const fields = new Fields(value, path);
@@ -75,7 +75,9 @@ export function decodeResult(value: unknown, path = 'prevResult'): Result {
   };
 }
 
-/** Writes a result in a version's shape. 0.1.0 and 0.2.0 have room for one address a family and lose the rest. */
+/**
+ * Writes a result in a version's shape. 0.1.0 and 0.2.0 have room for one address a family and lose the rest.
+ */
 export function encodeResult(result: Result, version: Version): Record<string, unknown> {
   if (!atLeast(version, '0.3.0')) return encodeLegacy(result, version);
   const withVersion = !atLeast(version, '1.0.0');

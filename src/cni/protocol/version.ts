@@ -13,7 +13,10 @@ export function atLeast(version: Version, minimum: Version): boolean {
   return VERSIONS.indexOf(version) >= VERSIONS.indexOf(minimum);
 }
 
-/** What a runtime does with a list's `cniVersion` and `cniVersions`: the newest it knows. Undefined when it knows none. */
+/**
+ * What a runtime does with a list's `cniVersion` and `cniVersions`: the newest it knows. Undefined when it
+ * knows none.
+ */
 export function newest(offered: readonly string[]): Version | undefined {
   return VERSIONS.findLast((version) => offered.includes(version));
 }

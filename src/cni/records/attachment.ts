@@ -18,7 +18,10 @@ import type { Prefixed } from '../../ip/cidr.ts';
 
 const { O_CREAT, O_RDWR } = constants;
 
-/** What tells attachments apart. One call may wire an interface and, as another plugin's delegate, give it addresses. */
+/**
+ * What tells attachments apart. One call may wire an interface and, as another plugin's delegate, give it
+ * addresses.
+ */
 export type AttachmentKey = {
   readonly network: string;
   readonly containerId: string;
@@ -27,20 +30,28 @@ export type AttachmentKey = {
 };
 
 /**
- * Our note of one attachment, on disk before the first thing it leads to exists and gone after the last: whatever a crash
- * leaves behind is found through it. It outlives reboots, as the reservations do.
+ * Our note of one attachment, on disk before the first thing it leads to exists and gone after the last:
+ * whatever a crash leaves behind is found through it. It outlives reboots, as the reservations do.
  */
 export type Attachment = AttachmentKey & {
-  /** `adding` until everything is there, `removing` from DEL's beginning: without a call under way, what a crash left. */
+  /**
+   * `adding` until everything is there, `removing` from DEL's beginning: without a call under way, what a
+   * crash left.
+   */
   readonly state: 'adding' | 'ready' | 'removing';
-  /** Path of the pod's network namespace, its inode, and the boot in which that inode meant this namespace. */
+  /**
+   * Path of the pod's network namespace, its inode, and the boot in which that inode meant this namespace.
+   */
   readonly netns: string;
   readonly netnsId: number;
   readonly bootId: string;
   /** host-local's folder with the reservations. */
   readonly dir: string;
   readonly addresses: readonly Prefixed[];
-  /** The host's end of the veth. Where another plugin wired the interface, its name for what it is worth, or absent. */
+  /**
+   * The host's end of the veth. Where another plugin wired the interface, its name for what it is worth, or
+   * absent.
+   */
   readonly hostDevice?: string;
   readonly bridge?: string;
   /** Bytes. */
@@ -66,7 +77,10 @@ type OldPod = { readonly pod?: PodIdentity | string };
 /** A record that can't be read says who it is about by its name, which is enough to take everything back. */
 export type DamagedAttachment = AttachmentKey & { readonly state: 'damaged'; readonly file: string };
 
-/** The records below one state folder. Every call goes to the disk; nothing is synced, for after a power cut no pod lives. */
+/**
+ * The records below one state folder. Every call goes to the disk; nothing is synced, for after a power cut
+ * no pod lives.
+ */
 export class Attachments {
   readonly #dir: string;
   #made = false;
@@ -89,8 +103,8 @@ export class Attachments {
   write(record: Attachment): void {
     if (!this.#made) mkdirSync(this.#dir, { recursive: true, mode: 0o700 });
     this.#made = true;
-    // In place: a record that a crash cut short is one of a call that was never answered, and counts as that. Without
-    // O_TRUNC and rename, both of which make ext4 start writing to the disk (auto_da_alloc).
+    // In place: a record that a crash cut short is one of a call that was never answered, and counts as that.
+    // Without O_TRUNC and rename, both of which make ext4 start writing to the disk (auto_da_alloc).
     const path = join(this.#dir, fileName(record));
     try {
       const fd = openSync(path, O_RDWR | O_CREAT, 0o600);
@@ -185,7 +199,10 @@ function fileOf(record: Attachment | DamagedAttachment): string {
   return record.state === 'damaged' ? record.file : fileName(record);
 }
 
-/** No part can contain a colon: the specification forbids it in names, container IDs and interface names alike. */
+/**
+ * No part can contain a colon: the specification forbids it in names, container IDs and interface names
+ * alike.
+ */
 function fileName({ network, containerId, ifName, role }: AttachmentKey): string {
   const name = [network, containerId, ifName, role].join(':');
   return name.length <= 240 ? `${name}.json` : `${createHash('sha256').update(name).digest('hex')}.json`;

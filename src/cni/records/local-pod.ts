@@ -2,7 +2,10 @@ import type { LocalPod } from '../../cluster/node.ts';
 import { addressOf } from '../../ip/cidr.ts';
 import { type Attachment, Attachments, handleOf } from './attachment.ts';
 
-/** A completed attachment as the agent's desired state has it; undefined where it is none of a pod's interfaces. */
+/**
+ * A completed attachment as the agent's desired state has it; undefined where it is none of a pod's
+ * interfaces.
+ */
 export function localPod(record: Attachment): LocalPod | undefined {
   if (record.role !== 'interface' || !record.hostDevice) return undefined;
   return {
@@ -19,7 +22,9 @@ export function localPod(record: Attachment): LocalPod | undefined {
   };
 }
 
-/** What the attachments of a node hold of the blocks plan: all else under its name in the store is nobody's. */
+/**
+ * What the attachments of a node hold of the blocks plan: all else under its name in the store is nobody's.
+ */
 export function liveHandles(stateDir: string): string[] {
   return new Attachments(stateDir).list().map(handleOf);
 }

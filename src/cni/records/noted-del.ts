@@ -43,7 +43,10 @@ export function noteDel(
   }
 }
 
-/** The notes about one call's attachment, or all. Notes that can't be read are dropped: nobody could act on them. */
+/**
+ * The notes about one call's attachment, or all. Notes that can't be read are dropped: nobody could act on
+ * them.
+ */
 export function notedDels(stateDir: string, call?: Noted): NotedDel[] {
   const dir = notesDir(stateDir);
   let names: string[];
@@ -80,8 +83,8 @@ function notesDir(stateDir: string): string {
 }
 
 /**
- * One call each: a chain may call us several times for one interface. The specification puts no limit on names, file systems do: of long
- * ones the hash is enough.
+ * One call each: a chain may call us several times for one interface. The specification puts no limit on
+ * names, file systems do: of long ones the hash is enough.
  */
 function nameOf({ network, containerId, ifName, conf }: Noted): string {
   const parts = [network, containerId, ifName, String(conf.raw('type') ?? '')].join('\0');

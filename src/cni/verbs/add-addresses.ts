@@ -31,7 +31,10 @@ export async function addAddresses(call: Invocation, state: CniState): Promise<R
   });
 }
 
-/** Where a delegate's addresses come from. `named`: the configuration names its own ranges, which need no agent. */
+/**
+ * Where a delegate's addresses come from. `named`: the configuration names its own ranges, which need no
+ * agent.
+ */
 export function sourceFor(
   call: Invocation,
   context: CniContext,

@@ -11,7 +11,10 @@ import { addAddresses } from './add-addresses.ts';
 import { addChained } from './add-chained.ts';
 import { assertReady, clearTheWay, evict, newRecord, recorded, refuseMasquerade } from './transaction.ts';
 
-/** ADD: gives a container its interface, or another plugin addresses for it, or takes note of what another plugin made. */
+/**
+ * ADD: gives a container its interface, or another plugin addresses for it, or takes note of what another
+ * plugin made.
+ */
 export async function add(call: Invocation, state: CniState): Promise<object> {
   if (roleOf(call.conf) === 'ipam') return encodeResult(await addAddresses(call, state), call.version);
   if (call.conf.has('prevResult')) return addChained(call, state);

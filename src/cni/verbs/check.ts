@@ -18,8 +18,9 @@ import { wiringOf } from '../wiring/registry.ts';
 import { DOOMED } from '../wiring/sweep.ts';
 
 /**
- * CHECK: throws naming what of the attachment is missing or wrong: interface, addresses and routes as the chain's result has
- * them, the host's end as we made it, the reservation. What others in the chain added does not matter.
+ * CHECK: throws naming what of the attachment is missing or wrong: interface, addresses and routes as the
+ * chain's result has them, the host's end as we made it, the reservation. What others in the chain added does
+ * not matter.
  */
 export async function check(call: Invocation, state: CniState): Promise<undefined> {
   if (!call.conf.has('prevResult')) throw new CniError(CODE.INVALID_CONFIG, 'Required prevResult missing');
@@ -75,7 +76,9 @@ function checkPodAddresses(pod: NetlinkSocket, link: Link, result: Result, index
   }
 }
 
-/** By destination and gateway: another plugin may have moved a route to another device, or changed its metric. */
+/**
+ * By destination and gateway: another plugin may have moved a route to another device, or changed its metric.
+ */
 function checkRoutes(pod: NetlinkSocket, result: Result): void {
   for (const family of FAMILIES) {
     const expected = result.routes.filter(({ dst }) => familyOf(dst) === family);

@@ -10,8 +10,8 @@ import { doom, farEnd } from '../wiring/links.ts';
 import { hostLinks, strayLinks } from '../wiring/registry.ts';
 
 /**
- * DEL: takes back what ADD gave. Succeeds whether anything of it is there or not, as often as it is called, without namespace,
- * record or reservation.
+ * DEL: takes back what ADD gave. Succeeds whether anything of it is there or not, as often as it is called,
+ * without namespace, record or reservation.
  */
 export async function del(call: Invocation, state: CniState): Promise<undefined> {
   const key = keyOf(call, roleOf(call.conf) === 'ipam' ? 'ipam' : 'interface');
@@ -32,8 +32,9 @@ export async function del(call: Invocation, state: CniState): Promise<undefined>
 const NOTHING = { state: 'removing', netns: '', netnsId: 0, bootId: '', dir: '', addresses: [] } as const;
 
 /**
- * Removes all that belongs to a record, then the record. In this order: the record says what is going on, the link stops
- * answering, only then the address is free for another pod. `call`: the DEL or GC that asks for it.
+ * Removes all that belongs to a record, then the record. In this order: the record says what is going on, the
+ * link stops answering, only then the address is free for another pod. `call`: the DEL or GC that asks for
+ * it.
  */
 export async function takeBack(
   record: Attachment | DamagedAttachment,

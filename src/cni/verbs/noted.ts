@@ -15,8 +15,8 @@ export async function doNotedDels(state: CniState): Promise<void> {
 }
 
 /**
- * Does a DEL that was answered while the agent was away. The caller holds the container's lock. Who held it before may have done the
- * DEL already, and given the container a new interface.
+ * Does a DEL that was answered while the agent was away. The caller holds the container's lock. Who held it
+ * before may have done the DEL already, and given the container a new interface.
  */
 export async function doNotedDel({ file, request }: NotedDel, state: CniState): Promise<void> {
   if (!existsSync(file)) return;

@@ -5,7 +5,9 @@ import type { CniState } from '../state.ts';
 import { wiringFor } from '../wiring/registry.ts';
 import { sourceFor } from './add-addresses.ts';
 
-/** STATUS: throws CniError 50 while an ADD could not be served: the agent is not ready, or no address is left. */
+/**
+ * STATUS: throws CniError 50 while an ADD could not be served: the agent is not ready, or no address is left.
+ */
 export function status(call: Invocation, state: CniState): undefined {
   const { context } = state;
   const role = roleOf(call.conf);

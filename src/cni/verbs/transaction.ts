@@ -25,8 +25,8 @@ export type Made = {
 };
 
 /**
- * Does the work of an ADD between its two records: the first is on disk before anything is made, the second says that all of it
- * is there. Takes everything back if the work fails, and throws what it threw.
+ * Does the work of an ADD between its two records: the first is on disk before anything is made, the second
+ * says that all of it is there. Takes everything back if the work fails, and throws what it threw.
  */
 export async function recorded(
   record: Attachment,
@@ -75,8 +75,8 @@ export function newRecord(
 }
 
 /**
- * Refuses a second ADD while the first one's work stands. Removes what an earlier one left that was cut short, or whose DEL was
- * noted while no agent was there to do it.
+ * Refuses a second ADD while the first one's work stands. Removes what an earlier one left that was cut
+ * short, or whose DEL was noted while no agent was there to do it.
  */
 export async function clearTheWay(key: AttachmentKey, call: Invocation, state: CniState): Promise<void> {
   for (const note of notedDels(state.context.stateDir, call)) await doNotedDel(note, state);
@@ -98,8 +98,8 @@ export async function clearTheWay(key: AttachmentKey, call: Invocation, state: C
 }
 
 /**
- * Makes the host device's name free: a pod may come again while its earlier sandbox was never deleted. Then nothing answers for the
- * old one's addresses any more.
+ * Makes the host device's name free: a pod may come again while its earlier sandbox was never deleted. Then
+ * nothing answers for the old one's addresses any more.
  */
 export async function evict(hostDevice: string, key: AttachmentKey, state: CniState): Promise<void> {
   for (const earlier of state.attachments.onDevice(hostDevice)) {
@@ -119,7 +119,10 @@ export function assertReady({ context }: CniState): void {
   if (reason) throw new CniError(CODE.TRY_AGAIN, 'the node cannot take pods yet', reason);
 }
 
-/** The agent masquerades what leaves the cluster's networks. Throws CniError 2 for a configuration that asks for more. */
+/**
+ * The agent masquerades what leaves the cluster's networks. Throws CniError 2 for a configuration that asks
+ * for more.
+ */
 export function refuseMasquerade(
   call: Invocation,
   dev: string,

@@ -1,4 +1,4 @@
-import { setTimeout as sleep } from 'node:timers/promises';
+import { pause } from '../../async/pause.ts';
 import { FlatnetError } from '../../error.ts';
 import { type Link, linkGet, linkSet } from '../../linux/link/link.ts';
 import type { NetlinkSocket } from '../../linux/netlink/socket.ts';
@@ -8,7 +8,10 @@ import type { CniState } from '../state.ts';
 import { PodNetns } from './pod-netns.ts';
 import { DOOMED } from './sweep.ts';
 
-/** Milliseconds. The kernel takes one at most, or up to a second when many links changed (linkwatch_schedule_work). */
+/**
+ * Milliseconds. The kernel takes one at most, or up to a second when many links changed
+ * (linkwatch_schedule_work).
+ */
 const CARRIER_PATIENCE = 3000;
 const LONGEST_PAUSE = 20;
 
@@ -23,23 +26,23 @@ export function findLink(socket: NetlinkSocket, dev: string | number): Link | un
 }
 
 /**
- * Waits until a link that has just got its carrier carries packets: until the kernel has noticed, a bridge keeps the port closed
- * and a veth drops what it is given. Throws CniError 11 after 3 seconds.
+ * Waits until a link that has just got its carrier carries packets: until the kernel has noticed, a bridge
+ * keeps the port closed and a veth drops what it is given. Throws CniError 11 after 3 seconds.
  */
 export async function untilOperational(socket: NetlinkSocket, dev: string | number): Promise<void> {
   const deadline = performance.now() + CARRIER_PATIENCE;
-  for (let pause = 1; !socket.getSync(linkGet(dev)).operational; pause = Math.min(2 * pause, LONGEST_PAUSE)) {
+  for (let wait = 1; !socket.getSync(linkGet(dev)).operational; wait = Math.min(2 * wait, LONGEST_PAUSE)) {
     if (performance.now() > deadline) {
       throw new CniError(CODE.TRY_AGAIN, `${dev} has had no carrier for ${CARRIER_PATIENCE / 1000} s`);
     }
-    await sleep(pause);
+    await pause(wait);
   }
 }
 
 /**
- * Makes a pair by `make`. Either name may still be that of a link waiting to be swept, from a DEL a moment ago: then sweeps
- * first. `evict` puts what else has the host's name, and must not, among those. Throws CniError 999 in the reference plugins' words
- * when a name is taken.
+ * Makes a pair by `make`. Either name may still be that of a link waiting to be swept, from a DEL a moment
+ * ago: then sweeps first. `evict` puts what else has the host's name, and must not, among those. Throws
+ * CniError 999 in the reference plugins' words when a name is taken.
  */
 export async function makePair(
   { ifName, hostDevice }: { readonly ifName: string; readonly hostDevice: string },

@@ -35,7 +35,10 @@ export function configurePod(
   if (error) throw error;
 }
 
-/** Gives an interface an address as the reference plugins do: with broadcast address, and without duplicate detection. */
+/**
+ * Gives an interface an address as the reference plugins do: with broadcast address, and without duplicate
+ * detection.
+ */
 export function assignAddress(dev: number, address: Prefixed): Request {
   if (familyOf(address) === 6) return addressReplace({ dev, address, flags: IFA_F_NODAD });
   const length = lengthOf(address);
@@ -44,8 +47,9 @@ export function assignAddress(dev: number, address: Prefixed): Request {
 }
 
 /**
- * Sets the MTU (bytes) of a running pod's own interface, like `ip -n POD link set eth0 mtu N`: were only the host's end changed, the
- * pod would send packets that nobody carries. Returns whether it had to. Throws NETLINK, and NOT_FOUND when the pod is gone.
+ * Sets the MTU (bytes) of a running pod's own interface, like `ip -n POD link set eth0 mtu N`: were only the
+ * host's end changed, the pod would send packets that nobody carries. Returns whether it had to. Throws
+ * NETLINK, and NOT_FOUND when the pod is gone.
  */
 export async function setPodMtu({ netns, ifName }: LocalPod, mtu: number): Promise<boolean> {
   using netlink = NetlinkSocket.open(NETLINK_ROUTE, { netns });
@@ -70,8 +74,8 @@ function podRoute(dev: number, route: RouteConfig, ips: readonly PodAddress[]): 
 }
 
 /**
- * Before the interface comes up: no duplicate address detection, which would hold back its link-local address for a
- * second or two, and IPv6 enabled, which some runtimes turn off in new namespaces.
+ * Before the interface comes up: no duplicate address detection, which would hold back its link-local address
+ * for a second or two, and IPv6 enabled, which some runtimes turn off in new namespaces.
  */
 function prepareIpv6(netns: PodNetns, ifName: string): void {
   withNetns(netns.fd, () => {

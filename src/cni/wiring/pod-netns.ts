@@ -20,7 +20,10 @@ export class PodNetns implements Disposable {
     this.link = NetlinkSocket.open(NETLINK_ROUTE, { netns: fd });
   }
 
-  /** Throws CniError 8 when the path is no network namespace, or the node's own, in which nothing must be wired. */
+  /**
+   * Throws CniError 8 when the path is no network namespace, or the node's own, in which nothing must be
+   * wired.
+   */
   static open(path: string, nodeNetns: string): PodNetns {
     const netns = openAt(path, (fd) => new PodNetns(path, fd));
     if (netns.id !== netnsId(nodeNetns)) return netns;

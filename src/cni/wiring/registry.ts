@@ -11,7 +11,10 @@ import type { Wiring } from './wiring.ts';
 
 const WIRINGS: Readonly<Record<Network['wiring'], Wiring>> = { bridge, routed };
 
-/** The network's wiring for a configuration of ours; one that names a bridge or ranges gets what it was written for. */
+/**
+ * The network's wiring for a configuration of ours; one that names a bridge or ranges gets what it was
+ * written for.
+ */
 export function wiringFor(call: Invocation, { wiring = 'bridge' }: CniContext): Wiring {
   return isOurs(call.conf) ? WIRINGS[wiring] : bridge;
 }

@@ -7,15 +7,15 @@ import { NETLINK_ROUTE, NetlinkSocket } from '../../linux/netlink/socket.ts';
 export const DOOMED = 0xf1a7;
 
 /**
- * Milliseconds in which DELs gather for one sweep. A runtime deletes the pod's namespace right after DEL, and the kernel then takes
- * the pair with it: most sweeps find nothing left to do.
+ * Milliseconds in which DELs gather for one sweep. A runtime deletes the pod's namespace right after DEL, and
+ * the kernel then takes the pair with it: most sweeps find nothing left to do.
  */
 const GATHER = 100;
 
 /**
- * Deletes links by the group. The kernel waits 15–30 ms (RCU), with the lock that every change of the network needs, for each
- * request that deletes links, however many there are: a DEL that waited for its own would take longer than all else together. So a
- * DEL only takes its link out of service and puts it into the group.
+ * Deletes links by the group. The kernel waits 15–30 ms (RCU), with the lock that every change of the network
+ * needs, for each request that deletes links, however many there are: a DEL that waited for its own would
+ * take longer than all else together. So a DEL only takes its link out of service and puts it into the group.
  */
 export class Sweeper implements AsyncDisposable {
   readonly #socket: NetlinkSocket;

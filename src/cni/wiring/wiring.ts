@@ -9,13 +9,13 @@ import type { CniState } from '../state.ts';
 import type { PodNetns } from './pod-netns.ts';
 
 /**
- * One way to connect pods to their node, the doing half: what ADD makes, CHECK looks at and DEL removes. What the agent keeps in
- * the node's kernel for it is the pure half of the same name in `src/wiring/`.
+ * One way to connect pods to their node, the doing half: what ADD makes, CHECK looks at and DEL removes. What
+ * the agent keeps in the node's kernel for it is the pure half of the same name in `src/wiring/`.
  */
 export interface Wiring {
   /**
-   * What a call asks for, checked before anything is made. Throws CONFIG_INVALID naming the field, and CniError 2 for what
-   * this wiring does not do.
+   * What a call asks for, checked before anything is made. Throws CONFIG_INVALID naming the field, and
+   * CniError 2 for what this wiring does not do.
    */
   plan(call: Invocation, context: CniContext): WiringPlan;
   /** The host's end of the attachment, if it is there and still belongs to this attachment. */
@@ -23,8 +23,8 @@ export interface Wiring {
   /** The host's ends of an attachment whose record is lost or damaged. */
   strayLinks(key: AttachmentKey, state: CniState): readonly Link[];
   /**
-   * CHECK of the node's side: throws CniError 999 naming what is missing or wrong. The pod's interface has been compared with
-   * the result, and `inside` and `outside` are known to be one pair.
+   * CHECK of the node's side: throws CniError 999 naming what is missing or wrong. The pod's interface has
+   * been compared with the result, and `inside` and `outside` are known to be one pair.
    */
   check(attachment: CheckedAttachment, state: CniState): void;
 }

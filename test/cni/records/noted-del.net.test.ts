@@ -12,7 +12,10 @@ function delAlone(host: Host, options: CallOptions): void {
   assert.deepEqual(reply, { stdout: '', stderr: '', exit: 0 });
 }
 
-/** What a chain of `bridge`, which asks us for addresses, and of ourselves leads to: two calls for one interface. */
+/**
+ * What a chain of `bridge`, which asks us for addresses, and of ourselves leads to: two calls for one
+ * interface.
+ */
 const DELEGATE = { name: 'chain', type: 'bridge', ipam: { type: 'flatnet' } };
 const CHAINED = {
   name: 'chain',

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import { call, Host, ip, must, Pod } from '../host.ts';
+import { call, Host, ip, Pod } from '../host.ts';
 
 test('CHECK notices what is wrong, and nothing else', async (t) => {
   const damage: Record<string, [RegExp, (host: Host, pod: Pod, device: string) => void]> = {
@@ -88,40 +88,4 @@ test('CHECK without prevResult, or of nothing, is an error', async () => {
   assert.equal((await call(host, 'CHECK', { pod })).out?.code, 7);
   const prevResult = { cniVersion: '1.1.0', interfaces: [{ name: 'eth0', sandbox: pod.path }], ips: [] };
   assert.equal((await call(host, 'CHECK', { pod, conf: { prevResult } })).exit, 1);
-});
-
-test('STATUS: not ready, no addresses left, ready', async () => {
-  await using host = new Host({ subnets: ['10.90.1.0/30'], networks: [] });
-  assert.deepEqual(await call(host, 'STATUS'), { exit: 0, out: undefined });
-  host.notReady = 'no lease yet';
-  const { out } = await call(host, 'STATUS');
-  assert.deepEqual([out?.code, out?.details], [50, 'no lease yet']);
-  host.notReady = undefined;
-  using pod = new Pod();
-  await must(host, 'ADD', { pod });
-  const full = await call(host, 'STATUS');
-  assert.deepEqual([full.out?.code, full.out?.msg], [50, 'no addresses left']);
-  await must(host, 'DEL', { pod });
-  assert.equal((await call(host, 'STATUS')).exit, 0);
-});
-
-test('loopback: lo comes up, is checked, goes down', async () => {
-  await using host = new Host();
-  using pod = new Pod();
-  const conf = { type: 'loopback', name: 'cni-loopback', cniVersion: '0.3.1' };
-  const { out } = await call(host, 'ADD', { pod, ifName: 'lo', conf });
-  assert.deepEqual(out, {
-    cniVersion: '0.3.1',
-    interfaces: [{ name: 'lo', mac: '00:00:00:00:00:00', sandbox: pod.path }],
-    ips: [
-      { version: '4', interface: 0, address: '127.0.0.1/8' },
-      { version: '6', interface: 0, address: '::1/128' },
-    ],
-    dns: {},
-  });
-  const check = { pod, ifName: 'lo', conf: { ...conf, cniVersion: '1.0.0', prevResult: out } };
-  assert.equal((await call(host, 'CHECK', check)).exit, 0);
-  await must(host, 'DEL', { pod, ifName: 'lo', conf });
-  assert.match(String((await call(host, 'CHECK', check)).out?.msg), /down/);
-  await must(host, 'DEL', { ifName: 'lo', conf });
 });

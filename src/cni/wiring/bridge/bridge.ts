@@ -22,8 +22,8 @@ import { assignAddress } from '../pod-end.ts';
 import type { BridgeConf } from './conf.ts';
 
 /**
- * The bridge a pod is to hang on. The agent's own must be there. One that a configuration for the reference plugin names is made
- * if it is missing, and gets what `isGateway` asks for.
+ * The bridge a pod is to hang on. The agent's own must be there. One that a configuration for the reference
+ * plugin names is made if it is missing, and gets what `isGateway` asks for.
  */
 export function ensureBridge(conf: BridgeConf, ips: readonly PodAddress[], state: CniState): Link {
   if (conf.ownBridge) {
@@ -68,7 +68,10 @@ function findOrMake(conf: BridgeConf, state: CniState): Link {
   throw new CniError(CODE.INTERNAL, `the bridge "${name}" went away while it was made`);
 }
 
-/** The gateway's address on the bridge. Another one in an overlapping network is an error, unless `forceAddress` removes it. */
+/**
+ * The gateway's address on the bridge. Another one in an overlapping network is an error, unless
+ * `forceAddress` removes it.
+ */
 function ensureGateway(conf: BridgeConf, bridge: Link, wanted: Prefixed, state: CniState): void {
   const network = (text: Prefixed): Cidr => cidrOf(addressOf(text), lengthOf(text));
   const present = state.link

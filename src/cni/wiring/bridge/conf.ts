@@ -6,7 +6,10 @@ import { CniError, CODE } from '../../protocol/error.ts';
 import type { Invocation } from '../../protocol/invocation.ts';
 import { type Dns, decodeDns } from '../../protocol/result.ts';
 
-/** A configuration for a port of a bridge: that of the agent's own conflist, or one written for the reference `bridge`. */
+/**
+ * A configuration for a port of a bridge: that of the agent's own conflist, or one written for the reference
+ * `bridge`.
+ */
 export type BridgeConf = {
   readonly bridge: string;
   /** The agent keeps the bridge: an ADD makes and changes nothing on it. */

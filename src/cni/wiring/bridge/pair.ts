@@ -31,8 +31,9 @@ export function hostDeviceName({ network, containerId, ifName }: AttachmentKey):
 }
 
 /**
- * The MAC of a pod's interface. It follows from the address: when the address goes to another pod, what the host and other
- * pods remember in their neighbour tables is right at once, and no gratuitous ARP has to tell them.
+ * The MAC of a pod's interface. It follows from the address: when the address goes to another pod, what the
+ * host and other pods remember in their neighbour tables is right at once, and no gratuitous ARP has to tell
+ * them.
  */
 export function podMac(bridge: string, addresses: readonly Ip[], hostDevice: string): Mac {
   return macFromSeed(`${bridge} ${addresses[0] ?? hostDevice}`);
@@ -46,8 +47,9 @@ export async function addPair(pair: Pair, state: CniState): Promise<Mac> {
 }
 
 /**
- * One end in the pod's namespace, the other a port of the bridge. MACs are given at once: udev leaves those alone. The host is
- * told the pod's: what it remembers of an address's former owner would send packets astray.
+ * One end in the pod's namespace, the other a port of the bridge. MACs are given at once: udev leaves those
+ * alone. The host is told the pod's: what it remembers of an address's former owner would send packets
+ * astray.
  */
 function requests(pair: Pair, hostMac: Mac): Request[] {
   const { hostDevice, mtu, bridge } = pair;
@@ -58,7 +60,8 @@ function requests(pair: Pair, hostMac: Mac): Request[] {
       mac: hostMac,
       master: bridge.index,
       alias: pair.alias,
-      // A bridge port needs no address of its own, and link-local ones cost duplicate detection and multicast reports.
+      // A bridge port needs no address of its own, and link-local ones cost duplicate detection and multicast
+      // reports.
       addrGenMode: 'none',
       up: true,
       ...(pair.hairpin ? { port: { hairpin: true } } : {}),

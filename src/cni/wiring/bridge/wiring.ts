@@ -15,7 +15,10 @@ import { ensureBridge } from './bridge.ts';
 import { type BridgeConf, readBridgeConf } from './conf.ts';
 import { addPair, hostDeviceName, podMac } from './pair.ts';
 
-/** Pods as ports of a bridge, which is their gateway: the agent's own, or one that a configuration for the reference plugin names. */
+/**
+ * Pods as ports of a bridge, which is their gateway: the agent's own, or one that a configuration for the
+ * reference plugin names.
+ */
 export const bridge: Wiring = {
   plan,
   hostLink: ({ hostDevice }, state) => (hostDevice ? findLink(state.link, hostDevice) : undefined),

@@ -39,8 +39,8 @@ export type RoutedPair = {
 };
 
 /**
- * Calico's name for a pod's host device: that of a pod's `eth0` is the same in every sandbox of the pod. Other interfaces have
- * names of their own.
+ * Calico's name for a pod's host device: that of a pod's `eth0` is the same in every sandbox of the pod.
+ * Other interfaces have names of their own.
  */
 export function routedDeviceName({ containerId, ifName }: AttachmentKey, pod: PodIdentity): string {
   const { namespace, name } = pod;
@@ -48,7 +48,10 @@ export function routedDeviceName({ containerId, ifName }: AttachmentKey, pod: Po
   return DEVICE_PREFIX + createHash('sha1').update(of).digest('hex').slice(0, 11);
 }
 
-/** The routes of a pod, as a result tells them: those to everywhere, where no other interface of it has them already. */
+/**
+ * The routes of a pod, as a result tells them: those to everywhere, where no other interface of it has them
+ * already.
+ */
 export function gatewayRoutes({ pod, netns }: Pick<RoutedPair, 'pod' | 'netns'>): RouteConfig[] {
   const anywhere = { 4: '0.0.0.0/0', 6: '::/0' } as const;
   const families = new Set(pod.addresses.map(familyOf));
@@ -60,9 +63,9 @@ export function gatewayRoutes({ pod, netns }: Pick<RoutedPair, 'pod' | 'netns'>)
 }
 
 /**
- * Makes the pair and the host's side of it. What has the device's name belongs to an earlier sandbox of the same pod, whoever made
- * it, and goes. The MAC is given at once, and read back: udev gives devices MACs of its own taste (MACAddressPolicy), and a pod
- * knows only this one for its gateway.
+ * Makes the pair and the host's side of it. What has the device's name belongs to an earlier sandbox of the
+ * same pod, whoever made it, and goes. The MAC is given at once, and read back: udev gives devices MACs of
+ * its own taste (MACAddressPolicy), and a pod knows only this one for its gateway.
  */
 export async function addRoutedPair(
   { pod, netns, mtu, mac, families }: RoutedPair,

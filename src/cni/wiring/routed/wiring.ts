@@ -16,7 +16,10 @@ import { check } from './check.ts';
 import { type RoutedConf, readRoutedConf } from './conf.ts';
 import { addRoutedPair, configureRoutedPod, gatewayRoutes, routedDeviceName } from './pair.ts';
 
-/** Pods as hosts of their own: an interface with host addresses and a gateway that is nobody's, on a wire of its own. */
+/**
+ * Pods as hosts of their own: an interface with host addresses and a gateway that is nobody's, on a wire of
+ * its own.
+ */
 export const routed: Wiring = {
   plan,
   hostLink,

@@ -1,0 +1,18 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { call, Host, must, Pod } from '../host.ts';
+
+test('STATUS: not ready, no addresses left, ready', async () => {
+  await using host = new Host({ subnets: ['10.90.1.0/30'], networks: [] });
+  assert.deepEqual(await call(host, 'STATUS'), { exit: 0, out: undefined });
+  host.notReady = 'no lease yet';
+  const { out } = await call(host, 'STATUS');
+  assert.deepEqual([out?.code, out?.details], [50, 'no lease yet']);
+  host.notReady = undefined;
+  using pod = new Pod();
+  await must(host, 'ADD', { pod });
+  const full = await call(host, 'STATUS');
+  assert.deepEqual([full.out?.code, full.out?.msg], [50, 'no addresses left']);
+  await must(host, 'DEL', { pod });
+  assert.equal((await call(host, 'STATUS')).exit, 0);
+});
