@@ -59,6 +59,8 @@ export class Convergence {
   async step(): Promise<Outcome & { readonly full: boolean }> {
     const dirty = this.#dirty;
     this.#dirty = new Map();
+    // What comes during the step is for the next: what is desired then is what may be pruned by, not what is now.
+    const prune = this.#prune;
     const known = this.#isStale ? undefined : this.#changesFor(dirty);
     // Before reading: what happens from now on must be looked at again.
     this.#isStale = false;
@@ -68,19 +70,19 @@ export class Convergence {
       this.undone.add(direct);
       return { ...direct, full: false };
     }
-    const outcome = await this.#converge();
+    const outcome = await this.#converge(prune);
     this.undone.forget();
     this.undone.add(outcome);
     return { ...outcome, done: [...(direct?.done ?? []), ...outcome.done], full: true };
   }
 
   /** Reads the kernel, changes what differs, and reads again until nothing differs or nothing more can be done. */
-  async #converge(): Promise<Outcome> {
+  async #converge(prune: boolean): Promise<Outcome> {
     const { items } = this.#desired;
     const done: Change[] = [];
     let left: Pick<Outcome, 'failed' | 'waiting'> = { failed: [], waiting: [] };
     for (let look = 0; look < MAX_LOOKS; look++) {
-      const changes = diff(await this.#kernel.read(items), items, { prune: this.#prune });
+      const changes = diff(await this.#kernel.read(items), items, { prune });
       left = { failed: [], waiting: [] };
       if (changes.length === 0) break;
       const outcome = await this.#kernel.apply(order(changes));

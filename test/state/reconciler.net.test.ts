@@ -442,3 +442,30 @@ test('rules, blackholes, tables, metrics and source addresses: made once, seen a
     /proto 11[01]/,
   );
 });
+
+test('what becomes known while the kernel is read is not taken for unwanted', {
+  skip: NO_KERNEL,
+}, async () => {
+  using namespace = new Namespace(HOST_GW);
+  const { items } = composedState(factsOf(HOST_GW));
+  {
+    using before = new Running(namespace);
+    before.want(items);
+    await before.settled();
+  }
+  // As an agent starts: it reads the kernel at once, and meanwhile hears of the whole cluster.
+  const done: string[] = [];
+  using reconciler = new Reconciler({
+    netns: namespace.path,
+    log: SILENT,
+    onReport: (report) => done.push(...report.done.map(({ action, item }) => `${action} ${item.kind}`)),
+  });
+  const first = reconciler.run();
+  // The run has begun to read, and nothing else.
+  await Promise.resolve();
+  reconciler.setDesired(asOne(items));
+  reconciler.allowPrune();
+  await first;
+  await reconciler.run();
+  assert.deepEqual(done, []);
+});
