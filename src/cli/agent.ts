@@ -1,4 +1,3 @@
-import { parse } from 'yaml';
 import { readAgentOptions } from '../agent/options.ts';
 import { runAgent } from '../agent/run.ts';
 import { FlatnetError, messageOf } from '../error.ts';
@@ -12,12 +11,22 @@ export const command = newCommand(
 )
   .requiredOption('--config <file>', 'configuration, JSON or YAML')
   .action(async ({ config }: { config: string }) => {
-    const options = readAgentOptions(read(config));
+    const options = readAgentOptions(await read(config));
     await runAgent(options, processLog(options.logLevel), stopSignal());
   });
 
-function read(file: string): unknown {
+async function read(file: string): Promise<unknown> {
   const text = readText(file, 'CONFIG_INVALID');
+  try {
+    return JSON.parse(text);
+  } catch {
+    return parseYaml(text, file);
+  }
+}
+
+/** Most agents never need the parser. */
+async function parseYaml(text: string, file: string): Promise<unknown> {
+  const { parse } = await import('yaml');
   try {
     return parse(text);
   } catch (cause) {
