@@ -15,31 +15,30 @@ export type CniContext = {
   readonly networks: readonly Cidr[];
   /** Pod MTU in bytes. */
   readonly mtu: number;
-  /** How pods of ours are wired. Absent: on the bridge. */
+  /** How our own pods are connected. Absent: on the bridge. */
   readonly wiring?: 'bridge' | 'routed';
   /**
-   * Under the blocks plan, as soon as the agent knows its store: where addresses come from, instead of
-   * `subnets`.
+   * Under the blocks plan, once the agent knows its store: where addresses come from instead of `subnets`.
    */
   readonly assigner?: Assigner | undefined;
-  /** What is known of a namespace besides its name, for pools that choose by it. */
+  /** Labels of a namespace besides its name, for pools that select by them. */
   namespaceLabels?(namespace: string): Readonly<Record<string, string>> | undefined;
   /** The bridge pods hang on: `cni0`. It exists when `notReady()` is undefined. */
   readonly bridge: string;
-  /** Masquerading is the agent's own work, so that `ipMasq` in a configuration of ours needs nothing more. */
+  /** The agent masquerades, so `ipMasq` in our own configuration needs nothing more. */
   readonly masquerade: boolean;
   /** host-local's data folder; a network's addresses are in the subfolder of its name. */
   readonly dataDir: string;
   /** Our own records: attachments and noted DELs. */
   readonly stateDir: string;
-  /** The node's network namespace, where it is not the process's own: a path. */
+  /** Path of the node's network namespace, unless it is the process's own. */
   readonly netns?: string;
-  /** Tells the agent about a pod that came, so that its veth is part of the desired state. */
+  /** Tells the agent about a new pod, whose veth is part of the desired state from then on. */
   attached(pod: LocalPod): void;
   detached(pod: LocalPod): void;
-  /** Something went wrong that no caller is told of. */
+  /** Reports a failure that no caller hears of. */
   warn(text: string, error: unknown): void;
-  /** Called between the steps of ADD and DEL: where a test stops the process. */
+  /** Called between the steps of ADD and DEL, so that tests can kill the process there. */
   step?(name: string): void;
 };
 

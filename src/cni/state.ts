@@ -7,10 +7,10 @@ import type { CniContext } from './context.ts';
 import { Attachments } from './records/attachment.ts';
 import { Sweeper } from './wiring/sweep.ts';
 
-/** What the verbs share for as long as an agent lives. */
+/** What the verbs share while an agent lives. */
 export class CniState implements AsyncDisposable {
   readonly context: CniContext;
-  /** The node's path, for namespaces to be compared with. */
+  /** Path of the node's namespace, to tell it from a pod's. */
   readonly netns: string;
   readonly bootId = readFileSync('/proc/sys/kernel/random/boot_id', 'utf8').trim();
   readonly attachments: Attachments;
@@ -21,7 +21,7 @@ export class CniState implements AsyncDisposable {
   /** In the node's namespace, for synchronous calls only. */
   readonly link: NetlinkSocket;
 
-  /** Records of removed attachments whose addresses are still held, as the store was away. */
+  /** Frees the addresses of removed attachments that are still held because the store was away. */
   readonly later: Later;
 
   constructor(context: CniContext, collect: (state: CniState) => Promise<void>) {
@@ -33,7 +33,7 @@ export class CniState implements AsyncDisposable {
     this.later = new Later(() =>
       collect(this).catch((error: unknown) => context.warn('freeing the addresses of deleted pods', error)),
     );
-    // What an earlier agent left.
+    // An earlier agent may have left some.
     this.sweeper.soon();
   }
 

@@ -11,7 +11,7 @@ import type { AddressSource } from './source.ts';
 /** Milliseconds a DEL waits for its turn at the store. */
 const PATIENCE = 3_000;
 
-/** What an ADD asks of the blocks. */
+/** What an ADD asks for. */
 export type BlockWishes = {
   readonly requested: readonly Ip[];
   /** By name or CIDR; empty: any. */
@@ -51,8 +51,8 @@ export function blocks(assigner: Assigner, { requested, pools, routes }: BlockWi
 }
 
 /**
- * Frees what the handle holds; returns whether it could. With the store away the addresses wait, and nobody
- * else does. Never rejects.
+ * Frees what the handle holds, and returns whether it could. While the store is away the addresses stay held,
+ * and no caller waits. Never rejects.
  */
 export async function releaseHandle(handle: string, state: CniState): Promise<boolean> {
   const { assigner } = state.context;
@@ -68,7 +68,7 @@ export async function releaseHandle(handle: string, state: CniState): Promise<bo
   return false;
 }
 
-/** Those that every namespace has in Kubernetes and in Calico, and what the agent knows besides. */
+/** The labels every namespace has in Kubernetes and in Calico, and those the agent knows of. */
 function labelsOf(namespace: string, context: CniContext): Readonly<Record<string, string>> {
   return {
     'kubernetes.io/metadata.name': namespace,

@@ -46,7 +46,7 @@ export function readIpamConf(call: Invocation, context: CniContext): IpamConf {
   };
 }
 
-/** host-local's folder for the network, even when the rest of the configuration is in disorder. */
+/** host-local's folder for the network, even if the rest of the configuration is broken. */
 export function reservationsDir(call: Invocation, context: CniContext): string {
   const ipam = call.conf.raw('ipam');
   const isObject = typeof ipam === 'object' && !Array.isArray(ipam);

@@ -14,8 +14,8 @@ import { releaseHandle } from './blocks.ts';
 import { reservationsDir } from './conf.ts';
 
 /**
- * Frees all addresses of a record; returns whether it could: the store may be away. Of a damaged record both
- * plans are asked. `call`: of whose configuration the folder is, where the record does not say.
+ * Frees all addresses of a record. Returns whether it could: the store may be away. For a damaged record,
+ * which does not say where they come from, it asks both plans; its folder is that of `call`'s configuration.
  */
 export async function releaseAddresses(
   record: Attachment | DamagedAttachment,
@@ -31,8 +31,7 @@ export async function releaseAddresses(
 }
 
 /**
- * Throws CniError 999 when an address of the attachment is not reserved any more, or, without a record, when
- * none is.
+ * Throws CniError 999 if an address of the attachment is no longer reserved or, without a record, if none is.
  */
 export async function checkAddresses(
   record: Attachment | undefined,
@@ -48,7 +47,7 @@ export async function checkAddresses(
   throw new CniError(CODE.INTERNAL, `Failed to find address added by container ${call.containerId}`);
 }
 
-/** With the store away nobody can tell, which is no fault of the attachment. */
+/** While the store is away nobody can tell, and the attachment is not to blame. */
 async function checkHandle(handle: string, record: Attachment, state: CniState): Promise<void> {
   const { assigner } = state.context;
   if (!assigner) return;

@@ -1,7 +1,7 @@
-/** Milliseconds until the store is asked again. */
+/** Milliseconds before the store is asked again. */
 const WAIT = 5_000;
 
-/** Work that could not be done, tried again after a while. */
+/** Retries failed work after a while. */
 export class Later {
   readonly #work: () => Promise<void>;
   #timer: NodeJS.Timeout | undefined;
@@ -11,10 +11,7 @@ export class Later {
     this.#work = work;
   }
 
-  /**
-   * Whether there is something to do that was tried a moment ago, so that trying now would only hold others
-   * up.
-   */
+  /** Whether the work failed a moment ago: trying now would only hold others up. */
   get pending(): boolean {
     return this.#timer !== undefined;
   }
@@ -26,7 +23,7 @@ export class Later {
     }, WAIT).unref();
   }
 
-  /** Nothing is due any more, or it is about to be done. */
+  /** For when nothing is due any more, or is being done right now. */
   cancel(): void {
     clearTimeout(this.#timer);
     this.#timer = undefined;

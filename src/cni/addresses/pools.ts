@@ -1,10 +1,7 @@
 import { HostLocal } from '../../ipam/host-local.ts';
 import type { RangeSet } from '../../ipam/ranges.ts';
 
-/**
- * The reservations of every network. Each folder is opened once: reading it anew would be most of a call's
- * cost.
- */
+/** The reservations of every network. Each folder is opened once: reading it would dominate a call's cost. */
 export class Pools {
   readonly #open = new Map<string, HostLocal>();
 

@@ -7,21 +7,21 @@ import type { CniState } from '../state.ts';
 
 /** Where a pod's addresses come from: ranges on this node, or blocks of the whole cluster. */
 export interface AddressSource {
-  /** What the record of an attachment says of it, before the first address is taken. */
+  /** What the attachment's record says about the source, before the first address is taken. */
   heldBy(key: AttachmentKey): Pick<Attachment, 'dir' | 'handle'>;
   /**
    * Takes one address of each range set, or of each family. All or nothing. Throws OUT_OF_ADDRESSES,
    * ADDRESS_TAKEN, CONFIG_INVALID for a request that can't be met, and what the store throws.
    */
   take(call: Invocation, state: CniState): Promise<Addresses>;
-  /** The ranges of which no address is left, as text; undefined while an ADD would find one. */
+  /** Ranges without a free address, as text; undefined while an ADD would find one. */
   exhausted(state: CniState): string | undefined;
 }
 
 /** What an attachment was given. */
 export type Addresses = {
   readonly ips: readonly PodAddress[];
-  /** Those of other nodes' blocks. */
+  /** Addresses from other nodes' blocks. */
   readonly borrowed: readonly Ip[];
   /** What the `ipam` configuration adds to the result. */
   readonly routes: readonly RouteConfig[];
@@ -29,9 +29,9 @@ export type Addresses = {
 };
 
 export type PodAddress = {
-  /** With the length of its network; of a block's address, which has none, that of a host. */
+  /** With the length of its subnet. An address from a block belongs to none and has that of a host. */
   readonly address: Prefixed;
-  /** Absent outside a network of its own. */
+  /** Absent for an address that belongs to no subnet. */
   readonly gateway?: Ip;
 };
 

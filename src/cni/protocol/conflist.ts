@@ -10,8 +10,8 @@ import { ANNOTATIONS } from './pod.ts';
 export const CONF_LIST_FILE = '10-flatnet.conflist';
 
 /**
- * The network the runtime runs. Its name is that of flannel's, whose folder of reservations goes on to be
- * used.
+ * The network for the runtime. It has the name of flannel's, so flannel's folder of reservations stays in
+ * use.
  */
 export function renderConfList(place: AgentPlace, wiring: Network['wiring']): string {
   const list = {
@@ -24,8 +24,8 @@ export function renderConfList(place: AgentPlace, wiring: Network['wiring']): st
       {
         type: TYPE,
         ...place,
-        // What is not declared is silently left out by runtimes: a pod that wants host ports would start
-        // without them. We refuse it.
+        // Runtimes silently drop what is not declared: a pod that wants host ports would start without
+        // them. We declare them, and refuse such a pod.
         capabilities: {
           ips: true,
           mac: true,
@@ -41,13 +41,13 @@ export function renderConfList(place: AgentPlace, wiring: Network['wiring']): st
 
 /**
  * Writes the file in one piece, and only when it changes. The new file is made in the same folder: containerd
- * does not see one that is moved in from another (containerd #11711). Returns whether it was written.
+ * misses one that is moved in from another (containerd #11711). Returns whether it was written.
  */
 export function writeConfList(confDir: string, text: string): boolean {
   const path = join(confDir, CONF_LIST_FILE);
   if (readIfThere(path) === text) return false;
   mkdirSync(confDir, { recursive: true, mode: 0o755 });
-  // No runtime takes a file with this ending for a configuration.
+  // No runtime reads files with this suffix.
   const temporary = `${path}.new`;
   writeFileSync(temporary, text, { mode: 0o644 });
   renameSync(temporary, path);

@@ -12,7 +12,7 @@ export const CODE = {
   INVALID_NETNS: 8,
   TRY_AGAIN: 11,
   NOT_READY: 50,
-  /** What every plugin made with Go's skel reports for a plain error. */
+  /** What plugins built on Go's skel report for a plain error. */
   INTERNAL: 999,
 } as const;
 export type Code = (typeof CODE)[keyof typeof CODE];
@@ -25,7 +25,7 @@ export type ErrorObject = {
   readonly details?: string;
 };
 
-/** An error a runtime tells apart by its number. */
+/** An error that runtimes tell apart by its number. */
 export class CniError extends FlatnetError {
   readonly number: Code;
   readonly text: string;
@@ -39,7 +39,7 @@ export class CniError extends FlatnetError {
   }
 }
 
-/** A configuration that asks for what we do not do. The specification wants key and value in the message. */
+/** The error for a setting we don't support. The specification wants key and value in the message. */
 export function unsupported(key: string, value: unknown, details = ''): CniError {
   return new CniError(CODE.UNSUPPORTED_FIELD, `unsupported: ${key} ${JSON.stringify(value)}`, details);
 }
@@ -64,9 +64,9 @@ function numberOf(error: unknown): Code {
     case 'CONFIG_INVALID':
     case 'ADDRESS_INVALID':
       return CODE.INVALID_CONFIG;
-    // An address may be given back at any moment.
+    // An address may be freed at any moment.
     case 'OUT_OF_ADDRESSES':
-    // And the store may be back, or be less busy.
+    // The store may be back, or less busy.
     case 'STORE_CONFLICT':
     case 'STORE_UNAVAILABLE':
       return CODE.TRY_AGAIN;

@@ -6,7 +6,7 @@ import { atLeast, isVersion, VERSIONS, type Version } from './version.ts';
 export const COMMANDS = ['ADD', 'DEL', 'CHECK', 'GC', 'STATUS', 'VERSION'] as const;
 export type Command = (typeof COMMANDS)[number];
 
-/** One call of a plugin, checked: what the environment and the configuration on stdin say. */
+/** One call of a plugin, checked: the environment and the configuration on stdin. */
 export type Invocation = {
   readonly command: Exclude<Command, 'VERSION'>;
   /** Empty for GC and STATUS. */
@@ -16,7 +16,7 @@ export type Invocation = {
   readonly netns: string;
   /** CNI_ARGS, e.g. K8S_POD_NAME. */
   readonly args: ReadonlyMap<string, string>;
-  /** CNI_ARGS as it came. */
+  /** CNI_ARGS, unparsed. */
   readonly argsText: string;
   readonly network: string;
   readonly version: Version;
@@ -32,13 +32,13 @@ const REQUIRED: readonly (readonly [name: string, commands: readonly Command[]])
   ['CNI_IFNAME', ['ADD', 'DEL', 'CHECK']],
   ['CNI_PATH', ['ADD', 'DEL', 'CHECK', 'GC', 'STATUS']],
 ];
-/** The first version that has a command. */
+/** The version that introduced a command. */
 const SINCE: Partial<Record<Command, Version>> = { CHECK: '0.4.0', GC: '1.1.0', STATUS: '1.1.0' };
 const KNOWN_ARGS = ['IgnoreUnknown', 'IP', 'MAC'];
 
 type Env = Readonly<Record<string, string | undefined>>;
 
-/** The command, checked against the variables it needs. Throws CniError 4 that names every missing one. */
+/** The command, once all variables it needs are there. Throws CniError 4 naming every missing one. */
 export function readCommand(env: Env): Command {
   const command = COMMANDS.find((name) => name === env.CNI_COMMAND);
   if (env.CNI_COMMAND && !command) {
@@ -73,7 +73,7 @@ export function readInvocation(command: Invocation['command'], env: Env, stdin: 
     containerId,
     ifName,
     netns: env.CNI_NETNS ?? '',
-    // What can't be read must not stand in the way of deleting.
+    // Unreadable arguments must not block a DEL.
     args: command === 'ADD' || command === 'CHECK' ? readArgs(env.CNI_ARGS ?? '') : new Map(),
     argsText: env.CNI_ARGS ?? '',
     network,
@@ -82,7 +82,7 @@ export function readInvocation(command: Invocation['command'], env: Env, stdin: 
   };
 }
 
-/** The version an error about this input should carry, however broken the input is. */
+/** The version an error about this input carries, however broken the input is; undefined: unknown. */
 export function versionOf(stdin: string): string | undefined {
   try {
     const version = new Fields(JSON.parse(stdin)).string('cniVersion');
@@ -141,9 +141,7 @@ function checkIfName(name: string): void {
   if (/[/:\s]/.test(name)) refuse('interface name contains / or : or whitespace characters');
 }
 
-/**
- * `K=V;K=V`. A key nobody knows is an error unless IgnoreUnknown is set, which every Kubernetes runtime does.
- */
+/** `K=V;K=V`. An unknown key is an error unless IgnoreUnknown is set, as every Kubernetes runtime does. */
 function readArgs(text: string): Map<string, string> {
   const args = new Map<string, string>();
   for (const pair of text === '' ? [] : text.split(';')) {
@@ -161,7 +159,7 @@ function readArgs(text: string): Map<string, string> {
   return args;
 }
 
-/** A value of the wrong type is a failure to decode, as in Go. */
+/** As in Go, a value of the wrong type fails to decode. */
 function decoded<T>(read: () => T): T {
   try {
     return read();

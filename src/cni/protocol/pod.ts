@@ -28,14 +28,16 @@ function readLabels(conf: Fields): Readonly<Record<string, string>> {
   return Object.fromEntries(pairs);
 }
 
-/** The capability by which containerd and CRI-O pass a pod's annotations on. */
+/** The capability through which containerd and CRI-O pass a pod's annotations. */
 export const ANNOTATIONS = 'io.kubernetes.cri.pod-annotations';
 
 const PREFIX = 'cni.projectcalico.org/';
-/** Calico's that change what is wired. Others of that prefix are notes that it makes for itself. */
+/**
+ * Calico's annotations that change the interface and that we don't support. Others are Calico's own notes.
+ */
 const UNSUPPORTED = ['ipAddrsNoIpam', 'floatingIPs', 'allowedSourcePrefixes', 'ipFamilies'];
 
-/** What a pod's annotations ask of its interface, in the words of Calico's users. */
+/** What a pod's annotations ask of its interface; the annotations are Calico's. */
 export type PodWishes = {
   readonly ips: readonly Ip[];
   /** By name or CIDR; empty: any. */
@@ -43,10 +45,7 @@ export type PodWishes = {
   readonly mac: Mac | undefined;
 };
 
-/**
- * Reads them from a plugin's configuration. Throws CONFIG_INVALID naming the annotation, CniError 2 for what
- * we do not do.
- */
+/** Throws CONFIG_INVALID naming a malformed annotation, and CniError 2 for one we don't support. */
 export function podWishes(conf: Fields): PodWishes {
   const annotations = conf.object('runtimeConfig')?.object(ANNOTATIONS) ?? new Fields({});
   for (const name of UNSUPPORTED) {

@@ -2,7 +2,7 @@ import { Fields } from '../../cluster/fields.ts';
 import { familyOf } from '../../ip/address.ts';
 import { atLeast, type Version } from './version.ts';
 
-/** A CNI result, whatever version it was written in. Absent lists are empty. */
+/** A CNI result of any version. Absent lists are empty. */
 export type Result = {
   readonly interfaces: readonly Interface[];
   readonly ips: readonly IpConfig[];
@@ -15,7 +15,7 @@ export type Interface = {
   readonly mac?: string;
   /** Bytes. */
   readonly mtu?: number;
-  /** The network namespace's path; absent for an interface of the node. */
+  /** Path of the network namespace; absent for the node's own interfaces. */
   readonly sandbox?: string;
   readonly socketPath?: string;
   readonly pciID?: string;
@@ -49,8 +49,8 @@ export type Dns = {
 export const EMPTY_RESULT: Result = { interfaces: [], ips: [], routes: [], dns: {} };
 
 /**
- * Reads a result (parsed JSON) of any version. Its own `cniVersion` decides its shape; without one it has
- * that of the configuration. Throws CONFIG_INVALID naming the field.
+ * Reads a result (parsed JSON) of any version. Its shape is that of its own
+ * `cniVersion` or, without one, of the configuration's. Throws CONFIG_INVALID naming the field.
  */
 export function decodeResult(value: unknown, path = 'prevResult'): Result {
   const fields = new Fields(value, path);
@@ -96,7 +96,7 @@ export function encodeResult(result: Result, version: Version): Record<string, u
       'routes',
       result.routes.map((route) => (extended ? route : pick(route, ['dst', 'gw']))),
     ),
-    // Readers of these versions expect the key, also when it holds nothing.
+    // Readers of these versions expect the key even when it is empty.
     ...(withVersion || Object.keys(result.dns).length > 0 ? { dns: result.dns } : {}),
   };
 }

@@ -19,7 +19,7 @@ import type { Prefixed } from '../../ip/cidr.ts';
 const { O_CREAT, O_RDWR } = constants;
 
 /**
- * What tells attachments apart. One call may wire an interface and, as another plugin's delegate, give it
+ * Identifies an attachment. For one interface we may be asked for the interface and, as a delegate, for
  * addresses.
  */
 export type AttachmentKey = {
@@ -30,18 +30,16 @@ export type AttachmentKey = {
 };
 
 /**
- * Our note of one attachment, on disk before the first thing it leads to exists and gone after the last:
- * whatever a crash leaves behind is found through it. It outlives reboots, as the reservations do.
+ * Our note of one attachment. It is on disk before anything it leads to exists and goes after all of that is
+ * gone, so whatever a crash leaves behind is found through it. It outlives reboots, as reservations do.
  */
 export type Attachment = AttachmentKey & {
   /**
-   * `adding` until everything is there, `removing` from DEL's beginning: without a call under way, what a
-   * crash left.
+   * `adding` until everything is there, `removing` from DEL on. Either without a call under way: left by a
+   * crash.
    */
   readonly state: 'adding' | 'ready' | 'removing';
-  /**
-   * Path of the pod's network namespace, its inode, and the boot in which that inode meant this namespace.
-   */
+  /** Path of the pod's network namespace, its inode, and the boot in which the inode meant this namespace. */
   readonly netns: string;
   readonly netnsId: number;
   readonly bootId: string;
@@ -49,8 +47,8 @@ export type Attachment = AttachmentKey & {
   readonly dir: string;
   readonly addresses: readonly Prefixed[];
   /**
-   * The host's end of the veth. Where another plugin wired the interface, its name for what it is worth, or
-   * absent.
+   * The host's end of the veth. Where another plugin made the interface: what that plugin calls it, if it
+   * says.
    */
   readonly hostDevice?: string;
   readonly bridge?: string;
@@ -59,32 +57,32 @@ export type Attachment = AttachmentKey & {
   readonly hairpin?: boolean;
   /** Absent: on a bridge. */
   readonly wiring?: 'routed';
-  /** What the addresses are held by, where they are of blocks; then `dir` is empty. */
+  /** Holds the addresses in the store when they are of blocks; `dir` is empty then. */
   readonly handle?: string;
-  /** Those of the addresses that are of other nodes' blocks. */
+  /** Addresses that come from other nodes' blocks. */
   readonly borrowed?: readonly Ip[];
   /** Another plugin made the interface, and removes it. */
   readonly chained?: boolean;
-  /** The link is as the agent wants it, on the agent's bridge, and it keeps it so. */
+  /** The agent keeps the link as it is. */
   readonly managed?: boolean;
-  /** Absent in records of a pod nobody named. */
+  /** Absent in records of earlier versions whose pod had no name. */
   readonly pod?: PodIdentity;
 };
 
-/** Agents from before pods had labels wrote `namespace/name`. */
+/** Earlier versions wrote `namespace/name`. */
 type OldPod = { readonly pod?: PodIdentity | string };
 
-/** A record that can't be read says who it is about by its name, which is enough to take everything back. */
+/** An unreadable record. Its name says whose it is, which is enough to take everything back. */
 export type DamagedAttachment = AttachmentKey & { readonly state: 'damaged'; readonly file: string };
 
 /**
- * The records below one state folder. Every call goes to the disk; nothing is synced, for after a power cut
- * no pod lives.
+ * The records in one state folder. Every call goes to disk; nothing is synced, as no pod survives a power
+ * cut.
  */
 export class Attachments {
   readonly #dir: string;
   #made = false;
-  /** The files of the records with a host device, by its name; known once all records were read. */
+  /** Record files by host device, from when all records were first read. */
   #onDevice: Map<string, Set<string>> | undefined;
 
   constructor(stateDir: string) {
@@ -95,7 +93,7 @@ export class Attachments {
     return this.#read(fileName(key));
   }
 
-  /** What is there now of a record that was read before. */
+  /** The present content of a record that was read before. */
   readAgain(record: Attachment | DamagedAttachment): Attachment | DamagedAttachment | undefined {
     return this.#read(fileOf(record));
   }
@@ -103,8 +101,8 @@ export class Attachments {
   write(record: Attachment): void {
     if (!this.#made) mkdirSync(this.#dir, { recursive: true, mode: 0o700 });
     this.#made = true;
-    // In place: a record that a crash cut short is one of a call that was never answered, and counts as that.
-    // Without O_TRUNC and rename, both of which make ext4 start writing to the disk (auto_da_alloc).
+    // In place: a record that a crash cuts short belongs to a call that was never answered, and is treated
+    // so. O_TRUNC and rename would make ext4 write to disk at once (auto_da_alloc).
     const path = join(this.#dir, fileName(record));
     try {
       const fd = openSync(path, O_RDWR | O_CREAT, 0o600);
@@ -114,7 +112,7 @@ export class Attachments {
         closeSync(fd);
       }
     } catch (error) {
-      // Of a full disk Node does not say where.
+      // When the disk is full, Node's error lacks the path.
       throw ioError('write', path, error);
     }
     if (this.#onDevice) index(this.#onDevice, record);
@@ -126,7 +124,7 @@ export class Attachments {
     if (record.state !== 'damaged' && record.hostDevice) this.#onDevice?.get(record.hostDevice)?.delete(file);
   }
 
-  /** The whole records with this host device. */
+  /** The intact records with this host device. */
   onDevice(device: string): Attachment[] {
     if (!this.#onDevice) this.list();
     const records = [...(this.#onDevice?.get(device) ?? [])].map((file) => this.#read(file));
@@ -151,7 +149,7 @@ export class Attachments {
       throw error;
     }
     try {
-      // Written by us alone, so what parses is whole.
+      // Only we write here, so whatever parses is intact.
       return upgraded(JSON.parse(text) as Attachment & OldPod);
     } catch {
       const [network = '', containerId = '', ifName = '', role] = name.slice(0, -'.json'.length).split(':');
@@ -199,10 +197,7 @@ function fileOf(record: Attachment | DamagedAttachment): string {
   return record.state === 'damaged' ? record.file : fileName(record);
 }
 
-/**
- * No part can contain a colon: the specification forbids it in names, container IDs and interface names
- * alike.
- */
+/** The specification forbids colons in network names, container IDs and interface names. */
 function fileName({ network, containerId, ifName, role }: AttachmentKey): string {
   const name = [network, containerId, ifName, role].join(':');
   return name.length <= 240 ? `${name}.json` : `${createHash('sha256').update(name).digest('hex')}.json`;

@@ -29,7 +29,7 @@ export function liveHandles(stateDir: string): string[] {
   return new Attachments(stateDir).list().map(handleOf);
 }
 
-/** The pods of a node, as an agent wants them at its start, after `collectGarbage`. */
+/** The pods of a node. For an agent's start, after `collectGarbage`. */
 export function loadAttachments(stateDir: string): LocalPod[] {
   return new Attachments(stateDir)
     .list()

@@ -15,7 +15,7 @@ import type { CniRequest } from '../context.ts';
 import { CniError, CODE } from '../protocol/error.ts';
 import type { Invocation } from '../protocol/invocation.ts';
 
-/** A DEL that the shim answered while the agent was away, to be done as soon as it is back. */
+/** A DEL that the shim answered while the agent was away, to be done when the agent is back. */
 export type NotedDel = { readonly file: string; readonly request: CniRequest };
 
 const DEFAULT_STATE_DIR = '/var/lib/flatnet';
@@ -23,7 +23,7 @@ const DEFAULT_STATE_DIR = '/var/lib/flatnet';
 /** What a note is about. */
 type Noted = Pick<Invocation, 'network' | 'containerId' | 'ifName' | 'conf'>;
 
-/** Writes the note, in one piece. Throws CniError 5: then the runtime must try again. */
+/** Writes the note atomically. Throws CniError 5 if it can't, upon which the runtime tries again. */
 export function noteDel(
   call: Invocation,
   env: Readonly<Record<string, string | undefined>>,
@@ -44,8 +44,7 @@ export function noteDel(
 }
 
 /**
- * The notes about one call's attachment, or all. Notes that can't be read are dropped: nobody could act on
- * them.
+ * The notes about one call's attachment, or all notes. Unreadable ones are dropped: nobody could act on them.
  */
 export function notedDels(stateDir: string, call?: Noted): NotedDel[] {
   const dir = notesDir(stateDir);
@@ -83,8 +82,8 @@ function notesDir(stateDir: string): string {
 }
 
 /**
- * One call each: a chain may call us several times for one interface. The specification puts no limit on
- * names, file systems do: of long ones the hash is enough.
+ * One note a call: a chain may call us several times for one interface. File systems limit names, which the
+ * specification does not: long ones are cut, and the hash tells them apart.
  */
 function nameOf({ network, containerId, ifName, conf }: Noted): string {
   const parts = [network, containerId, ifName, String(conf.raw('type') ?? '')].join('\0');
@@ -92,7 +91,7 @@ function nameOf({ network, containerId, ifName, conf }: Noted): string {
   return `${network.slice(0, 80)}:${containerId.slice(0, 80)}:${ifName}:${hash}.json`;
 }
 
-/** As earlier versions of the plugin named it; one of those may still be in use while a node is upgraded. */
+/** The name earlier versions of the plugin used; one of them may still run while a node is being upgraded. */
 function oldNameOf({ containerId, ifName }: Noted): string {
   return `${containerId.slice(0, 200)}-${ifName}.json`;
 }

@@ -10,8 +10,8 @@ import { PodNetns } from '../wiring/pod-netns.ts';
 import { clearTheWay, newRecord, recorded } from './transaction.ts';
 
 /**
- * ADD after another plugin in a chain, which made the interface: sets its MTU where the configuration gives
- * one, takes note of the pod, and passes the result on as it came.
+ * ADD after the plugin that made the interface: sets the MTU if the configuration gives one, records the pod,
+ * and passes the result on unchanged.
  */
 export async function addChained(call: Invocation, state: CniState): Promise<object> {
   const previous = call.conf.object('prevResult')?.source ?? {};

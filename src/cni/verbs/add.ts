@@ -12,8 +12,8 @@ import { addChained } from './add-chained.ts';
 import { assertReady, clearTheWay, evict, newRecord, recorded, refuseMasquerade } from './transaction.ts';
 
 /**
- * ADD: gives a container its interface, or another plugin addresses for it, or takes note of what another
- * plugin made.
+ * ADD: makes a container's interface, or gives addresses to the plugin that makes it, or records what a
+ * plugin before us in the chain has made.
  */
 export async function add(call: Invocation, state: CniState): Promise<object> {
   if (roleOf(call.conf) === 'ipam') return encodeResult(await addAddresses(call, state), call.version);

@@ -18,9 +18,8 @@ import { wiringOf } from '../wiring/registry.ts';
 import { DOOMED } from '../wiring/sweep.ts';
 
 /**
- * CHECK: throws naming what of the attachment is missing or wrong: interface, addresses and routes as the
- * chain's result has them, the host's end as we made it, the reservation. What others in the chain added does
- * not matter.
+ * CHECK: throws CniError 999 naming what is missing or wrong: interface, addresses and routes against the
+ * chain's result, the host's end against our record, and the reservation. What other plugins added is fine.
  */
 export async function check(call: Invocation, state: CniState): Promise<undefined> {
   if (!call.conf.has('prevResult')) throw new CniError(CODE.INVALID_CONFIG, 'Required prevResult missing');
@@ -44,7 +43,7 @@ export async function check(call: Invocation, state: CniState): Promise<undefine
   if (pod) wiringOf(record).check({ record, pod, inside, outside, netns, result }, state);
 }
 
-/** The pod's end, against the result of the whole chain. */
+/** Compares the pod's end with the result of the whole chain. */
 function checkPod(call: Invocation, pod: NetlinkSocket, result: Result, mtu: number | undefined): Link {
   const index = result.interfaces.findIndex(({ name, sandbox }) => name === call.ifName && sandbox);
   const expected = result.interfaces[index];
@@ -93,7 +92,7 @@ function checkRoutes(pod: NetlinkSocket, result: Result): void {
   }
 }
 
-/** The host's end, whatever it hangs on. */
+/** Looks at the host's end, in whichever wiring. */
 function checkHost(record: Attachment, inside: Link, mtu: number | undefined, state: CniState): Link {
   const { hostDevice = '' } = record;
   const outside = findLink(state.link, hostDevice);

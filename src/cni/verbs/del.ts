@@ -10,8 +10,8 @@ import { doom, farEnd } from '../wiring/links.ts';
 import { hostLinks, strayLinks } from '../wiring/registry.ts';
 
 /**
- * DEL: takes back what ADD gave. Succeeds whether anything of it is there or not, as often as it is called,
- * without namespace, record or reservation.
+ * DEL: takes back what ADD gave. Succeeds however little of it is left, and as often as it is called: without
+ * namespace, record or reservation.
  */
 export async function del(call: Invocation, state: CniState): Promise<undefined> {
   const key = keyOf(call, roleOf(call.conf) === 'ipam' ? 'ipam' : 'interface');
@@ -28,13 +28,13 @@ export async function del(call: Invocation, state: CniState): Promise<undefined>
   }
 }
 
-/** The record of an attachment of which only the addresses are left. */
+/** For the record of an attachment of which only addresses are left. */
 const NOTHING = { state: 'removing', netns: '', netnsId: 0, bootId: '', dir: '', addresses: [] } as const;
 
 /**
- * Removes all that belongs to a record, then the record. In this order: the record says what is going on, the
- * link stops answering, only then the address is free for another pod. `call`: the DEL or GC that asks for
- * it.
+ * Removes all that belongs to a record, then the record. The order matters: the record says what is going on,
+ * then the link stops answering, and only then is the address free for another pod. `call`: the DEL or GC
+ * behind it.
  */
 export async function takeBack(
   record: Attachment | DamagedAttachment,

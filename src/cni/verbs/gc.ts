@@ -13,8 +13,8 @@ import { takeBack } from './del.ts';
 import { doNotedDels } from './noted.ts';
 
 /**
- * GC: takes back every attachment and reservation of this network that the runtime does not name. The runtime
- * keeps ADD and DEL of the network away meanwhile. Goes on after errors and reports them together.
+ * GC: takes back every attachment and reservation of this network that the runtime does not name. Meanwhile
+ * the runtime holds off ADD and DEL of the network. Carries on after errors and reports them together.
  */
 export async function gc(call: Invocation, state: CniState): Promise<undefined> {
   if (roleOf(call.conf) === 'loopback') return;
@@ -37,10 +37,10 @@ export async function gc(call: Invocation, state: CniState): Promise<undefined> 
 }
 
 /**
- * Our own collection, for runtimes that never call GC and for what crashes left: deletes doomed links, does
- * noted DELs, takes back half-made attachments and those whose pod is gone. Reservations without a record of
- * ours belong to pods that other plugins made before; they stay. A container with a call under way is left
- * alone.
+ * Our own collection, for runtimes that never call GC and for the remains of crashes: deletes doomed links,
+ * does noted DELs, takes back half-made attachments and those whose pod is gone. Reservations without a
+ * record of ours belong to pods that other plugins made before; they stay. A container with a call under way
+ * is left alone.
  */
 export async function collectGarbage(state: CniState): Promise<void> {
   state.later.cancel();
@@ -57,7 +57,7 @@ export async function collectGarbage(state: CniState): Promise<void> {
   }
 }
 
-/** The pod behind a record is gone, or was never whole. */
+/** Whether the pod behind a record is gone, or was never finished. */
 function isStale(record: Attachment | DamagedAttachment, state: CniState): boolean {
   if (record.state !== 'ready' || record.bootId !== state.bootId) return true;
   // Addresses given to a plugin that named no namespace: only a DEL or GC tells.

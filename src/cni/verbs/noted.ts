@@ -6,7 +6,7 @@ import type { CniState } from '../state.ts';
 import { del } from './del.ts';
 import { loopbackDel } from './loopback.ts';
 
-/** Does all DELs that were noted while no agent answered. */
+/** Does all DELs noted while no agent answered. */
 export async function doNotedDels(state: CniState): Promise<void> {
   for (const note of notedDels(state.context.stateDir)) {
     const containerId = note.request.env.CNI_CONTAINERID ?? '';
@@ -15,8 +15,8 @@ export async function doNotedDels(state: CniState): Promise<void> {
 }
 
 /**
- * Does a DEL that was answered while the agent was away. The caller holds the container's lock. Who held it
- * before may have done the DEL already, and given the container a new interface.
+ * Does a noted DEL. The caller holds the container's lock; its previous holder may have done the DEL already
+ * and given the container a new interface, so the note must still be there.
  */
 export async function doNotedDel({ file, request }: NotedDel, state: CniState): Promise<void> {
   if (!existsSync(file)) return;

@@ -15,7 +15,7 @@ import { wiringOf } from '../wiring/registry.ts';
 import { takeBack } from './del.ts';
 import { doNotedDel } from './noted.ts';
 
-/** What became of an ADD. */
+/** The outcome of an ADD's work. */
 export type Made = {
   readonly result: Result;
   readonly addresses: readonly Prefixed[];
@@ -25,8 +25,8 @@ export type Made = {
 };
 
 /**
- * Does the work of an ADD between its two records: the first is on disk before anything is made, the second
- * says that all of it is there. Takes everything back if the work fails, and throws what it threw.
+ * Runs the work of an ADD between its two records: the first is on disk before anything is made, the second
+ * says that everything is there. If the work fails, takes everything back and rethrows.
  */
 export async function recorded(
   record: Attachment,
@@ -62,7 +62,7 @@ export async function recorded(
   }
 }
 
-/** The record of an ADD that begins, of an attachment without addresses of ours. */
+/** The first record of an ADD; it names no source of addresses. */
 export function newRecord(
   key: AttachmentKey,
   call: Invocation,
@@ -75,8 +75,8 @@ export function newRecord(
 }
 
 /**
- * Refuses a second ADD while the first one's work stands. Removes what an earlier one left that was cut
- * short, or whose DEL was noted while no agent was there to do it.
+ * Refuses a second ADD while the first one's work stands. Removes what an interrupted ADD left, or one whose
+ * DEL was noted while no agent was there to do it.
  */
 export async function clearTheWay(key: AttachmentKey, call: Invocation, state: CniState): Promise<void> {
   for (const note of notedDels(state.context.stateDir, call)) await doNotedDel(note, state);
@@ -98,13 +98,13 @@ export async function clearTheWay(key: AttachmentKey, call: Invocation, state: C
 }
 
 /**
- * Makes the host device's name free: a pod may come again while its earlier sandbox was never deleted. Then
- * nothing answers for the old one's addresses any more.
+ * Frees the name of the host device: a pod may return although its earlier sandbox was never deleted. Nothing
+ * answers for the old sandbox's addresses then.
  */
 export async function evict(hostDevice: string, key: AttachmentKey, state: CniState): Promise<void> {
   for (const earlier of state.attachments.onDevice(hostDevice)) {
     if (earlier.containerId === key.containerId) continue;
-    // Not to wait for it: it may be waiting for us.
+    // Don't wait for it: it may be waiting for us.
     if (state.locks.isBusy(earlier.containerId)) {
       const text = `another sandbox of the pod is at work on ${hostDevice}`;
       throw new CniError(CODE.TRY_AGAIN, text, earlier.containerId);
@@ -113,15 +113,15 @@ export async function evict(hostDevice: string, key: AttachmentKey, state: CniSt
   }
 }
 
-/** Throws CniError 11 while the agent can't serve an ADD. */
+/** Throws CniError 11 while the agent cannot serve an ADD. */
 export function assertReady({ context }: CniState): void {
   const reason = context.notReady();
   if (reason) throw new CniError(CODE.TRY_AGAIN, 'the node cannot take pods yet', reason);
 }
 
 /**
- * The agent masquerades what leaves the cluster's networks. Throws CniError 2 for a configuration that asks
- * for more.
+ * The agent masquerades what leaves the cluster's networks. Throws CniError 2 for a configuration that wants
+ * more.
  */
 export function refuseMasquerade(
   call: Invocation,

@@ -9,13 +9,12 @@ import { PodNetns } from './pod-netns.ts';
 import { DOOMED } from './sweep.ts';
 
 /**
- * Milliseconds. The kernel takes one at most, or up to a second when many links changed
- * (linkwatch_schedule_work).
+ * Milliseconds. The kernel takes one, or up to a second after a burst of changes (linkwatch_schedule_work).
  */
 const CARRIER_PATIENCE = 3000;
 const LONGEST_PAUSE = 20;
 
-/** Undefined when there is none. */
+/** Undefined if there is no such link. */
 export function findLink(socket: NetlinkSocket, dev: string | number): Link | undefined {
   try {
     return socket.getSync(linkGet(dev));
@@ -26,7 +25,7 @@ export function findLink(socket: NetlinkSocket, dev: string | number): Link | un
 }
 
 /**
- * Waits until a link that has just got its carrier carries packets: until the kernel has noticed, a bridge
+ * Waits until a link that has just gained its carrier passes packets: until the kernel notices, a bridge
  * keeps the port closed and a veth drops what it is given. Throws CniError 11 after 3 seconds.
  */
 export async function untilOperational(socket: NetlinkSocket, dev: string | number): Promise<void> {
@@ -40,9 +39,9 @@ export async function untilOperational(socket: NetlinkSocket, dev: string | numb
 }
 
 /**
- * Makes a pair by `make`. Either name may still be that of a link waiting to be swept, from a DEL a moment
- * ago: then sweeps first. `evict` puts what else has the host's name, and must not, among those. Throws
- * CniError 999 in the reference plugins' words when a name is taken.
+ * Runs `make`, which makes a pair. If either name belongs to a link that waits to be swept after a DEL,
+ * sweeps and makes it again; `evict` dooms whatever else holds the host device's name wrongly. Throws
+ * CniError 999 in the reference plugins' words if a name is taken.
  */
 export async function makePair(
   { ifName, hostDevice }: { readonly ifName: string; readonly hostDevice: string },

@@ -13,7 +13,7 @@ import type { PodAddress } from '../addresses/source.ts';
 import type { RouteConfig } from '../protocol/result.ts';
 import type { PodNetns } from './pod-netns.ts';
 
-/** Brings the pod's end up, with addresses that are usable at once, permanent neighbours, and the routes. */
+/** Brings the pod's end up with addresses that are usable at once, permanent neighbours and routes. */
 export function configurePod(
   netns: PodNetns,
   ifName: string,
@@ -30,7 +30,7 @@ export function configurePod(
     ...neighbours.map((neighbour) => neighbourReplace({ ...neighbour, dev: index })),
     ...routes.map((route) => podRoute(index, route, ips)),
   ]);
-  // A route that is there already is as good: the network's own, or one the configuration names twice.
+  // EEXIST: the route of the network itself, or one the configuration names twice.
   const error = answers.find((answer) => answer && answer.errno !== 'EEXIST');
   if (error) throw error;
 }
@@ -47,8 +47,8 @@ export function assignAddress(dev: number, address: Prefixed): Request {
 }
 
 /**
- * Sets the MTU (bytes) of a running pod's own interface, like `ip -n POD link set eth0 mtu N`: were only the
- * host's end changed, the pod would send packets that nobody carries. Returns whether it had to. Throws
+ * Sets the MTU (bytes) of a running pod's own interface, like `ip -n POD link set eth0 mtu N`: with only the
+ * host's end changed, the pod would send packets that nobody carries. Returns whether it changed. Throws
  * NETLINK, and NOT_FOUND when the pod is gone.
  */
 export async function setPodMtu({ netns, ifName }: LocalPod, mtu: number): Promise<boolean> {
@@ -74,8 +74,8 @@ function podRoute(dev: number, route: RouteConfig, ips: readonly PodAddress[]): 
 }
 
 /**
- * Before the interface comes up: no duplicate address detection, which would hold back its link-local address
- * for a second or two, and IPv6 enabled, which some runtimes turn off in new namespaces.
+ * Before the interface comes up: turns off duplicate address detection, which would hold back the link-local
+ * address for a second or two, and turns on IPv6, which some runtimes disable in new namespaces.
  */
 function prepareIpv6(netns: PodNetns, ifName: string): void {
   withNetns(netns.fd, () => {
@@ -84,7 +84,7 @@ function prepareIpv6(netns: PodNetns, ifName: string): void {
       if (readSysctl(path) === '1') writeSysctl(path, 0);
     }
     writeSysctl(`net/ipv6/conf/${ifName}/accept_dad`, 0);
-    // Else the addresses would be gone after the interface was down for a moment.
+    // Otherwise the addresses are lost whenever the interface goes down for a moment.
     writeSysctl(`net/ipv6/conf/${ifName}/keep_addr_on_down`, 1);
   });
 }

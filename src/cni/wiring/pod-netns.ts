@@ -4,7 +4,7 @@ import { NETLINK_ROUTE, NetlinkSocket } from '../../linux/netlink/socket.ts';
 import { netnsId, openNetns } from '../../linux/netns.ts';
 import { CniError, CODE } from '../protocol/error.ts';
 
-/** A pod's network namespace, held open: its path may go at any moment. */
+/** A pod's network namespace, held open, as its path may vanish at any moment. */
 export class PodNetns implements Disposable {
   readonly path: string;
   readonly fd: number;
@@ -20,10 +20,7 @@ export class PodNetns implements Disposable {
     this.link = NetlinkSocket.open(NETLINK_ROUTE, { netns: fd });
   }
 
-  /**
-   * Throws CniError 8 when the path is no network namespace, or the node's own, in which nothing must be
-   * wired.
-   */
+  /** Throws CniError 8 if the path is no network namespace, or is the node's own. */
   static open(path: string, nodeNetns: string): PodNetns {
     const netns = openAt(path, (fd) => new PodNetns(path, fd));
     if (netns.id !== netnsId(nodeNetns)) return netns;
@@ -32,7 +29,9 @@ export class PodNetns implements Disposable {
     throw new CniError(CODE.INVALID_NETNS, text, `netns "${path}"`);
   }
 
-  /** The same, or undefined where there is no such namespace: DEL and garbage collection go on without. */
+  /**
+   * Like `open`, but undefined if there is no such namespace: DEL and garbage collection go on without it.
+   */
   static tryOpen(path: string, nodeNetns: string): PodNetns | undefined {
     try {
       return path ? PodNetns.open(path, nodeNetns) : undefined;
