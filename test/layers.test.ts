@@ -226,6 +226,12 @@ const BANNED: readonly Ban[] = [
     pattern: /#\w+: Promise<\w+> = Promise\.resolve\(\)/,
     but: ['async', 'linux/netlink/socket.ts'],
   },
+  {
+    what: 'waiting: see async/pause.ts and async/poll.ts',
+    pattern: /from 'node:timers\/promises'/,
+    // Lets the event loop turn between the reads of a long answer.
+    but: ['linux/netlink/socket.ts'],
+  },
 ];
 
 for (const { what, pattern, but } of BANNED) {

@@ -1,6 +1,6 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { closeSync, openSync, readdirSync, readFileSync, readlinkSync } from 'node:fs';
-import { setTimeout as sleep } from 'node:timers/promises';
+import { pause } from '../async/pause.ts';
 import { codeOf, FlatnetError, messageOf } from '../error.ts';
 import { withNetns } from './netns.ts';
 
@@ -42,9 +42,9 @@ export function signalProcess(id: ProcessId, signal: NodeJS.Signals): void {
 /** Resolves to false when the process still runs after `timeoutMs`. */
 export async function waitForEnd(id: ProcessId, timeoutMs: number): Promise<boolean> {
   const deadline = performance.now() + timeoutMs;
-  for (let pause = 2; isAlive(id); pause = Math.min(2 * pause, 50)) {
+  for (let wait = 2; isAlive(id); wait = Math.min(2 * wait, 50)) {
     if (performance.now() > deadline) return false;
-    await sleep(pause);
+    await pause(wait);
   }
   return true;
 }

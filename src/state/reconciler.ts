@@ -168,10 +168,11 @@ export class Reconciler implements Disposable {
     if (this.#isClosed) return;
     this.#isClosed = true;
     this.#alarm.stop();
-    void this.#queue.run(async () => {
+    const closed = this.#queue.run(async () => {
       this.#kernel.close();
       this.#misses?.[Symbol.dispose]();
     });
+    background('closing the reconciler', closed, this.#options.log);
   }
 
   /** One after the other: whoever reads the desired state sees one and the same until the end. */

@@ -1,4 +1,4 @@
-import { setTimeout as sleep } from 'node:timers/promises';
+import { pause } from '../../async/pause.ts';
 import { nthIp } from '../../ip/cidr.ts';
 import type { BlockStore, Handle, Snapshot } from '../../store/ports/blocks.ts';
 import { isHeldBy } from './block.ts';
@@ -18,7 +18,7 @@ type Misnomer = { readonly id: string; readonly missing: Handle['addresses']; re
  */
 export async function repairIpam(store: BlockStore, patience = PATIENCE): Promise<readonly string[]> {
   const first = await store.snapshot();
-  await sleep(patience);
+  await pause(patience);
   const second = await store.snapshot();
   const done: string[] = [];
   for (const { value } of second.blocks) {

@@ -1,4 +1,3 @@
-import { setTimeout as sleep } from 'node:timers/promises';
 import { Backoff } from '../../async/backoff.ts';
 import { pause } from '../../async/pause.ts';
 import { codeOf, messageOf } from '../../error.ts';
@@ -139,7 +138,8 @@ export class EtcdFeed implements ClusterFeed {
       if (wiped) this.#doubtful.add(range);
       else this.#doubtful.delete(range);
       this.#tell();
-      await sleep(wiped ? SETTLE / 10 : SETTLE, undefined, { signal });
+      await pause(wiped ? SETTLE / 10 : SETTLE, signal);
+      signal.throwIfAborted();
     }
   }
 

@@ -1,5 +1,5 @@
 import { randomUUID } from 'node:crypto';
-import { setTimeout as sleep } from 'node:timers/promises';
+import { pause } from '../../async/pause.ts';
 import type { NodeFacts, PerFamily } from '../../cluster/node.ts';
 import { codeOf, FlatnetError } from '../../error.ts';
 import { familyOf } from '../../ip/address.ts';
@@ -97,7 +97,7 @@ export class EtcdMembership implements Membership {
         log.info({ node: self.name, subnets, races: race - 1 }, 'subnets taken');
         return new LeaseClaim(this.#context, holding, lease, result.revision);
       }
-      await sleep(Math.random() * Math.min(10 * race, 500));
+      await pause(Math.random() * Math.min(10 * race, 500));
     }
     throw lostRaces(MAX_RACES);
   }
@@ -131,7 +131,7 @@ export class EtcdMembership implements Membership {
     try {
       await kv.put(key, instance, { lease });
       for (const end = performance.now() + time; performance.now() < end; ) {
-        await sleep(POLL);
+        await pause(POLL);
         if (!(await kv.get(key))) return true;
       }
       return false;

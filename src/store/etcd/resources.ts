@@ -1,5 +1,5 @@
-import { setTimeout as sleep } from 'node:timers/promises';
 import { isDeepStrictEqual } from 'node:util';
+import { pause } from '../../async/pause.ts';
 import { checkChange, checkDeletion, type Occupied } from '../../cluster/calico/change.ts';
 import { decode, type Resource } from '../../cluster/calico/decode.ts';
 import { defaultPools } from '../../cluster/calico/default-pools.ts';
@@ -96,7 +96,7 @@ export class EtcdResources implements ResourceStore {
     for (let race = 0; race < MAX_RACES; race++) {
       const { done } = await attempt();
       if (done !== false) return done;
-      await sleep(Math.random() * 10 * (race + 1));
+      await pause(Math.random() * 10 * (race + 1));
     }
     throw new FlatnetError(`lost ${MAX_RACES} races against other changes`, {
       code: 'STORE_CONFLICT',

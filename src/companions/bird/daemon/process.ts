@@ -1,5 +1,5 @@
 import { existsSync, readFileSync } from 'node:fs';
-import { setTimeout as sleep } from 'node:timers/promises';
+import { pause } from '../../../async/pause.ts';
 import { codeOf, FlatnetError, messageOf } from '../../../error.ts';
 import { identify, isAlive, killNow, type ProcessId, spawnDetached } from '../../../linux/process.ts';
 import { BirdControl } from './control.ts';
@@ -78,7 +78,7 @@ export async function startBird(
     try {
       return await BirdControl.open(files.socket);
     } catch (cause) {
-      if (isAlive(id) && performance.now() < deadline) await sleep(10);
+      if (isAlive(id) && performance.now() < deadline) await pause(10);
       else {
         await killNow([id]);
         throw new FlatnetError(lastWords(files) ?? messageOf(cause), {

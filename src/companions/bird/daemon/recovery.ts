@@ -1,4 +1,4 @@
-import { setTimeout as sleep } from 'node:timers/promises';
+import { pause } from '../../../async/pause.ts';
 import { readDaemon, readProtocols } from '../status/protocols.ts';
 import { readRoutes } from '../status/routes.ts';
 import type { BirdControl } from './control.ts';
@@ -59,7 +59,8 @@ export async function endRecovery(
       const known = new Set(readRoutes(await control.request('show route all')).map(({ net }) => net));
       if (wanted.every((net) => known.has(net))) break;
     }
-    await sleep(LOOK, undefined, { signal });
+    await pause(LOOK, signal);
+    signal.throwIfAborted();
   }
   await control.request(`disable ${LATCH}`);
   return true;
@@ -87,7 +88,11 @@ export async function untilCalm(control: BirdControl, signal: AbortSignal): Prom
     return readProtocols(await control.request('show protocols all')).some(({ keepsStale }) => keepsStale);
   };
   do {
-    while (await isBusy()) await sleep(2 * LOOK, undefined, { signal });
-    await sleep(SAID + Math.random() * JITTER, undefined, { signal });
+    while (await isBusy()) {
+      await pause(2 * LOOK, signal);
+      signal.throwIfAborted();
+    }
+    await pause(SAID + Math.random() * JITTER, signal);
+    signal.throwIfAborted();
   } while (await isBusy());
 }
