@@ -1,7 +1,7 @@
-/** In the CNI bin folder: where the agent of this node is, for calls whose configuration does not say. */
+/** In the CNI bin folder: where to find this node's agent, for shim.c and for calls whose configuration does not say. */
 export const AGENT_FILE = 'flatnet.json';
 
-/** What the file holds, and the agent's own conflist too. */
+/** Contents of the file; the agent's own conflist has them too. shim.c expects `socket` first, on one line. */
 export type AgentPlace = {
   /** The agent's unix socket. */
   readonly socket: string;

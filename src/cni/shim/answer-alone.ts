@@ -6,8 +6,8 @@ import { noteDel } from '../records/noted-del.ts';
 export type AloneReply = { readonly stdout: string; readonly stderr: string; readonly exit: number };
 
 /**
- * What the shim answers without the agent: VERSION always; to a DEL that it succeeded, leaving a note by which the agent
- * makes it true later; to the rest an error after which runtimes try again.
+ * Answers without the agent: VERSION always; a DEL succeeds, leaving a note that the agent acts on later; anything else
+ * gets an error after which runtimes try again.
  */
 export function answerAlone(
   env: Readonly<Record<string, string | undefined>>,
@@ -26,7 +26,7 @@ export function answerAlone(
     }
     const call = readInvocation(command, env, stdin);
     if (command === 'DEL') {
-      // `lo` goes with its namespace: nothing is left to do later.
+      // `lo` disappears with its namespace: there is nothing to do later.
       if (call.conf.raw('type') !== 'loopback') noteDel(call, env, stdin, stateDir);
       return { stdout: '', stderr: '', exit: 0 };
     }

@@ -1,4 +1,4 @@
-/** What the agent answers, or how it says that it can't. */
+/** The agent's answer to one CNI call. */
 type Reply = { readonly stdout: string; readonly exit: number };
 
 /** `Bun.connect` on a unix socket: half the start-up time of `node:net`. */
@@ -19,18 +19,28 @@ declare const Bun: {
 
 const NEWLINE = 10;
 
-/** Sends one line to the agent and gives its answer. Rejects when nobody answers in time, or not as an agent would. */
-export function askAgent(socketPath: string, line: string, timeoutMs: number): Promise<Reply> {
+/**
+ * Sends one line to the agent and returns its answer. Rejects without a valid answer within `timeoutMs`, of which
+ * `waitedMs` are over.
+ */
+export function askAgent(
+  socketPath: string,
+  line: string,
+  timeoutMs: number,
+  waitedMs: number,
+): Promise<Reply> {
   return new Promise((resolve, reject) => {
+    const timedOut = (): void => reject(new Error(`the agent did not answer within ${timeoutMs} ms`));
+    if (waitedMs >= timeoutMs) return timedOut();
     const answer: Buffer[] = [];
     let rest: string | Uint8Array = `${line}\n`;
     const send = (socket: Socket): void => {
-      // The socket takes what fits and says how many bytes that was.
+      // The socket takes what fits and returns how many bytes that was.
       const bytes = Buffer.byteLength(rest);
       const sent = Math.max(0, socket.write(rest));
       rest = sent < bytes ? Buffer.from(rest).subarray(sent) : '';
     };
-    setTimeout(() => reject(new Error(`the agent did not answer within ${timeoutMs} ms`)), timeoutMs);
+    setTimeout(timedOut, timeoutMs - waitedMs);
     Bun.connect({
       unix: socketPath,
       socket: {
@@ -54,7 +64,7 @@ export function askAgent(socketPath: string, line: string, timeoutMs: number): P
       try {
         const reply = JSON.parse(Buffer.concat(answer).toString());
         if (typeof reply.stdout === 'string' && typeof reply.exit === 'number') resolve(reply);
-        else reject(new Error(reply.error?.message ?? 'the agent gave an answer of another kind'));
+        else reject(new Error(reply.error?.message ?? 'the agent gave a malformed answer'));
       } catch {
         reject(new Error('the agent closed the connection without an answer'));
       }

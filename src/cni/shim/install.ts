@@ -10,35 +10,45 @@ import {
   utimesSync,
   writeFileSync,
 } from 'node:fs';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { codeOf, FlatnetError } from '../../error.ts';
 import { TYPE } from '../protocol/conf.ts';
 import { AGENT_FILE, type AgentPlace } from './agent-file.ts';
 
+/** The TypeScript plugin, which shim.c becomes where it knows no answer: in the shim's own folder under this name. */
+export const FALLBACK = 'flatnet-fallback';
+
 /**
- * Puts the shim into a CNI bin folder as `flatnet` and `loopback`, each replaced in one step: a runtime that runs the old one
- * goes on, and none meets a half-written file. By hard link where the file system allows, so that the nodes of a lab
- * share its 110 MB. A `loopback` that someone else installed stays.
+ * Installs the shim into a CNI bin folder as `flatnet` and `loopback`, and the fallback beside them. Each is replaced
+ * atomically: runtimes may be running the old one, and none meets a half-written file. Uses hard links where the file system allows,
+ * so that the nodes of a lab share the fallback's 110 MB. A foreign `loopback` stays.
  */
 export function installPlugins(shim: string, binDir: string): void {
-  const source = statOf(shim);
-  if (!source) {
-    throw new FlatnetError('the CNI executable is missing', {
-      code: 'NOT_FOUND',
-      object: shim,
-      fix: "run 'make shim'",
-    });
-  }
   mkdirSync(binDir, { recursive: true, mode: 0o755 });
   const main = join(binDir, TYPE);
   const loopback = join(binDir, 'loopback');
   const installed = statOf(main);
   const present = statOf(loopback);
   const ours = !present || (installed !== undefined && sameFile(present, installed));
-  if (!installed || !sameContent(installed, source)) {
-    replace(main, (temporary) => linkOrCopy(shim, source, temporary));
-  }
+  // First the fallback: from its first moment on the shim may need it.
+  install(join(dirname(shim), FALLBACK), join(binDir, FALLBACK));
+  install(shim, main);
   if (ours && !isSameFile(loopback, main)) replace(loopback, (temporary) => linkSync(main, temporary));
+}
+
+function install(from: string, to: string): void {
+  const source = statOf(from);
+  if (!source) {
+    throw new FlatnetError('the CNI executable is missing', {
+      code: 'NOT_FOUND',
+      object: from,
+      fix: "run 'make shim'",
+    });
+  }
+  const installed = statOf(to);
+  if (!installed || !sameContent(installed, source)) {
+    replace(to, (temporary) => linkOrCopy(from, source, temporary));
+  }
 }
 
 /** Tells the executables of a CNI bin folder where to find the agent. */
@@ -49,11 +59,11 @@ export function writeAgentFile(binDir: string, place: AgentPlace): void {
 }
 
 function replace(path: string, make: (temporary: string) => void): void {
-  // The nodes of a lab share one folder, and their agents start at the same moment.
+  // Agents of one machine may share the folder and start at the same moment.
   const temporary = `${path}.${process.pid}.new`;
   rmSync(temporary, { force: true });
   make(temporary);
-  // Renaming one link to a file over another link to it does nothing, and leaves both.
+  // Renaming a link over another link to the same file does nothing and leaves both.
   renameSync(temporary, path);
   rmSync(temporary, { force: true });
 }
@@ -83,7 +93,7 @@ function sameFile(a: Stats, b: Stats): boolean {
   return a.dev === b.dev && a.ino === b.ino;
 }
 
-/** A copy keeps the time of what it was made from, to the precision utimes has. */
+/** A copy has the modification time of its source, to the precision of utimes. */
 function sameContent(a: Stats, b: Stats): boolean {
   return sameFile(a, b) || (a.size === b.size && Math.abs(a.mtimeMs - b.mtimeMs) < 1);
 }

@@ -1,6 +1,7 @@
-// The executable container runtimes run, compiled by Bun (scripts/build-shim). It carries environment and stdin to the
-// agent and its answer back. Every import costs start-up time on every call, so what only matters while the agent is
-// away is loaded then.
+// The whole plugin, compiled by Bun (scripts/build-shim). Carries environment and stdin to the agent and its
+// answer back. Container runtimes run shim.c, which becomes this program for everything off the straight path;
+// where there was no C compiler they run this one. Every import costs start-up time on every call, so what only
+// matters while the agent is away is loaded then.
 import { AGENT_FILE, type AgentPlace } from './agent-file.ts';
 import { askAgent } from './ask-agent.ts';
 
@@ -13,11 +14,14 @@ declare const Bun: {
   write(file: unknown, text: string): Promise<number>;
 };
 
-/** Milliseconds a runtime is kept waiting for the agent. Runtimes themselves give up after one minute or more. */
+/** Longest wait for the agent, in milliseconds; shim.c has the same. Runtimes themselves give up after a minute or more. */
 const PATIENCE: Readonly<Record<string, number>> = { ADD: 30_000, DEL: 10_000, STATUS: 3_000 };
 const DEFAULT_PATIENCE = 20_000;
 
-/** By name: to go through the whole environment would make the runtime turn all of it into strings. */
+/** Milliseconds of it that shim.c has waited already. */
+const WAITED = Number(process.argv[2] ?? 0);
+
+/** By name: enumerating the environment would convert all of it to strings. */
 const VARIABLES = ['CNI_COMMAND', 'CNI_CONTAINERID', 'CNI_NETNS', 'CNI_IFNAME', 'CNI_ARGS', 'CNI_PATH'];
 
 type Found = { readonly [K in keyof AgentPlace]: string | undefined };
@@ -38,7 +42,7 @@ async function main(): Promise<number> {
   try {
     const line = JSON.stringify({ op: 'cni', env, stdin });
     const socket = agent.socket ?? '/run/flatnet/agent.sock';
-    const reply = await askAgent(socket, line, PATIENCE[command] ?? DEFAULT_PATIENCE);
+    const reply = await askAgent(socket, line, PATIENCE[command] ?? DEFAULT_PATIENCE, WAITED);
     if (reply.stdout) await Bun.write(Bun.stdout, reply.stdout);
     return reply.exit;
   } catch (error) {
@@ -55,8 +59,8 @@ async function answer(error: unknown, stdin: string, agent: Found): Promise<numb
 }
 
 /**
- * What the configuration says, or else the file the agent leaves beside the executables: container runtimes write the
- * configuration of `loopback` themselves.
+ * Where the configuration says, or else the file that the agent leaves beside the executables: container runtimes write
+ * the configuration of `loopback` themselves.
  */
 async function findAgent(stdin: string): Promise<Found> {
   const told = placeIn(stdin);
@@ -69,13 +73,13 @@ async function findAgent(stdin: string): Promise<Found> {
   return told;
 }
 
-/** Our own keys are read with their exact spelling: only we write them. */
+/** Reads our own keys with their exact spelling: only we write them. */
 function placeIn(json: string): Found {
   try {
     const { ipam, socket = ipam?.socket, stateDir = ipam?.stateDir } = JSON.parse(json);
     return { socket: nonEmpty(socket), stateDir: nonEmpty(stateDir) };
   } catch {
-    // The agent, or answerAlone, says what is wrong with it.
+    // The agent, or answerAlone, reports what is wrong with it.
     return NOWHERE;
   }
 }

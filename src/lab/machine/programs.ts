@@ -1,5 +1,6 @@
 import { existsSync, mkdirSync, symlinkSync } from 'node:fs';
-import { join, resolve } from 'node:path';
+import { dirname, join, resolve } from 'node:path';
+import { FALLBACK } from '../../cni/shim/install.ts';
 import { FlatnetError } from '../../error.ts';
 
 /** What `make shim` builds. */
@@ -21,9 +22,10 @@ export function requirePlugins(): void {
  */
 export function linkPlugins(binDir: string): void {
   mkdirSync(binDir, { recursive: true, mode: 0o755 });
-  for (const name of ['flatnet', 'loopback']) {
+  const fallback = join(dirname(SHIM), FALLBACK);
+  for (const [name, target] of Object.entries({ flatnet: SHIM, loopback: SHIM, [FALLBACK]: fallback })) {
     const path = join(binDir, name);
-    if (!existsSync(path)) symlinkSync(SHIM, path);
+    if (!existsSync(path)) symlinkSync(target, path);
   }
 }
 

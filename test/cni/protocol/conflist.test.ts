@@ -1,10 +1,9 @@
 import assert from 'node:assert/strict';
-import { chmodSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, readdirSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { CONF_LIST_FILE, renderConfList, writeConfList } from '../../../src/cni/protocol/conflist.ts';
-import { installPlugins } from '../../../src/cni/shim/install.ts';
 import { loadConfList, readConfList } from '../../../src/runtime/conf-list.ts';
 
 function folder(t: TestContext): string {
@@ -59,30 +58,4 @@ test('the first file by name is the network, and a broken one is an error', (t) 
   writeFileSync(join(dir, '00-broken.conflist'), '{');
   assert.throws(() => loadConfList(dir), { code: 'CONFIG_INVALID' });
   assert.throws(() => readConfList({ name: 'x', cniVersion: '9.9.9', plugins: [] }), /cniVersion/);
-});
-
-test('plugins are installed by link, replaced whole, and another’s loopback stays', (t) => {
-  const dir = folder(t);
-  const shim = join(dir, 'shim');
-  const bin = join(dir, 'bin');
-  writeFileSync(shim, 'one');
-  chmodSync(shim, 0o755);
-  installPlugins(shim, bin);
-  installPlugins(shim, bin);
-  const inode = (path: string) => statSync(path).ino;
-  assert.deepEqual(readdirSync(bin).sort(), ['flatnet', 'loopback']);
-  assert.equal(inode(join(bin, 'flatnet')), inode(shim));
-  assert.equal(inode(join(bin, 'loopback')), inode(shim));
-
-  rmSync(shim);
-  writeFileSync(shim, 'two');
-  chmodSync(shim, 0o755);
-  installPlugins(shim, bin);
-  for (const name of ['flatnet', 'loopback']) assert.equal(readFileSync(join(bin, name), 'utf8'), 'two');
-
-  rmSync(join(bin, 'loopback'));
-  writeFileSync(join(bin, 'loopback'), 'the reference’s');
-  installPlugins(shim, bin);
-  assert.equal(readFileSync(join(bin, 'loopback'), 'utf8'), 'the reference’s');
-  assert.throws(() => installPlugins(join(dir, 'none'), bin), { code: 'NOT_FOUND' });
 });
