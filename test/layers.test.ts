@@ -55,7 +55,7 @@ const MAY_IMPORT: Readonly<Record<string, string>> = {
   runtime: 'cluster cni ip linux',
   lab: 'agent backends cluster companions ip ipam lab linux runtime store/open.ts store/ports',
   'lab/record': 'agent cluster linux',
-  'lab/machine': 'agent cluster ip lab/record linux store/open.ts store/ports',
+  'lab/machine': 'agent cluster ip lab/record linux store/open.ts store/ports cni/shim',
   'lab/bgp': 'agent cluster companions ip lab/machine lab/record linux',
   'lab/pods': 'cluster cni ip lab/machine lab/record linux runtime',
   'lab/look': 'agent cluster ip ipam lab/bgp lab/machine lab/pods lab/record linux store/ports',
