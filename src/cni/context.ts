@@ -1,4 +1,5 @@
 import type { LocalPod } from '../cluster/node.ts';
+import type { WiringName } from '../cluster/wiring.ts';
 import type { Cidr } from '../ip/cidr.ts';
 import type { Assigner } from '../ipam/assigner.ts';
 
@@ -16,7 +17,7 @@ export type CniContext = {
   /** Pod MTU in bytes. */
   readonly mtu: number;
   /** How our own pods are connected. Absent: on the bridge. */
-  readonly wiring?: 'bridge' | 'routed';
+  readonly wiring?: WiringName;
   /**
    * Under the blocks plan, once the agent knows its store: where addresses come from instead of `subnets`.
    */

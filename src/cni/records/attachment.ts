@@ -12,6 +12,7 @@ import {
 } from 'node:fs';
 import { join } from 'node:path';
 import type { PodIdentity } from '../../cluster/node.ts';
+import type { WiringName } from '../../cluster/wiring.ts';
 import { codeOf, ioError } from '../../error.ts';
 import type { Ip } from '../../ip/address.ts';
 import type { Prefixed } from '../../ip/cidr.ts';
@@ -56,7 +57,7 @@ export type Attachment = AttachmentKey & {
   readonly mtu?: number;
   readonly hairpin?: boolean;
   /** Absent: on a bridge. */
-  readonly wiring?: 'routed';
+  readonly wiring?: WiringName;
   /** Holds the addresses in the store when they are of blocks; `dir` is empty then. */
   readonly handle?: string;
   /** Addresses that come from other nodes' blocks. */
