@@ -22,7 +22,7 @@ export type Backend<Options = unknown, CompanionFacts = unknown> = {
   underlayMtu?(options: Options): number | undefined;
   /** UDP ports at which nodes decapsulate: pods may not send there. Absent: none. */
   tunnelPorts?(options: Options): readonly number[];
-  /** Ports at which nodes speak in their own name, to each other or to routers: pods may not. Absent: none. */
+  /** Ports on which nodes talk in their own name, to each other or to routers; pods never do so. Absent: none. */
   nodePorts?(options: Options): NodePorts;
   /** Why this node cannot take part in that family; then nothing is programmed for the family. */
   refuses?(self: Self<CompanionFacts>, options: Options, family: Family): string | undefined;
@@ -31,8 +31,8 @@ export type Backend<Options = unknown, CompanionFacts = unknown> = {
   /** Devices and their addresses: what does not depend on any peer. `network`: the whole pod network of the family. */
   device(self: Self<CompanionFacts>, options: Options, family: Family, network: Cidr): readonly Item[];
   /**
-   * What every other node of the cluster has here, such as its address in a set of those that may send; also one of another
-   * backend, or that can't be reached. Absent: nothing.
+   * What this node needs for every other node, even one with another backend or beyond reach: its address in the set of those
+   * that may send, for example. Absent: nothing.
    */
   member?(self: Self<CompanionFacts>, node: Node, options: Options, family: Family): readonly Item[];
   /** What one peer needs. Called again only when peer or self change. */

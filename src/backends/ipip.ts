@@ -12,18 +12,24 @@ export const IPIP_DEVICE = 'tunl0';
 /** Bytes of the outer header (RFC 2003). */
 export const IPIP_OVERHEAD = 20;
 
-/** Whether any pool has its packets tunnelled. Also one that is disabled: the pods that have addresses of it stay. */
+/**
+ * Whether any pool has its packets tunnelled. Also one that is disabled: the pods that have addresses of it
+ * stay.
+ */
 export function asksForIpip(pools: readonly Pick<IpPool, 'cidr' | 'ipipMode'>[]): boolean {
   return pools.some(({ cidr, ipipMode }) => familyOf(cidr) === 4 && ipipMode !== 'Never');
 }
 
 /** What the desired state depends on besides the pools. */
 export type TunnelFacts = {
-  /** Of the tunnel device: the source of what the host itself sends to pods through the tunnel. Undefined until there is one. */
+  /**
+   * Of the tunnel device: the source of what the host itself sends to pods through the tunnel. Undefined
+   * until there is one.
+   */
   readonly address?: Ip;
   /**
-   * The device is there for what peers send, and no route leads into it: the pools have begun or ceased to ask for it a moment ago,
-   * and not all nodes know yet. Absent: it is as the pools say.
+   * The device is there for what peers send, and no route leads into it: the pools have begun or ceased to
+   * ask for it a moment ago, and not all nodes know yet. Absent: it is as the pools say.
    */
   readonly onlyReceives?: boolean;
 };
@@ -40,7 +46,8 @@ export function ipipDevice({ underlay, companion }: Self<TunnelFacts>): readonly
       alias: 'flatnet ipip',
       entries: 'kernel',
     },
-    // A peer may answer by another way than we ask, while a pool's encapsulation changes: loose reverse path filter, RFC 3704.
+    // A peer may answer by another way than we ask, while a pool's encapsulation changes: loose reverse path
+    // filter, RFC 3704.
     { kind: 'sysctl', path: `net/ipv4/conf/${IPIP_DEVICE}/rp_filter`, value: '2' },
   ];
   if (companion?.address !== undefined) {
@@ -53,9 +60,9 @@ const TABLE = { family: 'ip', table: 'flatnet-tunnels' } as const satisfies Tabl
 const NODES = { name: 'nodes', key: ['ipv4_addr'] } as const satisfies SetValue;
 
 /**
- * Whoever sends IPIP to a node puts packets into the pod network with any source he likes, so only nodes may. And what this host
- * sends to a service has the source that the kernel chose before a pod of another node became its destination: the pod's node
- * could not answer through the tunnel.
+ * Whoever sends IPIP to a node can inject packets into the pod network with any source, so only nodes may.
+ * And what this host sends to a service carries the source that the kernel chose before a pod of another node
+ * became its destination, which that pod's node could not answer through the tunnel.
  */
 export function ipipTable(): readonly Item[] {
   const receive: Chain = {
@@ -76,7 +83,7 @@ export function ipipTable(): readonly Item[] {
   return [{ kind: 'nft-table', ...TABLE, sets: [NODES], chains: [receive, send] }];
 }
 
-/** The address from which a node may send IPIP. */
+/** A node's address among those that may send IPIP. */
 export function ipipMember({ addresses }: Node): readonly Item[] {
   const ip = addresses[4];
   return ip === undefined ? [] : [elementItem(TABLE, elementOf(NODES, [ip]))];

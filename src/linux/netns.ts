@@ -86,7 +86,7 @@ export function createNetns(name: string): string {
   return path;
 }
 
-/** A new namespace without a name: a descriptor, which the caller closes. It ends with its last descriptor and socket. */
+/** A new, unnamed namespace: a descriptor, which the caller closes. It lives as long as any descriptor or socket in it. */
 export function anonymousNetns(): number {
   primeThreadPool();
   const own = fs.openSync(OWN, 'r');

@@ -4,22 +4,24 @@ import type { Resources } from '../cluster/resources.ts';
 import { type Family, familyOf } from '../ip/address.ts';
 import type { Cidr } from '../ip/cidr.ts';
 
-/** What addresses the pods of one family have, as far as masquerading asks. */
+/** Which addresses pods have in one family, as far as masquerading cares. */
 export type PodNetworks = {
   /** Of all pods. */
   readonly all: readonly Cidr[];
-  /** Of those the world outside does not see. */
+  /** Of pods that the world outside does not see. */
   readonly hidden: readonly Cidr[];
   /** Of the pods of this node. */
   readonly own: readonly Cidr[];
-  /** Whether what comes from outside for a pod of another node must be answered by way of this one. */
+  /**
+   * Whether the answer to what came from outside for a pod of another node must come back through this one.
+   */
   readonly returns: boolean;
 };
 
 /**
- * Under the plan of leases the whole network is hidden, unless masquerading is switched off; a node without a subnet has nothing to
- * hide. Under the plan of blocks the pools with `natOutgoing` are hidden, and since the world outside may know by BGP where each block
- * is, pods see who calls them.
+ * Under the lease plan the whole network is hidden unless masquerading is off; a node without a subnet has
+ * nothing to hide. Under the block plan the pools with `natOutgoing` are hidden; as BGP may tell the world
+ * where each block is, pods see who calls them.
  */
 export function podNetworks(
   { addresses, pools, masquerade }: Network,

@@ -7,7 +7,7 @@ export const OUR_PROTOCOLS: ReadonlySet<number> = new Set([OUR_PROTOCOL, OUR_LOC
 /** The ifalias of a link we made begins so. */
 export const OUR_ALIAS = 'flatnet';
 
-/** Whether a table of nftables is ours. Versions before this one had everything in one called `flatnet`. */
+/** Whether an nftables table is ours. Earlier versions had a single one, `flatnet`. */
 export function isOurTable(name: string): boolean {
   return name === 'flatnet' || name.startsWith('flatnet-');
 }

@@ -6,15 +6,15 @@ import type { Item } from '../state/item.ts';
 import { forwardingItems } from './forwarding.ts';
 import type { Wiring, WiringFacts } from './wiring.ts';
 
-/** The bridge flannel's CNI configuration names. */
+/** The bridge that flannel's CNI configuration names. */
 export const BRIDGE = 'cni0';
 
 /**
- * Pods as ports of one bridge, which has the first address of each subnet of the node and is the pods' gateway: what the
- * reference `bridge` plugin does with `isGateway` and `hairpinMode`.
+ * Pods are ports of one bridge, which has the first address of each of the node's subnets and is the pods'
+ * gateway, as with the reference `bridge` plugin under `isGateway` and `hairpinMode`.
  *
- * `net/bridge/bridge-nf-call-iptables` is left as it is: bridged traffic between pods of one node needs no rule of ours,
- * and kube-proxy, which does need it for services, sets it for the whole host by itself.
+ * `net/bridge/bridge-nf-call-iptables` is left alone: bridged traffic between pods of a node needs no rule of
+ * ours, and kube-proxy, which needs the setting for services, makes it for the whole host.
  */
 export const bridge: Wiring = {
   name: 'bridge',
@@ -32,7 +32,7 @@ function nodeItems({ self, families, mtu }: WiringFacts): readonly Item[] {
       link: { type: 'bridge' },
       up: true,
       mtu,
-      // Given explicitly, or the bridge takes the lowest MAC of its ports and changes it with them.
+      // Otherwise the bridge takes the lowest MAC of its ports, and changes it with them.
       mac: macFromSeed(`${self.node.name} ${BRIDGE}`),
       alias: 'flatnet bridge',
       entries: 'kernel',
@@ -46,7 +46,7 @@ function nodeItems({ self, families, mtu }: WiringFacts): readonly Item[] {
   return families.includes(6) ? [...items, ...ipv6Items()] : items;
 }
 
-/** The host's end of a pod's veth: a port of the bridge that may send a frame back to where it came from. */
+/** The host's end of a pod's veth: a port that may send a frame back to where it came from. */
 function port({ hostDevice }: LocalPod, mtu: number): Item {
   return {
     kind: 'link',
@@ -62,9 +62,9 @@ function port({ hostDevice }: LocalPod, mtu: number): Item {
 
 function ipv6Items(): Item[] {
   return [
-    // A router solicits no neighbour while the device's link-local address is tentative: pods would wait a second for it.
+    // While its link-local address is tentative, a router solicits no neighbours: pods would wait a second.
     { kind: 'sysctl', path: `net/ipv6/conf/${BRIDGE}/accept_dad`, value: '0' },
-    // Some hosts turn it off for devices that come (net.ipv6.conf.default).
+    // Some hosts disable it for new devices (net.ipv6.conf.default).
     { kind: 'sysctl', path: `net/ipv6/conf/${BRIDGE}/disable_ipv6`, value: '0' },
   ];
 }

@@ -4,22 +4,26 @@ import { type Cidr, hostCidr } from '../ip/cidr.ts';
 import { type Mac, parseMac } from '../ip/mac.ts';
 import { OUR_LOCAL_PROTOCOL, OUR_PROTOCOL } from '../state/ownership.ts';
 
-/** The host's ends of routed pods' veths are named so, as Calico names them: rules tell pods by it. */
+/** The host's ends of routed pods' veths have Calico's prefix: rules recognise pods by it. */
 export const DEVICE_PREFIX = 'cali';
 
-/** The MAC of every pod's gateway. Pods have a wire each, so that it may be the same on all of them. */
+/** The MAC of every pod's gateway: each pod has a wire of its own, so one MAC serves all. */
 export const HOST_MAC: Mac = parseMac('ee:ee:ee:ee:ee:ee');
 
 /**
- * What a pod's default route leads to, the same in every pod. Nobody has the IPv4 address, the host's end only answers for it
- * (proxy ARP). The IPv6 one is the link-local address that follows from HOST_MAC (RFC 4291 appendix A).
+ * The gateway of a pod's default route, the same in every pod. Nobody has the IPv4 address; the host's end
+ * answers for it (proxy ARP). The IPv6 one is the link-local address derived from HOST_MAC (RFC 4291,
+ * appendix A).
  */
 export const GATEWAY: Record<Family, Ip> = {
   4: parseIp('169.254.1.1'),
   6: parseIp('fe80::ecee:eeff:feee:eeee'),
 };
 
-/** Kernel settings of a pod's host device, as paths below /proc/sys; in a family that pods have not it takes no packets. */
+/**
+ * Kernel settings of a pod's host device, as paths below /proc/sys. In a family without pods it takes no
+ * packets.
+ */
 export function deviceSysctls(
   dev: string,
   families: readonly Family[],
@@ -28,16 +32,16 @@ export function deviceSysctls(
   const v6 = `net/ipv6/conf/${dev}`;
   const ipv4 = [
     [`${v4}/proxy_arp`, '1'],
-    // Or the kernel thinks about an answer for up to 0.8 s.
+    // Otherwise the kernel delays its answers by up to 0.8 s.
     [`net/ipv4/neigh/${dev}/proxy_delay`, '0'],
     [`${v4}/forwarding`, '1'],
     [`${v4}/rp_filter`, '1'],
-    // A port of the host that is mapped to a pod is so for 127.0.0.1 too.
+    // A host port that is mapped to a pod works on 127.0.0.1 too.
     [`${v4}/route_localnet`, '1'],
   ] as const;
   const ipv6 = [
     [`${v6}/disable_ipv6`, '0'],
-    // The gateway's address must not wait for duplicate address detection.
+    // The gateway's address is usable at once, without duplicate address detection.
     [`${v6}/accept_dad`, '0'],
     [`${v6}/accept_ra`, '0'],
     [`${v6}/proxy_ndp`, '1'],
@@ -50,14 +54,15 @@ export function deviceSysctls(
 }
 
 /**
- * Of a pod's route: before any other to the same address, as it is by itself in IPv4. A route that a peer still advertises from
- * the address's last owner, or that a router made up, has BIRD's 32; IPv6's usual 1024 would come after it.
+ * A pod's route precedes any other to the same address; IPv4's default does so by itself. A route that a peer
+ * still advertises for the address's last owner has BIRD's metric 32, and IPv6's default of 1024 would come
+ * after it.
  */
 const METRIC: Record<Family, number | undefined> = { 4: undefined, 6: 1 };
 
 export type PodRoute = { readonly dst: Cidr; readonly protocol: number; readonly metric?: number };
 
-/** The routes to a pod's addresses, by its host device. That of a borrowed one is advertised: it is outside this node's blocks. */
+/** The routes to a pod's addresses. Those of borrowed ones, outside this node's blocks, are advertised. */
 export function podRoutes({
   addresses,
   borrowed = [],
@@ -72,12 +77,12 @@ export function podRoutes({
   });
 }
 
-/** Of a device's alias: the kernel takes 255 bytes. */
+/** Bytes of an alias; the kernel takes 255. */
 const ALIAS_LENGTH = 240;
 
 /**
- * The alias of a pod's host device: whose it is. A newer sandbox of the same pod has a device of the same name, so the end
- * of it, `ownerMark`, names the container.
+ * The alias of a pod's host device says whose it is. As a newer sandbox of the same pod has a device of the
+ * same name, it ends with `ownerMark`, which names the container.
  */
 export function podAlias(pod: Pick<LocalPod, 'namespace' | 'name' | 'containerId' | 'ifName'>): string {
   const mark = ownerMark(pod);

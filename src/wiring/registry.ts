@@ -15,14 +15,14 @@ export function wiringOf(name: WiringName): Wiring {
   return WIRINGS[name];
 }
 
-/** What a pod hangs on. */
+/** How a pod is attached. */
 export function wiringOfPod({ wiring = 'bridge' }: Pick<LocalPod, 'wiring'>): Wiring {
   return WIRINGS[wiring];
 }
 
 /**
- * What the pods of this node hang on. A pod stays as it was wired, so while pods of another kind are left from before the
- * network's wiring was changed, there is what they need too.
+ * What this node needs for its pods. A pod keeps the wiring it was made with, so after the network's wiring
+ * has changed the node serves both until the old pods are gone.
  */
 export function wiringItems(
   name: WiringName,
@@ -40,7 +40,10 @@ export function podItems(pod: LocalPod, facts: WiringFacts): readonly Item[] {
   return pod.foreign ? [] : wiringOfPod(pod).pod(pod, facts);
 }
 
-/** Packets for addresses of ours that no pod has end here, or they would circle by the default route. BGP advertises these. */
+/**
+ * Packets for our addresses that no pod has end here; they would loop by the default route. BGP advertises
+ * these routes.
+ */
 function blackholes({ self, families }: WiringFacts): Item[] {
   return self.node.subnets
     .filter((subnet) => families.includes(familyOf(subnet)) && lengthOf(subnet) < BITS[familyOf(subnet)])

@@ -3,28 +3,31 @@ import type { WiringName } from '../cluster/wiring.ts';
 import type { Family } from '../ip/address.ts';
 import type { Item } from '../state/item.ts';
 
-/** What the items of a wiring are computed from, beside its pods. */
+/** What a wiring's items depend on besides its pods. */
 export type WiringFacts = {
   readonly self: Self;
-  /** Of the addresses that pods have. */
+  /** In which pods have addresses. */
   readonly families: readonly Family[];
   /** Bytes a pod may send in one packet. */
   readonly mtu: number;
-  /** UDP ports at which nodes decapsulate: pods may not send there. */
+  /** UDP ports on which nodes decapsulate: pods may not send there. */
   readonly tunnelPorts: readonly number[];
 };
 
 /**
- * How a pod hangs on its node, as far as the kernel's state on the host's side goes. Pure. To add one, write a file that
- * exports such an object and name it in `registry.ts`; what ADD and DEL do is in `cni/wiring/`, under the same name.
+ * How a pod is attached to its node: what the kernel holds on the host's side. Pure. To add one, write a file
+ * that exports such an object and list it in `registry.ts`. What ADD and DEL do is in `cni/wiring/`, under
+ * the same name.
  */
 export interface Wiring {
   readonly name: WiringName;
-  /** A device by which packets of its pods come to the node: its own, or one of the names they may have. */
+  /** The device by which pods' packets reach the node, or a name it could have: firewalls match on it. */
   readonly podDevice: string;
-  /** Whether the node's subnets are on a device of it; else what they have no pod for ends in a blackhole. */
+  /**
+   * Whether the node's subnets are on a device of this wiring. If on none, blackholes take what has no pod.
+   */
   readonly holdsSubnets: boolean;
-  /** What the node needs, however many pods it has. */
+  /** What the node needs, whatever its pods. */
   node(facts: WiringFacts): readonly Item[];
   /** What one pod needs. */
   pod(pod: LocalPod, facts: WiringFacts): readonly Item[];

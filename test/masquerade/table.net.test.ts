@@ -78,7 +78,8 @@ for (const family of [4, 6] as const) {
       reconciler.setDesired(asOne(masqueradeItems(rules, family, networks, NO_PORTS)));
       assert.deepEqual((await reconciler.run()).undone, []);
       check(family, name);
-      // Blocks of pools: without natOutgoing a pod shows its address; nobody is masqueraded because he calls from outside.
+      // Blocks of pools: without natOutgoing a pod shows its address; nobody is masqueraded because he calls
+      // from outside.
       const others = [...all, parseCidr(`${excluded}/${ADDRESSES[family].length}`)];
       for (const [hidden, source] of [
         [all, ADDRESSES[family].node],

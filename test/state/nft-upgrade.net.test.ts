@@ -8,7 +8,9 @@ import { factsOf } from '../backends/cluster.ts';
 import { composedState } from '../desired/composed.ts';
 import { NO_KERNEL, Running } from './namespace.ts';
 
-/** What versions before there were several tables had in one: BGP with IPIP, routed pods, a plan of blocks. */
+/**
+ * What versions before there were several tables had in one: BGP with IPIP, routed pods, a plan of blocks.
+ */
 const ONE_TABLE = `
 table ip flatnet {
   set nodes { type ipv4_addr; }

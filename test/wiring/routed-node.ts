@@ -50,7 +50,10 @@ export class RoutedPod implements Disposable {
   }
 }
 
-/** A node whose kernel the reconciler keeps, and whose pods come by CNI: what an agent puts together, without its store. */
+/**
+ * A node whose kernel the reconciler keeps, and whose pods come by CNI: what an agent puts together, without
+ * its store.
+ */
 export class RoutedNode implements AsyncDisposable {
   readonly namespace: Namespace;
   readonly running: Running;

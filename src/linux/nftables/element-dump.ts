@@ -5,7 +5,10 @@ import type { ElementText } from './values/element.ts';
 import { FIELD_SIZE, type Field, textOfField } from './values/field.ts';
 import type { FieldTypes, SetValue, TableId } from './values/table.ts';
 
-/** What a set or map of this declaration holds, in no particular order; nothing when there is none. */
+/**
+ * What a set or map holds, in no particular order; nothing if it does not exist. `set` must be its
+ * declaration.
+ */
 export async function readElements(
   socket: NetlinkSocket,
   { family, table }: TableId,
@@ -28,7 +31,7 @@ export async function readElements(
   return (isTree ? ranges(raw) : raw).map((element) => decode(set, element));
 }
 
-/** One element as the kernel shows it, in bytes it may use again. */
+/** One element as the kernel dumps it. */
 type Raw = {
   readonly key: Buffer;
   readonly end: Buffer;
@@ -66,7 +69,10 @@ function verdictOf(content: Buffer): { code: string; chain: string | undefined }
   return { code: name, chain: chain && stringOf(chain) };
 }
 
-/** Ranges of a tree are pairs: a first key, and the first key after it. One without an end goes to the end of all keys. */
+/**
+ * A range of a single field is a pair: its first key, and the first key beyond it. Without the latter it is
+ * open-ended.
+ */
 function ranges(elements: readonly Raw[]): Raw[] {
   const sorted = [...elements].sort(
     (a, b) => Buffer.compare(a.key, b.key) || Number(b.closes) - Number(a.closes),

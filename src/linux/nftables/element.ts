@@ -11,16 +11,16 @@ const NFTA_SET_ELEM_LIST_TABLE = 1;
 const ELEMENTS_PER_MESSAGE = 300;
 
 /**
- * Like `nft create element FAMILY TABLE SET { … }`: EEXIST for what is there already. Only so does the kernel refuse a
- * range that begins like another one and ends elsewhere: else it would cut the other off (nft_rbtree). All elements are
- * of the one set. Commit with `commit`.
+ * Like `nft create element FAMILY TABLE SET { … }`: EEXIST for an element that exists. `add` would let a
+ * range cut another one short that begins at the same key (nft_rbtree). All elements belong to `set`. Commit
+ * with `commit`.
  */
 export function elementCreate(table: TableId, set: SetValue, elements: readonly ElementText[]): Request[] {
   const flags = NLM_F_CREATE | NLM_F_EXCL;
   return requests('nft create element', nft.NFT_MSG_NEWSETELEM, flags, table, set, elements);
 }
 
-/** Like `nft delete element FAMILY TABLE SET { … }`, by the keys. ENOENT when one is not there. */
+/** Like `nft delete element FAMILY TABLE SET { … }`, by key. ENOENT for one that does not exist. */
 export function elementDelete(table: TableId, set: SetValue, elements: readonly ElementText[]): Request[] {
   const keys = elements.map(({ key }) => ({ set: set.name, key }));
   return requests('nft delete element', nft.NFT_MSG_DELSETELEM, 0, table, set, keys);
@@ -62,7 +62,7 @@ function writeElement(writer: Writer, set: SetValue, { key, data }: ElementText)
     if (last && isConcatenation) writeValue(writer, nft.NFTA_SET_ELEM_KEY_END, last);
     if (data !== undefined) writeData(writer, set.data, data);
   });
-  // A range of single fields is two elements: its first key, and the first key after it. No key is after the last of all.
+  // A range of a single field is two elements: its first key, and the first key beyond it, if there is any.
   const next = last && !isConcatenation ? successor(last) : undefined;
   if (!next) return;
   writer.nested(nft.NFTA_LIST_ELEM, () => {
@@ -78,7 +78,7 @@ function writeData(writer: Writer, type: SetValue['data'], text: string): void {
     return;
   }
   const [verdict = '', chain] = text.split(' ');
-  if (!nft.isVerdict(verdict)) throw new FlatnetError(`'${text}' is no verdict`, { code: 'INTERNAL' });
+  if (!nft.isVerdict(verdict)) throw new FlatnetError(`'${text}' is not a verdict`, { code: 'INTERNAL' });
   writer.nested(nft.NFTA_SET_ELEM_DATA, () =>
     writer.nested(nft.NFTA_DATA_VERDICT, () =>
       writer.be32(nft.NFTA_VERDICT_CODE, nft.VERDICTS[verdict] >>> 0).string(nft.NFTA_VERDICT_CHAIN, chain),
@@ -101,7 +101,7 @@ function concatenate(fields: readonly Field[]): Uint8Array {
   return Buffer.concat(fields.map((field) => Buffer.concat([field], (field.length + 3) & ~3)));
 }
 
-/** The number after it, or undefined after the greatest. */
+/** The next number; undefined after the greatest. */
 function successor(key: Uint8Array): Uint8Array | undefined {
   const next = Uint8Array.from(key);
   for (let i = next.length - 1; i >= 0; i--) {

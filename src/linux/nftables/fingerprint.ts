@@ -4,7 +4,7 @@ import type { NetlinkSocket } from '../netlink/socket.ts';
 import * as nft from './message.ts';
 
 /**
- * What of an object somebody configured, as attributes of nf_tables.h: no handles, use counts, counters, positions, ids
+ * The attributes of nf_tables.h that are configuration, and not handles, use counts, counters, positions, ids
  * or expiry.
  */
 const NFTA_TABLE = { name: 1, flags: 2, userdata: 6 };
@@ -40,9 +40,9 @@ const NFT_SET_ANONYMOUS = 0x1;
 const NFTA_LOOKUP_SET = 1;
 
 /**
- * A short text that is the same as long as nobody changes the structure of the table: its chains, rules, objects, and
- * what sets and maps are declared as. It does not depend on what these hold, nor on counters or handles. Undefined when there
- * is no such table. Read it in `consistent`.
+ * A digest of a table's structure: its chains, rules, objects and the declarations of its sets and maps. It
+ * depends neither on what these hold nor on counters and handles. Undefined if there is no such table. Call
+ * it within `consistent`.
  */
 export async function structurePrint(socket: NetlinkSocket, name: nft.TableId): Promise<string | undefined> {
   const lines = await describe(socket, name);
@@ -62,7 +62,9 @@ async function describe(socket: NetlinkSocket, name: nft.TableId): Promise<strin
   const objects = await list(nft.NFT_MSG_GETOBJ, object);
   const sets = await list(nft.NFT_MSG_GETSET, setOf);
   const lines = [`table ${table}`, ...chains.sort(), ...objects.sort()];
-  /** Sets that stand in a rule, whose numbers depend on what was there before, by what they hold. */
+  /**
+   * The content of sets inside rules, by their names, which are numbers that depend on what was there before.
+   */
   const inline = new Map<string, string>();
   for (const set of sets.sort((a, b) => (a.name < b.name ? -1 : 1))) {
     if (set.isAnonymous) {

@@ -6,7 +6,7 @@ import * as nft from './message.ts';
 const NFTA_GEN_ID = 1;
 const TRIES = 10;
 
-/** The number of the last transaction in this network namespace; each has the next one. */
+/** The number of the last transaction in this network namespace. */
 export function generation(socket: NetlinkSocket): Promise<number> {
   return socket.get({
     ...nft.query({ family: 'inet', table: '' }, nft.NFT_MSG_GETGEN, 'generation'),
@@ -15,22 +15,22 @@ export function generation(socket: NetlinkSocket): Promise<number> {
   });
 }
 
-/** The generation in a message of the kernel about it. */
+/** The generation that a message of the kernel carries. */
 export function generationIn(message: Message): number | undefined {
   return nft.nftAttributes(message).get(NFTA_GEN_ID)?.readUInt32BE();
 }
 
-/** The number after it: nf_tables_commit passes 0 over. */
+/** The generation after `id`: nf_tables_commit skips 0. */
 export function nextGeneration(id: number): number {
   return (id + 1) >>> 0 || 1;
 }
 
-/** Whether a generation is a later one than another, round the end of all numbers too. */
+/** Whether `id` is later than `other`, also across the wrap. */
 export function isAfter(id: number, other: number): boolean {
   return ((id - other) | 0) > 0;
 }
 
-/** What several dumps say together: they are made again until no transaction comes between them. */
+/** Repeats several dumps until no transaction falls between them. Throws NETLINK EINTR after ten tries. */
 export async function consistent<T>(
   socket: NetlinkSocket,
   object: string,
@@ -41,7 +41,7 @@ export async function consistent<T>(
     const value = await read();
     if ((await generation(socket)) === before) return { value, generation: before };
   }
-  throw new FlatnetError('changed without pause while it was read', {
+  throw new FlatnetError('kept changing while it was read', {
     code: 'NETLINK',
     operation: 'nft list table',
     object,

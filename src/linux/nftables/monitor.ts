@@ -16,18 +16,18 @@ export type NftEvent =
   | {
       readonly type: 'transaction';
       readonly generation: number;
-      /** Those in which something changed, or that came or went. */
+      /** The tables that were changed, created or deleted. */
       readonly tables: readonly TableId[];
-      /** Of the socket that did it. */
+      /** Of the socket that made the changes. */
       readonly portId: number;
     }
   /** Events were lost. */
   | { readonly type: 'overflow' };
 
-/** Changes to nftables as they happen, like `nft monitor`, one event for each transaction. */
+/** Changes to nftables as they happen, like `nft monitor`: one event per transaction. */
 export class NftMonitor {
   readonly #listener: NetlinkListener;
-  /** Of the transaction that is being told of, which may take several datagrams. */
+  /** Those seen so far of a transaction: its messages may fill several datagrams. */
   #tables = new Map<string, TableId>();
 
   private constructor(listener: NetlinkListener) {

@@ -7,9 +7,9 @@ import { tableText } from './values/render.ts';
 import type { Table } from './values/table.ts';
 
 /**
- * The print that the structure of each table has once it is in the kernel. Nobody can compute it: nft translates rules, and the kernel
- * shows them in its own way. So they are written into a namespace made for it, where they concern nobody. Throws NFTABLES when
- * one of them is refused there.
+ * The structure print that each table will have in the kernel. It cannot be computed: nft compiles rules, and
+ * the kernel dumps them in its own form. So the tables are written into an empty network namespace. Throws
+ * NFTABLES if one is refused.
  */
 export async function rehearse(tables: readonly Table[]): Promise<string[]> {
   const netns = anonymousNetns();

@@ -12,11 +12,12 @@ export type RulesetOptions = {
 };
 
 /**
- * Like `nft -f FILE`: all of the text in one transaction, or none of it. Returns the process id of `nft`, by which
- * `NftMonitor` tells our own changes from others'. Throws NFTABLES with what nft said.
+ * Like `nft -f FILE`: all of the text in one transaction, or none of it. Returns the process id of `nft`, by
+ * which `NftMonitor` tells our own changes from others'. Throws NFTABLES with what nft said.
  */
 export async function applyRuleset(text: string, options: RulesetOptions = {}): Promise<number> {
-  // A file in memory, because nft opens what it reads, and a pipe of Node's is a socket, which can't be opened.
+  // A file in memory, because nft opens what it reads, and a pipe of Node's is a socket, which can't be
+  // opened.
   const file = memfdCreate('ruleset');
   try {
     fs.writeFileSync(file, text);

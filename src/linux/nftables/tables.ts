@@ -9,6 +9,6 @@ export async function listTables(socket: NetlinkSocket): Promise<nft.TableId[]> 
     payload: nft.nftWriter().finish(),
     decode: nft.tableOf,
   };
-  // A table that is made anew just then would be there twice.
+  // During a commit the dump shows a table that is replaced twice.
   return (await consistent(socket, 'tables', () => socket.dump(request))).value;
 }

@@ -8,20 +8,20 @@ import { type Table, type TableId, tableName } from '../../linux/nftables/values
 import { elementItem, type NftElementItem, nftElement } from '../kinds/nft-element.ts';
 import type { NftTableItem } from '../kinds/nft-table.ts';
 
-/** A table as the kernel held it at a generation. */
+/** A table as it was in the kernel at some generation. */
 export type KnownTable = {
   readonly generation: number;
-  /** `other`: there is a table, and not of the structure that was wanted when it was read. */
+  /** `other`: it exists, but its structure was not the wanted one when it was read. */
   readonly structure: NftTableItem | 'other' | 'absent';
-  /** By the items' keys; none where the structure is another. */
+  /** By item key; empty if the structure is another. */
   readonly elements: Map<string, NftElementItem>;
 };
 
-/** What is known of tables in the kernel, so that they are read only when somebody else has changed them. */
+/** What is known of the kernel's tables, so that only changes made by others cause a read. */
 export class NftKnowledge {
   readonly #socket: NetlinkSocket;
   readonly #tables = new Map<string, KnownTable>();
-  /** How the structure with this text shows in the kernel. */
+  /** The print in the kernel of the structure with this text. */
   readonly #prints = new Map<string, string>();
 
   constructor(socket: NetlinkSocket) {
@@ -44,7 +44,7 @@ export class NftKnowledge {
     this.#tables.clear();
   }
 
-  /** Notes that somebody else changed a table in this generation; whether that is news. */
+  /** Records that somebody else changed a table in this generation. Returns whether that is news. */
   changed(table: TableId, generation: number): boolean {
     const known = this.get(table);
     if (known && !isAfter(generation, known.generation)) return false;
@@ -52,7 +52,7 @@ export class NftKnowledge {
     return true;
   }
 
-  /** A table as it is, and whether it has the wanted structure, which is prepared; its elements are then known too. */
+  /** A table as it is now. Its elements are known if it has the wanted structure, which must be prepared. */
   async look(id: TableId, wanted: NftTableItem | undefined): Promise<KnownTable> {
     const known = this.get(id);
     if (known && isAnswered(known, wanted)) return known;
@@ -69,12 +69,12 @@ export class NftKnowledge {
     return fresh;
   }
 
-  /** Finds out how these structures show, where that is not known yet. */
+  /** Learns the prints of structures, as far as they are unknown. */
   async prepare(tables: readonly NftTableItem[]): Promise<void> {
     const byText = new Map(tables.map((table) => [tableText(table), table]));
     const unknown = [...byText].filter(([text]) => !this.#prints.has(text)).map(([, table]) => table);
     if (unknown.length === 0) return;
-    // What can't be rehearsed, perhaps for want of a device, is made anew.
+    // A structure that cannot be rehearsed, perhaps for want of a device, is written anew.
     const prints = await rehearse(unknown).catch(() => []);
     for (const [i, table] of unknown.entries()) {
       const print = prints[i];
@@ -82,14 +82,14 @@ export class NftKnowledge {
     }
   }
 
-  /** How tables show that were written just now. */
+  /** The prints of tables just written. */
   async printsOf(tables: readonly NftTableItem[]): Promise<ReadonlyMap<NftTableItem, string>> {
     const prints = new Map<NftTableItem, string>();
     for (const table of tables) prints.set(table, (await structurePrint(this.#socket, table)) ?? '');
     return prints;
   }
 
-  /** Remembers that they show so. */
+  /** Remembers these prints. */
   learn(prints: ReadonlyMap<NftTableItem, string>): void {
     for (const [table, print] of prints) this.#prints.set(tableText(table), print);
   }
@@ -106,7 +106,7 @@ export class NftKnowledge {
   }
 }
 
-/** Whether what is known says as well how the table stands to what is wanted now. */
+/** Whether what is known also answers for what is wanted now. */
 function isAnswered({ structure }: KnownTable, wanted: NftTableItem | undefined): boolean {
   if (structure === 'absent') return true;
   if (structure === 'other') return wanted === undefined;

@@ -11,25 +11,25 @@ import type { NftElementItem } from '../kinds/nft-element.ts';
 import type { NftTableItem } from '../kinds/nft-table.ts';
 import { asError } from './executor.ts';
 
-/** What could not be done, and why. */
+/** What failed, and why. */
 export type Failures = Map<NftTableItem | NftElementItem, Error>;
 
-/** A table that is made anew with all its elements; without elements, one that goes. */
+/** A table to replace, with all its elements; without `elements`, to delete. */
 export type Remake = { readonly table: NftTableItem; readonly elements?: readonly NftElementItem[] };
 
-/** What happens to an element of a set; `change`: a key of a map gets other data. */
+/** A change of one element; `change`: the key stays and its data differs. */
 export type ElementChange = {
   readonly action: 'add' | 'change' | 'delete';
   readonly item: NftElementItem;
   readonly set: SetValue;
 };
 
-/** All changes of one transaction must fit the socket's buffer. */
+/** A transaction must fit the socket's send buffer. */
 const CHANGES_AT_ONCE = 20_000;
 
 /**
- * Makes and deletes tables, all in one transaction; where that is refused, each in its own. Elements that overlap another of
- * their set are left out and told. Returns how many transactions it took.
+ * Replaces and deletes tables in one transaction; if that is refused, each in its own. Elements that overlap
+ * another one of their set are left out and reported. Returns the number of transactions.
  */
 export async function remake(
   netns: string | number | undefined,
@@ -72,8 +72,7 @@ function tellOverlaps({ table, elements = [] }: Remake, failures: Failures): voi
 }
 
 /**
- * Changes elements, what goes before what comes, in one transaction; where that is refused, all but those that are the
- * reason.
+ * Changes elements in one transaction, deletions first; if that is refused, all but the ones at fault.
  */
 export async function changeElements(
   socket: NetlinkSocket,
@@ -113,7 +112,7 @@ function requests(changes: readonly ElementChange[]): Request[] {
     const name = `${tableName(item)} ${set.name}`;
     const group = groups.get(name) ?? { set, table: item, gone: [], come: [] };
     groups.set(name, group);
-    // A map's data can't be changed in place.
+    // The kernel cannot change data in place.
     if (action !== 'add') group.gone.push(item);
     if (action !== 'delete') group.come.push(item);
   }

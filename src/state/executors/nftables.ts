@@ -17,13 +17,14 @@ import { changeElements, type ElementChange, type Failures, overlapError, remake
 
 type Transaction = Extract<NftEvent, { type: 'transaction' }>;
 
-/** Milliseconds that news of a transaction may take to come. */
+/** Milliseconds to wait for the notification of a transaction. */
 const NEWS_LATE = 200;
 
 /**
- * nftables of one network namespace. A table's structure is made as a whole with all its elements, in one transaction;
- * later each element is changed for itself. What the kernel holds is remembered and read again only when somebody else
- * has changed one of our tables, as notifications tell; each transaction has a number, the generation.
+ * nftables of one network namespace. A table is written as a whole, with all its elements, in one
+ * transaction; after that elements are changed one by one. What the kernel holds is remembered, and read
+ * again only after somebody else changed one of our tables: notifications tell, and each transaction has a
+ * number, its generation.
  */
 export class Nftables implements Executor {
   readonly #netns: string | number | undefined;
@@ -31,9 +32,9 @@ export class Nftables implements Executor {
   readonly #socket: NetlinkSocket;
   readonly #known: NftKnowledge;
   #watch: Watch | undefined;
-  /** All transactions up to this one have been heard of, or are in what was read. */
+  /** Every transaction up to this generation has been notified, or precedes all that was read. */
   #heard: number | undefined;
-  /** News that came during a write of ours: what of it is ours is known after that. */
+  /** Notifications that arrived during a write of ours; only afterwards is it known which are our own. */
   #pending: Transaction[] | undefined;
 
   /** `onForeignTable`: somebody changed a table that is not ours, or may have. */
@@ -44,7 +45,9 @@ export class Nftables implements Executor {
     this.#known = new NftKnowledge(this.#socket);
   }
 
-  /** Our tables and the wanted ones, as far as they exist, and the elements of those whose structure is right. */
+  /**
+   * Our tables and the wanted ones, as far as they exist, and the elements of those with the right structure.
+   */
   async read(desired: KernelState): Promise<Item[]> {
     await this.#catchUp();
     const wanted = new Map<string, NftTableItem>();
@@ -84,7 +87,7 @@ export class Nftables implements Executor {
 
   async watch(watch: Watch): Promise<void> {
     const monitor = NftMonitor.open({ netns: this.#netns, signal: watch.signal });
-    // What happened until now nobody has told.
+    // Nobody told of what happened until now.
     this.#known.forgetAll();
     this.#heard = undefined;
     this.#watch = watch;
@@ -99,7 +102,7 @@ export class Nftables implements Executor {
     this.#socket.close();
   }
 
-  /** Makes and deletes whole tables; returns their names. */
+  /** Replaces and deletes tables; returns their names. */
   async #remake(changes: readonly Change[], failures: Failures): Promise<ReadonlySet<string>> {
     const remakes = new Map<string, { table: NftTableItem; elements?: NftElementItem[] }>();
     for (const { action, item } of changes) {
@@ -120,7 +123,7 @@ export class Nftables implements Executor {
       done.flatMap(({ table, elements }) => (elements ? [table] : [])),
     );
     const after = await generation(this.#socket);
-    // Only if nobody else did anything meanwhile it is certain that the kernel holds what we wrote.
+    // Unless somebody else committed something meanwhile, the kernel holds exactly what we wrote.
     if (after === expected) {
       this.#known.learn(prints);
       for (const { table, elements = [] } of done) {
@@ -148,7 +151,7 @@ export class Nftables implements Executor {
     const refused: NftElementItem[] = [];
     for (const { action, item } of ready) {
       const key = nftElement.key(item);
-      // What was refused shows that something is not as it is thought to be.
+      // A refusal means that the table is not what we believe it to be.
       if (failures.has(item)) refused.push(item);
       else if (action === 'delete') this.#known.get(item)?.elements.delete(key);
       else this.#known.get(item)?.elements.set(key, item);
@@ -157,7 +160,7 @@ export class Nftables implements Executor {
     for (const item of refused) this.#known.forget(item);
   }
 
-  /** The kernel says of a range only that something of it is there already. */
+  /** Of a range that overlaps another, the kernel says only EEXIST. */
   #explain(item: NftElementItem, failures: Failures): void {
     const known = this.#known.get(item);
     const set = setOf(known, item.set);
@@ -167,7 +170,7 @@ export class Nftables implements Executor {
     if (other) failures.set(item, overlapError(other));
   }
 
-  /** Waits until all that has happened is heard of. */
+  /** Waits for the notifications of all transactions so far. */
   async #catchUp(): Promise<void> {
     const now = await generation(this.#socket);
     const late = performance.now() + NEWS_LATE;

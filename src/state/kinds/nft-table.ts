@@ -6,7 +6,7 @@ import type { NftKind } from '../protocols/nftables.ts';
 
 export type { Chain, Rule, SetValue, Table, TableId } from '../../linux/nftables/values/table.ts';
 
-/** The structure of a table: sets and maps without their elements, and chains. Always made as a whole. */
+/** The structure of a table: chains, sets and maps, without elements. Any change replaces it as a whole. */
 export type NftTableItem = Table & { readonly kind: 'nft-table' };
 
 export const nftTable: NftKind<NftTableItem> = {
@@ -32,7 +32,7 @@ export const nftTable: NftKind<NftTableItem> = {
   },
 };
 
-/** What a set holds in a forwarding table, which is made for it the first time. */
+/** The members of a set in a node's forwarding tables, empty at first. */
 export function membersOf(sets: Map<string, Set<string>>, table: TableId, set: string): Set<string> {
   const name = `${tableName(table)} ${set}`;
   const members = sets.get(name) ?? new Set();

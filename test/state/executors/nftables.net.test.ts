@@ -144,7 +144,7 @@ kernelTest(
       const [transactions, reports] = [bench.transactions.length, bench.reports.length];
       box.run('nft', harm);
       for (let i = 0; i < 150 && list() !== before; i++) await sleep(20);
-    await bench.quiet();
+      await bench.quiet();
       assert.equal(list(), before, name);
       assert.equal(bench.transactions.length - transactions, 2, `${name}: the harm and one transaction`);
       assert.equal(bench.reports.length - reports, 1, name);

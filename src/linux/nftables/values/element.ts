@@ -1,7 +1,7 @@
 import { type FieldType, type FieldValues, fieldText } from './field.ts';
 import type { FieldTypes, SetValue } from './table.ts';
 
-/** What becomes of a packet that an element of a verdict map matches. */
+/** What an element of a verdict map decides. */
 export type Verdict =
   | 'accept'
   | 'drop'
@@ -10,7 +10,7 @@ export type Verdict =
   | { readonly jump: string }
   | { readonly goto: string };
 
-/** An element as text, which is the same whenever it means the same: `10.0.0.1 . tcp . 80`, `goto web`. */
+/** An element as canonical text: `10.0.0.1 . tcp . 80`, with data `goto web`. */
 export type ElementText = { readonly set: string; readonly key: string; readonly data?: string };
 
 type Values<T extends FieldTypes> = {
@@ -20,7 +20,7 @@ type DataOf<D> = D extends 'verdict' ? [data: Verdict] : D extends FieldTypes ? 
 
 type AnyValues = readonly FieldValues[FieldType][];
 
-/** An element of a set, or of a map with its data, checked against the set's own types. */
+/** An element of a set, or of a map and its data. The compiler checks it against the set's types. */
 export function elementOf<K extends FieldTypes, D extends FieldTypes | 'verdict' | undefined>(
   set: SetValue<K, D>,
   key: Values<K>,

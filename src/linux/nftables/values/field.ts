@@ -6,12 +6,12 @@ import { type Mac, macFromBytes, macToBytes, parseMac } from '../../../ip/mac.ts
 /** From the first to the last, both included. */
 export type Range<T> = { readonly first: T; readonly last: T };
 
-/** What a program says for a field of each type; the types have nft's own names. */
+/** The values of each type of field. The types have nft's own names. */
 export type FieldValues = {
   ipv4_addr: Ip | Cidr | Range<Ip>;
   ipv6_addr: Ip | Cidr | Range<Ip>;
   ether_addr: Mac;
-  /** A protocol number, or one of those everybody knows by name. */
+  /** A protocol by number, or one of the common ones by name. */
   inet_proto: keyof typeof PROTOCOLS | number;
   /** A TCP, UDP or SCTP port. */
   inet_service: number | Range<number>;
@@ -22,10 +22,10 @@ export type FieldValues = {
 
 export type FieldType = keyof FieldValues;
 
-/** One field as bytes, in the order the kernel compares them. */
+/** One field, in the bytes the kernel compares. */
 export type Field = Uint8Array;
 
-/** A field's bytes; `last` where the text is a range or a network. */
+/** A field's bytes; `last` for a range or a network. */
 export type FieldBytes = { readonly first: Field; readonly last?: Field };
 
 const PROTOCOLS = { icmp: 1, tcp: 6, udp: 17, icmpv6: 58, sctp: 132 } as const;
@@ -34,7 +34,7 @@ const PROTOCOL_NAMES = new Map<number, string>(
 );
 const IFNAMSIZ = 16;
 
-/** Bytes of a field in a key of its own; in a concatenation each fills whole words of four. */
+/** Bytes of a field that is a key by itself; in a concatenation it is padded to a multiple of four. */
 export const FIELD_SIZE: Readonly<Record<FieldType, number>> = {
   ipv4_addr: 4,
   ipv6_addr: 16,
@@ -111,34 +111,34 @@ const CODECS: { readonly [T in FieldType]: Codec<FieldValues[T]> } = {
   },
 };
 
-/** One field as nft writes it, always the same text for the same value: `10.0.0.0/8`, `80-90`, `"eth0"`. */
+/** One field as nft prints it. Equal values give equal text: `10.0.0.0/8`, `80-90`, `"eth0"`. */
 export function fieldText<T extends FieldType>(type: T, value: FieldValues[T]): string {
   return CODECS[type].text(value);
 }
 
-/** The bytes of what `fieldText` wrote. */
+/** The inverse of `fieldText`, in bytes. */
 export function fieldBytes(type: FieldType, text: string): FieldBytes {
   return CODECS[type].toBytes(text);
 }
 
-/** What `fieldText` would write for these bytes. */
+/** What `fieldText` gives for these bytes. */
 export function textOfField(type: FieldType, first: Field, last: Field): string {
   return CODECS[type].fromBytes(first, last);
 }
 
-/** As `nft` reads it anywhere: where /etc/protocols is missing, it knows no protocol by name. */
+/** The text as every `nft` reads it: without /etc/protocols it knows no protocol by name. */
 export function portableText(type: FieldType, text: string): string {
   return type === 'inet_proto' ? `${protocolNumber(text)}` : text;
 }
 
-/** For interface names, `ifname`. */
+/** An interface name, `ifname`. */
 export function interfaceField(name: string): Field {
   const field = new Uint8Array(IFNAMSIZ);
   field.set(Buffer.from(name).subarray(0, IFNAMSIZ - 1));
   return field;
 }
 
-/** For ports, `inet_service`. */
+/** A port, `inet_service`. */
 function portField(port: number): Field {
   return Uint8Array.of(port >> 8, port & 0xff);
 }
@@ -165,11 +165,11 @@ function protocolNumber(text: string): number {
   return known[text] ?? Number(text);
 }
 
-/** The network that a range is, if it is one. */
+/** As a network where the range is one. */
 function addressRange(first: Ip, last: Ip): string {
   if (first === last) return first;
   if (ipCompare(first, last) > 0) {
-    throw new FlatnetError(`${first}-${last} is no range of addresses`, { code: 'INTERNAL' });
+    throw new FlatnetError(`${first}-${last} is not a range of addresses`, { code: 'INTERNAL' });
   }
   const cidr = cidrOf(first, commonLength(ipToBytes(first), ipToBytes(last)));
   return addressOf(cidr) === first && lastIp(cidr) === last

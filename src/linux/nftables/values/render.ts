@@ -10,7 +10,7 @@ import {
   tableName,
 } from './table.ts';
 
-/** `table … { … }` as `nft -f` takes it, its sets and maps filled. */
+/** `table … { … }` for `nft -f`, sets and maps filled. */
 export function tableText(table: Table, elements: readonly ElementText[] = []): string {
   const bySet = new Map<string, ElementText[]>();
   for (const element of elements) {
@@ -28,12 +28,12 @@ export function tableText(table: Table, elements: readonly ElementText[] = []): 
   ].join('\n');
 }
 
-/** Makes the table what it should be, whatever there is now, in the transaction this is part of. */
+/** Replaces whatever table there is, within the transaction this is part of. */
 export function replaceText(table: Table, elements: readonly ElementText[]): string {
   return `${deleteText(table)}${tableText(table, elements)}`;
 }
 
-/** Deletes the table. Naming it first makes that work whether it is there or not. */
+/** Deletes the table if it exists: naming it first creates it if it does not. */
 export function deleteText(table: Pick<Table, 'family' | 'table'>): string {
   const name = tableName(table);
   return `table ${name}\ndelete table ${name}\n`;

@@ -6,8 +6,8 @@ export type TableFamily = 'ip' | 'ip6' | 'inet' | 'arp' | 'bridge' | 'netdev';
 export type TableId = { readonly family: TableFamily; readonly table: string };
 
 /**
- * The structure of a table as a value: everything but the elements of its sets and maps, which come and go one by one.
- * Sets may be declared in any order; chains keep theirs.
+ * The structure of a table as a value: all but the elements of its sets and maps, which come and go one by
+ * one.
  */
 export type Table = TableId & {
   readonly sets?: readonly SetValue[];
@@ -26,15 +26,15 @@ export type SetValue<
   readonly key: Key;
   readonly data?: Data;
   /**
-   * Elements may be networks and ranges, no two of which overlap. The kernel compares marks in ranges by other bytes than
-   * alone, so that sets of marks have none.
+   * Elements may be networks and ranges, no two of which overlap. Not for marks and interface names: nft
+   * reverses their bytes in such sets.
    */
   readonly interval?: boolean;
   /** How many elements there may be. Default: the kernel's own limit. */
   readonly size?: number;
 };
 
-/** Connections that pass the rest of netfilter by; which devices they come in by are its elements. */
+/** Established connections that bypass netfilter. Its elements are the devices they come in by. */
 export type Flowtable = {
   readonly name: string;
   readonly priority: string | number;
@@ -42,7 +42,7 @@ export type Flowtable = {
 
 export type Chain = {
   readonly name: string;
-  /** Where packets enter it; absent for a chain that others jump to. */
+  /** Where packets enter. Absent: only rules lead here. */
   readonly hook?: Hook;
   readonly rules: readonly Rule[];
 };
@@ -50,7 +50,7 @@ export type Chain = {
 export type Hook = {
   readonly type: 'filter' | 'nat' | 'route';
   readonly hook: 'ingress' | 'prerouting' | 'input' | 'forward' | 'output' | 'postrouting';
-  /** A number, or relative to one that has a name: `srcnat + 5`. */
+  /** A number, or a name and an offset: `srcnat + 5`. */
   readonly priority: string | number;
   /** Default: accept. */
   readonly policy?: 'accept' | 'drop';
@@ -58,7 +58,7 @@ export type Hook = {
   readonly device?: string;
 };
 
-/** One rule: its expressions in nft's syntax, and why it is there, for people. */
+/** One rule in nft's syntax, and why it is there. */
 export type Rule = { readonly rule: string; readonly comment?: string };
 
 /** `ip flatnet-pods`, as nft's commands name it. */
