@@ -18,6 +18,8 @@ import { assertAdvertised, PREFIX } from './plan.ts';
 export const SECONDS = Number(process.env.FLATNET_HAMMER_SECONDS ?? 6);
 /** A machine that is busy with other things gets longer, to see at least once what the test is about. */
 const LONGEST = Math.max(120, SECONDS);
+/** The hammer-worker.ts of another release, for the first worker: `git worktree add` has it. Both change the same keys. */
+const OTHER_RELEASE = process.env.FLATNET_HAMMER_OTHER;
 const WORKERS = 3;
 const NODES_EACH = 2;
 
@@ -112,7 +114,7 @@ class Worker {
 
   constructor(endpoint: string, folder: string, index: number) {
     this.nodes = Array.from({ length: NODES_EACH }, (_, i) => `node${index * NODES_EACH + i}`);
-    const main = join(import.meta.dirname, 'hammer-worker.ts');
+    const main = (index === 0 && OTHER_RELEASE) || join(import.meta.dirname, 'hammer-worker.ts');
     this.#folder = folder;
     this.#argv = ['--disable-warning=ExperimentalWarning', main, endpoint, folder, ...this.nodes];
   }
