@@ -3,12 +3,12 @@ import type { IpPool, IpReservation } from '../../cluster/resources.ts';
 import { codeOf, FlatnetError } from '../../error.ts';
 import { type Family, familyOf, type Ip } from '../../ip/address.ts';
 import { type Cidr, nthIp } from '../../ip/cidr.ts';
-import type { Allocation, Block, BlockStore, Handle, Owner, Stored } from '../../store/ports/blocks.ts';
+import type { Allocation, BlockStore, Handle, Owner, Stored } from '../../store/ports/blocks.ts';
 import type { Assigned, Assigner, AssignRequest } from '../assigner.ts';
 import { isHeldBy, take } from './block.ts';
 import { freeAddresses, type What } from './free.ts';
 import type { Leak } from './leak.ts';
-import { type Known, OwnBlocks } from './own-blocks.ts';
+import { type Holding, heldOf, type Known, OwnBlocks } from './own-blocks.ts';
 import { type FreeAddress, type PickContext, pickAny, pickOwn } from './pick.ts';
 import { poolName, usablePools } from './pools.ts';
 import { pickRequested } from './requested.ts';
@@ -38,10 +38,11 @@ type Progress = {
 };
 
 /**
- * Addresses out of blocks that this node claims in the store. The handle is written before the blocks: it names all that its
- * owner may have, and a crash between leaves it naming too much, which its release sets right. An address is the handle's
- * once its block says so. When an answer was lost (STORE_UNAVAILABLE), the handle may hold addresses: ask again for the
- * same ones, or release it.
+ * Addresses out of blocks that this node claims in the store. An address is the handle's once its block says so, which is
+ * one write. In this node's own blocks, whatever a handle has is found by looking; what it borrows of other nodes' blocks
+ * it names first, in the store: so it is found as well, and a crash between leaves it naming too much, which its release
+ * sets right. When an answer was lost (STORE_UNAVAILABLE), the handle may hold addresses: ask again for the same ones, or
+ * release it.
  */
 export class BlockAssigner implements Assigner {
   readonly #options: BlockAssignerOptions;
@@ -50,6 +51,8 @@ export class BlockAssigner implements Assigner {
   readonly #random: () => number;
   /** Pods of one node that start together would only race for the same block. */
   readonly #turns = new Queue();
+  /** By handle: the blocks that an allocation may still be on its way to, as there was no answer. */
+  readonly #unanswered = new Map<string, Cidr[]>();
 
   constructor(options: BlockAssignerOptions) {
     this.#options = options;
@@ -63,7 +66,7 @@ export class BlockAssigner implements Assigner {
   }
 
   release(handle: string, signal?: AbortSignal): Promise<readonly Ip[]> {
-    return this.#turns.run(() => this.#free({ handle }), signal);
+    return this.#turns.run(() => this.#release(handle), signal);
   }
 
   /**
@@ -82,8 +85,9 @@ export class BlockAssigner implements Assigner {
   }
 
   async held(handle: string): Promise<readonly Assigned[]> {
-    const [stored] = await this.#store.handles([handle]);
-    return (await this.#verified(handle, stored?.value)).map((holding) => this.#assigned(holding));
+    const [[stored], known] = await Promise.all([this.#store.handles([handle]), this.#own.read()]);
+    const holdings = await this.#heldBy(handle, stored?.value, known);
+    return holdings.map((holding) => this.#assigned(holding));
   }
 
   /** The blocks whose addresses this node answers for. */
@@ -100,7 +104,7 @@ export class BlockAssigner implements Assigner {
     checkRequest(request);
     const progress: Progress = { wroteHandle: false, taken: new Set(), refused: new Set() };
     const attempt = async (): Promise<readonly Assigned[] | typeof CONFLICT> => {
-      const known = progress.wroteHandle ? undefined : this.#own.recent();
+      const known = this.#own.recent();
       const quick = known && (await this.#assignKnown(request, known, progress));
       return quick || this.#assignFresh(request, progress);
     };
@@ -114,19 +118,38 @@ export class BlockAssigner implements Assigner {
 
   /** Both families or none. What cannot be undone now goes with the garbage. */
   async #undo(handle: string, { wroteHandle, taken }: Progress): Promise<void> {
-    if (wroteHandle) await this.#free({ handle, which: (ip) => taken.has(ip) }).catch(() => {});
+    if (!wroteHandle && taken.size === 0) return;
+    await this.#holding(handle)
+      .then((blocks) => this.#free({ handle, blocks, which: (ip) => taken.has(ip) }))
+      .catch(() => {});
+  }
+
+  async #release(handle: string): Promise<readonly Ip[]> {
+    const wasKnown = this.#own.recent() !== undefined;
+    const freed = await this.#free({ handle, blocks: await this.#holding(handle) });
+    if (freed.length > 0 || !wasKnown) return freed;
+    // Nothing by what was known: another process of this node may have taken it.
+    this.#own.forget();
+    const blocks = await this.#holding(handle);
+    return blocks.length > 0 ? this.#free({ handle, blocks }) : freed;
+  }
+
+  /** This node's blocks that have addresses of the handle. */
+  async #holding(handle: string): Promise<Cidr[]> {
+    const known = this.#own.recent() ?? (await this.#own.read());
+    return [...new Set(heldOf(known, handle).map(({ block }) => block.cidr))];
   }
 
   /**
-   * A new handle gets addresses of blocks as they were last seen: two writes and no reading. Undefined when there is
-   * none, or the handle is not new; then nothing was written.
+   * A new handle gets addresses of own blocks as they were last seen: one write a family, and meanwhile one reading, whether
+   * the handle is new. Undefined when there is none; then nothing was written.
    */
   async #assignKnown(
     request: AssignRequest,
     known: Known,
     progress: Progress,
   ): Promise<readonly Assigned[] | typeof CONFLICT | undefined> {
-    if (request.requested?.length) return undefined;
+    if (request.requested?.length || heldOf(known, request.handle).length > 0) return undefined;
     const context = this.#context(request, known);
     const picks: FreeAddress[] = [];
     for (const family of request.families) {
@@ -134,13 +157,24 @@ export class BlockAssigner implements Assigner {
       if (!pick) return undefined;
       picks.push(pick);
     }
-    const names = picks.map(nameOf);
-    const { node } = this.#options;
-    const handle = await this.#store.writeHandle(request.handle, undefined, { node, addresses: names });
-    if (!handle) return undefined;
-    progress.wroteHandle = true;
-    if (!(await this.#take(request, picks, context.now, progress))) return CONFLICT;
-    return picks.map((pick) => this.#assigned(holdingOf(pick)));
+    const handles = this.#store.handles([request.handle]);
+    const [taking, reading] = await Promise.allSettled([
+      this.#take(request, picks, context.now, progress),
+      handles,
+    ]);
+    for (const settled of [taking, reading]) if (settled.status === 'rejected') throw settled.reason;
+    if ((await handles)[0] !== undefined) {
+      // It has addresses already, of other nodes' blocks: it keeps those.
+      const { taken } = progress;
+      const blocks = await this.#holding(request.handle);
+      await this.#free({ handle: request.handle, blocks, which: (ip) => taken.has(ip) });
+      taken.clear();
+      this.#own.forget();
+      return CONFLICT;
+    }
+    return taking.status === 'fulfilled' && taking.value
+      ? picks.map((pick) => this.#assigned(holdingOf(pick)))
+      : CONFLICT;
   }
 
   async #assignFresh(
@@ -166,8 +200,8 @@ export class BlockAssigner implements Assigner {
   }
 
   /**
-   * Makes the handle name what it has and what it is about to get. What it names besides, from an attempt whose answer was
-   * lost, it goes on naming.
+   * Makes the handle name what it has and is about to get of other nodes' blocks. What it names besides, from an attempt
+   * whose answer was lost, it goes on naming.
    */
   async #name(
     id: string,
@@ -176,10 +210,12 @@ export class BlockAssigner implements Assigner {
     progress: Progress,
   ): Promise<boolean> {
     const named = (handle?.value.addresses ?? []).filter(({ ip }) => !progress.refused.has(ip));
-    const added = holdings.filter(({ ip }) => !named.some((each) => each.ip === ip));
+    const { node } = this.#options;
+    const added = holdings.filter(
+      ({ ip, block }) => block.node !== node && !named.some((each) => each.ip === ip),
+    );
     if (added.length === 0) return true;
     const addresses = [...named, ...added.map(({ ip, block }) => ({ ip, block: block.cidr }))];
-    const { node } = this.#options;
     if (!(await this.#store.writeHandle(id, handle, { node, addresses }))) return false;
     progress.wroteHandle = true;
     return true;
@@ -200,7 +236,11 @@ export class BlockAssigner implements Assigner {
       const { ip } = nameOf(pick);
       if (isCurrent) {
         const next = take(pick.block.value, pick.ordinal, owner, now);
-        const written = await this.#store.replaceBlock(pick.block, next);
+        const written = await this.#store.replaceBlock(pick.block, next).catch((error: unknown) => {
+          this.#unanswered.set(handle, [...(this.#unanswered.get(handle) ?? []), next.cidr]);
+          this.#own.forget();
+          throw error;
+        });
         this.#own.update(written);
         if (written?.value.node === node) this.#own.add(written);
         isCurrent = written !== undefined;
@@ -213,13 +253,20 @@ export class BlockAssigner implements Assigner {
     return isCurrent;
   }
 
-  #free(what: What): Promise<readonly Ip[]> {
-    return freeAddresses(this.#store, what, {
-      now: this.#now(),
-      read: async (cidrs) => this.#own.recentBlocks(cidrs) ?? this.#store.blocks(cidrs),
-      changed: (block) => this.#own.update(block),
-      random: this.#random,
-    });
+  async #free(what: What): Promise<readonly Ip[]> {
+    const unanswered = this.#unanswered.get(what.handle) ?? [];
+    const freed = await freeAddresses(
+      this.#store,
+      { ...what, unanswered },
+      {
+        now: this.#now(),
+        read: async (cidrs) => this.#own.recentBlocks(cidrs) ?? this.#store.blocks(cidrs),
+        changed: (block) => this.#own.update(block),
+        random: this.#random,
+      },
+    );
+    this.#unanswered.delete(what.handle);
+    return freed;
   }
 
   #context({ handle }: AssignRequest, { config, affinities, blocks }: Known): PickContext {
@@ -257,16 +304,11 @@ export class BlockAssigner implements Assigner {
     });
   }
 
-  /** What the handle names and the blocks confirm, and what it does not name of this node's blocks. */
-  async #heldBy(id: string, handle: Handle | undefined, { blocks }: Known): Promise<Holding[]> {
-    const named = await this.#verified(id, handle);
-    const unnamed = blocks.flatMap(({ value: block }) =>
-      [...block.allocations]
-        .filter(([, allocation]) => allocation.handle === id)
-        .map(([ordinal]) => ({ ip: nthIp(block.cidr, ordinal), block }))
-        .filter(({ ip }) => !named.some((each) => each.ip === ip)),
-    );
-    return [...named, ...unnamed];
+  /** What the handle has of this node's blocks, and what it names of others and these confirm; IPv4 first. */
+  async #heldBy(id: string, handle: Handle | undefined, known: Known): Promise<Holding[]> {
+    const own = heldOf(known, id);
+    const named = (await this.#verified(id, handle)).filter(({ ip }) => !own.some((each) => each.ip === ip));
+    return [...own, ...named].sort((a, b) => familyOf(a.ip) - familyOf(b.ip));
   }
 
   async #verified(id: string, handle: Handle | undefined): Promise<Holding[]> {
@@ -289,8 +331,6 @@ export class BlockAssigner implements Assigner {
     return (this.#options.clock ?? Date.now)() / 1000;
   }
 }
-
-type Holding = { readonly ip: Ip; readonly block: Block };
 
 function holdingOf({ block: { value: block }, ordinal }: FreeAddress): Holding {
   return { ip: nthIp(block.cidr, ordinal), block };

@@ -157,7 +157,7 @@ function owners({ blocks, affinities }: Snapshot): Finding[] {
   return found;
 }
 
-/** A handle names at least what the blocks say it has. */
+/** A handle names at least what it has of other nodes' blocks; what it has of its own node's blocks, that finds there. */
 function handles({ blocks, handles: all }: Snapshot): Finding[] {
   const found: Finding[] = [];
   const byCidr = new Map(blocks.map(({ value }) => [value.cidr, value]));
@@ -174,10 +174,10 @@ function handles({ blocks, handles: all }: Snapshot): Finding[] {
       }
     }
   }
-  for (const { cidr, allocations } of byCidr.values()) {
-    for (const [ordinal, { handle }] of allocations) {
+  for (const { cidr, node: owner, allocations } of byCidr.values()) {
+    for (const [ordinal, { handle, node }] of allocations) {
       const ip = nthIp(cidr, ordinal);
-      if (!named.has(`${ip} ${handle}`)) {
+      if (node !== owner && !named.has(`${ip} ${handle}`)) {
         found.push(error('ALLOCATION_WITHOUT_HANDLE', ip, `is ${handle}'s, which does not name it`));
       }
     }

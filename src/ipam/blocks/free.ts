@@ -9,6 +9,8 @@ export type What = {
   readonly handle: string;
   /** Blocks to look into besides those that the handle names. */
   readonly blocks?: readonly Cidr[];
+  /** Blocks that an allocation for the handle may still be on its way to. */
+  readonly unanswered?: readonly Cidr[];
   /** Which of the handle's addresses; all by default. */
   readonly which?: (ip: Ip, allocation: Allocation) => boolean;
 };
@@ -42,14 +44,15 @@ export async function freeAddresses(
 /** Adds to `freed` what it frees, also when it ends in a conflict. */
 async function freeOnce(
   store: BlockStore,
-  { handle: id, blocks = [], which = () => true }: What,
+  { handle: id, blocks = [], unanswered = [], which = () => true }: What,
   { now, read = (cidrs) => store.blocks(cidrs), changed = () => {} }: FreeOptions,
   freed: Set<Ip>,
 ): Promise<'done' | typeof CONFLICT> {
   const [handle] = await store.handles([id]);
   const named = handle?.value.addresses ?? [];
   const kept: Handle['addresses'][number][] = [];
-  for (const block of await read([...new Set([...named.map((each) => each.block), ...blocks])])) {
+  const cidrs = new Set([...named.map((each) => each.block), ...blocks, ...unanswered]);
+  for (const block of await read([...cidrs])) {
     const { cidr } = block.value;
     const ordinals: number[] = [];
     for (const [ordinal, allocation] of block.value.allocations) {
@@ -59,9 +62,9 @@ async function freeOnce(
       else kept.push({ ip, block: cidr });
     }
     // Named, and not the handle's: an allocation whose answer was lost may still be on its way, and must come too late.
-    const isAwaited = named.some(
-      ({ ip, block: at }) => at === cidr && !freed.has(ip) && !isHeldBy(block.value, ip, id),
-    );
+    const isAwaited =
+      unanswered.includes(cidr) ||
+      named.some(({ ip, block: at }) => at === cidr && !freed.has(ip) && !isHeldBy(block.value, ip, id));
     if (ordinals.length === 0 && !isAwaited) continue;
     const next = ordinals.length > 0 ? give(block.value, ordinals, now) : fence(block.value);
     const written = await store.replaceBlock(block, next);
@@ -72,14 +75,15 @@ async function freeOnce(
   return (await shrink(store, id, handle, kept)) ? 'done' : CONFLICT;
 }
 
-/** The handle names what is kept, and is gone when that is nothing. */
+/** The handle names what is kept, and is gone when that is nothing or it did not exist. */
 async function shrink(
   store: BlockStore,
   id: string,
   handle: Stored<Handle> | undefined,
   kept: Handle['addresses'],
 ): Promise<boolean> {
-  if (kept.length === 0) return handle === undefined || store.deleteHandle(id, handle);
-  if (handle && isDeepStrictEqual(handle.value.addresses, kept)) return true;
-  return (await store.writeHandle(id, handle, { ...handle?.value, addresses: kept })) !== undefined;
+  if (handle === undefined) return true;
+  if (kept.length === 0) return store.deleteHandle(id, handle);
+  if (isDeepStrictEqual(handle.value.addresses, kept)) return true;
+  return (await store.writeHandle(id, handle, { ...handle.value, addresses: kept })) !== undefined;
 }

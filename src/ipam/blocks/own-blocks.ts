@@ -1,8 +1,12 @@
-import type { Cidr } from '../../ip/cidr.ts';
+import type { Ip } from '../../ip/address.ts';
+import { type Cidr, nthIp } from '../../ip/cidr.ts';
 import type { Affinity, Block, BlockStore, IpamConfig, Stored } from '../../store/ports/blocks.ts';
 
 /** Milliseconds for which a reading serves. Upkeep reads anew each minute. */
 const RECENT = 90_000;
+
+/** An address, in the block that says whose it is. */
+export type Holding = { readonly ip: Ip; readonly block: Block };
 
 export type Known = {
   readonly config: IpamConfig;
@@ -10,6 +14,8 @@ export type Known = {
   readonly affinities: readonly Stored<Affinity>[];
   /** Those that are this node's and confirmed: it takes addresses from them as it likes. */
   readonly blocks: readonly Stored<Block>[];
+  /** This node's too, but not confirmed, as a crash left them. */
+  readonly unconfirmed: readonly Stored<Block>[];
   /** Affinities that a crash left pending, or whose block is not this node's. */
   readonly unsettled: readonly Stored<Affinity>[];
 };
@@ -36,13 +42,17 @@ export class OwnBlocks {
       this.#store.affinities(this.#node),
     ]);
     const found = await this.#store.blocks(affinities.map(({ value }) => value.cidr));
-    const isMine = ({ value: { state, cidr } }: Stored<Affinity>): boolean =>
-      state === 'confirmed' && found.some(({ value }) => value.cidr === cidr && value.node === this.#node);
-    const settled = affinities.filter(isMine);
+    const mine = found.filter(({ value }) => value.node === this.#node);
+    const settled = affinities.filter(
+      ({ value: { state, cidr } }) => state === 'confirmed' && mine.some(({ value }) => value.cidr === cidr),
+    );
+    const isConfirmed = ({ value: { cidr } }: Stored<Block>): boolean =>
+      settled.some(({ value }) => value.cidr === cidr);
     this.#known = {
       config,
       affinities,
-      blocks: found.filter(({ value }) => settled.some((affinity) => affinity.value.cidr === value.cidr)),
+      blocks: mine.filter(isConfirmed),
+      unconfirmed: mine.filter((block) => !isConfirmed(block)),
       unsettled: affinities.filter((affinity) => !settled.includes(affinity)),
     };
     this.#until = performance.now() + RECENT;
@@ -78,4 +88,13 @@ export class OwnBlocks {
   forget(): void {
     this.#known = undefined;
   }
+}
+
+/** What the handle has of this node's own blocks. */
+export function heldOf({ blocks, unconfirmed }: Known, handle: string): Holding[] {
+  return [...blocks, ...unconfirmed].flatMap(({ value: block }) =>
+    [...block.allocations]
+      .filter(([, allocation]) => allocation.handle === handle)
+      .map(([ordinal]) => ({ ip: nthIp(block.cidr, ordinal), block })),
+  );
 }

@@ -55,7 +55,8 @@ export async function repairIpam(store: BlockStore, patience = PATIENCE): Promis
 function misnomers({ blocks, handles }: Snapshot): Misnomer[] {
   const held = new Map<string, Handle['addresses'][number][]>();
   for (const { value: block } of blocks) {
-    for (const [ordinal, { handle }] of block.allocations) {
+    for (const [ordinal, { handle, node }] of block.allocations) {
+      if (node === block.node) continue;
       const addresses = held.get(handle) ?? [];
       addresses.push({ ip: nthIp(block.cidr, ordinal), block: block.cidr });
       held.set(handle, addresses);

@@ -7,6 +7,7 @@ import { isHeldBy, isIdle } from './block.ts';
 import type { BlockAssigner, BlockAssignerOptions } from './block-assigner.ts';
 import { dropBlock, settle } from './claim.ts';
 import { handlesOf, type Leak } from './leak.ts';
+import { heldOf } from './own-blocks.ts';
 import { pagesOf } from './pick.ts';
 
 export type Liveness = {
@@ -111,6 +112,7 @@ export class BlockUpkeep {
     uses: readonly Use[],
   ): Promise<{ readonly regained: readonly Ip[]; readonly contested: readonly Contested[] }> {
     const handles = await this.#store.handles(uses.map(({ handle }) => handle));
+    const known = await this.#assigner.exclusively((own) => own.read());
     const cidrs = handles.flatMap((handle) => handle?.value.addresses.map(({ block }) => block) ?? []);
     const blocks = await this.#store.blocks([...new Set(cidrs)]);
     const byCidr = new Map(blocks.map(({ value }) => [value.cidr, value]));
@@ -118,11 +120,12 @@ export class BlockUpkeep {
     const contested: Contested[] = [];
     for (const [i, { handle, attributes, addresses }] of uses.entries()) {
       const named = handles[i]?.value.addresses ?? [];
-      const held = named.filter(({ ip, block }) => {
+      const borrowed = named.filter(({ ip, block }) => {
         const at = byCidr.get(block);
         return at && isHeldBy(at, ip, handle);
       });
-      for (const ip of addresses.filter((each) => !held.some((known) => known.ip === each))) {
+      const held = [...heldOf(known, handle), ...borrowed];
+      for (const ip of addresses.filter((each) => !held.some((holding) => holding.ip === each))) {
         const request = { handle, attributes, families: [familyOf(ip)], requested: [ip] };
         try {
           const [got] = await this.#assigner.assign(request);

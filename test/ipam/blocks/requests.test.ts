@@ -4,11 +4,12 @@ import { pool, TestPlan } from './plan.ts';
 
 const ADDRESS = { families: [4], attributes: {} } as const;
 
-test('what a node asks of the store: two requests for an address, three to give it back', async (t) => {
-  const plan = await TestPlan.start(t, pool('p', '10.1.0.0/24', 26));
+test('what a node asks of the store: one write for an address, one to give it back', async (t) => {
+  const plan = await TestPlan.start(t, pool('p', '10.1.0.0/24', 26), pool('q', 'fd00::/116', 122));
   const { assigner, upkeep, requests } = plan.node('node1');
+  const asked = (): string[] => requests.splice(0).sort();
   await assigner.assign({ ...ADDRESS, handle: 'a' });
-  assert.deepEqual(requests.splice(0).sort(), [
+  assert.deepEqual(asked(), [
     'affinities',
     'affinities',
     'affinities',
@@ -20,14 +21,17 @@ test('what a node asks of the store: two requests for an address, three to give 
     'handles',
     'replaceBlock',
     'setAffinity',
-    'writeHandle',
   ]);
-  await assigner.assign({ ...ADDRESS, handle: 'c' });
-  assert.deepEqual(requests.splice(0), ['writeHandle', 'replaceBlock']);
-  await assigner.release('c');
-  assert.deepEqual(requests.splice(0), ['handles', 'replaceBlock', 'deleteHandle']);
+  await assigner.assign({ ...ADDRESS, handle: 'b' });
+  assert.deepEqual(asked(), ['handles', 'replaceBlock']);
+  await assigner.assign({ handle: 'both', families: [4, 6], attributes: {} });
+  asked();
+  await assigner.assign({ handle: 'both too', families: [4, 6], attributes: {} });
+  assert.deepEqual(asked(), ['handles', 'replaceBlock', 'replaceBlock']);
+  await assigner.release('b');
+  assert.deepEqual(asked(), ['handles', 'replaceBlock']);
   await upkeep.releaseEmptyBlocks();
-  assert.deepEqual(requests.splice(0).sort(), ['affinities', 'blocks', 'config']);
+  assert.deepEqual(asked(), ['affinities', 'blocks', 'config']);
   await assigner.assign({ ...ADDRESS, handle: 'd' });
-  assert.deepEqual(requests.splice(0), ['writeHandle', 'replaceBlock']);
+  assert.deepEqual(asked(), ['handles', 'replaceBlock']);
 });
