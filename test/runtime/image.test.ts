@@ -35,5 +35,5 @@ test('well-known images are substituted', () => {
 test('an unknown image without a command does not run, and the note tells what to do', () => {
   const runs = substitute({ image: 'example.org/secret-sauce:7', ports: [] });
   assert.equal(runs.runs, 'nothing');
-  assert.match(runs.note, /secret-sauce:7 is not pulled .*give the container a command/);
+  assert.match(runs.note, /secret-sauce:7 is not pulled, .*give the container a command/);
 });

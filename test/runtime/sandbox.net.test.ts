@@ -74,7 +74,7 @@ test('orphans’ zombies vanish', { skip }, async (t) => {
   // The middle process ends at once: its child becomes the pause process's, and a zombie if nobody waits for
   // it.
   await startContainer(id, container('orphan', '(sleep 3600 &) ; sleep 3600'));
-  const find = () => children(id).find((line) => / 1 S +sleep$/.test(line));
+  const find = () => children(id).find((line) => / 1 S\S* +sleep$/.test(line));
   await until(() => find() !== undefined, 'no orphan came to process 1');
   const [pid = ''] = find()?.trim().split(/ +/) ?? [];
   run('busybox', 'kill', pid);

@@ -17,8 +17,8 @@ export function requirePlugins(): void {
 }
 
 /**
- * Fills a node's CNI folder with links to the one executable, which its agent then finds installed. A copy
- * would cost 110 MB of memory and could not run where /run is mounted noexec.
+ * Fills a node's CNI folder with links to what was built, which its agent then finds installed. Copies could
+ * not run where /run is mounted noexec, and one of the fallback would cost 110 MB of memory.
  */
 export function linkPlugins(binDir: string): void {
   mkdirSync(binDir, { recursive: true, mode: 0o755 });
