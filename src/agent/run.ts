@@ -16,6 +16,7 @@ import { cniContext } from './cni-context.ts';
 import { Facts } from './facts.ts';
 import { Feed } from './feed.ts';
 import { Handover } from './handover.ts';
+import { growFreely, settle } from './heap.ts';
 import { AgentLock } from './lock.ts';
 import { Loop } from './loop.ts';
 import { Membership } from './membership.ts';
@@ -34,6 +35,7 @@ const GARBAGE_INTERVAL = 5 * 60_000;
  */
 export async function runAgent(options: AgentOptions, log: Log, stop: AbortSignal): Promise<void> {
   using _lock = await AgentLock.take();
+  growFreely();
   const { paths, node } = options;
   for (const dir of [paths.run, paths.state]) mkdirSync(dir, { recursive: true, mode: 0o700 });
   const previous = await previousSubnets(paths.subnetFile, log);
@@ -63,6 +65,7 @@ export async function runAgent(options: AgentOptions, log: Log, stop: AbortSigna
   loop.on('ready', ({ facts: { self, network, pods }, desired: { mtu } }) =>
     outputs.write({ network, subnets: self.node.subnets, mtu, pods }),
   );
+  loop.once('ready', () => background('settle the heap', settle(signal), log));
   const membership = new Membership(facts, { cluster: store.membership, log, signal, previous });
   const problem = () => notReady(facts, { kernel: loop.problem, companion: companions.problem });
   const cni = cniContext({ facts, notReady: problem, mtu: () => loop.mtu, assigner: blocks.assigner, log });

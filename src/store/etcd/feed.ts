@@ -84,6 +84,24 @@ export class EtcdFeed implements ClusterFeed {
     }
   }
 
+  /**
+   * What it knows of the whole cluster, if somebody follows it already. Waits for a list that is under way; undefined where that takes
+   * longer than `patience` milliseconds.
+   */
+  async known(patience: number): Promise<ClusterState | undefined> {
+    if (!this.#running) return undefined;
+    const listed = Promise.withResolvers<void>();
+    const unfollow = this.follow(() => listed.resolve());
+    const waiting = new AbortController();
+    await Promise.race([
+      listed.promise,
+      pause(patience, AbortSignal.any([waiting.signal, this.#closed.signal])),
+    ]);
+    waiting.abort();
+    unfollow();
+    return this.#isComplete && !this.doubtful ? this.state : undefined;
+  }
+
   /** Ends every watch. */
   close(): void {
     this.#closed.abort();

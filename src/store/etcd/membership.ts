@@ -23,6 +23,8 @@ export type MembershipContext = ClaimContext & {
 const MAX_RACES = 100;
 /** Milliseconds. */
 const POLL = 100;
+/** Milliseconds to wait for the feed, which reads all that a node that joins has to know. */
+const PATIENCE = 2000;
 
 /**
  * Nodes as flannel's leases with our records beside them: one transaction writes all of a node's keys, under one etcd
@@ -79,9 +81,10 @@ export class EtcdMembership implements Membership {
   }
 
   async #join(self: NodeFacts, previous: PerFamily<Cidr>, instance: string, lease: string): Promise<Claim> {
-    const { kv, layout, log, resources } = this.#context;
+    const { kv, layout, log, resources, feed } = this.#context;
     for (let race = 1; race <= MAX_RACES; race++) {
-      const state = await this.#read();
+      // What the feed knows may be old by a moment; then the transaction fails.
+      const state = (race === 1 && (await feed.known(PATIENCE))) || (await this.#read());
       const network = networkFrom(state.item(layout.config), layout);
       await this.#checkRival(self, state, instance);
       if (network.addresses === 'blocks' && !state.item(layout.pools)) {
