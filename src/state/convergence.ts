@@ -1,6 +1,6 @@
 import { Composition, type Contribution } from './contributions.ts';
 import { changeOf, diff } from './diff.ts';
-import { type Change, type Item, isOurs, kindOf, parentOf } from './item.ts';
+import { type Change, type Item, isOurs, keyOf, kindOf, parentOf } from './item.ts';
 import type { Kernel, Outcome } from './kernel.ts';
 import { order } from './order.ts';
 import { UndoneList } from './undone.ts';
@@ -64,7 +64,7 @@ export class Convergence {
     const known = this.#isStale ? undefined : this.#changesFor(dirty);
     // Before reading: what happens from now on must be looked at again.
     this.#isStale = false;
-    const direct = known && (await this.#kernel.apply(order(known)));
+    const direct = known && (await this.#kernel.apply(order(await this.#withoutDone(known))));
     if (direct?.failed.length === 0) {
       this.undone.forget(dirty.keys());
       this.undone.add(direct);
@@ -93,28 +93,45 @@ export class Convergence {
     return { ...left, done };
   }
 
+  /** A device that somebody else made comes with what he put on it: a pod's, with all that CNI did. */
+  async #withoutDone(changes: readonly Change[]): Promise<readonly Change[]> {
+    const found = new Set(
+      changes
+        .filter(({ action, item }) => action === 'add' && kindOf(item).provides)
+        .map(({ item }) => keyOf(item)),
+    );
+    const isOpen = ({ action, item }: Change): boolean => action === 'add' && isOnAny(found, item);
+    const open = changes.filter(isOpen).map(({ item }) => item);
+    if (open.length === 0) return changes;
+    const present = await this.#kernel.look(open);
+    const left = open.map((item, i) => changeOf(present[i], item)).filter((change) => change !== undefined);
+    return [...changes.filter((change) => !isOpen(change)), ...left];
+  }
+
   /**
    * The changes that a change of the desired state alone calls for; undefined when that is not enough to go by: a device
    * that is made, goes or is absent concerns other items too.
    */
   #changesFor(dirty: ReadonlyMap<string, Item | undefined>): Change[] | undefined {
     const { items } = this.#desired;
-    const isHeld = (key: string): boolean =>
-      !this.undone.has(key) && !(dirty.has(key) && dirty.get(key) === undefined);
     const changes: Change[] = [];
     for (const [key, was] of dirty) {
       const change = changeFrom(was, items.get(key));
-      if (!change) continue;
+      if (!change || (change.action === 'delete' && !isOurs(change.item, items))) continue;
       const parent = parentOf(change.item);
       if (kindOf(change.item).entails?.(change.item)) return undefined;
-      if (parent !== undefined && items.has(parent) && !isHeld(parent)) return undefined;
-      if (change.action !== 'delete') changes.push(change);
-      else if (!isOurs(change.item, items)) continue;
-      else if (this.#prune) changes.push(change);
-      else return undefined;
+      // What it hangs on is there, or comes in the same step.
+      if (parent !== undefined && this.undone.has(parent) && !dirty.has(parent)) return undefined;
+      if (change.action === 'delete' && !this.#prune) return undefined;
+      changes.push(change);
     }
     return changes;
   }
+}
+
+/** Whether an item is, or hangs on, a device that somebody else made. */
+function isOnAny(devices: ReadonlySet<string>, item: Item): boolean {
+  return devices.has(keyOf(item)) || devices.has(parentOf(item) ?? '');
 }
 
 function changeFrom(was: Item | undefined, item: Item | undefined): Change | undefined {

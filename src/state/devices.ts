@@ -1,5 +1,5 @@
 import { FlatnetError } from '../error.ts';
-import { linkDump } from '../linux/link/link.ts';
+import { type Link, linkDump, linkGet } from '../linux/link/link.ts';
 import type { NetlinkSocket } from '../linux/netlink/socket.ts';
 import { type LinkItem, linkItem } from './kinds/link.ts';
 
@@ -29,11 +29,40 @@ export class Devices {
     throw new FlatnetError('there is no such device', { code: 'NOT_FOUND', object: name });
   };
 
+  /** All of them, as they are now. */
   async read(): Promise<void> {
-    const dumped = await this.#socket.dump(linkDump());
-    this.#names = new Map(dumped.map(({ index, name }) => [index, name]));
-    this.#byName = new Map(
-      dumped.map((link) => [link.name, { ...linkItem(link, this.nameOf), index: link.index }]),
-    );
+    const links = await this.#socket.dump(linkDump());
+    this.#byName = new Map();
+    // A device names its master, so that all names come first.
+    this.#names = new Map(links.map(({ index, name }) => [index, name]));
+    for (const link of links) this.#put(link);
+  }
+
+  /** Some of them, as they are now: what costs as much on a node of many devices as on one of few. */
+  refresh(names: Iterable<string>): void {
+    for (const name of names) {
+      const link = this.#find(name);
+      const known = this.#byName.get(name);
+      if (known && known.index !== link?.index) this.#names.delete(known.index);
+      if (link) this.#put(link);
+      else this.#byName.delete(name);
+    }
+  }
+
+  #put(link: Link): void {
+    const { name, index } = link;
+    const former = this.#names.get(index);
+    if (former !== undefined && former !== name) this.#byName.delete(former);
+    this.#names.set(index, name);
+    this.#byName.set(name, { ...linkItem(link, this.nameOf), index });
+  }
+
+  #find(name: string): Link | undefined {
+    try {
+      return this.#socket.getSync(linkGet(name));
+    } catch (error) {
+      if (error instanceof FlatnetError && error.errno === 'ENODEV') return undefined;
+      throw error;
+    }
   }
 }

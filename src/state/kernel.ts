@@ -1,8 +1,20 @@
 import type { Devices } from './devices.ts';
 import type { Watch } from './executors/executor.ts';
 import { type ExecutorOptions, openExecutors } from './executors/registry.ts';
-import { type Change, type Item, type KernelState, keyOf, kindOf, parentOf } from './item.ts';
+import {
+  type Change,
+  deviceOf,
+  devicesOf,
+  type Item,
+  type KernelState,
+  keyOf,
+  kindOf,
+  parentOf,
+} from './item.ts';
 import { blockedBy } from './order.ts';
+
+/** So many are asked for one by one; more, and all devices are read at once. */
+const FEW_DEVICES = 16;
 
 export type Failure = { readonly change: Change; readonly error: Error };
 export type Waiting = { readonly change: Change; readonly reason: string };
@@ -42,6 +54,17 @@ export class Kernel implements Disposable {
     return state;
   }
 
+  /** Each item as the kernel holds it now; undefined where it does not, or cannot be asked for it alone. */
+  async look(items: readonly Item[]): Promise<readonly (Item | undefined)[]> {
+    const found = new Map<Item, Item | undefined>();
+    for (const [name, executor] of Object.entries(this.#executors)) {
+      const own = items.filter((item) => kindOf(item).executor === name);
+      const present = own.length === 0 ? [] : await executor.look(own);
+      for (const [i, item] of own.entries()) found.set(item, present[i]);
+    }
+    return items.map((item) => found.get(item));
+  }
+
   /** Makes the changes, stage after stage. One that fails does not stop the rest. */
   async apply(stages: readonly (readonly Change[])[]): Promise<Outcome> {
     const outcome = { done: [] as Change[], failed: [] as Failure[], waiting: [] as Waiting[] };
@@ -49,12 +72,13 @@ export class Kernel implements Disposable {
     const withheld = new Set<string>();
     /** What could not be done: a device that was not made is not set up either, and the first reason is the one. */
     const undone = new Set<string>();
-    if (stages.some((stage) => stage.some(isOfDevice))) await this.devices.read();
+    const all = stages.flat();
+    if (all.some(isOfDevice)) await this.#lookAtDevices(all);
     for (const stage of stages) {
       const ready: Change[] = [];
       for (const change of stage) {
         const key = keyOf(change.item);
-        if (undone.has(key)) continue;
+        if (undone.has(key) || this.#isGone(change)) continue;
         const parent = parentOf(change.item);
         const reason =
           parent !== undefined && withheld.has(parent)
@@ -73,7 +97,7 @@ export class Kernel implements Disposable {
           undone.add(keyOf(change.item));
         } else outcome.done.push(change);
       }
-      if (ready.some(isOfDevice)) await this.devices.read();
+      if (ready.some(isOfDevice)) await this.#lookAtDevices(ready);
     }
     return outcome;
   }
@@ -91,6 +115,21 @@ export class Kernel implements Disposable {
     this.close();
   }
 
+  /** What was to go has gone with its device. */
+  #isGone({ action, item }: Change): boolean {
+    const dev = deviceOf(item);
+    return action === 'delete' && dev !== undefined && !this.devices.byName.has(dev);
+  }
+
+  /** What the devices are like that changes have to do with, before or after them. */
+  async #lookAtDevices(changes: readonly Change[]): Promise<void> {
+    const names = new Set(changes.flatMap(({ item }) => devicesOf(item)));
+    // With a device that is made or goes, others may change.
+    const isFar = changes.some(({ item }) => isOfDevice({ item }) && kindOf(item).entails?.(item));
+    if (isFar || names.size > FEW_DEVICES) await this.devices.read();
+    else this.devices.refresh(names);
+  }
+
   async #applyStage(changes: readonly Change[]): Promise<[Change, Error | undefined][]> {
     const answers: [Change, Error | undefined][] = [];
     for (const [name, executor] of Object.entries(this.#executors)) {
@@ -103,6 +142,6 @@ export class Kernel implements Disposable {
   }
 }
 
-function isOfDevice({ item }: Change): boolean {
+function isOfDevice({ item }: Pick<Change, 'item'>): boolean {
   return kindOf(item).provides !== undefined;
 }

@@ -20,6 +20,7 @@ const FIRST_RETRY = 100;
 const REST = 3;
 const MAX_REST = 500;
 const MAX_LOGGED = 20;
+const MAX_SUSPICIONS = 100;
 
 export type ReconcilerOptions = {
   /** Path or descriptor of the namespace to keep right; by default the process's own. */
@@ -72,6 +73,8 @@ export class Reconciler implements Disposable {
   /** Whether the last run left something undone. */
   #troubled = false;
   #warnings: readonly string[] = [];
+  /** Of what others did: whether it is against the desired state. */
+  #suspicions: (() => boolean)[] = [];
   /** When the kernel may be read as a whole again, by `performance.now`. */
   #rested = 0;
 
@@ -115,14 +118,14 @@ export class Reconciler implements Disposable {
       signal,
       desired: () => this.desired,
       concerns: (device) => this.#convergence.desired.concerns(device),
-      onContradiction: (what) => {
+      onContradiction: (what, stands) => {
         log.debug({ what }, 'the kernel was changed by others');
-        this.#contradicted();
+        this.#suspect(stands);
       },
     });
     // The timer still finds what the notifications would have told.
     background('listening to the kernel', watching, log, signal);
-    const regular = setInterval(() => this.#contradicted(), interval);
+    const regular = setInterval(() => this.#suspect(), interval);
     const stop = () => {
       clearInterval(regular);
       this[Symbol.dispose]();
@@ -211,8 +214,10 @@ export class Reconciler implements Disposable {
     return this.#options.debounce ?? DEBOUNCE;
   }
 
-  #contradicted(): void {
-    this.#convergence.doubt();
+  #suspect(stands: () => boolean = () => true): void {
+    // More than a few are true, as a rule.
+    if (this.#suspicions.length < MAX_SUSPICIONS) this.#suspicions.push(stands);
+    else this.#convergence.doubt();
     this.#schedule(Math.max(this.#debounce, this.#rested - performance.now()));
   }
 
@@ -232,7 +237,7 @@ export class Reconciler implements Disposable {
   async #run(): Promise<Report> {
     const begin = performance.now();
     try {
-      const { done, failed, full } = await this.#convergence.step();
+      const { done, failed, full } = await this.#step();
       if (this.#answersDue || full) {
         this.#answersDue = false;
         await this.#misses?.correct();
@@ -248,6 +253,17 @@ export class Reconciler implements Disposable {
       this.#retryLater();
       throw error;
     }
+  }
+
+  /** What was changed by others is looked at only if that is not what is wanted by now. */
+  async #step(): ReturnType<Convergence['step']> {
+    const suspicions = this.#suspicions;
+    this.#suspicions = [];
+    const first = await this.#convergence.step();
+    if (first.full || !suspicions.some((stands) => stands())) return first;
+    this.#convergence.doubt();
+    const second = await this.#convergence.step();
+    return { ...second, done: [...first.done, ...second.done] };
   }
 
   #retryLater(): void {

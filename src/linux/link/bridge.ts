@@ -1,4 +1,5 @@
 import type { Attributes, Writer } from '../netlink/message.ts';
+import type { LinkKind } from './kind.ts';
 
 const IFLA_BR_FORWARD_DELAY = 1;
 const IFLA_BR_AGEING_TIME = 4;
@@ -34,7 +35,9 @@ export type BridgePort = {
   readonly isolated?: boolean | undefined;
 };
 
-export function writeBridge(writer: Writer, bridge: Bridge): void {
+export const bridge: LinkKind<Bridge> = { kind: 'bridge', write, read };
+
+function write(writer: Writer, bridge: Bridge): void {
   writer
     .u32(IFLA_BR_FORWARD_DELAY, bridge.forwardDelay)
     .u32(IFLA_BR_AGEING_TIME, bridge.ageingTime)
@@ -43,7 +46,7 @@ export function writeBridge(writer: Writer, bridge: Bridge): void {
     .bool(IFLA_BR_MCAST_SNOOPING, bridge.multicastSnooping);
 }
 
-export function readBridge(attributes: Attributes): Bridge {
+function read(attributes: Attributes): Bridge {
   return {
     kind: 'bridge',
     stp: (attributes.get(IFLA_BR_STP_STATE)?.readUInt32LE() ?? 0) !== 0,

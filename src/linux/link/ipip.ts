@@ -1,5 +1,6 @@
 import { type Ip, ipFromBytes, ipToBytes } from '../../ip/address.ts';
 import type { Attributes, Writer } from '../netlink/message.ts';
+import type { LinkKind } from './kind.ts';
 
 const IFLA_IPTUN_LINK = 1;
 const IFLA_IPTUN_LOCAL = 2;
@@ -27,7 +28,9 @@ export type Ipip = {
   readonly pmtudisc?: boolean | undefined;
 };
 
-export function writeIpip(writer: Writer, { local, remote, dev, ttl, pmtudisc }: Ipip): void {
+export const ipip: LinkKind<Ipip> = { kind: 'ipip', write, read };
+
+function write(writer: Writer, { local, remote, dev, ttl, pmtudisc }: Ipip): void {
   writer
     .u32(IFLA_IPTUN_LINK, dev)
     .bytes(IFLA_IPTUN_LOCAL, local && ipToBytes(local))
@@ -36,7 +39,7 @@ export function writeIpip(writer: Writer, { local, remote, dev, ttl, pmtudisc }:
     .bool(IFLA_IPTUN_PMTUDISC, pmtudisc);
 }
 
-export function readIpip(attributes: Attributes): Ipip {
+function read(attributes: Attributes): Ipip {
   const ip = (type: number): Ip | undefined => {
     const bytes = attributes.get(type);
     return bytes?.some((byte) => byte !== 0) ? ipFromBytes(bytes) : undefined;

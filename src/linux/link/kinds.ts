@@ -1,35 +1,32 @@
 import type { Attributes, Writer } from '../netlink/message.ts';
-import { type Bridge, readBridge, writeBridge } from './bridge.ts';
-import { type Ipip, readIpip, writeIpip } from './ipip.ts';
-import { type Veth, writeVeth } from './veth.ts';
-import { readVxlan, type Vxlan, writeVxlan } from './vxlan.ts';
+import { bridge } from './bridge.ts';
+import { ipip } from './ipip.ts';
+import type { LinkKind } from './kind.ts';
+import { veth } from './veth.ts';
+import { vxlan } from './vxlan.ts';
 
-/** What an interface is. To add a kind: a file with its type and codec, and its name in this type; the compiler asks for the rest. */
-export type LinkData = Veth | Bridge | Vxlan | Ipip | { readonly kind: 'dummy' | 'ifb' };
+const dummy = plain('dummy');
+const ifb = plain('ifb');
+
+/** Every kind of interface that is known here. */
+const KINDS = [veth, bridge, vxlan, ipip, dummy, ifb] as const;
+
+/** What an interface is. */
+export type LinkData = ReturnType<(typeof KINDS)[number]['read']>;
+
+const byName = new Map<string, LinkKind<LinkData>>(KINDS.map((kind) => [kind.kind, kind]));
 
 /** Writes the content of IFLA_INFO_DATA; nothing where a kind has none. */
 export function writeLinkData(writer: Writer, data: LinkData): void {
-  if (data.kind === 'veth') writeVeth(writer, data);
-  else if (data.kind === 'bridge') writeBridge(writer, data);
-  else if (data.kind === 'vxlan') writeVxlan(writer, data);
-  else if (data.kind === 'ipip') writeIpip(writer, data);
-  else data.kind satisfies 'dummy' | 'ifb';
+  byName.get(data.kind)?.write(writer, data);
 }
-
-const READERS: Readonly<Record<LinkData['kind'], (attributes: Attributes) => LinkData>> = {
-  veth: () => ({ kind: 'veth' }),
-  bridge: readBridge,
-  vxlan: readVxlan,
-  ipip: readIpip,
-  dummy: () => ({ kind: 'dummy' }),
-  ifb: () => ({ kind: 'ifb' }),
-};
 
 /** Undefined for a kind that is not known here. */
 export function readLinkData(kind: string | undefined, attributes: Attributes): LinkData | undefined {
-  return kind !== undefined && isKnown(kind) ? READERS[kind](attributes) : undefined;
+  return kind === undefined ? undefined : byName.get(kind)?.read(attributes);
 }
 
-function isKnown(kind: string): kind is LinkData['kind'] {
-  return Object.hasOwn(READERS, kind);
+/** A kind without data of its own. */
+function plain<Kind extends string>(kind: Kind): LinkKind<{ readonly kind: Kind }> {
+  return { kind, write: () => {}, read: () => ({ kind }) };
 }

@@ -1,6 +1,7 @@
 import { type Mac, macToBytes } from '../../ip/mac.ts';
 import type { Writer } from '../netlink/message.ts';
 import { IFINFOMSG_SIZE, IFLA_ADDRESS, IFLA_IFNAME, IFLA_MTU, IFLA_NET_NS_FD } from './attributes.ts';
+import type { LinkKind } from './kind.ts';
 
 const VETH_INFO_PEER = 1;
 
@@ -23,7 +24,9 @@ export type VethPeer = {
   readonly netns?: number | undefined;
 };
 
-export function writeVeth(writer: Writer, { peer }: Veth): void {
+export const veth: LinkKind<Veth> = { kind: 'veth', write, read: () => ({ kind: 'veth' }) };
+
+function write(writer: Writer, { peer }: Veth): void {
   if (!peer) return;
   writer.nested(VETH_INFO_PEER, () => {
     writer

@@ -1,5 +1,6 @@
 import { familyOf, type Ip, ipFromBytes, ipToBytes } from '../../ip/address.ts';
 import type { Attributes, Writer } from '../netlink/message.ts';
+import type { LinkKind } from './kind.ts';
 
 const IFLA_VXLAN_ID = 1;
 const IFLA_VXLAN_GROUP = 2;
@@ -61,7 +62,9 @@ export type Vxlan = {
   readonly collectMetadata?: boolean | undefined;
 };
 
-export function writeVxlan(writer: Writer, vxlan: Vxlan): void {
+export const vxlan: LinkKind<Vxlan> = { kind: 'vxlan', write, read };
+
+function write(writer: Writer, vxlan: Vxlan): void {
   const { local, group, gbp, collectMetadata } = vxlan;
   writer
     .u32(IFLA_VXLAN_ID, vxlan.id)
@@ -82,7 +85,7 @@ export function writeVxlan(writer: Writer, vxlan: Vxlan): void {
     .bool(IFLA_VXLAN_COLLECT_METADATA, collectMetadata || undefined);
 }
 
-export function readVxlan(attributes: Attributes): Vxlan {
+function read(attributes: Attributes): Vxlan {
   const ip = (v4: number, v6: number): Ip | undefined => {
     const bytes = attributes.get(v4) ?? attributes.get(v6);
     return bytes?.some((byte) => byte !== 0) ? ipFromBytes(bytes) : undefined;

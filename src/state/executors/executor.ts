@@ -7,6 +7,8 @@ import type { Change, Item, KernelState } from '../item.ts';
 export interface Executor {
   /** What is held of what is wanted, and what else is held that is ours. */
   read(desired: KernelState): Promise<readonly Item[]>;
+  /** Each item as it is held now; undefined where it is not, or cannot be read alone. */
+  look(items: readonly Item[]): Promise<readonly (Item | undefined)[]>;
   /**
    * Makes changes of one stage. One that fails does not stop the rest, unless they go in one transaction. The answers
    * in order: undefined for what was done.
@@ -22,8 +24,11 @@ export type Watch = {
   readonly desired: () => KernelState;
   /** Whether the desired state has anything to do with a device. */
   readonly concerns: (device: string) => boolean;
-  /** `what`, for logs: the key of an item, as a rule. */
-  readonly onContradiction: (what: string) => void;
+  /**
+   * `what`, for logs: the key of an item, as a rule. `stands`: whether it is so still, once what is desired and the
+   * devices are known better; absent: it is.
+   */
+  readonly onContradiction: (what: string, stands?: () => boolean) => void;
 };
 
 /** What was thrown, as an error. */

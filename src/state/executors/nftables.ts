@@ -45,9 +45,12 @@ export class Nftables implements Executor {
     this.#known = new NftKnowledge(this.#socket);
   }
 
-  /**
-   * Our tables and the wanted ones, as far as they exist, and the elements of those with the right structure.
-   */
+  /** What several put together is compared as a whole. */
+  async look(items: readonly Item[]): Promise<undefined[]> {
+    return items.map(() => undefined);
+  }
+
+  /** Our tables and the wanted ones, as far as they exist, and the elements of those whose structure is right. */
   async read(desired: KernelState): Promise<Item[]> {
     await this.#catchUp();
     const wanted = new Map<string, NftTableItem>();

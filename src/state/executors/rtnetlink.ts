@@ -4,7 +4,7 @@ import { Monitor } from '../../linux/monitor.ts';
 import type { Request } from '../../linux/netlink/message.ts';
 import { NETLINK_ROUTE, NetlinkSocket } from '../../linux/netlink/socket.ts';
 import { Devices } from '../devices.ts';
-import { type Change, type Item, isOurs, type KernelState, keyOf } from '../item.ts';
+import { type Change, devicesOf, type Item, isOurs, type KernelState, keyOf } from '../item.ts';
 import { KINDS } from '../kinds/registry.ts';
 import type { Listener, RtnetlinkKind, View } from '../protocols/rtnetlink.ts';
 import { asError, type Executor, type Watch } from './executor.ts';
@@ -47,6 +47,11 @@ export class Rtnetlink implements Executor {
     return items;
   }
 
+  async look(items: readonly Item[]): Promise<(Item | undefined)[]> {
+    this.devices.refresh(new Set(items.flatMap(devicesOf)));
+    return items.map((item) => this.#find(item));
+  }
+
   async apply(changes: readonly Change[]): Promise<(Error | undefined)[]> {
     const { indexOf } = this.devices;
     const errors = await this.#send(changes, (change, kind) => kind.requests(change, indexOf));
@@ -62,7 +67,7 @@ export class Rtnetlink implements Executor {
   async watch(watch: Watch): Promise<void> {
     await Monitor.open({ netns: this.#netns, signal: watch.signal }).run((event) => {
       const what = this.#contradiction(event, watch);
-      if (what !== undefined) watch.onContradiction(what);
+      if (what !== undefined) watch.onContradiction(what, this.#stands(event, watch));
     });
   }
 
@@ -86,9 +91,45 @@ export class Rtnetlink implements Executor {
     return undefined;
   }
 
+  /**
+   * What tells later whether a contradiction was one. A pod's device and routes are made by CNI, and told of here before
+   * they are wanted, or before the device is known by name: then they may turn out to be right. What happened to a
+   * device that was known is never undone: with its state its routes may have gone.
+   */
+  #stands(event: MonitorEvent, watch: Watch): () => boolean {
+    if (event.type !== 'new') return () => true;
+    if (event.object === 'port') return () => true;
+    if (event.object !== 'link') return () => this.#contradiction(event, watch) !== undefined;
+    const { name, index } = event.value;
+    if (this.devices.byName.has(name)) return () => true;
+    return () => this.devices.byName.get(name)?.index !== index;
+  }
+
   #view(desired: KernelState): View {
     const { byName, nameOf } = this.devices;
     return { desired, devices: byName, nameOf };
+  }
+
+  #find(item: Item): Item | undefined {
+    const kind = kinds.get(item.kind);
+    const { byName, indexOf, nameOf } = this.devices;
+    const device = byName.get(kind?.provides?.(item) ?? '');
+    if (device) {
+      const { index: _index, ...known } = device;
+      return known;
+    }
+    try {
+      const single = kind?.single?.(item, indexOf, nameOf);
+      if (!single) return undefined;
+      const { by, request } = single;
+      const found = by === 'get' ? [this.#socket.getSync(request)] : this.#socket.dumpSync(request);
+      return found.find((each) => keyOf(each) === keyOf(item));
+    } catch (error) {
+      // The device is absent, or the kernel knows no such thing.
+      if (error instanceof FlatnetError && (error.code === 'NETLINK' || error.code === 'NOT_FOUND'))
+        return undefined;
+      throw error;
+    }
   }
 
   /** Sends the requests of all changes at once; the first error of each, if any. */

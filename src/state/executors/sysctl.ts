@@ -23,6 +23,10 @@ export class Sysctl implements Executor {
     return this.#inside(() => wanted.map(present).filter((item) => item !== undefined));
   }
 
+  async look(items: readonly Item[]): Promise<(Item | undefined)[]> {
+    return this.#inside(() => items.map(present));
+  }
+
   async apply(changes: readonly Change[]): Promise<(Error | undefined)[]> {
     return this.#inside(() => changes.map(({ item }) => write(item)));
   }
@@ -50,7 +54,9 @@ function present(item: Item): Item | undefined {
 function write(item: Item): Error | undefined {
   try {
     const kind = kinds.get(item.kind);
-    if (kind) writeSysctl(kind.path(item), kind.value(item));
+    // To write what is there already costs more than to read it: the kernel tells everybody.
+    if (kind && readSysctl(kind.path(item)) !== kind.value(item))
+      writeSysctl(kind.path(item), kind.value(item));
     return undefined;
   } catch (error) {
     return asError(error);

@@ -29,6 +29,10 @@ export const address: RtnetlinkKind<AddressItem> = {
   same: equal,
 
   dumps: ({ nameOf }) => [itemsOf(addressDump(), (value) => itemOf(value, nameOf))],
+  single: ({ dev, address }, index, nameOf) => ({
+    by: 'dump',
+    request: itemsOf(addressDump(familyOf(address), index(dev)), (value) => itemOf(value, nameOf)),
+  }),
   requests: ({ action, item }, index) => [
     action === 'delete' ? addressDelete(rtnetlink(item, index)) : addressReplace(rtnetlink(item, index)),
   ],

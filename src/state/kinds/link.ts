@@ -178,12 +178,11 @@ function contradiction(
 ): string | undefined {
   const gone = event.type === 'del';
   if (event.object === 'link') {
-    const { name, index, alias } = event.value;
+    const { name, index } = event.value;
+    const item = linkItem(event.value, nameOf);
     const before = devices.get(name);
-    if (!gone && before?.index === index && equal(before, { ...linkItem(event.value, nameOf), index })) {
-      return undefined;
-    }
-    return concerns(name) || alias?.startsWith(OUR_ALIAS) ? `link ${name}` : undefined;
+    if (!gone && before?.index === index && equal(before, { ...item, index })) return undefined;
+    return concerns(name) || link.isOurs(item, desired) ? `link ${name}` : undefined;
   }
   if (event.object !== 'port') return undefined;
   const name = nameOf(event.value.dev);

@@ -1,6 +1,13 @@
-import { FAMILIES, familyOf, type Ip } from '../../ip/address.ts';
-import { type Cidr, hostCidr } from '../../ip/cidr.ts';
-import { type Route, RT_TABLE_MAIN, routeDelete, routeDump, routeReplace } from '../../linux/route.ts';
+import { BITS, FAMILIES, familyOf, type Ip } from '../../ip/address.ts';
+import { addressOf, type Cidr, hostCidr, lengthOf } from '../../ip/cidr.ts';
+import {
+  type Route,
+  RT_TABLE_MAIN,
+  routeDelete,
+  routeDump,
+  routeGet,
+  routeReplace,
+} from '../../linux/route.ts';
 import { equal, words } from '../kind.ts';
 import { OUR_PROTOCOL, OUR_PROTOCOLS } from '../ownership.ts';
 import { against, type Index, itemsOf, type NameOf, type RtnetlinkKind } from '../protocols/rtnetlink.ts';
@@ -45,6 +52,12 @@ export const route: RtnetlinkKind<RouteItem> = {
 
   dumps: ({ nameOf }) =>
     FAMILIES.map((family) => itemsOf(routeDump({ family }), (value) => itemOf(value, nameOf))),
+  single: ({ dst, table = RT_TABLE_MAIN }, _index, nameOf) => {
+    // The kernel can be asked for the way to an address, which for a host is the host's own.
+    if (lengthOf(dst) !== BITS[familyOf(dst)] || table !== RT_TABLE_MAIN) return undefined;
+    const request = routeGet(addressOf(dst), { fibMatch: true });
+    return { by: 'get', request: itemsOf(request, (value) => itemOf(value, nameOf)) };
+  },
   requests: ({ action, item }, index) => [
     action === 'delete' ? routeDelete(rtnetlink(item, index)) : routeReplace(rtnetlink(item, index)),
   ],

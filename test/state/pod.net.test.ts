@@ -1,0 +1,87 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
+import type { LocalPod } from '../../src/cluster/node.ts';
+import { desiredState } from '../../src/desired/desired.ts';
+import { Memo } from '../../src/desired/memo.ts';
+import { parseIp } from '../../src/ip/address.ts';
+import { hostCidr } from '../../src/ip/cidr.ts';
+import { linkAdd, linkGet, linkSet } from '../../src/linux/link/link.ts';
+import { NETLINK_ROUTE, NetlinkSocket } from '../../src/linux/netlink/socket.ts';
+import { routeReplace } from '../../src/linux/route.ts';
+import { podAlias } from '../../src/wiring/pod-device.ts';
+import { factsOf, type Plan } from '../backends/cluster.ts';
+import { Namespace, NO_KERNEL, Running } from './namespace.ts';
+
+const PLAN: Plan = { size: 4, families: [4, 6], backend: { Type: 'vxlan' }, networks: 1 };
+const POD: LocalPod = {
+  containerId: 'c1',
+  labels: {},
+  ifName: 'eth0',
+  hostDevice: 'cali1',
+  netns: '/n',
+  addresses: [parseIp('10.0.1.9')],
+  wiring: 'routed',
+};
+/** That the node has routed pods at all is another step. */
+const OTHER: LocalPod = { ...POD, containerId: 'c0', hostDevice: 'cali0', addresses: [parseIp('10.0.1.8')] };
+
+test('a routed pod comes and goes without the kernel being read as a whole', {
+  skip: NO_KERNEL,
+}, async () => {
+  using namespace = new Namespace(PLAN, [OTHER.hostDevice]);
+  using running = new Running(namespace);
+  using cni = NetlinkSocket.open(NETLINK_ROUTE, { netns: namespace.path });
+  const memo = new Memo();
+  const want = (...pods: LocalPod[]) =>
+    running.wantAll(desiredState({ ...factsOf(PLAN), pods }, memo).contributions);
+  want(OTHER);
+  await running.settled();
+  await sleep(600);
+  running.reports.length = 0;
+
+  // As CNI does it: the reconciler hears of it from the kernel.
+  const alias = podAlias(POD);
+  cni.executeSync(linkAdd({ name: 'cali1', data: { kind: 'veth', peer: { name: 'far' } }, alias }));
+  const { index } = cni.getSync(linkGet('cali1'));
+  cni.executeSync(linkSet(index, { up: true }));
+  cni.executeSync([routeReplace({ dst: hostCidr(parseIp('10.0.1.9')), dev: index, protocol: 111 })]);
+  want(OTHER, POD);
+  await running.settled();
+  await sleep(200);
+  assert.ok(running.reports.length > 0);
+  assert.deepEqual(
+    running.reports.filter(({ full }) => full),
+    [],
+  );
+  assert.deepEqual(running.reconciler.undone, []);
+  assert.match(namespace.ip('-6 addr show cali1'), /fe80::ecee:eeff:feee:eeee/);
+
+  running.reports.length = 0;
+  namespace.ip('link set cali1 alias gone');
+  want(OTHER);
+  await running.settled();
+  assert.equal(namespace.ip('route show dev cali1 proto 111'), '');
+});
+
+test('what a pod’s device loses is healed, also right after it came', { skip: NO_KERNEL }, async () => {
+  using namespace = new Namespace(PLAN, [OTHER.hostDevice, POD.hostDevice]);
+  using running = new Running(namespace);
+  const memo = new Memo();
+  const want = (...pods: LocalPod[]) =>
+    running.wantAll(desiredState({ ...factsOf(PLAN), pods }, memo).contributions);
+  want(OTHER);
+  await running.settled();
+  want(OTHER, POD);
+  for (const harm of [
+    'route del 10.0.1.9',
+    'link set cali1 down',
+    'link set cali1 mtu 1300',
+    'link del cali1',
+  ]) {
+    await running.settled();
+    namespace.ip(harm);
+    if (harm === 'link del cali1') namespace.ip('link add cali1 type veth peer name again');
+    await running.settled(1500);
+  }
+});
