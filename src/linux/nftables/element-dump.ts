@@ -1,9 +1,10 @@
 import { type Attributes, attributesIn, attributesOf, stringOf } from '../netlink/message.ts';
 import type { NetlinkSocket } from '../netlink/socket.ts';
+import { readDevices } from './flowtable.ts';
 import * as nft from './message.ts';
 import type { ElementText } from './values/element.ts';
 import { FIELD_SIZE, type Field, textOfField } from './values/field.ts';
-import type { FieldTypes, SetValue, TableId } from './values/table.ts';
+import { type FieldTypes, type Holder, isFlowtable, type SetValue, type TableId } from './values/table.ts';
 
 /**
  * What a set or map holds, in no particular order; nothing if it does not exist. `set` must be its
@@ -12,8 +13,9 @@ import type { FieldTypes, SetValue, TableId } from './values/table.ts';
 export async function readElements(
   socket: NetlinkSocket,
   { family, table }: TableId,
-  set: SetValue,
+  set: Holder,
 ): Promise<ElementText[]> {
+  if (isFlowtable(set)) return readDevices(socket, { family, table }, set);
   const parts = await socket.dump({
     ...nft.query({ family, table }, nft.NFT_MSG_GETSETELEM, `set ${set.name}`),
     payload: nft

@@ -1,9 +1,17 @@
 import { FlatnetError } from '../../error.ts';
 import { NLM_F_CREATE, NLM_F_EXCL, type Request, type Writer } from '../netlink/message.ts';
+import { flowtableRequests } from './flowtable.ts';
 import * as nft from './message.ts';
 import { type ElementText, fieldsOf } from './values/element.ts';
 import { type Field, fieldBytes } from './values/field.ts';
-import { type FieldTypes, type SetValue, type TableId, tableName } from './values/table.ts';
+import {
+  type FieldTypes,
+  type Holder,
+  isFlowtable,
+  type SetValue,
+  type TableId,
+  tableName,
+} from './values/table.ts';
 
 const NFTA_SET_ELEM_LIST_TABLE = 1;
 
@@ -15,13 +23,15 @@ const ELEMENTS_PER_MESSAGE = 300;
  * range cut another one short that begins at the same key (nft_rbtree). All elements belong to `set`. Commit
  * with `commit`.
  */
-export function elementCreate(table: TableId, set: SetValue, elements: readonly ElementText[]): Request[] {
+export function elementCreate(table: TableId, set: Holder, elements: readonly ElementText[]): Request[] {
+  if (isFlowtable(set)) return flowtableRequests('add', table, set, elements);
   const flags = NLM_F_CREATE | NLM_F_EXCL;
   return requests('nft create element', nft.NFT_MSG_NEWSETELEM, flags, table, set, elements);
 }
 
 /** Like `nft delete element FAMILY TABLE SET { … }`, by key. ENOENT for one that does not exist. */
-export function elementDelete(table: TableId, set: SetValue, elements: readonly ElementText[]): Request[] {
+export function elementDelete(table: TableId, set: Holder, elements: readonly ElementText[]): Request[] {
+  if (isFlowtable(set)) return flowtableRequests('delete', table, set, elements);
   const keys = elements.map(({ key }) => ({ set: set.name, key }));
   return requests('nft delete element', nft.NFT_MSG_DELSETELEM, 0, table, set, keys);
 }

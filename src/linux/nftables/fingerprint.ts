@@ -25,6 +25,7 @@ const NFTA_SET = {
   objectType: 15,
 };
 const NFTA_SET_ELEM = { key: 1, data: 2, flags: 3, timeout: 4, userdata: 6, object: 9, keyEnd: 10 };
+const NFTA_FLOWTABLE = { name: 2, hook: 3 };
 const NFTA_OBJ = { name: 2, type: 3, userdata: 8 };
 
 const NFTA_SET_ELEM_EXPR = 7;
@@ -60,8 +61,9 @@ async function describe(socket: NetlinkSocket, name: nft.TableId): Promise<strin
   if (table === undefined) return undefined;
   const chains = await list(nft.NFT_MSG_GETCHAIN, (attributes) => keep(NFTA_CHAIN, attributes));
   const objects = await list(nft.NFT_MSG_GETOBJ, object);
+  const flowtables = await list(nft.NFT_MSG_GETFLOWTABLE, flowtable);
   const sets = await list(nft.NFT_MSG_GETSET, setOf);
-  const lines = [`table ${table}`, ...chains.sort(), ...objects.sort()];
+  const lines = [`table ${table}`, ...chains.sort(), ...objects.sort(), ...flowtables.sort()];
   /**
    * The content of sets inside rules, by their names, which are numbers that depend on what was there before.
    */
@@ -78,6 +80,12 @@ async function describe(socket: NetlinkSocket, name: nft.TableId): Promise<strin
     ),
   );
   return [...lines, 'rules', ...rules];
+}
+
+/** Without its devices. */
+function flowtable(attributes: Attributes): string {
+  const hook = attributes.get(NFTA_FLOWTABLE.hook);
+  return `flowtable ${keep([NFTA_FLOWTABLE.name], attributes)} ${keep([1, 2], hook ? attributesOf(hook) : new Map())}`;
 }
 
 function setOf(attributes: Attributes) {

@@ -20,6 +20,9 @@ export const NFT_MSG_DELSETELEM = 14;
 export const NFT_MSG_NEWGEN = 15;
 export const NFT_MSG_GETGEN = 16;
 export const NFT_MSG_GETOBJ = 19;
+export const NFT_MSG_NEWFLOWTABLE = 22;
+export const NFT_MSG_GETFLOWTABLE = 23;
+export const NFT_MSG_DELFLOWTABLE = 24;
 
 /** Every kind of object has the name of its table as attribute 1. */
 export const NFTA_TABLE_NAME = 1;

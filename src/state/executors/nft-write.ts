@@ -6,7 +6,7 @@ import { applyRuleset } from '../../linux/nftables/ruleset.ts';
 import { commit } from '../../linux/nftables/transaction.ts';
 import { overlapping } from '../../linux/nftables/values/overlap.ts';
 import { deleteText, replaceText } from '../../linux/nftables/values/render.ts';
-import { type SetValue, tableName } from '../../linux/nftables/values/table.ts';
+import { type Holder, tableName } from '../../linux/nftables/values/table.ts';
 import type { NftElementItem } from '../kinds/nft-element.ts';
 import type { NftTableItem } from '../kinds/nft-table.ts';
 import { asError } from './executor.ts';
@@ -21,7 +21,7 @@ export type Remake = { readonly table: NftTableItem; readonly elements?: readonl
 export type ElementChange = {
   readonly action: 'add' | 'change' | 'delete';
   readonly item: NftElementItem;
-  readonly set: SetValue;
+  readonly set: Holder;
 };
 
 /** A transaction must fit the socket's send buffer. */
@@ -106,7 +106,7 @@ async function attempt(
 }
 
 function requests(changes: readonly ElementChange[]): Request[] {
-  type Group = { set: SetValue; table: NftElementItem; gone: NftElementItem[]; come: NftElementItem[] };
+  type Group = { set: Holder; table: NftElementItem; gone: NftElementItem[]; come: NftElementItem[] };
   const groups = new Map<string, Group>();
   for (const { action, item, set } of changes) {
     const name = `${tableName(item)} ${set.name}`;

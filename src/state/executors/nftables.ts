@@ -5,7 +5,7 @@ import { generation, isAfter, nextGeneration } from '../../linux/nftables/genera
 import { type NftEvent, NftMonitor } from '../../linux/nftables/monitor.ts';
 import { listTables } from '../../linux/nftables/tables.ts';
 import { overlapping } from '../../linux/nftables/values/overlap.ts';
-import { tableName } from '../../linux/nftables/values/table.ts';
+import { holdersOf, isFlowtable, tableName } from '../../linux/nftables/values/table.ts';
 import type { Change, Item, KernelState } from '../item.ts';
 import { isOf } from '../kind.ts';
 import { type NftElementItem, nftElement } from '../kinds/nft-element.ts';
@@ -167,7 +167,7 @@ export class Nftables implements Executor {
   #explain(item: NftElementItem, failures: Failures): void {
     const known = this.#known.get(item);
     const set = setOf(known, item.set);
-    if (!known || !set?.interval) return;
+    if (!known || !set || isFlowtable(set) || !set.interval) return;
     const members = [...known.elements.values()].filter((each) => each.set === item.set);
     const other = overlapping(set, [...members, item]).get(item);
     if (other) failures.set(item, overlapError(other));
@@ -218,5 +218,5 @@ function isOurs(item: Item): item is NftTableItem | NftElementItem {
 
 function setOf(known: KnownTable | undefined, name: string) {
   const structure = known?.structure;
-  return typeof structure === 'object' ? structure.sets?.find((set) => set.name === name) : undefined;
+  return typeof structure === 'object' ? holdersOf(structure).find((set) => set.name === name) : undefined;
 }

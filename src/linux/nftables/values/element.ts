@@ -1,5 +1,5 @@
 import { type FieldType, type FieldValues, fieldText } from './field.ts';
-import type { FieldTypes, SetValue } from './table.ts';
+import { type FieldTypes, type Flowtable, type Holder, isFlowtable, type SetValue } from './table.ts';
 
 /** What an element of a verdict map decides. */
 export type Verdict =
@@ -26,7 +26,10 @@ export function elementOf<K extends FieldTypes, D extends FieldTypes | 'verdict'
   key: Values<K>,
   ...data: DataOf<D>
 ): ElementText;
-export function elementOf(set: SetValue, key: AnyValues, data?: Verdict | AnyValues): ElementText {
+/** A device of a flowtable. */
+export function elementOf(flowtable: Flowtable, device: readonly [string]): ElementText;
+export function elementOf(set: Holder, key: AnyValues, data?: Verdict | AnyValues): ElementText {
+  if (isFlowtable(set)) return { set: set.name, key: fieldsText(['ifname'], key) };
   const element = { set: set.name, key: fieldsText(set.key, key) };
   if (data === undefined) return element;
   if (isVerdict(data)) return { ...element, data: verdictText(data) };

@@ -40,6 +40,17 @@ export type Flowtable = {
   readonly priority: string | number;
 };
 
+/** Whatever has elements. */
+export type Holder = SetValue | Flowtable;
+
+export function isFlowtable(holder: Holder): holder is Flowtable {
+  return 'priority' in holder;
+}
+
+export function holdersOf({ sets = [], flowtables = [] }: Table): readonly Holder[] {
+  return [...sets, ...flowtables];
+}
+
 export type Chain = {
   readonly name: string;
   /** Where packets enter. Absent: only rules lead here. */

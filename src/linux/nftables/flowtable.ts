@@ -1,0 +1,63 @@
+import { attributesIn, attributesOf, NLM_F_CREATE, type Request, stringOf } from '../netlink/message.ts';
+import type { NetlinkSocket } from '../netlink/socket.ts';
+import * as nft from './message.ts';
+import type { ElementText } from './values/element.ts';
+import { fieldText } from './values/field.ts';
+import { type Flowtable, type TableId, tableName } from './values/table.ts';
+
+const NFTA_FLOWTABLE_TABLE = 1;
+const NFTA_FLOWTABLE_NAME = 2;
+const NFTA_FLOWTABLE_HOOK = 3;
+const NFTA_FLOWTABLE_HOOK_DEVS = 3;
+const NFTA_DEVICE_NAME = 1;
+
+/** Adds devices to a flowtable that exists, or removes them. ENOENT for a device that does not exist. */
+export function flowtableRequests(
+  action: 'add' | 'delete',
+  table: TableId,
+  { name }: Flowtable,
+  devices: readonly ElementText[],
+): Request[] {
+  if (devices.length === 0) return [];
+  const isAdd = action === 'add';
+  return [
+    {
+      operation: `nft ${action} flowtable`,
+      object: `${tableName(table)} ${name}`,
+      type: nft.nftType(isAdd ? nft.NFT_MSG_NEWFLOWTABLE : nft.NFT_MSG_DELFLOWTABLE),
+      flags: isAdd ? NLM_F_CREATE : 0,
+      payload: nft
+        .nftWriter(table.family)
+        .string(NFTA_FLOWTABLE_TABLE, table.table)
+        .string(NFTA_FLOWTABLE_NAME, name)
+        .nested(NFTA_FLOWTABLE_HOOK, (hook) =>
+          hook.nested(NFTA_FLOWTABLE_HOOK_DEVS, (list) => {
+            for (const { key } of devices) list.string(NFTA_DEVICE_NAME, key.slice(1, -1));
+          }),
+        )
+        .finish(),
+    },
+  ];
+}
+
+/** The devices of a flowtable. */
+export async function readDevices(
+  socket: NetlinkSocket,
+  table: TableId,
+  { name }: Flowtable,
+): Promise<ElementText[]> {
+  const devices = await socket.dump({
+    ...nft.query(table, nft.NFT_MSG_GETFLOWTABLE, `flowtable ${name}`),
+    decode: (message) => {
+      const attributes = nft.nftAttributes(message);
+      const own = attributes.get(NFTA_FLOWTABLE_NAME);
+      const hook = attributes.get(NFTA_FLOWTABLE_HOOK);
+      const of = nft.tableOf(message);
+      if (of?.family !== table.family || of.table !== table.table) return undefined;
+      if (!hook || !own || stringOf(own) !== name) return undefined;
+      const list = attributesOf(hook).get(NFTA_FLOWTABLE_HOOK_DEVS) ?? Buffer.alloc(0);
+      return [...attributesIn(list)].map(([, device]) => stringOf(device));
+    },
+  });
+  return devices.flat().map((device) => ({ set: name, key: fieldText('ifname', device) }));
+}
