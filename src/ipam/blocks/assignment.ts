@@ -1,0 +1,179 @@
+import { codeOf, FlatnetError } from '../../error.ts';
+import { type Family, familyOf, type Ip } from '../../ip/address.ts';
+import { nthIp } from '../../ip/cidr.ts';
+import type { Handle, Owner, Stored } from '../../store/ports/blocks.ts';
+import type { AssignRequest } from '../assigner.ts';
+import { take } from './block.ts';
+import type { NodeBlocks } from './node-blocks.ts';
+import { type Holding, heldOf, type Known } from './own-blocks.ts';
+import { type FreeAddress, type PickContext, pickAny, pickOwn } from './pick.ts';
+import { usablePools } from './pools.ts';
+import { pickRequested } from './requested.ts';
+import { CONFLICT, retrying } from './retry.ts';
+
+type Attempt = readonly Holding[] | typeof CONFLICT;
+
+/** One request for addresses, over all its attempts: all families or none. */
+export class Assignment {
+  readonly #node: NodeBlocks;
+  readonly #request: AssignRequest;
+  /** Written into their blocks. */
+  readonly #taken = new Set<Ip>();
+  /** Named by the handle, and certainly not written into their blocks. */
+  readonly #refused = new Set<Ip>();
+  #wroteHandle = false;
+
+  /** Throws CONFIG_INVALID for a request that contradicts itself. */
+  constructor(node: NodeBlocks, request: AssignRequest) {
+    checkRequest(request);
+    this.#node = node;
+    this.#request = request;
+  }
+
+  /** Throws what `Assigner.assign` does. */
+  async run(signal?: AbortSignal): Promise<readonly Holding[]> {
+    try {
+      return await retrying('address assign', this.#node.random, () => this.#attempt(), signal);
+    } catch (error) {
+      if (codeOf(error) !== 'STORE_UNAVAILABLE') await this.#undo();
+      throw error;
+    }
+  }
+
+  async #attempt(): Promise<Attempt> {
+    const known = this.#node.own.recent();
+    return (known && (await this.#fromKnown(known))) || this.#afresh();
+  }
+
+  /**
+   * A new handle gets addresses of own blocks as they were last seen: one write a family, and meanwhile one reading, whether
+   * the handle is new. Undefined when there is none; then nothing was written.
+   */
+  async #fromKnown(known: Known): Promise<Attempt | undefined> {
+    const { handle, requested, families } = this.#request;
+    if (requested?.length || heldOf(known, handle).length > 0) return undefined;
+    const context = this.#context(known);
+    const picks: FreeAddress[] = [];
+    for (const family of families) {
+      const pick = pickOwn(context, this.#usable(context, family), false);
+      if (!pick) return undefined;
+      picks.push(pick);
+    }
+    // Neither may be under way any more when the turn ends.
+    const [taking, reading] = await Promise.allSettled([
+      this.#take(picks, context.now),
+      this.#node.store.handles([handle]),
+    ]);
+    if (taking.status === 'rejected') throw taking.reason;
+    if (reading.status === 'rejected') throw reading.reason;
+    if (reading.value[0] === undefined) return taking.value ? picks.map(holdingOf) : CONFLICT;
+    // It has addresses of other nodes' blocks already, and keeps those.
+    await this.#giveBack();
+    this.#node.own.forget();
+    return CONFLICT;
+  }
+
+  async #afresh(): Promise<Attempt> {
+    const { families } = this.#request;
+    const { handle, known, held } = await this.#node.look(this.#request.handle);
+    const missing = families.filter((family) => !held.some(({ ip }) => familyOf(ip) === family));
+    const context = this.#context(known);
+    const picks: FreeAddress[] = [];
+    for (const family of missing) {
+      const pick = await this.#pick(context, family);
+      if (pick === CONFLICT) return CONFLICT;
+      picks.push(pick);
+    }
+    const all = [...held, ...picks.map(holdingOf)];
+    if (!(await this.#name(handle, all))) return CONFLICT;
+    if (!(await this.#take(picks, context.now))) return CONFLICT;
+    return all.filter(({ ip }) => families.includes(familyOf(ip)));
+  }
+
+  /**
+   * Makes the handle name what it has and is about to get of other nodes' blocks. What it names besides, from an attempt
+   * whose answer was lost, it goes on naming.
+   */
+  async #name(handle: Stored<Handle> | undefined, holdings: readonly Holding[]): Promise<boolean> {
+    const { store, name: node } = this.#node;
+    const named = (handle?.value.addresses ?? []).filter(({ ip }) => !this.#refused.has(ip));
+    const added = holdings.filter(
+      ({ ip, block }) => block.node !== node && !named.some((each) => each.ip === ip),
+    );
+    if (added.length === 0) return true;
+    const addresses = [...named, ...added.map(({ ip, block }) => ({ ip, block: block.cidr }))];
+    const written = await store.writeHandle(this.#request.handle, handle, { node, addresses });
+    this.#wroteHandle ||= written !== undefined;
+    return written !== undefined;
+  }
+
+  /** Writes the addresses into their blocks; false when one of these has changed. */
+  async #take(picks: readonly FreeAddress[], now: number): Promise<boolean> {
+    const { handle, attributes } = this.#request;
+    const owner: Owner = { handle, node: this.#node.name, ...attributes };
+    let isCurrent = true;
+    for (const pick of picks) {
+      if (pick.isHeld) continue;
+      const { ip } = holdingOf(pick);
+      isCurrent &&= await this.#node.write(
+        handle,
+        pick.block,
+        take(pick.block.value, pick.ordinal, owner, now),
+      );
+      if (isCurrent) {
+        this.#taken.add(ip);
+        this.#refused.delete(ip);
+      } else this.#refused.add(ip);
+    }
+    return isCurrent;
+  }
+
+  /** What cannot be undone now goes with the garbage. */
+  async #undo(): Promise<void> {
+    if (this.#wroteHandle || this.#taken.size > 0) await this.#giveBack().catch(() => {});
+  }
+
+  async #giveBack(): Promise<void> {
+    await this.#node.release(this.#request.handle, (ip) => this.#taken.has(ip));
+    this.#taken.clear();
+  }
+
+  #context({ config, affinities, blocks }: Known): PickContext {
+    const { store, name, pools, reserved, now, random } = this.#node;
+    const { handle } = this.#request;
+    return { store, config, node: name, handle, affinities, blocks, pools, reserved, now, random };
+  }
+
+  #pick(context: PickContext, family: Family): Promise<FreeAddress | typeof CONFLICT> {
+    const ip = this.#request.requested?.find((each) => familyOf(each) === family);
+    if (ip !== undefined) return pickRequested(context, ip);
+    return pickAny(context, family, this.#usable(context, family));
+  }
+
+  #usable(context: PickContext, family: Family): PickContext['pools'] {
+    const { pools, namespaceLabels } = this.#request;
+    return usablePools(context.pools, {
+      family,
+      nodeLabels: this.#node.labels,
+      ...(namespaceLabels && { namespaceLabels }),
+      ...(pools && { pools }),
+    });
+  }
+}
+
+function holdingOf({ block: { value: block }, ordinal }: FreeAddress): Holding {
+  return { ip: nthIp(block.cidr, ordinal), block };
+}
+
+function checkRequest({ families, requested = [] }: AssignRequest): void {
+  for (const ip of requested) {
+    const others = requested.filter((other) => familyOf(other) === familyOf(ip));
+    const text = !families.includes(familyOf(ip))
+      ? 'is of a family that was not asked for'
+      : others.length > 1
+        ? `one address a family can be asked for, not ${others.join(' and ')}`
+        : undefined;
+    if (text === undefined) continue;
+    throw new FlatnetError(text, { code: 'CONFIG_INVALID', operation: 'address assign', object: ip });
+  }
+}
