@@ -289,7 +289,7 @@ export function leftovers(host: Host): string[] {
   );
   return [
     ...links.filter((name) => !['lo', 'cni0', 'up0', 'up1'].includes(name)),
-    ...files.filter((name) => !name.startsWith('last_reserved_ip') && name !== 'lock'),
+    ...files.filter((name) => !/^(last_reserved_ip|lock$|spare\.)/.test(name)),
   ];
 }
 

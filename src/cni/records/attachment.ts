@@ -1,23 +1,12 @@
 import { createHash } from 'node:crypto';
-import {
-  closeSync,
-  constants,
-  ftruncateSync,
-  mkdirSync,
-  openSync,
-  readdirSync,
-  readFileSync,
-  rmSync,
-  writeSync,
-} from 'node:fs';
+import { mkdirSync, readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { PodIdentity } from '../../cluster/node.ts';
 import type { WiringName } from '../../cluster/wiring.ts';
 import { codeOf, ioError } from '../../error.ts';
 import type { Ip } from '../../ip/address.ts';
 import type { Prefixed } from '../../ip/cidr.ts';
-
-const { O_CREAT, O_RDWR } = constants;
+import { SpareFiles, writeOver } from './spare-files.ts';
 
 /**
  * Identifies an attachment. For one interface we may be asked for the interface and, as a delegate, for
@@ -82,12 +71,14 @@ export type DamagedAttachment = AttachmentKey & { readonly state: 'damaged'; rea
  */
 export class Attachments {
   readonly #dir: string;
+  readonly #spares: SpareFiles;
   #made = false;
   /** Record files by host device, from when all records were first read. */
   #onDevice: Map<string, Set<string>> | undefined;
 
   constructor(stateDir: string) {
     this.#dir = join(stateDir, 'attachments');
+    this.#spares = new SpareFiles(this.#dir);
   }
 
   read(key: AttachmentKey): Attachment | DamagedAttachment | undefined {
@@ -102,16 +93,12 @@ export class Attachments {
   write(record: Attachment): void {
     if (!this.#made) mkdirSync(this.#dir, { recursive: true, mode: 0o700 });
     this.#made = true;
-    // In place: a record that a crash cuts short belongs to a call that was never answered, and is treated
-    // so. O_TRUNC and rename would make ext4 write to disk at once (auto_da_alloc).
     const path = join(this.#dir, fileName(record));
+    const text = JSON.stringify(record);
     try {
-      const fd = openSync(path, O_RDWR | O_CREAT, 0o600);
-      try {
-        ftruncateSync(fd, writeSync(fd, JSON.stringify(record), 0));
-      } finally {
-        closeSync(fd);
-      }
+      if (record.state === 'adding') this.#spares.create(path, text);
+      // In place: a record that a crash cuts short belongs to a call that was never answered, and is treated so.
+      else writeOver(path, text);
     } catch (error) {
       // When the disk is full, Node's error lacks the path.
       throw ioError('write', path, error);
@@ -121,7 +108,7 @@ export class Attachments {
 
   remove(record: Attachment | DamagedAttachment): void {
     const file = fileOf(record);
-    rmSync(join(this.#dir, file), { force: true });
+    this.#spares.remove(join(this.#dir, file));
     if (record.state !== 'damaged' && record.hostDevice) this.#onDevice?.get(record.hostDevice)?.delete(file);
   }
 

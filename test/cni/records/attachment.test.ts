@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, readdirSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
@@ -26,11 +26,14 @@ test('a record that a full disk does not take: the error says which file', (t) =
   const path = join(dir, 'attachments', 'n:c:eth0:interface.json');
   mkdirSync(join(dir, 'attachments'));
   symlinkSync('/dev/full', path);
-  assert.throws(
-    () => new Attachments(dir).write(RECORD),
-    ({ code, errno, message }: { code: string; errno: string; message: string }) =>
-      code === 'IO' && errno === 'ENOSPC' && message.includes(path),
-  );
+  symlinkSync('/dev/full', join(dir, 'attachments', 'spare.0'));
+  for (const state of ['adding', 'ready'] as const) {
+    assert.throws(
+      () => new Attachments(dir).write({ ...RECORD, state }),
+      ({ code, errno, message }: { code: string; errno: string; message: string }) =>
+        code === 'IO' && errno === 'ENOSPC' && message.includes(path),
+    );
+  }
 });
 
 /** What agents wrote before pods had labels: the pod is one string. */
@@ -72,4 +75,28 @@ test('records of agents from before pods had labels are read', (t) => {
   const records = new Attachments(dir);
   for (const record of records.list()) if (record.state !== 'damaged') records.write(record);
   assert.deepEqual(loadAttachments(dir), [bridged, routed]);
+});
+
+test('the file of a record that goes serves the next; a process takes over those that an earlier one left', (t) => {
+  const dir = mkdtempSync(join(tmpdir(), 'flatnet-attachment-'));
+  t.after(() => rmSync(dir, { recursive: true }));
+  const names = (): string[] => readdirSync(join(dir, 'attachments')).sort();
+  const record = (i: number): Attachment => ({ ...RECORD, containerId: `c${i}`, netns: 'n'.repeat(100 - i) });
+  for (let run = 0; run < 2; run++) {
+    const records = new Attachments(dir);
+    for (let i = 0; i < 100; i++) records.write(record(i));
+    assert.equal(names().filter((name) => name.endsWith('.json')).length, 100);
+    assert.deepEqual(records.list().length, 100);
+    for (let i = 0; i < 100; i++) records.remove(record(i));
+    records.remove(record(0));
+    assert.deepEqual(records.list(), []);
+    assert.equal(names().length, 64);
+    for (let i = 99; i >= 90; i--) records.write(record(i));
+    assert.equal(names().length, 64);
+    assert.deepEqual(
+      records.list(),
+      Array.from({ length: 10 }, (_, i) => record(90 + i)),
+    );
+    for (let i = 90; i < 100; i++) records.remove(record(i));
+  }
 });
