@@ -3,15 +3,14 @@ export type BackoffOptions = {
   readonly first?: number;
   /** Milliseconds of the longest wait. Default 5000. */
   readonly longest?: number;
-  /** The share of a wait that is left to chance, 0 to 1. Default 0.5. */
+  /** The random share of a wait, 0 to 1. Default 0.5. */
   readonly jitter?: number;
   /** 0 to 1, as `Math.random`. */
   readonly random?: () => number;
 };
 
 /**
- * Waits between tries: doubling, and cut short at random even at their longest so that a cluster's nodes
- * spread out.
+ * Waits between attempts: doubling, with jitter even at the longest, so that a cluster's nodes spread out.
  */
 export class Backoff {
   readonly #first: number;
@@ -28,14 +27,14 @@ export class Backoff {
     this.#next = first;
   }
 
-  /** Milliseconds to wait now; the next time twice as long. */
+  /** Milliseconds to wait this time; the next wait is twice as long. */
   next(): number {
     const wait = this.#next;
     this.#next = Math.min(2 * wait, this.#longest);
     return wait * (1 - this.#jitter * this.#random());
   }
 
-  /** All is well again: the next wait is a first one. */
+  /** Starts over with the first wait. */
   reset(): void {
     this.#next = this.#first;
   }

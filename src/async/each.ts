@@ -1,6 +1,6 @@
 /**
- * Runs `work` for every item, at most `limit` at a time, and waits for all that were begun. After a failure
- * no more are begun; the first error is thrown.
+ * Runs `work` for every item, at most `limit` at a time. After a failure it starts no more, waits for those
+ * still running, and throws the first error.
  */
 export async function forEachLimited<T>(
   limit: number,

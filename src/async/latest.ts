@@ -5,30 +5,30 @@ import { pause } from './pause.ts';
 
 export type LatestOptions = {
   readonly log: Log;
-  /** Ends all: what runs is told, what waits is dropped. */
+  /** Stops everything: a waiting value is dropped, and the running job's signal aborts. */
   readonly signal?: AbortSignal;
-  /** Milliseconds that a value waits for newer ones before the work begins. Default 0. */
+  /** Milliseconds to wait for newer values before starting. Default 0. */
   readonly gather?: number | (() => number);
-  /** Milliseconds between the end of one run and the begin of the next at least. Default 0. */
+  /** Minimum milliseconds between the end of one run and the start of the next. Default 0. */
   readonly rest?: number;
 };
 
 /**
- * Work that only matters for the newest value: one run at a time, and a newer value replaces the one that
- * waits. A run that fails is logged with what it was, each new reason once; use `untilDone` inside for work
- * that must succeed. `work` gets a signal that aborts when a newer value waits or all ends, for the pauses
- * within it: to reject with it is no failure.
+ * A job that matters only for the newest value: one run at a time, and a newer value replaces the one that
+ * waits. Failures are logged, each new reason once; for work that must succeed, use `untilDone` inside.
+ * `work` gets a signal that aborts when a newer value arrives or everything stops; rejecting with its reason
+ * is not a failure.
  */
 export class Latest<T = void> implements AsyncDisposable {
   readonly #what: string;
   readonly #work: (value: T, superseded: AbortSignal) => Promise<unknown>;
   readonly #options: LatestOptions;
-  /** Aborts when delays no longer count: flushing, or the end. */
+  /** Aborts when delays no longer matter: on flushing or stopping. */
   readonly #hurry = new AbortController();
   #waiting: { readonly value: T } | undefined;
   #running: AbortController | undefined;
   #loop: Promise<void> | undefined;
-  /** Why the last run failed. */
+  /** Why the last run failed; empty if it did not. */
   #reason = '';
 
   constructor(
@@ -42,7 +42,7 @@ export class Latest<T = void> implements AsyncDisposable {
     options.signal?.addEventListener('abort', () => this.#end(), { once: true });
   }
 
-  /** Whether something waits or runs. */
+  /** Whether a value is waiting or a run is under way. */
   get busy(): boolean {
     return this.#waiting !== undefined || this.#running !== undefined;
   }
@@ -50,16 +50,16 @@ export class Latest<T = void> implements AsyncDisposable {
   push(value: T): void {
     if (this.#options.signal?.aborted) return;
     this.#waiting = { value };
-    this.#running?.abort(new DOMException(`a newer one waits: ${this.#what}`, 'AbortError'));
+    this.#running?.abort(new DOMException(`superseded: ${this.#what}`, 'AbortError'));
     this.#loop ??= this.#workOff();
   }
 
-  /** Resolves when nothing waits, runs or rests. Never rejects. */
+  /** Resolves when nothing is waiting, running or resting. Never rejects. */
   async idle(): Promise<void> {
     while (this.#loop) await this.#loop;
   }
 
-  /** Does what waits without further delay. */
+  /** Processes a waiting value without further delay. */
   async [Symbol.asyncDispose](): Promise<void> {
     this.#hurry.abort();
     await this.idle();

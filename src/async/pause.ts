@@ -1,6 +1,6 @@
 /**
- * Waits so many milliseconds. Resolves to false as soon as `signal` aborts, to true when the time is over;
- * never rejects.
+ * Waits `ms` milliseconds. Resolves to true when they are over, to false as soon as `signal` aborts; never
+ * rejects.
  */
 export function pause(ms: number, signal?: AbortSignal): Promise<boolean> {
   if (signal?.aborted) return Promise.resolve(false);

@@ -3,14 +3,14 @@ import { pause } from './pause.ts';
 export type PollOptions = {
   /** Milliseconds between questions. */
   readonly every: number;
-  /** Milliseconds after which it gives up. */
+  /** Milliseconds until it gives up. */
   readonly patience: number;
   readonly signal?: AbortSignal | undefined;
 };
 
 /**
- * Asks until there is an answer; undefined if there is none in time. Rejects with what `ask` throws, and with
- * the signal's reason when it aborts.
+ * Asks until there is an answer, or returns undefined if there is none in time. Rejects with what `ask`
+ * throws, and with the signal's reason if it aborts.
  */
 export async function poll<T>(
   ask: () => Promise<T | undefined>,

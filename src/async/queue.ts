@@ -1,19 +1,16 @@
-/**
- * Runs one piece of work at a time, in the order it came. A failure goes to its caller and does not hold up
- * the next.
- */
+/** Runs one job at a time, in order. A failure goes to the caller and does not hold up the next job. */
 export class Queue {
   #last: Promise<void> = Promise.resolve();
   #length = 0;
 
-  /** How many pieces of work wait or run. */
+  /** How many jobs are waiting or running. */
   get length(): number {
     return this.#length;
   }
 
   /**
-   * Resolves or rejects as `work` does. Rejects with the reason of `signal` when that aborts before the turn
-   * comes, and the work is never begun; once begun, the work itself must heed the signal.
+   * Settles as `work` does. If `signal` aborts before the job's turn, rejects with its reason and never
+   * starts the job; once started, the job itself must heed the signal.
    */
   run<T>(work: () => Promise<T>, signal?: AbortSignal): Promise<T> {
     const { promise, resolve, reject } = Promise.withResolvers<T>();
@@ -38,29 +35,29 @@ export class Queue {
     return promise;
   }
 
-  /** Resolves when nothing waits or runs. */
+  /** Resolves when no job is waiting or running. */
   async idle(): Promise<void> {
     while (this.#length > 0) await this.#last;
   }
 }
 
-/** A queue for each key; different keys do not wait for each other. */
+/** One queue per key; different keys do not wait for each other. */
 export class KeyedQueue {
   readonly #queues = new Map<string, Queue>();
 
-  /** As `Queue.run`, among the work of the same key. */
+  /** Like `Queue.run`, among the jobs of the same key. */
   async run<T>(key: string, work: () => Promise<T>, signal?: AbortSignal): Promise<T> {
     const queue = this.#queues.get(key) ?? new Queue();
     this.#queues.set(key, queue);
     try {
       return await queue.run(work, signal);
     } finally {
-      // An aborted one leaves while others still run.
+      // An aborted job leaves while others are still running.
       if (queue.length === 0) this.#queues.delete(key);
     }
   }
 
-  /** Whether work of this key waits or runs. */
+  /** Whether a job of this key is waiting or running. */
   isBusy(key: string): boolean {
     return (this.#queues.get(key)?.length ?? 0) > 0;
   }

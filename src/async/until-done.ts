@@ -6,18 +6,17 @@ import { pause } from './pause.ts';
 export type UntilDone = {
   readonly signal: AbortSignal;
   readonly log: Log;
-  /** Hears each new reason. */
+  /** Called with each new reason for failure. */
   readonly failed?: (reason: string, error: unknown) => void;
-  /** Codes of errors that no waiting mends. */
+  /** Codes of errors that waiting cannot cure. */
   readonly hopeless?: readonly ErrorCode[];
   /** Default: 100 ms doubling to 5 s, with jitter. */
   readonly backoff?: Backoff;
 };
 
 /**
- * Does `work` until it succeeds, with growing waits between the tries. Each new reason for a failure is
- * logged once. Rejects with the signal's reason when it aborts, and at once with an error whose code is
- * hopeless.
+ * Repeats `work` until it succeeds, backing off between attempts. Logs each new reason for failure once.
+ * Rejects with the signal's reason if it aborts, and immediately with an error whose code is hopeless.
  */
 export async function untilDone<T>(what: string, work: () => Promise<T>, options: UntilDone): Promise<T> {
   const { signal, log, failed, hopeless = [], backoff = new Backoff() } = options;

@@ -13,7 +13,7 @@ const plan = fc.record({
   takes: fc.nat(10),
 });
 
-test('one run at a time, never an older value after a newer one, and the last one is always done', async () => {
+test('one run at a time, never an older value after a newer one, and the last value always runs', async () => {
   await fc.assert(
     fc.asyncProperty(plan, async ({ pushes, gather, rest, takes }) => {
       await onFakeTime(async (advance) => {
@@ -50,7 +50,7 @@ test('one run at a time, never an older value after a newer one, and the last on
   );
 });
 
-test('a newer value tells the run that waits within itself, and that is no failure', async () => {
+test('a newer value interrupts a run that is waiting, and that is no failure', async () => {
   await onFakeTime(async (advance) => {
     const { log, lines } = recorder();
     const done: string[] = [];
@@ -70,7 +70,7 @@ test('a newer value tells the run that waits within itself, and that is no failu
   });
 });
 
-test('a failure is logged with what it was, each new reason once, and the next value is done', async () => {
+test('a failure is logged, each new reason once, and the next value runs', async () => {
   await onFakeTime(async (advance) => {
     const { log, lines } = recorder();
     const latest = new Latest<string>('write', (reason) => Promise.reject(new Error(reason)), { log });
@@ -86,7 +86,7 @@ test('a failure is logged with what it was, each new reason once, and the next v
   });
 });
 
-test('disposing does what waits at once; an abort drops it', async () => {
+test('disposing runs a waiting value at once; an abort drops it', async () => {
   for (const how of ['dispose', 'abort'] as const) {
     await onFakeTime(async (advance) => {
       const end = new AbortController();

@@ -6,7 +6,7 @@ import { pause } from '../../src/async/pause.ts';
 import { poll } from '../../src/async/poll.ts';
 import { onFakeTime } from './fake-time.ts';
 
-test('polling ends with the first answer, without one when its patience does, and with an abort', async () => {
+test('polling ends with the first answer, when its patience runs out, or with an abort', async () => {
   await onFakeTime(async (advance) => {
     let now = 0;
     const clock = mock.method(performance, 'now', () => now);
@@ -35,7 +35,7 @@ test('polling ends with the first answer, without one when its patience does, an
   });
 });
 
-test('for each, so many at a time; after a failure nothing more begins, and what has begun ends first', async () => {
+test('at most `limit` at a time; after a failure nothing more starts, and running work finishes first', async () => {
   const item = fc.record({ takes: fc.nat(5), fails: fc.boolean() });
   await fc.assert(
     fc.asyncProperty(

@@ -15,7 +15,7 @@ const job = fc.record({
   aborts: fc.option(fc.nat(30), { nil: undefined }),
 });
 
-test('one at a time, in order, each with its own end; who gives up before his turn is left out', async () => {
+test('one at a time, in order, each with its own result; an aborted job that has not started is skipped', async () => {
   await fc.assert(
     fc.asyncProperty(fc.array(job, { maxLength: 12 }), async (jobs) => {
       await onFakeTime(async (advance) => {
@@ -64,7 +64,7 @@ test('one at a time, in order, each with its own end; who gives up before his tu
   );
 });
 
-test('an abort while the work runs changes nothing: the next one waits, the caller hears of the work', async () => {
+test('aborting a running job changes nothing: the next one waits, and the caller gets the job’s result', async () => {
   await onFakeTime(async (advance) => {
     const queue = new Queue();
     const giveUp = new AbortController();
@@ -82,7 +82,7 @@ test('an abort while the work runs changes nothing: the next one waits, the call
   });
 });
 
-test('work that throws before it is a promise fails like any other', async () => {
+test('a job that throws synchronously fails like any other', async () => {
   const queue = new Queue();
   const thrown = queue.run(() => {
     throw new Error('at once');
@@ -91,7 +91,7 @@ test('work that throws before it is a promise fails like any other', async () =>
   assert.equal(await queue.run(async () => 'next'), 'next');
 });
 
-test('idle when all is done, also what came meanwhile', async () => {
+test('idle when all is done, including what came meanwhile', async () => {
   await onFakeTime(async (advance) => {
     const queue = new Queue();
     let done = 0;

@@ -8,7 +8,7 @@ import { untilDone } from '../../src/async/until-done.ts';
 import { FlatnetError } from '../../src/error.ts';
 import { onFakeTime, recorder, settled } from './fake-time.ts';
 
-test('waits double from the first to the longest, each within its jitter', () => {
+test('waits double from the first to the longest, within their jitter', () => {
   fc.assert(
     fc.property(
       fc.record({
@@ -29,7 +29,7 @@ test('waits double from the first to the longest, each within its jitter', () =>
   );
 });
 
-test('tries until it succeeds; each new reason is told once', async () => {
+test('repeats until it succeeds, and reports each new reason once', async () => {
   await fc.assert(
     fc.asyncProperty(fc.array(fc.constantFrom('down', 'refused'), { maxLength: 8 }), async (reasons) => {
       await onFakeTime(async (advance) => {
@@ -64,7 +64,7 @@ test('tries until it succeeds; each new reason is told once', async () => {
   );
 });
 
-test('a hopeless error ends it at once, an abort at any time', async () => {
+test('a hopeless error ends it immediately, and an abort at any time', async () => {
   await onFakeTime(async (advance) => {
     const { log } = recorder();
     const end = new AbortController();
@@ -88,7 +88,7 @@ test('a hopeless error ends it at once, an abort at any time', async () => {
   });
 });
 
-test('a pause tells whether its time is over', async () => {
+test('a pause tells whether it ran to the end', async () => {
   await onFakeTime(async (advance) => {
     const end = new AbortController();
     const pauses = [pause(10), pause(10, end.signal), pause(20, end.signal)];
@@ -99,7 +99,7 @@ test('a pause tells whether its time is over', async () => {
   });
 });
 
-test('work in the background never fails unseen, nor unhandled', async () => {
+test('a background failure is neither silent nor unhandled', async () => {
   const { log, lines } = recorder();
   const end = new AbortController();
   background('look around', Promise.reject(new Error('dark')), log, end.signal);
