@@ -73,8 +73,8 @@ async function large(machine: Machine): Promise<Row[]> {
   await node.stop('SIGTERM');
   kv.close();
   return [
-    row(`start with ${PEERS} peers, to the last route`, 'ms', median(starts), { budget: { atMost: 2000 } }),
-    row('killed and started again, to ready', 'ms', restart),
+    row(`start with ${PEERS} peers, to the last route`, 'ms', median(starts), { budget: { atMost: 1600 } }),
+    row('killed and started again, to ready', 'ms', restart, { budget: { atMost: 1000 } }),
     row('one lease in the store changes, to the kernel, p50', 'ms', median(single)),
     row(`${STORM} leases change, to the kernel`, 'ms', storm),
     row(`${STORM} leases change, processor time`, 'ms', after.cpu - before.cpu),
@@ -106,7 +106,7 @@ async function small(machine: Machine): Promise<Row[]> {
   const each = (of: (usage: Usage) => number): number => (of(after) - of(before)) / IDLE;
   await node.stop('SIGTERM');
   return [
-    row(`memory with 3 peers and ${PODS} pods`, 'MB', after.memory, { budget: { atMost: 90 } }),
+    row(`memory with 3 peers and ${PODS} pods`, 'MB', after.memory, { budget: { atMost: 85 } }),
     row(
       '  processor time, idle',
       'ms/s',

@@ -1,4 +1,5 @@
-// A cluster in Calico's way, without tunnels: how soon every node knows a block, and what sessions and routes that takes.
+// A cluster in Calico's way, without tunnels: how soon every node knows a block, and what sessions and routes
+// that takes.
 //   node bench/bgp.ts [--json] [NODES…]      default: FLATNET_BENCH_NODES, or 3 30 100
 import { randomUUID } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -135,7 +136,10 @@ async function established(lab: Lab, names: readonly string[]): Promise<number> 
   }
 }
 
-/** Milliseconds from the end of `claim`, in which `node` gets one block more, to the last of the other kernels. */
+/**
+ * Milliseconds from the end of `claim`, in which `node` gets one block more, to the last of the other
+ * kernels.
+ */
 async function untilEverywhere(
   lab: Lab,
   names: readonly string[],

@@ -1,237 +1,227 @@
-// CNI calls as a container runtime sees them, whole processes, against the reference `bridge` + `host-local` in the same
-// run: each measurement of ours has one of theirs next to it, so that what else the machine does meets both.
-//   node bench/cni.ts [--pods N] [--rounds N] [--json]
+// CNI calls as a container runtime sees them, whole processes, against the reference `bridge` + `host-local`
+// in the same run. Every measurement of ours has one of theirs next to it, so that other load on the machine
+// affects both.
+//   node bench/cni.ts [--json]
 import { spawn, spawnSync } from 'node:child_process';
-import { existsSync, mkdirSync, mkdtempSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { copyFileSync, existsSync, mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { parseArgs } from 'node:util';
-import { installPlugins } from '../src/cni/shim/install.ts';
-import { withNetns } from '../src/linux/netns.ts';
-import { Host, Pod } from '../test/cni/host.ts';
+import { FALLBACK } from '../src/cni/shim/install.ts';
+import { netnsPath, withNetns } from '../src/linux/netns.ts';
+import { Pod } from '../test/cni/host.ts';
+import { configure, Node, startStore } from './lib/agent.ts';
+import { benchmark, type Machine, wire } from './lib/machine.ts';
+import { type Budget, median, type Row, row } from './lib/report.ts';
 
 const REFERENCE = '/usr/lib/cni';
-const SHIM = new URL('../dist/flatnet-cni', import.meta.url).pathname;
+const NETWORK = { Network: '10.90.0.0/16', SubnetLen: 24, Backend: { Type: 'vxlan' } };
 
-const SUBNETS = { subnets: ['10.90.1.0/24'], networks: ['10.90.0.0/16'] };
+/** Calls one after another, of each side. */
+const PODS = 60;
+/** Fifty pods at once, so many times. */
+const ROUNDS = 3;
+const AT_ONCE = 50;
+/** Pods of a node that is as full as nodes get. */
+const FULL = 250;
+/** Calls on the full node and the empty one, each. */
+const COMPARED = 40;
 
-type Side = { readonly name: 'flatnet' | 'reference'; readonly plugin: string; readonly conf: object };
-type Row = {
-  readonly what: string;
-  readonly unit: string;
-  readonly flatnet: number;
-  readonly reference: number;
-  readonly target: string;
-  readonly ratio: number;
+/** One way to make a pod. */
+type Side = {
+  readonly netns: string;
+  readonly plugin: string;
+  readonly conf: object;
+  readonly path: string;
 };
+type Command = 'ADD' | 'DEL';
 
-const { values: options } = parseArgs({
-  options: {
-    pods: { type: 'string', default: '60' },
-    rounds: { type: 'string', default: '3' },
-    json: { type: 'boolean', default: false },
-    agent: { type: 'string' },
-  },
+await benchmark('CNI', async (machine) => {
+  if (!existsSync(join(REFERENCE, 'host-local'))) {
+    throw new Error('the reference plugins are missing: apt-get install containernetworking-plugins');
+  }
+  const { endpoint, kv } = await startStore(machine, 'store');
+  await configure(kv, NETWORK);
+  kv.close();
+  const [empty, full] = [
+    await newNode(machine, 'empty', 1, endpoint),
+    await newNode(machine, 'full', 2, endpoint),
+  ];
+  const ours = sideOf(empty);
+  const reference = referenceOn(machine, empty.netns);
+  const rows = [
+    ...serial('', ours, reference, { ADD: { atMost: 0.4 }, DEL: { atMost: 0.2 } }),
+    await parallel(ours, reference),
+    ...serial(', by the fallback', { ...ours, plugin: fallbackOf(machine) }, reference),
+    await compared(machine, full, ours),
+  ];
+  for (const node of [empty, full]) await node.stop('SIGTERM');
+  return rows;
 });
 
-if (options.agent) await serve(options.agent);
-else await main();
-
-/** The agent's part, in a process of its own as in life. `dir` and namespace are the parent's. */
-async function serve(netns: string): Promise<void> {
-  const host = await new Host({ ...SUBNETS, netns, dir: process.cwd() }).listen();
-  process.send?.('listening');
-  process.once('disconnect', () => void host.stop().then(() => process.exit(0)));
-}
-
-async function main(): Promise<void> {
-  for (const program of [SHIM, `${REFERENCE}/bridge`, `${REFERENCE}/host-local`]) {
-    if (!existsSync(program)) {
-      console.error(
-        `bench/cni: ${program} is missing: run 'make shim' and install containernetworking-plugins`,
-      );
-      process.exit(1);
-    }
-  }
-  const dir = mkdtempSync(join(tmpdir(), 'flatnet-bench-'));
-  await using host = new Host({ ...SUBNETS, dir });
-  await host.stop();
-  const agent = spawn(process.execPath, [...process.execArgv, import.meta.filename, '--agent', host.netns], {
-    cwd: dir,
-    stdio: ['ignore', 'inherit', 'inherit', 'ipc'],
-  });
-  try {
-    await new Promise((resolve) => agent.once('message', resolve));
-    const binDir = join(dir, 'bin');
-    mkdirSync(binDir);
-    installPlugins(SHIM, binDir);
-    const sides = makeSides(binDir, host);
-    const rows = [
-      ...serial(sides, host, Number(options.pods)),
-      await parallel(sides, host, Number(options.rounds)),
-    ];
-    report(rows);
-  } finally {
-    agent.kill('SIGTERM');
-    rmSync(dir, { recursive: true, force: true });
-  }
-}
-
-function makeSides(binDir: string, host: Host): readonly [Side, Side] {
-  return [
-    {
-      name: 'flatnet',
-      plugin: join(binDir, 'flatnet'),
-      conf: { cniVersion: '1.0.0', name: 'cbr0', type: 'flatnet', socket: host.socketPath },
-    },
-    {
-      name: 'reference',
-      plugin: join(REFERENCE, 'bridge'),
-      conf: {
-        cniVersion: '1.0.0',
-        name: 'reference',
-        type: 'bridge',
-        bridge: 'cni1',
-        mtu: 1450,
-        hairpinMode: true,
-        isDefaultGateway: true,
-        ipam: {
-          type: 'host-local',
-          dataDir: join(host.dir, 'reference'),
-          ranges: [[{ subnet: '10.91.1.0/24' }]],
-          routes: [{ dst: '10.90.0.0/16' }],
-        },
-      },
-    },
-  ];
-}
-
 /** One call after another, the two sides taking turns. */
-function serial(sides: readonly [Side, Side], host: Host, count: number): Row[] {
-  const times = {
-    ADD: { flatnet: [] as number[], reference: [] as number[] },
-    DEL: { flatnet: [] as number[], reference: [] as number[] },
-  };
+function serial(
+  suffix: string,
+  ours: Side,
+  reference: Side,
+  budget: Partial<Record<Command, Budget>> = {},
+): Row[] {
+  const commands: readonly Command[] = ['ADD', 'DEL'];
+  const times = turns([ours, reference], PODS);
+  return commands.map((command) => {
+    const [value = Number.NaN, beside = Number.NaN] = times.map((each) => median(each[command]));
+    const more = { reference: beside, ...(budget[command] && { budget: budget[command] }) };
+    return row(`${command}, whole process, p50${suffix}`, 'ms', value, more);
+  });
+}
+
+/** Makes and deletes `count` pods on each side in turn: milliseconds of every call. */
+function turns(sides: readonly Side[], count: number): Record<Command, number[]>[] {
+  const times = sides.map(() => ({ ADD: [] as number[], DEL: [] as number[] }));
   // The first calls of each side make bridges and folders, and warm the caches.
   for (let i = -3; i < count; i++) {
-    const order = i % 2 ? sides : [sides[1], sides[0]];
-    using a = new Pod();
-    using b = new Pod();
+    using stack = new DisposableStack();
+    const pods = sides.map(() => stack.use(new Pod()));
+    const order = i % 2 ? [...sides.keys()] : [...sides.keys()].reverse();
     for (const command of ['ADD', 'DEL'] as const) {
       for (const side of order) {
-        const pod = side === sides[0] ? a : b;
-        const took = withNetns(host.path, () => {
-          const start = performance.now();
-          const { status, stdout, stderr } = spawnSync(side.plugin, {
-            env: environment(command, `c${i + 3}`, pod),
-            input: JSON.stringify(side.conf),
-          });
-          if (status !== 0) throw new Error(`${side.name} ${command}: ${stdout}${stderr}`);
-          return performance.now() - start;
-        });
-        if (i >= 0) times[command][side.name].push(took);
+        const took = timed(sides[side], command, pods[side]);
+        if (i >= 0) times[side]?.[command].push(took);
       }
     }
   }
-  return (['ADD', 'DEL'] as const).map((command) => {
-    const [flatnet, reference] = [median(times[command].flatnet), median(times[command].reference)];
-    const target = command === 'ADD' ? '≤ 0.85' : '≤ 0.40';
-    return {
-      what: `${command}, whole process, p50`,
-      unit: 'ms',
-      flatnet,
-      reference,
-      target,
-      ratio: flatnet / reference,
-    };
+  return times;
+}
+
+function timed(side: Side | undefined, command: Command, pod: Pod | undefined): number {
+  if (!side || !pod) return Number.NaN;
+  return withNetns(side.netns, () => {
+    const env = environment(side, command, pod);
+    const input = JSON.stringify(side.conf);
+    const start = performance.now();
+    const { status, stdout, stderr } = spawnSync(side.plugin, { env, input });
+    if (status !== 0) throw new Error(`${side.plugin} ${command}: ${stdout}${stderr}`);
+    return performance.now() - start;
   });
 }
 
 /** Fifty pods at the same moment: pods per second until the last is there. */
-async function parallel(sides: readonly [Side, Side], host: Host, rounds: number): Promise<Row> {
-  const rates = { flatnet: [] as number[], reference: [] as number[] };
-  for (let round = 0; round < rounds; round++) {
-    for (const side of round % 2 ? sides : sides.toReversed()) {
-      const pods = Array.from({ length: 50 }, () => new Pod());
-      const all = (command: 'ADD' | 'DEL') =>
-        Promise.all(pods.map((pod, i) => run(side, command, `p${round}-${i}`, pod, host)));
+async function parallel(ours: Side, reference: Side): Promise<Row> {
+  const rates = new Map<Side, number[]>([
+    [ours, []],
+    [reference, []],
+  ]);
+  for (let round = 0; round < ROUNDS; round++) {
+    for (const side of round % 2 ? [ours, reference] : [reference, ours]) {
+      const pods = Array.from({ length: AT_ONCE }, () => new Pod());
+      const all = (command: Command) => Promise.all(pods.map((pod) => run(side, command, pod)));
       try {
         const start = performance.now();
         await all('ADD');
-        rates[side.name].push(50_000 / (performance.now() - start));
+        rates.get(side)?.push((AT_ONCE * 1000) / (performance.now() - start));
         await all('DEL');
       } finally {
         for (const pod of pods) pod[Symbol.dispose]();
-        // The kernel takes namespaces apart in the background, under the lock that everybody needs.
+        // The kernel dismantles namespaces in the background, under a lock that everybody needs.
         await sleep(1500);
       }
     }
   }
-  const [flatnet, reference] = [median(rates.flatnet), median(rates.reference)];
-  return {
-    what: 'ADD, 50 at once',
-    unit: 'pods/s',
-    flatnet,
-    reference,
-    target: '≥ 2.50',
-    ratio: flatnet / reference,
-  };
+  const rate = (side: Side): number => median(rates.get(side) ?? []);
+  return row(`ADD, ${AT_ONCE} at once`, 'pods/s', rate(ours), {
+    reference: rate(reference),
+    budget: { atLeast: 2.5 },
+  });
 }
 
-function run(side: Side, command: string, id: string, pod: Pod, host: Host): Promise<void> {
-  const child = withNetns(host.path, () =>
-    spawn(side.plugin, { env: environment(command, id, pod), stdio: 'pipe' }),
-  );
-  let said = '';
+/** ADD on a node full of pods, beside ADD on one without any. */
+async function compared(machine: Machine, full: Node, empty: Side): Promise<Row> {
+  for (let i = 0; i < FULL; i++) await full.add(`full${i}`, machine.netns(`full${i}`));
+  const [many, none] = turns([sideOf(full), empty], COMPARED);
+  return row(`ADD with ${FULL} pods on the node, beside none`, 'ms', median(many?.ADD ?? []), {
+    reference: median(none?.ADD ?? []),
+    budget: { atMost: 1.15 },
+  });
+}
+
+function run(side: Side, command: Command, pod: Pod): Promise<void> {
+  const env = environment(side, command, pod);
+  const child = withNetns(side.netns, () => spawn(side.plugin, { env, stdio: 'pipe' }));
+  let output = '';
   for (const stream of [child.stdout, child.stderr]) {
     stream.on('data', (text) => {
-      said += text;
+      output += text;
     });
   }
   child.stdin.end(JSON.stringify(side.conf));
   return new Promise((resolve, reject) => {
     child.on('error', reject);
     child.on('close', (status) =>
-      status === 0 ? resolve() : reject(new Error(`${side.name} ${command}: ${said}`)),
+      status === 0 ? resolve() : reject(new Error(`${side.plugin} ${command}: ${output}`)),
     );
   });
 }
 
-function environment(command: string, id: string, pod: Pod): Record<string, string> {
+async function newNode(machine: Machine, name: string, index: number, endpoint: string): Promise<Node> {
+  const netns = machine.netns(name);
+  await wire([{ netns, address: `172.20.0.${index}/16` }, { netns: machine.netns(`${name}-far`) }]);
+  return started(new Node(machine, name, netns, { endpoint }));
+}
+
+/** Twice: the first start after a change of the source also translates it. */
+async function started(node: Node): Promise<Node> {
+  for (let i = 0; i < 2; i++) {
+    await node.stop('SIGTERM');
+    node.start();
+    await node.ready();
+  }
+  return node;
+}
+
+function sideOf(node: Node): Side {
+  const { binDir, conf } = node.cni();
+  return { netns: node.netns, plugin: join(binDir, 'flatnet'), conf, path: binDir };
+}
+
+/** The plugin as where there was no C compiler. */
+function fallbackOf(machine: Machine): string {
+  const dir = join(machine.dir, 'fallback');
+  mkdirSync(dir);
+  copyFileSync(new URL(`../dist/${FALLBACK}`, import.meta.url), join(dir, 'flatnet'));
+  return join(dir, 'flatnet');
+}
+
+function referenceOn(machine: Machine, netns: string): Side {
+  const ranges = [[{ subnet: '10.91.1.0/24' }]];
   return {
-    PATH: process.env.PATH ?? '',
-    CNI_COMMAND: command,
-    CNI_CONTAINERID: id,
-    CNI_NETNS: pod.path,
-    CNI_IFNAME: 'eth0',
-    CNI_PATH: REFERENCE,
-    CNI_ARGS: `IgnoreUnknown=1;K8S_POD_NAMESPACE=default;K8S_POD_NAME=${id}`,
+    netns,
+    plugin: join(REFERENCE, 'bridge'),
+    path: REFERENCE,
+    conf: {
+      cniVersion: '1.0.0',
+      name: 'reference',
+      type: 'bridge',
+      bridge: 'cni1',
+      mtu: 1450,
+      hairpinMode: true,
+      isDefaultGateway: true,
+      ipam: {
+        type: 'host-local',
+        dataDir: join(machine.dir, 'reference'),
+        ranges,
+        routes: [{ dst: '10.90.0.0/16' }],
+      },
+    },
   };
 }
 
-function median(values: readonly number[]): number {
-  const sorted = values.toSorted((a, b) => a - b);
-  return sorted[sorted.length >> 1] ?? Number.NaN;
-}
-
-function report(rows: readonly Row[]): void {
-  if (options.json) {
-    console.log(JSON.stringify(rows));
-    return;
-  }
-  const cells = rows.map((row) => [
-    row.what,
-    row.unit,
-    row.flatnet.toFixed(1),
-    row.reference.toFixed(1),
-    row.ratio.toFixed(2),
-    row.target,
-  ]);
-  const table = [['', '', 'flatnet', 'bridge+host-local', 'ratio', 'target'], ...cells];
-  const widths = [0, 1, 2, 3, 4, 5].map((i) => Math.max(...table.map((line) => line[i]?.length ?? 0)));
-  for (const line of table)
-    console.log(
-      line.map((cell, i) => (i < 2 ? cell.padEnd(widths[i] ?? 0) : cell.padStart(widths[i] ?? 0))).join('  '),
-    );
+function environment(side: Side, command: Command, pod: Pod): Record<string, string> {
+  return {
+    PATH: process.env.PATH ?? '',
+    CNI_COMMAND: command,
+    CNI_CONTAINERID: pod.name,
+    CNI_NETNS: netnsPath(pod.name),
+    CNI_IFNAME: 'eth0',
+    CNI_PATH: side.path,
+    CNI_ARGS: `IgnoreUnknown=1;K8S_POD_NAMESPACE=default;K8S_POD_NAME=${pod.name}`,
+  };
 }

@@ -97,21 +97,32 @@ export class Node {
     if (this.#agent) await stop(this.#agent, signal);
   }
 
+  /** How a container runtime calls this node's plugin. */
+  cni(): { readonly binDir: string; readonly conf: object } {
+    const { cniConf, cniBin } = this.#options.paths;
+    const {
+      plugins,
+      cniVersions: _,
+      ...list
+    } = JSON.parse(readFileSync(join(cniConf, CONF_LIST_FILE), 'utf8'));
+    const { capabilities: __, ...conf } = plugins[0];
+    return { binDir: cniBin, conf: { ...list, ...conf } };
+  }
+
   /** CNI ADD by the plugin that the agent installed; returns the pod's first address. */
   async add(containerId: string, netns: string): Promise<string> {
-    const { cniConf, cniBin } = this.#options.paths;
-    const { plugins, ...list } = JSON.parse(readFileSync(join(cniConf, CONF_LIST_FILE), 'utf8'));
-    const child = spawn(join(cniBin, 'flatnet'), {
+    const { binDir, conf } = this.cni();
+    const child = spawn(join(binDir, 'flatnet'), {
       stdio: ['pipe', 'pipe', 'inherit'],
       env: {
         CNI_COMMAND: 'ADD',
         CNI_CONTAINERID: containerId,
         CNI_NETNS: netns,
         CNI_IFNAME: 'eth0',
-        CNI_PATH: cniBin,
+        CNI_PATH: binDir,
       },
     });
-    child.stdin.end(JSON.stringify({ ...list, ...plugins[0] }));
+    child.stdin.end(JSON.stringify(conf));
     const result = JSON.parse((await child.stdout.setEncoding('utf8').toArray()).join(''));
     const address: unknown = result.ips?.[0]?.address;
     if (typeof address !== 'string') throw new Error(`ADD ${containerId}: ${JSON.stringify(result)}`);

@@ -18,7 +18,10 @@ import {
 } from '../../src/linux/netns.ts';
 import { type Row, report } from './report.ts';
 
-/** Namespaces carry the pid of their benchmark in their names: what one that was killed left, the next one removes. */
+/**
+ * Namespaces carry the pid of their benchmark in their names: what one that was killed left, the next one
+ * removes.
+ */
 const NAME = /^bench-(\d+)-/;
 
 /** Milliseconds a process has to end. */

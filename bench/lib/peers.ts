@@ -4,7 +4,8 @@ import { parseIp } from '../../src/ip/address.ts';
 import { parseCidr } from '../../src/ip/cidr.ts';
 import { macFromSeed } from '../../src/ip/mac.ts';
 
-// A cluster of thousands of nodes of which only one exists. All of them are on the network of its eth0, as host-gw wants.
+// A cluster of thousands of nodes of which only one exists. All of them are on the network of its eth0, as
+// host-gw wants.
 
 export const UNDERLAY_ADDRESS = '172.20.0.1/16';
 

@@ -49,7 +49,9 @@ export function report(title: string, rows: readonly Row[]): void {
   print(lines, [0, 1, 6]);
 }
 
-/** Prints lines of cells below each other; numbers end, and the columns of `text` start, at the same place. */
+/**
+ * Prints lines of cells below each other; numbers end, and the columns of `text` start, at the same place.
+ */
 export function print(lines: readonly (readonly string[])[], text: readonly number[]): void {
   const widths = lines[0]?.map((_, i) => Math.max(...lines.map((line) => line[i]?.length ?? 0))) ?? [];
   for (const line of lines) {

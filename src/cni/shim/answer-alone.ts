@@ -6,8 +6,8 @@ import { noteDel } from '../records/noted-del.ts';
 export type AloneReply = { readonly stdout: string; readonly stderr: string; readonly exit: number };
 
 /**
- * Answers without the agent: VERSION always; a DEL succeeds, leaving a note that the agent acts on later; anything else
- * gets an error after which runtimes try again.
+ * Answers without the agent: VERSION always; a DEL succeeds, leaving a note that the agent acts on later;
+ * anything else gets an error after which runtimes try again.
  */
 export function answerAlone(
   env: Readonly<Record<string, string | undefined>>,

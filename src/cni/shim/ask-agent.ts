@@ -20,8 +20,8 @@ declare const Bun: {
 const NEWLINE = 10;
 
 /**
- * Sends one line to the agent and returns its answer. Rejects without a valid answer within `timeoutMs`, of which
- * `waitedMs` are over.
+ * Sends one line to the agent and returns its answer. Rejects without a valid answer within `timeoutMs`, of
+ * which `waitedMs` are over.
  */
 export function askAgent(
   socketPath: string,

@@ -15,13 +15,17 @@ import { codeOf, FlatnetError } from '../../error.ts';
 import { TYPE } from '../protocol/conf.ts';
 import { AGENT_FILE, type AgentPlace } from './agent-file.ts';
 
-/** The TypeScript plugin, which shim.c becomes where it knows no answer: in the shim's own folder under this name. */
+/**
+ * The TypeScript plugin, which shim.c becomes where it knows no answer: in the shim's own folder under this
+ * name.
+ */
 export const FALLBACK = 'flatnet-fallback';
 
 /**
- * Installs the shim into a CNI bin folder as `flatnet` and `loopback`, and the fallback beside them. Each is replaced
- * atomically: runtimes may be running the old one, and none meets a half-written file. Uses hard links where the file system allows,
- * so that the nodes of a lab share the fallback's 110 MB. A foreign `loopback` stays.
+ * Installs the shim into a CNI bin folder as `flatnet` and `loopback`, and the fallback beside them. Each is
+ * replaced atomically: runtimes may be running the old one, and none meets a half-written file. Uses hard
+ * links where the file system allows, so that the nodes of a lab share the fallback's 110 MB. A foreign
+ * `loopback` stays.
  */
 export function installPlugins(shim: string, binDir: string): void {
   mkdirSync(binDir, { recursive: true, mode: 0o755 });

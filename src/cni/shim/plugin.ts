@@ -1,7 +1,7 @@
 // The whole plugin, compiled by Bun (scripts/build-shim). Carries environment and stdin to the agent and its
-// answer back. Container runtimes run shim.c, which becomes this program for everything off the straight path;
-// where there was no C compiler they run this one. Every import costs start-up time on every call, so what only
-// matters while the agent is away is loaded then.
+// answer back. Container runtimes run shim.c, which becomes this program for everything off the straight
+// path; where there was no C compiler they run this one. Every import costs start-up time on every call, so
+// what only matters while the agent is away is loaded then.
 import { AGENT_FILE, type AgentPlace } from './agent-file.ts';
 import { askAgent } from './ask-agent.ts';
 
@@ -14,7 +14,10 @@ declare const Bun: {
   write(file: unknown, text: string): Promise<number>;
 };
 
-/** Longest wait for the agent, in milliseconds; shim.c has the same. Runtimes themselves give up after a minute or more. */
+/**
+ * Longest wait for the agent, in milliseconds; shim.c has the same. Runtimes themselves give up after a
+ * minute or more.
+ */
 const PATIENCE: Readonly<Record<string, number>> = { ADD: 30_000, DEL: 10_000, STATUS: 3_000 };
 const DEFAULT_PATIENCE = 20_000;
 
@@ -59,8 +62,8 @@ async function answer(error: unknown, stdin: string, agent: Found): Promise<numb
 }
 
 /**
- * Where the configuration says, or else the file that the agent leaves beside the executables: container runtimes write
- * the configuration of `loopback` themselves.
+ * Where the configuration says, or else the file that the agent leaves beside the executables: container
+ * runtimes write the configuration of `loopback` themselves.
  */
 async function findAgent(stdin: string): Promise<Found> {
   const told = placeIn(stdin);

@@ -14,7 +14,9 @@ import { NO_SHIM, SHIM } from '../shim.ts';
 
 const SOURCE = join(import.meta.dirname, '../../../src/cni/shim/shim.c');
 
-/** Compiled with sanitizers where that is possible; a report of theirs goes to stderr and changes the status. */
+/**
+ * Compiled with sanitizers where that is possible; a report of theirs goes to stderr and changes the status.
+ */
 const SANITIZED = ['-fsanitize=address,undefined', '-fno-sanitize-recover=all', '-g', '-O1'];
 
 /** What the fake agent does on every connection. */
