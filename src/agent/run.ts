@@ -46,7 +46,9 @@ export async function runAgent(options: AgentOptions, log: Log, stop: AbortSigna
   const facts = new Facts(options, loadAttachments(paths.state));
   const store = openStore(options.store, log);
   const blocks = new Blocks(facts, store.blocks, log);
-  await using companions = new Companions({ node, paths, assigner: blocks.assigner, log, signal });
+  const secrets = join(paths.state, 'secrets');
+  const { assigner } = blocks;
+  await using companions = new Companions({ node, paths, secrets, assigner, log, signal });
   connect(facts, companions);
   using loop = new Loop(facts, log);
 
@@ -68,7 +70,7 @@ export async function runAgent(options: AgentOptions, log: Log, stop: AbortSigna
   loop.once('ready', () => background('settle the heap', settle(signal), log));
   const membership = new Membership(facts, { cluster: store.membership, log, signal, previous });
   const problem = () => notReady(facts, { kernel: loop.problem, companion: companions.problem });
-  const cni = cniContext({ facts, notReady: problem, mtu: () => loop.mtu, assigner: blocks.assigner, log });
+  const cni = cniContext({ facts, notReady: problem, mtu: () => loop.mtu, assigner, log });
   await using service = new CniService(cni);
 
   // Whoever finds it out.

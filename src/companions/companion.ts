@@ -55,12 +55,18 @@ export interface Companion<Facts = unknown> extends AsyncDisposable {
 export type CompanionContext = {
   /** This node's name. */
   readonly node: string;
-  readonly paths: {
+  /**
+   * Folders of its own, which it makes, with mode 0700. Before it starts anything that outlives the agent there must be something in
+   * one of them: by that a later agent knows that there is something to end.
+   */
+  readonly folders: {
     /** For sockets and the like: gone after a reboot. */
     readonly run: string;
     /** Survives a reboot. */
     readonly state: string;
   };
+  /** Where the node's secrets are, `<secret>/<key>`, as Kubernetes mounts them. */
+  readonly secrets: string;
   /** Addresses of the blocks plan, as pods get theirs. */
   readonly assigner: Assigner;
   readonly log: Log;
@@ -72,16 +78,25 @@ export type CompanionContext = {
 
 /** One kind of companion. To add one, write a file that exports such an object and name it in `registry.ts`. */
 export type CompanionKind<C extends Companion = Companion> = {
-  /** The backend's `type`. */
-  readonly backend: string;
   /** Takes over what an earlier agent's companion left running, or starts anew. */
   start(context: CompanionContext): C | Promise<C>;
   /**
-   * Ends whatever a companion of this kind has started on this node, of this agent or one before, and removes its files: the
-   * network has another backend, or flatnet is uninstalled. Its own companion, if there was one, is disposed of already.
-   * Does nothing, quickly, where there is nothing; after a crash half-way the next call does the rest.
+   * Ends whatever a companion of this kind has started on this node, of this agent or one before, and removes its folders at last:
+   * the network has another backend, or flatnet is uninstalled. The companion itself, if there was one, is disposed of already. After
+   * a crash half-way the next call does the rest.
    */
   end(context: CompanionContext): Promise<void>;
-  /** Operations of the local API. `running`: the companion, on a node whose backend it belongs to. */
+  /** The operations that `registry.ts` names. `running`: the companion, on a node whose backend it belongs to. */
   handlers?(running: () => C | undefined): Handlers;
+};
+
+/** A kind of companion, which is loaded only where it is needed. */
+export type RegisteredCompanion = {
+  /** The backend's `type`. */
+  readonly backend: string;
+  /** Of its folders. */
+  readonly name: string;
+  /** Of the local API. */
+  readonly operations?: readonly string[];
+  readonly load: () => Promise<CompanionKind>;
 };

@@ -1,4 +1,6 @@
 import { EventEmitter } from 'node:events';
+import { existsSync } from 'node:fs';
+import { join } from 'node:path';
 import { logFailure } from '../async/background.ts';
 import { Queue } from '../async/queue.ts';
 import type { LinkItem } from '../state/kinds/link.ts';
@@ -6,27 +8,33 @@ import type {
   ClusterFacts,
   Companion,
   CompanionContext,
-  CompanionKind,
+  Handler,
   Handlers,
+  RegisteredCompanion,
   SettledFacts,
 } from './companion.ts';
 import { COMPANIONS } from './registry.ts';
+
+/** What all companions get, and where their folders are. */
+export type CompanionsOptions = Omit<CompanionContext, 'changed' | 'folders'> & {
+  readonly paths: CompanionContext['folders'];
+};
 
 /**
  * The companion of the network's backend, and those that backends before it left. `changed`: `facts` may be others now.
  */
 export class Companions extends EventEmitter<{ changed: [] }> implements AsyncDisposable {
-  readonly #context: CompanionContext;
-  readonly #kinds: readonly CompanionKind[];
+  readonly #options: CompanionsOptions;
+  readonly #registry: readonly RegisteredCompanion[];
   readonly #queue = new Queue();
   /** By backend: the current one, and those that are still to end. */
   readonly #running = new Map<string, Companion>();
   #backend: string | undefined;
 
-  constructor(context: Omit<CompanionContext, 'changed'>, kinds: readonly CompanionKind[] = COMPANIONS) {
+  constructor(options: CompanionsOptions, registry: readonly RegisteredCompanion[] = COMPANIONS) {
     super();
-    this.#context = { ...context, changed: () => this.emit('changed') };
-    this.#kinds = kinds;
+    this.#options = options;
+    this.#registry = registry;
   }
 
   /** The agent stops; what runs runs on. */
@@ -40,8 +48,11 @@ export class Companions extends EventEmitter<{ changed: [] }> implements AsyncDi
    */
   use(backend: string): Promise<void> {
     return this.#queue.run(async () => {
-      const kind = this.#kinds.find((each) => each.backend === backend);
-      if (kind && !this.#running.has(backend)) this.#running.set(backend, await kind.start(this.#context));
+      const registered = this.#registry.find((each) => each.backend === backend);
+      if (registered && !this.#running.has(backend)) {
+        const kind = await registered.load();
+        this.#running.set(backend, await kind.start(this.#contextOf(registered)));
+      }
       this.#backend = backend;
     });
   }
@@ -49,11 +60,13 @@ export class Companions extends EventEmitter<{ changed: [] }> implements AsyncDi
   /** Ends all companions but that of the backend in use, those of earlier agents too. Rejects when one of them does not end. */
   endOthers(): Promise<void> {
     return this.#queue.run(async () => {
-      for (const kind of this.#kinds) {
-        if (kind.backend === this.#backend) continue;
-        await this.#running.get(kind.backend)?.[Symbol.asyncDispose]();
-        this.#running.delete(kind.backend);
-        await kind.end(this.#context);
+      for (const registered of this.#registry) {
+        if (registered.backend === this.#backend) continue;
+        await this.#running.get(registered.backend)?.[Symbol.asyncDispose]();
+        this.#running.delete(registered.backend);
+        const context = this.#contextOf(registered);
+        if (!Object.values(context.folders).some((folder) => existsSync(folder))) continue;
+        await (await registered.load()).end(context);
       }
     });
   }
@@ -86,10 +99,27 @@ export class Companions extends EventEmitter<{ changed: [] }> implements AsyncDi
 
   /** The operations of all kinds: those of a backend that is not in use say so. */
   get handlers(): Handlers {
-    const all = this.#kinds.map((kind) =>
-      kind.handlers?.(() => (kind.backend === this.#backend ? this.#current : undefined)),
+    const all = this.#registry.flatMap((registered) =>
+      (registered.operations ?? []).map((name) => [name, this.#handler(registered, name)] as const),
     );
-    return Object.assign({}, ...all);
+    return Object.fromEntries(all);
+  }
+
+  #handler({ backend, load }: RegisteredCompanion, name: string): Handler {
+    return async (request) => {
+      const kind = await load();
+      const handlers = kind.handlers?.(() => (backend === this.#backend ? this.#current : undefined));
+      return handlers?.[name]?.(request);
+    };
+  }
+
+  #contextOf({ name }: RegisteredCompanion): CompanionContext {
+    const { paths, ...options } = this.#options;
+    return {
+      ...options,
+      folders: { run: join(paths.run, name), state: join(paths.state, name) },
+      changed: () => this.emit('changed'),
+    };
   }
 
   get #current(): Companion | undefined {
@@ -102,7 +132,7 @@ export class Companions extends EventEmitter<{ changed: [] }> implements AsyncDi
     try {
       call(this.#current);
     } catch (error) {
-      logFailure(`companion of ${this.#backend}: ${what}`, error, this.#context.log);
+      logFailure(`companion of ${this.#backend}: ${what}`, error, this.#options.log);
     }
   }
 }

@@ -1,5 +1,11 @@
-import { bird } from './bird/companion.ts';
-import type { CompanionKind } from './companion.ts';
+import type { RegisteredCompanion } from './companion.ts';
 
 /** Every kind of companion there is; a backend that is not named here needs none. */
-export const COMPANIONS: readonly CompanionKind[] = [bird];
+export const COMPANIONS: readonly RegisteredCompanion[] = [
+  {
+    backend: 'bgp',
+    name: 'bird',
+    operations: ['bgp-status', 'bgp-routes'],
+    load: async () => (await import('./bird/companion.ts')).bird,
+  },
+];

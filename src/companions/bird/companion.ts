@@ -1,4 +1,3 @@
-import { join } from 'node:path';
 import type { TunnelFacts } from '../../backends/ipip.ts';
 import type { Network } from '../../cluster/network.ts';
 import type { Resources } from '../../cluster/resources.ts';
@@ -15,29 +14,19 @@ import { Tunnel } from './tunnel/tunnel.ts';
 
 /** Backend `bgp`: BIRD, which brings the routes to the peers' pods, and the IPIP tunnel those may lead into. */
 export const bird: CompanionKind<BirdCompanion> = {
-  backend: 'bgp',
   start: async (context) => new BirdCompanion(context, await foundTunnel()),
-  end: ({ paths, log }) => endBird(birdFolder(paths), log),
+  end: ({ folders, log }) => endBird(folders.run, log),
   handlers: (running) => bgpHandlers(() => running()?.running),
 };
-
-function birdFolder({ run }: CompanionContext['paths']): string {
-  return join(run, 'bird');
-}
 
 class BirdCompanion implements Companion<TunnelFacts> {
   readonly #speaker: BgpSpeaker;
   readonly #tunnel: Tunnel;
 
   constructor(context: CompanionContext, found: FoundTunnel | undefined) {
-    const { paths, log, signal } = context;
+    const { folders, secrets, log, signal } = context;
     this.#tunnel = new Tunnel(context, found);
-    this.#speaker = new BgpSpeaker({
-      folder: birdFolder(paths),
-      secrets: join(paths.state, 'secrets'),
-      log,
-      signal,
-    });
+    this.#speaker = new BgpSpeaker({ folder: folders.run, secrets, log, signal });
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

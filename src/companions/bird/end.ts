@@ -8,7 +8,7 @@ import type { Log } from '../../log.ts';
 import { withoutSessions } from './configuration/text.ts';
 import type { BirdControl } from './daemon/control.ts';
 import { BirdFiles } from './daemon/files.ts';
-import { adoptBird, hasPredecessor, runningBird } from './daemon/process.ts';
+import { adoptBird, runningBird } from './daemon/process.ts';
 import { kernelRoutesOfBird } from './kernel-routes.ts';
 
 /** Milliseconds BIRD may take to withdraw everything, and then to end. */
@@ -16,13 +16,10 @@ const PATIENCE = 5000;
 
 /**
  * Ends this node's BIRD for good, unlike `Bird.stop`: it says goodbye to its peers, so that they drop this node's routes, takes its
- * own routes out of the kernel, ends, and its files go. Other ways for the packets must be there already. Nothing where no BIRD of
- * these files ever ran.
+ * own routes out of the kernel, ends, and its files go. Other ways for the packets must be there already.
  */
 export async function endBird(folder: string, log: Log): Promise<void> {
   const files = new BirdFiles(folder);
-  const hasRun = hasPredecessor(files) || (await files.readConfig()) !== undefined;
-  if (!hasRun) return;
   using netlink = NetlinkSocket.open(NETLINK_ROUTE);
   const id = runningBird(files);
   const connected = await adoptBird(files);
