@@ -1,0 +1,74 @@
+import assert from 'node:assert/strict';
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { type TestContext, test } from 'node:test';
+import { readNetwork } from '../../src/cluster/network.ts';
+import { down } from '../../src/lab/down.ts';
+import { agentReady, startAgent, stopAgent } from '../../src/lab/machine/agent.ts';
+import { createPod } from '../../src/lab/pods/pod.ts';
+import { netnsOf } from '../../src/lab/record/names.ts';
+import { up } from '../../src/lab/up.ts';
+import { NO_KERNEL } from '../state/namespace.ts';
+
+/** What `program` says of a node's kernel, until it is asked for. */
+async function listen(t: TestContext, netns: string, ...program: string[]): Promise<() => Promise<string>> {
+  const child = spawn('ip', ['netns', 'exec', netns, 'stdbuf', '-oL', ...program]);
+  t.after(() => child.kill('SIGKILL'));
+  let text = '';
+  child.stdout.setEncoding('utf8').on('data', (chunk: string) => {
+    text += chunk;
+  });
+  await once(child, 'spawn');
+  await settled(300);
+  return async () => {
+    await settled(100);
+    const closed = once(child, 'close');
+    child.kill('SIGTERM');
+    await closed;
+    return text;
+  };
+}
+
+const settled = (ms: number) => new Promise((resolve) => setTimeout(resolve, ms));
+
+const CONFIGURATIONS = {
+  'vxlan, leases, bridge': { Network: '10.244.0.0/16', Backend: { Type: 'vxlan' } },
+  'bgp, blocks, routed': {
+    Network: '10.244.0.0/16',
+    addresses: 'blocks',
+    wiring: 'routed',
+    Backend: { Type: 'bgp', ipipMode: 'Never' },
+  },
+};
+
+for (const [name, conf] of Object.entries(CONFIGURATIONS)) {
+  test(`an agent that starts again changes nothing (${name})`, {
+    skip: NO_KERNEL,
+    timeout: 120_000,
+  }, async (t) => {
+    const lab = await up({
+      name: `r${process.pid}${conf.Backend.Type}`,
+      nodes: 2,
+      subnets: 1,
+      network: readNetwork(conf),
+    });
+    t.after(() => down(lab.name));
+    for (const node of ['node1', 'node2']) {
+      await createPod(lab, { namespace: 'default', name: `on-${node}`, node, labels: {}, containers: [] });
+    }
+    // Until what the pods added is on the disk.
+    await settled(2000);
+    for (const how of ['stop', 'kill'] as const) {
+      const netns = netnsOf(lab.name, 'node1');
+      const told = await Promise.all([
+        listen(t, netns, 'ip', 'monitor', 'link', 'address', 'route', 'rule'),
+        listen(t, netns, 'nft', 'monitor'),
+      ]);
+      await stopAgent(lab, 'node1', how);
+      await startAgent(lab, 'node1');
+      await agentReady(lab, 'node1');
+      await settled(2000);
+      assert.deepEqual(await Promise.all(told.map((text) => text())), ['', ''], how);
+    }
+  });
+}
