@@ -1,12 +1,14 @@
+import { closeSync } from 'node:fs';
 import { FlatnetError } from '../../error.ts';
 import type { Request } from '../../linux/netlink/message.ts';
-import type { NetlinkSocket } from '../../linux/netlink/socket.ts';
+import { NETLINK_NETFILTER, NetlinkSocket } from '../../linux/netlink/socket.ts';
+import { anonymousNetns } from '../../linux/netns.ts';
 import { elementCreate, elementDelete } from '../../linux/nftables/element.ts';
 import { applyRuleset } from '../../linux/nftables/ruleset.ts';
 import { commit } from '../../linux/nftables/transaction.ts';
 import { overlapping } from '../../linux/nftables/values/overlap.ts';
-import { deleteText, replaceText } from '../../linux/nftables/values/render.ts';
-import { type Holder, tableName } from '../../linux/nftables/values/table.ts';
+import { deleteText, replaceText, tableText } from '../../linux/nftables/values/render.ts';
+import { type Holder, holdersOf, tableName } from '../../linux/nftables/values/table.ts';
 import type { NftElementItem } from '../kinds/nft-element.ts';
 import type { NftTableItem } from '../kinds/nft-table.ts';
 import { asError } from './executor.ts';
@@ -43,6 +45,7 @@ export async function remake(
   } catch (error) {
     const [only, ...others] = remakes;
     if (only && others.length === 0) {
+      if (await findFaults(only, failures)) return remake(netns, [only], failures);
       for (const each of [only.table, ...(only.elements ?? [])]) failures.set(each, asError(error));
       return 0;
     }
@@ -56,6 +59,37 @@ function remakeText({ table, elements }: Remake, failures: Failures): string {
   if (!elements) return deleteText(table);
   const sound = elements.filter((each) => !failures.has(each));
   return replaceText(table, sound);
+}
+
+/**
+ * Tries the elements in an empty namespace: one that the kernel refuses must not cost the others their table. Returns
+ * whether there is such a one.
+ */
+async function findFaults({ table, elements = [] }: Remake, failures: Failures): Promise<boolean> {
+  const before = failures.size;
+  const holders = new Map(holdersOf(table).map((holder) => [holder.name, holder]));
+  const changes: ElementChange[] = [];
+  for (const item of elements) {
+    const set = holders.get(item.set);
+    if (failures.has(item)) continue;
+    if (set) changes.push({ action: 'add', item, set });
+    else failures.set(item, noSetError(item));
+  }
+  const netns = anonymousNetns();
+  try {
+    await applyRuleset(tableText(table), { netns });
+    using socket = NetlinkSocket.open(NETLINK_NETFILTER, { netns });
+    await changeElements(socket, changes, failures);
+  } catch {
+    // It is the structure that is at fault, and its refusal is known already.
+  } finally {
+    closeSync(netns);
+  }
+  return failures.size > before;
+}
+
+export function noSetError({ set }: NftElementItem): FlatnetError {
+  return new FlatnetError(`there is no set ${set}`, { code: 'NFTABLES' });
 }
 
 export function overlapError({ set, key }: NftElementItem): FlatnetError {

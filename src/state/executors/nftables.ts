@@ -1,5 +1,4 @@
 import { pause } from '../../async/pause.ts';
-import { FlatnetError } from '../../error.ts';
 import { NETLINK_NETFILTER, NetlinkSocket } from '../../linux/netlink/socket.ts';
 import { generation, isAfter, nextGeneration } from '../../linux/nftables/generation.ts';
 import { type NftEvent, NftMonitor } from '../../linux/nftables/monitor.ts';
@@ -13,7 +12,14 @@ import { type NftTableItem, nftTable, tableKey } from '../kinds/nft-table.ts';
 import { isOurTable } from '../ownership.ts';
 import type { Executor, Watch } from './executor.ts';
 import { type KnownTable, NftKnowledge } from './nft-knowledge.ts';
-import { changeElements, type ElementChange, type Failures, overlapError, remake } from './nft-write.ts';
+import {
+  changeElements,
+  type ElementChange,
+  type Failures,
+  noSetError,
+  overlapError,
+  remake,
+} from './nft-write.ts';
 
 type Transaction = Extract<NftEvent, { type: 'transaction' }>;
 
@@ -147,7 +153,7 @@ export class Nftables implements Executor {
       if (!isOf(nftElement, item) || made.has(tableName(item))) continue;
       const set = setOf(this.#known.get(item), item.set);
       if (set) ready.push({ action: action === 'recreate' ? 'change' : action, item, set });
-      else failures.set(item, new FlatnetError(`there is no set ${item.set} yet`, { code: 'NFTABLES' }));
+      else failures.set(item, noSetError(item));
     }
     if (ready.length === 0) return;
     await changeElements(this.#socket, ready, failures);

@@ -215,3 +215,20 @@ kernelTest(
     );
   },
 );
+
+kernelTest('an element that the kernel refuses does not cost the others their table', async (t) => {
+  const box = sandbox(t);
+  const faulty = [web(81, { goto: 'nowhere' }), { ...node('10.9.9.9'), set: 'nosuch' }];
+  using bench = new Bench(box, [...BASE, ...faulty]);
+  await bench.quiet();
+  const shown = (kind: string, name: string) =>
+    box.run('nft', 'list', kind, 'inet', 'flatnet-test', name).replaceAll(/\s+/g, ' ');
+  assert.match(shown('map', 'web'), /\{ "eth0" \. tcp \. 80 : goto web \}/);
+  assert.match(shown('set', 'nodes'), /\{ 10\.0\.0\.1 \}/);
+  const reasons = bench.reports.at(-1)?.undone.map(({ reason }) => reason) ?? [];
+  assert.equal(reasons.length, 2, reasons.join());
+  assert.ok(
+    reasons.every((reason) => /ENOENT|there is no set nosuch/.test(reason)),
+    reasons.join(),
+  );
+});
