@@ -62,8 +62,8 @@ function remakeText({ table, elements }: Remake, failures: Failures): string {
 }
 
 /**
- * Tries the elements in an empty namespace: one that the kernel refuses must not cost the others their table. Returns
- * whether there is such a one.
+ * Tries the elements in an empty namespace: one that the kernel refuses must not cost the others their table.
+ * Returns whether there is such a one.
  */
 async function findFaults({ table, elements = [] }: Remake, failures: Failures): Promise<boolean> {
   const before = failures.size;

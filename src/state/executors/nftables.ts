@@ -56,7 +56,9 @@ export class Nftables implements Executor {
     return items.map(() => undefined);
   }
 
-  /** Our tables and the wanted ones, as far as they exist, and the elements of those whose structure is right. */
+  /**
+   * Our tables and the wanted ones, as far as they exist, and the elements of those whose structure is right.
+   */
   async read(desired: KernelState): Promise<Item[]> {
     await this.#catchUp();
     const wanted = new Map<string, NftTableItem>();
