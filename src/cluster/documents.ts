@@ -1,12 +1,13 @@
 import { LineCounter, parseAllDocuments } from 'yaml';
 import { type ErrorCode, FlatnetError, messageOf } from '../error.ts';
 
-/** One object of a file. `where` begins the names of its fields in errors: `pods.yaml document 2: `. */
+/** One object of a file. `where` prefixes the names of its fields in errors: `pods.yaml document 2: `. */
 export type Item = { readonly value: unknown; readonly where: string };
 
 /**
- * Reads YAML or JSON with any number of documents; the items of a list (`kind: List`, `IPPoolList`), as kubectl and
- * calicoctl print several objects, stand for themselves; empty documents for nothing. Throws `code` naming file, line and column.
+ * Reads YAML or JSON with any number of documents. Of a list (`kind: List`, `IPPoolList`), as kubectl and
+ * calicoctl print several objects, the items count; empty documents count for nothing. Throws `code` naming
+ * file, line and column.
  */
 export function readDocuments(text: string, filename: string, code: ErrorCode): Item[] {
   const lines = new LineCounter();

@@ -1,8 +1,9 @@
 import { FlatnetError, messageOf } from '../error.ts';
 
 /**
- * Reads an object of a configuration the way Go's JSON decoder does for flannel: keys matched without case, unknown keys
- * ignored, the last of two spellings wins. Every error names the field by its path and says what to write.
+ * Reads an object of a configuration the way Go's JSON decoder does for flannel: keys matched without case,
+ * unknown keys ignored, the last of two spellings wins. Every error names the field by its path and says what
+ * to write.
  */
 export class Fields {
   readonly #values = new Map<string, unknown>();
@@ -62,7 +63,7 @@ export class Fields {
     return value === undefined ? undefined : new Fields(value, this.#name(name));
   }
 
-  /** Reads a string by a parser that throws, e.g. `parseCidr`; its error gets the field's name. */
+  /** Reads a string with a parser that throws, e.g. `parseCidr`; the error gets the field's name. */
   parsed<T>(name: string, parse: (text: string) => T): T | undefined {
     const text = this.string(name);
     if (text === undefined) return undefined;
@@ -73,7 +74,7 @@ export class Fields {
     }
   }
 
-  /** Reads a list of strings by a parser that throws; its error gets the item's name, as `exclude[2]`. */
+  /** Reads a list of strings with a parser that throws; the error gets the item's name, e.g. `exclude[2]`. */
   parsedList<T>(name: string, parse: (text: string) => T): readonly T[] | undefined {
     return this.list(name)?.map((value, i) => {
       if (typeof value !== 'string')

@@ -5,8 +5,8 @@ const LABEL = /^[a-z0-9]([a-z0-9-]*[a-z0-9])?$/;
 const LONGEST = 63;
 
 /**
- * Returns the name when it is a DNS label of at most `longest` bytes. Throws NAME_INVALID naming the field, e.g.
- * `pod name`, and proposing a name that would do.
+ * Returns the name when it is a DNS label of at most `longest` bytes. Throws NAME_INVALID naming the field,
+ * e.g. `pod name`, and suggests a name that would do.
  */
 export function dnsLabel(field: string, name: string, longest: number = LONGEST): string {
   if (name.length <= longest && LABEL.test(name)) return name;

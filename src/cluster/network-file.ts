@@ -3,9 +3,9 @@ import { FlatnetError, messageOf } from '../error.ts';
 import { type Network, readNetwork } from './network.ts';
 
 /**
- * Reads the text of a configuration file: flannel's net-conf.json, or the same keys as YAML. `filename` is for its
- * extension and for errors, which are CONFIG_INVALID and name file and field, or file, line and column. `complete` may
- * add to what is written, before it is read.
+ * Reads the text of a configuration file: flannel's net-conf.json, or the same keys as YAML. `filename` gives
+ * the extension, and names the file in errors, which are CONFIG_INVALID and name the field, or line and
+ * column. `complete` may add to the text's value before it is read.
  */
 export function readNetworkFile(
   text: string,

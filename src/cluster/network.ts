@@ -8,7 +8,10 @@ import { type Pool, readPool } from './pool.ts';
 
 export type { Pool } from './pool.ts';
 
-/** The configuration of the pod network, the same on every node. Read by `readNetwork` from net-conf.json or YAML. */
+/**
+ * The configuration of the pod network, the same on every node. Read by `readNetwork` from net-conf.json or
+ * YAML.
+ */
 export type Network = Plan & {
   /** At least one family is present. */
   readonly pools: PerFamily<Pool>;
@@ -20,7 +23,10 @@ export type Network = Plan & {
   };
   readonly masquerade: {
     readonly enabled: boolean;
-    /** Choose source ports at random (`NF_NAT_RANGE_PROTO_RANDOM_FULLY`): avoids the conntrack insertion race. */
+    /**
+     * Choose source ports at random (`NF_NAT_RANGE_PROTO_RANDOM_FULLY`), which avoids the conntrack insertion
+     * race.
+     */
     readonly randomFully: boolean;
     /** Destinations that always see the pod's own address. */
     readonly exclude: readonly Cidr[];
@@ -28,9 +34,10 @@ export type Network = Plan & {
 };
 
 /**
- * Reads a parsed net-conf.json, or our YAML, which has the same keys and `addresses`, `wiring` and `masquerade` besides. Keys are
- * matched without case, unknown ones ignored. What a family that is not enabled says must parse and is not used (k3s writes `0.0.0.0/0`
- * or `::/0` there). Throws CONFIG_INVALID naming the field.
+ * Reads a parsed net-conf.json, or our YAML, which has the same keys and also `addresses`, `wiring` and
+ * `masquerade`. Matches keys without case and ignores unknown ones. The fields of a family that is not
+ * enabled must parse, and are not used (k3s writes `0.0.0.0/0` or `::/0` there). Throws CONFIG_INVALID naming
+ * the field.
  */
 export function readNetwork(value: unknown): Network {
   const fields = new Fields(value);
@@ -54,8 +61,8 @@ export function readNetwork(value: unknown): Network {
 }
 
 /**
- * The network as net-conf.json text, for the store's `config` key: `readNetwork` returns the same Network from it, and
- * flannel reads it too (it ignores what is only ours).
+ * The network as the text of a net-conf.json: `readNetwork` returns the same Network from it, and flannel
+ * reads it too, ignoring what is only ours.
  */
 export function networkToNetConf(network: Network): string {
   const { pools, addresses, wiring, backend, masquerade } = network;
@@ -82,7 +89,10 @@ export function networkToNetConf(network: Network): string {
   return `${JSON.stringify(conf, null, 2)}\n`;
 }
 
-/** Throws CONFIG_INVALID when a pool overlaps a network that is in use for something else, e.g. `the underlay`. */
+/**
+ * Throws CONFIG_INVALID when a pool overlaps a network that is in use for something else, e.g. `the
+ * underlay`.
+ */
 export function refuseOverlap(network: Network, use: string, taken: readonly Cidr[]): void {
   for (const pool of Object.values(network.pools)) {
     const other = taken.find((cidr) => overlaps(pool.cidr, cidr));

@@ -12,8 +12,8 @@ export function perFamily<T>(of: (family: Family) => T | undefined): PerFamily<T
 }
 
 /**
- * A node owns blocks of pod addresses and says how to reach them. flannel's lease is a node with one subnet a family;
- * Calico's node has several blocks.
+ * A node owns blocks of pod addresses and says how to reach them. flannel's lease is a node with one subnet a
+ * family; Calico's node has several blocks.
  */
 export type Node = {
   /** DNS label, unique in the cluster; the public address where only a flannel lease is known. */
@@ -25,7 +25,9 @@ export type Node = {
   readonly backend: {
     /** A backend's `type`, e.g. `vxlan`. */
     readonly type: string;
-    /** What that backend publishes for its peers: flannel's BackendData and BackendV6Data, decoded from JSON. */
+    /**
+     * What that backend publishes for its peers: flannel's BackendData and BackendV6Data, decoded from JSON.
+     */
     readonly data: PerFamily<unknown>;
   };
 };

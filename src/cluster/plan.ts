@@ -2,7 +2,10 @@ import { encapsulation } from './calico/ip-pool.ts';
 import type { Fields } from './fields.ts';
 import { WIRINGS, type WiringName } from './wiring.ts';
 
-/** `lease`: a node has one subnet a family, cut from the network's pools. `blocks`: it claims blocks of IPPools as it needs them. */
+/**
+ * `lease`: a node has one subnet a family, cut from the network's pools. `blocks`: it claims blocks of
+ * IPPools as it needs them.
+ */
 export type AddressPlan = 'lease' | 'blocks';
 
 /** How pods get their addresses and are wired; the same for every node. */
@@ -13,8 +16,8 @@ export type Plan = {
 };
 
 /**
- * Reads `addresses` and `wiring`. Only BGP announces blocks and borrowed addresses, and a bridge has one subnet, so it needs
- * pods that are routes. Throws CONFIG_INVALID naming the word to change.
+ * Reads `addresses` and `wiring`. Only BGP announces blocks and borrowed addresses, and a bridge has one
+ * subnet, so it needs pods that are routes. Throws CONFIG_INVALID naming the word to change.
  */
 export function readPlan(fields: Fields, backendType: string): Plan {
   const addresses = word(fields, 'addresses', ['lease', 'blocks']);

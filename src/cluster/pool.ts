@@ -15,8 +15,8 @@ export type Pool = {
 };
 
 /**
- * What each family writes before its keys, its longest useful network, the usual subnet length, and the shortest block (with
- * `blocks`, SubnetLen is the size of a block).
+ * What each family writes before its keys, its longest useful network, the usual subnet length, and the
+ * shortest block (with `blocks`, SubnetLen is the size of a block).
  */
 const RULES: Record<
   Family,
@@ -33,9 +33,10 @@ const RULES: Record<
 };
 
 /**
- * Reads one family's Network, SubnetLen, SubnetMin and SubnetMax by flannel's rules, whose error texts it keeps: a subnet
- * has at least four addresses, a network at least four subnets, and the first of them is left out unless SubnetMin says
- * otherwise. Without `enabled` the fields must still parse, and the result is undefined.
+ * Reads one family's Network, SubnetLen, SubnetMin and SubnetMax by flannel's rules, with its error texts: a
+ * subnet has at least four addresses, a network at least four subnets, and the first of them is skipped
+ * unless SubnetMin says otherwise. If not `enabled`, the fields must still parse, and the result is
+ * undefined.
  */
 export function readPool(
   fields: Fields,

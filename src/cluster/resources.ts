@@ -2,8 +2,8 @@ import type { Ip } from '../ip/address.ts';
 import type { Cidr } from '../ip/cidr.ts';
 
 /**
- * What Calico's users configure a network with, decoded and with defaults filled in: IPPool, IPReservation, BGPConfiguration,
- * BGPPeer, BGPFilter and the `bgp` part of Node, all of `projectcalico.org/v3`.
+ * What Calico's users configure a network with, decoded and with defaults filled in: IPPool, IPReservation,
+ * BGPConfiguration, BGPPeer, BGPFilter and the `bgp` part of Node, all of `projectcalico.org/v3`.
  */
 export type Resources = {
   readonly ipPools: readonly IpPool[];
@@ -24,7 +24,7 @@ export type IpPool = {
   readonly blockSize: number;
   readonly ipipMode: Encapsulation;
   readonly natOutgoing: boolean;
-  /** No new addresses are given out of it. */
+  /** It hands out no new addresses. */
   readonly disabled: boolean;
   readonly disableBgpExport: boolean;
   /** Selector over node labels: which nodes may claim blocks of it. */
@@ -42,7 +42,7 @@ export type BgpConfiguration = {
   readonly asNumber: number;
   /** TCP port BIRD listens on. */
   readonly listenPort: number;
-  /** Networks advertised besides the pods' blocks. */
+  /** Networks advertised in addition to the pods' blocks. */
   readonly serviceCidrs: readonly Cidr[];
   /** Communities by name. */
   readonly communities: Readonly<Record<string, Community>>;
@@ -50,11 +50,11 @@ export type BgpConfiguration = {
     readonly cidr: Cidr;
     readonly communities: readonly Community[];
   }[];
-  /** The secret's own text is a file's: see `companions/bird/secrets.ts`. Name of the secret, key in it. */
+  /** Name of the secret, and key in it. Its text is in a file: see `companions/bird/secrets.ts`. */
   readonly nodeMeshPassword?: SecretRef;
   /** Seconds; BIRD's `graceful restart time`. */
   readonly nodeMeshMaxRestartTime?: number;
-  /** Interfaces whose networks BIRD does not take for directly connected, as BIRD patterns. */
+  /** Interfaces, as BIRD patterns, whose networks BIRD must not treat as directly connected. */
   readonly ignoredInterfaces: readonly string[];
 };
 
@@ -114,7 +114,7 @@ export type NodeBgp = {
   readonly routeReflectorClusterId?: Ip;
 };
 
-/** What counts where nobody has written a BGPConfiguration. */
+/** The defaults where nobody has written a BGPConfiguration. */
 export const DEFAULT_BGP_CONFIGURATION: BgpConfiguration = {
   nodeToNodeMeshEnabled: true,
   asNumber: 64512,
@@ -125,7 +125,7 @@ export const DEFAULT_BGP_CONFIGURATION: BgpConfiguration = {
   ignoredInterfaces: [],
 };
 
-/** What counts where nobody has written any resource. */
+/** The defaults where nobody has written any resource. */
 export const NO_RESOURCES: Resources = {
   ipPools: [],
   ipReservations: [],

@@ -14,10 +14,10 @@ const FUNCTION = /(has|all|global)\([ \t]*/y;
 const OPERATOR = /==|!=|in|not[ \t]*in|contains|starts[ \t]*with|ends[ \t]*with/y;
 
 /**
- * Reads a selector over labels in Calico's language: `all()`, `global()`, `has(k)`, `k == 'v'`, `!=`, `in {'a', 'b'}`, `not in {…}`,
- * `contains`, `starts with`, `ends with`, joined by `!`, `&&`, `||` (in this order of strength) and parentheses. A label that is not
- * there differs from every value: `!=` and `not in` hold. An empty selector selects everything. Throws CONFIG_INVALID with the
- * position, counted from 1.
+ * Reads a selector over labels in Calico's language: `all()`, `global()`, `has(k)`, `k == 'v'`, `!=`, `in
+ * {'a', 'b'}`, `not in {…}`, `contains`, `starts with`, `ends with`, joined by `!`, `&&`, `||` (in this order
+ * of strength) and parentheses. A missing label differs from every value: `!=` and `not in` hold. An empty
+ * selector selects everything. Throws CONFIG_INVALID with the position, counted from 1.
  */
 export function parseSelector(text: string): Selector {
   const parser = new Parser(text);

@@ -2,20 +2,19 @@ import type { Family, Ip } from '../ip/address.ts';
 import type { Cidr } from '../ip/cidr.ts';
 
 /**
- * Gives addresses out of blocks that nodes claim as they need them (`blocks`), where host-local gives them
- * out of a node's subnet.
+ * Hands out addresses from blocks that nodes claim as they need them (`blocks`), where host-local hands them
+ * out from a node's subnet.
  */
 export interface Assigner {
   /**
-   * One address a family for the handle. Asked again with the same handle, it gives the same addresses.
-   * Throws OUT_OF_ADDRESSES, ADDRESS_TAKEN (a requested address), CONFIG_INVALID (a requested address or pool
-   * that is not there), STORE_CONFLICT; then nothing is held. After STORE_UNAVAILABLE the handle may hold
-   * addresses, as the answer may have been lost: release it, or ask again.
+   * One address a family for the handle; the same ones whenever asked again. Throws OUT_OF_ADDRESSES,
+   * ADDRESS_TAKEN (a requested address), CONFIG_INVALID (a requested address or pool that does not exist),
+   * STORE_CONFLICT; then nothing is held. After STORE_UNAVAILABLE the handle may hold addresses, as only the
+   * answer may have been lost: release it, or ask again.
    */
   assign(request: AssignRequest, signal?: AbortSignal): Promise<readonly Assigned[]>;
   /**
-   * Frees whatever the handle holds. No error when that is nothing. Rejects when `signal` aborts before its
-   * turn.
+   * Frees whatever the handle holds, which may be nothing. Rejects when `signal` aborts before its turn.
    */
   release(handle: string, signal?: AbortSignal): Promise<readonly Ip[]>;
   /** What the handle holds. */

@@ -13,17 +13,17 @@ export type Allocation = {
   readonly gateway: Ip;
 };
 
-/** Reserves an address for the owner of this call; false when it is taken. */
+/** Reserves an address for the call's owner; false when it is taken. */
 type Reserve = (ip: Ip) => boolean;
 
 /**
- * Addresses inside a node, in host-local's own files (same names, same contents), so that either may take over from the
- * other, or both use a folder at once.
+ * Addresses inside a node, in host-local's own files (same names, same contents), so that either may take
+ * over from the other, or both may share a folder.
  *
- * host-local holds flock(2) on a file `lock` while it works; Node has no flock, and it is not needed: what gives an
- * address to one owner only is that creating a file which exists fails. The lock protects host-local's round robin and
- * its search for an owner's earlier addresses, and for those we can only ever miss what another process does for the
- * same container at the same moment, which the CNI specification forbids the runtime.
+ * host-local holds flock(2) on a file `lock` while it works. Node has no flock, and does not need it: an
+ * address gets only one owner because creating a file that exists fails. The lock protects host-local's round
+ * robin and its search for an owner's earlier addresses. Without it we can only miss what another process
+ * does for the same container at the same moment, which the CNI specification forbids the runtime to ask for.
  */
 export class HostLocal {
   readonly #disk: Reservations;
@@ -36,21 +36,22 @@ export class HostLocal {
     this.#sets = sets;
   }
 
-  /** `dir`: `<dataDir>/<network name>`, made when it is missing. `files`: for tests. */
+  /** `dir`: `<dataDir>/<network name>`, created if missing. `files`: for tests. */
   static open(dir: string, sets: readonly RangeSet[], files?: Files): HostLocal {
     const disk = new Reservations(dir, files);
     return new HostLocal(disk, new ReservationIndex(disk), sets);
   }
 
-  /** The same folder and what is known of it, with other ranges to give addresses out of. */
+  /** The same folder and what is known of it, with other ranges to hand out addresses from. */
   withRanges(sets: readonly RangeSet[]): HostLocal {
     return new HostLocal(this.#disk, this.#index, sets);
   }
 
   /**
-   * Reserves one address of each range set: the one of `requested` that lies in it, or the next free one after the last
-   * given out. All or nothing. Throws ADDRESS_TAKEN when the owner has an address there already or a requested one is
-   * taken, OUT_OF_ADDRESSES when a set is used up, CONFIG_INVALID when a requested one is no pod's.
+   * Reserves one address in each range set: the one of `requested` that lies in it, or the next free one
+   * after the last handed out. All or nothing. Throws ADDRESS_TAKEN when the owner already has an address
+   * there or a requested one is taken, OUT_OF_ADDRESSES when a set is used up, CONFIG_INVALID when a
+   * requested one lies in no set.
    */
   allocate(owner: Owner, requested: readonly Ip[] = []): Allocation[] {
     const wishes = assign(this.#sets, requested);
@@ -77,7 +78,7 @@ export class HostLocal {
     }
   }
 
-  /** Gives back all the owner has, in any range, and returns it. Nothing to give back is no error. */
+  /** Releases all the owner has, in any range, and returns it; that may be nothing. */
   release(owner: Owner): Ip[] {
     const held = this.check(owner);
     for (const ip of held) this.#free(ip);
@@ -85,17 +86,19 @@ export class HostLocal {
     return held;
   }
 
-  /** What the owner has: empty means that its ADD was undone or never done. */
+  /** What the owner has: nothing if its ADD was undone or never done. */
   check(owner: Owner): Ip[] {
     this.#index.refresh();
     const held = this.#index.held(owner);
     if (held.length > 0) return held;
-    // What another process did while we changed the folder ourselves does not show in the folder's time.
+    // What another process does while we change the folder ourselves does not show in the folder's time.
     this.#index.update();
     return this.#index.held(owner);
   }
 
-  /** Every reserved address in order. A file that names no owner has empty `containerId` and `ifName`. */
+  /**
+   * Every reserved address in order. For a file that names no owner, `containerId` and `ifName` are empty.
+   */
   list(): { readonly ip: Ip; readonly containerId: string; readonly ifName: string }[] {
     this.#index.scan();
     return [...this.#index.entries]
@@ -109,9 +112,9 @@ export class HostLocal {
   }
 
   /**
-   * Gives back what belongs to none of `valid` and returns it. A file without text, which host-local leaves when it is
-   * killed before it writes, was never answered to a runtime and is removed when it is a minute old. A file whose text no
-   * CNI plugin wrote is someone's own reservation and stays.
+   * Releases what belongs to none of `valid` and returns it. An empty file, which host-local leaves when
+   * killed before it writes, was never reported to a runtime and is removed once it is a minute old. A file
+   * whose text no CNI plugin wrote is somebody's own reservation and stays.
    */
   gc(valid: readonly Owner[]): Ip[] {
     this.#index.scan();
@@ -163,7 +166,7 @@ export class HostLocal {
   }
 }
 
-/** Which set each requested address is for, by the set's index. Throws CONFIG_INVALID when one is for none. */
+/** The requested addresses by the index of their set. Throws CONFIG_INVALID when one lies in no set. */
 function assign(sets: readonly RangeSet[], requested: readonly Ip[]): readonly (Ip | undefined)[] {
   const wishes = sets.map((set) => requested.find((ip) => rangeFor(set, ip)));
   const unused = requested.filter((ip) => !wishes.includes(ip));

@@ -14,7 +14,7 @@ import {
 } from '../ip/address.ts';
 import { addressOf, type Cidr, cidrOf, contains, lastIp, lengthOf, parsePrefixed } from '../ip/cidr.ts';
 
-/** Addresses of one subnet that may be given to pods: `start` to `end`, both included, without the gateway. */
+/** Addresses of one subnet that pods may get: `start` to `end` inclusive, without the gateway. */
 export type Range = {
   readonly subnet: Cidr;
   readonly start: Ip;
@@ -22,10 +22,16 @@ export type Range = {
   readonly gateway: Ip;
 };
 
-/** A pod gets one address of each set; the ranges of a set are of one family and tried in order. Never empty. */
+/**
+ * A pod gets one address from each set. A set's ranges are of one family and tried in order; there is at
+ * least one.
+ */
 export type RangeSet = readonly [Range, ...Range[]];
 
-/** host-local's defaults for a subnet: the gateway is the first address, and all but IPv4's broadcast may be given out. */
+/**
+ * host-local's defaults for a subnet: the first address is the gateway, and all but IPv4's broadcast may be
+ * handed out.
+ */
 export function rangeOf(subnet: Cidr, given: { start?: Ip; end?: Ip; gateway?: Ip } = {}): Range {
   const first = ipAdd(addressOf(subnet), 1);
   return {
@@ -37,8 +43,8 @@ export function rangeOf(subnet: Cidr, given: { start?: Ip; end?: Ip; gateway?: I
 }
 
 /**
- * The range sets of a CNI configuration in host-local's order: `runtimeConfig.ipRanges`, then the old `ipam.subnet`,
- * then `ipam.ranges`. Empty when it names none. Throws CONFIG_INVALID with host-local's texts.
+ * The range sets of a CNI configuration in host-local's order: `runtimeConfig.ipRanges`, then the old
+ * `ipam.subnet`, then `ipam.ranges`. Empty when there is none. Throws CONFIG_INVALID with host-local's texts.
  */
 export function readRangeSets(conf: unknown): readonly RangeSet[] {
   const fields = new Fields(conf);
@@ -89,7 +95,10 @@ export function rangeSetText(set: RangeSet): string {
   return set.map(rangeText).join(',');
 }
 
-/** Every address of the set once, beginning after `last` (or at the start, when it is not in the set), gateways left out. */
+/**
+ * Every address of the set once, starting after `last` (or at the start if that is not in the set), without
+ * gateways.
+ */
 export function* roundRobin(set: RangeSet, last: Ip | undefined): Generator<Ip> {
   const at = last ? set.findIndex((range) => inRange(range, last)) : -1;
   const range = set[at];

@@ -4,9 +4,9 @@ import { type Ip, parseIp, unmapped } from '../ip/address.ts';
 import { addressOf, parsePrefixed } from '../ip/cidr.ts';
 
 /**
- * The addresses a CNI call asks for: `IP=` of CNI_ARGS, `args.cni.ips`, and the `ips` capability in `runtimeConfig.ips`,
- * all together and without repetition, as host-local takes them. Each may carry a prefix length, which means nothing.
- * `cniArgs` is the variable's value. Throws CONFIG_INVALID.
+ * The addresses a CNI call asks for: `IP=` of CNI_ARGS, `args.cni.ips`, and the `ips` capability in
+ * `runtimeConfig.ips`, all together without duplicates, as host-local takes them. Each may carry a prefix
+ * length, which is ignored. `cniArgs` is the variable's value. Throws CONFIG_INVALID.
  */
 export function requestedIps(conf: unknown, cniArgs = ''): readonly Ip[] {
   const fields = new Fields(conf);

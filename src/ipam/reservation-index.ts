@@ -2,8 +2,9 @@ import type { Ip } from '../ip/address.ts';
 import type { Content, Owner, Reservations } from './reservations.ts';
 
 /**
- * What the folder held when it was last read, so that a call need not read a hundred files. The files are the truth and
- * this is a hint: read again when the folder has changed, and whatever it says of an owner is checked against the file.
+ * What the folder held when last read, so that a call need not read a hundred files. The files are the truth
+ * and this is a hint: it is read again when the folder has changed, and whatever it says of an owner is
+ * checked against the file.
  */
 export class ReservationIndex {
   readonly #disk: Reservations;
@@ -26,7 +27,10 @@ export class ReservationIndex {
     this.#entries.delete(ip);
   }
 
-  /** The owner's addresses, each checked against its file; those of an old release only when there are no others. */
+  /**
+   * The owner's addresses, each checked against its file; those from old releases only if there are no
+   * others.
+   */
   held(owner: Owner): Ip[] {
     const exact: Ip[] = [];
     const old: Ip[] = [];
@@ -41,12 +45,12 @@ export class ReservationIndex {
     return exact.length > 0 ? exact : old;
   }
 
-  /** After changes of our own, which the index has already: the folder's new time is theirs. */
+  /** After our own changes, which the index already has: they explain the folder's new time. */
   settle(): void {
     this.#readAt = this.#disk.changedAt();
   }
 
-  /** Reads the folder before the next use, whatever its time. */
+  /** The next use reads the folder, whatever its time. */
   distrust(): void {
     this.#readAt = -1n;
   }
@@ -63,7 +67,10 @@ export class ReservationIndex {
     this.update();
   }
 
-  /** Reads the files that came, or named no owner yet, and forgets those that went: a tenth of the time of `scan`. */
+  /**
+   * Reads files that are new or named no owner yet, and forgets those that are gone: ten times faster than
+   * `scan`.
+   */
   update(): void {
     const names = new Set(this.#disk.names(this.#entries));
     for (const ip of this.#entries.keys()) if (!names.has(ip)) this.#entries.delete(ip);
@@ -75,7 +82,7 @@ export class ReservationIndex {
   }
 }
 
-/** Whether a file with this content is the owner's; without an interface's name it is every interface's. */
+/** Whether a file with this content is the owner's; without an interface's name it stands for all of them. */
 export function belongsTo(content: Content, owner: Owner): boolean {
   if (typeof content !== 'object' || content.containerId !== owner.containerId) return false;
   return content.ifName === owner.ifName || content.ifName === '';

@@ -5,13 +5,13 @@ import { type Ip, isIp, parseIp } from '../ip/address.ts';
 
 /** Who holds an address: one interface of one container. */
 export type Owner = {
-  /** As CNI allows it: letters, digits, `_`, `.`, `-`, not beginning with a sign. */
+  /** As CNI allows it: letters, digits, `_`, `.`, `-`, starting with a letter or digit. */
   readonly containerId: string;
   /** Empty in files of old host-local releases, which then stand for every interface of the container. */
   readonly ifName: string;
 };
 
-/** The calls made on the file system, node:fs's own, so that a test can stop between any two of them. */
+/** The file system calls, node:fs's own, so that a test can stop between any two of them. */
 export type Files = {
   closeSync(fd: number): void;
   ftruncateSync(fd: number, length: number): void;
@@ -26,7 +26,10 @@ export type Files = {
   writeSync(fd: number, text: string, position: number): number;
 };
 
-/** What a reservation file says: an owner, nothing (`empty`), or something that no CNI plugin wrote (`foreign`). */
+/**
+ * What a reservation file says: an owner, nothing (`empty`), or something that no CNI plugin wrote
+ * (`foreign`).
+ */
 export type Content = Owner | 'empty' | 'foreign';
 
 const { O_CREAT, O_WRONLY } = nodeFs.constants;
@@ -38,8 +41,9 @@ const CONTAINER_ID = /^[a-zA-Z0-9][a-zA-Z0-9_.-]*$/;
 const ABANDONED_NS = 60_000_000_000n;
 
 /**
- * host-local's data folder: one file per reserved address, named by the address, with `containerId CR LF ifName` in it,
- * and `last_reserved_ip.N` with the address last given out of range set N. Every call goes to the disk.
+ * host-local's data folder: one file per reserved address, named by the address, with `containerId CR LF
+ * ifName` in it, and `last_reserved_ip.N` with the address last given out of range set N. Every call goes to
+ * disk.
  */
 export class Reservations {
   readonly dir: string;
@@ -50,7 +54,7 @@ export class Reservations {
     this.#files = files;
   }
 
-  /** When an entry of the folder last came or went, in nanoseconds. Makes the folder, mode 0755, when there is none. */
+  /** When an entry last came or went, in nanoseconds. Creates the folder, mode 0755, if missing. */
   changedAt(): bigint {
     const { dir } = this;
     const stat = (): bigint | undefined =>
@@ -62,8 +66,8 @@ export class Reservations {
   }
 
   /**
-   * The addresses that have a file; other names in the folder are nobody's business here. `known` saves reading again the
-   * names that are in it.
+   * The addresses that have a file; other names in the folder are ignored. Names in `known` are not parsed
+   * again.
    */
   names(known: { has(ip: Ip): boolean }): Ip[] {
     return this.#entries().filter(
@@ -83,9 +87,10 @@ export class Reservations {
   }
 
   /**
-   * Runs `use` with a function that reserves an address for the owner, false when it has a file already. The text is
-   * written once under a passing name and then linked: link(2) fails with EEXIST as O_CREAT|O_EXCL does, so it excludes
-   * host-local as much as another of us, but no crash leaves a file without its owner's name.
+   * Runs `use` with a function that reserves an address for the owner, or returns false if it already has a
+   * file. The text is written once under a temporary name and then linked: link(2) fails with EEXIST just as
+   * O_CREAT|O_EXCL does, so it excludes host-local as well as us, and no crash leaves a file without its
+   * owner's name.
    */
   reserving<T>(owner: Owner, use: (reserve: (ip: Ip) => boolean) => T): T {
     const text = `${owner.containerId}\r\n${owner.ifName}`;
@@ -108,12 +113,12 @@ export class Reservations {
     }
   }
 
-  /** Gives the address back; false when it was free already. */
+  /** Releases the address; false when it was already free. */
   remove(ip: Ip): boolean {
     return this.#remove(join(this.dir, ip));
   }
 
-  /** The address last given out of range set `index`; undefined when unknown, or cut short by a crash. */
+  /** The address last handed out from range set `index`; undefined when unknown, or cut short by a crash. */
   lastReserved(index: number): Ip | undefined {
     const path = join(this.dir, `last_reserved_ip.${index}`);
     try {
@@ -126,8 +131,8 @@ export class Reservations {
   }
 
   /**
-   * Overwrites in place: to truncate or to rename over a file makes ext4 flush it (`auto_da_alloc`), ten times as slow. A
-   * crash half-way costs the round robin its place, no more.
+   * Overwrites in place: truncating, or renaming over a file, makes ext4 flush it (`auto_da_alloc`), which is
+   * ten times slower. A crash halfway costs the round robin its place, nothing else.
    */
   setLastReserved(index: number, ip: Ip): void {
     const files = this.#files;
@@ -142,12 +147,12 @@ export class Reservations {
     });
   }
 
-  /** Whether the address's file is so old that whoever created it is not about to fill it. */
+  /** Whether the address's file is too old for its creator to be about to fill it. */
   abandoned(ip: Ip): boolean {
     return this.#old(ip);
   }
 
-  /** Removes what a crash between writing and linking left under its passing name. */
+  /** Removes what a crash between writing and linking left under its temporary name. */
   sweep(): void {
     for (const name of this.#entries()) {
       if (name.startsWith(STAGED) && this.#old(name)) this.#remove(join(this.dir, name));

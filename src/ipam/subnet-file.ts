@@ -5,7 +5,7 @@ import { codeOf, FlatnetError, ioError, messageOf } from '../error.ts';
 import { FAMILIES, type Family } from '../ip/address.ts';
 import { type Cidr, lengthOf, nthIp, parseCidr, prefixed } from '../ip/cidr.ts';
 
-/** What flannel tells the CNI plugin of its node, by default in `/run/flannel/subnet.env`. */
+/** What flannel tells its node's CNI plugin, by default in `/run/flannel/subnet.env`. */
 export type SubnetFile = {
   /** The pod networks; flannel writes one a family, its CNI plugin reads comma lists. */
   readonly networks: PerFamily<readonly Cidr[]>;
@@ -18,7 +18,7 @@ export type SubnetFile = {
 
 const PREFIX: Record<Family, string> = { 4: 'FLANNEL_', 6: 'FLANNEL_IPV6_' };
 
-/** As flannel writes it: a fixed order of lines, and each subnet by its first usable address. */
+/** As flannel writes it: lines in a fixed order, each subnet by its first usable address. */
 export function renderSubnetFile(file: SubnetFile): string {
   const lines = FAMILIES.flatMap((family) => {
     const subnet = file.subnets[family];
@@ -31,7 +31,7 @@ export function renderSubnetFile(file: SubnetFile): string {
   return `${[...lines, `FLANNEL_MTU=${file.mtu}`, `FLANNEL_IPMASQ=${file.masquerade}`].join('\n')}\n`;
 }
 
-/** Unknown lines are ignored, duplicates in a list dropped. Throws CONFIG_INVALID naming the line's key. */
+/** Ignores unknown lines and drops duplicates within a list. Throws CONFIG_INVALID naming the line's key. */
 export function parseSubnetFile(text: string): SubnetFile {
   const values = new Map(
     [...text.matchAll(/^[ \t]*(FLANNEL_[A-Z0-9_]+)=(.*)$/gm)].map(([, key = '', value = '']) => [
@@ -73,7 +73,10 @@ export async function readSubnetFile(path: string): Promise<SubnetFile | undefin
   return parseSubnetFile(text);
 }
 
-/** Replaces the file in one step, mode 0644, making its folder when missing: a reader sees the old text or the new. */
+/**
+ * Replaces the file atomically, mode 0644, creating its folder if missing: a reader sees the old text or the
+ * new.
+ */
 export async function writeSubnetFile(path: string, file: SubnetFile): Promise<void> {
   try {
     await mkdir(dirname(path), { recursive: true });

@@ -2,10 +2,10 @@ import type { Pool } from '../cluster/pool.ts';
 import { BITS, familyOf, ipFromBigInt, ipToBigInt } from '../ip/address.ts';
 import { addressOf, type Cidr, cidrOf, lengthOf, sizeOf } from '../ip/cidr.ts';
 
-/** flannel picks at random among this many, so that nodes that start together seldom ask for the same subnet. */
+/** flannel picks at random among this many, so that nodes that start together seldom pick the same subnet. */
 const CANDIDATES = 100;
 
-/** How many subnets the pool gives out, from subnetMin to subnetMax. */
+/** How many subnets the pool has, from subnetMin to subnetMax. */
 export function subnetCount(pool: Pool): bigint {
   return (ipToBigInt(pool.subnetMax) - ipToBigInt(pool.subnetMin)) / subnetSize(pool) + 1n;
 }
@@ -16,7 +16,7 @@ export function subnetAt(pool: Pool, index: number | bigint): Cidr {
   return cidrOf(ipFromBigInt(familyOf(pool.cidr), start), pool.subnetLength);
 }
 
-/** Whether the pool could have given out this subnet. */
+/** Whether this subnet could be cut from the pool. */
 export function compatible(pool: Pool, subnet: Cidr): boolean {
   if (familyOf(subnet) !== familyOf(pool.cidr) || lengthOf(subnet) !== pool.subnetLength) return false;
   const start = ipToBigInt(addressOf(subnet));
@@ -24,8 +24,9 @@ export function compatible(pool: Pool, subnet: Cidr): boolean {
 }
 
 /**
- * A subnet that overlaps none of `taken`, at random among the first hundred free ones as in flannel; undefined when the
- * pool is used up. `random` is as Math.random. Takes time by the number taken, not by the size of the pool.
+ * A subnet that overlaps none of `taken`, at random among the first hundred free ones as in flannel;
+ * undefined when the pool is used up. `random` is like Math.random. Takes time by the number taken, not by
+ * the size of the pool.
  */
 export function chooseSubnet(pool: Pool, taken: readonly Cidr[], random: () => number): Cidr | undefined {
   const free = freeIndexes(pool, taken, CANDIDATES);

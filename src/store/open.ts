@@ -24,7 +24,10 @@ export type TlsFiles = {
   readonly keyFile?: string | undefined;
 };
 
-/** The store behind the endpoints. Sends nothing until it is used. Throws CONFIG_INVALID; IO for an unreadable file. */
+/**
+ * The store behind the endpoints. Sends nothing until it is used. Throws CONFIG_INVALID; IO for an unreadable
+ * file.
+ */
 export function openStore(options: StoreOptions, log: Log): Store {
   const { endpoints, tls, username, password } = options;
   const kv = new EtcdKv({

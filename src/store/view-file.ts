@@ -8,8 +8,8 @@ import type { ClusterView } from './ports/feed.ts';
 const VERSION = 1;
 
 /**
- * Keeps the last good view for a start while the store is away. A reader sees the old file or the new one, whole, also
- * after a power cut. Mode 0600.
+ * Keeps the last good view for a start while the store is away. A reader sees the old file or the new one,
+ * whole, also after a power cut. Mode 0600.
  */
 export async function writeView(file: string, { network, nodes, resources }: ClusterView): Promise<void> {
   // The network as its configuration, so that a later release fills in what this one does not know.

@@ -20,7 +20,10 @@ const OWNERS: readonly Owner[] = Array.from({ length: 8 }, (_, i) => ({
 
 class Killed extends Error {}
 
-/** The real file system, until the process is killed before or in the middle of one of its calls: then nothing works any more. */
+/**
+ * The real file system, until the process is killed before or in the middle of one of its calls: then nothing
+ * works any more.
+ */
 class Process {
   readonly files: Files;
   #calls = 0;
@@ -91,7 +94,10 @@ const step: fc.Arbitrary<Step> = fc.record({
 
 type Running = { readonly process: Process; readonly ipam: HostLocal };
 
-/** What the runtime knows: pods whose ADD was answered, and those whose ADD or DEL was cut short, to be deleted again. */
+/**
+ * What the runtime knows: pods whose ADD was answered, and those whose ADD or DEL was cut short, to be
+ * deleted again.
+ */
 class Runtime {
   readonly dir: string;
   readonly live = new Map<Owner, readonly string[]>();
@@ -152,7 +158,10 @@ class Runtime {
     this.doubtful.delete(owner);
   }
 
-  /** After any step: the living have their addresses on the disk, each its own, and nobody else but the doubtful has any. */
+  /**
+   * After any step: the living have their addresses on the disk, each its own, and nobody else but the
+   * doubtful has any.
+   */
   check(): void {
     const reserved = this.reserved();
     for (const [{ containerId, ifName }, ips] of this.live) {

@@ -20,7 +20,9 @@ const skip =
 type Outcome = { readonly ips: readonly { address: string; gateway: string }[] } | { readonly error: string };
 type Verb = 'ADD' | 'DEL' | 'CHECK';
 
-/** Two IPv4 ranges in the first set, seven addresses in all; five in the IPv6 one, so that it runs out first. */
+/**
+ * Two IPv4 ranges in the first set, seven addresses in all; five in the IPv6 one, so that it runs out first.
+ */
 const RANGES = [
   [
     { subnet: '10.1.0.0/29', rangeStart: '10.1.0.3' },
@@ -136,7 +138,8 @@ describe('HostLocal and the reference host-local', { skip }, () => {
           if (old && !files['10.1.1.3'] && !Object.values(files).some(has)) {
             for (const dir of dirs) fs.writeFileSync(join(dir, '10.1.1.3'), owner.containerId);
           }
-          // The reference gives a second address to an owner that requests one; CNI forbids the call, and we refuse it.
+          // The reference gives a second address to an owner that requests one; CNI forbids the call, and we
+          // refuse it.
           const wishing = wish !== undefined && verb === 'ADD' && ipam.check(owner).length === 0;
           const { more, args } = wishing ? request(wish, source) : { more: {}, args: '' };
           const [c0, c1] = [conf(theirs, undefined, more), conf(mixed, undefined, more)];

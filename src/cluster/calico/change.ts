@@ -9,13 +9,14 @@ import type { Resource } from './decode.ts';
 export type Occupied = {
   /** All there are, whether the one in question is among them or not. */
   readonly pools: readonly IpPool[];
-  /** Of the cluster's nodes themselves. */
+  /** The addresses of the cluster's nodes themselves. */
   readonly nodes: readonly { readonly name: string; readonly addresses: PerFamily<Ip> }[];
 };
 
 /**
- * Throws CONFIG_INVALID when `next` may not follow `before`: what blocks were cut from can't change under them, no address may be
- * in two pools, and a node's own in none, as pods would be given it and it would pass for a pod's.
+ * Throws CONFIG_INVALID when `next` may not replace `before`. What blocks were cut from cannot change under
+ * them; no address may be in two pools; and a node's own address may be in none, as pods would get it, and it
+ * would pass for a pod's.
  */
 export function checkChange(next: Resource, before: Resource | undefined, { pools, nodes }: Occupied): void {
   if (next.kind !== 'IPPool') return;
@@ -32,7 +33,7 @@ export function checkChange(next: Resource, before: Resource | undefined, { pool
       'choose a network of its own',
     );
   }
-  // One that is there already must stay changeable, to be disabled.
+  // An existing one must stay changeable, so that it can be disabled.
   if (before?.kind === 'IPPool') return;
   for (const { name, addresses } of nodes) {
     const own = Object.values(addresses).find((ip) => contains(pool.cidr, ip));
@@ -54,13 +55,13 @@ function refuseOther(next: IpPool, before: IpPool, field: 'cidr' | 'blockSize'):
   );
 }
 
-/** What of a pool is in use. `addresses`: those of pods, without the nodes' tunnels. */
+/** How much of a pool is in use. `addresses`: pods' only, not those of nodes' tunnels. */
 export type Usage = { readonly blocks: number; readonly addresses: number };
 
 /**
- * Throws IN_USE when a pool should not be deleted yet. Pods keep their addresses and routes when their pool goes, but nothing
- * says any more that they are pods: what they send is not masqueraded, and what pods of other pools send to them is. And from
- * a pool that isn't disabled a node may be taking addresses just now.
+ * Throws IN_USE when a pool should not be deleted yet. Its pods would keep addresses and routes, but nothing
+ * would say that they are pods: what they send would not be masqueraded, and what pods of other pools send
+ * them would be. And unless the pool is disabled, a node may be taking addresses from it right now.
  */
 export function checkDeletion(pool: IpPool, { blocks, addresses }: Usage): void {
   const inUse = (text: string, fix: string): FlatnetError =>

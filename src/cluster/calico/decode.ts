@@ -17,7 +17,9 @@ export type Resource =
   | { readonly kind: 'BGPFilter'; readonly value: BgpFilter }
   | { readonly kind: 'Node'; readonly value: NodeBgp };
 
-/** Reads what a document says. `where` as of `readDocument`. Throws CONFIG_INVALID naming resource and field. */
+/**
+ * Reads what a document says. `where` as of `readDocument`. Throws CONFIG_INVALID naming resource and field.
+ */
 export function decode(document: Document, where = ''): Resource {
   const { kind, metadata } = document;
   const { name } = metadata;
@@ -38,7 +40,10 @@ export function decode(document: Document, where = ''): Resource {
   }
 }
 
-/** All of a cluster's, each kind sorted by name. A list that holds the same objects as `before` is the same list. */
+/**
+ * All of a cluster's, each kind sorted by name. A list that holds the same objects as `before` is the same
+ * list.
+ */
 export function collect(all: Iterable<Resource>, before: Resources = NO_RESOURCES): Resources {
   const by = Map.groupBy(all, ({ kind }) => kind);
   const values = <K extends Resource['kind']>(kind: K) =>

@@ -2,10 +2,12 @@ import { FAMILIES } from '../../ip/address.ts';
 import type { Network } from '../network.ts';
 import { API_VERSION, type Document } from './document.ts';
 
-/** IPIP, which needs nothing of the network between the nodes, as Calico's own default pool. */
+/** IPIP, like Calico's own default pool: it asks nothing of the network between the nodes. */
 const IPIP_MODE = 'Always';
 
-/** The pools of a network that has `addresses: blocks` and no IPPool yet: one a family, of its whole network. */
+/**
+ * The pools of a network that has `addresses: blocks` and no IPPool yet: one a family, of its whole network.
+ */
 export function defaultPools(network: Network): Document[] {
   return FAMILIES.flatMap((family): Document[] => {
     const pool = network.pools[family];
@@ -22,7 +24,7 @@ export function defaultPools(network: Network): Document[] {
   });
 }
 
-/** `ipipMode` of the backend, its key matched without case as all of them; `readNetwork` has checked it. */
+/** `ipipMode` of the backend, its key matched without case like all keys; `readNetwork` has checked it. */
 function ipipMode({ backend }: Network): unknown {
   const [, value] = Object.entries(backend.options).find(([key]) => key.toLowerCase() === 'ipipmode') ?? [];
   return value ?? IPIP_MODE;

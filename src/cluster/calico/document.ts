@@ -9,7 +9,7 @@ export const API_VERSION = 'projectcalico.org/v3';
 /** As the Kubernetes datastore names the same. */
 const CRD_VERSION = 'crd.projectcalico.org/v1';
 
-/** A resource as somebody wrote it. What the server of a cluster adds to it (uid, times, status) is left behind. */
+/** A resource as somebody wrote it, without what a cluster's server adds (uid, times, status). */
 export type Document = {
   readonly apiVersion: typeof API_VERSION;
   readonly kind: Kind;
@@ -17,13 +17,13 @@ export type Document = {
     readonly name: string;
     readonly labels?: Readonly<Record<string, string>>;
     readonly annotations?: Readonly<Record<string, string>>;
-    /** Of the store, when the text was read from there: applied only if nobody has changed it since. */
+    /** From the store: applied only if nobody has changed the resource since. */
     readonly resourceVersion?: string;
   };
   readonly spec: Readonly<Record<string, unknown>>;
 };
 
-/** What a server writes and nobody means. */
+/** Written by servers, meant by nobody. */
 const OF_THE_SERVER = ['uid', 'creationTimestamp', 'generation', 'managedFields', 'selfLink'];
 
 /** `IPPool/default`: how errors and commands name a resource. */
@@ -32,7 +32,7 @@ export function titleOf({ kind, metadata }: Pick<Document, 'kind' | 'metadata'>)
 }
 
 /**
- * Reads everything but what `spec` says, which `decode` reads. `where` begins the name of a field in errors, as
+ * Reads everything except `spec`, which `decode` reads. `where` prefixes the name of a field in errors, e.g.
  * `pools.yaml document 2: `. Throws CONFIG_INVALID.
  */
 export function readDocument(value: unknown, where = ''): Document {
@@ -73,7 +73,7 @@ function knownKind(fields: Fields): Kind {
   throw fields.invalid('kind', `'${written}' is not supported; there are ${KINDS.join(', ')}`);
 }
 
-/** The kind that a person means by `ippool`, `ippools`, `IPPool`, `pool`. Throws USAGE. */
+/** The kind that people call `ippool`, `ippools`, `IPPool`, `pool`. Throws USAGE. */
 export function kindNamed(word: string): Kind {
   const plain = word.toLowerCase();
   const singular = plain.replace(/s$/, '');

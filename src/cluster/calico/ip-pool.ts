@@ -79,7 +79,7 @@ export function encapsulation(fields: Fields, name: string): Encapsulation | und
 
 function blockSize(spec: Fields, cidr: Cidr): number {
   const { min, usual, max } = BLOCKS[familyOf(cidr)];
-  // 0 is as none, as in Go.
+  // 0 counts as absent, as in Go.
   const size = spec.raw('blockSize') === 0 ? usual : (spec.integer('blockSize', min, max) ?? usual);
   if (size >= lengthOf(cidr)) return size;
   throw spec.invalid(

@@ -4,7 +4,10 @@ import { readDocuments } from '../documents.ts';
 import { decode } from './decode.ts';
 import { type Document, readDocument, titleOf } from './document.ts';
 
-/** Reads and checks every resource of a file, or none. Throws CONFIG_INVALID naming file, document, resource and field. */
+/**
+ * Reads and checks every resource of a file, or none. Throws CONFIG_INVALID naming file, document, resource
+ * and field.
+ */
 export function readManifest(text: string, filename: string): Document[] {
   const documents = readDocuments(text, filename, 'CONFIG_INVALID').map(({ value, where }) => {
     const document = readDocument(value, where);

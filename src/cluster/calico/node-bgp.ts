@@ -7,7 +7,7 @@ import { asNumber } from './values.ts';
 const OWN: Fixed = { only: [], why: "a node's agent finds and publishes its addresses itself; leave it out" };
 const WIREGUARD: Fixed = { only: [], why: 'there is no WireGuard; leave it out' };
 
-/** Labels here count besides those that the node's agent was started with. */
+/** Labels here add to those that the node's agent was started with. */
 export function readNodeBgp(name: string, spec: Fields, labels: Readonly<Record<string, string>>): NodeBgp {
   refuseOthers(spec, ['bgp'], {
     addresses: { ...OWN, only: [[]] },

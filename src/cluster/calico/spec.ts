@@ -1,11 +1,11 @@
 import { Fields } from '../fields.ts';
 
-/** What a field of Calico's may say although flatnet has no choice there, and what to do about any other value. */
+/** The values a field of Calico's may have where flatnet offers no choice, and what to do about any other. */
 export type Fixed = { readonly only: readonly unknown[]; readonly why: string };
 
 /**
- * Refuses, of an object of a resource, fields that are not `known`, and values of `fixed` ones other than those that change
- * nothing. Nothing is passed over in silence: what is written is what happens. Throws CONFIG_INVALID naming the field.
+ * Refuses fields that are not `known`, and any value of a `fixed` field that would have to change something.
+ * Nothing is ignored silently: what is written is what happens. Throws CONFIG_INVALID naming the field.
  */
 export function refuseOthers(
   fields: Fields,
@@ -26,12 +26,12 @@ function unknownText(name: string, known: readonly string[]): string {
   return `is not a field of this; ${meant ? `write ${meant}` : `it has ${[...known].sort().join(', ')}`}`;
 }
 
-/** A text, where an empty one is as none, as in Go. */
+/** A text; an empty one counts as absent, as in Go. */
 export function text(fields: Fields, name: string): string | undefined {
   return fields.string(name) || undefined;
 }
 
-/** A text read by a parser that throws; an empty one is as none. */
+/** A text read by a parser that throws; an empty one counts as absent. */
 export function parsed<T>(fields: Fields, name: string, parse: (text: string) => T): T | undefined {
   return text(fields, name) === undefined ? undefined : fields.parsed(name, parse);
 }

@@ -52,7 +52,10 @@ export function seconds(fields: Fields, name: string, max: number): number | und
   );
 }
 
-/** `65000:100` in 16 bits each, or `65000:1:2` in 32 bits each (RFC 1997, RFC 8092). Undefined for any other text. */
+/**
+ * `65000:100` in 16 bits each, or `65000:1:2` in 32 bits each (RFC 1997, RFC 8092). Undefined for any other
+ * text.
+ */
 export function community(value: string): Community | undefined {
   if (!/^[0-9]{1,10}(:[0-9]{1,10}){1,2}$/.test(value)) return undefined;
   const [a = 0, b = 0, c] = value.split(':').map(Number);
@@ -60,7 +63,10 @@ export function community(value: string): Community | undefined {
   return Math.max(a, b, c) <= MAX_U32 ? [a, b, c] : undefined;
 }
 
-/** `{ secretKeyRef: { name, key } }`. Both become parts of a path and are held to what Kubernetes allows there. */
+/**
+ * `{ secretKeyRef: { name, key } }`. Both become parts of a path and are held to what Kubernetes allows
+ * there.
+ */
 export function secret(fields: Fields, name: string): SecretRef | undefined {
   const outer = fields.object(name);
   if (!outer) return undefined;

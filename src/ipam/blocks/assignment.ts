@@ -46,8 +46,8 @@ export class Assignment {
   }
 
   /**
-   * A new handle gets addresses of own blocks as they were last seen: one write a family, and meanwhile one reading, whether
-   * the handle is new. Undefined when there is none; then nothing was written.
+   * A new handle gets addresses of own blocks as they were last seen: one write a family, and meanwhile one
+   * reading, whether the handle is new. Undefined when there is none; then nothing was written.
    */
   async #fromKnown(known: Known): Promise<Attempt | undefined> {
     const { handle, requested, families } = this.#request;
@@ -91,8 +91,8 @@ export class Assignment {
   }
 
   /**
-   * Makes the handle name what it has and is about to get of other nodes' blocks. What it names besides, from an attempt
-   * whose answer was lost, it goes on naming.
+   * Makes the handle name what it has and is about to get of other nodes' blocks. What it names besides, from
+   * an attempt whose answer was lost, it goes on naming.
    */
   async #name(handle: Stored<Handle> | undefined, holdings: readonly Holding[]): Promise<boolean> {
     const { store, name: node } = this.#node;

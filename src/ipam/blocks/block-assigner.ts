@@ -11,11 +11,11 @@ import { poolName } from './pools.ts';
 export type { BlockAssignerOptions } from './node-blocks.ts';
 
 /**
- * Addresses out of blocks that this node claims in the store. An address is the handle's once its block says so, which is
- * one write. In this node's own blocks, whatever a handle has is found by looking; what it borrows of other nodes' blocks
- * it names first, in the store: so it is found as well, and a crash between leaves it naming too much, which its release
- * sets right. When an answer was lost (STORE_UNAVAILABLE), the handle may hold addresses: ask again for the same ones, or
- * release it.
+ * Addresses out of blocks that this node claims in the store. An address is the handle's once its block says
+ * so, which is one write. In this node's own blocks, whatever a handle has is found by looking; what it
+ * borrows of other nodes' blocks it names first, in the store: so it is found as well, and a crash between
+ * leaves it naming too much, which its release sets right. When an answer was lost (STORE_UNAVAILABLE), the
+ * handle may hold addresses: ask again for the same ones, or release it.
  */
 export class BlockAssigner implements Assigner {
   readonly #node: NodeBlocks;
@@ -37,8 +37,9 @@ export class BlockAssigner implements Assigner {
   }
 
   /**
-   * Frees what the handle has by these very allocations, unless it turns out to be alive. That is asked while no assignment
-   * is under way: a handle that is made live before its addresses are asked for never gets one that goes right after.
+   * Frees what the handle has by these very allocations, unless it turns out to be alive. That is asked while
+   * no assignment is under way: a handle that is made live before its addresses are asked for never gets one
+   * that goes right after.
    */
   releaseLeak(
     { handle, addresses }: Leak,

@@ -20,7 +20,10 @@ export function newBlock(cidr: Cidr, node: string, now: number): Block {
 
 export type Wish = {
   readonly now: number;
-  /** Seconds an address rests after its release, so that whoever still sends to its last owner does not reach the next. */
+  /**
+   * Seconds an address rests after its release, so that whoever still sends to its last owner does not reach
+   * the next.
+   */
   readonly cooldown: number;
   /** Rather than none, take one that still rests, the one released longest ago. */
   readonly restless?: boolean;
@@ -28,7 +31,10 @@ export type Wish = {
   readonly isReserved: (ip: Ip) => boolean;
 };
 
-/** The free address to give out next: one never used, else the one released longest ago; undefined when none suits. */
+/**
+ * The free address to give out next: one never used, else the one released longest ago; undefined when none
+ * suits.
+ */
 export function freeOrdinal(block: Block, wish: Wish): number | undefined {
   const size = blockSize(block.cidr);
   if (block.allocations.size === size) return undefined;
@@ -72,8 +78,8 @@ export function handOver(block: Block, node: string, now: number): Block {
 }
 
 /**
- * The same block as a new version: whatever was computed from the former one, and is still on its way to the store,
- * comes too late.
+ * The same block as a new version: whatever was computed from the former one, and is still on its way to the
+ * store, comes too late.
  */
 export function fence(block: Block): Block {
   return { ...block, sequence: block.sequence + 1 };
@@ -98,7 +104,10 @@ export function blockSize(cidr: Cidr): number {
   return Number(sizeOf(cidr));
 }
 
-/** A time further in the future than the rest lasts comes from a wrong clock, and must not hold the address back. */
+/**
+ * A time further in the future than the rest lasts comes from a wrong clock, and must not hold the address
+ * back.
+ */
 function hasRested(at: number, { now, cooldown }: Pick<Wish, 'now' | 'cooldown'>): boolean {
   return Math.abs(now - at) >= cooldown;
 }

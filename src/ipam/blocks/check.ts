@@ -11,8 +11,8 @@ export type Known = {
 };
 
 /**
- * An `error` must never be: a bug, or somebody's editing of the store. A `warning` does no harm by itself: what is left of a
- * node that is gone, of a pool that was deleted, of a step that a crash cut short.
+ * An `error` must never be: a bug, or somebody's editing of the store. A `warning` does no harm by itself:
+ * what is left of a node that is gone, of a pool that was deleted, of a step that a crash cut short.
  */
 export type Finding = {
   readonly severity: 'error' | 'warning';
@@ -47,8 +47,8 @@ export type Report = {
 };
 
 /**
- * Holds blocks, affinities and handles against each other, also under load: what seems wrong is looked at a second time, and
- * what is not there any more was a step under way.
+ * Holds blocks, affinities and handles against each other, also under load: what seems wrong is looked at a
+ * second time, and what is not there any more was a step under way.
  */
 export async function checkIpam(store: BlockStore, known: Known = {}): Promise<Report> {
   const first = await store.snapshot();
@@ -157,7 +157,10 @@ function owners({ blocks, affinities }: Snapshot): Finding[] {
   return found;
 }
 
-/** A handle names at least what it has of other nodes' blocks; what it has of its own node's blocks, that finds there. */
+/**
+ * A handle names at least what it has of other nodes' blocks; what it has of its own node's blocks, that
+ * finds there.
+ */
 function handles({ blocks, handles: all }: Snapshot): Finding[] {
   const found: Finding[] = [];
   const byCidr = new Map(blocks.map(({ value }) => [value.cidr, value]));

@@ -2,24 +2,26 @@ import { type Cidr, overlaps } from '../../ip/cidr.ts';
 import type { Affinity, Block, BlockStore, Stored } from '../../store/ports/blocks.ts';
 import { fence, handOver, newBlock } from './block.ts';
 
-// Objects change one at a time, in Calico's order: announce (a pending affinity), then the block, then `confirmed`; and back
-// the same way: `pending`, the block, the affinity. From this follow, whoever is killed between any two steps:
+// Objects change one at a time, in Calico's order: announce (a pending affinity), then the block, then
+// `confirmed`; and back the same way: `pending`, the block, the affinity. From this follow, whoever is killed
+// between any two steps:
 //
 // 1. Whose a block is, only the block says: its creation and its hand-over are single compare-and-swaps.
 // 2. A block is covered by an affinity of its node all its life, so that affinities alone tell what is taken.
 // 3. A confirmed affinity is that of the block's node, except right after a hand-over, while the block is empty and the new
 //    node takes nothing from it: it may once it has removed the former node's affinity and confirmed its own.
 //
-// So the two nodes that advertise one block never both have pods in it. What a crash leaves is resolved by `settle`, by the
-// node's next claim, or by `forget` once the node is gone.
+// So the two nodes that advertise one block never both have pods in it. What a crash leaves is resolved by
+// `settle`, by the node's next claim, or by `forget` once the node is gone.
 
 /**
- * Claims the block; undefined when another node has it, or one that overlaps it, or is faster. Resumes a claim or a
- * hand-over that was cut short.
+ * Claims the block; undefined when another node has it, or one that overlaps it, or is faster. Resumes a
+ * claim or a hand-over that was cut short.
  *
- * Two nodes that want the same block are kept apart by its creation. Two that want a /26 and the /24 around it, as can be
- * while a pool is made anew with another blockSize and not every node knows, are kept apart by their announcements: each
- * announces before it looks, so at least the later one sees the other, and whoever sees another gives up.
+ * Two nodes that want the same block are kept apart by its creation. Two that want a /26 and the /24 around
+ * it, as can be while a pool is made anew with another blockSize and not every node knows, are kept apart by
+ * their announcements: each announces before it looks, so at least the later one sees the other, and whoever
+ * sees another gives up.
  */
 export async function claimBlock(
   store: BlockStore,
@@ -37,7 +39,8 @@ export async function claimBlock(
   const rivals = affinities.filter(({ value }) => value.cidr !== cidr && overlaps(value.cidr, cidr));
   const created = block || rivals.length > 0 ? undefined : await store.createBlock(newBlock(cidr, node, now));
   if (created && (await store.setAffinity(mine, 'confirmed'))) return created;
-  // Somebody removed the announcement meanwhile: the block must not stay uncovered; the next claim resumes from here.
+  // Somebody removed the announcement meanwhile: the block must not stay uncovered; the next claim resumes
+  // from here.
   if (created) await store.announce(node, cidr);
   else await withdraw(store, mine);
   return undefined;
@@ -79,8 +82,9 @@ export async function dropBlock(store: BlockStore, block: Stored<Block>): Promis
 }
 
 /**
- * Finishes what a crash of this affinity's node left half done: without a block, or with one that is another node's by now,
- * the affinity goes; a block that is the node's is confirmed. Only for a node that is not claiming anything meanwhile.
+ * Finishes what a crash of this affinity's node left half done: without a block, or with one that is another
+ * node's by now, the affinity goes; a block that is the node's is confirmed. Only for a node that is not
+ * claiming anything meanwhile.
  */
 export async function settle(store: BlockStore, affinity: Stored<Affinity>): Promise<void> {
   const { node, cidr, state } = affinity.value;
@@ -90,8 +94,9 @@ export async function settle(store: BlockStore, affinity: Stored<Affinity>): Pro
 }
 
 /**
- * Takes an announcement back. A creation whose answer was lost may arrive even later: then the block is covered again.
- * Covers a block that was found without its owner's affinity as well, which the order here never leaves.
+ * Takes an announcement back. A creation whose answer was lost may arrive even later: then the block is
+ * covered again. Covers a block that was found without its owner's affinity as well, which the order here
+ * never leaves.
  */
 export async function withdraw(store: BlockStore, affinity: Stored<Affinity>): Promise<boolean> {
   const { cidr } = affinity.value;
@@ -101,7 +106,10 @@ export async function withdraw(store: BlockStore, affinity: Stored<Affinity>): P
   return true;
 }
 
-/** The block is the node's already; only the rest of the claim was missing. Undefined when something has changed. */
+/**
+ * The block is the node's already; only the rest of the claim was missing. Undefined when something has
+ * changed.
+ */
 async function takeUp(
   store: BlockStore,
   mine: Stored<Affinity>,
@@ -118,8 +126,8 @@ async function takeUp(
 }
 
 /**
- * The block is `mine`'s node's: other nodes' confirmed affinities are stale, as is any of `former`. They go first, so that
- * no two are confirmed.
+ * The block is `mine`'s node's: other nodes' confirmed affinities are stale, as is any of `former`. They go
+ * first, so that no two are confirmed.
  */
 async function confirm(
   store: BlockStore,

@@ -29,9 +29,9 @@ type Ports = {
 const ANSWER_TIME = 5_000;
 
 /**
- * Takes everything out of the store that a node had which left for good: its Node, its record and lease, its blocks and
- * addresses. It may be called again after a crash, or for blocks that others had borrowed from. Throws NOT_FOUND when
- * there is nothing; IN_USE when the node's agent lives, unless `force`.
+ * Takes everything out of the store that a node had which left for good: its Node, its record and lease, its
+ * blocks and addresses. It may be called again after a crash, or for blocks that others had borrowed from.
+ * Throws NOT_FOUND when there is nothing; IN_USE when the node's agent lives, unless `force`.
  */
 export async function forgetNode(
   { membership, resources, blocks }: Ports,
@@ -68,9 +68,9 @@ export async function remainsOf(
 }
 
 /**
- * Gives back all blocks and addresses of a node that left the cluster for good. Blocks that others borrow from stay its
- * own, so that each block always has one owner, and are lent on, but nobody advertises them: call it again later for those.
- * Any node may call it, and several at once.
+ * Gives back all blocks and addresses of a node that left the cluster for good. Blocks that others borrow
+ * from stay its own, so that each block always has one owner, and are lent on, but nobody advertises them:
+ * call it again later for those. Any node may call it, and several at once.
  */
 export async function removeNode(store: BlockStore, node: string, clock = Date.now): Promise<Removed> {
   const snapshot = await store.snapshot();

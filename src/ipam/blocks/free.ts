@@ -26,8 +26,8 @@ export type FreeOptions = {
 };
 
 /**
- * Frees addresses of a handle and returns them. First in the blocks, then the handle: a crash between leaves a handle that
- * names too much, and the next call takes it away.
+ * Frees addresses of a handle and returns them. First in the blocks, then the handle: a crash between leaves
+ * a handle that names too much, and the next call takes it away.
  */
 export async function freeAddresses(
   store: BlockStore,
@@ -61,7 +61,8 @@ async function freeOnce(
       if (which(ip, allocation)) ordinals.push(ordinal);
       else kept.push({ ip, block: cidr });
     }
-    // Named, and not the handle's: an allocation whose answer was lost may still be on its way, and must come too late.
+    // Named, and not the handle's: an allocation whose answer was lost may still be on its way, and must come
+    // too late.
     const isAwaited =
       unanswered.includes(cidr) ||
       named.some(({ ip, block: at }) => at === cidr && !freed.has(ip) && !isHeldBy(block.value, ip, id));

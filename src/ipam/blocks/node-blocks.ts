@@ -64,8 +64,8 @@ export class NodeBlocks {
   }
 
   /**
-   * Reads what the handle has: what is found in this node's blocks, and what it names of others and these confirm. `own`:
-   * what remembers the reading.
+   * Reads what the handle has: what is found in this node's blocks, and what it names of others and these
+   * confirm. `own`: what remembers the reading.
    */
   async look(id: string, own = this.own): Promise<Look> {
     const [[handle], known] = await Promise.all([this.store.handles([id]), own.read()]);

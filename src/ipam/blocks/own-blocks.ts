@@ -21,8 +21,8 @@ export type Known = {
 };
 
 /**
- * What this node knows of its own blocks. Mostly nobody else changes them, so most addresses are given without reading
- * anything: a block that did change is noticed when it is written, by its version.
+ * What this node knows of its own blocks. Mostly nobody else changes them, so most addresses are given
+ * without reading anything: a block that did change is noticed when it is written, by its version.
  */
 export class OwnBlocks {
   readonly #store: BlockStore;
@@ -59,7 +59,10 @@ export class OwnBlocks {
     return this.#known;
   }
 
-  /** The last reading with this process's own changes since; undefined when it is old or was found out of date. */
+  /**
+   * The last reading with this process's own changes since; undefined when it is old or was found out of
+   * date.
+   */
   recent(): Known | undefined {
     return performance.now() < this.#until ? this.#known : undefined;
   }

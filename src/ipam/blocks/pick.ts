@@ -42,9 +42,9 @@ const PAGE = 32;
  * 4. borrowed from another node's block, rested, unless affinity is strict; 5. of an own block, released a
  * moment ago; 6. borrowed, released a moment ago. So an address rests its time unless nothing else is left.
  *
- * From 3 on, blocks of other nodes are read, some at a time and in random order: 3 and 4 are decided among those read
- * together, and only where none of them helps the next are read, up to all of the cluster. CONFLICT: others were faster.
- * Throws OUT_OF_ADDRESSES.
+ * From 3 on, blocks of other nodes are read, some at a time and in random order: 3 and 4 are decided among
+ * those read together, and only where none of them helps the next are read, up to all of the cluster.
+ * CONFLICT: others were faster. Throws OUT_OF_ADDRESSES.
  */
 export async function pickAny(
   context: PickContext,
@@ -103,7 +103,10 @@ export async function pickAny(
   throw outOfAddresses(family, `pool ${names} is used up`);
 }
 
-/** A free address of one of the node's own blocks that is of one of the pools. `restless`: also one just released. */
+/**
+ * A free address of one of the node's own blocks that is of one of the pools. `restless`: also one just
+ * released.
+ */
 export function pickOwn(
   context: PickContext,
   pools: readonly IpPool[],
@@ -149,7 +152,9 @@ async function claimNew(
   return lost > 0 ? CONFLICT : undefined;
 }
 
-/** In random order, so that not all nodes borrow from the same one. Also of those that gave a block half up. */
+/**
+ * In random order, so that not all nodes borrow from the same one. Also of those that gave a block half up.
+ */
 async function blocksOfOthers(
   { store, node, random }: PickContext,
   pools: readonly IpPool[],

@@ -13,8 +13,9 @@ export type PoolWish = {
 };
 
 /**
- * The pools that the address may come from, sorted by name. As in Calico, pools asked for by name need not select the node
- * or the namespace. Throws CONFIG_INVALID when one of them does not exist or all of them are disabled.
+ * The pools that the address may come from, sorted by name. As in Calico, pools asked for by name need not
+ * select the node or the namespace. Throws CONFIG_INVALID when one of them does not exist or all of them are
+ * disabled.
  */
 export function usablePools(pools: readonly IpPool[], wish: PoolWish): IpPool[] {
   const ordered = pools.toSorted((a, b) => (a.name < b.name ? -1 : 1));

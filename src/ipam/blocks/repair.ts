@@ -12,9 +12,9 @@ const PATIENCE = 3_000;
 type Misnomer = { readonly id: string; readonly missing: Handle['addresses']; readonly hasTooMany: boolean };
 
 /**
- * Finishes for their nodes what crashes cut short, and rebuilds the index of handles. Touches only what stays as it is for
- * `patience` milliseconds, and works by compare-and-swap: a node that goes on meanwhile is not disturbed. Returns what it
- * has done, for people.
+ * Finishes for their nodes what crashes cut short, and rebuilds the index of handles. Touches only what stays
+ * as it is for `patience` milliseconds, and works by compare-and-swap: a node that goes on meanwhile is not
+ * disturbed. Returns what it has done, for people.
  */
 export async function repairIpam(store: BlockStore, patience = PATIENCE): Promise<readonly string[]> {
   const first = await store.snapshot();

@@ -36,7 +36,9 @@ export async function pickRequested(context: PickContext, ip: Ip): Promise<FreeA
   return { block, ordinal };
 }
 
-/** The block that holds the address: one there is, or a new one. An own one is confirmed before it is used. */
+/**
+ * The block that holds the address: one there is, or a new one. An own one is confirmed before it is used.
+ */
 async function blockFor(
   { store, node, config, affinities, now }: PickContext,
   ip: Ip,

@@ -8,8 +8,9 @@ export const CONFLICT = Symbol('conflict');
 const TRIES = 100;
 
 /**
- * Repeats the attempt until it meets no conflict, with waits that grow up to 200 ms and are cut short at random so that
- * rivals part. Throws STORE_CONFLICT after a hundred tries, and what the attempt throws; rejects when `signal` aborts.
+ * Repeats the attempt until it meets no conflict, with waits that grow up to 200 ms and are cut short at
+ * random so that rivals part. Throws STORE_CONFLICT after a hundred tries, and what the attempt throws;
+ * rejects when `signal` aborts.
  */
 export async function retrying<T>(
   operation: string,

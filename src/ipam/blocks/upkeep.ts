@@ -11,7 +11,10 @@ import { heldOf } from './own-blocks.ts';
 import { pagesOf } from './pick.ts';
 
 export type Liveness = {
-  /** The handles of this node's pods as they are known now. A pod's is among them before its addresses are asked for. */
+  /**
+   * The handles of this node's pods as they are known now. A pod's is among them before its addresses are
+   * asked for.
+   */
   readonly live: ReadonlySet<string>;
   /** Asked again right before the release: a pod may have come since `live` was listed. */
   readonly isLive: (handle: string) => Promise<boolean>;
@@ -24,8 +27,8 @@ export type Use = Pick<AssignRequest, 'handle' | 'attributes'> & { readonly addr
 export type Contested = { readonly ip: Ip; readonly handle: string; readonly reason: string };
 
 /**
- * Gives back what this node no longer uses, and finishes what a crash cut short. Nothing goes that was not seen unused
- * twice. Run each method now and then, one at a time.
+ * Gives back what this node no longer uses, and finishes what a crash cut short. Nothing goes that was not
+ * seen unused twice. Run each method now and then, one at a time.
  */
 export class BlockUpkeep {
   readonly #assigner: BlockAssigner;
@@ -46,9 +49,9 @@ export class BlockUpkeep {
   }
 
   /**
-   * Finishes claims and returns that were cut short, then gives back this node's blocks that were empty the last time too,
-   * and unchanged since, and whose addresses have rested. One block a family stays, of a pool that is in use, so that the
-   * next pod need not wait for a claim.
+   * Finishes claims and returns that were cut short, then gives back this node's blocks that were empty the
+   * last time too, and unchanged since, and whose addresses have rested. One block a family stays, of a pool
+   * that is in use, so that the next pod need not wait for a claim.
    */
   releaseEmptyBlocks(): Promise<readonly Cidr[]> {
     return this.#assigner.exclusively(async (own) => {
@@ -83,8 +86,9 @@ export class BlockUpkeep {
    * been for `grace` seconds, and is so at this moment. A handle goes as a whole or not at all; one whose
    * addresses changed hands meanwhile is left alone.
    *
-   * Looks through this node's blocks, and those of others that it was seen to borrow from. With `everywhere` it looks
-   * through every block of the cluster, which alone finds what was borrowed before this process started.
+   * Looks through this node's blocks, and those of others that it was seen to borrow from. With `everywhere`
+   * it looks through every block of the cluster, which alone finds what was borrowed before this process
+   * started.
    */
   async collectGarbage(
     { live, isLive }: Liveness,
@@ -105,8 +109,8 @@ export class BlockUpkeep {
   }
 
   /**
-   * Takes the addresses again that pods of this node use though the store does not know it: it was lost, or put back to an
-   * older state. Returns those that it took, and those that it could not.
+   * Takes the addresses again that pods of this node use though the store does not know it: it was lost, or
+   * put back to an older state. Returns those that it took, and those that it could not.
    */
   async regain(
     uses: readonly Use[],

@@ -7,8 +7,8 @@ import type {
   TransactionResult,
 } from './requests.ts';
 
-// Answers in protobuf's JSON mapping: int64 as strings, and what is zero, empty or false left out. JSON.stringify drops
-// `undefined`, so a field that may be zero goes through one of these.
+// Answers in protobuf's JSON mapping: int64 as strings, and zero, empty or false fields left out.
+// JSON.stringify drops `undefined`, so fields that may be zero go through these.
 const int = (value: number): string | undefined => (value === 0 ? undefined : String(value));
 const bytes = (value: Uint8Array): string | undefined =>
   value.length === 0

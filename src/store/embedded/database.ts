@@ -20,7 +20,9 @@ const TABLES = `
   CREATE TABLE lease (id TEXT PRIMARY KEY, ttl INTEGER NOT NULL) WITHOUT ROWID;
 `;
 
-/** Opens the store's file, made when missing, for this process alone. `:memory:` keeps nothing. Throws IO. */
+/**
+ * Opens the store's file for this process alone, creating it if missing. `:memory:` keeps nothing. Throws IO.
+ */
 export function openDatabase(file: string): DatabaseSync {
   try {
     const db = new DatabaseSync(file);
@@ -44,10 +46,12 @@ export function openDatabase(file: string): DatabaseSync {
 }
 
 function prepare(db: DatabaseSync): void {
-  // Exclusive: a second server on the same file fails here; SQLite's lock goes with the process, also on kill -9.
+  // Exclusive: a second server on the same file fails here. SQLite's lock ends with the process, even on kill
+  // -9.
   db.exec('PRAGMA locking_mode = EXCLUSIVE; PRAGMA journal_mode = WAL');
-  // NORMAL would survive kill -9 but may forget the last transactions after a power cut (sqlite.org/pragma.html), and a
-  // forgotten lease is a subnet given to two nodes. FULL syncs the WAL at each commit, as etcd syncs its own.
+  // NORMAL would survive kill -9, but may lose the last transactions in a power cut (sqlite.org/pragma.html),
+  // and a lost lease is a subnet given to two nodes. FULL syncs the WAL at each commit, as etcd syncs its
+  // own.
   db.exec('PRAGMA synchronous = FULL; PRAGMA journal_size_limit = 4194304');
   const version = Number(db.prepare('PRAGMA user_version').get()?.user_version);
   if (version === SCHEMA) {

@@ -1,4 +1,4 @@
-// etcd's errors with their gRPC codes, as api/v3rpc/rpctypes has them, so that a client sees no difference.
+// etcd's errors with their gRPC codes from api/v3rpc/rpctypes, so that a client sees no difference.
 const ERRORS = {
   emptyKey: [3, 'etcdserver: key is not provided'],
   duplicateKey: [3, 'etcdserver: duplicate key given in txn request'],
@@ -38,7 +38,7 @@ export function etcdError(name: keyof typeof ERRORS): EtcdError {
   return new EtcdError(code, message);
 }
 
-/** For a part of the API that the embedded store does not have. */
+/** For a part of the API that the embedded store lacks. */
 export function unsupported(what: string): EtcdError {
   return new EtcdError(12, `the embedded store does not know ${what}`);
 }

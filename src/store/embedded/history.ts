@@ -32,17 +32,17 @@ export class History {
     this.#bytes = this.#size();
   }
 
-  /** The newest revision; compaction never takes it away. */
+  /** The newest revision; compaction never removes it. */
   get newest(): number {
     return this.#newest;
   }
 
-  /** The oldest revision a watch may begin at; 0 before the first compaction. */
+  /** The oldest revision a watch may start at; 0 before the first compaction. */
   get compacted(): number {
     return this.#compacted;
   }
 
-  /** Changes from revision `from` on, in order: whole revisions, at least one, until they hold `bytes` or more. */
+  /** Changes from revision `from` on, in order: whole revisions, at least one, up to about `bytes`. */
   since(from: number, bytes: number): Change[] {
     const changes: Change[] = [];
     let size = 0;
@@ -68,7 +68,7 @@ export class History {
     for (const { key, value } of changes) this.#bytes += key.length + value.length;
   }
 
-  /** Keeps the file bounded. Cuts from twice the length to half of it at once, so that it costs little per write. */
+  /** Bounds the file. Waits for twice the length and cuts to half, so that it costs little per write. */
   trim(): void {
     if (this.#newest - this.#compacted > 2 * KEEP_REVISIONS) this.compact(this.#newest - KEEP_REVISIONS);
     else if (this.#bytes > KEEP_BYTES) this.compact(this.#halfway());
@@ -83,7 +83,7 @@ export class History {
     this.#bytes = this.#size();
   }
 
-  /** The oldest revision such that it and all after it hold at most half of what is allowed. */
+  /** The oldest revision that, with all after it, fills at most half of what is allowed. */
   #halfway(): number {
     return this.#number(
       `SELECT coalesce(min(revision), ${this.#newest}) AS n FROM (

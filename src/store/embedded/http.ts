@@ -9,7 +9,7 @@ import { Message } from './requests.ts';
 const MAX_MESSAGE_BYTES = 2 * 1024 * 1024;
 const MAX_BODY_BYTES = Math.ceil(MAX_MESSAGE_BYTES / 3) * 4 + 64 * 1024;
 
-// TCP's own: a client that vanished without a word does not keep its watch.
+// TCP's own: a client that vanished silently does not keep its watch.
 const KEEP_ALIVE = { keepAlive: true, keepAliveInitialDelay: 10_000 };
 
 /** An HTTP server, not yet listening, that answers as the API says. */
@@ -17,7 +17,7 @@ export function createHttpServer(api: Api, log: Log): http.Server {
   const server = http.createServer(KEEP_ALIVE, (request, response) => {
     answer(api, request, response).catch((error: unknown) => refuse(request, response, error, log));
   });
-  // Between two requests of an agent may lie hours.
+  // An agent's requests may be hours apart.
   server.keepAliveTimeout = 0;
   server.requestTimeout = 30_000;
   return server;
@@ -43,7 +43,7 @@ async function readBody(request: http.IncomingMessage): Promise<string> {
   let size = 0;
   for await (const chunk of request) {
     size += chunk.length;
-    // What is too long is read to its end and thrown away, so that the client hears why.
+    // An oversized body is read to its end and discarded, so that the client hears why.
     if (size <= MAX_BODY_BYTES) chunks.push(chunk);
   }
   if (size <= MAX_BODY_BYTES) return Buffer.concat(chunks).toString('utf8');
@@ -74,7 +74,7 @@ function refuse(
     sendJson(response, error.status, error);
     return;
   }
-  // A full disk, a broken file: the write did not happen, and may be tried again.
+  // A full disk, a broken file: the write did not happen and may be retried.
   log.error({ path: request.url, error: messageOf(error) }, 'store request failed');
   sendJson(response, 503, new EtcdError(14, `etcdserver: ${messageOf(error)}`));
 }

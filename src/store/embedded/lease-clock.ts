@@ -9,8 +9,8 @@ const TICK = 250;
 const MAX_STEP = 4 * TICK;
 
 /**
- * Ends leases whose time is over. Its clock counts only the time this server was awake: after a start every lease has its
- * whole time again, and a server that was stopped or starved gives its clients the chance to be heard first, so that no
+ * Ends leases whose time is up. Its clock counts only while this server is awake: after a start every lease
+ * has its full time again, and a server that was stopped or starved hears its clients first, so that no
  * outage of the store costs a node its subnet.
  */
 export class LeaseClock {
@@ -21,7 +21,7 @@ export class LeaseClock {
   #ticked = performance.now();
   readonly #timer: NodeJS.Timeout;
 
-  /** `onError` hears when a lease that is over cannot be ended; it is tried again at the next tick. */
+  /** `onError` hears when an expired lease cannot be ended; the next tick tries again. */
   constructor(machine: Machine, onError: (error: unknown) => void) {
     this.#machine = machine;
     for (const [id, ttl] of machine.leases()) this.#leases.set(id, { ttl, deadline: ttl * 1000 });
@@ -37,7 +37,7 @@ export class LeaseClock {
   /** Id `0` lets the server choose one. Returns what was granted, in seconds. */
   grant(wanted: string, seconds: number): { id: string; ttl: number } {
     const ttl = Math.max(seconds, MIN_TTL);
-    // Below 2^48, so that the number survives readers that know only doubles.
+    // Below 2^48, so that the number survives readers that only have doubles.
     const id = wanted === '0' ? String(randomInt(1, 2 ** 48 - 1)) : wanted;
     this.#machine.grant(id, ttl);
     this.#leases.set(id, { ttl, deadline: this.#now + ttl * 1000 });
@@ -58,7 +58,7 @@ export class LeaseClock {
     this.#leases.delete(id);
   }
 
-  /** Whole seconds that remain, and those granted. */
+  /** Whole seconds remaining, and those granted. */
   timeToLive(id: string): { remaining: number; granted: number } | undefined {
     const lease = this.#leases.get(id);
     if (!lease) return undefined;

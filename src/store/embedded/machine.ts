@@ -20,8 +20,9 @@ import type {
 const OPEN_END = Buffer.from([0]);
 
 /**
- * etcd's key space over SQLite: one revision a transaction that changes something, versions per key, leases' keys.
- * Every method is one durable transaction; `onCommit` hears of each new revision once it is on disk.
+ * etcd's key space over SQLite: one revision for each transaction that changes something, versions per key,
+ * leases' keys. Every method is one durable transaction; `onCommit` hears of each new revision once it is on
+ * disk.
  */
 export class Machine {
   readonly history: History;
@@ -29,7 +30,7 @@ export class Machine {
   readonly #onCommit: (revision: number, changes: readonly Change[]) => void;
   readonly #sql: Record<'one' | 'from' | 'between' | 'put' | 'delete' | 'leased' | 'lease', StatementSync>;
   #revision: number;
-  /** Changes of the transaction that runs. */
+  /** Changes of the current transaction. */
   #pending: Change[] = [];
 
   constructor(db: DatabaseSync, onCommit: (revision: number, changes: readonly Change[]) => void) {
@@ -73,7 +74,7 @@ export class Machine {
     this.#transaction(() => this.#put(request));
   }
 
-  /** Returns how many keys went. */
+  /** Returns how many keys were deleted. */
   delete(request: DeleteRequest): number {
     return this.#transaction(() => this.#delete(request));
   }
@@ -86,7 +87,7 @@ export class Machine {
     });
   }
 
-  /** Forgets history before `revision`: watches can no longer begin there. */
+  /** Forgets history before `revision`: watches can no longer start there. */
   compact(revision: number): void {
     if (revision > this.#revision) throw etcdError('futureRevision');
     if (revision <= this.history.compacted) throw etcdError('compacted');

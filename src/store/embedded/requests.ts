@@ -51,7 +51,7 @@ export type Change = Row;
 const MAX_OPERATIONS = 128;
 const MAX_REQUEST_BYTES = 1.5 * 1024 * 1024;
 
-/** The fields of a request, read as protobuf's JSON mapping says; a wrong type is an error of code 3. */
+/** The fields of a request in protobuf's JSON mapping; a wrong type is an error of code 3. */
 export class Message {
   readonly #fields: Record<string, unknown>;
 
@@ -100,7 +100,7 @@ export class Message {
     return value.map((child) => new Message(child));
   }
 
-  /** Refuses what would silently mean something else to a client of etcd. */
+  /** Refuses what etcd would understand and this server would silently ignore. */
   refuse(...names: readonly string[]): void {
     const name = names.find((candidate) => this.#fields[candidate]);
     if (name !== undefined) throw unsupported(name);

@@ -15,7 +15,7 @@ import { WatchHub } from './watch-hub.ts';
 export type EmbeddedOptions = {
   /** `unix:/path` (mode 0600) or `http://address:port`; port 0 takes a free one. */
   readonly listen: string;
-  /** The SQLite file, made with its folder when missing. */
+  /** The SQLite file, created with its folder if missing. */
   readonly file: string;
   readonly log: Log;
   /** Closes the server. */
@@ -32,7 +32,10 @@ export type EmbeddedServer = {
 
 const HOUSEKEEPING = 1_000;
 
-/** Serves etcd's v3 JSON API from one SQLite file. Throws IO when file or address cannot be had; CONFIG_INVALID. */
+/**
+ * Serves etcd's v3 JSON API from one SQLite file. Throws IO when file or address are not to be had;
+ * CONFIG_INVALID.
+ */
 export async function serveEmbedded({ listen, file, log, signal }: EmbeddedOptions): Promise<EmbeddedServer> {
   const address = parseListen(listen);
   if (file !== ':memory:') mkdirSync(dirname(file), { recursive: true, mode: 0o700 });
@@ -108,11 +111,12 @@ async function listenOn(server: http.Server, address: Address): Promise<void> {
   } catch (error) {
     throw listenError(address, messageOf(error), codeOf(error));
   }
-  // Only root may write the cluster's facts. Until here nobody else could: connecting takes the right to write the socket.
+  // Only root may write the cluster's facts. Nobody else could so far: connecting requires write permission
+  // on the socket.
   if ('path' in address) chmodSync(address.path, 0o600);
 }
 
-/** A server that was killed leaves its socket behind; a living one answers on it. */
+/** A killed server leaves its socket behind; a living one answers on it. */
 async function removeStaleSocket(path: string): Promise<void> {
   const socket = net.connect(path);
   try {

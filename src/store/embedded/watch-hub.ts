@@ -3,7 +3,7 @@ import { event, type Header } from './answers.ts';
 import type { History } from './history.ts';
 import { type Change, covers, type WatchRequest } from './requests.ts';
 
-/** About how many bytes are sent at once to a watch that catches up. */
+/** About how many bytes a watch that catches up is sent at once. */
 const CHUNK = 256 * 1024;
 /** Milliseconds between reports of progress to watches that asked for them. */
 const PROGRESS = 60_000;
@@ -13,13 +13,13 @@ type Watcher = {
   readonly response: ServerResponse;
   /** The first revision it has not been sent. */
   next: number;
-  /** Its connection takes no more for the moment. */
+  /** Its connection is full for now. */
   blocked: boolean;
 };
 
 /**
- * Brings every watch the changes of its range, each exactly once and in order. A watch is a position in the history: who
- * reads slowly is sent the rest from there when the connection drains, so nothing piles up in memory.
+ * Sends every watch the changes in its range, each exactly once and in order. A watch is a position in the
+ * history: a slow reader gets the rest from there once its connection drains, so nothing piles up in memory.
  */
 export class WatchHub {
   readonly #history: History;
@@ -50,7 +50,7 @@ export class WatchHub {
 
   /** The changes of the newest revision. */
   publish(revision: number, changes: readonly Change[]): void {
-    // Watches of one range get the same text: with thousands of nodes it is made once.
+    // Watches of one range share one text: with thousands of nodes it is built once.
     const texts = new Map<string, string>();
     for (const watcher of this.#watchers) {
       if (watcher.blocked || watcher.next > revision) continue;
@@ -73,7 +73,7 @@ export class WatchHub {
     this.#watchers.clear();
   }
 
-  /** Sends what the watcher has not seen yet, as far as its connection takes it. */
+  /** Sends what the watcher has not seen, as far as its connection takes it. */
   #pump(watcher: Watcher): void {
     while (!watcher.blocked && watcher.next <= this.#history.newest) {
       if (watcher.next < this.#history.compacted) {
@@ -92,7 +92,7 @@ export class WatchHub {
     return changes.filter(({ key }) => covers(request, key)).map(event);
   }
 
-  /** Empty when there is nothing to tell. */
+  /** Empty when there is nothing to send. */
   #text(watcher: Watcher, events: readonly object[]): string {
     return events.length === 0 ? '' : this.#line(watcher, { events });
   }

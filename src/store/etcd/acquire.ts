@@ -8,13 +8,14 @@ import type { ClusterState } from './cluster-state.ts';
 import type { Lease } from './facts.ts';
 import { sharesAddress } from './holding.ts';
 
-/** Which subnets a node should have, and the leases it holds now: those of other keys are to be given back. */
+/** The subnets a node should have, and the leases it holds now: those under other keys are to be released. */
 export type Choice = { readonly subnets: readonly Cidr[]; readonly held: readonly Lease[] };
 
 /**
- * Chooses this node's subnets, for each family of the network that the node has an address in: one it holds already, else
- * `previous` if free, else a free one at random. What it holds must still suit the configuration. None where addresses are blocks.
- * Throws OUT_OF_SUBNETS; CONFIG_INVALID when the node has no address of any family of the network.
+ * Chooses this node's subnets, one for each family that both network and node have: one it already holds and
+ * that still suits the configuration, else `previous` if free, else a free one at random. None where
+ * addresses are blocks. Throws OUT_OF_SUBNETS; CONFIG_INVALID when the node has no address in any family of
+ * the network.
  */
 export function chooseSubnets(
   state: ClusterState,
@@ -46,9 +47,10 @@ export function chooseSubnets(
 }
 
 /**
- * The leases that are this node's, best first: that of its record, whatever address the node has now, unless somebody else has written
- * his into it since; then those with its public address that no other node's record claims. A lease at our address under another name is ours only if it is the
- * subnet we had: a machine that was renamed, and not one whose address we got from DHCP while it was away.
+ * This node's leases, best first: the one its record names, whatever the node's address now, unless somebody
+ * else's address is in it; then those with its public address that no other node's record claims. A lease at
+ * our address under another name is ours only if it is the subnet we had: then this machine was renamed.
+ * Otherwise DHCP gave us the address of a machine that is away.
  */
 function leasesOf(state: ClusterState, self: NodeFacts, previous: PerFamily<Cidr>): Lease[] {
   const held = new Map<string, Lease>();
@@ -65,7 +67,7 @@ function leasesOf(state: ClusterState, self: NodeFacts, previous: PerFamily<Cidr
   return [...held.values()];
 }
 
-/** flannel tells nodes apart by their IPv4 address; IPv6 decides only between nodes that have nothing else. */
+/** flannel tells nodes apart by their IPv4 addresses; IPv6 decides only among nodes without one. */
 function leasesAt(state: ClusterState, self: NodeFacts, family: Family): Lease[] {
   const address = self.addresses[family];
   if (address === undefined) return [];
@@ -74,7 +76,7 @@ function leasesAt(state: ClusterState, self: NodeFacts, family: Family): Lease[]
   return leases.filter(({ value }) => value?.addresses[4] === undefined || self.addresses[4] === undefined);
 }
 
-/** Every subnet that somebody else has or has reserved, also where the lease's value cannot be read. */
+/** Every subnet that somebody else holds or has reserved, even if the lease's value cannot be read. */
 function takenByOthers(state: ClusterState, self: NodeFacts, held: readonly Lease[]): Cidr[] {
   const mine = new Set(held.map(({ kv }) => kv.key));
   const taken: Cidr[] = [];

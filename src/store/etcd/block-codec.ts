@@ -44,7 +44,7 @@ export function decodeBlock(text: string): Block {
 
 type Entry = Allocation & { readonly ordinal: number };
 
-/** Nearly all are as we write them, and a cluster has many: ten times as fast as reading them field by field. */
+/** A cluster has many, and nearly all are as we write them: ten times faster than reading field by field. */
 function isEntry(value: unknown, highest: number): value is Entry {
   if (typeof value !== 'object' || value === null) return false;
   const { ordinal, handle, node, sequence, at, pod, namespace, type } = value as Record<string, unknown>;
@@ -99,7 +99,7 @@ export function encodeConfig(config: IpamConfig): string {
 }
 
 /**
- * What is not said is as by default; 0 blocks per host means the default, as in Calico. Throws
+ * Absent fields have their defaults; 0 blocks per host means the default, as in Calico. Throws
  * CONFIG_INVALID.
  */
 export function decodeConfig(text: string): IpamConfig {

@@ -8,8 +8,7 @@ export type BlockKey =
   | { readonly kind: 'handle'; readonly id: string };
 
 /**
- * The keys of the `blocks` address plan. A network stands in a key with `-` for `/`: `10.0.0.0-26`,
- * `fd00::-122`.
+ * The keys of the `blocks` address plan. A network in a key has `-` for `/`: `10.0.0.0-26`, `fd00::-122`.
  */
 export class BlockKeys {
   /** Ends with a slash: every key of the plan starts with it. */
@@ -45,12 +44,12 @@ export class BlockKeys {
     return `${this.root}handles/`;
   }
 
-  /** A handle may contain any character, an interface's name for example a slash. */
+  /** A handle may contain any character: an interface's name may have a slash in it. */
   handle(id: string): string {
     return this.handles + encodeURIComponent(id);
   }
 
-  /** Undefined for a key that none of the above makes. */
+  /** Undefined for any key that the methods above do not make. */
   kindOf(key: string): BlockKey | undefined {
     if (!key.startsWith(this.root)) return undefined;
     const [folder, first, second, ...more] = key.slice(this.root.length).split('/');

@@ -23,7 +23,7 @@ import {
 } from './block-codec.ts';
 import { BlockKeys } from './block-keys.ts';
 
-/** etcd runs no more operations in one transaction. */
+/** etcd's limit for one transaction. */
 const MAX_OPERATIONS = 128;
 
 /** The blocks plan below `<prefix>/flatnet/ipam/`, one key an object. */
@@ -142,7 +142,10 @@ export class EtcdBlocks implements BlockStore {
     return block;
   }
 
-  /** `read`: undefined to create the key. Returns its new version, or undefined when it is not as it was read. */
+  /**
+   * `read`: undefined to create the key. Returns the new version, or undefined when the key is not as it was
+   * read.
+   */
   async #put(
     key: string,
     read: { readonly version: Version } | undefined,

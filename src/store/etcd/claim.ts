@@ -16,7 +16,7 @@ import type { Layout } from './layout.ts';
 
 /** Seconds before its end at which a lease is renewed: flannel's `--subnet-lease-renew-margin`. */
 const RENEW_MARGIN = 3600;
-/** Milliseconds: Node's timers go no further. */
+/** Milliseconds: the limit of Node's timers. */
 const LONGEST_TIMER = 2 ** 31 - 1;
 const MAX_RACES = 20;
 
@@ -94,7 +94,7 @@ export class LeaseClaim implements Claim {
     const challenge = feed.state.item(layout.challenge(this.#holding.self.name));
     if (challenge && challenge.value !== this.#holding.instance) {
       log.warn({ node: this.#holding.self.name }, 'another machine wants to be this node');
-      // Taking the question away says that this agent lives.
+      // Deleting the question is the answer: this agent lives.
       this.#detach('answer for the node name', kv.delete(challenge.key));
     }
     const isNewer = feed.state.revision >= this.#written;
@@ -103,7 +103,7 @@ export class LeaseClaim implements Claim {
     }
   }
 
-  /** Makes the store say what we hold, as soon as it can be reached. */
+  /** Makes the store say what we hold, as soon as it is reachable. */
   async #repair(): Promise<void> {
     if (this.#repairing) return;
     this.#repairing = true;
@@ -121,7 +121,7 @@ export class LeaseClaim implements Claim {
       if (!(await pause(wait, this.#stopped.signal))) return;
       await this.#persist(async () => {
         if ((await kv.keepAlive(this.#lease)) > 0) return;
-        log.warn({ lease: this.#lease }, 'the lease ran out; taking the subnets again');
+        log.warn({ lease: this.#lease }, 'the lease expired; taking the subnets again');
         await this.#writes.run(() => this.#write());
       });
     }

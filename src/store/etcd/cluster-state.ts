@@ -13,17 +13,17 @@ import { LeaseTable, Multimap } from './lease-table.ts';
 import { ResourceIndex } from './resource-index.ts';
 
 /**
- * The cluster as the store's keys tell it, kept up to date change by change: a change costs the work of the nodes it
- * touches, and the others stay the same objects in the next view.
+ * The cluster as the store's keys describe it, kept up to date change by change. A change costs only the work
+ * of the nodes it touches; all others stay the same objects in the next view.
  *
- * Where addresses are leases, a node is the leases that `LeaseTable` counts to it, with what its record says besides.
- * Where addresses are `blocks` there are no leases: a node is its record, with the blocks whose affinity it confirmed.
+ * Where addresses are leases, a node is the leases that `LeaseTable` attributes to it, plus what its record
+ * says. Where they are `blocks` there are no leases: a node is its record and its confirmed blocks.
  */
 export class ClusterState {
   readonly leases: LeaseTable;
   readonly #layout: Layout;
   readonly #warn: Warn;
-  /** Every key below the prefix as it is, and those that can be read, decoded. */
+  /** Every key below the prefix as stored, and those that can be read, decoded. */
   readonly #items = new Map<string, KeyValue>();
   readonly #facts = new Map<string, Fact>();
   readonly #blocks = new Multimap<string, Cidr>();
@@ -57,7 +57,7 @@ export class ClusterState {
     return this.#facts.values();
   }
 
-  /** Everything below the prefix, or of that part of it, as a list gave it. */
+  /** Everything below the prefix, or in that range, as listed. */
   reset(items: readonly KeyValue[], revision: number, range?: KeyRange): void {
     const listed = new Set(items.map(({ key }) => key));
     const changed = items.filter((kv) => !sameValue(this.#items.get(kv.key), kv));
@@ -67,7 +67,7 @@ export class ClusterState {
 
   /** What a watch brought. */
   apply({ events, revision }: WatchBatch): void {
-    // Of several events for one key the last one counts.
+    // Of several events for one key, the last one counts.
     const last = new Map<string, KeyValue | undefined>();
     for (const event of events) {
       if (event.type === 'put') last.set(event.item.key, event.item);
@@ -78,7 +78,10 @@ export class ClusterState {
     this.#update(puts, gone, revision);
   }
 
-  /** The same object until a node, a resource or the network changes. Undefined as long as there is no network. */
+  /**
+   * The same object until a node, a resource or the network changes. Undefined as long as there is no
+   * network.
+   */
   view(): ClusterView | undefined {
     if (!this.#view && this.#network) {
       this.#view = {
@@ -127,7 +130,7 @@ export class ClusterState {
     }
   }
 
-  /** Network and resources stay what they were when their key can't be read any more. */
+  /** Network and resources keep their last good value when their key becomes unreadable. */
   #forget(key: string, dirty: Set<string>): void {
     const fact = this.#facts.get(key);
     if (!fact) return;
@@ -144,7 +147,7 @@ export class ClusterState {
 
   #setNetwork(network: Network, dirty: Set<string>): void {
     if (isDeepStrictEqual(this.#network, network)) return;
-    // Also the first one: records may have come before it, in another part of the keys.
+    // Also for the first one: records may have arrived before it, from the other key range.
     if (this.#network?.addresses !== network.addresses) {
       for (const name of this.leases.names()) dirty.add(name);
     }
@@ -158,7 +161,7 @@ export class ClusterState {
       const node = this.#build(name);
       const { index, found } = search(nodes ?? this.#nodes, name);
       if (isDeepStrictEqual(found, node)) continue;
-      // Views given out keep their list.
+      // Views already given out keep their list.
       nodes ??= [...this.#nodes];
       nodes.splice(index, found ? 1 : 0, ...(node ? [node] : []));
     }
@@ -199,7 +202,7 @@ export class ClusterState {
   }
 }
 
-/** The value of a confirmed affinity: only such a block may be announced. */
+/** Only blocks with such an affinity may be advertised. */
 const CONFIRMED: AffinityState = 'confirmed';
 
 function isIn({ from, to }: KeyRange, key: string): boolean {

@@ -8,7 +8,7 @@ import type { Layout } from './layout.ts';
 import { decodeLease, type LeaseValue } from './lease-value.ts';
 import { decodeRecord, type NodeRecord } from './node-record.ts';
 
-/** A lease as the store has it. `value` is absent where it cannot be read: its subnets are taken all the same. */
+/** A lease as stored. `value` is absent where it cannot be read; its subnets are taken all the same. */
 export type Lease = {
   readonly kv: KeyValue;
   readonly subnets: readonly Cidr[];

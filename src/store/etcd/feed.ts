@@ -7,18 +7,18 @@ import type { ClusterFeed, ClusterView } from '../ports/feed.ts';
 import { ClusterState } from './cluster-state.ts';
 import type { Layout } from './layout.ts';
 
-/** Is told that `state` has changed, or that a watch stands again. */
+/** Hears that `state` has changed, or that a watch is established again. */
 export type Follower = () => void;
 
-/** Milliseconds for which a store that had lost everything is given time to fill again. */
+/** Milliseconds that a store which has lost everything gets to fill up again. */
 const SETTLE = 5_000;
 /** Milliseconds: changes that come this close together make one view. */
 const COALESCE = 10;
 
 /**
- * Keeps a ClusterState equal to the store as long as somebody follows: lists, then watches from there, each part of the
- * keys by itself. A connection that breaks is resumed at the next revision; where that is no longer kept, the part is
- * listed again.
+ * Keeps a ClusterState equal to the store as long as somebody follows: lists each key range, then watches it
+ * from there. A broken watch resumes at the next revision; if that is no longer kept, the range is listed
+ * again.
  */
 export class EtcdFeed implements ClusterFeed {
   readonly state: ClusterState;
@@ -29,7 +29,7 @@ export class EtcdFeed implements ClusterFeed {
   readonly #followers = new Set<Follower>();
   readonly #closed = new AbortController();
   #running: AbortController | undefined;
-  /** Of the parts of the key space, which are followed one by one: those that are known, empty, out of reach. */
+  /** The key ranges, each followed by itself, that are known; that came back empty; that are out of reach. */
   readonly #listed = new Set<KeyRange>();
   readonly #doubtful = new Set<KeyRange>();
   readonly #away = new Set<KeyRange>();
@@ -42,12 +42,15 @@ export class EtcdFeed implements ClusterFeed {
     this.state = new ClusterState(layout, (key, problem) => log.warn({ key, problem }, 'store key ignored'));
   }
 
-  /** The store has forgotten what it had: whoever holds something there should write it again. */
+  /** The store has forgotten what it had: whoever holds something in it should write it again. */
   get doubtful(): boolean {
     return this.#doubtful.size > 0;
   }
 
-  /** Calls `follower` for each change from now on, and at first if the state is already there. Returns the end of it. */
+  /**
+   * Calls `follower` on each change from now on, and once if the state is already complete. Returns how to
+   * stop it.
+   */
   follow(follower: Follower): () => void {
     this.#followers.add(follower);
     if (this.#isComplete) queueMicrotask(follower);
@@ -85,8 +88,8 @@ export class EtcdFeed implements ClusterFeed {
   }
 
   /**
-   * What it knows of the whole cluster, if somebody follows it already. Waits for a list that is under way; undefined where that takes
-   * longer than `patience` milliseconds.
+   * What is known of the whole cluster, if somebody is following. Waits for a list that is under way;
+   * undefined if that takes longer than `patience` milliseconds.
    */
   async known(patience: number): Promise<ClusterState | undefined> {
     if (!this.#running) return undefined;
@@ -150,7 +153,7 @@ export class EtcdFeed implements ClusterFeed {
         this.#tell();
         return revision + 1;
       }
-      // Nothing is taken for gone because a store came back empty: the agents write their nodes again first.
+      // A store that came back empty proves nothing gone: first the agents write their nodes again.
       if (!this.doubtful)
         this.#log.error({ revision }, 'the store has lost the cluster; keeping what is known');
       if (wiped) this.#doubtful.add(range);
@@ -161,10 +164,10 @@ export class EtcdFeed implements ClusterFeed {
     }
   }
 
-  /** Without configuration or any node, though we have seen some. */
+  /** It has no configuration or no nodes, though we have seen some. */
   async #isWiped(range: KeyRange, items: readonly KeyValue[]): Promise<boolean> {
     if (!this.state.view()?.nodes.length) return false;
-    // Each part is only believed when the other one has not been lost either.
+    // A range is believed only if the others have not been lost either.
     const others = this.#ranges.filter((other) => other !== range);
     const lists = await Promise.all(others.map((other) => this.#kv.list(other)));
     const keys = [...items, ...lists.flatMap((list) => list.items)].map(({ key }) => key);
@@ -176,7 +179,7 @@ export class EtcdFeed implements ClusterFeed {
     return this.#listed.size === this.#ranges.length;
   }
 
-  /** Half of the cluster is no view of it. */
+  /** Half a cluster makes no view. */
   #tell(): void {
     if (!this.#isComplete && !this.doubtful) return;
     for (const follower of [...this.#followers]) follower();

@@ -16,7 +16,7 @@ export type Holding = {
   readonly instance: string;
 };
 
-/** The keys and values of a holding. All are written in one transaction, under one lease. */
+/** The keys and values of a holding, all written in one transaction under one lease. */
 export function keysOf(layout: Layout, { self, subnets, instance }: Holding): Map<string, string> {
   const { name, labels, addresses, backend } = self;
   if (subnets.length === 0) {
@@ -33,9 +33,9 @@ export function keysOf(layout: Layout, { self, subnets, instance }: Holding): Ma
 }
 
 /**
- * Writes the holding over the state it was decided on. Fails when any of the keys has changed since, or the configuration
- * has, so that two nodes that cut the network differently never overlap. `drop`: keys given back in the same step.
- * A reservation, which is a key without lease, stays one.
+ * Writes the holding on top of the state it was decided on. Fails if any of the keys has changed since, or
+ * the configuration has, so that two nodes that cut the network differently never overlap. `drop`: keys to
+ * release in the same step. A reservation, which is a key without a lease, stays one.
  */
 export function writeHolding(
   layout: Layout,
@@ -61,9 +61,9 @@ export function writeHolding(
 }
 
 /**
- * Throws LEASE_LOST when another agent has this node's record, or somebody else its subnets. A lease rewritten with an
- * address of ours (by hand, or by flannel on this machine) is still ours; a missing one is for us to write again.
- * `addresses`: every one this node has published under the holding.
+ * Throws LEASE_LOST when another agent has taken this node's record, or somebody else its subnets. A lease
+ * rewritten with one of our addresses (by hand, or by flannel on this machine) is still ours; a missing one
+ * is ours to restore. `addresses`: all that this node has published under the holding.
  */
 export function checkHolding(
   state: ClusterState,

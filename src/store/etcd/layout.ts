@@ -19,7 +19,8 @@ export type KeyKind =
   | { readonly kind: 'affinity'; readonly node: string; readonly block: Cidr };
 
 /**
- * The keys of one network: flannel's `config` and `subnets/…`, and ours below `flatnet/`, which flannel never reads.
+ * The keys of one network: flannel's `config` and `subnets/…`, and ours below `flatnet/`, which flannel never
+ * reads.
  */
 export class Layout {
   /** Ends with a slash: every key of the network starts with it. */
@@ -32,8 +33,8 @@ export class Layout {
   }
 
   /**
-   * All keys of the network but those that say which pod has an address, which lie between the two: many, changed with
-   * every pod of the cluster, and nothing to whoever watches nodes.
+   * All keys of the network except those that say which pod has an address, which lie between the two. They
+   * are many, change with every pod of the cluster, and mean nothing to whoever watches nodes.
    */
   get watched(): readonly [KeyRange, KeyRange] {
     return [
@@ -46,7 +47,7 @@ export class Layout {
     return `${this.root}config`;
   }
 
-  /** Every lease key starts with it. */
+  /** The prefix of every lease's key. */
   get leases(): string {
     return `${this.root}subnets/`;
   }
@@ -56,30 +57,30 @@ export class Layout {
     return this.leases + leaseName(subnets);
   }
 
-  /** Every node record's key starts with it. */
+  /** The prefix of every node record's key. */
   get nodes(): string {
     return `${this.root}flatnet/nodes/`;
   }
 
-  /** What flannel's lease has no room for: name, labels; where addresses are blocks, all of a node. */
+  /** What flannel's lease has no room for: name, labels; where addresses are blocks, the whole node. */
   node(name: string): string {
     return this.nodes + name;
   }
 
   /**
-   * One family's half of a dual-stack lease. Two nodes that join at once may choose the same IPv4 subnet with different
-   * IPv6 ones: their lease keys differ, these do not.
+   * One family's half of a dual-stack lease. Two nodes that join at once may choose the same IPv4 subnet with
+   * different IPv6 ones: their lease keys differ, these do not.
    */
   family(subnet: Cidr): string {
     return `${this.root}flatnet/subnets/${leaseName([subnet])}`;
   }
 
-  /** Asks the node of that name for a sign of life. */
+  /** Asks the node for a sign of life. */
   challenge(name: string): string {
     return `${this.root}flatnet/challenges/${name}`;
   }
 
-  /** Every resource's key starts with it. */
+  /** The prefix of every resource's key. */
   get resources(): string {
     return `${this.root}flatnet/resources/`;
   }
@@ -89,17 +90,17 @@ export class Layout {
     return `${this.resources}${kind}/${name}`;
   }
 
-  /** Written with every change of an IPPool, so that two that overlap are never made at once. */
+  /** Written with every change to an IPPool, so that two that overlap are never made at once. */
   get pools(): string {
     return `${this.root}flatnet/pools`;
   }
 
-  /** Whether a key is of those that say which pod has an address: many, and nothing to whoever watches nodes. */
+  /** Whether the key says which pod has an address. */
   isAllocation(key: string): boolean {
     return key.startsWith(this.#ipam.blocks) || key.startsWith(this.#ipam.handles);
   }
 
-  /** Undefined for a key of nothing we know; throws ADDRESS_INVALID for one that should name a network and does not. */
+  /** Undefined for an unknown key; throws ADDRESS_INVALID for one that should name a network and does not. */
   kindOf(key: string): KeyKind | undefined {
     if (key === this.config) return { kind: 'config' };
     const rest = (folder: string): string | undefined =>
@@ -121,14 +122,14 @@ export class Layout {
   }
 }
 
-/** The first key behind all those that start with the folder. */
+/** The first key after all those in the folder. */
 function endOf(folder: string): string {
   return folder.replace(/\/$/, '0');
 }
 
 /**
- * The last part of flannel's lease key: `10.5.34.0-24`, dual stack `10.5.34.0-24&fc00::1:0-64`. An IPv6 subnet alone, which
- * flannel cannot express, is written in the same manner: `fc00::1:0-64`.
+ * The last part of flannel's lease key: `10.5.34.0-24`, dual stack `10.5.34.0-24&fc00::1:0-64`. An IPv6
+ * subnet alone, which flannel cannot express, is written the same way: `fc00::1:0-64`.
  */
 export function leaseName(subnets: readonly Cidr[]): string {
   return subnets

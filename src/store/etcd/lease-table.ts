@@ -3,9 +3,10 @@ import type { Lease, Recorded } from './facts.ts';
 import type { Layout } from './layout.ts';
 
 /**
- * The leases and the nodes' records, and whose each lease is: of the node whose record names its subnets; else of the recorded node
- * with its public address (a reservation, or what flannel left on that machine); else it is a plain flannel node, named by its
- * public address. A change costs the work of what it touches.
+ * The leases, the nodes' records, and which node each lease belongs to: the one whose record names its
+ * subnets; else the recorded one with its public address (a reservation, or what flannel left on that
+ * machine); else a plain flannel node, named by its public address. A change costs only the work of what it
+ * touches.
  */
 export class LeaseTable {
   readonly #layout: Layout;
@@ -14,10 +15,12 @@ export class LeaseTable {
   readonly #leasesByAddress = new Multimap<Ip, string>();
   readonly #namesByAddress = new Multimap<Ip, string>();
   readonly #namesByLease = new Multimap<string, string>();
-  /** Which node each lease is counted to, and the leases of each node. */
+  /** Which node each lease belongs to, and the leases of each node. */
   readonly #owners = new Map<string, string>();
   readonly #owned = new Multimap<string, string>();
-  /** Since the last `settle`: the leases whose node may be another now, and the nodes whose record came or went. */
+  /**
+   * Since the last `settle`: leases that may belong to another node now, and nodes whose record came or went.
+   */
   readonly #leasesToSettle = new Set<string>();
   readonly #changedNames = new Set<string>();
 
@@ -39,17 +42,17 @@ export class LeaseTable {
     return record && this.lease(this.#layout.lease(record.subnets));
   }
 
-  /** The node that a lease is counted to. */
+  /** The node that a lease belongs to. */
   ownerOf(leaseKey: string): string | undefined {
     return this.#owners.get(leaseKey);
   }
 
-  /** The leases that are counted to a node. */
+  /** The leases that belong to a node. */
   leasesOf(name: string): Lease[] {
     return [...this.#owned.get(name)].flatMap((key) => this.lease(key) ?? []);
   }
 
-  /** Leases that have the public address. */
+  /** Leases with the public address. */
   leasesAt(ip: Ip): Lease[] {
     return [...this.#leasesByAddress.get(ip)].flatMap((key) => this.lease(key) ?? []);
   }
@@ -123,7 +126,7 @@ export class LeaseTable {
   #findOwner(lease: Lease): string | undefined {
     const addresses = addressesOf(lease);
     const [address] = addresses;
-    // Without an address it is a subnet that nobody uses: a reservation.
+    // Nobody uses a subnet without an address: it is a reservation.
     if (address === undefined) return undefined;
     const named = this.#newest(this.#namesByLease.get(lease.kv.key));
     return named ?? this.#newest(addresses.flatMap((ip) => [...this.#namesByAddress.get(ip)])) ?? address;

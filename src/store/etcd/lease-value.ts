@@ -6,12 +6,12 @@ import { type Family, familyOf, type Ip, parseIp } from '../../ip/address.ts';
 /** What flannel's lease says of a node. */
 export type LeaseValue = Pick<Node, 'addresses' | 'backend'>;
 
-/** flannel's IPv4 address is a number, never null: a node without one has this. */
+/** flannel stores the IPv4 address as a number, never null: a node without one has this. */
 const NO_IPV4 = '0.0.0.0';
 
 /**
- * flannel's LeaseAttrs as its Go encoder writes them, byte for byte: PublicIP and PublicIPv6 always there, what is empty
- * left out.
+ * flannel's LeaseAttrs byte for byte as its Go encoder writes them: PublicIP and PublicIPv6 always, other
+ * fields unless empty.
  */
 export function encodeLease({ addresses, backend }: LeaseValue): string {
   const value = {
@@ -21,7 +21,7 @@ export function encodeLease({ addresses, backend }: LeaseValue): string {
     BackendData: backend.data[4],
     BackendV6Data: backend.data[6],
   };
-  // encoding/json escapes these also where JSON does not ask for it.
+  // encoding/json escapes these though JSON does not require it.
   return JSON.stringify(value).replace(
     /[<>&\u2028\u2029]/g,
     (character) => `\\u${character.charCodeAt(0).toString(16).padStart(4, '0')}`,
@@ -29,8 +29,8 @@ export function encodeLease({ addresses, backend }: LeaseValue): string {
 }
 
 /**
- * Reads such a value, keys without case as Go does. An address that cannot be read costs only its family and is told to
- * `warn`. Throws when the value is no JSON object at all.
+ * Reads such a value, matching keys without case as Go does. An unreadable address costs only its family, and
+ * `warn` hears of it. Throws when the value is not a JSON object.
  */
 export function decodeLease(text: string, warn: (problem: string) => void): LeaseValue {
   const fields = new Fields(JSON.parse(text), 'lease');

@@ -27,8 +27,8 @@ const POLL = 100;
 const PATIENCE = 2000;
 
 /**
- * Nodes as flannel's leases with our records beside them: one transaction writes all of a node's keys, under one etcd
- * lease. Where addresses are blocks there is only the record.
+ * Nodes as flannel's leases with our records beside them: one transaction writes all of a node's keys, under
+ * one etcd lease. Where addresses are blocks there is only the record.
  */
 export class EtcdMembership implements Membership {
   readonly #context: MembershipContext;
@@ -45,7 +45,8 @@ export class EtcdMembership implements Membership {
     try {
       return await this.#join(self, previous, instance, lease);
     } catch (error) {
-      // After a broken connection our keys may be under this lease: then they must stay, and the next try finds them.
+      // The connection broke, and our keys may be under this lease: they must stay, and the next try finds
+      // them.
       if (codeOf(error) !== 'STORE_UNAVAILABLE') await kv.revoke(lease).catch(() => {});
       throw error;
     }
@@ -74,7 +75,7 @@ export class EtcdMembership implements Membership {
     const { kv, layout } = this.#context;
     const record = await kv.get(layout.node(node));
     if (!record) return false;
-    // All that the agent wrote about the node itself hangs on one lease.
+    // One lease holds all that the agent wrote about the node itself.
     if (record.lease !== '0') await kv.revoke(record.lease);
     else await kv.delete(record.key);
     return true;
@@ -106,8 +107,8 @@ export class EtcdMembership implements Membership {
   }
 
   /**
-   * A node that comes with an address of its record is that node, started again. With other addresses it may be that
-   * node, moved, or a second one by mistake: then the agent that wrote the record, if it lives, answers a challenge.
+   * A node with an address of its record is that node, restarted. With other addresses it may be that node,
+   * moved, or a second one by mistake: then the agent that wrote the record, if alive, answers a challenge.
    * Throws NAME_TAKEN.
    */
   async #checkRival(self: NodeFacts, state: ClusterState, instance: string): Promise<void> {
@@ -124,8 +125,8 @@ export class EtcdMembership implements Membership {
   }
 
   /**
-   * Writes a challenge, which a living agent deletes. Returns false when it stood for `time` milliseconds: nobody is
-   * there, or the agent cannot reach the store. Costs nothing until two agents want one name.
+   * Writes a challenge, which a living agent deletes. Returns false if it stood for `time` milliseconds:
+   * nobody is there, or the agent cannot reach the store. Costs nothing until two agents want one name.
    */
   async #isAnswered(node: string, instance: string, time: number): Promise<boolean> {
     const { kv, layout } = this.#context;
@@ -155,7 +156,7 @@ export class EtcdMembership implements Membership {
     };
   }
 
-  /** Our keys have left the lease of this node's former agent; nothing else was ever under it. */
+  /** Our keys have moved off the lease of this node's former agent, which held nothing else. */
   async #endLease(record: KeyValue | undefined): Promise<void> {
     if (record && record.lease !== '0') await this.#context.kv.revoke(record.lease).catch(() => {});
   }

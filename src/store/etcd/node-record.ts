@@ -3,11 +3,11 @@ import type { Node } from '../../cluster/node.ts';
 import { parseIp } from '../../ip/address.ts';
 import { type Cidr, parseCidr } from '../../ip/cidr.ts';
 
-/** What we publish beside flannel's lease, or, where addresses are blocks, instead of it. */
+/** What we publish beside flannel's lease or, where addresses are blocks, instead of it. */
 export type NodeRecord = Pick<Node, 'name' | 'labels' | 'addresses' | 'subnets'> & {
-  /** Made anew at each acquire: tells two agents of one name apart. */
+  /** New with each join: tells two agents of one name apart. */
   readonly instance: string;
-  /** Where there is no lease to say it. */
+  /** Only where there is no lease to say it. */
   readonly backend?: Node['backend'];
 };
 

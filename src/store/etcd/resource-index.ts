@@ -2,7 +2,7 @@ import { isDeepStrictEqual } from 'node:util';
 import { collect, type Resource } from '../../cluster/calico/decode.ts';
 import { NO_RESOURCES, type Resources } from '../../cluster/resources.ts';
 
-/** The resources by key; what says the same as before stays the same object. */
+/** The resources by key. One that says the same as before stays the same object. */
 export class ResourceIndex {
   readonly #all = new Map<string, Resource>();
   #current: Resources = NO_RESOURCES;
@@ -22,7 +22,7 @@ export class ResourceIndex {
     if (this.#all.delete(key)) this.#stale = true;
   }
 
-  /** After a round of changes. Returns whether `current` is another now. */
+  /** Ends a round of changes. Returns whether `current` is a new object. */
   settle(): boolean {
     if (!this.#stale) return false;
     this.#stale = false;

@@ -81,7 +81,7 @@ export class EtcdResources implements ResourceStore {
     });
   }
 
-  /** As Calico does where there is no pool yet, but only once: whoever deletes the last one does not find it made again. */
+  /** As Calico does where there is no pool yet, but only once: a deleted default pool does not come back. */
   async makeDefaultPools(network: Network, existing: readonly IpPool[]): Promise<string[]> {
     const pools = existing.length > 0 ? [] : defaultPools(network);
     const puts = pools.map((pool) => putDocument(this.#layout, pool));
@@ -105,7 +105,7 @@ export class EtcdResources implements ResourceStore {
     });
   }
 
-  /** What must not change while a resource of that kind is judged. Read before everything else. */
+  /** What must not change while a resource of that kind is being checked. Read before everything else. */
   async #guard(kind: Kind): Promise<Compare[]> {
     if (kind !== 'IPPool') return [];
     const key = this.#layout.pools;
@@ -139,7 +139,7 @@ export class EtcdResources implements ResourceStore {
   }
 }
 
-/** The operation that writes a resource: without its version, which is the key's own. */
+/** The operation that writes a resource, without its version: that is the key's own. */
 export function putDocument(
   layout: Layout,
   document: Document,
@@ -172,7 +172,7 @@ function parsedJson({ value }: KeyValue): unknown {
   }
 }
 
-/** Undefined for one that can't be read: it may be replaced by any other. */
+/** Undefined for one that cannot be read; it may be replaced by any other. */
 function readable(item: KeyValue): Resource | undefined {
   try {
     return appliedFrom(item).resource;

@@ -17,7 +17,9 @@ export type EtcdStoreOptions = {
   readonly answerTime?: number;
 };
 
-/** The cluster's facts in flannel's etcd layout, and below `<prefix>/flatnet/` what flannel has no place for. */
+/**
+ * The cluster's facts in flannel's etcd layout, and below `<prefix>/flatnet/` what flannel has no place for.
+ */
 export class EtcdStore implements Store {
   readonly network: EtcdNetwork;
   readonly membership: EtcdMembership;

@@ -19,7 +19,7 @@ import { Transport, type TransportOptions } from './transport.ts';
 import { readWatch } from './watch-stream.ts';
 
 export type EtcdOptions = TransportOptions & {
-  /** Milliseconds of silence on a watch after which it is checked against the store; 30 000 unless told. */
+  /** Milliseconds of silence on a watch after which it is checked against the store; 30 000 by default. */
   readonly watchIdle?: number;
 };
 
@@ -28,8 +28,8 @@ export class EtcdKv implements Kv {
   readonly #transport: Transport;
   readonly #watchIdle: number;
   /**
-   * Whose revisions we know of each range listed: another cluster behind the same endpoint (restored, made anew) has
-   * other ones.
+   * The cluster that each range was listed from: another one behind the same endpoint (restored, rebuilt)
+   * counts its own revisions.
    */
   readonly #clusters = new Map<string, string | undefined>();
 
@@ -72,7 +72,7 @@ export class EtcdKv implements Kv {
   }
 
   async grant(ttlSeconds: number): Promise<{ id: string; ttl: number }> {
-    // Granting twice leaves an empty lease that runs out by itself.
+    // A grant sent twice leaves an empty lease, which expires by itself.
     const answer = await this.#read('/v3/lease/grant', { TTL: String(ttlSeconds) });
     return { id: String(answer.ID), ttl: decodeNumber(answer.TTL) };
   }
@@ -108,9 +108,10 @@ export class EtcdKv implements Kv {
       this.#checkCreated(answer, from, this.#clusters.get(nameOf(range)));
       if (answer.canceled) throw this.#canceled(answer);
       const events = asList(answer.events);
-      // Catching up, etcd may send several answers under the newest revision: what has been seen ends with the last event.
+      // While it catches up, etcd sends several answers under the newest revision: we have seen no more than
+      // the last event.
       const revision = events.length ? eventRevision(events.at(-1)) : revisionOf(answer);
-      // A watch that has just begun knows only that it stands: later revisions may have events still to come.
+      // A watch that was just created has proved nothing yet: events may still be on their way.
       if (!answer.created) seen = Math.max(seen, revision);
       yield { revision: seen, events: events.map(decodeEvent) };
     }
@@ -126,7 +127,7 @@ export class EtcdKv implements Kv {
 
   /** False when the store has a change of the range that is newer than `seen`. */
   async #isCurrent({ key, range_end }: ReturnType<typeof rangeOf>, seen: number): Promise<boolean> {
-    // One key costs the server nothing, and usually shows that nothing at all has happened.
+    // One key is cheap, and its answer usually shows that nothing at all has happened.
     if (revisionOf(await this.#read('/v3/kv/range', { key, keys_only: true })) <= seen) return true;
     const newer = { key, range_end, keys_only: true, limit: '1', min_mod_revision: String(seen + 1) };
     return asList((await this.#read('/v3/kv/range', newer)).kvs).length === 0;
@@ -146,7 +147,7 @@ export class EtcdKv implements Kv {
   #canceled(answer: Json): FlatnetError {
     const compacted = decodeNumber(answer.compact_revision);
     const reason = String(answer.cancel_reason ?? 'canceled by the server');
-    // etcd answers a token that has run out with "permission denied" here.
+    // Here etcd reports an expired token as "permission denied".
     this.#transport.forgetToken();
     return new FlatnetError(compacted ? `history before revision ${compacted} is gone` : reason, {
       code: compacted || reason.includes('compacted') ? 'STORE_COMPACTED' : 'STORE_UNAVAILABLE',

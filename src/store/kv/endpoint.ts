@@ -2,7 +2,9 @@ import type http from 'node:http';
 import type https from 'node:https';
 import { FlatnetError, messageOf } from '../../error.ts';
 
-/** PEM texts: the authority that signed the server's certificate, and the client's own certificate and key. */
+/**
+ * PEM texts: the authority that signed the server's certificate, and the client's own certificate and key.
+ */
 export type Tls = { readonly ca?: string; readonly cert?: string; readonly key?: string };
 
 /** Where a server listens, ready for node:http. */
@@ -14,11 +16,12 @@ export type Endpoint = {
   readonly agent: http.Agent;
 };
 
-// To import node:http is to read all it exports, and one of its getters loads undici: 60 ms and 15 MB in every agent. TLS costs 5 MB.
+// Importing node:http reads all its exports, and one of them is a getter that loads undici: 60 ms and 15 MB
+// in every agent. TLS costs 5 MB.
 const plain = process.getBuiltinModule('node:http');
 const secure = (): typeof https => process.getBuiltinModule('node:https');
 
-// TCP keep-alive probes start after this idle time: a peer that vanished without a word is noticed.
+// TCP keep-alive probes start after this much idle time, to notice a peer that vanished silently.
 const KEEP_ALIVE = { keepAlive: true, keepAliveInitialDelay: 10_000 } as const;
 
 /** Reads `http://host:port`, `https://host:port` or `unix:/path`. Throws CONFIG_INVALID. */

@@ -1,7 +1,7 @@
 import type { Compare, KeyRange, KeyValue, Operation, TransactionResult, WatchEvent } from './kv.ts';
 
-// etcd's JSON gateway is protobuf's JSON mapping: bytes as base64, int64 as decimal strings, zero values left out,
-// field names as in rpc.proto.
+// etcd's JSON gateway is protobuf's JSON mapping: bytes as base64, int64 as decimal strings, zero values left
+// out, field names as in rpc.proto.
 
 export type Json = { readonly [name: string]: unknown };
 
@@ -26,9 +26,10 @@ export function rangeOf(keys: string | KeyRange): { key: string; range_end: stri
 }
 
 /**
- * The half-open range of keys that start with `prefix`: the end is the prefix with its last byte raised by one, after
- * dropping trailing 0xff, which have no successor. A prefix of nothing else has the end `\0`: "all keys from here on".
- * An empty prefix is all keys, which etcd writes as `\0`…`\0` because an empty key is refused.
+ * The half-open range of keys that start with `prefix`: the end is the prefix with its last byte raised by
+ * one, after dropping trailing 0xff, which have no successor. A prefix of nothing else has the end `\0`: "all
+ * keys from here on". An empty prefix is all keys, which etcd writes as `\0`…`\0` because an empty key is
+ * refused.
  */
 export function prefixRange(prefix: Uint8Array): { key: Buffer; end: Buffer } {
   const key = Buffer.from(prefix.length ? prefix : [0]);

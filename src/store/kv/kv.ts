@@ -1,14 +1,17 @@
 /**
- * The part of etcd's v3 API that flatnet needs; `conformance` in test/store holds every implementation to it. Every method
- * throws STORE_UNAVAILABLE when no server answers; a write may then have happened or not.
+ * The part of etcd's v3 API that flatnet needs; test/store/kv/conformance.ts holds every implementation to
+ * it. Every method throws STORE_UNAVAILABLE when no server answers; a write may have happened all the same.
  */
 export interface Kv {
   get(key: string): Promise<KeyValue | undefined>;
-  /** All keys that start with `prefix` or are of the range, in key order, and the store's revision at that moment. */
+  /**
+   * All keys that start with `prefix` or are of the range, in key order, and the store's revision at that
+   * moment.
+   */
   list(keys: string | KeyRange): Promise<{ readonly revision: number; readonly items: readonly KeyValue[] }>;
   /**
-   * Unconditional. Returns the new revision. `lease`: from `grant`; the key goes when the lease ends. Throws NOT_FOUND when
-   * there is no such lease, USAGE when the value is too large (1.5 MiB).
+   * Unconditional. Returns the new revision. `lease`: from `grant`; the key goes when the lease ends. Throws
+   * NOT_FOUND when there is no such lease, USAGE when the value is too large (1.5 MiB).
    */
   put(key: string, value: string, options?: { readonly lease?: string }): Promise<number>;
   /** Returns how many keys were deleted: 0 or 1. */
@@ -17,17 +20,18 @@ export interface Kv {
   txn(transaction: Transaction): Promise<TransactionResult>;
   /** Grants a lease. etcd may grant more than asked (its minimum is 2 s). */
   grant(ttlSeconds: number): Promise<{ readonly id: string; readonly ttl: number }>;
-  /** Restarts the lease's time; returns its seconds, or 0 when there is no such lease any more. */
+  /** Restarts the lease's time. Returns its seconds, or 0 when the lease is gone. */
   keepAlive(id: string): Promise<number>;
-  /** Ends the lease and deletes its keys. No error when it is gone already. */
+  /** Ends the lease and deletes its keys. A lease that is already gone is no error. */
   revoke(id: string): Promise<void>;
   /** Remaining seconds; −1 when there is no such lease. */
   timeToLive(id: string): Promise<number>;
   /**
-   * Every change of those keys from revision `from` on, in order; `from` is at most one more than the newest. A batch
-   * without events comes first, when the watch stands, and now and then as progress: to resume, ask from the last batch's
-   * revision + 1. Ends quietly when `signal` aborts; throws STORE_UNAVAILABLE when the connection breaks or is found dead,
-   * and STORE_COMPACTED when `from` is no longer kept, or is of another store than was listed: list again.
+   * Every change of those keys from revision `from` on, in order; `from` is at most one more than the newest.
+   * A batch without events comes first, once the watch is established, and now and then as progress: to
+   * resume, start from the last batch's revision + 1. Ends quietly when `signal` aborts. Throws
+   * STORE_UNAVAILABLE when the connection breaks or turns out to be dead, and STORE_COMPACTED when `from` is
+   * no longer kept, or belongs to another store than was listed: list again.
    */
   watch(keys: string | KeyRange, from: number, signal: AbortSignal): AsyncIterable<WatchBatch>;
   close(): void;

@@ -9,7 +9,7 @@ export type TransportOptions = {
   readonly tls?: Tls;
   readonly username?: string;
   readonly password?: string;
-  /** Milliseconds for one request to one endpoint; 5 000 unless told. */
+  /** Milliseconds for one request to one endpoint; 5 000 by default. */
   readonly timeout?: number;
 };
 
@@ -17,14 +17,16 @@ type Reader<T> = (response: http.IncomingMessage) => Promise<T> | T;
 type Call<T> = {
   readonly path: string;
   readonly body: Json;
-  /** May be sent again though the server may have done it already. */
+  /** Safe to send again even if the server has already done it. */
   readonly repeatable: boolean;
   /** On a connection of its own. */
   readonly dedicated: boolean;
   readonly read: Reader<T>;
 };
 
-/** JSON over HTTP to one of several endpoints: keep-alive, timeout, fail-over, etcd's token authentication. */
+/**
+ * JSON over HTTP to one of several endpoints: keep-alive, timeout, fail-over, etcd's token authentication.
+ */
 export class Transport {
   readonly #endpoints: readonly Endpoint[];
   readonly #options: TransportOptions;
@@ -42,8 +44,8 @@ export class Transport {
   }
 
   /**
-   * Posts `body` and returns the answer. A request that reached no server goes to the next endpoint; one that broke off
-   * later does so only if `repeatable`. Throws STORE_UNAVAILABLE, or what the server's error means.
+   * Posts `body` and returns the answer. A request that reached no server goes to the next endpoint; one that
+   * broke off later does so only if `repeatable`. Throws STORE_UNAVAILABLE, or what the server's error means.
    */
   call(path: string, body: Json, repeatable = false): Promise<Json> {
     return this.#run({ path, body, repeatable, dedicated: false, read: readJson });
@@ -92,7 +94,8 @@ export class Transport {
 
   async #failOver<T>(call: Call<T>, token?: string): Promise<T> {
     const count = this.#endpoints.length;
-    // A read over a kept connection that the server closed meanwhile deserves a second try even with one endpoint.
+    // The server may have closed an idle connection meanwhile: a read gets a second try even with one
+    // endpoint.
     const attempts = call.repeatable ? Math.max(count, 2) : count;
     for (let attempt = 1; ; attempt++) {
       const index = this.#current;
@@ -167,13 +170,14 @@ async function readError(path: string, response: http.IncomingMessage): Promise<
   const code = Number(answer.code);
   const isStale = code === UNAUTHENTICATED || text.includes('revision of auth store is old');
   if (isStale) throw new StaleToken(path, text);
-  // The server answers for a cluster that cannot (no leader, overload): another endpoint may be better off.
+  // The server speaks for a cluster that cannot answer (no leader, overload): another endpoint may fare
+  // better.
   const isAway = code === UNAVAILABLE || code === DEADLINE_EXCEEDED || (response.statusCode ?? 0) >= 500;
   if (isAway) throw new Error(text);
   throw new FlatnetError(text, { code: CODES[code] ?? 'STORE_UNAVAILABLE', operation: operationOf(path) });
 }
 
-/** The request failed on its way, or nobody can say whether the server did it (`sent`). */
+/** The request failed on its way; if it was `sent`, the server may have acted on it. */
 class Broken extends Error {
   readonly sent: boolean;
   constructor(cause: unknown, sent: boolean) {

@@ -7,14 +7,16 @@ type WatchSource = {
   readonly open: () => Promise<IncomingMessage>;
   /** Milliseconds of silence until `isCurrent` is asked. */
   readonly idle: number;
-  /** Asks the store by another connection whether this stream has brought everything; throws when it does not answer. */
+  /**
+   * Asks the store over another connection whether this stream is up to date; throws when there is no answer.
+   */
   readonly isCurrent: () => Promise<boolean>;
   readonly signal: AbortSignal;
 };
 
 /**
- * The `result` objects of a watch, one JSON document a line. Ends quietly when `signal` aborts. A stream that ends, breaks,
- * carries an error, or stays silent while the store has news throws STORE_UNAVAILABLE.
+ * The `result` objects of a watch, one JSON document a line. Ends quietly when `signal` aborts. A stream that
+ * ends, breaks, carries an error, or stays silent while the store has news throws STORE_UNAVAILABLE.
  */
 export async function* readWatch({ open, idle, isCurrent, signal }: WatchSource): AsyncIterable<Json> {
   if (signal.aborted) return;
@@ -47,8 +49,8 @@ export async function* readWatch({ open, idle, isCurrent, signal }: WatchSource)
 }
 
 /**
- * A stream may die without a word: the server hangs, a proxy forgets it. After `idle` milliseconds of silence the store is
- * asked; if it does not answer, or says for the second time that there is news, the stream is broken off.
+ * A stream may die silently: the server hangs, a proxy forgets it. After `idle` milliseconds of silence the
+ * store is asked. If it does not answer, or has news for the second time in a row, the stream is closed.
  */
 function guardSilence(response: IncomingMessage, idle: number, isCurrent: () => Promise<boolean>) {
   let behind = false;

@@ -2,8 +2,8 @@ import type { Ip } from '../../ip/address.ts';
 import type { Cidr } from '../../ip/cidr.ts';
 
 /**
- * The objects of the `blocks` address plan. Each is read and changed by itself; `ipam/blocks` puts the steps in an order
- * in which a crash between any two of them does no harm:
+ * The objects of the `blocks` address plan. Each is read and changed by itself; `ipam/blocks` puts the steps
+ * in an order in which a crash between any two of them does no harm:
  *
  * - A **block** says whose it is and who has which of its addresses. It alone decides both.
  * - An **affinity** announces that a node claims a block, wants to, or is giving it up. Only confirmed ones are advertised.
@@ -14,10 +14,15 @@ import type { Cidr } from '../../ip/cidr.ts';
  */
 export interface BlockStore {
   config(): Promise<IpamConfig>;
-  /** Changes the fields named and returns the whole. Throws STORE_CONFLICT when it is being changed by somebody else. */
+  /**
+   * Changes the fields named and returns the whole. Throws STORE_CONFLICT when it is being changed by
+   * somebody else.
+   */
   configure(change: Partial<IpamConfig>): Promise<IpamConfig>;
 
-  /** Those of the blocks that exist, in the given order. Throws CONFIG_INVALID for one that cannot be read. */
+  /**
+   * Those of the blocks that exist, in the given order. Throws CONFIG_INVALID for one that cannot be read.
+   */
   blocks(cidrs: readonly Cidr[]): Promise<Stored<Block>[]>;
   /** Every block of the cluster: tens of megabytes where there are a thousand nodes. */
   allBlocks(): Promise<Stored<Block>[]>;
@@ -44,8 +49,8 @@ export interface BlockStore {
   deleteHandle(id: string, read: Stored<Handle>): Promise<boolean>;
 
   /**
-   * Everything, with what cannot be read set apart. A store that lists one kind after the other shows no single moment;
-   * whoever looks for contradictions looks twice.
+   * Everything, with what cannot be read set apart. A store that lists one kind after the other shows no
+   * single moment; whoever looks for contradictions looks twice.
    */
   snapshot(): Promise<Snapshot>;
 }
@@ -74,14 +79,16 @@ export type Allocation = Owner & {
 };
 
 /**
- * A block of addresses that one node claimed. An address goes by its ordinal, counted from the network address; every one
- * of them may be used, as there is no broadcast between routed pods.
+ * A block of addresses that one node claimed. An address goes by its ordinal, counted from the network
+ * address; every one of them may be used, as there is no broadcast between routed pods.
  */
 export type Block = {
   readonly cidr: Cidr;
   /** Whose block it is: it alone advertises the block, and takes addresses from it before others borrow. */
   readonly node: string;
-  /** What the next allocation gets. Starts with the time of creation, so that a block made again repeats none. */
+  /**
+   * What the next allocation gets. Starts with the time of creation, so that a block made again repeats none.
+   */
   readonly sequence: number;
   /** When an address last came or went, or the block changed hands. Seconds since 1970. */
   readonly changed: number;

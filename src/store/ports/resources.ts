@@ -12,9 +12,9 @@ export interface ResourceStore {
   /** Throws NOT_FOUND; CONFIG_INVALID when it cannot be read. */
   get(kind: Kind, name: string): Promise<AppliedResource>;
   /**
-   * Creates the resource, or replaces what is there. With a resourceVersion, only if nobody has changed it since:
-   * STORE_CONFLICT. Throws CONFIG_INVALID for a change that `checkChange` refuses. Of two pools that overlap and are
-   * applied at once, at most one is made.
+   * Creates the resource, or replaces what is there. With a resourceVersion, only if nobody has changed it
+   * since: STORE_CONFLICT. Throws CONFIG_INVALID for a change that `checkChange` refuses. Of two pools that
+   * overlap and are applied at once, at most one is made.
    */
   apply(document: Document): Promise<ApplyOutcome>;
   /** Throws NOT_FOUND; IN_USE for a pool that pods or nodes use, unless `force`. */

@@ -143,7 +143,10 @@ const SCENARIOS: readonly Scenario[] = [
   },
 ];
 
-/** Kills a node between any two steps of all it does, and finds that nothing is wrong, and everything comes right. */
+/**
+ * Kills a node between any two steps of all it does, and finds that nothing is wrong, and everything comes
+ * right.
+ */
 export function crashPoints(title: string, open: () => Promise<BlockStore>): void {
   describe(title, () => {
     for (const scenario of SCENARIOS) {

@@ -1,5 +1,5 @@
-// Some nodes of the hammer, as a process to be killed: hammer-worker.ts ENDPOINT FOLDER NODE...
-// What a node holds is in FOLDER/NODE: `TIME hold HANDLE IP` after it got an address, `TIME free HANDLE` before it gives
+// Some nodes of the hammer, as a process to be killed: hammer-worker.ts ENDPOINT FOLDER NODE... What a node
+// holds is in FOLDER/NODE: `TIME hold HANDLE IP` after it got an address, `TIME free HANDLE` before it gives
 // it back.
 import { appendFileSync, existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -110,8 +110,8 @@ async function act(
 }
 
 /**
- * Pools change their cut (which is refused, but they may be deleted and made anew), are disabled, grow, shrink and go,
- * and addresses are reserved; and not every node knows at once.
+ * Pools change their cut (which is refused, but they may be deleted and made anew), are disabled, grow,
+ * shrink and go, and addresses are reserved; and not every node knows at once.
  */
 function resources(node: string): {
   readonly ipPools: readonly IpPool[];
@@ -129,7 +129,9 @@ function resources(node: string): {
   return { ipPools, ipReservations: phase % 4 < 2 ? [] : [kept] };
 }
 
-/** Killed from outside, a process is seldom hit between two steps: so it also ends itself there, now and then. */
+/**
+ * Killed from outside, a process is seldom hit between two steps: so it also ends itself there, now and then.
+ */
 function dieNow(): void {
   if (Math.random() < DEADLY) process.kill(process.pid, 'SIGKILL');
 }

@@ -18,7 +18,10 @@ import { assertAdvertised, PREFIX } from './plan.ts';
 export const SECONDS = Number(process.env.FLATNET_HAMMER_SECONDS ?? 6);
 /** A machine that is busy with other things gets longer, to see at least once what the test is about. */
 const LONGEST = Math.max(120, SECONDS);
-/** The hammer-worker.ts of another release, for the first worker: `git worktree add` has it. Both change the same keys. */
+/**
+ * The hammer-worker.ts of another release, for the first worker: `git worktree add` has it. Both change the
+ * same keys.
+ */
 const OTHER_RELEASE = process.env.FLATNET_HAMMER_OTHER;
 const WORKERS = 3;
 const NODES_EACH = 2;
@@ -26,9 +29,9 @@ const NODES_EACH = 2;
 /**
  * Nodes in several processes take and give addresses of one small network, in which they borrow, take over
  * and run dry, while its pools change, borrowing is forbidden and allowed, the processes are killed again and
- * again, also between any two of their steps, their nodes deleted and made anew, and the store stands still or is killed now and then. All the while the
- * checker must be content. In the end no address may have been two owners' at a time, by what the nodes wrote
- * down, and everything must come back.
+ * again, also between any two of their steps, their nodes deleted and made anew, and the store stands still
+ * or is killed now and then. All the while the checker must be content. In the end no address may have been
+ * two owners' at a time, by what the nodes wrote down, and everything must come back.
  */
 export async function hammer(t: TestContext, server: ServerProcess, killStore: boolean): Promise<void> {
   const folder = mkdtempSync(join(tmpdir(), `flatnet-hammer-${process.pid}-`));

@@ -112,8 +112,8 @@ export class TestPlan {
 }
 
 /**
- * Of the nodes that advertise a block, only its own may have pods in it that no other route leads to; and where that one
- * has pods, it advertises the block.
+ * Of the nodes that advertise a block, only its own may have pods in it that no other route leads to; and
+ * where that one has pods, it advertises the block.
  */
 export function assertAdvertised({ blocks, affinities }: Snapshot): void {
   for (const { value: block } of blocks) {

@@ -48,7 +48,10 @@ const step: fc.Arbitrary<Step> = fc.oneof(
   }),
 );
 
-/** Runs the steps below `root` and returns all that the store said, with revisions counted from the start and leases by number. */
+/**
+ * Runs the steps below `root` and returns all that the store said, with revisions counted from the start and
+ * leases by number.
+ */
 async function answers(kv: Kv, root: string, steps: readonly Step[]): Promise<unknown[]> {
   const base = (await kv.list(root)).revision;
   const leases = ['0'];

@@ -2,8 +2,8 @@ import { setImmediate } from 'node:timers/promises';
 import type { Stored, Version } from '../../../src/store/ports/blocks.ts';
 
 /**
- * The objects of one kind, by name. Each request takes a moment and changes one object by compare-and-swap, as a
- * Kubernetes API server does: what a store of this kind can do, every store can.
+ * The objects of one kind, by name. Each request takes a moment and changes one object by compare-and-swap,
+ * as a Kubernetes API server does: what a store of this kind can do, every store can.
  */
 export class Objects<T> {
   readonly #all = new Map<string, Stored<T>>();

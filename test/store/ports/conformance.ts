@@ -6,7 +6,10 @@ import { membershipConformance } from './membership.ts';
 import { networkConformance } from './network.ts';
 import { resourcesConformance } from './resources.ts';
 
-/** An empty store for one test. `open` connects to it as one more agent would. Whatever is open ends with the test. */
+/**
+ * An empty store for one test. `open` connects to it as one more agent would. Whatever is open ends with the
+ * test.
+ */
 export type Start = (t: TestContext) => Promise<{ readonly open: () => Store }>;
 
 /** What every implementation of the ports must do. */
