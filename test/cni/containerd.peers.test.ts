@@ -121,7 +121,11 @@ describe('under containerd', { skip: NO_CONTAINERD || NO_SHIM }, () => {
     const pod = await first.run('orphan');
     await first.agentAway();
     await first.remove(pod);
-    assert.ok(first.leftovers().includes(`${pod.id}-eth0.json`), 'the DEL is noted');
+    const note = new RegExp(`^cbr0:${pod.id}:eth0:[0-9a-f]{16}\\.json$`);
+    assert.ok(
+      first.leftovers().some((entry) => note.test(entry)),
+      'the DEL is noted',
+    );
     assert.ok(first.leftovers().includes(pod.ips[0] ?? ''), 'nobody was there to free the address');
     await first.agentBack();
     await first.isClean();
