@@ -16,12 +16,16 @@ const UPKEEP_INTERVAL = 60_000;
 /** Seconds an address without a pod is left alone, seen by two looks at least. */
 const GRACE = 15 * 60;
 /**
- * Milliseconds between looks through the blocks of the whole cluster, for addresses that were borrowed before this
- * agent started and belong to no pod any more: with a thousand agents that is much to read, and seldom worth it.
+ * Milliseconds between looks through the blocks of the whole cluster, for addresses that were borrowed before
+ * this agent started and belong to no pod any more: with a thousand agents that is much to read, and seldom
+ * worth it.
  */
 const WIDE_INTERVAL = 6 * 60 * 60_000;
 
-/** This node's part in the blocks plan: addresses for its pods and its companion, and what it no longer needs given back. */
+/**
+ * This node's part in the blocks plan: addresses for its pods and its companion, and what it no longer needs
+ * given back.
+ */
 export class Blocks {
   readonly assigner: BlockAssigner;
   readonly #facts: Facts;
@@ -48,8 +52,9 @@ export class Blocks {
   }
 
   /**
-   * Gives back what is not used, now and then, until the signal aborts. `live`: the handles of this node's pods as they are now.
-   * Not before this machine is the node of its name: while another has the name, it would take that one's addresses for nobody's.
+   * Gives back what is not used, now and then, until the signal aborts. `live`: the handles of this node's
+   * pods as they are now. Not before this machine is the node of its name: while another has the name, it
+   * would take that one's addresses for nobody's.
    */
   async keepUp(live: () => ReadonlySet<string>, signal: AbortSignal): Promise<void> {
     while (await pause(UPKEEP_INTERVAL, signal)) {

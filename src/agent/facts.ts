@@ -12,15 +12,15 @@ import { Pods } from './pods.ts';
 import { publishedNode } from './published.ts';
 
 /**
- * How sure this node is of its subnets. `remembered`: from before it started, right for the pods that run, but somebody else may
- * have them by now. `lost`: somebody else has. Of both no pod gets an address. `trusted`: remembered, and the store is away: they are all
- * there is to go by.
+ * How sure this node is of its subnets. `remembered`: from before it started, right for the pods that run,
+ * but somebody else may have them by now. `lost`: somebody else has. Of both no pod gets an address.
+ * `trusted`: remembered, and the store is away: they are all there is to go by.
  */
 export type Standing = 'unknown' | 'remembered' | 'trusted' | 'confirmed' | 'lost';
 
 /**
- * All that is known about this node and its cluster, in one place. Whoever finds something out sets it here; `changed` says that
- * what follows from it may be different now, `pods` that this node's pods are.
+ * All that is known about this node and its cluster, in one place. Whoever finds something out sets it here;
+ * `changed` says that what follows from it may be different now, `pods` that this node's pods are.
  */
 export class Facts extends EventEmitter<{ changed: []; pods: [] }> {
   readonly options: AgentOptions;
@@ -105,7 +105,10 @@ export class Facts extends EventEmitter<{ changed: []; pods: [] }> {
     return this.#standing === 'remembered' || this.#standing === 'lost';
   }
 
-  /** The store says that these are ours. Where addresses are blocks, joining brings none: the view tells which a node has. */
+  /**
+   * The store says that these are ours. Where addresses are blocks, joining brings none: the view tells which
+   * a node has.
+   */
   confirmSubnets(subnets: readonly Cidr[]): void {
     this.#setSubnets(subnets, 'confirmed');
   }
@@ -162,7 +165,10 @@ export class Facts extends EventEmitter<{ changed: []; pods: [] }> {
     return { ...this.options.labels, ...this.#resources.nodes[this.options.node]?.labels };
   }
 
-  /** What peers are to know of this node; undefined until it is known. The same object until it changes. Throws CONFIG_INVALID. */
+  /**
+   * What peers are to know of this node; undefined until it is known. The same object until it changes.
+   * Throws CONFIG_INVALID.
+   */
   get published(): Node | undefined {
     if (this.#fresh || !this.#underlay || !this.#network) return this.#published;
     const node = publishedNode(this.options, {
@@ -194,7 +200,9 @@ export class Facts extends EventEmitter<{ changed: []; pods: [] }> {
     return { network, nodes, resources: this.#resources, labels: this.labels, isMember: this.isMember };
   }
 
-  /** The blocks of this node's name. Ours once we are a member: until then another machine may have the name. */
+  /**
+   * The blocks of this node's name. Ours once we are a member: until then another machine may have the name.
+   */
   get #blocks(): readonly Cidr[] | undefined {
     return this.#nodes?.find(({ name }) => name === this.options.node)?.subnets;
   }

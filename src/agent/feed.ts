@@ -34,8 +34,9 @@ export class Feed {
   }
 
   /**
-   * For a start while the store is away: the last good view, and the subnets of this node in it, are as good as any. `previous`:
-   * those in subnet.env, which is written as soon as they change, while the view is written some time later.
+   * For a start while the store is away: the last good view, and the subnets of this node in it, are as good
+   * as any. `previous`: those in subnet.env, which is written as soon as they change, while the view is
+   * written some time later.
    */
   async remember(previous: PerFamily<Cidr>): Promise<void> {
     const { facts } = this.#options;
@@ -51,8 +52,9 @@ export class Feed {
   /** Follows the cluster in the store until the signal aborts, and keeps the newest view on disk. */
   async run(): Promise<void> {
     const { facts, handover, store, log, signal } = this.#options;
-    // A disk that fails is told, and is no reason to stop. What changed just before an outage must be known to an agent that
-    // starts in it, so after a quiet time a view is written at once, and when the agent stops too.
+    // A disk that fails is told, and is no reason to stop. What changed just before an outage must be known
+    // to an agent that starts in it, so after a quiet time a view is written at once, and when the agent
+    // stops too.
     const write = (view: ClusterView): Promise<void> => writeView(this.#viewFile, view);
     await using writer = new Latest('write the view', write, { log, rest: REST });
     const network = await untilDone('read the network configuration', () => store.network.read(), {

@@ -6,8 +6,8 @@ import type { Log } from '../log.ts';
 import type { Loop } from './loop.ts';
 
 /**
- * Milliseconds in which every node has followed a change of the backend: its agent hears of it, or is just being restarted, and
- * whatever runs beside it, as BIRD, finds its peers.
+ * Milliseconds in which every node has followed a change of the backend: its agent hears of it, or is just
+ * being restarted, and whatever runs beside it, as BIRD, finds its peers.
  */
 const LINGER = 30_000;
 
@@ -19,9 +19,9 @@ export type HandoverOptions = {
 };
 
 /**
- * Make before break when the network gets another backend, which all nodes do at about the same time, but not at once: for a while
- * this node goes on to hold what the former backend needs, and its companion runs on. What neither backend needs ends then, also what
- * an agent before this one left.
+ * Make before break when the network gets another backend, which all nodes do at about the same time, but not
+ * at once: for a while this node goes on to hold what the former backend needs, and its companion runs on.
+ * What neither backend needs ends then, also what an agent before this one left.
  */
 export class Handover {
   readonly #companions: Companions;
@@ -36,7 +36,10 @@ export class Handover {
     this.#options = options;
   }
 
-  /** The network has this backend. Call it before the facts say so; when it resolves, the backend's companion is there. */
+  /**
+   * The network has this backend. Call it before the facts say so; when it resolves, the backend's companion
+   * is there.
+   */
   async follow(backend: string): Promise<void> {
     if (backend === this.#backend) return;
     const { log, signal } = this.#options;

@@ -22,7 +22,10 @@ export type Computed = {
 export type LoopEvents = {
   /** The kernel holds this node's own part as it follows from these facts. Once for each computation. */
   settled: [Computed];
-  /** The same for the first time, or since then what a runtime is told has changed: the network, the subnets, the MTU. */
+  /**
+   * The same for the first time, or since then what a runtime is told has changed: the network, the subnets,
+   * the MTU.
+   */
   ready: [Computed];
   /** The kernel made a device of ours, or changed it. */
   device: [LinkItem];
@@ -39,8 +42,8 @@ export type LoopStatus = {
 };
 
 /**
- * The step that everything leads to: facts → desired state → reconciler → report. Whatever becomes known or changes, all is computed
- * and handed to the reconciler; what did not change costs nothing there.
+ * The step that everything leads to: facts → desired state → reconciler → report. Whatever becomes known or
+ * changes, all is computed and handed to the reconciler; what did not change costs nothing there.
  */
 export class Loop extends EventEmitter<LoopEvents> implements Disposable {
   readonly reconciler: Reconciler;
@@ -103,7 +106,9 @@ export class Loop extends EventEmitter<LoopEvents> implements Disposable {
     return this.#status;
   }
 
-  /** Until `dropFormer` the kernel also holds what was computed last, as far as nothing newer takes its place. */
+  /**
+   * Until `dropFormer` the kernel also holds what was computed last, as far as nothing newer takes its place.
+   */
   keepFormer(): void {
     const { contributions = [] } = this.#computed?.desired ?? {};
     this.#former = contributions.map(({ owner, items }) => ({
@@ -146,7 +151,10 @@ export class Loop extends EventEmitter<LoopEvents> implements Disposable {
     }
   }
 
-  /** Undefined while something is missing. Without the peers the MTU would go up for a moment: a way to one may be narrow. */
+  /**
+   * Undefined while something is missing. Without the peers the MTU would go up for a moment: a way to one
+   * may be narrow.
+   */
   #desiredFacts(): Computed['facts'] | undefined {
     const { self, network, nodes, subnets, resources, pods } = this.#facts;
     if (!self || !network || !nodes || !subnets) return undefined;

@@ -20,7 +20,10 @@ export type MembershipOptions = {
   readonly previous: PerFamily<Cidr>;
 };
 
-/** This node's place in the cluster: takes its subnets, keeps what peers see of it current, and takes subnets anew when they are lost. */
+/**
+ * This node's place in the cluster: takes its subnets, keeps what peers see of it current, and takes subnets
+ * anew when they are lost.
+ */
 export class Membership {
   readonly #facts: Facts;
   readonly #options: MembershipOptions;
@@ -37,7 +40,10 @@ export class Membership {
     facts.on('changed', () => this.#update());
   }
 
-  /** Joins, and joins again whenever the subnets are lost, until the signal aborts; the lease then stays and runs out by itself. */
+  /**
+   * Joins, and joins again whenever the subnets are lost, until the signal aborts; the lease then stays and
+   * runs out by itself.
+   */
   async run(): Promise<void> {
     const { cluster, signal, log } = this.#options;
     let { previous } = this.#options;

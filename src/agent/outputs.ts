@@ -26,7 +26,10 @@ export type Output = {
   readonly pods: readonly LocalPod[];
 };
 
-/** Writes what others on this node go by, and again when it changes; an older one never comes after a newer one. */
+/**
+ * Writes what others on this node go by, and again when it changes; an older one never comes after a newer
+ * one.
+ */
 export class Outputs implements AsyncDisposable {
   readonly #paths: Paths;
   readonly #log: Log;
@@ -70,7 +73,10 @@ export class Outputs implements AsyncDisposable {
   }
 }
 
-/** Tells the container runtime that pods can come: subnet.env first, then the conflist, whose presence makes the node ready. */
+/**
+ * Tells the container runtime that pods can come: subnet.env first, then the conflist, whose presence makes
+ * the node ready.
+ */
 async function writeOutput(paths: Paths, { network, subnets, mtu }: Output): Promise<void> {
   // Blocks come and go with pods: nothing in the file would stay true.
   if (network.addresses === 'lease') {

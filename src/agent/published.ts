@@ -14,7 +14,10 @@ export type Publishable = {
   readonly companion?: unknown;
 };
 
-/** This node as its peers will see it: pure, from what the agent was told and what it found. Throws CONFIG_INVALID. */
+/**
+ * This node as its peers will see it: pure, from what the agent was told and what it found. Throws
+ * CONFIG_INVALID.
+ */
 export function publishedNode(
   options: Pick<AgentOptions, 'node' | 'labels' | 'publicIp' | 'publicIpv6'>,
   { network, underlay, subnets, resources, companion }: Publishable,

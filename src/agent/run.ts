@@ -30,8 +30,9 @@ import { UnderlayWatch } from './underlay/watch.ts';
 const GARBAGE_INTERVAL = 5 * 60_000;
 
 /**
- * Runs this node's agent until `stop` aborts. Stopping changes nothing: pods keep talking, the lease stays and runs out by itself
- * (invariant 4). Throws AGENT_RUNNING when another agent has the node, and what makes a start hopeless.
+ * Runs this node's agent until `stop` aborts. Stopping changes nothing: pods keep talking, the lease stays
+ * and runs out by itself (invariant 4). Throws AGENT_RUNNING when another agent has the node, and what makes
+ * a start hopeless.
  */
 export async function runAgent(options: AgentOptions, log: Log, stop: AbortSignal): Promise<void> {
   using _lock = await AgentLock.take();

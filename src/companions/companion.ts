@@ -17,7 +17,10 @@ export type ClusterFacts = {
   readonly nodes: readonly Node[];
   /** This node's labels, those of its Node resource included. */
   readonly labels: Readonly<Record<string, string>>;
-  /** Whether the store confirms that this machine is the node of its name: only then may anything be taken in that name. */
+  /**
+   * Whether the store confirms that this machine is the node of its name: only then may anything be taken in
+   * that name.
+   */
   readonly isMember: boolean;
 };
 
@@ -27,21 +30,26 @@ export type SettledFacts<Facts = unknown> = Pick<ClusterFacts, 'network' | 'reso
 };
 
 /**
- * What the network's backend needs on this node besides items in the kernel: a process, keys, calls to a cloud. The agent
- * starts it when the backend is configured, ends it some time after another one is, and computes nothing before it stands.
- * Nothing here may throw: what is wrong is told by `problem` and `warnings`.
+ * What the network's backend needs on this node besides items in the kernel: a process, keys, calls to a
+ * cloud. The agent starts it when the backend is configured, ends it some time after another one is, and
+ * computes nothing before it stands. Nothing here may throw: what is wrong is told by `problem` and
+ * `warnings`.
  */
 export interface Companion<Facts = unknown> extends AsyncDisposable {
   /**
-   * What it found out or made. Becomes `Self.companion`, and so part of what the backend computes for this kernel and, by
-   * `Backend.data`, publishes to the peers. The same object as long as nothing changed; after a change it calls `changed`.
+   * What it found out or made. Becomes `Self.companion`, and so part of what the backend computes for this
+   * kernel and, by `Backend.data`, publishes to the peers. The same object as long as nothing changed; after
+   * a change it calls `changed`.
    */
   readonly facts?: Facts | undefined;
   /** Why this node can't take pods; undefined when it can. */
   readonly problem?: string | undefined;
   /** What is wrong without keeping the node from taking pods, for people. */
   readonly warnings?: readonly string[];
-  /** Whenever any of it changed, before the desired state is computed from it: `facts` already says what follows. */
+  /**
+   * Whenever any of it changed, before the desired state is computed from it: `facts` already says what
+   * follows.
+   */
   learn?(cluster: ClusterFacts): void;
   /** Whenever the kernel holds this node's own part as it follows from these facts. */
   update?(settled: SettledFacts<Facts>): void;
@@ -56,8 +64,8 @@ export type CompanionContext = {
   /** This node's name. */
   readonly node: string;
   /**
-   * Folders of its own, which it makes, with mode 0700. Before it starts anything that outlives the agent there must be something in
-   * one of them: by that a later agent knows that there is something to end.
+   * Folders of its own, which it makes, with mode 0700. Before it starts anything that outlives the agent
+   * there must be something in one of them: by that a later agent knows that there is something to end.
    */
   readonly folders: {
     /** For sockets and the like: gone after a reboot. */
@@ -76,17 +84,21 @@ export type CompanionContext = {
   readonly changed: () => void;
 };
 
-/** One kind of companion. To add one, write a file that exports such an object and name it in `registry.ts`. */
+/**
+ * One kind of companion. To add one, write a file that exports such an object and name it in `registry.ts`.
+ */
 export type CompanionKind<C extends Companion = Companion> = {
   /** Takes over what an earlier agent's companion left running, or starts anew. */
   start(context: CompanionContext): C | Promise<C>;
   /**
-   * Ends whatever a companion of this kind has started on this node, of this agent or one before, and removes its folders at last:
-   * the network has another backend, or flatnet is uninstalled. The companion itself, if there was one, is disposed of already. After
-   * a crash half-way the next call does the rest.
+   * Ends whatever a companion of this kind has started on this node, of this agent or one before, and removes
+   * its folders at last: the network has another backend, or flatnet is uninstalled. The companion itself, if
+   * there was one, is disposed of already. After a crash half-way the next call does the rest.
    */
   end(context: CompanionContext): Promise<void>;
-  /** The operations that `registry.ts` names. `running`: the companion, on a node whose backend it belongs to. */
+  /**
+   * The operations that `registry.ts` names. `running`: the companion, on a node whose backend it belongs to.
+   */
   handlers?(running: () => C | undefined): Handlers;
 };
 

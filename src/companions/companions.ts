@@ -21,7 +21,8 @@ export type CompanionsOptions = Omit<CompanionContext, 'changed' | 'folders'> & 
 };
 
 /**
- * The companion of the network's backend, and those that backends before it left. `changed`: `facts` may be others now.
+ * The companion of the network's backend, and those that backends before it left. `changed`: `facts` may be
+ * others now.
  */
 export class Companions extends EventEmitter<{ changed: [] }> implements AsyncDisposable {
   readonly #options: CompanionsOptions;
@@ -44,7 +45,8 @@ export class Companions extends EventEmitter<{ changed: [] }> implements AsyncDi
   }
 
   /**
-   * The network has this backend now. Resolves when its companion is there; the one before it goes on as it is until `endOthers`.
+   * The network has this backend now. Resolves when its companion is there; the one before it goes on as it
+   * is until `endOthers`.
    */
   use(backend: string): Promise<void> {
     return this.#queue.run(async () => {
@@ -57,7 +59,10 @@ export class Companions extends EventEmitter<{ changed: [] }> implements AsyncDi
     });
   }
 
-  /** Ends all companions but that of the backend in use, those of earlier agents too. Rejects when one of them does not end. */
+  /**
+   * Ends all companions but that of the backend in use, those of earlier agents too. Rejects when one of them
+   * does not end.
+   */
   endOthers(): Promise<void> {
     return this.#queue.run(async () => {
       for (const registered of this.#registry) {

@@ -106,7 +106,9 @@ export class Cluster implements AsyncDisposable {
     await down(this.lab.name);
   }
 
-  /** Waits for every agent, learns the subnets of nodes that just joined, and makes the pods that are wanted. */
+  /**
+   * Waits for every agent, learns the subnets of nodes that just joined, and makes the pods that are wanted.
+   */
   async complete(): Promise<void> {
     for (const node of this.nodes.values()) {
       await agentReady(this.lab, node.name);
@@ -268,7 +270,10 @@ export class Cluster implements AsyncDisposable {
     this.nodes.delete(node.name);
   }
 
-  /** The machine dies with everything on it, and comes back at another address with empty memory and the same disk. */
+  /**
+   * The machine dies with everything on it, and comes back at another address with empty memory and the same
+   * disk.
+   */
   async returnNode(node: TestNode, keepAddress: boolean): Promise<void> {
     await stopAgent(this.lab, node.name, 'kill');
     await this.loseMemory(node);
@@ -294,7 +299,10 @@ export class Cluster implements AsyncDisposable {
     await this.#powerOff(node);
   }
 
-  /** Gives the node's interface the addresses of another index: beside the old ones first, or after a gap of milliseconds. */
+  /**
+   * Gives the node's interface the addresses of another index: beside the old ones first, or after a gap of
+   * milliseconds.
+   */
   async moveAddress(node: TestNode, gap?: number): Promise<void> {
     const before = Object.values(nodeAddresses(node.index, 0));
     node.index = freeIndex([...this.nodes.values()].map(({ index }) => index));
@@ -350,7 +358,10 @@ export class Cluster implements AsyncDisposable {
     return freeIndex([...this.nodes.values()].flatMap(({ index, port }) => [index, port]));
   }
 
-  /** As hosts with configured addresses have it: the others stay when the link goes down (IPv6) or the first one goes (IPv4). */
+  /**
+   * As hosts with configured addresses have it: the others stay when the link goes down (IPv6) or the first
+   * one goes (IPv4).
+   */
   #prepare(name: string): void {
     const settings = ['net.ipv6.conf.eth0.keep_addr_on_down=1', 'net.ipv4.conf.eth0.promote_secondaries=1'];
     execFileSync('ip', ['netns', 'exec', netnsOf(this.lab.name, name), 'sysctl', '-qw', ...settings]);

@@ -4,7 +4,10 @@ import { nthIp, parseCidr } from '../../src/ip/cidr.ts';
 import { underlaySubnet } from '../../src/lab/machine/underlay-plan.ts';
 import type { Cluster } from './cluster.ts';
 
-/** Makes up nodes of flannel's, each with an address, subnets and MACs of its own, that never collide with a lab's nodes. */
+/**
+ * Makes up nodes of flannel's, each with an address, subnets and MACs of its own, that never collide with a
+ * lab's nodes.
+ */
 export class Foreigners {
   readonly #cluster: Cluster;
   #count = 0;

@@ -15,7 +15,10 @@ import { healed, Watcher } from './watcher.ts';
 
 /** Milliseconds from a fault to the repaired state. */
 const LIMIT = 1000;
-/** The same where the start of a program counts, which takes its time on processors that others use too: the diagnostics tell how long. */
+/**
+ * The same where the start of a program counts, which takes its time on processors that others use too: the
+ * diagnostics tell how long.
+ */
 const START_LIMIT = 8000;
 
 for (const [name, conf] of Object.entries(NETWORKS)) {
@@ -86,8 +89,8 @@ async function breakDead(cluster: Cluster, node: TestNode, peer: Node): Promise<
 }
 
 /**
- * Does harm, measures the time from its begin until every kernel is right again by netlink, and has an independent dump and pings
- * confirm it.
+ * Does harm, measures the time from its begin until every kernel is right again by netlink, and has an
+ * independent dump and pings confirm it.
  */
 function watching(t: TestContext, cluster: Cluster) {
   return async (fault: string, harm: () => unknown, limit = LIMIT): Promise<void> => {

@@ -12,8 +12,8 @@ export type Endpoint = {
 const ROUND = 500;
 
 /**
- * Who does not reach whom, and whose address was translated on the way, as text; empty when every source reaches every target.
- * What is not answered is asked again until `patience` milliseconds have passed.
+ * Who does not reach whom, and whose address was translated on the way, as text; empty when every source
+ * reaches every target. What is not answered is asked again until `patience` milliseconds have passed.
  */
 export async function unreached(
   family: Family,

@@ -12,8 +12,9 @@ const exec = promisify(execFile);
 export type PodEnd = { readonly netns: string; readonly mtu: number };
 
 /**
- * What a node's kernel holds, in the words of `ip`, `bridge` and `nft`, a line each: everything except the underlay, loopback,
- * link-local addresses and what the kernel adds by itself. Knows nothing of how flatnet reads the kernel.
+ * What a node's kernel holds, in the words of `ip`, `bridge` and `nft`, a line each: everything except the
+ * underlay, loopback, link-local addresses and what the kernel adds by itself. Knows nothing of how flatnet
+ * reads the kernel.
  */
 export async function actualLines(
   netns: string,
@@ -48,7 +49,10 @@ export async function actualLines(
   return lines.sort();
 }
 
-/** The same lines for a desired state. nft says in `scratch`, a namespace for nothing else, how it would list a table. */
+/**
+ * The same lines for a desired state. nft says in `scratch`, a namespace for nothing else, how it would list
+ * a table.
+ */
 export async function expectedLines(
   items: readonly Item[],
   pods: readonly PodEnd[],
@@ -73,7 +77,10 @@ export function compare(expected: readonly string[], actual: readonly string[]):
 
 type Json = Readonly<Record<string, unknown>>;
 
-/** Runs commands in a namespace, in one go; what each prints. A device that comes or goes meanwhile makes one fail, which is no matter. */
+/**
+ * Runs commands in a namespace, in one go; what each prints. A device that comes or goes meanwhile makes one
+ * fail, which is no matter.
+ */
 async function shell(netns: string, commands: readonly string[]): Promise<string[]> {
   const script = commands.map((command) => `${command} 2>/dev/null; echo '%%'`).join('\n');
   const { stdout } = await exec('ip', ['netns', 'exec', netns, 'sh', '-c', script], { maxBuffer: 1 << 26 });

@@ -7,7 +7,10 @@ import { storeDifferences } from './leases.ts';
 import { unreached } from './matrix.ts';
 import { actualLines, compare, expectedLines } from './oracle.ts';
 
-/** What a node's kernel lacks or has too much, by an independent dump against the pure function over the test's own facts. */
+/**
+ * What a node's kernel lacks or has too much, by an independent dump against the pure function over the
+ * test's own facts.
+ */
 export async function kernelDifferences(cluster: Cluster, node: TestNode): Promise<string[]> {
   const { items } = cluster.desired(node);
   const sysctls = items.filter((item): item is SysctlItem => item.kind === 'sysctl');
@@ -17,8 +20,9 @@ export async function kernelDifferences(cluster: Cluster, node: TestNode): Promi
 }
 
 /**
- * Returns when the kernels of all nodes and the store hold exactly what the facts call for; throws after `limit` milliseconds saying
- * what is left. Then every pod and node must reach every pod, and every agent be content.
+ * Returns when the kernels of all nodes and the store hold exactly what the facts call for; throws after
+ * `limit` milliseconds saying what is left. Then every pod and node must reach every pod, and every agent be
+ * content.
  */
 export async function settled(cluster: Cluster, limit = 15_000): Promise<void> {
   const begin = performance.now();

@@ -38,10 +38,16 @@ export class Watcher implements Disposable {
   }
 }
 
-/** Milliseconds in which nothing may go wrong again: the agents hear of what happens in the store some time later. */
+/**
+ * Milliseconds in which nothing may go wrong again: the agents hear of what happens in the store some time
+ * later.
+ */
 const CALM = 150;
 
-/** Milliseconds from `begin` until all kernels are as they should be, and stay so; throws after `limit`, saying what is left. */
+/**
+ * Milliseconds from `begin` until all kernels are as they should be, and stay so; throws after `limit`,
+ * saying what is left.
+ */
 export async function healed(watchers: readonly Watcher[], begin: number, limit: number): Promise<number> {
   for (let wrong = performance.now(); ; ) {
     const looked = performance.now();

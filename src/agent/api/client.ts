@@ -2,8 +2,9 @@ import { connect } from 'node:net';
 import { FlatnetError, messageOf } from '../../error.ts';
 
 /**
- * Asks an agent: one request of the local API on its unix socket. Throws AGENT_UNREACHABLE when nobody listens or no answer
- * comes within `timeoutMs`; when the agent refuses, its own error, with all its parts; INTERNAL for an answer that is none.
+ * Asks an agent: one request of the local API on its unix socket. Throws AGENT_UNREACHABLE when nobody
+ * listens or no answer comes within `timeoutMs`; when the agent refuses, its own error, with all its parts;
+ * INTERNAL for an answer that is none.
  */
 export async function askAgent<T>(
   socketPath: string,

@@ -9,8 +9,9 @@ import {
 } from '../../linux/address.ts';
 
 /**
- * The addresses of one interface that peers can reach it by, the best first: as the kernel lists them for IPv4; for IPv6 lasting ones
- * before those that will go, and then the oldest, so that another address, as that of a floating service, moves no tunnel.
+ * The addresses of one interface that peers can reach it by, the best first: as the kernel lists them for
+ * IPv4; for IPv6 lasting ones before those that will go, and then the oldest, so that another address, as
+ * that of a floating service, moves no tunnel.
  */
 export function reachableBy(addresses: readonly Address[]): Prefixed[] {
   const usable = addresses.filter(({ address }) => !isLinkLocal(addressOf(address)));
@@ -21,7 +22,9 @@ export function reachableBy(addresses: readonly Address[]): Prefixed[] {
   return [...v4, ...best6].map(({ address }) => address);
 }
 
-/** What speaks against an IPv6 address: it may be another node's (RFC 4862 §5.4), goes soon, or goes tomorrow. */
+/**
+ * What speaks against an IPv6 address: it may be another node's (RFC 4862 §5.4), goes soon, or goes tomorrow.
+ */
 function drawback({ flags = 0 }: Address): number {
   if (flags & IFA_F_TENTATIVE) return 3;
   if (flags & IFA_F_DEPRECATED) return 2;

@@ -33,8 +33,9 @@ export type UnderlayWish = {
 };
 
 /**
- * The interface that carries packets between nodes: the one wished for, else that of the default route (IPv4's first), else the
- * only one with an address. Throws CONFIG_INVALID where the wish matches nothing, NOT_FOUND where there is none to choose, or more than one.
+ * The interface that carries packets between nodes: the one wished for, else that of the default route
+ * (IPv4's first), else the only one with an address. Throws CONFIG_INVALID where the wish matches nothing,
+ * NOT_FOUND where there is none to choose, or more than one.
  */
 export function chooseUnderlay(interfaces: Interfaces, wish: UnderlayWish): Underlay {
   const usable = interfaces.all.filter(({ addresses }) => addresses.length > 0);
@@ -52,8 +53,9 @@ export function chooseUnderlay(interfaces: Interfaces, wish: UnderlayWish): Unde
 }
 
 /**
- * What is found now, and in a family whose address is gone the last one: addresses go for a moment when a link goes down (IPv6), when a
- * DHCP client starts anew. Taking the family down for it would cost more than the moment itself.
+ * What is found now, and in a family whose address is gone the last one: addresses go for a moment when a
+ * link goes down (IPv6), when a DHCP client starts anew. Taking the family down for it would cost more than
+ * the moment itself.
  */
 export function withoutGaps(found: Underlay, last: Underlay | undefined): Underlay {
   if (last?.dev !== found.dev) return found;
@@ -136,7 +138,10 @@ function deviceOf({ dev, nexthops }: Route): number | undefined {
   return dev ?? nexthops?.[0]?.dev;
 }
 
-/** As a router may have announced it (RFC 4861 §4.6.4); undefined where there is no IPv6, or the interface has just gone. */
+/**
+ * As a router may have announced it (RFC 4861 §4.6.4); undefined where there is no IPv6, or the interface has
+ * just gone.
+ */
 function mtu6Of(name: string): number | undefined {
   try {
     return Number(readSysctl(`net/ipv6/conf/${name}/mtu`));

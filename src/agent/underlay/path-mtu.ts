@@ -27,8 +27,9 @@ function wayOf({ dst, type, mtu, dev, nexthops }: Route): Way | undefined {
 }
 
 /**
- * Bytes that a packet may have on this way: the route's own MTU, but no more than every device of it carries. Undefined when a device
- * is not among those given: gone, or one of the pod network, which is no way to a node.
+ * Bytes that a packet may have on this way: the route's own MTU, but no more than every device of it carries.
+ * Undefined when a device is not among those given: gone, or one of the pod network, which is no way to a
+ * node.
  */
 function wayMtu(way: Way, devices: ReadonlyMap<number, DeviceMtu>): number | undefined {
   let least = way.mtu ?? Number.POSITIVE_INFINITY;
@@ -41,8 +42,9 @@ function wayMtu(way: Way, devices: ReadonlyMap<number, DeviceMtu>): number | und
 }
 
 /**
- * The ways to the peers as they are remembered. What may be back in a moment still counts: a peer without a route with its last one,
- * and one that left until `forget`. Raising the MTU is never urgent, and too large packets would be lost.
+ * The ways to the peers as they are remembered. What may be back in a moment still counts: a peer without a
+ * route with its last one, and one that left until `forget`. Raising the MTU is never urgent, and too large
+ * packets would be lost.
  */
 export class PeerWays {
   #peers: ReadonlySet<Ip> = new Set();

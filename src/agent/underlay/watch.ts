@@ -16,9 +16,14 @@ import { type DeviceMtu, PeerWays } from './path-mtu.ts';
 
 /** Milliseconds in which events gather: an address that is replaced is gone for a moment. */
 const GATHER = 20;
-/** The same in a large cluster, where a look takes long: three times as long as the last one took, up to this. */
+/**
+ * The same in a large cluster, where a look takes long: three times as long as the last one took, up to this.
+ */
 const LONGEST_GATHER = 200;
-/** Milliseconds between looks for what makes no event: an MTU that a router announces, a route of another routing daemon. */
+/**
+ * Milliseconds between looks for what makes no event: an MTU that a router announces, a route of another
+ * routing daemon.
+ */
 const INTERVAL = 60_000;
 /** Milliseconds after a look that failed. */
 const AFTER_FAILURE = 1000;
@@ -32,9 +37,10 @@ export type UnderlayWatchOptions = {
 };
 
 /**
- * Finds the underlay and the MTU of the ways to the peers, again whenever a link, an address, a rule or a route of the node changes,
- * and tells `found` when either changed. What is gone for a moment changes nothing: the interface keeps what it carried, a peer
- * without a route counts with its last one, and a peer that left counts until the next regular look.
+ * Finds the underlay and the MTU of the ways to the peers, again whenever a link, an address, a rule or a
+ * route of the node changes, and tells `found` when either changed. What is gone for a moment changes
+ * nothing: the interface keeps what it carried, a peer without a route counts with its last one, and a peer
+ * that left counts until the next regular look.
  */
 export class UnderlayWatch implements Disposable {
   readonly #options: UnderlayWatchOptions;
@@ -56,7 +62,10 @@ export class UnderlayWatch implements Disposable {
     this.#netlink.close();
   }
 
-  /** Looks, and from then on again after every change, until the signal aborts. Throws what keeps it from looking the first time. */
+  /**
+   * Looks, and from then on again after every change, until the signal aborts. Throws what keeps it from
+   * looking the first time.
+   */
   async run(signal: AbortSignal): Promise<void> {
     const { log } = this.#options;
     const monitor = Monitor.open({ signal, objects: ['link', 'address', 'route', 'rule'] });
@@ -81,7 +90,9 @@ export class UnderlayWatch implements Disposable {
     }
   }
 
-  /** The nodes of the cluster. When it resolves, `found` has been told what the ways to the new ones change. */
+  /**
+   * The nodes of the cluster. When it resolves, `found` has been told what the ways to the new ones change.
+   */
   async setPeers(nodes: readonly Node[]): Promise<void> {
     const added = this.#ways.setPeers(nodes, this.#options.node);
     if (added.length === 0) return;
@@ -119,7 +130,10 @@ export class UnderlayWatch implements Disposable {
     this.#tell(this.#chosen);
   }
 
-  /** Where the kernel would send packets from this node's own address, as tunnels do. No answer: the last one holds. */
+  /**
+   * Where the kernel would send packets from this node's own address, as tunnels do. No answer: the last one
+   * holds.
+   */
   async #ask(peers: readonly Ip[], { addresses }: Underlay): Promise<void> {
     const questions = peers.map((peer) => {
       const from = addresses[familyOf(peer)];

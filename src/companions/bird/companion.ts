@@ -12,7 +12,9 @@ import type { Bgp } from './status/status.ts';
 import { type FoundTunnel, foundTunnel } from './tunnel/found.ts';
 import { Tunnel } from './tunnel/tunnel.ts';
 
-/** Backend `bgp`: BIRD, which brings the routes to the peers' pods, and the IPIP tunnel those may lead into. */
+/**
+ * Backend `bgp`: BIRD, which brings the routes to the peers' pods, and the IPIP tunnel those may lead into.
+ */
 export const bird: CompanionKind<BirdCompanion> = {
   start: async (context) => new BirdCompanion(context, await foundTunnel()),
   end: ({ folders, log }) => endBird(folders.run, log),
@@ -65,7 +67,10 @@ class BirdCompanion implements Companion<TunnelFacts> {
   }
 }
 
-/** What the cluster's pods have addresses of: Calico's pools, or a leased network's own, which BIRD routes without a tunnel. */
+/**
+ * What the cluster's pods have addresses of: Calico's pools, or a leased network's own, which BIRD routes
+ * without a tunnel.
+ */
 function bgpPools(network: Network, { ipPools }: Resources): BgpPool[] {
   if (network.addresses === 'blocks') return [...ipPools];
   const leased = FAMILIES.flatMap((family) => network.pools[family]?.cidr ?? []);

@@ -15,8 +15,9 @@ import { kernelRoutesOfBird } from './kernel-routes.ts';
 const PATIENCE = 5000;
 
 /**
- * Ends this node's BIRD for good, unlike `Bird.stop`: it says goodbye to its peers, so that they drop this node's routes, takes its
- * own routes out of the kernel, ends, and its files go. Other ways for the packets must be there already.
+ * Ends this node's BIRD for good, unlike `Bird.stop`: it says goodbye to its peers, so that they drop this
+ * node's routes, takes its own routes out of the kernel, ends, and its files go. Other ways for the packets
+ * must be there already.
  */
 export async function endBird(folder: string, log: Log): Promise<void> {
   const files = new BirdFiles(folder);

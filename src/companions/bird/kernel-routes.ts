@@ -20,8 +20,8 @@ export async function routesOfBird(): Promise<string[]> {
 }
 
 /**
- * Calls `lost` whenever the kernel may have lost routes of BIRD's, at the beginning too; until `signal` aborts. Rejects when the
- * kernel cannot be listened to.
+ * Calls `lost` whenever the kernel may have lost routes of BIRD's, at the beginning too; until `signal`
+ * aborts. Rejects when the kernel cannot be listened to.
  */
 export async function watchRoutesOfBird(signal: AbortSignal, lost: () => void): Promise<void> {
   const monitor = Monitor.open({ signal, objects: ['route', 'address', 'link'] });

@@ -15,12 +15,15 @@ import type { Bgp } from './status/status.ts';
 /** Milliseconds in which lost routes gather: a link that goes down takes all its routes at once. */
 const GATHER = 100;
 /**
- * Milliseconds. BIRD 2.0 may sleep over work it has just made for itself, for up to 3 s or until anything else happens (its io_loop
- * looks for events before it runs what makes some): a peer that came up waits that long for what BIRD has to tell it. Any command
- * wakes BIRD.
+ * Milliseconds. BIRD 2.0 may sleep over work it has just made for itself, for up to 3 s or until anything
+ * else happens (its io_loop looks for events before it runs what makes some): a peer that came up waits that
+ * long for what BIRD has to tell it. Any command wakes BIRD.
  */
 const WAKE = 200;
-/** Milliseconds between looks at the passwords' files: mounting a Secret anew, or changing a mode, makes no event to rely on. */
+/**
+ * Milliseconds between looks at the passwords' files: mounting a Secret anew, or changing a mode, makes no
+ * event to rely on.
+ */
 const SECRETS = 5000;
 
 export type BgpSpeakerOptions = {
@@ -136,7 +139,10 @@ export class BgpSpeaker implements AsyncDisposable {
     await this.#tell('reload routes', () => this.#bird.reloadImports());
   }
 
-  /** BIRD itself looks at the kernel every few seconds only; a route of BIRD's that someone deletes should be back sooner. */
+  /**
+   * BIRD itself looks at the kernel every few seconds only; a route of BIRD's that someone deletes should be
+   * back sooner.
+   */
   async #watchRoutes(): Promise<void> {
     const { signal, log } = this.#options;
     const watch = (): Promise<void> =>

@@ -46,7 +46,8 @@ test('the MTU follows the routes to the peers, of either family', async () => {
 
   await narrowed(cluster, node, 1400, `${to(third, 6)} mtu 1420`);
   await narrowed(cluster, node, 1390, `${to(third, 4)} mtu lock 1390`);
-  // A peer that can't be reached for the moment counts with its last route: else the next step would raise the MTU to 1420.
+  // A peer that can't be reached for the moment counts with its last route: else the next step would raise
+  // the MTU to 1420.
   cluster.ip(node, `route add blackhole ${addressOn(cluster, second, 4)} table 99 proto static`);
   cluster.ip(node, `rule add to ${addressOn(cluster, second, 4)} lookup 99 priority 99`);
   cluster.ip(node, to(third, 4));

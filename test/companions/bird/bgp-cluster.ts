@@ -140,8 +140,8 @@ export class BgpCluster implements AsyncDisposable {
   }
 
   /**
-   * Returns when every node has just `count` sessions, all established, with `routes` routes from each or more, and has come
-   * back from its restart.
+   * Returns when every node has just `count` sessions, all established, with `routes` routes from each or
+   * more, and has come back from its restart.
    */
   async established(count: (node: string) => number, routes = 1, limit = 60_000): Promise<void> {
     await until(limit, async () => {
@@ -162,7 +162,10 @@ export class BgpCluster implements AsyncDisposable {
     });
   }
 
-  /** Whether BIRD still keeps routes that a restarted peer has not said again: it drops them when that one restarts once more. */
+  /**
+   * Whether BIRD still keeps routes that a restarted peer has not said again: it drops them when that one
+   * restarts once more.
+   */
   async #keepsStale(node: string): Promise<boolean> {
     const { control } = await BirdControl.open(this.birdFiles(node).socket);
     const { lines } = await control.request('show protocols all');

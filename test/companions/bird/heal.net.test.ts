@@ -122,7 +122,8 @@ test('every fault in a node’s kernel is healed at once', async (t) => {
     await cluster.established(() => 2);
     t.diagnostic(`established again after ${Math.round(performance.now() - begin)} ms`);
     assert.deepEqual(await different(cluster, right), []);
-    // BIRD that did not restart itself does not ask its peer to keep the routes until it has said them again (RFC 4724).
+    // BIRD that did not restart itself does not ask its peer to keep the routes until it has said them again
+    // (RFC 4724).
     for (const ping of pings) {
       const { lost } = await ping.end();
       t.diagnostic(`${lost.length} packets lost`);

@@ -156,7 +156,10 @@ describe('nothing is lost between pods that nobody touches', { concurrency: true
   });
 });
 
-/** Takes so many addresses for a node as its agent would; the function that is returned gives them and their blocks back. */
+/**
+ * Takes so many addresses for a node as its agent would; the function that is returned gives them and their
+ * blocks back.
+ */
 async function claim(cluster: BgpCluster, node: string, count: number): Promise<() => Promise<void>> {
   const ipPools = await cluster.pools();
   const withAssigner = <T>(work: (assigner: BlockAssigner, options: BlockAssignerOptions) => Promise<T>) =>

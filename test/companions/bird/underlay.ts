@@ -129,7 +129,8 @@ export async function watch(underlay: Underlay, name: string): Promise<() => str
   }
   await sleep(50);
   seen = '';
-  // The kernel tells of an IPv6 route that is replaced by its equal, and for IPv4 it does not: neither is a change.
+  // The kernel tells of an IPv6 route that is replaced by its equal, and for IPv4 it does not: neither is a
+  // change.
   return () => podRoutes(seen).filter((line) => !before.has(line));
 }
 

@@ -95,7 +95,8 @@ export function announceFunction(family: Family, { pools, prefixAdvertisements }
       .filter(({ cidr, communities }) => familyOf(cidr) === family && communities.length > 0)
       .map(({ cidr, communities }) => `if net ~ ${cidr} then { ${communities.map(addCommunity).join(' ')} }`),
     `if proto = "Kernel${family}" then { if krt_source = ${PROTOCOL_ADVERTISED} then accept; reject; }`,
-    // A route of our own AS is a node's block, even if its pool is gone; what routers outside sent must be of a pool.
+    // A route of our own AS is a node's block, even if its pool is gone; what routers outside sent must be of
+    // a pool.
     `if source = RTS_BGP && (${['bgp_path.len = 0', inPools].filter(Boolean).join(' || ')}) then { if outside then bgp_med = ${MED_RELAYED}; accept; }`,
     `if outside && proto = "Services${family}" then accept;`,
     'reject;',
@@ -144,7 +145,9 @@ function rulesOf(filter: BgpFilter, direction: Direction, family: Family): reado
   return family === 4 ? filter.exportV4 : filter.exportV6;
 }
 
-/** Of all that BIRD holds, what is there for peers. The rest are the host's own routes, and lead next hops. */
+/**
+ * Of all that BIRD holds, what is there for peers. The rest are the host's own routes, and lead next hops.
+ */
 function advertised(family: Family): string {
   return `(source = RTS_BGP || proto = "Services${family}" || (proto = "Kernel${family}" && krt_source = ${PROTOCOL_ADVERTISED}))`;
 }

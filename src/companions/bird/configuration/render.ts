@@ -91,8 +91,9 @@ graceful restart wait 25;
 }
 
 /**
- * Direct routes let next hops resolve. A pod's device and the tunnel lead to no router. The scan is the shortest of BIRD's timers, which
- * get it out of its sleep of up to 3 s over updates that are due: the agent does so more often, if it is there.
+ * Direct routes let next hops resolve. A pod's device and the tunnel lead to no router. The scan is the
+ * shortest of BIRD's timers, which get it out of its sleep of up to 3 s over updates that are due: the agent
+ * does so more often, if it is there.
  */
 function interfaces(ignored: readonly string[]): string {
   const except = ['cali*', 'tunl0', 'kube-ipvs*', ...ignored].map(interfacePattern).filter(Boolean);

@@ -6,7 +6,10 @@ import type { Wanted } from './peering.ts';
 
 /** One BGP session as this node holds it. */
 export type Session = {
-  /** BIRD's name of it. It says who the other end is, not why we speak with it: a session outlives a change of its reason. */
+  /**
+   * BIRD's name of it. It says who the other end is, not why we speak with it: a session outlives a change of
+   * its reason.
+   */
   readonly name: string;
   readonly family: Family;
   readonly reason: 'node-to-node mesh' | 'global' | 'node specific';
@@ -104,8 +107,9 @@ function isBound(peer: BgpPeer | undefined): boolean {
 }
 
 /**
- * A route from outside the cluster gets our address as next hop, because the other nodes need not reach the router it came from.
- * What a reflector passes on keeps its own, or all traffic between nodes would go through the reflector.
+ * A route from outside the cluster gets our address as next hop, because the other nodes need not reach the
+ * router it came from. What a reflector passes on keeps its own, or all traffic between nodes would go
+ * through the reflector.
  */
 function nextHopOf(peer: BgpPeer | undefined, internal: boolean, reflector: boolean): Session['nextHop'] {
   if (peer?.nextHopMode === 'Keep') return 'keep';

@@ -5,9 +5,9 @@ import { loneliness, meshOf, type Wanted, wantedBy } from './peering.ts';
 import { type Session, sessionOf, troubleOf } from './session.ts';
 
 /**
- * Every BGP session of this node, sorted by name, and what is wrong with those that cannot be: the mesh of all nodes that are no
- * reflectors, and what each BGPPeer says of this node. Of several reasons for one session, the first of (a BGPPeer for some nodes,
- * for all, the mesh) counts.
+ * Every BGP session of this node, sorted by name, and what is wrong with those that cannot be: the mesh of
+ * all nodes that are no reflectors, and what each BGPPeer says of this node. Of several reasons for one
+ * session, the first of (a BGPPeer for some nodes, for all, the mesh) counts.
  */
 export function sessionsOf(facts: BgpFacts): {
   readonly sessions: readonly Session[];

@@ -4,8 +4,8 @@ const PROTOCOL = /^protocol bgp \S+ \{\n.*?^\}\n/gms;
 const OPTIONS = /^protocol bgp (\S+) \{\n(.*?)^ {2}ipv[46] \{$/gms;
 
 /**
- * The sessions of both configurations that BIRD would close and open again by `configure`. It says goodbye first, and the peer drops
- * the routes; a restart of BIRD it does not hold against us (RFC 4724).
+ * The sessions of both configurations that BIRD would close and open again by `configure`. It says goodbye
+ * first, and the peer drops the routes; a restart of BIRD it does not hold against us (RFC 4724).
  */
 export function sessionsCut(before: string, after: string): string[] {
   const options = new Map([...before.matchAll(OPTIONS)].map(([, name, text]) => [name, text]));

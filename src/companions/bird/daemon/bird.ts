@@ -26,9 +26,9 @@ export type BirdOptions = {
 };
 
 /**
- * The node's BIRD. It runs from the first `apply` on and outlives this process: the next agent finds it at its socket and takes
- * it over. A BIRD that dies is started again; one that does not answer is killed. BIRD gets no SIGTERM from here: it would say
- * goodbye to its peers, and they would drop this node's routes.
+ * The node's BIRD. It runs from the first `apply` on and outlives this process: the next agent finds it at
+ * its socket and takes it over. A BIRD that dies is started again; one that does not answer is killed. BIRD
+ * gets no SIGTERM from here: it would say goodbye to its peers, and they would drop this node's routes.
  */
 export class Bird implements AsyncDisposable {
   readonly files: BirdFiles;
@@ -58,9 +58,10 @@ export class Bird implements AsyncDisposable {
   }
 
   /**
-   * Makes BIRD run with this configuration; returns whether there was anything to do. Sessions it does not change are not touched,
-   * unless only a restart of BIRD spares those it does change an outage: see `sessionsCut`. Throws BIRD, in BIRD's own words, for
-   * a configuration that BIRD rejects: the one before stays.
+   * Makes BIRD run with this configuration; returns whether there was anything to do. Sessions it does not
+   * change are not touched, unless only a restart of BIRD spares those it does change an outage: see
+   * `sessionsCut`. Throws BIRD, in BIRD's own words, for a configuration that BIRD rejects: the one before
+   * stays.
    */
   apply(text: string): Promise<boolean> {
     return this.#queue.run(async () => {
@@ -111,7 +112,10 @@ export class Bird implements AsyncDisposable {
     return readRoutes(await this.#control().request(`show route all${from}`));
   }
 
-  /** Runs every route from peers through the import filters again: once `tunl0` is there, for without it they were refused. */
+  /**
+   * Runs every route from peers through the import filters again: once `tunl0` is there, for without it they
+   * were refused.
+   */
   async reloadImports(): Promise<void> {
     await this.#control().request('reload in all');
   }
@@ -127,7 +131,10 @@ export class Bird implements AsyncDisposable {
     await this.#restart(this.#control());
   }
 
-  /** Ends BIRD and the supervision. The kernel keeps its routes for good, and the peers theirs for the restart time. */
+  /**
+   * Ends BIRD and the supervision. The kernel keeps its routes for good, and the peers theirs for the restart
+   * time.
+   */
   async stop(): Promise<void> {
     const control = this.#connected?.control;
     this.#stopping.abort();

@@ -13,8 +13,8 @@ type Waiting = {
 };
 
 /**
- * BIRD's control socket: does what birdc does, with errors as errors. Commands are answered in the order they were given. When
- * BIRD ends, so does the connection.
+ * BIRD's control socket: does what birdc does, with errors as errors. Commands are answered in the order they
+ * were given. When BIRD ends, so does the connection.
  */
 export class BirdControl implements Disposable {
   readonly #socket: Socket;
@@ -62,7 +62,10 @@ export class BirdControl implements Disposable {
     return !this.#socket.destroyed;
   }
 
-  /** One command, as typed to birdc, and its answer. Throws BIRD, in BIRD's own words for codes 8xxx and 9xxx, and on silence. */
+  /**
+   * One command, as typed to birdc, and its answer. Throws BIRD, in BIRD's own words for codes 8xxx and 9xxx,
+   * and on silence.
+   */
   async request(command: string, patience = PATIENCE): Promise<Reply> {
     const answer = this.#next(command, patience);
     this.#socket.write(`${command}\n`);

@@ -31,7 +31,10 @@ export class BirdFiles {
     return readFile(this.config, 'utf8');
   }
 
-  /** Writes what is to replace the configuration; returns its path, for BIRD to check. The folder is made with mode 0700. */
+  /**
+   * Writes what is to replace the configuration; returns its path, for BIRD to check. The folder is made with
+   * mode 0700.
+   */
   async propose(text: string): Promise<string> {
     const path = `${this.config}.new`;
     await mkdir(this.folder, { recursive: true, mode: 0o700 });

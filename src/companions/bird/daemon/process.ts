@@ -25,9 +25,9 @@ export function runningBird(files: BirdFiles): ProcessId | undefined {
 }
 
 /**
- * Whether there is anything that an earlier BIRD of these files left to take over. Not after a goodbye (SIGTERM, `birdc down`): its peers
- * have dropped what it said. It removes its pid file then, as for a graceful restart, and its log tells the two apart; one that was killed
- * leaves the file.
+ * Whether there is anything that an earlier BIRD of these files left to take over. Not after a goodbye
+ * (SIGTERM, `birdc down`): its peers have dropped what it said. It removes its pid file then, as for a
+ * graceful restart, and its log tells the two apart; one that was killed leaves the file.
  */
 export function hasPredecessor(files: BirdFiles): boolean {
   if (existsSync(files.pid)) return true;

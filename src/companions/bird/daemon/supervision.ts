@@ -21,8 +21,8 @@ export type Supervision = {
 };
 
 /**
- * Keeps BIRD running until the signal aborts: one that has died, or was cut off because it stopped answering, is started again at
- * once, and with a growing pause if it keeps dying. `first`: the BIRD that runs now.
+ * Keeps BIRD running until the signal aborts: one that has died, or was cut off because it stopped answering,
+ * is started again at once, and with a growing pause if it keeps dying. `first`: the BIRD that runs now.
  */
 export async function supervise(
   first: Connected | undefined,

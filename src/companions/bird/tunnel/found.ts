@@ -9,8 +9,8 @@ import { OUR_ALIAS } from '../../../state/ownership.ts';
 export type FoundTunnel = { readonly address: Ip | undefined };
 
 /**
- * The tunnel device that an earlier agent left; undefined when there is none. It keeps its address until the store has said
- * what the address is: with a device's last address the kernel drops its routes.
+ * The tunnel device that an earlier agent left; undefined when there is none. It keeps its address until the
+ * store has said what the address is: with a device's last address the kernel drops its routes.
  */
 export async function foundTunnel(): Promise<FoundTunnel | undefined> {
   using netlink = NetlinkSocket.open(NETLINK_ROUTE);

@@ -12,7 +12,10 @@ import { TunnelHandover } from './handover.ts';
 /** Which pools the tunnel's address may come from, and for which labels of the node. */
 type Wanted = { readonly pools: readonly IpPool[]; readonly labels: ClusterFacts['labels'] };
 
-/** The IPIP tunnel of this node: its address, which is a block's, and how it comes and goes without losing a packet. */
+/**
+ * The IPIP tunnel of this node: its address, which is a block's, and how it comes and goes without losing a
+ * packet.
+ */
 export class Tunnel implements Disposable {
   readonly #context: CompanionContext;
   readonly #handover = new TunnelHandover(() => this.#changed());
