@@ -2,8 +2,8 @@ import { createServer, type Server } from 'node:net';
 import { codeOf, FlatnetError, messageOf } from '../error.ts';
 
 /**
- * Makes sure that this is the only agent of its network namespace: two would fight over one kernel. The lock
- * is an abstract unix socket, which the kernel keeps per network namespace and frees however its holder ends
+ * Keeps a second agent out of this network namespace: two would fight over one kernel. The lock is an
+ * abstract unix socket, which the kernel keeps per network namespace and frees however its holder ends
  * (unix(7)).
  */
 export class AgentLock implements Disposable {

@@ -2,14 +2,14 @@ import { Fields } from '../cluster/fields.ts';
 import { type Ip, ofFamily, parseIp } from '../ip/address.ts';
 import type { StoreOptions } from '../store/open.ts';
 
-/** All an agent is told; everything else it learns from the store and the kernel. */
+/** All that an agent is told; the rest it learns from the store and the kernel. */
 export type AgentOptions = {
   readonly node: string;
   readonly labels: Readonly<Record<string, string>>;
   readonly store: StoreOptions;
   /** Underlay interface by name or by one of its addresses; default: that of the default route. */
   readonly iface?: string;
-  /** What peers are told where the interface's own address is not what they can reach (1:1 NAT). */
+  /** What peers are told when they cannot reach the interface's own address (1:1 NAT). */
   readonly publicIp?: Ip;
   readonly publicIpv6?: Ip;
   readonly paths: Paths;
@@ -19,7 +19,7 @@ export type AgentOptions = {
 export type Paths = {
   /** Socket and lock; gone after a reboot. */
   readonly run: string;
-  /** The last cluster view, attachments, DELs noted while the agent was away; survives a reboot. */
+  /** The last view of the cluster, attachments, DELs noted while the agent was away; survives a reboot. */
   readonly state: string;
   /** flannel's contract with CNI plugins. */
   readonly subnetFile: string;

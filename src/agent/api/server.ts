@@ -25,7 +25,10 @@ export class LocalApi implements AsyncDisposable {
     this.#server = createServer({ allowHalfOpen: true }, (socket) => this.#serve(socket));
   }
 
-  /** Listens on `path`, replacing a socket that a dead agent left: the caller holds the node's lock. */
+  /**
+   * Listens on `path`, replacing a socket that a dead agent left behind: the caller holds the node's
+   * lock.
+   */
   static async listen(path: string, handlers: Handlers, log: Log): Promise<LocalApi> {
     const api = new LocalApi(handlers, log);
     mkdirSync(dirname(path), { recursive: true, mode: 0o700 });

@@ -9,9 +9,9 @@ import {
 } from '../../linux/address.ts';
 
 /**
- * The addresses of one interface that peers can reach it by, the best first: as the kernel lists them for
- * IPv4; for IPv6 lasting ones before those that will go, and then the oldest, so that another address, as
- * that of a floating service, moves no tunnel.
+ * The addresses by which peers can reach one interface, best first: IPv4 in the kernel's order; IPv6
+ * lasting ones before temporary ones, then oldest first, so that an address added later, such as that of
+ * a floating service, does not move a tunnel.
  */
 export function reachableBy(addresses: readonly Address[]): Prefixed[] {
   const usable = addresses.filter(({ address }) => !isLinkLocal(addressOf(address)));
@@ -23,7 +23,8 @@ export function reachableBy(addresses: readonly Address[]): Prefixed[] {
 }
 
 /**
- * What speaks against an IPv6 address: it may be another node's (RFC 4862 §5.4), goes soon, or goes tomorrow.
+ * What speaks against an IPv6 address: another node may have it (RFC 4862 §5.4), or it goes away, sooner
+ * or later.
  */
 function drawback({ flags = 0 }: Address): number {
   if (flags & IFA_F_TENTATIVE) return 3;

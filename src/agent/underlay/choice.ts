@@ -10,7 +10,7 @@ import { readSysctl } from '../../linux/sysctl.ts';
 import { reachableBy } from './addresses.ts';
 import type { DeviceMtu } from './path-mtu.ts';
 
-/** One interface of the node, with the addresses peers could reach it by, the best first. */
+/** An interface of the node, with the addresses by which peers could reach it, best first. */
 export type Interface = {
   readonly name: string;
   readonly mtu: number;
@@ -24,7 +24,7 @@ export type Interfaces = {
   readonly byDefault: PerFamily<string>;
 };
 
-/** And what ways through them are measured by, by interface index. */
+/** With the MTUs that ways through them are measured by, by interface index. */
 export type ReadInterfaces = Interfaces & { readonly mtus: ReadonlyMap<number, DeviceMtu> };
 
 export type UnderlayWish = {
@@ -33,9 +33,9 @@ export type UnderlayWish = {
 };
 
 /**
- * The interface that carries packets between nodes: the one wished for, else that of the default route
- * (IPv4's first), else the only one with an address. Throws CONFIG_INVALID where the wish matches nothing,
- * NOT_FOUND where there is none to choose, or more than one.
+ * The interface that carries packets between nodes: the one asked for, else that of the default route
+ * (IPv4's first), else the only one with an address. Throws CONFIG_INVALID when nothing matches what was
+ * asked for, NOT_FOUND when there is no interface to choose, or more than one.
  */
 export function chooseUnderlay(interfaces: Interfaces, wish: UnderlayWish): Underlay {
   const usable = interfaces.all.filter(({ addresses }) => addresses.length > 0);
@@ -53,9 +53,9 @@ export function chooseUnderlay(interfaces: Interfaces, wish: UnderlayWish): Unde
 }
 
 /**
- * What is found now, and in a family whose address is gone the last one: addresses go for a moment when a
- * link goes down (IPv6), when a DHCP client starts anew. Taking the family down for it would cost more than
- * the moment itself.
+ * What is found now; a family whose address has gone keeps the last one. Addresses disappear for a moment
+ * when a link goes down (IPv6) or a DHCP client restarts, and taking the family down for that would cost
+ * more than the moment itself.
  */
 export function withoutGaps(found: Underlay, last: Underlay | undefined): Underlay {
   if (last?.dev !== found.dev) return found;
@@ -101,10 +101,10 @@ function names(interfaces: readonly Interface[]): string {
   return interfaces.map(({ name }) => name).join(', ') || 'none';
 }
 
-/** The devices of the pod network itself can't carry it. */
+/** Devices of the pod network itself cannot carry it. */
 const OURS = /^(lo|cni\d+|flannel.*|fl(-v6)?\.\d+|cali.*|veth.*|tunl0)$/;
 
-/** Whether a device is one of the pod network itself. */
+/** Whether a device belongs to the pod network itself. */
 export function isPodDevice(name: string): boolean {
   return OURS.test(name);
 }
@@ -139,8 +139,8 @@ function deviceOf({ dev, nexthops }: Route): number | undefined {
 }
 
 /**
- * As a router may have announced it (RFC 4861 §4.6.4); undefined where there is no IPv6, or the interface has
- * just gone.
+ * A router may have announced it (RFC 4861 §4.6.4). Undefined where there is no IPv6, or the interface
+ * has just gone.
  */
 function mtu6Of(name: string): number | undefined {
   try {

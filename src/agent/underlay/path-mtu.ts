@@ -3,7 +3,7 @@ import { type Family, familyOf, type Ip } from '../../ip/address.ts';
 import { addressOf } from '../../ip/cidr.ts';
 import type { Route } from '../../linux/route.ts';
 
-/** Where a route leads, and what it says of its MTU. */
+/** Where a route leads, and its MTU. */
 type Way = {
   readonly family: Family;
   /** Bytes, the route's own (RTAX_MTU). */
@@ -27,9 +27,9 @@ function wayOf({ dst, type, mtu, dev, nexthops }: Route): Way | undefined {
 }
 
 /**
- * Bytes that a packet may have on this way: the route's own MTU, but no more than every device of it carries.
- * Undefined when a device is not among those given: gone, or one of the pod network, which is no way to a
- * node.
+ * The largest packet, in bytes, that fits this way: the route's own MTU, but no more than each of its
+ * devices carries. Undefined when a device is not among those given: it has gone, or belongs to the pod
+ * network, which is no way to a node.
  */
 function wayMtu(way: Way, devices: ReadonlyMap<number, DeviceMtu>): number | undefined {
   let least = way.mtu ?? Number.POSITIVE_INFINITY;
@@ -42,9 +42,9 @@ function wayMtu(way: Way, devices: ReadonlyMap<number, DeviceMtu>): number | und
 }
 
 /**
- * The ways to the peers as they are remembered. What may be back in a moment still counts: a peer without a
- * route with its last one, and one that left until `forget`. Raising the MTU is never urgent, and too large
- * packets would be lost.
+ * The ways to the peers, as remembered. What may be back in a moment still counts: a peer without a route
+ * keeps its last one, and a peer that left counts until `forget`. Raising the MTU is never urgent, and
+ * packets that are too large would be lost.
  */
 export class PeerWays {
   #peers: ReadonlySet<Ip> = new Set();
@@ -72,12 +72,12 @@ export class PeerWays {
     if (way) this.#ways.set(peer, way);
   }
 
-  /** Peers that are gone no longer count. */
+  /** Peers that have left no longer count. */
   forget(): void {
     for (const peer of this.#ways.keys()) if (!this.#peers.has(peer)) this.#ways.delete(peer);
   }
 
-  /** The peer that the narrowest way leads to; undefined when there is a way to none. */
+  /** The peer behind the narrowest way; undefined when there is a way to none. */
   narrowest(
     devices: ReadonlyMap<number, DeviceMtu>,
   ): { readonly peer: Ip; readonly mtu: number } | undefined {

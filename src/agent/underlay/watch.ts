@@ -131,8 +131,8 @@ export class UnderlayWatch implements Disposable {
   }
 
   /**
-   * Where the kernel would send packets from this node's own address, as tunnels do. No answer: the last one
-   * holds.
+   * Where the kernel would send packets from this node's own address, as tunnels do. Without an answer
+   * the last one holds.
    */
   async #ask(peers: readonly Ip[], { addresses }: Underlay): Promise<void> {
     const questions = peers.map((peer) => {
@@ -179,7 +179,7 @@ function matters(event: MonitorEvent): boolean {
   }
 }
 
-/** The kernel makes them with every address, also of pod devices. */
+/** The kernel adds them with every address, of pod devices too. */
 function isUsual({ protocol, type, dst }: Route): boolean {
   return protocol === RTPROT_KERNEL && (type !== 'unicast' || isLinkLocal(addressOf(dst)));
 }

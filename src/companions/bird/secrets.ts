@@ -13,9 +13,9 @@ export type Secrets = {
 const SAFE = /^[A-Za-z0-9_-][A-Za-z0-9._-]*$/;
 
 /**
- * The passwords that BGP peers and the mesh refer to: each is a file `<folder>/<secret>/<key>`, as Kubernetes
- * mounts a Secret, that only root may read. One that cannot be had is told in `warnings`, and its sessions
- * are left out: a session meant to have a password never runs without.
+ * The passwords that BGP peers and the mesh refer to: each is a file `<folder>/<secret>/<key>`, as
+ * Kubernetes mounts a Secret, readable by root only. One that is missing is reported in `warnings` and
+ * its sessions are left out: a session meant to have a password never runs without one.
  */
 export function readSecrets(folder: string, resources: Resources): Secrets {
   const secrets = new Map<string, string>();

@@ -8,8 +8,8 @@ export type BgpFacts = {
   /** All nodes of the cluster; this one may be among them. */
   readonly nodes: readonly Node[];
   /**
-   * What the cluster's pods have addresses of, of both families: the IPPools, or a leased network's own
-   * pools.
+   * The networks that pods get their addresses from, of both families: the IPPools, or the pools of a
+   * leased network.
    */
   readonly pools: readonly BgpPool[];
   readonly resources: Resources;

@@ -6,27 +6,27 @@ import type { BgpPool } from './facts.ts';
 
 /** Routes the agent lets BIRD advertise: a node's blocks and borrowed addresses. */
 export const PROTOCOL_ADVERTISED = 110;
-/** Its pods' own routes, which nobody else needs. */
+/** Routes to its own pods, which nobody else needs. */
 export const PROTOCOL_LOCAL = 111;
 
 /**
- * The MED of a route that another node of ours announces too: who hears both takes the short way (RFC 4271
- * §9.1.2.2 c).
+ * The MED of a route that another node of ours announces too: whoever hears both takes the short way (RFC
+ * 4271 §9.1.2.2 c).
  */
 const MED_RELAYED = 100;
 
 /**
- * Linux's IFNAMSIZ allows anything but `/` and blanks; BIRD's strings have no escapes, and `*`, `?` are
- * patterns.
+ * Linux accepts anything but `/` and white space in a name; BIRD's strings have no escapes, and `*` and
+ * `?` are patterns.
  */
 const INTERFACE = /^[!#-.0-~]{1,64}$/;
 
-/** BIRD's word for an interface pattern; undefined when BIRD has none. */
+/** An interface pattern as BIRD writes it; undefined when it cannot be written. */
 export function interfacePattern(pattern: string): string | undefined {
   return INTERFACE.test(pattern) ? `"${pattern}"` : undefined;
 }
 
-/** What BIRD takes out of the kernel. */
+/** What BIRD learns from the kernel. */
 export function kernelImport(family: Family, pools: readonly BgpPool[]): string {
   const bits = family === 4 ? 32 : 128;
   const inPools = netIn(family, pools);
@@ -42,7 +42,7 @@ export function kernelImport(family: Family, pools: readonly BgpPool[]): string 
 `;
 }
 
-/** What BIRD puts into the kernel. */
+/** What BIRD installs in the kernel. */
 export const KERNEL_EXPORT = `filter To_kernel {
   if source = RTS_BGP then accept;
   reject;
@@ -50,9 +50,9 @@ export const KERNEL_EXPORT = `filter To_kernel {
 `;
 
 /**
- * Sends a route of an encapsulated pool into the tunnel: its gateway is the node it belongs to, on-link there
- * whatever the underlay looks like. A router outside the cluster that names itself as next hop ends no
- * tunnel.
+ * Leads a route of an encapsulated pool into the tunnel: its gateway is the node it belongs to, on-link
+ * there whatever the underlay looks like. A router outside the cluster that names itself as next hop
+ * terminates no tunnel.
  */
 export function tunnelFunction(pools: readonly BgpPool[], onLink: readonly Cidr[]): string {
   const four = pools.filter(({ cidr }) => familyOf(cidr) === 4);
@@ -82,7 +82,7 @@ export type Announcement = {
   }[];
 };
 
-/** What peers are told. Always ends in accept or reject. */
+/** What peers are told. Every path ends in accept or reject. */
 export function announceFunction(family: Family, { pools, prefixAdvertisements }: Announcement): string {
   const hidden = netIn(
     family,
@@ -109,7 +109,7 @@ function addCommunity(community: Community): string {
   return `${list}.add((${community.join(',')}));`;
 }
 
-/** `net` lies in one of the pools; empty when there is none of the family. */
+/** The condition that `net` lies in one of the pools; empty when there is none of the family. */
 function netIn(family: Family, pools: readonly BgpPool[]): string {
   const cidrs = pools.map(({ cidr }) => cidr).filter((cidr) => familyOf(cidr) === family);
   return cidrs.length === 0 ? '' : `net ~ [ ${cidrs.map((cidr) => `${cidr}+`).join(', ')} ]`;
@@ -118,8 +118,8 @@ function netIn(family: Family, pools: readonly BgpPool[]): string {
 export type Direction = 'import' | 'export';
 
 /**
- * BIRD's name of a BGPFilter's function. Users' names may be BIRD's words, hold anything, and be longer than
- * its 64 characters.
+ * The name of a BGPFilter's function. Users' names may be keywords of BIRD, contain any character, and
+ * exceed its 64 characters.
  */
 export function filterFunctionName(filter: string, direction: Direction, family: Family): string {
   const readable = filter.replaceAll(/[^A-Za-z0-9]/g, '_').slice(0, 32);
@@ -128,9 +128,9 @@ export function filterFunctionName(filter: string, direction: Direction, family:
 }
 
 /**
- * A BGPFilter for one direction and family: decides, or leaves it to what comes after. What lets everything
- * out lets out what is advertised: a route of the host's own, its default route say, only goes to peers by a
- * rule that names it.
+ * A BGPFilter for one direction and family: it decides, or leaves the decision to what follows. A rule
+ * that exports everything exports what is advertised; a route of the host's own, such as its default
+ * route, reaches peers only by a rule that names it.
  */
 export function filterFunction(filter: BgpFilter, direction: Direction, family: Family): string {
   const rules = rulesOf(filter, direction, family).map((rule) => {
@@ -145,9 +145,7 @@ function rulesOf(filter: BgpFilter, direction: Direction, family: Family): reado
   return family === 4 ? filter.exportV4 : filter.exportV6;
 }
 
-/**
- * Of all that BIRD holds, what is there for peers. The rest are the host's own routes, and lead next hops.
- */
+/** What BIRD holds for its peers. The rest are the host's own routes, by which next hops resolve. */
 function advertised(family: Family): string {
   return `(source = RTS_BGP || proto = "Services${family}" || (proto = "Kernel${family}" && krt_source = ${PROTOCOL_ADVERTISED}))`;
 }
@@ -172,7 +170,7 @@ function statement(rule: FilterRule, further: string | undefined): string {
   return conditions.length === 0 ? verdict : `if ${conditions.join(' && ')} then ${verdict}`;
 }
 
-/** An interface that BIRD cannot name is one that no route is on. */
+/** No route is on an interface that BIRD cannot name. */
 function interfaceCondition(pattern: string): string {
   const quoted = interfacePattern(pattern);
   return quoted === undefined ? 'false' : `ifname ~ ${quoted}`;

@@ -21,12 +21,12 @@ export type BirdConfig = {
   readonly warnings: readonly string[];
 };
 
-/** BIRD rotates its log at this size, into one older file. */
+/** Bytes at which BIRD rotates its log, keeping one older file. */
 const LOG_BYTES = 1_000_000;
 
 /**
- * The configuration of this node's BIRD (≥ 2.0.12), one daemon for both families. It names peers and pools,
- * never blocks: those BIRD learns from the kernel. Nothing in it depends on the order of the facts.
+ * The configuration of this node's BIRD (≥ 2.0.12), one daemon for both families. It names peers and
+ * pools, never blocks: BIRD learns those from the kernel. The order of the facts makes no difference.
  * `logFile`: a path without quotes.
  */
 export function birdConfig(facts: BgpFacts, logFile: string): BirdConfig {
@@ -78,8 +78,8 @@ export function birdConfig(facts: BgpFacts, logFile: string): BirdConfig {
 }
 
 /**
- * `graceful restart wait`: a restarted BIRD waits so long for all its peers before it touches the kernel's
- * routes. The default of 240 s would keep one dead peer from letting anything new in for four minutes.
+ * `graceful restart wait`: how long a restarted BIRD waits for all its peers before it touches the
+ * kernel's routes. With the default of 240 s, one dead peer would keep anything new out for four minutes.
  */
 function head(id: string, logFile: string): string {
   return `log "${logFile}" ${LOG_BYTES} "${logFile}.1" { info, remote, warning, error, auth, fatal, bug };
@@ -91,9 +91,9 @@ graceful restart wait 25;
 }
 
 /**
- * Direct routes let next hops resolve. A pod's device and the tunnel lead to no router. The scan is the
- * shortest of BIRD's timers, which get it out of its sleep of up to 3 s over updates that are due: the agent
- * does so more often, if it is there.
+ * Next hops resolve by direct routes. No router is behind a pod's device or the tunnel. BIRD may sleep
+ * for up to 3 s over updates that are due, until one of its timers wakes it; the scan is the shortest of
+ * them. The agent, when it is there, wakes BIRD more often.
  */
 function interfaces(ignored: readonly string[]): string {
   const except = ['cali*', 'tunl0', 'kube-ipvs*', ...ignored].map(interfacePattern).filter(Boolean);
@@ -125,14 +125,14 @@ function kernelProtocol(family: Family): string {
 `;
 }
 
-/** There to be announced; the kernel never sees it. */
+/** Exists only to be announced; the kernel never sees it. */
 function services(family: Family, cidrs: readonly string[]): string {
   if (cidrs.length === 0) return '';
   const routes = [...new Set(cidrs)].toSorted().map((cidr) => `  route ${cidr} blackhole;\n`);
   return `protocol static Services${family} {\n  ipv${family};\n${routes.join('')}}\n`;
 }
 
-/** Three times 200 ms: a peer that is gone is noticed in 0.6 s. */
+/** Three times 200 ms: a peer that has gone is noticed within 0.6 s. */
 const BFD = `protocol bfd Bfd {
   interface "*" { interval 200 ms; multiplier 3; };
   multihop { interval 200 ms; multiplier 3; };

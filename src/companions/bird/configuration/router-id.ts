@@ -13,8 +13,8 @@ export function routerId(node: Node): Ip {
 }
 
 /**
- * Two nodes with one identifier take each other's routes for their own and drop them without a word (RFC 4456
- * §8), so it is said. Undefined when the identifier is this node's alone.
+ * Two nodes with the same identifier take each other's routes for their own and drop them silently (RFC
+ * 4456 §8), hence the warning. Undefined when the identifier is this node's alone.
  */
 export function routerIdWarning(self: Node, nodes: readonly Node[]): string | undefined {
   const id = routerId(self);

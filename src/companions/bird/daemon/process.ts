@@ -8,8 +8,8 @@ import type { BirdFiles } from './files.ts';
 const START_PATIENCE = 10_000;
 
 /**
- * BIRD's process of these files; undefined when none runs. A pid that is another program's by now is told by
- * its command line.
+ * BIRD's process, going by these files; undefined when none runs. The command line tells whether the pid
+ * belongs to another program by now.
  */
 export function runningBird(files: BirdFiles): ProcessId | undefined {
   try {
@@ -25,9 +25,9 @@ export function runningBird(files: BirdFiles): ProcessId | undefined {
 }
 
 /**
- * Whether there is anything that an earlier BIRD of these files left to take over. Not after a goodbye
- * (SIGTERM, `birdc down`): its peers have dropped what it said. It removes its pid file then, as for a
- * graceful restart, and its log tells the two apart; one that was killed leaves the file.
+ * Whether an earlier BIRD left anything to take over. After a goodbye (SIGTERM, `birdc down`) it did not:
+ * its peers have dropped what it said. It removes its pid file then, as it does for a graceful restart,
+ * and its log tells the two apart; one that was killed leaves the file.
  */
 export function hasPredecessor(files: BirdFiles): boolean {
   if (existsSync(files.pid)) return true;
@@ -39,8 +39,8 @@ export function hasPredecessor(files: BirdFiles): boolean {
 export type Connected = { readonly control: BirdControl; readonly version: string };
 
 /**
- * A connection to the BIRD that runs; undefined when none does. One that runs and does not answer is killed:
- * see `startBird`.
+ * A connection to the BIRD that runs; undefined when none does. One that does not answer is killed: see
+ * `startBird`.
  */
 export async function adoptBird(files: BirdFiles): Promise<Connected | undefined> {
   const id = runningBird(files);
@@ -54,10 +54,10 @@ export async function adoptBird(files: BirdFiles): Promise<Connected | undefined
 }
 
 /**
- * Starts BIRD as a process that outlives this one and resolves when it answers. `recover` (`-R`): it takes
- * over the routes an earlier BIRD left in the kernel and its peers keep theirs, so that packets notice
- * nothing; it changes nothing, and tells nobody anything, until all its peers are back, which one without a
- * predecessor need not wait for: see `endRecovery`. Throws BIRD with its own words when it ends at once.
+ * Starts BIRD as a process that outlives this one; resolves when it answers. `recover` (`-R`): it takes
+ * over the routes an earlier BIRD left in the kernel, and its peers keep theirs, so that no packet
+ * notices. Until all its peers are back it changes nothing and announces nothing; without a predecessor
+ * it need not wait: see `endRecovery`. Throws BIRD, in BIRD's own words, when it ends at once.
  */
 export async function startBird(
   program: string,

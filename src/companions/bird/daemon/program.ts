@@ -5,13 +5,14 @@ import { codeOf, FlatnetError, messageOf } from '../../../error.ts';
 const run = promisify(execFile);
 
 /**
- * The first whose filters may set `onlink` (its NEWS file): without that there are no routes into a tunnel.
+ * The first version whose filters may set `onlink` (its NEWS file), without which no route leads into a
+ * tunnel.
  */
 const OLDEST = '2.0.12';
 
 const INSTALL = `install BIRD ${OLDEST} or newer (Debian: apt-get install bird2)`;
 
-/** The version of the BIRD that is installed. Throws BIRD when there is none, or it is too old. */
+/** The version of the installed BIRD. Throws BIRD when there is none, or it is too old. */
 export async function installedVersion(program: string): Promise<string> {
   const { stderr, stdout } = await execute(program, ['--version']);
   const version = /version (\S+)/.exec(stderr + stdout)?.[1];

@@ -5,26 +5,26 @@ import type { BirdControl } from './control.ts';
 
 const LATCH = 'Recovery';
 const LOOK = 50;
-/** How long what the kernel has and nobody tells of keeps BIRD from its work. */
+/** Milliseconds for which routes in the kernel that nobody announces keep BIRD from its work. */
 const MISSED = 10_000;
 
-/** Longer than `graceful restart wait`. */
+/** Milliseconds. Longer than `graceful restart wait`. */
 const OWN_RECOVERY = 30_000;
 /**
- * Shorter than `graceful restart wait`: of a change that only both ends together can speak by again, a
- * password, the first one waits for the second one no longer than that.
+ * Milliseconds. Shorter than `graceful restart wait`: when a change works only once both ends have made
+ * it, as with a password, the first end does not wait longer for the second.
  */
 const COURTESY = 8000;
-/** What BIRD says when its recovery ends is out by then. */
+/** Milliseconds after which BIRD has announced all that it announces at the end of its recovery. */
 const SAID = 300;
-/** In which nodes that want the same at the same time find out who is first. */
+/** Milliseconds within which nodes that want to restart at the same time find out who goes first. */
 const JITTER = 700;
 
 /**
- * The configuration of a BIRD that restarts: a restarted BIRD leaves the kernel alone until every peer has
- * told it all (RFC 4724 section 4.1), but waits for no peer that restarts too, and would delete that one's
- * routes. OSPF without an interface takes part in the restart, never gets anywhere, and so keeps BIRD from
- * ending it until `endRecovery` takes it away.
+ * The configuration of a BIRD that restarts. It leaves the kernel alone until every peer has announced
+ * everything (RFC 4724 section 4.1), but does not wait for a peer that is restarting too, and would
+ * delete that peer's routes. OSPF without an interface takes part in the restart, never finishes, and so
+ * keeps BIRD from ending it until `endRecovery` takes it away.
  */
 export function latched(config: string): string {
   return `include "${config}";
@@ -38,9 +38,9 @@ protocol ospf v2 ${LATCH} {
 }
 
 /**
- * Lets a BIRD of a `latched` configuration end its recovery as soon as it knows all that it can: every peer
- * is heard and none of them restarts itself, or everything is known again that an earlier BIRD left in the
- * kernel. `kernelRoutes` are the destinations of that. Returns whether there was a recovery to end.
+ * Lets a BIRD with a `latched` configuration end its recovery as soon as it knows all it can: every peer
+ * has been heard and none of them is restarting, or BIRD knows everything again that an earlier one left
+ * in the kernel. `kernelRoutes`: the destinations of that. Returns whether there was a recovery to end.
  */
 export async function endRecovery(
   control: BirdControl,
@@ -74,9 +74,9 @@ async function peersAreDone(control: BirdControl): Promise<boolean> {
 }
 
 /**
- * Returns when BIRD may be restarted. Not while it is still coming back from a restart: peers forgive one at
- * a time, and drop what they keep for us at a second one (RFC 4724 section 4.2). And one node after another,
- * as far as that does not take long.
+ * Resolves when BIRD may be restarted: not while it is still coming back from a restart, since peers
+ * forgive one at a time and at a second one drop what they keep for us (RFC 4724 section 4.2). Nodes go
+ * one after another, as long as that does not take too long.
  */
 export async function untilCalm(control: BirdControl, signal: AbortSignal): Promise<void> {
   const begin = performance.now();

@@ -1,12 +1,12 @@
-/** One line of an answer of BIRD's control socket: its code (doc/reply_codes) and text. */
+/** One line of a reply on BIRD's control socket: its code (doc/reply_codes) and text. */
 export type ReplyLine = { readonly code: number; readonly text: string };
 
-/** All lines up to the one that ends an answer; `code` is that one's. */
+/** All lines of a reply; `code` is that of the last line. */
 export type Reply = { readonly code: number; readonly lines: readonly ReplyLine[] };
 
 /**
- * Cuts what BIRD writes into answers. `1234-text`: more follows; `1234 text`: the last line; ` text`: goes on
- * under the code before; `+text`: a log message that belongs to no answer.
+ * Splits what BIRD writes into replies. `1234-text`: more follows; `1234 text`: the last line; ` text`:
+ * continues under the code before; `+text`: a log message that belongs to no reply.
  */
 export class ReplyReader {
   #rest = '';

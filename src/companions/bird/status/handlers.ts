@@ -4,9 +4,8 @@ import { type Bgp, bgpRoutes, bgpStatus } from './status.ts';
 type Handler = (request: Readonly<Record<string, unknown>>) => Promise<unknown>;
 
 /**
- * The operations of the agent's local API that are about BGP. `bgp-status` → BgpStatus; `bgp-routes` with an
- * optional `peer` (an address, or a node's name) → `{routes}`. `bgp`: what runs now, undefined on a node
- * without BGP.
+ * The local API's operations on BGP. `bgp-status` → BgpStatus; `bgp-routes` with an optional `peer` (an
+ * address, or a node's name) → `{routes}`. `bgp`: what runs now, undefined on a node without BGP.
  */
 export function bgpHandlers(bgp: () => Bgp | undefined): Readonly<Record<string, Handler>> {
   const running = (): Bgp => {

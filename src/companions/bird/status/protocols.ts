@@ -1,6 +1,6 @@
 import type { Reply } from '../daemon/reply.ts';
 
-/** One of BIRD's protocols, as `show protocols all` tells of it. */
+/** A protocol of BIRD, as in `show protocols all`. */
 export type ProtocolStatus = {
   readonly name: string;
   /** `BGP`, `Kernel`, `Direct`, … */
@@ -8,14 +8,14 @@ export type ProtocolStatus = {
   readonly state: string;
   /** `2026-11-22 19:44:56`, this machine's time. */
   readonly since: string;
-  /** Of BGP its state, and its last error where there is one: `Active Socket: Connection refused`. */
+  /** For BGP its state, and its last error if there is one: `Active Socket: Connection refused`. */
   readonly info: string;
   /** Routes of all its channels. */
   readonly imported: number;
   readonly exported: number;
-  /** Of BGP: the peer was coming back from a restart itself when the session came up. */
+  /** For BGP: the peer was itself coming back from a restart when the session came up. */
   readonly peerRestarts: boolean;
-  /** Of BGP: the peer restarts, and what it said before still counts. */
+  /** For BGP: the peer is restarting, and what it announced before still counts. */
   readonly keepsStale: boolean;
 };
 
@@ -58,14 +58,14 @@ export function readProtocols(reply: Reply): ProtocolStatus[] {
   return found;
 }
 
-/** What `show status` tells of the daemon. */
+/** The daemon, as in `show status`. */
 export type DaemonStatus = {
   readonly version: string;
   readonly routerId: string;
   readonly since: string;
-  /** It was restarted and waits for its peers before it changes the kernel’s routes. */
+  /** It was restarted and waits for its peers before it changes the kernel's routes. */
   readonly recovering: boolean;
-  /** So many channels are not yet heard of. */
+  /** How many channels have not been heard yet. */
   readonly waitingFor: number;
 };
 

@@ -1,18 +1,18 @@
 import type { Reply } from '../daemon/reply.ts';
 
-/** A route in BIRD's tables, as `show route all` tells of it. */
+/** A route in BIRD's tables, as in `show route all`. */
 export type BgpRoute = {
   readonly net: string;
   /** `unicast`, `blackhole`, `unreachable`. */
   readonly type: string;
-  /** BIRD's protocol it came from: a session's name, `Kernel4`, `Direct`. */
+  /** The protocol of BIRD it came from: a session's name, `Kernel4`, `Direct`. */
   readonly protocol: string;
   readonly since: string;
-  /** Chosen among those for the same network. */
+  /** Whether it is the one chosen among those for the same network. */
   readonly best: boolean;
   readonly preference: number;
   readonly nextHops: readonly NextHop[];
-  /** `BGP.as_path`, `BGP.next_hop`, `Kernel.source`, …; as BIRD writes them. */
+  /** `BGP.as_path`, `BGP.next_hop`, `Kernel.source`, …, as BIRD writes them. */
   readonly attributes: Readonly<Record<string, string>>;
 };
 
@@ -23,8 +23,8 @@ const HOP = /^\t(?:via (\S+) on|dev) (\S+)(.*)$/;
 const ATTRIBUTE = /^\t([A-Za-z]+\.[A-Za-z0-9_]+): ?(.*)$/;
 
 /**
- * Reads the answer to `show route all`, with `timeformat route iso long`. Further ways to one network have no
- * network of their own.
+ * Reads the answer to `show route all`, with `timeformat route iso long`. Further routes to the same
+ * network come without its name.
  */
 export function readRoutes(reply: Reply): BgpRoute[] {
   const found: Building[] = [];

@@ -4,7 +4,7 @@ import type { Session } from '../configuration/session.ts';
 import type { DaemonStatus, ProtocolStatus } from './protocols.ts';
 import type { BgpRoute } from './routes.ts';
 
-/** How one node's BGP is: what `flatnet bgp status` prints. */
+/** The BGP of one node: what `flatnet bgp status` prints. */
 export type BgpStatus = {
   readonly daemon: DaemonStatus;
   readonly sessions: readonly SessionStatus[];
@@ -26,7 +26,7 @@ export type SessionStatus = {
   readonly exported: number;
 };
 
-/** What a BIRD can be asked; `Bird` is one. */
+/** What can be asked of a BIRD; `Bird` is one. */
 export type Asked = {
   daemon(): Promise<DaemonStatus>;
   protocols(): Promise<ProtocolStatus[]>;
