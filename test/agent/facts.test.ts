@@ -27,7 +27,7 @@ function view(...blocks: string[]): ClusterView {
   };
 }
 
-test('the blocks of its name are a node’s own only once it has joined: another machine may have the name', () => {
+test('a node owns the blocks of its name only once it has joined: another machine may have the name', () => {
   const facts = newFacts();
   facts.setCluster(view('10.0.0.0/26'), true);
   assert.equal(facts.subnets, undefined);
@@ -46,7 +46,7 @@ test('the blocks of its name are a node’s own only once it has joined: another
   assert.deepEqual(facts.subnets, ['10.0.2.0/26']);
 });
 
-test('what was remembered counts until the store has confirmed it', () => {
+test('what was remembered counts until the store confirms it', () => {
   const facts = newFacts();
   facts.setCluster(view('10.0.0.0/26'), false);
   facts.restoreSubnets(['10.0.0.0/26'].map(parseCidr));
@@ -56,7 +56,7 @@ test('what was remembered counts until the store has confirmed it', () => {
   assert.deepEqual(facts.subnets, ['10.0.1.0/26']);
 });
 
-test('what did not change is the same object: whoever computes from it goes by identity', () => {
+test('what did not change stays the same object, which computations go by', () => {
   const facts = newFacts();
   facts.setUnderlay({ dev: 'eth0', mtu: 1500, addresses: {}, onLink: [] });
   facts.setCluster(view('10.0.0.0/26'), true);

@@ -65,7 +65,7 @@ for (const [name, conf] of Object.entries(NETWORKS)) {
       START_LIMIT,
     );
     await heals(
-      'a peer deleted and much broken while the agent was dead',
+      'a peer deleted, and much broken, while the agent was dead',
       () => breakDead(cluster, first, exchanged),
       START_LIMIT,
     );
@@ -156,7 +156,7 @@ const BESIDE_EACH_OTHER = [
   'stray FDB entry',
 ];
 
-test('whatever is wrong in a kernel shows in the dump', async () => {
+test('any fault in a kernel shows in the dump', async () => {
   await using cluster = await Cluster.up(2, NETWORKS['vxlan dual stack']);
   const [node] = cluster.nodes.values();
   assert.ok(node);

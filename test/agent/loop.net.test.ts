@@ -36,7 +36,7 @@ function start(t: TestContext, plan = PLAN) {
   return { namespace, facts, loop, view, know, changes: () => changes, start: () => loop.start(stop.signal) };
 }
 
-test('each run is judged once, though both the reconciler and whoever asked for it hear of it', {
+test('each run is judged once, though both onReport and the caller hear of it', {
   skip: NO_KERNEL,
 }, async (t) => {
   const { loop, know, changes, start: begin, namespace } = start(t);
@@ -56,7 +56,7 @@ test('each run is judged once, though both the reconciler and whoever asked for 
   assert.deepEqual(loop.status.failures, []);
 });
 
-test('a pod without its device keeps nobody else from the node, and is told', {
+test('a pod without its device does not make the node refuse others, and is reported', {
   skip: NO_KERNEL,
 }, async (t) => {
   const plan: Plan = { ...PLAN, families: [4, 6], backend: { Type: 'bgp' } };
@@ -71,7 +71,7 @@ test('a pod without its device keeps nobody else from the node, and is told', {
   assert.ok(loop.status.failures.some((text) => text.includes(pod.hostDevice)));
 });
 
-test('what the node itself lacks stays told, whatever else is changed meanwhile', {
+test('what the node itself lacks stays reported, whatever else changes', {
   skip: NO_KERNEL,
 }, async (t) => {
   const { loop, facts, view, know, namespace, start: begin } = start(t);

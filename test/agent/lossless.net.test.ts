@@ -58,7 +58,7 @@ describe('nothing is lost', { concurrency: true }, () => {
     });
   }
 
-  test('a lease is renewed before it ends, and outlives an outage that is longer than itself', async (t) => {
+  test('a lease is renewed in time and survives an outage longer than itself', async (t) => {
     await using cluster = await Cluster.up(2, NETWORKS.vxlan);
     const [one, two] = cluster.nodes.values();
     assert.ok(one && two);

@@ -10,7 +10,7 @@ const SEED = Number(process.env.FLATNET_SEED ?? Math.floor(Math.random() * 2 ** 
 const STEPS = Number(process.env.FLATNET_STEPS ?? 40);
 
 for (const [name, conf] of Object.entries(NETWORKS)) {
-  test(`whatever happens to a cluster, it becomes what its facts call for (${name})`, async (t) => {
+  test(`whatever happens to a cluster, it converges to its facts (${name})`, async (t) => {
     t.diagnostic(`FLATNET_SEED=${SEED} FLATNET_STEPS=${STEPS}`);
     await using cluster = await Cluster.up(3, conf);
     const fate = new Fate(cluster, new Random(SEED));

@@ -30,7 +30,7 @@ function output(mtu: number): Output {
   return { network, subnets: [parseCidr('10.244.1.0/24')], mtu, pods: [] };
 }
 
-test('what could not be written does not come after what is newer', async (t) => {
+test('an older output that failed is not written after a newer one', async (t) => {
   const paths = folder(t);
   const blocked = join(paths.subnetFile, '..');
   writeFileSync(blocked, 'no folder');
@@ -46,7 +46,7 @@ test('what could not be written does not come after what is newer', async (t) =>
   stop.abort();
 });
 
-test('of many that come at once the last one stays', async (t) => {
+test('of many outputs at once, the last one wins', async (t) => {
   const paths = folder(t);
   const stop = new AbortController();
   await using outputs = new Outputs(paths, SILENT, stop.signal);

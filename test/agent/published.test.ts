@@ -21,7 +21,7 @@ const dual: Network = readNetwork({
   IPv6Network: 'fd00:10::/48',
 });
 
-test('peers are told name, labels, addresses and what the backend has to say', () => {
+test('peers learn name, labels, addresses and the backend’s data', () => {
   const subnets = [parseCidr('10.244.1.0/24'), parseCidr('fd00:10:0:1::/64')];
   const node = publishedNode(told, { ...known, network: dual, subnets });
   assert.deepEqual(
@@ -40,7 +40,7 @@ test('peers are told name, labels, addresses and what the backend has to say', (
   }
 });
 
-test('a public address that was configured goes before the interface’s own', () => {
+test('a configured public address takes precedence over the interface’s own', () => {
   const node = publishedNode({ ...told, publicIp: parseIp('198.51.100.7') }, { ...known, network: dual });
   assert.deepEqual(node.addresses, { 4: '198.51.100.7', 6: 'fd77::11' });
 });
@@ -54,7 +54,7 @@ test('only families in use are published, but IPv4 always: flannel knows nodes b
   assert.deepEqual(Object.keys(node.backend.data), ['6']);
 });
 
-test('nothing that does not change makes the text change', () => {
+test('the text changes only when the facts do', () => {
   const text = () =>
     JSON.stringify(
       publishedNode(told, { ...known, network: dual, underlay: { ...underlay, mtu: Math.random() } }),

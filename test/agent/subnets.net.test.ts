@@ -24,7 +24,7 @@ async function readyElsewhere(cluster: Cluster, node: TestNode, lost: readonly s
   assert.fail('not ready elsewhere');
 }
 
-test('pods get no address of subnets that went to another node while the agent was away', async () => {
+test('no pod gets an address of subnets that another node took while the agent was away', async () => {
   await using cluster = await Cluster.up(2, NETWORKS['host-gw']);
   const [node] = cluster.nodes.values();
   assert.ok(node?.subnets);

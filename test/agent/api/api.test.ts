@@ -64,7 +64,7 @@ test('one line in, one line out; several on one connection; the last needs no ne
   assert.deepEqual(lines.sort(), ['{"text":1}', '{"text":2}']);
 });
 
-test('a slow request does not hold up another, and its answer still comes', async (t) => {
+test('a slow request does not delay another, and is still answered', async (t) => {
   const path = await serve(t);
   const slow = askAgent<{ text: string }>(path, { op: 'slow', ms: 300, text: 'slow' });
   const begin = performance.now();
@@ -73,7 +73,7 @@ test('a slow request does not hold up another, and its answer still comes', asyn
   assert.equal((await slow).text, 'slow');
 });
 
-test('what a handler throws, and what is no request, is answered as an error with its code', async (t) => {
+test('a handler’s error and a malformed request are answered with a code', async (t) => {
   const path = await serve(t);
   await assert.rejects(askAgent(path, { op: 'refuse' }), { message: /10\.0\.0\.0\/30: no room/ });
   await assert.rejects(askAgent(path, { op: 'dance' }), { message: /use one of echo, slow, refuse/ });
@@ -85,7 +85,7 @@ test('what a handler throws, and what is no request, is answered as an error wit
   }
 });
 
-test('only its owner may connect, and a socket that a dead agent left is replaced', async (t) => {
+test('only its owner may connect, and a dead agent’s socket is replaced', async (t) => {
   const path = await serve(t);
   assert.equal(statSync(path).mode & 0o777, 0o600);
   const left = `${path}.left`;
@@ -95,7 +95,7 @@ test('only its owner may connect, and a socket that a dead agent left is replace
   assert.deepEqual(await askAgent(left, { op: 'echo' }), {});
 });
 
-test('nobody there, or no answer in time, is AGENT_UNREACHABLE with the path', async (t) => {
+test('no listener, or no answer in time, is AGENT_UNREACHABLE with the path', async (t) => {
   const path = await serve(t);
   await assert.rejects(askAgent(`${path}.none`, { op: 'echo' }), {
     code: 'AGENT_UNREACHABLE',
@@ -107,7 +107,7 @@ test('nobody there, or no answer in time, is AGENT_UNREACHABLE with the path', a
   });
 });
 
-test('an error arrives whole: code, operation, object, errno and fix, and its text not twice', async (t) => {
+test('an error arrives with its code, operation, object, errno and fix, and its text just once', async (t) => {
   const path = await serve(t);
   const { message, code, operation, object, errno, fix } = refusal();
   await assert.rejects(askAgent(path, { op: 'forbid' }), {
@@ -118,7 +118,7 @@ test('an error arrives whole: code, operation, object, errno and fix, and its te
   await assert.rejects(askAgent(path, { op: 'dance' }), { code: 'USAGE', object: 'dance' });
 });
 
-test('what is no error of ours is INTERNAL, also a code that another release may have', async (t) => {
+test('an unknown error is INTERNAL, and so is a code of a later release', async (t) => {
   const path = await serve(t);
   await assert.rejects(askAgent(path, { op: 'crash' }), { code: 'INTERNAL', message: /x is undefined/ });
   const answers = [

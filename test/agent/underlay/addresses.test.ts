@@ -22,14 +22,14 @@ test('IPv4 addresses stay in the order of the kernel, secondary ones too; link-l
   assert.deepEqual(reachableBy(listed), ['192.0.2.1/24', '192.0.2.9/24']);
 });
 
-test('an IPv6 address that came later, which the kernel lists first, does not take the place of the first', () => {
+test('a later IPv6 address, which the kernel lists first, does not replace the first', () => {
   assert.deepEqual(
     reachableBy([address('2001:db8::99/128'), address('2001:db8::1/64')])[0],
     '2001:db8::1/64',
   );
 });
 
-test('of IPv6 addresses those that last go first, and one that another node has is not used', () => {
+test('lasting IPv6 addresses come first, and one that another node has is not used', () => {
   const listed = [
     address('2001:db8::5/64', IFA_F_DADFAILED | IFA_F_TENTATIVE),
     address('2001:db8::1/64'),

@@ -21,14 +21,14 @@ test('without a wish the interface of the default route is taken, IPv4 first', (
   assert.equal(chooseUnderlay(interfaces({ byDefault: { 6: 'eth1' } }), {}).dev, 'eth1');
 });
 
-test('a wish names an interface or one of its addresses, and goes before the default route', () => {
+test('a configured interface, by name or address, takes precedence over the default route', () => {
   const byDefault = { 4: 'eth0' };
   assert.equal(chooseUnderlay(interfaces({ byDefault }), { iface: 'eth1' }).dev, 'eth1');
   assert.equal(chooseUnderlay(interfaces({ byDefault }), { iface: '10.9.0.1' }).dev, 'eth1');
   assert.equal(chooseUnderlay(interfaces({}), { iface: 'fd77::11' }).dev, 'eth0');
 });
 
-test('a wish that nothing fits is refused with what there is', () => {
+test('a configured interface that does not exist is refused, naming those that do', () => {
   for (const iface of ['eth9', 'eth2', '192.0.2.1']) {
     assert.throws(() => chooseUnderlay(interfaces({ byDefault: { 4: 'eth0' } }), { iface }), {
       code: 'CONFIG_INVALID',

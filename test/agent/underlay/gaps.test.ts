@@ -17,12 +17,12 @@ const ONLY6: Underlay = {
   onLink: [parseCidr('2001:db8::/64')],
 };
 
-test('a family whose address is gone for the moment stays as it was', () => {
+test('a family without its address for a moment stays as it was', () => {
   assert.deepEqual(withoutGaps(ONLY6, BOTH), BOTH);
   assert.deepEqual(withoutGaps({ ...ONLY6, mtu: 1400 }, BOTH), { ...BOTH, mtu: 1400 });
 });
 
-test('another address, another interface and a first look are taken as they are', () => {
+test('another address, another interface or a first look counts as it is', () => {
   const moved: Underlay = { ...BOTH, addresses: { ...BOTH.addresses, 4: parseIp('192.0.2.7') } };
   assert.equal(withoutGaps(moved, BOTH), moved);
   assert.equal(withoutGaps(ONLY6, undefined), ONLY6);

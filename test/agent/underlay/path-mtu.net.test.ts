@@ -30,7 +30,7 @@ async function narrowed(cluster: Cluster, node: TestNode, pathMtu: number | unde
   await settled(cluster, LIMIT);
 }
 
-test('the MTU follows the routes to the peers, of either family', async () => {
+test('the MTU follows the routes to the peers in both families', async () => {
   await using cluster = await Cluster.up(3, NETWORKS['vxlan dual stack']);
   const [node, second, third] = cluster.nodes.values();
   assert.ok(node && second && third);
@@ -70,7 +70,7 @@ test('the MTU follows the routes to the peers, of either family', async () => {
   );
 });
 
-test('an agent that starts raises the MTU not even for a moment', async () => {
+test('a starting agent never raises the MTU, not even for a moment', async () => {
   await using cluster = await Cluster.up(2, NETWORKS.vxlan);
   const [node, peer] = cluster.nodes.values();
   assert.ok(node && peer);

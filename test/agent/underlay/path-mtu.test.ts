@@ -39,7 +39,7 @@ function mtuOf(answer: Route): number | undefined {
   return ways.narrowest(MTUS)?.mtu;
 }
 
-test('a way carries what its route says, and no more than its devices', () => {
+test('a route’s MTU counts, capped by its devices', () => {
   assert.equal(mtuOf(route()), 1500);
   assert.equal(mtuOf(route({ mtu: 1400 })), 1400);
   assert.equal(mtuOf(route({ mtu: 9000 })), 1500);
@@ -58,7 +58,7 @@ test('of several ways the narrowest', () => {
   assert.equal(mtuOf(route({ dev: undefined, nexthops, mtu: 1400 })), 1400);
 });
 
-test('what is no way to another node says nothing', () => {
+test('a route that is no way to another node does not count', () => {
   assert.equal(mtuOf(route({ type: 'local', mtu: 1300 })), undefined);
   assert.equal(mtuOf(route({ type: 'blackhole', dev: undefined, mtu: 1300 })), undefined);
   assert.equal(mtuOf(route({ dev: FLANNEL, mtu: 1300 })), undefined);
@@ -83,7 +83,7 @@ test('the narrowest way of all peers counts, and only new addresses are to be as
   assert.deepEqual(ways.narrowest(MTUS), { peer: B, mtu: 1400 });
 });
 
-test('what may be back in a moment does not raise the MTU', () => {
+test('a way that may be back in a moment does not raise the MTU', () => {
   const ways = new PeerWays();
   const [a, b] = [node('a', A), node('b', B)];
   ways.setPeers([a, b], 'self');

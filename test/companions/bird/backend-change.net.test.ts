@@ -50,7 +50,7 @@ test('from bgp to another backend and back', { skip: NO_KERNEL, timeout: 300_000
     for (const ping of pings) assert.deepEqual(ping.soFar().lost, [], what);
   };
 
-  await t.test('BIRD ends, with all it made, when others carry the packets', async () => {
+  await t.test('BIRD and all it made go once the new routes carry the packets', async () => {
     await setBackend(cluster, 'host-gw');
     await untilWhole(cluster, 'host-gw');
     for (const node of nodes) {
@@ -69,7 +69,7 @@ test('from bgp to another backend and back', { skip: NO_KERNEL, timeout: 300_000
     nothingLost('bgp to host-gw');
   });
 
-  await t.test('an agent that finds a BIRD of a backend that is no more ends it too', async () => {
+  await t.test('a restarted agent ends a BIRD that a former backend left', async () => {
     await setBackend(cluster, 'bgp');
     await untilWhole(cluster, 'bgp');
     await cluster.established(() => others);
@@ -83,7 +83,7 @@ test('from bgp to another backend and back', { skip: NO_KERNEL, timeout: 300_000
     nothingLost('an agent killed meanwhile');
   });
 
-  await t.test('back: BIRD starts, and what was before it goes when it knows the ways', async () => {
+  await t.test('back: BIRD starts, and the former routes go once it knows the way', async () => {
     await setBackend(cluster, 'bgp');
     await untilWhole(cluster, 'bgp');
     await cluster.established(() => others);

@@ -36,7 +36,7 @@ async function sinceOf(cluster: Cluster, name: string): Promise<Record<string, s
   return Object.fromEntries(protocols.map((protocol) => [protocol.name, protocol.since]));
 }
 
-test('a mesh of three nodes, and BIRD killed, upgraded, reconfigured under it', {
+test('a mesh of three nodes, with BIRD killed, upgraded and reconfigured', {
   skip,
   timeout: 300_000,
 }, async (t) => {
@@ -59,7 +59,7 @@ test('a mesh of three nodes, and BIRD killed, upgraded, reconfigured under it', 
     'fd10:2::/122 via fd00:1::2 dev eth0 proto bird metric 32',
   );
 
-  await t.test('a block and a borrowed address travel without a configuration', async () => {
+  await t.test('a block and a borrowed address spread without a new configuration', async () => {
     cluster.claim('n1', '10.244.1.64/26');
     underlay.run('n2', 'ip', 'route', 'add', '10.244.1.5/32', 'dev', 'eth0', 'proto', '110');
     underlay.run('n2', 'ip', 'route', 'add', '10.244.2.6/32', 'dev', 'eth0', 'proto', '111');
@@ -71,50 +71,47 @@ test('a mesh of three nodes, and BIRD killed, upgraded, reconfigured under it', 
     await until('both are gone', () => underlay.routes('n3').length === 3, SOON);
   });
 
-  await t.test(
-    'nothing changes in any kernel when BIRD dies, is exchanged, or is configured again',
-    async () => {
-      const changes = await Promise.all(['n1', 'n2', 'n3'].map((name) => watch(underlay, name)));
-      const quiet = (what: string): void =>
-        assert.deepEqual(
-          changes.flatMap((seen) => seen()),
-          [],
-          what,
-        );
-      const old = runningBird(cluster.bird('n2').files)?.pid;
-      await kill(cluster, 'n2');
-      await until(
-        'n2 has a BIRD',
-        () => ![undefined, old].includes(runningBird(cluster.bird('n2').files)?.pid),
+  await t.test('no kernel changes when BIRD dies, is replaced or is reconfigured', async () => {
+    const changes = await Promise.all(['n1', 'n2', 'n3'].map((name) => watch(underlay, name)));
+    const quiet = (what: string): void =>
+      assert.deepEqual(
+        changes.flatMap((seen) => seen()),
+        [],
+        what,
       );
-      await until('n2 speaks again', () => established(cluster, 'n2').catch(() => false));
-      await sleep(500);
-      quiet('killed');
-      const before = runningBird(cluster.bird('n3').files)?.pid;
-      await cluster.bird('n3').restart();
-      await until('n3 speaks again', async () => {
-        const pid = runningBird(cluster.bird('n3').files)?.pid;
-        return pid !== undefined && pid !== before && (await established(cluster, 'n3').catch(() => false));
-      });
-      await sleep(500);
-      quiet('restarted');
-      cluster.resources = {
-        ...NO_RESOURCES,
-        bgpConfiguration: { ...NO_RESOURCES.bgpConfiguration, serviceCidrs: [parseCidr('10.96.0.0/12')] },
-      };
-      for (let i = 0; i < 20; i++) {
-        cluster.pools = [
-          ...cluster.pools.slice(0, 2),
-          { cidr: parseCidr(`10.${i}.0.0/16`), ipipMode: 'Never', disableBgpExport: false },
-        ];
-        await cluster.apply();
-      }
-      await sleep(500);
-      quiet('configured');
-    },
-  );
+    const old = runningBird(cluster.bird('n2').files)?.pid;
+    await kill(cluster, 'n2');
+    await until(
+      'n2 has a BIRD',
+      () => ![undefined, old].includes(runningBird(cluster.bird('n2').files)?.pid),
+    );
+    await until('n2 speaks again', () => established(cluster, 'n2').catch(() => false));
+    await sleep(500);
+    quiet('killed');
+    const before = runningBird(cluster.bird('n3').files)?.pid;
+    await cluster.bird('n3').restart();
+    await until('n3 speaks again', async () => {
+      const pid = runningBird(cluster.bird('n3').files)?.pid;
+      return pid !== undefined && pid !== before && (await established(cluster, 'n3').catch(() => false));
+    });
+    await sleep(500);
+    quiet('restarted');
+    cluster.resources = {
+      ...NO_RESOURCES,
+      bgpConfiguration: { ...NO_RESOURCES.bgpConfiguration, serviceCidrs: [parseCidr('10.96.0.0/12')] },
+    };
+    for (let i = 0; i < 20; i++) {
+      cluster.pools = [
+        ...cluster.pools.slice(0, 2),
+        { cidr: parseCidr(`10.${i}.0.0/16`), ipipMode: 'Never', disableBgpExport: false },
+      ];
+      await cluster.apply();
+    }
+    await sleep(500);
+    quiet('configured');
+  });
 
-  await t.test('an agent that starts finds the BIRD that runs', async () => {
+  await t.test('a starting agent finds the running BIRD', async () => {
     const seen = await watch(underlay, 'n1');
     const before = runningBird(cluster.bird('n1').files)?.pid;
     await cluster.leave('n1');
@@ -124,7 +121,7 @@ test('a mesh of three nodes, and BIRD killed, upgraded, reconfigured under it', 
     assert.deepEqual(seen(), []);
   });
 
-  await t.test('and puts another in its place when another is installed', async () => {
+  await t.test('and replaces it when another version is installed', async () => {
     const seen = await watch(underlay, 'n2');
     const before = runningBird(cluster.bird('n1').files)?.pid;
     await cluster.leave('n1');
@@ -143,7 +140,7 @@ test('a mesh of three nodes, and BIRD killed, upgraded, reconfigured under it', 
     assert.deepEqual(seen(), []);
   });
 
-  await t.test('BIRD stopped on purpose says no goodbye', async () => {
+  await t.test('BIRD stopped on purpose does not say goodbye', async () => {
     const seen = await watch(underlay, 'n1');
     await cluster.bird('n2').stop();
     assert.equal(runningBird(cluster.bird('n2').files), undefined);
@@ -175,7 +172,7 @@ test('a mesh of three nodes, and BIRD killed, upgraded, reconfigured under it', 
     await assert.rejects(from('n9'), { code: 'NOT_FOUND', message: /n9: is no BGP peer/ });
   });
 
-  await t.test('a session comes and goes, and the others do not notice', async () => {
+  await t.test('a session comes and goes without touching the others', async () => {
     const before = await sinceOf(cluster, 'n1');
     cluster.node();
     await cluster.apply();
@@ -186,13 +183,13 @@ test('a mesh of three nodes, and BIRD killed, upgraded, reconfigured under it', 
     assert.deepEqual(await sinceOf(cluster, 'n1'), before);
   });
 
-  await t.test('a route someone deletes comes back at once', async () => {
+  await t.test('a deleted route comes back at once', async () => {
     underlay.run('n1', 'ip', 'route', 'del', '10.244.2.0/26');
     await cluster.bird('n1').reinstall();
     await until('it is back', () => underlay.routes('n1').length === 3, SOON);
   });
 
-  await t.test('a configuration BIRD does not take leaves the one before', async () => {
+  await t.test('a configuration BIRD rejects leaves the previous one in place', async () => {
     const bird = cluster.bird('n1');
     await assert.rejects(bird.apply('router id nonsense;'), { code: 'BIRD', message: /syntax error/ });
     assert.ok(await established(cluster, 'n1'));
@@ -257,7 +254,7 @@ test('two reflectors: next hops kept, the mesh off without a change, one of them
     await until('they are back', () => underlay.routes('n1').length === 5, SOON);
   });
 
-  await t.test('one prefix at two nodes is reached by both', async () => {
+  await t.test('a prefix of two nodes is reached by both', async () => {
     for (const name of ['n2', 'n5']) cluster.claim(name, '10.244.77.0/26');
     const both = (): string => underlay.run('n1', 'ip', 'route', 'show', '10.244.77.0/26');
     await until(

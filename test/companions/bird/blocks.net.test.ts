@@ -16,7 +16,7 @@ const AT_ONCE = 3;
 const LIMIT = 60_000;
 
 describe('the blocks plan in a cluster', { concurrency: true }, () => {
-  test('hundreds of pods come and go, agents and the store die, and no address is lost', async (t) => {
+  test('hundreds of pods come and go while agents and the store die: no address is lost', async (t) => {
     await using cluster = await BgpCluster.up(3);
     const { nodes } = cluster;
     const random = new Random(1);
@@ -60,7 +60,7 @@ describe('the blocks plan in a cluster', { concurrency: true }, () => {
     await accounted(cluster);
   });
 
-  test('a node that is full borrows, and the address is reached from everywhere', async () => {
+  test('a full node borrows an address, reachable from everywhere', async () => {
     await using cluster = await BgpCluster.up(3);
     const spec = { cidr: '10.244.0.0/16', blockSize: 26, ipipMode: 'Never', natOutgoing: true };
     await cluster.apply(

@@ -39,7 +39,7 @@ protocol bgp node { local as ${as}; neighbor 10.0.1.1 as 64512; connect delay ti
   underlay.start(name, BIRD ?? 'bird', '-f', '-c', config, '-s', socket, '-P', join(folder, 'bird.pid'));
 }
 
-test('a rack’s two routers: what both announce is reached by both, and by the other when one goes', {
+test('two routers of a rack: traffic uses both, and the remaining one when one fails', {
   skip,
   timeout: 300_000,
 }, async (t) => {
@@ -82,7 +82,7 @@ test('a rack’s two routers: what both announce is reached by both, and by the 
   await are('10.244.51.0/26', []);
 });
 
-test('a block that two reflectors tell of has one way; one that two nodes have has two, also in the tunnel', {
+test('a block announced by two reflectors has one route; a block of two nodes has two, in the tunnel too', {
   skip,
   timeout: 300_000,
 }, async (t) => {

@@ -28,7 +28,7 @@ const PROGRAM = `
   await speaker[Symbol.asyncDispose]();
 `;
 
-test('an agent without a free file descriptor lives on, and watches BIRD’s routes when it has one', () => {
+test('an agent out of file descriptors survives, and watches BIRD’s routes once it has one', () => {
   const limited = `ulimit -n 64; exec "$@"`;
   const node = [
     process.execPath,

@@ -32,7 +32,7 @@ async function untilTold(cluster: BgpCluster, ...texts: string[]): Promise<void>
 const MESH = { kind: 'BGPConfiguration', metadata: { name: 'default' } };
 const ALL = { kind: 'BGPPeer', metadata: { name: 'all' }, spec: { peerSelector: 'all()' } };
 
-test('what BGP lacks is told of', { skip: NO_KERNEL, timeout: 300_000 }, async (t) => {
+test('what BGP lacks is reported', { skip: NO_KERNEL, timeout: 300_000 }, async (t) => {
   await using cluster = await BgpCluster.up(2);
   await cluster.established(() => 1, 0);
   assert.deepEqual(await told(cluster), [[], [], []]);
@@ -46,7 +46,7 @@ test('what BGP lacks is told of', { skip: NO_KERNEL, timeout: 300_000 }, async (
     await until(LIMIT, async () => (await reasons()).filter((reason) => reason !== 'node-to-node mesh'));
   });
 
-  await t.test('a node that nothing gives a session', async () => {
+  await t.test('a node without any session', async () => {
     await cluster.apply({ ...MESH, spec: { nodeToNodeMeshEnabled: false } });
     await untilTold(cluster, 'this node has no BGP session with anyone: the node-to-node mesh is off');
     const spec = { bgp: { routeReflectorClusterID: '244.0.0.7' } };
@@ -57,7 +57,7 @@ test('what BGP lacks is told of', { skip: NO_KERNEL, timeout: 300_000 }, async (
     assert.deepEqual(await told(cluster), [[], [], []]);
   });
 
-  await t.test('a password that is not there, may be read by others, is there, is another', async () => {
+  await t.test('a password that is missing, readable by others, present, changed', async () => {
     const password = { secretKeyRef: { name: 'late', key: 'pw' } };
     await cluster.apply({
       kind: 'BGPPeer',

@@ -24,7 +24,7 @@ async function heard(cluster: Cluster, exportV4: readonly FilterRule[], exportV6
   return async () => [...(await nets('Node_10_0_1_1')), ...(await nets('Node_fd00_1__1'))];
 }
 
-test('a BGPFilter lets out what is advertised; routes of the host only where it names them', {
+test('a BGPFilter exports what is advertised, and routes of the host only if it names them', {
   skip,
   timeout: 300_000,
 }, async (t) => {

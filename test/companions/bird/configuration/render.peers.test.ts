@@ -5,7 +5,7 @@ import { birdConfig } from '../../../../src/companions/bird/configuration/render
 import { complaintOf, NO_BIRD } from '../bird.ts';
 import { clusters } from './arbitraries.ts';
 
-test('BIRD takes the configuration of any cluster, whatever its names', {
+test('BIRD accepts the configuration of any cluster, whatever its names', {
   skip: NO_BIRD,
   timeout: 300_000,
 }, () => {
@@ -21,6 +21,6 @@ test('BIRD takes the configuration of any cluster, whatever its names', {
   assert.ok(sessions > 300, `the clusters had ${sessions} sessions`);
 });
 
-test('and complains of one that is wrong', { skip: NO_BIRD }, () => {
+test('and rejects a wrong one', { skip: NO_BIRD }, () => {
   assert.match(complaintOf('router id 10.0.0.1;\nprotocol bgp table { }\n'), /syntax error/);
 });

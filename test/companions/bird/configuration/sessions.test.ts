@@ -57,7 +57,7 @@ function only(facts: BgpFacts): Session {
   return sessions[0] as Session;
 }
 
-test('both ends of a session between nodes compute it alike', () => {
+test('both ends of a session between nodes compute the same session', () => {
   let pairs = 0;
   fc.assert(
     fc.property(clusters, (facts) => {
@@ -102,7 +102,7 @@ test('the order of the facts changes nothing', () => {
   );
 });
 
-test('mesh: every other node, reflectors left out', () => {
+test('mesh: every other node but the reflectors', () => {
   assert.deepEqual(names(cluster(4)), ['Node_10_0_0_2', 'Node_10_0_0_3', 'Node_10_0_0_4']);
   assert.deepEqual(names(cluster(4, {}, [3])), ['Node_10_0_0_2', 'Node_10_0_0_4']);
   assert.deepEqual(names(cluster(4, {}, [1])), []);
@@ -135,7 +135,7 @@ test('reflectors by label: clients meet the reflectors only, and those have stat
   );
 });
 
-test('a peer that also is in the mesh has one session, and keeps its name when the mesh goes', () => {
+test('a peer that is also in the mesh has one session, which keeps its name when the mesh goes', () => {
   const bgpPeers = [{ ...PEER, nodeSelector: 'all()', peerSelector: 'all()' }];
   const both = sessionsOf(cluster(3, { bgpPeers })).sessions;
   const off = MESH_OFF;
@@ -176,7 +176,7 @@ test('next hops: never self for what a reflector reflects', () => {
   assert.equal(nextHop('Keep', 65001, [1]), 'keep');
 });
 
-test('a node without any session among others always says so', () => {
+test('a node without any session to other nodes always says so', () => {
   let alone = 0;
   fc.assert(
     fc.property(clusters, (facts) => {
@@ -219,7 +219,7 @@ test('and why: no mesh, no BGPPeer, one that finds nobody, a reflector’s clust
   assert.deepEqual(sessionsOf(cluster(1, off)).warnings, []);
 });
 
-test('without its password, or its filter, a session is left out and that is said', () => {
+test('without its password or its filter a session is left out, with a warning', () => {
   const password = { name: 'bgp', key: 'tor' };
   const peer = { ...PEER, peerIp: parseIp('10.0.0.250'), asNumber: 65001 };
   const facts = cluster(1, { bgpPeers: [{ ...peer, password }] });
@@ -249,7 +249,7 @@ test('router ids: two nodes that share one are told', () => {
   assert.match(warnings.join(), /router id [0-9.]+ is also that of node liquid/);
 });
 
-test('encapsulated pools, and pools nobody is told of', () => {
+test('encapsulated pools, and pools that are not exported', () => {
   const pools = [
     { cidr: parseCidr('10.244.0.0/16'), ipipMode: 'Always', disableBgpExport: false },
     { cidr: parseCidr('10.245.0.0/16'), ipipMode: 'CrossSubnet', disableBgpExport: true },

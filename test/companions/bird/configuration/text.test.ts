@@ -5,7 +5,7 @@ import { sessionsCut, withoutSessions } from '../../../../src/companions/bird/co
 const session = (name: string, options: string, channel = 'import all;'): string =>
   `protocol bgp ${name} {\n  local port 179 as 64512;\n${options}  ipv4 {\n    ${channel}\n  };\n}\n`;
 
-test('BIRD is restarted only for sessions that stay and have other options', () => {
+test('BIRD is restarted only for sessions that stay and change their options', () => {
   const before = [
     'router id 10.0.0.1;\n',
     session('A', ''),
@@ -24,7 +24,7 @@ test('BIRD is restarted only for sessions that stay and have other options', () 
   assert.deepEqual(sessionsCut('', after), []);
 });
 
-test('without sessions all else stays', () => {
+test('removing the sessions keeps everything else', () => {
   const text = (sessions: string): string =>
     `filter A {\n  accept;\n}\n${sessions}protocol kernel K {\n  ipv4;\n}\n`;
   const session = 'protocol bgp B {\n  local as 1;\n  ipv4 {\n    import all;\n  };\n}\n';

@@ -29,7 +29,7 @@ async function listener(t: TestContext, greeting: string, answer: string): Promi
   return path;
 }
 
-test('nobody there, not BIRD, no answer, a refusal: each is an error that says so', async (t) => {
+test('no listener, not BIRD, no answer, a refusal: each error says so', async (t) => {
   const none = join(temporary(t), 'none');
   await assert.rejects(BirdControl.open(none), { code: 'BIRD', message: /ENOENT/ });
   await assert.rejects(BirdControl.open(await listener(t, '220 smtp\n', ''), 50), { code: 'BIRD' });

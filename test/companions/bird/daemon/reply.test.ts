@@ -53,7 +53,7 @@ function replyOf(text: string): Reply {
   return replies[0] as Reply;
 }
 
-test('answers are the same however the bytes arrive, and log messages are no part of them', () => {
+test('replies are the same however the bytes arrive, without log messages in between', () => {
   const text = `0001 BIRD 2.0.12 ready.\n${PROTOCOLS}+<INFO> log\n${STATUS}9001 syntax error\n`;
   const whole = new ReplyReader().push(text);
   assert.deepEqual(

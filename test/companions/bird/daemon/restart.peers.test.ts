@@ -42,7 +42,7 @@ async function allWhole(cluster: Cluster): Promise<number> {
   );
 }
 
-test('BIRDs that restart at the same moment', { skip, timeout: 300_000 }, async (t) => {
+test('BIRDs restarting at the same moment', { skip, timeout: 300_000 }, async (t) => {
   const cluster = new Cluster(t);
   const { underlay } = cluster;
   for (const _ of NAMES) cluster.node();
@@ -63,7 +63,7 @@ test('BIRDs that restart at the same moment', { skip, timeout: 300_000 }, async 
     }
   });
 
-  await t.test('nor when an agent goes meanwhile, and the next one takes over', async () => {
+  await t.test('nor when an agent dies meanwhile and the next one takes over', async () => {
     await killAll(cluster);
     await until('n1 has a new BIRD', () => answers(cluster, 'n1'));
     await cluster.leave('n1');
@@ -72,7 +72,7 @@ test('BIRDs that restart at the same moment', { skip, timeout: 300_000 }, async 
     assert.deepEqual(changes(), []);
   });
 
-  await t.test('nor when all get a new password, and sessions fail until both ends have it', async () => {
+  await t.test('nor when all get a new password and sessions fail until both ends have it', async () => {
     const { bgpConfiguration } = NO_RESOURCES;
     const nodeMeshPassword = { name: 'bgp', key: 'mesh' };
     cluster.resources = { ...NO_RESOURCES, bgpConfiguration: { ...bgpConfiguration, nodeMeshPassword } };
@@ -86,7 +86,7 @@ test('BIRDs that restart at the same moment', { skip, timeout: 300_000 }, async 
     assert.deepEqual(changes(), []);
   });
 
-  await t.test('a block that went meanwhile goes, if later; the others stay', async () => {
+  await t.test('a block that went meanwhile disappears, if later; the others stay', async () => {
     await killAll(cluster);
     underlay.run('n3', 'ip', 'route', 'del', 'blackhole', '10.244.3.0/26');
     await until(
@@ -136,7 +136,7 @@ const DEAD: BgpPeer = { ...PEER, name: 'dead', peerIp: parseIp('10.0.1.99'), asN
 /** Milliseconds. A restarted BIRD would wait 25 s for the dead peer: see `graceful restart wait`. */
 const NO_WAIT = 15_000;
 
-test('BIRD ended by others: it does not wait for what it has said goodbye to, nor run what others wrote', {
+test('BIRD ended by others: it does not wait for peers it said goodbye to, nor run a configuration others wrote', {
   skip,
   timeout: 300_000,
 }, async (t) => {
@@ -176,7 +176,7 @@ test('BIRD ended by others: it does not wait for what it has said goodbye to, no
     t.diagnostic(`${Math.round(took)} ms`);
   });
 
-  await t.test('bird.conf deleted, or written by hand: BIRD starts with what is right', async () => {
+  await t.test('bird.conf deleted or edited by hand: BIRD starts with the right one', async () => {
     cluster.resources = NO_RESOURCES;
     await cluster.apply();
     const { files } = cluster.bird('n1');
@@ -201,7 +201,7 @@ test('BIRD ended by others: it does not wait for what it has said goodbye to, no
     }
   });
 
-  await t.test('nor is anything lost when it is deleted while neither agent nor BIRD runs', async () => {
+  await t.test('nothing is lost either when it is deleted while neither agent nor BIRD runs', async () => {
     await allWhole(cluster);
     const watched = await Promise.all(NAMES.map((name) => watch(underlay, name)));
     const bird = cluster.bird('n1');
@@ -218,7 +218,7 @@ test('BIRD ended by others: it does not wait for what it has said goodbye to, no
     );
   });
 
-  await t.test('a port that another program had is taken when it is free', async (t) => {
+  await t.test('BIRD takes its port as soon as another program frees it', async (t) => {
     await allWhole(cluster);
     const bird = cluster.bird('n1');
     await cluster.leave('n1');
@@ -236,7 +236,7 @@ test('BIRD ended by others: it does not wait for what it has said goodbye to, no
     await until('all sessions are back', async () => (await infos()).every((info) => info === 'Established'));
   });
 
-  await t.test('a BIRD that cannot start again is told of', async () => {
+  await t.test('a BIRD that cannot restart is reported', async () => {
     const bird = cluster.bird('n1');
     await cluster.leave('n1');
     const broken = join(underlay.folder, 'broken');

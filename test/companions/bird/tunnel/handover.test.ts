@@ -30,7 +30,7 @@ test('the tunnel receives for 30 s after the last pool has ceased to ask for it'
   assert.deepEqual([tunnel.onlyReceives, tunnel.stays, ended()], [false, false, 1]);
 });
 
-test('it receives for 5 s before anything is sent through it, also while it still lingers', (t) => {
+test('it receives for 5 s before anything is sent through it, even while it still lingers', (t) => {
   const { tunnel, ended, pass } = handover(t);
   tunnel.setWanted(false);
   assert.equal(tunnel.onlyReceives, false);
@@ -87,7 +87,7 @@ test('what the agent before left stays until the pools are known, and lingers wh
   assert.deepEqual([tunnel.onlyReceives, ended()], [false, 1]);
 });
 
-test('a restarted agent whose pools ask for the tunnel goes on sending through it', (t) => {
+test('a restarted agent whose pools ask for the tunnel keeps sending through it', (t) => {
   const { tunnel } = handover(t);
   tunnel.found();
   tunnel.setWanted(true);
