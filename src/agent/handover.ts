@@ -1,6 +1,7 @@
 import { background } from '../async/background.ts';
 import { pause } from '../async/pause.ts';
 import { untilDone } from '../async/until-done.ts';
+import { BACKENDS } from '../backends/registry.ts';
 import type { Companions } from '../companions/companions.ts';
 import type { Log } from '../log.ts';
 import type { Loop } from './loop.ts';
@@ -10,6 +11,9 @@ import type { Loop } from './loop.ts';
  * being restarted, and whatever runs beside it, as BIRD, finds its peers.
  */
 const LINGER = 30_000;
+
+/** Milliseconds between looks whether the kernel holds the new backend's part. */
+const POLL = 500;
 
 export type HandoverOptions = {
   readonly log: Log;
@@ -24,24 +28,28 @@ export type HandoverOptions = {
  * What neither backend needs ends then, also what an agent before this one left.
  */
 export class Handover {
-  readonly #companions: Companions;
-  readonly #loop: Loop;
+  readonly #companions: Pick<Companions, 'use' | 'endOthers'>;
+  readonly #loop: Pick<Loop, 'keepFormer' | 'dropFormer' | 'computed' | 'problem'>;
   readonly #options: HandoverOptions;
   #backend: string | undefined;
   #waiting: AbortController | undefined;
 
-  constructor(companions: Companions, loop: Loop, options: HandoverOptions) {
+  constructor(
+    companions: Pick<Companions, 'use' | 'endOthers'>,
+    loop: Pick<Loop, 'keepFormer' | 'dropFormer' | 'computed' | 'problem'>,
+    options: HandoverOptions,
+  ) {
     this.#companions = companions;
     this.#loop = loop;
     this.#options = options;
   }
 
   /**
-   * The network has this backend. Call it before the facts say so; when it resolves, the backend's companion
-   * is there.
+   * The network has this backend. Call it before the facts say so; when it resolves, the backend's companion is there. A
+   * backend that does not exist changes nothing: the loop reports it.
    */
   async follow(backend: string): Promise<void> {
-    if (backend === this.#backend) return;
+    if (backend === this.#backend || !BACKENDS.some(({ type }) => type === backend)) return;
     const { log, signal } = this.#options;
     if (this.#backend !== undefined) {
       log.info({ from: this.#backend, to: backend }, 'the network gets another backend');
@@ -51,17 +59,23 @@ export class Handover {
     await this.#companions.use(backend);
     this.#waiting?.abort();
     this.#waiting = new AbortController();
-    background('end the former backend', this.#end(AbortSignal.any([signal, this.#waiting.signal])), log);
+    const waiting = AbortSignal.any([signal, this.#waiting.signal]);
+    background('end the former backend', this.#endFormer(waiting), log, waiting);
   }
 
-  async #end(signal: AbortSignal): Promise<void> {
+  /** Not before the kernel has held the new backend's part for a while: its options may be wrong. */
+  async #endFormer(signal: AbortSignal): Promise<void> {
     const { log, linger = LINGER } = this.#options;
-    if (!(await pause(linger, signal))) return;
-    try {
-      await untilDone('end the former backend', () => this.#companions.endOthers(), { signal, log });
-    } catch (error) {
-      if (!signal.aborted) throw error;
-    }
-    if (!signal.aborted) this.#loop.dropFormer();
+    do {
+      while (!this.#stands) if (!(await pause(POLL, signal))) return;
+      if (!(await pause(linger, signal))) return;
+    } while (!this.#stands);
+    await untilDone('end the former backend', () => this.#companions.endOthers(), { signal, log });
+    this.#loop.dropFormer();
+  }
+
+  get #stands(): boolean {
+    const { computed, problem } = this.#loop;
+    return problem === undefined && computed?.facts.network.backend.type === this.#backend;
   }
 }

@@ -1,0 +1,92 @@
+import assert from 'node:assert/strict';
+import { type TestContext, test } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { Handover } from '../../src/agent/handover.ts';
+import type { Computed } from '../../src/agent/loop.ts';
+import { SILENT } from '../../src/log.ts';
+import { factsOf } from '../backends/cluster.ts';
+
+const LINGER = 50;
+/** How often it looks whether the new backend stands. */
+const POLL = 500;
+
+/** What a handover does, in order, and the loop as it goes by it. */
+function handover(t: TestContext) {
+  const done: string[] = [];
+  const loop = {
+    computed: undefined as Computed | undefined,
+    problem: undefined as string | undefined,
+    keepFormer: () => done.push('keep'),
+    dropFormer: () => done.push('drop'),
+  };
+  const companions = {
+    use: async (backend: string) => void done.push(`use ${backend}`),
+    endOthers: async () => void done.push('end'),
+  };
+  const stop = new AbortController();
+  t.after(() => stop.abort());
+  const options = { log: SILENT, signal: stop.signal, linger: LINGER };
+  /** The loop has computed for this backend. */
+  const compute = (type: 'vxlan' | 'host-gw'): void => {
+    const { resources, ...facts } = factsOf({ size: 1, families: [4], networks: 1, backend: { Type: type } });
+    assert.ok(resources);
+    loop.computed = {
+      facts: { ...facts, resources },
+      desired: { contributions: [], warnings: [], mtu: 1500 },
+    };
+  };
+  return { handover: new Handover(companions, loop, options), loop, compute, done };
+}
+
+test('what earlier agents left ends some time after a start', async (t) => {
+  const { handover: it, compute, done } = handover(t);
+  compute('vxlan');
+  await it.follow('vxlan');
+  assert.deepEqual(done.splice(0), ['use vxlan']);
+  await sleep(2 * LINGER);
+  assert.deepEqual(done.splice(0), ['end', 'drop']);
+  await it.follow('vxlan');
+  await sleep(2 * LINGER);
+  assert.deepEqual(done, []);
+});
+
+test('another backend: both stand side by side, then the former one ends', async (t) => {
+  const { handover: it, compute, done } = handover(t);
+  compute('vxlan');
+  await it.follow('vxlan');
+  await sleep(2 * LINGER);
+  done.splice(0);
+  await it.follow('host-gw');
+  assert.deepEqual(done.splice(0), ['keep', 'use host-gw']);
+  compute('host-gw');
+  await sleep(POLL + 3 * LINGER);
+  assert.deepEqual(done, ['end', 'drop']);
+});
+
+test('nothing ends while the new backend cannot be computed, or the kernel refuses it', async (t) => {
+  const { handover: it, compute, loop, done } = handover(t);
+  compute('vxlan');
+  await it.follow('vxlan');
+  await it.follow('host-gw');
+  await sleep(POLL + 3 * LINGER);
+  assert.ok(!done.includes('end'));
+  compute('host-gw');
+  loop.problem = 'the kernel refuses it';
+  await sleep(POLL + 3 * LINGER);
+  assert.ok(!done.includes('end'));
+  loop.problem = undefined;
+  await sleep(POLL + 3 * LINGER);
+  assert.deepEqual(done.slice(-2), ['end', 'drop']);
+});
+
+test('a backend that does not exist changes nothing', async (t) => {
+  const { handover: it, compute, done } = handover(t);
+  compute('vxlan');
+  await it.follow('vxlan');
+  await sleep(2 * LINGER);
+  done.splice(0);
+  await it.follow('vxlam');
+  await it.follow('vxlan');
+  await sleep(2 * LINGER);
+  assert.deepEqual(done, []);
+});
