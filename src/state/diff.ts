@@ -13,11 +13,12 @@ export function diff(actual: KernelState, desired: KernelState, options: DiffOpt
     const change = parentOf(item) === undefined ? changeOf(actual.get(key), item) : undefined;
     if (change) parents.set(key, change);
   }
+  const changes = [...parents.values()];
   const isLost = (item: Item): boolean => {
+    if (parents.size === 0) return false;
     const parent = parents.get(parentOf(item) ?? '');
     return parent !== undefined && (parent.action === 'recreate' || isLostBy(item, parent));
   };
-  const changes = [...parents.values()];
   for (const [key, item] of desired) {
     if (parentOf(item) === undefined) continue;
     const change = changeOf(isLost(item) ? undefined : actual.get(key), item);

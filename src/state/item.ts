@@ -36,15 +36,32 @@ export function deviceOf(item: Item): string | undefined {
 
 /** The key of the item that an item hangs on: a device, or what its kind says. */
 export function parentOf(item: Item): string | undefined {
-  const dev = deviceOf(item);
-  return dev === undefined ? kindOf(item).parent?.(item) : `link ${dev}`;
+  const kind = kindOf(item);
+  const dev = kind.device?.(item);
+  return dev === undefined ? kind.parent?.(item) : device(dev).key;
 }
 
 /** The names of all devices an item has to do with. */
 export function devicesOf(item: Item): readonly string[] {
   const kind = kindOf(item);
-  const own = [kind.device?.(item), kind.provides?.(item)].filter((name) => name !== undefined);
-  return [...own, ...(kind.concerns?.(item) ?? [])];
+  const own = kind.device?.(item) ?? kind.provides?.(item);
+  const others = kind.concerns?.(item) ?? [];
+  if (own === undefined) return others;
+  return others.length === 0 ? device(own).alone : [own, ...others];
+}
+
+/** Thousands of items hang on few devices, whose keys are made once: a new text costs its hash at each look-up. */
+const devices = new Map<string, { readonly key: string; readonly alone: readonly string[] }>();
+const MAX_REMEMBERED = 2000;
+
+function device(name: string) {
+  let known = devices.get(name);
+  if (!known) {
+    if (devices.size >= MAX_REMEMBERED) devices.clear();
+    known = { key: `link ${name}`, alone: [name] };
+    devices.set(name, known);
+  }
+  return known;
 }
 
 /** Whether two items say the same, with the kernel's defaults filled in. */

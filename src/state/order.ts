@@ -1,39 +1,36 @@
 import { type Change, deviceOf, keyOf, kindOf, parentOf } from './item.ts';
 import { type Devices, STAGES, type Stage } from './kind.ts';
 
+const PLACES = new Map(STAGES.map((stage, place) => [stage, place]));
+
 /** The safe order, as stages: what is in one list may be done at once, the lists one after the other. See `STAGES`. */
 export function order(changes: readonly Change[]): Change[][] {
-  const stages = new Map<number, Change[]>();
+  /** By place; removal takes the places behind those of making. */
+  const lists: Change[][] = Array.from({ length: 2 * STAGES.length + 1 }, () => []);
   const put = (change: Change, stage: Stage): void => {
-    const place = placeOf(change, stage);
-    const list = stages.get(place);
-    if (list) list.push(change);
-    else stages.set(place, [change]);
+    const place = PLACES.get(stage) ?? 0;
+    const later = change.action === 'delete' && !kindOf(change.item).isRemovedInPlace;
+    lists[later ? 2 * STAGES.length - place : place]?.push(change);
   };
-  const steps = changes.flatMap((change) => kindOf(change.item).steps?.(change) ?? [change]);
   /** The keys of devices that are made. */
   const made = new Set<string>();
-  for (const change of steps) {
-    const { action, item } = change;
-    const kind = kindOf(item);
-    if (!kind.provides) continue;
-    const stage = kind.stage(item, action === 'add' || action === 'recreate');
-    if (stage === 'devices') made.add(keyOf(item));
-    put(change, stage);
+  const rest: Change[] = [];
+  for (const change of changes) {
+    const kind = kindOf(change.item);
+    if (!kind.provides) {
+      rest.push(change);
+      continue;
+    }
+    for (const step of kind.steps?.(change) ?? [change]) {
+      const stage = kind.stage(step.item, step.action === 'add' || step.action === 'recreate');
+      if (stage === 'devices') made.add(keyOf(step.item));
+      put(step, stage);
+    }
   }
-  for (const change of steps) {
-    const { item } = change;
-    const kind = kindOf(item);
-    if (!kind.provides) put(change, kind.stage(item, made.has(parentOf(item) ?? '')));
+  for (const change of rest) {
+    put(change, kindOf(change.item).stage(change.item, made.has(parentOf(change.item) ?? '')));
   }
-  return [...stages].sort(([a], [b]) => a - b).map(([, list]) => list);
-}
-
-/** What goes, goes backwards after everything that comes, unless its kind says otherwise. */
-function placeOf({ action, item }: Change, stage: Stage): number {
-  const place = STAGES.indexOf(stage);
-  const later = action === 'delete' && !kindOf(item).isRemovedInPlace;
-  return later ? 2 * STAGES.length - place : place;
+  return lists.filter((list) => list.length > 0);
 }
 
 /** Why a change cannot be made now, or undefined. What is blocked waits; the arrival of the device sets it going. */
