@@ -7,27 +7,25 @@ import { memfdCreate } from '../sys.ts';
 export type RulesetOptions = {
   /** A path or a descriptor of a network namespace; by default our own. */
   readonly netns?: string | number | undefined;
-  /** Ends `nft`; the transaction is then done or not done, but never half. */
+  /** Ends `nft`. The transaction is then either done or not. */
   readonly signal?: AbortSignal | undefined;
 };
 
 /**
- * Like `nft -f FILE`: all of the text in one transaction, or none of it. Returns the process id of `nft`, by
- * which `NftMonitor` tells our own changes from others'. Throws NFTABLES with what nft said.
+ * Like `nft -f FILE`: all of the text in one transaction, or none of it. Throws NFTABLES with nft's message.
  */
-export async function applyRuleset(text: string, options: RulesetOptions = {}): Promise<number> {
-  // A file in memory, because nft opens what it reads, and a pipe of Node's is a socket, which can't be
-  // opened.
+export async function applyRuleset(text: string, options: RulesetOptions = {}): Promise<void> {
+  // A file in memory: nft opens what it reads, and Node's pipes are sockets, which cannot be opened.
   const file = memfdCreate('ruleset');
   try {
     fs.writeFileSync(file, text);
-    return await runNft(file, options);
+    await runNft(file, options);
   } finally {
     fs.closeSync(file);
   }
 }
 
-function runNft(file: number, { netns, signal }: RulesetOptions): Promise<number> {
+function runNft(file: number, { netns, signal }: RulesetOptions): Promise<void> {
   const start = () => {
     const child = spawn('nft', ['-f', FILE_IN_CHILD], {
       stdio: ['ignore', 'ignore', 'pipe', file],
@@ -42,7 +40,7 @@ function runNft(file: number, { netns, signal }: RulesetOptions): Promise<number
     child.stderr?.on('data', (chunk: Buffer) => said.push(chunk));
     child.on('error', (cause) => reject(notRun(cause)));
     child.on('close', (status) => {
-      if (status === 0) resolve(child.pid ?? 0);
+      if (status === 0) resolve();
       else reject(refused(Buffer.concat(said).toString()));
     });
   });
@@ -52,7 +50,7 @@ const FILE_IN_CHILD = '/dev/fd/3';
 
 function refused(said: string): FlatnetError {
   const text = said.replaceAll(`${FILE_IN_CHILD}:`, 'line ').trim();
-  return new FlatnetError(text || 'nft failed and did not say why', {
+  return new FlatnetError(text || 'nft failed without a message', {
     code: 'NFTABLES',
     operation: 'nft -f',
   });
