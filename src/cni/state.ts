@@ -1,6 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { KeyedQueue } from '../async/queue.ts';
 import { NETLINK_ROUTE, NetlinkSocket } from '../linux/netlink/socket.ts';
+import { type Sync, withNetns } from '../linux/netns.ts';
 import { Later } from './addresses/later.ts';
 import { Pools } from './addresses/pools.ts';
 import type { CniContext } from './context.ts';
@@ -35,6 +36,11 @@ export class CniState implements AsyncDisposable {
     );
     // An earlier agent may have left some.
     this.sweeper.soon();
+  }
+
+  /** Runs with the calling thread in the node's namespace, where it usually is already. */
+  inNode<T>(run: () => Sync<T>): T {
+    return this.context.netns === undefined ? run() : withNetns(this.netns, run);
   }
 
   step(name: string): void {

@@ -12,7 +12,6 @@ import {
 import { type Mac, macFromBytes } from '../../../ip/mac.ts';
 import { addressDelete, addressDump } from '../../../linux/address.ts';
 import { type Link, linkAdd, linkSet } from '../../../linux/link/link.ts';
-import { withNetns } from '../../../linux/netns.ts';
 import { writeSysctl } from '../../../linux/sysctl.ts';
 import type { PodAddress } from '../../addresses/source.ts';
 import { CniError, CODE } from '../../protocol/error.ts';
@@ -38,7 +37,7 @@ export function ensureBridge(conf: BridgeConf, ips: readonly PodAddress[], state
     for (const { address, gateway } of ips) {
       if (gateway) ensureGateway(conf, bridge, prefixed(gateway, lengthOf(address)), state);
     }
-    withNetns(state.netns, () => {
+    state.inNode(() => {
       const families = new Set(ips.map(({ address }) => familyOf(address)));
       if (families.has(4)) writeSysctl('net/ipv4/ip_forward', 1);
       if (families.has(6)) writeSysctl('net/ipv6/conf/all/forwarding', 1);

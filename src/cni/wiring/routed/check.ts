@@ -5,7 +5,6 @@ import { addressDump } from '../../../linux/address.ts';
 import type { Link } from '../../../linux/link/link.ts';
 import { NUD_PERMANENT, neighbourDump } from '../../../linux/neighbour.ts';
 import type { NetlinkSocket } from '../../../linux/netlink/socket.ts';
-import { withNetns } from '../../../linux/netns.ts';
 import { RT_TABLE_MAIN, routeDump } from '../../../linux/route.ts';
 import { readSysctl } from '../../../linux/sysctl.ts';
 import { deviceSysctls, GATEWAY, HOST_MAC, podRoutes } from '../../../wiring/pod-device.ts';
@@ -32,7 +31,7 @@ export function check({ pod, inside, outside, netns, result }: CheckedAttachment
 }
 
 function checkSettings(name: string, families: readonly Family[], state: CniState): void {
-  withNetns(state.netns, () => {
+  state.inNode(() => {
     for (const [path, value] of deviceSysctls(name, families)) {
       const present = readIfThere(path);
       if (present !== undefined && present !== value) throw wrong(`${path} is ${present}, not ${value}`);

@@ -88,7 +88,7 @@ export async function addRoutedPair(
     () => doom(findLink(state.link, name), state),
   );
   const { index, mac: given } = state.link.getSync(linkGet(name));
-  withNetns(state.netns, () => {
+  state.inNode(() => {
     for (const [path, value] of deviceSysctls(name, families)) setIfThere(path, value);
   });
   state.link.executeSync([
