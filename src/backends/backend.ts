@@ -7,14 +7,18 @@ import type { Item } from '../state/item.ts';
 import type { Resolve } from '../state/kinds/fdb.ts';
 
 /**
- * How packets for a peer's pods leave this node. Pure: everything a backend does is to say what the kernel should hold.
- * To add one, write a file that exports such an object and name it in `registry.ts`. What it needs besides (a process, keys) is its
- * companion's business: `CompanionFacts` is the type of what that one makes known, as `self.companion`.
+ * How packets for a peer's pods leave this node. Pure: everything a backend does is to say what the kernel
+ * should hold. To add one, write a file that exports such an object and name it in `registry.ts`. What it
+ * needs besides (a process, keys) is its companion's business: `CompanionFacts` is the type of what that one
+ * makes known, as `self.companion`.
  */
 export type Backend<Options = unknown, CompanionFacts = unknown> = {
   /** As in the configuration's `Backend.Type` and in a lease's BackendType. */
   readonly type: string;
-  /** Reads its part of the configuration, and takes from the resources what it needs. Throws CONFIG_INVALID naming the field. */
+  /**
+   * Reads its part of the configuration, and takes from the resources what it needs. Throws CONFIG_INVALID
+   * naming the field.
+   */
   options(fields: Fields, resources: Resources): Options;
   /** Bytes it adds to each packet, so that pod MTU = underlay MTU − overhead of the largest family in use. */
   overhead(self: Self<CompanionFacts>, options: Options, family: Family): number;
@@ -22,22 +26,30 @@ export type Backend<Options = unknown, CompanionFacts = unknown> = {
   underlayMtu?(options: Options): number | undefined;
   /** UDP ports at which nodes decapsulate: pods may not send there. Absent: none. */
   tunnelPorts?(options: Options): readonly number[];
-  /** Ports on which nodes talk in their own name, to each other or to routers; pods never do so. Absent: none. */
+  /**
+   * Ports on which nodes talk in their own name, to each other or to routers; pods never do so. Absent: none.
+   */
   nodePorts?(options: Options): NodePorts;
   /** Why this node cannot take part in that family; then nothing is programmed for the family. */
   refuses?(self: Self<CompanionFacts>, options: Options, family: Family): string | undefined;
   /** What peers must know of this node in that family; `undefined` when nothing. Published as BackendData. */
   data(self: Self<CompanionFacts>, options: Options, family: Family): unknown;
-  /** Devices and their addresses: what does not depend on any peer. `network`: the whole pod network of the family. */
+  /**
+   * Devices and their addresses: what does not depend on any peer. `network`: the whole pod network of the
+   * family.
+   */
   device(self: Self<CompanionFacts>, options: Options, family: Family, network: Cidr): readonly Item[];
   /**
-   * What this node needs for every other node, even one with another backend or beyond reach: its address in the set of those
-   * that may send, for example. Absent: nothing.
+   * What this node needs for every other node, even one with another backend or beyond reach: its address in
+   * the set of those that may send, for example. Absent: nothing.
    */
   member?(self: Self<CompanionFacts>, node: Node, options: Options, family: Family): readonly Item[];
   /** What one peer needs. Called again only when peer or self change. */
   peer(self: Self<CompanionFacts>, peer: Node, options: Options, family: Family): PeerItems;
-  /** For backends whose devices ask instead of being told: who answers, from all nodes' facts. Absent: nothing is answered. */
+  /**
+   * For backends whose devices ask instead of being told: who answers, from all nodes' facts. Absent: nothing
+   * is answered.
+   */
   resolver?(nodes: readonly Node[], options: Options): Resolve | undefined;
 };
 

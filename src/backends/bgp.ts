@@ -22,8 +22,9 @@ export type BgpOptions = {
   /** How packets for pods of each pool leave the node. */
   readonly pools: readonly { readonly cidr: Cidr; readonly ipipMode: Encapsulation }[];
   /**
-   * `bird`: the routes to peers' pods are those that BIRD learns. `agent`: besides, the agent sets them itself for whole blocks, so that
-   * they do not depend on a BGP session; BIRD's, of a higher metric, stand behind them.
+   * `bird`: the routes to peers' pods are those that BIRD learns. `agent`: besides, the agent sets them
+   * itself for whole blocks, so that they do not depend on a BGP session; BIRD's, of a higher metric, stand
+   * behind them.
    */
   readonly routes: 'bird' | 'agent';
   /** TCP ports at which someone speaks BGP with this node. */
@@ -37,8 +38,8 @@ const BFD_PORTS = [3784, 4784];
 const METRIC_V6 = 16;
 
 /**
- * Calico's data path: every node advertises its blocks by BGP. The routes to the peers' blocks come from BIRD, which sends them through
- * `tunl0` where a pool asks for IPIP; here is what those routes need.
+ * Calico's data path: every node advertises its blocks by BGP. The routes to the peers' blocks come from
+ * BIRD, which sends them through `tunl0` where a pool asks for IPIP; here is what those routes need.
  */
 export const bgp: Backend<BgpOptions, TunnelFacts> = {
   type: 'bgp',
@@ -65,7 +66,10 @@ function readOptions(fields: Fields, { ipPools, bgpConfiguration, bgpPeers }: Re
   };
 }
 
-/** Device, table and the smaller MTU come and go together: what a pod sends has to fit into the tunnel as long as a route may lead there. */
+/**
+ * Device, table and the smaller MTU come and go together: what a pod sends has to fit into the tunnel as long
+ * as a route may lead there.
+ */
 function hasTunnel(self: Self<TunnelFacts>, { pools }: BgpOptions, family: Family): boolean {
   return family === 4 && (self.companion?.onlyReceives === true || asksForIpip(pools));
 }

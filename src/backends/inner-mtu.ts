@@ -5,8 +5,9 @@ import type { Family } from '../ip/address.ts';
 export const IPV6_LEAST_MTU = 1280;
 
 /**
- * Bytes left for a packet of the pod network after the overhead of its tunnel. One narrow way does not take IPv6 from the whole
- * node: what is too large for that way is lost (no tunnel's packet is fragmented over IPv6), the rest goes.
+ * Bytes left for a packet of the pod network after the overhead of its tunnel. One narrow way does not take
+ * IPv6 from the whole node: what is too large for that way is lost (no tunnel's packet is fragmented over
+ * IPv6), the rest goes.
  */
 export function innerMtu(
   { mtu, pathMtu = mtu }: Pick<Underlay, 'mtu' | 'pathMtu'>,

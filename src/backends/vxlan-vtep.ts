@@ -11,7 +11,10 @@ export function vxlanDevice(vni: number, family: Family): string {
   return `flannel${suffix}`.length < IFNAMSIZ ? `flannel${suffix}` : `fl${suffix}`;
 }
 
-/** The same for the same node for ever, so that a restart or a re-created device changes nothing for the peers. */
+/**
+ * The same for the same node for ever, so that a restart or a re-created device changes nothing for the
+ * peers.
+ */
 export function vtepMac(node: string, family: Family): Mac {
   return macFromSeed(`${node} vxlan ${family}`);
 }

@@ -55,7 +55,8 @@ function readOptions(fields: Fields): VxlanOptions {
     learning: fields.boolean('Learning') ?? false,
     gbp: fields.boolean('GBP') ?? false,
     directRouting: fields.boolean('DirectRouting') ?? fields.boolean('crossSubnet') ?? false,
-    // Broken checksum offload of NICs and hypervisors drops packets; a zero checksum is valid for IPv4 (RFC 7348 §4.1).
+    // Broken checksum offload of NICs and hypervisors drops packets; a zero checksum is valid for IPv4 (RFC
+    // 7348 §4.1).
     udpChecksum: fields.boolean('udpChecksum') ?? false,
     onDemand: fields.boolean('onDemand') ?? false,
   };
@@ -98,7 +99,8 @@ function device(self: Self, options: VxlanOptions, family: Family, network: Cidr
   // Some hosts turn it off for devices that come (net.ipv6.conf.default).
   if (family === 6) items.push({ kind: 'sysctl', path: `net/ipv6/conf/${name}/disable_ipv6`, value: '0' });
   if (family === 4) {
-    // A peer may answer by another way than we ask (it routes directly, we tunnel): loose reverse path filter, RFC 3704.
+    // A peer may answer by another way than we ask (it routes directly, we tunnel): loose reverse path
+    // filter, RFC 3704.
     items.push({ kind: 'sysctl', path: `net/ipv4/conf/${name}/rp_filter`, value: '2' });
   }
   if (options.onDemand) items.push(...onDemandItems(name, network, family));

@@ -31,8 +31,9 @@ export type Desired = {
 };
 
 /**
- * What the kernel of this node should hold. Pure; with a memo, a call after one pod's or one peer's change computes what
- * that one contributes. Throws CONFIG_INVALID when the network's backend is unknown or its options are wrong.
+ * What the kernel of this node should hold. Pure; with a memo, a call after one pod's or one peer's change
+ * computes what that one contributes. Throws CONFIG_INVALID when the network's backend is unknown or its
+ * options are wrong.
  */
 export function desiredState(facts: Facts, memo: Memo = new Memo()): Desired {
   const { network, self, peers, pods, resources = NO_RESOURCES } = facts;

@@ -12,7 +12,10 @@ export class Memo {
   #wiring: Contribution | undefined;
   #node: { network: Network; self: Self; resources: Resources; part: NodePart } | undefined;
 
-  /** `make` is called only when a fact changed; the contributions of the part only change with what is in them. */
+  /**
+   * `make` is called only when a fact changed; the contributions of the part only change with what is in
+   * them.
+   */
   node(network: Network, self: Self, resources: Resources, make: () => NodePart): NodePart {
     const last = this.#node;
     if (last?.network === network && last.resources === resources && equal(last.self, self)) return last.part;
@@ -32,7 +35,10 @@ export class Memo {
   }
 }
 
-/** One contribution for each of many facts, for as long as the fact is the same object and `context` the same text. */
+/**
+ * One contribution for each of many facts, for as long as the fact is the same object and `context` the same
+ * text.
+ */
 class Each<Fact extends object> {
   #context = '';
   #byFact = new WeakMap<Fact, Contribution>();

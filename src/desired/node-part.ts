@@ -54,7 +54,10 @@ export function nodePart(network: Network, self: Self, resources: Resources): No
   };
 }
 
-/** Pods send 1280 bytes whatever the way, and the kernel drops what a tunnel over IPv6 makes too large of it (ip6_fragment). */
+/**
+ * Pods send 1280 bytes whatever the way, and the kernel drops what a tunnel over IPv6 makes too large of it
+ * (ip6_fragment).
+ */
 function narrowWay(self: Self, { backend, options }: Configured): string | undefined {
   const { pathMtu } = self.underlay;
   const overhead = backend.overhead(self, options, 6);

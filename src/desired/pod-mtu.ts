@@ -5,8 +5,9 @@ import type { Self } from '../cluster/node.ts';
 import { FAMILIES, type Family } from '../ip/address.ts';
 
 /**
- * Underlay MTU less the largest overhead of the families in use: one MTU serves a pod with both. But no less than IPv6 asks for:
- * a pod would lose its addresses for good, while IPv4 finds the way's smaller MTU by itself.
+ * Underlay MTU less the largest overhead of the families in use: one MTU serves a pod with both. But no less
+ * than IPv6 asks for: a pod would lose its addresses for good, while IPv4 finds the way's smaller MTU by
+ * itself.
  */
 export function podMtu(network: Network, self: Self, configured: Configured): number {
   const used = FAMILIES.filter((family) => network.pools[family]);

@@ -23,7 +23,10 @@ const IFA_LABEL = 3;
 const IFA_BROADCAST = 4;
 const IFA_FLAGS = 8;
 
-/** Of IPv6: a privacy address (RFC 8981), replaced daily. Of IPv4 the same bit says that it is not the network's first. */
+/**
+ * Of IPv6: a privacy address (RFC 8981), replaced daily. Of IPv4 the same bit says that it is not the
+ * network's first.
+ */
 export const IFA_F_TEMPORARY = 0x01;
 export const IFA_F_NODAD = 0x02;
 export const IFA_F_DADFAILED = 0x08;
@@ -49,8 +52,8 @@ export type Address = {
 };
 
 /**
- * Like `ip address replace ADDRESS dev DEV`. With `IFA_F_NODAD` in flags an IPv6 address is usable at once; with
- * `IFA_F_NOPREFIXROUTE` the kernel adds no route for the network.
+ * Like `ip address replace ADDRESS dev DEV`. With `IFA_F_NODAD` in flags an IPv6 address is usable at once;
+ * with `IFA_F_NOPREFIXROUTE` the kernel adds no route for the network.
  */
 export function addressReplace(address: Address): Request {
   return {

@@ -25,7 +25,8 @@ const LINUX_ONLY: Readonly<Record<string, number>> = {
 
 const NAMES = new Map<number, string>();
 for (const [name, number] of [...Object.entries(constants.errno), ...Object.entries(LINUX_ONLY)]) {
-  // Linux has two names for some numbers (EAGAIN and EWOULDBLOCK, EOPNOTSUPP and ENOTSUP): the first is the usual one.
+  // Linux has two names for some numbers (EAGAIN and EWOULDBLOCK, EOPNOTSUPP and ENOTSUP): the first is the
+  // usual one.
   if (!NAMES.has(number)) NAMES.set(number, name);
 }
 NAMES.set(95, 'EOPNOTSUPP');

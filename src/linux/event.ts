@@ -20,7 +20,9 @@ import { decodeRule, RTM_DELRULE, RTM_NEWRULE, type Rule } from './rule.ts';
 
 type Change = { readonly type: 'new' | 'del'; readonly portId: number };
 
-/** `new` is also said of changes. `portId` is that of the socket that caused it, 0 when the kernel itself did. */
+/**
+ * `new` is also said of changes. `portId` is that of the socket that caused it, 0 when the kernel itself did.
+ */
 export type MonitorEvent =
   | (Change & { readonly object: 'link'; readonly value: Link })
   | (Change & { readonly object: 'port'; readonly value: PortChange })
@@ -34,8 +36,8 @@ export type MonitorEvent =
   | Overflow;
 
 /**
- * The kernel asks for an entry. With an IP address: who has it (vxlan `l3miss`, or a neighbour with `app_solicit`).
- * With a MAC alone: behind which tunnel endpoint it is (vxlan `l2miss`).
+ * The kernel asks for an entry. With an IP address: who has it (vxlan `l3miss`, or a neighbour with
+ * `app_solicit`). With a MAC alone: behind which tunnel endpoint it is (vxlan `l2miss`).
  */
 export type Miss = {
   readonly type: 'miss';
@@ -94,7 +96,8 @@ export function decodeEvent(message: Message): MonitorEvent | undefined {
   }
 }
 
-// The family is no guide: vxlan says AF_INET also of an IPv6 address, and nothing at all of a MAC (vxlan_fdb_info).
+// The family is no guide: vxlan says AF_INET also of an IPv6 address, and nothing at all of a MAC
+// (vxlan_fdb_info).
 function decodeMiss({ payload }: Message): Miss {
   const attributes = attributesOf(payload, NDMSG_SIZE);
   const ip = attributes.get(NDA_DST);

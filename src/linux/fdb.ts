@@ -55,7 +55,10 @@ export function fdbReplace(fdb: Fdb): Request {
   return change('fdb replace', fdb, NLM_F_CREATE | NLM_F_REPLACE);
 }
 
-/** Like `bridge fdb delete MAC dst DST self dev DEV`; without `dst` all destinations. ENOENT when there is none. */
+/**
+ * Like `bridge fdb delete MAC dst DST self dev DEV`; without `dst` all destinations. ENOENT when there is
+ * none.
+ */
 export function fdbDelete(fdb: Fdb): Request {
   const payload = encode(fdb, fdb.state ?? NUD_PERMANENT);
   return { operation: 'fdb delete', object: fdbText(fdb), type: RTM_DELNEIGH, flags: 0, payload };

@@ -49,7 +49,10 @@ export function encodeEcho(family: Family, id: number, sequence: number, size: n
   return packet;
 }
 
-/** Undefined for what is not an echo and not an error about a packet. `packet` is the ICMP message without IP header. */
+/**
+ * Undefined for what is not an echo and not an error about a packet. `packet` is the ICMP message without IP
+ * header.
+ */
 export function decodeIcmp(family: Family, from: Ip, packet: Buffer): IcmpMessage | undefined {
   if (packet.length < ICMP_HEADER) return undefined;
   const kind = packet.readUInt8(0);

@@ -29,13 +29,17 @@ export type IcmpOptions = {
   readonly family: Family;
   /** A path or a descriptor of a network namespace; by default the thread's own. */
   readonly netns?: string | number | undefined;
-  /** Forbid fragmentation (and ignore what the kernel knows of the path), so that `too-big` errors come. Default: no. */
+  /**
+   * Forbid fragmentation (and ignore what the kernel knows of the path), so that `too-big` errors come.
+   * Default: no.
+   */
   readonly dontFragment?: boolean | undefined;
 };
 
 /**
- * A raw ICMP socket in a network namespace. It sends echo requests, and hears all echo requests and replies and errors that
- * come to that namespace: also, with their source addresses, requests which the kernel answers itself.
+ * A raw ICMP socket in a network namespace. It sends echo requests, and hears all echo requests and replies
+ * and errors that come to that namespace: also, with their source addresses, requests which the kernel
+ * answers itself.
  */
 export class IcmpSocket implements Disposable {
   readonly family: Family;
@@ -74,8 +78,9 @@ export class IcmpSocket implements Disposable {
   }
 
   /**
-   * Sends an echo request with `size` bytes after its header and returns its sequence number. Throws SYSCALL: ENETUNREACH without
-   * a route, ENOBUFS (IPv6) without a carrier, EMSGSIZE when it is larger than the device takes and must not be fragmented.
+   * Sends an echo request with `size` bytes after its header and returns its sequence number. Throws SYSCALL:
+   * ENETUNREACH without a route, ENOBUFS (IPv6) without a carrier, EMSGSIZE when it is larger than the device
+   * takes and must not be fragmented.
    */
   send(to: Ip, size = 56): number {
     this.#sequence = (this.#sequence + 1) & 0xffff;
@@ -111,7 +116,10 @@ export class IcmpSocket implements Disposable {
   }
 }
 
-/** Those of the sockets that have messages, as soon as one has or after `timeout` milliseconds; one thread for all. */
+/**
+ * Those of the sockets that have messages, as soon as one has or after `timeout` milliseconds; one thread for
+ * all.
+ */
 export async function waitForMessages(
   sockets: readonly IcmpSocket[],
   timeout: number,

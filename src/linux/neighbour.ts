@@ -59,7 +59,10 @@ export function neighbourDelete(neighbour: Pick<Neighbour, 'dev' | 'ip' | 'flags
   };
 }
 
-/** Like `ip neighbour show nud all`; of one family, or of one interface, when given. FDB entries are not among them. */
+/**
+ * Like `ip neighbour show nud all`; of one family, or of one interface, when given. FDB entries are not among
+ * them.
+ */
 export function neighbourDump(filter: { family?: Family; dev?: number } = {}): DumpRequest<Neighbour> {
   return {
     operation: 'neighbour show',

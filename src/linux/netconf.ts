@@ -14,7 +14,10 @@ const NETCONFA_PROXY_NEIGH = 5;
 /** The `dev` that stands for net.ipvN.conf.all. */
 export const NETCONFA_IFINDEX_ALL = -1;
 
-/** Of the sysctls of net.ipvN.conf those that the kernel tells changes of. A message holds what changed, or all. */
+/**
+ * Of the sysctls of net.ipvN.conf those that the kernel tells changes of. A message holds what changed, or
+ * all.
+ */
 export type Netconf = {
   readonly family: Family;
   /** Interface index; -1 is `all`, -2 `default`. */

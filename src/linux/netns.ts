@@ -5,7 +5,10 @@ import * as sys from './sys.ts';
 const NETNS_DIR = '/run/netns';
 const OWN = '/proc/thread-self/ns/net';
 
-/** A result that is there when the function returns: `never` for a promise, so that an async callback does not compile. */
+/**
+ * A result that is there when the function returns: `never` for a promise, so that an async callback does not
+ * compile.
+ */
 export type Sync<T> = T extends PromiseLike<unknown> ? never : T;
 
 /** Where `ip netns add NAME` would put it. */
@@ -14,8 +17,8 @@ export function netnsPath(name: string): string {
 }
 
 /**
- * A descriptor of the namespace at a path: `/run/netns/NAME`, `/proc/PID/ns/net`, or what a container runtime gave. The
- * caller closes it. It keeps the namespace alive after all else is gone.
+ * A descriptor of the namespace at a path: `/run/netns/NAME`, `/proc/PID/ns/net`, or what a container runtime
+ * gave. The caller closes it. It keeps the namespace alive after all else is gone.
  */
 export function openNetns(path: string): number {
   try {
@@ -31,15 +34,19 @@ export function openNetns(path: string): number {
   }
 }
 
-/** Which namespace this is: the same number for every path and process that means the same one. Default: our own. */
+/**
+ * Which namespace this is: the same number for every path and process that means the same one. Default: our
+ * own.
+ */
 export function netnsId(netns: string | number = OWN): number {
   return typeof netns === 'number' ? fs.fstatSync(netns).ino : fs.statSync(netns).ino;
 }
 
 /**
- * Runs `run` with the calling thread in another network namespace and returns its result. Sockets made and programs
- * started inside belong to that namespace for good, and may be used after it; /proc/sys/net is that namespace's.
- * `run` must not be async: everything after its first `await` would run in some namespace or other.
+ * Runs `run` with the calling thread in another network namespace and returns its result. Sockets made and
+ * programs started inside belong to that namespace for good, and may be used after it; /proc/sys/net is that
+ * namespace's. `run` must not be async: everything after its first `await` would run in some namespace or
+ * other.
  */
 export function withNetns<T>(netns: string | number, run: () => Sync<T>): T {
   primeThreadPool();
@@ -57,7 +64,10 @@ export function withNetns<T>(netns: string | number, run: () => Sync<T>): T {
   }
 }
 
-/** A new namespace, named, like `ip netns add NAME`: a bind mount below /run/netns that every mount namespace sees. */
+/**
+ * A new namespace, named, like `ip netns add NAME`: a bind mount below /run/netns that every mount namespace
+ * sees.
+ */
 export function createNetns(name: string): string {
   const path = netnsPath(name);
   shareNetnsDirectory();
@@ -86,7 +96,10 @@ export function createNetns(name: string): string {
   return path;
 }
 
-/** A new, unnamed namespace: a descriptor, which the caller closes. It lives as long as any descriptor or socket in it. */
+/**
+ * A new, unnamed namespace: a descriptor, which the caller closes. It lives as long as any descriptor or
+ * socket in it.
+ */
 export function anonymousNetns(): number {
   primeThreadPool();
   const own = fs.openSync(OWN, 'r');
@@ -98,7 +111,10 @@ export function anonymousNetns(): number {
   }
 }
 
-/** Like `ip netns delete NAME`; nothing when there is none. The namespace itself ends with its last process and descriptor. */
+/**
+ * Like `ip netns delete NAME`; nothing when there is none. The namespace itself ends with its last process
+ * and descriptor.
+ */
 export function deleteNetns(name: string): void {
   const path = netnsPath(name);
   for (;;) {
@@ -140,7 +156,9 @@ function insideNetns<T>(own: number, run: () => Sync<T>): T {
   }
 }
 
-/** A thread left in a foreign namespace would silently configure the wrong network: better no process at all. */
+/**
+ * A thread left in a foreign namespace would silently configure the wrong network: better no process at all.
+ */
 function comeBack(own: number): void {
   try {
     sys.setns(own, sys.CLONE_NEWNET);
@@ -151,8 +169,8 @@ function comeBack(own: number): void {
 }
 
 /**
- * Threads of libuv's pool inherit the namespace of the thread that starts them, and they start at the first use, all at
- * once. So this first use must be here, and not by chance inside `run`.
+ * Threads of libuv's pool inherit the namespace of the thread that starts them, and they start at the first
+ * use, all at once. So this first use must be here, and not by chance inside `run`.
  */
 function primeThreadPool(): void {
   if (primed) return;
@@ -161,7 +179,10 @@ function primeThreadPool(): void {
 }
 let primed = false;
 
-/** As `ip netns add` does: /run/netns becomes a shared mount, so that names made here are seen in all mount namespaces. */
+/**
+ * As `ip netns add` does: /run/netns becomes a shared mount, so that names made here are seen in all mount
+ * namespaces.
+ */
 function shareNetnsDirectory(): void {
   fs.mkdirSync(NETNS_DIR, { recursive: true, mode: 0o755 });
   try {

@@ -92,8 +92,8 @@ export type Route = {
 };
 
 /**
- * Like `ip route replace`: takes the place of the route with the same destination, table and metric (IPv4: and type of
- * service), whatever its protocol or gateway.
+ * Like `ip route replace`: takes the place of the route with the same destination, table and metric (IPv4:
+ * and type of service), whatever its protocol or gateway.
  */
 export function routeReplace(route: Route): Request {
   return newRoute('route replace', route, NLM_F_CREATE | NLM_F_REPLACE);
@@ -105,8 +105,8 @@ export function routeAdd(route: Route): Request {
 }
 
 /**
- * Like `ip route delete`: the first route that agrees with all that is given; metric, protocol, type, gateway and device match any
- * when not given. ESRCH when there is none.
+ * Like `ip route delete`: the first route that agrees with all that is given; metric, protocol, type, gateway
+ * and device match any when not given. ESRCH when there is none.
  */
 export function routeDelete(route: Route): Request {
   return {
@@ -149,8 +149,9 @@ export function routeDump(filter: {
 }
 
 /**
- * Like `ip route get DST`: the way a packet would take. ENETUNREACH when there is none. `fibMatch`: the route in the table that says
- * so (`ip route get fibmatch`), with all its ways, and without what was learned of the path for a while (RFC 1191).
+ * Like `ip route get DST`: the way a packet would take. ENETUNREACH when there is none. `fibMatch`: the route
+ * in the table that says so (`ip route get fibmatch`), with all its ways, and without what was learned of the
+ * path for a while (RFC 1191).
  */
 export function routeGet(
   dst: Ip,

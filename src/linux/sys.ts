@@ -4,12 +4,13 @@ import { errnoName, errnoText } from './errno.ts';
 
 /**
  * The few calls of libc that Node has no function for. Each returns what the system call returns and throws
- * FlatnetError `SYSCALL` with the errno name when that is negative. Reading and writing goes by `node:fs` on the descriptor.
+ * FlatnetError `SYSCALL` with the errno name when that is negative. Reading and writing goes by `node:fs` on
+ * the descriptor.
  */
 const libc = koffi.load(null);
 
-// Results are int32 on purpose: an int64 would be a BigInt, and its allocation may run the garbage collector, which may
-// overwrite errno before it is read.
+// Results are int32 on purpose: an int64 would be a BigInt, and its allocation may run the garbage collector,
+// which may overwrite errno before it is read.
 const c = {
   socket: libc.func('int socket(int domain, int type, int protocol)'),
   bind: libc.func('int bind(int fd, const void *address, uint32_t length)'),
@@ -90,8 +91,8 @@ export function sendto(fd: number, data: Uint8Array, flags: number, address: Uin
 }
 
 /**
- * Receives one datagram into `data`, and the sender's sockaddr into `address` if given. Returns its size in bytes, or undefined
- * when there is none now (EAGAIN, EINTR).
+ * Receives one datagram into `data`, and the sender's sockaddr into `address` if given. Returns its size in
+ * bytes, or undefined when there is none now (EAGAIN, EINTR).
  */
 export function recvfrom(
   fd: number,
@@ -107,8 +108,8 @@ export function recvfrom(
 }
 
 /**
- * Waits in a pool thread, at most `timeout` milliseconds, until one of the descriptors can be read, and returns those
- * that can. Keep the timeout short: the process cannot exit before the call returns.
+ * Waits in a pool thread, at most `timeout` milliseconds, until one of the descriptors can be read, and
+ * returns those that can. Keep the timeout short: the process cannot exit before the call returns.
  */
 export async function pollReadable(fds: readonly number[], timeout: number): Promise<number[]> {
   const table = Buffer.alloc(8 * fds.length);

@@ -4,8 +4,8 @@ import { devicesOf, type Item, type KernelState, keyOf, same } from './item.ts';
 const PARTS = ['backend', 'wiring', 'masquerade', 'pod', 'peer', 'former'] as const;
 
 /**
- * Who wants some items: a part of this node's own, one of its pods, or another node. `former`: what was wanted before
- * and is to stay until something else is there; it gives way without a word.
+ * Who wants some items: a part of this node's own, one of its pods, or another node. `former`: what was
+ * wanted before and is to stay until something else is there; it gives way without a word.
  */
 export type Owner = {
   readonly part: (typeof PARTS)[number];
@@ -26,9 +26,9 @@ export type Contribution = {
 type Claim = { readonly item: Item; readonly by: Contribution };
 
 /**
- * Contributions put together: one item for each key. Of two that want one key the first by `PARTS` and name gets it,
- * and the other is a conflict. An update costs what changed, however many contributions there are; only comparing the
- * two lists takes a moment for each.
+ * Contributions put together: one item for each key. Of two that want one key the first by `PARTS` and name
+ * gets it, and the other is a conflict. An update costs what changed, however many contributions there are;
+ * only comparing the two lists takes a moment for each.
  */
 export class Composition {
   #list: readonly Contribution[] = [];
@@ -60,8 +60,8 @@ export class Composition {
   }
 
   /**
-   * What keeps owners from working, and who wants in vain what somebody else has, for people. The same list while
-   * nothing of it can have changed.
+   * What keeps owners from working, and who wants in vain what somebody else has, for people. The same list
+   * while nothing of it can have changed.
    */
   get warnings(): readonly string[] {
     const ofOwners = () => [...this.#warners].sort(byPrecedence).flatMap(({ warnings }) => warnings);
@@ -69,7 +69,10 @@ export class Composition {
     return this.#warnings;
   }
 
-  /** Replaces the contributions; objects that stay the same cost nothing. What was there before, for each changed key. */
+  /**
+   * Replaces the contributions; objects that stay the same cost nothing. What was there before, for each
+   * changed key.
+   */
   update(list: readonly Contribution[]): ReadonlyMap<string, Item | undefined> {
     const [gone, come] = differences(this.#list, list);
     this.#list = list;

@@ -8,7 +8,10 @@ import { UndoneList } from './undone.ts';
 /** A run that changed something looks again; so often at most. */
 const MAX_LOOKS = 6;
 
-/** What is desired, what is known of the kernel, and the step that makes the one the other. One step at a time. */
+/**
+ * What is desired, what is known of the kernel, and the step that makes the one the other. One step at a
+ * time.
+ */
 export class Convergence {
   readonly undone = new UndoneList();
   readonly #kernel: Kernel;
@@ -55,11 +58,14 @@ export class Convergence {
     return order(diff(await this.#kernel.read(items), items, { prune: this.#prune })).flat();
   }
 
-  /** `full`: the kernel was read as a whole, as changes of the desired state alone did not tell what to do. */
+  /**
+   * `full`: the kernel was read as a whole, as changes of the desired state alone did not tell what to do.
+   */
   async step(): Promise<Outcome & { readonly full: boolean }> {
     const dirty = this.#dirty;
     this.#dirty = new Map();
-    // What comes during the step is for the next: what is desired then is what may be pruned by, not what is now.
+    // What comes during the step is for the next: what is desired then is what may be pruned by, not what is
+    // now.
     const prune = this.#prune;
     const known = this.#isStale ? undefined : this.#changesFor(dirty);
     // Before reading: what happens from now on must be looked at again.
@@ -76,7 +82,10 @@ export class Convergence {
     return { ...outcome, done: [...(direct?.done ?? []), ...outcome.done], full: true };
   }
 
-  /** Reads the kernel, changes what differs, and reads again until nothing differs or nothing more can be done. */
+  /**
+   * Reads the kernel, changes what differs, and reads again until nothing differs or nothing more can be
+   * done.
+   */
   async #converge(prune: boolean): Promise<Outcome> {
     const { items } = this.#desired;
     const done: Change[] = [];
@@ -109,8 +118,8 @@ export class Convergence {
   }
 
   /**
-   * The changes that a change of the desired state alone calls for; undefined when that is not enough to go by: a device
-   * that is made, goes or is absent concerns other items too.
+   * The changes that a change of the desired state alone calls for; undefined when that is not enough to go
+   * by: a device that is made, goes or is absent concerns other items too.
    */
   #changesFor(dirty: ReadonlyMap<string, Item | undefined>): Change[] | undefined {
     const { items } = this.#desired;

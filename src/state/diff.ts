@@ -1,7 +1,9 @@
 import { type Change, type Item, isOurs, type KernelState, kindOf, parentOf, satisfies } from './item.ts';
 
 export type DiffOptions = {
-  /** Whether items of ours that nobody wants are deleted. Off until the first complete view of the cluster. */
+  /**
+   * Whether items of ours that nobody wants are deleted. Off until the first complete view of the cluster.
+   */
   readonly prune?: boolean;
 };
 

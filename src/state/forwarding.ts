@@ -26,7 +26,9 @@ export type Encapsulated<L> = {
 /** How a packet leaves a device; `delivered`: to a pod of the node. */
 export type Departure<L> = { readonly delivered: true } | Encapsulated<L> | { readonly lost: string };
 
-/** Where a packet goes, as a node's items say: each kind of item fills its part, for computing a packet's way. */
+/**
+ * Where a packet goes, as a node's items say: each kind of item fills its part, for computing a packet's way.
+ */
 export class Forwarding {
   readonly ways: Way[] = [];
   /** By name. */

@@ -50,7 +50,10 @@ export function devicesOf(item: Item): readonly string[] {
   return others.length === 0 ? device(own).alone : [own, ...others];
 }
 
-/** Thousands of items hang on few devices, whose keys are made once: a new text costs its hash at each look-up. */
+/**
+ * Thousands of items hang on few devices, whose keys are made once: a new text costs its hash at each
+ * look-up.
+ */
 const devices = new Map<string, { readonly key: string; readonly alone: readonly string[] }>();
 const MAX_REMEMBERED = 2000;
 
@@ -77,8 +80,9 @@ export function satisfies(actual: Item, wanted: Item): boolean {
 }
 
 /**
- * Whether an item that the kernel holds and nobody wants is ours to remove. Everything else on the host is read, never
- * changed. What an earlier flannel left is ours only where we want the same slot: then it is set right, not removed.
+ * Whether an item that the kernel holds and nobody wants is ours to remove. Everything else on the host is
+ * read, never changed. What an earlier flannel left is ours only where we want the same slot: then it is set
+ * right, not removed.
  */
 export function isOurs(item: Item, desired: KernelState): boolean {
   return kindOf(item).isOurs(item, desired);

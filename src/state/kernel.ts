@@ -70,7 +70,10 @@ export class Kernel implements Disposable {
     const outcome = { done: [] as Change[], failed: [] as Failure[], waiting: [] as Waiting[] };
     /** What has to wait, by key; a device of that name may be there and be somebody else's. */
     const withheld = new Set<string>();
-    /** What could not be done: a device that was not made is not set up either, and the first reason is the one. */
+    /**
+     * What could not be done: a device that was not made is not set up either, and the first reason is the
+     * one.
+     */
     const undone = new Set<string>();
     const all = stages.flat();
     if (all.some(isOfDevice)) await this.#lookAtDevices(all);

@@ -1,8 +1,8 @@
 import type { Forwarding } from './forwarding.ts';
 
 /**
- * One thing the kernel should hold, as plain data. Devices are named, never numbered, so that an item means the same
- * before its device exists. Two items with the same key are the same slot; equal items need no work.
+ * One thing the kernel should hold, as plain data. Devices are named, never numbered, so that an item means
+ * the same before its device exists. Two items with the same key are the same slot; equal items need no work.
  */
 export type AnyItem = { readonly kind: string };
 
@@ -19,8 +19,8 @@ export type Change<I extends AnyItem> = {
 };
 
 /**
- * The steps of a run, one after the other; within a step changes are made at once. Whatever a route needs comes before
- * the route (make before break). Removal takes the same steps backwards, after all of them.
+ * The steps of a run, one after the other; within a step changes are made at once. Whatever a route needs
+ * comes before the route (make before break). Removal takes the same steps backwards, after all of them.
  */
 export const STAGES = [
   'settings',
@@ -55,7 +55,9 @@ export interface Kind<I extends AnyItem> {
   /** Who reads and changes items of the kind: see `executors/`. */
   readonly executor: string;
 
-  /** The slot of the kernel that the item fills, such as `route 254 10.244.1.0/24 0`. Begins with the kind. */
+  /**
+   * The slot of the kernel that the item fills, such as `route 254 10.244.1.0/24 0`. Begins with the kind.
+   */
   key(item: I): string;
   /** The device the item hangs on: the two go together. Absent: none. */
   device?(item: I): string | undefined;
@@ -74,14 +76,20 @@ export interface Kind<I extends AnyItem> {
   steps?(change: Change<I>): readonly Change<I>[];
   /** Whether a change of such an item can concern others, so that the kernel has to be read. Absent: no. */
   entails?(item: I): boolean;
-  /** Why a change cannot be made now, besides an absent device. What is blocked waits for the device's arrival. */
+  /**
+   * Why a change cannot be made now, besides an absent device. What is blocked waits for the device's
+   * arrival.
+   */
   blockedBy?(change: Change<I>, devices: Devices): string | undefined;
 
   /** Whether an item that the kernel holds and nobody wants is ours to remove. */
   isOurs(item: I, desired: Items): boolean;
   /** Whether both say the same, with the kernel's defaults filled in. */
   same(a: I, b: I): boolean;
-  /** Whether what the kernel holds is what is wanted: properties that are not asked for may have any value. Absent: `same`. */
+  /**
+   * Whether what the kernel holds is what is wanted: properties that are not asked for may have any value.
+   * Absent: `same`.
+   */
   satisfies?(actual: I, wanted: I): boolean;
   /** Whether the kernel cannot turn the one into the other. Absent: it can. */
   mustRecreate?(was: I, wanted: I): boolean;

@@ -11,7 +11,9 @@ import { asksForEntries } from './kinds/link.ts';
 import type { NeighbourItem } from './kinds/neighbour.ts';
 import { OUR_ALIAS } from './ownership.ts';
 
-/** Answers what the kernel asks on devices that ask, with entries that age: it asks again while they are used. */
+/**
+ * Answers what the kernel asks on devices that ask, with entries that age: it asks again while they are used.
+ */
 export class Misses implements Disposable {
   readonly #devices: Devices;
   readonly #resolve: Resolve;

@@ -3,7 +3,10 @@ import { type Devices, STAGES, type Stage } from './kind.ts';
 
 const PLACES = new Map(STAGES.map((stage, place) => [stage, place]));
 
-/** The safe order, as stages: what is in one list may be done at once, the lists one after the other. See `STAGES`. */
+/**
+ * The safe order, as stages: what is in one list may be done at once, the lists one after the other. See
+ * `STAGES`.
+ */
 export function order(changes: readonly Change[]): Change[][] {
   /** By place; removal takes the places behind those of making. */
   const lists: Change[][] = Array.from({ length: 2 * STAGES.length + 1 }, () => []);
@@ -33,7 +36,10 @@ export function order(changes: readonly Change[]): Change[][] {
   return lists.filter((list) => list.length > 0);
 }
 
-/** Why a change cannot be made now, or undefined. What is blocked waits; the arrival of the device sets it going. */
+/**
+ * Why a change cannot be made now, or undefined. What is blocked waits; the arrival of the device sets it
+ * going.
+ */
 export function blockedBy(change: Change, devices: Devices): string | undefined {
   const dev = deviceOf(change.item);
   if (dev !== undefined && !devices.has(dev)) return `device ${dev} is absent`;

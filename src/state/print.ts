@@ -16,8 +16,8 @@ export function command(item: Item, action: 'add' | 'delete'): string {
 }
 
 /**
- * One line for a change, of a log and of `flatnet diff`: `+` add, `~` set right, `!` delete and make anew, `-` delete,
- * and the command.
+ * One line for a change, of a log and of `flatnet diff`: `+` add, `~` set right, `!` delete and make anew,
+ * `-` delete, and the command.
  */
 export function changeText(change: Change): string {
   const { action, item } = change;

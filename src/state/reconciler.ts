@@ -16,7 +16,10 @@ import type { Undone } from './undone.ts';
 const INTERVAL = 30_000;
 const DEBOUNCE = 10;
 const FIRST_RETRY = 100;
-/** After reading the whole kernel, contradictions wait so many times as long as that took: others may contradict for ever. */
+/**
+ * After reading the whole kernel, contradictions wait so many times as long as that took: others may
+ * contradict for ever.
+ */
 const REST = 3;
 const MAX_REST = 500;
 const MAX_LOGGED = 20;
@@ -52,9 +55,10 @@ export type Report = {
 };
 
 /**
- * The only code that changes the kernel: holds it to the desired state. Runs when the desired state changes, when the
- * kernel reports something that contradicts it, and on a timer; never two runs at once. When only the desired state
- * changed, the change is made without reading the kernel: one peer costs a few requests however large the cluster.
+ * The only code that changes the kernel: holds it to the desired state. Runs when the desired state changes,
+ * when the kernel reports something that contradicts it, and on a timer; never two runs at once. When only
+ * the desired state changed, the change is made without reading the kernel: one peer costs a few requests
+ * however large the cluster.
  */
 export class Reconciler implements Disposable {
   readonly #options: ReconcilerOptions;
@@ -90,26 +94,32 @@ export class Reconciler implements Disposable {
   }
 
   /**
-   * Replaces what is desired; once started, the kernel follows. Contributions that are the same objects as before cost
-   * nothing. During a run they wait for its end.
+   * Replaces what is desired; once started, the kernel follows. Contributions that are the same objects as
+   * before cost nothing. During a run they wait for its end.
    */
   setDesired(contributions: readonly Contribution[]): void {
     this.#next = contributions;
     if (this.#queue.length === 0) this.#adopt();
   }
 
-  /** `resolve` may answer otherwise than before: nobody is to be sought at an old place until the entries age. */
+  /**
+   * `resolve` may answer otherwise than before: nobody is to be sought at an old place until the entries age.
+   */
   answersChanged(): void {
     this.#answersDue = true;
     this.#schedule(this.#debounce);
   }
 
-  /** The desired state now knows the whole cluster: what is ours and wanted by nobody is removed from here on. */
+  /**
+   * The desired state now knows the whole cluster: what is ours and wanted by nobody is removed from here on.
+   */
   allowPrune(): void {
     if (this.#convergence.allowPrune()) this.#schedule(this.#debounce);
   }
 
-  /** Watches the kernel and runs whenever there is reason to, until `signal` aborts. Stopping changes nothing. */
+  /**
+   * Watches the kernel and runs whenever there is reason to, until `signal` aborts. Stopping changes nothing.
+   */
   start(signal: AbortSignal): void {
     signal.throwIfAborted();
     this.#isStarted = true;
@@ -135,12 +145,16 @@ export class Reconciler implements Disposable {
     this.#schedule(0);
   }
 
-  /** Makes the kernel right now, and says what that took. Rejects only when the kernel cannot be read at all. */
+  /**
+   * Makes the kernel right now, and says what that took. Rejects only when the kernel cannot be read at all.
+   */
   run(): Promise<Report> {
     return this.#inTurn(() => this.#run());
   }
 
-  /** What a run would change, without doing it. Between two runs of one that is at work: nothing, as a rule. */
+  /**
+   * What a run would change, without doing it. Between two runs of one that is at work: nothing, as a rule.
+   */
   preview(): Promise<Change[]> {
     return this.#inTurn(() => this.#convergence.preview());
   }

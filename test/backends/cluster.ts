@@ -34,11 +34,17 @@ type Kind = {
   readonly options: fc.Arbitrary<Readonly<Record<string, unknown>>>;
   /** Whether its nodes may be on several networks with a router between them. */
   readonly routed: (plan: Plan) => boolean;
-  /** How a packet for a peer's pod leaves its node; undefined: not at all, the backend does not carry the family. */
+  /**
+   * How a packet for a peer's pod leaves its node; undefined: not at all, the backend does not carry the
+   * family.
+   */
   readonly hop: (backend: Plan['backend'], sameNetwork: boolean, family: Family) => Hop['kind'] | undefined;
 };
 
-/** Each backend as a plan may configure it, and what must come of that. A new one is tested from the moment it stands here. */
+/**
+ * Each backend as a plan may configure it, and what must come of that. A new one is tested from the moment it
+ * stands here.
+ */
 export const KINDS: Readonly<Record<string, Kind>> = {
   'host-gw': { options: fc.constant({}), routed: () => false, hop: () => 'direct' },
   vxlan: {
@@ -108,7 +114,10 @@ export function resourcesOf({ families, backend }: Plan): Resources {
   return { ...NO_RESOURCES, ipPools: backend.Type === 'bgp' ? families.map(pool) : [] };
 }
 
-/** Of routed wiring a pod on the node, with the eighth address of each of its subnets; a bridge stands for all pods. */
+/**
+ * Of routed wiring a pod on the node, with the eighth address of each of its subnets; a bridge stands for all
+ * pods.
+ */
 export function podsOf(plan: Plan, { node }: Self): LocalPod[] {
   if (networkOf(plan).wiring === 'bridge') return [];
   const addresses = node.subnets.map((subnet) => nthIp(subnet, 7));

@@ -67,7 +67,10 @@ class Cluster implements Disposable {
     execFileSync('ip', ['-n', this.#name(where), '-batch', '-'], { input, stdio: 'pipe' });
   }
 
-  /** Milliseconds until the nodes `nodes` know each other, and hold what pools with this encapsulation ask for. */
+  /**
+   * Milliseconds until the nodes `nodes` know each other, and hold what pools with this encapsulation ask
+   * for.
+   */
   async know(ipip: Encapsulation, nodes: readonly number[]): Promise<number> {
     const peers = nodesOf(plan(ipip)).filter((_, i) => nodes.includes(i));
     for (const i of nodes) {

@@ -10,7 +10,10 @@ export const IFA_F_NOPREFIXROUTE = 0x200;
 const NLM_F_APPEND = 0x800;
 export const NUD_NOARP = 0x40;
 
-/** Like `bridge fdb append`: one more destination, which gets a copy. For the all-zero address, the default entry. */
+/**
+ * Like `bridge fdb append`: one more destination, which gets a copy. For the all-zero address, the default
+ * entry.
+ */
 export function fdbAppend(fdb: Fdb): Request {
   return { ...fdbReplace(fdb), operation: 'fdb append', flags: NLM_F_CREATE | NLM_F_APPEND };
 }

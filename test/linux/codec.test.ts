@@ -10,7 +10,8 @@ import { decodeRoute, type Route, routeReplace } from '../../src/linux/route.ts'
 import { decodeRule, ruleAdd } from '../../src/linux/rule.ts';
 import { cidr4, cidr6, given, ip4, ip6, mac, maybe, name, prefixed4, prefixed6, u32 } from './values.ts';
 
-// The kernel describes an object in the same form as it takes it, so what a verb writes must decode to its own input.
+// The kernel describes an object in the same form as it takes it, so what a verb writes must decode to its
+// own input.
 
 const byFamily = [
   { cidr: cidr4, ip: ip4, prefixed: prefixed4, family: 4 as const },

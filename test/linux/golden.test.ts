@@ -12,8 +12,9 @@ import { routeAdd, routeDelete, routeReplace } from '../../src/linux/route.ts';
 import { ruleAdd } from '../../src/linux/rule.ts';
 import { fdbAppend, IFA_F_NOPREFIXROUTE, NUD_NOARP } from './beyond.ts';
 
-// What iproute2 6.1 sends for each command, as strace shows it: type and flags of the message, then its payload. Ours must
-// say the same; the order of attributes and the flag that marks nested ones have no meaning.
+// What iproute2 6.1 sends for each command, as strace shows it: type and flags of the message, then its
+// payload. Ours must say the same; the order of attributes and the flag that marks nested ones have no
+// meaning.
 
 const ip = parseIp;
 const net = parseCidr;
@@ -196,9 +197,14 @@ for (const [command, sent, ours] of commands) {
 
 type Sent = Pick<Request, 'type' | 'flags' | 'payload'>;
 
-/** Sizes of the fixed headers, by message type without its last two bits (which say new, delete, get, set). */
+/**
+ * Sizes of the fixed headers, by message type without its last two bits (which say new, delete, get, set).
+ */
 const HEADERS: Readonly<Record<number, number>> = { 16: 16, 20: 8, 24: 12, 28: 12, 32: 12 };
-/** Attributes that hold attributes, by message type and path: IFLA_LINKINFO with data, IFLA_AF_SPEC, RTA_METRICS. */
+/**
+ * Attributes that hold attributes, by message type and path: IFLA_LINKINFO with data, IFLA_AF_SPEC,
+ * RTA_METRICS.
+ */
 const NESTED = new Set(['16/18', '16/18/2', '16/18/5', '16/26', '16/26/10', '24/8']);
 
 function parse(hex: string): Sent {

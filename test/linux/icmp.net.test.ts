@@ -8,14 +8,18 @@ import { applyRuleset } from '../../src/linux/nftables/ruleset.ts';
 import { ping } from './beyond.ts';
 import { kernelTest, sandbox } from './sandbox.ts';
 
-/** Two namespaces behind a router: 10.1.0.2 and 10.2.0.2, fd01::2 and fd02::2; the second link can be narrowed. */
+/**
+ * Two namespaces behind a router: 10.1.0.2 and 10.2.0.2, fd01::2 and fd02::2; the second link can be
+ * narrowed.
+ */
 function routed(t: TestContext) {
   const [a, router, b] = [sandbox(t), sandbox(t), sandbox(t)];
   for (const one of [a, router, b]) one.run('sysctl', '-qw', 'net.ipv6.conf.default.accept_dad=0');
   for (const [i, end] of [a, b].entries()) {
     const [v4, v6] = [`10.${i + 1}.0`, `fd0${i + 1}:`];
     router.run('ip', 'link', 'add', `r${i}`, 'type', 'veth', 'peer', 'name', 'eth0', 'netns', end.name);
-    // Up first, and without DAD: else the router asks for no neighbours before it has a link-local address (ndisc_send_ns).
+    // Up first, and without DAD: else the router asks for no neighbours before it has a link-local address
+    // (ndisc_send_ns).
     router.run('ip', 'link', 'set', `r${i}`, 'up');
     router.run('ip', 'address', 'add', `${v4}.1/24`, 'dev', `r${i}`);
     router.run('ip', 'address', 'add', `${v6}:1/64`, 'dev', `r${i}`, 'nodad');
@@ -118,7 +122,8 @@ kernelTest('sixty sockets, each pinging each, in one thread', async (t) => {
   const hub = sandbox(t);
   hub.run('ip', 'link', 'add', 'br0', 'type', 'bridge', 'mcast_snooping', '0');
   hub.run('ip', 'link', 'set', 'br0', 'up');
-  // One namespace with many addresses would answer to itself; a few namespaces with several sockets each will do.
+  // One namespace with many addresses would answer to itself; a few namespaces with several sockets each will
+  // do.
   const ends = Array.from({ length: 6 }, (_, i) => {
     const end = sandbox(t);
     hub.run(

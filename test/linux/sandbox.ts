@@ -31,7 +31,10 @@ export function sandbox(t: TestContext): Sandbox {
   return { name, netns: netnsPath(name), run, json };
 }
 
-/** A test on the real kernel: skipped, with what to do about it, where that can't be had; in CI it must be had. */
+/**
+ * A test on the real kernel: skipped, with what to do about it, where that can't be had; in CI it must be
+ * had.
+ */
 export function kernelTest(name: string, run: (t: TestContext) => void | Promise<void>): void {
   test(name, { skip: process.env.CI ? false : whyNot(), timeout: 60_000 }, run);
 }

@@ -103,7 +103,9 @@ function harm(kernel: SimulatedKernel, { kind, pick }: Damage): void {
   } else kernel.state.delete(keyOf(item));
 }
 
-/** The subnets that a packet finds its way to: route, neighbour and FDB entry are there, and the link is up. */
+/**
+ * The subnets that a packet finds its way to: route, neighbour and FDB entry are there, and the link is up.
+ */
 function reachable(state: KernelState): Set<string> {
   const found = new Set<string>();
   for (const item of state.values()) {
@@ -123,7 +125,9 @@ function wanted(facts: Facts): Map<string, Item> {
   return byKey(composedState(facts).items);
 }
 
-/** Applies what `diff` and `order` say, until there is nothing more; calls `watch` after every single change. */
+/**
+ * Applies what `diff` and `order` say, until there is nothing more; calls `watch` after every single change.
+ */
 function settle(kernel: SimulatedKernel, desired: KernelState, watch: () => void = () => {}): number {
   for (let pass = 1; ; pass++) {
     assert.ok(pass <= 3, 'does not converge');
@@ -157,7 +161,8 @@ test('from any state to any other, in one pass, with every change accepted; noth
 });
 
 test('who could be reached and still can be is reachable after every single change (make before break)', () => {
-  // One network and VNI: a device that must be made anew takes all its peers with it, and nothing can be done.
+  // One network and VNI: a device that must be made anew takes all its peers with it, and nothing can be
+  // done.
   const pair = worlds.chain((before) =>
     fc.tuple(
       fc.constant(before),

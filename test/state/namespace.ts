@@ -32,7 +32,10 @@ function obstacle(): string | false {
 
 let count = 0;
 
-/** A network namespace with an underlay `eth0` as node 0 of a plan has it, and pods' veths. Gone when disposed. */
+/**
+ * A network namespace with an underlay `eth0` as node 0 of a plan has it, and pods' veths. Gone when
+ * disposed.
+ */
 export class Namespace implements Disposable {
   readonly name = `fn-state-${process.pid}-${count++}`;
   readonly path = `/run/netns/${this.name}`;
@@ -122,8 +125,8 @@ export class Running implements Disposable {
   }
 
   /**
-   * Milliseconds until the kernel holds exactly what is wanted; throws after `limit`, saying what is missing. By
-   * then the run that made it so has also reported.
+   * Milliseconds until the kernel holds exactly what is wanted; throws after `limit`, saying what is missing.
+   * By then the run that made it so has also reported.
    */
   async settled(limit = 3000, ignore: (change: Change) => boolean = () => false): Promise<number> {
     const begin = performance.now();

@@ -4,8 +4,8 @@ import type { LinkItem } from '../../src/state/kinds/link.ts';
 import { blockedBy } from '../../src/state/order.ts';
 
 /**
- * A kernel of maps that knows the real one's prerequisites: it refuses what cannot be and drops what goes with a link
- * that goes or goes down.
+ * A kernel of maps that knows the real one's prerequisites: it refuses what cannot be and drops what goes
+ * with a link that goes or goes down.
  */
 export class SimulatedKernel {
   readonly state = new Map<string, Item>();

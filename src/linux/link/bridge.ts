@@ -12,7 +12,9 @@ const IFLA_BRPORT_LEARNING = 8;
 const IFLA_BRPORT_UNICAST_FLOOD = 9;
 const IFLA_BRPORT_ISOLATED = 33;
 
-/** A switch: like `type bridge stp_state 0 vlan_filtering 0 …`. What is undefined keeps the kernel's default. */
+/**
+ * A switch: like `type bridge stp_state 0 vlan_filtering 0 …`. What is undefined keeps the kernel's default.
+ */
 export type Bridge = {
   readonly kind: 'bridge';
   readonly stp?: boolean | undefined;

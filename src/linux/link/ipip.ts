@@ -9,10 +9,11 @@ const IFLA_IPTUN_TTL = 4;
 const IFLA_IPTUN_PMTUDISC = 10;
 
 /**
- * IPv4 in IPv4 (RFC 2003): like `type ipip local IP remote IP dev DEV ttl TTL pmtudisc`. To make one loads the kernel's module, where
- * there is one (else EOPNOTSUPP). The module brings `tunl0` along, in each network namespace unless net.core.fb_tunnels_only_for_init_net
- * says no: it takes what is for no other tunnel, its settings can't be changed (EINVAL), and it can't be deleted (no error), renamed or
- * moved. Whoever makes a `tunl0` without ends gets EEXIST, and has it.
+ * IPv4 in IPv4 (RFC 2003): like `type ipip local IP remote IP dev DEV ttl TTL pmtudisc`. To make one loads
+ * the kernel's module, where there is one (else EOPNOTSUPP). The module brings `tunl0` along, in each network
+ * namespace unless net.core.fb_tunnels_only_for_init_net says no: it takes what is for no other tunnel, its
+ * settings can't be changed (EINVAL), and it can't be deleted (no error), renamed or moved. Whoever makes a
+ * `tunl0` without ends gets EEXIST, and has it.
  */
 export type Ipip = {
   readonly kind: 'ipip';
@@ -22,7 +23,9 @@ export type Ipip = {
   readonly remote?: Ip | undefined;
   /** Interface index of the underlay. */
   readonly dev?: number | undefined;
-  /** Of the outer header; 0 takes over the inner one's, which is the kernel's default. Others need `pmtudisc`. */
+  /**
+   * Of the outer header; 0 takes over the inner one's, which is the kernel's default. Others need `pmtudisc`.
+   */
   readonly ttl?: number | undefined;
   /** Never fragment on the way. The kernel's default is yes; `tunl0` does as the inner packet says. */
   readonly pmtudisc?: boolean | undefined;

@@ -1,8 +1,8 @@
 import type { Attributes, Writer } from '../netlink/message.ts';
 
 /**
- * The codec of one kind of interface, as `ip link add … type KIND` names it. To add a kind, write a file with its data
- * and such an object, and list it in `kinds.ts`.
+ * The codec of one kind of interface, as `ip link add … type KIND` names it. To add a kind, write a file with
+ * its data and such an object, and list it in `kinds.ts`.
  */
 export interface LinkKind<Data extends { readonly kind: string }> {
   readonly kind: Data['kind'];

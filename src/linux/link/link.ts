@@ -49,7 +49,9 @@ export type Link = {
   readonly alias: string | undefined;
   /** Of `ip link … group`; 0 is the default. */
   readonly group: number;
-  /** Index of the interface below it, or of a veth's other end; in the namespace `netnsId`, if that is given. */
+  /**
+   * Index of the interface below it, or of a veth's other end; in the namespace `netnsId`, if that is given.
+   */
   readonly linkIndex: number | undefined;
   readonly netnsId: number | undefined;
   /** Undefined for kinds this library does not know. */
@@ -91,9 +93,9 @@ export type LinkSpec = LinkChanges & {
 };
 
 /**
- * Like `ip link add NAME type KIND …`. EEXIST when the name is taken. One request, and more of them when something is
- * asked for that the kernel does not take at creation (alias, addrGenMode, port); those find the link by its name, so
- * they can't be combined with `netns`.
+ * Like `ip link add NAME type KIND …`. EEXIST when the name is taken. One request, and more of them when
+ * something is asked for that the kernel does not take at creation (alias, addrGenMode, port); those find the
+ * link by its name, so they can't be combined with `netns`.
  */
 export function linkAdd(spec: LinkSpec): Request[] {
   const { alias, addrGenMode, port, up, ...atOnce } = spec;
@@ -115,7 +117,10 @@ export function linkAdd(spec: LinkSpec): Request[] {
   return later ? [create, ...change(0, { alias, addrGenMode, port, up }, spec.name)] : [create];
 }
 
-/** Like `ip link set dev INDEX …`. Up to three requests, because the kernel takes some settings only after others. */
+/**
+ * Like `ip link set dev INDEX …`. Up to three requests, because the kernel takes some settings only after
+ * others.
+ */
 export function linkSet(index: number, changes: LinkChanges): Request[] {
   return change(index, changes);
 }
@@ -131,7 +136,10 @@ export function linkDelete(index: number): Request {
   };
 }
 
-/** Like `ip link delete group GROUP`: all at once, which takes no longer than one. ENODEV when the group is empty. */
+/**
+ * Like `ip link delete group GROUP`: all at once, which takes no longer than one. ENODEV when the group is
+ * empty.
+ */
 export function linkDeleteGroup(group: number): Request {
   const payload = encode(0, { group });
   return { operation: 'link delete', object: `group ${group}`, type: RTM_DELLINK, flags: 0, payload };
@@ -228,8 +236,9 @@ export function decodePort({ payload }: Message): PortChange | undefined {
 }
 
 /**
- * The link is found by `index`, or by `name` where that is 0. The kernel looks at what a port may do before it looks at the
- * master; and it sets `up` before addrGenMode, too late for the link-local address that it makes then.
+ * The link is found by `index`, or by `name` where that is 0. The kernel looks at what a port may do before
+ * it looks at the master; and it sets `up` before addrGenMode, too late for the link-local address that it
+ * makes then.
  */
 function change(index: number, changes: LinkChanges, name?: string): Request[] {
   const { port, up, ...others } = changes;

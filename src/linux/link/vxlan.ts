@@ -22,9 +22,9 @@ const IFLA_VXLAN_GBP = 23;
 const IFLA_VXLAN_COLLECT_METADATA = 25;
 
 /**
- * A tunnel device (RFC 7348): like `type vxlan id VNI local IP dev DEV dstport PORT nolearning …`. After creation only
- * local, group, dev, ttl, learning and ageing can change, and the kernel refuses a message that names another (except
- * the same id), even with the value it has.
+ * A tunnel device (RFC 7348): like `type vxlan id VNI local IP dev DEV dstport PORT nolearning …`. After
+ * creation only local, group, dev, ttl, learning and ageing can change, and the kernel refuses a message that
+ * names another (except the same id), even with the value it has.
  */
 export type Vxlan = {
   readonly kind: 'vxlan';
@@ -48,8 +48,8 @@ export type Vxlan = {
   /** Tell listeners of frames to addresses without an FDB entry. */
   readonly l2miss?: boolean | undefined;
   /**
-   * Tell listeners of ARP questions without an answer; with `proxy`. Only of those that come from a bridge: for what
-   * this machine itself wants to know, set the sysctl net/ipv4/neigh/DEV/app_solicit.
+   * Tell listeners of ARP questions without an answer; with `proxy`. Only of those that come from a bridge:
+   * for what this machine itself wants to know, set the sysctl net/ipv4/neigh/DEV/app_solicit.
    */
   readonly l3miss?: boolean | undefined;
   /** Compute UDP checksums over IPv4. The kernel's default is yes. */

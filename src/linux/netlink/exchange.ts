@@ -72,7 +72,10 @@ export class BatchExchange implements Exchange<Answer[]> {
 /** A question answered by messages: a dump of all objects of a kind, or one object. */
 export class QueryExchange<T> implements Exchange<T[]> {
   readonly bytes: Buffer;
-  /** The objects changed while they were dumped, and the result may lack some or have some twice (NLM_F_DUMP_INTR). */
+  /**
+   * The objects changed while they were dumped, and the result may lack some or have some twice
+   * (NLM_F_DUMP_INTR).
+   */
   interrupted = false;
   done = false;
   readonly #request: DumpRequest<T>;
@@ -109,7 +112,10 @@ export class QueryExchange<T> implements Exchange<T[]> {
   }
 }
 
-/** Many questions of one object each in one write. Without NLM_F_ACK each is answered by one message: the object or an error. */
+/**
+ * Many questions of one object each in one write. Without NLM_F_ACK each is answered by one message: the
+ * object or an error.
+ */
 export class GetExchange<T> implements Exchange<(T | FlatnetError)[]> {
   readonly bytes: Buffer;
   readonly #requests: readonly DumpRequest<T>[];

@@ -12,8 +12,8 @@ export type ListenerOptions = SocketOptions & {
 };
 
 /**
- * A socket in multicast groups. Joined when it is made, so that what happens between that and the first read is not lost. Reading
- * waits in a thread of libuv's pool, one for each listener.
+ * A socket in multicast groups. Joined when it is made, so that what happens between that and the first read
+ * is not lost. Reading waits in a thread of libuv's pool, one for each listener.
  */
 export class NetlinkListener {
   readonly #socket: NetlinkSocket;
@@ -32,15 +32,16 @@ export class NetlinkListener {
   }
 
   /**
-   * Datagrams as they come; `overflow` where the kernel had to drop some, after which only a fresh dump says what is. Read
-   * each before taking the next.
+   * Datagrams as they come; `overflow` where the kernel had to drop some, after which only a fresh dump says
+   * what is. Read each before taking the next.
    */
   async *[Symbol.asyncIterator](): AsyncGenerator<Buffer | 'overflow'> {
     this.#reading = true;
     try {
       while (!this.#signal.aborted) {
         let next = await this.#next(() => this.#socket.receive());
-        // What is there already is taken without a detour through the thread pool, but not so much that others starve.
+        // What is there already is taken without a detour through the thread pool, but not so much that
+        // others starve.
         for (let i = 0; next !== undefined && !this.#signal.aborted; i++) {
           yield next;
           next = i < READS_AT_ONCE ? await this.#next(() => this.#socket.receiveNow()) : undefined;
@@ -65,8 +66,9 @@ export class NetlinkListener {
   }
 
   /**
-   * Until its queue has been empty once, a socket that overflowed gets nothing new, and no further error tells of that
-   * (NETLINK_S_CONGESTED). So what a listener dumps before would be outdated without its knowing.
+   * Until its queue has been empty once, a socket that overflowed gets nothing new, and no further error
+   * tells of that (NETLINK_S_CONGESTED). So what a listener dumps before would be outdated without its
+   * knowing.
    */
   #drain(): void {
     for (;;) {

@@ -1,6 +1,9 @@
 import { FlatnetError } from '../../error.ts';
 
-/** linux/netlink.h. All integers are in the machine's order, which is little endian on every machine Node runs on. */
+/**
+ * linux/netlink.h. All integers are in the machine's order, which is little endian on every machine Node runs
+ * on.
+ */
 export const NLMSG_HDRLEN = 16;
 export const NLMSG_NOOP = 1;
 export const NLMSG_ERROR = 2;
@@ -22,8 +25,9 @@ const NLA_TYPE_MASK = 0x3fff;
 const NLMSGERR_ATTR_MSG = 1;
 
 /**
- * One thing to ask of the kernel, as a value: made by a verb (`routeReplace`), sent by `NetlinkSocket.execute`.
- * Type, flags and payload are those of the message; NLM_F_REQUEST and NLM_F_ACK are added when it is sent.
+ * One thing to ask of the kernel, as a value: made by a verb (`routeReplace`), sent by
+ * `NetlinkSocket.execute`. Type, flags and payload are those of the message; NLM_F_REQUEST and NLM_F_ACK are
+ * added when it is sent.
  */
 export type Request = {
   /** For errors and logs: `route replace`. */
@@ -213,7 +217,10 @@ export function* messagesOf(datagram: Buffer): Generator<Message> {
   }
 }
 
-/** The attributes in `bytes`, in order, as (type without flag bits, content). Throws INTERNAL when lengths do not add up. */
+/**
+ * The attributes in `bytes`, in order, as (type without flag bits, content). Throws INTERNAL when lengths do
+ * not add up.
+ */
 export function* attributesIn(bytes: Buffer): Generator<[type: number, content: Buffer]> {
   for (let at = 0; at + NLA_HDRLEN <= bytes.length; ) {
     const length = bytes.readUInt16LE(at);
@@ -266,7 +273,10 @@ export function stringOf(bytes: Buffer): string {
   return bytes.toString('utf8', 0, end < 0 ? bytes.length : end);
 }
 
-/** Reads NLMSG_ERROR, or the NLMSG_DONE of a dump. Its text is the kernel's extended acknowledgement, if it sent one. */
+/**
+ * Reads NLMSG_ERROR, or the NLMSG_DONE of a dump. Its text is the kernel's extended acknowledgement, if it
+ * sent one.
+ */
 export function verdictOf(message: Message): Verdict {
   const { type, flags, payload } = message;
   if (payload.length < 4) return { errno: 0, text: undefined };

@@ -29,23 +29,29 @@ const SO_RCVTIMEO = 20;
 const SO_SNDBUFFORCE = 32;
 const SO_RCVBUFFORCE = 33;
 
-/** Default: no read blocks for longer, in milliseconds, as a read that blocks keeps the process from exiting. */
+/**
+ * Default: no read blocks for longer, in milliseconds, as a read that blocks keeps the process from exiting.
+ */
 const RECEIVE_TIMEOUT = 250;
 /** So many such reads without an answer, 15 seconds, and the kernel is taken not to answer at all. */
 const PATIENCE = 60;
 /** Bytes; the kernel doubles them for its own accounting. */
 const BUFFER_SIZE = 2 << 20;
-/** A dump's datagram holds at most 32 KiB (af_netlink.c, netlink_dump), any other message less than 64 KiB. */
+/**
+ * A dump's datagram holds at most 32 KiB (af_netlink.c, netlink_dump), any other message less than 64 KiB.
+ */
 const READ_SIZE = 64 << 10;
-/** Bytes; an acknowledgement in the queue accounts for about half of it, with the kernel's own bookkeeping. */
+/**
+ * Bytes; an acknowledgement in the queue accounts for about half of it, with the kernel's own bookkeeping.
+ */
 const ACK_COST = 2048;
 const DUMP_TRIES = 30;
 /** Datagrams, some 250 neighbours each, after which others get their turn. */
 const READS_AT_ONCE = 4;
 
 /**
- * Where answers are read into: one for all sockets, as nothing else runs between a read and the decoding of what it brought. A
- * socket for each pod would otherwise allocate 64 KiB for an answer of two.
+ * Where answers are read into: one for all sockets, as nothing else runs between a read and the decoding of
+ * what it brought. A socket for each pod would otherwise allocate 64 KiB for an answer of two.
  */
 const ANSWER = Buffer.allocUnsafeSlow(READ_SIZE);
 
@@ -62,14 +68,18 @@ export type SocketOptions = {
 };
 
 /**
- * A netlink socket; it stays in the network namespace it was opened in. Asynchronous calls wait for each other; the
- * `…Sync` methods throw INTERNAL while one is under way, so give synchronous code a socket of its own.
+ * A netlink socket; it stays in the network namespace it was opened in. Asynchronous calls wait for each
+ * other; the `…Sync` methods throw INTERNAL while one is under way, so give synchronous code a socket of its
+ * own.
  */
 export class NetlinkSocket implements Disposable {
   /** The address the kernel gave this socket: notifications of changes made through it carry it. */
   readonly portId: number;
   readonly #fd: number;
-  /** How many acknowledgements fit the receive buffer: they queue up during a write, and what does not fit is lost. */
+  /**
+   * How many acknowledgements fit the receive buffer: they queue up during a write, and what does not fit is
+   * lost.
+   */
   readonly #batchSize: number;
   #sequence = 0;
   #last: Promise<unknown> = Promise.resolve();
@@ -83,7 +93,10 @@ export class NetlinkSocket implements Disposable {
     this.#batchSize = Math.max(1, Math.floor(sys.getsockopt(fd, sys.SOL_SOCKET, SO_RCVBUF) / ACK_COST));
   }
 
-  /** `protocol` is NETLINK_ROUTE or another of them. Throws SYSCALL, and NOT_FOUND when there is no such namespace. */
+  /**
+   * `protocol` is NETLINK_ROUTE or another of them. Throws SYSCALL, and NOT_FOUND when there is no such
+   * namespace.
+   */
   static open(protocol: number, options: SocketOptions = {}): NetlinkSocket {
     const create = (): number => sys.socket(AF_NETLINK, sys.SOCK_RAW | sys.SOCK_CLOEXEC, protocol);
     const fd = options.netns === undefined ? create() : withNetns(options.netns, create);
@@ -108,7 +121,10 @@ export class NetlinkSocket implements Disposable {
     }
   }
 
-  /** Does all requests, in order and many to a write. One that fails does not stop the rest; its error (NETLINK) is thrown. */
+  /**
+   * Does all requests, in order and many to a write. One that fails does not stop the rest; its error
+   * (NETLINK) is thrown.
+   */
   async execute(requests: readonly Request[]): Promise<void> {
     throwFirst(await this.executeAll(requests));
   }
@@ -179,8 +195,8 @@ export class NetlinkSocket implements Disposable {
   }
 
   /**
-   * The next datagram, for listeners; undefined when none came within `receiveTimeout`. Throws SYSCALL ENOBUFS when
-   * the kernel had to drop some. What it returns is overwritten by the next call.
+   * The next datagram, for listeners; undefined when none came within `receiveTimeout`. Throws SYSCALL
+   * ENOBUFS when the kernel had to drop some. What it returns is overwritten by the next call.
    */
   async receive(): Promise<Buffer | undefined> {
     const buffer = this.#readBuffer();
@@ -230,7 +246,8 @@ export class NetlinkSocket implements Disposable {
       } catch (error) {
         throw syscallError('netlink write', error);
       }
-      // By then the kernel has done the work and queued its answers, or does the next part of a dump at each read.
+      // By then the kernel has done the work and queued its answers, or does the next part of a dump at each
+      // read.
       for (let reads = 1, silence = 0; !exchange.done; reads++) {
         const datagram = this.#receiveSync();
         silence = datagram ? 0 : waitLonger(silence);

@@ -1,8 +1,9 @@
 import type { Change, Item, KernelState } from '../item.ts';
 
 /**
- * Reads and changes the kernel, or whatever else holds items, in one language. It knows the kinds whose `executor`
- * names it, and of each what the interface in `protocols/` asks for. All of it in one network namespace.
+ * Reads and changes the kernel, or whatever else holds items, in one language. It knows the kinds whose
+ * `executor` names it, and of each what the interface in `protocols/` asks for. All of it in one network
+ * namespace.
  */
 export interface Executor {
   /** What is held of what is wanted, and what else is held that is ours. */
@@ -10,11 +11,14 @@ export interface Executor {
   /** Each item as it is held now; undefined where it is not, or cannot be read alone. */
   look(items: readonly Item[]): Promise<readonly (Item | undefined)[]>;
   /**
-   * Makes changes of one stage. One that fails does not stop the rest, unless they go in one transaction. The answers
-   * in order: undefined for what was done.
+   * Makes changes of one stage. One that fails does not stop the rest, unless they go in one transaction. The
+   * answers in order: undefined for what was done.
    */
   apply(changes: readonly Change[]): Promise<readonly (Error | undefined)[]>;
-  /** Tells of what others change against the desired state; until the signal aborts. Listens from when it is called. */
+  /**
+   * Tells of what others change against the desired state; until the signal aborts. Listens from when it is
+   * called.
+   */
   watch(watch: Watch): Promise<void>;
   close(): void;
 }
@@ -25,8 +29,8 @@ export type Watch = {
   /** Whether the desired state has anything to do with a device. */
   readonly concerns: (device: string) => boolean;
   /**
-   * `what`, for logs: the key of an item, as a rule. `stands`: whether it is so still, once what is desired and the
-   * devices are known better; absent: it is.
+   * `what`, for logs: the key of an item, as a rule. `stands`: whether it is so still, once what is desired
+   * and the devices are known better; absent: it is.
    */
   readonly onContradiction: (what: string, stands?: () => boolean) => void;
 };

@@ -92,9 +92,9 @@ export class Rtnetlink implements Executor {
   }
 
   /**
-   * What tells later whether a contradiction was one. A pod's device and routes are made by CNI, and told of here before
-   * they are wanted, or before the device is known by name: then they may turn out to be right. What happened to a
-   * device that was known is never undone: with its state its routes may have gone.
+   * What tells later whether a contradiction was one. A pod's device and routes are made by CNI, and told of
+   * here before they are wanted, or before the device is known by name: then they may turn out to be right.
+   * What happened to a device that was known is never undone: with its state its routes may have gone.
    */
   #stands(event: MonitorEvent, watch: Watch): () => boolean {
     if (event.type !== 'new') return () => true;

@@ -64,7 +64,10 @@ function itemOf({ dev, address }: Address, nameOf: NameOf): AddressItem | undefi
   return name === undefined ? undefined : { kind: 'address', dev: name, address };
 }
 
-/** Without duplicate address detection: a pod behind it must not wait a second, and nobody else has the address. */
+/**
+ * Without duplicate address detection: a pod behind it must not wait a second, and nobody else has the
+ * address.
+ */
 function rtnetlink({ dev, address }: AddressItem, index: Index): Address {
   return { dev: index(dev), address, flags: familyOf(address) === 6 ? IFA_F_NODAD : 0 };
 }

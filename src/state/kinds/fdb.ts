@@ -16,8 +16,8 @@ export type FdbItem = {
 };
 
 /**
- * What the kernel asks on a device that asks for its entries: the MAC of an address (L3 miss), or the node behind a MAC
- * (L2 miss).
+ * What the kernel asks on a device that asks for its entries: the MAC of an address (L3 miss), or the node
+ * behind a MAC (L2 miss).
  */
 export type Miss = { readonly ip: Ip } | { readonly mac: Mac };
 

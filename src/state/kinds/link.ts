@@ -24,20 +24,27 @@ export type LinkItem = {
   /** Bytes. */
   readonly mtu?: number;
   readonly mac?: Mac;
-  /** Marks a link as made by us: begins with `flatnet`. Such a link is removed when nobody wants it any more. */
+  /**
+   * Marks a link as made by us: begins with `flatnet`. Such a link is removed when nobody wants it any more.
+   */
   readonly alias?: string;
   /** The bridge it is a port of. */
   readonly master?: string;
-  /** Bridge port: may send a frame back out of the port it came from (a pod reaching itself through a service). */
+  /**
+   * Bridge port: may send a frame back out of the port it came from (a pod reaching itself through a
+   * service).
+   */
   readonly hairpin?: boolean;
   /**
-   * Who writes the neighbour and FDB entries on it. `ours`: any entry we do not want is removed (tunnel devices).
-   * `kernel`: they are left alone (a bridge, where the kernel learns).
+   * Who writes the neighbour and FDB entries on it. `ours`: any entry we do not want is removed (tunnel
+   * devices). `kernel`: they are left alone (a bridge, where the kernel learns).
    */
   readonly entries: 'ours' | 'kernel';
 };
 
-/** A link made elsewhere (a pod's veth, the underlay) whose settings we keep; never created or deleted by us. */
+/**
+ * A link made elsewhere (a pod's veth, the underlay) whose settings we keep; never created or deleted by us.
+ */
 export type ExistingLink = { readonly type: 'existing' };
 
 export const link: RtnetlinkKind<LinkItem> = {

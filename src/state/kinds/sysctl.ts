@@ -22,7 +22,8 @@ export const sysctl: SysctlKind<SysctlItem> = {
   stage: (_item, isNew) => (isNew ? 'device settings' : 'settings'),
   // What a setting was before is not known, nor whether others rely on it by now.
   isOurs: () => false,
-  // A general setting changes those of devices, and whether a conditional one is to be set depends on what it is.
+  // A general setting changes those of devices, and whether a conditional one is to be set depends on what it
+  // is.
   entails: (item) => sysctl.device?.(item) === undefined || item.when !== undefined,
   same: equal,
   satisfies: (actual, { value, when }) =>

@@ -4,8 +4,8 @@ import { words } from '../kind.ts';
 import type { LinkType } from './link-type.ts';
 
 /**
- * IPv4 in IPv4. Without ends it is `tunl0`, which the kernel's module brings along: it can be set up and down, but
- * neither made nor deleted, and the gateway of each route is the other end.
+ * IPv4 in IPv4. Without ends it is `tunl0`, which the kernel's module brings along: it can be set up and
+ * down, but neither made nor deleted, and the gateway of each route is the other end.
  */
 export type IpipLink = { readonly type: 'ipip'; readonly local?: Ip; readonly remote?: Ip };
 

@@ -4,8 +4,8 @@ import type { Departure, Encapsulated, Forwarding, Port } from '../forwarding.ts
 import type { Index, NameOf } from '../protocols/rtnetlink.ts';
 
 /**
- * A type of device that flatnet makes, such as `vxlan`. To add one, write such an object, list it in `registry.ts`, and
- * give it a codec in `linux/link/` where there is none. Pure.
+ * A type of device that flatnet makes, such as `vxlan`. To add one, write such an object, list it in
+ * `registry.ts`, and give it a codec in `linux/link/` where there is none. Pure.
  */
 export interface LinkType<L extends { readonly type: string }> {
   readonly type: L['type'];
@@ -13,7 +13,10 @@ export interface LinkType<L extends { readonly type: string }> {
   read(data: LinkData, nameOf: NameOf): L;
   /** What rtnetlink is told to make the device. */
   data(link: L, index: Index): LinkData;
-  /** Properties that the kernel changes on a live device, and the data that does it. Anything else takes a new device. */
+  /**
+   * Properties that the kernel changes on a live device, and the data that does it. Anything else takes a new
+   * device.
+   */
   readonly changeable: readonly string[];
   change?(link: L, index: Index): LinkData;
   /** What stands behind `type` in a command. */

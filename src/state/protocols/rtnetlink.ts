@@ -34,11 +34,17 @@ export interface RtnetlinkKind<I extends AnyItem> extends Kind<I>, Listener {
   readonly executor: 'rtnetlink';
   /** The dumps that hold all items that are wanted or ours; their values are items. */
   dumps(view: View): readonly DumpRequest<I>[];
-  /** What asks for one item, or for few and it among them. Absent, or undefined: there is nothing less than a whole dump. */
+  /**
+   * What asks for one item, or for few and it among them. Absent, or undefined: there is nothing less than a
+   * whole dump.
+   */
   single?(item: I, index: Index, nameOf: NameOf): Single<I> | undefined;
   /** What makes the change. The requests of one change are sent in order, and all even if one fails. */
   requests(change: Change<I>, index: Index): readonly Request[];
-  /** Whether an error of a request is none: what was to be is so. Absent: never, but for what was to go and is gone. */
+  /**
+   * Whether an error of a request is none: what was to be is so. Absent: never, but for what was to go and is
+   * gone.
+   */
   isDone?(change: Change<I>, error: FlatnetError): boolean;
   /** Another way to make a change that was refused. Absent, or undefined: there is none. */
   detour?(change: Change<I>, errno: string, index: Index): readonly Request[] | undefined;

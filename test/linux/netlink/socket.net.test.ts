@@ -143,7 +143,8 @@ kernelTest('15,000 entries go in within seconds and come out whole', async (t) =
   const data = { kind: 'vxlan', id: 1, local: parseIp('10.0.0.1'), port: 8472, learning: false } as const;
   await socket.execute(linkAdd({ name: 'flannel.1', up: true, data }));
   const { index: dev } = await socket.get(linkGet('flannel.1'));
-  // Before the first address a namespace has no local table, and no gateway is then a valid one (__inet_dev_addr_type).
+  // Before the first address a namespace has no local table, and no gateway is then a valid one
+  // (__inet_dev_addr_type).
   await socket.execute([addressReplace({ dev, address: parsePrefixed('10.99.0.0/32') })]);
   const peers = Array.from({ length: 5000 }, (_, i) => ({
     ip: parseIp(`10.${100 + (i >> 8)}.${i & 255}.0`),
