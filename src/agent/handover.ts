@@ -45,8 +45,8 @@ export class Handover {
   }
 
   /**
-   * The network has this backend. Call it before the facts say so; when it resolves, the backend's companion is there. A
-   * backend that does not exist changes nothing: the loop reports it.
+   * The network has this backend. Call it before the facts say so; when it resolves, the backend's companion
+   * is there. A backend that does not exist changes nothing: the loop reports it.
    */
   async follow(backend: string): Promise<void> {
     if (backend === this.#backend || !BACKENDS.some(({ type }) => type === backend)) return;

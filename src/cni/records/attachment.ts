@@ -97,7 +97,8 @@ export class Attachments {
     const text = JSON.stringify(record);
     try {
       if (record.state === 'adding') this.#spares.create(path, text);
-      // In place: a record that a crash cuts short belongs to a call that was never answered, and is treated so.
+      // In place: a record that a crash cuts short belongs to a call that was never answered, and is treated
+      // so.
       else writeOver(path, text);
     } catch (error) {
       // When the disk is full, Node's error lacks the path.

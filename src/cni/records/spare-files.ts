@@ -8,9 +8,9 @@ const { O_CREAT, O_RDWR } = constants;
 const MOST = 64;
 
 /**
- * Keeps files that are removed for those that are created next. To create a file, ext4 looks for a free inode past all that were
- * freed in the last minutes (recently_deleted): 0.3 ms where pods come and go, and 0.02 ms with a spare file. A file appears
- * under its name when it is whole.
+ * Keeps files that are removed for those that are created next. To create a file, ext4 looks for a free inode
+ * past all that were freed in the last minutes (recently_deleted): 0.3 ms where pods come and go, and 0.02 ms
+ * with a spare file. A file appears under its name when it is whole.
  */
 export class SpareFiles {
   readonly #dir: string;
@@ -48,7 +48,10 @@ export class SpareFiles {
   }
 }
 
-/** Overwrites in place, or creates. O_TRUNC and renaming over a file make ext4 write to disk at once (auto_da_alloc). */
+/**
+ * Overwrites in place, or creates. O_TRUNC and renaming over a file make ext4 write to disk at once
+ * (auto_da_alloc).
+ */
 export function writeOver(path: string, text: string): void {
   const fd = openSync(path, O_RDWR | O_CREAT, 0o600);
   try {

@@ -3,7 +3,8 @@ import { test } from 'node:test';
 import fc from 'fast-check';
 import { Registers } from '../../../src/firewall/rules/registers.ts';
 
-// A rule's 64 bytes: NFT_REG_1 to 4 of sixteen bytes, and NFT_REG32_00 (8) to 15 (23) of four, over one another.
+// A rule's 64 bytes: NFT_REG_1 to 4 of sixteen bytes, and NFT_REG32_00 (8) to 15 (23) of four, over one
+// another.
 
 const offsetOf = (register: number): number => (register < 8 ? 16 * (register - 1) : 4 * (register - 8));
 const place = fc
