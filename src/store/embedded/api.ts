@@ -3,7 +3,8 @@ import { deleteAnswer, type Header, rangeAnswer, transactionAnswer } from './ans
 import { etcdError, malformed } from './errors.ts';
 import type { LeaseClock } from './lease-clock.ts';
 import type { Machine } from './machine.ts';
-import { type Message, readDelete, readPut, readRange, readTransaction, readWatch } from './requests.ts';
+import type { Message } from './message.ts';
+import { readDelete, readPut, readRange, readTransaction, readWatch } from './requests.ts';
 import type { WatchHub } from './watch-hub.ts';
 
 /** The etcd release whose API this is a part of. */

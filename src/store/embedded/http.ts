@@ -3,7 +3,7 @@ import { messageOf } from '../../error.ts';
 import type { Log } from '../../log.ts';
 import type { Api } from './api.ts';
 import { EtcdError, malformed } from './errors.ts';
-import { Message } from './requests.ts';
+import { Message } from './message.ts';
 
 // etcd's largest gRPC message: --max-request-bytes and 512 KiB. Base64 makes it a third longer.
 const MAX_MESSAGE_BYTES = 2 * 1024 * 1024;

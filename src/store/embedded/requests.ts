@@ -1,4 +1,5 @@
-import { etcdError, malformed, unsupported } from './errors.ts';
+import { etcdError, unsupported } from './errors.ts';
+import type { Message } from './message.ts';
 
 /** One key, or those from `key` up to `end`; an end of one zero byte is open. */
 export type KeyRange = { readonly key: Buffer; readonly end: Buffer | undefined };
@@ -50,62 +51,6 @@ export type Change = Row;
 // etcd's limits: --max-txn-ops and --max-request-bytes.
 const MAX_OPERATIONS = 128;
 const MAX_REQUEST_BYTES = 1.5 * 1024 * 1024;
-
-/** The fields of a request in protobuf's JSON mapping; a wrong type is an error of code 3. */
-export class Message {
-  readonly #fields: Record<string, unknown>;
-
-  constructor(value: unknown) {
-    if (typeof value !== 'object' || value === null || Array.isArray(value))
-      throw malformed('not a JSON object');
-    this.#fields = value as Record<string, unknown>;
-  }
-
-  bytes(name: string): Buffer {
-    const value = this.#fields[name] ?? '';
-    if (typeof value !== 'string' || !/^[A-Za-z0-9+/]*={0,2}$/.test(value))
-      throw malformed(`${name}: not base64`);
-    return Buffer.from(value, 'base64');
-  }
-
-  /** An int64 as a decimal string. */
-  int(name: string): string {
-    const value = this.#fields[name] ?? 0;
-    if (typeof value !== 'string' && typeof value !== 'number') throw malformed(`${name}: not a number`);
-    if (!/^-?[0-9]{1,19}$/.test(String(value))) throw malformed(`${name}: not a number`);
-    return String(BigInt(value));
-  }
-
-  number(name: string): number {
-    return Number(this.int(name));
-  }
-
-  flag(name: string): boolean {
-    return this.#fields[name] === true;
-  }
-
-  text(name: string): string | undefined {
-    const value = this.#fields[name];
-    return typeof value === 'string' ? value : undefined;
-  }
-
-  child(name: string): Message | undefined {
-    const value = this.#fields[name] ?? undefined;
-    return value === undefined ? undefined : new Message(value);
-  }
-
-  children(name: string): Message[] {
-    const value = this.#fields[name] ?? [];
-    if (!Array.isArray(value)) throw malformed(`${name}: not a list`);
-    return value.map((child) => new Message(child));
-  }
-
-  /** Refuses what etcd would understand and this server would silently ignore. */
-  refuse(...names: readonly string[]): void {
-    const name = names.find((candidate) => this.#fields[candidate]);
-    if (name !== undefined) throw unsupported(name);
-  }
-}
 
 export function readRange(message: Message): RangeRequest {
   message.refuse(

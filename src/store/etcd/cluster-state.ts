@@ -8,9 +8,9 @@ import type { KeyRange, KeyValue, WatchBatch } from '../kv/kv.ts';
 import type { AffinityState } from '../ports/blocks.ts';
 import type { ClusterView } from '../ports/feed.ts';
 import { type Fact, type Lease, readFact, type Warn } from './facts.ts';
+import { Multimap, placeOf, ResourceIndex } from './indexes.ts';
 import type { Layout } from './layout.ts';
-import { LeaseTable, Multimap } from './lease-table.ts';
-import { ResourceIndex } from './resource-index.ts';
+import { LeaseTable } from './lease-table.ts';
 
 /**
  * The cluster as the store's keys describe it, kept up to date change by change. A change costs only the work
@@ -159,7 +159,7 @@ export class ClusterState {
     let nodes: Node[] | undefined;
     for (const name of names) {
       const node = this.#build(name);
-      const { index, found } = search(nodes ?? this.#nodes, name);
+      const { index, found } = placeOf(nodes ?? this.#nodes, name);
       if (isDeepStrictEqual(found, node)) continue;
       // Views already given out keep their list.
       nodes ??= [...this.#nodes];
@@ -211,17 +211,4 @@ function isIn({ from, to }: KeyRange, key: string): boolean {
 
 function sameValue(known: KeyValue | undefined, kv: KeyValue): boolean {
   return known !== undefined && known.value === kv.value && known.modRevision === kv.modRevision;
-}
-
-/** Where a name is, or belongs, in a list sorted by name. */
-function search(nodes: readonly Node[], name: string): { index: number; found: Node | undefined } {
-  let low = 0;
-  let high = nodes.length;
-  while (low < high) {
-    const middle = (low + high) >>> 1;
-    if ((nodes[middle]?.name ?? '') < name) low = middle + 1;
-    else high = middle;
-  }
-  const candidate = nodes[low];
-  return { index: low, found: candidate?.name === name ? candidate : undefined };
 }

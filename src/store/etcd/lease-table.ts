@@ -1,5 +1,6 @@
 import type { Ip } from '../../ip/address.ts';
 import type { Lease, Recorded } from './facts.ts';
+import { Multimap } from './indexes.ts';
 import type { Layout } from './layout.ts';
 
 /**
@@ -141,25 +142,4 @@ export class LeaseTable {
 /** Public addresses, IPv4 first: flannel tells nodes apart by that one. */
 function addressesOf({ value }: Lease): Ip[] {
   return [value?.addresses[4], value?.addresses[6]].filter((ip) => ip !== undefined);
-}
-
-/** Several values for one key. */
-export class Multimap<K, V> {
-  readonly #sets = new Map<K, Set<V>>();
-
-  get(key: K): Iterable<V> {
-    return this.#sets.get(key) ?? [];
-  }
-
-  add(key: K, value: V): void {
-    const set = this.#sets.get(key);
-    if (set) set.add(value);
-    else this.#sets.set(key, new Set([value]));
-  }
-
-  delete(key: K, value: V): void {
-    const set = this.#sets.get(key);
-    set?.delete(value);
-    if (set?.size === 0) this.#sets.delete(key);
-  }
 }
