@@ -95,9 +95,11 @@ export class EtcdMembership implements Membership {
       const { subnets, held } = chooseSubnets(state, network, self, previous, Math.random);
       const holding: Holding = { self, subnets, instance };
       const drop = [...held.map(({ kv: item }) => item), ...familyKeys(state, self.name)];
+      // The feed's state lives on: after the transaction it may have our own record.
+      const former = state.leases.record(self.name)?.kv;
       const result = await kv.txn(writeHolding(layout, state, holding, drop, lease));
       if (result.succeeded) {
-        await this.#endLease(state.leases.record(self.name)?.kv);
+        await this.#endLease(former);
         log.info({ node: self.name, subnets, races: race - 1 }, 'subnets taken');
         return new LeaseClaim(this.#context, holding, lease, result.revision);
       }

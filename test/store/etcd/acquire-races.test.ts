@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { type TestContext, test } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { FlatnetError } from '../../../src/error.ts';
 import { parseIp } from '../../../src/ip/address.ts';
 import { addressOf, type Cidr, cidrOf } from '../../../src/ip/cidr.ts';
@@ -9,7 +10,7 @@ import { EtcdStore } from '../../../src/store/etcd/store.ts';
 import { EtcdKv } from '../../../src/store/kv/client.ts';
 import type { Transaction, TransactionResult } from '../../../src/store/kv/kv.ts';
 import type { Store } from '../../../src/store/ports/store.ts';
-import { startEmbedded } from '../servers.ts';
+import { eventually, startEmbedded } from '../servers.ts';
 import { overlapping, PREFIX, self, TestCluster } from './cluster.ts';
 
 const NETWORK = { Network: '10.5.0.0/16', SubnetLen: 24 };
@@ -17,7 +18,7 @@ const NETWORK = { Network: '10.5.0.0/16', SubnetLen: 24 };
 /** A client to whose first transaction something happens: before it is sent, or to its answer. */
 class EventfulKv extends EtcdKv {
   before: (transaction: Transaction) => Promise<void> = async () => {};
-  after: () => void = () => {};
+  after: () => void | Promise<void> = () => {};
 
   override async txn(transaction: Transaction): Promise<TransactionResult> {
     const { before, after } = this;
@@ -25,7 +26,7 @@ class EventfulKv extends EtcdKv {
     this.after = () => {};
     await before(transaction);
     const result = await super.txn(transaction);
-    after();
+    await after();
     return result;
   }
 }
@@ -84,6 +85,22 @@ test('the answer is lost though the lease was written: it stays, and the next tr
   await assert.rejects(store.membership.join(self(1), {}), { code: 'STORE_UNAVAILABLE' });
   assert.deepEqual(await cluster.keys(), before, 'no moment without the lease');
   assert.deepEqual((await store.membership.join(self(1), {})).subnets, first.subnets);
+});
+
+test('the feed shows the write before its answer comes: the new lease is not taken for the former one', async (t) => {
+  const { cluster, kv, store } = await start(t);
+  const former = await cluster.join(self(1));
+  former.stop();
+  const created = async () =>
+    (await cluster.kv.list(`${PREFIX}/`)).items.map(({ key, createRevision }) => [key, createRevision]);
+  const before = await created();
+  const views = cluster.views(store);
+  await eventually(() => views.length > 0);
+  kv.after = () => sleep(200);
+  const claim = await store.membership.join(self(1), {});
+  await sleep(200);
+  claim.stop();
+  assert.deepEqual(await created(), before, 'keys went and came again');
 });
 
 test('the node’s name is taken between the challenge and the write', async (t) => {
