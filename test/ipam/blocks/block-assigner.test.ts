@@ -27,7 +27,7 @@ async function fill(assigner: Assigner, count: number, name = 'filler'): Promise
   return all;
 }
 
-test('one address a family out of an own block each; asked again, the same', async (t) => {
+test('each family gets an address from a block of its own; asking again returns the same', async (t) => {
   const plan = await TestPlan.start(t, V4, V6);
   const { assigner } = plan.node('node1');
   const request = ask('a', { families: [4, 6] });
@@ -60,7 +60,7 @@ test('one address a family out of an own block each; asked again, the same', asy
   assert.deepEqual(await assigner.held('a'), []);
 });
 
-test('a family asked for later is added to what the handle has', async (t) => {
+test('a family requested later adds to what the handle has', async (t) => {
   const plan = await TestPlan.start(t, V4, V6);
   const { assigner } = plan.node('node1');
   const four = await one(assigner, 'a');
@@ -70,14 +70,14 @@ test('a family asked for later is added to what the handle has', async (t) => {
   assert.equal((await assigner.release('a')).length, 2);
 });
 
-test('both families or none', async (t) => {
+test('both families or neither', async (t) => {
   const plan = await TestPlan.start(t, V4);
   const { assigner } = plan.node('node1');
   await assert.rejects(assigner.assign(ask('a', { families: [4, 6] })), { code: 'OUT_OF_ADDRESSES' });
   assert.deepEqual(await assigner.held('a'), []);
 });
 
-test('the last address of the second family goes to another node meanwhile: the first family’s is given back', async (t) => {
+test('if another node takes the second family’s last address meanwhile, the first family’s is released', async (t) => {
   const plan = await TestPlan.start(t, V4, pool('six', 'fd00:1::/126', 126));
   const other = plan.node('node2');
   for (let i = 0; i < 3; i++) await one(other.assigner, `theirs${i}`, { families: [6] });
@@ -93,7 +93,7 @@ test('the last address of the second family goes to another node meanwhile: the 
   assert.deepEqual(await plan.findings(true), []);
 });
 
-test('the answer is lost though the addresses were written: the next try has the same', async (t) => {
+test('a lost answer after a write: the next try gets the same addresses', async (t) => {
   const plan = await TestPlan.start(t, V4);
   const { assigner, steps } = plan.node('node1');
   await one(assigner, 'first');
@@ -108,7 +108,7 @@ test('the answer is lost though the addresses were written: the next try has the
   assert.deepEqual(await assigner.assign(ask('a')), held);
 });
 
-test('a write whose answer was lost reaches the store after the release: too late', async (t) => {
+test('a write whose answer was lost cannot land after the release', async (t) => {
   const plan = await TestPlan.start(t, V4);
   let late: (() => Promise<unknown>) | undefined;
   const store = new Proxy(plan.store, {
@@ -130,7 +130,7 @@ test('a write whose answer was lost reaches the store after the release: too lat
   assert.deepEqual(await plan.findings(true), []);
 });
 
-test('an address rests before it is given out again, longest free first', async (t) => {
+test('an address rests before it is reused, the longest free first', async (t) => {
   const plan = await TestPlan.start(t, pool('tiny', '10.1.0.0/29', 30));
   await plan.configure({ cooldown: 30, maxBlocksPerHost: 1, strictAffinity: true });
   const { assigner } = plan.node('node1');
@@ -147,7 +147,7 @@ test('an address rests before it is given out again, longest free first', async 
   });
 });
 
-test('rather than an address that still rests, a new block, then a borrowed address', async (t) => {
+test('a new block, then a borrowed address, before one that still rests', async (t) => {
   const plan = await TestPlan.start(t, pool('tiny', '10.1.0.0/28', 30));
   await plan.configure({ maxBlocksPerHost: 2 });
   const { assigner } = plan.node('node1');
@@ -190,7 +190,7 @@ test('strict affinity: nothing is borrowed', async (t) => {
   });
 });
 
-test('another node’s block is taken over when it has been empty for a minute', async (t) => {
+test('another node’s block is taken over once it has been empty for a minute', async (t) => {
   const plan = await TestPlan.start(t, pool('tiny', '10.1.0.0/29', 30));
   await plan.configure({ cooldown: 10 });
   const mine = plan.node('node1').assigner;
@@ -222,7 +222,7 @@ test('two nodes race for the last block: both get addresses, one of them borrowe
   assert.equal(mine.borrowed, true);
 });
 
-test('a node is killed at any of its writes: the next try ends well, and no trace stays', async (t) => {
+test('killed at any of its writes, a node succeeds at the next try and leaves no trace', async (t) => {
   for (let deadly = 1; deadly <= 4; deadly++) {
     for (const when of ['before', 'after'] as const) {
       const plan = await TestPlan.start(t, V4);
@@ -278,7 +278,7 @@ test('requested addresses', async (t) => {
   );
 });
 
-test('reserved addresses are given out only when asked for', async (t) => {
+test('reserved addresses go only to those who ask for them', async (t) => {
   const plan = await TestPlan.start(t, pool('four', '10.1.0.0/26', 28), pool('six', 'fd00:1::/64', 122));
   const cidrs = ['10.1.0.0/28', '10.1.0.16/29', '10.1.0.24/30', 'fd00:1::/65'].map(parseCidr);
   plan.reservations = [{ name: 'kept', cidrs }];
@@ -354,7 +354,7 @@ test('a pool grown, disabled, deleted and shrunk while in use', async (t) => {
   assert.deepEqual(await assigner.release('x'), [grown.ip]);
 });
 
-test('a pool made anew with larger blocks: none is claimed around one in use', async (t) => {
+test('a pool recreated with larger blocks: none is claimed around one in use', async (t) => {
   const plan = await TestPlan.start(t, pool('p', '10.1.0.0/27', 30));
   const small = plan.node('node1').assigner;
   const { ip, block } = await one(small, 'a');
@@ -368,7 +368,7 @@ test('a pool made anew with larger blocks: none is claimed around one in use', a
   assert.deepEqual([neighbour[0]?.block, neighbour[0]?.borrowed], [block, true]);
 });
 
-test('an address asked for whose block cannot be, as smaller ones of a former pool lie in it: said at once', async (t) => {
+test('a requested address whose block would contain a former pool’s smaller one is refused at once', async (t) => {
   const plan = await TestPlan.start(t, pool('p', '10.1.0.0/28', 30));
   const { ip } = await one(plan.node('node1').assigner, 'a');
   plan.pools = [pool('p', '10.1.0.0/28', 28)];
@@ -418,7 +418,7 @@ test('many pods at once on one node', async (t) => {
   assert.equal((await assigner.ownBlocks()).length, 3);
 });
 
-test('who waits for his turn can give up; the others do not notice', async (t) => {
+test('a request that waits for its turn can give up without disturbing others', async (t) => {
   const plan = await TestPlan.start(t, V4);
   const { assigner, steps } = plan.node('node1');
   const { promise: gate, resolve: open } = Promise.withResolvers<void>();

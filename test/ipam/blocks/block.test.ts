@@ -136,7 +136,7 @@ test('ordinals and addresses', () => {
   assert.equal(ordinalOf(parseCidr('fd00::10/125'), parseIp('fd00::18')), undefined);
 });
 
-test('a release that a wrong clock dated far ahead does not hold the address back', () => {
+test('a release dated far ahead by a wrong clock does not hold the address back', () => {
   const cidr = parseCidr('10.0.0.7/32');
   const year = 365 * 86_400;
   const used = take(newBlock(cidr, 'a', 1000), 0, { handle: 'h', node: 'a' }, 1000);
@@ -145,7 +145,7 @@ test('a release that a wrong clock dated far ahead does not hold the address bac
   assert.equal(freeOrdinal(give(used, [0], 1005), wish), undefined);
 });
 
-test('what cannot be read is named', () => {
+test('errors name what cannot be read', () => {
   const good = JSON.parse(
     encodeBlock(take(newBlock(parseCidr('10.0.0.0/30'), 'a', 1), 2, { handle: 'h', node: 'a' }, 1)),
   );

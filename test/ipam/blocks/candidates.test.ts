@@ -19,7 +19,7 @@ const poolOf = family.chain((f) =>
 );
 const inside = fc.tuple(fc.nat(4095), fc.nat(10));
 
-test('every block with room for an address comes once, from a place the name chooses', () => {
+test('every block with room comes once, starting where the name decides', () => {
   const run = fc.property(
     poolOf,
     fc.string(),
@@ -39,7 +39,7 @@ test('every block with room for an address comes once, from a place the name cho
   fc.assert(run, { numRuns: 300 });
 });
 
-test('nodes begin at different places', () => {
+test('nodes start in different places', () => {
   const range = { cidr: parseCidr('10.0.0.0/16'), blockSize: 26 };
   const starts = new Set(
     Array.from({ length: 100 }, (_, i) => candidates(range, `node${i}`, []).next().value),

@@ -59,7 +59,7 @@ function blockIn(store: ReadonlyMap<string, string>): Record<string, unknown> {
   return JSON.parse(store.get(keys.block(CIDR)) ?? '{}');
 }
 
-test('nothing to say of a plan that is right', () => {
+test('a consistent plan has no findings', () => {
   assert.deepEqual(
     check(right(), { pools: [pool('p', '10.0.0.0/8', 30)], nodes: new Set(['node1', 'node2']) }),
     [],
@@ -154,7 +154,7 @@ for (const [name, codes, damage, known] of DAMAGE) {
   });
 }
 
-test('any key that is lost or spoilt is noticed', () => {
+test('any lost or damaged key is noticed', () => {
   const all = [...right().keys()];
   for (const key of all) {
     const isNeeded = key !== keys.handle('a');
@@ -163,7 +163,7 @@ test('any key that is lost or spoilt is noticed', () => {
   }
 });
 
-test('keys: what one method makes, kindOf knows; the rest it does not', () => {
+test('keys: kindOf recognises what the other methods make, and nothing else', () => {
   const id = fc.string({ minLength: 1, unit: 'grapheme' });
   fc.assert(
     fc.property(id, (text) => assert.deepEqual(keys.kindOf(keys.handle(text)), { kind: 'handle', id: text })),

@@ -23,7 +23,7 @@ function open(t: TestContext, plan: TestPlan): Store {
   return store;
 }
 
-test('a node that left for good: all it had goes, and its name is free for another', async (t) => {
+test('forgetting a node frees all it had, and its name', async (t) => {
   const plan = await TestPlan.start(t, pool('p', '10.1.0.0/24', 28));
   const store = open(t, plan);
   await store.network.write(NETWORK);
@@ -65,7 +65,7 @@ test('a node that left for good: all it had goes, and its name is free for anoth
   await store.membership.join({ ...facts, addresses: { 4: parseIp('192.0.2.9') } }, {});
 });
 
-test('by force also one whose agent lives; without a record nobody is asked', async (t) => {
+test('force forgets a living node; without a record nobody is asked', async (t) => {
   const plan = await TestPlan.start(t, pool('p', '10.1.0.0/24', 28));
   const store = open(t, plan);
   await plan.node('gone').assigner.assign({ handle: 'a', families: [4], attributes: {} });

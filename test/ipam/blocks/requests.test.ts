@@ -4,7 +4,7 @@ import { pool, TestPlan } from './plan.ts';
 
 const ADDRESS = { families: [4], attributes: {} } as const;
 
-test('what a node asks of the store: one write for an address, one to give it back', async (t) => {
+test('requests to the store: one write to take an address, one to release it', async (t) => {
   const plan = await TestPlan.start(t, pool('p', '10.1.0.0/24', 26), pool('q', 'fd00::/116', 122));
   const { assigner, upkeep, requests } = plan.node('node1');
   const asked = (): string[] => requests.splice(0).sort();

@@ -25,7 +25,7 @@ async function assign(
 
 const FOUR = pool('four', '10.1.0.0/26', 30);
 
-test('an empty block goes when it was empty twice and has rested, but one a family stays', async (t) => {
+test('an empty block is dropped once seen empty twice and rested; one per family stays', async (t) => {
   const plan = await TestPlan.start(t, FOUR, pool('six', 'fd00::/116', 126));
   const { assigner, upkeep } = plan.node('node1');
   for (let i = 0; i < 9; i++) await assign(assigner, `${i}`, 4, 6);
@@ -44,7 +44,7 @@ test('an empty block goes when it was empty twice and has rested, but one a fami
   assert.deepEqual((await assigner.ownBlocks()).map(familyOf), [4, 6]);
 });
 
-test('an empty block that was used between the two looks stays; so does one used at the last moment', async (t) => {
+test('a block used between the two looks, or at the last moment, stays', async (t) => {
   const plan = await TestPlan.start(t, FOUR);
   const { assigner, upkeep, steps } = plan.node('node1');
   for (let i = 0; i < 5; i++) await assign(assigner, `${i}`);
@@ -88,7 +88,7 @@ function collect(
   );
 }
 
-test('garbage: seen twice, for the grace time, asked again; the pods of others and the tunnel are left alone', async (t) => {
+test('garbage: seen twice, over the grace time, checked again; others’ pods and the tunnel are left alone', async (t) => {
   const plan = await TestPlan.start(t, FOUR, pool('six', 'fd00::/116', 126));
   const { assigner, upkeep } = plan.node('node1');
   const other = plan.node('node2').assigner;
@@ -110,7 +110,7 @@ test('garbage: seen twice, for the grace time, asked again; the pods of others a
   assert.deepEqual(await assigner.held(`ipip-tunnel-addr-node1`), [tunnel]);
 });
 
-test('garbage: a handle that is used anew while it is collected stays; borrowed addresses are collected', async (t) => {
+test('garbage: a handle reused during collection stays; borrowed addresses are collected', async (t) => {
   const plan = await TestPlan.start(t, pool('tiny', '10.1.0.0/29', 30));
   await plan.configure({ maxBlocksPerHost: 1 });
   const { assigner, upkeep, steps } = plan.node('node1');
@@ -135,7 +135,7 @@ test('garbage: a handle that is used anew while it is collected stays; borrowed 
   assert.equal((await assigner.held('3')).length, 1);
 });
 
-test('garbage: what was borrowed is found by a look everywhere, and from then on by any; a handle goes as a whole', async (t) => {
+test('garbage: a wide look finds what was borrowed, later looks remember it; a handle goes as a whole', async (t) => {
   const plan = await TestPlan.start(t, pool('tiny', '10.1.0.0/29', 30), pool('six', 'fd00::/116', 126));
   await plan.configure({ maxBlocksPerHost: 1 });
   const before = plan.node('node1').assigner;
@@ -161,7 +161,7 @@ test('garbage: what was borrowed is found by a look everywhere, and from then on
   assert.equal((await look()).length, 2, 'the IPv4 address is borrowed, the IPv6 address is not');
 });
 
-test('garbage: a handle that is asked for at the moment of its collection gets an address that stays', async (t) => {
+test('garbage: a handle requested while being collected gets an address that stays', async (t) => {
   const plan = await TestPlan.start(t, FOUR);
   const { assigner, upkeep } = plan.node('node1');
   await assign(assigner, 'leaks');
@@ -182,7 +182,7 @@ test('garbage: a handle that is asked for at the moment of its collection gets a
   );
 });
 
-test('what pods use and the store has forgotten is taken again, and what another has by then is told', async (t) => {
+test('what the store forgot of running pods is retaken; what others took meanwhile is reported', async (t) => {
   const plan = await TestPlan.start(t, FOUR, pool('six', 'fd00::/116', 126));
   const { assigner, upkeep } = plan.node('node1');
   const uses = [];
@@ -209,7 +209,7 @@ test('what pods use and the store has forgotten is taken again, and what another
   assert.equal((await assigner.held('a')).length, 2);
 });
 
-test('a node that is gone: all it had comes back, but for blocks that others borrow from', async (t) => {
+test('removing a node frees everything but blocks that others borrow from', async (t) => {
   const plan = await TestPlan.start(t, pool('tiny', '10.1.0.0/28', 30));
   await plan.configure({ maxBlocksPerHost: 2 });
   const gone = plan.node('gone').assigner;

@@ -18,7 +18,7 @@ function client(t: TestContext, endpoint: string): EtcdKv {
   return kv;
 }
 
-test('killed with -9 at any moment, it has every write it acknowledged and no half transaction', async (t) => {
+test('killed with -9 at any moment, it keeps every acknowledged write and no half transaction', async (t) => {
   const server = await startEmbeddedProcess();
   t.after(() => server.stop());
   const kv = client(t, server.endpoint);
@@ -51,7 +51,7 @@ test('killed with -9 at any moment, it has every write it acknowledged and no ha
   }
 });
 
-test('after a restart leases live and have their whole time again', async (t) => {
+test('leases survive a restart with their full time', async (t) => {
   const server = await startEmbeddedProcess();
   t.after(() => server.stop());
   const kv = client(t, server.endpoint);
@@ -78,7 +78,7 @@ test('time in which the server was stopped does not count', async (t) => {
   assert.equal(await kv.keepAlive(id), 3);
 });
 
-test('a second server on the same file or address is refused; a dead socket is not in the way', async (t) => {
+test('a second server on the same file or address is refused; a dead socket is no obstacle', async (t) => {
   const folder = temporaryFolder();
   t.after(() => rmSync(folder, { recursive: true, force: true }));
   const [socket, file] = [join(folder, 's'), join(folder, 'run', 'db')];
@@ -140,7 +140,7 @@ test('history is bounded in revisions and in bytes', () => {
   db.close();
 });
 
-test('a watch whose reader is slow gets everything in order, and costs the server no memory', async (t) => {
+test('a slow reader’s watch gets everything in order and costs the server no memory', async (t) => {
   const server = await startEmbedded();
   t.after(() => server.stop());
   const kv = client(t, server.endpoint);
@@ -174,7 +174,7 @@ test('a watch whose reader is slow gets everything in order, and costs the serve
   assert.equal(next, total);
 });
 
-test('what is not a request of its API is answered, not crashed on', async (t) => {
+test('invalid requests are answered, not crashed on', async (t) => {
   const server = await startEmbedded();
   t.after(() => server.stop());
   const ask = (method: string, path: string, body = ''): Promise<{ status: number; text: string }> =>

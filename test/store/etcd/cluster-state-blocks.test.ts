@@ -40,7 +40,7 @@ const put = (keys: Keys, written: Document): WatchEvent => {
   return keys.put(key, value, '0');
 };
 
-test('a node is its record and its confirmed blocks; leases count for nothing', () => {
+test('under blocks, a node is its record and its confirmed blocks; leases do not count', () => {
   const keys = new Keys();
   keys.put(layout.config, BLOCKS);
   keys.put(layout.node('b'), record('b', 2));
@@ -71,7 +71,7 @@ test('a node is its record and its confirmed blocks; leases count for nothing', 
   ]);
 });
 
-test('the parts of the keys may come in any order', () => {
+test('key ranges may arrive in any order', () => {
   const keys = new Keys();
   keys.put(layout.config, BLOCKS);
   keys.put(layout.node('a'), record('a', 1));
@@ -88,7 +88,7 @@ test('the parts of the keys may come in any order', () => {
   }
 });
 
-test('allocations make no view and are not kept', () => {
+test('allocations cause no view and are not kept', () => {
   const keys = new Keys();
   keys.put(layout.config, BLOCKS);
   const state = stateOf(keys);
@@ -141,7 +141,7 @@ test('a resource that cannot be read keeps its last good value, and says so; a d
   assert.equal(without.resources.bgpConfiguration, DEFAULT_BGP_CONFIGURATION);
 });
 
-test('change by change or all at once, on either plan: the same view, the same objects', () => {
+test('incrementally or all at once, on either plan: the same view, the same objects', () => {
   const small = fc.nat(3);
   const name = fc.constantFrom('a', 'b', 'c');
   const change = fc.oneof(

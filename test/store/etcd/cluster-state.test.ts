@@ -100,7 +100,7 @@ test('without a configuration there is no view; a broken or deleted one keeps th
   assert.equal(viewOf(state).network.backend.type, 'host-gw');
 });
 
-test('change by change or all at once: the same view, and what did not change stays the same object', () => {
+test('incrementally or all at once: the same view, and unchanged nodes stay the same objects', () => {
   const names = ['a', 'b', 'c'];
   const small = fc.nat(3);
   const change = fc.oneof(
@@ -160,7 +160,7 @@ test('change by change or all at once: the same view, and what did not change st
   );
 });
 
-test('at 5,000 nodes a change costs little, and touches nothing else', (t) => {
+test('with 5,000 nodes a change is cheap and touches nothing else', (t) => {
   const count = 5_000;
   const keys = new Keys();
   keys.put(layout.config, CONFIG);

@@ -4,7 +4,7 @@ import { parseCidr } from '../../../src/ip/cidr.ts';
 import { BlockKeys } from '../../../src/store/etcd/block-keys.ts';
 import { Layout } from '../../../src/store/etcd/layout.ts';
 
-test('whoever watches nodes reads each key of theirs once, and none that changes with every pod', () => {
+test('watching nodes reads each of their keys once, and none that change with every pod', () => {
   const layout = new Layout('/net');
   const ipam = new BlockKeys('/net');
   const cidr = parseCidr('10.0.0.0/26');

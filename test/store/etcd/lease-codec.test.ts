@@ -27,7 +27,7 @@ test('lease keys are as flannel writes them', () => {
   assert.deepEqual(flannel.exec(both)?.slice(1), ['10.5.34.0', '24', 'fc00::1:0', '64']);
 });
 
-test('lease keys: round trip, and what is none is refused', () => {
+test('lease keys: round trip; anything else is refused', () => {
   const v4 = fc.tuple(fc.ipV4(), fc.nat(32)).map(([ip, length]) => parseCidr(`${ip}/${length}`));
   const v6 = fc.tuple(fc.ipV6(), fc.nat(128)).map(([ip, length]) => parseCidr(`${parseIp(ip)}/${length}`));
   const subnets = fc.oneof(
@@ -56,7 +56,7 @@ test('lease keys: round trip, and what is none is refused', () => {
   }
 });
 
-test('lease values have the bytes of flannel', () => {
+test('lease values match flannel’s bytes', () => {
   const vtep = { VNI: 1, VtepMAC: 'c6:bf:12:00:11:22' };
   const golden: [LeaseValue, string][] = [
     [

@@ -50,7 +50,7 @@ test('dual stack and IPv6 alone have keys of their own form', async (t) => {
   await assert.rejects(cluster.join(self(4)), { code: 'CONFIG_INVALID', message: /no IPv6 address/ });
 });
 
-test('errors that name what to mend', async (t) => {
+test('errors name what to fix', async (t) => {
   const cluster = await start(t, { Network: '10.5.0.0/22', SubnetLen: 24 });
   await assert.rejects(cluster.join(self(1, { name: 'a/b' })), { code: 'NAME_INVALID' });
   for (const i of [1, 2, 3]) await cluster.join(self(i));
@@ -62,7 +62,7 @@ test('errors that name what to mend', async (t) => {
   await assert.rejects(cluster.store().network.read(), { code: 'NOT_FOUND' });
 });
 
-test('started again, a node has its subnet: by its address, its name, or what it remembers', async (t) => {
+test('a restarted node keeps its subnet, by its address, its name, or what it remembers', async (t) => {
   const cluster = await start(t);
   const first = await cluster.join(self(1));
   first.stop();
@@ -157,7 +157,7 @@ test('a second living node of one name is refused; the first does not suffer', a
   );
 });
 
-test('an agent that takes over the node ends the hold of the one before', async (t) => {
+test('an agent that takes over a node ends its predecessor’s claim', async (t) => {
   const cluster = await start(t);
   const first = await cluster.join(self(1));
   const lost = outcome(first.lost);
@@ -170,7 +170,7 @@ test('an agent that takes over the node ends the hold of the one before', async 
   assert.equal(stillHeld.code, undefined);
 });
 
-test('a key that goes is written again; one that others take is lost', async (t) => {
+test('a deleted key is restored; one that others took is lost', async (t) => {
   const cluster = await start(t, DUAL);
   const claim = await cluster.join(self(1, { dual: true }));
   const lost = outcome(claim.lost);
@@ -191,7 +191,7 @@ test('a key that goes is written again; one that others take is lost', async (t)
   assert.notDeepEqual(next.subnets, claim.subnets, 'what is lost is not taken back');
 });
 
-test('a lease is renewed; ended by others it is taken again; stopped it runs out; released it goes', async (t) => {
+test('a lease is renewed; if ended by others, retaken; once stopped, it expires; released, it is gone', async (t) => {
   const cluster = await start(t);
   const claim = await cluster.join(self(1), {}, { leaseTtl: 2 });
   const key = `${PREFIX}/flatnet/nodes/node1`;
@@ -211,7 +211,7 @@ test('a lease is renewed; ended by others it is taken again; stopped it runs out
   assert.deepEqual(await cluster.keys(), ['config']);
 });
 
-test('views: complete at first, then after every change, changes together are one', async (t) => {
+test('views: first the whole cluster, then every change, close ones as one', async (t) => {
   const cluster = await start(t);
   const first = await cluster.join(self(1));
   const views = cluster.views();

@@ -25,7 +25,7 @@ async function start(t: TestContext): Promise<{ server: ServerProcess; cluster: 
   return { server, cluster };
 }
 
-test('the store is killed and comes back under agents that watch and renew: nobody loses anything', async (t) => {
+test('the store is killed and returns while agents watch and renew: nobody loses anything', async (t) => {
   const { server, cluster } = await start(t);
   const claims = await Promise.all([1, 2, 3].map((i) => cluster.join(self(i), {}, { leaseTtl: 5 })));
   const losses = claims.map(({ lost }) => outcome(lost));
@@ -51,7 +51,7 @@ test('the store is killed and comes back under agents that watch and renew: nobo
   assert.ok(cluster.warnings.some((text) => text.includes('the store is away')));
 });
 
-test('cut off again and again, also past lost history, the view ends as that of the store', async (t) => {
+test('cut off again and again, even past lost history, the view ends up equal to the store', async (t) => {
   const folder = temporaryFolder();
   t.after(() => rmSync(folder, { recursive: true, force: true }));
   const server = await startEmbedded(folder);
@@ -110,7 +110,7 @@ test('cut off again and again, also past lost history, the view ends as that of 
   }
 });
 
-test('a store that hangs is noticed, and followed again when it wakes', async (t) => {
+test('a hanging store is noticed, and followed again when it wakes', async (t) => {
   const { server, cluster } = await start(t);
   await cluster.join(self(1));
   const views = cluster.views(cluster.store({}, { watchIdle: 200, timeout: 300 }));
@@ -122,7 +122,7 @@ test('a store that hangs is noticed, and followed again when it wakes', async (t
   await lastView(views, ({ nodes }) => nodes.length === 2);
 });
 
-test('a slow store only takes its time', async (t) => {
+test('a slow store is only slow', async (t) => {
   const server = await startEmbedded();
   t.after(() => server.stop());
   const sockets: net.Socket[] = [];
@@ -154,7 +154,7 @@ test('a slow store only takes its time', async (t) => {
   await lastView(views, ({ nodes }) => nodes.length === 2);
 });
 
-test('a store that comes back empty: nodes are written again, and no view loses one', async (t) => {
+test('a store that returns empty: nodes are written again, and no view loses one', async (t) => {
   const { server, cluster } = await start(t);
   const claims = await Promise.all([1, 2, 3].map((i) => cluster.join(self(i))));
   const views = cluster.views();

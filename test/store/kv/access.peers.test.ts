@@ -11,7 +11,7 @@ import { openStore } from '../../../src/store/open.ts';
 import { NO_ETCD, startEtcd, temporaryFolder } from '../servers.ts';
 
 describe('etcd that asks who is there', { skip: NO_ETCD }, () => {
-  test('user and password: a token, and a new one when it runs out', async (t) => {
+  test('user and password: a token, and a new one when it expires', async (t) => {
     const server = await startEtcd(['--auth-token-ttl=1']);
     t.after(() => server.stop());
     const admin = new Transport({ endpoints: [server.endpoint] });

@@ -24,7 +24,7 @@ async function breaks(kv: Kv, began: () => void = () => {}): Promise<unknown> {
   return 'did not break';
 }
 
-test('endpoints: what cannot be read is an error that says so', () => {
+test('endpoints that cannot be read are refused, and named', () => {
   const wrong = [
     '',
     'localhost:2379',
@@ -40,7 +40,7 @@ test('endpoints: what cannot be read is an error that says so', () => {
   assert.throws(() => new EtcdKv({ endpoints: [] }), { code: 'CONFIG_INVALID' });
 });
 
-test('a dead endpoint is passed over, for reads and writes', async (t) => {
+test('reads and writes skip a dead endpoint', async (t) => {
   const server = await startEmbedded();
   t.after(() => server.stop());
   const dead = `http://127.0.0.1:${await freePort()}`;
@@ -69,7 +69,7 @@ test('a write whose answer is lost is not sent twice; a read is', async (t) => {
   assert.equal(paths.length, 4);
 });
 
-test('a server that does not answer costs one timeout, and the next is asked', async (t) => {
+test('a silent server costs one timeout, then the next is tried', async (t) => {
   const server = await startEmbedded();
   t.after(() => server.stop());
   const silent = net.createServer(() => {});

@@ -149,7 +149,7 @@ export function conformance(title: string, start: () => Promise<Server>, skip: s
       assert.equal(await kv.get(key), undefined);
     });
 
-    test('txn: of many racing for one key one wins, and no increment is lost', async () => {
+    test('txn: of many racing for one key, one wins, and no increment is lost', async () => {
       const root = fresh();
       const create = (_: unknown, i: number) =>
         kv.txn({
@@ -247,7 +247,7 @@ export function conformance(title: string, start: () => Promise<Server>, skip: s
       assert.deepEqual(batches.at(-1)?.map(brief), ['put c=3', 'delete b']);
     });
 
-    test('watch: stands, says so, and ends quietly with its signal', async () => {
+    test('watch: reports that it is established, and ends quietly with its signal', async () => {
       const root = fresh();
       const { revision } = await kv.list(root);
       const abort = new AbortController();
@@ -260,7 +260,7 @@ export function conformance(title: string, start: () => Promise<Server>, skip: s
       for await (const _ of kv.watch(root, 1, abort.signal)) assert.fail('aborted before it began');
     });
 
-    test('watch: broken off anywhere and resumed, every event comes once and in order', async () => {
+    test('watch: interrupted anywhere and resumed, it delivers every event once and in order', async () => {
       const root = fresh();
       const total = 150;
       let next = (await kv.list(root)).revision + 1;
