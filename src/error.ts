@@ -75,8 +75,8 @@ export class FlatnetError extends Error {
   }
 
   /**
-   * The error that `toJSON` was of, as another process sent it: the same message and parts. What has another shape, or a code this
-   * release does not know, becomes INTERNAL.
+   * The error that `toJSON` was of, as another process sent it: the same message and parts. What has another
+   * shape, or a code this release does not know, becomes INTERNAL.
    */
   static fromJson(value: unknown): FlatnetError {
     const fields: Readonly<Record<string, unknown>> =

@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict';
+import { globSync, readFileSync } from 'node:fs';
 import { test } from 'node:test';
 import { type Module, readModules } from './modules.ts';
 
@@ -266,4 +267,14 @@ test('every export is for src/ itself, not only for tests', () => {
     }
   }
   assert.deepEqual(unused, []);
+});
+
+test('comments stay within the formatter’s line width', () => {
+  const long: string[] = [];
+  for (const path of globSync(['src/**/*.ts', 'test/**/*.ts', 'bench/**/*.ts'])) {
+    for (const [i, line] of readFileSync(path, 'utf8').split('\n').entries()) {
+      if (line.length > 110 && /^\s*(\/\*\*|\*|\/\/)/.test(line)) long.push(`${path}:${i + 1}`);
+    }
+  }
+  assert.deepEqual(long, []);
 });

@@ -7,8 +7,8 @@ import { test } from 'node:test';
 import type { Result } from './reporter.ts';
 
 /*
- * Run by `scripts/test` in place of the files named in FLATNET_VM_FILES, where this machine's kernel lacks what they need: they run
- * in one virtual machine, and each of their tests is a test here.
+ * Run by `scripts/test` in place of the files named in FLATNET_VM_FILES, where this machine's kernel lacks
+ * what they need: they run in one virtual machine, and each of their tests is a test here.
  */
 const files = (process.env.FLATNET_VM_FILES ?? '').split(' ').filter(Boolean);
 /** What scripts/vm returns when a program is not installed. */

@@ -12,8 +12,8 @@ import { NO_KERNEL, Running } from '../state/namespace.ts';
 import { factsOf, nodesOf, type Plan, podsOf, selfOf } from './cluster.ts';
 
 /*
- * Nodes on one network, each a namespace with a pod in another. The agent's routes stand for BIRD's: of these tests it does not matter
- * who set them.
+ * Nodes on one network, each a namespace with a pod in another. The agent's routes stand for BIRD's: of these
+ * tests it does not matter who set them.
  */
 const SIZE = 3;
 const plan = (ipip: Encapsulation): Plan => ({

@@ -21,8 +21,8 @@ import { CANNOT, FLATNET } from './host.ts';
 import { Tunnel } from './tunnel.ts';
 
 /*
- * Calico's default way in the whole. node1 and node3 are on one network, node2 on another one, behind a router: 172.30.0.11,
- * 172.30.1.12, 172.30.0.13.
+ * Calico's default way in the whole. node1 and node3 are on one network, node2 on another one, behind a
+ * router: 172.30.0.11, 172.30.1.12, 172.30.0.13.
  */
 const [NODE1, NODE2, NODE3] = ['172.30.0.11', '172.30.1.12', '172.30.0.13'];
 /** Milliseconds; an emulated machine is slow. */

@@ -10,8 +10,8 @@ import { asOne } from '../desired/composed.ts';
 import { NO_KERNEL } from '../state/namespace.ts';
 
 /*
- * client ── node ── peer, and a pod on the node's bridge. The peer answers for a remote pod, the world outside, an excluded
- * network; it notes which source address each echo request came with.
+ * client ── node ── peer, and a pod on the node's bridge. The peer answers for a remote pod, the world
+ * outside, an excluded network; it notes which source address each echo request came with.
  */
 const ADDRESSES = {
   4: {

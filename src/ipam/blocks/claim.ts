@@ -8,8 +8,9 @@ import { fence, handOver, newBlock } from './block.ts';
 //
 // 1. Whose a block is, only the block says: its creation and its hand-over are single compare-and-swaps.
 // 2. A block is covered by an affinity of its node all its life, so that affinities alone tell what is taken.
-// 3. A confirmed affinity is that of the block's node, except right after a hand-over, while the block is empty and the new
-//    node takes nothing from it: it may once it has removed the former node's affinity and confirmed its own.
+// 3. A confirmed affinity is that of the block's node, except right after a hand-over, while the block is
+//    empty and the new node takes nothing from it: it may once it has removed the former node's affinity and
+//    confirmed its own.
 //
 // So the two nodes that advertise one block never both have pods in it. What a crash leaves is resolved by
 // `settle`, by the node's next claim, or by `forget` once the node is gone.

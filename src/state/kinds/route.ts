@@ -138,8 +138,9 @@ function rtnetlink(item: RouteItem, index: Index): Route {
 
 /**
  * Another way to put a route in place when `route replace` was refused:
- * - EINVAL: the kernel finds the IPv6 gateway on another device, as it does while the route to replace still leads
- *   there, and onlink does not help (ip6_route_check_nh_onlink). A host route to the gateway does, for that moment.
+ * - EINVAL: the kernel finds the IPv6 gateway on another device, as it does while the route to replace
+ *   still leads there, and onlink does not help (ip6_route_check_nh_onlink). A host route to the gateway
+ *   does, for that moment.
  * - EEXIST: the same route is there, but behind another one that somebody put before it (fib_table_insert).
  */
 function detour(item: RouteItem, errno: string, index: Index) {

@@ -6,9 +6,10 @@ import type { Cidr } from '../../ip/cidr.ts';
  * in an order in which a crash between any two of them does no harm:
  *
  * - A **block** says whose it is and who has which of its addresses. It alone decides both.
- * - An **affinity** announces that a node claims a block, wants to, or is giving it up. Only confirmed ones are advertised.
- * - A **handle** is an index: where to look for what an owner has of other nodes' blocks. It may name too much, never too
- *   little. A node finds by itself what it has of its own blocks.
+ * - An **affinity** announces that a node claims a block, wants to, or is giving it up. Only confirmed ones
+ *   are advertised.
+ * - A **handle** is an index: where to look for what an owner has of other nodes' blocks. It may name too
+ *   much, never too little. A node finds by itself what it has of its own blocks.
  *
  * A method that compares and swaps returns undefined, or false, when the object is not as it was read.
  */
