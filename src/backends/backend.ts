@@ -8,9 +8,9 @@ import type { Resolve } from '../state/kinds/fdb.ts';
 
 /**
  * How packets for a peer's pods leave this node. Pure: everything a backend does is to say what the kernel
- * should hold. To add one, write a file that exports such an object and name it in `registry.ts`. What it
- * needs besides (a process, keys) is its companion's business: `CompanionFacts` is the type of what that one
- * makes known, as `self.companion`.
+ * should hold. To add one, write a file that exports such an object and name it in `registry.ts`. Anything
+ * else it needs (a process, keys) is its companion's business: `CompanionFacts` is the type of what the
+ * companion publishes, as `self.companion`.
  */
 export type Backend<Options = unknown, CompanionFacts = unknown> = {
   /** As in the configuration's `Backend.Type` and in a lease's BackendType. */
@@ -22,7 +22,7 @@ export type Backend<Options = unknown, CompanionFacts = unknown> = {
   options(fields: Fields, resources: Resources): Options;
   /** Bytes it adds to each packet, so that pod MTU = underlay MTU − overhead of the largest family in use. */
   overhead(self: Self<CompanionFacts>, options: Options, family: Family): number;
-  /** The underlay MTU to reckon with instead of the interface's own, where the configuration names one. */
+  /** The underlay MTU to use instead of the interface's own, if the configuration names one. */
   underlayMtu?(options: Options): number | undefined;
   /** UDP ports at which nodes decapsulate: pods may not send there. Absent: none. */
   tunnelPorts?(options: Options): readonly number[];
@@ -30,9 +30,11 @@ export type Backend<Options = unknown, CompanionFacts = unknown> = {
    * Ports on which nodes talk in their own name, to each other or to routers; pods never do so. Absent: none.
    */
   nodePorts?(options: Options): NodePorts;
-  /** Why this node cannot take part in that family; then nothing is programmed for the family. */
+  /** Why this node cannot take part in that family; nothing is programmed for it then. */
   refuses?(self: Self<CompanionFacts>, options: Options, family: Family): string | undefined;
-  /** What peers must know of this node in that family; `undefined` when nothing. Published as BackendData. */
+  /**
+   * What peers must know about this node in that family, published as BackendData; `undefined` if nothing.
+   */
   data(self: Self<CompanionFacts>, options: Options, family: Family): unknown;
   /**
    * Devices and their addresses: what does not depend on any peer. `network`: the whole pod network of the
@@ -47,7 +49,7 @@ export type Backend<Options = unknown, CompanionFacts = unknown> = {
   /** What one peer needs. Called again only when peer or self change. */
   peer(self: Self<CompanionFacts>, peer: Node, options: Options, family: Family): PeerItems;
   /**
-   * For backends whose devices ask instead of being told: who answers, from all nodes' facts. Absent: nothing
+   * For backends whose devices ask instead of being told: answers them from all nodes' facts. Absent: nothing
    * is answered.
    */
   resolver?(nodes: readonly Node[], options: Options): Resolve | undefined;

@@ -22,9 +22,9 @@ export type BgpOptions = {
   /** How packets for pods of each pool leave the node. */
   readonly pools: readonly { readonly cidr: Cidr; readonly ipipMode: Encapsulation }[];
   /**
-   * `bird`: the routes to peers' pods are those that BIRD learns. `agent`: besides, the agent sets them
-   * itself for whole blocks, so that they do not depend on a BGP session; BIRD's, of a higher metric, stand
-   * behind them.
+   * `bird`: the routes to peers' pods are those that BIRD learns. `agent`: the agent also sets routes for
+   * whole blocks itself, so that they do not depend on a BGP session; BIRD's, with a higher metric, back them
+   * up.
    */
   readonly routes: 'bird' | 'agent';
   /** TCP ports at which someone speaks BGP with this node. */
@@ -34,12 +34,12 @@ export type BgpOptions = {
 /** BFD, over one hop and over many (RFC 5881, 5883). */
 const BFD_PORTS = [3784, 4784];
 
-/** Before BIRD's 32: an IPv6 route without a metric gets 1024 of the kernel, where IPv4's has 0. */
+/** Ahead of BIRD's 32: the kernel gives an IPv6 route without a metric 1024, and an IPv4 route 0. */
 const METRIC_V6 = 16;
 
 /**
  * Calico's data path: every node advertises its blocks by BGP. The routes to the peers' blocks come from
- * BIRD, which sends them through `tunl0` where a pool asks for IPIP; here is what those routes need.
+ * BIRD, which sends them through `tunl0` if a pool asks for IPIP; this file provides what those routes need.
  */
 export const bgp: Backend<BgpOptions, TunnelFacts> = {
   type: 'bgp',
@@ -67,8 +67,8 @@ function readOptions(fields: Fields, { ipPools, bgpConfiguration, bgpPeers }: Re
 }
 
 /**
- * Device, table and the smaller MTU come and go together: what a pod sends has to fit into the tunnel as long
- * as a route may lead there.
+ * Device, table and the smaller MTU come and go together: a pod's packets must fit into the tunnel as long as
+ * any route may lead there.
  */
 function hasTunnel(self: Self<TunnelFacts>, { pools }: BgpOptions, family: Family): boolean {
   return family === 4 && (self.companion?.onlyReceives === true || asksForIpip(pools));
@@ -82,7 +82,7 @@ function peer(self: Self<TunnelFacts>, node: Node, options: BgpOptions, family: 
   const items = subnetsOf(node, family).flatMap((dst): Item[] => {
     const asked = options.pools.find(({ cidr }) => contains(cidr, dst))?.ipipMode ?? 'Never';
     const mode = self.companion?.onlyReceives ? 'Never' : asked;
-    // Of a kind that BIRD does not learn: what a peer has is the peer's to advertise.
+    // With a protocol that BIRD does not learn: only the peer itself advertises its blocks.
     const route: RouteItem = {
       kind: 'route',
       type: 'unicast',
@@ -94,7 +94,7 @@ function peer(self: Self<TunnelFacts>, node: Node, options: BgpOptions, family: 
     if (mode === 'Always' || (mode === 'CrossSubnet' && !near)) {
       return [{ ...route, dev: IPIP_DEVICE, onlink: true }];
     }
-    // Behind a router only BGP knows the way.
+    // Beyond a router, only BGP knows the way.
     return near ? [{ ...route, dev: self.underlay.dev }] : [];
   });
   return { items };

@@ -14,7 +14,7 @@ export function isOnLink(self: Self, address: Ip): boolean {
   return self.underlay.onLink.some((network) => contains(network, address));
 }
 
-/** Plain routes by a peer on the same network, as `ip route replace SUBNET via PEER dev UNDERLAY`. */
+/** Plain routes via a peer on the same network, like `ip route replace SUBNET via PEER dev UNDERLAY`. */
 export function directRoutes(self: Self, subnets: readonly Cidr[], via: Ip): Item[] {
   return subnets.map((dst) => ({
     kind: 'route',

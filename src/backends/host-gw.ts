@@ -3,7 +3,7 @@ import type { Family } from '../ip/address.ts';
 import type { Backend, PeerItems } from './backend.ts';
 import { directRoutes, isOnLink, subnetsOf } from './direct.ts';
 
-/** Plain routes by the peers' own addresses: no overhead, but all nodes must share a network. */
+/** Plain routes via the peers' own addresses: no overhead, but all nodes must share a network. */
 export const hostGw: Backend<undefined> = {
   type: 'host-gw',
   options: () => undefined,

@@ -1,13 +1,15 @@
 import type { Underlay } from '../cluster/node.ts';
 import type { Family } from '../ip/address.ts';
 
-/** Bytes: an interface with less has no IPv6 (RFC 8200 §5; the kernel takes the addresses away). */
+/**
+ * Bytes. An interface with a smaller MTU cannot have IPv6 (RFC 8200 §5): the kernel removes its addresses.
+ */
 export const IPV6_LEAST_MTU = 1280;
 
 /**
- * Bytes left for a packet of the pod network after the overhead of its tunnel. One narrow way does not take
- * IPv6 from the whole node: what is too large for that way is lost (no tunnel's packet is fragmented over
- * IPv6), the rest goes.
+ * Bytes left for a packet of the pod network after the overhead of its tunnel. One narrow path does not cost
+ * the whole node its IPv6: what is too large for that path is lost (tunnels never fragment over IPv6),
+ * everything else gets through.
  */
 export function innerMtu(
   { mtu, pathMtu = mtu }: Pick<Underlay, 'mtu' | 'pathMtu'>,

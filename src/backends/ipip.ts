@@ -7,14 +7,13 @@ import { elementItem, elementOf } from '../state/kinds/nft-element.ts';
 import type { Chain, SetValue, TableId } from '../state/kinds/nft-table.ts';
 import { innerMtu } from './inner-mtu.ts';
 
-/** The kernel's own tunnel device without ends: the gateway of a route is the other end. */
+/** The kernel's own tunnel device, which has no endpoints: the gateway of each route is the remote end. */
 export const IPIP_DEVICE = 'tunl0';
 /** Bytes of the outer header (RFC 2003). */
 export const IPIP_OVERHEAD = 20;
 
 /**
- * Whether any pool has its packets tunnelled. Also one that is disabled: the pods that have addresses of it
- * stay.
+ * Whether any pool has its packets tunnelled, even a disabled one: its pods keep their addresses.
  */
 export function asksForIpip(pools: readonly Pick<IpPool, 'cidr' | 'ipipMode'>[]): boolean {
   return pools.some(({ cidr, ipipMode }) => familyOf(cidr) === 4 && ipipMode !== 'Never');
@@ -23,13 +22,13 @@ export function asksForIpip(pools: readonly Pick<IpPool, 'cidr' | 'ipipMode'>[])
 /** What the desired state depends on besides the pools. */
 export type TunnelFacts = {
   /**
-   * Of the tunnel device: the source of what the host itself sends to pods through the tunnel. Undefined
-   * until there is one.
+   * The tunnel device's address: the source of what the host itself sends to pods through the tunnel.
+   * Undefined until there is one.
    */
   readonly address?: Ip;
   /**
-   * The device is there for what peers send, and no route leads into it: the pools have begun or ceased to
-   * ask for it a moment ago, and not all nodes know yet. Absent: it is as the pools say.
+   * The device only receives, and no route leads into it: the pools have just started or stopped asking for
+   * it, and not all nodes know yet. Absent: it is as the pools say.
    */
   readonly onlyReceives?: boolean;
 };
@@ -46,8 +45,8 @@ export function ipipDevice({ underlay, companion }: Self<TunnelFacts>): readonly
       alias: 'flatnet ipip',
       entries: 'kernel',
     },
-    // A peer may answer by another way than we ask, while a pool's encapsulation changes: loose reverse path
-    // filter, RFC 3704.
+    // A peer may reply over a different path while a pool's encapsulation changes: loose reverse path filter,
+    // RFC 3704.
     { kind: 'sysctl', path: `net/ipv4/conf/${IPIP_DEVICE}/rp_filter`, value: '2' },
   ];
   if (companion?.address !== undefined) {

@@ -2,18 +2,17 @@ import type { Node } from '../cluster/node.ts';
 import type { Family } from '../ip/address.ts';
 import { type Mac, macFromSeed, parseMac } from '../ip/mac.ts';
 
-/** Bytes of an interface's name in the kernel, a zero among them. */
+/** Bytes of an interface's name in the kernel, including the terminating zero. */
 const IFNAMSIZ = 16;
 
-/** `flannel.1`, or `flannel-v6.1`; for VNIs with which that is too long `fl.10000000`, or `fl-v6.10000`. */
+/** `flannel.1` or `flannel-v6.1`; `fl.10000000` or `fl-v6.10000` for VNIs that make the name too long. */
 export function vxlanDevice(vni: number, family: Family): string {
   const suffix = `${family === 4 ? '' : '-v6'}.${vni}`;
   return `flannel${suffix}`.length < IFNAMSIZ ? `flannel${suffix}` : `fl${suffix}`;
 }
 
 /**
- * The same for the same node for ever, so that a restart or a re-created device changes nothing for the
- * peers.
+ * Always the same for one node, so that a restart or a re-created device changes nothing for its peers.
  */
 export function vtepMac(node: string, family: Family): Mac {
   return macFromSeed(`${node} vxlan ${family}`);
@@ -29,7 +28,7 @@ export function vtepMacOf(peer: Node, family: Family): Mac | undefined {
   }
 }
 
-/** A field of what a peer published, its key matched without case as Go does. */
+/** A field of what a peer published; keys match case-insensitively, as in Go. */
 export function publishedField(data: unknown, name: string): unknown {
   if (typeof data !== 'object' || data === null) return undefined;
   return Object.entries(data).find(([key]) => key.toLowerCase() === name.toLowerCase())?.[1];

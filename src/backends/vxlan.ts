@@ -15,7 +15,7 @@ export type VxlanOptions = {
   readonly vni: number;
   /** UDP port of every node. */
   readonly port: number;
-  /** The underlay's MTU, where the interface's own is not to be trusted. */
+  /** The underlay's MTU, if the interface's own cannot be trusted. */
   readonly mtu: number | undefined;
   readonly learning: boolean;
   readonly gbp: boolean;
@@ -23,7 +23,7 @@ export type VxlanOptions = {
   readonly directRouting: boolean;
   /** Outer UDP checksums for IPv4. */
   readonly udpChecksum: boolean;
-  /** Answer the kernel's questions instead of programming every peer ahead. */
+  /** Answer the kernel's questions instead of programming every peer in advance. */
   readonly onDemand: boolean;
 };
 
@@ -49,7 +49,7 @@ function vxlanOverhead(family: Family): number {
 function readOptions(fields: Fields): VxlanOptions {
   return {
     vni: fields.integer('VNI', 1, 0xffffff) ?? 1,
-    // 0 is flannel's way to say: the kernel's default.
+    // In flannel, 0 means the kernel's default.
     port: fields.integer('Port', 0, 65535) || 8472,
     mtu: fields.integer('MTU', 0, 65535) || undefined,
     learning: fields.boolean('Learning') ?? false,
@@ -81,7 +81,7 @@ function device(self: Self, options: VxlanOptions, family: Family, network: Cidr
         dev: self.underlay.dev,
         learning: options.learning,
         gbp: options.gbp,
-        // A receiver drops IPv6 UDP without checksum unless told otherwise (RFC 6935).
+        // Receivers drop IPv6 UDP without a checksum unless told otherwise (RFC 6935).
         udpChecksum: family === 6 || options.udpChecksum,
         onDemand: options.onDemand,
       },
@@ -93,26 +93,26 @@ function device(self: Self, options: VxlanOptions, family: Family, network: Cidr
     },
     { kind: 'address', dev: name, address: prefixed(addressOf(subnet), family === 4 ? 32 : 128) },
   ];
-  // With a smaller MTU there is no IPv6 on a device.
+  // A device with a smaller MTU has no IPv6.
   if (mtu >= IPV6_LEAST_MTU)
     items.push({ kind: 'sysctl', path: `net/ipv6/conf/${name}/accept_ra`, value: '0' });
-  // Some hosts turn it off for devices that come (net.ipv6.conf.default).
+  // Some hosts turn it off for new devices (net.ipv6.conf.default).
   if (family === 6) items.push({ kind: 'sysctl', path: `net/ipv6/conf/${name}/disable_ipv6`, value: '0' });
   if (family === 4) {
-    // A peer may answer by another way than we ask (it routes directly, we tunnel): loose reverse path
-    // filter, RFC 3704.
+    // A peer may reply over a different path (it routes directly, we tunnel): loose reverse path filter, RFC
+    // 3704.
     items.push({ kind: 'sysctl', path: `net/ipv4/conf/${name}/rp_filter`, value: '2' });
   }
   if (options.onDemand) items.push(...onDemandItems(name, network, family));
   return items;
 }
 
-/** All pods are behind the device; who is where, the kernel asks (RTM_GETNEIGH) when it needs to know. */
+/** All pods are behind the device; the kernel asks who is where (RTM_GETNEIGH) when it needs to know. */
 function onDemandItems(name: string, network: Cidr, family: Family): Item[] {
   return [
     { kind: 'route', dst: network, type: 'unicast', dev: name, protocol: OUR_PROTOCOL },
     { kind: 'sysctl', path: `net/ipv${family}/neigh/${name}/app_solicit`, value: '3' },
-    // An entry nobody uses may go after a minute.
+    // An unused entry may go after a minute.
     { kind: 'sysctl', path: `net/ipv${family}/neigh/${name}/gc_stale_time`, value: '60' },
   ];
 }

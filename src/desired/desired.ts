@@ -9,13 +9,13 @@ import { nodePart } from './node-part.ts';
 import { peerContribution } from './peer.ts';
 import { strayPods } from './stray-pods.ts';
 
-/** All that one node's desired state is computed from. Whoever changes a fact makes a new object of it. */
+/** Everything one node's desired state is computed from. A fact that changes must become a new object. */
 export type Facts = {
   readonly network: Network;
   readonly self: Self;
-  /** The nodes of the cluster; this node among them is passed over. */
+  /** The nodes of the cluster; this node is skipped. */
   readonly peers: readonly Node[];
-  /** The pods that hang on this node. */
+  /** This node's pods. */
   readonly pods: readonly LocalPod[];
   /** Absent: nobody has written any. */
   readonly resources?: Resources;
@@ -24,23 +24,23 @@ export type Facts = {
 export type Desired = {
   /** One for each owner: the same object as in the last call unless something of it changed. */
   readonly contributions: readonly Contribution[];
-  /** What keeps a family or a pod from working, for people; besides those of the contributions. */
+  /** What keeps a family or a pod from working, for people; contributions carry warnings of their own. */
   readonly warnings: readonly string[];
   /** Bytes a pod may send in one packet. */
   readonly mtu: number;
 };
 
 /**
- * What the kernel of this node should hold. Pure; with a memo, a call after one pod's or one peer's change
- * computes what that one contributes. Throws CONFIG_INVALID when the network's backend is unknown or its
- * options are wrong.
+ * What this node's kernel should hold. Pure; with a memo, a call after a change of one pod or peer computes
+ * only its contribution. Throws CONFIG_INVALID when the network's backend is unknown or its options are
+ * wrong.
  */
 export function desiredState(facts: Facts, memo: Memo = new Memo()): Desired {
   const { network, self, peers, pods, resources = NO_RESOURCES } = facts;
   const part = memo.node(network, self, resources, () => nodePart(network, self, resources));
   const { configured, used, usable, mtu } = part;
   const { backend, options } = configured;
-  // Pods keep what they hang on although no peer can be reached in a family.
+  // Pods keep their wiring even if no peer can be reached in a family.
   const wiringFacts: WiringFacts = {
     self,
     families: used,

@@ -5,7 +5,7 @@ import type { Contribution } from '../state/contributions.ts';
 import { equal } from '../state/kind.ts';
 import type { NodePart } from './node-part.ts';
 
-/** What `desiredState` remembers between calls: whatever did not change is the same object again. */
+/** What `desiredState` remembers between calls: whatever has not changed is the same object again. */
 export class Memo {
   readonly pods = new Each<LocalPod>();
   readonly peers = new Each<Node>();
@@ -13,8 +13,8 @@ export class Memo {
   #node: { network: Network; self: Self; resources: Resources; part: NodePart } | undefined;
 
   /**
-   * `make` is called only when a fact changed; the contributions of the part only change with what is in
-   * them.
+   * `make` is called only if a fact has changed, and a contribution becomes a new object only if its content
+   * differs.
    */
   node(network: Network, self: Self, resources: Resources, make: () => NodePart): NodePart {
     const last = this.#node;

@@ -9,12 +9,12 @@ import { masqueradeItems } from '../masquerade/table.ts';
 import type { Contribution } from '../state/contributions.ts';
 import { familyMtu, podMtu } from './pod-mtu.ts';
 
-/** What follows from this node and the network alone, whatever pods and peers there are. */
+/** What follows from this node and the network alone, regardless of pods and peers. */
 export type NodePart = {
   readonly configured: Configured;
-  /** Of the network's. */
+  /** The families of the network. */
   readonly used: readonly Family[];
-  /** In which peers can be reached. */
+  /** Those in which peers can be reached. */
   readonly usable: readonly Family[];
   /** Bytes a pod may send in one packet. */
   readonly mtu: number;
@@ -38,7 +38,7 @@ export function nodePart(network: Network, self: Self, resources: Resources): No
     const cidr = network.pools[family]?.cidr;
     return cidr === undefined ? [] : backend.device(self, options, family, cidr);
   });
-  // Pods keep their way out although no peer can be reached in a family.
+  // Pods can still reach the outside even if no peer can be reached in a family.
   const ports = backend.nodePorts?.(options) ?? { tcp: [], udp: [] };
   const tables = used.flatMap((family) =>
     masqueradeItems(network.masquerade, family, podNetworks(network, resources, self, family), ports),
@@ -55,7 +55,7 @@ export function nodePart(network: Network, self: Self, resources: Resources): No
 }
 
 /**
- * Pods send 1280 bytes whatever the way, and the kernel drops what a tunnel over IPv6 makes too large of it
+ * Pods may always send 1280 bytes, and the kernel drops what a tunnel over IPv6 makes too large
  * (ip6_fragment).
  */
 function narrowWay(self: Self, { backend, options }: Configured): string | undefined {

@@ -6,7 +6,7 @@ import { overlaps } from '../ip/cidr.ts';
 import type { Contribution } from '../state/contributions.ts';
 import type { Item } from '../state/item.ts';
 
-/** What one peer needs in the kernel of this node, by the families both have; of this node itself nothing. */
+/** What one peer needs in this node's kernel, for the families both have; nothing for this node itself. */
 export function peerContribution(
   self: Self,
   peer: Node,

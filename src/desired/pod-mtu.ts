@@ -5,8 +5,8 @@ import type { Self } from '../cluster/node.ts';
 import { FAMILIES, type Family } from '../ip/address.ts';
 
 /**
- * Underlay MTU less the largest overhead of the families in use: one MTU serves a pod with both. But no less
- * than IPv6 asks for: a pod would lose its addresses for good, while IPv4 finds the way's smaller MTU by
+ * Underlay MTU minus the largest overhead of the families in use: a pod with both has one MTU. But never less
+ * than IPv6 requires: a pod would lose its addresses for good, while IPv4 discovers a smaller path MTU by
  * itself.
  */
 export function podMtu(network: Network, self: Self, configured: Configured): number {
@@ -15,7 +15,7 @@ export function podMtu(network: Network, self: Self, configured: Configured): nu
   return network.pools[6] ? Math.max(mtu, IPV6_LEAST_MTU) : mtu;
 }
 
-/** What the backend leaves of the underlay MTU for a packet of the family. */
+/** What the backend leaves of the underlay MTU for a packet of this family. */
 export function familyMtu(self: Self, { backend, options }: Configured, family: Family): number {
   const mtu = backend.underlayMtu?.(options);
   return innerMtu(

@@ -3,7 +3,7 @@ import { type LocalPod, podTitle } from '../cluster/node.ts';
 import type { IpPool } from '../cluster/resources.ts';
 import { contains } from '../ip/cidr.ts';
 
-/** Pods whose pool was deleted under them, for people. Without pools at all everything is of none. */
+/** Warns of pods whose pool has been deleted. Without any pools, that is every pod. */
 export function strayPods(
   { addresses }: Pick<Network, 'addresses'>,
   { ipPools }: { readonly ipPools: readonly Pick<IpPool, 'cidr'>[] },

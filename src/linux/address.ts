@@ -24,8 +24,7 @@ const IFA_BROADCAST = 4;
 const IFA_FLAGS = 8;
 
 /**
- * Of IPv6: a privacy address (RFC 8981), replaced daily. Of IPv4 the same bit says that it is not the
- * network's first.
+ * In IPv6, a privacy address (RFC 8981), replaced daily. In IPv4 the same bit marks a secondary address.
  */
 export const IFA_F_TEMPORARY = 0x01;
 export const IFA_F_NODAD = 0x02;
@@ -40,10 +39,10 @@ export type Address = {
   /** Interface index. */
   readonly dev: number;
   readonly address: Prefixed;
-  /** The other end of a point-to-point link; the prefix length is then that of its network. */
+  /** The remote end of a point-to-point link; the prefix length is then that of its network. */
   readonly peer?: Ip | undefined;
   readonly broadcast?: Ip | undefined;
-  /** IPv4 only; by default the name of the interface. */
+  /** IPv4 only. Default: the name of the interface. */
   readonly label?: string | undefined;
   /** RT_SCOPE_*: 0 global, 253 link, 254 host. Default: 0. */
   readonly scope?: number | undefined;

@@ -1,7 +1,7 @@
 import { constants } from 'node:os';
 import { getSystemErrorMessage } from 'node:util';
 
-/** Linux numbers that libuv, and so Node's own table, does not know (asm-generic/errno.h, linux/errno.h). */
+/** Linux error numbers that libuv, and so Node's own table, lacks (asm-generic/errno.h, linux/errno.h). */
 const LINUX_ONLY: Readonly<Record<string, number>> = {
   ECHRNG: 44,
   ENONET: 64,
@@ -25,7 +25,7 @@ const LINUX_ONLY: Readonly<Record<string, number>> = {
 
 const NAMES = new Map<number, string>();
 for (const [name, number] of [...Object.entries(constants.errno), ...Object.entries(LINUX_ONLY)]) {
-  // Linux has two names for some numbers (EAGAIN and EWOULDBLOCK, EOPNOTSUPP and ENOTSUP): the first is the
+  // Linux has two names for some numbers (EAGAIN and EWOULDBLOCK, EOPNOTSUPP and ENOTSUP); the first is the
   // usual one.
   if (!NAMES.has(number)) NAMES.set(number, name);
 }

@@ -21,7 +21,7 @@ import { decodeRule, RTM_DELRULE, RTM_NEWRULE, type Rule } from './rule.ts';
 type Change = { readonly type: 'new' | 'del'; readonly portId: number };
 
 /**
- * `new` is also said of changes. `portId` is that of the socket that caused it, 0 when the kernel itself did.
+ * `new` also means changed. `portId` identifies the socket that caused it; 0 is the kernel itself.
  */
 export type MonitorEvent =
   | (Change & { readonly object: 'link'; readonly value: Link })
@@ -36,8 +36,8 @@ export type MonitorEvent =
   | Overflow;
 
 /**
- * The kernel asks for an entry. With an IP address: who has it (vxlan `l3miss`, or a neighbour with
- * `app_solicit`). With a MAC alone: behind which tunnel endpoint it is (vxlan `l2miss`).
+ * The kernel asks for an entry. With an IP address, it asks who has it (vxlan `l3miss`, or a neighbour with
+ * `app_solicit`); with only a MAC, which tunnel endpoint it is behind (vxlan `l2miss`).
  */
 export type Miss = {
   readonly type: 'miss';
@@ -47,12 +47,12 @@ export type Miss = {
   readonly mac: Mac | undefined;
 };
 
-/** Events were lost: only a fresh dump says what is. */
+/** Events were lost: only a fresh dump tells the current state. */
 export type Overflow = { readonly type: 'overflow' };
 
-/** Undefined for messages of other kinds or families. */
+/** Undefined for messages of any other type or family. */
 export function decodeEvent(message: Message): MonitorEvent | undefined {
-  // Types come in fours: new, delete, get, set.
+  // Message types come in fours: new, delete, get, set.
   const change: Change = { type: message.type % 4 === 0 ? 'new' : 'del', portId: message.portId };
   switch (message.type) {
     case RTM_NEWLINK:
@@ -96,7 +96,7 @@ export function decodeEvent(message: Message): MonitorEvent | undefined {
   }
 }
 
-// The family is no guide: vxlan says AF_INET also of an IPv6 address, and nothing at all of a MAC
+// The family is unreliable: vxlan says AF_INET even for an IPv6 address, and nothing at all for a MAC
 // (vxlan_fdb_info).
 function decodeMiss({ payload }: Message): Miss {
   const attributes = attributesOf(payload, NDMSG_SIZE);

@@ -33,7 +33,7 @@ export type Fdb = {
   /** Interface index: a vxlan device, or a port of a bridge. */
   readonly dev: number;
   readonly mac: Mac;
-  /** The far tunnel endpoint, of a vxlan device. */
+  /** The remote tunnel endpoint of a vxlan device. */
   readonly dst?: Ip | undefined;
   /** UDP, host order. Default: the device's. */
   readonly port?: number | undefined;

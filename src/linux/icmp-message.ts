@@ -5,7 +5,7 @@ export const ECHO_REPLY = { 4: 0, 6: 129 } as const;
 export const ECHO_REQUEST = { 4: 8, 6: 128 } as const;
 export const UNREACHABLE = { 4: 3, 6: 1 } as const;
 export const TIME_EXCEEDED = { 4: 11, 6: 3 } as const;
-/** IPv6 only; IPv4 says it by a code of UNREACHABLE. */
+/** IPv6 only; IPv4 uses a code of UNREACHABLE. */
 export const PACKET_TOO_BIG = 2;
 const FRAGMENTATION_NEEDED = 4;
 
@@ -24,13 +24,13 @@ export type Echo<Type> = {
   readonly size: number;
 };
 
-/** Somebody on the way could not pass on a packet of ours. */
+/** Somebody on the path could not forward a packet of ours. */
 export type IcmpError = {
   readonly type: 'unreachable' | 'too-big' | 'time-exceeded';
   /** Who says so. */
   readonly from: Ip;
   readonly code: number;
-  /** Bytes, of the narrow link; of `too-big`. */
+  /** MTU in bytes of the narrow link, for `too-big`. */
   readonly mtu: number | undefined;
   /** Where our packet was going, and which echo request it was, if it was one. */
   readonly to: Ip;

@@ -20,7 +20,7 @@ const IP_PMTUDISC_PROBE = 3;
 const SO_RCVBUFFORCE = 33;
 const RECEIVE_BUFFER = 1 << 20;
 const LARGEST_PACKET = 65_536;
-/** Milliseconds a wait may take in one piece: the process can't exit, nor a signal be heard, before that. */
+/** Milliseconds a single wait may take: until then the process can neither exit nor handle a signal. */
 const SLICE = 50;
 
 export type { IcmpError, IcmpMessage } from './icmp-message.ts';
@@ -30,7 +30,7 @@ export type IcmpOptions = {
   /** A path or a descriptor of a network namespace; by default the thread's own. */
   readonly netns?: string | number | undefined;
   /**
-   * Forbid fragmentation (and ignore what the kernel knows of the path), so that `too-big` errors come.
+   * Forbid fragmentation (and ignore what the kernel knows about the path), so that `too-big` errors arrive.
    * Default: no.
    */
   readonly dontFragment?: boolean | undefined;
@@ -135,7 +135,7 @@ export async function waitForMessages(
   }
 }
 
-/** Only what `receive` understands wakes the socket: IPv6's neighbour discovery would do so all the time. */
+/** Only what `receive` understands wakes the socket; IPv6 neighbour discovery would do so all the time. */
 function filter(fd: number, family: Family): void {
   const wanted = [icmp.ECHO_REQUEST, icmp.ECHO_REPLY, icmp.UNREACHABLE, icmp.TIME_EXCEEDED].map(
     (type) => type[family],

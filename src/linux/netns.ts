@@ -6,8 +6,7 @@ const NETNS_DIR = '/run/netns';
 const OWN = '/proc/thread-self/ns/net';
 
 /**
- * A result that is there when the function returns: `never` for a promise, so that an async callback does not
- * compile.
+ * A synchronous result: `never` for a promise, so that an async callback does not compile.
  */
 export type Sync<T> = T extends PromiseLike<unknown> ? never : T;
 
@@ -35,8 +34,7 @@ export function openNetns(path: string): number {
 }
 
 /**
- * Which namespace this is: the same number for every path and process that means the same one. Default: our
- * own.
+ * Identifies a namespace: the same number for every path and process that refers to it. Default: our own.
  */
 export function netnsId(netns: string | number = OWN): number {
   return typeof netns === 'number' ? fs.fstatSync(netns).ino : fs.statSync(netns).ino;
@@ -45,8 +43,7 @@ export function netnsId(netns: string | number = OWN): number {
 /**
  * Runs `run` with the calling thread in another network namespace and returns its result. Sockets made and
  * programs started inside belong to that namespace for good, and may be used after it; /proc/sys/net is that
- * namespace's. `run` must not be async: everything after its first `await` would run in some namespace or
- * other.
+ * namespace's. `run` must not be async: anything after its first `await` would run in an arbitrary namespace.
  */
 export function withNetns<T>(netns: string | number, run: () => Sync<T>): T {
   primeThreadPool();
@@ -121,7 +118,7 @@ export function deleteNetns(name: string): void {
     try {
       sys.umount2(path, sys.MNT_DETACH);
     } catch (error) {
-      // EINVAL: nothing (more) is mounted on it, as after a creation cut short. ENOENT: no such file.
+      // EINVAL: nothing is mounted on it, as after an interrupted creation. ENOENT: no such file.
       const errno = error instanceof FlatnetError ? error.errno : undefined;
       if (errno !== 'EINVAL' && errno !== 'ENOENT') throw error;
       break;
@@ -140,7 +137,7 @@ export function listNetns(): string[] {
   }
 }
 
-/** Runs with the thread already elsewhere, and always brings it back to `own`. */
+/** Runs with the thread already in the other namespace, and always brings it back to `own`. */
 function insideNetns<T>(own: number, run: () => Sync<T>): T {
   try {
     const result = run();
@@ -157,7 +154,8 @@ function insideNetns<T>(own: number, run: () => Sync<T>): T {
 }
 
 /**
- * A thread left in a foreign namespace would silently configure the wrong network: better no process at all.
+ * A thread left in a foreign namespace would silently configure the wrong network; better to have no process
+ * at all.
  */
 function comeBack(own: number): void {
   try {
@@ -169,8 +167,8 @@ function comeBack(own: number): void {
 }
 
 /**
- * Threads of libuv's pool inherit the namespace of the thread that starts them, and they start at the first
- * use, all at once. So this first use must be here, and not by chance inside `run`.
+ * Threads of libuv's pool inherit the namespace of the thread that starts them, and all start at first use.
+ * So that first use must happen here, not by chance inside `run`.
  */
 function primeThreadPool(): void {
   if (primed) return;

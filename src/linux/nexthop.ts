@@ -9,7 +9,7 @@ const RTA_VIA = 18;
 
 export const RTNH_F_ONLINK = 4;
 
-/** One of several ways of a route. */
+/** One of several next hops of a route. */
 export type Nexthop = {
   /** Interface index. */
   readonly dev: number;
@@ -19,7 +19,7 @@ export type Nexthop = {
   readonly weight?: number | undefined;
 };
 
-/** The gateway of a route of this family: RTA_VIA when it is of the other one. */
+/** The gateway of a route of this family; RTA_VIA if it belongs to the other one. */
 export function writeGateway(writer: Writer, family: Family, via: Ip | undefined): void {
   if (via === undefined) return;
   const bytes = ipToBytes(via);
@@ -47,7 +47,7 @@ export function writeNexthops(writer: Writer, family: Family, nexthops: readonly
   writer.bytes(RTA_MULTIPATH, Buffer.concat(entries));
 }
 
-/** Undefined for a route of one way. */
+/** Undefined for a route with a single next hop. */
 export function readNexthops(attributes: Attributes): Nexthop[] | undefined {
   const bytes = attributes.get(RTA_MULTIPATH);
   if (!bytes) return undefined;

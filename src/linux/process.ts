@@ -4,7 +4,7 @@ import { pause } from '../async/pause.ts';
 import { codeOf, FlatnetError, messageOf } from '../error.ts';
 import { withNetns } from './netns.ts';
 
-/** A process for sure: pids are used again, pid and start time together are not. */
+/** Identifies a process for certain: pids are reused, but pid and start time together are not. */
 export type ProcessId = {
   readonly pid: number;
   /** Clock ticks since boot, field 22 of /proc/PID/stat (proc(5)). */
@@ -129,8 +129,7 @@ function started(child: ChildProcess, file: string): Promise<void> {
 export type FoundProcess = ProcessId & { readonly netnsId: number; readonly environ: readonly string[] };
 
 /**
- * Every process of this machine, with the inode of its network namespace and the environment it was started
- * with.
+ * Every process on this machine, with the inode of its network namespace and its initial environment.
  */
 export function* allProcesses(): Generator<FoundProcess> {
   for (const name of readdirSync('/proc')) {

@@ -64,7 +64,7 @@ const TYPE_NAMES = new Map<number, RouteType>(
   Object.entries(TYPES).map(([name, number]) => [number, name as RouteType]),
 );
 
-/** A way to a destination. What `ip route` leaves out is left out here. */
+/** A route to a destination. What `ip route` omits is omitted here. */
 export type Route = {
   readonly dst: Cidr;
   /** Default: unicast. */
@@ -73,11 +73,11 @@ export type Route = {
   readonly dev?: number | undefined;
   /** The gateway; for an IPv4 destination it may be an IPv6 address (RFC 5549). */
   readonly via?: Ip | undefined;
-  /** The gateway is taken to be on the link although no network there holds it. */
+  /** Treat the gateway as on-link even if no network there contains it. */
   readonly onlink?: boolean | undefined;
-  /** Source address of packets that have none yet. */
+  /** Source address for packets that have none yet. */
   readonly src?: Ip | undefined;
-  /** The lower, the better. Default: 0 for IPv4, 1024 for IPv6. */
+  /** Lower is preferred. Default: 0 for IPv4, 1024 for IPv6. */
   readonly metric?: number | undefined;
   /** Default: 254, main. */
   readonly table?: number | undefined;
@@ -87,7 +87,7 @@ export type Route = {
   readonly scope?: number | undefined;
   /** Path MTU in bytes. */
   readonly mtu?: number | undefined;
-  /** Instead of `dev` and `via`: several ways, chosen by flow. */
+  /** Instead of `dev` and `via`: several next hops, chosen per flow. */
   readonly nexthops?: readonly Nexthop[] | undefined;
 };
 
@@ -143,22 +143,23 @@ export function routeDump(filter: {
       .u32(RTA_OIF, filter.dev)
       .finish(),
     decode: decodeRoute,
-    // A table comes into being with its first route.
+    // A table exists from its first route on.
     emptyOn: 'ENOENT',
   };
 }
 
 /**
- * Like `ip route get DST`: the way a packet would take. ENETUNREACH when there is none. `fibMatch`: the route
- * in the table that says so (`ip route get fibmatch`), with all its ways, and without what was learned of the
- * path for a while (RFC 1191).
+ * Like `ip route get DST`: the route a packet would take. ENETUNREACH when there is none. `fibMatch`: the
+ * matching route of the table itself (`ip route get fibmatch`), with all its next hops, and without what was
+ * temporarily learned about the path (RFC 1191).
  */
 export function routeGet(
   dst: Ip,
   how: { from?: Ip; oif?: number; iif?: number; mark?: number; fibMatch?: boolean } = {},
 ): DumpRequest<Route> {
   const family = familyOf(dst);
-  // Without it IPv4 answers as if all were in one table; IPv6 always says the table, and refuses the flag.
+  // Without it, IPv4 answers as if there were only one table; IPv6 always names the table and refuses the
+  // flag.
   const lookupTable = family === 4 ? RTM_F_LOOKUP_TABLE : 0;
   return {
     operation: 'route get',
@@ -232,7 +233,7 @@ function newRoute(operation: string, route: Route, flags: number): Request {
   return { operation, object: routeText(route), type: RTM_NEWROUTE, flags, payload };
 }
 
-/** As ip(8) chooses: a neighbour's network is on the link, what lies behind a gateway is not. */
+/** As ip(8) chooses: a route without a gateway has link scope, one with a gateway does not. */
 function defaultScope({ dst, type = 'unicast', via, nexthops }: Route): number {
   if (familyOf(dst) === 6) return RT_SCOPE_UNIVERSE;
   if (type === 'local') return RT_SCOPE_HOST;

@@ -50,9 +50,9 @@ export type Rule = {
   readonly mark?: number | undefined;
   /** Default: all bits, when there is a mark. */
   readonly mask?: number | undefined;
-  /** `not`: the rule is for packets that do not match. */
+  /** `not`: the rule applies to packets that do not match. */
   readonly invert?: boolean | undefined;
-  /** A found route with a prefix of at most this length does not count. */
+  /** Ignore a matching route whose prefix has at most this length. */
   readonly suppressPrefixLength?: number | undefined;
   /** Who made it (RTPROT_*). */
   readonly protocol?: number | undefined;

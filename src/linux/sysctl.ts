@@ -3,8 +3,8 @@ import { codeOf, FlatnetError, messageOf } from '../error.ts';
 
 /**
  * Like `sysctl -n`, but with slashes, so that devices with dots in their names need no quoting:
- * `net/ipv4/conf/flannel.1/forwarding`. Below `net` it is that of the thread's network namespace, so inside
- * `withNetns` it is that namespace's. Throws NOT_FOUND or IO.
+ * `net/ipv4/conf/flannel.1/forwarding`. Below `net` it belongs to the thread's network namespace, so inside
+ * `withNetns` to that one. Throws NOT_FOUND or IO.
  */
 export function readSysctl(path: string): string {
   return attempt('sysctl read', path, () => fs.readFileSync(fileOf(path), 'utf8').trim());

@@ -1,4 +1,4 @@
-/** A timer that several set: the earliest wish wins. */
+/** A timer that many may set: the earliest deadline wins. */
 export class Alarm {
   readonly #ring: () => void;
   #timer: NodeJS.Timeout | undefined;

@@ -1,11 +1,11 @@
 import { devicesOf, type Item, type KernelState, keyOf, same } from './item.ts';
 
-/** Whose items come first, where two want one key. */
+/** Whose items win if two owners want the same key, in this order. */
 const PARTS = ['backend', 'wiring', 'masquerade', 'pod', 'peer', 'former'] as const;
 
 /**
- * Who wants some items: a part of this node's own, one of its pods, or another node. `former`: what was
- * wanted before and is to stay until something else is there; it gives way without a word.
+ * Who wants some items: part of this node itself, one of its pods, or another node. `former`: what was wanted
+ * before and stays until something replaces it; it yields silently.
  */
 export type Owner = {
   readonly part: (typeof PARTS)[number];
@@ -15,7 +15,7 @@ export type Owner = {
   readonly id?: string;
 };
 
-/** What one owner wants the kernel to hold. The same object for as long as nothing of it changes. */
+/** What one owner wants the kernel to hold. The same object as long as nothing in it changes. */
 export type Contribution = {
   readonly owner: Owner;
   readonly items: readonly Item[];
@@ -26,22 +26,22 @@ export type Contribution = {
 type Claim = { readonly item: Item; readonly by: Contribution };
 
 /**
- * Contributions put together: one item for each key. Of two that want one key the first by `PARTS` and name
- * gets it, and the other is a conflict. An update costs what changed, however many contributions there are;
- * only comparing the two lists takes a moment for each.
+ * Contributions merged: one item per key. If two owners want the same key, the first by `PARTS` and name gets
+ * it, and the other is a conflict. An update costs what has changed, however many contributions there are,
+ * plus one pointer comparison for each.
  */
 export class Composition {
   #list: readonly Contribution[] = [];
   readonly #items = new Map<string, Item>();
   readonly #owners = new Map<string, Contribution>();
-  /** All claims to the keys that several want. */
+  /** All claims to contested keys. */
   readonly #rivals = new Map<string, Claim[]>();
   /** Those with warnings. */
   readonly #warners = new Set<Contribution>();
   #warnings: readonly string[] | undefined;
-  /** How many items have to do with each device. */
+  /** How many items involve each device. */
   readonly #devices = new Map<string, number>();
-  /** Of the update under way: what was there before, by key. */
+  /** During an update: what each touched key held before. */
   #before = new Map<string, Item | undefined>();
 
   /** By key. Changes with each update. */
@@ -54,14 +54,14 @@ export class Composition {
     return this.#owners.get(key)?.owner;
   }
 
-  /** Whether any item has to do with the device. */
+  /** Whether any item involves the device. */
   concerns(device: string): boolean {
     return this.#devices.has(device);
   }
 
   /**
-   * What keeps owners from working, and who wants in vain what somebody else has, for people. The same list
-   * while nothing of it can have changed.
+   * What keeps owners from working, and which claims lost to others, for people. The same list until
+   * something in it may have changed.
    */
   get warnings(): readonly string[] {
     const ofOwners = () => [...this.#warners].sort(byPrecedence).flatMap(({ warnings }) => warnings);
@@ -70,8 +70,7 @@ export class Composition {
   }
 
   /**
-   * Replaces the contributions; objects that stay the same cost nothing. What was there before, for each
-   * changed key.
+   * Replaces the contributions; unchanged objects cost nothing. Returns what each changed key held before.
    */
   update(list: readonly Contribution[]): ReadonlyMap<string, Item | undefined> {
     const [gone, come] = differences(this.#list, list);
@@ -116,7 +115,7 @@ export class Composition {
       }
       const present = this.#items.get(key);
       const rivals = this.#rivals.get(key) ?? (present ? [{ item: present, by: owner }] : []);
-      // What one owner wants twice is the same thing: two blocks of a peer share its FDB entry.
+      // An owner may name the same thing twice: two blocks of a peer share its FDB entry.
       if (rivals.some((claim) => claim.by === by)) continue;
       rivals.push({ item, by });
       rivals.sort((a, b) => byPrecedence(a.by, b.by));
@@ -184,7 +183,7 @@ function compare(a: string, b: string): number {
   return a === b ? 0 : a < b ? -1 : 1;
 }
 
-/** What is in one list only. What both begin and end with is passed over. */
+/** What is in only one of the lists. Their common beginning and end are skipped. */
 function differences<T>(before: readonly T[], after: readonly T[]): [gone: readonly T[], come: readonly T[]] {
   const shorter = Math.min(before.length, after.length);
   let start = 0;

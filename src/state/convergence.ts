@@ -5,21 +5,20 @@ import type { Kernel, Outcome } from './kernel.ts';
 import { order } from './order.ts';
 import { UndoneList } from './undone.ts';
 
-/** A run that changed something looks again; so often at most. */
+/** A run that changed something looks again, at most this often. */
 const MAX_LOOKS = 6;
 
 /**
- * What is desired, what is known of the kernel, and the step that makes the one the other. One step at a
- * time.
+ * What is desired, what is known about the kernel, and the step that makes the two agree. One step at a time.
  */
 export class Convergence {
   readonly undone = new UndoneList();
   readonly #kernel: Kernel;
   /** Does not change during a step. */
   readonly #desired = new Composition();
-  /** What the kernel is known to hold of each key that changed since the last step. */
+  /** What the kernel is known to hold under each key that has changed since the last step. */
   #dirty = new Map<string, Item | undefined>();
-  /** Nothing is believed of the kernel: it has to be read. */
+  /** Nothing is assumed about the kernel: it has to be read. */
   #isStale = true;
   #prune = false;
 
@@ -39,7 +38,7 @@ export class Convergence {
     return this.#dirty.size > 0;
   }
 
-  /** What is ours and wanted by nobody is removed from here on. Whether that is new. */
+  /** From now on, what is ours and unwanted is removed. Returns whether that is news. */
   allowPrune(): boolean {
     if (this.#prune) return false;
     this.#prune = true;
@@ -47,7 +46,7 @@ export class Convergence {
     return true;
   }
 
-  /** The kernel may be another than it is believed to be. */
+  /** The kernel may differ from what is assumed. */
   doubt(): void {
     this.#isStale = true;
   }
@@ -68,7 +67,7 @@ export class Convergence {
     // now.
     const prune = this.#prune;
     const known = this.#isStale ? undefined : this.#changesFor(dirty);
-    // Before reading: what happens from now on must be looked at again.
+    // Set before reading: whatever happens from now on calls for another look.
     this.#isStale = false;
     const direct = known && (await this.#kernel.apply(order(await this.#withoutDone(known))));
     if (direct?.failed.length === 0) {
@@ -102,7 +101,7 @@ export class Convergence {
     return { ...left, done };
   }
 
-  /** A device that somebody else made comes with what he put on it: a pod's, with all that CNI did. */
+  /** A device made by others comes with what they put on it: a pod's, with everything CNI did. */
   async #withoutDone(changes: readonly Change[]): Promise<readonly Change[]> {
     const found = new Set(
       changes
@@ -129,7 +128,7 @@ export class Convergence {
       if (!change || (change.action === 'delete' && !isOurs(change.item, items))) continue;
       const parent = parentOf(change.item);
       if (kindOf(change.item).entails?.(change.item)) return undefined;
-      // What it hangs on is there, or comes in the same step.
+      // Its parent exists, or is handled in the same step.
       if (parent !== undefined && this.undone.has(parent) && !dirty.has(parent)) return undefined;
       if (change.action === 'delete' && !this.#prune) return undefined;
       changes.push(change);

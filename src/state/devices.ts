@@ -3,7 +3,7 @@ import { type Link, linkDump, linkGet } from '../linux/link/link.ts';
 import type { NetlinkSocket } from '../linux/netlink/socket.ts';
 import { type LinkItem, linkItem } from './kinds/link.ts';
 
-/** A device as an item, without what only the kernel knows it by. */
+/** A device as an item, with its index. */
 export type KnownDevice = LinkItem & { readonly index: number };
 
 /** The devices of a network namespace as last read: all requests name them by index. */
@@ -29,7 +29,7 @@ export class Devices {
     throw new FlatnetError('there is no such device', { code: 'NOT_FOUND', object: name });
   };
 
-  /** All of them, as they are now. */
+  /** Reads all of them. */
   async read(): Promise<void> {
     const links = await this.#socket.dump(linkDump());
     this.#byName = new Map();
@@ -38,7 +38,7 @@ export class Devices {
     for (const link of links) this.#put(link);
   }
 
-  /** Some of them, as they are now: what costs as much on a node of many devices as on one of few. */
+  /** Refreshes some of them, at a cost that does not depend on how many devices the node has. */
   refresh(names: Iterable<string>): void {
     for (const name of names) {
       const link = this.#find(name);

@@ -7,7 +7,7 @@ export type DiffOptions = {
   readonly prune?: boolean;
 };
 
-/** What has to be done, in no particular order: `order` puts it right. Pure. */
+/** What has to be done, in no particular order; see `order`. Pure. */
 export function diff(actual: KernelState, desired: KernelState, options: DiffOptions = {}): Change[] {
   /** Of what hangs on nothing, by key. */
   const parents = new Map<string, Change>();
@@ -35,7 +35,7 @@ export function diff(actual: KernelState, desired: KernelState, options: DiffOpt
   return changes;
 }
 
-/** The change that fills one slot, or undefined when it is right. */
+/** The change that fills one slot, or undefined if it is right. */
 export function changeOf(was: Item | undefined, item: Item): Change | undefined {
   if (!was) return { action: 'add', item };
   if (satisfies(was, item)) return undefined;

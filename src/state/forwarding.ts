@@ -2,7 +2,7 @@ import type { Ip } from '../ip/address.ts';
 import type { Cidr } from '../ip/cidr.ts';
 import type { Mac } from '../ip/mac.ts';
 
-/** An entry of a node's forwarding table. The longest `dst` wins, and of equals the lowest metric. */
+/** An entry of a node's forwarding table. The longest `dst` wins, then the lowest metric. */
 export type Way = { readonly dst: Cidr; readonly metric: number } & (
   | { readonly to: 'here'; readonly dev: string }
   | { readonly to: 'nowhere' }
@@ -27,7 +27,8 @@ export type Encapsulated<L> = {
 export type Departure<L> = { readonly delivered: true } | Encapsulated<L> | { readonly lost: string };
 
 /**
- * Where a packet goes, as a node's items say: each kind of item fills its part, for computing a packet's way.
+ * Where packets go according to a node's items: each kind of item fills its part, so that a packet's path can
+ * be computed.
  */
 export class Forwarding {
   readonly ways: Way[] = [];

@@ -12,7 +12,7 @@ export type Change = ChangeOf<Item>;
 const byName = new Map<string, Kind<Item>>(KINDS.map((kind) => [kind.kind, kind]));
 const keys = new WeakMap<Item, string>();
 
-/** What there is to know of an item's kind. */
+/** What there is to know about an item's kind. */
 export function kindOf({ kind }: Pick<Item, 'kind'>): Kind<Item> {
   const found = byName.get(kind);
   if (!found) throw new TypeError(`no kind of item is called ${kind}`);
@@ -41,7 +41,7 @@ export function parentOf(item: Item): string | undefined {
   return dev === undefined ? kind.parent?.(item) : device(dev).key;
 }
 
-/** The names of all devices an item has to do with. */
+/** The names of all devices an item involves. */
 export function devicesOf(item: Item): readonly string[] {
   const kind = kindOf(item);
   const own = kind.device?.(item) ?? kind.provides?.(item);
@@ -51,8 +51,8 @@ export function devicesOf(item: Item): readonly string[] {
 }
 
 /**
- * Thousands of items hang on few devices, whose keys are made once: a new text costs its hash at each
- * look-up.
+ * Thousands of items hang on few devices, whose keys are made once: a fresh string must be hashed at each
+ * lookup.
  */
 const devices = new Map<string, { readonly key: string; readonly alone: readonly string[] }>();
 const MAX_REMEMBERED = 2000;

@@ -13,7 +13,7 @@ import {
 } from './item.ts';
 import { blockedBy } from './order.ts';
 
-/** So many are asked for one by one; more, and all devices are read at once. */
+/** Up to this many devices are read one by one; beyond that, all at once. */
 const FEW_DEVICES = 16;
 
 export type Failure = { readonly change: Change; readonly error: Error };
@@ -68,11 +68,11 @@ export class Kernel implements Disposable {
   /** Makes the changes, stage after stage. One that fails does not stop the rest. */
   async apply(stages: readonly (readonly Change[])[]): Promise<Outcome> {
     const outcome = { done: [] as Change[], failed: [] as Failure[], waiting: [] as Waiting[] };
-    /** What has to wait, by key; a device of that name may be there and be somebody else's. */
+    /** What has to wait, by key; a device of that name may exist and belong to somebody else. */
     const withheld = new Set<string>();
     /**
-     * What could not be done: a device that was not made is not set up either, and the first reason is the
-     * one.
+     * What could not be done: a device that was not made is not set up either, and only the first reason
+     * counts.
      */
     const undone = new Set<string>();
     const all = stages.flat();
@@ -118,16 +118,16 @@ export class Kernel implements Disposable {
     this.close();
   }
 
-  /** What was to go has gone with its device. */
+  /** It has already gone with its device. */
   #isGone({ action, item }: Change): boolean {
     const dev = deviceOf(item);
     return action === 'delete' && dev !== undefined && !this.devices.byName.has(dev);
   }
 
-  /** What the devices are like that changes have to do with, before or after them. */
+  /** Refreshes what is known about the devices that the changes involve. */
   async #lookAtDevices(changes: readonly Change[]): Promise<void> {
     const names = new Set(changes.flatMap(({ item }) => devicesOf(item)));
-    // With a device that is made or goes, others may change.
+    // When a device is made or removed, others may change too.
     const isFar = changes.some(({ item }) => isOfDevice({ item }) && kindOf(item).entails?.(item));
     if (isFar || names.size > FEW_DEVICES) await this.devices.read();
     else this.devices.refresh(names);

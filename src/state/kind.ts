@@ -20,7 +20,8 @@ export type Change<I extends AnyItem> = {
 
 /**
  * The steps of a run, one after the other; within a step changes are made at once. Whatever a route needs
- * comes before the route (make before break). Removal takes the same steps backwards, after all of them.
+ * comes before the route (make before break). Removal goes backwards through the same steps, after all of
+ * them.
  */
 export const STAGES = [
   'settings',
@@ -47,7 +48,7 @@ export type Device = {
 export type Devices = ReadonlyMap<string, Device>;
 
 /**
- * All there is to know about one kind of item, except how its executor sends requests. To add a kind, write
+ * Everything about one kind of item, except how its executor sends requests. To add a kind, write
  * `kinds/<kind>.ts` with such an object and list it in `kinds/registry.ts`. Pure.
  */
 export interface Kind<I extends AnyItem> {
@@ -65,7 +66,7 @@ export interface Kind<I extends AnyItem> {
   parent?(item: I): string | undefined;
   /** The device the item itself is. */
   provides?(item: I): string | undefined;
-  /** Further devices the item has to do with: news of them is of interest. */
+  /** Other devices the item depends on: changes to them matter. */
   concerns?(item: I): readonly string[];
 
   /** `isNew`: the device it hangs on, or is, is made in this run. */
@@ -74,7 +75,7 @@ export interface Kind<I extends AnyItem> {
   readonly isRemovedInPlace?: boolean;
   /** A change that takes several steps. Absent: one. */
   steps?(change: Change<I>): readonly Change<I>[];
-  /** Whether a change of such an item can concern others, so that the kernel has to be read. Absent: no. */
+  /** Whether a change of the item may affect others, so that the kernel has to be read. Absent: no. */
   entails?(item: I): boolean;
   /**
    * Why a change cannot be made now, besides an absent device. What is blocked waits for the device's
@@ -103,7 +104,7 @@ export interface Kind<I extends AnyItem> {
   /** One line in place of a command of many. */
   summary?(item: I): string;
 
-  /** Writes into a node's forwarding tables what the item does to packets. Absent: nothing. */
+  /** Enters what the item does to packets into a node's forwarding tables. Absent: nothing. */
   forward?(item: I, tables: Forwarding, items: Items): void;
 }
 

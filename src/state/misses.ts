@@ -12,7 +12,8 @@ import type { NeighbourItem } from './kinds/neighbour.ts';
 import { OUR_ALIAS } from './ownership.ts';
 
 /**
- * Answers what the kernel asks on devices that ask, with entries that age: it asks again while they are used.
+ * Answers the kernel's questions on devices that ask, with entries that age: it asks again while they are in
+ * use.
  */
 export class Misses implements Disposable {
   readonly #devices: Devices;
@@ -36,7 +37,7 @@ export class Misses implements Disposable {
     });
   }
 
-  /** Corrects the answers given before where the answer is another now. */
+  /** Corrects earlier answers that would be different now. */
   async correct(): Promise<void> {
     const wrong: (NeighbourItem | FdbItem)[] = [];
     for (const device of this.#devices.byName.values()) {

@@ -4,7 +4,7 @@ import { type Devices, STAGES, type Stage } from './kind.ts';
 const PLACES = new Map(STAGES.map((stage, place) => [stage, place]));
 
 /**
- * The safe order, as stages: what is in one list may be done at once, the lists one after the other. See
+ * The safe order, as stages: the changes of one list may be made at once, the lists one after another. See
  * `STAGES`.
  */
 export function order(changes: readonly Change[]): Change[][] {
@@ -37,8 +37,7 @@ export function order(changes: readonly Change[]): Change[][] {
 }
 
 /**
- * Why a change cannot be made now, or undefined. What is blocked waits; the arrival of the device sets it
- * going.
+ * Why a change cannot be made now, or undefined. Blocked changes wait until the device appears.
  */
 export function blockedBy(change: Change, devices: Devices): string | undefined {
   const dev = deviceOf(change.item);

@@ -17,8 +17,8 @@ const INTERVAL = 30_000;
 const DEBOUNCE = 10;
 const FIRST_RETRY = 100;
 /**
- * After reading the whole kernel, contradictions wait so many times as long as that took: others may
- * contradict for ever.
+ * After reading the whole kernel, contradictions wait this many times as long as the reading took: others may
+ * keep contradicting forever.
  */
 const REST = 3;
 const MAX_REST = 500;
@@ -77,7 +77,7 @@ export class Reconciler implements Disposable {
   /** Whether the last run left something undone. */
   #troubled = false;
   #warnings: readonly string[] = [];
-  /** Of what others did: whether it is against the desired state. */
+  /** What others did, to be checked: whether it contradicts the desired state. */
   #suspicions: (() => boolean)[] = [];
   /** When the kernel may be read as a whole again, by `performance.now`. */
   #rested = 0;
@@ -103,7 +103,7 @@ export class Reconciler implements Disposable {
   }
 
   /**
-   * `resolve` may answer otherwise than before: nobody is to be sought at an old place until the entries age.
+   * `resolve` may now answer differently: nobody should be looked for in an old place until entries age out.
    */
   answersChanged(): void {
     this.#answersDue = true;
@@ -111,7 +111,7 @@ export class Reconciler implements Disposable {
   }
 
   /**
-   * The desired state now knows the whole cluster: what is ours and wanted by nobody is removed from here on.
+   * The desired state now covers the whole cluster: from now on, what is ours and unwanted is removed.
    */
   allowPrune(): void {
     if (this.#convergence.allowPrune()) this.#schedule(this.#debounce);
@@ -133,7 +133,7 @@ export class Reconciler implements Disposable {
         this.#suspect(stands);
       },
     });
-    // The timer still finds what the notifications would have told.
+    // The timer still finds what notifications would have reported.
     background('listening to the kernel', watching, log, signal);
     const regular = setInterval(() => this.#suspect(), interval);
     const stop = () => {
@@ -146,14 +146,15 @@ export class Reconciler implements Disposable {
   }
 
   /**
-   * Makes the kernel right now, and says what that took. Rejects only when the kernel cannot be read at all.
+   * Makes the kernel right now, and reports what that took. Rejects only when the kernel cannot be read at
+   * all.
    */
   run(): Promise<Report> {
     return this.#inTurn(() => this.#run());
   }
 
   /**
-   * What a run would change, without doing it. Between two runs of one that is at work: nothing, as a rule.
+   * What a run would change, without doing it. Usually nothing while the reconciler is running.
    */
   preview(): Promise<Change[]> {
     return this.#inTurn(() => this.#convergence.preview());
@@ -164,7 +165,7 @@ export class Reconciler implements Disposable {
     return this.#convergence.desired.items;
   }
 
-  /** What keeps owners from working, and who wants in vain what somebody else has, for people. */
+  /** What keeps owners from working, and which claims lost to others, for people. */
   get warnings(): readonly string[] {
     return this.#warnings;
   }
@@ -192,7 +193,7 @@ export class Reconciler implements Disposable {
     background('closing the reconciler', closed, this.#options.log);
   }
 
-  /** One after the other: whoever reads the desired state sees one and the same until the end. */
+  /** One after another: the desired state does not change until `work` ends. */
   #inTurn<T>(work: () => Promise<T>): Promise<T> {
     return this.#queue.run(async () => {
       this.#adopt();
@@ -204,13 +205,13 @@ export class Reconciler implements Disposable {
     });
   }
 
-  /** Takes over what is desired by now. */
+  /** Adopts what is desired now. */
   #adopt(): void {
     if (!this.#next) return;
     const isWork = this.#convergence.setDesired(this.#next);
     this.#next = undefined;
     this.#warn(this.#convergence.desired.warnings);
-    // At once: whoever tells us has gathered already.
+    // At once: the caller has gathered changes already.
     if (isWork) this.#schedule(0);
   }
 
@@ -229,7 +230,7 @@ export class Reconciler implements Disposable {
   }
 
   #suspect(stands: () => boolean = () => true): void {
-    // More than a few are true, as a rule.
+    // Many at once are usually real.
     if (this.#suspicions.length < MAX_SUSPICIONS) this.#suspicions.push(stands);
     else this.#convergence.doubt();
     this.#schedule(Math.max(this.#debounce, this.#rested - performance.now()));
@@ -269,7 +270,7 @@ export class Reconciler implements Disposable {
     }
   }
 
-  /** What was changed by others is looked at only if that is not what is wanted by now. */
+  /** Reads the kernel after others' changes only if these still contradict the desired state. */
   async #step(): ReturnType<Convergence['step']> {
     const suspicions = this.#suspicions;
     this.#suspicions = [];
@@ -293,7 +294,7 @@ export class Reconciler implements Disposable {
       log.info({ changes, count: done.length, ms: Math.round(duration) }, 'kernel changed');
     }
     this.#convergence.undone.log(log);
-    // Also when the trouble is over, whoever ended it.
+    // Also once the trouble is over, whoever ended it.
     if (done.length > 0 || undone.length > 0 || this.#troubled) onReport?.(report);
     this.#troubled = undone.length > 0;
   }

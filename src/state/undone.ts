@@ -16,7 +16,7 @@ export type Undone = {
 
 const MAX_LOGGED = 20;
 
-/** All that is known not to be as wanted, whichever run found it so. */
+/** Everything known not to be as wanted, whichever run found out. */
 export class UndoneList {
   readonly #byKey = new Map<string, Omit<Undone, 'owner'>>();
   /** The reasons as last logged: each is logged once. */
@@ -30,7 +30,7 @@ export class UndoneList {
     return [...this.#byKey].map(([key, undone]) => ({ ...undone, owner: ownerOf(key) }));
   }
 
-  /** What has been tried again, or is no longer wanted; all of it by default. */
+  /** Forgets what has been retried or is no longer wanted; by default everything. */
   forget(keys: Iterable<string> = this.#byKey.keys()): void {
     for (const key of keys) this.#byKey.delete(key);
   }

@@ -5,22 +5,22 @@ import { type Encapsulated, Forwarding, type Port, type Way } from '../state/for
 import { type KernelState, kindOf } from '../state/item.ts';
 import { findLinkType, type MadeLink } from '../state/link-types/registry.ts';
 
-/** A node as its kernel state and its place on the underlay say it is. */
+/** A node, given by its kernel state and its place on the underlay. */
 export type TracedNode = { readonly name: string; readonly state: KernelState; readonly underlay: Underlay };
 
 export type TracedCluster = {
   readonly nodes: ReadonlyMap<string, TracedNode>;
-  /** Whether a router joins the underlay's networks. */
+  /** Whether a router connects the underlay's networks. */
   readonly routed: boolean;
 };
 
-/** How the packet left a node: by a tunnel of some type, or as it is. */
+/** How the packet left a node: through a tunnel of some type, or unencapsulated. */
 export type Hop = {
   readonly node: string;
   readonly kind: 'local' | 'direct' | MadeLink['type'];
   readonly dev: string;
   readonly via?: Ip;
-  /** On the underlay, by way of the router between its networks. */
+  /** Via the router between the underlay's networks. */
   readonly throughRouter?: boolean;
 };
 
@@ -35,7 +35,7 @@ export type Walk =
 
 const MAX_HOPS = 16;
 
-/** Follows a packet for `to` that starts on a node, by what the nodes' kernels hold. Pure. */
+/** Follows a packet from a node to an address, through what the nodes' kernels hold. Pure. */
 export class Tracer {
   readonly #cluster: TracedCluster;
   readonly #fibs = new Map<string, Fib>();
@@ -85,7 +85,7 @@ export class Tracer {
     if (!port) return { reason: `${dev} is absent` };
     if (!port.up) return { reason: `${dev} is down` };
     const local: Step = { hop: { node: node.name, kind: 'local', dev } };
-    // A device made elsewhere is a pod's own.
+    // A device made elsewhere belongs to a pod.
     if (!isMade(port)) return local;
     const departure = findLinkType(port.link.type)?.depart(port, gateway, tables) ?? { lost: 'no way' };
     if ('lost' in departure) return { reason: departure.lost };
@@ -118,7 +118,7 @@ export class Tracer {
 
 type Step = { readonly hop: Hop; readonly next?: TracedNode } | { readonly reason: string };
 
-/** A node's forwarding tables: those of its underlay, and what each item writes into them. */
+/** A node's forwarding tables, filled by its underlay and by each of its items. */
 class Fib {
   readonly tables = new Forwarding();
   readonly #byLength: Record<Family, Map<number, Map<Cidr, Way>>> = { 4: new Map(), 6: new Map() };

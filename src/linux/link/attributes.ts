@@ -1,4 +1,4 @@
-/** linux/if_link.h, what several files of this directory need. */
+/** What several files of this folder need of linux/if_link.h. */
 export const IFINFOMSG_SIZE = 16;
 
 export const IFLA_ADDRESS = 1;

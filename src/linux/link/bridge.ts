@@ -13,7 +13,8 @@ const IFLA_BRPORT_UNICAST_FLOOD = 9;
 const IFLA_BRPORT_ISOLATED = 33;
 
 /**
- * A switch: like `type bridge stp_state 0 vlan_filtering 0 …`. What is undefined keeps the kernel's default.
+ * A switch, like `type bridge stp_state 0 vlan_filtering 0 …`. Undefined properties keep the kernel's
+ * default.
  */
 export type Bridge = {
   readonly kind: 'bridge';
@@ -22,18 +23,18 @@ export type Bridge = {
   readonly multicastSnooping?: boolean | undefined;
   /** Hundredths of a second. */
   readonly forwardDelay?: number | undefined;
-  /** Hundredths of a second until a learnt entry goes. */
+  /** Hundredths of a second until a learnt entry expires. */
   readonly ageingTime?: number | undefined;
 };
 
 /** Settings of a port of a bridge: like `type bridge_slave hairpin on …`. */
 export type BridgePort = {
-  /** A frame may leave by the port it came from. */
+  /** Whether a frame may leave through the port it came in by. */
   readonly hairpin?: boolean | undefined;
   readonly learning?: boolean | undefined;
-  /** Frames to unknown addresses go out of it. */
+  /** Whether frames to unknown addresses leave through it. */
   readonly flood?: boolean | undefined;
-  /** It can't talk to other isolated ports. */
+  /** Whether it is kept from other isolated ports. */
   readonly isolated?: boolean | undefined;
 };
 

@@ -9,25 +9,25 @@ const IFLA_IPTUN_TTL = 4;
 const IFLA_IPTUN_PMTUDISC = 10;
 
 /**
- * IPv4 in IPv4 (RFC 2003): like `type ipip local IP remote IP dev DEV ttl TTL pmtudisc`. To make one loads
- * the kernel's module, where there is one (else EOPNOTSUPP). The module brings `tunl0` along, in each network
- * namespace unless net.core.fb_tunnels_only_for_init_net says no: it takes what is for no other tunnel, its
- * settings can't be changed (EINVAL), and it can't be deleted (no error), renamed or moved. Whoever makes a
- * `tunl0` without ends gets EEXIST, and has it.
+ * IPv4 in IPv4 (RFC 2003): like `type ipip local IP remote IP dev DEV ttl TTL pmtudisc`. Making one loads the
+ * kernel's module, if there is one (otherwise EOPNOTSUPP). The module brings `tunl0` along, in every network
+ * namespace unless net.core.fb_tunnels_only_for_init_net says no. That device receives what matches no other
+ * tunnel; its settings can't be changed (EINVAL), and it can't be deleted (no error), renamed or moved.
+ * Making a `tunl0` without endpoints fails with EEXIST, but leaves it in place.
  */
 export type Ipip = {
   readonly kind: 'ipip';
-  /** Source of the tunnel packets. Default: that of the route to the other end. */
+  /** Source of the tunnel packets. Default: that of the route to the remote end. */
   readonly local?: Ip | undefined;
-  /** The other end. Default: the gateway of the route that leads here, which has to be `onlink`. */
+  /** The remote end. Default: the gateway of the route that leads here, which must be `onlink`. */
   readonly remote?: Ip | undefined;
   /** Interface index of the underlay. */
   readonly dev?: number | undefined;
   /**
-   * Of the outer header; 0 takes over the inner one's, which is the kernel's default. Others need `pmtudisc`.
+   * Of the outer header; 0, the kernel's default, copies the inner one. Other values require `pmtudisc`.
    */
   readonly ttl?: number | undefined;
-  /** Never fragment on the way. The kernel's default is yes; `tunl0` does as the inner packet says. */
+  /** Never fragment on the path. Default in the kernel: yes; `tunl0` follows the inner packet. */
   readonly pmtudisc?: boolean | undefined;
 };
 

@@ -8,7 +8,7 @@ import { vxlan } from './vxlan.ts';
 const dummy = plain('dummy');
 const ifb = plain('ifb');
 
-/** Every kind of interface that is known here. */
+/** Every kind of interface known here. */
 const KINDS = [veth, bridge, vxlan, ipip, dummy, ifb] as const;
 
 /** What an interface is. */
@@ -21,12 +21,12 @@ export function writeLinkData(writer: Writer, data: LinkData): void {
   byName.get(data.kind)?.write(writer, data);
 }
 
-/** Undefined for a kind that is not known here. */
+/** Undefined for an unknown kind. */
 export function readLinkData(kind: string | undefined, attributes: Attributes): LinkData | undefined {
   return kind === undefined ? undefined : byName.get(kind)?.read(attributes);
 }
 
-/** A kind without data of its own. */
+/** A kind without data. */
 function plain<Kind extends string>(kind: Kind): LinkKind<{ readonly kind: Kind }> {
   return { kind, write: () => {}, read: () => ({ kind }) };
 }

@@ -39,18 +39,18 @@ export type Link = {
   readonly up: boolean;
   /** Whether it has a carrier (IFF_LOWER_UP). */
   readonly running: boolean;
-  /** Whether the kernel has put it to use (IFF_RUNNING): comes a moment after the carrier. */
+  /** Whether the kernel uses it (IFF_RUNNING), which comes a moment after the carrier. */
   readonly operational: boolean;
   /** Bytes. */
   readonly mtu: number;
   readonly mac: Mac | undefined;
-  /** Index of the bridge, or the like, it is a port of. */
+  /** Index of the bridge or other master it is a port of. */
   readonly master: number | undefined;
   readonly alias: string | undefined;
   /** Of `ip link … group`; 0 is the default. */
   readonly group: number;
   /**
-   * Index of the interface below it, or of a veth's other end; in the namespace `netnsId`, if that is given.
+   * Index of the interface below it, or of a veth's other end, in the namespace `netnsId` if that is given.
    */
   readonly linkIndex: number | undefined;
   readonly netnsId: number | undefined;
@@ -62,7 +62,7 @@ export type Link = {
   readonly flags: number;
 };
 
-/** What can be set at an interface. Undefined is left as it is. */
+/** What can be set on an interface. Undefined properties stay as they are. */
 export type LinkChanges = {
   readonly name?: string | undefined;
   readonly up?: boolean | undefined;
@@ -71,7 +71,7 @@ export type LinkChanges = {
   /** Bytes. */
   readonly mtu?: number | undefined;
   readonly mac?: Mac | undefined;
-  /** Index; 0 takes it out. */
+  /** Index; 0 removes it from its master. */
   readonly master?: number | undefined;
   /** Empty removes it. */
   readonly alias?: string | undefined;
@@ -79,23 +79,23 @@ export type LinkChanges = {
   /** Descriptor of the network namespace to move to, or to be made in. */
   readonly netns?: number | undefined;
   readonly addrGenMode?: keyof typeof ADDR_GEN_MODES | undefined;
-  /** Of a port of a bridge; it may become one by the same call. */
+  /** Of a bridge port; it may become one in the same call. */
   readonly port?: BridgePort | undefined;
-  /** What a kind lets change, e.g. the local address of a vxlan device. */
+  /** What a kind allows to change, such as the local address of a vxlan device. */
   readonly data?: LinkData | undefined;
 };
 
 export type LinkSpec = LinkChanges & {
   readonly name: string;
   readonly data: LinkData;
-  /** The index it shall have. Default: the next free. */
+  /** The index to give it. Default: the next free one. */
   readonly index?: number | undefined;
 };
 
 /**
- * Like `ip link add NAME type KIND …`. EEXIST when the name is taken. One request, and more of them when
- * something is asked for that the kernel does not take at creation (alias, addrGenMode, port); those find the
- * link by its name, so they can't be combined with `netns`.
+ * Like `ip link add NAME type KIND …`. EEXIST when the name is taken. One request, plus more for what the
+ * kernel does not accept at creation (alias, addrGenMode, port); those find the link by its name, so they
+ * can't be combined with `netns`.
  */
 export function linkAdd(spec: LinkSpec): Request[] {
   const { alias, addrGenMode, port, up, ...atOnce } = spec;
@@ -118,7 +118,7 @@ export function linkAdd(spec: LinkSpec): Request[] {
 }
 
 /**
- * Like `ip link set dev INDEX …`. Up to three requests, because the kernel takes some settings only after
+ * Like `ip link set dev INDEX …`. Up to three requests, because the kernel accepts some settings only after
  * others.
  */
 export function linkSet(index: number, changes: LinkChanges): Request[] {
@@ -137,8 +137,8 @@ export function linkDelete(index: number): Request {
 }
 
 /**
- * Like `ip link delete group GROUP`: all at once, which takes no longer than one. ENODEV when the group is
- * empty.
+ * Like `ip link delete group GROUP`: deleting all of them takes no longer than deleting one. ENODEV when the
+ * group is empty.
  */
 export function linkDeleteGroup(group: number): Request {
   const payload = encode(0, { group });
@@ -236,9 +236,8 @@ export function decodePort({ payload }: Message): PortChange | undefined {
 }
 
 /**
- * The link is found by `index`, or by `name` where that is 0. The kernel looks at what a port may do before
- * it looks at the master; and it sets `up` before addrGenMode, too late for the link-local address that it
- * makes then.
+ * The link is found by `index`, or by `name` where that is 0. The kernel handles port settings before the
+ * master, and sets `up` before addrGenMode, which is too late for the link-local address it makes then.
  */
 function change(index: number, changes: LinkChanges, name?: string): Request[] {
   const { port, up, ...others } = changes;
@@ -264,7 +263,7 @@ function encode(index: number, changes: LinkChanges): Buffer {
     .u32(IFLA.IFLA_MTU, mtu)
     .bytes(IFLA.IFLA_ADDRESS, mac && macToBytes(mac))
     .u32(IFLA.IFLA_MASTER, master)
-    // Without the zero byte, with which the kernel would read an empty alias as one of length 1.
+    // Without a zero byte: the kernel would read an empty alias as one of length 1.
     .bytes(IFLA.IFLA_IFALIAS, alias === undefined ? undefined : Buffer.from(alias))
     .u32(IFLA.IFLA_GROUP, group)
     .u32(IFLA.IFLA_NET_NS_FD, netns);

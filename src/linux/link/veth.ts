@@ -6,13 +6,13 @@ import type { LinkKind } from './kind.ts';
 const VETH_INFO_PEER = 1;
 
 /**
- * A pair of interfaces, each the other's wire: like `type veth peer name NAME address MAC mtu MTU netns NS`.
+ * A pair of interfaces, each the other's wire, like `type veth peer name NAME address MAC mtu MTU netns NS`.
  */
 export type Veth = {
   readonly kind: 'veth';
   /**
-   * The other end, for creation only. It comes into being down: the kernel refuses to open it before the pair
-   * is whole (ENOTCONN), so bring it up with a second request, in its own namespace.
+   * The other end, for creation only. It starts down: the kernel refuses to bring it up before the pair is
+   * complete (ENOTCONN), so use a second request in its own namespace.
    */
   readonly peer?: VethPeer | undefined;
 };

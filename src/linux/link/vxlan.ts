@@ -23,8 +23,8 @@ const IFLA_VXLAN_COLLECT_METADATA = 25;
 
 /**
  * A tunnel device (RFC 7348): like `type vxlan id VNI local IP dev DEV dstport PORT nolearning …`. After
- * creation only local, group, dev, ttl, learning and ageing can change, and the kernel refuses a message that
- * names another (except the same id), even with the value it has.
+ * creation only local, group, dev, ttl, learning and ageing can change; the kernel refuses a message that
+ * names anything else (except the same id), even with its present value.
  */
 export type Vxlan = {
   readonly kind: 'vxlan';
@@ -39,20 +39,20 @@ export type Vxlan = {
   /** UDP, host order. The kernel's default is 8472, not IANA's 4789. */
   readonly port?: number | undefined;
   readonly ttl?: number | undefined;
-  /** Learn FDB entries from packets. The kernel's default is yes. */
+  /** Learn FDB entries from packets. Default in the kernel: yes. */
   readonly learning?: boolean | undefined;
-  /** Seconds until a learnt entry goes. */
+  /** Seconds until a learnt entry expires. */
   readonly ageing?: number | undefined;
   /** Answer ARP and neighbour solicitations from the neighbour table. */
   readonly proxy?: boolean | undefined;
-  /** Tell listeners of frames to addresses without an FDB entry. */
+  /** Notify listeners of frames to addresses without an FDB entry. */
   readonly l2miss?: boolean | undefined;
   /**
-   * Tell listeners of ARP questions without an answer; with `proxy`. Only of those that come from a bridge:
-   * for what this machine itself wants to know, set the sysctl net/ipv4/neigh/DEV/app_solicit.
+   * Notify listeners of unanswered ARP requests; requires `proxy`. Covers only requests from a bridge: for
+   * lookups of this machine itself, set the sysctl net/ipv4/neigh/DEV/app_solicit.
    */
   readonly l3miss?: boolean | undefined;
-  /** Compute UDP checksums over IPv4. The kernel's default is yes. */
+  /** Compute UDP checksums over IPv4. Default in the kernel: yes. */
   readonly udpChecksum?: boolean | undefined;
   readonly udp6ZeroChecksumTx?: boolean | undefined;
   readonly udp6ZeroChecksumRx?: boolean | undefined;

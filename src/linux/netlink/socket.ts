@@ -33,7 +33,7 @@ const SO_RCVBUFFORCE = 33;
  * Default: no read blocks for longer, in milliseconds, as a read that blocks keeps the process from exiting.
  */
 const RECEIVE_TIMEOUT = 250;
-/** So many such reads without an answer, 15 seconds, and the kernel is taken not to answer at all. */
+/** After this many reads without an answer, 15 seconds, the kernel is considered not to answer at all. */
 const PATIENCE = 60;
 /** Bytes; the kernel doubles them for its own accounting. */
 const BUFFER_SIZE = 2 << 20;
@@ -46,12 +46,12 @@ const READ_SIZE = 64 << 10;
  */
 const ACK_COST = 2048;
 const DUMP_TRIES = 30;
-/** Datagrams, some 250 neighbours each, after which others get their turn. */
+/** Datagrams of some 250 neighbours each, after which other work gets its turn. */
 const READS_AT_ONCE = 4;
 
 /**
- * Where answers are read into: one for all sockets, as nothing else runs between a read and the decoding of
- * what it brought. A socket for each pod would otherwise allocate 64 KiB for an answer of two.
+ * The buffer that answers are read into, shared by all sockets: nothing else runs between a read and its
+ * decoding. A socket for each pod would otherwise allocate 64 KiB for an answer of two.
  */
 const ANSWER = Buffer.allocUnsafeSlow(READ_SIZE);
 
@@ -68,7 +68,7 @@ export type SocketOptions = {
 };
 
 /**
- * A netlink socket; it stays in the network namespace it was opened in. Asynchronous calls wait for each
+ * A netlink socket. It stays in the network namespace it was opened in. Asynchronous calls wait for each
  * other; the `…Sync` methods throw INTERNAL while one is under way, so give synchronous code a socket of its
  * own.
  */
@@ -77,7 +77,7 @@ export class NetlinkSocket implements Disposable {
   readonly portId: number;
   readonly #fd: number;
   /**
-   * How many acknowledgements fit the receive buffer: they queue up during a write, and what does not fit is
+   * How many acknowledgements fit into the receive buffer: they queue up during a write, and excess ones are
    * lost.
    */
   readonly #batchSize: number;
@@ -94,8 +94,8 @@ export class NetlinkSocket implements Disposable {
   }
 
   /**
-   * `protocol` is NETLINK_ROUTE or another of them. Throws SYSCALL, and NOT_FOUND when there is no such
-   * namespace.
+   * `protocol` is NETLINK_ROUTE or another NETLINK_* number. Throws SYSCALL, and NOT_FOUND when there is no
+   * such namespace.
    */
   static open(protocol: number, options: SocketOptions = {}): NetlinkSocket {
     const create = (): number => sys.socket(AF_NETLINK, sys.SOCK_RAW | sys.SOCK_CLOEXEC, protocol);
@@ -148,7 +148,7 @@ export class NetlinkSocket implements Disposable {
     );
   }
 
-  /** All objects of a kind. A dump that was interrupted by a change is made again. */
+  /** All objects of a kind. A dump interrupted by a change is repeated. */
   async dump<T>(request: DumpRequest<T>): Promise<T[]> {
     for (let i = 0; i < DUMP_TRIES; i++) {
       const query = await this.#finished((sequence) => new QueryExchange(request, 'dump', sequence), 1);

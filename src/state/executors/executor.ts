@@ -6,9 +6,9 @@ import type { Change, Item, KernelState } from '../item.ts';
  * namespace.
  */
 export interface Executor {
-  /** What is held of what is wanted, and what else is held that is ours. */
+  /** The wanted items that are held, and others that are ours. */
   read(desired: KernelState): Promise<readonly Item[]>;
-  /** Each item as it is held now; undefined where it is not, or cannot be read alone. */
+  /** Each item as it is held now; undefined if it is not, or cannot be read on its own. */
   look(items: readonly Item[]): Promise<readonly (Item | undefined)[]>;
   /**
    * Makes changes of one stage. One that fails does not stop the rest, unless they go in one transaction. The
@@ -16,8 +16,8 @@ export interface Executor {
    */
   apply(changes: readonly Change[]): Promise<readonly (Error | undefined)[]>;
   /**
-   * Tells of what others change against the desired state; until the signal aborts. Listens from when it is
-   * called.
+   * Reports what others change against the desired state, until the signal aborts. Listens from the moment it
+   * is called.
    */
   watch(watch: Watch): Promise<void>;
   close(): void;
@@ -35,7 +35,7 @@ export type Watch = {
   readonly onContradiction: (what: string, stands?: () => boolean) => void;
 };
 
-/** What was thrown, as an error. */
+/** What was thrown, as an Error. */
 export function asError(thrown: unknown): Error {
   return thrown instanceof Error ? thrown : new Error(String(thrown));
 }

@@ -9,9 +9,9 @@ import { KINDS } from '../kinds/registry.ts';
 import type { Listener, RtnetlinkKind, View } from '../protocols/rtnetlink.ts';
 import { asError, type Executor, type Watch } from './executor.ts';
 
-/** So few requests take less time than the way through the thread pool and back. */
+/** Up to this many requests take less time than a round trip through the thread pool. */
 const AT_ONCE = 64;
-/** What was to go and is not there, is gone. */
+/** Errors that mean a deleted object was not there. */
 const GONE = new Set(['ENOENT', 'ESRCH', 'ENODEV', 'EADDRNOTAVAIL']);
 
 const kinds = new Map<string, RtnetlinkKind<Item>>();
@@ -92,9 +92,9 @@ export class Rtnetlink implements Executor {
   }
 
   /**
-   * What tells later whether a contradiction was one. A pod's device and routes are made by CNI, and told of
-   * here before they are wanted, or before the device is known by name: then they may turn out to be right.
-   * What happened to a device that was known is never undone: with its state its routes may have gone.
+   * Tells later whether a contradiction was real. CNI makes a pod's device and routes, and their events
+   * arrive before they are wanted, or before the device is known by name; they may turn out to be right. A
+   * change to a known device is always real: its routes may have gone with its state.
    */
   #stands(event: MonitorEvent, watch: Watch): () => boolean {
     if (event.type !== 'new') return () => true;

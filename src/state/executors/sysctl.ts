@@ -10,7 +10,7 @@ import { asError, type Executor } from './executor.ts';
 const kinds = new Map<string, SysctlKind<Item>>();
 for (const kind of KINDS) if (kind.executor === 'sysctl') kinds.set(kind.kind, kind);
 
-/** Kernel settings. Who changes one, rtnetlink tells: there is nothing else to watch. */
+/** Kernel settings. Rtnetlink reports changes to them: there is nothing else to watch. */
 export class Sysctl implements Executor {
   readonly #netns: string | number | undefined;
 
@@ -40,7 +40,7 @@ export class Sysctl implements Executor {
   }
 }
 
-/** The setting as it is; undefined when it does not exist. */
+/** The setting as it is; undefined if it does not exist. */
 function present(item: Item): Item | undefined {
   const kind = kinds.get(item.kind);
   try {

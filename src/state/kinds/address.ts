@@ -24,7 +24,7 @@ export const address: RtnetlinkKind<AddressItem> = {
   key: ({ dev, address }) => `address ${dev} ${address}`,
   device: ({ dev }) => dev,
   stage: () => 'addresses',
-  // The kernel gives and takes link-local addresses by itself.
+  // The kernel adds and removes link-local addresses by itself.
   isOurs: ({ dev, address }, desired) => isMade(linkIn(desired, dev)) && !isLinkLocal(addressOf(address)),
   same: equal,
 
@@ -54,7 +54,7 @@ export const address: RtnetlinkKind<AddressItem> = {
   forward: ({ dev, address }, { ways }, items) => {
     if (linkIn(items, dev)?.up === false) return;
     ways.push({ dst: hostCidr(addressOf(address)), metric: -1, to: 'here', dev });
-    // What is on a bridge's own network is a pod of this node.
+    // Whatever is on a bridge's own network is a pod of this node.
     ways.push({ dst: parseCidr(address), metric: 0, to: 'here', dev });
   },
 };

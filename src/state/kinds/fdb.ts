@@ -56,7 +56,7 @@ export const fdb: RtnetlinkKind<FdbItem> = {
   forward: ({ dev, mac, dst }, { ends }) => void ends.set(`${dev} ${mac}`, dst),
 };
 
-/** Only permanent entries of the tunnel device itself: others it has learnt. */
+/** Only permanent entries of the tunnel device itself: the others are learnt. */
 function itemOf({ dev, mac, dst, state = 0, flags = 0 }: Fdb, nameOf: NameOf): FdbItem | undefined {
   const name = nameOf(dev);
   if (name === undefined || dst === undefined) return undefined;

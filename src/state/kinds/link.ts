@@ -85,10 +85,10 @@ export const link: RtnetlinkKind<LinkItem> = {
     return differences(was.link, link).some((name) => !changeable.includes(name));
   },
 
-  // They are read before everything else: other items are told by their names.
+  // Devices are read before everything else: other items refer to them by name.
   dumps: () => [],
   requests,
-  // The module that had to be loaded for it brought it along.
+  // Loading the module created it.
   isDone: ({ action, item }, { errno }) => action !== 'delete' && isBuiltIn(item) && errno === 'EEXIST',
   explain,
   contradiction,
@@ -132,7 +132,7 @@ export function ownDevices({ desired, devices }: View): number[] {
     .map(([, { index }]) => index);
 }
 
-/** What a device is to us: of a type that we do not make it is `existing`. */
+/** A device as an item: `existing` if it is of a type we do not make. */
 export function linkItem(value: Link, nameOf: NameOf): LinkItem {
   const { name, data, up, mtu, mac, alias, port } = value;
   const master = value.master === undefined ? undefined : nameOf(value.master);
@@ -159,7 +159,7 @@ function isBuiltIn({ link }: LinkItem): boolean {
   return link.type !== 'existing' && (linkTypeOf(link).isBuiltIn?.(link) ?? false);
 }
 
-/** A link is made down and set up in a later stage, when its own sysctls hold. */
+/** A link is created down and set up in a later stage, once its own sysctls are set. */
 function raisedLater(change: Change<LinkItem>): readonly Change<LinkItem>[] {
   const { action, item } = change;
   if (!isMade(item) || !item.up || (action !== 'add' && action !== 'recreate')) return [change];
@@ -211,12 +211,12 @@ function requests({ action, item, was }: Change<LinkItem>, index: Index): readon
   const data = linkTypeOf(link).data(link, index);
   const master = item.master === undefined ? undefined : index(item.master);
   const port = item.hairpin === undefined ? undefined : { hairpin: item.hairpin };
-  // It goes up in a later stage, when its sysctls are set.
+  // It goes up in a later stage, once its sysctls are set.
   const add = linkAdd({ name, data, mtu, mac, alias, master, port });
   return action === 'recreate' ? [linkDelete(index(name)), ...add] : add;
 }
 
-/** What the kernel's module made can't be deleted: it is no longer ours, and down. */
+/** What the kernel's module made can't be deleted: we disown it and set it down. */
 function deletion(item: LinkItem, index: number): Request[] {
   return [linkDelete(index), ...(isBuiltIn(item) ? linkSet(index, { up: false, alias: '' }) : [])];
 }
@@ -240,7 +240,7 @@ function linkChanges(item: LinkItem, was: LinkItem | undefined, index: Index): L
   };
 }
 
-/** To the name of a type whose module it lacks, the kernel says no more than EOPNOTSUPP. */
+/** For a type whose module it lacks, the kernel only says EOPNOTSUPP. */
 function explain({ action, item }: Change<LinkItem>, error: FlatnetError): FlatnetError {
   if (action === 'change' || error.errno !== 'EOPNOTSUPP') return error;
   const { type } = item.link;

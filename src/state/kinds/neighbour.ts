@@ -24,11 +24,11 @@ export const neighbour: RtnetlinkKind<NeighbourItem> = {
   executor: 'rtnetlink',
   key: ({ dev, ip }) => `neighbour ${dev} ${ip}`,
   device: ({ dev }) => dev,
-  // It names a MAC that the FDB must know already.
+  // Its MAC must be in the FDB first.
   stage: () => 'neighbours',
   isOurs: ({ dev }, desired) => linkIn(desired, dev)?.entries === 'ours',
   same: equal,
-  // With the device's MAC go its neighbours, permanent or not (neigh_changeaddr).
+  // When a device's MAC changes, the kernel drops its neighbours, permanent or not (neigh_changeaddr).
   isLostBy: (_item, device) => isReaddressed(device),
 
   dumps: (view) =>
@@ -55,7 +55,7 @@ export const neighbour: RtnetlinkKind<NeighbourItem> = {
   forward: ({ dev, ip, mac }, { macs }) => void macs.set(`${dev} ${ip}`, mac),
 };
 
-/** Only permanent entries: the others are the kernel's own, and come and go. */
+/** Only permanent entries: the others are the kernel's own. */
 function itemOf({ dev, ip, mac, state = 0 }: Neighbour, nameOf: NameOf): NeighbourItem | undefined {
   const name = nameOf(dev);
   if (name === undefined || mac === undefined || (state & NUD_PERMANENT) === 0) return undefined;

@@ -18,7 +18,7 @@ export type RouteItem = {
   readonly type: 'unicast' | 'blackhole';
   readonly dev?: string;
   readonly via?: Ip;
-  /** The gateway is taken to be on the link although no network there holds it. */
+  /** Treat the gateway as on-link even if no network there contains it. */
   readonly onlink?: boolean;
   readonly src?: Ip;
   /** Default: 0 for IPv4, 1024 for IPv6 (the kernel's own default). */
@@ -44,7 +44,7 @@ export const route: RtnetlinkKind<RouteItem> = {
     actual.protocol === wanted.protocol &&
     tableOf(actual) === tableOf(wanted) &&
     metricOf(actual) === metricOf(wanted) &&
-    // The kernel shows IPv6 blackholes on lo, and picks the device itself where none was asked for.
+    // The kernel shows IPv6 blackholes on lo, and picks a device itself if none was given.
     (wanted.type === 'blackhole' || wanted.dev === undefined || actual.dev === wanted.dev) &&
     actual.via === wanted.via &&
     actual.src === wanted.src &&
@@ -53,7 +53,7 @@ export const route: RtnetlinkKind<RouteItem> = {
   dumps: ({ nameOf }) =>
     FAMILIES.map((family) => itemsOf(routeDump({ family }), (value) => itemOf(value, nameOf))),
   single: ({ dst, table = RT_TABLE_MAIN }, _index, nameOf) => {
-    // The kernel can be asked for the way to an address, which for a host is the host's own.
+    // The kernel can be asked for the route to an address, which for a host route is the route itself.
     if (lengthOf(dst) !== BITS[familyOf(dst)] || table !== RT_TABLE_MAIN) return undefined;
     const request = routeGet(addressOf(dst), { fibMatch: true });
     return { by: 'get', request: itemsOf(request, (value) => itemOf(value, nameOf)) };
@@ -103,7 +103,7 @@ function complete(item: RouteItem): RouteItem {
   return { ...item, table: tableOf(item), metric: metricOf(item), onlink: item.onlink ?? false };
 }
 
-/** A route of several ways, or of a type we never make, comes out as one that equals none of ours. */
+/** A route with several next hops, or of a type we never make, equals none of ours. */
 function itemOf(value: Route, nameOf: NameOf): RouteItem {
   const { dst, type, via, onlink, src, metric, table, protocol } = value;
   const dev = value.dev === undefined ? undefined : nameOf(value.dev);

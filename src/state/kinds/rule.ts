@@ -32,7 +32,7 @@ export const rule: RtnetlinkKind<RuleItem> = {
   dumps: () => FAMILIES.map((family) => itemsOf(ruleDump(family), itemOf)),
   requests: ({ action, item, was }) => {
     if (action === 'delete') return [ruleDelete(item)];
-    // The kernel has no replace for rules.
+    // Rules have no replace.
     return was ? [ruleAdd(item), ruleDelete(was)] : [ruleAdd(item)];
   },
   isDone: (_change, { errno }) => errno === 'EEXIST' || errno === 'ENOENT',
@@ -45,7 +45,7 @@ export const rule: RtnetlinkKind<RuleItem> = {
     `ip ${item.family === 6 ? '-6 ' : ''}rule ${action === 'add' ? 'add' : 'del'} ${text(item)}`,
 };
 
-/** Undefined for rules of a kind we never make. */
+/** Undefined for rules of a type we never make. */
 function itemOf(value: Rule): RuleItem | undefined {
   const { family, priority, action, table, from, to, iif, oif, mark, mask, protocol, invert } = value;
   if (action !== 'lookup' || table === undefined || oif !== undefined || invert) return undefined;

@@ -20,10 +20,10 @@ export const sysctl: SysctlKind<SysctlItem> = {
   device: ({ path }) => /^net\/ipv[46]\/(?:conf|neigh)\/(?!all\/|default\/)([^/]+)\//.exec(path)?.[1],
   // A new device's own settings come before it goes up: accept_ra, accept_dad.
   stage: (_item, isNew) => (isNew ? 'device settings' : 'settings'),
-  // What a setting was before is not known, nor whether others rely on it by now.
+  // Its former value is unknown, and others may rely on it by now.
   isOurs: () => false,
-  // A general setting changes those of devices, and whether a conditional one is to be set depends on what it
-  // is.
+  // A global setting changes those of devices, and whether to write a conditional one depends on its present
+  // value.
   entails: (item) => sysctl.device?.(item) === undefined || item.when !== undefined,
   same: equal,
   satisfies: (actual, { value, when }) =>
@@ -32,10 +32,10 @@ export const sysctl: SysctlKind<SysctlItem> = {
   path: ({ path }) => path,
   value: ({ value }) => value,
   found: ({ path }, value) => ({ kind: 'sysctl', path, value }),
-  // What is only to be set right where it is wrong is right where it is absent.
+  // A conditional setting that does not exist needs no correction.
   mayBeAbsent: ({ path, when }, hasIpv6) => when !== undefined || (!hasIpv6 && path.startsWith('net/ipv6/')),
   contradiction: (event, { desired, nameOf }) => {
-    // Those of a device go with it.
+    // A device's settings go with it.
     if (event.object !== 'netconf' || event.type === 'del') return undefined;
     const items = itemsOf(event.value, nameOf);
     const wrong = items.find((item) => against(sysctl, item, false, desired) !== undefined);

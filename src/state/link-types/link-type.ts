@@ -19,11 +19,11 @@ export interface LinkType<L extends { readonly type: string }> {
    */
   readonly changeable: readonly string[];
   change?(link: L, index: Index): LinkData;
-  /** What stands behind `type` in a command. */
+  /** What follows `type` in a command. */
   text(link: L): string;
   /** The underlay device it sits on. Absent: none. */
   lower?(link: L): string;
-  /** Whether the kernel's module brings it along: it can be set up and down, but neither made nor deleted. */
+  /** Whether the kernel's module creates it: it can be set up and down, but neither made nor deleted. */
   isBuiltIn?(link: L): boolean;
   /** Whether it asks user space for unknown neighbours and FDB entries. */
   asks?(link: L): boolean;

@@ -20,9 +20,9 @@ export type View = {
 /** `concerns`: whether the desired state has anything to do with a device. */
 export type EventView = View & { readonly concerns: (device: string) => boolean };
 
-/** A kind that rtnetlink's notifications tell of. */
+/** A kind that rtnetlink's notifications report on. */
 export interface Listener {
-  /** What an event says against the desired state, as text; undefined when it does not concern the kind. */
+  /** What in an event contradicts the desired state, as text; undefined if it does not concern the kind. */
   contradiction(event: RtnetlinkEvent, view: EventView): string | undefined;
 }
 
@@ -32,27 +32,28 @@ export type Single<I> = { readonly by: 'get' | 'dump'; readonly request: DumpReq
 /** A kind of item that is read and changed by rtnetlink. */
 export interface RtnetlinkKind<I extends AnyItem> extends Kind<I>, Listener {
   readonly executor: 'rtnetlink';
-  /** The dumps that hold all items that are wanted or ours; their values are items. */
+  /** Dumps that contain all items that are wanted or ours; their values are items. */
   dumps(view: View): readonly DumpRequest<I>[];
   /**
-   * What asks for one item, or for few and it among them. Absent, or undefined: there is nothing less than a
-   * whole dump.
+   * Asks for one item, or for a few including it. Absent or undefined: only a whole dump will do.
    */
   single?(item: I, index: Index, nameOf: NameOf): Single<I> | undefined;
-  /** What makes the change. The requests of one change are sent in order, and all even if one fails. */
+  /**
+   * What makes the change. The requests of one change are sent in order, and all of them even if one fails.
+   */
   requests(change: Change<I>, index: Index): readonly Request[];
   /**
-   * Whether an error of a request is none: what was to be is so. Absent: never, but for what was to go and is
-   * gone.
+   * Whether an error does not matter, as the result is there anyway. Absent: never, except for deleting what
+   * is gone.
    */
   isDone?(change: Change<I>, error: FlatnetError): boolean;
   /** Another way to make a change that was refused. Absent, or undefined: there is none. */
   detour?(change: Change<I>, errno: string, index: Index): readonly Request[] | undefined;
-  /** What a refusal means, where the kernel says less than is known. */
+  /** Explains a refusal better than the kernel does. */
   explain?(change: Change<I>, error: FlatnetError): FlatnetError;
 }
 
-/** A dump whose values are items; `itemOf` leaves out what is none. */
+/** A dump whose values are items; `itemOf` filters out the rest. */
 export function itemsOf<T, I extends AnyItem>(
   dump: DumpRequest<T>,
   itemOf: (value: T) => I | undefined,
@@ -66,7 +67,7 @@ export function itemsOf<T, I extends AnyItem>(
   };
 }
 
-/** Whether it speaks against the desired state that an item is there now, or is `gone`; then its key. */
+/** The item's key if its presence, or absence (`gone`), contradicts the desired state. */
 export function against<I extends AnyItem>(
   kind: Kind<I>,
   item: I,
