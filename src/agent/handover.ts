@@ -22,6 +22,8 @@ export type HandoverOptions = {
   readonly linger?: number;
 };
 
+type FormerKeeper = Pick<Loop, 'keepFormer' | 'dropFormerPeers' | 'dropFormer' | 'computed' | 'problem'>;
+
 /**
  * Make before break when the network gets another backend, which all nodes do at about the same time, but not
  * at once: for a while this node goes on to hold what the former backend needs, and its companion runs on.
@@ -29,14 +31,14 @@ export type HandoverOptions = {
  */
 export class Handover {
   readonly #companions: Pick<Companions, 'use' | 'endOthers'>;
-  readonly #loop: Pick<Loop, 'keepFormer' | 'dropFormer' | 'computed' | 'problem'>;
+  readonly #loop: FormerKeeper;
   readonly #options: HandoverOptions;
   #backend: string | undefined;
   #waiting: AbortController | undefined;
 
   constructor(
     companions: Pick<Companions, 'use' | 'endOthers'>,
-    loop: Pick<Loop, 'keepFormer' | 'dropFormer' | 'computed' | 'problem'>,
+    loop: FormerKeeper,
     options: HandoverOptions,
   ) {
     this.#companions = companions;
@@ -71,7 +73,9 @@ export class Handover {
       if (!(await pause(linger, signal))) return;
     } while (!this.#stands);
     await untilDone('end the former backend', () => this.#companions.endOthers(), { signal, log });
-    this.#loop.dropFormer();
+    this.#loop.dropFormerPeers();
+    // Others may still send for as long as they may have been slower to begin.
+    if (await pause(linger, signal)) this.#loop.dropFormer();
   }
 
   get #stands(): boolean {

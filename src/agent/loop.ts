@@ -33,6 +33,9 @@ export type LoopEvents = {
   'foreign-table': [];
 };
 
+/** What was desired before the network got another backend. */
+type Former = { readonly isPeer: boolean; readonly contribution: Contribution };
+
 /** How the loop does, for people. */
 export type LoopStatus = {
   /** Runs of the reconciler that changed something or could not. */
@@ -52,7 +55,7 @@ export class Loop extends EventEmitter<LoopEvents> implements Disposable {
   readonly #memo = new Memo();
   readonly #status = { runs: 0, lastChanges: 0, failures: [] as readonly string[] };
   #computed: Computed | undefined;
-  #former: readonly Contribution[] = [];
+  #former: readonly Former[] = [];
   #problem: string | undefined = 'the agent is starting';
   #announced = '';
   #pending = false;
@@ -106,21 +109,27 @@ export class Loop extends EventEmitter<LoopEvents> implements Disposable {
     return this.#status;
   }
 
-  /**
-   * Until `dropFormer` the kernel also holds what was computed last, as far as nothing newer takes its place.
-   */
+  /** Until it is dropped, the kernel also holds what was computed last, as far as nothing newer takes its place. */
   keepFormer(): void {
     const { contributions = [] } = this.#computed?.desired ?? {};
-    this.#former = contributions.map(({ owner, items }) => ({
-      owner: { ...owner, part: 'former' },
-      items,
-      warnings: [],
+    this.#former = contributions.map((each) => ({
+      isPeer: each.owner.part === 'peer',
+      contribution: asFormer(each),
     }));
   }
 
+  /** Nothing leaves this node by the former state any more; what others still send by it arrives. */
+  dropFormerPeers(): void {
+    this.#setFormer(this.#former.filter(({ isPeer }) => !isPeer));
+  }
+
   dropFormer(): void {
-    if (this.#former.length === 0) return;
-    this.#former = [];
+    this.#setFormer([]);
+  }
+
+  #setFormer(former: readonly Former[]): void {
+    if (former.length === this.#former.length) return;
+    this.#former = former;
     this.#compute();
   }
 
@@ -169,7 +178,10 @@ export class Loop extends EventEmitter<LoopEvents> implements Disposable {
     }
     this.#computed = computed;
     this.#toSettle = computed;
-    this.reconciler.setDesired([...desired.contributions, ...this.#former]);
+    this.reconciler.setDesired([
+      ...desired.contributions,
+      ...this.#former.map(({ contribution }) => contribution),
+    ]);
     if (this.#facts.isComplete) this.reconciler.allowPrune();
     if (this.#announced === this.#announcement(computed)) {
       this.#settle();
@@ -241,4 +253,9 @@ function madeDevices(done: Report['done']): Iterable<LinkItem> {
     devices.set(item.name, item);
   }
   return devices.values();
+}
+
+/** It gives way to whoever wants something else. */
+function asFormer({ owner, items }: Contribution): Contribution {
+  return { owner: { ...owner, part: 'former' }, items, warnings: [] };
 }

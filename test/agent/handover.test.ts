@@ -17,6 +17,7 @@ function handover(t: TestContext) {
     computed: undefined as Computed | undefined,
     problem: undefined as string | undefined,
     keepFormer: () => done.push('keep'),
+    dropFormerPeers: () => done.push('send no more'),
     dropFormer: () => done.push('drop'),
   };
   const companions = {
@@ -43,10 +44,10 @@ test('what earlier agents left ends some time after a start', async (t) => {
   compute('vxlan');
   await it.follow('vxlan');
   assert.deepEqual(done.splice(0), ['use vxlan']);
-  await sleep(2 * LINGER);
-  assert.deepEqual(done.splice(0), ['end', 'drop']);
+  await sleep(4 * LINGER);
+  assert.deepEqual(done.splice(0), ['end', 'send no more', 'drop']);
   await it.follow('vxlan');
-  await sleep(2 * LINGER);
+  await sleep(4 * LINGER);
   assert.deepEqual(done, []);
 });
 
@@ -54,13 +55,13 @@ test('another backend: both stand side by side, then the former one ends', async
   const { handover: it, compute, done } = handover(t);
   compute('vxlan');
   await it.follow('vxlan');
-  await sleep(2 * LINGER);
+  await sleep(4 * LINGER);
   done.splice(0);
   await it.follow('host-gw');
   assert.deepEqual(done.splice(0), ['keep', 'use host-gw']);
   compute('host-gw');
   await sleep(POLL + 3 * LINGER);
-  assert.deepEqual(done, ['end', 'drop']);
+  assert.deepEqual(done, ['end', 'send no more', 'drop']);
 });
 
 test('nothing ends while the new backend cannot be computed, or the kernel refuses it', async (t) => {
@@ -76,17 +77,17 @@ test('nothing ends while the new backend cannot be computed, or the kernel refus
   assert.ok(!done.includes('end'));
   loop.problem = undefined;
   await sleep(POLL + 3 * LINGER);
-  assert.deepEqual(done.slice(-2), ['end', 'drop']);
+  assert.deepEqual(done.slice(-3), ['end', 'send no more', 'drop']);
 });
 
 test('a backend that does not exist changes nothing', async (t) => {
   const { handover: it, compute, done } = handover(t);
   compute('vxlan');
   await it.follow('vxlan');
-  await sleep(2 * LINGER);
+  await sleep(4 * LINGER);
   done.splice(0);
   await it.follow('vxlam');
   await it.follow('vxlan');
-  await sleep(2 * LINGER);
+  await sleep(4 * LINGER);
   assert.deepEqual(done, []);
 });
