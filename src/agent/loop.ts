@@ -109,7 +109,10 @@ export class Loop extends EventEmitter<LoopEvents> implements Disposable {
     return this.#status;
   }
 
-  /** Until it is dropped, the kernel also holds what was computed last, as far as nothing newer takes its place. */
+  /**
+   * Until it is dropped, the kernel also holds what was computed last, as far as nothing newer takes its
+   * place.
+   */
   keepFormer(): void {
     const { contributions = [] } = this.#computed?.desired ?? {};
     this.#former = contributions.map((each) => ({
