@@ -48,7 +48,7 @@ test('IPIP: the kernel’s own device and nothing per peer, whose routes are BIR
   assert.equal(composedState(facts('Never')).mtu, 1500);
 });
 
-test('without a tunnel address yet the device is there all the same', () => {
+test('the device exists even before the tunnel address is known', () => {
   const { companion: _, ...self } = facts('Always').self;
   const given = { ...facts('Always'), self };
   assert.equal(commands(given, /link set tunl0/).length, 1);
@@ -69,7 +69,7 @@ test('routes: agent sets the peers’ blocks itself, of the protocol that is nev
   assert.deepEqual(routes('Never', 2), ['ip route replace 10.0.3.0/24 via 172.16.0.4 dev eth0 proto 111']);
 });
 
-test('while a change goes round the tunnel receives, with the pods’ MTU, and no route leads into it', () => {
+test('while a change spreads, the tunnel receives with the pods’ MTU, and no route leads into it', () => {
   for (const [ipip, networks] of [
     ['Always', 1],
     ['CrossSubnet', 1],
@@ -104,7 +104,7 @@ test('routes: agent stand before BIRD’s, of metric 32, also in IPv6, where non
   for (const route of routes) assert.ok(metricOf(route) < 32, `${route.dst} ${metricOf(route)}`);
 });
 
-test('protocol 4 is taken from the other nodes; a node more is an element more', () => {
+test('protocol 4 is accepted from the other nodes; another node is another element', () => {
   const tunnels = tableOf(facts('Always'), 'tunnels');
   assert.deepEqual(tunnels.sets, { nodes: ['172.16.0.3', '172.16.0.4'] });
   const more = tableOf(facts('Always', { size: 4 }), 'tunnels');
@@ -113,7 +113,7 @@ test('protocol 4 is taken from the other nodes; a node more is an element more',
   assert.equal(tableIn(composedState(facts('Never')).items, 'ip', 'flatnet-tunnels'), undefined);
 });
 
-test('a node of another backend may send too, while the cluster goes over', () => {
+test('a node with another backend may send too, while the cluster migrates', () => {
   const given = facts('Always');
   const peers = given.peers.map((peer) => ({ ...peer, backend: { type: 'vxlan', data: {} } }));
   assert.deepEqual(tableOf({ ...given, peers }, 'tunnels').sets.nodes, ['172.16.0.3', '172.16.0.4']);
@@ -159,7 +159,7 @@ test('under the plan of blocks the pools say who is masqueraded', () => {
   assert.equal(tableIn(leased, 'ip', 'flatnet-masquerade'), undefined, 'leases go by the switch');
 });
 
-test('an option that is no word of ours is named', () => {
+test('an unknown value of an option is reported', () => {
   const network = { ...facts('Never').network, backend: { type: 'bgp', options: { routes: 'kernel' } } };
   assert.throws(() => configuredBackend(network), /Backend\.routes: must be bird or agent, not 'kernel'/);
 });

@@ -187,14 +187,14 @@ test('IPIP between nodes', { skip: NO_KERNEL, timeout: 240_000 }, async (t) => {
     assert.ok(!cluster.ping('pod0', to, '-Mdo', '-s1453'), '1481 bytes');
   });
 
-  await t.test('the host itself speaks by its tunnel address', async () => {
+  await t.test('the host itself uses its tunnel address', async () => {
     const asks = (...options: string[]) =>
       cluster.capture('pod1', 'icmp', () => assert.ok(cluster.ping('node0', to, ...options)));
     assert.ok((await asks()).includes(`${tunnel} > ${to}`), 'which the kernel chooses');
     assert.ok((await asks('-I172.16.0.2')).includes(`${tunnel} > ${to}`), 'whatever other was chosen');
   });
 
-  await t.test('IPIP of a stranger is dropped, of a node that joins it is not; the chains stay', async () => {
+  await t.test('a stranger’s IPIP is dropped, that of a joining node is not; the chains stay', async () => {
     // The stranger knows all there is to know, and says it is the pod of node 0.
     cluster.in('node2', 'ip link set tunl0 up');
     cluster.in('node2', `ip address add ${from}/32 dev tunl0`);
@@ -218,7 +218,7 @@ test('IPIP between nodes', { skip: NO_KERNEL, timeout: 240_000 }, async (t) => {
     assert.deepEqual(chains(), before);
   });
 
-  await t.test('heals the tunnel, whatever becomes of it', async (t) => {
+  await t.test('heals the tunnel, whatever happens to it', async (t) => {
     for (const damage of DAMAGES) {
       cluster.in('node0', damage);
       t.diagnostic(`${damage}: ${Math.round(await cluster.settled())} ms`);

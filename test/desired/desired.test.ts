@@ -41,13 +41,13 @@ test('host-gw and DirectRouting: one plain route', () => {
   }
 });
 
-test("BackendData is flannel's text to the byte", () => {
+test("BackendData matches flannel's byte for byte", () => {
   const { node } = selfOf(PLAN, 0);
   const text = JSON.stringify(node.backend.data[4]);
   assert.match(text, /^\{"VNI":1,"VtepMAC":"[0-9a-f:]{17}"\}$/);
 });
 
-test("every option of flannel's, in its spelling and any other", () => {
+test('every option of flannel, in any letter case', () => {
   const read = (text: object) => vxlan.options(new Fields(text, 'Backend'), NO_RESOURCES);
   const defaults = read({});
   assert.deepEqual(defaults, {
@@ -87,7 +87,7 @@ test("every option of flannel's, in its spelling and any other", () => {
   });
 });
 
-test('pod MTU: underlay less the largest overhead in use', () => {
+test('pod MTU: underlay minus the largest overhead in use', () => {
   const mtu = (plan: Partial<Plan>) => {
     const whole = { ...PLAN, ...plan };
     const network = networkOf(whole);
@@ -131,7 +131,7 @@ test('pod MTU: the narrowest way to a peer counts, a configured MTU before it, a
   assert.deepEqual(mtus({ families, backend: { Type: 'host-gw' } }, 1200), [1280, 'cni0 1280']);
 });
 
-test('tunnel devices: own checksums for IPv6, none for IPv4 unless asked', () => {
+test('tunnel devices: checksums for IPv6, none for IPv4 unless configured', () => {
   const device = (backend: Plan['backend']) =>
     golden(factsOf({ ...PLAN, families: [4, 6], backend }), /^ip link add flannel/);
   const [v4, v6] = device({ Type: 'vxlan' });
@@ -146,7 +146,7 @@ test('tunnel devices: own checksums for IPv6, none for IPv4 unless asked', () =>
   assert.doesNotMatch(device({ Type: 'vxlan', udpChecksum: true })[0] ?? '', /noudpcsum/);
 });
 
-test('one peer changes: the items of all others are the same objects', () => {
+test('one peer changes: all other items stay the same objects', () => {
   fc.assert(
     fc.property(plans(8), fc.nat(7), (plan, which) => {
       const memo = new Memo();
@@ -172,7 +172,7 @@ test('one peer changes: the items of all others are the same objects', () => {
   );
 });
 
-test('a peer that cannot be served is a warning and costs no other, nor its other family', () => {
+test('a peer that cannot be served causes a warning and affects neither others nor its other family', () => {
   const plan: Plan = { ...PLAN, size: 5, families: [4, 6] };
   const [self, second, third, fourth, fifth] = nodesOf(plan);
   assert.ok(self && second && third && fourth && fifth);
@@ -194,7 +194,7 @@ test('a peer that cannot be served is a warning and costs no other, nor its othe
   assert.deepEqual(routes, [third.subnets[1], fourth.subnets[0]]);
 });
 
-test('two peers that claim one subnet: the first stays, the other is named', () => {
+test('two peers that claim one subnet: the first wins, the other is reported', () => {
   const [self, second, third] = nodesOf(PLAN);
   assert.ok(self && second && third);
   const { warnings } = composedState({

@@ -6,7 +6,7 @@ import { FlatnetError } from '../../src/error.ts';
 import { errnoName, errnoText } from '../../src/linux/errno.ts';
 import * as sys from '../../src/linux/sys.ts';
 
-test('errno has its usual names and texts', () => {
+test('error numbers have their usual names and texts', () => {
   for (const [name, number] of Object.entries(constants.errno)) {
     const synonyms = { EWOULDBLOCK: 'EAGAIN', ENOTSUP: 'EOPNOTSUPP' } as Record<string, string>;
     assert.equal(errnoName(number), synonyms[name] ?? name);
@@ -28,7 +28,7 @@ test('errors name the call, the object and the errno', () => {
   assert.throws(() => sys.getsockname(0xffff), { operation: 'getsockname', errno: 'EBADF' });
 });
 
-test('errno is that of the call, however busy the garbage collector is', () => {
+test('errno belongs to the call, however busy the garbage collector is', () => {
   const garbage: unknown[] = [];
   const wrong = new Set<string>();
   for (let i = 0; i < 100_000; i++) {

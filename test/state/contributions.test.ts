@@ -49,7 +49,7 @@ function expected(list: readonly Contribution[]): Map<string, Item> {
 
 const sorted = (state: ReadonlyMap<string, Item>) => [...state].toSorted(([a], [b]) => (a < b ? -1 : 1));
 
-test('after any history it is what it would be from nothing, and says what changed', () => {
+test('after any history the result is as if composed from scratch, and changes are reported', () => {
   fc.assert(
     fc.property(histories, (lists) => {
       const composition = new Composition();
@@ -83,7 +83,7 @@ test('after any history it is what it would be from nothing, and says what chang
   );
 });
 
-test('the order of the list decides nothing', () => {
+test('the order of the list does not matter', () => {
   fc.assert(
     fc.property(
       fc
@@ -112,7 +112,7 @@ const peer = (name: string, ...items: Item[]): Contribution => ({
   warnings: [],
 });
 
-test('two owners of one key: the first has it, the other is named, and gets it when the first goes', () => {
+test('two owners of one key: the first gets it, the other is reported, and takes over when the first leaves', () => {
   const composition = new Composition();
   const [a, b] = [peer('a', route(1, 'eth0')), peer('b', route(1, 'eth1'))];
   composition.update([b, a]);
@@ -125,7 +125,7 @@ test('two owners of one key: the first has it, the other is named, and gets it w
   assert.deepEqual(composition.warnings, []);
 });
 
-test('the same from two owners is no conflict, stays the same object, and goes with the last of them', () => {
+test('equal items of two owners do not conflict, stay the same object, and leave with the last owner', () => {
   const composition = new Composition();
   const [a, b] = [peer('a', route(1, 'eth0')), peer('b', route(1, 'eth0'))];
   composition.update([b]);
@@ -136,7 +136,7 @@ test('the same from two owners is no conflict, stays the same object, and goes w
   assert.equal(composition.items.size, 0);
 });
 
-test('what was wanted before gives way to anybody without a word', () => {
+test('what was wanted before yields to anybody, silently', () => {
   const former: Contribution = {
     owner: { part: 'former', name: 'this node' },
     items: [route(1, 'old'), route(2, 'old')],

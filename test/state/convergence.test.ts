@@ -160,7 +160,7 @@ test('from any state to any other, in one pass, with every change accepted; noth
   );
 });
 
-test('who could be reached and still can be is reachable after every single change (make before break)', () => {
+test('whoever is reachable before and after is reachable after every single change (make before break)', () => {
   // One network and VNI: a device that must be made anew takes all its peers with it, and nothing can be
   // done.
   const pair = worlds.chain((before) =>
@@ -195,7 +195,7 @@ test('who could be reached and still can be is reachable after every single chan
   );
 });
 
-test('without leave to prune nothing is deleted', () => {
+test('nothing is deleted unless pruning is allowed', () => {
   fc.assert(
     fc.property(worlds, worlds, (before, after) => {
       const changes = diff(wanted(before.facts), wanted(after.facts), { prune: false });
@@ -208,7 +208,7 @@ test('without leave to prune nothing is deleted', () => {
   );
 });
 
-test('a device that is made anew gets all its entries back in the same pass', () => {
+test('a recreated device gets all its entries back in the same pass', () => {
   const plan: Plan = { size: 4, families: [4], backend: { Type: 'vxlan' }, networks: 1 };
   const kernel = new SimulatedKernel(HOST);
   settle(kernel, wanted(factsOf(plan)));

@@ -42,7 +42,7 @@ const device: LinkItem = {
 const actions = (actual: Item[], desired: Item[], prune = true): string[] =>
   diff(byKey(actual), byKey(desired), { prune }).map(({ action, item }) => `${action} ${keyOf(item)}`);
 
-test('keys and sameness fill in what the kernel fills in', () => {
+test('keys and equality include the kernel’s defaults', () => {
   assert.equal(keyOf(route), 'route 254 10.244.1.0/24 0');
   assert.equal(keyOf({ ...route, dst: parseCidr('fd00::/64') }), 'route 254 fd00::/64 1024');
   assert.ok(same(route, { ...route, table: 254, metric: 0, onlink: false }));
@@ -50,13 +50,13 @@ test('keys and sameness fill in what the kernel fills in', () => {
   assert.ok(!same(route, { ...route, table: 255 }));
 });
 
-test('a route of another protocol in our slot is taken over; elsewhere it stays', () => {
+test('a route of another protocol is taken over in our slot and left alone elsewhere', () => {
   assert.deepEqual(actions([{ ...route, protocol: 3 }], [route]), [`change ${keyOf(route)}`]);
   assert.deepEqual(actions([{ ...route, protocol: 3 }], []), []);
   assert.deepEqual(actions([{ ...route, protocol: 111 }], []), [`delete ${keyOf(route)}`]);
 });
 
-test('links go by their alias, entries by their device', () => {
+test('links are ours by alias, entries by device', () => {
   const { alias: _alias, ...flannels } = device;
   assert.deepEqual(actions([flannels], []), []);
   assert.deepEqual(actions([flannels], [device]), ['change link flannel.1']);
@@ -82,7 +82,7 @@ test("link-local addresses are the kernel's own, others on our links are ours", 
   assert.deepEqual(actions([address('10.0.0.1/8')], []), []);
 });
 
-test('what the kernel can change is changed, what it cannot is made anew', () => {
+test('what the kernel can change is changed, the rest is recreated', () => {
   const was = (link: Partial<LinkItem['link']>): Item => ({
     ...device,
     link: { ...device.link, ...link } as LinkItem['link'],
@@ -108,7 +108,7 @@ test('a sysctl with `when` changes only that value', () => {
   assert.ok(!satisfies(sysctl('1'), sysctl('2', '1')));
 });
 
-test('what cannot be done yet waits and says for what', () => {
+test('what cannot be done yet waits, with a reason', () => {
   const links = new Map([['eth0', { up: false, link: { type: 'existing' } }]]);
   assert.equal(blockedBy({ action: 'add', item: route }, links), 'device eth0 is down');
   assert.equal(blockedBy({ action: 'add', item: route }, new Map()), 'device eth0 is absent');

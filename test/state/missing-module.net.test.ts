@@ -8,7 +8,7 @@ import { Reconciler } from '../../src/state/reconciler.ts';
 import { asOne } from '../desired/composed.ts';
 import { Namespace, NO_KERNEL } from './namespace.ts';
 
-test('a kind of device that this kernel has not is named, and its module; all else is in place', {
+test('a type of device the kernel lacks is reported with its module; everything else is in place', {
   skip: NO_KERNEL || (hasIpip() && 'this kernel has ipip'),
 }, async () => {
   using namespace = new Namespace({ size: 1, families: [4], backend: { Type: 'host-gw' }, networks: 1 });

@@ -90,7 +90,7 @@ function flip<T>(set: Set<T>, value: T): void {
   if (!set.delete(value)) set.add(value);
 }
 
-test('each damage can be done, and is mended', { skip: NO_KERNEL }, async () => {
+test('each kind of damage can be done and is repaired', { skip: NO_KERNEL }, async () => {
   const plan: Plan = { size: 1, families: [4, 6], backend: { Type: 'vxlan' }, networks: 1 };
   using namespace = new Namespace(plan, PODS);
   const items = itemsOf({ backend: 0, gone: new Set(), moved: new Map(), pods: new Set([0]) });
@@ -106,7 +106,7 @@ test('each damage can be done, and is mended', { skip: NO_KERNEL }, async () => 
   }
 });
 
-test('whatever happens, the kernel comes to hold exactly what is wanted', { skip: NO_KERNEL }, async () => {
+test('whatever happens, the kernel ends up holding exactly what is wanted', { skip: NO_KERNEL }, async () => {
   const plan: Plan = { size: 1, families: [4, 6], backend: { Type: 'vxlan' }, networks: 1 };
   await fc.assert(
     fc.asyncProperty(fc.array(step, { minLength: 30, maxLength: 60 }), async (steps) => {

@@ -46,7 +46,7 @@ test('the kernel asks, and gets entries that age; the reconciler leaves them alo
   assert.match(first.ip('neigh show dev flannel.1'), /REACHABLE/);
 });
 
-test('a peer that has another address and MAC now is found there at once, not when its entries have aged', {
+test('a peer that changes address and MAC is found at once, not after its entries have aged', {
   skip: NO_KERNEL,
 }, async () => {
   using namespace = new Namespace(PLAN);

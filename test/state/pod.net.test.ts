@@ -26,7 +26,7 @@ const POD: LocalPod = {
 /** That the node has routed pods at all is another step. */
 const OTHER: LocalPod = { ...POD, containerId: 'c0', hostDevice: 'cali0', addresses: [parseIp('10.0.1.8')] };
 
-test('a routed pod comes and goes without the kernel being read as a whole', {
+test('a routed pod comes and goes without a full read of the kernel', {
   skip: NO_KERNEL,
 }, async () => {
   using namespace = new Namespace(PLAN, [OTHER.hostDevice]);
@@ -64,7 +64,7 @@ test('a routed pod comes and goes without the kernel being read as a whole', {
   assert.equal(namespace.ip('route show dev cali1 proto 111'), '');
 });
 
-test('what a pod’s device loses is healed, also right after it came', { skip: NO_KERNEL }, async () => {
+test('what a pod’s device loses is healed, even right after the pod came', { skip: NO_KERNEL }, async () => {
   using namespace = new Namespace(PLAN, [OTHER.hostDevice, POD.hostDevice]);
   using running = new Running(namespace);
   const memo = new Memo();

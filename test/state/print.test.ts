@@ -93,7 +93,7 @@ test('every item prints as the command a person would type', () => {
   }
 });
 
-test('a vxlan device prints all that makes it', () => {
+test('a vxlan device prints all its properties', () => {
   const link: Item = {
     kind: 'link',
     name: 'flannel.1',
@@ -120,7 +120,7 @@ test('a vxlan device prints all that makes it', () => {
   );
 });
 
-test('a change is a line', () => {
+test('a change prints as one line', () => {
   const [neighbour, , , , , , nft] = cases.map(([item]) => item);
   assert.ok(neighbour && nft);
   assert.equal(changeText({ action: 'delete', item: neighbour }), '- ip neigh del 10.244.1.0 dev flannel.1');

@@ -32,7 +32,7 @@ const sorted = (text: string): string[] =>
     .filter(Boolean)
     .sort();
 
-test("the kernel shows exactly what flannel's own commands leave, but for the route's protocol", {
+test("the kernel shows exactly what flannel's own commands produce, except for the route's protocol", {
   skip: NO_KERNEL,
 }, async () => {
   const plan: Plan = { ...VXLAN, size: 3 };
@@ -232,7 +232,7 @@ test('what others own on the host stays as it is', { skip: NO_KERNEL }, async ()
   assert.ok(!namespace.ip('link').includes('flannel'));
 });
 
-test('a device flannel left is taken over in place; its old leftovers on it go', {
+test('a device left by flannel is taken over in place, and leftovers on it are removed', {
   skip: NO_KERNEL,
 }, async () => {
   const plan: Plan = { ...VXLAN, families: [4] };
@@ -274,7 +274,7 @@ test('nothing is removed before pruning is allowed; then all at once', { skip: N
   assert.deepEqual((await reconciler.run()).done, []);
 });
 
-test('an absent underlay and an absent pod are waited for without noise', { skip: NO_KERNEL }, async () => {
+test('an absent underlay and an absent pod are awaited quietly', { skip: NO_KERNEL }, async () => {
   using namespace = new Namespace(VXLAN);
   namespace.ip('link set eth0 name later');
   using running = new Running(namespace);
@@ -338,7 +338,7 @@ test('a peer returns with another MAC, address and subnet: exact state, and one 
   }
 });
 
-test('a pod that comes after another under the same device name is wired like the first', {
+test('a pod that reuses a device name is wired like the first', {
   skip: NO_KERNEL,
 }, async () => {
   using namespace = new Namespace(VXLAN, ['veth1']);
@@ -355,7 +355,7 @@ test('a pod that comes after another under the same device name is wired like th
   assert.match(namespace.ip('-d link show veth1'), /master cni0.*hairpin on/s);
 });
 
-test('what the kernel refuses is tried again, said once, and holds up nothing else', {
+test('what the kernel refuses is retried, reported once, and holds up nothing else', {
   skip: NO_KERNEL,
 }, async () => {
   using namespace = new Namespace(HOST_GW);
@@ -375,7 +375,7 @@ test('what the kernel refuses is tried again, said once, and holds up nothing el
   await running.settled(1000);
 });
 
-test('a device that was given another name is made anew under its own, and the renamed one goes', {
+test('a renamed device is recreated under its own name, and the renamed one is removed', {
   skip: NO_KERNEL,
 }, async () => {
   using namespace = new Namespace(VXLAN, ['veth1']);
@@ -407,7 +407,7 @@ test("somebody else's tunnel of the same VNI is left alone, holds up nothing els
   assert.deepEqual(running.reports.at(-1)?.undone, []);
 });
 
-test('rules, blackholes, tables, metrics and source addresses: made once, seen again as the same, removed', {
+test('rules, blackholes, tables, metrics and source addresses: created, recognized, removed', {
   skip: NO_KERNEL,
 }, async () => {
   using namespace = new Namespace(VXLAN);

@@ -9,7 +9,7 @@ import { Namespace, NO_KERNEL, Running } from './namespace.ts';
 
 const PLAN: Plan = { size: 5000, families: [4], backend: { Type: 'vxlan' }, networks: 1 };
 
-test('5,000 peers: there within seconds, one change in milliseconds and without reading the kernel', {
+test('5,000 peers: in place within seconds; one change takes milliseconds and no read of the kernel', {
   skip: NO_KERNEL,
 }, async (t) => {
   using namespace = new Namespace(PLAN);

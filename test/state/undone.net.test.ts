@@ -13,7 +13,7 @@ import { Namespace, NO_KERNEL } from './namespace.ts';
 
 const PLAN: Plan = { size: 4, families: [4, 6], backend: { Type: 'vxlan' }, networks: 1 };
 
-test('a pod whose device was deleted is undone in its own name, and no reason for the node to refuse others', {
+test('a pod whose device was deleted is reported as that pod’s, and the node still takes others', {
   skip: NO_KERNEL,
 }, async () => {
   using namespace = new Namespace(PLAN);
@@ -35,7 +35,7 @@ test('a pod whose device was deleted is undone in its own name, and no reason fo
   assert.deepEqual(failures(undone), ['device cali1 is absent', 'link cali1 is not there yet']);
 });
 
-test('what waits stays undone while runs that read nothing do other things', {
+test('what waits stays listed while other changes are made without reading the kernel', {
   skip: NO_KERNEL,
 }, async () => {
   using namespace = new Namespace(PLAN);
@@ -68,7 +68,7 @@ test('what waits stays undone while runs that read nothing do other things', {
   assert.deepEqual(reconciler.undone, []);
 });
 
-test('what is undone goes from the list with whoever wanted it', { skip: NO_KERNEL }, async () => {
+test('what is undone leaves the list with its owner', { skip: NO_KERNEL }, async () => {
   using namespace = new Namespace({ ...PLAN, backend: { Type: 'host-gw' } });
   namespace.ip('addr del 172.16.0.2/16 dev eth0');
   using reconciler = new Reconciler({ netns: namespace.path, log: SILENT });

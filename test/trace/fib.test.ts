@@ -34,7 +34,7 @@ test('every backend is in the generated clusters', () => {
   assert.deepEqual(Object.keys(KINDS).sort(), BACKENDS.map(({ type }) => type).sort());
 });
 
-test('any node of any cluster reaches the pods of any other by exactly the expected kind of hop', () => {
+test('in any cluster, any node reaches any other’s pods by exactly the expected kind of hop', () => {
   fc.assert(
     fc.property(plans(12), (plan) => {
       const tracer = new Tracer(traced(plan));

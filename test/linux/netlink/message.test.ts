@@ -134,7 +134,7 @@ test('the verdict is errno and the extended text, behind a capped or a whole req
   assert.deepEqual(verdictOf(plain), { errno: 101, text: undefined });
 });
 
-test('text ends at its zero byte', () => {
+test('text ends at the first zero byte', () => {
   assert.equal(stringOf(Buffer.from('eth0\0rest')), 'eth0');
   assert.equal(stringOf(Buffer.from('eth0')), 'eth0');
 });
