@@ -7,29 +7,29 @@ help: ## this list
 deps: ## install what is missing: Debian packages and npm packages
 	@scripts/deps
 
-shim: ## compile the CNI executable into dist/
+shim: ## compile the CNI executables into dist/
 	@scripts/deps run
 	@scripts/build-shim
 
 demo: shim ## a three-node cluster with pods, left running
 	@scripts/demo
 
-demo-down: ## remove the demo's cluster and all it left
+demo-down: ## remove the demo's cluster completely
 	@bin/flatnet lab down
 
-test: deps shim ## all tests; needs root for the kernel's part
+test: deps shim ## all tests; the kernel tests need root
 	@scripts/test
 
-test-pure: shim ## only the tests that need no kernel and no root
+test-pure: shim ## only the tests that need neither kernel nor root
 	@scripts/test pure
 
-test-vm: shim ## only the tests that need kernel modules, in a virtual machine where this kernel has not got them
+test-vm: shim ## only the tests that need kernel modules, in a virtual machine if this kernel lacks them
 	@scripts/test vm
 
 lint: shim ## formatting, lint rules, types, layers
 	@scripts/lint
 
-format: shim ## rewrite files as the formatter wants them
+format: shim ## format all files
 	@node_modules/.bin/biome check --write .
 
 bench: deps shim ## measure against the reference plugins

@@ -1,4 +1,4 @@
-// A whole agent as a process of its own, beside an embedded store that knows 5,000 peers, or three.
+// A whole agent process with an embedded store that holds 5,000 peers, or three.
 //   node bench/agent.ts [--json]
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Node as ClusterNode } from '../src/cluster/node.ts';
@@ -15,13 +15,13 @@ const PEERS = 5000;
 const STARTS = 3;
 const SINGLE_CHANGES = 30;
 const STORM = 1000;
-/** Changes of all peers, to see whether memory grows. */
+/** Rounds in which every peer changes, to see whether memory grows. */
 const TURNS = 4;
 const PART = 500;
 const PODS = 50;
 /** Seconds. */
 const IDLE = 20;
-/** Operations of a transaction; etcd takes 128. */
+/** Operations per transaction; etcd allows 128. */
 const AT_ONCE = 100;
 
 await benchmark('agent process', async (machine) => [...(await large(machine)), ...(await small(machine))]);
@@ -50,7 +50,7 @@ async function large(machine: Machine): Promise<Row[]> {
   const replace = async (from: number, count: number): Promise<number> => {
     generation++;
     using watch = new Watch(netns);
-    // The old entry goes last, when the new one is in use.
+    // The old entry is removed last, once the new one is in use.
     const gone = watch.count((event) => event.object === 'fdb' && event.type === 'del', count);
     const nodes = Array.from({ length: count }, (_, i) => peer('vxlan', from + i, generation));
     const start = performance.now();
@@ -64,7 +64,7 @@ async function large(machine: Machine): Promise<Row[]> {
   const after = usageOf(pid);
   const memory: number[] = [];
   for (let i = 0; i < TURNS; i++) {
-    // In parts, or the kernel drops notifications that we count by.
+    // In batches: otherwise the kernel drops the notifications we count.
     for (let from = 0; from < PEERS; from += PART) await replace(from, PART);
     await sleep(1000);
     memory.push(usageOf(pid).memory);
@@ -92,7 +92,7 @@ async function small(machine: Machine): Promise<Row[]> {
   await write(kv, peers('vxlan', 3));
   kv.close();
   const node = await newNode(machine, 'small', endpoint);
-  // The first start after a change of the source also translates it, and keeps the memory that took.
+  // The first start after a source change also compiles it, and keeps the memory that took.
   for (let i = 0; i < 2; i++) {
     await node.stop('SIGTERM');
     node.start();
@@ -126,7 +126,7 @@ async function newNode(machine: Machine, name: string, endpoint: string): Promis
   return new Node(machine, name, netns, { endpoint });
 }
 
-/** Its kernel is right already, and it may be so from the first moment. */
+/** The kernel's state is already correct, so the agent may be ready at once. */
 async function restarted(node: Node): Promise<number> {
   await node.stop('SIGKILL');
   const start = performance.now();
@@ -135,7 +135,7 @@ async function restarted(node: Node): Promise<number> {
   return performance.now() - start;
 }
 
-/** Publishes nodes as flannel does: one lease each. */
+/** Publishes nodes as flannel does, one lease each. */
 async function write(kv: EtcdKv, nodes: readonly ClusterNode[]): Promise<void> {
   const layout = new Layout(DEFAULT_PREFIX);
   for (let i = 0; i < nodes.length; i += AT_ONCE) {

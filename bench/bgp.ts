@@ -1,4 +1,4 @@
-// A cluster in Calico's way, without tunnels: how soon every node knows a block, and what sessions and routes
+// A Calico-style cluster without tunnels: how soon every node learns of a block, and the sessions and routes
 // that takes.
 //   node bench/bgp.ts [--json] [NODES…]      default: FLATNET_BENCH_NODES, or 3 30 100
 import { randomUUID } from 'node:crypto';
@@ -27,7 +27,7 @@ const BLOCK_SIZE = 64;
 const PODS_A_NODE = 20;
 /** Milliseconds. */
 const PATIENCE = 120_000;
-/** Agents asked at the same time: all at once would make the machine busy with answers. */
+/** Agents queried concurrently: querying all at once would keep the machine busy answering. */
 const ASKED_AT_ONCE = 8;
 const RTPROT_BIRD = 12;
 
@@ -41,15 +41,15 @@ const NETWORK = {
 type Figures = {
   readonly nodes: number;
   readonly reflectors: number;
-  /** Of the whole cluster. */
+  /** In the whole cluster. */
   readonly sessions: number;
-  /** From nothing to all sessions up. */
+  /** From scratch to all sessions up. */
   readonly upSeconds: number;
-  /** From the claim of a block to the route in the last of the other kernels. */
+  /** From the claim of a block to its route in the last of the other kernels. */
   readonly claims: number;
   readonly p50Ms: number;
   readonly slowestMs: number;
-  /** BIRD's, in the kernel of one node, when pods are on all nodes. */
+  /** BIRD's routes in one node's kernel, with pods on every node. */
   readonly routes: number;
   readonly pods: number;
 };
@@ -88,13 +88,13 @@ async function cluster(machine: Machine, nodes: number, reflectors: number): Pro
       times.push(await untilEverywhere(lab, names, node, () => assign(node, 1)));
     };
     for (const node of names.slice(0, CLAIMS)) await claim(node);
-    // As a scheduler spreads them: one on each node, then the next on each.
+    // Spread as a scheduler would: one per node, then the next round.
     for (let i = 0; i < PODS_A_NODE; i++) {
       for (const [at, node] of names.entries()) if (i > 0 || at >= CLAIMS) await assign(node, 1);
     }
     const far = names.at(-1) ?? '';
     const routes = await routesOf(machine, lab, far, nodes - 1);
-    // A small cluster claims its nodes' second blocks too, and third.
+    // Nodes of a small cluster claim second and third blocks too.
     for (let i = nodes; i < CLAIMS; i++) {
       const node = names[i % nodes] ?? '';
       await assign(node, BLOCK_SIZE - (i < 2 * nodes ? PODS_A_NODE : 1));
@@ -116,7 +116,7 @@ async function cluster(machine: Machine, nodes: number, reflectors: number): Pro
   };
 }
 
-/** Sessions of the whole cluster, when all are up and no BIRD waits for another one. */
+/** Sessions of the whole cluster, once all are up and no BIRD waits for another. */
 async function established(lab: Lab, names: readonly string[]): Promise<number> {
   const deadline = performance.now() + PATIENCE;
   const ends = new Map<string, number>();
@@ -137,7 +137,7 @@ async function established(lab: Lab, names: readonly string[]): Promise<number> 
 }
 
 /**
- * Milliseconds from the end of `claim`, in which `node` gets one block more, to the last of the other
+ * Milliseconds from the end of `claim`, which gives `node` another block, to its route in the last of the other
  * kernels.
  */
 async function untilEverywhere(
@@ -165,7 +165,7 @@ async function untilEverywhere(
 
 type Assign = (node: string, count: number) => Promise<void>;
 
-/** Addresses are taken as a node's agent does it for its pods; agents and BIRD can't tell the difference. */
+/** Takes addresses as a node's agent does for its pods; agents and BIRD can't tell the difference. */
 async function withAssigners<T>(
   lab: Lab,
   names: readonly string[],
@@ -193,7 +193,7 @@ async function withAssigners<T>(
   });
 }
 
-/** How many of BIRD's a kernel has, as soon as there are as many as expected. */
+/** The number of BIRD's routes in a kernel, once it reaches the expected number. */
 async function routesOf(machine: Machine, lab: Lab, node: string, expected: number): Promise<number> {
   const deadline = performance.now() + PATIENCE;
   for (;;) {

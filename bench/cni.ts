@@ -16,17 +16,17 @@ import { type Budget, median, type Row, row } from './lib/report.ts';
 const REFERENCE = '/usr/lib/cni';
 const NETWORK = { Network: '10.90.0.0/16', SubnetLen: 24, Backend: { Type: 'vxlan' } };
 
-/** Calls one after another, of each side. */
+/** Consecutive calls per side. */
 const PODS = 60;
-/** Fifty pods at once, so many times. */
+/** Rounds of fifty pods at once. */
 const ROUNDS = 3;
 const AT_ONCE = 50;
-/** Pods of a node that is as full as nodes get. */
+/** Pods on a full node. */
 const FULL = 250;
-/** Calls on the full node and the empty one, each. */
+/** Calls on the full node and on the empty one, each. */
 const COMPARED = 40;
 
-/** One way to make a pod. */
+/** One way to wire a pod. */
 type Side = {
   readonly netns: string;
   readonly plugin: string;
@@ -77,7 +77,7 @@ function serial(
 /** Makes and deletes `count` pods on each side in turn: milliseconds of every call. */
 function turns(sides: readonly Side[], count: number): Record<Command, number[]>[] {
   const times = sides.map(() => ({ ADD: [] as number[], DEL: [] as number[] }));
-  // The first calls of each side make bridges and folders, and warm the caches.
+  // The first calls of each side create bridges and folders, and warm the caches.
   for (let i = -3; i < count; i++) {
     using stack = new DisposableStack();
     const pods = sides.map(() => stack.use(new Pod()));
@@ -104,7 +104,7 @@ function timed(side: Side | undefined, command: Command, pod: Pod | undefined): 
   });
 }
 
-/** Fifty pods at the same moment: pods per second until the last is there. */
+/** Fifty pods at once: pods per second until the last is ready. */
 async function parallel(ours: Side, reference: Side): Promise<Row> {
   const rates = new Map<Side, number[]>([
     [ours, []],
@@ -167,7 +167,7 @@ async function newNode(machine: Machine, name: string, index: number, endpoint: 
   return started(new Node(machine, name, netns, { endpoint }));
 }
 
-/** Twice: the first start after a change of the source also translates it. */
+/** Starts it twice: the first start after a source change also compiles it. */
 async function started(node: Node): Promise<Node> {
   for (let i = 0; i < 2; i++) {
     await node.stop('SIGTERM');
@@ -182,7 +182,7 @@ function sideOf(node: Node): Side {
   return { netns: node.netns, plugin: join(binDir, 'flatnet'), conf, path: binDir };
 }
 
-/** The plugin as where there was no C compiler. */
+/** The plugin as installed where there was no C compiler. */
 function fallbackOf(machine: Machine): string {
   const dir = join(machine.dir, 'fallback');
   mkdirSync(dir);

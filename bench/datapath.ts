@@ -1,4 +1,4 @@
-// Packets between pods of two nodes beside packets between the nodes, host-gw and vxlan, taking turns.
+// Packets between pods on two nodes against packets between the nodes themselves, host-gw and vxlan in turn.
 //   node bench/datapath.ts [--json]
 import { setTimeout as sleep } from 'node:timers/promises';
 import { configure, Node, startStore } from './lib/agent.ts';
@@ -6,7 +6,7 @@ import { benchmark, type Machine, wire } from './lib/machine.ts';
 import { median, type Row, row } from './lib/report.ts';
 
 const ROUNDS = 5;
-/** Seconds of each TCP stream, after one that does not count. */
+/** Duration of each TCP stream in seconds, after a warm-up of one. */
 const SECONDS = 2;
 const PINGS = 20_000;
 const PINGPONG = new URL('./lib/pingpong.ts', import.meta.url).pathname;
@@ -95,7 +95,7 @@ function rowsOf({ node, ...pods }: Record<'node' | 'host-gw' | 'vxlan', Figures>
   ];
 }
 
-/** Both ends on one processor, or waking the other one is most of what is measured. */
+/** Both ends on one processor: otherwise waking the other one dominates the measurement. */
 async function udpRoundTrip(machine: Machine, { from, address }: Path): Promise<number> {
   return Number(await machine.output(pinned(process.execPath, PINGPONG, address, `${PINGS}`), from));
 }

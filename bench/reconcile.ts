@@ -1,4 +1,4 @@
-// The reconciler alone, in this process, and a kernel that shall hold 5,000 peers.
+// The reconciler alone, in this process, against a real kernel that is to hold 5,000 peers.
 //   node bench/reconcile.ts [--json]
 import { setTimeout as sleep } from 'node:timers/promises';
 import { desiredState } from '../src/desired/desired.ts';
@@ -24,9 +24,9 @@ const BACKENDS = ['vxlan', 'host-gw'] as const;
 type Round = {
   readonly empty: number;
   readonly right: number;
-  /** Of each change. */
+  /** Per change. */
   readonly single: readonly number[];
-  /** The most that one change asked of the kernel. */
+  /** The largest number of requests a single change caused. */
   readonly requests: number;
   readonly storm: number;
   readonly healed: number;
@@ -93,7 +93,7 @@ async function measure(machine: Machine, backend: string, label: string): Promis
   return { empty, right, single, requests: most, storm, healed };
 }
 
-/** A second reconciler, as after a restart: finds all in order, then loses the tunnel device. */
+/** A second reconciler, as after a restart: finds everything in order, then loses the tunnel device. */
 async function heal(netns: string, backend: string, contributions: readonly Contribution[]) {
   const stopping = new AbortController();
   const reconciler = new Reconciler({ netns, log: SILENT });
@@ -110,7 +110,7 @@ async function heal(netns: string, backend: string, contributions: readonly Cont
     await sleep(500); // its first look round
     using socket = NetlinkSocket.open(NETLINK_ROUTE, { netns });
     using watch = new Watch(netns, ['route']);
-    // Routes come after all they need.
+    // Routes come after everything they depend on.
     const healed = watch.count(({ type, object }) => type === 'new' && object === 'route', PEERS);
     const { index } = await socket.get(linkGet('flannel.1'));
     const start = performance.now();

@@ -11,10 +11,10 @@ import { type Machine, stop } from './machine.ts';
 
 const FLATNET = new URL('../../bin/flatnet', import.meta.url).pathname;
 
-/** Milliseconds for a process to be ready. */
+/** Timeout for a process to become ready, in milliseconds. */
 const PATIENCE = 60_000;
 
-/** The embedded store as a process of its own, and a client of it. */
+/** Starts the embedded store as a separate process; returns a client too. */
 export async function startStore(
   machine: Machine,
   name: string,
@@ -33,7 +33,7 @@ export async function configure(kv: EtcdKv, conf: object, prefix = DEFAULT_PREFI
   await kv.put(new Layout(prefix).config, JSON.stringify(conf));
 }
 
-/** A node: a namespace with an `eth0`, and an agent in it as a process of its own. */
+/** A node: a namespace with an `eth0`, and an agent process in it. */
 export class Node {
   readonly name: string;
   readonly netns: string;
@@ -72,13 +72,13 @@ export class Node {
     return this.#agent.pid;
   }
 
-  /** Starts the agent and does not wait for it. */
+  /** Starts the agent without waiting for it. */
   start(): void {
     const command = [FLATNET, 'agent', '--config', join(this.#dir, 'agent.json')];
     this.#agent = this.#machine.spawn(command, { netns: this.netns, log: `${this.name}.log` });
   }
 
-  /** Resolves when pods can come. */
+  /** Resolves when the node accepts pods. */
   async ready(): Promise<void> {
     const socket = join(this.#options.paths.run, AGENT_SOCKET);
     const agent = this.#agent;
@@ -147,13 +147,13 @@ async function until(
 export type Usage = {
   /** MB resident. */
   readonly memory: number;
-  /** Milliseconds on a processor, of all threads that live. */
+  /** CPU time of all live threads, in milliseconds. */
   readonly cpu: number;
-  /** Times a thread has begun to run after waiting. */
+  /** How often a thread resumed after waiting. */
   readonly wakeUps: number;
 };
 
-/** What a process has used so far. */
+/** Resources a process has used so far. */
 export function usageOf(pid: number): Usage {
   const usage = {
     memory: field(readFileSync(`/proc/${pid}/status`, 'utf8'), 'VmRSS') / 1024,

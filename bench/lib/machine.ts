@@ -19,15 +19,15 @@ import {
 import { type Row, report } from './report.ts';
 
 /**
- * Namespaces carry the pid of their benchmark in their names: what one that was killed left, the next one
- * removes.
+ * Namespaces carry the process ID of their benchmark in their names, so that the next run removes what a
+ * killed one left behind.
  */
 const NAME = /^bench-(\d+)-/;
 
-/** Milliseconds a process has to end. */
+/** Grace period for a process to end, in milliseconds. */
 const GRACE = 5000;
 
-/** What a benchmark makes: a folder, namespaces, processes. All of it goes with this object. */
+/** Everything a benchmark creates: a folder, namespaces, processes. Disposing of this object removes all of it. */
 export class Machine implements AsyncDisposable {
   readonly dir = mkdtempSync(join(tmpdir(), 'flatnet-bench-'));
   readonly #stack = new AsyncDisposableStack();
@@ -40,15 +40,15 @@ export class Machine implements AsyncDisposable {
     this.#stack.defer(() => rmSync(this.dir, { recursive: true, force: true }));
   }
 
-  /** Runs this too when the machine goes. */
+  /** Registers more work for the machine's disposal. */
   defer(work: () => unknown): void {
     this.#stack.defer(async () => void (await work()));
   }
 
-  /** A new namespace; returns its path. */
+  /** Creates a namespace; returns its path. */
   netns(label: string): string {
     const name = `bench-${process.pid}-${label}`;
-    // First, as it throws once the machine is gone.
+    // Registered first: it throws once the machine is gone.
     this.#stack.defer(() => deleteNetns(name));
     createNetns(name);
     return netnsPath(name);
@@ -61,7 +61,7 @@ export class Machine implements AsyncDisposable {
   ): ChildProcess {
     if (this.#stack.disposed) throw new Error('the machine is gone');
     const fd = openSync(join(this.dir, options.log), 'a');
-    // The kernel ends it when this process ends, however that happens.
+    // The kernel ends it when this process ends, for whatever reason.
     const start = () => spawn('setpriv', ['--pdeathsig', 'TERM', ...command], { stdio: ['ignore', fd, fd] });
     const child = options.netns === undefined ? start() : withNetns(options.netns, start);
     closeSync(fd);
@@ -69,7 +69,7 @@ export class Machine implements AsyncDisposable {
     return child;
   }
 
-  /** What a program prints, run in a namespace. Throws when it fails. */
+  /** Runs a program in a namespace and returns its output. Throws when it fails. */
   async output(command: readonly string[], netns: string): Promise<string> {
     const child = withNetns(netns, () =>
       spawn('setpriv', ['--pdeathsig', 'TERM', ...command], { stdio: ['ignore', 'pipe', 'inherit'] }),
@@ -86,12 +86,12 @@ export class Machine implements AsyncDisposable {
   }
 }
 
-/** Runs a benchmark and prints its figures; whatever happens, nothing is left behind. */
+/** Runs a benchmark and prints its figures; leaves nothing behind, whatever happens. */
 export function benchmark(title: string, measure: (machine: Machine) => Promise<Row[]>): Promise<void> {
   return onMachine(title, async (machine) => report(title, await measure(machine)));
 }
 
-/** The same for one that prints its figures itself. */
+/** The same for a benchmark that prints its own figures. */
 export async function onMachine(title: string, work: (machine: Machine) => Promise<void>): Promise<void> {
   const [load = 0] = loadavg();
   if (load > availableParallelism()) {
@@ -114,7 +114,7 @@ export async function onMachine(title: string, work: (machine: Machine) => Promi
   } finally {
     await machine[Symbol.asyncDispose]();
   }
-  // A measurement that was stopped is still under way.
+  // A measurement that was interrupted is still running.
   process.exit(status);
 }
 
@@ -127,7 +127,7 @@ export async function stop(child: ChildProcess, signal: NodeJS.Signals): Promise
   clearTimeout(timer);
 }
 
-/** Joins two namespaces by a wire, like two machines: `eth0` at both ends, up, with these addresses. */
+/** Connects two namespaces like two machines: `eth0` at both ends, up, with these addresses. */
 export async function wire(ends: readonly [End, End]): Promise<void> {
   const [a, b] = ends;
   const fd = openNetns(b.netns);

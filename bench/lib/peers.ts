@@ -4,8 +4,8 @@ import { parseIp } from '../../src/ip/address.ts';
 import { parseCidr } from '../../src/ip/cidr.ts';
 import { macFromSeed } from '../../src/ip/mac.ts';
 
-// A cluster of thousands of nodes of which only one exists. All of them are on the network of its eth0, as
-// host-gw wants.
+// A cluster of thousands of nodes, only one of which exists. All are on the network of its eth0, as host-gw
+// requires.
 
 export const UNDERLAY_ADDRESS = '172.20.0.1/16';
 
@@ -37,12 +37,12 @@ export function peers(backend: string, count: number): Node[] {
   return Array.from({ length: count }, (_, i) => peer(backend, i));
 }
 
-/** The i-th peer; of another `generation` it has another MAC, as after its machine was made anew. */
+/** The i-th peer; another `generation` has another MAC, as after a reinstall. */
 export function peer(backend: string, i: number, generation = 0): Node {
   return node(backend, `peer${i}.${generation}`, i + 256);
 }
 
-/** The i-th peer with another MAC and another address: a machine in its place. */
+/** The i-th peer with another MAC and another address: a replacement machine. */
 export function replaced(backend: string, i: number, generation: number): Node {
   const third = (generation % 2 === 0 ? 0 : 128) + ((i + 256) >> 8);
   return { ...peer(backend, i, generation), addresses: { 4: parseIp(`172.20.${third}.${i & 255}`) } };

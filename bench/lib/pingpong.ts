@@ -1,4 +1,4 @@
-// One datagram back and forth over UDP, by calls that block. In the namespace it is started in:
+// Bounces one UDP datagram back and forth with blocking calls, in the namespace it is started in:
 //   node bench/lib/pingpong.ts serve
 //   node bench/lib/pingpong.ts ADDRESS COUNT     prints the median round trip in microseconds
 import { ipToBytes, parseIp } from '../../src/ip/address.ts';

@@ -1,11 +1,11 @@
 import { styleText } from 'node:util';
 
-/** One figure. The budget is for the ratio where there is something to compare with, else for the value. */
+/** One figure. The budget applies to the ratio if there is one, else to the value. */
 export type Row = {
   readonly what: string;
   readonly unit: string;
   readonly value: number;
-  /** What was measured beside it, in the same unit. */
+  /** The value it is compared with, in the same unit. */
   readonly reference?: number;
   /** `value / reference`. */
   readonly ratio?: number;
@@ -49,9 +49,7 @@ export function report(title: string, rows: readonly Row[]): void {
   print(lines, [0, 1, 6]);
 }
 
-/**
- * Prints lines of cells below each other; numbers end, and the columns of `text` start, at the same place.
- */
+/** Prints a table: columns listed in `text` are aligned left, the others right. */
 export function print(lines: readonly (readonly string[])[], text: readonly number[]): void {
   const widths = lines[0]?.map((_, i) => Math.max(...lines.map((line) => line[i]?.length ?? 0))) ?? [];
   for (const line of lines) {

@@ -17,6 +17,7 @@ const skip = CANNOT || NO_HISTORY;
 const NEW = resolve(import.meta.dirname, '../..');
 const OUTSIDE = '172.30.255.1';
 const NODES = [1, 2, 3];
+const SLOW = Boolean(process.env.FLATNET_EMULATED);
 
 type Pair = {
   readonly from: string;
@@ -43,7 +44,7 @@ const NO_IPIP = await run(
   () => 'this kernel has no IPIP: scripts/vm scripts/upgrade-test',
 );
 
-describe(`upgraded from ${BEFORE} under traffic`, { skip, timeout: 400_000 }, () => {
+describe(`upgraded from ${BEFORE} under traffic`, { skip, timeout: SLOW ? 1_400_000 : 400_000 }, () => {
   const dir = mkdtempSync(join(tmpdir(), 'flatnet-upgrade-'));
   const old = join(dir, 'old');
   before(() => checkOut(old));
@@ -224,6 +225,9 @@ async function eventually(holds: () => Promise<void>): Promise<void> {
 }
 
 async function run(file: string, ...args: string[]): Promise<string> {
-  const { stdout } = await promisify(execFile)(file, args, { maxBuffer: 1 << 26, timeout: 120_000 });
+  const { stdout } = await promisify(execFile)(file, args, {
+    maxBuffer: 1 << 26,
+    timeout: SLOW ? 600_000 : 120_000,
+  });
   return stdout;
 }
