@@ -137,8 +137,8 @@ async function established(lab: Lab, names: readonly string[]): Promise<number> 
 }
 
 /**
- * Milliseconds from the end of `claim`, which gives `node` another block, to its route in the last of the other
- * kernels.
+ * Milliseconds from the end of `claim`, which gives `node` another block, to its route in the last of the
+ * other kernels.
  */
 async function untilEverywhere(
   lab: Lab,

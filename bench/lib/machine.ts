@@ -27,7 +27,10 @@ const NAME = /^bench-(\d+)-/;
 /** Grace period for a process to end, in milliseconds. */
 const GRACE = 5000;
 
-/** Everything a benchmark creates: a folder, namespaces, processes. Disposing of this object removes all of it. */
+/**
+ * Everything a benchmark creates: a folder, namespaces, processes. Disposing of this object removes all of
+ * it.
+ */
 export class Machine implements AsyncDisposable {
   readonly dir = mkdtempSync(join(tmpdir(), 'flatnet-bench-'));
   readonly #stack = new AsyncDisposableStack();

@@ -1,6 +1,8 @@
 import { NetlinkSocket } from '../../src/linux/netlink/socket.ts';
 
-/** Calls `asked` with the number of netlink requests whenever this process sends any; a dump counts as one. */
+/**
+ * Calls `asked` with the number of netlink requests whenever this process sends any; a dump counts as one.
+ */
 export function onRequests(asked: (count: number) => void): void {
   const { executeAll, executeAllSync, dump, dumpSync } = NetlinkSocket.prototype;
   Object.assign(NetlinkSocket.prototype, {
