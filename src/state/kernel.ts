@@ -126,11 +126,11 @@ export class Kernel implements Disposable {
 
   /** Refreshes what is known about the devices that the changes involve. */
   async #lookAtDevices(changes: readonly Change[]): Promise<void> {
-    const names = new Set(changes.flatMap(({ item }) => devicesOf(item)));
     // When a device is made or removed, others may change too.
-    const isFar = changes.some(({ item }) => isOfDevice({ item }) && kindOf(item).entails?.(item));
-    if (isFar || names.size > FEW_DEVICES) await this.devices.read();
-    else this.devices.refresh(names);
+    const isFar = changes.some((change) => isOfDevice(change) && kindOf(change.item).entails?.(change.item));
+    const names = isFar ? undefined : new Set(changes.flatMap(({ item }) => devicesOf(item)));
+    if (names && names.size <= FEW_DEVICES) this.devices.refresh(names);
+    else await this.devices.read();
   }
 
   async #applyStage(changes: readonly Change[]): Promise<[Change, Error | undefined][]> {
@@ -145,6 +145,6 @@ export class Kernel implements Disposable {
   }
 }
 
-function isOfDevice({ item }: Pick<Change, 'item'>): boolean {
+function isOfDevice({ item }: Change): boolean {
   return kindOf(item).provides !== undefined;
 }
