@@ -1,36 +1,36 @@
 .DEFAULT_GOAL := help
 .PHONY: help deps demo demo-down test test-pure test-vm lint format bench shim
 
-help: ## this list
+help: ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
-deps: ## install what is missing: Debian packages and npm packages
+deps: ## install missing Debian and npm packages
 	@scripts/deps
 
 shim: ## compile the CNI executables into dist/
 	@scripts/deps run
 	@scripts/build-shim
 
-demo: shim ## a three-node cluster with pods, left running
+demo: shim ## start a three-node cluster with pods and leave it running
 	@scripts/demo
 
 demo-down: ## remove the demo's cluster completely
 	@bin/flatnet lab down
 
-test: deps shim ## all tests; the kernel tests need root
+test: deps shim ## run all tests; the kernel tests need root
 	@scripts/test
 
-test-pure: shim ## only the tests that need neither kernel nor root
+test-pure: shim ## run only the tests that need neither kernel nor root
 	@scripts/test pure
 
-test-vm: shim ## only the tests that need kernel modules, in a virtual machine if this kernel lacks them
+test-vm: shim ## run only the tests that need kernel modules, in a virtual machine if this kernel lacks them
 	@scripts/test vm
 
-lint: shim ## formatting, lint rules, types, layers
+lint: shim ## check formatting, lint rules and types
 	@scripts/lint
 
 format: shim ## format all files
 	@node_modules/.bin/biome check --write .
 
-bench: deps shim ## measure against the reference plugins
+bench: deps shim ## run the benchmarks
 	@scripts/bench

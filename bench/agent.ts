@@ -74,12 +74,12 @@ async function large(machine: Machine): Promise<Row[]> {
   kv.close();
   return [
     row(`start with ${PEERS} peers, to the last route`, 'ms', median(starts), { budget: { atMost: 1600 } }),
-    row('killed and started again, to ready', 'ms', restart, { budget: { atMost: 1000 } }),
+    row('killed and restarted, to ready', 'ms', restart, { budget: { atMost: 1000 } }),
     row('one lease in the store changes, to the kernel, p50', 'ms', median(single)),
     row(`${STORM} leases change, to the kernel`, 'ms', storm),
-    row(`${STORM} leases change, processor time`, 'ms', after.cpu - before.cpu),
+    row(`${STORM} leases change, CPU time`, 'ms', after.cpu - before.cpu),
     row(`memory with ${PEERS} peers`, 'MB', settled.memory),
-    row(`  after ${TURNS * PEERS} changes, beside ${PEERS}`, 'MB', memory.at(-1) ?? Number.NaN, {
+    row(`  after ${TURNS * PEERS} changes, vs. ${PEERS}`, 'MB', memory.at(-1) ?? Number.NaN, {
       reference: memory[0] ?? Number.NaN,
       budget: { atMost: 1.1 },
     }),
@@ -92,7 +92,7 @@ async function small(machine: Machine): Promise<Row[]> {
   await write(kv, peers('vxlan', 3));
   kv.close();
   const node = await newNode(machine, 'small', endpoint);
-  // The first start after a source change also compiles it, and keeps the memory that took.
+  // The first start after a source change also compiles the code, and keeps the memory that took.
   for (let i = 0; i < 2; i++) {
     await node.stop('SIGTERM');
     node.start();
@@ -108,7 +108,7 @@ async function small(machine: Machine): Promise<Row[]> {
   return [
     row(`memory with 3 peers and ${PODS} pods`, 'MB', after.memory, { budget: { atMost: 85 } }),
     row(
-      '  processor time, idle',
+      '  CPU time, idle',
       'ms/s',
       each(({ cpu }) => cpu),
     ),

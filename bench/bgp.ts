@@ -21,14 +21,14 @@ import { Watch } from './lib/watch.ts';
 /** Each node is an agent and a BIRD, some 40 MB; a mesh of 100 is 4,950 sessions, on two processors. */
 const NODES = [3, 30, 100];
 const REFLECTORS = 2;
-/** One after another. */
+/** Consecutive claims. */
 const CLAIMS = 20;
 const BLOCK_SIZE = 64;
 const PODS_A_NODE = 20;
 /** Milliseconds. */
 const PATIENCE = 120_000;
-/** Agents queried concurrently: querying all at once would keep the machine busy answering. */
-const ASKED_AT_ONCE = 8;
+/** Agents queried concurrently: answering everyone at once would keep the machine busy. */
+const CONCURRENT_QUERIES = 8;
 const RTPROT_BIRD = 12;
 
 const NETWORK = {
@@ -64,11 +64,11 @@ await onMachine('BGP', async (machine) => {
 
 function sizes(): number[] {
   const words = process.argv.slice(2).filter((word) => word !== '--json');
-  const told =
+  const requested =
     words.length > 0 ? words : (process.env.FLATNET_BENCH_NODES ?? '').split(/[\s,]+/).filter(Boolean);
-  const numbers = told.map(Number);
+  const numbers = requested.map(Number);
   if (numbers.some((each) => !Number.isInteger(each) || each <= REFLECTORS)) {
-    throw new Error(`not numbers of nodes, from ${REFLECTORS + 1}: ${told.join(' ')}`);
+    throw new Error(`not numbers of nodes (${REFLECTORS + 1} or more): ${requested.join(' ')}`);
   }
   return numbers.length > 0 ? numbers : NODES;
 }
@@ -121,7 +121,7 @@ async function established(lab: Lab, names: readonly string[]): Promise<number> 
   const deadline = performance.now() + PATIENCE;
   const ends = new Map<string, number>();
   for (;;) {
-    await forEachLimited(ASKED_AT_ONCE, names, async (name) => {
+    await forEachLimited(CONCURRENT_QUERIES, names, async (name) => {
       if (ends.has(name)) return;
       const socket = lab.paths.node(name).agentSocket;
       const status = await askAgent<BgpStatus>(socket, { op: 'bgp-status' }).catch(() => undefined);
@@ -137,8 +137,8 @@ async function established(lab: Lab, names: readonly string[]): Promise<number> 
 }
 
 /**
- * Milliseconds from the end of `claim`, which gives `node` another block, to its route in the last of the
- * other kernels.
+ * Milliseconds from the end of `claim`, which gives `node` another block, to the block's route in the last
+ * of the other kernels.
  */
 async function untilEverywhere(
   lab: Lab,
@@ -149,7 +149,7 @@ async function untilEverywhere(
   const others = names.filter((name) => name !== node);
   const watches = others.map((name) => new Watch(netnsPath(netnsOf(lab.name, name)), ['route']));
   try {
-    const told = watches.map((watch) =>
+    const arrivals = watches.map((watch) =>
       watch.count(
         (event) => event.object === 'route' && event.type !== 'del' && event.value.protocol === RTPROT_BIRD,
         1,
@@ -157,7 +157,7 @@ async function untilEverywhere(
     );
     await claim();
     const claimed = performance.now();
-    return Math.max(...(await Promise.all(told))) - claimed;
+    return Math.max(...(await Promise.all(arrivals))) - claimed;
   } finally {
     for (const watch of watches) watch[Symbol.dispose]();
   }
@@ -165,7 +165,7 @@ async function untilEverywhere(
 
 type Assign = (node: string, count: number) => Promise<void>;
 
-/** Takes addresses as a node's agent does for its pods; agents and BIRD can't tell the difference. */
+/** Assigns addresses as a node's agent does for its pods; agents and BIRD can't tell the difference. */
 async function withAssigners<T>(
   lab: Lab,
   names: readonly string[],

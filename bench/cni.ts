@@ -1,6 +1,5 @@
-// CNI calls as a container runtime sees them, whole processes, against the reference `bridge` + `host-local`
-// in the same run. Every measurement of ours has one of theirs next to it, so that other load on the machine
-// affects both.
+// CNI calls as a container runtime sees them (whole processes), compared with the reference plugins `bridge`
+// + `host-local` in the same run. The two alternate, so that other load on the machine affects both.
 //   node bench/cni.ts [--json]
 import { spawn, spawnSync } from 'node:child_process';
 import { copyFileSync, existsSync, mkdirSync } from 'node:fs';
@@ -68,13 +67,13 @@ function serial(
   const commands: readonly Command[] = ['ADD', 'DEL'];
   const times = turns([ours, reference], PODS);
   return commands.map((command) => {
-    const [value = Number.NaN, beside = Number.NaN] = times.map((each) => median(each[command]));
-    const more = { reference: beside, ...(budget[command] && { budget: budget[command] }) };
+    const [value = Number.NaN, baseline = Number.NaN] = times.map((each) => median(each[command]));
+    const more = { reference: baseline, ...(budget[command] && { budget: budget[command] }) };
     return row(`${command}, whole process, p50${suffix}`, 'ms', value, more);
   });
 }
 
-/** Makes and deletes `count` pods on each side in turn: milliseconds of every call. */
+/** Creates and deletes `count` pods on each side in turn; returns the duration of every call in ms. */
 function turns(sides: readonly Side[], count: number): Record<Command, number[]>[] {
   const times = sides.map(() => ({ ADD: [] as number[], DEL: [] as number[] }));
   // The first calls of each side create bridges and folders, and warm the caches.
@@ -121,7 +120,7 @@ async function parallel(ours: Side, reference: Side): Promise<Row> {
         await all('DEL');
       } finally {
         for (const pod of pods) pod[Symbol.dispose]();
-        // The kernel dismantles namespaces in the background, under a lock that everybody needs.
+        // The kernel dismantles namespaces in the background while holding a lock that all calls need.
         await sleep(1500);
       }
     }
@@ -133,11 +132,11 @@ async function parallel(ours: Side, reference: Side): Promise<Row> {
   });
 }
 
-/** ADD on a node full of pods, beside ADD on one without any. */
+/** ADD on a node full of pods, compared with ADD on a node without any. */
 async function compared(machine: Machine, full: Node, empty: Side): Promise<Row> {
   for (let i = 0; i < FULL; i++) await full.add(`full${i}`, machine.netns(`full${i}`));
   const [many, none] = turns([sideOf(full), empty], COMPARED);
-  return row(`ADD with ${FULL} pods on the node, beside none`, 'ms', median(many?.ADD ?? []), {
+  return row(`ADD with ${FULL} pods on the node, vs. none`, 'ms', median(many?.ADD ?? []), {
     reference: median(none?.ADD ?? []),
     budget: { atMost: 1.15 },
   });
@@ -167,7 +166,7 @@ async function newNode(machine: Machine, name: string, index: number, endpoint: 
   return started(new Node(machine, name, netns, { endpoint }));
 }
 
-/** Starts it twice: the first start after a source change also compiles it. */
+/** Starts the agent twice: the first start after a source change also compiles the code. */
 async function started(node: Node): Promise<Node> {
   for (let i = 0; i < 2; i++) {
     await node.stop('SIGTERM');
@@ -182,7 +181,7 @@ function sideOf(node: Node): Side {
   return { netns: node.netns, plugin: join(binDir, 'flatnet'), conf, path: binDir };
 }
 
-/** The plugin as installed where there was no C compiler. */
+/** The plugin as installed where there is no C compiler. */
 function fallbackOf(machine: Machine): string {
   const dir = join(machine.dir, 'fallback');
   mkdirSync(dir);

@@ -1,4 +1,5 @@
-// Packets between pods on two nodes against packets between the nodes themselves, host-gw and vxlan in turn.
+// Packets between pods on two nodes, compared with packets between the nodes themselves; host-gw and vxlan
+// take turns.
 //   node bench/datapath.ts [--json]
 import { setTimeout as sleep } from 'node:timers/promises';
 import { configure, Node, startStore } from './lib/agent.ts';

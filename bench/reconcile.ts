@@ -1,4 +1,4 @@
-// The reconciler alone, in this process, against a real kernel that is to hold 5,000 peers.
+// The reconciler alone, in this process, programming 5,000 peers into a real kernel.
 //   node bench/reconcile.ts [--json]
 import { setTimeout as sleep } from 'node:timers/promises';
 import { desiredState } from '../src/desired/desired.ts';
@@ -23,7 +23,7 @@ const BACKENDS = ['vxlan', 'host-gw'] as const;
 
 type Round = {
   readonly empty: number;
-  readonly right: number;
+  readonly unchanged: number;
   /** Per change. */
   readonly single: readonly number[];
   /** The largest number of requests a single change caused. */
@@ -49,15 +49,15 @@ function rowsOf(backend: string, rounds: readonly Round[]): Row[] {
   const middle = (name: Exclude<keyof Round, 'single'>): number => median(rounds.map((round) => round[name]));
   const single = median(rounds.flatMap((round) => round.single));
   const rows = [
-    row(`${backend}: empty kernel to all of it`, 'ms', middle('empty'), { budget: { atMost: 2000 } }),
-    row(`${backend}: reading a kernel that is right`, 'ms', middle('right')),
+    row(`${backend}: empty kernel to full state`, 'ms', middle('empty'), { budget: { atMost: 2000 } }),
+    row(`${backend}: reading a correct kernel`, 'ms', middle('unchanged')),
     row(`${backend}: one peer replaced, p50`, 'ms', single, { budget: { atMost: 20 } }),
     row(`${backend}: one peer replaced, netlink requests`, '', middle('requests'), { budget: { atMost: 6 } }),
     row(`${backend}: ${STORM} peers replaced at once`, 'ms', middle('storm')),
   ];
   if (backend !== 'vxlan') return rows;
   const budget = { atMost: 1000 };
-  return [...rows, row('vxlan: flannel.1 deleted, all back', 'ms', middle('healed'), { budget })];
+  return [...rows, row('vxlan: flannel.1 deleted, to full state', 'ms', middle('healed'), { budget })];
 }
 
 async function measure(machine: Machine, backend: string, label: string): Promise<Round> {
@@ -87,10 +87,10 @@ async function measure(machine: Machine, backend: string, label: string): Promis
     single.push(await replace(i * 7, 1, 1));
     most = Math.max(most, requests - before);
   }
-  if (most === 0) throw new Error('a change was made without a netlink request that is counted');
+  if (most === 0) throw new Error('changes were made, but no netlink request was counted');
   const storm = await replace(0, STORM, 2);
-  const { right, healed } = await heal(netns, backend, desired());
-  return { empty, right, single, requests: most, storm, healed };
+  const { unchanged, healed } = await heal(netns, backend, desired());
+  return { empty, unchanged, single, requests: most, storm, healed };
 }
 
 /** A second reconciler, as after a restart: finds everything in order, then loses the tunnel device. */
@@ -99,15 +99,15 @@ async function heal(netns: string, backend: string, contributions: readonly Cont
   const reconciler = new Reconciler({ netns, log: SILENT });
   reconciler.setDesired(contributions);
   reconciler.allowPrune();
-  const right = await timed(async () => {
+  const unchanged = await timed(async () => {
     const { done } = whole(await reconciler.run());
     const [other] = done;
     if (other) throw new Error(`the kernel was not complete: ${changeText(other)}`);
   });
   reconciler.start(stopping.signal);
   try {
-    if (backend !== 'vxlan') return { right, healed: Number.NaN };
-    await sleep(500); // its first look round
+    if (backend !== 'vxlan') return { unchanged, healed: Number.NaN };
+    await sleep(500); // lets its first full check finish
     using socket = NetlinkSocket.open(NETLINK_ROUTE, { netns });
     using watch = new Watch(netns, ['route']);
     // Routes come after everything they depend on.
@@ -115,7 +115,7 @@ async function heal(netns: string, backend: string, contributions: readonly Cont
     const { index } = await socket.get(linkGet('flannel.1'));
     const start = performance.now();
     await socket.execute([linkDelete(index)]);
-    return { right, healed: (await healed) - start };
+    return { unchanged, healed: (await healed) - start };
   } finally {
     stopping.abort();
   }

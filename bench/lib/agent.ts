@@ -68,7 +68,7 @@ export class Node {
   }
 
   get pid(): number {
-    if (this.#agent?.pid === undefined) throw new Error(`${this.name}: the agent does not run`);
+    if (this.#agent?.pid === undefined) throw new Error(`${this.name}: the agent is not running`);
     return this.#agent.pid;
   }
 

@@ -51,18 +51,18 @@ export class Machine implements AsyncDisposable {
   /** Creates a namespace; returns its path. */
   netns(label: string): string {
     const name = `bench-${process.pid}-${label}`;
-    // Registered first: it throws once the machine is gone.
+    // Registered first: it throws once the machine is disposed.
     this.#stack.defer(() => deleteNetns(name));
     createNetns(name);
     return netnsPath(name);
   }
 
-  /** Starts a program, in a namespace when one is named. Its output goes to the file `log` of the folder. */
+  /** Starts a program, optionally in a namespace. Its output goes to the file `log` in `dir`. */
   spawn(
     command: readonly string[],
     options: { readonly netns?: string; readonly log: string },
   ): ChildProcess {
-    if (this.#stack.disposed) throw new Error('the machine is gone');
+    if (this.#stack.disposed) throw new Error('the machine is disposed');
     const fd = openSync(join(this.dir, options.log), 'a');
     // The kernel ends it when this process ends, for whatever reason.
     const start = () => spawn('setpriv', ['--pdeathsig', 'TERM', ...command], { stdio: ['ignore', fd, fd] });
@@ -98,9 +98,7 @@ export function benchmark(title: string, measure: (machine: Machine) => Promise<
 export async function onMachine(title: string, work: (machine: Machine) => Promise<void>): Promise<void> {
   const [load = 0] = loadavg();
   if (load > availableParallelism()) {
-    console.error(
-      `${title}: others keep this machine busy (load ${load.toFixed(1)}): look at the ratios only`,
-    );
+    console.error(`${title}: this machine is busy (load ${load.toFixed(1)}): only the ratios are meaningful`);
   }
   const machine = new Machine();
   const stopped = Promise.withResolvers<never>();
@@ -117,7 +115,7 @@ export async function onMachine(title: string, work: (machine: Machine) => Promi
   } finally {
     await machine[Symbol.asyncDispose]();
   }
-  // A measurement that was interrupted is still running.
+  // An interrupted measurement may still be running.
   process.exit(status);
 }
 

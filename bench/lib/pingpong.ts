@@ -34,7 +34,7 @@ function measure(rounds: number): number[] {
   for (let i = -WARM_UP; i < rounds; i++) {
     const start = process.hrtime.bigint();
     sys.sendto(fd, data, 0, peer);
-    if (sys.recvfrom(fd, data, 0) === undefined) throw new Error(`no answer from ${address}`);
+    if (sys.recvfrom(fd, data, 0) === undefined) throw new Error(`no reply from ${address}`);
     if (i >= 0) times.push(Number(process.hrtime.bigint() - start) / 1000);
   }
   return times;

@@ -35,7 +35,7 @@ export function report(title: string, rows: readonly Row[]): void {
     return;
   }
   const lines = [
-    [title, '', 'measured', 'beside it', 'ratio', 'budget', ''],
+    [title, '', 'measured', 'baseline', 'ratio', 'budget', ''],
     ...rows.map((each) => [
       each.what,
       each.unit,
