@@ -39,10 +39,15 @@ export function weakened(how: readonly string[], ...args: string[]): Promise<Res
 
 function run(file: string, args: readonly string[]): Promise<Result> {
   return new Promise((done) => {
-    execFile(file, args, { timeout: 60_000, maxBuffer: 1 << 26 }, (error, stdout, stderr) => {
-      const status = error === null ? 0 : typeof error.code === 'number' ? error.code : -1;
-      done({ status, stdout, stderr });
-    });
+    execFile(
+      file,
+      args,
+      { timeout: process.env.FLATNET_EMULATED ? 600_000 : 60_000, maxBuffer: 1 << 26 },
+      (error, stdout, stderr) => {
+        const status = error === null ? 0 : typeof error.code === 'number' ? error.code : -1;
+        done({ status, stdout, stderr });
+      },
+    );
   });
 }
 
