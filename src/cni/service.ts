@@ -28,6 +28,7 @@ export class CniService implements AsyncDisposable {
   async handle(request: { readonly env?: unknown; readonly stdin?: unknown }): Promise<CniReply> {
     const env = variables(request.env);
     const stdin = typeof request.stdin === 'string' ? request.stdin : '';
+    this.#state.sweeper.yield();
     try {
       const command = readCommand(env);
       if (command === 'VERSION') return printed({ cniVersion: CURRENT, supportedVersions: VERSIONS }, 0);

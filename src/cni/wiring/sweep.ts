@@ -7,10 +7,12 @@ import { NETLINK_ROUTE, NetlinkSocket } from '../../linux/netlink/socket.ts';
 export const DOOMED = 0xf1a7;
 
 /**
- * Milliseconds in which DELs gather for one sweep. Later, when the kernel would have taken most links with
- * their pods' namespaces, the sweeps meet the next ADDs: with 100 ms an ADD took 5 to 10 % longer.
+ * Milliseconds without a CNI call before a sweep. By then the kernel has usually taken the links along with
+ * their pods' namespaces, and the sweep finds nothing to wait for.
  */
-const GATHER = 10;
+const QUIET = 50;
+/** Milliseconds a link waits at most, however many calls come. */
+const LONGEST = 500;
 
 /**
  * Deletes links by the group. The kernel waits 15–30 ms (RCU), with the lock that every change of the network
@@ -24,6 +26,8 @@ export class Sweeper implements AsyncDisposable {
   /** Names of links that wait. */
   readonly #doomed = new Set<string>();
   #timer: NodeJS.Timeout | undefined;
+  /** When the link that has waited longest has to go, by `performance.now`. */
+  #due = 0;
 
   constructor(netns: string, report: (error: unknown) => void) {
     this.#socket = NetlinkSocket.open(NETLINK_ROUTE, { netns });
@@ -35,10 +39,22 @@ export class Sweeper implements AsyncDisposable {
     return this.#doomed.has(name);
   }
 
-  /** Deletes what is in the group, soon. `name`: of the link that was put there. */
+  /** Deletes the group's links once no call has come for a moment. `name`: the link just added to it. */
   soon(name?: string): void {
     if (name !== undefined) this.#doomed.add(name);
-    this.#timer ??= setTimeout(() => void this.now(), GATHER);
+    if (!this.#timer) this.#due = performance.now() + LONGEST;
+    this.#arm();
+  }
+
+  /** A call is being served: a pending sweep, which would hold the lock that the call needs, waits. */
+  yield(): void {
+    if (this.#timer) this.#arm();
+  }
+
+  #arm(): void {
+    clearTimeout(this.#timer);
+    const delay = Math.max(0, Math.min(QUIET, this.#due - performance.now()));
+    this.#timer = setTimeout(() => void this.now(), delay);
   }
 
   /** Deletes what is in the group by now. Resolves when it is gone; never rejects. */

@@ -1,0 +1,53 @@
+import assert from 'node:assert/strict';
+import type { TestContext } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { DOOMED, Sweeper } from '../../../src/cni/wiring/sweep.ts';
+import { kernelTest, type Sandbox, sandbox } from '../../linux/sandbox.ts';
+
+/** Milliseconds. A slow machine sweeps later, never earlier. */
+const PATIENCE = 5000;
+
+function doomedLink({ run, json }: Sandbox, name: string): { readonly exists: () => boolean } {
+  run('ip', 'link', 'add', name, 'type', 'veth', 'peer', 'name', `${name}p`);
+  run('ip', 'link', 'set', name, 'group', `${DOOMED}`);
+  return { exists: () => json('ip', '-j', 'link').some(({ ifname }) => ifname === name) };
+}
+
+function sweeperIn(t: TestContext, { netns }: Sandbox): Sweeper {
+  const sweeper = new Sweeper(netns, (error) => assert.fail(`${error}`));
+  t.after(() => sweeper[Symbol.asyncDispose]());
+  return sweeper;
+}
+
+async function untilGone(link: { readonly exists: () => boolean }): Promise<number> {
+  const start = performance.now();
+  while (link.exists()) {
+    assert.ok(performance.now() - start < PATIENCE, 'the link is never swept');
+    await sleep(5);
+  }
+  return performance.now() - start;
+}
+
+kernelTest('a doomed link is swept once no call comes', async (t) => {
+  const box = sandbox(t);
+  const sweeper = sweeperIn(t, box);
+  const link = doomedLink(box, 'a');
+  sweeper.soon('a');
+  assert.ok(sweeper.has('a'));
+  await untilGone(link);
+  await sweeper[Symbol.asyncDispose]();
+  assert.ok(!sweeper.has('a'));
+});
+
+kernelTest('calls put a sweep off, but not for ever', async (t) => {
+  const box = sandbox(t);
+  const sweeper = sweeperIn(t, box);
+  const link = doomedLink(box, 'a');
+  const start = performance.now();
+  sweeper.soon('a');
+  const calls = setInterval(() => sweeper.yield(), 10);
+  t.after(() => clearInterval(calls));
+  await untilGone(link);
+  const waited = performance.now() - start;
+  assert.ok(waited > 300, `it was swept after ${waited} ms, while calls came every 10 ms`);
+});
