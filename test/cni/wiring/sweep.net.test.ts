@@ -31,20 +31,20 @@ async function untilGone(link: { readonly exists: () => boolean }): Promise<numb
 kernelTest('a doomed link is swept once no call comes', async (t) => {
   const box = sandbox(t);
   const sweeper = sweeperIn(t, box);
-  const link = doomedLink(box, 'a');
-  sweeper.soon('a');
-  assert.ok(sweeper.has('a'));
+  const link = doomedLink(box, 'pod0');
+  sweeper.soon('pod0');
+  assert.ok(sweeper.has('pod0'));
   await untilGone(link);
-  await sweeper[Symbol.asyncDispose]();
-  assert.ok(!sweeper.has('a'));
+  await sweeper.now();
+  assert.ok(!sweeper.has('pod0'));
 });
 
 kernelTest('calls put a sweep off, but not for ever', async (t) => {
   const box = sandbox(t);
   const sweeper = sweeperIn(t, box);
-  const link = doomedLink(box, 'a');
+  const link = doomedLink(box, 'pod0');
   const start = performance.now();
-  sweeper.soon('a');
+  sweeper.soon('pod0');
   const calls = setInterval(() => sweeper.yield(), 10);
   t.after(() => clearInterval(calls));
   await untilGone(link);
