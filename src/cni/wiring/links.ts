@@ -74,8 +74,8 @@ function isTaken(error: unknown): boolean {
 export function doom(link: Link | undefined, state: CniState): void {
   if (link?.kind !== 'veth') return;
   if (link.group !== DOOMED) {
-    // It stays a port of its bridge, which forgets its MACs as it goes down (br_stp_disable_port): to leave the
-    // bridge waits for RCU (netdev_rx_handler_unregister).
+    // It stays a port of its bridge, which drops the port's MACs when it goes down (br_stp_disable_port).
+    // Leaving the bridge would wait for RCU (netdev_rx_handler_unregister).
     const answers = state.link.executeAllSync(linkSet(link.index, { up: false, group: DOOMED }));
     // The kernel may be taking it apart with the pod's namespace at this moment.
     const error = answers.find((answer) => answer && answer.errno !== 'ENODEV');
