@@ -28,12 +28,12 @@ export function routesText(routes: readonly BgpRoute[]): string {
     .map((route) => [
       route.best ? '*' : '',
       route.net,
-      wayOf(route),
+      nextHopText(route),
       route.protocol,
       route.attributes['BGP.as_path'] ?? '',
       route.since,
     ]);
-  return table(['', 'NETWORK', 'WAY', 'FROM', 'AS PATH', 'SINCE'], rows) || 'no routes';
+  return table(['', 'NETWORK', 'NEXT HOP', 'FROM', 'AS PATH', 'SINCE'], rows) || 'no routes';
 }
 
 /** Sorted like a routing table; routes to one network stay in BIRD's order, the best first. */
@@ -42,7 +42,7 @@ function byNetwork({ net: a }: BgpRoute, { net: b }: BgpRoute): number {
   return ipCompare(addressOf(left), addressOf(right)) || lengthOf(left) - lengthOf(right);
 }
 
-function wayOf({ type, nextHops }: BgpRoute): string {
+function nextHopText({ type, nextHops }: BgpRoute): string {
   const hops = nextHops.map(({ via, dev, onLink }) =>
     [via && `via ${via}`, `dev ${dev}`, onLink && 'onlink'].filter(Boolean).join(' '),
   );
