@@ -8,22 +8,23 @@ import { type Files, type Owner, Reservations } from './reservations.ts';
 export type { Owner } from './reservations.ts';
 
 export type Allocation = {
-  /** The address with the length of its subnet, as the pod's interface holds it. */
+  /** The address with its subnet's prefix length, as configured on the pod's interface. */
   readonly address: Prefixed;
   readonly gateway: Ip;
 };
 
-/** Reserves an address for the call's owner; false when it is taken. */
+/** Reserves an address for the current owner; false when it is taken. */
 type Reserve = (ip: Ip) => boolean;
 
 /**
- * Addresses inside a node, in host-local's own files (same names, same contents), so that either may take
- * over from the other, or both may share a folder.
+ * Address allocation within a node, using host-local's own files (same names, same contents), so that either
+ * can take over from the other, or both can share a directory.
  *
- * host-local holds flock(2) on a file `lock` while it works. Node has no flock, and does not need it: an
- * address gets only one owner because creating a file that exists fails. The lock protects host-local's round
- * robin and its search for an owner's earlier addresses. Without it we can only miss what another process
- * does for the same container at the same moment, which the CNI specification forbids the runtime to ask for.
+ * host-local holds flock(2) on a file named `lock` while it works. Node.js lacks flock, but we don't need it:
+ * an address can have only one owner because creating an existing file fails. The lock protects host-local's
+ * round robin and its search for an owner's earlier addresses. Without it, all we can miss is a concurrent
+ * change by another process for the same container, and the CNI specification forbids runtimes from making
+ * such concurrent calls.
  */
 export class HostLocal {
   readonly #disk: Reservations;
@@ -36,22 +37,22 @@ export class HostLocal {
     this.#sets = sets;
   }
 
-  /** `dir`: `<dataDir>/<network name>`, created if missing. `files`: for tests. */
+  /** `dir`: `<dataDir>/<network name>`, created if missing. `files`: file system calls, replaced in tests. */
   static open(dir: string, sets: readonly RangeSet[], files?: Files): HostLocal {
     const disk = new Reservations(dir, files);
     return new HostLocal(disk, new ReservationIndex(disk), sets);
   }
 
-  /** The same folder and what is known of it, with other ranges to hand out addresses from. */
+  /** Returns an allocator with other ranges that shares this one's directory and index. */
   withRanges(sets: readonly RangeSet[]): HostLocal {
     return new HostLocal(this.#disk, this.#index, sets);
   }
 
   /**
-   * Reserves one address in each range set: the one of `requested` that lies in it, or the next free one
-   * after the last handed out. All or nothing. Throws ADDRESS_TAKEN when the owner already has an address
-   * there or a requested one is taken, OUT_OF_ADDRESSES when a set is used up, CONFIG_INVALID when a
-   * requested one lies in no set.
+   * Reserves one address in each range set: the `requested` address in that set, if any, else the next free
+   * one after the last allocated. All or nothing. Throws ADDRESS_TAKEN when the owner already has an address
+   * in one of the sets or a requested one is taken, OUT_OF_ADDRESSES when a set is exhausted, CONFIG_INVALID
+   * when a requested address is in no set.
    */
   allocate(owner: Owner, requested: readonly Ip[] = []): Allocation[] {
     const wishes = assign(this.#sets, requested);
@@ -78,7 +79,7 @@ export class HostLocal {
     }
   }
 
-  /** Releases all the owner has, in any range, and returns it; that may be nothing. */
+  /** Releases and returns all of the owner's addresses, in any range; possibly none. */
   release(owner: Owner): Ip[] {
     const held = this.check(owner);
     for (const ip of held) this.#free(ip);
@@ -86,18 +87,18 @@ export class HostLocal {
     return held;
   }
 
-  /** What the owner has: nothing if its ADD was undone or never done. */
+  /** Returns the owner's addresses: none if its ADD was rolled back or never ran. */
   check(owner: Owner): Ip[] {
     this.#index.refresh();
     const held = this.#index.held(owner);
     if (held.length > 0) return held;
-    // What another process does while we change the folder ourselves does not show in the folder's time.
+    // The directory's mtime does not reveal changes another process made at the same time as our own.
     this.#index.update();
     return this.#index.held(owner);
   }
 
   /**
-   * Every reserved address in order. For a file that names no owner, `containerId` and `ifName` are empty.
+   * Lists every reserved address in order. If a file names no owner, `containerId` and `ifName` are empty.
    */
   list(): { readonly ip: Ip; readonly containerId: string; readonly ifName: string }[] {
     this.#index.scan();
@@ -112,9 +113,9 @@ export class HostLocal {
   }
 
   /**
-   * Releases what belongs to none of `valid` and returns it. An empty file, which host-local leaves when
-   * killed before it writes, was never reported to a runtime and is removed once it is a minute old. A file
-   * whose text no CNI plugin wrote is somebody's own reservation and stays.
+   * Releases and returns the addresses that belong to none of `valid`. An empty file, left when host-local is
+   * killed before writing to it, was never reported to a runtime and is removed once it is a minute old. A
+   * file whose contents no CNI plugin could have written is a manual reservation and is kept.
    */
   gc(valid: readonly Owner[]): Ip[] {
     this.#index.scan();
@@ -140,7 +141,7 @@ export class HostLocal {
     throw new FlatnetError(`no IP addresses available in range set: ${rangeSetText(set)}`, {
       code: 'OUT_OF_ADDRESSES',
       operation: 'allocate',
-      fix: 'delete pods, or give back the addresses of pods that are gone (CNI GC)',
+      fix: 'delete pods, or release the addresses of deleted pods (CNI GC)',
     });
   }
 
@@ -166,7 +167,7 @@ export class HostLocal {
   }
 }
 
-/** The requested addresses by the index of their set. Throws CONFIG_INVALID when one lies in no set. */
+/** Maps each set's index to its requested address. Throws CONFIG_INVALID when an address is in no set. */
 function assign(sets: readonly RangeSet[], requested: readonly Ip[]): readonly (Ip | undefined)[] {
   const wishes = sets.map((set) => requested.find((ip) => rangeFor(set, ip)));
   const unused = requested.filter((ip) => !wishes.includes(ip));
@@ -177,7 +178,7 @@ function assign(sets: readonly RangeSet[], requested: readonly Ip[]): readonly (
   if (unused.length > 0) {
     throw new FlatnetError(`failed to allocate all requested IPs: ${unused.join(' ')}`, {
       code: 'CONFIG_INVALID',
-      fix: 'request at most one address of each range set',
+      fix: 'request at most one address from each range set',
     });
   }
   return wishes;

@@ -14,7 +14,7 @@ import {
 } from '../ip/address.ts';
 import { addressOf, type Cidr, cidrOf, contains, lastIp, lengthOf, parsePrefixed } from '../ip/cidr.ts';
 
-/** Addresses of one subnet that pods may get: `start` to `end` inclusive, without the gateway. */
+/** Addresses of one subnet available to pods: `start` to `end` inclusive, except the gateway. */
 export type Range = {
   readonly subnet: Cidr;
   readonly start: Ip;
@@ -23,14 +23,14 @@ export type Range = {
 };
 
 /**
- * A pod gets one address from each set. A set's ranges are of one family and tried in order; there is at
- * least one.
+ * A pod gets one address from each set. A set has at least one range; its ranges are of the same family and
+ * are tried in order.
  */
 export type RangeSet = readonly [Range, ...Range[]];
 
 /**
- * host-local's defaults for a subnet: the first address is the gateway, and all but IPv4's broadcast may be
- * handed out.
+ * Applies host-local's defaults for a subnet: the first address is the gateway, and every address except the
+ * IPv4 broadcast address is available.
  */
 export function rangeOf(subnet: Cidr, given: { start?: Ip; end?: Ip; gateway?: Ip } = {}): Range {
   const first = ipAdd(addressOf(subnet), 1);
@@ -43,8 +43,9 @@ export function rangeOf(subnet: Cidr, given: { start?: Ip; end?: Ip; gateway?: I
 }
 
 /**
- * The range sets of a CNI configuration in host-local's order: `runtimeConfig.ipRanges`, then the old
- * `ipam.subnet`, then `ipam.ranges`. Empty when there is none. Throws CONFIG_INVALID with host-local's texts.
+ * Reads the range sets of a CNI configuration in host-local's order: `runtimeConfig.ipRanges`, then the
+ * legacy `ipam.subnet`, then `ipam.ranges`. Empty when there are none. Throws CONFIG_INVALID with
+ * host-local's messages.
  */
 export function readRangeSets(conf: unknown): readonly RangeSet[] {
   const fields = new Fields(conf);
@@ -66,10 +67,10 @@ export function readRangeSets(conf: unknown): readonly RangeSet[] {
     if (j > 0) throw invalid(`range set ${i} overlaps with ${j}`);
   }
   const version = fields.string('cniVersion') ?? '0.1.0';
-  const crowded = ([4, 6] as Family[]).some(
+  const hasSeveralPerFamily = ([4, 6] as Family[]).some(
     (family) => sets.filter((set) => familyOfSet(set) === family).length > 1,
   );
-  if (crowded && /^0\.[12]\./.test(version)) {
+  if (hasSeveralPerFamily && /^0\.[12]\./.test(version)) {
     throw invalid(`CNI version ${version} does not support more than 1 address per family`);
   }
   return sets;
@@ -81,7 +82,7 @@ export function inRange(range: Range, ip: Ip): boolean {
   );
 }
 
-/** The range of the set that holds the address. */
+/** Returns the set's range that contains the address. */
 export function rangeFor(set: RangeSet, ip: Ip): Range | undefined {
   return set.find((range) => inRange(range, ip));
 }
@@ -90,14 +91,14 @@ export function familyOfSet(set: RangeSet): Family {
   return familyOf(set[0].start);
 }
 
-/** `10.0.0.1-10.0.0.9,10.0.1.1-10.0.1.9`, as host-local's errors name a set. */
+/** Formats a set as host-local's errors do: `10.0.0.1-10.0.0.9,10.0.1.1-10.0.1.9`. */
 export function rangeSetText(set: RangeSet): string {
   return set.map(rangeText).join(',');
 }
 
 /**
- * Every address of the set once, starting after `last` (or at the start if that is not in the set), without
- * gateways.
+ * Yields every address of the set once, except gateways, starting after `last` (or at the beginning if `last`
+ * is not in the set).
  */
 export function* roundRobin(set: RangeSet, last: Ip | undefined): Generator<Ip> {
   const at = last ? set.findIndex((range) => inRange(range, last)) : -1;
@@ -136,7 +137,7 @@ function readSet(list: unknown): RangeSet {
 function readRange(value: unknown): Range {
   const fields = new Fields(value, 'range');
   const written = fields.parsed('subnet', parsePrefixed);
-  if (!written) throw fields.invalid('subnet', 'is missing; write it, as 10.22.0.0/24');
+  if (!written) throw fields.invalid('subnet', 'is missing; set it, e.g. to 10.22.0.0/24');
   const subnet = cidrOf(unmapped(addressOf(written)), lengthOf(written));
   const length = lengthOf(subnet);
   if (length > BITS[familyOf(subnet)] - 2) {

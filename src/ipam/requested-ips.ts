@@ -4,9 +4,9 @@ import { type Ip, parseIp, unmapped } from '../ip/address.ts';
 import { addressOf, parsePrefixed } from '../ip/cidr.ts';
 
 /**
- * The addresses a CNI call asks for: `IP=` of CNI_ARGS, `args.cni.ips`, and the `ips` capability in
- * `runtimeConfig.ips`, all together without duplicates, as host-local takes them. Each may carry a prefix
- * length, which is ignored. `cniArgs` is the variable's value. Throws CONFIG_INVALID.
+ * Returns the addresses a CNI call requests: `IP=` in CNI_ARGS, `args.cni.ips`, and the `ips` capability in
+ * `runtimeConfig.ips`, combined without duplicates as host-local does. Each may carry a prefix length, which
+ * is ignored. `cniArgs` is the value of CNI_ARGS. Throws CONFIG_INVALID.
  */
 export function requestedIps(conf: unknown, cniArgs = ''): readonly Ip[] {
   const fields = new Fields(conf);
@@ -16,13 +16,13 @@ export function requestedIps(conf: unknown, cniArgs = ''): readonly Ip[] {
 }
 
 function fromArgs(cniArgs: string): Ip[] {
-  // The last of several wins, as in CNI's own reader.
+  // The last one wins, as in CNI's own parser.
   const pair = cniArgs.split(';').findLast((pair) => pair.startsWith('IP='));
   if (pair === undefined) return [];
   try {
     return [readIp(pair.slice('IP='.length))];
   } catch (error) {
-    throw new FlatnetError(`'${pair}' names no IP address`, {
+    throw new FlatnetError(`'${pair}' is not an IP address`, {
       code: 'CONFIG_INVALID',
       object: 'CNI_ARGS',
       fix: 'write it as IP=10.244.1.7',

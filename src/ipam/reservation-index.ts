@@ -2,9 +2,9 @@ import type { Ip } from '../ip/address.ts';
 import type { Content, Owner, Reservations } from './reservations.ts';
 
 /**
- * What the folder held when last read, so that a call need not read a hundred files. The files are the truth
- * and this is a hint: it is read again when the folder has changed, and whatever it says of an owner is
- * checked against the file.
+ * Cache of the directory's contents, so that a call need not read a hundred files. The files are
+ * authoritative and the cache is only a hint: it is refreshed when the directory changes, and each of an
+ * owner's entries is verified against its file.
  */
 export class ReservationIndex {
   readonly #disk: Reservations;
@@ -28,8 +28,8 @@ export class ReservationIndex {
   }
 
   /**
-   * The owner's addresses, each checked against its file; those from old releases only if there are no
-   * others.
+   * Returns the owner's addresses, each verified against its file. Addresses from old releases, which record
+   * no interface, are returned only if there are no others.
    */
   held(owner: Owner): Ip[] {
     const exact: Ip[] = [];
@@ -45,17 +45,17 @@ export class ReservationIndex {
     return exact.length > 0 ? exact : old;
   }
 
-  /** After our own changes, which the index already has: they explain the folder's new time. */
+  /** Accepts the directory's new mtime after our own changes, which the index already reflects. */
   settle(): void {
     this.#readAt = this.#disk.changedAt();
   }
 
-  /** The next use reads the folder, whatever its time. */
+  /** Makes the next `refresh` read the directory whatever its mtime. */
   distrust(): void {
     this.#readAt = -1n;
   }
 
-  /** Reads the folder if it has changed. */
+  /** Rereads the directory if it has changed. */
   refresh(): void {
     if (this.#disk.changedAt() !== this.#readAt) this.scan();
   }
@@ -68,8 +68,8 @@ export class ReservationIndex {
   }
 
   /**
-   * Reads files that are new or named no owner yet, and forgets those that are gone: ten times faster than
-   * `scan`.
+   * Reads files that are new or had no owner yet, and drops entries whose files are gone. Ten times faster
+   * than `scan`.
    */
   update(): void {
     const names = new Set(this.#disk.names(this.#entries));
@@ -82,7 +82,7 @@ export class ReservationIndex {
   }
 }
 
-/** Whether a file with this content is the owner's; without an interface's name it stands for all of them. */
+/** Whether a file with this content is the owner's; one without an interface name covers every interface. */
 export function belongsTo(content: Content, owner: Owner): boolean {
   if (typeof content !== 'object' || content.containerId !== owner.containerId) return false;
   return content.ifName === owner.ifName || content.ifName === '';

@@ -3,15 +3,15 @@ import { join } from 'node:path';
 import { codeOf, ioError } from '../error.ts';
 import { type Ip, isIp, parseIp } from '../ip/address.ts';
 
-/** Who holds an address: one interface of one container. */
+/** The owner of an address: one interface of one container. */
 export type Owner = {
-  /** As CNI allows it: letters, digits, `_`, `.`, `-`, starting with a letter or digit. */
+  /** A valid CNI container ID: letters, digits, `_`, `.`, `-`, starting with a letter or digit. */
   readonly containerId: string;
-  /** Empty in files of old host-local releases, which then stand for every interface of the container. */
+  /** Empty in files of old host-local releases, which cover every interface of the container. */
   readonly ifName: string;
 };
 
-/** The file system calls, node:fs's own, so that a test can stop between any two of them. */
+/** The node:fs functions used here; tests inject their own to stop between any two calls. */
 export type Files = {
   closeSync(fd: number): void;
   ftruncateSync(fd: number, length: number): void;
@@ -26,24 +26,21 @@ export type Files = {
   writeSync(fd: number, text: string, position: number): number;
 };
 
-/**
- * What a reservation file says: an owner, nothing (`empty`), or something that no CNI plugin wrote
- * (`foreign`).
- */
+/** Parsed reservation file: an owner, no text (`empty`), or text that no CNI plugin wrote (`foreign`). */
 export type Content = Owner | 'empty' | 'foreign';
 
 const { O_CREAT, O_WRONLY } = nodeFs.constants;
 const STAT = { bigint: true, throwIfNoEntry: false } as const;
 const STAGED = '.reserve-';
-/** CNI spec: what a container ID may be. */
+/** Container IDs permitted by the CNI specification. */
 const CONTAINER_ID = /^[a-zA-Z0-9][a-zA-Z0-9_.-]*$/;
 /** Far longer than any writer takes between creating a file and filling it. */
 const ABANDONED_NS = 60_000_000_000n;
 
 /**
- * host-local's data folder: one file per reserved address, named by the address, with `containerId CR LF
- * ifName` in it, and `last_reserved_ip.N` with the address last given out of range set N. Every call goes to
- * disk.
+ * host-local's data directory: one file per reserved address, named after the address and containing
+ * `containerId CR LF ifName`, and `last_reserved_ip.N` with the address last allocated from range set N.
+ * Every call goes to disk.
  */
 export class Reservations {
   readonly dir: string;
@@ -54,7 +51,7 @@ export class Reservations {
     this.#files = files;
   }
 
-  /** When an entry last came or went, in nanoseconds. Creates the folder, mode 0755, if missing. */
+  /** The directory's mtime in nanoseconds. Creates the directory, mode 0755, if missing. */
   changedAt(): bigint {
     const { dir } = this;
     const stat = (): bigint | undefined =>
@@ -65,17 +62,14 @@ export class Reservations {
     return stat() ?? -1n;
   }
 
-  /**
-   * The addresses that have a file; other names in the folder are ignored. Names in `known` are not parsed
-   * again.
-   */
+  /** Returns the addresses that have a file, ignoring other files. Names in `known` are not parsed again. */
   names(known: { has(ip: Ip): boolean }): Ip[] {
     return this.#entries().filter(
       (name): name is Ip => known.has(name as Ip) || (isIp(name) && parseIp(name) === name),
     );
   }
 
-  /** What the address's file says; undefined when there is none. */
+  /** Reads the address's file; undefined when there is none. */
   read(ip: Ip): Content | undefined {
     try {
       return contentOf(this.#files.readFileSync(join(this.dir, ip), 'utf8'));
@@ -87,10 +81,10 @@ export class Reservations {
   }
 
   /**
-   * Runs `use` with a function that reserves an address for the owner, or returns false if it already has a
-   * file. The text is written once under a temporary name and then linked: link(2) fails with EEXIST just as
-   * O_CREAT|O_EXCL does, so it excludes host-local as well as us, and no crash leaves a file without its
-   * owner's name.
+   * Runs `use` with a function that reserves an address for the owner, or returns false if the address
+   * already has a file. The text is written once under a temporary name and then linked: link(2) fails with
+   * EEXIST just as O_CREAT|O_EXCL does, so it excludes both host-local and other flatnet processes, and a
+   * crash never leaves a file without its owner's name.
    */
   reserving<T>(owner: Owner, use: (reserve: (ip: Ip) => boolean) => T): T {
     const text = `${owner.containerId}\r\n${owner.ifName}`;
@@ -118,7 +112,7 @@ export class Reservations {
     return this.#remove(join(this.dir, ip));
   }
 
-  /** The address last handed out from range set `index`; undefined when unknown, or cut short by a crash. */
+  /** The address last allocated from range set `index`; undefined when unknown or truncated by a crash. */
   lastReserved(index: number): Ip | undefined {
     const path = join(this.dir, `last_reserved_ip.${index}`);
     try {
@@ -131,8 +125,8 @@ export class Reservations {
   }
 
   /**
-   * Overwrites in place: truncating, or renaming over a file, makes ext4 flush it (`auto_da_alloc`), which is
-   * ten times slower. A crash halfway costs the round robin its place, nothing else.
+   * Overwrites in place: truncating a file first, or renaming over it, makes ext4 flush it (`auto_da_alloc`),
+   * which is ten times slower. A crash halfway only resets the round robin.
    */
   setLastReserved(index: number, ip: Ip): void {
     const files = this.#files;
@@ -147,12 +141,12 @@ export class Reservations {
     });
   }
 
-  /** Whether the address's file is too old for its creator to be about to fill it. */
+  /** Whether the address's file is so old that its creator cannot still be about to write to it. */
   abandoned(ip: Ip): boolean {
     return this.#old(ip);
   }
 
-  /** Removes what a crash between writing and linking left under its temporary name. */
+  /** Removes temporary files left by crashes between writing and linking. */
   sweep(): void {
     for (const name of this.#entries()) {
       if (name.startsWith(STAGED) && this.#old(name)) this.#remove(join(this.dir, name));

@@ -5,9 +5,9 @@ import { codeOf, FlatnetError, ioError, messageOf } from '../error.ts';
 import { FAMILIES, type Family } from '../ip/address.ts';
 import { type Cidr, lengthOf, nthIp, parseCidr, prefixed } from '../ip/cidr.ts';
 
-/** What flannel tells its node's CNI plugin, by default in `/run/flannel/subnet.env`. */
+/** The file flannel writes for its node's CNI plugin, by default `/run/flannel/subnet.env`. */
 export type SubnetFile = {
-  /** The pod networks; flannel writes one a family, its CNI plugin reads comma lists. */
+  /** Pod networks; flannel writes one per family, its CNI plugin reads comma-separated lists. */
   readonly networks: PerFamily<readonly Cidr[]>;
   /** This node's subnets. */
   readonly subnets: PerFamily<Cidr>;
@@ -18,7 +18,7 @@ export type SubnetFile = {
 
 const PREFIX: Record<Family, string> = { 4: 'FLANNEL_', 6: 'FLANNEL_IPV6_' };
 
-/** As flannel writes it: lines in a fixed order, each subnet by its first usable address. */
+/** Formats the file as flannel does: lines in a fixed order, each subnet as its first usable address. */
 export function renderSubnetFile(file: SubnetFile): string {
   const lines = FAMILIES.flatMap((family) => {
     const subnet = file.subnets[family];
@@ -31,7 +31,7 @@ export function renderSubnetFile(file: SubnetFile): string {
   return `${[...lines, `FLANNEL_MTU=${file.mtu}`, `FLANNEL_IPMASQ=${file.masquerade}`].join('\n')}\n`;
 }
 
-/** Ignores unknown lines and drops duplicates within a list. Throws CONFIG_INVALID naming the line's key. */
+/** Parses the file, ignoring unknown lines and duplicate list entries. Throws CONFIG_INVALID with the key. */
 export function parseSubnetFile(text: string): SubnetFile {
   const values = new Map(
     [...text.matchAll(/^[ \t]*(FLANNEL_[A-Z0-9_]+)=(.*)$/gm)].map(([, key = '', value = '']) => [
@@ -49,7 +49,7 @@ export function parseSubnetFile(text: string): SubnetFile {
   };
   const mtu = Number(values.get('FLANNEL_MTU') ?? '0');
   if (!Number.isInteger(mtu) || mtu < 0)
-    throw invalid('FLANNEL_MTU', `'${values.get('FLANNEL_MTU')}' is no number`);
+    throw invalid('FLANNEL_MTU', `'${values.get('FLANNEL_MTU')}' is not a number`);
   const networks: { [F in Family]?: readonly Cidr[] } = {};
   const subnets: { [F in Family]?: Cidr } = {};
   for (const family of FAMILIES) {
@@ -61,7 +61,7 @@ export function parseSubnetFile(text: string): SubnetFile {
   return { networks, subnets, mtu, masquerade: values.get('FLANNEL_IPMASQ') === 'true' };
 }
 
-/** Reads the file; undefined when there is none. Throws IO, or CONFIG_INVALID as `parseSubnetFile`. */
+/** Reads the file; undefined when there is none. Throws IO, or CONFIG_INVALID like `parseSubnetFile`. */
 export async function readSubnetFile(path: string): Promise<SubnetFile | undefined> {
   let text: string;
   try {
@@ -74,7 +74,7 @@ export async function readSubnetFile(path: string): Promise<SubnetFile | undefin
 }
 
 /**
- * Replaces the file atomically, mode 0644, creating its folder if missing: a reader sees the old text or the
+ * Replaces the file atomically, mode 0644, creating its directory if missing: readers see the old text or the
  * new.
  */
 export async function writeSubnetFile(path: string, file: SubnetFile): Promise<void> {
@@ -87,8 +87,8 @@ export async function writeSubnetFile(path: string, file: SubnetFile): Promise<v
 }
 
 async function replace(path: string, text: string): Promise<void> {
-  const passing = join(dirname(path), `.${basename(path)}.${crypto.randomUUID()}`);
-  const handle = await open(passing, 'wx', 0o644);
+  const temporary = join(dirname(path), `.${basename(path)}.${crypto.randomUUID()}`);
+  const handle = await open(temporary, 'wx', 0o644);
   try {
     try {
       await handle.writeFile(text);
@@ -97,9 +97,9 @@ async function replace(path: string, text: string): Promise<void> {
     } finally {
       await handle.close();
     }
-    await rename(passing, path);
+    await rename(temporary, path);
   } catch (error) {
-    await rm(passing, { force: true });
+    await rm(temporary, { force: true });
     throw error;
   }
 }

@@ -2,21 +2,21 @@ import type { Pool } from '../cluster/pool.ts';
 import { BITS, familyOf, ipFromBigInt, ipToBigInt } from '../ip/address.ts';
 import { addressOf, type Cidr, cidrOf, lengthOf, sizeOf } from '../ip/cidr.ts';
 
-/** flannel picks at random among this many, so that nodes that start together seldom pick the same subnet. */
+/** flannel picks at random from this many, so that nodes starting together rarely pick the same subnet. */
 const CANDIDATES = 100;
 
-/** How many subnets the pool has, from subnetMin to subnetMax. */
+/** Number of subnets in the pool, from subnetMin to subnetMax. */
 export function subnetCount(pool: Pool): bigint {
   return (ipToBigInt(pool.subnetMax) - ipToBigInt(pool.subnetMin)) / subnetSize(pool) + 1n;
 }
 
-/** The subnet `index` after the one at subnetMin. */
+/** Returns the subnet at `index`, counting from the one at subnetMin. */
 export function subnetAt(pool: Pool, index: number | bigint): Cidr {
   const start = ipToBigInt(pool.subnetMin) + BigInt(index) * subnetSize(pool);
   return cidrOf(ipFromBigInt(familyOf(pool.cidr), start), pool.subnetLength);
 }
 
-/** Whether this subnet could be cut from the pool. */
+/** Whether the pool could have produced this subnet. */
 export function compatible(pool: Pool, subnet: Cidr): boolean {
   if (familyOf(subnet) !== familyOf(pool.cidr) || lengthOf(subnet) !== pool.subnetLength) return false;
   const start = ipToBigInt(addressOf(subnet));
@@ -24,9 +24,9 @@ export function compatible(pool: Pool, subnet: Cidr): boolean {
 }
 
 /**
- * A subnet that overlaps none of `taken`, at random among the first hundred free ones as in flannel;
- * undefined when the pool is used up. `random` is like Math.random. Takes time by the number taken, not by
- * the size of the pool.
+ * Picks a subnet that overlaps none of `taken`, at random from the first hundred free ones as flannel does;
+ * undefined when the pool is exhausted. `random` is like Math.random. Run time depends on the number of taken
+ * subnets, not on the size of the pool.
  */
 export function chooseSubnet(pool: Pool, taken: readonly Cidr[], random: () => number): Cidr | undefined {
   const free = freeIndexes(pool, taken, CANDIDATES);
@@ -34,7 +34,7 @@ export function chooseSubnet(pool: Pool, taken: readonly Cidr[], random: () => n
   return index === undefined ? undefined : subnetAt(pool, index);
 }
 
-/** The first free indexes: walks the taken networks in order, collecting what lies between them. */
+/** Returns the first free indexes: walks the taken networks in order, collecting the gaps between them. */
 function freeIndexes(pool: Pool, taken: readonly Cidr[], wanted: number): bigint[] {
   const size = subnetSize(pool);
   const min = ipToBigInt(pool.subnetMin);
@@ -59,7 +59,7 @@ function subnetSize(pool: Pool): bigint {
   return 1n << BigInt(BITS[familyOf(pool.cidr)] - pool.subnetLength);
 }
 
-/** BigInt division rounds towards zero; networks before subnetMin need it rounded down. */
+/** BigInt division truncates towards zero; networks before subnetMin need it rounded down. */
 function floorDiv(a: bigint, b: bigint): bigint {
   return a >= 0n ? a / b : -((-a + b - 1n) / b);
 }

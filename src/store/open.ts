@@ -8,7 +8,7 @@ import type { Store } from './ports/store.ts';
 
 export { DEFAULT_PREFIX } from './etcd/layout.ts';
 
-/** Which store, and how to get in. */
+/** Store location and credentials. */
 export type StoreOptions = EtcdStoreOptions & {
   /** `http://host:port`, `https://host:port` or `unix:/path`. */
   readonly endpoints: readonly string[];
@@ -25,8 +25,8 @@ export type TlsFiles = {
 };
 
 /**
- * The store behind the endpoints. Sends nothing until it is used. Throws CONFIG_INVALID; IO for an unreadable
- * file.
+ * Returns a client for the store at the endpoints. Sends nothing until first used. Throws CONFIG_INVALID; IO
+ * for an unreadable file.
  */
 export function openStore(options: StoreOptions, log: Log): Store {
   const { endpoints, tls, username, password } = options;

@@ -8,14 +8,14 @@ import type { ClusterView } from './ports/feed.ts';
 const VERSION = 1;
 
 /**
- * Keeps the last good view for a start while the store is away. A reader sees the old file or the new one,
- * whole, also after a power cut. Mode 0600.
+ * Saves the last good view for agents that start while the store is unreachable. Atomic: readers see either
+ * the old file or the new one in full, even after a power cut. Mode 0600.
  */
 export async function writeView(file: string, { network, nodes, resources }: ClusterView): Promise<void> {
-  // The network as its configuration, so that a later release fills in what this one does not know.
+  // Stores the network as its configuration, so that later releases can fill in defaults unknown to this one.
   const text = JSON.stringify({
     version: VERSION,
-    // Releases that kept the store's revision here accept no file without it.
+    // Earlier releases kept the store's revision here and reject files without it.
     revision: 0,
     network: JSON.parse(networkToNetConf(network)),
     nodes,
@@ -39,7 +39,7 @@ export async function writeView(file: string, { network, nodes, resources }: Clu
   await folder.sync().finally(() => folder.close());
 }
 
-/** The view last written; undefined when there is none that this release can read. */
+/** Reads the last saved view; undefined when missing or unreadable by this release. */
 export async function readView(file: string): Promise<ClusterView | undefined> {
   try {
     const value: unknown = JSON.parse(await readFile(file, 'utf8'));
@@ -56,7 +56,7 @@ export async function readView(file: string): Promise<ClusterView | undefined> {
   }
 }
 
-/** A former release wrote none. */
+/** Earlier releases stored no resources. */
 function resourcesFrom(value: unknown): Resources {
   return typeof value === 'object' && value !== null ? { ...NO_RESOURCES, ...value } : NO_RESOURCES;
 }

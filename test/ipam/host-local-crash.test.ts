@@ -11,7 +11,7 @@ import { HostLocal, type Owner } from '../../src/ipam/host-local.ts';
 import { type RangeSet, rangeOf } from '../../src/ipam/ranges.ts';
 import type { Files } from '../../src/ipam/reservations.ts';
 
-/** Six IPv6 addresses and five IPv4: few enough to run out, after one of the other family was found. */
+/** Six IPv6 addresses and five IPv4: few enough to run out after one of the other family was reserved. */
 const SETS: readonly RangeSet[] = [[rangeOf(parseCidr('fd00:1::/125'))], [rangeOf(parseCidr('10.1.3.0/29'))]];
 const OWNERS: readonly Owner[] = Array.from({ length: 8 }, (_, i) => ({
   containerId: `c${i}`,
@@ -21,8 +21,7 @@ const OWNERS: readonly Owner[] = Array.from({ length: 8 }, (_, i) => ({
 class Killed extends Error {}
 
 /**
- * The real file system, until the process is killed before or in the middle of one of its calls: then nothing
- * works any more.
+ * The real file system until the process is killed before or during one of its calls; then every call fails.
  */
 class Process {
   readonly files: Files;
@@ -67,7 +66,7 @@ class Process {
     };
   }
 
-  /** Dies in call `number` from now on: before it does anything, or when it has begun. */
+  /** Dies in call `number`, counted from now: before it has any effect, or halfway through. */
   killIn(number: number, halfway: boolean): void {
     this.#killAt = this.#calls + number;
     this.#halfway = halfway;
@@ -77,9 +76,9 @@ class Process {
 type Step = {
   readonly verb: 'add' | 'del' | 'gc';
   readonly owner: number;
-  /** Which of two processes does it. */
+  /** Which of the two processes runs it. */
   readonly by: 0 | 1;
-  /** Killed in the call of this number, if it makes so many. */
+  /** Killed in this call, if it makes that many. */
   readonly killIn?: number | undefined;
   readonly halfway: boolean;
 };
@@ -95,8 +94,7 @@ const step: fc.Arbitrary<Step> = fc.record({
 type Running = { readonly process: Process; readonly ipam: HostLocal };
 
 /**
- * What the runtime knows: pods whose ADD was answered, and those whose ADD or DEL was cut short, to be
- * deleted again.
+ * The runtime's state: pods whose ADD was answered, and those with an interrupted ADD or DEL, to be deleted.
  */
 class Runtime {
   readonly dir: string;
@@ -109,7 +107,7 @@ class Runtime {
     this.#processes = [this.#start(), this.#start()];
   }
 
-  /** Returns the process that did it, or died of it. */
+  /** Returns the process that ran it, or died running it. */
   run({ verb, owner: index, by, killIn, halfway }: Step): Process {
     const owner = OWNERS[index] as Owner;
     const { process, ipam } = this.#processes[by] as Running;
@@ -136,7 +134,7 @@ class Runtime {
     try {
       const given = ipam.allocate(owner).map(({ address }) => addressOf(address));
       assert.equal(given.length, SETS.length);
-      for (const ip of given) assert.equal(before.get(ip), undefined, `${ip} given twice`);
+      for (const ip of given) assert.equal(before.get(ip), undefined, `${ip} assigned twice`);
       assert.ok(!this.live.has(owner), 'a second address for the same owner');
       this.live.set(owner, given);
       this.doubtful.delete(owner);
@@ -158,10 +156,7 @@ class Runtime {
     this.doubtful.delete(owner);
   }
 
-  /**
-   * After any step: the living have their addresses on the disk, each its own, and nobody else but the
-   * doubtful has any.
-   */
+  /** After any step: live pods have their addresses on disk, and only doubtful pods may have others. */
   check(): void {
     const reserved = this.reserved();
     for (const [{ containerId, ifName }, ips] of this.live) {
@@ -170,10 +165,11 @@ class Runtime {
     const known = new Set(
       [...this.live.keys(), ...this.doubtful].map((o) => `${o.containerId}\r\n${o.ifName}`),
     );
-    for (const [ip, text] of reserved) assert.ok(known.has(text), `${ip} is kept by ${JSON.stringify(text)}`);
+    for (const [ip, text] of reserved)
+      assert.ok(known.has(text), `${ip} is still held by ${JSON.stringify(text)}`);
   }
 
-  /** Every address with a file, and what is in it, read past the code under test. */
+  /** Every address with a file, and the file's contents, bypassing the code under test. */
   reserved(): Map<string, string> {
     const names = fs.readdirSync(this.dir).filter(isIp);
     return new Map(names.map((name) => [name, fs.readFileSync(join(this.dir, name), 'utf8')]));
@@ -192,7 +188,7 @@ function folder(t: TestContext): () => string {
 }
 
 describe('HostLocal killed between any two calls', () => {
-  it('gives no address twice and keeps none after DEL or GC, whichever of two processes does what', (t) => {
+  it('never assigns an address twice and leaks none after DEL or GC, whichever of two processes runs them', (t) => {
     const fresh = folder(t);
     fc.assert(
       fc.property(fc.array(step, { maxLength: 40, size: 'max' }), (steps) => {
@@ -207,7 +203,7 @@ describe('HostLocal killed between any two calls', () => {
         assert.deepEqual(
           [...runtime.reserved().keys()].sort(),
           kept,
-          'DEL leaves nothing of a half-done ADD',
+          'DEL removes everything of an interrupted ADD',
         );
         assert.deepEqual(ipam.gc([...runtime.live.keys()]), []);
         assert.equal(ipam.gc([]).length, kept.length);
@@ -217,7 +213,7 @@ describe('HostLocal killed between any two calls', () => {
     );
   });
 
-  it('in every single call of ADD, DEL and GC', (t) => {
+  it('recovers from being killed in each single call of ADD, DEL and GC', (t) => {
     const fresh = folder(t);
     const rest = { owner: 0, by: 0 } as const;
     let kills = 0;

@@ -16,13 +16,11 @@ const skip =
     ? false
     : 'needs the reference plugins: apt-get install containernetworking-plugins';
 
-/** Addresses and gateways, or the error's text. */
+/** Addresses and gateways, or the error message. */
 type Outcome = { readonly ips: readonly { address: string; gateway: string }[] } | { readonly error: string };
 type Verb = 'ADD' | 'DEL' | 'CHECK';
 
-/**
- * Two IPv4 ranges in the first set, seven addresses in all; five in the IPv6 one, so that it runs out first.
- */
+/** Two IPv4 ranges with seven addresses in the first set; five in the IPv6 set, so that it runs out first. */
 const RANGES = [
   [
     { subnet: '10.1.0.0/29', rangeStart: '10.1.0.3' },
@@ -80,7 +78,7 @@ function ours(dir: string, verb: Verb, owner: Owner, conf: Conf, args = '', kept
   }
 }
 
-/** The reference says of which range it failed first, and we say what to do last. */
+/** The reference prefixes errors with the range that failed, and we append a fix. */
 function assertSame(actual: Outcome, expected: Outcome): void {
   if ('error' in actual && 'error' in expected) {
     const text = expected.error.replace(/^failed to allocate for range \d+: /, '');
@@ -88,7 +86,7 @@ function assertSame(actual: Outcome, expected: Outcome): void {
   } else assert.deepEqual(actual, expected);
 }
 
-/** Names and contents, without the reference's lock. (Modes differ by its release: 0644, later 0600.) */
+/** File names and contents, without the reference's lock. (Modes depend on its release: 0644, later 0600.) */
 function snapshot(dir: string): Record<string, string> {
   const names = fs.readdirSync(dir).filter((name) => name !== 'lock');
   return Object.fromEntries(names.sort().map((name) => [name, fs.readFileSync(join(dir, name), 'utf8')]));
@@ -98,13 +96,13 @@ const step = fc.record({
   verb: fc.constantFrom<Verb>('ADD', 'ADD', 'ADD', 'DEL', 'DEL', 'CHECK'),
   pod: fc.nat(6),
   ifName: fc.constantFrom('eth0', 'eth0', 'net1'),
-  /** Which of the two works in the folder that both use. */
+  /** Which implementation operates on the shared directory. */
   byUs: fc.boolean(),
   wish: fc.option(fc.constantFrom('10.1.0.4', '10.1.0.6', '10.1.1.1', '10.1.1.3', '10.1.1.4'), {
     nil: undefined,
   }),
   source: fc.constantFrom('CNI_ARGS', 'args', 'runtimeConfig'),
-  /** An older release reserves an address for the pod first, if it has none. */
+  /** An old release reserves an address for the pod first, if it has none. */
   old: fc.integer({ min: 0, max: 9 }).map((n) => n === 0),
 });
 
@@ -123,7 +121,7 @@ function folder(t: TestContext): () => string {
 }
 
 describe('HostLocal and the reference host-local', { skip }, () => {
-  it('do the same on the same calls, also when both use one folder', (t) => {
+  it('behave identically on the same calls, also when sharing a directory', (t) => {
     const fresh = folder(t);
     fc.assert(
       fc.property(fc.array(step, { minLength: 5, maxLength: 30, size: 'max' }), (steps) => {
@@ -138,8 +136,8 @@ describe('HostLocal and the reference host-local', { skip }, () => {
           if (old && !files['10.1.1.3'] && !Object.values(files).some(has)) {
             for (const dir of dirs) fs.writeFileSync(join(dir, '10.1.1.3'), owner.containerId);
           }
-          // The reference gives a second address to an owner that requests one; CNI forbids the call, and we
-          // refuse it.
+          // The reference assigns a second address to an owner that requests one. CNI forbids the call, and
+          // we reject it.
           const wishing = wish !== undefined && verb === 'ADD' && ipam.check(owner).length === 0;
           const { more, args } = wishing ? request(wish, source) : { more: {}, args: '' };
           const [c0, c1] = [conf(theirs, undefined, more), conf(mixed, undefined, more)];

@@ -20,7 +20,7 @@ function folder(t: TestContext): string {
   return join(dir, 'networks/cbr0');
 }
 
-/** The names in the folder with what is in them. */
+/** File names in the directory, with their contents. */
 function contents(dir: string): Record<string, string> {
   return Object.fromEntries(
     fs
@@ -30,7 +30,7 @@ function contents(dir: string): Record<string, string> {
   );
 }
 
-/** Changes a file as another process would, at a time of its own. */
+/** Changes a file as another process would, with the given mtime. */
 function put(dir: string, name: string, text: string, secondsAgo = 0): void {
   fs.mkdirSync(dir, { recursive: true });
   fs.writeFileSync(join(dir, name), text);
@@ -56,7 +56,7 @@ describe('HostLocal.allocate', () => {
     assert.equal(fs.statSync(join(dir, '10.1.2.2')).mode & 0o777, 0o600);
   });
 
-  it('goes round before it gives an address again', (t) => {
+  it('goes through the whole range before it reuses an address', (t) => {
     const dir = folder(t);
     const ipam = HostLocal.open(dir, [TINY]);
     const seen = Array.from({ length: 12 }, (_, i) => {
@@ -68,7 +68,7 @@ describe('HostLocal.allocate', () => {
     assert.deepEqual(contents(dir), { 'last_reserved_ip.0': '10.1.3.3' });
   });
 
-  it('goes on after a restart where it was', (t) => {
+  it('continues after a restart where it left off', (t) => {
     const dir = folder(t);
     HostLocal.open(dir, [TINY]).allocate(owner('a'));
     HostLocal.open(dir, [TINY]).release(owner('a'));
@@ -76,7 +76,7 @@ describe('HostLocal.allocate', () => {
   });
 
   for (const last of ['', '10.1', '10.9.9.9', 'fd00::1', '\u0000\u0000']) {
-    it(`begins at the start when the last one reads ${JSON.stringify(last)}`, (t) => {
+    it(`starts from the beginning when last_reserved_ip reads ${JSON.stringify(last)}`, (t) => {
       const dir = folder(t);
       put(dir, 'last_reserved_ip.0', last);
       assert.equal(HostLocal.open(dir, [TINY]).allocate(owner('a'))[0]?.address, '10.1.3.2/29');
@@ -84,7 +84,7 @@ describe('HostLocal.allocate', () => {
     });
   }
 
-  it('gives an owner nothing more while it has something', (t) => {
+  it('refuses a second allocation for the same owner', (t) => {
     const ipam = HostLocal.open(folder(t), [V4, V6]);
     ipam.allocate(owner('a'));
     const twice = {
@@ -98,7 +98,7 @@ describe('HostLocal.allocate', () => {
     assert.equal(ipam.allocate(owner('a'))[0]?.address, '10.1.2.4/24');
   });
 
-  it('says when a set is used up, and gives the others back', (t) => {
+  it('reports an exhausted set and releases the addresses of the other sets', (t) => {
     const dir = folder(t);
     const ipam = HostLocal.open(dir, [V6, TINY]);
     for (let i = 0; i < 5; i++) ipam.allocate(owner(`c${i}`));
@@ -114,7 +114,7 @@ describe('HostLocal.allocate', () => {
 });
 
 describe('a requested address', () => {
-  it('is given, and the round goes on from it', (t) => {
+  it('is assigned, and the round robin continues from it', (t) => {
     const ipam = HostLocal.open(folder(t), [V4, V6]);
     const given = ipam.allocate(owner('a'), [parseIp('fd00:1::77'), parseIp('10.1.2.77')]);
     assert.deepEqual(
@@ -164,7 +164,7 @@ describe('a requested address', () => {
 });
 
 describe('HostLocal.release, check, list', () => {
-  it('know all interfaces apart, and nothing to release is no error', (t) => {
+  it('distinguish interfaces and accept a release of nothing', (t) => {
     const ipam = HostLocal.open(folder(t), [V4]);
     ipam.allocate(owner('a'));
     ipam.allocate(owner('a', 'net1'));
@@ -179,7 +179,7 @@ describe('HostLocal.release, check, list', () => {
     ]);
   });
 
-  it('release what lies outside the configured ranges too', (t) => {
+  it('also release addresses outside the configured ranges', (t) => {
     const dir = folder(t);
     HostLocal.open(dir, [V4, V6]).allocate(owner('a'));
     assert.deepEqual(HostLocal.open(dir, [TINY]).release(owner('a')).sort(), ['10.1.2.2', 'fd00:1::2']);
@@ -197,7 +197,7 @@ describe('HostLocal.release, check, list', () => {
     assert.deepEqual(ipam.release(owner('old')), ['10.1.2.2', '10.1.2.3']);
   });
 
-  it('make the folder again when someone removed it', (t) => {
+  it('recreate the directory after it was removed', (t) => {
     const dir = folder(t);
     const ipam = HostLocal.open(dir, [V4]);
     ipam.allocate(owner('a'));
@@ -207,7 +207,7 @@ describe('HostLocal.release, check, list', () => {
     assert.equal(ipam.allocate(owner('b'))[0]?.address, '10.1.2.2/24');
   });
 
-  it('fail with the path and the errno when the folder can not be', (t) => {
+  it('fail with the path and errno when the directory cannot be created', (t) => {
     const dir = folder(t);
     fs.mkdirSync(join(dir, '..'), { recursive: true });
     fs.writeFileSync(dir, '');
@@ -218,8 +218,8 @@ describe('HostLocal.release, check, list', () => {
   });
 });
 
-describe('another process in the same folder', () => {
-  it('is seen, whatever it does', (t) => {
+describe('another process in the same directory', () => {
+  it('has all of its changes noticed', (t) => {
     const dir = folder(t);
     const [a, b] = [HostLocal.open(dir, [TINY]), HostLocal.open(dir, [TINY])];
     a.allocate(owner('p'));
@@ -234,7 +234,7 @@ describe('another process in the same folder', () => {
     assert.equal(a.allocate(owner('late')).length, 1);
   });
 
-  it('may change the folder within one tick of the clock, when its time does not tell', (t) => {
+  it('may change the directory within one clock tick, leaving its mtime unchanged', (t) => {
     const dir = folder(t);
     const ipam = HostLocal.open(dir, [TINY], {
       ...fs,
@@ -243,15 +243,11 @@ describe('another process in the same folder', () => {
     fs.mkdirSync(dir, { recursive: true });
     ipam.allocate(owner('a'));
     put(dir, '10.1.3.3', 'b\r\neth0');
-    assert.equal(
-      ipam.allocate(owner('c'))[0]?.address,
-      '10.1.3.4/29',
-      'a file unheard of is not overwritten',
-    );
+    assert.equal(ipam.allocate(owner('c'))[0]?.address, '10.1.3.4/29', 'an unknown file is not overwritten');
     assert.deepEqual(ipam.release(owner('b')), ['10.1.3.3']);
     fs.unlinkSync(join(dir, '10.1.3.2'));
     put(dir, '10.1.3.2', 'd\r\neth0');
-    assert.deepEqual(ipam.release(owner('a')), [], 'the address is d\u2019s now');
+    assert.deepEqual(ipam.release(owner('a')), [], 'the address now belongs to d');
     assert.equal(fs.existsSync(join(dir, '10.1.3.2')), true);
     fs.unlinkSync(join(dir, '10.1.3.4'));
     for (let i = 0; i < 4; i++) ipam.allocate(owner(`e${i}`));
@@ -259,8 +255,8 @@ describe('another process in the same folder', () => {
   });
 });
 
-describe('files that no pod has', () => {
-  it('are never given out, and those of others never touched', (t) => {
+describe('files without a pod', () => {
+  it('block their addresses, and foreign ones are never touched', (t) => {
     const dir = folder(t);
     put(dir, '10.1.3.2', '');
     put(dir, '10.1.3.3', 'kept for the printer');
@@ -279,7 +275,7 @@ describe('files that no pod has', () => {
       assert.equal(fs.readFileSync(join(dir, name), 'utf8'), text);
   });
 
-  it('and are empty are garbage after a minute', (t) => {
+  it('are garbage after a minute if empty', (t) => {
     const dir = folder(t);
     put(dir, '10.1.3.2', '', 61);
     put(dir, '10.1.3.3', '', 5);
@@ -290,7 +286,7 @@ describe('files that no pod has', () => {
     assert.deepEqual(fs.readdirSync(dir).sort(), ['.reserve-new', '10.1.3.3', '10.1.3.4']);
   });
 
-  it('and are empty become a pod\u2019s when their writer goes on', (t) => {
+  it('belong to a pod once their writer fills them', (t) => {
     const dir = folder(t);
     put(dir, '10.1.3.2', '');
     const ipam = HostLocal.open(dir, [TINY]);
@@ -301,7 +297,7 @@ describe('files that no pod has', () => {
 });
 
 describe('HostLocal.gc', () => {
-  it('gives back what belongs to nobody alive', (t) => {
+  it('releases addresses that belong to no live pod', (t) => {
     const dir = folder(t);
     const ipam = HostLocal.open(dir, [V4, V6]);
     for (const id of ['a', 'b', 'c']) ipam.allocate(owner(id));
@@ -317,7 +313,7 @@ describe('HostLocal.gc', () => {
 });
 
 describe('110 pods', () => {
-  it('come and go without reading the folder for each', (t) => {
+  it('come and go without rereading the directory each time', (t) => {
     const ipam = HostLocal.open(folder(t), [V4, V6]);
     const times: number[] = [];
     for (let i = 0; i < 110; i++) {

@@ -34,7 +34,7 @@ describe('readRangeSets', () => {
     }
   });
 
-  it('takes ipRanges first, then the old form, then ranges', () => {
+  it('takes ipRanges first, then the legacy form, then ranges', () => {
     const read = readRangeSets({
       cniVersion: '1.0.0',
       ipam: {
@@ -54,7 +54,7 @@ describe('readRangeSets', () => {
     assert.equal(read[1]?.[0].gateway, '10.1.0.254');
   });
 
-  it('reads IPv4 written in IPv6', () => {
+  it('accepts IPv4-mapped IPv6 addresses', () => {
     const [set] = sets([{ subnet: '10.1.0.0/24', rangeStart: '::ffff:10.1.0.9' }]);
     assert.equal(set?.[0].start, '10.1.0.9');
   });
@@ -108,13 +108,13 @@ describe('readRangeSets', () => {
       [[{ subnet: '10.1.0.0/24', gateway: 'x' }]],
       /range\.gateway: 'x' is not an IP address/,
     ],
-    ['a set that is no list', [{ subnet: '10.1.0.0/24' }], /range set 0: must be a list of ranges/],
+    ['a set that is not a list', [{ subnet: '10.1.0.0/24' }], /range set 0: must be a list of ranges/],
   ];
   for (const [what, ranges, message] of cases) {
     it(`refuses ${what}`, () => assert.throws(() => sets(...ranges), { code: 'CONFIG_INVALID', message }));
   }
 
-  it('gives one address of a family to a CNI 0.2.0 configuration, more to later ones', () => {
+  it('allows one address per family in a CNI 0.2.0 configuration, and more in later ones', () => {
     const conf = (cniVersion?: string) => ({
       ...(cniVersion && { cniVersion }),
       ipam: { ranges: [[{ subnet: '10.1.0.0/24' }], [{ subnet: '10.2.0.0/24' }]] },
@@ -137,13 +137,13 @@ describe('roundRobin', () => {
   assert.ok(set);
   const all = ['10.1.0.4', '10.1.0.6', '10.1.0.7', '10.1.1.2', '10.1.2.2', '10.1.2.3'];
 
-  it('begins at the start, leaving out gateways', () => {
+  it('starts from the beginning, skipping gateways', () => {
     assert.deepEqual([...roundRobin(set, undefined)], all);
     assert.deepEqual([...roundRobin(set, parseIp('10.9.9.9'))], all);
     assert.deepEqual([...roundRobin(set, parseIp('fd00::1'))], all);
   });
 
-  it('begins after the last and ends with it', () => {
+  it('starts after the last address and ends with it', () => {
     fc.assert(
       fc.property(fc.constantFrom(...all), (last) => {
         const at = all.indexOf(last) + 1;

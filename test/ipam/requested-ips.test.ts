@@ -9,7 +9,7 @@ describe('requestedIps', () => {
     assert.deepEqual(requestedIps({ args: { cni: { labels: [] } }, runtimeConfig: { ips: [] } }), []);
   });
 
-  it('gathers all three sources once each, without lengths', () => {
+  it('combines all three sources without duplicates or prefix lengths', () => {
     const conf = {
       args: { cni: { ips: ['10.1.0.8/24', 'FD00::8'] } },
       runtimeConfig: { ips: ['10.1.0.9', '10.1.0.7', '::ffff:10.1.0.10'] },
@@ -24,7 +24,7 @@ describe('requestedIps', () => {
     assert.deepEqual(requestedIps({}, 'IP=10.1.0.1;IP=10.1.0.2'), ['10.1.0.2']);
   });
 
-  it('names what can not be understood', () => {
+  it('names the malformed source', () => {
     assert.throws(() => requestedIps({}, 'IP=ten'), { code: 'CONFIG_INVALID', object: 'CNI_ARGS' });
     assert.throws(() => requestedIps({}, 'IP='), { code: 'CONFIG_INVALID', object: 'CNI_ARGS' });
     assert.throws(() => requestedIps({ runtimeConfig: { ips: ['10.1.0.7', 'x'] } }), {

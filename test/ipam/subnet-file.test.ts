@@ -35,7 +35,7 @@ describe('subnet.env', () => {
     assert.deepEqual(parseSubnetFile(DUAL_TEXT), DUAL);
   });
 
-  it('has the lines of one family where there is one', () => {
+  it('omits the lines of an absent family', () => {
     const six: SubnetFile = {
       ...DUAL,
       networks: { 6: [parseCidr('fc00::/48')] },
@@ -44,7 +44,7 @@ describe('subnet.env', () => {
     assert.equal(renderSubnetFile(six), DUAL_TEXT.split('\n').slice(2).join('\n'));
   });
 
-  it('is read back as it was written', () => {
+  it('round-trips', () => {
     const family = (f: 4 | 6) =>
       fc.tuple(fc.uniqueArray(cidrs(f), { minLength: 1, maxLength: 3 }), cidrs(f, 0, 30));
     fc.assert(
@@ -66,7 +66,7 @@ describe('subnet.env', () => {
     );
   });
 
-  it('may have comma lists, quotes, comments, other keys, and line ends of other systems', () => {
+  it('may contain comma-separated lists, quotes, comments, other keys and CRLF line endings', () => {
     const text =
       '# flannel\r\nFLANNEL_NETWORK="10.244.0.0/16, 10.96.0.0/12,10.244.0.0/16"\r\nOTHER=1\r\nFLANNEL_SUBNET=10.244.1.1/24\r\nFLANNEL_X=\r\n';
     assert.deepEqual(parseSubnetFile(text), {
@@ -77,14 +77,14 @@ describe('subnet.env', () => {
     });
   });
 
-  it('names the line that is wrong', () => {
+  it('is rejected with the key of the malformed line', () => {
     for (const key of ['FLANNEL_SUBNET', 'FLANNEL_IPV6_SUBNET', 'FLANNEL_MTU']) {
       const text = DUAL_TEXT.replace(new RegExp(`^${key}=.*$`, 'm'), `${key}=x`);
       assert.throws(() => parseSubnetFile(text), { code: 'CONFIG_INVALID', object: key });
     }
   });
 
-  it('is replaced in one step, with its folder, mode 0644 under any umask, and nothing left over', async (t) => {
+  it('is replaced atomically, creating its directory, with mode 0644 under any umask and no leftovers', async (t) => {
     const root = await mkdtemp(join(tmpdir(), 'flatnet-subnet-env-'));
     t.after(() => rm(root, { recursive: true }));
     const umask = process.umask(0o077);
@@ -101,7 +101,7 @@ describe('subnet.env', () => {
     assert.deepEqual(await readdir(dir), ['subnet.env']);
   });
 
-  it('that can not be written is an IO error with its path, and leaves nothing', async (t) => {
+  it('fails to be written with an IO error naming its path, leaving nothing behind', async (t) => {
     const root = await mkdtemp(join(tmpdir(), 'flatnet-subnet-env-'));
     t.after(() => rm(root, { recursive: true }));
     await writeFile(join(root, 'file'), '');

@@ -26,10 +26,10 @@ function* subnetsOf(pool: Pool): Generator<Cidr> {
   for (let index = 0n; index < count; index++) yield subnetAt(pool, index);
 }
 
-/** A pool of at most 512 subnets, so that all of them can be looked at. */
+/** A pool of at most 512 subnets, so that all of them can be enumerated. */
 const small: fc.Arbitrary<Pool> = fc.constantFrom(...FAMILIES).chain((family) => pools(family, 9));
 
-/** Networks near the pool: its own subnets, parts and groups of them, strangers. */
+/** Networks around the pool: its own subnets, parts and groups of them, and unrelated networks. */
 function takenIn(pool: Pool): fc.Arbitrary<Cidr[]> {
   const inside = fc
     .tuple(fc.bigInt({ min: 0n, max: sizeOf(pool.cidr) - 1n }), fc.integer({ min: -2, max: 3 }))
@@ -95,7 +95,7 @@ describe('chooseSubnet', () => {
     );
   });
 
-  it('gives out a whole pool, each subnet once, and then nothing', () => {
+  it('assigns each subnet of a pool once, then none', () => {
     const pool = readNetwork({ Network: '10.244.0.0/16' }).pools[4] as Pool;
     const taken: Cidr[] = [];
     for (;;) {
@@ -108,7 +108,7 @@ describe('chooseSubnet', () => {
     assert.ok(!taken.includes(parseCidr('10.244.0.0/24')), 'the first subnet is left out');
   });
 
-  it('takes milliseconds in a /8 of which thousands are taken, and in an IPv6 /48', () => {
+  it('takes milliseconds in a /8 with thousands of taken subnets, and in an IPv6 /48', () => {
     assert.equal(subnetCount(IPV4), 65_535n);
     assert.equal(subnetCount(IPV6), 65_535n);
     for (const pool of [IPV4, IPV6]) {

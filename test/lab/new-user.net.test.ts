@@ -80,7 +80,7 @@ test('what new users try: addresses by annotation, deleting a pool in use, a poo
     for (;;) {
       const { status, stderr } = await lab.run('apply', '-f', file);
       if (status === 0) break;
-      assert.ok(/there is no such pool|is in no pool/.test(stderr) && performance.now() < deadline, stderr);
+      assert.ok(/does not exist|is in no enabled pool/.test(stderr) && performance.now() < deadline, stderr);
     }
     const { pods } = await lab.json<Status>('status');
     const addresses = pods.filter(({ name }) => name !== 'fixed').map((each) => each.addresses[0] ?? '');

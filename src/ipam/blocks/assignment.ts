@@ -13,13 +13,13 @@ import { CONFLICT, retrying } from './retry.ts';
 
 type Attempt = readonly Holding[] | typeof CONFLICT;
 
-/** One request for addresses, over all its attempts: all families or none. */
+/** One address request across all its attempts: assigns all families or none. */
 export class Assignment {
   readonly #node: NodeBlocks;
   readonly #request: AssignRequest;
   /** Written into their blocks. */
   readonly #taken = new Set<Ip>();
-  /** Named by the handle, and certainly not written into their blocks. */
+  /** Listed by the handle but known not to be written into their blocks. */
   readonly #refused = new Set<Ip>();
   #wroteHandle = false;
 
@@ -30,7 +30,7 @@ export class Assignment {
     this.#request = request;
   }
 
-  /** Throws what `Assigner.assign` does. */
+  /** Throws as `Assigner.assign` does. */
   async run(signal?: AbortSignal): Promise<readonly Holding[]> {
     try {
       return await retrying('address assign', this.#node.random, () => this.#attempt(), signal);
@@ -42,14 +42,14 @@ export class Assignment {
 
   async #attempt(): Promise<Attempt> {
     const known = this.#node.own.recent();
-    return (known && (await this.#fromKnown(known))) || this.#afresh();
+    return (known && (await this.#fromCache(known))) || this.#fromStore();
   }
 
   /**
-   * A new handle gets addresses of own blocks as they were last seen: one write a family, and meanwhile one
-   * reading, whether the handle is new. Undefined when there is none; then nothing was written.
+   * Assigns a new handle addresses from the node's own cached blocks: one write per family, concurrent with
+   * one read to check that the handle is new. Undefined if that is impossible; nothing has been written then.
    */
-  async #fromKnown(known: Known): Promise<Attempt | undefined> {
+  async #fromCache(known: Known): Promise<Attempt | undefined> {
     const { handle, requested, families } = this.#request;
     if (requested?.length || heldOf(known, handle).length > 0) return undefined;
     const context = this.#context(known);
@@ -59,7 +59,7 @@ export class Assignment {
       if (!pick) return undefined;
       picks.push(pick);
     }
-    // Neither may be under way any more when the turn ends.
+    // Neither may still be in progress when this turn in the queue ends.
     const [taking, reading] = await Promise.allSettled([
       this.#take(picks, context.now),
       this.#node.store.handles([handle]),
@@ -67,15 +67,15 @@ export class Assignment {
     if (taking.status === 'rejected') throw taking.reason;
     if (reading.status === 'rejected') throw reading.reason;
     if (reading.value[0] === undefined) return taking.value ? picks.map(holdingOf) : CONFLICT;
-    // It has addresses of other nodes' blocks already, and keeps those.
+    // The handle already has addresses in other nodes' blocks and keeps those.
     await this.#giveBack();
     this.#node.own.forget();
     return CONFLICT;
   }
 
-  async #afresh(): Promise<Attempt> {
+  async #fromStore(): Promise<Attempt> {
     const { families } = this.#request;
-    const { handle, known, held } = await this.#node.look(this.#request.handle);
+    const { handle, known, held } = await this.#node.inspect(this.#request.handle);
     const missing = families.filter((family) => !held.some(({ ip }) => familyOf(ip) === family));
     const context = this.#context(known);
     const picks: FreeAddress[] = [];
@@ -85,16 +85,16 @@ export class Assignment {
       picks.push(pick);
     }
     const all = [...held, ...picks.map(holdingOf)];
-    if (!(await this.#name(handle, all))) return CONFLICT;
+    if (!(await this.#listInHandle(handle, all))) return CONFLICT;
     if (!(await this.#take(picks, context.now))) return CONFLICT;
     return all.filter(({ ip }) => families.includes(familyOf(ip)));
   }
 
   /**
-   * Makes the handle name what it has and is about to get of other nodes' blocks. What it names besides, from
-   * an attempt whose answer was lost, it goes on naming.
+   * Lists in the handle the addresses it has, or is about to get, in other nodes' blocks. Keeps other
+   * entries, left by an attempt whose reply was lost.
    */
-  async #name(handle: Stored<Handle> | undefined, holdings: readonly Holding[]): Promise<boolean> {
+  async #listInHandle(handle: Stored<Handle> | undefined, holdings: readonly Holding[]): Promise<boolean> {
     const { store, name: node } = this.#node;
     const named = (handle?.value.addresses ?? []).filter(({ ip }) => !this.#refused.has(ip));
     const added = holdings.filter(
@@ -107,7 +107,7 @@ export class Assignment {
     return written !== undefined;
   }
 
-  /** Writes the addresses into their blocks; false when one of these has changed. */
+  /** Writes the addresses into their blocks; false when one of the blocks has changed. */
   async #take(picks: readonly FreeAddress[], now: number): Promise<boolean> {
     const { handle, attributes } = this.#request;
     const owner: Owner = { handle, node: this.#node.name, ...attributes };
@@ -128,7 +128,7 @@ export class Assignment {
     return isCurrent;
   }
 
-  /** What cannot be undone now goes with the garbage. */
+  /** Best effort: garbage collection frees whatever cannot be released now. */
   async #undo(): Promise<void> {
     if (this.#wroteHandle || this.#taken.size > 0) await this.#giveBack().catch(() => {});
   }
@@ -169,9 +169,9 @@ function checkRequest({ families, requested = [] }: AssignRequest): void {
   for (const ip of requested) {
     const others = requested.filter((other) => familyOf(other) === familyOf(ip));
     const text = !families.includes(familyOf(ip))
-      ? 'is of a family that was not asked for'
+      ? 'is of a family that was not requested'
       : others.length > 1
-        ? `one address a family can be asked for, not ${others.join(' and ')}`
+        ? `only one address per family can be requested, not ${others.join(' and ')}`
         : undefined;
     if (text === undefined) continue;
     throw new FlatnetError(text, { code: 'CONFIG_INVALID', operation: 'address assign', object: ip });

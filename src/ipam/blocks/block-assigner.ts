@@ -11,15 +11,15 @@ import { poolName } from './pools.ts';
 export type { BlockAssignerOptions } from './node-blocks.ts';
 
 /**
- * Addresses out of blocks that this node claims in the store. An address is the handle's once its block says
- * so, which is one write. In this node's own blocks, whatever a handle has is found by looking; what it
- * borrows of other nodes' blocks it names first, in the store: so it is found as well, and a crash between
- * leaves it naming too much, which its release sets right. When an answer was lost (STORE_UNAVAILABLE), the
- * handle may hold addresses: ask again for the same ones, or release it.
+ * Assigns addresses from blocks that this node claims in the store. An address belongs to a handle as soon as
+ * its block records that, which is a single write. A handle's addresses in this node's own blocks are found
+ * by searching them. Addresses borrowed from other nodes' blocks are listed in the handle before they are
+ * allocated, so they can be found too; a crash in between leaves a handle that lists too much, which its
+ * release corrects. If a reply was lost (STORE_UNAVAILABLE), the handle may hold addresses: retry or release.
  */
 export class BlockAssigner implements Assigner {
   readonly #node: NodeBlocks;
-  /** Pods of one node that start together would only race for the same block. */
+  /** Serializes pods starting together on one node, which would only race for the same block. */
   readonly #turns = new Queue();
 
   constructor(options: BlockAssignerOptions) {
@@ -37,33 +37,33 @@ export class BlockAssigner implements Assigner {
   }
 
   /**
-   * Frees what the handle has by these very allocations, unless it turns out to be alive. That is asked while
-   * no assignment is under way: a handle that is made live before its addresses are asked for never gets one
-   * that goes right after.
+   * Frees exactly these allocations, unless the handle turns out to be live. `isLive` is called while no
+   * assignment is in progress, so a handle registered as live before it requests addresses never loses one
+   * just after getting it.
    */
   releaseLeak(
     { handle, addresses }: Leak,
     isLive: (handle: string) => Promise<boolean>,
   ): Promise<readonly Ip[]> {
     const blocks = addresses.map(({ block }) => block);
-    const what = { handle, blocks, which: bySequence(addresses) };
-    return this.#turns.run(async () => ((await isLive(handle)) ? [] : this.#node.free(what)));
+    const request = { handle, blocks, filter: bySequence(addresses) };
+    return this.#turns.run(async () => ((await isLive(handle)) ? [] : this.#node.free(request)));
   }
 
   async held(handle: string): Promise<readonly Assigned[]> {
     const { store, name } = this.#node;
-    // Beside the turns of others, whose readings stay theirs.
-    const { held } = await this.#node.look(handle, new OwnBlocks(store, name));
+    // Runs outside the queue, so it uses a cache of its own.
+    const { held } = await this.#node.inspect(handle, new OwnBlocks(store, name));
     return held.map((holding) => this.#assigned(holding));
   }
 
-  /** The blocks whose addresses this node answers for. */
+  /** Returns this node's confirmed blocks. */
   async ownBlocks(): Promise<readonly Cidr[]> {
     const { blocks } = await this.exclusively((own) => own.read());
     return blocks.map(({ value }) => value.cidr);
   }
 
-  /** Runs `work` while nothing is assigned or released. */
+  /** Runs `work` while no assignment or release is in progress. */
   exclusively<T>(work: (own: OwnBlocks) => Promise<T>): Promise<T> {
     return this.#turns.run(() => work(this.#node.own));
   }

@@ -3,9 +3,9 @@ import { type Ip, ipToBigInt } from '../../ip/address.ts';
 import { addressOf, type Cidr, contains, nthIp, sizeOf } from '../../ip/cidr.ts';
 import type { Block, Owner } from '../../store/ports/blocks.ts';
 
-// Blocks are values: these functions return new ones.
+// Blocks are immutable: these functions return new ones.
 
-/** `now`: seconds since 1970 with fractions, as in all functions here. */
+/** `now`: fractional seconds since 1970, as in all functions here. */
 export function newBlock(cidr: Cidr, node: string, now: number): Block {
   const sequence = Math.floor(now * 1000);
   return {
@@ -18,27 +18,26 @@ export function newBlock(cidr: Cidr, node: string, now: number): Block {
   };
 }
 
-export type Wish = {
+export type AddressCriteria = {
   readonly now: number;
   /**
-   * Seconds an address rests after its release, so that whoever still sends to its last owner does not reach
-   * the next.
+   * Seconds an address rests after release, so that traffic for its last owner does not reach the next one.
    */
   readonly cooldown: number;
-  /** Rather than none, take one that still rests, the one released longest ago. */
-  readonly restless?: boolean;
-  /** Addresses that only those get who ask for them. */
+  /** If none has rested long enough, accept the address released longest ago. */
+  readonly allowResting?: boolean;
+  /** Whether the address is assigned only on explicit request. */
   readonly isReserved: (ip: Ip) => boolean;
 };
 
 /**
- * The free address to give out next: one never used, else the one released longest ago; undefined when none
- * suits.
+ * Picks the next free address to assign: one never used, else the one released longest ago; undefined when
+ * none qualifies.
  */
-export function freeOrdinal(block: Block, wish: Wish): number | undefined {
+export function freeOrdinal(block: Block, criteria: AddressCriteria): number | undefined {
   const size = blockSize(block.cidr);
   if (block.allocations.size === size) return undefined;
-  const isAllowed = (ordinal: number): boolean => !wish.isReserved(nthIp(block.cidr, ordinal));
+  const isAllowed = (ordinal: number): boolean => !criteria.isReserved(nthIp(block.cidr, ordinal));
   if (block.allocations.size + block.released.size < size) {
     for (let ordinal = 0; ordinal < size; ordinal++) {
       const isFresh = !block.allocations.has(ordinal) && !block.released.has(ordinal);
@@ -46,7 +45,7 @@ export function freeOrdinal(block: Block, wish: Wish): number | undefined {
     }
   }
   for (const [ordinal, at] of block.released) {
-    if ((wish.restless || hasRested(at, wish)) && isAllowed(ordinal)) return ordinal;
+    if ((criteria.allowResting || hasRested(at, criteria)) && isAllowed(ordinal)) return ordinal;
   }
   return undefined;
 }
@@ -63,8 +62,8 @@ export function take(block: Block, ordinal: number, owner: Owner, now: number): 
   return { ...block, sequence: block.sequence + 1, changed: at, allocations, released };
 }
 
-/** Frees those in use among the ordinals. */
-export function give(block: Block, ordinals: Iterable<number>, now: number): Block {
+/** Frees those ordinals that are in use. */
+export function release(block: Block, ordinals: Iterable<number>, now: number): Block {
   const at = Math.floor(now);
   const allocations = new Map(block.allocations);
   const released = new Map(block.released);
@@ -72,30 +71,27 @@ export function give(block: Block, ordinals: Iterable<number>, now: number): Blo
   return { ...block, changed: at, allocations, released };
 }
 
-/** The block in another node's hands. Its addresses go on resting. */
+/** Transfers the block to another node. Its addresses continue their cooldown. */
 export function handOver(block: Block, node: string, now: number): Block {
   return { ...block, node, changed: Math.floor(now) };
 }
 
-/**
- * The same block as a new version: whatever was computed from the former one, and is still on its way to the
- * store, comes too late.
- */
+/** Returns the same block as a new version, so that in-flight writes based on the previous version fail. */
 export function fence(block: Block): Block {
   return { ...block, sequence: block.sequence + 1 };
 }
 
-/** Nothing is in use, and nothing has been for `seconds`. */
+/** Whether no address is in use, and none has been for `seconds`. */
 export function isIdle(block: Block, now: number, seconds: number): boolean {
   return block.allocations.size === 0 && hasRested(block.changed, { now, cooldown: seconds });
 }
 
-/** Whether the block says that the handle has the address. */
+/** Whether the block records the handle as the address's owner. */
 export function isHeldBy(block: Block, ip: Ip, handle: string): boolean {
   return block.allocations.get(ordinalOf(block.cidr, ip) ?? -1)?.handle === handle;
 }
 
-/** Undefined when the address is not in the block. */
+/** The address's ordinal; undefined when it is not in the block. */
 export function ordinalOf(cidr: Cidr, ip: Ip): number | undefined {
   return contains(cidr, ip) ? Number(ipToBigInt(ip) - ipToBigInt(addressOf(cidr))) : undefined;
 }
@@ -104,10 +100,7 @@ export function blockSize(cidr: Cidr): number {
   return Number(sizeOf(cidr));
 }
 
-/**
- * A time further in the future than the rest lasts comes from a wrong clock, and must not hold the address
- * back.
- */
-function hasRested(at: number, { now, cooldown }: Pick<Wish, 'now' | 'cooldown'>): boolean {
+/** A timestamp more than `cooldown` in the future comes from a wrong clock and must not block the address. */
+function hasRested(at: number, { now, cooldown }: Pick<AddressCriteria, 'now' | 'cooldown'>): boolean {
   return Math.abs(now - at) >= cooldown;
 }

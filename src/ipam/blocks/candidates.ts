@@ -2,13 +2,13 @@ import { BITS, familyOf, ipFromBigInt, ipToBigInt } from '../../ip/address.ts';
 import { addressOf, type Cidr, cidrOf, contains, lastIp, lengthOf, overlaps } from '../../ip/cidr.ts';
 import { fnv32 } from '../../ip/fnv.ts';
 
-/** What is cut into blocks. */
+/** A network and the prefix length of the blocks it is divided into. */
 export type Range = { readonly cidr: Cidr; readonly blockSize: number };
 
 /**
- * The blocks of a pool that `reserved` leaves room in, each once, from a place that the seed chooses: nodes
- * that start together begin at different places, and a node that comes back begins at its old one. A pool may
- * hold 2⁷⁴ of them: stop early.
+ * Yields each block of a pool that is not entirely reserved, starting at a position derived from the seed:
+ * nodes that start together begin at different positions, and a returning node begins where it did before. A
+ * pool may have 2⁷⁴ blocks: stop early.
  */
 export function* candidates(
   { cidr, blockSize }: Range,
@@ -26,7 +26,7 @@ export function* candidates(
     const block = cidrOf(ipFromBigInt(family, first + index * size), blockSize);
     const reservation = large.find((each) => contains(each, block));
     if (!reservation) yield block;
-    // A reservation may cover more blocks than one can count through: on to its last.
+    // A reservation may cover too many blocks to iterate over: skip to its last.
     else {
       const last = (ipToBigInt(lastIp(reservation)) - first) / size;
       step += (last < count ? last : count - 1n) - index;
@@ -34,14 +34,14 @@ export function* candidates(
   }
 }
 
-/** Whether the pool could have given out this block. */
+/** Whether the pool could have produced this block. */
 export function isCutFrom({ cidr, blockSize }: Range, block: Cidr): boolean {
   return lengthOf(block) === blockSize && contains(cidr, block);
 }
 
 /**
- * Finds what overlaps a block fast where nearly all blocks are of one size. Other sizes stem from a pool that
- * was deleted and made again with another blockSize while blocks of the first were in use.
+ * Detects overlaps with a block, fast when nearly all blocks have the same size. Other sizes come from a pool
+ * that was deleted and recreated with another blockSize while its blocks were in use.
  */
 export class Taken {
   readonly #cidrs: ReadonlySet<Cidr>;

@@ -4,15 +4,15 @@ import { addressOf, type Cidr, contains, lastIp, lengthOf, nthIp } from '../../i
 import type { Block, BlockStore, Snapshot } from '../../store/ports/blocks.ts';
 import { isHeldBy, ordinalOf } from './block.ts';
 
-/** What is known besides the plan's own objects; what is absent is not checked. */
+/** Facts from outside the plan to check against; absent ones are not checked. */
 export type Known = {
   readonly pools?: readonly IpPool[];
   readonly nodes?: ReadonlySet<string>;
 };
 
 /**
- * An `error` must never be: a bug, or somebody's editing of the store. A `warning` does no harm by itself:
- * what is left of a node that is gone, of a pool that was deleted, of a step that a crash cut short.
+ * An `error` should never occur: it indicates a bug or a manually edited store. A `warning` is harmless in
+ * itself: a leftover from a deleted node, a deleted pool or an operation interrupted by a crash.
  */
 export type Finding = {
   readonly severity: 'error' | 'warning';
@@ -30,7 +30,7 @@ export type Finding = {
     | 'NODE_UNKNOWN'
     | 'SEVERAL_OWNERS'
     | 'UNREADABLE';
-  /** A block, an address, a handle, a node or the name of an object of the store. */
+  /** A block, address, handle, node, or the name of a store object. */
   readonly object: string;
   readonly text: string;
 };
@@ -47,8 +47,8 @@ export type Report = {
 };
 
 /**
- * Holds blocks, affinities and handles against each other, also under load: what seems wrong is looked at a
- * second time, and what is not there any more was a step under way.
+ * Checks blocks, affinities and handles for consistency, even under load: findings are checked a second time,
+ * and those that have disappeared were operations in progress.
  */
 export async function checkIpam(store: BlockStore, known: Known = {}): Promise<Report> {
   const first = await store.snapshot();
@@ -69,7 +69,7 @@ export function findings(snapshot: Snapshot, known: Known = {}): Finding[] {
     ...overlapping(snapshot),
     ...owners(snapshot),
     ...handles(snapshot),
-    ...strangers(snapshot, known),
+    ...unknownReferences(snapshot, known),
   ];
 }
 
@@ -86,20 +86,21 @@ export function counts({ blocks, handles, affinities }: Snapshot): Report['count
   };
 }
 
-/** One block by itself. */
+/** Checks a single block. */
 function inside(block: Block): Finding[] {
   const problems: string[] = [];
   const sequences = [...block.allocations.values()].map(({ sequence }) => sequence);
-  if (new Set(sequences).size !== sequences.length) problems.push('has a sequence number twice');
+  if (new Set(sequences).size !== sequences.length) problems.push('has a duplicate sequence number');
   if (sequences.some((sequence) => sequence >= block.sequence))
-    problems.push('will repeat a sequence number');
+    problems.push('would reuse a sequence number');
   for (const ordinal of block.released.keys()) {
-    if (block.allocations.has(ordinal)) problems.push(`${nthIp(block.cidr, ordinal)} is free and in use`);
+    if (block.allocations.has(ordinal))
+      problems.push(`${nthIp(block.cidr, ordinal)} is both free and in use`);
   }
   return problems.map((text) => error('BLOCK_INCONSISTENT', block.cidr, text));
 }
 
-/** Sorted by address, a block can only overlap with the one before it that reaches farthest. */
+/** Among blocks sorted by address, each can only overlap the preceding block that reaches farthest. */
 function overlapping({ blocks }: Snapshot): Finding[] {
   const sorted = blocks
     .map(({ value }) => value)
@@ -119,11 +120,13 @@ function shared(outer: Block, inner: Block): Finding[] {
   return [...inner.allocations].flatMap(([ordinal, { handle }]) => {
     const ip = nthIp(inner.cidr, ordinal);
     const other = outer.allocations.get(ordinalOf(outer.cidr, ip) ?? -1);
-    return other ? [error('ADDRESS_TWICE', ip, `is ${handle}'s and ${other.handle}'s`)] : [];
+    return other ? [error('ADDRESS_TWICE', ip, `is held by both ${handle} and ${other.handle}`)] : [];
   });
 }
 
-/** Affinities and blocks. What a crash between two steps leaves is a warning that says who resolves it. */
+/**
+ * Checks affinities against blocks. States left by a crash are warnings that say which node resolves them.
+ */
 function owners({ blocks, affinities }: Snapshot): Finding[] {
   const byCidr = new Map(blocks.map(({ value }) => [value.cidr, value]));
   const confirmed = new Map<Cidr, string[]>();
@@ -133,16 +136,18 @@ function owners({ blocks, affinities }: Snapshot): Finding[] {
     const owner = byCidr.get(cidr)?.node;
     if (state === 'confirmed') confirmed.set(cidr, [...(confirmed.get(cidr) ?? []), node]);
     else if (owner === node) {
-      const text = `is ${node}'s and is not advertised: ${node} was taking or giving it back, and will finish that`;
+      const text = `belongs to ${node} but is not advertised: ${node} was claiming or releasing it and will finish that`;
       found.push(warning('CLAIM_PENDING', cidr, text));
     } else {
-      found.push(warning('CLAIM_PENDING', cidr, `${node} has announced to claim it, and not done so`));
+      found.push(warning('CLAIM_PENDING', cidr, `${node} has announced a claim but not completed it`));
     }
     if (state !== 'confirmed' || owner === node) continue;
     if (owner === undefined)
-      found.push(error('AFFINITY_WITHOUT_BLOCK', cidr, `is ${node}'s, and there is no such block`));
+      found.push(
+        error('AFFINITY_WITHOUT_BLOCK', cidr, `is claimed by ${node}, but the block does not exist`),
+      );
     else {
-      const text = `has changed hands from ${node} to ${owner}, which has not confirmed it: either will finish that`;
+      const text = `moved from ${node} to ${owner}, which has not confirmed it: either node will finish that`;
       found.push(warning('AFFINITY_STALE', cidr, text));
     }
   }
@@ -152,27 +157,28 @@ function owners({ blocks, affinities }: Snapshot): Finding[] {
   }
   for (const { cidr, node } of byCidr.values()) {
     const isCovered = affinities.some(({ value }) => value.cidr === cidr && value.node === node);
-    if (!isCovered) found.push(error('BLOCK_WITHOUT_OWNER', cidr, `${node} has no affinity to it`));
+    if (!isCovered) found.push(error('BLOCK_WITHOUT_OWNER', cidr, `its node ${node} has no affinity for it`));
   }
   return found;
 }
 
 /**
- * A handle names at least what it has of other nodes' blocks; what it has of its own node's blocks, that
- * finds there.
+ * Checks handles against blocks. A handle must list at least its addresses in other nodes' blocks; those in
+ * its own node's blocks are found by searching the blocks.
  */
 function handles({ blocks, handles: all }: Snapshot): Finding[] {
   const found: Finding[] = [];
   const byCidr = new Map(blocks.map(({ value }) => [value.cidr, value]));
   const named = new Set<string>();
   for (const [id, { value }] of all) {
-    if (value.addresses.length === 0) found.push(warning('HANDLE_WITHOUT_ALLOCATION', id, 'names nothing'));
+    if (value.addresses.length === 0)
+      found.push(warning('HANDLE_WITHOUT_ALLOCATION', id, 'lists no addresses'));
     for (const { ip, block: cidr } of value.addresses) {
       const block = byCidr.get(cidr);
       if (block && isHeldBy(block, ip, id)) named.add(`${ip} ${id}`);
       else {
         const owner = block?.allocations.get(ordinalOf(cidr, ip) ?? -1)?.handle;
-        const text = `names ${ip}, which is ${owner === undefined ? 'free' : `${owner}'s`}`;
+        const text = `lists ${ip}, which is ${owner === undefined ? 'free' : `held by ${owner}`}`;
         found.push(warning('HANDLE_WITHOUT_ALLOCATION', id, text));
       }
     }
@@ -181,14 +187,14 @@ function handles({ blocks, handles: all }: Snapshot): Finding[] {
     for (const [ordinal, { handle, node }] of allocations) {
       const ip = nthIp(cidr, ordinal);
       if (node !== owner && !named.has(`${ip} ${handle}`)) {
-        found.push(error('ALLOCATION_WITHOUT_HANDLE', ip, `is ${handle}'s, which does not name it`));
+        found.push(error('ALLOCATION_WITHOUT_HANDLE', ip, `is held by ${handle}, which does not list it`));
       }
     }
   }
   return found;
 }
 
-function strangers({ blocks, affinities }: Snapshot, { pools, nodes }: Known): Finding[] {
+function unknownReferences({ blocks, affinities }: Snapshot, { pools, nodes }: Known): Finding[] {
   const found: Finding[] = [];
   for (const { value } of pools ? blocks : []) {
     if (!pools?.some((pool) => contains(pool.cidr, value.cidr))) {
@@ -206,7 +212,7 @@ function strangers({ blocks, affinities }: Snapshot, { pools, nodes }: Known): F
   for (const { value } of blocks) for (const { node } of value.allocations.values()) of(node).addresses++;
   for (const [node, { claims, addresses }] of seen) {
     if (nodes.has(node)) continue;
-    const text = `is no node of the cluster and has ${claims} blocks and ${addresses} addresses; flatnet forget ${node} frees them`;
+    const text = `is not a node of the cluster but has ${claims} blocks and ${addresses} addresses; flatnet forget ${node} frees them`;
     found.push(warning('NODE_UNKNOWN', node, text));
   }
   return found;

@@ -2,27 +2,27 @@ import { type Cidr, overlaps } from '../../ip/cidr.ts';
 import type { Affinity, Block, BlockStore, Stored } from '../../store/ports/blocks.ts';
 import { fence, handOver, newBlock } from './block.ts';
 
-// Objects change one at a time, in Calico's order: announce (a pending affinity), then the block, then
-// `confirmed`; and back the same way: `pending`, the block, the affinity. From this follow, whoever is killed
-// between any two steps:
+// Objects change one at a time, in Calico's order. To claim: announce (a pending affinity), create the block,
+// set the affinity to `confirmed`. To release, in reverse: `pending`, delete the block, delete the affinity.
+// This guarantees, even if a process is killed between any two steps:
 //
-// 1. Whose a block is, only the block says: its creation and its hand-over are single compare-and-swaps.
-// 2. A block is covered by an affinity of its node all its life, so that affinities alone tell what is taken.
-// 3. A confirmed affinity is that of the block's node, except right after a hand-over, while the block is
-//    empty and the new node takes nothing from it: it may once it has removed the former node's affinity and
+// 1. The block alone determines its node: its creation and its hand-over are single compare-and-swaps.
+// 2. An affinity of its node covers a block throughout its life, so the affinities alone show what is taken.
+// 3. A confirmed affinity belongs to the block's node, except right after a hand-over. The block is empty
+//    then, and the new node allocates nothing from it until it has removed the former node's affinity and
 //    confirmed its own.
 //
-// So the two nodes that advertise one block never both have pods in it. What a crash leaves is resolved by
-// `settle`, by the node's next claim, or by `forget` once the node is gone.
+// So even when two nodes advertise the same block, they never both have pods in it. States left by a crash
+// are resolved by `settle`, by the node's next claim, or by `forget` once the node is gone.
 
 /**
- * Claims the block; undefined when another node has it, or one that overlaps it, or is faster. Resumes a
- * claim or a hand-over that was cut short.
+ * Claims the block; undefined when another node has it or an overlapping one, or is faster. Resumes an
+ * interrupted claim or hand-over.
  *
- * Two nodes that want the same block are kept apart by its creation. Two that want a /26 and the /24 around
- * it, as can be while a pool is made anew with another blockSize and not every node knows, are kept apart by
- * their announcements: each announces before it looks, so at least the later one sees the other, and whoever
- * sees another gives up.
+ * If two nodes want the same block, only one succeeds in creating it. Two nodes may also want a /26 and the
+ * /24 around it, while a pool is being recreated with another blockSize and not every node knows. Their
+ * announcements resolve that: each node announces before it checks, so at least the later one sees the other,
+ * and a node that sees a rival gives up.
  */
 export async function claimBlock(
   store: BlockStore,
@@ -32,16 +32,16 @@ export async function claimBlock(
 ): Promise<Stored<Block> | undefined> {
   const announced = await store.announce(node, cidr);
   const [affinities, [block]] = await Promise.all([store.affinities(), store.blocks([cidr])]);
-  if (block?.value.node === node) return takeUp(store, announced, block, affinities);
-  // Confirmed without a block, or with somebody else's: only an edited or restored store says so.
+  if (block?.value.node === node) return completeClaim(store, announced, block, affinities);
+  // Confirmed without a block, or with another node's: happens only in an edited or restored store.
   const mine =
     announced.value.state === 'pending' ? announced : await store.setAffinity(announced, 'pending');
   if (!mine) return undefined;
   const rivals = affinities.filter(({ value }) => value.cidr !== cidr && overlaps(value.cidr, cidr));
   const created = block || rivals.length > 0 ? undefined : await store.createBlock(newBlock(cidr, node, now));
   if (created && (await store.setAffinity(mine, 'confirmed'))) return created;
-  // Somebody removed the announcement meanwhile: the block must not stay uncovered; the next claim resumes
-  // from here.
+  // The announcement was removed in the meantime. The block must not stay uncovered, so announce again; the
+  // next claim resumes from here.
   if (created) await store.announce(node, cidr);
   else await withdraw(store, mine);
   return undefined;
@@ -66,11 +66,11 @@ export async function takeOver(
   return undefined;
 }
 
-/** Gives an empty block back. Returns false when it has changed; it is the node's as before then. */
+/** Releases an empty block. Returns false when the block has changed; the node keeps it then. */
 export async function dropBlock(store: BlockStore, block: Stored<Block>): Promise<boolean> {
   const { node, cidr } = block.value;
   const affinity = (await store.affinities(node)).find(({ value }) => value.cidr === cidr);
-  // Not advertised any more before it is gone.
+  // Stop advertising the block before deleting it.
   const pending =
     affinity?.value.state === 'confirmed' ? await store.setAffinity(affinity, 'pending') : affinity;
   if (affinity && !pending) return false;
@@ -83,21 +83,21 @@ export async function dropBlock(store: BlockStore, block: Stored<Block>): Promis
 }
 
 /**
- * Finishes what a crash of this affinity's node left half done: without a block, or with one that is another
- * node's by now, the affinity goes; a block that is the node's is confirmed. Only for a node that is not
- * claiming anything meanwhile.
+ * Finishes what a crash of the affinity's node left incomplete: removes the affinity if there is no block or
+ * the block belongs to another node, otherwise confirms it. Only for nodes that are not claiming blocks at
+ * the same time.
  */
 export async function settle(store: BlockStore, affinity: Stored<Affinity>): Promise<void> {
   const { node, cidr, state } = affinity.value;
   const [block] = await store.blocks([cidr]);
   if (block?.value.node !== node) await withdraw(store, affinity);
-  else if (state === 'pending') await takeUp(store, affinity, block, await store.affinities());
+  else if (state === 'pending') await completeClaim(store, affinity, block, await store.affinities());
 }
 
 /**
- * Takes an announcement back. A creation whose answer was lost may arrive even later: then the block is
- * covered again. Covers a block that was found without its owner's affinity as well, which the order here
- * never leaves.
+ * Withdraws an announcement. If a create request whose reply was lost takes effect even later, covers that
+ * block again. Also covers a block found without its owner's affinity, a state this order of steps never
+ * produces.
  */
 export async function withdraw(store: BlockStore, affinity: Stored<Affinity>): Promise<boolean> {
   const { cidr } = affinity.value;
@@ -107,11 +107,8 @@ export async function withdraw(store: BlockStore, affinity: Stored<Affinity>): P
   return true;
 }
 
-/**
- * The block is the node's already; only the rest of the claim was missing. Undefined when something has
- * changed.
- */
-async function takeUp(
+/** Completes the claim to a block the node already owns. Undefined when something has changed. */
+async function completeClaim(
   store: BlockStore,
   mine: Stored<Affinity>,
   block: Stored<Block>,
@@ -121,14 +118,14 @@ async function takeUp(
     ({ value }) => value.cidr !== block.value.cidr || value.node === mine.value.node,
   );
   if (mine.value.state === 'confirmed' && isAlone) return block;
-  // Who was giving the block up, and is still about to delete it, comes too late from here on.
+  // From here on, a process that was releasing the block can no longer delete it.
   const kept = await store.replaceBlock(block, fence(block.value));
   return kept && (await confirm(store, mine, affinities)) ? kept : undefined;
 }
 
 /**
- * The block is `mine`'s node's: other nodes' confirmed affinities are stale, as is any of `former`. They go
- * first, so that no two are confirmed.
+ * Confirms the affinity of the block's node. Other nodes' confirmed affinities are stale, as is any affinity
+ * of `former`; they are deleted first, so that two are never confirmed at once.
  */
 async function confirm(
   store: BlockStore,

@@ -9,14 +9,16 @@ import { freeAddresses } from './free.ts';
 import { handlesOf, type Leak } from './leak.ts';
 import { CONFLICT, retrying } from './retry.ts';
 
-/** What a node that is gone gave back; `kept`: blocks that other nodes' pods still have addresses of. */
+/**
+ * Addresses and blocks freed for a removed node; `kept`: blocks with addresses other nodes' pods still use.
+ */
 export type Removed = {
   readonly released: readonly Ip[];
   readonly blocks: readonly Cidr[];
   readonly kept: readonly Cidr[];
 };
 
-/** The blocks that a node still has, and its addresses of them. */
+/** How many blocks a node still has, and how many of its addresses are in them. */
 export type Remains = { readonly blocks: number; readonly addresses: number };
 
 type Ports = {
@@ -25,13 +27,14 @@ type Ports = {
   readonly blocks: BlockStore;
 };
 
-/** Milliseconds a living agent has to say that it is there. */
+/** Milliseconds within which a live agent must answer. */
 const ANSWER_TIME = 5_000;
 
 /**
- * Takes everything out of the store that a node had which left for good: its Node, its record and lease, its
- * blocks and addresses. It may be called again after a crash, or for blocks that others had borrowed from.
- * Throws NOT_FOUND when there is nothing; IN_USE when the node's agent lives, unless `force`.
+ * Removes everything a permanently departed node had in the store: its Node resource, its record and lease,
+ * its blocks and addresses. May be called again after a crash, or for blocks that other nodes had borrowed
+ * from. Throws NOT_FOUND when there is nothing to remove, IN_USE when the node's agent is alive, unless
+ * `force`.
  */
 export async function forgetNode(
   { membership, resources, blocks }: Ports,
@@ -39,7 +42,7 @@ export async function forgetNode(
   { force = false, answerTime = ANSWER_TIME } = {},
 ): Promise<Removed> {
   if (!force && (await membership.isAlive(node, answerTime))) {
-    throw new FlatnetError('its agent is alive: its pods would go on with addresses that others get', {
+    throw new FlatnetError('its agent is alive: its pods would keep using addresses assigned to other pods', {
       code: 'IN_USE',
       operation: 'forget',
       object: `node ${node}`,
@@ -54,7 +57,7 @@ export async function forgetNode(
   throw new FlatnetError('there is no such node', { code: 'NOT_FOUND', object: `node ${node}` });
 }
 
-/** Of a node whose agent does not answer; undefined when it has no block, and of one that lives. */
+/** Returns what a dead node left behind; undefined when it has no block or its agent answers. */
 export async function remainsOf(
   { membership, blocks }: Ports,
   node: string,
@@ -68,33 +71,33 @@ export async function remainsOf(
 }
 
 /**
- * Gives back all blocks and addresses of a node that left the cluster for good. Blocks that others borrow
- * from stay its own, so that each block always has one owner, and are lent on, but nobody advertises them:
- * call it again later for those. Any node may call it, and several at once.
+ * Releases all blocks and addresses of a node that left the cluster permanently. Blocks that others borrow
+ * from remain its own, so that every block always has an owner. They can still be borrowed from, but no node
+ * advertises them: call again later to release them. Any node may call this, even several at once.
  */
 export async function removeNode(store: BlockStore, node: string, clock = Date.now): Promise<Removed> {
   const snapshot = await store.snapshot();
   const found = snapshot.blocks.map(({ value }) => value);
   const released: Ip[] = [];
   for (const { handle, addresses } of [...handlesOf(node, found), ...emptyHandles(node, snapshot)]) {
-    const what = {
+    const request = {
       handle,
       blocks: addresses.map(({ block }) => block),
-      which: (_: Ip, owner: { readonly node: string }): boolean => owner.node === node,
+      filter: (_: Ip, owner: { readonly node: string }): boolean => owner.node === node,
     };
-    released.push(...(await freeAddresses(store, what, { now: clock() / 1000 })));
+    released.push(...(await freeAddresses(store, request, { now: clock() / 1000 })));
   }
   const blocks: Cidr[] = [];
   const kept: Cidr[] = [];
   for (const { value } of await store.affinities(node)) {
-    const outcome = await retrying('node remove', Math.random, () => giveUp(store, node, value.cidr));
+    const outcome = await retrying('node remove', Math.random, () => releaseBlock(store, node, value.cidr));
     if (outcome === 'dropped') blocks.push(value.cidr);
     if (outcome === 'in use') kept.push(value.cidr);
   }
   return { released, blocks, kept };
 }
 
-/** Those of the node that name something and have nothing: it was cut off before it took an address. */
+/** Returns the node's handles without any allocation: it was interrupted before allocating an address. */
 function emptyHandles(node: string, { blocks, handles }: Snapshot): Leak[] {
   const used = new Set(
     blocks.flatMap(({ value }) => [...value.allocations.values()].map(({ handle }) => handle)),
@@ -106,7 +109,7 @@ function emptyHandles(node: string, { blocks, handles }: Snapshot): Leak[] {
 
 type Outcome = 'dropped' | 'in use' | 'gone';
 
-async function giveUp(store: BlockStore, node: string, cidr: Cidr): Promise<Outcome | typeof CONFLICT> {
+async function releaseBlock(store: BlockStore, node: string, cidr: Cidr): Promise<Outcome | typeof CONFLICT> {
   const affinity = (await store.affinities(node)).find(({ value }) => value.cidr === cidr);
   if (!affinity) return 'gone';
   const [block] = await store.blocks([cidr]);

@@ -2,49 +2,49 @@ import { isDeepStrictEqual } from 'node:util';
 import type { Ip } from '../../ip/address.ts';
 import { type Cidr, nthIp } from '../../ip/cidr.ts';
 import type { Allocation, Block, BlockStore, Handle, Stored } from '../../store/ports/blocks.ts';
-import { fence, give, isHeldBy } from './block.ts';
+import { fence, isHeldBy, release } from './block.ts';
 import { CONFLICT, retrying } from './retry.ts';
 
-export type What = {
+export type FreeRequest = {
   readonly handle: string;
-  /** Blocks to look into besides those that the handle names. */
+  /** Blocks to search in addition to those the handle lists. */
   readonly blocks?: readonly Cidr[];
-  /** Blocks that an allocation for the handle may still be on its way to. */
+  /** Blocks to which a write for the handle may still be in flight. */
   readonly unanswered?: readonly Cidr[];
-  /** Which of the handle's addresses; all by default. */
-  readonly which?: (ip: Ip, allocation: Allocation) => boolean;
+  /** Selects among the handle's addresses; all by default. */
+  readonly filter?: (ip: Ip, allocation: Allocation) => boolean;
 };
 
 export type FreeOptions = {
   /** Seconds since 1970. */
   readonly now: number;
-  /** Instead of the store's `blocks`; what it returns may be out of date. */
+  /** Used instead of the store's `blocks`; may return stale blocks. */
   readonly read?: (cidrs: readonly Cidr[]) => Promise<readonly Stored<Block>[]>;
-  /** Is told each new version of a block, and undefined when one was out of date. */
+  /** Called with each new version of a block, or with undefined when a block was stale. */
   readonly changed?: (block: Stored<Block> | undefined) => void;
   readonly random?: () => number;
 };
 
 /**
- * Frees addresses of a handle and returns them. First in the blocks, then the handle: a crash between leaves
- * a handle that names too much, and the next call takes it away.
+ * Frees and returns addresses of a handle. Updates the blocks first, then the handle: a crash in between
+ * leaves a handle that lists too much, which the next call cleans up.
  */
 export async function freeAddresses(
   store: BlockStore,
-  what: What,
+  request: FreeRequest,
   options: FreeOptions,
 ): Promise<readonly Ip[]> {
   const freed = new Set<Ip>();
   await retrying('address release', options.random ?? Math.random, () =>
-    freeOnce(store, what, options, freed),
+    freeOnce(store, request, options, freed),
   );
   return [...freed];
 }
 
-/** Adds to `freed` what it frees, also when it ends in a conflict. */
+/** Adds the freed addresses to `freed`, even when ending in a conflict. */
 async function freeOnce(
   store: BlockStore,
-  { handle: id, blocks = [], unanswered = [], which = () => true }: What,
+  { handle: id, blocks = [], unanswered = [], filter = () => true }: FreeRequest,
   { now, read = (cidrs) => store.blocks(cidrs), changed = () => {} }: FreeOptions,
   freed: Set<Ip>,
 ): Promise<'done' | typeof CONFLICT> {
@@ -58,16 +58,16 @@ async function freeOnce(
     for (const [ordinal, allocation] of block.value.allocations) {
       if (allocation.handle !== id) continue;
       const ip = nthIp(cidr, ordinal);
-      if (which(ip, allocation)) ordinals.push(ordinal);
+      if (filter(ip, allocation)) ordinals.push(ordinal);
       else kept.push({ ip, block: cidr });
     }
-    // Named, and not the handle's: an allocation whose answer was lost may still be on its way, and must come
-    // too late.
-    const isAwaited =
+    // Listed by the handle but not allocated to it: a write whose reply was lost may still be in flight. The
+    // fence makes it fail.
+    const mayBeInFlight =
       unanswered.includes(cidr) ||
       named.some(({ ip, block: at }) => at === cidr && !freed.has(ip) && !isHeldBy(block.value, ip, id));
-    if (ordinals.length === 0 && !isAwaited) continue;
-    const next = ordinals.length > 0 ? give(block.value, ordinals, now) : fence(block.value);
+    if (ordinals.length === 0 && !mayBeInFlight) continue;
+    const next = ordinals.length > 0 ? release(block.value, ordinals, now) : fence(block.value);
     const written = await store.replaceBlock(block, next);
     changed(written);
     if (!written) return CONFLICT;
@@ -76,7 +76,7 @@ async function freeOnce(
   return (await shrink(store, id, handle, kept)) ? 'done' : CONFLICT;
 }
 
-/** The handle names what is kept, and is gone when that is nothing or it did not exist. */
+/** Reduces the handle to the kept addresses, deleting it when there are none. */
 async function shrink(
   store: BlockStore,
   id: string,

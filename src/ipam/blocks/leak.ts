@@ -2,13 +2,13 @@ import type { Ip } from '../../ip/address.ts';
 import { type Cidr, nthIp } from '../../ip/cidr.ts';
 import type { Block } from '../../store/ports/blocks.ts';
 
-/** All that a handle has, by allocation: nothing of it is freed that changed hands meanwhile. */
+/** All of a handle's allocations, identified so that addresses reassigned in the meantime are not freed. */
 export type Leak = {
   readonly handle: string;
   readonly addresses: readonly { readonly ip: Ip; readonly sequence: number; readonly block: Cidr }[];
 };
 
-/** What the node has, in whatever block, by handle. */
+/** Groups the node's allocations in all of the blocks by handle. */
 export function handlesOf(node: string, blocks: Iterable<Block>): Leak[] {
   const byHandle = new Map<string, Leak['addresses'][number][]>();
   for (const block of blocks) {

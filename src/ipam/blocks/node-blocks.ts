@@ -3,13 +3,13 @@ import { familyOf, type Ip } from '../../ip/address.ts';
 import type { Cidr } from '../../ip/cidr.ts';
 import type { Allocation, Block, BlockStore, Handle, Stored } from '../../store/ports/blocks.ts';
 import { isHeldBy } from './block.ts';
-import { freeAddresses, type What } from './free.ts';
+import { type FreeRequest, freeAddresses } from './free.ts';
 import { type Holding, heldOf, type Known, OwnBlocks } from './own-blocks.ts';
 
 export type BlockAssignerOptions = {
   readonly store: BlockStore;
   readonly node: string;
-  /** As they are now, like the next. */
+  /** Called for the current labels, as `resources` is for the current resources. */
   readonly nodeLabels: () => Readonly<Record<string, string>>;
   readonly resources: () => {
     readonly ipPools: readonly IpPool[];
@@ -20,22 +20,24 @@ export type BlockAssignerOptions = {
   readonly random?: () => number;
 };
 
-/** What a handle has, and what it was read from. */
-export type Look = {
+/** A handle's addresses and the data they were read from. */
+export type HandleState = {
   readonly handle: Stored<Handle> | undefined;
   readonly known: Known;
   /** IPv4 first. */
   readonly held: readonly Holding[];
 };
 
-/** What one node has of the blocks plan, and may have. Not for two callers at a time. */
+/**
+ * One node's view of the `blocks` plan: its own blocks and the pools it may use. Not for concurrent callers.
+ */
 export class NodeBlocks {
   readonly store: BlockStore;
   readonly own: OwnBlocks;
   readonly name: string;
   readonly random: () => number;
   readonly #options: BlockAssignerOptions;
-  /** By handle: the blocks that an allocation may still be on its way to, as there was no answer. */
+  /** By handle: blocks with writes that got no reply and may still be in flight. */
   readonly #unanswered = new Map<string, readonly Cidr[]>();
 
   constructor(options: BlockAssignerOptions) {
@@ -64,18 +66,18 @@ export class NodeBlocks {
   }
 
   /**
-   * Reads what the handle has: what is found in this node's blocks, and what it names of others and these
-   * confirm. `own`: what remembers the reading.
+   * Reads the handle's addresses: those found in this node's blocks, and those it lists in other nodes'
+   * blocks if these confirm them. `own`: the cache that stores what was read.
    */
-  async look(id: string, own = this.own): Promise<Look> {
+  async inspect(id: string, own = this.own): Promise<HandleState> {
     const [[handle], known] = await Promise.all([this.store.handles([id]), own.read()]);
     const mine = heldOf(known, id);
-    const named = handle ? await this.#verified(id, handle.value) : [];
+    const named = handle ? await this.#verify(id, handle.value) : [];
     const others = named.filter(({ ip }) => !mine.some((each) => each.ip === ip));
     return { handle, known, held: [...mine, ...others].sort((a, b) => familyOf(a.ip) - familyOf(b.ip)) };
   }
 
-  /** Writes a block that has an address for the handle; false when it is not as it was read. */
+  /** Writes a block with a new address for the handle; false when the block has changed since it was read. */
   async write(handle: string, read: Stored<Block>, next: Block): Promise<boolean> {
     try {
       const written = await this.store.replaceBlock(read, next);
@@ -89,23 +91,23 @@ export class NodeBlocks {
     }
   }
 
-  /** Frees what the handle has, or `which` of it. */
-  async release(handle: string, which?: What['which']): Promise<readonly Ip[]> {
+  /** Frees the handle's addresses, or those selected by `filter`. */
+  async release(handle: string, filter?: FreeRequest['filter']): Promise<readonly Ip[]> {
     const wasKnown = this.own.recent() !== undefined;
-    const what = { handle, ...(which && { which }) };
-    const freed = await this.free({ ...what, blocks: await this.#holding(handle) });
+    const request = { handle, ...(filter && { filter }) };
+    const freed = await this.free({ ...request, blocks: await this.#blocksHolding(handle) });
     if (freed.length > 0 || !wasKnown) return freed;
-    // Nothing by what was known: another process of this node may have taken it.
+    // The cache knows of none, but another process on this node may have allocated some.
     this.own.forget();
-    const blocks = await this.#holding(handle);
-    return blocks.length > 0 ? this.free({ ...what, blocks }) : freed;
+    const blocks = await this.#blocksHolding(handle);
+    return blocks.length > 0 ? this.free({ ...request, blocks }) : freed;
   }
 
-  async free(what: What): Promise<readonly Ip[]> {
-    const unanswered = this.#unanswered.get(what.handle) ?? [];
+  async free(request: FreeRequest): Promise<readonly Ip[]> {
+    const unanswered = this.#unanswered.get(request.handle) ?? [];
     const freed = await freeAddresses(
       this.store,
-      { ...what, unanswered },
+      { ...request, unanswered },
       {
         now: this.now,
         read: async (cidrs) => this.own.recentBlocks(cidrs) ?? this.store.blocks(cidrs),
@@ -113,17 +115,17 @@ export class NodeBlocks {
         random: this.random,
       },
     );
-    this.#unanswered.delete(what.handle);
+    this.#unanswered.delete(request.handle);
     return freed;
   }
 
-  /** This node's blocks that have addresses of the handle. */
-  async #holding(handle: string): Promise<Cidr[]> {
+  /** Returns this node's blocks that contain addresses of the handle. */
+  async #blocksHolding(handle: string): Promise<Cidr[]> {
     const known = this.own.recent() ?? (await this.own.read());
     return [...new Set(heldOf(known, handle).map(({ block }) => block.cidr))];
   }
 
-  async #verified(id: string, { addresses }: Handle): Promise<Holding[]> {
+  async #verify(id: string, { addresses }: Handle): Promise<Holding[]> {
     const blocks = await this.store.blocks([...new Set(addresses.map(({ block }) => block))]);
     return addresses.flatMap(({ ip, block: cidr }) => {
       const block = blocks.find(({ value }) => value.cidr === cidr)?.value;
@@ -132,7 +134,7 @@ export class NodeBlocks {
   }
 }
 
-/** Which of a handle's addresses have these sequence numbers. */
+/** Returns a filter for exactly these allocations, by sequence number. */
 export function bySequence(
   addresses: readonly { readonly ip: Ip; readonly sequence: number }[],
 ): (ip: Ip, allocation: Allocation) => boolean {

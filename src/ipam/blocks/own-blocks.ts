@@ -2,27 +2,27 @@ import type { Ip } from '../../ip/address.ts';
 import { type Cidr, nthIp } from '../../ip/cidr.ts';
 import type { Affinity, Block, BlockStore, IpamConfig, Stored } from '../../store/ports/blocks.ts';
 
-/** Milliseconds for which a reading serves. Upkeep reads anew each minute. */
+/** Cache lifetime in milliseconds. Upkeep refreshes the cache every minute. */
 const RECENT = 90_000;
 
-/** An address, in the block that says whose it is. */
+/** An address, and the block that records its owner. */
 export type Holding = { readonly ip: Ip; readonly block: Block };
 
 export type Known = {
   readonly config: IpamConfig;
-  /** This node's, oldest first, pending ones too. */
+  /** This node's affinities, including pending ones, oldest first. */
   readonly affinities: readonly Stored<Affinity>[];
-  /** Those that are this node's and confirmed: it takes addresses from them as it likes. */
+  /** This node's confirmed blocks, from which it allocates freely. */
   readonly blocks: readonly Stored<Block>[];
-  /** This node's too, but not confirmed, as a crash left them. */
+  /** This node's blocks that a crash left unconfirmed. */
   readonly unconfirmed: readonly Stored<Block>[];
-  /** Affinities that a crash left pending, or whose block is not this node's. */
+  /** Affinities that a crash left pending, or whose block belongs to another node. */
   readonly unsettled: readonly Stored<Affinity>[];
 };
 
 /**
- * What this node knows of its own blocks. Mostly nobody else changes them, so most addresses are given
- * without reading anything: a block that did change is noticed when it is written, by its version.
+ * Cache of this node's own blocks. Other nodes rarely change them, so most addresses are assigned without
+ * reading anything: a stale block is detected by its version when written.
  */
 export class OwnBlocks {
   readonly #store: BlockStore;
@@ -59,21 +59,18 @@ export class OwnBlocks {
     return this.#known;
   }
 
-  /**
-   * The last reading with this process's own changes since; undefined when it is old or was found out of
-   * date.
-   */
+  /** The cached state including this process's own changes; undefined when expired or found stale. */
   recent(): Known | undefined {
     return performance.now() < this.#until ? this.#known : undefined;
   }
 
-  /** Of the last reading, if it has all of them. */
+  /** Returns the blocks from the cache if it contains all of them. */
   recentBlocks(cidrs: readonly Cidr[]): readonly Stored<Block>[] | undefined {
     const blocks = this.recent()?.blocks.filter(({ value }) => cidrs.includes(value.cidr));
     return blocks?.length === cidrs.length ? blocks : undefined;
   }
 
-  /** This process has changed a block; undefined: it tried to, and what it knew was out of date. */
+  /** Records a block changed by this process; undefined means that a write failed on stale data. */
   update(block: Stored<Block> | undefined): void {
     if (!block) this.forget();
     else if (this.#known) {
@@ -82,7 +79,7 @@ export class OwnBlocks {
     }
   }
 
-  /** This node has just claimed and confirmed the block. */
+  /** Adds a block that this node has just claimed and confirmed. */
   add(block: Stored<Block>): void {
     const isKnown = this.#known?.blocks.some(({ value }) => value.cidr === block.value.cidr);
     if (this.#known && !isKnown) this.#known = { ...this.#known, blocks: [...this.#known.blocks, block] };
@@ -93,7 +90,7 @@ export class OwnBlocks {
   }
 }
 
-/** What the handle has of this node's own blocks. */
+/** Returns the handle's addresses in this node's own blocks. */
 export function heldOf({ blocks, unconfirmed }: Known, handle: string): Holding[] {
   return [...blocks, ...unconfirmed].flatMap(({ value: block }) =>
     [...block.allocations]

@@ -2,18 +2,18 @@ import type { IpPool } from '../../cluster/resources.ts';
 import { type Family, familyOf, type Ip } from '../../ip/address.ts';
 import { addressOf, type Cidr, contains, nthIp } from '../../ip/cidr.ts';
 import type { Affinity, Block, BlockStore, IpamConfig, Stored } from '../../store/ports/blocks.ts';
-import { blockSize, freeOrdinal, isIdle, newBlock, type Wish } from './block.ts';
+import { type AddressCriteria, blockSize, freeOrdinal, isIdle, newBlock } from './block.ts';
 import { candidates, isCutFrom, Taken } from './candidates.ts';
 import { claimBlock, settle, takeOver } from './claim.ts';
 import type { Known } from './own-blocks.ts';
 import { outOfAddresses, poolOf } from './pools.ts';
 import { CONFLICT } from './retry.ts';
 
-/** An address of a block as it was read: the handle's if the block still is so when it is written. */
+/** A free address in a block as read; the handle gets it if the block is unchanged when written. */
 export type FreeAddress = {
   readonly block: Stored<Block>;
   readonly ordinal: number;
-  /** The handle has it already, but does not name it. */
+  /** The handle already holds it but does not list it. */
   readonly isHeld?: boolean;
 };
 
@@ -29,22 +29,23 @@ export type PickContext = Pick<Known, 'affinities' | 'blocks'> & {
   readonly random: () => number;
 };
 
-/** Seconds a block of another node must have been empty before it is taken over. */
+/** Seconds for which another node's block must have been empty before it can be taken over. */
 const RECLAIM_AFTER = 60;
-/** Candidates to lose to others before looking again who has what. */
+/** Number of candidates lost to other nodes before the affinities are read again. */
 const MAX_CANDIDATES = 8;
-/** Blocks read at a time where many are looked through: half a megabyte when they are full. */
+/** Blocks read at a time when searching many: half a megabyte when they are full. */
 const PAGE = 32;
 
 /**
- * A free address of one of `pools`, all of one family; in this order of preference, each better than the next
- * for the network: 1. of an own block, rested; 2. of a new block; 3. of a block that another node left empty;
- * 4. borrowed from another node's block, rested, unless affinity is strict; 5. of an own block, released a
- * moment ago; 6. borrowed, released a moment ago. So an address rests its time unless nothing else is left.
+ * Picks a free address from `pools`, all of one family, in this order of preference, best for the network
+ * first: 1. a rested address of one of the node's own blocks; 2. one of a new block; 3. one of a block that
+ * another node left empty; 4. a rested one borrowed from another node's block, unless strictAffinity is set;
+ * 5. a recently released one of an own block; 6. a recently released one, borrowed. So an address always
+ * completes its cooldown unless nothing else is left.
  *
- * From 3 on, blocks of other nodes are read, some at a time and in random order: 3 and 4 are decided among
- * those read together, and only where none of them helps the next are read, up to all of the cluster.
- * CONFLICT: others were faster. Throws OUT_OF_ADDRESSES.
+ * From step 3 on, other nodes' blocks are read page by page in random order. Steps 3 and 4 are decided within
+ * each page; the next page is read only if neither succeeds, up to all blocks of the cluster. Returns
+ * CONFLICT when other nodes were faster. Throws OUT_OF_ADDRESSES.
  */
 export async function pickAny(
   context: PickContext,
@@ -57,7 +58,7 @@ export async function pickAny(
   if (rested) return rested;
 
   const ofFamily = context.affinities.filter(({ value }) => familyOf(value.cidr) === family);
-  // Blocks of a pool that was disabled are on their way out: they must not keep the node from the next pool.
+  // Blocks of a disabled pool are being phased out and must not keep the node from claiming in another pool.
   const inUse = ofFamily.filter(
     ({ value: { state, cidr } }) =>
       state === 'confirmed' && poolOf(context.pools, addressOf(cidr)) !== undefined,
@@ -67,7 +68,7 @@ export async function pickAny(
     const pending = ofFamily.filter(({ value }) => value.state === 'pending');
     const claimed = await claimNew(context, pending, pools);
     if (claimed === CONFLICT) return CONFLICT;
-    if (claimed) return first(context, [claimed], false) ?? CONFLICT;
+    if (claimed) return firstFree(context, [claimed], false) ?? CONFLICT;
   }
   let unrested: FreeAddress | undefined;
   let withheld = 0;
@@ -77,46 +78,46 @@ export async function pickAny(
     const idle = mayClaim ? theirs.find((block) => isReclaimable(context, block)) : undefined;
     if (idle) {
       const taken = await takeOver(store, idle, node, context.now);
-      return (taken && first(context, [taken], false)) ?? CONFLICT;
+      return (taken && firstFree(context, [taken], false)) ?? CONFLICT;
     }
     withheld += theirs.reduce((sum, block) => sum + freeCount(context, block), 0);
     const lenders = config.strictAffinity ? [] : theirs;
-    const borrowed = first(context, lenders, false);
+    const borrowed = firstFree(context, lenders, false);
     if (borrowed) return borrowed;
-    unrested ??= first(context, lenders, true);
+    unrested ??= firstFree(context, lenders, true);
   }
   const found = pickOwn(context, pools, true) ?? unrested;
   if (found) return found;
   const names = pools.map(({ name }) => name).join(', ');
-  const strictly = config.strictAffinity ? ' and, by strictAffinity, borrow none' : '';
+  const strictly = config.strictAffinity ? ', and strictAffinity keeps it from borrowing' : '';
   if (!mayClaim) {
-    const most = `this node may claim no more blocks than the ${inUse.length} it has`;
-    throw outOfAddresses(family, `${most}${strictly}`);
+    const limit = `this node may claim no more than the ${inUse.length} blocks it has`;
+    throw outOfAddresses(family, `${limit}${strictly}`);
   }
   if (withheld > 0) {
     throw outOfAddresses(
       family,
-      `pool ${names} has no block left for this node; of those of other nodes ${withheld} addresses are free, and strictAffinity keeps it from borrowing`,
+      `pool ${names} has no block left for this node; ${withheld} addresses are free in other nodes' blocks, but strictAffinity keeps it from borrowing`,
       'flatnet ipam configure --strict-affinity false, or add an IPPool',
     );
   }
-  throw outOfAddresses(family, `pool ${names} is used up`);
+  throw outOfAddresses(family, `pool ${names} is exhausted`);
 }
 
 /**
- * A free address of one of the node's own blocks that is of one of the pools. `restless`: also one just
+ * Picks a free address from the node's own blocks within the pools. `allowResting`: accept one that was just
  * released.
  */
 export function pickOwn(
   context: PickContext,
   pools: readonly IpPool[],
-  restless: boolean,
+  allowResting: boolean,
 ): FreeAddress | undefined {
   const own = context.blocks.filter(({ value }) => pools.some((pool) => contains(pool.cidr, value.cidr)));
-  return first(context, own, restless);
+  return firstFree(context, own, allowResting);
 }
 
-/** Blocks some at a time, for who may find early what he looks for. */
+/** Yields the blocks page by page, so that the caller can stop early. */
 export async function* pagesOf(
   store: BlockStore,
   cidrs: readonly Cidr[],
@@ -124,7 +125,7 @@ export async function* pagesOf(
   for (let at = 0; at < cidrs.length; at += PAGE) yield await store.blocks(cidrs.slice(at, at + PAGE));
 }
 
-/** A block of its own for the node; undefined when there is none to claim; CONFLICT: others were faster. */
+/** Claims a block for the node; undefined when none is available; CONFLICT when other nodes were faster. */
 async function claimNew(
   context: PickContext,
   pending: readonly Stored<Affinity>[],
@@ -132,7 +133,7 @@ async function claimNew(
 ): Promise<Stored<Block> | typeof CONFLICT | undefined> {
   const { store, node, now, reserved } = context;
   for (const affinity of pending) {
-    // What a crash left of an earlier claim: taken up, or taken away.
+    // Left by a crash during an earlier claim: resume it or clean it up.
     const { cidr } = affinity.value;
     const isWanted = pools.some((pool) => isCutFrom(pool, cidr));
     const claimed = isWanted ? await claimBlock(store, node, cidr, now) : await settle(store, affinity);
@@ -143,7 +144,7 @@ async function claimNew(
   for (const pool of pools) {
     for (const cidr of candidates(pool, node, reserved)) {
       if (taken.overlaps(cidr)) continue;
-      if (freeOrdinal(newBlock(cidr, node, now), wish(context, false)) === undefined) continue;
+      if (freeOrdinal(newBlock(cidr, node, now), criteria(context, false)) === undefined) continue;
       const claimed = await claimBlock(store, node, cidr, now);
       if (claimed) return claimed;
       if (++lost === MAX_CANDIDATES) return CONFLICT;
@@ -153,7 +154,8 @@ async function claimNew(
 }
 
 /**
- * In random order, so that not all nodes borrow from the same one. Also of those that gave a block half up.
+ * Lists other nodes' blocks in random order, so that nodes don't all borrow from the same one. Includes
+ * blocks being given back.
  */
 async function blocksOfOthers(
   { store, node, random }: PickContext,
@@ -167,7 +169,9 @@ async function blocksOfOthers(
 }
 
 function isReclaimable(context: PickContext, { value }: Stored<Block>): boolean {
-  return isIdle(value, context.now, RECLAIM_AFTER) && freeOrdinal(value, wish(context, false)) !== undefined;
+  return (
+    isIdle(value, context.now, RECLAIM_AFTER) && freeOrdinal(value, criteria(context, false)) !== undefined
+  );
 }
 
 function freeCount({ reserved }: PickContext, { value: { cidr, allocations } }: Stored<Block>): number {
@@ -179,21 +183,21 @@ function freeCount({ reserved }: PickContext, { value: { cidr, allocations } }: 
   return count;
 }
 
-function first(
+function firstFree(
   context: PickContext,
   blocks: readonly Stored<Block>[],
-  restless: boolean,
+  allowResting: boolean,
 ): FreeAddress | undefined {
   for (const block of blocks) {
-    const ordinal = freeOrdinal(block.value, wish(context, restless));
+    const ordinal = freeOrdinal(block.value, criteria(context, allowResting));
     if (ordinal !== undefined) return { block, ordinal };
   }
   return undefined;
 }
 
-function wish({ now, config, reserved }: PickContext, restless: boolean): Wish {
+function criteria({ now, config, reserved }: PickContext, allowResting: boolean): AddressCriteria {
   const isReserved = (ip: Ip): boolean => reserved.some((cidr) => contains(cidr, ip));
-  return { now, cooldown: config.cooldown, restless, isReserved };
+  return { now, cooldown: config.cooldown, allowResting, isReserved };
 }
 
 function shuffled<T>(list: readonly T[], random: () => number): T[] {

@@ -5,16 +5,20 @@ import { isHeldBy } from './block.ts';
 import { settle } from './claim.ts';
 import { freeAddresses } from './free.ts';
 
-/** Milliseconds in which a living node finishes what it has begun. */
+/** Milliseconds within which a live node finishes an operation. */
 const PATIENCE = 3_000;
 
-/** A handle that names something else than it has. */
-type Misnomer = { readonly id: string; readonly missing: Handle['addresses']; readonly hasTooMany: boolean };
+/** A handle whose list differs from its allocations: some are missing, or some entries are stale. */
+type HandleMismatch = {
+  readonly id: string;
+  readonly missing: Handle['addresses'];
+  readonly hasStale: boolean;
+};
 
 /**
- * Finishes for their nodes what crashes cut short, and rebuilds the index of handles. Touches only what stays
- * as it is for `patience` milliseconds, and works by compare-and-swap: a node that goes on meanwhile is not
- * disturbed. Returns what it has done, for people.
+ * Finishes operations that crashes interrupted, on behalf of their nodes, and rebuilds the index of handles.
+ * Touches only objects that remain unchanged for `patience` milliseconds, and works by compare-and-swap, so
+ * nodes at work are not disturbed. Returns human-readable descriptions of the repairs.
  */
 export async function repairIpam(store: BlockStore, patience = PATIENCE): Promise<readonly string[]> {
   const first = await store.snapshot();
@@ -26,33 +30,32 @@ export async function repairIpam(store: BlockStore, patience = PATIENCE): Promis
     const isCovered = second.affinities.some((each) => each.value.cidr === cidr && each.value.node === node);
     if (isCovered) continue;
     await settle(store, await store.announce(node, cidr));
-    done.push(`block ${cidr} is claimed for ${node} again`);
+    done.push(`restored ${node}'s claim to block ${cidr}`);
   }
   for (const affinity of second.affinities) {
     const { node, cidr, state } = affinity.value;
-    const isStill = first.affinities.some(
+    const isUnchanged = first.affinities.some(
       ({ version, value }) => version === affinity.version && value.cidr === cidr && value.node === node,
     );
     const owner = second.blocks.find(({ value }) => value.cidr === cidr)?.value.node;
-    if (!isStill || (state === 'confirmed' && owner === node)) continue;
+    if (!isUnchanged || (state === 'confirmed' && owner === node)) continue;
     await settle(store, affinity);
-    done.push(owner === node ? `block ${cidr} is ${node}'s` : `${node} no longer claims block ${cidr}`);
+    done.push(`${owner === node ? 'confirmed' : 'withdrew'} ${node}'s claim to block ${cidr}`);
   }
-  const before = new Set(misnomers(first).map((each) => JSON.stringify(each)));
-  for (const misnomer of misnomers(second)) {
-    if (!before.has(JSON.stringify(misnomer))) continue;
-    const { id, missing, hasTooMany } = misnomer;
+  const before = new Set(handleMismatches(first).map((each) => JSON.stringify(each)));
+  for (const mismatch of handleMismatches(second)) {
+    if (!before.has(JSON.stringify(mismatch))) continue;
+    const { id, missing, hasStale } = mismatch;
     const handle = second.handles.get(id);
     const addresses = [...(handle?.value.addresses ?? []), ...missing];
     if (missing.length > 0) await store.writeHandle(id, handle, { ...handle?.value, addresses });
-    if (hasTooMany)
-      await freeAddresses(store, { handle: id, which: () => false }, { now: Date.now() / 1000 });
-    done.push(`handle ${id} names what it has`);
+    if (hasStale) await freeAddresses(store, { handle: id, filter: () => false }, { now: Date.now() / 1000 });
+    done.push(`corrected handle ${id}`);
   }
   return done;
 }
 
-function misnomers({ blocks, handles }: Snapshot): Misnomer[] {
+function handleMismatches({ blocks, handles }: Snapshot): HandleMismatch[] {
   const held = new Map<string, Handle['addresses'][number][]>();
   for (const { value: block } of blocks) {
     for (const [ordinal, { handle, node }] of block.allocations) {
@@ -66,12 +69,12 @@ function misnomers({ blocks, handles }: Snapshot): Misnomer[] {
   return [...new Set([...handles.keys(), ...held.keys()])].flatMap((id) => {
     const named = handles.get(id)?.value.addresses;
     const missing = (held.get(id) ?? []).filter(({ ip }) => !named?.some((each) => each.ip === ip));
-    const hasTooMany =
+    const hasStale =
       named?.length === 0 ||
       named?.some(({ ip, block: cidr }) => {
         const block = byCidr.get(cidr);
         return !block || !isHeldBy(block, ip, id);
       }) === true;
-    return missing.length > 0 || hasTooMany ? [{ id, missing, hasTooMany }] : [];
+    return missing.length > 0 || hasStale ? [{ id, missing, hasStale }] : [];
   });
 }

@@ -9,13 +9,13 @@ import { poolOf } from './pools.ts';
 import { CONFLICT } from './retry.ts';
 
 /**
- * The address asked for, of whatever block; its block is claimed when nobody has it. Throws ADDRESS_TAKEN,
- * CONFIG_INVALID, OUT_OF_ADDRESSES.
+ * Picks the requested address from whichever block contains it, claiming the block if no node has it. Throws
+ * ADDRESS_TAKEN, CONFIG_INVALID, OUT_OF_ADDRESSES.
  */
 export async function pickRequested(context: PickContext, ip: Ip): Promise<FreeAddress | typeof CONFLICT> {
   const { config, node, handle, pools } = context;
   const pool = poolOf(pools, ip);
-  if (!pool) throw refused(ip, 'CONFIG_INVALID', 'is in no pool that is enabled', 'see flatnet get ippools');
+  if (!pool) throw refused(ip, 'CONFIG_INVALID', 'is in no enabled pool', 'see flatnet get ippools');
   const block = await blockFor(context, ip, pool.blockSize);
   if (block === CONFLICT) return CONFLICT;
   const { cidr, allocations, node: owner } = block.value;
@@ -30,15 +30,13 @@ export async function pickRequested(context: PickContext, ip: Ip): Promise<FreeA
     throw refused(
       ip,
       'ADDRESS_TAKEN',
-      `is in a block of ${owner}, and strictAffinity keeps this node from it`,
+      `is in a block of ${owner}, and strictAffinity keeps this node from borrowing it`,
     );
   }
   return { block, ordinal };
 }
 
-/**
- * The block that holds the address: one there is, or a new one. An own one is confirmed before it is used.
- */
+/** Finds or creates the block that contains the address. A block of this node's is confirmed before use. */
 async function blockFor(
   { store, node, config, affinities, now }: PickContext,
   ip: Ip,
@@ -47,19 +45,23 @@ async function blockFor(
   const cidr = cidrOf(ip, blockSize);
   let [block] = await store.blocks([cidr]);
   if (!block) {
-    // One of another size than the pool's, from before the pool was made anew.
+    // There may be a block of another size, from before the pool was recreated.
     const others = (await store.affinities()).filter(({ value }) => value.cidr !== cidr);
     const around = others.filter(({ value }) => contains(value.cidr, ip));
     [block] = await store.blocks(around.map(({ value }) => value.cidr));
     const inside = others.find(({ value }) => value.state === 'confirmed' && contains(cidr, value.cidr));
     if (!block && inside) {
       const { node: owner, cidr: smaller } = inside.value;
-      const text = `needs block ${cidr}, and ${owner} has ${smaller} in it, of a former pool`;
+      const text = `needs block ${cidr}, which contains ${owner}'s block ${smaller} of a former pool`;
       throw refused(ip, 'OUT_OF_ADDRESSES', text);
     }
   }
   if (!block && !config.autoAllocateBlocks) {
-    throw refused(ip, 'OUT_OF_ADDRESSES', `needs block ${cidr}, and no node may claim blocks`);
+    throw refused(
+      ip,
+      'OUT_OF_ADDRESSES',
+      `needs block ${cidr}, but autoAllocateBlocks is off, so no node may claim it`,
+    );
   }
   const isReady = ({ value }: Stored<Block>): boolean =>
     value.node !== node ||

@@ -2,14 +2,14 @@ import { Backoff } from '../../async/backoff.ts';
 import { pause } from '../../async/pause.ts';
 import { FlatnetError } from '../../error.ts';
 
-/** What an attempt returns when somebody else changed an object between its reading and its writing. */
+/** Returned by an attempt when an object changed between being read and being written. */
 export const CONFLICT = Symbol('conflict');
 
 const TRIES = 100;
 
 /**
- * Repeats the attempt until it meets no conflict, with waits that grow up to 200 ms and are cut short at
- * random so that rivals part. Throws STORE_CONFLICT after a hundred tries, and what the attempt throws;
+ * Retries the attempt until it succeeds without a conflict, with exponential backoff up to 200 ms and full
+ * jitter to spread out rivals. Throws STORE_CONFLICT after a hundred tries, and whatever the attempt throws;
  * rejects when `signal` aborts.
  */
 export async function retrying<T>(

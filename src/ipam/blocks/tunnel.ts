@@ -5,9 +5,9 @@ import type { Assigned, Assigner } from '../assigner.ts';
 import { selects } from './pools.ts';
 
 /**
- * The address of the node's IPIP device, out of the same blocks as those of pods, so that no pod ever gets it
- * too. Undefined, and any former one released, when no pool for this node is encapsulated. Called again it
- * gives the same address, or another once the pool of the first is no longer encapsulated.
+ * Assigns the address of the node's IPIP device, from the same blocks as pod addresses, so that no pod can
+ * ever get it too. Returns undefined, releasing any former address, when no pool for this node is
+ * encapsulated. Repeated calls return the same address until its pool is no longer encapsulated.
  */
 export async function tunnelAddress(
   assigner: Assigner,

@@ -11,34 +11,31 @@ import { heldOf } from './own-blocks.ts';
 import { pagesOf } from './pick.ts';
 
 export type Liveness = {
-  /**
-   * The handles of this node's pods as they are known now. A pod's is among them before its addresses are
-   * asked for.
-   */
+  /** Handles of this node's pods. A pod's handle is added before its addresses are requested. */
   readonly live: ReadonlySet<string>;
-  /** Asked again right before the release: a pod may have come since `live` was listed. */
+  /** Called right before the release: a pod may have been added since `live` was listed. */
   readonly isLive: (handle: string) => Promise<boolean>;
 };
 
-/** A running pod, and what it uses. */
+/** A running pod and the addresses it uses. */
 export type Use = Pick<AssignRequest, 'handle' | 'attributes'> & { readonly addresses: readonly Ip[] };
 
-/** An address that a pod uses and cannot have. */
+/** An address that a pod uses but cannot be assigned. */
 export type Contested = { readonly ip: Ip; readonly handle: string; readonly reason: string };
 
 /**
- * Gives back what this node no longer uses, and finishes what a crash cut short. Nothing goes that was not
- * seen unused twice. Run each method now and then, one at a time.
+ * Releases what this node no longer uses and finishes operations interrupted by a crash. Releases nothing
+ * that was not seen unused twice. Run each method periodically, one at a time.
  */
 export class BlockUpkeep {
   readonly #assigner: BlockAssigner;
   readonly #options: BlockAssignerOptions;
   readonly #store: BlockStore;
-  /** Blocks seen empty the last time. */
+  /** Blocks found empty by the previous run. */
   #empty = new Map<Cidr, Version>();
-  /** Leaks seen the last time, and when first, in seconds. */
+  /** Leaks found by the previous run, with the time first seen, in seconds. */
   #leaks = new Map<string, number>();
-  /** Other nodes' blocks that had addresses of this node the last time. */
+  /** Other nodes' blocks in which the previous run found addresses of this node. */
   #lenders: readonly Cidr[] = [];
 
   /** `options`: the assigner's. */
@@ -49,9 +46,9 @@ export class BlockUpkeep {
   }
 
   /**
-   * Finishes claims and returns that were cut short, then gives back this node's blocks that were empty the
-   * last time too, and unchanged since, and whose addresses have rested. One block a family stays, of a pool
-   * that is in use, so that the next pod need not wait for a claim.
+   * Finishes interrupted claims and releases, then releases this node's blocks that were also empty last
+   * time, have not changed since and whose addresses have rested. Keeps one block per family from an enabled
+   * pool, so that the next pod need not wait for a claim.
    */
   releaseEmptyBlocks(): Promise<readonly Cidr[]> {
     return this.#assigner.exclusively(async (own) => {
@@ -82,13 +79,12 @@ export class BlockUpkeep {
   }
 
   /**
-   * Releases this node's addresses whose handle is no live pod's, if that was so the last time too and has
-   * been for `grace` seconds, and is so at this moment. A handle goes as a whole or not at all; one whose
-   * addresses changed hands meanwhile is left alone.
+   * Releases this node's addresses whose handle belongs to no live pod, provided that the previous run found
+   * the same, at least `grace` seconds have passed since it was first seen, and it is still so now. A handle
+   * is released as a whole or not at all; one whose addresses have been reassigned is left alone.
    *
-   * Looks through this node's blocks, and those of others that it was seen to borrow from. With `everywhere`
-   * it looks through every block of the cluster, which alone finds what was borrowed before this process
-   * started.
+   * Searches this node's blocks and those of other nodes it is known to borrow from. With `everywhere`,
+   * searches every block of the cluster; only that finds addresses borrowed before this process started.
    */
   async collectGarbage(
     { live, isLive }: Liveness,
@@ -99,7 +95,7 @@ export class BlockUpkeep {
     const seen = this.#leaks;
     this.#leaks = new Map();
     const released: Ip[] = [];
-    for (const leak of await this.#unused(live, everywhere)) {
+    for (const leak of await this.#leaksOf(live, everywhere)) {
       const name = JSON.stringify(leak);
       const since = seen.get(name);
       if (since === undefined || now - since < grace) this.#leaks.set(name, since ?? now);
@@ -109,8 +105,8 @@ export class BlockUpkeep {
   }
 
   /**
-   * Takes the addresses again that pods of this node use though the store does not know it: it was lost, or
-   * put back to an older state. Returns those that it took, and those that it could not.
+   * Reassigns addresses that pods of this node use but the store does not record, after the store was lost or
+   * restored to an older state. Returns the addresses that were regained and those that could not be.
    */
   async regain(
     uses: readonly Use[],
@@ -134,7 +130,7 @@ export class BlockUpkeep {
         try {
           const [got] = await this.#assigner.assign(request);
           if (got?.ip === ip) regained.push(ip);
-          else contested.push({ ip, handle, reason: `the store says it has ${got?.ip}` });
+          else contested.push({ ip, handle, reason: `the store has ${got?.ip} for it` });
         } catch (error) {
           if (codeOf(error) === 'STORE_UNAVAILABLE') throw error;
           contested.push({ ip, handle, reason: messageOf(error) });
@@ -144,22 +140,22 @@ export class BlockUpkeep {
     return { regained, contested };
   }
 
-  async #unused(live: ReadonlySet<string>, everywhere: boolean): Promise<Leak[]> {
+  async #leaksOf(live: ReadonlySet<string>, everywhere: boolean): Promise<Leak[]> {
     const { node } = this.#options;
     const affinities = await this.#store.affinities(everywhere ? undefined : node);
     const used = new Map<Cidr, Block>();
-    const look = async (cidrs: Iterable<Cidr>): Promise<Leak[]> => {
+    const findLeaks = async (cidrs: Iterable<Cidr>): Promise<Leak[]> => {
       for await (const page of pagesOf(this.#store, [...new Set(cidrs)])) {
         for (const { value } of page) if (isUsedBy(node, value)) used.set(value.cidr, value);
       }
       const all = handlesOf(node, used.values());
       return all.filter(({ handle }) => !live.has(handle) && handle !== tunnelHandle(node));
     };
-    const found = await look([...affinities.map(({ value }) => value.cidr), ...this.#lenders]);
-    // The other family's address may be borrowed.
+    const found = await findLeaks([...affinities.map(({ value }) => value.cidr), ...this.#lenders]);
+    // The handle's address of the other family may be borrowed.
     const handles = await this.#store.handles(found.map(({ handle }) => handle));
     const named = handles.flatMap((handle) => handle?.value.addresses.map(({ block }) => block) ?? []);
-    const leaks = await look(named.filter((cidr) => !used.has(cidr)));
+    const leaks = await findLeaks(named.filter((cidr) => !used.has(cidr)));
     this.#lenders = [...used.values()].filter((block) => block.node !== node).map(({ cidr }) => cidr);
     return leaks;
   }

@@ -7,7 +7,7 @@ import { blockSize } from './block.ts';
 export type PoolUsage = {
   readonly pool: string;
   readonly cidr: Cidr;
-  /** Decimal: an IPv6 pool has more than a double counts. */
+  /** Decimal string: an IPv6 pool has more addresses than a double can represent exactly. */
   readonly total: string;
   readonly used: number;
   readonly blocks: readonly BlockUsage[];
@@ -22,7 +22,7 @@ export type BlockUsage = {
 
 export type BorrowedUsage = {
   readonly ip: Ip;
-  /** Where it is used. */
+  /** The node that uses the address. */
   readonly node: string;
   readonly block: Cidr;
   readonly owner: string;
@@ -30,7 +30,7 @@ export type BorrowedUsage = {
   readonly allocatedTo: string;
 };
 
-/** How full each pool and block is; blocks of no pool come last, in groups of one. */
+/** Returns the usage of each pool and its blocks; blocks outside all pools come last, each on its own. */
 export function usage({ blocks }: Snapshot, pools: readonly IpPool[]): PoolUsage[] {
   const all = blocks.map(
     ({ value: { cidr, node, allocations } }): BlockUsage => ({

@@ -20,7 +20,7 @@ async function one(assigner: Assigner, handle: string, more: Partial<AssignReque
   return assigned ?? assert.fail('nothing was assigned');
 }
 
-/** Fills what the node can get of its own: `count` pods. */
+/** Assigns addresses to `count` pods, to fill the node's own blocks. */
 async function fill(assigner: Assigner, count: number, name = 'filler'): Promise<Assigned[]> {
   const all: Assigned[] = [];
   for (let i = 0; i < count; i++) all.push(await one(assigner, `${name}-${i}`));
@@ -93,7 +93,7 @@ test('if another node takes the second family’s last address meanwhile, the fi
   assert.deepEqual(await plan.findings(true), []);
 });
 
-test('a lost answer after a write: the next try gets the same addresses', async (t) => {
+test('a retry after a lost reply gets the same addresses', async (t) => {
   const plan = await TestPlan.start(t, V4);
   const { assigner, steps } = plan.node('node1');
   await one(assigner, 'first');
@@ -108,7 +108,7 @@ test('a lost answer after a write: the next try gets the same addresses', async 
   assert.deepEqual(await assigner.assign(ask('a')), held);
 });
 
-test('a write whose answer was lost cannot land after the release', async (t) => {
+test('a write whose reply was lost cannot take effect after the release', async (t) => {
   const plan = await TestPlan.start(t, V4);
   let late: (() => Promise<unknown>) | undefined;
   const store = new Proxy(plan.store, {
@@ -143,11 +143,11 @@ test('an address rests before it is reused, the longest free first', async (t) =
   assert.equal((await one(assigner, 'y')).ip, all[1]?.ip, 'rested 29 s only, but nothing else is free');
   await assert.rejects(assigner.assign(ask('z')), {
     code: 'OUT_OF_ADDRESSES',
-    message: /no more blocks than the 1 it has and, by strictAffinity, borrow none/,
+    message: /no more than the 1 blocks it has, and strictAffinity keeps it from borrowing/,
   });
 });
 
-test('a new block, then a borrowed address, before one that still rests', async (t) => {
+test('a new block and then a borrowed address are preferred to a resting one', async (t) => {
   const plan = await TestPlan.start(t, pool('tiny', '10.1.0.0/28', 30));
   await plan.configure({ maxBlocksPerHost: 2 });
   const { assigner } = plan.node('node1');
@@ -181,7 +181,7 @@ test('strict affinity: nothing is borrowed', async (t) => {
   await assert.rejects(assigner.assign(ask('x')), {
     code: 'OUT_OF_ADDRESSES',
     message:
-      /pool tiny has no block left .* 3 addresses are free, and strictAffinity keeps it from borrowing; flatnet ipam configure/,
+      /pool tiny has no block left .* 3 addresses are free in other nodes' blocks, but strictAffinity keeps it from borrowing; flatnet ipam configure/,
   });
   const free = parseIp(theirs.ip.replace(/\d+$/, (last) => `${Number(last) + 1}`));
   await assert.rejects(assigner.assign(ask('x', { requested: [free] })), {
@@ -264,21 +264,21 @@ test('requested addresses', async (t) => {
   assert.deepEqual([both[0]?.ip, both[0]?.borrowed, both[1]?.borrowed], [next, true, false]);
   const wrong = (requested: string[], families: Family[] = [4]): Promise<unknown> =>
     other.assign(ask('c', { families, requested: requested.map(parseIp) }));
-  await assert.rejects(wrong(['192.0.2.1']), { code: 'CONFIG_INVALID', message: /no pool/ });
+  await assert.rejects(wrong(['192.0.2.1']), { code: 'CONFIG_INVALID', message: /no enabled pool/ });
   await assert.rejects(wrong(['fd00:1::1']), { code: 'CONFIG_INVALID', message: /family/ });
   await assert.rejects(wrong(['10.1.0.1', '10.1.0.2']), {
     code: 'CONFIG_INVALID',
-    message: /one address a family/,
+    message: /one address per family/,
   });
   await assigner.release('a');
   assert.equal(
     (await other.assign(ask('d', { requested: [wish] })))[0]?.ip,
     wish,
-    'what is asked for need not rest',
+    'a requested address need not rest',
   );
 });
 
-test('reserved addresses go only to those who ask for them', async (t) => {
+test('reserved addresses are assigned only on request', async (t) => {
   const plan = await TestPlan.start(t, pool('four', '10.1.0.0/26', 28), pool('six', 'fd00:1::/64', 122));
   const cidrs = ['10.1.0.0/28', '10.1.0.16/29', '10.1.0.24/30', 'fd00:1::/65'].map(parseCidr);
   plan.reservations = [{ name: 'kept', cidrs }];
@@ -313,7 +313,7 @@ test('pools: by node, by namespace, by name, several', async (t) => {
   assert.equal(
     (await one(two, 'e', { pools: ['10.1.0.0/24'] })).pool,
     'a-rack1',
-    'named, it need not select the node',
+    'a pool requested by name need not select the node',
   );
   await assert.rejects(two.assign(ask('f', { pools: ['d-off'] })), {
     code: 'CONFIG_INVALID',
@@ -321,7 +321,7 @@ test('pools: by node, by namespace, by name, several', async (t) => {
   });
   await assert.rejects(two.assign(ask('f', { pools: ['nope'] })), {
     code: 'CONFIG_INVALID',
-    message: /no such pool.*a-rack1/,
+    message: /does not exist.*a-rack1/,
   });
 });
 
@@ -337,11 +337,11 @@ test('a pool grown, disabled, deleted and shrunk while in use', async (t) => {
   assert.deepEqual(await plan.findings(true), []);
 
   plan.pools = [pool('p', '10.1.0.0/28', 30, { disabled: true }), pool('q', '10.9.0.0/28', 30)];
-  assert.equal((await one(assigner, 'y')).pool, 'q', 'a disabled pool gives nothing');
-  assert.equal((await one(assigner, 'x')).ip, grown.ip, 'but what it gave is kept');
+  assert.equal((await one(assigner, 'y')).pool, 'q', 'a disabled pool assigns no addresses');
+  assert.equal((await one(assigner, 'x')).ip, grown.ip, 'but existing assignments are kept');
 
   plan.pools = [pool('q', '10.9.0.0/28', 30)];
-  assert.equal((await assigner.held('x'))[0]?.pool, '', 'of a pool that is gone');
+  assert.equal((await assigner.held('x'))[0]?.pool, '', 'its pool was deleted');
   assert.deepEqual(
     (await plan.findings(true)).map(({ code }) => code),
     ['BLOCK_OUTSIDE_POOLS', 'BLOCK_OUTSIDE_POOLS'],
@@ -350,11 +350,11 @@ test('a pool grown, disabled, deleted and shrunk while in use', async (t) => {
   plan.pools = [pool('p', '10.1.0.0/30', 30), pool('q', '10.9.0.0/28', 30)];
   await assigner.release('filler-1');
   plan.wait(60);
-  assert.equal((await one(assigner, 'z')).ip, before[1]?.ip, 'the half that is left gives again');
+  assert.equal((await one(assigner, 'z')).ip, before[1]?.ip, 'the remaining half assigns addresses again');
   assert.deepEqual(await assigner.release('x'), [grown.ip]);
 });
 
-test('a pool recreated with larger blocks: none is claimed around one in use', async (t) => {
+test('after a pool is recreated with larger blocks, none is claimed around a block in use', async (t) => {
   const plan = await TestPlan.start(t, pool('p', '10.1.0.0/27', 30));
   const small = plan.node('node1').assigner;
   const { ip, block } = await one(small, 'a');
@@ -380,13 +380,13 @@ test('a requested address whose block would contain a former pool’s smaller on
   const elsewhere = parseIp(ip.replace(/\d+$/, (n) => `${(Number(n) + 4) % 16}`));
   await assert.rejects(assigner.assign(ask('b', { requested: [elsewhere] })), {
     code: 'OUT_OF_ADDRESSES',
-    message: /needs block 10\.1\.0\.0\/28, and node1 has 10\.1\.0\.\d+\/30 in it/,
+    message: /needs block 10\.1\.0\.0\/28, which contains node1's block 10\.1\.0\.\d+\/30/,
   });
   assert.equal(writes, 0);
 });
 
 test('a /28 and a /30 inside it are claimed at once: only one becomes a block', async (t) => {
-  // Before the announcement of the first, when both have seen nobody; and after it, before its block.
+  // Before the first node's announcement, when neither has seen the other; and after it, before its block.
   for (const [first, write] of [
     [28, 1],
     [30, 1],
@@ -418,7 +418,7 @@ test('many pods at once on one node', async (t) => {
   assert.equal((await assigner.ownBlocks()).length, 3);
 });
 
-test('a request that waits for its turn can give up without disturbing others', async (t) => {
+test('a queued request can be aborted without disturbing others', async (t) => {
   const plan = await TestPlan.start(t, V4);
   const { assigner, steps } = plan.node('node1');
   const { promise: gate, resolve: open } = Promise.withResolvers<void>();
@@ -432,7 +432,7 @@ test('a request that waits for its turn can give up without disturbing others', 
   assert.deepEqual(await assigner.held('b'), []);
 });
 
-test('an address is released by its allocation, not by its number', async (t) => {
+test('a leak is released by allocation, not by address', async (t) => {
   const plan = await TestPlan.start(t, V4);
   const { assigner } = plan.node('node1');
   const { ip, block } = await one(assigner, 'a');
@@ -445,12 +445,12 @@ test('an address is released by its allocation, not by its number', async (t) =>
   const old = await sequenceOf();
   await assigner.release('a');
   await one(assigner, 'a', { requested: [ip] });
-  assert.deepEqual(await release('a', old), [], 'that one is gone');
-  assert.deepEqual(await release('b', await sequenceOf()), [], 'another’s');
+  assert.deepEqual(await release('a', old), [], 'that allocation is gone');
+  assert.deepEqual(await release('b', await sequenceOf()), [], 'belongs to another handle');
   assert.deepEqual(await release('a', await sequenceOf()), [ip]);
 });
 
-test('a node with all the blocks it may have moves to a new pool when the old one is disabled', async (t) => {
+test('a node at its block limit moves to a new pool when the old one is disabled', async (t) => {
   const old = pool('old', '10.1.0.0/29', 30);
   const plan = await TestPlan.start(t, old);
   await plan.configure({ maxBlocksPerHost: 1 });

@@ -5,11 +5,11 @@ import { type Ip, parseIp } from '../../../src/ip/address.ts';
 import { nthIp, parseCidr } from '../../../src/ip/cidr.ts';
 import {
   freeOrdinal,
-  give,
   handOver,
   isIdle,
   newBlock,
   ordinalOf,
+  release,
   take,
 } from '../../../src/ipam/blocks/block.ts';
 import { decodeBlock, encodeBlock } from '../../../src/store/etcd/block-codec.ts';
@@ -18,7 +18,7 @@ import type { Block } from '../../../src/store/ports/blocks.ts';
 const CIDRS = ['10.0.0.0/30', '10.0.0.248/29', 'fd00::10/125', '10.0.0.7/32'].map(parseCidr);
 const COOLDOWN = 10;
 
-/** The block as a list of addresses, each with all that ever happened to it. */
+/** Model: the block as a list of addresses, each with its history. */
 class Model {
   readonly slots: { handle?: string; sequence?: number; freed?: number; turn: number }[];
   turn = 0;
@@ -27,21 +27,21 @@ class Model {
     this.slots = Array.from({ length: size }, () => ({ turn: -1 }));
   }
 
-  /** Free slots that suit, best first. */
-  best(now: number, restless: boolean, reserved: ReadonlySet<number>): number | undefined {
+  /** The ordinal of the best suitable free slot. */
+  best(now: number, allowResting: boolean, reserved: ReadonlySet<number>): number | undefined {
     const free = this.slots
       .map((slot, ordinal) => ({ ...slot, ordinal }))
       .filter(({ handle, ordinal }) => handle === undefined && !reserved.has(ordinal))
-      .filter(({ freed }) => restless || freed === undefined || Math.abs(now - freed) >= COOLDOWN);
-    // Never used before used; then by the turn of the release.
+      .filter(({ freed }) => allowResting || freed === undefined || Math.abs(now - freed) >= COOLDOWN);
+    // Never-used slots first, then in order of release.
     return free.sort((a, b) => a.turn - b.turn || a.ordinal - b.ordinal)[0]?.ordinal;
   }
 }
 
 type Act =
-  | { readonly kind: 'take'; readonly restless: boolean; readonly reserved: readonly number[] }
+  | { readonly kind: 'take'; readonly allowResting: boolean; readonly reserved: readonly number[] }
   | { readonly kind: 'ask'; readonly ordinal: number }
-  | { readonly kind: 'give'; readonly ordinals: readonly number[] }
+  | { readonly kind: 'release'; readonly ordinals: readonly number[] }
   | { readonly kind: 'wait'; readonly seconds: number }
   | { readonly kind: 'hand over' };
 
@@ -49,10 +49,10 @@ const ordinals = fc.uniqueArray(fc.nat(8), { maxLength: 4 });
 const act: fc.Arbitrary<Act> = fc.oneof(
   {
     weight: 5,
-    arbitrary: fc.record({ kind: fc.constant('take'), restless: fc.boolean(), reserved: ordinals }),
+    arbitrary: fc.record({ kind: fc.constant('take'), allowResting: fc.boolean(), reserved: ordinals }),
   },
   fc.record({ kind: fc.constant('ask'), ordinal: fc.nat(8) }),
-  { weight: 3, arbitrary: fc.record({ kind: fc.constant('give'), ordinals }) },
+  { weight: 3, arbitrary: fc.record({ kind: fc.constant('release'), ordinals }) },
   // Clocks of different nodes: time may go back a little.
   {
     weight: 2,
@@ -61,7 +61,7 @@ const act: fc.Arbitrary<Act> = fc.oneof(
   fc.record({ kind: fc.constant('hand over') }),
 );
 
-test('a block does what a plain list of addresses would', () => {
+test('a block behaves like a plain list of addresses', () => {
   const run = fc.property(fc.constantFrom(...CIDRS), fc.array(act, { maxLength: 60 }), (cidr, acts) => {
     const size = CIDRS.indexOf(cidr) === 3 ? 1 : CIDRS.indexOf(cidr) === 0 ? 4 : 8;
     const model = new Model(size);
@@ -82,9 +82,9 @@ test('a block does what a plain list of addresses would', () => {
       if (each.kind === 'take') {
         const reserved = new Set(each.reserved);
         const isReserved = (ip: Ip): boolean => reserved.has(ordinalOf(cidr, ip) ?? -1);
-        const wish = { now, cooldown: COOLDOWN, restless: each.restless, isReserved };
+        const wish = { now, cooldown: COOLDOWN, allowResting: each.allowResting, isReserved };
         const ordinal = freeOrdinal(block, wish);
-        assert.equal(ordinal, model.best(now, each.restless, reserved));
+        assert.equal(ordinal, model.best(now, each.allowResting, reserved));
         if (ordinal !== undefined) takeIt(ordinal);
       }
       if (each.kind === 'ask') {
@@ -95,8 +95,8 @@ test('a block does what a plain list of addresses would', () => {
             code: 'INTERNAL',
           });
       }
-      if (each.kind === 'give') {
-        block = give(block, each.ordinals, now);
+      if (each.kind === 'release') {
+        block = release(block, each.ordinals, now);
         for (const ordinal of each.ordinals) {
           if (model.slots[ordinal]?.handle === undefined) continue;
           model.slots[ordinal] = { freed: now, turn: model.turn++ };
@@ -118,7 +118,7 @@ test('a block does what a plain list of addresses would', () => {
   fc.assert(run, { numRuns: 400 });
 });
 
-/** As the store hands it back. */
+/** Encodes and decodes the block as the store does. */
 function roundTrip(block: Block): Block {
   const read = decodeBlock(encodeBlock(block));
   assert.deepEqual(read, block);
@@ -141,11 +141,11 @@ test('a release dated far ahead by a wrong clock does not hold the address back'
   const year = 365 * 86_400;
   const used = take(newBlock(cidr, 'a', 1000), 0, { handle: 'h', node: 'a' }, 1000);
   const wish = { now: 1000, cooldown: COOLDOWN, isReserved: () => false };
-  assert.equal(freeOrdinal(give(used, [0], 1000 + year), wish), 0);
-  assert.equal(freeOrdinal(give(used, [0], 1005), wish), undefined);
+  assert.equal(freeOrdinal(release(used, [0], 1000 + year), wish), 0);
+  assert.equal(freeOrdinal(release(used, [0], 1005), wish), undefined);
 });
 
-test('errors name what cannot be read', () => {
+test('errors name the malformed field', () => {
   const good = JSON.parse(
     encodeBlock(take(newBlock(parseCidr('10.0.0.0/30'), 'a', 1), 2, { handle: 'h', node: 'a' }, 1)),
   );

@@ -19,7 +19,7 @@ const poolOf = family.chain((f) =>
 );
 const inside = fc.tuple(fc.nat(4095), fc.nat(10));
 
-test('every block with room comes once, starting where the name decides', () => {
+test('every block with free addresses is yielded once, starting at a position derived from the name', () => {
   const run = fc.property(
     poolOf,
     fc.string(),
@@ -55,7 +55,7 @@ test('half a huge pool reserved: the other half is found at once', () => {
   assert.deepEqual([...candidates(range, 'node1', [parseCidr('fd00::/32')])], []);
 });
 
-test('what is taken is found whatever its size', () => {
+test('overlaps are detected whatever the block size', () => {
   const cidr = fc
     .tuple(fc.nat(255), fc.integer({ min: 24, max: 30 }))
     .map(([last, length]) => parseCidr(`10.0.0.${last}/${length}`));

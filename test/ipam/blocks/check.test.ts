@@ -16,7 +16,7 @@ import { pool } from './plan.ts';
 const keys = new BlockKeys('/x/');
 const CIDR = parseCidr('10.0.0.0/30');
 
-/** A plan that is right: node1 has a block with two addresses, one of them lent to node2. */
+/** A consistent plan: node1 has a block with two addresses, one of them lent to node2. */
 function right(): Map<string, string> {
   let block = newBlock(CIDR, 'node1', 1);
   block = take(block, 0, { handle: 'a', node: 'node1' }, 1);
@@ -92,15 +92,15 @@ const DAMAGE: [string, Finding['code'][], (store: Map<string, string>) => void, 
     ['AFFINITY_WITHOUT_BLOCK'],
     (s) => s.set(keys.affinity('node1', inner), 'confirmed'),
   ],
-  ['a claim cut short', ['CLAIM_PENDING'], (s) => s.set(keys.affinity('node2', inner), 'pending')],
+  ['an interrupted claim', ['CLAIM_PENDING'], (s) => s.set(keys.affinity('node2', inner), 'pending')],
   [
     'the handle of a borrowed address is missing',
     ['ALLOCATION_WITHOUT_HANDLE'],
     (s) => s.delete(keys.handle('b')),
   ],
-  ['the handle of an address of an own block need not be', [], (s) => s.delete(keys.handle('a'))],
-  ['a handle too many', ['HANDLE_WITHOUT_ALLOCATION'], (s) => s.set(keys.handle('c'), handle('10.0.0.1'))],
-  ['a handle of nothing', ['HANDLE_WITHOUT_ALLOCATION'], (s) => s.set(keys.handle('c'), handle())],
+  ['nothing for an own address without a handle', [], (s) => s.delete(keys.handle('a'))],
+  ['a superfluous handle', ['HANDLE_WITHOUT_ALLOCATION'], (s) => s.set(keys.handle('c'), handle('10.0.0.1'))],
+  ['an empty handle', ['HANDLE_WITHOUT_ALLOCATION'], (s) => s.set(keys.handle('c'), handle())],
   [
     'two handles, one address',
     ['HANDLE_WITHOUT_ALLOCATION'],
@@ -128,7 +128,7 @@ const DAMAGE: [string, Finding['code'][], (store: Map<string, string>) => void, 
     (s) => s.set(keys.block(CIDR), JSON.stringify({ ...blockIn(s), released: [[0, 1]] })),
   ],
   [
-    'a sequence that will repeat',
+    'a sequence number that would be reused',
     ['BLOCK_INCONSISTENT'],
     (s) => s.set(keys.block(CIDR), JSON.stringify({ ...blockIn(s), sequence: 1000 })),
   ],
@@ -163,7 +163,7 @@ test('any lost or damaged key is noticed', () => {
   }
 });
 
-test('keys: kindOf recognises what the other methods make, and nothing else', () => {
+test('kindOf recognises exactly the keys that the other methods produce', () => {
   const id = fc.string({ minLength: 1, unit: 'grapheme' });
   fc.assert(
     fc.property(id, (text) => assert.deepEqual(keys.kindOf(keys.handle(text)), { kind: 'handle', id: text })),
@@ -188,7 +188,7 @@ test('keys: kindOf recognises what the other methods make, and nothing else', ()
   assert.equal(keys.kindOf('/y/flatnet/ipam/config'), undefined);
 });
 
-test('how full pools and blocks are, and who borrows', () => {
+test('usage of pools and blocks, and borrowed addresses', () => {
   const snapshot = snapshotOf(items(right()), keys);
   const block = { cidr: CIDR, node: 'node1', total: 4, used: 2 };
   assert.deepEqual(usage(snapshot, [pool('p', '10.0.0.0/24', 30), pool('q', 'fd00::/64', 122)]), [

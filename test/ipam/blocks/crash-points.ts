@@ -11,13 +11,13 @@ import type { BlockStore, Snapshot } from '../../../src/store/ports/blocks.ts';
 import { assertAdvertised, pool } from './plan.ts';
 import { hooked, StepHooks } from './steps.ts';
 
-/** What a step that a crash cut short may leave to be finished. */
+/** Findings that an interrupted operation may leave behind. */
 const UNFINISHED = ['AFFINITY_STALE', 'CLAIM_PENDING', 'HANDLE_WITHOUT_ALLOCATION'];
 const HANDLES = ['a', 'b', 'c', 'd', 'e'];
 const SMALL = [pool('p', '10.1.0.0/28', 30), pool('q', 'fd00::/124', 126)];
 const LARGE = [pool('p', '10.1.0.0/28', 29), pool('q', 'fd00::/124', 125)];
 
-/** Some nodes on one store, whose clock only moves when told. */
+/** Several nodes on one store, with a manual clock. */
 class Plan {
   readonly store: BlockStore;
   clock = 1_700_000_000_000;
@@ -67,7 +67,7 @@ class Node {
     assert.equal(got.length, families.length);
   }
 
-  /** What an agent does over some time. `live`: of the handles of the test. */
+  /** Runs an agent's upkeep over some time. `live`: the handles of live pods. */
   async keepUp(live: readonly string[] = HANDLES): Promise<void> {
     const isLive = async (handle: string): Promise<boolean> => live.includes(handle);
     for (let look = 0; look < 3; look++) {
@@ -81,19 +81,19 @@ class Node {
 type Scenario = {
   readonly name: string;
   readonly before?: (plan: Plan, node: Node) => Promise<void>;
-  /** May be done again after it was cut short. */
+  /** Can be repeated after an interruption. */
   readonly act: (node: Node) => Promise<unknown>;
 };
 
 const SCENARIOS: readonly Scenario[] = [
   { name: 'a new block for each family', act: (node) => node.assign('a', 4, 6) },
   {
-    name: 'addresses of own blocks',
+    name: 'addresses from own blocks',
     before: (_, node) => node.assign('a', 4, 6),
     act: (node) => node.assign('b', 4, 6),
   },
   {
-    name: 'an address asked for, its block claimed',
+    name: 'a requested address whose block is claimed',
     act: ({ assigner }) =>
       assigner.assign({ handle: 'a', families: [4], attributes: {}, requested: [parseIp('10.1.0.9')] }),
   },
@@ -121,7 +121,7 @@ const SCENARIOS: readonly Scenario[] = [
     act: ({ assigner }) => assigner.release('a'),
   },
   {
-    name: 'an empty block given back',
+    name: 'an empty block released',
     before: async (_, node) => {
       for (const handle of HANDLES) await node.assign(handle, 4);
       await node.assigner.release('e');
@@ -134,7 +134,7 @@ const SCENARIOS: readonly Scenario[] = [
     act: (node) => node.keepUp([]),
   },
   {
-    name: 'nothing free for the second family: the first goes back',
+    name: 'no free address in the second family: the first is released',
     before: async (plan) => {
       const other = plan.node('node2');
       for (let i = 0; i < 16; i++) await other.assign(`other${i}`, 6);
@@ -144,8 +144,7 @@ const SCENARIOS: readonly Scenario[] = [
 ];
 
 /**
- * Kills a node between any two steps of all it does, and finds that nothing is wrong, and everything comes
- * right.
+ * Kills a node between any two steps of every operation and verifies that the plan stays safe and recovers.
  */
 export function crashPoints(title: string, open: () => Promise<BlockStore>): void {
   describe(title, () => {
@@ -171,7 +170,7 @@ export function crashPoints(title: string, open: () => Promise<BlockStore>): voi
   });
 }
 
-/** Runs the scenario with the node killed before its step number `deadly`; whether it came to that. */
+/** Runs the scenario, killing the node before step number `deadly`. Returns whether that step was reached. */
 async function dieAt(plan: Plan, { before, act }: Scenario, deadly: number): Promise<boolean> {
   const node = plan.node('node1');
   await before?.(plan, node);
@@ -183,7 +182,7 @@ async function dieAt(plan: Plan, { before, act }: Scenario, deadly: number): Pro
     await act(node);
   } catch (error) {
     if (!(error instanceof Error) || !error.message.includes('killed')) {
-      // What the scenario expects of its errors does not hold of a node that was killed.
+      // The scenario's expected errors do not apply to a killed node.
       if (steps < deadly) throw error;
     }
   }
@@ -191,7 +190,7 @@ async function dieAt(plan: Plan, { before, act }: Scenario, deadly: number): Pro
 }
 
 const AFTERWARDS: readonly ((plan: Plan, scenario: Scenario) => Promise<void>)[] = [
-  // It starts again and goes on.
+  // It restarts and continues.
   async (plan, { act }) => {
     const node = plan.node('node1');
     await act(node);
@@ -202,14 +201,14 @@ const AFTERWARDS: readonly ((plan: Plan, scenario: Scenario) => Promise<void>)[]
     await other.keepUp([]);
     assert.deepEqual(await plan.warnings(), []);
   },
-  // It starts again, and only looks after what it has.
+  // It restarts and only runs its upkeep.
   async (plan) => {
     const node = plan.node('node1');
     await node.keepUp();
     const left = (await plan.warnings()).filter((text) => !text.startsWith('HANDLE_WITHOUT_ALLOCATION'));
     assert.deepEqual(left, []);
   },
-  // It never comes back; others go on, on a pool that was cut anew, and it is forgotten.
+  // It never returns; others continue on a recreated pool, and the node is forgotten.
   async (plan) => {
     const other = plan.node('node3', LARGE);
     for (let i = 0; i < 16; i++) await other.assign(`new${i}`, 4).catch(full);
@@ -221,7 +220,7 @@ const AFTERWARDS: readonly ((plan: Plan, scenario: Scenario) => Promise<void>)[]
     const { blocks, affinities, handles } = await plan.store.snapshot();
     assert.deepEqual([blocks.length, affinities.length, handles.size], [0, 0, 0]);
   },
-  // Somebody repairs what it left.
+  // An operator repairs what it left behind.
   async (plan) => {
     await repairIpam(plan.store, 0);
     assert.deepEqual(await plan.warnings(), []);

@@ -23,7 +23,7 @@ function open(t: TestContext, plan: TestPlan): Store {
   return store;
 }
 
-test('forgetting a node frees all it had, and its name', async (t) => {
+test('forgetting a node frees everything it had, and its name', async (t) => {
   const plan = await TestPlan.start(t, pool('p', '10.1.0.0/24', 28));
   const store = open(t, plan);
   await store.network.write(NETWORK);
@@ -65,7 +65,7 @@ test('forgetting a node frees all it had, and its name', async (t) => {
   await store.membership.join({ ...facts, addresses: { 4: parseIp('192.0.2.9') } }, {});
 });
 
-test('force forgets a living node; without a record nobody is asked', async (t) => {
+test('force forgets a live node; a node without a record is not challenged', async (t) => {
   const plan = await TestPlan.start(t, pool('p', '10.1.0.0/24', 28));
   const store = open(t, plan);
   await plan.node('gone').assigner.assign({ handle: 'a', families: [4], attributes: {} });

@@ -1,6 +1,6 @@
-// Some nodes of the hammer, as a process to be killed: hammer-worker.ts ENDPOINT FOLDER NODE... What a node
-// holds is in FOLDER/NODE: `TIME hold HANDLE IP` after it got an address, `TIME free HANDLE` before it gives
-// it back.
+// Runs some of the hammer's nodes in a process that can be killed: hammer-worker.ts ENDPOINT FOLDER NODE...
+// Each node logs to FOLDER/NODE: `TIME hold HANDLE IP` after getting an address, `TIME free HANDLE` before
+// releasing it.
 import { appendFileSync, existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -17,13 +17,13 @@ import { PREFIX, pool } from './plan.ts';
 import { hooked, StepHooks } from './steps.ts';
 
 const [endpoint = '', folder = '', ...nodes] = process.argv.slice(2);
-/** A minute passes in 600 ms. */
+/** Time runs fast: one minute takes 600 ms. */
 const HASTE = 100;
 const LOOPS = 2;
-/** Of the moments between two steps, so many end the process. */
+/** Probability of the process ending itself between two steps. */
 const DEADLY = 1 / 400;
 const MOST_PODS = 16;
-/** A full network, a store that was killed, a hundred lost races: all in a day's work. */
+/** Expected errors: a full network, a killed store, a hundred lost races. */
 const EXPECTED = ['OUT_OF_ADDRESSES', 'STORE_UNAVAILABLE', 'STORE_CONFLICT', 'ADDRESS_TAKEN'];
 
 let stopping = false;
@@ -48,7 +48,7 @@ async function run(node: string): Promise<void> {
   const assigner = new BlockAssigner(options);
   const upkeep = new BlockUpkeep(assigner, options);
   const held = readHeld(node);
-  /** Also what is being asked for. */
+  /** Includes requests in progress. */
   const live = new Set(held.keys());
   const loops = Array.from({ length: LOOPS }, async () => {
     while (!stopping) {
@@ -80,14 +80,14 @@ async function act(
     const id = `${node}-${crypto.randomUUID()}`;
     live.add(id);
     const wanted: readonly Family[] = families[Math.floor(Math.random() * 3)] ?? [4];
-    // Of any pool, also one that is disabled or gone, and reserved or not.
+    // From any pool, including disabled and deleted ones, reserved or not.
     const wish = `10.${1 + Math.floor(Math.random() * 3)}.0.${Math.floor(Math.random() * 16)}`;
     const requested = wanted.includes(4) && Math.random() < 0.2 ? [parseIp(wish)] : [];
     try {
       const request = { handle: id, families: wanted, attributes: { pod: id }, requested };
       const assigned = await assigner.assign(request);
       const ips = assigned.map(({ ip }) => ip);
-      if (ips.length !== wanted.length) throw new Error(`${id} asked for ${wanted}, got ${ips}`);
+      if (ips.length !== wanted.length) throw new Error(`${id} requested ${wanted}, got ${ips}`);
       for (const ip of ips) note(node, 'hold', id, ip);
       held.set(id, ips);
     } catch (error) {
@@ -98,7 +98,7 @@ async function act(
   else if (dice < 0.65) {
     const before = held.get(handle) ?? [];
     const again = await assigner.assign({ handle, families: before.map(family), attributes: {} });
-    // The other loop may have released it meanwhile; then what came of this goes with the garbage.
+    // The other loop may have released it in the meantime; garbage collection then frees what this returned.
     const ips = again.map(({ ip }) => ip);
     if (held.has(handle) && `${ips}` !== `${before}`) throw new Error(`${handle} had ${before}, has ${ips}`);
   } else {
@@ -110,8 +110,8 @@ async function act(
 }
 
 /**
- * Pools change their cut (which is refused, but they may be deleted and made anew), are disabled, grow,
- * shrink and go, and addresses are reserved; and not every node knows at once.
+ * Pools change their blockSize (an edit is refused, but a pool may be deleted and recreated), are disabled,
+ * grow, shrink and disappear, and addresses are reserved; nodes learn of each change at different times.
  */
 function resources(node: string): {
   readonly ipPools: readonly IpPool[];
@@ -129,9 +129,7 @@ function resources(node: string): {
   return { ipPools, ipReservations: phase % 4 < 2 ? [] : [kept] };
 }
 
-/**
- * Killed from outside, a process is seldom hit between two steps: so it also ends itself there, now and then.
- */
+/** An external kill rarely hits a process between two steps, so it also ends itself there now and then. */
 function dieNow(): void {
   if (Math.random() < DEADLY) process.kill(process.pid, 'SIGKILL');
 }
@@ -144,7 +142,7 @@ function note(node: string, ...words: string[]): void {
   appendFileSync(join(folder, node), `${process.hrtime.bigint()} ${words.join(' ')}\n`);
 }
 
-/** What the process before this one held when it was killed. */
+/** Reads what the previous process held when it was killed. */
 function readHeld(node: string): Map<string, readonly string[]> {
   const held = new Map<string, readonly string[]>();
   const file = join(folder, node);

@@ -14,24 +14,24 @@ import { DEFAULT_IPAM_CONFIG, type IpamConfig } from '../../../src/store/ports/b
 import type { ServerProcess } from '../../store/servers.ts';
 import { assertAdvertised, PREFIX } from './plan.ts';
 
-/** How long; a few seconds unless FLATNET_HAMMER_SECONDS says otherwise. */
+/** Duration: a few seconds, unless FLATNET_HAMMER_SECONDS is set. */
 export const SECONDS = Number(process.env.FLATNET_HAMMER_SECONDS ?? 6);
-/** A machine that is busy with other things gets longer, to see at least once what the test is about. */
+/** A busy machine gets more time, so that every kind of event happens at least once. */
 const LONGEST = Math.max(120, SECONDS);
 /**
- * The hammer-worker.ts of another release, for the first worker: `git worktree add` has it. Both change the
- * same keys.
+ * The hammer-worker.ts of another release (from `git worktree add`), for the first worker. Both releases then
+ * change the same keys.
  */
 const OTHER_RELEASE = process.env.FLATNET_HAMMER_OTHER;
 const WORKERS = 3;
 const NODES_EACH = 2;
 
 /**
- * Nodes in several processes take and give addresses of one small network, in which they borrow, take over
- * and run dry, while its pools change, borrowing is forbidden and allowed, the processes are killed again and
- * again, also between any two of their steps, their nodes deleted and made anew, and the store stands still
- * or is killed now and then. All the while the checker must be content. In the end no address may have been
- * two owners' at a time, by what the nodes wrote down, and everything must come back.
+ * Nodes in several processes assign and release addresses of one small network, borrowing, taking over blocks
+ * and running out. Meanwhile pools change, borrowing is disabled and enabled, processes are killed repeatedly
+ * (also between any two steps), nodes are deleted and recreated, and the store stalls or is killed now and
+ * then. The checker must report no error throughout. At the end, according to the nodes' logs, no address may
+ * have had two owners at once, and everything must have been released.
  */
 export async function hammer(t: TestContext, server: ServerProcess, killStore: boolean): Promise<void> {
   const folder = mkdtempSync(join(tmpdir(), `flatnet-hammer-${process.pid}-`));
@@ -57,7 +57,7 @@ export async function hammer(t: TestContext, server: ServerProcess, killStore: b
     await sleep(100 + Math.random() * 200);
     const snapshot = await store.snapshot();
     const errors = findings(snapshot).filter(({ severity }) => severity === 'error');
-    assert.deepEqual(errors, [], 'the checker is content under load');
+    assert.deepEqual(errors, [], 'the checker finds no errors under load');
     assertAdvertised(snapshot);
     checks++;
     borrowed += counts(snapshot).borrowed;
@@ -97,7 +97,7 @@ export async function hammer(t: TestContext, server: ServerProcess, killStore: b
   t.diagnostic(
     `${addresses} addresses held ${holds} times; ${kills} kills, ${deaths} deaths between two steps, ${removals} removals, ${outages} outages, ${checks} checks that saw ${borrowed} borrowed`,
   );
-  assert.ok(isEnough(), 'too little has happened to tell anything');
+  assert.ok(isEnough(), 'too little happened for the test to be meaningful');
 
   for (let round = 0; round < 2; round++) {
     for (const node of workers.flatMap((worker) => worker.nodes)) await removeNode(store, node);
@@ -122,12 +122,12 @@ class Worker {
     this.#argv = ['--disable-warning=ExperimentalWarning', main, endpoint, folder, ...this.nodes];
   }
 
-  /** Since its start: who is killed before has not been tested. */
+  /** Whether it has logged anything since its start; until then, killing it would test nothing. */
   get hasWorked(): boolean {
     return this.#notes !== this.#countNotes();
   }
 
-  /** Between two of its steps. */
+  /** Whether it ended itself between two steps. */
   get hasDied(): boolean {
     return this.#process?.signalCode === 'SIGKILL';
   }
@@ -143,7 +143,7 @@ class Worker {
     return this.nodes.flatMap((node) => notesIn(join(this.#folder, node))).length;
   }
 
-  /** Fails when the process had ended by itself. */
+  /** Fails when the process has already ended by itself. */
   async kill(signal: 'SIGKILL' | 'SIGTERM'): Promise<void> {
     const child = this.#process;
     if (!child) return;
@@ -158,7 +158,7 @@ class Worker {
   }
 }
 
-/** A machine that is gone holds nothing any more. */
+/** Logs that a removed machine holds nothing any more. */
 function noteRemoval(folder: string, node: string): void {
   const file = join(folder, node);
   const open = new Set<string>();
@@ -183,7 +183,7 @@ function holdsIn(folder: string): string[][] {
 type Hold = { readonly handle: string; readonly from: bigint; until: bigint };
 const FOR_EVER = 2n ** 63n;
 
-/** The nodes' clock is one: CLOCK_MONOTONIC. A hold as written down lies within the hold as it was. */
+/** All nodes share one clock, CLOCK_MONOTONIC. A logged hold lies within the actual hold. */
 function assertNeverTwice(folder: string): { holds: number; addresses: number } {
   const holds = new Map<string, Hold[]>();
   for (const file of readdirSync(folder)) {
@@ -199,7 +199,7 @@ function assertNeverTwice(folder: string): { holds: number; addresses: number } 
   for (const [ip, list] of holds) {
     list.sort((a, b) => (a.from < b.from ? -1 : 1));
     list.reduce((last, next) => {
-      assert.ok(last.until < next.from, `${ip} is ${last.handle}'s and ${next.handle}'s at once`);
+      assert.ok(last.until < next.from, `${ip} is held by ${last.handle} and ${next.handle} at once`);
       return next;
     });
   }

@@ -18,7 +18,7 @@ import { hooked, StepHooks } from './steps.ts';
 
 export const PREFIX = '/test';
 
-/** A pool with defaults for what is not said. */
+/** A pool with defaults for omitted fields. */
 export function pool(name: string, cidr: string, blockSize: number, more: Partial<IpPool> = {}): IpPool {
   return {
     name,
@@ -43,7 +43,7 @@ export type TestNode = {
   readonly requests: string[];
 };
 
-/** A store of its own with a blocks plan in it; its clock stands still unless moved. */
+/** A `blocks` plan in a store of its own, with a manual clock. */
 export class TestPlan {
   readonly store: BlockStore;
   readonly endpoint: string;
@@ -59,7 +59,7 @@ export class TestPlan {
     this.store = this.#connect();
   }
 
-  /** Ends with the test, and then holds the store's objects against each other. */
+  /** Ends with the test, after checking the store's objects for consistency. */
   static async start(t: TestContext, ...pools: readonly IpPool[]): Promise<TestPlan> {
     const server = await startEmbedded();
     const plan = new TestPlan(server.endpoint, pools);
@@ -98,7 +98,7 @@ export class TestPlan {
     this.clock += seconds * 1000;
   }
 
-  /** What the checker says of this moment; warnings only when asked for. */
+  /** Returns the checker's current findings; warnings only if requested. */
   async findings(warnings = false): Promise<readonly Finding[]> {
     const found = findings(await this.store.snapshot(), { pools: this.pools });
     return warnings ? found : found.filter(({ severity }) => severity === 'error');
@@ -112,8 +112,8 @@ export class TestPlan {
 }
 
 /**
- * Of the nodes that advertise a block, only its own may have pods in it that no other route leads to; and
- * where that one has pods, it advertises the block.
+ * Asserts that at most one node advertises each block, and that a node with pods in its own block advertises
+ * it.
  */
 export function assertAdvertised({ blocks, affinities }: Snapshot): void {
   for (const { value: block } of blocks) {

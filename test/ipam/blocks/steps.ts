@@ -1,6 +1,6 @@
 import type { BlockStore } from '../../../src/store/ports/blocks.ts';
 
-/** The verbs that change an object of the store: between any two of them a node may be killed. */
+/** The methods that change a store object: a node may be killed between any two of them. */
 export const STEPS = [
   'createBlock',
   'replaceBlock',
@@ -15,13 +15,13 @@ export const STEPS = [
 
 export type Step = (typeof STEPS)[number];
 
-/** What happens around the steps of one node; changed at any time. */
+/** Hooks around the steps of one node; may be changed at any time. */
 export class StepHooks {
   before: (step: Step) => Promise<void> | void = () => {};
   after: (step: Step) => Promise<void> | void = () => {};
 }
 
-/** The same store, with the hooks called around each step. `count` hears of every request. */
+/** Wraps the store to call the hooks around each step. `count` is called for every request. */
 export function hooked(
   store: BlockStore,
   hooks: StepHooks,

@@ -25,7 +25,7 @@ async function assign(
 
 const FOUR = pool('four', '10.1.0.0/26', 30);
 
-test('an empty block is dropped once seen empty twice and rested; one per family stays', async (t) => {
+test('an empty block is released once seen empty twice and rested; one per family stays', async (t) => {
   const plan = await TestPlan.start(t, FOUR, pool('six', 'fd00::/116', 126));
   const { assigner, upkeep } = plan.node('node1');
   for (let i = 0; i < 9; i++) await assign(assigner, `${i}`, 4, 6);
@@ -44,7 +44,7 @@ test('an empty block is dropped once seen empty twice and rested; one per family
   assert.deepEqual((await assigner.ownBlocks()).map(familyOf), [4, 6]);
 });
 
-test('a block used between the two looks, or at the last moment, stays', async (t) => {
+test('a block used between the two checks, or at the last moment, stays', async (t) => {
   const plan = await TestPlan.start(t, FOUR);
   const { assigner, upkeep, steps } = plan.node('node1');
   for (let i = 0; i < 5; i++) await assign(assigner, `${i}`);
@@ -63,7 +63,7 @@ test('a block used between the two looks, or at the last moment, stays', async (
   assert.equal((await assigner.held('late')).length, 1);
 });
 
-test('a block of a pool that was disabled or deleted is not spared', async (t) => {
+test('a block of a disabled or deleted pool is not kept', async (t) => {
   const plan = await TestPlan.start(t, FOUR);
   const { assigner, upkeep } = plan.node('node1');
   const { block } = await assign(assigner, 'a');
@@ -74,15 +74,15 @@ test('a block of a pool that was disabled or deleted is not spared', async (t) =
   assert.deepEqual(await upkeep.releaseEmptyBlocks(), [block]);
 });
 
-/** Nobody asked a second time is alive. */
+/** Collects garbage; `live` is the first list, `liveNow` the answer right before the release. */
 function collect(
   upkeep: BlockUpkeep,
   live: string[],
-  really: string[] = live,
+  liveNow: string[] = live,
   everywhere = false,
 ): Promise<readonly Ip[]> {
   return upkeep.collectGarbage(
-    { live: new Set(live), isLive: async (handle) => really.includes(handle) },
+    { live: new Set(live), isLive: async (handle) => liveNow.includes(handle) },
     60,
     everywhere,
   );
@@ -101,8 +101,8 @@ test('garbage: seen twice, over the grace time, checked again; others’ pods an
   plan.wait(59);
   assert.deepEqual(await collect(upkeep, ['lives']), [], 'within the grace time');
   plan.wait(1);
-  assert.deepEqual(await collect(upkeep, ['lives'], ['lives', 'leaks']), [], 'it came back to life');
-  assert.deepEqual(await collect(upkeep, ['lives']), [], 'and counts as seen for the first time again');
+  assert.deepEqual(await collect(upkeep, ['lives'], ['lives', 'leaks']), [], 'the handle is live again');
+  assert.deepEqual(await collect(upkeep, ['lives']), [], 'the leak counts as first seen again');
   plan.wait(60);
   assert.equal((await collect(upkeep, ['lives'])).length, 2, 'both families');
   assert.equal((await other.held('theirs')).length, 1);
@@ -135,7 +135,7 @@ test('garbage: a handle reused during collection stays; borrowed addresses are c
   assert.equal((await assigner.held('3')).length, 1);
 });
 
-test('garbage: a wide look finds what was borrowed, later looks remember it; a handle goes as a whole', async (t) => {
+test('garbage: a full scan finds borrowed addresses, later scans remember them; a handle goes as a whole', async (t) => {
   const plan = await TestPlan.start(t, pool('tiny', '10.1.0.0/29', 30), pool('six', 'fd00::/116', 126));
   await plan.configure({ maxBlocksPerHost: 1 });
   const before = plan.node('node1').assigner;
@@ -144,21 +144,21 @@ test('garbage: a wide look finds what was borrowed, later looks remember it; a h
   await assign(before, 'borrowed');
   let { upkeep } = plan.node('node1');
   const live = ['0', '1', '2', '3'];
-  const look = (everywhere = false): Promise<readonly Ip[]> => collect(upkeep, live, live, everywhere);
-  await look();
+  const scan = (everywhere = false): Promise<readonly Ip[]> => collect(upkeep, live, live, everywhere);
+  await scan();
   plan.wait(60);
-  assert.deepEqual(await look(), [], 'nobody has looked there');
-  assert.deepEqual(await look(true), []);
+  assert.deepEqual(await scan(), [], 'not scanned yet');
+  assert.deepEqual(await scan(true), []);
   plan.wait(60);
-  assert.equal((await look()).length, 1, 'known since');
+  assert.equal((await scan()).length, 1, 'known since');
   assert.deepEqual(await before.held('borrowed'), []);
 
   plan.wait(30);
   assert.equal((await before.assign({ handle: 'both', families: [6, 4], attributes: {} })).length, 2);
   upkeep = plan.node('node1').upkeep;
-  await look();
+  await scan();
   plan.wait(60);
-  assert.equal((await look()).length, 2, 'the IPv4 address is borrowed, the IPv6 address is not');
+  assert.equal((await scan()).length, 2, 'the IPv4 address is borrowed, the IPv6 address is not');
 });
 
 test('garbage: a handle requested while being collected gets an address that stays', async (t) => {
@@ -182,7 +182,7 @@ test('garbage: a handle requested while being collected gets an address that sta
   );
 });
 
-test('what the store forgot of running pods is retaken; what others took meanwhile is reported', async (t) => {
+test('addresses of running pods that the store lost are regained; those taken by others are reported', async (t) => {
   const plan = await TestPlan.start(t, FOUR, pool('six', 'fd00::/116', 126));
   const { assigner, upkeep } = plan.node('node1');
   const uses = [];
@@ -209,7 +209,7 @@ test('what the store forgot of running pods is retaken; what others took meanwhi
   assert.equal((await assigner.held('a')).length, 2);
 });
 
-test('removing a node frees everything but blocks that others borrow from', async (t) => {
+test('removing a node frees everything except blocks that others borrow from', async (t) => {
   const plan = await TestPlan.start(t, pool('tiny', '10.1.0.0/28', 30));
   await plan.configure({ maxBlocksPerHost: 2 });
   const gone = plan.node('gone').assigner;
@@ -237,7 +237,7 @@ test('removing a node frees everything but blocks that others borrow from', asyn
   });
 });
 
-test('the tunnel’s address stays while its pool is encapsulated, moves with the pools, and goes', async (t) => {
+test('the tunnel address stays while its pool is encapsulated, follows the pools and is released', async (t) => {
   const plain = pool('a-plain', '10.1.0.0/26', 30);
   const [ipip, other] = [
     pool('b', '10.2.0.0/26', 30, { ipipMode: 'Always' }),
