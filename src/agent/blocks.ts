@@ -11,27 +11,27 @@ import type { Log } from '../log.ts';
 import type { BlockStore } from '../store/ports/blocks.ts';
 import type { Facts } from './facts.ts';
 
-/** Milliseconds between looks for blocks and addresses that nobody uses. */
+/** Interval between scans for unused blocks and addresses, in milliseconds. */
 const UPKEEP_INTERVAL = 60_000;
-/** Seconds an address without a pod is left alone, seen by two looks at least. */
+/** Grace period of an address without a pod, in seconds; at least two scans must have seen it unused. */
 const GRACE = 15 * 60;
 /**
- * Milliseconds between looks through the blocks of the whole cluster, for addresses that were borrowed before
- * this agent started and belong to no pod any more: with a thousand agents that is much to read, and seldom
- * worth it.
+ * Interval between scans of the whole cluster's blocks, in milliseconds. They find addresses that were
+ * borrowed before this agent started and whose pods are gone. With a thousand agents the scans are expensive
+ * and rarely find anything.
  */
 const WIDE_INTERVAL = 6 * 60 * 60_000;
 
 /**
- * This node's part in the blocks plan: addresses for its pods and its companion, and what it no longer needs
- * given back.
+ * This node's use of address blocks: assigns addresses to its pods and its companion, and returns the ones it
+ * no longer needs.
  */
 export class Blocks {
   readonly assigner: BlockAssigner;
   readonly #facts: Facts;
   readonly #upkeep: BlockUpkeep;
   readonly #log: Log;
-  /** Agents that start together must not all read everything together. */
+  /** Randomised, so that agents that start together don't all scan at the same time. */
   #nextWide = performance.now() + Math.random() * WIDE_INTERVAL;
 
   constructor(facts: Facts, store: BlockStore, log: Log) {
@@ -52,24 +52,28 @@ export class Blocks {
   }
 
   /**
-   * Gives back what is not used, now and then, until the signal aborts. `live`: the handles of this node's
-   * pods as they are now. Not before this machine is the node of its name: while another has the name, it
-   * would take that one's addresses for nobody's.
+   * Periodically returns unused blocks and addresses until the signal aborts. `live` returns the handles of
+   * this node's current pods. Does nothing until the store confirms that this machine owns its node name:
+   * while another machine has the name, that machine's addresses would look unused.
    */
   async keepUp(live: () => ReadonlySet<string>, signal: AbortSignal): Promise<void> {
     while (await pause(UPKEEP_INTERVAL, signal)) {
       if (!this.#facts.isMember || !this.#facts.usesBlocks) continue;
       await this.#keepUp(live).catch((error: unknown) => {
-        if (!signal.aborted) logFailure('look after addresses', error, this.#log);
+        if (!signal.aborted) logFailure('maintain addresses', error, this.#log);
       });
     }
   }
 
   async #keepUp(live: () => ReadonlySet<string>): Promise<void> {
     const { regained, contested } = await this.#upkeep.regain(routedPods(this.#facts).map(useOf));
-    if (regained.length > 0) this.#log.warn({ regained }, 'the store had forgotten addresses of pods');
+    if (regained.length > 0)
+      this.#log.warn({ regained }, 'the store had lost addresses of pods; claimed again');
     for (const { ip, handle, reason } of contested) {
-      this.#log.error({ ip, handle, reason }, 'a pod uses an address that is not its own; make it anew');
+      this.#log.error(
+        { ip, handle, reason },
+        'a pod uses an address assigned to something else; recreate the pod',
+      );
     }
     const dropped = await this.#upkeep.releaseEmptyBlocks();
     const isLive = async (handle: string): Promise<boolean> => live().has(handle);
@@ -77,16 +81,17 @@ export class Blocks {
     const everywhere = now >= this.#nextWide;
     const released = await this.#upkeep.collectGarbage({ live: live(), isLive }, GRACE, everywhere);
     if (everywhere) this.#nextWide = now + WIDE_INTERVAL;
-    if (dropped.length + released.length > 0) this.#log.info({ dropped, released }, 'given back');
+    if (dropped.length + released.length > 0)
+      this.#log.info({ dropped, released }, 'returned unused blocks and addresses');
   }
 }
 
-/** Those that have addresses of blocks. */
+/** The pods whose addresses come from blocks. */
 function routedPods(facts: Facts): readonly LocalPod[] {
   return facts.pods.list().filter(({ foreign, wiring }) => wiring === 'routed' && !foreign);
 }
 
-/** Whatever the store says, or has forgotten, no other pod gets what a pod uses here. */
+/** Reserves the addresses in use on this node, even if the store has lost or reassigned them. */
 function inUse(pods: readonly LocalPod[]): IpReservation {
   const cidrs = pods.flatMap(({ addresses }) => addresses.map((ip) => cidrOf(ip, BITS[familyOf(ip)])));
   return { name: 'in use here', cidrs };

@@ -5,7 +5,7 @@ import type { Log } from '../log.ts';
 import { BRIDGE } from '../wiring/bridge.ts';
 import type { Facts } from './facts.ts';
 
-/** What the CNI verbs need besides the facts. */
+/** Inputs of the CNI verbs. */
 export type CniSources = {
   readonly facts: Facts;
   readonly notReady: () => string | undefined;
@@ -15,7 +15,7 @@ export type CniSources = {
   readonly log: Log;
 };
 
-/** The agent as the CNI verbs see it: what is true at the moment they ask. */
+/** The agent as the CNI verbs see it. Every property reads the current state. */
 export function cniContext({ facts, notReady, mtu, assigner, log }: CniSources): CniContext {
   const { paths } = facts.options;
   return {

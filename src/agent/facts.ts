@@ -12,15 +12,15 @@ import { Pods } from './pods.ts';
 import { publishedNode } from './published.ts';
 
 /**
- * How sure this node is of its subnets. `remembered`: from before it started, right for the pods that run,
- * but somebody else may have them by now. `lost`: somebody else has. Of both no pod gets an address.
- * `trusted`: remembered, and the store is away: they are all there is to go by.
+ * How certain this node is of its subnets. `remembered`: from before the start; valid for running pods, but
+ * another node may hold them by now. `lost`: another node holds them. In both states no pod gets an address.
+ * `trusted`: remembered, and used because the store is unreachable.
  */
 export type Standing = 'unknown' | 'remembered' | 'trusted' | 'confirmed' | 'lost';
 
 /**
- * All that is known about this node and its cluster, in one place. Whoever finds something out sets it here;
- * `changed` says that what follows from it may be different now, `pods` that this node's pods are.
+ * Everything known about this node and its cluster. Sources set facts here; `changed` fires when anything
+ * derived from them may have changed, `pods` when this node's pods have.
  */
 export class Facts extends EventEmitter<{ changed: []; pods: [] }> {
   readonly options: AgentOptions;
@@ -35,7 +35,7 @@ export class Facts extends EventEmitter<{ changed: []; pods: [] }> {
   #obstacle = '';
   #companion: unknown;
   #published: Node | undefined;
-  /** Whether `#published` is what the facts of now say. */
+  /** Whether `#published` reflects the current facts. */
   #fresh = false;
   #self: Self | undefined;
 
@@ -72,12 +72,12 @@ export class Facts extends EventEmitter<{ changed: []; pods: [] }> {
     return this.#nodes;
   }
 
-  /** Whether they are from the store itself, so that what they do not name is gone. */
+  /** Whether `nodes` came from the store, so that a node missing from it is gone. */
   get isComplete(): boolean {
     return this.#complete;
   }
 
-  /** `complete`: the view comes from the store itself, and not from the disk. */
+  /** `complete`: the view came from the store, not from disk. */
   setCluster({ nodes, network, resources }: ClusterView, complete: boolean): void {
     this.#nodes = nodes;
     this.#network = network;
@@ -100,25 +100,25 @@ export class Facts extends EventEmitter<{ changed: []; pods: [] }> {
     return this.#standing === 'confirmed';
   }
 
-  /** Whether somebody else may have our subnets, so that no pod may get an address of theirs. */
+  /** Whether another node may hold our subnets, so that no pod may get an address from them. */
   get isDoubtful(): boolean {
     return this.#standing === 'remembered' || this.#standing === 'lost';
   }
 
   /**
-   * The store says that these are ours. Where addresses are blocks, joining brings none: the view tells which
-   * a node has.
+   * Sets the subnets the store confirmed as ours. With addresses from blocks, joining yields none: the view
+   * lists each node's blocks.
    */
   confirmSubnets(subnets: readonly Cidr[]): void {
     this.#setSubnets(subnets, 'confirmed');
   }
 
-  /** The subnets this node had before. */
+  /** Sets the subnets this node had before it started. */
   restoreSubnets(subnets: readonly Cidr[]): void {
     this.#setSubnets(subnets, 'remembered');
   }
 
-  /** The store is away: what is remembered has to do. */
+  /** Falls back to the remembered subnets because the store is unreachable. */
   trustMemory(): void {
     if (this.#standing !== 'remembered') return;
     this.#standing = 'trusted';
@@ -130,7 +130,7 @@ export class Facts extends EventEmitter<{ changed: []; pods: [] }> {
     this.#changed();
   }
 
-  /** What keeps the agent from knowing more, for people. */
+  /** Why facts are still missing, human-readable. */
   get obstacle(): string {
     return this.#obstacle;
   }
@@ -139,7 +139,7 @@ export class Facts extends EventEmitter<{ changed: []; pods: [] }> {
     this.#obstacle = reason;
   }
 
-  /** What the backend's companion makes known. */
+  /** Facts published by the backend's companion. */
   get companion(): unknown {
     return this.#companion;
   }
@@ -154,20 +154,20 @@ export class Facts extends EventEmitter<{ changed: []; pods: [] }> {
     return this.#network?.addresses === 'blocks';
   }
 
-  /** What the cluster's pods have addresses of. */
+  /** The CIDRs that the cluster's pod addresses come from. */
   get podNetworks(): readonly Cidr[] {
     if (this.usesBlocks) return this.#resources.ipPools.map(({ cidr }) => cidr);
     return FAMILIES.flatMap((family) => this.#network?.pools[family]?.cidr ?? []);
   }
 
-  /** Those this agent was started with; the labels of the Node resource count before them. */
+  /** The labels this agent was started with, overridden by those of the Node resource. */
   get labels(): Readonly<Record<string, string>> {
     return { ...this.options.labels, ...this.#resources.nodes[this.options.node]?.labels };
   }
 
   /**
-   * What peers are to know of this node; undefined until it is known. The same object until it changes.
-   * Throws CONFIG_INVALID.
+   * This node as published to its peers; undefined until known. The same object until it changes. Throws
+   * CONFIG_INVALID.
    */
   get published(): Node | undefined {
     if (this.#fresh || !this.#underlay || !this.#network) return this.#published;
@@ -193,7 +193,7 @@ export class Facts extends EventEmitter<{ changed: []; pods: [] }> {
     return this.#self;
   }
 
-  /** What a companion learns; undefined until the cluster is known. */
+  /** The facts passed to companions; undefined until the cluster is known. */
   get cluster(): ClusterFacts | undefined {
     const [network, nodes] = [this.#network, this.#nodes];
     if (!network || !nodes) return undefined;
@@ -201,7 +201,8 @@ export class Facts extends EventEmitter<{ changed: []; pods: [] }> {
   }
 
   /**
-   * The blocks of this node's name. Ours once we are a member: until then another machine may have the name.
+   * The blocks recorded under this node's name. They are ours once we are a member; until then another
+   * machine may have the name.
    */
   get #blocks(): readonly Cidr[] | undefined {
     return this.#nodes?.find(({ name }) => name === this.options.node)?.subnets;

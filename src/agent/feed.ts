@@ -11,7 +11,7 @@ import type { Facts } from './facts.ts';
 import type { Handover } from './handover.ts';
 import type { UnderlayWatch } from './underlay/watch.ts';
 
-/** Milliseconds between writes of the view at least: in a large cluster something changes all the time. */
+/** Minimum pause between writes of the view, in milliseconds: a large cluster changes constantly. */
 const REST = 1000;
 
 export type FeedOptions = {
@@ -23,7 +23,7 @@ export type FeedOptions = {
   readonly signal: AbortSignal;
 };
 
-/** What this node learns of the cluster: from the store, and at a start from what it saw there last. */
+/** Feeds the facts with the cluster: from the store, and at startup from the last view on disk. */
 export class Feed {
   readonly #options: FeedOptions;
   readonly #viewFile: string;
@@ -34,9 +34,9 @@ export class Feed {
   }
 
   /**
-   * For a start while the store is away: the last good view, and the subnets of this node in it, are as good
-   * as any. `previous`: those in subnet.env, which is written as soon as they change, while the view is
-   * written some time later.
+   * Loads the last view, and this node's subnets in it, for a start while the store is unreachable.
+   * `previous`: the subnets in subnet.env, which take precedence because that file is written as soon as they
+   * change and the view only some time later.
    */
   async remember(previous: PerFamily<Cidr>): Promise<void> {
     const { facts } = this.#options;
@@ -44,17 +44,17 @@ export class Feed {
     if (!view) return;
     await this.#learn(view, false);
     const own = view.nodes.find(({ name }) => name === facts.options.node);
-    const told = Object.values(previous);
-    const subnets = told.length > 0 ? told : own?.subnets;
+    const known = Object.values(previous);
+    const subnets = known.length > 0 ? known : own?.subnets;
     if (subnets) facts.restoreSubnets(subnets);
   }
 
   /** Follows the cluster in the store until the signal aborts, and keeps the newest view on disk. */
   async run(): Promise<void> {
     const { facts, handover, store, log, signal } = this.#options;
-    // A disk that fails is told, and is no reason to stop. What changed just before an outage must be known
-    // to an agent that starts in it, so after a quiet time a view is written at once, and when the agent
-    // stops too.
+    // Disk failures are logged and not fatal. An agent that starts during an outage must know the changes
+    // made just before it, so the first view after a quiet period is written at once, and the last one when
+    // the agent stops.
     const write = (view: ClusterView): Promise<void> => writeView(this.#viewFile, view);
     await using writer = new Latest('write the view', write, { log, rest: REST });
     const network = await untilDone('read the network configuration', () => store.network.read(), {
@@ -73,7 +73,7 @@ export class Feed {
   async #learn(view: ClusterView, complete: boolean): Promise<void> {
     const { facts, underlay, handover } = this.#options;
     await handover.follow(view.network.backend.type);
-    // A narrower way must count before the first packet takes it.
+    // A narrower path must lower the MTU before the first packet takes it.
     await underlay.setPeers(view.nodes);
     facts.setCluster(view, complete);
   }

@@ -2,25 +2,25 @@ import { setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
 import { pause } from '../async/pause.ts';
 
-/** Milliseconds after which what only the start needed is garbage. */
+/** Delay after which objects that only the start needed are garbage, in milliseconds. */
 const SETTLED = 5000;
 
 /**
- * Lets the heap grow as it likes while the agent starts, and keeps it small from then on (`bin/flatnet` has
- * the figure). With 5,000 peers a start makes garbage faster than at any other time, and a heap that may grow
- * by 40 % only is collected seven times on the way up: a quarter of all the time a start takes
- * (docs/benchmarks.md). V8 reads the flag with each collection.
+ * Lifts the heap's growth limit while the agent starts; `settle` restores it (`bin/flatnet` has the figure).
+ * With 5,000 peers the start is when most garbage is made, and a heap that may grow by only 40 % is collected
+ * seven times on the way up: a quarter of the start's duration (docs/benchmarks.md). V8 reads the flag at
+ * each collection.
  */
 export function growFreely(): void {
   if (GROWTH !== undefined) setFlagsFromString(`${NAME}=0`);
 }
 
-/** Some time after the start is over. */
+/** Restores the growth limit some time after the start and collects garbage. */
 export async function settle(signal: AbortSignal): Promise<void> {
   if (GROWTH === undefined || !(await pause(SETTLED, signal))) return;
   setFlagsFromString(GROWTH);
-  // The limit for the next collection was set by the last one, when the heap was full of what the start has
-  // left.
+  // The last collection set the threshold of the next one while the heap was still full of the start's
+  // garbage.
   setFlagsFromString('--expose-gc');
   const collect: unknown = runInNewContext('gc');
   if (typeof collect === 'function') collect();
@@ -28,5 +28,5 @@ export async function settle(signal: AbortSignal): Promise<void> {
 
 const NAME = '--heap-growing-percent';
 
-/** The flag as this process was started with it. */
+/** The flag this process was started with. */
 const GROWTH = process.execArgv.find((flag) => flag.startsWith(`${NAME}=`));

@@ -13,40 +13,40 @@ import { Reconciler, type Report } from '../state/reconciler.ts';
 import type { Facts } from './facts.ts';
 import { failures, ownProblem } from './report.ts';
 
-/** What was computed, and what it was computed from. */
+/** The desired state and the facts it was computed from. */
 export type Computed = {
   readonly facts: Required<DesiredFacts>;
   readonly desired: Desired;
 };
 
 export type LoopEvents = {
-  /** The kernel holds this node's own part as it follows from these facts. Once for each computation. */
+  /** The kernel holds this node's own part of the desired state. Fires once per computation. */
   settled: [Computed];
   /**
-   * The same for the first time, or since then what a runtime is told has changed: the network, the subnets,
-   * the MTU.
+   * Like `settled`, but only the first time and when what the container runtime is given changes: the
+   * network, the subnets or the MTU.
    */
   ready: [Computed];
-  /** The kernel made a device of ours, or changed it. */
+  /** One of our devices was created or changed. */
   device: [LinkItem];
-  /** Somebody else's firewall on this host may have changed. */
+  /** A foreign firewall on this host may have changed. */
   'foreign-table': [];
 };
 
-/** What was desired before the network got another backend. */
+/** A contribution of the former backend, kept during a handover. */
 type Former = { readonly isPeer: boolean; readonly contribution: Contribution };
 
-/** How the loop does, for people. */
+/** The loop's health, human-readable. */
 export type LoopStatus = {
-  /** Runs of the reconciler that changed something or could not. */
+  /** Reconciler runs that changed something or failed to. */
   readonly runs: number;
   readonly lastChanges: number;
   readonly failures: readonly string[];
 };
 
 /**
- * The step that everything leads to: facts → desired state → reconciler → report. Whatever becomes known or
- * changes, all is computed and handed to the reconciler; what did not change costs nothing there.
+ * The control loop: facts → desired state → reconciler → report. Every change recomputes the whole desired
+ * state and passes it to the reconciler, where unchanged items cost nothing.
  */
 export class Loop extends EventEmitter<LoopEvents> implements Disposable {
   readonly reconciler: Reconciler;
@@ -60,11 +60,11 @@ export class Loop extends EventEmitter<LoopEvents> implements Disposable {
   #announced = '';
   #pending = false;
   #toSettle: Computed | undefined;
-  readonly #judged = new WeakSet<Report>();
+  readonly #handled = new WeakSet<Report>();
   #nodes: readonly Node[] | undefined;
   #resolver: { network: Network; nodes: readonly Node[]; resolve: Resolve | undefined } | undefined;
 
-  /** `netns`: path of the namespace whose kernel state this is; by default the process's own. */
+  /** `netns`: path of the namespace to manage; by default the process's own. */
   constructor(facts: Facts, log: Log, netns?: string) {
     super();
     this.#facts = facts;
@@ -72,7 +72,7 @@ export class Loop extends EventEmitter<LoopEvents> implements Disposable {
     this.reconciler = new Reconciler({
       netns,
       log,
-      onReport: (report) => this.#judge(report),
+      onReport: (report) => this.#handle(report),
       onFailure: (error) => this.#unreadable(error),
       resolve: (miss) => this.#resolve(miss),
       onForeignTable: () => this.emit('foreign-table'),
@@ -85,22 +85,22 @@ export class Loop extends EventEmitter<LoopEvents> implements Disposable {
     this.reconciler[Symbol.dispose]();
   }
 
-  /** Watches the kernel and keeps it right until the signal aborts. Stopping changes nothing. */
+  /** Watches the kernel and repairs drift until the signal aborts. Stopping leaves the kernel unchanged. */
   start(signal: AbortSignal): void {
     this.reconciler.start(signal);
   }
 
-  /** What was computed last. */
+  /** The latest computation. */
   get computed(): Computed | undefined {
     return this.#computed;
   }
 
-  /** Bytes a pod may send in one packet, as far as is known. */
+  /** The pods' MTU in bytes, from the best information so far. */
   get mtu(): number {
     return this.#computed?.desired.mtu ?? this.#facts.underlay?.mtu ?? 1500;
   }
 
-  /** What keeps the kernel from holding this node's own part; undefined when it does. */
+  /** Why the kernel doesn't hold this node's own part; undefined when it does. */
   get problem(): string | undefined {
     return this.#problem;
   }
@@ -110,8 +110,7 @@ export class Loop extends EventEmitter<LoopEvents> implements Disposable {
   }
 
   /**
-   * Until it is dropped, the kernel also holds what was computed last, as far as nothing newer takes its
-   * place.
+   * Keeps the current desired state in the kernel until it is dropped, except where newer items replace it.
    */
   keepFormer(): void {
     const { contributions = [] } = this.#computed?.desired ?? {};
@@ -121,7 +120,7 @@ export class Loop extends EventEmitter<LoopEvents> implements Disposable {
     }));
   }
 
-  /** Nothing leaves this node by the former state any more; what others still send by it arrives. */
+  /** Stops sending through the former backend; what others still send through it is received. */
   dropFormerPeers(): void {
     this.#setFormer(this.#former.filter(({ isPeer }) => !isPeer));
   }
@@ -143,7 +142,7 @@ export class Loop extends EventEmitter<LoopEvents> implements Disposable {
     this.reconciler.answersChanged();
   }
 
-  /** Changes that come together are computed once. */
+  /** Coalesces changes made in the same tick into one computation. */
   #compute(): void {
     if (this.#pending) return;
     this.#pending = true;
@@ -157,15 +156,15 @@ export class Loop extends EventEmitter<LoopEvents> implements Disposable {
     try {
       const facts = this.#desiredFacts();
       if (!facts) return;
-      this.#handOver({ facts, desired: desiredState(facts, this.#memo) });
+      this.#apply({ facts, desired: desiredState(facts, this.#memo) });
     } catch (error) {
       this.#setProblem(`the desired state cannot be computed: ${messageOf(error)}`);
     }
   }
 
   /**
-   * Undefined while something is missing. Without the peers the MTU would go up for a moment: a way to one
-   * may be narrow.
+   * Undefined while facts are missing. Computing without the peers would briefly raise the MTU: the path to
+   * one of them may be narrow.
    */
   #desiredFacts(): Computed['facts'] | undefined {
     const { self, network, nodes, subnets, resources, pods } = this.#facts;
@@ -173,11 +172,11 @@ export class Loop extends EventEmitter<LoopEvents> implements Disposable {
     return { network, self, peers: nodes, pods: pods.list(), resources };
   }
 
-  #handOver(computed: Computed): void {
+  #apply(computed: Computed): void {
     const { desired } = computed;
     for (const warning of desired.warnings) {
       if (!this.#computed?.desired.warnings.includes(warning))
-        this.#log.warn({ warning }, 'the network is not whole');
+        this.#log.warn({ warning }, 'the network is incomplete');
     }
     this.#computed = computed;
     this.#toSettle = computed;
@@ -190,34 +189,34 @@ export class Loop extends EventEmitter<LoopEvents> implements Disposable {
       this.#settle();
       return;
     }
-    // A run that has nothing to do is reported only to whoever asked for it.
+    // `onReport` skips runs without changes, so the report is awaited here.
     this.reconciler.run().then(
-      (report) => this.#judge(report),
+      (report) => this.#handle(report),
       (error: unknown) => this.#unreadable(error),
     );
   }
 
-  /** Once for each computation, however many reports come of it: whoever listens renders and looks anew. */
+  /** Fires once per computation, not per report: listeners render files and rescan. */
   #settle(): void {
     const computed = this.#toSettle;
     this.#toSettle = undefined;
     if (computed) this.emit('settled', computed);
   }
 
-  /** What `ready` is about. */
+  /** The parts of a computation whose change fires `ready`. */
   #announcement({ desired, facts }: Computed): string {
     const subnets = facts.network.addresses === 'blocks' ? [] : facts.self.node.subnets;
     return JSON.stringify([subnets, facts.network, desired.mtu]);
   }
 
-  /** Of a run that somebody asked for, the reconciler tells both him and `onReport`. */
-  #judge(report: Report): void {
-    if (this.#judged.has(report)) return;
-    this.#judged.add(report);
+  /** The report of a requested run arrives twice: from `run()` and from `onReport`. */
+  #handle(report: Report): void {
+    if (this.#handled.has(report)) return;
+    this.#handled.add(report);
     this.#status.runs++;
     this.#status.lastChanges = report.done.length;
     this.#status.failures = failures(report.undone);
-    for (const device of madeDevices(report.done)) this.emit('device', device);
+    for (const device of touchedDevices(report.done)) this.emit('device', device);
     this.#setProblem(ownProblem(report.undone));
     const computed = this.#computed;
     if (this.#problem !== undefined || !computed) return;
@@ -248,8 +247,8 @@ export class Loop extends EventEmitter<LoopEvents> implements Disposable {
   }
 }
 
-/** Each once, though a device is made first and set up later. */
-function madeDevices(done: Report['done']): Iterable<LinkItem> {
+/** Each device once, though creating and configuring it are separate changes. */
+function touchedDevices(done: Report['done']): Iterable<LinkItem> {
   const devices = new Map<string, LinkItem>();
   for (const { action, item } of done) {
     if (action === 'delete' || item.kind !== 'link' || item.link.type === 'existing') continue;
@@ -258,7 +257,7 @@ function madeDevices(done: Report['done']): Iterable<LinkItem> {
   return devices.values();
 }
 
-/** It gives way to whoever wants something else. */
+/** Marks a contribution as `former`, which yields to every other owner. */
 function asFormer({ owner, items }: Contribution): Contribution {
   return { owner: { ...owner, part: 'former' }, items, warnings: [] };
 }

@@ -9,20 +9,20 @@ import type { Log } from '../log.ts';
 import type { Claim, Membership as Port } from '../store/ports/membership.ts';
 import type { Facts } from './facts.ts';
 
-/** Only a person can mend these, and should see the agent fail. */
+/** Errors that need a human to fix, so the agent fails instead of retrying. */
 const HOPELESS = ['NAME_TAKEN', 'NAME_INVALID'] as const;
 
 export type MembershipOptions = {
   readonly cluster: Port;
   readonly log: Log;
   readonly signal: AbortSignal;
-  /** The subnets this node had before, wished for again. */
+  /** The subnets this node had before, requested again. */
   readonly previous: PerFamily<Cidr>;
 };
 
 /**
- * This node's place in the cluster: takes its subnets, keeps what peers see of it current, and takes subnets
- * anew when they are lost.
+ * This node's membership in the cluster: claims its subnets, keeps its published facts current, and claims
+ * new subnets when they are lost.
  */
 export class Membership {
   readonly #facts: Facts;
@@ -41,8 +41,8 @@ export class Membership {
   }
 
   /**
-   * Joins, and joins again whenever the subnets are lost, until the signal aborts; the lease then stays and
-   * runs out by itself.
+   * Joins, and rejoins whenever the subnets are lost, until the signal aborts. The lease then stays until it
+   * expires.
    */
   async run(): Promise<void> {
     const { cluster, signal, log } = this.#options;
@@ -63,9 +63,9 @@ export class Membership {
       claim.stop();
       this.#claim = undefined;
       if (signal.aborted) return;
-      log.error({ error: ended }, 'another node holds our subnets; taking new ones');
+      log.error({ error: ended }, 'another node holds our subnets; claiming new ones');
       this.#facts.loseSubnets();
-      // Somebody else holds what was lost: asking for it again would only be refused.
+      // Another node holds the lost subnets: requesting them again would only be refused.
       previous = {};
     }
   }
@@ -75,7 +75,7 @@ export class Membership {
     if (codeOf(error) === 'STORE_UNAVAILABLE') this.#facts.trustMemory();
   }
 
-  /** Publishes the facts when they differ from what peers have been told. */
+  /** Publishes the facts when they differ from what was published last. */
   #update(): void {
     if (this.#claim) this.#publishing.push(this.#claim);
   }
@@ -89,12 +89,12 @@ export class Membership {
       if (text === this.#published) return;
       await claim.publish(withoutSubnets(node));
       this.#published = text;
-      log.info({ addresses: node.addresses, backend: node.backend }, 'told the peers');
+      log.info({ addresses: node.addresses, backend: node.backend }, 'published this node');
     };
     await untilDone('publish this node', work, { signal: superseded, log });
   }
 
-  /** What this node publishes, as soon as that is known. */
+  /** Waits until this node's published facts are known. */
   async #nodeKnown(): Promise<Node> {
     const { signal } = this.#options;
     for (;;) {
@@ -105,7 +105,7 @@ export class Membership {
     }
   }
 
-  /** A network that this release does not understand may be mended in the store. */
+  /** A network that this release does not understand may still be fixed in the store, so it is not fatal. */
   #node(): Node | undefined {
     try {
       return this.#facts.published;

@@ -3,7 +3,7 @@ import type { Handlers } from '../companions/companion.ts';
 import { changeCommand, changeText, command } from '../state/print.ts';
 import { agentStatus, type StatusSources } from './status.ts';
 
-/** The operations of the local API: those of the agent itself, CNI's, and the companions' own. */
+/** The operations of the local API: the agent's, CNI's and the companions'. */
 export function operations(sources: StatusSources, cni: CniService): Handlers {
   const { companions } = sources;
   const { reconciler } = sources.loop;

@@ -2,14 +2,14 @@ import { Fields } from '../cluster/fields.ts';
 import { type Ip, ofFamily, parseIp } from '../ip/address.ts';
 import type { StoreOptions } from '../store/open.ts';
 
-/** All that an agent is told; the rest it learns from the store and the kernel. */
+/** The agent's configuration; everything else comes from the store and the kernel. */
 export type AgentOptions = {
   readonly node: string;
   readonly labels: Readonly<Record<string, string>>;
   readonly store: StoreOptions;
   /** Underlay interface by name or by one of its addresses; default: that of the default route. */
   readonly iface?: string;
-  /** What peers are told when they cannot reach the interface's own address (1:1 NAT). */
+  /** The address published to peers that cannot reach the interface's own address (1:1 NAT). */
   readonly publicIp?: Ip;
   readonly publicIpv6?: Ip;
   readonly paths: Paths;
@@ -19,13 +19,13 @@ export type AgentOptions = {
 export type Paths = {
   /** Socket and lock; gone after a reboot. */
   readonly run: string;
-  /** The last view of the cluster, attachments, DELs noted while the agent was away; survives a reboot. */
+  /** The last view of the cluster, attachments, DELs recorded while the agent was down; survives a reboot. */
   readonly state: string;
   /** flannel's contract with CNI plugins. */
   readonly subnetFile: string;
   readonly cniConf: string;
   readonly cniBin: string;
-  /** host-local's data, one folder a network. */
+  /** host-local's data, one directory per network. */
   readonly cniData: string;
 };
 
@@ -46,7 +46,7 @@ export function readAgentOptions(value: unknown): AgentOptions {
   const fields = new Fields(value);
   const paths = fields.object('paths') ?? new Fields({}, 'paths');
   const node = fields.string('node');
-  if (!node) throw fields.invalid('node', 'is missing: write this node’s name');
+  if (!node) throw fields.invalid('node', 'is missing: set it to this node’s name');
   const iface = fields.string('iface');
   const publicIp = fields.parsed('publicIp', (text) => ofFamily(4, parseIp(text)));
   const publicIpv6 = fields.parsed('publicIpv6', (text) => ofFamily(6, parseIp(text)));

@@ -13,22 +13,22 @@ import { readSubnetFile, writeSubnetFile } from '../ipam/subnet-file.ts';
 import type { Log } from '../log.ts';
 import { AGENT_SOCKET, type Paths } from './options.ts';
 
-/** What `make shim` compiles. */
+/** The plugin binary built by `make shim`. */
 const SHIM = resolve(import.meta.dirname, '../../dist/flatnet-cni');
 
-/** What the container runtime, its plugins and the pods are told. */
+/** What is written for the container runtime, its plugins and the pods. */
 export type Output = {
   readonly network: Network;
   readonly subnets: readonly Cidr[];
   /** Bytes. */
   readonly mtu: number;
-  /** The pods that run. */
+  /** The running pods. */
   readonly pods: readonly LocalPod[];
 };
 
 /**
- * Writes what others on this node go by, and again when it changes; an older one never comes after a newer
- * one.
+ * Writes the files that other software on this node reads, and sets the MTU of running pods. Output is
+ * written in order: an older one never follows a newer one.
  */
 export class Outputs implements AsyncDisposable {
   readonly #paths: Paths;
@@ -38,47 +38,47 @@ export class Outputs implements AsyncDisposable {
   constructor(paths: Paths, log: Log, signal: AbortSignal) {
     this.#paths = paths;
     this.#log = log;
-    const tell = (output: Output, superseded: AbortSignal) => this.#tell(output, superseded);
-    this.#latest = new Latest('tell the node about its network', tell, { log, signal });
+    const write = (output: Output, superseded: AbortSignal) => this.#write(output, superseded);
+    this.#latest = new Latest('publish the network on this node', write, { log, signal });
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
     await this.#latest.idle();
   }
 
-  /** Soon; what cannot be written is tried again until it can, or something newer is to be written. */
+  /** Queues an output. A failed write is retried until it succeeds or a newer output replaces it. */
   write(output: Output): void {
     this.#latest.push(output);
   }
 
-  async #tell(output: Output, superseded: AbortSignal): Promise<void> {
+  async #write(output: Output, superseded: AbortSignal): Promise<void> {
     const write = () => writeOutput(this.#paths, output);
-    await untilDone('write the files of CNI', write, { signal: superseded, log: this.#log });
+    await untilDone('write the CNI files', write, { signal: superseded, log: this.#log });
     this.#log.info({ subnets: output.subnets, mtu: output.mtu }, 'ready');
     await this.#followMtu(output, superseded);
   }
 
-  /** Pods that run already get the MTU that new ones get; one that is just going away does not matter. */
+  /** Gives running pods the MTU that new ones get. Failures are only logged: the pod may be going away. */
   async #followMtu({ pods, mtu }: Output, superseded: AbortSignal): Promise<void> {
     for (const pod of pods) {
       if (pod.foreign) continue;
       if (superseded.aborted) return;
       const name = pod.name ?? pod.containerId;
       await setPodMtu(pod, mtu).then(
-        (changed) => changed && this.#log.info({ pod: name, mtu }, 'MTU of a running pod set'),
+        (changed) => changed && this.#log.info({ pod: name, mtu }, 'set the MTU of a running pod'),
         (error: unknown) =>
-          this.#log.warn({ pod: name, error: messageOf(error) }, 'MTU of a running pod not set'),
+          this.#log.warn({ pod: name, error: messageOf(error) }, 'cannot set the MTU of a running pod'),
       );
     }
   }
 }
 
 /**
- * Tells the container runtime that pods can come: subnet.env first, then the conflist, whose presence makes
- * the node ready.
+ * Tells the container runtime that it can start pods: writes subnet.env first, and last the conflist, whose
+ * presence makes the node ready.
  */
 async function writeOutput(paths: Paths, { network, subnets, mtu }: Output): Promise<void> {
-  // Blocks come and go with pods: nothing in the file would stay true.
+  // Blocks come and go with pods, so the file would be outdated at once.
   if (network.addresses === 'lease') {
     await writeSubnetFile(paths.subnetFile, {
       networks: perFamily((family) => network.pools[family] && [network.pools[family].cidr]),
@@ -98,7 +98,7 @@ export async function previousSubnets(path: string, log: Log): Promise<PerFamily
   try {
     return (await readSubnetFile(path))?.subnets ?? {};
   } catch (error) {
-    log.warn({ path, error: messageOf(error) }, 'the previous subnets are unknown');
+    log.warn({ path, error: messageOf(error) }, 'cannot read the previous subnets');
     return {};
   }
 }

@@ -2,7 +2,7 @@ import type { LocalPod } from '../cluster/node.ts';
 
 type Attachment = Pick<LocalPod, 'containerId' | 'ifName'>;
 
-/** The pods that hang on this node, by attachment: what CNI did, as facts for the desired state. */
+/** The pods attached to this node, by attachment: the results of CNI calls as facts for the desired state. */
 export class Pods {
   readonly #pods = new Map<string, LocalPod>();
   readonly #changed: () => void;
@@ -26,7 +26,7 @@ export class Pods {
     this.#changed();
   }
 
-  /** The same array until one comes or goes. */
+  /** Returns the same array until a pod is added or removed. */
   list(): readonly LocalPod[] {
     this.#list ??= [...this.#pods.values()];
     return this.#list;

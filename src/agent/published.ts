@@ -14,18 +14,15 @@ export type Publishable = {
   readonly companion?: unknown;
 };
 
-/**
- * This node as its peers will see it: pure, from what the agent was told and what it found. Throws
- * CONFIG_INVALID.
- */
+/** Computes this node as its peers see it, from the agent's options and the facts. Throws CONFIG_INVALID. */
 export function publishedNode(
   options: Pick<AgentOptions, 'node' | 'labels' | 'publicIp' | 'publicIpv6'>,
   { network, underlay, subnets, resources, companion }: Publishable,
 ): Node {
-  const told = { 4: options.publicIp, 6: options.publicIpv6 };
-  // flannel's etcd lease always has a PublicIP; IPv4 is what it compares leases by.
+  const configured = { 4: options.publicIp, 6: options.publicIpv6 };
+  // flannel's etcd lease always has a PublicIP; it identifies leases by the IPv4 one.
   const addresses = perFamily((family) =>
-    network.pools[family] || family === 4 ? (told[family] ?? underlay.addresses[family]) : undefined,
+    network.pools[family] || family === 4 ? (configured[family] ?? underlay.addresses[family]) : undefined,
   );
   const plain: Node = {
     name: options.node,

@@ -1,24 +1,24 @@
 import type { Facts } from './facts.ts';
 
-/** What else may keep a node from taking pods; undefined: nothing does. */
+/** Other reasons not to take pods; undefined for none. */
 export type Problems = {
-  /** What the kernel lacks of the node's own part. */
+  /** Why the kernel doesn't hold the node's own part of the desired state. */
   readonly kernel: string | undefined;
-  /** Of the backend's companion. */
+  /** Why the backend's companion is not ready. */
   readonly companion: string | undefined;
 };
 
-/** Why this node can't take pods, the first reason in the order of a start; undefined when it can. */
+/** Returns why this node can't take pods: the first reason in startup order; undefined when it can. */
 export function notReady(facts: Facts, { kernel, companion }: Problems): string | undefined {
   const { underlay, network, subnets, obstacle } = facts;
-  if (!underlay) return `no underlay: ${obstacle || 'no interface has been looked for yet'}`;
-  if (!network) return `no network configuration: ${obstacle || 'the store has not answered yet'}`;
-  if (!subnets) return `no subnet: ${obstacle || 'the store has not answered yet'}`;
+  if (!underlay) return `no underlay: ${obstacle || 'the interfaces have not been read yet'}`;
+  if (!network) return `no network configuration: ${obstacle || 'no answer from the store yet'}`;
+  if (!subnets) return `no subnet: ${obstacle || 'no answer from the store yet'}`;
   return kernel ?? doubt(facts) ?? companion;
 }
 
 function doubt({ standing }: Facts): string | undefined {
   if (standing === 'remembered') return 'the store has not confirmed its subnets yet';
-  if (standing === 'lost') return 'its subnets were taken by another node';
+  if (standing === 'lost') return 'another node has taken its subnets';
   return undefined;
 }

@@ -2,8 +2,8 @@ import { deviceOf, keyOf } from '../state/item.ts';
 import type { Undone } from '../state/undone.ts';
 
 /**
- * Why the node can't take pods, as far as the kernel is concerned: what they need of it is the backend's and
- * the wiring's. A pod that is broken or a peer that is out of reach is no reason.
+ * Returns why the node can't take pods because of the kernel: a failed change of the backend or the wiring. A
+ * broken pod or an unreachable peer is no reason.
  */
 export function ownProblem(undone: readonly Undone[]): string | undefined {
   const own = undone.find(({ owner }) => owner?.part === 'backend' || owner?.part === 'wiring');
@@ -11,13 +11,15 @@ export function ownProblem(undone: readonly Undone[]): string | undefined {
 }
 
 /**
- * What could not be done, each reason once. What only waits for a device that could not be made says nothing
- * new.
+ * Returns the reasons of failed changes, without duplicates. Changes that only wait for a device the kernel
+ * refused to create are left out.
  */
 export function failures(undone: readonly Undone[]): string[] {
   const refused = new Set(
     undone.flatMap(({ change: { item }, error }) => (error && item.kind === 'link' ? [item.name] : [])),
   );
-  const telling = undone.filter(({ change: { item }, error }) => error || !refused.has(deviceOf(item) ?? ''));
-  return [...new Set(telling.map(({ reason }) => reason))];
+  const relevant = undone.filter(
+    ({ change: { item }, error }) => error || !refused.has(deviceOf(item) ?? ''),
+  );
+  return [...new Set(relevant.map(({ reason }) => reason))];
 }

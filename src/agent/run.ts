@@ -26,13 +26,13 @@ import { Outputs, previousSubnets } from './outputs.ts';
 import { notReady } from './readiness.ts';
 import { UnderlayWatch } from './underlay/watch.ts';
 
-/** Milliseconds between looks for what crashes and missed DELs left behind. */
+/** Interval between scans for leftovers of crashes and missed DELs, in milliseconds. */
 const GARBAGE_INTERVAL = 5 * 60_000;
 
 /**
- * Runs this node's agent until `stop` aborts. Stopping changes nothing: pods keep talking, the lease stays
- * and runs out by itself (invariant 4). Throws AGENT_RUNNING when another agent has the node, and what makes
- * a start hopeless.
+ * Runs this node's agent until `stop` aborts. Stopping changes nothing: pods keep their connectivity and the
+ * lease stays until it expires (invariant 4). Throws AGENT_RUNNING when another agent serves this node, and
+ * any error that makes starting impossible.
  */
 export async function runAgent(options: AgentOptions, log: Log, stop: AbortSignal): Promise<void> {
   using _lock = await AgentLock.take();
@@ -43,7 +43,7 @@ export async function runAgent(options: AgentOptions, log: Log, stop: AbortSigna
   const failed = new AbortController();
   const signal = AbortSignal.any([stop, failed.signal]);
 
-  // What is known, and what follows from it.
+  // Facts and their derivation.
   const facts = new Facts(options, loadAttachments(paths.state));
   const store = openStore(options.store, log);
   const blocks = new Blocks(facts, store.blocks, log);
@@ -53,11 +53,11 @@ export async function runAgent(options: AgentOptions, log: Log, stop: AbortSigna
   connect(facts, companions);
   using loop = new Loop(facts, log);
 
-  // Whoever goes by it.
+  // Consumers.
   const firewall = new ForwardWatch(log, signal);
   await using outputs = new Outputs(paths, log, signal);
   loop.on('device', (link) => companions.deviceMade(link));
-  loop.on('foreign-table', () => firewall.look());
+  loop.on('foreign-table', () => firewall.rescan());
   loop.on('settled', ({ facts: { self, network, peers, resources }, desired }) => {
     const tunnels = desired.contributions
       .filter(({ owner }) => owner.part === 'backend')
@@ -74,8 +74,13 @@ export async function runAgent(options: AgentOptions, log: Log, stop: AbortSigna
   const cni = cniContext({ facts, notReady: problem, mtu: () => loop.mtu, assigner, log });
   await using service = new CniService(cni);
 
-  // Whoever finds it out.
-  using underlay = new UnderlayWatch({ wish: options, node, log, found: (now) => facts.setUnderlay(now) });
+  // Sources.
+  using underlay = new UnderlayWatch({
+    request: options,
+    node,
+    log,
+    onChange: (underlay) => facts.setUnderlay(underlay),
+  });
   const handover = new Handover(companions, loop, { log, signal });
   const feed = new Feed({ facts, underlay, handover, store, log, signal });
   await feed.remember(previous);
@@ -87,7 +92,7 @@ export async function runAgent(options: AgentOptions, log: Log, stop: AbortSigna
       await work;
     } catch (error) {
       if (signal.aborted) return;
-      log.error({ what, error: messageOf(error) }, 'the agent can’t go on');
+      log.error({ what, error: messageOf(error) }, 'the agent cannot continue');
       failed.abort(error);
     }
   };
@@ -99,7 +104,7 @@ export async function runAgent(options: AgentOptions, log: Log, stop: AbortSigna
   loop.start(signal);
   background('collect garbage', collectGarbage(service, log, signal), log, signal);
   background(
-    'look after addresses',
+    'maintain addresses',
     blocks.keepUp(() => new Set(liveHandles(paths.state)), signal),
     log,
   );
@@ -110,7 +115,7 @@ export async function runAgent(options: AgentOptions, log: Log, stop: AbortSigna
     log.info({ node, pid: process.pid }, 'agent started');
     await aborted(signal);
     failed.signal.throwIfAborted();
-    log.info({ node }, 'agent stops; the kernel stays as it is');
+    log.info({ node }, 'agent stopping; kernel state is left in place');
   } finally {
     failed.abort();
     store.close();
@@ -118,7 +123,7 @@ export async function runAgent(options: AgentOptions, log: Log, stop: AbortSigna
   }
 }
 
-/** The companion learns what is known, and what it makes known is a fact like any other. */
+/** Passes the facts to the companion, and its own facts back. */
 function connect(facts: Facts, companions: Companions): void {
   const exchange = (): void => {
     if (facts.cluster) companions.learn(facts.cluster);

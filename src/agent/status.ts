@@ -5,7 +5,7 @@ import type { Facts } from './facts.ts';
 import type { Loop, LoopStatus } from './loop.ts';
 import { notReady } from './readiness.ts';
 
-/** What an agent answers to `{"op":"status"}`: all that CLI, lab and dashboard show of a node. */
+/** The agent's answer to `{"op":"status"}`: everything the CLI, the lab and the dashboard show of a node. */
 export type AgentStatus = {
   readonly node: string;
   readonly ready: boolean;
@@ -16,13 +16,13 @@ export type AgentStatus = {
   /** The backend's type, once the network is known. */
   readonly backend?: string;
   readonly underlay?: Underlay;
-  /** Bytes a pod may send in one packet. */
+  /** The pods' MTU, in bytes. */
   readonly mtu: number;
-  /** How many other nodes it knows. */
+  /** Number of other nodes. */
   readonly peers: number;
   readonly pods: readonly LocalPod[];
   readonly reconcile: LoopStatus;
-  /** What else is wrong, each with cause and fix. */
+  /** Other problems, each with cause and fix. */
   readonly warnings: readonly string[];
   readonly store: {
     /** Whether the store confirms this node's place in the cluster. */
@@ -30,12 +30,12 @@ export type AgentStatus = {
   };
 };
 
-/** What a status is made of. */
+/** Inputs of the status. */
 export type StatusSources = {
   readonly facts: Facts;
   readonly loop: Loop;
   readonly companions: Companions;
-  /** What others' firewalls do to pods. */
+  /** Foreign firewall rules that affect pods. */
   readonly firewall: { readonly problems: readonly string[] };
 };
 
@@ -65,7 +65,7 @@ export function agentStatus({ facts, loop, companions, firewall }: StatusSources
   };
 }
 
-/** What the agent says is wrong, besides why it is not ready. */
-export function troublesOf({ notReady = '', reconcile, warnings }: AgentStatus): readonly string[] {
+/** The agent's reported problems, except the reason it is not ready. */
+export function problemsOf({ notReady = '', reconcile, warnings }: AgentStatus): readonly string[] {
   return [...reconcile.failures.filter((text) => !notReady.includes(text)), ...warnings];
 }

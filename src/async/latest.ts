@@ -14,10 +14,10 @@ export type LatestOptions = {
 };
 
 /**
- * A job that matters only for the newest value: one run at a time, and a newer value replaces the one that
- * waits. Failures are logged, each new reason once; for work that must succeed, use `untilDone` inside.
- * `work` gets a signal that aborts when a newer value arrives or everything stops; rejecting with its reason
- * is not a failure.
+ * A job that matters only for the newest value: one run at a time, and a newer value replaces the pending
+ * one. Failures are logged, each new reason once; for work that must succeed, use `untilDone` inside. `work`
+ * gets a signal that aborts when a newer value arrives or everything stops; rejecting with its reason is not
+ * a failure.
  */
 export class Latest<T = void> implements AsyncDisposable {
   readonly #what: string;

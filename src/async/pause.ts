@@ -1,6 +1,5 @@
 /**
- * Waits `ms` milliseconds. Resolves to true when they are over, to false as soon as `signal` aborts; never
- * rejects.
+ * Waits `ms` milliseconds. Resolves to true afterwards, to false as soon as `signal` aborts; never rejects.
  */
 export function pause(ms: number, signal?: AbortSignal): Promise<boolean> {
   if (signal?.aborted) return Promise.resolve(false);

@@ -1,16 +1,16 @@
 import { pause } from './pause.ts';
 
 export type PollOptions = {
-  /** Milliseconds between questions. */
+  /** Interval between calls, in milliseconds. */
   readonly every: number;
-  /** Milliseconds until it gives up. */
+  /** Timeout in milliseconds. */
   readonly patience: number;
   readonly signal?: AbortSignal | undefined;
 };
 
 /**
- * Asks until there is an answer, or returns undefined if there is none in time. Rejects with what `ask`
- * throws, and with the signal's reason if it aborts.
+ * Calls `ask` until it returns a value; returns undefined on timeout. Rejects with an error from `ask`, or
+ * with the signal's reason if it aborts.
  */
 export async function poll<T>(
   ask: () => Promise<T | undefined>,

@@ -7,50 +7,49 @@ import type { Item } from '../state/item.ts';
 import type { Resolve } from '../state/kinds/fdb.ts';
 
 /**
- * How packets for a peer's pods leave this node. Pure: everything a backend does is to say what the kernel
- * should hold. To add one, write a file that exports such an object and name it in `registry.ts`. Anything
- * else it needs (a process, keys) is its companion's business: `CompanionFacts` is the type of what the
- * companion publishes, as `self.companion`.
+ * How packets for a peer's pods leave this node. Pure: a backend only computes what the kernel should hold.
+ * To add one, export such an object from a file of its own and list it in `registry.ts`. Its companion takes
+ * care of anything else it needs (a process, keys); `CompanionFacts` is the type of the facts in
+ * `self.companion`.
  */
 export type Backend<Options = unknown, CompanionFacts = unknown> = {
   /** As in the configuration's `Backend.Type` and in a lease's BackendType. */
   readonly type: string;
   /**
-   * Reads its part of the configuration, and takes from the resources what it needs. Throws CONFIG_INVALID
-   * naming the field.
+   * Reads its options from its part of the configuration and from the resources. Throws CONFIG_INVALID naming
+   * the field.
    */
   options(fields: Fields, resources: Resources): Options;
-  /** Bytes it adds to each packet, so that pod MTU = underlay MTU − overhead of the largest family in use. */
+  /** Bytes it adds to each packet: pod MTU = underlay MTU − overhead of the largest family in use. */
   overhead(self: Self<CompanionFacts>, options: Options, family: Family): number;
   /** The underlay MTU to use instead of the interface's own, if the configuration names one. */
   underlayMtu?(options: Options): number | undefined;
   /** UDP ports at which nodes decapsulate: pods may not send there. Absent: none. */
   tunnelPorts?(options: Options): readonly number[];
-  /**
-   * Ports on which nodes talk in their own name, to each other or to routers; pods never do so. Absent: none.
-   */
+  /** Ports on which only nodes themselves talk, to each other or to routers, never pods. Absent: none. */
   nodePorts?(options: Options): NodePorts;
-  /** Why this node cannot take part in that family; nothing is programmed for it then. */
+  /** Returns why this node cannot take part in that family; nothing is then programmed for it. */
   refuses?(self: Self<CompanionFacts>, options: Options, family: Family): string | undefined;
   /**
-   * What peers must know about this node in that family, published as BackendData; `undefined` if nothing.
+   * Returns what peers need to know about this node in that family, published as BackendData; undefined for
+   * nothing.
    */
   data(self: Self<CompanionFacts>, options: Options, family: Family): unknown;
   /**
-   * Devices and their addresses: what does not depend on any peer. `network`: the whole pod network of the
-   * family.
+   * Returns the items that don't depend on any peer: devices and their addresses. `network`: the whole pod
+   * network of the family.
    */
   device(self: Self<CompanionFacts>, options: Options, family: Family, network: Cidr): readonly Item[];
   /**
-   * What this node needs for every other node, even one with another backend or beyond reach: its address in
-   * the set of those that may send, for example. Absent: nothing.
+   * Returns the items for every other node, even an unreachable one or one with a different backend, such as
+   * its address in the set of permitted senders. Absent: none.
    */
   member?(self: Self<CompanionFacts>, node: Node, options: Options, family: Family): readonly Item[];
-  /** What one peer needs. Called again only when peer or self change. */
+  /** Returns the items for one peer. Called again only when peer or self change. */
   peer(self: Self<CompanionFacts>, peer: Node, options: Options, family: Family): PeerItems;
   /**
-   * For backends whose devices ask instead of being told: answers them from all nodes' facts. Absent: nothing
-   * is answered.
+   * Returns the resolver that answers the kernel's lookup misses from all nodes' facts, for devices that are
+   * programmed on demand. Absent: misses are not answered.
    */
   resolver?(nodes: readonly Node[], options: Options): Resolve | undefined;
 };

@@ -22,16 +22,15 @@ export type BgpOptions = {
   /** How packets for pods of each pool leave the node. */
   readonly pools: readonly { readonly cidr: Cidr; readonly ipipMode: Encapsulation }[];
   /**
-   * `bird`: the routes to peers' pods are those that BIRD learns. `agent`: the agent also sets routes for
-   * whole blocks itself, so that they do not depend on a BGP session; BIRD's, with a higher metric, back them
-   * up.
+   * `bird`: BIRD alone installs the routes to peers' pods. `agent`: the agent also installs routes to whole
+   * blocks, which don't depend on a BGP session; BIRD's routes, with a higher metric, back them up.
    */
   readonly routes: 'bird' | 'agent';
-  /** TCP ports at which someone speaks BGP with this node. */
+  /** TCP ports used for BGP with this node. */
   readonly ports: readonly number[];
 };
 
-/** BFD, over one hop and over many (RFC 5881, 5883). */
+/** BFD, single-hop and multihop (RFC 5881, 5883). */
 const BFD_PORTS = [3784, 4784];
 
 /** Ahead of BIRD's 32: the kernel gives an IPv6 route without a metric 1024, and an IPv4 route 0. */
@@ -67,8 +66,8 @@ function readOptions(fields: Fields, { ipPools, bgpConfiguration, bgpPeers }: Re
 }
 
 /**
- * Device, table and the smaller MTU come and go together: a pod's packets must fit into the tunnel as long as
- * any route may lead there.
+ * Whether the tunnel is needed. The device, the table and the smaller MTU go together: a pod's packets must
+ * fit into the tunnel as long as any route may use it.
  */
 function hasTunnel(self: Self<TunnelFacts>, { pools }: BgpOptions, family: Family): boolean {
   return family === 4 && (self.companion?.onlyReceives === true || asksForIpip(pools));
@@ -82,7 +81,7 @@ function peer(self: Self<TunnelFacts>, node: Node, options: BgpOptions, family: 
   const items = subnetsOf(node, family).flatMap((dst): Item[] => {
     const asked = options.pools.find(({ cidr }) => contains(cidr, dst))?.ipipMode ?? 'Never';
     const mode = self.companion?.onlyReceives ? 'Never' : asked;
-    // With a protocol that BIRD does not learn: only the peer itself advertises its blocks.
+    // BIRD does not learn routes of this protocol: only the peer itself advertises its blocks.
     const route: RouteItem = {
       kind: 'route',
       type: 'unicast',
@@ -94,7 +93,7 @@ function peer(self: Self<TunnelFacts>, node: Node, options: BgpOptions, family: 
     if (mode === 'Always' || (mode === 'CrossSubnet' && !near)) {
       return [{ ...route, dev: IPIP_DEVICE, onlink: true }];
     }
-    // Beyond a router, only BGP knows the way.
+    // Beyond a router, only BGP knows the route.
     return near ? [{ ...route, dev: self.underlay.dev }] : [];
   });
   return { items };

@@ -7,9 +7,9 @@ import type { Family } from '../ip/address.ts';
 export const IPV6_LEAST_MTU = 1280;
 
 /**
- * Bytes left for a packet of the pod network after the overhead of its tunnel. One narrow path does not cost
- * the whole node its IPv6: what is too large for that path is lost (tunnels never fragment over IPv6),
- * everything else gets through.
+ * Returns the bytes left for a pod network packet after the tunnel's overhead. One narrow path does not cost
+ * the whole node its IPv6: packets too large for that path are lost (tunnels never fragment over IPv6), all
+ * others get through.
  */
 export function innerMtu(
   { mtu, pathMtu = mtu }: Pick<Underlay, 'mtu' | 'pathMtu'>,

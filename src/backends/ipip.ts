@@ -7,33 +7,34 @@ import { elementItem, elementOf } from '../state/kinds/nft-element.ts';
 import type { Chain, SetValue, TableId } from '../state/kinds/nft-table.ts';
 import { innerMtu } from './inner-mtu.ts';
 
-/** The kernel's own tunnel device, which has no endpoints: the gateway of each route is the remote end. */
+/**
+ * The kernel's built-in tunnel device. It has no fixed endpoints: the gateway of each route is the remote
+ * end.
+ */
 export const IPIP_DEVICE = 'tunl0';
 /** Bytes of the outer header (RFC 2003). */
 export const IPIP_OVERHEAD = 20;
 
-/**
- * Whether any pool has its packets tunnelled, even a disabled one: its pods keep their addresses.
- */
+/** Whether any pool asks for IPIP. Disabled pools count too: their pods keep their addresses. */
 export function asksForIpip(pools: readonly Pick<IpPool, 'cidr' | 'ipipMode'>[]): boolean {
   return pools.some(({ cidr, ipipMode }) => familyOf(cidr) === 4 && ipipMode !== 'Never');
 }
 
-/** What the desired state depends on besides the pools. */
+/** Facts about the tunnel that the desired state depends on besides the pools. */
 export type TunnelFacts = {
   /**
-   * The tunnel device's address: the source of what the host itself sends to pods through the tunnel.
-   * Undefined until there is one.
+   * The tunnel device's address: the source of packets the host itself sends to pods through the tunnel.
+   * Undefined until assigned.
    */
   readonly address?: Ip;
   /**
-   * The device only receives, and no route leads into it: the pools have just started or stopped asking for
-   * it, and not all nodes know yet. Absent: it is as the pools say.
+   * Whether the device only receives and no route leads into it: the pools have just started or stopped
+   * asking for it, and not all nodes know yet. Absent: the pools decide.
    */
   readonly onlyReceives?: boolean;
 };
 
-/** The tunnel device, with this node's tunnel address once there is one. */
+/** The tunnel device, with this node's tunnel address once assigned. */
 export function ipipDevice({ underlay, companion }: Self<TunnelFacts>): readonly Item[] {
   const items: Item[] = [
     {
@@ -59,9 +60,9 @@ const TABLE = { family: 'ip', table: 'flatnet-tunnels' } as const satisfies Tabl
 const NODES = { name: 'nodes', key: ['ipv4_addr'] } as const satisfies SetValue;
 
 /**
- * Whoever sends IPIP to a node can inject packets into the pod network with any source, so only nodes may.
- * And what this host sends to a service carries the source that the kernel chose before a pod of another node
- * became its destination, which that pod's node could not answer through the tunnel.
+ * Accepts IPIP only from nodes, because its sender can inject packets with any source into the pod network.
+ * Also masquerades what this host sends to a service: the kernel chose its source before a pod of another
+ * node became the destination, and that pod's node could not answer through the tunnel.
  */
 export function ipipTable(): readonly Item[] {
   const receive: Chain = {
@@ -82,7 +83,7 @@ export function ipipTable(): readonly Item[] {
   return [{ kind: 'nft-table', ...TABLE, sets: [NODES], chains: [receive, send] }];
 }
 
-/** A node's address among those that may send IPIP. */
+/** A node's address in the set of permitted IPIP senders. */
 export function ipipMember({ addresses }: Node): readonly Item[] {
   const ip = addresses[4];
   return ip === undefined ? [] : [elementItem(TABLE, elementOf(NODES, [ip]))];

@@ -7,10 +7,10 @@ import { bgp } from './bgp.ts';
 import { hostGw } from './host-gw.ts';
 import { vxlan } from './vxlan.ts';
 
-/** Every backend there is. */
+/** All backends. */
 export const BACKENDS: readonly Backend[] = [vxlan, hostGw, bgp];
 
-/** A backend with its options read. */
+/** A backend with its parsed options. */
 export type Configured = { readonly backend: Backend; readonly options: unknown };
 
 /** The backend of that type. Throws CONFIG_INVALID. */
@@ -20,7 +20,7 @@ export function backendOf(type: string): Backend {
   throw new FlatnetError(`unknown backend '${type}'`, {
     code: 'CONFIG_INVALID',
     object: 'Backend.Type',
-    fix: `write one of ${BACKENDS.map((backend) => backend.type).join(', ')}`,
+    fix: `use one of ${BACKENDS.map((backend) => backend.type).join(', ')}`,
   });
 }
 

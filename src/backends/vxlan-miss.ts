@@ -7,9 +7,10 @@ import { subnetsOf } from './direct.ts';
 import { vtepMacOf, vxlanDevice } from './vxlan-vtep.ts';
 
 /**
- * Answers misses from the peers' facts. Building it is one pass over the peers, an answer a few map look-ups.
- * An answer to an L3 miss brings the FDB entry along, which saves the L2 miss. The entries are to be written
- * as reachable, not permanent: the kernel asks again while they are used and drops them when they idle.
+ * Returns a resolver that answers misses from the peers' facts. Building it takes one pass over the peers, an
+ * answer a few map look-ups. The answer to an L3 miss includes the FDB entry, which saves the L2 miss. The
+ * entries must be written as reachable, not permanent: the kernel then revalidates them while in use and
+ * drops idle ones.
  */
 export function resolverOf(peers: Iterable<Node>, vni: number): Resolve {
   const bySubnet = new Map<Cidr, FdbItem>();

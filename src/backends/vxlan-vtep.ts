@@ -12,7 +12,8 @@ export function vxlanDevice(vni: number, family: Family): string {
 }
 
 /**
- * Always the same for one node, so that a restart or a re-created device changes nothing for its peers.
+ * Derives a node's VTEP MAC from its name, so that a restart or a recreated device changes nothing for its
+ * peers.
  */
 export function vtepMac(node: string, family: Family): Mac {
   return macFromSeed(`${node} vxlan ${family}`);

@@ -19,11 +19,11 @@ export type VxlanOptions = {
   readonly mtu: number | undefined;
   readonly learning: boolean;
   readonly gbp: boolean;
-  /** Peers on the same network as this node get a plain route and no tunnel. */
+  /** Use plain routes instead of the tunnel for peers on the same network. */
   readonly directRouting: boolean;
   /** Outer UDP checksums for IPv4. */
   readonly udpChecksum: boolean;
-  /** Answer the kernel's questions instead of programming every peer in advance. */
+  /** Answer the kernel's lookup misses instead of programming every peer in advance. */
   readonly onDemand: boolean;
 };
 
@@ -107,12 +107,12 @@ function device(self: Self, options: VxlanOptions, family: Family, network: Cidr
   return items;
 }
 
-/** All pods are behind the device; the kernel asks who is where (RTM_GETNEIGH) when it needs to know. */
+/** Routes the whole pod network to the device; the kernel resolves destinations on demand (RTM_GETNEIGH). */
 function onDemandItems(name: string, network: Cidr, family: Family): Item[] {
   return [
     { kind: 'route', dst: network, type: 'unicast', dev: name, protocol: OUR_PROTOCOL },
     { kind: 'sysctl', path: `net/ipv${family}/neigh/${name}/app_solicit`, value: '3' },
-    // An unused entry may go after a minute.
+    // An unused entry may be dropped after a minute.
     { kind: 'sysctl', path: `net/ipv${family}/neigh/${name}/gc_stale_time`, value: '60' },
   ];
 }

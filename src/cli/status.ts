@@ -1,5 +1,5 @@
 import { askAgent } from '../agent/api/client.ts';
-import { type AgentStatus, troublesOf } from '../agent/status.ts';
+import { type AgentStatus, problemsOf } from '../agent/status.ts';
 import { podTitle } from '../cluster/node.ts';
 import { type AgentSocketOptions, agentSocket, agentSocketOptions } from './shared/agent-socket.ts';
 import { newCommand } from './shared/commands.ts';
@@ -42,7 +42,7 @@ function statusText(status: AgentStatus): string {
     ['POD', 'ADDRESSES', 'HOST DEVICE'],
     status.pods.map((pod) => [podTitle(pod), pod.addresses.join(' '), pod.hostDevice]),
   );
-  const trouble = troublesOf(status).map((text) => `! ${text}`);
+  const trouble = problemsOf(status).map((text) => `! ${text}`);
   return [
     facts.map(([name, text]) => `${name.padEnd(width)}  ${text}`).join('\n'),
     pods || 'no pods',

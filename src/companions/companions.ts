@@ -15,20 +15,20 @@ import type {
 } from './companion.ts';
 import { COMPANIONS } from './registry.ts';
 
-/** What all companions get, and where their folders are. */
+/** The context shared by all companions, and the parents of their folders. */
 export type CompanionsOptions = Omit<CompanionContext, 'changed' | 'folders'> & {
   readonly paths: CompanionContext['folders'];
 };
 
 /**
- * The companion of the network's backend, and those that backends before it left. `changed`: `facts` may be
- * others now.
+ * Runs the companion of the network's backend, and ends those of former backends. `changed` fires when
+ * `facts` may have changed.
  */
 export class Companions extends EventEmitter<{ changed: [] }> implements AsyncDisposable {
   readonly #options: CompanionsOptions;
   readonly #registry: readonly RegisteredCompanion[];
   readonly #queue = new Queue();
-  /** By backend: the current one, and those that are still to end. */
+  /** By backend: the current one, and those yet to be ended. */
   readonly #running = new Map<string, Companion>();
   #backend: string | undefined;
 
@@ -38,15 +38,15 @@ export class Companions extends EventEmitter<{ changed: [] }> implements AsyncDi
     this.#registry = registry;
   }
 
-  /** The agent stops; what runs runs on. */
+  /** Called when the agent stops; processes keep running. */
   async [Symbol.asyncDispose](): Promise<void> {
     for (const companion of this.#running.values()) await companion[Symbol.asyncDispose]();
     this.#running.clear();
   }
 
   /**
-   * The network has this backend now. Resolves when its companion is there; the one before it goes on as it
-   * is until `endOthers`.
+   * Switches to the network's backend. Resolves when its companion has started; the previous one continues
+   * until `endOthers`.
    */
   use(backend: string): Promise<void> {
     return this.#queue.run(async () => {
@@ -60,8 +60,8 @@ export class Companions extends EventEmitter<{ changed: [] }> implements AsyncDi
   }
 
   /**
-   * Ends all companions but that of the backend in use, those of earlier agents too. Rejects when one of them
-   * does not end.
+   * Ends all companions except that of the backend in use, including those of earlier agents. Rejects when
+   * one of them does not end.
    */
   endOthers(): Promise<void> {
     return this.#queue.run(async () => {
@@ -89,20 +89,20 @@ export class Companions extends EventEmitter<{ changed: [] }> implements AsyncDi
   }
 
   learn(cluster: ClusterFacts): void {
-    this.#tell('learn of the cluster', (companion) => companion.learn?.(cluster));
+    this.#notify('learn of the cluster', (companion) => companion.learn?.(cluster));
   }
 
   update(settled: SettledFacts): void {
-    // They may have been computed just before the network got another backend.
+    // They may have been computed just before the backend changed.
     if (settled.network.backend.type !== this.#backend) return;
-    this.#tell('follow the facts', (companion) => companion.update?.(settled));
+    this.#notify('follow the facts', (companion) => companion.update?.(settled));
   }
 
   deviceMade(link: LinkItem): void {
-    this.#tell('follow a new device', (companion) => companion.deviceMade?.(link));
+    this.#notify('follow a new device', (companion) => companion.deviceMade?.(link));
   }
 
-  /** The operations of all kinds: those of a backend that is not in use say so. */
+  /** The operations of all kinds. Those of a backend that is not in use answer with an error. */
   get handlers(): Handlers {
     const all = this.#registry.flatMap((registered) =>
       (registered.operations ?? []).map((name) => [name, this.#handler(registered, name)] as const),
@@ -131,8 +131,8 @@ export class Companions extends EventEmitter<{ changed: [] }> implements AsyncDi
     return this.#backend === undefined ? undefined : this.#running.get(this.#backend);
   }
 
-  /** A companion's fault must not end the agent. */
-  #tell(what: string, call: (companion: Companion) => void): void {
+  /** Calls the current companion. An exception in it must not end the agent. */
+  #notify(what: string, call: (companion: Companion) => void): void {
     if (!this.#current) return;
     try {
       call(this.#current);

@@ -1,6 +1,6 @@
 import type { RegisteredCompanion } from './companion.ts';
 
-/** Every kind of companion there is; a backend that is not named here needs none. */
+/** All kinds of companions; a backend not listed here needs none. */
 export const COMPANIONS: readonly RegisteredCompanion[] = [
   {
     backend: 'bgp',

@@ -17,21 +17,21 @@ export type Facts = {
   readonly peers: readonly Node[];
   /** This node's pods. */
   readonly pods: readonly LocalPod[];
-  /** Absent: nobody has written any. */
+  /** Absent: none have been written. */
   readonly resources?: Resources;
 };
 
 export type Desired = {
-  /** One for each owner: the same object as in the last call unless something of it changed. */
+  /** One per owner: the same object as in the last call unless its content changed. */
   readonly contributions: readonly Contribution[];
-  /** What keeps a family or a pod from working, for people; contributions carry warnings of their own. */
+  /** Problems beyond those in the contributions' own warnings, human-readable. */
   readonly warnings: readonly string[];
-  /** Bytes a pod may send in one packet. */
+  /** The pods' MTU, in bytes. */
   readonly mtu: number;
 };
 
 /**
- * What this node's kernel should hold. Pure; with a memo, a call after a change of one pod or peer computes
+ * Computes what this node's kernel should hold. Pure; with a memo, a change of one pod or peer recomputes
  * only its contribution. Throws CONFIG_INVALID when the network's backend is unknown or its options are
  * wrong.
  */

@@ -5,7 +5,7 @@ import type { Contribution } from '../state/contributions.ts';
 import { equal } from '../state/kind.ts';
 import type { NodePart } from './node-part.ts';
 
-/** What `desiredState` remembers between calls: whatever has not changed is the same object again. */
+/** Results that `desiredState` reuses between calls: unchanged parts stay the same objects. */
 export class Memo {
   readonly pods = new Each<LocalPod>();
   readonly peers = new Each<Node>();
@@ -13,32 +13,28 @@ export class Memo {
   #node: { network: Network; self: Self; resources: Resources; part: NodePart } | undefined;
 
   /**
-   * `make` is called only if a fact has changed, and a contribution becomes a new object only if its content
-   * differs.
+   * Calls `make` only if a fact has changed. A contribution becomes a new object only if its content differs.
    */
   node(network: Network, self: Self, resources: Resources, make: () => NodePart): NodePart {
     const last = this.#node;
     if (last?.network === network && last.resources === resources && equal(last.self, self)) return last.part;
-    const made = make();
+    const computed = make();
     const part: NodePart = {
-      ...made,
-      backend: kept(last?.part.backend, made.backend),
-      masquerade: kept(last?.part.masquerade, made.masquerade),
+      ...computed,
+      backend: reuse(last?.part.backend, computed.backend),
+      masquerade: reuse(last?.part.masquerade, computed.masquerade),
     };
     this.#node = { network, self, resources, part };
     return part;
   }
 
-  wiring(made: Contribution): Contribution {
-    this.#wiring = kept(this.#wiring, made);
+  wiring(computed: Contribution): Contribution {
+    this.#wiring = reuse(this.#wiring, computed);
     return this.#wiring;
   }
 }
 
-/**
- * One contribution for each of many facts, for as long as the fact is the same object and `context` the same
- * text.
- */
+/** Caches one contribution per fact, valid while the fact is the same object and `context` the same text. */
 class Each<Fact extends object> {
   #context = '';
   #byFact = new WeakMap<Fact, Contribution>();
@@ -54,9 +50,9 @@ class Each<Fact extends object> {
       const contributions = facts.map((fact) => {
         const known = this.#byFact.get(fact);
         if (known) return known;
-        const made = make(fact);
-        this.#byFact.set(fact, made);
-        return made;
+        const computed = make(fact);
+        this.#byFact.set(fact, computed);
+        return computed;
       });
       this.#last = { facts, contributions };
     }
@@ -64,6 +60,6 @@ class Each<Fact extends object> {
   }
 }
 
-function kept(last: Contribution | undefined, made: Contribution): Contribution {
-  return last && equal(last, made) ? last : made;
+function reuse(last: Contribution | undefined, computed: Contribution): Contribution {
+  return last && equal(last, computed) ? last : computed;
 }

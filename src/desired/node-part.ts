@@ -9,20 +9,23 @@ import { masqueradeItems } from '../masquerade/table.ts';
 import type { Contribution } from '../state/contributions.ts';
 import { familyMtu, podMtu } from './pod-mtu.ts';
 
-/** What follows from this node and the network alone, regardless of pods and peers. */
+/** The part of the desired state that depends only on this node and the network, not on pods and peers. */
 export type NodePart = {
   readonly configured: Configured;
   /** The families of the network. */
   readonly used: readonly Family[];
-  /** Those in which peers can be reached. */
+  /** The families in which peers can be reached. */
   readonly usable: readonly Family[];
-  /** Bytes a pod may send in one packet. */
+  /** The pods' MTU, in bytes. */
   readonly mtu: number;
   readonly backend: Contribution;
   readonly masquerade: Contribution;
 };
 
-/** Throws CONFIG_INVALID when the network's backend is unknown or its options are wrong. */
+/**
+ * Computes the node's part. Throws CONFIG_INVALID when the network's backend is unknown or its options are
+ * wrong.
+ */
 export function nodePart(network: Network, self: Self, resources: Resources): NodePart {
   const configured = configuredBackend(network, resources);
   const { backend, options } = configured;
@@ -30,7 +33,7 @@ export function nodePart(network: Network, self: Self, resources: Resources): No
   const warnings: string[] = [];
   const usable = used.filter((family) => {
     const refusal = refusalOf(self, configured, family);
-    const warning = refusal ?? (family === 6 ? narrowWay(self, configured) : undefined);
+    const warning = refusal ?? (family === 6 ? narrowPath(self, configured) : undefined);
     if (warning !== undefined) warnings.push(`IPv${family}: ${warning}`);
     return refusal === undefined;
   });
@@ -55,18 +58,18 @@ export function nodePart(network: Network, self: Self, resources: Resources): No
 }
 
 /**
- * Pods may always send 1280 bytes, and the kernel drops what a tunnel over IPv6 makes too large
- * (ip6_fragment).
+ * Warns of a path too narrow for IPv6 in a tunnel: pods may always send 1280 bytes, and the kernel drops
+ * packets that a tunnel over IPv6 makes too large (ip6_fragment).
  */
-function narrowWay(self: Self, { backend, options }: Configured): string | undefined {
+function narrowPath(self: Self, { backend, options }: Configured): string | undefined {
   const { pathMtu } = self.underlay;
   const overhead = backend.overhead(self, options, 6);
   if (pathMtu === undefined || overhead === 0 || backend.underlayMtu?.(options) !== undefined)
     return undefined;
   if (pathMtu >= IPV6_LEAST_MTU + overhead) return undefined;
   return (
-    `the narrowest way to a node carries ${pathMtu} bytes, and a tunnel needs ${IPV6_LEAST_MTU + overhead}: ` +
-    `where IPv6 goes that way, packets of more than ${pathMtu - overhead} are lost`
+    `the narrowest path to a node carries ${pathMtu} bytes, and a tunnel needs ${IPV6_LEAST_MTU + overhead}: ` +
+    `on that path, IPv6 packets of more than ${pathMtu - overhead} bytes are lost`
   );
 }
 

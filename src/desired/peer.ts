@@ -6,7 +6,7 @@ import { overlaps } from '../ip/cidr.ts';
 import type { Contribution } from '../state/contributions.ts';
 import type { Item } from '../state/item.ts';
 
-/** What one peer needs in this node's kernel, for the families both have; nothing for this node itself. */
+/** Returns the items for one peer, in the families both have; none for this node itself. */
 export function peerContribution(
   self: Self,
   peer: Node,
@@ -24,11 +24,11 @@ export function peerContribution(
     return contribution;
   }
   for (const family of families) {
-    const stolen = subnetsOf(peer, family).find((theirs) =>
+    const conflicting = subnetsOf(peer, family).find((theirs) =>
       self.node.subnets.some((ours) => overlaps(ours, theirs)),
     );
-    if (stolen !== undefined) {
-      warn(`its subnet ${stolen} overlaps this node's own: ignored in IPv${family}`);
+    if (conflicting !== undefined) {
+      warn(`its subnet ${conflicting} overlaps this node's own: ignored in IPv${family}`);
       continue;
     }
     const result = backend.peer(self, peer, options, family);

@@ -5,9 +5,9 @@ import type { Self } from '../cluster/node.ts';
 import { FAMILIES, type Family } from '../ip/address.ts';
 
 /**
- * Underlay MTU minus the largest overhead of the families in use: a pod with both has one MTU. But never less
- * than IPv6 requires: a pod would lose its addresses for good, while IPv4 discovers a smaller path MTU by
- * itself.
+ * Returns the underlay MTU minus the largest overhead of the families in use: a dual-stack pod has one MTU.
+ * Never less than IPv6 requires: a pod would lose its addresses for good, whereas IPv4 discovers a smaller
+ * path MTU.
  */
 export function podMtu(network: Network, self: Self, configured: Configured): number {
   const used = FAMILIES.filter((family) => network.pools[family]);
@@ -15,7 +15,7 @@ export function podMtu(network: Network, self: Self, configured: Configured): nu
   return network.pools[6] ? Math.max(mtu, IPV6_LEAST_MTU) : mtu;
 }
 
-/** What the backend leaves of the underlay MTU for a packet of this family. */
+/** Returns the underlay MTU minus the backend's overhead in this family. */
 export function familyMtu(self: Self, { backend, options }: Configured, family: Family): number {
   const mtu = backend.underlayMtu?.(options);
   return innerMtu(

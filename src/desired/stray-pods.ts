@@ -3,7 +3,7 @@ import { type LocalPod, podTitle } from '../cluster/node.ts';
 import type { IpPool } from '../cluster/resources.ts';
 import { contains } from '../ip/cidr.ts';
 
-/** Warns of pods whose pool has been deleted. Without any pools, that is every pod. */
+/** Warns of pods whose pool has been deleted. Without any pools, that is all pods. */
 export function strayPods(
   { addresses }: Pick<Network, 'addresses'>,
   { ipPools }: { readonly ipPools: readonly Pick<IpPool, 'cidr'>[] },
@@ -18,6 +18,6 @@ export function strayPods(
   if (stray.length === 0) return [];
   const shown = stray.length > 4 ? [...stray.slice(0, 4), `${stray.length - 4} more`] : stray;
   return [
-    `addresses of pods are in no IPPool: ${shown.join(', ')}: nobody masquerades what these pods send, and pods of other pools reach them under the address of their node; make the pods anew, or apply the pool again`,
+    `addresses of pods are in no IPPool: ${shown.join(', ')}: their traffic is not masqueraded, and pods of other pools reach them with their node’s address as source; recreate the pods, or reapply the pool`,
   ];
 }

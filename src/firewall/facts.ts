@@ -6,13 +6,13 @@ import type { Item } from '../state/item.ts';
 import { carriedFamilies } from '../state/kinds/link.ts';
 import { wiringOf } from '../wiring/registry.ts';
 
-/** What decides whether a firewall forwards pods' packets. */
+/** The facts that decide whether a firewall forwards pods' packets. */
 export type ForwardFacts = {
-  /** What pods have addresses of. */
+  /** The pods' networks. */
   readonly networks: readonly Cidr[];
-  /** The device a pod's packet comes in by. */
+  /** The input device of a pod's packets. */
   readonly podDevice: string;
-  /** The device by which it leaves for another node. */
+  /** The output device of packets to other nodes. */
   readonly outDevice: PerFamily<string>;
 };
 

@@ -13,14 +13,14 @@ import {
 import { drops } from './rules/verdict.ts';
 
 /**
- * Other people's base chains that drop pods' packets on their way through this node, each with a fix: Docker
- * and ufw set the policy of FORWARD to drop, firewalld ends its chain with a reject. Names only what is
- * certain: a chain whose rules may accept the packets for reasons that cannot be evaluated is left out.
+ * Reports foreign base chains that drop pods' packets forwarded by this node, each with a fix: Docker and ufw
+ * set the policy of FORWARD to drop, firewalld ends its chain with a reject. Only certain drops are reported:
+ * a chain with a rule that may accept the packets on conditions we cannot evaluate is left out.
  */
 export async function forwardProblems(ruleset: Ruleset, facts: ForwardFacts): Promise<string[]> {
   const forward = await foreignChains(ruleset, NF_INET_FORWARD);
   if (forward.length === 0) return [];
-  // A nat chain's marks are for what it translates.
+  // Marks set by a nat chain concern the packets it translates.
   const before = (await foreignChains(ruleset, NF_INET_PRE_ROUTING)).filter(
     ({ chain }) => chain.type !== 'nat',
   );
@@ -29,7 +29,7 @@ export async function forwardProblems(ruleset: Ruleset, facts: ForwardFacts): Pr
     const family = familyOf(network);
     const passes = ({ chain }: Passed): boolean => chain.family === 'inet' || chain.family === IP[family];
     for (const packet of packets(network, facts)) {
-      // Their verdict is not asked for, but what they write on the packet may decide in later chains.
+      // Their verdict is ignored, but the marks they set may decide in later chains.
       for (const { chain, table } of before.filter(passes)) await drops(chain, packet, table);
       for (const { chain, table } of forward.filter(passes)) {
         if (await drops(chain, packet, table)) problems.add(problem(chain, family, network));
@@ -50,7 +50,7 @@ async function foreignChains(ruleset: Ruleset, hook: number): Promise<Passed[]> 
     .map((chain) => ({ chain, table: ruleset.table(chain) }));
 }
 
-/** From a pod here to one elsewhere, and the other way. */
+/** A packet from a local pod to a remote one, and one in the other direction. */
 function packets(network: Cidr, { podDevice, outDevice }: ForwardFacts): Packet[] {
   const out = outDevice[familyOf(network)];
   if (out === undefined) return [];
@@ -66,12 +66,12 @@ function problem(chain: BaseChain, family: Family, network: Cidr): string {
   return `pods are cut off: nft chain ${where} drops ${network}: ${fix(chain, family, network)}`;
 }
 
-/** The commands that make the chain accept the network. */
+/** Returns the commands that make the chain accept the network. */
 function fix(chain: BaseChain, family: Family, network: Cidr): string {
   if (chain.table === 'firewalld') {
     return `firewall-cmd --permanent --zone=trusted --add-source=${network} && firewall-cmd --reload`;
   }
-  // What nftables shows of iptables' own chain.
+  // iptables' own chain, as nftables shows it.
   if (chain.table === 'filter' && chain.chain === 'FORWARD' && chain.family !== 'inet') {
     const command = family === 4 ? 'iptables' : 'ip6tables';
     return `${command} -I FORWARD -s ${network} -j ACCEPT; ${command} -I FORWARD -d ${network} -j ACCEPT`;

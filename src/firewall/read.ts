@@ -18,7 +18,7 @@ const NFTA_SET_KEY_LEN = 5;
 
 const NF_DROP = 0;
 
-/** The kernel's rules, through `socket`; each chain is read once. */
+/** Reads the kernel's rules through `socket`, each chain once. */
 export function readRuleset(socket: NetlinkSocket): Ruleset {
   return {
     baseChains: async (hook) => {
@@ -44,7 +44,7 @@ function readTable(socket: NetlinkSocket, name: nft.TableId): Table {
   };
 }
 
-/** Without those of tables that are switched off (`flags dormant`). */
+/** Skips disabled tables (`flags dormant`). */
 async function baseChains(
   socket: NetlinkSocket,
   family: nft.TableFamily,

@@ -8,62 +8,59 @@ import type { ForwardFacts } from './facts.ts';
 import { forwardProblems } from './problems.ts';
 import { readRuleset } from './read.ts';
 
-/** Milliseconds: a restart of Docker or a firewall makes hundreds of changes. */
+/** Batching window in milliseconds: a restart of Docker or a firewall makes hundreds of changes. */
 const GATHER = 200;
-/** Milliseconds between looks: kube-proxy may never be quiet, and its chains may number thousands. */
+/**
+ * Minimum pause between scans, in milliseconds: kube-proxy may change rules constantly, in thousands of
+ * chains.
+ */
 const REST = 5000;
 
-/**
- * Reads the node's firewalls when our facts change, and whenever it is told that somebody else changed
- * nftables.
- */
+/** Scans the node's firewalls when the facts change, and when it is notified of foreign nftables changes. */
 export class ForwardWatch {
-  /** As `forwardProblems` found them last. */
+  /** The latest result of `forwardProblems`. */
   problems: readonly string[] = [];
   readonly #log: Log;
-  readonly #looks: Latest;
+  readonly #scans: Latest;
   #facts: ForwardFacts | undefined;
   #failure = '';
 
   constructor(log: Log, signal: AbortSignal) {
     this.#log = log;
-    this.#looks = new Latest('reading firewalls', () => this.#look(), {
+    this.#scans = new Latest('read firewalls', () => this.#scan(), {
       log,
       signal,
       gather: GATHER,
       rest: REST,
     });
     if (hasLegacyFilter()) {
-      log.info(
-        {},
-        'iptables-legacy has a filter table; its rules are not checked for whether they let pods through',
-      );
+      log.info({}, 'iptables-legacy has a filter table; its rules are not checked');
     }
   }
 
   update(facts: ForwardFacts): void {
     if (isDeepStrictEqual(facts, this.#facts)) return;
     this.#facts = facts;
-    this.look();
+    this.rescan();
   }
 
-  /** Soon; one look answers for all that happened before it. */
-  look(): void {
-    this.#looks.push();
+  /** Schedules a scan; one scan covers all changes before it. */
+  rescan(): void {
+    this.#scans.push();
   }
 
-  /** A node on which this cannot be found out works all the same. */
-  async #look(): Promise<void> {
+  /** Failures are only logged: the node works without this check. */
+  async #scan(): Promise<void> {
     if (!this.#facts) return;
     try {
       using socket = NetlinkSocket.open(NETLINK_NETFILTER);
-      this.#found(await forwardProblems(readRuleset(socket), this.#facts));
+      this.#onProblems(await forwardProblems(readRuleset(socket), this.#facts));
     } catch (error) {
-      this.#failed(messageOf(error));
+      this.#onFailure(messageOf(error));
     }
   }
 
-  #found(problems: readonly string[]): void {
+  #onProblems(problems: readonly string[]): void {
     this.#failure = '';
     for (const problem of problems) {
       if (!this.problems.includes(problem)) this.#log.warn({ problem }, 'pods are cut off');
@@ -71,16 +68,16 @@ export class ForwardWatch {
     this.problems = problems;
   }
 
-  /** A chain may have gone while it was read: the next look tells. */
-  #failed(reason: string): void {
+  /** A chain may have disappeared while it was read, so scan again. */
+  #onFailure(reason: string): void {
     if (reason !== this.#failure)
-      this.#log.warn({ error: reason }, 'unknown whether firewalls let pods through');
+      this.#log.warn({ error: reason }, 'cannot check whether firewalls let pods through');
     this.#failure = reason;
-    this.look();
+    this.rescan();
   }
 }
 
-/** Rules of iptables-legacy are not in nftables. */
+/** Whether iptables-legacy has filter rules, which nftables doesn't show. */
 function hasLegacyFilter(): boolean {
   return ['ip_tables_names', 'ip6_tables_names'].some((name) => {
     const file = `/proc/net/${name}`;

@@ -1,12 +1,12 @@
 import { FlatnetError } from '../error.ts';
 
-/** 4 or 6. Whatever differs between IPv4 and IPv6 takes it as a parameter. */
+/** 4 or 6. Code that differs between IPv4 and IPv6 takes it as a parameter. */
 export type Family = 4 | 6;
 export const FAMILIES: readonly Family[] = [4, 6];
 
 /**
  * An IP address as canonical text (RFC 5952 for IPv6: lower case, longest run of zeros shortened), so that
- * `===` compares values, JSON needs no codec, and an address can be a Map key. Make one with `parseIp`.
+ * `===` compares values, JSON needs no codec, and an address can be a Map key. Created by `parseIp`.
  */
 export type Ip = string & { readonly __ip: true };
 

@@ -2,7 +2,7 @@ import { FlatnetError } from '../error.ts';
 import { BITS, familyOf, type Ip, ipAdd, ipFromBigInt, ipToBigInt, parseIp } from './address.ts';
 
 /**
- * A network as canonical text, host bits zero: `10.244.1.0/24`. `===` compares values. Make one with
+ * A network as canonical text, host bits zero: `10.244.1.0/24`. `===` compares values. Created by
  * `parseCidr`.
  */
 export type Cidr = string & { readonly __cidr: true };
@@ -22,7 +22,7 @@ export function parsePrefixed(text: string): Prefixed {
   return prefixed(ip, length);
 }
 
-/** The network of `length` bits that holds the address. */
+/** The network of `length` bits that contains the address. */
 export function cidrOf(ip: Ip, length: number): Cidr {
   const family = familyOf(ip);
   const host = BigInt(BITS[family] - length);
@@ -47,7 +47,7 @@ export function lengthOf(net: Cidr | Prefixed): number {
   return Number(net.slice(net.indexOf('/') + 1));
 }
 
-/** How many addresses the network has, including the network and broadcast addresses. */
+/** The number of addresses in the network, including the network and broadcast addresses. */
 export function sizeOf(cidr: Cidr): bigint {
   return 1n << BigInt(BITS[familyOf(cidr)] - lengthOf(cidr));
 }

@@ -1,4 +1,4 @@
-// FNV-1a over the UTF-8 of a text: a short name for a long one, the same on every node.
+// FNV-1a over a text's UTF-8 bytes: shortens names, with the same result on every node.
 
 /** 0 … 2³²−1. */
 export function fnv32(text: string): number {
@@ -7,7 +7,7 @@ export function fnv32(text: string): number {
   return hash >>> 0;
 }
 
-/** 0 … 2⁶⁴−1. `rounds`: how many times the text is hashed in a row. */
+/** 0 … 2⁶⁴−1. `rounds`: how many times the text is hashed in succession. */
 export function fnv64(text: string, rounds: number): bigint {
   let hash = 0xcbf29ce484222325n;
   for (let round = 0; round < rounds; round++) {

@@ -30,8 +30,9 @@ export function macFromBytes(bytes: Uint8Array): Mac {
 }
 
 /**
- * The same locally administered unicast MAC for the same seed, on every machine: the first 46 bits of its
- * hash, taken twice so that short seeds spread. For MACs that neither udev nor a restart may change.
+ * Derives a locally administered unicast MAC from a seed, the same on every machine: the first 46 bits of the
+ * seed's hash, with two rounds so that short seeds spread. For MACs that neither udev nor a restart may
+ * change.
  */
 export function macFromSeed(seed: string): Mac {
   const hash = fnv64(seed, 2);

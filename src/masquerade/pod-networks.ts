@@ -4,24 +4,22 @@ import type { Resources } from '../cluster/resources.ts';
 import { type Family, familyOf } from '../ip/address.ts';
 import type { Cidr } from '../ip/cidr.ts';
 
-/** Which addresses pods have in one family, as far as masquerading cares. */
+/** The pods' networks of one family, for masquerading. */
 export type PodNetworks = {
-  /** Of all pods. */
+  /** The networks of all pods. */
   readonly all: readonly Cidr[];
-  /** Of pods that the world outside does not see. */
+  /** The networks hidden from outside the pod network. */
   readonly hidden: readonly Cidr[];
-  /** Of the pods of this node. */
+  /** This node's own subnets. */
   readonly own: readonly Cidr[];
-  /**
-   * Whether the answer to what came from outside for a pod of another node must come back through this one.
-   */
+  /** Whether replies to outside traffic for a pod of another node must return through this node. */
   readonly returns: boolean;
 };
 
 /**
- * Under the lease plan the whole network is hidden unless masquerading is off; a node without a subnet has
- * nothing to hide. Under the block plan the pools with `natOutgoing` are hidden; as BGP may tell the world
- * where each block is, pods see who calls them.
+ * Returns the pods' networks. With leases, the whole network is hidden unless masquerading is off; a node
+ * without a subnet has nothing to hide. With blocks, the pools with `natOutgoing` are hidden; since BGP may
+ * announce each block to the outside, pods see the addresses of outside clients.
  */
 export function podNetworks(
   { addresses, pools, masquerade }: Network,

@@ -7,20 +7,20 @@ import type { Chain, Rule, SetValue, TableId } from '../state/kinds/nft-table.ts
 import type { PodNetworks } from './pod-networks.ts';
 
 const TABLE = 'flatnet-masquerade';
-/** The bit kube-proxy sets on packets that it will masquerade itself. */
+/** The mark bit kube-proxy sets on packets that it will masquerade itself. */
 const KUBE_MARK = '0x4000';
 const MULTICAST: Record<Family, string> = { 4: '224.0.0.0/4', 6: 'ff00::/8' };
 
-/** Ports on which nodes talk in their own name, to each other or to routers. */
+/** Ports on which nodes themselves talk, to each other or to routers. */
 export type NodePorts = { readonly tcp: readonly number[]; readonly udp: readonly number[] };
 
 /**
- * The table that hides pod addresses from the world outside the pod network, and only from it. None if
- * nothing is to be hidden.
+ * The table that hides pod addresses from outside the pod network, and only from there. None if nothing is to
+ * be hidden.
  *
- * The chain comes just after `srcnat`, where kube-proxy and hostPort rules are: the first base chain that
- * chooses a translation wins (nf_nat_inet_fn), so what they decide stands. There is no forward chain as
- * flannel has one: an `accept` in one nftables base chain does not undo the drop of another.
+ * The chain comes just after `srcnat`, where the kube-proxy and hostPort rules are: the first base chain that
+ * chooses a translation wins (nf_nat_inet_fn), so their decisions stand. Unlike flannel, there is no forward
+ * chain: an `accept` in one nftables base chain does not undo the drop of another.
  */
 export function masqueradeItems(
   { randomFully, exclude }: Network['masquerade'],
@@ -71,7 +71,7 @@ function portSet(name: string) {
   return { name, key: ['inet_service'] } as const satisfies SetValue;
 }
 
-/** Networks inside another one are left out: no two in a set may overlap. */
+/** Leaves out networks contained in another one: elements of a set must not overlap. */
 function networkElements(set: ReturnType<typeof networkSet>, cidrs: readonly Cidr[]) {
   const distinct = [...new Set(cidrs)];
   return distinct
@@ -87,8 +87,8 @@ function postrouting(family: Family, returns: boolean, masquerade: string): Chai
     { rule: `${ip} daddr @own return`, comment: 'pods here see who called from outside' },
     { rule: `${ip} daddr @exclude return`, comment: 'configured: sees the addresses of pods' },
     { rule: `${ip} daddr ${MULTICAST[family]} return`, comment: 'multicast' },
-    // A peer takes whatever comes from a node's address for the node. A pod keeps its own, which no peer
-    // answers.
+    // A peer takes traffic from a node's address to be the node's. The pod's own address is kept, which no
+    // peer answers.
     { rule: `${ip} saddr @hidden tcp dport @node-tcp return`, comment: 'no pod speaks in the node’s name' },
     { rule: `${ip} saddr @hidden udp dport @node-udp return`, comment: 'no pod speaks in the node’s name' },
     { rule: `${ip} saddr @hidden ${masquerade}`, comment: 'pod to outside' },

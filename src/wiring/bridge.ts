@@ -10,11 +10,11 @@ import type { Wiring, WiringFacts } from './wiring.ts';
 export const BRIDGE = 'cni0';
 
 /**
- * Pods are ports of one bridge, which has the first address of each of the node's subnets and is the pods'
- * gateway, as with the reference `bridge` plugin under `isGateway` and `hairpinMode`.
+ * Pods are ports of one bridge, which holds the first address of each of the node's subnets and is the pods'
+ * gateway, like the reference `bridge` plugin with `isGateway` and `hairpinMode`.
  *
  * `net/bridge/bridge-nf-call-iptables` is left alone: bridged traffic between pods of a node needs no rule of
- * ours, and kube-proxy, which needs the setting for services, makes it for the whole host.
+ * ours, and kube-proxy, which needs the setting for services, sets it for the whole host.
  */
 export const bridge: Wiring = {
   name: 'bridge',
@@ -32,7 +32,7 @@ function nodeItems({ self, families, mtu }: WiringFacts): readonly Item[] {
       link: { type: 'bridge' },
       up: true,
       mtu,
-      // Otherwise the bridge takes the lowest MAC of its ports, and changes it with them.
+      // Otherwise the bridge takes the lowest MAC of its ports, which changes as they come and go.
       mac: macFromSeed(`${self.node.name} ${BRIDGE}`),
       alias: 'flatnet bridge',
       entries: 'kernel',
@@ -46,7 +46,7 @@ function nodeItems({ self, families, mtu }: WiringFacts): readonly Item[] {
   return families.includes(6) ? [...items, ...ipv6Items()] : items;
 }
 
-/** The host's end of a pod's veth: a port that may send a frame back to where it came from. */
+/** The host's end of a pod's veth: a bridge port in hairpin mode. */
 function port({ hostDevice }: LocalPod, mtu: number): Item {
   return {
     kind: 'link',

@@ -3,9 +3,8 @@ import type { Family } from '../ip/address.ts';
 import type { Item } from '../state/item.ts';
 
 /**
- * What makes this node a router between its pods and the rest of the world. The underlay's own setting
- * follows the general one when that is switched on; it is kept because a network manager may switch it off
- * for the device later.
+ * The sysctls that make this node a router for its pods. Enabling forwarding globally enables it for the
+ * underlay too; its setting is still managed because a network manager may disable it later.
  */
 export function forwardingItems(self: Self, family: Family): readonly Item[] {
   const { dev } = self.underlay;

@@ -7,11 +7,11 @@ import { OUR_LOCAL_PROTOCOL, OUR_PROTOCOL } from '../state/ownership.ts';
 /** The host's ends of routed pods' veths have Calico's prefix: rules recognise pods by it. */
 export const DEVICE_PREFIX = 'cali';
 
-/** The MAC of every pod's gateway: each pod has a wire of its own, so one MAC serves all. */
+/** The MAC of every pod's gateway: each pod has its own link, so one MAC serves all. */
 export const HOST_MAC: Mac = parseMac('ee:ee:ee:ee:ee:ee');
 
 /**
- * The gateway of a pod's default route, the same in every pod. Nobody has the IPv4 address; the host's end
+ * The gateway of a pod's default route, the same in every pod. The IPv4 address is unassigned; the host's end
  * answers for it (proxy ARP). The IPv6 one is the link-local address derived from HOST_MAC (RFC 4291,
  * appendix A).
  */
@@ -21,8 +21,8 @@ export const GATEWAY: Record<Family, Ip> = {
 };
 
 /**
- * Kernel settings of a pod's host device, as paths below /proc/sys. In a family without pods it takes no
- * packets.
+ * Kernel settings of a pod's host device, as paths below /proc/sys. In a family without pod addresses the
+ * device accepts no packets.
  */
 export function deviceSysctls(
   dev: string,
@@ -36,7 +36,7 @@ export function deviceSysctls(
     [`net/ipv4/neigh/${dev}/proxy_delay`, '0'],
     [`${v4}/forwarding`, '1'],
     [`${v4}/rp_filter`, '1'],
-    // A host port that is mapped to a pod works on 127.0.0.1 too.
+    // Makes host ports mapped to a pod work on 127.0.0.1 too.
     [`${v4}/route_localnet`, '1'],
   ] as const;
   const ipv6 = [
@@ -54,15 +54,17 @@ export function deviceSysctls(
 }
 
 /**
- * A pod's route precedes any other to the same address; IPv4's default does so by itself. A route that a peer
- * still advertises for the address's last owner has BIRD's metric 32, and IPv6's default of 1024 would come
- * after it.
+ * A pod's route takes precedence over any other to the same address. IPv4's default metric ensures that;
+ * IPv6's default of 1024 would lose to BIRD's 32 of a route that a peer still advertises for the address's
+ * previous owner.
  */
 const METRIC: Record<Family, number | undefined> = { 4: undefined, 6: 1 };
 
 export type PodRoute = { readonly dst: Cidr; readonly protocol: number; readonly metric?: number };
 
-/** The routes to a pod's addresses. Those of borrowed ones, outside this node's blocks, are advertised. */
+/**
+ * The routes to a pod's addresses. Routes to borrowed addresses, outside this node's blocks, are advertised.
+ */
 export function podRoutes({
   addresses,
   borrowed = [],
@@ -77,12 +79,12 @@ export function podRoutes({
   });
 }
 
-/** Bytes of an alias; the kernel takes 255. */
+/** Maximum length of an alias in bytes; the kernel allows 255. */
 const ALIAS_LENGTH = 240;
 
 /**
- * The alias of a pod's host device says whose it is. As a newer sandbox of the same pod has a device of the
- * same name, it ends with `ownerMark`, which names the container.
+ * The alias of a pod's host device, which identifies the pod. A newer sandbox of the same pod has a device of
+ * the same name, so the alias ends with `ownerMark`, which identifies the container.
  */
 export function podAlias(pod: Pick<LocalPod, 'namespace' | 'name' | 'containerId' | 'ifName'>): string {
   const mark = ownerMark(pod);

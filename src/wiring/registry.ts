@@ -8,21 +8,21 @@ import { bridge } from './bridge.ts';
 import { routed } from './routed.ts';
 import type { Wiring, WiringFacts } from './wiring.ts';
 
-/** Every wiring there is, by its name. */
+/** All wirings, by name. */
 const WIRINGS: { readonly [N in WiringName]: Wiring } = { bridge, routed };
 
 export function wiringOf(name: WiringName): Wiring {
   return WIRINGS[name];
 }
 
-/** How a pod is attached. */
+/** The wiring of a pod. */
 export function wiringOfPod({ wiring = 'bridge' }: Pick<LocalPod, 'wiring'>): Wiring {
   return WIRINGS[wiring];
 }
 
 /**
- * What this node needs for its pods. A pod keeps the wiring it was made with, so after the network's wiring
- * has changed the node serves both until the old pods are gone.
+ * Returns the items this node needs for its pods. A pod keeps the wiring it was created with, so after a
+ * change of the network's wiring the node serves both until the old pods are gone.
  */
 export function wiringItems(
   name: WiringName,
@@ -35,14 +35,14 @@ export function wiringItems(
   return [...(held ? [] : blackholes(facts)), ...wirings.flatMap((wiring) => wiring.node(facts))];
 }
 
-/** What one pod needs on the host's side. */
+/** Returns the items for one pod on the host's side. */
 export function podItems(pod: LocalPod, facts: WiringFacts): readonly Item[] {
   return pod.foreign ? [] : wiringOfPod(pod).pod(pod, facts);
 }
 
 /**
- * Packets for our addresses that no pod has end here; they would loop by the default route. BGP advertises
- * these routes.
+ * Routes that drop packets to addresses of ours without a pod, which would otherwise loop through the default
+ * route. BGP advertises these routes.
  */
 function blackholes({ self, families }: WiringFacts): Item[] {
   return self.node.subnets

@@ -8,11 +8,11 @@ import { forwardingItems } from './forwarding.ts';
 import { DEVICE_PREFIX, deviceSysctls, GATEWAY, HOST_MAC, podAlias, podRoutes } from './pod-device.ts';
 import type { Wiring, WiringFacts } from './wiring.ts';
 
-/** VXLAN's ports, IANA's and Linux's: nodes may decapsulate on either. */
+/** VXLAN's ports, IANA's and Linux's default: nodes may decapsulate on either. */
 const VXLAN_PORTS = [4789, 8472];
 const TUNNEL_PORTS = { name: 'tunnel-ports', key: ['inet_service'] } as const satisfies SetValue;
 
-/** Each pod is a host of its own on a wire to its node, which is its router: no bridge, no shared network. */
+/** Each pod has a point-to-point link to its node, which routes for it: no bridge, no shared network. */
 export const routed: Wiring = {
   name: 'routed',
   podDevice: `${DEVICE_PREFIX}00000000000`,
@@ -22,7 +22,8 @@ export const routed: Wiring = {
 };
 
 function nodeItems({ self, families, tunnelPorts }: WiringFacts): readonly Item[] {
-  // IPv4 cannot be switched off per device: in a cluster without it, no IPv4 source belongs to a pod.
+  // IPv4 cannot be disabled per device, so it is guarded even in a cluster without it, where no IPv4 source
+  // belongs to a pod.
   const guarded = new Set<Family>([4, ...families]);
   return [
     ...families.flatMap((family) => forwardingItems(self, family)),
@@ -52,10 +53,10 @@ function podItems(pod: LocalPod, { families, mtu }: WiringFacts): readonly Item[
 }
 
 /**
- * What no pod may send. A source is the pod's own if the route back to it leads where the packet came from;
- * rp_filter does not ensure that where the host has it loose for all devices, and IPv6 lacks it. The chain
- * runs before connection tracking, so that what it drops costs no entry. Only the ports of tunnels must wait
- * for it: a node that masquerades picks any port, and the answers must come through.
+ * Drops what no pod may send. A source is the pod's own if the route back to it leads to the device the
+ * packet came from; rp_filter does not ensure that where the host sets it to loose for all devices, and IPv6
+ * lacks it. The chain runs before connection tracking, so that dropped packets cost no entry. Only tunnel
+ * ports are checked after it: a masquerading node picks arbitrary ports, and the replies must get through.
  */
 function guard(family: Family, ports: readonly number[]): Item[] {
   const table = { family: family === 4 ? 'ip' : 'ip6', table: 'flatnet-pods' } as const;

@@ -3,32 +3,35 @@ import type { WiringName } from '../cluster/wiring.ts';
 import type { Family } from '../ip/address.ts';
 import type { Item } from '../state/item.ts';
 
-/** What a wiring's items depend on besides its pods. */
+/** Inputs of a wiring's items besides its pods. */
 export type WiringFacts = {
   readonly self: Self;
-  /** In which pods have addresses. */
+  /** The families in which pods have addresses. */
   readonly families: readonly Family[];
-  /** Bytes a pod may send in one packet. */
+  /** The pods' MTU, in bytes. */
   readonly mtu: number;
   /** UDP ports on which nodes decapsulate: pods may not send there. */
   readonly tunnelPorts: readonly number[];
 };
 
 /**
- * How a pod is attached to its node: what the kernel holds on the host's side. Pure. To add one, write a file
- * that exports such an object and list it in `registry.ts`. What ADD and DEL do is in `cni/wiring/`, under
- * the same name.
+ * How a pod is attached to its node: what the kernel holds on the host's side. Pure. To add one, export such
+ * an object from a file of its own and list it in `registry.ts`. The code of ADD and DEL is in `cni/wiring/`,
+ * under the same name.
  */
 export interface Wiring {
   readonly name: WiringName;
-  /** The device by which pods' packets reach the node, or a name it could have: firewalls match on it. */
+  /**
+   * The device through which pods' packets reach the node, or an example of its name: firewalls match on it.
+   */
   readonly podDevice: string;
   /**
-   * Whether the node's subnets are on a device of this wiring. If on none, blackholes take what has no pod.
+   * Whether a device of this wiring holds the node's subnets. If none does, blackhole routes catch packets to
+   * unused addresses.
    */
   readonly holdsSubnets: boolean;
-  /** What the node needs, whatever its pods. */
+  /** Returns the items the node needs regardless of its pods. */
   node(facts: WiringFacts): readonly Item[];
-  /** What one pod needs. */
+  /** Returns the items for one pod. */
   pod(pod: LocalPod, facts: WiringFacts): readonly Item[];
 }

@@ -24,7 +24,7 @@ const WRONG: [string[], RegExp][] = [
     ['lab', 'up', '--preset', 'calico', '--backend', 'vxlan'],
     /^--backend: is vxlan, but preset calico means bgp; drop it, or drop --preset$/,
   ],
-  [['lab', 'up', '--backend', 'x'], /^--backend: unknown backend 'x'; write one of vxlan/],
+  [['lab', 'up', '--backend', 'x'], /^--backend: unknown backend 'x'; use one of vxlan/],
   [['bgp', 'status', '--lab', 'x'], /^--lab: does not say which node; add --node, e\.g\. --node node1$/],
   [['status', '--socket', 'x', '--node', 'y'], /^--socket: conflicts with --node; use one of them$/],
   [['lab', 'exec', 'x'], /^missing required argument 'command'$/],

@@ -20,7 +20,7 @@ describe('usage errors', { skip: CANNOT }, () => {
   const UP: [string[], RegExp][] = [
     [
       ['--backend', 'carrier-pigeon'],
-      /--backend: unknown backend 'carrier-pigeon'; write one of vxlan, host-gw/,
+      /--backend: unknown backend 'carrier-pigeon'; use one of vxlan, host-gw/,
     ],
     [['--network', '10.244.0.0'], /--network: '10\.244\.0\.0' is not a network; write address\/length/],
     [['--network', '10.0.0.0/8,10.1.0.0/16'], /--network: .*two networks of one family/],

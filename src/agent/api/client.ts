@@ -2,9 +2,9 @@ import { connect } from 'node:net';
 import { FlatnetError, messageOf } from '../../error.ts';
 
 /**
- * Asks an agent: one request of the local API on its unix socket. Throws AGENT_UNREACHABLE when nobody
- * listens or no answer comes within `timeoutMs`; when the agent refuses, its own error, with all its parts;
- * INTERNAL for an answer that is none.
+ * Sends one request to the agent's local API over its unix socket. Throws AGENT_UNREACHABLE when nothing
+ * listens or no answer arrives within `timeoutMs`, INTERNAL for a malformed answer, and the agent's own
+ * error, complete, when the agent refuses.
  */
 export async function askAgent<T>(
   socketPath: string,
@@ -21,7 +21,7 @@ function parse(line: string, operation: string): { readonly error?: unknown } {
   try {
     return { ...JSON.parse(line) };
   } catch (cause) {
-    throw new FlatnetError(`the agent's answer makes no sense: ${line.slice(0, 200).trim()}`, {
+    throw new FlatnetError(`malformed answer from the agent: ${line.slice(0, 200).trim()}`, {
       code: 'INTERNAL',
       operation,
       cause,
@@ -37,7 +37,7 @@ function exchange(path: string, line: string, timeoutMs: number): Promise<string
           code: 'AGENT_UNREACHABLE',
           operation: 'ask agent',
           object: path,
-          fix: 'see that the agent of this node runs',
+          fix: 'check that the agent is running on this node',
           cause,
         }),
       );
@@ -51,7 +51,7 @@ function exchange(path: string, line: string, timeoutMs: number): Promise<string
     });
     socket.on('error', (cause) => fail(messageOf(cause), cause));
     socket.on('end', () => {
-      if (text === '') fail('it closed the connection without an answer');
+      if (text === '') fail('the agent closed the connection without answering');
       else resolve(text);
     });
   });

@@ -6,12 +6,12 @@ import type { Handlers } from '../../companions/companion.ts';
 import { FlatnetError, messageOf } from '../../error.ts';
 import type { Log } from '../../log.ts';
 
-/** No request comes near this: a CNI configuration is a few KB. */
+/** In characters. Real requests are far smaller: a CNI configuration is a few KB. */
 const MAX_REQUEST = 4 * 1024 * 1024;
 
 /**
- * The agent's local API: one JSON line in, one JSON line out, on a unix socket only root may open (invariant
- * 10). `{"op": NAME, …}` → the handler's result, or `{"error": {code, message, …}}`.
+ * The agent's local API: one JSON line in, one JSON line out, over a unix socket that only root can open
+ * (invariant 10). `{"op": NAME, …}` → the handler's result, or `{"error": {code, message, …}}`.
  */
 export class LocalApi implements AsyncDisposable {
   readonly #server: Server;
@@ -25,10 +25,7 @@ export class LocalApi implements AsyncDisposable {
     this.#server = createServer({ allowHalfOpen: true }, (socket) => this.#serve(socket));
   }
 
-  /**
-   * Listens on `path`, replacing a socket that a dead agent left behind: the caller holds the node's
-   * lock.
-   */
+  /** Listens on `path`, replacing a socket left by a dead agent. The caller must hold the node's lock. */
   static async listen(path: string, handlers: Handlers, log: Log): Promise<LocalApi> {
     const api = new LocalApi(handlers, log);
     mkdirSync(dirname(path), { recursive: true, mode: 0o700 });
@@ -39,7 +36,7 @@ export class LocalApi implements AsyncDisposable {
           new FlatnetError(messageOf(cause), { code: 'IO', operation: 'listen on', object: path, cause }),
         ),
       );
-      // The mask closes the moment between bind and chmod in which anyone could connect.
+      // The umask closes the window between bind and chmod in which anyone could connect.
       const mask = process.umask(0o177);
       api.#server.listen(path, () => {
         chmodSync(path, 0o600);
@@ -74,7 +71,7 @@ export class LocalApi implements AsyncDisposable {
     this.#connections.add(socket);
     socket.setEncoding('utf8');
     socket.on('close', () => this.#connections.delete(socket));
-    // A client that went away needs no answer; its request runs to its end all the same.
+    // A client that disconnected needs no answer, but its request still runs to completion.
     socket.on('error', () => socket.destroy());
     socket.on('data', (chunk: string) => {
       text += chunk;
@@ -95,7 +92,7 @@ export class LocalApi implements AsyncDisposable {
     try {
       const request: unknown = JSON.parse(line);
       if (typeof request !== 'object' || request === null || !('op' in request)) {
-        throw new FlatnetError('a request is an object with an op', { code: 'USAGE' });
+        throw new FlatnetError('a request must be an object with an op', { code: 'USAGE' });
       }
       const handler = this.#handlers[String(request.op)];
       if (!handler) {

@@ -10,71 +10,71 @@ import { readSysctl } from '../../linux/sysctl.ts';
 import { reachableBy } from './addresses.ts';
 import type { DeviceMtu } from './path-mtu.ts';
 
-/** An interface of the node, with the addresses by which peers could reach it, best first. */
+/** An interface of the node with the addresses at which peers could reach it, best first. */
 export type Interface = {
   readonly name: string;
   readonly mtu: number;
   readonly addresses: readonly Prefixed[];
 };
 
-/** What the choice depends on. */
+/** Inputs of the choice. */
 export type Interfaces = {
   readonly all: readonly Interface[];
   /** The interface of the default route, per family. */
   readonly byDefault: PerFamily<string>;
 };
 
-/** With the MTUs that ways through them are measured by, by interface index. */
+/** Also holds the device MTUs that limit paths, by interface index. */
 export type ReadInterfaces = Interfaces & { readonly mtus: ReadonlyMap<number, DeviceMtu> };
 
-export type UnderlayWish = {
+export type UnderlayRequest = {
   /** An interface by name, or by one of its addresses. */
   readonly iface?: string;
 };
 
 /**
- * The interface that carries packets between nodes: the one asked for, else that of the default route
- * (IPv4's first), else the only one with an address. Throws CONFIG_INVALID when nothing matches what was
- * asked for, NOT_FOUND when there is no interface to choose, or more than one.
+ * The interface that carries packets between nodes: the requested one, else that of the default route (IPv4
+ * first), else the only one with an address. Throws CONFIG_INVALID when nothing matches the request,
+ * NOT_FOUND when there is no candidate or more than one.
  */
-export function chooseUnderlay(interfaces: Interfaces, wish: UnderlayWish): Underlay {
+export function chooseUnderlay(interfaces: Interfaces, request: UnderlayRequest): Underlay {
   const usable = interfaces.all.filter(({ addresses }) => addresses.length > 0);
   const chosen =
-    wish.iface === undefined ? fallback(usable, interfaces.byDefault) : wished(usable, wish.iface);
+    request.iface === undefined ? fallback(usable, interfaces.byDefault) : requested(usable, request.iface);
   return {
     dev: chosen.name,
     mtu: chosen.mtu,
     addresses: perFamily((family) => {
       const candidates = chosen.addresses.filter((net) => familyOf(net) === family).map(addressOf);
-      return candidates.find((ip) => ip === wish.iface) ?? candidates[0];
+      return candidates.find((ip) => ip === request.iface) ?? candidates[0];
     }),
     onLink: [...new Set(chosen.addresses.map((net) => cidrOf(addressOf(net), lengthOf(net))))].sort(),
   };
 }
 
 /**
- * What is found now; a family whose address has gone keeps the last one. Addresses disappear for a moment
- * when a link goes down (IPv6) or a DHCP client restarts, and taking the family down for that would cost
- * more than the moment itself.
+ * Returns the new underlay, with the last address of any family that lost its own. Addresses disappear
+ * briefly when a link goes down (IPv6) or a DHCP client restarts; taking the family down would cost more than
+ * the gap itself.
  */
-export function withoutGaps(found: Underlay, last: Underlay | undefined): Underlay {
-  if (last?.dev !== found.dev) return found;
-  const gone = FAMILIES.filter((family) => !found.addresses[family] && last.addresses[family]);
-  if (gone.length === 0) return found;
+export function withoutGaps(now: Underlay, last: Underlay | undefined): Underlay {
+  if (last?.dev !== now.dev) return now;
+  const gone = FAMILIES.filter((family) => !now.addresses[family] && last.addresses[family]);
+  if (gone.length === 0) return now;
   return {
-    ...found,
-    addresses: { ...last.addresses, ...found.addresses },
-    onLink: [...found.onLink, ...last.onLink.filter((net) => gone.includes(familyOf(net)))].sort(),
+    ...now,
+    addresses: { ...last.addresses, ...now.addresses },
+    onLink: [...now.onLink, ...last.onLink.filter((net) => gone.includes(familyOf(net)))].sort(),
   };
 }
 
-function wished(usable: readonly Interface[], iface: string): Interface {
+function requested(usable: readonly Interface[], iface: string): Interface {
   const match = usable.find(
     ({ name, addresses }) =>
       name === iface || (isIp(iface) && addresses.some((net) => addressOf(net) === iface)),
   );
   if (match) return match;
-  throw new FlatnetError(`no interface with an address is called or has ${iface}`, {
+  throw new FlatnetError(`no interface with an address has the name or address ${iface}`, {
     code: 'CONFIG_INVALID',
     object: 'iface',
     fix: `choose one of ${names(usable)}`,
@@ -88,7 +88,7 @@ function fallback(usable: readonly Interface[], byDefault: PerFamily<string>): I
   const [only, ...more] = usable;
   if (only && more.length === 0) return only;
   throw new FlatnetError(
-    only ? 'no default route says which interface leads to the peers' : 'no interface has an address',
+    only ? 'no default route shows which interface leads to the peers' : 'no interface has an address',
     {
       code: 'NOT_FOUND',
       operation: 'choose the underlay',
@@ -101,10 +101,10 @@ function names(interfaces: readonly Interface[]): string {
   return interfaces.map(({ name }) => name).join(', ') || 'none';
 }
 
-/** Devices of the pod network itself cannot carry it. */
+/** Devices of the pod network, which cannot be its underlay. */
 const OURS = /^(lo|cni\d+|flannel.*|fl(-v6)?\.\d+|cali.*|veth.*|tunl0)$/;
 
-/** Whether a device belongs to the pod network itself. */
+/** Whether a device belongs to the pod network. */
 export function isPodDevice(name: string): boolean {
   return OURS.test(name);
 }
@@ -133,14 +133,14 @@ export async function readInterfaces(netlink: NetlinkSocket): Promise<ReadInterf
   };
 }
 
-/** Of several ways the first. */
+/** The first next hop's device for a multipath route. */
 function deviceOf({ dev, nexthops }: Route): number | undefined {
   return dev ?? nexthops?.[0]?.dev;
 }
 
 /**
- * A router may have announced it (RFC 4861 §4.6.4). Undefined where there is no IPv6, or the interface
- * has just gone.
+ * The interface's IPv6 MTU, possibly announced by a router (RFC 4861 §4.6.4). Undefined without IPv6, or when
+ * the interface has just disappeared.
  */
 function mtu6Of(name: string): number | undefined {
   try {

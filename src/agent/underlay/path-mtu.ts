@@ -3,8 +3,8 @@ import { type Family, familyOf, type Ip } from '../../ip/address.ts';
 import { addressOf } from '../../ip/cidr.ts';
 import type { Route } from '../../linux/route.ts';
 
-/** Where a route leads, and its MTU. */
-type Way = {
+/** A route's devices and MTU. */
+type Path = {
   readonly family: Family;
   /** Bytes, the route's own (RTAX_MTU). */
   readonly mtu: number | undefined;
@@ -20,42 +20,40 @@ export type DeviceMtu = {
 };
 
 /** Undefined when the route leads nowhere, or to this host itself. */
-function wayOf({ dst, type, mtu, dev, nexthops }: Route): Way | undefined {
+function pathOf({ dst, type, mtu, dev, nexthops }: Route): Path | undefined {
   if (type !== 'unicast') return undefined;
   const devices = dev === undefined ? (nexthops ?? []).map((nexthop) => nexthop.dev) : [dev];
   return { family: familyOf(addressOf(dst)), mtu, devices };
 }
 
 /**
- * The largest packet, in bytes, that fits this way: the route's own MTU, but no more than each of its
- * devices carries. Undefined when a device is not among those given: it has gone, or belongs to the pod
- * network, which is no way to a node.
+ * Returns the MTU of a path in bytes: the minimum of the route's own MTU and those of its devices. Undefined
+ * when a device is unknown: it has disappeared, or belongs to the pod network, which is no path to a node.
  */
-function wayMtu(way: Way, devices: ReadonlyMap<number, DeviceMtu>): number | undefined {
-  let least = way.mtu ?? Number.POSITIVE_INFINITY;
-  for (const index of way.devices) {
+function pathMtu(path: Path, devices: ReadonlyMap<number, DeviceMtu>): number | undefined {
+  let least = path.mtu ?? Number.POSITIVE_INFINITY;
+  for (const index of path.devices) {
     const device = devices.get(index);
     if (!device) return undefined;
-    least = Math.min(least, way.family === 4 ? device.mtu : device.mtu6);
+    least = Math.min(least, path.family === 4 ? device.mtu : device.mtu6);
   }
   return Number.isFinite(least) ? least : undefined;
 }
 
 /**
- * The ways to the peers, as remembered. What may be back in a moment still counts: a peer without a route
- * keeps its last one, and a peer that left counts until `forget`. Raising the MTU is never urgent, and
- * packets that are too large would be lost.
+ * Remembers the paths to the peers. Gaps may be brief, so a peer without a route keeps its last path, and a
+ * peer that left counts until `forget`: raising the MTU is never urgent, and oversized packets would be lost.
  */
-export class PeerWays {
+export class PeerPaths {
   #peers: ReadonlySet<Ip> = new Set();
-  readonly #ways = new Map<Ip, Way>();
+  readonly #paths = new Map<Ip, Path>();
 
-  /** The underlay addresses of all nodes except `self`. */
+  /** The peers' underlay addresses. */
   get peers(): readonly Ip[] {
     return [...this.#peers];
   }
 
-  /** Returns the addresses that are new. */
+  /** Sets the peers: all nodes except `self`. Returns the added addresses. */
   setPeers(nodes: readonly Node[], self: string): readonly Ip[] {
     const before = this.#peers;
     const peers = new Set<Ip>();
@@ -66,24 +64,24 @@ export class PeerWays {
     return [...peers].filter((ip) => !before.has(ip));
   }
 
-  /** `route`: what the kernel finds for that peer now; undefined for none. */
+  /** Records the kernel's current route to a peer; undefined for none. */
   learn(peer: Ip, route: Route | undefined): void {
-    const way = route && wayOf(route);
-    if (way) this.#ways.set(peer, way);
+    const path = route && pathOf(route);
+    if (path) this.#paths.set(peer, path);
   }
 
-  /** Peers that have left no longer count. */
+  /** Forgets peers that have left. */
   forget(): void {
-    for (const peer of this.#ways.keys()) if (!this.#peers.has(peer)) this.#ways.delete(peer);
+    for (const peer of this.#paths.keys()) if (!this.#peers.has(peer)) this.#paths.delete(peer);
   }
 
-  /** The peer behind the narrowest way; undefined when there is a way to none. */
+  /** Returns the peer behind the narrowest path; undefined when no path is known. */
   narrowest(
     devices: ReadonlyMap<number, DeviceMtu>,
   ): { readonly peer: Ip; readonly mtu: number } | undefined {
     let found: { peer: Ip; mtu: number } | undefined;
-    for (const [peer, way] of this.#ways) {
-      const mtu = wayMtu(way, devices);
+    for (const [peer, path] of this.#paths) {
+      const mtu = pathMtu(path, devices);
       if (mtu !== undefined && mtu < (found?.mtu ?? Number.POSITIVE_INFINITY)) found = { peer, mtu };
     }
     return found;

@@ -11,47 +11,48 @@ import { NETLINK_ROUTE, NetlinkSocket } from '../../linux/netlink/socket.ts';
 import { type Route, RTPROT_BIRD, RTPROT_KERNEL, routeGet } from '../../linux/route.ts';
 import type { Log } from '../../log.ts';
 import { OUR_PROTOCOLS } from '../../state/ownership.ts';
-import { chooseUnderlay, isPodDevice, readInterfaces, type UnderlayWish, withoutGaps } from './choice.ts';
-import { type DeviceMtu, PeerWays } from './path-mtu.ts';
+import { chooseUnderlay, isPodDevice, readInterfaces, type UnderlayRequest, withoutGaps } from './choice.ts';
+import { type DeviceMtu, PeerPaths } from './path-mtu.ts';
 
-/** Milliseconds in which events gather: an address that is replaced is gone for a moment. */
+/** Batching window for events, in milliseconds: an address being replaced disappears briefly. */
 const GATHER = 20;
 /**
- * The same in a large cluster, where a look takes long: three times as long as the last one took, up to this.
+ * Upper limit of the window in a large cluster, where scans are slow: it grows to three times the last scan's
+ * duration.
  */
 const LONGEST_GATHER = 200;
 /**
- * Milliseconds between looks for what makes no event: an MTU that a router announces, a route of another
- * routing daemon.
+ * Interval between scans, in milliseconds, for changes that raise no event: an MTU announced by a router, a
+ * route of another routing daemon.
  */
 const INTERVAL = 60_000;
-/** Milliseconds after a look that failed. */
+/** Retry delay after a failed scan, in milliseconds. */
 const AFTER_FAILURE = 1000;
 
 export type UnderlayWatchOptions = {
-  readonly wish: UnderlayWish;
+  readonly request: UnderlayRequest;
   /** This node's name: the others are its peers. */
   readonly node: string;
   readonly log: Log;
-  readonly found: (underlay: Underlay) => void;
+  readonly onChange: (underlay: Underlay) => void;
 };
 
 /**
- * Finds the underlay and the MTU of the ways to the peers, again whenever a link, an address, a rule or a
- * route of the node changes, and tells `found` when either changed. What is gone for a moment changes
- * nothing: the interface keeps what it carried, a peer without a route counts with its last one, and a peer
- * that left counts until the next regular look.
+ * Finds the underlay and the MTU of the paths to the peers, rescans whenever a link, address, rule or route
+ * of the node changes, and calls `onChange` when the result changed. Brief gaps change nothing: an interface
+ * keeps its addresses, a peer without a route keeps its last one, and a peer that left counts until the next
+ * periodic scan.
  */
 export class UnderlayWatch implements Disposable {
   readonly #options: UnderlayWatchOptions;
   readonly #netlink = NetlinkSocket.open(NETLINK_ROUTE);
-  readonly #ways = new PeerWays();
+  readonly #paths = new PeerPaths();
   readonly #queue = new Queue();
   #mtus: ReadonlyMap<number, DeviceMtu> = new Map();
-  /** As it was read, before the ways to the peers count. */
+  /** As read, before the paths to the peers are considered. */
   #chosen: Underlay | undefined;
-  #told: Underlay | undefined;
-  #complaint = '';
+  #reported: Underlay | undefined;
+  #lastWarning = '';
   #gather = GATHER;
 
   constructor(options: UnderlayWatchOptions) {
@@ -62,106 +63,101 @@ export class UnderlayWatch implements Disposable {
     this.#netlink.close();
   }
 
-  /**
-   * Looks, and from then on again after every change, until the signal aborts. Throws what keeps it from
-   * looking the first time.
-   */
+  /** Scans now and after every change until the signal aborts. Throws when the first scan fails. */
   async run(signal: AbortSignal): Promise<void> {
     const { log } = this.#options;
     const monitor = Monitor.open({ signal, objects: ['link', 'address', 'route', 'rule'] });
-    await this.#queue.run(() => this.#look());
-    // One look answers for all events that came while the last one was under way.
-    const looks = new Latest('look at the underlay', () => this.#lookAgain(() => looks.push()), {
+    await this.#queue.run(() => this.#scan());
+    // One scan covers all events that arrived during the previous one.
+    const scans = new Latest('scan the underlay', () => this.#rescan(() => scans.push()), {
       log,
       signal,
       gather: () => this.#gather,
     });
     const timer = setInterval(() => {
-      this.#ways.forget();
-      looks.push();
+      this.#paths.forget();
+      scans.push();
     }, INTERVAL);
     try {
       await monitor.run((event) => {
-        if (matters(event)) looks.push();
+        if (matters(event)) scans.push();
       });
     } finally {
       clearInterval(timer);
-      await looks.idle();
+      await scans.idle();
     }
   }
 
-  /**
-   * The nodes of the cluster. When it resolves, `found` has been told what the ways to the new ones change.
-   */
+  /** Sets the cluster's nodes. Resolves once `onChange` has seen the effect of the paths to the new ones. */
   async setPeers(nodes: readonly Node[]): Promise<void> {
-    const added = this.#ways.setPeers(nodes, this.#options.node);
+    const added = this.#paths.setPeers(nodes, this.#options.node);
     if (added.length === 0) return;
     await this.#queue.run(async () => {
-      // The first look asks for all.
+      // The first scan queries all peers.
       if (!this.#chosen) return;
-      await this.#ask(added, this.#chosen);
-      this.#tell(this.#chosen);
+      await this.#queryRoutes(added, this.#chosen);
+      this.#report(this.#chosen);
     });
   }
 
-  async #lookAgain(later: () => void): Promise<void> {
+  async #rescan(later: () => void): Promise<void> {
     const begin = performance.now();
     try {
-      await this.#queue.run(() => this.#look());
+      await this.#queue.run(() => this.#scan());
       this.#gather = Math.min(Math.max(GATHER, 3 * (performance.now() - begin)), LONGEST_GATHER);
     } catch (error) {
-      this.#complain(messageOf(error));
+      this.#warnOnce(messageOf(error));
       this.#gather = AFTER_FAILURE;
       later();
     }
   }
 
-  async #look(): Promise<void> {
+  async #scan(): Promise<void> {
     const interfaces = await readInterfaces(this.#netlink);
     try {
-      this.#chosen = withoutGaps(chooseUnderlay(interfaces, this.#options.wish), this.#chosen);
+      this.#chosen = withoutGaps(chooseUnderlay(interfaces, this.#options.request), this.#chosen);
     } catch (error) {
-      this.#complain(messageOf(error));
+      this.#warnOnce(messageOf(error));
       return;
     }
-    this.#complaint = '';
+    this.#lastWarning = '';
     this.#mtus = interfaces.mtus;
-    await this.#ask(this.#ways.peers, this.#chosen);
-    this.#tell(this.#chosen);
+    await this.#queryRoutes(this.#paths.peers, this.#chosen);
+    this.#report(this.#chosen);
   }
 
   /**
-   * Where the kernel would send packets from this node's own address, as tunnels do. Without an answer
-   * the last one holds.
+   * Looks up the kernel's routes for packets sent from this node's own address, as tunnels send them. Without
+   * an answer the last route is kept.
    */
-  async #ask(peers: readonly Ip[], { addresses }: Underlay): Promise<void> {
+  async #queryRoutes(peers: readonly Ip[], { addresses }: Underlay): Promise<void> {
     const questions = peers.map((peer) => {
       const from = addresses[familyOf(peer)];
       return routeGet(peer, { ...(from !== undefined && { from }), fibMatch: true });
     });
     for (const [i, answer] of (await this.#netlink.getAll(questions)).entries()) {
       const peer = peers[i];
-      if (peer !== undefined) this.#ways.learn(peer, answer instanceof FlatnetError ? undefined : answer);
+      if (peer !== undefined) this.#paths.learn(peer, answer instanceof FlatnetError ? undefined : answer);
     }
   }
 
-  #tell(chosen: Underlay): void {
-    const least = this.#ways.narrowest(this.#mtus);
+  #report(chosen: Underlay): void {
+    const least = this.#paths.narrowest(this.#mtus);
     const narrow = least && least.mtu < chosen.mtu ? least : undefined;
     const underlay = narrow ? { ...chosen, pathMtu: narrow.mtu } : chosen;
-    if (isDeepStrictEqual(underlay, this.#told)) return;
-    this.#told = underlay;
+    if (isDeepStrictEqual(underlay, this.#reported)) return;
+    this.#reported = underlay;
     this.#options.log.info({ underlay, narrowest: narrow?.peer }, 'underlay');
-    this.#options.found(underlay);
+    this.#options.onChange(underlay);
   }
 
-  #complain(reason: string): void {
-    if (reason !== this.#complaint) this.#options.log.warn({ reason }, 'no underlay');
-    this.#complaint = reason;
+  #warnOnce(reason: string): void {
+    if (reason !== this.#lastWarning) this.#options.log.warn({ reason }, 'no underlay');
+    this.#lastWarning = reason;
   }
 }
 
-/** Routes to pods, which come and go by the thousand. */
+/** Protocols of routes to pods, which change by the thousand. */
 const TO_PODS: ReadonlySet<number | undefined> = new Set([...OUR_PROTOCOLS, RTPROT_BIRD]);
 
 function matters(event: MonitorEvent): boolean {
@@ -173,13 +169,15 @@ function matters(event: MonitorEvent): boolean {
     case 'address':
       return !isLinkLocal(addressOf(event.value.address));
     case 'route':
-      return lengthOf(event.value.dst) === 0 || !(TO_PODS.has(event.value.protocol) || isUsual(event.value));
+      return (
+        lengthOf(event.value.dst) === 0 || !(TO_PODS.has(event.value.protocol) || isAutomatic(event.value))
+      );
     default:
       return event.object === 'rule';
   }
 }
 
-/** The kernel adds them with every address, of pod devices too. */
-function isUsual({ protocol, type, dst }: Route): boolean {
+/** Whether the kernel added the route along with an address, which it does for pod devices too. */
+function isAutomatic({ protocol, type, dst }: Route): boolean {
   return protocol === RTPROT_KERNEL && (type !== 'unicast' || isLinkLocal(addressOf(dst)));
 }

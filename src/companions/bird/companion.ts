@@ -13,7 +13,8 @@ import { type FoundTunnel, foundTunnel } from './tunnel/found.ts';
 import { Tunnel } from './tunnel/tunnel.ts';
 
 /**
- * Backend `bgp`: BIRD, which brings the routes to the peers' pods, and the IPIP tunnel those may lead into.
+ * The companion of backend `bgp`: BIRD, which provides the routes to the peers' pods, and the IPIP tunnel
+ * they may use.
  */
 export const bird: CompanionKind<BirdCompanion> = {
   start: async (context) => new BirdCompanion(context, await foundTunnel()),
@@ -63,13 +64,13 @@ class BirdCompanion implements Companion<TunnelFacts> {
   deviceMade({ link }: LinkItem): void {
     if (link.type !== 'ipip') return;
     this.#tunnel.made();
-    this.#speaker.tunnelMade();
+    this.#speaker.onTunnel();
   }
 }
 
 /**
- * What the cluster's pods have addresses of: Calico's pools, or a leased network's own, which BIRD routes
- * without a tunnel.
+ * The networks that the cluster's pod addresses come from: Calico's pools, or those of a leased network,
+ * which BIRD routes without a tunnel.
  */
 function bgpPools(network: Network, { ipPools }: Resources): BgpPool[] {
   if (network.addresses === 'blocks') return [...ipPools];

@@ -11,13 +11,13 @@ import { BirdFiles } from './daemon/files.ts';
 import { adoptBird, runningBird } from './daemon/process.ts';
 import { kernelRoutesOfBird } from './kernel-routes.ts';
 
-/** Milliseconds BIRD may take to withdraw everything, and then to end. */
-const PATIENCE = 5000;
+/** Time BIRD gets to withdraw its routes, and again to exit, in milliseconds. */
+const TIMEOUT = 5000;
 
 /**
- * Ends this node's BIRD for good, unlike `Bird.stop`: it says goodbye to its peers, so that they drop this
- * node's routes, takes its own routes out of the kernel, ends, and its files go. Other ways for the packets
- * must be there already.
+ * Ends this node's BIRD for good, unlike `Bird.stop`: BIRD closes its sessions, so that the peers drop this
+ * node's routes, removes its routes from the kernel and exits; then its files are deleted. Other routes for
+ * the traffic must already be in place.
  */
 export async function endBird(folder: string, log: Log): Promise<void> {
   const files = new BirdFiles(folder);
@@ -29,23 +29,23 @@ export async function endBird(folder: string, log: Log): Promise<void> {
     try {
       await withdraw(control, files, netlink);
     } catch (error) {
-      log.warn({ error: messageOf(error) }, 'BIRD does not withdraw its routes');
+      log.warn({ error: messageOf(error) }, 'BIRD does not withdraw its routes; deleting them');
     }
   }
-  if (id && !(await waitForEnd(id, PATIENCE))) await killNow([id]);
-  // Of a BIRD that was killed. Nobody else's: a node has one BIRD (docs/node.md).
+  if (id && !(await waitForEnd(id, TIMEOUT))) await killNow([id]);
+  // Left by a killed BIRD. They can't be foreign: a node has one BIRD (docs/node.md).
   const left = await kernelRoutesOfBird(netlink);
   await netlink.execute(left.map(routeDelete));
   await rm(folder, { recursive: true, force: true });
   log.info({ left: left.length }, 'BIRD has ended');
 }
 
-/** BIRD without a session has nothing that it could export to the kernel. */
+/** Withdraws all kernel routes: BIRD without sessions has nothing to export. */
 async function withdraw(control: BirdControl, files: BirdFiles, netlink: NetlinkSocket): Promise<void> {
   const config = (await files.readConfig()) ?? '';
   await files.accept(await files.propose(withoutSessions(config)));
   await control.request(`configure "${files.config}"`);
-  const deadline = performance.now() + PATIENCE;
+  const deadline = performance.now() + TIMEOUT;
   while ((await kernelRoutesOfBird(netlink)).length > 0 && performance.now() < deadline) await pause(20);
   await control.request('down');
 }

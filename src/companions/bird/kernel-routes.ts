@@ -4,7 +4,7 @@ import { Monitor } from '../../linux/monitor.ts';
 import { NETLINK_ROUTE, NetlinkSocket } from '../../linux/netlink/socket.ts';
 import { type Route, RT_TABLE_MAIN, RTPROT_BIRD, routeDump } from '../../linux/route.ts';
 
-/** BIRD's routes in this node's kernel, like `ip route show proto bird`. */
+/** Reads BIRD's routes from this node's kernel, like `ip route show proto bird`. */
 export async function kernelRoutesOfBird(netlink: NetlinkSocket): Promise<Route[]> {
   const found: Route[] = [];
   for (const family of FAMILIES) {
@@ -13,15 +13,15 @@ export async function kernelRoutesOfBird(netlink: NetlinkSocket): Promise<Route[
   return found;
 }
 
-/** Their destinations. */
+/** Returns the destinations of BIRD's kernel routes. */
 export async function routesOfBird(): Promise<string[]> {
   using netlink = NetlinkSocket.open(NETLINK_ROUTE);
   return (await kernelRoutesOfBird(netlink)).map(({ dst }) => dst);
 }
 
 /**
- * Calls `lost` whenever the kernel may have lost routes of BIRD's, at the beginning too; until `signal`
- * aborts. Rejects when the kernel cannot be listened to.
+ * Calls `lost` at the start and whenever the kernel may have lost routes of BIRD's, until `signal` aborts.
+ * Rejects when the kernel cannot be monitored.
  */
 export async function watchRoutesOfBird(signal: AbortSignal, lost: () => void): Promise<void> {
   const monitor = Monitor.open({ signal, objects: ['route', 'address', 'link'] });
@@ -34,11 +34,11 @@ export async function watchRoutesOfBird(signal: AbortSignal, lost: () => void): 
 function mayLose(event: MonitorEvent): boolean {
   if (event.type === 'overflow') return true;
   if (event.type === 'new') {
-    // A link that goes down loses its routes; they can be put back when it is up again.
+    // A link that goes down loses its routes; they can be restored once it is up again.
     return event.object === 'link' && event.value.kind === 'ipip' && event.value.up;
   }
   if (event.type !== 'del') return false;
   if (event.object === 'route') return event.value.protocol === RTPROT_BIRD;
-  // With a device's last IPv4 address its routes go, and the kernel reports none of them (fib_disable_ip).
+  // Removing a device's last IPv4 address removes its routes, without any route event (fib_disable_ip).
   return event.object === 'address' && familyOf(event.value.address) === 4;
 }

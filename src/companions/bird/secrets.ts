@@ -13,9 +13,9 @@ export type Secrets = {
 const SAFE = /^[A-Za-z0-9_-][A-Za-z0-9._-]*$/;
 
 /**
- * The passwords that BGP peers and the mesh refer to: each is a file `<folder>/<secret>/<key>`, as
- * Kubernetes mounts a Secret, readable by root only. One that is missing is reported in `warnings` and
- * its sessions are left out: a session meant to have a password never runs without one.
+ * Reads the passwords that BGP peers and the mesh refer to: files `<folder>/<secret>/<key>`, as Kubernetes
+ * mounts a Secret, readable by root only. A missing one is reported in `warnings` and its sessions are left
+ * out: a session meant to have a password never runs without one.
  */
 export function readSecrets(folder: string, resources: Resources): Secrets {
   const secrets = new Map<string, string>();
@@ -37,9 +37,10 @@ function secretRefs({ bgpConfiguration, bgpPeers }: Resources): SecretRef[] {
 }
 
 function readSecret(folder: string, { name, key }: SecretRef): string {
-  if (!SAFE.test(name) || !SAFE.test(key)) throw new Error('is not a name of a file');
+  if (!SAFE.test(name) || !SAFE.test(key)) throw new Error('is not a valid file name');
   const path = join(folder, name, key);
   const mode = statSync(path).mode & 0o777;
-  if (mode & 0o077) throw new Error(`${path} has mode ${mode.toString(8)}: chmod 600, others may read it`);
+  if (mode & 0o077)
+    throw new Error(`${path} has mode ${mode.toString(8)}: run chmod 600, others can read it`);
   return readFileSync(path, 'utf8').replace(/\r?\n$/, '');
 }

@@ -12,17 +12,17 @@ import { routesOfBird, watchRoutesOfBird } from './kernel-routes.ts';
 import { readSecrets, type Secrets } from './secrets.ts';
 import type { Bgp } from './status/status.ts';
 
-/** Milliseconds in which lost routes gather: a link that goes down takes all its routes at once. */
+/** Batching window for lost routes, in milliseconds: a link that goes down loses all its routes at once. */
 const GATHER = 100;
 /**
- * Milliseconds. BIRD 2.0 may sleep over work it has just made for itself, for up to 3 s or until anything
- * else happens (its io_loop looks for events before it runs what makes some): a peer that came up waits that
- * long for what BIRD has to tell it. Any command wakes BIRD.
+ * Interval between wake-ups of BIRD, in milliseconds. BIRD 2.0 may sleep on work it has just queued for
+ * itself, for up to 3 s or until something else happens (its io_loop checks for events before running the
+ * code that queues some), which delays updates to a peer that has just come up. Any command wakes BIRD.
  */
 const WAKE = 200;
 /**
- * Milliseconds between looks at the passwords' files: mounting a Secret anew, or changing a mode, makes no
- * event to rely on.
+ * Interval between checks of the password files, in milliseconds: remounting a Secret or changing a mode
+ * raises no reliable event.
  */
 const SECRETS = 5000;
 
@@ -35,7 +35,7 @@ export type BgpSpeakerOptions = {
   readonly signal: AbortSignal;
 };
 
-/** This node's BGP: its facts in, a running BIRD with the configuration that follows from them out. */
+/** This node's BGP speaker: keeps a BIRD running with the configuration derived from the facts. */
 export class BgpSpeaker implements AsyncDisposable {
   readonly #options: BgpSpeakerOptions;
   readonly #bird: Bird;
@@ -58,8 +58,8 @@ export class BgpSpeaker implements AsyncDisposable {
     });
     this.#reload = new Latest('reload routes', () => this.#reloadImports(), { log, signal });
     this.#reinstall = new Latest(
-      'put routes back',
-      () => this.#tell('put routes back', () => this.#bird.reinstall()),
+      'reinstall routes',
+      () => this.#request('reinstall routes', () => this.#bird.reinstall()),
       {
         log,
         signal,
@@ -75,34 +75,37 @@ export class BgpSpeaker implements AsyncDisposable {
     );
     background(
       'watch the passwords',
-      this.#every(SECRETS, () => this.#lookAtSecrets()),
+      this.#every(SECRETS, () => this.#checkSecrets()),
       log,
       signal,
     );
   }
 
-  /** Ends the supervision; BIRD runs on, and the next agent takes it over. */
+  /** Ends the supervision. BIRD keeps running, and the next agent takes it over. */
   async [Symbol.asyncDispose](): Promise<void> {
     await this.#bird[Symbol.asyncDispose]();
   }
 
-  /** What runs now, for `flatnet bgp`; undefined before the first configuration. */
+  /** The running BGP, for `flatnet bgp`; undefined before the first configuration. */
   get running(): Bgp | undefined {
     return this.#config && { bird: this.#bird, config: { ...this.#config, warnings: this.warnings } };
   }
 
-  /** Why BGP does not run; undefined when it does. */
+  /** Why BGP is not running; undefined when it is. */
   get problem(): string | undefined {
     return this.#problem;
   }
 
-  /** What is configured and cannot be, and why BIRD does not run. */
+  /** Configuration that could not be applied, and why BIRD is not running. */
   get warnings(): readonly string[] {
     const { trouble } = this.#bird;
     return trouble === undefined ? this.#warnings : [trouble, ...this.#warnings];
   }
 
-  /** BIRD follows. When it rejects the configuration, the one before stays and this one is tried again. */
+  /**
+   * Reconfigures BIRD for new facts. When BIRD rejects the configuration, the previous one stays in effect
+   * and the new one is retried.
+   */
   update(facts: Omit<BgpFacts, 'secrets'>): void {
     this.#facts = facts;
     this.#secrets = readSecrets(this.#options.secrets, facts.resources);
@@ -110,13 +113,13 @@ export class BgpSpeaker implements AsyncDisposable {
     const config = birdConfig({ ...facts, secrets }, this.#bird.files.log);
     this.#warn([...warnings, ...config.warnings]);
     const isNew = config.text !== this.#config?.text;
-    // Also with the same text: the reason for a session may have changed.
+    // Even with the same text, the reason for a session may have changed.
     this.#config = config;
     if (isNew) this.#apply.push(config);
   }
 
-  /** `tunl0` is new: routes that were refused without it are looked at again. */
-  tunnelMade(): void {
+  /** Called when `tunl0` was created: routes that were refused without it are filtered again. */
+  onTunnel(): void {
     if (this.#config) this.#reload.push();
   }
 
@@ -133,16 +136,13 @@ export class BgpSpeaker implements AsyncDisposable {
     await untilDone('configure BIRD', work, { signal: superseded, log, failed });
   }
 
-  /** After the configuration that is on its way. */
+  /** Waits for the pending configuration first. */
   async #reloadImports(): Promise<void> {
     await this.#apply.idle();
-    await this.#tell('reload routes', () => this.#bird.reloadImports());
+    await this.#request('reload routes', () => this.#bird.reloadImports());
   }
 
-  /**
-   * BIRD itself looks at the kernel every few seconds only; a route of BIRD's that someone deletes should be
-   * back sooner.
-   */
+  /** Reinstalls deleted routes. On its own, BIRD scans the kernel only every few seconds. */
   async #watchRoutes(): Promise<void> {
     const { signal, log } = this.#options;
     const watch = (): Promise<void> =>
@@ -152,40 +152,40 @@ export class BgpSpeaker implements AsyncDisposable {
     await untilDone('watch BIRD’s routes', watch, { signal, log });
   }
 
-  /** A password written later, mended or changed counts without anything else happening. */
-  #lookAtSecrets(): void {
+  /** Picks up passwords that were added, fixed or changed. */
+  #checkSecrets(): void {
     if (!this.#facts) return;
     const now = readSecrets(this.#options.secrets, this.#facts.resources);
     if (!isDeepStrictEqual(now, this.#secrets)) this.update(this.#facts);
   }
 
   async #wake(): Promise<void> {
-    if (this.#config) await this.#tell('wake', () => this.#bird.daemon());
+    if (this.#config) await this.#request('wake', () => this.#bird.daemon());
   }
 
-  /** For what BIRD does anyway, only later. */
-  async #tell(what: string, work: () => Promise<unknown>): Promise<void> {
+  /** Requests something BIRD would do anyway, later; failures are only logged. */
+  async #request(what: string, work: () => Promise<unknown>): Promise<void> {
     if (this.#options.signal.aborted) return;
     await work().catch((error: unknown) => {
-      this.#options.log.debug({ what, error: messageOf(error) }, 'BIRD was not reached');
+      this.#options.log.debug({ what, error: messageOf(error) }, 'cannot reach BIRD');
     });
   }
 
-  /** Until the signal aborts; what fails is logged and done again the next time. */
+  /** Repeats `work` until the signal aborts; a failure is logged. */
   async #every(ms: number, work: () => void | Promise<void>): Promise<void> {
     const { signal, log } = this.#options;
     while (await pause(ms, signal)) {
       try {
         await work();
       } catch (error) {
-        logFailure('look after BIRD', error, log);
+        logFailure('maintain BIRD', error, log);
       }
     }
   }
 
   #warn(warnings: readonly string[]): void {
     if (isDeepStrictEqual(warnings, this.#warnings)) return;
-    if (warnings.length > 0) this.#options.log.warn({ warnings }, 'BGP is not whole');
+    if (warnings.length > 0) this.#options.log.warn({ warnings }, 'BGP is incomplete');
     this.#warnings = warnings;
   }
 }

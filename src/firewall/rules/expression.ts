@@ -40,7 +40,7 @@ const NFTA_VERDICT_CODE = 1;
 const NFTA_VERDICT_CHAIN = 2;
 
 type Code = 'drop' | 'accept' | 'jump' | 'goto' | 'return';
-/** What a rule decides, and where a jump or goto leads. */
+/** A rule's verdict, with the target of a jump or goto. */
 export type Verdict = { readonly code: Code; readonly chain: string };
 
 /** NF_DROP, NF_ACCEPT, NFT_JUMP, NFT_GOTO, NFT_RETURN. */
@@ -52,12 +52,12 @@ const CODES: ReadonlyMap<number | undefined, Code> = new Map<number, Code>([
   [-5, 'return'],
 ]);
 
-/** What a rule does besides deciding. */
+/** Expressions that don't affect the verdict. */
 const HARMLESS = ['counter', 'log', 'last', 'dup', 'flow_offload'];
 
 /**
- * Whether it holds, undefined where that is unknown; or what it decides, `unclear` when it decides and we
- * cannot tell what.
+ * Evaluates an expression. Returns whether it matches, undefined if unknown; or its verdict, `unclear` when
+ * that can't be determined.
  */
 export async function evaluate(
   { name, data }: Expression,
@@ -66,7 +66,7 @@ export async function evaluate(
   table: Table,
 ): Promise<boolean | undefined | Verdict | 'unclear'> {
   switch (name) {
-    // Without a destination register it sets something.
+    // Without a destination register it sets a value.
     case 'meta': {
       const key = number(data, NFTA_META_KEY);
       if (data.has(NFTA_META_DREG)) registers.write(number(data, NFTA_META_DREG), metaOf(packet, key));
@@ -119,7 +119,7 @@ async function lookup(
   registers: Registers,
   table: Table,
 ): Promise<boolean | undefined | 'unclear'> {
-  // A map: of verdicts, or of values that we do not evaluate.
+  // A map, either of verdicts or of values that we do not evaluate.
   if (data.has(NFTA_LOOKUP_DREG)) {
     return number(data, NFTA_LOOKUP_DREG) === NFT_REG_VERDICT ? 'unclear' : undefined;
   }

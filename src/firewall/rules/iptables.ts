@@ -3,8 +3,9 @@ import { CT_STATE_NEW, type Packet, type Writing } from './packet.ts';
 const XT_CONNTRACK_STATE = 1;
 
 /**
- * Whether an extension of iptables (`-m NAME`) matches the first packet of a connection, for the extensions
- * that nearly every FORWARD chain uses; undefined for all others. `info`: the extension's own struct.
+ * Returns whether an iptables extension (`-m NAME`) matches the first packet of a connection. Covers the
+ * extensions that nearly every FORWARD chain uses; undefined for all others. `info`: the extension's own
+ * struct.
  */
 export function iptablesMatch(
   { written }: Packet,
@@ -17,8 +18,8 @@ export function iptablesMatch(
   if (name === 'mark' && !written.has('mark') && revision === 1 && info.length >= 9) {
     return (info.readUInt32LE(0) === 0) !== (info.readUInt8(8) !== 0);
   }
-  // struct xt_conntrack_mtinfo2 and 3: after the addresses, ports and expiry come what is compared, inverted,
-  // and the states.
+  // struct xt_conntrack_mtinfo2 and 3: addresses, ports and expiry are followed by the match flags, the
+  // invert flags and the states.
   if (name === 'conntrack' && !written.has('tracking') && revision >= 2 && info.length >= 152) {
     const compared = info.readUInt16LE(146);
     const inverted = info.readUInt16LE(148);

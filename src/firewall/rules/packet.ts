@@ -1,21 +1,21 @@
 import { type Family, familyOf, type Ip, ipToBytes } from '../../ip/address.ts';
 import { interfaceField } from '../../linux/nftables/values/field.ts';
 
-/** What rules write on a packet for later ones to read. */
+/** Values that rules set on a packet and later ones read. */
 export type Writing = 'mark' | 'ct mark' | 'tracking';
 
-/** The first TCP packet of a connection, as it is forwarded. */
+/** The first TCP packet of a connection, being forwarded. */
 export type Packet = {
   readonly source: Ip;
   readonly target: Ip;
   /** Interface names. */
   readonly from: string;
   readonly to: string;
-  /** What some rule has written, or may have; the values are not tracked. */
+  /** Values that some rule has set, or may have; the values themselves are not tracked. */
   readonly written: Set<Writing>;
 };
 
-// linux/netfilter/nf_tables.h: what a rule may read of a packet.
+// linux/netfilter/nf_tables.h: keys that a rule may read from a packet.
 const NFT_META_PROTOCOL = 1;
 const NFT_META_MARK = 3;
 const NFT_META_IIFNAME = 6;
@@ -32,7 +32,7 @@ const IPPROTO_TCP = 6;
 /** The bit of a new connection: nf_conntrack_common.h, NF_CT_STATE_BIT(IP_CT_NEW). */
 export const CT_STATE_NEW = 8;
 
-/** What `meta` loads of the packet; here as below undefined if unknown. */
+/** Returns what `meta` loads; like the functions below, undefined if unknown. */
 export function metaOf(packet: Packet, key: number): Buffer | undefined {
   const family = familyOf(packet.source);
   switch (key) {
@@ -53,7 +53,7 @@ export function metaOf(packet: Packet, key: number): Buffer | undefined {
   }
 }
 
-/** What `ct` loads: the packet is the first of its connection. */
+/** Returns what `ct` loads for the first packet of a connection. */
 export function conntrackOf({ written }: Packet, key: number): Buffer | undefined {
   if (written.has('tracking')) return undefined;
   switch (key) {
@@ -78,7 +78,7 @@ export function conntrackSet(packet: Packet, key: number): void {
   if (key === NFT_CT_MARK) packet.written.add('ct mark');
 }
 
-/** What `payload` loads of the network header: protocol and addresses are known. */
+/** Returns what `payload` loads from the network header, of which protocol and addresses are known. */
 export function headerOf({ source, target }: Packet, offset: number, length: number): Buffer | undefined {
   const family = familyOf(source);
   const [size, protocolAt, addressesAt] = family === 4 ? [20, 9, 12] : [40, 6, 8];
@@ -92,7 +92,7 @@ export function headerOf({ source, target }: Packet, offset: number, length: num
   return bytes.subarray(offset, offset + length);
 }
 
-/** Marks and conntrack's numbers are in host byte order, and rules compare them so. */
+/** Encodes a mark or a conntrack value, which rules compare in host byte order. */
 function hostU32(value: number): Buffer {
   const bytes = Buffer.alloc(4);
   bytes.writeUInt32LE(value);

@@ -1,12 +1,12 @@
 /**
- * A rule's four-byte registers, over which the sixteen-byte registers of older rules lie. Tracks which of
- * them hold known values.
+ * A rule's four-byte registers, overlaid by the sixteen-byte registers of older rules. Tracks which of them
+ * hold known values.
  */
 export class Registers {
   readonly #bytes = Buffer.alloc(64);
   readonly #known = new Array<boolean>(16).fill(false);
 
-  /** Undefined: what was written is unknown. */
+  /** Writes a value; undefined marks it as unknown. */
   write(register: number, value: Uint8Array | undefined, length = value?.length ?? 16): void {
     const at = place(register);
     const words = Math.ceil(length / 4);
@@ -15,7 +15,7 @@ export class Registers {
     if (value) this.#bytes.set(value, 4 * at);
   }
 
-  /** Undefined unless all of it is known. */
+  /** Reads a value; undefined unless all of it is known. */
   read(register: number, length: number): Buffer | undefined {
     const at = place(register);
     if (!this.#known.slice(at, at + Math.ceil(length / 4)).every(Boolean)) return undefined;

@@ -8,7 +8,7 @@ export const NF_INET_FORWARD = 2;
 /** A chain that packets of a hook pass through. */
 export type BaseChain = TableId & {
   readonly chain: string;
-  /** What becomes of packets that no rule decides about. */
+  /** Applies to packets that no rule decides. */
   readonly policy: 'accept' | 'drop';
   /** `filter`, `nat` or `route`. */
   readonly type: string;
@@ -20,22 +20,24 @@ export type BaseChain = TableId & {
 export type Expression = { readonly name: string; readonly data: Attributes };
 export type Rule = readonly Expression[];
 
-/** The rules of a network namespace, read as they are asked for. */
+/** The rules of a network namespace, read on demand. */
 export type Ruleset = {
   /**
-   * The base chains of a hook (NF_INET_*) in `ip`, `ip6` and `inet`, in the order in which packets pass them.
+   * The base chains of a hook (NF_INET_*) in `ip`, `ip6` and `inet`, in the order in which packets traverse
+   * them.
    */
   baseChains(hook: number): Promise<readonly BaseChain[]>;
   table(name: TableId): Table;
 };
 
 export type Table = {
-  /** In order; none for a chain that is gone. */
+  /** In order; none for a chain that no longer exists. */
   rules(chain: string): Promise<readonly Rule[]>;
   /**
-   * Bytes of a set's key, each field of a concatenation padded to four; undefined when there is no such set.
+   * Length of a set's key in bytes, each field of a concatenation padded to four; undefined for an unknown
+   * set.
    */
   keyLength(set: string): Promise<number | undefined>;
-  /** Whether the set holds the key, by itself or in a range. */
+  /** Whether the set contains the key, as an element or within a range. */
   inSet(set: string, key: Uint8Array): Promise<boolean>;
 };

@@ -4,8 +4,8 @@ import { Registers } from './registers.ts';
 import type { BaseChain, Rule, Table } from './ruleset.ts';
 
 /**
- * Whether a base chain drops or rejects the packet for certain. A packet that some rule may accept for
- * reasons we cannot evaluate (an extension of iptables, a limit, a verdict map) does not count as dropped.
+ * Returns whether a base chain certainly drops or rejects the packet. A packet that some rule may accept on
+ * conditions we cannot evaluate (an iptables extension, a limit, a verdict map) does not count as dropped.
  */
 export async function drops(chain: BaseChain, packet: Packet, table: Table): Promise<boolean> {
   const walk = new Walk(packet, table);
@@ -15,7 +15,7 @@ export async function drops(chain: BaseChain, packet: Packet, table: Table): Pro
 }
 
 class Walk {
-  /** A rule that we do not understand may have accepted the packet. */
+  /** A rule that we cannot evaluate may have accepted the packet. */
   doubtful = false;
   readonly #packet: Packet;
   readonly #table: Table;
@@ -25,7 +25,7 @@ class Walk {
     this.#table = table;
   }
 
-  /** Undefined: the packet returns from the chain undecided. */
+  /** Returns the chain's verdict; undefined when the packet leaves it undecided. */
   async chain(name: string): Promise<'accept' | 'drop' | undefined> {
     for (const rule of await this.#table.rules(name)) {
       const { matches, verdict } = await this.#rule(rule);
@@ -43,7 +43,7 @@ class Walk {
     return undefined;
   }
 
-  /** `matches` is undefined where that is unknown. */
+  /** `matches` is undefined if unknown. */
   async #rule(rule: Rule): Promise<{ matches: boolean | undefined; verdict?: Verdict }> {
     const registers = new Registers();
     let matches: boolean | undefined = true;

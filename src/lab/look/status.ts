@@ -1,4 +1,4 @@
-import { type AgentStatus, troublesOf } from '../../agent/status.ts';
+import { type AgentStatus, problemsOf } from '../../agent/status.ts';
 import type { Network } from '../../cluster/network.ts';
 import { messageOf } from '../../error.ts';
 import type { Family } from '../../ip/address.ts';
@@ -144,7 +144,7 @@ function nodeProblems(
   if (agent === 'not ready')
     problems.push(`${name}: not ready: ${status?.notReady ?? 'the agent is starting'}`);
   if (status?.store.connected === false) problems.push(`${name}: the agent is not connected to the store`);
-  if (status) problems.push(...troublesOf(status).map((text) => `${name}: ${text}`));
+  if (status) problems.push(...problemsOf(status).map((text) => `${name}: ${text}`));
   return problems;
 }
 

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { type DeviceMtu, PeerWays } from '../../../src/agent/underlay/path-mtu.ts';
+import { type DeviceMtu, PeerPaths } from '../../../src/agent/underlay/path-mtu.ts';
 import type { Node } from '../../../src/cluster/node.ts';
 import { familyOf, type Ip, parseIp } from '../../../src/ip/address.ts';
 import { parseCidr } from '../../../src/ip/cidr.ts';
@@ -33,7 +33,7 @@ function route(over: Partial<Route> = {}): Route {
 const ROUTE6 = { dst: parseCidr('2001:db8::/64') };
 
 function mtuOf(answer: Route): number | undefined {
-  const ways = new PeerWays();
+  const ways = new PeerPaths();
   ways.setPeers([node('a', A)], 'self');
   ways.learn(A, answer);
   return ways.narrowest(MTUS)?.mtu;
@@ -67,7 +67,7 @@ test('a route that is no way to another node does not count', () => {
 });
 
 test('the narrowest way of all peers counts, and only new addresses are to be asked for', () => {
-  const ways = new PeerWays();
+  const ways = new PeerPaths();
   const a = node('a', A);
   const b = node('b', B, B6);
   assert.deepEqual(ways.setPeers([node('self', parseIp('192.0.2.9')), a], 'self'), [A]);
@@ -84,7 +84,7 @@ test('the narrowest way of all peers counts, and only new addresses are to be as
 });
 
 test('a way that may be back in a moment does not raise the MTU', () => {
-  const ways = new PeerWays();
+  const ways = new PeerPaths();
   const [a, b] = [node('a', A), node('b', B)];
   ways.setPeers([a, b], 'self');
   ways.learn(A, route());

@@ -57,7 +57,10 @@ test('from bgp to another backend and back', { skip: NO_KERNEL, timeout: 300_000
       assert.equal(routes(cluster, node, '110').length, others, 'the new ones');
       assert.equal(routes(cluster, node, 'bird').length, others, 'and those of before');
       assert.ok(cluster.bird(node));
-      await assert.rejects(cluster.bgpStatus(node), { code: 'NOT_FOUND', message: /this node runs no BGP/ });
+      await assert.rejects(cluster.bgpStatus(node), {
+        code: 'NOT_FOUND',
+        message: /this node does not run BGP/,
+      });
     }
     await until(LIMIT, () => nodes.filter((node) => cluster.bird(node)).map((node) => `BIRD on ${node}`));
     for (const node of nodes) {

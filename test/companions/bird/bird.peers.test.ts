@@ -169,7 +169,7 @@ test('a mesh of three nodes, with BIRD killed, upgraded and reconfigured', {
       routesText((await bgpRoutes(bgp, '10.0.1.2')) ?? []),
       /\n\* {2}10\.244\.2\.0\/26 {2}via 10\.0\.1\.2 dev eth0 {2}Node_10_0_1_2 /,
     );
-    await assert.rejects(from('n9'), { code: 'NOT_FOUND', message: /n9: is no BGP peer/ });
+    await assert.rejects(from('n9'), { code: 'NOT_FOUND', message: /n9: is not a BGP peer/ });
   });
 
   await t.test('a session comes and goes without touching the others', async () => {

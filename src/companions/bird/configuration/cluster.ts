@@ -5,7 +5,7 @@ import { familyOf, type Ip } from '../../../ip/address.ts';
 import { contains } from '../../../ip/cidr.ts';
 import { type BgpFacts, secretKey } from './facts.ts';
 
-/** The facts as questions: who this node is to BGP, and who the others are. */
+/** Answers questions about this node and the others as BGP speakers. */
 export class BgpCluster {
   readonly resources: Resources;
   readonly self: Node;
@@ -19,7 +19,7 @@ export class BgpCluster {
     this.others = facts.nodes.filter((node) => node.name !== this.self.name);
   }
 
-  /** Whether a node is one of those a BGPPeer is for. */
+  /** Returns whether a BGPPeer selects a node. */
   selects(peer: BgpPeer): (node: Node) => boolean {
     if (peer.node !== undefined) return (node) => node.name === peer.node;
     if (peer.nodeSelector === undefined) return () => true;
@@ -27,7 +27,7 @@ export class BgpCluster {
     return (node) => matches(this.#labelsOf(node));
   }
 
-  /** Whether a node is what a BGPPeer names as the other end. */
+  /** Returns whether a BGPPeer names a node as the other end. */
   isOtherEndOf(peer: BgpPeer): (node: Node) => boolean {
     const { peerIp, peerSelector } = peer;
     if (peerIp !== undefined) return (node) => node.addresses[familyOf(peerIp)] === peerIp;
@@ -36,7 +36,10 @@ export class BgpCluster {
     return (node) => matches(this.#labelsOf(node));
   }
 
-  /** A BGPPeer's `localAsNumber` is that of the nodes it selects: the other end expects it. */
+  /**
+   * Returns a node's AS number. A BGPPeer's `localAsNumber` applies to the nodes it selects, because the
+   * other end expects it.
+   */
   asOf(node: Node, peer: BgpPeer | undefined): number {
     const own = this.resources.nodes[node.name]?.asNumber ?? this.resources.bgpConfiguration.asNumber;
     if (!peer) return own;
@@ -44,12 +47,12 @@ export class BgpCluster {
     return own;
   }
 
-  /** Of a route reflector; undefined for others. */
+  /** The cluster id of a route reflector; undefined for other nodes. */
   clusterIdOf(node: Node): Ip | undefined {
     return this.resources.nodes[node.name]?.routeReflectorClusterId;
   }
 
-  /** Of the mesh without a BGPPeer. */
+  /** The BGPPeer's password, or the mesh's without a BGPPeer. */
   passwordRef(peer: BgpPeer | undefined): SecretRef | undefined {
     return peer ? peer.password : this.resources.bgpConfiguration.nodeMeshPassword;
   }
@@ -63,7 +66,7 @@ export class BgpCluster {
     return this.#facts.self.underlay.onLink.some((cidr) => contains(cidr, address));
   }
 
-  /** The address that this node's end of a session has, which NAT may show to others as another one. */
+  /** The local address of a session. Behind NAT, peers may see a different one. */
   ownAddress(address: Ip): Ip | undefined {
     const family = familyOf(address);
     return this.#facts.self.underlay.addresses[family] ?? this.self.addresses[family];
@@ -74,7 +77,7 @@ export class BgpCluster {
   }
 }
 
-/** Whether a BGPPeer is for all nodes. */
+/** Whether a BGPPeer applies to all nodes. */
 export function isGlobal(peer: BgpPeer): boolean {
   return peer.node === undefined && peer.nodeSelector === undefined;
 }

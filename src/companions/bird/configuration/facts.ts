@@ -2,7 +2,7 @@ import type { TunnelFacts } from '../../../backends/ipip.ts';
 import type { Node, Self } from '../../../cluster/node.ts';
 import type { IpPool, Resources, SecretRef } from '../../../cluster/resources.ts';
 
-/** What this node's BGP follows from. The same facts give the same configuration, byte for byte. */
+/** Inputs of this node's BGP configuration. The same facts give the same configuration, byte for byte. */
 export type BgpFacts = {
   readonly self: Self<TunnelFacts>;
   /** All nodes of the cluster; this one may be among them. */

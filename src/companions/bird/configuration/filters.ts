@@ -4,14 +4,14 @@ import type { Cidr } from '../../../ip/cidr.ts';
 import { fnv32 } from '../../../ip/fnv.ts';
 import type { BgpPool } from './facts.ts';
 
-/** Routes the agent lets BIRD advertise: a node's blocks and borrowed addresses. */
+/** Protocol of routes that BIRD may advertise: a node's blocks and borrowed addresses. */
 export const PROTOCOL_ADVERTISED = 110;
-/** Routes to its own pods, which nobody else needs. */
+/** Protocol of routes to local pods, which no peer needs. */
 export const PROTOCOL_LOCAL = 111;
 
 /**
- * The MED of a route that another node of ours announces too: whoever hears both takes the short way (RFC
- * 4271 §9.1.2.2 c).
+ * The MED of a route that another node of the cluster announces too: a router that hears both takes the
+ * shorter path (RFC 4271 §9.1.2.2 c).
  */
 const MED_RELAYED = 100;
 
@@ -21,12 +21,12 @@ const MED_RELAYED = 100;
  */
 const INTERFACE = /^[!#-.0-~]{1,64}$/;
 
-/** An interface pattern as BIRD writes it; undefined when it cannot be written. */
+/** Quotes an interface pattern for BIRD; undefined when BIRD cannot express it. */
 export function interfacePattern(pattern: string): string | undefined {
   return INTERFACE.test(pattern) ? `"${pattern}"` : undefined;
 }
 
-/** What BIRD learns from the kernel. */
+/** The filter for what BIRD learns from the kernel. */
 export function kernelImport(family: Family, pools: readonly BgpPool[]): string {
   const bits = family === 4 ? 32 : 128;
   const inPools = netIn(family, pools);
@@ -42,7 +42,7 @@ export function kernelImport(family: Family, pools: readonly BgpPool[]): string 
 `;
 }
 
-/** What BIRD installs in the kernel. */
+/** The filter for what BIRD installs in the kernel. */
 export const KERNEL_EXPORT = `filter To_kernel {
   if source = RTS_BGP then accept;
   reject;
@@ -50,9 +50,9 @@ export const KERNEL_EXPORT = `filter To_kernel {
 `;
 
 /**
- * Leads a route of an encapsulated pool into the tunnel: its gateway is the node it belongs to, on-link
- * there whatever the underlay looks like. A router outside the cluster that names itself as next hop
- * terminates no tunnel.
+ * The function that directs routes of encapsulated pools into the tunnel. The gateway is the node that owns
+ * the route, and it is on-link there regardless of the underlay. A router outside the cluster that names
+ * itself as next hop terminates no tunnel.
  */
 export function tunnelFunction(pools: readonly BgpPool[], onLink: readonly Cidr[]): string {
   const four = pools.filter(({ cidr }) => familyOf(cidr) === 4);
@@ -82,7 +82,7 @@ export type Announcement = {
   }[];
 };
 
-/** What peers are told. Every path ends in accept or reject. */
+/** The function that selects what peers are told. Every path through it ends in accept or reject. */
 export function announceFunction(family: Family, { pools, prefixAdvertisements }: Announcement): string {
   const hidden = netIn(
     family,
@@ -95,8 +95,8 @@ export function announceFunction(family: Family, { pools, prefixAdvertisements }
       .filter(({ cidr, communities }) => familyOf(cidr) === family && communities.length > 0)
       .map(({ cidr, communities }) => `if net ~ ${cidr} then { ${communities.map(addCommunity).join(' ')} }`),
     `if proto = "Kernel${family}" then { if krt_source = ${PROTOCOL_ADVERTISED} then accept; reject; }`,
-    // A route of our own AS is a node's block, even if its pool is gone; what routers outside sent must be of
-    // a pool.
+    // A route of our own AS is a node's block, even if its pool is gone; routes from outside routers must lie
+    // in a pool.
     `if source = RTS_BGP && (${['bgp_path.len = 0', inPools].filter(Boolean).join(' || ')}) then { if outside then bgp_med = ${MED_RELAYED}; accept; }`,
     `if outside && proto = "Services${family}" then accept;`,
     'reject;',
@@ -109,7 +109,7 @@ function addCommunity(community: Community): string {
   return `${list}.add((${community.join(',')}));`;
 }
 
-/** The condition that `net` lies in one of the pools; empty when there is none of the family. */
+/** The condition that `net` lies in one of the pools; empty when no pool is of the family. */
 function netIn(family: Family, pools: readonly BgpPool[]): string {
   const cidrs = pools.map(({ cidr }) => cidr).filter((cidr) => familyOf(cidr) === family);
   return cidrs.length === 0 ? '' : `net ~ [ ${cidrs.map((cidr) => `${cidr}+`).join(', ')} ]`;
@@ -128,14 +128,14 @@ export function filterFunctionName(filter: string, direction: Direction, family:
 }
 
 /**
- * A BGPFilter for one direction and family: it decides, or leaves the decision to what follows. A rule
- * that exports everything exports what is advertised; a route of the host's own, such as its default
- * route, reaches peers only by a rule that names it.
+ * The function of a BGPFilter for one direction and family: it accepts, rejects, or leaves the decision to
+ * what follows. A rule that exports everything covers only advertised routes; one of the host's own routes,
+ * such as its default route, reaches peers only through a rule that names it.
  */
 export function filterFunction(filter: BgpFilter, direction: Direction, family: Family): string {
   const rules = rulesOf(filter, direction, family).map((rule) => {
-    const widely = direction === 'export' && rule.action === 'Accept' && !namesNetworks(rule);
-    return `  ${statement(rule, widely ? advertised(family) : undefined)}\n`;
+    const unrestricted = direction === 'export' && rule.action === 'Accept' && !namesNetworks(rule);
+    return `  ${statement(rule, unrestricted ? advertised(family) : undefined)}\n`;
   });
   return `function ${filterFunctionName(filter.name, direction, family)}() {\n${rules.join('')}  return true;\n}\n`;
 }
@@ -145,7 +145,10 @@ function rulesOf(filter: BgpFilter, direction: Direction, family: Family): reado
   return family === 4 ? filter.exportV4 : filter.exportV6;
 }
 
-/** What BIRD holds for its peers. The rest are the host's own routes, by which next hops resolve. */
+/**
+ * The condition that a route is for the peers. The others are the host's own routes, which only resolve next
+ * hops.
+ */
 function advertised(family: Family): string {
   return `(source = RTS_BGP || proto = "Services${family}" || (proto = "Kernel${family}" && krt_source = ${PROTOCOL_ADVERTISED}))`;
 }
@@ -156,7 +159,7 @@ function namesNetworks({ cidr, matchOperator }: FilterRule): boolean {
 
 const OPERATOR = { Equal: '=', NotEqual: '!=', In: '~', NotIn: '!~' } as const;
 
-function statement(rule: FilterRule, further: string | undefined): string {
+function statement(rule: FilterRule, extra: string | undefined): string {
   const { min, max } = rule.prefixLength ?? {};
   const conditions = [
     rule.cidr && `net ${OPERATOR[rule.matchOperator ?? 'In']} ${rule.cidr}`,
@@ -164,13 +167,13 @@ function statement(rule: FilterRule, further: string | undefined): string {
     max !== undefined && `net.len <= ${max}`,
     rule.source === 'RemotePeers' && 'source = RTS_BGP',
     rule.interface !== undefined && interfaceCondition(rule.interface),
-    further,
+    extra,
   ].filter((condition) => typeof condition === 'string');
   const verdict = `${rule.action.toLowerCase()};`;
   return conditions.length === 0 ? verdict : `if ${conditions.join(' && ')} then ${verdict}`;
 }
 
-/** No route is on an interface that BIRD cannot name. */
+/** False for a pattern that BIRD cannot express: no route matches it. */
 function interfaceCondition(pattern: string): string {
   const quoted = interfacePattern(pattern);
   return quoted === undefined ? 'false' : `ifname ~ ${quoted}`;

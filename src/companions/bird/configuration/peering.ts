@@ -3,21 +3,21 @@ import type { BgpPeer } from '../../../cluster/resources.ts';
 import { FAMILIES, familyOf, type Ip } from '../../../ip/address.ts';
 import type { BgpCluster } from './cluster.ts';
 
-/** One end to speak with, and the resource that says so; without one it is the mesh. */
+/** A peer to hold a session with, and the BGPPeer that asks for it; without one, the mesh does. */
 export type Wanted = {
   readonly address: Ip;
   readonly node?: Node;
   readonly peer?: BgpPeer;
 };
 
-/** The node-to-node mesh: every node with every other, route reflectors left out. */
+/** The node-to-node mesh: every node with every other, except route reflectors. */
 export function meshOf(cluster: BgpCluster): Wanted[] {
   const { self, others, resources } = cluster;
   if (!resources.bgpConfiguration.nodeToNodeMeshEnabled || cluster.clusterIdOf(self)) return [];
   return others.filter((node) => !cluster.clusterIdOf(node)).flatMap((node) => towards(cluster, node));
 }
 
-/** What a BGPPeer says of this node, as one that it selects or as the one at its other end. */
+/** The sessions a BGPPeer asks of this node, as a node that it selects or as its other end. */
 export function wantedBy(cluster: BgpCluster, peer: BgpPeer): Wanted[] {
   const { self, others } = cluster;
   const near = cluster.selects(peer);
@@ -33,14 +33,14 @@ function towards({ self }: BgpCluster, node: Node, peer?: BgpPeer): Wanted[] {
   return FAMILIES.flatMap((family) => {
     const address = node.addresses[family];
     if (address === undefined || self.addresses[family] === undefined) return [];
-    // A BGPPeer by address speaks of that one address, whichever end has it.
+    // A BGPPeer with an address is about that one address, whichever end has it.
     if (peer?.peerIp !== undefined && familyOf(peer.peerIp) !== family) return [];
     return [{ address, node, ...(peer && { peer }) }];
   });
 }
 
-/** Why nothing gives this node a session; undefined where there is no other node. */
-export function loneliness(cluster: BgpCluster): string | undefined {
+/** Explains why this node has no session; undefined when there is no other node. */
+export function isolationReason(cluster: BgpCluster): string | undefined {
   const { self, others, resources } = cluster;
   if (others.length === 0) return undefined;
   const { bgpPeers, bgpConfiguration } = resources;
@@ -49,16 +49,16 @@ export function loneliness(cluster: BgpCluster): string | undefined {
     .filter((peer) => cluster.selects(peer)(self))
     .map(({ name, peerSelector, peerIp }) => ({ name, far: peerSelector ?? peerIp ?? 'its other end' }));
   const peers = seeking.length
-    ? seeking.map(({ name, far }) => `BGPPeer ${name} finds no other node (${far})`).join(', ')
-    : 'no BGPPeer is for it';
-  const fix = seeking.length ? 'mend the BGPPeer or the labels of nodes' : 'add a BGPPeer';
+    ? seeking.map(({ name, far }) => `BGPPeer ${name} matches no other node (${far})`).join(', ')
+    : 'no BGPPeer selects it';
+  const fix = seeking.length ? 'fix the BGPPeer or the nodes’ labels' : 'add a BGPPeer';
   const alone = (reason: string, ...fixes: string[]): string =>
-    `this node has no BGP session with anyone: ${reason}, and ${peers}; ${[fix, ...fixes].join(', or ')}`;
+    `this node has no BGP session: ${reason}, and ${peers}; ${[fix, ...fixes].join(', or ')}`;
   if (bgpConfiguration.nodeToNodeMeshEnabled) {
-    if (clusterId === undefined) return alone('the node-to-node mesh has no other node to speak with');
+    if (clusterId === undefined) return alone('the node-to-node mesh has no other node');
     return alone(
       `its routeReflectorClusterID ${clusterId} keeps it out of the node-to-node mesh`,
-      `take the routeReflectorClusterID from Node ${self.name}`,
+      `remove the routeReflectorClusterID from Node ${self.name}`,
     );
   }
   if (clusterId !== undefined) return alone('the node-to-node mesh is off');

@@ -15,19 +15,19 @@ import type { Session } from './session.ts';
 import { sessionsOf } from './sessions.ts';
 
 export type BirdConfig = {
-  /** The whole of bird.conf. Holds passwords. */
+  /** The contents of bird.conf. Contains passwords. */
   readonly text: string;
   readonly sessions: readonly Session[];
   readonly warnings: readonly string[];
 };
 
-/** Bytes at which BIRD rotates its log, keeping one older file. */
+/** Size at which BIRD rotates its log, in bytes. It keeps one older file. */
 const LOG_BYTES = 1_000_000;
 
 /**
- * The configuration of this node's BIRD (≥ 2.0.12), one daemon for both families. It names peers and
- * pools, never blocks: BIRD learns those from the kernel. The order of the facts makes no difference.
- * `logFile`: a path without quotes.
+ * Renders the configuration of this node's BIRD (≥ 2.0.12), one daemon for both families. It names peers and
+ * pools, never blocks: BIRD learns those from the kernel. The result does not depend on the order of the
+ * facts. `logFile`: a path without quotes.
  */
 export function birdConfig(facts: BgpFacts, logFile: string): BirdConfig {
   const { sessions, warnings } = sessionsOf(facts);
@@ -72,14 +72,14 @@ export function birdConfig(facts: BgpFacts, logFile: string): BirdConfig {
       ...(idWarning ? [idWarning] : []),
       ...bgpConfiguration.ignoredInterfaces
         .filter((pattern) => interfacePattern(pattern) === undefined)
-        .map((pattern) => `ignoredInterfaces: ${JSON.stringify(pattern)} is no interface pattern`),
+        .map((pattern) => `ignoredInterfaces: ${JSON.stringify(pattern)} is not an interface pattern`),
     ],
   };
 }
 
 /**
- * `graceful restart wait`: how long a restarted BIRD waits for all its peers before it touches the
- * kernel's routes. With the default of 240 s, one dead peer would keep anything new out for four minutes.
+ * `graceful restart wait`: how long a restarted BIRD waits for all its peers before it touches the kernel's
+ * routes. With the default of 240 s, one dead peer would hold back all new routes for four minutes.
  */
 function head(id: string, logFile: string): string {
   return `log "${logFile}" ${LOG_BYTES} "${logFile}.1" { info, remote, warning, error, auth, fatal, bug };
@@ -91,9 +91,9 @@ graceful restart wait 25;
 }
 
 /**
- * Next hops resolve by direct routes. No router is behind a pod's device or the tunnel. BIRD may sleep
- * for up to 3 s over updates that are due, until one of its timers wakes it; the scan is the shortest of
- * them. The agent, when it is there, wakes BIRD more often.
+ * Next hops resolve through direct routes; there is no router behind a pod's device or the tunnel. BIRD may
+ * sleep for up to 3 s on pending updates until one of its timers wakes it; the scan timer is the shortest. A
+ * running agent wakes BIRD more often.
  */
 function interfaces(ignored: readonly string[]): string {
   const except = ['cali*', 'tunl0', 'kube-ipvs*', ...ignored].map(interfacePattern).filter(Boolean);
@@ -109,7 +109,7 @@ protocol direct Direct {
 `;
 }
 
-/** `persist`, `graceful restart`: routes stay when BIRD goes, and are taken over when it comes back. */
+/** `persist`, `graceful restart`: routes stay when BIRD exits and are taken over when it returns. */
 function kernelProtocol(family: Family): string {
   return `protocol kernel Kernel${family} {
   ipv${family} {
@@ -125,14 +125,14 @@ function kernelProtocol(family: Family): string {
 `;
 }
 
-/** Exists only to be announced; the kernel never sees it. */
+/** Static routes that are only announced; the kernel never sees them. */
 function services(family: Family, cidrs: readonly string[]): string {
   if (cidrs.length === 0) return '';
   const routes = [...new Set(cidrs)].toSorted().map((cidr) => `  route ${cidr} blackhole;\n`);
   return `protocol static Services${family} {\n  ipv${family};\n${routes.join('')}}\n`;
 }
 
-/** Three times 200 ms: a peer that has gone is noticed within 0.6 s. */
+/** Three times 200 ms: a dead peer is detected within 0.6 s. */
 const BFD = `protocol bfd Bfd {
   interface "*" { interval 200 ms; multiplier 3; };
   multihop { interval 200 ms; multiplier 3; };

@@ -4,7 +4,7 @@ import { fnv32 } from '../../../ip/fnv.ts';
 
 /**
  * The node's BGP identifier (RFC 6286: any four bytes but zero): its IPv4 address, or a hash of its name
- * where it has none.
+ * without one.
  */
 export function routerId(node: Node): Ip {
   if (node.addresses[4] !== undefined) return node.addresses[4];
@@ -13,14 +13,14 @@ export function routerId(node: Node): Ip {
 }
 
 /**
- * Two nodes with the same identifier take each other's routes for their own and drop them silently (RFC
- * 4456 §8), hence the warning. Undefined when the identifier is this node's alone.
+ * Warns when another node has the same identifier: each mistakes the other's routes for its own and drops
+ * them silently (RFC 4456 §8). Undefined when the identifier is unique.
  */
 export function routerIdWarning(self: Node, nodes: readonly Node[]): string | undefined {
   const id = routerId(self);
   const other = nodes.find((node) => node.name !== self.name && routerId(node) === id);
   return (
     other &&
-    `the BGP router id ${id} is also that of node ${other.name}: rename one, or give it an IPv4 address`
+    `the BGP router id ${id} is also used by node ${other.name}: rename one, or give it an IPv4 address`
   );
 }

@@ -4,25 +4,25 @@ import { type BgpCluster, isGlobal } from './cluster.ts';
 import { secretKey } from './facts.ts';
 import type { Wanted } from './peering.ts';
 
-/** One BGP session as this node holds it. */
+/** One BGP session of this node. */
 export type Session = {
   /**
-   * BIRD's name of it. It says who the other end is, not why we speak with it: a session outlives a change of
-   * its reason.
+   * BIRD's name for it. It identifies the other end, not the reason for the session, so the session survives
+   * a change of reason.
    */
   readonly name: string;
   readonly family: Family;
   readonly reason: 'node-to-node mesh' | 'global' | 'node specific';
-  /** The node of ours at the other end; absent outside the cluster. */
+  /** The node at the other end; absent for a peer outside the cluster. */
   readonly node?: string;
   readonly local: { readonly address?: Ip; readonly port: number; readonly as: number };
   readonly remote: { readonly address: Ip; readonly port: number; readonly as: number };
   /** The other end dials. */
   readonly passive: boolean;
-  /** The other end is our route reflector client, in this cluster. */
+  /** The other end is our route reflector client, in this route reflector cluster. */
   readonly clusterId?: Ip;
   readonly nextHop: 'self' | 'self ebgp' | 'keep';
-  /** Bound to the interface both are on, so that BFD is that of one hop; else any number of hops. */
+  /** Bound to the shared interface, so that BFD is single-hop; otherwise multihop. */
   readonly direct: boolean;
   readonly bfd: boolean;
   readonly password?: string;
@@ -30,7 +30,7 @@ export type Session = {
   readonly keepalive?: number;
   /** Seconds. */
   readonly restartTime?: number;
-  /** At most so many hops away (RFC 5082). */
+  /** Maximum distance in hops (RFC 5082). */
   readonly ttlSecurity?: number;
   readonly allowedLocalAs?: number;
   /** BGPFilters by name. */
@@ -39,7 +39,7 @@ export type Session = {
 
 const PASSWORD = /^[ !#-~]{1,80}$/;
 
-/** The session that is wanted. Both its ends compute it alike. */
+/** Computes a wanted session. Both ends compute it consistently. */
 export function sessionOf(cluster: BgpCluster, { address, node, peer }: Wanted): Session {
   const { bgpConfiguration } = cluster.resources;
   const family = familyOf(address);
@@ -66,7 +66,7 @@ export function sessionOf(cluster: BgpCluster, { address, node, peer }: Wanted):
       as: localAs,
     },
     remote: { address, port: remotePort, as: remoteAs },
-    // One end dials, or two connections meet and one is thrown away again.
+    // Only one end dials; otherwise connections collide and one is dropped.
     passive: node !== undefined && own !== undefined && ipCompare(address, own) > 0,
     ...(client && { clusterId }),
     nextHop: nextHopOf(peer, internal, clusterId !== undefined),
@@ -81,14 +81,14 @@ export function sessionOf(cluster: BgpCluster, { address, node, peer }: Wanted):
   };
 }
 
-/** Why a session can't be as it is wanted; undefined when it can. */
-export function troubleOf(
+/** Returns why a session can't be set up as wanted; undefined when it can. */
+export function obstacleOf(
   cluster: BgpCluster,
   { address, peer }: Wanted,
   session: Session,
 ): string | undefined {
   const ref = cluster.passwordRef(peer);
-  if (ref && session.password === undefined) return `the secret ${secretKey(ref)} is not there`;
+  if (ref && session.password === undefined) return `the secret ${secretKey(ref)} is missing`;
   if (session.password !== undefined && !PASSWORD.test(session.password)) {
     // BIRD's strings have no escapes; the kernel's TCP_MD5SIG_MAXKEYLEN is 80.
     return 'its password must be 1 to 80 printable ASCII characters without "';
@@ -101,15 +101,15 @@ export function troubleOf(
   return missing === undefined ? undefined : `there is no BGPFilter ${missing}`;
 }
 
-/** BIRD's multihop BFD needs an address of its own as well. */
+/** Whether the session needs a local address. BIRD's multihop BFD does. */
 function isBound(peer: BgpPeer | undefined): boolean {
   return peer?.sourceAddress !== 'None' || peer.bfd;
 }
 
 /**
- * A route from outside the cluster gets our address as next hop, because the other nodes need not reach the
- * router it came from. What a reflector passes on keeps its own, or all traffic between nodes would go
- * through the reflector.
+ * Routes from outside the cluster get our address as next hop, because the other nodes may not reach the
+ * router they came from. Reflected routes keep their own, or all traffic between nodes would pass through the
+ * reflector.
  */
 function nextHopOf(peer: BgpPeer | undefined, internal: boolean, reflector: boolean): Session['nextHop'] {
   if (peer?.nextHopMode === 'Keep') return 'keep';

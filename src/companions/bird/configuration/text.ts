@@ -1,11 +1,12 @@
-/** A session, from its name to its end. */
+/** A whole session block. */
 const PROTOCOL = /^protocol bgp \S+ \{\n.*?^\}\n/gms;
-/** What comes before a session's channel: BIRD can't change any of it while the session is up. */
+/** A session's options, before its channel: BIRD can't change any of them while the session is up. */
 const OPTIONS = /^protocol bgp (\S+) \{\n(.*?)^ {2}ipv[46] \{$/gms;
 
 /**
- * The sessions of both configurations that BIRD would close and open again by `configure`. It says goodbye
- * first, and the peer drops the routes; a restart of BIRD it does not hold against us (RFC 4724).
+ * Returns the sessions in both configurations that `configure` would close and reopen. BIRD would send a
+ * Cease first and the peer would drop the routes, whereas it keeps them across a graceful restart of BIRD
+ * (RFC 4724).
  */
 export function sessionsCut(before: string, after: string): string[] {
   const options = new Map([...before.matchAll(OPTIONS)].map(([, name, text]) => [name, text]));
@@ -14,7 +15,7 @@ export function sessionsCut(before: string, after: string): string[] {
   );
 }
 
-/** The same configuration with nobody to speak with. */
+/** Returns the configuration without its sessions. */
 export function withoutSessions(text: string): string {
   return text.replaceAll(PROTOCOL, '');
 }

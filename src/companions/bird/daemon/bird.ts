@@ -14,34 +14,35 @@ import { endRecovery, latched, untilCalm } from './recovery.ts';
 import { supervise } from './supervision.ts';
 
 export type BirdOptions = {
-  /** BIRD's files: configuration, control socket, pid, log. Made with mode 0700. */
+  /** BIRD's files: configuration, control socket, pid, log. Created with mode 0700. */
   readonly folder: string;
   readonly log: Log;
-  /** Default: `bird`, as PATH has it. */
+  /** Default: `bird`, from PATH. */
   readonly program?: string;
   /** Path of the network namespace BIRD runs in; default: our own. */
   readonly netns?: string;
-  /** Destinations of the routes in the kernel there that a BIRD made. */
+  /** Returns the destinations of BIRD's routes in that namespace's kernel. */
   readonly kernelRoutes: () => Promise<readonly string[]>;
 };
 
 /**
- * The node's BIRD. It runs from the first `apply` on and outlives this process: the next agent finds it at
- * its socket and takes it over. A BIRD that dies is started again; one that does not answer is killed. BIRD
- * gets no SIGTERM from here: it would say goodbye to its peers, and they would drop this node's routes.
+ * The node's BIRD. It runs from the first `apply` on and outlives this process: the next agent finds it
+ * through its socket and takes it over. A BIRD that dies is restarted; one that does not answer is killed. It
+ * never gets SIGTERM from here: it would close its sessions with a Cease, and its peers would drop this
+ * node's routes.
  */
 export class Bird implements AsyncDisposable {
   readonly files: BirdFiles;
   readonly #options: BirdOptions;
   readonly #program: string;
   readonly #stopping = new AbortController();
-  /** What changes BIRD or its files, one at a time. */
+  /** Serialises changes to BIRD and its files. */
   readonly #queue = new Queue();
   #connected: Connected | undefined;
   #applied: string | undefined;
-  /** What is to be in `files.config`, whoever else writes there. */
+  /** The intended contents of `files.config`, in case something else writes there. */
   #text: string | undefined;
-  #trouble: string | undefined;
+  #startFailure: string | undefined;
   #supervision: Promise<void> | undefined;
 
   constructor(options: BirdOptions) {
@@ -50,7 +51,7 @@ export class Bird implements AsyncDisposable {
     this.files = new BirdFiles(options.folder);
   }
 
-  /** Ends the supervision. BIRD runs on. */
+  /** Ends the supervision. BIRD keeps running. */
   async [Symbol.asyncDispose](): Promise<void> {
     this.#stopping.abort();
     this.#connected?.control[Symbol.dispose]();
@@ -58,10 +59,9 @@ export class Bird implements AsyncDisposable {
   }
 
   /**
-   * Makes BIRD run with this configuration; returns whether there was anything to do. Sessions it does not
-   * change are not touched, unless only a restart of BIRD spares those it does change an outage: see
-   * `sessionsCut`. Throws BIRD, in BIRD's own words, for a configuration that BIRD rejects: the one before
-   * stays.
+   * Makes BIRD run with this configuration; returns whether there was anything to do. Unchanged sessions stay
+   * untouched, unless BIRD must restart to spare the changed ones an outage: see `sessionsCut`. Throws BIRD
+   * with BIRD's own message for a configuration that BIRD rejects, and the previous one stays in effect.
    */
   apply(text: string): Promise<boolean> {
     return this.#queue.run(async () => {
@@ -79,7 +79,7 @@ export class Bird implements AsyncDisposable {
       const ran = await this.files.readConfig();
       const control = this.#connected?.control;
       const isCut = sessionsCut(ran ?? '', text).length > 0;
-      // Before the file changes: the next agent would not see what is cut.
+      // Wait before the file changes: the next agent could no longer tell which sessions are cut.
       if (control && isCut) await untilCalm(control, this.#stopping.signal);
       await this.files.accept(next);
       this.#text = text;
@@ -93,9 +93,9 @@ export class Bird implements AsyncDisposable {
     });
   }
 
-  /** Why BIRD, once it ran, does not start again; undefined when it does. */
+  /** Why BIRD does not start again after it has run; undefined when it does. */
   get trouble(): string | undefined {
-    return this.#trouble;
+    return this.#startFailure;
   }
 
   async daemon(): Promise<DaemonStatus> {
@@ -106,34 +106,34 @@ export class Bird implements AsyncDisposable {
     return readProtocols(await this.#control().request('show protocols all'));
   }
 
-  /** All that BIRD knows, or what one session brought. */
+  /** Returns all of BIRD's routes, or those of one session. */
   async routes(session?: string): Promise<BgpRoute[]> {
     const from = session === undefined ? '' : ` protocol ${session}`;
     return readRoutes(await this.#control().request(`show route all${from}`));
   }
 
   /**
-   * Runs every route from peers through the import filters again: once `tunl0` is there, for without it they
+   * Runs all routes from peers through the import filters again. Needed once `tunl0` exists: without it they
    * were refused.
    */
   async reloadImports(): Promise<void> {
     await this.#control().request('reload in all');
   }
 
-  /** Puts back at once what someone deleted from the kernel; by itself BIRD looks every 10 s. */
+  /** Reinstalls deleted kernel routes at once; on its own, BIRD scans every 10 s. */
   async reinstall(): Promise<void> {
     await this.#control().request('reload out Kernel4');
     await this.#control().request('reload out Kernel6');
   }
 
-  /** Another BIRD in the place of this one, without a packet lost. */
+  /** Replaces this BIRD by a new one without packet loss. */
   async restart(): Promise<void> {
     await this.#restart(this.#control());
   }
 
   /**
-   * Ends BIRD and the supervision. The kernel keeps its routes for good, and the peers theirs for the restart
-   * time.
+   * Ends BIRD and the supervision. The kernel keeps BIRD's routes indefinitely, and the peers keep theirs for
+   * the restart time.
    */
   async stop(): Promise<void> {
     const control = this.#connected?.control;
@@ -144,26 +144,26 @@ export class Bird implements AsyncDisposable {
     try {
       await control?.request('graceful restart');
     } catch (error) {
-      this.#options.log.warn({ error: messageOf(error) }, 'BIRD does not stop by itself');
+      this.#options.log.warn({ error: messageOf(error) }, 'BIRD does not stop on request; killing it');
     }
     if (!control || !(await waitForEnd(id, 5000))) await killNow([id]);
     await this[Symbol.asyncDispose]();
   }
 
-  /** A BIRD found running is replaced when another version has been installed meanwhile. */
+  /** Replaces an adopted BIRD when a different version has been installed meanwhile. */
   async #upgrade({ control, version }: Connected): Promise<void> {
     const { log } = this.#options;
     try {
       const installed = await installedVersion(this.#program);
       if (installed === version) return;
-      log.info({ version, installed }, 'another BIRD is installed: it takes over');
+      log.info({ version, installed }, 'a different version of BIRD is installed; restarting BIRD');
       await this.#restart(control);
     } catch (error) {
-      log.warn({ error: messageOf(error) }, 'BIRD stays as it is');
+      log.warn({ error: messageOf(error) }, 'cannot upgrade BIRD; keeping the running one');
     }
   }
 
-  /** The connection, unless BIRD has ended since. */
+  /** The connection, unless BIRD has exited since. */
   #current(): Connected | undefined {
     if (!this.#connected?.control.isOpen) this.#connected = undefined;
     return this.#connected;
@@ -171,7 +171,7 @@ export class Bird implements AsyncDisposable {
 
   #control(): BirdControl {
     if (this.#connected) return this.#connected.control;
-    throw new FlatnetError('does not run', {
+    throw new FlatnetError('is not running', {
       code: 'BIRD',
       object: this.#program,
       fix: `see ${this.files.log}`,
@@ -183,7 +183,7 @@ export class Bird implements AsyncDisposable {
     await control.request('graceful restart');
   }
 
-  /** A BIRD that is coming back from a restart goes on doing so. */
+  /** Reconfigures BIRD. One that is recovering from a restart continues to do so. */
   async #configure(control: BirdControl): Promise<void> {
     const { recovering } = readDaemon(await control.request('show status'));
     await control.request(`configure "${recovering ? this.files.recovery : this.files.config}"`);
@@ -210,18 +210,24 @@ export class Bird implements AsyncDisposable {
     try {
       await checkFile(this.#program, recovery);
     } catch (error) {
-      // A BIRD may be built without OSPF.
-      this.#options.log.warn({ error: messageOf(error) }, 'BIRD does not wait for peers that restart too');
+      // BIRD may be built without OSPF.
+      this.#options.log.warn(
+        { error: messageOf(error) },
+        'BIRD cannot wait for peers that restart at the same time',
+      );
       await this.files.writeRecovery(`include "${config}";\n`);
     }
   }
 
-  /** From now on this is BIRD. */
+  /** Adopts a connection as the current BIRD. */
   #take(connected: Connected): void {
     this.#connected = connected;
-    this.#trouble = undefined;
+    this.#startFailure = undefined;
     this.#recover(connected.control).catch((error: unknown) => {
-      this.#options.log.debug({ error: messageOf(error) }, 'BIRD ended, or we did, before its recovery');
+      this.#options.log.debug(
+        { error: messageOf(error) },
+        'BIRD or the agent ended before the recovery was complete',
+      );
     });
   }
 
@@ -240,7 +246,7 @@ export class Bird implements AsyncDisposable {
         await this.#start();
       }
     } catch (error) {
-      this.#trouble = `BIRD does not start: ${messageOf(error)}`;
+      this.#startFailure = `BIRD does not start: ${messageOf(error)}`;
       this.#options.log.error({ error: messageOf(error) }, 'BIRD does not start');
     }
     return this.#current();

@@ -2,8 +2,11 @@ import { connect, type Socket } from 'node:net';
 import { FlatnetError, messageOf } from '../../../error.ts';
 import { type Reply, ReplyReader } from './reply.ts';
 
-/** Milliseconds. BIRD answers from its one event loop: while it computes a big table, nothing comes. */
-const PATIENCE = 10_000;
+/**
+ * Timeout for an answer, in milliseconds. BIRD has a single event loop and does not answer while it computes
+ * a large table.
+ */
+const TIMEOUT = 10_000;
 
 type Waiting = {
   readonly command: string;
@@ -13,14 +16,14 @@ type Waiting = {
 };
 
 /**
- * BIRD's control socket: does what birdc does, with errors as errors. Commands are answered in the order they
- * were given. When BIRD ends, so does the connection.
+ * BIRD's control socket: like birdc, but failures are thrown. Commands are answered in order. The connection
+ * closes when BIRD exits.
  */
 export class BirdControl implements Disposable {
   readonly #socket: Socket;
   readonly #path: string;
   readonly #waiting: Waiting[] = [];
-  /** Resolves when the connection is gone. */
+  /** Resolves when the connection is closed. */
   readonly closed: Promise<void>;
 
   private constructor(path: string) {
@@ -29,22 +32,22 @@ export class BirdControl implements Disposable {
     const reader = new ReplyReader();
     this.#socket.setEncoding('utf8');
     this.#socket.on('data', (chunk: string) => {
-      for (const reply of reader.push(chunk)) this.#answered(reply);
+      for (const reply of reader.push(chunk)) this.#onReply(reply);
     });
     this.#socket.on('error', (cause) => this.#fail(messageOf(cause)));
     this.closed = new Promise((resolve) => {
       this.#socket.on('close', () => {
-        this.#fail('it closed the connection');
+        this.#fail('BIRD closed the connection');
         resolve();
       });
     });
   }
 
-  /** Throws BIRD when nobody listens on the socket, or whoever does is not BIRD. */
-  static async open(path: string, patience = PATIENCE): Promise<{ control: BirdControl; version: string }> {
+  /** Throws BIRD when nothing, or something other than BIRD, listens on the socket. */
+  static async open(path: string, timeoutMs = TIMEOUT): Promise<{ control: BirdControl; version: string }> {
     const control = new BirdControl(path);
     try {
-      const greeting = await control.#next('connect', patience);
+      const greeting = await control.#next('connect', timeoutMs);
       const version = /^BIRD (\S+) ready/.exec(greeting.lines.at(-1)?.text ?? '')?.[1];
       if (greeting.code === 1 && version !== undefined) return { control, version };
       throw new FlatnetError('is not BIRD', { code: 'BIRD', operation: 'connect', object: path });
@@ -63,11 +66,11 @@ export class BirdControl implements Disposable {
   }
 
   /**
-   * One command, as typed to birdc, and its answer. Throws BIRD, in BIRD's own words for codes 8xxx and 9xxx,
-   * and on silence.
+   * Sends one command, as typed into birdc, and returns the answer. Throws BIRD: with BIRD's own message for
+   * codes 8xxx and 9xxx, and on a timeout.
    */
-  async request(command: string, patience = PATIENCE): Promise<Reply> {
-    const answer = this.#next(command, patience);
+  async request(command: string, timeoutMs = TIMEOUT): Promise<Reply> {
+    const answer = this.#next(command, timeoutMs);
     this.#socket.write(`${command}\n`);
     const reply = await answer;
     if (reply.code >= 8000) {
@@ -77,16 +80,16 @@ export class BirdControl implements Disposable {
     return reply;
   }
 
-  #next(command: string, patience: number): Promise<Reply> {
+  #next(command: string, timeoutMs: number): Promise<Reply> {
     return new Promise((resolve, reject) => {
       if (this.#socket.destroyed) return reject(this.#error(command, 'the connection is closed'));
-      // A late answer would be taken for the next command's, so the connection is of no more use.
-      const timer = setTimeout(() => this.#fail(`no answer within ${patience} ms`), patience);
+      // A late answer would be mistaken for the next command's, so the connection is closed.
+      const timer = setTimeout(() => this.#fail(`no answer within ${timeoutMs} ms`), timeoutMs);
       this.#waiting.push({ command, resolve, reject, timer });
     });
   }
 
-  #answered(reply: Reply): void {
+  #onReply(reply: Reply): void {
     const waiting = this.#waiting.shift();
     if (!waiting) return;
     clearTimeout(waiting.timer);

@@ -2,17 +2,17 @@ import { existsSync } from 'node:fs';
 import { mkdir, open, readFile, rename, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 
-/** Where one BIRD keeps what is its own, and its configuration there. */
+/** The paths of BIRD's files, and access to its configuration. */
 export class BirdFiles {
   readonly folder: string;
   readonly config: string;
-  /** The same and more, while BIRD comes back from a restart. */
+  /** Includes `config`, with additions for a BIRD recovering from a restart. */
   readonly recovery: string;
   readonly socket: string;
   readonly pid: string;
   /** Written by BIRD, which rotates it. */
   readonly log: string;
-  /** What BIRD says before it has a log. */
+  /** BIRD's output before its log is open. */
   readonly stderr: string;
 
   constructor(folder: string) {
@@ -25,20 +25,20 @@ export class BirdFiles {
     this.stderr = join(folder, 'bird.stderr');
   }
 
-  /** What BIRD was told last; undefined before its first configuration. */
+  /** Returns the current configuration; undefined before the first one. */
   async readConfig(): Promise<string | undefined> {
     if (!existsSync(this.config)) return undefined;
     return readFile(this.config, 'utf8');
   }
 
   /**
-   * Writes what is to replace the configuration; returns its path, for BIRD to check. The folder is made with
-   * mode 0700.
+   * Writes a candidate configuration and returns its path, for BIRD to check. The folder is created with mode
+   * 0700.
    */
   async propose(text: string): Promise<string> {
     const path = `${this.config}.new`;
     await mkdir(this.folder, { recursive: true, mode: 0o700 });
-    // The configuration holds passwords.
+    // The configuration contains passwords.
     const handle = await open(path, 'w', 0o600);
     try {
       await handle.chmod(0o600);
@@ -49,7 +49,7 @@ export class BirdFiles {
     return path;
   }
 
-  /** What was proposed is the configuration from now on. */
+  /** Makes a candidate the current configuration. */
   async accept(proposed: string): Promise<void> {
     await rename(proposed, this.config);
   }

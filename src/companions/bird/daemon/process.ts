@@ -5,11 +5,11 @@ import { identify, isAlive, killNow, type ProcessId, spawnDetached } from '../..
 import { BirdControl } from './control.ts';
 import type { BirdFiles } from './files.ts';
 
-const START_PATIENCE = 10_000;
+const START_TIMEOUT = 10_000;
 
 /**
- * BIRD's process, going by these files; undefined when none runs. The command line tells whether the pid
- * belongs to another program by now.
+ * Returns the BIRD process that these files belong to; undefined when none runs. The command line shows
+ * whether the pid has been reused by another program.
  */
 export function runningBird(files: BirdFiles): ProcessId | undefined {
   try {
@@ -25,9 +25,9 @@ export function runningBird(files: BirdFiles): ProcessId | undefined {
 }
 
 /**
- * Whether an earlier BIRD left anything to take over. After a goodbye (SIGTERM, `birdc down`) it did not:
- * its peers have dropped what it said. It removes its pid file then, as it does for a graceful restart,
- * and its log tells the two apart; one that was killed leaves the file.
+ * Whether an earlier BIRD left anything to take over. After a regular shutdown (SIGTERM, `birdc down`) it did
+ * not: its peers have dropped its routes. It then removes its pid file, as it does for a graceful restart,
+ * and its log tells the two apart; a killed BIRD leaves the file.
  */
 export function hasPredecessor(files: BirdFiles): boolean {
   if (existsSync(files.pid)) return true;
@@ -38,10 +38,7 @@ export function hasPredecessor(files: BirdFiles): boolean {
 
 export type Connected = { readonly control: BirdControl; readonly version: string };
 
-/**
- * A connection to the BIRD that runs; undefined when none does. One that does not answer is killed: see
- * `startBird`.
- */
+/** Connects to a running BIRD; undefined when none runs. One that does not answer is killed. */
 export async function adoptBird(files: BirdFiles): Promise<Connected | undefined> {
   const id = runningBird(files);
   if (!id) return undefined;
@@ -54,10 +51,10 @@ export async function adoptBird(files: BirdFiles): Promise<Connected | undefined
 }
 
 /**
- * Starts BIRD as a process that outlives this one; resolves when it answers. `recover` (`-R`): it takes
- * over the routes an earlier BIRD left in the kernel, and its peers keep theirs, so that no packet
- * notices. Until all its peers are back it changes nothing and announces nothing; without a predecessor
- * it need not wait: see `endRecovery`. Throws BIRD, in BIRD's own words, when it ends at once.
+ * Starts BIRD as a process that outlives this one; resolves when it answers. With `recover` (`-R`), BIRD
+ * takes over the routes an earlier BIRD left in the kernel, and its peers keep theirs, so that no packet is
+ * lost. Until all peers are back it changes and announces nothing: see `endRecovery`. Without a predecessor
+ * it need not wait. Throws BIRD with BIRD's own message when BIRD exits at once.
  */
 export async function startBird(
   program: string,
@@ -73,7 +70,7 @@ export async function startBird(
     env: {},
     ...(netns !== undefined && { netns }),
   });
-  const deadline = performance.now() + START_PATIENCE;
+  const deadline = performance.now() + START_TIMEOUT;
   for (;;) {
     try {
       return await BirdControl.open(files.socket);

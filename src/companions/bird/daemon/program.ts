@@ -4,20 +4,17 @@ import { codeOf, FlatnetError, messageOf } from '../../../error.ts';
 
 const run = promisify(execFile);
 
-/**
- * The first version whose filters may set `onlink` (its NEWS file), without which no route leads into a
- * tunnel.
- */
+/** The first version whose filters can set `onlink` (see its NEWS file), which routes into a tunnel need. */
 const OLDEST = '2.0.12';
 
 const INSTALL = `install BIRD ${OLDEST} or newer (Debian: apt-get install bird2)`;
 
-/** The version of the installed BIRD. Throws BIRD when there is none, or it is too old. */
+/** Returns the version of the installed BIRD. Throws BIRD when it is missing or too old. */
 export async function installedVersion(program: string): Promise<string> {
   const { stderr, stdout } = await execute(program, ['--version']);
   const version = /version (\S+)/.exec(stderr + stdout)?.[1];
   if (version === undefined) {
-    throw new FlatnetError('does not say its version', { code: 'BIRD', object: program, fix: INSTALL });
+    throw new FlatnetError('does not report its version', { code: 'BIRD', object: program, fix: INSTALL });
   }
   if (!isNewEnough(version)) {
     throw new FlatnetError(`is version ${version}`, { code: 'BIRD', object: program, fix: INSTALL });
@@ -29,7 +26,7 @@ export function isNewEnough(version: string): boolean {
   return version.localeCompare(OLDEST, 'en', { numeric: true }) >= 0;
 }
 
-/** Throws BIRD with what is wrong in a configuration file, like `bird -p -c FILE`. */
+/** Checks a configuration file, like `bird -p -c FILE`. Throws BIRD with what is wrong. */
 export async function checkFile(program: string, file: string): Promise<void> {
   await execute(program, ['-p', '-c', file]);
 }

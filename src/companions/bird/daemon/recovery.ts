@@ -4,27 +4,29 @@ import { readRoutes } from '../status/routes.ts';
 import type { BirdControl } from './control.ts';
 
 const LATCH = 'Recovery';
-const LOOK = 50;
-/** Milliseconds for which routes in the kernel that nobody announces keep BIRD from its work. */
-const MISSED = 10_000;
+/** Polling interval, in milliseconds. */
+const POLL_INTERVAL = 50;
+/** Maximum time that kernel routes which no peer announces delay the end of the recovery, in milliseconds. */
+const MAX_UNHEARD = 10_000;
 
-/** Milliseconds. Longer than `graceful restart wait`. */
-const OWN_RECOVERY = 30_000;
+/** Maximum wait for BIRD's own recovery, in milliseconds; longer than `graceful restart wait`. */
+const MAX_OWN_RECOVERY = 30_000;
 /**
- * Milliseconds. Shorter than `graceful restart wait`: when a change works only once both ends have made
- * it, as with a password, the first end does not wait longer for the second.
+ * Maximum wait for a restarting peer, in milliseconds. Shorter than `graceful restart wait`: a change that
+ * works only once both ends have made it, such as a password, must not make the first end wait longer for the
+ * second.
  */
-const COURTESY = 8000;
-/** Milliseconds after which BIRD has announced all that it announces at the end of its recovery. */
-const SAID = 300;
-/** Milliseconds within which nodes that want to restart at the same time find out who goes first. */
+const MAX_PEER_RECOVERY = 8000;
+/** Time BIRD needs to announce its routes at the end of its recovery, in milliseconds. */
+const ANNOUNCE_TIME = 300;
+/** Random delay that orders nodes about to restart at the same time, in milliseconds. */
 const JITTER = 700;
 
 /**
- * The configuration of a BIRD that restarts. It leaves the kernel alone until every peer has announced
- * everything (RFC 4724 section 4.1), but does not wait for a peer that is restarting too, and would
- * delete that peer's routes. OSPF without an interface takes part in the restart, never finishes, and so
- * keeps BIRD from ending it until `endRecovery` takes it away.
+ * Renders the configuration of a restarting BIRD. BIRD leaves the kernel alone until every peer has announced
+ * everything (RFC 4724 section 4.1), but it does not wait for a peer that is restarting too, and would delete
+ * that peer's routes. OSPF without an interface takes part in the restart but never finishes, which keeps
+ * BIRD in recovery until `endRecovery` disables it.
  */
 export function latched(config: string): string {
   return `include "${config}";
@@ -38,9 +40,9 @@ protocol ospf v2 ${LATCH} {
 }
 
 /**
- * Lets a BIRD with a `latched` configuration end its recovery as soon as it knows all it can: every peer
- * has been heard and none of them is restarting, or BIRD knows everything again that an earlier one left
- * in the kernel. `kernelRoutes`: the destinations of that. Returns whether there was a recovery to end.
+ * Ends the recovery of a BIRD with a `latched` configuration as soon as its routes are complete: every peer
+ * has been heard and none of them is restarting, or BIRD knows all routes again that an earlier one left in
+ * the kernel. `kernelRoutes` returns the destinations of those. Returns whether there was a recovery to end.
  */
 export async function endRecovery(
   control: BirdControl,
@@ -54,12 +56,12 @@ export async function endRecovery(
     if (!recovering) return false;
     if (waitingFor <= 1) {
       heard ??= performance.now();
-      if (performance.now() - heard > MISSED || (await peersAreDone(control))) break;
+      if (performance.now() - heard > MAX_UNHEARD || (await peersAreDone(control))) break;
       wanted ??= await kernelRoutes();
       const known = new Set(readRoutes(await control.request('show route all')).map(({ net }) => net));
       if (wanted.every((net) => known.has(net))) break;
     }
-    await pause(LOOK, signal);
+    await pause(POLL_INTERVAL, signal);
     signal.throwIfAborted();
   }
   await control.request(`disable ${LATCH}`);
@@ -74,25 +76,25 @@ async function peersAreDone(control: BirdControl): Promise<boolean> {
 }
 
 /**
- * Resolves when BIRD may be restarted: not while it is still coming back from a restart, since peers
- * forgive one at a time and at a second one drop what they keep for us (RFC 4724 section 4.2). Nodes go
- * one after another, as long as that does not take too long.
+ * Resolves when BIRD may be restarted: not while it is still recovering from a restart, since peers tolerate
+ * one restart at a time and drop our routes at a second one (RFC 4724 section 4.2). Nodes restart one after
+ * another, unless that takes too long.
  */
 export async function untilCalm(control: BirdControl, signal: AbortSignal): Promise<void> {
   const begin = performance.now();
   const isBusy = async (): Promise<boolean> => {
     const { recovering } = readDaemon(await control.request('show status'));
     const passed = performance.now() - begin;
-    if (recovering) return passed < OWN_RECOVERY;
-    if (passed > COURTESY) return false;
+    if (recovering) return passed < MAX_OWN_RECOVERY;
+    if (passed > MAX_PEER_RECOVERY) return false;
     return readProtocols(await control.request('show protocols all')).some(({ keepsStale }) => keepsStale);
   };
   do {
     while (await isBusy()) {
-      await pause(2 * LOOK, signal);
+      await pause(2 * POLL_INTERVAL, signal);
       signal.throwIfAborted();
     }
-    await pause(SAID + Math.random() * JITTER, signal);
+    await pause(ANNOUNCE_TIME + Math.random() * JITTER, signal);
     signal.throwIfAborted();
   } while (await isBusy());
 }

@@ -5,8 +5,8 @@ export type ReplyLine = { readonly code: number; readonly text: string };
 export type Reply = { readonly code: number; readonly lines: readonly ReplyLine[] };
 
 /**
- * Splits what BIRD writes into replies. `1234-text`: more follows; `1234 text`: the last line; ` text`:
- * continues under the code before; `+text`: a log message that belongs to no reply.
+ * Splits BIRD's output into replies. `1234-text`: more follows; `1234 text`: the last line; ` text`:
+ * continues under the previous code; `+text`: a log message that belongs to no reply.
  */
 export class ReplyReader {
   #rest = '';

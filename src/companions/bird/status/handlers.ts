@@ -5,15 +5,15 @@ type Handler = (request: Readonly<Record<string, unknown>>) => Promise<unknown>;
 
 /**
  * The local API's operations on BGP. `bgp-status` → BgpStatus; `bgp-routes` with an optional `peer` (an
- * address, or a node's name) → `{routes}`. `bgp`: what runs now, undefined on a node without BGP.
+ * address, or a node's name) → `{routes}`. `bgp` returns the running BGP; undefined on a node without it.
  */
 export function bgpHandlers(bgp: () => Bgp | undefined): Readonly<Record<string, Handler>> {
   const running = (): Bgp => {
     const now = bgp();
     if (now) return now;
-    throw new FlatnetError('this node runs no BGP', {
+    throw new FlatnetError('this node does not run BGP', {
       code: 'NOT_FOUND',
-      fix: 'that needs a network with backend type bgp',
+      fix: 'use a network with backend type bgp',
     });
   };
   return {
@@ -22,7 +22,7 @@ export function bgpHandlers(bgp: () => Bgp | undefined): Readonly<Record<string,
       const name = peer === undefined ? undefined : String(peer);
       const routes = await bgpRoutes(running(), name);
       if (routes) return { routes };
-      throw new FlatnetError('is no BGP peer of this node', {
+      throw new FlatnetError('is not a BGP peer of this node', {
         code: 'NOT_FOUND',
         object: name ?? '',
         fix: 'see flatnet bgp status',

@@ -8,14 +8,14 @@ export type ProtocolStatus = {
   readonly state: string;
   /** `2026-11-22 19:44:56`, this machine's time. */
   readonly since: string;
-  /** For BGP its state, and its last error if there is one: `Active Socket: Connection refused`. */
+  /** For BGP its state, and its last error if any: `Active Socket: Connection refused`. */
   readonly info: string;
   /** Routes of all its channels. */
   readonly imported: number;
   readonly exported: number;
-  /** For BGP: the peer was itself coming back from a restart when the session came up. */
+  /** For BGP: the peer was itself recovering from a restart when the session came up. */
   readonly peerRestarts: boolean;
-  /** For BGP: the peer is restarting, and what it announced before still counts. */
+  /** For BGP: the peer is restarting, and its earlier routes are still in use. */
   readonly keepsStale: boolean;
 };
 
@@ -24,13 +24,13 @@ const ROUTES = /^\s*Routes:\s+(\d+) imported,(?: \d+ filtered,)? (\d+) exported/
 
 /** Reads the answer to `show protocols all`, with `timeformat protocol iso long`. */
 export function readProtocols(reply: Reply): ProtocolStatus[] {
-  const found: ProtocolStatus[] = [];
-  let ofNeighbor = false;
+  const protocols: ProtocolStatus[] = [];
+  let isNeighbor = false;
   for (const { code, text } of reply.lines) {
     if (code === 1002) {
       const [, name, type, , state, since, info] = HEADING.exec(text) ?? [];
       if (name === undefined || type === undefined || state === undefined || since === undefined) continue;
-      found.push({
+      protocols.push({
         name,
         type,
         state,
@@ -42,20 +42,20 @@ export function readProtocols(reply: Reply): ProtocolStatus[] {
         keepsStale: false,
       });
     }
-    if (/ capabilities$/.test(text)) ofNeighbor = text.trim() === 'Neighbor capabilities';
+    if (/ capabilities$/.test(text)) isNeighbor = text.trim() === 'Neighbor capabilities';
     const counts = ROUTES.exec(text);
-    const last = found.pop();
+    const last = protocols.pop();
     if (!last) continue;
     const [imported, exported] = counts ? [Number(counts[1]), Number(counts[2])] : [0, 0];
-    found.push({
+    protocols.push({
       ...last,
       imported: last.imported + imported,
       exported: last.exported + exported,
-      peerRestarts: last.peerRestarts || (ofNeighbor && text.trim() === 'Restart recovery'),
+      peerRestarts: last.peerRestarts || (isNeighbor && text.trim() === 'Restart recovery'),
       keepsStale: last.keepsStale || text.trim() === 'Neighbor graceful restart active',
     });
   }
-  return found;
+  return protocols;
 }
 
 /** The daemon, as in `show status`. */
@@ -63,9 +63,9 @@ export type DaemonStatus = {
   readonly version: string;
   readonly routerId: string;
   readonly since: string;
-  /** It was restarted and waits for its peers before it changes the kernel's routes. */
+  /** BIRD was restarted and waits for its peers before it changes the kernel's routes. */
   readonly recovering: boolean;
-  /** How many channels have not been heard yet. */
+  /** Number of channels not heard from yet. */
   readonly waitingFor: number;
 };
 

@@ -5,10 +5,10 @@ export type BgpRoute = {
   readonly net: string;
   /** `unicast`, `blackhole`, `unreachable`. */
   readonly type: string;
-  /** The protocol of BIRD it came from: a session's name, `Kernel4`, `Direct`. */
+  /** BIRD's protocol that the route came from: a session's name, `Kernel4`, `Direct`. */
   readonly protocol: string;
   readonly since: string;
-  /** Whether it is the one chosen among those for the same network. */
+  /** Whether it is the selected route to its network. */
   readonly best: boolean;
   readonly preference: number;
   readonly nextHops: readonly NextHop[];
@@ -23,17 +23,17 @@ const HOP = /^\t(?:via (\S+) on|dev) (\S+)(.*)$/;
 const ATTRIBUTE = /^\t([A-Za-z]+\.[A-Za-z0-9_]+): ?(.*)$/;
 
 /**
- * Reads the answer to `show route all`, with `timeformat route iso long`. Further routes to the same
- * network come without its name.
+ * Reads the answer to `show route all`, with `timeformat route iso long`. Further routes to the same network
+ * omit the network.
  */
 export function readRoutes(reply: Reply): BgpRoute[] {
-  const found: Building[] = [];
+  const routes: Building[] = [];
   for (const { text } of reply.lines) {
     const first = FIRST.exec(text);
     if (first) {
       const [, net = '', type = '', protocol = '', since = '', best, preference] = first;
-      found.push({
-        net: net || (found.at(-1)?.net ?? ''),
+      routes.push({
+        net: net || (routes.at(-1)?.net ?? ''),
         type,
         protocol,
         since,
@@ -44,7 +44,7 @@ export function readRoutes(reply: Reply): BgpRoute[] {
       });
       continue;
     }
-    const route = found.at(-1);
+    const route = routes.at(-1);
     if (!route) continue;
     const hop = HOP.exec(text);
     const attribute = ATTRIBUTE.exec(text);
@@ -53,7 +53,7 @@ export function readRoutes(reply: Reply): BgpRoute[] {
       route.nextHops.push({ ...(via !== undefined && { via }), dev, onLink: flags.includes(' onlink') });
     } else if (attribute) route.attributes[attribute[1] ?? ''] = attribute[2] ?? '';
   }
-  return found;
+  return routes;
 }
 
 type Building = BgpRoute & { readonly nextHops: NextHop[]; readonly attributes: Record<string, string> };

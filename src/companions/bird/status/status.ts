@@ -18,7 +18,7 @@ export type SessionStatus = {
   readonly node?: string;
   readonly as: number;
   readonly reason: Session['reason'];
-  /** BIRD's word: `up`, `start`, `down`; `missing` when BIRD does not know the session. */
+  /** BIRD's term: `up`, `start`, `down`; `missing` when BIRD does not know the session. */
   readonly state: string;
   readonly since: string;
   readonly info: string;
@@ -26,15 +26,15 @@ export type SessionStatus = {
   readonly exported: number;
 };
 
-/** What can be asked of a BIRD; `Bird` is one. */
-export type Asked = {
+/** The queries that BIRD answers, as implemented by `Bird`. */
+export type BirdQueries = {
   daemon(): Promise<DaemonStatus>;
   protocols(): Promise<ProtocolStatus[]>;
   routes(session?: string): Promise<BgpRoute[]>;
 };
 
-/** A node that runs no BGP has neither. */
-export type Bgp = { readonly bird: Asked; readonly config: BirdConfig };
+/** A running BGP: its BIRD and that BIRD's configuration. */
+export type Bgp = { readonly bird: BirdQueries; readonly config: BirdConfig };
 
 export async function bgpStatus({ bird, config }: Bgp): Promise<BgpStatus> {
   const daemon = await bird.daemon();
@@ -62,7 +62,10 @@ function sessionStatus(session: Session, protocol: ProtocolStatus | undefined): 
   };
 }
 
-/** The routes of `peer`, an address or a node's name, or of all. Undefined when there is no such peer. */
+/**
+ * Returns the routes from `peer` (an address or a node's name), or all routes. Undefined when there is no
+ * such peer.
+ */
 export async function bgpRoutes(
   { bird, config }: Bgp,
   peer: string | undefined,

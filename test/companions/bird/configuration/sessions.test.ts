@@ -182,7 +182,7 @@ test('a node without any session to other nodes always says so', () => {
     fc.property(clusters, (facts) => {
       const { sessions, warnings } = sessionsOf(facts);
       if (sessions.length > 0 || facts.nodes.length === 1) {
-        assert.ok(!warnings.some((text) => text.includes('no BGP session with anyone')));
+        assert.ok(!warnings.some((text) => text.includes('this node has no BGP session:')));
         return;
       }
       alone++;
@@ -197,24 +197,24 @@ test('and why: no mesh, no BGPPeer, one that finds nobody, a reflector’s clust
   const said = (facts: BgpFacts): string => {
     const { sessions, warnings } = sessionsOf(facts);
     assert.deepEqual([sessions, warnings.length], [[], 1]);
-    return warnings[0]?.replace('this node has no BGP session with anyone: ', '') ?? '';
+    return warnings[0]?.replace('this node has no BGP session: ', '') ?? '';
   };
   const off = { bgpConfiguration: MESH_OFF };
   assert.equal(
     said(cluster(3, off)),
-    'the node-to-node mesh is off, and no BGPPeer is for it; add a BGPPeer, or set nodeToNodeMeshEnabled in the BGPConfiguration',
+    'the node-to-node mesh is off, and no BGPPeer selects it; add a BGPPeer, or set nodeToNodeMeshEnabled in the BGPConfiguration',
   );
   const bgpPeers = [{ ...PEER, name: 'route-reflectors', nodeSelector: 'all()', peerSelector: 'has(rr)' }];
   assert.equal(
     said(cluster(3, { ...off, bgpPeers })),
-    'the node-to-node mesh is off, and BGPPeer route-reflectors finds no other node (has(rr)); mend the BGPPeer or the labels of nodes, or set nodeToNodeMeshEnabled in the BGPConfiguration',
+    'the node-to-node mesh is off, and BGPPeer route-reflectors matches no other node (has(rr)); fix the BGPPeer or the nodes’ labels, or set nodeToNodeMeshEnabled in the BGPConfiguration',
   );
   assert.deepEqual(sessionsOf(cluster(3, { ...off, bgpPeers }, [3])).warnings, []);
   assert.equal(
     said(cluster(3, {}, [1])),
-    'its routeReflectorClusterID 244.0.0.1 keeps it out of the node-to-node mesh, and no BGPPeer is for it; add a BGPPeer, or take the routeReflectorClusterID from Node n1',
+    'its routeReflectorClusterID 244.0.0.1 keeps it out of the node-to-node mesh, and no BGPPeer selects it; add a BGPPeer, or remove the routeReflectorClusterID from Node n1',
   );
-  assert.match(said(cluster(2, {}, [2])), /^the node-to-node mesh has no other node to speak with, /);
+  assert.match(said(cluster(2, {}, [2])), /^the node-to-node mesh has no other node, /);
   assert.doesNotMatch(said(cluster(3, off, [1])), /nodeToNodeMeshEnabled/);
   assert.deepEqual(sessionsOf(cluster(1, off)).warnings, []);
 });
@@ -225,7 +225,7 @@ test('without its password or its filter a session is left out, with a warning',
   const facts = cluster(1, { bgpPeers: [{ ...peer, password }] });
   assert.deepEqual(sessionsOf(facts), {
     sessions: [],
-    warnings: ['BGPPeer p: no session with 10.0.0.250: the secret bgp/tor is not there'],
+    warnings: ['BGPPeer p: no session with 10.0.0.250: the secret bgp/tor is missing'],
   });
   assert.equal(only({ ...facts, secrets: new Map([['bgp/tor', 'pw']]) }).password, 'pw');
   const quoted = sessionsOf({ ...facts, secrets: new Map([['bgp/tor', 'p"w']]) });
@@ -246,7 +246,7 @@ test('router ids: two nodes that share one are told', () => {
     { ...facts, nodes: [six('costarring'), six('liquid')], self: { ...facts.self, node: six('costarring') } },
     '/dev/null',
   );
-  assert.match(warnings.join(), /router id [0-9.]+ is also that of node liquid/);
+  assert.match(warnings.join(), /router id [0-9.]+ is also used by node liquid/);
 });
 
 test('encapsulated pools, and pools that are not exported', () => {

@@ -87,6 +87,6 @@ test('secrets are files that only root may read, below their folder', (t) => {
   assert.equal(warnings.length, 3);
   assert.match(
     warnings.join('\n'),
-    /bgp\/open: .* chmod 600(.|\n)*bgp\/gone: ENOENT(.|\n)*is not a name of a file/,
+    /bgp\/open: .* chmod 600(.|\n)*bgp\/gone: ENOENT(.|\n)*is not a valid file name/,
   );
 });
