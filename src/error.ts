@@ -4,9 +4,9 @@ export type ErrorParts = {
   readonly code: ErrorCode;
   /** What was being done, e.g. `route replace`. */
   readonly operation?: string;
-  /** What it was done to, e.g. `10.244.1.0/24 dev flannel.1`, or the field of a configuration. */
+  /** What it was being done to, e.g. `10.244.1.0/24 dev flannel.1`, or a configuration field. */
   readonly object?: string;
-  /** The errno name the kernel gave, e.g. `EEXIST`. */
+  /** The kernel's errno name, e.g. `EEXIST`. */
   readonly errno?: string;
   /** What the reader can do about it. */
   readonly fix?: string;
@@ -75,8 +75,8 @@ export class FlatnetError extends Error {
   }
 
   /**
-   * The error that `toJSON` was of, as another process sent it: the same message and parts. What has another
-   * shape, or a code this release does not know, becomes INTERNAL.
+   * Rebuilds an error that another process serialised with `toJSON`, with the same message and parts. A value
+   * of another shape, or with a code unknown to this release, becomes INTERNAL.
    */
   static fromJson(value: unknown): FlatnetError {
     const fields: Readonly<Record<string, unknown>> =
@@ -90,7 +90,7 @@ export class FlatnetError extends Error {
       ...(errno !== undefined && { errno }),
       ...(fix !== undefined && { fix }),
     });
-    // It says all of that already.
+    // The serialised message already includes all the parts.
     error.message = text('message') ?? JSON.stringify(value);
     return error;
   }
@@ -107,7 +107,7 @@ export class FlatnetError extends Error {
   }
 }
 
-/** The text of anything that was thrown. */
+/** Returns the message of any thrown value. */
 export function messageOf(error: unknown): string {
   return error instanceof Error ? error.message : String(error);
 }
@@ -118,7 +118,7 @@ export function codeOf(error: unknown): string | undefined {
   return typeof error.code === 'string' ? error.code : undefined;
 }
 
-/** A failed call on a file, as IO with the errno Node gave. */
+/** Wraps a failed file operation as an IO error, with Node's errno. */
 export function ioError(operation: string, path: string, error: unknown): FlatnetError {
   const errno = codeOf(error);
   return new FlatnetError(messageOf(error), {

@@ -1,4 +1,4 @@
-/** Where a part of flatnet reports what it does. A pino logger fits, and so does any object of this shape. */
+/** A structured logger. A pino logger fits, as does any object of this shape. */
 export type Log = {
   debug(fields: object, message: string): void;
   info(fields: object, message: string): void;
@@ -8,5 +8,5 @@ export type Log = {
 
 const nothing = (): void => {};
 
-/** Keeps nothing: for tools and tests that have nowhere to report to. */
+/** Discards everything: for tools and tests that have no log. */
 export const SILENT: Log = { debug: nothing, info: nothing, warn: nothing, error: nothing };

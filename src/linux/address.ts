@@ -23,9 +23,7 @@ const IFA_LABEL = 3;
 const IFA_BROADCAST = 4;
 const IFA_FLAGS = 8;
 
-/**
- * In IPv6, a privacy address (RFC 8981), replaced daily. In IPv4 the same bit marks a secondary address.
- */
+/** In IPv6, a privacy address (RFC 8981), replaced daily. In IPv4 the same bit marks a secondary address. */
 export const IFA_F_TEMPORARY = 0x01;
 export const IFA_F_NODAD = 0x02;
 export const IFA_F_DADFAILED = 0x08;
@@ -39,7 +37,7 @@ export type Address = {
   /** Interface index. */
   readonly dev: number;
   readonly address: Prefixed;
-  /** The remote end of a point-to-point link; the prefix length is then that of its network. */
+  /** The remote end of a point-to-point link; the prefix length is then that of the peer's network. */
   readonly peer?: Ip | undefined;
   readonly broadcast?: Ip | undefined;
   /** IPv4 only. Default: the name of the interface. */
@@ -64,7 +62,7 @@ export function addressReplace(address: Address): Request {
   };
 }
 
-/** Like `ip address delete ADDRESS dev DEV`. EADDRNOTAVAIL when there is none. */
+/** Like `ip address delete ADDRESS dev DEV`. EADDRNOTAVAIL if it does not exist. */
 export function addressDelete(address: Pick<Address, 'dev' | 'address' | 'peer'>): Request {
   return {
     operation: 'address delete',
@@ -75,7 +73,7 @@ export function addressDelete(address: Pick<Address, 'dev' | 'address' | 'peer'>
   };
 }
 
-/** Like `ip address show`; of one family, or of one interface, when given. */
+/** Like `ip address show`; optionally limited to one family or interface. */
 export function addressDump(family?: Family, dev = 0): DumpRequest<Address> {
   return {
     operation: 'address show',
@@ -93,7 +91,7 @@ export function addressDump(family?: Family, dev = 0): DumpRequest<Address> {
   };
 }
 
-/** Of RTM_NEWADDR and RTM_DELADDR; undefined for families other than IPv4 and IPv6. */
+/** Decodes RTM_NEWADDR and RTM_DELADDR; undefined for families other than IPv4 and IPv6. */
 export function decodeAddress({ payload }: Message): Address | undefined {
   const attributes = attributesOf(payload, IFADDRMSG_SIZE);
   const remote = attributes.get(IFA_ADDRESS);

@@ -26,7 +26,7 @@ const LINUX_ONLY: Readonly<Record<string, number>> = {
 const NAMES = new Map<number, string>();
 for (const [name, number] of [...Object.entries(constants.errno), ...Object.entries(LINUX_ONLY)]) {
   // Linux has two names for some numbers (EAGAIN and EWOULDBLOCK, EOPNOTSUPP and ENOTSUP); the first is the
-  // usual one.
+  // common one.
   if (!NAMES.has(number)) NAMES.set(number, name);
 }
 NAMES.set(95, 'EOPNOTSUPP');

@@ -20,9 +20,7 @@ import { decodeRule, RTM_DELRULE, RTM_NEWRULE, type Rule } from './rule.ts';
 
 type Change = { readonly type: 'new' | 'del'; readonly portId: number };
 
-/**
- * `new` also means changed. `portId` identifies the socket that caused it; 0 is the kernel itself.
- */
+/** `new` also means changed. `portId` identifies the socket that caused it; 0 is the kernel itself. */
 export type MonitorEvent =
   | (Change & { readonly object: 'link'; readonly value: Link })
   | (Change & { readonly object: 'port'; readonly value: PortChange })
@@ -36,8 +34,8 @@ export type MonitorEvent =
   | Overflow;
 
 /**
- * The kernel asks for an entry. With an IP address, it asks who has it (vxlan `l3miss`, or a neighbour with
- * `app_solicit`); with only a MAC, which tunnel endpoint it is behind (vxlan `l2miss`).
+ * The kernel requests a missing entry: with an IP address, its neighbour (vxlan `l3miss`, or a neighbour with
+ * `app_solicit`); with only a MAC, the tunnel endpoint behind it (vxlan `l2miss`).
  */
 export type Miss = {
   readonly type: 'miss';
@@ -47,10 +45,10 @@ export type Miss = {
   readonly mac: Mac | undefined;
 };
 
-/** Events were lost: only a fresh dump tells the current state. */
+/** Events were lost: only a fresh dump shows the current state. */
 export type Overflow = { readonly type: 'overflow' };
 
-/** Undefined for messages of any other type or family. */
+/** Decodes a notification; undefined for messages of any other type or family. */
 export function decodeEvent(message: Message): MonitorEvent | undefined {
   // Message types come in fours: new, delete, get, set.
   const change: Change = { type: message.type % 4 === 0 ? 'new' : 'del', portId: message.portId };
@@ -96,7 +94,7 @@ export function decodeEvent(message: Message): MonitorEvent | undefined {
   }
 }
 
-// The family is unreliable: vxlan says AF_INET even for an IPv6 address, and nothing at all for a MAC
+// The family is unreliable: vxlan sets AF_INET even for an IPv6 address, and none at all for a MAC
 // (vxlan_fdb_info).
 function decodeMiss({ payload }: Message): Miss {
   const attributes = attributesOf(payload, NDMSG_SIZE);

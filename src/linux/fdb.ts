@@ -39,10 +39,10 @@ export type Fdb = {
   readonly port?: number | undefined;
   /** Default: the device's. */
   readonly vni?: number | undefined;
-  /** Interface index: the device the tunnel packet leaves by. */
+  /** Interface index: the device through which the tunnel packet leaves. */
   readonly via?: number | undefined;
   readonly vlan?: number | undefined;
-  /** Interface index of the bridge whose entry it is; absent for an entry of the device itself. */
+  /** Interface index of the bridge that owns the entry; absent for an entry of the device itself. */
   readonly master?: number | undefined;
   /** One of NUD_*. Default: NUD_PERMANENT. */
   readonly state?: number | undefined;
@@ -50,14 +50,14 @@ export type Fdb = {
   readonly flags?: number | undefined;
 };
 
-/** Like `bridge fdb replace MAC dst DST self permanent dev DEV`: the one entry for that address. */
+/** Like `bridge fdb replace MAC dst DST self permanent dev DEV`: the only entry for that address. */
 export function fdbReplace(fdb: Fdb): Request {
   return change('fdb replace', fdb, NLM_F_CREATE | NLM_F_REPLACE);
 }
 
 /**
- * Like `bridge fdb delete MAC dst DST self dev DEV`; without `dst` all destinations. ENOENT when there is
- * none.
+ * Like `bridge fdb delete MAC dst DST self dev DEV`; without `dst`, all destinations. ENOENT if it does not
+ * exist.
  */
 export function fdbDelete(fdb: Fdb): Request {
   const payload = encode(fdb, fdb.state ?? NUD_PERMANENT);
@@ -82,7 +82,7 @@ export function fdbDump(dev: number): DumpRequest<Fdb> {
   };
 }
 
-/** Of RTM_NEWNEIGH and RTM_DELNEIGH; undefined for what is not an FDB entry. */
+/** Decodes RTM_NEWNEIGH and RTM_DELNEIGH; undefined for anything but an FDB entry. */
 export function decodeFdb({ payload }: Message): Fdb | undefined {
   if (payload.readUInt8(0) !== AF_BRIDGE) return undefined;
   const attributes = attributesOf(payload, NDMSG_SIZE);

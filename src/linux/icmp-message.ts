@@ -12,7 +12,7 @@ const FRAGMENTATION_NEEDED = 4;
 const ICMP_HEADER = 8;
 const IPV6_HEADER = 40;
 
-/** What a raw socket hears. */
+/** A message received on a raw socket. */
 export type IcmpMessage = Echo<'request'> | Echo<'reply'> | IcmpError;
 
 export type Echo<Type> = {
@@ -24,21 +24,21 @@ export type Echo<Type> = {
   readonly size: number;
 };
 
-/** Somebody on the path could not forward a packet of ours. */
+/** A host on the path could not forward one of our packets. */
 export type IcmpError = {
   readonly type: 'unreachable' | 'too-big' | 'time-exceeded';
-  /** Who says so. */
+  /** The reporting host. */
   readonly from: Ip;
   readonly code: number;
-  /** MTU in bytes of the narrow link, for `too-big`. */
+  /** MTU of the bottleneck link in bytes, for `too-big`. */
   readonly mtu: number | undefined;
-  /** Where our packet was going, and which echo request it was, if it was one. */
+  /** Destination of our packet; if it was an echo request, its id and sequence follow. */
   readonly to: Ip;
   readonly id: number | undefined;
   readonly sequence: number | undefined;
 };
 
-/** An echo request. Its checksum is left to the kernel for IPv6, which knows the addresses. */
+/** Encodes an echo request. For IPv6, the kernel computes the checksum, as it knows the addresses. */
 export function encodeEcho(family: Family, id: number, sequence: number, size: number): Buffer {
   const packet = Buffer.alloc(ICMP_HEADER + size);
   packet[0] = ECHO_REQUEST[family];
@@ -50,8 +50,8 @@ export function encodeEcho(family: Family, id: number, sequence: number, size: n
 }
 
 /**
- * Undefined for what is not an echo and not an error about a packet. `packet` is the ICMP message without IP
- * header.
+ * Decodes an echo or an error about a packet; undefined for anything else. `packet` is the ICMP message
+ * without the IP header.
  */
 export function decodeIcmp(family: Family, from: Ip, packet: Buffer): IcmpMessage | undefined {
   if (packet.length < ICMP_HEADER) return undefined;
@@ -68,7 +68,7 @@ export function decodeIcmp(family: Family, from: Ip, packet: Buffer): IcmpMessag
   return decodeError(family, from, packet);
 }
 
-/** RFC 1071. */
+/** The Internet checksum (RFC 1071). */
 export function checksum(bytes: Buffer): number {
   let sum = 0;
   for (let i = 0; i + 1 < bytes.length; i += 2) sum += bytes.readUInt16BE(i);

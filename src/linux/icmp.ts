@@ -20,7 +20,7 @@ const IP_PMTUDISC_PROBE = 3;
 const SO_RCVBUFFORCE = 33;
 const RECEIVE_BUFFER = 1 << 20;
 const LARGEST_PACKET = 65_536;
-/** Milliseconds a single wait may take: until then the process can neither exit nor handle a signal. */
+/** Longest single wait in milliseconds: during it the process can neither exit nor handle a signal. */
 const SLICE = 50;
 
 export type { IcmpError, IcmpMessage } from './icmp-message.ts';
@@ -30,15 +30,15 @@ export type IcmpOptions = {
   /** A path or a descriptor of a network namespace; by default the thread's own. */
   readonly netns?: string | number | undefined;
   /**
-   * Forbid fragmentation (and ignore what the kernel knows about the path), so that `too-big` errors arrive.
+   * Forbid fragmentation (and ignore the kernel's cached path MTU), so that `too-big` errors arrive.
    * Default: no.
    */
   readonly dontFragment?: boolean | undefined;
 };
 
 /**
- * A raw ICMP socket in a network namespace. It sends echo requests, and hears all echo requests and replies
- * and errors that come to that namespace: also, with their source addresses, requests which the kernel
+ * A raw ICMP socket in a network namespace. It sends echo requests, and receives all echo requests, replies
+ * and errors that reach the namespace, with their source addresses, including requests that the kernel
  * answers itself.
  */
 export class IcmpSocket implements Disposable {
@@ -56,7 +56,7 @@ export class IcmpSocket implements Disposable {
     this.fd = fd;
   }
 
-  /** Throws SYSCALL, and NOT_FOUND when there is no such namespace. */
+  /** Throws SYSCALL, or NOT_FOUND if the namespace does not exist. */
   static open({ family, netns, dontFragment }: IcmpOptions): IcmpSocket {
     const type = sys.SOCK_RAW | sys.SOCK_CLOEXEC | sys.SOCK_NONBLOCK;
     const create = (): number =>
@@ -79,8 +79,8 @@ export class IcmpSocket implements Disposable {
 
   /**
    * Sends an echo request with `size` bytes after its header and returns its sequence number. Throws SYSCALL:
-   * ENETUNREACH without a route, ENOBUFS (IPv6) without a carrier, EMSGSIZE when it is larger than the device
-   * takes and must not be fragmented.
+   * ENETUNREACH without a route, ENOBUFS (IPv6) without a carrier, EMSGSIZE if it exceeds the device's MTU
+   * and must not be fragmented.
    */
   send(to: Ip, size = 56): number {
     this.#sequence = (this.#sequence + 1) & 0xffff;
@@ -89,12 +89,12 @@ export class IcmpSocket implements Disposable {
     return this.#sequence;
   }
 
-  /** The next message, or undefined when none is there now. */
+  /** Returns the next message, or undefined if none is queued. */
   receive(): icmp.IcmpMessage | undefined {
     for (;;) {
       const size = sys.recvfrom(this.fd, this.#buffer, sys.MSG_DONTWAIT, this.#sender);
       if (size === undefined) return undefined;
-      // IPv4 raw sockets give the IP header too, IPv6 ones do not.
+      // IPv4 raw sockets include the IP header, IPv6 ones do not.
       const start = this.family === 4 ? 4 * (this.#buffer.readUInt8(0) & 15) : 0;
       const from = ipFromBytes(
         this.family === 4 ? this.#sender.subarray(4, 8) : this.#sender.subarray(8, 24),
@@ -117,8 +117,8 @@ export class IcmpSocket implements Disposable {
 }
 
 /**
- * Those of the sockets that have messages, as soon as one has or after `timeout` milliseconds; one thread for
- * all.
+ * Resolves to the sockets that have messages, as soon as one does or after `timeout` milliseconds. Takes one
+ * thread for all of them.
  */
 export async function waitForMessages(
   sockets: readonly IcmpSocket[],
@@ -135,7 +135,9 @@ export async function waitForMessages(
   }
 }
 
-/** Only what `receive` understands wakes the socket; IPv6 neighbour discovery would do so all the time. */
+/**
+ * Lets through only what `receive` understands: IPv6 neighbour discovery would wake the socket all the time.
+ */
 function filter(fd: number, family: Family): void {
   const wanted = [icmp.ECHO_REQUEST, icmp.ECHO_REPLY, icmp.UNREACHABLE, icmp.TIME_EXCEEDED].map(
     (type) => type[family],

@@ -3,7 +3,7 @@ import { NetlinkListener } from './netlink/listener.ts';
 import { messagesOf } from './netlink/message.ts';
 import { NETLINK_ROUTE } from './netlink/socket.ts';
 
-/** Which multicast groups (RTNLGRP_*) tell of which objects. */
+/** The multicast groups (RTNLGRP_*) that report each kind of object. */
 const GROUPS = {
   link: [1],
   address: [5, 9],
@@ -22,7 +22,7 @@ export type MonitorOptions = {
   readonly objects?: readonly (keyof typeof GROUPS)[] | undefined;
 };
 
-/** Changes in a network namespace as they happen, like `ip monitor`; until the signal aborts. */
+/** Reports changes in a network namespace as they happen, like `ip monitor`, until the signal aborts. */
 export class Monitor {
   readonly #listener: NetlinkListener;
 
@@ -30,14 +30,14 @@ export class Monitor {
     this.#listener = listener;
   }
 
-  /** Listens from now on: dump after this, and nothing is missed. */
+  /** Starts listening. Dump after this call, and nothing is missed. */
   static open({ netns, signal, objects }: MonitorOptions): Monitor {
     const wanted = objects ?? (Object.keys(GROUPS) as (keyof typeof GROUPS)[]);
     const groups = wanted.flatMap((object) => [...GROUPS[object]]);
     return new Monitor(NetlinkListener.open(NETLINK_ROUTE, { netns, signal, groups }));
   }
 
-  /** The events one by one. Ends when the signal aborts. */
+  /** Yields events one by one. Ends when the signal aborts. */
   async *[Symbol.asyncIterator](): AsyncGenerator<MonitorEvent> {
     for await (const datagram of this.#listener) {
       if (datagram === 'overflow') {
@@ -51,7 +51,7 @@ export class Monitor {
     }
   }
 
-  /** Calls `listener` with each event, until the signal aborts. Rejects with what the listener throws. */
+  /** Calls `listener` with each event, until the signal aborts. Rejects if the listener throws. */
   async run(listener: (event: MonitorEvent) => void): Promise<void> {
     for await (const event of this) listener(event);
   }

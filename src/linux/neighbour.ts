@@ -24,12 +24,12 @@ export const NUD_REACHABLE = 0x02;
 export const NUD_STALE = 0x04;
 export const NUD_PERMANENT = 0x80;
 
-/** Which hardware address an IP address has on a link. */
+/** The hardware address of an IP address on a link. */
 export type Neighbour = {
   /** Interface index. */
   readonly dev: number;
   readonly ip: Ip;
-  /** Absent while the kernel is still asking, or when nobody answered. */
+  /** Absent while resolution is in progress or has failed. */
   readonly mac?: Mac | undefined;
   /** One of NUD_*. Default: NUD_PERMANENT. */
   readonly state?: number | undefined;
@@ -48,7 +48,7 @@ export function neighbourReplace(neighbour: Neighbour): Request {
   };
 }
 
-/** Like `ip neighbour delete IP dev DEV`. ENOENT when there is none. */
+/** Like `ip neighbour delete IP dev DEV`. ENOENT if it does not exist. */
 export function neighbourDelete(neighbour: Pick<Neighbour, 'dev' | 'ip' | 'flags'>): Request {
   return {
     operation: 'neighbour delete',
@@ -60,8 +60,8 @@ export function neighbourDelete(neighbour: Pick<Neighbour, 'dev' | 'ip' | 'flags
 }
 
 /**
- * Like `ip neighbour show nud all`; of one family, or of one interface, when given. FDB entries are not among
- * them.
+ * Like `ip neighbour show nud all`; optionally limited to one family or interface. FDB entries are not
+ * included.
  */
 export function neighbourDump(filter: { family?: Family; dev?: number } = {}): DumpRequest<Neighbour> {
   return {
@@ -79,7 +79,7 @@ export function neighbourDump(filter: { family?: Family; dev?: number } = {}): D
   };
 }
 
-/** Of RTM_NEWNEIGH and RTM_DELNEIGH; undefined for entries of other families, such as those of an FDB. */
+/** Decodes RTM_NEWNEIGH and RTM_DELNEIGH; undefined for other families, such as FDB entries. */
 export function decodeNeighbour({ payload }: Message): Neighbour | undefined {
   const family = payload.readUInt8(0);
   if (family !== addressFamily(4) && family !== addressFamily(6)) return undefined;

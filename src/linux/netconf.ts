@@ -15,14 +15,13 @@ const NETCONFA_PROXY_NEIGH = 5;
 export const NETCONFA_IFINDEX_ALL = -1;
 
 /**
- * Of the sysctls of net.ipvN.conf those that the kernel tells changes of. A message holds what changed, or
- * all.
+ * The sysctls of net.ipvN.conf whose changes the kernel reports. A message holds the changed ones, or all.
  */
 export type Netconf = {
   readonly family: Family;
   /** Interface index; -1 is `all`, -2 `default`. */
   readonly dev: number;
-  /** 0 or 1. IPv4: of `all`, it is net.ipv4.ip_forward. */
+  /** 0 or 1. For IPv4 and `all`, this is net.ipv4.ip_forward. */
   readonly forwarding?: number | undefined;
   /** IPv4 only: 0 none, 1 strict, 2 loose. */
   readonly rpFilter?: number | undefined;
@@ -30,7 +29,7 @@ export type Netconf = {
   readonly proxyNeighbour?: number | undefined;
 };
 
-/** Of RTM_NEWNETCONF and RTM_DELNETCONF; undefined for families other than IPv4 and IPv6. */
+/** Decodes RTM_NEWNETCONF and RTM_DELNETCONF; undefined for families other than IPv4 and IPv6. */
 export function decodeNetconf({ payload }: Message): Netconf | undefined {
   const family = ipFamily(payload.readUInt8(0));
   if (!family) return undefined;

@@ -5,26 +5,24 @@ import * as sys from './sys.ts';
 const NETNS_DIR = '/run/netns';
 const OWN = '/proc/thread-self/ns/net';
 
-/**
- * A synchronous result: `never` for a promise, so that an async callback does not compile.
- */
+/** A synchronous result: `never` for a promise, so that passing an async callback is a type error. */
 export type Sync<T> = T extends PromiseLike<unknown> ? never : T;
 
-/** Where `ip netns add NAME` would put it. */
+/** The path that `ip netns add NAME` would create. */
 export function netnsPath(name: string): string {
   return `${NETNS_DIR}/${name}`;
 }
 
 /**
- * A descriptor of the namespace at a path: `/run/netns/NAME`, `/proc/PID/ns/net`, or what a container runtime
- * gave. The caller closes it. It keeps the namespace alive after all else is gone.
+ * Opens the namespace at a path: `/run/netns/NAME`, `/proc/PID/ns/net`, or one provided by a container
+ * runtime. The caller closes the descriptor, which alone keeps the namespace alive.
  */
 export function openNetns(path: string): number {
   try {
     return fs.openSync(path, 'r');
   } catch (cause) {
     const missing = codeOf(cause) === 'ENOENT';
-    throw new FlatnetError(missing ? 'there is no such network namespace' : messageOf(cause), {
+    throw new FlatnetError(missing ? 'no such network namespace' : messageOf(cause), {
       code: missing ? 'NOT_FOUND' : 'IO',
       operation: 'netns open',
       object: path,
@@ -34,15 +32,16 @@ export function openNetns(path: string): number {
 }
 
 /**
- * Identifies a namespace: the same number for every path and process that refers to it. Default: our own.
+ * Returns a namespace's inode number, the same for every path and process that refers to it. Default: our
+ * own.
  */
 export function netnsId(netns: string | number = OWN): number {
   return typeof netns === 'number' ? fs.fstatSync(netns).ino : fs.statSync(netns).ino;
 }
 
 /**
- * Runs `run` with the calling thread in another network namespace and returns its result. Sockets made and
- * programs started inside belong to that namespace for good, and may be used after it; /proc/sys/net is that
+ * Runs `run` with the calling thread in another network namespace and returns its result. Sockets opened and
+ * programs started inside stay in that namespace and may be used afterwards; /proc/sys/net is that
  * namespace's. `run` must not be async: anything after its first `await` would run in an arbitrary namespace.
  */
 export function withNetns<T>(netns: string | number, run: () => Sync<T>): T {
@@ -62,8 +61,8 @@ export function withNetns<T>(netns: string | number, run: () => Sync<T>): T {
 }
 
 /**
- * A new namespace, named, like `ip netns add NAME`: a bind mount below /run/netns that every mount namespace
- * sees.
+ * Creates a named namespace, like `ip netns add NAME`: a bind mount below /run/netns, visible in every mount
+ * namespace.
  */
 export function createNetns(name: string): string {
   const path = netnsPath(name);
@@ -72,7 +71,7 @@ export function createNetns(name: string): string {
     fs.closeSync(fs.openSync(path, 'wx', 0));
   } catch (cause) {
     const taken = codeOf(cause) === 'EEXIST';
-    throw new FlatnetError(taken ? 'the network namespace exists already' : messageOf(cause), {
+    throw new FlatnetError(taken ? 'the network namespace already exists' : messageOf(cause), {
       code: taken ? 'NAME_TAKEN' : 'IO',
       operation: 'netns add',
       object: name,
@@ -94,8 +93,8 @@ export function createNetns(name: string): string {
 }
 
 /**
- * A new, unnamed namespace: a descriptor, which the caller closes. It lives as long as any descriptor or
- * socket in it.
+ * Creates an unnamed namespace and returns a descriptor, which the caller closes. It lives as long as any
+ * descriptor of it or socket in it.
  */
 export function anonymousNetns(): number {
   primeThreadPool();
@@ -109,8 +108,8 @@ export function anonymousNetns(): number {
 }
 
 /**
- * Like `ip netns delete NAME`; nothing when there is none. The namespace itself ends with its last process
- * and descriptor.
+ * Like `ip netns delete NAME`; does nothing if it does not exist. The namespace itself lives on until its
+ * last process and descriptor are gone.
  */
 export function deleteNetns(name: string): void {
   const path = netnsPath(name);
@@ -127,7 +126,7 @@ export function deleteNetns(name: string): void {
   fs.rmSync(path, { force: true });
 }
 
-/** Names, sorted, like `ip netns list`. */
+/** Returns the names, sorted, like `ip netns list`. */
 export function listNetns(): string[] {
   try {
     return fs.readdirSync(NETNS_DIR).sort();
@@ -137,7 +136,7 @@ export function listNetns(): string[] {
   }
 }
 
-/** Runs with the thread already in the other namespace, and always brings it back to `own`. */
+/** Runs `run` with the thread already in the other namespace, then always returns the thread to `own`. */
 function insideNetns<T>(own: number, run: () => Sync<T>): T {
   try {
     const result = run();
@@ -149,26 +148,26 @@ function insideNetns<T>(own: number, run: () => Sync<T>): T {
     }
     return result;
   } finally {
-    comeBack(own);
+    returnTo(own);
   }
 }
 
 /**
- * A thread left in a foreign namespace would silently configure the wrong network; better to have no process
- * at all.
+ * Aborts the process on failure: a thread left in a foreign namespace would silently configure the wrong
+ * network.
  */
-function comeBack(own: number): void {
+function returnTo(own: number): void {
   try {
     sys.setns(own, sys.CLONE_NEWNET);
   } catch (error) {
-    fs.writeSync(2, `flatnet: cannot return to the own network namespace: ${messageOf(error)}\n`);
+    fs.writeSync(2, `flatnet: cannot return to the original network namespace: ${messageOf(error)}\n`);
     process.abort();
   }
 }
 
 /**
  * Threads of libuv's pool inherit the namespace of the thread that starts them, and all start at first use.
- * So that first use must happen here, not by chance inside `run`.
+ * This makes sure that the first use is not inside `run`.
  */
 function primeThreadPool(): void {
   if (primed) return;
@@ -178,8 +177,7 @@ function primeThreadPool(): void {
 let primed = false;
 
 /**
- * As `ip netns add` does: /run/netns becomes a shared mount, so that names made here are seen in all mount
- * namespaces.
+ * Makes /run/netns a shared mount, as `ip netns add` does, so that new names appear in all mount namespaces.
  */
 function shareNetnsDirectory(): void {
   fs.mkdirSync(NETNS_DIR, { recursive: true, mode: 0o755 });

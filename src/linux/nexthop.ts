@@ -19,7 +19,7 @@ export type Nexthop = {
   readonly weight?: number | undefined;
 };
 
-/** The gateway of a route of this family; RTA_VIA if it belongs to the other one. */
+/** Writes the gateway of a route of `family`: RTA_GATEWAY, or RTA_VIA for a gateway of the other family. */
 export function writeGateway(writer: Writer, family: Family, via: Ip | undefined): void {
   if (via === undefined) return;
   const bytes = ipToBytes(via);

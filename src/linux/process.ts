@@ -4,18 +4,18 @@ import { pause } from '../async/pause.ts';
 import { codeOf, FlatnetError, messageOf } from '../error.ts';
 import { withNetns } from './netns.ts';
 
-/** Identifies a process for certain: pids are reused, but pid and start time together are not. */
+/** Identifies a process unambiguously: pids are reused, but not together with the start time. */
 export type ProcessId = {
   readonly pid: number;
   /** Clock ticks since boot, field 22 of /proc/PID/stat (proc(5)). */
   readonly startTime: number;
 };
 
-/** The process that has this pid now; undefined when there is none, or a zombie. */
+/** Returns the process that currently has this pid; undefined if there is none or it is a zombie. */
 export function identify(pid: number): ProcessId | undefined {
   try {
     const stat = readFileSync(`/proc/${pid}/stat`, 'utf8');
-    // The second field is the program's name in parentheses and may hold anything.
+    // The second field is the program's name in parentheses and may contain anything.
     const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
     if (fields[0] === 'Z' || fields[0] === 'X') return undefined;
     return { pid, startTime: Number(fields[19]) };
@@ -29,7 +29,7 @@ export function isAlive(id: ProcessId): boolean {
   return identify(id.pid)?.startTime === id.startTime;
 }
 
-/** Sends a signal; nothing when the process has ended. */
+/** Sends a signal; does nothing if the process has exited. */
 export function signalProcess(id: ProcessId, signal: NodeJS.Signals): void {
   if (!isAlive(id)) return;
   try {
@@ -39,7 +39,7 @@ export function signalProcess(id: ProcessId, signal: NodeJS.Signals): void {
   }
 }
 
-/** Resolves to false when the process still runs after `timeoutMs`. */
+/** Waits for a process to exit. Resolves to false if it is still running after `timeoutMs`. */
 export async function waitForEnd(id: ProcessId, timeoutMs: number): Promise<boolean> {
   const deadline = performance.now() + timeoutMs;
   for (let wait = 2; isAlive(id); wait = Math.min(2 * wait, 50)) {
@@ -49,7 +49,7 @@ export async function waitForEnd(id: ProcessId, timeoutMs: number): Promise<bool
   return true;
 }
 
-/** SIGTERM, and SIGKILL to those that still run after `graceMs`. Returns when all have ended. */
+/** Sends SIGTERM, then SIGKILL to those still running after `graceMs`. Resolves when all have exited. */
 export async function terminate(ids: readonly ProcessId[], graceMs: number): Promise<void> {
   for (const id of ids) signalProcess(id, 'SIGTERM');
   await Promise.all(
@@ -60,12 +60,12 @@ export async function terminate(ids: readonly ProcessId[], graceMs: number): Pro
   );
 }
 
-/** SIGKILL. Throws TIMEOUT for a process that the kernel does not let go. */
+/** Sends SIGKILL and waits. Throws TIMEOUT for a process stuck in the kernel. */
 export async function killNow(ids: readonly ProcessId[]): Promise<void> {
   for (const id of ids) signalProcess(id, 'SIGKILL');
   for (const id of ids) {
     if (await waitForEnd(id, 5000)) continue;
-    throw new FlatnetError('did not end within 5 s of SIGKILL', {
+    throw new FlatnetError('did not exit within 5 s of SIGKILL', {
       code: 'TIMEOUT',
       operation: 'kill',
       object: `process ${id.pid}`,
@@ -74,7 +74,7 @@ export async function killNow(ids: readonly ProcessId[]): Promise<void> {
 }
 
 export type DetachedOptions = {
-  /** Where both output streams go, appended. */
+  /** Both output streams are appended to it. */
   readonly logFile: string;
   readonly env: Readonly<Record<string, string>>;
   /** Path of the network namespace to start in. */
@@ -83,10 +83,7 @@ export type DetachedOptions = {
   readonly cwd?: string;
 };
 
-/**
- * Starts a program that outlives this process, in a session of its own. Throws NOT_FOUND when it can't be
- * run.
- */
+/** Starts a program in its own session, to outlive this process. Throws NOT_FOUND if it can't be run. */
 export async function spawnDetached(argv: readonly string[], options: DetachedOptions): Promise<ProcessId> {
   const [file = '', ...args] = argv;
   const log = openSync(options.logFile, 'a', 0o600);
@@ -107,7 +104,7 @@ export async function spawnDetached(argv: readonly string[], options: DetachedOp
   } finally {
     closeSync(log);
   }
-  throw new FlatnetError('ended at once', {
+  throw new FlatnetError('exited immediately', {
     code: 'INTERNAL',
     operation: 'start',
     object: file,
@@ -129,7 +126,7 @@ function started(child: ChildProcess, file: string): Promise<void> {
 export type FoundProcess = ProcessId & { readonly netnsId: number; readonly environ: readonly string[] };
 
 /**
- * Every process on this machine, with the inode of its network namespace and its initial environment.
+ * Yields every process on this machine, with the inode of its network namespace and its initial environment.
  */
 export function* allProcesses(): Generator<FoundProcess> {
   for (const name of readdirSync('/proc')) {
@@ -142,13 +139,13 @@ export function* allProcesses(): Generator<FoundProcess> {
       const environ = readFileSync(`/proc/${pid}/environ`, 'utf8').split('\0');
       yield { ...id, netnsId, environ };
     } catch (error) {
-      // It ended meanwhile, or it is a kernel thread.
+      // It has exited in the meantime, or is a kernel thread.
       if (!['ENOENT', 'ESRCH', 'EACCES', 'EPERM'].includes(codeOf(error) ?? '')) throw error;
     }
   }
 }
 
-/** This process and those that started it, up to init. */
+/** Returns the pids of this process and its ancestors, up to init. */
 export function ancestors(): Set<number> {
   const found = new Set<number>();
   for (let pid = process.pid; pid > 0 && !found.has(pid); ) {

@@ -64,7 +64,7 @@ const TYPE_NAMES = new Map<number, RouteType>(
   Object.entries(TYPES).map(([name, number]) => [number, name as RouteType]),
 );
 
-/** A route to a destination. What `ip route` omits is omitted here. */
+/** A route to a destination. Properties that `ip route` omits are omitted here. */
 export type Route = {
   readonly dst: Cidr;
   /** Default: unicast. */
@@ -81,9 +81,9 @@ export type Route = {
   readonly metric?: number | undefined;
   /** Default: 254, main. */
   readonly table?: number | undefined;
-  /** Who made it (RTPROT_*). Default: 3, boot, as `ip route` has it. */
+  /** Route protocol (RTPROT_*). Default: 3, boot, as in `ip route`. */
   readonly protocol?: number | undefined;
-  /** RT_SCOPE_*. Default: as `ip route`, from type and gateway. IPv6 has none. */
+  /** RT_SCOPE_*. Default: derived from type and gateway, as by `ip route`. IPv6 has none. */
   readonly scope?: number | undefined;
   /** Path MTU in bytes. */
   readonly mtu?: number | undefined;
@@ -92,21 +92,21 @@ export type Route = {
 };
 
 /**
- * Like `ip route replace`: takes the place of the route with the same destination, table and metric (IPv4:
- * and type of service), whatever its protocol or gateway.
+ * Like `ip route replace`: replaces the route with the same destination, table and metric (IPv4: and type of
+ * service), whatever its protocol or gateway.
  */
 export function routeReplace(route: Route): Request {
   return newRoute('route replace', route, NLM_F_CREATE | NLM_F_REPLACE);
 }
 
-/** Like `ip route add`. EEXIST when there is one with the same destination, table and metric. */
+/** Like `ip route add`. EEXIST if one with the same destination, table and metric exists. */
 export function routeAdd(route: Route): Request {
   return newRoute('route add', route, NLM_F_CREATE | NLM_F_EXCL);
 }
 
 /**
- * Like `ip route delete`: the first route that agrees with all that is given; metric, protocol, type, gateway
- * and device match any when not given. ESRCH when there is none.
+ * Like `ip route delete`: deletes the first route that matches all given properties; metric, protocol, type,
+ * gateway and device match any if not given. ESRCH if there is none.
  */
 export function routeDelete(route: Route): Request {
   return {
@@ -122,7 +122,9 @@ export function routeDelete(route: Route): Request {
   };
 }
 
-/** Like `ip route show table T`; all tables, protocols and types unless given. Filtered by the kernel. */
+/**
+ * Like `ip route show table T`; all tables, protocols and types by default. The kernel does the filtering.
+ */
 export function routeDump(filter: {
   family: Family;
   table?: number | undefined;
@@ -143,22 +145,22 @@ export function routeDump(filter: {
       .u32(RTA_OIF, filter.dev)
       .finish(),
     decode: decodeRoute,
-    // A table exists from its first route on.
+    // A table does not exist until its first route is added.
     emptyOn: 'ENOENT',
   };
 }
 
 /**
- * Like `ip route get DST`: the route a packet would take. ENETUNREACH when there is none. `fibMatch`: the
- * matching route of the table itself (`ip route get fibmatch`), with all its next hops, and without what was
- * temporarily learned about the path (RFC 1191).
+ * Like `ip route get DST`: the route a packet would take. ENETUNREACH if there is none. `fibMatch`: the
+ * matching route of the table itself (`ip route get fibmatch`), with all its next hops, and without cached
+ * path MTUs (RFC 1191).
  */
 export function routeGet(
   dst: Ip,
   how: { from?: Ip; oif?: number; iif?: number; mark?: number; fibMatch?: boolean } = {},
 ): DumpRequest<Route> {
   const family = familyOf(dst);
-  // Without it, IPv4 answers as if there were only one table; IPv6 always names the table and refuses the
+  // Without the flag, IPv4 always reports the main table; IPv6 always reports the right one and rejects the
   // flag.
   const lookupTable = family === 4 ? RTM_F_LOOKUP_TABLE : 0;
   return {
@@ -183,7 +185,7 @@ export function routeGet(
   };
 }
 
-/** Of RTM_NEWROUTE and RTM_DELROUTE; undefined for other families. */
+/** Decodes RTM_NEWROUTE and RTM_DELROUTE; undefined for other families. */
 export function decodeRoute({ payload }: Message): Route | undefined {
   const family = ipFamily(payload.readUInt8(0));
   const flags = payload.readUInt32LE(8);
@@ -208,7 +210,7 @@ export function decodeRoute({ payload }: Message): Route | undefined {
   };
 }
 
-/** As `ip route` writes it: `10.0.0.0/24 via 10.0.0.1 dev 5 onlink`. */
+/** Formats it like `ip route`: `10.0.0.0/24 via 10.0.0.1 dev 5 onlink`. */
 export function routeText(route: Route): string {
   const { dst, type = 'unicast', via, dev, onlink, table, metric } = route;
   return [
@@ -233,7 +235,7 @@ function newRoute(operation: string, route: Route, flags: number): Request {
   return { operation, object: routeText(route), type: RTM_NEWROUTE, flags, payload };
 }
 
-/** As ip(8) chooses: a route without a gateway has link scope, one with a gateway does not. */
+/** Follows ip(8): a route without a gateway has link scope, one with a gateway does not. */
 function defaultScope({ dst, type = 'unicast', via, nexthops }: Route): number {
   if (familyOf(dst) === 6) return RT_SCOPE_UNIVERSE;
   if (type === 'local') return RT_SCOPE_HOST;

@@ -35,7 +35,7 @@ const ACTION_NAMES = new Map<number, RuleAction>(
   Object.entries(ACTIONS).map(([name, number]) => [number, name as RuleAction]),
 );
 
-/** Which routing table a packet is looked up in. Rules are tried by priority, the lowest number first. */
+/** Selects the routing table for a packet. Rules are evaluated by priority, lowest number first. */
 export type Rule = {
   readonly family: Family;
   readonly priority: number;
@@ -48,23 +48,25 @@ export type Rule = {
   readonly iif?: string | undefined;
   readonly oif?: string | undefined;
   readonly mark?: number | undefined;
-  /** Default: all bits, when there is a mark. */
+  /** Default: all bits, if there is a mark. */
   readonly mask?: number | undefined;
   /** `not`: the rule applies to packets that do not match. */
   readonly invert?: boolean | undefined;
-  /** Ignore a matching route whose prefix has at most this length. */
+  /** Ignore matching routes with a prefix of at most this length. */
   readonly suppressPrefixLength?: number | undefined;
-  /** Who made it (RTPROT_*). */
+  /** Rule protocol (RTPROT_*). */
   readonly protocol?: number | undefined;
 };
 
-/** Like `ip rule add`. EEXIST when there is an equal one. */
+/** Like `ip rule add`. EEXIST if an equal one exists. */
 export function ruleAdd(rule: Rule): Request {
   const flags = NLM_F_CREATE | NLM_F_EXCL;
   return { operation: 'rule add', object: ruleText(rule), type: RTM_NEWRULE, flags, payload: encode(rule) };
 }
 
-/** Like `ip rule delete`: the first rule that agrees with all that is given. ENOENT when there is none. */
+/**
+ * Like `ip rule delete`: deletes the first rule that matches all given properties. ENOENT if there is none.
+ */
 export function ruleDelete(rule: Rule): Request {
   return {
     operation: 'rule delete',
@@ -91,7 +93,7 @@ export function ruleDump(family: Family): DumpRequest<Rule> {
   };
 }
 
-/** Of RTM_NEWRULE and RTM_DELRULE; undefined for other families. */
+/** Decodes RTM_NEWRULE and RTM_DELRULE; undefined for other families. */
 export function decodeRule({ payload }: Message): Rule | undefined {
   const family = ipFamily(payload.readUInt8(0));
   if (!family) return undefined;
@@ -123,7 +125,7 @@ export function decodeRule({ payload }: Message): Rule | undefined {
   };
 }
 
-/** As `ip rule` writes it: `priority 100 from 10.0.0.0/24 lookup 7`. */
+/** Formats it like `ip rule`: `priority 100 from 10.0.0.0/24 lookup 7`. */
 export function ruleText({ family, priority, action = 'lookup', from, to, iif, mark, table }: Rule): string {
   return [
     family === 6 ? '-6 ' : '',

@@ -3,14 +3,14 @@ import { type ErrorParts, FlatnetError } from '../error.ts';
 import { errnoName, errnoText } from './errno.ts';
 
 /**
- * The few calls of libc that Node has no function for. Each returns what the system call returns and throws
- * FlatnetError `SYSCALL` with the errno name when that is negative. Reading and writing goes by `node:fs` on
- * the descriptor.
+ * The few libc calls that Node lacks. Each returns the system call's result, and throws FlatnetError
+ * `SYSCALL` with the errno name if that is negative. For reading and writing, use `node:fs` on the
+ * descriptor.
  */
 const libc = koffi.load(null);
 
-// Results are int32 on purpose: an int64 would be a BigInt, and its allocation may run the garbage collector,
-// which may overwrite errno before it is read.
+// Results are deliberately int32: an int64 would be a BigInt, and allocating one may trigger garbage
+// collection, which may overwrite errno before it is read.
 const c = {
   socket: libc.func('int socket(int domain, int type, int protocol)'),
   bind: libc.func('int bind(int fd, const void *address, uint32_t length)'),
@@ -34,7 +34,7 @@ const c = {
   memfd_create: libc.func('int memfd_create(const char *name, unsigned int flags)'),
 };
 
-// One view for each thread: a worker evaluates this module again and so gets its own errno.
+// One view per thread: each worker evaluates this module itself and so gets its own errno.
 const errno = new Int32Array(koffi.view(libc.func('int *__errno_location()')(), 4));
 
 export const SOCK_RAW = 3;
@@ -58,7 +58,7 @@ export function bind(fd: number, address: Uint8Array): void {
   check(c.bind(fd, address, address.length), errno[0], 'bind');
 }
 
-/** The socket's own address, as the kernel's sockaddr of at most 128 bytes. */
+/** Returns the socket's own address, a sockaddr of at most 128 bytes. */
 export function getsockname(fd: number): Buffer {
   const address = Buffer.alloc(128);
   const length = Buffer.from(Uint32Array.of(address.length).buffer);
@@ -66,7 +66,7 @@ export function getsockname(fd: number): Buffer {
   return address.subarray(0, length.readUInt32LE());
 }
 
-/** The value is an int, or the bytes of a struct. */
+/** Sets an option to an int, or to the bytes of a struct. */
 export function setsockopt(fd: number, level: number, name: number, value: number | Uint8Array): void {
   const bytes = typeof value === 'number' ? Buffer.from(Int32Array.of(value).buffer) : value;
   check(
@@ -77,7 +77,7 @@ export function setsockopt(fd: number, level: number, name: number, value: numbe
   );
 }
 
-/** An option that is an int. */
+/** Reads an int option. */
 export function getsockopt(fd: number, level: number, name: number): number {
   const value = Buffer.alloc(4);
   const length = Buffer.from(Uint32Array.of(4).buffer);
@@ -92,7 +92,7 @@ export function sendto(fd: number, data: Uint8Array, flags: number, address: Uin
 
 /**
  * Receives one datagram into `data`, and the sender's sockaddr into `address` if given. Returns its size in
- * bytes, or undefined when there is none now (EAGAIN, EINTR).
+ * bytes, or undefined if none is queued (EAGAIN, EINTR).
  */
 export function recvfrom(
   fd: number,
@@ -108,8 +108,8 @@ export function recvfrom(
 }
 
 /**
- * Waits in a pool thread, at most `timeout` milliseconds, until one of the descriptors can be read, and
- * returns those that can. Keep the timeout short: the process cannot exit before the call returns.
+ * Waits in a pool thread for up to `timeout` milliseconds until a descriptor is readable, and returns those
+ * that are. Keep the timeout short: the process cannot exit before the call returns.
  */
 export async function pollReadable(fds: readonly number[], timeout: number): Promise<number[]> {
   const table = Buffer.alloc(8 * fds.length);
@@ -123,7 +123,7 @@ export async function pollReadable(fds: readonly number[], timeout: number): Pro
   return fds.filter((_, i) => table.readInt16LE(8 * i + 6) !== 0);
 }
 
-/** Moves the calling thread, and only it, into another namespace. Use `withNetns`. */
+/** Moves only the calling thread into another namespace. Prefer `withNetns`. */
 export function setns(fd: number, type: number): void {
   check(c.setns(fd, type), errno[0], 'setns');
 }
@@ -140,18 +140,18 @@ export function umount2(target: string, flags: number): void {
   check(c.umount2(target, flags), errno[0], 'umount', target);
 }
 
-/** The argument is a struct that the kernel reads and may overwrite. */
+/** `argument`: a struct that the kernel reads and may overwrite. */
 export function ioctl(fd: number, request: number, argument: Uint8Array): number {
   return check(c.ioctl(fd, request, argument), errno[0], 'ioctl', `0x${request.toString(16)}`);
 }
 
-/** A descriptor of an anonymous file in memory, not inherited by programs that are started. */
+/** Creates an anonymous in-memory file, not inherited by child processes, and returns its descriptor. */
 export function memfdCreate(name: string): number {
   const MFD_CLOEXEC = 1;
   return check(c.memfd_create(name, MFD_CLOEXEC), errno[0], 'memfd_create', name);
 }
 
-// The caller passes errno, read as the first thing after the call: arguments are evaluated in order.
+// Callers pass errno read immediately after the call: arguments are evaluated in order.
 function check(result: number, error: number | undefined, operation: string, object?: string): number {
   if (result >= 0) return result;
   throw syscallError(error ?? 0, operation, object);

@@ -35,7 +35,7 @@ export type Walk =
 
 const MAX_HOPS = 16;
 
-/** Follows a packet from a node to an address, through what the nodes' kernels hold. Pure. */
+/** Follows a packet from a node to an address through the nodes' kernel state. Pure. */
 export class Tracer {
   readonly #cluster: TracedCluster;
   readonly #fibs = new Map<string, Fib>();
@@ -51,7 +51,7 @@ export class Tracer {
   walk(from: string, to: Ip): Walk {
     const hops: Hop[] = [];
     let node = this.#cluster.nodes.get(from);
-    if (!node) return { delivered: false, hops, at: from, reason: 'there is no such node' };
+    if (!node) return { delivered: false, hops, at: from, reason: 'no such node' };
     while (hops.length < MAX_HOPS) {
       const step = this.#step(node, to);
       if ('reason' in step) return { delivered: false, hops, at: node.name, reason: step.reason };
@@ -59,7 +59,7 @@ export class Tracer {
       if (!step.next) return { delivered: true, hops };
       node = step.next;
     }
-    return { delivered: false, hops, at: node.name, reason: 'the packet goes in circles' };
+    return { delivered: false, hops, at: node.name, reason: 'forwarding loop' };
   }
 
   #step(node: TracedNode, to: Ip): Step {
@@ -75,7 +75,7 @@ export class Tracer {
   #plain(node: TracedNode, via: Ip): Step {
     if (!isOnLink(node, via)) return { reason: `gateway ${via} is not on ${node.underlay.dev}` };
     const next = this.#byAddress.get(via);
-    if (!next || next === node) return { reason: `nobody has ${via}` };
+    if (!next || next === node) return { reason: `no node has ${via}` };
     return { hop: { node: node.name, kind: 'direct', dev: node.underlay.dev, via }, next };
   }
 
@@ -85,9 +85,9 @@ export class Tracer {
     if (!port) return { reason: `${dev} is absent` };
     if (!port.up) return { reason: `${dev} is down` };
     const local: Step = { hop: { node: node.name, kind: 'local', dev } };
-    // A device made elsewhere belongs to a pod.
+    // A device that flatnet did not create belongs to a pod.
     if (!isMade(port)) return local;
-    const departure = findLinkType(port.link.type)?.depart(port, gateway, tables) ?? { lost: 'no way' };
+    const departure = findLinkType(port.link.type)?.depart(port, gateway, tables) ?? { lost: 'no path' };
     if ('lost' in departure) return { reason: departure.lost };
     return 'delivered' in departure ? local : this.#tunnel(node, dev, departure);
   }
@@ -95,9 +95,9 @@ export class Tracer {
   #tunnel(node: TracedNode, dev: string, packet: Encapsulated<MadeLink>): Step {
     const { dst, by } = packet;
     const next = this.#byAddress.get(dst);
-    if (!next) return { reason: `nobody has ${dst}` };
+    if (!next) return { reason: `no node has ${dst}` };
     const throughRouter = !isOnLink(node, dst);
-    if (throughRouter && !this.#cluster.routed) return { reason: `no way to ${dst}` };
+    if (throughRouter && !this.#cluster.routed) return { reason: `${dst} is unreachable` };
     const { tables } = this.#fibOf(next);
     const ports = [...tables.ports.values()].filter(isMade).filter(({ link }) => link.type === by.type);
     const src = node.underlay.addresses[familyOf(dst)];

@@ -157,7 +157,10 @@ kernelTest('a process that cannot come back aborts and says so', (t) => {
   } catch (error) {
     failure = error;
   }
-  assert.match(messageOf(failure), /cannot return to the own network namespace: setns: bad file descriptor/);
+  assert.match(
+    messageOf(failure),
+    /cannot return to the original network namespace: setns: bad file descriptor/,
+  );
 });
 
 kernelTest('sockets stay in their namespace, programs started inside run there', (t) => {

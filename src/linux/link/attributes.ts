@@ -1,4 +1,4 @@
-/** What several files of this folder need of linux/if_link.h. */
+/** Constants of linux/if_link.h shared by the files of this folder. */
 export const IFINFOMSG_SIZE = 16;
 
 export const IFLA_ADDRESS = 1;

@@ -23,18 +23,18 @@ export type Bridge = {
   readonly multicastSnooping?: boolean | undefined;
   /** Hundredths of a second. */
   readonly forwardDelay?: number | undefined;
-  /** Hundredths of a second until a learnt entry expires. */
+  /** Lifetime of a learnt entry in hundredths of a second. */
   readonly ageingTime?: number | undefined;
 };
 
-/** Settings of a port of a bridge: like `type bridge_slave hairpin on …`. */
+/** Settings of a bridge port, like `type bridge_slave hairpin on …`. */
 export type BridgePort = {
-  /** Whether a frame may leave through the port it came in by. */
+  /** Whether a frame may leave through the port it arrived on. */
   readonly hairpin?: boolean | undefined;
   readonly learning?: boolean | undefined;
   /** Whether frames to unknown addresses leave through it. */
   readonly flood?: boolean | undefined;
-  /** Whether it is kept from other isolated ports. */
+  /** Whether it is cut off from other isolated ports. */
   readonly isolated?: boolean | undefined;
 };
 

@@ -9,22 +9,22 @@ const IFLA_IPTUN_TTL = 4;
 const IFLA_IPTUN_PMTUDISC = 10;
 
 /**
- * IPv4 in IPv4 (RFC 2003): like `type ipip local IP remote IP dev DEV ttl TTL pmtudisc`. Making one loads the
- * kernel's module, if there is one (otherwise EOPNOTSUPP). The module brings `tunl0` along, in every network
- * namespace unless net.core.fb_tunnels_only_for_init_net says no. That device receives what matches no other
- * tunnel; its settings can't be changed (EINVAL), and it can't be deleted (no error), renamed or moved.
- * Making a `tunl0` without endpoints fails with EEXIST, but leaves it in place.
+ * IPv4 in IPv4 (RFC 2003): like `type ipip local IP remote IP dev DEV ttl TTL pmtudisc`. Creating one loads
+ * the kernel module, if available (otherwise EOPNOTSUPP). The module creates `tunl0`, in every network
+ * namespace unless net.core.fb_tunnels_only_for_init_net forbids it. That device receives packets that match
+ * no other tunnel; its settings can't be changed (EINVAL), and it can't be deleted (no error), renamed or
+ * moved. Creating a `tunl0` without endpoints fails with EEXIST, but leaves it in place.
  */
 export type Ipip = {
   readonly kind: 'ipip';
-  /** Source of the tunnel packets. Default: that of the route to the remote end. */
+  /** Source of the tunnel packets. Default: the source address of the route to the remote end. */
   readonly local?: Ip | undefined;
-  /** The remote end. Default: the gateway of the route that leads here, which must be `onlink`. */
+  /** The remote end. Default: the gateway of the route through this device, which must be `onlink`. */
   readonly remote?: Ip | undefined;
   /** Interface index of the underlay. */
   readonly dev?: number | undefined;
   /**
-   * Of the outer header; 0, the kernel's default, copies the inner one. Other values require `pmtudisc`.
+   * TTL of the outer header; 0, the kernel's default, copies the inner one. Other values require `pmtudisc`.
    */
   readonly ttl?: number | undefined;
   /** Never fragment on the path. Default in the kernel: yes; `tunl0` follows the inner packet. */

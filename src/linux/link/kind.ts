@@ -1,12 +1,12 @@
 import type { Attributes, Writer } from '../netlink/message.ts';
 
 /**
- * The codec of one kind of interface, as `ip link add … type KIND` names it. To add a kind, write a file with
- * its data and such an object, and list it in `kinds.ts`.
+ * The codec of one kind of interface, as in `ip link add … type KIND`. To add a kind, write a file with its
+ * data type and codec, and list it in `kinds.ts`.
  */
 export interface LinkKind<Data extends { readonly kind: string }> {
   readonly kind: Data['kind'];
-  /** Writes the content of IFLA_INFO_DATA: only what is defined. */
+  /** Writes the content of IFLA_INFO_DATA: defined properties only. */
   write(writer: Writer, data: Data): void;
   /** Reads the content of IFLA_INFO_DATA. */
   read(attributes: Attributes): Data;

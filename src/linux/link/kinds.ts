@@ -8,20 +8,20 @@ import { vxlan } from './vxlan.ts';
 const dummy = plain('dummy');
 const ifb = plain('ifb');
 
-/** Every kind of interface known here. */
+/** All supported kinds of interface. */
 const KINDS = [veth, bridge, vxlan, ipip, dummy, ifb] as const;
 
-/** What an interface is. */
+/** An interface's kind and its data. */
 export type LinkData = ReturnType<(typeof KINDS)[number]['read']>;
 
 const byName = new Map<string, LinkKind<LinkData>>(KINDS.map((kind) => [kind.kind, kind]));
 
-/** Writes the content of IFLA_INFO_DATA; nothing where a kind has none. */
+/** Writes the content of IFLA_INFO_DATA; nothing for a kind without data. */
 export function writeLinkData(writer: Writer, data: LinkData): void {
   byName.get(data.kind)?.write(writer, data);
 }
 
-/** Undefined for an unknown kind. */
+/** Reads the content of IFLA_INFO_DATA; undefined for an unknown kind. */
 export function readLinkData(kind: string | undefined, attributes: Attributes): LinkData | undefined {
   return kind === undefined ? undefined : byName.get(kind)?.read(attributes);
 }

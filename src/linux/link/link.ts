@@ -26,10 +26,10 @@ export const IFF_LOWER_UP = 0x10000;
 const RTEXT_FILTER_SKIP_STATS = 8;
 const IFLA_INET6_ADDR_GEN_MODE = 8;
 
-/** How IPv6 makes the link-local address: in6_addr_gen_mode. */
+/** How IPv6 generates the link-local address (in6_addr_gen_mode). */
 const ADDR_GEN_MODES = { eui64: 0, none: 1, stablePrivacy: 2, random: 3 } as const;
 
-/** An interface as the kernel holds it. */
+/** An interface as the kernel reports it. */
 export type Link = {
   readonly index: number;
   readonly name: string;
@@ -39,34 +39,32 @@ export type Link = {
   readonly up: boolean;
   /** Whether it has a carrier (IFF_LOWER_UP). */
   readonly running: boolean;
-  /** Whether the kernel uses it (IFF_RUNNING), which comes a moment after the carrier. */
+  /** Whether the kernel uses it (IFF_RUNNING), which follows the carrier after a moment. */
   readonly operational: boolean;
   /** Bytes. */
   readonly mtu: number;
   readonly mac: Mac | undefined;
-  /** Index of the bridge or other master it is a port of. */
+  /** Index of its bridge or other master. */
   readonly master: number | undefined;
   readonly alias: string | undefined;
-  /** Of `ip link … group`; 0 is the default. */
+  /** As in `ip link … group`; 0 is the default. */
   readonly group: number;
-  /**
-   * Index of the interface below it, or of a veth's other end, in the namespace `netnsId` if that is given.
-   */
+  /** Index of the underlying interface, or of a veth's other end, in the namespace `netnsId` if present. */
   readonly linkIndex: number | undefined;
   readonly netnsId: number | undefined;
-  /** Undefined for kinds this library does not know. */
+  /** Undefined for unsupported kinds. */
   readonly data: LinkData | undefined;
-  /** Of a port of a bridge. */
+  /** Bridge ports only. */
   readonly port: BridgePort | undefined;
   /** IFF_*. */
   readonly flags: number;
 };
 
-/** What can be set on an interface. Undefined properties stay as they are. */
+/** The settable properties of an interface. Undefined ones stay unchanged. */
 export type LinkChanges = {
   readonly name?: string | undefined;
   readonly up?: boolean | undefined;
-  /** Whether it takes frames for any address. */
+  /** Whether it accepts frames for any address. */
   readonly promisc?: boolean | undefined;
   /** Bytes. */
   readonly mtu?: number | undefined;
@@ -76,12 +74,12 @@ export type LinkChanges = {
   /** Empty removes it. */
   readonly alias?: string | undefined;
   readonly group?: number | undefined;
-  /** Descriptor of the network namespace to move to, or to be made in. */
+  /** Descriptor of the network namespace to move it to or create it in. */
   readonly netns?: number | undefined;
   readonly addrGenMode?: keyof typeof ADDR_GEN_MODES | undefined;
-  /** Of a bridge port; it may become one in the same call. */
+  /** Bridge ports only; the interface may become one in the same call. */
   readonly port?: BridgePort | undefined;
-  /** What a kind allows to change, such as the local address of a vxlan device. */
+  /** The changeable properties of its kind, such as the local address of a vxlan device. */
   readonly data?: LinkData | undefined;
 };
 
@@ -93,15 +91,15 @@ export type LinkSpec = LinkChanges & {
 };
 
 /**
- * Like `ip link add NAME type KIND …`. EEXIST when the name is taken. One request, plus more for what the
- * kernel does not accept at creation (alias, addrGenMode, port); those find the link by its name, so they
+ * Like `ip link add NAME type KIND …`. EEXIST if the name is taken. One request, plus more for settings that
+ * the kernel does not accept at creation (alias, addrGenMode, port); those address the link by name, so they
  * can't be combined with `netns`.
  */
 export function linkAdd(spec: LinkSpec): Request[] {
   const { alias, addrGenMode, port, up, ...atOnce } = spec;
   const later = alias !== undefined || addrGenMode !== undefined || port !== undefined;
   if (later && spec.netns !== undefined) {
-    throw new FlatnetError('alias, addrGenMode and port are set in the namespace of the link only', {
+    throw new FlatnetError('alias, addrGenMode and port cannot be combined with netns', {
       code: 'INTERNAL',
       operation: 'link add',
       object: spec.name,
@@ -125,7 +123,7 @@ export function linkSet(index: number, changes: LinkChanges): Request[] {
   return change(index, changes);
 }
 
-/** Like `ip link delete dev INDEX`. ENODEV when there is none. */
+/** Like `ip link delete dev INDEX`. ENODEV if it does not exist. */
 export function linkDelete(index: number): Request {
   return {
     operation: 'link delete',
@@ -137,7 +135,7 @@ export function linkDelete(index: number): Request {
 }
 
 /**
- * Like `ip link delete group GROUP`: deleting all of them takes no longer than deleting one. ENODEV when the
+ * Like `ip link delete group GROUP`: deleting all of them takes no longer than deleting one. ENODEV if the
  * group is empty.
  */
 export function linkDeleteGroup(group: number): Request {
@@ -145,7 +143,7 @@ export function linkDeleteGroup(group: number): Request {
   return { operation: 'link delete', object: `group ${group}`, type: RTM_DELLINK, flags: 0, payload };
 }
 
-/** Like `ip link show`; the ports of one master, or one kind, when given. */
+/** Like `ip link show`; optionally limited to the ports of one master, or to one kind. */
 export function linkDump(filter: { master?: number; kind?: string } = {}): DumpRequest<Link> {
   const writer = new Writer()
     .header(IFLA.IFINFOMSG_SIZE, () => {})
@@ -162,7 +160,7 @@ export function linkDump(filter: { master?: number; kind?: string } = {}): DumpR
   };
 }
 
-/** Like `ip link show dev DEV`, by name or index. ENODEV when there is none. */
+/** Like `ip link show dev DEV`, by name or index. ENODEV if it does not exist. */
 export function linkGet(dev: string | number): DumpRequest<Link> {
   return {
     operation: 'link show',
@@ -180,7 +178,7 @@ export function linkGet(dev: string | number): DumpRequest<Link> {
   };
 }
 
-/** Of RTM_NEWLINK and RTM_DELLINK; undefined for messages about a bridge port, see `decodePort`. */
+/** Decodes RTM_NEWLINK and RTM_DELLINK; undefined for messages about a bridge port, see `decodePort`. */
 export function decodeLink({ payload }: Message): Link | undefined {
   if (payload.readUInt8(0) !== AF_UNSPEC) return undefined;
   const attributes = attributesOf(payload, IFLA.IFINFOMSG_SIZE);
@@ -217,7 +215,9 @@ export function decodeLink({ payload }: Message): Link | undefined {
   };
 }
 
-/** A bridge port, from a message of family AF_BRIDGE. RTM_DELLINK then means that it left its bridge. */
+/**
+ * A bridge port, from a message of family AF_BRIDGE. RTM_DELLINK then means that the port left its bridge.
+ */
 export type PortChange = {
   readonly dev: number;
   readonly master: number | undefined;
@@ -236,8 +236,8 @@ export function decodePort({ payload }: Message): PortChange | undefined {
 }
 
 /**
- * The link is found by `index`, or by `name` where that is 0. The kernel handles port settings before the
- * master, and sets `up` before addrGenMode, which is too late for the link-local address it makes then.
+ * Addresses the link by `index`, or by `name` if that is 0. Within one message the kernel applies port
+ * settings before the master, and `up` before addrGenMode, which is then too late for the link-local address.
  */
 function change(index: number, changes: LinkChanges, name?: string): Request[] {
   const { port, up, ...others } = changes;
@@ -263,7 +263,7 @@ function encode(index: number, changes: LinkChanges): Buffer {
     .u32(IFLA.IFLA_MTU, mtu)
     .bytes(IFLA.IFLA_ADDRESS, mac && macToBytes(mac))
     .u32(IFLA.IFLA_MASTER, master)
-    // Without a zero byte: the kernel would read an empty alias as one of length 1.
+    // Without a terminating zero, which would make an empty alias one of length 1.
     .bytes(IFLA.IFLA_IFALIAS, alias === undefined ? undefined : Buffer.from(alias))
     .u32(IFLA.IFLA_GROUP, group)
     .u32(IFLA.IFLA_NET_NS_FD, netns);
@@ -291,10 +291,10 @@ function encode(index: number, changes: LinkChanges): Buffer {
 
 function header(index: number, up?: boolean, promisc?: boolean): Writer {
   const flag = (value: boolean | undefined, bit: number): number => (value ? bit : 0);
-  const asked = (value: boolean | undefined, bit: number): number => (value === undefined ? 0 : bit);
+  const mask = (value: boolean | undefined, bit: number): number => (value === undefined ? 0 : bit);
   return new Writer().header(IFLA.IFINFOMSG_SIZE, (bytes) => {
     bytes.writeInt32LE(index, 4);
     bytes.writeUInt32LE(flag(up, IFF_UP) | flag(promisc, IFF_PROMISC), 8);
-    bytes.writeUInt32LE(asked(up, IFF_UP) | asked(promisc, IFF_PROMISC), 12);
+    bytes.writeUInt32LE(mask(up, IFF_UP) | mask(promisc, IFF_PROMISC), 12);
   });
 }

@@ -5,9 +5,7 @@ import type { LinkKind } from './kind.ts';
 
 const VETH_INFO_PEER = 1;
 
-/**
- * A pair of interfaces, each the other's wire, like `type veth peer name NAME address MAC mtu MTU netns NS`.
- */
+/** A pair of connected interfaces, like `type veth peer name NAME address MAC mtu MTU netns NS`. */
 export type Veth = {
   readonly kind: 'veth';
   /**
@@ -20,9 +18,9 @@ export type Veth = {
 export type VethPeer = {
   readonly name: string;
   readonly mac?: Mac | undefined;
-  /** Bytes. Default: 1500, not that of the first end. */
+  /** Bytes. Default: 1500, not the first end's. */
   readonly mtu?: number | undefined;
-  /** Descriptor of the network namespace it is made in. Default: that of the first end. */
+  /** Descriptor of the network namespace to create it in. Default: the first end's. */
   readonly netns?: number | undefined;
 };
 

@@ -23,8 +23,8 @@ const IFLA_VXLAN_COLLECT_METADATA = 25;
 
 /**
  * A tunnel device (RFC 7348): like `type vxlan id VNI local IP dev DEV dstport PORT nolearning …`. After
- * creation only local, group, dev, ttl, learning and ageing can change; the kernel refuses a message that
- * names anything else (except the same id), even with its present value.
+ * creation only local, group, dev, ttl, learning and ageing can change; the kernel rejects a message with any
+ * other attribute (except the same id), even with its current value.
  */
 export type Vxlan = {
   readonly kind: 'vxlan';
@@ -41,7 +41,7 @@ export type Vxlan = {
   readonly ttl?: number | undefined;
   /** Learn FDB entries from packets. Default in the kernel: yes. */
   readonly learning?: boolean | undefined;
-  /** Seconds until a learnt entry expires. */
+  /** Lifetime of a learnt entry in seconds. */
   readonly ageing?: number | undefined;
   /** Answer ARP and neighbour solicitations from the neighbour table. */
   readonly proxy?: boolean | undefined;
@@ -49,14 +49,14 @@ export type Vxlan = {
   readonly l2miss?: boolean | undefined;
   /**
    * Notify listeners of unanswered ARP requests; requires `proxy`. Covers only requests from a bridge: for
-   * lookups of this machine itself, set the sysctl net/ipv4/neigh/DEV/app_solicit.
+   * the machine's own lookups, set the sysctl net/ipv4/neigh/DEV/app_solicit.
    */
   readonly l3miss?: boolean | undefined;
   /** Compute UDP checksums over IPv4. Default in the kernel: yes. */
   readonly udpChecksum?: boolean | undefined;
   readonly udp6ZeroChecksumTx?: boolean | undefined;
   readonly udp6ZeroChecksumRx?: boolean | undefined;
-  /** Group based policy extension in the header. */
+  /** Group-based policy extension in the header. */
   readonly gbp?: boolean | undefined;
   /** Tunnel parameters come with each packet (lightweight tunnels). */
   readonly collectMetadata?: boolean | undefined;

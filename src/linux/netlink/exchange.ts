@@ -17,19 +17,19 @@ import {
   verdictOf,
 } from './message.ts';
 
-/** One write and what comes back for it: bytes to send, then datagrams to take until done. No I/O. */
+/** One write and its replies: bytes to send, then datagrams to take until done. No I/O. */
 export interface Exchange<Result> {
   readonly bytes: Buffer;
   readonly done: boolean;
   take(datagram: Buffer): void;
-  /** Throws FlatnetError NETLINK for what the kernel refused. */
+  /** Throws FlatnetError NETLINK if the kernel refused the request. */
   result(): Result;
 }
 
-/** How one request ended: undefined when it was done. */
+/** The outcome of one request: undefined on success. */
 export type Answer = FlatnetError | undefined;
 
-/** Several requests in one write, one acknowledgement for each. */
+/** Several requests in one write, each acknowledged separately. */
 export class BatchExchange implements Exchange<Answer[]> {
   readonly bytes: Buffer;
   readonly #requests: readonly Request[];
@@ -69,12 +69,11 @@ export class BatchExchange implements Exchange<Answer[]> {
   }
 }
 
-/** A question answered by messages: a dump of all objects of a kind, or one object. */
+/** A query answered with messages: a dump of all objects of a kind, or one object. */
 export class QueryExchange<T> implements Exchange<T[]> {
   readonly bytes: Buffer;
   /**
-   * The objects changed while they were dumped, and the result may lack some or have some twice
-   * (NLM_F_DUMP_INTR).
+   * The objects changed during the dump, so the result may lack some or hold some twice (NLM_F_DUMP_INTR).
    */
   interrupted = false;
   done = false;
@@ -113,8 +112,8 @@ export class QueryExchange<T> implements Exchange<T[]> {
 }
 
 /**
- * Many questions of one object each in one write. Without NLM_F_ACK each is answered by one message: the
- * object or an error.
+ * Many single-object queries in one write. Without NLM_F_ACK each is answered by one message: the object or
+ * an error.
  */
 export class GetExchange<T> implements Exchange<(T | FlatnetError)[]> {
   readonly bytes: Buffer;
@@ -155,7 +154,7 @@ export function notFound({ operation, object }: Pick<Request, 'operation' | 'obj
   return new FlatnetError('not found', { code: 'NOT_FOUND', operation, object });
 }
 
-/** The error for what the kernel refused: its own words when it gave any. */
+/** The error for a refused request, in the kernel's own words if it gave any. */
 export function refusal(request: Pick<Request, 'operation' | 'object'>, verdict: Verdict): FlatnetError {
   return new FlatnetError(verdict.text || errnoText(verdict.errno), {
     code: 'NETLINK',

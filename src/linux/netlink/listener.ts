@@ -3,17 +3,17 @@ import { encodeMessage, NLM_F_ACK, NLMSG_NOOP } from './message.ts';
 import { NetlinkSocket, type SocketOptions } from './socket.ts';
 
 const READS_AT_ONCE = 256;
-/** Milliseconds. The signal ends a read early; only a process that exits without it waits so long. */
+/** Milliseconds. The signal ends a read early; only a process that exits without aborting waits this long. */
 const WAIT = 2000;
 
 export type ListenerOptions = SocketOptions & {
-  /** Ends the listening, at once, and closes the socket. */
+  /** Stops listening immediately and closes the socket. */
   readonly signal: AbortSignal;
 };
 
 /**
- * A socket in multicast groups. Joined when it is made, so that what happens between that and the first read
- * is not lost. Reading waits in a thread of libuv's pool, one for each listener.
+ * A socket that joins multicast groups when it is opened, so that nothing between opening and the first read
+ * is lost. Reading blocks one thread of libuv's pool per listener.
  */
 export class NetlinkListener {
   readonly #socket: NetlinkSocket;
@@ -32,16 +32,16 @@ export class NetlinkListener {
   }
 
   /**
-   * Datagrams as they come; `overflow` where the kernel had to drop some, after which only a fresh dump says
-   * what is. Read each before taking the next.
+   * Yields datagrams as they arrive, and `overflow` where the kernel dropped some: only a fresh dump then
+   * shows the current state. Each datagram is valid only until the next one is requested.
    */
   async *[Symbol.asyncIterator](): AsyncGenerator<Buffer | 'overflow'> {
     this.#reading = true;
     try {
       while (!this.#signal.aborted) {
         let next = await this.#next(() => this.#socket.receive());
-        // What is there already is taken without a detour through the thread pool, but not so much that
-        // others starve.
+        // Queued datagrams are read without going through the thread pool, but in limited numbers, so that
+        // other work does not starve.
         for (let i = 0; next !== undefined && !this.#signal.aborted; i++) {
           yield next;
           next = i < READS_AT_ONCE ? await this.#next(() => this.#socket.receiveNow()) : undefined;
@@ -66,9 +66,8 @@ export class NetlinkListener {
   }
 
   /**
-   * Until its queue has been empty once, a socket that overflowed gets nothing new, and no further error
-   * tells of that (NETLINK_S_CONGESTED). So what a listener dumps before would be outdated without its
-   * knowing.
+   * Empties the queue. Until then, an overflowed socket receives nothing new, without any further error
+   * (NETLINK_S_CONGESTED), so a dump made before that would silently become outdated.
    */
   #drain(): void {
     for (;;) {
@@ -81,7 +80,7 @@ export class NetlinkListener {
   }
 
   #stop(): void {
-    // The kernel's acknowledgement of nothing ends a read under way.
+    // The kernel's acknowledgement of a no-op ends a read in progress.
     const wake = { type: NLMSG_NOOP, flags: NLM_F_ACK, payload: Buffer.alloc(0) };
     if (this.#reading) this.#socket.send(encodeMessage(wake, 0));
     else this.#socket.close();

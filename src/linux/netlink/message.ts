@@ -1,8 +1,7 @@
 import { FlatnetError } from '../../error.ts';
 
 /**
- * linux/netlink.h. All integers are in the machine's order, which is little endian on every machine Node runs
- * on.
+ * linux/netlink.h. All integers are in host byte order, which is little endian on every machine Node runs on.
  */
 export const NLMSG_HDRLEN = 16;
 export const NLMSG_NOOP = 1;
@@ -25,9 +24,8 @@ const NLA_TYPE_MASK = 0x3fff;
 const NLMSGERR_ATTR_MSG = 1;
 
 /**
- * One thing to ask of the kernel, as a value: made by a verb (`routeReplace`), sent by
- * `NetlinkSocket.execute`. Type, flags and payload are those of the message; NLM_F_REQUEST and NLM_F_ACK are
- * added when it is sent.
+ * A request to the kernel, as a value: created by a verb (`routeReplace`), sent by `NetlinkSocket.execute`.
+ * Type, flags and payload are those of the message; NLM_F_REQUEST and NLM_F_ACK are added on sending.
  */
 export type Request = {
   /** For errors and logs: `route replace`. */
@@ -36,18 +34,18 @@ export type Request = {
   readonly object: string;
   readonly type: number;
   readonly flags: number;
-  /** What follows the nlmsghdr: the family's header and attributes. */
+  /** Everything after the nlmsghdr: the family's header and attributes. */
   readonly payload: Buffer;
 };
 
-/** A request whose answer is messages: `decode` makes a value of each, or undefined to leave it out. */
+/** A request answered with messages: `decode` turns each into a value, or returns undefined to skip it. */
 export type DumpRequest<T> = Request & {
   readonly decode: (message: Message) => T | undefined;
   /** The errno name that means "nothing there", e.g. ENOENT for a routing table without routes. */
   readonly emptyOn?: string;
 };
 
-/** A message from the kernel. The payload is a view of the receive buffer: read it before the next read. */
+/** A message from the kernel. The payload is a view of the receive buffer, valid until the next read. */
 export type Message = {
   readonly type: number;
   readonly flags: number;
@@ -56,17 +54,17 @@ export type Message = {
   readonly payload: Buffer;
 };
 
-/** What an NLMSG_ERROR, or the end of a dump, says. Errno 0 is success. */
+/** The outcome in an NLMSG_ERROR or at the end of a dump. Errno 0 is success. */
 export type Verdict = { readonly errno: number; readonly text: string | undefined };
 
-/** Attributes by type. Where a type occurs more than once, the last. */
+/** Attributes by type. If a type occurs more than once, the last one counts. */
 export type Attributes = Pick<ReadonlyMap<number, Buffer>, 'get' | 'has'>;
 
 const align = (length: number): number => (length + 3) & ~3;
 
 /** Builds the payload of a message: a fixed header, then attributes, each padded to four bytes. */
 export class Writer {
-  // From Node's pool: a zeroed buffer of its own for each request would cost several times as much.
+  // From Node's pool: allocating a zeroed buffer per request would cost several times as much.
   #buffer = Buffer.allocUnsafe(256).fill(0);
   #length = 0;
 
@@ -77,14 +75,14 @@ export class Writer {
     return this;
   }
 
-  /** An attribute holding bytes; none at all for undefined, as in all these methods. */
+  /** Adds an attribute holding bytes. Like all these methods, it adds nothing for undefined. */
   bytes(type: number, value: Uint8Array | undefined): this {
     if (value === undefined) return this;
     this.#at(type, value.length).set(value);
     return this;
   }
 
-  /** An attribute without content, whose presence says yes. */
+  /** Adds an empty attribute if the value is true. */
   flag(type: number, value: boolean | undefined): this {
     if (value) this.#attribute(type, 0);
     return this;
@@ -95,7 +93,7 @@ export class Writer {
     return this;
   }
 
-  /** A yes or no that the kernel keeps in one byte. */
+  /** Adds a boolean in one byte. */
   bool(type: number, value: boolean | undefined): this {
     return value === undefined ? this : this.u8(type, value ? 1 : 0);
   }
@@ -105,7 +103,7 @@ export class Writer {
     return this;
   }
 
-  /** Network order, as ports are. */
+  /** Network byte order, as for ports. */
   be16(type: number, value: number | undefined): this {
     if (value !== undefined) this.#at(type, 2).writeUInt16BE(value);
     return this;
@@ -116,24 +114,24 @@ export class Writer {
     return this;
   }
 
-  /** Network order, as nftables has all its numbers. */
+  /** Network byte order, as for all numbers in nftables. */
   be32(type: number, value: number | undefined): this {
     if (value !== undefined) this.#at(type, 4).writeUInt32BE(value);
     return this;
   }
 
-  /** Network order. */
+  /** Network byte order. */
   be64(type: number, value: bigint | undefined): this {
     if (value !== undefined) this.#at(type, 8).writeBigUInt64BE(value);
     return this;
   }
 
-  /** Text with the zero byte at its end. */
+  /** Adds zero-terminated text. */
   string(type: number, value: string | undefined): this {
     return value === undefined ? this : this.bytes(type, Buffer.from(`${value}\0`));
   }
 
-  /** An attribute of attributes: those that `fill` writes. */
+  /** Adds an attribute containing the attributes that `fill` writes. */
   nested(type: number, fill: (writer: this) => void): this {
     const content = this.#attribute(type | NLA_F_NESTED, 0);
     fill(this);
@@ -145,18 +143,18 @@ export class Writer {
     return this;
   }
 
-  /** What was written so far. */
+  /** Returns everything written so far. */
   finish(): Buffer {
     return this.#buffer.subarray(0, this.#length);
   }
 
-  /** The content of a new attribute. */
+  /** Adds an attribute and returns its content, to be filled. */
   #at(type: number, size: number): Buffer {
     const start = this.#attribute(type, size);
     return this.#buffer.subarray(start, start + size);
   }
 
-  /** Writes an attribute's header, makes room for its content and returns where that starts. */
+  /** Writes an attribute's header, reserves space for its content and returns where the content starts. */
   #attribute(type: number, size: number): number {
     const start = this.#reserve(align(NLA_HDRLEN + size));
     this.#buffer.writeUInt16LE(NLA_HDRLEN + size, start);
@@ -176,15 +174,15 @@ export class Writer {
   }
 }
 
-/** What becomes a message: a request, or a mark between requests. */
+/** The parts of an outgoing message: a request, or a marker between requests. */
 export type Outgoing = Pick<Request, 'type' | 'flags' | 'payload'>;
 
-/** One whole message, padded. */
+/** Encodes one whole message, padded. */
 export function encodeMessage(message: Outgoing, sequence: number): Buffer {
   return encodeMessages([message], sequence);
 }
 
-/** Messages one after another, as one write takes them, with consecutive sequence numbers. */
+/** Encodes messages for a single write, with consecutive sequence numbers. */
 export function encodeMessages(messages: readonly Outgoing[], firstSequence: number): Buffer {
   const size = messages.reduce((sum, { payload }) => sum + align(NLMSG_HDRLEN + payload.length), 0);
   const bytes = Buffer.alloc(size);
@@ -201,7 +199,7 @@ export function encodeMessages(messages: readonly Outgoing[], firstSequence: num
   return bytes;
 }
 
-/** The messages of one datagram. Throws INTERNAL when lengths do not add up. */
+/** Yields the messages of one datagram. Throws INTERNAL when lengths do not add up. */
 export function* messagesOf(datagram: Buffer): Generator<Message> {
   for (let at = 0; at < datagram.length; ) {
     const length = at + NLMSG_HDRLEN <= datagram.length ? datagram.readUInt32LE(at) : 0;
@@ -218,8 +216,8 @@ export function* messagesOf(datagram: Buffer): Generator<Message> {
 }
 
 /**
- * The attributes in `bytes`, in order, as (type without flag bits, content). Throws INTERNAL when lengths do
- * not add up.
+ * Yields the attributes in `bytes`, in order, as (type without flag bits, content). Throws INTERNAL when
+ * lengths do not add up.
  */
 export function* attributesIn(bytes: Buffer): Generator<[type: number, content: Buffer]> {
   for (let at = 0; at + NLA_HDRLEN <= bytes.length; ) {
@@ -230,15 +228,18 @@ export function* attributesIn(bytes: Buffer): Generator<[type: number, content: 
   }
 }
 
-/** The attributes after a fixed header of `headerSize` bytes. Throws INTERNAL when lengths do not add up. */
+/**
+ * Returns the attributes after a fixed header of `headerSize` bytes. Throws INTERNAL when lengths do not add
+ * up.
+ */
 export function attributesOf(bytes: Buffer, headerSize = 0): Attributes {
-  return new Found(bytes, align(headerSize));
+  return new LazyAttributes(bytes, align(headerSize));
 }
 
-/** A link has fifty attributes of which a reader wants fifteen: only for those a view is made. */
-class Found implements Attributes {
+/** Creates views only on demand: of a link's fifty attributes, a reader wants fifteen. */
+class LazyAttributes implements Attributes {
   readonly #bytes: Buffer;
-  /** Where the attribute of a type begins. */
+  /** Offset of the attribute of each type. */
   readonly #starts = new Map<number, number>();
 
   constructor(bytes: Buffer, from: number) {
@@ -262,19 +263,19 @@ class Found implements Attributes {
   }
 }
 
-/** Half the time of `readUInt16LE`, which checks its arguments. Within bounds only. */
+/** Takes half the time of `readUInt16LE`, which checks its arguments. The caller checks the bounds. */
 function u16(bytes: Buffer, at: number): number {
   return (bytes[at] ?? 0) | ((bytes[at + 1] ?? 0) << 8);
 }
 
-/** Text up to the zero byte. */
+/** Decodes text up to the first zero byte. */
 export function stringOf(bytes: Buffer): string {
   const end = bytes.indexOf(0);
   return bytes.toString('utf8', 0, end < 0 ? bytes.length : end);
 }
 
 /**
- * Reads NLMSG_ERROR, or the NLMSG_DONE of a dump. Its text is the kernel's extended acknowledgement, if it
+ * Reads NLMSG_ERROR, or the NLMSG_DONE of a dump. The text is the kernel's extended acknowledgement, if it
  * sent one.
  */
 export function verdictOf(message: Message): Verdict {
@@ -282,7 +283,7 @@ export function verdictOf(message: Message): Verdict {
   if (payload.length < 4) return { errno: 0, text: undefined };
   const errno = -payload.readInt32LE(0);
   if (!(flags & NLM_F_ACK_TLVS)) return { errno, text: undefined };
-  // struct nlmsgerr: int error, then the request's header, and unless capped its payload too.
+  // struct nlmsgerr: int error, then the request's header and, unless capped, its payload.
   const echoed = payload.length >= 8 ? payload.readUInt32LE(4) : 0;
   const skip = type === NLMSG_DONE ? 4 : 4 + (flags & NLM_F_CAPPED ? NLMSG_HDRLEN : align(echoed));
   const text = attributesOf(payload, skip).get(NLMSGERR_ATTR_MSG);

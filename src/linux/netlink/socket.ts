@@ -29,29 +29,25 @@ const SO_RCVTIMEO = 20;
 const SO_SNDBUFFORCE = 32;
 const SO_RCVBUFFORCE = 33;
 
-/**
- * Default: no read blocks for longer, in milliseconds, as a read that blocks keeps the process from exiting.
- */
+/** Default receive timeout in milliseconds: a blocked read keeps the process from exiting. */
 const RECEIVE_TIMEOUT = 250;
-/** After this many reads without an answer, 15 seconds, the kernel is considered not to answer at all. */
-const PATIENCE = 60;
-/** Bytes; the kernel doubles them for its own accounting. */
+/** Reads without an answer (15 seconds in total) before giving up on the kernel. */
+const MAX_SILENT_READS = 60;
+/** Bytes; the kernel doubles the value for its own accounting. */
 const BUFFER_SIZE = 2 << 20;
 /**
- * A dump's datagram holds at most 32 KiB (af_netlink.c, netlink_dump), any other message less than 64 KiB.
+ * A dump's datagram holds at most 32 KiB (netlink_dump in af_netlink.c), any other message less than 64 KiB.
  */
 const READ_SIZE = 64 << 10;
-/**
- * Bytes; an acknowledgement in the queue accounts for about half of it, with the kernel's own bookkeeping.
- */
+/** Bytes; a queued acknowledgement takes about half of this, including the kernel's bookkeeping. */
 const ACK_COST = 2048;
 const DUMP_TRIES = 30;
-/** Datagrams of some 250 neighbours each, after which other work gets its turn. */
+/** Datagrams (of about 250 neighbours each) to read before yielding to other work. */
 const READS_AT_ONCE = 4;
 
 /**
- * The buffer that answers are read into, shared by all sockets: nothing else runs between a read and its
- * decoding. A socket for each pod would otherwise allocate 64 KiB for an answer of two.
+ * Read buffer for answers, shared by all sockets: nothing else runs between a read and its decoding.
+ * Otherwise each pod's socket would allocate 64 KiB for one or two answers.
  */
 const ANSWER = Buffer.allocUnsafeSlow(READ_SIZE);
 
@@ -68,22 +64,21 @@ export type SocketOptions = {
 };
 
 /**
- * A netlink socket. It stays in the network namespace it was opened in. Asynchronous calls wait for each
- * other; the `…Sync` methods throw INTERNAL while one is under way, so give synchronous code a socket of its
- * own.
+ * A netlink socket. It stays in the network namespace it was opened in. Asynchronous calls are queued; the
+ * `…Sync` methods throw INTERNAL while one is in progress, so give synchronous code its own socket.
  */
 export class NetlinkSocket implements Disposable {
-  /** The address the kernel gave this socket: notifications of changes made through it carry it. */
+  /** This socket's kernel-assigned address, carried by the notifications of changes made through it. */
   readonly portId: number;
   readonly #fd: number;
   /**
-   * How many acknowledgements fit into the receive buffer: they queue up during a write, and excess ones are
-   * lost.
+   * The number of acknowledgements that fit into the receive buffer: they queue up during a write, and excess
+   * ones are lost.
    */
   readonly #batchSize: number;
   #sequence = 0;
   #last: Promise<unknown> = Promise.resolve();
-  #underWay = 0;
+  #pending = 0;
   #closed = false;
   #buffer: Buffer | undefined;
 
@@ -94,8 +89,8 @@ export class NetlinkSocket implements Disposable {
   }
 
   /**
-   * `protocol` is NETLINK_ROUTE or another NETLINK_* number. Throws SYSCALL, and NOT_FOUND when there is no
-   * such namespace.
+   * `protocol` is NETLINK_ROUTE or another NETLINK_* number. Throws SYSCALL, or NOT_FOUND if the namespace
+   * does not exist.
    */
   static open(protocol: number, options: SocketOptions = {}): NetlinkSocket {
     const create = (): number => sys.socket(AF_NETLINK, sys.SOCK_RAW | sys.SOCK_CLOEXEC, protocol);
@@ -122,7 +117,7 @@ export class NetlinkSocket implements Disposable {
   }
 
   /**
-   * Does all requests, in order and many to a write. One that fails does not stop the rest; its error
+   * Executes all requests in order, many to a write. A failed one does not stop the rest; the first error
    * (NETLINK) is thrown.
    */
   async execute(requests: readonly Request[]): Promise<void> {
@@ -133,7 +128,7 @@ export class NetlinkSocket implements Disposable {
     throwFirst(this.executeAllSync(requests));
   }
 
-  /** As `execute`, with an answer for each request: undefined when it was done, else its error. */
+  /** Like `execute`, but returns an answer for each request: undefined on success, otherwise its error. */
   async executeAll(requests: readonly Request[]): Promise<Answer[]> {
     const answers: Answer[] = [];
     for (const batch of this.#batches(requests)) {
@@ -148,10 +143,10 @@ export class NetlinkSocket implements Disposable {
     );
   }
 
-  /** All objects of a kind. A dump interrupted by a change is repeated. */
+  /** Reads all objects of a kind. A dump interrupted by a change is repeated. */
   async dump<T>(request: DumpRequest<T>): Promise<T[]> {
     for (let i = 0; i < DUMP_TRIES; i++) {
-      const query = await this.#finished((sequence) => new QueryExchange(request, 'dump', sequence), 1);
+      const query = await this.#complete((sequence) => new QueryExchange(request, 'dump', sequence), 1);
       if (!query.interrupted) return query.result();
     }
     throw interrupted(request);
@@ -159,13 +154,13 @@ export class NetlinkSocket implements Disposable {
 
   dumpSync<T>(request: DumpRequest<T>): T[] {
     for (let i = 0; i < DUMP_TRIES; i++) {
-      const query = this.#finishedSync((sequence) => new QueryExchange(request, 'dump', sequence), 1);
+      const query = this.#completeSync((sequence) => new QueryExchange(request, 'dump', sequence), 1);
       if (!query.interrupted) return query.result();
     }
     throw interrupted(request);
   }
 
-  /** One object. Throws NETLINK, such as ENODEV, when there is none. */
+  /** Reads one object. Throws NETLINK, such as ENODEV, if it does not exist. */
   async get<T>(request: DumpRequest<T>): Promise<T> {
     const values = await this.exchange((sequence) => new QueryExchange(request, 'get', sequence), 1);
     return only(values, request);
@@ -176,7 +171,7 @@ export class NetlinkSocket implements Disposable {
     return only(values, request);
   }
 
-  /** As `get` of each, many to a write. One that fails does not stop the rest: its answer is the error. */
+  /** Like `get` of each, many to a write. A failed one does not stop the rest: its answer is the error. */
   async getAll<T>(requests: readonly DumpRequest<T>[]): Promise<(T | FlatnetError)[]> {
     const answers: (T | FlatnetError)[] = [];
     for (const batch of this.#batches(requests)) {
@@ -185,18 +180,18 @@ export class NetlinkSocket implements Disposable {
     return answers;
   }
 
-  /** Any exchange of messages; `create` gets the first of `count` sequence numbers to use. */
+  /** Performs any exchange of messages; `create` receives the first of `count` sequence numbers. */
   async exchange<R>(create: (sequence: number) => Exchange<R>, count: number): Promise<R> {
-    return (await this.#finished(create, count)).result();
+    return (await this.#complete(create, count)).result();
   }
 
   exchangeSync<R>(create: (sequence: number) => Exchange<R>, count: number): R {
-    return this.#finishedSync(create, count).result();
+    return this.#completeSync(create, count).result();
   }
 
   /**
-   * The next datagram, for listeners; undefined when none came within `receiveTimeout`. Throws SYSCALL
-   * ENOBUFS when the kernel had to drop some. What it returns is overwritten by the next call.
+   * Returns the next datagram, for listeners; undefined if none arrives within `receiveTimeout`. Throws
+   * SYSCALL ENOBUFS if the kernel dropped some. The next call overwrites the returned buffer.
    */
   async receive(): Promise<Buffer | undefined> {
     const buffer = this.#readBuffer();
@@ -209,14 +204,14 @@ export class NetlinkSocket implements Disposable {
     }
   }
 
-  /** The same, but without waiting: undefined when none is there now. */
+  /** The same without waiting: undefined if none is queued. */
   receiveNow(): Buffer | undefined {
     const buffer = this.#readBuffer();
     const size = sys.recvfrom(this.#fd, buffer, sys.MSG_DONTWAIT);
     return size === undefined ? undefined : buffer.subarray(0, size);
   }
 
-  /** Sends bytes and waits for nothing. */
+  /** Sends bytes without waiting for an answer. */
   send(bytes: Buffer): void {
     try {
       fs.writeSync(this.#fd, bytes);
@@ -225,11 +220,11 @@ export class NetlinkSocket implements Disposable {
     }
   }
 
-  /** Idempotent. Waits for calls under way: only then may another file get the descriptor's number. */
+  /** Idempotent. Waits for calls in progress: only then may the descriptor's number be reused. */
   close(): void {
     if (this.#closed) return;
     this.#closed = true;
-    if (this.#underWay === 0) fs.closeSync(this.#fd);
+    if (this.#pending === 0) fs.closeSync(this.#fd);
     else void this.#last.finally(() => fs.closeSync(this.#fd));
   }
 
@@ -237,7 +232,7 @@ export class NetlinkSocket implements Disposable {
     this.close();
   }
 
-  async #finished<E extends Exchange<unknown>>(create: (sequence: number) => E, count: number): Promise<E> {
+  async #complete<E extends Exchange<unknown>>(create: (sequence: number) => E, count: number): Promise<E> {
     this.#assertOpen();
     const turn = this.#last.then(async () => {
       const exchange = this.#begin(create, count);
@@ -246,27 +241,26 @@ export class NetlinkSocket implements Disposable {
       } catch (error) {
         throw syscallError('netlink write', error);
       }
-      // By then the kernel has done the work and queued its answers, or does the next part of a dump at each
-      // read.
+      // By now the kernel has done the work and queued its answers; a dump continues with each read.
       for (let reads = 1, silence = 0; !exchange.done; reads++) {
         const datagram = this.#receiveSync();
-        silence = datagram ? 0 : waitLonger(silence);
+        silence = datagram ? 0 : countSilence(silence);
         if (datagram) exchange.take(datagram);
         if (reads % READS_AT_ONCE === 0) await setImmediate();
       }
       return exchange;
     });
-    this.#underWay++;
+    this.#pending++;
     this.#last = turn.then(
-      () => this.#underWay--,
-      () => this.#underWay--,
+      () => this.#pending--,
+      () => this.#pending--,
     );
     return turn;
   }
 
-  #finishedSync<E extends Exchange<unknown>>(create: (sequence: number) => E, count: number): E {
+  #completeSync<E extends Exchange<unknown>>(create: (sequence: number) => E, count: number): E {
     this.#assertOpen();
-    if (this.#underWay > 0) {
+    if (this.#pending > 0) {
       throw new FlatnetError('a netlink socket was used synchronously during an asynchronous call', {
         code: 'INTERNAL',
       });
@@ -275,7 +269,7 @@ export class NetlinkSocket implements Disposable {
     this.send(exchange.bytes);
     for (let silence = 0; !exchange.done; ) {
       const datagram = this.#receiveSync();
-      silence = datagram ? 0 : waitLonger(silence);
+      silence = datagram ? 0 : countSilence(silence);
       if (datagram) exchange.take(datagram);
     }
     return exchange;
@@ -287,7 +281,7 @@ export class NetlinkSocket implements Disposable {
 
   #begin<E>(create: (sequence: number) => E, count: number): E {
     const first = this.#sequence + 1;
-    // Sequence numbers are 32 bits; starting over is harmless, as only those of one exchange must differ.
+    // Sequence numbers have 32 bits; wrapping is harmless, as they need to be unique only within an exchange.
     this.#sequence = first + count > 0x7fffffff ? 0 : first + count - 1;
     return create(first);
   }
@@ -315,7 +309,7 @@ export class NetlinkSocket implements Disposable {
   }
 }
 
-/** Past the system's limit where that is allowed (CAP_NET_ADMIN), else up to it. */
+/** Enlarges a buffer beyond the system's limit if permitted (CAP_NET_ADMIN), otherwise up to it. */
 function enlarge(fd: number, force: number, polite: number): void {
   try {
     sys.setsockopt(fd, sys.SOL_SOCKET, force, BUFFER_SIZE);
@@ -324,13 +318,13 @@ function enlarge(fd: number, force: number, polite: number): void {
   }
 }
 
-/** EAGAIN: the receive timeout. EINTR: a signal; libuv repeats writes after it, but not reads. */
+/** EAGAIN: the receive timeout. EINTR: a signal, after which libuv repeats writes, but not reads. */
 function isNothing(error: unknown): boolean {
   return codeOf(error) === 'EAGAIN' || codeOf(error) === 'EINTR';
 }
 
-function waitLonger(silence: number): number {
-  if (silence < PATIENCE) return silence + 1;
+function countSilence(silence: number): number {
+  if (silence < MAX_SILENT_READS) return silence + 1;
   throw new FlatnetError('the kernel did not answer', { code: 'TIMEOUT', operation: 'netlink read' });
 }
 
@@ -345,7 +339,7 @@ function only<T>(values: readonly T[], request: Request): T {
 }
 
 function interrupted({ operation, object }: Request): FlatnetError {
-  const text = 'changed without pause while it was read';
+  const text = 'kept changing while it was being read';
   return new FlatnetError(text, { code: 'NETLINK', operation, object, errno: 'EINTR' });
 }
 

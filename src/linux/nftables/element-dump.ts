@@ -7,7 +7,7 @@ import { FIELD_SIZE, type Field, textOfField } from './values/field.ts';
 import { type FieldTypes, type Holder, isFlowtable, type SetValue, type TableId } from './values/table.ts';
 
 /**
- * What a set or map holds, in no particular order; nothing if it does not exist. `set` must be its
+ * Reads the elements of a set or map, in no particular order; none if it does not exist. `set` must be its
  * declaration.
  */
 export async function readElements(
@@ -72,8 +72,8 @@ function verdictOf(content: Buffer): { code: string; chain: string | undefined }
 }
 
 /**
- * A range of a single field is a pair: its first key, and the first key beyond it. Without the latter it is
- * open-ended.
+ * Pairs the start and end elements of single-field ranges: the kernel dumps a range as its first key and the
+ * first key beyond it. Without the latter it is open-ended.
  */
 function ranges(elements: readonly Raw[]): Raw[] {
   const sorted = [...elements].sort(

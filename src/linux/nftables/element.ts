@@ -15,13 +15,13 @@ import {
 
 const NFTA_SET_ELEM_LIST_TABLE = 1;
 
-/** All elements of a message are in one attribute, which holds at most 64 KiB. */
+/** All elements of a message share one attribute, which holds at most 64 KiB. */
 const ELEMENTS_PER_MESSAGE = 300;
 
 /**
- * Like `nft create element FAMILY TABLE SET { … }`: EEXIST for an element that exists. `add` would let a
- * range cut another one short that begins at the same key (nft_rbtree). All elements belong to `set`. Commit
- * with `commit`.
+ * Like `nft create element FAMILY TABLE SET { … }`: EEXIST for an existing element. `add` would let a range
+ * truncate another one that begins at the same key (nft_rbtree). All elements belong to `set`. Send with
+ * `commit`.
  */
 export function elementCreate(table: TableId, set: Holder, elements: readonly ElementText[]): Request[] {
   if (isFlowtable(set)) return flowtableRequests('add', table, set, elements);
@@ -29,7 +29,7 @@ export function elementCreate(table: TableId, set: Holder, elements: readonly El
   return requests('nft create element', nft.NFT_MSG_NEWSETELEM, flags, table, set, elements);
 }
 
-/** Like `nft delete element FAMILY TABLE SET { … }`, by key. ENOENT for one that does not exist. */
+/** Like `nft delete element FAMILY TABLE SET { … }`, by key. ENOENT for a missing one. */
 export function elementDelete(table: TableId, set: Holder, elements: readonly ElementText[]): Request[] {
   if (isFlowtable(set)) return flowtableRequests('delete', table, set, elements);
   const keys = elements.map(({ key }) => ({ set: set.name, key }));
@@ -72,7 +72,7 @@ function writeElement(writer: Writer, set: SetValue, { key, data }: ElementText)
     if (last && isConcatenation) writeValue(writer, nft.NFTA_SET_ELEM_KEY_END, last);
     if (data !== undefined) writeData(writer, set.data, data);
   });
-  // A range of a single field is two elements: its first key, and the first key beyond it, if there is any.
+  // A range of a single field is two elements: its first key, and the first key beyond it, if any.
   const next = last && !isConcatenation ? successor(last) : undefined;
   if (!next) return;
   writer.nested(nft.NFTA_LIST_ELEM, () => {
@@ -104,14 +104,14 @@ function bytesOf(types: FieldTypes, text: string) {
   return fieldsOf(text).map((field, i) => fieldBytes(types[i] ?? types[0], field));
 }
 
-/** The fields of a concatenation each fill whole 32-bit registers; a single field has its own length. */
+/** Pads each field of a concatenation to whole 32-bit registers; a single field keeps its length. */
 function concatenate(fields: readonly Field[]): Uint8Array {
   const [only] = fields;
   if (only && fields.length === 1) return only;
   return Buffer.concat(fields.map((field) => Buffer.concat([field], (field.length + 3) & ~3)));
 }
 
-/** The next number; undefined after the greatest. */
+/** Returns the key plus one; undefined for the greatest key. */
 function successor(key: Uint8Array): Uint8Array | undefined {
   const next = Uint8Array.from(key);
   for (let i = next.length - 1; i >= 0; i--) {

@@ -4,8 +4,8 @@ import type { NetlinkSocket } from '../netlink/socket.ts';
 import * as nft from './message.ts';
 
 /**
- * The attributes of nf_tables.h that are configuration, and not handles, use counts, counters, positions, ids
- * or expiry.
+ * The attributes of nf_tables.h that are configuration, as opposed to handles, use counts, counters,
+ * positions, ids or expiry.
  */
 const NFTA_TABLE = { name: 1, flags: 2, userdata: 6 };
 const NFTA_CHAIN = { name: 3, hook: 4, policy: 5, type: 7, flags: 10, userdata: 12 };
@@ -34,23 +34,26 @@ const NFTA_OBJ_DATA = 4;
 const NFT_OBJECT_COUNTER = 1;
 const NFT_OBJECT_QUOTA = 2;
 
-/** Of expressions whose data changes with the packets that pass: the attributes that do not. */
+/** The constant attributes of expressions whose other data changes with passing packets. */
 const LASTING_DATA: Readonly<Record<string, readonly number[]>> = { counter: [], last: [], quota: [1] };
 
 const NFT_SET_ANONYMOUS = 0x1;
 const NFTA_LOOKUP_SET = 1;
 
 /**
- * A digest of a table's structure: its chains, rules, objects and the declarations of its sets and maps. It
- * depends neither on what these hold nor on counters and handles. Undefined if there is no such table. Call
- * it within `consistent`.
+ * Computes a digest of a table's structure: its chains, rules, objects and the declarations of its sets and
+ * maps, regardless of elements, counters and handles. Undefined if the table does not exist. Call it within
+ * `consistent`.
  */
 export async function structurePrint(socket: NetlinkSocket, name: nft.TableId): Promise<string | undefined> {
   const lines = await describe(socket, name);
   return lines && createHash('sha256').update(lines.join('\n')).digest('base64url');
 }
 
-/** One line for each object; undefined without the table. Rules keep their order, all else is sorted. */
+/**
+ * Returns one line per object; undefined without the table. Rules keep their order, everything else is
+ * sorted.
+ */
 async function describe(socket: NetlinkSocket, name: nft.TableId): Promise<string[] | undefined> {
   const list = <T>(command: number, decode: (attributes: Attributes) => T): Promise<T[]> =>
     socket.dump({
@@ -65,7 +68,8 @@ async function describe(socket: NetlinkSocket, name: nft.TableId): Promise<strin
   const sets = await list(nft.NFT_MSG_GETSET, setOf);
   const lines = [`table ${table}`, ...chains.sort(), ...objects.sort(), ...flowtables.sort()];
   /**
-   * The content of sets inside rules, by their names, which are numbers that depend on what was there before.
+   * Content of the anonymous sets in rules, by name: the names are numbers that depend on the table's
+   * history.
    */
   const inline = new Map<string, string>();
   for (const set of sets.sort((a, b) => (a.name < b.name ? -1 : 1))) {
@@ -82,7 +86,7 @@ async function describe(socket: NetlinkSocket, name: nft.TableId): Promise<strin
   return [...lines, 'rules', ...rules];
 }
 
-/** Without its devices. */
+/** Describes a flowtable without its devices. */
 function flowtable(attributes: Attributes): string {
   const hook = attributes.get(NFTA_FLOWTABLE.hook);
   return `flowtable ${keep([NFTA_FLOWTABLE.name], attributes)} ${keep([1, 2], hook ? attributesOf(hook) : new Map())}`;
@@ -154,7 +158,7 @@ function lookup(attributes: ReadonlyMap<number, Buffer>, inline: ReadonlyMap<str
   ].join();
 }
 
-/** The named attributes, as text. */
+/** Returns the given attributes as text. */
 function keep(types: Readonly<Record<string, number>> | readonly number[], attributes: Attributes): string {
   return Object.values(types)
     .map((type) => attributes.get(type)?.toString('hex') ?? '')

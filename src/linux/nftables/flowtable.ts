@@ -11,7 +11,7 @@ const NFTA_FLOWTABLE_HOOK = 3;
 const NFTA_FLOWTABLE_HOOK_DEVS = 3;
 const NFTA_DEVICE_NAME = 1;
 
-/** Adds devices to a flowtable that exists, or removes them. ENOENT for a device that does not exist. */
+/** Adds devices to an existing flowtable, or removes them. ENOENT for a missing device. */
 export function flowtableRequests(
   action: 'add' | 'delete',
   table: TableId,
@@ -40,7 +40,7 @@ export function flowtableRequests(
   ];
 }
 
-/** The devices of a flowtable. */
+/** Reads the devices of a flowtable. */
 export async function readDevices(
   socket: NetlinkSocket,
   table: TableId,

@@ -6,7 +6,7 @@ import * as nft from './message.ts';
 const NFTA_GEN_ID = 1;
 const TRIES = 10;
 
-/** The number of the last transaction in this network namespace. */
+/** Reads the number of the last transaction in this network namespace. */
 export function generation(socket: NetlinkSocket): Promise<number> {
   return socket.get({
     ...nft.query({ family: 'inet', table: '' }, nft.NFT_MSG_GETGEN, 'generation'),
@@ -15,22 +15,24 @@ export function generation(socket: NetlinkSocket): Promise<number> {
   });
 }
 
-/** The generation that a message of the kernel carries. */
+/** Returns the generation that a kernel message carries. */
 export function generationIn(message: Message): number | undefined {
   return nft.nftAttributes(message).get(NFTA_GEN_ID)?.readUInt32BE();
 }
 
-/** The generation after `id`: nf_tables_commit skips 0. */
+/** Returns the generation after `id`: nf_tables_commit skips 0. */
 export function nextGeneration(id: number): number {
   return (id + 1) >>> 0 || 1;
 }
 
-/** Whether `id` is later than `other`, also across the wrap. */
+/** Whether `id` is later than `other`, even across the wraparound. */
 export function isAfter(id: number, other: number): boolean {
   return ((id - other) | 0) > 0;
 }
 
-/** Repeats several dumps until no transaction falls between them. Throws NETLINK EINTR after ten tries. */
+/**
+ * Repeats a sequence of dumps until no transaction interrupts it. Throws NETLINK EINTR after ten attempts.
+ */
 export async function consistent<T>(
   socket: NetlinkSocket,
   object: string,
@@ -41,7 +43,7 @@ export async function consistent<T>(
     const value = await read();
     if ((await generation(socket)) === before) return { value, generation: before };
   }
-  throw new FlatnetError('kept changing while it was read', {
+  throw new FlatnetError('kept changing while it was being read', {
     code: 'NETLINK',
     operation: 'nft list table',
     object,

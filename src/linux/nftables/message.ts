@@ -24,7 +24,7 @@ export const NFT_MSG_NEWFLOWTABLE = 22;
 export const NFT_MSG_GETFLOWTABLE = 23;
 export const NFT_MSG_DELFLOWTABLE = 24;
 
-/** Every kind of object has the name of its table as attribute 1. */
+/** Attribute 1 of every kind of object is the name of its table. */
 export const NFTA_TABLE_NAME = 1;
 export const NFTA_RULE_EXPRESSIONS = 4;
 export const NFTA_EXPR_NAME = 1;
@@ -64,19 +64,19 @@ export function nftType(command: number): number {
   return (NFNL_SUBSYS_NFTABLES << 8) | command;
 }
 
-/** The command of a message, or undefined when it is of another subsystem. */
+/** The command of a message; undefined for another subsystem. */
 export function nftCommand({ type }: Message): number | undefined {
   return type >> 8 === NFNL_SUBSYS_NFTABLES ? type & 0xff : undefined;
 }
 
-/** A writer with the header that all messages of nfnetlink have. Without a family a dump is of all. */
+/** Returns a writer with the nfnetlink header. Without a family, a dump covers all families. */
 export function nftWriter(family?: TableFamily): Writer {
   return new Writer().header(NFGENMSG_SIZE, (header) => {
     header[0] = family === undefined ? 0 : FAMILIES[family];
   });
 }
 
-/** BEGIN and END of a transaction. */
+/** The payload of a transaction's BEGIN and END. */
 export function batchMark(): Buffer {
   return new Writer()
     .header(NFGENMSG_SIZE, (header) => {
@@ -96,7 +96,7 @@ export function tableOf(message: Message): TableId | undefined {
   return family && table && { family, table: stringOf(table) };
 }
 
-/** What a table has of a kind; nothing when it is gone. `what`: the object, for errors. */
+/** Queries a table's objects of one kind; none if the table is gone. `what`: the object, for errors. */
 export function query(
   { family, table }: TableId,
   command: number,

@@ -18,7 +18,7 @@ export type NftEvent =
       readonly generation: number;
       /** The tables that were changed, created or deleted. */
       readonly tables: readonly TableId[];
-      /** Of the socket that made the changes. */
+      /** Identifies the socket that made the changes. */
       readonly portId: number;
     }
   /** Events were lost. */
@@ -27,21 +27,21 @@ export type NftEvent =
 /** Changes to nftables as they happen, like `nft monitor`: one event per transaction. */
 export class NftMonitor {
   readonly #listener: NetlinkListener;
-  /** Those seen so far of a transaction: its messages may fill several datagrams. */
+  /** Tables of the transaction seen so far: its messages may span several datagrams. */
   #tables = new Map<string, TableId>();
 
   private constructor(listener: NetlinkListener) {
     this.#listener = listener;
   }
 
-  /** Listens from now on. */
+  /** Starts listening. */
   static open({ netns, signal }: NftMonitorOptions): NftMonitor {
     return new NftMonitor(
       NetlinkListener.open(NETLINK_NETFILTER, { netns, signal, groups: [NFNLGRP_NFTABLES] }),
     );
   }
 
-  /** Ends when the signal aborts. */
+  /** Yields events one by one. Ends when the signal aborts. */
   async *[Symbol.asyncIterator](): AsyncGenerator<NftEvent> {
     for await (const datagram of this.#listener) {
       if (datagram === 'overflow') {
@@ -51,7 +51,7 @@ export class NftMonitor {
     }
   }
 
-  /** Calls `listener` with each event, until the signal aborts. Rejects with what the listener throws. */
+  /** Calls `listener` with each event, until the signal aborts. Rejects if the listener throws. */
   async run(listener: (event: NftEvent) => void): Promise<void> {
     for await (const event of this) listener(event);
   }

@@ -7,9 +7,9 @@ import { tableText } from './values/render.ts';
 import type { Table } from './values/table.ts';
 
 /**
- * The structure print that each table will have in the kernel. It cannot be computed: nft compiles rules, and
- * the kernel dumps them in its own form. So the tables are written into an empty network namespace. Throws
- * NFTABLES if one is refused.
+ * Determines the structure print that each table will have in the kernel, by writing the tables to an empty
+ * network namespace. It can't be computed: nft compiles the rules, and the kernel dumps them in its own form.
+ * Throws NFTABLES if a table is refused.
  */
 export async function rehearse(tables: readonly Table[]): Promise<string[]> {
   const netns = anonymousNetns();

@@ -7,15 +7,16 @@ import { memfdCreate } from '../sys.ts';
 export type RulesetOptions = {
   /** A path or a descriptor of a network namespace; by default our own. */
   readonly netns?: string | number | undefined;
-  /** Ends `nft`. The transaction is then either done or not. */
+  /** Kills `nft`. The transaction may or may not have been committed. */
   readonly signal?: AbortSignal | undefined;
 };
 
 /**
- * Like `nft -f FILE`: all of the text in one transaction, or none of it. Throws NFTABLES with nft's message.
+ * Like `nft -f FILE`: applies all of the text in one transaction, or none of it. Throws NFTABLES with nft's
+ * message.
  */
 export async function applyRuleset(text: string, options: RulesetOptions = {}): Promise<void> {
-  // A file in memory: nft opens what it reads, and Node's pipes are sockets, which cannot be opened.
+  // An in-memory file: nft opens its input by path, and Node's pipes are sockets, which cannot be opened.
   const file = memfdCreate('ruleset');
   try {
     fs.writeFileSync(file, text);
@@ -36,27 +37,27 @@ function runNft(file: number, { netns, signal }: RulesetOptions): Promise<void> 
   };
   const { child } = netns === undefined ? start() : withNetns(netns, start);
   return new Promise((resolve, reject) => {
-    const said: Buffer[] = [];
-    child.stderr?.on('data', (chunk: Buffer) => said.push(chunk));
-    child.on('error', (cause) => reject(notRun(cause)));
+    const stderr: Buffer[] = [];
+    child.stderr?.on('data', (chunk: Buffer) => stderr.push(chunk));
+    child.on('error', (cause) => reject(notStarted(cause)));
     child.on('close', (status) => {
       if (status === 0) resolve();
-      else reject(refused(Buffer.concat(said).toString()));
+      else reject(refused(Buffer.concat(stderr).toString()));
     });
   });
 }
 
 const FILE_IN_CHILD = '/dev/fd/3';
 
-function refused(said: string): FlatnetError {
-  const text = said.replaceAll(`${FILE_IN_CHILD}:`, 'line ').trim();
+function refused(stderr: string): FlatnetError {
+  const text = stderr.replaceAll(`${FILE_IN_CHILD}:`, 'line ').trim();
   return new FlatnetError(text || 'nft failed without a message', {
     code: 'NFTABLES',
     operation: 'nft -f',
   });
 }
 
-function notRun(cause: Error): FlatnetError {
+function notStarted(cause: Error): FlatnetError {
   return new FlatnetError(cause.message, {
     code: 'NFTABLES',
     operation: 'nft -f',

@@ -12,7 +12,7 @@ import type { NetlinkSocket } from '../netlink/socket.ts';
 import { batchMark, NFNL_MSG_BATCH_BEGIN, NFNL_MSG_BATCH_END } from './message.ts';
 
 /**
- * Does all requests in one transaction of nftables, or none of them. Throws NETLINK with the first refusal.
+ * Executes all requests in one nftables transaction, or none of them. Throws NETLINK with the first refusal.
  */
 export async function commit(socket: NetlinkSocket, requests: readonly Request[]): Promise<void> {
   if (requests.length === 0) return;
@@ -20,8 +20,8 @@ export async function commit(socket: NetlinkSocket, requests: readonly Request[]
 }
 
 /**
- * BEGIN, the requests, END in one write; the kernel acknowledges each request after the whole is done or
- * undone.
+ * BEGIN, the requests and END in one write; the kernel acknowledges each request after committing or aborting
+ * the transaction.
  */
 class TransactionExchange implements Exchange<void> {
   readonly bytes: Buffer;
@@ -55,8 +55,8 @@ class TransactionExchange implements Exchange<void> {
       const index = message.sequence - this.#begin - 1;
       if (message.type !== NLMSG_ERROR || index < -1 || index >= this.#requests.length) continue;
       const verdict = verdictOf(message);
-      // What concerns the whole, such as a lost commit, comes as the answer to BEGIN, perhaps without any
-      // other.
+      // Errors of the whole transaction, such as a failed commit, arrive as the answer to BEGIN, possibly the
+      // only one.
       const subject = this.#requests[Math.max(index, 0)];
       if (verdict.errno && subject) this.#error ??= refusal(subject, verdict);
       if (index === -1) this.#missing = 0;

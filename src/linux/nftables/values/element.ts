@@ -1,7 +1,7 @@
 import { type FieldType, type FieldValues, fieldText } from './field.ts';
 import { type FieldTypes, type Flowtable, type Holder, isFlowtable, type SetValue } from './table.ts';
 
-/** What an element of a verdict map decides. */
+/** The verdict of a verdict map's element. */
 export type Verdict =
   | 'accept'
   | 'drop'
@@ -20,13 +20,13 @@ type DataOf<D> = D extends 'verdict' ? [data: Verdict] : D extends FieldTypes ? 
 
 type AnyValues = readonly FieldValues[FieldType][];
 
-/** An element of a set, or of a map and its data. The compiler checks it against the set's types. */
+/** Creates an element of a set, or of a map with its data, type-checked against the set's declaration. */
 export function elementOf<K extends FieldTypes, D extends FieldTypes | 'verdict' | undefined>(
   set: SetValue<K, D>,
   key: Values<K>,
   ...data: DataOf<D>
 ): ElementText;
-/** A device of a flowtable. */
+/** Creates a flowtable's element: a device. */
 export function elementOf(flowtable: Flowtable, device: readonly [string]): ElementText;
 export function elementOf(set: Holder, key: AnyValues, data?: Verdict | AnyValues): ElementText {
   if (isFlowtable(set)) return { set: set.name, key: fieldsText(['ifname'], key) };
@@ -37,7 +37,7 @@ export function elementOf(set: Holder, key: AnyValues, data?: Verdict | AnyValue
   return isOfFields ? { ...element, data: fieldsText(set.data, data) } : element;
 }
 
-/** The fields of a concatenation. */
+/** Splits a concatenation into its fields. */
 export function fieldsOf(text: string): string[] {
   return text.split(' . ');
 }

@@ -3,15 +3,15 @@ import { type Ip, ipCompare, ipFromBytes, ipToBytes, parseIp } from '../../../ip
 import { addressOf, type Cidr, cidrOf, lastIp, lengthOf, parseCidr } from '../../../ip/cidr.ts';
 import { type Mac, macFromBytes, macToBytes, parseMac } from '../../../ip/mac.ts';
 
-/** From the first to the last, both included. */
+/** From first to last, inclusive. */
 export type Range<T> = { readonly first: T; readonly last: T };
 
-/** The values of each type of field. The types have nft's own names. */
+/** The value type of each field type. The names are nft's own. */
 export type FieldValues = {
   ipv4_addr: Ip | Cidr | Range<Ip>;
   ipv6_addr: Ip | Cidr | Range<Ip>;
   ether_addr: Mac;
-  /** A protocol by number, or one of the common ones by name. */
+  /** A protocol by number, or a common one by name. */
   inet_proto: keyof typeof PROTOCOLS | number;
   /** A TCP, UDP or SCTP port. */
   inet_service: number | Range<number>;
@@ -22,7 +22,7 @@ export type FieldValues = {
 
 export type FieldType = keyof FieldValues;
 
-/** One field, in the bytes the kernel compares. */
+/** One field, as the bytes that the kernel compares. */
 export type Field = Uint8Array;
 
 /** A field's bytes; `last` for a range or a network. */
@@ -34,7 +34,7 @@ const PROTOCOL_NAMES = new Map<number, string>(
 );
 const IFNAMSIZ = 16;
 
-/** Bytes of a field that is a key by itself; in a concatenation it is padded to a multiple of four. */
+/** Size in bytes of a field used as the whole key; in a concatenation it is padded to a multiple of four. */
 export const FIELD_SIZE: Readonly<Record<FieldType, number>> = {
   ipv4_addr: 4,
   ipv6_addr: 16,
@@ -111,7 +111,7 @@ const CODECS: { readonly [T in FieldType]: Codec<FieldValues[T]> } = {
   },
 };
 
-/** One field as nft prints it. Equal values give equal text: `10.0.0.0/8`, `80-90`, `"eth0"`. */
+/** Formats one field like nft. Equal values give equal text: `10.0.0.0/8`, `80-90`, `"eth0"`. */
 export function fieldText<T extends FieldType>(type: T, value: FieldValues[T]): string {
   return CODECS[type].text(value);
 }
@@ -121,24 +121,24 @@ export function fieldBytes(type: FieldType, text: string): FieldBytes {
   return CODECS[type].toBytes(text);
 }
 
-/** What `fieldText` gives for these bytes. */
+/** Formats a field's bytes like `fieldText`. */
 export function textOfField(type: FieldType, first: Field, last: Field): string {
   return CODECS[type].fromBytes(first, last);
 }
 
-/** The text as every `nft` reads it: without /etc/protocols it knows no protocol by name. */
+/** Returns text that any `nft` can read: without /etc/protocols it knows no protocol names. */
 export function portableText(type: FieldType, text: string): string {
   return type === 'inet_proto' ? `${protocolNumber(text)}` : text;
 }
 
-/** An interface name, `ifname`. */
+/** Encodes an interface name, `ifname`. */
 export function interfaceField(name: string): Field {
   const field = new Uint8Array(IFNAMSIZ);
   field.set(Buffer.from(name).subarray(0, IFNAMSIZ - 1));
   return field;
 }
 
-/** A port, `inet_service`. */
+/** Encodes a port, `inet_service`. */
 function portField(port: number): Field {
   return Uint8Array.of(port >> 8, port & 0xff);
 }
@@ -147,7 +147,7 @@ function portOf([high = 0, low = 0]: Field): number {
   return (high << 8) | low;
 }
 
-/** Marks are in the machine's order: little endian on every machine Node runs on. */
+/** Marks are in host byte order: little endian on every machine Node runs on. */
 function markField(mark: number): Field {
   return Uint8Array.of(mark & 0xff, (mark >> 8) & 0xff, (mark >> 16) & 0xff, (mark >>> 24) & 0xff);
 }
@@ -165,7 +165,7 @@ function protocolNumber(text: string): number {
   return known[text] ?? Number(text);
 }
 
-/** As a network where the range is one. */
+/** Formats a range of addresses, as a network if it is one. */
 function addressRange(first: Ip, last: Ip): string {
   if (first === last) return first;
   if (ipCompare(first, last) > 0) {
@@ -177,7 +177,7 @@ function addressRange(first: Ip, last: Ip): string {
     : `${first}-${last}`;
 }
 
-/** How many leading bits are equal. */
+/** The number of equal leading bits. */
 function commonLength(a: Uint8Array, b: Uint8Array): number {
   const at = a.findIndex((byte, i) => byte !== b[i]);
   return at < 0 ? 8 * a.length : 8 * at + Math.clz32((a[at] ?? 0) ^ (b[at] ?? 0)) - 24;

@@ -2,13 +2,13 @@ import { type ElementText, fieldsOf } from './element.ts';
 import { type Field, fieldBytes } from './field.ts';
 import type { SetValue } from './table.ts';
 
-/** What an element covers, field by field. */
+/** The area that an element covers, one side per field. */
 type Box<E> = { readonly element: E; readonly sides: readonly Side[] };
 type Side = { readonly first: Field; readonly last: Field };
 
 /**
- * The elements of an interval set that overlap an earlier one, each with that one. The kernel refuses most of
- * them, and the whole transaction with them, but not all: nft_pipapo compares only the corners of a range.
+ * Maps each element of an interval set that overlaps an earlier one to that one. The kernel refuses most of
+ * these, and the whole transaction with them, but not all: nft_pipapo compares only the corners of a range.
  */
 export function overlapping<E extends ElementText>(set: SetValue, elements: readonly E[]): Map<E, E> {
   const lost = new Map<E, E>();
@@ -21,7 +21,7 @@ export function overlapping<E extends ElementText>(set: SetValue, elements: read
   return lost;
 }
 
-/** For each element the earlier ones that it overlaps. */
+/** Maps each element to the earlier ones that it overlaps. */
 function meetings<E>(boxes: readonly Box<E>[]): Map<E, E[]> {
   const rank = new Map(boxes.map(({ element }, i) => [element, i]));
   const met = new Map<E, E[]>();

@@ -10,7 +10,7 @@ import {
   tableName,
 } from './table.ts';
 
-/** `table … { … }` for `nft -f`, sets and maps filled. */
+/** Renders `table … { … }` for `nft -f`, with the elements of its sets and maps. */
 export function tableText(table: Table, elements: readonly ElementText[] = []): string {
   const bySet = new Map<string, ElementText[]>();
   for (const element of elements) {
@@ -28,12 +28,12 @@ export function tableText(table: Table, elements: readonly ElementText[] = []): 
   ].join('\n');
 }
 
-/** Replaces whatever table there is, within the transaction this is part of. */
+/** Replaces the table, if it exists, within the surrounding transaction. */
 export function replaceText(table: Table, elements: readonly ElementText[]): string {
   return `${deleteText(table)}${tableText(table, elements)}`;
 }
 
-/** Deletes the table if it exists: naming it first creates it if it does not. */
+/** Deletes the table if it exists: declaring it first creates a missing one. */
 export function deleteText(table: Pick<Table, 'family' | 'table'>): string {
   const name = tableName(table);
   return `table ${name}\ndelete table ${name}\n`;

@@ -2,12 +2,11 @@ import type { FieldType } from './field.ts';
 
 export type TableFamily = 'ip' | 'ip6' | 'inet' | 'arp' | 'bridge' | 'netdev';
 
-/** A table by family and name, as `nft` writes it: `table inet flatnet-pods`. */
+/** A table's family and name, as in `table inet flatnet-pods`. */
 export type TableId = { readonly family: TableFamily; readonly table: string };
 
 /**
- * The structure of a table as a value: all but the elements of its sets and maps, which come and go one by
- * one.
+ * The structure of a table: everything except the elements of its sets and maps, which change one by one.
  */
 export type Table = TableId & {
   readonly sets?: readonly SetValue[];
@@ -26,21 +25,21 @@ export type SetValue<
   readonly key: Key;
   readonly data?: Data;
   /**
-   * Elements may be networks and ranges, no two of which overlap. Not for marks and interface names: nft
+   * Elements may be networks and ranges, but must not overlap. Not for marks and interface names: nft
    * reverses their bytes in such sets.
    */
   readonly interval?: boolean;
-  /** How many elements there may be. Default: the kernel's own limit. */
+  /** Maximum number of elements. Default: the kernel's own limit. */
   readonly size?: number;
 };
 
-/** Established connections that bypass netfilter. Its elements are the devices they come in by. */
+/** Lets established connections bypass netfilter. Its elements are the ingress devices. */
 export type Flowtable = {
   readonly name: string;
   readonly priority: string | number;
 };
 
-/** Whatever has elements. */
+/** Anything that has elements. */
 export type Holder = SetValue | Flowtable;
 
 export function isFlowtable(holder: Holder): holder is Flowtable {
@@ -53,7 +52,7 @@ export function holdersOf({ sets = [], flowtables = [] }: Table): readonly Holde
 
 export type Chain = {
   readonly name: string;
-  /** Where packets enter. Absent: only rules lead here. */
+  /** Where packets enter. Absent: reached only by jumps from rules. */
   readonly hook?: Hook;
   readonly rules: readonly Rule[];
 };
@@ -65,14 +64,14 @@ export type Hook = {
   readonly priority: string | number;
   /** Default: accept. */
   readonly policy?: 'accept' | 'drop';
-  /** Of netdev tables. */
+  /** netdev tables only. */
   readonly device?: string;
 };
 
-/** One rule in nft's syntax, and why it is there. */
+/** One rule in nft's syntax, with its purpose as a comment. */
 export type Rule = { readonly rule: string; readonly comment?: string };
 
-/** `ip flatnet-pods`, as nft's commands name it. */
+/** `ip flatnet-pods`, as used in nft commands. */
 export function tableName({ family, table }: TableId): string {
   return `${family} ${table}`;
 }
