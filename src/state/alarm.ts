@@ -1,4 +1,4 @@
-/** A timer that many may set: the earliest deadline wins. */
+/** A timer shared by several callers: the earliest deadline wins. */
 export class Alarm {
   readonly #ring: () => void;
   #timer: NodeJS.Timeout | undefined;
@@ -9,7 +9,7 @@ export class Alarm {
     this.#ring = ring;
   }
 
-  /** `delay`: in milliseconds. */
+  /** `delay` in milliseconds. */
   set(delay: number): void {
     const due = performance.now() + delay;
     if (due >= this.#due) return;

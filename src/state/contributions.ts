@@ -1,11 +1,11 @@
 import { devicesOf, type Item, type KernelState, keyOf, same } from './item.ts';
 
-/** Whose items win if two owners want the same key, in this order. */
+/** Precedence when two owners want the same key. */
 const PARTS = ['backend', 'wiring', 'masquerade', 'pod', 'peer', 'former'] as const;
 
 /**
- * Who wants some items: part of this node itself, one of its pods, or another node. `former`: what was wanted
- * before and stays until something replaces it; it yields silently.
+ * The origin of some items: a part of this node, one of its pods, or another node. `former`: formerly desired
+ * items that stay until replaced, and yield silently.
  */
 export type Owner = {
   readonly part: (typeof PARTS)[number];
@@ -15,20 +15,20 @@ export type Owner = {
   readonly id?: string;
 };
 
-/** What one owner wants the kernel to hold. The same object as long as nothing in it changes. */
+/** The items that one owner wants the kernel to hold. Remains the same object as long as its content does. */
 export type Contribution = {
   readonly owner: Owner;
   readonly items: readonly Item[];
-  /** What keeps the owner from working, for people. */
+  /** The owner's problems, for people. */
   readonly warnings: readonly string[];
 };
 
 type Claim = { readonly item: Item; readonly by: Contribution };
 
 /**
- * Contributions merged: one item per key. If two owners want the same key, the first by `PARTS` and name gets
- * it, and the other is a conflict. An update costs what has changed, however many contributions there are,
- * plus one pointer comparison for each.
+ * Contributions merged: one item per key. If two owners want the same key, the first by `PARTS` and name
+ * wins, and the other is reported as a conflict. The cost of an update depends on the changes alone, apart
+ * from one pointer comparison per contribution.
  */
 export class Composition {
   #list: readonly Contribution[] = [];
@@ -36,12 +36,12 @@ export class Composition {
   readonly #owners = new Map<string, Contribution>();
   /** All claims to contested keys. */
   readonly #rivals = new Map<string, Claim[]>();
-  /** Those with warnings. */
+  /** Contributions with warnings. */
   readonly #warners = new Set<Contribution>();
   #warnings: readonly string[] | undefined;
-  /** How many items involve each device. */
+  /** Number of items that involve each device. */
   readonly #devices = new Map<string, number>();
-  /** During an update: what each touched key held before. */
+  /** During an update: the former item of each touched key. */
   #before = new Map<string, Item | undefined>();
 
   /** By key. Changes with each update. */
@@ -49,7 +49,7 @@ export class Composition {
     return this.#items;
   }
 
-  /** Undefined for keys that nobody wants. */
+  /** Undefined for unclaimed keys. */
   ownerOf(key: string): Owner | undefined {
     return this.#owners.get(key)?.owner;
   }
@@ -60,8 +60,8 @@ export class Composition {
   }
 
   /**
-   * What keeps owners from working, and which claims lost to others, for people. The same list until
-   * something in it may have changed.
+   * Owners' problems and lost claims, for people. Remains the same list until something in it may have
+   * changed.
    */
   get warnings(): readonly string[] {
     const ofOwners = () => [...this.#warners].sort(byPrecedence).flatMap(({ warnings }) => warnings);
@@ -70,13 +70,13 @@ export class Composition {
   }
 
   /**
-   * Replaces the contributions; unchanged objects cost nothing. Returns what each changed key held before.
+   * Replaces the contributions; unchanged objects cost nothing. Returns the former item of each changed key.
    */
   update(list: readonly Contribution[]): ReadonlyMap<string, Item | undefined> {
-    const [gone, come] = differences(this.#list, list);
+    const [removed, added] = differences(this.#list, list);
     this.#list = list;
-    for (const contribution of gone) this.#remove(contribution);
-    for (const contribution of come) this.#add(contribution);
+    for (const contribution of removed) this.#remove(contribution);
+    for (const contribution of added) this.#add(contribution);
     const before = this.#before;
     this.#before = new Map();
     for (const [key, was] of before) {
@@ -95,7 +95,7 @@ export class Composition {
     for (const [key, [winner, ...losers]] of this.#rivals) {
       for (const { item, by } of losers) {
         if (!winner || isSilent(by, winner.by) || same(item, winner.item)) continue;
-        texts.push(`${by.owner.name}: wants '${key}', which ${winner.by.owner.name} has already: ignored`);
+        texts.push(`${by.owner.name}: ignored '${key}', already claimed by ${winner.by.owner.name}`);
       }
     }
     return texts.sort();
@@ -115,7 +115,7 @@ export class Composition {
       }
       const present = this.#items.get(key);
       const rivals = this.#rivals.get(key) ?? (present ? [{ item: present, by: owner }] : []);
-      // An owner may name the same thing twice: two blocks of a peer share its FDB entry.
+      // An owner may list the same item twice: two blocks of a peer share its FDB entry.
       if (rivals.some((claim) => claim.by === by)) continue;
       rivals.push({ item, by });
       rivals.sort((a, b) => byPrecedence(a.by, b.by));
@@ -183,8 +183,11 @@ function compare(a: string, b: string): number {
   return a === b ? 0 : a < b ? -1 : 1;
 }
 
-/** What is in only one of the lists. Their common beginning and end are skipped. */
-function differences<T>(before: readonly T[], after: readonly T[]): [gone: readonly T[], come: readonly T[]] {
+/** Elements that are in only one of the lists. A common prefix and suffix are skipped. */
+function differences<T>(
+  before: readonly T[],
+  after: readonly T[],
+): [removed: readonly T[], added: readonly T[]] {
   const shorter = Math.min(before.length, after.length);
   let start = 0;
   while (start < shorter && before[start] === after[start]) start++;
@@ -194,6 +197,6 @@ function differences<T>(before: readonly T[], after: readonly T[]): [gone: reado
   }
   const old = before.slice(start, before.length - end);
   const now = after.slice(start, after.length - end);
-  const [wasThere, isThere] = [new Set(old), new Set(now)];
-  return [old.filter((each) => !isThere.has(each)), now.filter((each) => !wasThere.has(each))];
+  const [oldSet, newSet] = [new Set(old), new Set(now)];
+  return [old.filter((each) => !newSet.has(each)), now.filter((each) => !oldSet.has(each))];
 }

@@ -5,20 +5,21 @@ import type { Kernel, Outcome } from './kernel.ts';
 import { order } from './order.ts';
 import { UndoneList } from './undone.ts';
 
-/** A run that changed something looks again, at most this often. */
-const MAX_LOOKS = 6;
+/** Maximum passes over the kernel in one step. */
+const MAX_PASSES = 6;
 
 /**
- * What is desired, what is known about the kernel, and the step that makes the two agree. One step at a time.
+ * The desired state, the known state of the kernel, and the step that brings the kernel into line. One step
+ * at a time.
  */
 export class Convergence {
   readonly undone = new UndoneList();
   readonly #kernel: Kernel;
   /** Does not change during a step. */
   readonly #desired = new Composition();
-  /** What the kernel is known to hold under each key that has changed since the last step. */
+  /** The kernel's known item under each key whose desired item has changed since the last step. */
   #dirty = new Map<string, Item | undefined>();
-  /** Nothing is assumed about the kernel: it has to be read. */
+  /** The kernel's state is unknown: it has to be read. */
   #isStale = true;
   #prune = false;
 
@@ -30,7 +31,7 @@ export class Convergence {
     return this.#desired;
   }
 
-  /** Whether there is anything to do. */
+  /** Replaces the desired state. Returns whether there is anything to do. */
   setDesired(contributions: readonly Contribution[]): boolean {
     for (const [key, was] of this.#desired.update(contributions)) {
       if (!this.#dirty.has(key)) this.#dirty.set(key, this.undone.has(key) ? undefined : was);
@@ -38,7 +39,7 @@ export class Convergence {
     return this.#dirty.size > 0;
   }
 
-  /** From now on, what is ours and unwanted is removed. Returns whether that is news. */
+  /** From now on, unwanted items of ours are removed. Returns false if that was so already. */
   allowPrune(): boolean {
     if (this.#prune) return false;
     this.#prune = true;
@@ -46,30 +47,31 @@ export class Convergence {
     return true;
   }
 
-  /** The kernel may differ from what is assumed. */
+  /** Marks the known state of the kernel as outdated. */
   doubt(): void {
     this.#isStale = true;
   }
 
-  /** What a step would change. */
+  /** Returns the changes that a step would make. */
   async preview(): Promise<Change[]> {
     const { items } = this.#desired;
     return order(diff(await this.#kernel.read(items), items, { prune: this.#prune })).flat();
   }
 
   /**
-   * `full`: the kernel was read as a whole, as changes of the desired state alone did not tell what to do.
+   * Makes the kernel hold the desired state. `full`: the kernel had to be read as a whole, as the changes to
+   * the desired state alone did not determine what to do.
    */
   async step(): Promise<Outcome & { readonly full: boolean }> {
     const dirty = this.#dirty;
     this.#dirty = new Map();
-    // What comes during the step is for the next: what is desired then is what may be pruned by, not what is
-    // now.
+    // Read before awaiting: permission to prune that arrives during the step belongs to the next one, with
+    // its desired state.
     const prune = this.#prune;
     const known = this.#isStale ? undefined : this.#changesFor(dirty);
-    // Set before reading: whatever happens from now on calls for another look.
+    // Cleared before reading: a change from now on requires another read.
     this.#isStale = false;
-    const direct = known && (await this.#kernel.apply(order(await this.#withoutDone(known))));
+    const direct = known && (await this.#kernel.apply(order(await this.#withoutPresent(known))));
     if (direct?.failed.length === 0) {
       this.undone.forget(dirty.keys());
       this.undone.add(direct);
@@ -82,14 +84,13 @@ export class Convergence {
   }
 
   /**
-   * Reads the kernel, changes what differs, and reads again until nothing differs or nothing more can be
-   * done.
+   * Reads the kernel, corrects differences, and repeats until nothing differs or nothing more can be done.
    */
   async #converge(prune: boolean): Promise<Outcome> {
     const { items } = this.#desired;
     const done: Change[] = [];
     let left: Pick<Outcome, 'failed' | 'waiting'> = { failed: [], waiting: [] };
-    for (let look = 0; look < MAX_LOOKS; look++) {
+    for (let pass = 0; pass < MAX_PASSES; pass++) {
       const changes = diff(await this.#kernel.read(items), items, { prune });
       left = { failed: [], waiting: [] };
       if (changes.length === 0) break;
@@ -101,24 +102,27 @@ export class Convergence {
     return { ...left, done };
   }
 
-  /** A device made by others comes with what they put on it: a pod's, with everything CNI did. */
-  async #withoutDone(changes: readonly Change[]): Promise<readonly Change[]> {
-    const found = new Set(
+  /**
+   * Drops additions that others have already made: a pod's device arrives with everything CNI configured on
+   * it.
+   */
+  async #withoutPresent(changes: readonly Change[]): Promise<readonly Change[]> {
+    const added = new Set(
       changes
         .filter(({ action, item }) => action === 'add' && kindOf(item).provides)
         .map(({ item }) => keyOf(item)),
     );
-    const isOpen = ({ action, item }: Change): boolean => action === 'add' && isOnAny(found, item);
+    const isOpen = ({ action, item }: Change): boolean => action === 'add' && isOnAny(added, item);
     const open = changes.filter(isOpen).map(({ item }) => item);
     if (open.length === 0) return changes;
-    const present = await this.#kernel.look(open);
+    const present = await this.#kernel.find(open);
     const left = open.map((item, i) => changeOf(present[i], item)).filter((change) => change !== undefined);
     return [...changes.filter((change) => !isOpen(change)), ...left];
   }
 
   /**
-   * The changes that a change of the desired state alone calls for; undefined when that is not enough to go
-   * by: a device that is made, goes or is absent concerns other items too.
+   * Derives changes from the desired state alone; undefined if that is not enough: a device that is created,
+   * removed or absent affects other items too.
    */
   #changesFor(dirty: ReadonlyMap<string, Item | undefined>): Change[] | undefined {
     const { items } = this.#desired;
@@ -127,7 +131,7 @@ export class Convergence {
       const change = changeFrom(was, items.get(key));
       if (!change || (change.action === 'delete' && !isOurs(change.item, items))) continue;
       const parent = parentOf(change.item);
-      if (kindOf(change.item).entails?.(change.item)) return undefined;
+      if (kindOf(change.item).affectsOthers?.(change.item)) return undefined;
       // Its parent exists, or is handled in the same step.
       if (parent !== undefined && this.undone.has(parent) && !dirty.has(parent)) return undefined;
       if (change.action === 'delete' && !this.#prune) return undefined;
@@ -137,7 +141,7 @@ export class Convergence {
   }
 }
 
-/** Whether an item is, or hangs on, a device that somebody else made. */
+/** Whether an item is one of the devices or belongs to one. */
 function isOnAny(devices: ReadonlySet<string>, item: Item): boolean {
   return devices.has(keyOf(item)) || devices.has(parentOf(item) ?? '');
 }

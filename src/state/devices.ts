@@ -22,23 +22,23 @@ export class Devices {
 
   readonly nameOf = (index: number): string | undefined => this.#names.get(index);
 
-  /** Throws NOT_FOUND. */
+  /** Throws NOT_FOUND for an unknown device. */
   readonly indexOf = (name: string): number => {
     const device = this.#byName.get(name);
     if (device) return device.index;
-    throw new FlatnetError('there is no such device', { code: 'NOT_FOUND', object: name });
+    throw new FlatnetError('no such device', { code: 'NOT_FOUND', object: name });
   };
 
-  /** Reads all of them. */
+  /** Reads all devices. */
   async read(): Promise<void> {
     const links = await this.#socket.dump(linkDump());
     this.#byName = new Map();
-    // A device names its master, so that all names come first.
+    // Devices refer to their masters, so all names are collected first.
     this.#names = new Map(links.map(({ index, name }) => [index, name]));
     for (const link of links) this.#put(link);
   }
 
-  /** Refreshes some of them, at a cost that does not depend on how many devices the node has. */
+  /** Refreshes some devices, at a cost independent of the number of devices on the node. */
   refresh(names: Iterable<string>): void {
     for (const name of names) {
       const link = this.#find(name);

@@ -1,15 +1,13 @@
 import { type Change, type Item, isOurs, type KernelState, kindOf, parentOf, satisfies } from './item.ts';
 
 export type DiffOptions = {
-  /**
-   * Whether items of ours that nobody wants are deleted. Off until the first complete view of the cluster.
-   */
+  /** Whether unwanted items of ours are deleted. Off until the first complete view of the cluster. */
   readonly prune?: boolean;
 };
 
-/** What has to be done, in no particular order; see `order`. Pure. */
+/** Computes the changes from actual to desired state, in no particular order; see `order`. Pure. */
 export function diff(actual: KernelState, desired: KernelState, options: DiffOptions = {}): Change[] {
-  /** Of what hangs on nothing, by key. */
+  /** Changes of items without a parent, by key. */
   const parents = new Map<string, Change>();
   for (const [key, item] of desired) {
     const change = parentOf(item) === undefined ? changeOf(actual.get(key), item) : undefined;
@@ -35,7 +33,7 @@ export function diff(actual: KernelState, desired: KernelState, options: DiffOpt
   return changes;
 }
 
-/** The change that fills one slot, or undefined if it is right. */
+/** The change needed in one slot; undefined if none. */
 export function changeOf(was: Item | undefined, item: Item): Change | undefined {
   if (!was) return { action: 'add', item };
   if (satisfies(was, item)) return undefined;

@@ -3,7 +3,7 @@ import { type Item, KINDS } from './kinds/registry.ts';
 
 export type { Item } from './kinds/registry.ts';
 
-/** What the kernel should hold, or holds: items by `keyOf`. */
+/** The kernel's desired or actual state: items by `keyOf`. */
 export type KernelState = ReadonlyMap<string, Item>;
 
 /** A change of an item of any kind. */
@@ -12,14 +12,14 @@ export type Change = ChangeOf<Item>;
 const byName = new Map<string, Kind<Item>>(KINDS.map((kind) => [kind.kind, kind]));
 const keys = new WeakMap<Item, string>();
 
-/** What there is to know about an item's kind. */
+/** Returns the definition of an item's kind. */
 export function kindOf({ kind }: Pick<Item, 'kind'>): Kind<Item> {
   const found = byName.get(kind);
-  if (!found) throw new TypeError(`no kind of item is called ${kind}`);
+  if (!found) throw new TypeError(`unknown item kind: ${kind}`);
   return found;
 }
 
-/** The slot of the kernel an item fills: two items with one key exclude each other. */
+/** The slot in the kernel that an item fills: items with the same key exclude each other. */
 export function keyOf(item: Item): string {
   let key = keys.get(item);
   if (key === undefined) {
@@ -29,12 +29,12 @@ export function keyOf(item: Item): string {
   return key;
 }
 
-/** The device an item hangs on and goes with. */
+/** The device that an item belongs to and disappears with. */
 export function deviceOf(item: Item): string | undefined {
   return kindOf(item).device?.(item);
 }
 
-/** The key of the item that an item hangs on: a device, or what its kind says. */
+/** The key of the item that an item depends on: a device, or whatever its kind defines. */
 export function parentOf(item: Item): string | undefined {
   const kind = kindOf(item);
   const dev = kind.device?.(item);
@@ -51,8 +51,8 @@ export function devicesOf(item: Item): readonly string[] {
 }
 
 /**
- * Thousands of items hang on few devices, whose keys are made once: a fresh string must be hashed at each
- * lookup.
+ * Keys of devices, cached: thousands of items belong to a few devices, and every lookup with a fresh string
+ * hashes it again.
  */
 const devices = new Map<string, { readonly key: string; readonly alone: readonly string[] }>();
 const MAX_REMEMBERED = 2000;
@@ -67,12 +67,12 @@ function device(name: string) {
   return known;
 }
 
-/** Whether two items say the same, with the kernel's defaults filled in. */
+/** Whether two items are equal, with the kernel's defaults filled in. */
 export function same(a: Item, b: Item): boolean {
   return a === b || (a.kind === b.kind && keyOf(a) === keyOf(b) && kindOf(a).same(a, b));
 }
 
-/** Whether what the kernel holds in a slot is what is wanted there. */
+/** Whether the item in a slot of the kernel satisfies the desired one. */
 export function satisfies(actual: Item, wanted: Item): boolean {
   if (actual === wanted) return true;
   const kind = kindOf(wanted);
@@ -80,9 +80,9 @@ export function satisfies(actual: Item, wanted: Item): boolean {
 }
 
 /**
- * Whether an item that the kernel holds and nobody wants is ours to remove. Everything else on the host is
- * read, never changed. What an earlier flannel left is ours only where we want the same slot: then it is set
- * right, not removed.
+ * Whether an undesired item in the kernel is ours to remove. Everything else on the host is read, never
+ * changed. An earlier flannel's leftovers are ours only where we want the same slot: they are then corrected,
+ * not removed.
  */
 export function isOurs(item: Item, desired: KernelState): boolean {
   return kindOf(item).isOurs(item, desired);

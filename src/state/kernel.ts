@@ -13,13 +13,13 @@ import {
 } from './item.ts';
 import { blockedBy } from './order.ts';
 
-/** Up to this many devices are read one by one; beyond that, all at once. */
+/** Up to this many devices are read individually; beyond that, all at once. */
 const FEW_DEVICES = 16;
 
 export type Failure = { readonly change: Change; readonly error: Error };
 export type Waiting = { readonly change: Change; readonly reason: string };
 
-/** What became of some changes. `waiting`: could not be tried, as the device they need is absent or down. */
+/** The outcome of some changes. `waiting`: not attempted, as the device they need is absent or down. */
 export type Outcome = {
   readonly done: readonly Change[];
   readonly failed: readonly Failure[];
@@ -30,7 +30,7 @@ export type Outcome = {
 export class Kernel implements Disposable {
   readonly #executors: ReturnType<typeof openExecutors>;
 
-  /** Throws SYSCALL, and NOT_FOUND when there is no such namespace. */
+  /** Throws SYSCALL, or NOT_FOUND if the namespace does not exist. */
   constructor(options: ExecutorOptions = {}) {
     this.#executors = openExecutors(options);
   }
@@ -40,13 +40,13 @@ export class Kernel implements Disposable {
     return this.#executors.rtnetlink.devices;
   }
 
-  /** What the kernel holds of what is wanted, and what else it holds that is ours. */
+  /** Reads the desired items that the kernel holds, and any others of ours. */
   async read(desired: KernelState): Promise<KernelState> {
     const state = new Map<string, Item>();
     for (const executor of Object.values(this.#executors)) {
       for (const item of await executor.read(desired)) {
         let key = keyOf(item);
-        // A second route or FDB entry in one slot, by `append`: nobody wants it under this key.
+        // A second route or FDB entry in one slot, added with `append`: never desired under this key.
         while (state.has(key)) key = `${key} again`;
         state.set(key, item);
       }
@@ -54,29 +54,29 @@ export class Kernel implements Disposable {
     return state;
   }
 
-  /** Each item as the kernel holds it now; undefined where it does not, or cannot be asked for it alone. */
-  async look(items: readonly Item[]): Promise<readonly (Item | undefined)[]> {
+  /** Reads individual items; undefined for one that does not exist or can't be read individually. */
+  async find(items: readonly Item[]): Promise<readonly (Item | undefined)[]> {
     const found = new Map<Item, Item | undefined>();
     for (const [name, executor] of Object.entries(this.#executors)) {
       const own = items.filter((item) => kindOf(item).executor === name);
-      const present = own.length === 0 ? [] : await executor.look(own);
+      const present = own.length === 0 ? [] : await executor.find(own);
       for (const [i, item] of own.entries()) found.set(item, present[i]);
     }
     return items.map((item) => found.get(item));
   }
 
-  /** Makes the changes, stage after stage. One that fails does not stop the rest. */
+  /** Makes the changes, stage by stage. A failure does not stop the rest. */
   async apply(stages: readonly (readonly Change[])[]): Promise<Outcome> {
     const outcome = { done: [] as Change[], failed: [] as Failure[], waiting: [] as Waiting[] };
-    /** What has to wait, by key; a device of that name may exist and belong to somebody else. */
+    /** Keys of items that have to wait; a foreign device of that name may exist. */
     const withheld = new Set<string>();
     /**
-     * What could not be done: a device that was not made is not set up either, and only the first reason
-     * counts.
+     * Keys of items with a failed or waiting change: a device that was not created is not set up either, and
+     * only the first reason is reported.
      */
     const undone = new Set<string>();
     const all = stages.flat();
-    if (all.some(isOfDevice)) await this.#lookAtDevices(all);
+    if (all.some(isOfDevice)) await this.#refreshDevices(all);
     for (const stage of stages) {
       const ready: Change[] = [];
       for (const change of stage) {
@@ -85,7 +85,7 @@ export class Kernel implements Disposable {
         const parent = parentOf(change.item);
         const reason =
           parent !== undefined && withheld.has(parent)
-            ? `${parent} is not there yet`
+            ? `${parent} does not exist yet`
             : blockedBy(change, this.devices.byName);
         if (reason === undefined) ready.push(change);
         else {
@@ -100,12 +100,12 @@ export class Kernel implements Disposable {
           undone.add(keyOf(change.item));
         } else outcome.done.push(change);
       }
-      if (ready.some(isOfDevice)) await this.#lookAtDevices(ready);
+      if (ready.some(isOfDevice)) await this.#refreshDevices(ready);
     }
     return outcome;
   }
 
-  /** Tells of what others change against the desired state; until the signal aborts. */
+  /** Reports others' changes that contradict the desired state, until the signal aborts. */
   async watch(watch: Watch): Promise<void> {
     await Promise.all(Object.values(this.#executors).map((executor) => executor.watch(watch)));
   }
@@ -118,17 +118,19 @@ export class Kernel implements Disposable {
     this.close();
   }
 
-  /** It has already gone with its device. */
+  /** Whether an item to delete has already disappeared with its device. */
   #isGone({ action, item }: Change): boolean {
     const dev = deviceOf(item);
     return action === 'delete' && dev !== undefined && !this.devices.byName.has(dev);
   }
 
-  /** Refreshes what is known about the devices that the changes involve. */
-  async #lookAtDevices(changes: readonly Change[]): Promise<void> {
-    // When a device is made or removed, others may change too.
-    const isFar = changes.some((change) => isOfDevice(change) && kindOf(change.item).entails?.(change.item));
-    const names = isFar ? undefined : new Set(changes.flatMap(({ item }) => devicesOf(item)));
+  /** Refreshes the known state of the devices that the changes involve. */
+  async #refreshDevices(changes: readonly Change[]): Promise<void> {
+    // Creating or removing a device may change others.
+    const affectsOthers = changes.some(
+      (change) => isOfDevice(change) && kindOf(change.item).affectsOthers?.(change.item),
+    );
+    const names = affectsOthers ? undefined : new Set(changes.flatMap(({ item }) => devicesOf(item)));
     if (names && names.size <= FEW_DEVICES) this.devices.refresh(names);
     else await this.devices.read();
   }

@@ -1,27 +1,27 @@
 import type { Forwarding } from './forwarding.ts';
 
 /**
- * One thing the kernel should hold, as plain data. Devices are named, never numbered, so that an item means
- * the same before its device exists. Two items with the same key are the same slot; equal items need no work.
+ * Something the kernel should hold, as plain data. Devices are referred to by name, never by index, so that
+ * an item means the same before its device exists. Items with the same key fill the same slot; equal items
+ * need no change.
  */
 export type AnyItem = { readonly kind: string };
 
-/** Items by their keys: what the kernel should hold, or holds. */
+/** The kernel's desired or actual state: items by key. */
 export type Items = ReadonlyMap<string, AnyItem>;
 
-/** One step from what the kernel holds to what it should hold. */
+/** One step from the kernel's actual state to the desired one. */
 export type Change<I extends AnyItem> = {
-  /** `recreate`: delete and make anew, as the kernel cannot change the item in place. */
+  /** `recreate`: delete and add again, as the kernel can't change the item in place. */
   readonly action: 'add' | 'change' | 'recreate' | 'delete';
   readonly item: I;
-  /** What is in the slot now. */
+  /** The item currently in the slot. */
   readonly was?: I;
 };
 
 /**
- * The steps of a run, one after the other; within a step changes are made at once. Whatever a route needs
- * comes before the route (make before break). Removal goes backwards through the same steps, after all of
- * them.
+ * The stages of a run, in order; the changes of a stage are made together. Everything that a route needs
+ * comes before the route (make before break). Removals follow, in reverse order of stages.
  */
 export const STAGES = [
   'settings',
@@ -38,7 +38,7 @@ export const STAGES = [
 ] as const;
 export type Stage = (typeof STAGES)[number];
 
-/** A device as the kernel was last seen to hold it. */
+/** A device as last read from the kernel. */
 export type Device = {
   readonly up: boolean;
   readonly alias?: string;
@@ -48,63 +48,63 @@ export type Device = {
 export type Devices = ReadonlyMap<string, Device>;
 
 /**
- * Everything about one kind of item, except how its executor sends requests. To add a kind, write
- * `kinds/<kind>.ts` with such an object and list it in `kinds/registry.ts`. Pure.
+ * Everything about one kind of item, except how its executor sends requests. To add a kind, implement this in
+ * `kinds/<kind>.ts` and list it in `kinds/registry.ts`. Pure.
  */
 export interface Kind<I extends AnyItem> {
   readonly kind: I['kind'];
-  /** Who reads and changes items of the kind: see `executors/`. */
+  /** Name of the executor that reads and changes items of the kind: see `executors/`. */
   readonly executor: string;
 
   /**
-   * The slot of the kernel that the item fills, such as `route 254 10.244.1.0/24 0`. Begins with the kind.
+   * The slot in the kernel that the item fills, such as `route 254 10.244.1.0/24 0`. Begins with the kind.
    */
   key(item: I): string;
-  /** The device the item hangs on: the two go together. Absent: none. */
+  /** The device the item belongs to and disappears with. Absent: none. */
   device?(item: I): string | undefined;
-  /** The key of the item it hangs on, where that is not a device. */
+  /** The key of the item it depends on, if not a device. */
   parent?(item: I): string | undefined;
-  /** The device the item itself is. */
+  /** The name of the device, if the item is one. */
   provides?(item: I): string | undefined;
   /** Other devices the item depends on: changes to them matter. */
   concerns?(item: I): readonly string[];
 
-  /** `isNew`: the device it hangs on, or is, is made in this run. */
+  /** `isNew`: this run creates the device that the item is or belongs to. */
   stage(item: I, isNew: boolean): Stage;
-  /** Whether items go in the stage in which they come, instead of after everything that comes. */
+  /** Whether items are removed in the stage in which they are added, instead of after all additions. */
   readonly isRemovedInPlace?: boolean;
-  /** A change that takes several steps. Absent: one. */
+  /** Splits a change into several steps. Absent: one. */
   steps?(change: Change<I>): readonly Change<I>[];
-  /** Whether a change of the item may affect others, so that the kernel has to be read. Absent: no. */
-  entails?(item: I): boolean;
+  /** Whether changing the item may affect other items, so that the kernel has to be read. Absent: no. */
+  affectsOthers?(item: I): boolean;
   /**
-   * Why a change cannot be made now, besides an absent device. What is blocked waits for the device's
-   * arrival.
+   * Why a change can't be made now, other than its device being absent. A blocked change waits for the
+   * device.
    */
   blockedBy?(change: Change<I>, devices: Devices): string | undefined;
 
-  /** Whether an item that the kernel holds and nobody wants is ours to remove. */
+  /** Whether an undesired item in the kernel is ours to remove. */
   isOurs(item: I, desired: Items): boolean;
-  /** Whether both say the same, with the kernel's defaults filled in. */
+  /** Whether both are equal, with the kernel's defaults filled in. */
   same(a: I, b: I): boolean;
   /**
-   * Whether what the kernel holds is what is wanted: properties that are not asked for may have any value.
-   * Absent: `same`.
+   * Whether the actual item satisfies the desired one: unspecified properties may have any value. Absent:
+   * `same`.
    */
   satisfies?(actual: I, wanted: I): boolean;
-  /** Whether the kernel cannot turn the one into the other. Absent: it can. */
+  /** Whether the kernel can't change one into the other in place. Absent: it can. */
   mustRecreate?(was: I, wanted: I): boolean;
-  /** Whether the kernel drops the item when it changes (not remakes) what the item hangs on. Absent: no. */
+  /** Whether the kernel drops the item when its parent is changed (not recreated). Absent: no. */
   isLostBy?(item: I, parent: Change<AnyItem>): boolean;
 
-  /** The command a person would type to have the item, whatever is there now, or to delete it. */
+  /** The command a person would type to set the item, whatever its current state, or to delete it. */
   command(item: I, action: 'add' | 'delete'): string;
-  /** The same for a change in place. Absent: as `add`. */
+  /** The command for a change in place. Absent: as `add`. */
   changeCommand?(item: I, was: I): string;
-  /** One line in place of a command of many. */
+  /** One line that replaces a multi-line command. */
   summary?(item: I): string;
 
-  /** Enters what the item does to packets into a node's forwarding tables. Absent: nothing. */
+  /** Adds the item's effect on packets to a node's forwarding tables. Absent: none. */
   forward?(item: I, tables: Forwarding, items: Items): void;
 }
 
@@ -122,7 +122,7 @@ export function equal(a: unknown, b: unknown): boolean {
   return left.size === right.length && right.every(([name, value]) => equal(left.get(name), value));
 }
 
-/** The words that are not empty, with spaces between them. */
+/** Joins the non-empty words with spaces. */
 export function words(...parts: readonly string[]): string {
   return parts.filter((part) => part !== '').join(' ');
 }

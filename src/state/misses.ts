@@ -7,19 +7,18 @@ import { NETLINK_ROUTE, NetlinkSocket } from '../linux/netlink/socket.ts';
 import type { Log } from '../log.ts';
 import type { Devices } from './devices.ts';
 import type { FdbItem, Resolve } from './kinds/fdb.ts';
-import { asksForEntries } from './kinds/link.ts';
+import { isOnDemand } from './kinds/link.ts';
 import type { NeighbourItem } from './kinds/neighbour.ts';
 import { OUR_ALIAS } from './ownership.ts';
 
 /**
- * Answers the kernel's questions on devices that ask, with entries that age: it asks again while they are in
- * use.
+ * Answers misses on on-demand devices with entries that age: the kernel asks again while they are in use.
  */
 export class Misses implements Disposable {
   readonly #devices: Devices;
   readonly #resolve: Resolve;
   readonly #log: Log;
-  /** Of its own, as misses are answered in the midst of a run. */
+  /** A separate socket, as misses are answered even during a run. */
   readonly #socket: NetlinkSocket;
 
   constructor(netns: string | number | undefined, devices: Devices, resolve: Resolve, log: Log) {
@@ -33,15 +32,15 @@ export class Misses implements Disposable {
     const miss = ip !== undefined ? { ip } : mac !== undefined ? { mac } : undefined;
     if (!miss) return;
     this.#write(this.#resolve(miss)).catch((error: unknown) => {
-      this.#log.warn({ error: messageOf(error) }, 'a miss was not answered');
+      this.#log.warn({ error: messageOf(error) }, 'answering a miss failed');
     });
   }
 
-  /** Corrects earlier answers that would be different now. */
+  /** Corrects earlier answers that are now outdated. */
   async correct(): Promise<void> {
     const wrong: (NeighbourItem | FdbItem)[] = [];
     for (const device of this.#devices.byName.values()) {
-      if (!asksForEntries(device) || !device.alias?.startsWith(OUR_ALIAS)) continue;
+      if (!isOnDemand(device) || !device.alias?.startsWith(OUR_ALIAS)) continue;
       for (const { ip, mac } of await this.#socket.dump(neighbourDump({ dev: device.index }))) {
         const answer = this.#resolve({ ip });
         const right = answer.find((item) => item.kind === 'neighbour');

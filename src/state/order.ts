@@ -4,18 +4,18 @@ import { type Devices, STAGES, type Stage } from './kind.ts';
 const PLACES = new Map(STAGES.map((stage, place) => [stage, place]));
 
 /**
- * The safe order, as stages: the changes of one list may be made at once, the lists one after another. See
- * `STAGES`.
+ * Puts changes into a safe order: the changes of each list may be made together, the lists one after another.
+ * See `STAGES`.
  */
 export function order(changes: readonly Change[]): Change[][] {
-  /** By place; removal takes the places behind those of making. */
+  /** By place; removals come after all additions. */
   const lists: Change[][] = Array.from({ length: 2 * STAGES.length + 1 }, () => []);
   const put = (change: Change, stage: Stage): void => {
     const place = PLACES.get(stage) ?? 0;
     const later = change.action === 'delete' && !kindOf(change.item).isRemovedInPlace;
     lists[later ? 2 * STAGES.length - place : place]?.push(change);
   };
-  /** The keys of devices that are made. */
+  /** Keys of devices being created. */
   const made = new Set<string>();
   const rest: Change[] = [];
   for (const change of changes) {
@@ -36,9 +36,7 @@ export function order(changes: readonly Change[]): Change[][] {
   return lists.filter((list) => list.length > 0);
 }
 
-/**
- * Why a change cannot be made now, or undefined. Blocked changes wait until the device appears.
- */
+/** Why a change can't be made now, or undefined. A blocked change waits for its device. */
 export function blockedBy(change: Change, devices: Devices): string | undefined {
   const dev = deviceOf(change.item);
   if (dev !== undefined && !devices.has(dev)) return `device ${dev} is absent`;

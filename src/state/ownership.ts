@@ -1,10 +1,10 @@
-/** Who made a route: ours to pods of other nodes, which BGP may advertise. */
+/** Protocol of our routes to pods on other nodes, which BGP may advertise. */
 export const OUR_PROTOCOL = 110;
-/** And ours that are local to the node. */
+/** Protocol of our routes local to the node. */
 export const OUR_LOCAL_PROTOCOL = 111;
 /** Routes and rules with these protocols are ours. */
 export const OUR_PROTOCOLS: ReadonlySet<number> = new Set([OUR_PROTOCOL, OUR_LOCAL_PROTOCOL]);
-/** The ifalias of a link we made begins so. */
+/** Prefix of the ifalias of links that we create. */
 export const OUR_ALIAS = 'flatnet';
 
 /** Whether an nftables table is ours. Earlier versions had a single one, `flatnet`. */

@@ -10,14 +10,14 @@ export function changeCommand({ action, item, was }: Change): string {
   return command(item, action === 'delete' ? 'delete' : 'add');
 }
 
-/** The command a person would type to have an item, whatever is there now, or to delete it. */
+/** The command a person would type to set an item, whatever its current state, or to delete it. */
 export function command(item: Item, action: 'add' | 'delete'): string {
   return kindOf(item).command(item, action);
 }
 
 /**
- * One line for a change, of a log and of `flatnet diff`: `+` add, `~` set right, `!` delete and make anew,
- * `-` delete, and the command.
+ * Formats a change as one line for logs and `flatnet diff`: `+` add, `~` correct, `!` recreate or `-` delete,
+ * and the command.
  */
 export function changeText(change: Change): string {
   const { action, item } = change;

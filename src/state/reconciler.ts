@@ -17,47 +17,50 @@ const INTERVAL = 30_000;
 const DEBOUNCE = 10;
 const FIRST_RETRY = 100;
 /**
- * After reading the whole kernel, contradictions wait this many times as long as the reading took: others may
- * keep contradicting forever.
+ * After a full read, contradictions wait for this many times the read's duration: others may keep
+ * contradicting forever.
  */
-const REST = 3;
-const MAX_REST = 500;
+const PAUSE_FACTOR = 3;
+const MAX_PAUSE = 500;
 const MAX_LOGGED = 20;
 const MAX_SUSPICIONS = 100;
 
 export type ReconcilerOptions = {
-  /** Path or descriptor of the namespace to keep right; by default the process's own. */
+  /** Path or descriptor of the network namespace to manage; by default the process's own. */
   readonly netns?: string | number | undefined;
   readonly log: Log;
-  /** Milliseconds between full checks when nothing happens, and between retries at most. Default 30 000. */
+  /** Milliseconds between periodic full checks, and the longest delay between retries. Default 30 000. */
   readonly interval?: number;
-  /** Milliseconds in which the kernel's notifications are gathered into one run. Default 10. */
+  /** Milliseconds during which kernel notifications are batched into one run. Default 10. */
   readonly debounce?: number;
-  /** After each run that changed something, or left something undone, or was the first to leave nothing. */
+  /**
+   * Called after each run that changed something, left something undone, or was the first to leave nothing
+   * undone.
+   */
   readonly onReport?: (report: Report) => void;
-  /** After each run that could not even read the kernel. */
+  /** Called after each run that could not even read the kernel. */
   readonly onFailure?: (error: unknown) => void;
-  /** Somebody changed a table of nftables that is not ours, or may have. */
+  /** Called when an nftables table that is not ours has changed, or may have. */
   readonly onForeignTable?: () => void;
-  /** Answers what the kernel asks on devices with `onDemand`. */
+  /** Answers misses on devices with `onDemand`. */
   readonly resolve?: Resolve;
 };
 
 export type Report = {
-  /** What this run did. */
+  /** The changes this run made. */
   readonly done: readonly Change[];
-  /** All that is undone, whichever run found it so. */
+  /** All pending and failed changes, whichever run found them. */
   readonly undone: readonly Undone[];
-  /** Whether the kernel was read as a whole; else only known changes were made. */
+  /** Whether the kernel was read as a whole; otherwise only known changes were made. */
   readonly full: boolean;
   /** Milliseconds. */
   readonly duration: number;
 };
 
 /**
- * The only code that changes the kernel: holds it to the desired state. Runs when the desired state changes,
- * when the kernel reports something that contradicts it, and on a timer; never two runs at once. When only
- * the desired state changed, the change is made without reading the kernel: one peer costs a few requests
+ * Keeps the kernel in the desired state; no other code changes the kernel. Runs when the desired state
+ * changes, when the kernel reports a contradiction, and periodically; never two runs at once. If only the
+ * desired state has changed, the change is made without reading the kernel: one peer costs a few requests,
  * however large the cluster.
  */
 export class Reconciler implements Disposable {
@@ -66,23 +69,23 @@ export class Reconciler implements Disposable {
   readonly #misses: Misses | undefined;
   readonly #convergence: Convergence;
   readonly #queue = new Queue();
-  readonly #alarm = new Alarm(() => void this.#runByItself());
+  readonly #alarm = new Alarm(() => void this.#runUnattended());
   readonly #backoff: Backoff;
-  /** Contributions that came during a run. */
+  /** Contributions received during a run. */
   #next: readonly Contribution[] | undefined;
-  /** The answers in the kernel have to be compared with what `resolve` says now. */
+  /** The kernel's on-demand entries have to be checked against `resolve`. */
   #answersDue = false;
   #isStarted = false;
   #isClosed = false;
   /** Whether the last run left something undone. */
-  #troubled = false;
+  #wasIncomplete = false;
   #warnings: readonly string[] = [];
-  /** What others did, to be checked: whether it contradicts the desired state. */
+  /** Checks of reported contradictions, still to be made. */
   #suspicions: (() => boolean)[] = [];
-  /** When the kernel may be read as a whole again, by `performance.now`. */
-  #rested = 0;
+  /** Earliest time of the next full read, by `performance.now`. */
+  #pausedUntil = 0;
 
-  /** Throws SYSCALL, and NOT_FOUND when there is no such namespace. */
+  /** Throws SYSCALL, or NOT_FOUND if the namespace does not exist. */
   constructor(options: ReconcilerOptions) {
     const { netns, log, resolve, onForeignTable, interval = INTERVAL } = options;
     this.#options = options;
@@ -94,31 +97,28 @@ export class Reconciler implements Disposable {
   }
 
   /**
-   * Replaces what is desired; once started, the kernel follows. Contributions that are the same objects as
-   * before cost nothing. During a run they wait for its end.
+   * Replaces the desired state; once started, the kernel follows. Unchanged contribution objects cost
+   * nothing. During a run, the new state waits for its end.
    */
   setDesired(contributions: readonly Contribution[]): void {
     this.#next = contributions;
     if (this.#queue.length === 0) this.#adopt();
   }
 
-  /**
-   * `resolve` may now answer differently: nobody should be looked for in an old place until entries age out.
-   */
+  /** `resolve` may now answer differently: corrects the kernel's entries instead of letting them age out. */
   answersChanged(): void {
     this.#answersDue = true;
     this.#schedule(this.#debounce);
   }
 
-  /**
-   * The desired state now covers the whole cluster: from now on, what is ours and unwanted is removed.
-   */
+  /** The desired state now covers the whole cluster: from now on, undesired items of ours are removed. */
   allowPrune(): void {
     if (this.#convergence.allowPrune()) this.#schedule(this.#debounce);
   }
 
   /**
-   * Watches the kernel and runs whenever there is reason to, until `signal` aborts. Stopping changes nothing.
+   * Watches the kernel and runs whenever necessary, until `signal` aborts. Stopping leaves the kernel as it
+   * is.
    */
   start(signal: AbortSignal): void {
     signal.throwIfAborted();
@@ -128,13 +128,13 @@ export class Reconciler implements Disposable {
       signal,
       desired: () => this.desired,
       concerns: (device) => this.#convergence.desired.concerns(device),
-      onContradiction: (what, stands) => {
-        log.debug({ what }, 'the kernel was changed by others');
-        this.#suspect(stands);
+      onContradiction: (what, persists) => {
+        log.debug({ what }, 'external change to the kernel');
+        this.#suspect(persists);
       },
     });
-    // The timer still finds what notifications would have reported.
-    background('listening to the kernel', watching, log, signal);
+    // If listening fails, the timer still finds external changes.
+    background('listening for kernel notifications', watching, log, signal);
     const regular = setInterval(() => this.#suspect(), interval);
     const stop = () => {
       clearInterval(regular);
@@ -146,42 +146,43 @@ export class Reconciler implements Disposable {
   }
 
   /**
-   * Makes the kernel right now, and reports what that took. Rejects only when the kernel cannot be read at
-   * all.
+   * Brings the kernel into the desired state and reports the changes. Rejects only if the kernel can't be
+   * read at all.
    */
   run(): Promise<Report> {
     return this.#inTurn(() => this.#run());
   }
 
   /**
-   * What a run would change, without doing it. Usually nothing while the reconciler is running.
+   * Returns the changes that a run would make, without making them. Usually none while the reconciler is
+   * running.
    */
   preview(): Promise<Change[]> {
     return this.#inTurn(() => this.#convergence.preview());
   }
 
-  /** All that the kernel should hold, by key: a view that changes with the desired state. */
+  /** The desired items by key, as a live view. */
   get desired(): KernelState {
     return this.#convergence.desired.items;
   }
 
-  /** What keeps owners from working, and which claims lost to others, for people. */
+  /** Owners' problems and lost claims, for people. */
   get warnings(): readonly string[] {
     return this.#warnings;
   }
 
-  /** All that is wanted and not in the kernel, as far as known. */
+  /** All known pending and failed changes. */
   get undone(): readonly Undone[] {
     const { undone, desired } = this.#convergence;
     return undone.list((key) => desired.ownerOf(key));
   }
 
-  /** Resolves when no run is under way: after the signal aborted, for good. */
+  /** Resolves when no run is in progress; after the signal has aborted, none follows. */
   async idle(): Promise<void> {
     await this.#queue.idle();
   }
 
-  /** Ends a reconciler that was never started; a started one ends with its signal. */
+  /** Closes a reconciler that was never started; a started one is closed by its signal. */
   [Symbol.dispose](): void {
     if (this.#isClosed) return;
     this.#isClosed = true;
@@ -193,7 +194,7 @@ export class Reconciler implements Disposable {
     background('closing the reconciler', closed, this.#options.log);
   }
 
-  /** One after another: the desired state does not change until `work` ends. */
+  /** Runs `work` when its turn comes; the desired state does not change until it ends. */
   #inTurn<T>(work: () => Promise<T>): Promise<T> {
     return this.#queue.run(async () => {
       this.#adopt();
@@ -205,13 +206,13 @@ export class Reconciler implements Disposable {
     });
   }
 
-  /** Adopts what is desired now. */
+  /** Adopts the latest contributions. */
   #adopt(): void {
     if (!this.#next) return;
     const isWork = this.#convergence.setDesired(this.#next);
     this.#next = undefined;
     this.#warn(this.#convergence.desired.warnings);
-    // At once: the caller has gathered changes already.
+    // Immediately: the caller has already batched changes.
     if (isWork) this.#schedule(0);
   }
 
@@ -222,25 +223,25 @@ export class Reconciler implements Disposable {
     this.#warnings = warnings;
     if (fresh.length === 0) return;
     const shown = fresh.slice(0, MAX_LOGGED);
-    this.#options.log.warn({ warnings: shown, count: fresh.length }, 'the network is not whole');
+    this.#options.log.warn({ warnings: shown, count: fresh.length }, 'the network is incomplete');
   }
 
   get #debounce(): number {
     return this.#options.debounce ?? DEBOUNCE;
   }
 
-  #suspect(stands: () => boolean = () => true): void {
-    // Many at once are usually real.
-    if (this.#suspicions.length < MAX_SUSPICIONS) this.#suspicions.push(stands);
+  #suspect(persists: () => boolean = () => true): void {
+    // A large number is usually real.
+    if (this.#suspicions.length < MAX_SUSPICIONS) this.#suspicions.push(persists);
     else this.#convergence.doubt();
-    this.#schedule(Math.max(this.#debounce, this.#rested - performance.now()));
+    this.#schedule(Math.max(this.#debounce, this.#pausedUntil - performance.now()));
   }
 
   #schedule(delay: number): void {
     if (this.#isStarted) this.#alarm.set(delay);
   }
 
-  async #runByItself(): Promise<void> {
+  async #runUnattended(): Promise<void> {
     try {
       await this.run();
     } catch (error) {
@@ -258,24 +259,24 @@ export class Reconciler implements Disposable {
         await this.#misses?.correct();
       }
       const report = { done, undone: this.undone, full, duration: performance.now() - begin };
-      if (full) this.#rested = performance.now() + Math.min(REST * report.duration, MAX_REST);
-      this.#tell(report);
+      if (full) this.#pausedUntil = performance.now() + Math.min(PAUSE_FACTOR * report.duration, MAX_PAUSE);
+      this.#publish(report);
       if (failed.length > 0) this.#retryLater();
       else this.#backoff.reset();
       return report;
     } catch (error) {
-      this.#troubled = true;
+      this.#wasIncomplete = true;
       this.#retryLater();
       throw error;
     }
   }
 
-  /** Reads the kernel after others' changes only if these still contradict the desired state. */
+  /** Reads the kernel after external changes only if they still contradict the desired state. */
   async #step(): ReturnType<Convergence['step']> {
     const suspicions = this.#suspicions;
     this.#suspicions = [];
     const first = await this.#convergence.step();
-    if (first.full || !suspicions.some((stands) => stands())) return first;
+    if (first.full || !suspicions.some((persists) => persists())) return first;
     this.#convergence.doubt();
     const second = await this.#convergence.step();
     return { ...second, done: [...first.done, ...second.done] };
@@ -286,7 +287,7 @@ export class Reconciler implements Disposable {
     this.#schedule(this.#backoff.next());
   }
 
-  #tell(report: Report): void {
+  #publish(report: Report): void {
     const { log, onReport } = this.#options;
     const { done, undone, duration } = report;
     if (done.length > 0) {
@@ -294,8 +295,8 @@ export class Reconciler implements Disposable {
       log.info({ changes, count: done.length, ms: Math.round(duration) }, 'kernel changed');
     }
     this.#convergence.undone.log(log);
-    // Also once the trouble is over, whoever ended it.
-    if (done.length > 0 || undone.length > 0 || this.#troubled) onReport?.(report);
-    this.#troubled = undone.length > 0;
+    // Also once nothing is left undone, whatever resolved it.
+    if (done.length > 0 || undone.length > 0 || this.#wasIncomplete) onReport?.(report);
+    this.#wasIncomplete = undone.length > 0;
   }
 }

@@ -4,22 +4,22 @@ import type { Owner } from './contributions.ts';
 import { type Change, keyOf } from './item.ts';
 import type { Outcome } from './kernel.ts';
 
-/** A change that was to be made and is not. */
+/** A pending or failed change. */
 export type Undone = {
   readonly change: Change;
-  /** Who wants it; undefined for what nobody wants any more. */
+  /** The owner of the desired item; undefined for one no longer desired. */
   readonly owner: Owner | undefined;
   readonly reason: string;
-  /** Absent: it waits, as what it needs is absent or down. */
+  /** Absent: the change is waiting for a device that is absent or down. */
   readonly error?: Error;
 };
 
 const MAX_LOGGED = 20;
 
-/** Everything known not to be as wanted, whichever run found out. */
+/** All known pending and failed changes, whichever run found them. */
 export class UndoneList {
   readonly #byKey = new Map<string, Omit<Undone, 'owner'>>();
-  /** The reasons as last logged: each is logged once. */
+  /** The reasons last logged: each is logged once. */
   #logged: ReadonlyMap<string, string> = new Map();
 
   has(key: string): boolean {
@@ -30,7 +30,7 @@ export class UndoneList {
     return [...this.#byKey].map(([key, undone]) => ({ ...undone, owner: ownerOf(key) }));
   }
 
-  /** Forgets what has been retried or is no longer wanted; by default everything. */
+  /** Forgets changes that have been retried or are no longer desired; by default all. */
   forget(keys: Iterable<string> = this.#byKey.keys()): void {
     for (const key of keys) this.#byKey.delete(key);
   }
@@ -42,7 +42,7 @@ export class UndoneList {
     for (const { change, reason } of waiting) this.#byKey.set(keyOf(change.item), { change, reason });
   }
 
-  /** Logs what is new. */
+  /** Logs new entries. */
   log(log: Log): void {
     const reasons = new Map([...this.#byKey].map(([key, { reason }]) => [key, reason]));
     const fresh = [...reasons].filter(([key, reason]) => this.#logged.get(key) !== reason);

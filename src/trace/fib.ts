@@ -1,9 +1,9 @@
 import type { Underlay } from '../cluster/node.ts';
 import { type Family, familyOf, type Ip } from '../ip/address.ts';
 import { type Cidr, cidrOf, hostCidr, lengthOf } from '../ip/cidr.ts';
-import { type Encapsulated, Forwarding, type Port, type Way } from '../state/forwarding.ts';
+import { type Encapsulated, type FibEntry, Forwarding, type Port } from '../state/forwarding.ts';
 import { type KernelState, kindOf } from '../state/item.ts';
-import { findLinkType, type MadeLink } from '../state/link-types/registry.ts';
+import { type CreatedLink, findLinkType } from '../state/link-types/registry.ts';
 
 /** A node, given by its kernel state and its place on the underlay. */
 export type TracedNode = { readonly name: string; readonly state: KernelState; readonly underlay: Underlay };
@@ -17,7 +17,7 @@ export type TracedCluster = {
 /** How the packet left a node: through a tunnel of some type, or unencapsulated. */
 export type Hop = {
   readonly node: string;
-  readonly kind: 'local' | 'direct' | MadeLink['type'];
+  readonly kind: 'local' | 'direct' | CreatedLink['type'];
   readonly dev: string;
   readonly via?: Ip;
   /** Via the router between the underlay's networks. */
@@ -63,12 +63,12 @@ export class Tracer {
   }
 
   #step(node: TracedNode, to: Ip): Step {
-    const way = this.#fibOf(node).lookup(to);
-    if (!way) return { reason: `no route to ${to}` };
-    if (way.to === 'nowhere') return { reason: `blackhole ${way.dst}` };
-    if (way.to === 'here') return { hop: { node: node.name, kind: 'local', dev: way.dev } };
-    const gateway = way.via ?? to;
-    const dev = way.dev ?? node.underlay.dev;
+    const entry = this.#fibOf(node).lookup(to);
+    if (!entry) return { reason: `no route to ${to}` };
+    if (entry.to === 'nowhere') return { reason: `blackhole ${entry.dst}` };
+    if (entry.to === 'here') return { hop: { node: node.name, kind: 'local', dev: entry.dev } };
+    const gateway = entry.via ?? to;
+    const dev = entry.dev ?? node.underlay.dev;
     return dev === node.underlay.dev ? this.#plain(node, gateway) : this.#device(node, dev, gateway);
   }
 
@@ -86,20 +86,20 @@ export class Tracer {
     if (!port.up) return { reason: `${dev} is down` };
     const local: Step = { hop: { node: node.name, kind: 'local', dev } };
     // A device that flatnet did not create belongs to a pod.
-    if (!isMade(port)) return local;
+    if (!isCreated(port)) return local;
     const departure = findLinkType(port.link.type)?.depart(port, gateway, tables) ?? { lost: 'no path' };
     if ('lost' in departure) return { reason: departure.lost };
     return 'delivered' in departure ? local : this.#tunnel(node, dev, departure);
   }
 
-  #tunnel(node: TracedNode, dev: string, packet: Encapsulated<MadeLink>): Step {
+  #tunnel(node: TracedNode, dev: string, packet: Encapsulated<CreatedLink>): Step {
     const { dst, by } = packet;
     const next = this.#byAddress.get(dst);
     if (!next) return { reason: `no node has ${dst}` };
     const throughRouter = !isOnLink(node, dst);
     if (throughRouter && !this.#cluster.routed) return { reason: `${dst} is unreachable` };
     const { tables } = this.#fibOf(next);
-    const ports = [...tables.ports.values()].filter(isMade).filter(({ link }) => link.type === by.type);
+    const ports = [...tables.ports.values()].filter(isCreated).filter(({ link }) => link.type === by.type);
     const src = node.underlay.addresses[familyOf(dst)];
     const refusal = findLinkType(by.type)?.arrive(packet, src, ports, tables);
     if (refusal !== undefined) return { reason: `${next.name} drops it: ${refusal}` };
@@ -121,19 +121,19 @@ type Step = { readonly hop: Hop; readonly next?: TracedNode } | { readonly reaso
 /** A node's forwarding tables, filled by its underlay and by each of its items. */
 class Fib {
   readonly tables = new Forwarding();
-  readonly #byLength: Record<Family, Map<number, Map<Cidr, Way>>> = { 4: new Map(), 6: new Map() };
+  readonly #byLength: Record<Family, Map<number, Map<Cidr, FibEntry>>> = { 4: new Map(), 6: new Map() };
 
   constructor({ state, underlay: { dev, onLink, addresses } }: TracedNode) {
     const { tables } = this;
-    for (const dst of onLink) tables.ways.push({ dst, metric: 0, to: 'device', dev });
+    for (const dst of onLink) tables.fib.push({ dst, metric: 0, to: 'device', dev });
     for (const ip of Object.values(addresses)) {
-      if (ip) tables.ways.push({ dst: hostCidr(ip), metric: -1, to: 'here', dev });
+      if (ip) tables.fib.push({ dst: hostCidr(ip), metric: -1, to: 'here', dev });
     }
     for (const item of state.values()) kindOf(item).forward?.(item, tables, state);
-    for (const way of tables.ways) this.#add(way);
+    for (const entry of tables.fib) this.#add(entry);
   }
 
-  lookup(ip: Ip): Way | undefined {
+  lookup(ip: Ip): FibEntry | undefined {
     const lengths = this.#byLength[familyOf(ip)];
     for (const length of [...lengths.keys()].sort((a, b) => b - a)) {
       const found = lengths.get(length)?.get(cidrOf(ip, length));
@@ -142,19 +142,19 @@ class Fib {
     return undefined;
   }
 
-  #add(way: Way): void {
-    const lengths = this.#byLength[familyOf(way.dst)];
-    let nets = lengths.get(lengthOf(way.dst));
+  #add(entry: FibEntry): void {
+    const lengths = this.#byLength[familyOf(entry.dst)];
+    let nets = lengths.get(lengthOf(entry.dst));
     if (!nets) {
       nets = new Map();
-      lengths.set(lengthOf(way.dst), nets);
+      lengths.set(lengthOf(entry.dst), nets);
     }
-    const present = nets.get(way.dst);
-    if (!present || way.metric < present.metric) nets.set(way.dst, way);
+    const present = nets.get(entry.dst);
+    if (!present || entry.metric < present.metric) nets.set(entry.dst, entry);
   }
 }
 
-function isMade(port: Port<{ readonly type: string }>): port is Port<MadeLink> {
+function isCreated(port: Port<{ readonly type: string }>): port is Port<CreatedLink> {
   return findLinkType(port.link.type) !== undefined;
 }
 

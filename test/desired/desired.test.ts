@@ -202,9 +202,7 @@ test('two peers that claim one subnet: the first wins, the other is reported', (
     peers: [second, { ...third, subnets: second.subnets }],
   });
   // The route is the same for both.
-  assert.deepEqual(warnings, [
-    "node2: wants 'neighbour flannel.1 10.0.2.0', which node1 has already: ignored",
-  ]);
+  assert.deepEqual(warnings, ["node2: ignored 'neighbour flannel.1 10.0.2.0', already claimed by node1"]);
 });
 
 test('host-gw: peers off the link, and a node behind NAT', () => {

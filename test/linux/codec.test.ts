@@ -190,7 +190,7 @@ test('bridge and veth links: all in one request where the kernel takes it so, a 
   assert.equal(port.length, 2);
   assert.throws(
     () => linkAdd({ name: 'v0', netns: 5, alias: 'x', data: { kind: 'bridge' } }),
-    /namespace of the link/,
+    /combined with netns/,
   );
 });
 

@@ -119,7 +119,7 @@ test('two owners of one key: the first gets it, the other is reported, and takes
   const [key] = composition.items.keys();
   assert.ok(key !== undefined);
   assert.equal(composition.items.get(key), a.items[0]);
-  assert.deepEqual(composition.warnings, [`b: wants '${key}', which a has already: ignored`]);
+  assert.deepEqual(composition.warnings, [`b: ignored '${key}', already claimed by a`]);
   assert.deepEqual([...composition.update([b])], [[key, a.items[0]]]);
   assert.equal(composition.items.get(key), b.items[0]);
   assert.deepEqual(composition.warnings, []);

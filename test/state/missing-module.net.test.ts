@@ -33,7 +33,7 @@ test('a type of device the kernel lacks is reported with its module; everything 
   assert.equal(failure.error.code, 'KERNEL_FEATURE');
   assert.match(
     failure.error.message,
-    /^link add tunl0: this kernel has no ipip devices .*load the module ipip/,
+    /^link add tunl0: this kernel does not support ipip devices .*load the module ipip/,
   );
 });
 

@@ -32,7 +32,7 @@ test('a pod whose device was deleted is reported as that pod’s, and the node s
   assert.ok(undone.some(({ change: { item } }) => item.kind === 'address'));
   for (const { owner } of undone) assert.deepEqual([owner?.part, owner?.name], ['pod', 'c1']);
   assert.equal(ownProblem(undone), undefined);
-  assert.deepEqual(failures(undone), ['device cali1 is absent', 'link cali1 is not there yet']);
+  assert.deepEqual(failures(undone), ['device cali1 is absent', 'link cali1 does not exist yet']);
 });
 
 test('what waits stays listed while other changes are made without reading the kernel', {

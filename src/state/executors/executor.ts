@@ -1,23 +1,22 @@
 import type { Change, Item, KernelState } from '../item.ts';
 
 /**
- * Reads and changes the kernel, or whatever else holds items, in one language. It knows the kinds whose
- * `executor` names it, and of each what the interface in `protocols/` asks for. All of it in one network
- * namespace.
+ * Reads and changes items through one kernel interface, in one network namespace. It handles the kinds whose
+ * `executor` names it, and uses of each only the interface in `protocols/`.
  */
 export interface Executor {
-  /** The wanted items that are held, and others that are ours. */
+  /** Reads the desired items that exist, and any others of ours. */
   read(desired: KernelState): Promise<readonly Item[]>;
-  /** Each item as it is held now; undefined if it is not, or cannot be read on its own. */
-  look(items: readonly Item[]): Promise<readonly (Item | undefined)[]>;
+  /** Reads individual items; undefined for one that does not exist or can't be read individually. */
+  find(items: readonly Item[]): Promise<readonly (Item | undefined)[]>;
   /**
-   * Makes changes of one stage. One that fails does not stop the rest, unless they go in one transaction. The
-   * answers in order: undefined for what was done.
+   * Makes the changes of one stage. A failure does not stop the rest, unless they share a transaction.
+   * Returns an answer per change, in order: undefined on success.
    */
   apply(changes: readonly Change[]): Promise<readonly (Error | undefined)[]>;
   /**
-   * Reports what others change against the desired state, until the signal aborts. Listens from the moment it
-   * is called.
+   * Reports others' changes that contradict the desired state, until the signal aborts. Starts listening
+   * immediately.
    */
   watch(watch: Watch): Promise<void>;
   close(): void;
@@ -26,16 +25,16 @@ export interface Executor {
 export type Watch = {
   readonly signal: AbortSignal;
   readonly desired: () => KernelState;
-  /** Whether the desired state has anything to do with a device. */
+  /** Whether the desired state involves a device. */
   readonly concerns: (device: string) => boolean;
   /**
-   * `what`, for logs: the key of an item, as a rule. `stands`: whether it is so still, once what is desired
-   * and the devices are known better; absent: it is.
+   * `what`, for logs: usually an item's key. `persists`: re-checks the contradiction against newer knowledge
+   * of the desired state and the devices; absent: it persists.
    */
-  readonly onContradiction: (what: string, stands?: () => boolean) => void;
+  readonly onContradiction: (what: string, persists?: () => boolean) => void;
 };
 
-/** What was thrown, as an Error. */
+/** Converts any thrown value to an Error. */
 export function asError(thrown: unknown): Error {
   return thrown instanceof Error ? thrown : new Error(String(thrown));
 }

@@ -13,13 +13,13 @@ import type { NftElementItem } from '../kinds/nft-element.ts';
 import type { NftTableItem } from '../kinds/nft-table.ts';
 import { asError } from './executor.ts';
 
-/** What failed, and why. */
+/** Failed items, with their errors. */
 export type Failures = Map<NftTableItem | NftElementItem, Error>;
 
-/** A table to replace, with all its elements; without `elements`, to delete. */
+/** A table to replace with all its elements, or, without `elements`, to delete. */
 export type Remake = { readonly table: NftTableItem; readonly elements?: readonly NftElementItem[] };
 
-/** A change of one element; `change`: the key stays and its data differs. */
+/** A change of one element; `change`: the same key with different data. */
 export type ElementChange = {
   readonly action: 'add' | 'change' | 'delete';
   readonly item: NftElementItem;
@@ -31,14 +31,14 @@ const CHANGES_AT_ONCE = 20_000;
 
 /**
  * Replaces and deletes tables in one transaction; if that is refused, each in its own. Elements that overlap
- * another one of their set are left out and reported. Returns the number of transactions.
+ * another one of their set are omitted and reported. Returns the number of transactions.
  */
 export async function remake(
   netns: string | number | undefined,
   remakes: readonly Remake[],
   failures: Failures,
 ): Promise<number> {
-  for (const each of remakes) tellOverlaps(each, failures);
+  for (const each of remakes) reportOverlaps(each, failures);
   try {
     await applyRuleset(remakes.map((each) => remakeText(each, failures)).join(''), { netns });
     return 1;
@@ -62,8 +62,8 @@ function remakeText({ table, elements }: Remake, failures: Failures): string {
 }
 
 /**
- * Tries the elements in an empty namespace: one that the kernel refuses must not cost the others their table.
- * Returns whether there is such a one.
+ * Tries out the elements in an empty namespace, so that one refused element does not cost the others their
+ * table. Returns whether any was refused.
  */
 async function findFaults({ table, elements = [] }: Remake, failures: Failures): Promise<boolean> {
   const before = failures.size;
@@ -81,7 +81,7 @@ async function findFaults({ table, elements = [] }: Remake, failures: Failures):
     using socket = NetlinkSocket.open(NETLINK_NETFILTER, { netns });
     await changeElements(socket, changes, failures);
   } catch {
-    // It is the structure that is at fault, and its refusal is known already.
+    // The structure itself is at fault, and its refusal is already known.
   } finally {
     closeSync(netns);
   }
@@ -89,14 +89,14 @@ async function findFaults({ table, elements = [] }: Remake, failures: Failures):
 }
 
 export function noSetError({ set }: NftElementItem): FlatnetError {
-  return new FlatnetError(`there is no set ${set}`, { code: 'NFTABLES' });
+  return new FlatnetError(`no such set: ${set}`, { code: 'NFTABLES' });
 }
 
 export function overlapError({ set, key }: NftElementItem): FlatnetError {
-  return new FlatnetError(`overlaps ${key}, which set ${set} holds`, { code: 'NFTABLES' });
+  return new FlatnetError(`overlaps ${key} in set ${set}`, { code: 'NFTABLES' });
 }
 
-function tellOverlaps({ table, elements = [] }: Remake, failures: Failures): void {
+function reportOverlaps({ table, elements = [] }: Remake, failures: Failures): void {
   for (const set of table.sets ?? []) {
     const members = set.interval ? elements.filter((each) => each.set === set.name) : [];
     for (const [loser, winner] of overlapping(set, members)) {
@@ -105,16 +105,14 @@ function tellOverlaps({ table, elements = [] }: Remake, failures: Failures): voi
   }
 }
 
-/**
- * Changes elements in one transaction, deletions first; if that is refused, all but the ones at fault.
- */
+/** Changes elements in one transaction, deletions first; if that is refused, all except the faulty ones. */
 export async function changeElements(
   socket: NetlinkSocket,
   changes: readonly ElementChange[],
   failures: Failures,
 ): Promise<void> {
-  const gone = changes.filter(({ action }) => action === 'delete');
-  const ordered = [...gone, ...changes.filter(({ action }) => action !== 'delete')];
+  const deletions = changes.filter(({ action }) => action === 'delete');
+  const ordered = [...deletions, ...changes.filter(({ action }) => action !== 'delete')];
   for (let i = 0; i < ordered.length; i += CHANGES_AT_ONCE) {
     await attempt(socket, ordered.slice(i, i + CHANGES_AT_ONCE), failures);
   }
@@ -140,19 +138,19 @@ async function attempt(
 }
 
 function requests(changes: readonly ElementChange[]): Request[] {
-  type Group = { set: Holder; table: NftElementItem; gone: NftElementItem[]; come: NftElementItem[] };
+  type Group = { set: Holder; table: NftElementItem; deleted: NftElementItem[]; created: NftElementItem[] };
   const groups = new Map<string, Group>();
   for (const { action, item, set } of changes) {
     const name = `${tableName(item)} ${set.name}`;
-    const group = groups.get(name) ?? { set, table: item, gone: [], come: [] };
+    const group = groups.get(name) ?? { set, table: item, deleted: [], created: [] };
     groups.set(name, group);
-    // The kernel cannot change data in place.
-    if (action !== 'add') group.gone.push(item);
-    if (action !== 'delete') group.come.push(item);
+    // The kernel can't change data in place.
+    if (action !== 'add') group.deleted.push(item);
+    if (action !== 'delete') group.created.push(item);
   }
-  return [...groups.values()].flatMap(({ set, table, gone, come }) => [
-    ...elementDelete(table, set, gone),
-    ...elementCreate(table, set, come),
+  return [...groups.values()].flatMap(({ set, table, deleted, created }) => [
+    ...elementDelete(table, set, deleted),
+    ...elementCreate(table, set, created),
   ]);
 }
 

@@ -11,7 +11,7 @@ import { type NftElementItem, nftElement } from '../kinds/nft-element.ts';
 import { type NftTableItem, nftTable, tableKey } from '../kinds/nft-table.ts';
 import { isOurTable } from '../ownership.ts';
 import type { Executor, Watch } from './executor.ts';
-import { type KnownTable, NftKnowledge } from './nft-knowledge.ts';
+import { type KnownTable, NftCache } from './nft-cache.ts';
 import {
   changeElements,
   type ElementChange,
@@ -23,42 +23,40 @@ import {
 
 type Transaction = Extract<NftEvent, { type: 'transaction' }>;
 
-/** Milliseconds to wait for the notification of a transaction. */
-const NEWS_LATE = 200;
+/** How long to wait for the notification of a transaction, in milliseconds. */
+const NOTIFICATION_TIMEOUT = 200;
 
 /**
  * nftables of one network namespace. A table is written as a whole, with all its elements, in one
- * transaction; after that elements are changed one by one. What the kernel holds is remembered, and read
- * again only after somebody else changed one of our tables: notifications tell, and each transaction has a
- * number, its generation.
+ * transaction; after that, elements are changed individually. The kernel's tables are remembered, and read
+ * again only after another process has changed one of ours: notifications report each transaction with its
+ * number, the generation.
  */
 export class Nftables implements Executor {
   readonly #netns: string | number | undefined;
   readonly #onForeignTable: () => void;
   readonly #socket: NetlinkSocket;
-  readonly #known: NftKnowledge;
+  readonly #known: NftCache;
   #watch: Watch | undefined;
-  /** Every transaction up to this generation has been notified, or precedes all that was read. */
-  #heard: number | undefined;
-  /** Notifications that arrived during a write of ours; only afterwards is it known which are our own. */
+  /** Every transaction up to this generation has been reported, or precedes everything known. */
+  #notified: number | undefined;
+  /** Notifications received during a write of ours; which of them are our own is known only afterwards. */
   #pending: Transaction[] | undefined;
 
-  /** `onForeignTable`: somebody changed a table that is not ours, or may have. */
+  /** `onForeignTable`: a table that is not ours has changed, or may have. */
   constructor(netns: string | number | undefined, onForeignTable: () => void) {
     this.#netns = netns;
     this.#onForeignTable = onForeignTable;
     this.#socket = NetlinkSocket.open(NETLINK_NETFILTER, { netns });
-    this.#known = new NftKnowledge(this.#socket);
+    this.#known = new NftCache(this.#socket);
   }
 
-  /** What several put together is compared as a whole. */
-  async look(items: readonly Item[]): Promise<undefined[]> {
+  /** Nothing: a table, which several contributors share, is only compared as a whole. */
+  async find(items: readonly Item[]): Promise<undefined[]> {
     return items.map(() => undefined);
   }
 
-  /**
-   * Our tables and the wanted ones, as far as they exist, and the elements of those whose structure is right.
-   */
+  /** Reads our existing tables and the desired ones, with the elements of those whose structure is right. */
   async read(desired: KernelState): Promise<Item[]> {
     await this.#catchUp();
     const wanted = new Map<string, NftTableItem>();
@@ -70,7 +68,7 @@ export class Nftables implements Executor {
     const items: Item[] = [];
     for (const id of present) {
       const table = wanted.get(tableName(id));
-      const { structure, elements } = await this.#known.look(id, table);
+      const { structure, elements } = await this.#known.inspect(id, table);
       if (structure === 'absent') continue;
       if (structure === 'other' || table === undefined) {
         items.push({ kind: 'nft-table', family: id.family, table: id.table, chains: [] });
@@ -89,21 +87,21 @@ export class Nftables implements Executor {
       const made = await this.#remake(changes, failures);
       await this.#change(changes, made, failures);
     } finally {
-      const news = this.#pending;
+      const pending = this.#pending;
       this.#pending = undefined;
-      for (const each of news) this.#judge(each);
+      for (const each of pending) this.#process(each);
     }
     return changes.map(({ item }) => (isOurs(item) ? failures.get(item) : undefined));
   }
 
   async watch(watch: Watch): Promise<void> {
     const monitor = NftMonitor.open({ netns: this.#netns, signal: watch.signal });
-    // Nobody told of what happened until now.
+    // Earlier changes have not been reported.
     this.#known.forgetAll();
-    this.#heard = undefined;
+    this.#notified = undefined;
     this.#watch = watch;
     try {
-      await monitor.run((event) => this.#hear(event));
+      await monitor.run((event) => this.#onEvent(event));
     } finally {
       this.#watch = undefined;
     }
@@ -134,7 +132,7 @@ export class Nftables implements Executor {
       done.flatMap(({ table, elements }) => (elements ? [table] : [])),
     );
     const after = await generation(this.#socket);
-    // Unless somebody else committed something meanwhile, the kernel holds exactly what we wrote.
+    // Unless another process committed something in the meantime, the kernel holds exactly what we wrote.
     if (after === expected) {
       this.#known.learn(prints);
       for (const { table, elements = [] } of done) {
@@ -162,7 +160,7 @@ export class Nftables implements Executor {
     const refused: NftElementItem[] = [];
     for (const { action, item } of ready) {
       const key = nftElement.key(item);
-      // A refusal means that the table is not what we believe it to be.
+      // A refusal means that the table is not as we remember it.
       if (failures.has(item)) refused.push(item);
       else if (action === 'delete') this.#known.get(item)?.elements.delete(key);
       else this.#known.get(item)?.elements.set(key, item);
@@ -171,7 +169,7 @@ export class Nftables implements Executor {
     for (const item of refused) this.#known.forget(item);
   }
 
-  /** Of a range that overlaps another, the kernel says only EEXIST. */
+  /** Names the overlapped range, where the kernel says only EEXIST. */
   #explain(item: NftElementItem, failures: Failures): void {
     const known = this.#known.get(item);
     const set = setOf(known, item.set);
@@ -184,32 +182,32 @@ export class Nftables implements Executor {
   /** Waits for the notifications of all transactions so far. */
   async #catchUp(): Promise<void> {
     const now = await generation(this.#socket);
-    const late = performance.now() + NEWS_LATE;
+    const deadline = performance.now() + NOTIFICATION_TIMEOUT;
     while (
       this.#watch &&
-      this.#heard !== undefined &&
-      isAfter(now, this.#heard) &&
-      performance.now() < late
+      this.#notified !== undefined &&
+      isAfter(now, this.#notified) &&
+      performance.now() < deadline
     ) {
       await pause(1);
     }
-    if (this.#heard !== undefined && !isAfter(now, this.#heard)) return;
+    if (this.#notified !== undefined && !isAfter(now, this.#notified)) return;
     this.#known.forgetAll();
-    this.#heard = now;
+    this.#notified = now;
   }
 
-  #hear(event: NftEvent): void {
+  #onEvent(event: NftEvent): void {
     if (event.type === 'overflow') {
       this.#known.forgetAll();
-      this.#heard = undefined;
+      this.#notified = undefined;
       this.#onForeignTable();
       this.#watch?.onContradiction('notifications were lost');
     } else if (this.#pending) this.#pending.push(event);
-    else this.#judge(event);
+    else this.#process(event);
   }
 
-  #judge({ generation: id, tables, portId }: Transaction): void {
-    if (this.#heard === undefined || isAfter(id, this.#heard)) this.#heard = id;
+  #process({ generation: id, tables, portId }: Transaction): void {
+    if (this.#notified === undefined || isAfter(id, this.#notified)) this.#notified = id;
     if (portId === this.#socket.portId) return;
     const desired = this.#watch?.desired();
     for (const table of tables) {

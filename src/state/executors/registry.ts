@@ -8,18 +8,18 @@ import { Sysctl } from './sysctl.ts';
 export type ExecutorOptions = {
   /** A path or descriptor of a network namespace; by default the process's own. */
   readonly netns?: string | number | undefined;
-  /** The kernel asks for a neighbour or FDB entry. */
+  /** The kernel requests a neighbour or FDB entry. */
   readonly onMiss?: (miss: Miss) => void;
-  /** Somebody changed a table of nftables that is not ours, or may have. */
+  /** An nftables table that is not ours has changed, or may have. */
   readonly onForeignTable?: () => void;
 };
 
-/** One for each name that kinds know their executor by. */
+/** One executor for each name that a kind uses. */
 type Executors = Readonly<Record<(typeof KINDS)[number]['executor'], Executor>> & {
   readonly rtnetlink: Rtnetlink;
 };
 
-/** Throws SYSCALL, and NOT_FOUND when there is no such namespace. */
+/** Throws SYSCALL, or NOT_FOUND if the namespace does not exist. */
 export function openExecutors({ netns, onMiss, onForeignTable }: ExecutorOptions): Executors {
   return {
     rtnetlink: new Rtnetlink(netns, onMiss ?? (() => {})),

@@ -9,9 +9,9 @@ import { KINDS } from '../kinds/registry.ts';
 import type { Listener, RtnetlinkKind, View } from '../protocols/rtnetlink.ts';
 import { asError, type Executor, type Watch } from './executor.ts';
 
-/** Up to this many requests take less time than a round trip through the thread pool. */
+/** This many requests take less time than a round trip through the thread pool. */
 const AT_ONCE = 64;
-/** Errors that mean a deleted object was not there. */
+/** Errors that mean an object to delete does not exist. */
 const GONE = new Set(['ENOENT', 'ESRCH', 'ENODEV', 'EADDRNOTAVAIL']);
 
 const kinds = new Map<string, RtnetlinkKind<Item>>();
@@ -25,7 +25,7 @@ export class Rtnetlink implements Executor {
   readonly #socket: NetlinkSocket;
   readonly #onMiss: (miss: Miss) => void;
 
-  /** Throws SYSCALL, and NOT_FOUND when there is no such namespace. */
+  /** Throws SYSCALL, or NOT_FOUND if the namespace does not exist. */
   constructor(netns: string | number | undefined, onMiss: (miss: Miss) => void) {
     this.#netns = netns;
     this.#socket = NetlinkSocket.open(NETLINK_ROUTE, { netns });
@@ -47,9 +47,9 @@ export class Rtnetlink implements Executor {
     return items;
   }
 
-  async look(items: readonly Item[]): Promise<(Item | undefined)[]> {
+  async find(items: readonly Item[]): Promise<(Item | undefined)[]> {
     this.devices.refresh(new Set(items.flatMap(devicesOf)));
-    return items.map((item) => this.#find(item));
+    return items.map((item) => this.#findOne(item));
   }
 
   async apply(changes: readonly Change[]): Promise<(Error | undefined)[]> {
@@ -67,7 +67,7 @@ export class Rtnetlink implements Executor {
   async watch(watch: Watch): Promise<void> {
     await Monitor.open({ netns: this.#netns, signal: watch.signal }).run((event) => {
       const what = this.#contradiction(event, watch);
-      if (what !== undefined) watch.onContradiction(what, this.#stands(event, watch));
+      if (what !== undefined) watch.onContradiction(what, this.#recheck(event, watch));
     });
   }
 
@@ -75,7 +75,7 @@ export class Rtnetlink implements Executor {
     this.#socket.close();
   }
 
-  /** What an event says against the desired state; nothing for our own doings. */
+  /** Returns what in an event contradicts the desired state; undefined for our own changes. */
   #contradiction(event: MonitorEvent, { desired, concerns }: Watch): string | undefined {
     if (event.type === 'overflow') return 'notifications were lost';
     if (event.type === 'miss') {
@@ -92,11 +92,11 @@ export class Rtnetlink implements Executor {
   }
 
   /**
-   * Tells later whether a contradiction was real. CNI makes a pod's device and routes, and their events
-   * arrive before they are wanted, or before the device is known by name; they may turn out to be right. A
-   * change to a known device is always real: its routes may have gone with its state.
+   * Returns a check to run later: whether the contradiction persists. CNI creates a pod's device and routes,
+   * and their events arrive before they are desired, or before the device's name is known, so they may turn
+   * out to be right. A change to a known device always counts: its routes may have vanished with its state.
    */
-  #stands(event: MonitorEvent, watch: Watch): () => boolean {
+  #recheck(event: MonitorEvent, watch: Watch): () => boolean {
     if (event.type !== 'new') return () => true;
     if (event.object === 'port') return () => true;
     if (event.object !== 'link') return () => this.#contradiction(event, watch) !== undefined;
@@ -110,7 +110,7 @@ export class Rtnetlink implements Executor {
     return { desired, devices: byName, nameOf };
   }
 
-  #find(item: Item): Item | undefined {
+  #findOne(item: Item): Item | undefined {
     const kind = kinds.get(item.kind);
     const { byName, indexOf, nameOf } = this.devices;
     const device = byName.get(kind?.provides?.(item) ?? '');
@@ -125,14 +125,14 @@ export class Rtnetlink implements Executor {
       const found = by === 'get' ? [this.#socket.getSync(request)] : this.#socket.dumpSync(request);
       return found.find((each) => keyOf(each) === keyOf(item));
     } catch (error) {
-      // The device is absent, or the kernel knows no such thing.
+      // The device is absent, or the kernel has no such object.
       if (error instanceof FlatnetError && (error.code === 'NETLINK' || error.code === 'NOT_FOUND'))
         return undefined;
       throw error;
     }
   }
 
-  /** Sends the requests of all changes at once; the first error of each, if any. */
+  /** Sends the requests of all changes at once; returns the first error of each change, if any. */
   async #send(
     changes: readonly Change[],
     requestsOf: (change: Change, kind: RtnetlinkKind<Item>) => readonly Request[],

@@ -10,7 +10,7 @@ import { asError, type Executor } from './executor.ts';
 const kinds = new Map<string, SysctlKind<Item>>();
 for (const kind of KINDS) if (kind.executor === 'sysctl') kinds.set(kind.kind, kind);
 
-/** Kernel settings. Rtnetlink reports changes to them: there is nothing else to watch. */
+/** Kernel settings. There is nothing to watch: rtnetlink reports changes to them. */
 export class Sysctl implements Executor {
   readonly #netns: string | number | undefined;
 
@@ -23,7 +23,7 @@ export class Sysctl implements Executor {
     return this.#inside(() => wanted.map(present).filter((item) => item !== undefined));
   }
 
-  async look(items: readonly Item[]): Promise<(Item | undefined)[]> {
+  async find(items: readonly Item[]): Promise<(Item | undefined)[]> {
     return this.#inside(() => items.map(present));
   }
 
@@ -40,11 +40,11 @@ export class Sysctl implements Executor {
   }
 }
 
-/** The setting as it is; undefined if it does not exist. */
+/** Reads a setting; undefined if it does not exist. */
 function present(item: Item): Item | undefined {
   const kind = kinds.get(item.kind);
   try {
-    return kind?.found(item, readSysctl(kind.path(item)));
+    return kind?.actual(item, readSysctl(kind.path(item)));
   } catch (error) {
     if (codeOf(error) !== 'NOT_FOUND') throw error;
     return kind?.mayBeAbsent(item, fs.existsSync('/proc/sys/net/ipv6')) ? item : undefined;
@@ -54,7 +54,7 @@ function present(item: Item): Item | undefined {
 function write(item: Item): Error | undefined {
   try {
     const kind = kinds.get(item.kind);
-    // To write what is there already costs more than to read it: the kernel tells everybody.
+    // Writing an unchanged value costs more than reading it: the kernel notifies every listener.
     if (kind && readSysctl(kind.path(item)) !== kind.value(item))
       writeSysctl(kind.path(item), kind.value(item));
     return undefined;

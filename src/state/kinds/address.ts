@@ -8,8 +8,14 @@ import {
   IFA_F_NODAD,
 } from '../../linux/address.ts';
 import { equal } from '../kind.ts';
-import { against, type Index, itemsOf, type NameOf, type RtnetlinkKind } from '../protocols/rtnetlink.ts';
-import { isMade, linkIn } from './link.ts';
+import {
+  contradictedKey,
+  type Index,
+  itemsOf,
+  type NameOf,
+  type RtnetlinkKind,
+} from '../protocols/rtnetlink.ts';
+import { isCreated, linkIn } from './link.ts';
 
 /** An address of a device, like `ip address replace ADDRESS dev DEV`. */
 export type AddressItem = {
@@ -24,8 +30,8 @@ export const address: RtnetlinkKind<AddressItem> = {
   key: ({ dev, address }) => `address ${dev} ${address}`,
   device: ({ dev }) => dev,
   stage: () => 'addresses',
-  // The kernel adds and removes link-local addresses by itself.
-  isOurs: ({ dev, address }, desired) => isMade(linkIn(desired, dev)) && !isLinkLocal(addressOf(address)),
+  // The kernel adds and removes link-local addresses itself.
+  isOurs: ({ dev, address }, desired) => isCreated(linkIn(desired, dev)) && !isLinkLocal(addressOf(address)),
   same: equal,
 
   dumps: ({ nameOf }) => [itemsOf(addressDump(), (value) => itemOf(value, nameOf))],
@@ -42,8 +48,8 @@ export const address: RtnetlinkKind<AddressItem> = {
     if (!item) return undefined;
     const key = address.key(item);
     if (isLinkLocal(addressOf(item.address)) && !desired.has(key)) return undefined;
-    if (linkIn(desired, item.dev)) return against(address, item, event.type === 'del', desired);
-    // An address that leaves the underlay takes routes with it silently (fib_sync_down_addr).
+    if (linkIn(desired, item.dev)) return contradictedKey(address, item, event.type === 'del', desired);
+    // Removing an address from the underlay silently removes routes too (fib_sync_down_addr).
     return concerns(item.dev) ? key : undefined;
   },
 
@@ -51,11 +57,11 @@ export const address: RtnetlinkKind<AddressItem> = {
     const nodad = action === 'add' && familyOf(address) === 6 ? ' nodad' : '';
     return `ip address ${action === 'add' ? 'replace' : 'del'} ${address} dev ${dev}${nodad}`;
   },
-  forward: ({ dev, address }, { ways }, items) => {
+  forward: ({ dev, address }, { fib }, items) => {
     if (linkIn(items, dev)?.up === false) return;
-    ways.push({ dst: hostCidr(addressOf(address)), metric: -1, to: 'here', dev });
-    // Whatever is on a bridge's own network is a pod of this node.
-    ways.push({ dst: parseCidr(address), metric: 0, to: 'here', dev });
+    fib.push({ dst: hostCidr(addressOf(address)), metric: -1, to: 'here', dev });
+    // Every address in a bridge's own network is a pod of this node.
+    fib.push({ dst: parseCidr(address), metric: 0, to: 'here', dev });
   },
 };
 
@@ -64,10 +70,7 @@ function itemOf({ dev, address }: Address, nameOf: NameOf): AddressItem | undefi
   return name === undefined ? undefined : { kind: 'address', dev: name, address };
 }
 
-/**
- * Without duplicate address detection: a pod behind it must not wait a second, and nobody else has the
- * address.
- */
+/** Skips duplicate address detection: the address is unique, and a pod behind it must not wait a second. */
 function rtnetlink({ dev, address }: AddressItem, index: Index): Address {
   return { dev: index(dev), address, flags: familyOf(address) === 6 ? IFA_F_NODAD : 0 };
 }

@@ -3,7 +3,7 @@ import type { Mac } from '../../ip/mac.ts';
 import { type Fdb, fdbDelete, fdbDump, fdbReplace, NTF_SELF } from '../../linux/fdb.ts';
 import { NUD_PERMANENT } from '../../linux/neighbour.ts';
 import { equal } from '../kind.ts';
-import { against, itemsOf, type NameOf, type RtnetlinkKind } from '../protocols/rtnetlink.ts';
+import { contradictedKey, itemsOf, type NameOf, type RtnetlinkKind } from '../protocols/rtnetlink.ts';
 import { linkIn, ownDevices } from './link.ts';
 import type { NeighbourItem } from './neighbour.ts';
 
@@ -16,12 +16,12 @@ export type FdbItem = {
 };
 
 /**
- * What the kernel asks on a device that asks for its entries: the MAC of an address (L3 miss), or the node
- * behind a MAC (L2 miss).
+ * The kernel's request for a missing entry, on a device that resolves on demand: the MAC of an address (L3
+ * miss), or the node behind a MAC (L2 miss).
  */
 export type Miss = { readonly ip: Ip } | { readonly mac: Mac };
 
-/** The entries that answer a miss; empty when nobody has the address or MAC. */
+/** Returns the entries that answer a miss; none for an unknown address or MAC. */
 export type Resolve = (miss: Miss) => readonly (NeighbourItem | FdbItem)[];
 
 export const fdb: RtnetlinkKind<FdbItem> = {
@@ -43,8 +43,8 @@ export const fdb: RtnetlinkKind<FdbItem> = {
     if (event.object !== 'fdb') return undefined;
     const { dev, mac } = event.value;
     const item = itemOf(event.value, nameOf);
-    if (item) return against(fdb, item, event.type === 'del', desired);
-    // No longer permanent, where a permanent one is wanted.
+    if (item) return contradictedKey(fdb, item, event.type === 'del', desired);
+    // The desired permanent entry is no longer permanent.
     const key = `fdb ${nameOf(dev)} ${mac}`;
     return desired.has(key) ? key : undefined;
   },
@@ -56,7 +56,7 @@ export const fdb: RtnetlinkKind<FdbItem> = {
   forward: ({ dev, mac, dst }, { ends }) => void ends.set(`${dev} ${mac}`, dst),
 };
 
-/** Only permanent entries of the tunnel device itself: the others are learnt. */
+/** Undefined unless it is a permanent entry of the tunnel device itself: others are learnt. */
 function itemOf({ dev, mac, dst, state = 0, flags = 0 }: Fdb, nameOf: NameOf): FdbItem | undefined {
   const name = nameOf(dev);
   if (name === undefined || dst === undefined) return undefined;

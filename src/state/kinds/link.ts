@@ -4,7 +4,7 @@ import type { Mac } from '../../ip/mac.ts';
 import { type Link, type LinkChanges, linkAdd, linkDelete, linkSet } from '../../linux/link/link.ts';
 import type { Request } from '../../linux/netlink/message.ts';
 import { type AnyItem, type Change, equal, type Items, isOf, words } from '../kind.ts';
-import { findLinkType, linkTypeOf, type MadeLink } from '../link-types/registry.ts';
+import { type CreatedLink, findLinkType, linkTypeOf } from '../link-types/registry.ts';
 import { OUR_ALIAS } from '../ownership.ts';
 import type {
   EventView,
@@ -19,32 +19,31 @@ import type {
 export type LinkItem = {
   readonly kind: 'link';
   readonly name: string;
-  readonly link: MadeLink | ExistingLink;
+  readonly link: CreatedLink | ExistingLink;
   readonly up: boolean;
   /** Bytes. */
   readonly mtu?: number;
   readonly mac?: Mac;
   /**
-   * Marks a link as made by us: begins with `flatnet`. Such a link is removed when nobody wants it any more.
+   * Marks a link as created by us: begins with `flatnet`. Such a link is removed when it is no longer
+   * desired.
    */
   readonly alias?: string;
   /** The bridge it is a port of. */
   readonly master?: string;
   /**
-   * Bridge port: may send a frame back out of the port it came from (a pod reaching itself through a
+   * Bridge ports only: a frame may leave through the port it arrived on (a pod reaching itself through a
    * service).
    */
   readonly hairpin?: boolean;
   /**
-   * Who writes the neighbour and FDB entries on it. `ours`: any entry we do not want is removed (tunnel
-   * devices). `kernel`: they are left alone (a bridge, where the kernel learns).
+   * Owner of its neighbour and FDB entries. `ours`: undesired entries are removed (tunnel devices). `kernel`:
+   * they are left alone (a bridge, where the kernel learns).
    */
   readonly entries: 'ours' | 'kernel';
 };
 
-/**
- * A link made elsewhere (a pod's veth, the underlay) whose settings we keep; never created or deleted by us.
- */
+/** A link whose settings we maintain, but that we never create or delete (a pod's veth, the underlay). */
 export type ExistingLink = { readonly type: 'existing' };
 
 export const link: RtnetlinkKind<LinkItem> = {
@@ -54,9 +53,9 @@ export const link: RtnetlinkKind<LinkItem> = {
   provides: ({ name }) => name,
   concerns: (item) => [lowerOf(item), item.master].filter((name) => name !== undefined),
 
-  stage: (item, isNew) => (isNew && isMade(item) ? 'devices' : 'device states'),
-  steps: raisedLater,
-  entails: isMade,
+  stage: (item, isNew) => (isNew && isCreated(item) ? 'devices' : 'device states'),
+  steps: upInLaterStage,
+  affectsOthers: isCreated,
   blockedBy: ({ action, item }, devices) => {
     if (action === 'delete') return undefined;
     const absent = (dev: string | undefined): string | undefined =>
@@ -69,13 +68,13 @@ export const link: RtnetlinkKind<LinkItem> = {
     return absent(lowerOf(item));
   },
 
-  isOurs: (item) => isMade(item) && (item.alias?.startsWith(OUR_ALIAS) ?? false),
+  isOurs: (item) => isCreated(item) && (item.alias?.startsWith(OUR_ALIAS) ?? false),
   same: equal,
   satisfies: (actual, wanted) => {
-    const asked = ['mtu', 'mac', 'alias', 'master', 'hairpin'] as const;
+    const compared = ['mtu', 'mac', 'alias', 'master', 'hairpin'] as const;
     return (
       actual.up === wanted.up &&
-      asked.every((name) => wanted[name] === undefined || wanted[name] === actual[name]) &&
+      compared.every((name) => wanted[name] === undefined || wanted[name] === actual[name]) &&
       (wanted.link.type === 'existing' || equal(actual.link, wanted.link))
     );
   },
@@ -88,7 +87,7 @@ export const link: RtnetlinkKind<LinkItem> = {
   // Devices are read before everything else: other items refer to them by name.
   dumps: () => [],
   requests,
-  // Loading the module created it.
+  // Loading the module has created the device.
   isDone: ({ action, item }, { errno }) => action !== 'delete' && isBuiltIn(item) && errno === 'EEXIST',
   explain,
   contradiction,
@@ -105,17 +104,17 @@ export function linkIn(items: Items, name: string): LinkItem | undefined {
   return isOf(link, item) ? item : undefined;
 }
 
-/** Whether we make the device, rather than only keep its settings. */
-export function isMade(item: LinkItem | undefined): boolean {
+/** Whether we create the device, rather than only maintain its settings. */
+export function isCreated(item: LinkItem | undefined): boolean {
   return item !== undefined && item.link.type !== 'existing';
 }
 
 /** Whether the device asks user space for unknown neighbours and FDB entries. */
-export function asksForEntries({ link }: LinkItem): boolean {
-  return link.type !== 'existing' && (linkTypeOf(link).asks?.(link) ?? false);
+export function isOnDemand({ link }: LinkItem): boolean {
+  return link.type !== 'existing' && (linkTypeOf(link).isOnDemand?.(link) ?? false);
 }
 
-/** The families of the packets that a tunnel takes to other nodes; none for what is no tunnel. */
+/** The families of packets that a tunnel carries to other nodes; none for a device that is not a tunnel. */
 export function carriedFamilies({ link }: LinkItem): readonly Family[] {
   return link.type === 'existing' ? [] : linkTypeOf(link).carries(link);
 }
@@ -132,7 +131,7 @@ export function ownDevices({ desired, devices }: View): number[] {
     .map(([, { index }]) => index);
 }
 
-/** A device as an item: `existing` if it is of a type we do not make. */
+/** Converts a device to an item: `existing` if it is of a type we never create. */
 export function linkItem(value: Link, nameOf: NameOf): LinkItem {
   const { name, data, up, mtu, mac, alias, port } = value;
   const master = value.master === undefined ? undefined : nameOf(value.master);
@@ -159,10 +158,10 @@ function isBuiltIn({ link }: LinkItem): boolean {
   return link.type !== 'existing' && (linkTypeOf(link).isBuiltIn?.(link) ?? false);
 }
 
-/** A link is created down and set up in a later stage, once its own sysctls are set. */
-function raisedLater(change: Change<LinkItem>): readonly Change<LinkItem>[] {
+/** Creates a link down, and sets it up in a later stage, after its own sysctls. */
+function upInLaterStage(change: Change<LinkItem>): readonly Change<LinkItem>[] {
   const { action, item } = change;
-  if (!isMade(item) || !item.up || (action !== 'add' && action !== 'recreate')) return [change];
+  if (!isCreated(item) || !item.up || (action !== 'add' && action !== 'recreate')) return [change];
   const down = { ...item, up: false };
   return [
     { ...change, item: down },
@@ -170,12 +169,12 @@ function raisedLater(change: Change<LinkItem>): readonly Change<LinkItem>[] {
   ];
 }
 
-/** Which properties of a type of link differ. */
+/** Returns the names of the type-specific properties that differ. */
 function differences(actual: LinkItem['link'], wanted: LinkItem['link']): string[] {
   const present = new Map<string, unknown>(Object.entries(actual));
-  const asked = new Map<string, unknown>(Object.entries(wanted));
-  return [...new Set([...present.keys(), ...asked.keys()])].filter(
-    (name) => present.get(name) !== asked.get(name),
+  const desired = new Map<string, unknown>(Object.entries(wanted));
+  return [...new Set([...present.keys(), ...desired.keys()])].filter(
+    (name) => present.get(name) !== desired.get(name),
   );
 }
 
@@ -211,17 +210,17 @@ function requests({ action, item, was }: Change<LinkItem>, index: Index): readon
   const data = linkTypeOf(link).data(link, index);
   const master = item.master === undefined ? undefined : index(item.master);
   const port = item.hairpin === undefined ? undefined : { hairpin: item.hairpin };
-  // It goes up in a later stage, once its sysctls are set.
+  // It comes up in a later stage, after its sysctls.
   const add = linkAdd({ name, data, mtu, mac, alias, master, port });
   return action === 'recreate' ? [linkDelete(index(name)), ...add] : add;
 }
 
-/** What the kernel's module made can't be deleted: we disown it and set it down. */
+/** A device created by the kernel's module can't be deleted: we disown it and set it down. */
 function deletion(item: LinkItem, index: number): Request[] {
   return [linkDelete(index), ...(isBuiltIn(item) ? linkSet(index, { up: false, alias: '' }) : [])];
 }
 
-/** Only what differs: each attribute, even with its present value, may be refused on a live device. */
+/** Returns only the differences: a live device may refuse any attribute, even with its current value. */
 function linkChanges(item: LinkItem, was: LinkItem | undefined, index: Index): LinkChanges {
   const { mtu, mac, alias, master, hairpin, link, up } = item;
   const changed = <T>(wanted: T | undefined, present: T | undefined): T | undefined =>
@@ -240,16 +239,16 @@ function linkChanges(item: LinkItem, was: LinkItem | undefined, index: Index): L
   };
 }
 
-/** For a type whose module it lacks, the kernel only says EOPNOTSUPP. */
+/** Explains EOPNOTSUPP, which is all the kernel says if the type's module is missing. */
 function explain({ action, item }: Change<LinkItem>, error: FlatnetError): FlatnetError {
   if (action === 'change' || error.errno !== 'EOPNOTSUPP') return error;
   const { type } = item.link;
-  return new FlatnetError(`this kernel has no ${type} devices`, {
+  return new FlatnetError(`this kernel does not support ${type} devices`, {
     code: 'KERNEL_FEATURE',
     operation: 'link add',
     object: item.name,
     errno: error.errno,
-    fix: `load the module ${type}; minimal kernels have it in a package of extra modules`,
+    fix: `load the module ${type}; minimal kernels ship it in a package of extra modules`,
     cause: error,
   });
 }
@@ -279,7 +278,7 @@ function command(item: LinkItem, action: 'add' | 'delete'): string {
   return commands.join(' && ');
 }
 
-/** Only what differs. */
+/** Covers only the differences. */
 function changeCommand(item: LinkItem, was: LinkItem): string {
   const changed = <T>(wanted: T | undefined, present: T, text: string): string =>
     wanted === undefined || wanted === present ? '' : text;

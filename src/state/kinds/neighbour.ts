@@ -8,10 +8,10 @@ import {
   neighbourReplace,
 } from '../../linux/neighbour.ts';
 import { equal } from '../kind.ts';
-import { against, itemsOf, type NameOf, type RtnetlinkKind } from '../protocols/rtnetlink.ts';
+import { contradictedKey, itemsOf, type NameOf, type RtnetlinkKind } from '../protocols/rtnetlink.ts';
 import { isReaddressed, linkIn, ownDevices } from './link.ts';
 
-/** A permanent entry of the neighbour table: which MAC an address has on a device. */
+/** A permanent neighbour entry: the MAC of an address on a device. */
 export type NeighbourItem = {
   readonly kind: 'neighbour';
   readonly dev: string;
@@ -42,8 +42,8 @@ export const neighbour: RtnetlinkKind<NeighbourItem> = {
     if (event.object !== 'neighbour') return undefined;
     const { dev, ip } = event.value;
     const item = itemOf(event.value, nameOf);
-    if (item) return against(neighbour, item, event.type === 'del', desired);
-    // No longer permanent, where a permanent one is wanted.
+    if (item) return contradictedKey(neighbour, item, event.type === 'del', desired);
+    // The desired permanent entry is no longer permanent.
     const key = `neighbour ${nameOf(dev)} ${ip}`;
     return desired.has(key) ? key : undefined;
   },
@@ -55,7 +55,7 @@ export const neighbour: RtnetlinkKind<NeighbourItem> = {
   forward: ({ dev, ip, mac }, { macs }) => void macs.set(`${dev} ${ip}`, mac),
 };
 
-/** Only permanent entries: the others are the kernel's own. */
+/** Undefined for entries that are not permanent: those are the kernel's own. */
 function itemOf({ dev, ip, mac, state = 0 }: Neighbour, nameOf: NameOf): NeighbourItem | undefined {
   const name = nameOf(dev);
   if (name === undefined || mac === undefined || (state & NUD_PERMANENT) === 0) return undefined;

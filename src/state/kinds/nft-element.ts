@@ -7,7 +7,7 @@ import { membersOf, tableKey } from './nft-table.ts';
 
 /**
  * One element of a set or map, as canonical text: `10.0.0.0/24`, `"eth0" . tcp . 80`, with data `goto web`.
- * Contributed by whoever it is about, a pod or a peer; it comes and goes without touching the table.
+ * Contributed by the pod or peer it concerns, and added and removed without touching the table.
  */
 export type NftElementItem = TableId & ElementText & { readonly kind: 'nft-element' };
 
@@ -16,7 +16,7 @@ export const nftElement: NftKind<NftElementItem> = {
   executor: 'nftables',
   key: (item) => `nft-element ${tableName(item)} ${item.set} ${item.key}`,
   parent: tableKey,
-  // In one transaction with its table; and a range may take the place of one that goes.
+  // In one transaction with its table, where a range may also replace a removed one.
   stage: () => 'tables',
   isRemovedInPlace: true,
   isOurs: ({ table }) => isOurTable(table),
@@ -28,7 +28,7 @@ export const nftElement: NftKind<NftElementItem> = {
   forward: (item, { sets }) => void membersOf(sets, item, item.set).add(item.key),
 };
 
-/** The item for an element that `elementOf` made. */
+/** Converts an element, as returned by `elementOf`, to an item. */
 export function elementItem(table: TableId, element: ElementText): NftElementItem {
   return { kind: 'nft-element', family: table.family, table: table.table, ...element };
 }

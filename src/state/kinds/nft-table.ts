@@ -14,7 +14,7 @@ export const nftTable: NftKind<NftTableItem> = {
   executor: 'nftables',
   key: tableKey,
   stage: () => 'tables',
-  entails: () => true,
+  affectsOthers: () => true,
   isOurs: ({ table }) => isOurTable(table),
   same: equal,
   mustRecreate: () => true,
@@ -32,7 +32,7 @@ export const nftTable: NftKind<NftTableItem> = {
   },
 };
 
-/** The members of a set in a node's forwarding tables, empty at first. */
+/** The members of a set in a node's forwarding tables, initially empty. */
 export function membersOf(sets: Map<string, Set<string>>, table: TableId, set: string): Set<string> {
   const name = `${tableName(table)} ${set}`;
   const members = sets.get(name) ?? new Set();

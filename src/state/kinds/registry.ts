@@ -8,9 +8,9 @@ import { route } from './route.ts';
 import { rule } from './rule.ts';
 import { sysctl } from './sysctl.ts';
 
-/** Every kind of item there is. */
+/** All kinds of item. */
 export const KINDS = [link, address, route, neighbour, fdb, rule, sysctl, nftTable, nftElement] as const;
 
-/** One thing the kernel should hold, of any kind. */
+/** An item of any kind. */
 export type Item = ItemOf<(typeof KINDS)[number]>;
 type ItemOf<K extends { key(item: never): string }> = K extends unknown ? Parameters<K['key']>[0] : never;

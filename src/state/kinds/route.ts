@@ -10,7 +10,13 @@ import {
 } from '../../linux/route.ts';
 import { equal, words } from '../kind.ts';
 import { OUR_PROTOCOL, OUR_PROTOCOLS } from '../ownership.ts';
-import { against, type Index, itemsOf, type NameOf, type RtnetlinkKind } from '../protocols/rtnetlink.ts';
+import {
+  contradictedKey,
+  type Index,
+  itemsOf,
+  type NameOf,
+  type RtnetlinkKind,
+} from '../protocols/rtnetlink.ts';
 
 export type RouteItem = {
   readonly kind: 'route';
@@ -25,7 +31,7 @@ export type RouteItem = {
   readonly metric?: number;
   /** Default: 254, main. */
   readonly table?: number;
-  /** Who owns the route: `OUR_PROTOCOL` or another. */
+  /** The route's owner: `OUR_PROTOCOL` or another. */
   readonly protocol: number;
 };
 
@@ -44,7 +50,7 @@ export const route: RtnetlinkKind<RouteItem> = {
     actual.protocol === wanted.protocol &&
     tableOf(actual) === tableOf(wanted) &&
     metricOf(actual) === metricOf(wanted) &&
-    // The kernel shows IPv6 blackholes on lo, and picks a device itself if none was given.
+    // The kernel reports IPv6 blackholes on lo, and picks a device itself if none was given.
     (wanted.type === 'blackhole' || wanted.dev === undefined || actual.dev === wanted.dev) &&
     actual.via === wanted.via &&
     actual.src === wanted.src &&
@@ -53,7 +59,7 @@ export const route: RtnetlinkKind<RouteItem> = {
   dumps: ({ nameOf }) =>
     FAMILIES.map((family) => itemsOf(routeDump({ family }), (value) => itemOf(value, nameOf))),
   single: ({ dst, table = RT_TABLE_MAIN }, _index, nameOf) => {
-    // The kernel can be asked for the route to an address, which for a host route is the route itself.
+    // The kernel can look up the route to an address: for a host route, that is the route itself.
     if (lengthOf(dst) !== BITS[familyOf(dst)] || table !== RT_TABLE_MAIN) return undefined;
     const request = routeGet(addressOf(dst), { fibMatch: true });
     return { by: 'get', request: itemsOf(request, (value) => itemOf(value, nameOf)) };
@@ -64,17 +70,17 @@ export const route: RtnetlinkKind<RouteItem> = {
   detour: ({ action, item }, errno, index) => (action === 'delete' ? undefined : detour(item, errno, index)),
   contradiction: (event, { desired, nameOf }) =>
     event.object === 'route'
-      ? against(route, itemOf(event.value, nameOf), event.type === 'del', desired)
+      ? contradictedKey(route, itemOf(event.value, nameOf), event.type === 'del', desired)
       : undefined,
 
   command: (item, action) => `ip route ${action === 'add' ? 'replace' : 'del'} ${text(item)}`,
-  forward: (item, { ways }) => {
+  forward: (item, { fib }) => {
     const { dst, type, dev, via } = item;
     const metric = metricOf(item);
     if (tableOf(item) !== RT_TABLE_MAIN) return;
-    if (type === 'blackhole') ways.push({ dst, metric, to: 'nowhere' });
+    if (type === 'blackhole') fib.push({ dst, metric, to: 'nowhere' });
     else {
-      ways.push({
+      fib.push({
         dst,
         metric,
         to: 'device',
@@ -89,12 +95,12 @@ function tableOf({ table = RT_TABLE_MAIN }: RouteItem): number {
   return table;
 }
 
-/** Routes with the lowest are chosen. */
+/** The lowest metric is preferred. */
 export function metricOf(item: RouteItem): number {
   return item.metric ?? defaultMetric(item);
 }
 
-/** The kernel gives an IPv6 route without a metric IP6_RT_PRIO_USER. */
+/** The kernel defaults IPv6 routes to IP6_RT_PRIO_USER. */
 function defaultMetric({ dst }: RouteItem): number {
   return familyOf(dst) === 4 ? 0 : 1024;
 }
@@ -103,7 +109,7 @@ function complete(item: RouteItem): RouteItem {
   return { ...item, table: tableOf(item), metric: metricOf(item), onlink: item.onlink ?? false };
 }
 
-/** A route with several next hops, or of a type we never make, equals none of ours. */
+/** A route with several next hops, or of a type we never create, never equals one of ours. */
 function itemOf(value: Route, nameOf: NameOf): RouteItem {
   const { dst, type, via, onlink, src, metric, table, protocol } = value;
   const dev = value.dev === undefined ? undefined : nameOf(value.dev);

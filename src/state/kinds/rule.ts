@@ -3,9 +3,9 @@ import type { Cidr } from '../../ip/cidr.ts';
 import { type Rule, ruleAdd, ruleDelete, ruleDump } from '../../linux/rule.ts';
 import { equal, words } from '../kind.ts';
 import { OUR_PROTOCOL, OUR_PROTOCOLS } from '../ownership.ts';
-import { against, itemsOf, type RtnetlinkKind } from '../protocols/rtnetlink.ts';
+import { contradictedKey, itemsOf, type RtnetlinkKind } from '../protocols/rtnetlink.ts';
 
-/** Which routing table a packet is looked up in, like `ip rule add … lookup TABLE`. */
+/** Selects the routing table for a packet, like `ip rule add … lookup TABLE`. */
 export type RuleItem = {
   readonly kind: 'rule';
   readonly family: Family;
@@ -32,20 +32,20 @@ export const rule: RtnetlinkKind<RuleItem> = {
   dumps: () => FAMILIES.map((family) => itemsOf(ruleDump(family), itemOf)),
   requests: ({ action, item, was }) => {
     if (action === 'delete') return [ruleDelete(item)];
-    // Rules have no replace.
+    // Rules can't be replaced.
     return was ? [ruleAdd(item), ruleDelete(was)] : [ruleAdd(item)];
   },
   isDone: (_change, { errno }) => errno === 'EEXIST' || errno === 'ENOENT',
   contradiction: (event, { desired }) => {
     const item = event.object === 'rule' ? itemOf(event.value) : undefined;
-    return item && against(rule, item, event.type === 'del', desired);
+    return item && contradictedKey(rule, item, event.type === 'del', desired);
   },
 
   command: (item, action) =>
     `ip ${item.family === 6 ? '-6 ' : ''}rule ${action === 'add' ? 'add' : 'del'} ${text(item)}`,
 };
 
-/** Undefined for rules of a type we never make. */
+/** Undefined for rules of a type we never create. */
 function itemOf(value: Rule): RuleItem | undefined {
   const { family, priority, action, table, from, to, iif, oif, mark, mask, protocol, invert } = value;
   if (action !== 'lookup' || table === undefined || oif !== undefined || invert) return undefined;

@@ -10,5 +10,5 @@ export const bridge: LinkType<BridgeLink> = {
   text: () => 'bridge',
   carries: () => [],
   depart: () => ({ delivered: true }),
-  arrive: () => 'a bridge ends no tunnel',
+  arrive: () => 'a bridge terminates no tunnel',
 };

@@ -4,8 +4,8 @@ import { words } from '../kind.ts';
 import type { LinkType } from './link-type.ts';
 
 /**
- * IPv4 in IPv4. Without ends it is `tunl0`, which the kernel's module brings along: it can be set up and
- * down, but neither made nor deleted, and the gateway of each route is the other end.
+ * IPv4 in IPv4. Without endpoints it is `tunl0`, which the kernel's module creates: it can be set up and
+ * down, but neither created nor deleted, and each route's gateway is the remote end.
  */
 export type IpipLink = { readonly type: 'ipip'; readonly local?: Ip; readonly remote?: Ip };
 
@@ -32,6 +32,6 @@ export const ipip: LinkType<IpipLink> = {
     if (!port) return 'no ipip device';
     if (!port.up) return `${port.name} is down`;
     const nodes = sets.get('ip flatnet-tunnels nodes');
-    return nodes && (src === undefined || !nodes.has(src)) ? `${src} is no node` : undefined;
+    return nodes && (src === undefined || !nodes.has(src)) ? `${src} is not a node` : undefined;
   },
 };

@@ -4,18 +4,18 @@ import type { Departure, Encapsulated, Forwarding, Port } from '../forwarding.ts
 import type { Index, NameOf } from '../protocols/rtnetlink.ts';
 
 /**
- * A type of device that flatnet makes, such as `vxlan`. To add one, write such an object, list it in
- * `registry.ts`, and give it a codec in `linux/link/` where there is none. Pure.
+ * A type of device that flatnet creates, such as `vxlan`. To add one, implement this interface, list it in
+ * `registry.ts`, and add a codec in `linux/link/` if missing. Pure.
  */
 export interface LinkType<L extends { readonly type: string }> {
   readonly type: L['type'];
-  /** The device as rtnetlink tells of it; `data` is of the same type. */
+  /** Converts rtnetlink's description of the device; `data` is of the same type. */
   read(data: LinkData, nameOf: NameOf): L;
-  /** What rtnetlink is told to make the device. */
+  /** The description from which rtnetlink creates the device. */
   data(link: L, index: Index): LinkData;
   /**
-   * Properties that the kernel changes on a live device, and the data that does it. Anything else takes a new
-   * device.
+   * Properties that the kernel can change on a live device, and the data to do so. Anything else requires a
+   * new device.
    */
   readonly changeable: readonly string[];
   change?(link: L, index: Index): LinkData;
@@ -23,16 +23,16 @@ export interface LinkType<L extends { readonly type: string }> {
   text(link: L): string;
   /** The underlay device it sits on. Absent: none. */
   lower?(link: L): string;
-  /** Whether the kernel's module creates it: it can be set up and down, but neither made nor deleted. */
+  /** Whether the kernel's module creates it: it can be set up and down, but neither created nor deleted. */
   isBuiltIn?(link: L): boolean;
-  /** Whether it asks user space for unknown neighbours and FDB entries. */
-  asks?(link: L): boolean;
-  /** Families of the packets that it takes to other nodes; none for what is no tunnel. */
+  /** Whether user space resolves unknown neighbours and FDB entries. */
+  isOnDemand?(link: L): boolean;
+  /** Families of the packets it carries to other nodes; none for a device that is not a tunnel. */
   carries(link: L): readonly Family[];
 
-  /** How a packet for `gateway` leaves the node by the device. */
+  /** Returns how a packet for `gateway` leaves the node through the device. */
   depart(port: Port<L>, gateway: Ip, tables: Forwarding): Departure<L>;
-  /** Why a node with these devices of the type does not take a packet from `src`; undefined when it does. */
+  /** Why a node with these devices of the type drops a packet from `src`; undefined if it accepts it. */
   arrive(
     packet: Encapsulated<L>,
     src: Ip | undefined,

@@ -15,7 +15,7 @@ export type VxlanLink = {
   readonly gbp: boolean;
   /** Whether outer UDP checksums are computed (IPv4 only; IPv6 always has them). */
   readonly udpChecksum: boolean;
-  /** Ask user space for unknown neighbours and FDB entries (`proxy l2miss l3miss`). */
+  /** User space resolves unknown neighbours and FDB entries (`proxy l2miss l3miss`). */
   readonly onDemand: boolean;
 };
 
@@ -40,7 +40,7 @@ export const vxlan: LinkType<VxlanLink> = {
   },
   // vxlan_nl2conf refuses the rest (EOPNOTSUPP).
   changeable: ['local', 'dev', 'learning'],
-  // vxlan_nl2conf wants the VNI named, and takes learning as off when it is not.
+  // vxlan_nl2conf requires the VNI, and turns learning off if it is not given.
   change: ({ vni, local, dev, learning }, index) => ({
     kind: 'vxlan',
     id: vni,
@@ -57,7 +57,7 @@ export const vxlan: LinkType<VxlanLink> = {
       onDemand ? 'proxy l2miss l3miss' : '',
     ),
   lower: ({ dev }) => dev,
-  asks: ({ onDemand }) => onDemand,
+  isOnDemand: ({ onDemand }) => onDemand,
   carries: ({ local }) => [familyOf(local)],
 
   depart: ({ name, link }, gateway, { macs, ends }) => {
@@ -72,7 +72,7 @@ export const vxlan: LinkType<VxlanLink> = {
       if (vni !== by.vni || port !== by.port || familyOf(local) !== familyOf(dst)) continue;
       if (!up) return `${name} is down`;
       if (local !== dst) return `${name} is bound to ${local}`;
-      if (gbp !== by.gbp) return 'group policy extension on one side only';
+      if (gbp !== by.gbp) return 'group policy extension enabled on one side only';
       return mac === own ? undefined : `the frame is for ${mac}, ${name} is ${own}`;
     }
     return `no vxlan device with VNI ${by.vni} on port ${by.port}`;

@@ -3,53 +3,49 @@ import type { MonitorEvent } from '../../linux/event.ts';
 import type { DumpRequest, Request } from '../../linux/netlink/message.ts';
 import { type AnyItem, type Change, type Device, type Items, isOf, type Kind } from '../kind.ts';
 
-/** The index of a device. Throws NOT_FOUND; `blockedBy` has sorted out absent ones before. */
+/** The index of a device. Throws NOT_FOUND, though `blockedBy` has already excluded absent devices. */
 export type Index = (name: string) => number;
 export type NameOf = (index: number) => string | undefined;
 
-/** A change somebody made; of our own changes and of lost events only the executor knows. */
+/** A change made by others; the executor itself handles our own changes and lost events. */
 export type RtnetlinkEvent = Extract<MonitorEvent, { readonly object: string }>;
 
-/** What is wanted, and the devices as last read. */
+/** The desired state, and the devices as last read. */
 export type View = {
   readonly desired: Items;
   readonly devices: ReadonlyMap<string, Device & { readonly index: number }>;
   readonly nameOf: NameOf;
 };
 
-/** `concerns`: whether the desired state has anything to do with a device. */
+/** `concerns`: whether the desired state involves a device. */
 export type EventView = View & { readonly concerns: (device: string) => boolean };
 
-/** A kind that rtnetlink's notifications report on. */
+/** A kind covered by rtnetlink's notifications. */
 export interface Listener {
-  /** What in an event contradicts the desired state, as text; undefined if it does not concern the kind. */
+  /** Names what contradicts the desired state in an event; undefined for no contradiction in this kind. */
   contradiction(event: RtnetlinkEvent, view: EventView): string | undefined;
 }
 
-/** A question: for one object, or for a list. */
+/** A query for one object or for a list. */
 export type Single<I> = { readonly by: 'get' | 'dump'; readonly request: DumpRequest<I> };
 
-/** A kind of item that is read and changed by rtnetlink. */
+/** A kind of item read and changed through rtnetlink. */
 export interface RtnetlinkKind<I extends AnyItem> extends Kind<I>, Listener {
   readonly executor: 'rtnetlink';
-  /** Dumps that contain all items that are wanted or ours; their values are items. */
+  /** Dumps that contain all desired items and all of ours; their values are items. */
   dumps(view: View): readonly DumpRequest<I>[];
-  /**
-   * Asks for one item, or for a few including it. Absent or undefined: only a whole dump will do.
-   */
+  /** Queries one item, or a few including it. Absent or undefined: only a full dump will do. */
   single?(item: I, index: Index, nameOf: NameOf): Single<I> | undefined;
-  /**
-   * What makes the change. The requests of one change are sent in order, and all of them even if one fails.
-   */
+  /** The requests that make the change, sent in order; a failed one does not stop the rest. */
   requests(change: Change<I>, index: Index): readonly Request[];
   /**
-   * Whether an error does not matter, as the result is there anyway. Absent: never, except for deleting what
-   * is gone.
+   * Whether an error can be ignored because the result already exists. Absent: never, except when deleting a
+   * missing object.
    */
   isDone?(change: Change<I>, error: FlatnetError): boolean;
-  /** Another way to make a change that was refused. Absent, or undefined: there is none. */
+  /** An alternative to a refused change. Absent or undefined: none. */
   detour?(change: Change<I>, errno: string, index: Index): readonly Request[] | undefined;
-  /** Explains a refusal better than the kernel does. */
+  /** Replaces a refusal with a better explanation than the kernel's. */
   explain?(change: Change<I>, error: FlatnetError): FlatnetError;
 }
 
@@ -67,8 +63,8 @@ export function itemsOf<T, I extends AnyItem>(
   };
 }
 
-/** The item's key if its presence, or absence (`gone`), contradicts the desired state. */
-export function against<I extends AnyItem>(
+/** Returns the item's key if its presence, or absence (`gone`), contradicts the desired state. */
+export function contradictedKey<I extends AnyItem>(
   kind: Kind<I>,
   item: I,
   gone: boolean,

@@ -8,20 +8,20 @@ import { holdersOf, type Table, type TableId, tableName } from '../../linux/nfta
 import { elementItem, type NftElementItem, nftElement } from '../kinds/nft-element.ts';
 import type { NftTableItem } from '../kinds/nft-table.ts';
 
-/** A table as it was in the kernel at some generation. */
+/** A table as the kernel held it at some generation. */
 export type KnownTable = {
   readonly generation: number;
-  /** `other`: it exists, but its structure was not the wanted one when it was read. */
+  /** `other`: it exists, but its structure differed from the desired one when it was read. */
   readonly structure: NftTableItem | 'other' | 'absent';
-  /** By item key; empty if the structure is another. */
+  /** By item key; empty unless the structure is the desired one. */
   readonly elements: Map<string, NftElementItem>;
 };
 
-/** What is known of the kernel's tables, so that only changes made by others cause a read. */
-export class NftKnowledge {
+/** The known state of the kernel's tables, so that only changes made by others require a read. */
+export class NftCache {
   readonly #socket: NetlinkSocket;
   readonly #tables = new Map<string, KnownTable>();
-  /** The print in the kernel of the structure with this text. */
+  /** The kernel's structure print, by table text. */
   readonly #prints = new Map<string, string>();
 
   constructor(socket: NetlinkSocket) {
@@ -44,7 +44,9 @@ export class NftKnowledge {
     this.#tables.clear();
   }
 
-  /** Records that somebody else changed a table in this generation. Returns whether that is news. */
+  /**
+   * Records that another process changed a table in this generation. Returns false if that was known already.
+   */
   changed(table: TableId, generation: number): boolean {
     const known = this.get(table);
     if (known && !isAfter(generation, known.generation)) return false;
@@ -52,10 +54,13 @@ export class NftKnowledge {
     return true;
   }
 
-  /** A table as it is now. Its elements are known if it has the wanted structure, which must be prepared. */
-  async look(id: TableId, wanted: NftTableItem | undefined): Promise<KnownTable> {
+  /**
+   * Returns a table's current state, with its elements if it has the wanted structure, which must be
+   * prepared.
+   */
+  async inspect(id: TableId, wanted: NftTableItem | undefined): Promise<KnownTable> {
     const known = this.get(id);
-    if (known && isAnswered(known, wanted)) return known;
+    if (known && isSufficient(known, wanted)) return known;
     const read = async () => {
       const print = await structurePrint(this.#socket, id);
       const isRight =
@@ -69,12 +74,12 @@ export class NftKnowledge {
     return fresh;
   }
 
-  /** Learns the prints of structures, as far as they are unknown. */
+  /** Determines the unknown prints of structures. */
   async prepare(tables: readonly NftTableItem[]): Promise<void> {
     const byText = new Map(tables.map((table) => [tableText(table), table]));
     const unknown = [...byText].filter(([text]) => !this.#prints.has(text)).map(([, table]) => table);
     if (unknown.length === 0) return;
-    // A structure that cannot be rehearsed, perhaps for want of a device, is written anew.
+    // A structure that can't be rehearsed, perhaps because a device is missing, is always rewritten.
     const prints = await rehearse(unknown).catch(() => []);
     for (const [i, table] of unknown.entries()) {
       const print = prints[i];
@@ -82,14 +87,14 @@ export class NftKnowledge {
     }
   }
 
-  /** The prints of tables just written. */
+  /** Reads the prints of tables just written. */
   async printsOf(tables: readonly NftTableItem[]): Promise<ReadonlyMap<NftTableItem, string>> {
     const prints = new Map<NftTableItem, string>();
     for (const table of tables) prints.set(table, (await structurePrint(this.#socket, table)) ?? '');
     return prints;
   }
 
-  /** Remembers these prints. */
+  /** Remembers known prints. */
   learn(prints: ReadonlyMap<NftTableItem, string>): void {
     for (const [table, print] of prints) this.#prints.set(tableText(table), print);
   }
@@ -106,8 +111,8 @@ export class NftKnowledge {
   }
 }
 
-/** Whether what is known also answers for what is wanted now. */
-function isAnswered({ structure }: KnownTable, wanted: NftTableItem | undefined): boolean {
+/** Whether the known state is sufficient for the structure wanted now. */
+function isSufficient({ structure }: KnownTable, wanted: NftTableItem | undefined): boolean {
   if (structure === 'absent') return true;
   if (structure === 'other') return wanted === undefined;
   return wanted === undefined || structure === wanted || tableText(structure) === tableText(wanted);
