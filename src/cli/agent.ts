@@ -6,7 +6,7 @@ import { processLog, stopSignal } from './shared/daemon.ts';
 import { readText } from './shared/read-text.ts';
 
 export const command = newCommand(
-  'Run this node’s agent until SIGTERM or SIGINT: take a subnet, program the kernel, serve CNI. Stopping it changes nothing: pods keep talking.',
+  'Run this node’s agent until SIGTERM or SIGINT: claim a subnet, program the kernel, serve CNI. Stopping it changes nothing: pods keep communicating.',
   ['flatnet agent --config /etc/flatnet/agent.json'],
 )
   .requiredOption('--config <file>', 'configuration, JSON or YAML')
@@ -24,7 +24,7 @@ async function read(file: string): Promise<unknown> {
   }
 }
 
-/** Most agents never need the parser. */
+/** Loads the parser on demand: most agents never need it. */
 async function parseYaml(text: string, file: string): Promise<unknown> {
   const { parse } = await import('yaml');
   try {

@@ -5,7 +5,7 @@ import { type StoreSelection, storeOptions, warnWithoutPeers, withSelectedStore 
 
 export const command = storeOptions(
   newCommand(
-    'Write resources of projectcalico.org/v3 to the store: IPPool, IPReservation, BGPConfiguration, BGPPeer, BGPFilter, Node. All are checked before the first is written. A resource with a resourceVersion is written only if nobody has changed it since.',
+    'Write resources of projectcalico.org/v3 to the store: IPPool, IPReservation, BGPConfiguration, BGPPeer, BGPFilter, Node. All are checked before the first is written. A resource with a resourceVersion is written only if it has not changed since.',
     ['flatnet apply -f pools.yaml', 'flatnet get ippool -o yaml --lab demo | flatnet apply -f - --lab demo'],
   ),
 )

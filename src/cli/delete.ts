@@ -15,12 +15,12 @@ type DeleteOptions = StoreSelection & {
 
 export const command = storeOptions(
   newCommand(
-    'Delete resources. A pool that is enabled or in use by pods is kept. `node` means the node’s configuration, not the node itself: for one that has left for good see flatnet forget.',
+    'Delete resources. A pool is kept while pods use it or, unless disabled, while nodes have blocks from it. `node` means the node’s configuration, not the node itself: for a node that has left for good see flatnet forget.',
     ['flatnet delete bgppeer rack1', 'flatnet delete node node7', 'flatnet delete -f peers.yaml --lab demo'],
   ),
 )
   .argument('[kind]', 'as in `flatnet get`')
-  .argument('[name]', 'which one')
+  .argument('[name]', 'name of the resource')
   .addOption(fileOption('the resources in this file'))
   .option('--force', 'delete a pool even if it is in use')
   .option('--json', 'print JSON')
@@ -56,7 +56,7 @@ export const command = storeOptions(
     print(done, json, doneText);
   });
 
-/** A node that is gone but not forgotten still holds addresses that others could use. */
+/** Warns about a node that is gone but not forgotten: it still holds addresses that others could use. */
 async function warnOfRemains(store: Store, node: string, lab: string | undefined): Promise<void> {
   const remains = await remainsOf(store, node);
   if (!remains) return;

@@ -6,11 +6,11 @@ import { print } from './shared/output.ts';
 
 export const command = agentSocketOptions(
   newCommand(
-    'Show what is missing, wrong or superfluous in a node’s kernel, as the commands that would fix it. Changes nothing. Exit status 1 if there is anything.',
+    'Show what is missing, wrong or superfluous in a node’s kernel, as the commands that would fix it. Changes nothing. Exit status 1 if there are differences.',
     ['flatnet diff', 'flatnet diff --node node1', 'flatnet diff --all'],
   ),
 )
-  .option('--all', 'show all that the kernel should hold')
+  .option('--all', 'show everything the kernel should hold')
   .action(async (options: AgentSocketOptions & { readonly all?: boolean }) => {
     const path = agentSocket(options);
     if (options.all) {

@@ -7,12 +7,12 @@ type ForgetOptions = StoreSelection & { readonly force?: boolean; readonly json?
 
 export const command = storeOptions(
   newCommand(
-    'Forget a node that has left the cluster for good: its record or lease, its Node, its blocks and addresses. Refused while its agent answers: its pods would keep addresses that others may get.',
+    'Forget a node that has left the cluster for good: its record or lease, its Node, its blocks and addresses. Refused while its agent answers, because its pods would keep addresses that others may get.',
     ['flatnet forget node7', 'flatnet forget node7 --lab demo'],
   ),
 )
   .argument('<node>')
-  .option('--force', 'even if its agent answers')
+  .option('--force', 'forget it even if its agent answers')
   .option('--json', 'print JSON')
   .action(async (node: string, { force, json, ...store }: ForgetOptions) => {
     const removed = await withSelectedStore(store, (selected) =>

@@ -18,9 +18,9 @@ export const command = storeOptions(
   ]),
 )
   .argument('<kind>', 'plurals and short forms such as pools and peers work too')
-  .argument('[name]', 'which one')
+  .argument('[name]', 'name of the resource')
   .addOption(
-    new Option('-o, --output <form>', 'yaml or json ready to apply, or a wider table').choices([
+    new Option('-o, --output <format>', 'yaml or json, ready to apply, or a wider table').choices([
       'yaml',
       'json',
       'wide',

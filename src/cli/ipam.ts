@@ -25,9 +25,9 @@ export const command = newCommand('Inspect and configure address blocks (address
 
 storeOptions(command.command('check'))
   .description(
-    'Check blocks, affinities, handles and pools against each other at one moment. Exit status 1 if something is wrong.',
+    'Check that blocks, affinities, handles and pools are consistent, on one snapshot. Exit status 1 if there are errors.',
   )
-  .option('--repair', 'finish what crashes cut short, and rebuild the index of handles')
+  .option('--repair', 'finish operations that crashes interrupted, and rebuild the index of handles')
   .option('--json', 'print JSON')
   .action(async (options: Options & { readonly repair?: boolean }) => {
     const report = await withSelectedStore(options, async (store) => {
@@ -43,7 +43,7 @@ storeOptions(command.command('check'))
 storeOptions(command.command('show'))
   .description('Show how full the pools are.')
   .option('--blocks', 'include each block')
-  .option('--borrowed', 'show instead the addresses that nodes use from other nodes’ blocks')
+  .option('--borrowed', 'show the addresses that nodes use from other nodes’ blocks instead')
   .option('--json', 'print JSON')
   .action(async (options: Options & { readonly blocks?: boolean; readonly borrowed?: boolean }) => {
     const { snapshot, pools } = await withSelectedStore(options, async (store) => ({
@@ -98,10 +98,10 @@ storeOptions(command.command('configure'))
 
 storeOptions(command.command('release'))
   .description('Release all addresses and blocks of a node that has left the cluster for good.')
-  .requiredOption('--node <node>', 'which node')
+  .requiredOption('--node <node>', 'name of the node')
   .option(
     '--force',
-    'even if the cluster still knows the node; others may then get addresses that its pods still use',
+    'release even if the node is still in the cluster; others may then get addresses that its pods still use',
   )
   .option('--json', 'print JSON')
   .action(async (options: Options & { readonly node: string; readonly force?: boolean }) => {

@@ -4,10 +4,10 @@ import { codeOf } from '../error.ts';
 import { addCommands, type Entry, newCommand } from './shared/commands.ts';
 import { fail } from './shared/failure.ts';
 
-/** Every command of flatnet; each loads its module only when it is called. */
+/** All commands; each module is loaded only when its command is called. */
 const COMMANDS: Readonly<Record<string, Entry>> = {
   lab: { summary: 'a whole cluster on this machine', load: () => import('./lab/lab.ts') },
-  status: { summary: 'what a node’s agent knows, and what it lacks', load: () => import('./status.ts') },
+  status: { summary: 'a node’s agent: state, pods and problems', load: () => import('./status.ts') },
   diff: { summary: 'how a node’s kernel differs from what it should hold', load: () => import('./diff.ts') },
   bgp: { summary: 'a node’s BGP sessions and routes', load: () => import('./bgp/bgp.ts') },
   apply: {
@@ -42,7 +42,7 @@ async function main(words: readonly string[]): Promise<number> {
   }
 }
 
-/** Every level throws its errors, and `fail` reports them. */
+/** Makes commands at every level throw their errors; `fail` reports them. */
 function setUp(command: ReturnType<typeof newCommand>): void {
   command.exitOverride();
   command.configureOutput({ outputError: () => {} });
@@ -50,8 +50,8 @@ function setUp(command: ReturnType<typeof newCommand>): void {
 }
 
 /**
- * A reader that has seen enough, such as `head`, is no failure: it ends the output, as SIGPIPE would, and
- * progress goes on unseen.
+ * A reader that stops early, such as `head`, is not a failure. On standard output it ends the program, as
+ * SIGPIPE would; progress on standard error is discarded.
  */
 function outliveReaders(): void {
   for (const stream of [process.stdout, process.stderr]) {

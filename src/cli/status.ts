@@ -7,7 +7,7 @@ import { EXIT, Exit } from './shared/failure.ts';
 import { print, table } from './shared/output.ts';
 
 export const command = agentSocketOptions(
-  newCommand('Show what a node’s agent knows, holds and lacks. Exit status 1 if it cannot take pods.', [
+  newCommand('Show the state, pods and problems of a node’s agent. Exit status 1 if it cannot take pods.', [
     'flatnet status',
     'flatnet status --node node1 --lab flatnet',
     'flatnet status --json',
@@ -35,7 +35,7 @@ function statusText(status: AgentStatus): string {
     ],
     ['pod mtu', `${status.mtu}`],
     ['peers', `${status.peers}`],
-    ['store', status.store.connected ? 'lease held' : 'no lease: working from what is known'],
+    ['store', status.store.connected ? 'lease held' : 'no lease: working from the last known state'],
   ];
   const width = Math.max(...facts.map(([name]) => name.length));
   const pods = table(

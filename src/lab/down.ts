@@ -10,18 +10,18 @@ import { labName, netnsOf } from './record/names.ts';
 import { LabPaths } from './record/paths.ts';
 
 export type DownReport = {
-  /** False if there was nothing left of this lab. */
+  /** False if nothing of this lab existed. */
   readonly existed: boolean;
   readonly processes: number;
   readonly namespaces: number;
 };
 
-/** A process may start another while we look: look again, but not forever. */
+/** A process may start another during a scan, so scan again, but not forever. */
 const PASSES = 10;
 
 /**
- * Removes a lab, whole or wrecked: its processes, namespaces and folder, and with the last lab the limits
- * raised on this machine. No part of the lab has to work. `locked`: the caller holds the lab's lock.
+ * Removes a lab, intact or broken: its processes, namespaces and folder. With the last lab it also restores
+ * this machine's limits. No part of the lab has to work. `locked`: the caller holds the lab's lock.
  */
 export async function down(name: string, options: { locked?: boolean } = {}): Promise<DownReport> {
   labName(name);
@@ -42,7 +42,7 @@ async function remove(name: string): Promise<DownReport> {
   return { existed: existed || processes > 0, processes, namespaces: namespaces.length };
 }
 
-/** `node<n>` and `tor<k>` count even without a record: `up` makes them unless told otherwise. */
+/** `node<n>` and `tor<k>` count even without a record: these are the names that `up` uses. */
 function isOfLab(netns: string, lab: string, nodes: readonly string[]): boolean {
   if (netns.startsWith(`${lab}.`)) return true;
   const own = ['underlay', 'router', ...nodes].map((part) => netnsOf(lab, part));
@@ -50,7 +50,7 @@ function isOfLab(netns: string, lab: string, nodes: readonly string[]): boolean 
 }
 
 /**
- * Kills what the lab started and whatever else runs in its namespaces, except this command's own ancestors.
+ * Kills the processes the lab started and all others in its namespaces, except this command's own ancestors.
  */
 async function killAll(lab: string, namespaces: readonly string[]): Promise<number> {
   const ids = new Set(namespaces.map((each) => netnsId(netnsPath(each))));
@@ -67,7 +67,7 @@ async function killAll(lab: string, namespaces: readonly string[]): Promise<numb
     await killNow(found);
     killed += found.length;
   }
-  throw new FlatnetError('new processes keep starting in it', {
+  throw new FlatnetError('new processes keep starting in the lab', {
     code: 'TIMEOUT',
     operation: 'lab down',
     object: lab,

@@ -7,14 +7,14 @@ import { cidrOf, parseCidr, sizeOf } from '../ip/cidr.ts';
 import { UNDERLAY } from './machine/underlay-plan.ts';
 
 type Preset = {
-  /** What defines the preset: a file may repeat it but not contradict it. */
+  /** The keys that define the preset: a file may repeat them but not contradict them. */
   readonly fixed: Readonly<Record<string, string>>;
   readonly backend: Readonly<Record<string, string>>;
 };
 
 const ROUTED = { addresses: 'blocks', wiring: 'routed' } as const;
 
-/** The two schools, each as its users find it by default. */
+/** The flannel and Calico modes with their usual defaults. */
 const PRESETS = {
   /** One subnet per node, pods on a bridge. Any backend; VXLAN by default. */
   flannel: { fixed: { addresses: 'lease', wiring: 'bridge' }, backend: {} },
@@ -28,8 +28,8 @@ export type PresetName = keyof typeof PRESETS;
 export const PRESET_NAMES = Object.keys(PRESETS) as readonly PresetName[];
 
 /**
- * A network configuration as written, completed by the preset. Throws CONFIG_INVALID for a field that
- * contradicts it: the lab would not be what the preset's name promises.
+ * Completes a network configuration with the preset. Throws CONFIG_INVALID for a field that contradicts it:
+ * the lab would not be what the preset's name promises.
  */
 export function withPreset(name: PresetName, source: Readonly<Record<string, unknown>>): unknown {
   const { fixed, backend }: Preset = PRESETS[name];
@@ -43,7 +43,8 @@ export function withPreset(name: PresetName, source: Readonly<Record<string, unk
 }
 
 /**
- * The configuration with another backend; if the type is the same, its options stay. Throws CONFIG_INVALID.
+ * Returns the configuration with another backend; if the type is the same, its options stay. Throws
+ * CONFIG_INVALID.
  */
 export function withBackend(
   type: string,
@@ -55,12 +56,12 @@ export function withBackend(
   return { ...withoutBackend(source), Backend: { ...(same && own?.source), Type: type } };
 }
 
-/** Keys are case-insensitive: no other spelling of this one may remain. */
+/** Removes every spelling of the key: keys are case-insensitive. */
 function withoutBackend(source: Readonly<Record<string, unknown>>): Record<string, unknown> {
   return Object.fromEntries(Object.entries(source).filter(([key]) => key.toLowerCase() !== 'backend'));
 }
 
-/** What of `wanted` is not set yet. */
+/** Returns the entries of `wanted` that are not set yet; throws for one that is set to another value. */
 function missing(
   preset: PresetName,
   fields: Fields,
@@ -93,8 +94,8 @@ const SPECIAL = [
 ].map(parseCidr);
 
 /**
- * Throws CONFIG_INVALID unless the network has a usable subnet for each of `nodes` nodes. With blocks it need
- * not: a node without one borrows.
+ * Throws CONFIG_INVALID unless the network has a usable subnet for each of `nodes` nodes. With blocks this is
+ * not required: a node without a block borrows addresses.
  */
 export function checkNetwork(network: Network, nodes: number): void {
   refuseOverlap(network, 'the underlay of the lab', UNDERLAY);

@@ -18,8 +18,8 @@ import { netnsOf, nodeName } from './record/names.ts';
 import type { LabNode } from './record/topology.ts';
 
 /**
- * `stop`: SIGTERM to the agent; `kill`: SIGKILL; the data path stays. `power`: agent killed and cable pulled,
- * as if by a power cut.
+ * `stop`: SIGTERM to the agent; `kill`: SIGKILL; the data path stays in both cases. `power`: agent killed and
+ * link down, as in a power failure.
  */
 export type StopHow = 'stop' | 'kill' | 'power';
 
@@ -29,7 +29,7 @@ export async function stopNode(lab: Lab, name: string, how: StopHow): Promise<vo
   await stopAgent(lab, name, how === 'stop' ? 'stop' : 'kill');
 }
 
-/** If it runs already, only waits until it is ready. */
+/** Reconnects the node and starts its agent, if it is not running; resolves when the agent is ready. */
 export async function startNode(lab: Lab, name: string, signal?: AbortSignal): Promise<AgentStatus> {
   const node = lab.node(name);
   await setCable(lab.name, node, true);
@@ -37,7 +37,7 @@ export async function startNode(lab: Lab, name: string, signal?: AbortSignal): P
   return agentReady(lab, name, signal);
 }
 
-/** Without `name` the node is called node<n>; without `subnet` it takes the next in turn. */
+/** Adds a node. The default name is node<n>; by default, nodes are assigned to the subnets in turn. */
 export async function addNode(
   lab: Lab,
   options: { readonly name?: string; readonly subnet?: number; readonly signal?: AbortSignal },
@@ -57,7 +57,7 @@ export async function addNode(
     throw new FlatnetError(`the underlay has no subnet ${subnet}`, {
       code: 'USAGE',
       object: '--subnet',
-      fix: `they are numbered from 0 to ${subnets - 1}`,
+      fix: `subnets are numbered from 0 to ${subnets - 1}`,
     });
   }
   const node = { name, index, subnet };
@@ -93,7 +93,7 @@ async function removeNode(lab: Lab, node: LabNode): Promise<void> {
   await tellTors(lab);
 }
 
-/** Like `flatnet forget --force`: its agent has only just stopped. */
+/** Like `flatnet forget --force`: the agent has only just stopped, so its lease is still valid. */
 async function forget(lab: Lab, node: string): Promise<void> {
   try {
     await withStore(lab, (store) => forgetNode(store, node, { force: true }));
@@ -102,7 +102,7 @@ async function forget(lab: Lab, node: string): Promise<void> {
   }
 }
 
-/** A namespace lives as long as any process in it: a forgotten tcpdump would keep it. */
+/** Kills all processes in a namespace: a forgotten tcpdump would keep the namespace alive. */
 async function killInside(netns: string): Promise<void> {
   const id = netnsId(netns);
   const spared = ancestors();

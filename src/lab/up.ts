@@ -16,7 +16,7 @@ import { enterMachine } from './machine/limits.ts';
 import { requirePlugins } from './machine/programs.ts';
 import { publishNetwork, publishResources, startStore } from './machine/store.ts';
 import { createNode, createTors, createUnderlay, kernelFamilies } from './machine/underlay.ts';
-import { MOST_NODES, MOST_SUBNETS, subnetOfNode } from './machine/underlay-plan.ts';
+import { MAX_NODES, MAX_SUBNETS, subnetOfNode } from './machine/underlay-plan.ts';
 import { checkNetwork } from './network.ts';
 import { incomplete, Lab, labNames, nameOption, readState, requireRoot } from './record/lab.ts';
 import { withLock } from './record/lock.ts';
@@ -25,27 +25,27 @@ import type { BgpTopology, LabNode } from './record/topology.ts';
 
 export type UpOptions = {
   readonly name: string;
-  /** How many; they are named node1, node2, … */
+  /** Number of nodes; they are named node1, node2, … */
   readonly nodes: number;
-  /** Of the underlay, with a router between them. */
+  /** Number of underlay subnets, with a router between them. */
   readonly subnets: number;
   readonly network: Network;
   /** Default: the node-to-node mesh. */
   readonly bgp?: BgpTopology;
   /** After a failure, leave everything in place for inspection. */
   readonly keep?: boolean;
-  /** Hears what is being done. */
+  /** Receives a text for each step. */
   readonly progress?: (text: string) => void;
   readonly signal?: AbortSignal;
 };
 
-/** How many agents start at once: more would only compete for the processor. */
-const STARTS_AT_ONCE = 8;
+/** Agents started concurrently: more would only compete for the processor. */
+const CONCURRENT_STARTS = 8;
 
 /**
- * Brings a lab up; returns when every agent is ready. Checks all it can before it makes anything, and takes
- * everything down again if it fails later. Throws LAB_EXISTS, LAB_INCOMPLETE, NOT_ROOT, KERNEL_FEATURE,
- * CONFIG_INVALID, NAME_INVALID, USAGE, and BIRD if it is needed and missing.
+ * Starts a lab; returns when every agent is ready. Checks all it can before it creates anything, and removes
+ * everything again if it fails later. Throws LAB_EXISTS, LAB_INCOMPLETE, NOT_ROOT, KERNEL_FEATURE,
+ * CONFIG_INVALID, NAME_INVALID, USAGE, and BIRD if BIRD is needed but missing.
  */
 export async function up(options: UpOptions): Promise<Lab> {
   const { name, subnets, network, bgp = {}, signal, progress = () => {} } = options;
@@ -101,7 +101,7 @@ async function build(
   await startTors(lab);
   let ready = 0;
   progress(`agents: 0 of ${nodes.length} ready`);
-  await forEachLimited(STARTS_AT_ONCE, nodes, async (node) => {
+  await forEachLimited(CONCURRENT_STARTS, nodes, async (node) => {
     signal?.throwIfAborted();
     await startAgent(lab, node.name);
     await agentReady(lab, node.name, signal);
@@ -116,8 +116,8 @@ function interrupted(reason: string, name: string, kept: boolean): FlatnetError 
   return new FlatnetError(reason, {
     code: 'INTERRUPTED',
     fix: kept
-      ? `to remove what was made: flatnet lab down${nameOption(name)}`
-      : 'what was made has been removed',
+      ? `remove the incomplete lab: flatnet lab down${nameOption(name)}`
+      : 'the incomplete lab has been removed',
   });
 }
 
@@ -135,8 +135,8 @@ async function cleanUp(name: string, reason: unknown): Promise<void> {
 }
 
 function planNodes(lab: string, count: number, subnets: number): LabNode[] {
-  within('--nodes', count, MOST_NODES);
-  within('--subnets', subnets, MOST_SUBNETS);
+  within('--nodes', count, MAX_NODES);
+  within('--subnets', subnets, MAX_SUBNETS);
   return Array.from({ length: count }, (_, i) => {
     const index = i + 1;
     return { name: nodeName(lab, `node${index}`), index, subnet: subnetOfNode(index, subnets) };
@@ -151,7 +151,7 @@ function within(option: string, value: number, most: number): void {
   });
 }
 
-/** Throws USAGE for reflectors and routers that would do nothing, or do harm. */
+/** Throws USAGE for reflectors or routers that would have no effect or break the lab. */
 function checkTopology({ network, nodes, bgp = {} }: UpOptions): void {
   const { reflectors = 0, tor } = bgp;
   const refuse = (object: string, text: string, fix: string): never => {
@@ -170,7 +170,7 @@ function checkTopology({ network, nodes, bgp = {} }: UpOptions): void {
   if (usesIpip(network)) {
     refuse(
       object,
-      'routes pods’ own packets, but IPIP would hide them from the routers',
+      'adds routers for pods’ own packets, but IPIP would hide these from them',
       'use --preset calico-bgp',
     );
   }

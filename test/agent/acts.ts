@@ -12,7 +12,7 @@ import { killStore, watchGap } from './store-faults.ts';
 /** One thing that happens to a cluster. */
 export type Act = { readonly name: string; readonly run: () => void | Promise<void> };
 
-const MOST_NODES = 5;
+const MAX_NODES = 5;
 const MOST_PODS = 3;
 const MOST_FOREIGN = 6;
 
@@ -174,7 +174,7 @@ const changeMtu: Kind = (cluster, random) => {
 };
 
 const addNode: Kind = (cluster, random) => {
-  if (cluster.nodes.size >= MOST_NODES) return undefined;
+  if (cluster.nodes.size >= MAX_NODES) return undefined;
   const pods = 1 + random.int(2);
   return { name: `node added`, run: async () => void (await cluster.addNode(pods)) };
 };

@@ -23,7 +23,7 @@ describe('usage errors', { skip: CANNOT }, () => {
       /--backend: unknown backend 'carrier-pigeon'; use one of vxlan, host-gw/,
     ],
     [['--network', '10.244.0.0'], /--network: '10\.244\.0\.0' is not a network; write address\/length/],
-    [['--network', '10.0.0.0/8,10.1.0.0/16'], /--network: .*two networks of one family/],
+    [['--network', '10.0.0.0/8,10.1.0.0/16'], /--network: .*two networks of the same family/],
     [['--network', '10.244.0.0/29'], /Network.*too small/],
     [
       ['--network', '172.16.0.0/12'],
@@ -156,7 +156,7 @@ describe('wrong requests to a running lab', { skip: CANNOT }, () => {
     [
       ['node', 'add', '--subnet', '3'],
       2,
-      /--subnet: the underlay has no subnet 3; they are numbered from 0 to 0/,
+      /--subnet: the underlay has no subnet 3; subnets are numbered from 0 to 0/,
     ],
     [['apply', '-f', '/no/such/file'], 2, /\/no\/such\/file: no such file/],
   ];

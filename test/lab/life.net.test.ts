@@ -32,7 +32,7 @@ test('two labs side by side with the same addresses, and neither leaves anything
   assert.match(ip(`${a.name}-node1`, 'route'), /dev flannel\.1 (proto 110 )?onlink/);
   assert.match(ip(`${b.name}-node1`, 'route'), /via 172\.30\.0\.12 dev eth0/);
 
-  assert.match(await a.ok('down'), /is gone/);
+  assert.match(await a.ok('down'), /removed/);
   assert.deepEqual(traces(a.name), NOTHING);
   const left = await b.json<Pair[]>('matrix');
   assert.ok(
@@ -109,7 +109,7 @@ test('nodes stop, start, come and go', { skip: CANNOT }, async (t) => {
   const dark = await lab.run('matrix', '--timeout', '200');
   assert.equal(dark.status, 1);
   assert.match(dark.stdout, /FAIL/);
-  assert.match(dark.stdout, /a -> b IPv4: no answer/);
+  assert.match(dark.stdout, /a -> b IPv4: no reply/);
   await lab.ok('node', 'start', 'node2');
   assert.ok(await reached());
 
@@ -169,7 +169,7 @@ test('an `up` that fails or is interrupted leaves nothing behind', { skip: CANNO
   up.kill('SIGINT');
   const status = await new Promise((resolve) => up.once('close', resolve));
   assert.equal(status, 1);
-  assert.match(said, /flatnet: stopped by SIGINT; what was made has been removed\n$/);
+  assert.match(said, /flatnet: stopped by SIGINT; the incomplete lab has been removed\n$/);
   assert.deepEqual(traces(lab.name), NOTHING);
 
   // Killed outright: a wreck, reported as one.

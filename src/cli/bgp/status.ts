@@ -8,7 +8,7 @@ import { boxTable, print } from '../shared/output.ts';
 
 export const command = agentSocketOptions(
   newCommand(
-    'Show a node’s BGP sessions. Exit status 1 if one is not established or cannot be, or if there is none to other nodes.',
+    'Show a node’s BGP sessions. Exit status 1 if one is not established or cannot be set up, or if there is none to other nodes.',
     ['flatnet bgp status', 'flatnet bgp status --node node1 --lab flatnet', 'flatnet bgp status --json'],
   ),
 ).action(async (options: AgentSocketOptions) => {

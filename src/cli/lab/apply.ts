@@ -6,7 +6,7 @@ import { describeReport, type LabOptions, labOptions, manifestsOf } from './shar
 
 export const command = labOptions(
   newCommand(
-    'Make what Kubernetes manifests describe: Pod, Deployment, DaemonSet, Namespace. What already matches is left alone. No images are pulled: containers run on this machine’s file system; one that exits is not restarted.',
+    'Create or update objects from Kubernetes manifests: Pod, Deployment, DaemonSet, Namespace. Objects that already match are left alone. No images are pulled: containers run on this machine’s file system. A container that exits is not restarted.',
     ['flatnet lab apply -f examples/pod-two-container.yaml', 'flatnet lab apply -f - <web.yaml'],
   ),
 )

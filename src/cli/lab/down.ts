@@ -6,7 +6,7 @@ import { type LabOptions, labOptions } from './shared.ts';
 
 export const command = labOptions(
   newCommand(
-    'Remove a lab: processes, namespaces, files. Works on any wreck, and if there is nothing to remove.',
+    'Remove a lab: processes, namespaces, files. Also cleans up broken labs; succeeds if there is nothing to remove.',
     ['flatnet lab down', 'flatnet lab down --name second', 'flatnet lab down --all'],
   ),
 )
@@ -19,5 +19,5 @@ export const command = labOptions(
 
 function describe({ lab, existed, namespaces, processes }: { lab: string } & DownReport): string {
   if (!existed) return `there is no lab '${lab}': nothing to do`;
-  return `lab '${lab}' is gone: ${processes} processes, ${namespaces} network namespaces`;
+  return `lab '${lab}' removed: ${processes} processes, ${namespaces} network namespaces`;
 }

@@ -32,7 +32,7 @@ export const command = labOptions(
     const { TERM } = process.env;
     const env = container ? { ...container.env, ...(TERM === undefined ? {} : { TERM }) } : process.env;
     const child = spawn(file, args, { stdio: 'inherit', env });
-    // The terminal sends these to the whole foreground group; what they mean is up to the command.
+    // The terminal sends these to the whole foreground group; the command decides how to handle them.
     for (const signal of ['SIGINT', 'SIGQUIT'] as const) process.on(signal, () => {});
     try {
       const [status, signal] = (await once(child, 'exit')) as [number | null, NodeJS.Signals | null];
@@ -54,8 +54,9 @@ function atTerminal(): boolean {
 }
 
 /**
- * script(1) makes a pseudo-terminal inside, as a container runtime does: the process group of our own
- * terminal has no number in the pod's pid namespace, which shells with job control treat as an error.
+ * script(1) allocates a pseudo-terminal inside the pod, as a container runtime does: the foreground process
+ * group of our own terminal has no ID in the pod's pid namespace, which shells with job control treat as an
+ * error.
  */
 function onOwnTerminal(words: readonly string[]): string[] {
   const quoted = words.map((word) => `'${word.replaceAll("'", "'\\''")}'`);

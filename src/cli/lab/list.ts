@@ -24,6 +24,9 @@ export const command = newCommand('List the labs on this machine.', ['flatnet la
         `${lab.subnets}`,
         lab.created.slice(0, 19).replace('T', ' '),
       ]);
-      return table(['LAB', 'STATE', 'NODES', 'SUBNETS', 'CREATED'], rows) || 'no lab is up: flatnet lab up';
+      return (
+        table(['LAB', 'STATE', 'NODES', 'SUBNETS', 'CREATED'], rows) ||
+        'there are no labs; start one: flatnet lab up'
+      );
     });
   });

@@ -18,13 +18,13 @@ type Options = LabOptions & {
 };
 
 export const command = labOptions(
-  newCommand('Show what a node’s agent, a container or the store wrote, unchanged.', [
+  newCommand('Show the log of a node’s agent, a container or the store, unchanged.', [
     'flatnet lab logs node1 -f',
     'flatnet lab logs web -c nginx --tail 20',
     'flatnet lab logs store',
   ]),
 )
-  .argument('<node|pod|store>', 'NAMESPACE/POD for a pod that has the name of a node')
+  .argument('<node|pod|store>', 'write NAMESPACE/POD if a pod has the name of a node')
   .option('-n, --namespace <namespace>', 'namespace of the pod', 'default')
   .option('-c, --container <name>', 'default: the first')
   .option('-f, --follow', 'keep printing new lines')

@@ -13,18 +13,18 @@ import { type LabOptions, labOptions } from './shared.ts';
 
 type Options = LabOptions & { readonly timeout: number; readonly full?: boolean };
 
-/** Columns beyond which a table is unreadable. */
-const WIDEST = 12;
-const MOST_FAILURES = 20;
+/** Most columns of a table that is still readable. */
+const MAX_COLUMNS = 12;
+const MAX_FAILURES = 20;
 
 export const command = labOptions(
   newCommand(
-    'Show who reaches whom: every pod and every node pings every pod. Cells are round trips in ms; NAT means that the target saw a source address other than the sender’s own. Exit status 1 if a pair fails.',
+    'Test connectivity: every pod and every node pings every pod. Cells show round trips in ms; NAT means that the target saw a source address other than the sender’s own. Exit status 1 if a pair fails.',
     ['flatnet lab matrix', 'flatnet lab matrix --json'],
   ),
 )
   .option('--timeout <ms>', 'how long to wait for a round’s replies', milliseconds, 1000)
-  .option('--full', `print the table even for more than ${WIDEST} pods`)
+  .option('--full', `print the table even for more than ${MAX_COLUMNS} pods`)
   .action(async ({ name, json, timeout, full }: Options) => {
     const lab = Lab.open(name);
     const pods = readPods(lab)
@@ -53,7 +53,7 @@ function tables(
   targets: readonly string[],
   full: boolean,
 ): string[] {
-  if (targets.length > WIDEST && !full) return [];
+  if (targets.length > MAX_COLUMNS && !full) return [];
   const cells = new Map(pairs.map((pair) => [`${pair.family} ${pair.from} ${pair.to}`, pair]));
   const families = FAMILIES.filter((family) => pairs.some((pair) => pair.family === family));
   return families.map((family) => {
@@ -92,19 +92,19 @@ function summary(pairs: readonly Pair[]): string {
 function failures(pairs: readonly Pair[]): string[] {
   const failed = pairs.filter((pair) => !isGood(pair));
   const lines = failed
-    .slice(0, MOST_FAILURES)
+    .slice(0, MAX_FAILURES)
     .map((pair) => `  ${pair.from} -> ${pair.to} IPv${pair.family}: ${reason(pair)}`);
-  if (failed.length > MOST_FAILURES) lines.push(`  and ${failed.length - MOST_FAILURES} more`);
+  if (failed.length > MAX_FAILURES) lines.push(`  and ${failed.length - MAX_FAILURES} more`);
   return lines;
 }
 
 function reason({ reached, error, source }: Pair): string {
-  if (!reached) return error ?? 'no answer';
-  return source ? `the target saw source ${source}` : 'what source the target saw is unknown';
+  if (!reached) return error ?? 'no reply';
+  return source ? `the target saw source ${source}` : 'unknown which source the target saw';
 }
 
 function milliseconds(text: string): number {
   const value = Number(text);
   if (/^[0-9]+$/.test(text) && value > 0 && value <= 60_000) return value;
-  throw new InvalidArgumentError('Write milliseconds, as 1000.');
+  throw new InvalidArgumentError('Write milliseconds, for example 1000.');
 }

@@ -13,27 +13,29 @@ type AddOptions = LabOptions & { readonly subnet?: number };
 export const command = newCommand('Stop, start, restart, add or delete a node.');
 
 const stop = labOptions(
-  newCommand('Stop a node’s agent. Its pods keep talking: the data path is in the kernel.', [
+  newCommand('Stop a node’s agent. Its pods keep communicating: the data path is in the kernel.', [
     'flatnet lab node stop node2',
     'flatnet lab node stop node2 --kill',
-    'flatnet lab node stop node2 --power   # the whole node goes dark',
+    'flatnet lab node stop node2 --power   # like a power failure of the node',
   ]),
 )
   .argument('<node>')
   .option('--kill', 'use SIGKILL, like a crash')
-  .option('--power', 'kill the agent and pull the node’s cable')
+  .option('--power', 'kill the agent and disconnect the node from the network')
   .action(async (node: string, { name, json, kill, power }: StopOptions) => {
     if (kill && power) {
       throw new FlatnetError('--power already kills the agent', { code: 'USAGE', object: '--kill' });
     }
     const how = power ? 'power' : kill ? 'kill' : 'stop';
     await Lab.change(name, (lab) => stopNode(lab, node, how));
-    const text = { stop: 'agent stopped', kill: 'agent killed', power: 'agent killed, cable out' }[how];
+    const text = { stop: 'agent stopped', kill: 'agent killed', power: 'agent killed, node disconnected' }[
+      how
+    ];
     print({ node, state: 'stopped', how }, json, () => `node ${node}: ${text}`);
   });
 
 const start = labOptions(
-  newCommand('Start a node’s agent, plug its cable in, and wait until it is ready.', [
+  newCommand('Reconnect a node, start its agent, and wait until it is ready.', [
     'flatnet lab node start node2',
   ]),
 )
@@ -100,7 +102,7 @@ const remove = labOptions(
   });
 
 command.addCommand(stop.name('stop').summary('stop a node’s agent, or the whole node'));
-command.addCommand(start.name('start').summary('start it again'));
+command.addCommand(start.name('start').summary('start a stopped node'));
 command.addCommand(restart.name('restart').summary('stop and start a node’s agent'));
 command.addCommand(add.name('add').summary('add a node'));
 command.addCommand(remove.name('delete').summary('delete a node for good'));

@@ -19,17 +19,17 @@ type Options = LabOptions & {
 };
 
 export const command = labOptions(
-  newCommand('Ping from one pod or node to another, and show which source address arrives.', [
+  newCommand('Ping from one pod or node to another, and show the source address that arrives.', [
     'flatnet lab ping web db',
     'flatnet lab ping node1 web -c 10 -i 0.2',
-    'flatnet lab ping team-a/web 172.30.255.1   # the world outside the cluster',
+    'flatnet lab ping team-a/web 172.30.255.1   # an address outside the cluster',
   ]),
 )
   .argument('<from>', 'a pod, NAMESPACE/POD or a node')
   .argument('<to>', 'the same, or an IP address')
-  .option('-c, --count <n>', 'how many', integer(1, 1_000_000), 3)
+  .option('-c, --count <n>', 'number of pings', integer(1, 1_000_000), 3)
   .option('-s, --size <bytes>', 'payload after the ICMP header', integer(0, 65_000), 56)
-  .option('-i, --interval <seconds>', 'between two', seconds, 1)
+  .option('-i, --interval <seconds>', 'time between two pings', seconds, 1)
   .option('-W, --timeout <seconds>', 'how long to wait for each reply', seconds, 1)
   .option('-4', 'over IPv4')
   .option('-6', 'over IPv6')
@@ -82,7 +82,7 @@ export const command = labOptions(
 function describe({ sequence, to, size, rtt, error }: PingReply, name: string): string {
   if (rtt !== undefined)
     return `${size + 8} bytes from ${name} (${to}): icmp_seq=${sequence} time=${rtt.toFixed(3)} ms`;
-  return `icmp_seq=${sequence} ${error ?? 'no answer'}`;
+  return `icmp_seq=${sequence} ${error ?? 'no reply'}`;
 }
 
 type Statistics = {
@@ -112,7 +112,7 @@ function summarise(
   if (min !== undefined)
     lines.push(`rtt min/avg/max = ${[min, avg, max].map((t) => t?.toFixed(3)).join('/')} ms`);
   if (sources.length) {
-    const verdict = ownSource ? 'the sender’s own: no NAT' : 'not the sender’s own: NAT on the way';
+    const verdict = ownSource ? 'the sender’s own: no NAT' : 'not the sender’s own: NAT on the path';
     lines.push(`source address seen by ${target}: ${sources.join(' ')} (${verdict})`);
   }
   return lines.join('\n');
@@ -125,5 +125,5 @@ function say(text: string): void {
 function seconds(text: string): number {
   const value = Number(text);
   if (text.trim() !== '' && value >= 0 && value <= 3600) return value;
-  throw new InvalidArgumentError('Write seconds, as 0.2.');
+  throw new InvalidArgumentError('Write seconds, for example 0.2.');
 }

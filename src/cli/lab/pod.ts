@@ -19,11 +19,14 @@ type CreateOptions = LabOptions & {
 export const command = newCommand('Create, list or delete pods.');
 
 const create = labOptions(
-  newCommand('Create a pod: a sandbox, wired by CNI. Without --node it goes to the least loaded node.', [
-    'flatnet lab pod create web --listen 80',
-    'flatnet lab pod create db --node node2 --label app=db',
-    `flatnet lab pod create dns --annotation 'cni.projectcalico.org/ipAddrs=["10.244.0.53"]'`,
-  ]),
+  newCommand(
+    'Create a pod: a sandbox, wired by CNI. Without --node it goes to the node with the fewest pods.',
+    [
+      'flatnet lab pod create web --listen 80',
+      'flatnet lab pod create db --node node2 --label app=db',
+      `flatnet lab pod create dns --annotation 'cni.projectcalico.org/ipAddrs=["10.244.0.53"]'`,
+    ],
+  ),
 )
   .argument('<pod>', 'a DNS label, or NAMESPACE/POD')
   .option('-n, --namespace <namespace>', 'namespace of the pod', 'default')

@@ -15,7 +15,7 @@ export function labOptions(command: Command): Command {
     .option('--json', 'print JSON');
 }
 
-/** Reads `-f FILE`, `-` being standard input; warns on standard error about what a lab ignores. */
+/** Reads `-f FILE` (`-` is standard input); warns on standard error about fields the lab ignores. */
 export function manifestsOf(file: string): Manifest[] {
   const warnings: string[] = [];
   const manifests = readManifests(
@@ -35,7 +35,7 @@ const STYLE = {
   absent: 'dim',
 } as const satisfies Record<Outcome, string>;
 
-/** Tells what was done to each object and its pods, and what runs in place of the images. */
+/** Describes what was done to each object and its pods, and what runs in place of the images. */
 export function describeReport({ objects, created, deleted }: ApplyReport): string {
   const notes = new Set(
     created.flatMap((pod) => pod.containers.map(({ name, note }) => `  ${name}: ${note}`)),

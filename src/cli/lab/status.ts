@@ -29,14 +29,14 @@ function describe(status: LabStatus): string {
     podTable(pods) || 'no pods',
     problems.length
       ? problems.map((problem) => render(paint('red', `! ${problem}`))).join('\n')
-      : render(paint('green', 'all is well')),
+      : render(paint('green', 'no problems found')),
   ];
   return parts.filter(Boolean).join('\n\n');
 }
 
 type Column = readonly [heading: string, cell: (node: NodeStatus) => Cell];
 
-/** Blocks have a table of their own below; BGP adds a column for sessions. */
+/** Blocks have their own table below; BGP adds a column for sessions. */
 function nodeTable({ nodes, addresses, families }: LabStatus): string {
   const hasBgp = nodes.some(({ bgp }) => bgp !== undefined);
   const columns: Column[] = [
@@ -62,7 +62,7 @@ function sessions({ bgp }: NodeStatus): Cell {
   return paint(bgp.established === bgp.expected ? 'green' : 'red', `${bgp.established}/${bgp.expected}`);
 }
 
-/** The addresses that peers use: only of families that pods have, to fit 80 columns. */
+/** The addresses that peers use, only of the pods' families so that the table fits 80 columns. */
 function underlay({ underlay }: AgentStatus, families: readonly Family[]): string {
   const addresses = Object.values(underlay?.addresses ?? {});
   return addresses.filter((address) => families.includes(familyOf(address))).join(' ') || '-';

@@ -8,7 +8,7 @@ export const command = newCommand('Stop or start the store that all nodes share.
 
 const stop = labOptions(
   newCommand(
-    'Stop the store. Agents keep what they know and pods keep talking, but with blocks no new pod gets an address.',
+    'Stop the store. Agents keep working with what they know and pods keep communicating, but with address blocks no new pod gets an address.',
     ['flatnet lab store stop'],
   ),
 ).action(async ({ name, json }: LabOptions) => {
@@ -17,7 +17,7 @@ const stop = labOptions(
 });
 
 const start = labOptions(
-  newCommand('Start the store with the data it held, even after it was killed.', ['flatnet lab store start']),
+  newCommand('Start the store again with its data, even after it was killed.', ['flatnet lab store start']),
 ).action(async ({ name, json }: LabOptions) => {
   await Lab.change(name, async (lab) => {
     if (!storeProcess(lab)) await startStore(lab);
@@ -25,5 +25,5 @@ const start = labOptions(
   print({ store: 'running' }, json, () => 'store running');
 });
 
-command.addCommand(stop.name('stop').summary('stop it'));
-command.addCommand(start.name('start').summary('start it again'));
+command.addCommand(stop.name('stop').summary('stop the store'));
+command.addCommand(start.name('start').summary('start the store again'));

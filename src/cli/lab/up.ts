@@ -28,7 +28,7 @@ type Options = LabOptions & {
 };
 
 export const command = labOptions(
-  newCommand('Bring a lab up; returns when every node can take pods.', [
+  newCommand('Start a lab; returns when every node can take pods.', [
     'flatnet lab up',
     'flatnet lab up --nodes 5 --subnets 2',
     'flatnet lab up --backend host-gw --name second',
@@ -38,8 +38,8 @@ export const command = labOptions(
     'flatnet lab up --config net-conf.json',
   ]),
 )
-  .option('--nodes <n>', 'how many nodes', integer(1, 200), 3)
-  .option('--subnets <k>', 'subnets of the underlay, connected by a router', integer(1, 16), 1)
+  .option('--nodes <n>', 'number of nodes', integer(1, 200), 3)
+  .option('--subnets <k>', 'number of underlay subnets, connected by a router', integer(1, 16), 1)
   .addOption(
     new Option(
       '--preset <name>',
@@ -54,13 +54,13 @@ export const command = labOptions(
   .option('--config <file>', "flannel's net-conf.json, or the same keys as YAML")
   .option(
     '--reflectors <n>',
-    'make the first n nodes BGP route reflectors and turn the mesh off',
+    'make the first n nodes BGP route reflectors and turn off the mesh',
     integer(1, 200),
   )
   .addOption(
     new Option(
       '--tor [program]',
-      'a top-of-rack router on each subnet that speaks BGP with its nodes: bird or frr',
+      'add a top-of-rack router to each subnet that speaks BGP with its nodes: bird or frr',
     )
       .choices(TOR_PROGRAMS)
       .preset('bird'),
@@ -109,7 +109,7 @@ function networkOf({ config, network, backend, preset }: Options): Network {
     : readNetworkFile(readText(config, 'CONFIG_INVALID'), config, complete);
 }
 
-/** Blames the option that set `Backend.Type`. */
+/** Attributes an error in `Backend.Type` to the option that set it. */
 function asOption<T>(option: string, read: () => T): T {
   try {
     return read();
@@ -131,7 +131,7 @@ function fromCidrs(text: string): Record<string, unknown> {
   const v4 = cidrs.filter((cidr) => familyOf(cidr) === 4);
   const v6 = cidrs.filter((cidr) => familyOf(cidr) === 6);
   if (v4.length > 1 || v6.length > 1) {
-    throw new FlatnetError(`'${text}' names two networks of one family`, {
+    throw new FlatnetError(`'${text}' has two networks of the same family`, {
       code: 'CONFIG_INVALID',
       object: '--network',
       fix: 'write one IPv4 network, one IPv6 network, or both',

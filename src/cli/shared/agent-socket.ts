@@ -6,7 +6,7 @@ import { FlatnetError } from '../../error.ts';
 import { DEFAULT_LAB, Lab } from '../../lab/record/lab.ts';
 import { LabPaths } from '../../lab/record/paths.ts';
 
-/** Which agent a command asks: this machine's, one by its socket, or that of a lab's node. */
+/** Selects the agent a command asks: this machine's, one by its socket, or that of a lab node. */
 export type AgentSocketOptions = {
   readonly socket?: string;
   readonly lab?: string;
@@ -35,7 +35,7 @@ export function agentSocket({ socket, lab, node }: AgentSocketOptions): string {
   }
   const labName = lab ?? DEFAULT_LAB;
   const path = new LabPaths(labName).node(node).agentSocket;
-  // If nothing listens, the name may be wrong. An incomplete lab may still have this agent.
+  // Without a socket, the name may be wrong; with one, the agent may run even in an incomplete lab.
   if (!existsSync(path)) Lab.open(labName).node(node);
   return path;
 }

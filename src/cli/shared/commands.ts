@@ -1,12 +1,9 @@
 import { Command, InvalidArgumentError } from 'commander';
 
-/** Loads a command only when it is chosen: its start-up never pays for the others. */
+/** A command that is loaded only when chosen, so that no command pays for loading the others. */
 export type Entry = { readonly summary: string; readonly load: () => Promise<{ readonly command: Command }> };
 
-/**
- * Adds a table of commands: the one that `words` choose in full, the others with name and summary for the
- * help.
- */
+/** Adds a table of commands: the one chosen by `words` in full, the others by name and summary for the help. */
 export async function addCommands(
   parent: Command,
   entries: Readonly<Record<string, Entry>>,
@@ -32,7 +29,7 @@ export function newCommand(description: string, examples: readonly string[] = []
   return command;
 }
 
-/** For options that are whole numbers. */
+/** Parses an option that is a whole number. */
 export function integer(min: number, max: number): (text: string) => number {
   return (text) => {
     const value = Number(text);
@@ -41,7 +38,7 @@ export function integer(min: number, max: number): (text: string) => number {
   };
 }
 
-/** For options that may be repeated. */
+/** Parses an option that may be repeated. */
 export function collect<T>(read: (text: string) => T): (text: string, previous: T[] | undefined) => T[] {
   return (text, previous) => [...(previous ?? []), read(text)];
 }

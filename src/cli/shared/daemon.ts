@@ -1,7 +1,7 @@
 import { pino } from 'pino';
 import type { Log } from '../../log.ts';
 
-/** JSON lines on standard output, unbuffered: the last words before a crash must not be lost. */
+/** JSON lines on standard output, unbuffered: the last lines before a crash must not be lost. */
 export function processLog(level: string): Log {
   return pino(
     { level, base: null, timestamp: pino.stdTimeFunctions.isoTime },

@@ -4,10 +4,10 @@ import { coloured, paint, render } from './output.ts';
 
 export const EXIT = { ok: 0, failed: 1, usage: 2 } as const;
 
-/** Errors in what was asked for: nothing was tried. */
+/** Errors in the request itself: nothing was done. */
 const USAGE: readonly ErrorCode[] = ['CONFIG_INVALID', 'MANIFEST_INVALID', 'NAME_INVALID', 'USAGE'];
 
-/** Thrown by a command whose output already told what is wrong: only sets the exit status. */
+/** Thrown by a command whose output already describes the problem: only sets the exit status. */
 export class Exit extends Error {
   readonly status: number;
 
@@ -17,10 +17,7 @@ export class Exit extends Error {
   }
 }
 
-/**
- * Reports what went wrong on standard error, to a person or with `json` to a program; returns the exit
- * status.
- */
+/** Reports an error on standard error, as text or with `json` as JSON; returns the exit status. */
 export function fail(error: unknown, json: boolean): number {
   if (error instanceof Exit) return error.status;
   if (error instanceof CommanderError) {

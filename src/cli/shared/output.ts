@@ -4,7 +4,7 @@ import { styleText } from 'node:util';
 export type Cell = string | { readonly text: string; readonly style: Style };
 export type Style = 'green' | 'red' | 'yellow' | 'dim' | 'bold';
 
-/** Colour is for people at a terminal who have not set NO_COLOR (no-color.org). */
+/** Whether to use colour: only at a terminal, and not if NO_COLOR is set (no-color.org). */
 export function coloured(stream: NodeJS.WriteStream = process.stdout): boolean {
   return stream.isTTY === true && !process.env.NO_COLOR && process.env.TERM !== 'dumb';
 }
@@ -13,7 +13,7 @@ export function paint(style: Style, text: string): Cell {
   return { text, style };
 }
 
-/** Columns two spaces apart, each as wide as its widest cell, the last unpadded. Empty without rows. */
+/** Returns columns two spaces apart, each as wide as its widest cell, the last unpadded. Empty without rows. */
 export function table(
   header: readonly string[],
   rows: readonly (readonly Cell[])[],
@@ -34,7 +34,7 @@ export function table(
   return all.map(line).join('\n');
 }
 
-/** With ruled lines, as older tools draw them. Empty without rows. */
+/** Returns a table with ruled lines, as older tools draw them. Empty without rows. */
 export function boxTable(header: readonly string[], rows: readonly (readonly string[])[]): string {
   if (rows.length === 0) return '';
   const widths = header.map((_, column) =>
@@ -55,7 +55,7 @@ function plain(cell: Cell): string {
   return typeof cell === 'string' ? cell : cell.text;
 }
 
-/** Prints a command's result: as JSON for a program, or as `text` renders it for a person. */
+/** Prints a command's result, as JSON or as rendered by `text`. */
 export function print<T>(value: T, json: boolean | undefined, text: (value: T) => string): void {
   const output = json ? JSON.stringify(value, null, 2) : text(value);
   if (output !== '') process.stdout.write(`${output}\n`);
@@ -64,8 +64,8 @@ export function print<T>(value: T, json: boolean | undefined, text: (value: T) =
 const FRAMES = ['⠋', '⠙', '⠹', '⠸', '⠼', '⠴', '⠦', '⠧', '⠇', '⠏'];
 
 /**
- * Tells on standard error what is being done: at a terminal in one line with a spinner, which disappears;
- * else in a line per step.
+ * Reports progress on standard error: at a terminal in a single line with a spinner, which is cleared at the
+ * end; otherwise one line per step.
  */
 export class Progress implements Disposable {
   readonly #stream = process.stderr;

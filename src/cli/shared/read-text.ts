@@ -7,7 +7,7 @@ const WHY: Readonly<Record<string, string>> = {
   EACCES: 'permission denied',
 };
 
-/** The text of a file, `-` being standard input. Throws `code`, naming the file. */
+/** Returns the text of a file (`-` is standard input). Throws an error with `code` that names the file. */
 export function readText(file: string, code: ErrorCode): string {
   try {
     return file === '-' ? readStandardInput() : readFileSync(file, 'utf8');
@@ -22,7 +22,7 @@ export function readText(file: string, code: ErrorCode): string {
   }
 }
 
-/** The program at the other end may have made the pipe non-blocking: then EAGAIN only means nothing yet. */
+/** The other end may have made the pipe non-blocking: EAGAIN then only means that there is no data yet. */
 function readStandardInput(): string {
   const chunks: Buffer[] = [];
   for (;;) {

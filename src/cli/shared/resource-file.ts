@@ -10,7 +10,7 @@ import { readText } from './read-text.ts';
 
 export type Done = { readonly object: string; readonly outcome: string };
 
-/** Reads each `-f FILE`, `-` being standard input. */
+/** Reads each `-f FILE` (`-` is standard input). */
 export function resourcesOf(files: readonly string[]): Document[] {
   return files.flatMap((file) =>
     readManifest(readText(file, 'CONFIG_INVALID'), file === '-' ? 'standard input' : file),
@@ -22,7 +22,7 @@ export function fileOption(what: string): Option {
   return option.argParser(collect((text) => text));
 }
 
-/** Refuses pools that overlap each other, the store's, or the nodes' network, before anything is written. */
+/** Refuses pools that overlap each other, pools in the store, or the nodes' network, before any write. */
 export async function checkPools(documents: readonly Document[], store: ResourceStore): Promise<void> {
   const pools = documents.filter(({ kind }) => kind === 'IPPool');
   if (pools.length === 0) return;
@@ -38,7 +38,7 @@ export async function checkPools(documents: readonly Document[], store: Resource
   }
 }
 
-/** Does `work` for each in turn; if one fails, the error tells what had been done before. */
+/** Does `work` for each document in turn; if one fails, the error lists what was done before. */
 export async function each(
   documents: readonly Document[],
   work: (document: Document) => Promise<string>,

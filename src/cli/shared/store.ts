@@ -9,7 +9,7 @@ import type { ResourceStore } from '../../store/ports/resources.ts';
 import type { Store } from '../../store/ports/store.ts';
 import { collect } from './commands.ts';
 
-/** Which store a command talks to: a lab's, or one by its address. */
+/** Selects the store a command uses: a lab's, or one by its address. */
 export type StoreSelection = {
   readonly endpoint?: readonly string[];
   readonly prefix: string;
@@ -32,8 +32,8 @@ export function storeOptions(command: Command): Command {
     .option('--prefix <prefix>', 'prefix of the network’s keys', DEFAULT_PREFIX)
     .option('--cacert <file>', 'PEM file with the CA of the store’s certificate')
     .option('--cert <file>', 'PEM file with the client certificate')
-    .option('--key <file>', 'PEM file with its key')
-    .option('--lab <lab>', 'the store of this lab');
+    .option('--key <file>', 'PEM file with the key of that certificate')
+    .option('--lab <lab>', 'use the store of this lab');
 }
 
 /** Runs `work` on the store, then closes the connection. */
@@ -75,7 +75,7 @@ export async function warnWithoutPeers(store: ResourceStore): Promise<void> {
   );
 }
 
-/** Tells what was freed. */
+/** Describes what was released. */
 export function removedText({ released, blocks, kept }: Removed): string {
   return [
     `released ${released.length} addresses and ${blocks.length} blocks`,

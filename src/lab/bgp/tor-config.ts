@@ -2,7 +2,7 @@ import type { Network } from '../../cluster/network.ts';
 import { FAMILIES, type Family } from '../../ip/address.ts';
 import { addressOf } from '../../ip/cidr.ts';
 import {
-  MOST_NODES,
+  MAX_NODES,
   nodeAddresses,
   spineAddress,
   torAddress,
@@ -124,7 +124,7 @@ export function torFrr(own: Rack): string {
     'no bgp ebgp-requires-policy',
     'no bgp default ipv4-unicast',
     // The default is a hundred; each node connects once per family.
-    `bgp listen limit ${MOST_NODES * families.length}`,
+    `bgp listen limit ${MAX_NODES * families.length}`,
     ...global,
     ...channels,
   ];

@@ -15,9 +15,9 @@ import type { LabNode } from '../record/topology.ts';
 /** Something that sends and answers packets. */
 export type Endpoint = {
   readonly kind: 'pod' | 'node' | 'address';
-  /** As a person writes it: `web`, `team-a/web`, `node1`. */
+  /** As a user writes it: `web`, `team-a/web`, `node1`. */
   readonly name: string;
-  /** Where to reach it. */
+  /** The addresses under which it is reached. */
   readonly addresses: PerFamily<Ip>;
   /** Path of its network namespace; absent for a bare address. */
   readonly netns?: string;
@@ -53,7 +53,7 @@ export function findEndpoint(lab: Lab, text: string): Endpoint {
   throw unknown(lab, `'${text}' is not a pod, a node or an address`);
 }
 
-/** NOT_FOUND, listing the names there are. */
+/** Returns a NOT_FOUND error that lists the existing names. */
 export function unknown(lab: Lab, text: string): FlatnetError {
   const names = [
     ...readPods(lab).map((each) => podEndpoint(lab, each).name),

@@ -31,15 +31,15 @@ export type MatrixOptions = {
 };
 
 /**
- * The first round fills neighbour tables; the others measure and retry what was lost. A pair's best time
+ * The first round fills neighbour tables; the others measure and retry lost pings. A pair's best time
  * counts.
  */
 const ROUNDS = 3;
 
 /**
  * Pings from every sender to every other target in every family that both have, all from this process: a raw
- * socket in each namespace sends, and hears what arrives there. Each ping has the wire to itself, so the
- * times are round trips, not queues.
+ * socket in each namespace sends and observes what arrives there. Each ping has the wire to itself, so the
+ * times contain no queueing.
  */
 export async function matrix(
   senders: readonly Endpoint[],
@@ -71,14 +71,14 @@ export async function matrix(
         ...(rtt === undefined ? {} : { rtt }),
         ...(source === undefined ? {} : { source }),
         ...(ownSource === undefined ? {} : { ownSource }),
-        ...(rtt === undefined ? { error: error ?? 'no answer' } : {}),
+        ...(rtt === undefined ? { error: error ?? 'no reply' } : {}),
       });
     }
   }
   return pairs;
 }
 
-/** A ping and what is known about it. */
+/** A ping and its outcome so far. */
 type Try = {
   readonly sender: Endpoint;
   readonly target: Endpoint;
@@ -90,7 +90,7 @@ type Try = {
   rtt?: number;
   source?: Ip;
   /**
-   * The source of an echo request with an identifier none of us used, which arrived at this ping's turn: NAT
+   * The source of an echo request with an unknown identifier that arrived during this ping's turn: NAT
    * changes identifiers too.
    */
   strangeSource?: Ip;
@@ -144,7 +144,8 @@ class Probe implements Disposable {
   }
 
   /**
-   * Identifiers are random; two sockets with the same one could not tell their requests apart at the target.
+   * Opens a socket with an unused identifier: they are random, and with equal ones the requests of two
+   * sockets could not be told apart at the target.
    */
   #open(netns: string): IcmpSocket {
     for (;;) {
@@ -167,7 +168,7 @@ class Probe implements Disposable {
       each.answered = true;
       return;
     }
-    // On one machine the reply has usually arrived when the send returns.
+    // On a single machine the reply has usually arrived by the time send returns.
     this.#drain(each.from);
     this.#drain(each.at);
   }

@@ -23,15 +23,15 @@ export type PingReply = {
   readonly size: number;
   /** Round trip in milliseconds; undefined if there was no reply. */
   readonly rtt?: number;
-  /** What came instead. */
+  /** The ICMP or send error received instead. */
   readonly error?: string;
-  /** The source address that the target saw; undefined if we cannot look there, or nothing arrived. */
+  /** The source address that the target saw; undefined if we cannot observe it, or nothing arrived. */
   readonly source?: Ip;
 };
 
 /**
- * Pings from one end to the other and observes which source address arrives there. Yields each result as soon
- * as it is known.
+ * Pings from one end to the other and observes the source address that arrives there. Yields each result as
+ * soon as it is known.
  */
 export async function* pingEndpoint(
   from: Endpoint,

@@ -24,7 +24,7 @@ export type NodeStatus = {
   readonly pods: number;
   /** The agent's own report, if it answers. */
   readonly status?: AgentStatus;
-  /** If there is BGP and it answers. */
+  /** If the backend is BGP and BIRD answers. */
   readonly bgp?: Sessions;
 };
 
@@ -39,18 +39,18 @@ export type LabStatus = {
   /** The pods' address families. */
   readonly families: readonly Family[];
   readonly pods: readonly PodStatus[];
-  /** What is wrong, in words. Empty if all is well. */
+  /** Problems, as text. Empty if there are none. */
   readonly problems: readonly string[];
 };
 
-/** Asks everybody at once. */
+/** Queries all agents and the store concurrently. */
 export async function labStatus(lab: Lab): Promise<LabStatus> {
   const problems: string[] = [];
   const pods = readPods(lab).map((pod) => podStatus(lab, pod));
   const running = storeProcess(lab) !== undefined;
   if (!running)
     problems.push(
-      `the store is not running: agents keep what they know but learn nothing new: flatnet lab store start${nameOption(lab.name)}`,
+      `the store is not running: agents keep working with what they know but learn nothing new: flatnet lab store start${nameOption(lab.name)}`,
     );
   const { addresses, backend } = lab.network;
   const hasBlocks = addresses === 'blocks';
@@ -108,7 +108,7 @@ function readLeases(lab: Lab): Promise<readonly Member[]> {
   return withStore(lab, ({ membership }) => membership.members());
 }
 
-/** Every block there is, with its owner, sorted by node. */
+/** All blocks with their owners, sorted by node. */
 async function readBlocks(lab: Lab): Promise<BlockUsage[]> {
   const snapshot = await withStore(lab, ({ blocks }) => blocks.snapshot());
   return usage(snapshot, [])
@@ -138,7 +138,7 @@ function nodeProblems(
   if (!namespaces.includes(netns)) problems.push(`${name}: its network namespace ${netns} is gone`);
   if (agent === 'stopped')
     problems.push(
-      `${name}: no agent is running; what it set up stays, but nothing is repaired: flatnet lab node start ${name}${nameOption(lab.name)}`,
+      `${name}: no agent is running: the kernel keeps its state, but nothing is repaired: flatnet lab node start ${name}${nameOption(lab.name)}`,
     );
   if (agent === 'silent') problems.push(`${name}: the agent does not answer`);
   if (agent === 'not ready')

@@ -14,18 +14,18 @@ import { flatnetProgram, linkPlugins } from './programs.ts';
 import { storeEndpoint } from './store.ts';
 
 /**
- * Milliseconds, ample for agents that all start at once on an emulated machine: 30 on two cores of a real one
- * take 15 s.
+ * Timeout in milliseconds, ample even for agents that all start at once on an emulated machine: on two real
+ * cores, 30 take 15 s.
  */
 const PATIENCE = 180_000;
 const GRACE = 5000;
 
-/** Seconds, as flannel's: a node may be away for a day. */
+/** Seconds, as in flannel: a node may be down for a day. */
 const LEASE_TTL = 86_400;
 
 /**
- * Starts the node's agent in the node's namespace. It is not ready yet: see `agentReady`. `leaseTtl`:
- * seconds.
+ * Starts the node's agent in the node's namespace, without waiting until it is ready (see `agentReady`).
+ * `leaseTtl`: seconds.
  */
 export async function startAgent(lab: Lab, name: string, leaseTtl = LEASE_TTL): Promise<void> {
   const paths = lab.paths.node(name);
@@ -61,12 +61,12 @@ export async function agentReady(lab: Lab, name: string, signal?: AbortSignal): 
       object: `node ${name}`,
       fix: `see ${agentLog} (after a failed up only with --keep)`,
     });
-  let reason = 'it does not answer';
+  let reason = 'the agent does not answer';
   const ask = async (): Promise<AgentStatus | undefined> => {
     const status = await agentStatus(lab, name);
     if (status?.ready) return status;
     if (!agentProcess(lab, name)) {
-      throw failed('AGENT_UNREACHABLE', lastLines(agentLog, 1) || 'it exited without a message');
+      throw failed('AGENT_UNREACHABLE', lastLines(agentLog, 1) || 'the agent exited without a message');
     }
     reason = status?.notReady ?? reason;
     return undefined;

@@ -11,20 +11,20 @@ const VXLAN: LinkSpec = {
   data: { kind: 'vxlan', id: 1, local: parseIp('127.0.0.1'), port: 8472 },
 };
 
-/** Its two ends set it apart from `tunl0`, which comes with the module and has none. */
+/** Its endpoints distinguish it from `tunl0`, which the module creates without any. */
 const IPIP: LinkSpec = {
   name: 'ipip0',
   data: { kind: 'ipip', local: parseIp('127.0.0.1'), remote: parseIp('127.0.0.2') },
 };
 
-/** How to do without it. */
+/** Alternatives to each feature. */
 const INSTEAD: Readonly<Record<string, string>> = {
   vxlan: '--backend host-gw',
   ipip: '--preset calico-bgp',
 };
 
 /**
- * Makes one device of each kind that the lab needs, in a namespace of its own. Throws KERNEL_FEATURE naming
+ * Creates one device of each kind that the lab needs, in a temporary namespace. Throws KERNEL_FEATURE naming
  * the kind that the kernel lacks, or the capability that this process lacks.
  */
 export function requireKernel(network: Network, lab: string): void {
@@ -35,9 +35,9 @@ export function requireKernel(network: Network, lab: string): void {
     ...(type === 'vxlan' ? [VXLAN] : []),
     ...(type === 'bgp' && usesIpip(network) ? [IPIP] : []),
   ];
-  // Its name makes it part of the lab: `down` removes it if this process is killed halfway.
+  // The name makes it part of the lab: `down` removes it if this process is killed.
   const probe = `${lab}.probe`;
-  const netns = attempt(() => createNetns(probe), 'network namespaces', 'boot a kernel that has them');
+  const netns = attempt(() => createNetns(probe), 'network namespaces', 'boot a kernel that supports them');
   try {
     using socket = NetlinkSocket.open(NETLINK_ROUTE, { netns });
     for (const spec of specs) {
@@ -53,7 +53,7 @@ export function requireKernel(network: Network, lab: string): void {
   }
 }
 
-/** As do the pools that the agents make from this network. */
+/** Whether the pools that the agents create from this network use IPIP. */
 export function usesIpip(network: Network): boolean {
   return (
     network.addresses === 'blocks' && defaultPools(network).some(({ spec }) => spec.ipipMode !== 'Never')

@@ -8,16 +8,16 @@ import { withLock } from '../record/lock.ts';
 import { LABS, LabPaths, RUN } from '../record/paths.ts';
 
 /**
- * All network namespaces share the neighbour tables' limits, and 1024 entries are few for 30 nodes with pods
- * ("neighbour table overflow"). Permanent entries do not count; those that pods learn do.
+ * All network namespaces share the limits of the neighbour tables, and 1024 entries are too few for 30 nodes
+ * with pods ("neighbour table overflow"). Permanent entries do not count; entries that pods learn do.
  */
 const THRESHOLDS = { gc_thresh1: 8192, gc_thresh2: 16384, gc_thresh3: 32768 };
-/** Each agent has one, and root's processes usually get 128 in all. */
+/** Each agent uses one, and the usual limit for all of root's processes is 128. */
 const INOTIFY: [path: string, wanted: number] = ['fs/inotify/max_user_instances', 1024];
 const NETNS = '/run/netns';
 const NOTES = join(RUN, 'machine.json');
 
-/** How this machine was before the first lab. */
+/** The state of this machine before the first lab. */
 type Notes = {
   /** Sysctl values, by path. */
   readonly sysctl: Readonly<Record<string, string>>;
@@ -26,8 +26,8 @@ type Notes = {
 };
 
 /**
- * Makes the lab's folder; the first lab records how this machine was and raises its limits. Returns what
- * could not be raised, e.g. with a read-only /proc/sys, which only matters to large labs.
+ * Creates the lab's folder; the first lab records this machine's limits and raises them. Returns an error
+ * text for each limit that could not be raised, e.g. with a read-only /proc/sys; only large labs need them.
  */
 export async function enterMachine(lab: string): Promise<string[]> {
   return withLock('machine/', async () => {
@@ -68,14 +68,15 @@ export async function leaveMachine(lab: string): Promise<void> {
 }
 
 /**
- * The first namespace made it, as a mount of its own. It stays if somebody else has namespaces in it by now.
+ * Removes /run/netns, which was created as a separate mount with the first namespace. It stays if it contains
+ * other namespaces by now.
  */
 function removeNetnsFolder(): void {
   if (namesIn(NETNS).length) return;
   try {
     umount2(NETNS, 0);
   } catch (error) {
-    // In use; not a mount; gone; not ours to unmount.
+    // In use; not a mount; already removed; not permitted.
     const errno = error instanceof FlatnetError ? (error.errno ?? '') : '';
     if (!['EBUSY', 'EINVAL', 'ENOENT', 'EPERM'].includes(errno)) throw error;
   }
@@ -83,8 +84,8 @@ function removeNetnsFolder(): void {
 }
 
 /**
- * Only the initial network namespace has the neighbour tables' limits: elsewhere, e.g. in a container, they
- * stay as they are.
+ * The sysctls to raise. Only the initial network namespace has the limits of the neighbour tables; elsewhere,
+ * e.g. in a container, they stay as they are.
  */
 function limits(): [path: string, wanted: number][] {
   const neighbours = ['ipv4', 'ipv6'].flatMap((family) =>

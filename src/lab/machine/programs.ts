@@ -3,22 +3,22 @@ import { dirname, join, resolve } from 'node:path';
 import { FALLBACK } from '../../cni/shim/install.ts';
 import { FlatnetError } from '../../error.ts';
 
-/** What `make shim` builds. */
+/** Built by `make shim`. */
 const SHIM = resolve(import.meta.dirname, '../../../dist/flatnet-cni');
 
-/** Throws NOT_FOUND. */
+/** Throws NOT_FOUND if the CNI executable has not been built. */
 export function requirePlugins(): void {
   if (existsSync(SHIM)) return;
   throw new FlatnetError('the CNI executable is missing', {
     code: 'NOT_FOUND',
     object: SHIM,
-    fix: "compile it: 'make shim'",
+    fix: "build it: 'make shim'",
   });
 }
 
 /**
- * Fills a node's CNI folder with links to what was built, which its agent then finds installed. Copies could
- * not run where /run is mounted noexec, and one of the fallback would cost 110 MB of memory.
+ * Fills a node's CNI folder with links to the built executables, so that the agent finds them installed.
+ * Copies would not run where /run is mounted noexec, and a copy of the fallback would take 110 MB of memory.
  */
 export function linkPlugins(binDir: string): void {
   mkdirSync(binDir, { recursive: true, mode: 0o755 });
@@ -29,7 +29,7 @@ export function linkPlugins(binDir: string): void {
   }
 }
 
-/** The command line that runs this very flatnet. `bin/flatnet` ends in exec, so its pid is the program's. */
+/** Returns the command line of this same flatnet. `bin/flatnet` ends in exec, so its pid is the program's. */
 export function flatnetProgram(...args: string[]): string[] {
   return [resolve(import.meta.dirname, '../../../bin/flatnet'), ...args];
 }

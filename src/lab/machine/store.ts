@@ -10,17 +10,18 @@ import { lastLines, writeJson } from '../record/files.ts';
 import { type Lab, labEnvironment, readProcess } from '../record/lab.ts';
 import { flatnetProgram } from './programs.ts';
 
-/** Milliseconds. No harm in a long one: a store that exits is noticed at once. */
+/** Timeout in milliseconds. It can be long, because a store that exits is noticed at once. */
 const PATIENCE = 180_000;
 
 /**
- * As an agent's configuration has it. A unix socket with a path is reachable from every network namespace.
+ * The endpoint for agents' configurations. A unix socket with a path is reachable from every network
+ * namespace.
  */
 export function storeEndpoint(lab: Lab): string {
   return `unix:${lab.paths.storeSocket}`;
 }
 
-/** Starts the store that all nodes share; returns when it answers. */
+/** Starts the store that all nodes share; resolves when it answers. */
 export async function startStore(lab: Lab): Promise<void> {
   const { storeData, storeLog, storeProcess, storeSocket } = lab.paths;
   rmSync(storeSocket, { force: true });
@@ -64,7 +65,7 @@ export async function publishNetwork(lab: Lab): Promise<void> {
   await withStore(lab, ({ network }) => network.write(lab.network));
 }
 
-/** Like `flatnet apply`, one document after another. */
+/** Applies documents one after another, like `flatnet apply`. */
 export async function publishResources(lab: Lab, documents: readonly Document[]): Promise<void> {
   await withStore(lab, async ({ resources }) => {
     for (const document of documents) await resources.apply(document);
@@ -80,7 +81,7 @@ export async function withStore<T>(lab: Lab, work: (store: Store) => Promise<T>)
   }
 }
 
-/** Whether the store has a network already. Throws STORE_UNAVAILABLE while it does not answer. */
+/** Whether the store has a network configuration. Throws STORE_UNAVAILABLE while the store does not answer. */
 async function isConfigured(lab: Lab): Promise<boolean> {
   try {
     await withStore(lab, ({ network }) => network.read());

@@ -3,7 +3,7 @@ import { FlatnetError } from '../../error.ts';
 import { FAMILIES, type Family, type Ip } from '../../ip/address.ts';
 import { type Cidr, nthIp, type Prefixed, parseCidr, prefixed } from '../../ip/cidr.ts';
 
-/** Every address that the underlay of a lab may use, and no pod network may. */
+/** The networks reserved for the underlay of a lab; no pod network may overlap them. */
 export const UNDERLAY: readonly Cidr[] = [parseCidr('172.30.0.0/16'), parseCidr('fd77::/48')];
 
 /** An address behind the router that is neither a node's nor a pod's: pods reach it masqueraded. */
@@ -12,22 +12,22 @@ export const OUTSIDE: PerFamily<Ip> = {
   6: nthIp(parseCidr('fd77:0:0:ff::/64'), 1),
 };
 
-/** Between the top-of-rack routers. */
+/** The networks between the top-of-rack routers. */
 const SPINE: Readonly<Record<Family, Cidr>> = {
   4: parseCidr('172.30.254.0/24'),
   6: parseCidr('fd77:0:0:fe::/64'),
 };
 
-export const MOST_NODES = 200;
-export const MOST_SUBNETS = 16;
+export const MAX_NODES = 200;
+export const MAX_SUBNETS = 16;
 
 const LENGTH: Record<Family, number> = { 4: 24, 6: 64 };
 /**
- * node1 is 172.30.0.11 and fd77::11: its number is easy to see, and the low addresses are left for routers.
+ * node1 is 172.30.0.11 and fd77::11: the number is easy to recognize, and low addresses are left for routers.
  */
 const FIRST_NODE = 10;
 
-/** The network of an underlay subnet, counted from 0. */
+/** The network of an underlay subnet; subnets are numbered from 0. */
 export function underlaySubnet(subnet: number, family: Family): Cidr {
   return parseCidr(family === 4 ? `172.30.${subnet}.0/24` : `fd77:0:0:${subnet.toString(16)}::/64`);
 }
@@ -37,12 +37,12 @@ export function gateway(subnet: number, family: Family): Ip {
   return nthIp(underlaySubnet(subnet, family), 1);
 }
 
-/** The addresses on the interface of node number `index`, counted from 1. */
+/** The addresses of the node with number `index`; nodes are numbered from 1. */
 export function nodeAddresses(index: number, subnet: number): Record<Family, Prefixed> {
   const host = FIRST_NODE + index;
   return {
     4: prefixed(nthIp(underlaySubnet(subnet, 4), host), LENGTH[4]),
-    // The decimal digits, read as hexadecimal.
+    // Decimal digits, interpreted as hexadecimal.
     6: prefixed(nthIp(underlaySubnet(subnet, 6), Number(`0x${host}`)), LENGTH[6]),
   };
 }
@@ -61,7 +61,7 @@ export function spineAddress(subnet: number, family: Family): Ip {
   return nthIp(SPINE[family], subnet + 1);
 }
 
-/** Both as its interfaces hold them: `eth0` towards the nodes, `eth1` towards the other routers. */
+/** The router's addresses by interface: `eth0` towards the nodes, `eth1` towards the other routers. */
 export function torAddresses(subnet: number): { readonly eth0: Prefixed[]; readonly eth1: Prefixed[] } {
   return {
     eth0: FAMILIES.map((family) => prefixed(torAddress(subnet, family), LENGTH[family])),
@@ -69,15 +69,15 @@ export function torAddresses(subnet: number): { readonly eth0: Prefixed[]; reado
   };
 }
 
-/** Nodes take the subnets in turn. */
+/** Nodes are assigned to the subnets in turn. */
 export function subnetOfNode(index: number, subnets: number): number {
   return (index - 1) % subnets;
 }
 
-/** The lowest number that no node has. */
+/** Returns the lowest number that no node has. */
 export function freeIndex(taken: readonly number[]): number {
-  for (let index = 1; index <= MOST_NODES; index++) if (!taken.includes(index)) return index;
-  throw new FlatnetError(`a lab has at most ${MOST_NODES} nodes`, {
+  for (let index = 1; index <= MAX_NODES; index++) if (!taken.includes(index)) return index;
+  throw new FlatnetError(`a lab has at most ${MAX_NODES} nodes`, {
     code: 'USAGE',
     operation: 'node add',
     fix: 'delete a node first',

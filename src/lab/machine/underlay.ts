@@ -17,14 +17,14 @@ const LOOPBACK = 1;
 const SPINE = 'spine';
 const DEFAULT_ROUTE = { 4: parseCidr('0.0.0.0/0'), 6: parseCidr('::/0') };
 
-/** The address families that this kernel was booted with. */
+/** The address families this kernel supports. */
 export function kernelFamilies(): Family[] {
   return FAMILIES.filter((family) => existsSync(`/proc/sys/net/ipv${family}`));
 }
 
 /**
- * Makes what lies between the nodes: in `<lab>-underlay` a bridge `subnet<k>` for each subnet, in
- * `<lab>-router` a leg into each and the address that stands for the outside world.
+ * Creates the network between the nodes: in `<lab>-underlay` a bridge `subnet<k>` for each subnet, in
+ * `<lab>-router` an interface in each subnet and the address that stands for the outside world.
  */
 export async function createUnderlay(lab: string, subnets: number): Promise<void> {
   const underlay = createNetns(netnsOf(lab, 'underlay'));
@@ -48,8 +48,8 @@ export async function createUnderlay(lab: string, subnets: number): Promise<void
 }
 
 /**
- * Makes the namespaces of the top-of-rack routers, each with `eth0` in its subnet and `eth1` on the bridge
- * `spine` with the others. What they route is up to BGP.
+ * Creates the namespaces of the top-of-rack routers, each with `eth0` in its subnet and `eth1` on the bridge
+ * `spine`, which connects the routers. Their routes come from BGP.
  */
 export async function createTors(lab: string, subnets: number): Promise<void> {
   using inUnderlay = NetlinkSocket.open(NETLINK_ROUTE, { netns: netnsPath(netnsOf(lab, 'underlay')) });
@@ -59,7 +59,7 @@ export async function createTors(lab: string, subnets: number): Promise<void> {
     const tor = torName(subnet);
     const netns = createNetns(netnsOf(lab, tor));
     if (kernelFamilies().includes(6)) {
-      // FRR refuses IPv6 sessions until there is a link-local address: duplicate address detection would cost
+      // FRR refuses IPv6 sessions until there is a link-local address: duplicate address detection would take
       // a second or two.
       withNetns(netns, () => writeSysctl('net/ipv6/conf/default/accept_dad', 0));
     }
@@ -83,8 +83,8 @@ function forward(netns: string): void {
 }
 
 /**
- * Makes the node's namespace and plugs it into its subnet: `eth0` with its addresses, default routes via the
- * router.
+ * Creates the node's namespace and connects it to its subnet: `eth0` with its addresses, default routes via
+ * the router.
  */
 export async function createNode(lab: string, node: LabNode): Promise<void> {
   const netns = createNetns(netnsOf(lab, node.name));
@@ -113,8 +113,8 @@ export async function createNode(lab: string, node: LabNode): Promise<void> {
 }
 
 /**
- * Works on a half-made node too. The cable goes first: the kernel would remove it with the namespace, but
- * some time later.
+ * Deletes a node, even if it was only partly created. The veth pair goes first: the kernel would remove it
+ * with the namespace, but some time later.
  */
 export async function deleteNode(lab: string, node: LabNode): Promise<void> {
   using inUnderlay = NetlinkSocket.open(NETLINK_ROUTE, { netns: netnsPath(netnsOf(lab, 'underlay')) });
@@ -124,7 +124,7 @@ export async function deleteNode(lab: string, node: LabNode): Promise<void> {
   deleteNetns(netnsOf(lab, node.name));
 }
 
-/** Plugs the node's cable in or pulls it, as if the switch failed. */
+/** Sets the node's switch port up or down, as if its cable were plugged in or pulled. */
 export async function setCable(lab: string, node: LabNode, up: boolean): Promise<void> {
   using inUnderlay = NetlinkSocket.open(NETLINK_ROUTE, { netns: netnsPath(netnsOf(lab, 'underlay')) });
   const { index } = await inUnderlay.get(linkGet(portOf(node)));

@@ -5,8 +5,8 @@ import { addressOf, contains } from '../../../src/ip/cidr.ts';
 import {
   freeIndex,
   gateway,
-  MOST_NODES,
-  MOST_SUBNETS,
+  MAX_NODES,
+  MAX_SUBNETS,
   nodeAddresses,
   OUTSIDE,
   subnetOfNode,
@@ -21,8 +21,8 @@ test('node1 is easy to recognise', () => {
 
 test('addresses are unique, and all in the underlay', () => {
   const plan = fc.record({
-    nodes: fc.integer({ min: 1, max: MOST_NODES }),
-    subnets: fc.integer({ min: 1, max: MOST_SUBNETS }),
+    nodes: fc.integer({ min: 1, max: MAX_NODES }),
+    subnets: fc.integer({ min: 1, max: MAX_SUBNETS }),
   });
   fc.assert(
     fc.property(plan, ({ nodes, subnets }) => {
@@ -54,6 +54,6 @@ test('addresses are unique, and all in the underlay', () => {
 test('a new node takes the lowest free number', () => {
   assert.equal(freeIndex([]), 1);
   assert.equal(freeIndex([1, 2, 4]), 3);
-  const all = Array.from({ length: MOST_NODES }, (_, i) => i + 1);
+  const all = Array.from({ length: MAX_NODES }, (_, i) => i + 1);
   assert.throws(() => freeIndex(all), /at most 200 nodes/);
 });
