@@ -6,7 +6,7 @@ import { netnsId, netnsPath } from '../linux/netns.ts';
 import { allProcesses, ancestors, killNow } from '../linux/process.ts';
 import { nodeResources } from './bgp/plan.ts';
 import { sessionsEstablished } from './bgp/sessions.ts';
-import { tellTors } from './bgp/tor.ts';
+import { updateTors } from './bgp/tor.ts';
 import { agentProcess, agentReady, startAgent, stopAgent } from './machine/agent.ts';
 import { publishResources, withStore } from './machine/store.ts';
 import { createNode, deleteNode, setCable } from './machine/underlay.ts';
@@ -65,7 +65,7 @@ export async function addNode(
   try {
     await createNode(lab.name, node);
     await publishResources(lab, nodeResources(lab.state.bgp, node));
-    await tellTors(lab);
+    await updateTors(lab);
     await startAgent(lab, name);
     await agentReady(lab, name, options.signal);
     await sessionsEstablished(lab, [name], options.signal);
@@ -90,7 +90,7 @@ async function removeNode(lab: Lab, node: LabNode): Promise<void> {
   await deleteNode(lab.name, node);
   rmSync(lab.paths.node(node.name).root, { recursive: true, force: true });
   lab.update({ nodes: lab.nodes.filter((each) => each.name !== node.name) });
-  await tellTors(lab);
+  await updateTors(lab);
 }
 
 /** Like `flatnet forget --force`: the agent has only just stopped, so its lease is still valid. */

@@ -41,7 +41,7 @@ export function writeAttachment(
   renameSync(`${path}.new`, path);
 }
 
-/** What was remembered, if anything; a damaged file counts as none, so that DEL still works. */
+/** Returns the cached attachment, if any; a damaged file counts as none, so that DEL still works. */
 export function readAttachment(
   cacheDir: string,
   network: string,

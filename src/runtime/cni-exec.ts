@@ -4,13 +4,13 @@ import { dropAttachment, readAttachment, writeAttachment } from './cni-cache.ts'
 import { type ConfList, loadConfList, type PluginConf } from './conf-list.ts';
 import { type Command, type ExecOptions, execPlugin } from './plugin-exec.ts';
 
-/** Where a runtime finds networks and plugins, and keeps what it needs for DEL. */
+/** Where a runtime finds networks and plugins, and where it caches what DEL needs. */
 export type RuntimeOptions = ExecOptions & {
-  /** `/etc/cni/net.d`: the first file by name is the network, as with containerd. */
+  /** E.g. `/etc/cni/net.d`: the first file by name defines the network, as with containerd. */
   readonly confDir: string;
   /** Overrides `confDir`, e.g. `LOOPBACK_NETWORK`. */
   readonly network?: ConfList;
-  /** `/var/lib/cni`: holds results in libcni's format. */
+  /** E.g. `/var/lib/cni`: holds results in libcni's format. */
   readonly cacheDir: string;
 };
 
@@ -18,22 +18,22 @@ export type RuntimeOptions = ExecOptions & {
 export type AttachmentOptions = RuntimeOptions & {
   readonly containerId: string;
   readonly ifName: string;
-  /** Path of the container's network namespace; empty on DEL when it is gone. */
+  /** Path of the container's network namespace; empty on DEL if the namespace no longer exists. */
   readonly netns: string;
   /** CNI_ARGS, e.g. `{ K8S_POD_NAME: 'web-0', IgnoreUnknown: '1' }`. */
   readonly args?: Readonly<Record<string, string>>;
-  /** By name, e.g. `{ portMappings: [...] }`; a plugin gets those that its configuration declares. */
+  /** By name, e.g. `{ portMappings: [...] }`; a plugin gets those declared in its configuration. */
   readonly capabilities?: Readonly<Record<string, unknown>>;
   /**
-   * What every plugin finds under `args.cni` in its configuration, e.g. `{ labels: [{ key: 'app', value:
+   * Passed to every plugin under `args.cni` in its configuration, e.g. `{ labels: [{ key: 'app', value:
    * 'web' }] }`.
    */
   readonly cniArgs?: Readonly<Record<string, unknown>>;
 };
 
 /**
- * Runs ADD along the network's plugins and remembers the result, as libcni does. On failure runs DEL, as
- * runtimes do, and throws the first error: FlatnetError code CNI whose cause is the plugin's error object.
+ * Runs ADD through the network's plugins and caches the result, as libcni does. On failure runs DEL, as
+ * runtimes do, and throws the first error: FlatnetError code CNI, with the plugin's error object as its cause.
  */
 export async function addNetwork(options: AttachmentOptions, signal?: AbortSignal): Promise<Result> {
   const network = options.network ?? loadConfList(options.confDir);
@@ -51,27 +51,26 @@ export async function addNetwork(options: AttachmentOptions, signal?: AbortSigna
 }
 
 /**
- * Runs DEL along the plugins in reverse, with the configuration and result of the ADD if they are remembered.
+ * Runs DEL through the plugins in reverse, with the configuration and result of the ADD if they are cached.
  */
 export async function delNetwork(options: AttachmentOptions, signal?: AbortSignal): Promise<void> {
   const configured = options.network ?? loadConfList(options.confDir);
   const cached = readAttachment(options.cacheDir, configured.name, options);
   const network = cached?.network ?? configured;
-  const withRemembered = {
+  const withCached = {
     ...options,
     args: options.args ?? cached?.args ?? {},
     capabilities: options.capabilities ?? cached?.capabilities ?? {},
   };
   const previous = atLeast(network.cniVersion, '0.4.0') ? cached?.result : undefined;
   for (const plugin of network.plugins.toReversed()) {
-    await runPlugin('DEL', network, plugin, withRemembered, previous, signal);
+    await runPlugin('DEL', network, plugin, withCached, previous, signal);
   }
   dropAttachment(options.cacheDir, network.name, options);
 }
 
 /**
- * Runs one plugin of the network for one attachment, with the capabilities it declares. Returns what it
- * printed.
+ * Runs one plugin of the network for one attachment, with the capabilities it declares. Returns its output.
  */
 export async function runPlugin(
   command: Command,
@@ -102,7 +101,7 @@ export async function runPlugin(
   return execPlugin(plugin.type, env, JSON.stringify(conf), options, signal);
 }
 
-/** A plugin gets the capabilities that it declares and that the runtime has values for. */
+/** Returns the capabilities that the plugin declares and the runtime has values for. */
 function supported(plugin: PluginConf, values: Readonly<Record<string, unknown>>): Record<string, unknown> {
   const declared: object =
     typeof plugin.capabilities === 'object' && plugin.capabilities ? plugin.capabilities : {};

@@ -7,7 +7,7 @@ import { FlatnetError, messageOf } from '../error.ts';
 /** A network configuration list: plugins that wire one interface, in order. */
 export type ConfList = {
   readonly name: string;
-  /** The newest version the list offers that we know. */
+  /** The newest version offered by the list that we support. */
   readonly cniVersion: Version;
   readonly disableCheck: boolean;
   readonly disableGC: boolean;
@@ -16,7 +16,7 @@ export type ConfList = {
 
 export type PluginConf = Readonly<Record<string, unknown>> & { readonly type: string };
 
-/** What containerd runs for `lo`, besides the pod's own network. */
+/** The network that containerd runs for `lo`, in addition to the pod network. */
 export const LOOPBACK_NETWORK: ConfList = readConfList({
   cniVersion: '0.3.1',
   name: 'cni-loopback',
@@ -24,7 +24,7 @@ export const LOOPBACK_NETWORK: ConfList = readConfList({
 });
 
 /**
- * The first configuration of a folder, by file name, as containerd chooses it. Throws NOT_FOUND or
+ * Reads the first configuration of a folder, by file name, like containerd. Throws NOT_FOUND or
  * CONFIG_INVALID.
  */
 export function loadConfList(confDir: string): ConfList {
@@ -39,14 +39,14 @@ export function loadConfList(confDir: string): ConfList {
   }
 }
 
-/** Reads a list, or a single plugin's configuration, which is a list of one. */
+/** Reads a list, or a single plugin's configuration as a list of one. */
 export function readConfList(value: unknown): ConfList {
   const fields = new Fields(value);
   const name = fields.string('name');
   if (!name) throw fields.invalid('name', 'is missing');
   const offered = [fields.string('cniVersion') ?? '0.1.0', ...(fields.list('cniVersions') ?? []).map(String)];
   const cniVersion = newest(offered);
-  if (!cniVersion) throw fields.invalid('cniVersion', `none of ${offered.join(', ')} is known`);
+  if (!cniVersion) throw fields.invalid('cniVersion', `none of ${offered.join(', ')} is supported`);
   return {
     name,
     cniVersion,

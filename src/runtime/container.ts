@@ -5,13 +5,13 @@ import { codeOf, FlatnetError } from '../error.ts';
 import { isAlive, type ProcessId } from '../linux/process.ts';
 import { inSandbox } from './sandbox.ts';
 
-/** A program that shares a sandbox's namespaces: port space, loopback, hostname, process tree. */
+/** A program in a sandbox's namespaces: shares its port space, loopback, hostname and process tree. */
 export type ContainerOptions = {
   readonly name: string;
   readonly argv: readonly string[];
   readonly env: Readonly<Record<string, string>>;
   readonly cwd: string;
-  /** Both output streams, appended. */
+  /** Receives both output streams, appended. */
   readonly logFile: string;
   /** Receives the exit status when the program ends. */
   readonly exitFile: string;
@@ -23,12 +23,13 @@ export type ContainerState =
   | { readonly state: 'stopped' };
 
 /**
- * Runs in the background of the sandbox, where the pause process adopts it; the caller's shell exits at once.
+ * Runs the program in the background of the sandbox, where the pause process adopts it; the caller's shell
+ * exits at once.
  */
 const WRAPPER = `cd "$2" || exit
 (exit_file=$1; shift 2; "$@"; echo $? >"$exit_file.new"; mv "$exit_file.new" "$exit_file") &`;
 
-/** Starts the container's program; returns when it runs. Nobody restarts it when it ends. */
+/** Starts the container's program; resolves when it runs. It is not restarted when it ends. */
 export async function startContainer(sandbox: ProcessId, options: ContainerOptions): Promise<void> {
   rmSync(options.exitFile, { force: true });
   const log = openSync(options.logFile, 'a', 0o600);
@@ -46,7 +47,7 @@ export async function startContainer(sandbox: ProcessId, options: ContainerOptio
   } finally {
     closeSync(log);
   }
-  // The log goes with a pod that could not be made, so its last line goes into the error.
+  // The log is removed with a pod whose creation failed, so the error contains its last line.
   const why = readFileSync(options.logFile, 'utf8').trimEnd().split('\n').at(-1);
   throw new FlatnetError(why || 'did not start', {
     code: 'IO',

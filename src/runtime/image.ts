@@ -10,7 +10,7 @@ export type Program = {
   readonly ports: readonly number[];
 };
 
-/** What runs in place of an image. `note` tells a person why. */
+/** What runs in place of an image. `note` explains it to the user. */
 export type Substitute = { readonly note: string } & (
   | { readonly runs: 'command'; readonly argv: readonly string[]; readonly applets: boolean }
   | { readonly runs: 'answerer'; readonly ports: readonly number[] }
@@ -21,8 +21,9 @@ const SHELLS = ['busybox', 'alpine'];
 const SERVERS = ['nginx', 'httpd', 'caddy', 'http-echo', 'whoami', 'echoserver', 'echo-server'];
 
 /**
- * A lab pulls no images: its containers are processes on this machine's file system. A command always wins;
- * without one, well-known images are replaced by something that behaves the same on the network.
+ * Chooses what runs in place of an image. A lab pulls no images: its containers are processes on this
+ * machine's file system. A command always takes precedence; without one, well-known images are replaced by
+ * programs that behave the same on the network.
  */
 export function substitute({ image, command, args, ports }: Program): Substitute {
   const name = baseName(image);
@@ -44,7 +45,7 @@ export function substitute({ image, command, args, ports }: Program): Substitute
     return {
       runs: 'answerer',
       ports: listening,
-      note: `${asked}: an HTTP server that names its pod answers on ${listening.map((port) => `:${port}`).join(' ')}`,
+      note: `${asked}: an HTTP server that returns the pod's name listens on ${listening.map((port) => `:${port}`).join(' ')}`,
     };
   }
   if (busybox) {
@@ -66,7 +67,7 @@ export function substitute({ image, command, args, ports }: Program): Substitute
   }
   return {
     runs: 'nothing',
-    note: `${asked}, and what it would run is unknown: give the container a command`,
+    note: `${asked}, and its program is unknown: give the container a command`,
   };
 }
 
@@ -84,15 +85,15 @@ function quote(argv: readonly string[]): string {
 const PAGE = resolve(import.meta.dirname, 'answer.sh');
 
 /**
- * A server that exits, e.g. because its port is taken in the pod, takes the others with it: the container has
+ * If a server exits, e.g. because its port is taken in the pod, the others are stopped too: the container has
  * failed.
  */
 const ONE_FOR_ALL = `trap 'trap - CHLD; kill $all 2>/dev/null; exit 1' CHLD;`;
 
 /**
  * Prepares `dir` and returns the command of a small HTTP server that answers `GET /` on every port, over IPv4
- * and IPv6, with the pod's name and the client's address. busybox makes it a process of 1 MB that starts in a
- * millisecond.
+ * and IPv6, with the pod's name and the client's address. With busybox it is a process of 1 MB that starts in
+ * a millisecond.
  */
 export function answerer(dir: string, ports: readonly number[]): string[] {
   mkdirSync(join(dir, 'cgi-bin'), { recursive: true });

@@ -78,7 +78,7 @@ describe('usage errors', { skip: CANNOT }, () => {
       refused(
         await weakened(nobody, 'lab', ...args, '--name', lab.name),
         1,
-        /which takes root.*sudo flatnet lab/,
+        /which requires root.*sudo flatnet lab/,
       );
     }
     const FIX =
@@ -142,7 +142,7 @@ describe('wrong requests to a running lab', { skip: CANNOT }, () => {
     [['pod', 'create', 'b', '--label', 'app'], 2, /--label: 'app' is not a label; write it as app=web/],
     [['pod', 'create', 'b', '--label', 'a b=c'], 2, /--label: 'a b=c' is not a label/],
     [['ping', 'a', 'node1', '-4', '-6'], 2, /-4 -6: a ping uses one family; use one of them/],
-    [['pod', 'delete', 'a', 'b'], 1, /there is no pod 'b' in namespace 'default'; pods are: default\/a/],
+    [['pod', 'delete', 'a', 'b'], 1, /there is no pod 'b' in namespace 'default'; the pods are default\/a/],
     [['exec', 'a'], 2, /missing required argument 'command'/],
     [['ping', 'a', 'nobody'], 1, /'nobody' is not a pod, a node or an address; use one of a, node1/],
     [['ping', '10.0.0.1', 'a'], 2, /10\.0\.0\.1: is only an address/],

@@ -146,7 +146,7 @@ test('`down` removes any wreck, and nothing else', { skip: CANNOT }, async (t) =
   for (const args of [['up'], ['status'], ['pod', 'create', 'b']]) {
     const { status, stderr } = await lab.run(...args);
     assert.equal(status, 1);
-    assert.match(stderr, /half made or half torn down; unless .*flatnet lab down --name/);
+    assert.match(stderr, /is incomplete; unless .*flatnet lab down --name/);
   }
   await lab.ok('down');
   await strayEnd;
@@ -179,7 +179,7 @@ test('an `up` that fails or is interrupted leaves nothing behind', { skip: CANNO
   await new Promise((resolve) => killed.once('exit', resolve));
   // As if the signal came while it probed the kernel.
   execFileSync('ip', ['netns', 'add', `${lab.name}.probe`]);
-  assert.match((await lab.run('up')).stderr, /half made or half torn down/);
+  assert.match((await lab.run('up')).stderr, /is incomplete/);
   await lab.ok('down');
   assert.deepEqual(traces(lab.name), NOTHING);
 

@@ -16,8 +16,8 @@ export function torAs(rack: number): number {
 }
 
 /**
- * The resources that make up the topology, in an order that never leaves a node without peers: the mesh goes
- * off last.
+ * The resources that make up the topology, in an order that never leaves a node without peers: the mesh is
+ * turned off last.
  */
 export function bgpResources(
   { reflectors = 0, tor }: BgpTopology,
@@ -35,7 +35,7 @@ export function bgpResources(
   ];
 }
 
-/** What BGP must know about one node; nothing about a reflector's client or a member of the mesh. */
+/** The BGP resources of one node; none for a reflector's client or a member of the mesh. */
 export function nodeResources({ reflectors = 0, tor }: BgpTopology, node: LabNode): Document[] {
   if (tor !== undefined) {
     const spec = { bgp: { asNumber: rackAs(node.subnet) } };
@@ -46,14 +46,14 @@ export function nodeResources({ reflectors = 0, tor }: BgpTopology, node: LabNod
   return [resource('Node', node.name, spec, { 'route-reflector': 'true' })];
 }
 
-/** Every node peers with every reflector, and so do the reflectors. */
+/** Every node, including the reflectors, peers with every reflector. */
 const REFLECTED = resource('BGPPeer', 'route-reflectors', {
   nodeSelector: 'all()',
   peerSelector: "route-reflector == 'true'",
 });
 
 /**
- * A rack's nodes peer with its router and with each other: routes that the router passes between them carry
+ * A rack's nodes peer with its router and with each other: routes passed between them by the router carry
  * their own AS in the path, which BGP rejects as a loop.
  */
 function rackPeers(rack: number, families: readonly Family[]): Document[] {

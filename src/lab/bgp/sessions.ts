@@ -6,18 +6,21 @@ import { FlatnetError } from '../../error.ts';
 import { agentStatus } from '../machine/agent.ts';
 import type { Lab } from '../record/lab.ts';
 
-/** Milliseconds without a further node getting there: a mesh of a hundred takes minutes on two processors. */
+/**
+ * Longest wait for the next node to get all its sessions, in milliseconds: a mesh of a hundred takes minutes
+ * on two processors.
+ */
 const PATIENCE = 180_000;
 
-/** A node's BGP sessions: those that are up, of those it should have. */
+/** A node's BGP sessions: how many are established, of how many expected. */
 export type Sessions = {
   readonly established: number;
   readonly expected: number;
-  /** The others, in words. */
+  /** The missing sessions, as text. */
   readonly missing: readonly string[];
 };
 
-/** Undefined if the agent or BIRD does not answer, and without BGP. */
+/** Returns undefined if the agent or BIRD does not answer, or without BGP. */
 export async function sessionsOfNode(lab: Lab, name: string): Promise<Sessions | undefined> {
   if (lab.network.backend.type !== 'bgp') return undefined;
   try {
@@ -38,7 +41,7 @@ export async function sessionsOfNode(lab: Lab, name: string): Promise<Sessions |
 
 /**
  * Resolves when these nodes know all others and all their sessions are up; at once without BGP. Throws
- * TIMEOUT naming what is missing.
+ * TIMEOUT naming a missing session.
  */
 export async function sessionsEstablished(
   lab: Lab,
@@ -75,7 +78,7 @@ export async function sessionsEstablished(
   }
 }
 
-/** What a node still lacks; undefined for nothing. */
+/** Describes what a node is still waiting for; undefined if nothing. */
 function lacking(
   status: AgentStatus | undefined,
   sessions: Sessions | undefined,

@@ -12,11 +12,11 @@ import {
 import type { LabNode } from '../record/topology.ts';
 import { rackAs, torAs } from './plan.ts';
 
-/** What a top-of-rack router must know. */
+/** The inputs for a top-of-rack router's configuration. */
 export type Rack = {
   /** Its underlay subnet. */
   readonly rack: number;
-  /** How many racks there are. */
+  /** Number of racks. */
   readonly racks: number;
   readonly nodes: readonly LabNode[];
   readonly families: readonly Family[];
@@ -27,14 +27,14 @@ export function familiesOf(network: Network): Family[] {
   return FAMILIES.filter((family) => network.pools[family] !== undefined);
 }
 
-/** The other routers, all BGP peers over the spine. */
+/** The racks of the other routers, which are all BGP peers over the spine. */
 function others({ rack, racks }: Rack): number[] {
   return Array.from({ length: racks }, (_, other) => other).filter((other) => other !== rack);
 }
 
 /**
- * BIRD as the router of a rack: eBGP with its nodes and the other routers. Routers also announce the racks'
- * own networks to each other; nodes reach those through the lab's router.
+ * BIRD's configuration for the router of a rack: eBGP with its nodes and the other routers. Routers also
+ * announce the racks' networks to each other; nodes reach those through the lab's router.
  */
 export function torBird(own: Rack, logFile: string): string {
   const { rack, nodes, families } = own;
@@ -87,7 +87,7 @@ function birdSession(
 `;
 }
 
-/** The same for FRR's bgpd, which accepts any node of its rack unannounced. */
+/** The same for FRR's bgpd, which accepts any node of its rack without listing it. */
 export function torFrr(own: Rack): string {
   const { rack, families } = own;
   const as = torAs(rack);
@@ -95,7 +95,7 @@ export function torFrr(own: Rack): string {
     `neighbor NODES${family} peer-group`,
     `neighbor NODES${family} remote-as ${rackAs(rack)}`,
     `neighbor NODES${family} passive`,
-    // By default it holds routes to another AS back for up to half a minute (RFC 4271 section 9.2.1.1).
+    // By default FRR delays announcements to another AS by up to half a minute (RFC 4271 section 9.2.1.1).
     `neighbor NODES${family} advertisement-interval 0`,
     `bgp listen range ${underlaySubnet(rack, family)} peer-group NODES${family}`,
     ...others(own).flatMap((other) => [

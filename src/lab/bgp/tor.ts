@@ -17,7 +17,7 @@ import { familiesOf, type Rack, torBird, torFrr } from './tor-config.ts';
 
 /** Where Debian has FRR's daemons. */
 const FRR = '/usr/lib/frr';
-/** The first knows interfaces and routes; the second is its client. */
+/** zebra handles interfaces and routes; bgpd is its client. */
 const FRR_DAEMONS = ['zebra', 'bgpd'] as const;
 /** The socket on which zebra accepts clients, in the router's folder. */
 const ZSERV = 'zserv';
@@ -25,7 +25,7 @@ const ZSERV = 'zserv';
 const TRIAL = 200;
 const PATIENCE = 30_000;
 
-/** `log`: what it writes before it opens a log file of its own. */
+/** `log`: output of the program before it opens its own log file. */
 type Started = { readonly id: ProcessId; readonly log: string };
 
 /** Throws NOT_FOUND or BIRD if the program is not installed. */
@@ -41,8 +41,8 @@ export async function requireTor(program: TorProgram): Promise<void> {
 }
 
 /**
- * Starts every rack's router in its namespace; does nothing in a lab without routers. Throws the last words
- * of one that exits at once.
+ * Starts every rack's router in its namespace; does nothing in a lab without routers. If a router exits at
+ * once, throws the end of its log.
  */
 export async function startTors(lab: Lab): Promise<void> {
   const { tor } = lab.state.bgp;
@@ -62,7 +62,7 @@ function failed(lab: Lab, { log }: Started, otherwise: string): FlatnetError {
   });
 }
 
-/** The router programs that have exited, in words. */
+/** Describes the router programs that have exited. */
 export function torProblems(lab: Lab): string[] {
   const { tor } = lab.state.bgp;
   return racksOf(lab)
@@ -75,8 +75,8 @@ export function torProblems(lab: Lab): string[] {
     .map(({ name, program }) => `${name}: its ${program} is not running; rebuild the lab`);
 }
 
-/** Tells the routers which nodes there are now; nothing to do without routers, and FRR accepts any node. */
-export async function tellTors(lab: Lab): Promise<void> {
+/** Updates the routers' lists of nodes; does nothing without routers, or with FRR, which accepts any node. */
+export async function updateTors(lab: Lab): Promise<void> {
   if (lab.state.bgp.tor !== 'bird') return;
   for (const rack of racksOf(lab)) {
     const folder = lab.paths.tor(torName(rack.rack));
@@ -117,7 +117,7 @@ async function startFrr(lab: Lab): Promise<Started[]> {
   for (const rack of racks) await writeFrrConfig(lab.paths.tor(torName(rack.rack)), rack);
   const zebras: Started[] = [];
   for (const rack of racks) zebras.push(await startFrrDaemon(lab, rack, 'zebra'));
-  // A bgpd that finds no zebra tries again after ten seconds. Sessions that come up meanwhile never get an
+  // A bgpd that finds no zebra retries after ten seconds. Sessions established in the meantime never get an
   // interface, and without one FRR treats every IPv6 route with a link-local next hop as withdrawn.
   await Promise.all(zebras.map((zebra) => listens(lab, zebra)));
   const bgpds: Started[] = [];
@@ -129,7 +129,7 @@ async function writeFrrConfig(folder: string, rack: Rack): Promise<void> {
   mkdirSync(folder, { recursive: true, mode: 0o700 });
   writeFile(join(folder, 'zebra.conf'), `hostname ${torName(rack.rack)}\n`);
   writeFile(join(folder, 'bgpd.conf'), torFrr(rack));
-  // They run as user frr, which cannot enter the lab's folder but can stay in its working directory.
+  // FRR's daemons run as user frr, which cannot enter the lab's folder but may stay in its working directory.
   await promisify(execFile)('chown', ['-R', 'frr:frr', folder]);
 }
 

@@ -25,7 +25,7 @@ export type ApplyReport = {
 };
 
 /**
- * Makes the lab hold what the manifests describe, as `kubectl apply` does; what already matches is left
+ * Creates or updates the objects in the manifests, like `kubectl apply`; objects that already match are left
  * alone. Deployments spread their replicas over the nodes. A container that exits is not restarted.
  */
 export async function apply(lab: Lab, manifests: readonly Manifest[]): Promise<ApplyReport> {
@@ -41,7 +41,7 @@ export async function apply(lab: Lab, manifests: readonly Manifest[]): Promise<A
 }
 
 /**
- * Removes what the manifests describe, a Namespace with everything in it. Removing what does not exist is no
+ * Deletes the objects in the manifests; a Namespace with everything in it. Objects that do not exist are no
  * error.
  */
 export async function unapply(lab: Lab, manifests: readonly Manifest[]): Promise<ApplyReport> {
@@ -72,7 +72,7 @@ export async function unapply(lab: Lab, manifests: readonly Manifest[]): Promise
   return { objects, created, deleted: [...gone, ...deleted] };
 }
 
-/** As kubectl writes it. */
+/** The name of an object, as kubectl writes it. */
 function objectName(manifest: Manifest): string {
   const group = manifest.kind === 'Deployment' || manifest.kind === 'DaemonSet' ? '.apps' : '';
   const kind = `${manifest.kind.toLowerCase()}${group}`;
@@ -106,7 +106,7 @@ async function applyPod(
   return before ? 'configured' : 'created';
 }
 
-/** Throws, before `apply` begins, what would stop it halfway. */
+/** Throws errors that would stop `apply` halfway, before it begins. */
 function rehearse(lab: Lab, manifests: readonly Manifest[]): void {
   const workloads = new Map(readWorkloads(lab).map((each) => [keyOf(each), each]));
   for (const manifest of manifests) {
@@ -125,7 +125,7 @@ function refuseForeign(lab: Lab, manifest: PodManifest): void {
   throw new FlatnetError(
     before.owner
       ? `the pod of this name belongs to ${before.owner}`
-      : 'the pod of this name was not made by apply',
+      : 'the pod of this name was not created by apply',
     { code: 'NAME_TAKEN', object: fullName(manifest), fix: 'choose another name, or delete it first' },
   );
 }

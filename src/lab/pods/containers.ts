@@ -9,7 +9,7 @@ import { type Lab, labEnvironment } from '../record/lab.ts';
 import { type ContainerRecord, containerFile, type PodRecord, sandboxOf } from './record.ts';
 import type { ContainerSpec, EnvVar, PodField } from './spec.ts';
 
-/** Starts the containers of a wired pod in order; returns what was asked for and what ran instead. */
+/** Starts the containers of a wired pod in order; returns each container's image and what runs instead. */
 export async function startContainers(
   lab: Lab,
   pod: PodRecord,
@@ -50,7 +50,7 @@ function argvOf(runs: Substitute, env: Readonly<Record<string, string>>, dir: st
 
 const SYSTEM_PATH = '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin';
 
-/** A container inherits nothing from the environment of the command that made it. */
+/** Returns a container's environment; it inherits nothing from the command that created it. */
 function environment(
   lab: Lab,
   pod: PodRecord,
@@ -85,7 +85,7 @@ function valueFor(lab: Lab, pod: PodRecord, variable: EnvVar, env: Readonly<Reco
   return fields[variable.field]();
 }
 
-/** A folder with busybox under the name of each of its applets, as in its image. */
+/** Returns a folder with busybox linked under the name of each of its applets, as in its image. */
 function applets(lab: Lab): string {
   const dir = lab.paths.applets;
   if (existsSync(dir)) return dir;

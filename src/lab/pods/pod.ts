@@ -16,8 +16,8 @@ import type { PodSpec } from './spec.ts';
 import { unwirePod, wirePod } from './wiring.ts';
 
 /**
- * Makes a pod as a kubelet does: sandbox, CNI ADD, containers. If a step fails, everything is removed again.
- * Throws NAME_INVALID, NAME_TAKEN, and what the steps throw.
+ * Creates a pod as a kubelet does: sandbox, CNI ADD, containers. If a step fails, everything is removed
+ * again. Throws NAME_INVALID, NAME_TAKEN, and the errors of the steps.
  */
 export async function createPod(lab: Lab, spec: PodSpec): Promise<PodRecord> {
   const { namespace, name, node, labels, annotations, owner, template, containers } = spec;
@@ -62,8 +62,8 @@ export async function createPod(lab: Lab, spec: PodSpec): Promise<PodRecord> {
 }
 
 /**
- * Ends the pod's processes, frees its addresses, removes its namespaces. Works on any remains: no step needs
- * the others.
+ * Ends the pod's processes, frees its addresses, removes its namespaces. Also works on a partly created pod:
+ * the steps are independent.
  */
 export async function deletePod(lab: Lab, pod: PodRecord): Promise<void> {
   if (pod.sandbox && isAlive(pod.sandbox)) await destroySandbox(pod.sandbox);
@@ -74,7 +74,7 @@ export async function deletePod(lab: Lab, pod: PodRecord): Promise<void> {
   removeIfEmpty(dirname(folder));
 }
 
-/** Makes a pod on the node that the scheduler chooses. Throws what `schedule` and `createPod` throw. */
+/** Creates a pod on the node that the scheduler chooses. Throws the errors of `schedule` and `createPod`. */
 export async function createPodAnywhere(
   lab: Lab,
   spec: Omit<PodSpec, 'node'> & Placement,

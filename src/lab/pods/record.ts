@@ -10,16 +10,16 @@ import { podNetns } from '../record/names.ts';
 
 export type ContainerRecord = {
   readonly name: string;
-  /** Empty if no manifest asked for it. */
+  /** Empty if the pod does not come from a manifest. */
   readonly image: string;
-  /** What runs in place of the image, for a person to read. */
+  /** Describes to the user what runs in place of the image. */
   readonly note: string;
   /** Empty if nothing runs. */
   readonly argv: readonly string[];
   readonly env: Readonly<Record<string, string>>;
 };
 
-/** What pod.json holds: what a container runtime remembers of a pod. */
+/** The contents of pod.json: a container runtime's record of a pod. */
 export type PodRecord = {
   readonly namespace: string;
   readonly name: string;
@@ -27,11 +27,11 @@ export type PodRecord = {
   readonly labels: Readonly<Record<string, string>>;
   readonly annotations?: Readonly<Record<string, string>>;
   readonly created: string;
-  /** CNI's name for it. */
+  /** The pod's container ID in CNI. */
   readonly containerId: string;
-  /** The workload that wants it: `Deployment/web`. */
+  /** The workload it belongs to: `Deployment/web`. */
   readonly owner?: string;
-  /** The hash of the template it was made from. */
+  /** The hash of the template it was created from. */
   readonly template?: string;
   /** Absent until the sandbox exists; addresses are empty until it is wired. */
   readonly sandbox?: ProcessId;
@@ -53,7 +53,7 @@ export function writePod(lab: Lab, pod: PodRecord): void {
   writeJson(join(lab.paths.pod(pod.namespace, pod.name), 'pod.json'), pod);
 }
 
-/** Throws NOT_FOUND, listing the pods there are. */
+/** Throws NOT_FOUND, listing the existing pods. */
 export function findPod(lab: Lab, namespace: string, name: string): PodRecord {
   const pod = readPod(lab, namespace, name);
   if (pod) return pod;
@@ -64,8 +64,8 @@ export function findPod(lab: Lab, namespace: string, name: string): PodRecord {
     code: 'NOT_FOUND',
     object: `lab ${lab.name}`,
     fix: others.length
-      ? `pods are: ${few(others)}`
-      : `make one: flatnet lab pod create ${name}${nameOption(lab.name)}`,
+      ? `the pods are ${few(others)}`
+      : `create it: flatnet lab pod create ${name}${nameOption(lab.name)}`,
   });
 }
 
@@ -77,7 +77,7 @@ export function netnsOfPod(lab: Lab, pod: { readonly namespace: string; readonly
   return netnsPath(podNetns(lab.name, pod.namespace, pod.name));
 }
 
-/** The process that holds the pod; throws NOT_FOUND if it has ended. */
+/** Returns the pod's pause process; throws NOT_FOUND if it has ended. */
 export function sandboxOf(pod: PodRecord): ProcessId {
   if (pod.sandbox && isAlive(pod.sandbox)) return pod.sandbox;
   throw new FlatnetError('the pod is not running', {
@@ -98,7 +98,7 @@ function few(names: readonly string[]): string {
 export type ContainerStatus = ContainerRecord & (ContainerState | { readonly state: 'not started' });
 
 export type PodStatus = Omit<PodRecord, 'containers'> & {
-  /** `Running`; `Starting`: a command is making it, or was cut short; `Lost`: its pause process has ended. */
+  /** `Starting`: a command is creating it or was interrupted; `Lost`: its pause process has ended. */
   readonly phase: 'Running' | 'Starting' | 'Lost';
   readonly containers: readonly ContainerStatus[];
 };

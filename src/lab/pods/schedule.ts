@@ -48,7 +48,7 @@ function unschedulable(nodes: readonly SchedulableNode[], fit: readonly Schedula
       : fit.length === 0
         ? [
             'no node has the labels that the nodeSelector requires',
-            `they have ${Object.keys(wellKnownLabels('')).join(', ')}`,
+            `nodes have the labels ${Object.keys(wellKnownLabels('')).join(', ')}`,
           ]
         : [
             `no agent is running on ${fit.map(({ name }) => name).join(', ')}`,

@@ -1,4 +1,4 @@
-/** A pod to be made, whoever asks for it. */
+/** A pod to be created. */
 export type PodSpec = {
   readonly namespace: string;
   readonly name: string;
@@ -7,7 +7,7 @@ export type PodSpec = {
   /** Passed to CNI, e.g. `cni.projectcalico.org/ipAddrs`. */
   readonly annotations?: Readonly<Record<string, string>>;
   readonly owner?: string;
-  /** The hash of the template it is made from: changes when the template does. */
+  /** The hash of the template it is created from. */
   readonly template?: string;
   readonly containers: readonly ContainerSpec[];
 };
@@ -19,7 +19,7 @@ export type ContainerSpec = {
   readonly args?: readonly string[];
   readonly env: readonly EnvVar[];
   readonly workingDir?: string;
-  /** TCP, in the pod. */
+  /** TCP ports to listen on in the pod. */
   readonly ports: readonly number[];
 };
 

@@ -23,7 +23,7 @@ export type ExistingPod = {
 export type Plan<P extends ExistingPod> = {
   readonly remove: readonly P[];
   readonly create: readonly PlannedPod[];
-  /** Why a workload cannot have all its pods now. */
+  /** Why some workloads cannot have all their pods now. */
   readonly pending: readonly FlatnetError[];
 };
 
@@ -32,8 +32,8 @@ export function ownerOf(workload: Pick<Workload, 'kind' | 'name'>): string {
 }
 
 /**
- * What it takes for every workload to have its pods: as many as it wants, made from its current template, one
- * per node for a DaemonSet. Pods without an owner are left alone; pods whose owner is gone are removed.
+ * Plans the changes that give every workload its pods: the desired number, from its current template; for a
+ * DaemonSet, one per node. Pods without an owner are left alone; pods whose owner is gone are removed.
  */
 export function planWorkloads<P extends ExistingPod>(
   workloads: readonly Workload[],
@@ -93,7 +93,7 @@ function attempt<T>(work: () => T): T | FlatnetError {
   }
 }
 
-/** Keeps `count` of the pods, dropping one at a time from the node that has the most. */
+/** Keeps `count` of the pods, dropping one at a time from the node with the most. */
 function thin<P extends ExistingPod>(pods: readonly P[], count: number): readonly P[] {
   let rest = pods;
   while (rest.length > count) {

@@ -8,22 +8,21 @@ import { createPod, deletePod, schedulable } from './pod.ts';
 import { type PodRecord, podStatus, readPods } from './record.ts';
 import { ownerOf, type Plan, planWorkloads } from './workload-plan.ts';
 
-/** Pods made at once: what two cores can keep up with. */
+/** Pods created concurrently: as many as two cores can keep up with. */
 const AT_ONCE = 4;
 
 export type Changes = { readonly created: readonly PodRecord[]; readonly deleted: readonly PodRecord[] };
 
 type Present = PodRecord & { readonly alive: boolean };
 
-/** What remains to be done for the lab's workloads, or for the given ones instead. */
+/** Plans the pending changes for the lab's workloads, or for the given ones instead. */
 export function plan(lab: Lab, workloads: readonly Workload[] = readWorkloads(lab)): Plan<Present> {
   const pods = readPods(lab).map((pod) => ({ ...pod, alive: podStatus(lab, pod).phase === 'Running' }));
   return planWorkloads(workloads, schedulable(lab), pods);
 }
 
 /**
- * Gives every workload the pods it wants, as far as there are nodes for them. Does nothing if none is
- * missing.
+ * Creates missing pods of workloads, where nodes are available, and removes surplus ones.
  */
 export async function converge(lab: Lab): Promise<Changes> {
   const { remove, create } = plan(lab);
@@ -63,7 +62,7 @@ function fileOf(lab: Lab, { kind, namespace, name }: Pick<Workload, 'kind' | 'na
 
 type Namespaces = Readonly<Record<string, NamespaceManifest>>;
 
-/** The applied ones, with their labels. Pods may use a namespace that was never applied. */
+/** Returns the applied namespaces with their labels. Pods may also use a namespace that was never applied. */
 export function readNamespaces(lab: Lab): Namespaces {
   return readJson<Namespaces>(lab.paths.namespaces) ?? {};
 }

@@ -2,7 +2,7 @@ import { mkdirSync, readdirSync, readFileSync, renameSync, rmdirSync, writeFileS
 import { dirname } from 'node:path';
 import { codeOf } from '../../error.ts';
 
-/** Replaces the file atomically: a reader sees the old text or the new one. Makes its folder. */
+/** Replaces the file atomically: readers see the old text or the new one. Creates its folder if needed. */
 export function writeFile(path: string, text: string): void {
   mkdirSync(dirname(path), { recursive: true, mode: 0o700 });
   const next = `${path}.${process.pid}.new`;
@@ -15,7 +15,8 @@ export function writeJson(path: string, value: unknown): void {
 }
 
 /**
- * Undefined if there is no such file, or if it is not JSON: ours are written atomically, so it is not ours.
+ * Returns undefined if the file does not exist or is not JSON: ours are written atomically, so such a file is
+ * not ours.
  */
 export function readJson<T>(path: string): T | undefined {
   try {
@@ -26,7 +27,7 @@ export function readJson<T>(path: string): T | undefined {
   }
 }
 
-/** Names in a folder, sorted; none if there is no folder. */
+/** Returns the names in a folder, sorted; none if the folder does not exist. */
 export function namesIn(dir: string): string[] {
   try {
     return readdirSync(dir).sort();
@@ -36,7 +37,7 @@ export function namesIn(dir: string): string[] {
   }
 }
 
-/** Leaves a folder that has something in it or mounted on it. */
+/** Removes a folder unless it has contents or a mount on it. */
 export function removeIfEmpty(dir: string): void {
   try {
     rmdirSync(dir);
@@ -46,7 +47,8 @@ export function removeIfEmpty(dir: string): void {
 }
 
 /**
- * The end of a log without empty lines; a line of JSON is reduced to its message. Empty if there is no log.
+ * Returns the last non-empty lines of a log; lines of JSON are reduced to their message. Empty if there is no
+ * log.
  */
 export function lastLines(path: string, count: number): string {
   try {
@@ -60,7 +62,7 @@ export function lastLines(path: string, count: number): string {
   }
 }
 
-/** pino's line, for a person to read. */
+/** Renders a log line of pino as plain text. */
 function plain(line: string): string {
   try {
     const { msg, error, err, problem } = JSON.parse(line);

@@ -7,17 +7,16 @@ import { labName } from './names.ts';
 import { LABS, LabPaths } from './paths.ts';
 import type { BgpTopology, LabNode } from './topology.ts';
 
-/** What lab.json holds. */
+/** The contents of lab.json. */
 export type LabState = {
   readonly name: string;
   /**
-   * `up` from the end of `up` to the start of `down`; anything else is a command under way, or one that was
-   * cut short.
+   * `up` from the end of `up` to the start of `down`; otherwise a command is in progress or was interrupted.
    */
   readonly phase: 'starting' | 'up' | 'stopping';
   readonly created: string;
   readonly subnets: number;
-  /** As net-conf.json, which is what the store holds. */
+  /** In the form of net-conf.json, as in the store. */
   readonly network: unknown;
   readonly nodes: readonly LabNode[];
   readonly bgp: BgpTopology;
@@ -25,7 +24,7 @@ export type LabState = {
 
 export const DEFAULT_LAB = 'flatnet';
 
-/** Marks every process of a lab, wherever it goes. */
+/** Environment that marks every process of a lab, whatever its namespaces. */
 export function labEnvironment(lab: string): Record<string, string> {
   return { FLATNET_LAB: lab };
 }
@@ -42,7 +41,7 @@ export class Lab {
     this.#state = state;
   }
 
-  /** Throws LAB_MISSING if there is no such lab, and LAB_INCOMPLETE if it is half made or half torn down. */
+  /** Throws LAB_MISSING if the lab does not exist, and LAB_INCOMPLETE if it is incomplete. */
   static open(name: string): Lab {
     requireRoot();
     const state = readState(labName(name));
@@ -57,7 +56,7 @@ export class Lab {
     throw incomplete(name);
   }
 
-  /** Opens the lab once no other command is changing it, and keeps others out while `work` runs. */
+  /** Opens the lab once no other command is changing it, and holds its lock while `work` runs. */
   static async change<T>(name: string, work: (lab: Lab) => Promise<T>): Promise<T> {
     labName(name);
     requireRoot();
@@ -103,7 +102,7 @@ export function readState(name: string): LabState | undefined {
   return readJson<LabState>(new LabPaths(name).state);
 }
 
-/** Every lab on this machine, complete or not. */
+/** The names of all labs on this machine, complete or not. */
 export function labNames(): string[] {
   return namesIn(LABS);
 }
@@ -118,16 +117,16 @@ export function nameOption(lab: string): string {
 }
 
 export function incomplete(name: string): FlatnetError {
-  return new FlatnetError(`lab '${name}' is half made or half torn down`, {
+  return new FlatnetError(`lab '${name}' is incomplete`, {
     code: 'LAB_INCOMPLETE',
-    fix: `unless another command is working on it, remove what is left: flatnet lab down${nameOption(name)}`,
+    fix: `unless another command is working on it, remove it: flatnet lab down${nameOption(name)}`,
   });
 }
 
 /** Throws NOT_ROOT. */
 export function requireRoot(): void {
   if (process.geteuid?.() === 0) return;
-  throw new FlatnetError('a lab makes network namespaces, which takes root', {
+  throw new FlatnetError('a lab creates network namespaces, which requires root', {
     code: 'NOT_ROOT',
     fix: 'run it as root: sudo flatnet lab …',
   });

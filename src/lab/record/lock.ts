@@ -5,9 +5,9 @@ import { codeOf, FlatnetError, messageOf } from '../../error.ts';
 const PATIENCE = 120_000;
 
 /**
- * Runs `work` while no other command changes the same thing. The lock is an abstract unix socket, which
- * leaves no file and which the kernel frees however its holder ends (unix(7)). Waits for it; throws TIMEOUT
- * after two minutes.
+ * Runs `work` while holding the lock of this name. The lock is an abstract unix socket, which leaves no file
+ * and is released by the kernel however its holder ends (unix(7)). Waits for the lock; throws TIMEOUT after
+ * two minutes.
  */
 export async function withLock<T>(name: string, work: () => Promise<T>): Promise<T> {
   const server = await take(`\0flatnet-lab/${name}`, name);
@@ -21,15 +21,15 @@ export async function withLock<T>(name: string, work: () => Promise<T>): Promise
 async function take(address: string, name: string): Promise<Server> {
   const server = await poll(() => tryToTake(address, name), { every: 50, patience: PATIENCE });
   if (server) return server;
-  throw new FlatnetError('another flatnet lab command has held it for two minutes', {
+  throw new FlatnetError('another flatnet lab command has held the lock for two minutes', {
     code: 'TIMEOUT',
     operation: 'lock',
     object: name,
-    fix: 'wait for it or end it, then try again',
+    fix: 'wait for that command or end it, then try again',
   });
 }
 
-/** Undefined while somebody else holds it. */
+/** Returns undefined while another process holds the lock. */
 async function tryToTake(address: string, name: string): Promise<Server | undefined> {
   const server = createServer((socket) => socket.destroy());
   try {

@@ -1,18 +1,20 @@
 import { dnsLabel } from '../../cluster/names.ts';
 import { FlatnetError } from '../../error.ts';
 
-/** Names of the lab's own namespaces. */
+/** Names reserved for the lab's own namespaces. */
 const RESERVED = /^(underlay|router|tor[0-9]+)$/;
 
-/** Characters for the names of lab and node together: the kernel limits a unix socket's path to 107 bytes. */
-const LONGEST_TOGETHER = 107 - '/run/flatnet/labs//nodes//run/agent.sock'.length;
+/**
+ * Maximum combined length of lab and node name: the kernel limits the path of a unix socket to 107 bytes.
+ */
+const MAX_COMBINED_LENGTH = 107 - '/run/flatnet/labs//nodes//run/agent.sock'.length;
 
 export function labName(name: string): string {
   return dnsLabel('lab name', name, 40);
 }
 
 export function nodeName(lab: string, name: string): string {
-  dnsLabel('node name', name, LONGEST_TOGETHER - lab.length);
+  dnsLabel('node name', name, MAX_COMBINED_LENGTH - lab.length);
   if (!RESERVED.test(name)) return name;
   throw new FlatnetError(`'${name}' is reserved for the lab itself`, {
     code: 'NAME_INVALID',
@@ -39,7 +41,8 @@ export function torName(subnet: number): string {
 }
 
 /**
- * The network namespace of a node, a top-of-rack router, `underlay` or `router`, as `ip netns exec` takes it.
+ * The name of the network namespace of a node, a top-of-rack router, `underlay` or `router`, for `ip netns
+ * exec`.
  */
 export function netnsOf(lab: string, part: string): string {
   return `${lab}-${part}`;
@@ -50,7 +53,7 @@ export function podNetns(lab: string, namespace: string, pod: string): string {
   return `${lab}.${namespace}.${pod}`;
 }
 
-/** Reads a pod as a person writes it: `web`, or `team-a/web`. */
+/** Splits a pod's name as a user writes it: `web` or `team-a/web`. */
 export function splitPodName(text: string, namespace = 'default'): { namespace: string; name: string } {
   const slash = text.indexOf('/');
   if (slash < 0) return { namespace, name: text };

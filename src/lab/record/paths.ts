@@ -4,7 +4,7 @@ import { AGENT_SOCKET, type Paths } from '../../agent/options.ts';
 export const RUN = '/run/flatnet';
 export const LABS = join(RUN, 'labs');
 
-/** Where a lab keeps everything, except its namespaces below /run/netns. */
+/** All paths of a lab, except its namespaces in /run/netns. */
 export class LabPaths {
   readonly root: string;
 
@@ -90,7 +90,7 @@ export class NodePaths {
     return join(this.agent.run, AGENT_SOCKET);
   }
 
-  /** What the node's container runtime remembers between ADD and DEL. */
+  /** State that the node's container runtime keeps between ADD and DEL. */
   get runtimeCache(): string {
     return join(this.root, 'cni-cache');
   }

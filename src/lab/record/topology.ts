@@ -1,20 +1,19 @@
 /** A node of the lab. */
 export type LabNode = {
   readonly name: string;
-  /** Counted from 1; its addresses follow from it. */
+  /** Numbered from 1; determines the node's addresses. */
   readonly index: number;
-  /** Of the underlay, counted from 0. */
+  /** The node's underlay subnet, numbered from 0. */
   readonly subnet: number;
 };
 
 /**
- * How a lab's nodes find their BGP peers; with neither, every node peers with every other (the node-to-node
- * mesh).
+ * The BGP topology of a lab; with neither, every node peers with every other (the node-to-node mesh).
  */
 export type BgpTopology = {
-  /** How many nodes, counted from the first, are route reflectors. */
+  /** The number of route reflectors; the first nodes are reflectors. */
   readonly reflectors?: number;
-  /** The program that is the top-of-rack router of every underlay subnet. */
+  /** The program that runs as the top-of-rack router of every underlay subnet. */
   readonly tor?: TorProgram;
 };
 

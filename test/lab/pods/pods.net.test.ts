@@ -249,7 +249,7 @@ spec:
 `);
     assert.match(
       output,
-      /unknown: image example\.org\/sauce:1 is not pulled, and what it would run is unknown/,
+      /unknown: image example\.org\/sauce:1 is not pulled, and its program is unknown/,
     );
     let odd: Pod | undefined;
     for (let i = 0; i < 50 && odd?.containers[0]?.state !== 'exited'; i++) [odd] = await pods();

@@ -33,7 +33,7 @@ test('nodeSelector and nodeName restrict the nodes', () => {
   assert.equal(schedule({ nodeSelector: { 'kubernetes.io/os': 'linux' } }, nodes, []), 'a');
   assert.throws(
     () => schedule({ nodeSelector: { disk: 'tape' } }, nodes, []),
-    /no node has the labels .* they have kubernetes\.io\/hostname/,
+    /no node has the labels .* nodes have the labels kubernetes\.io\/hostname/,
   );
   assert.throws(() => schedule({}, [], []), /there is no node; add one/);
   assert.throws(() => schedule({ nodeName: 'z' }, nodes, []), /there is no node 'z'; the lab has a, b/);

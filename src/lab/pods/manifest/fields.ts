@@ -1,9 +1,9 @@
 import { FlatnetError } from '../../../error.ts';
 
-/** Hears of what a manifest says and a lab ignores. */
+/** Receives a warning for each field of a manifest that a lab ignores. */
 export type Warn = (text: string) => void;
 
-/** Safe to ignore: they do not affect the network, or a lab behaves so anyway. */
+/** Fields that are safe to ignore: they do not affect the network, or a lab behaves that way anyway. */
 const ASIDE = new Set([
   'annotations',
   'creationTimestamp',
@@ -29,7 +29,7 @@ const ASIDE = new Set([
 ]);
 
 /**
- * An object in a manifest. Errors name its place in the file; `finish` warns about fields that nobody read.
+ * An object in a manifest. Errors name its place in the file; `finish` warns about fields that were not read.
  */
 export class ManifestFields {
   readonly path: string;
@@ -110,7 +110,7 @@ export class ManifestFields {
     throw this.invalid(name, `must be a list, not ${kindOf(value)}`);
   }
 
-  /** Warns about every field that nobody has read. */
+  /** Warns about every field that has not been read. */
   finish(): void {
     for (const name of Object.keys(this.#values)) {
       if (!this.#read.has(name) && !ASIDE.has(name)) this.#warn(`${this.nameOf(name)} is ignored`);

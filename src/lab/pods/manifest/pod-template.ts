@@ -2,7 +2,7 @@ import { containerName, namespaceName, podName } from '../../record/names.ts';
 import { type ContainerSpec, type EnvVar, POD_FIELDS } from '../spec.ts';
 import { checked, type ManifestFields } from './fields.ts';
 
-/** What the pods of a workload have in common. */
+/** The properties that the pods of a workload have in common. */
 export type PodTemplate = {
   readonly labels: Readonly<Record<string, string>>;
   readonly annotations?: Readonly<Record<string, string>>;
@@ -11,7 +11,7 @@ export type PodTemplate = {
   readonly containers: readonly ContainerSpec[];
 };
 
-/** Fields that would make the pod something a lab cannot provide. */
+/** Fields that require features a lab cannot provide. */
 const REFUSED = ['hostNetwork', 'hostPID', 'hostIPC', 'initContainers', 'ephemeralContainers'];
 
 /** Reads the `spec` of a pod. Throws MANIFEST_INVALID naming the field. */
@@ -26,7 +26,7 @@ export function readPodSpec(
     }
   }
   const fields = spec.objects('containers');
-  if (fields.length === 0) throw spec.invalid('containers', 'is empty; a pod has at least one container');
+  if (fields.length === 0) throw spec.invalid('containers', 'is empty; a pod needs at least one container');
   const containers = fields.map(readContainer);
   const twice = containers.find(({ name }, i) => containers.findIndex((each) => each.name === name) !== i);
   if (twice) throw spec.invalid('containers', `has two named '${twice.name}'`);

@@ -11,7 +11,7 @@ export type Workload = {
   /** Deployments only. */
   readonly replicas: number;
   readonly template: PodTemplate;
-  /** Of the template: pods made from another one are replaced. */
+  /** Hash of the template: pods created from another template are replaced. */
   readonly hash: string;
 };
 
@@ -39,8 +39,8 @@ const VERSIONS: Record<Manifest['kind'], string> = {
 };
 
 /** A replica is named `<name>-<hash>-<number>`, which must be a DNS label. */
-const LONGEST_WORKLOAD = 63 - '-123456-999'.length;
-const MOST_REPLICAS = 999;
+const MAX_WORKLOAD_NAME = 63 - '-123456-999'.length;
+const MAX_REPLICAS = 999;
 
 /**
  * Reads YAML or JSON with any number of documents. Throws MANIFEST_INVALID naming file, document and field;
@@ -82,13 +82,13 @@ function readManifest(fields: ManifestFields): Manifest {
     fields.finish();
     return { kind, namespace, name, template, hash: hashOf(template) };
   }
-  if (name.length > LONGEST_WORKLOAD) {
+  if (name.length > MAX_WORKLOAD_NAME) {
     throw fields.invalid(
       'metadata.name',
-      `has ${name.length} characters but may have ${LONGEST_WORKLOAD}: pods are named after it`,
+      `has ${name.length} characters, but at most ${MAX_WORKLOAD_NAME} are allowed: pods are named after it`,
     );
   }
-  const replicas = kind === 'Deployment' ? (spec.integer('replicas', 0, MOST_REPLICAS) ?? 1) : 0;
+  const replicas = kind === 'Deployment' ? (spec.integer('replicas', 0, MAX_REPLICAS) ?? 1) : 0;
   const template = readTemplate(spec);
   spec.finish();
   fields.finish();
