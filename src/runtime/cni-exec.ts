@@ -33,7 +33,7 @@ export type AttachmentOptions = RuntimeOptions & {
 
 /**
  * Runs ADD through the network's plugins and caches the result, as libcni does. On failure runs DEL, as
- * runtimes do, and throws the first error: FlatnetError code CNI, with the plugin's error object as its cause.
+ * runtimes do, and throws the first error: FlatnetError code CNI, caused by the plugin's error object.
  */
 export async function addNetwork(options: AttachmentOptions, signal?: AbortSignal): Promise<Result> {
   const network = options.network ?? loadConfList(options.confDir);

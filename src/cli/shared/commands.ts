@@ -3,7 +3,7 @@ import { Command, InvalidArgumentError } from 'commander';
 /** A command that is loaded only when chosen, so that no command pays for loading the others. */
 export type Entry = { readonly summary: string; readonly load: () => Promise<{ readonly command: Command }> };
 
-/** Adds a table of commands: the one chosen by `words` in full, the others by name and summary for the help. */
+/** Adds commands: the one chosen by `words` in full, the others by name and summary for the help. */
 export async function addCommands(
   parent: Command,
   entries: Readonly<Record<string, Entry>>,

@@ -13,7 +13,7 @@ export function paint(style: Style, text: string): Cell {
   return { text, style };
 }
 
-/** Returns columns two spaces apart, each as wide as its widest cell, the last unpadded. Empty without rows. */
+/** Returns columns two spaces apart, as wide as their widest cells, the last unpadded. Empty without rows. */
 export function table(
   header: readonly string[],
   rows: readonly (readonly Cell[])[],

@@ -81,7 +81,7 @@ export async function withStore<T>(lab: Lab, work: (store: Store) => Promise<T>)
   }
 }
 
-/** Whether the store has a network configuration. Throws STORE_UNAVAILABLE while the store does not answer. */
+/** Whether the store has a network configuration. Throws STORE_UNAVAILABLE while it does not answer. */
 async function isConfigured(lab: Lab): Promise<boolean> {
   try {
     await withStore(lab, ({ network }) => network.read());

@@ -18,7 +18,7 @@ export async function wirePod(lab: Lab, pod: PodRecord): Promise<Ip[]> {
   return ips.map(({ address }) => address.slice(0, address.indexOf('/')) as Ip);
 }
 
-/** CNI DEL. Also works if the agent is down, which then frees the addresses later, or for a half-created pod. */
+/** CNI DEL. Also works for a partly created pod, or while the agent is down: it frees the addresses later. */
 export async function unwirePod(lab: Lab, pod: PodRecord): Promise<void> {
   await delNetwork(attachment(lab, pod, 'eth0'));
   await delNetwork({ ...attachment(lab, pod, 'lo'), network: LOOPBACK_NETWORK });
