@@ -247,10 +247,7 @@ spec:
     - { name: ends, image: busybox, command: [sh, -c, 'echo $(POD_IP) $WHERE; exit 3'], env: [ { name: POD_IP, valueFrom: { fieldRef: { fieldPath: status.podIP } } }, { name: WHERE, value: on-$(NODE_NAME) } ] }
     - { name: unknown, image: example.org/sauce:1 }
 `);
-    assert.match(
-      output,
-      /unknown: image example\.org\/sauce:1 is not pulled, and its program is unknown/,
-    );
+    assert.match(output, /unknown: image example\.org\/sauce:1 is not pulled, and its program is unknown/);
     let odd: Pod | undefined;
     for (let i = 0; i < 50 && odd?.containers[0]?.state !== 'exited'; i++) [odd] = await pods();
     assert.deepEqual(
