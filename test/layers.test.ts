@@ -3,10 +3,9 @@ import { globSync, readFileSync } from 'node:fs';
 import { test } from 'node:test';
 import { type Module, readModules } from './modules.ts';
 
-// The rooms of src/, and what each may import from the others: a folder with all in it, or a single file. A
-// folder inside a folder is a room of its own if it has a line here; otherwise it belongs to the room around
-// it. No room may exist without a line. `error.ts` and `log.ts`, at the root of src/, are open to all, and
-// `async` to all that do I/O.
+// The rooms of src/, and the rooms and files each may import. A room is a folder with everything in it,
+// except for subfolders that are listed here as rooms themselves. Every folder must be in a room. `error.ts`
+// and `log.ts`, at the root of src/, are open to all, and `async` to every room that does I/O.
 const MAY_IMPORT: Readonly<Record<string, string>> = {
   async: '',
   ip: '',
@@ -16,7 +15,7 @@ const MAY_IMPORT: Readonly<Record<string, string>> = {
   'firewall/rules': 'ip linux',
   cluster: 'ip',
   ipam: 'cluster ip store/ports',
-  // Outside, the store is its ports; `open.ts` makes one.
+  // From outside, the store is its ports; `open.ts` creates one.
   store: 'cluster ip store',
   'store/ports': 'cluster ip',
   'store/kv': '',
@@ -43,7 +42,7 @@ const MAY_IMPORT: Readonly<Record<string, string>> = {
   'cni/protocol': 'cluster cni/shim/agent-file.ts ip ipam',
   'cni/records': 'cluster cni/context.ts cni/protocol ip',
   'cni/addresses': 'cluster cni/context.ts cni/protocol cni/records cni/state.ts ip ipam',
-  // What the agent keeps on a routed pod's device, ADD puts there first.
+  // ADD first creates what the agent then maintains on a routed pod's device.
   'cni/wiring':
     'cluster cni/addresses cni/context.ts cni/protocol cni/records cni/state.ts ip ipam linux state/ownership.ts wiring/pod-device.ts',
   'cni/verbs':
@@ -64,8 +63,8 @@ const MAY_IMPORT: Readonly<Record<string, string>> = {
   'cli/shared': 'agent cluster ipam lab store/open.ts store/ports',
 };
 
-// Rooms and files that only compute: no I/O of any kind, not even a type that brings it, and not through a
-// third file either.
+// Rooms and files of pure computation: no I/O of any kind, not even a type import that leads to it, directly
+// or indirectly.
 const PURE = [
   'ip',
   'cluster',
@@ -97,7 +96,7 @@ test('the test reads imports and exports', () => {
   assert.ok(cidr?.exports.includes('Cidr') && cidr.exports.includes('parseCidr'));
 });
 
-/** The innermost room a file is in; empty for files at the root of src/. */
+/** The innermost room of a file; empty for files at the root of src/. */
 function roomOf(path: string): string | undefined {
   const folders = path.split('/').slice(1, -1);
   for (let depth = folders.length; depth > 0; depth--) {
@@ -115,12 +114,12 @@ function isPure(path: string): boolean {
   return PURE.some((place) => isIn(path, place));
 }
 
-test('every folder of src/ is a room or in one', () => {
+test('every folder of src/ is in a room', () => {
   const homeless = MODULES.filter(({ path }) => roomOf(path) === undefined).map(({ path }) => path);
   assert.deepEqual(homeless, []);
 });
 
-test('every import points from the whole to its parts', () => {
+test('every import is allowed', () => {
   const wrong: string[] = [];
   for (const { path, imports } of MODULES) {
     const room = roomOf(path) ?? '';
@@ -136,17 +135,17 @@ test('every import points from the whole to its parts', () => {
   assert.deepEqual(wrong, []);
 });
 
-test('no file imports itself through others, not even for a type', () => {
-  assert.deepEqual(circles(MODULES), []);
+test('there are no import cycles, not even for types', () => {
+  assert.deepEqual(cycles(MODULES), []);
 });
 
-/** Files that reach each other, by Tarjan's algorithm. */
-function circles(modules: readonly Module[]): string[][] {
+/** Finds import cycles, by Tarjan's algorithm. */
+function cycles(modules: readonly Module[]): string[][] {
   const imports = new Map(modules.map((each) => [each.path, each.imports.map(({ target }) => target)]));
   const order = new Map<string, number>();
   const open: string[] = [];
   const found: string[][] = [];
-  /** The number of the earliest file still open that this one reaches. */
+  /** Returns the number of the earliest open file reachable from this one. */
   const visit = (path: string): number => {
     const own = order.size;
     order.set(path, own);
@@ -159,8 +158,8 @@ function circles(modules: readonly Module[]): string[][] {
       else if (open.includes(target)) earliest = Math.min(earliest, seen);
     }
     if (earliest === own) {
-      const circle = open.splice(open.indexOf(path));
-      if (circle.length > 1) found.push(circle.sort());
+      const cycle = open.splice(open.indexOf(path));
+      if (cycle.length > 1) found.push(cycle.sort());
     }
     return earliest;
   };
@@ -168,17 +167,17 @@ function circles(modules: readonly Module[]): string[][] {
   return found;
 }
 
-test('what only computes reaches no I/O', () => {
+test('pure files never reach I/O', () => {
   const imports = new Map(MODULES.map((each) => [each.path, each.imports.map(({ target }) => target)]));
-  // The codecs of linux/ are values too: requests are made and messages read without a socket.
+  // The codecs of linux/ are pure too: they encode and decode messages without a socket.
   const impure = (path: string): boolean =>
     path.startsWith('node:') || path === 'koffi' || path.startsWith('src/async/');
   const wrong: string[] = [];
   const seen = new Set<string>();
-  const follow = (path: string, way: readonly string[]): void => {
+  const follow = (path: string, trail: readonly string[]): void => {
     if (seen.has(path)) return;
     seen.add(path);
-    const here = [...way, path];
+    const here = [...trail, path];
     if (impure(path)) wrong.push(here.join(' → '));
     else for (const target of imports.get(path) ?? []) follow(target, here);
   };
@@ -188,14 +187,14 @@ test('what only computes reaches no I/O', () => {
   assert.deepEqual(wrong, []);
 });
 
-// Rooms that nobody else looks into.
+// Rooms that only their owner may import.
 const INNER: Readonly<Record<string, string>> = {
   'store/kv': 'store',
   'store/etcd': 'store',
   'state/executors': 'state',
 };
 
-test('what is a room’s own business stays in it', () => {
+test('inner rooms are imported only by their owner', () => {
   const wrong: string[] = [];
   for (const { path, imports } of MODULES) {
     for (const { target } of imports) {
@@ -209,10 +208,10 @@ test('what is a room’s own business stays in it', () => {
 
 type Ban = { readonly what: string; readonly pattern: RegExp; readonly but: readonly string[] };
 
-// What the code says in one place only.
+// Code allowed in one place only.
 const BANNED: readonly Ban[] = [
   {
-    what: 'cases for kinds of items: a kind’s own file says all about it',
+    what: 'switches over item kinds: everything about a kind is in its own file',
     pattern: /case '(?:fdb|sysctl|nft-table|nft-element)':/,
     but: [],
   },
@@ -223,14 +222,14 @@ const BANNED: readonly Ban[] = [
     but: ['linux/nftables/values/render.ts', 'state/kinds/nft-table.ts', 'firewall/problems.ts'],
   },
   {
-    what: 'a queue of its own: see async/queue.ts and async/latest.ts',
+    what: 'ad-hoc queues: see async/queue.ts and async/latest.ts',
     pattern: /#\w+: Promise<\w+> = Promise\.resolve\(\)/,
     but: ['async', 'linux/netlink/socket.ts'],
   },
   {
     what: 'waiting: see async/pause.ts and async/poll.ts',
     pattern: /from 'node:timers\/promises'/,
-    // Lets the event loop turn between the reads of a long answer.
+    // Yields to the event loop between the reads of a long answer.
     but: ['linux/netlink/socket.ts'],
   },
 ];
@@ -243,14 +242,14 @@ for (const { what, pattern, but } of BANNED) {
       [],
     );
     const needless = but.filter((place) => !found.some((path) => isIn(path, place)));
-    assert.deepEqual(needless, [], 'no exception is needed');
+    assert.deepEqual(needless, [], 'exceptions that are no longer needed');
   });
 }
 
-// A walk through generated clusters proves the backends by it, and tracing will be built on it.
+// Tests use it to verify the backends in generated clusters, and tracing will be built on it.
 const FOR_TESTS = ['src/trace/fib.ts'];
 
-test('every export is for src/ itself, not only for tests', () => {
+test('every export is used in src/, not only by tests', () => {
   const taken = new Map<string, Set<string>>();
   for (const { imports } of MODULES) {
     for (const { target, names } of imports) {

@@ -1,13 +1,13 @@
 import { globSync, readFileSync } from 'node:fs';
 import { dirname, join, normalize } from 'node:path';
 
-/** A source file below `src/`, as far as its `import` and `export` tell. */
+/** The imports and exports of a source file below `src/`. */
 export type Module = {
   /** `src/ip/cidr.ts`. */
   readonly path: string;
   /** Without comments. */
   readonly text: string;
-  /** What it imports, types too, statically or not; a module of the project by its path. */
+  /** All imports, including types and dynamic ones; modules of the project by path. */
   readonly imports: readonly Import[];
   readonly exports: readonly string[];
 };
@@ -15,11 +15,11 @@ export type Module = {
 export type Import = {
   /** `src/ip/cidr.ts`, or `node:fs`. */
   readonly target: string;
-  /** The names taken; `*` for all. */
+  /** The imported names; `*` for all. */
   readonly names: readonly string[];
 };
 
-/** Every module that a pattern finds. It takes the shape that our formatter gives the code for granted. */
+/** Reads every module that matches a pattern. Relies on the code being formatted by our formatter. */
 export function readModules(pattern: string): Module[] {
   return globSync(pattern).map((path) => {
     const text = readFileSync(path, 'utf8').replaceAll(/^\s*(\/\*\*?[\s\S]*?\*\/|\/\/.*)$/gm, '');

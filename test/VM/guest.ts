@@ -7,11 +7,11 @@ import { test } from 'node:test';
 import type { Result } from './reporter.ts';
 
 /*
- * Run by `scripts/test` in place of the files named in FLATNET_VM_FILES, where this machine's kernel lacks
- * what they need: they run in one virtual machine, and each of their tests is a test here.
+ * Run by `scripts/test` in place of the files named in FLATNET_VM_FILES if this machine's kernel lacks what
+ * they need: they run in one virtual machine, and each of their tests is reported as a test here.
  */
 const files = (process.env.FLATNET_VM_FILES ?? '').split(' ').filter(Boolean);
-/** What scripts/vm returns when a program is not installed. */
+/** Exit status of scripts/vm if a program is not installed. */
 const NOT_INSTALLED = 127;
 
 test(`on a stock kernel in a virtual machine: ${files.join(' ')}`, async (t) => {
@@ -28,7 +28,7 @@ test(`on a stock kernel in a virtual machine: ${files.join(' ')}`, async (t) => 
     }
     count++;
     await t.test(
-      `${result.name} (${Math.round(result.duration)} ms there)`,
+      `${result.name} (${Math.round(result.duration)} ms in the guest)`,
       { skip: result.skip ?? false },
       () => {
         if (result.error !== undefined) throw new Error(result.error);
@@ -44,7 +44,7 @@ test(`on a stock kernel in a virtual machine: ${files.join(' ')}`, async (t) => 
 type Guest = ChildProcessByStdio<null, Readable, Readable>;
 
 function start(): Guest {
-  // The runner that started this file must not be taken for that of the guest's files.
+  // The guest's test runner must not believe it was started by ours.
   const { NODE_TEST_CONTEXT: _, ...env } = process.env;
   const node = ['--disable-warning=ExperimentalWarning', '--test', '--test-concurrency=1'];
   const reporter = `--test-reporter=${import.meta.dirname}/reporter.ts`;
@@ -54,11 +54,11 @@ function start(): Guest {
   });
 }
 
-/** What it says on standard error, once it has said it. */
+/** Collects standard error; call the result after the guest has exited. */
 function textOf({ stderr }: Guest): () => string {
-  const said: Buffer[] = [];
-  stderr.on('data', (chunk: Buffer) => said.push(chunk));
-  return () => Buffer.concat(said).toString().trim();
+  const chunks: Buffer[] = [];
+  stderr.on('data', (chunk: Buffer) => chunks.push(chunk));
+  return () => Buffer.concat(chunks).toString().trim();
 }
 
 function resultOf(line: string): Result | undefined {

@@ -1,21 +1,23 @@
 import type { TestEvent } from 'node:test/reporters';
 import { inspect } from 'node:util';
 
-/** What became of one test in the guest, as one line of JSON. */
+/** The result of one test in the guest, as one line of JSON. */
 export type Result = {
   readonly flatnetResult: 1;
   readonly name: string;
   /** Milliseconds. */
   readonly duration: number;
   readonly skip?: string | boolean;
-  /** What was thrown. */
+  /** The thrown error. */
   readonly error?: string;
 };
 
-/** What the runner adds up at the end: it is added up again where the results go. */
+/** The runner's totals, which the outer runner computes itself. */
 const SUMMARY = /^(tests|suites|pass|fail|cancelled|skipped|todo|duration_ms) [\d.]+$/;
 
-/** A reporter of `node --test`: a line per test, for `guest.ts`; what tests print stands between. */
+/**
+ * A reporter for `node --test`: one line per test, for `guest.ts`, interspersed with the tests' own output.
+ */
 export default async function* report(events: AsyncIterable<TestEvent>): AsyncIterable<string> {
   for await (const { type, data } of events) {
     if (type === 'test:stdout' || type === 'test:stderr') yield data.message;

@@ -3,7 +3,7 @@ import { type Fdb, fdbReplace } from '../../src/linux/fdb.ts';
 import { type IcmpError, type IcmpSocket, waitForMessages } from '../../src/linux/icmp.ts';
 import { NLM_F_CREATE, type Request } from '../../src/linux/netlink/message.ts';
 
-// What the codecs can do but flatnet itself does not need.
+// Requests that the codecs support but flatnet itself does not need.
 
 export const IFA_F_PERMANENT = 0x80;
 export const IFA_F_NOPREFIXROUTE = 0x200;
@@ -11,7 +11,7 @@ const NLM_F_APPEND = 0x800;
 export const NUD_NOARP = 0x40;
 
 /**
- * Like `bridge fdb append`: one more destination, which gets a copy. For the all-zero address, the default
+ * Like `bridge fdb append`: adds a destination, which receives a copy. For the all-zero address, the default
  * entry.
  */
 export function fdbAppend(fdb: Fdb): Request {
@@ -19,12 +19,14 @@ export function fdbAppend(fdb: Fdb): Request {
 }
 
 export type PingResult =
-  /** `nanoseconds`: from sending to the reply. */
+  /** `nanoseconds`: round-trip time. */
   | { readonly reached: true; readonly nanoseconds: bigint }
-  /** With the error that came instead, if any did. */
+  /** With the ICMP error received instead, if any. */
   | { readonly reached: false; readonly error: IcmpError | undefined };
 
-/** Like `ping -c 1`. Drops other messages that reach the socket meanwhile. Throws what `send` throws. */
+/**
+ * Like `ping -c 1`. Drops other messages that reach the socket in the meantime. Throws what `send` throws.
+ */
 export async function ping(
   socket: IcmpSocket,
   to: Ip,

@@ -10,8 +10,8 @@ import { decodeRoute, type Route, routeReplace } from '../../src/linux/route.ts'
 import { decodeRule, ruleAdd } from '../../src/linux/rule.ts';
 import { cidr4, cidr6, given, ip4, ip6, mac, maybe, name, prefixed4, prefixed6, u32 } from './values.ts';
 
-// The kernel describes an object in the same form as it takes it, so what a verb writes must decode to its
-// own input.
+// The kernel describes an object in the form in which it accepts it, so a verb's output must decode to its
+// input.
 
 const byFamily = [
   { cidr: cidr4, ip: ip4, prefixed: prefixed4, family: 4 as const },
@@ -167,7 +167,7 @@ test('vxlan links', () => {
   );
 });
 
-test('bridge and veth links: all in one request where the kernel takes it so, a second one for the rest', () => {
+test('bridge and veth links: one request where the kernel accepts that, a second one for the rest', () => {
   const bridge = linkAdd({
     name: 'cni0',
     up: true,

@@ -33,7 +33,7 @@ async function withVxlan(t: TestContext) {
   return { ...box, socket, u0, vxlan };
 }
 
-kernelTest('addresses, as `ip address` shows them', async (t) => {
+kernelTest('addresses match `ip address`', async (t) => {
   const { socket, json, u0, vxlan } = await withVxlan(t);
   const wanted = [
     { dev: u0, address: parsePrefixed('10.0.0.1/24'), broadcast: ip('10.0.0.255') },
@@ -94,7 +94,7 @@ kernelTest('IFA_F_NODAD makes an IPv6 address usable at once', async (t) => {
   ]);
 });
 
-kernelTest('neighbours, as `ip neighbour` shows them', async (t) => {
+kernelTest('neighbours match `ip neighbour`', async (t) => {
   const { socket, json, u0, vxlan } = await withVxlan(t);
   await socket.execute([
     neighbourReplace({ dev: vxlan, ip: ip('10.244.1.0'), mac: mac('12:c6:65:89:b4:e3') }),
@@ -166,7 +166,7 @@ kernelTest('FDB entries of a vxlan device, as `bridge fdb` shows them', async (t
   assert.deepEqual(await socket.dump(fdbDump(4242)), []);
 });
 
-kernelTest('rules, as `ip rule` shows them', async (t) => {
+kernelTest('rules match `ip rule`', async (t) => {
   const { socket, json } = await withVxlan(t);
   const from = parseCidr('10.0.0.0/24');
   const rules = [

@@ -12,16 +12,16 @@ import { routeAdd, routeDelete, routeReplace } from '../../src/linux/route.ts';
 import { ruleAdd } from '../../src/linux/rule.ts';
 import { fdbAppend, IFA_F_NOPREFIXROUTE, NUD_NOARP } from './beyond.ts';
 
-// What iproute2 6.1 sends for each command, as strace shows it: type and flags of the message, then its
-// payload. Ours must say the same; the order of attributes and the flag that marks nested ones have no
-// meaning.
+// The messages iproute2 6.1 sends for each command, according to strace: type and flags, then the payload.
+// Ours must be equivalent; the order of attributes and the nested flag have no meaning.
 
 const ip = parseIp;
 const net = parseCidr;
 const mac = parseMac;
 const bridge = 2;
 const vxlan = 3;
-// bridge(8) marks static entries so; flannel and we say NUD_PERMANENT alone, which shows as the same.
+// bridge(8) marks static entries this way; flannel and flatnet set NUD_PERMANENT alone, which is displayed
+// the same.
 const fdb: Fdb = {
   dev: vxlan,
   mac: mac('12:c6:65:89:b4:e3'),
@@ -197,12 +197,10 @@ for (const [command, sent, ours] of commands) {
 
 type Sent = Pick<Request, 'type' | 'flags' | 'payload'>;
 
-/**
- * Sizes of the fixed headers, by message type without its last two bits (which say new, delete, get, set).
- */
+/** Sizes of the fixed headers, by message type without its last two bits (new, delete, get or set). */
 const HEADERS: Readonly<Record<number, number>> = { 16: 16, 20: 8, 24: 12, 28: 12, 32: 12 };
 /**
- * Attributes that hold attributes, by message type and path: IFLA_LINKINFO with data, IFLA_AF_SPEC,
+ * Nested attributes, by message type and path: IFLA_LINKINFO with data, IFLA_AF_SPEC,
  * RTA_METRICS.
  */
 const NESTED = new Set(['16/18', '16/18/2', '16/18/5', '16/26', '16/26/10', '24/8']);

@@ -9,8 +9,8 @@ import { ping } from './beyond.ts';
 import { kernelTest, sandbox } from './sandbox.ts';
 
 /**
- * Two namespaces behind a router: 10.1.0.2 and 10.2.0.2, fd01::2 and fd02::2; the second link can be
- * narrowed.
+ * Two namespaces behind a router: 10.1.0.2 and 10.2.0.2, fd01::2 and fd02::2; the second link's MTU can be
+ * reduced.
  */
 function routed(t: TestContext) {
   const [a, router, b] = [sandbox(t), sandbox(t), sandbox(t)];
@@ -18,8 +18,8 @@ function routed(t: TestContext) {
   for (const [i, end] of [a, b].entries()) {
     const [v4, v6] = [`10.${i + 1}.0`, `fd0${i + 1}:`];
     router.run('ip', 'link', 'add', `r${i}`, 'type', 'veth', 'peer', 'name', 'eth0', 'netns', end.name);
-    // Up first, and without DAD: else the router asks for no neighbours before it has a link-local address
-    // (ndisc_send_ns).
+    // Up first, and without DAD: otherwise the router solicits no neighbours until it has a link-local
+    // address (ndisc_send_ns).
     router.run('ip', 'link', 'set', `r${i}`, 'up');
     router.run('ip', 'address', 'add', `${v4}.1/24`, 'dev', `r${i}`);
     router.run('ip', 'address', 'add', `${v6}:1/64`, 'dev', `r${i}`, 'nodad');
@@ -34,7 +34,7 @@ function routed(t: TestContext) {
 }
 
 const ip = parseIp;
-/** The two ends, an address nobody has, and the first end's side of the router. */
+/** The two ends, an unused address, and the first end's side of the router. */
 const ENDS = {
   4: [ip('10.1.0.2'), ip('10.2.0.2'), ip('10.3.0.2'), ip('10.1.0.1')],
   6: [ip('fd01::2'), ip('fd02::2'), ip('fd03::2'), ip('fd01::1')],
@@ -101,7 +101,7 @@ for (const family of [4, 6] as const) {
     assert.throws(() => socket.send(to), { code: 'SYSCALL', errno: 'ENETUNREACH' });
   });
 
-  kernelTest(`IPv${family} messages: any bytes are read or ignored, our own are understood`, () => {
+  kernelTest(`IPv${family} messages: any bytes are decoded or ignored, our own are decoded`, () => {
     fc.assert(
       fc.property(fc.uint8Array({ maxLength: 120 }), (bytes) => {
         decodeIcmp(family, from, Buffer.from(bytes));
@@ -122,8 +122,8 @@ kernelTest('sixty sockets, each pinging each, in one thread', async (t) => {
   const hub = sandbox(t);
   hub.run('ip', 'link', 'add', 'br0', 'type', 'bridge', 'mcast_snooping', '0');
   hub.run('ip', 'link', 'set', 'br0', 'up');
-  // One namespace with many addresses would answer to itself; a few namespaces with several sockets each will
-  // do.
+  // A single namespace with many addresses would answer itself; a few namespaces with several sockets each
+  // will do.
   const ends = Array.from({ length: 6 }, (_, i) => {
     const end = sandbox(t);
     hub.run(

@@ -22,7 +22,7 @@ import { kernelTest, sandbox } from './sandbox.ts';
 const ip = parseIp;
 const mac = parseMac('12:c6:65:89:b4:e3');
 
-/** Collects events, and waits for one of a kind. */
+/** Collects events, and waits for a particular one. */
 function collect(t: TestContext, netns: string, options: Partial<Parameters<typeof Monitor.open>[0]> = {}) {
   const stop = new AbortController();
   const events: MonitorEvent[] = [];
@@ -55,7 +55,7 @@ async function withVxlan(t: TestContext, onDemand: boolean) {
   return { ...box, socket, dev };
 }
 
-kernelTest('every kind of change is told, with who made it', async (t) => {
+kernelTest('every kind of change is reported, with its originator', async (t) => {
   const { netns, socket, dev, run } = await withVxlan(t, false);
   const { seen } = collect(t, netns);
   await socket.execute([
@@ -97,7 +97,7 @@ kernelTest('every kind of change is told, with who made it', async (t) => {
   await seen((event) => of('link')(event) && event.type === 'del', 'deleted link');
 });
 
-kernelTest('sysctls of forwarding, reverse path filters and proxies are told when they change', async (t) => {
+kernelTest('changes to forwarding, reverse path filter and proxy sysctls are reported', async (t) => {
   const { netns, dev } = await withVxlan(t, false);
   const { seen } = collect(t, netns, { objects: ['netconf'] });
   const told = (value: object) => (event: MonitorEvent) =>
@@ -117,7 +117,7 @@ kernelTest('sysctls of forwarding, reverse path filters and proxies are told whe
   }
 });
 
-kernelTest('a port that leaves its bridge is not a link that is deleted', async (t) => {
+kernelTest('a port that leaves its bridge is not reported as a deleted link', async (t) => {
   const { netns, socket, run } = await withVxlan(t, false);
   run('ip', 'link', 'add', 'br0', 'type', 'bridge');
   run('ip', 'link', 'add', 'v0', 'type', 'veth', 'peer', 'name', 'v1');
@@ -125,7 +125,7 @@ kernelTest('a port that leaves its bridge is not a link that is deleted', async 
   const { index: v0 } = await socket.get(linkGet('v0'));
   const { events, seen } = collect(t, netns, { objects: ['link'] });
   await socket.execute(linkSet(v0, { master: br0 }));
-  // By `ip link … type bridge_slave` it would change too, but the kernel tells nobody.
+  // `ip link … type bridge_slave` would change it too, but without a notification.
   run('bridge', 'link', 'set', 'dev', 'v0', 'hairpin', 'on');
   await seen((e) => 'object' in e && e.object === 'port' && e.value.port?.hairpin === true, 'hairpin');
   await socket.execute(linkSet(v0, { master: 0 }));
@@ -136,7 +136,7 @@ kernelTest('a port that leaves its bridge is not a link that is deleted', async 
   assert.ok(!events.some((e) => 'object' in e && e.object === 'link' && e.type === 'del'));
 });
 
-kernelTest('misses of a vxlan device: who has an address, and where a MAC is', async (t) => {
+kernelTest('misses of a vxlan device: the MAC of an address, and the node behind a MAC', async (t) => {
   const { netns, socket, dev, run } = await withVxlan(t, true);
   withNetns(netns, () => {
     writeSysctl('net/ipv4/neigh/flannel.1/app_solicit', 1);
@@ -167,7 +167,7 @@ kernelTest('misses of a vxlan device: who has an address, and where a MAC is', a
   assert.deepEqual(v6, { type: 'miss', dev, ip: 'fd00:0:0:1::', mac: undefined });
 });
 
-kernelTest('l3miss: ARP questions from a bridge port', async (t) => {
+kernelTest('l3miss: ARP requests from a bridge port', async (t) => {
   const { netns, socket, dev, run } = await withVxlan(t, true);
   run('ip', 'link', 'add', 'br0', 'type', 'bridge');
   run('ip', 'link', 'set', 'flannel.1', 'master', 'br0');
@@ -182,7 +182,7 @@ kernelTest('l3miss: ARP questions from a bridge port', async (t) => {
   socket.close();
 });
 
-kernelTest('what does not fit is reported as an overflow, and listening goes on', async (t) => {
+kernelTest('lost events are reported as an overflow, and listening continues', async (t) => {
   const { netns, socket } = await withVxlan(t, false);
   const stop = new AbortController();
   t.after(() => stop.abort());
@@ -206,7 +206,7 @@ kernelTest('what does not fit is reported as an overflow, and listening goes on'
   socket.executeSync(routes.slice(0, 10).map(routeDelete));
 });
 
-kernelTest('abort ends a waiting monitor at once and closes its socket', async (t) => {
+kernelTest('abort ends a waiting monitor immediately and closes its socket', async (t) => {
   const { netns } = sandbox(t);
   const descriptors = (): number => fs.readdirSync('/proc/self/fd').length;
   const before = descriptors();
@@ -232,7 +232,7 @@ kernelTest('abort ends a waiting monitor at once and closes its socket', async (
   assert.equal(descriptors(), before);
 });
 
-kernelTest('a process with a monitor exits when it says so, and by itself after an abort', (t) => {
+kernelTest('a process with a monitor can exit explicitly, and exits on its own after an abort', (t) => {
   const { netns } = sandbox(t);
   const start = (ending: string) => {
     const script = `

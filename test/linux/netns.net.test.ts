@@ -23,7 +23,7 @@ function threadNamespaces(pid: number | 'self' = 'self'): number[] {
   return fs.readdirSync(`/proc/${pid}/task`).map((tid) => netnsId(`/proc/${pid}/task/${tid}/ns/net`));
 }
 
-kernelTest('a namespace can be made, listed, used by ip and deleted', (t) => {
+kernelTest('a namespace can be created, listed, used by ip and deleted', (t) => {
   const name = `linux-${process.pid}-made`;
   t.after(() => deleteNetns(name));
   assert.equal(createNetns(name), netnsPath(name));
@@ -41,14 +41,14 @@ kernelTest('a namespace can be made, listed, used by ip and deleted', (t) => {
   assert.throws(() => openNetns(netnsPath(name)), { code: 'NOT_FOUND', object: netnsPath(name) });
 });
 
-kernelTest('what a creation cut short leaves behind can be deleted', () => {
+kernelTest('the leftovers of an interrupted creation can be deleted', () => {
   const name = `linux-${process.pid}-half`;
   fs.writeFileSync(netnsPath(name), '');
   deleteNetns(name);
   assert.ok(!listNetns().includes(name));
 });
 
-kernelTest('a namespace is seen by processes with another mount namespace', async (t) => {
+kernelTest('a namespace is visible to processes in another mount namespace', async (t) => {
   createNetns(`linux-${process.pid}-first`);
   t.after(() => deleteNetns(`linux-${process.pid}-first`));
   const child = spawn('unshare', [
@@ -98,39 +98,36 @@ kernelTest('no thread stays in a foreign namespace, not even when the pool is fi
   }
 });
 
-kernelTest(
-  'the thread comes back after an error, after a promise, and from one namespace inside another',
-  (t) => {
-    const { netns } = sandbox(t);
-    const other = sandbox(t).netns;
-    const own = netnsId();
-    assert.throws(
-      () =>
-        withNetns(netns, () => {
-          throw new Error('inside');
-        }),
-      /inside/,
-    );
-    assert.equal(netnsId(), own);
-    assert.throws(
-      // @ts-expect-error a callback must not return a promise
-      () => withNetns(netns, async () => netnsId()),
-      { code: 'INTERNAL' },
-    );
-    assert.equal(netnsId(), own);
-    const nested = withNetns(netns, () => withNetns(other, () => netnsId()));
-    assert.equal(nested, netnsId(other));
-    assert.equal(netnsId(), own);
-    assert.throws(() => withNetns('/proc/self/ns/mnt', () => 0), {
-      code: 'SYSCALL',
-      operation: 'setns',
-      errno: 'EINVAL',
-    });
-    assert.ok(threadNamespaces().every((id) => id === own));
-  },
-);
+kernelTest('the thread returns after an error, after a promise, and from nested namespaces', (t) => {
+  const { netns } = sandbox(t);
+  const other = sandbox(t).netns;
+  const own = netnsId();
+  assert.throws(
+    () =>
+      withNetns(netns, () => {
+        throw new Error('inside');
+      }),
+    /inside/,
+  );
+  assert.equal(netnsId(), own);
+  assert.throws(
+    // @ts-expect-error a callback must not return a promise
+    () => withNetns(netns, async () => netnsId()),
+    { code: 'INTERNAL' },
+  );
+  assert.equal(netnsId(), own);
+  const nested = withNetns(netns, () => withNetns(other, () => netnsId()));
+  assert.equal(nested, netnsId(other));
+  assert.equal(netnsId(), own);
+  assert.throws(() => withNetns('/proc/self/ns/mnt', () => 0), {
+    code: 'SYSCALL',
+    operation: 'setns',
+    errno: 'EINVAL',
+  });
+  assert.ok(threadNamespaces().every((id) => id === own));
+});
 
-kernelTest('a process that cannot come back aborts and says so', (t) => {
+kernelTest('a process that cannot return to its namespace aborts and says so', (t) => {
   const { netns } = sandbox(t);
   const script = `
     import fs from 'node:fs';
@@ -191,7 +188,7 @@ kernelTest('worker threads may enter namespaces too', async (t) => {
   assert.deepEqual([inside, after], [netnsId(netns), netnsId()]);
 });
 
-kernelTest('a thousand sockets and namespaces visited leave no descriptor open', (t) => {
+kernelTest('a thousand sockets and visited namespaces leak no descriptor', (t) => {
   const { netns } = sandbox(t);
   const count = (): number => fs.readdirSync('/proc/self/fd').length;
   const before = count();
@@ -202,7 +199,7 @@ kernelTest('a thousand sockets and namespaces visited leave no descriptor open',
   assert.equal(count(), before);
 });
 
-kernelTest('sysctls are those of the namespace, also of devices with dots in their names', (t) => {
+kernelTest('sysctls are those of the namespace, even of devices with dots in their names', (t) => {
   const { netns } = sandbox(t);
   using socket = NetlinkSocket.open(NETLINK_ROUTE, { netns });
   socket.executeSync(linkAdd({ name: 'flannel.1', data: { kind: 'bridge' } }));

@@ -176,7 +176,7 @@ for (const family of [4, 6] as const) {
     ];
     await socket.execute([routeReplace({ dst: first, mtu: 1400, nexthops })]);
     const { dst, type, mtu, ...several } = await ask();
-    // IPv6 begins with the one that it chose.
+    // IPv6 lists the chosen next hop first.
     const ways = several.nexthops?.toSorted((one, two) => one.dev - two.dev);
     assert.deepEqual([dst, type, mtu, ways], [first, 'unicast', 1400, nexthops]);
     await socket.execute([routeReplace({ dst: first, via: gateway, dev })]);
@@ -187,7 +187,7 @@ for (const family of [4, 6] as const) {
   });
 }
 
-kernelTest('an IPv4 route by an IPv6 gateway', async (t) => {
+kernelTest('an IPv4 route through an IPv6 gateway', async (t) => {
   const { socket, dev, json } = await withUnderlay(t);
   await socket.execute([routeReplace({ dst: net('10.9.0.0/16'), via: ip('fd00::5'), dev, protocol: 110 })]);
   assert.deepEqual(json('ip', '-j', 'route', 'show', 'proto', '110')[0]?.via, {

@@ -3,13 +3,13 @@ import fs from 'node:fs';
 import { type TestContext, test } from 'node:test';
 import { createNetns, deleteNetns, netnsPath } from '../../src/linux/netns.ts';
 
-/** A network namespace of one test, gone when the test ends. */
+/** A test's network namespace, deleted when the test ends. */
 export type Sandbox = {
   readonly name: string;
   readonly netns: string;
   /** Runs a command in it and returns what it prints. */
   readonly run: (...command: string[]) => string;
-  /** The same with JSON: the oracle for what the kernel holds. */
+  /** The same for JSON output: the oracle for the kernel's state. */
   readonly json: (...command: string[]) => Record<string, unknown>[];
 };
 
@@ -32,8 +32,7 @@ export function sandbox(t: TestContext): Sandbox {
 }
 
 /**
- * A test on the real kernel: skipped, with what to do about it, where that can't be had; in CI it must be
- * had.
+ * A test on the real kernel: skipped, with advice, where the requirements are not met; in CI they must be.
  */
 export function kernelTest(name: string, run: (t: TestContext) => void | Promise<void>): void {
   test(name, { skip: process.env.CI ? false : whyNot(), timeout: 60_000 }, run);

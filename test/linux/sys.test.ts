@@ -22,13 +22,13 @@ test('errors name the call, the object and the errno', () => {
     code: 'SYSCALL',
     operation: 'mount',
     object: '/no/such/directory',
-    // Where a container's filter forbids the call it is EPERM.
+    // EPERM if a container's seccomp filter forbids the call.
     errno: /^(ENOENT|EPERM)$/,
   });
   assert.throws(() => sys.getsockname(0xffff), { operation: 'getsockname', errno: 'EBADF' });
 });
 
-test('errno belongs to the call, however busy the garbage collector is', () => {
+test('errno belongs to the call, even under garbage collection', () => {
   const garbage: unknown[] = [];
   const wrong = new Set<string>();
   for (let i = 0; i < 100_000; i++) {
@@ -43,7 +43,7 @@ test('errno belongs to the call, however busy the garbage collector is', () => {
   assert.deepEqual([...wrong], []);
 });
 
-test('a file in memory can be written and read, and is not inherited', () => {
+test('an in-memory file can be written and read, and is not inherited', () => {
   const fd = sys.memfdCreate('test');
   try {
     fs.writeSync(fd, 'hello');
@@ -54,7 +54,7 @@ test('a file in memory can be written and read, and is not inherited', () => {
   }
 });
 
-test('polling tells which descriptors can be read, and ends in time when none can', async () => {
+test('polling returns the readable descriptors, and times out if there are none', async () => {
   const AF_UNIX = 1;
   const SOCK_DGRAM = 2;
   const silent = sys.socket(AF_UNIX, SOCK_DGRAM | sys.SOCK_CLOEXEC, 0);

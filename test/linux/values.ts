@@ -27,7 +27,7 @@ export function maybe<T>(value: fc.Arbitrary<T>): fc.Arbitrary<T | undefined> {
   return fc.option(value, { nil: undefined });
 }
 
-/** Without the properties that are undefined, for comparing. */
+/** Drops undefined properties, for comparison. */
 export function given<T extends object>(value: T): Partial<T> {
   return JSON.parse(JSON.stringify(value));
 }

@@ -6,7 +6,7 @@ import { Composition, type Contribution, type Owner } from '../../src/state/cont
 import { devicesOf, type Item, keyOf } from '../../src/state/item.ts';
 import { compose } from './compose.ts';
 
-/** Few keys and few values, so that owners meet. */
+/** Few keys and few values, so that owners collide. */
 const items: fc.Arbitrary<Item> = fc.record({ slot: fc.nat(5), protocol: fc.nat(1), dev: fc.nat(2) }).map(
   ({ slot, protocol, dev }): Item => ({
     kind: 'route',
@@ -26,17 +26,17 @@ const contributions: fc.Arbitrary<Contribution> = fc.record({
   warnings: fc.array(fc.constantFrom('x', 'y'), { maxLength: 1 }),
 });
 
-/** Each owner once, as it is: which of two contributions of one owner comes first is nobody's business. */
+/** One contribution per owner, as in reality: precedence within an owner is undefined. */
 const uniquely = (list: readonly Contribution[]): Contribution[] => [
   ...new Map(list.map((each) => [`${each.owner.part} ${each.owner.name}`, each])).values(),
 ];
 
-/** Lists that follow one another: owners come, go and change, and the order is any. */
+/** Successive lists in any order, where owners are added, removed and changed. */
 const histories = fc
   .array(contributions, { minLength: 1, maxLength: 12 })
   .chain((all) => fc.array(fc.shuffledSubarray(all).map(uniquely), { minLength: 1, maxLength: 8 }));
 
-/** The rules, said once more and without any memory. */
+/** The rules, reimplemented without any state. */
 function expected(list: readonly Contribution[]): Map<string, Item> {
   const parts = ['backend', 'wiring', 'masquerade', 'pod', 'peer', 'former'];
   const rank = ({ owner }: Contribution) => `${parts.indexOf(owner.part)} ${owner.name}`;
@@ -64,7 +64,7 @@ test('after any history the result is as if composed from scratch, and changes a
         }
         const keys = new Set([...last.keys(), ...composition.items.keys()]);
         for (const key of keys) {
-          // What says the same stays the same object.
+          // Equal items stay the same object.
           if (!changed.has(key)) assert.equal(composition.items.get(key), last.get(key));
         }
         const devices = new Set([...composition.items.values()].flatMap(devicesOf));
@@ -112,7 +112,7 @@ const peer = (name: string, ...items: Item[]): Contribution => ({
   warnings: [],
 });
 
-test('two owners of one key: the first gets it, the other is reported, and takes over when the first leaves', () => {
+test('two owners of one key: the first wins, the other is reported, and takes over when the first leaves', () => {
   const composition = new Composition();
   const [a, b] = [peer('a', route(1, 'eth0')), peer('b', route(1, 'eth1'))];
   composition.update([b, a]);
@@ -136,7 +136,7 @@ test('equal items of two owners do not conflict, stay the same object, and leave
   assert.equal(composition.items.size, 0);
 });
 
-test('what was wanted before yields to anybody, silently', () => {
+test('formerly desired items yield to any owner, silently', () => {
   const former: Contribution = {
     owner: { part: 'former', name: 'this node' },
     items: [route(1, 'old'), route(2, 'old')],

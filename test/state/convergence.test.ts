@@ -23,7 +23,7 @@ const HOST: readonly Item[] = ['eth0', 'veth1', 'veth2', 'veth3'].map((name) => 
   entries: 'kernel',
 }));
 
-/** What belongs to others and must never be touched. */
+/** Foreign items, which must never be touched. */
 const FOREIGN: readonly Item[] = [
   { kind: 'route', dst: parseCidr('203.0.113.0/24'), type: 'unicast', dev: 'eth0', protocol: 4 },
   { kind: 'neighbour', dev: 'eth0', ip: parseIp('172.16.0.99'), mac: macFromSeed('foreign') },
@@ -49,7 +49,7 @@ function pod(n: number): LocalPod {
   };
 }
 
-/** A way the world may change: the cluster's facts, seen from node 0. */
+/** A state of the world: the cluster's facts as seen from node 0. */
 const worlds = fc
   .record({
     plan: plans(6),
@@ -103,9 +103,7 @@ function harm(kernel: SimulatedKernel, { kind, pick }: Damage): void {
   } else kernel.state.delete(keyOf(item));
 }
 
-/**
- * The subnets that a packet finds its way to: route, neighbour and FDB entry are there, and the link is up.
- */
+/** The reachable subnets: route, neighbour and FDB entry exist, and the link is up. */
 function reachable(state: KernelState): Set<string> {
   const found = new Set<string>();
   for (const item of state.values()) {
@@ -126,7 +124,7 @@ function wanted(facts: Facts): Map<string, Item> {
 }
 
 /**
- * Applies what `diff` and `order` say, until there is nothing more; calls `watch` after every single change.
+ * Applies the changes from `diff` and `order` until none are left; calls `watch` after every single change.
  */
 function settle(kernel: SimulatedKernel, desired: KernelState, watch: () => void = () => {}): number {
   for (let pass = 1; ; pass++) {
@@ -160,9 +158,8 @@ test('from any state to any other, in one pass, with every change accepted; noth
   );
 });
 
-test('whoever is reachable before and after is reachable after every single change (make before break)', () => {
-  // One network and VNI: a device that must be made anew takes all its peers with it, and nothing can be
-  // done.
+test('a subnet reachable before and after stays reachable after every single change (make before break)', () => {
+  // One network and VNI: a device that has to be recreated inevitably takes all its peers with it.
   const pair = worlds.chain((before) =>
     fc.tuple(
       fc.constant(before),

@@ -82,7 +82,7 @@ test("link-local addresses are the kernel's own, others on our links are ours", 
   assert.deepEqual(actions([address('10.0.0.1/8')], []), []);
 });
 
-test('what the kernel can change is changed, the rest is recreated', () => {
+test('properties the kernel can change are changed, others need a recreation', () => {
   const was = (link: Partial<LinkItem['link']>): Item => ({
     ...device,
     link: { ...device.link, ...link } as LinkItem['link'],
@@ -108,7 +108,7 @@ test('a sysctl with `when` changes only that value', () => {
   assert.ok(!satisfies(sysctl('1'), sysctl('2', '1')));
 });
 
-test('what cannot be done yet waits, with a reason', () => {
+test('a change that is not yet possible waits, with a reason', () => {
   const links = new Map([['eth0', { up: false, link: { type: 'existing' } }]]);
   assert.equal(blockedBy({ action: 'add', item: route }, links), 'device eth0 is down');
   assert.equal(blockedBy({ action: 'add', item: route }, new Map()), 'device eth0 is absent');

@@ -19,10 +19,10 @@ const BACKENDS: readonly Plan['backend'][] = [
   { Type: 'host-gw' },
 ];
 
-/** What the cluster is like. */
+/** The state of the cluster. */
 type World = { backend: number; gone: Set<number>; moved: Map<number, number>; pods: Set<number> };
 
-/** Things that happen to the host. Each can be done to a node that has all of it. */
+/** External changes to the host. Each is possible on a fully configured node. */
 const DAMAGES: readonly string[] = [
   'link del flannel.1',
   'link set flannel.1 down',
@@ -90,7 +90,7 @@ function flip<T>(set: Set<T>, value: T): void {
   if (!set.delete(value)) set.add(value);
 }
 
-test('each kind of damage can be done and is repaired', { skip: NO_KERNEL }, async () => {
+test('each kind of damage is possible and gets repaired', { skip: NO_KERNEL }, async () => {
   const plan: Plan = { size: 1, families: [4, 6], backend: { Type: 'vxlan' }, networks: 1 };
   using namespace = new Namespace(plan, PODS);
   const items = itemsOf({ backend: 0, gone: new Set(), moved: new Map(), pods: new Set([0]) });
@@ -98,15 +98,15 @@ test('each kind of damage can be done and is repaired', { skip: NO_KERNEL }, asy
   running.want(items);
   await running.settled();
   for (const damage of DAMAGES) {
-    // Throws when it cannot be done: a misspelt one would harm nothing in the random runs either.
+    // Throws if it fails: a misspelt command would go unnoticed in the random runs.
     namespace.ip(damage);
     namespace.ip('link set eth0 up');
     await running.settled();
-    sameAsTools(namespace, items);
+    assertToolsAgree(namespace, items);
   }
 });
 
-test('whatever happens, the kernel ends up holding exactly what is wanted', { skip: NO_KERNEL }, async () => {
+test('whatever happens, the kernel ends up in exactly the desired state', { skip: NO_KERNEL }, async () => {
   const plan: Plan = { size: 1, families: [4, 6], backend: { Type: 'vxlan' }, networks: 1 };
   await fc.assert(
     fc.asyncProperty(fc.array(step, { minLength: 30, maxLength: 60 }), async (steps) => {
@@ -128,7 +128,7 @@ test('whatever happens, the kernel ends up holding exactly what is wanted', { sk
           } else {
             harm(namespace, 'link set eth0 up');
             await running.settled(3000);
-            sameAsTools(namespace, itemsOf(world));
+            assertToolsAgree(namespace, itemsOf(world));
           }
           running.want(itemsOf(world));
           await sleep(which % 4 === 0 ? 0 : 5 * which);
@@ -141,20 +141,20 @@ test('whatever happens, the kernel ends up holding exactly what is wanted', { sk
   );
 });
 
-/** What `ip` says where there is nothing to harm, or the harm is done already. */
-const NOTHING_TO_HARM =
+/** Messages of `ip` if there is nothing to damage, or the damage is already done. */
+const NO_EFFECT =
   /Cannot find device|No such (?:process|device|file)|Network is (?:down|unreachable)|File exists|Nothing to flush|address already assigned/;
 
 function harm(namespace: Namespace, command: string): void {
   try {
     namespace.ip(command);
   } catch (error) {
-    if (!NOTHING_TO_HARM.test(String(error))) throw error;
+    if (!NO_EFFECT.test(String(error))) throw error;
   }
 }
 
-/** The same judged by the tools, not by our own dump. */
-function sameAsTools(namespace: Namespace, items: readonly Item[]): void {
+/** Checks the state with the standard tools instead of our own dump. */
+function assertToolsAgree(namespace: Namespace, items: readonly Item[]): void {
   const lines = (text: string) => text.split('\n').filter(Boolean).length;
   const count = (kind: Item['kind'], dev?: string) =>
     items.filter((item) => item.kind === kind && (dev === undefined || ('dev' in item && item.dev === dev)))

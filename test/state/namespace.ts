@@ -13,7 +13,7 @@ import { type Plan, selfOf } from '../backends/cluster.ts';
 import { asOne } from '../desired/composed.ts';
 import { compose } from './compose.ts';
 
-/** For `skip`: why the tests of the kernel cannot run here; in CI they must. */
+/** For `skip`: why kernel tests can't run here; in CI they must. */
 export const NO_KERNEL: string | false = process.env.CI ? false : obstacle();
 
 function obstacle(): string | false {
@@ -33,8 +33,8 @@ function obstacle(): string | false {
 let count = 0;
 
 /**
- * A network namespace with an underlay `eth0` as node 0 of a plan has it, and pods' veths. Gone when
- * disposed.
+ * A network namespace with the underlay `eth0` of a node of a plan, by default node 0, and pods' veths.
+ * Deleted when disposed.
  */
 export class Namespace implements Disposable {
   readonly name = `fn-state-${process.pid}-${count++}`;
@@ -53,7 +53,7 @@ export class Namespace implements Disposable {
     for (const pod of pods) this.ip(`link add ${pod} type veth peer name c-${pod}`);
   }
 
-  /** Puts the other end of this namespace's wire into another one, as its underlay. */
+  /** Moves the other end of this namespace's wire into another one, as its underlay. */
   join(other: Namespace): void {
     other.ip('link del eth0');
     this.ip(`link set wire netns ${other.name} name eth0`);
@@ -61,13 +61,13 @@ export class Namespace implements Disposable {
   }
 
   #configure(): void {
-    // As hosts with configured addresses have it: IPv6 addresses stay when the link goes down.
+    // As on hosts with static addresses: IPv6 addresses stay when the link goes down.
     this.run('sysctl', '-qw', 'net/ipv6/conf/eth0/keep_addr_on_down=1');
     this.ip('link set eth0 up');
     for (const address of this.#addresses) this.ip(`address add ${address} dev eth0`);
   }
 
-  /** Runs a program inside; returns what it printed. */
+  /** Runs a program inside and returns its output. */
   run(program: string, ...args: string[]): string {
     return execFileSync('ip', ['netns', 'exec', this.name, program, ...args], {
       encoding: 'utf8',
@@ -75,7 +75,7 @@ export class Namespace implements Disposable {
     });
   }
 
-  /** The same while this process goes on, answering the kernel's questions. */
+  /** The same without blocking this process, which may have misses to answer. */
   async start(program: string, ...args: string[]): Promise<string> {
     const { stdout } = await promisify(execFile)('ip', ['netns', 'exec', this.name, program, ...args]);
     return stdout;
@@ -94,7 +94,7 @@ export class Namespace implements Disposable {
   }
 }
 
-/** A started reconciler of a namespace, and what it reports. */
+/** A running reconciler of a namespace, with its reports. */
 export class Running implements Disposable {
   readonly reports: Report[] = [];
   readonly warnings: unknown[] = [];
@@ -125,8 +125,8 @@ export class Running implements Disposable {
   }
 
   /**
-   * Milliseconds until the kernel holds exactly what is wanted; throws after `limit`, saying what is missing.
-   * By then the run that made it so has also reported.
+   * Waits until the kernel holds exactly the desired state and the run responsible has reported. Returns the
+   * milliseconds it took; throws after `limit`, listing the differences.
    */
   async settled(limit = 3000, ignore: (change: Change) => boolean = () => false): Promise<number> {
     const begin = performance.now();
@@ -147,7 +147,7 @@ export class Running implements Disposable {
     }
   }
 
-  /** What still differs, as an observer of his own sees it. */
+  /** The remaining differences, as seen by an independent observer. */
   async differences(): Promise<Change[]> {
     return diff(await this.#kernel.read(this.#desired), this.#desired);
   }

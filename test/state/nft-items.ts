@@ -1,14 +1,14 @@
 import type { Item } from '../../src/state/item.ts';
 import type { NftTableItem } from '../../src/state/kinds/nft-table.ts';
 
-/** A table among items: its structure, what each of its sets holds, and its rules as text. */
+/** A table: its structure, the elements of each set, and its rules as text. */
 export type TableContent = {
   readonly table: NftTableItem;
   readonly sets: Readonly<Record<string, readonly string[]>>;
   readonly rules: string;
 };
 
-/** Undefined where nobody wants such a table. */
+/** Finds a table among items; undefined if there is none. */
 export function tableIn(items: readonly Item[], family: string, name: string): TableContent | undefined {
   const isOf = (item: { family: string; table: string }) => item.family === family && item.table === name;
   const table = items.find((item) => item.kind === 'nft-table' && isOf(item));

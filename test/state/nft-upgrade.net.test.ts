@@ -8,9 +8,7 @@ import { factsOf } from '../backends/cluster.ts';
 import { composedState } from '../desired/composed.ts';
 import { NO_KERNEL, Running } from './namespace.ts';
 
-/**
- * What versions before there were several tables had in one: BGP with IPIP, routed pods, a plan of blocks.
- */
+/** The single table of earlier versions: BGP with IPIP, routed pods, a plan of blocks. */
 const ONE_TABLE = `
 table ip flatnet {
   set nodes { type ipv4_addr; }
@@ -65,7 +63,7 @@ const OUTSIDE = '172.16.0.9';
 const NODE = '172.16.0.2';
 const POD = '10.0.1.5';
 
-/** Answers on TCP, and tells at its end how many datagrams came, and from whom. */
+/** Answers on TCP, and finally reports how many datagrams arrived from each source. */
 const SERVER = `
   const sources = new Map();
   require('node:dgram').createSocket('udp4').bind(7000)
@@ -73,7 +71,7 @@ const SERVER = `
   require('node:net').createServer((socket) => socket.pipe(socket)).listen(7001, () => console.log('listens'));
   process.on('SIGTERM', () => { console.log(JSON.stringify([...sources])); process.exit(0); });
 `;
-/** A new flow each two milliseconds, and one connection that goes on; tells at its end what it sent. */
+/** Starts a flow every two milliseconds, keeps one connection open, and finally reports what it sent. */
 const CLIENT = `
   const dgram = require('node:dgram');
   let [sent, back] = [0, 0];
@@ -91,7 +89,7 @@ const CLIENT = `
   });
 `;
 
-test('from the one table of before to one for each concern: under traffic, nothing is lost and nothing left', {
+test('from a single table to one per concern: under traffic, nothing is lost and nothing left over', {
   skip: NO_KERNEL,
 }, async (t) => {
   const prefix = `fn-upgrade-${process.pid}`;

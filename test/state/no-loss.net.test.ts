@@ -30,7 +30,7 @@ test('changes under a running ping lose nothing: tunnel to direct route and back
   assert.ok(from4 && from6 && to4 && to6);
   const ping = (family: 4 | 6, from: string, to: string) =>
     first.start('ping', `-${family}`, '-q', '-i', '0.01', '-w', '4', '-I', from, to);
-  // The bridge has no port here and so no carrier; its addresses answer all the same. One ping warms the
+  // The bridge has no port here and so no carrier; its addresses answer anyway. One ping resolves the
   // underlay's neighbours.
   await first.start('ping', '-4', '-c1', '-W2', '-I', from4, to4);
   await first.start('ping', '-6', '-c1', '-W2', '-I', from6, to6);

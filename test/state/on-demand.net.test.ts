@@ -8,7 +8,7 @@ import { Namespace, NO_KERNEL, Running } from './namespace.ts';
 
 const PLAN: Plan = { size: 2, families: [4, 6], backend: { Type: 'vxlan', onDemand: true }, networks: 1 };
 
-test('the kernel asks, and gets entries that age; the reconciler leaves them alone', {
+test('misses are answered with entries that age; the reconciler leaves them alone', {
   skip: NO_KERNEL,
 }, async () => {
   using first = new Namespace(PLAN);
@@ -30,7 +30,7 @@ test('the kernel asks, and gets entries that age; the reconciler leaves them alo
     const target = subnet.replace(/0?\/.*$/, '1');
     first.ip('link set lo up');
     await sleep(100);
-    // The first packets may be lost while the question is answered.
+    // The first packets may be lost while the miss is being answered.
     await first.start('ping', `-${family}`, '-c', '3', '-i', '0.3', '-W', '1', target);
     const neighbours = first.ip(`-${family} neigh show dev ${dev}`);
     assert.match(neighbours, new RegExp(`^${target} lladdr \\S+ REACHABLE`, 'm'));
@@ -46,7 +46,7 @@ test('the kernel asks, and gets entries that age; the reconciler leaves them alo
   assert.match(first.ip('neigh show dev flannel.1'), /REACHABLE/);
 });
 
-test('a peer that changes address and MAC is found at once, not after its entries have aged', {
+test('a peer that changes address and MAC is found immediately, not only after its entries have aged out', {
   skip: NO_KERNEL,
 }, async () => {
   using namespace = new Namespace(PLAN);
@@ -58,7 +58,7 @@ test('a peer that changes address and MAC is found at once, not after its entrie
   await running.settled();
   const pods = { 'flannel.1': '10.0.2.7', 'flannel-v6.1': 'fd10:0:0:2::7' };
   for (const ip of Object.values(pods)) {
-    // Nobody answers.
+    // No node answers.
     await assert.rejects(namespace.start('ping', '-c', '1', '-W', '0.3', ip));
   }
   const entries = () =>

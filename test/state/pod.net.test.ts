@@ -23,10 +23,10 @@ const POD: LocalPod = {
   addresses: [parseIp('10.0.1.9')],
   wiring: 'routed',
 };
-/** That the node has routed pods at all is another step. */
+/** The node's general setup for routed pods is a separate step. */
 const OTHER: LocalPod = { ...POD, containerId: 'c0', hostDevice: 'cali0', addresses: [parseIp('10.0.1.8')] };
 
-test('a routed pod comes and goes without a full read of the kernel', {
+test('a routed pod is added and removed without a full read of the kernel', {
   skip: NO_KERNEL,
 }, async () => {
   using namespace = new Namespace(PLAN, [OTHER.hostDevice]);
@@ -40,7 +40,7 @@ test('a routed pod comes and goes without a full read of the kernel', {
   await sleep(600);
   running.reports.length = 0;
 
-  // As CNI does it: the reconciler hears of it from the kernel.
+  // As CNI does it: the reconciler learns of it from the kernel.
   const alias = podAlias(POD);
   cni.executeSync(linkAdd({ name: 'cali1', data: { kind: 'veth', peer: { name: 'far' } }, alias }));
   const { index } = cni.getSync(linkGet('cali1'));
@@ -64,7 +64,9 @@ test('a routed pod comes and goes without a full read of the kernel', {
   assert.equal(namespace.ip('route show dev cali1 proto 111'), '');
 });
 
-test('what a pod’s device loses is healed, even right after the pod came', { skip: NO_KERNEL }, async () => {
+test('damage to a pod’s device is repaired, even right after the pod was added', {
+  skip: NO_KERNEL,
+}, async () => {
   using namespace = new Namespace(PLAN, [OTHER.hostDevice, POD.hostDevice]);
   using running = new Running(namespace);
   const memo = new Memo();

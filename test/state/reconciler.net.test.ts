@@ -50,7 +50,7 @@ test("the kernel shows exactly what flannel's own commands produce, except for t
     flannels.ip(`link add ${dev} type vxlan id 1 local ${local} dev eth0 dstport 8472 nolearning`);
     flannels.ip(`link set ${dev} up`);
   }
-  // flannel.md's golden lines, with this cluster's values, run by the tools themselves.
+  // The golden commands of flannel.md with this cluster's values, run by the tools themselves.
   for (const item of items) {
     if (item.kind !== 'neighbour' && item.kind !== 'fdb' && item.kind !== 'route') continue;
     const [program = '', ...args] = command(item, 'add').split(' ');
@@ -86,10 +86,10 @@ type Fault = [name: string, plan: Plan, harm: (namespace: Namespace) => void];
 const faults: Fault[] = [
   ['a route is deleted', VXLAN, (ns) => ns.ip('route del 10.0.2.0/24')],
   ['an IPv6 route is deleted', VXLAN, (ns) => ns.ip('-6 route del fd10:0:0:2::/64')],
-  ['a route is replaced by another', VXLAN, (ns) => ns.ip('route replace 10.0.2.0/24 dev eth0')],
+  ['a route is replaced', VXLAN, (ns) => ns.ip('route replace 10.0.2.0/24 dev eth0')],
   ['a neighbour is deleted', VXLAN, (ns) => ns.ip('neigh del 10.0.2.0 dev flannel.1')],
   [
-    'a neighbour is made to age',
+    'a neighbour is no longer permanent',
     VXLAN,
     (ns) => ns.ip('neigh replace 10.0.2.0 lladdr 02:00:00:00:00:01 nud reachable dev flannel.1'),
   ],
@@ -102,13 +102,13 @@ const faults: Fault[] = [
   ['flannel.1 goes down', VXLAN, (ns) => ns.ip('link set flannel.1 down')],
   ['flannel.1 is deleted', VXLAN, (ns) => ns.ip('link del flannel.1')],
   ['flannel-v6.1 is deleted', VXLAN, (ns) => ns.ip('link del flannel-v6.1')],
-  ['flannel.1 has another MAC', VXLAN, (ns) => ns.ip('link set flannel.1 address 02:00:00:00:00:09')],
+  ['the MAC of flannel.1 is changed', VXLAN, (ns) => ns.ip('link set flannel.1 address 02:00:00:00:00:09')],
   ['the MTU is changed', VXLAN, (ns) => ns.ip('link set flannel.1 mtu 1300')],
   ['the MTU of the bridge is changed', VXLAN, (ns) => ns.ip('link set cni0 mtu 1300')],
   ['an address is deleted', VXLAN, (ns) => ns.ip('addr del 10.0.1.1/24 dev cni0')],
-  ['an address too many', VXLAN, (ns) => ns.ip('addr add 10.77.0.1/24 dev cni0')],
+  ['an address is added', VXLAN, (ns) => ns.ip('addr add 10.77.0.1/24 dev cni0')],
   ['cni0 is deleted', VXLAN, (ns) => ns.ip('link del cni0')],
-  ['a pod is taken off the bridge', VXLAN, (ns) => ns.ip('link set veth1 nomaster')],
+  ['a pod is detached from the bridge', VXLAN, (ns) => ns.ip('link set veth1 nomaster')],
   ['hairpin is switched off', VXLAN, (ns) => ns.ip('link set veth1 type bridge_slave hairpin off')],
   [
     'the underlay goes down and up',
@@ -126,20 +126,20 @@ const faults: Fault[] = [
   ],
   ['our nft table is flushed', VXLAN, (ns) => ns.run('nft', 'flush table ip flatnet-masquerade')],
   ['our nft table is deleted', VXLAN, (ns) => ns.run('nft', 'delete table ip flatnet-masquerade')],
-  ['a set of ours is emptied', VXLAN, (ns) => ns.run('nft', 'flush set ip flatnet-masquerade own')],
+  ['one of our sets is flushed', VXLAN, (ns) => ns.run('nft', 'flush set ip flatnet-masquerade own')],
   [
-    'a set of ours has an element too many',
+    'an element is added to one of our sets',
     VXLAN,
     (ns) => ns.run('nft', 'add element ip flatnet-masquerade own { 192.0.2.0/24 }'),
   ],
-  ['a table that was ours is there', VXLAN, (ns) => ns.run('nft', 'add table inet flatnet')],
+  ['a table with a former name of ours is added', VXLAN, (ns) => ns.run('nft', 'add table inet flatnet')],
   [
     'a rule is added to our nft table',
     VXLAN,
     (ns) => ns.run('nft', 'add rule ip flatnet-masquerade postrouting accept'),
   ],
-  ['a stray route of ours', VXLAN, (ns) => ns.ip('route add 10.99.0.0/24 dev eth0 proto 110')],
-  ['a route is put before ours', VXLAN, (ns) => ns.ip('route prepend 10.0.2.0/24 via 172.16.0.9 dev eth0')],
+  ['a stray route with our protocol', VXLAN, (ns) => ns.ip('route add 10.99.0.0/24 dev eth0 proto 110')],
+  ['a route is prepended to ours', VXLAN, (ns) => ns.ip('route prepend 10.0.2.0/24 via 172.16.0.9 dev eth0')],
   [
     'a second route in one slot',
     VXLAN,
@@ -170,7 +170,7 @@ for (const plan of [VXLAN, HOST_GW]) {
     using running = new Running(namespace);
     running.want(composedState(withPod(plan)).items);
     await running.settled();
-    // The tables in a fixed order: `nft list ruleset` has them by age.
+    // Tables in a fixed order: `nft list ruleset` sorts them by age.
     const nft = () =>
       namespace
         .run('nft', 'list', 'ruleset')
@@ -194,7 +194,7 @@ for (const plan of [VXLAN, HOST_GW]) {
         throw new Error(`${name}: ${error instanceof Error ? error.message : error}`);
       });
       for (let i = 0; nft() !== ruleset; i++) {
-        assert.ok(i < 20, `${name}: the ruleset is not healed`);
+        assert.ok(i < 20, `${name}: the ruleset is not repaired`);
         await sleep(20);
       }
       assert.deepEqual(text(), before, name);
@@ -203,11 +203,11 @@ for (const plan of [VXLAN, HOST_GW]) {
     await sleep(300);
     const settledReports = running.reports.length;
     await sleep(300);
-    assert.equal(running.reports.length, settledReports, 'it keeps changing something');
+    assert.equal(running.reports.length, settledReports, 'the reconciler keeps changing something');
   });
 }
 
-test('what others own on the host stays as it is', { skip: NO_KERNEL }, async () => {
+test('foreign state on the host stays as it is', { skip: NO_KERNEL }, async () => {
   using namespace = new Namespace(VXLAN);
   namespace.ip('route add 203.0.113.0/24 dev eth0 proto static');
   namespace.ip('route add 10.0.77.0/24 dev eth0 proto boot');
@@ -249,7 +249,7 @@ test('a device left by flannel is taken over in place, and leftovers on it are r
   await running.settled();
   assert.equal(namespace.ip('-o link show flannel.1').split(':')[0], index);
   assert.doesNotMatch(namespace.ip('neigh'), /10\.0\.99\.0/);
-  // Another VNI is another device; the old one carries our alias now and goes.
+  // Another VNI needs another device; the old one now carries our alias and is removed.
   const other = { ...plan, backend: { Type: 'vxlan', VNI: 9 } };
   running.want(composedState(factsOf(other)).items);
   await running.settled();
@@ -257,7 +257,9 @@ test('a device left by flannel is taken over in place, and leftovers on it are r
   assert.match(namespace.ip('link'), /flannel\.9:/);
 });
 
-test('nothing is removed before pruning is allowed; then all at once', { skip: NO_KERNEL }, async () => {
+test('nothing is removed until pruning is allowed, then everything at once', {
+  skip: NO_KERNEL,
+}, async () => {
   using namespace = new Namespace(VXLAN);
   namespace.ip('route add 10.99.0.0/24 dev eth0 proto 110');
   using reconciler = new Reconciler({ netns: namespace.path, log: SILENT });
@@ -355,14 +357,14 @@ test('a pod that reuses a device name is wired like the first', {
   assert.match(namespace.ip('-d link show veth1'), /master cni0.*hairpin on/s);
 });
 
-test('what the kernel refuses is retried, reported once, and holds up nothing else', {
+test('a refused change is retried, reported once, and holds up nothing else', {
   skip: NO_KERNEL,
 }, async () => {
   using namespace = new Namespace(HOST_GW);
   namespace.ip('addr del 172.16.0.2/16 dev eth0');
   using running = new Running(namespace);
   running.want(composedState(factsOf(HOST_GW)).items);
-  // Asked for directly, as an agent does; the retries come by themselves.
+  // Requested directly, as an agent does; the retries are automatic.
   const { undone } = await running.reconciler.run();
   assert.equal(undone.length, 3);
   assert.match(String(undone[0]?.error), /Nexthop has invalid gateway/);
@@ -390,7 +392,7 @@ test('a renamed device is recreated under its own name, and the renamed one is r
   }
 });
 
-test("somebody else's tunnel of the same VNI is left alone, holds up nothing else, and its end is noticed", {
+test('a foreign tunnel with the same VNI is left alone, holds up nothing else, and its removal is noticed', {
   skip: NO_KERNEL,
 }, async () => {
   using namespace = new Namespace(VXLAN);
@@ -443,7 +445,7 @@ test('rules, blackholes, tables, metrics and source addresses: created, recogniz
   );
 });
 
-test('what becomes known while the kernel is read is not taken for unwanted', {
+test('items that become desired while the kernel is being read are not pruned', {
   skip: NO_KERNEL,
 }, async () => {
   using namespace = new Namespace(HOST_GW);
@@ -453,7 +455,7 @@ test('what becomes known while the kernel is read is not taken for unwanted', {
     before.want(items);
     await before.settled();
   }
-  // As an agent starts: it reads the kernel at once, and meanwhile hears of the whole cluster.
+  // Like an agent at startup: it reads the kernel immediately, and meanwhile learns of the whole cluster.
   const done: string[] = [];
   using reconciler = new Reconciler({
     netns: namespace.path,
@@ -461,7 +463,7 @@ test('what becomes known while the kernel is read is not taken for unwanted', {
     onReport: (report) => done.push(...report.done.map(({ action, item }) => `${action} ${item.kind}`)),
   });
   const first = reconciler.run();
-  // The run has begun to read, and nothing else.
+  // The run has begun to read, and done nothing else.
   await Promise.resolve();
   reconciler.setDesired(asOne(items));
   reconciler.allowPrune();

@@ -19,7 +19,7 @@ test('5,000 peers: in place within seconds; one change takes milliseconds and no
   const begin = performance.now();
   const cpuBegin = cpu();
   running.wantAll(desiredState(facts, memo).contributions);
-  // What allowPrune and start set off may be under way already: this is the run after it.
+  // Runs triggered by allowPrune and start may already be in progress: this is the run after them.
   await running.reconciler.run();
   const start = performance.now() - begin;
   const startCpu = cpu() - cpuBegin;
@@ -43,12 +43,12 @@ test('5,000 peers: in place within seconds; one change takes milliseconds and no
   }
   const median = (values: number[]): number => values.toSorted((a, b) => a - b)[7] ?? 0;
   t.diagnostic(`one change: ${median(times).toFixed(1)} ms, of CPU ${median(costs).toFixed(1)} ms`);
-  // By the processor's time, as others may be busy here; the benchmark looks at the clock.
+  // CPU time, as the machine may be busy; the benchmark measures elapsed time.
   assert.ok(startCpu < 3000, `start took ${startCpu} ms of CPU`);
   assert.ok(median(costs) < 30, `a change took ${median(costs)} ms of CPU`);
 });
 
-/** Milliseconds of processor time this process has used. */
+/** CPU time of this process in milliseconds. */
 function cpu(): number {
   const { user, system } = process.cpuUsage();
   return (user + system) / 1000;

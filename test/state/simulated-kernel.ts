@@ -4,8 +4,8 @@ import type { LinkItem } from '../../src/state/kinds/link.ts';
 import { blockedBy } from '../../src/state/order.ts';
 
 /**
- * A kernel of maps that knows the real one's prerequisites: it refuses what cannot be and drops what goes
- * with a link that goes or goes down.
+ * A simulated kernel with the real one's constraints: it refuses impossible changes, and drops whatever
+ * disappears with a link that is removed or set down.
  */
 export class SimulatedKernel {
   readonly state = new Map<string, Item>();
@@ -20,7 +20,7 @@ export class SimulatedKernel {
     return devices;
   }
 
-  /** One change; returns why the kernel refuses, as its errno. */
+  /** Makes one change; returns an errno name if it is refused. */
   apply(change: Change): string | undefined {
     const { action, item } = change;
     if (blockedBy(change, this.devices())) return 'blocked';
@@ -55,7 +55,7 @@ export class SimulatedKernel {
     return undefined;
   }
 
-  /** Takes with it what hangs on the link, and frees the ports of a bridge. */
+  /** Removes a link with everything that depends on it, and frees the ports of a bridge. */
   removeLink(name: string): undefined {
     this.state.delete(`link ${name}`);
     for (const [key, item] of this.state) {

@@ -13,7 +13,7 @@ import { Namespace, NO_KERNEL } from './namespace.ts';
 
 const PLAN: Plan = { size: 4, families: [4, 6], backend: { Type: 'vxlan' }, networks: 1 };
 
-test('a pod whose device was deleted is reported as that pod’s, and the node still takes others', {
+test('a pod’s deleted device is reported as that pod’s problem, and the node still accepts other pods', {
   skip: NO_KERNEL,
 }, async () => {
   using namespace = new Namespace(PLAN);
@@ -35,11 +35,11 @@ test('a pod whose device was deleted is reported as that pod’s, and the node s
   assert.deepEqual(failures(undone), ['device cali1 is absent', 'link cali1 does not exist yet']);
 });
 
-test('what waits stays listed while other changes are made without reading the kernel', {
+test('waiting changes stay listed while others are made without reading the kernel', {
   skip: NO_KERNEL,
 }, async () => {
   using namespace = new Namespace(PLAN);
-  // Somebody else's: flannel.1 cannot be made.
+  // A foreign device: flannel.1 can't be created.
   namespace.ip('link add flannel.1 type veth peer name x');
   using reconciler = new Reconciler({ netns: namespace.path, log: SILENT });
   reconciler.allowPrune();
@@ -53,7 +53,7 @@ test('what waits stays listed while other changes are made without reading the k
   const isTunnel = ({ change: { item } }: (typeof first.undone)[number]) => keyOf(item) === 'link flannel.1';
   const tunnel = first.undone.find(isTunnel);
   assert.match(ownProblem(first.undone) ?? '', /link flannel\.1: a device of another kind/);
-  // Peers have no part in IPv4 that does not need the device, and are made in IPv6 without reading.
+  // All of a peer's IPv4 items need the device; its IPv6 items are added without reading the kernel.
   const only6 = facts.peers.map((peer, i) => (i < 2 ? peer : { ...peer, subnets: peer.subnets.slice(1) }));
   const second = await follow(only6.slice(0, 3));
   assert.equal(second.full, false);
@@ -68,7 +68,7 @@ test('what waits stays listed while other changes are made without reading the k
   assert.deepEqual(reconciler.undone, []);
 });
 
-test('what is undone leaves the list with its owner', { skip: NO_KERNEL }, async () => {
+test('undone changes leave the list with their owner', { skip: NO_KERNEL }, async () => {
   using namespace = new Namespace({ ...PLAN, backend: { Type: 'host-gw' } });
   namespace.ip('addr del 172.16.0.2/16 dev eth0');
   using reconciler = new Reconciler({ netns: namespace.path, log: SILENT });

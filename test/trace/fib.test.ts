@@ -30,7 +30,7 @@ function checkPair(tracer: Tracer, plan: Plan, from: number, to: number): void {
   }
 }
 
-test('every backend is in the generated clusters', () => {
+test('the generated clusters cover every backend', () => {
   assert.deepEqual(Object.keys(KINDS).sort(), BACKENDS.map(({ type }) => type).sort());
 });
 
@@ -68,7 +68,7 @@ test('a cluster of 1,200 nodes, pairs sampled', () => {
   for (const i of sampled) for (const j of sampled) checkPair(tracer, plan, i, j);
 });
 
-test('a walk says where and why a packet is lost', () => {
+test('a walk reports where and why a packet is lost', () => {
   const plan: Plan = { size: 3, families: [4], backend: { Type: 'vxlan' }, networks: 1 };
   const cluster = traced(plan);
   const [, second] = nodesOf(plan);

@@ -4,42 +4,39 @@ import { linkAdd, linkDelete, linkGet, linkSet } from '../../../src/linux/link/l
 import { NETLINK_ROUTE, NetlinkSocket } from '../../../src/linux/netlink/socket.ts';
 import { kernelTest, sandbox } from '../sandbox.ts';
 
-kernelTest(
-  'tunl0 comes with the module, can be set up, and can neither be changed nor deleted',
-  async (t) => {
-    const { netns, json } = sandbox(t);
-    using socket = NetlinkSocket.open(NETLINK_ROUTE, { netns });
-    await assert.rejects(socket.execute(linkAdd({ name: 'tunl0', data: { kind: 'ipip' } })), {
-      errno: 'EEXIST',
-    });
-    const made = await socket.get(linkGet('tunl0'));
-    assert.deepEqual(
-      [made.kind, made.up, made.mac, made.data],
-      [
-        'ipip',
-        false,
-        undefined,
-        { kind: 'ipip', local: undefined, remote: undefined, dev: undefined, ttl: 0, pmtudisc: false },
-      ],
-    );
-    await socket.execute(linkSet(made.index, { up: true, mtu: 1380, alias: 'flatnet ipip' }));
-    const [shown = {}] = json('ip', '-d', '-j', 'link', 'show', 'tunl0');
-    assert.deepEqual(
-      [shown.mtu, shown.ifalias, shown.link_type, (shown.flags as string[]).includes('UP')],
-      [1380, 'flatnet ipip', 'ipip', true],
-    );
-    await assert.rejects(
-      socket.execute(linkSet(made.index, { data: { kind: 'ipip', ttl: 9, pmtudisc: true } })),
-      {
-        errno: 'EINVAL',
-      },
-    );
-    await socket.execute([linkDelete(made.index)]);
-    assert.equal((await socket.get(linkGet('tunl0'))).index, made.index);
-  },
-);
+kernelTest('the module creates tunl0, which can be set up, but neither changed nor deleted', async (t) => {
+  const { netns, json } = sandbox(t);
+  using socket = NetlinkSocket.open(NETLINK_ROUTE, { netns });
+  await assert.rejects(socket.execute(linkAdd({ name: 'tunl0', data: { kind: 'ipip' } })), {
+    errno: 'EEXIST',
+  });
+  const made = await socket.get(linkGet('tunl0'));
+  assert.deepEqual(
+    [made.kind, made.up, made.mac, made.data],
+    [
+      'ipip',
+      false,
+      undefined,
+      { kind: 'ipip', local: undefined, remote: undefined, dev: undefined, ttl: 0, pmtudisc: false },
+    ],
+  );
+  await socket.execute(linkSet(made.index, { up: true, mtu: 1380, alias: 'flatnet ipip' }));
+  const [shown = {}] = json('ip', '-d', '-j', 'link', 'show', 'tunl0');
+  assert.deepEqual(
+    [shown.mtu, shown.ifalias, shown.link_type, (shown.flags as string[]).includes('UP')],
+    [1380, 'flatnet ipip', 'ipip', true],
+  );
+  await assert.rejects(
+    socket.execute(linkSet(made.index, { data: { kind: 'ipip', ttl: 9, pmtudisc: true } })),
+    {
+      errno: 'EINVAL',
+    },
+  );
+  await socket.execute([linkDelete(made.index)]);
+  assert.equal((await socket.get(linkGet('tunl0'))).index, made.index);
+});
 
-kernelTest('a tunnel with two ends is what `ip -d link` shows', async (t) => {
+kernelTest('a tunnel with two endpoints matches `ip -d link`', async (t) => {
   const { netns, json } = sandbox(t);
   using socket = NetlinkSocket.open(NETLINK_ROUTE, { netns });
   await socket.execute(linkAdd({ name: 'u0', up: true, data: { kind: 'bridge' } }));

@@ -31,7 +31,7 @@ type IpLink = {
   inet6_addr_gen_mode?: string;
 };
 
-kernelTest('a bridge, a vxlan device and a veth pair are what `ip -d link` shows', async (t) => {
+kernelTest('a bridge, a vxlan device and a veth pair match `ip -d link`', async (t) => {
   const { netns, json } = sandbox(t);
   using socket = NetlinkSocket.open(NETLINK_ROUTE, { netns });
   const mac = parseMac('02:00:00:00:00:01');
@@ -128,71 +128,78 @@ kernelTest('a bridge, a vxlan device and a veth pair are what `ip -d link` shows
   );
 });
 
-kernelTest('changes: of every link, and which of a vxlan device the kernel takes in place', async (t) => {
-  const { netns } = sandbox(t);
-  using socket = NetlinkSocket.open(NETLINK_ROUTE, { netns });
-  await socket.execute([
-    ...linkAdd({ name: 'u0', up: true, data: { kind: 'bridge' } }),
-    ...linkAdd({ name: 'br0', up: true, data: { kind: 'bridge' } }),
-    ...linkAdd({ name: 'v0', data: { kind: 'veth', peer: { name: 'v1' } } }),
-  ]);
-  const index = new Map((await socket.dump(linkDump())).map(({ name, index }) => [name, index]));
-  const [u0 = 0, br0 = 0, v0 = 0] = ['u0', 'br0', 'v0'].map((name) => index.get(name));
-  await socket.execute(
-    linkSet(v0, { name: 'w0', up: true, mtu: 1300, alias: 'one', master: br0, port: { hairpin: true } }),
-  );
-  const changed = await socket.get(linkGet('w0'));
-  assert.deepEqual(
-    [changed.up, changed.mtu, changed.alias, changed.master, changed.port?.hairpin],
-    [true, 1300, 'one', br0, true],
-  );
-  await socket.execute(linkSet(v0, { alias: '', master: 0, up: false }));
-  const back = await socket.get(linkGet(v0));
-  assert.deepEqual([back.up, back.alias, back.master, back.port], [false, undefined, undefined, undefined]);
+kernelTest(
+  'changes: those of any link, and those of a vxlan device that the kernel accepts in place',
+  async (t) => {
+    const { netns } = sandbox(t);
+    using socket = NetlinkSocket.open(NETLINK_ROUTE, { netns });
+    await socket.execute([
+      ...linkAdd({ name: 'u0', up: true, data: { kind: 'bridge' } }),
+      ...linkAdd({ name: 'br0', up: true, data: { kind: 'bridge' } }),
+      ...linkAdd({ name: 'v0', data: { kind: 'veth', peer: { name: 'v1' } } }),
+    ]);
+    const index = new Map((await socket.dump(linkDump())).map(({ name, index }) => [name, index]));
+    const [u0 = 0, br0 = 0, v0 = 0] = ['u0', 'br0', 'v0'].map((name) => index.get(name));
+    await socket.execute(
+      linkSet(v0, { name: 'w0', up: true, mtu: 1300, alias: 'one', master: br0, port: { hairpin: true } }),
+    );
+    const changed = await socket.get(linkGet('w0'));
+    assert.deepEqual(
+      [changed.up, changed.mtu, changed.alias, changed.master, changed.port?.hairpin],
+      [true, 1300, 'one', br0, true],
+    );
+    await socket.execute(linkSet(v0, { alias: '', master: 0, up: false }));
+    const back = await socket.get(linkGet(v0));
+    assert.deepEqual([back.up, back.alias, back.master, back.port], [false, undefined, undefined, undefined]);
 
-  const data = {
-    kind: 'vxlan',
-    id: 5,
-    dev: u0,
-    local: parseIp('10.0.0.1'),
-    port: 8472,
-    learning: false,
-  } as const;
-  await socket.execute(linkAdd({ name: 'x5', up: true, data }));
-  const { index: x5 } = await socket.get(linkGet('x5'));
-  const attempt = async (change: Parameters<typeof linkSet>[1]): Promise<string> => {
-    const answers = await socket.executeAll(linkSet(x5, change));
-    return answers.map((answer) => answer?.errno ?? 'done').join();
-  };
-  const vxlan = (change: Partial<Vxlan>): Promise<string> => attempt({ data: { kind: 'vxlan', ...change } });
-  assert.equal(await vxlan({ local: parseIp('10.0.0.2') }), 'done');
-  assert.equal(await vxlan({ learning: true, id: 5 }), 'done');
-  assert.equal(await vxlan({ ttl: 9, ageing: 60 }), 'done');
-  assert.equal(await vxlan({ dev: br0 }), 'done');
-  assert.equal(await attempt({ mtu: 1300 }), 'done');
-  assert.equal(await attempt({ mac: parseMac('02:00:00:00:00:09') }), 'done');
-  const fixed: Partial<Vxlan>[] = [
-    { id: 6 },
-    { port: 8472 },
-    { gbp: true },
-    { udpChecksum: false },
-    { udp6ZeroChecksumRx: true },
-    { proxy: true },
-    { l2miss: true },
-    { l3miss: true },
-    { collectMetadata: true },
-  ];
-  for (const change of fixed) assert.equal(await vxlan(change), 'EOPNOTSUPP', JSON.stringify(change));
-  await assert.rejects(socket.execute(linkSet(x5, { data: { kind: 'vxlan', id: 6 } })), /Cannot change VNI/);
-  const now = await socket.get(linkGet(x5));
-  assert.equal(now.data?.kind, 'vxlan');
-  assert.deepEqual(
-    now.data.kind === 'vxlan' && [now.data.local, now.data.learning, now.data.dev, now.mtu, now.mac],
-    ['10.0.0.2', true, br0, 1300, '02:00:00:00:00:09'],
-  );
-});
+    const data = {
+      kind: 'vxlan',
+      id: 5,
+      dev: u0,
+      local: parseIp('10.0.0.1'),
+      port: 8472,
+      learning: false,
+    } as const;
+    await socket.execute(linkAdd({ name: 'x5', up: true, data }));
+    const { index: x5 } = await socket.get(linkGet('x5'));
+    const attempt = async (change: Parameters<typeof linkSet>[1]): Promise<string> => {
+      const answers = await socket.executeAll(linkSet(x5, change));
+      return answers.map((answer) => answer?.errno ?? 'done').join();
+    };
+    const vxlan = (change: Partial<Vxlan>): Promise<string> =>
+      attempt({ data: { kind: 'vxlan', ...change } });
+    assert.equal(await vxlan({ local: parseIp('10.0.0.2') }), 'done');
+    assert.equal(await vxlan({ learning: true, id: 5 }), 'done');
+    assert.equal(await vxlan({ ttl: 9, ageing: 60 }), 'done');
+    assert.equal(await vxlan({ dev: br0 }), 'done');
+    assert.equal(await attempt({ mtu: 1300 }), 'done');
+    assert.equal(await attempt({ mac: parseMac('02:00:00:00:00:09') }), 'done');
+    const fixed: Partial<Vxlan>[] = [
+      { id: 6 },
+      { port: 8472 },
+      { gbp: true },
+      { udpChecksum: false },
+      { udp6ZeroChecksumRx: true },
+      { proxy: true },
+      { l2miss: true },
+      { l3miss: true },
+      { collectMetadata: true },
+    ];
+    for (const change of fixed) assert.equal(await vxlan(change), 'EOPNOTSUPP', JSON.stringify(change));
+    await assert.rejects(
+      socket.execute(linkSet(x5, { data: { kind: 'vxlan', id: 6 } })),
+      /Cannot change VNI/,
+    );
+    const now = await socket.get(linkGet(x5));
+    assert.equal(now.data?.kind, 'vxlan');
+    assert.deepEqual(
+      now.data.kind === 'vxlan' && [now.data.local, now.data.learning, now.data.dev, now.mtu, now.mac],
+      ['10.0.0.2', true, br0, 1300, '02:00:00:00:00:09'],
+    );
+  },
+);
 
-kernelTest('a veth whose other end is made in another namespace', async (t) => {
+kernelTest('a veth whose other end is created in another namespace', async (t) => {
   const host = sandbox(t);
   const pod = sandbox(t);
   using socket = NetlinkSocket.open(NETLINK_ROUTE, { netns: host.netns });
@@ -218,7 +225,7 @@ kernelTest('a veth whose other end is made in another namespace', async (t) => {
   await assert.rejects(inside.get(linkGet('eth0')), { code: 'NETLINK', errno: 'ENODEV', object: 'eth0' });
 });
 
-kernelTest('deleting: one, a whole group at once, and what is not there', async (t) => {
+kernelTest('deleting one link, a whole group, and a missing link', async (t) => {
   const { netns } = sandbox(t);
   using socket = NetlinkSocket.open(NETLINK_ROUTE, { netns });
   const names = Array.from({ length: 20 }, (_, i) => `v${i}`);

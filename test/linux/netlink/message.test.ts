@@ -21,7 +21,7 @@ const contents = fc.array(fc.tuple(fc.integer({ min: 1, max: 0x3fff }), fc.uint8
   maxLength: 20,
 });
 
-test('attributes come back in order, whatever their lengths, also from inside others', () => {
+test('attributes of any length are read back in order, nested ones too', () => {
   fc.assert(
     fc.property(contents, fc.integer({ min: 0, max: 3 }), (list, depth) => {
       const writer = new Writer().header(6, (header) => header.fill(7));
@@ -44,7 +44,7 @@ test('attributes come back in order, whatever their lengths, also from inside ot
   );
 });
 
-test('numbers, flags and text are written as the kernel reads them', () => {
+test('numbers, flags and text are written in the kernel’s format', () => {
   const bytes = new Writer()
     .u8(1, 0x12)
     .u16(2, 0x1234)
@@ -82,7 +82,7 @@ test('an attribute too long for its length field is refused', () => {
   );
 });
 
-test('messages come back from a datagram of several', () => {
+test('all messages of a datagram are read back', () => {
   const message = fc.record({
     type: fc.integer({ min: 0, max: 0xffff }),
     flags: fc.integer({ min: 0, max: 0xffff }),
@@ -99,7 +99,7 @@ test('messages come back from a datagram of several', () => {
   );
 });
 
-test('any bytes are either read or refused as malformed', () => {
+test('any bytes are either decoded or refused as malformed', () => {
   fc.assert(
     fc.property(fc.uint8Array({ maxLength: 200 }), (bytes) => {
       try {

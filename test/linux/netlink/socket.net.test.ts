@@ -19,7 +19,7 @@ import { kernelTest, sandbox } from '../sandbox.ts';
 
 const net = parseCidr;
 
-kernelTest('errors carry operation, object, errno and the words of the kernel', async (t) => {
+kernelTest('errors carry the operation, object, errno and the kernel’s message', async (t) => {
   const { netns } = sandbox(t);
   using socket = NetlinkSocket.open(NETLINK_ROUTE, { netns });
   await socket.execute(linkSet(1, { up: true }));
@@ -50,7 +50,7 @@ kernelTest(
     await socket.execute(linkSet(1, { up: true }));
     const routes: Route[] = Array.from({ length: 5000 }, (_, i) => ({
       dst: net(`10.${i >> 8}.${i & 255}.0/24`),
-      // Every seventh has a gateway that can't be reached, so its answer is a long one.
+      // Every seventh has an unreachable gateway, so its answer is long.
       ...(i % 7 === 0 ? { via: parseIp('192.0.2.1') } : { type: 'blackhole' as const }),
       protocol: 110,
     }));
@@ -67,7 +67,7 @@ kernelTest(
   },
 );
 
-kernelTest('many questions at once: each has its own answer, or its own error', async (t) => {
+kernelTest('many queries at once: each has its own answer or error', async (t) => {
   const { netns } = sandbox(t);
   using socket = NetlinkSocket.open(NETLINK_ROUTE, { netns });
   await socket.execute([
@@ -85,7 +85,7 @@ kernelTest('many questions at once: each has its own answer, or its own error', 
   assert.deepEqual(await socket.getAll([]), []);
 });
 
-kernelTest('calls at once wait for each other, and closing waits for them', async (t) => {
+kernelTest('concurrent calls are queued, and closing waits for them', async (t) => {
   const { netns } = sandbox(t);
   const socket = NetlinkSocket.open(NETLINK_ROUTE, { netns });
   const all = Promise.all(
@@ -107,7 +107,7 @@ kernelTest('calls at once wait for each other, and closing waits for them', asyn
   await assert.rejects(socket.dump(linkDump()), /closed/);
 });
 
-kernelTest('dumps while others change what is dumped are whole', async (t) => {
+kernelTest('dumps are complete despite concurrent changes', async (t) => {
   const { netns } = sandbox(t);
   using reader = NetlinkSocket.open(NETLINK_ROUTE, { netns });
   using writer = NetlinkSocket.open(NETLINK_ROUTE, { netns });
@@ -143,8 +143,7 @@ kernelTest('15,000 entries go in within seconds and come out whole', async (t) =
   const data = { kind: 'vxlan', id: 1, local: parseIp('10.0.0.1'), port: 8472, learning: false } as const;
   await socket.execute(linkAdd({ name: 'flannel.1', up: true, data }));
   const { index: dev } = await socket.get(linkGet('flannel.1'));
-  // Before the first address a namespace has no local table, and no gateway is then a valid one
-  // (__inet_dev_addr_type).
+  // Before its first address, a namespace has no local table, and no gateway is valid (__inet_dev_addr_type).
   await socket.execute([addressReplace({ dev, address: parsePrefixed('10.99.0.0/32') })]);
   const peers = Array.from({ length: 5000 }, (_, i) => ({
     ip: parseIp(`10.${100 + (i >> 8)}.${i & 255}.0`),

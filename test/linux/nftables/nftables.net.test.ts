@@ -63,7 +63,7 @@ async function withTable(t: TestContext) {
   await applyRuleset(RULESET, { netns: box.netns });
   const socket = NetlinkSocket.open(NETLINK_NETFILTER, { netns: box.netns });
   t.after(() => socket.close());
-  /** What `nft` says a set or map holds. */
+  /** The elements of a set or map according to `nft`. */
   const list = (kind: 'set' | 'map', name: string): string => {
     const text = box.run('nft', 'list', kind, 'inet', 't', name);
     return /elements = \{([^}]*)\}/s.exec(text)?.[1]?.replace(/\s+/g, ' ').trim() ?? '';
@@ -71,7 +71,7 @@ async function withTable(t: TestContext) {
   return { ...box, socket, list };
 }
 
-kernelTest('elements of every kind of set and map are what `nft list` shows', async (t) => {
+kernelTest('elements of every kind of set and map match `nft list`', async (t) => {
   const { socket, list } = await withTable(t);
   const cases: [set: SetValue, elements: ElementText[], shown: string][] = [
     [PLAIN, plain('10.0.0.1', '10.0.0.2'), '10.0.0.1, 10.0.0.2'],
@@ -116,7 +116,7 @@ kernelTest('elements of every kind of set and map are what `nft list` shows', as
   for (const [set] of cases) assert.equal(shownIn(set), '', set.name);
 });
 
-kernelTest('a transaction is done as a whole or not at all', async (t) => {
+kernelTest('a transaction is committed as a whole or not at all', async (t) => {
   const { socket, list } = await withTable(t);
   const good = elementCreate(TABLE, PLAIN, plain('10.0.0.1'));
   const absent = elementDelete(TABLE, PLAIN, plain('10.0.0.9'));
@@ -150,7 +150,7 @@ kernelTest('ten thousand elements in one transaction, and one more after that', 
   assert.equal(list('set', 'plain').split(', ').length, 10_100);
 });
 
-kernelTest('a ruleset is one transaction, and its error is in the words of nft', async (t) => {
+kernelTest('a ruleset is one transaction, and its error carries nft’s message', async (t) => {
   const { netns, run } = await withTable(t);
   const before = run('nft', 'list', 'ruleset');
   await assert.rejects(
@@ -172,7 +172,7 @@ kernelTest('a ruleset is one transaction, and its error is in the words of nft',
   await applyRuleset('', { netns });
 });
 
-kernelTest('the print of the structure changes with every change of it and with nothing else', async (t) => {
+kernelTest('the structure print changes with every structural change and nothing else', async (t) => {
   const { netns, run, socket } = await withTable(t);
   const now = (): Promise<string | undefined> => structurePrint(socket, TABLE);
   const first = await now();
@@ -189,11 +189,11 @@ kernelTest('the print of the structure changes with every change of it and with 
   nft('add', 'chain', 'inet', 'other', 'x');
   assert.equal(await now(), first, 'another table');
   await applyRuleset(`table inet t; delete table inet t; ${RULESET}`, { netns });
-  assert.equal(await now(), first, 'the same again, with other handles');
+  assert.equal(await now(), first, 'the same structure with other handles');
   await applyRuleset('table inet t; delete table inet t;', { netns });
   assert.equal(await now(), undefined);
   await applyRuleset(RULESET, { netns });
-  assert.equal(await now(), first, 'deleted and made again');
+  assert.equal(await now(), first, 'deleted and recreated');
 
   const changes = [
     'add rule inet t input drop',
@@ -217,7 +217,7 @@ kernelTest('the print of the structure changes with every change of it and with 
   }
 });
 
-kernelTest('the monitor tells which table changed, and by whom', async (t) => {
+kernelTest('the monitor reports which table changed, and its originator', async (t) => {
   const { netns, socket, run } = await withTable(t);
   const stop = new AbortController();
   t.after(() => stop.abort());
@@ -243,7 +243,7 @@ kernelTest('the monitor tells which table changed, and by whom', async (t) => {
   assert.equal(third.generation, await generation(socket));
 });
 
-kernelTest('the print of the structure counts no elements, and no numbers of sets in rules', async (t) => {
+kernelTest('the structure print ignores elements and the numbers of anonymous sets', async (t) => {
   const { netns, run, socket } = await withTable(t);
   const first = await structurePrint(socket, TABLE);
   run('nft', 'add element inet t plain { 10.0.0.1 }');

@@ -12,7 +12,7 @@ type Rectangle = readonly [number, number, number, number];
 const side = fc.tuple(fc.nat(12), fc.nat(12)).map(([a, b]) => (a <= b ? [a, b] : [b, a]) as [number, number]);
 const rectangle = fc.tuple(side, side).map(([[a, b], [c, d]]): Rectangle => [a, b, c, d]);
 
-test('what is left when overlapping elements go overlaps nothing, and each that goes overlaps the one named', () => {
+test('the elements that remain do not overlap, and each removed one overlaps the one it is mapped to', () => {
   const meet = (a: Rectangle, b: Rectangle) => a[0] <= b[1] && b[0] <= a[1] && a[2] <= b[3] && b[2] <= a[3];
   fc.assert(
     fc.property(fc.uniqueArray(rectangle, { maxLength: 12, selector: String }), (rectangles) => {
@@ -32,13 +32,13 @@ test('what is left when overlapping elements go overlaps nothing, and each that 
       }
       for (const [loser, winner] of bad) {
         assert.ok(meet(of(loser), of(winner)));
-        assert.ok(elements.indexOf(loser) > elements.indexOf(winner), 'the earlier stays');
+        assert.ok(elements.indexOf(loser) > elements.indexOf(winner), 'the earlier one stays');
       }
     }),
   );
 });
 
-test('elements are text that is the same whenever it means the same', () => {
+test('equivalent elements have the same text', () => {
   const nets = { name: 'n', key: ['ipv4_addr'], interval: true } as const satisfies SetValue;
   const [a, b] = [parseIp('10.0.0.0'), parseIp('10.0.0.255')];
   assert.deepEqual(elementOf(nets, [{ first: a, last: b }]), { set: 'n', key: '10.0.0.0/24' });

@@ -8,7 +8,7 @@ import { replaceText } from '../../../src/linux/nftables/values/render.ts';
 import type { SetValue, Table } from '../../../src/linux/nftables/values/table.ts';
 import { kernelTest, sandbox } from '../sandbox.ts';
 
-/** Network policy: a pod's device leads to a chain that pods with the same policies share. */
+/** Network policy: a pod's device leads to a chain shared by pods with the same policies. */
 const PODS = { name: 'pods', key: ['ifname'], data: 'verdict' } as const satisfies SetValue;
 const PEERS = {
   name: 'peers',
@@ -46,7 +46,7 @@ const POLICY_ELEMENTS = [
   elementOf(PEERS, [parseIp('192.0.2.1'), 17, 53]),
 ];
 
-/** Who may be behind each port of a bridge. */
+/** The addresses allowed behind each port of a bridge. */
 const PORTS = { name: 'ports', key: ['ifname', 'ether_addr', 'ipv4_addr'] } as const satisfies SetValue;
 const BRIDGE: Table = {
   family: 'bridge',
@@ -65,39 +65,42 @@ const BRIDGE: Table = {
   ],
 };
 
-kernelTest('tables of policy and of a bridge’s ports: the kernel holds what the values say', async (t) => {
-  const box = sandbox(t);
-  /** What `nft -j` says is in a table, by the kind of object. */
-  const objects = (table: Table, kind: string) => {
-    const { nftables } = JSON.parse(box.run('nft', '-j', 'list', 'table', table.family, table.table));
-    return nftables.flatMap((each: Record<string, unknown>) => each[kind] ?? []);
-  };
-  const apply = (table: Table, elements: readonly ElementText[]) =>
-    applyRuleset(replaceText(table, elements), { netns: box.netns });
+kernelTest(
+  'tables of policies and of a bridge’s ports: the kernel holds what the values describe',
+  async (t) => {
+    const box = sandbox(t);
+    /** The objects of a kind in a table, according to `nft -j`. */
+    const objects = (table: Table, kind: string) => {
+      const { nftables } = JSON.parse(box.run('nft', '-j', 'list', 'table', table.family, table.table));
+      return nftables.flatMap((each: Record<string, unknown>) => each[kind] ?? []);
+    };
+    const apply = (table: Table, elements: readonly ElementText[]) =>
+      applyRuleset(replaceText(table, elements), { netns: box.netns });
 
-  await apply(POLICY, POLICY_ELEMENTS);
-  const [pods] = objects(POLICY, 'map').filter(({ name }: { name: string }) => name === 'pods');
-  assert.deepEqual([pods.type, pods.map], ['ifname', 'verdict']);
-  assert.deepEqual(
-    new Map(pods.elem),
-    new Map<string, object>([
-      ['cali1', { goto: { target: 'web' } }],
-      ['cali2', { jump: { target: 'web' } }],
-      ['cali3', { drop: null }],
-    ]),
-  );
-  const [peers] = objects(POLICY, 'set');
-  assert.deepEqual(peers.type, ['ipv4_addr', 'inet_proto', 'inet_service']);
-  assert.deepEqual(peers.flags, ['interval']);
-  assert.equal(peers.elem.length, 2);
-  const [forward] = objects(POLICY, 'chain').filter(({ name }: { name: string }) => name === 'forward');
-  assert.deepEqual([forward.hook, forward.prio, forward.policy], ['forward', -1, 'drop']);
-  assert.equal(objects(POLICY, 'rule').length, 5);
-  assert.equal(objects(POLICY, 'map').find(({ name }: { name: string }) => name === 'marks')?.size, 64);
+    await apply(POLICY, POLICY_ELEMENTS);
+    const [pods] = objects(POLICY, 'map').filter(({ name }: { name: string }) => name === 'pods');
+    assert.deepEqual([pods.type, pods.map], ['ifname', 'verdict']);
+    assert.deepEqual(
+      new Map(pods.elem),
+      new Map<string, object>([
+        ['cali1', { goto: { target: 'web' } }],
+        ['cali2', { jump: { target: 'web' } }],
+        ['cali3', { drop: null }],
+      ]),
+    );
+    const [peers] = objects(POLICY, 'set');
+    assert.deepEqual(peers.type, ['ipv4_addr', 'inet_proto', 'inet_service']);
+    assert.deepEqual(peers.flags, ['interval']);
+    assert.equal(peers.elem.length, 2);
+    const [forward] = objects(POLICY, 'chain').filter(({ name }: { name: string }) => name === 'forward');
+    assert.deepEqual([forward.hook, forward.prio, forward.policy], ['forward', -1, 'drop']);
+    assert.equal(objects(POLICY, 'rule').length, 5);
+    assert.equal(objects(POLICY, 'map').find(({ name }: { name: string }) => name === 'marks')?.size, 64);
 
-  const mac = parseMac('02:00:00:00:00:01');
-  await apply(BRIDGE, [elementOf(PORTS, ['veth1', mac, parseIp('10.0.1.5')])]);
-  const [ports] = objects(BRIDGE, 'set');
-  assert.deepEqual(ports.elem, [{ concat: ['veth1', mac, '10.0.1.5'] }]);
-  assert.equal(objects(BRIDGE, 'rule').length, 3);
-});
+    const mac = parseMac('02:00:00:00:00:01');
+    await apply(BRIDGE, [elementOf(PORTS, ['veth1', mac, parseIp('10.0.1.5')])]);
+    const [ports] = objects(BRIDGE, 'set');
+    assert.deepEqual(ports.elem, [{ concat: ['veth1', mac, '10.0.1.5'] }]);
+    assert.equal(objects(BRIDGE, 'rule').length, 3);
+  },
+);

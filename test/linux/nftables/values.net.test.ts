@@ -18,7 +18,7 @@ import { kernelTest, sandbox } from '../sandbox.ts';
 const FAMILIES: readonly TableFamily[] = ['ip', 'ip6', 'inet', 'bridge'];
 const CHAIN = 'elsewhere';
 
-/** Few addresses and ports, so that ranges touch each other and the ends of all numbers. */
+/** Few addresses and ports, so that ranges meet each other and the limits of the number space. */
 const small = (bits: number): fc.Arbitrary<bigint> => {
   const top = (1n << BigInt(bits)) - 1n;
   return fc.oneof(
@@ -69,7 +69,7 @@ const types: fc.Arbitrary<FieldType> = fc.constantFrom(
 const keyTypes: fc.Arbitrary<FieldTypes> = fc
   .tuple(types, fc.array(types, { maxLength: 2 }))
   .map(([first, rest]) => [first, ...rest]);
-/** The kernel compares these in ranges by other bytes than alone. */
+/** In ranges, the kernel compares the bytes of these in another order. */
 const hasMark = (key: FieldTypes): boolean => key.includes('mark') || key.includes('ifname');
 
 const verdicts = fc.constantFrom('accept', 'drop', 'return', 'continue', `jump ${CHAIN}`, `goto ${CHAIN}`);
@@ -106,7 +106,7 @@ const filled: fc.Arbitrary<{ set: SetValue; elements: readonly ElementText[] }> 
 const byKey = (elements: readonly ElementText[]): ElementText[] =>
   [...elements].sort((a, b) => (a.key < b.key ? -1 : 1));
 
-kernelTest('what a set or map of any type is given, it holds: as text, and by netlink', async (t) => {
+kernelTest('a set or map of any type holds the elements it is given, as text and by netlink', async (t) => {
   const box = sandbox(t);
   using socket = NetlinkSocket.open(NETLINK_NETFILTER, { netns: box.netns });
   let compared = 0;

@@ -23,22 +23,25 @@ const TABLE: NftTableItem = {
 };
 const device = (name: string) => elementItem(TABLE, elementOf(FAST, [name]));
 
-kernelTest('devices of a flowtable come and go like elements; a new process finds them right', async (t) => {
-  const box = sandbox(t);
-  for (const name of ['d1', 'd2', 'd3']) box.run('ip', 'link', 'add', name, 'type', 'dummy');
-  const devices = () => {
-    const text = box.run('nft', 'list', 'flowtables');
-    return [...text.matchAll(/\bd\d\b/g)].map(String).sort();
-  };
-  using reconciler = new Reconciler({ netns: box.netns, log: SILENT });
-  reconciler.allowPrune();
-  for (const names of [['d1'], ['d1', 'd2', 'd3'], ['d2'], [], ['d1', 'd3']]) {
-    reconciler.setDesired(asOne([TABLE, ...names.map(device)]));
-    const { undone } = await reconciler.run();
-    assert.deepEqual(undone, []);
-    assert.deepEqual(devices(), names);
-  }
-  using again = new Reconciler({ netns: box.netns, log: SILENT });
-  again.setDesired(asOne([TABLE, device('d1'), device('d3')]));
-  assert.deepEqual((await again.run()).done, []);
-});
+kernelTest(
+  'devices of a flowtable are added and removed like elements; a new process finds nothing to change',
+  async (t) => {
+    const box = sandbox(t);
+    for (const name of ['d1', 'd2', 'd3']) box.run('ip', 'link', 'add', name, 'type', 'dummy');
+    const devices = () => {
+      const text = box.run('nft', 'list', 'flowtables');
+      return [...text.matchAll(/\bd\d\b/g)].map(String).sort();
+    };
+    using reconciler = new Reconciler({ netns: box.netns, log: SILENT });
+    reconciler.allowPrune();
+    for (const names of [['d1'], ['d1', 'd2', 'd3'], ['d2'], [], ['d1', 'd3']]) {
+      reconciler.setDesired(asOne([TABLE, ...names.map(device)]));
+      const { undone } = await reconciler.run();
+      assert.deepEqual(undone, []);
+      assert.deepEqual(devices(), names);
+    }
+    using again = new Reconciler({ netns: box.netns, log: SILENT });
+    again.setDesired(asOne([TABLE, device('d1'), device('d3')]));
+    assert.deepEqual((await again.run()).done, []);
+  },
+);

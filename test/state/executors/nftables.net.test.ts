@@ -40,7 +40,7 @@ const web = (port: number, verdict: 'accept' | 'drop' | { goto: string }) =>
   elementItem(TABLE, elementOf(WEB, ['eth0', 'tcp', port], verdict));
 const BASE: readonly Item[] = [TABLE, node('10.0.0.1'), net('10.1.0.0/24'), web(80, { goto: 'web' })];
 
-/** A reconciler at work on a namespace, and what it and the kernel tell. */
+/** A reconciler running on a namespace, with its reports and the kernel's notifications. */
 class Bench implements Disposable {
   readonly reports: Report[] = [];
   readonly transactions: Extract<NftEvent, { type: 'transaction' }>[] = [];
@@ -68,7 +68,7 @@ class Bench implements Disposable {
     this.reconciler.setDesired(asOne(items));
   }
 
-  /** Until nothing happens any more. */
+  /** Waits until nothing happens any more. */
   async quiet(): Promise<void> {
     for (let seen = -1; seen !== this.reports.length + this.transactions.length; ) {
       seen = this.reports.length + this.transactions.length;
@@ -83,7 +83,7 @@ class Bench implements Disposable {
 }
 
 kernelTest(
-  'a table and its elements are one transaction; later an element is one, without reading',
+  'a table and its elements take one transaction, later elements another, without reading the kernel',
   async (t) => {
     const box = sandbox(t);
     using bench = new Bench(box, BASE);
@@ -104,7 +104,7 @@ kernelTest(
   },
 );
 
-kernelTest('an agent that starts on a kernel that is right writes nothing', async (t) => {
+kernelTest('an agent that starts on a correct kernel writes nothing', async (t) => {
   const box = sandbox(t);
   {
     using bench = new Bench(box, BASE);
@@ -120,26 +120,26 @@ kernelTest('an agent that starts on a kernel that is right writes nothing', asyn
 });
 
 kernelTest(
-  'what others do to our tables is undone, each once; what they do to theirs is not read',
+  'external changes to our tables are each undone once; those to other tables cause no read',
   async (t) => {
     const box = sandbox(t);
     using bench = new Bench(box, BASE);
     await bench.quiet();
-    /** Everything: the table may be gone for a moment. */
+    /** The whole ruleset, as the table itself may be gone for a moment. */
     const list = () => box.run('nft', '-s', 'list', 'ruleset');
     const before = list();
     const harms = {
-      'a rule more': 'add rule inet flatnet-test in drop',
-      'a chain emptied': 'flush chain inet flatnet-test in',
-      'the table gone': 'delete table inet flatnet-test',
-      'a set more': 'add set inet flatnet-test extra { type mark; }',
-      'a set emptied': 'flush set inet flatnet-test nets',
-      'an element more': 'add element inet flatnet-test nodes { 192.0.2.1 }',
-      'an element less': 'delete element inet flatnet-test nodes { 10.0.0.1 }',
-      'a verdict changed':
+      'an extra rule': 'add rule inet flatnet-test in drop',
+      'a flushed chain': 'flush chain inet flatnet-test in',
+      'a deleted table': 'delete table inet flatnet-test',
+      'an extra set': 'add set inet flatnet-test extra { type mark; }',
+      'a flushed set': 'flush set inet flatnet-test nets',
+      'an extra element': 'add element inet flatnet-test nodes { 192.0.2.1 }',
+      'a deleted element': 'delete element inet flatnet-test nodes { 10.0.0.1 }',
+      'a changed verdict':
         'delete element inet flatnet-test web { "eth0" . tcp . 80 }; add element inet flatnet-test web { "eth0" . tcp . 80 : drop }',
-      'the policy': 'add chain inet flatnet-test in { policy drop; }',
-      'a table of a name that was ours': 'add table ip flatnet',
+      'a changed policy': 'add chain inet flatnet-test in { policy drop; }',
+      'a table with a former name of ours': 'add table ip flatnet',
     };
     for (const [name, harm] of Object.entries(harms)) {
       const [transactions, reports] = [bench.transactions.length, bench.reports.length];
@@ -164,7 +164,7 @@ kernelTest(
   },
 );
 
-kernelTest('an element that overlaps another is told, and everything else is there', async (t) => {
+kernelTest('an overlapping element is reported, and everything else is in place', async (t) => {
   const box = sandbox(t);
   using bench = new Bench(box, [...BASE, net('10.1.0.0/16'), net('10.3.0.0/16')]);
   await bench.quiet();
@@ -181,7 +181,7 @@ kernelTest('an element that overlaps another is told, and everything else is the
 });
 
 kernelTest(
-  'ten thousand elements: with the table, one more, refilled, and found right at a start',
+  'ten thousand elements: with their table, one more, refilled, and verified at a start',
   async (t) => {
     const box = sandbox(t);
     const many = Array.from({ length: 10_000 }, (_, i) => node(`10.${64 + (i >> 8)}.${i & 255}.1`));
@@ -208,7 +208,7 @@ kernelTest(
     again[Symbol.dispose]();
     const ms = (value: number) => value.toFixed(1);
     t.diagnostic(
-      `ms: ${ms(all)} with the table, ${ms(one)} one more, ${ms(less)} one less, ${ms(refill)} refilled, ${ms(start)} found right`,
+      `ms: ${ms(all)} with the table, ${ms(one)} one more, ${ms(less)} one less, ${ms(refill)} refilled, ${ms(start)} verified`,
     );
   },
 );
