@@ -5,9 +5,9 @@ import { type ErrorCode, FlatnetError, messageOf } from '../error.ts';
 export type Item = { readonly value: unknown; readonly where: string };
 
 /**
- * Reads YAML or JSON with any number of documents. Of a list (`kind: List`, `IPPoolList`), as kubectl and
- * calicoctl print several objects, the items count; empty documents count for nothing. Throws `code` naming
- * file, line and column.
+ * Reads YAML or JSON with any number of documents. A list (`kind: List`, `IPPoolList`), as kubectl and
+ * calicoctl print several objects, is expanded into its items; empty documents are skipped. Throws `code`
+ * naming file, line and column.
  */
 export function readDocuments(text: string, filename: string, code: ErrorCode): Item[] {
   const lines = new LineCounter();
@@ -28,7 +28,7 @@ export function readDocuments(text: string, filename: string, code: ErrorCode): 
       const value: unknown = document.toJS();
       return value === null ? [] : itemsOf(value, where);
     } catch (cause) {
-      // Aliases within aliases.
+      // Too deeply nested aliases.
       throw new FlatnetError(messageOf(cause), { code, object: filename, cause });
     }
   });

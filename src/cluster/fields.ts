@@ -1,9 +1,9 @@
 import { FlatnetError, messageOf } from '../error.ts';
 
 /**
- * Reads an object of a configuration the way Go's JSON decoder does for flannel: keys matched without case,
- * unknown keys ignored, the last of two spellings wins. Every error names the field by its path and says what
- * to write.
+ * Reads an object of a configuration the way Go's JSON decoder does for flannel: keys match
+ * case-insensitively, unknown keys are ignored, and the last of two spellings wins. Every error names the
+ * field by its path and says what to write.
  */
 export class Fields {
   readonly #values = new Map<string, unknown>();
@@ -42,7 +42,7 @@ export class Fields {
     throw this.invalid(name, `must be true or false, not ${describe(value)}`);
   }
 
-  /** A whole number within the bounds, both included. */
+  /** A whole number within the bounds, inclusive. */
   integer(name: string, min: number, max: number): number | undefined {
     const value = this.raw(name);
     if (value === undefined) return undefined;

@@ -3,9 +3,9 @@ import { FlatnetError, messageOf } from '../error.ts';
 import { type Network, readNetwork } from './network.ts';
 
 /**
- * Reads the text of a configuration file: flannel's net-conf.json, or the same keys as YAML. `filename` gives
- * the extension, and names the file in errors, which are CONFIG_INVALID and name the field, or line and
- * column. `complete` may add to the text's value before it is read.
+ * Reads the text of a configuration file: flannel's net-conf.json, or the same keys as YAML. `filename`
+ * provides the extension and names the file in errors. `complete` may amend the parsed value before it is
+ * read. Throws CONFIG_INVALID naming the field, or line and column.
  */
 export function readNetworkFile(
   text: string,
@@ -46,7 +46,7 @@ function parseYaml(text: string, filename: string): unknown {
   try {
     return document.toJS();
   } catch (cause) {
-    // Aliases within aliases.
+    // Too deeply nested aliases.
     throw new FlatnetError(messageOf(cause), { code: 'CONFIG_INVALID', object: filename, cause });
   }
 }

@@ -18,7 +18,7 @@ export type Network = Plan & {
   readonly backend: {
     /** Lower case. Absent in the file means `vxlan` (flannel's source says udp, its documentation vxlan). */
     readonly type: string;
-    /** As written, without `Type`; the backend of that type reads it, keys matched without case. */
+    /** As written, without `Type`; read by the backend of that type, keys matched case-insensitively. */
     readonly options: Readonly<Record<string, unknown>>;
   };
   readonly masquerade: {
@@ -35,9 +35,9 @@ export type Network = Plan & {
 
 /**
  * Reads a parsed net-conf.json, or our YAML, which has the same keys and also `addresses`, `wiring` and
- * `masquerade`. Matches keys without case and ignores unknown ones. The fields of a family that is not
- * enabled must parse, and are not used (k3s writes `0.0.0.0/0` or `::/0` there). Throws CONFIG_INVALID naming
- * the field.
+ * `masquerade`. Matches keys case-insensitively and ignores unknown ones. The fields of a disabled family
+ * must parse but are not used (k3s writes `0.0.0.0/0` or `::/0` there). Throws CONFIG_INVALID naming the
+ * field.
  */
 export function readNetwork(value: unknown): Network {
   const fields = new Fields(value);
@@ -61,8 +61,8 @@ export function readNetwork(value: unknown): Network {
 }
 
 /**
- * The network as the text of a net-conf.json: `readNetwork` returns the same Network from it, and flannel
- * reads it too, ignoring what is only ours.
+ * Writes the network as net-conf.json. `readNetwork` reads it back as the same Network, and flannel reads it
+ * too, ignoring our additions.
  */
 export function networkToNetConf(network: Network): string {
   const { pools, addresses, wiring, backend, masquerade } = network;
@@ -90,7 +90,7 @@ export function networkToNetConf(network: Network): string {
 }
 
 /**
- * Throws CONFIG_INVALID when a pool overlaps a network that is in use for something else, e.g. `the
+ * Throws CONFIG_INVALID when a pool overlaps a network that is used otherwise; `use` names the use, e.g. `the
  * underlay`.
  */
 export function refuseOverlap(network: Network, use: string, taken: readonly Cidr[]): void {

@@ -2,18 +2,18 @@ import type { Family, Ip } from '../ip/address.ts';
 import type { Cidr } from '../ip/cidr.ts';
 import type { WiringName } from './wiring.ts';
 
-/** What each family has of something; a family the cluster does not use is absent. */
+/** A value per family; families the cluster does not use are absent. */
 export type PerFamily<T> = { readonly [F in Family]?: T };
 
-/** What `of` says of each family; undefined leaves it out. */
+/** Calls `of` for each family and leaves out undefined results. */
 export function perFamily<T>(of: (family: Family) => T | undefined): PerFamily<T> {
   const [v4, v6] = [of(4), of(6)];
   return { ...(v4 !== undefined && { 4: v4 }), ...(v6 !== undefined && { 6: v6 }) };
 }
 
 /**
- * A node owns blocks of pod addresses and says how to reach them. flannel's lease is a node with one subnet a
- * family; Calico's node has several blocks.
+ * A node owns blocks of pod addresses and publishes how to reach them. A flannel lease is a node with one
+ * subnet per family; a Calico node has several blocks.
  */
 export type Node = {
   /** DNS label, unique in the cluster; the public address where only a flannel lease is known. */
@@ -26,20 +26,21 @@ export type Node = {
     /** A backend's `type`, e.g. `vxlan`. */
     readonly type: string;
     /**
-     * What that backend publishes for its peers: flannel's BackendData and BackendV6Data, decoded from JSON.
+     * The data that backend publishes for its peers: flannel's BackendData and BackendV6Data, decoded from
+     * JSON.
      */
     readonly data: PerFamily<unknown>;
   };
 };
 
-/** What a node says of itself, whatever its subnets. */
+/** What a node publishes, apart from its subnets. */
 export type NodeFacts = Omit<Node, 'subnets'>;
 
-/** This node as its own agent sees it: what it publishes, and what only it knows. */
+/** This node as its own agent sees it: its published and its private facts. */
 export type Self<CompanionFacts = unknown> = {
   readonly node: Node;
   readonly underlay: Underlay;
-  /** What the backend's companion found out or made (`companions/`), in a type of the backend's own. */
+  /** Facts of the backend's companion (`companions/`), in a backend-specific type. */
   readonly companion?: CompanionFacts;
 };
 
@@ -56,7 +57,7 @@ export type Underlay = {
   readonly onLink: readonly Cidr[];
 };
 
-/** Which pod an interface belongs to, as far as the container runtime said. */
+/** The pod an interface belongs to, as named by the container runtime. */
 export type PodIdentity = {
   readonly namespace?: string;
   readonly name?: string;
@@ -64,7 +65,7 @@ export type PodIdentity = {
   readonly labels: Readonly<Record<string, string>>;
 };
 
-/** A pod that hangs on this node, as the CNI path recorded it. */
+/** A pod attached to this node, as recorded by CNI. */
 export type LocalPod = PodIdentity & {
   readonly containerId: string;
   readonly ifName: string;
@@ -72,11 +73,14 @@ export type LocalPod = PodIdentity & {
   readonly hostDevice: string;
   readonly netns: string;
   readonly addresses: readonly Ip[];
-  /** Wired by another plugin, or on a bridge of its own: known by its addresses, its device is left alone. */
+  /**
+   * Wired by another plugin, or on a separate bridge: only its addresses are known, and its device is left
+   * alone.
+   */
   readonly foreign?: boolean;
   /** Absent: on the bridge. */
   readonly wiring?: WiringName;
-  /** Those of its addresses that are of other nodes' blocks. */
+  /** The addresses that belong to other nodes' blocks. */
   readonly borrowed?: readonly Ip[];
 };
 
@@ -85,7 +89,7 @@ export function podName({ namespace, name }: Pick<PodIdentity, 'namespace' | 'na
   return namespace && name ? `${namespace}/${name}` : undefined;
 }
 
-/** What people call an attachment: its pod's name, or the container's ID where the pod is unknown. */
+/** The display name of an attachment: its pod's name, or the container's ID when the pod is unknown. */
 export function podTitle(pod: Pick<LocalPod, 'namespace' | 'name' | 'containerId'>): string {
   return podName(pod) ?? pod.containerId;
 }

@@ -3,7 +3,7 @@ import type { Fields } from './fields.ts';
 import { WIRINGS, type WiringName } from './wiring.ts';
 
 /**
- * `lease`: a node has one subnet a family, cut from the network's pools. `blocks`: it claims blocks of
+ * `lease`: a node has one subnet per family, cut from the network's pools. `blocks`: it claims blocks of
  * IPPools as it needs them.
  */
 export type AddressPlan = 'lease' | 'blocks';
@@ -11,13 +11,13 @@ export type AddressPlan = 'lease' | 'blocks';
 /** How pods get their addresses and are wired; the same for every node. */
 export type Plan = {
   readonly addresses: AddressPlan;
-  /** How a pod hangs on its node: a port of a bridge, or a route of its own. */
+  /** How a pod is attached to its node: through a port of a bridge, or by a route. */
   readonly wiring: WiringName;
 };
 
 /**
- * Reads `addresses` and `wiring`. Only BGP announces blocks and borrowed addresses, and a bridge has one
- * subnet, so it needs pods that are routes. Throws CONFIG_INVALID naming the word to change.
+ * Reads `addresses` and `wiring`. Only BGP announces blocks and borrowed addresses. A bridge has a single
+ * subnet, so blocks and BGP need routed pods. Throws CONFIG_INVALID naming the value to change.
  */
 export function readPlan(fields: Fields, backendType: string): Plan {
   const addresses = word(fields, 'addresses', ['lease', 'blocks']);

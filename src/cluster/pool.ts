@@ -4,19 +4,19 @@ import { addressOf, type Cidr, cidrOf, contains, lastIp, lengthOf, parseCidr } f
 import type { Fields } from './fields.ts';
 import type { AddressPlan } from './plan.ts';
 
-/** Where node subnets are cut from. */
+/** The network that node subnets are cut from. */
 export type Pool = {
   readonly cidr: Cidr;
   /** Length of a node's subnet. */
   readonly subnetLength: number;
-  /** The first and last subnet given out, by network address. */
+  /** The first and last subnet to assign, by network address. */
   readonly subnetMin: Ip;
   readonly subnetMax: Ip;
 };
 
 /**
- * What each family writes before its keys, its longest useful network, the usual subnet length, and the
- * shortest block (with `blocks`, SubnetLen is the size of a block).
+ * Per family: the prefix of its keys, the smallest useful network, the default subnet length, and the largest
+ * block by prefix length (with `blocks`, SubnetLen is the size of a block).
  */
 const RULES: Record<
   Family,
@@ -55,13 +55,13 @@ export function readPool(
     throw fields.invalid(
       name('Network'),
       `please define a correct ${name('Network')} parameter in the flannel config; ` +
-        `write it, as ${example}, or set EnableIPv${family} to false`,
+        `write it like ${example}, or set EnableIPv${family} to false`,
     );
   }
   if (lengthOf(cidr) === 0) {
     throw fields.invalid(
       name('Network'),
-      `${cidr} is every address there is; write the pods' own network, as ${example}, or set EnableIPv${family} to false`,
+      `${cidr} is the whole address space; write the pods' own network, like ${example}, or set EnableIPv${family} to false`,
     );
   }
   const subnetLength = chooseLength(fields, family, cidr, length, plan);
@@ -73,7 +73,7 @@ export function readPool(
   if (ipCompare(subnetMin, subnetMax) > 0) {
     throw fields.invalid(
       name('SubnetMax'),
-      `${subnetMax} is below ${name('SubnetMin')} ${subnetMin}; exchange them`,
+      `${subnetMax} is below ${name('SubnetMin')} ${subnetMin}; swap them`,
     );
   }
   return { cidr, subnetLength, subnetMin, subnetMax };

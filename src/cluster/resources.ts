@@ -2,7 +2,7 @@ import type { Ip } from '../ip/address.ts';
 import type { Cidr } from '../ip/cidr.ts';
 
 /**
- * What Calico's users configure a network with, decoded and with defaults filled in: IPPool, IPReservation,
+ * The Calico resources that configure a network, decoded and with defaults filled in: IPPool, IPReservation,
  * BGPConfiguration, BGPPeer, BGPFilter and the `bgp` part of Node, all of `projectcalico.org/v3`.
  */
 export type Resources = {
@@ -24,10 +24,10 @@ export type IpPool = {
   readonly blockSize: number;
   readonly ipipMode: Encapsulation;
   readonly natOutgoing: boolean;
-  /** It hands out no new addresses. */
+  /** Whether it assigns no new addresses. */
   readonly disabled: boolean;
   readonly disableBgpExport: boolean;
-  /** Selector over node labels: which nodes may claim blocks of it. */
+  /** Selector over node labels: the nodes that may claim its blocks. */
   readonly nodeSelector: string;
   /** Selector over a namespace's labels; absent: all. */
   readonly namespaceSelector?: string;
@@ -50,7 +50,7 @@ export type BgpConfiguration = {
     readonly cidr: Cidr;
     readonly communities: readonly Community[];
   }[];
-  /** Name of the secret, and key in it. Its text is in a file: see `companions/bird/secrets.ts`. */
+  /** Name of the secret, and key in it. Its value is in a file: see `companions/bird/secrets.ts`. */
   readonly nodeMeshPassword?: SecretRef;
   /** Seconds; BIRD's `graceful restart time`. */
   readonly nodeMeshMaxRestartTime?: number;
@@ -65,15 +65,15 @@ export type SecretRef = { readonly name: string; readonly key: string };
 
 export type BgpPeer = {
   readonly name: string;
-  /** Which nodes of ours have this peer: one by name, or by selector; absent both: all. */
+  /** The nodes that have this peer: one by name, or several by selector; with neither, all. */
   readonly node?: string;
   readonly nodeSelector?: string;
-  /** The other end: an address outside the cluster (with its AS), or nodes of ours by selector. */
+  /** The other end: an address outside the cluster (with its AS), or cluster nodes by selector. */
   readonly peerIp?: Ip;
   readonly port?: number;
   readonly asNumber?: number;
   readonly peerSelector?: string;
-  /** AS we use towards it instead of our own. */
+  /** The local AS number to use with it instead of our own. */
   readonly localAsNumber?: number;
   readonly nextHopMode: 'Auto' | 'Self' | 'Keep';
   readonly password?: SecretRef;
@@ -82,9 +82,9 @@ export type BgpPeer = {
   readonly keepaliveTime?: number;
   readonly numAllowedLocalAsNumbers?: number;
   readonly ttlSecurity?: number;
-  /** BIRD notices a dead peer in under a second. Ours: Calico has no such field. */
+  /** Use BFD to detect a dead peer in under a second. A flatnet extension. */
   readonly bfd: boolean;
-  /** BGPFilters by name, applied in this order before what the cluster itself accepts and says. */
+  /** BGPFilters by name, applied in this order before the cluster's own import and export rules. */
   readonly filters: readonly string[];
 };
 
@@ -100,7 +100,7 @@ export type FilterRule = {
   readonly action: 'Accept' | 'Reject';
   readonly cidr?: Cidr;
   readonly matchOperator?: 'Equal' | 'NotEqual' | 'In' | 'NotIn';
-  /** Bounds of the route's prefix length, both included. */
+  /** Bounds of the route's prefix length, inclusive. */
   readonly prefixLength?: { readonly min?: number; readonly max?: number };
   readonly source?: 'RemotePeers';
   readonly interface?: string;
@@ -114,7 +114,7 @@ export type NodeBgp = {
   readonly routeReflectorClusterId?: Ip;
 };
 
-/** The defaults where nobody has written a BGPConfiguration. */
+/** The defaults without a BGPConfiguration. */
 export const DEFAULT_BGP_CONFIGURATION: BgpConfiguration = {
   nodeToNodeMeshEnabled: true,
   asNumber: 64512,
@@ -125,7 +125,7 @@ export const DEFAULT_BGP_CONFIGURATION: BgpConfiguration = {
   ignoredInterfaces: [],
 };
 
-/** The defaults where nobody has written any resource. */
+/** The defaults without any resources. */
 export const NO_RESOURCES: Resources = {
   ipPools: [],
   ipReservations: [],

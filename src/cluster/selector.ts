@@ -3,8 +3,8 @@ import { FlatnetError } from '../error.ts';
 export type Labels = Readonly<Record<string, string>>;
 export type Selector = (labels: Labels) => boolean;
 
-/** Guards the stack. */
-const DEEPEST = 100;
+/** Limits recursion. */
+const MAX_DEPTH = 100;
 
 const SPACE = /[ \t]*/y;
 const LABEL = /[a-zA-Z0-9_./-]{1,512}/y;
@@ -16,7 +16,7 @@ const OPERATOR = /==|!=|in|not[ \t]*in|contains|starts[ \t]*with|ends[ \t]*with/
 /**
  * Reads a selector over labels in Calico's language: `all()`, `global()`, `has(k)`, `k == 'v'`, `!=`, `in
  * {'a', 'b'}`, `not in {…}`, `contains`, `starts with`, `ends with`, joined by `!`, `&&`, `||` (in this order
- * of strength) and parentheses. A missing label differs from every value: `!=` and `not in` hold. An empty
+ * of precedence) and parentheses. A missing label differs from every value: `!=` and `not in` hold. An empty
  * selector selects everything. Throws CONFIG_INVALID with the position, counted from 1.
  */
 export function parseSelector(text: string): Selector {
@@ -63,7 +63,7 @@ class Parser {
 
   #operand(depth: number): Selector {
     if (this.#take('(')) {
-      if (depth === DEEPEST) throw this.#error(`more than ${DEEPEST} parentheses inside each other`);
+      if (depth === MAX_DEPTH) throw this.#error(`more than ${MAX_DEPTH} nested parentheses`);
       const inner = this.or(depth + 1);
       this.#require(')');
       return inner;
@@ -147,7 +147,7 @@ class Parser {
     return true;
   }
 
-  /** Matches here, and goes past it and the space after it. */
+  /** Matches at the current position, and consumes the match and the space after it. */
   #match(pattern: RegExp): RegExpExecArray | null {
     pattern.lastIndex = this.#at;
     const match = pattern.exec(this.#text);

@@ -111,7 +111,7 @@ test('errors are one line, and nothing is written', async (t) => {
   );
   assert.equal((await run(['get', 'pools'])).stdout, 'no IPPool\n');
   await refused(['apply', '-f', '/nonexistent.yaml'], '', 2, /nonexistent\.yaml/);
-  await refused(['get', 'pods'], '', 2, /there is no kind 'pods'; use one of ippool/);
+  await refused(['get', 'pods'], '', 2, /unknown kind 'pods'; use one of ippool/);
   await refused(['get', 'peer', 'none'], '', 1, /BGPPeer\/none: there is no such resource/);
   await refused(['delete'], '', 2, /needs a kind and a name, or -f FILE/);
   await refused(['delete', 'peer', 'none', '-f', '-'], '', 2, /needs a kind and a name/);

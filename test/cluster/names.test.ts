@@ -35,13 +35,13 @@ describe('dnsLabel', () => {
   const fix = "use lower-case letters, digits and '-'";
   const cases: [string, string][] = [
     ['', `pod name: '' is empty; ${fix}`],
-    ['Web_1', `pod name: 'Web_1' has 'W', which a DNS label may not; ${fix}, as 'web-1'`],
-    ['web.1', `pod name: 'web.1' has '.', which a DNS label may not; ${fix}, as 'web-1'`],
-    ['-web-', `pod name: '-web-' begins or ends with '-'; ${fix}, as 'web'`],
-    ['\u00e9', `pod name: '\u00e9' has '\u00e9', which a DNS label may not; ${fix}`],
+    ['Web_1', `pod name: 'Web_1' has 'W', which a DNS label cannot contain; ${fix}, such as 'web-1'`],
+    ['web.1', `pod name: 'web.1' has '.', which a DNS label cannot contain; ${fix}, such as 'web-1'`],
+    ['-web-', `pod name: '-web-' begins or ends with '-'; ${fix}, such as 'web'`],
+    ['\u00e9', `pod name: '\u00e9' has '\u00e9', which a DNS label cannot contain; ${fix}`],
     [
       'a'.repeat(64),
-      `pod name: '${'a'.repeat(64)}' has 64 characters, 63 are allowed; ${fix}, as '${'a'.repeat(63)}'`,
+      `pod name: '${'a'.repeat(64)}' has 64 characters; the limit is 63; ${fix}, such as '${'a'.repeat(63)}'`,
     ],
   ];
   for (const [name, message] of cases) {
@@ -52,7 +52,7 @@ describe('dnsLabel', () => {
   it('takes a shorter limit', () => {
     assert.equal(dnsLabel('lab name', 'abcdef', 6), 'abcdef');
     assert.throws(() => dnsLabel('lab name', 'abcde-fgh', 6), {
-      message: /9 characters, 6 are allowed.*as 'abcde'$/,
+      message: /9 characters; the limit is 6.*as 'abcde'$/,
     });
   });
 });

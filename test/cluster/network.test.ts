@@ -117,7 +117,7 @@ describe('readNetwork refuses', () => {
   const cases: [string, unknown, string, RegExp][] = [
     ['a list', [], 'configuration', /must be an object, not a list/],
     ['nothing', null, 'configuration', /must be an object, not null/],
-    ['no network', {}, 'Network', /please define a correct Network parameter .* as 10\.244\.0\.0\/16/],
+    ['no network', {}, 'Network', /please define a correct Network parameter .* like 10\.244\.0\.0\/16/],
     ['no IPv6 network', six, 'IPv6Network', /please define a correct IPv6Network parameter/],
     ['both families off', { EnableIPv4: false }, 'EnableIPv4', /no family is enabled; set EnableIPv4 or/],
     [
@@ -142,7 +142,7 @@ describe('readNetwork refuses', () => {
       "k3s's placeholder in a family that is on",
       { Network: '0.0.0.0/0' },
       'Network',
-      /every address there is/,
+      /is the whole address space/,
     ],
     ['a network that is not text', { Network: 10 }, 'Network', /must be a string, not 10/],
     [

@@ -155,7 +155,7 @@ const WRONG: readonly [string, number, RegExp][] = [
   ['!', 2, /a label/],
   ['ra\nck', 3, /expected ==/],
   ['ä', 1, /a label/],
-  [`${'('.repeat(100_000)}all()`, 102, /more than 100 parentheses/],
+  [`${'('.repeat(100_000)}all()`, 102, /more than 100 nested parentheses/],
 ];
 
 for (const [text, position, message] of WRONG) {

@@ -120,8 +120,8 @@ test('pod MTU: the narrowest way to a peer counts, a configured MTU before it, a
   assert.deepEqual(mtus({ families }, 1400), [1330, 'flannel.1 1350', 'flannel-v6.1 1330', 'cni0 1330']);
   assert.deepEqual(mtus({ families }, 1350), [1280, 'flannel.1 1300', 'flannel-v6.1 1280', 'cni0 1280']);
   const lost =
-    'IPv6: the narrowest path to a node carries 1200 bytes, and a tunnel needs 1350: where IPv6 goes that way, ' +
-    'packets of more than 1130 are lost';
+    'IPv6: the narrowest path to a node carries 1200 bytes, and a tunnel needs 1350: on that path, ' +
+    'IPv6 packets of more than 1130 bytes are lost';
   assert.deepEqual(mtus({ families }, 1200, [lost]), [
     1280,
     'flannel.1 1150',

@@ -4,8 +4,8 @@ import { type BgpConfiguration, type Community, DEFAULT_BGP_CONFIGURATION } from
 import { type Fixed, objects, parsed, refuseOthers, required, text } from './spec.ts';
 import { asNumber, community, interfacePattern, network, seconds, secret } from './values.ts';
 
-/** RFC 4724 §3: twelve bits. */
-const LONGEST_RESTART = 4095;
+/** Maximum restart time in seconds: twelve bits (RFC 4724 §3). */
+const MAX_RESTART = 4095;
 
 const SERVICES = ['serviceClusterIPs', 'serviceExternalIPs', 'serviceLoadBalancerIPs'];
 const FIELDS = [
@@ -21,24 +21,27 @@ const FIELDS = [
 ];
 
 const FIXED: Readonly<Record<string, Fixed>> = {
-  logSeverityScreen: { only: ['Info'], why: 'what BIRD logs does not change; leave it out' },
+  logSeverityScreen: { only: ['Info'], why: 'BIRD’s log level is fixed; leave it out' },
   bindMode: { only: ['None'], why: 'BIRD listens on every address; leave it out' },
-  serviceLoadBalancerAggregation: { only: ['Enabled'], why: 'networks are announced whole; leave it out' },
-  programClusterRoutes: { only: ['Enabled'], why: 'BIRD writes the routes to other nodes; leave it out' },
-  localWorkloadPeeringIPV4: { only: [], why: 'pods are no BGP peers' },
-  localWorkloadPeeringIPV6: { only: [], why: 'pods are no BGP peers' },
+  serviceLoadBalancerAggregation: {
+    only: ['Enabled'],
+    why: 'networks are announced as a whole; leave it out',
+  },
+  programClusterRoutes: { only: ['Enabled'], why: 'BIRD installs the routes to other nodes; leave it out' },
+  localWorkloadPeeringIPV4: { only: [], why: 'pods cannot be BGP peers' },
+  localWorkloadPeeringIPV6: { only: [], why: 'pods cannot be BGP peers' },
 };
 
 export function readBgpConfiguration(spec: Fields): BgpConfiguration {
   refuseOthers(spec, FIELDS, FIXED);
   const named = communities(spec);
   const nodeMeshPassword = secret(spec, 'nodeMeshPassword');
-  const nodeMeshMaxRestartTime = seconds(spec, 'nodeMeshMaxRestartTime', LONGEST_RESTART);
-  const usual = DEFAULT_BGP_CONFIGURATION;
+  const nodeMeshMaxRestartTime = seconds(spec, 'nodeMeshMaxRestartTime', MAX_RESTART);
+  const defaults = DEFAULT_BGP_CONFIGURATION;
   return {
-    nodeToNodeMeshEnabled: spec.boolean('nodeToNodeMeshEnabled') ?? usual.nodeToNodeMeshEnabled,
-    asNumber: asNumber(spec, 'asNumber') ?? usual.asNumber,
-    listenPort: spec.integer('listenPort', 0, 65535) || usual.listenPort,
+    nodeToNodeMeshEnabled: spec.boolean('nodeToNodeMeshEnabled') ?? defaults.nodeToNodeMeshEnabled,
+    asNumber: asNumber(spec, 'asNumber') ?? defaults.asNumber,
+    listenPort: spec.integer('listenPort', 0, 65535) || defaults.listenPort,
     serviceCidrs: [...new Set(SERVICES.flatMap((field) => objects(spec, field).map((each) => cidrOf(each))))],
     communities: named,
     prefixAdvertisements: objects(spec, 'prefixAdvertisements').map((each) => ({
@@ -64,7 +67,7 @@ function communities(spec: Fields): Readonly<Record<string, Community>> {
     if (!/^[a-zA-Z0-9]([a-zA-Z0-9_.-]{0,126}[a-zA-Z0-9])?$/.test(name)) {
       throw each.invalid('name', `'${name}' must be letters, digits, '-', '_' and '.'`);
     }
-    if (named.has(name)) throw each.invalid('name', `'${name}' is there twice`);
+    if (named.has(name)) throw each.invalid('name', `'${name}' is defined twice`);
     named.set(name, required(each, 'value', parsed(each, 'value', written)));
   }
   return Object.fromEntries(named);
@@ -74,7 +77,7 @@ function written(value: string): Community {
   const found = community(value);
   if (found) return found;
   throw new TypeError(
-    `'${value}' is not a community; write two numbers below 65536, as 65000:100, or three below 4294967296, as 65000:1:2`,
+    `'${value}' is not a community; write two numbers below 65536, like 65000:100, or three below 4294967296, like 65000:1:2`,
   );
 }
 
@@ -83,6 +86,6 @@ function namedOr(named: Readonly<Record<string, Community>>, value: string): Com
   if (found) return found;
   const names = Object.keys(named);
   throw new TypeError(
-    `'${value}' is neither a community, as 65000:100, nor the name of one${names.length ? ` (${names.join(', ')})` : ''}`,
+    `'${value}' is neither a community, like 65000:100, nor the name of one${names.length ? ` (${names.join(', ')})` : ''}`,
   );
 }

@@ -28,10 +28,10 @@ function readRule(fields: Fields, family: Family): FilterRule {
   const source = word(fields, 'source', ['RemotePeers'] as const);
   const device = parsed(fields, 'interface', interfacePattern);
   if (cidr !== undefined && matchOperator === undefined) {
-    throw fields.invalid('matchOperator', 'is missing beside cidr; write Equal, NotEqual, In or NotIn');
+    throw fields.invalid('matchOperator', 'is required with cidr; write Equal, NotEqual, In or NotIn');
   }
   if (cidr === undefined && matchOperator !== undefined) {
-    throw fields.invalid('cidr', 'is missing beside matchOperator');
+    throw fields.invalid('cidr', 'is required with matchOperator');
   }
   return {
     action: required(fields, 'action', word(fields, 'action', ['Accept', 'Reject'] as const)),
@@ -43,7 +43,7 @@ function readRule(fields: Fields, family: Family): FilterRule {
   };
 }
 
-/** Bounds that no route within the network could meet are a mistake. */
+/** Reads the bounds; rejects ones that no route within the network could meet. */
 function readPrefixLength(
   rule: Fields,
   family: Family,
@@ -52,7 +52,7 @@ function readPrefixLength(
   const fields = rule.object('prefixLength');
   if (!fields) return undefined;
   refuseOthers(fields, ['min', 'max']);
-  if (cidr === undefined) throw rule.invalid('cidr', 'is missing beside prefixLength');
+  if (cidr === undefined) throw rule.invalid('cidr', 'is required with prefixLength');
   const min = fields.integer('min', 0, BITS[family]);
   const max = fields.integer('max', 0, BITS[family]);
   if ((min ?? lengthOf(cidr)) > (max ?? BITS[family])) {

@@ -3,10 +3,10 @@ import type { BgpPeer } from '../resources.ts';
 import { type Fixed, parsed, refuseOthers, text, word } from './spec.ts';
 import { asNumber, peerAddress, seconds, secret, selector } from './values.ts';
 
-/** RFC 4724 §3: twelve bits. */
-const LONGEST_RESTART = 4095;
-/** A third of the longest hold time (RFC 4271 §4.2, §4.4). */
-const LONGEST_KEEPALIVE = 21_845;
+/** Maximum restart time in seconds: twelve bits (RFC 4724 §3). */
+const MAX_RESTART = 4095;
+/** Maximum keepalive time in seconds: a third of the longest hold time (RFC 4271 §4.2, §4.4). */
+const MAX_KEEPALIVE = 21_845;
 
 const FIELDS = [
   'node',
@@ -28,9 +28,12 @@ const FIELDS = [
 ];
 
 const FIXED: Readonly<Record<string, Fixed>> = {
-  reversePeering: { only: ['Auto'], why: 'the nodes that a peerSelector names peer back; leave it out' },
-  reachableBy: { only: [], why: 'a peer is reached by the node’s own routes; add one to it there' },
-  localWorkloadSelector: { only: [], why: 'pods are no BGP peers' },
+  reversePeering: {
+    only: ['Auto'],
+    why: 'nodes matching a peerSelector peer back automatically; leave it out',
+  },
+  reachableBy: { only: [], why: 'a peer is reached through the node’s own routes; add a route on the node' },
+  localWorkloadSelector: { only: [], why: 'pods cannot be BGP peers' },
 };
 
 export function readBgpPeer(name: string, spec: Fields): BgpPeer {
@@ -48,8 +51,8 @@ export function readBgpPeer(name: string, spec: Fields): BgpPeer {
     nextHopMode: nextHopMode(spec),
     ...present('password', secret(spec, 'password')),
     sourceAddress: word(spec, 'sourceAddress', ['UseNodeIP', 'None'] as const) ?? 'UseNodeIP',
-    ...present('maxRestartTime', seconds(spec, 'maxRestartTime', LONGEST_RESTART)),
-    ...present('keepaliveTime', seconds(spec, 'keepaliveTime', LONGEST_KEEPALIVE)),
+    ...present('maxRestartTime', seconds(spec, 'maxRestartTime', MAX_RESTART)),
+    ...present('keepaliveTime', seconds(spec, 'keepaliveTime', MAX_KEEPALIVE)),
     ...present('numAllowedLocalAsNumbers', spec.integer('numAllowedLocalASNumbers', 0, 100)),
     ...present('ttlSecurity', spec.integer('ttlSecurity', 0, 255) || undefined),
     bfd: spec.boolean('bfd') ?? false,
@@ -61,28 +64,28 @@ export function readBgpPeer(name: string, spec: Fields): BgpPeer {
 
 function checkEnds(spec: Fields, { node, nodeSelector, peerIp, peerSelector, asNumber }: BgpPeer): void {
   if (node !== undefined && nodeSelector !== undefined) {
-    throw spec.invalid('nodeSelector', 'stands beside node; write one of them');
+    throw spec.invalid('nodeSelector', 'conflicts with node; set only one of them');
   }
   if (peerIp !== undefined && peerSelector !== undefined) {
-    throw spec.invalid('peerSelector', 'stands beside peerIP; write one of them');
+    throw spec.invalid('peerSelector', 'conflicts with peerIP; set only one of them');
   }
   if (peerIp === undefined && peerSelector === undefined) {
     throw spec.invalid('peerIP', 'is missing; write the address of a router, or a peerSelector for nodes');
   }
   if (peerIp !== undefined && asNumber === undefined) {
-    throw spec.invalid('asNumber', `is missing: that of the router at ${peerIp}`);
+    throw spec.invalid('asNumber', `is missing: set it to that of the router at ${peerIp}`);
   }
   if (peerSelector !== undefined && asNumber !== undefined) {
-    throw spec.invalid('asNumber', "stands beside peerSelector; the AS number of a node is the node's own");
+    throw spec.invalid('asNumber', "conflicts with peerSelector; a node's AS number is set on the node");
   }
 }
 
-/** `keepOriginalNextHop` is the older way to say Keep. */
+/** `keepOriginalNextHop` is the older spelling of Keep. */
 function nextHopMode(spec: Fields): BgpPeer['nextHopMode'] {
   const mode = word(spec, 'nextHopMode', ['Auto', 'Self', 'Keep'] as const);
   if (spec.boolean('keepOriginalNextHop') !== true) return mode ?? 'Auto';
   if (mode === undefined || mode === 'Keep') return 'Keep';
-  throw spec.invalid('keepOriginalNextHop', `says otherwise than nextHopMode ${mode}; leave it out`);
+  throw spec.invalid('keepOriginalNextHop', `contradicts nextHopMode ${mode}; leave it out`);
 }
 
 function present<K extends string, V>(key: K, value: V | undefined): { [P in K]?: V } {

@@ -17,9 +17,7 @@ export type Resource =
   | { readonly kind: 'BGPFilter'; readonly value: BgpFilter }
   | { readonly kind: 'Node'; readonly value: NodeBgp };
 
-/**
- * Reads what a document says. `where` as of `readDocument`. Throws CONFIG_INVALID naming resource and field.
- */
+/** Decodes a document. `where`: see `readDocument`. Throws CONFIG_INVALID naming resource and field. */
 export function decode(document: Document, where = ''): Resource {
   const { kind, metadata } = document;
   const { name } = metadata;
@@ -41,8 +39,8 @@ export function decode(document: Document, where = ''): Resource {
 }
 
 /**
- * All of a cluster's, each kind sorted by name. A list that holds the same objects as `before` is the same
- * list.
+ * Collects a cluster's resources, each kind sorted by name. A list with the same objects as in `before` is
+ * the same list.
  */
 export function collect(all: Iterable<Resource>, before: Resources = NO_RESOURCES): Resources {
   const by = Map.groupBy(all, ({ kind }) => kind);

@@ -2,11 +2,12 @@ import { FAMILIES } from '../../ip/address.ts';
 import type { Network } from '../network.ts';
 import { API_VERSION, type Document } from './document.ts';
 
-/** IPIP, like Calico's own default pool: it asks nothing of the network between the nodes. */
+/** IPIP, like Calico's own default pool: it makes no demands on the network between the nodes. */
 const IPIP_MODE = 'Always';
 
 /**
- * The pools of a network that has `addresses: blocks` and no IPPool yet: one a family, of its whole network.
+ * Returns the pools of a network that has `addresses: blocks` and no IPPool yet: one per family, covering its
+ * whole network.
  */
 export function defaultPools(network: Network): Document[] {
   return FAMILIES.flatMap((family): Document[] => {
@@ -24,7 +25,7 @@ export function defaultPools(network: Network): Document[] {
   });
 }
 
-/** `ipipMode` of the backend, its key matched without case like all keys; `readNetwork` has checked it. */
+/** The backend's `ipipMode`, matched case-insensitively like all keys; already checked by `readNetwork`. */
 function ipipMode({ backend }: Network): unknown {
   const [, value] = Object.entries(backend.options).find(([key]) => key.toLowerCase() === 'ipipmode') ?? [];
   return value ?? IPIP_MODE;

@@ -6,10 +6,10 @@ export const KINDS = ['IPPool', 'IPReservation', 'BGPConfiguration', 'BGPPeer', 
 export type Kind = (typeof KINDS)[number];
 
 export const API_VERSION = 'projectcalico.org/v3';
-/** As the Kubernetes datastore names the same. */
+/** The same version as named in the Kubernetes datastore. */
 const CRD_VERSION = 'crd.projectcalico.org/v1';
 
-/** A resource as somebody wrote it, without what a cluster's server adds (uid, times, status). */
+/** A resource as the user wrote it, without what a server adds (uid, times, status). */
 export type Document = {
   readonly apiVersion: typeof API_VERSION;
   readonly kind: Kind;
@@ -17,14 +17,14 @@ export type Document = {
     readonly name: string;
     readonly labels?: Readonly<Record<string, string>>;
     readonly annotations?: Readonly<Record<string, string>>;
-    /** From the store: applied only if nobody has changed the resource since. */
+    /** From the store: applied only if the resource has not changed since. */
     readonly resourceVersion?: string;
   };
   readonly spec: Readonly<Record<string, unknown>>;
 };
 
-/** Written by servers, meant by nobody. */
-const OF_THE_SERVER = ['uid', 'creationTimestamp', 'generation', 'managedFields', 'selfLink'];
+/** Fields added by servers, which are ignored. */
+const SERVER_FIELDS = ['uid', 'creationTimestamp', 'generation', 'managedFields', 'selfLink'];
 
 /** `IPPool/default`: how errors and commands name a resource. */
 export function titleOf({ kind, metadata }: Pick<Document, 'kind' | 'metadata'>): string {
@@ -48,7 +48,7 @@ export function readDocument(value: unknown, where = ''): Document {
     required(fields, 'metadata', fields.raw('metadata')),
     `${where}${kind} metadata`,
   );
-  refuseOthers(metadata, ['name', 'labels', 'annotations', 'resourceVersion', ...OF_THE_SERVER]);
+  refuseOthers(metadata, ['name', 'labels', 'annotations', 'resourceVersion', ...SERVER_FIELDS]);
   const name = nameOf(kind, metadata);
   const labels = strings(metadata, 'labels');
   const annotations = strings(metadata, 'annotations');
@@ -70,10 +70,10 @@ function knownKind(fields: Fields): Kind {
   const written = required(fields, 'kind', text(fields, 'kind'));
   const kind = KINDS.find((each) => each === written);
   if (kind !== undefined) return kind;
-  throw fields.invalid('kind', `'${written}' is not supported; there are ${KINDS.join(', ')}`);
+  throw fields.invalid('kind', `'${written}' is not supported; use one of ${KINDS.join(', ')}`);
 }
 
-/** The kind that people call `ippool`, `ippools`, `IPPool`, `pool`. Throws USAGE. */
+/** Returns the kind for a name such as `ippool`, `ippools`, `IPPool` or `pool`. Throws USAGE. */
 export function kindNamed(word: string): Kind {
   const plain = word.toLowerCase();
   const singular = plain.replace(/s$/, '');
@@ -81,7 +81,7 @@ export function kindNamed(word: string): Kind {
     (each) => [singular, plain].includes(each.toLowerCase()) || SHORT[each].includes(plain),
   );
   if (kind !== undefined) return kind;
-  throw new FlatnetError(`there is no kind '${word}'`, {
+  throw new FlatnetError(`unknown kind '${word}'`, {
     code: 'USAGE',
     object: 'kind',
     fix: `use one of ${KINDS.map((each) => each.toLowerCase()).join(', ')}`,
@@ -97,7 +97,7 @@ const SHORT: Readonly<Record<Kind, readonly string[]>> = {
   Node: ['no'],
 };
 
-/** A DNS name, as Kubernetes asks of a resource: RFC 1123 labels joined by dots. */
+/** A DNS name, as Kubernetes requires for a resource: RFC 1123 labels joined by dots. */
 function nameOf(kind: Kind, metadata: Fields): string {
   const name = required(metadata, 'name', text(metadata, 'name'));
   if (name.length > 253 || !/^[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)*$/.test(name)) {
@@ -106,7 +106,7 @@ function nameOf(kind: Kind, metadata: Fields): string {
   if (kind === 'BGPConfiguration' && name !== 'default') {
     throw metadata.invalid(
       'name',
-      `'${name}' is not supported: the one configuration is 'default'; what differs on a node is written in its Node`,
+      `'${name}' is not supported: the only configuration is 'default'; per-node settings go into the Node resource`,
     );
   }
   return name;

@@ -17,17 +17,17 @@ const FIELDS = [
   'assignmentMode',
 ];
 
-const OLD: Fixed = { only: [], why: 'it is of the old API; write ipipMode and natOutgoing' };
+const OLD: Fixed = { only: [], why: 'it belongs to the old API; use ipipMode and natOutgoing' };
 const FIXED: Readonly<Record<string, Fixed>> = {
   vxlanMode: {
     only: ['Never'],
-    why: 'pools go by BGP, with ipipMode or plain; for VXLAN set Backend.Type of the network to vxlan',
+    why: 'pools are routed by BGP, with or without ipipMode; for VXLAN set the network’s Backend.Type to vxlan',
   },
   allowedUses: {
     only: [[], ['Workload', 'Tunnel'], ['Tunnel', 'Workload']],
     why: 'a pool serves pods and tunnels; leave it out',
   },
-  awsSubnetID: { only: [], why: 'flatnet does not know AWS' },
+  awsSubnetID: { only: [], why: 'flatnet does not support AWS' },
   ipip: OLD,
   'nat-outgoing': OLD,
 };
@@ -37,7 +37,7 @@ const BLOCKS: Record<Family, { min: number; usual: number; max: number }> = {
   6: { min: 116, usual: 122, max: 128 },
 };
 
-/** Networks whose addresses no pod can have: this host, link-local, multicast. */
+/** Networks that pods cannot use: this host, link-local, multicast. */
 const UNUSABLE = [
   '0.0.0.0/8',
   '127.0.0.0/8',
@@ -52,7 +52,7 @@ export function readIpPool(name: string, spec: Fields): IpPool {
   refuseOthers(spec, FIELDS, FIXED);
   const cidr = required(spec, 'cidr', parsed(spec, 'cidr', network));
   const unusable = UNUSABLE.find((other) => overlaps(other, cidr));
-  if (unusable) throw spec.invalid('cidr', `${cidr} overlaps ${unusable}, which pods can't have`);
+  if (unusable) throw spec.invalid('cidr', `${cidr} overlaps ${unusable}, which pods cannot use`);
   const family = familyOf(cidr);
   const ipipMode = encapsulation(spec, 'ipipMode') ?? 'Never';
   if (family === 6 && ipipMode !== 'Never') {
@@ -84,7 +84,7 @@ function blockSize(spec: Fields, cidr: Cidr): number {
   if (size >= lengthOf(cidr)) return size;
   throw spec.invalid(
     spec.has('blockSize') ? 'blockSize' : 'cidr',
-    `a pool of ${cidr} does not hold one block of /${size}; write a blockSize of ${lengthOf(cidr)} or more`,
+    `a pool of ${cidr} cannot hold a block of /${size}; write a blockSize of ${lengthOf(cidr)} or more`,
   );
 }
 

@@ -5,7 +5,7 @@ import { decode } from './decode.ts';
 import { type Document, readDocument, titleOf } from './document.ts';
 
 /**
- * Reads and checks every resource of a file, or none. Throws CONFIG_INVALID naming file, document, resource
+ * Reads and checks all resources of a file, or none. Throws CONFIG_INVALID naming file, document, resource
  * and field.
  */
 export function readManifest(text: string, filename: string): Document[] {
@@ -15,15 +15,15 @@ export function readManifest(text: string, filename: string): Document[] {
     return document;
   });
   if (documents.length === 0) {
-    throw new FlatnetError('there is no resource in it', { code: 'CONFIG_INVALID', object: filename });
+    throw new FlatnetError('contains no resource', { code: 'CONFIG_INVALID', object: filename });
   }
   const titles = documents.map(titleOf);
   const twice = titles.find((title, i) => titles.indexOf(title) !== i);
   if (twice === undefined) return documents;
-  throw new FlatnetError(`${twice} is there twice`, { code: 'CONFIG_INVALID', object: filename });
+  throw new FlatnetError(`${twice} is defined twice`, { code: 'CONFIG_INVALID', object: filename });
 }
 
-/** YAML that `readManifest` reads. */
+/** Writes YAML that `readManifest` reads. */
 export function writeManifest(documents: readonly Document[]): string {
   return documents.map((document) => stringify(document, { lineWidth: 0 })).join('---\n');
 }

@@ -5,9 +5,9 @@ import { type Fixed, parsed, refuseOthers } from './spec.ts';
 import { asNumber } from './values.ts';
 
 const OWN: Fixed = { only: [], why: "a node's agent finds and publishes its addresses itself; leave it out" };
-const WIREGUARD: Fixed = { only: [], why: 'there is no WireGuard; leave it out' };
+const WIREGUARD: Fixed = { only: [], why: 'flatnet has no WireGuard; leave it out' };
 
-/** Labels here add to those that the node's agent was started with. */
+/** Its labels add to those that the node's agent was started with. */
 export function readNodeBgp(name: string, spec: Fields, labels: Readonly<Record<string, string>>): NodeBgp {
   refuseOthers(spec, ['bgp'], {
     addresses: { ...OWN, only: [[]] },

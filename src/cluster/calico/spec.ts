@@ -1,11 +1,13 @@
 import { Fields } from '../fields.ts';
 
-/** The values a field of Calico's may have where flatnet offers no choice, and what to do about any other. */
+/**
+ * The accepted values of a Calico field that flatnet does not support otherwise, and what to do about others.
+ */
 export type Fixed = { readonly only: readonly unknown[]; readonly why: string };
 
 /**
- * Refuses fields that are not `known`, and any value of a `fixed` field that would have to change something.
- * Nothing is ignored silently: what is written is what happens. Throws CONFIG_INVALID naming the field.
+ * Refuses fields that are not `known`, and values of `fixed` fields that flatnet does not support. Nothing is
+ * ignored silently. Throws CONFIG_INVALID naming the field.
  */
 export function refuseOthers(
   fields: Fields,
@@ -23,20 +25,20 @@ export function refuseOthers(
 
 function unknownText(name: string, known: readonly string[]): string {
   const meant = known.find((each) => each.toLowerCase() === name.toLowerCase());
-  return `is not a field of this; ${meant ? `write ${meant}` : `it has ${[...known].sort().join(', ')}`}`;
+  return `is not a known field; ${meant ? `write ${meant}` : `the fields are ${[...known].sort().join(', ')}`}`;
 }
 
-/** A text; an empty one counts as absent, as in Go. */
+/** A string; an empty one counts as absent, as in Go. */
 export function text(fields: Fields, name: string): string | undefined {
   return fields.string(name) || undefined;
 }
 
-/** A text read by a parser that throws; an empty one counts as absent. */
+/** A string read by a parser that throws; an empty one counts as absent. */
 export function parsed<T>(fields: Fields, name: string, parse: (text: string) => T): T | undefined {
   return text(fields, name) === undefined ? undefined : fields.parsed(name, parse);
 }
 
-/** One of the words, written exactly so. */
+/** One of the words, matched exactly. */
 export function word<T extends string>(fields: Fields, name: string, words: readonly T[]): T | undefined {
   const value = text(fields, name);
   const found = words.find((each) => each === value);
@@ -49,7 +51,7 @@ export function required<T>(fields: Fields, name: string, value: T | undefined):
   return value;
 }
 
-/** The objects of a list, each named by its place. */
+/** The objects of a list, each named by its index. */
 export function objects(fields: Fields, name: string): readonly Fields[] {
   return (fields.list(name) ?? []).map((value, i) => new Fields(value, `${fields.path}.${name}[${i}]`));
 }

@@ -7,7 +7,7 @@ import { refuseOthers, required, text } from './spec.ts';
 
 const MAX_U32 = 2 ** 32 - 1;
 
-/** A number, its decimal text, or `high.low` in 16-bit halves (RFC 5396 asdot). 0 is nobody's (RFC 7607). */
+/** A number, its decimal text, or `high.low` in 16-bit halves (RFC 5396 asdot). 0 is reserved (RFC 7607). */
 export function asNumber(fields: Fields, name: string): number | undefined {
   const value = fields.raw(name);
   if (value === undefined || value === '') return undefined;
@@ -36,7 +36,7 @@ const UNITS: Readonly<Record<string, number>> = {
   h: 3600,
 };
 
-/** Go's duration, as `2m` or `1m30s`, in whole seconds up to `max`. */
+/** A Go duration, such as `2m` or `1m30s`, in whole seconds up to `max`. */
 export function seconds(fields: Fields, name: string, max: number): number | undefined {
   const plain = `${fields.raw(name)}`;
   if (/^[0-9]+$/.test(plain)) throw fields.invalid(name, `${plain} has no unit; write ${plain}s`);
@@ -48,7 +48,7 @@ export function seconds(fields: Fields, name: string, max: number): number | und
   if (isWhole && Number.isInteger(sum) && sum >= 1 && sum <= max) return sum;
   throw fields.invalid(
     name,
-    `must be a time of 1s to ${max}s in whole seconds, as 2m or 90s, not '${value}'`,
+    `must be a duration of 1s to ${max}s in whole seconds, like 2m or 90s, not '${value}'`,
   );
 }
 
@@ -64,8 +64,7 @@ export function community(value: string): Community | undefined {
 }
 
 /**
- * `{ secretKeyRef: { name, key } }`. Both become parts of a path and are held to what Kubernetes allows
- * there.
+ * `{ secretKeyRef: { name, key } }`. Both become parts of a path and must be names that Kubernetes allows.
  */
 export function secret(fields: Fields, name: string): SecretRef | undefined {
   const outer = fields.object(name);
@@ -73,7 +72,7 @@ export function secret(fields: Fields, name: string): SecretRef | undefined {
   refuseOthers(outer, ['secretKeyRef']);
   const reference = required(outer, 'secretKeyRef', outer.object('secretKeyRef'));
   refuseOthers(reference, ['name', 'key'], {
-    optional: { only: [false], why: 'without the password there is no session' },
+    optional: { only: [false], why: 'a session needs its password' },
   });
   const part = (field: string, pattern: RegExp): string => {
     const value = required(reference, field, text(reference, field));
@@ -86,10 +85,10 @@ export function secret(fields: Fields, name: string): SecretRef | undefined {
   };
 }
 
-/** An interface's name, with `*` and `?` for any characters, as BIRD takes it. */
+/** An interface name with the wildcards `*` and `?`, as BIRD accepts it. */
 export function interfacePattern(value: string): string {
   if (/^[a-zA-Z0-9_.:*?-]{1,15}$/.test(value)) return value;
-  throw new TypeError(`'${value}' can't be an interface's name; * stands for any characters`);
+  throw new TypeError(`'${value}' is not an interface name; * matches any characters`);
 }
 
 export function selector(value: string): string {
@@ -106,7 +105,7 @@ export function network(value: string): Cidr {
   return cidr;
 }
 
-/** A network, or an address alone. */
+/** A network, or a single address. */
 export function networkOrAddress(value: string): Cidr {
   return isIp(value) ? hostCidr(parseIp(value)) : network(value);
 }

@@ -32,7 +32,7 @@ test('what blocks were cut from stays; all else of a pool may change', () => {
     assert.throws(() => checkChange(resource('p', spec), before, { pools, nodes: [] }), {
       code: 'CONFIG_INVALID',
       object: 'IPPool/p',
-      message: new RegExp(`spec.${field} can't change from .* make another pool`),
+      message: new RegExp(`spec.${field} can't change from .* create another pool`),
     });
   }
 });
@@ -42,7 +42,7 @@ test('pools do not overlap', () => {
   for (const cidr of ['10.0.4.0/24', '10.0.0.0/16', '10.0.0.0/8', 'fd00::/96']) {
     assert.throws(() => checkChange(resource('new', { cidr }), undefined, { pools, nodes: [] }), {
       code: 'CONFIG_INVALID',
-      message: /overlaps .* of IPPool\/(a|six); choose a network of its own/,
+      message: /overlaps .* of IPPool\/(a|six); choose a network that no other pool overlaps/,
     });
   }
   checkChange(resource('new', { cidr: '10.1.0.0/16' }), undefined, { pools, nodes: [] });
@@ -54,7 +54,7 @@ test('a new pool holds no address of a node itself', () => {
   for (const cidr of ['172.30.0.0/20', '172.30.0.0/26', 'fd77::/64']) {
     assert.throws(() => checkChange(resource('p', { cidr }), undefined, occupied), {
       code: 'CONFIG_INVALID',
-      message: /holds (172\.30\.0\.11|fd77::11), the address of node node1 itself; choose/,
+      message: /holds (172\.30\.0\.11|fd77::11), the address of node node1; choose/,
     });
   }
   checkChange(resource('p', { cidr: '172.30.0.64/26' }), undefined, occupied);
@@ -69,7 +69,7 @@ test('a pool goes when no pod has an address of it, and no node may be giving ou
     checkDeletion(pool, { blocks: 0, addresses: 0 });
     assert.throws(() => checkDeletion(pool, { blocks: 1, addresses: 2 }), {
       code: 'IN_USE',
-      message: /2 addresses.* not masqueraded.*; .*--force/,
+      message: /2 pod addresses.* not masqueraded.*; .*--force/,
     });
   }
   checkDeletion(disabled, { blocks: 3, addresses: 0 });

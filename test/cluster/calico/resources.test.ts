@@ -91,7 +91,7 @@ const REFUSED: readonly [{ kind: string; name: string; spec: unknown }, string, 
   [
     pool({ cidr: '10.0.0.0/28' }),
     'IPPool/p spec.cidr',
-    /does not hold one block of \/26; write a blockSize of 28/,
+    /cannot hold a block of \/26; write a blockSize of 28/,
   ],
   [pool({ blockSize: 15 }), 'IPPool/p spec.blockSize', /from 20 to 32, not 15/],
   [pool({ blockSize: 33 }), 'IPPool/p spec.blockSize', /from 20 to 32, not 33/],
@@ -110,18 +110,22 @@ const REFUSED: readonly [{ kind: string; name: string; spec: unknown }, string, 
     /"CrossSubnet" is not supported: .*Backend\.Type/,
   ],
   [pool({ allowedUses: ['LoadBalancer'] }), 'IPPool/p spec.allowedUses', /is not supported: .*leave it out/],
-  [pool({ ipip: { enabled: true } }), 'IPPool/p spec.ipip', /of the old API; write ipipMode/],
-  [pool({ 'nat-outgoing': true }), 'IPPool/p spec.nat-outgoing', /of the old API/],
+  [pool({ ipip: { enabled: true } }), 'IPPool/p spec.ipip', /old API; use ipipMode/],
+  [pool({ 'nat-outgoing': true }), 'IPPool/p spec.nat-outgoing', /old API/],
   [pool({ nodeSelector: "rack = 'a'" }), 'IPPool/p spec.nodeSelector', /expected ==.*position 6/],
   [pool({ natoutgoing: true }), 'IPPool/p spec.natoutgoing', /write natOutgoing/],
-  [pool({ constructor: true }), 'IPPool/p spec.constructor', /is not a field of this; it has /],
+  [pool({ constructor: true }), 'IPPool/p spec.constructor', /is not a known field; the fields are /],
   [pool({ disabled: 'yes' }), 'IPPool/p spec.disabled', /true or false/],
   [
     { kind: 'IPReservation', name: 'r', spec: { reservedCIDRs: ['x'] } },
     'IPReservation/r spec.reservedCIDRs[0]',
     /not a network/,
   ],
-  [{ ...config({}), name: 'node.n' }, 'BGPConfiguration metadata.name', /the one configuration is 'default'/],
+  [
+    { ...config({}), name: 'node.n' },
+    'BGPConfiguration metadata.name',
+    /the only configuration is 'default'/,
+  ],
   [config({ asNumber: 0 }), 'BGPConfiguration/default spec.asNumber', /from 1 to 4294967295/],
   [config({ asNumber: '1.65536' }), 'BGPConfiguration/default spec.asNumber', /AS number/],
   [config({ asNumber: 1.1 }), 'BGPConfiguration/default spec.asNumber', /"high\.low" in quotes/],
@@ -183,7 +187,7 @@ const REFUSED: readonly [{ kind: string; name: string; spec: unknown }, string, 
   [
     config({ ignoredInterfaces: ['eth0"; }'] }),
     'BGPConfiguration/default spec.ignoredInterfaces[0]',
-    /can't be an interface/,
+    /is not an interface name/,
   ],
   [
     config({ nodeMeshPassword: { secretKeyRef: { name: '../etc', key: 'x' } } }),
@@ -202,15 +206,15 @@ const REFUSED: readonly [{ kind: string; name: string; spec: unknown }, string, 
   [
     peer({ asNumber: undefined }),
     'BGPPeer/p spec.asNumber',
-    /is missing: that of the router at 192\.0\.2\.1/,
+    /is missing: set it to that of the router at 192\.0\.2\.1/,
   ],
-  [peer({ peerSelector: 'all()' }), 'BGPPeer/p spec.peerSelector', /stands beside peerIP/],
-  [peer({ peerIP: '', peerSelector: 'all()' }), 'BGPPeer/p spec.asNumber', /stands beside peerSelector/],
-  [peer({ node: 'a', nodeSelector: 'all()' }), 'BGPPeer/p spec.nodeSelector', /stands beside node/],
+  [peer({ peerSelector: 'all()' }), 'BGPPeer/p spec.peerSelector', /conflicts with peerIP/],
+  [peer({ peerIP: '', peerSelector: 'all()' }), 'BGPPeer/p spec.asNumber', /conflicts with peerSelector/],
+  [peer({ node: 'a', nodeSelector: 'all()' }), 'BGPPeer/p spec.nodeSelector', /conflicts with node/],
   [
     peer({ keepOriginalNextHop: true, nextHopMode: 'Self' }),
     'BGPPeer/p spec.keepOriginalNextHop',
-    /otherwise than nextHopMode Self/,
+    /contradicts nextHopMode Self/,
   ],
   [peer({ reachableBy: '192.0.2.9' }), 'BGPPeer/p spec.reachableBy', /not supported/],
   [peer({ reversePeering: 'Manual' }), 'BGPPeer/p spec.reversePeering', /not supported/],
@@ -220,17 +224,17 @@ const REFUSED: readonly [{ kind: string; name: string; spec: unknown }, string, 
   [
     rule({ action: 'Accept', cidr: '10.0.0.0/8' }),
     'BGPFilter/f spec.importV4[0].matchOperator',
-    /is missing beside cidr/,
+    /is required with cidr/,
   ],
   [
     rule({ action: 'Accept', matchOperator: 'In' }),
     'BGPFilter/f spec.importV4[0].cidr',
-    /beside matchOperator/,
+    /required with matchOperator/,
   ],
   [
     rule({ action: 'Accept', prefixLength: { min: 1 } }),
     'BGPFilter/f spec.importV4[0].cidr',
-    /beside prefixLength/,
+    /required with prefixLength/,
   ],
   [
     rule({ action: 'Accept', cidr: '10.0.0.0/8', matchOperator: 'In', prefixLength: { max: 7 } }),
@@ -242,7 +246,11 @@ const REFUSED: readonly [{ kind: string; name: string; spec: unknown }, string, 
     'BGPFilter/f spec.importV6[0].cidr',
     /IPv6 belongs here/,
   ],
-  [rule({ action: 'Accept', operations: [{}] }), 'BGPFilter/f spec.importV4[0].operations', /is not a field/],
+  [
+    rule({ action: 'Accept', operations: [{}] }),
+    'BGPFilter/f spec.importV4[0].operations',
+    /is not a known field/,
+  ],
   [
     node({ bgp: { ipv4Address: '192.0.2.1/24' } }),
     'Node/n spec.bgp.ipv4Address',
@@ -253,11 +261,11 @@ const REFUSED: readonly [{ kind: string; name: string; spec: unknown }, string, 
     'Node/n spec.bgp.routeReflectorClusterID',
     /IPv4 belongs here/,
   ],
-  [node({ wireguard: {} }), 'Node/n spec.wireguard', /there is no WireGuard/],
+  [node({ wireguard: {} }), 'Node/n spec.wireguard', /flatnet has no WireGuard/],
   [
     { kind: 'FelixConfiguration', name: 'default', spec: {} },
     'resource.kind',
-    /'FelixConfiguration' is not supported; there are IPPool/,
+    /'FelixConfiguration' is not supported; use one of IPPool/,
   ],
   [{ ...pool({}), name: 'Pool_1' }, 'IPPool metadata.name', /lower-case/],
   [{ ...pool({}), name: 'a/b' }, 'IPPool metadata.name', /lower-case/],
@@ -281,15 +289,15 @@ test('a file is refused as a whole, naming the place', () => {
   const good = 'apiVersion: projectcalico.org/v3\nkind: Node\nmetadata: {name: a}\n';
   const refused = (text: string, message: RegExp): void =>
     assert.throws(() => readManifest(text, 'x.yaml'), { code: 'CONFIG_INVALID', message });
-  refused('', /x\.yaml: there is no resource in it/);
-  refused(`${good}---\n${good}`, /Node\/a is there twice/);
+  refused('', /x\.yaml: contains no resource/);
+  refused(`${good}---\n${good}`, /Node\/a is defined twice/);
   refused(
     `${good}---\n${good.replace('v3', 'v2')}`,
     /x\.yaml document 2: resource\.apiVersion: of Node must be/,
   );
   refused(`${good}---\nfoo: [`, /x\.yaml:5:7: /);
-  refused(`${good}namespace: x\n`, /resource\.namespace: is not a field/);
-  refused(good.replace('{name: a}', '{name: a, namespace: x}'), /metadata\.namespace: is not a field/);
+  refused(`${good}namespace: x\n`, /resource\.namespace: is not a known field/);
+  refused(good.replace('{name: a}', '{name: a, namespace: x}'), /metadata\.namespace: is not a known field/);
   refused(
     good.replace('{name: a}', '{name: a, labels: {b: true}}'),
     /labels\.b: must be a string; put it in quotes/,

@@ -6,7 +6,7 @@ import { LabPaths } from '../../../src/lab/record/paths.ts';
 
 test('invalid names are refused with the field and a way out', () => {
   assert.throws(() => labName('My_Lab'), /lab name: 'My_Lab' .*as 'my-lab'/);
-  assert.throws(() => labName('x'.repeat(41)), /41 characters, 40 are allowed/);
+  assert.throws(() => labName('x'.repeat(41)), /41 characters; the limit is 40/);
   assert.throws(() => nodeName('flatnet', 'router'), /node name: 'router' is reserved for the lab itself/);
   assert.throws(() => nodeName('flatnet', 'Node'), /node name: 'Node'/);
 });

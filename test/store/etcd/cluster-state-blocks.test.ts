@@ -124,7 +124,7 @@ test('a resource that cannot be read keeps its last good value, and says so; a d
   assert.equal(warnings.length, 5);
   assert.match(
     warnings[4] ?? '',
-    /^\/net\/flatnet\/resources\/IPPool\/p: IPPool\/p spec\.later: is not a field/,
+    /^\/net\/flatnet\/resources\/IPPool\/p: IPPool\/p spec\.later: is not a known field/,
   );
   const same = apply(
     keys.put(key, putDocument(layout, document('IPPool', 'p', { cidr: '10.0.0.0/16', blockSize: 26 })).value),

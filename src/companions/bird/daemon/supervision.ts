@@ -41,7 +41,7 @@ export async function supervise(
       await Promise.race([connected.control.closed, stopped]);
       clearInterval(pulse);
       if (signal.aborted) return;
-      log.warn({ restarts }, 'BIRD has restarts; restarting it');
+      log.warn({ restarts }, 'BIRD has died; restarting it');
     }
     if (performance.now() - since > STEADY) {
       backoff.reset();
