@@ -21,6 +21,6 @@ command
       log,
       signal: stopSignal(),
     });
-    log.info({ endpoint: server.endpoint, file: options.data }, 'store serves');
+    log.info({ endpoint: server.endpoint, file: options.data }, 'store is listening');
     await server.closed;
   });

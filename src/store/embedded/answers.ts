@@ -7,7 +7,7 @@ import type {
   TransactionResult,
 } from './requests.ts';
 
-// Answers in protobuf's JSON mapping: int64 as strings, and zero, empty or false fields left out.
+// Answers in protobuf's JSON mapping: int64 as strings; zero, empty and false fields omitted.
 // JSON.stringify drops `undefined`, so fields that may be zero go through these.
 const int = (value: number): string | undefined => (value === 0 ? undefined : String(value));
 const bytes = (value: Uint8Array): string | undefined =>

@@ -7,14 +7,14 @@ import type { Message } from './message.ts';
 import { readDelete, readPut, readRange, readTransaction, readWatch } from './requests.ts';
 import type { WatchHub } from './watch-hub.ts';
 
-/** The etcd release whose API this is a part of. */
+/** The etcd release whose API this implements in part. */
 const VERSION = { etcdserver: '3.4.23', etcdcluster: '3.4.0' };
 
 export type Handler = (message: Message) => object;
 export type Api = {
-  /** Answers to POST, by path. */
+  /** POST handlers by path. */
   readonly post: ReadonlyMap<string, Handler>;
-  /** Answers to GET, by path. */
+  /** GET handlers by path. */
   readonly get: ReadonlyMap<string, () => object>;
   /** Takes over the response to `/v3/watch`. */
   readonly watch: (message: Message, response: ServerResponse) => void;
@@ -25,11 +25,11 @@ export type Parts = {
   readonly clock: LeaseClock;
   readonly hub: WatchHub;
   readonly header: () => Header;
-  /** Bytes of the file. */
+  /** Size of the file in bytes. */
   readonly size: () => number;
 };
 
-/** What the embedded server answers to which path: as much of etcd's v3 JSON gateway as flatnet needs. */
+/** Returns the embedded server's handlers: as much of etcd's v3 JSON gateway as flatnet needs. */
 export function createApi({ machine, clock, hub, header, size }: Parts): Api {
   const revoke: Handler = (message) => {
     clock.revoke(message.int('ID'));

@@ -21,7 +21,7 @@ const TABLES = `
 `;
 
 /**
- * Opens the store's file for this process alone, creating it if missing. `:memory:` keeps nothing. Throws IO.
+ * Opens the store's file for exclusive use, creating it if missing. `:memory:` persists nothing. Throws IO.
  */
 export function openDatabase(file: string): DatabaseSync {
   try {
@@ -46,12 +46,12 @@ export function openDatabase(file: string): DatabaseSync {
 }
 
 function prepare(db: DatabaseSync): void {
-  // Exclusive: a second server on the same file fails here. SQLite's lock ends with the process, even on kill
-  // -9.
+  // Exclusive: a second server on the same file fails here. SQLite's lock ends with the process, even after
+  // SIGKILL.
   db.exec('PRAGMA locking_mode = EXCLUSIVE; PRAGMA journal_mode = WAL');
-  // NORMAL would survive kill -9, but may lose the last transactions in a power cut (sqlite.org/pragma.html),
-  // and a lost lease is a subnet given to two nodes. FULL syncs the WAL at each commit, as etcd syncs its
-  // own.
+  // NORMAL would survive SIGKILL, but may lose the last transactions in a power cut (sqlite.org/pragma.html),
+  // and a lost lease means a subnet assigned to two nodes. FULL syncs the WAL at each commit, as etcd does
+  // with its own.
   db.exec('PRAGMA synchronous = FULL; PRAGMA journal_size_limit = 4194304');
   const version = Number(db.prepare('PRAGMA user_version').get()?.user_version);
   if (version === SCHEMA) {
@@ -59,11 +59,14 @@ function prepare(db: DatabaseSync): void {
     return;
   }
   if (version !== 0) {
-    throw new FlatnetError(`was written by another release (format ${version}, this one knows ${SCHEMA})`, {
-      code: 'IO',
-      operation: 'store open',
-      object: db.location() ?? ':memory:',
-    });
+    throw new FlatnetError(
+      `was written by another release (format ${version}; this release supports ${SCHEMA})`,
+      {
+        code: 'IO',
+        operation: 'store open',
+        object: db.location() ?? ':memory:',
+      },
+    );
   }
   db.exec(`BEGIN EXCLUSIVE; ${TABLES}`);
   const meta = db.prepare('INSERT INTO meta (name, value) VALUES (?, ?)');

@@ -9,12 +9,12 @@ const ERRORS = {
   authDisabled: [9, 'etcdserver: authentication is not enabled'],
   compacted: [11, 'etcdserver: mvcc: required revision has been compacted'],
   futureRevision: [11, 'etcdserver: mvcc: required revision is a future revision'],
-  noPastReads: [12, 'the embedded store reads only the newest revision'],
+  noPastReads: [12, 'the embedded store can only read the newest revision'],
 } as const;
 
 const HTTP: Record<number, number> = { 3: 400, 5: 404, 8: 429, 9: 412, 11: 400, 12: 501, 14: 503 };
 
-/** An answer other than success, in the gateway's shape. */
+/** An error answer in the gateway's shape. */
 export class EtcdError extends Error {
   /** A gRPC status code. */
   readonly code: number;
@@ -38,9 +38,9 @@ export function etcdError(name: keyof typeof ERRORS): EtcdError {
   return new EtcdError(code, message);
 }
 
-/** For a part of the API that the embedded store lacks. */
+/** Returns the error for an API feature the embedded store lacks. */
 export function unsupported(what: string): EtcdError {
-  return new EtcdError(12, `the embedded store does not know ${what}`);
+  return new EtcdError(12, `the embedded store does not support ${what}`);
 }
 
 export function malformed(what: string): EtcdError {

@@ -1,14 +1,14 @@
 import type { DatabaseSync, SQLOutputValue, StatementSync } from 'node:sqlite';
 import type { Change } from './requests.ts';
 
-/** Compaction by itself keeps at least this many revisions… */
+/** Automatic compaction keeps at least this many revisions… */
 const KEEP_REVISIONS = 10_000;
 /** …unless they hold more bytes than this. */
 const KEEP_BYTES = 64 * 1024 * 1024;
 
 const EMPTY = Buffer.alloc(0);
 
-/** What changed at which revision, as far back as the last compaction. */
+/** The changes of each revision since the last compaction. */
 export class History {
   readonly #db: DatabaseSync;
   readonly #sql: Record<'insert' | 'since' | 'compacted' | 'trim', StatementSync>;
@@ -42,7 +42,7 @@ export class History {
     return this.#compacted;
   }
 
-  /** Changes from revision `from` on, in order: whole revisions, at least one, up to about `bytes`. */
+  /** Returns changes since revision `from`, in order: whole revisions, at least one, up to about `bytes`. */
   since(from: number, bytes: number): Change[] {
     const changes: Change[] = [];
     let size = 0;
@@ -55,20 +55,20 @@ export class History {
     return changes;
   }
 
-  /** Inside the transaction that made the changes. */
+  /** Stores changes; call within the transaction that makes them. */
   append(changes: readonly Change[]): void {
     for (const [position, { key, value, created, modified, version, lease }] of changes.entries()) {
       this.#sql.insert.run(modified, position, key, value, created, version, lease);
     }
   }
 
-  /** After that transaction is on disk. */
+  /** Accounts for stored changes; call once that transaction is on disk. */
   appended(changes: readonly Change[]): void {
     this.#newest++;
     for (const { key, value } of changes) this.#bytes += key.length + value.length;
   }
 
-  /** Bounds the file. Waits for twice the length and cuts to half, so that it costs little per write. */
+  /** Bounds the file's size. Trims to half only at twice the limit, so that the cost per write stays low. */
   trim(): void {
     if (this.#newest - this.#compacted > 2 * KEEP_REVISIONS) this.compact(this.#newest - KEEP_REVISIONS);
     else if (this.#bytes > KEEP_BYTES) this.compact(this.#halfway());
@@ -83,7 +83,7 @@ export class History {
     this.#bytes = this.#size();
   }
 
-  /** The oldest revision that, with all after it, fills at most half of what is allowed. */
+  /** The oldest revision from which the history fills at most half of the limit. */
   #halfway(): number {
     return this.#number(
       `SELECT coalesce(min(revision), ${this.#newest}) AS n FROM (

@@ -5,14 +5,14 @@ import type { Api } from './api.ts';
 import { EtcdError, malformed } from './errors.ts';
 import { Message } from './message.ts';
 
-// etcd's largest gRPC message: --max-request-bytes and 512 KiB. Base64 makes it a third longer.
+// etcd's largest gRPC message: --max-request-bytes plus 512 KiB. Base64 makes it a third longer.
 const MAX_MESSAGE_BYTES = 2 * 1024 * 1024;
 const MAX_BODY_BYTES = Math.ceil(MAX_MESSAGE_BYTES / 3) * 4 + 64 * 1024;
 
-// TCP's own: a client that vanished silently does not keep its watch.
+// TCP keep-alive, so that a client that vanished silently does not keep its watch.
 const KEEP_ALIVE = { keepAlive: true, keepAliveInitialDelay: 10_000 };
 
-/** An HTTP server, not yet listening, that answers as the API says. */
+/** Creates an HTTP server for the API; it is not listening yet. */
 export function createHttpServer(api: Api, log: Log): http.Server {
   const server = http.createServer(KEEP_ALIVE, (request, response) => {
     answer(api, request, response).catch((error: unknown) => refuse(request, response, error, log));
@@ -43,7 +43,7 @@ async function readBody(request: http.IncomingMessage): Promise<string> {
   let size = 0;
   for await (const chunk of request) {
     size += chunk.length;
-    // An oversized body is read to its end and discarded, so that the client hears why.
+    // An oversized body is read to its end and discarded, so that the client receives the error.
     if (size <= MAX_BODY_BYTES) chunks.push(chunk);
   }
   if (size <= MAX_BODY_BYTES) return Buffer.concat(chunks).toString('utf8');
@@ -74,7 +74,7 @@ function refuse(
     sendJson(response, error.status, error);
     return;
   }
-  // A full disk, a broken file: the write did not happen and may be retried.
+  // A full disk, a damaged file: the write did not happen and may be retried.
   log.error({ path: request.url, error: messageOf(error) }, 'store request failed');
   sendJson(response, 503, new EtcdError(14, `etcdserver: ${messageOf(error)}`));
 }

@@ -2,16 +2,16 @@ import { randomInt } from 'node:crypto';
 import { etcdError } from './errors.ts';
 import type { Machine } from './machine.ts';
 
-/** Seconds; etcd's shortest lease with its usual election timeout. */
+/** Seconds; etcd's minimum with its default election timeout. */
 const MIN_TTL = 2;
 const TICK = 250;
-/** Milliseconds of lease time that one tick may count. */
+/** Maximum lease time one tick may add, in milliseconds. */
 const MAX_STEP = 4 * TICK;
 
 /**
- * Ends leases whose time is up. Its clock counts only while this server is awake: after a start every lease
- * has its full time again, and a server that was stopped or starved hears its clients first, so that no
- * outage of the store costs a node its subnet.
+ * Expires leases. Its clock runs only while this server does: after a start, every lease has its full TTL
+ * again, and a server that was stopped or starved hears from its clients before expiring anything. So no
+ * store outage costs a node its subnet.
  */
 export class LeaseClock {
   readonly #machine: Machine;
@@ -21,7 +21,7 @@ export class LeaseClock {
   #ticked = performance.now();
   readonly #timer: NodeJS.Timeout;
 
-  /** `onError` hears when an expired lease cannot be ended; the next tick tries again. */
+  /** `onError` is called when an expired lease cannot be ended; the next tick retries. */
   constructor(machine: Machine, onError: (error: unknown) => void) {
     this.#machine = machine;
     for (const [id, ttl] of machine.leases()) this.#leases.set(id, { ttl, deadline: ttl * 1000 });
@@ -34,17 +34,17 @@ export class LeaseClock {
     }, TICK);
   }
 
-  /** Id `0` lets the server choose one. Returns what was granted, in seconds. */
+  /** ID `0` lets the server choose one. Returns the ID and the TTL granted, in seconds. */
   grant(wanted: string, seconds: number): { id: string; ttl: number } {
     const ttl = Math.max(seconds, MIN_TTL);
-    // Below 2^48, so that the number survives readers that only have doubles.
+    // Below 2^48, so that clients that parse it as a double do not lose precision.
     const id = wanted === '0' ? String(randomInt(1, 2 ** 48 - 1)) : wanted;
     this.#machine.grant(id, ttl);
     this.#leases.set(id, { ttl, deadline: this.#now + ttl * 1000 });
     return { id, ttl };
   }
 
-  /** Returns its TTL, 0 when there is no such lease. */
+  /** Returns the TTL in seconds; 0 when there is no such lease. */
   keepAlive(id: string): number {
     const lease = this.#leases.get(id);
     if (!lease) return 0;
@@ -58,7 +58,7 @@ export class LeaseClock {
     this.#leases.delete(id);
   }
 
-  /** Whole seconds remaining, and those granted. */
+  /** Returns the whole seconds remaining and the seconds granted. */
   timeToLive(id: string): { remaining: number; granted: number } | undefined {
     const lease = this.#leases.get(id);
     if (!lease) return undefined;

@@ -16,13 +16,13 @@ import type {
   TransactionResult,
 } from './requests.ts';
 
-/** The end of the key space, as etcd writes it in a range's end. */
+/** etcd's `range_end` for the end of the key space. */
 const OPEN_END = Buffer.from([0]);
 
 /**
- * etcd's key space over SQLite: one revision for each transaction that changes something, versions per key,
- * leases' keys. Every method is one durable transaction; `onCommit` hears of each new revision once it is on
- * disk.
+ * etcd's key space on SQLite: one revision for each transaction that changes something, versions per key,
+ * keys attached to leases. Every method is one durable transaction; `onCommit` is called for each new
+ * revision once it is on disk.
  */
 export class Machine {
   readonly history: History;
@@ -52,7 +52,7 @@ export class Machine {
     };
   }
 
-  /** That of the newest change; 1 for an empty store, as in etcd. */
+  /** Revision of the newest change; 1 for an empty store, as in etcd. */
   get revision(): number {
     return this.#revision;
   }
@@ -87,7 +87,7 @@ export class Machine {
     });
   }
 
-  /** Forgets history before `revision`: watches can no longer start there. */
+  /** Discards history before `revision`: watches can no longer start there. */
   compact(revision: number): void {
     if (revision > this.#revision) throw etcdError('futureRevision');
     if (revision <= this.history.compacted) throw etcdError('compacted');
@@ -107,13 +107,13 @@ export class Machine {
     this.#db.prepare('INSERT INTO lease (id, ttl) VALUES (?, ?)').run(lease, ttl);
   }
 
-  /** Every lease granted and not ended, with its TTL in seconds. */
+  /** Every active lease with its TTL in seconds. */
   leases(): Map<string, number> {
     const rows = this.#db.prepare('SELECT id, ttl FROM lease').all();
     return new Map(rows.map((row) => [String(row.id), Number(row.ttl)]));
   }
 
-  /** The keys that go when the lease does. */
+  /** The keys attached to the lease. */
   leased(lease: string): Row[] {
     return this.#sql.leased.all(lease).map(rowOf);
   }
@@ -169,7 +169,7 @@ export class Machine {
 
   #holds({ key, target, equals }: CompareRequest): boolean {
     const row = this.#sql.one.get(key);
-    // etcd: a missing key has revisions and version 0, and no comparison of its value holds.
+    // As in etcd, a missing key has revisions and version 0, and no comparison of its value succeeds.
     if (target === 'value') return row !== undefined && Buffer.compare(bytesOf(row.value), equals) === 0;
     return Number(row?.[target] ?? 0) === equals;
   }

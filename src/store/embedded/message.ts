@@ -1,6 +1,6 @@
 import { malformed, unsupported } from './errors.ts';
 
-/** The fields of a request in protobuf's JSON mapping; a wrong type is an error of code 3. */
+/** The fields of a request in protobuf's JSON mapping; a wrong type is an error with code 3. */
 export class Message {
   readonly #fields: Record<string, unknown>;
 
@@ -49,7 +49,7 @@ export class Message {
     return value.map((child) => new Message(child));
   }
 
-  /** Refuses what etcd would understand and this server would silently ignore. */
+  /** Rejects fields that etcd supports and this server would silently ignore. */
   refuse(...names: readonly string[]): void {
     const name = names.find((candidate) => this.#fields[candidate]);
     if (name !== undefined) throw unsupported(name);

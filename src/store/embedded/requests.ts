@@ -1,7 +1,7 @@
 import { etcdError, unsupported } from './errors.ts';
 import type { Message } from './message.ts';
 
-/** One key, or those from `key` up to `end`; an end of one zero byte is open. */
+/** One key, or those from `key` up to, excluding, `end`; a single zero byte means no upper bound. */
 export type KeyRange = { readonly key: Buffer; readonly end: Buffer | undefined };
 export type RangeRequest = KeyRange & {
   readonly limit: number;
@@ -45,7 +45,7 @@ export type Row = {
   readonly version: number;
   readonly lease: string;
 };
-/** A key's state after one revision; version 0: deleted. */
+/** A key's state after a revision; version 0 means deleted. */
 export type Change = Row;
 
 // etcd's limits: --max-txn-ops and --max-request-bytes.
@@ -149,7 +149,7 @@ function readOperation(message: Message): Operation {
   throw etcdError('emptyKey');
 }
 
-/** A key may be put once, and not be put and deleted, in one transaction. */
+/** Within a transaction, a key may be put only once, and not both put and deleted. */
 function checkDuplicates(operations: readonly Operation[]): void {
   const puts = new Set<string>();
   for (const operation of operations) {
@@ -166,7 +166,7 @@ function checkDuplicates(operations: readonly Operation[]): void {
   }
 }
 
-/** Whether the range has the key. */
+/** Whether the range includes the key. */
 export function covers({ key, end }: KeyRange, candidate: Uint8Array): boolean {
   if (end === undefined) return key.equals(candidate);
   if (Buffer.compare(candidate, key) < 0) return false;

@@ -13,9 +13,9 @@ import { Machine } from './machine.ts';
 import { WatchHub } from './watch-hub.ts';
 
 export type EmbeddedOptions = {
-  /** `unix:/path` (mode 0600) or `http://address:port`; port 0 takes a free one. */
+  /** `unix:/path` (mode 0600) or `http://address:port`; port 0 picks a free one. */
   readonly listen: string;
-  /** The SQLite file, created with its folder if missing. */
+  /** The SQLite file, created with its directory if missing. */
   readonly file: string;
   readonly log: Log;
   /** Closes the server. */
@@ -23,7 +23,7 @@ export type EmbeddedOptions = {
 };
 
 export type EmbeddedServer = {
-  /** For a client's `endpoints`. */
+  /** Value for a client's `endpoints`. */
   readonly endpoint: string;
   /** Resolves when the server has closed. */
   readonly closed: Promise<void>;
@@ -33,7 +33,7 @@ export type EmbeddedServer = {
 const HOUSEKEEPING = 1_000;
 
 /**
- * Serves etcd's v3 JSON API from one SQLite file. Throws IO when file or address are not to be had;
+ * Serves etcd's v3 JSON API from one SQLite file. Throws IO when the file or address is unavailable;
  * CONFIG_INVALID.
  */
 export async function serveEmbedded({ listen, file, log, signal }: EmbeddedOptions): Promise<EmbeddedServer> {
@@ -44,14 +44,14 @@ export async function serveEmbedded({ listen, file, log, signal }: EmbeddedOptio
   const header = () => ({ cluster_id, member_id: '1', revision: String(machine.revision), raft_term: '1' });
   const machine = new Machine(db, (revision, changes) => hub.publish(revision, changes));
   const hub = new WatchHub(machine.history, header);
-  const complain = (error: unknown): void =>
-    log.error({ file, error: messageOf(error) }, 'the store cannot write its file');
-  const clock = new LeaseClock(machine, complain);
+  const logWriteError = (error: unknown): void =>
+    log.error({ file, error: messageOf(error) }, 'the store cannot write to its file');
+  const clock = new LeaseClock(machine, logWriteError);
   const housekeeping = setInterval(() => {
     try {
       machine.history.trim();
     } catch (error) {
-      complain(error);
+      logWriteError(error);
     }
   }, HOUSEKEEPING);
   const size = (): number => statSync(file, { throwIfNoEntry: false })?.size ?? 0;
@@ -81,7 +81,7 @@ export async function serveEmbedded({ listen, file, log, signal }: EmbeddedOptio
   if (signal?.aborted) await close();
   signal?.addEventListener('abort', close, { once: true });
   const endpoint = endpointOf(server, address);
-  log.info({ endpoint, file, revision: machine.revision }, 'store serves');
+  log.info({ endpoint, file, revision: machine.revision }, 'store is listening');
   return { endpoint, closed, close };
 }
 
@@ -111,12 +111,12 @@ async function listenOn(server: http.Server, address: Address): Promise<void> {
   } catch (error) {
     throw listenError(address, messageOf(error), codeOf(error));
   }
-  // Only root may write the cluster's facts. Nobody else could so far: connecting requires write permission
-  // on the socket.
+  // Only root may write the cluster's facts. Until now nobody else could either: connecting requires write
+  // permission on the socket.
   if ('path' in address) chmodSync(address.path, 0o600);
 }
 
-/** A killed server leaves its socket behind; a living one answers on it. */
+/** A killed server leaves its socket behind; a live one accepts connections. */
 async function removeStaleSocket(path: string): Promise<void> {
   const socket = net.connect(path);
   try {
@@ -129,7 +129,7 @@ async function removeStaleSocket(path: string): Promise<void> {
   } finally {
     socket.destroy();
   }
-  throw listenError({ path }, 'another server listens there', 'EADDRINUSE');
+  throw listenError({ path }, 'another server is listening there', 'EADDRINUSE');
 }
 
 function listenError(address: Address, text: string, errno: string | undefined): FlatnetError {

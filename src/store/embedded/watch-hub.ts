@@ -3,17 +3,17 @@ import { event, type Header } from './answers.ts';
 import type { History } from './history.ts';
 import { type Change, covers, type WatchRequest } from './requests.ts';
 
-/** About how many bytes a watch that catches up is sent at once. */
+/** Approximate number of bytes sent at a time to a watch that is catching up. */
 const CHUNK = 256 * 1024;
-/** Milliseconds between reports of progress to watches that asked for them. */
+/** Milliseconds between progress reports to watches that requested them. */
 const PROGRESS = 60_000;
 
 type Watcher = {
   readonly request: WatchRequest;
   readonly response: ServerResponse;
-  /** The first revision it has not been sent. */
+  /** The first revision not sent yet. */
   next: number;
-  /** Its connection is full for now. */
+  /** The connection's send buffer is full. */
   blocked: boolean;
 };
 
@@ -33,7 +33,7 @@ export class WatchHub {
     this.#timer = setInterval(() => this.#reportProgress(), PROGRESS);
   }
 
-  /** Takes over the response until the client goes away. */
+  /** Takes over the response until the client disconnects. */
   add(request: WatchRequest, response: ServerResponse): void {
     const next = request.from > 0 ? request.from : this.#history.newest + 1;
     const watcher = { request, response, next, blocked: false };
@@ -48,9 +48,9 @@ export class WatchHub {
     this.#pump(watcher);
   }
 
-  /** The changes of the newest revision. */
+  /** Sends the changes of the newest revision. */
   publish(revision: number, changes: readonly Change[]): void {
-    // Watches of one range share one text: with thousands of nodes it is built once.
+    // Watches of the same range share the text: it is built only once even with thousands of nodes.
     const texts = new Map<string, string>();
     for (const watcher of this.#watchers) {
       if (watcher.blocked || watcher.next > revision) continue;
@@ -73,7 +73,7 @@ export class WatchHub {
     this.#watchers.clear();
   }
 
-  /** Sends what the watcher has not seen, as far as its connection takes it. */
+  /** Sends outstanding changes until the connection's buffer is full. */
   #pump(watcher: Watcher): void {
     while (!watcher.blocked && watcher.next <= this.#history.newest) {
       if (watcher.next < this.#history.compacted) {

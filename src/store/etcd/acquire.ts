@@ -8,14 +8,13 @@ import type { ClusterState } from './cluster-state.ts';
 import type { Lease } from './facts.ts';
 import { sharesAddress } from './holding.ts';
 
-/** The subnets a node should have, and the leases it holds now: those under other keys are to be released. */
+/** The subnets a node should have, and the leases it holds now; those under other keys are to be released. */
 export type Choice = { readonly subnets: readonly Cidr[]; readonly held: readonly Lease[] };
 
 /**
- * Chooses this node's subnets, one for each family that both network and node have: one it already holds and
- * that still suits the configuration, else `previous` if free, else a free one at random. None where
- * addresses are blocks. Throws OUT_OF_SUBNETS; CONFIG_INVALID when the node has no address in any family of
- * the network.
+ * Chooses this node's subnets, one for each family that both network and node have: one it already holds that
+ * still fits the configuration, else `previous` if free, else a random free one. None under the `blocks`
+ * plan. Throws OUT_OF_SUBNETS; CONFIG_INVALID when the node has no address in any family of the network.
  */
 export function chooseSubnets(
   state: ClusterState,
@@ -34,11 +33,11 @@ export function chooseSubnets(
   for (const family of families) {
     const pool = network.pools[family];
     if (!pool) continue;
-    const asked = [
+    const candidates = [
       ...held.flatMap((lease) => lease.subnets),
       ...(previous[family] ? [previous[family]] : []),
     ];
-    const kept = asked.find((subnet) => compatible(pool, subnet) && isFree(subnet));
+    const kept = candidates.find((subnet) => compatible(pool, subnet) && isFree(subnet));
     const subnet = kept ?? chooseSubnet(pool, taken, random);
     if (!subnet) throw outOfSubnets(family, pool.cidr, taken.length);
     subnets.push(subnet);
@@ -47,10 +46,10 @@ export function chooseSubnets(
 }
 
 /**
- * This node's leases, best first: the one its record names, whatever the node's address now, unless somebody
- * else's address is in it; then those with its public address that no other node's record claims. A lease at
- * our address under another name is ours only if it is the subnet we had: then this machine was renamed.
- * Otherwise DHCP gave us the address of a machine that is away.
+ * Returns this node's leases, best first: the one its record names, whatever the node's address now, unless
+ * it contains another node's address; then those with its public address that no other node's record claims.
+ * A lease at our address under another name is ours only if it has our previous subnet: the machine was
+ * renamed. Otherwise DHCP gave us the address of a machine that is currently down.
  */
 function leasesOf(state: ClusterState, self: NodeFacts, previous: PerFamily<Cidr>): Lease[] {
   const held = new Map<string, Lease>();
@@ -60,14 +59,14 @@ function leasesOf(state: ClusterState, self: NodeFacts, previous: PerFamily<Cidr
     held.set(recorded.kv.key, recorded);
   for (const lease of FAMILIES.flatMap((family) => leasesAt(state, self, family))) {
     const owner = state.leases.ownerOf(lease.kv.key);
-    const unnamed = owner === undefined || owner === self.name || !state.leases.record(owner);
-    const had = lease.subnets.some((subnet) => previous[familyOf(subnet)] === subnet);
-    if (unnamed || had) held.set(lease.kv.key, lease);
+    const isUnclaimed = owner === undefined || owner === self.name || !state.leases.record(owner);
+    const isPrevious = lease.subnets.some((subnet) => previous[familyOf(subnet)] === subnet);
+    if (isUnclaimed || isPrevious) held.set(lease.kv.key, lease);
   }
   return [...held.values()];
 }
 
-/** flannel tells nodes apart by their IPv4 addresses; IPv6 decides only among nodes without one. */
+/** flannel identifies nodes by IPv4 address; IPv6 counts only if one of the two has no IPv4 address. */
 function leasesAt(state: ClusterState, self: NodeFacts, family: Family): Lease[] {
   const address = self.addresses[family];
   if (address === undefined) return [];
@@ -76,7 +75,7 @@ function leasesAt(state: ClusterState, self: NodeFacts, family: Family): Lease[]
   return leases.filter(({ value }) => value?.addresses[4] === undefined || self.addresses[4] === undefined);
 }
 
-/** Every subnet that somebody else holds or has reserved, even if the lease's value cannot be read. */
+/** Returns every subnet held or reserved by others, even if the lease's value is unreadable. */
 function takenByOthers(state: ClusterState, self: NodeFacts, held: readonly Lease[]): Cidr[] {
   const mine = new Set(held.map(({ kv }) => kv.key));
   const taken: Cidr[] = [];
@@ -89,11 +88,11 @@ function takenByOthers(state: ClusterState, self: NodeFacts, held: readonly Leas
 }
 
 function outOfSubnets(family: Family, pool: Cidr, taken: number): FlatnetError {
-  return new FlatnetError(`no free IPv${family} subnet is left, ${taken} are taken`, {
+  return new FlatnetError(`no free IPv${family} subnet is left; ${taken} are taken`, {
     code: 'OUT_OF_SUBNETS',
     operation: 'lease acquire',
     object: pool,
-    fix: 'enlarge Network, raise SubnetLen or delete leases of nodes that are gone',
+    fix: 'enlarge Network, raise SubnetLen or delete leases of removed nodes',
   });
 }
 

@@ -12,51 +12,51 @@ import {
 import { decodeBlock, decodeConfig, decodeHandle } from './block-codec.ts';
 import type { BlockKeys } from './block-keys.ts';
 
-/** Reads the keys of the plan, all of one moment. */
+/** Decodes the keys of the plan, all read at one revision. */
 export function snapshotOf(items: readonly KeyValue[], keys: BlockKeys): Snapshot {
   let config = DEFAULT_IPAM_CONFIG;
   const blocks: Stored<Block>[] = [];
   const affinities: Stored<Affinity>[] = [];
   const handles = new Map<string, Stored<Handle>>();
-  const spoilt: { object: string; problem: string }[] = [];
+  const unreadableItems: { object: string; problem: string }[] = [];
   for (const item of items) {
-    const about = keys.kindOf(item.key);
+    const parsed = keys.kindOf(item.key);
     const version = versionOf(item.modRevision);
     try {
-      switch (about?.kind) {
+      switch (parsed?.kind) {
         case undefined:
-          throw new Error('is no key of this plan');
+          throw new Error('is not a key of this plan');
         case 'block': {
           const value = decodeBlock(item.value);
-          if (value.cidr !== about.cidr) throw new Error(`says it is block ${value.cidr}`);
+          if (value.cidr !== parsed.cidr) throw new Error(`says it is block ${value.cidr}`);
           blocks.push({ value, version });
           break;
         }
         case 'handle':
-          handles.set(about.id, { value: decodeHandle(item.value), version });
+          handles.set(parsed.id, { value: decodeHandle(item.value), version });
           break;
         case 'config':
           config = decodeConfig(item.value);
           break;
         case 'affinity': {
           const affinity = affinityFrom(keys, item);
-          if (!affinity) throw new Error(`'${item.value}' is no state of an affinity`);
+          if (!affinity) throw new Error(`'${item.value}' is not an affinity state`);
           affinities.push(affinity);
         }
       }
     } catch (error) {
-      spoilt.push({ object: item.key, problem: messageOf(error) });
+      unreadableItems.push({ object: item.key, problem: messageOf(error) });
     }
   }
-  return { config, blocks, affinities, handles, unreadable: spoilt };
+  return { config, blocks, affinities, handles, unreadable: unreadableItems };
 }
 
-/** Undefined when the key or its value is not one of ours. */
+/** Undefined when the key or its value is not ours. */
 export function affinityFrom(keys: BlockKeys, item: KeyValue): Stored<Affinity> | undefined {
-  const about = keys.kindOf(item.key);
+  const parsed = keys.kindOf(item.key);
   const { value: state, modRevision } = item;
-  if (about?.kind !== 'affinity' || (state !== 'pending' && state !== 'confirmed')) return undefined;
-  const { node, cidr } = about;
+  if (parsed?.kind !== 'affinity' || (state !== 'pending' && state !== 'confirmed')) return undefined;
+  const { node, cidr } = parsed;
   return { value: { node, cidr, state }, version: versionOf(modRevision) };
 }
 

@@ -1,20 +1,18 @@
 import { type Cidr, parseCidr } from '../../ip/cidr.ts';
 
-/** What a key below `<prefix>/flatnet/ipam/` is about. */
+/** A parsed key below `<prefix>/flatnet/ipam/`. */
 export type BlockKey =
   | { readonly kind: 'config' }
   | { readonly kind: 'block'; readonly cidr: Cidr }
   | { readonly kind: 'affinity'; readonly node: string; readonly cidr: Cidr }
   | { readonly kind: 'handle'; readonly id: string };
 
-/**
- * The keys of the `blocks` address plan. A network in a key has `-` for `/`: `10.0.0.0-26`, `fd00::-122`.
- */
+/** Keys of the `blocks` address plan. Networks are written with `-` for `/`: `10.0.0.0-26`, `fd00::-122`. */
 export class BlockKeys {
   /** Ends with a slash: every key of the plan starts with it. */
   readonly root: string;
 
-  /** `prefix`: the network's, as flannel's `--etcd-prefix`. */
+  /** `prefix`: the network's prefix, as in flannel's `--etcd-prefix`. */
   constructor(prefix: string) {
     this.root = `${prefix.replace(/\/+$/, '')}/flatnet/ipam/`;
   }
@@ -31,7 +29,7 @@ export class BlockKeys {
     return this.blocks + nameOf(cidr);
   }
 
-  /** Those of one node, or of all. */
+  /** Prefix of one node's affinities, or of all. */
   affinities(node?: string): string {
     return `${this.root}affinities/${node === undefined ? '' : `${node}/`}`;
   }
@@ -44,12 +42,12 @@ export class BlockKeys {
     return `${this.root}handles/`;
   }
 
-  /** A handle may contain any character: an interface's name may have a slash in it. */
+  /** Encoded, because a handle may contain any character: interface names may contain a slash. */
   handle(id: string): string {
     return this.handles + encodeURIComponent(id);
   }
 
-  /** Undefined for any key that the methods above do not make. */
+  /** Undefined for any key that the methods above do not produce. */
   kindOf(key: string): BlockKey | undefined {
     if (!key.startsWith(this.root)) return undefined;
     const [folder, first, second, ...more] = key.slice(this.root.length).split('/');

@@ -27,7 +27,7 @@ import { BlockKeys } from './block-keys.ts';
 /** etcd's limit for one transaction. */
 const MAX_OPERATIONS = 128;
 
-/** The blocks plan below `<prefix>/flatnet/ipam/`, one key an object. */
+/** The `blocks` plan below `<prefix>/flatnet/ipam/`, one key per object. */
 export class EtcdBlocks implements BlockStore {
   readonly #kv: Kv;
   readonly #keys: BlockKeys;
@@ -49,11 +49,11 @@ export class EtcdBlocks implements BlockStore {
     const next = { ...(before?.value ?? DEFAULT_IPAM_CONFIG), ...change };
     if (Object.keys(change).length === 0) return next;
     if (await this.#put(key, before, encodeConfig(next))) return decodeConfig(encodeConfig(next));
-    throw new FlatnetError('somebody else changed it meanwhile', {
+    throw new FlatnetError('it was changed concurrently', {
       code: 'STORE_CONFLICT',
       operation: 'ipam configure',
       object: key,
-      fix: 'look at it and try again',
+      fix: 'check the settings and try again',
     });
   }
 
@@ -100,7 +100,7 @@ export class EtcdBlocks implements BlockStore {
     const [item] = results[0]?.items ?? [];
     const affinity = item && affinityFrom(this.#keys, item);
     if (affinity) return affinity;
-    throw unreadable(key, `'${item?.value}' is no state of an affinity`);
+    throw unreadable(key, `'${item?.value}' is not an affinity state`);
   }
 
   async setAffinity(read: Stored<Affinity>, state: AffinityState): Promise<Stored<Affinity> | undefined> {
@@ -144,8 +144,8 @@ export class EtcdBlocks implements BlockStore {
   }
 
   /**
-   * `read`: undefined to create the key. Returns the new version, or undefined when the key is not as it was
-   * read.
+   * `read`: undefined to create the key. Returns the new version, or undefined when the key has changed since
+   * it was read.
    */
   async #put(
     key: string,

@@ -14,9 +14,9 @@ import type { EtcdFeed } from './feed.ts';
 import { checkHolding, type Holding, keysOf, writeHolding } from './holding.ts';
 import type { Layout } from './layout.ts';
 
-/** Seconds before its end at which a lease is renewed: flannel's `--subnet-lease-renew-margin`. */
+/** Seconds before expiry at which a lease is renewed: flannel's `--subnet-lease-renew-margin`. */
 const RENEW_MARGIN = 3600;
-/** Milliseconds: the limit of Node's timers. */
+/** Maximum delay of Node.js timers, in milliseconds. */
 const LONGEST_TIMER = 2 ** 31 - 1;
 const MAX_RACES = 20;
 
@@ -31,7 +31,7 @@ export type ClaimContext = {
   readonly signal: AbortSignal;
 };
 
-/** A node's hold on its subnets: renews the lease, restores keys that vanish, answers for the node's name. */
+/** A node's claim to its subnets: renews the lease, restores deleted keys, answers challenges to its name. */
 export class LeaseClaim implements Claim {
   readonly lost: Promise<never>;
   readonly #context: ClaimContext;
@@ -40,10 +40,10 @@ export class LeaseClaim implements Claim {
   readonly #stopped = new AbortController();
   readonly #unfollow: () => void;
   #holding: Holding;
-  /** What the store should say. */
+  /** The keys and values the store should have. */
   #keys: ReadonlyMap<string, string>;
   #lease: string;
-  /** The store's revision of our last write: older news tell us nothing. */
+  /** Store revision of our last write: older states are irrelevant. */
   #written: number;
   readonly #writes = new Queue();
   #repairing = false;
@@ -54,15 +54,15 @@ export class LeaseClaim implements Claim {
     this.#keys = keysOf(context.layout, holding);
     this.#lease = lease;
     this.#written = revision;
-    this.#remember(holding.self);
+    this.#addAddresses(holding.self);
     const { promise, reject } = Promise.withResolvers<never>();
     this.lost = promise;
     this.#fail = reject;
-    // Nobody has to listen.
+    // Callers need not handle the rejection.
     promise.catch(() => {});
-    this.#unfollow = context.feed.follow(() => this.#onNews());
+    this.#unfollow = context.feed.follow(() => this.#onChange());
     context.signal.addEventListener('abort', () => this.stop(), { once: true, signal: this.#stopped.signal });
-    this.#detach('renew the lease', this.#renew());
+    this.#runInBackground('renew the lease', this.#renew());
   }
 
   get subnets(): readonly Cidr[] {
@@ -73,7 +73,7 @@ export class LeaseClaim implements Claim {
     if (self.name !== this.#holding.self.name) {
       throw new FlatnetError(`'${self.name}' is another node`, { code: 'USAGE', operation: 'lease publish' });
     }
-    this.#remember(self);
+    this.#addAddresses(self);
     this.#holding = { ...this.#holding, self };
     this.#keys = keysOf(this.#context.layout, this.#holding);
     await this.#writes.run(() => this.#write());
@@ -89,21 +89,21 @@ export class LeaseClaim implements Claim {
     await this.#writes.run(() => this.#context.kv.revoke(this.#lease));
   }
 
-  #onNews(): void {
+  #onChange(): void {
     const { kv, layout, feed, log } = this.#context;
     const challenge = feed.state.item(layout.challenge(this.#holding.self.name));
     if (challenge && challenge.value !== this.#holding.instance) {
-      log.warn({ node: this.#holding.self.name }, 'another machine wants to be this node');
-      // Deleting the question is the answer: this agent lives.
-      this.#detach('answer for the node name', kv.delete(challenge.key));
+      log.warn({ node: this.#holding.self.name }, 'another machine claims the name of this node');
+      // Deleting the challenge answers it: this agent is alive.
+      this.#runInBackground('answer for the node name', kv.delete(challenge.key));
     }
     const isNewer = feed.state.revision >= this.#written;
-    if (feed.doubtful || (isNewer && !this.#isWritten(feed.state))) {
-      this.#detach('write the lease again', this.#repair());
+    if (feed.hasLostData || (isNewer && !this.#isWritten(feed.state))) {
+      this.#runInBackground('write the lease again', this.#repair());
     }
   }
 
-  /** Makes the store say what we hold, as soon as it is reachable. */
+  /** Writes our keys to the store as soon as it is reachable. */
   async #repair(): Promise<void> {
     if (this.#repairing) return;
     this.#repairing = true;
@@ -121,17 +121,17 @@ export class LeaseClaim implements Claim {
       if (!(await pause(wait, this.#stopped.signal))) return;
       await this.#persist(async () => {
         if ((await kv.keepAlive(this.#lease)) > 0) return;
-        log.warn({ lease: this.#lease }, 'the lease expired; taking the subnets again');
+        log.warn({ lease: this.#lease }, 'the lease expired; claiming the subnets again');
         await this.#writes.run(() => this.#write());
       });
     }
   }
 
-  #detach(what: string, work: Promise<unknown>): void {
+  #runInBackground(what: string, work: Promise<unknown>): void {
     background(what, work, this.#context.log, this.#stopped.signal);
   }
 
-  /** Until it succeeds, the subnets are lost, or the claim is stopped. */
+  /** Retries until it succeeds, the subnets are lost, or the claim is stopped. */
   async #persist(work: () => Promise<void>): Promise<void> {
     const { signal } = this.#stopped;
     try {
@@ -141,7 +141,7 @@ export class LeaseClaim implements Claim {
     }
   }
 
-  /** Compares the store with what we hold and writes the difference. */
+  /** Compares the store with our keys and writes them if they differ. */
   async #write(): Promise<void> {
     const { kv, layout, ttl } = this.#context;
     for (let race = 0; race < MAX_RACES; race++) {
@@ -178,12 +178,12 @@ export class LeaseClaim implements Claim {
     }
   }
 
-  #remember({ addresses }: NodeFacts): void {
+  #addAddresses({ addresses }: NodeFacts): void {
     for (const ip of Object.values(addresses)) this.#addresses.add(ip);
   }
 }
 
-/** The network's keys at this moment. The feed has reported already what cannot be read. */
+/** Reads the network's current keys. Does not warn about unreadable keys; the feed already does. */
 export async function readState(kv: Kv, layout: Layout): Promise<ClusterState> {
   const state = new ClusterState(layout, () => {});
   for (const range of layout.watched) {

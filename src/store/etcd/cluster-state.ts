@@ -13,22 +13,22 @@ import type { Layout } from './layout.ts';
 import { LeaseTable } from './lease-table.ts';
 
 /**
- * The cluster as the store's keys describe it, kept up to date change by change. A change costs only the work
- * of the nodes it touches; all others stay the same objects in the next view.
+ * The cluster as described by the store's keys, updated incrementally. A change only costs work for the nodes
+ * it affects; all others stay the same objects in the next view.
  *
- * Where addresses are leases, a node is the leases that `LeaseTable` attributes to it, plus what its record
- * says. Where they are `blocks` there are no leases: a node is its record and its confirmed blocks.
+ * Under the `lease` plan, a node consists of the leases that `LeaseTable` attributes to it and its record.
+ * Under the `blocks` plan there are no leases: a node consists of its record and its confirmed blocks.
  */
 export class ClusterState {
   readonly leases: LeaseTable;
   readonly #layout: Layout;
   readonly #warn: Warn;
-  /** Every key below the prefix as stored, and those that can be read, decoded. */
+  /** Every key below the prefix as stored, and the readable ones, decoded. */
   readonly #items = new Map<string, KeyValue>();
   readonly #facts = new Map<string, Fact>();
   readonly #blocks = new Multimap<string, Cidr>();
   readonly #resources = new ResourceIndex();
-  /** The last good one. */
+  /** The last valid one. */
   #network: Network | undefined;
   #nodes: Node[] = [];
   #revision = 0;
@@ -52,12 +52,12 @@ export class ClusterState {
     return this.#items.get(key);
   }
 
-  /** What can be read. */
+  /** The readable keys, decoded. */
   facts(): IterableIterator<Fact> {
     return this.#facts.values();
   }
 
-  /** Everything below the prefix, or in that range, as listed. */
+  /** Replaces everything below the prefix, or in the range, by a listing. */
   reset(items: readonly KeyValue[], revision: number, range?: KeyRange): void {
     const listed = new Set(items.map(({ key }) => key));
     const changed = items.filter((kv) => !sameValue(this.#items.get(kv.key), kv));
@@ -65,7 +65,7 @@ export class ClusterState {
     this.#update(changed, gone, revision);
   }
 
-  /** What a watch brought. */
+  /** Applies a batch from a watch. */
   apply({ events, revision }: WatchBatch): void {
     // Of several events for one key, the last one counts.
     const last = new Map<string, KeyValue | undefined>();
@@ -78,10 +78,7 @@ export class ClusterState {
     this.#update(puts, gone, revision);
   }
 
-  /**
-   * The same object until a node, a resource or the network changes. Undefined as long as there is no
-   * network.
-   */
+  /** The same object until a node, a resource or the network changes. Undefined while there is no network. */
   view(): ClusterView | undefined {
     if (!this.#view && this.#network) {
       this.#view = {
@@ -112,7 +109,7 @@ export class ClusterState {
     if (this.#resources.settle()) this.#view = undefined;
   }
 
-  /** `dirty`: the nodes that may look different now; those of leases and records come from their table. */
+  /** `dirty` collects nodes that may have changed; those of leases and records come from the lease table. */
   #learn(fact: Fact, dirty: Set<string>): void {
     const key = fact.kv.key;
     this.#facts.set(key, fact);
@@ -130,7 +127,7 @@ export class ClusterState {
     }
   }
 
-  /** Network and resources keep their last good value when their key becomes unreadable. */
+  /** The network and resources keep their last valid value when their key becomes unreadable. */
   #forget(key: string, dirty: Set<string>): void {
     const fact = this.#facts.get(key);
     if (!fact) return;
@@ -147,7 +144,7 @@ export class ClusterState {
 
   #setNetwork(network: Network, dirty: Set<string>): void {
     if (isDeepStrictEqual(this.#network, network)) return;
-    // Also for the first one: records may have arrived before it, from the other key range.
+    // Also for the first network: records from the other key range may have arrived before it.
     if (this.#network?.addresses !== network.addresses) {
       for (const name of this.leases.names()) dirty.add(name);
     }
@@ -161,7 +158,7 @@ export class ClusterState {
       const node = this.#build(name);
       const { index, found } = placeOf(nodes ?? this.#nodes, name);
       if (isDeepStrictEqual(found, node)) continue;
-      // Views already given out keep their list.
+      // Views already returned keep their list.
       nodes ??= [...this.#nodes];
       nodes.splice(index, found ? 1 : 0, ...(node ? [node] : []));
     }
@@ -171,10 +168,10 @@ export class ClusterState {
   }
 
   #build(name: string): Node | undefined {
-    return this.#network?.addresses === 'blocks' ? this.#onBlocks(name) : this.#onLeases(name);
+    return this.#network?.addresses === 'blocks' ? this.#buildFromBlocks(name) : this.#buildFromLeases(name);
   }
 
-  #onBlocks(name: string): Node | undefined {
+  #buildFromBlocks(name: string): Node | undefined {
     const record = this.leases.record(name)?.record;
     if (!record) return undefined;
     const subnets = [...this.#blocks.get(name)].sort((a, b) => ipCompare(addressOf(a), addressOf(b)));
@@ -182,11 +179,12 @@ export class ClusterState {
     return { name, labels, addresses, subnets, backend };
   }
 
-  #onLeases(name: string): Node | undefined {
+  #buildFromLeases(name: string): Node | undefined {
     const leases = this.leases.leasesOf(name);
     const record = this.leases.record(name)?.record;
     const named = record && this.#layout.lease(record.subnets);
-    // What the record names comes first, then the newest: its addresses and backend are the node's.
+    // The lease named by the record comes first, then the newest. The first one's addresses and backend
+    // count.
     const rank = ({ kv }: Lease): number => (kv.key === named ? Number.POSITIVE_INFINITY : kv.modRevision);
     leases.sort((a, b) => rank(b) - rank(a));
     const value = leases[0]?.value;
@@ -202,7 +200,7 @@ export class ClusterState {
   }
 }
 
-/** Only blocks with such an affinity may be advertised. */
+/** Only blocks with an affinity in this state may be advertised. */
 const CONFIRMED: AffinityState = 'confirmed';
 
 function isIn({ from, to }: KeyRange, key: string): boolean {

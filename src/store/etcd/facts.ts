@@ -8,7 +8,7 @@ import type { Layout } from './layout.ts';
 import { decodeLease, type LeaseValue } from './lease-value.ts';
 import { decodeRecord, type NodeRecord } from './node-record.ts';
 
-/** A lease as stored. `value` is absent where it cannot be read; its subnets are taken all the same. */
+/** A lease as stored. `value` is undefined if unreadable; its subnets are taken nevertheless. */
 export type Lease = {
   readonly kv: KeyValue;
   readonly subnets: readonly Cidr[];
@@ -16,7 +16,7 @@ export type Lease = {
 };
 export type Recorded = { readonly kv: KeyValue; readonly record: NodeRecord };
 
-/** What a key says, decoded. */
+/** A decoded key. */
 export type Fact =
   | { readonly kind: 'network'; readonly kv: KeyValue; readonly network: Network }
   | ({ readonly kind: 'lease' } & Lease)
@@ -28,7 +28,7 @@ export type Fact =
 
 export type Warn = (key: string, problem: string) => void;
 
-/** Reads one key of the network. Undefined for what is not ours or cannot be read, which goes to `warn`. */
+/** Decodes one key of the network. Undefined for foreign keys and for unreadable ones, reported to `warn`. */
 export function readFact(layout: Layout, kv: KeyValue, warn: Warn): Fact | undefined {
   try {
     const kind = layout.kindOf(kv.key);

@@ -7,18 +7,18 @@ import type { ClusterFeed, ClusterView } from '../ports/feed.ts';
 import { ClusterState } from './cluster-state.ts';
 import type { Layout } from './layout.ts';
 
-/** Hears that `state` has changed, or that a watch is established again. */
+/** Called when `state` has changed or a watch has been re-established. */
 export type Follower = () => void;
 
-/** Milliseconds that a store which has lost everything gets to fill up again. */
+/** Milliseconds to wait for agents to refill a store that has lost everything. */
 const SETTLE = 5_000;
-/** Milliseconds: changes that come this close together make one view. */
+/** Changes within this many milliseconds are combined into one view. */
 const COALESCE = 10;
 
 /**
- * Keeps a ClusterState equal to the store as long as somebody follows: lists each key range, then watches it
- * from there. A broken watch resumes at the next revision; if that is no longer kept, the range is listed
- * again.
+ * Keeps a ClusterState in sync with the store while it has followers: lists each key range, then watches it
+ * from that revision. A broken watch resumes at the next revision; if that has been compacted, the range is
+ * listed again.
  */
 export class EtcdFeed implements ClusterFeed {
   readonly state: ClusterState;
@@ -29,10 +29,10 @@ export class EtcdFeed implements ClusterFeed {
   readonly #followers = new Set<Follower>();
   readonly #closed = new AbortController();
   #running: AbortController | undefined;
-  /** The key ranges, each followed by itself, that are known; that came back empty; that are out of reach. */
+  /** The key ranges, each watched separately, that are known; that came back empty; that are unreachable. */
   readonly #listed = new Set<KeyRange>();
-  readonly #doubtful = new Set<KeyRange>();
-  readonly #away = new Set<KeyRange>();
+  readonly #wiped = new Set<KeyRange>();
+  readonly #unreachable = new Set<KeyRange>();
 
   constructor(kv: Kv, layout: Layout, log: Log) {
     this.#kv = kv;
@@ -42,14 +42,14 @@ export class EtcdFeed implements ClusterFeed {
     this.state = new ClusterState(layout, (key, problem) => log.warn({ key, problem }, 'store key ignored'));
   }
 
-  /** The store has forgotten what it had: whoever holds something in it should write it again. */
-  get doubtful(): boolean {
-    return this.#doubtful.size > 0;
+  /** Whether the store has lost its data: owners of keys should write them again. */
+  get hasLostData(): boolean {
+    return this.#wiped.size > 0;
   }
 
   /**
-   * Calls `follower` on each change from now on, and once if the state is already complete. Returns how to
-   * stop it.
+   * Calls `follower` on each future change, and once if the state is already complete. Returns a function
+   * that stops this.
    */
   follow(follower: Follower): () => void {
     this.#followers.add(follower);
@@ -60,7 +60,7 @@ export class EtcdFeed implements ClusterFeed {
     }
     return () => {
       this.#followers.delete(follower);
-      if (this.#followers.size === 0) this.#end();
+      if (this.#followers.size === 0) this.#stop();
     };
   }
 
@@ -88,8 +88,8 @@ export class EtcdFeed implements ClusterFeed {
   }
 
   /**
-   * What is known of the whole cluster, if somebody is following. Waits for a list that is under way;
-   * undefined if that takes longer than `patience` milliseconds.
+   * Returns the state of the whole cluster if the feed is running. Waits up to `patience` milliseconds for a
+   * listing in progress; undefined if it takes longer.
    */
   async known(patience: number): Promise<ClusterState | undefined> {
     if (!this.#running) return undefined;
@@ -102,16 +102,16 @@ export class EtcdFeed implements ClusterFeed {
     ]);
     waiting.abort();
     unfollow();
-    return this.#isComplete && !this.doubtful ? this.state : undefined;
+    return this.#isComplete && !this.hasLostData ? this.state : undefined;
   }
 
   /** Ends every watch. */
   close(): void {
     this.#closed.abort();
-    this.#end();
+    this.#stop();
   }
 
-  #end(): void {
+  #stop(): void {
     this.#followers.clear();
     this.#running?.abort();
     this.#running = undefined;
@@ -127,15 +127,15 @@ export class EtcdFeed implements ClusterFeed {
         for await (const batch of this.#kv.watch(range, next, signal)) {
           if (signal.aborted) return;
           backoff.reset();
-          this.#back(range);
+          this.#onReachable(range);
           next = batch.revision + 1;
           this.state.apply(batch);
-          this.#tell();
+          this.#notify();
         }
       } catch (error) {
         if (signal.aborted) return;
         if (codeOf(error) === 'STORE_COMPACTED') next = undefined;
-        else this.#gone(range, error);
+        else this.#onUnreachable(range, error);
         await pause(backoff.next(), signal);
       }
     }
@@ -147,27 +147,27 @@ export class EtcdFeed implements ClusterFeed {
       const { items, revision } = await this.#kv.list(range);
       const wiped = await this.#isWiped(range, items);
       signal.throwIfAborted();
-      if (!wiped && !this.doubtful) {
+      if (!wiped && !this.hasLostData) {
         this.state.reset(items, revision, range);
         this.#listed.add(range);
-        this.#tell();
+        this.#notify();
         return revision + 1;
       }
-      // A store that came back empty proves nothing gone: first the agents write their nodes again.
-      if (!this.doubtful)
-        this.#log.error({ revision }, 'the store has lost the cluster; keeping what is known');
-      if (wiped) this.#doubtful.add(range);
-      else this.#doubtful.delete(range);
-      this.#tell();
+      // An empty store does not prove that nodes are gone: agents get time to write them again.
+      if (!this.hasLostData)
+        this.#log.error({ revision }, 'the store has lost its data; keeping the last known state');
+      if (wiped) this.#wiped.add(range);
+      else this.#wiped.delete(range);
+      this.#notify();
       await pause(wiped ? SETTLE / 10 : SETTLE, signal);
       signal.throwIfAborted();
     }
   }
 
-  /** It has no configuration or no nodes, though we have seen some. */
+  /** Whether the store has no configuration or no nodes although we have seen some. */
   async #isWiped(range: KeyRange, items: readonly KeyValue[]): Promise<boolean> {
     if (!this.state.view()?.nodes.length) return false;
-    // A range is believed only if the others have not been lost either.
+    // A range is trusted only if the others have not been lost either.
     const others = this.#ranges.filter((other) => other !== range);
     const lists = await Promise.all(others.map((other) => this.#kv.list(other)));
     const keys = [...items, ...lists.flatMap((list) => list.items)].map(({ key }) => key);
@@ -179,20 +179,20 @@ export class EtcdFeed implements ClusterFeed {
     return this.#listed.size === this.#ranges.length;
   }
 
-  /** Half a cluster makes no view. */
-  #tell(): void {
-    if (!this.#isComplete && !this.doubtful) return;
+  /** Notifies followers, unless only part of the cluster is known. */
+  #notify(): void {
+    if (!this.#isComplete && !this.hasLostData) return;
     for (const follower of [...this.#followers]) follower();
   }
 
-  #gone(range: KeyRange, error: unknown): void {
-    if (this.#away.size === 0)
-      this.#log.warn({ problem: messageOf(error) }, 'the store is away; keeping what is known');
-    this.#away.add(range);
+  #onUnreachable(range: KeyRange, error: unknown): void {
+    if (this.#unreachable.size === 0)
+      this.#log.warn({ problem: messageOf(error) }, 'the store is unreachable; keeping the last known state');
+    this.#unreachable.add(range);
   }
 
-  #back(range: KeyRange): void {
-    if (!this.#away.delete(range) || this.#away.size > 0) return;
-    this.#log.info({ revision: this.state.revision }, 'the store is back');
+  #onReachable(range: KeyRange): void {
+    if (!this.#unreachable.delete(range) || this.#unreachable.size > 0) return;
+    this.#log.info({ revision: this.state.revision }, 'the store is reachable again');
   }
 }

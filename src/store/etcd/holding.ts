@@ -8,15 +8,15 @@ import type { Layout } from './layout.ts';
 import { encodeLease } from './lease-value.ts';
 import { encodeRecord } from './node-record.ts';
 
-/** What one agent holds in the store. */
+/** The node and subnets one agent holds in the store. */
 export type Holding = {
   readonly self: NodeFacts;
-  /** None where addresses are blocks. */
+  /** Empty under the `blocks` plan. */
   readonly subnets: readonly Cidr[];
   readonly instance: string;
 };
 
-/** The keys and values of a holding, all written in one transaction under one lease. */
+/** Returns the keys and values of a holding, written in one transaction under one lease. */
 export function keysOf(layout: Layout, { self, subnets, instance }: Holding): Map<string, string> {
   const { name, labels, addresses, backend } = self;
   if (subnets.length === 0) {
@@ -33,9 +33,10 @@ export function keysOf(layout: Layout, { self, subnets, instance }: Holding): Ma
 }
 
 /**
- * Writes the holding on top of the state it was decided on. Fails if any of the keys has changed since, or
- * the configuration has, so that two nodes that cut the network differently never overlap. `drop`: keys to
- * release in the same step. A reservation, which is a key without a lease, stays one.
+ * Builds the transaction that writes the holding, based on the state it was chosen from. The transaction
+ * fails if any of the keys or the configuration has changed since, so that nodes with different network
+ * configurations never overlap. `drop`: keys to delete in the same transaction. A reservation, which is a key
+ * without a lease, stays one.
  */
 export function writeHolding(
   layout: Layout,
@@ -61,9 +62,9 @@ export function writeHolding(
 }
 
 /**
- * Throws LEASE_LOST when another agent has taken this node's record, or somebody else its subnets. A lease
- * rewritten with one of our addresses (by hand, or by flannel on this machine) is still ours; a missing one
- * is ours to restore. `addresses`: all that this node has published under the holding.
+ * Throws LEASE_LOST when another agent has taken this node's record, or another node its subnets. A lease
+ * rewritten with one of our addresses (manually, or by flannel on this machine) is still ours; a missing one
+ * is ours to restore. `addresses`: all addresses this node has published under the holding.
  */
 export function checkHolding(
   state: ClusterState,
@@ -73,16 +74,16 @@ export function checkHolding(
   const record = state.leases.record(self.name)?.record;
   if (record && record.instance !== instance) {
     const where = Object.values(record.addresses).join(', ');
-    throw lost(self.name, `an agent at ${where} has this node's name now`);
+    throw lost(self.name, `an agent at ${where} now has this node's name`);
   }
   for (const fact of state.facts()) {
     if (fact.kind === 'family' && fact.kv.value !== self.name && subnets.includes(fact.subnet)) {
-      throw lost(fact.subnet, `node ${fact.kv.value} holds it now`);
+      throw lost(fact.subnet, `node ${fact.kv.value} now holds it`);
     }
     if (fact.kind !== 'lease' || !overlap(fact.subnets, subnets)) continue;
     const holders = Object.values(fact.value?.addresses ?? {});
     if (holders.some((ip) => addresses.has(ip))) continue;
-    throw lost(fact.kv.key, `${holders.join(', ') || 'a reservation'} holds it now`);
+    throw lost(fact.kv.key, `${holders.join(', ') || 'a reservation'} now holds it`);
   }
 }
 
@@ -90,7 +91,7 @@ function overlap(some: readonly Cidr[], others: readonly Cidr[]): boolean {
   return some.some((a) => others.some((b) => overlaps(a, b)));
 }
 
-/** Whether both are at the same address in any family. */
+/** Whether both have the same address in any family. */
 export function sharesAddress(
   { addresses }: Pick<NodeFacts, 'addresses'>,
   others: NodeFacts['addresses'],

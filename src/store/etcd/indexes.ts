@@ -3,7 +3,7 @@ import { collect, type Resource } from '../../cluster/calico/decode.ts';
 import type { Node } from '../../cluster/node.ts';
 import { NO_RESOURCES, type Resources } from '../../cluster/resources.ts';
 
-/** Several values for one key. */
+/** A map with several values per key. */
 export class Multimap<K, V> {
   readonly #sets = new Map<K, Set<V>>();
 
@@ -24,7 +24,7 @@ export class Multimap<K, V> {
   }
 }
 
-/** The resources by key. One that says the same as before stays the same object. */
+/** The resources by key. A resource rewritten with equal content stays the same object. */
 export class ResourceIndex {
   readonly #all = new Map<string, Resource>();
   #current: Resources = NO_RESOURCES;
@@ -53,7 +53,7 @@ export class ResourceIndex {
   }
 }
 
-/** Where a name is, or belongs, in a list sorted by name. */
+/** Finds the position of a name, or where to insert it, in a list sorted by name. */
 export function placeOf(nodes: readonly Node[], name: string): { index: number; found: Node | undefined } {
   let low = 0;
   let high = nodes.length;

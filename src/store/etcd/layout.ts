@@ -8,7 +8,7 @@ import { BlockKeys } from './block-keys.ts';
 /** flannel's `--etcd-prefix`. */
 export const DEFAULT_PREFIX = '/coreos.com/network';
 
-/** What a key below the prefix holds. */
+/** A parsed key below the prefix. */
 export type KeyKind =
   | { readonly kind: 'config' }
   | { readonly kind: 'lease'; readonly subnets: readonly Cidr[] }
@@ -19,8 +19,8 @@ export type KeyKind =
   | { readonly kind: 'affinity'; readonly node: string; readonly block: Cidr };
 
 /**
- * The keys of one network: flannel's `config` and `subnets/…`, and ours below `flatnet/`, which flannel never
- * reads.
+ * The keys of one network: flannel's `config` and `subnets/…`, and ours below `flatnet/`, which flannel
+ * ignores.
  */
 export class Layout {
   /** Ends with a slash: every key of the network starts with it. */
@@ -33,8 +33,8 @@ export class Layout {
   }
 
   /**
-   * All keys of the network except those that say which pod has an address, which lie between the two. They
-   * are many, change with every pod of the cluster, and mean nothing to whoever watches nodes.
+   * All keys of the network except pod address assignments, which lie between the two ranges. Those are many,
+   * change with every pod of the cluster, and are irrelevant for watching nodes.
    */
   get watched(): readonly [KeyRange, KeyRange] {
     return [
@@ -52,7 +52,7 @@ export class Layout {
     return `${this.root}subnets/`;
   }
 
-  /** A node's subnets, at most one a family. Holds flannel's lease attributes. */
+  /** A node's subnets, at most one per family. Holds flannel's lease attributes. */
   lease(subnets: readonly Cidr[]): string {
     return this.leases + leaseName(subnets);
   }
@@ -62,20 +62,20 @@ export class Layout {
     return `${this.root}flatnet/nodes/`;
   }
 
-  /** What flannel's lease has no room for: name, labels; where addresses are blocks, the whole node. */
+  /** Data that flannel's lease has no field for: name, labels; under the `blocks` plan, the whole node. */
   node(name: string): string {
     return this.nodes + name;
   }
 
   /**
-   * One family's half of a dual-stack lease. Two nodes that join at once may choose the same IPv4 subnet with
-   * different IPv6 ones: their lease keys differ, these do not.
+   * One family's half of a dual-stack lease. Two nodes that join at once may choose the same IPv4 subnet and
+   * different IPv6 ones: their lease keys differ, but these keys collide.
    */
   family(subnet: Cidr): string {
     return `${this.root}flatnet/subnets/${leaseName([subnet])}`;
   }
 
-  /** Asks the node for a sign of life. */
+  /** Challenges the node's agent to prove that it is alive. */
   challenge(name: string): string {
     return `${this.root}flatnet/challenges/${name}`;
   }
@@ -85,22 +85,22 @@ export class Layout {
     return `${this.root}flatnet/resources/`;
   }
 
-  /** A resource as somebody applied it, in JSON. */
+  /** A resource as applied, in JSON. */
   resource(kind: Kind, name: string): string {
     return `${this.resources}${kind}/${name}`;
   }
 
-  /** Written with every change to an IPPool, so that two that overlap are never made at once. */
+  /** Written with every change to an IPPool, so that two overlapping ones are never created at once. */
   get pools(): string {
     return `${this.root}flatnet/pools`;
   }
 
-  /** Whether the key says which pod has an address. */
+  /** Whether the key records pod address assignments. */
   isAllocation(key: string): boolean {
     return key.startsWith(this.#ipam.blocks) || key.startsWith(this.#ipam.handles);
   }
 
-  /** Undefined for an unknown key; throws ADDRESS_INVALID for one that should name a network and does not. */
+  /** Undefined for an unknown key; throws ADDRESS_INVALID for a malformed network in the key. */
   kindOf(key: string): KeyKind | undefined {
     if (key === this.config) return { kind: 'config' };
     const rest = (folder: string): string | undefined =>
@@ -122,7 +122,7 @@ export class Layout {
   }
 }
 
-/** The first key after all those in the folder. */
+/** The first key after all keys in the folder. */
 function endOf(folder: string): string {
   return folder.replace(/\/$/, '0');
 }
@@ -138,7 +138,7 @@ export function leaseName(subnets: readonly Cidr[]): string {
     .join('&');
 }
 
-/** Reads such a name. Throws ADDRESS_INVALID. */
+/** Parses a name written by `leaseName`. Throws ADDRESS_INVALID. */
 export function subnetsOf(name: string): Cidr[] {
   const subnets = name.includes('/') ? [] : name.split('&').map((half) => parseCidr(half.replace('-', '/')));
   if (['4', '6', '4,6'].includes(subnets.map(familyOf).join())) return subnets;

@@ -4,10 +4,10 @@ import { Multimap } from './indexes.ts';
 import type { Layout } from './layout.ts';
 
 /**
- * The leases, the nodes' records, and which node each lease belongs to: the one whose record names its
- * subnets; else the recorded one with its public address (a reservation, or what flannel left on that
- * machine); else a plain flannel node, named by its public address. A change costs only the work of what it
- * touches.
+ * The leases, the nodes' records, and the node each lease belongs to: the node whose record names its
+ * subnets; else the recorded node with its public address (a reservation, or left by flannel on that
+ * machine); else a plain flannel node, named by its public address. A change only costs work for what it
+ * affects.
  */
 export class LeaseTable {
   readonly #layout: Layout;
@@ -16,11 +16,12 @@ export class LeaseTable {
   readonly #leasesByAddress = new Multimap<Ip, string>();
   readonly #namesByAddress = new Multimap<Ip, string>();
   readonly #namesByLease = new Multimap<string, string>();
-  /** Which node each lease belongs to, and the leases of each node. */
+  /** The node of each lease, and the leases of each node. */
   readonly #owners = new Map<string, string>();
   readonly #owned = new Multimap<string, string>();
   /**
-   * Since the last `settle`: leases that may belong to another node now, and nodes whose record came or went.
+   * Since the last `settle`: leases that may belong to another node now, and nodes whose record was added or
+   * deleted.
    */
   readonly #leasesToSettle = new Set<string>();
   readonly #changedNames = new Set<string>();
@@ -37,7 +38,7 @@ export class LeaseTable {
     return this.#leases.get(key);
   }
 
-  /** The lease that a node's record names. */
+  /** The lease named by a node's record. */
   leaseOf(name: string): Lease | undefined {
     const record = this.#records.get(name)?.record;
     return record && this.lease(this.#layout.lease(record.subnets));
@@ -53,12 +54,12 @@ export class LeaseTable {
     return [...this.#owned.get(name)].flatMap((key) => this.lease(key) ?? []);
   }
 
-  /** Leases with the public address. */
+  /** The leases with this public address. */
   leasesAt(ip: Ip): Lease[] {
     return [...this.#leasesByAddress.get(ip)].flatMap((key) => this.lease(key) ?? []);
   }
 
-  /** Of all nodes. */
+  /** The names of all nodes. */
   names(): readonly string[] {
     return [...this.#records.keys(), ...this.#owners.values()];
   }
@@ -87,7 +88,7 @@ export class LeaseTable {
     this.#index(recorded, (map, at, name) => map.delete(at, name));
   }
 
-  /** Gives each lease to its node. Returns the nodes that may look different since the last call. */
+  /** Attributes leases to nodes. Returns the nodes that may have changed since the last call. */
   settle(): ReadonlySet<string> {
     const names = new Set(this.#changedNames);
     for (const key of this.#leasesToSettle) {
@@ -127,7 +128,7 @@ export class LeaseTable {
   #findOwner(lease: Lease): string | undefined {
     const addresses = addressesOf(lease);
     const [address] = addresses;
-    // Nobody uses a subnet without an address: it is a reservation.
+    // A lease without an address is a reservation that no node uses.
     if (address === undefined) return undefined;
     const named = this.#newest(this.#namesByLease.get(lease.kv.key));
     return named ?? this.#newest(addresses.flatMap((ip) => [...this.#namesByAddress.get(ip)])) ?? address;
@@ -139,7 +140,7 @@ export class LeaseTable {
   }
 }
 
-/** Public addresses, IPv4 first: flannel tells nodes apart by that one. */
+/** The public addresses, IPv4 first: flannel identifies nodes by that one. */
 function addressesOf({ value }: Lease): Ip[] {
   return [value?.addresses[4], value?.addresses[6]].filter((ip) => ip !== undefined);
 }

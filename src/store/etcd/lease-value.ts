@@ -3,15 +3,15 @@ import type { Node, PerFamily } from '../../cluster/node.ts';
 import { messageOf } from '../../error.ts';
 import { type Family, familyOf, type Ip, parseIp } from '../../ip/address.ts';
 
-/** What flannel's lease says of a node. */
+/** The node data in flannel's lease. */
 export type LeaseValue = Pick<Node, 'addresses' | 'backend'>;
 
-/** flannel stores the IPv4 address as a number, never null: a node without one has this. */
+/** flannel's IPv4 address is never null: a node without one has this value. */
 const NO_IPV4 = '0.0.0.0';
 
 /**
- * flannel's LeaseAttrs byte for byte as its Go encoder writes them: PublicIP and PublicIPv6 always, other
- * fields unless empty.
+ * Encodes flannel's LeaseAttrs exactly as its Go encoder does: PublicIP and PublicIPv6 always, other fields
+ * unless empty.
  */
 export function encodeLease({ addresses, backend }: LeaseValue): string {
   const value = {
@@ -21,7 +21,7 @@ export function encodeLease({ addresses, backend }: LeaseValue): string {
     BackendData: backend.data[4],
     BackendV6Data: backend.data[6],
   };
-  // encoding/json escapes these though JSON does not require it.
+  // encoding/json escapes these although JSON does not require it.
   return JSON.stringify(value).replace(
     /[<>&\u2028\u2029]/g,
     (character) => `\\u${character.charCodeAt(0).toString(16).padStart(4, '0')}`,
@@ -29,8 +29,8 @@ export function encodeLease({ addresses, backend }: LeaseValue): string {
 }
 
 /**
- * Reads such a value, matching keys without case as Go does. An unreadable address costs only its family, and
- * `warn` hears of it. Throws when the value is not a JSON object.
+ * Decodes such a value, matching keys case-insensitively as Go does. An unreadable address only drops its
+ * family and is reported to `warn`. Throws when the value is not a JSON object.
  */
 export function decodeLease(text: string, warn: (problem: string) => void): LeaseValue {
   const fields = new Fields(JSON.parse(text), 'lease');

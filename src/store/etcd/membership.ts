@@ -16,19 +16,19 @@ import type { EtcdResources } from './resources.ts';
 
 export type MembershipContext = ClaimContext & {
   readonly resources: EtcdResources;
-  /** Milliseconds a living agent has to answer for its node's name. */
+  /** Milliseconds within which a live agent must answer a challenge. */
   readonly answerTime: number;
 };
 
 const MAX_RACES = 100;
-/** Milliseconds. */
+/** Milliseconds between checks for an answer. */
 const POLL = 100;
-/** Milliseconds to wait for the feed, which reads all that a node that joins has to know. */
+/** Milliseconds to wait for the feed, which reads everything a joining node needs. */
 const PATIENCE = 2000;
 
 /**
- * Nodes as flannel's leases with our records beside them: one transaction writes all of a node's keys, under
- * one etcd lease. Where addresses are blocks there is only the record.
+ * Nodes as flannel's leases plus our own records: one transaction writes all of a node's keys, under one etcd
+ * lease. Under the `blocks` plan there is only the record.
  */
 export class EtcdMembership implements Membership {
   readonly #context: MembershipContext;
@@ -45,8 +45,8 @@ export class EtcdMembership implements Membership {
     try {
       return await this.#join(self, previous, instance, lease);
     } catch (error) {
-      // The connection broke, and our keys may be under this lease: they must stay, and the next try finds
-      // them.
+      // The connection broke, and our keys may be attached to this lease: they must stay for the next try to
+      // find.
       if (codeOf(error) !== 'STORE_UNAVAILABLE') await kv.revoke(lease).catch(() => {});
       throw error;
     }
@@ -75,7 +75,7 @@ export class EtcdMembership implements Membership {
     const { kv, layout } = this.#context;
     const record = await kv.get(layout.node(node));
     if (!record) return false;
-    // One lease holds all that the agent wrote about the node itself.
+    // All keys the agent wrote about the node itself are attached to one lease.
     if (record.lease !== '0') await kv.revoke(record.lease);
     else await kv.delete(record.key);
     return true;
@@ -84,23 +84,24 @@ export class EtcdMembership implements Membership {
   async #join(self: NodeFacts, previous: PerFamily<Cidr>, instance: string, lease: string): Promise<Claim> {
     const { kv, layout, log, resources, feed } = this.#context;
     for (let race = 1; race <= MAX_RACES; race++) {
-      // What the feed knows may be old by a moment; then the transaction fails.
+      // The feed's state may be slightly stale; the transaction fails then.
       const state = (race === 1 && (await feed.known(PATIENCE))) || (await this.#read());
       const network = networkFrom(state.item(layout.config), layout);
       await this.#checkRival(self, state, instance);
       if (network.addresses === 'blocks' && !state.item(layout.pools)) {
-        const made = await resources.makeDefaultPools(network, state.resources.ipPools);
-        if (made.length > 0) log.info({ pools: made }, 'default pools made');
+        const created = await resources.createDefaultPools(network, state.resources.ipPools);
+        if (created.length > 0) log.info({ pools: created }, 'default pools created');
       }
       const { subnets, held } = chooseSubnets(state, network, self, previous, Math.random);
       const holding: Holding = { self, subnets, instance };
       const drop = [...held.map(({ kv: item }) => item), ...familyKeys(state, self.name)];
-      // The feed's state lives on: after the transaction it may have our own record.
+      // Read this now: the feed keeps updating the state, which may contain our own record after the
+      // transaction.
       const former = state.leases.record(self.name)?.kv;
       const result = await kv.txn(writeHolding(layout, state, holding, drop, lease));
       if (result.succeeded) {
         await this.#endLease(former);
-        log.info({ node: self.name, subnets, races: race - 1 }, 'subnets taken');
+        log.info({ node: self.name, subnets, races: race - 1 }, 'subnets claimed');
         return new LeaseClaim(this.#context, holding, lease, result.revision);
       }
       await pause(Math.random() * Math.min(10 * race, 500));
@@ -109,26 +110,26 @@ export class EtcdMembership implements Membership {
   }
 
   /**
-   * A node with an address of its record is that node, restarted. With other addresses it may be that node,
-   * moved, or a second one by mistake: then the agent that wrote the record, if alive, answers a challenge.
-   * Throws NAME_TAKEN.
+   * Throws NAME_TAKEN if another live node has this name. A node that shares an address with the record is
+   * that node, restarted. With other addresses, it may be that node, moved, or a second one by mistake: the
+   * agent that wrote the record, if alive, answers a challenge.
    */
   async #checkRival(self: NodeFacts, state: ClusterState, instance: string): Promise<void> {
     const rival = state.leases.record(self.name)?.record;
     if (!rival || sharesAddress(self, rival.addresses)) return;
     if (!(await this.#isAnswered(self.name, instance, this.#context.answerTime))) return;
     const where = Object.values(rival.addresses).join(', ');
-    throw new FlatnetError(`a node at ${where} has this name and is alive`, {
+    throw new FlatnetError(`a live node at ${where} already has this name`, {
       code: 'NAME_TAKEN',
       operation: 'lease acquire',
       object: self.name,
-      fix: 'give each node a name of its own',
+      fix: 'give each node a unique name',
     });
   }
 
   /**
-   * Writes a challenge, which a living agent deletes. Returns false if it stood for `time` milliseconds:
-   * nobody is there, or the agent cannot reach the store. Costs nothing until two agents want one name.
+   * Writes a challenge, which a live agent deletes. Returns false if it is still there after `time`
+   * milliseconds: the agent is dead or cannot reach the store. Costs nothing until two agents want one name.
    */
   async #isAnswered(node: string, instance: string, time: number): Promise<boolean> {
     const { kv, layout } = this.#context;
@@ -158,7 +159,7 @@ export class EtcdMembership implements Membership {
     };
   }
 
-  /** Our keys have moved off the lease of this node's former agent, which held nothing else. */
+  /** Ends the former agent's lease: our keys have moved off it, and it had no others. */
   async #endLease(record: KeyValue | undefined): Promise<void> {
     if (record && record.lease !== '0') await this.#context.kv.revoke(record.lease).catch(() => {});
   }

@@ -30,7 +30,7 @@ export function networkFrom(item: KeyValue | undefined, layout: Layout): Network
     code: 'NOT_FOUND',
     operation: 'store read',
     object: layout.config,
-    fix: 'write net-conf.json there',
+    fix: 'write net-conf.json to that key',
   });
 }
 

@@ -3,11 +3,11 @@ import type { Node } from '../../cluster/node.ts';
 import { parseIp } from '../../ip/address.ts';
 import { type Cidr, parseCidr } from '../../ip/cidr.ts';
 
-/** What we publish beside flannel's lease or, where addresses are blocks, instead of it. */
+/** Our record of a node, in addition to flannel's lease or, under the `blocks` plan, instead of it. */
 export type NodeRecord = Pick<Node, 'name' | 'labels' | 'addresses' | 'subnets'> & {
-  /** New with each join: tells two agents of one name apart. */
+  /** New with each join, to distinguish two agents with the same name. */
   readonly instance: string;
-  /** Only where there is no lease to say it. */
+  /** Only if there is no lease that contains it. */
   readonly backend?: Node['backend'];
 };
 
@@ -40,5 +40,5 @@ export function decodeRecord(text: string): NodeRecord {
 function texts(fields: Fields, name: string): string[] {
   const list = fields.list(name) ?? [];
   if (list.every((item) => typeof item === 'string')) return [...list];
-  throw fields.invalid(name, 'must be a list of texts');
+  throw fields.invalid(name, 'must be a list of strings');
 }

@@ -81,8 +81,8 @@ export class EtcdResources implements ResourceStore {
     });
   }
 
-  /** As Calico does where there is no pool yet, but only once: a deleted default pool does not come back. */
-  async makeDefaultPools(network: Network, existing: readonly IpPool[]): Promise<string[]> {
+  /** Like Calico when there is no pool yet, but only once: a deleted default pool is not recreated. */
+  async createDefaultPools(network: Network, existing: readonly IpPool[]): Promise<string[]> {
     const pools = existing.length > 0 ? [] : defaultPools(network);
     const puts = pools.map((pool) => putDocument(this.#layout, pool));
     const { succeeded } = await this.#kv.txn({
@@ -105,7 +105,7 @@ export class EtcdResources implements ResourceStore {
     });
   }
 
-  /** What must not change while a resource of that kind is being checked. Read before everything else. */
+  /** Conditions that must hold while a resource of that kind is checked. Read before everything else. */
   async #guard(kind: Kind): Promise<Compare[]> {
     if (kind !== 'IPPool') return [];
     const key = this.#layout.pools;
@@ -139,7 +139,7 @@ export class EtcdResources implements ResourceStore {
   }
 }
 
-/** The operation that writes a resource, without its version: that is the key's own. */
+/** The operation that writes a resource, without its resourceVersion, which is the key's revision. */
 export function putDocument(
   layout: Layout,
   document: Document,
@@ -172,7 +172,7 @@ function parsedJson({ value }: KeyValue): unknown {
   }
 }
 
-/** Undefined for one that cannot be read; it may be replaced by any other. */
+/** Undefined for an unreadable resource, which may be replaced by any other. */
 function readable(item: KeyValue): Resource | undefined {
   try {
     return appliedFrom(item).resource;

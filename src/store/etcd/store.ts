@@ -11,15 +11,13 @@ import { EtcdResources } from './resources.ts';
 export type EtcdStoreOptions = {
   /** flannel's `--etcd-prefix`; `/coreos.com/network` by default. */
   readonly prefix?: string | undefined;
-  /** Seconds a lease lives without renewal; flannel's 24 h by default. */
+  /** Lease TTL in seconds; flannel's 24 h by default. */
   readonly leaseTtl?: number | undefined;
-  /** Milliseconds a living agent has to answer for its node's name. */
+  /** Milliseconds within which a live agent must answer a challenge to its node's name. */
   readonly answerTime?: number;
 };
 
-/**
- * The cluster's facts in flannel's etcd layout, and below `<prefix>/flatnet/` what flannel has no place for.
- */
+/** The cluster's facts in flannel's etcd layout, with our additions below `<prefix>/flatnet/`. */
 export class EtcdStore implements Store {
   readonly network: EtcdNetwork;
   readonly membership: EtcdMembership;

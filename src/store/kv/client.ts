@@ -19,17 +19,17 @@ import { Transport, type TransportOptions } from './transport.ts';
 import { readWatch } from './watch-stream.ts';
 
 export type EtcdOptions = TransportOptions & {
-  /** Milliseconds of silence on a watch after which it is checked against the store; 30 000 by default. */
+  /** Milliseconds of silence after which a watch is checked against the store; 30 000 by default. */
   readonly watchIdle?: number;
 };
 
-/** A client of etcd's v3 JSON gateway (etcd 3.4 and later), which the embedded server speaks too. */
+/** A client of etcd's v3 JSON gateway (etcd 3.4 and later), which the embedded server also implements. */
 export class EtcdKv implements Kv {
   readonly #transport: Transport;
   readonly #watchIdle: number;
   /**
-   * The cluster that each range was listed from: another one behind the same endpoint (restored, rebuilt)
-   * counts its own revisions.
+   * The cluster ID each range was listed from: another cluster behind the same endpoint (restored, rebuilt)
+   * has unrelated revisions.
    */
   readonly #clusters = new Map<string, string | undefined>();
 
@@ -72,7 +72,7 @@ export class EtcdKv implements Kv {
   }
 
   async grant(ttlSeconds: number): Promise<{ id: string; ttl: number }> {
-    // A grant sent twice leaves an empty lease, which expires by itself.
+    // A grant sent twice leaves an empty lease, which expires.
     const answer = await this.#read('/v3/lease/grant', { TTL: String(ttlSeconds) });
     return { id: String(answer.ID), ttl: decodeNumber(answer.TTL) };
   }
@@ -108,10 +108,10 @@ export class EtcdKv implements Kv {
       this.#checkCreated(answer, from, this.#clusters.get(nameOf(range)));
       if (answer.canceled) throw this.#canceled(answer);
       const events = asList(answer.events);
-      // While it catches up, etcd sends several answers under the newest revision: we have seen no more than
-      // the last event.
+      // While catching up, etcd sends several answers under the newest revision: we have only seen up to the
+      // last event.
       const revision = events.length ? eventRevision(events.at(-1)) : revisionOf(answer);
-      // A watch that was just created has proved nothing yet: events may still be on their way.
+      // The answer that confirms a new watch proves nothing: events may still be in flight.
       if (!answer.created) seen = Math.max(seen, revision);
       yield { revision: seen, events: events.map(decodeEvent) };
     }
@@ -125,9 +125,9 @@ export class EtcdKv implements Kv {
     return this.#transport.call(path, body, true);
   }
 
-  /** False when the store has a change of the range that is newer than `seen`. */
+  /** False when the store has a change in the range newer than `seen`. */
   async #isCurrent({ key, range_end }: ReturnType<typeof rangeOf>, seen: number): Promise<boolean> {
-    // One key is cheap, and its answer usually shows that nothing at all has happened.
+    // Reading one key is cheap, and its answer usually shows that nothing at all has changed.
     if (revisionOf(await this.#read('/v3/kv/range', { key, keys_only: true })) <= seen) return true;
     const newer = { key, range_end, keys_only: true, limit: '1', min_mod_revision: String(seen + 1) };
     return asList((await this.#read('/v3/kv/range', newer)).kvs).length === 0;
@@ -137,7 +137,7 @@ export class EtcdKv implements Kv {
     if (!answer.created || answer.canceled) return;
     const other = listed !== undefined && clusterOf(answer) !== listed;
     if (!other && revisionOf(answer) >= from - 1) return;
-    throw new FlatnetError(other ? 'this is another store than before' : 'the store went back in time', {
+    throw new FlatnetError(other ? 'the store was replaced by another one' : 'the store went back in time', {
       code: 'STORE_COMPACTED',
       operation: 'store watch',
       fix: 'list again',
@@ -147,9 +147,9 @@ export class EtcdKv implements Kv {
   #canceled(answer: Json): FlatnetError {
     const compacted = decodeNumber(answer.compact_revision);
     const reason = String(answer.cancel_reason ?? 'canceled by the server');
-    // Here etcd reports an expired token as "permission denied".
+    // On a watch, etcd reports an expired token as "permission denied".
     this.#transport.forgetToken();
-    return new FlatnetError(compacted ? `history before revision ${compacted} is gone` : reason, {
+    return new FlatnetError(compacted ? `history before revision ${compacted} has been compacted` : reason, {
       code: compacted || reason.includes('compacted') ? 'STORE_COMPACTED' : 'STORE_UNAVAILABLE',
       operation: 'store watch',
     });

@@ -2,12 +2,10 @@ import type http from 'node:http';
 import type https from 'node:https';
 import { FlatnetError, messageOf } from '../../error.ts';
 
-/**
- * PEM texts: the authority that signed the server's certificate, and the client's own certificate and key.
- */
+/** PEM texts: the CA that signed the server's certificate, and the client's own certificate and key. */
 export type Tls = { readonly ca?: string; readonly cert?: string; readonly key?: string };
 
-/** Where a server listens, ready for node:http. */
+/** A server's endpoint, ready for node:http. */
 export type Endpoint = {
   readonly name: string;
   readonly request: (options: https.RequestOptions) => http.ClientRequest;
@@ -16,15 +14,15 @@ export type Endpoint = {
   readonly agent: http.Agent;
 };
 
-// Importing node:http reads all its exports, and one of them is a getter that loads undici: 60 ms and 15 MB
-// in every agent. TLS costs 5 MB.
+// Importing node:http evaluates all its exports, including a getter that loads undici: 60 ms and 15 MB in
+// every agent. TLS costs 5 MB.
 const plain = process.getBuiltinModule('node:http');
 const secure = (): typeof https => process.getBuiltinModule('node:https');
 
-// TCP keep-alive probes start after this much idle time, to notice a peer that vanished silently.
+// TCP keep-alive probes start after this idle time, to detect a peer that vanished silently.
 const KEEP_ALIVE = { keepAlive: true, keepAliveInitialDelay: 10_000 } as const;
 
-/** Reads `http://host:port`, `https://host:port` or `unix:/path`. Throws CONFIG_INVALID. */
+/** Parses `http://host:port`, `https://host:port` or `unix:/path`. Throws CONFIG_INVALID. */
 export function parseEndpoint(name: string, tls: Tls = {}): Endpoint {
   if (name.startsWith('unix:')) {
     const socketPath = name.slice('unix:'.length).replace(/^\/\/(?=\/)/, '');
@@ -33,7 +31,7 @@ export function parseEndpoint(name: string, tls: Tls = {}): Endpoint {
     return { name, request: plain.request, options, agent: new plain.Agent({ keepAlive: true }) };
   }
   const url = parseUrl(name);
-  // Node wants IPv6 addresses without the brackets of a URL.
+  // Node.js expects IPv6 addresses without a URL's brackets.
   const host = url.hostname.replace(/^\[(.*)\]$/, '$1');
   if (url.protocol === 'http:') {
     const options = { host, port: url.port || 80, ...KEEP_ALIVE };
@@ -53,7 +51,7 @@ function parseUrl(text: string): URL {
   }
   if (!['http:', 'https:'].includes(url.protocol)) throw invalid(text, 'has an unknown scheme');
   if (url.username || url.password)
-    throw invalid(text, 'carries a password, which belongs into its own option');
+    throw invalid(text, 'contains credentials; use the username and password options');
   if (url.pathname !== '/' || url.search) throw invalid(text, 'has a path');
   return url;
 }

@@ -1,7 +1,7 @@
 import type { Compare, KeyRange, KeyValue, Operation, TransactionResult, WatchEvent } from './kv.ts';
 
-// etcd's JSON gateway is protobuf's JSON mapping: bytes as base64, int64 as decimal strings, zero values left
-// out, field names as in rpc.proto.
+// etcd's JSON gateway uses protobuf's JSON mapping: bytes as base64, int64 as decimal strings, zero values
+// omitted, field names as in rpc.proto.
 
 export type Json = { readonly [name: string]: unknown };
 
@@ -18,7 +18,7 @@ export function decodeNumber(value: unknown): number {
   return Number(value ?? 0);
 }
 
-/** The `key` and `range_end` of a range, or of every key that starts with a prefix. */
+/** The `key` and `range_end` of a range, or of all keys that start with a prefix. */
 export function rangeOf(keys: string | KeyRange): { key: string; range_end: string } {
   if (typeof keys !== 'string') return { key: encodeBytes(keys.from), range_end: encodeBytes(keys.to) };
   const { key, end } = prefixRange(Buffer.from(keys, 'utf8'));
@@ -26,10 +26,10 @@ export function rangeOf(keys: string | KeyRange): { key: string; range_end: stri
 }
 
 /**
- * The half-open range of keys that start with `prefix`: the end is the prefix with its last byte raised by
- * one, after dropping trailing 0xff, which have no successor. A prefix of nothing else has the end `\0`: "all
- * keys from here on". An empty prefix is all keys, which etcd writes as `\0`…`\0` because an empty key is
- * refused.
+ * Returns the half-open range of keys that start with `prefix`: the end is the prefix with its last byte
+ * incremented, after dropping trailing 0xff bytes, which have no successor. A prefix of only 0xff bytes has
+ * the end `\0`: "all keys from here on". An empty prefix means all keys, which etcd writes as `\0`…`\0`
+ * because it rejects empty keys.
  */
 export function prefixRange(prefix: Uint8Array): { key: Buffer; end: Buffer } {
   const key = Buffer.from(prefix.length ? prefix : [0]);
@@ -95,7 +95,7 @@ export function decodeEvent(value: unknown): WatchEvent {
   return event.type === 'DELETE' ? { type: 'delete', key: item.key } : { type: 'put', item };
 }
 
-/** The revision that made the event. */
+/** The revision of the event. */
 export function eventRevision(value: unknown): number {
   return decodeNumber(asJson(asJson(value).kv).mod_revision);
 }

@@ -1,43 +1,42 @@
 /**
- * The part of etcd's v3 API that flatnet needs; test/store/kv/conformance.ts holds every implementation to
- * it. Every method throws STORE_UNAVAILABLE when no server answers; a write may have happened all the same.
+ * The part of etcd's v3 API that flatnet needs; test/store/kv/conformance.ts tests every implementation.
+ * Every method throws STORE_UNAVAILABLE when no server answers; a write may nevertheless have happened.
  */
 export interface Kv {
   get(key: string): Promise<KeyValue | undefined>;
   /**
-   * All keys that start with `prefix` or are of the range, in key order, and the store's revision at that
-   * moment.
+   * All keys that start with a prefix or are in a range, in key order, and the store's revision at that time.
    */
   list(keys: string | KeyRange): Promise<{ readonly revision: number; readonly items: readonly KeyValue[] }>;
   /**
-   * Unconditional. Returns the new revision. `lease`: from `grant`; the key goes when the lease ends. Throws
-   * NOT_FOUND when there is no such lease, USAGE when the value is too large (1.5 MiB).
+   * Writes unconditionally. Returns the new revision. `lease`: from `grant`; the key is deleted when the
+   * lease ends. Throws NOT_FOUND when there is no such lease, USAGE when the value is too large (1.5 MiB).
    */
   put(key: string, value: string, options?: { readonly lease?: string }): Promise<number>;
   /** Returns how many keys were deleted: 0 or 1. */
   delete(key: string): Promise<number>;
-  /** Atomic: all comparisons hold → `success`, otherwise `failure`. */
+  /** Atomically runs `success` if all comparisons hold, otherwise `failure`. */
   txn(transaction: Transaction): Promise<TransactionResult>;
-  /** Grants a lease. etcd may grant more than asked (its minimum is 2 s). */
+  /** Grants a lease. etcd may grant more than requested (its minimum is 2 s). */
   grant(ttlSeconds: number): Promise<{ readonly id: string; readonly ttl: number }>;
-  /** Restarts the lease's time. Returns its seconds, or 0 when the lease is gone. */
+  /** Renews the lease. Returns its TTL in seconds, or 0 when the lease is gone. */
   keepAlive(id: string): Promise<number>;
-  /** Ends the lease and deletes its keys. A lease that is already gone is no error. */
+  /** Ends the lease and deletes its keys. A lease that is already gone is not an error. */
   revoke(id: string): Promise<void>;
   /** Remaining seconds; −1 when there is no such lease. */
   timeToLive(id: string): Promise<number>;
   /**
-   * Every change of those keys from revision `from` on, in order; `from` is at most one more than the newest.
-   * A batch without events comes first, once the watch is established, and now and then as progress: to
-   * resume, start from the last batch's revision + 1. Ends quietly when `signal` aborts. Throws
-   * STORE_UNAVAILABLE when the connection breaks or turns out to be dead, and STORE_COMPACTED when `from` is
-   * no longer kept, or belongs to another store than was listed: list again.
+   * Yields every change to those keys since revision `from`, in order; `from` is at most the newest revision
+   * plus one. Batches without events come first, once the watch is established, and later as progress
+   * reports: to resume, start from the last batch's revision + 1. Ends quietly when `signal` aborts. Throws
+   * STORE_UNAVAILABLE when the connection breaks or turns out to be dead, and STORE_COMPACTED when `from` has
+   * been compacted or belongs to another store than the one listed: list again.
    */
   watch(keys: string | KeyRange, from: number, signal: AbortSignal): AsyncIterable<WatchBatch>;
   close(): void;
 }
 
-/** From `from` on, up to the key before `to`, in the order of their bytes. */
+/** Keys from `from` up to, excluding, `to`, in byte order. */
 export type KeyRange = { readonly from: string; readonly to: string };
 
 export type KeyValue = {
@@ -56,7 +55,7 @@ export type Transaction = {
   readonly failure?: readonly Operation[];
 };
 
-/** `version` 0 means: the key does not exist. */
+/** `version` 0 means that the key does not exist. */
 export type Compare =
   | {
       readonly key: string;

@@ -9,7 +9,7 @@ export type TransportOptions = {
   readonly tls?: Tls;
   readonly username?: string;
   readonly password?: string;
-  /** Milliseconds for one request to one endpoint; 5 000 by default. */
+  /** Timeout of one request to one endpoint, in milliseconds; 5 000 by default. */
   readonly timeout?: number;
 };
 
@@ -17,16 +17,14 @@ type Reader<T> = (response: http.IncomingMessage) => Promise<T> | T;
 type Call<T> = {
   readonly path: string;
   readonly body: Json;
-  /** Safe to send again even if the server has already done it. */
+  /** Safe to send again even if the server has already processed it. */
   readonly repeatable: boolean;
-  /** On a connection of its own. */
+  /** Uses its own connection. */
   readonly dedicated: boolean;
   readonly read: Reader<T>;
 };
 
-/**
- * JSON over HTTP to one of several endpoints: keep-alive, timeout, fail-over, etcd's token authentication.
- */
+/** JSON over HTTP to one of several endpoints, with keep-alive, timeout, fail-over and etcd's token auth. */
 export class Transport {
   readonly #endpoints: readonly Endpoint[];
   readonly #options: TransportOptions;
@@ -34,7 +32,7 @@ export class Transport {
   #token: string | undefined;
   #closed = false;
 
-  /** Throws CONFIG_INVALID for an endpoint that cannot be read. */
+  /** Throws CONFIG_INVALID for a malformed endpoint. */
   constructor(options: TransportOptions) {
     if (options.endpoints.length === 0) {
       throw new FlatnetError('is empty', { code: 'CONFIG_INVALID', object: 'store.endpoints' });
@@ -44,19 +42,19 @@ export class Transport {
   }
 
   /**
-   * Posts `body` and returns the answer. A request that reached no server goes to the next endpoint; one that
-   * broke off later does so only if `repeatable`. Throws STORE_UNAVAILABLE, or what the server's error means.
+   * Posts `body` and returns the answer. A request that reached no server is retried at the next endpoint;
+   * one that failed later only if `repeatable`. Throws STORE_UNAVAILABLE, or the code for the server's error.
    */
   call(path: string, body: Json, repeatable = false): Promise<Json> {
     return this.#run({ path, body, repeatable, dedicated: false, read: readJson });
   }
 
-  /** Posts `body` and returns the response as soon as it begins. The caller destroys it. */
+  /** Posts `body` and returns the response as soon as its headers arrive. The caller must destroy it. */
   stream(path: string, body: Json): Promise<http.IncomingMessage> {
     return this.#run({ path, body, repeatable: true, dedicated: true, read: (response) => response });
   }
 
-  /** The next request logs in again. */
+  /** Makes the next request log in again. */
   forgetToken(): void {
     this.#token = undefined;
   }
@@ -94,7 +92,7 @@ export class Transport {
 
   async #failOver<T>(call: Call<T>, token?: string): Promise<T> {
     const count = this.#endpoints.length;
-    // The server may have closed an idle connection meanwhile: a read gets a second try even with one
+    // The server may have closed an idle connection: a repeatable call gets a second try even with one
     // endpoint.
     const attempts = call.repeatable ? Math.max(count, 2) : count;
     for (let attempt = 1; ; attempt++) {
@@ -104,7 +102,7 @@ export class Transport {
       try {
         return await this.#post(endpoint, call, token);
       } catch (error) {
-        if (!(error instanceof Broken)) throw error;
+        if (!(error instanceof RequestFailed)) throw error;
         if (this.#current === index) this.#current = (index + 1) % count;
         if (attempt < attempts && (call.repeatable || !error.sent)) continue;
         throw unavailable(call.path, error.message, endpoint.name, error.cause);
@@ -136,7 +134,7 @@ export class Transport {
       else socket.once('connect', () => (sent = true));
     });
     const fail = (error: unknown): void => {
-      reject(error instanceof FlatnetError ? error : new Broken(error, sent));
+      reject(error instanceof FlatnetError ? error : new RequestFailed(error, sent));
     };
     request.on('error', fail);
     request.once('response', (response) => {
@@ -154,7 +152,7 @@ async function readJson(response: http.IncomingMessage): Promise<Json> {
   return asJson(JSON.parse(Buffer.concat(chunks).toString('utf8')));
 }
 
-/** gRPC's status codes, which the gateway puts into `code`, and what they mean to us. */
+/** Error codes by gRPC status code, which the gateway puts into `code`. */
 const CODES: Record<number, ErrorCode> = {
   3: 'USAGE',
   5: 'NOT_FOUND',
@@ -170,15 +168,15 @@ async function readError(path: string, response: http.IncomingMessage): Promise<
   const code = Number(answer.code);
   const isStale = code === UNAUTHENTICATED || text.includes('revision of auth store is old');
   if (isStale) throw new StaleToken(path, text);
-  // The server speaks for a cluster that cannot answer (no leader, overload): another endpoint may fare
-  // better.
-  const isAway = code === UNAVAILABLE || code === DEADLINE_EXCEEDED || (response.statusCode ?? 0) >= 500;
-  if (isAway) throw new Error(text);
+  // The cluster behind this server cannot answer (no leader, overload): another endpoint may.
+  const isUnavailable =
+    code === UNAVAILABLE || code === DEADLINE_EXCEEDED || (response.statusCode ?? 0) >= 500;
+  if (isUnavailable) throw new Error(text);
   throw new FlatnetError(text, { code: CODES[code] ?? 'STORE_UNAVAILABLE', operation: operationOf(path) });
 }
 
-/** The request failed on its way; if it was `sent`, the server may have acted on it. */
-class Broken extends Error {
+/** A request failed in transit; if it was `sent`, the server may have acted on it. */
+class RequestFailed extends Error {
   readonly sent: boolean;
   constructor(cause: unknown, sent: boolean) {
     super(messageOf(cause), { cause });

@@ -5,18 +5,18 @@ import { asJson, type Json } from './gateway.ts';
 type WatchSource = {
   /** Sends the request; resolves with the response whose body is the stream. */
   readonly open: () => Promise<IncomingMessage>;
-  /** Milliseconds of silence until `isCurrent` is asked. */
+  /** Milliseconds of silence before `isCurrent` is called. */
   readonly idle: number;
   /**
-   * Asks the store over another connection whether this stream is up to date; throws when there is no answer.
+   * Checks over another connection whether this stream is up to date; throws when the store does not answer.
    */
   readonly isCurrent: () => Promise<boolean>;
   readonly signal: AbortSignal;
 };
 
 /**
- * The `result` objects of a watch, one JSON document a line. Ends quietly when `signal` aborts. A stream that
- * ends, breaks, carries an error, or stays silent while the store has news throws STORE_UNAVAILABLE.
+ * Yields the `result` objects of a watch, one JSON document per line. Ends quietly when `signal` aborts. A
+ * stream that ends, breaks, carries an error, or stays silent despite changes throws STORE_UNAVAILABLE.
  */
 export async function* readWatch({ open, idle, isCurrent, signal }: WatchSource): AsyncIterable<Json> {
   if (signal.aborted) return;
@@ -49,15 +49,16 @@ export async function* readWatch({ open, idle, isCurrent, signal }: WatchSource)
 }
 
 /**
- * A stream may die silently: the server hangs, a proxy forgets it. After `idle` milliseconds of silence the
- * store is asked. If it does not answer, or has news for the second time in a row, the stream is closed.
+ * Detects streams that die silently: the server hangs, or a proxy drops the connection. After `idle`
+ * milliseconds of silence, queries the store. If the store does not answer, or has unreported changes for the
+ * second time in a row, closes the stream.
  */
 function guardSilence(response: IncomingMessage, idle: number, isCurrent: () => Promise<boolean>) {
   let behind = false;
   const check = async (): Promise<void> => {
     try {
       const current = await isCurrent();
-      if (!current && behind) throw new Error('the stream brings no news though the store has some');
+      if (!current && behind) throw new Error('the stream is silent although the store has changes');
       behind = !current;
       timer.refresh();
     } catch (error) {

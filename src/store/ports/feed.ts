@@ -2,12 +2,12 @@ import type { Network } from '../../cluster/network.ts';
 import type { Node } from '../../cluster/node.ts';
 import type { Resources } from '../../cluster/resources.ts';
 
-/** The cluster as it changes. */
+/** Views of the cluster as it changes. */
 export interface ClusterFeed {
   /**
-   * Yields the whole cluster, first when all of it is known, then after every change (changes close together
-   * count as one). Reconnects by itself; while the store is away, or has come back empty, it yields nothing.
-   * What did not change is the same object in the next view. Ends when `signal` aborts or the store is
+   * Yields the whole cluster once all of it is known, then again after every change (changes close together
+   * are combined). Reconnects automatically; yields nothing while the store is unreachable or has come back
+   * empty. Unchanged parts are the same objects in the next view. Ends when `signal` aborts or the store is
    * closed.
    */
   watch(signal: AbortSignal): AsyncIterable<ClusterView>;
@@ -18,8 +18,8 @@ export type ClusterView = {
   /** With defaults filled in. */
   readonly resources: Resources;
   /**
-   * Every node, this one included, sorted by name. Its subnets are those it may advertise: its leases or,
-   * where addresses are blocks, the blocks whose affinity is confirmed.
+   * Every node including this one, sorted by name. A node's subnets are those it may advertise: its leases
+   * or, under the `blocks` plan, the blocks with a confirmed affinity.
    */
   readonly nodes: readonly Node[];
 };

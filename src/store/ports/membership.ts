@@ -2,47 +2,46 @@ import type { NodeFacts, PerFamily } from '../../cluster/node.ts';
 import type { Ip } from '../../ip/address.ts';
 import type { Cidr } from '../../ip/cidr.ts';
 
-/** Which machines are nodes of the cluster, and which subnets they hold. */
+/** The nodes of the cluster and the subnets they hold. */
 export interface Membership {
   /**
-   * Publishes this node and takes its subnets, one for each family of the network that it has an address in:
-   * those it held before (also when its address has changed), else `previous` where free, else any free one.
-   * Where addresses are blocks it takes none, and the first node of all makes the default pools. Lost races
-   * are retried.
+   * Publishes this node and claims its subnets, one for each family of the network in which it has an
+   * address: those it held before (even if its address has changed), else `previous` if free, else any free
+   * one. Under the `blocks` plan it claims none, and the very first node creates the default pools. Lost
+   * races are retried.
    *
-   * Throws NAME_TAKEN when an agent at another address answers for this name (it has a few seconds to do so);
+   * Throws NAME_TAKEN when an agent at another address answers for this name (within a few seconds);
    * OUT_OF_SUBNETS; NOT_FOUND without a network configuration; NAME_INVALID; CONFIG_INVALID.
    */
   join(self: NodeFacts, previous: PerFamily<Cidr>): Promise<Claim>;
   /** Every node that holds subnets, sorted by name. */
   members(): Promise<readonly Member[]>;
-  /** Every node the cluster knows, also one without subnets. */
+  /** Every known node, including those without subnets. */
   names(): Promise<ReadonlySet<string>>;
   /**
-   * Whether an agent answers for this node. Waits up to `patience` milliseconds; false at once for an unknown
-   * node.
+   * Whether an agent answers for this node. Waits up to `patience` milliseconds; returns false immediately
+   * for an unknown node.
    */
   isAlive(node: string, patience?: number): Promise<boolean>;
   /**
-   * Removes a node and frees its subnets, whether its agent lives or not. Returns false when there was none.
+   * Removes a node and frees its subnets, whether or not its agent is alive. Returns false when there was
+   * none.
    */
   forget(node: string): Promise<boolean>;
 }
 
-/** This node's hold on its place in the cluster, kept alive until it is stopped. */
+/** This node's claim to its name and subnets, kept alive until stopped. */
 export interface Claim {
-  /** None where addresses are blocks. */
+  /** Empty under the `blocks` plan. */
   readonly subnets: readonly Cidr[];
   /** Publishes changed facts (a new underlay address, a new VTEP MAC) under the same subnets. */
   publish(self: NodeFacts): Promise<void>;
   /**
-   * Rejects with LEASE_LOST once somebody else holds the name or the subnets. What merely vanished is written
-   * again.
+   * Rejects with LEASE_LOST once another node holds the name or the subnets. Deleted keys are just rewritten.
    */
   readonly lost: Promise<never>;
   /**
-   * Stops renewing. The store keeps the node for a while, or until it is forgotten, so that peers keep their
-   * routes.
+   * Stops renewing. The node stays in the store for a while, or until forgotten, so peers keep their routes.
    */
   stop(): void;
   /** Leaves the cluster at once. */
@@ -55,8 +54,6 @@ export type Member = {
   /** In the family of its first subnet. */
   readonly publicIp?: Ip;
   readonly backend?: string;
-  /**
-   * Seconds until the store drops it unless it is renewed; absent where it stays until somebody removes it.
-   */
+  /** Seconds until it expires unless renewed; absent if it stays until removed. */
   readonly expires?: number;
 };

@@ -5,13 +5,13 @@ import type { NetworkStore } from './network.ts';
 import type { ResourceStore } from './resources.ts';
 
 /**
- * Where the cluster's facts live, as narrow ports with the domain's verbs. A caller takes the port it needs,
+ * Storage of the cluster's facts, as narrow ports with the domain's verbs. Callers take the port they need,
  * not the store. Every implementation passes the suites in test/store/ports.
  *
  * The ports assume little, so that many stores can implement them: objects change one at a time by
- * compare-and-swap, can be listed, and can be watched. Nothing needs a transaction over two objects, a lease,
- * or an order between versions. Every method throws STORE_UNAVAILABLE while the store does not answer; a
- * write may then have happened.
+ * compare-and-swap, can be listed, and can be watched. Nothing needs a transaction across two objects, a
+ * lease, or an order of versions. Every method throws STORE_UNAVAILABLE while the store does not answer; a
+ * write may nevertheless have happened.
  */
 export interface Store {
   readonly network: NetworkStore;
@@ -19,6 +19,6 @@ export interface Store {
   readonly feed: ClusterFeed;
   readonly resources: ResourceStore;
   readonly blocks: BlockStore;
-  /** Ends watches, claims and connections. What the store holds stays. */
+  /** Ends watches, claims and connections. The stored data stays. */
   close(): void;
 }

@@ -147,7 +147,7 @@ test('a second living node of one name is refused; the first does not suffer', a
   await assert.rejects(cluster.join(twin), {
     code: 'NAME_TAKEN',
     object: 'node1',
-    message: /192\.0\.2\.1 has this name and is alive/,
+    message: /a live node at 192\.0\.2\.1 already has this name/,
   });
   await sleep(200);
   assert.equal(lost.code, undefined);
@@ -186,7 +186,7 @@ test('a deleted key is restored; one that others took is lost', async (t) => {
   assert.equal(lost.code, undefined);
   await cluster.kv.put(`${PREFIX}/${lease}`, '{"PublicIP":"192.0.2.66","BackendType":"vxlan"}');
   await eventually(() => lost.code === 'LEASE_LOST');
-  await assert.rejects(claim.lost, { message: /192\.0\.2\.66 holds it now/ });
+  await assert.rejects(claim.lost, { message: /192\.0\.2\.66 now holds it/ });
   const next = await cluster.join(self(1), { 4: claim.subnets[0] ?? assert.fail() });
   assert.notDeepEqual(next.subnets, claim.subnets, 'what is lost is not taken back');
 });

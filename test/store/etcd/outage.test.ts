@@ -48,7 +48,7 @@ test('the store is killed and returns while agents watch and renew: nobody loses
   );
   await late.release();
   await lastView(views, ({ nodes }) => nodes.length === 3);
-  assert.ok(cluster.warnings.some((text) => text.includes('the store is away')));
+  assert.ok(cluster.warnings.some((text) => text.includes('the store is unreachable')));
 });
 
 test('cut off again and again, even past lost history, the view ends up equal to the store', async (t) => {
@@ -116,7 +116,7 @@ test('a hanging store is noticed, and followed again when it wakes', async (t) =
   const views = cluster.views(cluster.store({}, { watchIdle: 200, timeout: 300 }));
   await lastView(views, ({ nodes }) => nodes.length === 1);
   server.process.kill('SIGSTOP');
-  await eventually(() => cluster.warnings.some((text) => text.includes('the store is away')));
+  await eventually(() => cluster.warnings.some((text) => text.includes('the store is unreachable')));
   server.process.kill('SIGCONT');
   await cluster.join(self(2));
   await lastView(views, ({ nodes }) => nodes.length === 2);
