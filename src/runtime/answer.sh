@@ -1,6 +1,6 @@
 #!/bin/sh
-# The page of a pod that stands in for an HTTP server: run by busybox httpd as a CGI program (RFC 3875), it names the pod and the
-# address it was asked from, so that any NAT on the way shows.
+# The page of the HTTP server that stands in for an image. Run by busybox httpd as a CGI program (RFC 3875), it prints the pod's name
+# and the client's address, so that any NAT on the path is visible.
 client=${REMOTE_ADDR#"["}
 client=${client%"]"}
 client=${client#::ffff:}

@@ -17,8 +17,8 @@ export type ExecOptions = {
 };
 
 /**
- * Runs one plugin; returns what it printed, parsed, or undefined if it printed nothing. Throws CNI; the
- * error's cause is the plugin's error object (`{ code, msg, details }`) if there was one.
+ * Runs one plugin; returns its parsed output, or undefined if it printed nothing. Throws CNI; the error's
+ * cause is the plugin's error object (`{ code, msg, details }`) if there was one.
  */
 export async function execPlugin(
   type: string,
@@ -52,7 +52,7 @@ export function findPlugin(type: string, binDirs: readonly string[]): string {
       accessSync(path, constants.X_OK);
       return path;
     } catch {
-      // Not in this folder: look in the next.
+      // Not in this folder: try the next.
     }
   }
   throw new FlatnetError(`no plugin '${type}' in ${binDirs.join(':')}`, { code: 'NOT_FOUND' });
@@ -88,13 +88,13 @@ function exec(
   });
   child.on('error', reject);
   child.on('close', (code, killedBy) => resolve({ stdout, stderr, exit: code ?? killedBy ?? 'no status' }));
-  // A plugin may exit without reading its input; its exit status tells what matters.
+  // A plugin may exit without reading its input; only its exit status matters.
   child.stdin.on('error', () => undefined);
   child.stdin.end(stdin);
   return promise;
 }
 
-/** A plugin that is being replaced in place cannot run for a moment (ETXTBSY); libcni waits too. */
+/** Retries while a plugin is being replaced in place and cannot run (ETXTBSY), as libcni does. */
 async function retryBusy(run: () => Promise<Output>): Promise<Output> {
   for (let tries = 1; ; tries++) {
     try {

@@ -7,29 +7,29 @@ export type SandboxOptions = {
   /** Path of the pod's network namespace. */
   readonly netns: string;
   readonly hostname: string;
-  /** For the pause process only: marks whose it is. */
+  /** Environment of the pause process only; marks its owner. */
   readonly env: Readonly<Record<string, string>>;
 };
 
 /**
- * The lightest pause process there is: `sleep`, as process 1 of a new pid namespace, holds the pod's
- * namespaces. It ignores SIGCHLD, so the kernel itself reaps every orphan it adopts (wait(2), NOTES); `env`
- * arranges that, since a shell keeps SIGCHLD for itself. It takes 1.7 MB; a program compiled by Bun would
- * take 35 MB.
+ * The lightest possible pause process: `sleep`, as process 1 of a new pid namespace, holds the pod's
+ * namespaces. It ignores SIGCHLD, so the kernel reaps every orphan it adopts (wait(2), NOTES); `env` sets
+ * that up, because shells handle SIGCHLD themselves. It takes 1.7 MB; a program compiled by Bun would take
+ * 35 MB.
  *
- * /run/netns is hidden from the pod: `ip` in it would complain about every name that was added there after
- * the pod.
+ * /run/netns is hidden from the pod: otherwise `ip` in the pod would complain about every name added there
+ * later.
  *
- * The outer shell stays outside the pid namespace, so `$!` is the pid that this machine knows. Both output
- * streams close once /proc is mounted and the name is set: end of file means ready.
+ * The outer shell stays outside the pid namespace, so `$!` is the pid on this machine. Both output streams
+ * close once /proc is mounted and the hostname is set: end of file means ready.
  */
 const PAUSE = `
 sh -c 'mount -t proc proc /proc && mount -t tmpfs pod /run/netns && hostname "$1" && exec env --ignore-signal=CHLD sleep infinity >/dev/null 2>&1' pause "$1" &
 echo $!`;
 
 /**
- * Makes a pod's pid, mount, UTS and IPC namespaces around its network namespace, and the process that holds
- * them.
+ * Creates a pod's pid, mount, UTS and IPC namespaces in addition to its network namespace, and the process
+ * that holds them.
  */
 export async function createSandbox(options: SandboxOptions): Promise<ProcessId> {
   const start = (): ChildProcess =>
@@ -47,7 +47,7 @@ export async function createSandbox(options: SandboxOptions): Promise<ProcessId>
     code: 'KERNEL_FEATURE',
     operation: 'create sandbox',
     object: options.hostname,
-    fix: 'pods need unshare (util-linux), coreutils 8.31 or newer, and the right to make pid, mount, UTS and IPC namespaces',
+    fix: 'pods need unshare (util-linux), coreutils 8.31 or newer, and permission to create pid, mount, UTS and IPC namespaces',
   });
 }
 
@@ -56,7 +56,7 @@ export async function destroySandbox(sandbox: ProcessId): Promise<void> {
   await killNow([sandbox]);
 }
 
-/** The command that runs `argv` inside the sandbox, for `spawn`. */
+/** Returns the command that runs `argv` inside the sandbox, for `spawn`. */
 export function inSandbox(sandbox: ProcessId, argv: readonly string[]): [file: string, args: string[]] {
   return [
     'nsenter',

@@ -80,7 +80,7 @@ test('flatnet ipam: show, check, configure, release', async (t) => {
 
   const release = await ipam('release', '--node', 'node1');
   assert.match(release.out, /^released 5 addresses and 1 blocks\n$/);
-  assert.equal((await ipam('check')).status, 0, 'that also mended the handle');
+  assert.equal((await ipam('check')).status, 0, 'releasing the node also repaired the handle');
   await kv.put(`${PREFIX}/flatnet/nodes/node2`, '{}');
   const refused = await ipam('release', '--node', 'node2');
   assert.equal(refused.status, 2);

@@ -47,7 +47,7 @@ for (const [words, message] of WRONG) {
   });
 }
 
-test('help and version end with 0', async () => {
+test('help and version exit with 0', async () => {
   assert.match((await run(FLATNET, 'lab', 'up', '--help')).stdout, /^Usage: flatnet lab up/);
   assert.deepEqual(await run(FLATNET, '--version'), {
     status: 0,
@@ -56,7 +56,7 @@ test('help and version end with 0', async () => {
   });
 });
 
-test('a reader that leaves early causes no crash', async () => {
+test('a reader that stops early causes no error', async () => {
   const { stderr } = await run('sh', '-c', `"${FLATNET}" lab up --help | true`);
   assert.equal(stderr, '');
 });

@@ -8,7 +8,7 @@ import { netnsPath, withNetns } from '../../src/linux/netns.ts';
 import { writeSysctl } from '../../src/linux/sysctl.ts';
 import { CANNOT, flatnet, TestLab } from '../lab/host.ts';
 
-test('status and diff of one node: what its agent knows, and what its kernel lacks', {
+test('status shows a node’s agent, and diff shows what its kernel lacks', {
   skip: CANNOT,
 }, async (t) => {
   const lab = new TestLab(t, 'n');
@@ -32,7 +32,7 @@ test('status and diff of one node: what its agent knows, and what its kernel lac
     stdout: 'the kernel holds what it should\n',
     stderr: '',
   });
-  // The kernel announces no change to this sysctl: the difference stays until the next regular check.
+  // The kernel does not announce changes to this sysctl: the difference stays until the next regular check.
   withNetns(netnsPath(`${lab.name}-node1`), () => writeSysctl('net/ipv6/conf/flannel.1/accept_ra', 1));
   const diff = await flatnet('diff', ...node);
   assert.deepEqual([diff.status, diff.stdout], [1, '~ sysctl -w net/ipv6/conf/flannel.1/accept_ra=0\n']);

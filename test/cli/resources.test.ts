@@ -14,7 +14,7 @@ const FLATNET = resolve(import.meta.dirname, '../../bin/flatnet');
 type Result = { readonly status: number; readonly stdout: string; readonly stderr: string };
 type Run = (words: readonly string[], input?: string, wait?: number) => Promise<Result>;
 
-/** Runs flatnet against a store of its own. */
+/** Starts a separate store; returns a function that runs flatnet against it. */
 async function start(t: TestContext): Promise<Run> {
   const server = await startEmbedded();
   t.after(() => server.stop());
@@ -118,7 +118,7 @@ test('errors are one line, and nothing is written', async (t) => {
   await refused(['get', 'peer', '--lab', 'x'], '', 2, /--lab: conflicts with --endpoint/);
 });
 
-test('several files are applied; if one fails, the error tells what was done before', async (t) => {
+test('several files are applied; if one fails, the error lists what was done before', async (t) => {
   const run = await start(t);
   const folder = mkdtempSync(join(tmpdir(), 'flatnet-'));
   t.after(() => rmSync(folder, { recursive: true }));

@@ -4,7 +4,7 @@ import { after, before, describe, test } from 'node:test';
 import { LabPaths } from '../../src/lab/record/paths.ts';
 import { CANNOT, flatnet, type Result, TestLab, traces, weakened } from './host.ts';
 
-/** One line on standard error, naming what is wrong; nothing on standard output. */
+/** Asserts one line on standard error that names the problem, and nothing on standard output. */
 function refused(result: Result, status: number, message: RegExp): void {
   assert.equal(result.stdout, '');
   assert.match(result.stderr, message);
@@ -107,7 +107,7 @@ describe('usage errors', { skip: CANNOT }, () => {
     assert.equal(JSON.parse(stderr).error.code, 'LAB_MISSING');
   });
 
-  test('help goes to standard output, with examples, and is no error', async () => {
+  test('help goes to standard output, with examples, and exits with 0', async () => {
     for (const args of [
       [],
       ['lab'],

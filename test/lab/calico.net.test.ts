@@ -19,13 +19,13 @@ type Status = {
   readonly problems: readonly string[];
 };
 
-/** A pod `p1` on node1, and so on. Resolves when all reach each other. */
+/** Creates a pod `p1` on node1, and so on. Resolves when all reach each other. */
 async function podsOn(lab: TestLab, ...nodes: number[]): Promise<void> {
   for (const node of nodes) await lab.ok('pod', 'create', `p${node}`, '--node', `node${node}`);
   await allReach(lab);
 }
 
-/** With the sender's own address, too. Announcements between routers take their time. */
+/** Resolves when all pods reach each other, with the sender's own address. Announcements take some time. */
 async function allReach(lab: TestLab): Promise<void> {
   await until('all reach all', async () => {
     const pairs: Pair[] = JSON.parse((await lab.run('matrix', '--timeout', '300', '--json')).stdout);
@@ -36,12 +36,12 @@ async function allReach(lab: TestLab): Promise<void> {
 async function until(what: string, holds: () => Promise<boolean> | boolean): Promise<void> {
   const deadline = performance.now() + 60_000;
   while (!(await holds())) {
-    assert.ok(performance.now() < deadline, `not so after 60 s: ${what}`);
+    assert.ok(performance.now() < deadline, `not within 60 s: ${what}`);
     await sleep(100);
   }
 }
 
-/** Calico's name for the node's end of a pod's cable. */
+/** Calico's name for the node's end of a pod's veth pair. */
 function hostDevice(pod: string): string {
   return `cali${createHash('sha1').update(`default.${pod}`).digest('hex').slice(0, 11)}`;
 }
@@ -53,7 +53,7 @@ function routes(lab: TestLab, part: string): string[] {
     .filter(Boolean);
 }
 
-/** The first packet that `filter` is about, as tcpdump tells it; resolves when it listens. */
+/** Captures the first packet that matches `filter`, as tcpdump prints it; resolves when tcpdump listens. */
 async function capture(
   t: TestContext,
   netns: string,
@@ -96,7 +96,7 @@ test('a ping between two nodes takes the path that Calico documents, with a sing
   const mac = (netns: string, dev: string): string =>
     JSON.parse(ip(netns, '-j', 'link', 'show', dev))[0].address;
 
-  await t.test('the tables of pod and node', () => {
+  await t.test('the routing tables of pod and node', () => {
     assert.deepEqual(ip(pod('p1'), 'route').trim().split(/ *\n/), [
       'default via 169.254.1.1 dev eth0',
       '169.254.1.1 dev eth0 scope link',
@@ -115,21 +115,21 @@ test('a ping between two nodes takes the path that Calico documents, with a sing
     );
   });
   await t.test('hop by hop', () => {
-    const way = (netns: string, ...args: string[]): string => ip(netns, 'route', 'get', p2, ...args);
-    assert.match(way(pod('p1')), new RegExp(`${p2} via 169.254.1.1 dev eth0 src ${p1} `));
+    const route = (netns: string, ...args: string[]): string => ip(netns, 'route', 'get', p2, ...args);
+    assert.match(route(pod('p1')), new RegExp(`${p2} via 169.254.1.1 dev eth0 src ${p1} `));
     assert.match(
-      way(`${lab.name}-node1`, 'from', p1, 'iif', hostDevice('p1')),
+      route(`${lab.name}-node1`, 'from', p1, 'iif', hostDevice('p1')),
       new RegExp(`${p2} from ${p1} via 172.30.0.12 dev eth0`),
     );
     assert.match(
-      way(`${lab.name}-node2`, 'from', p1, 'iif', 'eth0'),
+      route(`${lab.name}-node2`, 'from', p1, 'iif', 'eth0'),
       new RegExp(`${p2} from ${p1} dev ${hostDevice('p2')}`),
     );
   });
   await t.test('on the wire', async () => {
     const seen = await Promise.all([
       capture(t, `${lab.name}-node1`, hostDevice('p1'), 'icmp[icmptype] = icmp-echo'),
-      // However it is wrapped: a filter on the inner packet would not see a tunnel.
+      // Whatever the encapsulation: a filter on the inner packet would not match in a tunnel.
       capture(t, `${lab.name}-node1`, 'eth0', 'ip and not tcp'),
       capture(t, `${lab.name}-node2`, hostDevice('p2'), 'icmp[icmptype] = icmp-echo'),
     ]);
@@ -140,7 +140,7 @@ test('a ping between two nodes takes the path that Calico documents, with a sing
     assert.ok(first.includes(`${mac(pod('p1'), 'eth0')} > ee:ee:ee:ee:ee:ee, ethertype IPv4`), first);
     const ends = `${mac(`${lab.name}-node1`, 'eth0')} > ${mac(`${lab.name}-node2`, 'eth0')}`;
     assert.ok(wire.includes(`${ends}, ethertype IPv4`), wire);
-    assert.match(wire, /ttl 63, .*proto ICMP \(1\)/, 'one router so far, and nothing around the packet');
+    assert.match(wire, /ttl 63, .*proto ICMP \(1\)/, 'one router so far, and no encapsulation');
     assert.ok(last.includes(`ee:ee:ee:ee:ee:ee > ${mac(pod('p2'), 'eth0')}, ethertype IPv4`), last);
     assert.match(last, /ttl 62,/, 'two routers in all');
   });
@@ -148,7 +148,7 @@ test('a ping between two nodes takes the path that Calico documents, with a sing
   assert.deepEqual(traces(lab.name), NOTHING);
 });
 
-test('two route reflectors; nodes come and go, and all their traces go too', {
+test('with two route reflectors, nodes can be added and deleted without leaving traces', {
   skip,
   timeout: 300_000,
 }, async (t) => {
@@ -172,7 +172,7 @@ test('two route reflectors; nodes come and go, and all their traces go too', {
   assert.match(await cli('ipam', 'check', '--lab', lab.name), /found 0 errors and 0 warnings/);
   assert.ok(traces(lab.name).processes.every((pid) => !commandOf(pid).includes('/nodes/node4/')));
 
-  // One reflector is gone for good: the other is enough.
+  // One reflector is gone for good: the other suffices.
   await lab.ok('node', 'delete', 'node1');
   assert.doesNotMatch(await cli('get', 'nodes', '--lab', lab.name), /node1/);
   await allReach(lab);
@@ -183,7 +183,7 @@ test('two route reflectors; nodes come and go, and all their traces go too', {
 
 for (const program of ['bird', 'frr']) {
   const missing = program === 'frr' && !process.env.CI && !existsSync('/usr/lib/frr/bgpd');
-  test(`a ${program} router on top of each of two racks, an AS each, both families`, {
+  test(`two racks, each with a ${program} router and its own AS, in both families`, {
     skip: skip || (missing && 'needs FRR: apt-get install frr'),
     timeout: 300_000,
   }, async (t) => {
@@ -209,7 +209,7 @@ for (const program of ['bird', 'frr']) {
     assert.deepEqual(
       routes(lab, 'router').filter((route) => route.startsWith('10.')),
       [],
-      'the underlay’s router knows pods',
+      'the underlay’s router has routes to pods',
     );
     await lab.ok('node', 'add', 'edge', '--subnet', '1');
     await lab.ok('pod', 'create', 'p4', '--node', 'edge');
@@ -221,7 +221,7 @@ for (const program of ['bird', 'frr']) {
       readFileSync(`/run/flatnet/labs/${lab.name}/tors/tor1/${daemon}.json`, 'utf8'),
     );
     process.kill(pid, 'SIGKILL');
-    await until('status says so', async () => {
+    await until('status reports it', async () => {
       const { problems }: Status = JSON.parse((await lab.run('status', '--json')).stdout);
       return problems.includes(`tor1: its ${daemon} is not running; rebuild the lab`);
     });
@@ -230,7 +230,7 @@ for (const program of ['bird', 'frr']) {
   });
 }
 
-test('an impossible lab is refused before anything is made', { skip }, async (t) => {
+test('an impossible lab is refused before anything is created', { skip }, async (t) => {
   const lab = new TestLab(t, 'x');
   const refused = async (status: number, text: RegExp, ...args: string[]): Promise<void> => {
     const result = await lab.run('up', ...args);
@@ -245,7 +245,7 @@ test('an impossible lab is refused before anything is made', { skip }, async (t)
   await refused(2, /--backend: is vxlan/, '--preset', 'calico', '--backend', 'vxlan');
 });
 
-test('on a kernel without ipip, `--preset calico` tells so and what works instead', {
+test('on a kernel without ipip, `--preset calico` fails and names an alternative', {
   skip: skip || (existsSync('/sys/module/ipip') && 'this kernel has ipip'),
 }, async (t) => {
   const lab = new TestLab(t, 'i');
@@ -255,7 +255,7 @@ test('on a kernel without ipip, `--preset calico` tells so and what works instea
   assert.deepEqual(traces(lab.name), NOTHING);
 });
 
-/** `flatnet …` besides the lab's own commands. */
+/** Runs a `flatnet` command other than `flatnet lab`. */
 async function cli(...args: string[]): Promise<string> {
   const { status, stdout, stderr } = await flatnet(...args);
   assert.equal(status, 0, stderr);

@@ -21,22 +21,22 @@ import { CANNOT, FLATNET } from './host.ts';
 import { Tunnel } from './tunnel.ts';
 
 /*
- * Calico's default way in the whole. node1 and node3 are on one network, node2 on another one, behind a
- * router: 172.30.0.11, 172.30.1.12, 172.30.0.13.
+ * The Calico mode with its default settings, end to end. node1 and node3 are on one network, node2 is on
+ * another, behind a router: 172.30.0.11, 172.30.1.12, 172.30.0.13.
  */
 const [NODE1, NODE2, NODE3] = ['172.30.0.11', '172.30.1.12', '172.30.0.13'];
-/** Milliseconds; an emulated machine is slow. */
+/** Timeout in milliseconds; an emulated machine is slow. */
 const PATIENCE = 60_000;
 /**
- * Milliseconds from a fault to the repaired state; an emulated machine takes five to ten times as long for
- * everything. BIRD’s own look at the kernel comes every 10 s.
+ * Limit from a fault to the repaired state, in milliseconds; an emulated machine is five to ten times slower.
+ * BIRD itself scans the kernel only every 10 s.
  */
 const HEALED = process.env.FLATNET_EMULATED ? 5000 : 1000;
-/** BIRD reconnects after a second, the shortest setting. */
+/** BIRD reconnects after a second, its shortest setting. */
 const RECONNECT = 1000;
 const NETWORK = { Network: '10.244.0.0/16' };
 
-test('Calico’s default way, on a kernel with ipip', { skip: CANNOT, timeout: 900_000 }, async (t) => {
+test('the calico preset, on a kernel with ipip', { skip: CANNOT, timeout: 900_000 }, async (t) => {
   const begin = performance.now();
   await using cluster = await BgpCluster.up(3, withPreset('calico', NETWORK), 2);
   t.diagnostic(`up after ${seconds(begin)}`);
@@ -53,7 +53,7 @@ test('Calico’s default way, on a kernel with ipip', { skip: CANNOT, timeout: 9
 
   const routes = (node: string): string[] => lines(cluster.run(node, 'ip', 'route'));
   const tunnel = /inet (\S+)\/32 scope global tunl0/.exec(cluster.run('node1', 'ip', 'addr'))?.[1];
-  /** All that node1 routes by, with the way to node3's block as given. */
+  /** node1's routing table, with the given path to node3's block. */
   const table = (near: string): string[] =>
     [
       'default via 172.30.0.1 dev eth0',
@@ -84,7 +84,7 @@ test('Calico’s default way, on a kernel with ipip', { skip: CANNOT, timeout: 9
     assert.ok(seen.includes(`${ipOf(pod1)} > ${ipOf(pod3)}: ICMP echo request`), seen);
   });
 
-  await t.test('a stranger’s protocol 4 is dropped', () => {
+  await t.test('IPIP packets from a foreign host are dropped', () => {
     const router = netnsOf(cluster.lab.name, 'router');
     const at = (...command: string[]): string =>
       execFileSync('ip', ['netns', 'exec', router, ...command], { encoding: 'utf8', stdio: 'pipe' });
@@ -99,12 +99,12 @@ test('Calico’s default way, on a kernel with ipip', { skip: CANNOT, timeout: 9
     const arrived = (): number[] => counts(inPod(cluster, pod1, 'nft', 'list', 'table', 'ip', 'seen'));
     assert.deepEqual(arrived(), [0]);
     inPod(cluster, pod3, 'ping', '-c1', '-W5', ipOf(pod1));
-    assert.deepEqual(arrived(), [1], 'of a node of the cluster it is not');
+    assert.deepEqual(arrived(), [1], 'those from a cluster node are not dropped');
     cluster.run('node1', 'nft', 'delete', 'table', 'ip', 'seen');
   });
 
   await t.test(
-    'the host speaks to pods elsewhere by its tunnel address, whatever address it begins with',
+    'the host reaches remote pods from its tunnel address, whatever source address it starts with',
     () => {
       const OTHER = '192.0.2.7';
       inPod(cluster, pod2, 'nft', COUNT(`ip saddr ${tunnel} icmp type echo-request`));
@@ -117,7 +117,7 @@ test('Calico’s default way, on a kernel with ipip', { skip: CANNOT, timeout: 9
     },
   );
 
-  await t.test('tunnels that a pod makes itself end at its node', () => {
+  await t.test('tunnel packets from a pod are dropped by its node', () => {
     const matches = ['ip protocol 4', ...[4789, 8472, 4790].map((port) => `udp dport ${port}`)];
     const hooks = { came: 'prerouting priority -400', went: 'forward priority 400' };
     const rules = Object.entries(hooks).flatMap(([name, hook]) => [
@@ -139,7 +139,7 @@ test('Calico’s default way, on a kernel with ipip', { skip: CANNOT, timeout: 9
         [1, 1, 1, 1],
         [0, 0, 0, 1],
       ],
-      'only 4790 is nobody’s',
+      'only port 4790 belongs to no tunnel',
     );
     cluster.run('node1', 'nft', 'delete', 'table', 'ip', 'seen');
   });
@@ -151,41 +151,44 @@ test('Calico’s default way, on a kernel with ipip', { skip: CANNOT, timeout: 9
     await cluster.kill(['node1'], 'bird');
     await until(PATIENCE, () => {
       const now = cluster.bird('node1');
-      return now && now.pid !== before?.pid ? [] : ['BIRD does not run'];
+      return now && now.pid !== before?.pid ? [] : ['BIRD is not running'];
     });
     await cluster.established(() => 2, 1, PATIENCE);
     assert.deepEqual(routes('node1').sort(), table(TUNNELLED));
     await none(t, pings);
   });
 
-  await t.test('Always: the tunnel heals', (t) => heals(t, cluster));
+  await t.test('Always: the tunnel is repaired', (t) => heals(t, cluster));
 
-  await t.test('routes set by the agent: no session is needed, nothing is lost, and they heal', async (t) => {
-    const pings = [pod2, pod3].flatMap((to) => cluster.ping(t, pod1, to));
-    const owned = [`${block2} via ${NODE2} dev tunl0`, `${block3} via ${NODE3} dev tunl0`].map(
-      (way) => `${way} proto 111 onlink`,
-    );
-    await route(cluster, 'agent');
-    for (const node of ['node1', 'node2', 'node3']) {
-      const own = (): string[] =>
-        routes(node).filter((line) => / via .* dev tunl0 proto 111 onlink/.test(line));
-      await until(PATIENCE, () => (own().length === 2 ? [] : [`${node}: ${own()}`]));
-    }
-    assert.deepEqual(routes('node1').sort(), [...table(TUNNELLED), ...owned].sort());
-    await birdc(cluster, 'disable "Node_*"');
-    await until(PATIENCE, () => routes('node1').filter((line) => line.includes('proto bird')));
-    for (const to of [pod2, pod3]) inPod(cluster, pod1, 'ping', '-c1', '-W5', ipOf(to));
-    await birdc(cluster, 'enable "Node_*"');
-    await cluster.established(() => 2, 1, PATIENCE);
-    await none(t, pings);
-    await heals(t, cluster);
-    const more = [pod2, pod3].flatMap((to) => cluster.ping(t, pod1, to));
-    await route(cluster, 'bird');
-    await until(PATIENCE, () => different(routes('node1'), table(TUNNELLED)));
-    await none(t, more);
-  });
+  await t.test(
+    'routes set by the agent: no session is needed, nothing is lost, and they are repaired',
+    async (t) => {
+      const pings = [pod2, pod3].flatMap((to) => cluster.ping(t, pod1, to));
+      const owned = [`${block2} via ${NODE2} dev tunl0`, `${block3} via ${NODE3} dev tunl0`].map(
+        (path) => `${path} proto 111 onlink`,
+      );
+      await route(cluster, 'agent');
+      for (const node of ['node1', 'node2', 'node3']) {
+        const own = (): string[] =>
+          routes(node).filter((line) => / via .* dev tunl0 proto 111 onlink/.test(line));
+        await until(PATIENCE, () => (own().length === 2 ? [] : [`${node}: ${own()}`]));
+      }
+      assert.deepEqual(routes('node1').sort(), [...table(TUNNELLED), ...owned].sort());
+      await birdc(cluster, 'disable "Node_*"');
+      await until(PATIENCE, () => routes('node1').filter((line) => line.includes('proto bird')));
+      for (const to of [pod2, pod3]) inPod(cluster, pod1, 'ping', '-c1', '-W5', ipOf(to));
+      await birdc(cluster, 'enable "Node_*"');
+      await cluster.established(() => 2, 1, PATIENCE);
+      await none(t, pings);
+      await heals(t, cluster);
+      const more = [pod2, pod3].flatMap((to) => cluster.ping(t, pod1, to));
+      await route(cluster, 'bird');
+      await until(PATIENCE, () => different(routes('node1'), table(TUNNELLED)));
+      await none(t, more);
+    },
+  );
 
-  /** How things differ from a cluster without tunnels, where nobody reaches the block behind the router. */
+  /** Differences from a cluster without tunnels, in which the block behind the router is unreachable. */
   const plain = (): string[] => [
     ...cluster.nodes.flatMap((node) => routes(node).filter((line) => line.includes('tunl0'))),
     ...(routes('node1').includes(`${block3} via ${NODE3} ${PLAIN}`) ? [] : ['node1 has no route to node3']),
@@ -201,7 +204,7 @@ test('Calico’s default way, on a kernel with ipip', { skip: CANNOT, timeout: 9
     await encapsulate(cluster, 'Never');
     await until(PATIENCE, () => plain());
     t.diagnostic(`routes changed after ${seconds(begin)}`);
-    // An agent that starts now knows nothing of the tunnel.
+    // An agent that starts now has no memory of the tunnel.
     await cluster.kill(['node3'], 'agent');
     await cluster.start(['node3']);
     await until(PATIENCE, () => cluster.nodes.flatMap(tunnelOf));
@@ -228,7 +231,7 @@ test('Calico’s default way, on a kernel with ipip', { skip: CANNOT, timeout: 9
   });
 
   await t.test(
-    'CrossSubnet, by flatnet apply: only what goes to another network is encapsulated',
+    'CrossSubnet, by flatnet apply: only packets to another network are encapsulated',
     async (t) => {
       const pings = [pod2, pod3].flatMap((to) => cluster.ping(t, pod1, to));
       await sleep(1000);
@@ -253,10 +256,10 @@ test('Calico’s default way, on a kernel with ipip', { skip: CANNOT, timeout: 9
     },
   );
 
-  await t.test('CrossSubnet: the tunnel heals', (t) => heals(t, cluster));
+  await t.test('CrossSubnet: the tunnel is repaired', (t) => heals(t, cluster));
 });
 
-test('flannel’s way, on a kernel with ipip', { skip: CANNOT, timeout: 400_000 }, async () => {
+test('the flannel preset, on a kernel with ipip', { skip: CANNOT, timeout: 400_000 }, async () => {
   await using cluster = await BgpCluster.up(2, withPreset('flannel', NETWORK), 2);
   for (const node of cluster.nodes) await cluster.addPod(node);
   await cluster.reachable(PATIENCE);
@@ -265,7 +268,7 @@ test('flannel’s way, on a kernel with ipip', { skip: CANNOT, timeout: 400_000 
 const COUNT = (match: string): string =>
   `add table ip seen; add chain ip seen in { type filter hook prerouting priority -300; }; add rule ip seen in ${match} counter`;
 
-/** Of nftables’ counters, in order. */
+/** Returns the packet counts of nftables’ counters, in order. */
 function counts(text: string): number[] {
   return [...text.matchAll(/packets (\d+)/g)].map(([, packets]) => Number(packets));
 }
@@ -279,7 +282,7 @@ async function heals(t: TestContext, cluster: BgpCluster): Promise<void> {
     ['its routes deleted', HEALED, () => tunnel.deleteRoutes()],
     ['one of its routes deleted', HEALED, () => tunnel.deleteRoutes(1)],
     ['its MTU changed', HEALED, () => tunnel.setMtu(1300)],
-    // The kernel reloads the module by itself; until then it is gone for all nodes.
+    // The kernel reloads the module on demand; until then all nodes lack it.
     ['tunl0 deleted, with its module', PATIENCE, () => cluster.run('node1', 'rmmod', 'ipip')],
     ['sessions restarted', HEALED + RECONNECT, () => birdc(cluster, 'restart "Node_*"')],
   ];
@@ -288,23 +291,23 @@ async function heals(t: TestContext, cluster: BgpCluster): Promise<void> {
     await act();
     const begin = performance.now();
     const took = await until(limit, async () => different(await tunnel.state(), right), begin);
-    // BIRD drops a session's routes somewhat later than it reports; and what is healed must stay healed.
+    // BIRD drops a session's routes somewhat later than it reports; and the repaired state must last.
     await sleep(200);
     const after = await until(limit, async () => different(await tunnel.state(), right), begin);
     t.diagnostic(`${name}: ${Math.round(after > took + 400 ? after : took)} ms`);
   }
-  // At the other nodes too.
+  // On the other nodes too.
   await cluster.established(() => 2, 1, PATIENCE);
   await cluster.reachable(PATIENCE);
 }
 
-/** Who sets the routes to the other nodes. */
+/** Configures whether BIRD or the agent sets the routes to other nodes. */
 async function route(cluster: BgpCluster, routes: 'bird' | 'agent'): Promise<void> {
   const network = readNetwork(withPreset('calico', { ...NETWORK, Backend: { Type: 'bgp', routes } }));
   await withStore(cluster.lab, ({ network: stored }) => stored.write(network));
 }
 
-/** A command to node1’s BIRD. */
+/** Sends a command to node1’s BIRD. */
 async function birdc(cluster: BgpCluster, command: string): Promise<void> {
   const { control } = await BirdControl.open(cluster.birdFiles('node1').socket);
   await control.request(command);
@@ -321,14 +324,14 @@ async function encapsulate(cluster: BgpCluster, ipipMode: string): Promise<void>
     const spec = { cidr: pool.cidr, ipipMode, natOutgoing: true };
     const head = { apiVersion: 'projectcalico.org/v3', kind: 'IPPool', metadata: { name: pool.name } };
     writeFileSync(file, JSON.stringify({ ...head, spec }));
-    // The first start in an emulated machine reads the program for a minute.
+    // The first start on an emulated machine spends a minute on loading the program.
     await promisify(execFile)(FLATNET, ['apply', '-f', file, '--lab', cluster.lab.name]);
   } finally {
     rmSync(folder, { recursive: true });
   }
 }
 
-/** Ends them; none has lost a packet. */
+/** Ends the pings and asserts that none has lost a packet. */
 async function none(t: TestContext, pings: readonly RunningPing[]): Promise<void> {
   for (const ping of pings) {
     const { sent, lost } = await ping.end();
@@ -338,7 +341,7 @@ async function none(t: TestContext, pings: readonly RunningPing[]): Promise<void
   }
 }
 
-/** What tcpdump says of the first packet on the node's wire that fits, while one pod pings an address. */
+/** Returns tcpdump's output for the first matching packet on the node's wire while a pod pings an address. */
 async function capture(
   cluster: BgpCluster,
   node: string,
@@ -355,7 +358,7 @@ async function capture(
     text += chunk.toString();
   });
   const closed = once(dump, 'close');
-  // It reports that it listens.
+  // tcpdump reports that it listens.
   await once(dump.stderr, 'data');
   await sleep(200);
   inPod(cluster, from, 'ping', '-c1', '-W5', to);
@@ -374,12 +377,12 @@ function ipOf({ addresses }: Pick<PodRecord, 'addresses'>): Ip {
   return ip;
 }
 
-/** The /26 that a pod's address is of. */
+/** Returns the /26 block that contains a pod's address. */
 function blockOf(pod: Pick<PodRecord, 'addresses'>): string {
   return `${ipOf(pod).replace(/\d+$/, (last) => String(Number(last) & 192))}/26`;
 }
 
-/** The device of a pod in the namespace `default`, as `sha1sum` has it. */
+/** Returns the device name of a pod in the namespace `default`, according to `sha1sum`. */
 function caliOf(name: string): string {
   const sum = execFileSync('sha1sum', { input: `default.${name}`, encoding: 'utf8' });
   return `cali${sum.slice(0, 11)}`;

@@ -7,7 +7,7 @@ import { down } from '../../src/lab/down.ts';
 export const FLATNET = resolve(import.meta.dirname, '../../bin/flatnet');
 const SHIM = resolve(import.meta.dirname, '../../dist/flatnet-cni');
 
-/** Why labs cannot run here; false if they can. In CI they must. */
+/** Why labs cannot run here; false if they can, or in CI, where they must. */
 export const CANNOT = process.env.CI ? false : cannot();
 
 function cannot(): string | false {
@@ -27,12 +27,12 @@ function missing(program: string): boolean {
 
 export type Result = { readonly status: number; readonly stdout: string; readonly stderr: string };
 
-/** Runs the program as a user does, in a pipe. */
+/** Runs the program as a user does, with its output in a pipe. */
 export function flatnet(...args: string[]): Promise<Result> {
   return run(FLATNET, args);
 }
 
-/** The same with fewer privileges, by setpriv(1). */
+/** The same with fewer privileges, using setpriv(1). */
 export function weakened(how: readonly string[], ...args: string[]): Promise<Result> {
   return run('setpriv', [...how, FLATNET, ...args]);
 }
@@ -51,7 +51,7 @@ function run(file: string, args: readonly string[]): Promise<Result> {
   });
 }
 
-/** Commands of one lab, which is removed when the test ends, whatever happens. */
+/** Runs commands of one lab, which is always removed when the test ends. */
 export class TestLab {
   readonly name: string;
 
@@ -62,7 +62,7 @@ export class TestLab {
     });
   }
 
-  /** `lab COMMAND… --name LAB …`; options go before a `--`. */
+  /** Runs `lab COMMAND… --name LAB …`; options go before a `--`. */
   run(...args: string[]): Promise<Result> {
     const at = args.includes('--') ? args.indexOf('--') : args.length;
     return flatnet('lab', ...args.slice(0, at), '--name', this.name, ...args.slice(at));
@@ -80,7 +80,7 @@ export class TestLab {
   }
 }
 
-/** What a lab might leave behind on this machine. */
+/** Traces that a lab might leave on this machine. */
 export type Traces = {
   readonly namespaces: readonly string[];
   readonly processes: readonly string[];
@@ -89,7 +89,7 @@ export type Traces = {
   readonly mounts: readonly string[];
 };
 
-/** Everything that carries the lab's name, wherever it can be. */
+/** Finds everything that carries the lab's name. */
 export function traces(lab: string): Traces {
   const ours = (text: string): boolean => text.includes(lab);
   return {
@@ -129,7 +129,7 @@ export function sysctls(): string[] {
   return GC_THRESH.map((path) => readFileSync(path, 'utf8').trim());
 }
 
-/** `ip …` in a namespace, as an oracle. */
+/** Runs `ip …` in a namespace, as an oracle. */
 export function ip(netns: string, ...args: string[]): string {
   return execFileSync('ip', ['-n', netns, ...args], { encoding: 'utf8' });
 }

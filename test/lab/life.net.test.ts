@@ -12,15 +12,15 @@ const NOTHING = { namespaces: [], processes: [], files: [], links: [], mounts: [
 
 type Pair = { from: string; to: string; reached: boolean; ownSource: boolean; family: number };
 
-test('two labs side by side with the same addresses, and neither leaves anything behind', {
+test('two labs with the same addresses run side by side, and neither leaves anything behind', {
   skip: CANNOT,
 }, async (t) => {
   const before = sysctls();
   const [a, b] = [new TestLab(t, 'a'), new TestLab(t, 'b')];
   const begun = performance.now();
   await Promise.all([a.ok('up', '--nodes', '2'), b.ok('up', '--nodes', '2', '--backend', 'host-gw')]);
-  assert.ok(performance.now() - begun < 20_000, 'up takes far too long');
-  assert.ok(Number(sysctls()[0]) > 1024, 'neighbour tables stay small');
+  assert.ok(performance.now() - begun < 20_000, 'up took far too long');
+  assert.ok(Number(sysctls()[0]) > 1024, 'the limits of neighbour tables were not raised');
   for (const lab of [a, b]) {
     await lab.ok('pod', 'create', 'web', '--listen', '80', '--node', 'node1');
     await lab.ok('pod', 'create', 'db', '--node', 'node2');
@@ -37,17 +37,17 @@ test('two labs side by side with the same addresses, and neither leaves anything
   const left = await b.json<Pair[]>('matrix');
   assert.ok(
     left.every(({ reached }) => reached),
-    'the other lab suffered',
+    'the other lab was affected',
   );
-  assert.ok(Number(sysctls()[0]) > 1024, 'the limits of the other lab went with the first');
+  assert.ok(Number(sysctls()[0]) > 1024, 'the limits went with the first lab');
   await b.ok('down');
   assert.deepEqual(traces(b.name), NOTHING);
-  // Other labs on this machine keep them raised.
+  // Other labs on this machine keep the limits raised.
   const others = JSON.parse(await a.ok('list', '--json').catch(() => '[]'));
   if (others.length === 0) assert.deepEqual(sysctls(), before);
 });
 
-test('a lab with two subnets, IPv4 and IPv6, a router between them, and an outside world', {
+test('a lab can have two subnets, IPv4 and IPv6, a router between them, and an outside world', {
   skip: CANNOT,
 }, async (t) => {
   const lab = new TestLab(t, 's');
@@ -80,7 +80,7 @@ test('a lab with two subnets, IPv4 and IPv6, a router between them, and an outsi
   );
 });
 
-test('nodes stop, start, come and go', { skip: CANNOT }, async (t) => {
+test('nodes can be stopped, started, added and deleted', { skip: CANNOT }, async (t) => {
   const lab = new TestLab(t, 'n');
   await lab.ok('up', '--nodes', '2');
   for (const name of ['a', 'b']) await lab.ok('pod', 'create', name);
@@ -89,7 +89,7 @@ test('nodes stop, start, come and go', { skip: CANNOT }, async (t) => {
     return status === 0;
   };
   await lab.ok('node', 'stop', 'node1');
-  assert.ok(await reached(), 'a stopped agent took the data path along');
+  assert.ok(await reached(), 'stopping the agent broke the data path');
   const stopped = await lab.run('status');
   assert.equal(stopped.status, 1);
   assert.match(stopped.stdout, /! node1: no agent is running/);
@@ -105,7 +105,7 @@ test('nodes stop, start, come and go', { skip: CANNOT }, async (t) => {
   await lab.ok('node', 'restart', 'node2', '--kill');
   assert.ok(await reached());
   await lab.ok('node', 'stop', 'node2', '--power');
-  assert.equal(await reached(), false, 'a node without power answers');
+  assert.equal(await reached(), false, 'a node without power still answers');
   const dark = await lab.run('matrix', '--timeout', '200');
   assert.equal(dark.status, 1);
   assert.match(dark.stdout, /FAIL/);
@@ -125,7 +125,7 @@ test('nodes stop, start, come and go', { skip: CANNOT }, async (t) => {
   assert.ok(namespaces.every((each) => !each.includes('edge') && !each.endsWith('.c')));
 });
 
-test('`down` removes any wreck, and nothing else', { skip: CANNOT }, async (t) => {
+test('`down` removes any broken lab, and nothing else', { skip: CANNOT }, async (t) => {
   const lab = new TestLab(t, 'w');
   const other = `${lab.name}-x-node1`;
   createNetns(other);
@@ -140,7 +140,7 @@ test('`down` removes any wreck, and nothing else', { skip: CANNOT }, async (t) =
   assert.deepEqual([again.status, again.stdout], [1, '']);
   assert.match(again.stderr, /already up; inspect it: flatnet lab status --name .* flatnet lab down --name/);
 
-  // Half torn down: the lab's record is gone, and nobody knows its nodes.
+  // Half removed: the lab's record is gone, so its nodes are unknown.
   rmSync(new LabPaths(lab.name).state);
   rmSync(new LabPaths(lab.name).nodes, { recursive: true });
   for (const args of [['up'], ['status'], ['pod', 'create', 'b']]) {
@@ -151,7 +151,7 @@ test('`down` removes any wreck, and nothing else', { skip: CANNOT }, async (t) =
   await lab.ok('down');
   await strayEnd;
   assert.deepEqual({ ...traces(lab.name), namespaces: [], mounts: [] }, NOTHING);
-  assert.deepEqual(traces(lab.name).namespaces, [other], 'a namespace of somebody else went along');
+  assert.deepEqual(traces(lab.name).namespaces, [other], 'a foreign namespace was removed too');
   assert.match(await lab.ok('down'), /nothing to do/);
 });
 
@@ -172,18 +172,18 @@ test('an `up` that fails or is interrupted leaves nothing behind', { skip: CANNO
   assert.match(said, /flatnet: stopped by SIGINT; the incomplete lab has been removed\n$/);
   assert.deepEqual(traces(lab.name), NOTHING);
 
-  // Killed outright: a wreck, reported as one.
+  // If `up` is killed outright, the lab is reported as incomplete.
   const killed = spawn(FLATNET, ['lab', 'up', '--name', lab.name], { stdio: 'ignore' });
   await begun();
   killed.kill('SIGKILL');
   await new Promise((resolve) => killed.once('exit', resolve));
-  // As if the signal came while it probed the kernel.
+  // As if the signal had come while `up` probed the kernel.
   execFileSync('ip', ['netns', 'add', `${lab.name}.probe`]);
   assert.match((await lab.run('up')).stderr, /is incomplete/);
   await lab.ok('down');
   assert.deepEqual(traces(lab.name), NOTHING);
 
-  // Neither gets in the way of the next lab, which flannel's own file configures.
+  // Neither affects the next lab, which is configured by flannel's own file.
   const conf = join('/tmp', `${lab.name}.json`);
   t.after(() => rmSync(conf, { force: true }));
   writeFileSync(conf, JSON.stringify({ network: '10.98.0.0/16', BACKEND: { type: 'host-gw' }, unknown: 1 }));

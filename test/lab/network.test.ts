@@ -21,7 +21,7 @@ test('a preset completes a configuration, however its keys are spelled', () => {
   for (const name of PRESET_NAMES) assert.doesNotThrow(() => readNetwork(withPreset(name, POOL)));
 });
 
-test('a contradiction to the preset is named', () => {
+test('a field that contradicts the preset is named', () => {
   const refused = (
     name: (typeof PRESET_NAMES)[number],
     more: Record<string, unknown>,
@@ -46,7 +46,7 @@ const NODES: LabNode[] = [
   { name: 'node3', index: 3, subnet: 0 },
 ];
 
-test('a topology’s resources are valid, and the mesh goes off last', () => {
+test('a topology’s resources are valid, and the mesh is turned off last', () => {
   assert.deepEqual(bgpResources({}, NODES, 1, [4]), []);
   for (const topology of [{ reflectors: 2 }, { tor: 'bird' }] as const) {
     const documents = bgpResources(topology, NODES, 2, [4, 6]);

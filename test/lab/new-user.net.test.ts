@@ -17,7 +17,7 @@ const annotated = (name: string, value: string) => ({
 });
 const containers = [{ name: 'c', image: 'pause' }];
 
-test('what new users try: addresses by annotation, deleting a pool in use, a pool in the nodes’ network, a store that is gone', {
+test('what new users try: addresses by annotation, deleting a pool in use, a pool in the nodes’ network, a killed store', {
   skip: CANNOT || NO_BIRD,
   timeout: 300_000,
 }, async (t) => {
@@ -74,7 +74,7 @@ test('what new users try: addresses by annotation, deleting a pool in use, a poo
       metadata: { name: 'dns', annotations: annotated('ipAddrs', '10.99.0.53') },
       spec: { containers },
     };
-    // An agent that has not heard of the pool yet refuses; then apply may be repeated.
+    // An agent that does not know the pool yet refuses; apply may then be repeated.
     const file = write(JSON.stringify({ apiVersion: 'v1', kind: 'List', items: [deployment, dns] }));
     const deadline = performance.now() + 60_000;
     for (;;) {
@@ -89,7 +89,7 @@ test('what new users try: addresses by annotation, deleting a pool in use, a poo
     assert.ok(addresses.includes('10.99.0.53'));
   });
 
-  await t.test('a pool that contains a node is refused, and nothing is done', async () => {
+  await t.test('a pool that contains a node’s address is refused, and nothing is done', async () => {
     const wrong = resource('IPPool', 'wrong', { cidr: '172.30.0.0/20' });
     const good = resource('IPPool', 'good', { cidr: '10.98.0.0/24' });
     const both = `{"apiVersion":"v1","kind":"List","items":[${good},${wrong}]}`;
@@ -102,7 +102,7 @@ test('what new users try: addresses by annotation, deleting a pool in use, a poo
     assert.equal((await ofStore('get', 'pool', 'good')).status, 1);
   });
 
-  await t.test('a pool deleted while in use is a problem until it is back', async () => {
+  await t.test('a pool deleted while in use is reported until it is restored', async () => {
     const refused = await ofStore('delete', 'pool', 'other');
     assert.match(refused.stderr, /3 addresses of pods .* not masqueraded/);
     assert.equal((await ofStore('delete', 'pool', 'other', '--force')).status, 0);
@@ -132,7 +132,7 @@ test('what new users try: addresses by annotation, deleting a pool in use, a poo
     );
     for (let i = 0; i < 2; i++) await lab.ok('store', 'start');
     await problems((all) => all.length === 0);
-    // Retried, as a runtime does: an agent may be about to find that its connection is gone.
+    // Retried, as a runtime does: an agent may not have noticed yet that its connection is gone.
     const deadline = performance.now() + 60_000;
     for (;;) {
       const { status, stderr } = await lab.run('pod', 'create', 'after');

@@ -3,12 +3,12 @@ import { linkGet, linkSet } from '../../src/linux/link/link.ts';
 import { NETLINK_ROUTE, NetlinkSocket } from '../../src/linux/netlink/socket.ts';
 import { type Route, RT_TABLE_MAIN, routeDelete, routeDump, routeText } from '../../src/linux/route.ts';
 
-/** `proto bird`, and the agent's own, which is announced to nobody. */
+/** `proto bird`, and the protocol of the agent's routes that are not announced. */
 const LEARNED = [12, 111];
 
 /**
- * A node's `tunl0` and routes, looked at and damaged without a program: to start one takes an emulated
- * machine a second.
+ * Inspects and damages a node's `tunl0` and routes without starting programs, which takes a second each on an
+ * emulated machine.
  */
 export class Tunnel implements Disposable {
   readonly #socket: NetlinkSocket;
@@ -21,7 +21,7 @@ export class Tunnel implements Disposable {
     this.#socket[Symbol.dispose]();
   }
 
-  /** What must be as before. A recreated device has another index. */
+  /** Returns the state that must be restored, without the index, which a recreated device does not keep. */
   async state(): Promise<string[]> {
     const socket = this.#socket;
     const link = await socket.get(linkGet('tunl0')).catch(() => undefined);
@@ -54,7 +54,7 @@ export class Tunnel implements Disposable {
     await this.#socket.execute(own.map(({ address }) => addressDelete({ dev, address })));
   }
 
-  /** The first `count` of the routes into the tunnel. */
+  /** Deletes the first `count` of the routes into the tunnel. */
   async deleteRoutes(count = Number.POSITIVE_INFINITY): Promise<void> {
     const dev = await this.#index();
     const found = await this.#socket.dump(routeDump({ family: 4, table: RT_TABLE_MAIN }));

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { substitute } from '../../src/runtime/image.ts';
 
-test('a command always wins, and its image is named', () => {
+test('a command takes precedence, and the note names the image', () => {
   const runs = substitute({ image: 'nginx:1.27', command: ['sleep'], args: ['1'], ports: [80] });
   assert.deepEqual(runs, {
     runs: 'command',
@@ -32,7 +32,7 @@ test('well-known images are substituted', () => {
   assert.deepEqual(pause.runs === 'command' && pause.argv, ['sleep', 'infinity']);
 });
 
-test('an unknown image without a command does not run, and the note tells what to do', () => {
+test('an unknown image without a command does not run, and the note says what to do', () => {
   const runs = substitute({ image: 'example.org/secret-sauce:7', ports: [] });
   assert.equal(runs.runs, 'nothing');
   assert.match(runs.note, /secret-sauce:7 is not pulled, .*give the container a command/);

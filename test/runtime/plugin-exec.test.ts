@@ -22,7 +22,7 @@ function plugins(t: TestContext, scripts: Record<string, string>) {
 
 const ENV = { CNI_COMMAND: 'ADD' } as const;
 
-test('what a plugin prints, or how it failed', async (t) => {
+test('a plugin’s output or failure is returned', async (t) => {
   const { binDirs } = plugins(t, {
     good: `echo '{"cniVersion":"1.0.0"}'`,
     silent: '',
@@ -52,7 +52,7 @@ test('a plugin that takes too long, or is aborted, is killed', async (t) => {
   await assert.rejects(execPlugin('sleeps', ENV, '{}', { binDirs }, abort.signal), { name: 'AbortError' });
 });
 
-test('a chain hands results on, passes capabilities to plugins that declare them, and runs DEL backwards', async (t) => {
+test('a chain passes results on, passes capabilities to plugins that declare them, and runs DEL in reverse', async (t) => {
   const result = (n: number) => `echo '{"cniVersion":"1.0.0","ips":[{"address":"10.0.0.${n}/24"}]}'`;
   const { dir, log, binDirs } = plugins(t, { one: result(1), two: result(2) });
   const network = readConfList({
@@ -94,7 +94,7 @@ test('a chain hands results on, passes capabilities to plugins that declare them
   ]);
 });
 
-test('a failed ADD is undone, and its own error is thrown', async (t) => {
+test('a failed ADD is undone, and the original error is thrown', async (t) => {
   const { dir, log, binDirs } = plugins(t, {
     one: 'true',
     two: `[ $CNI_COMMAND = DEL ] || { echo '{"code":7,"msg":"bad"}'; exit 1; }`,

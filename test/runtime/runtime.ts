@@ -12,9 +12,9 @@ import {
 } from '../../src/runtime/cni-exec.ts';
 import { loadConfList } from '../../src/runtime/conf-list.ts';
 
-// What a container runtime does with CNI but a lab does not need.
+// CNI operations of a container runtime that a lab does not need.
 
-/** Runs CHECK along the plugins. Does nothing before 0.4.0 or with `disableCheck`. */
+/** Runs CHECK through the plugins. Does nothing before 0.4.0 or with `disableCheck`. */
 export async function checkNetwork(options: AttachmentOptions, signal?: AbortSignal): Promise<void> {
   const configured = options.network ?? loadConfList(options.confDir);
   const cached = readAttachment(options.cacheDir, configured.name, options);
@@ -26,9 +26,9 @@ export async function checkNetwork(options: AttachmentOptions, signal?: AbortSig
 }
 
 /**
- * DELs every remembered attachment of the network that is not valid, then runs GC with the valid ones. The
- * caller keeps ADD and DEL of this network away meanwhile, as the specification demands. Goes on after errors
- * and throws them together.
+ * Runs DEL for every cached attachment of the network that is not valid, then GC with the valid ones. The
+ * caller must not run ADD or DEL of this network at the same time, as the specification requires. Continues
+ * after errors and throws them together.
  */
 export async function gcNetwork(
   options: RuntimeOptions & { readonly valid: readonly Attachment[] },
@@ -62,7 +62,7 @@ export async function gcNetwork(
   if (errors.length) throw new AggregateError(errors, errors.map(messageOf).join('; '));
 }
 
-/** Resolves when every plugin of the network can serve an ADD; throws the first one's error otherwise. */
+/** Resolves if every plugin of the network can serve an ADD; otherwise throws the first error. */
 export async function statusNetwork(options: RuntimeOptions, signal?: AbortSignal): Promise<void> {
   const network = options.network ?? loadConfList(options.confDir);
   if (!atLeast(network.cniVersion, '1.1.0')) return;
@@ -73,7 +73,7 @@ export async function statusNetwork(options: RuntimeOptions, signal?: AbortSigna
 
 const NO_ATTACHMENT = { containerId: '', ifName: '', netns: '' };
 
-/** Every remembered attachment of a network, with the path of its namespace. */
+/** All cached attachments of a network, with the paths of their namespaces. */
 function cachedAttachments(cacheDir: string, network: string): (Attachment & { netns: string })[] {
   const dir = join(cacheDir, 'results');
   let names: string[];

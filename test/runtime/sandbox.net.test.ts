@@ -38,7 +38,7 @@ async function sandbox(t: { after(work: () => void): void }, hostname = 'web') {
   return { id, netns, run, container, log };
 }
 
-/** Milliseconds; a busy machine may need them. */
+/** Timeout in milliseconds, for busy machines. */
 const PATIENCE = 30_000;
 
 async function until(condition: () => boolean, what: string): Promise<void> {
@@ -54,7 +54,7 @@ function children(id: ProcessId): string[] {
   return execFileSync(file, args, { encoding: 'utf8' }).trim().split('\n');
 }
 
-test('a sandbox has namespaces of its own, and its own /proc and name', { skip }, async (t) => {
+test('a sandbox has its own namespaces, /proc and hostname', { skip }, async (t) => {
   const { id, netns, run } = await sandbox(t);
   assert.equal(netnsId(`/proc/${id.pid}/ns/net`), netnsId(netns));
   for (const kind of ['pid', 'mnt', 'uts', 'ipc']) {
@@ -69,10 +69,10 @@ test('a sandbox has namespaces of its own, and its own /proc and name', { skip }
   );
 });
 
-test('orphans’ zombies vanish', { skip }, async (t) => {
+test('orphans are reaped', { skip }, async (t) => {
   const { id, container, run } = await sandbox(t);
-  // The middle process ends at once: its child becomes the pause process's, and a zombie if nobody waits for
-  // it.
+  // The middle process ends at once: its child is adopted by the pause process, and is a zombie later unless it
+  // is reaped.
   await startContainer(id, container('orphan', '(sleep 3600 &) ; sleep 3600'));
   const find = () => children(id).find((line) => / 1 S\S* +sleep$/.test(line));
   await until(() => find() !== undefined, 'no orphan came to process 1');
@@ -104,7 +104,7 @@ test('containers share port space and loopback, and keep log, environment and st
   assert.deepEqual(containerState(id, container('a', '').exitFile).state === 'stopped', false);
 });
 
-test('a container that cannot start tells why', { skip }, async (t) => {
+test('a container that cannot start reports the reason', { skip }, async (t) => {
   const { id, container } = await sandbox(t);
   await assert.rejects(
     startContainer(id, { ...container('x', 'true'), cwd: '/nowhere' }),
@@ -116,7 +116,7 @@ test('a container that cannot start tells why', { skip }, async (t) => {
   assert.deepEqual(containerState(id, exitFile), { state: 'exited', exitCode: 127 });
 });
 
-test('a sandbox takes everything in it along', { skip }, async (t) => {
+test('destroying a sandbox ends everything in it', { skip }, async (t) => {
   const { id, container } = await sandbox(t);
   await startContainer(id, container('a', 'trap "" TERM INT HUP; while :; do sleep 100; done'));
   await until(() => children(id).length >= 4, 'the container does not run');
@@ -129,7 +129,7 @@ test('a sandbox takes everything in it along', { skip }, async (t) => {
   assert.deepEqual(containerState(id, container('a', '').exitFile), { state: 'stopped' });
 });
 
-test('a reused pid is not the process', () => {
+test('a reused pid is not mistaken for the process', () => {
   const self = identify(process.pid);
   assert.ok(self && isAlive(self));
   assert.equal(isAlive({ ...self, startTime: self.startTime - 1 }), false);
@@ -159,7 +159,7 @@ test('a sandbox keeps no other namespace alive', { skip }, async (t) => {
   await sandbox(t, 'holder');
   assert.ok(other !== own && /v0/.test(peers()));
   deleteNetns(name);
-  // With its namespace the kernel takes v1 away, and so v0. The sandbox has a copy of every mount of this
-  // machine, which goes when the file it is on is unlinked.
-  await until(() => !/v0/.test(peers()), 'the namespace lives on');
+  // With its namespace the kernel removes v1, and with it v0. The sandbox has a copy of every mount of this
+  // machine; each disappears when the file it is mounted on is unlinked.
+  await until(() => !/v0/.test(peers()), 'the namespace still exists');
 });

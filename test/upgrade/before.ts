@@ -7,7 +7,7 @@ const HERE = resolve(import.meta.dirname, '../..');
 /** The version that clusters are upgraded from: the last one with the nftables table `flatnet`. */
 export const BEFORE = 'aadf400';
 
-/** For `skip`: false when git has that version, or must have it. */
+/** For `skip`: false if git has that version, or in CI, where it must. */
 export const NO_HISTORY = hasHistory() || process.env.CI ? false : `needs the git history back to ${BEFORE}`;
 
 function hasHistory(): boolean {
@@ -20,8 +20,8 @@ function hasHistory(): boolean {
 }
 
 /**
- * Unpacks and builds that version in `dir`. Its dependencies are this version's where both lock the same,
- * else they are installed.
+ * Unpacks and builds that version in `dir`. If the lock files are the same, it uses this version's
+ * dependencies; otherwise they are installed.
  */
 export function checkOut(dir: string): void {
   if (!hasHistory()) {

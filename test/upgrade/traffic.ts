@@ -1,10 +1,10 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 
-/** Between two packets of a ping, in seconds. */
+/** Time between two packets of a ping, in seconds. */
 const INTERVAL = '0.01';
 
-/** A ping without end. */
+/** A ping that runs until it is stopped. */
 export class Ping {
   readonly name: string;
   readonly #child: ChildProcess;
@@ -24,7 +24,7 @@ export class Ping {
     return this.#seen.size;
   }
 
-  /** Sequence numbers that nobody answered, as ranges. What is still on its way does not count. */
+  /** Unanswered sequence numbers, as ranges. Packets still in flight do not count. */
   get lost(): string[] {
     const ranges: string[] = [];
     for (let seq = 1; seq < Math.max(0, ...this.#seen); seq++) {
@@ -61,7 +61,7 @@ const CLIENT = `
   process.on('SIGTERM', () => { clearInterval(timer); s.end(); });
 `;
 
-/** One TCP connection on which a line comes back every 10 ms. */
+/** A TCP connection over which a line is sent and echoed every 10 ms. */
 export class Stream {
   readonly #server: ChildProcess;
   readonly #client: ChildProcess;
@@ -81,7 +81,7 @@ export class Stream {
     return new Stream(server, inside(from, CLIENT, address));
   }
 
-  /** Lines sent and come back, and the longest silence in milliseconds. */
+  /** Returns the number of lines sent and echoed, and the longest silence in milliseconds. */
   async stop(): Promise<{ readonly sent: number; readonly back: number; readonly longest: number }> {
     const closed = once(this.#client, 'close');
     this.#client.kill('SIGTERM');

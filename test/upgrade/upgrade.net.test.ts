@@ -1,5 +1,5 @@
-// A cluster of the version before, upgraded node by node under traffic: nothing is lost and nothing of the
-// old is left.
+// A cluster of the earlier version, upgraded node by node under traffic: nothing is lost, and nothing of the
+// old version is left.
 import assert from 'node:assert/strict';
 import { execFile } from 'node:child_process';
 import { existsSync, mkdtempSync, readdirSync, rmSync, symlinkSync } from 'node:fs';
@@ -41,7 +41,7 @@ const NO_IPIP = await run(
   '127.0.0.1',
 ).then(
   () => false as const,
-  () => 'this kernel has no IPIP: scripts/vm scripts/upgrade-test',
+  () => 'this kernel lacks IPIP: scripts/vm scripts/upgrade-test',
 );
 
 describe(`upgraded from ${BEFORE} under traffic`, { skip, timeout: SLOW ? 1_400_000 : 400_000 }, () => {
@@ -93,7 +93,7 @@ describe(`upgraded from ${BEFORE} under traffic`, { skip, timeout: SLOW ? 1_400_
     const stream = await Stream.open(netns('old1'), netns('old2'), address.get('old2') ?? '');
     await sleep(500);
 
-    /** A pod made with the executable of one version, whatever the agent's is. */
+    /** Creates a pod with the executable of one version, regardless of the agent's version. */
     const create = async (version: string, pod: string, node: number): Promise<void> => {
       await withPlugin(lab, `node${node}`, join(version, 'dist'), () =>
         lab.ok('pod', 'create', pod, '--node', `node${node}`),
@@ -142,7 +142,7 @@ async function failures(lab: TestLab): Promise<string[]> {
   return pairs.filter((pair) => !pair.reached || !pair.ownSource).map(({ from, to }) => `${from} -> ${to}`);
 }
 
-/** Runs the work with the node's CNI executables replaced by those of another build, and puts these back. */
+/** Runs the work with the node's CNI executables replaced by those of another build, then restores them. */
 async function withPlugin(
   lab: TestLab,
   node: string,
@@ -162,7 +162,7 @@ async function withPlugin(
   }
 }
 
-/** The names that only the version before used. */
+/** Asserts that no names are left that only the earlier version used. */
 async function nothingOld(lab: TestLab, node: string): Promise<void> {
   const tables = await run('ip', 'netns', 'exec', `${lab.name}-${node}`, 'nft', 'list', 'tables');
   const names = tables
@@ -191,7 +191,7 @@ async function nothingOld(lab: TestLab, node: string): Promise<void> {
   ]);
 }
 
-/** Links, records and reservations of pods. */
+/** Asserts that no links, records or reservations of pods are left. */
 async function nothingOfPods(lab: TestLab, node: string): Promise<void> {
   await eventually(async () => {
     const links = JSON.parse(await run('ip', '-j', '-n', `${lab.name}-${node}`, 'link')) as {

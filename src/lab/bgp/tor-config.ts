@@ -46,14 +46,14 @@ export function torBird(own: Rack, logFile: string): string {
         return birdSession(`node${node.index}_ipv${family}`, family, {
           local: `local ${torAddress(rack, family)} as ${torAs(rack)}; passive`,
           neighbor: `${address} as ${rackAs(rack)}`,
-          told: `source = RTS_BGP && !(net ~ [${underlay(family)}+])`,
+          exported: `source = RTS_BGP && !(net ~ [${underlay(family)}+])`,
         });
       }),
     ...others(own).map((other) =>
       birdSession(`tor${other}_ipv${family}`, family, {
         local: `local ${spineAddress(rack, family)} as ${torAs(rack)}`,
         neighbor: `${spineAddress(other, family)} as ${torAs(other)}`,
-        told: 'true',
+        exported: 'true',
       }),
     ),
   ]);
@@ -74,7 +74,11 @@ function underlay(family: Family): string {
 function birdSession(
   name: string,
   family: Family,
-  { local, neighbor, told }: { readonly local: string; readonly neighbor: string; readonly told: string },
+  {
+    local,
+    neighbor,
+    exported,
+  }: { readonly local: string; readonly neighbor: string; readonly exported: string },
 ): string {
   return `protocol bgp ${name} {
   ${local};
@@ -82,7 +86,7 @@ function birdSession(
   connect delay time 1;
   connect retry time 2;
   error wait time 1, 2;
-  ipv${family} { import all; export where ${told}; next hop self; };
+  ipv${family} { import all; export where ${exported}; next hop self; };
 }
 `;
 }

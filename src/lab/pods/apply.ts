@@ -29,7 +29,7 @@ export type ApplyReport = {
  * alone. Deployments spread their replicas over the nodes. A container that exits is not restarted.
  */
 export async function apply(lab: Lab, manifests: readonly Manifest[]): Promise<ApplyReport> {
-  rehearse(lab, manifests);
+  checkFeasible(lab, manifests);
   const objects: { object: string; outcome: Outcome }[] = [];
   const pods: { created: PodRecord[]; deleted: PodRecord[] } = { created: [], deleted: [] };
   for (const manifest of manifests) {
@@ -107,7 +107,7 @@ async function applyPod(
 }
 
 /** Throws errors that would stop `apply` halfway, before it begins. */
-function rehearse(lab: Lab, manifests: readonly Manifest[]): void {
+function checkFeasible(lab: Lab, manifests: readonly Manifest[]): void {
   const workloads = new Map(readWorkloads(lab).map((each) => [keyOf(each), each]));
   for (const manifest of manifests) {
     if (manifest.kind === 'Pod') {

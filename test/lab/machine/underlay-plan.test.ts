@@ -14,7 +14,7 @@ import {
   underlaySubnet,
 } from '../../../src/lab/machine/underlay-plan.ts';
 
-test('node1 is easy to recognise', () => {
+test('nodes are easy to recognise by their addresses', () => {
   assert.deepEqual(nodeAddresses(1, 0), { 4: '172.30.0.11/24', 6: 'fd77::11/64' });
   assert.deepEqual(nodeAddresses(2, 1), { 4: '172.30.1.12/24', 6: 'fd77:0:0:1::12/64' });
 });

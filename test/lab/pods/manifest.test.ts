@@ -94,7 +94,7 @@ test('the hash follows the template and nothing else', () => {
   assert.notEqual(hash(annotated), base);
 });
 
-test('what a lab ignores is reported', () => {
+test('ignored fields are reported', () => {
   const { warnings } = read(
     DEPLOYMENT.replace(
       '          image: nginx',
@@ -106,8 +106,8 @@ test('what a lab ignores is reported', () => {
 
 // Each error names the place and the problem.
 const WRONG: Record<string, [text: string, error: RegExp]> = {
-  'no YAML': ['a: [', /^web\.yaml:1:5: /],
-  'a kind that objects inherit': [
+  'invalid YAML': ['a: [', /^web\.yaml:1:5: /],
+  'a kind named like an inherited property': [
     POD.replace('kind: Pod', 'kind: toString'),
     /kind: 'toString' is not supported in a lab/,
   ],
@@ -122,7 +122,7 @@ const WRONG: Record<string, [text: string, error: RegExp]> = {
     'apiVersion: batch/v1\nkind: Job',
     /web\.yaml: kind: 'Job' is not supported in a lab; use one of Namespace, Pod, Deployment, DaemonSet/,
   ],
-  'another version': [
+  'a wrong version': [
     'apiVersion: extensions/v1beta1\nkind: Deployment',
     /apiVersion: of Deployment must be apps\/v1/,
   ],
@@ -143,7 +143,7 @@ const WRONG: Record<string, [text: string, error: RegExp]> = {
     /ports\[0\]\.containerPort: must be a whole number from 1 to 65535/,
   ],
   'no selector': [DEPLOYMENT.replace(/ {2}selector.*\n/, ''), /spec\.selector: is missing/],
-  'a selector of others': [
+  'a selector that does not match the template': [
     DEPLOYMENT.replace('app: web } }\n  template', 'app: db } }\n  template'),
     /selector\.matchLabels: requires app=db/,
   ],
@@ -151,8 +151,8 @@ const WRONG: Record<string, [text: string, error: RegExp]> = {
     DEPLOYMENT.replace('spec:\n  selector', 'spec:\n  replicas: -1\n  selector'),
     /spec\.replicas: must be a whole number from 0 to 999, not -1/,
   ],
-  'one thing twice': [`${POD}---\n${POD}`, /web\.yaml: contains Pod\/default\/web twice/],
-  'the second document': [`${POD}---\nkind: Pod`, /web\.yaml document 2: apiVersion: is missing/],
+  'the same object twice': [`${POD}---\n${POD}`, /web\.yaml: contains Pod\/default\/web twice/],
+  'an error in the second document': [`${POD}---\nkind: Pod`, /web\.yaml document 2: apiVersion: is missing/],
 };
 
 for (const [what, [text, error]] of Object.entries(WRONG)) {

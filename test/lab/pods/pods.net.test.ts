@@ -42,7 +42,7 @@ spec:${spec}
     spec: { containers: [ { name: c, image: busybox, command: [sleep, infinity] } ] }
 `;
 
-  test('a pod answers with its name, sees who asks, and leaves no trace', async () => {
+  test('a pod answers with its name and the client’s address, and leaves no trace', async () => {
     await lab.ok(
       'pod',
       'create',
@@ -80,7 +80,7 @@ spec:${spec}
     );
   });
 
-  test('exec passes input, output and status by signal, and nothing of ours', async () => {
+  test('exec passes input, output, terminal and exit status through, including death by a signal', async () => {
     await lab.ok('pod', 'create', 'team-b/x');
     for (const status of [0, 1, 42]) {
       assert.equal((await lab.run('exec', 'team-b/x', '--', 'sh', '-c', `exit ${status}`)).status, status);
@@ -115,7 +115,7 @@ spec:${spec}
     await lab.ok('pod', 'delete', '-n', 'team-b', 'x');
   });
 
-  test('a pod sees no namespace but its own, even those made after it', async () => {
+  test('a pod sees no namespace but its own, not even those created after it', async () => {
     await lab.ok('pod', 'create', 'first');
     await lab.ok('pod', 'create', 'second');
     const { status, stdout, stderr } = await lab.run('exec', 'first', '--', 'ip', 'address');
@@ -139,7 +139,7 @@ spec:${spec}
     await lab.ok('delete', '-f', file);
   });
 
-  test('a container that cannot start tells why, and leaves no pod', async () => {
+  test('a container that cannot start reports the reason, and leaves no pod', async () => {
     writeFileSync(
       file,
       'apiVersion: v1\nkind: Pod\nmetadata: { name: p }\nspec: { containers: [ { name: c, image: nginx, workingDir: /no/such } ] }',
@@ -150,7 +150,7 @@ spec:${spec}
     assert.deepEqual(await pods(), []);
   });
 
-  test('if two containers want the same port, one fails and tells why', async () => {
+  test('if two containers use the same port, one fails and reports the reason', async () => {
     const container = (name: string): string => `{ name: ${name}, image: nginx }`;
     await apply(`
 apiVersion: v1
@@ -170,7 +170,7 @@ spec: { containers: [ ${container('one')}, ${container('two')} ] }`);
     await lab.ok('delete', '-f', file);
   });
 
-  test('the example: two containers on one loopback, spread, and nothing done twice', async () => {
+  test('the example: containers share a loopback, replicas are spread, and applying it again changes nothing', async () => {
     const first = await lab.ok('apply', '-f', EXAMPLE);
     assert.match(first, /^deployment\.apps\/duo created/);
     assert.match(first, /nginx: image nginx:1\.27 is not pulled: an HTTP server/);
@@ -200,7 +200,7 @@ spec: { containers: [ ${container('one')}, ${container('two')} ] }`);
     assert.deepEqual(await pods(), []);
   });
 
-  test('deployments scale, roll and follow the nodes; daemon sets are everywhere', async () => {
+  test('deployments scale, roll and follow the nodes; daemon sets run on every node', async () => {
     await apply(manifest('Deployment', 'web', '\n  replicas: 4'));
     const four = await pods();
     assert.equal(four.length, 4);
@@ -237,7 +237,7 @@ spec: { containers: [ ${container('one')}, ${container('two')} ] }`);
     assert.deepEqual(await pods(), []);
   });
 
-  test('status shows containers that exited and images that are unknown', async () => {
+  test('status shows exited containers and unknown images', async () => {
     const output = await apply(`
 apiVersion: v1
 kind: Pod

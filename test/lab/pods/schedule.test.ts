@@ -54,7 +54,7 @@ const clusterNodes = fc
   .uniqueArray(fc.integer({ min: 1, max: 9 }), { minLength: 1, maxLength: 6 })
   .map((numbers) => numbers.map((n) => node(`node${n}`)));
 
-/** What the lab holds after a plan is carried out; some pods die by themselves. */
+/** Returns the lab's pods after a plan is carried out. */
 function after(wanted: readonly Workload[], nodes: readonly SchedulableNode[], pods: readonly ExistingPod[]) {
   const plan = planWorkloads(wanted, nodes, pods);
   const made = plan.create.map((pod): ExistingPod => {
@@ -64,13 +64,13 @@ function after(wanted: readonly Workload[], nodes: readonly SchedulableNode[], p
   return { plan, pods: [...pods.filter((pod) => !plan.remove.includes(pod)), ...made] };
 }
 
-test('from any state, the plan gives every workload what it wants, evenly spread, and is then done', () => {
+test('from any state, one plan gives every workload its pods, evenly spread, and the next plan is empty', () => {
   fc.assert(
     fc.property(workloads, workloads, clusterNodes, fc.func(fc.boolean()), (before, wanted, nodes, lives) => {
       const start = after(before, nodes, []).pods.map((pod) => ({ ...pod, alive: lives(pod.name) }));
       const { pods } = after(wanted, nodes, start);
       const names = pods.map((pod) => `${pod.namespace}/${pod.name}`);
-      assert.equal(new Set(names).size, names.length, 'two pods of one name');
+      assert.equal(new Set(names).size, names.length, 'two pods have the same name');
       for (const each of wanted) {
         const own = pods.filter((pod) => pod.owner === ownerOf(each) && pod.namespace === each.namespace);
         assert.ok(own.every((pod) => pod.alive && pod.template === each.hash));
@@ -106,12 +106,12 @@ test('a new deployment’s replicas differ by at most one between nodes', () => 
   );
 });
 
-test('pods that nobody applied are left alone', () => {
+test('pods without an owner are left alone', () => {
   const mine: ExistingPod = { namespace: 'default', name: 'mine', node: 'gone', alive: false };
   assert.deepEqual(planWorkloads([], [node('a')], [mine]), { remove: [], create: [], pending: [] });
 });
 
-test('pods that no node can take are pending, and the rest are not', () => {
+test('pods that fit no node are pending, and the rest are created', () => {
   const ssd = { ...template, nodeSelector: { disk: 'ssd' } };
   const of = (name: string, each: Workload['template']): Workload => {
     return { kind: 'Deployment', namespace: 'default', name, replicas: 2, template: each, hash: 'a' };
