@@ -75,7 +75,7 @@ test('flatnet ipam: show, check, configure, release', async (t) => {
   await blocks.deleteHandle('pod4', handle ?? assert.fail());
   const wrong = await ipam('check');
   assert.equal(wrong.status, 1);
-  assert.match(wrong.out, /error +ALLOCATION_WITHOUT_HANDLE +10\.1\.0\.\d+ +is pod4's/);
+  assert.match(wrong.out, /error +ALLOCATION_WITHOUT_HANDLE +10\.1\.0\.\d+ +is held by pod4/);
   assert.match(wrong.out, /found 1 errors/);
 
   const release = await ipam('release', '--node', 'node1');
@@ -91,7 +91,7 @@ test('flatnet ipam: show, check, configure, release', async (t) => {
   await kv.delete(`${PREFIX}/flatnet/nodes/node2`);
   assert.match(
     (await ipam('check')).out,
-    /warning +NODE_UNKNOWN +node3 +is no node .* 1 blocks and 1 addresses/,
+    /warning +NODE_UNKNOWN +node3 +is not a node .* 1 blocks and 1 addresses/,
   );
   const settings = await flatnet('delete', 'node', 'node3');
   assert.deepEqual([settings.status, settings.out], [1, '']);

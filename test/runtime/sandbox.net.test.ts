@@ -71,8 +71,8 @@ test('a sandbox has its own namespaces, /proc and hostname', { skip }, async (t)
 
 test('orphans are reaped', { skip }, async (t) => {
   const { id, container, run } = await sandbox(t);
-  // The middle process ends at once: its child is adopted by the pause process, and is a zombie later unless it
-  // is reaped.
+  // The middle process ends at once: the pause process adopts its child, which becomes a zombie unless it is
+  // reaped.
   await startContainer(id, container('orphan', '(sleep 3600 &) ; sleep 3600'));
   const find = () => children(id).find((line) => / 1 S\S* +sleep$/.test(line));
   await until(() => find() !== undefined, 'no orphan came to process 1');
