@@ -49,8 +49,8 @@ export type Address = {
 };
 
 /**
- * Like `ip address replace ADDRESS dev DEV`. With `IFA_F_NODAD` in flags an IPv6 address is usable at once;
- * with `IFA_F_NOPREFIXROUTE` the kernel adds no route for the network.
+ * Like `ip address replace ADDRESS dev DEV`. With `IFA_F_NODAD` in flags an IPv6 address is usable
+ * immediately; with `IFA_F_NOPREFIXROUTE` the kernel adds no route for the network.
  */
 export function addressReplace(address: Address): Request {
   return {

@@ -55,7 +55,7 @@ export class Composition {
   }
 
   /** Whether any item involves the device. */
-  concerns(device: string): boolean {
+  involves(device: string): boolean {
     return this.#devices.has(device);
   }
 

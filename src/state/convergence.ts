@@ -27,7 +27,7 @@ export class Convergence {
     this.#kernel = kernel;
   }
 
-  get desired(): Pick<Composition, 'items' | 'warnings' | 'ownerOf' | 'concerns'> {
+  get desired(): Pick<Composition, 'items' | 'warnings' | 'ownerOf' | 'involves'> {
     return this.#desired;
   }
 
@@ -112,12 +112,12 @@ export class Convergence {
         .filter(({ action, item }) => action === 'add' && kindOf(item).provides)
         .map(({ item }) => keyOf(item)),
     );
-    const isOpen = ({ action, item }: Change): boolean => action === 'add' && isOnAny(added, item);
-    const open = changes.filter(isOpen).map(({ item }) => item);
+    const mayBePresent = ({ action, item }: Change): boolean => action === 'add' && isOnAny(added, item);
+    const open = changes.filter(mayBePresent).map(({ item }) => item);
     if (open.length === 0) return changes;
     const present = await this.#kernel.find(open);
     const left = open.map((item, i) => changeOf(present[i], item)).filter((change) => change !== undefined);
-    return [...changes.filter((change) => !isOpen(change)), ...left];
+    return [...changes.filter((change) => !mayBePresent(change)), ...left];
   }
 
   /**

@@ -45,7 +45,7 @@ export function parentOf(item: Item): string | undefined {
 export function devicesOf(item: Item): readonly string[] {
   const kind = kindOf(item);
   const own = kind.device?.(item) ?? kind.provides?.(item);
-  const others = kind.concerns?.(item) ?? [];
+  const others = kind.dependsOn?.(item) ?? [];
   if (own === undefined) return others;
   return others.length === 0 ? device(own).alone : [own, ...others];
 }

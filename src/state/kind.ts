@@ -20,7 +20,7 @@ export type Change<I extends AnyItem> = {
 };
 
 /**
- * The stages of a run, in order; the changes of a stage are made together. Everything that a route needs
+ * The stages of a run, in order; the changes of a stage are applied together. Everything that a route needs
  * comes before the route (make before break). Removals follow, in reverse order of stages.
  */
 export const STAGES = [
@@ -66,8 +66,8 @@ export interface Kind<I extends AnyItem> {
   parent?(item: I): string | undefined;
   /** The name of the device, if the item is one. */
   provides?(item: I): string | undefined;
-  /** Other devices the item depends on: changes to them matter. */
-  concerns?(item: I): readonly string[];
+  /** Other devices that the item depends on. */
+  dependsOn?(item: I): readonly string[];
 
   /** `isNew`: this run creates the device that the item is or belongs to. */
   stage(item: I, isNew: boolean): Stage;

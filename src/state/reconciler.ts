@@ -127,7 +127,7 @@ export class Reconciler implements Disposable {
     const watching = this.#kernel.watch({
       signal,
       desired: () => this.desired,
-      concerns: (device) => this.#convergence.desired.concerns(device),
+      involves: (device) => this.#convergence.desired.involves(device),
       onContradiction: (what, persists) => {
         log.debug({ what }, 'external change to the kernel');
         this.#suspect(persists);

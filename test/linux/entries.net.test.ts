@@ -78,7 +78,7 @@ kernelTest('addresses match `ip address`', async (t) => {
   assert.equal(missing?.errno, 'EADDRNOTAVAIL');
 });
 
-kernelTest('IFA_F_NODAD makes an IPv6 address usable at once', async (t) => {
+kernelTest('IFA_F_NODAD makes an IPv6 address usable immediately', async (t) => {
   const { socket, vxlan } = await withVxlan(t);
   await socket.execute([
     addressReplace({ dev: vxlan, address: parsePrefixed('fd00::1/64'), flags: IFA_F_NODAD }),
@@ -132,7 +132,7 @@ kernelTest('neighbours match `ip neighbour`', async (t) => {
   );
 });
 
-kernelTest('FDB entries of a vxlan device, as `bridge fdb` shows them', async (t) => {
+kernelTest('FDB entries of a vxlan device match `bridge fdb`', async (t) => {
   const { socket, json, vxlan } = await withVxlan(t);
   const zero = mac('00:00:00:00:00:00');
   const peer = { dev: vxlan, mac: mac('12:c6:65:89:b4:e3') };

@@ -43,7 +43,7 @@ const ENDS = {
 for (const family of [4, 6] as const) {
   const [from, to, nowhere, gateway] = ENDS[family];
 
-  kernelTest(`IPv${family}: replies, and what the other side sees`, async (t) => {
+  kernelTest(`IPv${family}: replies, and the requests seen by the other side`, async (t) => {
     const { a, router, b } = routed(t);
     using sender = IcmpSocket.open({ family, netns: a.netns });
     using observer = IcmpSocket.open({ family, netns: b.netns });
@@ -94,7 +94,7 @@ for (const family of [4, 6] as const) {
     await assert.rejects(ping(socket, to, { signal: AbortSignal.abort(new Error('enough')) }), /enough/);
   });
 
-  kernelTest(`IPv${family}: no route is an error of the send`, async (t) => {
+  kernelTest(`IPv${family}: send fails without a route`, async (t) => {
     const { netns, run } = sandbox(t);
     run('ip', 'link', 'set', 'lo', 'up');
     using socket = IcmpSocket.open({ family, netns });

@@ -48,7 +48,7 @@ for (const family of [4, 6] as const) {
   const [first, second] = NETWORKS[family].map(parseCidr) as [ReturnType<typeof net>, ReturnType<typeof net>];
   const option = family === 6 ? ['-6'] : [];
 
-  kernelTest(`IPv${family} routes, as \`ip route\` shows them`, async (t) => {
+  kernelTest(`IPv${family} routes match \`ip route\``, async (t) => {
     const { socket, json, dev } = await withUnderlay(t);
     const offLink = family === 4 ? ip('172.16.0.1') : ip('fdff::1');
     const wanted: Route[] = [
@@ -99,7 +99,7 @@ for (const family of [4, 6] as const) {
     );
   });
 
-  kernelTest(`IPv${family} replace leaves one route, whatever was there`, async (t) => {
+  kernelTest(`IPv${family} replace leaves one route, whatever existed before`, async (t) => {
     const { socket, dev, other } = await withUnderlay(t);
     const variants: Omit<Route, 'dst'>[] = [
       { via: gateway, dev },
@@ -164,7 +164,7 @@ for (const family of [4, 6] as const) {
     });
   });
 
-  kernelTest(`IPv${family} route get of the route itself`, async (t) => {
+  kernelTest(`IPv${family} route get with fibMatch`, async (t) => {
     const { socket, dev, other } = await withUnderlay(t);
     const target = family === 4 ? ip('10.9.1.1') : ip('fd09::1');
     const from = family === 4 ? ip('10.0.0.1') : ip('fd00::1');

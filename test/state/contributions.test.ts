@@ -68,7 +68,7 @@ test('after any history the result is as if composed from scratch, and changes a
           if (!changed.has(key)) assert.equal(composition.items.get(key), last.get(key));
         }
         const devices = new Set([...composition.items.values()].flatMap(devicesOf));
-        for (const dev of ['eth0', 'eth1', 'eth2']) assert.equal(composition.concerns(dev), devices.has(dev));
+        for (const dev of ['eth0', 'eth1', 'eth2']) assert.equal(composition.involves(dev), devices.has(dev));
         for (const [key, item] of composition.items) {
           const owner = composition.ownerOf(key);
           assert.ok(

@@ -82,7 +82,7 @@ test("link-local addresses are the kernel's own, others on our links are ours", 
   assert.deepEqual(actions([address('10.0.0.1/8')], []), []);
 });
 
-test('properties the kernel can change are changed, others need a recreation', () => {
+test('properties the kernel can change are changed in place, others require a new device', () => {
   const was = (link: Partial<LinkItem['link']>): Item => ({
     ...device,
     link: { ...device.link, ...link } as LinkItem['link'],

@@ -26,7 +26,7 @@ export type Watch = {
   readonly signal: AbortSignal;
   readonly desired: () => KernelState;
   /** Whether the desired state involves a device. */
-  readonly concerns: (device: string) => boolean;
+  readonly involves: (device: string) => boolean;
   /**
    * `what`, for logs: usually an item's key. `persists`: re-checks the contradiction against newer knowledge
    * of the desired state and the devices; absent: it persists.

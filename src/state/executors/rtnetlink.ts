@@ -58,8 +58,8 @@ export class Rtnetlink implements Executor {
     for (const [i, change] of changes.entries()) {
       const error = errors[i];
       if (!(error instanceof FlatnetError) || error.errno === undefined) continue;
-      const detour = kinds.get(change.item.kind)?.detour?.(change, error.errno, indexOf);
-      if (detour) [errors[i]] = await this.#send([change], () => detour);
+      const fallback = kinds.get(change.item.kind)?.fallback?.(change, error.errno, indexOf);
+      if (fallback) [errors[i]] = await this.#send([change], () => fallback);
     }
     return errors;
   }
@@ -76,14 +76,14 @@ export class Rtnetlink implements Executor {
   }
 
   /** Returns what in an event contradicts the desired state; undefined for our own changes. */
-  #contradiction(event: MonitorEvent, { desired, concerns }: Watch): string | undefined {
+  #contradiction(event: MonitorEvent, { desired, involves }: Watch): string | undefined {
     if (event.type === 'overflow') return 'notifications were lost';
     if (event.type === 'miss') {
       this.#onMiss(event);
       return undefined;
     }
     if (event.portId === this.#socket.portId) return undefined;
-    const view = { ...this.#view(desired()), concerns };
+    const view = { ...this.#view(desired()), involves };
     for (const kind of listeners) {
       const what = kind.contradiction(event, view);
       if (what !== undefined) return what;
@@ -157,15 +157,15 @@ export class Rtnetlink implements Executor {
         : await this.#socket.executeAll(requests);
     for (const [i, owner] of owners.entries()) {
       const [change, error] = [changes[owner], answers[i]];
-      if (change && error && !isDone(change, error)) errors[owner] ??= explained(change, error);
+      if (change && error && !isBenign(change, error)) errors[owner] ??= explained(change, error);
     }
     return errors;
   }
 }
 
-function isDone(change: Change, error: FlatnetError): boolean {
+function isBenign(change: Change, error: FlatnetError): boolean {
   if (change.action === 'delete' && GONE.has(error.errno ?? '')) return true;
-  return kinds.get(change.item.kind)?.isDone?.(change, error) ?? false;
+  return kinds.get(change.item.kind)?.isBenign?.(change, error) ?? false;
 }
 
 function explained(change: Change, error: FlatnetError): FlatnetError {

@@ -42,7 +42,7 @@ export const address: RtnetlinkKind<AddressItem> = {
   requests: ({ action, item }, index) => [
     action === 'delete' ? addressDelete(rtnetlink(item, index)) : addressReplace(rtnetlink(item, index)),
   ],
-  contradiction: (event, { desired, concerns, nameOf }) => {
+  contradiction: (event, { desired, involves, nameOf }) => {
     if (event.object !== 'address') return undefined;
     const item = itemOf(event.value, nameOf);
     if (!item) return undefined;
@@ -50,7 +50,7 @@ export const address: RtnetlinkKind<AddressItem> = {
     if (isLinkLocal(addressOf(item.address)) && !desired.has(key)) return undefined;
     if (linkIn(desired, item.dev)) return contradictedKey(address, item, event.type === 'del', desired);
     // Removing an address from the underlay silently removes routes too (fib_sync_down_addr).
-    return concerns(item.dev) ? key : undefined;
+    return involves(item.dev) ? key : undefined;
   },
 
   command: ({ dev, address }, action) => {

@@ -51,7 +51,7 @@ export const link: RtnetlinkKind<LinkItem> = {
   executor: 'rtnetlink',
   key: ({ name }) => `link ${name}`,
   provides: ({ name }) => name,
-  concerns: (item) => [lowerOf(item), item.master].filter((name) => name !== undefined),
+  dependsOn: (item) => [lowerOf(item), item.master].filter((name) => name !== undefined),
 
   stage: (item, isNew) => (isNew && isCreated(item) ? 'devices' : 'device states'),
   steps: upInLaterStage,
@@ -88,7 +88,7 @@ export const link: RtnetlinkKind<LinkItem> = {
   dumps: () => [],
   requests,
   // Loading the module has created the device.
-  isDone: ({ action, item }, { errno }) => action !== 'delete' && isBuiltIn(item) && errno === 'EEXIST',
+  isBenign: ({ action, item }, { errno }) => action !== 'delete' && isBuiltIn(item) && errno === 'EEXIST',
   explain,
   contradiction,
 
@@ -180,7 +180,7 @@ function differences(actual: LinkItem['link'], wanted: LinkItem['link']): string
 
 function contradiction(
   event: RtnetlinkEvent,
-  { desired, concerns, devices, nameOf }: EventView,
+  { desired, involves, devices, nameOf }: EventView,
 ): string | undefined {
   const gone = event.type === 'del';
   if (event.object === 'link') {
@@ -188,7 +188,7 @@ function contradiction(
     const item = linkItem(event.value, nameOf);
     const before = devices.get(name);
     if (!gone && before?.index === index && equal(before, { ...item, index })) return undefined;
-    return concerns(name) || link.isOurs(item, desired) ? `link ${name}` : undefined;
+    return involves(name) || link.isOurs(item, desired) ? `link ${name}` : undefined;
   }
   if (event.object !== 'port') return undefined;
   const name = nameOf(event.value.dev);

@@ -67,7 +67,8 @@ export const route: RtnetlinkKind<RouteItem> = {
   requests: ({ action, item }, index) => [
     action === 'delete' ? routeDelete(rtnetlink(item, index)) : routeReplace(rtnetlink(item, index)),
   ],
-  detour: ({ action, item }, errno, index) => (action === 'delete' ? undefined : detour(item, errno, index)),
+  fallback: ({ action, item }, errno, index) =>
+    action === 'delete' ? undefined : fallback(item, errno, index),
   contradiction: (event, { desired, nameOf }) =>
     event.object === 'route'
       ? contradictedKey(route, itemOf(event.value, nameOf), event.type === 'del', desired)
@@ -143,13 +144,13 @@ function rtnetlink(item: RouteItem, index: Index): Route {
 }
 
 /**
- * Another way to put a route in place when `route replace` was refused:
- * - EINVAL: the kernel finds the IPv6 gateway on another device, as it does while the route to replace
- *   still leads there, and onlink does not help (ip6_route_check_nh_onlink). A host route to the gateway
- *   does, for that moment.
- * - EEXIST: the same route is there, but behind another one that somebody put before it (fib_table_insert).
+ * Alternatives to a refused `route replace`:
+ * - EINVAL: the kernel resolves the IPv6 gateway to another device, as it does while the route to replace
+ *   still leads there, and onlink does not help (ip6_route_check_nh_onlink). A temporary host route to the
+ *   gateway does.
+ * - EEXIST: the same route exists, but behind another one that was prepended to it (fib_table_insert).
  */
-function detour(item: RouteItem, errno: string, index: Index) {
+function fallback(item: RouteItem, errno: string, index: Index) {
   const wanted = rtnetlink(item, index);
   if (errno === 'EEXIST') return [routeDelete(wanted), routeReplace(wanted)];
   const { via, onlink, ...rest } = item;
@@ -158,7 +159,7 @@ function detour(item: RouteItem, errno: string, index: Index) {
   return [routeReplace(gateway), routeReplace(wanted), routeDelete(gateway)];
 }
 
-/** As `ip route show` writes it; our usual protocol is left out, as every line would repeat it. */
+/** Formats it like `ip route show`, but omits our usual protocol, which every line would repeat. */
 function text(item: RouteItem): string {
   const blackhole = item.type === 'blackhole';
   return words(

@@ -35,7 +35,7 @@ export const rule: RtnetlinkKind<RuleItem> = {
     // Rules can't be replaced.
     return was ? [ruleAdd(item), ruleDelete(was)] : [ruleAdd(item)];
   },
-  isDone: (_change, { errno }) => errno === 'EEXIST' || errno === 'ENOENT',
+  isBenign: (_change, { errno }) => errno === 'EEXIST' || errno === 'ENOENT',
   contradiction: (event, { desired }) => {
     const item = event.object === 'rule' ? itemOf(event.value) : undefined;
     return item && contradictedKey(rule, item, event.type === 'del', desired);

@@ -17,8 +17,8 @@ export type View = {
   readonly nameOf: NameOf;
 };
 
-/** `concerns`: whether the desired state involves a device. */
-export type EventView = View & { readonly concerns: (device: string) => boolean };
+/** `involves`: whether the desired state involves a device. */
+export type EventView = View & { readonly involves: (device: string) => boolean };
 
 /** A kind covered by rtnetlink's notifications. */
 export interface Listener {
@@ -42,9 +42,9 @@ export interface RtnetlinkKind<I extends AnyItem> extends Kind<I>, Listener {
    * Whether an error can be ignored because the result already exists. Absent: never, except when deleting a
    * missing object.
    */
-  isDone?(change: Change<I>, error: FlatnetError): boolean;
+  isBenign?(change: Change<I>, error: FlatnetError): boolean;
   /** An alternative to a refused change. Absent or undefined: none. */
-  detour?(change: Change<I>, errno: string, index: Index): readonly Request[] | undefined;
+  fallback?(change: Change<I>, errno: string, index: Index): readonly Request[] | undefined;
   /** Replaces a refusal with a better explanation than the kernel's. */
   explain?(change: Change<I>, error: FlatnetError): FlatnetError;
 }

@@ -111,7 +111,7 @@ test('any bytes are either decoded or refused as malformed', () => {
   );
 });
 
-test('the verdict is errno and the extended text, behind a capped or a whole request', () => {
+test('a verdict holds errno and the extended text, after a capped or a whole request', () => {
   const text = new Writer().string(1, 'Nexthop has invalid gateway').u32(2, 8).finish();
   const errno = Buffer.from(Int32Array.of(-101).buffer);
   const request = encodeMessage({ type: 24, flags: 5, payload: Buffer.alloc(22, 9) }, 7);
