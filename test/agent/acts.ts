@@ -9,14 +9,14 @@ import type { Random } from './random.ts';
 import { releaseLease } from './release-lease.ts';
 import { killStore, watchGap } from './store-faults.ts';
 
-/** One thing that happens to a cluster. */
+/** One event in a cluster's life. */
 export type Act = { readonly name: string; readonly run: () => void | Promise<void> };
 
 const MAX_NODES = 5;
 const MOST_PODS = 3;
 const MOST_FOREIGN = 6;
 
-/** Chooses what happens next, for ever, by a seed; keeps to what is possible at that moment. */
+/** Chooses the next event from a seed, endlessly, among those possible at the moment. */
 export class Fate {
   readonly #cluster: Cluster;
   readonly #random: Random;
@@ -28,7 +28,7 @@ export class Fate {
     this.#foreigners = new Foreigners(cluster);
   }
 
-  /** A step: some acts, often while an agent or the store is away. */
+  /** Runs a step: some acts, often while an agent or the store is down. */
   async step(tell: (name: string) => void): Promise<void> {
     const random = this.#random;
     const away = random.next();
@@ -109,7 +109,7 @@ export class Fate {
 type State = { readonly agentDown?: TestNode; readonly storeAway?: boolean };
 type Kind = (cluster: Cluster, random: Random, state: State, fate: Fate) => Act | undefined;
 
-/** Nodes whose agent runs and has joined. */
+/** Nodes whose agent is running and has joined. */
 function working(cluster: Cluster, state: State): TestNode[] {
   return [...cluster.nodes.values()].filter((node) => node !== state.agentDown && node.subnets !== undefined);
 }
@@ -121,7 +121,7 @@ const kernelFault: Kind = (cluster, random) => {
   return run && { name: `${node.name}: ${name}`, run: () => attempt(run) };
 };
 
-/** After another fault there may be nothing left to harm. */
+/** Ignores failures: an earlier fault may have left nothing to break. */
 async function attempt(run: () => void | Promise<void>): Promise<void> {
   try {
     await run();
@@ -200,7 +200,7 @@ const returnNode: Kind = (cluster, random, state) => {
   };
 };
 
-/** Away for so long that its lease ended and a node of flannel's got its subnets. */
+/** A node away for so long that its lease expired and a flannel node got its subnets. */
 const returnToAnotherSubnet: Kind = (cluster, random, state, fate) => {
   const node = random.pick(working(cluster, state));
   const { subnets } = node;

@@ -29,36 +29,36 @@ import { releaseLease } from './release-lease.ts';
 
 export type TestPod = { readonly record: PodRecord; readonly hostDevice: string };
 
-/** A node as the test knows it: what it made, and nothing that an agent says. */
+/** A node as the test knows it, independent of what its agent reports. */
 export type TestNode = {
   readonly name: string;
-  /** Decides about its underlay addresses. */
+  /** Determines its underlay addresses. */
   index: number;
   /** The index it was plugged in with. */
   port: number;
   mtu: number;
-  /** Of the narrowest route to another node, where that has less. */
+  /** MTU of the narrowest route to another node, if less than the interface's. */
   pathMtu?: number;
   /** Undefined until the node has joined. */
   subnets: readonly Cidr[] | undefined;
-  /** How many pods it should have as soon as it is ready. */
+  /** The number of pods it should have once it is ready. */
   wantedPods: number;
   readonly pods: TestPod[];
 };
 
 export const LAYOUT = new Layout(DEFAULT_PREFIX);
 
-/** A lab of a test's own, and all facts about it as the test holds them. */
+/** A test's own lab, and all facts about it from the test's point of view. */
 export class Cluster implements AsyncDisposable {
   readonly lab: Lab;
   readonly network: Network;
   readonly families: readonly Family[];
   readonly nodes = new Map<string, TestNode>();
-  /** Nodes that are only leases in the store, as flannel's would be, by lease key. */
+  /** Nodes that exist only as leases in the store, like flannel's, by lease key. */
   readonly foreign = new Map<string, Node>();
-  /** A namespace for nothing else than asking nft how it lists a ruleset. */
+  /** A namespace used only to let nft list a ruleset. */
   readonly scratch: string;
-  /** Where the store is reached now, when it is not at its usual place. */
+  /** The store's current address, when it is not the usual one. */
   aside: Kv | undefined;
   #podCount = 0;
 
@@ -70,7 +70,7 @@ export class Cluster implements AsyncDisposable {
     process.once('SIGTERM', this.#stop);
   }
 
-  /** A run that is ended from outside leaves nothing either. */
+  /** Cleans up when the run is terminated. */
   readonly #stop = (): void => void this[Symbol.asyncDispose]().finally(() => process.exit(1));
 
   /** `conf`: as net-conf.json. Each node gets `pods` pods. */
@@ -106,9 +106,7 @@ export class Cluster implements AsyncDisposable {
     await down(this.lab.name);
   }
 
-  /**
-   * Waits for every agent, learns the subnets of nodes that just joined, and makes the pods that are wanted.
-   */
+  /** Waits for every agent, reads the subnets of nodes that just joined, and creates the wanted pods. */
   async complete(): Promise<void> {
     for (const node of this.nodes.values()) {
       await agentReady(this.lab, node.name);
@@ -121,7 +119,7 @@ export class Cluster implements AsyncDisposable {
     const others = [...this.foreign.values()].flatMap(({ subnets }) => subnets);
     for (const [i, subnet] of all.entries()) {
       const clash = [...all.slice(i + 1), ...others].find((other) => overlaps(subnet, other));
-      assert.equal(clash, undefined, `${subnet} was given out twice`);
+      assert.equal(clash, undefined, `${subnet} was assigned twice`);
     }
   }
 
@@ -193,7 +191,7 @@ export class Cluster implements AsyncDisposable {
     return composedState(this.facts(node));
   }
 
-  /** The pods' ends of their cables, as the oracle looks at them. */
+  /** The pods' ends of their veths, as the oracle checks them. */
   podEnds(node: TestNode): PodEnd[] {
     const { mtu } = this.desired(node);
     return node.pods.map(({ record }) => ({ netns: this.podNetns(record), mtu }));
@@ -232,7 +230,7 @@ export class Cluster implements AsyncDisposable {
     return pod;
   }
 
-  /** Makes a pod now, or as soon as the node can take one: a kubelet tries again too. */
+  /** Creates a pod now, or as soon as the node can take one, as a kubelet's retries do. */
   async wantPod(node: TestNode): Promise<void> {
     node.wantedPods = Math.max(node.wantedPods, node.pods.length) + 1;
     if ((await agentStatus(this.lab, node.name))?.ready) await this.addPod(node);
@@ -244,7 +242,7 @@ export class Cluster implements AsyncDisposable {
     node.wantedPods = node.pods.length;
   }
 
-  /** A machine that joins; it is in the cluster after `complete`. */
+  /** Adds a machine; it has joined after `complete`. */
   async addNode(pods: number): Promise<TestNode> {
     const index = this.#freePort();
     const node: TestNode = {
@@ -261,7 +259,7 @@ export class Cluster implements AsyncDisposable {
     return node;
   }
 
-  /** A machine that leaves for good, its lease given back. */
+  /** Removes a machine for good and releases its lease. */
   async removeNode(node: TestNode): Promise<void> {
     for (const pod of [...node.pods]) await this.deletePod(node, pod);
     await stopAgent(this.lab, node.name, 'stop');
@@ -270,27 +268,24 @@ export class Cluster implements AsyncDisposable {
     this.nodes.delete(node.name);
   }
 
-  /**
-   * The machine dies with everything on it, and comes back at another address with empty memory and the same
-   * disk.
-   */
+  /** Reboots the machine: it loses all running state and comes back at another address with the same disk. */
   async returnNode(node: TestNode, keepAddress: boolean): Promise<void> {
     await stopAgent(this.lab, node.name, 'kill');
     await this.loseMemory(node);
-    // A node that had moved may find its first place taken: then it keeps the later one.
+    // A node that had moved may find its first index taken; it then keeps the later one.
     if (!keepAddress || this.#others(node).some(({ index, port }) => [index, port].includes(node.index)))
       node.index = this.#freePort();
     node.port = node.index;
     await this.#boot(node);
   }
 
-  /** The node's lease ends, as if it had been away for a day: its subnet is anybody's. */
+  /** Ends the node's lease, as if it had been away for a day: its subnet is free. */
   async endLease(node: TestNode): Promise<void> {
     await releaseLease(this.lab, node.name);
     node.subnets = undefined;
   }
 
-  /** What a power failure leaves: the disk. */
+  /** Leaves only the disk, like a power failure. */
   async loseMemory(node: TestNode): Promise<void> {
     for (const { record } of node.pods.splice(0)) {
       if (record.sandbox) process.kill(record.sandbox.pid, 'SIGKILL');
@@ -323,7 +318,7 @@ export class Cluster implements AsyncDisposable {
     node.mtu = mtu;
   }
 
-  /** What a gratuitous ARP does for an address that was another machine's a moment ago. */
+  /** Does what a gratuitous ARP does for an address that just belonged to another machine. */
   #announce(): void {
     for (const each of this.nodes.values()) this.ip(each, 'neigh flush dev eth0');
   }
@@ -353,14 +348,14 @@ export class Cluster implements AsyncDisposable {
     return [...this.nodes.values()].filter((each) => each !== node);
   }
 
-  /** An index that is nobody's address and nobody's place in the switch. */
+  /** An index that no node uses, for its address or its switch port. */
   #freePort(): number {
     return freeIndex([...this.nodes.values()].flatMap(({ index, port }) => [index, port]));
   }
 
   /**
-   * As hosts with configured addresses have it: the others stay when the link goes down (IPv6) or the first
-   * one goes (IPv4).
+   * Sets what hosts with static addresses use: addresses survive the link going down (IPv6) or the removal of
+   * the primary one (IPv4).
    */
   #prepare(name: string): void {
     const settings = ['net.ipv6.conf.eth0.keep_addr_on_down=1', 'net.ipv4.conf.eth0.promote_secondaries=1'];
@@ -371,7 +366,7 @@ export class Cluster implements AsyncDisposable {
     this.lab.update({ nodes: [...this.nodes.values()].map(plug) });
   }
 
-  /** Waits for a record that was just deleted to be written again. */
+  /** Waits until a record that was just deleted has been rewritten. */
   async #subnetsInStore(name: string): Promise<readonly Cidr[]> {
     for (let look = 0; look < 100; look++) {
       const record = await this.store((kv) => kv.get(LAYOUT.node(name)));
@@ -388,12 +383,12 @@ export class Cluster implements AsyncDisposable {
     const [{ link_index: index }] = JSON.parse(pod);
     const links: { ifindex: number; ifname: string }[] = JSON.parse(this.ip(node, '-j link show'));
     const device = links.find(({ ifindex }) => ifindex === index);
-    assert.ok(device, 'the pod hangs on its node');
+    assert.ok(device, 'the pod is attached to its node');
     return device.ifname;
   }
 }
 
-/** A node as the lab plugs it into its switch. */
+/** A node as connected to the lab's switch. */
 export function plug({ name, port }: TestNode): LabNode {
   return { name, index: port, subnet: 0 };
 }

@@ -46,7 +46,7 @@ test('a node owns the blocks of its name only once it has joined: another machin
   assert.deepEqual(facts.subnets, ['10.0.2.0/26']);
 });
 
-test('what was remembered counts until the store confirms it', () => {
+test('remembered subnets are used until the store confirms others', () => {
   const facts = newFacts();
   facts.setCluster(view('10.0.0.0/26'), false);
   facts.restoreSubnets(['10.0.0.0/26'].map(parseCidr));
@@ -56,7 +56,7 @@ test('what was remembered counts until the store confirms it', () => {
   assert.deepEqual(facts.subnets, ['10.0.1.0/26']);
 });
 
-test('what did not change stays the same object, which computations go by', () => {
+test('unchanged facts stay the same object', () => {
   const facts = newFacts();
   facts.setUnderlay({ dev: 'eth0', mtu: 1500, addresses: {}, onLink: [] });
   facts.setCluster(view('10.0.0.0/26'), true);

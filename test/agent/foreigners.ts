@@ -5,8 +5,7 @@ import { underlaySubnet } from '../../src/lab/machine/underlay-plan.ts';
 import type { Cluster } from './cluster.ts';
 
 /**
- * Makes up nodes of flannel's, each with an address, subnets and MACs of its own, that never collide with a
- * lab's nodes.
+ * Creates flannel nodes, each with its own address, subnets and MACs, which never collide with a lab's nodes.
  */
 export class Foreigners {
   readonly #cluster: Cluster;

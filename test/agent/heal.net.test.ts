@@ -13,11 +13,11 @@ import { releaseLease } from './release-lease.ts';
 import { kernelDifferences, reachable, settled } from './settle.ts';
 import { healed, Watcher } from './watcher.ts';
 
-/** Milliseconds from a fault to the repaired state. */
+/** Time from a fault to the repaired state, in milliseconds. */
 const LIMIT = 1000;
 /**
- * The same where the start of a program counts, which takes its time on processors that others use too: the
- * diagnostics tell how long.
+ * The same for faults that include starting a program, which is slow on a busy machine; the diagnostics show
+ * the time.
  */
 const START_LIMIT = 8000;
 
@@ -43,7 +43,7 @@ for (const [name, conf] of Object.entries(NETWORKS)) {
       await heals(`underlay MTU ${mtu}`, () => cluster.setMtu(second, mtu));
     await heals("node's keys deleted from the store", () => releaseLease(cluster.lab, second.name));
 
-    // A peer that returns: what it is known by stays in one respect and changes in another.
+    // A peer that returns: some of its identifying data stays, some changes.
     const moved = { ...one, addresses: foreigners.create().addresses };
     await heals('peer with another address', () => putForeign(cluster, moved, one));
     const remade = { ...moved, backend: foreigners.create().backend };
@@ -57,7 +57,7 @@ for (const [name, conf] of Object.entries(NETWORKS)) {
     });
 
     await heals(
-      'agent killed and started',
+      'agent killed and restarted',
       async () => {
         await stopAgent(cluster.lab, first.name, 'kill');
         await startAgent(cluster.lab, first.name);
@@ -89,8 +89,8 @@ async function breakDead(cluster: Cluster, node: TestNode, peer: Node): Promise<
 }
 
 /**
- * Does harm, measures the time from its begin until every kernel is right again by netlink, and has an
- * independent dump and pings confirm it.
+ * Injects a fault, measures the time until netlink shows every kernel repaired, and confirms it with an
+ * independent dump and pings.
  */
 function watching(t: TestContext, cluster: Cluster) {
   return async (fault: string, harm: () => unknown, limit = LIMIT): Promise<void> => {
@@ -112,7 +112,7 @@ function watching(t: TestContext, cluster: Cluster) {
   };
 }
 
-test('an underlay without its address for a moment loses nothing that is built on it', async () => {
+test('a brief loss of the underlay address removes nothing that depends on it', async () => {
   const conf = NETWORKS['vxlan dual stack'];
   assert.ok(conf);
   await using cluster = await Cluster.up(2, conf);
@@ -136,7 +136,7 @@ test('an underlay without its address for a moment loses nothing that is built o
   );
 });
 
-/** Each of them leaves the others something to harm. */
+/** Each of them leaves something for the others to break. */
 const BESIDE_EACH_OTHER = [
   'route deleted',
   'neighbour deleted',
@@ -145,7 +145,7 @@ const BESIDE_EACH_OTHER = [
   'tunnel MAC',
   'bridge MTU',
   'hairpin off',
-  'pod cable down',
+  'pod veth down',
   'pod off the bridge',
   'nft rule added',
   'nft table flushed',

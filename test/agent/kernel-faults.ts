@@ -10,14 +10,14 @@ import { command } from '../../src/state/print.ts';
 import { type Cluster, plug, type TestNode } from './cluster.ts';
 import type { Random } from './random.ts';
 
-/** A fault that somebody causes in one node's kernel; undefined where there is nothing to harm. */
+/** Injects a fault into one node's kernel; undefined where there is nothing to break. */
 export type Fault = (
   cluster: Cluster,
   node: TestNode,
   random: Random,
 ) => (() => void | Promise<void>) | undefined;
 
-/** Every kind, by name. */
+/** All kinds of faults, by name. */
 export const KERNEL_FAULTS: Readonly<Record<string, Fault>> = {
   'route deleted': deleting('route'),
   'neighbour deleted': deleting('neighbour'),
@@ -46,7 +46,7 @@ export const KERNEL_FAULTS: Readonly<Record<string, Fault>> = {
   'bridge down': script(() => 'ip link set cni0 down'),
   'bridge MTU': script(() => 'ip link set cni0 mtu 1300'),
   'pod off the bridge': onPod((dev) => `ip link set ${dev} nomaster`),
-  'pod cable down': onPod((dev) => `ip link set ${dev} down`),
+  'pod veth down': onPod((dev) => `ip link set ${dev} down`),
   'hairpin off': onPod((dev) => `ip link set ${dev} type bridge_slave hairpin off`),
   'nft table flushed': script((c) => `nft flush table ${nftFamily(c)} flatnet-masquerade`),
   'nft table deleted': script((c) => `nft delete table ${nftFamily(c)} flatnet-masquerade`),
@@ -110,7 +110,7 @@ function deleting(kind: Item['kind']): Fault {
 
 type Entry = RouteItem | NeighbourItem | FdbItem | AddressItem;
 
-/** Harms one of the entries the node should have, chosen at random. */
+/** Breaks a randomly chosen entry that the node should have. */
 function replacing(text: (item: Entry) => string | undefined): Fault {
   return script((cluster, node, random) => {
     const commands = cluster

@@ -2,7 +2,7 @@ import type { Node } from '../../src/cluster/node.ts';
 import { encodeLease } from '../../src/store/etcd/lease-value.ts';
 import { type Cluster, LAYOUT } from './cluster.ts';
 
-/** Writes the lease of a node that exists only there; with `was`, in place of that one. */
+/** Writes the lease of a node that exists only in the store, replacing the one of `was`. */
 export async function putForeign(cluster: Cluster, node: Node, was?: Node): Promise<void> {
   await cluster.store(async (kv) => {
     const success = [{ op: 'put', key: LAYOUT.lease(node.subnets), value: encodeLease(node) }] as const;
@@ -19,7 +19,7 @@ export async function deleteForeign(cluster: Cluster, node: Node): Promise<void>
   cluster.foreign.delete(LAYOUT.lease(node.subnets));
 }
 
-/** What the store says against the facts: each node's lease is there, byte for byte, and no other. */
+/** Compares the store with the facts: each node's lease must exist, byte for byte, and no other. */
 export async function storeDifferences(cluster: Cluster): Promise<string[]> {
   return cluster.store(async (kv) => {
     const { items } = await kv.list(LAYOUT.leases);

@@ -12,7 +12,7 @@ import { Namespace, NO_KERNEL } from '../state/namespace.ts';
 
 const PLAN: Plan = { size: 3, families: [4], backend: { Type: 'vxlan' }, networks: 1 };
 
-/** A node's loop in a namespace of its own, and how often the kernel was changed by it. */
+/** A node's loop in its own namespace, with counts of its kernel changes. */
 function start(t: TestContext, plan = PLAN) {
   const namespace = new Namespace(plan);
   t.after(() => namespace[Symbol.dispose]());
@@ -36,7 +36,7 @@ function start(t: TestContext, plan = PLAN) {
   return { namespace, facts, loop, view, know, changes: () => changes, start: () => loop.start(stop.signal) };
 }
 
-test('each run is judged once, though both onReport and the caller hear of it', {
+test('each report is handled once, though both onReport and the caller receive it', {
   skip: NO_KERNEL,
 }, async (t) => {
   const { loop, know, changes, start: begin, namespace } = start(t);
@@ -46,7 +46,7 @@ test('each run is judged once, though both onReport and the caller hear of it', 
   know();
   await once(loop, 'ready');
   await sleep(200);
-  assert.deepEqual(devices.toSorted(), [...new Set(devices)].toSorted(), 'each device is told once');
+  assert.deepEqual(devices.toSorted(), [...new Set(devices)].toSorted(), 'each device is reported once');
   assert.ok(devices.includes('flannel.1'));
   assert.equal(loop.status.runs, changes());
   namespace.ip('link del flannel.1');
@@ -56,7 +56,7 @@ test('each run is judged once, though both onReport and the caller hear of it', 
   assert.deepEqual(loop.status.failures, []);
 });
 
-test('a pod without its device does not make the node refuse others, and is reported', {
+test('a pod without its device is reported and does not keep the node from taking others', {
   skip: NO_KERNEL,
 }, async (t) => {
   const plan: Plan = { ...PLAN, families: [4, 6], backend: { Type: 'bgp' } };
@@ -71,11 +71,11 @@ test('a pod without its device does not make the node refuse others, and is repo
   assert.ok(loop.status.failures.some((text) => text.includes(pod.hostDevice)));
 });
 
-test('what the node itself lacks stays reported, whatever else changes', {
+test('a failure of the node’s own part stays reported across other changes', {
   skip: NO_KERNEL,
 }, async (t) => {
   const { loop, facts, view, know, namespace, start: begin } = start(t);
-  // Somebody else's device has the VNI: the kernel takes it once (vxlan_vni_in_use).
+  // A foreign device has the VNI, which the kernel allows only once (vxlan_vni_in_use).
   namespace.ip('link add theirs type vxlan id 1 dstport 8472 local 172.16.0.2 dev eth0');
   begin();
   know();

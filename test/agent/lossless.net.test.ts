@@ -9,10 +9,10 @@ import { RunningPing } from './running-ping.ts';
 import { settled } from './settle.ts';
 import { killStore } from './store-faults.ts';
 
-// Together they wait no longer than one of them.
+// Run concurrently, so that their waits overlap.
 describe('nothing is lost', { concurrency: true }, () => {
   for (const [name, conf] of Object.entries(NETWORKS)) {
-    test(`agents and store come and go under a running ping, and nothing is lost (${name})`, async (t) => {
+    test(`agents and store restart during a ping without packet loss (${name})`, async (t) => {
       await using cluster = await Cluster.up(2, conf);
       const { lab } = cluster;
       const [one, two] = cluster.nodes.values();
@@ -44,7 +44,7 @@ describe('nothing is lost', { concurrency: true }, () => {
       await sleep(10_000);
       for (const { name } of [one, two]) {
         const status = await agentStatus(lab, name);
-        assert.equal(status?.store?.connected, false, `${name} sees that the store is away`);
+        assert.equal(status?.store?.connected, false, `${name} sees that the store is unreachable`);
       }
       await startStore(lab);
       await settled(cluster);

@@ -5,15 +5,15 @@ export type Endpoint = {
   readonly name: string;
   /** Path of its network namespace. */
   readonly netns: string;
-  /** At most one a family. */
+  /** At most one per family. */
   readonly addresses: readonly Ip[];
 };
 
 const ROUND = 500;
 
 /**
- * Who does not reach whom, and whose address was translated on the way, as text; empty when every source
- * reaches every target. What is not answered is asked again until `patience` milliseconds have passed.
+ * Reports which sources do not reach which targets, and whose address was translated; empty when every source
+ * reaches every target. Unanswered pings are repeated for `patience` milliseconds.
  */
 export async function unreached(
   family: Family,
@@ -43,7 +43,7 @@ export async function unreached(
   }
 }
 
-/** Identifiers are drawn at random: with two alike a target could not tell whose request it sees. */
+/** Identifiers are random; they must differ, so that a target can tell the sources of requests apart. */
 function openUnlike(others: ReadonlyMap<string, IcmpSocket>, family: Family, netns: string): IcmpSocket {
   for (;;) {
     const socket = IcmpSocket.open({ family, netns });

@@ -5,7 +5,7 @@ import { NETWORKS } from './networks.ts';
 import { Random } from './random.ts';
 import { settled } from './settle.ts';
 
-/** `FLATNET_SEED` runs the same steps again, `FLATNET_STEPS` more or fewer of them. */
+/** `FLATNET_SEED` repeats a run, `FLATNET_STEPS` sets the number of steps. */
 const SEED = Number(process.env.FLATNET_SEED ?? Math.floor(Math.random() * 2 ** 32));
 const STEPS = Number(process.env.FLATNET_STEPS ?? 40);
 
@@ -28,7 +28,7 @@ for (const [name, conf] of Object.entries(NETWORKS)) {
   });
 }
 
-/** What a person looks at first. */
+/** The node's state, for diagnosis. */
 function portrait(cluster: Cluster, node: TestNode): string {
   const look = 'ip -br addr; ip -4 route; ip neigh; ip -s link show flannel.1';
   const pods = node.pods.map(({ record }) => cluster.podNetns(record));

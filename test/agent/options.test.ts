@@ -9,7 +9,7 @@ test('a node name is enough', () => {
   assert.deepEqual(options.labels, {});
 });
 
-test('the way to a store that asks who is there', () => {
+test('credentials and TLS for a store with authentication', () => {
   const store = {
     endpoints: ['https://10.0.0.1:2379'],
     tls: { caFile: '/etc/ca.pem', certFile: '/etc/cert.pem', keyFile: '/etc/key.pem' },
@@ -20,7 +20,7 @@ test('the way to a store that asks who is there', () => {
   assert.deepEqual(read, { ...store, prefix: undefined, leaseTtl: undefined });
 });
 
-test('what is wrong is named by its field', () => {
+test('errors name the field', () => {
   const wrong: [object, RegExp][] = [
     [{}, /^node: is missing/],
     [{ node: 'a', publicIp: 'fd00::1' }, /^publicIp: .*is IPv6; IPv4 belongs here/],

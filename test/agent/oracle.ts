@@ -8,12 +8,12 @@ import type { SysctlItem } from '../../src/state/kinds/sysctl.ts';
 
 const exec = promisify(execFile);
 
-/** A pod's end of its cable, which no item describes. */
+/** A pod's end of its veth, which no item describes. */
 export type PodEnd = { readonly netns: string; readonly mtu: number };
 
 /**
- * What a node's kernel holds, in the words of `ip`, `bridge` and `nft`, a line each: everything except the
- * underlay, loopback, link-local addresses and what the kernel adds by itself. Knows nothing of how flatnet
+ * Lists what a node's kernel holds, as reported by `ip`, `bridge` and `nft`, one line each: everything except
+ * the underlay, loopback, link-local addresses and what the kernel adds itself. Independent of how flatnet
  * reads the kernel.
  */
 export async function actualLines(
@@ -50,8 +50,8 @@ export async function actualLines(
 }
 
 /**
- * The same lines for a desired state. nft says in `scratch`, a namespace for nothing else, how it would list
- * a table.
+ * The same lines for a desired state. nft runs in `scratch`, a dedicated namespace, to show how it lists a
+ * table.
  */
 export async function expectedLines(
   items: readonly Item[],
@@ -66,7 +66,7 @@ export async function expectedLines(
   return lines.sort();
 }
 
-/** What differs, one line each: `-` is missing in the kernel, `+` should not be there. */
+/** The differences, one line each: `-` is missing in the kernel, `+` should not be there. */
 export function compare(expected: readonly string[], actual: readonly string[]): string[] {
   const [want, have] = [new Set(expected), new Set(actual)];
   return [
@@ -78,8 +78,8 @@ export function compare(expected: readonly string[], actual: readonly string[]):
 type Json = Readonly<Record<string, unknown>>;
 
 /**
- * Runs commands in a namespace, in one go; what each prints. A device that comes or goes meanwhile makes one
- * fail, which is no matter.
+ * Runs commands in a namespace in one shell and returns their outputs. Ignores failures, which a device that
+ * appears or disappears meanwhile may cause.
  */
 async function shell(netns: string, commands: readonly string[]): Promise<string[]> {
   const script = commands.map((command) => `${command} 2>/dev/null; echo '%%'`).join('\n');
@@ -89,7 +89,7 @@ async function shell(netns: string, commands: readonly string[]): Promise<string
 
 function json(text = ''): Json[] {
   const value: unknown = text.trim() === '' ? [] : JSON.parse(text);
-  // iproute2 prints empty objects for what a filter left out.
+  // iproute2 prints empty objects for filtered entries.
   return Array.isArray(value) ? value.filter((each) => Object.keys(each).length > 0) : [];
 }
 
@@ -116,7 +116,7 @@ function linkLine(link: Json): string[] {
   const flags = `learning ${data.learning} gbp ${data.gbp ?? false}`;
   return [
     `link ${link.ifname} vxlan id ${data.id} local ${local} dev ${data.link} dstport ${data.port} ${flags}` +
-      // The flag is about IPv4 only.
+      // The flag concerns IPv4 only.
       (String(local).includes(':') ? ` ${made}` : ` udpcsum ${checksum} ${made}`),
   ];
 }
@@ -129,7 +129,7 @@ function addressLines(link: Json): string[] {
 }
 
 function routeLine(route: Json): string[] {
-  // The kernel's own, and the administrator's.
+  // Routes of the kernel and of the administrator.
   if (route.protocol === 'kernel' || route.protocol === 'static' || route.dst === 'default') return [];
   const words = [`route ${route.type ?? 'unicast'} ${route.dst}`];
   if (route.gateway !== undefined) words.push(`via ${route.gateway}`);
@@ -150,7 +150,7 @@ function fdbLine(entry: Json): string[] {
     : [`fdb ${entry.mac} dst ${entry.dst} dev ${entry.ifname} ${entry.state}`];
 }
 
-/** A setting that is written only over a certain value: any other value will do. */
+/** A setting that replaces only a certain value; any other value is accepted. */
 function sysctlLine({ path, value, when }: SysctlItem, actual: string): string {
   return `sysctl ${path}=${when !== undefined && actual !== when ? value : actual}`;
 }
@@ -202,7 +202,7 @@ function expectedLink({ name, link, mtu, up, mac, alias, master, hairpin }: Link
 
 const listed = new Map<string, string>();
 
-/** Only one at a time may use the scratch namespace. */
+/** Serialises use of the scratch namespace. */
 let turn: Promise<unknown> = Promise.resolve();
 
 async function listing(table: NftTableItem, items: readonly Item[], scratch: string): Promise<string> {

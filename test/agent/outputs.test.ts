@@ -40,7 +40,7 @@ test('an older output that failed is not written after a newer one', async (t) =
   await sleep(20);
   rmSync(blocked);
   outputs.write(output(1500));
-  // The first one is tried again after 50 to 100 ms, and then every few hundred.
+  // The first retry comes after 50 to 100 ms, later ones every few hundred.
   await sleep(400);
   assert.equal((await readSubnetFile(paths.subnetFile))?.mtu, 1500);
   stop.abort();

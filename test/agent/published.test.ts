@@ -35,7 +35,7 @@ test('peers learn name, labels, addresses and the backend’s data', () => {
     },
   );
   for (const family of [4, 6] as const) {
-    // flannel cuts this text up with string functions: exactly two keys, in this order.
+    // flannel parses this text with string functions: exactly two keys, in this order.
     assert.match(JSON.stringify(node.backend.data[family]), /^\{"VNI":1,"VtepMAC":"[0-9a-f:]{17}"\}$/);
   }
 });

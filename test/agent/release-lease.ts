@@ -2,7 +2,7 @@ import type { Lab } from '../../src/lab/record/lab.ts';
 import { DEFAULT_PREFIX, Layout } from '../../src/store/etcd/layout.ts';
 import { withKv } from '../store/lab.ts';
 
-/** Gives a node's subnets back: its lease ends, and all its keys with it. */
+/** Releases a node's subnets by revoking its lease, which deletes all its keys. */
 export async function releaseLease(lab: Lab, node: string): Promise<void> {
   await withKv(lab, async (kv) => {
     const record = await kv.get(new Layout(DEFAULT_PREFIX).node(node));

@@ -10,7 +10,7 @@ import { netnsOf } from '../../src/lab/record/names.ts';
 import { up } from '../../src/lab/up.ts';
 import { NO_KERNEL } from '../state/namespace.ts';
 
-/** What `program` says of a node's kernel, until it is asked for. */
+/** Starts `program` in a node; the returned function ends it and returns its output. */
 async function listen(t: TestContext, netns: string, ...program: string[]): Promise<() => Promise<string>> {
   const child = spawn('ip', ['netns', 'exec', netns, 'stdbuf', '-oL', ...program]);
   t.after(() => child.kill('SIGKILL'));
@@ -42,7 +42,7 @@ const CONFIGURATIONS = {
 };
 
 for (const [name, conf] of Object.entries(CONFIGURATIONS)) {
-  test(`an agent that starts again changes nothing (${name})`, {
+  test(`a restarted agent changes nothing (${name})`, {
     skip: NO_KERNEL,
     timeout: 120_000,
   }, async (t) => {
@@ -56,7 +56,7 @@ for (const [name, conf] of Object.entries(CONFIGURATIONS)) {
     for (const node of ['node1', 'node2']) {
       await createPod(lab, { namespace: 'default', name: `on-${node}`, node, labels: {}, containers: [] });
     }
-    // Until what the pods added is on the disk.
+    // Wait until the pods' changes are on disk.
     await settled(2000);
     for (const how of ['stop', 'kill'] as const) {
       const netns = netnsOf(lab.name, 'node1');

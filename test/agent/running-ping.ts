@@ -2,7 +2,7 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import type { TestContext } from 'node:test';
 import type { Ip } from '../../src/ip/address.ts';
 
-/** A `ping` of 100 packets a second and more that runs until it is asked what came of it. */
+/** A `ping` of at least 100 packets per second that runs until its result is requested. */
 export class RunningPing {
   readonly #child: ChildProcess;
   readonly #begin = performance.now();
@@ -16,7 +16,7 @@ export class RunningPing {
     t.after(() => this.#child.kill('SIGKILL'));
   }
 
-  /** How many packets were sent and which of them were lost. */
+  /** Ends it and returns the number of packets sent and the sequence numbers lost. */
   async end(): Promise<{ sent: number; lost: number[]; seconds: number }> {
     const seconds = (performance.now() - this.#begin) / 1000;
     const closed = new Promise((resolve) => this.#child.once('close', resolve));
@@ -25,12 +25,12 @@ export class RunningPing {
     return { ...this.soFar(), seconds };
   }
 
-  /** The same of the packets up to the last one that was answered. */
+  /** The same for the packets up to the last answered one. */
   soFar(): { sent: number; lost: number[] } {
     const answered = new Set(
       [...this.#output.matchAll(/icmp_seq=(\d+) ttl=/g)].map(([, sequence]) => Number(sequence)),
     );
-    // The last packet may have been on its way.
+    // The last packet may have been in flight.
     const sent = Math.max(0, ...answered);
     const lost = Array.from({ length: sent }, (_, i) => i + 1).filter((sequence) => !answered.has(sequence));
     return { sent, lost };

@@ -8,8 +8,7 @@ import { unreached } from './matrix.ts';
 import { actualLines, compare, expectedLines } from './oracle.ts';
 
 /**
- * What a node's kernel lacks or has too much, by an independent dump against the pure function over the
- * test's own facts.
+ * Compares an independent dump of a node's kernel with the desired state computed from the test's own facts.
  */
 export async function kernelDifferences(cluster: Cluster, node: TestNode): Promise<string[]> {
   const { items } = cluster.desired(node);
@@ -20,9 +19,9 @@ export async function kernelDifferences(cluster: Cluster, node: TestNode): Promi
 }
 
 /**
- * Returns when the kernels of all nodes and the store hold exactly what the facts call for; throws after
- * `limit` milliseconds saying what is left. Then every pod and node must reach every pod, and every agent be
- * content.
+ * Waits until the kernels of all nodes and the store hold exactly what the facts require; throws after
+ * `limit` milliseconds with the differences. Then checks that every pod and node reaches every pod, and that
+ * no agent reports a problem.
  */
 export async function settled(cluster: Cluster, limit = 15_000): Promise<void> {
   const begin = performance.now();
@@ -42,7 +41,7 @@ export async function settled(cluster: Cluster, limit = 15_000): Promise<void> {
 export async function reachable(cluster: Cluster): Promise<void> {
   const { pods, nodes } = cluster.endpoints();
   for (const family of cluster.families) {
-    assert.deepEqual(await unreached(family, [...pods, ...nodes], pods), [], 'the matrix is full');
+    assert.deepEqual(await unreached(family, [...pods, ...nodes], pods), [], 'every pod is reachable');
   }
 }
 
@@ -55,7 +54,7 @@ async function differences(cluster: Cluster): Promise<string[]> {
   return [...left.flat(), ...(await storeDifferences(cluster)).map((line) => `store: ${line}`)];
 }
 
-/** The agent itself sees no fault, and knows the same pods. */
+/** Checks that the agent reports no problem and knows the same pods. */
 async function content(cluster: Cluster, node: TestNode): Promise<void> {
   const status = await agentStatus(cluster.lab, node.name);
   assert.ok(status, `the agent of ${node.name} answers`);

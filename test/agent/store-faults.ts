@@ -13,8 +13,8 @@ export async function killStore({ lab }: Cluster): Promise<void> {
 }
 
 /**
- * Takes the store away from the agents, lets `work` change it meanwhile, and forgets all history: who was
- * watching can't resume, and has missed something.
+ * Disconnects the agents from the store, lets `work` change it, and compacts its history: watches cannot
+ * resume and have missed events.
  */
 export async function watchGap(cluster: Cluster, work: () => Promise<void>): Promise<void> {
   const { lab } = cluster;

@@ -10,7 +10,10 @@ import { putForeign } from './leases.ts';
 import { NETWORKS } from './networks.ts';
 import { settled } from './settle.ts';
 
-/** Returns when the node is ready with other subnets than `lost`; how often it was seen ready with those. */
+/**
+ * Waits until the node is ready with subnets other than `lost`; returns how often it was seen ready with
+ * those.
+ */
 async function readyElsewhere(cluster: Cluster, node: TestNode, lost: readonly string[]): Promise<number> {
   let wrong = 0;
   for (let look = 0; look < 1000; look++) {
@@ -33,7 +36,7 @@ test('no pod gets an address of subnets that another node took while the agent w
   for (const pod of [...node.pods]) await cluster.deletePod(node, pod);
   await cluster.endLease(node);
   await putForeign(cluster, { ...new Foreigners(cluster).create(), subnets });
-  // The store takes its time with the answer, as it may.
+  // The store may be slow to answer.
   const store = storeProcess(cluster.lab);
   assert.ok(store);
   signalProcess(store, 'SIGSTOP');
@@ -48,7 +51,7 @@ test('no pod gets an address of subnets that another node took while the agent w
   await settled(cluster);
 });
 
-test('subnets that another node has now are given up, and others taken', async () => {
+test('subnets that another node has taken are given up, and new ones claimed', async () => {
   await using cluster = await Cluster.up(2, NETWORKS['host-gw']);
   const [node] = cluster.nodes.values();
   assert.ok(node?.subnets);

@@ -8,7 +8,7 @@ import { Kernel } from '../../src/state/kernel.ts';
 import { byKey } from '../state/compose.ts';
 import type { Cluster, TestNode } from './cluster.ts';
 
-/** Looks at one node's kernel by netlink, often. */
+/** Polls one node's kernel through netlink. */
 export class Watcher implements Disposable {
   readonly #cluster: Cluster;
   readonly #node: TestNode;
@@ -24,7 +24,7 @@ export class Watcher implements Disposable {
     this.#kernel.close();
   }
 
-  /** What is not as it should be. */
+  /** Differences from the expected state. */
   async differences(): Promise<string[]> {
     const desired = byKey(this.#cluster.desired(this.#node).items);
     const changes = diff(await this.#kernel.read(desired), desired);
@@ -38,15 +38,12 @@ export class Watcher implements Disposable {
   }
 }
 
-/**
- * Milliseconds in which nothing may go wrong again: the agents hear of what happens in the store some time
- * later.
- */
+/** Time the state must stay repaired, in milliseconds: agents learn of changes in the store with a delay. */
 const CALM = 150;
 
 /**
- * Milliseconds from `begin` until all kernels are as they should be, and stay so; throws after `limit`,
- * saying what is left.
+ * Returns the milliseconds from `begin` until all kernels are as expected and stay so; throws after `limit`
+ * with the differences.
  */
 export async function healed(watchers: readonly Watcher[], begin: number, limit: number): Promise<number> {
   for (let wrong = performance.now(); ; ) {

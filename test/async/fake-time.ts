@@ -2,8 +2,8 @@ import { mock } from 'node:test';
 import type { Log } from '../../src/log.ts';
 
 /**
- * Runs `scenario` on fake timers. `advance` lets so many milliseconds pass, one at a time, with all that
- * follows from each.
+ * Runs `scenario` on fake timers. `advance` lets that many milliseconds pass, one at a time, and settles all
+ * promises after each.
  */
 export async function onFakeTime<T>(
   scenario: (advance: (ms: number) => Promise<void>) => Promise<T>,
@@ -22,7 +22,7 @@ export async function onFakeTime<T>(
   }
 }
 
-/** When all promises that can are settled. */
+/** Resolves when all promises that can settle have settled. */
 export function settled(): Promise<void> {
   return new Promise((resolve) => setImmediate(resolve));
 }

@@ -6,7 +6,7 @@ import { pause } from '../../src/async/pause.ts';
 import { poll } from '../../src/async/poll.ts';
 import { onFakeTime } from './fake-time.ts';
 
-test('polling ends with the first answer, when its patience runs out, or with an abort', async () => {
+test('polling ends with the first answer, on timeout, or on abort', async () => {
   await onFakeTime(async (advance) => {
     let now = 0;
     const clock = mock.method(performance, 'now', () => now);

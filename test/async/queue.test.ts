@@ -91,7 +91,7 @@ test('a job that throws synchronously fails like any other', async () => {
   assert.equal(await queue.run(async () => 'next'), 'next');
 });
 
-test('idle when all is done, including what came meanwhile', async () => {
+test('idle resolves when all jobs are done, including those added meanwhile', async () => {
   await onFakeTime(async (advance) => {
     const queue = new Queue();
     let done = 0;

@@ -88,7 +88,7 @@ test('a hopeless error ends it immediately, and an abort at any time', async () 
   });
 });
 
-test('a pause tells whether it ran to the end', async () => {
+test('a pause returns whether it ran to the end', async () => {
   await onFakeTime(async (advance) => {
     const end = new AbortController();
     const pauses = [pause(10), pause(10, end.signal), pause(20, end.signal)];

@@ -37,7 +37,7 @@ const tableOf = (given: Facts, name: string): TableContent => {
   return found;
 };
 
-test('IPIP: the kernel’s own device and nothing per peer, whose routes are BIRD’s', () => {
+test('IPIP: the kernel’s own device and nothing per peer, because BIRD installs their routes', () => {
   assert.deepEqual(commands(facts('Always'), /tunl0|10\.0\.[23]\./), [
     "modprobe ipip && ip link set tunl0 mtu 1480 alias 'flatnet ipip' up",
     'sysctl -w net/ipv4/conf/tunl0/rp_filter=2',
@@ -55,7 +55,7 @@ test('the device exists even before the tunnel address is known', () => {
   assert.deepEqual(commands(given, /address replace .* dev tunl0/), []);
 });
 
-test('routes: agent sets the peers’ blocks itself, of the protocol that is never advertised', () => {
+test('routes: agent sets the peers’ blocks itself, with the protocol that is never advertised', () => {
   const routes = (ipip: Encapsulation, networks = 1) =>
     commands(facts(ipip, { networks, backend: { Type: 'bgp', routes: 'agent', ipip } }), /^ip route .*via/);
   assert.deepEqual(routes('Always'), [
@@ -69,7 +69,7 @@ test('routes: agent sets the peers’ blocks itself, of the protocol that is nev
   assert.deepEqual(routes('Never', 2), ['ip route replace 10.0.3.0/24 via 172.16.0.4 dev eth0 proto 111']);
 });
 
-test('while a change spreads, the tunnel receives with the pods’ MTU, and no route leads into it', () => {
+test('while a change spreads, the tunnel only receives, pods have its MTU, and no route leads into it', () => {
   for (const [ipip, networks] of [
     ['Always', 1],
     ['CrossSubnet', 1],
@@ -94,7 +94,7 @@ test('while a change spreads, the tunnel receives with the pods’ MTU, and no r
   }
 });
 
-test('routes: agent stand before BIRD’s, of metric 32, also in IPv6, where none means 1024', () => {
+test('routes: agent take precedence over BIRD’s metric 32, also in IPv6, where the default is 1024', () => {
   const backend = { Type: 'bgp', routes: 'agent', ipip: 'Never' };
   const given = facts('Never', { families: [4, 6], backend });
   const routes = composedState(given).items.flatMap((item) =>
@@ -104,7 +104,7 @@ test('routes: agent stand before BIRD’s, of metric 32, also in IPv6, where non
   for (const route of routes) assert.ok(metricOf(route) < 32, `${route.dst} ${metricOf(route)}`);
 });
 
-test('protocol 4 is accepted from the other nodes; another node is another element', () => {
+test('protocol 4 is accepted from the other nodes; an added node is an added element', () => {
   const tunnels = tableOf(facts('Always'), 'tunnels');
   assert.deepEqual(tunnels.sets, { nodes: ['172.16.0.3', '172.16.0.4'] });
   const more = tableOf(facts('Always', { size: 4 }), 'tunnels');
@@ -119,7 +119,7 @@ test('a node with another backend may send too, while the cluster migrates', () 
   assert.deepEqual(tableOf({ ...given, peers }, 'tunnels').sets.nodes, ['172.16.0.3', '172.16.0.4']);
 });
 
-test('masquerading spares the ports at which nodes speak BGP', () => {
+test('masquerading exempts the ports on which nodes speak BGP', () => {
   const given = facts('Never');
   assert.ok(given.resources);
   const { bgpConfiguration } = given.resources;
@@ -134,13 +134,13 @@ test('masquerading spares the ports at which nodes speak BGP', () => {
   );
 });
 
-test('under the plan of blocks the pools say who is masqueraded', () => {
+test('with blocks, the pools decide what is masqueraded', () => {
   const network = readNetwork({
     Network: '10.0.0.0/8',
     addresses: 'blocks',
     wiring: 'routed',
     Backend: { Type: 'bgp' },
-    // For pools that are made later it says nothing.
+    // It says nothing about pools created later.
     masquerade: { enabled: false },
   });
   const given = facts('Never');
@@ -156,7 +156,7 @@ test('under the plan of blocks the pools say who is masqueraded', () => {
   assert.doesNotMatch(rules, /daddr @pools masquerade/);
   const { addresses: _, ...lease } = network;
   const leased = composedState({ ...given, network: { ...lease, addresses: 'lease' } }).items;
-  assert.equal(tableIn(leased, 'ip', 'flatnet-masquerade'), undefined, 'leases go by the switch');
+  assert.equal(tableIn(leased, 'ip', 'flatnet-masquerade'), undefined, 'leases follow the setting');
 });
 
 test('an unknown value of an option is reported', () => {

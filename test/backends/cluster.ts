@@ -16,12 +16,12 @@ import type { Hop, TracedCluster, TracedNode } from '../../src/trace/fib.ts';
 import { composedState } from '../desired/composed.ts';
 import { byKey } from '../state/compose.ts';
 
-/** A cluster as a test describes it; everything else follows. */
+/** A test's description of a cluster, from which everything else is derived. */
 export type Plan = {
   readonly size: number;
   readonly families: readonly Family[];
   readonly backend: { readonly Type: string; readonly [option: string]: unknown };
-  /** How many underlay networks the nodes are spread over. */
+  /** Number of underlay networks the nodes are spread over. */
   readonly networks: number;
 };
 
@@ -34,17 +34,11 @@ type Kind = {
   readonly options: fc.Arbitrary<Readonly<Record<string, unknown>>>;
   /** Whether its nodes may be on several networks with a router between them. */
   readonly routed: (plan: Plan) => boolean;
-  /**
-   * How a packet for a peer's pod leaves its node; undefined: not at all, the backend does not carry the
-   * family.
-   */
+  /** How a packet for a peer's pod leaves its node; undefined when the backend does not carry the family. */
   readonly hop: (backend: Plan['backend'], sameNetwork: boolean, family: Family) => Hop['kind'] | undefined;
 };
 
-/**
- * Each backend as a plan may configure it, and what must come of that. A new one is tested from the moment it
- * stands here.
- */
+/** Each backend's configurations and expected behaviour. A backend added here is tested. */
 export const KINDS: Readonly<Record<string, Kind>> = {
   'host-gw': { options: fc.constant({}), routed: () => false, hop: () => 'direct' },
   vxlan: {
@@ -56,7 +50,7 @@ export const KINDS: Readonly<Record<string, Kind>> = {
     routed: () => true,
     hop: ({ DirectRouting }, sameNetwork) => (DirectRouting && sameNetwork ? 'direct' : 'vxlan'),
   },
-  // The other way, `routes: bird`, leaves nothing to compute.
+  // `routes: bird` leaves nothing to compute.
   bgp: {
     options: fc.record({ routes: fc.constant('agent'), ipip: fc.constantFrom(...ENCAPSULATIONS) }),
     routed: ({ families, backend }) => !families.includes(6) && backend.ipip !== 'Never',
@@ -69,7 +63,7 @@ export const KINDS: Readonly<Record<string, Kind>> = {
 
 export function kindOf({ backend }: Plan): Kind {
   const kind = KINDS[backend.Type];
-  assert.ok(kind, `KINDS says nothing of ${backend.Type}`);
+  assert.ok(kind, `KINDS lacks ${backend.Type}`);
   return kind;
 }
 
@@ -98,7 +92,7 @@ export function networkOf(plan: Plan): Network {
   });
 }
 
-/** What each pool asks for; the option `ipip` is only the tests' own. */
+/** The pools' resources; the option `ipip` exists only in tests. */
 export function resourcesOf({ families, backend }: Plan): Resources {
   const pool = (family: Family): IpPool => ({
     name: `pool${family}`,
@@ -115,8 +109,8 @@ export function resourcesOf({ families, backend }: Plan): Resources {
 }
 
 /**
- * Of routed wiring a pod on the node, with the eighth address of each of its subnets; a bridge stands for all
- * pods.
+ * With routed wiring, a pod on the node with the eighth address of each of its subnets; a bridge stands for
+ * all pods.
  */
 export function podsOf(plan: Plan, { node }: Self): LocalPod[] {
   if (networkOf(plan).wiring === 'bridge') return [];

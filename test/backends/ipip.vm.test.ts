@@ -29,7 +29,7 @@ function run(...command: string[]): string {
 }
 
 const HOST_MAC = 'ee:ee:ee:ee:ee:ee';
-/** Milliseconds: an emulated machine is slow, most of all when it loads modules for the first table. */
+/** Milliseconds: an emulated machine is slow, especially when it loads modules for the first table. */
 const LIMIT = 60_000;
 const DAMAGES = [
   'ip link set tunl0 down',
@@ -68,8 +68,8 @@ class Cluster implements Disposable {
   }
 
   /**
-   * Milliseconds until the nodes `nodes` know each other, and hold what pools with this encapsulation ask
-   * for.
+   * Makes the nodes in `nodes` known to each other, with pools of this encapsulation; returns the
+   * milliseconds until their kernels hold the result.
    */
   async know(ipip: Encapsulation, nodes: readonly number[]): Promise<number> {
     const peers = nodesOf(plan(ipip)).filter((_, i) => nodes.includes(i));
@@ -84,22 +84,22 @@ class Cluster implements Disposable {
     return this.settled();
   }
 
-  /** Milliseconds until the kernels hold what they should. */
+  /** Returns the milliseconds until the kernels hold what they should. */
   async settled(): Promise<number> {
     const all = [...this.#running.values()];
     const took = await Promise.all(all.map((each) => each.settled(LIMIT)));
-    // Only its writer knows whether a table is right.
+    // Only the reconciler can tell whether a table is right.
     await Promise.all(all.map((each) => each.reconciler.run()));
     return Math.max(...took);
   }
 
-  /** What each node finds to do. */
+  /** Pending changes of each node. */
   async leftToDo(): Promise<readonly unknown[]> {
     const reports = await Promise.all([...this.#running.values()].map((each) => each.reconciler.run()));
     return reports.flatMap(({ done, undone }) => [...done, ...undone]);
   }
 
-  /** Whether an answer comes. */
+  /** Whether a ping is answered. */
   ping(from: string, to: string, ...options: string[]): boolean {
     try {
       this.in(from, ['ping', '-c1', '-W2', ...options, to].join(' '));
@@ -109,7 +109,7 @@ class Cluster implements Disposable {
     }
   }
 
-  /** What tcpdump says of the first packet there that fits, once `act` was done. */
+  /** Runs `act` and returns tcpdump's line for the first matching packet. */
   async capture(where: string, filter: string, act: () => void): Promise<string> {
     const tcpdump = ['tcpdump', '-c1', '-nn', '-e', '-v', '-l', '-i', 'eth0', filter];
     const dump = spawn('timeout', ['20', 'ip', 'netns', 'exec', this.#name(where), ...tcpdump], {
@@ -120,7 +120,7 @@ class Cluster implements Disposable {
       text += chunk.toString();
     });
     const closed = once(dump, 'close');
-    // It says that it listens.
+    // Wait until it is listening.
     await once(dump.stderr, 'data');
     await sleep(200);
     act();
@@ -178,47 +178,53 @@ test('IPIP between nodes', { skip: NO_KERNEL, timeout: 240_000 }, async (t) => {
   const tunnel = String(self(0).companion?.address);
   t.diagnostic(`from nothing: ${Math.round(await cluster.know('Always', [0, 1]))} ms`);
 
-  await t.test('Always: two IP headers on the wire, and what fits the MTU passes whole', async () => {
-    assert.deepEqual(await cluster.leftToDo(), []);
-    const seen = await cluster.capture('node1', 'ip proto 4', () => assert.ok(cluster.ping('pod0', to)));
-    assert.match(seen, /proto IPIP \(4\), .* 172\.16\.0\.2 > 172\.16\.0\.3: \(.* proto ICMP \(1\)/);
-    assert.ok(seen.includes(`${from} > ${to}: ICMP echo request`), seen);
-    assert.ok(cluster.ping('pod0', to, '-Mdo', '-s1452'), '1480 bytes');
-    assert.ok(!cluster.ping('pod0', to, '-Mdo', '-s1453'), '1481 bytes');
-  });
+  await t.test(
+    'Always: two IP headers on the wire, and packets up to the MTU pass unfragmented',
+    async () => {
+      assert.deepEqual(await cluster.leftToDo(), []);
+      const seen = await cluster.capture('node1', 'ip proto 4', () => assert.ok(cluster.ping('pod0', to)));
+      assert.match(seen, /proto IPIP \(4\), .* 172\.16\.0\.2 > 172\.16\.0\.3: \(.* proto ICMP \(1\)/);
+      assert.ok(seen.includes(`${from} > ${to}: ICMP echo request`), seen);
+      assert.ok(cluster.ping('pod0', to, '-Mdo', '-s1452'), '1480 bytes');
+      assert.ok(!cluster.ping('pod0', to, '-Mdo', '-s1453'), '1481 bytes');
+    },
+  );
 
   await t.test('the host itself uses its tunnel address', async () => {
     const asks = (...options: string[]) =>
       cluster.capture('pod1', 'icmp', () => assert.ok(cluster.ping('node0', to, ...options)));
-    assert.ok((await asks()).includes(`${tunnel} > ${to}`), 'which the kernel chooses');
-    assert.ok((await asks('-I172.16.0.2')).includes(`${tunnel} > ${to}`), 'whatever other was chosen');
+    assert.ok((await asks()).includes(`${tunnel} > ${to}`), 'chosen by the kernel');
+    assert.ok((await asks('-I172.16.0.2')).includes(`${tunnel} > ${to}`), 'even when another was chosen');
   });
 
-  await t.test('a stranger’s IPIP is dropped, that of a joining node is not; the chains stay', async () => {
-    // The stranger knows all there is to know, and says it is the pod of node 0.
-    cluster.in('node2', 'ip link set tunl0 up');
-    cluster.in('node2', `ip address add ${from}/32 dev tunl0`);
-    cluster.in('node2', `ip route add ${to} via 172.16.0.3 dev tunl0 onlink`);
-    cluster.in('pod1', 'nft add table ip seen');
-    cluster.in('pod1', 'nft add chain ip seen in { type filter hook input priority 0 ; }');
-    cluster.in('pod1', 'nft add rule ip seen in icmp type echo-request counter');
-    const arrived = () => {
-      cluster.ping('node2', to, '-W1');
-      return Number(/packets (\d+)/.exec(cluster.in('pod1', 'nft list table ip seen'))?.[1]);
-    };
-    const chains = () =>
-      cluster.in('node1', 'nft -a list table ip flatnet-tunnels').match(/(?:chain|comment) .*handle \d+/g);
-    const before = chains();
-    assert.ok(before && before.length > 3);
-    assert.equal(arrived(), 0);
-    await cluster.know('Always', [0, 1, 2]);
-    assert.equal(arrived(), 1);
-    await cluster.know('Always', [0, 1]);
-    assert.equal(arrived(), 1);
-    assert.deepEqual(chains(), before);
-  });
+  await t.test(
+    'a foreign host’s IPIP is dropped, that of a joining node is not; the chains stay',
+    async () => {
+      // The foreign host knows all addresses and pretends to be the pod of node 0.
+      cluster.in('node2', 'ip link set tunl0 up');
+      cluster.in('node2', `ip address add ${from}/32 dev tunl0`);
+      cluster.in('node2', `ip route add ${to} via 172.16.0.3 dev tunl0 onlink`);
+      cluster.in('pod1', 'nft add table ip seen');
+      cluster.in('pod1', 'nft add chain ip seen in { type filter hook input priority 0 ; }');
+      cluster.in('pod1', 'nft add rule ip seen in icmp type echo-request counter');
+      const arrived = () => {
+        cluster.ping('node2', to, '-W1');
+        return Number(/packets (\d+)/.exec(cluster.in('pod1', 'nft list table ip seen'))?.[1]);
+      };
+      const chains = () =>
+        cluster.in('node1', 'nft -a list table ip flatnet-tunnels').match(/(?:chain|comment) .*handle \d+/g);
+      const before = chains();
+      assert.ok(before && before.length > 3);
+      assert.equal(arrived(), 0);
+      await cluster.know('Always', [0, 1, 2]);
+      assert.equal(arrived(), 1);
+      await cluster.know('Always', [0, 1]);
+      assert.equal(arrived(), 1);
+      assert.deepEqual(chains(), before);
+    },
+  );
 
-  await t.test('heals the tunnel, whatever happens to it', async (t) => {
+  await t.test('repairs any damage to the tunnel', async (t) => {
     for (const damage of DAMAGES) {
       cluster.in('node0', damage);
       t.diagnostic(`${damage}: ${Math.round(await cluster.settled())} ms`);
@@ -238,7 +244,7 @@ test('IPIP between nodes', { skip: NO_KERNEL, timeout: 240_000 }, async (t) => {
   );
 
   await t.test(
-    'when no pool asks for it, the device that the kernel keeps is down and no longer ours',
+    'when no pool asks for IPIP, the device, which the kernel keeps, is down and no longer ours',
     async () => {
       await cluster.know('Never', [0, 1]);
       assert.ok(cluster.ping('pod0', to));

@@ -5,7 +5,7 @@ import { BITS, type Family } from '../../src/ip/address.ts';
 import { lengthOf, nthIp, sizeOf } from '../../src/ip/cidr.ts';
 import { cidrs } from '../ip/arbitraries.ts';
 
-/** A pool as `readNetwork` could have made it; `bits`: how many subnets at most, as a power of two. */
+/** A pool as `readNetwork` could return it; `bits`: the maximum number of subnets, as a power of two. */
 export function pools(family: Family, bits: number = BITS[family]): fc.Arbitrary<Pool> {
   return cidrs(family, 1, BITS[family] - 4).chain((cidr) => {
     const min = lengthOf(cidr) + 2;

@@ -10,7 +10,7 @@ describe('dnsLabel', () => {
     fc.assert(fc.property(label, (name) => assert.equal(dnsLabel('pod name', name), name)));
   });
 
-  it('refuses everything else, and what it proposes is a label', () => {
+  it('refuses everything else and suggests a valid label', () => {
     fc.assert(
       fc.property(
         fc.oneof(

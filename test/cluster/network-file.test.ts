@@ -20,7 +20,7 @@ backend:
 `;
 
 describe('readNetworkFile', () => {
-  it('reads JSON and YAML to the same network, by content where the name does not say', () => {
+  it('reads JSON and YAML to the same network, told apart by content without a known extension', () => {
     const expected = readNetworkFile(NET_CONF, 'net-conf.json');
     assert.equal(expected.pools[4]?.cidr, '10.244.0.0/16');
     for (const [text, name] of [
@@ -83,7 +83,7 @@ describe('readNetworkFile', () => {
     ['text', 'network.yaml', 'hello', /^network\.yaml: configuration: must be an object, not "hello"/],
   ];
   for (const [what, filename, text, message] of cases) {
-    it(`refuses ${what} by file and place`, () =>
+    it(`refuses ${what}, naming file and position`, () =>
       assert.throws(() => readNetworkFile(text, filename), { code: 'CONFIG_INVALID', message }));
   }
 });

@@ -23,7 +23,7 @@ describe('readNetwork', () => {
     });
   });
 
-  it('matches keys without case, ignores unknown ones, masks host bits, lets null be absent', () => {
+  it('matches keys without case, ignores unknown ones, masks host bits, treats null as absent', () => {
     const written = {
       NETWORK: '10.244.3.9/16',
       subnetlen: 26,
@@ -43,13 +43,13 @@ describe('readNetwork', () => {
     assert.deepEqual(backend, { type: 'host-gw', options: { Foo: 1, foo2: { a: 1 } } });
   });
 
-  it('is vxlan without a backend, or a backend without type', () => {
+  it('defaults to vxlan without a backend, or without its type', () => {
     for (const Backend of [undefined, null, {}, { Type: '' }, { VNI: 7 }]) {
       assert.equal(readNetwork({ ...V4, Backend }).backend.type, 'vxlan');
     }
   });
 
-  it('cuts blocks of the usual sizes, or as small as four need', () => {
+  it('cuts blocks of the default sizes, or smaller so that four fit', () => {
     const blocks = readNetwork({ ...BLOCKS, EnableIPv6: true, IPv6Network: 'fd00::/64' });
     assert.deepEqual([blocks.addresses, blocks.wiring], ['blocks', 'routed']);
     assert.deepEqual([blocks.pools[4]?.subnetLength, blocks.pools[6]?.subnetLength], [26, 122]);
@@ -64,7 +64,7 @@ describe('readNetwork', () => {
     }
   });
 
-  it('does not use what a family that is off says, as k3s writes it', () => {
+  it('ignores the fields of a disabled family, as k3s writes them', () => {
     const four = readNetwork({ ...V4, EnableIPv4: true, EnableIPv6: false, IPv6Network: '::/0' });
     assert.deepEqual(Object.keys(four.pools), ['4']);
     const six = readNetwork({
@@ -78,7 +78,7 @@ describe('readNetwork', () => {
     });
   });
 
-  it('gives the default subnet length of the family and network', () => {
+  it('uses the default subnet length of the family and network', () => {
     const length = (family: Family, cidr: string): number | undefined =>
       readNetwork(
         family === 4 ? { Network: cidr } : { EnableIPv4: false, EnableIPv6: true, IPv6Network: cidr },
@@ -93,7 +93,7 @@ describe('readNetwork', () => {
     );
   });
 
-  it('gives a pool that lies in its network, on boundaries', () => {
+  it('returns a pool within its network, on subnet boundaries', () => {
     const any = fc.constantFrom<Family>(4, 6).chain((family) => cidrs(family, 1, family === 4 ? 28 : 124));
     fc.assert(
       fc.property(any, (cidr) => {
@@ -127,7 +127,7 @@ describe('readNetwork refuses', () => {
       /'10\.244\.0\.0\/' is not a network; write/,
     ],
     [
-      'a malformed network of a family that is off',
+      'a malformed network of a disabled family',
       { ...V4, IPv6Network: 'x' },
       'IPv6Network',
       /'x' is not a network/,
@@ -222,12 +222,12 @@ describe('readNetwork refuses', () => {
       /'all' is not a network/,
     ],
     [
-      'an address plan that is none',
+      'an unknown address plan',
       { ...V4, addresses: 'pool' },
       'addresses',
       /must be lease or blocks, not 'pool'/,
     ],
-    ['a wiring that is none', { ...V4, wiring: 1 }, 'wiring', /must be a string/],
+    ['an invalid wiring', { ...V4, wiring: 1 }, 'wiring', /must be a string/],
     [
       'blocks on a bridge',
       { ...V4, addresses: 'blocks', Backend: { Type: 'bgp' } },
@@ -259,7 +259,7 @@ describe('readNetwork refuses', () => {
       /a block is a \/116 or smaller/,
     ],
     [
-      'an exclusion that is no text',
+      'an exclusion that is not text',
       { ...V4, masquerade: { exclude: [8] } },
       'masquerade.exclude[0]',
       /must be a string/,

@@ -56,7 +56,7 @@ const { tree } = fc.letrec<{ tree: Tree }>((tie) => ({
 
 const quote = (text: string): string => (text.includes("'") ? `"${text}"` : `'${text}'`);
 
-/** Only the parentheses that precedence asks for. */
+/** Uses only the parentheses that precedence requires. */
 function write(of: Tree, space: string, around: '||' | '&&' | '!' = '||'): string {
   const order = ['||', '&&', '!'];
   const inner = (part: Tree, op: '||' | '&&' | '!'): string => write(part, space, op);
@@ -112,7 +112,7 @@ function evaluate(of: Tree, labels: ReadonlyMap<string, string>): boolean {
   }
 }
 
-test('a selector holds where its tree does', () => {
+test('a selector matches exactly when its tree does', () => {
   const labels = fc.array(fc.tuple(label, value), { maxLength: 6 });
   const space = fc.constantFrom('', ' ', ' \t ');
   fc.assert(
@@ -129,7 +129,7 @@ test('an empty selector selects everything', () => {
   for (const text of ['', '  ', '\t']) assert.equal(parseSelector(text)({}), true);
 });
 
-test('what no label has is not there', () => {
+test('names of Object.prototype are not labels', () => {
   for (const name of ['constructor', 'toString', '__proto__']) {
     assert.equal(parseSelector(`has(${name})`)({}), false);
     assert.equal(parseSelector(`${name} != 'x'`)({}), true);
@@ -165,7 +165,7 @@ for (const [text, position, message] of WRONG) {
   });
 }
 
-test('no text does anything but parse or say where it is wrong', () => {
+test('any text either parses or is refused with a position', () => {
   const parts = fc.constantFrom(
     '!',
     '(',

@@ -11,7 +11,7 @@ export function composedState(facts: Facts, memo?: Memo): Desired & { readonly i
   return { ...desired, items: [...items.values()], warnings: [...warnings, ...desired.warnings] };
 }
 
-/** Items as if one owner wanted them all. */
+/** Wraps items as a single owner's contribution. */
 export function asOne(items: readonly Item[]): Contribution[] {
   return [{ owner: { part: 'backend', name: 'this node' }, items, warnings: [] }];
 }

@@ -29,7 +29,7 @@ function fresh(before: readonly Contribution[], after: readonly Contribution[]):
 for (const size of [10, 250, 2500]) {
   const plan: Plan = { size, families: [4, 6], backend: { Type: 'vxlan' }, networks: 1 };
 
-  test(`one pod more, among ${size} peers and up to 250 pods, computes and changes what is that pod’s`, () => {
+  test(`an added pod, among ${size} peers and up to 250 pods, recomputes only its own contribution`, () => {
     const facts = factsOf(plan);
     const memo = new Memo();
     const composition = new Composition();
@@ -39,7 +39,7 @@ for (const size of [10, 250, 2500]) {
       assert.ok(last);
       const before = desiredState({ ...facts, pods }, memo).contributions;
       composition.update(before);
-      // The agent makes the facts about the node itself anew each time.
+      // The agent recreates the facts about the node each time.
       const self = structuredClone(facts.self);
       const after = desiredState({ ...facts, self, pods: [...pods, last] }, memo).contributions;
       assert.deepEqual(fresh(before, after), [`pod ${last.containerId}`]);
@@ -48,7 +48,7 @@ for (const size of [10, 250, 2500]) {
     }
   });
 
-  test(`one peer of ${size} changed computes and changes what is that peer’s`, () => {
+  test(`one changed peer of ${size} recomputes only its own contribution`, () => {
     const facts = { ...factsOf(plan), pods: [] };
     const memo = new Memo();
     const composition = new Composition();
@@ -58,7 +58,7 @@ for (const size of [10, 250, 2500]) {
     const peers = facts.peers.map((peer) => (peer.name === moved.name ? moved : peer));
     const after = desiredState({ ...facts, peers }, memo).contributions;
     assert.deepEqual(fresh(before, after), ['peer node3']);
-    // What it had in each family, and what it has now: route, neighbour, FDB entry.
+    // Its old and its new items in each family: route, neighbour, FDB entry.
     assert.equal(composition.update(after).size, 2 * 2 * 3);
   });
 }

@@ -100,7 +100,7 @@ test('pod MTU: underlay minus the largest overhead in use', () => {
   assert.equal(mtu({ backend: { Type: 'vxlan', MTU: 9000 } }), 8950);
 });
 
-test('pod MTU: the narrowest way to a peer counts, a configured MTU before it, and neither takes IPv6 from the node', () => {
+test('pod MTU: the narrowest path to a peer counts, a configured MTU overrides it, and neither costs the node its IPv6', () => {
   const mtus = (plan: Partial<Plan>, pathMtu: number, warned: readonly string[] = []) => {
     const facts = factsOf({ ...PLAN, ...plan });
     const self = { ...facts.self, underlay: { ...facts.self.underlay, pathMtu } };
@@ -165,7 +165,7 @@ test('one peer changes: all other items stay the same objects', () => {
           : composedState({ ...facts, peers: changed.filter((n) => n.name === name) }).items.length;
       const own = composedState({ ...facts, peers: [] }).items.length;
       const fresh = after.items.filter((item) => !kept.has(item)).length;
-      // The few items of this node are made each time; of the peers only the one that changed.
+      // This node's few items are recomputed each time; of the peers only the changed one.
       assert.ok(fresh <= own + Math.max(0, theirs - own), `${fresh} fresh items`);
     }),
     { numRuns: 50 },
@@ -223,7 +223,7 @@ test('host-gw: peers off the link, and a node behind NAT', () => {
   );
   assert.ok(
     items.some((item) => item.kind === 'nft-table' && item.family === 'ip'),
-    'pods still reach the world outside',
+    'pods still reach the outside',
   );
 });
 
@@ -236,7 +236,7 @@ test('a peer with several blocks: a route and a neighbour each, one FDB entry', 
   assert.deepEqual([count('route'), count('neighbour'), count('fdb')], [2, 2, 1]);
 });
 
-test('onDemand: one route for the network, and every miss answered by the peer that has it', () => {
+test('onDemand: one route for the network, and every miss answered with the peer that has the address', () => {
   const plan: Plan = { size: 40, families: [4, 6], backend: { Type: 'vxlan', onDemand: true }, networks: 2 };
   const facts = factsOf(plan);
   const { items } = composedState(facts);
@@ -261,7 +261,7 @@ test('onDemand: one route for the network, and every miss answered by the peer t
   assert.equal(vxlan.resolver?.(facts.peers, ahead), undefined, 'what is programmed ahead needs no answers');
 });
 
-test('every VNI gives devices whose names the kernel takes, one for each family', () => {
+test('every VNI gives valid device names, one per family', () => {
   for (const VNI of [1, 4096, 9999, 10_000, 9_999_999, 10_000_000, 0xffffff]) {
     const { items } = composedState(factsOf({ ...PLAN, families: [4, 6], backend: { Type: 'vxlan', VNI } }));
     const names = items.flatMap((item) =>
@@ -272,7 +272,7 @@ test('every VNI gives devices whose names the kernel takes, one for each family'
   }
 });
 
-test('an underlay too narrow for IPv6 in a tunnel: IPv4 goes on, and pods keep an MTU with which IPv6 stays', () => {
+test('an underlay too narrow for IPv6 in a tunnel: IPv4 keeps working, and pods keep an MTU that IPv6 needs', () => {
   const facts = factsOf({ ...PLAN, families: [4, 6], backend: { Type: 'vxlan' } });
   const narrow = { ...facts.self, underlay: { ...facts.self.underlay, mtu: 1300 } };
   const { items, warnings, mtu } = composedState({ ...facts, self: narrow });

@@ -18,7 +18,7 @@ const pod = (name: string, ...addresses: string[]) => ({
 const resources = { ...NO_RESOURCES, ipPools: [] };
 const pods = [pod('a', '10.0.0.1', 'fd00::1'), pod('b', '10.9.0.1')];
 
-test('pods whose addresses are in no pool are named, under the plan of blocks', () => {
+test('with blocks, pods whose addresses are in no pool are named', () => {
   assert.deepEqual(strayPods({ addresses: 'lease' }, resources, pods), []);
   assert.deepEqual(strayPods({ addresses: 'blocks' }, resources, []), []);
   const [all] = strayPods({ addresses: 'blocks' }, resources, pods);

@@ -12,8 +12,8 @@ import { withNetns } from '../../src/linux/netns.ts';
 import { applyRuleset } from '../../src/linux/nftables/ruleset.ts';
 import { kernelTest, type Sandbox, sandbox } from '../linux/sandbox.ts';
 
-// A node that forwards, a pod on its `cali…`, another node behind its `eth0`; what we say of a ruleset must
-// be what the kernel does with it.
+// A node that forwards, a pod on its `cali…`, another node behind its `eth0`; our report on a ruleset must
+// match what the kernel does.
 
 const POD = 'cali00000000000';
 const NETWORK = '10.99.0.0/20';
@@ -42,7 +42,7 @@ const OPEN = { 4: 'open', 6: 'open' } as const;
 type Case = {
   readonly what: string;
   readonly rules: string;
-  /** `doubtful`: open or not, we say nothing. */
+  /** `doubtful`: open or not, we report nothing. */
   readonly is: Readonly<Record<4 | 6, 'open' | 'dropped' | 'doubtful'>>;
 };
 
@@ -75,12 +75,12 @@ const CASES: readonly Case[] = [
     is: { 4: 'open', 6: 'dropped' },
   },
   {
-    what: 'a part of the network only',
+    what: 'only a part of the network',
     rules: drop('ip saddr 10.99.0.0/30 ip daddr 10.99.0.0/24 accept'),
     is: CUT,
   },
   {
-    what: 'by device, in a chain of its own',
+    what: 'by device, in a separate chain',
     rules: table(
       'inet',
       `chain pods {\niifname "cali*" accept; oifname "cali*" accept\n}\n${through('drop', 'counter; jump pods')}`,
@@ -88,7 +88,7 @@ const CASES: readonly Case[] = [
     is: OPEN,
   },
   {
-    what: 'a chain that comes back',
+    what: 'a chain that returns',
     rules: table('inet', `chain user {\niifname "cali*" return; accept\n}\n${through('drop', 'jump user')}`),
     // Accepted from the other node, but not from the pod.
     is: CUT,
@@ -113,9 +113,9 @@ const CASES: readonly Case[] = [
     rules: accept('ct state established accept; reject with icmpx admin-prohibited'),
     is: CUT,
   },
-  { what: 'a mark that nobody sets', rules: drop('meta mark & 0x4000 == 0x4000 accept'), is: CUT },
+  { what: 'a mark that no rule sets', rules: drop('meta mark & 0x4000 == 0x4000 accept'), is: CUT },
   {
-    what: 'a mark that a rule before sets',
+    what: 'a mark set by an earlier rule',
     rules: drop('meta mark set 0x4000; meta mark & 0x4000 == 0x4000 accept'),
     is: DOUBTFUL,
   },
@@ -125,7 +125,7 @@ const CASES: readonly Case[] = [
     is: CUT,
   },
   {
-    what: 'a mark of a chain before, of one family',
+    what: 'a mark set by an earlier chain, for one family',
     rules: `table ip mangle {\nchain first {\ntype filter hook prerouting priority -150;\nmeta mark set 7\n}\n}
       ${drop('meta mark 7 accept')}`,
     is: { 4: 'doubtful', 6: 'dropped' },
@@ -140,7 +140,7 @@ const CASES: readonly Case[] = [
     is: DOUBTFUL,
   },
   {
-    what: 'connections that are not followed',
+    what: 'untracked connections',
     rules: table(
       'inet',
       `chain first {\ntype filter hook prerouting priority -300;\nnotrack\n}
@@ -159,7 +159,7 @@ const CASES: readonly Case[] = [
     is: DOUBTFUL,
   },
   {
-    what: 'a table that is switched off',
+    what: 'a dormant table',
     rules: table('inet', `flags dormant;\n${through('drop', '')}`),
     is: OPEN,
   },
@@ -211,7 +211,7 @@ for (const [part, cases] of [
   ['first half', CASES.slice(0, 12)],
   ['second half', CASES.slice(12)],
 ] as const) {
-  kernelTest(`a ruleset does with pods’ packets what we say it does, ${part}`, async (t) => {
+  kernelTest(`our report on a ruleset matches its effect on pods’ packets, ${part}`, async (t) => {
     const { node, pod, far } = routers(t);
     await serve(t, pod);
     await serve(t, far);
@@ -242,7 +242,7 @@ for (const [part, cases] of [
   });
 }
 
-kernelTest('the fix we suggest works', async (t) => {
+kernelTest('the suggested fix works', async (t) => {
   const { node } = routers(t);
   using socket = NetlinkSocket.open(NETLINK_NETFILTER, { netns: node.netns });
   await applyRuleset(drop(''), { netns: node.netns });

@@ -10,7 +10,7 @@ import { netnsOf } from '../../src/lab/record/names.ts';
 import { up } from '../../src/lab/up.ts';
 import { kernelTest } from '../linux/sandbox.ts';
 
-// Somebody else's firewall on a node: the agent reports what it does to pods, for as long as it does.
+// A foreign firewall on a node: the agent reports that it drops pods' packets, for as long as it does.
 
 const PATIENCE = 30_000;
 

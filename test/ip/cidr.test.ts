@@ -99,7 +99,7 @@ describe('contains', () => {
 });
 
 describe('overlaps', () => {
-  it('is symmetrical, and true exactly when the ranges of addresses meet', () => {
+  it('is symmetrical, and true exactly when the address ranges intersect', () => {
     const pair = fc.constantFrom(...FAMILIES).chain((f) => fc.tuple(cidrs(f, 0, 10), cidrs(f, 0, 10)));
     fc.assert(
       fc.property(fc.oneof(pair, fc.tuple(anyCidr, anyCidr)), ([a, b]) => {

@@ -58,7 +58,7 @@ describe('usage errors', { skip: CANNOT }, () => {
     ['{"Network": ', /JSON|position|end/i],
     ['Network: [', /:1:\d+/],
     ['EnableIPv4: false', /no family is enabled/],
-    ['{}', /Network: .*write it, as 10\.244\.0\.0\/16/],
+    ['{}', /Network: .*write it like 10\.244\.0\.0\/16/],
   ];
   for (const [text, message] of FILES) {
     test(`up --config with ${text}`, async () => {

@@ -78,8 +78,8 @@ for (const family of [4, 6] as const) {
       reconciler.setDesired(asOne(masqueradeItems(rules, family, networks, NO_PORTS)));
       assert.deepEqual((await reconciler.run()).undone, []);
       check(family, name);
-      // Blocks of pools: without natOutgoing a pod shows its address; nobody is masqueraded because he calls
-      // from outside.
+      // Blocks of pools: without natOutgoing a pod shows its address; and clients from outside are not
+      // masqueraded.
       const others = [...all, parseCidr(`${excluded}/${ADDRESSES[family].length}`)];
       for (const [hidden, source] of [
         [all, ADDRESSES[family].node],
@@ -164,7 +164,7 @@ function build(family: Family, name: (what: string) => string): void {
     'node',
     'add table inet proxy; add chain inet proxy pre { type filter hook prerouting priority mangle; }',
   );
-  // As kube-proxy marks what it will masquerade; other bits of the mark belong to others.
+  // Marks packets like kube-proxy; the other bits of the mark have other owners.
   nft('node', `add rule inet proxy pre ${field} daddr ${a.marked} meta mark set 0x4001`);
 }
 
@@ -176,7 +176,7 @@ function checkPools(family: Family, name: (what: string) => string, source: stri
   assert.deepEqual(seen('client', a.remotePod, 'peer'), [a.client], 'outside to a remote pod');
 }
 
-/** Who comes from a node's address would be believed to be the node. */
+/** A peer would trust BGP packets from a node's address. */
 function checkBgp(family: Family, name: (what: string) => string): void {
   const a = ADDRESSES[family];
   const seen = (from: string, protocol: 'tcp' | 'udp', port: number): string[] => {
@@ -185,7 +185,7 @@ function checkBgp(family: Family, name: (what: string) => string): void {
       const send = `echo > /dev/${protocol}/${a.outside}/${port}`;
       run('ip', 'netns', 'exec', name(from), 'timeout', '2', 'bash', '-c', send);
     } catch {
-      // Nobody listens there.
+      // Nothing listens there.
     }
     return sourcesAt('peer', name);
   };
@@ -195,7 +195,7 @@ function checkBgp(family: Family, name: (what: string) => string): void {
   assert.deepEqual(seen('node', 'tcp', 179), [a.node], 'the node itself');
 }
 
-/** Which sources the echo requests had that arrived there. */
+/** Returns the source addresses of the echo requests that arrived. */
 function watcher(name: (what: string) => string) {
   return (from: string, to: string, at: string, source?: string): string[] => {
     run('ip', 'netns', 'exec', name(at), 'nft', 'flush set inet seen sources');
@@ -251,6 +251,6 @@ function check(family: Family, name: (what: string) => string): void {
   assert.deepEqual(
     seen('client', a.outside, 'peer'),
     [a.client],
-    'what is not the pod network is not our business',
+    'traffic outside the pod network is left alone',
   );
 }

@@ -26,7 +26,7 @@ test('when nothing is to be hidden there is no table', () => {
   assert.deepEqual(masqueradeItems(settings, 4, lease([]), PORTS), []);
 });
 
-test('each family has its own exclusions; what another network has in it is no element of its own', () => {
+test('each family has its own exclusions; a network inside another is not an element', () => {
   const inner = parseCidr('192.0.2.128/25');
   const items = masqueradeItems(
     { ...settings, exclude: [inner, ...settings.exclude, inner] },
@@ -48,7 +48,7 @@ test('each family has its own exclusions; what another network has in it is no e
   );
 });
 
-test('a block more is an element more, and the structure stays', () => {
+test('an added block is an added element, and the structure stays', () => {
   const items = masqueradeItems(settings, 4, lease(own), PORTS);
   const more = masqueradeItems(settings, 4, lease([...own, parseCidr('10.0.9.0/24')]), PORTS);
   assert.deepEqual(
@@ -59,7 +59,7 @@ test('a block more is an element more, and the structure stays', () => {
   );
 });
 
-test('ports are random where that is asked for', () => {
+test('ports are random when configured', () => {
   const rules = (randomFully: boolean) =>
     tableIn(masqueradeItems({ ...settings, randomFully }, 4, lease(own), PORTS), 'ip', 'flatnet-masquerade')
       ?.rules;

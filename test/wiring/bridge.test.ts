@@ -36,7 +36,7 @@ test('the bridge has the first address of each subnet and a MAC of its own', () 
   assert.deepEqual(again, commands, 'the same MAC each time');
 });
 
-test('one family leaves the other alone', () => {
+test('a single family leaves the other alone', () => {
   const items = bridge.node(facts([4], 1450));
   assert.ok(
     items.every((item) => !JSON.stringify(item).includes('v6') && !JSON.stringify(item).includes('fd10')),

@@ -34,7 +34,7 @@ export class RoutedPod implements Disposable {
     });
   }
 
-  /** The same while the test goes on. */
+  /** Like `ip`, without blocking the test. */
   start(program: string, ...args: string[]): ChildProcessByStdio<null, Readable, null> {
     return spawn('ip', ['netns', 'exec', this.name, program, ...args], {
       stdio: ['ignore', 'pipe', 'inherit'],
@@ -50,10 +50,7 @@ export class RoutedPod implements Disposable {
   }
 }
 
-/**
- * A node whose kernel the reconciler keeps, and whose pods come by CNI: what an agent puts together, without
- * its store.
- */
+/** A node whose kernel the reconciler maintains and whose pods CNI attaches: an agent without its store. */
 export class RoutedNode implements AsyncDisposable {
   readonly namespace: Namespace;
   readonly running: Running;
@@ -141,7 +138,7 @@ export class RoutedNode implements AsyncDisposable {
   }
 }
 
-/** Two nodes on one wire, with what their kernels should hold in place. */
+/** Two nodes on one link, with their desired state in the kernel. */
 export async function twoNodes(plan: Plan): Promise<Pair> {
   const namespaces = [new Namespace(plan, [], 0), new Namespace(plan, [], 1)] as const;
   namespaces[0].join(namespaces[1]);

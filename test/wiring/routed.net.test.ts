@@ -23,7 +23,7 @@ function pings(pod: RoutedPod, address: string): boolean {
   }
 }
 
-/** Who says that the packet's time is over after so many hops; what answers when it is not. */
+/** The address that reports the TTL exceeded after `ttl` hops, or that answers. */
 function hop(pod: RoutedPod, address: string, ttl: number): string {
   let text: string;
   try {
@@ -37,7 +37,7 @@ function hop(pod: RoutedPod, address: string, ttl: number): string {
 
 for (const plan of [VXLAN, HOST_GW]) {
   const kind = plan.backend.Type;
-  test(`${kind}: tables and the way of a ping`, { skip: NO_KERNEL }, async (t) => {
+  test(`${kind}: tables and the path of a ping`, { skip: NO_KERNEL }, async (t) => {
     await using pair = await twoNodes(plan);
     const [near, far] = pair.nodes;
     using a = new RoutedPod('a');
@@ -46,7 +46,7 @@ for (const plan of [VXLAN, HOST_GW]) {
     await far.add(b);
     const [address4 = '', address6 = ''] = b.addresses;
 
-    await t.test('pods of two nodes reach each other as soon as they are there', () => {
+    await t.test('pods of two nodes reach each other as soon as they exist', () => {
       for (const address of b.addresses) assert.ok(pings(a, address), address);
       for (const address of a.addresses) assert.ok(pings(b, address), address);
     });
@@ -80,7 +80,7 @@ for (const plan of [VXLAN, HOST_GW]) {
       ]);
     });
 
-    await t.test('a ping’s way: pod, its node, the other node, pod', () => {
+    await t.test('a ping’s path: pod, its node, the other node, pod', () => {
       const ofNode = ({ namespace }: RoutedNode): string => namespace.ip('address show');
       for (const address of [address4, address6]) {
         for (const [ttl, node] of [
@@ -94,7 +94,7 @@ for (const plan of [VXLAN, HOST_GW]) {
       }
     });
 
-    await t.test('what no pod has goes nowhere: no circle, no way out', () => {
+    await t.test('packets to an unused address are dropped: no loop, no way out', () => {
       assert.equal(hop(a, '10.0.2.200', 5), '');
       assert.equal(hop(a, 'fd10:0:0:2::200', 5), '');
       assert.equal(hop(a, '10.0.1.200', 5), '');
@@ -115,7 +115,7 @@ for (const plan of [VXLAN, HOST_GW]) {
       }
     });
 
-    await t.test('the agent leaves what CNI made as it is, and keeps it', async () => {
+    await t.test('the agent leaves what CNI created unchanged, and maintains it', async () => {
       const link = `link set ${a.device}`;
       const v4 = `net/ipv4/conf/${a.device}`;
       const damage: Record<string, () => unknown> = {
@@ -151,7 +151,7 @@ for (const plan of [VXLAN, HOST_GW]) {
       assert.deepEqual([near.warnings, far.warnings], [[], []]);
     });
 
-    await t.test('a pod that goes leaves nothing', async () => {
+    await t.test('a removed pod leaves nothing', async () => {
       await near.remove(a);
       await near.running.settled();
       assert.deepEqual(near.lines('route show proto 111'), []);
@@ -207,7 +207,7 @@ test('what a pod may not send', { skip: NO_KERNEL }, async (t) => {
   const spoofed4 = [own4, near4, '10.0.2.99', '172.16.0.2', '10.0.1.99', '8.8.8.8', '192.168.1.1'];
   const spoofed6 = [own6, near6, 'fd10:0:0:2::99', 'fd00::2', 'fd10:0:0:1::99', '2001:db8::1'];
 
-  await t.test('another source than its own, in both families', () => {
+  await t.test('a source other than its own, in both families', () => {
     assert.deepEqual(sources('v4', far4, spoofed4), [own4]);
     assert.deepEqual(sources('v6', far6, spoofed6), [own6]);
   });
@@ -226,7 +226,7 @@ test('what a pod may not send', { skip: NO_KERNEL }, async (t) => {
   await t.test('packets of tunnels, wherever to', () => {
     assert.deepEqual(tunnels(), ['udp . 53', 'udp . 9999']);
   });
-  await t.test('but answers, whatever port another node asked from', async () => {
+  await t.test('except replies, whatever port another node sent from', async () => {
     const listen =
       'socket(S, AF_INET, SOCK_DGRAM, 17); bind(S, sockaddr_in($ARGV[0], INADDR_ANY)) or die; alarm 3;';
     const serve = `use Socket; $| = 1; ${listen} print 'up'; $from = recv(S, $_, 9, 0); send(S, 'answer', 0, $from)`;
@@ -235,11 +235,11 @@ test('what a pod may not send', { skip: NO_KERNEL }, async (t) => {
     await once(server.stdout, 'data');
     assert.equal(other.namespace.run('perl', '-e', ask, '4789', own4), 'answer');
   });
-  await t.test('neighbour discovery goes on', async () => {
+  await t.test('neighbour discovery still works', async () => {
     a.ip(`-6 neigh del ${GATEWAY[6]} dev eth0`);
     assert.ok(pings(a, far6));
   });
-  await t.test('all of which comes through without the table', async () => {
+  await t.test('all of this passes without the table', async () => {
     node.running[Symbol.dispose]();
     await sleep(50);
     for (const family of ['ip', 'ip6']) nft(`delete table ${family} flatnet-pods`);

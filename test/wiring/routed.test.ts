@@ -45,7 +45,7 @@ const commands = (
   return items.map((item) => command(item, 'add'));
 };
 
-test('what one pod puts in the kernel', () => {
+test('the items of one pod', () => {
   assert.deepEqual(
     routed.pod(POD, wiringFacts([4, 6], 1430)).map((item) => command(item, 'add')),
     [
@@ -79,7 +79,7 @@ test('a borrowed address has the protocol that is advertised', () => {
   ]);
 });
 
-test('in a family that pods have not, their devices take no packets', () => {
+test('in a family without pods, their devices accept no packets', () => {
   const texts = routed
     .pod({ ...POD, addresses: POD.addresses.slice(0, 1) }, wiringFacts([4], 1450))
     .map((item) => command(item, 'add'));
@@ -92,12 +92,12 @@ test('in a family that pods have not, their devices take no packets', () => {
     six.some(
       (text) => text.includes('table ip flatnet-pods') && text.includes('fib saddr . iif oif missing drop'),
     ),
-    'no IPv4 of a pod passes where there is none',
+    'no IPv4 of a pod passes without IPv4 pods',
   );
   assert.ok(!six.some((text) => text.includes('net/ipv4/')), 'and the node’s own IPv4 stays as it is');
 });
 
-test('a node of routed pods: no bridge, a blackhole for each of its blocks, one table a family', () => {
+test('a node of routed pods: no bridge, a blackhole for each of its blocks, one table per family', () => {
   const texts = commands([POD]);
   assert.ok(!texts.some((text) => text.includes('cni0')));
   assert.deepEqual(
@@ -135,14 +135,14 @@ test('a node of routed pods: no bridge, a blackhole for each of its blocks, one 
   );
 });
 
-test('the table is there without masquerading too', () => {
+test('the table exists without masquerading too', () => {
   const texts = commands([], { masquerade: { enabled: false, randomFully: true, exclude: [] } });
   const tables = texts.filter((text) => text.startsWith('nft -f'));
   assert.equal(tables.length, 2);
   assert.ok(tables.every((text) => text.includes(' flatnet-pods ')));
 });
 
-test('a block of one address has no blackhole: it would stand in the place of the pod’s own route', () => {
+test('a block of one address has no blackhole: it would take the place of the pod’s route', () => {
   const facts = factsOf(PLAN);
   const subnets = [hostCidr(parseIp('10.0.1.7')), parseCidr('10.0.9.64/26')];
   const self = { ...facts.self, node: { ...facts.self.node, subnets } };
@@ -155,7 +155,7 @@ test('a block of one address has no blackhole: it would stand in the place of th
   );
 });
 
-test('when the wiring changes, pods keep what they hang on until they are gone', () => {
+test('when the wiring changes, existing pods keep theirs until they are gone', () => {
   const { wiring: _wiring, ...old } = {
     ...POD,
     hostDevice: 'veth1',
@@ -172,10 +172,10 @@ test('when the wiring changes, pods keep what they hang on until they are gone',
   assert.ok(back.some((text) => text.includes('10.0.1.7/32 dev cali1234567890a')));
   assert.ok(back.some((text) => text.includes('chain sources')));
   const foreign = commands([{ ...old, foreign: true }]);
-  assert.ok(!foreign.some((text) => text.includes('cni0')), 'who hangs on another bridge needs none of ours');
+  assert.ok(!foreign.some((text) => text.includes('cni0')), 'a pod on another bridge needs none of ours');
 });
 
-test('a device says whose it is, however long the names are', () => {
+test('a device’s alias identifies its pod, however long the names are', () => {
   assert.equal(podAlias(POD), 'flatnet default/web-0 abc eth0');
   const { name: _name, ...nameless } = POD;
   assert.equal(podAlias(nameless), 'flatnet abc eth0');
@@ -184,7 +184,7 @@ test('a device says whose it is, however long the names are', () => {
   assert.ok(podAlias(long).endsWith(ownerMark(long)));
 });
 
-test('any node reaches any other’s pods by the backend’s hop and the pod’s own device; others end in the blackhole', () => {
+test('any node reaches any other’s pods through the backend’s hop and the pod’s own device; other addresses end in the blackhole', () => {
   for (const backend of [{ Type: 'vxlan' }, { Type: 'host-gw' }]) {
     const plan = { ...PLAN, size: 4, backend };
     const podOf = (index: number): LocalPod => ({

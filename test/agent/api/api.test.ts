@@ -44,7 +44,7 @@ async function serve(t: TestContext): Promise<string> {
   return path;
 }
 
-/** Everything the server says to these bytes, as lines. */
+/** Sends the bytes and returns the server's answer, as lines. */
 function talk(path: string, bytes: string): Promise<string[]> {
   return new Promise((resolve, reject) => {
     let text = '';
@@ -107,7 +107,7 @@ test('no listener, or no answer in time, is AGENT_UNREACHABLE with the path', as
   });
 });
 
-test('an error arrives with its code, operation, object, errno and fix, and its text just once', async (t) => {
+test('an error arrives with its code, operation, object, errno and fix, and its text exactly once', async (t) => {
   const path = await serve(t);
   const { message, code, operation, object, errno, fix } = refusal();
   await assert.rejects(askAgent(path, { op: 'forbid' }), {

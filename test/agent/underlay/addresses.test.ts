@@ -29,7 +29,7 @@ test('a later IPv6 address, which the kernel lists first, does not replace the f
   );
 });
 
-test('lasting IPv6 addresses come first, and one that another node has is not used', () => {
+test('permanent IPv6 addresses come first, and a duplicate address is not used', () => {
   const listed = [
     address('2001:db8::5/64', IFA_F_DADFAILED | IFA_F_TENTATIVE),
     address('2001:db8::1/64'),

@@ -11,7 +11,7 @@ function interfaces(over: Partial<Interfaces>): Interfaces {
   return { all: [bare, eth1, eth0], byDefault: {}, ...over };
 }
 
-test('without a wish the interface of the default route is taken, IPv4 first', () => {
+test('by default the interface of the default route is chosen, IPv4 first', () => {
   assert.deepEqual(chooseUnderlay(interfaces({ byDefault: { 4: 'eth0', 6: 'eth1' } }), {}), {
     dev: 'eth0',
     mtu: 1500,
@@ -28,7 +28,7 @@ test('a configured interface, by name or address, takes precedence over the defa
   assert.equal(chooseUnderlay(interfaces({}), { iface: 'fd77::11' }).dev, 'eth0');
 });
 
-test('a configured interface that does not exist is refused, naming those that do', () => {
+test('a configured interface that does not exist is refused, and the error lists those that do', () => {
   for (const iface of ['eth9', 'eth2', '192.0.2.1']) {
     assert.throws(() => chooseUnderlay(interfaces({ byDefault: { 4: 'eth0' } }), { iface }), {
       code: 'CONFIG_INVALID',
@@ -38,7 +38,7 @@ test('a configured interface that does not exist is refused, naming those that d
   }
 });
 
-test('without a default route the only interface with an address will do, but none is guessed among several', () => {
+test('without a default route the only interface with an address is chosen, but never one of several', () => {
   assert.equal(chooseUnderlay({ all: [bare, eth1], byDefault: {} }, {}).dev, 'eth1');
   assert.throws(() => chooseUnderlay(interfaces({}), {}), {
     code: 'NOT_FOUND',

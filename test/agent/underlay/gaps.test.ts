@@ -17,12 +17,12 @@ const ONLY6: Underlay = {
   onLink: [parseCidr('2001:db8::/64')],
 };
 
-test('a family without its address for a moment stays as it was', () => {
+test('a family that briefly loses its address keeps it', () => {
   assert.deepEqual(withoutGaps(ONLY6, BOTH), BOTH);
   assert.deepEqual(withoutGaps({ ...ONLY6, mtu: 1400 }, BOTH), { ...BOTH, mtu: 1400 });
 });
 
-test('another address, another interface or a first look counts as it is', () => {
+test('a new address, a new interface and the first scan are used as read', () => {
   const moved: Underlay = { ...BOTH, addresses: { ...BOTH.addresses, 4: parseIp('192.0.2.7') } };
   assert.equal(withoutGaps(moved, BOTH), moved);
   assert.equal(withoutGaps(ONLY6, undefined), ONLY6);

@@ -14,7 +14,7 @@ import { putForeign } from '../leases.ts';
 import { NETWORKS } from '../networks.ts';
 import { settled } from '../settle.ts';
 
-/** Milliseconds; no test of speed. */
+/** Milliseconds; generous, because this does not test speed. */
 const LIMIT = 60_000;
 
 /** The node's address of one family on the underlay. */
@@ -22,7 +22,7 @@ function addressOn(cluster: Cluster, node: TestNode, family: 4 | 6): string {
   return cluster.self(node).underlay.addresses[family] ?? assert.fail(`${node.name} has no address`);
 }
 
-/** Runs `ip route …`, says what MTU that leaves, and waits until tunnels, bridge and pods have it. */
+/** Runs `ip route …`, sets the expected MTU, and waits until tunnels, bridge and pods have it. */
 async function narrowed(cluster: Cluster, node: TestNode, pathMtu: number | undefined, ...routes: string[]) {
   for (const route of routes) cluster.ip(node, route);
   delete node.pathMtu;
@@ -46,8 +46,8 @@ test('the MTU follows the routes to the peers in both families', async () => {
 
   await narrowed(cluster, node, 1400, `${to(third, 6)} mtu 1420`);
   await narrowed(cluster, node, 1390, `${to(third, 4)} mtu lock 1390`);
-  // A peer that can't be reached for the moment counts with its last route: else the next step would raise
-  // the MTU to 1420.
+  // A peer that is briefly unreachable keeps its last route: otherwise the next step would raise the MTU to
+  // 1420.
   cluster.ip(node, `route add blackhole ${addressOn(cluster, second, 4)} table 99 proto static`);
   cluster.ip(node, `rule add to ${addressOn(cluster, second, 4)} lookup 99 priority 99`);
   cluster.ip(node, to(third, 4));
@@ -60,7 +60,7 @@ test('the MTU follows the routes to the peers in both families', async () => {
   await narrowed(cluster, node, 1420, to(second, 4));
   await narrowed(cluster, node, undefined, to(third, 6));
 
-  // Jumbo frames to the switch, and no further.
+  // Jumbo frames as far as the switch.
   cluster.setMtu(node, 9000);
   await narrowed(
     cluster,
@@ -77,7 +77,7 @@ test('a starting agent never raises the MTU, not even for a moment', async () =>
   const route = `route replace ${addressOn(cluster, peer, 4)} dev eth0 proto static mtu 1400`;
   await narrowed(cluster, node, 1400, route);
   const viewFile = join(cluster.lab.paths.node(node.name).agent.state, 'view.json');
-  // It is written once a second at most.
+  // The view is written at most once a second.
   await until(
     () => readFileSync(viewFile, 'utf8'),
     (text) => text.includes(addressOn(cluster, peer, 4)),
@@ -91,7 +91,7 @@ test('a starting agent never raises the MTU, not even for a moment', async () =>
       if (remembers) signalProcess(store, 'SIGSTOP');
       try {
         await startAgent(cluster.lab, node.name);
-        // For the time being the last view is all it has.
+        // Until then it has only the last view.
         if (remembers)
           await until(
             () => agentStatus(cluster.lab, node.name),
@@ -122,7 +122,7 @@ test('a peer that joins behind a narrow route lowers the MTU', async () => {
   await settled(cluster, LIMIT);
 });
 
-/** The MTUs that the tunnel or the bridge got meanwhile. */
+/** The MTUs that the tunnel and the bridge had meanwhile. */
 async function mtusDuring(cluster: Cluster, node: TestNode, work: () => Promise<void>): Promise<number[]> {
   const stop = new AbortController();
   const monitor = Monitor.open({
@@ -144,7 +144,7 @@ async function mtusDuring(cluster: Cluster, node: TestNode, work: () => Promise<
   return mtus;
 }
 
-/** Looks until it is as wanted, for a minute at most. */
+/** Polls until the value is as wanted, for at most a minute. */
 async function until<T>(look: () => T | Promise<T>, good: (value: T) => boolean): Promise<T> {
   for (const begin = performance.now(); ; ) {
     const value = await look();

@@ -9,7 +9,7 @@ import type { Route } from '../../../src/linux/route.ts';
 const ETH0 = 2;
 const JUMBO = 3;
 const CABLE = 4;
-/** A device of the pod network is not among them. */
+/** A device of the pod network, which is not among them. */
 const FLANNEL = 9;
 const MTUS = new Map<number, DeviceMtu>([
   [ETH0, { mtu: 1500, mtu6: 1492 }],
@@ -33,10 +33,10 @@ function route(over: Partial<Route> = {}): Route {
 const ROUTE6 = { dst: parseCidr('2001:db8::/64') };
 
 function mtuOf(answer: Route): number | undefined {
-  const ways = new PeerPaths();
-  ways.setPeers([node('a', A)], 'self');
-  ways.learn(A, answer);
-  return ways.narrowest(MTUS)?.mtu;
+  const paths = new PeerPaths();
+  paths.setPeers([node('a', A)], 'self');
+  paths.learn(A, answer);
+  return paths.narrowest(MTUS)?.mtu;
 }
 
 test('a route’s MTU counts, capped by its devices', () => {
@@ -52,13 +52,13 @@ test('IPv6 has the MTU that a router announced', () => {
   assert.equal(mtuOf(route({ ...ROUTE6, mtu: 1300 })), 1300);
 });
 
-test('of several ways the narrowest', () => {
+test('the narrowest device of a multipath route counts', () => {
   const nexthops = [{ dev: JUMBO }, { dev: CABLE }, { dev: ETH0 }];
   assert.equal(mtuOf(route({ dev: undefined, nexthops })), 1460);
   assert.equal(mtuOf(route({ dev: undefined, nexthops, mtu: 1400 })), 1400);
 });
 
-test('a route that is no way to another node does not count', () => {
+test('a route that does not lead to another node does not count', () => {
   assert.equal(mtuOf(route({ type: 'local', mtu: 1300 })), undefined);
   assert.equal(mtuOf(route({ type: 'blackhole', dev: undefined, mtu: 1300 })), undefined);
   assert.equal(mtuOf(route({ dev: FLANNEL, mtu: 1300 })), undefined);
@@ -66,39 +66,39 @@ test('a route that is no way to another node does not count', () => {
   assert.equal(mtuOf(route({ dev: undefined, nexthops, mtu: 1300 })), undefined);
 });
 
-test('the narrowest way of all peers counts, and only new addresses are to be asked for', () => {
-  const ways = new PeerPaths();
+test('the narrowest path to any peer counts, and only new addresses are returned', () => {
+  const paths = new PeerPaths();
   const a = node('a', A);
   const b = node('b', B, B6);
-  assert.deepEqual(ways.setPeers([node('self', parseIp('192.0.2.9')), a], 'self'), [A]);
-  assert.equal(ways.narrowest(MTUS), undefined);
-  assert.deepEqual(ways.setPeers([a, b], 'self'), [B, B6]);
-  assert.deepEqual(ways.setPeers([a, b], 'self'), []);
-  assert.deepEqual(ways.peers, [A, B, B6]);
-  ways.learn(A, route());
-  ways.learn(B, route({ mtu: 1400 }));
-  ways.learn(B6, route({ ...ROUTE6, mtu: 1300 }));
-  assert.deepEqual(ways.narrowest(MTUS), { peer: B6, mtu: 1300 });
-  ways.learn(B6, route(ROUTE6));
-  assert.deepEqual(ways.narrowest(MTUS), { peer: B, mtu: 1400 });
+  assert.deepEqual(paths.setPeers([node('self', parseIp('192.0.2.9')), a], 'self'), [A]);
+  assert.equal(paths.narrowest(MTUS), undefined);
+  assert.deepEqual(paths.setPeers([a, b], 'self'), [B, B6]);
+  assert.deepEqual(paths.setPeers([a, b], 'self'), []);
+  assert.deepEqual(paths.peers, [A, B, B6]);
+  paths.learn(A, route());
+  paths.learn(B, route({ mtu: 1400 }));
+  paths.learn(B6, route({ ...ROUTE6, mtu: 1300 }));
+  assert.deepEqual(paths.narrowest(MTUS), { peer: B6, mtu: 1300 });
+  paths.learn(B6, route(ROUTE6));
+  assert.deepEqual(paths.narrowest(MTUS), { peer: B, mtu: 1400 });
 });
 
-test('a way that may be back in a moment does not raise the MTU', () => {
-  const ways = new PeerPaths();
+test('a path that may be back soon does not raise the MTU', () => {
+  const paths = new PeerPaths();
   const [a, b] = [node('a', A), node('b', B)];
-  ways.setPeers([a, b], 'self');
-  ways.learn(A, route());
-  ways.learn(B, route({ mtu: 1400 }));
-  ways.learn(B, undefined);
-  ways.learn(B, route({ type: 'blackhole', dev: undefined }));
-  assert.equal(ways.narrowest(MTUS)?.mtu, 1400, 'no route for the moment');
+  paths.setPeers([a, b], 'self');
+  paths.learn(A, route());
+  paths.learn(B, route({ mtu: 1400 }));
+  paths.learn(B, undefined);
+  paths.learn(B, route({ type: 'blackhole', dev: undefined }));
+  assert.equal(paths.narrowest(MTUS)?.mtu, 1400, 'no route at the moment');
 
-  ways.setPeers([a], 'self');
-  assert.equal(ways.narrowest(MTUS)?.mtu, 1400, 'the peer left just now');
-  assert.deepEqual(ways.setPeers([a, b], 'self'), [B]);
-  ways.forget();
-  assert.equal(ways.narrowest(MTUS)?.mtu, 1400, 'it is back');
-  ways.setPeers([a], 'self');
-  ways.forget();
-  assert.equal(ways.narrowest(MTUS)?.mtu, 1500, 'it is gone');
+  paths.setPeers([a], 'self');
+  assert.equal(paths.narrowest(MTUS)?.mtu, 1400, 'the peer left just now');
+  assert.deepEqual(paths.setPeers([a, b], 'self'), [B]);
+  paths.forget();
+  assert.equal(paths.narrowest(MTUS)?.mtu, 1400, 'it is back');
+  paths.setPeers([a], 'self');
+  paths.forget();
+  assert.equal(paths.narrowest(MTUS)?.mtu, 1500, 'it is gone');
 });

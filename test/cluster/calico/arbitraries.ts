@@ -14,10 +14,10 @@ import { BITS, type Family, familyOf, type Ip } from '../../../src/ip/address.ts
 import { type Cidr, hostCidr, lengthOf, parseCidr } from '../../../src/ip/cidr.ts';
 import { anyCidr, anyIp, cidrs, ips } from '../../ip/arbitraries.ts';
 
-/** A document as a user writes it, and what it should mean. */
+/** A document as a user writes it, and its expected meaning. */
 export type Written = { readonly document: Document; readonly means: Resource };
 
-/** A field as it is written and what it means; absent it is not written, and has its default. */
+/** A field as written and its meaning; an absent field is not written and has its default. */
 type Field<T> = { readonly text: unknown; readonly value: T };
 
 export const names = fc.oneof(
@@ -69,7 +69,7 @@ function put<T>(spec: Record<string, unknown>, name: string, field: Field<T> | u
   return field.value;
 }
 
-/** Without the keys that are undefined. */
+/** Drops undefined keys. */
 function compact<T extends object>(value: { [K in keyof T]: T[K] | undefined }): T {
   return Object.fromEntries(Object.entries(value).filter(([, each]) => each !== undefined)) as T;
 }
@@ -81,7 +81,7 @@ function written(kind: Kind, name: string, spec: Record<string, unknown>, means:
   };
 }
 
-/** Networks that pods can have. */
+/** Networks that pods can use. */
 const podNetworks: fc.Arbitrary<Cidr> = fc.oneof(
   fc
     .tuple(fc.nat(255), fc.integer({ min: 12, max: 28 }))
@@ -258,7 +258,7 @@ const peers: fc.Arbitrary<Written> = fc
     });
   });
 
-/** A rule means what it says, word for word. */
+/** Rules, whose meaning equals their text. */
 function rules(family: Family): fc.Arbitrary<FilterRule[]> {
   const network = fc
     .tuple(
@@ -307,7 +307,7 @@ const nodes: fc.Arbitrary<Written> = fc
     return { ...node, document: { ...node.document, metadata } };
   });
 
-/** Any resource a user could have written rightly. */
+/** Any valid resource. */
 export const resources: fc.Arbitrary<Written> = fc.oneof(
   poolDocuments,
   reservations,

@@ -18,7 +18,7 @@ const poolOf = (name: string, spec: object): IpPool => {
   return kind === 'IPPool' ? value : assert.fail();
 };
 
-test('what blocks were cut from stays; all else of a pool may change', () => {
+test('the network that blocks were cut from is immutable; everything else in a pool may change', () => {
   const before = resource('p', {});
   const pools = [poolOf('p', {})];
   for (const spec of [{ natOutgoing: true }, { disabled: true }, { ipipMode: 'Always' }, { blockSize: 26 }]) {
@@ -48,7 +48,7 @@ test('pools do not overlap', () => {
   checkChange(resource('new', { cidr: '10.1.0.0/16' }), undefined, { pools, nodes: [] });
 });
 
-test('a new pool holds no address of a node itself', () => {
+test('a new pool must not contain a node address', () => {
   const nodes = [{ name: 'node1', addresses: { 4: parseIp('172.30.0.11'), 6: parseIp('fd77::11') } }];
   const occupied = { pools: [], nodes };
   for (const cidr of ['172.30.0.0/20', '172.30.0.0/26', 'fd77::/64']) {
@@ -62,7 +62,7 @@ test('a new pool holds no address of a node itself', () => {
   checkChange(resource('p', { cidr: '172.30.0.0/20', disabled: true }), there, occupied);
 });
 
-test('a pool goes when no pod has an address of it, and no node may be giving out one', () => {
+test('a pool can be deleted once no pod has an address from it and no node may assign one', () => {
   const open = poolOf('p', {});
   const disabled = poolOf('p', { disabled: true });
   for (const pool of [open, disabled]) {

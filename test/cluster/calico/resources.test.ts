@@ -9,7 +9,7 @@ import { readNetwork } from '../../../src/cluster/network.ts';
 import { NO_RESOURCES } from '../../../src/cluster/resources.ts';
 import { resources } from './arbitraries.ts';
 
-test('what a user writes rightly means what it says, and comes back from YAML and JSON as it was', () => {
+test('valid documents decode to their meaning and survive YAML and JSON round trips', () => {
   fc.assert(
     fc.property(resources, ({ document, means }) => {
       assert.deepEqual(decode(document), means);
@@ -20,7 +20,7 @@ test('what a user writes rightly means what it says, and comes back from YAML an
   );
 });
 
-test('several documents, lists, empty documents and the CRD’s version; what a server adds is left behind', () => {
+test('several documents, lists, empty documents and the CRD’s version; fields added by a server are dropped', () => {
   const text = `
 ---
 apiVersion: crd.projectcalico.org/v1
@@ -285,7 +285,7 @@ for (const [{ kind, name, spec }, object, message] of REFUSED) {
   });
 }
 
-test('a file is refused as a whole, naming the place', () => {
+test('a file is refused as a whole, with the location of the error', () => {
   const good = 'apiVersion: projectcalico.org/v3\nkind: Node\nmetadata: {name: a}\n';
   const refused = (text: string, message: RegExp): void =>
     assert.throws(() => readManifest(text, 'x.yaml'), { code: 'CONFIG_INVALID', message });
@@ -357,7 +357,7 @@ test('collected by kind and name; lists of unchanged objects are the same lists'
   assert.deepEqual(collect([]), NO_RESOURCES);
 });
 
-test('default pools are the networks of the file, in blocks, encapsulated as the backend says', () => {
+test('default pools are the networks of the file, in blocks, with the backend’s encapsulation', () => {
   const blocks = {
     Network: '10.244.0.0/16',
     EnableIPv6: true,

@@ -7,12 +7,12 @@ import { withStore } from '../../../src/lab/machine/store.ts';
 import { NO_KERNEL } from '../../state/namespace.ts';
 import { BgpCluster, until } from './bgp-cluster.ts';
 
-/** Milliseconds: both backends stand side by side for 30 s. */
+/** Milliseconds: both backends coexist for 30 s. */
 const LIMIT = 60_000;
 
 const conf = (type: string) => ({ Network: '10.244.0.0/16', wiring: 'routed', Backend: { Type: type } });
 
-/** As an operator writes another configuration into the store. */
+/** Changes the backend as an operator does, through the store. */
 function setBackend(cluster: BgpCluster, type: string): Promise<void> {
   return withStore(cluster.lab, (store) => store.network.write(readNetwork(conf(type))));
 }
@@ -50,27 +50,30 @@ test('from bgp to another backend and back', { skip: NO_KERNEL, timeout: 300_000
     for (const ping of pings) assert.deepEqual(ping.soFar().lost, [], what);
   };
 
-  await t.test('BIRD and all it made go once the new routes carry the packets', async () => {
-    await setBackend(cluster, 'host-gw');
-    await untilWhole(cluster, 'host-gw');
-    for (const node of nodes) {
-      assert.equal(routes(cluster, node, '110').length, others, 'the new ones');
-      assert.equal(routes(cluster, node, 'bird').length, others, 'and those of before');
-      assert.ok(cluster.bird(node));
-      await assert.rejects(cluster.bgpStatus(node), {
-        code: 'NOT_FOUND',
-        message: /this node does not run BGP/,
-      });
-    }
-    await until(LIMIT, () => nodes.filter((node) => cluster.bird(node)).map((node) => `BIRD on ${node}`));
-    for (const node of nodes) {
-      assert.equal(routes(cluster, node, '110').length, others);
-      await until(LIMIT, () => routes(cluster, node, 'bird'));
-      await until(LIMIT, () => (existsSync(cluster.birdFiles(node).folder) ? ['its files'] : []));
-    }
-    await cluster.reachable();
-    nothingLost('bgp to host-gw');
-  });
+  await t.test(
+    'BIRD and its routes and files are removed once the new routes carry the traffic',
+    async () => {
+      await setBackend(cluster, 'host-gw');
+      await untilWhole(cluster, 'host-gw');
+      for (const node of nodes) {
+        assert.equal(routes(cluster, node, '110').length, others, 'the new ones');
+        assert.equal(routes(cluster, node, 'bird').length, others, 'and the former ones');
+        assert.ok(cluster.bird(node));
+        await assert.rejects(cluster.bgpStatus(node), {
+          code: 'NOT_FOUND',
+          message: /this node does not run BGP/,
+        });
+      }
+      await until(LIMIT, () => nodes.filter((node) => cluster.bird(node)).map((node) => `BIRD on ${node}`));
+      for (const node of nodes) {
+        assert.equal(routes(cluster, node, '110').length, others);
+        await until(LIMIT, () => routes(cluster, node, 'bird'));
+        await until(LIMIT, () => (existsSync(cluster.birdFiles(node).folder) ? ['its files'] : []));
+      }
+      await cluster.reachable();
+      nothingLost('bgp to host-gw');
+    },
+  );
 
   await t.test('a restarted agent ends a BIRD that a former backend left', async () => {
     await setBackend(cluster, 'bgp');
@@ -86,7 +89,7 @@ test('from bgp to another backend and back', { skip: NO_KERNEL, timeout: 300_000
     nothingLost('an agent killed meanwhile');
   });
 
-  await t.test('back: BIRD starts, and the former routes go once it knows the way', async () => {
+  await t.test('back: BIRD starts, and the former routes are removed once it has its own', async () => {
     await setBackend(cluster, 'bgp');
     await untilWhole(cluster, 'bgp');
     await cluster.established(() => others);

@@ -28,7 +28,7 @@ import type { BlockStore } from '../../../src/store/ports/blocks.ts';
 import { unreached } from '../../agent/matrix.ts';
 import { RunningPing } from '../../agent/running-ping.ts';
 
-/** Pods routed, addresses of blocks, BIRD without tunnels: what every kernel can do. */
+/** Routed pods, addresses from blocks, BIRD without tunnels: works on every kernel. */
 export const BLOCKS_BGP = {
   Network: '10.244.0.0/16',
   addresses: 'blocks',
@@ -39,7 +39,7 @@ export const BLOCKS_BGP = {
 const run = promisify(execFile);
 let count = 0;
 
-/** A lab in Calico's way, and the pods a test made in it. */
+/** A Calico-style lab, and the pods a test created in it. */
 export class BgpCluster implements AsyncDisposable {
   readonly lab: Lab;
   readonly pods: PodRecord[] = [];
@@ -50,7 +50,7 @@ export class BgpCluster implements AsyncDisposable {
     process.once('SIGTERM', this.#stop);
   }
 
-  /** A run that is ended from outside leaves nothing either. */
+  /** Cleans up when the run is terminated. */
   readonly #stop = (): void => void this[Symbol.asyncDispose]().finally(() => process.exit(1));
 
   static async up(nodes: number, conf: unknown = BLOCKS_BGP, subnets = 1): Promise<BgpCluster> {
@@ -140,8 +140,8 @@ export class BgpCluster implements AsyncDisposable {
   }
 
   /**
-   * Returns when every node has just `count` sessions, all established, with `routes` routes from each or
-   * more, and has come back from its restart.
+   * Waits until every node has exactly `count` sessions, all established, with at least `routes` routes from
+   * each, and has recovered from its restart.
    */
   async established(count: (node: string) => number, routes = 1, limit = 60_000): Promise<void> {
     await until(limit, async () => {
@@ -150,7 +150,7 @@ export class BgpCluster implements AsyncDisposable {
         try {
           const { sessions, daemon } = await this.bgpStatus(node);
           if (daemon.recovering || (await this.#keepsStale(node)))
-            wrong.push(`${node} or a peer is coming back`);
+            wrong.push(`${node} or a peer is recovering`);
           const up = sessions.filter(({ info, imported }) => info === 'Established' && imported >= routes);
           if (up.length === sessions.length && up.length === count(node)) continue;
           wrong.push(`${node}: ${sessions.map(({ name, info, imported }) => `${name} ${info} ${imported}`)}`);
@@ -163,8 +163,8 @@ export class BgpCluster implements AsyncDisposable {
   }
 
   /**
-   * Whether BIRD still keeps routes that a restarted peer has not said again: it drops them when that one
-   * restarts once more.
+   * Whether BIRD still keeps stale routes of a restarted peer, which it would drop if that peer restarted
+   * again.
    */
   async #keepsStale(node: string): Promise<boolean> {
     const { control } = await BirdControl.open(this.birdFiles(node).socket);
@@ -173,7 +173,7 @@ export class BgpCluster implements AsyncDisposable {
     return lines.some(({ text }) => /graceful restart active/i.test(text));
   }
 
-  /** Returns when every pod and node reaches every pod, nobody's address translated. */
+  /** Waits until every pod and node reaches every pod, without address translation. */
   async reachable(patience = 5000): Promise<void> {
     const pods = this.pods.map(({ namespace, name, addresses }) => ({
       name,
@@ -184,7 +184,7 @@ export class BgpCluster implements AsyncDisposable {
     assert.deepEqual(await unreached(4, [...pods, ...nodes], pods, patience), []);
   }
 
-  /** All that a kernel holds for the network, as the usual programs list it. */
+  /** A kernel's network state, as the usual programs list it. */
   async kernel(node: string): Promise<string> {
     const settings = `for dev in all eth0 $(ls /sys/class/net | grep ^cali); do
       grep -H . /proc/sys/net/ipv4/conf/$dev/{forwarding,rp_filter,proxy_arp} /proc/sys/net/ipv6/conf/$dev/{forwarding,proxy_ndp}
@@ -206,7 +206,7 @@ export class BgpCluster implements AsyncDisposable {
     return texts.join('\n');
   }
 
-  /** What the address plan's own check says, and how many addresses are out. */
+  /** The result of the IPAM check, with the number of assigned addresses. */
   async ipam(): Promise<Report> {
     const known = { pools: await this.pools(), nodes: new Set(this.nodes) };
     return withStore(this.lab, ({ blocks }) => checkIpam(blocks, known));
@@ -223,7 +223,9 @@ export class BgpCluster implements AsyncDisposable {
   }
 }
 
-/** Milliseconds from `begin` until `left` finds nothing; throws after `limit`, saying what is left. */
+/**
+ * Returns the milliseconds from `begin` until `left` returns nothing; throws after `limit` with what is left.
+ */
 export async function until(
   limit: number,
   left: () => readonly string[] | Promise<readonly string[]>,

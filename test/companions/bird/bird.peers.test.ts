@@ -16,7 +16,7 @@ import { MESH_OFF, PEER, reflectors } from './configuration/resources.ts';
 import { Cluster, until, watch } from './underlay.ts';
 
 const skip = NO_BIRD || (process.geteuid?.() !== 0 ? 'needs root' : false);
-/** Milliseconds. BIRD by itself looks at the kernel every 10 s. */
+/** Milliseconds; less than the 10 s between BIRD's own scans of the kernel. */
 const SOON = 9000;
 
 function kill(cluster: Cluster, name: string): Promise<void> {
@@ -140,7 +140,7 @@ test('a mesh of three nodes, with BIRD killed, upgraded and reconfigured', {
     assert.deepEqual(seen(), []);
   });
 
-  await t.test('BIRD stopped on purpose does not say goodbye', async () => {
+  await t.test('BIRD stopped by the agent does not close its sessions with a Cease', async () => {
     const seen = await watch(underlay, 'n1');
     await cluster.bird('n2').stop();
     assert.equal(runningBird(cluster.bird('n2').files), undefined);
@@ -183,7 +183,7 @@ test('a mesh of three nodes, with BIRD killed, upgraded and reconfigured', {
     assert.deepEqual(await sinceOf(cluster, 'n1'), before);
   });
 
-  await t.test('a deleted route comes back at once', async () => {
+  await t.test('a deleted route is reinstalled at once', async () => {
     underlay.run('n1', 'ip', 'route', 'del', '10.244.2.0/26');
     await cluster.bird('n1').reinstall();
     await until('it is back', () => underlay.routes('n1').length === 3, SOON);
@@ -246,7 +246,7 @@ test('two reflectors: next hops kept, the mesh off without a change, one of them
   await sleep(500);
   quiet('reflector killed');
 
-  await t.test('tunl0 made anew: its routes are back when imports are read again', async () => {
+  await t.test('tunl0 recreated: its routes are back after a reload of imports', async () => {
     underlay.run('n1', 'ip', 'link', 'del', 'tunl0');
     await until('its routes are gone', () => underlay.routes('n1').length === 3);
     underlay.tunnel('n1');
@@ -254,7 +254,7 @@ test('two reflectors: next hops kept, the mesh off without a change, one of them
     await until('they are back', () => underlay.routes('n1').length === 5, SOON);
   });
 
-  await t.test('a prefix of two nodes is reached by both', async () => {
+  await t.test('a prefix announced by two nodes is reached through both', async () => {
     for (const name of ['n2', 'n5']) cluster.claim(name, '10.244.77.0/26');
     const both = (): string => underlay.run('n1', 'ip', 'route', 'show', '10.244.77.0/26');
     await until(

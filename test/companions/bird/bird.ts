@@ -8,7 +8,7 @@ export const BIRD = ['/usr/sbin/bird', '/usr/local/sbin/bird'].find((path) => ex
 /** Why tests with a real BIRD cannot run here; false when they can. In CI they must. */
 export const NO_BIRD = BIRD === undefined && !process.env.CI ? 'needs bird: apt-get install bird2' : false;
 
-/** What `bird -p` says against a configuration; empty when nothing. */
+/** The errors `bird -p` reports for a configuration; empty when it is valid. */
 export function complaintOf(config: string): string {
   const folder = mkdtempSync(join(tmpdir(), `flatnet-bird-${process.pid}-`));
   try {

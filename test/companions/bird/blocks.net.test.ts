@@ -10,12 +10,12 @@ import { BgpCluster, until } from './bgp-cluster.ts';
 
 const ROUNDS = 3;
 const PODS_A_ROUND = 48;
-/** Pods a node makes at the same time. */
+/** Pods a node creates at the same time. */
 const AT_ONCE = 3;
 /** Milliseconds. */
 const LIMIT = 60_000;
 
-describe('the blocks plan in a cluster', { concurrency: true }, () => {
+describe('address blocks in a cluster', { concurrency: true }, () => {
   test('hundreds of pods come and go while agents and the store die: no address is lost', async (t) => {
     await using cluster = await BgpCluster.up(3);
     const { nodes } = cluster;
@@ -34,16 +34,16 @@ describe('the blocks plan in a cluster', { concurrency: true }, () => {
       );
       await sleep(300 + 100 * round);
       await cluster.kill([victim], 'agent');
-      // Half of them go while one agent is dead.
+      // Half of them are removed while one agent is dead.
       const gone = cluster.pods.filter((_, i) => i % 2 === round % 2);
       const going = inParallel(AT_ONCE, gone.length, (i) => removed(cluster, gone[i]));
       await sleep(300);
       await cluster.start([victim]);
       await Promise.all([going, ...everyNode]);
     }
-    t.diagnostic(`${made} pods made, ${refused} refused while an agent was dead`);
-    // What an agent is asked for while it is dead is refused: one node's of three at most.
-    assert.ok(made >= (ROUNDS * PODS_A_ROUND) / 2 && cluster.pods.length > 0, `${made} pods made`);
+    t.diagnostic(`${made} pods created, ${refused} refused while an agent was dead`);
+    // Requests to a dead agent are refused: at most those of one node in three.
+    assert.ok(made >= (ROUNDS * PODS_A_ROUND) / 2 && cluster.pods.length > 0, `${made} pods created`);
     await accounted(cluster);
     await cluster.reachable();
 
@@ -73,7 +73,7 @@ describe('the blocks plan in a cluster', { concurrency: true }, () => {
       ),
     );
     for (const node of ['node2', 'node3']) await cluster.addPod(node);
-    // Two blocks of four are left for it.
+    // Two blocks of four addresses are left for it.
     for (let i = 0; i < 10; i++) await cluster.addPod('node1');
     const { counts, findings } = await cluster.ipam();
     assert.deepEqual([counts.addresses, counts.borrowed, findings], [12, 2, []]);
@@ -104,7 +104,7 @@ describe('the blocks plan in a cluster', { concurrency: true }, () => {
   });
 });
 
-/** Returns when each address that is out is a pod's, and nothing else is wrong in the store. */
+/** Waits until every assigned address is a pod's, and nothing else is wrong in the store. */
 async function accounted(cluster: BgpCluster): Promise<void> {
   await until(LIMIT, async () => {
     const { counts, findings } = await cluster.ipam();
@@ -118,7 +118,7 @@ async function accounted(cluster: BgpCluster): Promise<void> {
   });
 }
 
-/** A kubelet tries again until it is done. */
+/** Retries until the pod is removed, as a kubelet does. */
 async function removed(cluster: BgpCluster, pod: PodRecord | undefined): Promise<void> {
   if (!pod) return;
   await until(LIMIT, () =>

@@ -12,7 +12,7 @@ import { Cluster, type Underlay, until } from './underlay.ts';
 const skip = NO_BIRD || (process.geteuid?.() !== 0 ? 'needs root' : false);
 const LIMIT = 60_000;
 
-/** The ways to a network, sorted; `ip route` writes several as lines of their own. */
+/** The next hops to a network, sorted; `ip route` writes each of several on its own line. */
 function ways(underlay: Underlay, name: string, network: string): string[] {
   const text = underlay.run(name, 'ip', 'route', 'show', network).replaceAll(' linkdown', '').trim();
   return (text.match(/via \S+ dev \S+(?:.* onlink)?/g) ?? [])
@@ -20,7 +20,7 @@ function ways(underlay: Underlay, name: string, network: string): string[] {
     .sort();
 }
 
-/** A router that announces other racks' blocks in its own name. */
+/** A router that announces other racks' blocks with itself as next hop. */
 function router(underlay: Underlay, host: number, as: number, networks: readonly string[]): void {
   const name = `tor${host}`;
   underlay.machine(name, 1, host);
@@ -48,7 +48,7 @@ test('two routers of a rack: traffic uses both, and the remaining one when one f
   cluster.node(1);
   cluster.pools = [
     { cidr: parseCidr('10.244.0.0/16'), ipipMode: 'Never', disableBgpExport: false },
-    // A router ends no tunnel, whatever the pool says.
+    // A router terminates no tunnel, whatever the pool says.
     { cidr: parseCidr('10.245.0.0/16'), ipipMode: 'Always', disableBgpExport: false },
   ];
   const both = ['10.244.50.0/26', '10.245.50.0/26', '172.31.0.0/16'];
@@ -108,7 +108,7 @@ test('a block announced by two reflectors has one route; a block of two nodes ha
     const { one, other } = expected[ipipMode];
     let seen: string[][] = [];
     await until(
-      `${ipipMode}: one way to n4`,
+      `${ipipMode}: one path to n4`,
       () => {
         seen = ['10.244.4.0/26', '10.244.77.0/26'].map((network) => ways(underlay, 'n1', network));
         const [single = [], shared = []] = seen;

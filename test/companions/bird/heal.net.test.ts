@@ -5,18 +5,19 @@ import { BirdControl } from '../../../src/companions/bird/daemon/control.ts';
 import { BgpCluster, until } from './bgp-cluster.ts';
 
 /**
- * Milliseconds from a fault to the repaired state, some tens where nothing else runs: a machine that is busy
- * with others is let off. What nobody is told of BIRD puts right every 10 s, the agent every 30 s.
+ * Time from a fault to the repaired state, in milliseconds: some tens on an idle machine, with slack for a
+ * busy one. Faults that raise no event are only
+ * repaired by the scans of BIRD, every 10 s, and of the agent, every 30 s.
  */
 const LIMIT = 8000;
 
-/** Answers all of BGP with a reset, as a machine between that forgot its connections. */
+/** Answers all BGP packets with a reset, like a middlebox that lost its connection table. */
 const RESET = `add table inet harm
 add chain inet harm in { type filter hook input priority 0; }
 add rule inet harm in tcp dport 179 reject with tcp reset
 add rule inet harm in tcp sport 179 reject with tcp reset`;
 
-test('every fault in a node’s kernel is healed at once', async (t) => {
+test('every fault in a node’s kernel is repaired at once', async (t) => {
   await using cluster = await BgpCluster.up(3);
   for (const node of cluster.nodes) await cluster.addPod(node);
   const [pod] = cluster.pods;
@@ -65,7 +66,7 @@ test('every fault in a node’s kernel is healed at once', async (t) => {
       const took = await until(LIMIT, () => different(cluster, right), begin);
       t.diagnostic(`${Math.round(took)} ms`);
       times.push(took);
-      // Not only for a moment.
+      // Wait until the state is stable.
       await sleep(50);
       assert.deepEqual(await different(cluster, right), []);
     });
@@ -96,9 +97,9 @@ test('every fault in a node’s kernel is healed at once', async (t) => {
       const begin = performance.now();
       await control.request(`restart Node_${other.replaceAll('.', '_')}`);
       control[Symbol.dispose]();
-      // Both ends have dropped their routes when it is answered, or soon.
+      // Both ends drop their routes before the answer, or soon after.
       await sleep(50);
-      // BIRD waits for a second before it connects again, as the least there is to choose.
+      // BIRD waits for a second before it reconnects, the minimum setting.
       const took = await until(1000 + LIMIT, () => different(cluster, right), begin);
       t.diagnostic(`by ${node}: ${Math.round(took)} ms`);
     }
@@ -107,7 +108,7 @@ test('every fault in a node’s kernel is healed at once', async (t) => {
   await t.test('sessions reset', async (t) => {
     const pings = cluster.pods.slice(1).flatMap((other) => cluster.ping(t, other, cluster.pods[0] ?? other));
     cluster.run('node1', 'nft', RESET);
-    // A quiet session says something to be reset.
+    // Makes a quiet session send something, so that it is reset.
     const { control } = await BirdControl.open(cluster.birdFiles('node1').socket);
     await control.request('reload out all');
     control[Symbol.dispose]();
@@ -122,7 +123,7 @@ test('every fault in a node’s kernel is healed at once', async (t) => {
     await cluster.established(() => 2);
     t.diagnostic(`established again after ${Math.round(performance.now() - begin)} ms`);
     assert.deepEqual(await different(cluster, right), []);
-    // BIRD that did not restart itself does not ask its peer to keep the routes until it has said them again
+    // A BIRD that did not restart does not ask its peer to keep its routes until it has announced them again
     // (RFC 4724).
     for (const ping of pings) {
       const { lost } = await ping.end();
@@ -133,7 +134,7 @@ test('every fault in a node’s kernel is healed at once', async (t) => {
   await cluster.reachable();
 });
 
-/** The lines that are not as they were, or are new. */
+/** The lines that changed or are new. */
 async function different(cluster: BgpCluster, right: string): Promise<string[]> {
   const now = (await cluster.kernels()).split('\n');
   const before = right.split('\n');

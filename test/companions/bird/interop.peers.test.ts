@@ -16,13 +16,13 @@ function without(program: string, debianPackage: string): string | false {
   return existsSync(program) || process.env.CI ? false : `needs ${program}: apt-get install ${debianPackage}`;
 }
 
-/** FRR's zebra and bgpd as a router: it puts what it learns into its kernel. */
+/** FRR's zebra and bgpd as a router: it installs what it learns in its kernel. */
 function startFrr(underlay: Underlay, name: string, bgp: string): void {
   const folder = join(underlay.folder, name);
   mkdirSync(folder);
   writeFileSync(join(folder, 'zebra.conf'), `hostname ${name}\n`);
   writeFileSync(join(folder, 'bgpd.conf'), bgp);
-  // Both run as frr, whoever starts them.
+  // Both run as user frr, whichever user starts them.
   chmodSync(underlay.folder, 0o711);
   execFileSync('chown', ['-R', 'frr:frr', folder]);
   for (const daemon of ['zebra', 'bgpd']) {
@@ -130,28 +130,28 @@ ${session(2)}
   const has = (name: string, ...routes: string[]): boolean =>
     routes.every((route) => table(name).includes(route));
 
-  await t.test('FRR reaches every block by its own node, and the services by any', async () => {
+  await t.test('FRR reaches every block through its own node, and the services through any', async () => {
     await until('FRR has the blocks', () =>
       has('frr', '10.244.1.0/26 via 10.0.1.1', '10.244.2.0/26 via 10.0.1.2'),
     );
     const both = /10\.96\.0\.0\/12 proto bgp metric 20( nexthop via 10\.0\.1\.[12] dev eth0 weight 1){2}/;
     await until('FRR has the services', () => both.test(table('frr')));
   });
-  await t.test('the nodes have what FRR announces, but for what a BGPFilter refuses', async () => {
+  await t.test('the nodes have what FRR announces, except what a BGPFilter refuses', async () => {
     await until('the network is there', () =>
       ['n1', 'n2'].every((name) => has(name, '172.30.0.0/16 via 10.0.1.200', '172.31.0.0/16 via 10.0.1.201')),
     );
     assert.ok(!has('n1', '172.30.99.0/24'));
   });
-  await t.test('the plain BIRD takes what has the community, and only that', async () => {
+  await t.test('the plain BIRD accepts only routes with the community', async () => {
     await until('it has the blocks', () =>
       has('plain', '10.244.1.0/26 via 10.0.1.1', '10.244.2.0/26 via 10.0.1.2'),
     );
     assert.ok(!has('plain', '10.96.0.0/12'));
   });
-  await t.test('BFD notices a router that stopped', async (t) => {
+  await t.test('BFD detects a stopped router', async (t) => {
     plain.kill('SIGSTOP');
-    // Without BFD it is the hold time, 90 s.
+    // Without BFD it takes the hold time, 90 s.
     const took = await until('its route is gone', () => !has('n1', '172.31.0.0/16'), 30_000);
     t.diagnostic(`${Math.round(took)} ms`);
   });

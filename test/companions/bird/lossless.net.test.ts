@@ -12,11 +12,11 @@ import { BgpCluster, until } from './bgp-cluster.ts';
 
 /** Milliseconds. */
 const LIMIT = 60_000;
-/** Milliseconds the store is away: a minute in a long run. */
+/** Duration of the store outage in milliseconds: a minute in a long run. */
 const AWAY = Number(process.env.FLATNET_STORE_AWAY ?? 10_000);
 
-describe('nothing is lost between pods that nobody touches', { concurrency: true }, () => {
-  test('agents, BIRD and the store come and go', async (t) => {
+describe('no packet is lost between untouched pods', { concurrency: true }, () => {
+  test('agents, BIRD and the store restart', async (t) => {
     await using cluster = await BgpCluster.up(2);
     const { nodes } = cluster;
     for (const node of nodes) await cluster.addPod(node);
@@ -57,7 +57,7 @@ describe('nothing is lost between pods that nobody touches', { concurrency: true
         status?.store?.connected === false ? [] : `${nodes[i]} does not see it`,
       );
     });
-    check('the store away');
+    check('the store unreachable');
     await startStore(cluster.lab);
     await until(LIMIT, async () => {
       const all = await Promise.all(nodes.map((node) => agentStatus(cluster.lab, node)));
@@ -111,7 +111,7 @@ describe('nothing is lost between pods that nobody touches', { concurrency: true
       metadata: { name, labels: i < 2 ? { reflector: 'yes' } : {} },
       spec: i < 2 ? { bgp } : {},
     });
-    // In the order Calico's users know: labels, peers, cluster identifiers, no mesh.
+    // In Calico's documented order: labels, peers, cluster identifiers, no mesh.
     await cluster.apply(...nodes.map((name, i) => node(name, i, {})));
     await cluster.apply({
       kind: 'BGPPeer',
@@ -121,7 +121,7 @@ describe('nothing is lost between pods that nobody touches', { concurrency: true
     await sleep(1000);
     await cluster.established(() => 3);
     check('peers by selector beside the mesh');
-    // Both at once: each restarts its BIRD for that, and once more for the other's.
+    // Both at once: each restarts its BIRD for its own change, and again for the other's.
     await cluster.apply(
       ...nodes.slice(0, 2).map((name, i) => node(name, i, { routeReflectorClusterID: '244.0.0.1' })),
     );
@@ -157,8 +157,8 @@ describe('nothing is lost between pods that nobody touches', { concurrency: true
 });
 
 /**
- * Takes so many addresses for a node as its agent would; the function that is returned gives them and their
- * blocks back.
+ * Claims `count` addresses for a node as its agent would; the returned function releases them and their
+ * blocks.
  */
 async function claim(cluster: BgpCluster, node: string, count: number): Promise<() => Promise<void>> {
   const ipPools = await cluster.pools();
@@ -177,7 +177,7 @@ async function claim(cluster: BgpCluster, node: string, count: number): Promise<
       await cluster.blocks((blocks) => blocks.configure({ cooldown: 0 }));
       for (const handle of handles) await assigner.release(handle);
       const upkeep = new BlockUpkeep(assigner, options);
-      // What is empty at two looks goes.
+      // A block found empty by two scans is released.
       for (let look = 0; look < 2; look++) await upkeep.releaseEmptyBlocks();
     });
 }
@@ -202,7 +202,7 @@ async function finished(t: TestContext, pings: readonly RunningPing[]): Promise<
     const { sent, lost, seconds } = await ping.end();
     t.diagnostic(`${sent} packets in ${seconds.toFixed(1)} s, ${lost.length} lost`);
     assert.deepEqual(lost, []);
-    // Twenty times that where nothing else runs.
+    // On an idle machine it is twenty times that.
     assert.ok(sent > 10 * seconds, `${sent} packets in ${seconds} s`);
   }
 }

@@ -5,7 +5,7 @@ import { test } from 'node:test';
 const module = (path: string): string =>
   JSON.stringify(new URL(`../../../src/${path}`, import.meta.url).href);
 
-/** A process that has no file descriptor left when it makes its speaker; it gives them back after a while. */
+/** A process without free file descriptors when it creates its speaker; it frees them after a while. */
 const PROGRAM = `
   import { openSync, closeSync } from 'node:fs';
   import { setTimeout as sleep } from 'node:timers/promises';

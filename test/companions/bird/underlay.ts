@@ -16,8 +16,8 @@ import { identify, killNow } from '../../../src/linux/process.ts';
 import { SILENT } from '../../../src/log.ts';
 
 /**
- * Machines in namespaces of their own on one or two networks that a router joins, gone with all they run when
- * the test ends.
+ * Machines in separate namespaces on one or two networks joined by a router; removed with all their processes
+ * when the test ends.
  */
 export class Underlay {
   readonly folder: string;
@@ -66,7 +66,7 @@ export class Underlay {
     this.tunnel(name);
   }
 
-  /** Routing needs only a device of that name: what it does with packets is another test's. */
+  /** Routing needs only a device of that name; the tunnel itself is tested elsewhere. */
   tunnel(name: string): void {
     this.run(name, 'ip', 'tuntap', 'add', 'tunl0', 'mode', 'tun');
     this.run(name, 'ip', 'link', 'set', 'tunl0', 'up');
@@ -79,7 +79,7 @@ export class Underlay {
     });
   }
 
-  /** A program that runs there until the test ends; its output goes to `<folder>/<name>.out`. */
+  /** Runs a program there until the test ends; its output goes to `<folder>/<name>.out`. */
   start(name: string, ...command: string[]): ChildProcess {
     const child = spawn('ip', ['netns', 'exec', `${this.#prefix}-${name}`, ...command], {
       stdio: ['ignore', 'pipe', 'pipe'],
@@ -88,7 +88,7 @@ export class Underlay {
     return child;
   }
 
-  /** The routes to pods, as `ip route` writes them, without what a link’s carrier does to them. */
+  /** The routes to pods, as `ip route` writes them, without carrier flags. */
   routes(name: string, family: 4 | 6 = 4): string[] {
     return podRoutes(this.run(name, 'ip', `-${family}`, 'route'));
   }
@@ -116,21 +116,20 @@ function podRoutes(text: string): string[] {
   return lines.map((line) => line.replace(/ linkdown| pref medium/g, '').trim());
 }
 
-/** The changes of routes to pods that `ip monitor route` saw there, from `watch` on. */
+/** Records changes of routes to pods with `ip monitor route`; the returned function returns them. */
 export async function watch(underlay: Underlay, name: string): Promise<() => string[]> {
   const before = new Set([...underlay.routes(name, 4), ...underlay.routes(name, 6)]);
   const child = underlay.start(name, 'ip', 'monitor', 'route');
   let seen = '';
   child.stdout?.on('data', (chunk) => (seen += chunk));
-  // Until the first change it sees there is no telling whether it listens.
+  // Only the first change it reports shows that it is listening.
   for (let i = 0; seen === '' && i < 200; i++) {
     underlay.run(name, 'ip', 'route', 'replace', 'blackhole', '192.0.2.1', 'metric', `${i + 1}`);
     await sleep(20);
   }
   await sleep(50);
   seen = '';
-  // The kernel tells of an IPv6 route that is replaced by its equal, and for IPv4 it does not: neither is a
-  // change.
+  // The kernel reports an IPv6 route replaced by an equal one, but not an IPv4 one: neither is a change.
   return () => podRoutes(seen).filter((line) => !before.has(line));
 }
 
@@ -148,7 +147,7 @@ export class Cluster implements AsyncDisposable {
   program = 'bird';
 
   constructor(t: TestContext) {
-    // Hooks run in this order: nobody starts a BIRD again that the underlay has ended.
+    // Hooks run in this order, so that no BIRD is restarted after the underlay has ended it.
     t.after(() => this[Symbol.asyncDispose]());
     this.underlay = new Underlay(t);
   }
@@ -170,13 +169,13 @@ export class Cluster implements AsyncDisposable {
     this.underlay.run(name, 'ip', 'route', 'add', 'blackhole', block, 'proto', '110');
   }
 
-  /** Every node's BIRD, or only these, with what now follows from the facts. */
+  /** Configures every node's BIRD, or only these, from the current facts. */
   async apply(...names: string[]): Promise<void> {
     const chosen = this.nodes.filter(({ name }) => names.length === 0 || names.includes(name));
     await Promise.all(chosen.map(({ name }) => this.bird(name).apply(this.config(name).text)));
   }
 
-  /** A node's agent goes; its BIRD runs on, and the next `apply` is another agent's. */
+  /** Ends a node's agent; its BIRD keeps running, and the next `apply` acts as a new agent. */
   async leave(name: string): Promise<void> {
     await this.bird(name)[Symbol.asyncDispose]();
     this.birds.delete(name);

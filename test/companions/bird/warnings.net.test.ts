@@ -9,7 +9,7 @@ import { BgpCluster, until } from './bgp-cluster.ts';
 
 const LIMIT = 60_000;
 
-/** What each place says where a person may look. */
+/** The warnings shown in each place a user may look. */
 async function told(cluster: BgpCluster): Promise<(readonly string[])[]> {
   const socket = cluster.lab.paths.node('node1').agentSocket;
   return [
@@ -19,8 +19,8 @@ async function told(cluster: BgpCluster): Promise<(readonly string[])[]> {
   ];
 }
 
-/** Waits until every one of `texts` is said everywhere. */
-async function untilTold(cluster: BgpCluster, ...texts: string[]): Promise<void> {
+/** Waits until every one of `texts` is shown everywhere. */
+async function untilShown(cluster: BgpCluster, ...texts: string[]): Promise<void> {
   await until(LIMIT, async () => {
     const all = await told(cluster);
     return texts.flatMap((text) =>
@@ -32,13 +32,13 @@ async function untilTold(cluster: BgpCluster, ...texts: string[]): Promise<void>
 const MESH = { kind: 'BGPConfiguration', metadata: { name: 'default' } };
 const ALL = { kind: 'BGPPeer', metadata: { name: 'all' }, spec: { peerSelector: 'all()' } };
 
-test('what BGP lacks is reported', { skip: NO_KERNEL, timeout: 300_000 }, async (t) => {
+test('problems of BGP are reported', { skip: NO_KERNEL, timeout: 300_000 }, async (t) => {
   await using cluster = await BgpCluster.up(2);
   await cluster.established(() => 1, 0);
   assert.deepEqual(await told(cluster), [[], [], []]);
   const reasons = async () => (await cluster.bgpStatus('node1')).sessions.map(({ reason }) => reason);
 
-  await t.test('the type of a session whose BGPPeer comes and goes beside the mesh', async () => {
+  await t.test('the type of a session whose BGPPeer is added to the mesh and removed', async () => {
     assert.deepEqual(await reasons(), ['node-to-node mesh']);
     await cluster.apply(ALL);
     await until(LIMIT, async () => (await reasons()).filter((reason) => reason !== 'global'));
@@ -48,10 +48,10 @@ test('what BGP lacks is reported', { skip: NO_KERNEL, timeout: 300_000 }, async 
 
   await t.test('a node without any session', async () => {
     await cluster.apply({ ...MESH, spec: { nodeToNodeMeshEnabled: false } });
-    await untilTold(cluster, 'this node has no BGP session: the node-to-node mesh is off');
+    await untilShown(cluster, 'this node has no BGP session: the node-to-node mesh is off');
     const spec = { bgp: { routeReflectorClusterID: '244.0.0.7' } };
     await cluster.apply({ kind: 'Node', metadata: { name: 'node1' }, spec }, { ...MESH, spec: {} });
-    await untilTold(cluster, 'routeReflectorClusterID 244.0.0.7 keeps it out of the node-to-node mesh');
+    await untilShown(cluster, 'routeReflectorClusterID 244.0.0.7 keeps it out of the node-to-node mesh');
     await cluster.apply({ kind: 'Node', metadata: { name: 'node1' }, spec: {} });
     await cluster.established(() => 1, 0);
     assert.deepEqual(await told(cluster), [[], [], []]);
@@ -64,21 +64,21 @@ test('what BGP lacks is reported', { skip: NO_KERNEL, timeout: 300_000 }, async 
       metadata: { name: 'secretive' },
       spec: { node: 'node1', peerIP: '172.30.0.1', asNumber: 65001, password },
     });
-    await untilTold(cluster, 'BGPPeer secretive: no session with 172.30.0.1', 'secret late/pw: ENOENT');
+    await untilShown(cluster, 'BGPPeer secretive: no session with 172.30.0.1', 'secret late/pw: ENOENT');
     const folder = join(cluster.lab.paths.node('node1').agent.state, 'secrets', 'late');
     const file = join(folder, 'pw');
     const runs = (text: string) => () =>
       readFileSync(cluster.birdFiles('node1').config, 'utf8').includes(text) ? [] : [`no ${text}`];
     mkdirSync(folder, { recursive: true });
     writeFileSync(file, 'first\n', { mode: 0o644 });
-    await untilTold(cluster, 'chmod 600');
+    await untilShown(cluster, 'chmod 600');
     chmodSync(file, 0o600);
     await until(LIMIT, runs('password "first";'));
     await until(LIMIT, async () => (await cluster.bgpStatus('node1')).warnings);
     writeFileSync(file, 'second\n');
     await until(LIMIT, runs('password "second";'));
     await until(LIMIT, async () => {
-      // BIRD is restarted for that.
+      // This restarts BIRD.
       const sessions = await cluster.bgpStatus('node1').then(
         (status) => status.sessions,
         () => [],

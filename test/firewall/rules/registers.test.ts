@@ -3,8 +3,7 @@ import { test } from 'node:test';
 import fc from 'fast-check';
 import { Registers } from '../../../src/firewall/rules/registers.ts';
 
-// A rule's 64 bytes: NFT_REG_1 to 4 of sixteen bytes, and NFT_REG32_00 (8) to 15 (23) of four, over one
-// another.
+// A rule's 64 bytes: NFT_REG_1 to 4 of sixteen bytes, and NFT_REG32_00 (8) to 15 (23) of four, overlaid.
 
 const offsetOf = (register: number): number => (register < 8 ? 16 * (register - 1) : 4 * (register - 8));
 const place = fc
@@ -15,7 +14,7 @@ const place = fc
   .filter(({ register, length }) => offsetOf(register) + length <= 64);
 const write = fc.tuple(place, fc.boolean(), fc.uint8Array({ minLength: 16, maxLength: 16 }));
 
-test('a register holds what was written last, and is unknown where any word of it is', () => {
+test('a register holds the last written value, and is unknown if any of its words is', () => {
   fc.assert(
     fc.property(fc.array(write, { maxLength: 12 }), place, (writes, { register, length }) => {
       const registers = new Registers();

@@ -13,7 +13,7 @@ import { type Cidr, cidrOf, nthIp, parseCidr } from '../../../../src/ip/cidr.ts'
 import { cidrs } from '../../../ip/arbitraries.ts';
 
 /**
- * Names no BIRD configuration may trip over: its own words, quotes, comments, other scripts, too long for a
+ * Names that must not break a BIRD configuration: keywords, quotes, comments, other scripts, too long for a
  * symbol.
  */
 export const hostileNames: fc.Arbitrary<string> = fc.oneof(
@@ -182,7 +182,7 @@ export const clusters: fc.Arbitrary<BgpFacts> = nodes.chain((all) =>
   })),
 );
 
-/** The same cluster as its `index`-th node sees it. */
+/** The same cluster from the point of view of its `index`-th node. */
 export function seenBy(facts: BgpFacts, index: number): BgpFacts {
   return { ...facts, self: selfAt(facts.nodes, index) };
 }

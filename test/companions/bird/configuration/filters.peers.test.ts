@@ -7,7 +7,7 @@ import { Cluster, until } from '../underlay.ts';
 
 const skip = NO_BIRD || (process.geteuid?.() !== 0 ? 'needs root' : false);
 
-/** What n2 hears of n1, which exports by these rules. */
+/** The routes n2 receives from n1, which exports by these rules. */
 async function heard(cluster: Cluster, exportV4: readonly FilterRule[], exportV6: readonly FilterRule[]) {
   const filter: BgpFilter = { name: 'out', exportV4, exportV6, importV4: [], importV6: [] };
   const peers = { nextHopMode: 'Auto', sourceAddress: 'UseNodeIP', bfd: false } as const;
@@ -44,7 +44,7 @@ test('a BGPFilter exports what is advertised, and routes of the host only if it 
     cidr: parseCidr(cidr),
   });
   type Case = [FilterRule[], FilterRule[], string[]];
-  // Before each of the others, so that what they let out is a change.
+  // Runs before each of the others, so that their exports are a change.
   const open: Case = [
     [named('0.0.0.0/0', 'Equal'), all],
     [named('::/0', 'Equal'), all],

@@ -8,7 +8,7 @@ import type { Ip } from '../../../../src/ip/address.ts';
 
 export const MESH_OFF = { ...DEFAULT_BGP_CONFIGURATION, nodeToNodeMeshEnabled: false };
 
-/** What a BGPPeer has that says nothing else. */
+/** A BGPPeer with defaults only. */
 export const PEER: BgpPeer = {
   name: 'p',
   nextHopMode: 'Auto',

@@ -102,7 +102,7 @@ test('the order of the facts changes nothing', () => {
   );
 });
 
-test('mesh: every other node but the reflectors', () => {
+test('mesh: every other node except the reflectors', () => {
   assert.deepEqual(names(cluster(4)), ['Node_10_0_0_2', 'Node_10_0_0_3', 'Node_10_0_0_4']);
   assert.deepEqual(names(cluster(4, {}, [3])), ['Node_10_0_0_2', 'Node_10_0_0_4']);
   assert.deepEqual(names(cluster(4, {}, [1])), []);
@@ -110,7 +110,7 @@ test('mesh: every other node but the reflectors', () => {
   assert.deepEqual(names(cluster(4, off)), []);
 });
 
-test('reflectors by label: clients meet the reflectors only, and those have static lists of clients', () => {
+test('reflectors by label: clients peer only with the reflectors, which have static lists of clients', () => {
   const resources = {
     bgpConfiguration: MESH_OFF,
     bgpPeers: [{ ...PEER, nodeSelector: 'all()', peerSelector: 'has(rr)' }],
@@ -176,7 +176,7 @@ test('next hops: never self for what a reflector reflects', () => {
   assert.equal(nextHop('Keep', 65001, [1]), 'keep');
 });
 
-test('a node without any session to other nodes always says so', () => {
+test('a node without any session to other nodes always warns', () => {
   let alone = 0;
   fc.assert(
     fc.property(clusters, (facts) => {
@@ -193,7 +193,7 @@ test('a node without any session to other nodes always says so', () => {
   assert.ok(alone > 20, `${alone} nodes were alone`);
 });
 
-test('and why: no mesh, no BGPPeer, one that finds nobody, a reflector’s cluster id', () => {
+test('and gives the reason: no mesh, no BGPPeer, one that matches no node, a reflector’s cluster id', () => {
   const said = (facts: BgpFacts): string => {
     const { sessions, warnings } = sessionsOf(facts);
     assert.deepEqual([sessions, warnings.length], [[], 1]);
@@ -234,14 +234,14 @@ test('without its password or its filter a session is left out, with a warning',
   assert.match(filtered.warnings[0] ?? '', /there is no BGPFilter gone/);
 });
 
-test('router ids: two nodes that share one are told', () => {
+test('router ids: a shared one causes a warning', () => {
   const facts = cluster(1);
   const six = (name: string) => ({ ...facts.self.node, name, addresses: { 6: parseIp('fd00::1') } });
   const text = (...nodes: ReturnType<typeof six>[]): string =>
     birdConfig({ ...facts, nodes, self: { ...facts.self, node: nodes[0] as never } }, '/dev/null').text;
   assert.match(text(six('a')), /^router id (?!0\.0\.0\.0)\d+\.\d+\.\d+\.\d+;$/m);
   assert.equal(text(six('a')), text(six('a')));
-  // A known pair of words with one FNV-1a.
+  // A known FNV-1a collision.
   const { warnings } = birdConfig(
     { ...facts, nodes: [six('costarring'), six('liquid')], self: { ...facts.self, node: six('costarring') } },
     '/dev/null',
@@ -269,5 +269,5 @@ test('encapsulated pools, and pools that are not exported', () => {
   const self = { ...facts.self, companion: { onlyReceives: true } };
   const plain = birdConfig({ ...facts, self, pools }, '/dev/null').text;
   assert.match(plain, /function Announce4\(bool outside\) \{\n {2}if net ~ \[ 10\.245/);
-  assert.doesNotMatch(plain, /ifname = "tunl0"/, 'while a change goes round no route leads into the tunnel');
+  assert.doesNotMatch(plain, /ifname = "tunl0"/, 'while a change spreads no route leads into the tunnel');
 });

@@ -5,7 +5,7 @@ import { sessionsCut, withoutSessions } from '../../../../src/companions/bird/co
 const session = (name: string, options: string, channel = 'import all;'): string =>
   `protocol bgp ${name} {\n  local port 179 as 64512;\n${options}  ipv4 {\n    ${channel}\n  };\n}\n`;
 
-test('BIRD is restarted only for sessions that stay and change their options', () => {
+test('BIRD is restarted only for remaining sessions whose options change', () => {
   const before = [
     'router id 10.0.0.1;\n',
     session('A', ''),

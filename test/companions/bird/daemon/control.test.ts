@@ -17,7 +17,7 @@ function temporary(t: TestContext): string {
   return folder;
 }
 
-/** Something that listens on a unix socket and says `greeting` and then, to any command, `answer`. */
+/** A listener on a unix socket that sends `greeting`, and `answer` to any command. */
 async function listener(t: TestContext, greeting: string, answer: string): Promise<string> {
   const path = join(temporary(t), 'sock');
   const server = createServer((socket) => {
@@ -29,7 +29,7 @@ async function listener(t: TestContext, greeting: string, answer: string): Promi
   return path;
 }
 
-test('no listener, not BIRD, no answer, a refusal: each error says so', async (t) => {
+test('no listener, not BIRD, no answer, a refusal: each has its own error', async (t) => {
   const none = join(temporary(t), 'none');
   await assert.rejects(BirdControl.open(none), { code: 'BIRD', message: /ENOENT/ });
   await assert.rejects(BirdControl.open(await listener(t, '220 smtp\n', ''), 50), { code: 'BIRD' });
@@ -69,7 +69,7 @@ test('a BIRD that is not installed, or too old', async (t) => {
   });
 });
 
-test('secrets are files that only root may read, below their folder', (t) => {
+test('secrets are files inside their folder that only root may read', (t) => {
   const folder = temporary(t);
   mkdirSync(join(folder, 'bgp'));
   writeFileSync(join(folder, 'bgp', 'good'), 'pass word\n', { mode: 0o600 });

@@ -89,7 +89,7 @@ test('protocols', () => {
   });
 });
 
-test('routes: several ways to a network, several next hops of one', () => {
+test('routes: several routes to a network, and several next hops of one', () => {
   const routes = readRoutes(replyOf(ROUTES));
   assert.deepEqual(
     routes.map(({ net, type, protocol, best, preference }) => [net, type, protocol, best, preference]),

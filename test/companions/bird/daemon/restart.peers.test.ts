@@ -20,7 +20,7 @@ async function killAll(cluster: Cluster): Promise<void> {
   await killNow(running.flatMap((id) => id ?? []));
 }
 
-/** Has come back from a restart, and so have its peers. */
+/** Whether it has recovered from a restart, and so have its peers. */
 async function isWhole(cluster: Cluster, name: string): Promise<boolean> {
   try {
     const { recovering } = await cluster.bird(name).daemon();
@@ -57,13 +57,15 @@ test('BIRDs restarting at the same moment', { skip, timeout: 300_000 }, async (t
   await t.test('no kernel loses a route', async () => {
     for (let round = 0; round < 3; round++) {
       await killAll(cluster);
-      await until('all are gone or new', () => NAMES.every((name) => runningBird(cluster.bird(name).files)));
+      await until('all have exited or been replaced', () =>
+        NAMES.every((name) => runningBird(cluster.bird(name).files)),
+      );
       await allWhole(cluster);
       assert.deepEqual(changes(), [], `round ${round}`);
     }
   });
 
-  await t.test('nor when an agent dies meanwhile and the next one takes over', async () => {
+  await t.test('nor when an agent dies during the restart and the next one takes over', async () => {
     await killAll(cluster);
     await until('n1 has a new BIRD', () => answers(cluster, 'n1'));
     await cluster.leave('n1');
@@ -86,7 +88,7 @@ test('BIRDs restarting at the same moment', { skip, timeout: 300_000 }, async (t
     assert.deepEqual(changes(), []);
   });
 
-  await t.test('a block that went meanwhile disappears, if later; the others stay', async () => {
+  await t.test('a block withdrawn during the restart disappears, with a delay; the others stay', async () => {
     await killAll(cluster);
     underlay.run('n3', 'ip', 'route', 'del', 'blackhole', '10.244.3.0/26');
     await until(
@@ -129,14 +131,14 @@ exec ${BIRD} "$@"
   });
 });
 
-/** In both families; says when it has it. */
+/** Takes the port in both families; reports when it has it. */
 const TAKES_BGP_PORT = `require('node:net').createServer().listen(179, '::', () => console.log('taken'))`;
-/** A peer that is configured and never there. */
+/** A peer that is configured but never up. */
 const DEAD: BgpPeer = { ...PEER, name: 'dead', peerIp: parseIp('10.0.1.99'), asNumber: 65001 };
 /** Milliseconds. A restarted BIRD would wait 25 s for the dead peer: see `graceful restart wait`. */
 const NO_WAIT = 15_000;
 
-test('BIRD ended by others: it does not wait for peers it said goodbye to, nor run a configuration others wrote', {
+test('BIRD ended by others: it does not wait for peers it closed sessions with, nor run a foreign configuration', {
   skip,
   timeout: 300_000,
 }, async (t) => {
@@ -158,7 +160,7 @@ test('BIRD ended by others: it does not wait for peers it said goodbye to, nor r
     signalProcess(before, 'SIGTERM');
     const isLost = (): boolean =>
       /Deleted 10\.244\.1\.0.*\n(.*\n)*Deleted fd10:1::/.test(`${seen().sort().join('\n')}\n`);
-    await until('n2 has heard the goodbye', isLost);
+    await until('n2 has dropped the routes', isLost);
     await waitForEnd(before, 60_000);
   };
 
@@ -176,7 +178,7 @@ test('BIRD ended by others: it does not wait for peers it said goodbye to, nor r
     t.diagnostic(`${Math.round(took)} ms`);
   });
 
-  await t.test('bird.conf deleted or edited by hand: BIRD starts with the right one', async () => {
+  await t.test('bird.conf deleted or edited by hand: BIRD starts with the intended one', async () => {
     cluster.resources = NO_RESOURCES;
     await cluster.apply();
     const { files } = cluster.bird('n1');
@@ -231,7 +233,9 @@ test('BIRD ended by others: it does not wait for peers it said goodbye to, nor r
     await cluster.apply('n1');
     const infos = async (): Promise<string[]> =>
       (await cluster.bird('n1').protocols()).filter(({ type }) => type === 'BGP').map(({ info }) => info);
-    await until('BIRD says so', async () => (await infos()).some((info) => /No listening socket/.test(info)));
+    await until('BIRD reports it', async () =>
+      (await infos()).some((info) => /No listening socket/.test(info)),
+    );
     other.kill('SIGKILL');
     await until('all sessions are back', async () => (await infos()).every((info) => info === 'Established'));
   });
@@ -249,7 +253,7 @@ test('BIRD ended by others: it does not wait for peers it said goodbye to, nor r
     const before = runningBird(bird.files);
     assert.ok(before);
     await killNow([before]);
-    await until('it is told', () => /out of order/.test(cluster.bird('n1').trouble ?? ''));
+    await until('it is reported', () => /out of order/.test(cluster.bird('n1').trouble ?? ''));
     writeFileSync(broken, `#!/bin/sh\nexec ${BIRD} "$@"\n`);
     await until('it starts', () => answers(cluster, 'n1'));
     assert.equal(cluster.bird('n1').trouble, undefined);
