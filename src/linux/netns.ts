@@ -15,7 +15,7 @@ export function netnsPath(name: string): string {
 
 /**
  * Opens the namespace at a path: `/run/netns/NAME`, `/proc/PID/ns/net`, or one provided by a container
- * runtime. The caller closes the descriptor, which alone keeps the namespace alive.
+ * runtime. The caller closes the descriptor, which keeps the namespace alive until then.
  */
 export function openNetns(path: string): number {
   try {

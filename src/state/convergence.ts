@@ -59,7 +59,7 @@ export class Convergence {
   }
 
   /**
-   * Makes the kernel hold the desired state. `full`: the kernel had to be read as a whole, as the changes to
+   * Brings the kernel into the desired state. `full`: the kernel had to be read as a whole, as the changes to
    * the desired state alone did not determine what to do.
    */
   async step(): Promise<Outcome & { readonly full: boolean }> {

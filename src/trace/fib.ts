@@ -118,7 +118,7 @@ export class Tracer {
 
 type Step = { readonly hop: Hop; readonly next?: TracedNode } | { readonly reason: string };
 
-/** A node's forwarding tables, filled by its underlay and by each of its items. */
+/** A node's forwarding tables, built from its underlay and its items. */
 class Fib {
   readonly tables = new Forwarding();
   readonly #byLength: Record<Family, Map<number, Map<Cidr, FibEntry>>> = { 4: new Map(), 6: new Map() };

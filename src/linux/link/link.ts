@@ -39,7 +39,7 @@ export type Link = {
   readonly up: boolean;
   /** Whether it has a carrier (IFF_LOWER_UP). */
   readonly running: boolean;
-  /** Whether the kernel uses it (IFF_RUNNING), which follows the carrier after a moment. */
+  /** Whether the kernel uses it (IFF_RUNNING), set shortly after the carrier comes up. */
   readonly operational: boolean;
   /** Bytes. */
   readonly mtu: number;

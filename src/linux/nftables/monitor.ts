@@ -24,7 +24,7 @@ export type NftEvent =
   /** Events were lost. */
   | { readonly type: 'overflow' };
 
-/** Changes to nftables as they happen, like `nft monitor`: one event per transaction. */
+/** Reports changes to nftables as they happen, like `nft monitor`: one event per transaction. */
 export class NftMonitor {
   readonly #listener: NetlinkListener;
   /** Tables of the transaction seen so far: its messages may span several datagrams. */

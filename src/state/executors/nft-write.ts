@@ -17,7 +17,7 @@ import { asError } from './executor.ts';
 export type Failures = Map<NftTableItem | NftElementItem, Error>;
 
 /** A table to replace with all its elements, or, without `elements`, to delete. */
-export type Remake = { readonly table: NftTableItem; readonly elements?: readonly NftElementItem[] };
+export type TableRewrite = { readonly table: NftTableItem; readonly elements?: readonly NftElementItem[] };
 
 /** A change of one element; `change`: the same key with different data. */
 export type ElementChange = {
@@ -33,29 +33,29 @@ const CHANGES_AT_ONCE = 20_000;
  * Replaces and deletes tables in one transaction; if that is refused, each in its own. Elements that overlap
  * another one of their set are omitted and reported. Returns the number of transactions.
  */
-export async function remake(
+export async function rewriteTables(
   netns: string | number | undefined,
-  remakes: readonly Remake[],
+  rewrites: readonly TableRewrite[],
   failures: Failures,
 ): Promise<number> {
-  for (const each of remakes) reportOverlaps(each, failures);
+  for (const each of rewrites) reportOverlaps(each, failures);
   try {
-    await applyRuleset(remakes.map((each) => remakeText(each, failures)).join(''), { netns });
+    await applyRuleset(rewrites.map((each) => rewriteText(each, failures)).join(''), { netns });
     return 1;
   } catch (error) {
-    const [only, ...others] = remakes;
+    const [only, ...others] = rewrites;
     if (only && others.length === 0) {
-      if (await findFaults(only, failures)) return remake(netns, [only], failures);
+      if (await findFaults(only, failures)) return rewriteTables(netns, [only], failures);
       for (const each of [only.table, ...(only.elements ?? [])]) failures.set(each, asError(error));
       return 0;
     }
   }
   let transactions = 0;
-  for (const each of remakes) transactions += await remake(netns, [each], failures);
+  for (const each of rewrites) transactions += await rewriteTables(netns, [each], failures);
   return transactions;
 }
 
-function remakeText({ table, elements }: Remake, failures: Failures): string {
+function rewriteText({ table, elements }: TableRewrite, failures: Failures): string {
   if (!elements) return deleteText(table);
   const sound = elements.filter((each) => !failures.has(each));
   return replaceText(table, sound);
@@ -65,7 +65,7 @@ function remakeText({ table, elements }: Remake, failures: Failures): string {
  * Tries out the elements in an empty namespace, so that one refused element does not cost the others their
  * table. Returns whether any was refused.
  */
-async function findFaults({ table, elements = [] }: Remake, failures: Failures): Promise<boolean> {
+async function findFaults({ table, elements = [] }: TableRewrite, failures: Failures): Promise<boolean> {
   const before = failures.size;
   const holders = new Map(holdersOf(table).map((holder) => [holder.name, holder]));
   const changes: ElementChange[] = [];
@@ -96,7 +96,7 @@ export function overlapError({ set, key }: NftElementItem): FlatnetError {
   return new FlatnetError(`overlaps ${key} in set ${set}`, { code: 'NFTABLES' });
 }
 
-function reportOverlaps({ table, elements = [] }: Remake, failures: Failures): void {
+function reportOverlaps({ table, elements = [] }: TableRewrite, failures: Failures): void {
   for (const set of table.sets ?? []) {
     const members = set.interval ? elements.filter((each) => each.set === set.name) : [];
     for (const [loser, winner] of overlapping(set, members)) {

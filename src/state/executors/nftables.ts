@@ -18,7 +18,7 @@ import {
   type Failures,
   noSetError,
   overlapError,
-  remake,
+  rewriteTables,
 } from './nft-write.ts';
 
 type Transaction = Extract<NftEvent, { type: 'transaction' }>;
@@ -51,7 +51,7 @@ export class Nftables implements Executor {
     this.#known = new NftCache(this.#socket);
   }
 
-  /** Nothing: a table, which several contributors share, is only compared as a whole. */
+  /** Always undefined: a table, shared by several contributors, is only compared as a whole. */
   async find(items: readonly Item[]): Promise<undefined[]> {
     return items.map(() => undefined);
   }
@@ -84,8 +84,8 @@ export class Nftables implements Executor {
     const failures: Failures = new Map();
     this.#pending = [];
     try {
-      const made = await this.#remake(changes, failures);
-      await this.#change(changes, made, failures);
+      const rewritten = await this.#rewrite(changes, failures);
+      await this.#change(changes, rewritten, failures);
     } finally {
       const pending = this.#pending;
       this.#pending = undefined;
@@ -112,19 +112,19 @@ export class Nftables implements Executor {
   }
 
   /** Replaces and deletes tables; returns their names. */
-  async #remake(changes: readonly Change[], failures: Failures): Promise<ReadonlySet<string>> {
-    const remakes = new Map<string, { table: NftTableItem; elements?: NftElementItem[] }>();
+  async #rewrite(changes: readonly Change[], failures: Failures): Promise<ReadonlySet<string>> {
+    const rewrites = new Map<string, { table: NftTableItem; elements?: NftElementItem[] }>();
     for (const { action, item } of changes) {
       if (!isOf(nftTable, item)) continue;
-      remakes.set(tableName(item), action === 'delete' ? { table: item } : { table: item, elements: [] });
+      rewrites.set(tableName(item), action === 'delete' ? { table: item } : { table: item, elements: [] });
     }
-    if (remakes.size === 0) return new Set();
+    if (rewrites.size === 0) return new Set();
     for (const { action, item } of changes) {
-      if (isOf(nftElement, item) && action !== 'delete') remakes.get(tableName(item))?.elements?.push(item);
+      if (isOf(nftElement, item) && action !== 'delete') rewrites.get(tableName(item))?.elements?.push(item);
     }
-    const all = [...remakes.values()];
+    const all = [...rewrites.values()];
     let expected = await generation(this.#socket);
-    const transactions = await remake(this.#netns, all, failures);
+    const transactions = await rewriteTables(this.#netns, all, failures);
     for (let i = 0; i < transactions; i++) expected = nextGeneration(expected);
     for (const { table } of all) this.#known.forget(table);
     const done = all.filter(({ table }) => !failures.has(table));
@@ -144,13 +144,17 @@ export class Nftables implements Executor {
         });
       }
     }
-    return new Set(remakes.keys());
+    return new Set(rewrites.keys());
   }
 
-  async #change(changes: readonly Change[], made: ReadonlySet<string>, failures: Failures): Promise<void> {
+  async #change(
+    changes: readonly Change[],
+    rewritten: ReadonlySet<string>,
+    failures: Failures,
+  ): Promise<void> {
     const ready: ElementChange[] = [];
     for (const { action, item } of changes) {
-      if (!isOf(nftElement, item) || made.has(tableName(item))) continue;
+      if (!isOf(nftElement, item) || rewritten.has(tableName(item))) continue;
       const set = setOf(this.#known.get(item), item.set);
       if (set) ready.push({ action: action === 'recreate' ? 'change' : action, item, set });
       else failures.set(item, noSetError(item));

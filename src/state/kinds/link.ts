@@ -15,7 +15,7 @@ import type {
   View,
 } from '../protocols/rtnetlink.ts';
 
-/** A device and its settings. Properties that are `undefined` are left as the kernel has them. */
+/** A device and its settings. Properties that are `undefined` keep the kernel's values. */
 export type LinkItem = {
   readonly kind: 'link';
   readonly name: string;
@@ -109,7 +109,7 @@ export function isCreated(item: LinkItem | undefined): boolean {
   return item !== undefined && item.link.type !== 'existing';
 }
 
-/** Whether the device asks user space for unknown neighbours and FDB entries. */
+/** Whether user space resolves the device's unknown neighbours and FDB entries. */
 export function isOnDemand({ link }: LinkItem): boolean {
   return link.type !== 'existing' && (linkTypeOf(link).isOnDemand?.(link) ?? false);
 }

@@ -9,7 +9,7 @@ export type SysctlItem = {
   /** Below /proc/sys, with slashes: `net/ipv4/ip_forward`, `net/ipv6/conf/cni0/accept_dad`. */
   readonly path: string;
   readonly value: string;
-  /** Written only where the kernel holds this value now; any other value is deliberate and stays. */
+  /** Written only if the kernel currently holds this value; any other value is deliberate and stays. */
   readonly when?: string;
 };
 

@@ -15,7 +15,7 @@ export type VxlanLink = {
   readonly gbp: boolean;
   /** Whether outer UDP checksums are computed (IPv4 only; IPv6 always has them). */
   readonly udpChecksum: boolean;
-  /** User space resolves unknown neighbours and FDB entries (`proxy l2miss l3miss`). */
+  /** Let user space resolve unknown neighbours and FDB entries (`proxy l2miss l3miss`). */
   readonly onDemand: boolean;
 };
 
