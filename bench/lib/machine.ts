@@ -19,8 +19,8 @@ import {
 import { type Row, report } from './report.ts';
 
 /**
- * Namespaces carry the process ID of their benchmark in their names, so that the next run removes what a
- * killed one left behind.
+ * Namespaces carry the process ID of their benchmark in their names, so that the next run can remove those of
+ * a killed one.
  */
 const NAME = /^bench-(\d+)-/;
 

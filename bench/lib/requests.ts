@@ -1,25 +1,25 @@
 import { NetlinkSocket } from '../../src/linux/netlink/socket.ts';
 
 /**
- * Calls `asked` with the number of netlink requests whenever this process sends any; a dump counts as one.
+ * Calls `onCount` with the number of netlink requests whenever this process sends any; a dump counts as one.
  */
-export function onRequests(asked: (count: number) => void): void {
+export function onRequests(onCount: (count: number) => void): void {
   const { executeAll, executeAllSync, dump, dumpSync } = NetlinkSocket.prototype;
   Object.assign(NetlinkSocket.prototype, {
     executeAll(this: NetlinkSocket, requests: Parameters<typeof executeAll>[0]) {
-      asked(requests.length);
+      onCount(requests.length);
       return executeAll.call(this, requests);
     },
     executeAllSync(this: NetlinkSocket, requests: Parameters<typeof executeAllSync>[0]) {
-      asked(requests.length);
+      onCount(requests.length);
       return executeAllSync.call(this, requests);
     },
     dump<T>(this: NetlinkSocket, request: Parameters<typeof dump<T>>[0]) {
-      asked(1);
+      onCount(1);
       return dump.call(this, request);
     },
     dumpSync<T>(this: NetlinkSocket, request: Parameters<typeof dumpSync<T>>[0]) {
-      asked(1);
+      onCount(1);
       return dumpSync.call(this, request);
     },
   });

@@ -14,7 +14,7 @@ export class Watch implements Disposable {
     });
   }
 
-  /** Resolves with the moment at which `count` such events have been seen. */
+  /** Resolves with the time at which `count` matching events have been seen. */
   async count(
     wanted: (event: Exclude<MonitorEvent, { type: 'miss' | 'overflow' }>) => boolean,
     count: number,

@@ -129,7 +129,7 @@ function reportText({ findings, counts }: Report): string {
   const errors = findings.filter(({ severity }) => severity === 'error').length;
   return [
     `${blocks} blocks of ${nodes} nodes, ${addresses} addresses in use (${borrowed} borrowed), ${handles} handles`,
-    ...(rows.length ? [table(['', 'PROBLEM', 'OF', 'WHAT'], rows)] : []),
+    ...(rows.length ? [table(['', 'PROBLEM', 'OBJECT', 'DETAILS'], rows)] : []),
     `Check complete; found ${errors} errors and ${findings.length - errors} warnings.`,
   ].join('\n\n');
 }

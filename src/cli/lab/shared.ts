@@ -11,7 +11,7 @@ export type LabOptions = { readonly name: string; readonly json?: boolean };
 
 export function labOptions(command: Command): Command {
   return command
-    .option('--name <lab>', 'which lab; several may run side by side', DEFAULT_LAB)
+    .option('--name <lab>', 'name of the lab; several can run side by side', DEFAULT_LAB)
     .option('--json', 'print JSON');
 }
 

@@ -17,8 +17,8 @@ export type AgentSocketOptions = {
 export function agentSocketOptions(command: Command): Command {
   return command
     .option('--socket <path>', `the agent’s socket (default: ${defaultSocket()})`)
-    .option('--node <node>', 'ask the agent of this lab node')
-    .option('--lab <lab>', `which lab, with --node (default: ${DEFAULT_LAB})`)
+    .option('--node <node>', 'query the agent of this lab node')
+    .option('--lab <lab>', `the lab of that node (default: ${DEFAULT_LAB})`)
     .option('--json', 'print JSON');
 }
 

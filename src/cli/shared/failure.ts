@@ -37,7 +37,7 @@ export function fail(error: unknown, json: boolean): number {
   return error instanceof FlatnetError && USAGE.includes(error.code) ? EXIT.usage : EXIT.failed;
 }
 
-/** Commander's message in our form; its suggestion is on a line of its own. */
+/** Commander's message in our form; its suggestion is on a separate line. */
 function usage(error: CommanderError): FlatnetError {
   const [text = '', ...proposal] = error.message.replace(/^error: /, '').split('\n');
   const fix = proposal.join(' ').replace(/^\(Did (.*)\)$/, 'did $1');
