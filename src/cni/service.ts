@@ -10,10 +10,10 @@ import { check } from './verbs/check.ts';
 import { del } from './verbs/del.ts';
 import { collectGarbage, gc } from './verbs/gc.ts';
 import { loopbackAdd, loopbackCheck, loopbackDel } from './verbs/loopback.ts';
-import { doNotedDels } from './verbs/noted.ts';
+import { runNotedDels } from './verbs/noted.ts';
 import { status } from './verbs/status.ts';
 
-/** CNI on one node, as its agent serves it: one for as long as the agent lives. */
+/** CNI on one node, served by its agent: one instance for the agent's lifetime. */
 export class CniService implements AsyncDisposable {
   readonly #state: CniState;
 
@@ -22,8 +22,7 @@ export class CniService implements AsyncDisposable {
   }
 
   /**
-   * Answers one call of a plugin, a `CniRequest`. Never rejects: the reply says what went wrong, as the
-   * specification has it.
+   * Answers a plugin call, a `CniRequest`. Never rejects: errors are part of the reply, as specified by CNI.
    */
   async handle(request: { readonly env?: unknown; readonly stdin?: unknown }): Promise<CniReply> {
     const env = variables(request.env);
@@ -40,26 +39,26 @@ export class CniService implements AsyncDisposable {
   }
 
   /**
-   * Repairs what crashes, reboots and missed DELs left: replays the noted DELs, takes back half-made
-   * attachments and those whose pod is gone. At the agent's start, before it listens, and every few minutes.
+   * Cleans up after crashes, reboots and missed DELs: executes noted DELs, removes incomplete attachments and
+   * those whose pod is gone. Called at the agent's start, before it listens, and every few minutes.
    */
   async collectGarbage(): Promise<void> {
     await collectGarbage(this.#state);
   }
 
   /**
-   * Does noted DELs as soon as they come, until disposed of. They come also while the agent lives: in the
-   * moment before it listens, and when it takes longer to answer than the plugin waits.
+   * Executes noted DELs as soon as they are written, until disposed of. They are also written while the agent
+   * is running: before it listens, and when it takes longer to answer than the plugin waits.
    */
   followNotedDels(): Disposable {
     const { context } = this.#state;
-    const failed = (error: unknown): void => context.warn('following the noted DELs', error);
+    const failed = (error: unknown): void => context.warn('watching for noted DELs', error);
     try {
-      const watcher = watchNotedDels(context.stateDir, () => doNotedDels(this.#state).catch(failed));
+      const watcher = watchNotedDels(context.stateDir, () => runNotedDels(this.#state).catch(failed));
       watcher.on('error', failed);
       return { [Symbol.dispose]: () => watcher.close() };
     } catch (error) {
-      // The kernel's limit of watches, for one: the next collection of garbage sees the notes too.
+      // For example, the kernel's inotify limit: the next garbage collection sees the notes too.
       failed(error);
       return { [Symbol.dispose]: () => undefined };
     }
@@ -101,8 +100,7 @@ function printed(value: object, exit: number): CniReply {
 }
 
 /**
- * What of a request's `env` can be an environment; what is missing is named later, as the specification has
- * it.
+ * Returns the string values of a request's `env`. Missing variables are reported later, as specified by CNI.
  */
 function variables(env: unknown): Readonly<Record<string, string>> {
   const texts = Object.entries(Object(env)).flatMap(([name, value]) =>

@@ -8,21 +8,21 @@ import type { CniContext } from './context.ts';
 import { Attachments } from './records/attachment.ts';
 import { Sweeper } from './wiring/sweep.ts';
 
-/** What the verbs share while an agent lives. */
+/** State shared by the verbs for the agent's lifetime. */
 export class CniState implements AsyncDisposable {
   readonly context: CniContext;
-  /** Path of the node's namespace, to tell it from a pod's. */
+  /** Path of the node's namespace, to distinguish it from a pod's. */
   readonly netns: string;
   readonly bootId = readFileSync('/proc/sys/kernel/random/boot_id', 'utf8').trim();
   readonly attachments: Attachments;
   readonly pools = new Pools();
-  /** One call at a time for each container. */
+  /** Serializes the calls for each container. */
   readonly locks = new KeyedQueue();
   readonly sweeper: Sweeper;
   /** In the node's namespace, for synchronous calls only. */
   readonly link: NetlinkSocket;
 
-  /** Frees the addresses of removed attachments that are still held because the store was away. */
+  /** Releases addresses of removed attachments that are still held because the store was unreachable. */
   readonly later: Later;
 
   constructor(context: CniContext, collect: (state: CniState) => Promise<void>) {
@@ -32,13 +32,13 @@ export class CniState implements AsyncDisposable {
     this.link = NetlinkSocket.open(NETLINK_ROUTE, { netns: this.netns });
     this.sweeper = new Sweeper(this.netns, (error) => context.warn('sweeping deleted pods’ links', error));
     this.later = new Later(() =>
-      collect(this).catch((error: unknown) => context.warn('freeing the addresses of deleted pods', error)),
+      collect(this).catch((error: unknown) => context.warn('releasing the addresses of deleted pods', error)),
     );
     // An earlier agent may have left some.
     this.sweeper.soon();
   }
 
-  /** Runs with the calling thread in the node's namespace, where it usually is already. */
+  /** Runs with the calling thread in the node's namespace, which it usually is in already. */
   inNode<T>(run: () => Sync<T>): T {
     return this.context.netns === undefined ? run() : withNetns(this.netns, run);
   }

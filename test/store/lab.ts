@@ -3,7 +3,7 @@ import type { Lab } from '../../src/lab/record/lab.ts';
 import { EtcdKv } from '../../src/store/kv/client.ts';
 import type { Kv } from '../../src/store/kv/kv.ts';
 
-/** The keys of a lab's store, for tests that look or reach behind its ports. */
+/** The keys of a lab's store, for tests that bypass its ports. */
 export async function withKv<T>(lab: Lab, work: (kv: Kv) => Promise<T>): Promise<T> {
   const kv = new EtcdKv({ endpoints: [storeEndpoint(lab)] });
   try {

@@ -14,7 +14,7 @@ export type Server = {
   readonly stop: () => Promise<void>;
 };
 
-/** One that is a process of its own. */
+/** A store server in a separate process. */
 export type ServerProcess = Server & {
   readonly process: ChildProcess;
   /** Starts it again on the same data and address after a `kill`. */
@@ -40,7 +40,7 @@ export async function startEmbedded(folder = temporaryFolder()): Promise<Server>
   return { endpoint: server.endpoint, stop };
 }
 
-/** The embedded server as a process of its own, to be killed. */
+/** The embedded server in a separate process that can be killed. */
 export function startEmbeddedProcess(): Promise<ServerProcess> {
   const folder = temporaryFolder();
   const endpoint = `unix:${join(folder, 'store.sock')}`;
@@ -57,11 +57,11 @@ export function startEmbeddedProcess(): Promise<ServerProcess> {
 
 const ETCD = ['/usr/bin/etcd', '/usr/local/bin/etcd'].find((path) => existsSync(path));
 
-/** Why tests against a real etcd cannot run here; false when they can. In CI they must. */
+/** Why tests against a real etcd are skipped; false when they run. In CI they must run. */
 export const NO_ETCD =
   ETCD === undefined && !process.env.CI ? 'needs etcd: apt-get install etcd-server' : false;
 
-/** A real etcd of one member on loopback. `flags`: `--name=value`, added to those every test needs. */
+/** A real single-member etcd on loopback. `flags`: `--name=value`, added to the default ones. */
 export async function startEtcd(flags: readonly string[] = [], scheme = 'http'): Promise<ServerProcess> {
   if (!ETCD) throw new Error('etcd is not installed: apt-get install etcd-server');
   const folder = temporaryFolder();
@@ -94,7 +94,7 @@ async function startProcess(
       await listening(endpoint, child);
     } catch (error) {
       child.kill('SIGKILL');
-      throw new Error(`${command} does not start: ${complaints}`, { cause: error });
+      throw new Error(`${command} failed to start: ${complaints}`, { cause: error });
     }
     return child;
   };
@@ -127,7 +127,7 @@ async function listening(endpoint: string, child: ChildProcess): Promise<void> {
     const socket = url ? net.connect(Number(url.port), url.hostname) : net.connect(endpoint.slice(5));
     try {
       await once(socket, 'connect');
-      // etcd accepts connections a moment before it has elected itself.
+      // etcd accepts connections shortly before it has elected itself leader.
       if (url?.protocol !== 'http:' || (await fetch(new URL('/health', url))).ok) return;
     } catch {
       // Not yet.
@@ -159,6 +159,6 @@ export async function eventually<T>(
   for (const deadline = Date.now() + timeout; ; await sleep(15)) {
     const value = await check();
     if (value !== false && value !== undefined) return value;
-    if (Date.now() > deadline) throw new Error(`not within ${timeout} ms: ${check}`);
+    if (Date.now() > deadline) throw new Error(`timed out after ${timeout} ms: ${check}`);
   }
 }

@@ -24,7 +24,7 @@ const view: ClusterView = {
   ],
 };
 
-test('the view comes back as it was, readable by its owner only, with nothing left beside it', async (t) => {
+test('the view round-trips through a file readable only by its owner, with no temporary file left', async (t) => {
   const folder = mkdtempSync(join(tmpdir(), `flatnet-view-${process.pid}-`));
   t.after(() => rmSync(folder, { recursive: true }));
   const file = join(folder, 'view.json');
@@ -37,7 +37,7 @@ test('the view comes back as it was, readable by its owner only, with nothing le
   await assert.rejects(writeView(join(folder, 'none', 'view.json'), view), { code: 'ENOENT' });
 });
 
-test('a file that is broken or of another release is as none', async (t) => {
+test('a damaged file or one of another release is ignored', async (t) => {
   const folder = mkdtempSync(join(tmpdir(), `flatnet-view-${process.pid}-`));
   t.after(() => rmSync(folder, { recursive: true }));
   const file = join(folder, 'view.json');

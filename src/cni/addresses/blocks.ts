@@ -8,24 +8,24 @@ import { handleOf } from '../records/attachment.ts';
 import type { CniState } from '../state.ts';
 import type { AddressSource } from './source.ts';
 
-/** Milliseconds a DEL waits for its turn at the store. */
+/** Milliseconds a DEL waits for its turn to use the store. */
 const PATIENCE = 3_000;
 
-/** What an ADD asks for. */
-export type BlockWishes = {
+/** An ADD's requests. */
+export type BlockRequests = {
   readonly requested: readonly Ip[];
   /** By name or CIDR; empty: any. */
   readonly pools: readonly string[];
   readonly routes: readonly RouteConfig[];
 };
 
-/** The families pods have addresses of. */
+/** The address families of pods. */
 export function familiesOf({ networks }: Pick<CniContext, 'networks'>): readonly Family[] {
   return FAMILIES.filter((family) => networks.some((network) => familyOf(network) === family));
 }
 
-/** Blocks that this node claims, and borrows from, as its pods need them. */
-export function blocks(assigner: Assigner, { requested, pools, routes }: BlockWishes): AddressSource {
+/** Addresses from blocks that this node claims, or borrows from, on demand. */
+export function blocks(assigner: Assigner, { requested, pools, routes }: BlockRequests): AddressSource {
   return {
     heldBy: (key) => ({ dir: '', handle: handleOf(key) }),
     async take(call, { context }) {
@@ -45,14 +45,14 @@ export function blocks(assigner: Assigner, { requested, pools, routes }: BlockWi
         dns: {},
       };
     },
-    // Blocks are the whole cluster's: whether one more can be had shows when it is needed.
+    // Blocks are shared by the cluster: whether another one is available shows only when it is needed.
     exhausted: () => undefined,
   };
 }
 
 /**
- * Frees what the handle holds, and returns whether it could. While the store is away the addresses stay held,
- * and no caller waits. Never rejects.
+ * Releases what the handle holds, and returns whether that succeeded. While the store is unreachable the
+ * addresses stay held, and callers do not wait. Never rejects.
  */
 export async function releaseHandle(handle: string, state: CniState): Promise<boolean> {
   const { assigner } = state.context;
@@ -61,14 +61,14 @@ export async function releaseHandle(handle: string, state: CniState): Promise<bo
       await assigner.release(handle, AbortSignal.timeout(PATIENCE));
       return true;
     } catch (error) {
-      state.context.warn(`the addresses of ${handle} are freed later`, error);
+      state.context.warn(`the addresses of ${handle} will be released later`, error);
     }
   }
   state.later.schedule();
   return false;
 }
 
-/** The labels every namespace has in Kubernetes and in Calico, and those the agent knows of. */
+/** The labels every namespace has in Kubernetes and in Calico, and those known to the agent. */
 function labelsOf(namespace: string, context: CniContext): Readonly<Record<string, string>> {
   return {
     'kubernetes.io/metadata.name': namespace,

@@ -10,7 +10,7 @@ import { decodeRoutes, type RouteConfig } from '../protocol/result.ts';
 
 /** An `ipam` configuration. */
 export type IpamConf = {
-  /** host-local's folder of this network. */
+  /** host-local's directory for this network. */
   readonly dir: string;
   /** Whether the configuration names ranges; otherwise they are this node's subnets. */
   readonly named: boolean;
@@ -21,8 +21,8 @@ export type IpamConf = {
 };
 
 /**
- * Reads the `ipam` part. Without ranges of its own it takes this node's subnets, and a route to each of the
- * cluster's networks. Throws CniError 2 for another IPAM plugin's configuration, 7 without any range.
+ * Reads the `ipam` section. If it names no ranges, uses this node's subnets and a route to each of the
+ * cluster's networks. Throws CniError 2 for another IPAM plugin's configuration, 7 if there is no range.
  */
 export function readIpamConf(call: Invocation, context: CniContext): IpamConf {
   const { conf } = call;
@@ -46,7 +46,7 @@ export function readIpamConf(call: Invocation, context: CniContext): IpamConf {
   };
 }
 
-/** host-local's folder for the network, even if the rest of the configuration is broken. */
+/** host-local's directory for the network, even if the rest of the configuration is invalid. */
 export function reservationsDir(call: Invocation, context: CniContext): string {
   const ipam = call.conf.raw('ipam');
   const isObject = typeof ipam === 'object' && !Array.isArray(ipam);

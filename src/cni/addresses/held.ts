@@ -14,8 +14,8 @@ import { releaseHandle } from './blocks.ts';
 import { reservationsDir } from './conf.ts';
 
 /**
- * Frees all addresses of a record. Returns whether it could: the store may be away. For a damaged record,
- * which does not say where they come from, it asks both plans; its folder is that of `call`'s configuration.
+ * Releases all addresses of a record. Returns false if the store is unreachable. For a damaged record, whose
+ * address source is unknown, releases under both plans; the directory is that of `call`'s configuration.
  */
 export async function releaseAddresses(
   record: Attachment | DamagedAttachment,
@@ -31,7 +31,7 @@ export async function releaseAddresses(
 }
 
 /**
- * Throws CniError 999 if an address of the attachment is no longer reserved or, without a record, if none is.
+ * Throws CniError 999 if one of the attachment's addresses or, without a record, any address is not reserved.
  */
 export async function checkAddresses(
   record: Attachment | undefined,
@@ -47,7 +47,7 @@ export async function checkAddresses(
   throw new CniError(CODE.INTERNAL, `Failed to find address added by container ${call.containerId}`);
 }
 
-/** While the store is away nobody can tell, and the attachment is not to blame. */
+/** Passes while the store is unreachable, which is not a fault of the attachment. */
 async function checkHandle(handle: string, record: Attachment, state: CniState): Promise<void> {
   const { assigner } = state.context;
   if (!assigner) return;
@@ -59,7 +59,7 @@ async function checkHandle(handle: string, record: Attachment, state: CniState):
     throw error;
   }
   const missing = record.addresses.map(addressOf).find((address) => !held.includes(address));
-  if (missing) throw new CniError(CODE.INTERNAL, `${handle} does not hold ${missing} any more`);
+  if (missing) throw new CniError(CODE.INTERNAL, `${handle} no longer holds ${missing}`);
 }
 
 function dirOf({ network }: AttachmentKey, { context }: CniState, call: Invocation | undefined): string {

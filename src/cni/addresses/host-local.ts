@@ -7,7 +7,7 @@ import type { Dns } from '../protocol/result.ts';
 import type { IpamConf } from './conf.ts';
 import type { AddressSource } from './source.ts';
 
-/** Ranges of this node, given out as the reference `host-local` does. */
+/** Addresses from this node's ranges, assigned as the reference `host-local` does. */
 export function hostLocal(conf: IpamConf): AddressSource {
   return {
     heldBy: () => ({ dir: conf.dir }),

@@ -1,4 +1,4 @@
-/** Milliseconds before the store is asked again. */
+/** Milliseconds before the store is tried again. */
 const WAIT = 5_000;
 
 /** Retries failed work after a while. */
@@ -11,7 +11,7 @@ export class Later {
     this.#work = work;
   }
 
-  /** Whether the work failed a moment ago: trying now would only hold others up. */
+  /** Whether the work failed recently: trying now would only delay others. */
   get pending(): boolean {
     return this.#timer !== undefined;
   }
@@ -23,7 +23,7 @@ export class Later {
     }, WAIT).unref();
   }
 
-  /** For when nothing is due any more, or is being done right now. */
+  /** Cancels the retry, when nothing is pending any more or the work is about to run. */
   cancel(): void {
     clearTimeout(this.#timer);
     this.#timer = undefined;

@@ -5,33 +5,33 @@ import type { Dns, RouteConfig } from '../protocol/result.ts';
 import type { Attachment, AttachmentKey } from '../records/attachment.ts';
 import type { CniState } from '../state.ts';
 
-/** Where a pod's addresses come from: ranges on this node, or blocks of the whole cluster. */
+/** The source of a pod's addresses: this node's ranges, or the cluster's blocks. */
 export interface AddressSource {
-  /** What the attachment's record says about the source, before the first address is taken. */
+  /** The fields describing the source in the attachment's record, written before an address is taken. */
   heldBy(key: AttachmentKey): Pick<Attachment, 'dir' | 'handle'>;
   /**
-   * Takes one address of each range set, or of each family. All or nothing. Throws OUT_OF_ADDRESSES,
-   * ADDRESS_TAKEN, CONFIG_INVALID for a request that can't be met, and what the store throws.
+   * Takes one address from each range set, or of each family. All or nothing. Throws OUT_OF_ADDRESSES,
+   * ADDRESS_TAKEN, CONFIG_INVALID for an unsatisfiable request, and the store's errors.
    */
   take(call: Invocation, state: CniState): Promise<Addresses>;
-  /** Ranges without a free address, as text; undefined while an ADD would find one. */
+  /** Describes ranges without a free address; undefined while an ADD would find one. */
   exhausted(state: CniState): string | undefined;
 }
 
-/** What an attachment was given. */
+/** The addresses of an attachment, and what else its `ipam` configuration provides. */
 export type Addresses = {
   readonly ips: readonly PodAddress[];
   /** Addresses from other nodes' blocks. */
   readonly borrowed: readonly Ip[];
-  /** What the `ipam` configuration adds to the result. */
+  /** Routes the `ipam` configuration adds to the result. */
   readonly routes: readonly RouteConfig[];
   readonly dns: Dns;
 };
 
 export type PodAddress = {
-  /** With the length of its subnet. An address from a block belongs to none and has that of a host. */
+  /** With its subnet's prefix length. An address from a block has no subnet and a host prefix length. */
   readonly address: Prefixed;
-  /** Absent for an address that belongs to no subnet. */
+  /** Absent for an address without a subnet. */
   readonly gateway?: Ip;
 };
 

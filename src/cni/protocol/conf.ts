@@ -4,12 +4,12 @@ import { readRangeSets } from '../../ipam/ranges.ts';
 import { unsupported } from './error.ts';
 import type { Invocation } from './invocation.ts';
 
-/** The name our executable has in configurations. */
+/** The plugin type of our executable in configurations. */
 export const TYPE = 'flatnet';
 
 /**
- * What one executable is called for: `lo` of a pod, an interface of its own, or addresses for another plugin
- * that names us in `ipam.type`.
+ * The role our executable is called in: for a pod's `lo`, for an interface, or for addresses as the IPAM
+ * delegate of another plugin (`ipam.type`).
  */
 export type Role = 'loopback' | 'interface' | 'ipam';
 
@@ -19,9 +19,7 @@ export function roleOf(conf: Fields): Role {
   return type !== TYPE && conf.object('ipam')?.string('type') === TYPE ? 'ipam' : 'interface';
 }
 
-/**
- * Keys of newer reference plugins that change what the kernel holds, with the value that asks for nothing.
- */
+/** Keys of newer reference plugins that would change the kernel's state, with the value that does not. */
 const UNSUPPORTED: readonly (readonly [key: string, neutral: unknown])[] = [
   ['vlan', 0],
   ['preserveDefaultVlan', true],
@@ -32,9 +30,7 @@ const UNSUPPORTED: readonly (readonly [key: string, neutral: unknown])[] = [
 ];
 const UNSUPPORTED_CAPABILITIES = ['portMappings', 'bandwidth', 'infinibandGUID', 'deviceID'];
 
-/**
- * Whether the agent decides how and with which addresses: the configuration names neither bridge nor ranges.
- */
+/** Whether the agent decides on wiring and addresses: the configuration names neither a bridge nor ranges. */
 export function isOurs(conf: Fields): boolean {
   return !conf.has('bridge') && !namesRanges(conf);
 }
@@ -44,8 +40,8 @@ function namesRanges(conf: Fields): boolean {
   return (ipam?.string('type') ?? TYPE) !== TYPE || readRangeSets(conf.source).length > 0;
 }
 
-/** Throws CniError 2 for what the reference plugins do and we don't, naming the key. */
-export function refuseUnsupported(conf: Fields): void {
+/** Throws CniError 2, naming the key, for features of the reference plugins that we don't support. */
+export function rejectUnsupported(conf: Fields): void {
   const backend = conf.raw('ipMasqBackend');
   if (conf.boolean('ipMasq') && backend !== undefined && backend !== 'nftables') {
     throw unsupported('ipMasqBackend', backend, 'the agent masquerades with nftables');
@@ -63,9 +59,7 @@ export function refuseUnsupported(conf: Fields): void {
   }
 }
 
-/**
- * The last of these wins, as in the reference plugin: `args.cni.mac`, CNI_ARGS `MAC=`, the `mac` capability.
- */
+/** The last of these wins, as in the reference plugin: `args.cni.mac`, CNI_ARGS `MAC=`, `mac` capability. */
 export function readMac(call: Invocation): Mac | undefined {
   const cni = call.conf.object('args')?.object('cni');
   const fromArgs = call.args.get('MAC');

@@ -12,12 +12,12 @@ export const CODE = {
   INVALID_NETNS: 8,
   TRY_AGAIN: 11,
   NOT_READY: 50,
-  /** What plugins built on Go's skel report for a plain error. */
+  /** Reported by plugins built on Go's skel for a plain error. */
   INTERNAL: 999,
 } as const;
 export type Code = (typeof CODE)[keyof typeof CODE];
 
-/** What a plugin prints on stdout, instead of a result, when it fails. */
+/** The object a failing plugin prints on stdout instead of a result. */
 export type ErrorObject = {
   readonly cniVersion: string;
   readonly code: number;
@@ -25,7 +25,7 @@ export type ErrorObject = {
   readonly details?: string;
 };
 
-/** An error that runtimes tell apart by its number. */
+/** An error with a CNI error code. */
 export class CniError extends FlatnetError {
   readonly number: Code;
   readonly text: string;
@@ -39,7 +39,7 @@ export class CniError extends FlatnetError {
   }
 }
 
-/** The error for a setting we don't support. The specification wants key and value in the message. */
+/** Returns the error for an unsupported setting. The specification requires key and value in the message. */
 export function unsupported(key: string, value: unknown, details = ''): CniError {
   return new CniError(CODE.UNSUPPORTED_FIELD, `unsupported: ${key} ${JSON.stringify(value)}`, details);
 }
@@ -64,9 +64,9 @@ function numberOf(error: unknown): Code {
     case 'CONFIG_INVALID':
     case 'ADDRESS_INVALID':
       return CODE.INVALID_CONFIG;
-    // An address may be freed at any moment.
+    // An address may be released at any time.
     case 'OUT_OF_ADDRESSES':
-    // The store may be back, or less busy.
+    // The store may soon be reachable again, or less busy.
     case 'STORE_CONFLICT':
     case 'STORE_UNAVAILABLE':
       return CODE.TRY_AGAIN;

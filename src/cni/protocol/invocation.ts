@@ -6,7 +6,7 @@ import { atLeast, isVersion, VERSIONS, type Version } from './version.ts';
 export const COMMANDS = ['ADD', 'DEL', 'CHECK', 'GC', 'STATUS', 'VERSION'] as const;
 export type Command = (typeof COMMANDS)[number];
 
-/** One call of a plugin, checked: the environment and the configuration on stdin. */
+/** One validated plugin call: the environment and the configuration on stdin. */
 export type Invocation = {
   readonly command: Exclude<Command, 'VERSION'>;
   /** Empty for GC and STATUS. */
@@ -24,7 +24,7 @@ export type Invocation = {
 };
 
 const NAME = /^[a-zA-Z0-9][a-zA-Z0-9_.-]*$/;
-/** Which commands need which variable, in the order errors name them. */
+/** The variables required by each command, in the order errors name them. */
 const REQUIRED: readonly (readonly [name: string, commands: readonly Command[]])[] = [
   ['CNI_COMMAND', COMMANDS],
   ['CNI_CONTAINERID', ['ADD', 'DEL', 'CHECK']],
@@ -38,7 +38,7 @@ const KNOWN_ARGS = ['IgnoreUnknown', 'IP', 'MAC'];
 
 type Env = Readonly<Record<string, string | undefined>>;
 
-/** The command, once all variables it needs are there. Throws CniError 4 naming every missing one. */
+/** Returns the command if all variables it requires are set. Throws CniError 4 naming every missing one. */
 export function readCommand(env: Env): Command {
   const command = COMMANDS.find((name) => name === env.CNI_COMMAND);
   if (env.CNI_COMMAND && !command) {
@@ -51,7 +51,7 @@ export function readCommand(env: Env): Command {
 }
 
 /**
- * Reads and checks a call in the order and with the codes of the reference plugins. `command` comes from
+ * Reads and validates a call in the order and with the codes of the reference plugins. `command` comes from
  * `readCommand`.
  */
 export function readInvocation(command: Invocation['command'], env: Env, stdin: string): Invocation {
@@ -73,7 +73,7 @@ export function readInvocation(command: Invocation['command'], env: Env, stdin: 
     containerId,
     ifName,
     netns: env.CNI_NETNS ?? '',
-    // Unreadable arguments must not block a DEL.
+    // Malformed arguments must not block a DEL.
     args: command === 'ADD' || command === 'CHECK' ? readArgs(env.CNI_ARGS ?? '') : new Map(),
     argsText: env.CNI_ARGS ?? '',
     network,
@@ -82,7 +82,7 @@ export function readInvocation(command: Invocation['command'], env: Env, stdin: 
   };
 }
 
-/** The version an error about this input carries, however broken the input is; undefined: unknown. */
+/** The CNI version for an error about this input, however malformed it is; undefined if unknown. */
 export function versionOf(stdin: string): string | undefined {
   try {
     const version = new Fields(JSON.parse(stdin)).string('cniVersion');

@@ -7,9 +7,9 @@ import { unsupported } from './error.ts';
 import type { Invocation } from './invocation.ts';
 
 /**
- * Which pod a call is for: namespace and name from CNI_ARGS, where every Kubernetes runtime puts them, labels
- * from `args.cni.labels` of the configuration, `[{"key": K, "value": V}]` (the CNI project's conventions).
- * Throws CONFIG_INVALID naming the field when the labels have another shape.
+ * Returns the pod a call is for: namespace and name from CNI_ARGS, where every Kubernetes runtime puts them,
+ * labels from the configuration's `args.cni.labels`, `[{"key": K, "value": V}]` (the CNI project's
+ * conventions). Throws CONFIG_INVALID naming the field when the labels have another shape.
  */
 export function podIdentity({ args, conf }: Invocation): PodIdentity {
   const namespace = args.get('K8S_POD_NAMESPACE');
@@ -32,13 +32,11 @@ function readLabels(conf: Fields): Readonly<Record<string, string>> {
 export const ANNOTATIONS = 'io.kubernetes.cri.pod-annotations';
 
 const PREFIX = 'cni.projectcalico.org/';
-/**
- * Calico's annotations that change the interface and that we don't support. Others are Calico's own notes.
- */
+/** Calico annotations that affect the interface but that we don't support. Others are Calico-internal. */
 const UNSUPPORTED = ['ipAddrsNoIpam', 'floatingIPs', 'allowedSourcePrefixes', 'ipFamilies'];
 
-/** What a pod's annotations ask of its interface; the annotations are Calico's. */
-export type PodWishes = {
+/** Interface settings requested by a pod's (Calico) annotations. */
+export type PodRequests = {
   readonly ips: readonly Ip[];
   /** By name or CIDR; empty: any. */
   readonly pools: readonly string[];
@@ -46,7 +44,7 @@ export type PodWishes = {
 };
 
 /** Throws CONFIG_INVALID naming a malformed annotation, and CniError 2 for one we don't support. */
-export function podWishes(conf: Fields): PodWishes {
+export function podRequests(conf: Fields): PodRequests {
   const annotations = conf.object('runtimeConfig')?.object(ANNOTATIONS) ?? new Fields({});
   for (const name of UNSUPPORTED) {
     const value = annotations.raw(PREFIX + name);
@@ -78,7 +76,7 @@ function readList(text: string): readonly string[] {
 function notList(text: string, cause?: unknown): FlatnetError {
   return new FlatnetError(text, {
     code: 'CONFIG_INVALID',
-    fix: 'write a list of strings in JSON, as ["10.0.0.1"]',
+    fix: 'write a JSON list of strings, e.g. ["10.0.0.1"]',
     cause,
   });
 }

@@ -49,8 +49,8 @@ export type Dns = {
 export const EMPTY_RESULT: Result = { interfaces: [], ips: [], routes: [], dns: {} };
 
 /**
- * Reads a result (parsed JSON) of any version. Its shape is that of its own
- * `cniVersion` or, without one, of the configuration's. Throws CONFIG_INVALID naming the field.
+ * Decodes a result (parsed JSON) of any version, recognised by its shape. Throws CONFIG_INVALID naming the
+ * field.
  */
 export function decodeResult(value: unknown, path = 'prevResult'): Result {
   const fields = new Fields(value, path);
@@ -75,9 +75,7 @@ export function decodeResult(value: unknown, path = 'prevResult'): Result {
   };
 }
 
-/**
- * Writes a result in a version's shape. 0.1.0 and 0.2.0 have room for one address a family and lose the rest.
- */
+/** Encodes a result for a version. 0.1.0 and 0.2.0 can only hold one address per family and lose the rest. */
 export function encodeResult(result: Result, version: Version): Record<string, unknown> {
   if (!atLeast(version, '0.3.0')) return encodeLegacy(result, version);
   const withVersion = !atLeast(version, '1.0.0');
@@ -96,7 +94,7 @@ export function encodeResult(result: Result, version: Version): Record<string, u
       'routes',
       result.routes.map((route) => (extended ? route : pick(route, ['dst', 'gw']))),
     ),
-    // Readers of these versions expect the key even when it is empty.
+    // Consumers of these versions expect the key even if it is empty.
     ...(withVersion || Object.keys(result.dns).length > 0 ? { dns: result.dns } : {}),
   };
 }
@@ -152,7 +150,7 @@ function decodeRoute(fields: Fields): RouteConfig {
   };
 }
 
-/** The `routes` of a result or of an `ipam` configuration. */
+/** Decodes the `routes` of a result or of an `ipam` configuration. */
 export function decodeRoutes(fields: Fields | undefined): RouteConfig[] {
   return fields ? items(fields, 'routes').map(decodeRoute) : [];
 }
@@ -179,7 +177,7 @@ function required(fields: Fields, name: string): string {
   return value;
 }
 
-/** Present only when there is a value: Go's `omitempty`. */
+/** Omits the key if there is no value, like Go's `omitempty`. */
 function optional<K extends string, V>(key: K, value: V | undefined): { [P in K]?: V } {
   return (value === undefined || value === '' ? {} : { [key]: value }) as { [P in K]?: V };
 }

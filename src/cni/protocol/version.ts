@@ -1,8 +1,8 @@
-/** Every version of the CNI specification there is, oldest first. We speak all of them. */
+/** All versions of the CNI specification, oldest first. We support all of them. */
 export const VERSIONS = ['0.1.0', '0.2.0', '0.3.0', '0.3.1', '0.4.0', '1.0.0', '1.1.0'] as const;
 export type Version = (typeof VERSIONS)[number];
 
-/** The shape we work in; other shapes are converted on the way in and out. */
+/** The version used internally; others are converted on input and output. */
 export const CURRENT: Version = '1.1.0';
 
 export function isVersion(text: string): text is Version {
@@ -14,8 +14,8 @@ export function atLeast(version: Version, minimum: Version): boolean {
 }
 
 /**
- * What a runtime does with a list's `cniVersion` and `cniVersions`: the newest it knows. Undefined when it
- * knows none.
+ * Picks the newest known version, as a runtime does from a list's `cniVersion` and `cniVersions`. Undefined
+ * when none is known.
  */
 export function newest(offered: readonly string[]): Version | undefined {
   return VERSIONS.findLast((version) => offered.includes(version));

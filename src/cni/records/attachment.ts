@@ -9,8 +9,8 @@ import type { Prefixed } from '../../ip/cidr.ts';
 import { SpareFiles, writeOver } from './spare-files.ts';
 
 /**
- * Identifies an attachment. For one interface we may be asked for the interface and, as a delegate, for
- * addresses.
+ * Identifies an attachment. For one interface, we may be called to create the interface and, as an IPAM
+ * delegate, to assign addresses.
  */
 export type AttachmentKey = {
   readonly network: string;
@@ -20,40 +20,37 @@ export type AttachmentKey = {
 };
 
 /**
- * Our note of one attachment. It is on disk before anything it leads to exists and goes after all of that is
- * gone, so whatever a crash leaves behind is found through it. It outlives reboots, as reservations do.
+ * Our record of one attachment. It is on disk before anything it refers to is created and removed after all
+ * of that is gone, so it leads to anything left by a crash. It survives reboots, as reservations do.
  */
 export type Attachment = AttachmentKey & {
   /**
-   * `adding` until everything is there, `removing` from DEL on. Either without a call under way: left by a
+   * `adding` until complete, `removing` once DEL starts. Without a call in progress, either was left by a
    * crash.
    */
   readonly state: 'adding' | 'ready' | 'removing';
-  /** Path of the pod's network namespace, its inode, and the boot in which the inode meant this namespace. */
+  /** Path of the pod's network namespace, its inode, and the boot during which the inode is valid. */
   readonly netns: string;
   readonly netnsId: number;
   readonly bootId: string;
-  /** host-local's folder with the reservations. */
+  /** host-local's directory with the reservations. */
   readonly dir: string;
   readonly addresses: readonly Prefixed[];
-  /**
-   * The host's end of the veth. Where another plugin made the interface: what that plugin calls it, if it
-   * says.
-   */
+  /** The host end of the veth. If another plugin created the interface, the name it reported, if any. */
   readonly hostDevice?: string;
   readonly bridge?: string;
   /** Bytes. */
   readonly mtu?: number;
   readonly hairpin?: boolean;
-  /** Absent: on a bridge. */
+  /** Absent for a bridge. */
   readonly wiring?: WiringName;
-  /** Holds the addresses in the store when they are of blocks; `dir` is empty then. */
+  /** Holds the addresses in the store if they come from blocks; `dir` is empty then. */
   readonly handle?: string;
   /** Addresses that come from other nodes' blocks. */
   readonly borrowed?: readonly Ip[];
-  /** Another plugin made the interface, and removes it. */
+  /** Another plugin created the interface and removes it. */
   readonly chained?: boolean;
-  /** The agent keeps the link as it is. */
+  /** The agent maintains the link's settings. */
   readonly managed?: boolean;
   /** Absent in records of earlier versions whose pod had no name. */
   readonly pod?: PodIdentity;
@@ -62,18 +59,18 @@ export type Attachment = AttachmentKey & {
 /** Earlier versions wrote `namespace/name`. */
 type OldPod = { readonly pod?: PodIdentity | string };
 
-/** An unreadable record. Its name says whose it is, which is enough to take everything back. */
+/** An unreadable record. Its file name identifies the attachment, which is enough to clean everything up. */
 export type DamagedAttachment = AttachmentKey & { readonly state: 'damaged'; readonly file: string };
 
 /**
- * The records in one state folder. Every call goes to disk; nothing is synced, as no pod survives a power
+ * The records in one state directory. Every call goes to disk; nothing is synced, as no pod survives a power
  * cut.
  */
 export class Attachments {
   readonly #dir: string;
   readonly #spares: SpareFiles;
-  #made = false;
-  /** Record files by host device, from when all records were first read. */
+  #isDirCreated = false;
+  /** Record files by host device; filled when all records are first read. */
   #onDevice: Map<string, Set<string>> | undefined;
 
   constructor(stateDir: string) {
@@ -85,20 +82,20 @@ export class Attachments {
     return this.#read(fileName(key));
   }
 
-  /** The present content of a record that was read before. */
+  /** Returns the current content of a record read earlier. */
   readAgain(record: Attachment | DamagedAttachment): Attachment | DamagedAttachment | undefined {
     return this.#read(fileOf(record));
   }
 
   write(record: Attachment): void {
-    if (!this.#made) mkdirSync(this.#dir, { recursive: true, mode: 0o700 });
-    this.#made = true;
+    if (!this.#isDirCreated) mkdirSync(this.#dir, { recursive: true, mode: 0o700 });
+    this.#isDirCreated = true;
     const path = join(this.#dir, fileName(record));
     const text = JSON.stringify(record);
     try {
       if (record.state === 'adding') this.#spares.create(path, text);
-      // In place: a record that a crash cuts short belongs to a call that was never answered, and is treated
-      // so.
+      // In place: a record truncated by a crash belongs to a call that was never answered, and is handled as
+      // damaged.
       else writeOver(path, text);
     } catch (error) {
       // When the disk is full, Node's error lacks the path.
@@ -113,7 +110,7 @@ export class Attachments {
     if (record.state !== 'damaged' && record.hostDevice) this.#onDevice?.get(record.hostDevice)?.delete(file);
   }
 
-  /** The intact records with this host device. */
+  /** Returns the intact records with this host device. */
   onDevice(device: string): Attachment[] {
     if (!this.#onDevice) this.list();
     const records = [...(this.#onDevice?.get(device) ?? [])].map((file) => this.#read(file));
@@ -138,7 +135,7 @@ export class Attachments {
       throw error;
     }
     try {
-      // Only we write here, so whatever parses is intact.
+      // Only we write these files, so a record that parses is intact.
       return upgraded(JSON.parse(text) as Attachment & OldPod);
     } catch {
       const [network = '', containerId = '', ifName = '', role] = name.slice(0, -'.json'.length).split(':');
@@ -168,7 +165,7 @@ export function keyOf(
   return { network, containerId, ifName, role };
 }
 
-/** Names an attachment in the store, as Calico's IPAM does. */
+/** Returns the handle of an attachment in the store, in the format of Calico's IPAM. */
 export function handleOf({ containerId, ifName }: Pick<AttachmentKey, 'containerId' | 'ifName'>): string {
   return `k8s-pod-network.${containerId}.${ifName}`;
 }

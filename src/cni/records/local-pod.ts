@@ -2,10 +2,7 @@ import type { LocalPod } from '../../cluster/node.ts';
 import { addressOf } from '../../ip/cidr.ts';
 import { type Attachment, Attachments, handleOf } from './attachment.ts';
 
-/**
- * A completed attachment as the agent's desired state has it; undefined where it is none of a pod's
- * interfaces.
- */
+/** Converts a completed attachment for the agent's desired state; undefined if it is not a pod interface. */
 export function localPod(record: Attachment): LocalPod | undefined {
   if (record.role !== 'interface' || !record.hostDevice) return undefined;
   return {
@@ -22,14 +19,12 @@ export function localPod(record: Attachment): LocalPod | undefined {
   };
 }
 
-/**
- * What the attachments of a node hold of the blocks plan: all else under its name in the store is nobody's.
- */
+/** The block handles of a node's attachments: any other handle of the node in the store is unused. */
 export function liveHandles(stateDir: string): string[] {
   return new Attachments(stateDir).list().map(handleOf);
 }
 
-/** The pods of a node. For an agent's start, after `collectGarbage`. */
+/** Returns the node's pods. For use at the agent's start, after `collectGarbage`. */
 export function loadAttachments(stateDir: string): LocalPod[] {
   return new Attachments(stateDir)
     .list()

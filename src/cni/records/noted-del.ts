@@ -15,15 +15,15 @@ import type { CniRequest } from '../context.ts';
 import { CniError, CODE } from '../protocol/error.ts';
 import type { Invocation } from '../protocol/invocation.ts';
 
-/** A DEL that the shim answered while the agent was away, to be done when the agent is back. */
+/** A DEL that the shim answered while the agent was unavailable, executed when the agent is back. */
 export type NotedDel = { readonly file: string; readonly request: CniRequest };
 
 const DEFAULT_STATE_DIR = '/var/lib/flatnet';
 
-/** What a note is about. */
+/** Identifies the call that a note records. */
 type Noted = Pick<Invocation, 'network' | 'containerId' | 'ifName' | 'conf'>;
 
-/** Writes the note atomically. Throws CniError 5 if it can't, upon which the runtime tries again. */
+/** Writes the note atomically. Throws CniError 5 on failure, so that the runtime retries. */
 export function noteDel(
   call: Invocation,
   env: Readonly<Record<string, string | undefined>>,
@@ -39,13 +39,16 @@ export function noteDel(
     writeFileSync(`${path}.${process.pid}.new`, note, { mode: 0o600 });
     renameSync(`${path}.${process.pid}.new`, path);
   } catch (error) {
-    throw new CniError(CODE.IO, `the agent is away and a note can't be left: ${messageOf(error)}`, '', error);
+    throw new CniError(
+      CODE.IO,
+      `the agent is unavailable and the DEL cannot be noted: ${messageOf(error)}`,
+      '',
+      error,
+    );
   }
 }
 
-/**
- * The notes about one call's attachment, or all notes. Unreadable ones are dropped: nobody could act on them.
- */
+/** Returns the notes for one call's attachment, or all notes. Deletes unreadable ones, which are useless. */
 export function notedDels(stateDir: string, call?: Noted): NotedDel[] {
   const dir = notesDir(stateDir);
   let names: string[];
@@ -68,7 +71,7 @@ export function notedDels(stateDir: string, call?: Noted): NotedDel[] {
   });
 }
 
-/** Calls `noted` whenever a note may have come, until the watcher is closed. */
+/** Calls `noted` whenever a note may have been added, until the watcher is closed. */
 export function watchNotedDels(stateDir: string, noted: () => void): FSWatcher {
   const dir = notesDir(stateDir);
   mkdirSync(dir, { recursive: true, mode: 0o700 });
@@ -82,8 +85,8 @@ function notesDir(stateDir: string): string {
 }
 
 /**
- * One note a call: a chain may call us several times for one interface. File systems limit names, which the
- * specification does not: long ones are cut, and the hash tells them apart.
+ * One note per call, since a chain may call us several times for one interface. File systems limit the length
+ * of names, but the specification does not: long ones are truncated, and the hash keeps them unique.
  */
 function nameOf({ network, containerId, ifName, conf }: Noted): string {
   const parts = [network, containerId, ifName, String(conf.raw('type') ?? '')].join('\0');
@@ -91,7 +94,7 @@ function nameOf({ network, containerId, ifName, conf }: Noted): string {
   return `${network.slice(0, 80)}:${containerId.slice(0, 80)}:${ifName}:${hash}.json`;
 }
 
-/** The name earlier versions of the plugin used; one of them may still run while a node is being upgraded. */
+/** The file name used by earlier plugin versions, which may still be running during an upgrade. */
 function oldNameOf({ containerId, ifName }: Noted): string {
   return `${containerId.slice(0, 200)}-${ifName}.json`;
 }

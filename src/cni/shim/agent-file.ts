@@ -1,15 +1,15 @@
 /**
- * In the CNI bin folder: where to find this node's agent, for shim.c and for calls whose configuration does
- * not say.
+ * A file in the CNI bin directory that tells shim.c, and calls whose configuration does not name it, where
+ * this node's agent is.
  */
 export const AGENT_FILE = 'flatnet.json';
 
 /**
- * Contents of the file; the agent's own conflist has them too. shim.c expects `socket` first, on one line.
+ * Contents of the file, also part of the agent's own conflist. shim.c expects `socket` first, on one line.
  */
 export type AgentPlace = {
   /** The agent's unix socket. */
   readonly socket: string;
-  /** Where DELs are noted while the agent is away. */
+  /** Directory in which DELs are noted while the agent is unavailable. */
   readonly stateDir: string;
 };

@@ -6,8 +6,8 @@ import { noteDel } from '../records/noted-del.ts';
 export type AloneReply = { readonly stdout: string; readonly stderr: string; readonly exit: number };
 
 /**
- * Answers without the agent: VERSION always; a DEL succeeds, leaving a note that the agent acts on later;
- * anything else gets an error after which runtimes try again.
+ * Answers without the agent: VERSION always works; a DEL succeeds and leaves a note that the agent executes
+ * later; anything else fails with an error on which runtimes retry.
  */
 export function answerAlone(
   env: Readonly<Record<string, string | undefined>>,
@@ -26,7 +26,7 @@ export function answerAlone(
     }
     const call = readInvocation(command, env, stdin);
     if (command === 'DEL') {
-      // `lo` disappears with its namespace: there is nothing to do later.
+      // `lo` disappears with its namespace, so there is nothing to note.
       if (call.conf.raw('type') !== 'loopback') noteDel(call, env, stdin, stateDir);
       return { stdout: '', stderr: '', exit: 0 };
     }

@@ -1,7 +1,7 @@
 /** The agent's answer to one CNI call. */
 type Reply = { readonly stdout: string; readonly exit: number };
 
-/** `Bun.connect` on a unix socket: half the start-up time of `node:net`. */
+/** For `Bun.connect` on a unix socket, which has half the start-up time of `node:net`. */
 type Socket = { write(data: string | Uint8Array): number };
 declare const Bun: {
   connect(options: {
@@ -20,8 +20,8 @@ declare const Bun: {
 const NEWLINE = 10;
 
 /**
- * Sends one line to the agent and returns its answer. Rejects without a valid answer within `timeoutMs`, of
- * which `waitedMs` are over.
+ * Sends one line to the agent and returns its answer. Rejects if there is no valid answer within `timeoutMs`,
+ * of which `waitedMs` have already elapsed.
  */
 export function askAgent(
   socketPath: string,
@@ -35,7 +35,7 @@ export function askAgent(
     const answer: Buffer[] = [];
     let rest: string | Uint8Array = `${line}\n`;
     const send = (socket: Socket): void => {
-      // The socket takes what fits and returns how many bytes that was.
+      // The socket accepts as many bytes as fit and returns their number.
       const bytes = Buffer.byteLength(rest);
       const sent = Math.max(0, socket.write(rest));
       rest = sent < bytes ? Buffer.from(rest).subarray(sent) : '';
@@ -64,9 +64,9 @@ export function askAgent(
       try {
         const reply = JSON.parse(Buffer.concat(answer).toString());
         if (typeof reply.stdout === 'string' && typeof reply.exit === 'number') resolve(reply);
-        else reject(new Error(reply.error?.message ?? 'the agent gave a malformed answer'));
+        else reject(new Error(reply.error?.message ?? 'the agent sent a malformed answer'));
       } catch {
-        reject(new Error('the agent closed the connection without an answer'));
+        reject(new Error('the agent closed the connection without answering'));
       }
     }
   });

@@ -15,17 +15,13 @@ import { codeOf, FlatnetError } from '../../error.ts';
 import { TYPE } from '../protocol/conf.ts';
 import { AGENT_FILE, type AgentPlace } from './agent-file.ts';
 
-/**
- * The TypeScript plugin, which shim.c becomes where it knows no answer: in the shim's own folder under this
- * name.
- */
+/** File name of the TypeScript plugin, which shim.c executes as a fallback from its own directory. */
 export const FALLBACK = 'flatnet-fallback';
 
 /**
- * Installs the shim into a CNI bin folder as `flatnet` and `loopback`, and the fallback beside them. Each is
- * replaced atomically: runtimes may be running the old one, and none meets a half-written file. Uses hard
- * links where the file system allows, so that the nodes of a lab share the fallback's 110 MB. A foreign
- * `loopback` stays.
+ * Installs the shim into a CNI bin directory as `flatnet` and `loopback`, with the fallback next to them.
+ * Each file is replaced atomically, because runtimes may run it at any time. Uses hard links if the file
+ * system allows, so that the nodes of a lab share the fallback's 110 MB. Keeps a foreign `loopback`.
  */
 export function installPlugins(shim: string, binDir: string): void {
   mkdirSync(binDir, { recursive: true, mode: 0o755 });
@@ -34,7 +30,7 @@ export function installPlugins(shim: string, binDir: string): void {
   const installed = statOf(main);
   const present = statOf(loopback);
   const ours = !present || (installed !== undefined && sameFile(present, installed));
-  // First the fallback: from its first moment on the shim may need it.
+  // The fallback first: the shim may need it as soon as it is installed.
   install(join(dirname(shim), FALLBACK), join(binDir, FALLBACK));
   install(shim, main);
   if (ours && !isSameFile(loopback, main)) replace(loopback, (temporary) => linkSync(main, temporary));
@@ -55,7 +51,7 @@ function install(from: string, to: string): void {
   }
 }
 
-/** Tells the executables of a CNI bin folder where to find the agent. */
+/** Writes the file that tells the executables in a CNI bin directory where to find the agent. */
 export function writeAgentFile(binDir: string, place: AgentPlace): void {
   replace(join(binDir, AGENT_FILE), (temporary) =>
     writeFileSync(temporary, JSON.stringify(place), { mode: 0o644 }),
@@ -63,7 +59,7 @@ export function writeAgentFile(binDir: string, place: AgentPlace): void {
 }
 
 function replace(path: string, make: (temporary: string) => void): void {
-  // Agents of one machine may share the folder and start at the same moment.
+  // Agents on one machine may share the directory and start at the same time.
   const temporary = `${path}.${process.pid}.new`;
   rmSync(temporary, { force: true });
   make(temporary);
@@ -97,7 +93,7 @@ function sameFile(a: Stats, b: Stats): boolean {
   return a.dev === b.dev && a.ino === b.ino;
 }
 
-/** A copy has the modification time of its source, to the precision of utimes. */
+/** Recognises copies by size and modification time, to the precision of utimes. */
 function sameContent(a: Stats, b: Stats): boolean {
   return sameFile(a, b) || (a.size === b.size && Math.abs(a.mtimeMs - b.mtimeMs) < 1);
 }

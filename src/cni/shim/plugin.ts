@@ -1,11 +1,11 @@
-// The whole plugin, compiled by Bun (scripts/build-shim). Carries environment and stdin to the agent and its
-// answer back. Container runtimes run shim.c, which becomes this program for everything off the straight
-// path; where there was no C compiler they run this one. Every import costs start-up time on every call, so
-// what only matters while the agent is away is loaded then.
+// The complete plugin, compiled by Bun (scripts/build-shim). Passes environment and stdin to the agent and
+// returns its answer. Container runtimes run shim.c, which executes this program for everything outside its
+// fast path; if there was no C compiler, they run this one directly. Every import costs start-up time on
+// every call, so code needed only while the agent is unavailable is loaded on demand.
 import { AGENT_FILE, type AgentPlace } from './agent-file.ts';
 import { askAgent } from './ask-agent.ts';
 
-/** The part of Bun used here; @types/bun would bring its own idea of the Node types. */
+/** The part of Bun used here; @types/bun would conflict with the Node.js types. */
 declare const Bun: {
   readonly stdin: { text(): Promise<string> };
   readonly stdout: unknown;
@@ -15,16 +15,15 @@ declare const Bun: {
 };
 
 /**
- * Longest wait for the agent, in milliseconds; shim.c has the same. Runtimes themselves give up after a
- * minute or more.
+ * Timeouts for the agent, in milliseconds, the same as in shim.c. Runtimes give up after a minute or more.
  */
 const PATIENCE: Readonly<Record<string, number>> = { ADD: 30_000, DEL: 10_000, STATUS: 3_000 };
 const DEFAULT_PATIENCE = 20_000;
 
-/** Milliseconds of it that shim.c has waited already. */
+/** Milliseconds of the timeout already spent by shim.c. */
 const WAITED = Number(process.argv[2] ?? 0);
 
-/** By name: enumerating the environment would convert all of it to strings. */
+/** Read by name: enumerating the environment would convert all of it to strings. */
 const VARIABLES = ['CNI_COMMAND', 'CNI_CONTAINERID', 'CNI_NETNS', 'CNI_IFNAME', 'CNI_ARGS', 'CNI_PATH'];
 
 type Found = { readonly [K in keyof AgentPlace]: string | undefined };
@@ -62,27 +61,27 @@ async function answer(error: unknown, stdin: string, agent: Found): Promise<numb
 }
 
 /**
- * Where the configuration says, or else the file that the agent leaves beside the executables: container
- * runtimes write the configuration of `loopback` themselves.
+ * Locates the agent from the configuration, or else from the file the agent writes next to the executables:
+ * container runtimes generate the configuration of `loopback` themselves.
  */
 async function findAgent(stdin: string): Promise<Found> {
-  const told = placeIn(stdin);
-  const dirs = told.socket ? [] : (process.env.CNI_PATH?.split(':') ?? []);
+  const configured = placeIn(stdin);
+  const dirs = configured.socket ? [] : (process.env.CNI_PATH?.split(':') ?? []);
   for (const dir of dirs) {
     const text = Bun.file(`${dir}/${AGENT_FILE}`).text();
     const { socket, stateDir } = placeIn(await text.catch(() => ''));
-    if (socket) return { socket, stateDir: told.stateDir ?? stateDir };
+    if (socket) return { socket, stateDir: configured.stateDir ?? stateDir };
   }
-  return told;
+  return configured;
 }
 
-/** Reads our own keys with their exact spelling: only we write them. */
+/** Reads our own keys case-sensitively: only we write them. */
 function placeIn(json: string): Found {
   try {
     const { ipam, socket = ipam?.socket, stateDir = ipam?.stateDir } = JSON.parse(json);
     return { socket: nonEmpty(socket), stateDir: nonEmpty(stateDir) };
   } catch {
-    // The agent, or answerAlone, reports what is wrong with it.
+    // The agent, or answerAlone, reports the error.
     return NOWHERE;
   }
 }

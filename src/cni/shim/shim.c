@@ -1,6 +1,6 @@
-// The executable that container runtimes run: hands environment and stdin to the agent and passes its answer
-// on. It knows the straight path only. For everything else it becomes the TypeScript program beside it
-// (plugin.ts), which knows all the rules: whatever looks odd here needs no judgement, only leave().
+// The executable that container runtimes run: passes environment and stdin to the agent and returns its
+// answer. It implements only the fast path. For everything else it executes the TypeScript program next to it
+// (plugin.ts), which implements all the rules: anything unusual here is handled by calling leave().
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
@@ -46,7 +46,7 @@ static int write_all(int fd, const char *from, size_t length) {
     return 0;
 }
 
-// Puts what was read from stdin back in front of what was not.
+// Makes stdin readable from the beginning again: what was read already, then the rest.
 static int restore_stdin(void) {
     if (input_length == 0) return 0;
     int fd = memfd_create("stdin", MFD_CLOEXEC);
@@ -56,7 +56,7 @@ static int restore_stdin(void) {
     return got < 0 || lseek(fd, 0, SEEK_SET) < 0 || dup2(fd, 0) < 0 ? -1 : 0;
 }
 
-// Becomes the TypeScript program. Its argument is the number of milliseconds the agent has kept us waiting.
+// Executes the TypeScript program. Its argument is the number of milliseconds spent waiting for the agent.
 static _Noreturn void leave(void) {
     char program[4096] = "", waited[24] = "0", *arguments[] = {program, waited, NULL};
     struct timespec now;
@@ -65,7 +65,7 @@ static _Noreturn void leave(void) {
     if (asked_at.tv_sec && clock_gettime(CLOCK_MONOTONIC, &now) == 0)
         snprintf(waited, sizeof waited, "%lld",
                  (now.tv_sec - asked_at.tv_sec) * 1000LL + (now.tv_nsec - asked_at.tv_nsec) / 1000000);
-    // A program that was replaced meanwhile is called "… (deleted)"; its folder is still the right one.
+    // If this executable has been replaced, the link reads "… (deleted)"; the directory is still correct.
     if (readlink("/proc/self/exe", program, sizeof program - sizeof "flatnet-fallback") > 0) {
         strcpy(strrchr(program, '/') + 1, "flatnet-fallback");
         if (restore_stdin() == 0) execve(program, arguments, environ);
@@ -86,7 +86,7 @@ static void put(const char *text, size_t length) {
     request_length += length;
 }
 
-// Appends a JSON string. What is not printable ASCII needs a program that knows UTF-8.
+// Appends a JSON string. Anything but printable ASCII and newlines is left to the program that handles UTF-8.
 static void put_string(const char *text, size_t length) {
     put("\"", 1);
     for (const char *end = text + length; text < end; text++) {
@@ -120,8 +120,8 @@ static void find_agent(struct sockaddr_un *address) {
     memcpy(address->sun_path, socket, length);
 }
 
-// A configuration may name the agent's socket too. It must be the one of flatnet.json then, wherever it is
-// named: so it does not matter which of them counts, and nobody has to parse JSON.
+// A configuration may also name the agent's socket. Every occurrence must then equal the one in flatnet.json,
+// so that it does not matter which one takes precedence, and no JSON parser is needed.
 static void check_configuration(const char *socket) {
     // Escaped letters could hide the word.
     if (input[0] != '{' || strstr(input, "\\u006") || strstr(input, "\\u007")) leave();
@@ -132,8 +132,8 @@ static void check_configuration(const char *socket) {
     }
 }
 
-// Decodes {"stdout":"…","exit":N} in place and passes it on. The text is JSON itself, so other escapes than
-// these do not occur in it.
+// Decodes {"stdout":"…","exit":N} in place and prints it. The text is itself JSON, so no escapes other than
+// these occur in it.
 static int pass_on(char *answer) {
     static const char start[] = "{\"stdout\":\"", end[] = "\",\"exit\":";
     char *text = answer + sizeof start - 1, *in = text, *out = text;
@@ -154,12 +154,12 @@ static int pass_on(char *answer) {
 
 int main(void) {
     const char *command = getenv("CNI_COMMAND");
-    // With a standard descriptor missing, the next file opened would take its place.
+    // If a standard descriptor is closed, the next opened file would take its place.
     if (fcntl(0, F_GETFD) < 0 || fcntl(1, F_GETFD) < 0 || fcntl(2, F_GETFD) < 0) leave();
     if (!command || !*command || strcmp(command, "VERSION") == 0) leave();
     ssize_t got = read_all(0, input, sizeof input);
     if (got > 0) input_length = got;
-    // Longer than any configuration, or with a zero in it.
+    // Too long for a configuration, or contains a zero byte.
     if (got <= 0 || input_length == sizeof input || strlen(input) != input_length) leave();
     input_is_open = 0;
 
@@ -180,7 +180,7 @@ int main(void) {
     put_string(input, input_length);
     put("}\n", 2);
 
-    // As patient as plugin.ts. The handler never returns, so no call below needs a limit of its own.
+    // The same timeouts as plugin.ts. The handler never returns, so the calls below need no timeouts.
     sigaction(SIGALRM, &(struct sigaction){.sa_handler = on_alarm, .sa_flags = SA_NODEFER}, NULL);
     signal(SIGPIPE, SIG_IGN);
     clock_gettime(CLOCK_MONOTONIC, &asked_at);

@@ -10,19 +10,19 @@ import { decodeRoutes, EMPTY_RESULT, type Result, type RouteConfig } from '../pr
 import { keyOf } from '../records/attachment.ts';
 import type { CniState } from '../state.ts';
 import { netnsAt } from '../wiring/pod-netns.ts';
-import { assertReady, clearTheWay, newRecord, recorded } from './transaction.ts';
+import { assertReady, newRecord, removeLeftovers, withRecord } from './transaction.ts';
 
-/** ADD as another plugin's IPAM delegate: addresses and routes, and no interface. */
+/** ADD as another plugin's IPAM delegate: returns addresses and routes, without an interface. */
 export async function addAddresses(call: Invocation, state: CniState): Promise<Result> {
   const { source, named } = sourceFor(call, state.context);
   if (!named) assertReady(state);
   const key = keyOf(call, 'ipam');
-  await clearTheWay(key, call, state);
+  await removeLeftovers(key, call, state);
   const record = { ...newRecord(key, call, netnsAt(call.netns) ?? 0, state), ...source.heldBy(key) };
-  return await recorded(record, state, async () => {
+  return await withRecord(record, state, async () => {
     const { ips, routes, dns } = await source.take(call, state);
     state.step('addresses reserved');
-    // With their gateways: the reference plugins' CHECK does not find routes without.
+    // With gateways: the reference plugins' CHECK does not find routes without one.
     const complete = named ? routes : routes.map((route) => withGateway(route, ips));
     return {
       result: { ...EMPTY_RESULT, ips, routes: complete, dns },
@@ -32,8 +32,8 @@ export async function addAddresses(call: Invocation, state: CniState): Promise<R
 }
 
 /**
- * Where a delegate's addresses come from. `named`: the configuration names its own ranges, which need no
- * agent.
+ * The source of a delegate's addresses. `named`: the configuration names its own ranges, so that the agent
+ * need not be ready.
  */
 export function sourceFor(
   call: Invocation,
@@ -43,7 +43,7 @@ export function sourceFor(
   const { assigner } = context;
   if (conf.named || !assigner) return { source: hostLocal(conf), named: conf.named };
   const requested = requestedIps(call.conf.source, call.argsText);
-  // No more routes than the configuration names.
+  // Only the routes named in the configuration.
   const routes = decodeRoutes(call.conf.object('ipam'));
   return { source: blocks(assigner, { requested, pools: [], routes }), named: false };
 }

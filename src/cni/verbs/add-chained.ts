@@ -7,11 +7,11 @@ import { type Attachment, keyOf } from '../records/attachment.ts';
 import type { CniState } from '../state.ts';
 import { findLink } from '../wiring/links.ts';
 import { PodNetns } from '../wiring/pod-netns.ts';
-import { clearTheWay, newRecord, recorded } from './transaction.ts';
+import { newRecord, removeLeftovers, withRecord } from './transaction.ts';
 
 /**
- * ADD after the plugin that made the interface: sets the MTU if the configuration gives one, records the pod,
- * and passes the result on unchanged.
+ * ADD chained after the plugin that created the interface: sets the MTU if configured, records the pod, and
+ * returns the previous result unchanged.
  */
 export async function addChained(call: Invocation, state: CniState): Promise<object> {
   const previous = call.conf.object('prevResult')?.source ?? {};
@@ -27,7 +27,7 @@ export async function addChained(call: Invocation, state: CniState): Promise<obj
     );
   }
   const key = keyOf(call, 'interface');
-  await clearTheWay(key, call, state);
+  await removeLeftovers(key, call, state);
   const own = result.interfaces.findIndex(({ name, sandbox }) => name === call.ifName && sandbox);
   const addresses = result.ips
     .filter((ip) => ip.interface === undefined || own < 0 || ip.interface === own)
@@ -41,7 +41,7 @@ export async function addChained(call: Invocation, state: CniState): Promise<obj
     chained: true,
     ...(host ? { hostDevice: host.name } : {}),
   };
-  await recorded(record, state, async () => {
+  await withRecord(record, state, async () => {
     if (mtu) pod.executeSync(linkSet(link.index, { mtu }));
     return { result, addresses, ...(mtu ? { mtu } : {}) };
   });

@@ -9,11 +9,18 @@ import { PodNetns } from '../wiring/pod-netns.ts';
 import { wiringFor } from '../wiring/registry.ts';
 import { addAddresses } from './add-addresses.ts';
 import { addChained } from './add-chained.ts';
-import { assertReady, clearTheWay, evict, newRecord, recorded, refuseMasquerade } from './transaction.ts';
+import {
+  assertReady,
+  checkMasquerade,
+  evict,
+  newRecord,
+  removeLeftovers,
+  withRecord,
+} from './transaction.ts';
 
 /**
- * ADD: makes a container's interface, or gives addresses to the plugin that makes it, or records what a
- * plugin before us in the chain has made.
+ * ADD: creates a container's interface, assigns addresses for the plugin that creates it, or records an
+ * interface created by an earlier plugin in the chain.
  */
 export async function add(call: Invocation, state: CniState): Promise<object> {
   if (roleOf(call.conf) === 'ipam') return encodeResult(await addAddresses(call, state), call.version);
@@ -26,7 +33,7 @@ async function addInterface(call: Invocation, state: CniState): Promise<Result> 
   if (plan.needsAgent) assertReady(state);
   using netns = PodNetns.open(call.netns, state.netns);
   const key = keyOf(call, 'interface');
-  await clearTheWay(key, call, state);
+  await removeLeftovers(key, call, state);
   const identity = podIdentity(call);
   const hostDevice = plan.hostDevice(key, identity);
   await evict(hostDevice, key, state);
@@ -36,11 +43,11 @@ async function addInterface(call: Invocation, state: CniState): Promise<Result> 
     ...plan.record,
     hostDevice,
   };
-  return await recorded(record, state, async () => {
+  return await withRecord(record, state, async () => {
     const addresses = (await plan.addresses?.take(call, state)) ?? NO_ADDRESSES;
     state.step('addresses reserved');
     const taken = addresses.ips.map(({ address }) => address);
-    refuseMasquerade(call, plan.record.bridge ?? hostDevice, taken, state);
+    checkMasquerade(call, plan.record.bridge ?? hostDevice, taken, state);
     const attached = await plan.attach({ key, identity, netns, hostDevice, addresses }, state);
     state.step('pod configured');
     const { interfaces, ips, routes, mtu } = attached;

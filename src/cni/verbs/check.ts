@@ -18,23 +18,24 @@ import { wiringOf } from '../wiring/registry.ts';
 import { DOOMED } from '../wiring/sweep.ts';
 
 /**
- * CHECK: throws CniError 999 naming what is missing or wrong: interface, addresses and routes against the
- * chain's result, the host's end against our record, and the reservation. What other plugins added is fine.
+ * CHECK: throws CniError 999 naming what is missing or wrong. Compares interface, addresses and routes with
+ * the chain's result and the host end with our record, and checks the reservation. Ignores additions by other
+ * plugins.
  */
 export async function check(call: Invocation, state: CniState): Promise<undefined> {
   if (!call.conf.has('prevResult')) throw new CniError(CODE.INVALID_CONFIG, 'Required prevResult missing');
   const result = decodeResult(call.conf.raw('prevResult'));
   const role = roleOf(call.conf) === 'ipam' ? 'ipam' : 'interface';
   const found = state.attachments.read(keyOf(call, role));
-  if (found && found.state !== 'ready') throw wrong(`the attachment is half made (${found.state})`);
+  if (found && found.state !== 'ready') throw wrong(`the attachment is incomplete (${found.state})`);
   const record = found;
   if (!record?.chained) await checkAddresses(record, call, state);
   if (role === 'ipam') return;
   using netns = PodNetns.open(call.netns, state.netns);
   if (record && record.bootId === state.bootId && record.netnsId !== netns.id) {
-    throw wrong(`"${call.netns}" is another network namespace than at ADD`);
+    throw wrong(`"${call.netns}" is not the network namespace given to ADD`);
   }
-  // The agent lets the MTU of its pods follow that of the node.
+  // The agent updates its pods' MTU when the node's changes.
   const mtu = record?.managed ? state.context.mtu : record?.mtu;
   const inside = checkPod(call, netns.link, result, mtu);
   if (!record || record.chained) return;
@@ -75,9 +76,7 @@ function checkPodAddresses(pod: NetlinkSocket, link: Link, result: Result, index
   }
 }
 
-/**
- * By destination and gateway: another plugin may have moved a route to another device, or changed its metric.
- */
+/** Compares destination and gateway only: another plugin may have changed a route's device or metric. */
 function checkRoutes(pod: NetlinkSocket, result: Result): void {
   for (const family of FAMILIES) {
     const expected = result.routes.filter(({ dst }) => familyOf(dst) === family);
@@ -92,7 +91,7 @@ function checkRoutes(pod: NetlinkSocket, result: Result): void {
   }
 }
 
-/** Looks at the host's end, in whichever wiring. */
+/** Checks the properties of the host end common to all wirings. */
 function checkHost(record: Attachment, inside: Link, mtu: number | undefined, state: CniState): Link {
   const { hostDevice = '' } = record;
   const outside = findLink(state.link, hostDevice);

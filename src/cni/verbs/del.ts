@@ -6,21 +6,18 @@ import type { Invocation } from '../protocol/invocation.ts';
 import { type Attachment, type DamagedAttachment, handleOf, keyOf } from '../records/attachment.ts';
 import { localPod } from '../records/local-pod.ts';
 import type { CniState } from '../state.ts';
-import { doom, farEnd } from '../wiring/links.ts';
+import { doom, hostEndOf } from '../wiring/links.ts';
 import { hostLinks, strayLinks } from '../wiring/registry.ts';
 
-/**
- * DEL: takes back what ADD gave. Succeeds however little of it is left, and as often as it is called: without
- * namespace, record or reservation.
- */
+/** DEL: undoes ADD. Idempotent: succeeds even without a namespace, record or reservation. */
 export async function del(call: Invocation, state: CniState): Promise<undefined> {
   const key = keyOf(call, roleOf(call.conf) === 'ipam' ? 'ipam' : 'interface');
   const record = state.attachments.read(key);
-  if (record) return takeBack(record, state, call);
+  if (record) return removeAttachment(record, state, call);
   if (key.role === 'interface') {
     for (const link of strayLinks(key, state)) doom(link, state);
-    // The reference plugin made it before this node was ours: its veth is found by the pod's end.
-    doom(farEnd(call, state), state);
+    // Created by the reference plugin before this node used flatnet: the pod's end leads to its veth.
+    doom(hostEndOf(call, state), state);
   }
   state.pools.in(reservationsDir(call, state.context)).release(call);
   if (state.context.assigner && !(await releaseHandle(handleOf(key), state))) {
@@ -28,15 +25,15 @@ export async function del(call: Invocation, state: CniState): Promise<undefined>
   }
 }
 
-/** For the record of an attachment of which only addresses are left. */
+/** Fields for the record of an attachment of which only addresses are left. */
 const NOTHING = { state: 'removing', netns: '', netnsId: 0, bootId: '', dir: '', addresses: [] } as const;
 
 /**
- * Removes all that belongs to a record, then the record. The order matters: the record says what is going on,
- * then the link stops answering, and only then is the address free for another pod. `call`: the DEL or GC
- * behind it.
+ * Removes everything that belongs to a record, then the record. The order matters: first the record is
+ * marked, then the link stops answering, and only then is the address released for other pods. `call`: the
+ * DEL or GC that caused the removal.
  */
-export async function takeBack(
+export async function removeAttachment(
   record: Attachment | DamagedAttachment,
   state: CniState,
   call?: Invocation,
@@ -45,12 +42,12 @@ export async function takeBack(
     state.attachments.write({ ...record, state: 'removing' });
     state.step('removal recorded');
     const pod = localPod(record);
-    // Before the link changes, or the agent would put it back where it belongs.
+    // Before the link changes, or the agent would repair it.
     if (pod) state.context.detached(pod);
   }
   for (const link of hostLinks(record, state)) doom(link, state);
   state.step('link doomed');
-  // The record stays until the store has been told.
+  // The record stays until the store has released the addresses.
   if (!(await releaseAddresses(record, state, call))) return;
   state.step('addresses released');
   state.attachments.remove(record);

@@ -9,12 +9,12 @@ import type { Attachment, DamagedAttachment } from '../records/attachment.ts';
 import type { CniState } from '../state.ts';
 import { netnsAt } from '../wiring/pod-netns.ts';
 import { wiringOf } from '../wiring/registry.ts';
-import { takeBack } from './del.ts';
-import { doNotedDels } from './noted.ts';
+import { removeAttachment } from './del.ts';
+import { runNotedDels } from './noted.ts';
 
 /**
- * GC: takes back every attachment and reservation of this network that the runtime does not name. Meanwhile
- * the runtime holds off ADD and DEL of the network. Carries on after errors and reports them together.
+ * GC: removes every attachment and reservation of this network that the runtime does not list. The runtime
+ * does not call ADD and DEL for the network meanwhile. Continues after errors and reports them together.
  */
 export async function gc(call: Invocation, state: CniState): Promise<undefined> {
   if (roleOf(call.conf) === 'loopback') return;
@@ -24,7 +24,7 @@ export async function gc(call: Invocation, state: CniState): Promise<undefined> 
   for (const record of state.attachments.list()) {
     if (record.network !== call.network || names.has(nameOf(record))) continue;
     await state.locks
-      .run(record.containerId, () => takeBack(record, state, call))
+      .run(record.containerId, () => removeAttachment(record, state, call))
       .catch((error) => errors.push(error));
   }
   try {
@@ -37,32 +37,32 @@ export async function gc(call: Invocation, state: CniState): Promise<undefined> 
 }
 
 /**
- * Our own collection, for runtimes that never call GC and for the remains of crashes: deletes doomed links,
- * does noted DELs, takes back half-made attachments and those whose pod is gone. Reservations without a
- * record of ours belong to pods that other plugins made before; they stay. A container with a call under way
- * is left alone.
+ * Our own garbage collection, for runtimes that never call GC and for leftovers of crashes: deletes doomed
+ * links, executes noted DELs, removes incomplete attachments and those whose pod is gone. Reservations
+ * without a record of ours belong to pods created earlier by other plugins and stay. Containers with a call
+ * in progress are skipped.
  */
 export async function collectGarbage(state: CniState): Promise<void> {
   state.later.cancel();
   await state.sweeper.now();
-  await doNotedDels(state);
+  await runNotedDels(state);
   for (const seen of state.attachments.list()) {
     const { containerId } = seen;
     if (!isStale(seen, state) || state.locks.isBusy(containerId)) continue;
     await state.locks.run(containerId, async () => {
-      // A call may have come and gone since the records were read.
+      // A call may have completed since the records were read.
       const record = state.attachments.readAgain(seen);
-      if (record && isStale(record, state)) await takeBack(record, state);
+      if (record && isStale(record, state)) await removeAttachment(record, state);
     });
   }
 }
 
-/** Whether the pod behind a record is gone, or was never finished. */
+/** Whether a record's pod is gone or was never completed. */
 function isStale(record: Attachment | DamagedAttachment, state: CniState): boolean {
   if (record.state !== 'ready' || record.bootId !== state.bootId) return true;
-  // Addresses given to a plugin that named no namespace: only a DEL or GC tells.
+  // Addresses assigned for a plugin that named no namespace: only a DEL or GC shows that they are unused.
   if (record.netnsId === 0 || record.netnsId === netnsAt(record.netns)) return false;
-  // A namespace may live on, held by its processes, after its path is gone. Then its veth does too.
+  // A namespace may outlive its path, kept alive by its processes. Its veth then still exists too.
   return !record.hostDevice || !wiringOf(record).hostLink(record, state);
 }
 
@@ -70,7 +70,7 @@ function nameOf({ containerId, ifName }: Owner): string {
   return `${containerId} ${ifName}`;
 }
 
-/** libcni sends the list under the key of the specification and under the one it used before. */
+/** libcni sends the list under the specification's key and under the one it used earlier. */
 function validAttachments({ conf }: Invocation): Owner[] {
   const list = conf.list('cni.dev/valid-attachments') ?? conf.list('cni.dev/attachments') ?? [];
   return list.map((entry, i) => {

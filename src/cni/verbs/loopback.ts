@@ -8,10 +8,10 @@ import type { CniState } from '../state.ts';
 import { findLink } from '../wiring/links.ts';
 import { PodNetns } from '../wiring/pod-netns.ts';
 
-/** The index of `lo` in every namespace. */
+/** Interface index of `lo` in every namespace. */
 const LOOPBACK = 1;
 
-/** ADD of the `loopback` plugin: brings `lo` up and says which addresses the kernel gave it. */
+/** ADD of the `loopback` plugin: brings `lo` up and reports the addresses the kernel assigned to it. */
 export function loopbackAdd(call: Invocation, state: CniState): object {
   using netns = PodNetns.open(call.netns, state.netns);
   const pod = netns.link;

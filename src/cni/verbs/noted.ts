@@ -6,19 +6,19 @@ import type { CniState } from '../state.ts';
 import { del } from './del.ts';
 import { loopbackDel } from './loopback.ts';
 
-/** Does all DELs noted while no agent answered. */
-export async function doNotedDels(state: CniState): Promise<void> {
+/** Executes all DELs noted while no agent answered. */
+export async function runNotedDels(state: CniState): Promise<void> {
   for (const note of notedDels(state.context.stateDir)) {
     const containerId = note.request.env.CNI_CONTAINERID ?? '';
-    await state.locks.run(containerId, () => doNotedDel(note, state));
+    await state.locks.run(containerId, () => runNotedDel(note, state));
   }
 }
 
 /**
- * Does a noted DEL. The caller holds the container's lock; its previous holder may have done the DEL already
- * and given the container a new interface, so the note must still be there.
+ * Executes a noted DEL, if the note still exists. The caller holds the container's lock; its previous holder
+ * may already have executed the DEL and given the container a new interface.
  */
-export async function doNotedDel({ file, request }: NotedDel, state: CniState): Promise<void> {
+export async function runNotedDel({ file, request }: NotedDel, state: CniState): Promise<void> {
   if (!existsSync(file)) return;
   try {
     const command = readCommand(request.env);

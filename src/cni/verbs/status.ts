@@ -6,7 +6,7 @@ import { wiringFor } from '../wiring/registry.ts';
 import { sourceFor } from './add-addresses.ts';
 
 /**
- * STATUS: throws CniError 50 while an ADD could not be served: the agent is not ready, or no address is left.
+ * STATUS: throws CniError 50 while ADD cannot be served: the agent is not ready, or no addresses are left.
  */
 export function status(call: Invocation, state: CniState): undefined {
   const { context } = state;

@@ -12,11 +12,11 @@ import { notedDels } from '../records/noted-del.ts';
 import type { CniState } from '../state.ts';
 import { netnsAt } from '../wiring/pod-netns.ts';
 import { wiringOf } from '../wiring/registry.ts';
-import { takeBack } from './del.ts';
-import { doNotedDel } from './noted.ts';
+import { removeAttachment } from './del.ts';
+import { runNotedDel } from './noted.ts';
 
-/** The outcome of an ADD's work. */
-export type Made = {
+/** The outcome of an ADD. */
+export type AddOutcome = {
   readonly result: Result;
   readonly addresses: readonly Prefixed[];
   /** Bytes. */
@@ -25,13 +25,13 @@ export type Made = {
 };
 
 /**
- * Runs the work of an ADD between its two records: the first is on disk before anything is made, the second
- * says that everything is there. If the work fails, takes everything back and rethrows.
+ * Runs the work of an ADD between two records: the first is on disk before anything is created, the second
+ * marks completion. If the work fails, rolls everything back and rethrows.
  */
-export async function recorded(
+export async function withRecord(
   record: Attachment,
   state: CniState,
-  work: () => Promise<Made>,
+  work: () => Promise<AddOutcome>,
 ): Promise<Result> {
   state.attachments.write(record);
   state.step('record written');
@@ -51,18 +51,18 @@ export async function recorded(
     return result;
   } catch (error) {
     try {
-      // An owner that has an address already keeps it: it is another attachment's, and this one got none.
+      // The owner already had an address, which belongs to another attachment: this one got none to release.
       const taken = error instanceof FlatnetError && error.code === 'ADDRESS_TAKEN';
-      await takeBack(taken ? { ...record, dir: '' } : record, state);
+      await removeAttachment(taken ? { ...record, dir: '' } : record, state);
     } catch (second) {
       const pod = podTitle({ ...record, ...record.pod });
-      state.context.warn(`taking back the failed ADD of ${pod}`, second);
+      state.context.warn(`rolling back the failed ADD of ${pod}`, second);
     }
     throw error;
   }
 }
 
-/** The first record of an ADD; it names no source of addresses. */
+/** The first record of an ADD, without a source of addresses. */
 export function newRecord(
   key: AttachmentKey,
   call: Invocation,
@@ -75,41 +75,41 @@ export function newRecord(
 }
 
 /**
- * Refuses a second ADD while the first one's work stands. Removes what an interrupted ADD left, or one whose
- * DEL was noted while no agent was there to do it.
+ * Rejects a second ADD while the attachment of the first exists. Removes leftovers of an interrupted ADD, or
+ * of one whose DEL was noted while the agent was unavailable.
  */
-export async function clearTheWay(key: AttachmentKey, call: Invocation, state: CniState): Promise<void> {
-  for (const note of notedDels(state.context.stateDir, call)) await doNotedDel(note, state);
+export async function removeLeftovers(key: AttachmentKey, call: Invocation, state: CniState): Promise<void> {
+  for (const note of notedDels(state.context.stateDir, call)) await runNotedDel(note, state);
   const earlier = state.attachments.read(key);
   if (!earlier) return;
-  const stands =
+  const isIntact =
     earlier.state === 'ready' &&
     earlier.bootId === state.bootId &&
     earlier.netnsId === netnsAt(call.netns) &&
     (!earlier.hostDevice || wiringOf(earlier).hostLink(earlier, state));
-  if (stands) {
+  if (isIntact) {
     throw new CniError(
       CODE.INTERNAL,
-      `container ${key.containerId} has interface ${key.ifName} on network ${key.network} already`,
-      'DEL comes before a second ADD',
+      `container ${key.containerId} already has interface ${key.ifName} on network ${key.network}`,
+      'call DEL before a second ADD',
     );
   }
-  await takeBack(earlier, state);
+  await removeAttachment(earlier, state);
 }
 
 /**
- * Frees the name of the host device: a pod may return although its earlier sandbox was never deleted. Nothing
- * answers for the old sandbox's addresses then.
+ * Frees the host device's name: a pod may return although its earlier sandbox was never deleted. The old
+ * sandbox's addresses are no longer reachable then.
  */
 export async function evict(hostDevice: string, key: AttachmentKey, state: CniState): Promise<void> {
   for (const earlier of state.attachments.onDevice(hostDevice)) {
     if (earlier.containerId === key.containerId) continue;
-    // Don't wait for it: it may be waiting for us.
+    // Don't wait for the lock: its holder may be waiting for ours.
     if (state.locks.isBusy(earlier.containerId)) {
-      const text = `another sandbox of the pod is at work on ${hostDevice}`;
+      const text = `another sandbox of the pod is using ${hostDevice}`;
       throw new CniError(CODE.TRY_AGAIN, text, earlier.containerId);
     }
-    await state.locks.run(earlier.containerId, () => takeBack(earlier, state));
+    await state.locks.run(earlier.containerId, () => removeAttachment(earlier, state));
   }
 }
 
@@ -120,10 +120,10 @@ export function assertReady({ context }: CniState): void {
 }
 
 /**
- * The agent masquerades what leaves the cluster's networks. Throws CniError 2 for a configuration that wants
- * more.
+ * The agent masquerades traffic that leaves the cluster's networks. Throws CniError 2 for a configuration
+ * that requires more.
  */
-export function refuseMasquerade(
+export function checkMasquerade(
   call: Invocation,
   dev: string,
   ips: readonly Prefixed[],

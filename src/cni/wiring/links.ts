@@ -9,7 +9,8 @@ import { PodNetns } from './pod-netns.ts';
 import { DOOMED } from './sweep.ts';
 
 /**
- * Milliseconds. The kernel takes one, or up to a second after a burst of changes (linkwatch_schedule_work).
+ * Milliseconds. The kernel usually takes one, but up to a second after a burst of changes
+ * (linkwatch_schedule_work).
  */
 const CARRIER_PATIENCE = 3000;
 const LONGEST_PAUSE = 20;
@@ -26,7 +27,7 @@ export function findLink(socket: NetlinkSocket, dev: string | number): Link | un
 
 /**
  * Waits until a link that has just gained its carrier passes packets: until the kernel notices, a bridge
- * keeps the port closed and a veth drops what it is given. Throws CniError 11 after 3 seconds.
+ * keeps the port closed and a veth drops all packets. Throws CniError 11 after 3 seconds.
  */
 export async function untilOperational(socket: NetlinkSocket, dev: string | number): Promise<void> {
   const deadline = performance.now() + CARRIER_PATIENCE;
@@ -39,11 +40,11 @@ export async function untilOperational(socket: NetlinkSocket, dev: string | numb
 }
 
 /**
- * Runs `make`, which makes a pair. If either name belongs to a link that waits to be swept after a DEL,
- * sweeps and makes it again; `evict` dooms whatever else holds the host device's name wrongly. Throws
- * CniError 999 in the reference plugins' words if a name is taken.
+ * Runs `make`, which creates a pair. If a name belongs to a link waiting to be swept after a DEL, sweeps and
+ * retries; `evict` dooms any other link that wrongly has the host device's name. Throws CniError 999 with the
+ * reference plugins' message if a name is taken.
  */
-export async function makePair(
+export async function createPair(
   { ifName, hostDevice }: { readonly ifName: string; readonly hostDevice: string },
   state: CniState,
   make: () => void,
@@ -70,22 +71,22 @@ function isTaken(error: unknown): boolean {
   return error instanceof FlatnetError && error.errno === 'EEXIST';
 }
 
-/** Takes a link out of service at once and has it deleted soon. */
+/** Takes a link out of service immediately and schedules its deletion. */
 export function doom(link: Link | undefined, state: CniState): void {
   if (link?.kind !== 'veth') return;
   if (link.group !== DOOMED) {
-    // It stays a port of its bridge, which drops the port's MACs when it goes down (br_stp_disable_port).
+    // It remains a port of its bridge, which flushes the port's MACs when it goes down (br_stp_disable_port).
     // Leaving the bridge would wait for RCU (netdev_rx_handler_unregister).
     const answers = state.link.executeAllSync(linkSet(link.index, { up: false, group: DOOMED }));
-    // The kernel may be taking it apart with the pod's namespace at this moment.
+    // The kernel may be deleting it together with the pod's namespace.
     const error = answers.find((answer) => answer && answer.errno !== 'ENODEV');
     if (error) throw error;
   }
   state.sweeper.soon(link.name);
 }
 
-/** The host's end of a veth whose other end is a pod's interface. */
-export function farEnd(at: Pick<Attachment, 'netns' | 'ifName'>, state: CniState): Link | undefined {
+/** Returns the host end of a veth whose other end is a pod's interface. */
+export function hostEndOf(at: Pick<Attachment, 'netns' | 'ifName'>, state: CniState): Link | undefined {
   using netns = PodNetns.tryOpen(at.netns, state.netns);
   if (!netns) return undefined;
   const inside = findLink(netns.link, at.ifName);

@@ -13,7 +13,7 @@ import type { PodAddress } from '../addresses/source.ts';
 import type { RouteConfig } from '../protocol/result.ts';
 import type { PodNetns } from './pod-netns.ts';
 
-/** Brings the pod's end up with addresses that are usable at once, permanent neighbours and routes. */
+/** Brings the pod's end up with immediately usable addresses, permanent neighbours and routes. */
 export function configurePod(
   netns: PodNetns,
   ifName: string,
@@ -30,13 +30,13 @@ export function configurePod(
     ...neighbours.map((neighbour) => neighbourReplace({ ...neighbour, dev: index })),
     ...routes.map((route) => podRoute(index, route, ips)),
   ]);
-  // EEXIST: the route of the network itself, or one the configuration names twice.
+  // EEXIST: the subnet's own route, or a duplicate in the configuration.
   const error = answers.find((answer) => answer && answer.errno !== 'EEXIST');
   if (error) throw error;
 }
 
 /**
- * Gives an interface an address as the reference plugins do: with broadcast address, and without duplicate
+ * Assigns an address as the reference plugins do: with a broadcast address and without duplicate address
  * detection.
  */
 export function assignAddress(dev: number, address: Prefixed): Request {
@@ -47,8 +47,8 @@ export function assignAddress(dev: number, address: Prefixed): Request {
 }
 
 /**
- * Sets the MTU (bytes) of a running pod's own interface, like `ip -n POD link set eth0 mtu N`: with only the
- * host's end changed, the pod would send packets that nobody carries. Returns whether it changed. Throws
+ * Sets the MTU (bytes) of a running pod's own interface, like `ip -n POD link set eth0 mtu N`: if only the
+ * host end changed, the pod would send packets that get dropped. Returns whether the MTU changed. Throws
  * NETLINK, and NOT_FOUND when the pod is gone.
  */
 export async function setPodMtu({ netns, ifName }: LocalPod, mtu: number): Promise<boolean> {
@@ -74,8 +74,8 @@ function podRoute(dev: number, route: RouteConfig, ips: readonly PodAddress[]): 
 }
 
 /**
- * Before the interface comes up: turns off duplicate address detection, which would hold back the link-local
- * address for a second or two, and turns on IPv6, which some runtimes disable in new namespaces.
+ * Call before the interface comes up: disables duplicate address detection, which would delay the link-local
+ * address by a second or two, and enables IPv6, which some runtimes disable in new namespaces.
  */
 function prepareIpv6(netns: PodNetns, ifName: string): void {
   withNetns(netns.fd, () => {
@@ -84,7 +84,7 @@ function prepareIpv6(netns: PodNetns, ifName: string): void {
       if (readSysctl(path) === '1') writeSysctl(path, 0);
     }
     writeSysctl(`net/ipv6/conf/${ifName}/accept_dad`, 0);
-    // Otherwise the addresses are lost whenever the interface goes down for a moment.
+    // Otherwise the addresses are lost whenever the interface goes down briefly.
     writeSysctl(`net/ipv6/conf/${ifName}/keep_addr_on_down`, 1);
   });
 }

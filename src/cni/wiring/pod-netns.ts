@@ -4,13 +4,13 @@ import { NETLINK_ROUTE, NetlinkSocket } from '../../linux/netlink/socket.ts';
 import { netnsId, openNetns } from '../../linux/netns.ts';
 import { CniError, CODE } from '../protocol/error.ts';
 
-/** A pod's network namespace, held open, as its path may vanish at any moment. */
+/** A pod's network namespace, held open because its path may vanish at any time. */
 export class PodNetns implements Disposable {
   readonly path: string;
   readonly fd: number;
-  /** Its inode. */
+  /** The namespace's inode. */
   readonly id: number;
-  /** A route socket inside. */
+  /** An rtnetlink socket inside the namespace. */
   readonly link: NetlinkSocket;
 
   private constructor(path: string, fd: number) {
@@ -20,7 +20,7 @@ export class PodNetns implements Disposable {
     this.link = NetlinkSocket.open(NETLINK_ROUTE, { netns: fd });
   }
 
-  /** Throws CniError 8 if the path is no network namespace, or is the node's own. */
+  /** Throws CniError 8 if the path is not a network namespace or is the node's own. */
   static open(path: string, nodeNetns: string): PodNetns {
     const netns = openAt(path, (fd) => new PodNetns(path, fd));
     if (netns.id !== netnsId(nodeNetns)) return netns;
@@ -29,9 +29,7 @@ export class PodNetns implements Disposable {
     throw new CniError(CODE.INVALID_NETNS, text, `netns "${path}"`);
   }
 
-  /**
-   * Like `open`, but undefined if there is no such namespace: DEL and garbage collection go on without it.
-   */
+  /** Like `open`, but returns undefined on failure: DEL and garbage collection continue without it. */
   static tryOpen(path: string, nodeNetns: string): PodNetns | undefined {
     try {
       return path ? PodNetns.open(path, nodeNetns) : undefined;
@@ -57,7 +55,7 @@ function openAt<T>(path: string, use: (fd: number) => T): T {
   }
 }
 
-/** The inode of the namespace at a path, or undefined when there is none. */
+/** Returns the inode of the namespace at a path; undefined when there is none. */
 export function netnsAt(path: string): number | undefined {
   try {
     return netnsId(path);

@@ -11,10 +11,7 @@ import type { Wiring } from './wiring.ts';
 
 const WIRINGS: Readonly<Record<Network['wiring'], Wiring>> = { bridge, routed };
 
-/**
- * The network's wiring for a configuration of ours; one that names a bridge or ranges gets what it was
- * written for.
- */
+/** The network's wiring for our own configuration; a bridge for one that names a bridge or ranges. */
 export function wiringFor(call: Invocation, { wiring = 'bridge' }: CniContext): Wiring {
   return isOurs(call.conf) ? WIRINGS[wiring] : bridge;
 }
@@ -23,7 +20,7 @@ export function wiringOf({ wiring }: Pick<Attachment, 'wiring'>): Wiring {
   return WIRINGS[wiring ?? 'bridge'];
 }
 
-/** The host's ends of an attachment that are its own or, without a whole record, may be. */
+/** The host ends of an attachment; those that may be its own if its record is damaged. */
 export function hostLinks(record: Attachment | DamagedAttachment, state: CniState): readonly Link[] {
   if (record.state === 'damaged') return record.role === 'interface' ? strayLinks(record, state) : [];
   if (record.chained || !record.hostDevice) return [];
@@ -31,7 +28,7 @@ export function hostLinks(record: Attachment | DamagedAttachment, state: CniStat
   return link ? [link] : [];
 }
 
-/** What any wiring may have left of an attachment that has no record. */
+/** Links any wiring may have left of an attachment without a record. */
 export function strayLinks(key: AttachmentKey, state: CniState): readonly Link[] {
   return Object.values(WIRINGS).flatMap((wiring) => wiring.strayLinks(key, state));
 }

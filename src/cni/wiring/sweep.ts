@@ -3,30 +3,30 @@ import { FlatnetError } from '../../error.ts';
 import { linkDeleteGroup } from '../../linux/link/link.ts';
 import { NETLINK_ROUTE, NetlinkSocket } from '../../linux/netlink/socket.ts';
 
-/** The interface group (IFLA_GROUP) of links that wait to be deleted. */
+/** The interface group (IFLA_GROUP) of links waiting to be deleted. */
 export const DOOMED = 0xf1a7;
 
 /**
- * Milliseconds without a CNI call before a sweep. By then the kernel has usually taken the links along with
- * their pods' namespaces, and the sweep finds nothing to wait for.
+ * Milliseconds without a CNI call before a sweep. By then the kernel has usually deleted the links together
+ * with their pods' namespaces, and the sweep has nothing to wait for.
  */
 const QUIET = 50;
-/** Milliseconds a link waits at most, however many calls come. */
+/** Maximum time a link waits, in milliseconds, however many calls arrive. */
 const LONGEST = 500;
 
 /**
- * Deletes links by the group. The kernel waits 15–30 ms (RCU), with the lock that every change of the network
- * needs, for each request that deletes links, however many there are: a DEL that waited for its own would
- * take longer than all else together. So a DEL only takes its link out of service and puts it into the group.
+ * Deletes links in batches. For each request that deletes links, however many, the kernel waits 15–30 ms
+ * (RCU) while holding the lock needed for every network change: waiting for that would take longer than the
+ * rest of a DEL. So a DEL only takes its link out of service and adds it to the group.
  */
 export class Sweeper implements AsyncDisposable {
   readonly #socket: NetlinkSocket;
   readonly #report: (error: unknown) => void;
   readonly #queue = new Queue();
-  /** Names of links that wait. */
+  /** Names of links waiting to be deleted. */
   readonly #doomed = new Set<string>();
   #timer: NodeJS.Timeout | undefined;
-  /** When the link that has waited longest has to go, by `performance.now`. */
+  /** Deadline of the longest-waiting link, by `performance.now`. */
   #due = 0;
 
   constructor(netns: string, report: (error: unknown) => void) {
@@ -34,19 +34,21 @@ export class Sweeper implements AsyncDisposable {
     this.#report = report;
   }
 
-  /** Whether a link of this name may be on its way out. */
+  /** Whether a link with this name may be waiting to be deleted. */
   has(name: string): boolean {
     return this.#doomed.has(name);
   }
 
-  /** Deletes the group's links once no call has come for a moment. `name`: the link just added to it. */
+  /**
+   * Schedules a sweep for when no calls have arrived for a moment. `name`: the link just added to the group.
+   */
   soon(name?: string): void {
     if (name !== undefined) this.#doomed.add(name);
     if (!this.#timer) this.#due = performance.now() + LONGEST;
     this.#arm();
   }
 
-  /** A call is being served: a pending sweep, which would hold the lock that the call needs, waits. */
+  /** Postpones a pending sweep in favour of a call, which needs the lock that the sweep would hold. */
   yield(): void {
     if (this.#timer) this.#arm();
   }
@@ -57,7 +59,7 @@ export class Sweeper implements AsyncDisposable {
     this.#timer = setTimeout(() => void this.now(), delay);
   }
 
-  /** Deletes what is in the group by now. Resolves when it is gone; never rejects. */
+  /** Deletes the group's current links. Resolves when they are gone; never rejects. */
   now(): Promise<void> {
     clearTimeout(this.#timer);
     this.#timer = undefined;
@@ -75,7 +77,7 @@ export class Sweeper implements AsyncDisposable {
     try {
       await this.#socket.execute([linkDeleteGroup(DOOMED)]);
     } catch (error) {
-      // The kernel says ENODEV for an empty group, as when it took the links with their pods' namespaces.
+      // The kernel returns ENODEV for an empty group, e.g. after deleting the links with their namespaces.
       if (!(error instanceof FlatnetError && error.errno === 'ENODEV')) this.#report(error);
     }
     for (const name of names) this.#doomed.delete(name);

@@ -9,43 +9,44 @@ import type { CniState } from '../state.ts';
 import type { PodNetns } from './pod-netns.ts';
 
 /**
- * One way to connect pods to their node, the doing half: what ADD makes, CHECK looks at and DEL removes. What
- * the agent keeps in the node's kernel for it is the pure half of the same name in `src/wiring/`.
+ * One way to connect pods to their node, the imperative half: what ADD creates, CHECK verifies and DEL
+ * removes. The kernel state the agent maintains for it is described by the pure half of the same name in
+ * `src/wiring/`.
  */
 export interface Wiring {
   /**
-   * What a call asks for, checked before anything is made. Throws CONFIG_INVALID naming the field, and
-   * CniError 2 for what this wiring does not do.
+   * Plans a call, validating it before anything is created. Throws CONFIG_INVALID naming the field, and
+   * CniError 2 for features this wiring does not support.
    */
   plan(call: Invocation, context: CniContext): WiringPlan;
-  /** The host's end of the attachment, if it is there and still belongs to this attachment. */
+  /** The host end of the attachment, if it exists and still belongs to this attachment. */
   hostLink(record: Attachment, state: CniState): Link | undefined;
-  /** The host's ends of an attachment whose record is lost or damaged. */
+  /** The host ends of an attachment whose record is lost or damaged. */
   strayLinks(key: AttachmentKey, state: CniState): readonly Link[];
   /**
-   * CHECK of the node's side: throws CniError 999 naming what is missing or wrong. The pod's interface has
-   * been compared with the result, and `inside` and `outside` are known to be one pair.
+   * Checks the node's side for CHECK: throws CniError 999 naming what is missing or wrong. The pod's
+   * interface has already been compared with the result, and `inside` and `outside` are known to be a pair.
    */
   check(attachment: CheckedAttachment, state: CniState): void;
 }
 
-/** What one ADD is going to do. */
+/** The plan for one ADD. */
 export type WiringPlan = {
-  /** What pods hang on is the agent's own: an ADD waits until the agent is ready. */
+  /** The wiring depends on devices of the agent: ADD fails until the agent is ready. */
   readonly needsAgent: boolean;
   /** Undefined: the interface gets no addresses. */
   readonly addresses: AddressSource | undefined;
-  /** Of the configuration; empty: that of the addresses counts. */
+  /** From the configuration; if empty, the address source's applies. */
   readonly dns: Dns;
-  /** What the record says of the wiring. */
+  /** The record's fields about the wiring. */
   readonly record: Pick<Attachment, 'bridge' | 'hairpin' | 'managed' | 'wiring'>;
-  /** The name of the host's end: the same at every try, so that whatever a crash leaves is found. */
+  /** Name of the host end: the same at every try, so that leftovers of a crash are found. */
   hostDevice(key: AttachmentKey, pod: PodIdentity): string;
-  /** Makes the interface and all it needs on the node. Resolves when it carries packets. */
+  /** Creates the interface and everything it needs on the node. Resolves when it passes packets. */
   attach(pod: NewPod, state: CniState): Promise<Attached>;
 };
 
-/** A pod's interface to be made. */
+/** A pod interface to be created. */
 export type NewPod = {
   readonly key: AttachmentKey;
   readonly identity: PodIdentity;
@@ -54,7 +55,7 @@ export type NewPod = {
   readonly addresses: Addresses;
 };
 
-/** What was made, as the result tells it. */
+/** The created interface, as reported in the result. */
 export type Attached = Pick<Result, 'interfaces' | 'routes'> & {
   readonly ips: readonly (IpConfig & PodAddress)[];
   /** Bytes. */
@@ -68,6 +69,6 @@ export type CheckedAttachment = {
   readonly inside: Link;
   readonly outside: Link;
   readonly netns: PodNetns;
-  /** Of the whole chain. */
+  /** The whole chain's result. */
   readonly result: Result;
 };

@@ -135,7 +135,7 @@ test('CHECK notices that the store gave the address away, and bears with a store
   assert.equal((await check()).exit, 0);
   await server.restart();
   await assigner.release('k8s-pod-network.a.eth0');
-  assert.match(String((await check()).out?.msg), /does not hold 10\.90\./);
+  assert.match(String((await check()).out?.msg), /no longer holds 10\.90\./);
 });
 
 test('DEL with the store away succeeds, and the addresses are freed when it is back', async (t) => {

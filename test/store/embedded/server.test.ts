@@ -18,7 +18,7 @@ function client(t: TestContext, endpoint: string): EtcdKv {
   return kv;
 }
 
-test('killed with -9 at any moment, it keeps every acknowledged write and no half transaction', async (t) => {
+test('killed at any moment, it keeps every acknowledged write and no partial transaction', async (t) => {
   const server = await startEmbeddedProcess();
   t.after(() => server.stop());
   const kv = client(t, server.endpoint);
@@ -31,7 +31,7 @@ test('killed with -9 at any moment, it keeps every acknowledged write and no hal
         const pair = ['/a', '/b'].map((key) => ({ op: 'put', key, value: String(i) }) as const);
         revision = (await kv.txn({ compare: [], success: pair })).revision;
         acknowledged = i;
-        // From the first answer on, so that a slow machine has written something too.
+        // Starts counting at the first answer, so that even a slow machine has written something.
         killed ??= sleep(Math.random() * 200).then(() => server.kill('SIGKILL'));
       }
     } catch (error) {
@@ -40,7 +40,7 @@ test('killed with -9 at any moment, it keeps every acknowledged write and no hal
     await killed;
     await server.restart();
     const [a, b] = await Promise.all([kv.get('/a'), kv.get('/b')]);
-    // The one whose answer was lost may be there too.
+    // The write whose answer was lost may be there too.
     assert.ok(
       [acknowledged, acknowledged + 1].includes(Number(a?.value)),
       `${a?.value} after ${acknowledged}`,
@@ -51,7 +51,7 @@ test('killed with -9 at any moment, it keeps every acknowledged write and no hal
   }
 });
 
-test('leases survive a restart with their full time', async (t) => {
+test('leases survive a restart with their full TTL', async (t) => {
   const server = await startEmbeddedProcess();
   t.after(() => server.stop());
   const kv = client(t, server.endpoint);
@@ -67,7 +67,7 @@ test('leases survive a restart with their full time', async (t) => {
   await eventually(async () => (await kv.get('/a')) === undefined, 3_000);
 });
 
-test('time in which the server was stopped does not count', async (t) => {
+test('time during which the server was stopped does not count', async (t) => {
   const server = await startEmbeddedProcess();
   t.after(() => server.stop());
   const kv = client(t, server.endpoint);
@@ -78,7 +78,7 @@ test('time in which the server was stopped does not count', async (t) => {
   assert.equal(await kv.keepAlive(id), 3);
 });
 
-test('a second server on the same file or address is refused; a dead socket is no obstacle', async (t) => {
+test('a second server on the same file or address is rejected; a stale socket is replaced', async (t) => {
   const folder = temporaryFolder();
   t.after(() => rmSync(folder, { recursive: true, force: true }));
   const [socket, file] = [join(folder, 's'), join(folder, 'run', 'db')];
@@ -136,11 +136,11 @@ test('history is bounded in revisions and in bytes', () => {
   const bytes = Number(db.prepare('SELECT sum(length(value)) AS n FROM history').get()?.n);
   assert.ok(bytes <= 65 * megabyte.length && bytes >= 30 * megabyte.length, `${bytes}`);
   assert.equal(machine.revision, 20_651);
-  assert.equal(machine.history.since(machine.revision, 1).length, 1, 'the newest is always there');
+  assert.equal(machine.history.since(machine.revision, 1).length, 1, 'the newest revision is always kept');
   db.close();
 });
 
-test('a slow reader’s watch gets everything in order and costs the server no memory', async (t) => {
+test('a slow reader’s watch receives everything in order without using server memory', async (t) => {
   const server = await startEmbedded();
   t.after(() => server.stop());
   const kv = client(t, server.endpoint);
@@ -174,7 +174,7 @@ test('a slow reader’s watch gets everything in order and costs the server no m
   assert.equal(next, total);
 });
 
-test('invalid requests are answered, not crashed on', async (t) => {
+test('invalid requests get an error answer and do not crash the server', async (t) => {
   const server = await startEmbedded();
   t.after(() => server.stop());
   const ask = (method: string, path: string, body = ''): Promise<{ status: number; text: string }> =>

@@ -15,7 +15,7 @@ import { overlapping, PREFIX, self, TestCluster } from './cluster.ts';
 
 const NETWORK = { Network: '10.5.0.0/16', SubnetLen: 24 };
 
-/** A client to whose first transaction something happens: before it is sent, or to its answer. */
+/** A client that interferes with its first transaction: before it is sent, or with its answer. */
 class EventfulKv extends EtcdKv {
   before: (transaction: Transaction) => Promise<void> = async () => {};
   after: () => void | Promise<void> = () => {};
@@ -42,7 +42,7 @@ async function start(t: TestContext): Promise<{ cluster: TestCluster; kv: Eventf
   return { cluster, kv, store };
 }
 
-/** The subnet a transaction is about to take. */
+/** The subnet a transaction is about to claim. */
 function aimedAt({ success }: Transaction): Cidr {
   const key =
     success.map((operation) => operation.key).find((name) => name.includes('/subnets/')) ?? assert.fail();
@@ -60,7 +60,7 @@ test('another node takes the subnet first: a different one is chosen', async (t)
   assert.equal(overlapping([...rival, ...claim.subnets]), undefined);
 });
 
-test('the network is cut anew meanwhile, and another node takes a part of the subnet', async (t) => {
+test('the subnet length changes meanwhile, and another node takes a part of the subnet', async (t) => {
   const { cluster, kv, store } = await start(t);
   let rival: readonly Cidr[] = [];
   kv.before = async (transaction) => {
@@ -74,7 +74,7 @@ test('the network is cut anew meanwhile, and another node takes a part of the su
   assert.equal(overlapping([...rival, ...claim.subnets]), undefined);
 });
 
-test('the answer is lost though the lease was written: it stays, and the next try has it', async (t) => {
+test('if the answer is lost after the lease was written, the lease stays and the next try gets it', async (t) => {
   const { cluster, kv, store } = await start(t);
   const first = await store.membership.join(self(1), {});
   first.stop();
@@ -83,11 +83,11 @@ test('the answer is lost though the lease was written: it stays, and the next tr
   };
   const before = await cluster.keys();
   await assert.rejects(store.membership.join(self(1), {}), { code: 'STORE_UNAVAILABLE' });
-  assert.deepEqual(await cluster.keys(), before, 'no moment without the lease');
+  assert.deepEqual(await cluster.keys(), before, 'the lease never disappears');
   assert.deepEqual((await store.membership.join(self(1), {})).subnets, first.subnets);
 });
 
-test('the feed shows the write before its answer comes: the new lease is not taken for the former one', async (t) => {
+test('if the feed shows the write before its answer arrives, the new lease is not mistaken for the former one', async (t) => {
   const { cluster, kv, store } = await start(t);
   const former = await cluster.join(self(1));
   former.stop();
@@ -100,7 +100,7 @@ test('the feed shows the write before its answer comes: the new lease is not tak
   const claim = await store.membership.join(self(1), {});
   await sleep(200);
   claim.stop();
-  assert.deepEqual(await created(), before, 'keys went and came again');
+  assert.deepEqual(await created(), before, 'keys were deleted and recreated');
 });
 
 test('the node’s name is taken between the challenge and the write', async (t) => {

@@ -40,7 +40,7 @@ const put = (keys: Keys, written: Document): WatchEvent => {
   return keys.put(key, value, '0');
 };
 
-test('under blocks, a node is its record and its confirmed blocks; leases do not count', () => {
+test('under the blocks plan, a node consists of its record and confirmed blocks; leases are ignored', () => {
   const keys = new Keys();
   keys.put(layout.config, BLOCKS);
   keys.put(layout.node('b'), record('b', 2));
@@ -88,7 +88,7 @@ test('key ranges may arrive in any order', () => {
   }
 });
 
-test('allocations cause no view and are not kept', () => {
+test('allocations cause no new view and are not stored', () => {
   const keys = new Keys();
   keys.put(layout.config, BLOCKS);
   const state = stateOf(keys);
@@ -99,7 +99,7 @@ test('allocations cause no view and are not kept', () => {
   assert.equal(state.item(ipam.block(blockOf(1))), undefined);
 });
 
-test('a resource that cannot be read keeps its last good value, and says so; a deleted one is gone', () => {
+test('an unreadable resource keeps its last valid value with a warning; a deleted one disappears', () => {
   const keys = new Keys();
   const warnings: string[] = [];
   keys.put(layout.config, LEASE);
@@ -129,7 +129,7 @@ test('a resource that cannot be read keeps its last good value, and says so; a d
   const same = apply(
     keys.put(key, putDocument(layout, document('IPPool', 'p', { cidr: '10.0.0.0/16', blockSize: 26 })).value),
   );
-  assert.equal(same, first, 'what means the same is no change');
+  assert.equal(same, first, 'an equivalent resource is not a change');
 
   const more = apply(put(keys, document('BGPConfiguration', 'default', { asNumber: 65000 })));
   assert.equal(more.resources.bgpConfiguration.asNumber, 65000);
@@ -141,7 +141,7 @@ test('a resource that cannot be read keeps its last good value, and says so; a d
   assert.equal(without.resources.bgpConfiguration, DEFAULT_BGP_CONFIGURATION);
 });
 
-test('incrementally or all at once, on either plan: the same view, the same objects', () => {
+test('incremental and full updates give the same view and objects under either plan', () => {
   const small = fc.nat(3);
   const name = fc.constantFrom('a', 'b', 'c');
   const change = fc.oneof(

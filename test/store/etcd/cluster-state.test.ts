@@ -51,7 +51,7 @@ test('a recorded node has its name and labels, a plain flannel node its address'
   ]);
 });
 
-test('what cannot be read is skipped with a warning and drops nothing else', () => {
+test('an unreadable key is skipped with a warning and affects nothing else', () => {
   const keys = new Keys();
   keys.put(layout.config, CONFIG);
   keys.put(layout.lease([subnetOf(1)]), lease(1));
@@ -60,7 +60,7 @@ test('what cannot be read is skipped with a warning and drops nothing else', () 
   keys.put(layout.lease([subnetOf(5)]), '{}');
   keys.put(layout.node('five'), '{');
   keys.put(layout.node('six'), record('seven', 6));
-  keys.put('/net/flatnet/blocks/x', 'something of a later release');
+  keys.put('/net/flatnet/blocks/x', 'a value of a later release');
   const dual = [subnetOf(8), parseCidr('fd00:8::/64')];
   keys.put(layout.lease(dual), '{"PublicIP":"172.16.0.8","PublicIPv6":"bad","BackendType":"vxlan"}');
   const warnings: string[] = [];
@@ -81,7 +81,7 @@ test('what cannot be read is skipped with a warning and drops nothing else', () 
   ]);
 });
 
-test('without a configuration there is no view; a broken or deleted one keeps the last', () => {
+test('there is no view without a configuration; an invalid or deleted one keeps the last', () => {
   const keys = new Keys();
   const warnings: string[] = [];
   const state = stateOf(keys, warnings);
@@ -90,7 +90,7 @@ test('without a configuration there is no view; a broken or deleted one keeps th
   apply(keys.put(layout.config, CONFIG));
   const first = viewOf(state);
   apply(keys.put(layout.config, `${CONFIG} `));
-  assert.equal(viewOf(state), first, 'the same network is no change');
+  assert.equal(viewOf(state), first, 'an equal network is not a change');
   apply(keys.put(layout.config, '{"Network":"10.0.0.0/33"}'));
   assert.equal(warnings.length, 1);
   assert.equal(viewOf(state), first);
@@ -100,7 +100,7 @@ test('without a configuration there is no view; a broken or deleted one keeps th
   assert.equal(viewOf(state).network.backend.type, 'host-gw');
 });
 
-test('incrementally or all at once: the same view, and unchanged nodes stay the same objects', () => {
+test('incremental and full updates give the same view, and unchanged nodes stay the same objects', () => {
   const names = ['a', 'b', 'c'];
   const small = fc.nat(3);
   const change = fc.oneof(
@@ -160,7 +160,7 @@ test('incrementally or all at once: the same view, and unchanged nodes stay the 
   );
 });
 
-test('with 5,000 nodes a change is cheap and touches nothing else', (t) => {
+test('with 5,000 nodes, a change is cheap and affects nothing else', (t) => {
   const count = 5_000;
   const keys = new Keys();
   keys.put(layout.config, CONFIG);

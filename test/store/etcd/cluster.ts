@@ -12,7 +12,7 @@ import { eventually } from '../servers.ts';
 
 export const PREFIX = '/net';
 
-/** Agents' view of one store: makes stores and claims, and ends them with the test. */
+/** One store as agents use it: creates store clients and claims, and ends them with the test. */
 export class TestCluster {
   readonly kv: EtcdKv;
   readonly warnings: string[] = [];
@@ -37,7 +37,7 @@ export class TestCluster {
     return store;
   }
 
-  /** A new agent's claim: its own store client, `previous` as given. */
+  /** Claims subnets as a new agent with its own store client. */
   join(self: NodeFacts, previous: PerFamily<Cidr> = {}, options: EtcdStoreOptions = {}): Promise<Claim> {
     return this.store(options).membership.join(self, previous);
   }
@@ -65,7 +65,7 @@ export class TestCluster {
   }
 }
 
-/** Node number `i` with the public address 192.0.2.`i`, and 2001:db8::`i` if asked for. */
+/** Node number `i` with the public address 192.0.2.`i` and, with `dual`, 2001:db8::`i`. */
 export function self(i: number, over: Partial<NodeFacts> & { dual?: boolean } = {}): NodeFacts {
   const { dual = false, ...rest } = over;
   return {
@@ -87,7 +87,7 @@ export function overlapping(subnets: readonly Cidr[]): [Cidr, Cidr] | undefined 
   return undefined;
 }
 
-/** How a promise ends: `undefined` while it has not, otherwise the error's code or `fulfilled`. */
+/** A promise's outcome: `undefined` while pending, otherwise the error's code or `fulfilled`. */
 export function outcome(promise: Promise<unknown>): { code: string | undefined } {
   const result: { code: string | undefined } = { code: undefined };
   promise.then(

@@ -3,14 +3,14 @@ import { describe, test } from 'node:test';
 import type { Server } from '../servers.ts';
 import { overlapping, self, TestCluster } from './cluster.ts';
 
-/** Many nodes taking subnets at once: the races that only a real server has. */
+/** Many nodes claiming subnets at once: races that occur only with a real server. */
 export function joining(title: string, start: () => Promise<Server>, skip: string | false = false): void {
   describe(title, { skip }, () => {
     test('30 nodes that join at once get 30 subnets', async (t) => {
       const server = await start();
       t.after(() => server.stop());
       const cluster = new TestCluster(t, server.endpoint);
-      // 62 subnets of which one is skipped: few enough that they often choose the same.
+      // 62 subnets, one of them skipped: few enough for frequent collisions.
       await cluster.configure({ Network: '10.5.0.0/18', SubnetLen: 24 });
       const views = cluster.views();
       const claims = await Promise.all(Array.from({ length: 30 }, (_, i) => cluster.join(self(i + 1))));
@@ -29,7 +29,7 @@ export function joining(title: string, start: () => Promise<Server>, skip: strin
       );
     });
 
-    test('dual stack: neither half is given out twice', async (t) => {
+    test('dual stack: neither half is assigned twice', async (t) => {
       const server = await start();
       t.after(() => server.stop());
       const cluster = new TestCluster(t, server.endpoint);

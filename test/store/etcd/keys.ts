@@ -6,7 +6,7 @@ import type { ClusterView } from '../../../src/store/ports/feed.ts';
 
 export const layout = new Layout('/net');
 
-/** A store in memory that makes the events of its changes. */
+/** An in-memory store that produces watch events for its changes. */
 export class Keys {
   readonly items = new Map<string, KeyValue>();
   revision = 1;

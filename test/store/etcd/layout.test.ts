@@ -4,7 +4,7 @@ import { parseCidr } from '../../../src/ip/cidr.ts';
 import { BlockKeys } from '../../../src/store/etcd/block-keys.ts';
 import { Layout } from '../../../src/store/etcd/layout.ts';
 
-test('watching nodes reads each of their keys once, and none that change with every pod', () => {
+test('the watched ranges cover each node key once, and no keys that change with every pod', () => {
   const layout = new Layout('/net');
   const ipam = new BlockKeys('/net');
   const cidr = parseCidr('10.0.0.0/26');

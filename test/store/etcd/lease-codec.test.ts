@@ -12,7 +12,7 @@ import { prefixRange } from '../../../src/store/kv/gateway.ts';
 const fail = (problem: string): never => assert.fail(problem);
 const cidrs = (...texts: string[]): Cidr[] => texts.map(parseCidr);
 
-test('lease keys are as flannel writes them', () => {
+test('lease keys match flannel’s', () => {
   const layout = new Layout('/coreos.com/network');
   const key = (...texts: string[]): string => layout.lease(cidrs(...texts));
   assert.equal(key('10.5.34.0/24'), '/coreos.com/network/subnets/10.5.34.0-24');
@@ -22,12 +22,12 @@ test('lease keys are as flannel writes them', () => {
   assert.equal(key('fc00::1:0/112', '10.5.34.0/24'), both.replace('-64', '-112'), 'IPv4 comes first');
   assert.equal(layout.config, '/coreos.com/network/config');
   assert.equal(new Layout('/net///').config, '/net/config');
-  // flannel matches with this expression.
+  // flannel parses keys with this expression.
   const flannel = /(\d+\.\d+.\d+.\d+)-(\d+)(?:&([a-f\d:]+)-(\d+))?$/;
   assert.deepEqual(flannel.exec(both)?.slice(1), ['10.5.34.0', '24', 'fc00::1:0', '64']);
 });
 
-test('lease keys: round trip; anything else is refused', () => {
+test('lease keys round-trip; anything else is rejected', () => {
   const v4 = fc.tuple(fc.ipV4(), fc.nat(32)).map(([ip, length]) => parseCidr(`${ip}/${length}`));
   const v6 = fc.tuple(fc.ipV6(), fc.nat(128)).map(([ip, length]) => parseCidr(`${parseIp(ip)}/${length}`));
   const subnets = fc.oneof(
@@ -89,7 +89,7 @@ test('lease values match flannel’s bytes', () => {
   }
 });
 
-test('lease values: round trip', () => {
+test('lease values round-trip', () => {
   const data = fc.oneof(
     fc.string(),
     fc.dictionary(fc.string(), fc.integer()),
@@ -115,7 +115,7 @@ test('lease values: round trip', () => {
   );
 });
 
-test('lease values are read as Go does, and a bad address costs only its family', () => {
+test('lease values are decoded as Go does, and a malformed address only drops its family', () => {
   const problems: string[] = [];
   const read = (text: string): LeaseValue => decodeLease(text, (problem) => problems.push(problem));
   const value = read('{"publicip":"192.0.2.1","PUBLICIPV6":null,"backendtype":"VXLAN","More":[1]}');
@@ -129,7 +129,7 @@ test('lease values are read as Go does, and a bad address costs only its family'
   for (const text of ['', 'reserved', '[]', 'null', '"x"']) assert.throws(() => read(text), text);
 });
 
-test('node records: round trip, and each wrong field is named', () => {
+test('node records round-trip, and errors name the malformed field', () => {
   const record = {
     name: 'node1',
     labels: { zone: 'a', __proto__x: '' },
@@ -156,7 +156,7 @@ test('node records: round trip, and each wrong field is named', () => {
   }
 });
 
-test('the range of a prefix holds exactly what starts with it', () => {
+test('the range of a prefix contains exactly the keys that start with it', () => {
   const bytes = fc.uint8Array({ maxLength: 4 }).map((raw) => raw.map((byte) => (byte % 3 ? byte : 0xff)));
   fc.assert(
     fc.property(

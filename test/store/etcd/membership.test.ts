@@ -18,7 +18,7 @@ async function start(t: TestContext, config: object = NETWORK): Promise<TestClus
   return cluster;
 }
 
-test('a lease in the store is flannel’s, with our record beside it under the same lease', async (t) => {
+test('a lease is stored as flannel does, with our record attached to the same etcd lease', async (t) => {
   const cluster = await start(t);
   await cluster.join(self(1), { 4: subnet('10.5.34.0/24') });
   const { items } = await cluster.kv.list(`${PREFIX}/`);
@@ -37,11 +37,11 @@ test('a lease in the store is flannel’s, with our record beside it under the s
   assert.ok(ttl > 86_300 && ttl <= 86_400, `${ttl}`);
 });
 
-test('dual stack and IPv6 alone have keys of their own form', async (t) => {
+test('dual-stack and IPv6-only leases have their own key formats', async (t) => {
   const cluster = await start(t, DUAL);
   await cluster.join(self(1, { dual: true }), { 4: subnet('10.5.1.0/24'), 6: subnet('fd00:5:0:1::/64') });
   assert.ok((await cluster.keys()).includes('subnets/10.5.1.0-24&fd00:5:0:1::-64'));
-  // A node without IPv6 takes part in IPv4 all the same.
+  // A node without IPv6 still gets an IPv4 subnet.
   assert.deepEqual((await cluster.join(self(2), { 4: subnet('10.5.2.0/24') })).subnets, ['10.5.2.0/24']);
   await cluster.configure({ ...DUAL, EnableIPv4: false });
   const six = self(3, { addresses: { 6: parseIp('2001:db8::3') } });
@@ -62,7 +62,7 @@ test('errors name what to fix', async (t) => {
   await assert.rejects(cluster.store().network.read(), { code: 'NOT_FOUND' });
 });
 
-test('a restarted node keeps its subnet, by its address, its name, or what it remembers', async (t) => {
+test('a restarted node keeps its subnet, identified by address, name or previous subnet', async (t) => {
   const cluster = await start(t);
   const first = await cluster.join(self(1));
   first.stop();
@@ -74,16 +74,16 @@ test('a restarted node keeps its subnet, by its address, its name, or what it re
   assert.deepEqual(
     elsewhere.subnets,
     first.subnets,
-    'same name, its agent was down while the address changed',
+    'same name; the address changed while the agent was down',
   );
   await elsewhere.release();
   assert.deepEqual(await cluster.keys(), ['config']);
   const later = await cluster.join(self(7), { 4: first.subnets[0] ?? assert.fail() });
-  assert.deepEqual(later.subnets, first.subnets, 'the previous one, free');
+  assert.deepEqual(later.subnets, first.subnets, 'the previous subnet is free');
   const other = await cluster.join(self(8), { 4: first.subnets[0] ?? assert.fail() });
-  assert.notDeepEqual(other.subnets, first.subnets, 'the previous one, taken');
+  assert.notDeepEqual(other.subnets, first.subnets, 'the previous subnet is taken');
   const out = await cluster.join(self(9), { 4: subnet('10.99.1.0/24') });
-  assert.match(out.subnets[0] ?? '', /^10\.5\./, 'the previous one, of another network');
+  assert.match(out.subnets[0] ?? '', /^10\.5\./, 'the previous subnet is of another network');
 });
 
 test('a plain flannel lease at our address becomes ours; a renamed machine keeps its own', async (t) => {
@@ -96,7 +96,7 @@ test('a plain flannel lease at our address becomes ours; a renamed machine keeps
   assert.equal(
     (await cluster.keys()).filter((key) => key.startsWith('subnets/')).length,
     1,
-    'the old key goes',
+    'the old key is deleted',
   );
   claim.stop();
   const [v4, v6] = claim.subnets;
@@ -105,10 +105,10 @@ test('a plain flannel lease at our address becomes ours; a renamed machine keeps
   assert.deepEqual(renamed.subnets, claim.subnets);
   renamed.stop();
   const stranger = await cluster.join(self(1, { name: 'stranger', dual: true }));
-  assert.notEqual(stranger.subnets[0], claim.subnets[0], 'only the address is the same: not its subnet');
+  assert.notEqual(stranger.subnets[0], claim.subnets[0], 'only the address matches, not the previous subnet');
 });
 
-test('a lease that no longer suits the configuration is given back', async (t) => {
+test('a lease that no longer fits the configuration is released', async (t) => {
   const cluster = await start(t);
   const old = await cluster.join(self(1));
   old.stop();
@@ -118,7 +118,7 @@ test('a lease that no longer suits the configuration is given back', async (t) =
   assert.equal((await cluster.keys()).filter((key) => key.startsWith('subnets/')).length, 1);
 });
 
-test('reservations: never given to others, never put under a lease, never deleted', async (t) => {
+test('reservations are never assigned to others, attached to a lease or deleted', async (t) => {
   const cluster = await start(t, { Network: '10.5.0.0/22', SubnetLen: 24 });
   const key = (third: number): string => `${PREFIX}/subnets/10.5.${third}.0-24`;
   await cluster.kv.put(key(1), '{"PublicIP":"192.0.2.1"}');
@@ -139,7 +139,7 @@ test('reservations: never given to others, never put under a lease, never delete
   assert.equal((await cluster.kv.get(key(2)))?.value, 'reserved');
 });
 
-test('a second living node of one name is refused; the first does not suffer', async (t) => {
+test('a second live node with the same name is rejected; the first is unaffected', async (t) => {
   const cluster = await start(t);
   const claim = await cluster.join(self(1));
   const lost = outcome(claim.lost);
@@ -170,7 +170,7 @@ test('an agent that takes over a node ends its predecessor’s claim', async (t)
   assert.equal(stillHeld.code, undefined);
 });
 
-test('a deleted key is restored; one that others took is lost', async (t) => {
+test('a deleted key is restored; one taken by another node is lost', async (t) => {
   const cluster = await start(t, DUAL);
   const claim = await cluster.join(self(1, { dual: true }));
   const lost = outcome(claim.lost);
@@ -188,30 +188,30 @@ test('a deleted key is restored; one that others took is lost', async (t) => {
   await eventually(() => lost.code === 'LEASE_LOST');
   await assert.rejects(claim.lost, { message: /192\.0\.2\.66 now holds it/ });
   const next = await cluster.join(self(1), { 4: claim.subnets[0] ?? assert.fail() });
-  assert.notDeepEqual(next.subnets, claim.subnets, 'what is lost is not taken back');
+  assert.notDeepEqual(next.subnets, claim.subnets, 'a lost subnet is not reclaimed');
 });
 
-test('a lease is renewed; if ended by others, retaken; once stopped, it expires; released, it is gone', async (t) => {
+test('a lease is renewed, reclaimed if ended by others, expires once stopped, and is deleted on release', async (t) => {
   const cluster = await start(t);
   const claim = await cluster.join(self(1), {}, { leaseTtl: 2 });
   const key = `${PREFIX}/flatnet/nodes/node1`;
   const before = await cluster.kv.get(key);
   await sleep(3_000);
-  assert.deepEqual(await cluster.kv.get(key), before, 'kept alive, not written');
+  assert.deepEqual(await cluster.kv.get(key), before, 'kept alive, not rewritten');
   await cluster.kv.revoke(before?.lease ?? '');
   const after = await eventually(() => cluster.kv.get(key));
   assert.notEqual(after.lease, before?.lease);
   assert.equal((await cluster.keys()).length, 3);
   claim.stop();
   await sleep(300);
-  assert.ok(await cluster.kv.get(key), 'stopping takes nothing away');
+  assert.ok(await cluster.kv.get(key), 'stopping deletes nothing');
   await eventually(async () => !(await cluster.kv.get(key)), 4_000);
   const second = await cluster.join(self(2));
   await second.release();
   assert.deepEqual(await cluster.keys(), ['config']);
 });
 
-test('views: first the whole cluster, then every change, close ones as one', async (t) => {
+test('views: first the whole cluster, then every change, close ones combined', async (t) => {
   const cluster = await start(t);
   const first = await cluster.join(self(1));
   const views = cluster.views();

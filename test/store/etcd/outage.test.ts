@@ -32,9 +32,9 @@ test('the store is killed and returns while agents watch and renew: nobody loses
   const views = cluster.views();
   const before = await lastView(views, ({ nodes }) => nodes.length === 3);
   await server.kill('SIGKILL');
-  // Longer than the leases live.
+  // Longer than the leases' TTL.
   await sleep(6_500);
-  assert.equal(views.length, 1, 'an outage is not a view');
+  assert.equal(views.length, 1, 'an outage causes no view');
   await server.restart();
   const late = await eventually(() => cluster.join(self(4)).catch(() => undefined));
   const after = await lastView(views, ({ nodes }) => nodes.length === 4);
@@ -51,12 +51,12 @@ test('the store is killed and returns while agents watch and renew: nobody loses
   assert.ok(cluster.warnings.some((text) => text.includes('the store is unreachable')));
 });
 
-test('cut off again and again, even past lost history, the view ends up equal to the store', async (t) => {
+test('after repeated disconnections, even past compaction, the view ends up equal to the store', async (t) => {
   const folder = temporaryFolder();
   t.after(() => rmSync(folder, { recursive: true, force: true }));
   const server = await startEmbedded(folder);
   t.after(() => server.stop());
-  // What the watching agent sees of the store goes through here, so that it can be cut off.
+  // The watching agent connects through this proxy, so that it can be cut off.
   const sockets = new Set<net.Socket>();
   let open = true;
   const proxy = net.createServer((inner) => {
@@ -110,7 +110,7 @@ test('cut off again and again, even past lost history, the view ends up equal to
   }
 });
 
-test('a hanging store is noticed, and followed again when it wakes', async (t) => {
+test('a hanging store is detected, and watched again when it resumes', async (t) => {
   const { server, cluster } = await start(t);
   await cluster.join(self(1));
   const views = cluster.views(cluster.store({}, { watchIdle: 200, timeout: 300 }));
@@ -122,7 +122,7 @@ test('a hanging store is noticed, and followed again when it wakes', async (t) =
   await lastView(views, ({ nodes }) => nodes.length === 2);
 });
 
-test('a slow store is only slow', async (t) => {
+test('a slow store is not treated as unreachable', async (t) => {
   const server = await startEmbedded();
   t.after(() => server.stop());
   const sockets: net.Socket[] = [];
@@ -154,7 +154,7 @@ test('a slow store is only slow', async (t) => {
   await lastView(views, ({ nodes }) => nodes.length === 2);
 });
 
-test('a store that returns empty: nodes are written again, and no view loses one', async (t) => {
+test('when a store comes back empty, nodes are written again and no view loses one', async (t) => {
   const { server, cluster } = await start(t);
   const claims = await Promise.all([1, 2, 3].map((i) => cluster.join(self(i))));
   const views = cluster.views();

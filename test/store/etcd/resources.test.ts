@@ -37,7 +37,7 @@ const pool = (name: string, cidr: string, spec: object = {}, metadata: object = 
   spec: { cidr, ...spec },
 });
 
-test('applied, changed, got, listed and deleted, by compare-and-swap', async (t) => {
+test('resources are applied, changed, read, listed and deleted by compare-and-swap', async (t) => {
   const { cluster, resources } = await start(t);
   assert.equal(await resources.apply(pool('a', '10.0.0.0/16')), 'created');
   assert.equal(await resources.apply(pool('a', '10.0.0.0/16')), 'unchanged');
@@ -80,7 +80,7 @@ test('applied, changed, got, listed and deleted, by compare-and-swap', async (t)
   assert.deepEqual(await names('IPPool'), ['a']);
   assert.deepEqual(await names(), ['p', 'a']);
   assert.match(warnings[0] ?? '', /IPPool\/bad is ignored/);
-  assert.equal(await resources.apply(pool('bad', '10.9.0.0/16')), 'configured', 'a broken one is replaced');
+  assert.equal(await resources.apply(pool('bad', '10.9.0.0/16')), 'configured', 'an invalid one is replaced');
 
   await resources.delete('IPPool', 'a');
   await assert.rejects(resources.delete('IPPool', 'a'), { code: 'NOT_FOUND', object: 'IPPool/a' });
@@ -88,11 +88,11 @@ test('applied, changed, got, listed and deleted, by compare-and-swap', async (t)
   assert.equal(
     await resources.apply(first.document),
     'created',
-    'a version of one that is gone is no obstacle',
+    'the version of a deleted resource does not matter',
   );
 });
 
-test('of pools that overlap and are made at once, one is made', async (t) => {
+test('of overlapping pools created at once, one is created', async (t) => {
   const { resources } = await start(t);
   for (let round = 0; round < 5; round++) {
     const made = await Promise.allSettled(
@@ -105,7 +105,7 @@ test('of pools that overlap and are made at once, one is made', async (t) => {
   }
 });
 
-test('a pool in use is not deleted, unless by force', async (t) => {
+test('a pool in use is deleted only by force', async (t) => {
   const { cluster, resources } = await start(t);
   const keys = new BlockKeys(PREFIX);
   const put = (block: Block) => cluster.kv.put(keys.block(block.cidr), encodeBlock(block));
@@ -130,7 +130,7 @@ test('a pool in use is not deleted, unless by force', async (t) => {
   await resources.delete('IPPool', 'a', true);
 });
 
-test('under the blocks plan a node takes no subnet; the first makes the default pools, once', async (t) => {
+test('under the blocks plan a node claims no subnet; the first one creates the default pools, once', async (t) => {
   const { cluster, resources } = await start(t);
   await cluster.configure(BLOCKS);
   const bgp = { backend: { type: 'bgp', data: {} } };
@@ -183,7 +183,7 @@ test('under the blocks plan a node takes no subnet; the first makes the default 
   await lastView(views, ({ nodes }) => nodes.length === 3);
 });
 
-test('a pool that holds an address of a node is refused', async (t) => {
+test('a pool that contains a node address is rejected', async (t) => {
   const { cluster, resources } = await start(t);
   await cluster.configure(BLOCKS);
   await cluster.join(self(1, { dual: true }));
@@ -195,7 +195,7 @@ test('a pool that holds an address of a node is refused', async (t) => {
   assert.equal(await resources.apply(pool('mine', '192.0.2.128/25')), 'created');
 });
 
-test('pools that are there already are left as they are', async (t) => {
+test('existing pools are left unchanged', async (t) => {
   const { cluster, resources } = await start(t);
   await cluster.configure(BLOCKS);
   await resources.apply(pool('mine', '10.77.0.0/16'));
@@ -206,7 +206,7 @@ test('pools that are there already are left as they are', async (t) => {
   );
 });
 
-test('a node that changes from a lease to blocks gives its lease back', async (t) => {
+test('a node that changes from a lease to blocks releases its lease', async (t) => {
   const { cluster } = await start(t);
   await cluster.configure({ Network: '10.5.0.0/16', wiring: 'routed', Backend: { Type: 'bgp' } });
   const old = await cluster.join(self(1));
@@ -221,7 +221,7 @@ test('a node that changes from a lease to blocks gives its lease back', async (t
   );
 });
 
-test('the kept view has the resources', async (t) => {
+test('the saved view includes the resources', async (t) => {
   const { cluster, resources } = await start(t);
   await cluster.configure(BLOCKS);
   await resources.apply(pool('mine', '10.77.0.0/16', { nodeSelector: 'has(x)' }));

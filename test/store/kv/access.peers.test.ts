@@ -10,7 +10,7 @@ import { Transport } from '../../../src/store/kv/transport.ts';
 import { openStore } from '../../../src/store/open.ts';
 import { NO_ETCD, startEtcd, temporaryFolder } from '../servers.ts';
 
-describe('etcd that asks who is there', { skip: NO_ETCD }, () => {
+describe('etcd with authentication', { skip: NO_ETCD }, () => {
   test('user and password: a token, and a new one when it expires', async (t) => {
     const server = await startEtcd(['--auth-token-ttl=1']);
     t.after(() => server.stop());
@@ -39,7 +39,7 @@ describe('etcd that asks who is there', { skip: NO_ETCD }, () => {
       code: 'STORE_UNAVAILABLE',
       message: /permission denied/,
     });
-    // Tokens that are used live on; this one is not.
+    // Tokens in use are extended; this one is not used.
     await sleep(2_500);
     assert.equal((await kv.get('/net/a'))?.value, '1');
     await sleep(2_500);
@@ -47,7 +47,7 @@ describe('etcd that asks who is there', { skip: NO_ETCD }, () => {
     const watch = async (): Promise<void> => {
       for await (const _ of kv.watch('/net/', 1, abort.signal)) abort.abort();
     };
-    // A watch with an old token is told "permission denied"; the next one has a new token.
+    // A watch with an expired token gets "permission denied"; the next one uses a new token.
     await watch().catch(() => watch());
     assert.ok(abort.signal.aborted);
     const error = await open('wrong')

@@ -24,7 +24,7 @@ async function breaks(kv: Kv, began: () => void = () => {}): Promise<unknown> {
   return 'did not break';
 }
 
-test('endpoints that cannot be read are refused, and named', () => {
+test('malformed endpoints are rejected by name', () => {
   const wrong = [
     '',
     'localhost:2379',
@@ -108,10 +108,10 @@ test('a watch breaks when its server hangs', async (t) => {
   assert.equal((error as { code?: string }).code, 'STORE_UNAVAILABLE');
 });
 
-test('a watch breaks when news no longer comes through, and not when there is none', async (t) => {
+test('a watch breaks when changes no longer arrive, but not when there are none', async (t) => {
   const server = await startEmbedded();
   t.after(() => server.stop());
-  // Forwards every connection; one that has carried a watch can be made to swallow what the server says.
+  // Forwards every connection; a watch's connection can be made to swallow what the server sends.
   let swallow = false;
   const sockets: net.Socket[] = [];
   const proxy = net.createServer((inner) => {
@@ -139,7 +139,7 @@ test('a watch breaks when news no longer comes through, and not when there is no
   const { revision } = await kv.list('/');
   const quiet = AbortSignal.timeout(1_000);
   for await (const { events } of kv.watch('/', revision + 1, quiet)) assert.equal(events.length, 0);
-  assert.ok(quiet.aborted, 'a watch without news stands');
+  assert.ok(quiet.aborted, 'a watch without changes stays up');
 
   const error = await breaks(kv, () => {
     swallow = true;

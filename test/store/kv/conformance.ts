@@ -7,7 +7,7 @@ import type { Kv, WatchBatch, WatchEvent } from '../../../src/store/kv/kv.ts';
 import { Transport } from '../../../src/store/kv/transport.ts';
 import { eventually, type Server } from '../servers.ts';
 
-/** What every `Kv` must do, whatever server is behind it. */
+/** The conformance suite for every `Kv`, whatever the server behind it. */
 export function conformance(title: string, start: () => Promise<Server>, skip: string | false = false): void {
   describe(title, { skip }, () => {
     let server: Server;
@@ -41,7 +41,7 @@ export function conformance(title: string, start: () => Promise<Server>, skip: s
       assert.equal(await kv.delete(`${root}a`), 1);
       assert.equal(await kv.delete(`${root}a`), 0);
       const third = await kv.put(`${root}a`, 'three');
-      assert.equal(third, second + 2, 'a deletion is a revision, deleting nothing is not');
+      assert.equal(third, second + 2, 'a deletion creates a revision; deleting nothing does not');
       assert.deepEqual(
         [(await kv.get(`${root}a`))?.version, (await kv.get(`${root}a`))?.createRevision],
         [1, third],
@@ -134,11 +134,11 @@ export function conformance(title: string, start: () => Promise<Server>, skip: s
         failure: [{ op: 'get', key: `${root}b` }],
       });
       assert.equal(other.succeeded, false);
-      assert.equal(other.revision, done.revision, 'reading makes no revision');
+      assert.equal(other.revision, done.revision, 'reading creates no revision');
       assert.equal(other.results[0]?.items?.[0]?.value, '1');
     });
 
-    test('txn: a key written twice, or put and deleted, is refused and nothing happens', async () => {
+    test('txn: a key put twice, or both put and deleted, is rejected without effect', async () => {
       const key = `${fresh()}a`;
       const put = { op: 'put', key, value: 'x' } as const;
       await assert.rejects(kv.txn({ compare: [], success: [put, put] }), { code: 'USAGE' });
@@ -149,7 +149,7 @@ export function conformance(title: string, start: () => Promise<Server>, skip: s
       assert.equal(await kv.get(key), undefined);
     });
 
-    test('txn: of many racing for one key, one wins, and no increment is lost', async () => {
+    test('txn: one of many racing for a key wins, and no increment is lost', async () => {
       const root = fresh();
       const create = (_: unknown, i: number) =>
         kv.txn({
@@ -173,7 +173,7 @@ export function conformance(title: string, start: () => Promise<Server>, skip: s
       assert.equal((await kv.get(`${root}count`))?.value, '10');
     });
 
-    test('lease: keys go together when it is revoked, those moved away stay', async (t) => {
+    test('lease: its keys are deleted together on revocation; keys moved away stay', async (t) => {
       const root = fresh();
       const lease = (await kv.grant(60)).id;
       const other = (await kv.grant(60)).id;
@@ -198,14 +198,14 @@ export function conformance(title: string, start: () => Promise<Server>, skip: s
       await kv.revoke(other);
     });
 
-    test('lease: unknown ones', async () => {
+    test('lease: unknown IDs', async () => {
       assert.equal(await kv.keepAlive('123456'), 0);
       assert.equal(await kv.timeToLive('123456'), -1);
       await kv.revoke('123456');
       await assert.rejects(kv.put(`${fresh()}a`, 'x', { lease: '123456' }), { code: 'NOT_FOUND' });
     });
 
-    test('lease: runs out with its keys unless kept alive', async (t) => {
+    test('lease: expires with its keys unless kept alive', async (t) => {
       const root = fresh();
       const short = await kv.grant(1);
       const kept = await kv.grant(2);
@@ -247,7 +247,7 @@ export function conformance(title: string, start: () => Promise<Server>, skip: s
       assert.deepEqual(batches.at(-1)?.map(brief), ['put c=3', 'delete b']);
     });
 
-    test('watch: reports that it is established, and ends quietly with its signal', async () => {
+    test('watch: reports that it is established, and ends quietly when its signal aborts', async () => {
       const root = fresh();
       const { revision } = await kv.list(root);
       const abort = new AbortController();
@@ -290,7 +290,7 @@ export function conformance(title: string, start: () => Promise<Server>, skip: s
       );
     });
 
-    test('watch: history that was compacted away, or has not happened, asks for a new list', async () => {
+    test('watch: starting at a compacted or future revision requires a new list', async () => {
       const root = fresh();
       const first = await kv.put(`${root}a`, '1');
       await kv.put(`${root}a`, '2');
@@ -318,7 +318,7 @@ export function conformance(title: string, start: () => Promise<Server>, skip: s
   });
 }
 
-/** The events of a watch, one list a batch, until the test ends. */
+/** Collects the events of a watch, one list per batch, until the test ends. */
 function collect(kv: Kv, prefix: string, from: number, t: TestContext): WatchEvent[][] {
   const abort = new AbortController();
   const batches: WatchEvent[][] = [];

@@ -27,7 +27,7 @@ type Action = {
 
 const key = fc.constantFrom('a', 'a/', 'a/b', 'b', 'é', '\u{10ffff}');
 const value = fc.constantFrom('', '0', '1', 'ä\n');
-// 0 is none, most others have not been granted yet.
+// 0 means no lease; most others have not been granted yet.
 const lease = fc.nat(4);
 const condition = fc.record({
   key,
@@ -49,8 +49,8 @@ const step: fc.Arbitrary<Step> = fc.oneof(
 );
 
 /**
- * Runs the steps below `root` and returns all that the store said, with revisions counted from the start and
- * leases by number.
+ * Runs the steps below `root` and returns all of the store's answers, with revisions relative to the start
+ * and leases numbered.
  */
 async function answers(kv: Kv, root: string, steps: readonly Step[]): Promise<unknown[]> {
   const base = (await kv.list(root)).revision;
@@ -110,7 +110,7 @@ async function answers(kv: Kv, root: string, steps: readonly Step[]): Promise<un
   const said: unknown[] = [];
   for (const one of steps) said.push(await run(one).catch((error: unknown) => `throws ${codeOf(error)}`));
 
-  // The history of it all, as a watch from the start tells it, up to a mark.
+  // The complete history, as reported by a watch from the start up to a marker.
   const end = await kv.put(`${root}~end`, '');
   const abort = new AbortController();
   for await (const { revision, events } of kv.watch(root, base + 1, abort.signal)) {
@@ -125,7 +125,7 @@ async function answers(kv: Kv, root: string, steps: readonly Step[]): Promise<un
 }
 
 describe('the embedded server and etcd', { skip: NO_ETCD }, () => {
-  test('say the same to the same requests', async () => {
+  test('give the same answers to the same requests', async () => {
     const [embedded, etcd] = await Promise.all([startEmbedded(), startEtcd()]);
     const [ours, theirs] = [embedded, etcd].map(({ endpoint }) => new EtcdKv({ endpoints: [endpoint] }));
     assert.ok(ours && theirs);

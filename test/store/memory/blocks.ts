@@ -88,7 +88,7 @@ export class MemoryBlocks implements BlockStore {
     return this.#memory.handles.delete(id, read);
   }
 
-  /** Of no single moment. */
+  /** Not of a single moment. */
   async snapshot(): Promise<Snapshot> {
     const [config, affinities, blocks] = [
       await this.config(),

@@ -35,7 +35,7 @@ export class MemoryFeed implements ClusterFeed {
     }
   }
 
-  /** The same object while nothing has changed in it. */
+  /** The same object while unchanged. */
   #look(): ClusterView | undefined {
     const network = this.#memory.network.known.get('network')?.value;
     if (!network) return undefined;

@@ -12,7 +12,7 @@ import type { NetworkStore } from '../../../src/store/ports/network.ts';
 import type { MemoryResources } from './resources.ts';
 import type { Memory, NodeObject } from './store.ts';
 
-/** A node is an object, and so is each subnet: whoever makes that has the subnet. */
+/** Each node is an object, and so is each subnet: the node that creates a subnet object holds the subnet. */
 export class MemoryMembership implements Membership {
   readonly #memory: Memory;
   readonly #network: NetworkStore;
@@ -28,7 +28,7 @@ export class MemoryMembership implements Membership {
 
   async join(self: NodeFacts, previous: PerFamily<Cidr>): Promise<Claim> {
     if (!/^[a-z0-9.-]+$/.test(self.name)) {
-      throw new FlatnetError('is no DNS name', { code: 'NAME_INVALID', object: self.name });
+      throw new FlatnetError('is not a DNS name', { code: 'NAME_INVALID', object: self.name });
     }
     const network = await this.#network.read();
     const { nodes } = this.#memory;
@@ -98,9 +98,10 @@ export class MemoryMembership implements Membership {
       const isFree = (subnet: Cidr): boolean => !others.some((other) => overlaps(other, subnet));
       const kept = asked.find((subnet) => compatible(pool, subnet) && isFree(subnet));
       const subnet = kept ?? chooseSubnet(pool, others, Math.random);
-      if (!subnet) throw new FlatnetError('is used up', { code: 'OUT_OF_SUBNETS', object: pool.cidr });
+      if (!subnet) throw new FlatnetError('is exhausted', { code: 'OUT_OF_SUBNETS', object: pool.cidr });
       await subnets.create(subnet, name);
-      // Announced, then looked: whoever sees another gives up, so of two that overlap at most one stays.
+      // Announce first, then check: a node that sees a rival gives up, so at most one of two overlapping
+      // stays.
       const rivals = (await subnets.list()).filter(([other]) => overlaps(other as Cidr, subnet));
       if (rivals.some(([, { value }]) => value !== name)) {
         await this.#free(name, asked);
@@ -158,7 +159,7 @@ class MemoryClaim implements Claim {
     await this.#forget();
   }
 
-  /** Answers whoever asks, and sees whether the node is still its own. */
+  /** Answers challenges, and checks whether the node is still its own. */
   async #look(): Promise<void> {
     const { name } = this.#node.facts;
     const { challenges, nodes } = this.#memory;

@@ -3,19 +3,19 @@ import type { Stored, Version } from '../../../src/store/ports/blocks.ts';
 
 /**
  * The objects of one kind, by name. Each request takes a moment and changes one object by compare-and-swap,
- * as a Kubernetes API server does: what a store of this kind can do, every store can.
+ * as in a Kubernetes API server: a minimal store, whose abilities every store has.
  */
 export class Objects<T> {
   readonly #all = new Map<string, Stored<T>>();
   readonly #changed: () => void;
   #count = 0;
 
-  /** `changed`: after each change. */
+  /** `changed` is called after each change. */
   constructor(changed: () => void = () => {}) {
     this.#changed = changed;
   }
 
-  /** As they are now, oldest first; only for the watch, which has what it shows at hand. */
+  /** The current objects, oldest first, without a delay; only for the watch, which has them at hand. */
   get known(): ReadonlyMap<string, Stored<T>> {
     return this.#all;
   }
@@ -31,7 +31,7 @@ export class Objects<T> {
     return [...this.#all];
   }
 
-  /** Undefined when it exists. */
+  /** Returns undefined when it already exists. */
   async create(name: string, value: T): Promise<Stored<T> | undefined> {
     await setImmediate();
     return this.#all.has(name) ? undefined : this.#set(name, value);

@@ -80,7 +80,7 @@ export class MemoryResources implements ResourceStore {
     return { pools, nodes: (await this.#memory.nodes.list()).map(([, { value }]) => value.facts) };
   }
 
-  /** The pools come before the mark that they were made: made twice at once, they are the same. */
+  /** Creates the pools before the marker that records it: concurrent calls create the same pools. */
   async makeDefaultPools(network: Network): Promise<void> {
     if (await this.#memory.guards.get('default pools')) return;
     const { pools } = await this.occupied();
@@ -93,7 +93,7 @@ export class MemoryResources implements ResourceStore {
     await this.#memory.guards.create('default pools', []);
   }
 
-  /** One object lists the pools that are being made, in turn: each is judged with those before it. */
+  /** One object lists the pools being created, in order: each is checked against those before it. */
   async #announced<T>(document: Document, work: (before: readonly Document[]) => Promise<T>): Promise<T> {
     const { guards } = this.#memory;
     await guards.create('pools', []);

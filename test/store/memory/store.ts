@@ -16,29 +16,29 @@ import { MemoryResources } from './resources.ts';
 export type NodeObject = {
   readonly facts: NodeFacts;
   readonly subnets: readonly Cidr[];
-  /** Made anew by each `join`. */
+  /** New with each `join`. */
   readonly instance: string;
 };
 
-/** What the store holds, for any number of clients. */
+/** The store's data, shared by any number of clients. */
 export class Memory {
   readonly #news = new EventEmitter().setMaxListeners(0);
   readonly #changed = (): void => void this.#news.emit('change');
   readonly network = new Objects<Network>(this.#changed);
   readonly nodes = new Objects<NodeObject>(this.#changed);
-  /** Which node has each subnet. */
+  /** The node of each subnet. */
   readonly subnets = new Objects<string>(this.#changed);
-  /** By node: who asks whether it is alive. */
+  /** Challenges, by node. */
   readonly challenges = new Objects<string>(this.#changed);
   readonly resources = new Objects<Document>(this.#changed);
-  /** `pools`: of the pools that are being made. */
+  /** `pools`: the pools being created. */
   readonly guards = new Objects<readonly Document[]>();
   readonly ipam = new Objects<IpamConfig>();
   readonly blocks = new Objects<Block>();
   readonly affinities = new Objects<Affinity>(this.#changed);
   readonly handles = new Objects<Handle>();
 
-  /** Until `signal` aborts. */
+  /** Calls `listener` on each change until `signal` aborts. */
   follow(listener: () => void, signal: AbortSignal): void {
     if (signal.aborted) return;
     this.#news.on('change', listener);
@@ -46,7 +46,7 @@ export class Memory {
   }
 }
 
-/** A client of it. */
+/** A client of the in-memory store. */
 export class MemoryStore implements Store {
   readonly network: NetworkStore;
   readonly membership: MemoryMembership;

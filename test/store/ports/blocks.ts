@@ -9,7 +9,7 @@ import type { Start } from './conformance.ts';
 const CIDR = parseCidr('10.5.0.64/26');
 const OTHER = parseCidr('fd00::40/122');
 const HANDLE: Handle = { node: 'node1', addresses: [{ ip: parseIp('10.5.0.65'), block: CIDR }] };
-const there = <T>(value: T | undefined): T => value ?? assert.fail('it is not there');
+const there = <T>(value: T | undefined): T => value ?? assert.fail('does not exist');
 
 export function blocksConformance(start: Start): void {
   describe('blocks', () => {
@@ -23,7 +23,7 @@ export function blocksConformance(start: Start): void {
       assert.deepEqual(await blocks.configure({}), await blocks.config());
     });
 
-    test('a block is made once, and changes only from what was read', async (t) => {
+    test('a block is created once, and changes only from the version read', async (t) => {
       const { open } = await start(t);
       const { blocks } = open();
       const many = Array.from({ length: 8 }, (_, i) =>
@@ -47,7 +47,7 @@ export function blocksConformance(start: Start): void {
       assert.deepEqual(await blocks.blocks([CIDR]), []);
     });
 
-    test('a version never comes again, not even for the same value', async (t) => {
+    test('a version is never reused, even for the same value', async (t) => {
       const { open } = await start(t);
       const { blocks } = open();
       const block: Block = newBlock(CIDR, 'node1', 1);
@@ -59,7 +59,7 @@ export function blocksConformance(start: Start): void {
       const fourth = there(await blocks.replaceBlock(third, { ...block, sequence: block.sequence + 2 }));
       assert.equal(await blocks.deleteBlock(third), false);
       assert.equal(await blocks.deleteBlock(fourth), true);
-      assert.equal(await blocks.replaceBlock(fourth, block), undefined, 'what is gone is not made again');
+      assert.equal(await blocks.replaceBlock(fourth, block), undefined, 'a deleted block is not recreated');
 
       const affinity = await blocks.announce('node1', CIDR);
       await blocks.deleteAffinity(affinity);
@@ -82,7 +82,7 @@ export function blocksConformance(start: Start): void {
       assert.equal(await blocks.setAffinity(there(all[0]), 'pending'), undefined);
       const [late, later] = [await blocks.announce('node2', OTHER), await blocks.announce('node1', CIDR)];
       assert.deepEqual(await blocks.affinities('node2'), [confirmed, late]);
-      assert.deepEqual(await blocks.affinities('node'), [], 'a name is no prefix');
+      assert.deepEqual(await blocks.affinities('node'), [], 'a node name does not match as a prefix');
       assert.equal((await blocks.affinities()).length, 3);
       assert.equal(await blocks.deleteAffinity(there(all[0])), false);
       assert.equal(await blocks.deleteAffinity(confirmed), true);
@@ -90,7 +90,7 @@ export function blocksConformance(start: Start): void {
       assert.equal(await blocks.deleteAffinity(later), true);
     });
 
-    test('handles: any name, written and deleted by compare-and-swap', async (t) => {
+    test('handles may have any name, and are written and deleted by compare-and-swap', async (t) => {
       const { open } = await start(t);
       const { blocks } = open();
       const id = 'k8s-pod-network.1/ü%.eth0';
@@ -110,7 +110,7 @@ export function blocksConformance(start: Start): void {
       assert.deepEqual([found.length, found.filter(Boolean).length], [300, 1]);
     });
 
-    test('a snapshot has all of it', async (t) => {
+    test('a snapshot contains everything', async (t) => {
       const { open } = await start(t);
       const { blocks } = open();
       const affinity = await blocks.announce('node1', CIDR);

@@ -6,13 +6,10 @@ import { membershipConformance } from './membership.ts';
 import { networkConformance } from './network.ts';
 import { resourcesConformance } from './resources.ts';
 
-/**
- * An empty store for one test. `open` connects to it as one more agent would. Whatever is open ends with the
- * test.
- */
+/** An empty store for one test. `open` connects another agent to it. All connections end with the test. */
 export type Start = (t: TestContext) => Promise<{ readonly open: () => Store }>;
 
-/** What every implementation of the ports must do. */
+/** The conformance suite for every implementation of the ports. */
 export function portsConformance(title: string, start: Start, skip: string | false = false): void {
   describe(title, { skip }, () => {
     networkConformance(start);

@@ -4,7 +4,7 @@ import { EtcdKv } from '../../../src/store/kv/client.ts';
 import type { Server } from '../servers.ts';
 import type { Start } from './conformance.ts';
 
-/** The ports over etcd's keys, of a server that starts with each test. */
+/** The etcd implementation of the ports, on a server started for each test. */
 export function overEtcd(serve: () => Promise<Server>): Start {
   return async (t) => {
     const server = await serve();

@@ -2,7 +2,7 @@ import { readNetwork } from '../../../src/cluster/network.ts';
 import type { NodeFacts } from '../../../src/cluster/node.ts';
 import { parseIp } from '../../../src/ip/address.ts';
 
-/** 62 subnets of which one is skipped. */
+/** 62 subnets, one of them skipped. */
 export const LEASES = readNetwork({ Network: '10.5.0.0/18', SubnetLen: 24, Backend: { Type: 'vxlan' } });
 export const DUAL = readNetwork({
   Network: '10.5.0.0/18',

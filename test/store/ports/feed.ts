@@ -9,7 +9,7 @@ import { eventually } from '../servers.ts';
 import type { Start } from './conformance.ts';
 import { BLOCKS, DUAL, facts, LEASES } from './facts.ts';
 
-/** The views as they come, newest last, until the test ends. */
+/** Collects the views until the test ends, newest last. */
 export function views(t: TestContext, store: Store): ClusterView[] {
   const seen: ClusterView[] = [];
   const abort = new AbortController();
@@ -20,7 +20,7 @@ export function views(t: TestContext, store: Store): ClusterView[] {
   return seen;
 }
 
-/** Waits until the newest view is as asked for. */
+/** Waits until the newest view satisfies the condition. */
 export function viewThat(
   seen: readonly ClusterView[],
   check: (view: ClusterView) => boolean,
@@ -54,13 +54,13 @@ export function feedConformance(start: Start): void {
 
       const late = views(t, open());
       const whole = await viewThat(late, () => true);
-      assert.deepEqual(whole, full, 'who comes later sees all at once');
+      assert.deepEqual(whole, full, 'a late watcher sees everything at once');
 
       const changed = facts(1, { backend: { type: 'vxlan', data: { 4: { VNI: 2 } } } });
       await claims[1]?.publish(changed);
       const after = await viewThat(seen, ({ nodes }) => nodes[0] !== full.nodes[0]);
       assert.deepEqual(after.nodes[0]?.backend, changed.backend);
-      assert.equal(after.nodes[1], full.nodes[1], 'what did not change is the same object');
+      assert.equal(after.nodes[1], full.nodes[1], 'an unchanged node is the same object');
       assert.equal(after.resources, full.resources);
 
       await claims[1]?.release();
@@ -69,7 +69,7 @@ export function feedConformance(start: Start): void {
       await viewThat(seen, ({ network }) => network.pools[6] !== undefined);
     });
 
-    test('of blocks, a node may advertise those whose affinity is confirmed', async (t) => {
+    test('a node’s subnets include only blocks with a confirmed affinity', async (t) => {
       const { open } = await start(t);
       const store = open();
       await store.network.write(BLOCKS);
@@ -87,7 +87,7 @@ export function feedConformance(start: Start): void {
       await viewThat(seen, ({ nodes }) => nodes[0]?.subnets.length === 0);
     });
 
-    test('ends with its signal, and with the store', async (t) => {
+    test('ends when its signal aborts or the store is closed', async (t) => {
       const { open } = await start(t);
       const store = open();
       await store.network.write(LEASES);

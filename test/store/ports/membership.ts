@@ -11,7 +11,7 @@ const SUBNET = parseCidr('10.5.34.0/24');
 
 export function membershipConformance(start: Start): void {
   describe('membership', () => {
-    test('a node gets a subnet of each family, the one it had if it can, and keeps it', async (t) => {
+    test('a node gets a subnet of each family, its previous one if possible, and keeps it', async (t) => {
       const { open } = await start(t);
       await open().network.write(DUAL);
       const { membership } = open();
@@ -46,7 +46,7 @@ export function membershipConformance(start: Start): void {
       }
     });
 
-    test('errors that say what to change', async (t) => {
+    test('errors name what to fix', async (t) => {
       const { open } = await start(t);
       const { network, membership } = open();
       await assert.rejects(membership.join(facts(1), {}), { code: 'NOT_FOUND' });
@@ -59,7 +59,7 @@ export function membershipConformance(start: Start): void {
       await assert.rejects(membership.join(facts(4), {}), { code: 'OUT_OF_SUBNETS' });
     });
 
-    test('of one name only one agent lives; a machine may move, and come back', async (t) => {
+    test('only one live agent may use a name; a machine may move and come back', async (t) => {
       const { open } = await start(t);
       await open().network.write(LEASES);
       const { membership } = open();
@@ -74,7 +74,7 @@ export function membershipConformance(start: Start): void {
       assert.deepEqual(moved.subnets, first.subnets);
     });
 
-    test('an agent that starts again ends the hold of the one before', async (t) => {
+    test('a restarted agent ends its predecessor’s claim', async (t) => {
       const { open } = await start(t);
       await open().network.write(LEASES);
       const first = await open().membership.join(facts(1), {});
@@ -82,7 +82,7 @@ export function membershipConformance(start: Start): void {
       await assert.rejects(first.lost, { code: 'LEASE_LOST' });
     });
 
-    test('what is published is seen; released and forgotten, it is gone and free', async (t) => {
+    test('published facts are visible; released or forgotten nodes disappear and free their subnets', async (t) => {
       const { open } = await start(t);
       await open().network.write(LEASES);
       const { membership } = open();
@@ -101,7 +101,7 @@ export function membershipConformance(start: Start): void {
       assert.deepEqual(await membership.names(), new Set());
     });
 
-    test('where addresses are blocks it takes no subnet; default pools are made once', async (t) => {
+    test('under the blocks plan a node claims no subnet; default pools are created once', async (t) => {
       const { open } = await start(t);
       const { network, membership, resources } = open();
       await network.write(BLOCKS);

@@ -5,7 +5,7 @@ import { DUAL, LEASES } from './facts.ts';
 
 export function networkConformance(start: Start): void {
   describe('network', () => {
-    test('there is none until it is written; every agent reads the last one', async (t) => {
+    test('is absent until written; every agent reads the latest', async (t) => {
       const { open } = await start(t);
       const [one, other] = [open(), open()];
       await assert.rejects(one.network.read(), { code: 'NOT_FOUND' });

@@ -23,7 +23,7 @@ const fail = (problem: string): never => assert.fail(problem);
 
 export function resourcesConformance(start: Start): void {
   describe('resources', () => {
-    test('applied, changed, got, listed and deleted; what changed meanwhile is not overwritten', async (t) => {
+    test('resources are applied, changed, read, listed and deleted; concurrent changes are not overwritten', async (t) => {
       const { open } = await start(t);
       const { resources, network } = open();
       await network.write(BLOCKS);
@@ -50,10 +50,10 @@ export function resourcesConformance(start: Start): void {
       await assert.rejects(resources.delete('IPPool', 'a'), { code: 'NOT_FOUND' });
       await assert.rejects(resources.get('IPPool', 'a'), { code: 'NOT_FOUND' });
       await viewThat(seen, (view) => view.resources.ipPools.length === 0);
-      assert.equal(await resources.apply(first.document), 'created', 'the version of one that is gone');
+      assert.equal(await resources.apply(first.document), 'created', 'the version of a deleted resource');
     });
 
-    test('a pool keeps its cut, and overlaps no other and no node', async (t) => {
+    test('a pool keeps its CIDR and blockSize, and overlaps no other pool and no node', async (t) => {
       const { open } = await start(t);
       const { resources, network, membership } = open();
       await network.write(BLOCKS);
@@ -73,7 +73,7 @@ export function resourcesConformance(start: Start): void {
       );
     });
 
-    test('of pools that overlap and are applied at once, one is made', async (t) => {
+    test('of overlapping pools applied at once, one is created', async (t) => {
       const { open } = await start(t);
       for (let round = 0; round < 3; round++) {
         const made = await Promise.allSettled(
@@ -87,7 +87,7 @@ export function resourcesConformance(start: Start): void {
       }
     });
 
-    test('a pool in use is not deleted, unless by force', async (t) => {
+    test('a pool in use is deleted only by force', async (t) => {
       const { open } = await start(t);
       const { resources, blocks } = open();
       await resources.apply(pool('a', '10.0.0.0/16'));

@@ -21,16 +21,16 @@ import { assignAddress } from '../pod-end.ts';
 import type { BridgeConf } from './conf.ts';
 
 /**
- * The bridge a pod is to hang on. The agent's own must be there. One that a configuration for the reference
- * plugin names is made if it is missing, and gets what `isGateway` asks for.
+ * Returns the bridge for a pod. The agent's own must exist. A bridge named by a configuration for the
+ * reference plugin is created if missing and configured for `isGateway`.
  */
 export function ensureBridge(conf: BridgeConf, ips: readonly PodAddress[], state: CniState): Link {
   if (conf.ownBridge) {
     const bridge = findLink(state.link, conf.bridge);
     if (bridge) return bridge;
-    throw new CniError(CODE.TRY_AGAIN, 'the node cannot take pods yet', `${conf.bridge} is not there`);
+    throw new CniError(CODE.TRY_AGAIN, 'the node cannot take pods yet', `${conf.bridge} does not exist`);
   }
-  const bridge = findOrMake(conf, state);
+  const bridge = findOrCreate(conf, state);
   const promisc = conf.promisc ? true : undefined;
   if (!bridge.up || promisc) state.link.executeSync(linkSet(bridge.index, { up: true, promisc }));
   if (conf.isGateway && ips.length > 0) {
@@ -46,7 +46,7 @@ export function ensureBridge(conf: BridgeConf, ips: readonly PodAddress[], state
   return bridge;
 }
 
-function findOrMake(conf: BridgeConf, state: CniState): Link {
+function findOrCreate(conf: BridgeConf, state: CniState): Link {
   const name = conf.bridge;
   const existing = findLink(state.link, name);
   if (existing && existing.kind !== 'bridge') {
@@ -54,7 +54,8 @@ function findOrMake(conf: BridgeConf, state: CniState): Link {
   }
   if (existing) return existing;
   try {
-    // An explicit MAC stays; otherwise the bridge takes its ports' lowest and changes it as they come and go.
+    // An explicit MAC is kept; otherwise the bridge uses its ports' lowest and changes it as ports come and
+    // go.
     state.link.executeSync(
       linkAdd({ name, mtu: conf.mtu, mac: randomMac(), up: true, data: { kind: 'bridge' } }),
     );
@@ -62,13 +63,13 @@ function findOrMake(conf: BridgeConf, state: CniState): Link {
     // Another plugin may have been faster.
     if (!(error instanceof FlatnetError) || error.errno !== 'EEXIST') throw error;
   }
-  const made = findLink(state.link, name);
-  if (made?.kind === 'bridge') return made;
-  throw new CniError(CODE.INTERNAL, `the bridge "${name}" went away while it was made`);
+  const created = findLink(state.link, name);
+  if (created?.kind === 'bridge') return created;
+  throw new CniError(CODE.INTERNAL, `the bridge "${name}" vanished while being created`);
 }
 
 /**
- * The gateway's address on the bridge. Another one in an overlapping network is an error, unless
+ * Sets the gateway's address on the bridge. Another address in an overlapping network is an error, unless
  * `forceAddress` removes it.
  */
 function ensureGateway(conf: BridgeConf, bridge: Link, wanted: Prefixed, state: CniState): void {
@@ -77,7 +78,7 @@ function ensureGateway(conf: BridgeConf, bridge: Link, wanted: Prefixed, state: 
     .dumpSync(addressDump(familyOf(wanted), bridge.index))
     .map((entry) => entry.address);
   if (present.includes(wanted)) return;
-  // IPv6 has the kernel's link-local address and often others; only one in the same network is a rival.
+  // IPv6 has the kernel's link-local address and often others; only one in the same network conflicts.
   const rivals = present.filter(
     (other) => familyOf(other) === 4 || overlaps(network(other), network(wanted)),
   );

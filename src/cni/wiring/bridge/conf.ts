@@ -1,18 +1,15 @@
 import type { Mac } from '../../../ip/mac.ts';
 import { hasIpam, type IpamConf, readIpamConf } from '../../addresses/conf.ts';
 import type { CniContext } from '../../context.ts';
-import { isOurs, readMac, refuseUnsupported } from '../../protocol/conf.ts';
+import { isOurs, readMac, rejectUnsupported } from '../../protocol/conf.ts';
 import { CniError, CODE } from '../../protocol/error.ts';
 import type { Invocation } from '../../protocol/invocation.ts';
 import { type Dns, decodeDns } from '../../protocol/result.ts';
 
-/**
- * A configuration for a port of a bridge: that of the agent's own conflist, or one written for the reference
- * `bridge`.
- */
+/** Configuration of a bridge port: from the agent's own conflist, or written for the reference `bridge`. */
 export type BridgeConf = {
   readonly bridge: string;
-  /** The agent keeps the bridge: an ADD makes and changes nothing on it. */
+  /** The agent maintains the bridge: ADD creates and changes nothing on it. */
   readonly ownBridge: boolean;
   readonly isGateway: boolean;
   readonly isDefaultGateway: boolean;
@@ -29,7 +26,7 @@ export type BridgeConf = {
 
 export function readBridgeConf(call: Invocation, context: CniContext): BridgeConf {
   const { conf } = call;
-  refuseUnsupported(conf);
+  rejectUnsupported(conf);
   const ours = isOurs(conf);
   const isDefaultGateway = conf.boolean('isDefaultGateway') ?? ours;
   const result: BridgeConf = {

@@ -7,10 +7,10 @@ import { NUD_STALE, neighbourReplace } from '../../../linux/neighbour.ts';
 import type { Request } from '../../../linux/netlink/message.ts';
 import type { AttachmentKey } from '../../records/attachment.ts';
 import type { CniState } from '../../state.ts';
-import { makePair } from '../links.ts';
+import { createPair } from '../links.ts';
 import type { PodNetns } from '../pod-netns.ts';
 
-/** A pod's veth: what it is to be. */
+/** Specification of a pod's veth. */
 export type Pair = {
   readonly hostDevice: string;
   readonly ifName: string;
@@ -24,32 +24,31 @@ export type Pair = {
   readonly addresses: readonly Prefixed[];
 };
 
-/** The same name at every try, so that whatever a crash leaves is found. */
+/** The same name at every try, so that leftovers of a crash are found. */
 export function hostDeviceName({ network, containerId, ifName }: AttachmentKey): string {
   const hash = createHash('sha256').update(`${network}\0${containerId}\0${ifName}`).digest('hex');
   return `veth${hash.slice(0, 11)}`;
 }
 
 /**
- * The MAC of a pod's interface. It follows from the address: when the address goes to another pod, what the
- * host and other pods remember in their neighbour tables is right at once, and no gratuitous ARP has to tell
- * them.
+ * The MAC of a pod's interface, derived from its address: when the address moves to another pod, the
+ * neighbour tables of the host and other pods are immediately correct, without gratuitous ARP.
  */
 export function podMac(bridge: string, addresses: readonly Ip[], hostDevice: string): Mac {
   return macFromSeed(`${bridge} ${addresses[0] ?? hostDevice}`);
 }
 
-/** Makes the pair, and returns the MAC of the host's end. */
+/** Creates the pair and returns the MAC of the host end. */
 export async function addPair(pair: Pair, state: CniState): Promise<Mac> {
   const hostMac = macFromSeed(`${pair.hostDevice} host`);
-  await makePair(pair, state, () => state.link.executeSync(requests(pair, hostMac)));
+  await createPair(pair, state, () => state.link.executeSync(requests(pair, hostMac)));
   return hostMac;
 }
 
 /**
- * One end in the pod's namespace, the other a port of the bridge. MACs are given at once: udev leaves those
- * alone. The host is told the pod's: what it remembers of an address's former owner would send packets
- * astray.
+ * One end in the pod's namespace, the other a port of the bridge. MACs are set on creation, so that udev
+ * leaves them alone. The host gets a neighbour entry for the pod: a stale one from the address's former owner
+ * would misdirect packets.
  */
 function requests(pair: Pair, hostMac: Mac): Request[] {
   const { hostDevice, mtu, bridge } = pair;
@@ -60,8 +59,8 @@ function requests(pair: Pair, hostMac: Mac): Request[] {
       mac: hostMac,
       master: bridge.index,
       alias: pair.alias,
-      // A bridge port needs no address of its own, and link-local ones cost duplicate detection and multicast
-      // reports.
+      // A bridge port needs no address of its own, and a link-local one costs duplicate address detection and
+      // multicast reports.
       addrGenMode: 'none',
       up: true,
       ...(pair.hairpin ? { port: { hairpin: true } } : {}),

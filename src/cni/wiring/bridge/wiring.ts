@@ -16,8 +16,8 @@ import { type BridgeConf, readBridgeConf } from './conf.ts';
 import { addPair, hostDeviceName, podMac } from './pair.ts';
 
 /**
- * Pods as ports of a bridge, which is their gateway: the agent's own, or one that a configuration for the
- * reference plugin names.
+ * Pods as ports of a bridge that is their gateway: the agent's own, or one named by a configuration for the
+ * reference plugin.
  */
 export const bridge: Wiring = {
   plan,
@@ -64,7 +64,7 @@ async function attach(conf: BridgeConf, pod: NewPod, state: CniState): Promise<A
   configurePod(netns, ifName, addresses.ips, routes);
   await untilOperational(state.link, hostDevice);
   await untilOperational(netns.link, ifName);
-  // With its first port the bridge itself gets its carrier back. One that others made may wait for STP.
+  // With its first port the bridge itself regains its carrier. A bridge created by others may wait for STP.
   if (conf.ownBridge && !bridge.operational) await untilOperational(state.link, conf.bridge);
   return {
     interfaces: [
@@ -78,7 +78,7 @@ async function attach(conf: BridgeConf, pod: NewPod, state: CniState): Promise<A
   };
 }
 
-/** The default routes `isDefaultGateway` asks for, where the configuration has none of that family. */
+/** The default routes for `isDefaultGateway`, for families without one in the configuration. */
 function defaultRoutes(gateways: readonly Ip[], routes: readonly RouteConfig[]): RouteConfig[] {
   const missing = gateways.filter((gateway) => !routes.some((route) => route.dst === anywhere(gateway)));
   const first = missing.filter((a, i) => missing.findIndex((b) => familyOf(a) === familyOf(b)) === i);

@@ -13,17 +13,17 @@ import { CniError, CODE } from '../../protocol/error.ts';
 import type { CniState } from '../../state.ts';
 import type { CheckedAttachment } from '../wiring.ts';
 
-/** What only a routed pod has: routes to it and from it, the gateway, the settings of its host device. */
+/** Checks what only routed pods have: routes to and from the pod, the gateway, the host device's settings. */
 export function check({ pod, inside, outside, netns, result }: CheckedAttachment, state: CniState): void {
   const families = familiesOf(state.context);
   if (outside.mac !== HOST_MAC)
-    throw wrong(`${outside.name} has the MAC ${outside.mac}, and pods know ${HOST_MAC}`);
+    throw wrong(`${outside.name} has the MAC ${outside.mac}, not ${HOST_MAC}, which pods expect`);
   checkSettings(outside.name, families, state);
   if (families.includes(6)) checkGatewayAddress(outside, state);
   for (const { dst } of podRoutes(pod)) {
     const present = state.link.dumpSync(routeDump({ family: familyOf(dst), table: RT_TABLE_MAIN }));
     const there = present.some((route) => route.dst === dst && route.dev === outside.index);
-    if (!there) throw wrong(`the node has no route to ${dst} by ${outside.name}`);
+    if (!there) throw wrong(`the node has no route to ${dst} via ${outside.name}`);
   }
   for (const family of FAMILIES) {
     if (result.routes.some(({ gw }) => gw === GATEWAY[family])) checkGateway(family, inside, netns.link);
@@ -42,16 +42,16 @@ function checkSettings(name: string, families: readonly Family[], state: CniStat
 function checkGatewayAddress({ name, index }: Link, state: CniState): void {
   const addresses = state.link.dumpSync(addressDump(6, index));
   if (!addresses.some(({ address }) => address.startsWith(`${GATEWAY[6]}/`))) {
-    throw wrong(`${name} lacks the gateway’s address ${GATEWAY[6]}`);
+    throw wrong(`${name} lacks the gateway address ${GATEWAY[6]}`);
   }
 }
 
-/** The pod's side. Its default route is checked against the result. */
+/** Checks the pod's side. Its default route is compared with the result elsewhere. */
 function checkGateway(family: Family, { index, name }: Link, pod: NetlinkSocket): void {
   const gateway = GATEWAY[family];
   const neighbour = pod.dumpSync(neighbourDump({ family, dev: index })).find(({ ip }) => ip === gateway);
   if (neighbour?.mac !== HOST_MAC || ((neighbour.state ?? 0) & NUD_PERMANENT) === 0) {
-    throw wrong(`${name} does not know the gateway ${gateway} by ${HOST_MAC} for good`);
+    throw wrong(`${name} lacks the permanent neighbour ${gateway} with MAC ${HOST_MAC}`);
   }
   if (family === 6) return;
   const routes = pod.dumpSync(routeDump({ family, table: RT_TABLE_MAIN }));
@@ -64,7 +64,7 @@ function wrong(text: string): CniError {
   return new CniError(CODE.INTERNAL, text);
 }
 
-/** A kernel without IPv6 has none of its settings. */
+/** A kernel without IPv6 lacks its settings. */
 function readIfThere(path: string): string | undefined {
   try {
     return readSysctl(path);

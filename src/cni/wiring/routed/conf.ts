@@ -6,20 +6,20 @@ import { readIpamConf } from '../../addresses/conf.ts';
 import { hostLocal } from '../../addresses/host-local.ts';
 import type { AddressSource } from '../../addresses/source.ts';
 import type { CniContext } from '../../context.ts';
-import { readMac, refuseUnsupported } from '../../protocol/conf.ts';
+import { readMac, rejectUnsupported } from '../../protocol/conf.ts';
 import { unsupported } from '../../protocol/error.ts';
 import type { Invocation } from '../../protocol/invocation.ts';
-import { podWishes } from '../../protocol/pod.ts';
+import { podRequests } from '../../protocol/pod.ts';
 import { type Dns, decodeDns } from '../../protocol/result.ts';
 
-/** A configuration of ours, on a node that wires pods `routed`. */
+/** Our own configuration on a node with `routed` wiring. */
 export type RoutedConf = {
   readonly mac: Mac | undefined;
   readonly addresses: AddressSource;
   readonly dns: Dns;
 };
 
-/** Keys of a bridge that would ask for another network than this, with the value that does not. */
+/** Keys of bridge configurations that conflict with this wiring, with the value that does not. */
 const NEUTRAL: readonly (readonly [key: string, value: boolean])[] = [
   ['isGateway', true],
   ['isDefaultGateway', true],
@@ -28,13 +28,14 @@ const NEUTRAL: readonly (readonly [key: string, value: boolean])[] = [
 
 export function readRoutedConf(call: Invocation, context: CniContext): RoutedConf {
   const { conf } = call;
-  refuseUnsupported(conf);
+  rejectUnsupported(conf);
   for (const [key, neutral] of NEUTRAL) {
-    if ((conf.boolean(key) ?? neutral) !== neutral) throw unsupported(key, !neutral, 'pods are routed here');
+    if ((conf.boolean(key) ?? neutral) !== neutral)
+      throw unsupported(key, !neutral, 'this network uses routed wiring');
   }
   const mtu = conf.integer('mtu', 0, 65535);
-  if (mtu && mtu !== context.mtu) throw unsupported('mtu', mtu, 'the agent finds the MTU of pods');
-  const { ips, mac, pools } = podWishes(conf);
+  if (mtu && mtu !== context.mtu) throw unsupported('mtu', mtu, 'the agent determines the MTU of pods');
+  const { ips, mac, pools } = podRequests(conf);
   const requested = [...new Set([...ips, ...requestedIps(conf.source, call.argsText)])];
   return {
     mac: readMac(call) ?? mac,
@@ -52,7 +53,7 @@ function sourceOf(
   const { assigner } = context;
   if (assigner) return blocks(assigner, { requested, pools, routes: [] });
   if (pools.length > 0) {
-    throw unsupported('pools', pools, 'this cluster gives each node a subnet, and has no pools');
+    throw unsupported('pools', pools, 'this cluster assigns each node a subnet and has no pools');
   }
   return hostLocal({ ...readIpamConf(call, context), requested });
 }

@@ -22,25 +22,25 @@ import { CniError, CODE } from '../../protocol/error.ts';
 import type { RouteConfig } from '../../protocol/result.ts';
 import type { AttachmentKey } from '../../records/attachment.ts';
 import type { CniState } from '../../state.ts';
-import { doom, findLink, makePair } from '../links.ts';
+import { createPair, doom, findLink } from '../links.ts';
 import { configurePod } from '../pod-end.ts';
 import type { PodNetns } from '../pod-netns.ts';
 
-/** A routed pod's veth: what it is to be. */
+/** Specification of a routed pod's veth. */
 export type RoutedPair = {
   readonly netns: PodNetns;
   /** Bytes. */
   readonly mtu: number;
   /** Of the pod's end. */
   readonly mac: Mac;
-  /** Those of the network: in others the host's end takes no packets. */
+  /** The network's families: the host end accepts no packets of others. */
   readonly families: readonly Family[];
   readonly pod: LocalPod;
 };
 
 /**
- * Calico's name for a pod's host device: that of a pod's `eth0` is the same in every sandbox of the pod.
- * Other interfaces have names of their own.
+ * Calico's name for a pod's host device: for `eth0`, the same in every sandbox of the pod. Other interfaces
+ * have a name per sandbox.
  */
 export function routedDeviceName({ containerId, ifName }: AttachmentKey, pod: PodIdentity): string {
   const { namespace, name } = pod;
@@ -48,10 +48,7 @@ export function routedDeviceName({ containerId, ifName }: AttachmentKey, pod: Po
   return DEVICE_PREFIX + createHash('sha1').update(of).digest('hex').slice(0, 11);
 }
 
-/**
- * The routes of a pod, as a result tells them: those to everywhere, where no other interface of it has them
- * already.
- */
+/** The pod's routes for the result: a default route per family, unless another of its interfaces has one. */
 export function gatewayRoutes({ pod, netns }: Pick<RoutedPair, 'pod' | 'netns'>): RouteConfig[] {
   const anywhere = { 4: '0.0.0.0/0', 6: '::/0' } as const;
   const families = new Set(pod.addresses.map(familyOf));
@@ -63,9 +60,9 @@ export function gatewayRoutes({ pod, netns }: Pick<RoutedPair, 'pod' | 'netns'>)
 }
 
 /**
- * Makes the pair and the host's side of it. What has the device's name belongs to an earlier sandbox of the
- * same pod, whoever made it, and goes. The MAC is given at once, and read back: udev gives devices MACs of
- * its own taste (MACAddressPolicy), and a pod knows only this one for its gateway.
+ * Creates the pair and configures its host end. An existing device with the name belongs to an earlier
+ * sandbox of the same pod, whoever created it, and is removed. The MAC is set on creation and read back: udev
+ * assigns its own (MACAddressPolicy), and pods know only this one for their gateway.
  */
 export async function addRoutedPair(
   { pod, netns, mtu, mac, families }: RoutedPair,
@@ -77,11 +74,11 @@ export async function addRoutedPair(
     mtu,
     mac: HOST_MAC,
     alias: podAlias(pod),
-    // From the MAC, whatever the host has as its default: it is the pod's gateway.
+    // Derived from the MAC, whatever the host's default: this is the pod's gateway address.
     addrGenMode: 'eui64',
     data: { kind: 'veth', peer: { name: ifName, mac, mtu, netns: netns.fd } },
   };
-  await makePair(
+  await createPair(
     pod,
     state,
     () => state.link.executeSync(linkAdd(spec)),
@@ -96,16 +93,16 @@ export async function addRoutedPair(
     ...(families.includes(6)
       ? [addressReplace({ dev: index, address: prefixed(GATEWAY[6], 64), flags: IFA_F_NODAD })]
       : []),
-    // So that the first packet to the pod need not ask for it.
+    // So that the first packet to the pod needs no neighbour discovery.
     ...pod.addresses.map((ip) => neighbourReplace({ dev: index, ip, mac, state: NUD_STALE })),
   ]);
   addRoutes(pod, index, state);
 }
 
-/** Brings the pod's end up, with its addresses and the gateway, whose MAC it need not ask for. */
+/** Brings the pod's end up with its addresses and a permanent neighbour entry for the gateway. */
 export function configureRoutedPod({ pod, netns }: RoutedPair, routes: readonly RouteConfig[]): void {
   withNetns(netns.fd, () => {
-    // A new namespace inherits the node's setting, and a pod is no router.
+    // A new namespace inherits the node's setting, but a pod is not a router.
     if (readSysctl('net/ipv4/ip_forward') === '1') writeSysctl('net/ipv4/ip_forward', 0);
   });
   const onLink = routes.flatMap(({ gw }) => (gw && familyOf(gw) === 4 ? [{ dst: `${gw}/32` }] : []));
@@ -128,7 +125,7 @@ function addRoutes(pod: LocalPod, dev: number, state: CniState): void {
   }
 }
 
-/** Two pods with one address: says which has it already. */
+/** The error for two pods with the same address; names the pod that already has it. */
 function routeTaken(dst: Cidr, hostDevice: string, state: CniState): CniError {
   const others = state.link
     .dumpSync(routeDump({ family: familyOf(dst), table: RT_TABLE_MAIN }))
@@ -141,7 +138,7 @@ function routeTaken(dst: Cidr, hostDevice: string, state: CniState): CniError {
   return new CniError(CODE.INTERNAL, text, `it leads to ${owners.join(', ')}`);
 }
 
-/** A kernel without IPv6 has none of its settings, and needs none. */
+/** A kernel without IPv6 lacks its settings and does not need them. */
 function setIfThere(path: string, value: string): void {
   try {
     writeSysctl(path, value);

@@ -9,7 +9,7 @@ import type { CniContext } from '../../context.ts';
 import type { Invocation } from '../../protocol/invocation.ts';
 import type { Attachment } from '../../records/attachment.ts';
 import type { CniState } from '../../state.ts';
-import { farEnd, findLink, untilOperational } from '../links.ts';
+import { findLink, hostEndOf, untilOperational } from '../links.ts';
 import { netnsAt } from '../pod-netns.ts';
 import type { Attached, NewPod, Wiring, WiringPlan } from '../wiring.ts';
 import { check } from './check.ts';
@@ -17,13 +17,13 @@ import { type RoutedConf, readRoutedConf } from './conf.ts';
 import { addRoutedPair, configureRoutedPod, gatewayRoutes, routedDeviceName } from './pair.ts';
 
 /**
- * Pods as hosts of their own: an interface with host addresses and a gateway that is nobody's, on a wire of
- * its own.
+ * Pods as standalone hosts: each has a point-to-point link to the node, host addresses, and a gateway address
+ * that is not assigned to any host.
  */
 export const routed: Wiring = {
   plan,
   hostLink,
-  /** By the alias: names follow from the pod's. */
+  /** By alias: device names derive from the pod's name. */
   strayLinks(key, state) {
     const mark = ownerMark(key);
     return state.link
@@ -59,7 +59,7 @@ async function attach(conf: RoutedConf, wanted: NewPod, state: CniState): Promis
   };
   const pair = { netns, mtu, mac, families: familiesOf(state.context), pod };
   await addRoutedPair(pair, state);
-  // Not before: the remains of an earlier pair may have had them.
+  // Not earlier: leftovers of an earlier pair may have had these routes.
   const routes = gatewayRoutes(pair);
   state.step('pair made');
   configureRoutedPod(pair, routes);
@@ -76,15 +76,15 @@ async function attach(conf: RoutedConf, wanted: NewPod, state: CniState): Promis
   };
 }
 
-/** Names follow from the pod's, and pods come again: a device of that name may be that of a newer sandbox. */
+/** Names derive from the pod's, and pods return: a device with that name may belong to a newer sandbox. */
 function hostLink(record: Attachment, state: CniState): Link | undefined {
   const { hostDevice } = record;
   const link = hostDevice ? findLink(state.link, hostDevice) : undefined;
-  return link?.alias === podAlias({ ...record, ...record.pod }) ? link : renamed(record, state);
+  return link?.alias === podAlias({ ...record, ...record.pod }) ? link : hostLinkByNetns(record, state);
 }
 
-/** Somebody changed the alias; the namespace still is the one of the ADD. */
-function renamed(record: Attachment, state: CniState): Link | undefined {
+/** Handles a changed alias, if the namespace is still the one from ADD. */
+function hostLinkByNetns(record: Attachment, state: CniState): Link | undefined {
   const { bootId, netnsId, netns } = record;
-  return bootId === state.bootId && netnsId === netnsAt(netns) ? farEnd(record, state) : undefined;
+  return bootId === state.bootId && netnsId === netnsAt(netns) ? hostEndOf(record, state) : undefined;
 }
