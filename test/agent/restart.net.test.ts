@@ -59,16 +59,21 @@ for (const [name, conf] of Object.entries(CONFIGURATIONS)) {
     // Wait until the pods' changes are on disk.
     await settled(2000);
     for (const how of ['stop', 'kill'] as const) {
-      const netns = netnsOf(lab.name, 'node1');
-      const told = await Promise.all([
-        listen(t, netns, 'ip', 'monitor', 'link', 'address', 'route', 'rule'),
-        listen(t, netns, 'nft', 'monitor'),
-      ]);
+      const told = await Promise.all(
+        ['node1', 'node2'].flatMap((node) => {
+          const netns = netnsOf(lab.name, node);
+          return [
+            listen(t, netns, 'ip', 'monitor', 'link', 'address', 'route', 'rule'),
+            listen(t, netns, 'nft', 'monitor'),
+          ];
+        }),
+      );
       await stopAgent(lab, 'node1', how);
       await startAgent(lab, 'node1');
       await agentReady(lab, 'node1');
       await settled(2000);
-      assert.deepEqual(await Promise.all(told.map((text) => text())), ['', ''], how);
+      const texts = await Promise.all(told.map((text) => text()));
+      assert.deepEqual(texts, ['', '', '', ''], `${how}: node1’s kernel, node2’s kernel`);
     }
   });
 }
