@@ -60,6 +60,8 @@ export class Loop extends EventEmitter<LoopEvents> implements Disposable {
   #announced = '';
   #pending = false;
   #toSettle: Computed | undefined;
+  /** The computation whose own run hasn't ended; reports of earlier runs don't cover it. */
+  #underway: Computed | undefined;
   readonly #handled = new WeakSet<Report>();
   #nodes: readonly Node[] | undefined;
   #resolver: { network: Network; nodes: readonly Node[]; resolve: Resolve | undefined } | undefined;
@@ -189,10 +191,20 @@ export class Loop extends EventEmitter<LoopEvents> implements Disposable {
       this.#settle();
       return;
     }
+    this.#underway = computed;
+    const ended = (): void => {
+      if (this.#underway === computed) this.#underway = undefined;
+    };
     // `onReport` skips runs without changes, so the report is awaited here.
     this.reconciler.run().then(
-      (report) => this.#handle(report),
-      (error: unknown) => this.#unreadable(error),
+      (report) => {
+        ended();
+        this.#handle(report);
+      },
+      (error: unknown) => {
+        ended();
+        this.#unreadable(error);
+      },
     );
   }
 
@@ -209,22 +221,25 @@ export class Loop extends EventEmitter<LoopEvents> implements Disposable {
     return JSON.stringify([subnets, facts.network, desired.mtu]);
   }
 
-  /** The report of a requested run arrives twice: from `run()` and from `onReport`. */
+  /** The report of a requested run arrives twice: from `onReport`, then from `run()`. */
   #handle(report: Report): void {
-    if (this.#handled.has(report)) return;
+    if (!this.#handled.has(report)) this.#record(report);
+    const computed = this.#computed;
+    if (this.#problem !== undefined || !computed || this.#underway) return;
+    this.#settle();
+    const announcement = this.#announcement(computed);
+    if (this.#facts.isDoubtful || this.#announced === announcement) return;
+    this.#announced = announcement;
+    this.emit('ready', computed);
+  }
+
+  #record(report: Report): void {
     this.#handled.add(report);
     this.#status.runs++;
     this.#status.lastChanges = report.done.length;
     this.#status.failures = failures(report.undone);
     for (const device of touchedDevices(report.done)) this.emit('device', device);
     this.#setProblem(ownProblem(report.undone));
-    const computed = this.#computed;
-    if (this.#problem !== undefined || !computed) return;
-    this.#settle();
-    const announcement = this.#announcement(computed);
-    if (this.#facts.isDoubtful || this.#announced === announcement) return;
-    this.#announced = announcement;
-    this.emit('ready', computed);
   }
 
   #unreadable(error: unknown): void {

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { type TestContext, test } from 'node:test';
-import { setTimeout as sleep } from 'node:timers/promises';
+import { setImmediate as nextTurn, setTimeout as sleep } from 'node:timers/promises';
 import { Facts } from '../../src/agent/facts.ts';
 import { Loop } from '../../src/agent/loop.ts';
 import { DEFAULT_PATHS } from '../../src/agent/options.ts';
@@ -91,4 +91,25 @@ test('a failure of the node’s own part stays reported across other changes', {
     assert.ok(loop.problem);
     assert.ok(isTold());
   }
+});
+
+test('`settled` waits for the computation’s own run, not for one that began before it', {
+  skip: NO_KERNEL,
+}, async (t) => {
+  const { loop, facts, view, know, namespace, start: begin } = start(t);
+  begin();
+  know();
+  await once(loop, 'ready');
+  const withVni = (VNI: number) => factsOf({ ...PLAN, backend: { Type: 'vxlan', VNI } }).network;
+  const last = withVni(8);
+  const devices = new Promise<string>((found) => {
+    loop.on('settled', ({ facts: { network } }) => {
+      if (network === last) found(namespace.ip('-o link'));
+    });
+  });
+  facts.setCluster({ ...view, network: withVni(7) }, true);
+  // Its run has begun.
+  await nextTurn();
+  facts.setCluster({ ...view, network: last }, true);
+  assert.match(await devices, /flannel\.8/, 'settled before its device existed');
 });
