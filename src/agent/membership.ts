@@ -1,4 +1,5 @@
 import { once } from 'node:events';
+import { isDeepStrictEqual } from 'node:util';
 import { Latest } from '../async/latest.ts';
 import { aborted } from '../async/pause.ts';
 import { untilDone } from '../async/until-done.ts';
@@ -29,7 +30,9 @@ export class Membership {
   readonly #options: MembershipOptions;
   readonly #publishing: Latest<Claim>;
   #claim: Claim | undefined;
-  #published = '';
+  #published: NodeFacts | undefined;
+  /** The backend that this node's kernel is set up for. */
+  #ready: Node['backend'] | undefined;
 
   constructor(facts: Facts, options: MembershipOptions) {
     this.#facts = facts;
@@ -38,6 +41,16 @@ export class Membership {
     const publish = (claim: Claim, superseded: AbortSignal) => this.#publish(claim, superseded);
     this.#publishing = new Latest('publish this node', publish, { log, signal });
     facts.on('changed', () => this.#update());
+  }
+
+  /**
+   * The kernel holds this node's own part. Peers use a backend as soon as they see it, so a new one isn't
+   * published earlier.
+   */
+  settled({ backend }: Node): void {
+    if (this.#ready === backend) return;
+    this.#ready = backend;
+    this.#update();
   }
 
   /**
@@ -56,7 +69,7 @@ export class Membership {
         failed: (reason, error) => this.#failed(reason, error),
       });
       this.#claim = claim;
-      this.#published = JSON.stringify(withoutSubnets(node));
+      this.#published = withoutSubnets(node);
       this.#facts.confirmSubnets(claim.subnets);
       const lost = claim.lost.catch((error: unknown) => error);
       const ended = await Promise.race([lost, aborted(signal)]);
@@ -83,15 +96,19 @@ export class Membership {
   async #publish(claim: Claim, superseded: AbortSignal): Promise<void> {
     const { log } = this.#options;
     const work = async (): Promise<void> => {
-      const node = this.#facts.published;
-      if (!node || this.#claim !== claim) return;
-      const text = JSON.stringify(withoutSubnets(node));
-      if (text === this.#published) return;
-      await claim.publish(withoutSubnets(node));
-      this.#published = text;
+      const self = this.#facts.published;
+      if (!self || this.#claim !== claim) return;
+      const node = withoutSubnets(self);
+      if (isDeepStrictEqual(node, this.#published) || !this.#mayPublish(node)) return;
+      await claim.publish(node);
+      this.#published = node;
       log.info({ addresses: node.addresses, backend: node.backend }, 'published this node');
     };
     await untilDone('publish this node', work, { signal: superseded, log });
+  }
+
+  #mayPublish({ backend }: NodeFacts): boolean {
+    return isDeepStrictEqual(backend, this.#published?.backend) || isDeepStrictEqual(backend, this.#ready);
   }
 
   /** Waits until this node's published facts are known. */

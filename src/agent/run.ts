@@ -70,6 +70,7 @@ export async function runAgent(options: AgentOptions, log: Log, stop: AbortSigna
   );
   loop.once('ready', () => background('settle the heap', settle(signal), log));
   const membership = new Membership(facts, { cluster: store.membership, log, signal, previous });
+  loop.on('settled', ({ facts: { self } }) => membership.settled(self.node));
   const problem = () => notReady(facts, { kernel: loop.problem, companion: companions.problem });
   const cni = cniContext({ facts, notReady: problem, mtu: () => loop.mtu, assigner, log });
   await using service = new CniService(cni);

@@ -100,6 +100,13 @@ test('from bgp to another backend and back', { skip: NO_KERNEL, timeout: 300_000
     await until(LIMIT, () => nodes.flatMap((node) => routes(cluster, node, '110')));
     for (const node of nodes) assert.equal(routes(cluster, node, 'bird').length, others);
     await cluster.reachable();
+    nothingLost('host-gw to bgp');
+  });
+
+  await t.test('to vxlan: no node sends into a tunnel whose other end doesn’t exist yet', async (t) => {
+    await setBackend(cluster, 'vxlan');
+    await untilWhole(cluster, 'vxlan');
+    await cluster.reachable();
     for (const ping of pings) {
       const { sent, lost, seconds } = await ping.end();
       assert.deepEqual(lost, []);

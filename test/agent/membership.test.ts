@@ -1,0 +1,85 @@
+import assert from 'node:assert/strict';
+import { once } from 'node:events';
+import { type TestContext, test } from 'node:test';
+import { setImmediate as turn } from 'node:timers/promises';
+import { Facts } from '../../src/agent/facts.ts';
+import { Membership } from '../../src/agent/membership.ts';
+import { DEFAULT_PATHS } from '../../src/agent/options.ts';
+import { readNetwork } from '../../src/cluster/network.ts';
+import type { NodeFacts } from '../../src/cluster/node.ts';
+import { NO_RESOURCES } from '../../src/cluster/resources.ts';
+import { parseIp } from '../../src/ip/address.ts';
+import { SILENT } from '../../src/log.ts';
+
+/** Joins a cluster that uses host-gw; `told` lists what the node published, in order. */
+async function join(t: TestContext) {
+  const stop = new AbortController();
+  t.after(() => stop.abort());
+  const options = {
+    node: 'node1',
+    labels: {},
+    store: { endpoints: [] },
+    paths: DEFAULT_PATHS,
+    logLevel: 'silent',
+  };
+  const facts = new Facts(options, []);
+  const setBackend = (type: string): void => {
+    const network = readNetwork({ Network: '10.0.0.0/16', Backend: { Type: type } });
+    facts.setCluster({ network, nodes: [], resources: NO_RESOURCES }, true);
+  };
+  const setAddress = (ip: string): void =>
+    facts.setUnderlay({ dev: 'eth0', mtu: 1500, addresses: { 4: parseIp(ip) }, onLink: [] });
+  setAddress('192.0.2.1');
+  setBackend('host-gw');
+  const told: string[] = [];
+  const publish = async ({ addresses, backend }: NodeFacts): Promise<void> =>
+    void told.push(`${addresses[4]} ${backend.type}`);
+  const claim = {
+    subnets: [],
+    publish,
+    lost: new Promise<never>(() => {}),
+    stop: () => {},
+    release: async () => {},
+  };
+  const cluster = {
+    join: async (self: NodeFacts) => {
+      await publish(self);
+      return claim;
+    },
+    members: async () => [],
+    names: async () => new Set<string>(),
+    isAlive: async () => false,
+    forget: async () => false,
+  };
+  const membership = new Membership(facts, { cluster, log: SILENT, signal: stop.signal, previous: {} });
+  void membership.run();
+  if (!facts.isMember) await once(facts, 'changed');
+  const settled = (): void => {
+    assert.ok(facts.self);
+    membership.settled(facts.self.node);
+  };
+  return { told, setBackend, setAddress, settled };
+}
+
+/** Lets pending work finish. */
+async function quiet(): Promise<void> {
+  for (let i = 0; i < 5; i++) await turn();
+}
+
+test('a new backend is published once the kernel is set up for it, not earlier', async (t) => {
+  const { told, setBackend, settled } = await join(t);
+  settled();
+  setBackend('vxlan');
+  await quiet();
+  assert.deepEqual(told, ['192.0.2.1 host-gw']);
+  settled();
+  await quiet();
+  assert.deepEqual(told, ['192.0.2.1 host-gw', '192.0.2.1 vxlan']);
+});
+
+test('everything else is published at once, even while the kernel isn’t set up', async (t) => {
+  const { told, setAddress } = await join(t);
+  setAddress('192.0.2.2');
+  await quiet();
+  assert.deepEqual(told, ['192.0.2.1 host-gw', '192.0.2.2 host-gw']);
+});
