@@ -73,6 +73,8 @@ export class Reconciler implements Disposable {
   readonly #backoff: Backoff;
   /** Contributions received during a run. */
   #next: readonly Contribution[] | undefined;
+  /** Whether a run is under way, not merely queued: its end adopts `#next`. */
+  #isRunning = false;
   /** The kernel's on-demand entries have to be checked against `resolve`. */
   #answersDue = false;
   #isStarted = false;
@@ -102,7 +104,7 @@ export class Reconciler implements Disposable {
    */
   setDesired(contributions: readonly Contribution[]): void {
     this.#next = contributions;
-    if (this.#queue.length === 0) this.#adopt();
+    if (!this.#isRunning) this.#adopt();
   }
 
   /** `resolve` may now answer differently: corrects the kernel's entries instead of letting them age out. */
@@ -198,9 +200,11 @@ export class Reconciler implements Disposable {
   #inTurn<T>(work: () => Promise<T>): Promise<T> {
     return this.#queue.run(async () => {
       this.#adopt();
+      this.#isRunning = true;
       try {
         return await work();
       } finally {
+        this.#isRunning = false;
         this.#adopt();
       }
     });

@@ -471,3 +471,33 @@ test('items that become desired while the kernel is being read are not pruned', 
   await reconciler.run();
   assert.deepEqual(done, []);
 });
+
+test('what is desired just as a run ends is not forgotten until the next one', {
+  skip: NO_KERNEL,
+}, async () => {
+  using namespace = new Namespace(VXLAN);
+  const routeTo = (dst: string): Item => ({
+    kind: 'route',
+    type: 'blackhole',
+    dst: parseCidr(dst),
+    protocol: 110,
+  });
+  // How many microtasks after the report: the run ends a few later.
+  for (let delay = 0; delay < 12; delay++) {
+    const [first, second] = [routeTo(`10.9.${delay}.0/24`), routeTo(`10.8.${delay}.0/24`)];
+    let isAsked = false;
+    const onReport = async (): Promise<void> => {
+      if (isAsked) return;
+      isAsked = true;
+      for (let i = 0; i < delay; i++) await undefined;
+      running.want([first, second]);
+    };
+    using running = new Running(namespace, { interval: 60_000, onReport });
+    await sleep(50);
+    isAsked = false;
+    running.want([first]);
+    const deadline = performance.now() + 1000;
+    while (!namespace.ip('route').includes('10.9.') && performance.now() < deadline) await sleep(5);
+    await running.settled(1000).catch((error: unknown) => assert.fail(`after ${delay}: ${error}`));
+  }
+});
