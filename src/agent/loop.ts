@@ -57,6 +57,8 @@ export class Loop extends EventEmitter<LoopEvents> implements Disposable {
   #computed: Computed | undefined;
   #former: readonly Former[] = [];
   #problem: string | undefined = 'the agent is starting';
+  /** Why no desired state follows from the present facts. */
+  #obstacle: string | undefined;
   #announced = '';
   #pending = false;
   #toSettle: Computed | undefined;
@@ -104,7 +106,7 @@ export class Loop extends EventEmitter<LoopEvents> implements Disposable {
 
   /** Why the kernel doesn't hold this node's own part; undefined when it does. */
   get problem(): string | undefined {
-    return this.#problem;
+    return this.#obstacle ?? this.#problem;
   }
 
   get status(): LoopStatus {
@@ -158,9 +160,13 @@ export class Loop extends EventEmitter<LoopEvents> implements Disposable {
     try {
       const facts = this.#desiredFacts();
       if (!facts) return;
-      this.#apply({ facts, desired: desiredState(facts, this.#memo) });
+      const desired = desiredState(facts, this.#memo);
+      this.#obstacle = undefined;
+      this.#apply({ facts, desired });
     } catch (error) {
-      this.#setProblem(`the desired state cannot be computed: ${messageOf(error)}`);
+      const obstacle = `the desired state cannot be computed: ${messageOf(error)}`;
+      if (obstacle !== this.#obstacle) this.#log.error({ problem: obstacle }, 'not ready');
+      this.#obstacle = obstacle;
     }
   }
 

@@ -113,3 +113,24 @@ test('`settled` waits for the computation’s own run, not for one that began be
   facts.setCluster({ ...view, network: last }, true);
   assert.match(await devices, /flannel\.8/, 'settled before its device existed');
 });
+
+test('a network that could be computed again after one that could not makes the node ready', {
+  skip: NO_KERNEL,
+}, async (t) => {
+  const { loop, facts, view, know, namespace, start: begin } = start(t);
+  begin();
+  know();
+  await once(loop, 'ready');
+  const network = { ...view.network, backend: { ...view.network.backend, type: 'carrier-pigeon' } };
+  facts.setCluster({ ...view, network }, true);
+  await sleep(100);
+  assert.match(loop.problem ?? '', /cannot be computed/);
+  const device = once(loop, 'device');
+  namespace.ip('link del flannel.1');
+  await device;
+  assert.match(loop.problem ?? '', /cannot be computed/, 'a report on the former state clears nothing');
+  facts.setCluster(view, true);
+  const deadline = performance.now() + 2000;
+  while (loop.problem !== undefined && performance.now() < deadline) await sleep(10);
+  assert.equal(loop.problem, undefined);
+});
