@@ -94,11 +94,12 @@ export class LocalApi implements AsyncDisposable {
       if (typeof request !== 'object' || request === null || !('op' in request)) {
         throw new FlatnetError('a request must be an object with an op', { code: 'USAGE' });
       }
-      const handler = this.#handlers[String(request.op)];
+      const op = String(request.op);
+      const handler = Object.hasOwn(this.#handlers, op) ? this.#handlers[op] : undefined;
       if (!handler) {
         throw new FlatnetError(`no such op`, {
           code: 'USAGE',
-          object: String(request.op),
+          object: op,
           fix: `use one of ${Object.keys(this.#handlers).join(', ')}`,
         });
       }

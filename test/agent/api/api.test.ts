@@ -57,6 +57,14 @@ function talk(path: string, bytes: string): Promise<string[]> {
   });
 }
 
+test('what every object inherits is no operation', async (t) => {
+  const path = await serve(t);
+  for (const op of ['constructor', 'toString', '__proto__', 'hasOwnProperty']) {
+    const [line = ''] = await talk(path, JSON.stringify({ op }));
+    assert.equal(JSON.parse(line).error?.code, 'USAGE', line);
+  }
+});
+
 test('one line in, one line out; several on one connection; the last needs no newline', async (t) => {
   const path = await serve(t);
   assert.deepEqual(await askAgent(path, { op: 'echo', text: 'ä\n' }), { text: 'ä\n' });
