@@ -181,6 +181,7 @@ int main(void) {
     put("}\n", 2);
 
     // The same timeouts as plugin.ts. The handler never returns, so the calls below need no timeouts.
+    sigprocmask(SIG_SETMASK, &(sigset_t){0}, NULL);
     sigaction(SIGALRM, &(struct sigaction){.sa_handler = on_alarm, .sa_flags = SA_NODEFER}, NULL);
     signal(SIGPIPE, SIG_IGN);
     clock_gettime(CLOCK_MONOTONIC, &asked_at);

@@ -87,8 +87,13 @@ describe('the native shim', { skip: NOT_NATIVE }, () => {
     if (end === 'reset') client.destroy();
   }
 
-  function run(program: string, env: Env, stdin: Uint8Array | string): Promise<Outcome> {
-    const child = spawn(program, [], { env: { ...env }, stdio: 'pipe', cwd: dir });
+  function run(
+    program: string,
+    env: Env,
+    stdin: Uint8Array | string,
+    args: readonly string[] = [],
+  ): Promise<Outcome> {
+    const child = spawn(program, args, { env: { ...env }, stdio: 'pipe', cwd: dir });
     let [stdout, stderr] = ['', ''];
     child.stdout.setEncoding('latin1').on('data', (text: string) => {
       stdout += text;
@@ -139,6 +144,18 @@ describe('the native shim', { skip: NOT_NATIVE }, () => {
   test('without the whole program beside it, an error of CNI says so', async () => {
     const { stdout, status } = await run(join(lone, 'flatnet'), environment('VERSION'), '{}');
     assert.deepEqual([JSON.parse(stdout).msg, status], ['flatnet-fallback: No such file or directory', 1]);
+  });
+
+  test('keeps its time limit even if whoever starts it blocks the alarm', async () => {
+    behaviour = { pieces: [], pause: 0, finally: 'wait', early: false };
+    const free = setTimeout(() => sockets.forEach((each) => void each.destroy()), 10_000);
+    const start = performance.now();
+    const args = ['--block-signal=ALRM', join(bin, 'flatnet')];
+    const stdin = JSON.stringify(configuration);
+    const { stdout } = await run('/usr/bin/env', environment('STATUS'), stdin, args);
+    clearTimeout(free);
+    assert.match(stdout, /"code":50,.*did not answer within 3000 ms/);
+    assert.ok(performance.now() - start < 8000);
   });
 
   test('an agent that says nothing, or drips: the time it took counts', async () => {
