@@ -105,8 +105,8 @@ describe('address blocks in a cluster', { concurrency: true }, () => {
 });
 
 /**
- * Waits until every assigned address is a pod's, and nothing else is wrong in the store. Only pods that borrow, of
- * which there are `borrowing`, have a handle.
+ * Waits until every assigned address is a pod's, and nothing else is wrong in the store. Only the pods that
+ * borrow, `borrowing` of them, have a handle.
  */
 async function accounted(cluster: BgpCluster, borrowing = 0): Promise<void> {
   await until(LIMIT, async () => {
