@@ -7,12 +7,12 @@ import type { Log } from '../log.ts';
 import type { Loop } from './loop.ts';
 
 /**
- * Milliseconds in which every node has followed a change of the backend: its agent hears of it, or is just
- * being restarted, and whatever runs beside it, as BIRD, finds its peers.
+ * Time every node needs to follow a change of backend, in milliseconds. It covers an agent that is just being
+ * restarted, and a companion such as BIRD that must find its peers.
  */
 const LINGER = 30_000;
 
-/** Milliseconds between looks whether the kernel holds the new backend's part. */
+/** Interval between checks that the kernel holds the new backend's part, in milliseconds. */
 const POLL = 500;
 
 export type HandoverOptions = {
@@ -25,9 +25,9 @@ export type HandoverOptions = {
 type FormerKeeper = Pick<Loop, 'keepFormer' | 'dropFormerPeers' | 'dropFormer' | 'computed' | 'problem'>;
 
 /**
- * Make before break when the network gets another backend, which all nodes do at about the same time, but not
- * at once: for a while this node goes on to hold what the former backend needs, and its companion runs on.
- * What neither backend needs ends then, also what an agent before this one left.
+ * Make before break when the network's backend changes. Nodes do not switch at the same instant, so for a while
+ * this node keeps what the former backend needs, and that backend's companion keeps running. Then the former
+ * backend is removed, along with anything an earlier agent left behind.
  */
 export class Handover {
   readonly #companions: Pick<Companions, 'use' | 'endOthers'>;
@@ -47,14 +47,14 @@ export class Handover {
   }
 
   /**
-   * The network has this backend. Call it before the facts say so; when it resolves, the backend's companion
-   * is there. A backend that does not exist changes nothing: the loop reports it.
+   * Switches to the network's backend; call it before the facts name that backend. Resolves when the backend's
+   * companion has started. An unknown backend changes nothing here: the loop reports it.
    */
   async follow(backend: string): Promise<void> {
     if (backend === this.#backend || !BACKENDS.some(({ type }) => type === backend)) return;
     const { log, signal } = this.#options;
     if (this.#backend !== undefined) {
-      log.info({ from: this.#backend, to: backend }, 'the network gets another backend');
+      log.info({ from: this.#backend, to: backend }, 'the network’s backend has changed');
       this.#loop.keepFormer();
     }
     this.#backend = backend;
@@ -65,20 +65,20 @@ export class Handover {
     background('end the former backend', this.#endFormer(waiting), log, waiting);
   }
 
-  /** Not before the kernel has held the new backend's part for a while: its options may be wrong. */
+  /** Waits until the kernel has held the new backend's part for a while: its options may be wrong. */
   async #endFormer(signal: AbortSignal): Promise<void> {
     const { log, linger = LINGER } = this.#options;
     do {
-      while (!this.#stands) if (!(await pause(POLL, signal))) return;
+      while (!this.#isInPlace) if (!(await pause(POLL, signal))) return;
       if (!(await pause(linger, signal))) return;
-    } while (!this.#stands);
+    } while (!this.#isInPlace);
     await untilDone('end the former backend', () => this.#companions.endOthers(), { signal, log });
     this.#loop.dropFormerPeers();
-    // Others may still send for as long as they may have been slower to begin.
+    // Slower nodes may still be sending.
     if (await pause(linger, signal)) this.#loop.dropFormer();
   }
 
-  get #stands(): boolean {
+  get #isInPlace(): boolean {
     const { computed, problem } = this.#loop;
     return problem === undefined && computed?.facts.network.backend.type === this.#backend;
   }

@@ -7,10 +7,10 @@ import { SILENT } from '../../src/log.ts';
 import { factsOf } from '../backends/cluster.ts';
 
 const LINGER = 50;
-/** How often it looks whether the new backend stands. */
+/** Interval at which it checks that the new backend is in place, in milliseconds. */
 const POLL = 500;
 
-/** What a handover does, in order, and the loop as it goes by it. */
+/** A handover, the steps it takes in order, and the loop it watches. */
 function handover(t: TestContext) {
   const done: string[] = [];
   const loop = {
@@ -27,7 +27,7 @@ function handover(t: TestContext) {
   const stop = new AbortController();
   t.after(() => stop.abort());
   const options = { log: SILENT, signal: stop.signal, linger: LINGER };
-  /** The loop has computed for this backend. */
+  /** Makes the loop compute the desired state for this backend. */
   const compute = (type: 'vxlan' | 'host-gw'): void => {
     const { resources, ...facts } = factsOf({ size: 1, families: [4], networks: 1, backend: { Type: type } });
     assert.ok(resources);
@@ -39,7 +39,7 @@ function handover(t: TestContext) {
   return { handover: new Handover(companions, loop, options), loop, compute, done };
 }
 
-test('what earlier agents left ends some time after a start', async (t) => {
+test('remains of earlier agents are removed some time after a start', async (t) => {
   const { handover: it, compute, done } = handover(t);
   compute('vxlan');
   await it.follow('vxlan');
@@ -51,7 +51,7 @@ test('what earlier agents left ends some time after a start', async (t) => {
   assert.deepEqual(done, []);
 });
 
-test('another backend: both stand side by side, then the former one ends', async (t) => {
+test('after a change of backend both stand side by side, then the former one ends', async (t) => {
   const { handover: it, compute, done } = handover(t);
   compute('vxlan');
   await it.follow('vxlan');

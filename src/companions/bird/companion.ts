@@ -9,7 +9,7 @@ import { endBird } from './end.ts';
 import { BgpSpeaker } from './speaker.ts';
 import { bgpHandlers } from './status/handlers.ts';
 import type { Bgp } from './status/status.ts';
-import { type FoundTunnel, foundTunnel } from './tunnel/found.ts';
+import { type FoundTunnel, findTunnel } from './tunnel/find.ts';
 import { Tunnel } from './tunnel/tunnel.ts';
 
 /**
@@ -17,7 +17,7 @@ import { Tunnel } from './tunnel/tunnel.ts';
  * they may use.
  */
 export const bird: CompanionKind<BirdCompanion> = {
-  start: async (context) => new BirdCompanion(context, await foundTunnel()),
+  start: async (context) => new BirdCompanion(context, await findTunnel()),
   end: ({ folders, log }) => endBird(folders.run, log),
   handlers: (running) => bgpHandlers(() => running()?.running),
 };
@@ -63,7 +63,7 @@ class BirdCompanion implements Companion<TunnelFacts> {
 
   deviceMade({ link }: LinkItem): void {
     if (link.type !== 'ipip') return;
-    this.#tunnel.made();
+    this.#tunnel.deviceCreated();
     this.#speaker.onTunnel();
   }
 }

@@ -1,22 +1,22 @@
 /**
- * Milliseconds, from when this node is ready to receive, within which the slowest node is too: its agent
- * hears of the pool, its kernel loads the device's module.
+ * Time the slowest node needs to become ready to receive after this one, in milliseconds: its agent learns of
+ * the pool, its kernel loads the device's module.
  */
 const PREPARE = 5000;
 /**
- * Milliseconds within which every node stops sending: its agent hears of the pool, or is just restarting, and
- * BIRD follows.
+ * Time within which every node stops sending, in milliseconds: its agent, possibly just restarting, learns of
+ * the pool, and BIRD follows.
  */
 const LINGER = 30_000;
 
 /**
- * Make before break, where nodes cannot change all at once. When pools begin to ask for IPIP, a node receives
- * at once and sends some time later; when the last one stops asking, it stops sending at once and receives
- * for some time yet.
+ * Make before break for the tunnel, because nodes do not change at the same moment. When a pool starts to
+ * require IPIP, a node receives at once and sends later; when none requires it any more, the node stops sending
+ * at once and keeps receiving for a while.
  */
 export class TunnelHandover implements Disposable {
   readonly #onEnd: () => void;
-  #found = false;
+  #adopted = false;
   #wanted: boolean | undefined;
   #timer: NodeJS.Timeout | undefined;
 
@@ -29,42 +29,37 @@ export class TunnelHandover implements Disposable {
     this.#timer = undefined;
   }
 
-  /**
-   * An earlier agent left the tunnel. Nobody knows how long ago the pools stopped asking for it, if they did.
-   */
-  found(): void {
-    this.#found = true;
+  /** Takes over the tunnel of an earlier agent. When the pools stopped requiring it, if they did, is unknown. */
+  adopt(): void {
+    this.#adopted = true;
   }
 
   /**
-   * Whether the pools ask for it, as known now. What they did before this agent knew of them, every node has
-   * followed already. `inUse`: there are blocks. In a new cluster there is nothing to lose, and its first
-   * pool need not wait.
+   * Sets whether the pools require the tunnel. Changes made before this agent's first call have reached every
+   * node already. `inUse`: there are blocks; without any, in a new cluster, no packets can be lost and the
+   * first pool need not wait.
    */
   setWanted(wanted: boolean, inUse = true): void {
     if (wanted === this.#wanted) return;
-    const isLive = this.#wanted === undefined ? this.#found && !wanted : inUse || !wanted;
+    const isLive = this.#wanted === undefined ? this.#adopted && !wanted : inUse || !wanted;
     this.#wanted = wanted;
     this[Symbol.dispose]();
     if (!isLive) return;
     this.#wait(wanted ? PREPARE : LINGER);
   }
 
-  /** The kernel has made the device. If that took long here, it may take as long elsewhere. */
-  made(): void {
+  /** Called when the kernel has created the device. If that took long here, it may take as long elsewhere. */
+  deviceCreated(): void {
     if (this.#wanted && this.onlyReceives) this.#wait(PREPARE);
   }
 
-  /** The device is there for what peers send, and no route leads into it. */
+  /** Whether the device exists only for packets from peers, and no route leads into it. */
   get onlyReceives(): boolean {
     return this.#timer !== undefined;
   }
 
-  /**
-   * Whether all that is there must stay: nobody has said yet what the pools ask for, or some node may still
-   * send.
-   */
-  get stays(): boolean {
+  /** Whether the tunnel must stay as it is: the pools are not known yet, or some node may still send. */
+  get mustStay(): boolean {
     return this.#wanted === undefined || (this.onlyReceives && !this.#wanted);
   }
 

@@ -6,26 +6,23 @@ import type { IpPool } from '../../../cluster/resources.ts';
 import type { Ip } from '../../../ip/address.ts';
 import { tunnelAddress } from '../../../ipam/blocks/tunnel.ts';
 import type { ClusterFacts, CompanionContext } from '../../companion.ts';
-import type { FoundTunnel } from './found.ts';
+import type { FoundTunnel } from './find.ts';
 import { TunnelHandover } from './handover.ts';
 
-/** Which pools the tunnel's address may come from, and for which labels of the node. */
+/** The pools that the tunnel's address may come from, and the node's labels, which select among them. */
 type Wanted = { readonly pools: readonly IpPool[]; readonly labels: ClusterFacts['labels'] };
 
-/**
- * The IPIP tunnel of this node: its address, which is a block's, and how it comes and goes without losing a
- * packet.
- */
+/** This node's IPIP tunnel: finds its address in a block, and adds and removes it without packet loss. */
 export class Tunnel implements Disposable {
   readonly #context: CompanionContext;
   readonly #handover = new TunnelHandover(() => this.#changed());
   readonly #search: Latest<Wanted>;
   #address: Ip | undefined;
   #facts: TunnelFacts = {};
-  /** The pools the address was last looked for in. */
+  /** The pools in which an address was last sought. */
   #pools: unknown;
 
-  /** `found`: the device that an earlier agent left. */
+  /** `found`: the device left by an earlier agent. */
   constructor(context: CompanionContext, found: FoundTunnel | undefined) {
     this.#context = context;
     this.#search = new Latest(
@@ -34,7 +31,7 @@ export class Tunnel implements Disposable {
       context,
     );
     if (!found) return;
-    this.#handover.found();
+    this.#handover.adopt();
     this.#address = found.address;
     this.#facts = this.#current();
   }
@@ -52,15 +49,15 @@ export class Tunnel implements Disposable {
     const inUse = nodes.some(({ subnets }) => subnets.length > 0);
     this.#handover.setWanted(asksForIpip(ipPools), inUse);
     this.#facts = this.#current();
-    if (!isMember || network.addresses !== 'blocks' || this.#handover.stays || this.#pools === ipPools)
+    if (!isMember || network.addresses !== 'blocks' || this.#handover.mustStay || this.#pools === ipPools)
       return;
     this.#pools = ipPools;
     this.#search.push({ pools: ipPools, labels });
   }
 
-  /** The kernel made the device. */
-  made(): void {
-    this.#handover.made();
+  /** Called when the kernel has created the device. */
+  deviceCreated(): void {
+    this.#handover.deviceCreated();
     this.#facts = this.#current();
   }
 
@@ -77,7 +74,7 @@ export class Tunnel implements Disposable {
     this.#context.changed();
   }
 
-  /** The object of before while it says the same. */
+  /** Returns the previous object if nothing has changed. */
   #current(): TunnelFacts {
     const facts: TunnelFacts = {
       ...(this.#address !== undefined && { address: this.#address }),

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { type TestContext, test } from 'node:test';
 import { TunnelHandover } from '../../../../src/companions/bird/tunnel/handover.ts';
 
-/** On a clock of its own. `ended` counts how often it said that a change is over. */
+/** Runs on a mock clock. `ended` returns how many changes were reported as complete. */
 function handover(t: TestContext): {
   tunnel: TunnelHandover;
   ended: () => number;
@@ -17,69 +17,73 @@ function handover(t: TestContext): {
   return { tunnel, ended: () => count, pass: (ms) => t.mock.timers.tick(ms) };
 }
 
-test('the tunnel receives for 30 s after the last pool has ceased to ask for it', (t) => {
+test('the tunnel receives for another 30 s when no pool requires it any more', (t) => {
   const { tunnel, ended, pass } = handover(t);
   tunnel.setWanted(true);
-  assert.deepEqual([tunnel.onlyReceives, tunnel.stays], [false, false], 'asked for before: used at once');
+  assert.deepEqual(
+    [tunnel.onlyReceives, tunnel.mustStay],
+    [false, false],
+    'required from the start: used at once',
+  );
   tunnel.setWanted(false);
   pass(20_000);
   tunnel.setWanted(false);
   pass(9999);
-  assert.deepEqual([tunnel.onlyReceives, tunnel.stays, ended()], [true, true, 0]);
+  assert.deepEqual([tunnel.onlyReceives, tunnel.mustStay, ended()], [true, true, 0]);
   pass(1);
-  assert.deepEqual([tunnel.onlyReceives, tunnel.stays, ended()], [false, false, 1]);
+  assert.deepEqual([tunnel.onlyReceives, tunnel.mustStay, ended()], [false, false, 1]);
 });
 
-test('it receives for 5 s before anything is sent through it, even while it still lingers', (t) => {
+test('the tunnel receives for 5 s before anything is sent, even if it was still lingering', (t) => {
   const { tunnel, ended, pass } = handover(t);
   tunnel.setWanted(false);
   assert.equal(tunnel.onlyReceives, false);
-  const comes = (): void => {
+  const wantAgain = (): void => {
     tunnel.setWanted(true);
     pass(4999);
-    // Its address may be looked for meanwhile.
-    assert.deepEqual([tunnel.onlyReceives, tunnel.stays], [true, false]);
+    // Its address may be sought in the meantime.
+    assert.deepEqual([tunnel.onlyReceives, tunnel.mustStay], [true, false]);
     pass(1);
     assert.equal(tunnel.onlyReceives, false);
   };
-  comes();
+  wantAgain();
   tunnel.setWanted(false);
   pass(29_000);
-  // Other nodes’ may be gone already.
-  comes();
+  // Other nodes may have removed theirs by now.
+  wantAgain();
   assert.equal(ended(), 2);
 });
 
-test('where the device takes its time, 5 s begin when it is there', (t) => {
+test('the 5 s start when the device exists, however long the kernel takes to create it', (t) => {
   const { tunnel, pass } = handover(t);
   tunnel.setWanted(false);
   tunnel.setWanted(true);
   pass(4000);
-  tunnel.made();
+  tunnel.deviceCreated();
   pass(4999);
   assert.equal(tunnel.onlyReceives, true);
   pass(1);
   assert.equal(tunnel.onlyReceives, false);
-  tunnel.made();
-  assert.equal(tunnel.onlyReceives, false, 'healed: routes lead into it all the time');
+  tunnel.deviceCreated();
+  assert.equal(tunnel.onlyReceives, false, 'a healed device: its routes stay in use');
   tunnel.setWanted(false);
-  tunnel.made();
+  tunnel.deviceCreated();
   pass(29_999);
-  assert.equal(tunnel.onlyReceives, true, 'how long it lingers is not changed by that');
+  assert.equal(tunnel.onlyReceives, true, 'healing does not change how long it lingers');
 });
 
-test('a new cluster’s first pool has its tunnel at once', (t) => {
+test('a new cluster’s first pool uses the tunnel at once', (t) => {
   const { tunnel } = handover(t);
   tunnel.setWanted(false, false);
   tunnel.setWanted(true, false);
-  assert.deepEqual([tunnel.onlyReceives, tunnel.stays], [false, false]);
+  assert.deepEqual([tunnel.onlyReceives, tunnel.mustStay], [false, false]);
 });
 
-test('what the agent before left stays until the pools are known, and lingers when they do not ask for it', (t) => {
+test('an earlier agent’s tunnel stays until the pools are known, then lingers if none requires it', (t) => {
   const { tunnel, ended, pass } = handover(t);
-  tunnel.found();
+  tunnel.adopt();
   pass(60_000);
-  assert.equal(tunnel.stays, true);
+  assert.equal(tunnel.mustStay, true);
   tunnel.setWanted(false);
   pass(29_999);
   assert.deepEqual([tunnel.onlyReceives, ended()], [true, 0]);
@@ -87,9 +91,9 @@ test('what the agent before left stays until the pools are known, and lingers wh
   assert.deepEqual([tunnel.onlyReceives, ended()], [false, 1]);
 });
 
-test('a restarted agent whose pools ask for the tunnel keeps sending through it', (t) => {
+test('a restarted agent keeps sending through the tunnel if a pool requires it', (t) => {
   const { tunnel } = handover(t);
-  tunnel.found();
+  tunnel.adopt();
   tunnel.setWanted(true);
-  assert.deepEqual([tunnel.onlyReceives, tunnel.stays], [false, false]);
+  assert.deepEqual([tunnel.onlyReceives, tunnel.mustStay], [false, false]);
 });

@@ -9,10 +9,10 @@ import { OUR_ALIAS } from '../../../state/ownership.ts';
 export type FoundTunnel = { readonly address: Ip | undefined };
 
 /**
- * The tunnel device that an earlier agent left; undefined when there is none. It keeps its address until the
- * store has said what the address is: with a device's last address the kernel drops its routes.
+ * Returns the tunnel device that an earlier agent left; undefined if there is none. Its address must stay until
+ * the store has confirmed or replaced it: the kernel drops a device's routes with its last address.
  */
-export async function foundTunnel(): Promise<FoundTunnel | undefined> {
+export async function findTunnel(): Promise<FoundTunnel | undefined> {
   using netlink = NetlinkSocket.open(NETLINK_ROUTE);
   const links = await netlink.dump(linkDump({ kind: 'ipip' }));
   const tunnel = links.find(
