@@ -25,9 +25,9 @@ export type HandoverOptions = {
 type FormerKeeper = Pick<Loop, 'keepFormer' | 'dropFormerPeers' | 'dropFormer' | 'computed' | 'problem'>;
 
 /**
- * Make before break when the network's backend changes. Nodes do not switch at the same instant, so for a while
- * this node keeps what the former backend needs, and that backend's companion keeps running. Then the former
- * backend is removed, along with anything an earlier agent left behind.
+ * Make before break when the network's backend changes. Nodes do not switch at the same instant, so for a
+ * while this node keeps what the former backend needs, and that backend's companion keeps running. Then the
+ * former backend is removed, along with anything an earlier agent left behind.
  */
 export class Handover {
   readonly #companions: Pick<Companions, 'use' | 'endOthers'>;
@@ -47,8 +47,8 @@ export class Handover {
   }
 
   /**
-   * Switches to the network's backend; call it before the facts name that backend. Resolves when the backend's
-   * companion has started. An unknown backend changes nothing here: the loop reports it.
+   * Switches to the network's backend; call it before the facts name that backend. Resolves when the
+   * backend's companion has started. An unknown backend changes nothing here: the loop reports it.
    */
   async follow(backend: string): Promise<void> {
     if (backend === this.#backend || !BACKENDS.some(({ type }) => type === backend)) return;

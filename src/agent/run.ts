@@ -56,7 +56,7 @@ export async function runAgent(options: AgentOptions, log: Log, stop: AbortSigna
   // Consumers.
   const firewall = new ForwardWatch(log, signal);
   await using outputs = new Outputs(paths, log, signal);
-  loop.on('device', (link) => companions.deviceMade(link));
+  loop.on('device', (link) => companions.deviceChanged(link));
   loop.on('foreign-table', () => firewall.rescan());
   loop.on('settled', ({ facts: { self, network, peers, resources }, desired }) => {
     const tunnels = desired.contributions

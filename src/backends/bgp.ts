@@ -9,12 +9,12 @@ import { OUR_LOCAL_PROTOCOL } from '../state/ownership.ts';
 import type { Backend, PeerItems } from './backend.ts';
 import { isOnLink, subnetsOf } from './direct.ts';
 import {
-  asksForIpip,
   IPIP_DEVICE,
   IPIP_OVERHEAD,
   ipipDevice,
   ipipMember,
   ipipTable,
+  requiresIpip,
   type TunnelFacts,
 } from './ipip.ts';
 
@@ -70,7 +70,7 @@ function readOptions(fields: Fields, { ipPools, bgpConfiguration, bgpPeers }: Re
  * fit into the tunnel as long as any route may use it.
  */
 function hasTunnel(self: Self<TunnelFacts>, { pools }: BgpOptions, family: Family): boolean {
-  return family === 4 && (self.companion?.onlyReceives === true || asksForIpip(pools));
+  return family === 4 && (self.companion?.onlyReceives === true || requiresIpip(pools));
 }
 
 function peer(self: Self<TunnelFacts>, node: Node, options: BgpOptions, family: Family): PeerItems {

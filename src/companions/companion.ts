@@ -54,7 +54,7 @@ export interface Companion<Facts = unknown> extends AsyncDisposable {
   /** Called whenever the kernel holds this node's own part of the desired state for these facts. */
   update?(settled: SettledFacts<Facts>): void;
   /** Called when one of our devices was created or changed. */
-  deviceMade?(link: LinkItem): void;
+  deviceChanged?(link: LinkItem): void;
   /**
    * Called when the agent stops. Traffic must not be affected, so processes keep running for the next agent
    * to take over.

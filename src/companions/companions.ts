@@ -98,8 +98,8 @@ export class Companions extends EventEmitter<{ changed: [] }> implements AsyncDi
     this.#notify('follow the facts', (companion) => companion.update?.(settled));
   }
 
-  deviceMade(link: LinkItem): void {
-    this.#notify('follow a new device', (companion) => companion.deviceMade?.(link));
+  deviceChanged(link: LinkItem): void {
+    this.#notify('follow a changed device', (companion) => companion.deviceChanged?.(link));
   }
 
   /** The operations of all kinds. Those of a backend that is not in use answer with an error. */

@@ -61,7 +61,7 @@ class BirdCompanion implements Companion<TunnelFacts> {
     this.#speaker.update({ self, nodes, resources, pools: bgpPools(network, resources) });
   }
 
-  deviceMade({ link }: LinkItem): void {
+  deviceChanged({ link }: LinkItem): void {
     if (link.type !== 'ipip') return;
     this.#tunnel.deviceCreated();
     this.#speaker.onTunnel();

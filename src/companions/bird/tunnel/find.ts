@@ -9,8 +9,8 @@ import { OUR_ALIAS } from '../../../state/ownership.ts';
 export type FoundTunnel = { readonly address: Ip | undefined };
 
 /**
- * Returns the tunnel device that an earlier agent left; undefined if there is none. Its address must stay until
- * the store has confirmed or replaced it: the kernel drops a device's routes with its last address.
+ * Returns the tunnel device that an earlier agent left; undefined if there is none. Its address must stay
+ * until the store has confirmed or replaced it: the kernel drops a device's routes with its last address.
  */
 export async function findTunnel(): Promise<FoundTunnel | undefined> {
   using netlink = NetlinkSocket.open(NETLINK_ROUTE);

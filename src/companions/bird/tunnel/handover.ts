@@ -11,8 +11,8 @@ const LINGER = 30_000;
 
 /**
  * Make before break for the tunnel, because nodes do not change at the same moment. When a pool starts to
- * require IPIP, a node receives at once and sends later; when none requires it any more, the node stops sending
- * at once and keeps receiving for a while.
+ * require IPIP, a node receives at once and sends later; when none requires it any more, the node stops
+ * sending at once and keeps receiving for a while.
  */
 export class TunnelHandover implements Disposable {
   readonly #onEnd: () => void;
@@ -29,7 +29,9 @@ export class TunnelHandover implements Disposable {
     this.#timer = undefined;
   }
 
-  /** Takes over the tunnel of an earlier agent. When the pools stopped requiring it, if they did, is unknown. */
+  /**
+   * Takes over the tunnel of an earlier agent. When the pools stopped requiring it, if they did, is unknown.
+   */
   adopt(): void {
     this.#adopted = true;
   }

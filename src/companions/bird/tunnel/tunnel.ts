@@ -1,7 +1,7 @@
 import { isDeepStrictEqual } from 'node:util';
 import { Latest } from '../../../async/latest.ts';
 import { untilDone } from '../../../async/until-done.ts';
-import { asksForIpip, type TunnelFacts } from '../../../backends/ipip.ts';
+import { requiresIpip, type TunnelFacts } from '../../../backends/ipip.ts';
 import type { IpPool } from '../../../cluster/resources.ts';
 import type { Ip } from '../../../ip/address.ts';
 import { tunnelAddress } from '../../../ipam/blocks/tunnel.ts';
@@ -47,7 +47,7 @@ export class Tunnel implements Disposable {
   learn({ network, resources, nodes, labels, isMember }: ClusterFacts): void {
     const { ipPools } = resources;
     const inUse = nodes.some(({ subnets }) => subnets.length > 0);
-    this.#handover.setWanted(asksForIpip(ipPools), inUse);
+    this.#handover.setWanted(requiresIpip(ipPools), inUse);
     this.#facts = this.#current();
     if (!isMember || network.addresses !== 'blocks' || this.#handover.mustStay || this.#pools === ipPools)
       return;
