@@ -2,12 +2,12 @@ import { execFileSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 
-/** No registry is asked for it: it comes from this machine's busybox. */
+/** Never pulled from a registry: it is built from this machine's busybox. */
 export const IMAGE = 'flatnet.test/busybox:1';
 
 const APPLETS = ['sh', 'sleep', 'httpd', 'wget', 'ping', 'ip', 'hostname', 'echo', 'cat'];
 
-/** Tells a client of the web server which source address it came with. */
+/** A CGI script that returns the client's source address. */
 const WHO = '#!/bin/sh\nprintf "Content-Type: text/plain\\r\\n\\r\\n%s" "$REMOTE_ADDR"\n';
 
 type Entry = {
@@ -19,9 +19,9 @@ type Entry = {
 };
 
 /**
- * An OCI image layout (image-spec, image-layout.md) in a tar file, as `ctr images import` takes it: the
- * static busybox under the names of some of its applets. What it runs by itself, sleep, makes it a pause
- * image too.
+ * Returns an OCI image layout (image-spec, image-layout.md) as a tar file for `ctr images import`: the static
+ * busybox, linked under the names of some of its applets. Its entrypoint is sleep, so it is a pause image
+ * too.
  */
 export function busyboxImage(): Buffer {
   const layer = tar([
@@ -72,8 +72,8 @@ function file(path: string, body: Buffer, mode = 0o644): Entry {
 }
 
 /**
- * POSIX ustar: a header block a file, then its content in blocks of 512 bytes, and two empty blocks at the
- * end.
+ * A POSIX ustar archive: per file a header block, then its content in blocks of 512 bytes; two empty blocks
+ * end it.
  */
 function tar(entries: readonly Entry[]): Buffer {
   const blocks = entries.flatMap((entry) => {
@@ -92,7 +92,7 @@ function header({ path, mode, type, link = '' }: Entry, size: number): Buffer {
   block.write(octal(0, 7), 116);
   block.write(octal(size, 11), 124);
   block.write(octal(0, 11), 136);
-  // The checksum counts its own field as spaces.
+  // The checksum is computed with its own field set to spaces.
   block.write(' '.repeat(8), 148);
   block.write(type, 156);
   block.write(link, 157);

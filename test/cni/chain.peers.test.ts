@@ -9,7 +9,7 @@ import { eventually, Host, ip, ipOne, leftovers, Pod, pings } from './host.ts';
 import { NO_REFERENCE, REFERENCE } from './reference.ts';
 import { NO_SHIM, SHIM } from './shim.ts';
 
-/** A node with our agent, our plugin and the reference plugins, and a list of them to run. */
+/** A node with our agent, our plugin and the reference plugins, configured to run this list of plugins. */
 async function node(
   host: Host,
   plugins: readonly object[],
@@ -30,7 +30,7 @@ function ours(host: Host, conf: object = {}): object {
 const RANGES = { ranges: [[{ subnet: '10.7.0.0/24' }]] };
 
 describe('in chains with the reference plugins', { skip: NO_REFERENCE || NO_SHIM }, () => {
-  test('above another: tuning changes our interface, CHECK accepts it', async () => {
+  test('before another plugin: tuning changes our interface, and CHECK accepts it', async () => {
     await using host = new Host();
     using pod = new Pod();
     const options = {
@@ -50,7 +50,7 @@ describe('in chains with the reference plugins', { skip: NO_REFERENCE || NO_SHIM
     await eventually('nothing is left', () => leftovers(host).length === 0);
   });
 
-  test('under another: its interface stays as it is, its result passes through, the agent knows the pod', async () => {
+  test('after another plugin: its interface and result are kept, and the agent knows the pod', async () => {
     await using host = new Host();
     using pod = new Pod();
     const bridge = {

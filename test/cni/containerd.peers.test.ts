@@ -17,10 +17,7 @@ import { NO_SHIM } from './shim.ts';
 
 const NETWORK = { Network: '10.61.0.0/16', EnableIPv6: true, IPv6Network: 'fd61::/48' };
 
-/**
- * Two nodes of a lab, each with a real containerd that knows nothing of flatnet but the node's two CNI
- * folders.
- */
+/** Two nodes of a lab, each with a real containerd that is given only the node's two CNI folders. */
 describe('under containerd', { skip: NO_CONTAINERD || NO_SHIM }, () => {
   const name = `cri${process.pid}`;
   const nodes: CriNode[] = [];
@@ -41,8 +38,8 @@ describe('under containerd', { skip: NO_CONTAINERD || NO_SHIM }, () => {
 
   afterEach(async () => {
     for (const node of nodes) {
-      if (!(await agentStatus(lab, node.name))?.ready) await node.agentBack();
-      // Of a test that failed: the next one shall not.
+      if (!(await agentStatus(lab, node.name))?.ready) await node.startAgent();
+      // Remove the pods of a failed test, so that the next one does not fail too.
       for (const pod of await node.list()) await node.remove(pod);
     }
   });
@@ -53,19 +50,19 @@ describe('under containerd', { skip: NO_CONTAINERD || NO_SHIM }, () => {
     return found;
   }
 
-  test('the node is ready when the agent is', async () => {
+  test('the node is ready exactly when its agent is', async () => {
     const [first, second] = [node(1), node(2)];
     assert.equal((await first.containerd.cri.condition('NetworkReady')).status, true);
-    await second.agentAway();
+    await second.killAgent();
     rmSync(join(lab.paths.node(second.name).agent.cniConf, CONF_LIST_FILE));
     const ready = () => second.containerd.cri.condition('NetworkReady');
     await until('the network is not ready', async () => !(await ready()).status);
     assert.equal((await ready()).reason, 'NetworkPluginNotReady');
-    await second.agentBack();
+    await second.startAgent();
     await until('the network is ready', async () => (await ready()).status);
   });
 
-  test('pods of two nodes talk, and each is seen with its own address', async () => {
+  test('pods on two nodes communicate, and each sees the other’s own address', async () => {
     const [first, second] = [node(1), node(2)];
     const [client, server] = await Promise.all([first.run('client'), second.run('server')]);
     await inSubnets(first, client);
@@ -91,7 +88,7 @@ describe('under containerd', { skip: NO_CONTAINERD || NO_SHIM }, () => {
     for (const each of nodes) await each.isClean();
   });
 
-  test('ten pods at once, and all addresses come back', async () => {
+  test('ten pods created at once get distinct addresses and return them all', async () => {
     const first = node(1);
     const pods = await Promise.all(Array.from({ length: 10 }, (_, i) => first.run(`many-${i}`)));
     assert.equal(new Set(pods.flatMap(({ ips }) => ips)).size, 20);
@@ -99,7 +96,7 @@ describe('under containerd', { skip: NO_CONTAINERD || NO_SHIM }, () => {
     await first.isClean();
   });
 
-  test('a second sandbox of the same name is refused, stopping and removing twice is not', async () => {
+  test('a second sandbox of the same name is refused; stopping or removing one twice is harmless', async () => {
     const first = node(1);
     const pod = await first.run('twice');
     await assert.rejects(first.run('twice'), /is reserved/);
@@ -116,38 +113,38 @@ describe('under containerd', { skip: NO_CONTAINERD || NO_SHIM }, () => {
     await first.isClean();
   });
 
-  test('a pod stopped while the agent is away is taken apart when it is back', async () => {
+  test('a pod removed while the agent is down is cleaned up when the agent returns', async () => {
     const first = node(1);
     const pod = await first.run('orphan');
-    await first.agentAway();
+    await first.killAgent();
     await first.remove(pod);
     const note = new RegExp(`^cbr0:${pod.id}:eth0:[0-9a-f]{16}\\.json$`);
     assert.ok(
       first.leftovers().some((entry) => note.test(entry)),
-      'the DEL is noted',
+      'the DEL is recorded',
     );
-    assert.ok(first.leftovers().includes(pod.ips[0] ?? ''), 'nobody was there to free the address');
-    await first.agentBack();
+    assert.ok(first.leftovers().includes(pod.ips[0] ?? ''), 'the address is still reserved');
+    await first.startAgent();
     await first.isClean();
   });
 
-  test('a pod wanted while the agent is away is refused, and runs when it is back', async () => {
+  test('a pod is refused while the agent is down, and runs once the agent returns', async () => {
     const first = node(1);
-    await first.agentAway();
+    await first.killAgent();
     await assert.rejects(first.run('early'), /the flatnet agent of this node is not available/);
     assert.deepEqual(await first.list(), []);
-    await first.agentBack();
+    await first.startAgent();
     await first.isClean();
     await first.remove(await first.run('early'));
     await first.isClean();
   });
 
-  test('an agent killed while ten pods are made: each runs or is refused, and nothing is lost', async () => {
+  test('if the agent is killed while ten pods start, each runs or is refused, and nothing leaks', async () => {
     const first = node(1);
     const runs = Promise.allSettled(Array.from({ length: 10 }, (_, i) => first.run(`storm-${i}`)));
-    await until('the first pod has its address', async () => veths(first).length > 0);
-    await first.agentAway();
-    await first.agentBack();
+    await until('the first pod is wired', async () => veths(first).length > 0);
+    await first.killAgent();
+    await first.startAgent();
     const results = await runs;
     const running = results.flatMap((result) => (result.status === 'fulfilled' ? [result.value] : []));
     const refused = results.flatMap((result) =>
@@ -160,7 +157,7 @@ describe('under containerd', { skip: NO_CONTAINERD || NO_SHIM }, () => {
     await first.isClean();
   });
 
-  test('containerd killed and started again has its pods, and lets them go', async () => {
+  test('containerd keeps its pods across a kill and restart, and can remove them', async () => {
     const [first, second] = [node(1), node(2)];
     const [pod, peer] = await Promise.all([first.run('stays'), second.run('peer')]);
     const shell = await first.addContainer(pod, 'shell');
@@ -172,7 +169,7 @@ describe('under containerd', { skip: NO_CONTAINERD || NO_SHIM }, () => {
     for (const each of nodes) await each.isClean();
   });
 
-  test('a pod that asks for what we do not do is refused with the reason', async () => {
+  test('a pod that needs an unsupported feature is refused with the reason', async () => {
     const first = node(1);
     const ports = (host_port: number) => ({ port_mappings: [{ container_port: 80, host_port }] });
     await assert.rejects(first.run('port', ports(8080)), /unsupported: runtimeConfig\.portMappings .*8080/);
@@ -180,7 +177,7 @@ describe('under containerd', { skip: NO_CONTAINERD || NO_SHIM }, () => {
     await assert.rejects(first.run('slow', { annotations }), /unsupported: runtimeConfig\.bandwidth/);
     assert.deepEqual(await first.list(), []);
     await first.isClean();
-    // What every container with a `ports` entry has.
+    // Host port 0, as every container with a `ports` entry has it.
     await first.remove(await first.run('port', ports(0)));
     await first.isClean();
   });

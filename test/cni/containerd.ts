@@ -10,13 +10,13 @@ import { Cri, type SandboxConfig } from './cri.ts';
 
 const PROGRAMS = ['containerd', 'ctr', 'runc', 'busybox'];
 const CGROUPS = '/sys/fs/cgroup';
-/** libcni's cache and the sockets of containerd's shims are where no configuration reaches. */
+/** The paths of libcni's cache and of the sockets of containerd's shims cannot be configured. */
 export const CNI_RESULTS = '/var/lib/cni/results';
 const SHIM_SOCKETS = '/run/containerd/s';
 const MNT_DETACH = 2;
 const MARK = 'FLATNET_CONTAINERD';
 
-/** For `skip`: false when containerd can be run, or must be. */
+/** For `skip`: false if containerd can run, or must (in CI). */
 export const NO_CONTAINERD = process.env.CI ? false : missing();
 
 function missing(): string | false {
@@ -33,18 +33,18 @@ function missing(): string | false {
 }
 
 export type ContainerdOptions = {
-  /** Of its own: everything containerd writes is below, except what is named above. */
+  /** Its own folder, which holds everything containerd writes except the paths above. */
   readonly dir: string;
   /** Path of the node's network namespace. */
   readonly netns: string;
   /** CNI's folders. */
   readonly confDir: string;
   readonly binDir: string;
-  /** Unique on this machine: where its containers are. */
+  /** The control group of its containers, unique on this machine. */
   readonly cgroup: string;
 };
 
-/** A containerd with nothing but its own folders, in the network namespace of one node. */
+/** A containerd that uses only its own folders, in the network namespace of one node. */
 export class Containerd implements AsyncDisposable {
   readonly cri: Cri;
   readonly #options: ContainerdOptions;
@@ -55,7 +55,7 @@ export class Containerd implements AsyncDisposable {
     this.cri = new Cri(join(options.dir, 'containerd.sock'));
   }
 
-  /** Starts it and gives it the image. */
+  /** Starts containerd and imports the image. */
   static async start(options: ContainerdOptions): Promise<Containerd> {
     const containerd = new Containerd(options);
     mkdirSync(options.dir, { recursive: true });
@@ -79,18 +79,18 @@ export class Containerd implements AsyncDisposable {
     await until('containerd answers', () => this.cri.call('Version', {}).then(() => true));
   }
 
-  /** SIGKILL: its pods live on. */
+  /** Sends SIGKILL; its pods keep running. */
   async kill(): Promise<void> {
     if (this.#process) await killNow([this.#process]);
   }
 
-  /** What a pod needs; the name makes it unique. */
+  /** Returns the configuration of a pod; its name makes it unique. */
   config(name: string, more: SandboxConfig = {}): SandboxConfig {
     const metadata = { name, uid: `uid-${name}`, namespace: 'default' };
     return { metadata, hostname: name, linux: { cgroup_parent: `/${this.#options.cgroup}` }, ...more };
   }
 
-  /** Whatever state it is in: its processes, mounts, control groups and files go. */
+  /** Removes its processes, mounts, control groups and files, whatever state it is in. */
   async [Symbol.asyncDispose](): Promise<void> {
     const { dir, cgroup } = this.#options;
     await this.kill();
@@ -113,7 +113,7 @@ export class Containerd implements AsyncDisposable {
     await until('the image is known', () => this.cri.hasImage(IMAGE));
   }
 
-  /** Its shims, by what they inherited, and the processes of its containers, by their control group. */
+  /** Finds its shims by an inherited variable, and its containers' processes by their control group. */
   #processes(): ProcessId[] {
     const { dir, cgroup } = this.#options;
     const shims = [...allProcesses()].filter(({ environ }) => environ.includes(`${MARK}=${dir}`));
@@ -139,8 +139,8 @@ export class Containerd implements AsyncDisposable {
 }
 
 /**
- * The settings that let it run where it is not the machine's own: no AppArmor, no lowering of oom_score_adj,
- * which takes CAP_SYS_RESOURCE, and a snapshotter that needs nothing of the file system.
+ * Settings for a containerd that is not the machine's own: no AppArmor, no lowering of oom_score_adj (which
+ * requires CAP_SYS_RESOURCE), and a snapshotter that works on any file system.
  */
 function configuration({ dir, confDir, binDir }: ContainerdOptions, socketPath: string): string {
   return `
@@ -168,7 +168,7 @@ disabled_plugins = ["io.containerd.internal.v1.opt"]
 `;
 }
 
-/** Polls what may also fail for a while. */
+/** Polls until `holds` returns true; exceptions count as false. Throws after `within` milliseconds. */
 export async function until(what: string, holds: () => Promise<boolean>, within = 15_000): Promise<void> {
   let last: unknown;
   for (const end = performance.now() + within; performance.now() < end; await sleep(20)) {
@@ -178,10 +178,10 @@ export async function until(what: string, holds: () => Promise<boolean>, within 
       last = error;
     }
   }
-  throw new Error(`not within ${within} ms: ${what}`, { cause: last });
+  throw new Error(`${what}: not within ${within} ms`, { cause: last });
 }
 
-/** The deepest first. */
+/** Returns the mounts below a folder, deepest first. */
 function mountsBelow(dir: string): string[] {
   return readFileSync('/proc/self/mountinfo', 'utf8')
     .split('\n')
@@ -190,7 +190,7 @@ function mountsBelow(dir: string): string[] {
     .reverse();
 }
 
-/** One with version 2 of control groups, one for each controller with version 1. */
+/** Returns one path with cgroup v2, one per controller with v1. */
 function cgroupPaths(cgroup: string): string[] {
   return ['', ...names(CGROUPS)].map((part) => join(CGROUPS, part, cgroup)).filter(existsSync);
 }

@@ -7,8 +7,8 @@ import { eventually, Host, leftovers, must, Pod, pings, request } from './host.t
 const AGENT = join(import.meta.dirname, 'crashing-agent.ts');
 
 /**
- * Does one call in an agent that is killed at its `step`th step; returns how many steps it took, if it got
- * through.
+ * Runs one call in an agent that is killed at the call's `step`th step; returns the number of steps if it
+ * finished.
  */
 function crash(
   host: Host,
@@ -35,9 +35,7 @@ function crash(
 
 const POD = { CNI_ARGS: 'IgnoreUnknown=1;K8S_POD_NAMESPACE=default;K8S_POD_NAME=web-0' };
 
-/**
- * How the next agent comes to repair what is there; after each nothing must be left and a new pod must work.
- */
+/** The events on which the next agent repairs; after each, nothing may be left and a new pod must work. */
 const REPAIRS: Record<string, (host: Host, pod: Pod) => Promise<void>> = {
   'the agent’s start': async (host) => {
     await host.service.collectGarbage();
@@ -60,7 +58,7 @@ async function repaired(
   pod: Pod,
   repair: (host: Host, pod: Pod) => Promise<void>,
 ): Promise<void> {
-  const next = again(host);
+  const next = restarted(host);
   try {
     await repair(next, pod);
     await eventually('nothing is left', () => leftovers(next).length === 0);
@@ -72,13 +70,13 @@ async function repaired(
   }
 }
 
-function again({ dir, netns, context }: Host): Host {
+function restarted({ dir, netns, context }: Host): Host {
   return new Host({ dir, netns, ...(context.wiring && { wiring: context.wiring }) });
 }
 
-/** Whether an agent that starts finds nothing to repair. */
+/** Whether a starting agent finds nothing to repair. */
 async function isComplete(host: Host): Promise<boolean> {
-  const next = again(host);
+  const next = restarted(host);
   try {
     const before = leftovers(next).length;
     await next.service.collectGarbage();
@@ -96,7 +94,7 @@ for (const wiring of ['bridge', 'routed'] as const) {
           await using host = new Host({ wiring });
           using pod = new Pod();
           const steps = crash(host, step, 'ADD', pod, wiring);
-          // Once complete the attachment stands, and only a runtime may take it back.
+          // A complete attachment stays: only the runtime may remove it.
           if (steps !== 'killed') {
             assert.ok(step > 5, `${steps} steps`);
             break;

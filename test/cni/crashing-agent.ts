@@ -1,7 +1,7 @@
-// An agent's CNI part in a process of its own that kills itself at one of the steps of a call:
+// The CNI part of an agent in a separate process that kills itself at one step of a call:
 //   node crashing-agent.ts DIR NETNS STEP [REQUEST [WIRING]]
-// With a REQUEST (JSON) it does that one call, and prints the number of steps when it gets through. Without,
-// it serves DIR/agent.sock.
+// With a REQUEST (JSON) it executes that call and prints the number of steps if it finishes. Without one, it
+// serves DIR/agent.sock.
 import { basename } from 'node:path';
 import { Host } from './host.ts';
 

@@ -11,7 +11,7 @@ import { ip } from './host.ts';
 
 export type CriPod = { readonly id: string; readonly config: SandboxConfig; readonly ips: readonly string[] };
 
-/** A node of a lab with a containerd of its own, and what a kubelet would ask of it. */
+/** A node of a lab with its own containerd, driven as by a kubelet. */
 export class CriNode implements AsyncDisposable {
   readonly lab: Lab;
   readonly name: string;
@@ -25,7 +25,7 @@ export class CriNode implements AsyncDisposable {
     this.#dir = dir;
   }
 
-  /** `base`: a folder that goes when the test ends. */
+  /** `base`: a folder that is removed when the test ends. */
   static async start(lab: Lab, name: string, base: string): Promise<CriNode> {
     const { cniConf, cniBin } = lab.paths.node(name).agent;
     const dir = join(base, name);
@@ -39,11 +39,11 @@ export class CriNode implements AsyncDisposable {
     await this.containerd[Symbol.asyncDispose]();
   }
 
-  async agentAway(): Promise<void> {
+  async killAgent(): Promise<void> {
     await stopAgent(this.lab, this.name, 'kill');
   }
 
-  async agentBack(): Promise<void> {
+  async startAgent(): Promise<void> {
     await startAgent(this.lab, this.name);
     await agentReady(this.lab, this.name);
   }
@@ -66,7 +66,7 @@ export class CriNode implements AsyncDisposable {
     await this.containerd.cri.call('StopPodSandbox', { pod_sandbox_id: id });
   }
 
-  /** Of a pod that is stopped; nothing when there is none. */
+  /** Removes a stopped pod; does nothing if it is already gone. */
   async forget({ id }: Pick<CriPod, 'id'>): Promise<void> {
     await this.containerd.cri.call('RemovePodSandbox', { pod_sandbox_id: id });
   }
@@ -80,7 +80,7 @@ export class CriNode implements AsyncDisposable {
     return (await this.containerd.cri.call('ListPodSandbox', {})).items;
   }
 
-  /** A container in the pod; gives its ID. Without a command it sleeps. */
+  /** Starts a container in the pod and returns its ID. Without a command it sleeps. */
   async addContainer(pod: CriPod, name: string, ...command: string[]): Promise<string> {
     const { cri } = this.containerd;
     const container = await cri.call('CreateContainer', {
@@ -92,7 +92,7 @@ export class CriNode implements AsyncDisposable {
     return container.container_id;
   }
 
-  /** What a command in a container prints. Throws when it fails. */
+  /** Runs a command in a container and returns its output. Throws if it fails. */
   async exec(container: string, ...cmd: string[]): Promise<string> {
     const answer = await this.containerd.cri.call('ExecSync', { container_id: container, cmd, timeout: 10 });
     if (answer.exit_code === 0) return answer.stdout.toString();
@@ -100,8 +100,8 @@ export class CriNode implements AsyncDisposable {
   }
 
   /**
-   * All that may be left of pods: veths, reservations, records and notes, the runtime's own memory and
-   * namespaces.
+   * Returns everything pods can leave behind: veths, reservations, records, recorded DELs, the runtime's
+   * cache and namespaces.
    */
   leftovers(): string[] {
     const { cniData, state } = this.lab.paths.node(this.name).agent;
@@ -119,7 +119,7 @@ export class CriNode implements AsyncDisposable {
     ];
   }
 
-  /** Waits for `leftovers` to be none; deleted links go a moment later. */
+  /** Waits until there are no `leftovers`; deleted links disappear a moment later. */
   async isClean(): Promise<void> {
     await until(`nothing is left on ${this.name}`, async () => this.leftovers().length === 0, 3000).catch(
       () => {

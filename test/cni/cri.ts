@@ -1,8 +1,8 @@
 import { unary } from './grpc.ts';
 import { type Decoded, decode, encode, type Message, type Schema } from './protobuf.ts';
 
-// The messages of the Container Runtime Interface, version 1, as far as the tests use them: names and numbers
-// as in k8s.io/cri-api/pkg/apis/runtime/v1/api.proto.
+// The messages of the Container Runtime Interface, version 1, that the tests use. Names and numbers are those
+// of k8s.io/cri-api/pkg/apis/runtime/v1/api.proto.
 const METADATA = {
   name: [1, 'string'],
   uid: [2, 'string'],
@@ -41,7 +41,7 @@ const CONDITION = {
 } as const;
 const NOTHING = {} as const;
 
-/** Request and answer of each call. */
+/** Request and response of each call. */
 const RUNTIME = {
   Version: [{ version: [1, 'string'] }, { runtime_name: [2, 'string'], runtime_version: [3, 'string'] }],
   Status: [NOTHING, { status: [1, { conditions: [1, CONDITION, 'repeated'] }] }],
@@ -69,7 +69,7 @@ type Calls = typeof RUNTIME;
 export type SandboxConfig = Message<typeof SANDBOX_CONFIG>;
 export const SANDBOX_READY = 0;
 
-/** Milliseconds: as long as the kubelet would wait. */
+/** Timeout in milliseconds, the same as the kubelet's. */
 const PATIENCE = 60_000;
 
 /** A container runtime as the kubelet sees it. */
@@ -93,7 +93,7 @@ export class Cri {
     return decode(output, await unary(this.socketPath, path, request, PATIENCE)).image !== undefined;
   }
 
-  /** `NetworkReady` or `RuntimeReady`, with the reason when it is false. */
+  /** Returns `NetworkReady` or `RuntimeReady`, with the reason if it is false. */
   async condition(type: string): Promise<{ status: boolean; reason: string; message: string }> {
     const { status } = await this.call('Status', {});
     const found = status?.conditions.find((condition) => condition.type === type);

@@ -1,9 +1,9 @@
 import { connect } from 'node:http2';
 import { connect as connectSocket } from 'node:net';
 
-/** A call that the server answered with another status than OK. */
+/** A call that the server answered with a status other than OK. */
 export class GrpcError extends Error {
-  /** The number of the status, e.g. 5 for NOT_FOUND. */
+  /** The gRPC status code, e.g. 5 for NOT_FOUND. */
   readonly status: number;
 
   constructor(method: string, status: number, message: string) {
@@ -13,8 +13,8 @@ export class GrpcError extends Error {
 }
 
 /**
- * One unary gRPC call over a unix socket: a POST whose body and answer are each a flag byte, a length and a
- * message. A connection a call is dear, but knows nothing of the restarts of the server.
+ * Makes one unary gRPC call over a unix socket: a POST whose body and response are each a flag byte, a length
+ * and a message. A connection per call is slow, but unaffected by restarts of the server.
  */
 export function unary(
   socketPath: string,
@@ -40,7 +40,7 @@ export function unary(
     const chunks: Buffer[] = [];
     let end: { readonly [name: string]: unknown } = {};
     stream.setTimeout(timeoutMs, () => fail(new Error(`${method}: no answer within ${timeoutMs} ms`)));
-    // A call that fails at once has its status in the headers.
+    // A call that fails immediately carries its status in the headers.
     stream.on('response', (headers) => {
       end = headers;
     });

@@ -22,7 +22,7 @@ import { SILENT } from '../../src/log.ts';
 
 let count = 0;
 
-/** A namespace name of this process's own. */
+/** Returns a namespace name unique to this process. */
 export function uniqueName(what: string): string {
   return `fn-${what}-${process.pid}-${count++}`;
 }
@@ -31,17 +31,17 @@ export type HostOptions = {
   readonly subnets?: readonly string[];
   readonly networks?: readonly string[];
   readonly mtu?: number;
-  /** An earlier host's folder and namespace: as an agent that starts again on its node. */
+  /** Folder and namespace of an earlier host, for an agent that restarts on its node. */
   readonly dir?: string;
   readonly netns?: string;
   readonly context?: Partial<CniContext>;
-  /** `routed`: no bridge, but a way out with a default route. */
+  /** `routed`: instead of a bridge, an uplink with a default route. */
   readonly wiring?: 'bridge' | 'routed';
 };
 
 /**
- * A node for CNI alone: a namespace with a bridge, folders of its own, and a service behind a unix socket,
- * where the real agent's would be.
+ * A node reduced to CNI: a namespace with a bridge, its own folders, and the CNI service on a unix socket in
+ * place of a whole agent.
  */
 export class Host implements AsyncDisposable {
   readonly netns: string;
@@ -107,7 +107,7 @@ export class Host implements AsyncDisposable {
     return this;
   }
 
-  /** The agent ends; node and folders stay. */
+  /** Stops the agent; the node and its folders stay. */
   async stop(): Promise<void> {
     await this.#api?.[Symbol.asyncDispose]();
     this.#api = undefined;
@@ -139,7 +139,7 @@ function makeBridge(netns: string, subnets: readonly Cidr[], mtu: number): void 
   withNetns(netns, () => writeSysctl('net/ipv4/ip_forward', 1));
 }
 
-/** What the agent does for routed pods, as far as pings need it. */
+/** Does the part of the agent's work for routed pods that pings need. */
 function makeUplink(netns: string): void {
   using socket = NetlinkSocket.open(NETLINK_ROUTE, { netns });
   socket.executeSync(linkAdd({ name: 'up0', up: true, data: { kind: 'veth', peer: { name: 'up1' } } }));
@@ -155,7 +155,7 @@ function makeUplink(netns: string): void {
   });
 }
 
-/** A namespace for a pod. */
+/** A pod's network namespace. */
 export class Pod implements Disposable {
   readonly name = uniqueName('pod');
   readonly path: string;
@@ -175,14 +175,14 @@ export type CallOptions = {
   readonly pod?: Pod | undefined;
   readonly id?: string;
   readonly ifName?: string;
-  /** Added to the configuration, or instead of it: `{ type: 'bridge', … }`. */
+  /** Keys added to the configuration or replacing its own: `{ type: 'bridge', … }`. */
   readonly conf?: object;
   readonly env?: Readonly<Record<string, string>>;
 };
 
 export const CONF = { cniVersion: '1.1.0', name: 'cbr0', type: 'flatnet' };
 
-/** One call, without the shim between. */
+/** Makes one call, bypassing the shim. */
 export async function call(host: Host, command: string, options: CallOptions = {}): Promise<Answer> {
   const { env, stdin } = request(command, options);
   const { stdout, exit } = await host.service.handle({ env, stdin });
@@ -207,14 +207,14 @@ export function request(
   };
 }
 
-/** A call that must succeed. */
+/** Makes a call that must succeed. */
 export async function must(host: Host, command: string, options: CallOptions = {}): Promise<Result> {
   const { exit, out } = await call(host, command, options);
   assert.equal(exit, 0, `${command}: ${JSON.stringify(out)}`);
   return decodeResult(out ?? {});
 }
 
-/** What iproute2 says of a link, an address or a route, as far as tests look: the oracle. */
+/** The fields the tests read in iproute2's output for a link, an address or a route: the oracle. */
 export type IpEntry = {
   readonly ifname: string;
   readonly address: string;
@@ -244,20 +244,20 @@ export type IpEntry = {
   readonly metric?: number;
 };
 
-/** What `ip -j` says in a namespace. */
+/** Returns the output of `ip -j` in a namespace. */
 export function ip(netns: string, ...args: string[]): IpEntry[] {
   const text = execFileSync('ip', ['-j', '-d', '-n', netns, ...args], { encoding: 'utf8' });
   return text.trim() === '' ? [] : JSON.parse(text);
 }
 
-/** The only thing it says. */
+/** Returns the only entry of that output. */
 export function ipOne(netns: string, ...args: string[]): IpEntry {
   const [entry, ...more] = ip(netns, ...args);
   assert.ok(entry && more.length === 0, `one entry of ip ${args.join(' ')}`);
   return entry;
 }
 
-/** Whether an echo request from the namespace is answered within so many seconds. */
+/** Whether an echo request from the namespace is answered within `within` seconds. */
 export function pings(netns: string, address: string, within = 1): boolean {
   const { status } = spawnSync('ip', [
     'netns',
@@ -275,12 +275,12 @@ export function pings(netns: string, address: string, within = 1): boolean {
 
 export async function eventually(what: string, holds: () => boolean, within = 2000): Promise<void> {
   for (const end = performance.now() + within; !holds(); await sleep(5)) {
-    if (performance.now() > end) assert.fail(`not within ${within} ms: ${what}`);
+    if (performance.now() > end) assert.fail(`${what}: not within ${within} ms`);
   }
 }
 
 /**
- * Everything that may be left of pods on a host: links besides the node’s own, reservations, records, notes.
+ * Everything pods can leave on a host: links other than the node’s own, reservations, records, recorded DELs.
  */
 export function leftovers(host: Host): string[] {
   const links = ip(host.netns, 'link').map((link) => link.ifname);

@@ -1,6 +1,6 @@
 /**
- * Protocol Buffers, version 3, as much of it as the messages of a container runtime need: a schema says
- * number and type of each field, and the types of messages follow from it.
+ * The part of Protocol Buffers 3 that a container runtime's messages need. A schema gives the number and type
+ * of each field; the types of messages are derived from it.
  */
 export type Schema = { readonly [field: string]: Field };
 type Scalar = 'string' | 'bytes' | 'number' | 'boolean';
@@ -8,7 +8,7 @@ type Field = readonly [number: number, type: Scalar | Schema, repeated?: 'repeat
 
 type Scalars = { string: string; bytes: Buffer; number: number; boolean: boolean };
 
-/** What to encode: a field left out has its default value. */
+/** A message to encode; an omitted field has its default value. */
 export type Message<S extends Schema> = {
   readonly [K in keyof S]?: S[K] extends readonly [number, infer T, 'repeated']
     ? readonly Part<T>[]
@@ -16,7 +16,7 @@ export type Message<S extends Schema> = {
 };
 type Part<T> = T extends Scalar ? Scalars[T] : T extends Schema ? Message<T> : never;
 
-/** What was decoded: scalar and repeated fields are always there. */
+/** A decoded message; scalar and repeated fields are always present. */
 export type Decoded<S extends Schema> = {
   readonly [K in keyof S]: S[K] extends readonly [number, infer T, 'repeated']
     ? readonly DecodedPart<T>[]
@@ -60,7 +60,7 @@ function varint(value: number): Buffer {
   return Buffer.from([...bytes, value]);
 }
 
-/** Fields the schema does not have are passed over. */
+/** Decodes a message; fields missing from the schema are skipped. */
 export function decode<S extends Schema>(schema: S, bytes: Buffer): Decoded<S> {
   return decodeFields(schema, bytes) as Decoded<S>;
 }

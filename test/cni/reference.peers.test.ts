@@ -13,7 +13,7 @@ const BASE = { cniVersion: '1.0.0', name: 'net', type: 'bridge', bridge: 'br7' }
 const V4 = { type: 'host-local', ranges: [[{ subnet: '10.7.0.0/24' }]] };
 const DUAL = { type: 'host-local', ranges: [[{ subnet: '10.7.0.0/24' }], [{ subnet: 'fd00:7::/64' }]] };
 
-/** Configurations both must understand alike. */
+/** Configurations that both must treat alike. */
 const CONFS: Record<string, Json> = {
   'addresses only': { ipam: V4 },
   'a gateway': { isGateway: true, ipam: V4 },
@@ -62,7 +62,7 @@ const CONFS: Record<string, Json> = {
   'result 0.4.0': { cniVersion: '0.4.0', isDefaultGateway: true, ipam: V4 },
 };
 
-/** What differs by nature: names of veths, MACs, namespaces, indexes. */
+/** Replaces what necessarily differs: names of veths, MACs, namespaces, indexes. */
 function neutral(value: unknown, replace: Record<string, string>): unknown {
   let text = JSON.stringify(value);
   for (const [from, to] of Object.entries(replace)) text = text.replaceAll(from, to);
@@ -71,7 +71,7 @@ function neutral(value: unknown, replace: Record<string, string>): unknown {
   );
 }
 
-/** The kernel's state as far as a conf decides it. */
+/** The part of the kernel's state that a configuration determines. */
 function kernel(netns: string, conf: Json): unknown {
   const links = ip(netns, 'addr').map((link) => ({
     name: link.ifname,
@@ -84,7 +84,7 @@ function kernel(netns: string, conf: Json): unknown {
     mac: (conf.runtimeConfig as Json)?.mac && link.ifname === 'eth0' ? link.address : undefined,
     addresses: link.addr_info
       .filter(({ scope }) => scope === 'global')
-      // Not whether it is tentative: where the reference waits for duplicate detection, we do without.
+      // `tentative` is ignored: the reference waits for duplicate address detection, we disable it.
       .map(({ local, prefixlen, broadcast }) => ({ local, prefixlen, broadcast })),
   }));
   const routes = ['-4', '-6'].flatMap((family) =>
@@ -98,7 +98,7 @@ function kernel(netns: string, conf: Json): unknown {
       metric,
     })),
   );
-  // The host's veth ends have link-local addresses with the reference, and need none.
+  // With the reference the host's veth ends have link-local addresses, which they do not need.
   const own = routes.filter(({ dst }) => dst !== 'fe80::/64');
   const forwarding = withNetns(`/run/netns/${netns}`, () => readSysctl('net/ipv4/ip_forward'));
   return { links, routes: own, forwarding };
@@ -166,7 +166,7 @@ describe('the same configuration as the reference bridge + host-local', { skip: 
         await compare(sides, 'the node’s kernel state', ({ host }) => neutral(kernel(host.netns, conf), {}));
         if (conf.ipam) await compare(sides, 'files', ({ host }) => files(host.dataDir));
         if (!String(conf.cniVersion ?? '1.0.0').match(/^0\.[123]/)) {
-          // The reference's own answer is no measure: 1.1.1 fails on hairpin mode and without addresses.
+          // The reference's answer is not compared: 1.1.1 fails on hairpin mode and without addresses.
           const check = await sides[0].run('CHECK', { ...conf, prevResult: results[0] });
           assert.deepEqual(check, { exit: 0, out: undefined });
         }
@@ -195,7 +195,7 @@ describe('the same configuration as the reference bridge + host-local', { skip: 
     'a requested address outside': { ipam: V4, runtimeConfig: { ips: ['10.99.0.1'] } },
   };
   for (const [what, conf] of Object.entries(REFUSED)) {
-    test(`refused alike: ${what}`, () =>
+    test(`both refuse: ${what}`, () =>
       both(async (sides) => {
         if (what.startsWith('another')) {
           for (const { host } of sides) {
@@ -211,7 +211,7 @@ describe('the same configuration as the reference bridge + host-local', { skip: 
       }));
   }
 
-  test('forceAddress replaces what is on the bridge', () =>
+  test('forceAddress replaces the bridge’s addresses', () =>
     both(async (sides) => {
       for (const { host } of sides) {
         ip(host.netns, 'link', 'add', 'br7', 'type', 'bridge');
@@ -222,7 +222,7 @@ describe('the same configuration as the reference bridge + host-local', { skip: 
       await compare(sides, 'node', ({ host }) => neutral(kernel(host.netns, conf), {}));
     }));
 
-  test('bad calls are refused with the same code', async () => {
+  test('invalid calls are refused with the same code', async () => {
     await using host = new Host();
     using pod = new Pod();
     const cases: readonly CallOptions[] = [
@@ -248,7 +248,7 @@ describe('the same configuration as the reference bridge + host-local', { skip: 
     }
   });
 
-  test('loopback: the same result, the same state', async () => {
+  test('loopback: same result, same state', async () => {
     await using host = new Host();
     using ours = new Pod();
     using theirs = new Pod();
@@ -266,7 +266,7 @@ describe('the same configuration as the reference bridge + host-local', { skip: 
     }
   });
 
-  test('one takes over from the other: the reference’s pod is deleted by us, ours by it', () =>
+  test('each deletes pods created by the other', () =>
     both(async ([ours, theirs]) => {
       const conf = { isDefaultGateway: true, ipam: V4 };
       const swapped = async (host: Host, pod: Pod, add: 'us' | 'it') => {
@@ -290,8 +290,8 @@ describe('the same configuration as the reference bridge + host-local', { skip: 
 });
 
 /**
- * Go prints an empty dns in every version; a result without one says the same. MTUs are newer than the
- * oracle.
+ * Removes differences without meaning: Go prints an empty dns in every version, and the reference predates
+ * MTUs in results.
  */
 function normalResult(result: Json): Json {
   const { dns, interfaces, ...rest } = result;

@@ -8,7 +8,7 @@ import { request } from './host.ts';
 /** Debian's containernetworking-plugins. */
 export const REFERENCE = '/usr/lib/cni';
 
-/** For `skip`: false when the reference plugins are there, or must be. */
+/** For `skip`: false if the reference plugins are installed, or must be (in CI). */
 export const NO_REFERENCE =
   existsSync(join(REFERENCE, 'bridge')) || process.env.CI
     ? false

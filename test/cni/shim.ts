@@ -4,6 +4,6 @@ import { join } from 'node:path';
 /** The compiled plugin. */
 export const SHIM = join(import.meta.dirname, '../../dist/flatnet-cni');
 
-/** For `skip`: false when it is there, or must be. */
+/** For `skip`: false if it has been built, or must be (in CI). */
 export const NO_SHIM =
   existsSync(SHIM) || process.env.CI ? false : "needs the compiled plugin: run 'make shim'";

@@ -28,11 +28,11 @@ type Cluster = {
   readonly server: ServerProcess;
   readonly assigner: BlockAssigner;
   readonly findings: () => Promise<readonly unknown[]>;
-  /** A node whose pods have addresses of blocks. */
+  /** Creates a node whose pods get addresses from blocks. */
   readonly host: (again?: Host, from?: Assigner) => Host;
 };
 
-/** A store of its own, whose keys must agree in the end. */
+/** A separate store; its keys must be consistent at the end. */
 async function cluster(t: TestContext): Promise<Cluster> {
   const server = await startEmbeddedProcess();
   const kv = new EtcdKv({ endpoints: [server.endpoint] });
@@ -58,7 +58,7 @@ async function cluster(t: TestContext): Promise<Cluster> {
 const addressesOf = ({ ips }: { ips: readonly { readonly address: string }[] }): string[] =>
   ips.map(({ address }) => address);
 
-test('a pod has addresses of the node’s blocks for as long as it lives', async (t) => {
+test('a pod has addresses from its node’s blocks until its DEL', async (t) => {
   const { assigner, findings, host: start } = await cluster(t);
   await using host = start();
   using pod = new Pod();
@@ -83,7 +83,7 @@ test('a pod has addresses of the node’s blocks for as long as it lives', async
   assert.deepEqual([await findings(), host.warnings], [[], []]);
 });
 
-test('addresses and pools that annotations name', async (t) => {
+test('annotations choose addresses and pools', async (t) => {
   const { host: start } = await cluster(t);
   await using host = start();
   using a = new Pod();
@@ -99,7 +99,7 @@ test('addresses and pools that annotations name', async (t) => {
   assert.match(v6, /^fd00:90::/);
 });
 
-test('a borrowed address is known as one, and has a route that is advertised', async (t) => {
+test('a borrowed address is marked as such and has an advertised route', async (t) => {
   const { server, host: start } = await cluster(t);
   const kv = new EtcdKv({ endpoints: [server.endpoint] });
   t.after(() => kv.close());
@@ -111,7 +111,7 @@ test('a borrowed address is known as one, and has a route that is advertised', a
       nodeLabels: () => ({}),
       resources: () => ({ ipPools: few, ipReservations: [] }),
     });
-  // The only blocks become another node's.
+  // Another node claims the only blocks.
   await of('node2').assign({ handle: 'theirs', families: [4, 6], attributes: {} });
   await using host = start(undefined, of('node1'));
   using pod = new Pod();
@@ -125,7 +125,7 @@ test('a borrowed address is known as one, and has a route that is advertised', a
   }
 });
 
-test('CHECK notices that the store gave the address away, and bears with a store that is away', async (t) => {
+test('CHECK fails if the store no longer lists the address, but tolerates an unreachable store', async (t) => {
   const { assigner, server, host: start } = await cluster(t);
   await using host = start();
   using pod = new Pod();
@@ -138,7 +138,7 @@ test('CHECK notices that the store gave the address away, and bears with a store
   assert.match(String((await check()).out?.msg), /no longer holds 10\.90\./);
 });
 
-test('DEL with the store away succeeds, and the addresses are freed when it is back', async (t) => {
+test('DEL succeeds while the store is unreachable, and the addresses are freed later', async (t) => {
   const { assigner, server, findings, host: start } = await cluster(t);
   await using host = start();
   using pod = new Pod();
@@ -152,14 +152,14 @@ test('DEL with the store away succeeds, and the addresses are freed when it is b
   await must(host, 'DEL', { pod, id: 'a' });
   await must(host, 'DEL', { id: 'never-seen' });
   assert.ok(performance.now() - begin < 2000, 'a DEL does not wait for the store');
-  assert.ok(!pings(host.netns, v4.replace('/32', ''), 0.3), 'nothing answers any more');
+  assert.ok(!pings(host.netns, v4.replace('/32', ''), 0.3), 'nothing answers at the address');
   assert.deepEqual([...host.pods.keys()], ['b eth0']);
   const refused = await call(host, 'ADD', { pod, ...named('c') });
   assert.equal(refused.out?.code, 11, JSON.stringify(refused.out));
 
   await server.restart();
-  assert.equal((await assigner.held('k8s-pod-network.a.eth0')).length, 2, 'held until somebody frees them');
-  // By an agent that starts, or in time by the one that is there.
+  assert.equal((await assigner.held('k8s-pod-network.a.eth0')).length, 2, 'still held');
+  // A starting agent frees them at once, a running one after a while.
   await host.stop();
   const next = start(host);
   await next.service.collectGarbage();
@@ -169,7 +169,7 @@ test('DEL with the store away succeeds, and the addresses are freed when it is b
   await next.stop();
 });
 
-test('the agent frees by itself what it could not tell the store', { timeout: 30_000 }, async (t) => {
+test('a running agent retries releases that did not reach the store', { timeout: 30_000 }, async (t) => {
   const { assigner, server, host: start } = await cluster(t);
   await using host = start();
   using pod = new Pod();
@@ -181,7 +181,7 @@ test('the agent frees by itself what it could not tell the store', { timeout: 30
   assert.deepEqual(await assigner.held('k8s-pod-network.a.eth0'), []);
 });
 
-test('the same container comes again while its addresses are not freed yet', async (t) => {
+test('a container is added again before its addresses have been freed', async (t) => {
   const { assigner, server, findings, host: start } = await cluster(t);
   await using host = start();
   using pod = new Pod();
@@ -200,7 +200,7 @@ test('the same container comes again while its addresses are not freed yet', asy
   assert.deepEqual(await findings(), []);
 });
 
-test('GC frees what the runtime does not name', async (t) => {
+test('GC frees the addresses of attachments that the runtime does not list', async (t) => {
   const { assigner, host: start } = await cluster(t);
   await using host = start();
   using a = new Pod();
@@ -214,7 +214,7 @@ test('GC frees what the runtime does not name', async (t) => {
   assert.ok(ipOne(b.name, 'link', 'show', 'dev', 'eth0'));
 });
 
-test('as another plugin’s delegate: addresses of blocks', async (t) => {
+test('as another plugin’s IPAM delegate it assigns addresses from blocks', async (t) => {
   const { assigner, host: start } = await cluster(t);
   await using host = start();
   using pod = new Pod();

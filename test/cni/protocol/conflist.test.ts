@@ -14,12 +14,12 @@ function folder(t: TestContext): string {
 
 const TEXT = renderConfList({ socket: '/run/flatnet/agent.sock', stateDir: '/var/lib/flatnet' }, 'bridge');
 
-test('the list is one that old and new runtimes read', (t) => {
+test('old and new runtimes can read the list', (t) => {
   const dir = folder(t);
   writeConfList(join(dir, 'net.d'), TEXT);
   const list = loadConfList(join(dir, 'net.d'));
   assert.deepEqual([list.name, list.cniVersion], ['cbr0', '1.1.0']);
-  assert.equal(JSON.parse(TEXT).cniVersion, '1.0.0', 'what a libcni that knows no cniVersions uses');
+  assert.equal(JSON.parse(TEXT).cniVersion, '1.0.0', 'used by a libcni that predates cniVersions');
   assert.deepEqual(list.plugins, [
     {
       type: 'flatnet',
@@ -30,24 +30,24 @@ test('the list is one that old and new runtimes read', (t) => {
   ]);
 });
 
-test('where pods are routed it asks for their annotations', () => {
+test('for routed pods it requests their annotations', () => {
   const place = { socket: '/run/flatnet/agent.sock', stateDir: '/var/lib/flatnet' };
   const [plugin] = JSON.parse(renderConfList(place, 'routed')).plugins;
   assert.equal(plugin.capabilities['io.kubernetes.cri.pod-annotations'], true);
 });
 
-test('it is written in one piece, and only when it changes', (t) => {
+test('it is replaced atomically, and only when it changes', (t) => {
   const dir = folder(t);
   assert.equal(writeConfList(dir, TEXT), true);
   const before = statSync(join(dir, CONF_LIST_FILE));
   assert.equal(writeConfList(dir, TEXT), false);
   assert.equal(statSync(join(dir, CONF_LIST_FILE)).ino, before.ino);
   assert.equal(writeConfList(dir, TEXT.replace('/run/', '/srv/')), true);
-  assert.notEqual(statSync(join(dir, CONF_LIST_FILE)).ino, before.ino, 'replaced, not written over');
+  assert.notEqual(statSync(join(dir, CONF_LIST_FILE)).ino, before.ino, 'replaced, not overwritten');
   assert.deepEqual(readdirSync(dir), [CONF_LIST_FILE]);
 });
 
-test('the first file by name is the network, and a broken one is an error', (t) => {
+test('the first file by name defines the network; a malformed one is an error', (t) => {
   const dir = folder(t);
   assert.throws(() => loadConfList(dir), { code: 'NOT_FOUND' });
   writeFileSync(join(dir, '05-notes.txt'), 'not a configuration');

@@ -28,13 +28,13 @@ function errorOf(env: Record<string, string | undefined>, stdin = JSON.stringify
   return assert.fail('it was accepted');
 }
 
-test('all missing variables are named in one error of code 4', () => {
+test('all missing variables are named in one error with code 4', () => {
   const text = (env: Record<string, string>) => errorOf(env).msg;
   assert.equal(
     text({ CNI_COMMAND: 'ADD' }),
     'required env variables [CNI_CONTAINERID,CNI_NETNS,CNI_IFNAME,CNI_PATH] missing',
   );
-  // DEL must go on without a namespace.
+  // DEL must work without a namespace.
   assert.equal(
     text({ CNI_COMMAND: 'DEL' }),
     'required env variables [CNI_CONTAINERID,CNI_IFNAME,CNI_PATH] missing',
@@ -45,7 +45,7 @@ test('all missing variables are named in one error of code 4', () => {
   assert.equal(readCommand({ CNI_COMMAND: 'VERSION' }), 'VERSION');
 });
 
-test('codes and texts of the reference for bad input', () => {
+test('invalid input gives the reference’s codes and texts', () => {
   const cases: readonly [env: object, stdin: string, code: number, msg: RegExp][] = [
     [{}, '', 6, /^error unmarshall network config: /],
     [{}, '{', 6, /^error unmarshall network config: /],
@@ -88,7 +88,7 @@ test('codes and texts of the reference for bad input', () => {
   );
 });
 
-test('what a call says', () => {
+test('a call’s variables and configuration are parsed', () => {
   const call = read(
     { ...ENV, CNI_ARGS: 'IgnoreUnknown=1;K8S_POD_NAME=web-0;X=y' },
     JSON.stringify({ CNIVersion: '0.4.0', NAME: 'net' }),
@@ -96,18 +96,18 @@ test('what a call says', () => {
   assert.equal(call?.version, '0.4.0');
   assert.equal(call?.network, 'net');
   assert.equal(call?.args.get('K8S_POD_NAME'), 'web-0');
-  // Without a version the configuration is of the first one.
+  // Without a version, the configuration has the first one.
   assert.equal(read(ENV, '{"name":"n"}')?.version, '0.1.0');
-  // Variables nobody can read must not stand in the way of deleting.
+  // Malformed variables must not prevent a DEL.
   assert.equal(read({ ...ENV, CNI_COMMAND: 'DEL', CNI_ARGS: 'nonsense' }, '{"name":"n"}')?.args.size, 0);
 });
 
-test('a runtime takes the newest version it is offered', () => {
+test('a runtime chooses the newest version offered', () => {
   assert.equal(newest(['1.0.0', '0.3.1', '0.4.0', '1.0.0', '1.1.0', '7.0.0']), '1.1.0');
   assert.equal(newest(['7.0.0']), undefined);
 });
 
-test('whatever comes in, a call or a valid error object comes out', () => {
+test('any input gives a call or a valid error object', () => {
   const text = fc.oneof(
     fc.string(),
     fc.constantFrom('', 'eth0', 'abc', '1.0.0', 'ADD', 'DEL', 'K=V;', '=', ';;'),

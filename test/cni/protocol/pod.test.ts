@@ -8,7 +8,7 @@ function identity(args: string, conf: object = {}) {
   return podIdentity(readInvocation('ADD', env, JSON.stringify({ name: 'cbr0', type: 'flatnet', ...conf })));
 }
 
-test('a pod has the namespace and name of CNI_ARGS and the labels of args.cni', () => {
+test('a pod’s namespace and name come from CNI_ARGS, its labels from args.cni', () => {
   assert.deepEqual(identity(''), { labels: {} });
   assert.deepEqual(identity('IgnoreUnknown=1;K8S_POD_NAMESPACE=default;K8S_POD_NAME=web-0'), {
     namespace: 'default',
@@ -28,7 +28,7 @@ test('a pod has the namespace and name of CNI_ARGS and the labels of args.cni', 
   ]);
 });
 
-test('labels of another shape are refused by their name', () => {
+test('malformed labels are refused, naming the field', () => {
   const refused = (labels: unknown, object: string) =>
     assert.throws(
       () => identity('', { args: { cni: { labels } } }),

@@ -53,7 +53,7 @@ const full: fc.Arbitrary<Result> = fc.record(
   { noNullPrototype: true },
 );
 
-test('the newest version keeps everything', () => {
+test('the newest version preserves everything', () => {
   fc.assert(
     fc.property(full, (result) => {
       assert.deepEqual(decodeResult(JSON.parse(JSON.stringify(encodeResult(result, '1.1.0')))), result);
@@ -61,7 +61,7 @@ test('the newest version keeps everything', () => {
   );
 });
 
-test('every version carries itself, and written again is the same', () => {
+test('in every version, decoding and encoding again gives the same result', () => {
   fc.assert(
     fc.property(full, fc.constantFrom(...VERSIONS), (result, version) => {
       const written = JSON.parse(JSON.stringify(encodeResult(result, version)));
@@ -71,7 +71,7 @@ test('every version carries itself, and written again is the same', () => {
   );
 });
 
-test('what an older version has no room for is all that is lost', () => {
+test('an older version loses only the fields it lacks', () => {
   fc.assert(
     fc.property(full, fc.constantFrom('0.3.0', '0.3.1', '0.4.0', '1.0.0'), (result, version) => {
       const back = decodeResult(encodeResult(result, version));
@@ -106,7 +106,7 @@ test('0.1.0 and 0.2.0 keep the first address of each family with the routes of t
   );
 });
 
-test('the shapes of the specification', () => {
+test('results have the shapes of the specification', () => {
   const result: Result = {
     interfaces: [{ name: 'eth0', mac: '02:00:00:00:00:01', mtu: 1450, sandbox: '/n' }],
     ips: [
@@ -144,7 +144,7 @@ test('the shapes of the specification', () => {
   assert.ok(atLeast('1.1.0', '0.4.0') && !atLeast('0.3.1', '0.4.0'));
 });
 
-test('keys are matched without case, and null is nothing', () => {
+test('keys are case-insensitive, and null counts as absent', () => {
   const result = decodeResult({
     CNIVersion: '1.0.0',
     Interfaces: [{ Name: 'eth0', Sandbox: '/n' }],
@@ -160,7 +160,7 @@ test('keys are matched without case, and null is nothing', () => {
   });
 });
 
-test('a result with a field of the wrong kind names it', () => {
+test('a field of the wrong type is named', () => {
   assert.throws(() => decodeResult({ ips: [{ address: 7 }] }), {
     code: 'CONFIG_INVALID',
     object: 'prevResult.ips[0].address',

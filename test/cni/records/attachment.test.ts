@@ -20,7 +20,7 @@ const RECORD: Attachment = {
   addresses: [],
 };
 
-test('a record that a full disk does not take: the error says which file', (t) => {
+test('on a full disk the error names the record’s file', (t) => {
   const dir = mkdtempSync(join(tmpdir(), 'flatnet-attachment-'));
   t.after(() => rmSync(dir, { recursive: true }));
   const path = join(dir, 'attachments', 'n:c:eth0:interface.json');
@@ -36,7 +36,7 @@ test('a record that a full disk does not take: the error says which file', (t) =
   }
 });
 
-/** What agents wrote before pods had labels: the pod is one string. */
+/** The format before pods had labels: the pod is a single string. */
 const OLD = {
   'cbr0:pod-0:eth0:interface.json':
     '{"network":"cbr0","containerId":"pod-0","ifName":"eth0","role":"interface","state":"ready",' +
@@ -50,7 +50,7 @@ const OLD = {
     '"hostDevice":"cali0d7763386da","wiring":"routed","managed":true,"mtu":1450,"borrowed":["10.90.1.2"]}',
 };
 
-test('records of agents from before pods had labels are read', (t) => {
+test('records from before pods had labels can be read', (t) => {
   const dir = mkdtempSync(join(tmpdir(), 'flatnet-attachment-'));
   t.after(() => rmSync(dir, { recursive: true }));
   mkdirSync(join(dir, 'attachments'));
@@ -70,14 +70,14 @@ test('records of agents from before pods had labels are read', (t) => {
     [routed?.wiring, routed?.borrowed, routed?.namespace],
     ['routed', ['10.90.1.2'], 'default'],
   );
-  // The device is known by it.
+  // It identifies the device.
   assert.equal(routed && podAlias(routed), 'flatnet default/web-1 pod-1 eth0');
   const records = new Attachments(dir);
   for (const record of records.list()) if (record.state !== 'damaged') records.write(record);
   assert.deepEqual(loadAttachments(dir), [bridged, routed]);
 });
 
-test('the file of a record that goes serves the next; a process takes over those that an earlier one left', (t) => {
+test('the file of a deleted record is reused, also by a later process', (t) => {
   const dir = mkdtempSync(join(tmpdir(), 'flatnet-attachment-'));
   t.after(() => rmSync(dir, { recursive: true }));
   const names = (): string[] => readdirSync(join(dir, 'attachments')).sort();

@@ -5,7 +5,7 @@ import { test } from 'node:test';
 import { answerAlone } from '../../../src/cni/shim/answer-alone.ts';
 import { type CallOptions, eventually, Host, leftovers, must, Pod, request } from '../host.ts';
 
-/** A DEL while no agent answers. */
+/** Makes a DEL while no agent answers. */
 function delAlone(host: Host, options: CallOptions): void {
   const { env, stdin } = request('DEL', options);
   const reply = answerAlone(env, stdin, new Error('no agent'), host.stateDir);
@@ -13,8 +13,7 @@ function delAlone(host: Host, options: CallOptions): void {
 }
 
 /**
- * What a chain of `bridge`, which asks us for addresses, and of ourselves leads to: two calls for one
- * interface.
+ * A chain of `bridge`, with us as its IPAM delegate, and our own plugin makes two calls for one interface.
  */
 const DELEGATE = { name: 'chain', type: 'bridge', ipam: { type: 'flatnet' } };
 const CHAINED = {
@@ -22,7 +21,7 @@ const CHAINED = {
   prevResult: { cniVersion: '1.1.0', interfaces: [{ name: 'eth0', sandbox: '/x' }], ips: [] },
 };
 
-test('DELs of one interface by several plugins and networks are all noted, and all done', async () => {
+test('DELs of one interface by several plugins and networks are all recorded and executed', async () => {
   await using host = new Host({ subnets: ['10.90.1.0/24'] });
   using pod = new Pod();
   await must(host, 'ADD', { pod });
@@ -36,9 +35,9 @@ test('DELs of one interface by several plugins and networks are all noted, and a
   assert.deepEqual(host.warnings, []);
 });
 
-test('an ADD first does the DEL that was noted for its attachment, whatever version of the plugin noted it', async (t) => {
+test('an ADD first executes the DEL recorded for its attachment, by any version of the plugin', async (t) => {
   const oldName = (host: Host, options: CallOptions): void => {
-    // Earlier versions named a note by container and interface alone.
+    // Earlier versions named the file by container and interface alone.
     const { env, stdin } = request('DEL', options);
     mkdirSync(join(host.stateDir, 'deleted'), { recursive: true });
     const note = JSON.stringify({ op: 'cni', env, stdin });

@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { test } from 'node:test';
 import { FALLBACK, installPlugins } from '../../../src/cni/shim/install.ts';
 
-test('plugins are installed by link and replaced whole, and a foreign loopback stays', (t) => {
+test('plugins are installed as links and replaced atomically; a foreign loopback stays', (t) => {
   const dir = mkdtempSync(join(tmpdir(), 'flatnet-install-'));
   t.after(() => rmSync(dir, { recursive: true }));
   const [shim, bin] = [join(dir, 'shim'), join(dir, 'bin')];

@@ -25,7 +25,7 @@ function confOf(host: Host): AgentPlace {
 }
 
 describe('the plugin without its agent', { skip: NO_SHIM }, () => {
-  test('every verb has its answer', async () => {
+  test('every verb has a defined answer', async () => {
     await using host = new Host();
     using pod = new Pod();
     const run = (command: string) => exec(host, SHIM, command, { pod, conf: confOf(host) });
@@ -42,14 +42,14 @@ describe('the plugin without its agent', { skip: NO_SHIM }, () => {
     assert.equal(run('BOGUS').out?.code, 4);
   });
 
-  test('bad input is told apart from an absent agent', async () => {
+  test('invalid input and an absent agent give different errors', async () => {
     await using host = new Host();
     const bad = exec(host, SHIM, 'ADD', { id: 'a/b', conf: confOf(host), env: { CNI_NETNS: '/n' } });
     assert.deepEqual([bad.exit, bad.out?.code], [1, 4]);
     assert.deepEqual(readdirSync(host.dir), []);
   });
 
-  test('a DEL is noted, and done when the agent is back', async () => {
+  test('a DEL is recorded and executed when the agent returns', async () => {
     await using host = new Host();
     using pod = new Pod();
     await must(host, 'ADD', { pod });
@@ -64,12 +64,12 @@ describe('the plugin without its agent', { skip: NO_SHIM }, () => {
     await next.stop();
   });
 
-  test('a DEL noted while the agent lives is done at once, and once', async () => {
+  test('a DEL recorded while the agent runs is executed at once, and only once', async () => {
     await using host = new Host();
     using pod = new Pod();
     await must(host, 'ADD', { pod });
     using _notes = host.service.followNotedDels();
-    // Nobody listens yet, as at an agent's start.
+    // The socket is not served yet, as while an agent starts.
     assert.equal(exec(host, SHIM, 'DEL', { pod, conf: confOf(host) }).exit, 0);
     await eventually('nothing is left', () => leftovers(host).length === 0);
     await must(host, 'ADD', { pod });
@@ -78,7 +78,7 @@ describe('the plugin without its agent', { skip: NO_SHIM }, () => {
     assert.deepEqual(host.warnings, []);
   });
 
-  test('a configuration that names no agent: the file beside the plugins does; for lo there is nothing to note', async () => {
+  test('without an agent in the configuration, the file next to the plugins names it; a DEL of lo is not recorded', async () => {
     await using host = new Host();
     using pod = new Pod();
     const binDir = join(host.dir, 'bin');
@@ -94,7 +94,7 @@ describe('the plugin without its agent', { skip: NO_SHIM }, () => {
     assert.match(readdirSync(join(host.stateDir, 'deleted')).join(), /^cbr0:pod-0:eth0:[0-9a-f]{16}\.json$/);
   });
 
-  test('an ADD of the same container after a noted DEL is not undone by it', async () => {
+  test('a recorded DEL does not undo a later ADD of the same container', async () => {
     await using host = new Host();
     using pod = new Pod();
     await must(host, 'ADD', { pod });
@@ -109,13 +109,13 @@ describe('the plugin without its agent', { skip: NO_SHIM }, () => {
     await next.stop();
   });
 
-  test('a note that can’t be left is an error, so that the runtime tries again', async () => {
+  test('a DEL that cannot be recorded is an error, so that the runtime retries', async () => {
     await using host = new Host();
     const conf = { socket: host.socketPath, stateDir: '/proc/no/such' };
     assert.deepEqual(exec(host, SHIM, 'DEL', { conf }).out?.code, 5);
   });
 
-  test('an agent that takes the call and says nothing', async () => {
+  test('an agent that accepts the call but never answers', async () => {
     await using host = new Host();
     const server = createServer(() => undefined).listen(host.socketPath);
     await once(server, 'listening');
@@ -134,7 +134,7 @@ describe('the plugin without its agent', { skip: NO_SHIM }, () => {
     }
   });
 
-  test('an agent killed while it works: ADD answers 11, DEL succeeds, and the next agent repairs both', async () => {
+  test('if the agent is killed during a call, ADD returns 11, DEL succeeds, and the next agent repairs both', async () => {
     for (const command of ['ADD', 'DEL']) {
       await using host = new Host();
       using pod = new Pod();
@@ -157,7 +157,7 @@ describe('the plugin without its agent', { skip: NO_SHIM }, () => {
 });
 
 describe('the plugin with its agent', { skip: NO_SHIM }, () => {
-  test('whatever it is given, it prints one document or nothing, with the right status', async () => {
+  test('for any input it prints one document or nothing, with the matching status', async () => {
     await using host = await new Host().listen();
     using pod = new Pod();
     const odd = fc.oneof(fc.string({ unit: 'grapheme-ascii' }), fc.constantFrom('', 'eth0', pod.path));
@@ -174,7 +174,7 @@ describe('the plugin with its agent', { skip: NO_SHIM }, () => {
           const { socket } = confOf(host) as { socket: string };
           const given =
             typeof conf === 'object' && conf !== null && !Array.isArray(conf) ? conf : { ipam: conf };
-          // The host answers on the main thread, so the plugin must not be waited for synchronously.
+          // The host answers on the main thread, so waiting for the plugin must not block it.
           const binDir = join(host.dir, 'bin');
           if (!existsSync(binDir)) installPlugins(SHIM, binDir);
           const env = {
@@ -201,14 +201,14 @@ describe('the plugin with its agent', { skip: NO_SHIM }, () => {
     assert.deepEqual(host.warnings, []);
   });
 
-  test('without CNI_COMMAND it says what it is, on stderr', async () => {
+  test('without CNI_COMMAND it describes itself on stderr', async () => {
     await using host = await new Host().listen();
     const { stdout, stderr, status } = spawnSync(SHIM, { env: {}, encoding: 'utf8', cwd: host.dir });
     assert.deepEqual([stdout, status], ['', 0]);
     assert.match(stderr, /CNI protocol versions supported: 0\.1\.0, .*1\.1\.0/);
   });
 
-  /** A node as an agent prepares it for a container runtime. */
+  /** Prepares a node for a container runtime, as the agent does. */
   async function node(host: Host): Promise<Omit<AttachmentOptions, 'containerId' | 'ifName' | 'netns'>> {
     await host.listen();
     const [confDir, binDir] = [join(host.dir, 'net.d'), join(host.dir, 'bin')];
@@ -218,7 +218,7 @@ describe('the plugin with its agent', { skip: NO_SHIM }, () => {
     return { confDir, binDirs: [binDir], cacheDir: join(host.dir, 'cache'), nodeNetns: host.path };
   }
 
-  test('as containerd calls it: STATUS, lo and eth0 at once, DEL without namespace', async () => {
+  test('called as by containerd: STATUS, lo and eth0 concurrently, DEL without a namespace', async () => {
     await using host = new Host();
     using pod = new Pod();
     const options = await node(host);
@@ -235,7 +235,7 @@ describe('the plugin with its agent', { skip: NO_SHIM }, () => {
         K8S_POD_INFRA_CONTAINER_ID: 'c0ffee',
         K8S_POD_UID: '7b1f',
       },
-      // With capitals, as go-cni's structures have no JSON names.
+      // Capitalised, because go-cni's structs have no JSON tags.
       capabilities: {
         portMappings: [],
         dns: { Servers: ['10.96.0.10'], Searches: [], Options: [] },
@@ -247,7 +247,7 @@ describe('the plugin with its agent', { skip: NO_SHIM }, () => {
     const index = result.interfaces.findIndex(({ name }) => name === 'eth0');
     assert.ok(
       result.ips.some((entry) => entry.interface === index),
-      'containerd takes the PodIP from here',
+      'containerd reads the PodIP from here',
     );
     assert.equal(ipOne(pod.name, 'link', 'show', 'dev', 'lo').operstate, 'UNKNOWN', 'lo is up');
     assert.equal([...host.pods.values()][0]?.name, 'web-0');
@@ -268,7 +268,7 @@ describe('the plugin with its agent', { skip: NO_SHIM }, () => {
     await eventually('nothing is left', () => leftovers(host).length === 0);
   });
 
-  test('as CRI-O calls it: STATUS until ready, GC once, ADD, CHECK at once, DEL', async () => {
+  test('called as by CRI-O: STATUS until ready, GC once, ADD and an immediate CHECK, DEL', async () => {
     await using host = new Host();
     using stale = new Pod();
     using pod = new Pod();
@@ -283,7 +283,7 @@ describe('the plugin with its agent', { skip: NO_SHIM }, () => {
     host.notReady = undefined;
     await statusNetwork(options);
     await gcNetwork({ ...options, valid: [] });
-    await eventually('what was left of the old pod is gone', () => leftovers(host).length === 0);
+    await eventually('the old pod’s remains are gone', () => leftovers(host).length === 0);
     const crio = { ...options, containerId: 'new', ifName: 'eth0', netns: pod.path };
     await addNetwork(crio);
     await checkNetwork(crio);

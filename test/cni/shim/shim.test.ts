@@ -1,4 +1,4 @@
-// shim.c against the program it stands in for: the same output and status, whatever it is given.
+// Compares shim.c with the program it stands in for: same output and status for any input.
 import assert from 'node:assert/strict';
 import { spawn, spawnSync } from 'node:child_process';
 import { copyFileSync, mkdirSync, mkdtempSync, rmSync, statSync, symlinkSync, writeFileSync } from 'node:fs';
@@ -14,25 +14,23 @@ import { NO_SHIM, SHIM } from '../shim.ts';
 
 const SOURCE = join(import.meta.dirname, '../../../src/cni/shim/shim.c');
 
-/**
- * Compiled with sanitizers where that is possible; a report of theirs goes to stderr and changes the status.
- */
+/** Compiles with sanitizers where possible; their reports go to stderr and change the status. */
 const SANITIZED = ['-fsanitize=address,undefined', '-fno-sanitize-recover=all', '-g', '-O1'];
 
-/** What the fake agent does on every connection. */
+/** The fake agent's behaviour on every connection. */
 type Behaviour = {
-  /** Pieces of the reply, sent one after the other, `pause` ms apart. */
+  /** Pieces of the reply, sent `pause` ms apart. */
   readonly pieces: readonly Uint8Array[];
   readonly pause: number;
   readonly finally: 'close' | 'reset' | 'wait';
-  /** Replies before it has read anything. */
+  /** Reply before reading anything. */
   readonly early: boolean;
 };
 
 type Env = Readonly<Record<string, string>>;
 type Outcome = { readonly stdout: string; readonly stderr: string; readonly status: number | null };
 
-/** Without a C compiler the fallback is installed in its place. */
+/** For `skip`: without a C compiler the fallback is installed instead. */
 const NOT_NATIVE =
   NO_SHIM || (statSync(SHIM).size > 10_000_000 && 'no C compiler built the shim: apt-get install musl-tools');
 
@@ -125,7 +123,7 @@ describe('the native shim', { skip: NOT_NATIVE }, () => {
   });
   const configuration = { cniVersion: '1.1.0', name: 'cbr0', type: 'flatnet', ...place };
 
-  test('goes the straight path alone: what it sends is what the whole program sends', async () => {
+  test('handles ordinary calls by itself, sending what the full program sends', async () => {
     behaviour = answer('{"cniVersion":"1.1.0","ips":[],"text":"\\\\ \\n can’t"}\n');
     const stdin = JSON.stringify({ ...configuration, prevResult: { text: 'a "quoted" \\ one' } });
     for (const command of ['ADD', 'DEL', 'CHECK', 'GC', 'STATUS']) {
@@ -141,12 +139,12 @@ describe('the native shim', { skip: NOT_NATIVE }, () => {
     assert.equal((await run(join(lone, 'flatnet'), environment('ADD'), stdin)).status, 1);
   });
 
-  test('without the whole program beside it, an error of CNI says so', async () => {
+  test('without the full program next to it, it returns a CNI error', async () => {
     const { stdout, status } = await run(join(lone, 'flatnet'), environment('VERSION'), '{}');
     assert.deepEqual([JSON.parse(stdout).msg, status], ['flatnet-fallback: No such file or directory', 1]);
   });
 
-  test('keeps its time limit even if whoever starts it blocks the alarm', async () => {
+  test('keeps its time limit even if the caller blocks SIGALRM', async () => {
     behaviour = { pieces: [], pause: 0, finally: 'wait', early: false };
     const free = setTimeout(() => sockets.forEach((each) => void each.destroy()), 10_000);
     const start = performance.now();
@@ -158,7 +156,7 @@ describe('the native shim', { skip: NOT_NATIVE }, () => {
     assert.ok(performance.now() - start < 8000);
   });
 
-  test('an agent that says nothing, or drips: the time it took counts', async () => {
+  test('the time limit covers the whole reply, from a silent agent or a trickling one', async () => {
     const drip = Array.from({ length: 40 }, () => Buffer.from(' '));
     for (const each of [[], drip]) {
       behaviour = { pieces: each, pause: 200, finally: 'wait', early: false };
@@ -171,7 +169,7 @@ describe('the native shim', { skip: NOT_NATIVE }, () => {
     }
   });
 
-  test('an agent that is away', async () => {
+  test('an absent agent', async () => {
     const gone = { socket: join(dir, 'none.sock'), stateDir: join(dir, 'state') };
     writeFileSync(join(other, AGENT_FILE), JSON.stringify(gone));
     for (const command of ['ADD', 'DEL', 'STATUS']) {
@@ -181,8 +179,8 @@ describe('the native shim', { skip: NOT_NATIVE }, () => {
     }
   });
 
-  test('odd descriptors and bytes, by a shell', async () => {
-    // Nobody may answer: this thread waits for the programs.
+  test('odd descriptors and bytes', async () => {
+    // The agent must be absent: this thread blocks while the programs run.
     const gone = { socket: join(dir, 'none.sock'), stateDir: join(dir, 'state') };
     writeFileSync(join(other, AGENT_FILE), JSON.stringify(gone));
     const conf = JSON.stringify({ ...configuration, ...gone });
@@ -218,7 +216,7 @@ describe('the native shim', { skip: NOT_NATIVE }, () => {
     }
   });
 
-  test('whatever it is given', async () => {
+  test('any environment, input and reply', async () => {
     const odd = fc.oneof(
       fc.string({ unit: 'binary' }).map((text) => text.replaceAll('\0', '')),
       fc.constantFrom('', 'eth0', 'a"b', 'a\\b', 'a\nb', 'x'.repeat(100_000)),
@@ -251,7 +249,7 @@ describe('the native shim', { skip: NOT_NATIVE }, () => {
         cniVersion: fc.constantFrom('1.1.0', '0.3.1', 'x', 7),
         name: fc.constantFrom('cbr0', '', 'a b', 'ä'),
         type: fc.constant('flatnet'),
-        // Always there, or the defaults were used: a real agent may listen at them.
+        // Always set: a real agent may listen at the default.
         socket: named,
         stateDir: fc.constant(place.stateDir),
         ipam: fc.record({ type: fc.constant('flatnet'), socket: named }, { requiredKeys: ['type'] }),
@@ -314,7 +312,7 @@ describe('the native shim', { skip: NOT_NATIVE }, () => {
     const agent = fc.record({
       reply,
       cuts: fc.array(fc.nat(60), { maxLength: 3 }),
-      // One that waits for ever after half a reply takes all of the patience: see above.
+      // Waiting forever after half a reply would take the full time limit; tested above.
       finally: fc.constantFrom('close', 'close', 'reset' as const),
       garbage: fc.boolean(),
     });

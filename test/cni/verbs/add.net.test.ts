@@ -8,7 +8,7 @@ import { withNetns } from '../../../src/linux/netns.ts';
 import { readSysctl } from '../../../src/linux/sysctl.ts';
 import { call, eventually, Host, ip, ipOne, leftovers, must, Pod, pings } from '../host.ts';
 
-test('a request that no shim makes is answered as one with everything missing', async () => {
+test('a request without environment and input is answered as one with everything missing', async () => {
   await using host = new Host();
   for (const request of [{}, { env: null, stdin: 7 }, { env: { CNI_COMMAND: 1 } }]) {
     const { stdout, exit } = await host.service.handle(request);
@@ -17,7 +17,7 @@ test('a request that no shim makes is answered as one with everything missing', 
   }
 });
 
-test('ADD: what the kernel holds, the result and the files agree', async (t) => {
+test('after ADD the kernel, the result and the files agree', async (t) => {
   await using host = new Host();
   using pod = new Pod();
   const args = 'IgnoreUnknown=1;K8S_POD_NAMESPACE=default;K8S_POD_NAME=web-0';
@@ -25,7 +25,7 @@ test('ADD: what the kernel holds, the result and the files agree', async (t) => 
   const [bridge, outside, inside] = result.interfaces;
   assert.equal(bridge?.name, 'cni0');
 
-  await t.test('the pod has its interface, up, with addresses that are usable at once', () => {
+  await t.test('the pod’s interface is up, and its addresses are usable at once', () => {
     const link = ipOne(pod.name, 'addr', 'show', 'dev', 'eth0');
     assert.deepEqual([link.mtu, link.operstate, link.address], [1450, 'UP', inside?.mac]);
     const global = link.addr_info.filter((a) => a.scope === 'global');
@@ -46,7 +46,7 @@ test('ADD: what the kernel holds, the result and the files agree', async (t) => 
     );
   });
 
-  await t.test('it has routes to everywhere and to the networks of the cluster', () => {
+  await t.test('the pod has a default route and routes to the cluster’s networks', () => {
     const routes = [...ip(pod.name, 'route'), ...ip(pod.name, '-6', 'route')];
     const via = (dst: string) => routes.find((route) => route.dst === dst)?.gateway;
     assert.equal(via('default'), '10.90.1.1');
@@ -58,7 +58,7 @@ test('ADD: what the kernel holds, the result and the files agree', async (t) => 
     );
   });
 
-  await t.test('the host’s end is a port of the bridge with hairpin, named and marked', () => {
+  await t.test('the host’s end is a bridge port with hairpin mode, our name and our alias', () => {
     const link = ipOne(host.netns, 'link', 'show', 'dev', outside?.name ?? '');
     assert.deepEqual([link.master, link.mtu, link.operstate], ['cni0', 1450, 'UP']);
     assert.equal(link.linkinfo?.info_slave_data?.hairpin, true);
@@ -67,12 +67,12 @@ test('ADD: what the kernel holds, the result and the files agree', async (t) => 
     assert.deepEqual(ipOne(host.netns, 'addr', 'show', 'dev', link.ifname).addr_info, []);
   });
 
-  await t.test('it is reached at once, and reaches the host', () => {
+  await t.test('host and pod reach each other at once', () => {
     for (const address of ['10.90.1.2', 'fd00:90:1::2']) assert.ok(pings(host.netns, address), address);
     for (const address of ['10.90.1.1', 'fd00:90:1::1']) assert.ok(pings(pod.name, address), address);
   });
 
-  await t.test('reservations are host-local’s, and the agent knows the pod', () => {
+  await t.test('reservations have host-local’s format, and the agent knows the pod', () => {
     assert.equal(readFileSync(join(host.dataDir, 'cbr0', '10.90.1.2'), 'utf8'), 'abc\r\neth0');
     assert.deepEqual(
       [...host.pods.values()],
@@ -98,7 +98,7 @@ test('ADD: what the kernel holds, the result and the files agree', async (t) => 
     assert.ok(pings(host.netns, '10.90.1.2'));
   });
 
-  await t.test('DEL leaves nothing, and may be repeated', async () => {
+  await t.test('DEL leaves nothing and can be repeated', async () => {
     for (let i = 0; i < 3; i++) await must(host, 'DEL', { pod, id: 'abc' });
     assert.equal(host.pods.size, 0);
     await eventually('nothing is left', () => leftovers(host).length === 0);
@@ -107,7 +107,7 @@ test('ADD: what the kernel holds, the result and the files agree', async (t) => 
   assert.deepEqual(host.warnings, []);
 });
 
-test('an address given to another pod is reached at once, although neighbours knew the first', async () => {
+test('a reassigned address is reachable at once, despite stale neighbour entries', async () => {
   await using host = new Host({ subnets: ['10.90.1.0/24'], networks: [] });
   using witness = new Pod();
   await must(host, 'ADD', { pod: witness, id: 'witness' });
@@ -117,11 +117,11 @@ test('an address given to another pod is reached at once, although neighbours kn
     assert.ok(pings(host.netns, '10.90.1.77'), `host, round ${i}`);
     assert.ok(pings(witness.name, '10.90.1.77'), `pod, round ${i}`);
     await must(host, 'DEL', { pod, id: `p${i}` });
-    assert.ok(!pings(host.netns, '10.90.1.77', 0.3), 'nothing answers for an address that is free');
+    assert.ok(!pings(host.netns, '10.90.1.77', 0.3), 'nothing answers at a free address');
   }
 });
 
-test('the same interface is added again right after its DEL', async () => {
+test('an interface can be added again right after its DEL', async () => {
   await using host = new Host();
   using pod = new Pod();
   for (let i = 0; i < 5; i++) {
@@ -132,7 +132,7 @@ test('the same interface is added again right after its DEL', async () => {
   await eventually('nothing is left', () => leftovers(host).length === 0);
 });
 
-test('pods reach each other, themselves through the bridge, and keep their link-local addresses', async () => {
+test('pods reach each other, reach themselves through the bridge, and keep their link-local addresses', async () => {
   await using host = new Host();
   using a = new Pod();
   using b = new Pod();
@@ -142,11 +142,11 @@ test('pods reach each other, themselves through the bridge, and keep their link-
   assert.ok(pings(b.name, 'fd00:90:1::2'));
   const addresses = ipOne(a.name, 'addr', 'show', 'dev', 'eth0').addr_info;
   const local = addresses.find((entry) => entry.scope === 'link');
-  assert.ok(local && !local.tentative, 'no duplicate address detection holds back the link-local address');
+  assert.ok(local && !local.tentative, 'the link-local address skips duplicate address detection');
   withNetns(a.path, () => assert.equal(readSysctl('net/ipv6/conf/eth0/keep_addr_on_down'), '1'));
 });
 
-test('IPv6 switched off in a namespace is switched on for a pod that has such an address', async () => {
+test('a pod with an IPv6 address gets IPv6 even if its namespace had it disabled', async () => {
   await using host = new Host();
   using pod = new Pod();
   withNetns(pod.path, () => {
@@ -156,7 +156,7 @@ test('IPv6 switched off in a namespace is switched on for a pod that has such an
   assert.ok(pings(host.netns, 'fd00:90:1::2'));
 });
 
-test('what the runtime asks for: addresses and MAC', async (t) => {
+test('the runtime can request addresses and a MAC', async (t) => {
   await using host = new Host();
   const add = async (options: Parameters<typeof must>[2]) => {
     using pod = new Pod();
@@ -180,20 +180,17 @@ test('what the runtime asks for: addresses and MAC', async (t) => {
     assert.equal(ips[0]?.address, '10.90.1.60/24');
     assert.equal(interfaces[2]?.mac, '02:00:00:00:00:60');
   });
-  await t.test(
-    'an address outside the subnets, or one that is taken, is an error and leaves nothing',
-    async () => {
-      using pod = new Pod();
-      const outside = await call(host, 'ADD', { pod, conf: { runtimeConfig: { ips: ['10.99.0.1'] } } });
-      assert.deepEqual([outside.exit, outside.out?.code], [1, 7]);
-      using first = new Pod();
-      await must(host, 'ADD', { pod: first, id: 'first', env: { CNI_ARGS: 'IP=10.90.1.61' } });
-      const taken = await call(host, 'ADD', { pod, env: { CNI_ARGS: 'IP=10.90.1.61' } });
-      assert.equal(taken.exit, 1);
-      await must(host, 'DEL', { pod: first, id: 'first' });
-      await eventually('nothing is left', () => leftovers(host).length === 0);
-    },
-  );
+  await t.test('an address outside the subnets or already taken is an error and leaves nothing', async () => {
+    using pod = new Pod();
+    const outside = await call(host, 'ADD', { pod, conf: { runtimeConfig: { ips: ['10.99.0.1'] } } });
+    assert.deepEqual([outside.exit, outside.out?.code], [1, 7]);
+    using first = new Pod();
+    await must(host, 'ADD', { pod: first, id: 'first', env: { CNI_ARGS: 'IP=10.90.1.61' } });
+    const taken = await call(host, 'ADD', { pod, env: { CNI_ARGS: 'IP=10.90.1.61' } });
+    assert.equal(taken.exit, 1);
+    await must(host, 'DEL', { pod: first, id: 'first' });
+    await eventually('nothing is left', () => leftovers(host).length === 0);
+  });
 });
 
 test('a failed ADD leaves nothing', async (t) => {
@@ -205,10 +202,10 @@ test('a failed ADD leaves nothing', async (t) => {
     return out ?? {};
   };
   using pod = new Pod();
-  await t.test('without namespace', async () => {
+  await t.test('without a namespace', async () => {
     assert.equal((await refused({ env: { CNI_NETNS: '/run/netns/none' } })).code, 8);
   });
-  await t.test('with a file that is no namespace', async () => {
+  await t.test('with a file that is not a namespace', async () => {
     assert.equal((await refused({ env: { CNI_NETNS: '/etc/passwd' } })).code, 8);
   });
   await t.test('in the node’s own namespace', async () => {
@@ -223,7 +220,7 @@ test('a failed ADD leaves nothing', async (t) => {
   await t.test('when the interface exists', async () => {
     assert.match(String((await refused({ pod, ifName: 'lo' })).msg), /already exists/);
   });
-  await t.test('with keys we do not support, each named with its value', async () => {
+  await t.test('with unsupported keys, each named with its value', async () => {
     for (const conf of [
       { vlan: 7 },
       { vlanTrunk: [{ id: 5 }] },
@@ -254,7 +251,7 @@ test('a failed ADD leaves nothing', async (t) => {
   });
 });
 
-test('DEL succeeds in every broken situation and gives the address back', async (t) => {
+test('DEL succeeds in every broken situation and frees the address', async (t) => {
   const situations: Record<string, (host: Host, pod: Pod, device: string) => void> = {
     'the namespace is gone': (_host, pod) => pod[Symbol.dispose](),
     'the host’s end is gone': (host, _pod, device) => ip(host.netns, 'link', 'del', device),
@@ -263,13 +260,13 @@ test('DEL succeeds in every broken situation and gives the address back', async 
     'the reservation is gone': (host) => rmSync(host.dataDir, { recursive: true }),
     'our record is gone': (host) => rmSync(host.stateDir, { recursive: true }),
     'our record is empty': (host) => writeFileSync(recordOf(host), ''),
-    'our record is torn': (host) => writeFileSync(recordOf(host), '{"network":"cbr0","conta'),
+    'our record is truncated': (host) => writeFileSync(recordOf(host), '{"network":"cbr0","conta'),
     'record and namespace are gone': (host, pod) => {
       rmSync(host.stateDir, { recursive: true });
       pod[Symbol.dispose]();
     },
     'the node is not ready': (host) => {
-      host.notReady = 'the store is away';
+      host.notReady = 'the store is unreachable';
     },
   };
   for (const [what, breakIt] of Object.entries(situations)) {
@@ -301,7 +298,7 @@ test('DEL succeeds in every broken situation and gives the address back', async 
     await eventually('nothing is left', () => leftovers(host).length === 0);
     await next.stop();
   });
-  await t.test('with a configuration that asks for what we do not do', async () => {
+  await t.test('with a configuration that requests unsupported features', async () => {
     await using host = new Host();
     using pod = new Pod();
     await must(host, 'ADD', { pod });
@@ -310,7 +307,7 @@ test('DEL succeeds in every broken situation and gives the address back', async 
   });
 });
 
-test('110 pods at once: all different, all reached, all gone afterwards', async () => {
+test('110 pods at once get distinct addresses, are all reachable, and leave nothing', async () => {
   await using host = new Host({ subnets: ['10.90.1.0/24'], networks: [] });
   const pods = Array.from({ length: 110 }, () => new Pod());
   try {
@@ -327,7 +324,7 @@ test('110 pods at once: all different, all reached, all gone afterwards', async 
   }
 });
 
-test('an address another attachment of the container holds survives a refused ADD', async () => {
+test('a refused ADD does not free an address held by another attachment of the container', async () => {
   await using host = new Host({ subnets: ['10.90.1.0/24'], networks: [] });
   using pod = new Pod();
   const theirs = HostLocal.open(join(host.dataDir, 'cbr0'), [[rangeOf(host.subnets[0] ?? assert.fail())]]);
@@ -340,7 +337,7 @@ test('an address another attachment of the container holds survives a refused AD
   );
 });
 
-test('ipMasq in a configuration of ours is the agent’s work already', async () => {
+test('ipMasq is accepted: the agent masquerades anyway', async () => {
   await using host = new Host();
   using pod = new Pod();
   await must(host, 'ADD', { pod, conf: { ipMasq: true, ipMasqBackend: 'nftables' } });

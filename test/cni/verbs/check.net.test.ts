@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { test } from 'node:test';
 import { call, Host, ip, Pod } from '../host.ts';
 
-test('CHECK notices what is wrong, and nothing else', async (t) => {
+test('CHECK reports exactly what is wrong', async (t) => {
   const damage: Record<string, [RegExp, (host: Host, pod: Pod, device: string) => void]> = {
     'the address is gone': [
       /lacks the address 10\.90\.1\.2\/24/,
@@ -18,18 +18,18 @@ test('CHECK notices what is wrong, and nothing else', async (t) => {
       /route to 0\.0\.0\.0\/0/,
       (_h, pod) => ip(pod.name, 'route', 'del', 'default'),
     ],
-    'a route has another gateway': [
+    'a route has the wrong gateway': [
       /route to 10\.90\.0\.0\/16|route to 0\.0\.0\.0\/0/,
       (_h, pod) => ip(pod.name, 'route', 'replace', 'default', 'via', '10.90.1.9'),
     ],
     'the interface is down': [/eth0 is down/, (_h, pod) => ip(pod.name, 'link', 'set', 'eth0', 'down')],
     'the interface is gone': [/eth0 is missing/, (_h, pod) => ip(pod.name, 'link', 'del', 'eth0')],
-    'the MAC is another': [
+    'the MAC is wrong': [
       /has the MAC/,
       (_h, pod) => ip(pod.name, 'link', 'set', 'eth0', 'address', '02:00:00:00:00:09'),
     ],
-    'the pod’s MTU is another': [/MTU 9000/, (_h, pod) => ip(pod.name, 'link', 'set', 'eth0', 'mtu', '9000')],
-    'the host’s MTU is another': [
+    'the pod’s MTU is wrong': [/MTU 9000/, (_h, pod) => ip(pod.name, 'link', 'set', 'eth0', 'mtu', '9000')],
+    'the host’s MTU is wrong': [
       /MTU 1400/,
       (host, _p, device) => ip(host.netns, 'link', 'set', device, 'mtu', '1400'),
     ],
@@ -65,10 +65,10 @@ test('CHECK notices what is wrong, and nothing else', async (t) => {
   }
 });
 
-test('CHECK tolerates what later plugins of a chain change', async () => {
+test('CHECK tolerates changes by later plugins of a chain', async () => {
   await using host = new Host();
   using pod = new Pod();
-  // As a version without MTU in its results has it.
+  // This version has no MTU in its results.
   const { out } = await call(host, 'ADD', { pod, conf: { cniVersion: '1.0.0' } });
   ip(pod.name, 'link', 'set', 'eth0', 'mtu', '1300');
   ip(pod.name, 'route', 'add', '172.16.0.0/12', 'via', '10.90.1.1');
@@ -82,7 +82,7 @@ test('CHECK tolerates what later plugins of a chain change', async () => {
   assert.deepEqual(check, { exit: 0, out: undefined });
 });
 
-test('CHECK without prevResult, or of nothing, is an error', async () => {
+test('CHECK without prevResult, or of an unknown attachment, is an error', async () => {
   await using host = new Host();
   using pod = new Pod();
   assert.equal((await call(host, 'CHECK', { pod })).out?.code, 7);

@@ -6,7 +6,7 @@ import { HostLocal } from '../../../src/ipam/host-local.ts';
 import { rangeOf } from '../../../src/ipam/ranges.ts';
 import { call, eventually, Host, leftovers, must, Pod, pings, request } from '../host.ts';
 
-test('garbage collection leaves whole pods and calls under way alone', async () => {
+test('garbage collection leaves intact pods and running calls alone', async () => {
   await using host = new Host({ subnets: ['10.90.1.0/24'], networks: [] });
   using whole = new Pod();
   using gone = new Pod();
@@ -14,7 +14,7 @@ test('garbage collection leaves whole pods and calls under way alone', async () 
   await must(host, 'ADD', { pod: gone, id: 'gone' });
   gone[Symbol.dispose]();
   await eventually('the kernel took the veth with its namespace', () => leftovers(host).length === 5);
-  // A second interface of the pod whose ADD waits.
+  // A pending ADD of a second interface of the pod.
   const busy = host.service.handle(request('ADD', { pod: whole, id: 'whole', ifName: 'eth1' }));
   const collected = host.service.collectGarbage();
   assert.equal((await busy).exit, 0);
@@ -28,7 +28,7 @@ test('garbage collection leaves whole pods and calls under way alone', async () 
   );
 });
 
-test('reservations that other plugins made stay until the runtime says they are gone', async () => {
+test('other plugins’ reservations stay until the runtime no longer lists them', async () => {
   await using host = new Host({ subnets: ['10.90.1.0/24'], networks: [] });
   const flannels = HostLocal.open(join(host.dataDir, 'cbr0'), [[rangeOf(host.subnets[0] ?? assert.fail())]]);
   flannels.allocate({ containerId: 'made-by-flannel', ifName: 'eth0' });
@@ -43,7 +43,7 @@ test('reservations that other plugins made stay until the runtime says they are 
   assert.equal(flannels.list().length, 0);
 });
 
-test('a node with a thousand attachments is looked through in one pass', async () => {
+test('a thousand attachments are scanned in one pass', async () => {
   await using host = new Host({ subnets: ['10.90.1.0/24'] });
   using pod = new Pod();
   await must(host, 'ADD', { pod, id: 'first' });

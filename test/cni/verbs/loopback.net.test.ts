@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { call, Host, must, Pod } from '../host.ts';
 
-test('loopback: lo comes up, is checked, goes down', async () => {
+test('loopback: ADD brings lo up, CHECK accepts it, DEL takes it down', async () => {
   await using host = new Host();
   using pod = new Pod();
   const conf = { type: 'loopback', name: 'cni-loopback', cniVersion: '0.3.1' };

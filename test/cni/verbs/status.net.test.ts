@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { call, Host, must, Pod } from '../host.ts';
 
-test('STATUS: not ready, no addresses left, ready', async () => {
+test('STATUS reports a node that is not ready, one without free addresses, and a ready one', async () => {
   await using host = new Host({ subnets: ['10.90.1.0/30'], networks: [] });
   assert.deepEqual(await call(host, 'STATUS'), { exit: 0, out: undefined });
   host.notReady = 'no lease yet';

@@ -4,7 +4,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { DOOMED, Sweeper } from '../../../src/cni/wiring/sweep.ts';
 import { kernelTest, type Sandbox, sandbox } from '../../linux/sandbox.ts';
 
-/** Milliseconds. A slow machine sweeps later, never earlier. */
+/** Timeout in milliseconds. A slow machine sweeps later, never earlier. */
 const PATIENCE = 5000;
 
 function doomedLink({ run, json }: Sandbox, name: string): { readonly exists: () => boolean } {
@@ -28,7 +28,7 @@ async function untilGone(link: { readonly exists: () => boolean }): Promise<numb
   return performance.now() - start;
 }
 
-kernelTest('a doomed link is swept once no call comes', async (t) => {
+kernelTest('a doomed link is swept once calls pause', async (t) => {
   const box = sandbox(t);
   const sweeper = sweeperIn(t, box);
   const link = doomedLink(box, 'pod0');
@@ -39,7 +39,7 @@ kernelTest('a doomed link is swept once no call comes', async (t) => {
   assert.ok(!sweeper.has('pod0'));
 });
 
-kernelTest('calls put a sweep off, but not for ever', async (t) => {
+kernelTest('calls delay a sweep, but not forever', async (t) => {
   const box = sandbox(t);
   const sweeper = sweeperIn(t, box);
   const link = doomedLink(box, 'pod0');

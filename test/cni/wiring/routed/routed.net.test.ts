@@ -21,7 +21,7 @@ import {
 } from '../../host.ts';
 
 const routed = (options: HostOptions = {}): Host => new Host({ ...options, wiring: 'routed' });
-/** As kubelet names a pod. */
+/** CNI_ARGS that name a pod, as the kubelet's runtime passes them. */
 const named = (pod: string): Pick<CallOptions, 'env'> => ({
   env: { CNI_ARGS: `IgnoreUnknown=1;K8S_POD_NAMESPACE=default;K8S_POD_NAME=${pod}` },
 });
@@ -33,17 +33,17 @@ const lines = (netns: string, command: string): string[] =>
     .map((line) => line.trim())
     .filter(Boolean);
 
-/** `cali` and the beginning of `sha1sum <<< default.web-0`, without the newline. */
+/** `cali` and the start of the sha1 of `default.web-0`. */
 const WEB_0 = `cali${execFileSync('sha1sum', { input: 'default.web-0', encoding: 'utf8' }).slice(0, 11)}`;
 
-test('ADD: what the kernel holds, the result and the agent’s pod agree', async (t) => {
+test('after ADD the kernel, the result and the agent’s pod agree', async (t) => {
   await using host = routed();
   using pod = new Pod();
   withNetns(pod.path, () => writeSysctl('net/ipv4/ip_forward', 1));
   const result = await must(host, 'ADD', { pod, id: 'abc', ...named('web-0') });
   const mac = ipOne(pod.name, 'link', 'show', 'dev', 'eth0').address;
 
-  await t.test('the result is as Calico’s: host addresses, the host’s end by its name', () => {
+  await t.test('the result matches Calico’s: host addresses, and the name of the host’s end', () => {
     assert.deepEqual(result, {
       interfaces: [
         { name: WEB_0, mac: 'ee:ee:ee:ee:ee:ee', mtu: 1450 },
@@ -80,7 +80,7 @@ test('ADD: what the kernel holds, the result and the agent’s pod agree', async
     const link = ipOne(pod.name, 'addr', 'show', 'dev', 'eth0');
     assert.deepEqual([link.mtu, link.operstate], [1450, 'UP']);
     assert.ok(!JSON.stringify(link.addr_info).includes('tentative'));
-    withNetns(pod.path, () => assert.equal(readSysctl('net/ipv4/ip_forward'), '0', 'a pod is no router'));
+    withNetns(pod.path, () => assert.equal(readSysctl('net/ipv4/ip_forward'), '0', 'a pod does not forward'));
   });
 
   await t.test('the node’s tables', () => {
@@ -102,7 +102,7 @@ test('ADD: what the kernel holds, the result and the agent’s pod agree', async
     });
   });
 
-  await t.test('it is reached at once, and reaches the host', () => {
+  await t.test('host and pod reach each other at once', () => {
     for (const address of ['10.90.1.2', 'fd00:90:1::2']) assert.ok(pings(host.netns, address), address);
     assert.ok(pings(pod.name, '192.0.2.1'));
   });
@@ -134,7 +134,7 @@ test('ADD: what the kernel holds, the result and the agent’s pod agree', async
     assert.ok(pings(host.netns, '10.90.1.2'));
   });
 
-  await t.test('DEL takes all of it, as often as it is called', async () => {
+  await t.test('DEL removes everything and can be repeated', async () => {
     for (let i = 0; i < 3; i++) await must(host, 'DEL', { pod, id: 'abc' });
     assert.equal(host.pods.size, 0);
     assert.deepEqual(lines(host.netns, 'ip route show proto 111'), [], 'gone at once, with the device down');
@@ -143,7 +143,7 @@ test('ADD: what the kernel holds, the result and the agent’s pod agree', async
   assert.deepEqual(host.warnings, []);
 });
 
-test('pods reach each other in both families from the first packet on', async () => {
+test('pods reach each other in both families from the first packet', async () => {
   await using host = routed();
   using a = new Pod();
   using b = new Pod();
@@ -153,7 +153,7 @@ test('pods reach each other in both families from the first packet on', async ()
   assert.ok(pings(b.name, 'fd00:90:1::2'));
 });
 
-test('the host answers for the gateway at once where a pod asks', async () => {
+test('the host answers ARP for the gateway without delay', async () => {
   await using host = routed();
   using pod = new Pod();
   await must(host, 'ADD', { pod, ...named('a') });
@@ -165,7 +165,7 @@ test('the host answers for the gateway at once where a pod asks', async () => {
   }
 });
 
-test('an IPv4 network: the host’s end takes no IPv6 packets', async () => {
+test('on an IPv4-only network the host’s end accepts no IPv6 packets', async () => {
   await using host = routed({ subnets: ['10.90.1.0/24'], networks: ['10.90.0.0/16'] });
   using pod = new Pod();
   const { interfaces } = await must(host, 'ADD', { pod, ...named('a') });
@@ -175,7 +175,7 @@ test('an IPv4 network: the host’s end takes no IPv6 packets', async () => {
   withNetns(host.path, () => assert.equal(readSysctl(`net/ipv6/conf/${device}/disable_ipv6`), '1'));
 });
 
-test('a device’s name is the pod’s; what is no pod’s eth0 has one of its own', async () => {
+test('a device’s name is derived from the pod, or from the attachment if it is not a pod’s eth0', async () => {
   await using host = routed();
   using pod = new Pod();
   const names: string[] = [];
@@ -194,13 +194,13 @@ test('a device’s name is the pod’s; what is no pod’s eth0 has one of its o
     const check = await call(host, 'CHECK', { pod, ...options, conf: { prevResult } });
     assert.deepEqual(check, { exit: 0, out: undefined });
   }
-  assert.deepEqual(routes, [2, 0, 0, 0], 'a namespace has one default route');
+  assert.deepEqual(routes, [2, 0, 0, 0], 'only the first interface of a namespace gets default routes');
   assert.equal(names[0], WEB_0);
   assert.equal(new Set(names).size, 4);
   for (const name of names) assert.match(name, /^cali[0-9a-f]{11}$/);
 });
 
-test('a pod that comes again before its earlier sandbox was deleted', async (t) => {
+test('a pod is added again before its earlier sandbox has been deleted', async (t) => {
   for (const old of ['lives', 'is gone'] as const) {
     await t.test(`which ${old}`, async () => {
       await using host = routed({ subnets: ['10.90.1.0/24'], networks: ['10.90.0.0/16'] });
@@ -210,11 +210,11 @@ test('a pod that comes again before its earlier sandbox was deleted', async (t) 
       if (old === 'is gone') earlier[Symbol.dispose]();
       const { ips } = await must(host, 'ADD', { pod, id: 'later', ...named('web-0') });
       const address = ips[0]?.address.replace('/32', '') ?? '';
-      assert.deepEqual([...host.pods.keys()], ['later eth0'], 'the agent knows the new one alone');
+      assert.deepEqual([...host.pods.keys()], ['later eth0'], 'the agent knows only the new one');
       assert.ok(pings(host.netns, address));
       await must(host, 'DEL', { pod: earlier, id: 'earlier', ...named('web-0') });
       await host.service.collectGarbage();
-      assert.ok(pings(host.netns, address), 'a late DEL of the earlier one does it no harm');
+      assert.ok(pings(host.netns, address), 'a late DEL of the earlier one does not affect it');
       assert.equal(
         ipOne(host.netns, 'link', 'show', 'dev', WEB_0).ifalias,
         'flatnet default/web-0 later eth0',
@@ -239,7 +239,7 @@ test('a pod that comes again before its earlier sandbox was deleted', async (t) 
   });
 });
 
-test('the same interface is added again right after its DEL', async () => {
+test('an interface can be added again right after its DEL', async () => {
   await using host = routed();
   using pod = new Pod();
   for (let i = 0; i < 5; i++) {
@@ -250,14 +250,14 @@ test('the same interface is added again right after its DEL', async () => {
   await eventually('nothing is left', () => leftovers(host).length === 0);
 });
 
-test('DEL in every broken situation', async (t) => {
+test('DEL succeeds in every broken situation', async (t) => {
   const situations: Record<string, (host: Host, pod: Pod, device: string) => void> = {
     'the namespace is gone': (_host, pod) => pod[Symbol.dispose](),
     'the host’s end is gone': (host, _pod, device) => ip(host.netns, 'link', 'del', device),
     'the reservation is gone': (host) => rmSync(host.dataDir, { recursive: true }),
     'our record is gone': (host) => rmSync(host.stateDir, { recursive: true }),
-    'our record is torn': (host) => writeFileSync(recordOf(host), '{"network":"cbr0","conta'),
-    'the alias is another': (host, _pod, device) => ip(host.netns, 'link', 'set', device, 'alias', 'mine'),
+    'our record is truncated': (host) => writeFileSync(recordOf(host), '{"network":"cbr0","conta'),
+    'the alias has changed': (host, _pod, device) => ip(host.netns, 'link', 'set', device, 'alias', 'mine'),
     'record and namespace are gone': (host, pod) => {
       rmSync(host.stateDir, { recursive: true });
       pod[Symbol.dispose]();
@@ -289,7 +289,7 @@ test('a failed ADD leaves nothing and says why', async (t) => {
   await t.test('when the interface exists', async () => {
     assert.match(String((await refused({ ifName: 'lo' })).msg), /already exists/);
   });
-  await t.test('with what a routed pod can’t have', async () => {
+  await t.test('with features that routed pods lack', async () => {
     const annotation = (name: string, value: string) => ({
       runtimeConfig: { 'io.kubernetes.cri.pod-annotations': { [`cni.projectcalico.org/${name}`]: value } },
     });
@@ -310,7 +310,7 @@ test('a failed ADD leaves nothing and says why', async (t) => {
       assert.match(String(error.msg), /cni\.projectcalico\.org\/ipAddrs/);
     }
   });
-  await t.test('when the address is another pod’s already', async () => {
+  await t.test('when another pod has the address', async () => {
     ip(host.netns, 'link', 'add', 'calix', 'type', 'veth', 'peer', 'caliy');
     ip(host.netns, 'link', 'set', 'calix', 'alias', 'flatnet default/other c eth0', 'up');
     ip(host.netns, 'route', 'add', '10.90.1.77', 'dev', 'calix');
@@ -329,7 +329,7 @@ test('a failed ADD leaves nothing and says why', async (t) => {
   });
 });
 
-test('what annotations and runtime ask for', async () => {
+test('annotations and the runtime can request addresses and a MAC', async () => {
   await using host = routed();
   using pod = new Pod();
   const annotations = {
@@ -347,7 +347,7 @@ test('what annotations and runtime ask for', async () => {
   assert.equal(ipOne(pod.name, 'link', 'show', 'dev', 'eth0').address, '02:11:22:33:44:55');
 });
 
-test('CHECK notices what is wrong, and nothing else', async (t) => {
+test('CHECK reports exactly what is wrong', async (t) => {
   const damage: Record<string, [RegExp, (host: Host, pod: Pod, device: string) => void]> = {
     'the address is gone': [
       /lacks the address 10\.90\.1\.2\/32/,
@@ -361,11 +361,11 @@ test('CHECK notices what is wrong, and nothing else', async (t) => {
       /route to ::\/0/,
       (_h, pod) => ip(pod.name, '-6', 'route', 'del', 'default'),
     ],
-    'the gateway is unknown': [
+    'the gateway’s neighbour entry is gone': [
       /lacks the permanent neighbour 169\.254\.1\.1/,
       (_h, pod) => ip(pod.name, 'neigh', 'del', '169.254.1.1', 'dev', 'eth0'),
     ],
-    'the gateway is known by another MAC': [
+    'the gateway’s neighbour entry has the wrong MAC': [
       /lacks the permanent neighbour fe80/,
       (_h, pod) =>
         run(
@@ -378,11 +378,11 @@ test('CHECK notices what is wrong, and nothing else', async (t) => {
       /is down/,
       (host, _p, device) => ip(host.netns, 'link', 'set', device, 'down'),
     ],
-    'the host’s end has another MAC': [
+    'the host’s end has the wrong MAC': [
       /has the MAC 02:00:00:00:00:01/,
       (host, _p, device) => ip(host.netns, 'link', 'set', device, 'address', '02:00:00:00:00:01'),
     ],
-    'the host’s MTU is another': [
+    'the host’s MTU is wrong': [
       /MTU 1400/,
       (host, _p, device) => ip(host.netns, 'link', 'set', device, 'mtu', '1400'),
     ],
@@ -402,7 +402,7 @@ test('CHECK notices what is wrong, and nothing else', async (t) => {
       /proxy_arp is 0, not 1/,
       (host, _p, device) => withNetns(host.path, () => writeSysctl(`net/ipv4/conf/${device}/proxy_arp`, 0)),
     ],
-    'it does not forward': [
+    'forwarding is off': [
       /forwarding is 0, not 1/,
       (host) => withNetns(host.path, () => writeSysctl('net/ipv4/ip_forward', 0)),
     ],
@@ -426,7 +426,7 @@ test('CHECK notices what is wrong, and nothing else', async (t) => {
   }
 });
 
-test('110 pods at once', async () => {
+test('110 pods at once can reach each other', async () => {
   await using host = routed();
   const pods = Array.from({ length: 110 }, () => new Pod());
   try {

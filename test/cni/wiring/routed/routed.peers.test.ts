@@ -12,21 +12,23 @@ type Side = {
   readonly run: (command: string, pod: Pod, id: string) => Promise<Answer> | Answer;
 };
 
-/** The reservations of one side's network. */
+/** Returns the reservations in one side's network. */
 function files({ host }: Side): Record<string, string> {
   const dir = join(host.dataDir, 'cbr0');
   const names = existsSync(dir) ? readdirSync(dir).filter((name) => name !== 'lock') : [];
   return Object.fromEntries(names.map((name) => [name, readFileSync(join(dir, name), 'utf8')]));
 }
 
-/** What a node has for its pods, without the names of devices. */
+/** Returns a node's routes to its pods, without device names. */
 function nodeRoutes({ host }: Side): unknown[] {
   return ip(host.netns, 'route')
     .filter(({ dst }) => dst.startsWith('10.7.'))
     .map(({ dst, gateway }) => ({ dst, gateway }));
 }
 
-test('the same as the reference ptp, as far as both do the same', { skip: NO_REFERENCE }, async () => {
+test('behaves like the reference plugin ptp wherever their features overlap', {
+  skip: NO_REFERENCE,
+}, async () => {
   const options = { wiring: 'routed', subnets: [SUBNET], networks: [SUBNET] } as const;
   await using ours = new Host(options);
   await using theirs = new Host(options);
