@@ -68,7 +68,7 @@ export type CompanionContext = {
   readonly node: string;
   /**
    * The companion's own folders, which it creates with mode 0700. Before it starts anything that outlives the
-   * agent, one of them must exist: that tells a later agent that there is something to end.
+   * agent, one of them must exist: a later agent recognizes by it that there is something to end.
    */
   readonly folders: {
     /** For sockets and the like; lost on reboot. */
@@ -88,7 +88,7 @@ export type CompanionContext = {
 };
 
 /**
- * One kind of companion. To add one, export such an object from a file of its own and list it in
+ * One kind of companion. To add one, export such an object from its own file and list it in
  * `registry.ts`.
  */
 export type CompanionKind<C extends Companion = Companion> = {

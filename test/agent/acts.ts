@@ -29,55 +29,55 @@ export class Fate {
   }
 
   /** Runs a step: some acts, often while an agent or the store is down. */
-  async step(tell: (name: string) => void): Promise<void> {
+  async step(report: (name: string) => void): Promise<void> {
     const random = this.#random;
-    const away = random.next();
-    if (away < 0.5) await this.#some(1, 3, {}, tell);
-    else if (away < 0.75) await this.#whileAgentIsDown(tell);
-    else if (away < 0.9) await this.#whileStoreIsAway(tell);
-    else await this.#whileWatchersAreAway(tell);
+    const choice = random.next();
+    if (choice < 0.5) await this.#some(1, 3, {}, report);
+    else if (choice < 0.75) await this.#whileAgentIsDown(report);
+    else if (choice < 0.9) await this.#whileStoreIsDown(report);
+    else await this.#duringWatchGap(report);
   }
 
-  async #whileAgentIsDown(tell: (name: string) => void): Promise<void> {
+  async #whileAgentIsDown(report: (name: string) => void): Promise<void> {
     const node = this.#node();
     const how = this.#random.pick(['stop', 'kill'] as const);
-    tell(`agent of ${node.name}: ${how} {`);
+    report(`agent of ${node.name}: ${how} {`);
     await stopAgent(this.#cluster.lab, node.name, how);
-    await this.#some(0, 3, { agentDown: node }, tell);
-    tell('} agent started');
+    await this.#some(0, 3, { agentDown: node }, report);
+    report('} agent started');
     await startAgent(this.#cluster.lab, node.name);
   }
 
-  async #whileStoreIsAway(tell: (name: string) => void): Promise<void> {
+  async #whileStoreIsDown(report: (name: string) => void): Promise<void> {
     const how = this.#random.pick(['stop', 'kill'] as const);
-    tell(`store: ${how} {`);
+    report(`store: ${how} {`);
     if (how === 'stop') await stopStore(this.#cluster.lab);
     else await killStore(this.#cluster);
-    await this.#some(0, 3, { storeAway: true }, tell);
-    tell('} store started');
+    await this.#some(0, 3, { storeDown: true }, report);
+    report('} store started');
     await startStore(this.#cluster.lab);
   }
 
-  async #whileWatchersAreAway(tell: (name: string) => void): Promise<void> {
-    tell('watch gap {');
+  async #duringWatchGap(report: (name: string) => void): Promise<void> {
+    report('watch gap {');
     await watchGap(this.#cluster, async () => {
       for (let i = 1 + this.#random.int(3); i > 0; ) {
         const act = foreign(this.#cluster, this.#random, {}, this);
         if (!act) continue;
-        tell(act.name);
+        report(act.name);
         await act.run();
         i--;
       }
-      await this.#some(0, 2, { storeAway: true }, tell);
+      await this.#some(0, 2, { storeDown: true }, report);
     });
-    tell('}');
+    report('}');
   }
 
-  async #some(least: number, most: number, state: State, tell: (name: string) => void): Promise<void> {
+  async #some(least: number, most: number, state: State, report: (name: string) => void): Promise<void> {
     const many = least + this.#random.int(most - least + 1);
     for (let i = 0; i < many; i++) {
       const act = this.#choose(state);
-      tell(act.name);
+      report(act.name);
       await act.run();
     }
   }
@@ -106,7 +106,7 @@ export class Fate {
   }
 }
 
-type State = { readonly agentDown?: TestNode; readonly storeAway?: boolean };
+type State = { readonly agentDown?: TestNode; readonly storeDown?: boolean };
 type Kind = (cluster: Cluster, random: Random, state: State, fate: Fate) => Act | undefined;
 
 /** Nodes whose agent is running and has joined. */
@@ -180,7 +180,7 @@ const addNode: Kind = (cluster, random) => {
 };
 
 const removeNode: Kind = (cluster, random, state) => {
-  if (cluster.nodes.size <= 2 || state.storeAway) return undefined;
+  if (cluster.nodes.size <= 2 || state.storeDown) return undefined;
   const node = random.pick([...cluster.nodes.values()]);
   if (node === state.agentDown) return undefined;
   return { name: `${node.name}: removed`, run: () => cluster.removeNode(node) };
@@ -204,7 +204,7 @@ const returnNode: Kind = (cluster, random, state) => {
 const returnToAnotherSubnet: Kind = (cluster, random, state, fate) => {
   const node = random.pick(working(cluster, state));
   const { subnets } = node;
-  if (state.storeAway || !subnets || cluster.foreign.size >= MOST_FOREIGN) return undefined;
+  if (state.storeDown || !subnets || cluster.foreign.size >= MOST_FOREIGN) return undefined;
   return {
     name: `${node.name}: lost power and lease, returned to find its subnets taken`,
     run: async () => {
@@ -221,7 +221,7 @@ const returnToAnotherSubnet: Kind = (cluster, random, state, fate) => {
 
 const loseKeys: Kind = (cluster, random, state) => {
   const node = random.pick(working(cluster, state));
-  if (state.storeAway) return undefined;
+  if (state.storeDown) return undefined;
   return {
     name: `${node.name}: its keys deleted from the store`,
     run: () => releaseLease(cluster.lab, node.name),
@@ -229,7 +229,7 @@ const loseKeys: Kind = (cluster, random, state) => {
 };
 
 const foreign: Kind = (cluster, random, state, fate) => {
-  if (state.storeAway) return undefined;
+  if (state.storeDown) return undefined;
   const all = [...cluster.foreign.values()];
   const choice = random.int(3);
   if (choice === 0 && all.length < MOST_FOREIGN) {

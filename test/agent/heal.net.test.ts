@@ -45,13 +45,13 @@ for (const [name, conf] of Object.entries(NETWORKS)) {
 
     // A peer that returns: some of its identifying data stays, some changes.
     const moved = { ...one, addresses: foreigners.create().addresses };
-    await heals('peer with another address', () => putForeign(cluster, moved, one));
+    await heals('peer with a new address', () => putForeign(cluster, moved, one));
     const remade = { ...moved, backend: foreigners.create().backend };
-    await heals('peer with another MAC', () => putForeign(cluster, remade, moved));
+    await heals('peer with a new MAC', () => putForeign(cluster, remade, moved));
     const elsewhere = { ...remade, subnets: foreigners.create().subnets };
-    await heals('peer with another subnet', () => putForeign(cluster, elsewhere, remade));
+    await heals('peer with a new subnet', () => putForeign(cluster, elsewhere, remade));
     const exchanged = { ...two, subnets: elsewhere.subnets };
-    await heals('all of it changed, and its subnet another’s', async () => {
+    await heals('everything about a peer changed, and its old subnet taken by another', async () => {
       await deleteForeign(cluster, elsewhere);
       await putForeign(cluster, exchanged, two);
     });
@@ -65,7 +65,7 @@ for (const [name, conf] of Object.entries(NETWORKS)) {
       START_LIMIT,
     );
     await heals(
-      'a peer deleted, and much broken, while the agent was dead',
+      'a peer deleted, and much broken, while the agent was down',
       () => breakDead(cluster, first, exchanged),
       START_LIMIT,
     );
@@ -156,7 +156,7 @@ const BESIDE_EACH_OTHER = [
   'stray FDB entry',
 ];
 
-test('any fault in a kernel shows in the dump', async () => {
+test('every kind of kernel fault shows in the dump', async () => {
   await using cluster = await Cluster.up(2, NETWORKS['vxlan dual stack']);
   const [node] = cluster.nodes.values();
   assert.ok(node);

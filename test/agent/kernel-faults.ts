@@ -33,7 +33,7 @@ export const KERNEL_FAULTS: Readonly<Record<string, Fault>> = {
   ),
   'FDB entry to another node': replacing((item) =>
     item.kind === 'fdb'
-      ? `bridge fdb replace ${item.mac} dst ${nobody(item.dst)} self permanent dev ${item.dev}`
+      ? `bridge fdb replace ${item.mac} dst ${unusedAddress(item.dst)} self permanent dev ${item.dev}`
       : undefined,
   ),
   'tunnel deleted': onTunnel((dev) => `ip link del ${dev}`),
@@ -56,7 +56,9 @@ export const KERNEL_FAULTS: Readonly<Record<string, Fault>> = {
   'stray neighbour': onTunnel(
     (dev) => `ip neigh add 10.97.0.0 lladdr 02:00:00:00:be:ef nud permanent dev ${dev}`,
   ),
-  'stray FDB entry': onTunnel((dev) => `bridge fdb add 02:00:00:00:be:ef dst ${nobody(dev)} dev ${dev}`),
+  'stray FDB entry': onTunnel(
+    (dev) => `bridge fdb add 02:00:00:00:be:ef dst ${unusedAddress(dev)} dev ${dev}`,
+  ),
   'underlay down and up': flapping((cluster, node) => ({
     down: () => cluster.ip(node, 'link set eth0 down'),
     up: () => cluster.ip(node, 'link set eth0 up'),
@@ -76,7 +78,7 @@ export function tunnels(cluster: Cluster): { dev: string; family: Family }[] {
 }
 
 /** An underlay address that no node has, of the family of an address or a tunnel. */
-function nobody(like: string): string {
+function unusedAddress(like: string): string {
   return like.includes(':') || like.includes('-v6') ? 'fd77::dead' : '172.30.0.222';
 }
 

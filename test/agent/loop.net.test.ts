@@ -56,7 +56,7 @@ test('each report is handled once, though both onReport and the caller receive i
   assert.deepEqual(loop.status.failures, []);
 });
 
-test('a pod without its device is reported and does not keep the node from taking others', {
+test('a pod without its device is reported, and the node still accepts others', {
   skip: NO_KERNEL,
 }, async (t) => {
   const plan: Plan = { ...PLAN, families: [4, 6], backend: { Type: 'bgp' } };
@@ -114,7 +114,7 @@ test('`settled` waits for the computation’s own run, not for one that began be
   assert.match(await devices, /flannel\.8/, 'settled before its device existed');
 });
 
-test('a network that could be computed again after one that could not makes the node ready', {
+test('the node becomes ready again once its network can be computed', {
   skip: NO_KERNEL,
 }, async (t) => {
   const { loop, facts, view, know, namespace, start: begin } = start(t);
@@ -128,7 +128,7 @@ test('a network that could be computed again after one that could not makes the 
   const device = once(loop, 'device');
   namespace.ip('link del flannel.1');
   await device;
-  assert.match(loop.problem ?? '', /cannot be computed/, 'a report on the former state clears nothing');
+  assert.match(loop.problem ?? '', /cannot be computed/, 'a report on the previous state clears nothing');
   facts.setCluster(view, true);
   const deadline = performance.now() + 2000;
   while (loop.problem !== undefined && performance.now() < deadline) await sleep(10);

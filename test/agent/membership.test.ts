@@ -11,7 +11,7 @@ import { NO_RESOURCES } from '../../src/cluster/resources.ts';
 import { parseIp } from '../../src/ip/address.ts';
 import { SILENT } from '../../src/log.ts';
 
-/** Joins a cluster that uses host-gw; `told` lists what the node published, in order. */
+/** Joins a cluster that uses host-gw; `published` lists what the node published, in order. */
 async function join(t: TestContext) {
   const stop = new AbortController();
   t.after(() => stop.abort());
@@ -31,9 +31,9 @@ async function join(t: TestContext) {
     facts.setUnderlay({ dev: 'eth0', mtu: 1500, addresses: { 4: parseIp(ip) }, onLink: [] });
   setAddress('192.0.2.1');
   setBackend('host-gw');
-  const told: string[] = [];
+  const published: string[] = [];
   const publish = async ({ addresses, backend }: NodeFacts): Promise<void> =>
-    void told.push(`${addresses[4]} ${backend.type}`);
+    void published.push(`${addresses[4]} ${backend.type}`);
   const claim = {
     subnets: [],
     publish,
@@ -58,7 +58,7 @@ async function join(t: TestContext) {
     assert.ok(facts.self);
     membership.settled(facts.self.node);
   };
-  return { told, setBackend, setAddress, settled };
+  return { published, setBackend, setAddress, settled };
 }
 
 /** Lets pending work finish. */
@@ -67,19 +67,19 @@ async function quiet(): Promise<void> {
 }
 
 test('a new backend is published once the kernel is set up for it, not earlier', async (t) => {
-  const { told, setBackend, settled } = await join(t);
+  const { published, setBackend, settled } = await join(t);
   settled();
   setBackend('vxlan');
   await quiet();
-  assert.deepEqual(told, ['192.0.2.1 host-gw']);
+  assert.deepEqual(published, ['192.0.2.1 host-gw']);
   settled();
   await quiet();
-  assert.deepEqual(told, ['192.0.2.1 host-gw', '192.0.2.1 vxlan']);
+  assert.deepEqual(published, ['192.0.2.1 host-gw', '192.0.2.1 vxlan']);
 });
 
 test('everything else is published at once, even while the kernel isn’t set up', async (t) => {
-  const { told, setAddress } = await join(t);
+  const { published, setAddress } = await join(t);
   setAddress('192.0.2.2');
   await quiet();
-  assert.deepEqual(told, ['192.0.2.1 host-gw', '192.0.2.2 host-gw']);
+  assert.deepEqual(published, ['192.0.2.1 host-gw', '192.0.2.2 host-gw']);
 });

@@ -13,7 +13,7 @@ const underlay: Underlay = {
   addresses: { 4: parseIp('172.30.0.11'), 6: parseIp('fd77::11') },
   onLink: [],
 };
-const told = { node: 'node1', labels: { zone: 'a' } };
+const options = { node: 'node1', labels: { zone: 'a' } };
 const known = { underlay, subnets: [], resources: NO_RESOURCES };
 const dual: Network = readNetwork({
   Network: '10.244.0.0/16',
@@ -23,7 +23,7 @@ const dual: Network = readNetwork({
 
 test('peers learn name, labels, addresses and the backend’s data', () => {
   const subnets = [parseCidr('10.244.1.0/24'), parseCidr('fd00:10:0:1::/64')];
-  const node = publishedNode(told, { ...known, network: dual, subnets });
+  const node = publishedNode(options, { ...known, network: dual, subnets });
   assert.deepEqual(
     { ...node, backend: node.backend.type },
     {
@@ -41,15 +41,15 @@ test('peers learn name, labels, addresses and the backend’s data', () => {
 });
 
 test('a configured public address takes precedence over the interface’s own', () => {
-  const node = publishedNode({ ...told, publicIp: parseIp('198.51.100.7') }, { ...known, network: dual });
+  const node = publishedNode({ ...options, publicIp: parseIp('198.51.100.7') }, { ...known, network: dual });
   assert.deepEqual(node.addresses, { 4: '198.51.100.7', 6: 'fd77::11' });
 });
 
 test('only families in use are published, but IPv4 always: flannel knows nodes by it', () => {
-  const one = publishedNode(told, { ...known, network: readNetwork({ Network: '10.244.0.0/16' }) });
+  const one = publishedNode(options, { ...known, network: readNetwork({ Network: '10.244.0.0/16' }) });
   assert.deepEqual(Object.keys(one.addresses), ['4']);
   const six = { EnableIPv4: false, EnableIPv6: true, IPv6Network: 'fd00:10::/48' };
-  const node = publishedNode(told, { ...known, network: readNetwork(six) });
+  const node = publishedNode(options, { ...known, network: readNetwork(six) });
   assert.deepEqual(Object.keys(node.addresses), ['4', '6']);
   assert.deepEqual(Object.keys(node.backend.data), ['6']);
 });
@@ -57,7 +57,7 @@ test('only families in use are published, but IPv4 always: flannel knows nodes b
 test('the text changes only when the facts do', () => {
   const text = () =>
     JSON.stringify(
-      publishedNode(told, { ...known, network: dual, underlay: { ...underlay, mtu: Math.random() } }),
+      publishedNode(options, { ...known, network: dual, underlay: { ...underlay, mtu: Math.random() } }),
     );
   assert.equal(text(), text());
 });

@@ -7,7 +7,7 @@ import type { Item } from '../../src/state/item.ts';
 const tunnel: Item = { kind: 'link', name: 'tunl0', link: { type: 'ipip' }, up: true, entries: 'kernel' };
 const change = (item: Item) => ({ action: 'add', item }) as const;
 
-test('a device that cannot be created is reported once, without the changes that wait for it', () => {
+test('a device that cannot be created is reported once, without the changes that depend on it', () => {
   const address = { kind: 'address', dev: 'tunl0', address: parsePrefixed('10.0.0.1/32') } as const;
   const sysctl: Item = { kind: 'sysctl', path: 'net/ipv4/conf/tunl0/rp_filter', value: '0' };
   const other = { ...address, dev: 'eth9' };

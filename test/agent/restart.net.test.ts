@@ -59,7 +59,7 @@ for (const [name, conf] of Object.entries(CONFIGURATIONS)) {
     // Wait until the pods' changes are on disk.
     await settled(2000);
     for (const how of ['stop', 'kill'] as const) {
-      const told = await Promise.all(
+      const monitors = await Promise.all(
         ['node1', 'node2'].flatMap((node) => {
           const netns = netnsOf(lab.name, node);
           return [
@@ -72,7 +72,7 @@ for (const [name, conf] of Object.entries(CONFIGURATIONS)) {
       await startAgent(lab, 'node1');
       await agentReady(lab, 'node1');
       await settled(2000);
-      const texts = await Promise.all(told.map((text) => text()));
+      const texts = await Promise.all(monitors.map((output) => output()));
       assert.deepEqual(texts, ['', '', '', ''], `${how}: node1’s kernel, node2’s kernel`);
     }
   });

@@ -27,7 +27,7 @@ async function readyElsewhere(cluster: Cluster, node: TestNode, lost: readonly s
   assert.fail('not ready elsewhere');
 }
 
-test('no pod gets an address of subnets that another node took while the agent was away', async () => {
+test('no pod gets an address from subnets that another node took while the agent was down', async () => {
   await using cluster = await Cluster.up(2, NETWORKS['host-gw']);
   const [node] = cluster.nodes.values();
   assert.ok(node?.subnets);

@@ -72,7 +72,7 @@ describe('usage errors', { skip: CANNOT }, () => {
     refused(await flatnet('lab', 'down', '--name', '../x'), 2, /lab name: '\.\.\/x'/);
   });
 
-  test('not root, or root without its privileges', async () => {
+  test('without root, or as root without its privileges', async () => {
     const nobody = ['--reuid=65534', '--clear-groups'];
     for (const args of [['up'], ['down'], ['status'], ['pod', 'list']]) {
       refused(

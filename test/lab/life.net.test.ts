@@ -39,7 +39,7 @@ test('two labs with the same addresses run side by side, and neither leaves anyt
     left.every(({ reached }) => reached),
     'the other lab was affected',
   );
-  assert.ok(Number(sysctls()[0]) > 1024, 'the limits went with the first lab');
+  assert.ok(Number(sysctls()[0]) > 1024, 'the limits were restored with the first lab');
   await b.ok('down');
   assert.deepEqual(traces(b.name), NOTHING);
   // Other labs on this machine keep the limits raised.
@@ -161,15 +161,15 @@ test('an `up` that fails or is interrupted leaves nothing behind', { skip: CANNO
     while (!traces(lab.name).namespaces.includes(`${lab.name}-node1`)) await sleep(20);
   };
   const up = spawn(FLATNET, ['lab', 'up', '--name', lab.name, '--nodes', '4']);
-  let said = '';
+  let output = '';
   up.stderr.on('data', (chunk) => {
-    said += chunk;
+    output += chunk;
   });
   await begun();
   up.kill('SIGINT');
   const status = await new Promise((resolve) => up.once('close', resolve));
   assert.equal(status, 1);
-  assert.match(said, /flatnet: stopped by SIGINT; the incomplete lab has been removed\n$/);
+  assert.match(output, /flatnet: stopped by SIGINT; the incomplete lab has been removed\n$/);
   assert.deepEqual(traces(lab.name), NOTHING);
 
   // If `up` is killed outright, the lab is reported as incomplete.

@@ -17,7 +17,7 @@ const annotated = (name: string, value: string) => ({
 });
 const containers = [{ name: 'c', image: 'pause' }];
 
-test('what new users try: addresses by annotation, deleting a pool in use, a pool in the nodes’ network, a killed store', {
+test('a new user’s first attempts: addresses by annotation, deleting a pool in use, a pool in the nodes’ network, a killed store', {
   skip: CANNOT || NO_BIRD,
   timeout: 300_000,
 }, async (t) => {

@@ -57,7 +57,7 @@ function talk(path: string, bytes: string): Promise<string[]> {
   });
 }
 
-test('what every object inherits is no operation', async (t) => {
+test('properties inherited by every object are not operations', async (t) => {
   const path = await serve(t);
   for (const op of ['constructor', 'toString', '__proto__', 'hasOwnProperty']) {
     const [line = ''] = await talk(path, JSON.stringify({ op }));

@@ -22,7 +22,7 @@ test('a family that briefly loses its address keeps it', () => {
   assert.deepEqual(withoutGaps({ ...ONLY6, mtu: 1400 }, BOTH), { ...BOTH, mtu: 1400 });
 });
 
-test('a new address, a new interface and the first scan are used as read', () => {
+test('a new address, a new interface and the first scan take effect as read', () => {
   const moved: Underlay = { ...BOTH, addresses: { ...BOTH.addresses, 4: parseIp('192.0.2.7') } };
   assert.equal(withoutGaps(moved, BOTH), moved);
   assert.equal(withoutGaps(ONLY6, undefined), ONLY6);

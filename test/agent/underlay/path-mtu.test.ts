@@ -47,7 +47,7 @@ test('a route’s MTU counts, capped by its devices', () => {
   assert.equal(mtuOf(route({ dev: JUMBO, mtu: 1500 })), 1500);
 });
 
-test('IPv6 has the MTU that a router announced', () => {
+test('IPv6 uses the MTU that a router advertised', () => {
   assert.equal(mtuOf(route(ROUTE6)), 1492);
   assert.equal(mtuOf(route({ ...ROUTE6, mtu: 1300 })), 1300);
 });
@@ -83,7 +83,7 @@ test('the narrowest path to any peer counts, and only new addresses are returned
   assert.deepEqual(paths.narrowest(MTUS), { peer: B, mtu: 1400 });
 });
 
-test('a path that may be back soon does not raise the MTU', () => {
+test('a path that may soon return does not raise the MTU', () => {
   const paths = new PeerPaths();
   const [a, b] = [node('a', A), node('b', B)];
   paths.setPeers([a, b], 'self');

@@ -57,7 +57,7 @@ test('from bgp to another backend and back', { skip: NO_KERNEL, timeout: 300_000
       await untilWhole(cluster, 'host-gw');
       for (const node of nodes) {
         assert.equal(routes(cluster, node, '110').length, others, 'the new ones');
-        assert.equal(routes(cluster, node, 'bird').length, others, 'and the former ones');
+        assert.equal(routes(cluster, node, 'bird').length, others, 'the former ones');
         assert.ok(cluster.bird(node));
         await assert.rejects(cluster.bgpStatus(node), {
           code: 'NOT_FOUND',

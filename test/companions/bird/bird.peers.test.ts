@@ -85,12 +85,12 @@ test('a mesh of three nodes, with BIRD killed, upgraded and reconfigured', {
       'n2 has a BIRD',
       () => ![undefined, old].includes(runningBird(cluster.bird('n2').files)?.pid),
     );
-    await until('n2 speaks again', () => established(cluster, 'n2').catch(() => false));
+    await until('n2’s sessions are back', () => established(cluster, 'n2').catch(() => false));
     await sleep(500);
     quiet('killed');
     const before = runningBird(cluster.bird('n3').files)?.pid;
     await cluster.bird('n3').restart();
-    await until('n3 speaks again', async () => {
+    await until('n3’s sessions are back', async () => {
       const pid = runningBird(cluster.bird('n3').files)?.pid;
       return pid !== undefined && pid !== before && (await established(cluster, 'n3').catch(() => false));
     });
@@ -121,7 +121,7 @@ test('a mesh of three nodes, with BIRD killed, upgraded and reconfigured', {
     assert.deepEqual(seen(), []);
   });
 
-  await t.test('and replaces it when another version is installed', async () => {
+  await t.test('a starting agent replaces the running BIRD when another version is installed', async () => {
     const seen = await watch(underlay, 'n2');
     const before = runningBird(cluster.bird('n1').files)?.pid;
     await cluster.leave('n1');
@@ -133,7 +133,7 @@ test('a mesh of three nodes, with BIRD killed, upgraded and reconfigured', {
     chmodSync(newer, 0o755);
     cluster.program = newer;
     await cluster.apply('n1');
-    await until('the other one speaks', async () => {
+    await until('the new BIRD’s sessions are up', async () => {
       const pid = runningBird(cluster.bird('n1').files)?.pid;
       return pid !== undefined && pid !== before && (await established(cluster, 'n1').catch(() => false));
     });
@@ -146,7 +146,7 @@ test('a mesh of three nodes, with BIRD killed, upgraded and reconfigured', {
     assert.equal(runningBird(cluster.bird('n2').files), undefined);
     cluster.birds.delete('n2');
     await cluster.apply('n2');
-    await until('n2 speaks again', () => established(cluster, 'n2').catch(() => false));
+    await until('n2’s sessions are back', () => established(cluster, 'n2').catch(() => false));
     await sleep(300);
     assert.deepEqual(seen(), []);
   });
@@ -194,11 +194,11 @@ test('a mesh of three nodes, with BIRD killed, upgraded and reconfigured', {
     await assert.rejects(bird.apply('router id nonsense;'), { code: 'BIRD', message: /syntax error/ });
     assert.ok(await established(cluster, 'n1'));
     await kill(cluster, 'n1');
-    await until('n1 speaks again', () => established(cluster, 'n1').catch(() => false));
+    await until('n1’s sessions are back', () => established(cluster, 'n1').catch(() => false));
   });
 });
 
-test('two reflectors: next hops kept, the mesh off without a change, one of them killed', {
+test('two reflectors: next hops are kept, the mesh is turned off without a change, one reflector is killed', {
   skip,
   timeout: 300_000,
 }, async (t) => {
@@ -242,7 +242,7 @@ test('two reflectors: next hops kept, the mesh off without a change, one of them
   );
 
   await kill(cluster, 'n3');
-  await until('the reflector speaks again', () => established(cluster, 'n3').catch(() => false));
+  await until('the reflector’s sessions are back', () => established(cluster, 'n3').catch(() => false));
   await sleep(500);
   quiet('reflector killed');
 

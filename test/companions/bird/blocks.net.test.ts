@@ -21,13 +21,13 @@ describe('address blocks in a cluster', { concurrency: true }, () => {
     const { nodes } = cluster;
     const random = new Random(1);
     let refused = 0;
-    let made = 0;
+    let created = 0;
     for (let round = 0; round < ROUNDS; round++) {
       const victim = random.pick(nodes);
       const everyNode = nodes.map((node) =>
         inParallel(AT_ONCE, PODS_A_ROUND / nodes.length, async () => {
           await cluster.addPod(node).then(
-            () => made++,
+            () => created++,
             () => refused++,
           );
         }),
@@ -41,9 +41,9 @@ describe('address blocks in a cluster', { concurrency: true }, () => {
       await cluster.start([victim]);
       await Promise.all([going, ...everyNode]);
     }
-    t.diagnostic(`${made} pods created, ${refused} refused while an agent was dead`);
+    t.diagnostic(`${created} pods created, ${refused} refused while an agent was dead`);
     // Requests to a dead agent are refused: at most those of one node in three.
-    assert.ok(made >= (ROUNDS * PODS_A_ROUND) / 2 && cluster.pods.length > 0, `${made} pods created`);
+    assert.ok(created >= (ROUNDS * PODS_A_ROUND) / 2 && cluster.pods.length > 0, `${created} pods created`);
     await accounted(cluster);
     await cluster.reachable();
 
@@ -85,8 +85,8 @@ describe('address blocks in a cluster', { concurrency: true }, () => {
     assert.equal(borrowed.length, 2);
     for (const node of ['node2', 'node3']) {
       for (const ip of borrowed) {
-        const way = cluster.run(node, 'ip', 'route', 'get', ip);
-        assert.match(way, /via 172\.30\.0\.11 dev eth0/, `${node} to ${ip}`);
+        const route = cluster.run(node, 'ip', 'route', 'get', ip);
+        assert.match(route, /via 172\.30\.0\.11 dev eth0/, `${node} to ${ip}`);
       }
     }
     await cluster.kill(['node1'], 'agent', 'bird');

@@ -13,10 +13,10 @@ const skip = NO_BIRD || (process.geteuid?.() !== 0 ? 'needs root' : false);
 const LIMIT = 60_000;
 
 /** The next hops to a network, sorted; `ip route` writes each of several on its own line. */
-function ways(underlay: Underlay, name: string, network: string): string[] {
+function nextHops(underlay: Underlay, name: string, network: string): string[] {
   const text = underlay.run(name, 'ip', 'route', 'show', network).replaceAll(' linkdown', '').trim();
   return (text.match(/via \S+ dev \S+(?:.* onlink)?/g) ?? [])
-    .map((way) => way.replace(/ (?:weight|proto|metric).* onlink/, ' onlink').trim())
+    .map((hop) => hop.replace(/ (?:weight|proto|metric).* onlink/, ' onlink').trim())
     .sort();
 }
 
@@ -71,7 +71,7 @@ test('two routers of a rack: traffic uses both, and the remaining one when one f
   const are = (network: string, wanted: readonly string[]): Promise<number> =>
     until(
       `${network} ${wanted.join(', ')}`,
-      () => ways(underlay, 'n1', network).join() === wanted.join(),
+      () => nextHops(underlay, 'n1', network).join() === wanted.join(),
       LIMIT,
     );
   for (const network of both) await are(network, TWO);
@@ -110,10 +110,10 @@ test('a block announced by two reflectors has one route; a block of two nodes ha
     await until(
       `${ipipMode}: one path to n4`,
       () => {
-        seen = ['10.244.4.0/26', '10.244.77.0/26'].map((network) => ways(underlay, 'n1', network));
+        seen = ['10.244.4.0/26', '10.244.77.0/26'].map((network) => nextHops(underlay, 'n1', network));
         const [single = [], shared = []] = seen;
         const fits = single.length === 1 && single[0] === one;
-        return fits && shared.length === 2 && shared.includes(one) && shared.some((way) => other.test(way));
+        return fits && shared.length === 2 && shared.includes(one) && shared.some((hop) => other.test(hop));
       },
       LIMIT,
     ).catch((error: unknown) => assert.fail(`${String(error)}: ${JSON.stringify(seen)}`));

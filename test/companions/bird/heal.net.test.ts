@@ -5,9 +5,9 @@ import { BirdControl } from '../../../src/companions/bird/daemon/control.ts';
 import { BgpCluster, until } from './bgp-cluster.ts';
 
 /**
- * Time from a fault to the repaired state, in milliseconds: some tens on an idle machine, with slack for a
- * busy one. Faults that raise no event are only
- * repaired by the scans of BIRD, every 10 s, and of the agent, every 30 s.
+ * Limit from a fault to the repaired state, in milliseconds: an idle machine needs some tens, a busy one
+ * more. Faults that raise no event are only repaired by the scans of BIRD, every 10 s, and of the agent,
+ * every 30 s.
  */
 const LIMIT = 8000;
 

@@ -28,7 +28,7 @@ const PROGRAM = `
   await speaker[Symbol.asyncDispose]();
 `;
 
-test('an agent out of file descriptors survives, and watches BIRD’s routes once it has one', () => {
+test('an agent out of file descriptors survives, and watches BIRD’s routes once one is free', () => {
   const limited = `ulimit -n 64; exec "$@"`;
   const node = [
     process.execPath,
@@ -38,17 +38,17 @@ test('an agent out of file descriptors survives, and watches BIRD’s routes onc
     PROGRAM,
   ];
   const { stdout, stderr, status } = spawnSync('sh', ['-c', limited, 'sh', ...node], { encoding: 'utf8' });
-  const said = stdout
+  const events = stdout
     .split('\n')
     .filter(Boolean)
     .map((line) => JSON.parse(line));
   assert.equal(status, 0, stderr);
   assert.deepEqual(
-    said.map(({ text, what }) => [what, text]),
+    events.map(({ text, what }) => [what, text]),
     [
       ['watch BIRD’s routes', 'will try again'],
       [undefined, 'lives'],
     ],
   );
-  assert.match(said[0]?.reason, /EMFILE/);
+  assert.match(events[0]?.reason, /EMFILE/);
 });

@@ -10,7 +10,7 @@ import { BgpCluster, until } from './bgp-cluster.ts';
 const LIMIT = 60_000;
 
 /** The warnings shown in each place a user may look. */
-async function told(cluster: BgpCluster): Promise<(readonly string[])[]> {
+async function shown(cluster: BgpCluster): Promise<(readonly string[])[]> {
   const socket = cluster.lab.paths.node('node1').agentSocket;
   return [
     (await cluster.bgpStatus('node1')).warnings,
@@ -22,9 +22,9 @@ async function told(cluster: BgpCluster): Promise<(readonly string[])[]> {
 /** Waits until every one of `texts` is shown everywhere. */
 async function untilShown(cluster: BgpCluster, ...texts: string[]): Promise<void> {
   await until(LIMIT, async () => {
-    const all = await told(cluster);
+    const all = await shown(cluster);
     return texts.flatMap((text) =>
-      all.filter((said) => !said.some((each) => each.includes(text))).map((said) => `${text} in ${said}`),
+      all.filter((texts) => !texts.some((each) => each.includes(text))).map((texts) => `${text} in ${texts}`),
     );
   });
 }
@@ -35,7 +35,7 @@ const ALL = { kind: 'BGPPeer', metadata: { name: 'all' }, spec: { peerSelector: 
 test('problems of BGP are reported', { skip: NO_KERNEL, timeout: 300_000 }, async (t) => {
   await using cluster = await BgpCluster.up(2);
   await cluster.established(() => 1, 0);
-  assert.deepEqual(await told(cluster), [[], [], []]);
+  assert.deepEqual(await shown(cluster), [[], [], []]);
   const reasons = async () => (await cluster.bgpStatus('node1')).sessions.map(({ reason }) => reason);
 
   await t.test('the type of a session whose BGPPeer is added to the mesh and removed', async () => {
@@ -54,7 +54,7 @@ test('problems of BGP are reported', { skip: NO_KERNEL, timeout: 300_000 }, asyn
     await untilShown(cluster, 'routeReflectorClusterID 244.0.0.7 keeps it out of the node-to-node mesh');
     await cluster.apply({ kind: 'Node', metadata: { name: 'node1' }, spec: {} });
     await cluster.established(() => 1, 0);
-    assert.deepEqual(await told(cluster), [[], [], []]);
+    assert.deepEqual(await shown(cluster), [[], [], []]);
   });
 
   await t.test('a password that is missing, readable by others, present, changed', async () => {

@@ -34,8 +34,8 @@ export function kernelImport(family: Family, pools: readonly BgpPool[]): string 
   # 200: our own blocks are ours, whatever a peer says of them.
   if krt_source = ${PROTOCOL_ADVERTISED} && (dest = RTD_BLACKHOLE || net.len = ${bits}) then { preference = 200; accept; }
   if krt_source = ${PROTOCOL_ADVERTISED} || krt_source = ${PROTOCOL_LOCAL}${inPools && ` || ${inPools}`} then reject;
-  # The host's own routes: next hops that are not on-link resolve by them, and count as near as those that are, so that
-  # equal ways are used together. Never advertised.
+  # The host's own routes, through which next hops that are not on-link resolve. They count as near as on-link ones, so
+  # that equal paths are used together. Never advertised.
   igp_metric = 0;
   accept;
 }

@@ -3,7 +3,7 @@ import type { BgpPeer } from '../../../cluster/resources.ts';
 import { FAMILIES, familyOf, type Ip } from '../../../ip/address.ts';
 import type { BgpCluster } from './cluster.ts';
 
-/** A peer to hold a session with, and the BGPPeer that asks for it; without one, the mesh does. */
+/** A peer to hold a session with, and the BGPPeer that requires it; undefined if it is the mesh. */
 export type Wanted = {
   readonly address: Ip;
   readonly node?: Node;
@@ -17,7 +17,7 @@ export function meshOf(cluster: BgpCluster): Wanted[] {
   return others.filter((node) => !cluster.clusterIdOf(node)).flatMap((node) => towards(cluster, node));
 }
 
-/** The sessions a BGPPeer asks of this node, as a node that it selects or as its other end. */
+/** The sessions a BGPPeer requires of this node, as a node that it selects or as its other end. */
 export function wantedBy(cluster: BgpCluster, peer: BgpPeer): Wanted[] {
   const { self, others } = cluster;
   const near = cluster.selects(peer);

@@ -7,7 +7,7 @@ import { obstacleOf, type Session, sessionOf } from './session.ts';
 /**
  * Returns this node's BGP sessions, sorted by name, and warnings about those that can't be set up. Sessions
  * come from the BGPPeers that concern this node and from the mesh of all nodes that aren't reflectors. When
- * several ask for the same session, a BGPPeer for some nodes wins over one for all nodes, and that over the
+ * several require the same session, a BGPPeer for some nodes wins over one for all nodes, and that over the
  * mesh.
  */
 export function sessionsOf(facts: BgpFacts): {

@@ -64,7 +64,7 @@ test('a BGPFilter exports what is advertised, and routes of the host only if it 
   for (const [exportV4, exportV6, wanted] of cases.flatMap((each) => [open, each])) {
     const hears = await heard(cluster, exportV4, exportV6);
     let last: string[] = [];
-    await until('n2 hears as the rules say', async () => {
+    await until('n2 receives what the rules allow', async () => {
       last = await hears();
       return JSON.stringify(last) === JSON.stringify(wanted);
     }).catch(() => assert.deepEqual(last, wanted, JSON.stringify([exportV4, exportV6])));

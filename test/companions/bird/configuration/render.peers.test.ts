@@ -21,6 +21,6 @@ test('BIRD accepts the configuration of any cluster, whatever its names', {
   assert.ok(sessions > 300, `the clusters had ${sessions} sessions`);
 });
 
-test('and rejects an invalid one', { skip: NO_BIRD }, () => {
+test('BIRD rejects an invalid configuration', { skip: NO_BIRD }, () => {
   assert.match(complaintOf('router id 10.0.0.1;\nprotocol bgp table { }\n'), /syntax error/);
 });

@@ -17,7 +17,7 @@ export const PEER: BgpPeer = {
   filters: [],
 };
 
-/** These nodes with the label `rr`, each with a cluster id of its own. */
+/** These nodes with the label `rr`, each with its own cluster id. */
 export function reflectors(...nodes: readonly Node[]): Resources['nodes'] {
   return Object.fromEntries(
     nodes.map(({ name }, i) => [

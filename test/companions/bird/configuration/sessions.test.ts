@@ -17,8 +17,7 @@ import { clusters, seenBy } from './arbitraries.ts';
 import { MESH_OFF, PEER } from './resources.ts';
 
 /**
- * n1 … nN in 10.0.0.0/24, as n1 sees them. Those in `reflectors` have a cluster id of their own and the label
- * `rr`.
+ * n1 … nN in 10.0.0.0/24, as n1 sees them. Each of `reflectors` has its own cluster id and the label `rr`.
  */
 function cluster(
   size: number,
@@ -135,7 +134,7 @@ test('reflectors by label: clients peer only with the reflectors, which have sta
   );
 });
 
-test('a peer that is also in the mesh has one session, which keeps its name when the mesh goes', () => {
+test('a peer that is also in the mesh has one session, which keeps its name when the mesh is turned off', () => {
   const bgpPeers = [{ ...PEER, nodeSelector: 'all()', peerSelector: 'all()' }];
   const both = sessionsOf(cluster(3, { bgpPeers })).sessions;
   const off = MESH_OFF;
@@ -193,33 +192,33 @@ test('a node without any session to other nodes always warns', () => {
   assert.ok(alone > 20, `${alone} nodes were alone`);
 });
 
-test('and gives the reason: no mesh, no BGPPeer, one that matches no node, a reflector’s cluster id', () => {
-  const said = (facts: BgpFacts): string => {
+test('the warning gives the reason: no mesh, no BGPPeer, one that matches no node, a reflector’s cluster id', () => {
+  const reason = (facts: BgpFacts): string => {
     const { sessions, warnings } = sessionsOf(facts);
     assert.deepEqual([sessions, warnings.length], [[], 1]);
     return warnings[0]?.replace('this node has no BGP session: ', '') ?? '';
   };
   const off = { bgpConfiguration: MESH_OFF };
   assert.equal(
-    said(cluster(3, off)),
+    reason(cluster(3, off)),
     'the node-to-node mesh is off, and no BGPPeer selects it; add a BGPPeer, or set nodeToNodeMeshEnabled in the BGPConfiguration',
   );
   const bgpPeers = [{ ...PEER, name: 'route-reflectors', nodeSelector: 'all()', peerSelector: 'has(rr)' }];
   assert.equal(
-    said(cluster(3, { ...off, bgpPeers })),
+    reason(cluster(3, { ...off, bgpPeers })),
     'the node-to-node mesh is off, and BGPPeer route-reflectors matches no other node (has(rr)); fix the BGPPeer or the nodes’ labels, or set nodeToNodeMeshEnabled in the BGPConfiguration',
   );
   assert.deepEqual(sessionsOf(cluster(3, { ...off, bgpPeers }, [3])).warnings, []);
   assert.equal(
-    said(cluster(3, {}, [1])),
+    reason(cluster(3, {}, [1])),
     'its routeReflectorClusterID 244.0.0.1 keeps it out of the node-to-node mesh, and no BGPPeer selects it; add a BGPPeer, or remove the routeReflectorClusterID from Node n1',
   );
-  assert.match(said(cluster(2, {}, [2])), /^the node-to-node mesh has no other node, /);
-  assert.doesNotMatch(said(cluster(3, off, [1])), /nodeToNodeMeshEnabled/);
+  assert.match(reason(cluster(2, {}, [2])), /^the node-to-node mesh has no other node, /);
+  assert.doesNotMatch(reason(cluster(3, off, [1])), /nodeToNodeMeshEnabled/);
   assert.deepEqual(sessionsOf(cluster(1, off)).warnings, []);
 });
 
-test('without its password or its filter a session is left out, with a warning', () => {
+test('a session whose password or filter is missing is omitted, with a warning', () => {
   const password = { name: 'bgp', key: 'tor' };
   const peer = { ...PEER, peerIp: parseIp('10.0.0.250'), asNumber: 65001 };
   const facts = cluster(1, { bgpPeers: [{ ...peer, password }] });
@@ -234,7 +233,7 @@ test('without its password or its filter a session is left out, with a warning',
   assert.match(filtered.warnings[0] ?? '', /there is no BGPFilter gone/);
 });
 
-test('router ids: a shared one causes a warning', () => {
+test('a shared router id causes a warning', () => {
   const facts = cluster(1);
   const six = (name: string) => ({ ...facts.self.node, name, addresses: { 6: parseIp('fd00::1') } });
   const text = (...nodes: ReturnType<typeof six>[]): string =>

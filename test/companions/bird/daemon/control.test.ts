@@ -29,7 +29,7 @@ async function listener(t: TestContext, greeting: string, answer: string): Promi
   return path;
 }
 
-test('no listener, not BIRD, no answer, a refusal: each has its own error', async (t) => {
+test('no listener, not BIRD, no answer and a refusal give different errors', async (t) => {
   const none = join(temporary(t), 'none');
   await assert.rejects(BirdControl.open(none), { code: 'BIRD', message: /ENOENT/ });
   await assert.rejects(BirdControl.open(await listener(t, '220 smtp\n', ''), 50), { code: 'BIRD' });
@@ -51,7 +51,7 @@ test('no listener, not BIRD, no answer, a refusal: each has its own error', asyn
   await assert.rejects(silent.control.request('show status'), { message: /the connection is closed/ });
 });
 
-test('a BIRD that is not installed, or too old', async (t) => {
+test('a BIRD that is missing or too old is refused', async (t) => {
   const folder = temporary(t);
   const kernelRoutes = async (): Promise<string[]> => [];
   const missing = new Bird({ folder, log: SILENT, program: '/nowhere/bird', kernelRoutes });

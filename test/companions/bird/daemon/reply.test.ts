@@ -53,7 +53,7 @@ function replyOf(text: string): Reply {
   return replies[0] as Reply;
 }
 
-test('replies are the same however the bytes arrive, without log messages in between', () => {
+test('replies do not depend on how the bytes arrive, and exclude interspersed log messages', () => {
   const text = `0001 BIRD 2.0.12 ready.\n${PROTOCOLS}+<INFO> log\n${STATUS}9001 syntax error\n`;
   const whole = new ReplyReader().push(text);
   assert.deepEqual(
@@ -73,7 +73,7 @@ test('replies are the same however the bytes arrive, without log messages in bet
   );
 });
 
-test('protocols', () => {
+test('protocols are parsed', () => {
   const [direct, node] = readProtocols(replyOf(PROTOCOLS));
   assert.deepEqual([direct?.name, direct?.state, direct?.imported], ['Direct', 'up', 3]);
   assert.deepEqual(node, {
@@ -89,7 +89,7 @@ test('protocols', () => {
   });
 });
 
-test('routes: several routes to a network, and several next hops of one', () => {
+test('several routes to a network, and several next hops of a route, are parsed', () => {
   const routes = readRoutes(replyOf(ROUTES));
   assert.deepEqual(
     routes.map(({ net, type, protocol, best, preference }) => [net, type, protocol, best, preference]),

@@ -20,7 +20,7 @@ async function killAll(cluster: Cluster): Promise<void> {
   await killNow(running.flatMap((id) => id ?? []));
 }
 
-/** Whether it has recovered from a restart, and so have its peers. */
+/** Whether a node and its peers have recovered from a restart. */
 async function isWhole(cluster: Cluster, name: string): Promise<boolean> {
   try {
     const { recovering } = await cluster.bird(name).daemon();
@@ -42,7 +42,7 @@ async function allWhole(cluster: Cluster): Promise<number> {
   );
 }
 
-test('BIRDs restarting at the same moment', { skip, timeout: 300_000 }, async (t) => {
+test('BIRDs that restart at the same moment lose no route', { skip, timeout: 300_000 }, async (t) => {
   const cluster = new Cluster(t);
   const { underlay } = cluster;
   for (const _ of NAMES) cluster.node();
@@ -65,7 +65,7 @@ test('BIRDs restarting at the same moment', { skip, timeout: 300_000 }, async (t
     }
   });
 
-  await t.test('nor when an agent dies during the restart and the next one takes over', async () => {
+  await t.test('nor does one when an agent dies during the restart and the next takes over', async () => {
     await killAll(cluster);
     await until('n1 has a new BIRD', () => answers(cluster, 'n1'));
     await cluster.leave('n1');
@@ -74,19 +74,24 @@ test('BIRDs restarting at the same moment', { skip, timeout: 300_000 }, async (t
     assert.deepEqual(changes(), []);
   });
 
-  await t.test('nor when all get a new password and sessions fail until both ends have it', async () => {
-    const { bgpConfiguration } = NO_RESOURCES;
-    const nodeMeshPassword = { name: 'bgp', key: 'mesh' };
-    cluster.resources = { ...NO_RESOURCES, bgpConfiguration: { ...bgpConfiguration, nodeMeshPassword } };
-    cluster.secrets = new Map([['bgp/mesh', 'a password']]);
-    const before = NAMES.map((name) => runningBird(cluster.bird(name).files)?.pid);
-    await cluster.apply();
-    await until('all have a new BIRD', () =>
-      NAMES.every((name, i) => ![undefined, before[i]].includes(runningBird(cluster.bird(name).files)?.pid)),
-    );
-    await allWhole(cluster);
-    assert.deepEqual(changes(), []);
-  });
+  await t.test(
+    'nor does one when all get a new password and sessions fail until both ends have it',
+    async () => {
+      const { bgpConfiguration } = NO_RESOURCES;
+      const nodeMeshPassword = { name: 'bgp', key: 'mesh' };
+      cluster.resources = { ...NO_RESOURCES, bgpConfiguration: { ...bgpConfiguration, nodeMeshPassword } };
+      cluster.secrets = new Map([['bgp/mesh', 'a password']]);
+      const before = NAMES.map((name) => runningBird(cluster.bird(name).files)?.pid);
+      await cluster.apply();
+      await until('all have a new BIRD', () =>
+        NAMES.every(
+          (name, i) => ![undefined, before[i]].includes(runningBird(cluster.bird(name).files)?.pid),
+        ),
+      );
+      await allWhole(cluster);
+      assert.deepEqual(changes(), []);
+    },
+  );
 
   await t.test('a block withdrawn during the restart disappears, with a delay; the others stay', async () => {
     await killAll(cluster);
@@ -131,14 +136,14 @@ exec ${BIRD} "$@"
   });
 });
 
-/** Takes the port in both families; reports when it has it. */
+/** Takes the port in both families, and reports once it holds it. */
 const TAKES_BGP_PORT = `require('node:net').createServer().listen(179, '::', () => console.log('taken'))`;
 /** A peer that is configured but never up. */
 const DEAD: BgpPeer = { ...PEER, name: 'dead', peerIp: parseIp('10.0.1.99'), asNumber: 65001 };
 /** Milliseconds. A restarted BIRD would wait 25 s for the dead peer: see `graceful restart wait`. */
 const NO_WAIT = 15_000;
 
-test('BIRD ended by others: it does not wait for peers it closed sessions with, nor run a foreign configuration', {
+test('a BIRD ended by others does not wait for peers it closed sessions with, nor run a foreign configuration', {
   skip,
   timeout: 300_000,
 }, async (t) => {
@@ -203,7 +208,7 @@ test('BIRD ended by others: it does not wait for peers it closed sessions with, 
     }
   });
 
-  await t.test('nothing is lost either when it is deleted while neither agent nor BIRD runs', async () => {
+  await t.test('bird.conf deleted while neither agent nor BIRD runs: no route is lost', async () => {
     await allWhole(cluster);
     const watched = await Promise.all(NAMES.map((name) => watch(underlay, name)));
     const bird = cluster.bird('n1');
