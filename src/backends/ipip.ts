@@ -2,6 +2,7 @@ import type { Node, Self } from '../cluster/node.ts';
 import type { IpPool } from '../cluster/resources.ts';
 import { familyOf, type Ip } from '../ip/address.ts';
 import { prefixed } from '../ip/cidr.ts';
+import { deviceItems } from '../state/device-settings.ts';
 import type { Item } from '../state/item.ts';
 import { elementItem, elementOf } from '../state/kinds/nft-element.ts';
 import type { Chain, SetValue, TableId } from '../state/kinds/nft-table.ts';
@@ -46,6 +47,7 @@ export function ipipDevice({ underlay, companion }: Self<TunnelFacts>): readonly
       alias: 'flatnet ipip',
       entries: 'kernel',
     },
+    ...deviceItems(IPIP_DEVICE, [4]),
     // A peer may reply over a different path while a pool's encapsulation changes: loose reverse path filter,
     // RFC 3704.
     { kind: 'sysctl', path: `net/ipv4/conf/${IPIP_DEVICE}/rp_filter`, value: '2' },

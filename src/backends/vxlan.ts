@@ -3,11 +3,12 @@ import type { Node, Self } from '../cluster/node.ts';
 import type { Family, Ip } from '../ip/address.ts';
 import { addressOf, type Cidr, prefixed } from '../ip/cidr.ts';
 import type { Mac } from '../ip/mac.ts';
+import { deviceItems } from '../state/device-settings.ts';
 import type { Item } from '../state/item.ts';
 import { OUR_PROTOCOL } from '../state/ownership.ts';
 import type { Backend, PeerItems } from './backend.ts';
 import { directRoutes, isOnLink, subnetsOf } from './direct.ts';
-import { IPV6_LEAST_MTU, innerMtu } from './inner-mtu.ts';
+import { innerMtu } from './inner-mtu.ts';
 import { resolverOf } from './vxlan-miss.ts';
 import { publishedField, vtepMac, vtepMacOf, vxlanDevice } from './vxlan-vtep.ts';
 
@@ -92,12 +93,8 @@ function device(self: Self, options: VxlanOptions, family: Family, network: Cidr
       entries: options.onDemand ? 'kernel' : 'ours',
     },
     { kind: 'address', dev: name, address: prefixed(addressOf(subnet), family === 4 ? 32 : 128) },
+    ...deviceItems(name, [family]),
   ];
-  // A device with a smaller MTU has no IPv6.
-  if (mtu >= IPV6_LEAST_MTU)
-    items.push({ kind: 'sysctl', path: `net/ipv6/conf/${name}/accept_ra`, value: '0' });
-  // Some hosts turn it off for new devices (net.ipv6.conf.default).
-  if (family === 6) items.push({ kind: 'sysctl', path: `net/ipv6/conf/${name}/disable_ipv6`, value: '0' });
   if (family === 4) {
     // A peer may reply over a different path (it routes directly, we tunnel): loose reverse path filter, RFC
     // 3704.

@@ -2,6 +2,7 @@ import type { LocalPod } from '../cluster/node.ts';
 import { familyOf } from '../ip/address.ts';
 import { lengthOf, nthIp, prefixed } from '../ip/cidr.ts';
 import { macFromSeed } from '../ip/mac.ts';
+import { deviceItems } from '../state/device-settings.ts';
 import type { Item } from '../state/item.ts';
 import { forwardingItems } from './forwarding.ts';
 import type { Wiring, WiringFacts } from './wiring.ts';
@@ -21,7 +22,11 @@ export const bridge: Wiring = {
   podDevice: BRIDGE,
   holdsSubnets: true,
   node: nodeItems,
-  pod: (pod, { mtu }) => [port(pod, mtu)],
+  pod: (pod, { mtu }) => [
+    port(pod, mtu),
+    // In case someone takes it off the bridge: the node would listen to the pod's router advertisements.
+    { kind: 'sysctl', path: `net/ipv6/conf/${pod.hostDevice}/accept_ra`, value: '0' },
+  ],
 };
 
 function nodeItems({ self, families, mtu }: WiringFacts): readonly Item[] {
@@ -43,7 +48,11 @@ function nodeItems({ self, families, mtu }: WiringFacts): readonly Item[] {
     items.push({ kind: 'address', dev: BRIDGE, address: prefixed(nthIp(subnet, 1), lengthOf(subnet)) });
   }
   for (const family of families) items.push(...forwardingItems(self, family));
-  return families.includes(6) ? [...items, ...ipv6Items()] : items;
+  items.push(...deviceItems(BRIDGE, families));
+  // While its link-local address is tentative, a router solicits no neighbours: pods would wait a second.
+  if (families.includes(6))
+    items.push({ kind: 'sysctl', path: `net/ipv6/conf/${BRIDGE}/accept_dad`, value: '0' });
+  return items;
 }
 
 /** The host's end of a pod's veth: a bridge port in hairpin mode. */
@@ -58,13 +67,4 @@ function port({ hostDevice }: LocalPod, mtu: number): Item {
     hairpin: true,
     entries: 'kernel',
   };
-}
-
-function ipv6Items(): Item[] {
-  return [
-    // While its link-local address is tentative, a router solicits no neighbours: pods would wait a second.
-    { kind: 'sysctl', path: `net/ipv6/conf/${BRIDGE}/accept_dad`, value: '0' },
-    // Some hosts disable it for new devices (net.ipv6.conf.default).
-    { kind: 'sysctl', path: `net/ipv6/conf/${BRIDGE}/disable_ipv6`, value: '0' },
-  ];
 }

@@ -20,6 +20,8 @@ export function forwardingItems(self: Self, family: Family): readonly Item[] {
       when: '1',
     },
     { kind: 'sysctl', path: 'net/ipv6/conf/all/forwarding', value: '1' },
+    // net.ipv6.conf.all.disable_ipv6=1 turns it off for every device.
+    { kind: 'sysctl', path: `net/ipv6/conf/${dev}/disable_ipv6`, value: '0' },
     underlay,
   ];
 }

@@ -2,6 +2,7 @@ import { type LocalPod, podName } from '../cluster/node.ts';
 import { type Family, familyOf, type Ip, parseIp } from '../ip/address.ts';
 import { type Cidr, hostCidr } from '../ip/cidr.ts';
 import { type Mac, parseMac } from '../ip/mac.ts';
+import { deviceSettings } from '../state/device-settings.ts';
 import { OUR_LOCAL_PROTOCOL, OUR_PROTOCOL } from '../state/ownership.ts';
 
 /** The host's ends of routed pods' veths have Calico's prefix: rules recognise pods by it. */
@@ -34,20 +35,18 @@ export function deviceSysctls(
     [`${v4}/proxy_arp`, '1'],
     // Otherwise the kernel delays its answers by up to 0.8 s.
     [`net/ipv4/neigh/${dev}/proxy_delay`, '0'],
-    [`${v4}/forwarding`, '1'],
     [`${v4}/rp_filter`, '1'],
     // Makes host ports mapped to a pod work on 127.0.0.1 too.
     [`${v4}/route_localnet`, '1'],
   ] as const;
   const ipv6 = [
-    [`${v6}/disable_ipv6`, '0'],
     // The gateway's address is usable at once, without duplicate address detection.
     [`${v6}/accept_dad`, '0'],
-    [`${v6}/accept_ra`, '0'],
+    [`${v6}/addr_gen_mode`, '0'],
     [`${v6}/proxy_ndp`, '1'],
-    [`${v6}/forwarding`, '1'],
   ] as const;
   return [
+    ...deviceSettings(dev, families),
     ...(families.includes(4) ? ipv4 : [[`${v4}/rp_filter`, '1'] as const]),
     ...(families.includes(6) ? ipv6 : [[`${v6}/disable_ipv6`, '1'] as const]),
   ];

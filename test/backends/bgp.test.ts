@@ -40,6 +40,10 @@ const tableOf = (given: Facts, name: string): TableContent => {
 test('IPIP: the kernel’s own device and nothing per peer, because BIRD installs their routes', () => {
   assert.deepEqual(commands(facts('Always'), /tunl0|10\.0\.[23]\./), [
     "modprobe ipip && ip link set tunl0 mtu 1480 alias 'flatnet ipip' up",
+    'sysctl -w net/ipv4/conf/tunl0/forwarding=1',
+    'sysctl -w net/ipv4/conf/tunl0/accept_redirects=0',
+    'sysctl -w net/ipv6/conf/tunl0/accept_ra=0',
+    'sysctl -w net/ipv6/conf/tunl0/accept_redirects=0',
     'sysctl -w net/ipv4/conf/tunl0/rp_filter=2',
     'ip address replace 10.0.1.1/32 dev tunl0',
   ]);

@@ -82,6 +82,15 @@ test("the kernel shows exactly what flannel's own commands produce, except for t
   }
 });
 
+/** A host's settings for new devices, none of which suits ours. */
+const DEFAULTS = [
+  'ipv4/conf/default/forwarding=0',
+  'ipv4/conf/default/rp_filter=1',
+  'ipv6/conf/default/forwarding=0',
+  'ipv6/conf/default/disable_ipv6=1',
+  'ipv6/conf/default/accept_ra=2',
+];
+
 type Fault = [name: string, plan: Plan, harm: (namespace: Namespace) => void];
 const faults: Fault[] = [
   ['a route is deleted', VXLAN, (ns) => ns.ip('route del 10.0.2.0/24')],
@@ -161,6 +170,24 @@ const faults: Fault[] = [
     'reverse path filters are strict',
     VXLAN,
     (ns) => ns.run('sysctl', '-qw', 'net/ipv4/conf/flannel.1/rp_filter=1'),
+  ],
+  [
+    'forwarding of cni0 is switched off',
+    VXLAN,
+    (ns) => ns.run('sysctl', '-qw', 'net/ipv4/conf/cni0/forwarding=0'),
+  ],
+  [
+    'IPv6 is disabled on every device',
+    VXLAN,
+    (ns) => ns.run('sysctl', '-qw', 'net/ipv6/conf/all/disable_ipv6=1'),
+  ],
+  [
+    'devices of ours are made anew on a host whose defaults forbid what they need',
+    VXLAN,
+    (ns) => {
+      ns.run('sysctl', '-qw', ...DEFAULTS.map((setting) => `net/${setting}`));
+      for (const dev of ['cni0', 'flannel.1', 'flannel-v6.1']) ns.ip(`link del ${dev}`);
+    },
   ],
 ];
 
@@ -500,4 +527,41 @@ test('what is desired just as a run ends is not forgotten until the next one', {
     while (!namespace.ip('route').includes('10.9.') && performance.now() < deadline) await sleep(5);
     await running.settled(1000).catch((error: unknown) => assert.fail(`after ${delay}: ${error}`));
   }
+});
+
+test('whatever the host’s defaults, devices of ours forward, and no pod or peer moves the node’s routes', {
+  skip: NO_KERNEL,
+}, async () => {
+  for (const families of [[4], [4, 6]] as const) {
+    const plan: Plan = { ...VXLAN, families };
+    using namespace = new Namespace(plan, ['veth1']);
+    namespace.run('sysctl', '-qw', ...DEFAULTS.map((setting) => `net/${setting}`));
+    using running = new Running(namespace);
+    running.want(composedState(withPod(plan)).items);
+    await running.settled();
+    const setting = (path: string) => namespace.run('sysctl', '-n', `net/${path}`).trim();
+    for (const dev of ['cni0', 'flannel.1', ...(families.length > 1 ? ['flannel-v6.1'] : [])]) {
+      const family = dev === 'flannel-v6.1' ? 6 : 4;
+      assert.equal(setting(`ipv${family}/conf/${dev}/forwarding`), '1', dev);
+      assert.equal(setting(`ipv4/conf/${dev}/accept_redirects`), '0', dev);
+      assert.equal(setting(`ipv6/conf/${dev}/accept_ra`), '0', dev);
+      assert.equal(setting(`ipv6/conf/${dev}/accept_redirects`), '0', dev);
+    }
+    assert.equal(setting('ipv6/conf/veth1/accept_ra'), '0');
+    if (families.length > 1) assert.equal(setting('ipv6/conf/flannel-v6.1/disable_ipv6'), '0');
+  }
+});
+
+test('a device too narrow for IPv6 lacks its settings and needs none', { skip: NO_KERNEL }, async () => {
+  using namespace = new Namespace(VXLAN, ['veth1']);
+  using running = new Running(namespace);
+  const facts = withPod({ ...VXLAN, families: [4] });
+  const { self } = facts;
+  running.want(
+    composedState({ ...facts, self: { ...self, underlay: { ...self.underlay, mtu: 1300 } } }).items,
+  );
+  await running.settled();
+  assert.match(namespace.ip('link show flannel.1'), /mtu 1250/);
+  assert.deepEqual(running.reconciler.undone, []);
+  assert.ok(running.reports.every(({ undone }) => undone.length === 0));
 });

@@ -50,16 +50,19 @@ test('the items of one pod', () => {
     routed.pod(POD, wiringFacts([4, 6], 1430)).map((item) => command(item, 'add')),
     [
       'ip link set cali1234567890a mtu 1430 address ee:ee:ee:ee:ee:ee up',
+      'sysctl -w net/ipv4/conf/cali1234567890a/forwarding=1',
+      'sysctl -w net/ipv4/conf/cali1234567890a/accept_redirects=0',
+      'sysctl -w net/ipv6/conf/cali1234567890a/disable_ipv6=0',
+      'sysctl -w net/ipv6/conf/cali1234567890a/forwarding=1',
+      'sysctl -w net/ipv6/conf/cali1234567890a/accept_ra=0',
+      'sysctl -w net/ipv6/conf/cali1234567890a/accept_redirects=0',
       'sysctl -w net/ipv4/conf/cali1234567890a/proxy_arp=1',
       'sysctl -w net/ipv4/neigh/cali1234567890a/proxy_delay=0',
-      'sysctl -w net/ipv4/conf/cali1234567890a/forwarding=1',
       'sysctl -w net/ipv4/conf/cali1234567890a/rp_filter=1',
       'sysctl -w net/ipv4/conf/cali1234567890a/route_localnet=1',
-      'sysctl -w net/ipv6/conf/cali1234567890a/disable_ipv6=0',
       'sysctl -w net/ipv6/conf/cali1234567890a/accept_dad=0',
-      'sysctl -w net/ipv6/conf/cali1234567890a/accept_ra=0',
+      'sysctl -w net/ipv6/conf/cali1234567890a/addr_gen_mode=0',
       'sysctl -w net/ipv6/conf/cali1234567890a/proxy_ndp=1',
-      'sysctl -w net/ipv6/conf/cali1234567890a/forwarding=1',
       'ip address replace fe80::ecee:eeff:feee:eeee/64 dev cali1234567890a nodad',
       'ip route replace 10.0.1.7/32 dev cali1234567890a proto 111',
       'ip route replace fd10:0:0:1::7/128 dev cali1234567890a proto 111 metric 1',
@@ -85,7 +88,11 @@ test('in a family without pods, their devices accept no packets', () => {
     .map((item) => command(item, 'add'));
   assert.deepEqual(
     texts.filter((text) => /v6|fe80|fd10/.test(text)),
-    ['sysctl -w net/ipv6/conf/cali1234567890a/disable_ipv6=1'],
+    [
+      'sysctl -w net/ipv6/conf/cali1234567890a/accept_ra=0',
+      'sysctl -w net/ipv6/conf/cali1234567890a/accept_redirects=0',
+      'sysctl -w net/ipv6/conf/cali1234567890a/disable_ipv6=1',
+    ],
   );
   const six = commands([], {}, { ...PLAN, families: [6] });
   assert.ok(
@@ -94,7 +101,10 @@ test('in a family without pods, their devices accept no packets', () => {
     ),
     'no IPv4 of a pod passes without IPv4 pods',
   );
-  assert.ok(!six.some((text) => text.includes('net/ipv4/')), 'and the node’s own IPv4 stays as it is');
+  assert.ok(
+    !six.some((text) => /net\/ipv4\/(?:ip_forward|conf\/eth0)/.test(text)),
+    'and the node’s own IPv4 stays as it is',
+  );
 });
 
 test('a node of routed pods: no bridge, a blackhole for each of its blocks, one table per family', () => {

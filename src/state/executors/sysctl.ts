@@ -47,18 +47,28 @@ function present(item: Item): Item | undefined {
     return kind?.actual(item, readSysctl(kind.path(item)));
   } catch (error) {
     if (codeOf(error) !== 'NOT_FOUND') throw error;
-    return kind?.mayBeAbsent(item, fs.existsSync('/proc/sys/net/ipv6')) ? item : undefined;
+    return kind?.mayBeAbsent(item, hasIpv6(kind.path(item))) ? item : undefined;
   }
 }
 
+/** Whether the kernel has IPv6, and the device if the setting is one's: below an MTU of 1280 it has none. */
+function hasIpv6(path: string): boolean {
+  const dev = /^net\/ipv6\/(?:conf|neigh)\/([^/]+)\//.exec(path)?.[1];
+  const exists = (each: string): boolean => fs.existsSync(`/proc/sys/net/${each}`);
+  if (!exists('ipv6')) return false;
+  return dev === undefined || exists(`ipv6/conf/${dev}`) || !exists(`ipv4/conf/${dev}`);
+}
+
 function write(item: Item): Error | undefined {
+  const kind = kinds.get(item.kind);
   try {
-    const kind = kinds.get(item.kind);
     // Writing an unchanged value costs more than reading it: the kernel notifies every listener.
     if (kind && readSysctl(kind.path(item)) !== kind.value(item))
       writeSysctl(kind.path(item), kind.value(item));
     return undefined;
   } catch (error) {
+    const isMissing = codeOf(error) === 'NOT_FOUND';
+    if (isMissing && kind?.mayBeAbsent(item, hasIpv6(kind.path(item)))) return undefined;
     return asError(error);
   }
 }

@@ -10,6 +10,6 @@ export interface SysctlKind<I extends AnyItem> extends Kind<I>, Listener {
   value(item: I): string;
   /** The item for a file's current value. */
   actual(wanted: I, value: string): I;
-  /** Whether the file may be missing. `hasIpv6`: whether the kernel supports IPv6 at all. */
+  /** Whether the file may be missing. `hasIpv6`: whether the kernel and the setting's device have IPv6. */
   mayBeAbsent(item: I, hasIpv6: boolean): boolean;
 }
