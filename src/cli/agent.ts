@@ -1,6 +1,7 @@
 import { readAgentOptions } from '../agent/options.ts';
 import { runAgent } from '../agent/run.ts';
-import { FlatnetError, messageOf } from '../error.ts';
+import { parseJson } from '../cluster/json.ts';
+import { FlatnetError } from '../error.ts';
 import { newCommand } from './shared/commands.ts';
 import { processLog, stopSignal } from './shared/daemon.ts';
 import { readText } from './shared/read-text.ts';
@@ -18,23 +19,15 @@ export const command = newCommand(
 async function read(file: string): Promise<unknown> {
   const text = readText(file, 'CONFIG_INVALID');
   try {
-    return JSON.parse(text);
+    return parseJson(text);
   } catch {
-    return parseYaml(text, file);
-  }
-}
-
-/** Loads the parser on demand: most agents never need it. */
-async function parseYaml(text: string, file: string): Promise<unknown> {
-  const { parse } = await import('yaml');
-  try {
-    return parse(text);
-  } catch (cause) {
-    throw new FlatnetError(messageOf(cause), {
+    // Most agents never need the YAML parser.
+    const { readYaml } = await import('../cluster/yaml.ts');
+    const [first, second] = readYaml(text, file, 'CONFIG_INVALID');
+    if (!second) return first?.value ?? null;
+    throw new FlatnetError('multiple documents; write only one', {
       code: 'CONFIG_INVALID',
-      operation: 'read',
-      object: file,
-      cause,
+      object: second.at,
     });
   }
 }

@@ -1,5 +1,5 @@
-import { LineCounter, parseAllDocuments } from 'yaml';
-import { type ErrorCode, FlatnetError, messageOf } from '../error.ts';
+import type { ErrorCode } from '../error.ts';
+import { readYaml } from './yaml.ts';
 
 /** One object of a file. `where` prefixes the names of its fields in errors: `pods.yaml document 2: `. */
 export type Item = { readonly value: unknown; readonly where: string };
@@ -10,27 +10,10 @@ export type Item = { readonly value: unknown; readonly where: string };
  * naming file, line and column.
  */
 export function readDocuments(text: string, filename: string, code: ErrorCode): Item[] {
-  const lines = new LineCounter();
-  const documents = parseAllDocuments(text.replace(/^\uFEFF/, ''), {
-    lineCounter: lines,
-    prettyErrors: false,
-  });
-  // Without any document the library returns an object instead.
-  const list = Array.isArray(documents) ? documents : [];
-  return list.flatMap((document, i): Item[] => {
-    const [error] = document.errors;
-    if (error) {
-      const { line, col } = lines.linePos(error.pos[0]);
-      throw new FlatnetError(error.message, { code, object: `${filename}:${line}:${col}`, cause: error });
-    }
-    const where = list.length > 1 ? `${filename} document ${i + 1}: ` : `${filename}: `;
-    try {
-      const value: unknown = document.toJS();
-      return value === null ? [] : itemsOf(value, where);
-    } catch (cause) {
-      // Too deeply nested aliases.
-      throw new FlatnetError(messageOf(cause), { code, object: filename, cause });
-    }
+  const documents = readYaml(text, filename, code);
+  return documents.flatMap(({ value }, i): Item[] => {
+    const where = documents.length > 1 ? `${filename} document ${i + 1}: ` : `${filename}: `;
+    return value === null ? [] : itemsOf(value, where);
   });
 }
 

@@ -1,6 +1,7 @@
-import { LineCounter, parseDocument } from 'yaml';
 import { FlatnetError, messageOf } from '../error.ts';
+import { parseJson } from './json.ts';
 import { type Network, readNetwork } from './network.ts';
+import { readYaml } from './yaml.ts';
 
 /**
  * Reads the text of a configuration file: flannel's net-conf.json, or the same keys as YAML. `filename`
@@ -21,32 +22,19 @@ export function readNetworkFile(
 }
 
 function parse(text: string, filename: string): unknown {
-  if (!filename.endsWith('.json') && !text.trimStart().startsWith('{')) return parseYaml(text, filename);
+  const isJson = filename.endsWith('.json');
+  if (!isJson && !text.trimStart().startsWith('{')) return parseYaml(text, filename);
   try {
-    return JSON.parse(text);
+    return parseJson(text);
   } catch (error) {
     // `{` also begins a YAML flow mapping, whose keys need no quotes.
-    if (!filename.endsWith('.json')) return parseYaml(text, filename);
+    if (!isJson) return parseYaml(text, filename);
     throw new FlatnetError(messageOf(error), { code: 'CONFIG_INVALID', object: filename, cause: error });
   }
 }
 
 function parseYaml(text: string, filename: string): unknown {
-  const lines = new LineCounter();
-  const document = parseDocument(text, { lineCounter: lines, prettyErrors: false });
-  const [error] = document.errors;
-  if (error) {
-    const { line, col } = lines.linePos(error.pos[0]);
-    throw new FlatnetError(error.message, {
-      code: 'CONFIG_INVALID',
-      object: `${filename}:${line}:${col}`,
-      cause: error,
-    });
-  }
-  try {
-    return document.toJS();
-  } catch (cause) {
-    // Too deeply nested aliases.
-    throw new FlatnetError(messageOf(cause), { code: 'CONFIG_INVALID', object: filename, cause });
-  }
+  const [first, second] = readYaml(text, filename, 'CONFIG_INVALID');
+  if (!second) return first?.value ?? null;
+  throw new FlatnetError('multiple documents; write only one', { code: 'CONFIG_INVALID', object: second.at });
 }

@@ -1,6 +1,7 @@
 import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { Fields } from '../cluster/fields.ts';
+import { parseJson } from '../cluster/json.ts';
 import { newest, type Version } from '../cni/protocol/version.ts';
 import { FlatnetError, messageOf } from '../error.ts';
 
@@ -32,8 +33,7 @@ export function loadConfList(confDir: string): ConfList {
   if (!file) throw new FlatnetError(`no network configuration in ${confDir}`, { code: 'NOT_FOUND' });
   const path = join(confDir, file);
   try {
-    const value: unknown = JSON.parse(readFileSync(path, 'utf8'));
-    return readConfList(value);
+    return readConfList(parseJson(readFileSync(path, 'utf8')));
   } catch (error) {
     throw new FlatnetError(messageOf(error), { code: 'CONFIG_INVALID', object: path, cause: error });
   }

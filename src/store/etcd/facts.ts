@@ -1,5 +1,6 @@
 import { decode, type Resource } from '../../cluster/calico/decode.ts';
 import { readDocument, titleOf } from '../../cluster/calico/document.ts';
+import { parseJson } from '../../cluster/json.ts';
 import { type Network, readNetwork } from '../../cluster/network.ts';
 import { messageOf } from '../../error.ts';
 import type { Cidr } from '../../ip/cidr.ts';
@@ -36,7 +37,7 @@ export function readFact(layout: Layout, kv: KeyValue, warn: Warn): Fact | undef
       case undefined:
         return undefined;
       case 'config':
-        return { kind: 'network', kv, network: readNetwork(JSON.parse(kv.value)) };
+        return { kind: 'network', kv, network: readNetwork(parseJson(kv.value)) };
       case 'lease':
         return { kind: 'lease', kv, subnets: kind.subnets, value: leaseValue(kv, warn) };
       case 'node':
@@ -71,7 +72,7 @@ function recordOf(kv: KeyValue, name: string): NodeRecord {
 }
 
 function resourceOf(kv: KeyValue, title: string): Resource {
-  const document = readDocument(JSON.parse(kv.value));
+  const document = readDocument(parseJson(kv.value));
   if (titleOf(document) === title) return decode(document);
   throw new Error(`says it is ${titleOf(document)}`);
 }

@@ -1,5 +1,6 @@
+import { parseJson } from '../../cluster/json.ts';
 import { type Network, networkToNetConf, readNetwork } from '../../cluster/network.ts';
-import { FlatnetError } from '../../error.ts';
+import { FlatnetError, messageOf } from '../../error.ts';
 import type { KeyValue, Kv } from '../kv/kv.ts';
 import type { NetworkStore } from '../ports/network.ts';
 import type { Layout } from './layout.ts';
@@ -25,7 +26,7 @@ export class EtcdNetwork implements NetworkStore {
 
 /** Throws NOT_FOUND, CONFIG_INVALID. */
 export function networkFrom(item: KeyValue | undefined, layout: Layout): Network {
-  if (item) return readNetwork(parseJson(item));
+  if (item) return readNetwork(configOf(item));
   throw new FlatnetError('there is no network configuration', {
     code: 'NOT_FOUND',
     operation: 'store read',
@@ -34,10 +35,10 @@ export function networkFrom(item: KeyValue | undefined, layout: Layout): Network
   });
 }
 
-function parseJson({ key, value }: KeyValue): unknown {
+function configOf({ key, value }: KeyValue): unknown {
   try {
-    return JSON.parse(value);
+    return parseJson(value);
   } catch (cause) {
-    throw new FlatnetError('is not JSON', { code: 'CONFIG_INVALID', object: key, cause });
+    throw new FlatnetError(messageOf(cause), { code: 'CONFIG_INVALID', object: key, cause });
   }
 }

@@ -4,6 +4,7 @@ import { checkChange, checkDeletion, type Occupied } from '../../cluster/calico/
 import { decode, type Resource } from '../../cluster/calico/decode.ts';
 import { defaultPools } from '../../cluster/calico/default-pools.ts';
 import { type Document, type Kind, readDocument, titleOf } from '../../cluster/calico/document.ts';
+import { parseJson } from '../../cluster/json.ts';
 import type { Network } from '../../cluster/network.ts';
 import type { IpPool } from '../../cluster/resources.ts';
 import { FlatnetError, messageOf } from '../../error.ts';
@@ -158,7 +159,7 @@ function nodeRecord(value: string): NodeRecord | undefined {
 }
 
 function appliedFrom(item: KeyValue): AppliedResource {
-  const written = readDocument(JSON.parse(item.value));
+  const written = readDocument(parseJson(item.value));
   const metadata = { ...written.metadata, resourceVersion: `${item.modRevision}` };
   const document = { ...written, metadata };
   return { document, resource: decode(document) };
