@@ -31,7 +31,7 @@ const GARBAGE_INTERVAL = 5 * 60_000;
 
 /**
  * Runs this node's agent until `stop` aborts. Stopping changes nothing: pods keep their connectivity and the
- * lease stays until it expires (invariant 4). Throws AGENT_RUNNING when another agent serves this node, and
+ * lease stays until it expires. Throws AGENT_RUNNING when another agent serves this node, and
  * any error that makes starting impossible.
  */
 export async function runAgent(options: AgentOptions, log: Log, stop: AbortSignal): Promise<void> {

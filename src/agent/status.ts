@@ -5,7 +5,7 @@ import type { Facts } from './facts.ts';
 import type { Loop, LoopStatus } from './loop.ts';
 import { notReady } from './readiness.ts';
 
-/** The agent's answer to `{"op":"status"}`: everything the CLI, the lab and the dashboard show of a node. */
+/** The agent's answer to `{"op":"status"}`: everything the CLI and the lab show of a node. */
 export type AgentStatus = {
   readonly node: string;
   readonly ready: boolean;

@@ -28,6 +28,7 @@ function parse(line: string, operation: string): { readonly error?: unknown } {
     });
   }
 }
+
 function exchange(path: string, line: string, timeoutMs: number): Promise<string> {
   return new Promise((resolve, reject) => {
     const fail = (text: string, cause?: unknown): void => {

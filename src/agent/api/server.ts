@@ -10,8 +10,8 @@ import type { Log } from '../../log.ts';
 const MAX_REQUEST = 4 * 1024 * 1024;
 
 /**
- * The agent's local API: one JSON line in, one JSON line out, over a unix socket that only root can open
- * (invariant 10). `{"op": NAME, …}` → the handler's result, or `{"error": {code, message, …}}`.
+ * The agent's local API: one JSON line in, one JSON line out, over a unix socket that only root can open.
+ * `{"op": NAME, …}` → the handler's result, or `{"error": {code, message, …}}`.
  */
 export class LocalApi implements AsyncDisposable {
   readonly #server: Server;
