@@ -1,6 +1,6 @@
 import { encapsulation } from './calico/ip-pool.ts';
 import type { Fields } from './fields.ts';
-import { WIRINGS, type WiringName } from './wiring.ts';
+import { WIRING_NAMES, type WiringName } from './wiring.ts';
 
 /**
  * `lease`: a node has one subnet per family, cut from the network's pools. `blocks`: it claims blocks of
@@ -21,7 +21,7 @@ export type Plan = {
  */
 export function readPlan(fields: Fields, backendType: string): Plan {
   const addresses = word(fields, 'addresses', ['lease', 'blocks']);
-  const wiring = word(fields, 'wiring', WIRINGS);
+  const wiring = word(fields, 'wiring', WIRING_NAMES);
   if (addresses === 'blocks' && wiring === 'bridge') {
     throw fields.invalid('wiring', 'must be routed where addresses is blocks: a bridge has one subnet');
   }

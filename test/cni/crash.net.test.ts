@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
 import { join } from 'node:path';
 import { test } from 'node:test';
+import type { WiringName } from '../../src/cluster/wiring.ts';
 import { eventually, Host, leftovers, must, Pod, pings, request } from './host.ts';
 
 const AGENT = join(import.meta.dirname, 'crashing-agent.ts');
@@ -10,13 +11,7 @@ const AGENT = join(import.meta.dirname, 'crashing-agent.ts');
  * Runs one call in an agent that is killed at the call's `step`th step; returns the number of steps if it
  * finished.
  */
-function crash(
-  host: Host,
-  step: number,
-  command: string,
-  pod: Pod,
-  wiring: 'bridge' | 'routed',
-): number | 'killed' {
+function crash(host: Host, step: number, command: string, pod: Pod, wiring: WiringName): number | 'killed' {
   const input = JSON.stringify(request(command, { pod, env: POD }));
   const args = [
     ...process.execArgv.filter((arg) => !arg.startsWith('--test')),

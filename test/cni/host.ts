@@ -6,6 +6,7 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { LocalApi } from '../../src/agent/api/server.ts';
 import type { LocalPod } from '../../src/cluster/node.ts';
+import type { WiringName } from '../../src/cluster/wiring.ts';
 import type { CniContext } from '../../src/cni/context.ts';
 import { decodeResult, type Result } from '../../src/cni/protocol/result.ts';
 import { CniService } from '../../src/cni/service.ts';
@@ -36,7 +37,7 @@ export type HostOptions = {
   readonly netns?: string;
   readonly context?: Partial<CniContext>;
   /** `routed`: instead of a bridge, an uplink with a default route. */
-  readonly wiring?: 'bridge' | 'routed';
+  readonly wiring?: WiringName;
 };
 
 /**

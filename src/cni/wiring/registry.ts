@@ -1,4 +1,4 @@
-import type { Network } from '../../cluster/network.ts';
+import type { WiringName } from '../../cluster/wiring.ts';
 import type { Link } from '../../linux/link/link.ts';
 import type { CniContext } from '../context.ts';
 import { isOurs } from '../protocol/conf.ts';
@@ -9,7 +9,7 @@ import { bridge } from './bridge/wiring.ts';
 import { routed } from './routed/wiring.ts';
 import type { Wiring } from './wiring.ts';
 
-const WIRINGS: Readonly<Record<Network['wiring'], Wiring>> = { bridge, routed };
+const WIRINGS: { readonly [N in WiringName]: Wiring } = { bridge, routed };
 
 /** The network's wiring for our own configuration; a bridge for one that names a bridge or ranges. */
 export function wiringFor(call: Invocation, { wiring = 'bridge' }: CniContext): Wiring {
