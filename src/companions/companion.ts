@@ -5,8 +5,13 @@ import type { Assigner } from '../ipam/assigner.ts';
 import type { Log } from '../log.ts';
 import type { LinkItem } from '../state/kinds/link.ts';
 
-/** Answers one request of the agent's local API; an error it throws is returned to the client. */
-export type Handler = (request: Readonly<Record<string, unknown>>) => Promise<unknown>;
+/**
+ * Answers one request of the agent's local API with an object; undefined becomes an empty one. An error it
+ * throws is returned to the client.
+ */
+export type Handler = (
+  request: Readonly<Record<string, unknown>>,
+) => Promise<Readonly<Record<string, unknown>> | undefined>;
 export type Handlers = Readonly<Record<string, Handler>>;
 
 /** The current state of the cluster, available before this node's own part is. */

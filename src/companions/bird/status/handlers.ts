@@ -1,13 +1,12 @@
 import { FlatnetError } from '../../../error.ts';
+import type { Handlers } from '../../companion.ts';
 import { type Bgp, bgpRoutes, bgpStatus } from './status.ts';
-
-type Handler = (request: Readonly<Record<string, unknown>>) => Promise<unknown>;
 
 /**
  * The local API's operations on BGP. `bgp-status` → BgpStatus; `bgp-routes` with an optional `peer` (an
  * address, or a node's name) → `{routes}`. `bgp` returns the running BGP; undefined on a node without it.
  */
-export function bgpHandlers(bgp: () => Bgp | undefined): Readonly<Record<string, Handler>> {
+export function bgpHandlers(bgp: () => Bgp | undefined): Handlers {
   const running = (): Bgp => {
     const now = bgp();
     if (now) return now;
