@@ -24,7 +24,7 @@ export type Backend<Options = unknown, CompanionFacts = unknown> = {
   overhead(self: Self<CompanionFacts>, options: Options, family: Family): number;
   /** The underlay MTU to use instead of the interface's own, if the configuration names one. */
   underlayMtu?(options: Options): number | undefined;
-  /** UDP ports at which nodes decapsulate: pods may not send there. Absent: none. */
+  /** UDP ports at which nodes decapsulate: routed pods may not send there. Absent: none. */
   tunnelPorts?(options: Options): readonly number[];
   /** Ports on which only nodes themselves talk, to each other or to routers, never pods. Absent: none. */
   nodePorts?(options: Options): NodePorts;
@@ -36,8 +36,9 @@ export type Backend<Options = unknown, CompanionFacts = unknown> = {
    */
   data(self: Self<CompanionFacts>, options: Options, family: Family): unknown;
   /**
-   * Returns the items that don't depend on any peer: devices and their addresses. `network`: the whole pod
-   * network of the family.
+   * Returns the items that don't depend on any peer: devices and their addresses. After a change of the
+   * backend they remain until no node sends to them any more; peers' items go earlier. `network`: the whole
+   * pod network of the family.
    */
   device(self: Self<CompanionFacts>, options: Options, family: Family, network: Cidr): readonly Item[];
   /**

@@ -88,7 +88,10 @@ export type CompanionContext = {
   readonly log: Log;
   /** Aborts when the agent stops. */
   readonly signal: AbortSignal;
-  /** Reports that `facts` is a new object; everything is recomputed. */
+  /**
+   * Reports that `facts` is a new object; everything is recomputed. Not to be called in `learn`, after which
+   * `facts` is read anyway: it would call `learn` again.
+   */
   readonly changed: () => void;
 };
 
