@@ -51,11 +51,11 @@ async function large(machine: Machine): Promise<Row[]> {
     generation++;
     using watch = new Watch(netns);
     // The old entry is removed last, once the new one is in use.
-    const gone = watch.count((event) => event.object === 'fdb' && event.type === 'del', count);
+    const removed = watch.count((event) => event.object === 'fdb' && event.type === 'del', count);
     const nodes = Array.from({ length: count }, (_, i) => peer('vxlan', from + i, generation));
     const start = performance.now();
     await write(kv, nodes);
-    return (await gone) - start;
+    return (await removed) - start;
   };
   const single: number[] = [];
   for (let i = 0; i < SINGLE_CHANGES; i++) single.push(await replace(17 * i, 1));
@@ -103,19 +103,19 @@ async function small(machine: Machine): Promise<Row[]> {
   const before = usageOf(node.pid);
   await sleep(IDLE * 1000);
   const after = usageOf(node.pid);
-  const each = (of: (usage: Usage) => number): number => (of(after) - of(before)) / IDLE;
+  const perSecond = (of: (usage: Usage) => number): number => (of(after) - of(before)) / IDLE;
   await node.stop('SIGTERM');
   return [
     row(`memory with 3 peers and ${PODS} pods`, 'MB', after.memory, { budget: { atMost: 85 } }),
     row(
       '  CPU time, idle',
       'ms/s',
-      each(({ cpu }) => cpu),
+      perSecond(({ cpu }) => cpu),
     ),
     row(
       '  wake-ups of all threads, idle',
       '/s',
-      each(({ wakeUps }) => wakeUps),
+      perSecond(({ wakeUps }) => wakeUps),
     ),
   ];
 }

@@ -46,18 +46,21 @@ await benchmark(`reconciler, ${PEERS} peers`, async (machine) => {
 });
 
 function rowsOf(backend: string, rounds: readonly Round[]): Row[] {
-  const middle = (name: Exclude<keyof Round, 'single'>): number => median(rounds.map((round) => round[name]));
+  const medianOf = (name: Exclude<keyof Round, 'single'>): number =>
+    median(rounds.map((round) => round[name]));
   const single = median(rounds.flatMap((round) => round.single));
   const rows = [
-    row(`${backend}: empty kernel to full state`, 'ms', middle('empty'), { budget: { atMost: 2000 } }),
-    row(`${backend}: reading a correct kernel`, 'ms', middle('unchanged')),
+    row(`${backend}: empty kernel to full state`, 'ms', medianOf('empty'), { budget: { atMost: 2000 } }),
+    row(`${backend}: reading a correct kernel`, 'ms', medianOf('unchanged')),
     row(`${backend}: one peer replaced, p50`, 'ms', single, { budget: { atMost: 20 } }),
-    row(`${backend}: one peer replaced, netlink requests`, '', middle('requests'), { budget: { atMost: 6 } }),
-    row(`${backend}: ${STORM} peers replaced at once`, 'ms', middle('storm')),
+    row(`${backend}: one peer replaced, netlink requests`, '', medianOf('requests'), {
+      budget: { atMost: 6 },
+    }),
+    row(`${backend}: ${STORM} peers replaced at once`, 'ms', medianOf('storm')),
   ];
   if (backend !== 'vxlan') return rows;
   const budget = { atMost: 1000 };
-  return [...rows, row('vxlan: flannel.1 deleted, to full state', 'ms', middle('healed'), { budget })];
+  return [...rows, row('vxlan: flannel.1 deleted, to full state', 'ms', medianOf('healed'), { budget })];
 }
 
 async function measure(machine: Machine, backend: string, label: string): Promise<Round> {

@@ -59,7 +59,7 @@ const MAY_IMPORT: Readonly<Record<string, string>> = {
   'lab/machine': 'agent cluster ip lab/record linux store/open.ts store/ports cni/shim',
   'lab/bgp': 'agent cluster companions ip lab/machine lab/record linux',
   'lab/pods': 'cluster cni ip lab/machine lab/record linux runtime',
-  'lab/look': 'agent cluster ip ipam lab/bgp lab/machine lab/pods lab/record linux store/ports',
+  'lab/inspect': 'agent cluster ip ipam lab/bgp lab/machine lab/pods lab/record linux store/ports',
   cli: 'agent cli cluster cni companions ip ipam lab linux runtime state store/embedded store/ports trace',
   'cli/shared': 'agent cluster ipam lab store/open.ts store/ports',
 };

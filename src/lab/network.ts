@@ -67,10 +67,10 @@ function missing(
   fields: Fields,
   wanted: Readonly<Record<string, string>>,
 ): Record<string, string> {
-  const found: Record<string, string> = {};
+  const added: Record<string, string> = {};
   for (const [key, value] of Object.entries(wanted)) {
     const written = fields.string(key);
-    if (written === undefined) found[key] = value;
+    if (written === undefined) added[key] = value;
     else if (written.toLowerCase() !== value.toLowerCase()) {
       throw new FlatnetError(`is ${written}, but preset ${preset} means ${value}`, {
         code: 'CONFIG_INVALID',
@@ -79,7 +79,7 @@ function missing(
       });
     }
   }
-  return found;
+  return added;
 }
 
 /** RFC 6890: this host, loopback, link-local. RFC 5771 and RFC 4291: multicast. */

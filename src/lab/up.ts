@@ -135,15 +135,15 @@ async function cleanUp(name: string, reason: unknown): Promise<void> {
 }
 
 function planNodes(lab: string, count: number, subnets: number): LabNode[] {
-  within('--nodes', count, MAX_NODES);
-  within('--subnets', subnets, MAX_SUBNETS);
+  checkCount('--nodes', count, MAX_NODES);
+  checkCount('--subnets', subnets, MAX_SUBNETS);
   return Array.from({ length: count }, (_, i) => {
     const index = i + 1;
     return { name: nodeName(lab, `node${index}`), index, subnet: subnetOfNode(index, subnets) };
   });
 }
 
-function within(option: string, value: number, most: number): void {
+function checkCount(option: string, value: number, most: number): void {
   if (Number.isInteger(value) && value >= 1 && value <= most) return;
   throw new FlatnetError(`${value} is not a whole number from 1 to ${most}`, {
     code: 'USAGE',

@@ -27,7 +27,7 @@ const SERVERS = ['nginx', 'httpd', 'caddy', 'http-echo', 'whoami', 'echoserver',
  */
 export function substitute({ image, command, args, ports }: Program): Substitute {
   const name = baseName(image);
-  const asked = `image ${image} is not pulled`;
+  const notPulled = `image ${image} is not pulled`;
   const busybox = SHELLS.includes(name);
   if (command?.length) {
     const argv = [...command, ...(args ?? [])];
@@ -36,7 +36,7 @@ export function substitute({ image, command, args, ports }: Program): Substitute
       runs: 'command',
       argv,
       applets: busybox,
-      note: `${asked}: ran ${quote(argv)} ${where}`,
+      note: `${notPulled}: ran ${quote(argv)} ${where}`,
     };
   }
   if (SERVERS.includes(name)) {
@@ -45,7 +45,7 @@ export function substitute({ image, command, args, ports }: Program): Substitute
     return {
       runs: 'answerer',
       ports: listening,
-      note: `${asked}: an HTTP server that returns the pod's name listens on ${listening.map((port) => `:${port}`).join(' ')}`,
+      note: `${notPulled}: an HTTP server that returns the pod's name listens on ${listening.map((port) => `:${port}`).join(' ')}`,
     };
   }
   if (busybox) {
@@ -54,7 +54,7 @@ export function substitute({ image, command, args, ports }: Program): Substitute
       runs: 'command',
       argv,
       applets: true,
-      note: `${asked}: ran ${quote(argv)} with this machine's busybox`,
+      note: `${notPulled}: ran ${quote(argv)} with this machine's busybox`,
     };
   }
   if (name === 'pause') {
@@ -62,12 +62,12 @@ export function substitute({ image, command, args, ports }: Program): Substitute
       runs: 'command',
       argv: ['sleep', 'infinity'],
       applets: false,
-      note: `${asked}: ran sleep infinity`,
+      note: `${notPulled}: ran sleep infinity`,
     };
   }
   return {
     runs: 'nothing',
-    note: `${asked}, and its program is unknown: give the container a command`,
+    note: `${notPulled}, and its program is unknown: give the container a command`,
   };
 }
 

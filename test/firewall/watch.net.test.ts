@@ -3,7 +3,7 @@ import { execFileSync } from 'node:child_process';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { readNetwork } from '../../src/cluster/network.ts';
 import { down } from '../../src/lab/down.ts';
-import { labStatus } from '../../src/lab/look/status.ts';
+import { labStatus } from '../../src/lab/inspect/status.ts';
 import { agentStatus } from '../../src/lab/machine/agent.ts';
 import type { Lab } from '../../src/lab/record/lab.ts';
 import { netnsOf } from '../../src/lab/record/names.ts';

@@ -2,7 +2,7 @@ import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { existsSync } from 'node:fs';
 import { FlatnetError } from '../../error.ts';
-import { unknown } from '../../lab/look/endpoint.ts';
+import { unknown } from '../../lab/inspect/endpoint.ts';
 import { containerFile, fullName, readPod } from '../../lab/pods/record.ts';
 import { Lab } from '../../lab/record/lab.ts';
 import { splitPodName } from '../../lab/record/names.ts';

@@ -1,8 +1,8 @@
 import { InvalidArgumentError } from 'commander';
 import { FlatnetError } from '../../error.ts';
 import { FAMILIES } from '../../ip/address.ts';
-import { nodeEndpoint, podEndpoint } from '../../lab/look/endpoint.ts';
-import { isGood, matrix, type Pair } from '../../lab/look/matrix.ts';
+import { nodeEndpoint, podEndpoint } from '../../lab/inspect/endpoint.ts';
+import { isGood, matrix, type Pair } from '../../lab/inspect/matrix.ts';
 import { readPods } from '../../lab/pods/record.ts';
 import { Lab } from '../../lab/record/lab.ts';
 import { newCommand } from '../shared/commands.ts';

@@ -1,8 +1,8 @@
 import { InvalidArgumentError } from 'commander';
 import { FlatnetError } from '../../error.ts';
 import type { Family } from '../../ip/address.ts';
-import { findEndpoint, ownAddresses } from '../../lab/look/endpoint.ts';
-import { type PingReply, pingEndpoint } from '../../lab/look/ping.ts';
+import { findEndpoint, ownAddresses } from '../../lab/inspect/endpoint.ts';
+import { type PingReply, pingEndpoint } from '../../lab/inspect/ping.ts';
 import { Lab } from '../../lab/record/lab.ts';
 import { integer, newCommand } from '../shared/commands.ts';
 import { stopSignal } from '../shared/daemon.ts';

@@ -1,7 +1,7 @@
 import type { AgentStatus } from '../../agent/status.ts';
 import { type Family, familyOf } from '../../ip/address.ts';
 import type { BlockUsage } from '../../ipam/blocks/usage.ts';
-import { type LabStatus, labStatus, type NodeStatus } from '../../lab/look/status.ts';
+import { type LabStatus, labStatus, type NodeStatus } from '../../lab/inspect/status.ts';
 import { Lab } from '../../lab/record/lab.ts';
 import type { Member } from '../../store/ports/membership.ts';
 import { newCommand } from '../shared/commands.ts';

@@ -45,9 +45,9 @@ export function planWorkloads<P extends ExistingPod>(
   const pending: FlatnetError[] = [];
   for (const workload of workloads) {
     const own = pods.filter((pod) => pod.owner === ownerOf(workload) && pod.namespace === workload.namespace);
-    const good = own.filter((pod) => pod.alive && pod.template === workload.hash);
-    const wanted = workload.kind === 'Deployment' ? replicas : onEveryNode;
-    const plan = wanted(workload, nodes, good, [...keep, ...create]);
+    const current = own.filter((pod) => pod.alive && pod.template === workload.hash);
+    const planPods = workload.kind === 'Deployment' ? replicas : onEveryNode;
+    const plan = planPods(workload, nodes, current, [...keep, ...create]);
     for (const pod of plan.keep) keep.add(pod);
     create.push(...plan.create);
     if (plan.pending) pending.push(plan.pending);
@@ -55,7 +55,7 @@ export function planWorkloads<P extends ExistingPod>(
   return { remove: pods.filter((pod) => !keep.has(pod)), create, pending };
 }
 
-type Wanted<P> = {
+type WorkloadPlan<P> = {
   readonly keep: readonly P[];
   readonly create: readonly PlannedPod[];
   readonly pending?: FlatnetError;
@@ -65,10 +65,10 @@ type Elsewhere = readonly { readonly node: string }[];
 function replicas<P extends ExistingPod>(
   workload: Workload,
   nodes: readonly SchedulableNode[],
-  good: readonly P[],
+  current: readonly P[],
   others: Elsewhere,
-): Wanted<P> {
-  const keep = thin(good, workload.replicas);
+): WorkloadPlan<P> {
+  const keep = scaleDown(current, workload.replicas);
   const taken = new Set(keep.map((pod) => pod.name));
   const create: PlannedPod[] = [];
   const owner = ownerOf(workload);
@@ -94,7 +94,7 @@ function attempt<T>(work: () => T): T | FlatnetError {
 }
 
 /** Keeps `count` of the pods, dropping one at a time from the node with the most. */
-function thin<P extends ExistingPod>(pods: readonly P[], count: number): readonly P[] {
+function scaleDown<P extends ExistingPod>(pods: readonly P[], count: number): readonly P[] {
   let rest = pods;
   while (rest.length > count) {
     const load = (pod: P): number => rest.filter((each) => each.node === pod.node).length;
@@ -108,14 +108,14 @@ function thin<P extends ExistingPod>(pods: readonly P[], count: number): readonl
 function onEveryNode<P extends ExistingPod>(
   workload: Workload,
   nodes: readonly SchedulableNode[],
-  good: readonly P[],
-): Wanted<P> {
+  current: readonly P[],
+): WorkloadPlan<P> {
   const { nodeName, nodeSelector } = workload.template;
-  const fit = nodes.filter(
+  const matching = nodes.filter(
     (node) => selects(nodeSelector, node) && (nodeName === undefined || nodeName === node.name),
   );
-  const keep = fit.flatMap((node) => good.find((pod) => pod.node === node.name) ?? []);
-  const create = fit
+  const keep = matching.flatMap((node) => current.find((pod) => pod.node === node.name) ?? []);
+  const create = matching
     .filter((node) => node.ready && !keep.some((pod) => pod.node === node.name))
     .map((node) => ({
       namespace: workload.namespace,

@@ -3,7 +3,7 @@ import { chmodSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { askAgent } from '../../../src/agent/api/client.ts';
-import { labStatus } from '../../../src/lab/look/status.ts';
+import { labStatus } from '../../../src/lab/inspect/status.ts';
 import { NO_KERNEL } from '../../state/namespace.ts';
 import { BgpCluster, until } from './bgp-cluster.ts';
 

@@ -44,9 +44,9 @@ export async function* pingEndpoint(
   using sender = IcmpSocket.open({ family, netns: from.netns });
   using observer = to.netns ? IcmpSocket.open({ family, netns: to.netns }) : undefined;
   for (let n = 0; n < options.count; n++) {
-    const begun = performance.now();
+    const start = performance.now();
     yield await once(n + 1, sender, observer, target, options);
-    const rest = options.interval - (performance.now() - begun);
+    const rest = options.interval - (performance.now() - start);
     if (n + 1 < options.count && rest > 0) await pause(rest, options.signal);
     options.signal?.throwIfAborted();
   }
@@ -59,7 +59,7 @@ async function once(
   to: Ip,
   { size, timeout, signal }: PingOptions,
 ): Promise<PingReply> {
-  const begun = process.hrtime.bigint();
+  const start = process.hrtime.bigint();
   let sequence: number;
   try {
     sequence = sender.send(to, size);
@@ -70,23 +70,23 @@ async function once(
   const mine = (message: IcmpMessage): boolean => message.id === sender.id && message.sequence === sequence;
   const sockets = observer ? [sender, observer] : [sender];
   const deadline = performance.now() + timeout;
-  const found: { rtt?: number; error?: string; source?: Ip } = {};
-  while (found.rtt === undefined && found.error === undefined) {
+  const result: { rtt?: number; error?: string; source?: Ip } = {};
+  while (result.rtt === undefined && result.error === undefined) {
     for (const socket of sockets) {
       for (let message = socket.receive(); message; message = socket.receive()) {
         if (!mine(message)) continue;
         if (message.type === 'request') {
-          if (socket === observer) found.source = message.from;
+          if (socket === observer) result.source = message.from;
         } else if (socket !== sender) continue;
-        else if (message.type === 'reply') found.rtt = Number(process.hrtime.bigint() - begun) / 1e6;
-        else found.error = errorText(message);
+        else if (message.type === 'reply') result.rtt = Number(process.hrtime.bigint() - start) / 1e6;
+        else result.error = errorText(message);
       }
     }
     const left = deadline - performance.now();
     if (left <= 0) break;
-    if (found.rtt === undefined) await waitForMessages(sockets, left, signal);
+    if (result.rtt === undefined) await waitForMessages(sockets, left, signal);
   }
-  return { sequence, to, size, ...found };
+  return { sequence, to, size, ...result };
 }
 
 export function errorText(error: IcmpError): string {
@@ -96,13 +96,13 @@ export function errorText(error: IcmpError): string {
 
 function familyFor(from: Endpoint, to: Endpoint, wanted: Family | undefined): Family {
   const families = commonFamilies(from, to);
-  const found = wanted === undefined ? families[0] : families.find((family) => family === wanted);
+  const family = wanted === undefined ? families[0] : families.find((family) => family === wanted);
   if (to.kind === 'address') {
-    const family = Object.keys(to.addresses).map(Number)[0];
-    if (family === 4 || family === 6) return family;
+    const own = Object.keys(to.addresses).map(Number)[0];
+    if (own === 4 || own === 6) return own;
   }
-  if (found === undefined) throw noFamily(from, to, wanted);
-  return found;
+  if (family === undefined) throw noFamily(from, to, wanted);
+  return family;
 }
 
 function noFamily(from: Endpoint, to: Endpoint, wanted: Family | undefined): FlatnetError {
