@@ -4,6 +4,7 @@ import { lengthOf, nthIp, prefixed } from '../ip/cidr.ts';
 import { macFromSeed } from '../ip/mac.ts';
 import { deviceItems } from '../state/device-settings.ts';
 import type { Item } from '../state/item.ts';
+import type { LinkItem } from '../state/kinds/link.ts';
 import { forwardingItems } from './forwarding.ts';
 import type { Wiring, WiringFacts } from './wiring.ts';
 
@@ -55,6 +56,26 @@ function nodeItems({ self, families, mtu }: WiringFacts): readonly Item[] {
   return items;
 }
 
+/**
+ * How a pod's port differs from the kernel's defaults (a pod reaches itself through a service), and what must
+ * stay as it is by default for pods to reach each other.
+ */
+const PORT: NonNullable<LinkItem['port']> = {
+  forwarding: true,
+  hairpin: true,
+  learning: true,
+  flood: true,
+  multicastFlood: true,
+  broadcastFlood: true,
+  isolated: false,
+  locked: false,
+  neighbourSuppression: false,
+  proxyArp: false,
+  bpduGuard: false,
+  rootBlock: false,
+  vlanTunnel: false,
+};
+
 /** The host's end of a pod's veth: a bridge port in hairpin mode. */
 function port({ hostDevice }: LocalPod, mtu: number): Item {
   return {
@@ -64,7 +85,7 @@ function port({ hostDevice }: LocalPod, mtu: number): Item {
     up: true,
     mtu,
     master: BRIDGE,
-    hairpin: true,
+    port: PORT,
     entries: 'kernel',
   };
 }

@@ -187,9 +187,9 @@ function expectedLine(item: Exclude<Item, { kind: 'nft-table' | 'nft-element' }>
   }
 }
 
-function expectedLink({ name, link, mtu, up, mac, alias, master, hairpin }: LinkItem): string {
+function expectedLink({ name, link, mtu, up, mac, alias, master, port }: LinkItem): string {
   const common = `mtu ${mtu} ${up ? 'up' : 'down'}`;
-  if (link.type === 'existing') return `link ${name} port of ${master} hairpin ${hairpin} ${common}`;
+  if (link.type === 'existing') return `link ${name} port of ${master} hairpin ${port?.hairpin} ${common}`;
   const made = `${common} address ${mac} alias '${alias}'`;
   if (link.type === 'bridge') return `link ${name} bridge ${made}`;
   if (link.type === 'ipip') return `link ${name} ipip ${made}`;

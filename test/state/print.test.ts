@@ -78,10 +78,10 @@ const cases: [item: Item, add: string, del: string][] = [
       up: true,
       mtu: 1450,
       master: 'cni0',
-      hairpin: true,
+      port: { hairpin: true, isolated: false },
       entries: 'kernel',
     },
-    'ip link set veth1 mtu 1450 master cni0 up && ip link set veth1 type bridge_slave hairpin on',
+    'ip link set veth1 mtu 1450 master cni0 up && ip link set veth1 type bridge_slave hairpin on isolated off',
     'ip link del veth1',
   ],
 ];

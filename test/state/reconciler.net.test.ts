@@ -91,6 +91,25 @@ const DEFAULTS = [
   'ipv6/conf/default/accept_ra=2',
 ];
 
+/** Each cuts off a pod, or will. */
+const PORT_FAULTS = [
+  'learning off',
+  'flood off',
+  'mcast_flood off',
+  'bcast_flood off',
+  'isolated on',
+  'locked on',
+  'neigh_suppress on',
+  'proxy_arp on',
+  'guard on',
+  'root_block on',
+  'vlan_tunnel on',
+  'state 4',
+];
+
+const PORT_SETTINGS =
+  /(?:hairpin|guard|root_block|learning|flood|[mb]cast_flood|neigh_suppress|proxy_arp|vlan_tunnel|isolated|locked) o[nf]+/g;
+
 type Fault = [name: string, plan: Plan, harm: (namespace: Namespace) => void];
 const faults: Fault[] = [
   ['a route is deleted', VXLAN, (ns) => ns.ip('route del 10.0.2.0/24')],
@@ -119,6 +138,16 @@ const faults: Fault[] = [
   ['cni0 is deleted', VXLAN, (ns) => ns.ip('link del cni0')],
   ['a pod is detached from the bridge', VXLAN, (ns) => ns.ip('link set veth1 nomaster')],
   ['hairpin is switched off', VXLAN, (ns) => ns.ip('link set veth1 type bridge_slave hairpin off')],
+  ...PORT_FAULTS.map((options): Fault => {
+    const harm = (ns: Namespace): void => {
+      // A port without a carrier has no other state.
+      ns.ip('link set c-veth1 up');
+      ns.ip(`link set veth1 type bridge_slave ${options}`);
+    };
+    return [`port: ${options}`, VXLAN, harm];
+  }),
+  ['a pod’s host end goes down', VXLAN, (ns) => ns.ip('link set veth1 down')],
+  ['cni0 gets a spanning tree', VXLAN, (ns) => ns.ip('link set cni0 type bridge stp_state 1')],
   [
     'the underlay goes down and up',
     HOST_GW,
@@ -210,6 +239,11 @@ for (const plan of [VXLAN, HOST_GW]) {
         namespace.ip('route'),
         namespace.ip('-6 route show proto 110'),
         namespace.ip('-4 neigh show nud permanent'),
+        namespace.ip('-d link show veth1').match(PORT_SETTINGS)?.join('\n') ?? '',
+        namespace
+          .ip('-d link show cni0')
+          .match(/(?:stp_state|vlan_filtering) \d/g)
+          ?.join('\n') ?? '',
       ].map((dump) => sorted(dump).map((line) => line.replace(/ linkdown| dead/g, '')));
     const before = text();
     for (const [name, at, harm] of faults) {

@@ -63,7 +63,7 @@ export class SimulatedKernel {
       if (item.kind !== 'link') continue;
       if (item.link.type === 'vxlan' && item.link.dev === name) this.removeLink(item.name);
       if (item.master === name) {
-        const { master: _master, hairpin: _hairpin, ...free } = item;
+        const { master: _master, port: _port, ...free } = item;
         this.state.set(key, free);
       }
     }

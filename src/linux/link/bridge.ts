@@ -7,10 +7,22 @@ const IFLA_BR_STP_STATE = 5;
 const IFLA_BR_VLAN_FILTERING = 7;
 const IFLA_BR_MCAST_SNOOPING = 23;
 
+const IFLA_BRPORT_STATE = 1;
 const IFLA_BRPORT_MODE = 4;
+const IFLA_BRPORT_GUARD = 5;
+const IFLA_BRPORT_PROTECT = 6;
 const IFLA_BRPORT_LEARNING = 8;
 const IFLA_BRPORT_UNICAST_FLOOD = 9;
+const IFLA_BRPORT_PROXYARP = 10;
+const IFLA_BRPORT_MCAST_FLOOD = 27;
+const IFLA_BRPORT_VLAN_TUNNEL = 29;
+const IFLA_BRPORT_BCAST_FLOOD = 30;
+const IFLA_BRPORT_NEIGH_SUPPRESS = 32;
 const IFLA_BRPORT_ISOLATED = 33;
+const IFLA_BRPORT_LOCKED = 39;
+
+const BR_STATE_DISABLED = 0;
+const BR_STATE_FORWARDING = 3;
 
 /**
  * A switch, like `type bridge stp_state 0 vlan_filtering 0 …`. Undefined properties keep the kernel's
@@ -27,15 +39,46 @@ export type Bridge = {
   readonly ageingTime?: number | undefined;
 };
 
-/** Settings of a bridge port, like `type bridge_slave hairpin on …`. */
+/**
+ * Settings of a bridge port, as in `type bridge_slave hairpin on …`. One that the kernel lacks is undefined.
+ */
 export type BridgePort = {
+  /** Whether it passes frames as soon as it has a carrier (`state forwarding`). */
+  readonly forwarding?: boolean | undefined;
   /** Whether a frame may leave through the port it arrived on. */
   readonly hairpin?: boolean | undefined;
   readonly learning?: boolean | undefined;
   /** Whether frames to unknown addresses leave through it. */
   readonly flood?: boolean | undefined;
+  readonly multicastFlood?: boolean | undefined;
+  readonly broadcastFlood?: boolean | undefined;
   /** Whether it is cut off from other isolated ports. */
   readonly isolated?: boolean | undefined;
+  /** Whether it accepts frames from known sources only. */
+  readonly locked?: boolean | undefined;
+  /** Whether the bridge answers ARP and ND in its stead. */
+  readonly neighbourSuppression?: boolean | undefined;
+  readonly proxyArp?: boolean | undefined;
+  /** Whether a spanning tree message disables it. */
+  readonly bpduGuard?: boolean | undefined;
+  readonly rootBlock?: boolean | undefined;
+  readonly vlanTunnel?: boolean | undefined;
+};
+
+/** The attributes that are plain flags. */
+const PORT_FLAGS: Readonly<Record<Exclude<keyof BridgePort, 'forwarding'>, number>> = {
+  hairpin: IFLA_BRPORT_MODE,
+  learning: IFLA_BRPORT_LEARNING,
+  flood: IFLA_BRPORT_UNICAST_FLOOD,
+  multicastFlood: IFLA_BRPORT_MCAST_FLOOD,
+  broadcastFlood: IFLA_BRPORT_BCAST_FLOOD,
+  isolated: IFLA_BRPORT_ISOLATED,
+  locked: IFLA_BRPORT_LOCKED,
+  neighbourSuppression: IFLA_BRPORT_NEIGH_SUPPRESS,
+  proxyArp: IFLA_BRPORT_PROXYARP,
+  bpduGuard: IFLA_BRPORT_GUARD,
+  rootBlock: IFLA_BRPORT_PROTECT,
+  vlanTunnel: IFLA_BRPORT_VLAN_TUNNEL,
 };
 
 export const bridge: LinkKind<Bridge> = { kind: 'bridge', write, read };
@@ -61,20 +104,25 @@ function read(attributes: Attributes): Bridge {
 }
 
 export function writeBridgePort(writer: Writer, port: BridgePort): void {
-  writer
-    .bool(IFLA_BRPORT_MODE, port.hairpin)
-    .bool(IFLA_BRPORT_LEARNING, port.learning)
-    .bool(IFLA_BRPORT_UNICAST_FLOOD, port.flood)
-    .bool(IFLA_BRPORT_ISOLATED, port.isolated);
+  if (port.forwarding) writer.u8(IFLA_BRPORT_STATE, BR_STATE_FORWARDING);
+  for (const [name, type] of Object.entries(PORT_FLAGS)) writer.bool(type, flagOf(port, name));
 }
 
 export function readBridgePort(attributes: Attributes): BridgePort {
+  const state = attributes.get(IFLA_BRPORT_STATE)?.readUInt8();
+  const flags = Object.entries(PORT_FLAGS).flatMap(([name, type]) => {
+    const value = attributes.get(type)?.readUInt8();
+    return value === undefined ? [] : [[name, value !== 0]];
+  });
   return {
-    hairpin: bool(attributes, IFLA_BRPORT_MODE),
-    learning: bool(attributes, IFLA_BRPORT_LEARNING),
-    flood: bool(attributes, IFLA_BRPORT_UNICAST_FLOOD),
-    isolated: bool(attributes, IFLA_BRPORT_ISOLATED),
+    // Without a carrier, the kernel disables the port itself.
+    ...(state !== undefined && { forwarding: state === BR_STATE_FORWARDING || state === BR_STATE_DISABLED }),
+    ...Object.fromEntries(flags),
   };
+}
+
+function flagOf(port: BridgePort, name: string): boolean | undefined {
+  return Object.entries(port).find(([each]) => each === name)?.[1];
 }
 
 function bool(attributes: Attributes, type: number): boolean {

@@ -1,6 +1,7 @@
 import { FlatnetError } from '../../error.ts';
 import type { Family } from '../../ip/address.ts';
 import type { Mac } from '../../ip/mac.ts';
+import type { BridgePort } from '../../linux/link/bridge.ts';
 import { type Link, type LinkChanges, linkAdd, linkDelete, linkSet } from '../../linux/link/link.ts';
 import type { Request } from '../../linux/netlink/message.ts';
 import { type AnyItem, type Change, equal, type Items, isOf, words } from '../kind.ts';
@@ -31,11 +32,8 @@ export type LinkItem = {
   readonly alias?: string;
   /** The bridge it is a port of. */
   readonly master?: string;
-  /**
-   * Bridge ports only: a frame may leave through the port it arrived on (a pod reaching itself through a
-   * service).
-   */
-  readonly hairpin?: boolean;
+  /** Bridge ports only. */
+  readonly port?: BridgePort;
   /**
    * Owner of its neighbour and FDB entries. `ours`: undesired entries are removed (tunnel devices). `kernel`:
    * they are left alone (a bridge, where the kernel learns).
@@ -71,9 +69,10 @@ export const link: RtnetlinkKind<LinkItem> = {
   isOurs: (item) => isCreated(item) && (item.alias?.startsWith(OUR_ALIAS) ?? false),
   same: equal,
   satisfies: (actual, wanted) => {
-    const compared = ['mtu', 'mac', 'alias', 'master', 'hairpin'] as const;
+    const compared = ['mtu', 'mac', 'alias', 'master'] as const;
     return (
       actual.up === wanted.up &&
+      wrongIn(actual.port, wanted.port) === undefined &&
       compared.every((name) => wanted[name] === undefined || wanted[name] === actual[name]) &&
       (wanted.link.type === 'existing' || equal(actual.link, wanted.link))
     );
@@ -135,7 +134,6 @@ export function ownDevices({ desired, devices }: View): number[] {
 export function linkItem(value: Link, nameOf: NameOf): LinkItem {
   const { name, data, up, mtu, mac, alias, port } = value;
   const master = value.master === undefined ? undefined : nameOf(value.master);
-  const hairpin = port?.hairpin;
   return {
     kind: 'link',
     name,
@@ -145,7 +143,7 @@ export function linkItem(value: Link, nameOf: NameOf): LinkItem {
     ...(mac !== undefined && { mac }),
     ...(alias !== undefined && { alias }),
     ...(master !== undefined && { master }),
-    ...(hairpin !== undefined && { hairpin }),
+    ...(port !== undefined && { port }),
     entries: 'kernel',
   };
 }
@@ -194,8 +192,7 @@ function contradiction(
   const name = nameOf(event.value.dev);
   const wanted = name === undefined ? undefined : linkIn(desired, name);
   if (wanted?.master === undefined) return undefined;
-  const hairpin = event.value.port?.hairpin;
-  return !gone && (wanted.hairpin ?? hairpin) === hairpin ? undefined : `bridge port ${name}`;
+  return !gone && wrongIn(event.value.port, wanted.port) === undefined ? undefined : `bridge port ${name}`;
 }
 
 function requests({ action, item, was }: Change<LinkItem>, index: Index): readonly Request[] {
@@ -209,9 +206,8 @@ function requests({ action, item, was }: Change<LinkItem>, index: Index): readon
   }
   const data = linkTypeOf(link).data(link, index);
   const master = item.master === undefined ? undefined : index(item.master);
-  const port = item.hairpin === undefined ? undefined : { hairpin: item.hairpin };
   // It comes up in a later stage, after its sysctls.
-  const add = linkAdd({ name, data, mtu, mac, alias, master, port });
+  const add = linkAdd({ name, data, mtu, mac, alias, master, port: item.port });
   return action === 'recreate' ? [linkDelete(index(name)), ...add] : add;
 }
 
@@ -222,11 +218,12 @@ function deletion(item: LinkItem, index: number): Request[] {
 
 /** Returns only the differences: a live device may refuse any attribute, even with its current value. */
 function linkChanges(item: LinkItem, was: LinkItem | undefined, index: Index): LinkChanges {
-  const { mtu, mac, alias, master, hairpin, link, up } = item;
+  const { mtu, mac, alias, master, port, link, up } = item;
   const changed = <T>(wanted: T | undefined, present: T | undefined): T | undefined =>
     wanted === present ? undefined : wanted;
   const newMaster = changed(master, was?.master);
-  const newHairpin = newMaster === undefined ? changed(hairpin, was?.hairpin) : hairpin;
+  // A new port has the kernel's defaults.
+  const newPort = newMaster === undefined ? wrongIn(was?.port, port) : withoutState(port);
   const isOther = link.type !== 'existing' && link.type === was?.link.type && !equal(link, was.link);
   return {
     up: changed(up, was?.up),
@@ -234,7 +231,7 @@ function linkChanges(item: LinkItem, was: LinkItem | undefined, index: Index): L
     mac: changed(mac, was?.mac),
     alias: changed(alias, was?.alias),
     master: newMaster === undefined ? undefined : index(newMaster),
-    port: newHairpin === undefined ? undefined : { hairpin: newHairpin },
+    port: newPort,
     data: isOther ? linkTypeOf(link).change?.(link, index) : undefined,
   };
 }
@@ -254,7 +251,7 @@ function explain({ action, item }: Change<LinkItem>, error: FlatnetError): Flatn
 }
 
 function command(item: LinkItem, action: 'add' | 'delete'): string {
-  const { name, link, mtu, mac, master, up, hairpin } = item;
+  const { name, link, mtu, mac, master, up, port } = item;
   if (action === 'delete') {
     return isBuiltIn(item) ? `ip link set ${name} alias '' down` : `ip link del ${name}`;
   }
@@ -274,7 +271,7 @@ function command(item: LinkItem, action: 'add' | 'delete'): string {
     if (alias) commands.push(`ip link set ${name} ${alias}`);
     if (up) commands.push(`ip link set ${name} up`);
   }
-  if (hairpin !== undefined) commands.push(hairpinCommand(item));
+  if (port !== undefined) commands.push(portCommand(name, port));
   return commands.join(' && ');
 }
 
@@ -291,15 +288,53 @@ function changeCommand(item: LinkItem, was: LinkItem): string {
   );
   const { link } = item;
   const isOther = link.type !== 'existing' && !equal(link, was.link);
+  const wrong = wrongIn(was.port, item.port);
   return [
     settings && `ip link set ${item.name} ${settings}`,
     isOther ? `ip link set ${item.name} type ${linkTypeOf(link).text(link)}` : '',
-    changed(item.hairpin, was.hairpin, hairpinCommand(item)),
+    wrong === undefined ? '' : portCommand(item.name, wrong),
   ]
     .filter((part) => part !== '')
     .join(' && ');
 }
 
-function hairpinCommand({ name, hairpin }: LinkItem): string {
-  return `ip link set ${name} type bridge_slave hairpin ${hairpin ? 'on' : 'off'}`;
+/** The settings of a port that the kernel has otherwise; undefined for none. One that it lacks is right. */
+function wrongIn(actual: BridgePort = {}, wanted: BridgePort = {}): BridgePort | undefined {
+  const present = new Map<string, unknown>(Object.entries(actual));
+  const wrong = Object.entries(wanted).filter(([name, value]) => (present.get(name) ?? value) !== value);
+  return wrong.length === 0 ? undefined : Object.fromEntries(wrong);
+}
+
+/** A port gets its state from the kernel as soon as it has a carrier. */
+function withoutState(port: BridgePort | undefined): BridgePort | undefined {
+  if (!port) return undefined;
+  const { forwarding: _, ...settings } = port;
+  return settings;
+}
+
+/** The options of `ip link set … type bridge_slave`, in the order in which they are shown. */
+const PORT_OPTIONS: Readonly<Record<keyof BridgePort, string>> = {
+  forwarding: 'state',
+  hairpin: 'hairpin',
+  learning: 'learning',
+  flood: 'flood',
+  multicastFlood: 'mcast_flood',
+  broadcastFlood: 'bcast_flood',
+  isolated: 'isolated',
+  locked: 'locked',
+  neighbourSuppression: 'neigh_suppress',
+  proxyArp: 'proxy_arp',
+  bpduGuard: 'guard',
+  rootBlock: 'root_block',
+  vlanTunnel: 'vlan_tunnel',
+};
+
+function portCommand(name: string, port: BridgePort): string {
+  const values = new Map<string, unknown>(Object.entries(port));
+  const options = Object.entries(PORT_OPTIONS).flatMap(([each, option]) => {
+    const value = values.get(each);
+    if (value === undefined) return [];
+    return [option === 'state' ? 'state 3' : `${option} ${value ? 'on' : 'off'}`];
+  });
+  return words('ip link set', name, 'type bridge_slave', ...options);
 }

@@ -116,7 +116,21 @@ kernelTest('a bridge, a vxlan device and a veth pair match `ip -d link`', async 
   assert.equal(dumped.length, shown.size);
   const port = dumped.find(({ name }) => name === 'veth0');
   assert.equal(port?.master, bridge.index);
-  assert.deepEqual(port.port, { hairpin: true, isolated: true, learning: true, flood: true });
+  assert.deepEqual(port.port, {
+    forwarding: true,
+    hairpin: true,
+    isolated: true,
+    learning: true,
+    flood: true,
+    multicastFlood: true,
+    broadcastFlood: true,
+    locked: false,
+    neighbourSuppression: false,
+    proxyArp: false,
+    bpduGuard: false,
+    rootBlock: false,
+    vlanTunnel: false,
+  });
   assert.equal(port.linkIndex, dumped.find(({ name }) => name === 'veth1')?.index);
   assert.deepEqual(
     (await socket.dump(linkDump({ kind: 'vxlan' }))).map(({ name }) => name),
