@@ -2,9 +2,11 @@
 export class Alarm {
   readonly #ring: () => void;
   #timer: NodeJS.Timeout | undefined;
+  #immediate: NodeJS.Immediate | undefined;
   /** By `performance.now`. */
   #due = Number.POSITIVE_INFINITY;
 
+  /** `ring` is called once what had arrived by the deadline has been handled: timers come before input. */
   constructor(ring: () => void) {
     this.#ring = ring;
   }
@@ -13,16 +15,23 @@ export class Alarm {
   set(delay: number): void {
     const due = performance.now() + delay;
     if (due >= this.#due) return;
-    clearTimeout(this.#timer);
+    this.#clear();
     this.#due = due;
     this.#timer = setTimeout(() => {
-      this.#due = Number.POSITIVE_INFINITY;
-      this.#ring();
+      this.#immediate = setImmediate(() => {
+        this.#due = Number.POSITIVE_INFINITY;
+        this.#ring();
+      });
     }, delay);
   }
 
   stop(): void {
-    clearTimeout(this.#timer);
+    this.#clear();
     this.#due = Number.NEGATIVE_INFINITY;
+  }
+
+  #clear(): void {
+    clearTimeout(this.#timer);
+    clearImmediate(this.#immediate);
   }
 }

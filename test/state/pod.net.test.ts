@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { setTimeout as sleep } from 'node:timers/promises';
+import { setImmediate, setTimeout as sleep } from 'node:timers/promises';
 import type { LocalPod } from '../../src/cluster/node.ts';
 import { desiredState } from '../../src/desired/desired.ts';
 import { Memo } from '../../src/desired/memo.ts';
@@ -62,6 +62,38 @@ test('a routed pod is added and removed without a full read of the kernel', {
   want(OTHER);
   await running.settled();
   assert.equal(namespace.ip('route show dev cali1 proto 111'), '');
+});
+
+test('a pod that CNI has just made on the bridge costs no dump', { skip: NO_KERNEL }, async (t) => {
+  using namespace = new Namespace(PLAN, []);
+  using running = new Running(namespace);
+  using cni = NetlinkSocket.open(NETLINK_ROUTE, { netns: namespace.path });
+  const memo = new Memo();
+  const want = (...pods: LocalPod[]) =>
+    running.wantAll(desiredState({ ...factsOf(PLAN), pods }, memo).contributions);
+  want();
+  await running.settled();
+  await sleep(600);
+  const { index, mtu } = cni.getSync(linkGet('cni0'));
+  const dump = t.mock.method(NetlinkSocket.prototype, 'dump');
+
+  for (const name of ['veth1', 'veth2', 'veth3']) {
+    const { wiring: _, ...pod } = { ...POD, containerId: name, hostDevice: name };
+    const data = { kind: 'veth', peer: { name: `${name}-far` } } as const;
+    const addrGenMode = 'none';
+    const port = { hairpin: true };
+    // What follows the immediates are the timers: they are due before the notifications have been read.
+    await setImmediate();
+    cni.executeSync(linkAdd({ name, mtu, master: index, addrGenMode, up: true, port, data }));
+    want(pod);
+    Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 30);
+    await sleep(200);
+    assert.equal(dump.mock.callCount(), 0, name);
+    assert.deepEqual(running.reconciler.undone, []);
+    want();
+    await sleep(200);
+    dump.mock.resetCalls();
+  }
 });
 
 test('damage to a pod’s device is repaired, even right after the pod was added', {
