@@ -6,6 +6,7 @@ import { deviceItems } from '../state/device-settings.ts';
 import type { Item } from '../state/item.ts';
 import type { LinkItem } from '../state/kinds/link.ts';
 import { forwardingItems } from './forwarding.ts';
+import { portMac } from './pod-device.ts';
 import type { Wiring, WiringFacts } from './wiring.ts';
 
 /** The bridge that flannel's CNI configuration names. */
@@ -84,6 +85,7 @@ function port({ hostDevice }: LocalPod, mtu: number): Item {
     link: { type: 'existing' },
     up: true,
     mtu,
+    mac: portMac(hostDevice),
     master: BRIDGE,
     port: PORT,
     entries: 'kernel',

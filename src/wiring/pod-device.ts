@@ -1,7 +1,7 @@
 import { type LocalPod, podName } from '../cluster/node.ts';
 import { type Family, familyOf, type Ip, parseIp } from '../ip/address.ts';
 import { type Cidr, hostCidr } from '../ip/cidr.ts';
-import { type Mac, parseMac } from '../ip/mac.ts';
+import { type Mac, macFromSeed, parseMac } from '../ip/mac.ts';
 import { deviceSettings } from '../state/device-settings.ts';
 import { OUR_LOCAL_PROTOCOL, OUR_PROTOCOL } from '../state/ownership.ts';
 
@@ -10,6 +10,11 @@ export const DEVICE_PREFIX = 'cali';
 
 /** The MAC of every pod's gateway: each pod has its own link, so one MAC serves all. */
 export const HOST_MAC: Mac = parseMac('ee:ee:ee:ee:ee:ee');
+
+/** The MAC of the host's end of a bridged pod's veth: the pod's link is recognised by it if it is renamed. */
+export function portMac(hostDevice: string): Mac {
+  return macFromSeed(`${hostDevice} host`);
+}
 
 /**
  * The gateway of a pod's default route, the same in every pod. The IPv4 address is unassigned; the host's end

@@ -47,6 +47,7 @@ export const KERNEL_FAULTS: Readonly<Record<string, Fault>> = {
   'bridge MTU': script(() => 'ip link set cni0 mtu 1300'),
   'pod off the bridge': onPod((dev) => `ip link set ${dev} nomaster`),
   'pod veth down': onPod((dev) => `ip link set ${dev} down`),
+  'pod veth renamed': onPod((dev) => `ip link set ${dev} down; ip link set ${dev} name strange up`),
   'hairpin off': onPod((dev) => `ip link set ${dev} type bridge_slave hairpin off`),
   'learning off': onPod((dev) => `ip link set ${dev} type bridge_slave learning off`),
   'port isolated': onPod((dev) => `ip link set ${dev} type bridge_slave isolated on`),

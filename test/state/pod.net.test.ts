@@ -100,6 +100,7 @@ test('damage to a pod’s device is repaired, even right after the pod was added
   skip: NO_KERNEL,
 }, async () => {
   using namespace = new Namespace(PLAN, [OTHER.hostDevice, POD.hostDevice]);
+  for (const pod of [OTHER, POD]) namespace.run('ip', 'link', 'set', pod.hostDevice, 'alias', podAlias(pod));
   using running = new Running(namespace);
   const memo = new Memo();
   const want = (...pods: LocalPod[]) =>
@@ -111,10 +112,13 @@ test('damage to a pod’s device is repaired, even right after the pod was added
     'route del 10.0.1.9',
     'link set cali1 down',
     'link set cali1 mtu 1300',
+    'link set cali1 address 02:00:00:00:00:77',
+    'link set cali1 down; link set cali1 name foo',
+    'link set cali1 down; link set cali1 name foo; link set foo up',
     'link del cali1',
   ]) {
     await running.settled();
-    namespace.ip(harm);
+    for (const each of harm.split('; ')) namespace.ip(each);
     if (harm === 'link del cali1') namespace.ip('link add cali1 type veth peer name again');
     await running.settled(1500);
   }

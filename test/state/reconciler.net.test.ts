@@ -146,6 +146,11 @@ const faults: Fault[] = [
     };
     return [`port: ${options}`, VXLAN, harm];
   }),
+  [
+    'a pod’s host end is renamed',
+    VXLAN,
+    (ns) => [ns.ip('link set veth1 down'), ns.ip('link set veth1 name foo up')],
+  ],
   ['a pod’s host end goes down', VXLAN, (ns) => ns.ip('link set veth1 down')],
   ['cni0 gets a spanning tree', VXLAN, (ns) => ns.ip('link set cni0 type bridge stp_state 1')],
   [

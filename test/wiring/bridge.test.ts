@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { Family } from '../../src/ip/address.ts';
+import { macFromSeed } from '../../src/ip/mac.ts';
 import { command } from '../../src/state/print.ts';
 import { bridge } from '../../src/wiring/bridge.ts';
 import type { WiringFacts } from '../../src/wiring/wiring.ts';
@@ -62,7 +63,7 @@ test("a pod's host end is a port of the bridge with hairpin", () => {
   assert.deepEqual(
     bridge.pod(pod, facts([4], 1450)).map((item) => command(item, 'add')),
     [
-      'ip link set veth7 mtu 1450 master cni0 up && ip link set veth7 type bridge_slave state 3 hairpin on learning on flood on mcast_flood on bcast_flood on isolated off locked off neigh_suppress off proxy_arp off guard off root_block off vlan_tunnel off',
+      `ip link set veth7 mtu 1450 address ${macFromSeed('veth7 host')} master cni0 up && ip link set veth7 type bridge_slave state 3 hairpin on learning on flood on mcast_flood on bcast_flood on isolated off locked off neigh_suppress off proxy_arp off guard off root_block off vlan_tunnel off`,
       'sysctl -w net/ipv6/conf/veth7/accept_ra=0',
     ],
   );

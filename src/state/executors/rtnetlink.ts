@@ -5,6 +5,7 @@ import type { Request } from '../../linux/netlink/message.ts';
 import { NETLINK_ROUTE, NetlinkSocket } from '../../linux/netlink/socket.ts';
 import { Devices } from '../devices.ts';
 import { type Change, devicesOf, type Item, isOurs, type KernelState, keyOf } from '../item.ts';
+import { type LinkItem, renamedLinks } from '../kinds/link.ts';
 import { KINDS } from '../kinds/registry.ts';
 import type { Listener, RtnetlinkKind, View } from '../protocols/rtnetlink.ts';
 import { asError, type Executor, type Watch } from './executor.ts';
@@ -40,7 +41,8 @@ export class Rtnetlink implements Executor {
     const take = (item: Item): void => {
       if (desired.has(keyOf(item)) || isOurs(item, desired)) items.push(item);
     };
-    for (const { index: _index, ...device } of this.devices.byName.values()) take(device);
+    for (const device of [...this.devices.byName.values(), ...renamedLinks(desired, this.devices.byName)])
+      take(withoutIndex(device));
     for (const kind of kinds.values()) {
       for (const dump of kind.dumps(view)) for (const item of await this.#socket.dump(dump)) take(item);
     }
@@ -115,8 +117,7 @@ export class Rtnetlink implements Executor {
     const { byName, indexOf, nameOf } = this.devices;
     const device = byName.get(kind?.provides?.(item) ?? '');
     if (device) {
-      const { index: _index, ...known } = device;
-      return known;
+      return withoutIndex(device);
     }
     try {
       const single = kind?.single?.(item, indexOf, nameOf);
@@ -161,6 +162,10 @@ export class Rtnetlink implements Executor {
     }
     return errors;
   }
+}
+
+function withoutIndex({ index: _, ...device }: LinkItem & { readonly index?: number }): LinkItem {
+  return device;
 }
 
 function isBenign(change: Change, error: FlatnetError): boolean {

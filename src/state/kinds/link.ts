@@ -34,6 +34,8 @@ export type LinkItem = {
   readonly master?: string;
   /** Bridge ports only. */
   readonly port?: BridgePort;
+  /** As read: the name that someone has given it instead. */
+  readonly renamed?: string;
   /**
    * Owner of its neighbour and FDB entries. `ours`: undesired entries are removed (tunnel devices). `kernel`:
    * they are left alone (a bridge, where the kernel learns).
@@ -54,11 +56,11 @@ export const link: RtnetlinkKind<LinkItem> = {
   stage: (item, isNew) => (isNew && isCreated(item) ? 'devices' : 'device states'),
   steps: upInLaterStage,
   affectsOthers: isCreated,
-  blockedBy: ({ action, item }, devices) => {
+  blockedBy: ({ action, item, was }, devices) => {
     if (action === 'delete') return undefined;
     const absent = (dev: string | undefined): string | undefined =>
       dev === undefined || devices.has(dev) ? undefined : `device ${dev} is absent`;
-    if (item.link.type === 'existing') return absent(item.name) ?? absent(item.master);
+    if (item.link.type === 'existing') return absent(was?.renamed ?? item.name) ?? absent(item.master);
     const present = devices.get(item.name);
     if (present && present.link.type !== item.link.type && !present.alias?.startsWith(OUR_ALIAS)) {
       return `a device of another kind has the name ${item.name}: rename or delete it`;
@@ -72,6 +74,7 @@ export const link: RtnetlinkKind<LinkItem> = {
     const compared = ['mtu', 'mac', 'alias', 'master'] as const;
     return (
       actual.up === wanted.up &&
+      actual.renamed === undefined &&
       wrongIn(actual.port, wanted.port) === undefined &&
       compared.every((name) => wanted[name] === undefined || wanted[name] === actual[name]) &&
       (wanted.link.type === 'existing' || equal(actual.link, wanted.link))
@@ -101,6 +104,28 @@ export const link: RtnetlinkKind<LinkItem> = {
 export function linkIn(items: Items, name: string): LinkItem | undefined {
   const item = items.get(`link ${name}`);
   return isOf(link, item) ? item : undefined;
+}
+
+/**
+ * Devices that are desired, but that someone has renamed, under their desired names. They are recognised by
+ * the MAC and alias that they should have, if only one has them.
+ */
+export function renamedLinks(desired: Items, devices: ReadonlyMap<string, LinkItem>): LinkItem[] {
+  const lost = [...desired.values()].filter(
+    (item) => isOf(link, item) && !isCreated(item) && !devices.has(item.name),
+  );
+  return lost.flatMap((wanted) => {
+    if (!isOf(link, wanted) || (wanted.mac ?? wanted.alias) === undefined) return [];
+    const matches = [...devices.values()].filter(
+      (device) =>
+        !linkIn(desired, device.name) &&
+        device.link.type === 'existing' &&
+        [undefined, device.mac].includes(wanted.mac) &&
+        [undefined, device.alias].includes(wanted.alias),
+    );
+    const [match] = matches;
+    return match && matches.length === 1 ? [{ ...match, name: wanted.name, renamed: match.name }] : [];
+  });
 }
 
 /** Whether we create the device, rather than only maintain its settings. */
@@ -186,6 +211,8 @@ function contradiction(
     const item = linkItem(event.value, nameOf);
     const before = devices.get(name);
     if (!gone && before?.index === index && equal(before, { ...item, index })) return undefined;
+    const former = nameOf(index);
+    if (!gone && former !== undefined && former !== name && involves(former)) return `link ${former}`;
     return involves(name) || link.isOurs(item, desired) ? `link ${name}` : undefined;
   }
   if (event.object !== 'port') return undefined;
@@ -200,7 +227,14 @@ function requests({ action, item, was }: Change<LinkItem>, index: Index): readon
   if (action === 'delete') return deletion(item, index(name));
   if (link.type === 'existing' || action === 'change') {
     const { data, ...changes } = linkChanges(item, was, index);
-    const number = index(name);
+    const number = index(was?.renamed ?? name);
+    // Before Linux 6.3, only a device that is down can be renamed.
+    if (was?.renamed !== undefined)
+      return [
+        ...linkSet(number, { up: false }),
+        ...linkSet(number, { name }),
+        ...linkSet(number, { ...changes, up: item.up }),
+      ];
     // vxlan_nl2conf refuses an MTU in the message that changes the tunnel ("Cannot change mtu").
     return [...(data ? linkSet(number, { data }) : []), ...linkSet(number, changes)];
   }
@@ -284,12 +318,14 @@ function changeCommand(item: LinkItem, was: LinkItem): string {
     changed(item.mac, was.mac, `address ${item.mac}`),
     changed(item.alias, was.alias, `alias '${item.alias}'`),
     changed(item.master, was.master, `master ${item.master}`),
-    changed(item.up, was.up, item.up ? 'up' : 'down'),
+    changed(item.up, was.up && was.renamed === undefined, item.up ? 'up' : 'down'),
   );
   const { link } = item;
   const isOther = link.type !== 'existing' && !equal(link, was.link);
   const wrong = wrongIn(was.port, item.port);
+  const { renamed } = was;
   return [
+    renamed === undefined ? '' : `ip link set ${renamed} down && ip link set ${renamed} name ${item.name}`,
     settings && `ip link set ${item.name} ${settings}`,
     isOther ? `ip link set ${item.name} type ${linkTypeOf(link).text(link)}` : '',
     wrong === undefined ? '' : portCommand(item.name, wrong),

@@ -5,6 +5,7 @@ import { type Mac, macFromSeed } from '../../../ip/mac.ts';
 import { type Link, linkAdd } from '../../../linux/link/link.ts';
 import { NUD_STALE, neighbourReplace } from '../../../linux/neighbour.ts';
 import type { Request } from '../../../linux/netlink/message.ts';
+import { portMac } from '../../../wiring/pod-device.ts';
 import type { AttachmentKey } from '../../records/attachment.ts';
 import type { CniState } from '../../state.ts';
 import { createPair } from '../links.ts';
@@ -40,7 +41,7 @@ export function podMac(bridge: string, addresses: readonly Ip[], hostDevice: str
 
 /** Creates the pair and returns the MAC of the host end. */
 export async function addPair(pair: Pair, state: CniState): Promise<Mac> {
-  const hostMac = macFromSeed(`${pair.hostDevice} host`);
+  const hostMac = portMac(pair.hostDevice);
   await createPair(pair, state, () => state.link.executeSync(requests(pair, hostMac)));
   return hostMac;
 }
