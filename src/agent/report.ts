@@ -3,7 +3,7 @@ import type { Undone } from '../state/undone.ts';
 
 /**
  * Returns why the node can't take pods because of the kernel: a failed change of the backend or the wiring. A
- * broken pod or an unreachable peer is no reason.
+ * broken pod or an unreachable peer is not one.
  */
 export function ownProblem(undone: readonly Undone[]): string | undefined {
   const own = undone.find(({ owner }) => owner?.part === 'backend' || owner?.part === 'wiring');

@@ -8,7 +8,7 @@ import type { Resolve } from '../state/kinds/fdb.ts';
 
 /**
  * How packets for a peer's pods leave this node. Pure: a backend only computes what the kernel should hold.
- * To add one, export such an object from a file of its own and list it in `registry.ts`. Its companion takes
+ * To add one, export such an object from its own file and list it in `registry.ts`. Its companion takes
  * care of anything else it needs (a process, keys); `CompanionFacts` is the type of the facts in
  * `self.companion`.
  */

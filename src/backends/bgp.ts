@@ -38,7 +38,7 @@ const METRIC_V6 = 16;
 
 /**
  * Calico's data path: every node advertises its blocks by BGP. The routes to the peers' blocks come from
- * BIRD, which sends them through `tunl0` if a pool asks for IPIP; this file provides what those routes need.
+ * BIRD, which sends them through `tunl0` if a pool requires IPIP; this file provides what those routes need.
  */
 export const bgp: Backend<BgpOptions, TunnelFacts> = {
   type: 'bgp',

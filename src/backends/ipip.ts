@@ -16,7 +16,7 @@ export const IPIP_DEVICE = 'tunl0';
 /** Bytes of the outer header (RFC 2003). */
 export const IPIP_OVERHEAD = 20;
 
-/** Whether any pool asks for IPIP. Disabled pools count too: their pods keep their addresses. */
+/** Whether any pool requires IPIP. Disabled pools count too: their pods keep their addresses. */
 export function requiresIpip(pools: readonly Pick<IpPool, 'cidr' | 'ipipMode'>[]): boolean {
   return pools.some(({ cidr, ipipMode }) => familyOf(cidr) === 4 && ipipMode !== 'Never');
 }

@@ -5,13 +5,15 @@ import { type Mac, macFromSeed, parseMac } from '../ip/mac.ts';
 import { deviceSettings } from '../state/device-settings.ts';
 import { OUR_LOCAL_PROTOCOL, OUR_PROTOCOL } from '../state/ownership.ts';
 
-/** The host's ends of routed pods' veths have Calico's prefix: rules recognise pods by it. */
+/** The host's ends of routed pods' veths have Calico's prefix, by which rules recognise pods. */
 export const DEVICE_PREFIX = 'cali';
 
 /** The MAC of every pod's gateway: each pod has its own link, so one MAC serves all. */
 export const HOST_MAC: Mac = parseMac('ee:ee:ee:ee:ee:ee');
 
-/** The MAC of the host's end of a bridged pod's veth: the pod's link is recognised by it if it is renamed. */
+/**
+ * The MAC of the host's end of a bridged pod's veth: it identifies the pod's link even if that is renamed.
+ */
 export function portMac(hostDevice: string): Mac {
   return macFromSeed(`${hostDevice} host`);
 }

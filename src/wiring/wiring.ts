@@ -16,7 +16,7 @@ export type WiringFacts = {
 
 /**
  * How a pod is attached to its node: what the kernel holds on the host's side. Pure. To add one, export such
- * an object from a file of its own and list it in `registry.ts`. The code of ADD and DEL is in `cni/wiring/`,
+ * an object from its own file and list it in `registry.ts`. The code of ADD and DEL is in `cni/wiring/`,
  * under the same name.
  */
 export interface Wiring {

@@ -28,7 +28,7 @@ function pathOf({ dst, type, mtu, dev, nexthops }: Route): Path | undefined {
 
 /**
  * Returns the MTU of a path in bytes: the minimum of the route's own MTU and those of its devices. Undefined
- * when a device is unknown: it has disappeared, or belongs to the pod network, which is no path to a node.
+ * when a device is unknown: it has disappeared, or belongs to the pod network, which is not a path to a node.
  */
 function pathMtu(path: Path, devices: ReadonlyMap<number, DeviceMtu>): number | undefined {
   let least = path.mtu ?? Number.POSITIVE_INFINITY;

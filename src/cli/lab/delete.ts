@@ -6,7 +6,7 @@ import { describeReport, type LabOptions, labOptions, manifestsOf } from './shar
 
 export const command = labOptions(
   newCommand(
-    'Delete the objects in Kubernetes manifests, with their pods. Objects that do not exist are no error.',
+    'Delete the objects in Kubernetes manifests, with their pods. Objects that do not exist are not an error.',
     ['flatnet lab delete -f examples/pod-two-container.yaml'],
   ),
 )

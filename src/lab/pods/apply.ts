@@ -41,8 +41,8 @@ export async function apply(lab: Lab, manifests: readonly Manifest[]): Promise<A
 }
 
 /**
- * Deletes the objects in the manifests; a Namespace with everything in it. Objects that do not exist are no
- * error.
+ * Deletes the objects in the manifests; a Namespace with everything in it. Objects that do not exist are not
+ * an error.
  */
 export async function unapply(lab: Lab, manifests: readonly Manifest[]): Promise<ApplyReport> {
   const objects: { object: string; outcome: Outcome }[] = [];
