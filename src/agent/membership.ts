@@ -61,7 +61,7 @@ export class Membership {
     const { cluster, signal, log } = this.#options;
     let { previous } = this.#options;
     while (!signal.aborted) {
-      const node = await this.#nodeKnown();
+      const node = this.#publishable(await this.#nodeKnown());
       const claim = await untilDone('take a subnet', () => cluster.join(node, previous), {
         signal,
         log,
@@ -69,7 +69,7 @@ export class Membership {
         failed: (reason, error) => this.#failed(reason, error),
       });
       this.#claim = claim;
-      this.#published = withoutSubnets(node);
+      this.#published = node;
       this.#facts.confirmSubnets(claim.subnets);
       const lost = claim.lost.catch((error: unknown) => error);
       const ended = await Promise.race([lost, aborted(signal)]);
@@ -98,8 +98,8 @@ export class Membership {
     const work = async (): Promise<void> => {
       const self = this.#facts.published;
       if (!self || this.#claim !== claim) return;
-      const node = withoutSubnets(self);
-      if (isDeepStrictEqual(node, this.#published) || !this.#mayPublish(node)) return;
+      const node = this.#publishable(self);
+      if (isDeepStrictEqual(node, this.#published)) return;
       await claim.publish(node);
       this.#published = node;
       log.info({ addresses: node.addresses, backend: node.backend }, 'published this node');
@@ -107,8 +107,14 @@ export class Membership {
     await untilDone('publish this node', work, { signal: superseded, log });
   }
 
-  #mayPublish({ backend }: NodeFacts): boolean {
-    return isDeepStrictEqual(backend, this.#published?.backend) || isDeepStrictEqual(backend, this.#ready);
+  /**
+   * This node with the backend that its peers know, until its kernel is set up for a new one. It may have
+   * changed while the agent was down.
+   */
+  #publishable({ subnets: _, ...node }: Node): NodeFacts {
+    const known = this.#published ?? this.#facts.nodes?.find(({ name }) => name === node.name);
+    const isReady = !known || isDeepStrictEqual(node.backend, this.#ready);
+    return isReady ? node : { ...node, backend: known.backend };
   }
 
   /** Waits until this node's published facts are known. */
@@ -131,8 +137,4 @@ export class Membership {
       return undefined;
     }
   }
-}
-
-function withoutSubnets({ subnets: _, ...facts }: Node): NodeFacts {
-  return facts;
 }

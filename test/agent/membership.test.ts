@@ -6,13 +6,16 @@ import { Facts } from '../../src/agent/facts.ts';
 import { Membership } from '../../src/agent/membership.ts';
 import { DEFAULT_PATHS } from '../../src/agent/options.ts';
 import { readNetwork } from '../../src/cluster/network.ts';
-import type { NodeFacts } from '../../src/cluster/node.ts';
+import type { Node, NodeFacts } from '../../src/cluster/node.ts';
 import { NO_RESOURCES } from '../../src/cluster/resources.ts';
 import { parseIp } from '../../src/ip/address.ts';
 import { SILENT } from '../../src/log.ts';
 
-/** Joins a cluster that uses host-gw; `published` lists what the node published, in order. */
-async function join(t: TestContext) {
+/**
+ * Joins a cluster that uses host-gw; `published` lists what the node published, in order. `former`: the
+ * backend it had published before it started.
+ */
+async function join(t: TestContext, former?: string) {
   const stop = new AbortController();
   t.after(() => stop.abort());
   const options = {
@@ -25,7 +28,8 @@ async function join(t: TestContext) {
   const facts = new Facts(options, []);
   const setBackend = (type: string): void => {
     const network = readNetwork({ Network: '10.0.0.0/16', Backend: { Type: type } });
-    facts.setCluster({ network, nodes: [], resources: NO_RESOURCES }, true);
+    const nodes = former === undefined ? [] : [nodeWith(former)];
+    facts.setCluster({ network, nodes, resources: NO_RESOURCES }, true);
   };
   const setAddress = (ip: string): void =>
     facts.setUnderlay({ dev: 'eth0', mtu: 1500, addresses: { 4: parseIp(ip) }, onLink: [] });
@@ -61,6 +65,10 @@ async function join(t: TestContext) {
   return { published, setBackend, setAddress, settled };
 }
 
+function nodeWith(type: string): Node {
+  return { name: 'node1', labels: {}, addresses: {}, subnets: [], backend: { type, data: {} } };
+}
+
 /** Lets pending work finish. */
 async function quiet(): Promise<void> {
   for (let i = 0; i < 5; i++) await turn();
@@ -82,4 +90,16 @@ test('everything else is published at once, even while the kernel isn’t set up
   setAddress('192.0.2.2');
   await quiet();
   assert.deepEqual(published, ['192.0.2.1 host-gw', '192.0.2.2 host-gw']);
+});
+
+test('a backend that was changed while the agent was down is not published earlier either', async (t) => {
+  const { published, setAddress, settled } = await join(t, 'vxlan');
+  await quiet();
+  assert.deepEqual(published, ['192.0.2.1 vxlan']);
+  setAddress('192.0.2.2');
+  await quiet();
+  assert.deepEqual(published, ['192.0.2.1 vxlan', '192.0.2.2 vxlan'], 'while its other facts are');
+  settled();
+  await quiet();
+  assert.deepEqual(published, ['192.0.2.1 vxlan', '192.0.2.2 vxlan', '192.0.2.2 host-gw']);
 });
