@@ -3,6 +3,7 @@ import { type Cidr, hostCidr, parseCidr, parsePrefixed } from '../../ip/cidr.ts'
 import type { Fields } from '../fields.ts';
 import type { Community, SecretRef } from '../resources.ts';
 import { parseSelector } from '../selector.ts';
+import { bgpAddressProblem } from './bgp-address.ts';
 import { refuseOthers, required, text } from './spec.ts';
 
 const MAX_U32 = 2 ** 32 - 1;
@@ -110,10 +111,12 @@ export function networkOrAddress(value: string): Cidr {
   return isIp(value) ? hostCidr(parseIp(value)) : network(value);
 }
 
-/** `ip`, `ipv4:port` or `[ipv6]:port`. */
+/** `ip`, `ipv4:port` or `[ipv6]:port`, of an address that a router can have. */
 export function peerAddress(value: string): { readonly ip: Ip; readonly port?: number } {
   const match = /^\[([^\]]*)\](?::([0-9]+))?$/.exec(value) ?? /^([0-9.]+):([0-9]+)$/.exec(value);
   const ip = parseIp(match?.[1] ?? value);
+  const problem = bgpAddressProblem(ip);
+  if (problem !== undefined) throw new TypeError(`'${ip}' ${problem}`);
   if (match?.[2] === undefined) return { ip };
   const port = Number(match[2]);
   if (port >= 1 && port <= 65535) return { ip, port };

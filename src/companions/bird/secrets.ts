@@ -10,6 +10,8 @@ export type Secrets = {
   readonly warnings: readonly string[];
 };
 
+/** Bytes; longer than any password that TCP MD5 takes. */
+const MAX_SIZE = 4096;
 const SAFE = /^[A-Za-z0-9_-][A-Za-z0-9._-]*$/;
 
 /**
@@ -39,7 +41,11 @@ function secretRefs({ bgpConfiguration, bgpPeers }: Resources): SecretRef[] {
 function readSecret(folder: string, { name, key }: SecretRef): string {
   if (!SAFE.test(name) || !SAFE.test(key)) throw new Error('is not a valid file name');
   const path = join(folder, name, key);
-  const mode = statSync(path).mode & 0o777;
+  const status = statSync(path);
+  // Reading a pipe would hang the agent.
+  if (!status.isFile()) throw new Error(`${path} is not a file`);
+  if (status.size > MAX_SIZE) throw new Error(`${path} has ${status.size} bytes, too many for a password`);
+  const mode = status.mode & 0o777;
   if (mode & 0o077)
     throw new Error(`${path} has mode ${mode.toString(8)}: run chmod 600, others can read it`);
   return readFileSync(path, 'utf8').replace(/\r?\n$/, '');

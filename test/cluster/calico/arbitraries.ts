@@ -1,4 +1,5 @@
 import fc from 'fast-check';
+import { bgpAddressProblem } from '../../../src/cluster/calico/bgp-address.ts';
 import type { Resource } from '../../../src/cluster/calico/decode.ts';
 import { API_VERSION, type Document, type Kind } from '../../../src/cluster/calico/document.ts';
 import type {
@@ -210,7 +211,11 @@ const configurations: fc.Arbitrary<Written> = fc
 
 type PeerEnd = { readonly spec: object; readonly means: Partial<BgpPeer> };
 const outside: fc.Arbitrary<PeerEnd> = fc
-  .record({ ip: anyIp, port: maybe(plain(fc.integer({ min: 1, max: 65535 }))), as: asNumbers })
+  .record({
+    ip: anyIp.filter((ip) => bgpAddressProblem(ip) === undefined),
+    port: maybe(plain(fc.integer({ min: 1, max: 65535 }))),
+    as: asNumbers,
+  })
   .map(({ ip, port, as }) => ({
     spec: { peerIP: port ? withPort(ip, port.value) : ip, asNumber: as.text },
     means: compact<Partial<BgpPeer>>({ peerIp: ip, port: port?.value, asNumber: as.value }),

@@ -1,3 +1,4 @@
+import { bgpAddressProblem } from '../../../cluster/calico/bgp-address.ts';
 import type { BgpPeer } from '../../../cluster/resources.ts';
 import { type Family, familyOf, type Ip, ipCompare } from '../../../ip/address.ts';
 import { type BgpCluster, isGlobal } from './cluster.ts';
@@ -87,6 +88,16 @@ export function obstacleOf(
   { address, peer }: Wanted,
   session: Session,
 ): string | undefined {
+  const problem = bgpAddressProblem(address);
+  if (problem !== undefined) return `${address} ${problem}`;
+  const own = [cluster.ownAddress(address), cluster.self.addresses[session.family]].filter(
+    (ip) => ip !== undefined,
+  );
+  if (own.includes(address)) return 'it is this node’s own address';
+  for (const ip of own) {
+    const why = bgpAddressProblem(ip);
+    if (why !== undefined) return `this node’s address ${ip} ${why}`;
+  }
   const ref = cluster.passwordRef(peer);
   if (ref && session.password === undefined) return `the secret ${secretKey(ref)} is missing`;
   if (session.password !== undefined && !PASSWORD.test(session.password)) {

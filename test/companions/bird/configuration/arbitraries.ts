@@ -8,7 +8,7 @@ import type {
   Resources,
 } from '../../../../src/cluster/resources.ts';
 import type { BgpFacts, BgpPool } from '../../../../src/companions/bird/configuration/facts.ts';
-import type { Family, Ip } from '../../../../src/ip/address.ts';
+import { type Family, type Ip, parseIp } from '../../../../src/ip/address.ts';
 import { type Cidr, cidrOf, nthIp, parseCidr } from '../../../../src/ip/cidr.ts';
 import { cidrs } from '../../../ip/arbitraries.ts';
 
@@ -25,34 +25,50 @@ export const hostileNames: fc.Arbitrary<string> = fc.oneof(
 const NETWORKS: readonly Cidr[] = ['172.16.0.0/24', '172.16.1.0/24'].map(parseCidr);
 const SIX = parseCidr('fd00::/64');
 
-/** Nodes with hostile names, on two networks, with IPv4, IPv6 or both. */
-const nodes: fc.Arbitrary<Node[]> = fc
-  .uniqueArray(
-    fc.record({
-      name: hostileNames,
-      rack: fc.constantFrom('a', 'b'),
-      reflector: fc.boolean(),
-      families: fc.constantFrom<readonly Family[]>([4], [6], [4, 6]),
-    }),
-    { minLength: 1, maxLength: 8, selector: ({ name }) => name },
-  )
-  .map((all) =>
-    all.map(({ name, rack, reflector, families }, i) => ({
-      name,
-      labels: { rack, ...(reflector && { reflector: 'true' }) },
-      addresses: addressesOf(i, families),
-      subnets: [],
-      backend: { type: 'bgp', data: {} },
-    })),
-  );
+/** Addresses that no router or node has, or that BIRD reads in its own way. */
+const HOSTILE: Record<Family, readonly Ip[]> = {
+  4: ['0.0.0.0', '0.0.0.5', '127.0.0.1', '224.0.0.5', '240.0.0.1', '255.255.255.255'].map(parseIp),
+  6: ['::', '::1', '::5', 'fe80::2ec8:1bff:feab:9e54', 'ff02::5', '::ffff:10.0.0.1', '::ffff:0.0.0.0'].map(
+    parseIp,
+  ),
+};
+
+/** Nodes with hostile names, and the addresses of `hostiles` if any, on two networks, with IPv4, IPv6 or both. */
+const nodesOf = (hostiles: fc.Arbitrary<PerFamily<Ip> | undefined>): fc.Arbitrary<Node[]> =>
+  fc
+    .uniqueArray(
+      fc.record({
+        name: hostileNames,
+        rack: fc.constantFrom('a', 'b'),
+        reflector: fc.boolean(),
+        families: fc.constantFrom<readonly Family[]>([4], [6], [4, 6]),
+        hostile: hostiles,
+      }),
+      { minLength: 1, maxLength: 8, selector: ({ name }) => name },
+    )
+    .map((all) =>
+      all.map(({ name, rack, reflector, families, hostile }, i) => ({
+        name,
+        labels: { rack, ...(reflector && { reflector: 'true' }) },
+        addresses: { ...addressesOf(i, families), ...only(families, hostile) },
+        subnets: [],
+        backend: { type: 'bgp', data: {} },
+      })),
+    );
 
 function addressesOf(i: number, families: readonly Family[]): PerFamily<Ip> {
   const four = nthIp(NETWORKS[i % 2] ?? SIX, i + 1);
   return { ...(families.includes(4) && { 4: four }), ...(families.includes(6) && { 6: nthIp(SIX, i + 1) }) };
 }
 
+function only(families: readonly Family[], addresses: PerFamily<Ip> = {}): PerFamily<Ip> {
+  return Object.fromEntries(
+    families.flatMap((family) => (addresses[family] ? [[family, addresses[family]]] : [])),
+  );
+}
+
 const anyCidr = fc.oneof(cidrs(4), cidrs(6));
-const asNumber = fc.integer({ min: 1, max: 4_294_967_294 });
+const asNumber = fc.integer({ min: 1, max: 4_294_967_295 });
 const seconds = fc.integer({ min: 1, max: 1000 });
 const community = fc.oneof(
   fc.tuple(fc.nat(65535), fc.nat(65535)),
@@ -113,7 +129,13 @@ const bgpFilters: fc.Arbitrary<BgpFilter[]> = fc.uniqueArray(
   { maxLength: 4, selector: ({ name }) => name },
 );
 
-const peerIp = fc.constantFrom(nthIp(NETWORKS[0] ?? SIX, 2), nthIp(NETWORKS[0] ?? SIX, 250), nthIp(SIX, 250));
+const peerIp = fc.oneof(
+  {
+    weight: 5,
+    arbitrary: fc.constantFrom(nthIp(NETWORKS[0] ?? SIX, 2), nthIp(NETWORKS[0] ?? SIX, 250), nthIp(SIX, 250)),
+  },
+  fc.constantFrom(...HOSTILE[4], ...HOSTILE[6]),
+);
 
 const bgpPeer = (filters: readonly BgpFilter[]): fc.Arbitrary<BgpPeer> =>
   record<BgpPeer>(
@@ -172,14 +194,35 @@ const bgpPools: fc.Arbitrary<BgpPool[]> = fc.array(
   { maxLength: 4 },
 );
 
+/** Some that BIRD cannot express. */
+const secrets = fc
+  .oneof(
+    { weight: 10, arbitrary: fc.constant('correct horse; battery { staple } # $\\') },
+    fc.constantFrom('', 'a"; }', 'é', 'a\nb', '\0', 'a'.repeat(81)),
+    fc.string({ unit: 'binary', maxLength: 90 }),
+  )
+  .map((password) => new Map([['secret/key', password]]));
+
 /** A cluster of up to eight nodes as its first node sees it. */
-export const clusters: fc.Arbitrary<BgpFacts> = nodes.chain((all) =>
-  fc.record({ resources: resourcesOf(all), pools: bgpPools }).map((rest) => ({
-    ...rest,
-    nodes: all,
-    secrets: new Map([['secret/key', 'correct horse; battery { staple } # $\\']]),
-    self: selfAt(all, 0),
-  })),
+const clustersOf = (nodes: fc.Arbitrary<Node[]>): fc.Arbitrary<BgpFacts> =>
+  nodes.chain((all) =>
+    fc.record({ resources: resourcesOf(all), pools: bgpPools, secrets }).map((rest) => ({
+      ...rest,
+      nodes: all,
+      self: selfAt(all, 0),
+    })),
+  );
+
+export const clusters = clustersOf(nodesOf(fc.constant(undefined)));
+
+/** One in which some nodes have published addresses that cannot be theirs. */
+export const hostileClusters = clustersOf(
+  nodesOf(
+    fc.oneof(
+      { weight: 5, arbitrary: fc.constant(undefined) },
+      fc.record({ 4: fc.constantFrom(...HOSTILE[4]), 6: fc.constantFrom(...HOSTILE[6]) }),
+    ),
+  ),
 );
 
 /** The same cluster from the point of view of its `index`-th node. */

@@ -233,6 +233,38 @@ test('a session whose password or filter is missing is omitted, with a warning',
   assert.match(filtered.warnings[0] ?? '', /there is no BGPFilter gone/);
 });
 
+test('a node or peer with an address BIRD cannot take is left out and named; the others’ sessions stand', () => {
+  const facts = cluster(3, {
+    bgpPeers: [{ ...PEER, name: 'tor', peerIp: parseIp('10.0.0.9'), asNumber: 1 }],
+  });
+  const sound = ['Node_10_0_0_2', 'Node_10_0_0_3', 'Peer_10_0_0_9'];
+  const names = ({ sessions }: ReturnType<typeof sessionsOf>) => sessions.map(({ name }) => name);
+  assert.deepEqual(names(sessionsOf(facts)), sound);
+  const hostile = ['0.0.0.0', '127.0.0.1', '224.0.0.5', '255.255.255.255', '10.0.0.1'];
+  for (const text of hostile) {
+    const address = parseIp(text);
+    const node = { ...facts.self.node, name: 'n4', addresses: { 4: address } };
+    const seen = sessionsOf({ ...facts, nodes: [...facts.nodes, node] });
+    assert.deepEqual(names(seen), sound, text);
+    assert.equal(seen.warnings.length, 1);
+    const [warning = ''] = seen.warnings;
+    assert.ok(warning.startsWith(`node-to-node mesh: no session with ${text}: `), warning);
+  }
+  const six = { ...facts.self.node, addresses: { ...facts.self.node.addresses, 6: parseIp('fd00::1') } };
+  for (const text of ['::', '::1', 'fe80::2ec8:1bff:feab:9e54', 'ff02::5', '::ffff:10.0.0.2']) {
+    const peer = { ...PEER, name: 'stored', peerIp: parseIp(text), asNumber: 1 };
+    const { bgpPeers } = facts.resources;
+    const seen = sessionsOf({
+      ...facts,
+      self: { ...facts.self, node: six },
+      resources: { ...facts.resources, bgpPeers: [...bgpPeers, peer] },
+    });
+    assert.deepEqual(names(seen), sound, text);
+    const [warning = ''] = seen.warnings;
+    assert.ok(warning.startsWith(`BGPPeer stored: no session with ${text}: `), warning);
+  }
+});
+
 test('a shared router id causes a warning', () => {
   const facts = cluster(1);
   const six = (name: string) => ({ ...facts.self.node, name, addresses: { 6: parseIp('fd00::1') } });
