@@ -33,7 +33,7 @@ const HOSTILE: Record<Family, readonly Ip[]> = {
   ),
 };
 
-/** Nodes with hostile names, and the addresses of `hostiles` if any, on two networks, with IPv4, IPv6 or both. */
+/** Nodes with hostile names, on two networks, with IPv4, IPv6 or both. Some may have one of `hostiles`. */
 const nodesOf = (hostiles: fc.Arbitrary<PerFamily<Ip> | undefined>): fc.Arbitrary<Node[]> =>
   fc
     .uniqueArray(
