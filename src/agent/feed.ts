@@ -39,8 +39,10 @@ export class Feed {
    * change and the view only some time later.
    */
   async remember(previous: PerFamily<Cidr>): Promise<void> {
-    const { facts } = this.#options;
-    const view = await readView(this.#viewFile);
+    const { facts, log } = this.#options;
+    const view = await readView(this.#viewFile, (reason) =>
+      log.warn({ file: this.#viewFile, reason }, 'the saved view is ignored'),
+    );
     if (!view) return;
     await this.#learn(view, false);
     const own = view.nodes.find(({ name }) => name === facts.options.node);

@@ -1,9 +1,10 @@
 import { open, readFile, rename, rm } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { networkToNetConf, readNetwork } from '../cluster/network.ts';
-import type { Node } from '../cluster/node.ts';
-import { NO_RESOURCES, type Resources } from '../cluster/resources.ts';
+import { NO_RESOURCES } from '../cluster/resources.ts';
+import { codeOf, FlatnetError, messageOf } from '../error.ts';
 import type { ClusterView } from './ports/feed.ts';
+import { isNode, isResources } from './view-shape.ts';
 
 const VERSION = 1;
 
@@ -39,31 +40,34 @@ export async function writeView(file: string, { network, nodes, resources }: Clu
   await folder.sync().finally(() => folder.close());
 }
 
-/** Reads the last saved view; undefined when missing or unreadable by this release. */
-export async function readView(file: string): Promise<ClusterView | undefined> {
+/**
+ * Reads the last saved view; undefined when missing or unusable by this release. `ignored` is told why an
+ * existing one is: nothing in the file, however it got there, may keep an agent from starting.
+ */
+export async function readView(
+  file: string,
+  ignored: (reason: string) => void = () => {},
+): Promise<ClusterView | undefined> {
   try {
-    const value: unknown = JSON.parse(await readFile(file, 'utf8'));
-    if (typeof value !== 'object' || value === null) return undefined;
-    const { version, network, nodes, resources } = value as Record<string, unknown>;
-    if (version !== VERSION || !Array.isArray(nodes)) return undefined;
-    return {
-      network: readNetwork(network),
-      resources: resourcesFrom(resources),
-      nodes: nodes.filter(isNode),
-    };
-  } catch {
+    return viewFrom(JSON.parse(await readFile(file, 'utf8')));
+  } catch (error) {
+    if (codeOf(error) !== 'ENOENT') ignored(messageOf(error));
     return undefined;
   }
 }
 
-/** Earlier releases stored no resources. */
-function resourcesFrom(value: unknown): Resources {
-  return typeof value === 'object' && value !== null ? { ...NO_RESOURCES, ...value } : NO_RESOURCES;
+/** Throws CONFIG_INVALID. A node in another shape is left out: one peer must not cost the others. */
+function viewFrom(value: unknown): ClusterView {
+  if (typeof value !== 'object' || value === null) throw invalid('it is no object');
+  const { version, network, nodes, resources } = value as Record<string, unknown>;
+  if (version !== VERSION) throw invalid(`its version is not ${VERSION}`);
+  if (!Array.isArray(nodes)) throw invalid('nodes is no list');
+  // Earlier releases stored no resources, or fewer.
+  const all: unknown = { ...NO_RESOURCES, ...(typeof resources === 'object' && resources) };
+  if (!isResources(all)) throw invalid('resources have another shape');
+  return { network: readNetwork(network), resources: all, nodes: nodes.filter(isNode) };
 }
 
-function isNode(value: unknown): value is Node {
-  if (typeof value !== 'object' || value === null) return false;
-  const { name, labels, addresses, subnets, backend } = value as Partial<Record<keyof Node, unknown>>;
-  const isObject = (field: unknown): boolean => typeof field === 'object' && field !== null;
-  return typeof name === 'string' && Array.isArray(subnets) && [labels, addresses, backend].every(isObject);
+function invalid(text: string): FlatnetError {
+  return new FlatnetError(text, { code: 'CONFIG_INVALID', object: 'the saved view' });
 }
