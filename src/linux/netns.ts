@@ -4,6 +4,8 @@ import * as sys from './sys.ts';
 
 const NETNS_DIR = '/run/netns';
 const OWN = '/proc/thread-self/ns/net';
+const NSFS_MAGIC = 0x6e736673;
+const NS_GET_NSTYPE = 0xb703;
 
 /** A synchronous result: `never` for a promise, so that passing an async callback is a type error. */
 export type Sync<T> = T extends PromiseLike<unknown> ? never : T;
@@ -15,12 +17,19 @@ export function netnsPath(name: string): string {
 
 /**
  * Opens the namespace at a path: `/run/netns/NAME`, `/proc/PID/ns/net`, or one provided by a container
- * runtime. The caller closes the descriptor, which keeps the namespace alive until then.
+ * runtime. The caller closes the descriptor, which keeps the namespace alive until then. Throws IO for
+ * anything else, without waiting for it (a FIFO has no writer) or waking it (a device).
  */
 export function openNetns(path: string): number {
+  let fd: number | undefined;
   try {
-    return fs.openSync(path, 'r');
+    if (!fs.statSync(path).isFile()) throw notNetns(path);
+    fd = fs.openSync(path, fs.constants.O_RDONLY | fs.constants.O_NONBLOCK);
+    if (!isNetns(fd)) throw notNetns(path);
+    return fd;
   } catch (cause) {
+    if (fd !== undefined) fs.closeSync(fd);
+    if (cause instanceof FlatnetError) throw cause;
     const missing = codeOf(cause) === 'ENOENT';
     throw new FlatnetError(missing ? 'no such network namespace' : messageOf(cause), {
       code: missing ? 'NOT_FOUND' : 'IO',
@@ -29,6 +38,16 @@ export function openNetns(path: string): number {
       cause,
     });
   }
+}
+
+/** Only a file of nsfs understands the request: to a device it might mean anything (ioctl_nsfs(2)). */
+function isNetns(fd: number): boolean {
+  if (fs.statfsSync(`/proc/self/fd/${fd}`).type !== NSFS_MAGIC) return false;
+  return sys.ioctl(fd, NS_GET_NSTYPE, new Uint8Array()) === sys.CLONE_NEWNET;
+}
+
+function notNetns(path: string): FlatnetError {
+  return new FlatnetError('not a network namespace', { code: 'IO', operation: 'netns open', object: path });
 }
 
 /**

@@ -2,6 +2,8 @@ import assert from 'node:assert/strict';
 import { execFileSync, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import fs from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { Worker } from 'node:worker_threads';
 import { messageOf } from '../../src/error.ts';
 import { linkAdd, linkDump } from '../../src/linux/link/link.ts';
@@ -120,11 +122,28 @@ kernelTest('the thread returns after an error, after a promise, and from nested 
   assert.equal(nested, netnsId(other));
   assert.equal(netnsId(), own);
   assert.throws(() => withNetns('/proc/self/ns/mnt', () => 0), {
-    code: 'SYSCALL',
-    operation: 'setns',
-    errno: 'EINVAL',
+    code: 'IO',
+    operation: 'netns open',
+    message: /not a network namespace/,
   });
   assert.ok(threadNamespaces().every((id) => id === own));
+});
+
+kernelTest('whatever else is at a path is refused at once', (t) => {
+  const dir = fs.mkdtempSync(join(tmpdir(), 'flatnet-netns-'));
+  t.after(() => fs.rmSync(dir, { recursive: true }));
+  const at = (name: string) => join(dir, name);
+  execFileSync('mkfifo', [at('fifo')]);
+  execFileSync('mknod', [at('device'), 'c', '1', '7']);
+  fs.writeFileSync(at('file'), '');
+  fs.mkdirSync(at('folder'));
+  fs.symlinkSync(at('loop'), at('loop'));
+  fs.symlinkSync(at('fifo'), at('to-fifo'));
+  for (const name of ['fifo', 'to-fifo', 'device', 'file', 'folder'])
+    assert.throws(() => openNetns(at(name)), { code: 'IO', message: /not a network namespace/ }, name);
+  assert.throws(() => openNetns(at('loop')), { code: 'IO', message: /ELOOP/ });
+  for (const kind of ['mnt', 'pid', 'uts', 'user'])
+    assert.throws(() => openNetns(`/proc/self/ns/${kind}`), { message: /not a network namespace/ }, kind);
 });
 
 kernelTest('a process that cannot return to its namespace aborts and says so', (t) => {
