@@ -34,6 +34,8 @@ const REQUIRED: readonly (readonly [name: string, commands: readonly Command[]])
 ];
 /** The version that introduced a command. */
 const SINCE: Partial<Record<Command, Version>> = { CHECK: '0.4.0', GC: '1.1.0', STATUS: '1.1.0' };
+/** A pod's name becomes the alias of its link and part of what people read. */
+const CONTROL = /\p{Cc}/u;
 const KNOWN_ARGS = ['IgnoreUnknown', 'IP', 'MAC'];
 
 type Env = Readonly<Record<string, string | undefined>>;
@@ -139,6 +141,7 @@ function checkIfName(name: string): void {
   }
   if (name === '.' || name === '..') refuse('interface name is . or ..');
   if (/[/:\s]/.test(name)) refuse('interface name contains / or : or whitespace characters');
+  if (CONTROL.test(name)) refuse('interface name contains control characters');
 }
 
 /** `K=V;K=V`. An unknown key is an error unless IgnoreUnknown is set, as every Kubernetes runtime does. */
@@ -148,6 +151,9 @@ function readArgs(text: string): Map<string, string> {
     const [key = '', value, ...more] = pair.split('=');
     if (value === undefined || more.length) {
       throw new CniError(CODE.INVALID_ENVIRONMENT, `ARGS: invalid pair "${pair}"`, 'CNI_ARGS is K=V;K=V');
+    }
+    if (CONTROL.test(pair)) {
+      throw new CniError(CODE.INVALID_ENVIRONMENT, `ARGS: ${key} contains control characters`, 'CNI_ARGS');
     }
     args.set(key, value);
   }

@@ -66,6 +66,15 @@ test('invalid input gives the reference’s codes and texts', () => {
       /^interface name contains \/ or : or whitespace characters$/,
     ],
     [{ CNI_IFNAME: 'e'.repeat(16) }, JSON.stringify(CONF), 4, /^interface name is too long$/],
+    [{ CNI_IFNAME: 'e\u0001' }, JSON.stringify(CONF), 4, /^interface name contains control characters$/],
+    [
+      { CNI_ARGS: 'IgnoreUnknown=1;K8S_POD_NAMESPACE=a;K8S_POD_NAME=web\nflatnet kube-system/dns' },
+      JSON.stringify(CONF),
+      4,
+      /^ARGS: K8S_POD_NAME contains control characters$/,
+    ],
+    [{ CNI_ARGS: 'K8S_POD_NAMESPACE=\u001b[2J' }, JSON.stringify(CONF), 4, /K8S_POD_NAMESPACE contains/],
+    [{ CNI_ARGS: 'K8S_POD_UID=a\u007f' }, JSON.stringify(CONF), 4, /K8S_POD_UID contains/],
     [{ CNI_ARGS: 'A' }, JSON.stringify(CONF), 4, /^ARGS: invalid pair "A"$/],
     [{ CNI_ARGS: 'FOO=1;IP=10.0.0.1' }, JSON.stringify(CONF), 4, /^ARGS: unknown args \[FOO\]$/],
     [
