@@ -4,9 +4,10 @@ import { requestedIps } from '../../src/ipam/requested-ips.ts';
 
 describe('requestedIps', () => {
   it('is empty without a request', () => {
-    for (const args of [undefined, '', 'IgnoreUnknown=1;K8S_POD_NAME=IP=1'])
+    for (const args of [undefined, '', 'IgnoreUnknown=1;K8S_POD_NAME=IP=1', 'IP=', 'IP=;K8S_POD_NAME=a'])
       assert.deepEqual(requestedIps({}, args), []);
     assert.deepEqual(requestedIps({ args: { cni: { labels: [] } }, runtimeConfig: { ips: [] } }), []);
+    assert.deepEqual(requestedIps({ args: { cni: { ips: [''] } }, runtimeConfig: { ips: [''] } }), []);
   });
 
   it('combines all three sources without duplicates or prefix lengths', () => {
@@ -26,7 +27,6 @@ describe('requestedIps', () => {
 
   it('names the malformed source', () => {
     assert.throws(() => requestedIps({}, 'IP=ten'), { code: 'CONFIG_INVALID', object: 'CNI_ARGS' });
-    assert.throws(() => requestedIps({}, 'IP='), { code: 'CONFIG_INVALID', object: 'CNI_ARGS' });
     assert.throws(() => requestedIps({ runtimeConfig: { ips: ['10.1.0.7', 'x'] } }), {
       code: 'CONFIG_INVALID',
       object: 'runtimeConfig.ips[1]',

@@ -29,6 +29,11 @@ const UNSUPPORTED: readonly (readonly [key: string, neutral: unknown])[] = [
   ['portIsolation', false],
 ];
 const UNSUPPORTED_CAPABILITIES = ['portMappings', 'bandwidth', 'infinibandGUID', 'deviceID'];
+/**
+ * Members of a request that only describe it: a port mapping without a host port maps nothing, a burst
+ * without a rate limits nothing.
+ */
+const DESCRIPTIVE = ['containerport', 'protocol', 'hostip', 'ingressburst', 'egressburst'];
 
 /** Whether the agent decides on wiring and addresses: the configuration names neither a bridge nor ranges. */
 export function isOurs(conf: Fields): boolean {
@@ -54,18 +59,29 @@ export function rejectUnsupported(conf: Fields): void {
   const runtime = conf.object('runtimeConfig');
   for (const key of UNSUPPORTED_CAPABILITIES) {
     const value = runtime?.raw(key);
-    const empty = value === undefined || value === '' || (Array.isArray(value) && value.length === 0);
-    if (!empty) throw unsupported(`runtimeConfig.${key}`, value, 'chain the plugin that does this after us');
+    if (asksForAnything(value))
+      throw unsupported(`runtimeConfig.${key}`, value, 'chain the plugin that does this after us');
   }
 }
 
-/** The last of these wins, as in the reference plugin: `args.cni.mac`, CNI_ARGS `MAC=`, `mac` capability. */
+/** Runtimes send zeros, empty texts and empty lists for what a pod does not ask for. */
+function asksForAnything(value: unknown): boolean {
+  if (!value) return false;
+  if (typeof value !== 'object') return true;
+  return Object.entries(value).some(
+    ([key, member]) => !DESCRIPTIVE.includes(key.toLowerCase()) && asksForAnything(member),
+  );
+}
+
+/**
+ * The last of these wins, as in the reference plugin: `args.cni.mac`, CNI_ARGS `MAC=`, `mac` capability. An
+ * empty one asks for nothing.
+ */
 export function readMac(call: Invocation): Mac | undefined {
-  const cni = call.conf.object('args')?.object('cni');
-  const fromArgs = call.args.get('MAC');
+  const optional = (text: string): Mac | undefined => (text === '' ? undefined : parseMac(text));
   return (
-    call.conf.object('runtimeConfig')?.parsed('mac', parseMac) ??
-    (fromArgs ? parseMac(fromArgs) : undefined) ??
-    cni?.parsed('mac', parseMac)
+    call.conf.object('runtimeConfig')?.parsed('mac', optional) ??
+    optional(call.args.get('MAC') ?? '') ??
+    call.conf.object('args')?.object('cni')?.parsed('mac', optional)
   );
 }

@@ -48,18 +48,19 @@ export function podRequests(conf: Fields): PodRequests {
   const annotations = conf.object('runtimeConfig')?.object(ANNOTATIONS) ?? new Fields({});
   for (const name of UNSUPPORTED) {
     const value = annotations.raw(PREFIX + name);
-    if (value !== undefined) throw unsupported(PREFIX + name, value);
+    if (value !== undefined && value !== '') throw unsupported(PREFIX + name, value);
   }
   const list = (name: string): readonly string[] => annotations.parsed(PREFIX + name, readList) ?? [];
   return {
     ips: annotations.parsed(`${PREFIX}ipAddrs`, (text) => readList(text).map(parseIp)) ?? [],
     pools: [...list('ipv4pools'), ...list('ipv6pools')],
-    mac: annotations.parsed(`${PREFIX}hwAddr`, parseMac),
+    mac: annotations.parsed(`${PREFIX}hwAddr`, (text) => (text === '' ? undefined : parseMac(text))),
   };
 }
 
-/** `["10.0.0.1"]`. */
+/** `["10.0.0.1"]`; an empty annotation asks for nothing. */
 function readList(text: string): readonly string[] {
+  if (text === '') return [];
   let value: unknown;
   try {
     value = JSON.parse(text);

@@ -1,7 +1,8 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { Fields } from '../../../src/cluster/fields.ts';
 import { readInvocation } from '../../../src/cni/protocol/invocation.ts';
-import { podIdentity } from '../../../src/cni/protocol/pod.ts';
+import { ANNOTATIONS, podIdentity, podRequests } from '../../../src/cni/protocol/pod.ts';
 
 function identity(args: string, conf: object = {}) {
   const env = { CNI_CONTAINERID: 'c', CNI_IFNAME: 'eth0', CNI_NETNS: '/n', CNI_ARGS: args };
@@ -44,4 +45,14 @@ test('malformed labels are refused, naming the field', () => {
     ],
     'args.cni.labels[1].value',
   );
+});
+
+test('an empty annotation asks for nothing', () => {
+  const names = ['ipAddrs', 'ipv4pools', 'ipv6pools', 'hwAddr', 'floatingIPs', 'ipAddrsNoIpam'];
+  const empty = Object.fromEntries(names.map((name) => [`cni.projectcalico.org/${name}`, '']));
+  assert.deepEqual(podRequests(new Fields({ runtimeConfig: { [ANNOTATIONS]: empty } })), {
+    ips: [],
+    pools: [],
+    mac: undefined,
+  });
 });

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
-import { readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { execFileSync } from 'node:child_process';
+import { readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { HostLocal } from '../../../src/ipam/host-local.ts';
@@ -208,6 +209,17 @@ test('a failed ADD leaves nothing', async (t) => {
   await t.test('with a file that is not a namespace', async () => {
     assert.equal((await refused({ env: { CNI_NETNS: '/etc/passwd' } })).code, 8);
   });
+  await t.test(
+    'with a FIFO that nobody writes to, a folder, a loop, or a namespace of another kind',
+    async () => {
+      const fifo = join(host.dir, 'fifo');
+      execFileSync('mkfifo', [fifo]);
+      const loop = join(host.dir, 'loop');
+      symlinkSync(loop, loop);
+      for (const path of [fifo, host.dir, loop, '/proc/self/ns/mnt', '/dev/null'])
+        assert.equal((await refused({ env: { CNI_NETNS: path } })).code, 8, path);
+    },
+  );
   await t.test('in the node’s own namespace', async () => {
     assert.equal((await refused({ env: { CNI_NETNS: host.path } })).code, 8);
   });
@@ -231,6 +243,8 @@ test('a failed ADD leaves nothing', async (t) => {
       { ipMasq: true, bridge: 'cni7', ipam: { type: 'host-local', ranges: [[{ subnet: '10.7.0.0/24' }]] } },
       { ipMasq: true, ipMasqBackend: 'iptables' },
       { runtimeConfig: { portMappings: [{ hostPort: 80, containerPort: 80, protocol: 'tcp' }] } },
+      { runtimeConfig: { portMappings: [{ HostPort: 0 }, { HostPort: 80, ContainerPort: 80 }] } },
+      { runtimeConfig: { bandwidth: { ingressRate: 0, egressRate: 1_000_000 } } },
     ]) {
       const error = await refused({ pod, conf });
       assert.equal(error.code, 2, JSON.stringify(conf));
@@ -249,6 +263,26 @@ test('a failed ADD leaves nothing', async (t) => {
     );
     await must(host, 'DEL', { pod: other, id: 'other', conf });
   });
+});
+
+test('an ADD that asks for nothing special is served, however the runtime writes nothing', async (t) => {
+  await using host = new Host();
+  for (const runtimeConfig of [
+    { portMappings: [{ hostPort: 0, containerPort: 80, protocol: 'tcp', hostIP: '' }] },
+    { portMappings: [{ HostPort: 0, ContainerPort: 80, Protocol: 'tcp' }, { containerPort: 81 }] },
+    { portMappings: [], bandwidth: null, mac: null, ips: null },
+    { bandwidth: {} },
+    { bandwidth: { ingressRate: 0, ingressBurst: 0, egressRate: 0, egressBurst: 0 } },
+    { bandwidth: { IngressRate: 0, IngressBurst: 4_294_967_295 } },
+    { mac: '', ips: [] },
+    { ips: [''], infinibandGUID: '', deviceID: '' },
+  ]) {
+    await t.test(JSON.stringify(runtimeConfig), async () => {
+      using pod = new Pod();
+      await must(host, 'ADD', { pod, conf: { runtimeConfig }, env: { CNI_ARGS: 'IP=;MAC=' } });
+      await must(host, 'DEL', { pod });
+    });
+  }
 });
 
 test('DEL succeeds in every broken situation and frees the address', async (t) => {
