@@ -50,17 +50,17 @@ const MAY_IMPORT: Readonly<Record<string, string>> = {
     'cluster cni/addresses cni/context.ts cni/protocol cni/records cni/state.ts cni/wiring ip ipam linux',
   'cni/shim': 'cni/protocol cni/records/noted-del.ts',
   agent:
-    'agent backends cluster cni companions desired firewall ip ipam linux state store/open.ts store/ports store/view-file.ts wiring',
+    'agent backends cluster cni companions desired firewall ip ipam state store/open.ts store/ports store/view-file.ts wiring',
   'agent/api': 'companions/companion.ts',
   'agent/underlay': 'cluster ip linux state',
   runtime: 'cluster cni ip linux',
-  lab: 'agent backends cluster companions ip ipam lab linux runtime store/open.ts store/ports',
+  lab: 'agent backends cluster companions ip ipam lab linux',
   'lab/record': 'agent cluster linux',
   'lab/machine': 'agent cluster ip lab/record linux store/open.ts store/ports cni/shim',
   'lab/bgp': 'agent cluster companions ip lab/machine lab/record linux',
   'lab/pods': 'cluster cni ip lab/machine lab/record linux runtime',
   'lab/inspect': 'agent cluster ip ipam lab/bgp lab/machine lab/pods lab/record linux store/ports',
-  cli: 'agent cli cluster cni companions ip ipam lab linux runtime state store/embedded store/ports trace',
+  cli: 'agent cli cluster companions ip ipam lab runtime store/embedded store/ports',
   'cli/shared': 'agent cluster ipam lab store/open.ts store/ports',
 };
 
