@@ -6,6 +6,7 @@ import { type Desired, type Facts as DesiredFacts, desiredState } from '../desir
 import { Memo } from '../desired/memo.ts';
 import { messageOf } from '../error.ts';
 import type { Log } from '../log.ts';
+import { problemText } from '../problem.ts';
 import type { Contribution } from '../state/contributions.ts';
 import type { Miss, Resolve } from '../state/kinds/fdb.ts';
 import type { LinkItem } from '../state/kinds/link.ts';
@@ -182,9 +183,9 @@ export class Loop extends EventEmitter<LoopEvents> implements Disposable {
 
   #apply(computed: Computed): void {
     const { desired } = computed;
-    for (const warning of desired.warnings) {
-      if (!this.#computed?.desired.warnings.includes(warning))
-        this.#log.warn({ warning }, 'the network is incomplete');
+    const known = this.#computed?.desired.warnings.map(problemText) ?? [];
+    for (const warning of desired.warnings.map(problemText)) {
+      if (!known.includes(warning)) this.#log.warn({ warning }, 'the network is incomplete');
     }
     this.#computed = computed;
     this.#toSettle = computed;

@@ -1,6 +1,7 @@
 import type { LocalPod, Underlay } from '../cluster/node.ts';
 import type { Companions } from '../companions/companions.ts';
 import type { Cidr } from '../ip/cidr.ts';
+import { type Problem, problemFrom } from '../problem.ts';
 import type { Facts } from './facts.ts';
 import type { Loop, LoopStatus } from './loop.ts';
 import { notReady } from './readiness.ts';
@@ -22,8 +23,8 @@ export type AgentStatus = {
   readonly peers: number;
   readonly pods: readonly LocalPod[];
   readonly reconcile: LoopStatus;
-  /** Other problems, each with cause and fix. */
-  readonly warnings: readonly string[];
+  /** All that is wrong, apart from the reason it is not ready. */
+  readonly problems: readonly Problem[];
   readonly store: {
     /** Whether the store confirms this node's place in the cluster. */
     readonly connected: boolean;
@@ -36,7 +37,7 @@ export type StatusSources = {
   readonly loop: Loop;
   readonly companions: Companions;
   /** Foreign firewall rules that affect pods. */
-  readonly firewall: { readonly problems: readonly string[] };
+  readonly firewall: { readonly problems: readonly Problem[] };
 };
 
 export function agentStatus({ facts, loop, companions, firewall }: StatusSources): AgentStatus {
@@ -55,17 +56,25 @@ export function agentStatus({ facts, loop, companions, firewall }: StatusSources
     peers: (facts.nodes ?? []).filter(({ name }) => name !== node).length,
     pods: facts.pods.list(),
     reconcile: loop.status,
-    warnings: [
+    problems: [
+      ...failures(loop, reason),
       ...loop.reconciler.warnings,
       ...(loop.computed?.desired.warnings ?? []),
       ...companions.warnings,
       ...firewall.problems,
-    ],
+    ].map(problemFrom),
     store: { connected: facts.isMember },
   };
 }
 
-/** The agent's reported problems, except the reason it is not ready. */
-export function problemsOf({ notReady = '', reconcile, warnings }: AgentStatus): readonly string[] {
-  return [...reconcile.failures.filter((text) => !notReady.includes(text)), ...warnings];
+/** What the kernel refuses, apart from what already makes the node not ready. */
+function failures({ status }: Loop, notReady = ''): Problem[] {
+  return status.failures
+    .filter((text) => !notReady.includes(text))
+    .map((what) => ({ severity: 'error', what }));
+}
+
+/** Whether the node does what it says: it takes pods, and those it has reach what they should. */
+export function isWell({ ready, problems }: Pick<AgentStatus, 'ready' | 'problems'>): boolean {
+  return ready && problems.every(({ severity }) => severity !== 'error');
 }

@@ -1,21 +1,21 @@
 import { askAgent } from '../agent/api/client.ts';
-import { type AgentStatus, problemsOf } from '../agent/status.ts';
+import { type AgentStatus, isWell } from '../agent/status.ts';
 import { podTitle } from '../cluster/node.ts';
+import { problemText } from '../problem.ts';
 import { type AgentSocketOptions, agentSocket, agentSocketOptions } from './shared/agent-socket.ts';
 import { newCommand } from './shared/commands.ts';
 import { EXIT, Exit } from './shared/failure.ts';
 import { print, table } from './shared/output.ts';
 
 export const command = agentSocketOptions(
-  newCommand('Show the state, pods and problems of a node’s agent. Exit status 1 if it cannot take pods.', [
-    'flatnet status',
-    'flatnet status --node node1 --lab flatnet',
-    'flatnet status --json',
-  ]),
+  newCommand(
+    'Show the state, pods and problems of a node’s agent. Exit status 1 if it cannot do what it should.',
+    ['flatnet status', 'flatnet status --node node1 --lab flatnet', 'flatnet status --json'],
+  ),
 ).action(async (options: AgentSocketOptions) => {
   const status = await askAgent<AgentStatus>(agentSocket(options), { op: 'status' });
   print(status, options.json, statusText);
-  if (!status.ready) throw new Exit(EXIT.failed);
+  if (!isWell(status)) throw new Exit(EXIT.failed);
 });
 
 function statusText(status: AgentStatus): string {
@@ -42,7 +42,7 @@ function statusText(status: AgentStatus): string {
     ['POD', 'ADDRESSES', 'HOST DEVICE'],
     status.pods.map((pod) => [podTitle(pod), pod.addresses.join(' '), pod.hostDevice]),
   );
-  const trouble = problemsOf(status).map((text) => `! ${text}`);
+  const trouble = status.problems.map((problem) => `! ${problemText(problem)}`);
   return [
     facts.map(([name, text]) => `${name.padEnd(width)}  ${text}`).join('\n'),
     pods || 'no pods',

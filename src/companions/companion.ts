@@ -3,6 +3,7 @@ import type { Node, Self } from '../cluster/node.ts';
 import type { Resources } from '../cluster/resources.ts';
 import type { Assigner } from '../ipam/assigner.ts';
 import type { Log } from '../log.ts';
+import type { Reported } from '../problem.ts';
 import type { LinkItem } from '../state/kinds/link.ts';
 
 /**
@@ -49,8 +50,8 @@ export interface Companion<Facts = unknown> extends AsyncDisposable {
   readonly facts?: Facts | undefined;
   /** Why this node can't take pods; undefined when it can. */
   readonly problem?: string | undefined;
-  /** Problems that don't keep the node from taking pods, human-readable. */
-  readonly warnings?: readonly string[];
+  /** Problems that don't keep the node from taking pods. */
+  readonly warnings?: readonly Reported[];
   /**
    * Called whenever the cluster changes, before the desired state is computed from it; `facts` must reflect
    * it on return.

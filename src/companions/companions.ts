@@ -3,6 +3,7 @@ import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { logFailure } from '../async/background.ts';
 import { Queue } from '../async/queue.ts';
+import type { Reported } from '../problem.ts';
 import type { LinkItem } from '../state/kinds/link.ts';
 import type {
   ClusterFacts,
@@ -84,7 +85,7 @@ export class Companions extends EventEmitter<{ changed: [] }> implements AsyncDi
     return this.#current?.problem;
   }
 
-  get warnings(): readonly string[] {
+  get warnings(): readonly Reported[] {
     return this.#current?.warnings ?? [];
   }
 

@@ -6,6 +6,7 @@ import type { Resources } from '../cluster/resources.ts';
 import { FAMILIES, type Family } from '../ip/address.ts';
 import { podNetworks } from '../masquerade/pod-networks.ts';
 import { masqueradeItems } from '../masquerade/table.ts';
+import type { Problem } from '../problem.ts';
 import type { Contribution } from '../state/contributions.ts';
 import { familyMtu, podMtu } from './pod-mtu.ts';
 
@@ -30,11 +31,12 @@ export function nodePart(network: Network, self: Self, resources: Resources): No
   const configured = configuredBackend(network, resources);
   const { backend, options } = configured;
   const used = FAMILIES.filter((family) => network.pools[family]);
-  const warnings: string[] = [];
+  const warnings: Problem[] = [];
   const usable = used.filter((family) => {
     const refusal = refusalOf(self, configured, family);
-    const warning = refusal ?? (family === 6 ? narrowPath(self, configured) : undefined);
-    if (warning !== undefined) warnings.push(`IPv${family}: ${warning}`);
+    const narrow = family === 6 ? narrowPath(self, configured) : undefined;
+    if (refusal !== undefined) warnings.push({ severity: 'error', what: `IPv${family}: ${refusal}` });
+    else if (narrow !== undefined) warnings.push({ severity: 'warning', what: `IPv${family}: ${narrow}` });
     return refusal === undefined;
   });
   const devices = usable.flatMap((family) => {

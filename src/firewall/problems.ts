@@ -1,5 +1,6 @@
 import { type Family, familyOf } from '../ip/address.ts';
 import { type Cidr, lastIp, nthIp } from '../ip/cidr.ts';
+import { type Problem, problemText } from '../problem.ts';
 import { isOurTable } from '../state/ownership.ts';
 import type { ForwardFacts } from './facts.ts';
 import type { Packet } from './rules/packet.ts';
@@ -17,14 +18,14 @@ import { drops } from './rules/verdict.ts';
  * set the policy of FORWARD to drop, firewalld ends its chain with a reject. Only certain drops are reported:
  * a chain with a rule that may accept the packets on conditions we cannot evaluate is left out.
  */
-export async function forwardProblems(ruleset: Ruleset, facts: ForwardFacts): Promise<string[]> {
+export async function forwardProblems(ruleset: Ruleset, facts: ForwardFacts): Promise<Problem[]> {
   const forward = await foreignChains(ruleset, NF_INET_FORWARD);
   if (forward.length === 0) return [];
   // Marks set by a nat chain concern the packets it translates.
   const before = (await foreignChains(ruleset, NF_INET_PRE_ROUTING)).filter(
     ({ chain }) => chain.type !== 'nat',
   );
-  const problems = new Set<string>();
+  const problems = new Map<string, Problem>();
   for (const network of facts.networks) {
     const family = familyOf(network);
     const passes = ({ chain }: Passed): boolean => chain.family === 'inet' || chain.family === IP[family];
@@ -32,11 +33,13 @@ export async function forwardProblems(ruleset: Ruleset, facts: ForwardFacts): Pr
       // Their verdict is ignored, but the marks they set may decide in later chains.
       for (const { chain, table } of before.filter(passes)) await drops(chain, packet, table);
       for (const { chain, table } of forward.filter(passes)) {
-        if (await drops(chain, packet, table)) problems.add(problem(chain, family, network));
+        if (!(await drops(chain, packet, table))) continue;
+        const found = problem(chain, family, network);
+        problems.set(problemText(found), found);
       }
     }
   }
-  return [...problems];
+  return [...problems.values()];
 }
 
 const IP = { 4: 'ip', 6: 'ip6' } as const;
@@ -61,9 +64,9 @@ function packets(network: Cidr, { podDevice, outDevice }: ForwardFacts): Packet[
   ];
 }
 
-function problem(chain: BaseChain, family: Family, network: Cidr): string {
-  const where = `${chain.family} ${chain.table} ${chain.chain}`;
-  return `pods are cut off: nft chain ${where} drops ${network}: ${fix(chain, family, network)}`;
+function problem(chain: BaseChain, family: Family, network: Cidr): Problem {
+  const cause = `nft chain ${chain.family} ${chain.table} ${chain.chain} drops ${network}`;
+  return { severity: 'error', what: 'pods are cut off', cause, fix: fix(chain, family, network) };
 }
 
 /** Returns the commands that make the chain accept the network. */

@@ -4,6 +4,7 @@ import { Latest } from '../async/latest.ts';
 import { messageOf } from '../error.ts';
 import { NETLINK_NETFILTER, NetlinkSocket } from '../linux/netlink/socket.ts';
 import type { Log } from '../log.ts';
+import { type Problem, problemText } from '../problem.ts';
 import type { ForwardFacts } from './facts.ts';
 import { forwardProblems } from './problems.ts';
 import { readRuleset } from './read.ts';
@@ -19,7 +20,7 @@ const REST = 5000;
 /** Scans the node's firewalls when the facts change, and when it is notified of foreign nftables changes. */
 export class ForwardWatch {
   /** The latest result of `forwardProblems`. */
-  problems: readonly string[] = [];
+  problems: readonly Problem[] = [];
   readonly #log: Log;
   readonly #scans: Latest;
   #facts: ForwardFacts | undefined;
@@ -60,10 +61,11 @@ export class ForwardWatch {
     }
   }
 
-  #onProblems(problems: readonly string[]): void {
+  #onProblems(problems: readonly Problem[]): void {
     this.#failure = '';
-    for (const problem of problems) {
-      if (!this.problems.includes(problem)) this.#log.warn({ problem }, 'pods are cut off');
+    const known = this.problems.map(problemText);
+    for (const problem of problems.map(problemText)) {
+      if (!known.includes(problem)) this.#log.warn({ problem }, 'pods are cut off');
     }
     this.problems = problems;
   }

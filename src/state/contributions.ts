@@ -1,3 +1,4 @@
+import type { Reported } from '../problem.ts';
 import { devicesOf, type Item, type KernelState, keyOf, same } from './item.ts';
 
 /** Precedence when two owners want the same key. */
@@ -20,7 +21,7 @@ export type Contribution = {
   readonly owner: Owner;
   readonly items: readonly Item[];
   /** The owner's problems, for people. */
-  readonly warnings: readonly string[];
+  readonly warnings: readonly Reported[];
 };
 
 type Claim = { readonly item: Item; readonly by: Contribution };
@@ -38,7 +39,7 @@ export class Composition {
   readonly #rivals = new Map<string, Claim[]>();
   /** Contributions with warnings. */
   readonly #warners = new Set<Contribution>();
-  #warnings: readonly string[] | undefined;
+  #warnings: readonly Reported[] | undefined;
   /** Number of items that involve each device. */
   readonly #devices = new Map<string, number>();
   /** During an update: the former item of each touched key. */
@@ -63,7 +64,7 @@ export class Composition {
    * Owners' problems and lost claims, for people. Remains the same list until something in it may have
    * changed.
    */
-  get warnings(): readonly string[] {
+  get warnings(): readonly Reported[] {
     const ofOwners = () => [...this.#warners].sort(byPrecedence).flatMap(({ warnings }) => warnings);
     this.#warnings ??= [...ofOwners(), ...this.#conflicts()];
     return this.#warnings;

@@ -3,6 +3,7 @@ import { Backoff } from '../async/backoff.ts';
 import { Queue } from '../async/queue.ts';
 import { messageOf } from '../error.ts';
 import type { Log } from '../log.ts';
+import { problemText, type Reported } from '../problem.ts';
 import { Alarm } from './alarm.ts';
 import type { Contribution } from './contributions.ts';
 import { Convergence } from './convergence.ts';
@@ -81,7 +82,7 @@ export class Reconciler implements Disposable {
   #isClosed = false;
   /** Whether the last run left something undone. */
   #wasIncomplete = false;
-  #warnings: readonly string[] = [];
+  #warnings: readonly Reported[] = [];
   /** Checks of reported contradictions, still to be made. */
   #suspicions: (() => boolean)[] = [];
   /** Earliest time of the next full read, by `performance.now`. */
@@ -169,7 +170,7 @@ export class Reconciler implements Disposable {
   }
 
   /** Owners' problems and lost claims, for people. */
-  get warnings(): readonly string[] {
+  get warnings(): readonly Reported[] {
     return this.#warnings;
   }
 
@@ -220,10 +221,10 @@ export class Reconciler implements Disposable {
     if (isWork) this.#schedule(0);
   }
 
-  #warn(warnings: readonly string[]): void {
+  #warn(warnings: readonly Reported[]): void {
     if (warnings === this.#warnings) return;
-    const known = new Set(this.#warnings);
-    const fresh = warnings.filter((text) => !known.has(text));
+    const known = new Set(this.#warnings.map(problemText));
+    const fresh = warnings.map(problemText).filter((text) => !known.has(text));
     this.#warnings = warnings;
     if (fresh.length === 0) return;
     const shown = fresh.slice(0, MAX_LOGGED);

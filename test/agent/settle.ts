@@ -58,10 +58,10 @@ async function differences(cluster: Cluster): Promise<string[]> {
 async function content(cluster: Cluster, node: TestNode): Promise<void> {
   const status = await agentStatus(cluster.lab, node.name);
   assert.ok(status, `the agent of ${node.name} answers`);
-  const { ready, notReady, reconcile, warnings, pods } = status;
+  const { ready, notReady, problems, pods } = status;
   assert.deepEqual(
-    { ready, notReady, failures: reconcile.failures, warnings },
-    { ready: true, notReady: undefined, failures: [], warnings: [] },
+    { ready, notReady, problems },
+    { ready: true, notReady: undefined, problems: [] },
     node.name,
   );
   assert.deepEqual(

@@ -11,6 +11,7 @@ import { Memo } from '../../src/desired/memo.ts';
 import { podMtu } from '../../src/desired/pod-mtu.ts';
 import { type Family, type Ip, parseIp } from '../../src/ip/address.ts';
 import { nthIp, parseCidr } from '../../src/ip/cidr.ts';
+import { problemText } from '../../src/problem.ts';
 import { command } from '../../src/state/print.ts';
 import { factsOf, networkOf, nodesOf, type Plan, plans, selfOf } from '../backends/cluster.ts';
 import { composedState } from './composed.ts';
@@ -105,7 +106,7 @@ test('pod MTU: the narrowest path to a peer counts, a configured MTU overrides i
     const facts = factsOf({ ...PLAN, ...plan });
     const self = { ...facts.self, underlay: { ...facts.self.underlay, pathMtu } };
     const { items, mtu, warnings } = composedState({ ...facts, self });
-    assert.deepEqual(warnings, warned);
+    assert.deepEqual(warnings.map(problemText), warned);
     const devices = items.flatMap((item) => (item.kind === 'link' ? [`${item.name} ${item.mtu}`] : []));
     return [mtu, ...devices];
   };
@@ -208,12 +209,15 @@ test('two peers that claim one subnet: the first wins, the other is reported', (
 test('host-gw: peers off the link, and a node behind NAT', () => {
   const plan: Plan = { ...PLAN, backend: { Type: 'host-gw' }, networks: 3 };
   const off = composedState(factsOf(plan));
-  assert.match(off.warnings[0] ?? '', /^node1: its address 172\.17\.0\.3 is not on a network of eth0/);
+  assert.match(
+    problemText(off.warnings[0] ?? ''),
+    /^node1: its address 172\.17\.0\.3 is not on a network of eth0/,
+  );
   const facts = factsOf({ ...plan, networks: 1 });
   const node = { ...facts.self.node, addresses: { 4: parseIp('198.51.100.1') } };
   const { warnings, items } = composedState({ ...facts, self: { ...facts.self, node } });
   assert.match(
-    warnings[0] ?? '',
+    problemText(warnings[0] ?? ''),
     /^IPv4: peers know this node as .*, which is not the address of eth0, so there is NAT/,
   );
   assert.ok(items.every((item) => item.kind !== 'route'));
@@ -276,7 +280,7 @@ test('an underlay too narrow for IPv6 in a tunnel: IPv4 keeps working, and pods 
   const facts = factsOf({ ...PLAN, families: [4, 6], backend: { Type: 'vxlan' } });
   const narrow = { ...facts.self, underlay: { ...facts.self.underlay, mtu: 1300 } };
   const { items, warnings, mtu } = composedState({ ...facts, self: narrow });
-  assert.deepEqual(warnings, [
+  assert.deepEqual(warnings.map(problemText), [
     'IPv6: the MTU of eth0 leaves 1230 bytes for a packet, and IPv6 needs 1280: raise it',
   ]);
   assert.equal(mtu, 1280);

@@ -10,6 +10,7 @@ import { parseCidr } from '../../src/ip/cidr.ts';
 import { NETLINK_NETFILTER, NetlinkSocket } from '../../src/linux/netlink/socket.ts';
 import { withNetns } from '../../src/linux/netns.ts';
 import { applyRuleset } from '../../src/linux/nftables/ruleset.ts';
+import { problemText } from '../../src/problem.ts';
 import { kernelTest, type Sandbox, sandbox } from '../linux/sandbox.ts';
 
 // A node that forwards, a pod on its `cali…`, another node behind its `eth0`; our report on a ruleset must
@@ -222,9 +223,9 @@ for (const [part, cases] of [
       const check = async (family: 4 | 6): Promise<void> => {
         const i = family === 4 ? 0 : 1;
         const network = family === 4 ? NETWORK : NETWORK6;
-        const said = problems.filter((text) => text.includes(`drops ${network}`));
+        const said = problems.filter(({ cause }) => cause?.includes(`drops ${network}`));
         const wanted = is[family] === 'dropped' ? 1 : 0;
-        assert.equal(said.length, wanted, `${what}, IPv${family}: ${problems.join('; ')}`);
+        assert.equal(said.length, wanted, `${what}, IPv${family}: ${problems.map(problemText).join('; ')}`);
         if (is[family] === 'doubtful') return;
         const within = is[family] === 'dropped' ? DROPPED_AFTER : 20;
         const [out, back] = await Promise.all([
@@ -248,8 +249,8 @@ kernelTest('the suggested fix works', async (t) => {
   await applyRuleset(drop(''), { netns: node.netns });
   const problems = await forwardProblems(readRuleset(socket), FACTS);
   assert.equal(problems.length, 2);
-  for (const text of problems) {
-    for (const command of text.slice(text.indexOf('nft insert')).split('; ')) node.run(...command.split(' '));
+  for (const { fix = '' } of problems) {
+    for (const command of fix.split('; ')) node.run(...command.split(' '));
   }
   assert.deepEqual(await forwardProblems(readRuleset(socket), FACTS), []);
 });

@@ -8,6 +8,7 @@ import { agentStatus } from '../../src/lab/machine/agent.ts';
 import type { Lab } from '../../src/lab/record/lab.ts';
 import { netnsOf } from '../../src/lab/record/names.ts';
 import { up } from '../../src/lab/up.ts';
+import { problemText } from '../../src/problem.ts';
 import { kernelTest } from '../linux/sandbox.ts';
 
 // A foreign firewall on a node: the agent reports that it drops pods' packets, for as long as it does.
@@ -18,7 +19,7 @@ async function told(lab: Lab, node: string, holds: (warnings: string) => boolean
   const deadline = performance.now() + PATIENCE;
   for (;;) {
     const status = await agentStatus(lab, node);
-    const warnings = status?.warnings.join('\n');
+    const warnings = status?.problems.map(problemText).join('\n');
     if (warnings !== undefined && holds(warnings)) return warnings;
     assert.ok(performance.now() < deadline, `the agent says: ${warnings}`);
     await sleep(100);
@@ -51,7 +52,7 @@ for (const { what, conf, device } of CASES) {
     nft('add table ip filter');
     nft('add chain ip filter FORWARD { type filter hook forward priority 0 ; policy drop ; }');
     const text = await told(lab, 'node1', (warnings) => warnings !== '');
-    assert.match(text, /^pods are cut off: nft chain ip filter FORWARD drops 10\.93\.0\.0\/16: /);
+    assert.match(text, /^pods are cut off: nft chain ip filter FORWARD drops 10\.93\.0\.0\/16; iptables /);
     assert.match(text, /iptables -I FORWARD -s 10\.93\.0\.0\/16 -j ACCEPT; iptables -I FORWARD -d /);
     const { nodes, problems } = await labStatus(lab);
     assert.deepEqual([nodes[0]?.agent, problems], ['ready', [`node1: ${text}`]]);

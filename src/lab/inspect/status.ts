@@ -1,9 +1,10 @@
-import { type AgentStatus, problemsOf } from '../../agent/status.ts';
+import type { AgentStatus } from '../../agent/status.ts';
 import type { Network } from '../../cluster/network.ts';
 import { messageOf } from '../../error.ts';
 import type { Family } from '../../ip/address.ts';
 import { type BlockUsage, usage } from '../../ipam/blocks/usage.ts';
 import { listNetns } from '../../linux/netns.ts';
+import { problemText } from '../../problem.ts';
 import type { Member } from '../../store/ports/membership.ts';
 import { type Sessions, sessionsOfNode } from '../bgp/sessions.ts';
 import { torProblems } from '../bgp/tor.ts';
@@ -144,7 +145,7 @@ function nodeProblems(
   if (agent === 'not ready')
     problems.push(`${name}: not ready: ${status?.notReady ?? 'the agent is starting'}`);
   if (status?.store.connected === false) problems.push(`${name}: the agent is not connected to the store`);
-  if (status) problems.push(...problemsOf(status).map((text) => `${name}: ${text}`));
+  if (status) problems.push(...status.problems.map((each) => `${name}: ${problemText(each)}`));
   return problems;
 }
 

@@ -4,6 +4,7 @@ import { test } from 'node:test';
 import { readNetwork } from '../../../src/cluster/network.ts';
 import { agentStatus } from '../../../src/lab/machine/agent.ts';
 import { withStore } from '../../../src/lab/machine/store.ts';
+import { problemText } from '../../../src/problem.ts';
 import { NO_KERNEL } from '../../state/namespace.ts';
 import { BgpCluster, until } from './bgp-cluster.ts';
 
@@ -30,8 +31,10 @@ async function untilWhole(cluster: BgpCluster, backend: string): Promise<void> {
     const all = await Promise.all(cluster.nodes.map((node) => agentStatus(cluster.lab, node)));
     return all.flatMap((status) => {
       if (!status) return ['no answer'];
-      const { ready, warnings, node, notReady = '' } = status;
-      return ready && status.backend === backend ? warnings : [`${node}: ${status.backend}, ${notReady}`];
+      const { ready, problems, node, notReady = '' } = status;
+      return ready && status.backend === backend
+        ? problems.map(problemText)
+        : [`${node}: ${status.backend}, ${notReady}`];
     });
   });
 }
