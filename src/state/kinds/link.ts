@@ -5,6 +5,7 @@ import type { BridgePort } from '../../linux/link/bridge.ts';
 import { type Link, type LinkChanges, linkAdd, linkDelete, linkSet } from '../../linux/link/link.ts';
 import type { Request } from '../../linux/netlink/message.ts';
 import { type AnyItem, type Change, equal, type Items, isOf, words } from '../kind.ts';
+import { portCommand, withoutPortState, wrongPortSettings } from '../link-types/bridge-port.ts';
 import { type CreatedLink, findLinkType, linkTypeOf } from '../link-types/registry.ts';
 import { OUR_ALIAS } from '../ownership.ts';
 import type {
@@ -75,7 +76,7 @@ export const link: RtnetlinkKind<LinkItem> = {
     return (
       actual.up === wanted.up &&
       actual.renamed === undefined &&
-      wrongIn(actual.port, wanted.port) === undefined &&
+      wrongPortSettings(actual.port, wanted.port) === undefined &&
       compared.every((name) => wanted[name] === undefined || wanted[name] === actual[name]) &&
       (wanted.link.type === 'existing' || equal(actual.link, wanted.link))
     );
@@ -219,7 +220,9 @@ function contradiction(
   const name = nameOf(event.value.dev);
   const wanted = name === undefined ? undefined : linkIn(desired, name);
   if (wanted?.master === undefined) return undefined;
-  return !gone && wrongIn(event.value.port, wanted.port) === undefined ? undefined : `bridge port ${name}`;
+  return !gone && wrongPortSettings(event.value.port, wanted.port) === undefined
+    ? undefined
+    : `bridge port ${name}`;
 }
 
 function requests({ action, item, was }: Change<LinkItem>, index: Index): readonly Request[] {
@@ -257,7 +260,7 @@ function linkChanges(item: LinkItem, was: LinkItem | undefined, index: Index): L
     wanted === present ? undefined : wanted;
   const newMaster = changed(master, was?.master);
   // A new port has the kernel's defaults.
-  const newPort = newMaster === undefined ? wrongIn(was?.port, port) : withoutState(port);
+  const newPort = newMaster === undefined ? wrongPortSettings(was?.port, port) : withoutPortState(port);
   const isOther = link.type !== 'existing' && link.type === was?.link.type && !equal(link, was.link);
   return {
     up: changed(up, was?.up),
@@ -322,7 +325,7 @@ function changeCommand(item: LinkItem, was: LinkItem): string {
   );
   const { link } = item;
   const isOther = link.type !== 'existing' && !equal(link, was.link);
-  const wrong = wrongIn(was.port, item.port);
+  const wrong = wrongPortSettings(was.port, item.port);
   const { renamed } = was;
   return [
     renamed === undefined ? '' : `ip link set ${renamed} down && ip link set ${renamed} name ${item.name}`,
@@ -332,45 +335,4 @@ function changeCommand(item: LinkItem, was: LinkItem): string {
   ]
     .filter((part) => part !== '')
     .join(' && ');
-}
-
-/** The settings of a port that the kernel has otherwise; undefined for none. One that it lacks is right. */
-function wrongIn(actual: BridgePort = {}, wanted: BridgePort = {}): BridgePort | undefined {
-  const present = new Map<string, unknown>(Object.entries(actual));
-  const wrong = Object.entries(wanted).filter(([name, value]) => (present.get(name) ?? value) !== value);
-  return wrong.length === 0 ? undefined : Object.fromEntries(wrong);
-}
-
-/** A port gets its state from the kernel as soon as it has a carrier. */
-function withoutState(port: BridgePort | undefined): BridgePort | undefined {
-  if (!port) return undefined;
-  const { forwarding: _, ...settings } = port;
-  return settings;
-}
-
-/** The options of `ip link set … type bridge_slave`, in the order in which they are shown. */
-const PORT_OPTIONS: Readonly<Record<keyof BridgePort, string>> = {
-  forwarding: 'state',
-  hairpin: 'hairpin',
-  learning: 'learning',
-  flood: 'flood',
-  multicastFlood: 'mcast_flood',
-  broadcastFlood: 'bcast_flood',
-  isolated: 'isolated',
-  locked: 'locked',
-  neighbourSuppression: 'neigh_suppress',
-  proxyArp: 'proxy_arp',
-  bpduGuard: 'guard',
-  rootBlock: 'root_block',
-  vlanTunnel: 'vlan_tunnel',
-};
-
-function portCommand(name: string, port: BridgePort): string {
-  const values = new Map<string, unknown>(Object.entries(port));
-  const options = Object.entries(PORT_OPTIONS).flatMap(([each, option]) => {
-    const value = values.get(each);
-    if (value === undefined) return [];
-    return [option === 'state' ? 'state 3' : `${option} ${value ? 'on' : 'off'}`];
-  });
-  return words('ip link set', name, 'type bridge_slave', ...options);
 }
