@@ -1,6 +1,6 @@
-import { type Ip, ipFromBytes, ipToBytes } from '../../ip/address.ts';
+import { type Ip, ipToBytes } from '../../ip/address.ts';
 import type { Attributes, Writer } from '../netlink/message.ts';
-import type { LinkKind } from './kind.ts';
+import { endpointOf, type LinkKind } from './kind.ts';
 
 const IFLA_IPTUN_LINK = 1;
 const IFLA_IPTUN_LOCAL = 2;
@@ -43,14 +43,10 @@ function write(writer: Writer, { local, remote, dev, ttl, pmtudisc }: Ipip): voi
 }
 
 function read(attributes: Attributes): Ipip {
-  const ip = (type: number): Ip | undefined => {
-    const bytes = attributes.get(type);
-    return bytes?.some((byte) => byte !== 0) ? ipFromBytes(bytes) : undefined;
-  };
   return {
     kind: 'ipip',
-    local: ip(IFLA_IPTUN_LOCAL),
-    remote: ip(IFLA_IPTUN_REMOTE),
+    local: endpointOf(attributes, IFLA_IPTUN_LOCAL),
+    remote: endpointOf(attributes, IFLA_IPTUN_REMOTE),
     dev: attributes.get(IFLA_IPTUN_LINK)?.readUInt32LE() || undefined,
     ttl: attributes.get(IFLA_IPTUN_TTL)?.readUInt8(),
     pmtudisc: (attributes.get(IFLA_IPTUN_PMTUDISC)?.readUInt8() ?? 0) !== 0,

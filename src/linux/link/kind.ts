@@ -1,3 +1,4 @@
+import { type Ip, ipFromBytes } from '../../ip/address.ts';
 import type { Attributes, Writer } from '../netlink/message.ts';
 
 /**
@@ -10,4 +11,10 @@ export interface LinkKind<Data extends { readonly kind: string }> {
   write(writer: Writer, data: Data): void;
   /** Reads the content of IFLA_INFO_DATA. */
   read(attributes: Attributes): Data;
+}
+
+/** Reads a tunnel's endpoint, from the attribute of either family; undefined for none, or all zeros: any. */
+export function endpointOf(attributes: Attributes, ...types: readonly number[]): Ip | undefined {
+  const bytes = types.map((type) => attributes.get(type)).find((each) => each !== undefined);
+  return bytes?.some((byte) => byte !== 0) ? ipFromBytes(bytes) : undefined;
 }

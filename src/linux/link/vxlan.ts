@@ -1,6 +1,6 @@
-import { familyOf, type Ip, ipFromBytes, ipToBytes } from '../../ip/address.ts';
+import { familyOf, type Ip, ipToBytes } from '../../ip/address.ts';
 import type { Attributes, Writer } from '../netlink/message.ts';
-import type { LinkKind } from './kind.ts';
+import { endpointOf, type LinkKind } from './kind.ts';
 
 const IFLA_VXLAN_ID = 1;
 const IFLA_VXLAN_GROUP = 2;
@@ -86,16 +86,12 @@ function write(writer: Writer, vxlan: Vxlan): void {
 }
 
 function read(attributes: Attributes): Vxlan {
-  const ip = (v4: number, v6: number): Ip | undefined => {
-    const bytes = attributes.get(v4) ?? attributes.get(v6);
-    return bytes?.some((byte) => byte !== 0) ? ipFromBytes(bytes) : undefined;
-  };
   const bool = (type: number): boolean => (attributes.get(type)?.readUInt8() ?? 0) !== 0;
   return {
     kind: 'vxlan',
     id: attributes.get(IFLA_VXLAN_ID)?.readUInt32LE(),
-    local: ip(IFLA_VXLAN_LOCAL, IFLA_VXLAN_LOCAL6),
-    group: ip(IFLA_VXLAN_GROUP, IFLA_VXLAN_GROUP6),
+    local: endpointOf(attributes, IFLA_VXLAN_LOCAL, IFLA_VXLAN_LOCAL6),
+    group: endpointOf(attributes, IFLA_VXLAN_GROUP, IFLA_VXLAN_GROUP6),
     dev: attributes.get(IFLA_VXLAN_LINK)?.readUInt32LE() || undefined,
     port: attributes.get(IFLA_VXLAN_PORT)?.readUInt16BE(),
     ttl: attributes.get(IFLA_VXLAN_TTL)?.readUInt8(),
