@@ -2,8 +2,8 @@ import { FlatnetError, messageOf } from '../error.ts';
 import type { Log } from '../log.ts';
 
 /**
- * Detaches a promise that nobody awaits, and logs its rejection. This is the only way to detach one. Once
- * `signal` has aborted, a rejection is how the work ends, and is not logged.
+ * Detaches a promise that nobody awaits, and logs its rejection: `void` is only for one that never rejects.
+ * Once `signal` has aborted, a rejection is how the work ends, and is not logged.
  */
 export function background(what: string, promise: Promise<unknown>, log: Log, signal?: AbortSignal): void {
   promise.catch((error: unknown) => {
