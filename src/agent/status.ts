@@ -2,6 +2,7 @@ import type { LocalPod, Underlay } from '../cluster/node.ts';
 import type { Companions } from '../companions/companions.ts';
 import type { Cidr } from '../ip/cidr.ts';
 import { type Problem, problemFrom } from '../problem.ts';
+import type { ClusterFeed } from '../store/ports/feed.ts';
 import type { Facts } from './facts.ts';
 import type { Loop, LoopStatus } from './loop.ts';
 import { notReady } from './readiness.ts';
@@ -36,11 +37,12 @@ export type StatusSources = {
   readonly facts: Facts;
   readonly loop: Loop;
   readonly companions: Companions;
+  readonly feed: Pick<ClusterFeed, 'unusable'>;
   /** Foreign firewall rules that affect pods. */
   readonly firewall: { readonly problems: readonly Problem[] };
 };
 
-export function agentStatus({ facts, loop, companions, firewall }: StatusSources): AgentStatus {
+export function agentStatus({ facts, loop, companions, feed, firewall }: StatusSources): AgentStatus {
   const { network, underlay } = facts;
   const { node } = facts.options;
   const reason = notReady(facts, { kernel: loop.problem, companion: companions.problem });
@@ -61,6 +63,7 @@ export function agentStatus({ facts, loop, companions, firewall }: StatusSources
       ...loop.reconciler.warnings,
       ...(loop.computed?.desired.warnings ?? []),
       ...companions.warnings,
+      ...feed.unusable,
       ...firewall.problems,
     ].map(problemFrom),
     store: { connected: facts.isMember },

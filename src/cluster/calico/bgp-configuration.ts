@@ -1,7 +1,8 @@
+import { messageOf } from '../../error.ts';
 import type { Cidr } from '../../ip/cidr.ts';
-import type { Fields } from '../fields.ts';
+import { Fields } from '../fields.ts';
 import { type BgpConfiguration, type Community, DEFAULT_BGP_CONFIGURATION } from '../resources.ts';
-import { type Fixed, objects, parsed, refuseOthers, required, text } from './spec.ts';
+import { type Fixed, parsed, refuseOthers, required, text } from './spec.ts';
 import { asNumber, community, interfacePattern, network, seconds, secret } from './values.ts';
 
 /** Maximum restart time in seconds: twelve bits (RFC 4724 §3). */
@@ -32,9 +33,18 @@ const FIXED: Readonly<Record<string, Fixed>> = {
   localWorkloadPeeringIPV6: { only: [], why: 'pods cannot be BGP peers' },
 };
 
-export function readBgpConfiguration(spec: Fields): BgpConfiguration {
+/** `leftOut`: see `decode`. */
+export function readBgpConfiguration(spec: Fields, leftOut?: (problem: string) => void): BgpConfiguration {
   refuseOthers(spec, FIELDS, FIXED);
-  const named = communities(spec);
+  const each = <T>(field: string, read: (entry: Fields) => T): T[] => {
+    const entries = (spec.list(field) ?? []).map((value, i) => ({
+      value,
+      path: `${spec.path}.${field}[${i}]`,
+    }));
+    return entries.flatMap(({ value, path }) => attempt(() => read(new Fields(value, path)), leftOut));
+  };
+  const named = new Map<string, Community>();
+  each('communities', (entry) => addCommunity(named, entry));
   const nodeMeshPassword = secret(spec, 'nodeMeshPassword');
   const nodeMeshMaxRestartTime = seconds(spec, 'nodeMeshMaxRestartTime', MAX_RESTART);
   const defaults = DEFAULT_BGP_CONFIGURATION;
@@ -42,16 +52,26 @@ export function readBgpConfiguration(spec: Fields): BgpConfiguration {
     nodeToNodeMeshEnabled: spec.boolean('nodeToNodeMeshEnabled') ?? defaults.nodeToNodeMeshEnabled,
     asNumber: asNumber(spec, 'asNumber') ?? defaults.asNumber,
     listenPort: spec.integer('listenPort', 0, 65535) || defaults.listenPort,
-    serviceCidrs: [...new Set(SERVICES.flatMap((field) => objects(spec, field).map((each) => cidrOf(each))))],
-    communities: named,
-    prefixAdvertisements: objects(spec, 'prefixAdvertisements').map((each) => ({
-      cidr: cidrOf(each, ['communities']),
-      communities: each.parsedList('communities', (value) => namedOr(named, value)) ?? [],
+    serviceCidrs: [...new Set(SERVICES.flatMap((field) => each(field, (entry) => cidrOf(entry))))],
+    communities: Object.fromEntries(named),
+    prefixAdvertisements: each('prefixAdvertisements', (entry) => ({
+      cidr: cidrOf(entry, ['communities']),
+      communities: entry.parsedList('communities', (value) => namedOr(named, value)) ?? [],
     })),
     ...(nodeMeshPassword && { nodeMeshPassword }),
     ...(nodeMeshMaxRestartTime !== undefined && { nodeMeshMaxRestartTime }),
     ignoredInterfaces: spec.parsedList('ignoredInterfaces', interfacePattern) ?? [],
   };
+}
+/** The value in a list; none if it is invalid and may be left out. */
+function attempt<T>(read: () => T, leftOut: ((problem: string) => void) | undefined): [T] | [] {
+  try {
+    return [read()];
+  } catch (error) {
+    if (!leftOut) throw error;
+    leftOut(messageOf(error));
+    return [];
+  }
 }
 
 function cidrOf(fields: Fields, besides: readonly string[] = []): Cidr {
@@ -59,18 +79,14 @@ function cidrOf(fields: Fields, besides: readonly string[] = []): Cidr {
   return required(fields, 'cidr', parsed(fields, 'cidr', network));
 }
 
-function communities(spec: Fields): Readonly<Record<string, Community>> {
-  const named = new Map<string, Community>();
-  for (const each of objects(spec, 'communities')) {
-    refuseOthers(each, ['name', 'value']);
-    const name = required(each, 'name', text(each, 'name'));
-    if (!/^[a-zA-Z0-9]([a-zA-Z0-9_.-]{0,126}[a-zA-Z0-9])?$/.test(name)) {
-      throw each.invalid('name', `'${name}' must be letters, digits, '-', '_' and '.'`);
-    }
-    if (named.has(name)) throw each.invalid('name', `'${name}' is defined twice`);
-    named.set(name, required(each, 'value', parsed(each, 'value', written)));
+function addCommunity(named: Map<string, Community>, entry: Fields): void {
+  refuseOthers(entry, ['name', 'value']);
+  const name = required(entry, 'name', text(entry, 'name'));
+  if (!/^[a-zA-Z0-9]([a-zA-Z0-9_.-]{0,126}[a-zA-Z0-9])?$/.test(name)) {
+    throw entry.invalid('name', `'${name}' must be letters, digits, '-', '_' and '.'`);
   }
-  return Object.fromEntries(named);
+  if (named.has(name)) throw entry.invalid('name', `'${name}' is defined twice`);
+  named.set(name, required(entry, 'value', parsed(entry, 'value', written)));
 }
 
 function written(value: string): Community {
@@ -81,10 +97,10 @@ function written(value: string): Community {
   );
 }
 
-function namedOr(named: Readonly<Record<string, Community>>, value: string): Community {
-  const found = Object.hasOwn(named, value) ? named[value] : community(value);
+function namedOr(named: ReadonlyMap<string, Community>, value: string): Community {
+  const found = named.get(value) ?? community(value);
   if (found) return found;
-  const names = Object.keys(named);
+  const names = [...named.keys()];
   throw new TypeError(
     `'${value}' is neither a community, like 65000:100, nor the name of one${names.length ? ` (${names.join(', ')})` : ''}`,
   );

@@ -17,8 +17,12 @@ export type Resource =
   | { readonly kind: 'BGPFilter'; readonly value: BgpFilter }
   | { readonly kind: 'Node'; readonly value: NodeBgp };
 
-/** Decodes a document. `where`: see `readDocument`. Throws CONFIG_INVALID naming resource and field. */
-export function decode(document: Document, where = ''): Resource {
+/**
+ * Decodes a document. `where`: see `readDocument`. Throws CONFIG_INVALID naming resource and field. With
+ * `leftOut`, entries of the BGPConfiguration's lists are left out if invalid, each reported to it: one wrong
+ * community must not cost the nodes their AS number.
+ */
+export function decode(document: Document, where = '', leftOut?: (problem: string) => void): Resource {
   const { kind, metadata } = document;
   const { name } = metadata;
   const spec = new Fields(document.spec, `${where}${titleOf(document)} spec`);
@@ -28,7 +32,7 @@ export function decode(document: Document, where = ''): Resource {
     case 'IPReservation':
       return { kind, value: readIpReservation(name, spec) };
     case 'BGPConfiguration':
-      return { kind, value: readBgpConfiguration(spec) };
+      return { kind, value: readBgpConfiguration(spec, leftOut) };
     case 'BGPPeer':
       return { kind, value: readBgpPeer(name, spec) };
     case 'BGPFilter':

@@ -28,6 +28,8 @@ export class ClusterState {
   readonly #facts = new Map<string, Fact>();
   readonly #blocks = new Multimap<string, Cidr>();
   readonly #resources = new ResourceIndex();
+  /** Why a key, or part of its value, is not used. */
+  readonly #problems = new Map<string, readonly string[]>();
   /** The last valid one. */
   #network: Network | undefined;
   #nodes: Node[] = [];
@@ -46,6 +48,18 @@ export class ClusterState {
 
   get resources(): Resources {
     return this.#resources.current;
+  }
+
+  /** Keys, or parts of their values, that are not used, with the reason: see ClusterFeed. */
+  get unusable(): string[] {
+    return [...this.#problems].sort().flatMap(([key, problems]) => {
+      const instead = this.#facts.has(key)
+        ? 'this part is left out'
+        : key === this.#layout.config || this.#resources.has(key)
+          ? 'the last valid value is used'
+          : 'it is left out';
+      return problems.map((problem) => `store key ${key}: ${problem}; ${instead} until it is corrected`);
+    });
   }
 
   item(key: string): KeyValue | undefined {
@@ -94,6 +108,7 @@ export class ClusterState {
     this.#revision = revision;
     const dirty = new Set<string>();
     for (const key of gone) {
+      this.#problems.delete(key);
       this.#items.delete(key);
       this.#resources.delete(key);
       this.#forget(key, dirty);
@@ -101,7 +116,11 @@ export class ClusterState {
     for (const kv of puts) {
       if (this.#layout.isAllocation(kv.key)) continue;
       this.#items.set(kv.key, kv);
-      const fact = readFact(this.#layout, kv, this.#warn);
+      const problems: string[] = [];
+      const fact = readFact(this.#layout, kv, (_, problem) => problems.push(problem));
+      for (const problem of problems) this.#warn(kv.key, problem);
+      if (problems.length > 0) this.#problems.set(kv.key, problems);
+      else this.#problems.delete(kv.key);
       this.#forget(kv.key, dirty);
       if (fact) this.#learn(fact, dirty);
     }

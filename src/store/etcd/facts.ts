@@ -48,7 +48,7 @@ export function readFact(layout: Layout, kv: KeyValue, warn: Warn): Fact | undef
       case 'affinity':
         return { ...kind, kv };
       case 'resource':
-        return { kind: 'resource', kv, resource: resourceOf(kv, `${kind.resource}/${kind.name}`) };
+        return { kind: 'resource', kv, resource: resourceOf(kv, `${kind.resource}/${kind.name}`, warn) };
     }
   } catch (error) {
     warn(kv.key, messageOf(error));
@@ -71,8 +71,8 @@ function recordOf(kv: KeyValue, name: string): NodeRecord {
   throw new Error(`says it is '${record.name}'`);
 }
 
-function resourceOf(kv: KeyValue, title: string): Resource {
+function resourceOf(kv: KeyValue, title: string, warn: Warn): Resource {
   const document = readDocument(parseJson(kv.value));
-  if (titleOf(document) === title) return decode(document);
+  if (titleOf(document) === title) return decode(document, '', (problem) => warn(kv.key, problem));
   throw new Error(`says it is ${titleOf(document)}`);
 }

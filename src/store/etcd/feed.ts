@@ -42,6 +42,10 @@ export class EtcdFeed implements ClusterFeed {
     this.state = new ClusterState(layout, (key, problem) => log.warn({ key, problem }, 'store key ignored'));
   }
 
+  get unusable(): readonly string[] {
+    return this.state.unusable;
+  }
+
   /** Whether the store has lost its data: owners of keys should write them again. */
   get hasLostData(): boolean {
     return this.#wiped.size > 0;

@@ -34,6 +34,10 @@ export class ResourceIndex {
     return this.#current;
   }
 
+  has(key: string): boolean {
+    return this.#all.has(key);
+  }
+
   set(key: string, resource: Resource): void {
     if (isDeepStrictEqual(this.#all.get(key), resource)) return;
     this.#all.set(key, resource);

@@ -11,6 +11,11 @@ export interface ClusterFeed {
    * closed.
    */
   watch(signal: AbortSignal): AsyncIterable<ClusterView>;
+  /**
+   * What the store holds but nobody can use, human-readable: each key or part of one, why, and what is used
+   * instead. Known while `watch` runs.
+   */
+  readonly unusable: readonly string[];
 }
 
 export type ClusterView = {

@@ -126,10 +126,15 @@ test('an unreadable resource keeps its last valid value with a warning; a delete
     warnings[4] ?? '',
     /^\/net\/flatnet\/resources\/IPPool\/p: IPPool\/p spec\.later: is not a known field/,
   );
+  assert.match(
+    state.unusable.join(),
+    /^store key \/net\/flatnet\/resources\/IPPool\/p: IPPool\/p spec\.later: is not .*; the last valid value is used/,
+  );
   const same = apply(
     keys.put(key, putDocument(layout, document('IPPool', 'p', { cidr: '10.0.0.0/16', blockSize: 26 })).value),
   );
   assert.equal(same, first, 'an equivalent resource is not a change');
+  assert.deepEqual(state.unusable, []);
 
   const more = apply(put(keys, document('BGPConfiguration', 'default', { asNumber: 65000 })));
   assert.equal(more.resources.bgpConfiguration.asNumber, 65000);
@@ -215,4 +220,61 @@ test('incremental and full updates give the same view and objects under either p
     }),
     { numRuns: 300 },
   );
+});
+
+test('a wrong entry of the BGPConfiguration costs only itself; a wrong peer costs no other, and both are named', () => {
+  const keys = new Keys();
+  keys.put(layout.config, LEASE);
+  const state = stateOf(keys, []);
+  const apply = (...events: WatchEvent[]): ClusterView => {
+    state.apply({ revision: keys.revision, events });
+    return viewOf(state);
+  };
+  const { resources } = apply(
+    put(
+      keys,
+      document('BGPConfiguration', 'default', {
+        asNumber: 65000,
+        communities: [
+          { name: 'good', value: '65000:1' },
+          { name: 'bad', value: '65000:99999' },
+          { name: 'good', value: '65000:2' },
+          'nonsense',
+        ],
+        serviceClusterIPs: [{ cidr: '10.96.0.0/12' }, { cidr: '10.96.0.0/99' }],
+        prefixAdvertisements: [
+          { cidr: '10.0.0.0/16', communities: ['good'] },
+          { cidr: '10.1.0.0/16', communities: ['bad'] },
+        ],
+      }),
+    ),
+    put(keys, document('BGPPeer', 'good', { peerIP: '192.0.2.1', asNumber: 1 })),
+    put(keys, document('BGPPeer', 'bad', { peerIP: 'fe80::2ec8:1bff:feab:9e54', asNumber: 1 })),
+    put(keys, document('BGPFilter', 'bad', { exportV4: [{ action: 'Maybe' }] })),
+  );
+  const { asNumber, communities, serviceCidrs, prefixAdvertisements } = resources.bgpConfiguration;
+  assert.equal(asNumber, 65000);
+  assert.deepEqual(communities, { good: [65000, 1] });
+  assert.deepEqual(serviceCidrs, ['10.96.0.0/12']);
+  assert.deepEqual(prefixAdvertisements, [{ cidr: '10.0.0.0/16', communities: [[65000, 1]] }]);
+  assert.deepEqual(
+    resources.bgpPeers.map(({ name }) => name),
+    ['good'],
+  );
+  const about = state.unusable.map((text) =>
+    /^store key \S+\/([^/]+\/\w+): .* spec\.(\S+): .*; (.*)$/.exec(text)?.slice(1),
+  );
+  const part = 'this part is left out until it is corrected';
+  const whole = 'it is left out until it is corrected';
+  assert.deepEqual(about, [
+    ['BGPConfiguration/default', 'communities[1].value', part],
+    ['BGPConfiguration/default', 'communities[2].name', part],
+    ['BGPConfiguration/default', 'communities[3]', part],
+    ['BGPConfiguration/default', 'serviceClusterIPs[1].cidr', part],
+    ['BGPConfiguration/default', 'prefixAdvertisements[1].communities[0]', part],
+    ['BGPFilter/bad', 'exportV4[0].action', whole],
+    ['BGPPeer/bad', 'peerIP', whole],
+  ]);
+  apply(keys.delete(layout.resource('BGPPeer', 'bad')));
+  assert.equal(state.unusable.length, 6);
 });

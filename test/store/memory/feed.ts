@@ -9,6 +9,7 @@ import type { ClusterFeed, ClusterView } from '../../../src/store/ports/feed.ts'
 import type { Memory } from './store.ts';
 
 export class MemoryFeed implements ClusterFeed {
+  readonly unusable = [];
   readonly #memory: Memory;
   readonly #closed: AbortSignal;
   #view: ClusterView | undefined;
