@@ -20,11 +20,15 @@ export class Watch implements Disposable {
     count: number,
   ) {
     let seen = 0;
-    for await (const event of this.#monitor) {
+    let at: number | undefined;
+    await this.#monitor.run((event) => {
       if (event.type === 'overflow') throw new Error('the kernel dropped notifications');
-      if (event.type !== 'miss' && wanted(event) && ++seen === count) return performance.now();
-    }
-    throw new Error('the watch ended');
+      if (event.type === 'miss' || !wanted(event) || ++seen < count) return;
+      at = performance.now();
+      this.#stopping.abort();
+    });
+    if (at === undefined) throw new Error('the watch ended');
+    return at;
   }
 
   [Symbol.dispose](): void {

@@ -5,6 +5,7 @@ import type { Node } from '../cluster/node.ts';
 import { type Desired, type Facts as DesiredFacts, desiredState } from '../desired/desired.ts';
 import { Memo } from '../desired/memo.ts';
 import { messageOf } from '../error.ts';
+import type { MonitorEvent } from '../linux/event.ts';
 import type { Log } from '../log.ts';
 import { problemText } from '../problem.ts';
 import type { Contribution } from '../state/contributions.ts';
@@ -30,6 +31,8 @@ export type LoopEvents = {
   ready: [Computed];
   /** One of our devices was created or changed. */
   device: [LinkItem];
+  /** The kernel reported a change. */
+  event: [MonitorEvent];
   /** A foreign firewall on this host may have changed. */
   'foreign-table': [];
 };
@@ -80,6 +83,7 @@ export class Loop extends EventEmitter<LoopEvents> implements Disposable {
       onReport: (report) => this.#handle(report),
       onFailure: (error) => this.#unreadable(error),
       resolve: (miss) => this.#resolve(miss),
+      onEvent: (event) => this.emit('event', event),
       onForeignTable: () => this.emit('foreign-table'),
     });
     facts.on('changed', () => this.#factsChanged());

@@ -82,6 +82,7 @@ export async function runAgent(options: AgentOptions, log: Log, stop: AbortSigna
     log,
     onChange: (underlay) => facts.setUnderlay(underlay),
   });
+  loop.on('event', (event) => underlay.notice(event));
   const handover = new Handover(companions, loop, { log, signal });
   const feed = new Feed({ facts, underlay, handover, store, log, signal });
   await feed.remember(previous);
@@ -97,12 +98,13 @@ export async function runAgent(options: AgentOptions, log: Log, stop: AbortSigna
       failed.abort(error);
     }
   };
+  // Listens to the kernel from now on, also for the underlay.
+  loop.start(signal);
   const tasks = [
     task('watch the underlay', underlay.run(signal)),
     task('hold the subnets', membership.run()),
     task('follow the cluster', feed.run()),
   ];
-  loop.start(signal);
   background('collect garbage', collectGarbage(service, log, signal), log, signal);
   background(
     'maintain addresses',

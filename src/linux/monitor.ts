@@ -37,22 +37,14 @@ export class Monitor {
     return new Monitor(NetlinkListener.open(NETLINK_ROUTE, { netns, signal, groups }));
   }
 
-  /** Yields events one by one. Ends when the signal aborts. */
-  async *[Symbol.asyncIterator](): AsyncGenerator<MonitorEvent> {
-    for await (const datagram of this.#listener) {
-      if (datagram === 'overflow') {
-        yield { type: 'overflow' };
-        continue;
-      }
+  /** Calls `listener` with each event, until the signal aborts. Rejects if the listener throws. */
+  run(listener: (event: MonitorEvent) => void): Promise<void> {
+    return this.#listener.run((datagram) => {
+      if (datagram === 'overflow') return listener({ type: 'overflow' });
       for (const message of messagesOf(datagram)) {
         const event = decodeEvent(message);
-        if (event) yield event;
+        if (event) listener(event);
       }
-    }
-  }
-
-  /** Calls `listener` with each event, until the signal aborts. Rejects if the listener throws. */
-  async run(listener: (event: MonitorEvent) => void): Promise<void> {
-    for await (const event of this) listener(event);
+    });
   }
 }

@@ -2,6 +2,7 @@ import { background } from '../async/background.ts';
 import { Backoff } from '../async/backoff.ts';
 import { Queue } from '../async/queue.ts';
 import { messageOf } from '../error.ts';
+import type { MonitorEvent } from '../linux/event.ts';
 import type { Log } from '../log.ts';
 import { problemText, type Reported } from '../problem.ts';
 import { Alarm } from './alarm.ts';
@@ -41,6 +42,8 @@ export type ReconcilerOptions = {
   readonly onReport?: (report: Report) => void;
   /** Called after each run that could not even read the kernel. */
   readonly onFailure?: (error: unknown) => void;
+  /** Called with every notification of rtnetlink's, so that nobody else needs to listen and decode. */
+  readonly onEvent?: (event: MonitorEvent) => void;
   /** Called when an nftables table that is not ours has changed, or may have. */
   readonly onForeignTable?: () => void;
   /** Answers misses on devices with `onDemand`. */
@@ -90,11 +93,17 @@ export class Reconciler implements Disposable {
 
   /** Throws SYSCALL, or NOT_FOUND if the namespace does not exist. */
   constructor(options: ReconcilerOptions) {
-    const { netns, log, resolve, onForeignTable, interval = INTERVAL } = options;
+    const { netns, log, resolve, onEvent, onForeignTable, interval = INTERVAL } = options;
     this.#options = options;
     this.#backoff = new Backoff({ first: FIRST_RETRY, longest: interval, jitter: 0 });
-    const onMiss: Misses['answer'] = (miss) => this.#misses?.answer(miss);
-    this.#kernel = new Kernel({ netns, onMiss, ...(onForeignTable && { onForeignTable }) });
+    this.#kernel = new Kernel({
+      netns,
+      onEvent: (event) => {
+        if (event.type === 'miss') this.#misses?.answer(event);
+        onEvent?.(event);
+      },
+      ...(onForeignTable && { onForeignTable }),
+    });
     this.#convergence = new Convergence(this.#kernel);
     if (resolve) this.#misses = new Misses(netns, this.#kernel.devices, resolve, log);
   }

@@ -1,12 +1,12 @@
 import { isDeepStrictEqual } from 'node:util';
 import { Latest } from '../../async/latest.ts';
+import { aborted } from '../../async/pause.ts';
 import { Queue } from '../../async/queue.ts';
 import type { Node, Underlay } from '../../cluster/node.ts';
 import { FlatnetError, messageOf } from '../../error.ts';
 import { familyOf, type Ip, isLinkLocal } from '../../ip/address.ts';
 import { addressOf, lengthOf } from '../../ip/cidr.ts';
 import type { MonitorEvent } from '../../linux/event.ts';
-import { Monitor } from '../../linux/monitor.ts';
 import { NETLINK_ROUTE, NetlinkSocket } from '../../linux/netlink/socket.ts';
 import { type Route, RTPROT_BIRD, RTPROT_KERNEL, routeGet } from '../../linux/route.ts';
 import type { Log } from '../../log.ts';
@@ -54,6 +54,8 @@ export class UnderlayWatch implements Disposable {
   #reported: Underlay | undefined;
   #lastWarning = '';
   #gather = GATHER;
+  /** One scan covers all events that arrived during the previous one. */
+  #scans: Latest | undefined;
 
   constructor(options: UnderlayWatchOptions) {
     this.#options = options;
@@ -63,29 +65,34 @@ export class UnderlayWatch implements Disposable {
     this.#netlink.close();
   }
 
-  /** Scans now and after every change until the signal aborts. Throws when the first scan fails. */
+  /**
+   * Scans now and, if `notice` is called with the kernel's notifications from now on, after every change,
+   * until the signal aborts. Throws when the first scan fails.
+   */
   async run(signal: AbortSignal): Promise<void> {
     const { log } = this.#options;
-    const monitor = Monitor.open({ signal, objects: ['link', 'address', 'route', 'rule'] });
-    await this.#queue.run(() => this.#scan());
-    // One scan covers all events that arrived during the previous one.
-    const scans = new Latest('scan the underlay', () => this.#rescan(() => scans.push()), {
+    const scans: Latest = new Latest('scan the underlay', () => this.#rescan(() => scans.push()), {
       log,
       signal,
       gather: () => this.#gather,
     });
+    this.#scans = scans;
+    await this.#queue.run(() => this.#scan());
     const timer = setInterval(() => {
       this.#paths.forget();
       scans.push();
     }, INTERVAL);
     try {
-      await monitor.run((event) => {
-        if (matters(event)) scans.push();
-      });
+      await aborted(signal);
     } finally {
       clearInterval(timer);
       await scans.idle();
     }
+  }
+
+  /** Takes a notification of the kernel's. */
+  notice(event: MonitorEvent): void {
+    if (matters(event)) this.#scans?.push();
   }
 
   /** Sets the cluster's nodes. Resolves once `onChange` has seen the effect of the paths to the new ones. */

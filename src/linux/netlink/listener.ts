@@ -32,19 +32,20 @@ export class NetlinkListener {
   }
 
   /**
-   * Yields datagrams as they arrive, and `overflow` where the kernel dropped some: only a fresh dump then
-   * shows the current state. Each datagram is valid only until the next one is requested.
+   * Calls `take` with datagrams as they arrive, and with `overflow` where the kernel dropped some: only a fresh
+   * dump then shows the current state. A datagram is valid only during the call. Resolves when the signal has
+   * aborted; rejects if `take` throws.
    */
-  async *[Symbol.asyncIterator](): AsyncGenerator<Buffer | 'overflow'> {
+  async run(take: (datagram: Buffer | 'overflow') => void): Promise<void> {
     this.#reading = true;
     try {
       while (!this.#signal.aborted) {
-        let next = await this.#next(() => this.#socket.receive());
+        let next = await this.#socket.receive().catch((error: unknown) => this.#overflow(error));
         // Queued datagrams are read without going through the thread pool, but in limited numbers, so that
         // other work does not starve.
         for (let i = 0; next !== undefined && !this.#signal.aborted; i++) {
-          yield next;
-          next = i < READS_AT_ONCE ? await this.#next(() => this.#socket.receiveNow()) : undefined;
+          take(next);
+          next = i < READS_AT_ONCE ? this.#receiveNow() : undefined;
         }
       }
     } finally {
@@ -53,16 +54,18 @@ export class NetlinkListener {
     }
   }
 
-  async #next(
-    read: () => Buffer | undefined | Promise<Buffer | undefined>,
-  ): Promise<Buffer | 'overflow' | undefined> {
+  #receiveNow(): Buffer | 'overflow' | undefined {
     try {
-      return await read();
+      return this.#socket.receiveNow();
     } catch (error) {
-      if (!isOverflow(error)) throw error;
-      this.#drain();
-      return 'overflow';
+      return this.#overflow(error);
     }
+  }
+
+  #overflow(error: unknown): 'overflow' {
+    if (!isOverflow(error)) throw error;
+    this.#drain();
+    return 'overflow';
   }
 
   /**

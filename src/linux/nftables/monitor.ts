@@ -41,19 +41,14 @@ export class NftMonitor {
     );
   }
 
-  /** Yields events one by one. Ends when the signal aborts. */
-  async *[Symbol.asyncIterator](): AsyncGenerator<NftEvent> {
-    for await (const datagram of this.#listener) {
+  /** Calls `listener` with each event, until the signal aborts. Rejects if the listener throws. */
+  run(listener: (event: NftEvent) => void): Promise<void> {
+    return this.#listener.run((datagram) => {
       if (datagram === 'overflow') {
         this.#tables.clear();
-        yield { type: 'overflow' };
-      } else yield* this.#read(datagram);
-    }
-  }
-
-  /** Calls `listener` with each event, until the signal aborts. Rejects if the listener throws. */
-  async run(listener: (event: NftEvent) => void): Promise<void> {
-    for await (const event of this) listener(event);
+        listener({ type: 'overflow' });
+      } else for (const event of this.#read(datagram)) listener(event);
+    });
   }
 
   *#read(datagram: Buffer): Generator<NftEvent> {

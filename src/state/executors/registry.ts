@@ -1,4 +1,4 @@
-import type { Miss } from '../../linux/event.ts';
+import type { MonitorEvent } from '../../linux/event.ts';
 import type { KINDS } from '../kinds/registry.ts';
 import type { Executor } from './executor.ts';
 import { Nftables } from './nftables.ts';
@@ -8,8 +8,8 @@ import { Sysctl } from './sysctl.ts';
 export type ExecutorOptions = {
   /** A path or descriptor of a network namespace; by default the process's own. */
   readonly netns?: string | number | undefined;
-  /** The kernel requests a neighbour or FDB entry. */
-  readonly onMiss?: (miss: Miss) => void;
+  /** Any notification of rtnetlink's. */
+  readonly onEvent?: (event: MonitorEvent) => void;
   /** An nftables table that is not ours has changed, or may have. */
   readonly onForeignTable?: () => void;
 };
@@ -20,9 +20,9 @@ type Executors = Readonly<Record<(typeof KINDS)[number]['executor'], Executor>> 
 };
 
 /** Throws SYSCALL, or NOT_FOUND if the namespace does not exist. */
-export function openExecutors({ netns, onMiss, onForeignTable }: ExecutorOptions): Executors {
+export function openExecutors({ netns, onEvent, onForeignTable }: ExecutorOptions): Executors {
   return {
-    rtnetlink: new Rtnetlink(netns, onMiss ?? (() => {})),
+    rtnetlink: new Rtnetlink(netns, onEvent ?? (() => {})),
     sysctl: new Sysctl(netns),
     nftables: new Nftables(netns, onForeignTable ?? (() => {})),
   };

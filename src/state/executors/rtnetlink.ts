@@ -1,5 +1,5 @@
 import { FlatnetError } from '../../error.ts';
-import type { Miss, MonitorEvent } from '../../linux/event.ts';
+import type { MonitorEvent } from '../../linux/event.ts';
 import { Monitor } from '../../linux/monitor.ts';
 import type { Request } from '../../linux/netlink/message.ts';
 import { NETLINK_ROUTE, NetlinkSocket } from '../../linux/netlink/socket.ts';
@@ -24,14 +24,14 @@ export class Rtnetlink implements Executor {
   readonly devices: Devices;
   readonly #netns: string | number | undefined;
   readonly #socket: NetlinkSocket;
-  readonly #onMiss: (miss: Miss) => void;
+  readonly #onEvent: (event: MonitorEvent) => void;
 
   /** Throws SYSCALL, or NOT_FOUND if the namespace does not exist. */
-  constructor(netns: string | number | undefined, onMiss: (miss: Miss) => void) {
+  constructor(netns: string | number | undefined, onEvent: (event: MonitorEvent) => void) {
     this.#netns = netns;
     this.#socket = NetlinkSocket.open(NETLINK_ROUTE, { netns });
     this.devices = new Devices(this.#socket);
-    this.#onMiss = onMiss;
+    this.#onEvent = onEvent;
   }
 
   async read(desired: KernelState): Promise<Item[]> {
@@ -68,6 +68,7 @@ export class Rtnetlink implements Executor {
 
   async watch(watch: Watch): Promise<void> {
     await Monitor.open({ netns: this.#netns, signal: watch.signal }).run((event) => {
+      this.#onEvent(event);
       const what = this.#contradiction(event, watch);
       if (what !== undefined) watch.onContradiction(what, this.#recheck(event, watch));
     });
@@ -80,10 +81,7 @@ export class Rtnetlink implements Executor {
   /** Returns what in an event contradicts the desired state; undefined for our own changes. */
   #contradiction(event: MonitorEvent, { desired, involves }: Watch): string | undefined {
     if (event.type === 'overflow') return 'notifications were lost';
-    if (event.type === 'miss') {
-      this.#onMiss(event);
-      return undefined;
-    }
+    if (event.type === 'miss') return undefined;
     if (event.portId === this.#socket.portId) return undefined;
     const view = { ...this.#view(desired()), involves };
     for (const kind of listeners) {
