@@ -29,28 +29,31 @@ export interface Exchange<Result> {
 /** The outcome of one request: undefined on success. */
 export type Answer = FlatnetError | undefined;
 
-/** Several requests in one write, each acknowledged separately. */
+/**
+ * Several requests in one write. The kernel handles them in order and always reports a refusal, so only the
+ * last one asks for an acknowledgement: without it, each would be another read.
+ */
 export class BatchExchange implements Exchange<Answer[]> {
   readonly bytes: Buffer;
   readonly #requests: readonly Request[];
   readonly #first: number;
   readonly #answers: Answer[];
-  #missing: number;
+  done: boolean;
 
   constructor(requests: readonly Request[], firstSequence: number) {
-    const flags = NLM_F_REQUEST | NLM_F_ACK;
+    const last = requests.length - 1;
     this.#requests = requests;
     this.#first = firstSequence;
     this.#answers = new Array<Answer>(requests.length).fill(undefined);
-    this.#missing = requests.length;
+    this.done = requests.length === 0;
     this.bytes = encodeMessages(
-      requests.map(({ type, flags: own, payload }) => ({ type, flags: own | flags, payload })),
+      requests.map(({ type, flags, payload }, i) => ({
+        type,
+        flags: flags | NLM_F_REQUEST | (i === last ? NLM_F_ACK : 0),
+        payload,
+      })),
       firstSequence,
     );
-  }
-
-  get done(): boolean {
-    return this.#missing === 0;
   }
 
   take(datagram: Buffer): void {
@@ -60,7 +63,7 @@ export class BatchExchange implements Exchange<Answer[]> {
       if (message.type !== NLMSG_ERROR || !request) continue;
       const verdict = verdictOf(message);
       if (verdict.errno) this.#answers[index] = refusal(request, verdict);
-      this.#missing--;
+      this.done = index === this.#requests.length - 1;
     }
   }
 
@@ -69,8 +72,8 @@ export class BatchExchange implements Exchange<Answer[]> {
   }
 }
 
-/** A query answered with messages: a dump of all objects of a kind, or one object. */
-export class QueryExchange<T> implements Exchange<T[]> {
+/** A dump of all objects of a kind. */
+export class DumpExchange<T> implements Exchange<T[]> {
   readonly bytes: Buffer;
   /**
    * The objects changed during the dump, so the result may lack some or hold some twice (NLM_F_DUMP_INTR).
@@ -82,8 +85,8 @@ export class QueryExchange<T> implements Exchange<T[]> {
   readonly #values: T[] = [];
   #verdict: Verdict = { errno: 0, text: undefined };
 
-  constructor(request: DumpRequest<T>, kind: 'dump' | 'get', sequence: number) {
-    const flags = NLM_F_REQUEST | (kind === 'dump' ? NLM_F_DUMP : NLM_F_ACK);
+  constructor(request: DumpRequest<T>, sequence: number) {
+    const flags = NLM_F_REQUEST | NLM_F_DUMP;
     this.#request = request;
     this.#sequence = sequence;
     this.bytes = encodeMessage({ ...request, flags: request.flags | flags }, sequence);
@@ -112,7 +115,7 @@ export class QueryExchange<T> implements Exchange<T[]> {
 }
 
 /**
- * Many single-object queries in one write. Without NLM_F_ACK each is answered by one message: the object or
+ * Single-object queries in one write. Without NLM_F_ACK each is answered by one message: the object or
  * an error.
  */
 export class GetExchange<T> implements Exchange<(T | FlatnetError)[]> {
@@ -140,7 +143,7 @@ export class GetExchange<T> implements Exchange<(T | FlatnetError)[]> {
       const request = this.#requests[index];
       if (!request) continue;
       const answer =
-        message.type === NLMSG_ERROR ? refusal(request, verdictOf(message)) : request.decode(message);
+        message.type === NLMSG_ERROR ? failure(request, verdictOf(message)) : request.decode(message);
       this.#answers.set(index, answer ?? notFound(request));
     }
   }
@@ -148,6 +151,10 @@ export class GetExchange<T> implements Exchange<(T | FlatnetError)[]> {
   result(): (T | FlatnetError)[] {
     return this.#requests.map((request, index) => this.#answers.get(index) ?? notFound(request));
   }
+}
+
+function failure(request: DumpRequest<unknown>, verdict: Verdict): FlatnetError {
+  return errnoName(verdict.errno) === request.emptyOn ? notFound(request) : refusal(request, verdict);
 }
 
 export function notFound({ operation, object }: Pick<Request, 'operation' | 'object'>): FlatnetError {

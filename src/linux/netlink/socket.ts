@@ -7,10 +7,10 @@ import * as sys from '../sys.ts';
 import {
   type Answer,
   BatchExchange,
+  DumpExchange,
   type Exchange,
   GetExchange,
   notFound,
-  QueryExchange,
 } from './exchange.ts';
 import { AF_NETLINK } from './family.ts';
 import type { DumpRequest, Request } from './message.ts';
@@ -146,7 +146,7 @@ export class NetlinkSocket implements Disposable {
   /** Reads all objects of a kind. A dump interrupted by a change is repeated. */
   async dump<T>(request: DumpRequest<T>): Promise<T[]> {
     for (let i = 0; i < DUMP_TRIES; i++) {
-      const query = await this.#complete((sequence) => new QueryExchange(request, 'dump', sequence), 1);
+      const query = await this.#complete((sequence) => new DumpExchange(request, sequence), 1);
       if (!query.interrupted) return query.result();
     }
     throw interrupted(request);
@@ -154,7 +154,7 @@ export class NetlinkSocket implements Disposable {
 
   dumpSync<T>(request: DumpRequest<T>): T[] {
     for (let i = 0; i < DUMP_TRIES; i++) {
-      const query = this.#completeSync((sequence) => new QueryExchange(request, 'dump', sequence), 1);
+      const query = this.#completeSync((sequence) => new DumpExchange(request, sequence), 1);
       if (!query.interrupted) return query.result();
     }
     throw interrupted(request);
@@ -162,13 +162,14 @@ export class NetlinkSocket implements Disposable {
 
   /** Reads one object. Throws NETLINK, such as ENODEV, if it does not exist. */
   async get<T>(request: DumpRequest<T>): Promise<T> {
-    const values = await this.exchange((sequence) => new QueryExchange(request, 'get', sequence), 1);
-    return only(values, request);
+    return only(await this.getAll([request]), request);
   }
 
   getSync<T>(request: DumpRequest<T>): T {
-    const values = this.exchangeSync((sequence) => new QueryExchange(request, 'get', sequence), 1);
-    return only(values, request);
+    return only(
+      this.exchangeSync((sequence) => new GetExchange([request], sequence), 1),
+      request,
+    );
   }
 
   /** Like `get` of each, many to a write. A failed one does not stop the rest: its answer is the error. */
@@ -332,10 +333,10 @@ function throwFirst(answers: readonly Answer[]): void {
   for (const answer of answers) if (answer) throw answer;
 }
 
-function only<T>(values: readonly T[], request: Request): T {
-  const [value] = values;
-  if (value !== undefined) return value;
-  throw notFound(request);
+function only<T>([answer]: readonly (T | FlatnetError)[], request: Request): T {
+  if (answer === undefined) throw notFound(request);
+  if (answer instanceof FlatnetError) throw answer;
+  return answer;
 }
 
 function interrupted({ operation, object }: Request): FlatnetError {
