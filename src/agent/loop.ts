@@ -5,13 +5,12 @@ import type { Node } from '../cluster/node.ts';
 import { type Desired, type Facts as DesiredFacts, desiredState } from '../desired/desired.ts';
 import { Memo } from '../desired/memo.ts';
 import { messageOf } from '../error.ts';
-import type { MonitorEvent } from '../linux/event.ts';
 import type { Log } from '../log.ts';
 import { problemText } from '../problem.ts';
 import type { Contribution } from '../state/contributions.ts';
 import type { Miss, Resolve } from '../state/kinds/fdb.ts';
 import type { LinkItem } from '../state/kinds/link.ts';
-import { Reconciler, type Report } from '../state/reconciler.ts';
+import { type KernelEvent, Reconciler, type Report } from '../state/reconciler.ts';
 import type { Facts } from './facts.ts';
 import { failures, ownProblem } from './report.ts';
 
@@ -32,7 +31,7 @@ export type LoopEvents = {
   /** One of our devices was created or changed. */
   device: [LinkItem];
   /** The kernel reported a change. */
-  event: [MonitorEvent];
+  event: [KernelEvent];
   /** A foreign firewall on this host may have changed. */
   'foreign-table': [];
 };

@@ -43,12 +43,15 @@ export type ReconcilerOptions = {
   /** Called after each run that could not even read the kernel. */
   readonly onFailure?: (error: unknown) => void;
   /** Called with every notification of rtnetlink's, so that nobody else needs to listen and decode. */
-  readonly onEvent?: (event: MonitorEvent) => void;
+  readonly onEvent?: (event: KernelEvent) => void;
   /** Called when an nftables table that is not ours has changed, or may have. */
   readonly onForeignTable?: () => void;
   /** Answers misses on devices with `onDemand`. */
   readonly resolve?: Resolve;
 };
+
+/** A notification of rtnetlink's. */
+export type KernelEvent = MonitorEvent;
 
 export type Report = {
   /** The changes this run made. */

@@ -32,9 +32,9 @@ export class NetlinkListener {
   }
 
   /**
-   * Calls `take` with datagrams as they arrive, and with `overflow` where the kernel dropped some: only a fresh
-   * dump then shows the current state. A datagram is valid only during the call. Resolves when the signal has
-   * aborted; rejects if `take` throws.
+   * Calls `take` with datagrams as they arrive, and with `overflow` where the kernel dropped some: only a
+   * fresh dump then shows the current state. A datagram is valid only during the call. Resolves when the
+   * signal has aborted; rejects if `take` throws.
    */
   async run(take: (datagram: Buffer | 'overflow') => void): Promise<void> {
     this.#reading = true;
