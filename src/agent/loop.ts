@@ -249,7 +249,7 @@ export class Loop extends EventEmitter<LoopEvents> implements Disposable {
     this.#status.lastChanges = report.done.length;
     this.#status.failures = failures(report.undone);
     for (const device of touchedDevices(report.done)) this.emit('device', device);
-    this.#setProblem(ownProblem(report.undone));
+    this.#setProblem(ownProblem(report.undone) ?? report.unknown);
   }
 
   #unreadable(error: unknown): void {

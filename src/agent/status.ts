@@ -60,6 +60,7 @@ export function agentStatus({ facts, loop, companions, feed, firewall }: StatusS
     reconcile: loop.status,
     problems: [
       ...failures(loop, reason),
+      ...loop.reconciler.troubles,
       ...loop.reconciler.warnings,
       ...(loop.computed?.desired.warnings ?? []),
       ...companions.warnings,

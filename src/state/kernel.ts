@@ -1,3 +1,7 @@
+import { keepUp } from '../async/keep-up.ts';
+import { messageOf } from '../error.ts';
+import type { Log } from '../log.ts';
+import type { Problem } from '../problem.ts';
 import type { Devices } from './devices.ts';
 import type { Watch } from './executors/executor.ts';
 import { type ExecutorOptions, openExecutors } from './executors/registry.ts';
@@ -29,6 +33,12 @@ export type Outcome = {
 /** The kernel of one network namespace, read and changed as items by executors. */
 export class Kernel implements Disposable {
   readonly #executors: ReturnType<typeof openExecutors>;
+  /** What each executor's part of the kernel holds, as far as is known. */
+  readonly #held = new Map<string, Map<string, Item>>();
+  /** Why the last attempt to read an executor's part failed. */
+  readonly #unread = new Map<string, string>();
+  /** Why an executor does not listen. */
+  readonly #deaf = new Map<string, string>();
 
   /** Throws SYSCALL, or NOT_FOUND if the namespace does not exist. */
   constructor(options: ExecutorOptions = {}) {
@@ -40,16 +50,48 @@ export class Kernel implements Disposable {
     return this.#executors.rtnetlink.devices;
   }
 
-  /** Reads the desired items that the kernel holds, and any others of ours. */
+  /** Whether part of the last read failed, so that what was known of it before had to do. */
+  get isOutdated(): boolean {
+    return this.#unread.size > 0;
+  }
+
+  /** Why part of the kernel has never been read, so that nothing is known of it; undefined if all has. */
+  get unknown(): string | undefined {
+    const name = [...this.#unread.keys()].find((each) => !this.#held.has(each));
+    return name === undefined ? undefined : `${name} cannot be read: ${this.#unread.get(name)}`;
+  }
+
+  /** What keeps it from seeing the kernel as it is. */
+  get troubles(): readonly Problem[] {
+    const unread = [...this.#unread].map(([name, cause]): Problem => {
+      const what = `${name} cannot be read: trying again, with what was last read`;
+      return { severity: 'warning', what, cause };
+    });
+    const deaf = [...this.#deaf].map(([name, cause]): Problem => {
+      const what = `no notifications of ${name}: listening again soon; meanwhile, changes by others are found late`;
+      return { severity: 'warning', what, cause };
+    });
+    return [...unread, ...deaf];
+  }
+
+  /**
+   * Reads the desired items that the kernel holds, and any others of ours. Where an executor cannot read,
+   * what it read last has to do; the others' parts do not depend on it. Rejects only if rtnetlink cannot be
+   * read.
+   */
   async read(desired: KernelState): Promise<KernelState> {
     const state = new Map<string, Item>();
-    for (const executor of Object.values(this.#executors)) {
-      for (const item of await executor.read(desired)) {
-        let key = keyOf(item);
-        // A second route or FDB entry in one slot, added with `append`: never desired under this key.
-        while (state.has(key)) key = `${key} again`;
-        state.set(key, item);
+    for (const [name, executor] of Object.entries(this.#executors)) {
+      try {
+        this.#held.set(name, byKey(await executor.read(desired)));
+        this.#unread.delete(name);
+      } catch (error) {
+        if (executor === this.#executors.rtnetlink) throw error;
+        this.#unread.set(name, messageOf(error));
       }
+      // Of what is unknown, nothing is changed.
+      const held = this.#held.get(name) ?? [...desired].filter(([, item]) => kindOf(item).executor === name);
+      for (const [key, item] of held) state.set(key, item);
     }
     return state;
   }
@@ -105,9 +147,21 @@ export class Kernel implements Disposable {
     return outcome;
   }
 
-  /** Reports others' changes that contradict the desired state, until the signal aborts. */
-  async watch(watch: Watch): Promise<void> {
-    await Promise.all(Object.values(this.#executors).map((executor) => executor.watch(watch)));
+  /**
+   * Reports others' changes that contradict the desired state, until the signal aborts. However listening
+   * ends, it begins again, and what happened meanwhile counts as a contradiction.
+   */
+  async watch(watch: Omit<Watch, 'onListening'>, log: Log): Promise<void> {
+    const { signal, onContradiction } = watch;
+    const listening = Object.entries(this.#executors).map(([name, executor]) => {
+      const onListening = (): void => {
+        if (this.#deaf.delete(name)) onContradiction(`notifications of ${name} were lost`);
+      };
+      const listen = (): Promise<void> => executor.watch({ ...watch, onListening });
+      const ended = (reason: string): void => void this.#deaf.set(name, reason);
+      return keepUp(`listen to ${name}`, listen, { signal, log, ended });
+    });
+    await Promise.all(listening);
   }
 
   close(): void {
@@ -122,6 +176,14 @@ export class Kernel implements Disposable {
   #isGone({ action, item }: Change): boolean {
     const dev = deviceOf(item);
     return action === 'delete' && dev !== undefined && !this.devices.byName.has(dev);
+  }
+
+  #learn(name: string, done: readonly Change[]): void {
+    const held = this.#held.get(name);
+    for (const { action, item } of done) {
+      if (action === 'delete') held?.delete(keyOf(item));
+      else held?.set(keyOf(item), item);
+    }
   }
 
   /** Refreshes the known state of the devices that the changes involve. */
@@ -142,9 +204,24 @@ export class Kernel implements Disposable {
       if (own.length === 0) continue;
       const errors = await executor.apply(own);
       answers.push(...own.map((change, i): [Change, Error | undefined] => [change, errors[i]]));
+      this.#learn(
+        name,
+        own.filter((_, i) => !errors[i]),
+      );
     }
     return answers;
   }
+}
+
+/** Items by key. A second route or FDB entry in one slot, added with `append`, is never desired as such. */
+function byKey(items: readonly Item[]): Map<string, Item> {
+  const state = new Map<string, Item>();
+  for (const item of items) {
+    let key = keyOf(item);
+    while (state.has(key)) key = `${key} again`;
+    state.set(key, item);
+  }
+  return state;
 }
 
 function isOfDevice({ item }: Change): boolean {

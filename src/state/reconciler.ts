@@ -4,7 +4,7 @@ import { Queue } from '../async/queue.ts';
 import { messageOf } from '../error.ts';
 import type { MonitorEvent } from '../linux/event.ts';
 import type { Log } from '../log.ts';
-import { problemText, type Reported } from '../problem.ts';
+import { type Problem, problemText, type Reported } from '../problem.ts';
 import { Alarm } from './alarm.ts';
 import type { Contribution } from './contributions.ts';
 import { Convergence } from './convergence.ts';
@@ -58,6 +58,8 @@ export type Report = {
   readonly done: readonly Change[];
   /** All pending and failed changes, whichever run found them. */
   readonly undone: readonly Undone[];
+  /** Why part of the kernel has never been read; absent if all has. */
+  readonly unknown?: string;
   /** Whether the kernel was read as a whole; otherwise only known changes were made. */
   readonly full: boolean;
   /** Milliseconds. */
@@ -89,6 +91,8 @@ export class Reconciler implements Disposable {
   /** Whether the last run left something undone. */
   #wasIncomplete = false;
   #warnings: readonly Reported[] = [];
+  /** As last logged. */
+  #troubles = '';
   /** Checks of reported contradictions, still to be made. */
   #suspicions: (() => boolean)[] = [];
   /** Earliest time of the next full read, by `performance.now`. */
@@ -139,7 +143,7 @@ export class Reconciler implements Disposable {
     signal.throwIfAborted();
     this.#isStarted = true;
     const { log, interval = INTERVAL } = this.#options;
-    const watching = this.#kernel.watch({
+    const watch: Parameters<Kernel['watch']>[0] = {
       signal,
       desired: () => this.desired,
       involves: (device) => this.#convergence.desired.involves(device),
@@ -147,8 +151,9 @@ export class Reconciler implements Disposable {
         log.debug({ what }, 'external change to the kernel');
         this.#suspect(persists);
       },
-    });
-    // If listening fails, the timer still finds external changes.
+    };
+    // While listening fails, the timer still finds external changes.
+    const watching = this.#kernel.watch(watch, log);
     background('listening for kernel notifications', watching, log, signal);
     const regular = setInterval(() => this.#suspect(), interval);
     const stop = () => {
@@ -184,6 +189,11 @@ export class Reconciler implements Disposable {
   /** Owners' problems and lost claims, for people. */
   get warnings(): readonly Reported[] {
     return this.#warnings;
+  }
+
+  /** What keeps it from seeing the kernel as it is, for people. */
+  get troubles(): readonly Problem[] {
+    return this.#kernel.troubles;
   }
 
   /** All known pending and failed changes. */
@@ -275,10 +285,17 @@ export class Reconciler implements Disposable {
         this.#answersDue = false;
         await this.#misses?.correct();
       }
-      const report = { done, undone: this.undone, full, duration: performance.now() - begin };
+      const { unknown, isOutdated } = this.#kernel;
+      const report: Report = {
+        done,
+        undone: this.undone,
+        ...(unknown !== undefined && { unknown }),
+        full,
+        duration: performance.now() - begin,
+      };
       if (full) this.#pausedUntil = performance.now() + Math.min(PAUSE_FACTOR * report.duration, MAX_PAUSE);
       this.#publish(report);
-      if (failed.length > 0) this.#retryLater();
+      if (failed.length > 0 || isOutdated) this.#retryLater();
       else this.#backoff.reset();
       return report;
     } catch (error) {
@@ -312,8 +329,14 @@ export class Reconciler implements Disposable {
       log.info({ changes, count: done.length, ms: Math.round(duration) }, 'kernel changed');
     }
     this.#convergence.undone.log(log);
+    const { isOutdated } = this.#kernel;
+    const troubles = isOutdated ? this.#kernel.troubles.map(problemText) : [];
+    if (isOutdated && troubles.join() !== this.#troubles)
+      log.warn({ troubles }, 'part of the kernel could not be read');
+    this.#troubles = troubles.join();
     // Also once nothing is left undone, whatever resolved it.
-    if (done.length > 0 || undone.length > 0 || this.#wasIncomplete) onReport?.(report);
-    this.#wasIncomplete = undone.length > 0;
+    const isIncomplete = undone.length > 0 || isOutdated;
+    if (done.length > 0 || isIncomplete || this.#wasIncomplete) onReport?.(report);
+    this.#wasIncomplete = isIncomplete;
   }
 }

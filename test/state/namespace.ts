@@ -103,7 +103,12 @@ export class Running implements Disposable {
   readonly #kernel: Kernel;
   #desired: KernelState = new Map();
 
-  constructor(namespace: Pick<Namespace, 'path'>, options: Partial<ReconcilerOptions> = {}) {
+  /** `made`: called once everything is open but the listeners. */
+  constructor(
+    namespace: Pick<Namespace, 'path'>,
+    options: Partial<ReconcilerOptions> = {},
+    made: () => void = () => {},
+  ) {
     this.#kernel = new Kernel({ netns: namespace.path });
     this.reconciler = new Reconciler({
       netns: namespace.path,
@@ -112,6 +117,7 @@ export class Running implements Disposable {
       ...options,
     });
     this.reconciler.allowPrune();
+    made();
     this.reconciler.start(this.#abort.signal);
   }
 

@@ -16,7 +16,7 @@ export interface Executor {
   apply(changes: readonly Change[]): Promise<readonly (Error | undefined)[]>;
   /**
    * Reports others' changes that contradict the desired state, until the signal aborts. Starts listening
-   * immediately.
+   * immediately. Rejects if listening is impossible, or no longer possible.
    */
   watch(watch: Watch): Promise<void>;
   close(): void;
@@ -24,6 +24,8 @@ export interface Executor {
 
 export type Watch = {
   readonly signal: AbortSignal;
+  /** Called once listening has begun: from now on nothing is missed. */
+  readonly onListening: () => void;
   readonly desired: () => KernelState;
   /** Whether the desired state involves a device. */
   readonly involves: (device: string) => boolean;

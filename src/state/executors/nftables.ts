@@ -100,10 +100,12 @@ export class Nftables implements Executor {
     this.#known.forgetAll();
     this.#notified = undefined;
     this.#watch = watch;
+    watch.onListening();
     try {
       await monitor.run((event) => this.#onEvent(event));
     } finally {
       this.#watch = undefined;
+      this.#notified = undefined;
     }
   }
 

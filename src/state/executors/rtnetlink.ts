@@ -25,6 +25,7 @@ export class Rtnetlink implements Executor {
   readonly #netns: string | number | undefined;
   readonly #socket: NetlinkSocket;
   readonly #onEvent: (event: MonitorEvent) => void;
+  #hasListened = false;
 
   /** Throws SYSCALL, or NOT_FOUND if the namespace does not exist. */
   constructor(netns: string | number | undefined, onEvent: (event: MonitorEvent) => void) {
@@ -67,7 +68,11 @@ export class Rtnetlink implements Executor {
   }
 
   async watch(watch: Watch): Promise<void> {
-    await Monitor.open({ netns: this.#netns, signal: watch.signal }).run((event) => {
+    const monitor = Monitor.open({ netns: this.#netns, signal: watch.signal });
+    watch.onListening();
+    if (this.#hasListened) this.#onEvent({ type: 'overflow' });
+    this.#hasListened = true;
+    await monitor.run((event) => {
       this.#onEvent(event);
       const what = this.#contradiction(event, watch);
       if (what !== undefined) watch.onContradiction(what, this.#recheck(event, watch));

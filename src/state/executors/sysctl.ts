@@ -1,11 +1,12 @@
 import fs from 'node:fs';
+import { aborted } from '../../async/pause.ts';
 import { codeOf } from '../../error.ts';
 import { type Sync, withNetns } from '../../linux/netns.ts';
 import { readSysctl, writeSysctl } from '../../linux/sysctl.ts';
 import type { Change, Item, KernelState } from '../item.ts';
 import { KINDS } from '../kinds/registry.ts';
 import type { SysctlKind } from '../protocols/sysctl.ts';
-import { asError, type Executor } from './executor.ts';
+import { asError, type Executor, type Watch } from './executor.ts';
 
 const kinds = new Map<string, SysctlKind<Item>>();
 for (const kind of KINDS) if (kind.executor === 'sysctl') kinds.set(kind.kind, kind);
@@ -31,7 +32,10 @@ export class Sysctl implements Executor {
     return this.#inside(() => changes.map(({ item }) => write(item)));
   }
 
-  async watch(): Promise<void> {}
+  async watch({ signal, onListening }: Watch): Promise<void> {
+    onListening();
+    await aborted(signal);
+  }
 
   close(): void {}
 
