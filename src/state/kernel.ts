@@ -147,6 +147,11 @@ export class Kernel implements Disposable {
     return outcome;
   }
 
+  /** Announces a device's MAC to its neighbours. */
+  async announce(name: string): Promise<void> {
+    await this.#executors.rtnetlink.announce(name);
+  }
+
   /**
    * Reports others' changes that contradict the desired state, until the signal aborts. However listening
    * ends, it begins again, and what happened meanwhile counts as a contradiction.

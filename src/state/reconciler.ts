@@ -1,5 +1,6 @@
 import { background } from '../async/background.ts';
 import { Backoff } from '../async/backoff.ts';
+import { pause } from '../async/pause.ts';
 import { Queue } from '../async/queue.ts';
 import { messageOf } from '../error.ts';
 import type { MonitorEvent } from '../linux/event.ts';
@@ -11,6 +12,7 @@ import { Convergence } from './convergence.ts';
 import type { Change, KernelState } from './item.ts';
 import { Kernel } from './kernel.ts';
 import type { Resolve } from './kinds/fdb.ts';
+import { isReaddressed } from './kinds/link.ts';
 import { Misses } from './misses.ts';
 import { changeText } from './print.ts';
 import type { Undone } from './undone.ts';
@@ -24,6 +26,8 @@ const FIRST_RETRY = 100;
  */
 const PAUSE_FACTOR = 3;
 const MAX_PAUSE = 500;
+/** Neighbours may ignore an announcement within a second of another (the kernel's locktime). */
+const ANNOUNCE_AGAIN = 1000;
 const MAX_LOGGED = 20;
 const MAX_SUSPICIONS = 100;
 
@@ -88,6 +92,7 @@ export class Reconciler implements Disposable {
   #answersDue = false;
   #isStarted = false;
   #isClosed = false;
+  readonly #closing = new AbortController();
   /** Whether the last run left something undone. */
   #wasIncomplete = false;
   #warnings: readonly Reported[] = [];
@@ -211,6 +216,7 @@ export class Reconciler implements Disposable {
   [Symbol.dispose](): void {
     if (this.#isClosed) return;
     this.#isClosed = true;
+    this.#closing.abort();
     this.#alarm.stop();
     const closed = this.#queue.run(async () => {
       this.#kernel.close();
@@ -285,6 +291,7 @@ export class Reconciler implements Disposable {
         this.#answersDue = false;
         await this.#misses?.correct();
       }
+      for (const name of new Set(done.filter(isReaddressed).flatMap(bridgeOf))) this.#announceAgain(name);
       const { unknown, isOutdated } = this.#kernel;
       const report: Report = {
         done,
@@ -321,6 +328,15 @@ export class Reconciler implements Disposable {
     this.#schedule(this.#backoff.next());
   }
 
+  /** The kernel has announced a bridge's new MAC to the pods. */
+  #announceAgain(name: string): void {
+    const announce = async (): Promise<void> => {
+      if (this.#isClosed || !(await pause(ANNOUNCE_AGAIN, this.#closing.signal))) return;
+      await this.#queue.run(() => this.#kernel.announce(name));
+    };
+    background('announce a MAC', announce(), this.#options.log);
+  }
+
   #publish(report: Report): void {
     const { log, onReport } = this.#options;
     const { done, undone, duration } = report;
@@ -339,4 +355,8 @@ export class Reconciler implements Disposable {
     if (done.length > 0 || isIncomplete || this.#wasIncomplete) onReport?.(report);
     this.#wasIncomplete = isIncomplete;
   }
+}
+
+function bridgeOf({ item }: Change): string[] {
+  return item.kind === 'link' && item.link.type === 'bridge' ? [item.name] : [];
 }

@@ -51,6 +51,11 @@ function nodeItems({ self, families, mtu }: WiringFacts): readonly Item[] {
   }
   for (const family of families) items.push(...forwardingItems(self, family));
   items.push(...deviceItems(BRIDGE, families));
+  // The kernel announces a changed MAC to the pods, which would otherwise use the old one for seconds.
+  if (families.includes(4))
+    items.push({ kind: 'sysctl', path: `net/ipv4/conf/${BRIDGE}/arp_notify`, value: '1' });
+  if (families.includes(6))
+    items.push({ kind: 'sysctl', path: `net/ipv6/conf/${BRIDGE}/ndisc_notify`, value: '1' });
   // While its link-local address is tentative, a router solicits no neighbours: pods would wait a second.
   if (families.includes(6))
     items.push({ kind: 'sysctl', path: `net/ipv6/conf/${BRIDGE}/accept_dad`, value: '0' });

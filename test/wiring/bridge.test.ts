@@ -37,6 +37,8 @@ test('the bridge has the first address of each subnet and a MAC of its own', () 
     'sysctl -w net/ipv6/conf/cni0/forwarding=1',
     'sysctl -w net/ipv6/conf/cni0/accept_ra=0',
     'sysctl -w net/ipv6/conf/cni0/accept_redirects=0',
+    'sysctl -w net/ipv4/conf/cni0/arp_notify=1',
+    'sysctl -w net/ipv6/conf/cni0/ndisc_notify=1',
     'sysctl -w net/ipv6/conf/cni0/accept_dad=0',
   ]);
   const again = bridge.node(facts([4, 6], 1430)).map((item) => command(item, 'add'));

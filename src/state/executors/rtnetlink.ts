@@ -1,5 +1,6 @@
 import { FlatnetError } from '../../error.ts';
 import type { MonitorEvent } from '../../linux/event.ts';
+import { linkSet } from '../../linux/link/link.ts';
 import { Monitor } from '../../linux/monitor.ts';
 import type { Request } from '../../linux/netlink/message.ts';
 import { NETLINK_ROUTE, NetlinkSocket } from '../../linux/netlink/socket.ts';
@@ -77,6 +78,17 @@ export class Rtnetlink implements Executor {
       const what = this.#contradiction(event, watch);
       if (what !== undefined) watch.onContradiction(what, this.#recheck(event, watch));
     });
+  }
+
+  /**
+   * Sets a device's MAC to what it is, as far as it is known. With arp_notify and ndisc_notify, the kernel
+   * announces it to the neighbours (NETDEV_CHANGEADDR).
+   */
+  async announce(name: string): Promise<void> {
+    const device = this.devices.byName.get(name);
+    if (device?.mac === undefined) return;
+    const [error] = await this.#socket.executeAll(linkSet(device.index, { mac: device.mac }));
+    if (error && error.errno !== 'ENODEV') throw error;
   }
 
   close(): void {
