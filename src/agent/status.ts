@@ -38,11 +38,13 @@ export type StatusSources = {
   readonly loop: Loop;
   readonly companions: Companions;
   readonly feed: Pick<ClusterFeed, 'unusable'>;
+  readonly underlay: { readonly problems: readonly Problem[] };
   /** Foreign firewall rules that affect pods. */
   readonly firewall: { readonly problems: readonly Problem[] };
 };
 
-export function agentStatus({ facts, loop, companions, feed, firewall }: StatusSources): AgentStatus {
+export function agentStatus(sources: StatusSources): AgentStatus {
+  const { facts, loop, companions, feed, firewall } = sources;
   const { network, underlay } = facts;
   const { node } = facts.options;
   const reason = notReady(facts, { kernel: loop.problem, companion: companions.problem });
@@ -60,6 +62,7 @@ export function agentStatus({ facts, loop, companions, feed, firewall }: StatusS
     reconcile: loop.status,
     problems: [
       ...failures(loop, reason),
+      ...sources.underlay.problems,
       ...loop.reconciler.troubles,
       ...loop.reconciler.warnings,
       ...(loop.computed?.desired.warnings ?? []),

@@ -7,6 +7,7 @@ import { linkDump } from '../../linux/link/link.ts';
 import type { NetlinkSocket } from '../../linux/netlink/socket.ts';
 import { type Route, RT_TABLE_MAIN, routeDump } from '../../linux/route.ts';
 import { readSysctl } from '../../linux/sysctl.ts';
+import type { Problem } from '../../problem.ts';
 import { reachableBy } from './addresses.ts';
 import type { DeviceMtu } from './path-mtu.ts';
 
@@ -66,6 +67,24 @@ export function withoutGaps(now: Underlay, last: Underlay | undefined): Underlay
     addresses: { ...last.addresses, ...now.addresses },
     onLink: [...now.onLink, ...last.onLink.filter((net) => gone.includes(familyOf(net)))].sort(),
   };
+}
+
+/**
+ * What is wrong with an underlay whose last addresses are kept: `now` as read, `kept` as used. `isDisabled`:
+ * whether the host has switched IPv6 off.
+ */
+export function lostAddresses(now: Underlay, kept: Underlay, isDisabled: boolean): Problem[] {
+  return FAMILIES.flatMap((family) => {
+    const ip = kept.addresses[family];
+    if (ip === undefined || now.addresses[family] !== undefined) return [];
+    const isOff = family === 6 && isDisabled;
+    return {
+      severity: 'error' as const,
+      what: `${kept.dev} has lost its address ${ip}: peers cannot reach this node's pods over IPv${family}`,
+      ...(isOff && { cause: 'net.ipv6.conf.all.disable_ipv6 is 1' }),
+      fix: `${isOff ? 'sysctl -w net.ipv6.conf.all.disable_ipv6=0, then ' : ''}give ${kept.dev} its address again`,
+    };
+  });
 }
 
 function requested(usable: readonly Interface[], iface: string): Interface {

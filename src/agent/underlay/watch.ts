@@ -3,15 +3,24 @@ import { Latest } from '../../async/latest.ts';
 import { aborted } from '../../async/pause.ts';
 import { Queue } from '../../async/queue.ts';
 import type { Node, Underlay } from '../../cluster/node.ts';
-import { FlatnetError, messageOf } from '../../error.ts';
+import { codeOf, FlatnetError, messageOf } from '../../error.ts';
 import { familyOf, type Ip, isLinkLocal } from '../../ip/address.ts';
 import { addressOf, lengthOf } from '../../ip/cidr.ts';
 import type { MonitorEvent } from '../../linux/event.ts';
 import { NETLINK_ROUTE, NetlinkSocket } from '../../linux/netlink/socket.ts';
 import { type Route, RTPROT_BIRD, RTPROT_KERNEL, routeGet } from '../../linux/route.ts';
+import { readSysctl } from '../../linux/sysctl.ts';
 import type { Log } from '../../log.ts';
+import type { Problem } from '../../problem.ts';
 import { OUR_PROTOCOLS } from '../../state/ownership.ts';
-import { chooseUnderlay, isPodDevice, readInterfaces, type UnderlayRequest, withoutGaps } from './choice.ts';
+import {
+  chooseUnderlay,
+  isPodDevice,
+  lostAddresses,
+  readInterfaces,
+  type UnderlayRequest,
+  withoutGaps,
+} from './choice.ts';
 import { type DeviceMtu, PeerPaths } from './path-mtu.ts';
 
 /** Batching window for events, in milliseconds: an address being replaced disappears briefly. */
@@ -53,12 +62,18 @@ export class UnderlayWatch implements Disposable {
   #chosen: Underlay | undefined;
   #reported: Underlay | undefined;
   #lastWarning = '';
+  #problems: readonly Problem[] = [];
   #gather = GATHER;
   /** One scan covers all events that arrived during the previous one. */
   #scans: Latest | undefined;
 
   constructor(options: UnderlayWatchOptions) {
     this.#options = options;
+  }
+
+  /** What is wrong with the underlay since the last scan. */
+  get problems(): readonly Problem[] {
+    return this.#problems;
   }
 
   [Symbol.dispose](): void {
@@ -122,9 +137,14 @@ export class UnderlayWatch implements Disposable {
   async #scan(): Promise<void> {
     const interfaces = await readInterfaces(this.#netlink);
     try {
-      this.#chosen = withoutGaps(chooseUnderlay(interfaces, this.#options.request), this.#chosen);
+      const now = chooseUnderlay(interfaces, this.#options.request);
+      this.#chosen = withoutGaps(now, this.#chosen);
+      this.#problems = lostAddresses(now, this.#chosen, isIpv6Disabled());
     } catch (error) {
       this.#warnOnce(messageOf(error));
+      const what = 'no interface leads to the peers';
+      // Without a first one, the node is not ready for the same reason.
+      this.#problems = this.#chosen ? [{ severity: 'error', what, cause: messageOf(error) }] : [];
       return;
     }
     this.#lastWarning = '';
@@ -161,6 +181,16 @@ export class UnderlayWatch implements Disposable {
   #warnOnce(reason: string): void {
     if (reason !== this.#lastWarning) this.#options.log.warn({ reason }, 'no underlay');
     this.#lastWarning = reason;
+  }
+}
+
+/** A kernel without IPv6 lacks the setting. */
+function isIpv6Disabled(): boolean {
+  try {
+    return readSysctl('net/ipv6/conf/all/disable_ipv6') === '1';
+  } catch (error) {
+    if (codeOf(error) === 'NOT_FOUND') return false;
+    throw error;
   }
 }
 
