@@ -1,8 +1,8 @@
 import type { Fields } from '../cluster/fields.ts';
 import type { Node, Self } from '../cluster/node.ts';
 import type { Encapsulation, Resources } from '../cluster/resources.ts';
-import type { Family } from '../ip/address.ts';
-import { type Cidr, contains } from '../ip/cidr.ts';
+import { BITS, type Family } from '../ip/address.ts';
+import { type Cidr, contains, lengthOf } from '../ip/cidr.ts';
 import type { Item } from '../state/item.ts';
 import type { RouteItem } from '../state/kinds/route.ts';
 import { OUR_LOCAL_PROTOCOL } from '../state/ownership.ts';
@@ -79,6 +79,8 @@ function peer(self: Self<TunnelFacts>, node: Node, options: BgpOptions, family: 
   if (via === undefined) return { items: [], warning: `has no public IPv${family} address` };
   const near = isOnLink(self, via);
   const items = subnetsOf(node, family).flatMap((dst): Item[] => {
+    // A block of one address may be lent to a third node, which only BGP knows.
+    if (lengthOf(dst) === BITS[family]) return [];
     const asked = options.pools.find(({ cidr }) => contains(cidr, dst))?.ipipMode ?? 'Never';
     const mode = self.companion?.onlyReceives ? 'Never' : asked;
     // BIRD does not learn routes of this protocol: only the peer itself advertises its blocks.

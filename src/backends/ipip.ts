@@ -1,11 +1,12 @@
 import type { Node, Self } from '../cluster/node.ts';
 import type { IpPool } from '../cluster/resources.ts';
 import { familyOf, type Ip } from '../ip/address.ts';
-import { prefixed } from '../ip/cidr.ts';
+import { hostCidr, prefixed } from '../ip/cidr.ts';
 import { deviceItems } from '../state/device-settings.ts';
 import type { Item } from '../state/item.ts';
 import { elementItem, elementOf } from '../state/kinds/nft-element.ts';
 import type { Chain, SetValue, TableId } from '../state/kinds/nft-table.ts';
+import { OUR_PROTOCOL } from '../state/ownership.ts';
 import { innerMtu } from './inner-mtu.ts';
 
 /**
@@ -36,7 +37,7 @@ export type TunnelFacts = {
 };
 
 /** The tunnel device, with this node's tunnel address once assigned. */
-export function ipipDevice({ underlay, companion }: Self<TunnelFacts>): readonly Item[] {
+export function ipipDevice({ node, underlay, companion }: Self<TunnelFacts>): readonly Item[] {
   const items: Item[] = [
     {
       kind: 'link',
@@ -54,6 +55,11 @@ export function ipipDevice({ underlay, companion }: Self<TunnelFacts>): readonly
   ];
   if (companion?.address !== undefined) {
     items.push({ kind: 'address', dev: IPIP_DEVICE, address: prefixed(companion.address, 32) });
+    const alone = hostCidr(companion.address);
+    // Packets to it never get here, because it is local; but no other route announces it.
+    if (node.subnets.includes(alone)) {
+      items.push({ kind: 'route', type: 'blackhole', dst: alone, protocol: OUR_PROTOCOL });
+    }
   }
   return items;
 }

@@ -80,7 +80,7 @@ export type LocalPod = PodIdentity & {
   readonly foreign?: boolean;
   /** Absent: on the bridge. */
   readonly wiring?: WiringName;
-  /** The addresses that belong to other nodes' blocks. */
+  /** The addresses announced one by one: from other nodes' blocks, or alone in their block. */
   readonly borrowed?: readonly Ip[];
 };
 

@@ -42,7 +42,8 @@ export function podItems(pod: LocalPod, facts: WiringFacts): readonly Item[] {
 
 /**
  * Routes that drop packets to addresses of ours without a pod, which would otherwise loop through the default
- * route. BGP advertises these routes.
+ * route. BGP advertises these routes. A block of one address needs none: while a pod has the address, the
+ * pod's route is advertised, and otherwise another node may borrow it.
  */
 function blackholes({ self, families }: WiringFacts): Item[] {
   return self.node.subnets

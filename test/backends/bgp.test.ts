@@ -59,6 +59,21 @@ test('the device exists even before the tunnel address is known', () => {
   assert.deepEqual(commands(given, /address replace .* dev tunl0/), []);
 });
 
+test('a block of one address is announced while the tunnel has it, and peers’ such blocks are left to BIRD', () => {
+  const all = facts('Always', { backend: { Type: 'bgp', routes: 'agent', ipip: 'Always' } });
+  const withSubnets = (...subnets: string[]) => {
+    const mine = [...all.self.node.subnets, ...subnets.map(parseCidr)];
+    return { ...all, self: { ...all.self, node: { ...all.self.node, subnets: mine } } };
+  };
+  const alone = /^ip route .*10\.0\.1\.[12]\/32/;
+  assert.deepEqual(commands(all, alone), []);
+  assert.deepEqual(commands(withSubnets('10.0.1.1/32', '10.0.1.2/32'), alone), [
+    'ip route replace blackhole 10.0.1.1/32',
+  ]);
+  const peers = all.peers.map((peer) => ({ ...peer, subnets: [...peer.subnets, parseCidr('10.0.9.9/32')] }));
+  assert.deepEqual(commands({ ...all, peers }, /10\.0\.9\.9/), []);
+});
+
 test('routes: agent sets the peers’ blocks itself, with the protocol that is never advertised', () => {
   const routes = (ipip: Encapsulation, networks = 1) =>
     commands(facts(ipip, { networks, backend: { Type: 'bgp', routes: 'agent', ipip } }), /^ip route .*via/);

@@ -40,7 +40,9 @@ export function blocks(assigner: Assigner, { requested, pools, routes }: BlockRe
       });
       return {
         ips: assigned.map(({ ip }) => ({ address: parsePrefixed(hostCidr(ip)) })),
-        borrowed: assigned.flatMap(({ ip, borrowed }) => (borrowed ? [ip] : [])),
+        borrowed: assigned.flatMap(({ ip, borrowed, block }) =>
+          borrowed || block === hostCidr(ip) ? [ip] : [],
+        ),
         routes,
         dns: {},
       };

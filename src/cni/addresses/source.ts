@@ -21,7 +21,7 @@ export interface AddressSource {
 /** The addresses of an attachment, and what else its `ipam` configuration provides. */
 export type Addresses = {
   readonly ips: readonly PodAddress[];
-  /** Addresses from other nodes' blocks. */
+  /** Addresses that need an announcement of their own: from other nodes' blocks, or alone in their block. */
   readonly borrowed: readonly Ip[];
   /** Routes the `ipam` configuration adds to the result. */
   readonly routes: readonly RouteConfig[];

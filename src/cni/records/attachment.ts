@@ -46,7 +46,7 @@ export type Attachment = AttachmentKey & {
   readonly wiring?: WiringName;
   /** Holds the addresses in the store if they come from blocks; `dir` is empty then. */
   readonly handle?: string;
-  /** Addresses that come from other nodes' blocks. */
+  /** Addresses announced one by one: from other nodes' blocks, or alone in their block. */
   readonly borrowed?: readonly Ip[];
   /** Another plugin created the interface and removes it. */
   readonly chained?: boolean;
