@@ -69,8 +69,9 @@ const METRIC: Record<Family, number | undefined> = { 4: undefined, 6: 1 };
 export type PodRoute = { readonly dst: Cidr; readonly protocol: number; readonly metric?: number };
 
 /**
- * The routes to a pod's addresses. Those that no blackhole of a block covers are advertised: addresses borrowed
- * from another node's block, and those alone in their block, whose blackhole would be in the route's place.
+ * The routes to a pod's addresses. Those that no blackhole of a block covers are advertised: addresses
+ * borrowed from another node's block, and those alone in their block, where a blackhole would take the
+ * route's place.
  */
 export function podRoutes({
   addresses,
