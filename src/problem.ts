@@ -21,3 +21,17 @@ export function problemText(reported: Reported): string {
   const { what, cause, fix } = problemFrom(reported);
   return [what, cause && `: ${cause}`, fix && `; ${fix}`].filter(Boolean).join('');
 }
+
+/** Foreign text as part of a line: without control characters, and of at most `length` characters. */
+export function excerpt(text: string, length = 200): string {
+  const start = text.slice(0, length + 1).replace(/\p{Cc}+/gu, ' ');
+  return start.length > length ? `${start.slice(0, length - 1)}…` : start;
+}
+
+/** `14:03:05`, with the date if that is not today's. Local time. */
+export function timeText(time: Date, now = new Date()): string {
+  const pad = (value: number): string => `${value}`.padStart(2, '0');
+  const clock = [time.getHours(), time.getMinutes(), time.getSeconds()].map(pad).join(':');
+  if (time.toDateString() === now.toDateString()) return clock;
+  return `${time.getFullYear()}-${pad(time.getMonth() + 1)}-${pad(time.getDate())} ${clock}`;
+}

@@ -18,6 +18,9 @@ import { publishedNode } from './published.ts';
  */
 export type Standing = 'unknown' | 'remembered' | 'trusted' | 'confirmed' | 'lost';
 
+/** What a starting agent needs, in order. */
+type Step = 'underlay' | 'network' | 'subnets';
+
 /**
  * Everything known about this node and its cluster. Sources set facts here; `changed` fires when anything
  * derived from them may have changed, `pods` when this node's pods have.
@@ -32,7 +35,7 @@ export class Facts extends EventEmitter<{ changed: []; pods: [] }> {
   #complete = false;
   #subnets: readonly Cidr[] | undefined;
   #standing: Standing = 'unknown';
-  #obstacle = '';
+  readonly #obstacles: { [S in Step]?: string } = {};
   #companion: unknown;
   #published: Node | undefined;
   /** Whether `#published` reflects the current facts. */
@@ -110,6 +113,7 @@ export class Facts extends EventEmitter<{ changed: []; pods: [] }> {
    * lists each node's blocks.
    */
   confirmSubnets(subnets: readonly Cidr[]): void {
+    delete this.#obstacles.subnets;
     this.#setSubnets(subnets, 'confirmed');
   }
 
@@ -130,13 +134,13 @@ export class Facts extends EventEmitter<{ changed: []; pods: [] }> {
     this.#changed();
   }
 
-  /** Why facts are still missing, human-readable. */
-  get obstacle(): string {
-    return this.#obstacle;
+  /** Why the last attempt to get a missing fact failed; undefined while none has. */
+  obstacle(step: Step): string | undefined {
+    return this.#obstacles[step];
   }
 
-  setObstacle(reason: string): void {
-    this.#obstacle = reason;
+  setObstacle(step: Step, reason: string): void {
+    this.#obstacles[step] = reason;
   }
 
   /** Facts published by the backend's companion. */

@@ -1,7 +1,9 @@
 import { join } from 'node:path';
 import { Latest } from '../async/latest.ts';
 import { untilDone } from '../async/until-done.ts';
+import { configuredBackend } from '../backends/registry.ts';
 import type { PerFamily } from '../cluster/node.ts';
+import { messageOf } from '../error.ts';
 import type { Cidr } from '../ip/cidr.ts';
 import type { Log } from '../log.ts';
 import type { ClusterView } from '../store/ports/feed.ts';
@@ -40,10 +42,17 @@ export class Feed {
    */
   async remember(previous: PerFamily<Cidr>): Promise<void> {
     const { facts, log } = this.#options;
-    const view = await readView(this.#viewFile, (reason) =>
-      log.warn({ file: this.#viewFile, reason }, 'the saved view is ignored'),
-    );
+    const ignored = (reason: string): void =>
+      log.warn({ file: this.#viewFile, reason }, 'the saved view is ignored');
+    const view = await readView(this.#viewFile, ignored);
     if (!view) return;
+    try {
+      configuredBackend(view.network);
+    } catch (error) {
+      // A newer release saved it.
+      ignored(messageOf(error));
+      return;
+    }
     await this.#learn(view, false);
     const own = view.nodes.find(({ name }) => name === facts.options.node);
     const known = Object.values(previous);
@@ -59,14 +68,16 @@ export class Feed {
     // the agent stops.
     const write = (view: ClusterView): Promise<void> => writeView(this.#viewFile, view);
     await using writer = new Latest('write the view', write, { log, rest: REST });
-    const network = await untilDone('read the network configuration', () => store.network.read(), {
-      signal,
-      log,
-      failed: (reason) => facts.setObstacle(reason),
-    });
-    await handover.follow(network.backend.type);
-    facts.setNetwork(network);
-    for await (const view of store.feed.watch(signal)) {
+    if (!facts.network) {
+      const network = await untilDone('read the network configuration', () => store.network.read(), {
+        signal,
+        log,
+        failed: (reason) => facts.setObstacle('network', reason),
+      });
+      await handover.follow(network.backend.type);
+      facts.setNetwork(network);
+    }
+    for await (const view of store.feed.watch(signal, facts.network)) {
       await this.#learn(view, true);
       writer.push(view);
     }

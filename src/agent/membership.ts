@@ -84,7 +84,7 @@ export class Membership {
   }
 
   #failed(reason: string, error: unknown): void {
-    this.#facts.setObstacle(reason);
+    this.#facts.setObstacle('subnets', reason);
     if (codeOf(error) === 'STORE_UNAVAILABLE') this.#facts.trustMemory();
   }
 
@@ -133,7 +133,7 @@ export class Membership {
     try {
       return this.#facts.published;
     } catch (error) {
-      this.#facts.setObstacle(messageOf(error));
+      this.#facts.setObstacle('network', messageOf(error));
       return undefined;
     }
   }

@@ -10,15 +10,19 @@ export type Problems = {
 
 /** Returns why this node can't take pods: the first reason in startup order; undefined when it can. */
 export function notReady(facts: Facts, { kernel, companion }: Problems): string | undefined {
-  const { underlay, network, subnets, obstacle } = facts;
-  if (!underlay) return `no underlay: ${obstacle || 'the interfaces have not been read yet'}`;
-  if (!network) return `no network configuration: ${obstacle || 'no answer from the store yet'}`;
-  if (!subnets) return `no subnet: ${obstacle || 'no answer from the store yet'}`;
+  const { underlay, network, subnets } = facts;
+  if (!underlay)
+    return `no underlay: ${facts.obstacle('underlay') ?? 'the interfaces have not been read yet'}`;
+  if (!network)
+    return `no network configuration: ${facts.obstacle('network') ?? 'no answer from the store yet'}`;
+  if (!subnets) return `no subnet: ${facts.obstacle('subnets') ?? 'no answer from the store yet'}`;
   return kernel ?? doubt(facts) ?? companion;
 }
 
-function doubt({ standing }: Facts): string | undefined {
-  if (standing === 'remembered') return 'the store has not confirmed its subnets yet';
-  if (standing === 'lost') return 'another node has taken its subnets';
+function doubt(facts: Facts): string | undefined {
+  const reason = facts.obstacle('subnets');
+  const because = reason === undefined ? '' : `: ${reason}`;
+  if (facts.standing === 'remembered') return `the store has not confirmed its subnets yet${because}`;
+  if (facts.standing === 'lost') return `another node has taken its subnets${because}`;
   return undefined;
 }

@@ -2,6 +2,7 @@ import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { background, logFailure } from '../async/background.ts';
 import { aborted, pause } from '../async/pause.ts';
+import { configuredBackend } from '../backends/registry.ts';
 import { liveHandles, loadAttachments } from '../cni/records/local-pod.ts';
 import { CniService } from '../cni/service.ts';
 import { Companions } from '../companions/companions.ts';
@@ -45,7 +46,7 @@ export async function runAgent(options: AgentOptions, log: Log, stop: AbortSigna
 
   // Facts and their derivation.
   const facts = new Facts(options, loadAttachments(paths.state));
-  const store = openStore(options.store, log);
+  const store = openStore(options.store, log, (network) => void configuredBackend(network));
   const blocks = new Blocks(facts, store.blocks, log);
   const secrets = join(paths.state, 'secrets');
   const { assigner } = blocks;
@@ -81,6 +82,7 @@ export async function runAgent(options: AgentOptions, log: Log, stop: AbortSigna
     node,
     log,
     onChange: (underlay) => facts.setUnderlay(underlay),
+    onFailure: (reason) => facts.setObstacle('underlay', reason),
   });
   loop.on('event', (event) => underlay.notice(event));
   const handover = new Handover(companions, loop, { log, signal });

@@ -37,7 +37,7 @@ export type StatusSources = {
   readonly facts: Facts;
   readonly loop: Loop;
   readonly companions: Companions;
-  readonly feed: Pick<ClusterFeed, 'unusable'>;
+  readonly feed: Pick<ClusterFeed, 'problems'>;
   readonly underlay: { readonly problems: readonly Problem[] };
   /** Foreign firewall rules that affect pods. */
   readonly firewall: { readonly problems: readonly Problem[] };
@@ -63,11 +63,11 @@ export function agentStatus(sources: StatusSources): AgentStatus {
     problems: [
       ...failures(loop, reason),
       ...sources.underlay.problems,
+      ...feed.problems,
       ...loop.reconciler.troubles,
       ...loop.reconciler.warnings,
       ...(loop.computed?.desired.warnings ?? []),
       ...companions.warnings,
-      ...feed.unusable,
       ...firewall.problems,
     ].map(problemFrom),
     store: { connected: facts.isMember },

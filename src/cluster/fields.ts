@@ -1,4 +1,5 @@
 import { FlatnetError, messageOf } from '../error.ts';
+import { excerpt } from '../problem.ts';
 
 /**
  * Reads an object of a configuration the way Go's JSON decoder does for flannel: keys match
@@ -104,5 +105,5 @@ function invalid(object: string, text: string, cause?: unknown): FlatnetError {
 function describe(value: unknown): string {
   if (value === null) return 'null';
   if (Array.isArray(value)) return 'a list';
-  return typeof value === 'object' ? 'an object' : JSON.stringify(value);
+  return typeof value === 'object' ? 'an object' : excerpt(JSON.stringify(value), 60);
 }

@@ -4,6 +4,7 @@ import type { Log } from '../log.ts';
 import { EtcdStore, type EtcdStoreOptions } from './etcd/store.ts';
 import { EtcdKv } from './kv/client.ts';
 import type { Tls } from './kv/endpoint.ts';
+import type { CheckNetwork } from './ports/network.ts';
 import type { Store } from './ports/store.ts';
 
 export { DEFAULT_PREFIX } from './etcd/layout.ts';
@@ -25,10 +26,10 @@ export type TlsFiles = {
 };
 
 /**
- * Returns a client for the store at the endpoints. Sends nothing until first used. Throws CONFIG_INVALID; IO
- * for an unreadable file.
+ * Returns a client for the store at the endpoints. Sends nothing until first used. `check`: by default, any
+ * readable network is good. Throws CONFIG_INVALID; IO for an unreadable file.
  */
-export function openStore(options: StoreOptions, log: Log): Store {
+export function openStore(options: StoreOptions, log: Log, check?: CheckNetwork): Store {
   const { endpoints, tls, username, password } = options;
   const kv = new EtcdKv({
     endpoints,
@@ -36,7 +37,7 @@ export function openStore(options: StoreOptions, log: Log): Store {
     ...(username === undefined ? {} : { username }),
     ...(password === undefined ? {} : { password }),
   });
-  return new EtcdStore(kv, options, log);
+  return new EtcdStore(kv, options, log, check);
 }
 
 function readTls({ caFile, certFile, keyFile }: TlsFiles): Tls {

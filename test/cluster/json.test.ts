@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
-import { parseJson } from '../../src/cluster/json.ts';
+import { parseForeignJson, parseJson } from '../../src/cluster/json.ts';
 
 test('JSON without repeated keys is read as by JSON.parse, whatever its strings contain', () => {
   fc.assert(
@@ -29,5 +29,15 @@ test('equal keys of different objects, and strings that look like keys, are none
     '{"a": "{\\"a\\": [", "b": [":"]}',
   ]) {
     assert.deepEqual(parseJson(json), JSON.parse(json));
+  }
+});
+
+test('JSON from anybody: nesting is limited, whatever strings hold', () => {
+  const nested = (depth: number) => `${'['.repeat(depth)}${']'.repeat(depth)}`;
+  assert.doesNotThrow(() => parseForeignJson(nested(64)));
+  assert.throws(() => parseForeignJson(nested(65)), /nested more than 64 levels/);
+  assert.throws(() => parseJson(`{"a":${nested(100_000)}}`), /nested more than 64 levels/);
+  for (const text of ['['.repeat(1000), '\\"'.repeat(9) + '{'.repeat(1000), '\\\\']) {
+    assert.doesNotThrow(() => parseForeignJson(`["${text}", {}]`));
   }
 });

@@ -44,6 +44,8 @@ export type UnderlayWatchOptions = {
   readonly node: string;
   readonly log: Log;
   readonly onChange: (underlay: Underlay) => void;
+  /** No underlay can be chosen. */
+  readonly onFailure: (reason: string) => void;
 };
 
 /**
@@ -145,6 +147,7 @@ export class UnderlayWatch implements Disposable {
       const what = 'no interface leads to the peers';
       // Without a first one, the node is not ready for the same reason.
       this.#problems = this.#chosen ? [{ severity: 'error', what, cause: messageOf(error) }] : [];
+      this.#options.onFailure(messageOf(error));
       return;
     }
     this.#lastWarning = '';

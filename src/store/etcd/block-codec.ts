@@ -1,4 +1,5 @@
 import { Fields } from '../../cluster/fields.ts';
+import { parseForeignJson } from '../../cluster/json.ts';
 import { FlatnetError } from '../../error.ts';
 import { parseIp } from '../../ip/address.ts';
 import { contains, parseCidr, sizeOf } from '../../ip/cidr.ts';
@@ -113,7 +114,7 @@ export function decodeConfig(text: string): IpamConfig {
 function fieldsOf(text: string): Fields {
   let value: unknown;
   try {
-    value = JSON.parse(text);
+    value = parseForeignJson(text);
   } catch (cause) {
     throw new FlatnetError('is not JSON', { code: 'CONFIG_INVALID', cause });
   }

@@ -9,6 +9,7 @@ import type { Cidr } from '../../ip/cidr.ts';
 import type { Log } from '../../log.ts';
 import type { Kv } from '../kv/kv.ts';
 import type { Claim } from '../ports/membership.ts';
+import type { CheckNetwork } from '../ports/network.ts';
 import { ClusterState } from './cluster-state.ts';
 import type { EtcdFeed } from './feed.ts';
 import { checkHolding, type Holding, keysOf, writeHolding } from './holding.ts';
@@ -25,6 +26,7 @@ export type ClaimContext = {
   readonly layout: Layout;
   readonly feed: EtcdFeed;
   readonly log: Log;
+  readonly check: CheckNetwork;
   /** Seconds. */
   readonly ttl: number;
   /** Stops the claim. */
@@ -145,7 +147,7 @@ export class LeaseClaim implements Claim {
   async #write(): Promise<void> {
     const { kv, layout, ttl } = this.#context;
     for (let race = 0; race < MAX_RACES; race++) {
-      const state = await readState(kv, layout);
+      const state = await readState(this.#context);
       this.#check(state);
       if (this.#isWritten(state)) {
         this.#written = state.revision;
@@ -184,8 +186,12 @@ export class LeaseClaim implements Claim {
 }
 
 /** Reads the network's current keys. Does not warn about unreadable keys; the feed already does. */
-export async function readState(kv: Kv, layout: Layout): Promise<ClusterState> {
-  const state = new ClusterState(layout, () => {});
+export async function readState({
+  kv,
+  layout,
+  check,
+}: Pick<ClaimContext, 'kv' | 'layout' | 'check'>): Promise<ClusterState> {
+  const state = new ClusterState(layout, () => {}, check);
   for (const range of layout.watched) {
     const { items, revision } = await kv.list(range);
     state.reset(items, revision, range);

@@ -7,6 +7,7 @@ import { addressOf, type Cidr } from '../../ip/cidr.ts';
 import type { KeyRange, KeyValue, WatchBatch } from '../kv/kv.ts';
 import type { AffinityState } from '../ports/blocks.ts';
 import type { ClusterView } from '../ports/feed.ts';
+import type { CheckNetwork } from '../ports/network.ts';
 import { type Fact, type Lease, readFact, type Warn } from './facts.ts';
 import { Multimap, placeOf, ResourceIndex } from './indexes.ts';
 import type { Layout } from './layout.ts';
@@ -23,21 +24,24 @@ export class ClusterState {
   readonly leases: LeaseTable;
   readonly #layout: Layout;
   readonly #warn: Warn;
+  readonly #check: CheckNetwork;
   /** Every key below the prefix as stored, and the readable ones, decoded. */
   readonly #items = new Map<string, KeyValue>();
   readonly #facts = new Map<string, Fact>();
   readonly #blocks = new Multimap<string, Cidr>();
   readonly #resources = new ResourceIndex();
   /** Why a key, or part of its value, is not used. */
-  readonly #problems = new Map<string, readonly string[]>();
+  readonly #unreadable = new Map<string, readonly string[]>();
   /** The last valid one. */
   #network: Network | undefined;
+  #networkTime: Date | undefined;
   #nodes: Node[] = [];
   #revision = 0;
   #view: ClusterView | undefined;
 
-  constructor(layout: Layout, warn: Warn) {
+  constructor(layout: Layout, warn: Warn, check: CheckNetwork = () => {}) {
     this.#layout = layout;
+    this.#check = check;
     this.#warn = warn;
     this.leases = new LeaseTable(layout);
   }
@@ -50,18 +54,6 @@ export class ClusterState {
     return this.#resources.current;
   }
 
-  /** Keys, or parts of their values, that are not used, with the reason: see ClusterFeed. */
-  get unusable(): string[] {
-    return [...this.#problems].sort().flatMap(([key, problems]) => {
-      const instead = this.#facts.has(key)
-        ? 'this part is left out'
-        : key === this.#layout.config || this.#resources.has(key)
-          ? 'the last valid value is used'
-          : 'it is left out';
-      return problems.map((problem) => `store key ${key}: ${problem}; ${instead} until it is corrected`);
-    });
-  }
-
   item(key: string): KeyValue | undefined {
     return this.#items.get(key);
   }
@@ -69,6 +61,31 @@ export class ClusterState {
   /** The readable keys, decoded. */
   facts(): IterableIterator<Fact> {
     return this.#facts.values();
+  }
+
+  /** Why a key, or part of its value, is not used. */
+  get unreadable(): ReadonlyMap<string, readonly string[]> {
+    return this.#unreadable;
+  }
+
+  /** Whether the key could be read, at least in part. */
+  isRead(key: string): boolean {
+    return this.#facts.has(key);
+  }
+
+  /** Whether the last good value of an unreadable resource is still in use. */
+  isInForce(key: string): boolean {
+    return this.#resources.has(key);
+  }
+
+  /** When the network in force was read; undefined before, and for one that was assumed. */
+  get networkTime(): Date | undefined {
+    return this.#networkTime;
+  }
+
+  /** Puts a network in force until the store has a valid one. */
+  assume(network: Network): void {
+    if (!this.#network) this.#rebuild(this.#setNetwork(network));
   }
 
   /** Replaces everything below the prefix, or in the range, by a listing. */
@@ -108,7 +125,7 @@ export class ClusterState {
     this.#revision = revision;
     const dirty = new Set<string>();
     for (const key of gone) {
-      this.#problems.delete(key);
+      this.#unreadable.delete(key);
       this.#items.delete(key);
       this.#resources.delete(key);
       this.#forget(key, dirty);
@@ -117,10 +134,10 @@ export class ClusterState {
       if (this.#layout.isAllocation(kv.key)) continue;
       this.#items.set(kv.key, kv);
       const problems: string[] = [];
-      const fact = readFact(this.#layout, kv, (_, problem) => problems.push(problem));
+      const fact = readFact(this.#layout, kv, (_, problem) => problems.push(problem), this.#check);
       for (const problem of problems) this.#warn(kv.key, problem);
-      if (problems.length > 0) this.#problems.set(kv.key, problems);
-      else this.#problems.delete(kv.key);
+      if (problems.length > 0) this.#unreadable.set(kv.key, problems);
+      else this.#unreadable.delete(kv.key);
       this.#forget(kv.key, dirty);
       if (fact) this.#learn(fact, dirty);
     }
@@ -133,7 +150,8 @@ export class ClusterState {
     const key = fact.kv.key;
     this.#facts.set(key, fact);
     if (fact.kind === 'network') {
-      this.#setNetwork(fact.network, dirty);
+      this.#networkTime = new Date();
+      for (const name of this.#setNetwork(fact.network)) dirty.add(name);
     } else if (fact.kind === 'lease') {
       this.leases.addLease(fact);
     } else if (fact.kind === 'record') {
@@ -161,14 +179,14 @@ export class ClusterState {
     }
   }
 
-  #setNetwork(network: Network, dirty: Set<string>): void {
-    if (isDeepStrictEqual(this.#network, network)) return;
+  /** Returns the nodes that may have changed. */
+  #setNetwork(network: Network): ReadonlySet<string> {
+    if (isDeepStrictEqual(this.#network, network)) return new Set();
     // Also for the first network: records from the other key range may have arrived before it.
-    if (this.#network?.addresses !== network.addresses) {
-      for (const name of this.leases.names()) dirty.add(name);
-    }
+    const isOtherPlan = this.#network?.addresses !== network.addresses;
     this.#network = network;
     this.#view = undefined;
+    return new Set(isOtherPlan ? this.leases.names() : []);
   }
 
   #rebuild(names: ReadonlySet<string>): void {

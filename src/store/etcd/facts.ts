@@ -1,12 +1,14 @@
 import { decode, type Resource } from '../../cluster/calico/decode.ts';
 import { readDocument, titleOf } from '../../cluster/calico/document.ts';
 import { parseJson } from '../../cluster/json.ts';
-import { type Network, readNetwork } from '../../cluster/network.ts';
+import type { Network } from '../../cluster/network.ts';
 import { messageOf } from '../../error.ts';
 import type { Cidr } from '../../ip/cidr.ts';
 import type { KeyValue } from '../kv/kv.ts';
+import type { CheckNetwork } from '../ports/network.ts';
 import type { Layout } from './layout.ts';
 import { decodeLease, type LeaseValue } from './lease-value.ts';
+import { decodeNetwork } from './network.ts';
 import { decodeRecord, type NodeRecord } from './node-record.ts';
 
 /** A lease as stored. `value` is undefined if unreadable; its subnets are taken nevertheless. */
@@ -30,14 +32,14 @@ export type Fact =
 export type Warn = (key: string, problem: string) => void;
 
 /** Decodes one key of the network. Undefined for foreign keys and for unreadable ones, reported to `warn`. */
-export function readFact(layout: Layout, kv: KeyValue, warn: Warn): Fact | undefined {
+export function readFact(layout: Layout, kv: KeyValue, warn: Warn, check: CheckNetwork): Fact | undefined {
   try {
     const kind = layout.kindOf(kv.key);
     switch (kind?.kind) {
       case undefined:
         return undefined;
       case 'config':
-        return { kind: 'network', kv, network: readNetwork(parseJson(kv.value)) };
+        return { kind: 'network', kv, network: decodeNetwork(kv.value, check) };
       case 'lease':
         return { kind: 'lease', kv, subnets: kind.subnets, value: leaseValue(kv, warn) };
       case 'node':

@@ -1,10 +1,14 @@
 import { Backoff } from '../../async/backoff.ts';
 import { pause } from '../../async/pause.ts';
+import type { Network } from '../../cluster/network.ts';
 import { codeOf, messageOf } from '../../error.ts';
 import type { Log } from '../../log.ts';
+import { excerpt, type Problem, timeText } from '../../problem.ts';
 import type { KeyRange, KeyValue, Kv } from '../kv/kv.ts';
 import type { ClusterFeed, ClusterView } from '../ports/feed.ts';
+import type { CheckNetwork } from '../ports/network.ts';
 import { ClusterState } from './cluster-state.ts';
+import { keyProblems } from './ignored.ts';
 import type { Layout } from './layout.ts';
 
 /** Called when `state` has changed or a watch has been re-established. */
@@ -32,18 +36,28 @@ export class EtcdFeed implements ClusterFeed {
   /** The key ranges, each watched separately, that are known; that came back empty; that are unreachable. */
   readonly #listed = new Set<KeyRange>();
   readonly #wiped = new Set<KeyRange>();
-  readonly #unreachable = new Set<KeyRange>();
+  readonly #unreachable = new Map<KeyRange, string>();
+  /** Since when some range is unreachable; since when the store has lost its data. */
+  #silent: Date | undefined;
+  #lost: Date | undefined;
 
-  constructor(kv: Kv, layout: Layout, log: Log) {
+  constructor(kv: Kv, layout: Layout, log: Log, check: CheckNetwork) {
     this.#kv = kv;
     this.#layout = layout;
     this.#log = log;
     this.#ranges = layout.watched;
-    this.state = new ClusterState(layout, (key, problem) => log.warn({ key, problem }, 'store key ignored'));
+    const warn = (key: string, problem: string): void =>
+      log.warn({ key: excerpt(key), problem: excerpt(problem) }, 'store key ignored');
+    this.state = new ClusterState(layout, warn, check);
   }
 
-  get unusable(): readonly string[] {
-    return this.state.unusable;
+  get problems(): readonly Problem[] {
+    const [reason] = this.#unreachable.values();
+    return [
+      ...(this.#silent && reason !== undefined ? [silence(this.#silent, reason)] : []),
+      ...(this.#lost ? [this.#loss(this.#lost)] : []),
+      ...keyProblems(this.state, this.#layout),
+    ];
   }
 
   /** Whether the store has lost its data: owners of keys should write them again. */
@@ -68,13 +82,14 @@ export class EtcdFeed implements ClusterFeed {
     };
   }
 
-  async *watch(signal: AbortSignal): AsyncIterable<ClusterView> {
+  async *watch(signal: AbortSignal, last?: Network): AsyncIterable<ClusterView> {
+    if (last) this.state.assume(last);
     const ended = AbortSignal.any([signal, this.#closed.signal]);
     let news = Promise.withResolvers<void>();
     const wake = (): void => news.resolve();
     const unfollow = this.follow(wake);
     ended.addEventListener('abort', wake);
-    let last: ClusterView | undefined;
+    let yielded: ClusterView | undefined;
     try {
       while (!ended.aborted) {
         await news.promise;
@@ -82,8 +97,8 @@ export class EtcdFeed implements ClusterFeed {
         news = Promise.withResolvers<void>();
         if (ended.aborted) return;
         const view = this.state.view();
-        if (view && view !== last) yield view;
-        last = view;
+        if (view && view !== yielded) yield view;
+        yielded = view;
       }
     } finally {
       ended.removeEventListener('abort', wake);
@@ -162,6 +177,7 @@ export class EtcdFeed implements ClusterFeed {
         this.#log.error({ revision }, 'the store has lost its data; keeping the last known state');
       if (wiped) this.#wiped.add(range);
       else this.#wiped.delete(range);
+      this.#lost = this.hasLostData ? (this.#lost ?? new Date()) : undefined;
       this.#notify();
       await pause(wiped ? SETTLE / 10 : SETTLE, signal);
       signal.throwIfAborted();
@@ -189,14 +205,36 @@ export class EtcdFeed implements ClusterFeed {
     for (const follower of [...this.#followers]) follower();
   }
 
+  #loss(since: Date): Problem {
+    const { config } = this.#layout;
+    return {
+      severity: 'error',
+      what: `the store came back without its data at ${timeText(since)}`,
+      cause: `${config} or every node was missing; the last known state stays in force`,
+      fix: `restore the store, or write ${config} again`,
+    };
+  }
+
   #onUnreachable(range: KeyRange, error: unknown): void {
+    const problem = messageOf(error);
     if (this.#unreachable.size === 0)
-      this.#log.warn({ problem: messageOf(error) }, 'the store is unreachable; keeping the last known state');
-    this.#unreachable.add(range);
+      this.#log.warn({ problem }, 'the store is unreachable; keeping the last known state');
+    this.#unreachable.set(range, problem);
+    this.#silent ??= new Date();
   }
 
   #onReachable(range: KeyRange): void {
     if (!this.#unreachable.delete(range) || this.#unreachable.size > 0) return;
+    this.#silent = undefined;
     this.#log.info({ revision: this.state.revision }, 'the store is reachable again');
   }
+}
+
+function silence(since: Date, reason: string): Problem {
+  return {
+    severity: 'warning',
+    what: `the store has been out of reach since ${timeText(since)}`,
+    cause: `${excerpt(reason)}; the last known state stays in force`,
+    fix: 'check that it runs and lets this node in',
+  };
 }

@@ -1,4 +1,5 @@
 import { Fields } from '../../cluster/fields.ts';
+import { parseForeignJson } from '../../cluster/json.ts';
 import type { Node, PerFamily } from '../../cluster/node.ts';
 import { messageOf } from '../../error.ts';
 import { type Family, familyOf, type Ip, parseIp } from '../../ip/address.ts';
@@ -33,7 +34,7 @@ export function encodeLease({ addresses, backend }: LeaseValue): string {
  * family and is reported to `warn`. Throws when the value is not a JSON object.
  */
 export function decodeLease(text: string, warn: (problem: string) => void): LeaseValue {
-  const fields = new Fields(JSON.parse(text), 'lease');
+  const fields = new Fields(parseForeignJson(text), 'lease');
   const data: { [F in Family]?: unknown } = {};
   for (const [family, name] of [
     [4, 'BackendData'],

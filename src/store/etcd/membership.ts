@@ -1,5 +1,6 @@
 import { randomUUID } from 'node:crypto';
 import { pause } from '../../async/pause.ts';
+import type { Network } from '../../cluster/network.ts';
 import type { NodeFacts, PerFamily } from '../../cluster/node.ts';
 import { codeOf, FlatnetError } from '../../error.ts';
 import { familyOf } from '../../ip/address.ts';
@@ -86,7 +87,7 @@ export class EtcdMembership implements Membership {
     for (let race = 1; race <= MAX_RACES; race++) {
       // The feed's state may be slightly stale; the transaction fails then.
       const state = (race === 1 && (await feed.known(PATIENCE))) || (await this.#read());
-      const network = networkFrom(state.item(layout.config), layout);
+      const network = this.#networkIn(state);
       await this.#checkRival(self, state, instance);
       if (network.addresses === 'blocks' && !state.item(layout.pools)) {
         const created = await resources.createDefaultPools(network, state.resources.ipPools);
@@ -107,6 +108,14 @@ export class EtcdMembership implements Membership {
       await pause(Math.random() * Math.min(10 * race, 500));
     }
     throw lostRaces(MAX_RACES);
+  }
+
+  /** The network in force: the feed may know one from before the configuration became invalid. */
+  #networkIn(state: ClusterState): Network {
+    const { layout, feed, check } = this.#context;
+    const item = state.item(layout.config);
+    const inForce = item && (state.view() ?? feed.state.view())?.network;
+    return inForce ?? networkFrom(item, layout, check);
   }
 
   /**
@@ -165,7 +174,7 @@ export class EtcdMembership implements Membership {
   }
 
   #read(): Promise<ClusterState> {
-    return readState(this.#context.kv, this.#context.layout);
+    return readState(this.#context);
   }
 }
 

@@ -1,4 +1,5 @@
 import { Fields } from '../../cluster/fields.ts';
+import { parseForeignJson } from '../../cluster/json.ts';
 import type { Node } from '../../cluster/node.ts';
 import { parseIp } from '../../ip/address.ts';
 import { type Cidr, parseCidr } from '../../ip/cidr.ts';
@@ -17,7 +18,7 @@ export function encodeRecord({ addresses, ...rest }: NodeRecord): string {
 
 /** Throws CONFIG_INVALID naming the field. */
 export function decodeRecord(text: string): NodeRecord {
-  const fields = new Fields(JSON.parse(text), 'node');
+  const fields = new Fields(parseForeignJson(text), 'node');
   const name = fields.string('name');
   if (!name) throw fields.invalid('name', 'is missing');
   const labels = Object.entries(fields.raw('labels') ?? {}).filter(([, value]) => typeof value === 'string');

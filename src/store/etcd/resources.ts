@@ -4,7 +4,7 @@ import { checkChange, checkDeletion, type Occupied } from '../../cluster/calico/
 import { decode, type Resource } from '../../cluster/calico/decode.ts';
 import { defaultPools } from '../../cluster/calico/default-pools.ts';
 import { type Document, type Kind, readDocument, titleOf } from '../../cluster/calico/document.ts';
-import { parseJson } from '../../cluster/json.ts';
+import { parseForeignJson, parseJson } from '../../cluster/json.ts';
 import type { Network } from '../../cluster/network.ts';
 import type { IpPool } from '../../cluster/resources.ts';
 import { FlatnetError, messageOf } from '../../error.ts';
@@ -167,7 +167,7 @@ function appliedFrom(item: KeyValue): AppliedResource {
 
 function parsedJson({ value }: KeyValue): unknown {
   try {
-    return JSON.parse(value);
+    return parseForeignJson(value);
   } catch {
     return undefined;
   }

@@ -1,5 +1,6 @@
 import type { Log } from '../../log.ts';
 import type { Kv } from '../kv/kv.ts';
+import type { CheckNetwork } from '../ports/network.ts';
 import type { Store } from '../ports/store.ts';
 import { EtcdBlocks } from './blocks.ts';
 import { EtcdFeed } from './feed.ts';
@@ -27,18 +28,19 @@ export class EtcdStore implements Store {
   readonly #kv: Kv;
   readonly #closed = new AbortController();
 
-  constructor(kv: Kv, options: EtcdStoreOptions, log: Log) {
+  constructor(kv: Kv, options: EtcdStoreOptions, log: Log, check: CheckNetwork = () => {}) {
     const prefix = options.prefix ?? DEFAULT_PREFIX;
     const layout = new Layout(prefix);
     this.#kv = kv;
-    this.network = new EtcdNetwork(kv, layout);
-    this.feed = new EtcdFeed(kv, layout, log);
+    this.network = new EtcdNetwork(kv, layout, check);
+    this.feed = new EtcdFeed(kv, layout, log, check);
     this.blocks = new EtcdBlocks(kv, prefix);
     this.resources = new EtcdResources(kv, layout, this.blocks);
     this.membership = new EtcdMembership({
       kv,
       layout,
       log,
+      check,
       feed: this.feed,
       resources: this.resources,
       ttl: options.leaseTtl ?? 86_400,

@@ -1,6 +1,7 @@
 import type { Network } from '../../cluster/network.ts';
 import type { Node } from '../../cluster/node.ts';
 import type { Resources } from '../../cluster/resources.ts';
+import type { Problem } from '../../problem.ts';
 
 /** Views of the cluster as it changes. */
 export interface ClusterFeed {
@@ -9,13 +10,14 @@ export interface ClusterFeed {
    * are combined). Reconnects automatically; yields nothing while the store is unreachable or has come back
    * empty. Unchanged parts are the same objects in the next view. Ends when `signal` aborts or the store is
    * closed.
+   *
+   * An object that cannot be read is left out and named in `problems`, except the network and the
+   * resources: their last good value stays in force. `last`: the network of an earlier view, in force until
+   * the store has a good one.
    */
-  watch(signal: AbortSignal): AsyncIterable<ClusterView>;
-  /**
-   * What the store holds but nobody can use, human-readable: each key or part of one, why, and what is used
-   * instead. Known while `watch` runs.
-   */
-  readonly unusable: readonly string[];
+  watch(signal: AbortSignal, last?: Network): AsyncIterable<ClusterView>;
+  /** What keeps the views from being complete and current, while someone watches. */
+  readonly problems: readonly Problem[];
 }
 
 export type ClusterView = {

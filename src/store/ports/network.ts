@@ -1,5 +1,11 @@
 import type { Network } from '../../cluster/network.ts';
 
+/**
+ * Throws CONFIG_INVALID for a network that this release cannot use: the store knows no backends, so its owner
+ * checks their options.
+ */
+export type CheckNetwork = (network: Network) => void;
+
 /** The configuration of the pod network: one object, the same for every node. */
 export interface NetworkStore {
   /** Throws NOT_FOUND when there is none, CONFIG_INVALID when it is invalid. */

@@ -5,8 +5,10 @@ import { API_VERSION, type Document } from '../../../src/cluster/calico/document
 import { DEFAULT_BGP_CONFIGURATION, NO_RESOURCES } from '../../../src/cluster/resources.ts';
 import { parseIp } from '../../../src/ip/address.ts';
 import { parseCidr } from '../../../src/ip/cidr.ts';
+import { problemText } from '../../../src/problem.ts';
 import { BlockKeys } from '../../../src/store/etcd/block-keys.ts';
 import { ClusterState } from '../../../src/store/etcd/cluster-state.ts';
+import { keyProblems } from '../../../src/store/etcd/ignored.ts';
 import { encodeLease } from '../../../src/store/etcd/lease-value.ts';
 import { encodeRecord } from '../../../src/store/etcd/node-record.ts';
 import { putDocument } from '../../../src/store/etcd/resources.ts';
@@ -39,6 +41,8 @@ const put = (keys: Keys, written: Document): WatchEvent => {
   const { key, value } = putDocument(layout, written);
   return keys.put(key, value, '0');
 };
+
+const ignored = (state: ClusterState): string[] => keyProblems(state, layout).map(problemText);
 
 test('under the blocks plan, a node consists of its record and confirmed blocks; leases are ignored', () => {
   const keys = new Keys();
@@ -127,14 +131,14 @@ test('an unreadable resource keeps its last valid value with a warning; a delete
     /^\/net\/flatnet\/resources\/IPPool\/p: IPPool\/p spec\.later: is not a known field/,
   );
   assert.match(
-    state.unusable.join(),
-    /^store key \/net\/flatnet\/resources\/IPPool\/p: IPPool\/p spec\.later: is not .*; the last valid value is used/,
+    ignored(state).join(),
+    /^\/net\/flatnet\/resources\/IPPool\/p is ignored: IPPool\/p spec\.later: is not .*; its last good value stays in force; correct or delete it$/,
   );
   const same = apply(
     keys.put(key, putDocument(layout, document('IPPool', 'p', { cidr: '10.0.0.0/16', blockSize: 26 })).value),
   );
   assert.equal(same, first, 'an equivalent resource is not a change');
-  assert.deepEqual(state.unusable, []);
+  assert.deepEqual(ignored(state), []);
 
   const more = apply(put(keys, document('BGPConfiguration', 'default', { asNumber: 65000 })));
   assert.equal(more.resources.bgpConfiguration.asNumber, 65000);
@@ -261,20 +265,18 @@ test('a wrong entry of the BGPConfiguration costs only itself; a wrong peer cost
     resources.bgpPeers.map(({ name }) => name),
     ['good'],
   );
-  const about = state.unusable.map((text) =>
-    /^store key \S+\/([^/]+\/\w+): .* spec\.(\S+): .*; (.*)$/.exec(text)?.slice(1),
+  const about = ignored(state).map((text) =>
+    /^\S+\/([^/]+\/\w+) is (ignored.*?): .* spec\.(\S+): .*; correct or delete it$/.exec(text)?.slice(1),
   );
-  const part = 'this part is left out until it is corrected';
-  const whole = 'it is left out until it is corrected';
   assert.deepEqual(about, [
-    ['BGPConfiguration/default', 'communities[1].value', part],
-    ['BGPConfiguration/default', 'communities[2].name', part],
-    ['BGPConfiguration/default', 'communities[3]', part],
-    ['BGPConfiguration/default', 'serviceClusterIPs[1].cidr', part],
-    ['BGPConfiguration/default', 'prefixAdvertisements[1].communities[0]', part],
-    ['BGPFilter/bad', 'exportV4[0].action', whole],
-    ['BGPPeer/bad', 'peerIP', whole],
+    ['BGPConfiguration/default', 'ignored in part', 'communities[1].value'],
+    ['BGPConfiguration/default', 'ignored in part', 'communities[2].name'],
+    ['BGPConfiguration/default', 'ignored in part', 'communities[3]'],
+    ['BGPConfiguration/default', 'ignored in part', 'serviceClusterIPs[1].cidr'],
+    ['BGPConfiguration/default', 'ignored in part', 'prefixAdvertisements[1].communities[0]'],
+    ['BGPFilter/bad', 'ignored', 'exportV4[0].action'],
+    ['BGPPeer/bad', 'ignored', 'peerIP'],
   ]);
   apply(keys.delete(layout.resource('BGPPeer', 'bad')));
-  assert.equal(state.unusable.length, 6);
+  assert.equal(ignored(state).length, 6);
 });

@@ -9,9 +9,9 @@ import type { ClusterFeed, ClusterView } from '../../../src/store/ports/feed.ts'
 import type { Memory } from './store.ts';
 
 export class MemoryFeed implements ClusterFeed {
-  readonly unusable = [];
   readonly #memory: Memory;
   readonly #closed: AbortSignal;
+  readonly problems = [];
   #view: ClusterView | undefined;
   readonly #decoded = new WeakMap<Stored<Document>, Resource>();
 

@@ -1,0 +1,47 @@
+import { excerpt, type Problem, timeText } from '../../problem.ts';
+import type { ClusterState } from './cluster-state.ts';
+import type { Layout } from './layout.ts';
+
+/** Problems beyond this number are only counted. */
+const SHOWN = 10;
+const KEY_LENGTH = 120;
+
+/** Returns what is wrong with the network's keys: a bad or missing configuration, then other bad keys. */
+export function keyProblems(state: ClusterState, { config }: Layout): Problem[] {
+  const others = [...state.unreadable].filter(([key]) => key !== config).sort();
+  const all = others.flatMap(([key, reasons]) => reasons.map((reason) => keyProblem(state, key, reason)));
+  const hidden = all.length - SHOWN;
+  return [
+    ...configProblems(state, config),
+    ...all.slice(0, SHOWN),
+    ...(hidden > 0
+      ? [{ severity: 'warning', what: `${hidden} more values in the store are ignored` } as const]
+      : []),
+  ];
+}
+
+function configProblems(state: ClusterState, config: string): Problem[] {
+  const { networkTime } = state;
+  if (!state.view()) return [];
+  const former = networkTime
+    ? `the configuration of ${timeText(networkTime)} stays in force`
+    : 'the last good one stays in force';
+  const [reason] = state.unreadable.get(config) ?? [];
+  if (reason !== undefined) {
+    const cause = `${excerpt(reason)}; ${former}`;
+    return [{ severity: 'warning', what: `${config} is ignored`, cause, fix: 'correct it' }];
+  }
+  if (state.item(config)) return [];
+  return [{ severity: 'warning', what: `${config} is missing`, cause: former, fix: 'write it again' }];
+}
+
+function keyProblem(state: ClusterState, key: string, reason: string): Problem {
+  const isPart = state.isRead(key);
+  const cause = excerpt(reason);
+  return {
+    severity: 'warning',
+    what: `${excerpt(key, KEY_LENGTH)} is ignored${isPart ? ' in part' : ''}`,
+    cause: !isPart && state.isInForce(key) ? `${cause}; its last good value stays in force` : cause,
+    fix: 'correct or delete it',
+  };
+}
