@@ -6,6 +6,7 @@ import {
   type DumpRequest,
   type Message,
   NLM_F_CREATE,
+  NLM_F_EXCL,
   NLM_F_REPLACE,
   type Request,
   stringOf,
@@ -59,6 +60,15 @@ export function addressReplace(address: Address): Request {
     type: RTM_NEWADDR,
     flags: NLM_F_CREATE | NLM_F_REPLACE,
     payload: encode(address),
+  };
+}
+
+/** Like `ip address add ADDRESS dev DEV`. EEXIST if the device has it; IPv6: with whatever prefix length. */
+export function addressAdd(address: Address): Request {
+  return {
+    ...addressReplace(address),
+    operation: 'address add',
+    flags: NLM_F_CREATE | NLM_F_EXCL,
   };
 }
 

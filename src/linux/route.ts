@@ -5,6 +5,7 @@ import {
   attributesOf,
   type DumpRequest,
   type Message,
+  NLM_F_APPEND,
   NLM_F_CREATE,
   NLM_F_EXCL,
   NLM_F_REPLACE,
@@ -42,6 +43,33 @@ export const RT_TABLE_MAIN = 254;
 export const RTPROT_KERNEL = 2;
 export const RTPROT_BOOT = 3;
 export const RTPROT_BIRD = 12;
+/** Names of route protocols as in ip(8)'s rt_protos. */
+const PROTOCOL_NAMES: Readonly<Record<number, string>> = {
+  1: 'redirect',
+  [RTPROT_KERNEL]: 'kernel',
+  [RTPROT_BOOT]: 'boot',
+  4: 'static',
+  8: 'gated',
+  9: 'ra',
+  10: 'mrt',
+  11: 'zebra',
+  [RTPROT_BIRD]: 'bird',
+  14: 'xorp',
+  16: 'dhcp',
+  18: 'keepalived',
+  42: 'babel',
+  186: 'bgp',
+  187: 'isis',
+  188: 'ospf',
+  189: 'rip',
+  192: 'eigrp',
+};
+
+/** A route protocol as `ip route` writes it: a name, or a number that has none. */
+export function protocolName(protocol: number): string {
+  return PROTOCOL_NAMES[protocol] ?? `${protocol}`;
+}
+
 export const RT_SCOPE_UNIVERSE = 0;
 export const RT_SCOPE_LINK = 253;
 export const RT_SCOPE_HOST = 254;
@@ -102,6 +130,14 @@ export function routeReplace(route: Route): Request {
 /** Like `ip route add`. EEXIST if one with the same destination, table and metric exists. */
 export function routeAdd(route: Route): Request {
   return newRoute('route add', route, NLM_F_CREATE | NLM_F_EXCL);
+}
+
+/**
+ * Like `ip route append`: adds it behind any with the same destination, table and metric; an IPv6 route with
+ * a gateway becomes one more next hop of theirs. EEXIST if an equal one exists.
+ */
+export function routeAppend(route: Route): Request {
+  return newRoute('route append', route, NLM_F_CREATE | NLM_F_APPEND);
 }
 
 /**

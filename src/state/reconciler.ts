@@ -151,7 +151,8 @@ export class Reconciler implements Disposable {
     const watch: Parameters<Kernel['watch']>[0] = {
       signal,
       desired: () => this.desired,
-      involves: (device) => this.#convergence.desired.involves(device),
+      involves: (device) =>
+        this.#convergence.desired.involves(device) || this.#convergence.undone.involves(device),
       onContradiction: (what, persists) => {
         log.debug({ what }, 'external change to the kernel');
         this.#suspect(persists);

@@ -1,7 +1,7 @@
 import { messageOf } from '../error.ts';
 import type { Log } from '../log.ts';
 import type { Owner } from './contributions.ts';
-import { type Change, keyOf } from './item.ts';
+import { type Change, devicesOf, keyOf } from './item.ts';
 import type { Outcome } from './kernel.ts';
 
 /** A pending or failed change. */
@@ -24,6 +24,13 @@ export class UndoneList {
 
   has(key: string): boolean {
     return this.#byKey.has(key);
+  }
+
+  /** Whether a device holds what is in the way of a change: it may go unannounced, with the device. */
+  involves(device: string): boolean {
+    for (const { change } of this.#byKey.values())
+      if (change.was && devicesOf(change.was).includes(device)) return true;
+    return false;
   }
 
   list(ownerOf: (key: string) => Owner | undefined): readonly Undone[] {

@@ -1,12 +1,6 @@
 import { familyOf, isLinkLocal } from '../../ip/address.ts';
 import { addressOf, hostCidr, type Prefixed, parseCidr } from '../../ip/cidr.ts';
-import {
-  type Address,
-  addressDelete,
-  addressDump,
-  addressReplace,
-  IFA_F_NODAD,
-} from '../../linux/address.ts';
+import { type Address, addressAdd, addressDelete, addressDump, IFA_F_NODAD } from '../../linux/address.ts';
 import { equal } from '../kind.ts';
 import {
   contradictedKey,
@@ -40,7 +34,7 @@ export const address: RtnetlinkKind<AddressItem> = {
     request: itemsOf(addressDump(familyOf(address), index(dev)), (value) => itemOf(value, nameOf)),
   }),
   requests: ({ action, item }, index) => [
-    action === 'delete' ? addressDelete(rtnetlink(item, index)) : addressReplace(rtnetlink(item, index)),
+    action === 'delete' ? addressDelete(rtnetlink(item, index)) : addressAdd(rtnetlink(item, index)),
   ],
   contradiction: (event, { desired, involves, nameOf }) => {
     if (event.object !== 'address') return undefined;

@@ -1,15 +1,20 @@
 import { BITS, FAMILIES, familyOf, type Ip } from '../../ip/address.ts';
 import { addressOf, type Cidr, hostCidr, lengthOf } from '../../ip/cidr.ts';
+import type { Request } from '../../linux/netlink/message.ts';
 import {
+  protocolName,
   type Route,
+  type RouteType,
   RT_TABLE_MAIN,
+  routeAdd,
+  routeAppend,
   routeDelete,
   routeDump,
   routeGet,
   routeReplace,
 } from '../../linux/route.ts';
-import { equal, words } from '../kind.ts';
-import { OUR_PROTOCOL, OUR_PROTOCOLS } from '../ownership.ts';
+import { type Change, equal, words } from '../kind.ts';
+import { mayReplaceRoute, OUR_PROTOCOL, OUR_PROTOCOLS } from '../ownership.ts';
 import {
   contradictedKey,
   type Index,
@@ -21,7 +26,8 @@ import {
 export type RouteItem = {
   readonly kind: 'route';
   readonly dst: Cidr;
-  readonly type: 'unicast' | 'blackhole';
+  /** We create `unicast` and `blackhole`. */
+  readonly type: RouteType;
   readonly dev?: string;
   readonly via?: Ip;
   /** Treat the gateway as on-link even if no network there contains it. */
@@ -41,8 +47,12 @@ export const route: RtnetlinkKind<RouteItem> = {
   key: (item) => `route ${tableOf(item)} ${item.dst} ${metricOf(item)}`,
   device: ({ dev }) => dev,
   stage: () => 'routes',
-  blockedBy: ({ action, item: { dev } }, devices) =>
-    action === 'delete' || dev === undefined || devices.get(dev)?.up ? undefined : `device ${dev} is down`,
+  blockedBy: ({ action, item, was }, devices) => {
+    if (action === 'delete') return undefined;
+    if (was && !mayReplaceRoute(was.protocol)) return taken(item, was);
+    const { dev } = item;
+    return dev === undefined || devices.get(dev)?.up ? undefined : `device ${dev} is down`;
+  },
   isOurs: ({ protocol }) => OUR_PROTOCOLS.has(protocol),
   same: (a, b) => equal(complete(a), complete(b)),
   satisfies: (actual, wanted) =>
@@ -51,7 +61,7 @@ export const route: RtnetlinkKind<RouteItem> = {
     tableOf(actual) === tableOf(wanted) &&
     metricOf(actual) === metricOf(wanted) &&
     // The kernel reports IPv6 blackholes on lo, and picks a device itself if none was given.
-    (wanted.type === 'blackhole' || wanted.dev === undefined || actual.dev === wanted.dev) &&
+    (wanted.type !== 'unicast' || wanted.dev === undefined || actual.dev === wanted.dev) &&
     actual.via === wanted.via &&
     actual.src === wanted.src &&
     (actual.onlink ?? false) === (wanted.onlink ?? false),
@@ -64,11 +74,14 @@ export const route: RtnetlinkKind<RouteItem> = {
     const request = routeGet(addressOf(dst), { fibMatch: true });
     return { by: 'get', request: itemsOf(request, (value) => itemOf(value, nameOf)) };
   },
-  requests: ({ action, item }, index) => [
-    action === 'delete' ? routeDelete(rtnetlink(item, index)) : routeReplace(rtnetlink(item, index)),
+  requests: (change, index) => [
+    change.action === 'delete' ? routeDelete(rtnetlink(change.item, index)) : write(change, index),
   ],
-  fallback: ({ action, item }, errno, index) =>
-    action === 'delete' ? undefined : fallback(item, errno, index),
+  // Appending what is there already, behind the route to replace.
+  isBenign: (change, { errno }) => isSwap(change) && errno === 'EEXIST',
+  afterwards: (change, index) =>
+    isSwap(change) && change.was ? [routeDelete(rtnetlink(change.was, index))] : [],
+  fallback,
   contradiction: (event, { desired, nameOf }) =>
     event.object === 'route'
       ? contradictedKey(route, itemOf(event.value, nameOf), event.type === 'del', desired)
@@ -79,7 +92,7 @@ export const route: RtnetlinkKind<RouteItem> = {
     const { dst, type, dev, via } = item;
     const metric = metricOf(item);
     if (tableOf(item) !== RT_TABLE_MAIN) return;
-    if (type === 'blackhole') fib.push({ dst, metric, to: 'nowhere' });
+    if (type !== 'unicast') fib.push({ dst, metric, to: 'nowhere' });
     else {
       fib.push({
         dst,
@@ -110,14 +123,15 @@ function complete(item: RouteItem): RouteItem {
   return { ...item, table: tableOf(item), metric: metricOf(item), onlink: item.onlink ?? false };
 }
 
-/** A route with several next hops, or of a type we never create, never equals one of ours. */
+/** A route with several next hops never equals one of ours. */
 function itemOf(value: Route, nameOf: NameOf): RouteItem {
   const { dst, type, via, onlink, src, metric, table, protocol } = value;
   const dev = value.dev === undefined ? undefined : nameOf(value.dev);
   return {
     kind: 'route',
     dst,
-    type: type === 'unicast' ? 'unicast' : 'blackhole',
+    // A type that we do not know.
+    type: type ?? 'prohibit',
     ...(dev !== undefined && { dev }),
     ...(via !== undefined && { via }),
     ...(onlink && { onlink }),
@@ -144,30 +158,50 @@ function rtnetlink(item: RouteItem, index: Index): Route {
 }
 
 /**
- * Alternatives to a refused `route replace`:
- * - EINVAL: the kernel resolves the IPv6 gateway to another device, as it does while the route to replace
- *   still leads there, and onlink does not help (ip6_route_check_nh_onlink). A temporary host route to the
- *   gateway does.
- * - EEXIST: the same route exists, but behind another one that was prepended to it (fib_table_insert).
+ * How a route gets into its slot without displacing one that another program has put there since we last
+ * looked: an addition fails where there is one, and a change appends ours and then deletes what it replaces,
+ * by protocol. IPv6 can't: an appended route would become a next hop of the other.
  */
-function fallback(item: RouteItem, errno: string, index: Index) {
-  const wanted = rtnetlink(item, index);
-  if (errno === 'EEXIST') return [routeDelete(wanted), routeReplace(wanted)];
-  const { via, onlink, ...rest } = item;
-  if (errno !== 'EINVAL' || !onlink || via === undefined || familyOf(via) === 4) return undefined;
+function write(change: Change<RouteItem>, index: Index): Request {
+  const route = rtnetlink(change.item, index);
+  if (change.action === 'add') return routeAdd(route);
+  return isSwap(change) ? routeAppend(route) : routeReplace(route);
+}
+
+function isSwap({ action, item }: Change<RouteItem>): boolean {
+  return action === 'change' && familyOf(item.dst) === 4;
+}
+
+/**
+ * The alternative to a refused addition or change. EINVAL: the kernel resolves the IPv6 gateway to another
+ * device, as it does while the route to replace still leads there, and onlink does not help
+ * (ip6_route_check_nh_onlink). A temporary host route to the gateway does.
+ */
+function fallback(change: Change<RouteItem>, errno: string, index: Index): Request[] | undefined {
+  const { via, onlink, ...rest } = change.item;
+  if (change.action === 'delete' || errno !== 'EINVAL' || !onlink || via === undefined || familyOf(via) === 4)
+    return undefined;
   const gateway = rtnetlink({ ...rest, dst: hostCidr(via) }, index);
-  return [routeReplace(gateway), routeReplace(wanted), routeDelete(gateway)];
+  return [routeAdd(gateway), write(change, index), routeDelete(gateway)];
+}
+
+/** Why a route can't be added: another program's is in its place. */
+function taken(item: RouteItem, was: RouteItem): string {
+  return (
+    `${text(item)}: another program's route is in its place, proto ${protocolName(was.protocol)}; ` +
+    `unless it is wanted there, remove it: ${route.command(was, 'delete')}`
+  );
 }
 
 /** Formats it like `ip route show`, but omits our usual protocol, which every line would repeat. */
 function text(item: RouteItem): string {
-  const blackhole = item.type === 'blackhole';
+  const isUnicast = item.type === 'unicast';
   return words(
-    blackhole ? `blackhole ${item.dst}` : item.dst,
+    isUnicast ? item.dst : `${item.type} ${item.dst}`,
     item.via === undefined ? '' : `via ${item.via}`,
-    item.dev === undefined || blackhole ? '' : `dev ${item.dev}`,
+    item.dev === undefined || !isUnicast ? '' : `dev ${item.dev}`,
     tableOf(item) === RT_TABLE_MAIN ? '' : `table ${tableOf(item)}`,
-    item.protocol === OUR_PROTOCOL ? '' : `proto ${item.protocol}`,
+    item.protocol === OUR_PROTOCOL ? '' : `proto ${protocolName(item.protocol)}`,
     item.src === undefined ? '' : `src ${item.src}`,
     metricOf(item) === defaultMetric(item) ? '' : `metric ${metricOf(item)}`,
     item.onlink ? 'onlink' : '',

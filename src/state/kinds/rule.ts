@@ -23,18 +23,15 @@ export type RuleItem = {
 export const rule: RtnetlinkKind<RuleItem> = {
   kind: 'rule',
   executor: 'rtnetlink',
-  key: ({ family, priority, table, from = '', to = '', iif = '', mark = '', mask = '' }) =>
-    `rule ${family} ${priority} ${table} ${from} ${to} ${iif} ${mark}/${mask}`,
+  // The kernel keeps rules apart that differ only in their protocol.
+  key: ({ family, priority, table, protocol, from = '', to = '', iif = '', mark = '', mask = '' }) =>
+    `rule ${family} ${priority} ${table} ${from} ${to} ${iif} ${mark}/${mask} ${protocol}`,
   stage: () => 'rules',
   isOurs: ({ protocol }) => OUR_PROTOCOLS.has(protocol),
   same: equal,
 
   dumps: () => FAMILIES.map((family) => itemsOf(ruleDump(family), itemOf)),
-  requests: ({ action, item, was }) => {
-    if (action === 'delete') return [ruleDelete(item)];
-    // Rules can't be replaced.
-    return was ? [ruleAdd(item), ruleDelete(was)] : [ruleAdd(item)];
-  },
+  requests: ({ action, item }) => [action === 'delete' ? ruleDelete(item) : ruleAdd(item)],
   isBenign: (_change, { errno }) => errno === 'EEXIST' || errno === 'ENOENT',
   contradiction: (event, { desired }) => {
     const item = event.object === 'rule' ? itemOf(event.value) : undefined;
