@@ -1,13 +1,10 @@
 import { chmodSync, mkdirSync, rmSync } from 'node:fs';
-import { createServer, type Server, type Socket } from 'node:net';
+import { createServer, type Server } from 'node:net';
 import { dirname } from 'node:path';
-import { background } from '../../async/background.ts';
 import type { Handlers } from '../../companions/companion.ts';
 import { FlatnetError, messageOf } from '../../error.ts';
 import type { Log } from '../../log.ts';
-
-/** In characters. Real requests are far smaller: a CNI configuration is a few KB. */
-const MAX_REQUEST = 4 * 1024 * 1024;
+import { Connection, type Host, LIMITS, type Limits } from './connection.ts';
 
 /**
  * The agent's local API: one JSON line in, one JSON line out, over a unix socket that only root can open.
@@ -15,19 +12,23 @@ const MAX_REQUEST = 4 * 1024 * 1024;
  */
 export class LocalApi implements AsyncDisposable {
   readonly #server: Server;
-  readonly #connections = new Set<Socket>();
+  readonly #connections = new Set<Connection>();
   readonly #handlers: Handlers;
-  readonly #log: Log;
 
-  private constructor(handlers: Handlers, log: Log) {
+  private constructor(handlers: Handlers, log: Log, limits: Limits) {
     this.#handlers = handlers;
-    this.#log = log;
-    this.#server = createServer({ allowHalfOpen: true }, (socket) => this.#serve(socket));
+    const host: Host = { limits, log, held: 0, answer: (line) => this.#answer(line), refusal };
+    this.#server = createServer({ allowHalfOpen: true }, (socket) => {
+      const connection = new Connection(socket, host);
+      this.#connections.add(connection);
+      socket.on('close', () => this.#connections.delete(connection));
+    });
+    this.#server.maxConnections = limits.connections;
   }
 
   /** Listens on `path`, replacing a socket left by a dead agent. The caller must hold the node's lock. */
-  static async listen(path: string, handlers: Handlers, log: Log): Promise<LocalApi> {
-    const api = new LocalApi(handlers, log);
+  static async listen(path: string, handlers: Handlers, log: Log, limits = LIMITS): Promise<LocalApi> {
+    const api = new LocalApi(handlers, log, limits);
     mkdirSync(dirname(path), { recursive: true, mode: 0o700 });
     rmSync(path, { force: true });
     await new Promise<void>((resolve, reject) => {
@@ -48,44 +49,8 @@ export class LocalApi implements AsyncDisposable {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    for (const socket of this.#connections) socket.destroy();
+    for (const connection of this.#connections) connection.destroy();
     await new Promise<void>((resolve) => this.#server.close(() => resolve()));
-  }
-
-  #serve(socket: Socket): void {
-    let text = '';
-    let pending = 0;
-    let ended = false;
-    const closeWhenDone = (): void => {
-      if (ended && pending === 0) socket.end();
-    };
-    const take = (line: string): void => {
-      pending++;
-      const answer = this.#answer(line).then((reply) => {
-        pending--;
-        if (socket.writable) socket.write(`${reply}\n`);
-        closeWhenDone();
-      });
-      background('answer a request', answer, this.#log);
-    };
-    this.#connections.add(socket);
-    socket.setEncoding('utf8');
-    socket.on('close', () => this.#connections.delete(socket));
-    // A client that disconnected needs no answer, but its request still runs to completion.
-    socket.on('error', () => socket.destroy());
-    socket.on('data', (chunk: string) => {
-      text += chunk;
-      for (let end = text.indexOf('\n'); end >= 0; end = text.indexOf('\n')) {
-        take(text.slice(0, end));
-        text = text.slice(end + 1);
-      }
-      if (text.length > MAX_REQUEST) socket.destroy();
-    });
-    socket.on('end', () => {
-      ended = true;
-      if (text.trim() !== '') take(text);
-      closeWhenDone();
-    });
   }
 
   async #answer(line: string): Promise<string> {
@@ -105,9 +70,13 @@ export class LocalApi implements AsyncDisposable {
       }
       return JSON.stringify((await handler({ ...request })) ?? {});
     } catch (error) {
-      const parts =
-        error instanceof FlatnetError ? error.toJSON() : { code: 'INTERNAL', message: messageOf(error) };
-      return JSON.stringify({ error: parts });
+      return refusal(error);
     }
   }
+}
+
+function refusal(error: unknown): string {
+  const parts =
+    error instanceof FlatnetError ? error.toJSON() : { code: 'INTERNAL', message: messageOf(error) };
+  return JSON.stringify({ error: parts });
 }

@@ -1,12 +1,13 @@
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { mkdtempSync, rmSync, statSync, writeFileSync } from 'node:fs';
-import { connect, createServer } from 'node:net';
+import { connect, createServer, type Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { askAgent } from '../../../src/agent/api/client.ts';
+import { LIMITS, type Limits } from '../../../src/agent/api/connection.ts';
 import { LocalApi } from '../../../src/agent/api/server.ts';
 import type { Handlers } from '../../../src/companions/companion.ts';
 import { FlatnetError } from '../../../src/error.ts';
@@ -17,7 +18,7 @@ function refusal(): FlatnetError {
   return new FlatnetError('not permitted', { code: 'NETLINK', ...parts });
 }
 
-async function serve(t: TestContext): Promise<string> {
+async function serve(t: TestContext, limits: Partial<Limits> = {}): Promise<string> {
   const dir = mkdtempSync(join(tmpdir(), 'flatnet-api-'));
   const path = join(dir, 'run', 'agent.sock');
   const handlers: Handlers = {
@@ -36,7 +37,7 @@ async function serve(t: TestContext): Promise<string> {
       throw new TypeError('x is undefined');
     },
   };
-  const api = await LocalApi.listen(path, handlers, SILENT);
+  const api = await LocalApi.listen(path, handlers, SILENT, { ...LIMITS, ...limits });
   t.after(async () => {
     await api[Symbol.asyncDispose]();
     rmSync(dir, { recursive: true });
@@ -55,6 +56,12 @@ function talk(path: string, bytes: string): Promise<string[]> {
     socket.on('end', () => resolve(text.split('\n').filter(Boolean)));
     socket.on('error', reject);
   });
+}
+
+/** Resolves when the connection is closed, by whomever. */
+function closing(socket: Socket): Promise<void> {
+  socket.on('error', () => undefined);
+  return new Promise((resolve) => socket.on('close', () => resolve()));
 }
 
 test('properties inherited by every object are not operations', async (t) => {
@@ -91,6 +98,78 @@ test('a handler’s error and a malformed request are answered with a code', asy
     const [line] = await talk(path, bytes);
     assert.match(line ?? '', /^\{"error":\{"code":"(INTERNAL|USAGE)"/);
   }
+});
+
+test('a request beyond the limit is answered, even while the client is still writing', async (t) => {
+  const path = await serve(t, { request: 100_000 });
+  for (const size of [100_001, 10_000_000]) {
+    const [line = '', ...more] = await talk(path, JSON.stringify({ op: 'echo', text: 'x'.repeat(size) }));
+    assert.match(line, /"code":"USAGE".*the request is too large: more than the limit of 100000 bytes/);
+    assert.deepEqual(more, []);
+  }
+  const text = 'x'.repeat(99_000);
+  assert.deepEqual(await askAgent(path, { op: 'echo', text }), { text });
+});
+
+test('a client that writes and never reads is read no further, then disconnected', async (t) => {
+  let handled = 0;
+  const dir = mkdtempSync(join(tmpdir(), 'flatnet-api-'));
+  const path = join(dir, 'agent.sock');
+  const big = 'x'.repeat(100_000);
+  const handlers: Handlers = {
+    big: async () => {
+      handled++;
+      return { big };
+    },
+  };
+  const limits = { ...LIMITS, answers: 300_000, patience: 300 };
+  const api = await LocalApi.listen(path, handlers, SILENT, limits);
+  t.after(async () => {
+    await api[Symbol.asyncDispose]();
+    rmSync(dir, { recursive: true });
+  });
+  const socket = connect(path).pause();
+  const closed = closing(socket);
+  socket.write('{"op":"big"}\n'.repeat(100_000));
+  await sleep(1000);
+  // What the kernel’s buffers hold, and what may be pending beyond that.
+  assert.ok(handled < 200, `${handled} answers in memory`);
+  // The client learns only now that the agent has hung up.
+  socket.resume();
+  await closed;
+  assert.ok(handled < 200, `${handled} answers`);
+});
+
+test('a client that trickles its request, or sends none, is disconnected', async (t) => {
+  const path = await serve(t, { patience: 200 });
+  for (const bytes of ['', ' ', '{"op":"echo"}\n{']) {
+    const socket = connect(path).resume();
+    const begin = performance.now();
+    const closed = closing(socket);
+    socket.write(bytes);
+    const trickle = setInterval(() => socket.write(bytes.slice(0, 1)), 20);
+    await closed;
+    clearInterval(trickle);
+    assert.ok(performance.now() - begin < 2000);
+  }
+  assert.equal((await askAgent<{ text: string }>(path, { op: 'slow', ms: 700, text: 'late' })).text, 'late');
+});
+
+test('all clients together hold no more requests than the limit, and none for good', async (t) => {
+  const path = await serve(t, { requests: 1_000_000, patience: 300 });
+  const answers: string[] = [];
+  const clients = Array.from({ length: 20 }, () => {
+    const socket = connect(path);
+    socket.setEncoding('utf8').on('data', (text: string) => void answers.push(text));
+    socket.write(`{"op":"echo","text":"${'x'.repeat(100_000)}`);
+    return closing(socket);
+  });
+  await sleep(100);
+  assert.ok(answers.length >= 10, `${answers.length} of 20 refused`);
+  for (const answer of answers) assert.match(answer, /too many requests at once/);
+  await Promise.all(clients);
+  const text = 'y'.repeat(900_000);
+  assert.deepEqual(await askAgent(path, { op: 'echo', text }), { text });
 });
 
 test('only its owner may connect, and a dead agent’s socket is replaced', async (t) => {
