@@ -20,7 +20,7 @@ export type Limits = {
 
 const MIB = 1024 * 1024;
 
-/** A request holds the configuration that a shim accepts even if every other character is escaped. */
+/** A request holds the largest configuration that a shim passes on, with every quote and newline escaped. */
 export const LIMITS: Limits = {
   request: 5 * MIB,
   requests: 64 * MIB,

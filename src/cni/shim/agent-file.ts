@@ -13,3 +13,6 @@ export type AgentPlace = {
   /** Directory in which DELs are noted while the agent is unavailable. */
   readonly stateDir: string;
 };
+
+/** Bytes of a configuration that are passed to the agent; real ones have a few KB. */
+export const MAX_CONFIGURATION = 2 * 1024 * 1024;

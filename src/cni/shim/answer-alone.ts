@@ -2,12 +2,14 @@ import { CniError, CODE, errorObject } from '../protocol/error.ts';
 import { readCommand, readInvocation, versionOf } from '../protocol/invocation.ts';
 import { CURRENT, VERSIONS } from '../protocol/version.ts';
 import { noteDel } from '../records/noted-del.ts';
+import { MAX_CONFIGURATION } from './agent-file.ts';
 
 export type AloneReply = { readonly stdout: string; readonly stderr: string; readonly exit: number };
 
 /**
  * Answers without the agent: VERSION always works; a DEL succeeds and leaves a note that the agent executes
- * later; anything else fails with an error on which runtimes retry.
+ * later; anything else fails with an error on which runtimes retry, unless the configuration is too large to
+ * be passed to any agent.
  */
 export function answerAlone(
   env: Readonly<Record<string, string | undefined>>,
@@ -29,6 +31,11 @@ export function answerAlone(
       // `lo` disappears with its namespace, so there is nothing to note.
       if (call.conf.raw('type') !== 'loopback') noteDel(call, env, stdin, stateDir);
       return { stdout: '', stderr: '', exit: 0 };
+    }
+    const size = Buffer.byteLength(stdin);
+    if (size > MAX_CONFIGURATION) {
+      const text = `the network configuration is too large: ${size} bytes, limit ${MAX_CONFIGURATION}`;
+      throw new CniError(CODE.INVALID_CONFIG, text);
     }
     const reason = cause instanceof Error ? cause.message : String(cause);
     const code = command === 'STATUS' ? CODE.NOT_READY : CODE.TRY_AGAIN;

@@ -2,7 +2,7 @@
 // returns its answer. Container runtimes run shim.c, which executes this program for everything outside its
 // fast path; if there was no C compiler, they run this one directly. Every import costs start-up time on
 // every call, so code needed only while the agent is unavailable is loaded on demand.
-import { AGENT_FILE, type AgentPlace } from './agent-file.ts';
+import { AGENT_FILE, type AgentPlace, MAX_CONFIGURATION } from './agent-file.ts';
 import { askAgent } from './ask-agent.ts';
 
 /** The part of Bun used here; @types/bun would conflict with the Node.js types. */
@@ -41,6 +41,7 @@ async function main(): Promise<number> {
     if (value !== undefined) env[name] = value;
   }
   const agent = await findAgent(stdin);
+  if (Buffer.byteLength(stdin) > MAX_CONFIGURATION) return answer(null, stdin, agent);
   try {
     const line = JSON.stringify({ op: 'cni', env, stdin });
     const socket = agent.socket ?? '/run/flatnet/agent.sock';

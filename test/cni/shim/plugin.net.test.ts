@@ -14,7 +14,7 @@ import { type AttachmentOptions, addNetwork, delNetwork } from '../../../src/run
 import { LOOPBACK_NETWORK } from '../../../src/runtime/conf-list.ts';
 import { execPlugin } from '../../../src/runtime/plugin-exec.ts';
 import { checkNetwork, gcNetwork, statusNetwork } from '../../runtime/runtime.ts';
-import { eventually, Host, ip, ipOne, leftovers, must, Pod, pings } from '../host.ts';
+import { eventually, Host, ip, ipOne, leftovers, must, Pod, pings, request } from '../host.ts';
 import { exec } from '../reference.ts';
 import { NO_SHIM, SHIM } from '../shim.ts';
 
@@ -47,6 +47,29 @@ describe('the plugin without its agent', { skip: NO_SHIM }, () => {
     const bad = exec(host, SHIM, 'ADD', { id: 'a/b', conf: confOf(host), env: { CNI_NETNS: '/n' } });
     assert.deepEqual([bad.exit, bad.out?.code], [1, 4]);
     assert.deepEqual(readdirSync(host.dir), []);
+  });
+
+  test('a configuration too large for the agent is called so, and not for lack of an agent', async () => {
+    await using host = await new Host().listen();
+    using pod = new Pod();
+    await must(host, 'ADD', { pod });
+    const conf = { ...confOf(host), prevResult: { x: 'x'.repeat(10_000_000) } };
+    const size = Buffer.byteLength(request('ADD', { conf }).stdin);
+    for (const command of ['ADD', 'CHECK', 'GC', 'STATUS']) {
+      const { exit: status, out } = exec(host, SHIM, command, { pod, conf });
+      assert.deepEqual([status, out?.code], [1, 7], command);
+      assert.equal(out?.msg, `the network configuration is too large: ${size} bytes, limit 2097152`);
+    }
+    // A DEL must succeed, whatever the configuration.
+    assert.equal(exec(host, SHIM, 'DEL', { pod, conf }).exit, 0);
+    await host.service.collectGarbage();
+    await eventually('nothing is left', () => leftovers(host).length === 0);
+    // Just below the limit, and mostly of what is escaped twice on its way.
+    const large = { ...confOf(host), args: { cni: { x: '"'.repeat(1_000_000) } } };
+    installPlugins(SHIM, join(host.dir, 'bin'));
+    const { env, stdin } = request('ADD', { pod, conf: large });
+    await execPlugin('flatnet', { ...env, CNI_COMMAND: 'ADD' }, stdin, { binDirs: [join(host.dir, 'bin')] });
+    assert.equal(host.pods.size, 1);
   });
 
   test('a DEL is recorded and executed when the agent returns', async () => {
