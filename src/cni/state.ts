@@ -15,7 +15,7 @@ export class CniState implements AsyncDisposable {
   readonly netns: string;
   readonly bootId = readFileSync('/proc/sys/kernel/random/boot_id', 'utf8').trim();
   readonly attachments: Attachments;
-  readonly pools = new Pools();
+  readonly pools: Pools;
   /** Serializes the calls for each container. */
   readonly locks = new KeyedQueue();
   readonly sweeper: Sweeper;
@@ -28,6 +28,7 @@ export class CniState implements AsyncDisposable {
   constructor(context: CniContext, collect: (state: CniState) => Promise<void>) {
     this.context = context;
     this.netns = context.netns ?? '/proc/self/ns/net';
+    this.pools = new Pools(context);
     this.attachments = new Attachments(context.stateDir);
     this.link = NetlinkSocket.open(NETLINK_ROUTE, { netns: this.netns });
     this.sweeper = new Sweeper(this.netns, (error) => context.warn('sweeping deleted pods’ links', error));

@@ -13,6 +13,15 @@ export type Allocation = {
   readonly gateway: Ip;
 };
 
+/** Other networks that assign addresses from the same subnets. */
+export type Shared = {
+  /** Whether an address is in such a subnet. */
+  contains(ip: Ip): boolean;
+  others(): readonly HostLocal[];
+};
+
+const ALONE: Shared = { contains: () => false, others: () => [] };
+
 /** Reserves an address for the current owner; false when it is taken. */
 type Reserve = (ip: Ip) => boolean;
 
@@ -30,11 +39,18 @@ export class HostLocal {
   readonly #disk: Reservations;
   readonly #sets: readonly RangeSet[];
   readonly #index: ReservationIndex;
+  readonly #shared: Shared;
 
-  private constructor(disk: Reservations, index: ReservationIndex, sets: readonly RangeSet[]) {
+  private constructor(
+    disk: Reservations,
+    index: ReservationIndex,
+    sets: readonly RangeSet[],
+    shared: Shared = ALONE,
+  ) {
     this.#disk = disk;
     this.#index = index;
     this.#sets = sets;
+    this.#shared = shared;
   }
 
   /** `dir`: `<dataDir>/<network name>`, created if missing. `files`: file system calls, replaced in tests. */
@@ -44,8 +60,8 @@ export class HostLocal {
   }
 
   /** Returns an allocator with other ranges that shares this one's directory and index. */
-  withRanges(sets: readonly RangeSet[]): HostLocal {
-    return new HostLocal(this.#disk, this.#index, sets);
+  withRanges(sets: readonly RangeSet[], shared?: Shared): HostLocal {
+    return new HostLocal(this.#disk, this.#index, sets, shared);
   }
 
   /**
@@ -58,18 +74,20 @@ export class HostLocal {
     const wishes = assign(this.#sets, requested);
     this.#index.refresh();
     this.#refuseSecond(owner);
+    const isTakenElsewhere = this.#elsewhere();
     const given: Ip[] = [];
     try {
-      const allocations = this.#disk.reserving(owner, (reserve) =>
-        this.#sets.map((set, index) => {
+      const allocations = this.#disk.reserving(owner, (link) => {
+        const reserve = (ip: Ip): boolean => !isTakenElsewhere(ip) && link(ip);
+        return this.#sets.map((set, index) => {
           const wish = wishes[index];
           const ip = wish ? take(set, wish, reserve) : this.#next(set, index, reserve);
           given.push(ip);
           this.#index.set(ip, owner);
           this.#disk.setLastReserved(index, ip);
           return allocation(set, ip);
-        }),
-      );
+        });
+      });
       this.#index.settle();
       return allocations;
     } catch (error) {
@@ -112,30 +130,49 @@ export class HostLocal {
       }));
   }
 
+  /** Returns every address that this network or, where they share a subnet, another one has reserved. */
+  taken(): Ip[] {
+    const { contains, others } = this.#shared;
+    const elsewhere = others().flatMap((network) => network.list().map(({ ip }) => ip));
+    return [...new Set([...this.list().map(({ ip }) => ip), ...elsewhere.filter(contains)])];
+  }
+
   /**
-   * Releases and returns the addresses that belong to none of `valid`. An empty file, left when host-local is
-   * killed before writing to it, was never reported to a runtime and is removed once it is a minute old. A
-   * file whose contents no CNI plugin could have written is a manual reservation and is kept.
+   * Removes what was left by a process killed before it wrote to its file, once it is a minute old: no
+   * runtime has been told of the address. Returns the addresses.
    */
-  gc(valid: readonly Owner[]): Ip[] {
+  sweep(): Ip[] {
     this.#index.scan();
     this.#disk.sweep();
-    const owners = Map.groupBy(valid, ({ containerId }) => containerId);
-    const stale = [...this.#index.entries].filter(([ip, content]) => {
-      if (content === 'foreign') return false;
-      if (content === 'empty') return this.#disk.abandoned(ip);
-      return !owners.get(content.containerId)?.some((owner) => belongsTo(content, owner));
-    });
-    for (const [ip] of stale) this.#free(ip);
+    const empty = [...this.#index.entries].flatMap(([ip, content]) =>
+      content === 'empty' && this.#disk.abandoned(ip) ? [ip] : [],
+    );
+    for (const ip of empty) this.#free(ip);
     this.#index.settle();
-    return stale.map(([ip]) => ip);
+    return empty;
+  }
+
+  /**
+   * Releases and returns the addresses that belong to none of `valid`, and those that `sweep` frees. A file
+   * whose contents no CNI plugin could have written is a manual reservation and is kept.
+   */
+  gc(valid: readonly Owner[]): Ip[] {
+    const empty = this.sweep();
+    const owners = Map.groupBy(valid, ({ containerId }) => containerId);
+    const stale = [...this.#index.entries].flatMap(([ip, content]) => {
+      if (typeof content !== 'object') return [];
+      return owners.get(content.containerId)?.some((owner) => belongsTo(content, owner)) ? [] : [ip];
+    });
+    for (const ip of stale) this.#free(ip);
+    this.#index.settle();
+    return [...empty, ...stale];
   }
 
   #next(set: RangeSet, index: number, reserve: Reserve): Ip {
     const last = this.#disk.lastReserved(index);
     const found = this.#firstFree(set, last, reserve);
     if (found) return found;
-    this.#index.scan();
+    for (const network of [this, ...this.#shared.others()]) network.sweep();
     const second = this.#firstFree(set, last, reserve);
     if (second) return second;
     throw new FlatnetError(`no IP addresses available in range set: ${rangeSetText(set)}`, {
@@ -150,6 +187,14 @@ export class HostLocal {
       if (!this.#index.entries.has(ip) && reserve(ip)) return ip;
     }
     return undefined;
+  }
+
+  /** Whether another network has reserved an address of a subnet that all share. */
+  #elsewhere(): (ip: Ip) => boolean {
+    const { contains, others } = this.#shared;
+    const indexes = others().map((network) => network.#index);
+    for (const index of indexes) index.refresh();
+    return (ip) => contains(ip) && indexes.some(({ entries }) => entries.has(ip));
   }
 
   #refuseSecond(owner: Owner): void {

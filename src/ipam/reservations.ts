@@ -69,14 +69,12 @@ export class Reservations {
     );
   }
 
-  /** Reads the address's file; undefined when there is none. */
+  /** Reads the address's file; undefined when there is none. One that cannot be read is kept as `foreign`. */
   read(ip: Ip): Content | undefined {
     try {
       return contentOf(this.#files.readFileSync(join(this.dir, ip), 'utf8'));
     } catch (error) {
-      if (codeOf(error) === 'ENOENT') return undefined;
-      if (codeOf(error) === 'EISDIR') return 'foreign';
-      throw ioError('read', join(this.dir, ip), error);
+      return codeOf(error) === 'ENOENT' ? undefined : 'foreign';
     }
   }
 
@@ -160,7 +158,10 @@ export class Reservations {
   #old(name: string): boolean {
     const path = join(this.dir, name);
     const stat = this.#do('read', path, () => this.#files.statSync(path, STAT));
-    return stat !== undefined && BigInt(Date.now()) * 1_000_000n - stat.mtimeNs > ABANDONED_NS;
+    if (stat === undefined) return false;
+    const age = BigInt(Date.now()) * 1_000_000n - stat.mtimeNs;
+    // In the future: the clock has been set back since.
+    return age > ABANDONED_NS || age < -ABANDONED_NS;
   }
 
   #remove(path: string): boolean {
@@ -183,7 +184,8 @@ export class Reservations {
 }
 
 function contentOf(text: string): Content {
-  const trimmed = text.trim();
+  // After a power cut, ext4 may leave a file's length without its contents.
+  const trimmed = text.replaceAll('\0', '').trim();
   if (trimmed === '') return 'empty';
   const [containerId = '', ifName = '', ...more] = trimmed.split(/\r?\n/);
   return CONTAINER_ID.test(containerId) && more.length === 0 ? { containerId, ifName } : 'foreign';

@@ -286,6 +286,35 @@ describe('files without a pod', () => {
     assert.deepEqual(fs.readdirSync(dir).sort(), ['.reserve-new', '10.1.3.3', '10.1.3.4']);
   });
 
+  it('are garbage as well if a power cut left zeros, or the clock has been set back since', (t) => {
+    const dir = folder(t);
+    put(dir, '10.1.3.2', '\0'.repeat(17), 61);
+    put(dir, '10.1.3.3', '', -3600);
+    put(dir, '10.1.3.4', '\0\0', 5);
+    put(dir, '10.1.3.5', '\0\0a\r\neth0', 61);
+    assert.deepEqual(HostLocal.open(dir, [TINY]).sweep().sort(), ['10.1.3.2', '10.1.3.3']);
+    assert.deepEqual(HostLocal.open(dir, [TINY]).check(owner('a')), ['10.1.3.5']);
+  });
+
+  it('fill no range: the empty ones go when no other address is left (plugins#498)', (t) => {
+    const dir = folder(t);
+    for (let n = 2; n <= 6; n++) put(dir, `10.1.3.${n}`, '', n === 4 ? 61 : 5);
+    const ipam = HostLocal.open(dir, [TINY]);
+    assert.equal(ipam.allocate(owner('a'))[0]?.address, '10.1.3.4/29');
+    // The others may belong to an ADD that is just writing them.
+    assert.throws(() => ipam.allocate(owner('b')), { code: 'OUT_OF_ADDRESSES' });
+  });
+
+  it('do not stand in the way of others if one cannot be read', (t) => {
+    const dir = folder(t);
+    fs.mkdirSync(dir, { recursive: true });
+    fs.symlinkSync('10.1.3.2', join(dir, '10.1.3.2'));
+    const ipam = HostLocal.open(dir, [TINY]);
+    assert.equal(ipam.allocate(owner('a'))[0]?.address, '10.1.3.3/29');
+    ipam.sweep();
+    assert.deepEqual(ipam.gc([]), ['10.1.3.3']);
+  });
+
   it('belong to a pod once their writer fills them', (t) => {
     const dir = folder(t);
     put(dir, '10.1.3.2', '');

@@ -18,8 +18,7 @@ export function hostLocal(conf: IpamConf): AddressSource {
       return { ips, borrowed: [], routes: conf.routes.filter(({ dst }) => families.has(familyOf(dst))), dns };
     },
     exhausted({ pools }) {
-      const reserved = pools.of(conf.dir, conf.sets).list();
-      const ips = reserved.map(({ ip }) => ip);
+      const ips = pools.of(conf.dir, conf.sets).taken();
       const full = conf.sets.find((set) => isExhausted(set, ips));
       return full && rangeSetText(full);
     },

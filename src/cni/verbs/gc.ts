@@ -1,3 +1,4 @@
+import { existsSync } from 'node:fs';
 import { Fields } from '../../cluster/fields.ts';
 import { messageOf } from '../../error.ts';
 import type { Owner } from '../../ipam/host-local.ts';
@@ -38,9 +39,9 @@ export async function gc(call: Invocation, state: CniState): Promise<undefined> 
 
 /**
  * Our own garbage collection, for runtimes that never call GC and for leftovers of crashes: deletes doomed
- * links, executes noted DELs, removes incomplete attachments and those whose pod is gone. Reservations
- * without a record of ours belong to pods created earlier by other plugins and stay. Containers with a call
- * in progress are skipped.
+ * links, executes noted DELs, removes incomplete attachments and those whose pod is gone, and empty
+ * reservations. Other reservations without a record of ours belong to pods created earlier by other plugins
+ * and stay. Containers with a call in progress are skipped.
  */
 export async function collectGarbage(state: CniState): Promise<void> {
   state.later.cancel();
@@ -48,6 +49,8 @@ export async function collectGarbage(state: CniState): Promise<void> {
   await runNotedDels(state);
   for (const seen of state.attachments.list()) {
     const { containerId } = seen;
+    // From now on, no other network assigns an address that this one holds, wherever it keeps them.
+    if (seen.state !== 'damaged' && seen.dir && existsSync(seen.dir)) state.pools.in(seen.dir);
     if (!isStale(seen, state) || state.locks.isBusy(containerId)) continue;
     await state.locks.run(containerId, async () => {
       // A call may have completed since the records were read.
@@ -55,6 +58,7 @@ export async function collectGarbage(state: CniState): Promise<void> {
       if (record && isStale(record, state)) await removeAttachment(record, state);
     });
   }
+  for (const pool of state.pools.all()) pool.sweep();
 }
 
 /** Whether a record's pod is gone or was never completed. */
