@@ -1,5 +1,40 @@
+/**
+ * The stable names of all problems. A new one needs a section in docs/troubleshooting.md too.
+ */
+export const PROBLEM_IDS = [
+  'another-node-has-our-subnets',
+  'bgp-incomplete',
+  'companion-not-ready',
+  'family-unusable',
+  'firewall-drops-pods',
+  'item-claimed-twice',
+  'kernel-notifications-lost',
+  'kernel-refuses',
+  'kernel-unreadable',
+  'network-config-missing',
+  'network-config-unusable',
+  'no-network',
+  'no-subnet',
+  'no-underlay',
+  'node-not-set-up',
+  'path-too-narrow',
+  'peer-has-another-backend',
+  'peer-subnet-overlaps',
+  'peer-unreachable',
+  'pods-outside-pools',
+  'store-key-ignored',
+  'store-lost-data',
+  'store-unreachable',
+  'subnets-unconfirmed',
+  'underlay-address-lost',
+  'underlay-lost',
+] as const;
+
+export type ProblemId = (typeof PROBLEM_IDS)[number];
+
 /** Something wrong on a node, for people: one line in the status. */
 export type Problem = {
+  readonly id: ProblemId;
   /** `error`: the node cannot do what it says. `warning`: it can, but something needs attention. */
   readonly severity: 'error' | 'warning';
   /** What does not work, or what is in doubt; names the object. */
@@ -9,16 +44,8 @@ export type Problem = {
   readonly fix?: string;
 };
 
-/** A problem, or the text of a warning. */
-export type Reported = Problem | string;
-
-export function problemFrom(reported: Reported): Problem {
-  return typeof reported === 'string' ? { severity: 'warning', what: reported } : reported;
-}
-
 /** `what: cause; fix`, without what is absent. */
-export function problemText(reported: Reported): string {
-  const { what, cause, fix } = problemFrom(reported);
+export function problemText({ what, cause, fix }: Omit<Problem, 'id' | 'severity'>): string {
   return [what, cause && `: ${cause}`, fix && `; ${fix}`].filter(Boolean).join('');
 }
 

@@ -1,3 +1,4 @@
+import { type Problem, type ProblemId, problemText } from '../problem.ts';
 import type { Facts } from './facts.ts';
 
 /** Other reasons not to take pods; undefined for none. */
@@ -9,20 +10,37 @@ export type Problems = {
 };
 
 /** Returns why this node can't take pods: the first reason in startup order; undefined when it can. */
-export function notReady(facts: Facts, { kernel, companion }: Problems): string | undefined {
-  const { underlay, network, subnets } = facts;
-  if (!underlay)
-    return `no underlay: ${facts.obstacle('underlay') ?? 'the interfaces have not been read yet'}`;
-  if (!network)
-    return `no network configuration: ${facts.obstacle('network') ?? 'no answer from the store yet'}`;
-  if (!subnets) return `no subnet: ${facts.obstacle('subnets') ?? 'no answer from the store yet'}`;
-  return kernel ?? doubt(facts) ?? companion;
+export function notReady(facts: Facts, others: Problems): string | undefined {
+  const problem = obstacleOf(facts, others);
+  return problem && problemText(problem);
 }
 
-function doubt(facts: Facts): string | undefined {
-  const reason = facts.obstacle('subnets');
-  const because = reason === undefined ? '' : `: ${reason}`;
-  if (facts.standing === 'remembered') return `the store has not confirmed its subnets yet${because}`;
-  if (facts.standing === 'lost') return `another node has taken its subnets${because}`;
+function obstacleOf(facts: Facts, { kernel, companion }: Problems): Problem | undefined {
+  const { underlay, network, subnets } = facts;
+  const silence = 'no answer from the store yet';
+  if (!underlay) {
+    const cause = facts.obstacle('underlay') ?? 'the interfaces have not been read yet';
+    return obstacle('no-underlay', 'no underlay', cause);
+  }
+  if (!network) {
+    return obstacle('no-network', 'no network configuration', facts.obstacle('network') ?? silence);
+  }
+  if (!subnets) return obstacle('no-subnet', 'no subnet', facts.obstacle('subnets') ?? silence);
+  if (kernel !== undefined) return obstacle('node-not-set-up', kernel);
+  return doubt(facts) ?? (companion === undefined ? undefined : obstacle('companion-not-ready', companion));
+}
+
+function doubt(facts: Facts): Problem | undefined {
+  const cause = facts.obstacle('subnets');
+  if (facts.standing === 'remembered') {
+    return obstacle('subnets-unconfirmed', 'the store has not confirmed its subnets yet', cause);
+  }
+  if (facts.standing === 'lost') {
+    return obstacle('another-node-has-our-subnets', 'another node has taken its subnets', cause);
+  }
   return undefined;
+}
+
+function obstacle(id: ProblemId, what: string, cause?: string): Problem {
+  return { id, severity: 'error', what, ...(cause !== undefined && { cause }) };
 }

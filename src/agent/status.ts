@@ -1,7 +1,7 @@
 import type { LocalPod, Underlay } from '../cluster/node.ts';
 import type { Companions } from '../companions/companions.ts';
 import type { Cidr } from '../ip/cidr.ts';
-import { type Problem, problemFrom } from '../problem.ts';
+import type { Problem } from '../problem.ts';
 import type { ClusterFeed } from '../store/ports/feed.ts';
 import type { Facts } from './facts.ts';
 import type { Loop, LoopStatus } from './loop.ts';
@@ -69,7 +69,7 @@ export function agentStatus(sources: StatusSources): AgentStatus {
       ...(loop.computed?.desired.warnings ?? []),
       ...companions.warnings,
       ...firewall.problems,
-    ].map(problemFrom),
+    ],
     store: { connected: facts.isMember },
   };
 }
@@ -78,7 +78,7 @@ export function agentStatus(sources: StatusSources): AgentStatus {
 function failures({ status }: Loop, notReady = ''): Problem[] {
   return status.failures
     .filter((text) => !notReady.includes(text))
-    .map((what) => ({ severity: 'error', what }));
+    .map((what) => ({ id: 'kernel-refuses', severity: 'error', what }));
 }
 
 /** Whether the node does what it says: it takes pods, and those it has reach what they should. */

@@ -3,7 +3,7 @@ import type { Node, Self } from '../cluster/node.ts';
 import type { Resources } from '../cluster/resources.ts';
 import type { Assigner } from '../ipam/assigner.ts';
 import type { Log } from '../log.ts';
-import type { Reported } from '../problem.ts';
+import type { Problem } from '../problem.ts';
 import type { LinkItem } from '../state/kinds/link.ts';
 
 /**
@@ -51,7 +51,7 @@ export interface Companion<Facts = unknown> extends AsyncDisposable {
   /** Why this node can't take pods; undefined when it can. */
   readonly problem?: string | undefined;
   /** Problems that don't keep the node from taking pods. */
-  readonly warnings?: readonly Reported[];
+  readonly warnings?: readonly Problem[];
   /**
    * Called whenever the cluster changes, before the desired state is computed from it; `facts` must reflect
    * it on return.

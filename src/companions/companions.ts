@@ -3,7 +3,7 @@ import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { logFailure } from '../async/background.ts';
 import { Queue } from '../async/queue.ts';
-import type { Reported } from '../problem.ts';
+import type { Problem } from '../problem.ts';
 import type { LinkItem } from '../state/kinds/link.ts';
 import type {
   ClusterFacts,
@@ -85,7 +85,7 @@ export class Companions extends EventEmitter<{ changed: [] }> implements AsyncDi
     return this.#current?.problem;
   }
 
-  get warnings(): readonly Reported[] {
+  get warnings(): readonly Problem[] {
     return this.#current?.warnings ?? [];
   }
 

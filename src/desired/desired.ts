@@ -1,7 +1,7 @@
 import type { Network } from '../cluster/network.ts';
 import { type LocalPod, type Node, podTitle, type Self } from '../cluster/node.ts';
 import { NO_RESOURCES, type Resources } from '../cluster/resources.ts';
-import type { Reported } from '../problem.ts';
+import type { Problem } from '../problem.ts';
 import type { Contribution } from '../state/contributions.ts';
 import { podItems, wiringItems } from '../wiring/registry.ts';
 import type { WiringFacts } from '../wiring/wiring.ts';
@@ -26,7 +26,7 @@ export type Desired = {
   /** One per owner: the same object as in the last call unless its content changed. */
   readonly contributions: readonly Contribution[];
   /** Problems beyond those in the contributions' own warnings. */
-  readonly warnings: readonly Reported[];
+  readonly warnings: readonly Problem[];
   /** The pods' MTU, in bytes. */
   readonly mtu: number;
 };

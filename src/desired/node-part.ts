@@ -35,8 +35,11 @@ export function nodePart(network: Network, self: Self, resources: Resources): No
   const usable = used.filter((family) => {
     const refusal = refusalOf(self, configured, family);
     const narrow = family === 6 ? narrowPath(self, configured) : undefined;
-    if (refusal !== undefined) warnings.push({ severity: 'error', what: `IPv${family}: ${refusal}` });
-    else if (narrow !== undefined) warnings.push({ severity: 'warning', what: `IPv${family}: ${narrow}` });
+    const of = `IPv${family}: `;
+    if (refusal !== undefined)
+      warnings.push({ id: 'family-unusable', severity: 'error', what: `${of}${refusal}` });
+    else if (narrow !== undefined)
+      warnings.push({ id: 'path-too-narrow', severity: 'warning', what: `${of}${narrow}` });
     return refusal === undefined;
   });
   const devices = usable.flatMap((family) => {

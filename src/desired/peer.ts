@@ -3,6 +3,7 @@ import type { Configured } from '../backends/registry.ts';
 import type { Node, Self } from '../cluster/node.ts';
 import type { Family } from '../ip/address.ts';
 import { overlaps } from '../ip/cidr.ts';
+import type { Problem, ProblemId } from '../problem.ts';
 import type { Contribution } from '../state/contributions.ts';
 import type { Item } from '../state/item.ts';
 
@@ -14,13 +15,14 @@ export function peerContribution(
   families: readonly Family[],
 ): Contribution {
   const items: Item[] = [];
-  const warnings: string[] = [];
-  const warn = (text: string) => warnings.push(`${peer.name}: ${text}`);
+  const warnings: Problem[] = [];
+  const warn = (id: ProblemId, text: string) =>
+    warnings.push({ id, severity: 'warning', what: `${peer.name}: ${text}` });
   const contribution: Contribution = { owner: { part: 'peer', name: peer.name }, items, warnings };
   if (peer.name === self.node.name) return contribution;
   for (const family of families) items.push(...(backend.member?.(self, peer, options, family) ?? []));
   if (peer.backend.type !== backend.type) {
-    warn(`uses backend '${peer.backend.type}', not '${backend.type}': ignored`);
+    warn('peer-has-another-backend', `uses backend '${peer.backend.type}', not '${backend.type}': ignored`);
     return contribution;
   }
   for (const family of families) {
@@ -28,12 +30,15 @@ export function peerContribution(
       self.node.subnets.some((ours) => overlaps(ours, theirs)),
     );
     if (conflicting !== undefined) {
-      warn(`its subnet ${conflicting} overlaps this node's own: ignored in IPv${family}`);
+      warn(
+        'peer-subnet-overlaps',
+        `its subnet ${conflicting} overlaps this node's own: ignored in IPv${family}`,
+      );
       continue;
     }
     const result = backend.peer(self, peer, options, family);
     items.push(...result.items);
-    if (result.warning !== undefined) warn(result.warning);
+    if (result.warning !== undefined) warn('peer-unreachable', result.warning);
   }
   return contribution;
 }

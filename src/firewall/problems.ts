@@ -66,7 +66,13 @@ function packets(network: Cidr, { podDevice, outDevice }: ForwardFacts): Packet[
 
 function problem(chain: BaseChain, family: Family, network: Cidr): Problem {
   const cause = `nft chain ${chain.family} ${chain.table} ${chain.chain} drops ${network}`;
-  return { severity: 'error', what: 'pods are cut off', cause, fix: fix(chain, family, network) };
+  return {
+    id: 'firewall-drops-pods',
+    severity: 'error',
+    what: 'pods are cut off',
+    cause,
+    fix: fix(chain, family, network),
+  };
 }
 
 /** Returns the commands that make the chain accept the network. */

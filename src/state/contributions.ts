@@ -1,4 +1,4 @@
-import type { Reported } from '../problem.ts';
+import type { Problem } from '../problem.ts';
 import { devicesOf, type Item, type KernelState, keyOf, same } from './item.ts';
 
 /** Precedence when two owners want the same key. */
@@ -21,7 +21,7 @@ export type Contribution = {
   readonly owner: Owner;
   readonly items: readonly Item[];
   /** The owner's problems, for people. */
-  readonly warnings: readonly Reported[];
+  readonly warnings: readonly Problem[];
 };
 
 type Claim = { readonly item: Item; readonly by: Contribution };
@@ -39,7 +39,7 @@ export class Composition {
   readonly #rivals = new Map<string, Claim[]>();
   /** Contributions with warnings. */
   readonly #warners = new Set<Contribution>();
-  #warnings: readonly Reported[] | undefined;
+  #warnings: readonly Problem[] | undefined;
   /** Number of items that involve each device. */
   readonly #devices = new Map<string, number>();
   /** During an update: the former item of each touched key. */
@@ -64,7 +64,7 @@ export class Composition {
    * Owners' problems and lost claims, for people. Remains the same list until something in it may have
    * changed.
    */
-  get warnings(): readonly Reported[] {
+  get warnings(): readonly Problem[] {
     const ofOwners = () => [...this.#warners].sort(byPrecedence).flatMap(({ warnings }) => warnings);
     this.#warnings ??= [...ofOwners(), ...this.#conflicts()];
     return this.#warnings;
@@ -91,15 +91,16 @@ export class Composition {
     return before;
   }
 
-  #conflicts(): string[] {
-    const texts: string[] = [];
+  #conflicts(): Problem[] {
+    const conflicts: Problem[] = [];
     for (const [key, [winner, ...losers]] of this.#rivals) {
       for (const { item, by } of losers) {
         if (!winner || isSilent(by, winner.by) || same(item, winner.item)) continue;
-        texts.push(`${by.owner.name}: ignored '${key}', already claimed by ${winner.by.owner.name}`);
+        const what = `${by.owner.name}: ignored '${key}', already claimed by ${winner.by.owner.name}`;
+        conflicts.push({ id: 'item-claimed-twice', severity: 'warning', what });
       }
     }
-    return texts.sort();
+    return conflicts.sort((a, b) => compare(a.what, b.what));
   }
 
   #add(by: Contribution): void {

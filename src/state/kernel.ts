@@ -65,11 +65,11 @@ export class Kernel implements Disposable {
   get troubles(): readonly Problem[] {
     const unread = [...this.#unread].map(([name, cause]): Problem => {
       const what = `${name} cannot be read: trying again, with what was last read`;
-      return { severity: 'warning', what, cause };
+      return { id: 'kernel-unreadable', severity: 'warning', what, cause };
     });
     const deaf = [...this.#deaf].map(([name, cause]): Problem => {
       const what = `no notifications of ${name}: listening again soon; meanwhile, changes by others are found late`;
-      return { severity: 'warning', what, cause };
+      return { id: 'kernel-notifications-lost', severity: 'warning', what, cause };
     });
     return [...unread, ...deaf];
   }

@@ -5,7 +5,7 @@ import { Queue } from '../async/queue.ts';
 import { messageOf } from '../error.ts';
 import type { MonitorEvent } from '../linux/event.ts';
 import type { Log } from '../log.ts';
-import { type Problem, problemText, type Reported } from '../problem.ts';
+import { type Problem, problemText } from '../problem.ts';
 import { Alarm } from './alarm.ts';
 import type { Contribution } from './contributions.ts';
 import { Convergence } from './convergence.ts';
@@ -95,7 +95,7 @@ export class Reconciler implements Disposable {
   readonly #closing = new AbortController();
   /** Whether the last run left something undone. */
   #wasIncomplete = false;
-  #warnings: readonly Reported[] = [];
+  #warnings: readonly Problem[] = [];
   /** As last logged. */
   #troubles = '';
   /** Checks of reported contradictions, still to be made. */
@@ -193,7 +193,7 @@ export class Reconciler implements Disposable {
   }
 
   /** Owners' problems and lost claims, for people. */
-  get warnings(): readonly Reported[] {
+  get warnings(): readonly Problem[] {
     return this.#warnings;
   }
 
@@ -250,7 +250,7 @@ export class Reconciler implements Disposable {
     if (isWork) this.#schedule(0);
   }
 
-  #warn(warnings: readonly Reported[]): void {
+  #warn(warnings: readonly Problem[]): void {
     if (warnings === this.#warnings) return;
     const known = new Set(this.#warnings.map(problemText));
     const fresh = warnings.map(problemText).filter((text) => !known.has(text));

@@ -184,7 +184,7 @@ test('a peer that cannot be served causes a warning and affects neither others n
     { ...fifth, addresses: {} },
   ];
   const { items, warnings } = composedState({ ...factsOf(plan), peers });
-  assert.deepEqual(warnings, [
+  assert.deepEqual(warnings.map(problemText), [
     "node1: uses backend 'host-gw', not 'vxlan': ignored",
     "node2: its subnet 10.0.1.0/24 overlaps this node's own: ignored in IPv4",
     'node3: published no IPv6 VTEP MAC',
@@ -203,21 +203,23 @@ test('two peers that claim one subnet: the first wins, the other is reported', (
     peers: [second, { ...third, subnets: second.subnets }],
   });
   // The route is the same for both.
-  assert.deepEqual(warnings, ["node2: ignored 'neighbour flannel.1 10.0.2.0', already claimed by node1"]);
+  assert.deepEqual(warnings.map(problemText), [
+    "node2: ignored 'neighbour flannel.1 10.0.2.0', already claimed by node1",
+  ]);
 });
 
 test('host-gw: peers off the link, and a node behind NAT', () => {
   const plan: Plan = { ...PLAN, backend: { Type: 'host-gw' }, networks: 3 };
   const off = composedState(factsOf(plan));
   assert.match(
-    problemText(off.warnings[0] ?? ''),
+    off.warnings.map(problemText)[0] ?? '',
     /^node1: its address 172\.17\.0\.3 is not on a network of eth0/,
   );
   const facts = factsOf({ ...plan, networks: 1 });
   const node = { ...facts.self.node, addresses: { 4: parseIp('198.51.100.1') } };
   const { warnings, items } = composedState({ ...facts, self: { ...facts.self, node } });
   assert.match(
-    problemText(warnings[0] ?? ''),
+    warnings.map(problemText)[0] ?? '',
     /^IPv4: peers know this node as .*, which is not the address of eth0, so there is NAT/,
   );
   assert.ok(items.every((item) => item.kind !== 'route'));

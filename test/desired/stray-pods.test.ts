@@ -4,6 +4,7 @@ import { NO_RESOURCES } from '../../src/cluster/resources.ts';
 import { strayPods } from '../../src/desired/stray-pods.ts';
 import { parseIp } from '../../src/ip/address.ts';
 import { parseCidr } from '../../src/ip/cidr.ts';
+import { problemText } from '../../src/problem.ts';
 
 const pod = (name: string, ...addresses: string[]) => ({
   containerId: name,
@@ -21,15 +22,15 @@ const pods = [pod('a', '10.0.0.1', 'fd00::1'), pod('b', '10.9.0.1')];
 test('with blocks, pods whose addresses are in no pool are named', () => {
   assert.deepEqual(strayPods({ addresses: 'lease' }, resources, pods), []);
   assert.deepEqual(strayPods({ addresses: 'blocks' }, resources, []), []);
-  const [all] = strayPods({ addresses: 'blocks' }, resources, pods);
+  const [all] = strayPods({ addresses: 'blocks' }, resources, pods).map(problemText);
   assert.match(all ?? '', /default\/a \(10\.0\.0\.1\), default\/a \(fd00::1\), default\/b \(10\.9\.0\.1\)/);
   const ipPools = ['10.0.0.0/16', 'fd00::/64'].map((cidr) => ({ cidr: parseCidr(cidr) }));
-  const [some] = strayPods({ addresses: 'blocks' }, { ipPools }, pods);
+  const [some] = strayPods({ addresses: 'blocks' }, { ipPools }, pods).map(problemText);
   assert.match(some ?? '', /IPPool: default\/b \(10\.9\.0\.1\): /);
   assert.deepEqual(strayPods({ addresses: 'blocks' }, { ipPools }, [pod('a', '10.0.0.1')]), []);
   const many = Array.from({ length: 9 }, (_, i) => pod(`p${i}`, `10.9.0.${i}`));
   assert.match(
-    strayPods({ addresses: 'blocks' }, { ipPools }, many)[0] ?? '',
+    strayPods({ addresses: 'blocks' }, { ipPools }, many).map(problemText)[0] ?? '',
     /default\/p3 \(10\.9\.0\.3\), 5 more: /,
   );
 });

@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
 import { parseCidr } from '../../src/ip/cidr.ts';
+import { problemText } from '../../src/problem.ts';
 import { Composition, type Contribution, type Owner } from '../../src/state/contributions.ts';
 import { devicesOf, type Item, keyOf } from '../../src/state/item.ts';
 import { compose } from './compose.ts';
@@ -23,7 +24,10 @@ const owners: fc.Arbitrary<Owner> = fc.record({
 const contributions: fc.Arbitrary<Contribution> = fc.record({
   owner: owners,
   items: fc.array(items, { maxLength: 5 }),
-  warnings: fc.array(fc.constantFrom('x', 'y'), { maxLength: 1 }),
+  warnings: fc.array(
+    fc.constantFrom('x', 'y').map((what) => ({ id: 'peer-unreachable', severity: 'warning', what }) as const),
+    { maxLength: 1 },
+  ),
 });
 
 /** One contribution per owner, as in reality: precedence within an owner is undefined. */
@@ -119,7 +123,7 @@ test('two owners of one key: the first wins, the other is reported, and takes ov
   const [key] = composition.items.keys();
   assert.ok(key !== undefined);
   assert.equal(composition.items.get(key), a.items[0]);
-  assert.deepEqual(composition.warnings, [`b: ignored '${key}', already claimed by a`]);
+  assert.deepEqual(composition.warnings.map(problemText), [`b: ignored '${key}', already claimed by a`]);
   assert.deepEqual([...composition.update([b])], [[key, a.items[0]]]);
   assert.equal(composition.items.get(key), b.items[0]);
   assert.deepEqual(composition.warnings, []);

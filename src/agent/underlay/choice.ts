@@ -79,6 +79,7 @@ export function lostAddresses(now: Underlay, kept: Underlay, isDisabled: boolean
     if (ip === undefined || now.addresses[family] !== undefined) return [];
     const isOff = family === 6 && isDisabled;
     return {
+      id: 'underlay-address-lost' as const,
       severity: 'error' as const,
       what: `${kept.dev} has lost its address ${ip}: peers cannot reach this node's pods over IPv${family}`,
       ...(isOff && { cause: 'net.ipv6.conf.all.disable_ipv6 is 1' }),

@@ -146,7 +146,9 @@ export class UnderlayWatch implements Disposable {
       this.#warnOnce(messageOf(error));
       const what = 'no interface leads to the peers';
       // Without a first one, the node is not ready for the same reason.
-      this.#problems = this.#chosen ? [{ severity: 'error', what, cause: messageOf(error) }] : [];
+      this.#problems = this.#chosen
+        ? [{ id: 'underlay-lost', severity: 'error', what, cause: messageOf(error) }]
+        : [];
       this.#options.onFailure(messageOf(error));
       return;
     }

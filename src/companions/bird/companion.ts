@@ -2,6 +2,7 @@ import type { TunnelFacts } from '../../backends/ipip.ts';
 import type { Network } from '../../cluster/network.ts';
 import type { Resources } from '../../cluster/resources.ts';
 import { FAMILIES } from '../../ip/address.ts';
+import type { Problem } from '../../problem.ts';
 import type { LinkItem } from '../../state/kinds/link.ts';
 import type { ClusterFacts, Companion, CompanionContext, CompanionKind, SettledFacts } from '../companion.ts';
 import type { BgpPool } from './configuration/facts.ts';
@@ -49,8 +50,8 @@ class BirdCompanion implements Companion<TunnelFacts> {
     return this.#speaker.problem;
   }
 
-  get warnings(): readonly string[] {
-    return this.#speaker.warnings;
+  get warnings(): readonly Problem[] {
+    return this.#speaker.warnings.map((what) => ({ id: 'bgp-incomplete', severity: 'warning', what }));
   }
 
   learn(cluster: ClusterFacts): void {

@@ -208,6 +208,7 @@ export class EtcdFeed implements ClusterFeed {
   #loss(since: Date): Problem {
     const { config } = this.#layout;
     return {
+      id: 'store-lost-data',
       severity: 'error',
       what: `the store came back without its data at ${timeText(since)}`,
       cause: `${config} or every node was missing; the last known state stays in force`,
@@ -232,6 +233,7 @@ export class EtcdFeed implements ClusterFeed {
 
 function silence(since: Date, reason: string): Problem {
   return {
+    id: 'store-unreachable',
     severity: 'warning',
     what: `the store has been out of reach since ${timeText(since)}`,
     cause: `${excerpt(reason)}; the last known state stays in force`,

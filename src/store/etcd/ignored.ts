@@ -15,7 +15,13 @@ export function keyProblems(state: ClusterState, { config }: Layout): Problem[] 
     ...configProblems(state, config),
     ...all.slice(0, SHOWN),
     ...(hidden > 0
-      ? [{ severity: 'warning', what: `${hidden} more values in the store are ignored` } as const]
+      ? [
+          {
+            id: 'store-key-ignored',
+            severity: 'warning',
+            what: `${hidden} more values in the store are ignored`,
+          } as const,
+        ]
       : []),
   ];
 }
@@ -29,16 +35,33 @@ function configProblems(state: ClusterState, config: string): Problem[] {
   const [reason] = state.unreadable.get(config) ?? [];
   if (reason !== undefined) {
     const cause = `${excerpt(reason)}; ${former}`;
-    return [{ severity: 'warning', what: `${config} is ignored`, cause, fix: 'correct it' }];
+    return [
+      {
+        id: 'network-config-unusable',
+        severity: 'warning',
+        what: `${config} is ignored`,
+        cause,
+        fix: 'correct it',
+      },
+    ];
   }
   if (state.item(config)) return [];
-  return [{ severity: 'warning', what: `${config} is missing`, cause: former, fix: 'write it again' }];
+  return [
+    {
+      id: 'network-config-missing',
+      severity: 'warning',
+      what: `${config} is missing`,
+      cause: former,
+      fix: 'write it again',
+    },
+  ];
 }
 
 function keyProblem(state: ClusterState, key: string, reason: string): Problem {
   const isPart = state.isRead(key);
   const cause = excerpt(reason);
   return {
+    id: 'store-key-ignored',
     severity: 'warning',
     what: `${excerpt(key, KEY_LENGTH)} is ignored${isPart ? ' in part' : ''}`,
     cause: !isPart && state.isInForce(key) ? `${cause}; its last good value stays in force` : cause,
