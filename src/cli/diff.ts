@@ -1,5 +1,4 @@
-import { askAgent } from '../agent/api/client.ts';
-import { type AgentSocketOptions, agentSocket, agentSocketOptions } from './shared/agent-socket.ts';
+import { type AgentSocketOptions, agentSocketOptions, askSelected } from './shared/agent-socket.ts';
 import { newCommand } from './shared/commands.ts';
 import { EXIT, Exit } from './shared/failure.ts';
 import { print } from './shared/output.ts';
@@ -12,12 +11,11 @@ export const command = agentSocketOptions(
 )
   .option('--all', 'show everything the kernel should hold')
   .action(async (options: AgentSocketOptions & { readonly all?: boolean }) => {
-    const path = agentSocket(options);
     if (options.all) {
-      const { commands } = await askAgent<{ commands: string[] }>(path, { op: 'desired' });
+      const { commands } = await askSelected<{ commands: string[] }>(options, { op: 'desired' });
       return print(commands, options.json, () => commands.join('\n'));
     }
-    const { changes } = await askAgent<{ changes: string[] }>(path, { op: 'diff' });
+    const { changes } = await askSelected<{ changes: string[] }>(options, { op: 'diff' });
     print(changes, options.json, () => changes.join('\n') || 'the kernel holds what it should');
     if (changes.length > 0) throw new Exit(EXIT.failed);
   });

@@ -63,4 +63,5 @@ function outliveReaders(): void {
 }
 
 outliveReaders();
-process.exitCode = await main(process.argv.slice(2));
+const [first, ...rest] = process.argv.slice(2);
+process.exitCode = await main(first === 'help' ? [...rest, '--help'] : process.argv.slice(2));

@@ -1,8 +1,7 @@
-import { askAgent } from '../agent/api/client.ts';
 import { type AgentStatus, isWell } from '../agent/status.ts';
 import { podTitle } from '../cluster/node.ts';
 import { problemText } from '../problem.ts';
-import { type AgentSocketOptions, agentSocket, agentSocketOptions } from './shared/agent-socket.ts';
+import { type AgentSocketOptions, agentSocketOptions, askSelected } from './shared/agent-socket.ts';
 import { newCommand } from './shared/commands.ts';
 import { EXIT, Exit } from './shared/failure.ts';
 import { print, table } from './shared/output.ts';
@@ -13,7 +12,7 @@ export const command = agentSocketOptions(
     ['flatnet status', 'flatnet status --node node1 --lab flatnet', 'flatnet status --json'],
   ),
 ).action(async (options: AgentSocketOptions) => {
-  const status = await askAgent<AgentStatus>(agentSocket(options), { op: 'status' });
+  const status = await askSelected<AgentStatus>(options, { op: 'status' });
   print(status, options.json, statusText);
   if (!isWell(status)) throw new Exit(EXIT.failed);
 });

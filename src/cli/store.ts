@@ -9,7 +9,7 @@ export const command = newCommand('The embedded store: etcd’s v3 JSON API over
 
 command
   .command('serve')
-  .description('serve the store until SIGTERM or SIGINT')
+  .description('Serve the store until SIGTERM or SIGINT.')
   .requiredOption('--listen <address>', 'unix:/path, or http://address:port')
   .requiredOption('--data <file>', 'the SQLite file, created if missing')
   .option('--log-level <level>', 'debug, info, warn or error', 'info')
@@ -21,6 +21,5 @@ command
       log,
       signal: stopSignal(),
     });
-    log.info({ endpoint: server.endpoint, file: options.data }, 'store is listening');
     await server.closed;
   });

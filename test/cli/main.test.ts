@@ -15,7 +15,7 @@ function run(file: string, ...args: string[]): Promise<{ status: number; stdout:
 }
 
 const WRONG: [string[], RegExp][] = [
-  [['frob'], /^unknown command 'frob'$/],
+  [['frob'], /^unknown command 'frob'; add --help to list the commands$/],
   [['lab', 'staus'], /^unknown command 'staus'; did you mean status\?$/],
   [['lab', 'up', '--nodse', '3'], /^unknown option '--nodse'; did you mean --nodes\?$/],
   [['lab', 'pod', 'create', 'x', '--listen', '0'], /--listen.*whole number from 1 to 65535/],
@@ -25,6 +25,7 @@ const WRONG: [string[], RegExp][] = [
     /^--backend: is vxlan, but preset calico means bgp; drop it, or drop --preset$/,
   ],
   [['lab', 'up', '--backend', 'x'], /^--backend: unknown backend 'x'; use one of vxlan/],
+  [['lab', 'up', '--backend', 'bgp'], /^--backend: bgp needs routed pods; use --preset calico-bgp instead$/],
   [['bgp', 'status', '--lab', 'x'], /^--lab: does not say which node; add --node, e\.g\. --node node1$/],
   [['status', '--socket', 'x', '--node', 'y'], /^--socket: conflicts with --node; use one of them$/],
   [['lab', 'exec', 'x'], /^missing required argument 'command'$/],
@@ -48,7 +49,9 @@ for (const [words, message] of WRONG) {
 }
 
 test('help and version exit with 0', async () => {
-  assert.match((await run(FLATNET, 'lab', 'up', '--help')).stdout, /^Usage: flatnet lab up/);
+  const help = await run(FLATNET, 'lab', 'up', '--help');
+  assert.match(help.stdout, /^Usage: flatnet lab up/);
+  assert.deepEqual(await run(FLATNET, 'help', 'lab', 'up'), help);
   assert.deepEqual(await run(FLATNET, '--version'), {
     status: 0,
     stdout: `${packageJson.version}\n`,

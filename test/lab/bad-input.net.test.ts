@@ -55,6 +55,11 @@ describe('usage errors', { skip: CANNOT }, () => {
   const FILES: [string, RegExp][] = [
     ['{"Network": "10.244.0.0/16", "SubnetLen": 15}', /SubnetLen|four subnets/],
     ['{"Network": "10.244.0.0/16", "Backend": {"Type": "vxlan", "VNI": "one"}}', /VNI/],
+    [
+      '{"Network": "10.244.0.0/16", "Backend": {"Type": "udp"}}',
+      /Backend\.Type: unknown backend 'udp'; use one of/,
+    ],
+    ['Network: 172.16.0.0/12', /Network: 172\.16\.0\.0\/12 overlaps/],
     ['{"Network": ', /JSON|position|end/i],
     ['Network: [', /:1:\d+/],
     ['EnableIPv4: false', /no family is enabled/],
@@ -63,7 +68,9 @@ describe('usage errors', { skip: CANNOT }, () => {
   for (const [text, message] of FILES) {
     test(`up --config with ${text}`, async () => {
       writeFileSync(file, text);
-      refused(await lab.run('up', '--config', file), 2, message);
+      const result = await lab.run('up', '--config', file);
+      refused(result, 2, message);
+      assert.ok(result.stderr.startsWith(`flatnet: ${file}`), result.stderr);
     });
   }
 
@@ -78,7 +85,7 @@ describe('usage errors', { skip: CANNOT }, () => {
       refused(
         await weakened(nobody, 'lab', ...args, '--name', lab.name),
         1,
-        /which requires root.*sudo flatnet lab/,
+        /which requires root; run this command as root/,
       );
     }
     const FIX =
@@ -147,7 +154,7 @@ describe('wrong requests to a running lab', { skip: CANNOT }, () => {
     [['ping', 'a', 'nobody'], 1, /'nobody' is not a pod, a node or an address; use one of a, node1/],
     [['ping', '10.0.0.1', 'a'], 2, /10\.0\.0\.1: is only an address/],
     [['ping', 'a', 'node1', '-c', 'many'], 2, /--count.*whole number/],
-    [['logs', 'nobody'], 1, /'nobody' is not a pod or a node; use one of a, node1/],
+    [['logs', 'nobody'], 1, /'nobody' is not a pod, a node or 'store'; use one of a, node1/],
     [['logs', 'a'], 1, /default\/a: the pod has no containers/],
     [['node', 'stop', 'node7'], 1, /there is no node 'node7'; it has node1/],
     [['node', 'stop', 'node1', '--kill', '--power'], 2, /--kill: --power already kills/],

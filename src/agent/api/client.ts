@@ -1,17 +1,18 @@
 import { connect } from 'node:net';
-import { FlatnetError, messageOf } from '../../error.ts';
+import { codeOf, FlatnetError, messageOf } from '../../error.ts';
 
 /**
  * Sends one request to the agent's local API over its unix socket. Throws AGENT_UNREACHABLE when nothing
  * listens or no answer arrives within `timeoutMs`, INTERNAL for a malformed answer, and the agent's own
- * error, complete, when the agent refuses.
+ * error, complete, when the agent refuses. `fix`: what to do about an agent that is not there.
  */
 export async function askAgent<T>(
   socketPath: string,
   request: Readonly<Record<string, unknown>>,
   timeoutMs = 10_000,
+  fix = 'check that the agent is running on this node',
 ): Promise<T> {
-  const line = await exchange(socketPath, `${JSON.stringify(request)}\n`, timeoutMs);
+  const line = await exchange(socketPath, `${JSON.stringify(request)}\n`, timeoutMs, fix);
   const reply = parse(line, String(request.op));
   if (reply.error !== undefined) throw FlatnetError.fromJson(reply.error);
   return reply as T;
@@ -29,7 +30,7 @@ function parse(line: string, operation: string): { readonly error?: unknown } {
   }
 }
 
-function exchange(path: string, line: string, timeoutMs: number): Promise<string> {
+function exchange(path: string, line: string, timeoutMs: number, fix: string): Promise<string> {
   return new Promise((resolve, reject) => {
     const fail = (text: string, cause?: unknown): void => {
       socket.destroy();
@@ -38,7 +39,7 @@ function exchange(path: string, line: string, timeoutMs: number): Promise<string
           code: 'AGENT_UNREACHABLE',
           operation: 'ask agent',
           object: path,
-          fix: 'check that the agent is running on this node',
+          fix: codeOf(cause) === 'EACCES' ? 'run this command as root' : fix,
           cause,
         }),
       );

@@ -1,8 +1,7 @@
-import { askAgent } from '../../agent/api/client.ts';
 import type { BgpRoute } from '../../companions/bird/status/routes.ts';
 import { ipCompare } from '../../ip/address.ts';
 import { addressOf, lengthOf, parseCidr } from '../../ip/cidr.ts';
-import { type AgentSocketOptions, agentSocket, agentSocketOptions } from '../shared/agent-socket.ts';
+import { type AgentSocketOptions, agentSocketOptions, askSelected } from '../shared/agent-socket.ts';
 import { newCommand } from '../shared/commands.ts';
 import { print, table } from '../shared/output.ts';
 
@@ -15,7 +14,7 @@ export const command = agentSocketOptions(
 )
   .option('--peer <peer>', 'only routes from this peer: its address, or a node’s name')
   .action(async (options: AgentSocketOptions & { readonly peer?: string }) => {
-    const { routes } = await askAgent<{ routes: BgpRoute[] }>(agentSocket(options), {
+    const { routes } = await askSelected<{ routes: BgpRoute[] }>(options, {
       op: 'bgp-routes',
       ...(options.peer !== undefined && { peer: options.peer }),
     });

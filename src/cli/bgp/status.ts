@@ -1,7 +1,6 @@
-import { askAgent } from '../../agent/api/client.ts';
 import type { BgpStatus, SessionStatus } from '../../companions/bird/status/status.ts';
 import { FAMILIES } from '../../ip/address.ts';
-import { type AgentSocketOptions, agentSocket, agentSocketOptions } from '../shared/agent-socket.ts';
+import { type AgentSocketOptions, agentSocketOptions, askSelected } from '../shared/agent-socket.ts';
 import { newCommand } from '../shared/commands.ts';
 import { EXIT, Exit } from '../shared/failure.ts';
 import { boxTable, print } from '../shared/output.ts';
@@ -12,7 +11,7 @@ export const command = agentSocketOptions(
     ['flatnet bgp status', 'flatnet bgp status --node node1 --lab flatnet', 'flatnet bgp status --json'],
   ),
 ).action(async (options: AgentSocketOptions) => {
-  const status = await askAgent<BgpStatus>(agentSocket(options), { op: 'bgp-status' });
+  const status = await askSelected<BgpStatus>(options, { op: 'bgp-status' });
   print(status, options.json, statusText);
   if (status.warnings.length > 0 || !status.sessions.every(established)) throw new Exit(EXIT.failed);
 });

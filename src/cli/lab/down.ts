@@ -19,5 +19,9 @@ export const command = labOptions(
 
 function describe({ lab, existed, namespaces, processes }: { lab: string } & DownReport): string {
   if (!existed) return `there is no lab '${lab}': nothing to do`;
-  return `lab '${lab}' removed: ${processes} processes, ${namespaces} network namespaces`;
+  return `lab '${lab}' removed: ${count(processes, 'process', 'es')}, ${count(namespaces, 'network namespace', 's')}`;
+}
+
+function count(n: number, noun: string, plural: string): string {
+  return `${n} ${noun}${n === 1 ? '' : plural}`;
 }

@@ -48,7 +48,7 @@ function logFile(lab: Lab, text: string, options: Options): string {
   }
   const { namespace, name } = splitPodName(text, options.namespace);
   const pod = readPod(lab, namespace, name);
-  if (!pod) throw unknown(lab, `'${text}' is not a pod or a node`);
+  if (!pod) throw unknown(lab, `'${text}' is not a pod, a node or 'store'`);
   const names = pod.containers.map((each) => each.name);
   const container = options.container ?? names[0];
   if (container !== undefined && names.includes(container)) return containerFile(lab, pod, container, 'log');

@@ -4,7 +4,7 @@ import { FAMILIES } from '../../ip/address.ts';
 import { nodeEndpoint, podEndpoint } from '../../lab/inspect/endpoint.ts';
 import { isGood, matrix, type Pair } from '../../lab/inspect/matrix.ts';
 import { readPods } from '../../lab/pods/record.ts';
-import { Lab } from '../../lab/record/lab.ts';
+import { Lab, nameOption } from '../../lab/record/lab.ts';
 import { newCommand } from '../shared/commands.ts';
 import { stopSignal } from '../shared/daemon.ts';
 import { EXIT, Exit } from '../shared/failure.ts';
@@ -34,7 +34,7 @@ export const command = labOptions(
       throw new FlatnetError('there are no pods to ping', {
         code: 'NOT_FOUND',
         object: `lab ${name}`,
-        fix: 'create some: flatnet lab pod create web',
+        fix: `create one: flatnet lab pod create web${nameOption(name)}`,
       });
     }
     const senders = [...pods, ...lab.nodes.map((node) => nodeEndpoint(lab, node))];

@@ -77,6 +77,8 @@ export const command = labOptions(
       bgp: { ...(reflectors !== undefined && { reflectors }), ...(tor !== undefined && { tor }) },
       progress: progress.say,
       signal: stopSignal(),
+    }).catch((error: unknown) => {
+      throw inFile(options.config, error);
     });
     progress[Symbol.dispose]();
     const seconds = Number(((performance.now() - begun) / 1000).toFixed(1));
@@ -94,6 +96,13 @@ function networkOf({ config, network, backend, preset }: Options): Network {
       code: 'USAGE',
       object: '--network',
       fix: 'use one of them',
+    });
+  }
+  if (backend === 'bgp' && config === undefined && preset === undefined) {
+    throw new FlatnetError('bgp needs routed pods', {
+      code: 'USAGE',
+      object: '--backend',
+      fix: 'use --preset calico-bgp instead',
     });
   }
   const complete = (value: unknown): unknown => {
@@ -118,6 +127,12 @@ function asOption<T>(option: string, read: () => T): T {
     const text = error.message.replace(`${error.object}: `, '');
     throw new FlatnetError(text, { code: 'USAGE', object: option, cause: error });
   }
+}
+
+/** Attributes an error in the configuration to the file it was read from. */
+function inFile(file: string | undefined, error: unknown): unknown {
+  if (file === undefined || !(error instanceof FlatnetError) || error.code !== 'CONFIG_INVALID') return error;
+  return new FlatnetError(error.message, { code: error.code, object: file, cause: error });
 }
 
 function fromCidrs(text: string): Record<string, unknown> {

@@ -1,9 +1,10 @@
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Command } from 'commander';
+import { askAgent } from '../../agent/api/client.ts';
 import { AGENT_SOCKET, DEFAULT_PATHS } from '../../agent/options.ts';
 import { FlatnetError } from '../../error.ts';
-import { DEFAULT_LAB, Lab } from '../../lab/record/lab.ts';
+import { DEFAULT_LAB, Lab, nameOption } from '../../lab/record/lab.ts';
 import { LabPaths } from '../../lab/record/paths.ts';
 
 /** Selects the agent a command asks: this machine's, one by its socket, or that of a lab node. */
@@ -25,7 +26,7 @@ export function agentSocketOptions(command: Command): Command {
 /**
  * Throws USAGE for options that select no agent, or two; LAB_MISSING; NOT_FOUND if the lab has no such node.
  */
-export function agentSocket({ socket, lab, node }: AgentSocketOptions): string {
+function agentSocket({ socket, lab, node }: AgentSocketOptions): string {
   if (socket !== undefined && (node ?? lab) !== undefined) {
     throw usage('--socket', `conflicts with ${node === undefined ? '--lab' : '--node'}`, 'use one of them');
   }
@@ -38,6 +39,21 @@ export function agentSocket({ socket, lab, node }: AgentSocketOptions): string {
   // Without a socket, the name may be wrong; with one, the agent may run even in an incomplete lab.
   if (!existsSync(path)) Lab.open(labName).node(node);
   return path;
+}
+
+/** Asks the selected agent, like `askAgent`; an error says where to look if the agent is not there. */
+export function askSelected<T>(
+  options: AgentSocketOptions,
+  request: Readonly<Record<string, unknown>>,
+): Promise<T> {
+  return askAgent<T>(agentSocket(options), request, undefined, hint(options));
+}
+
+function hint({ socket, lab, node }: AgentSocketOptions): string {
+  if (node !== undefined)
+    return `check that it is running: flatnet lab status${nameOption(lab ?? DEFAULT_LAB)}`;
+  const running = 'check that the agent is running on this node';
+  return socket === undefined ? `${running}; for a node of a lab, add --node NODE` : running;
 }
 
 function usage(object: string, text: string, fix: string): FlatnetError {

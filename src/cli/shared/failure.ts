@@ -40,6 +40,8 @@ export function fail(error: unknown, json: boolean): number {
 /** Commander's message in our form; its suggestion is on a separate line. */
 function usage(error: CommanderError): FlatnetError {
   const [text = '', ...proposal] = error.message.replace(/^error: /, '').split('\n');
-  const fix = proposal.join(' ').replace(/^\(Did (.*)\)$/, 'did $1');
+  const fix =
+    proposal.join(' ').replace(/^\(Did (.*)\)$/, 'did $1') ||
+    (error.code === 'commander.unknownCommand' ? 'add --help to list the commands' : '');
   return new FlatnetError(text, { code: 'USAGE', cause: error, ...(fix && { fix }) });
 }

@@ -2,7 +2,7 @@ import { type Command, Option } from 'commander';
 import { FlatnetError } from '../../error.ts';
 import type { Removed } from '../../ipam/blocks/forget-node.ts';
 import { storeEndpoint } from '../../lab/machine/store.ts';
-import { Lab } from '../../lab/record/lab.ts';
+import { Lab, nameOption } from '../../lab/record/lab.ts';
 import { SILENT } from '../../log.ts';
 import { DEFAULT_PREFIX, openStore } from '../../store/open.ts';
 import type { ResourceStore } from '../../store/ports/resources.ts';
@@ -54,9 +54,13 @@ export async function withSelectedStore<T>(
   try {
     return await work(store);
   } catch (error) {
-    const isNamed = (lab ?? endpoint) !== undefined;
-    if (isNamed || !(error instanceof FlatnetError) || error.code !== 'STORE_UNAVAILABLE') throw error;
-    const fix = 'select a store: --lab LAB, or --endpoint ADDRESS';
+    if (endpoint !== undefined || !(error instanceof FlatnetError) || error.code !== 'STORE_UNAVAILABLE') {
+      throw error;
+    }
+    const fix =
+      lab === undefined
+        ? 'select a store: --lab LAB, or --endpoint ADDRESS'
+        : `check that it is running: flatnet lab status${nameOption(lab)}`;
     throw new FlatnetError(error.message, { code: error.code, fix, cause: error });
   } finally {
     store.close();

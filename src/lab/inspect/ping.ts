@@ -112,6 +112,10 @@ function noFamily(from: Endpoint, to: Endpoint, wanted: Family | undefined): Fla
       object: from.name,
     });
   }
-  const family = wanted === undefined ? 'of a common family' : `of IPv${wanted}`;
-  return new FlatnetError(`${from.name} and ${to.name} have no addresses ${family}`, { code: 'USAGE' });
+  const both = `${from.name} and ${to.name}`;
+  const text =
+    wanted === undefined
+      ? `${both} have no address family in common`
+      : `${both} do not both have an IPv${wanted} address`;
+  return new FlatnetError(text, { code: 'USAGE' });
 }

@@ -128,6 +128,6 @@ export function requireRoot(): void {
   if (process.geteuid?.() === 0) return;
   throw new FlatnetError('a lab creates network namespaces, which requires root', {
     code: 'NOT_ROOT',
-    fix: 'run it as root: sudo flatnet lab …',
+    fix: 'run this command as root, e.g. with sudo',
   });
 }

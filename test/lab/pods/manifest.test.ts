@@ -122,6 +122,10 @@ const WRONG: Record<string, [text: string, error: RegExp]> = {
     'apiVersion: batch/v1\nkind: Job',
     /web\.yaml: kind: 'Job' is not supported in a lab; use one of Namespace, Pod, Deployment, DaemonSet/,
   ],
+  'a resource': [
+    'apiVersion: projectcalico.org/v3\nkind: IPPool',
+    /kind: 'IPPool' is not supported in a lab; it is a resource in the store: flatnet apply --lab LAB/,
+  ],
   'a wrong version': [
     'apiVersion: extensions/v1beta1\nkind: Deployment',
     /apiVersion: of Deployment must be apps\/v1/,

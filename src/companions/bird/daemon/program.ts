@@ -42,9 +42,8 @@ async function execute(
     const stderr = cause instanceof Error && 'stderr' in cause ? String(cause.stderr).trim() : '';
     throw new FlatnetError(missing ? 'is not installed' : stderr || messageOf(cause), {
       code: 'BIRD',
-      operation: args.join(' '),
       object: program,
-      ...(missing && { fix: INSTALL }),
+      ...(missing ? { fix: INSTALL } : { operation: args.join(' ') }),
       cause,
     });
   }

@@ -1,4 +1,5 @@
 import { createHash } from 'node:crypto';
+import { KINDS } from '../../../cluster/calico/document.ts';
 import { readDocuments } from '../../../cluster/documents.ts';
 import { namespaceName } from '../../record/names.ts';
 import { checked, invalid, ManifestFields, type Warn } from './fields.ts';
@@ -63,10 +64,10 @@ export function keyOf(manifest: Manifest): string {
 function readManifest(fields: ManifestFields): Manifest {
   const kind = fields.required('kind') as Manifest['kind'];
   if (!Object.hasOwn(VERSIONS, kind)) {
-    throw fields.invalid(
-      'kind',
-      `'${kind}' is not supported in a lab; use one of ${Object.keys(VERSIONS).join(', ')}`,
-    );
+    const fix = KINDS.some((each: string) => each === kind)
+      ? 'it is a resource in the store: flatnet apply --lab LAB -f FILE'
+      : `use one of ${Object.keys(VERSIONS).join(', ')}`;
+    throw fields.invalid('kind', `'${kind}' is not supported in a lab; ${fix}`);
   }
   const version = VERSIONS[kind];
   if (fields.required('apiVersion') !== version) {
