@@ -1,16 +1,16 @@
 // CNI calls as a container runtime sees them (whole processes), compared with the reference plugins `bridge`
 // + `host-local` in the same run. The two alternate, so that other load on the machine affects both.
 //   node bench/cni.ts [--json]
-import { spawn, spawnSync } from 'node:child_process';
-import { copyFileSync, existsSync, mkdirSync } from 'node:fs';
+import { copyFileSync, existsSync, mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { FALLBACK } from '../src/cni/shim/install.ts';
-import { netnsPath, withNetns } from '../src/linux/netns.ts';
+import { netnsPath } from '../src/linux/netns.ts';
 import { Pod } from '../test/cni/host.ts';
 import { configure, Node, startStore } from './lib/agent.ts';
 import { benchmark, type Machine, wire } from './lib/machine.ts';
 import { type Budget, median, type Row, row } from './lib/report.ts';
+import { quoted, Shell } from './lib/shell.ts';
 
 const REFERENCE = '/usr/lib/cni';
 const NETWORK = { Network: '10.90.0.0/16', SubnetLen: 24, Backend: { Type: 'vxlan' } };
@@ -27,9 +27,11 @@ const COMPARED = 40;
 
 /** One way to wire a pod. */
 type Side = {
-  readonly netns: string;
+  /** Starts the plugin. */
+  readonly shell: Shell;
   readonly plugin: string;
-  readonly conf: object;
+  /** File with the configuration. */
+  readonly conf: string;
   readonly path: string;
 };
 type Command = 'ADD' | 'DEL';
@@ -45,12 +47,12 @@ await benchmark('CNI', async (machine) => {
     await newNode(machine, 'empty', 1, endpoint),
     await newNode(machine, 'full', 2, endpoint),
   ];
-  const ours = sideOf(empty);
+  const ours = sideOf(machine, empty);
   const reference = referenceOn(machine, empty.netns);
   const rows = [
-    ...serial('', ours, reference, { ADD: { atMost: 0.4 }, DEL: { atMost: 0.2 } }),
+    ...(await serial('', ours, reference, { ADD: { atMost: 0.4 }, DEL: { atMost: 0.2 } })),
     await parallel(ours, reference),
-    ...serial(', by the fallback', { ...ours, plugin: fallbackOf(machine) }, reference),
+    ...(await serial(', by the fallback', { ...ours, plugin: fallbackOf(machine) }, reference)),
     await compared(machine, full, ours),
   ];
   for (const node of [empty, full]) await node.stop('SIGTERM');
@@ -58,14 +60,14 @@ await benchmark('CNI', async (machine) => {
 });
 
 /** One call after another, the two sides taking turns. */
-function serial(
+async function serial(
   suffix: string,
   ours: Side,
   reference: Side,
   budget: Partial<Record<Command, Budget>> = {},
-): Row[] {
+): Promise<Row[]> {
   const commands: readonly Command[] = ['ADD', 'DEL'];
-  const times = turns([ours, reference], PODS);
+  const times = await turns([ours, reference], PODS);
   return commands.map((command) => {
     const [value = Number.NaN, baseline = Number.NaN] = times.map((each) => median(each[command]));
     const more = { reference: baseline, ...(budget[command] && { budget: budget[command] }) };
@@ -74,33 +76,43 @@ function serial(
 }
 
 /** Creates and deletes `count` pods on each side in turn; returns the duration of every call in ms. */
-function turns(sides: readonly Side[], count: number): Record<Command, number[]>[] {
+async function turns(sides: readonly Side[], count: number): Promise<Record<Command, number[]>[]> {
   const times = sides.map(() => ({ ADD: [] as number[], DEL: [] as number[] }));
   // The first calls of each side create bridges and folders, and warm the caches.
   for (let i = -3; i < count; i++) {
     using stack = new DisposableStack();
-    const pods = sides.map(() => stack.use(new Pod()));
-    const order = i % 2 ? [...sides.keys()] : [...sides.keys()].reverse();
+    const pods = sides.map((side) => ({ side, pod: stack.use(new Pod()) }));
+    const order = i % 2 ? [...pods.keys()] : [...pods.keys()].reverse();
     for (const command of ['ADD', 'DEL'] as const) {
-      for (const side of order) {
-        const took = timed(sides[side], command, pods[side]);
-        if (i >= 0) times[side]?.[command].push(took);
+      for (const at of order) {
+        const took = await timed(command, pods.slice(at, at + 1));
+        if (i >= 0) times[at]?.[command].push(took);
       }
     }
   }
   return times;
 }
 
-function timed(side: Side | undefined, command: Command, pod: Pod | undefined): number {
-  if (!side || !pod) return Number.NaN;
-  return withNetns(side.netns, () => {
-    const env = environment(side, command, pod);
-    const input = JSON.stringify(side.conf);
-    const start = performance.now();
-    const { status, stdout, stderr } = spawnSync(side.plugin, { env, input });
-    if (status !== 0) throw new Error(`${side.plugin} ${command}: ${stdout}${stderr}`);
-    return performance.now() - start;
-  });
+/** Calls the plugin for pods, all at once; returns how many milliseconds passed until the last had ended. */
+async function timed(
+  command: Command,
+  pods: readonly { readonly side: Side; readonly pod: Pod }[],
+): Promise<number> {
+  const [first] = pods;
+  if (!first) return 0;
+  const calls = pods.map(({ side, pod }) => call(side, command, pod));
+  const script =
+    calls.length === 1
+      ? calls.join('')
+      : [
+          ...calls.map((each, i) => `${each} & p${i}=$!`),
+          'failed=0',
+          ...calls.map((_, i) => `wait $p${i} || failed=1`),
+          '(exit $failed)',
+        ].join('\n');
+  const start = performance.now();
+  await first.side.shell.run(script);
+  return performance.now() - start;
 }
 
 /** Fifty pods at once: pods per second until the last is ready. */
@@ -111,15 +123,12 @@ async function parallel(ours: Side, reference: Side): Promise<Row> {
   ]);
   for (let round = 0; round < ROUNDS; round++) {
     for (const side of round % 2 ? [ours, reference] : [reference, ours]) {
-      const pods = Array.from({ length: AT_ONCE }, () => new Pod());
-      const all = (command: Command) => Promise.all(pods.map((pod) => run(side, command, pod)));
+      const pods = Array.from({ length: AT_ONCE }, () => ({ side, pod: new Pod() }));
       try {
-        const start = performance.now();
-        await all('ADD');
-        rates.get(side)?.push((AT_ONCE * 1000) / (performance.now() - start));
-        await all('DEL');
+        rates.get(side)?.push((AT_ONCE * 1000) / (await timed('ADD', pods)));
+        await timed('DEL', pods);
       } finally {
-        for (const pod of pods) pod[Symbol.dispose]();
+        for (const { pod } of pods) pod[Symbol.dispose]();
         // The kernel dismantles namespaces in the background while holding a lock that all calls need.
         await sleep(1500);
       }
@@ -135,28 +144,10 @@ async function parallel(ours: Side, reference: Side): Promise<Row> {
 /** ADD on a node full of pods, compared with ADD on a node without any. */
 async function compared(machine: Machine, full: Node, empty: Side): Promise<Row> {
   for (let i = 0; i < FULL; i++) await full.add(`full${i}`, machine.netns(`full${i}`));
-  const [many, none] = turns([sideOf(full), empty], COMPARED);
+  const [many, none] = await turns([sideOf(machine, full), empty], COMPARED);
   return row(`ADD with ${FULL} pods on the node, vs. none`, 'ms', median(many?.ADD ?? []), {
     reference: median(none?.ADD ?? []),
     budget: { atMost: 1.15 },
-  });
-}
-
-function run(side: Side, command: Command, pod: Pod): Promise<void> {
-  const env = environment(side, command, pod);
-  const child = withNetns(side.netns, () => spawn(side.plugin, { env, stdio: 'pipe' }));
-  let output = '';
-  for (const stream of [child.stdout, child.stderr]) {
-    stream.on('data', (text) => {
-      output += text;
-    });
-  }
-  child.stdin.end(JSON.stringify(side.conf));
-  return new Promise((resolve, reject) => {
-    child.on('error', reject);
-    child.on('close', (status) =>
-      status === 0 ? resolve() : reject(new Error(`${side.plugin} ${command}: ${output}`)),
-    );
   });
 }
 
@@ -176,9 +167,26 @@ async function started(node: Node): Promise<Node> {
   return node;
 }
 
-function sideOf(node: Node): Side {
+function sideOf(machine: Machine, node: Node): Side {
   const { binDir, conf } = node.cni();
-  return { netns: node.netns, plugin: join(binDir, 'flatnet'), conf, path: binDir };
+  return sideIn(machine, node.netns, {
+    name: node.name,
+    plugin: join(binDir, 'flatnet'),
+    path: binDir,
+    conf,
+  });
+}
+
+function sideIn(
+  machine: Machine,
+  netns: string,
+  { name, plugin, path, conf }: { readonly name: string; plugin: string; path: string; conf: object },
+): Side {
+  const shell = new Shell(netns);
+  machine.defer(() => shell[Symbol.asyncDispose]());
+  const file = join(machine.dir, `${name}.conf`);
+  writeFileSync(file, JSON.stringify(conf));
+  return { shell, plugin, path, conf: file };
 }
 
 /** The plugin as installed where there is no C compiler. */
@@ -191,8 +199,8 @@ function fallbackOf(machine: Machine): string {
 
 function referenceOn(machine: Machine, netns: string): Side {
   const ranges = [[{ subnet: '10.91.1.0/24' }]];
-  return {
-    netns,
+  return sideIn(machine, netns, {
+    name: 'reference',
     plugin: join(REFERENCE, 'bridge'),
     path: REFERENCE,
     conf: {
@@ -210,12 +218,12 @@ function referenceOn(machine: Machine, netns: string): Side {
         routes: [{ dst: '10.90.0.0/16' }],
       },
     },
-  };
+  });
 }
 
-function environment(side: Side, command: Command, pod: Pod): Record<string, string> {
-  return {
-    PATH: process.env.PATH ?? '',
+/** The call as a shell's command. */
+function call(side: Side, command: Command, pod: Pod): string {
+  const variables = {
     CNI_COMMAND: command,
     CNI_CONTAINERID: pod.name,
     CNI_NETNS: netnsPath(pod.name),
@@ -223,4 +231,6 @@ function environment(side: Side, command: Command, pod: Pod): Record<string, str
     CNI_PATH: side.path,
     CNI_ARGS: `IgnoreUnknown=1;K8S_POD_NAMESPACE=default;K8S_POD_NAME=${pod.name}`,
   };
+  const assignments = Object.entries(variables).map(([name, value]) => `${name}=${quoted(value)}`);
+  return `${assignments.join(' ')} ${quoted(side.plugin)} <${quoted(side.conf)}`;
 }
