@@ -41,6 +41,9 @@ export const DEFAULT_PATHS: Paths = {
 /** The agent's unix socket below `paths.run`. */
 export const AGENT_SOCKET = 'agent.sock';
 
+/** From the most to the least talkative. */
+export const LOG_LEVELS: readonly string[] = ['debug', 'info', 'warn', 'error'];
+
 /** Reads the agent's configuration file (a parsed object). Throws CONFIG_INVALID naming the field. */
 export function readAgentOptions(value: unknown): AgentOptions {
   const fields = new Fields(value);
@@ -66,7 +69,7 @@ export function readAgentOptions(value: unknown): AgentOptions {
       cniBin: path('cniBin'),
       cniData: path('cniData'),
     },
-    logLevel: fields.string('logLevel') ?? 'info',
+    logLevel: logLevel(fields),
   };
 }
 
@@ -84,6 +87,12 @@ function readStore(fields: Fields): StoreOptions {
     username: fields.string('username'),
     password: fields.string('password'),
   };
+}
+
+function logLevel(fields: Fields): string {
+  const level = fields.string('logLevel') ?? 'info';
+  if (LOG_LEVELS.includes(level)) return level;
+  throw fields.invalid('logLevel', `'${level}' is not a level; use one of ${LOG_LEVELS.join(', ')}`);
 }
 
 function labels(fields: Fields): Record<string, string> {

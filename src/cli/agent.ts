@@ -1,7 +1,7 @@
-import { readAgentOptions } from '../agent/options.ts';
+import { type AgentOptions, readAgentOptions } from '../agent/options.ts';
 import { runAgent } from '../agent/run.ts';
 import { parseJson } from '../cluster/json.ts';
-import { FlatnetError } from '../error.ts';
+import { FlatnetError, messageOf } from '../error.ts';
 import { newCommand } from './shared/commands.ts';
 import { processLog, stopSignal } from './shared/daemon.ts';
 import { readText } from './shared/read-text.ts';
@@ -12,9 +12,18 @@ export const command = newCommand(
 )
   .requiredOption('--config <file>', 'configuration, JSON or YAML')
   .action(async ({ config }: { config: string }) => {
-    const options = readAgentOptions(await read(config));
+    const options = inFile(config, await read(config));
     await runAgent(options, processLog(options.logLevel), stopSignal());
   });
+
+/** Throws CONFIG_INVALID naming the file and the field. */
+function inFile(file: string, value: unknown): AgentOptions {
+  try {
+    return readAgentOptions(value);
+  } catch (error) {
+    throw new FlatnetError(messageOf(error), { code: 'CONFIG_INVALID', object: file, cause: error });
+  }
+}
 
 async function read(file: string): Promise<unknown> {
   const text = readText(file, 'CONFIG_INVALID');

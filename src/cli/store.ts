@@ -1,3 +1,5 @@
+import { Option } from 'commander';
+import { LOG_LEVELS } from '../agent/options.ts';
 import { serveEmbedded } from '../store/embedded/serve.ts';
 import { newCommand } from './shared/commands.ts';
 import { processLog, stopSignal } from './shared/daemon.ts';
@@ -12,7 +14,9 @@ command
   .description('Serve the store until SIGTERM or SIGINT.')
   .requiredOption('--listen <address>', 'unix:/path, or http://address:port')
   .requiredOption('--data <file>', 'the SQLite file, created if missing')
-  .option('--log-level <level>', 'debug, info, warn or error', 'info')
+  .addOption(
+    new Option('--log-level <level>', 'the least severe level to log').choices(LOG_LEVELS).default('info'),
+  )
   .action(async (options: { listen: string; data: string; logLevel: string }) => {
     const log = processLog(options.logLevel);
     const server = await serveEmbedded({

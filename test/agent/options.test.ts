@@ -30,6 +30,7 @@ test('errors name the field', () => {
     [{ node: 'a', store: { endpoints: [1] } }, /^store\.endpoints\[0\]: must be a string/],
     [{ node: 'a', store: { tls: { caFile: 7 } } }, /^store\.tls\.caFile: must be a string/],
     [{ node: 'a', store: { leaseTtl: 1 } }, /^store\.leaseTtl: must be a whole number from 5/],
+    [{ node: 'a', logLevel: 'verbose' }, /^logLevel: 'verbose' is not a level; use one of debug, info/],
   ];
   for (const [value, message] of wrong) {
     assert.throws(() => readAgentOptions(value), { code: 'CONFIG_INVALID', message });
