@@ -46,7 +46,7 @@ const start = labOptions(
       await converge(lab);
       return ready;
     });
-    print(status, json, () => `node ${node}: ready, ${status.subnets.join(' ')}`);
+    print(status, json, () => `node ${node}: ${['ready', ...status.subnets].join(', ')}`);
   });
 
 const restart = labOptions(

@@ -5,6 +5,9 @@ import { refuseOthers, required, text } from './spec.ts';
 export const KINDS = ['IPPool', 'IPReservation', 'BGPConfiguration', 'BGPPeer', 'BGPFilter', 'Node'] as const;
 export type Kind = (typeof KINDS)[number];
 
+/** Kinds of Kubernetes itself, which are easily applied with the wrong command. */
+const IN_LABS: readonly string[] = ['Namespace', 'Pod', 'Deployment', 'DaemonSet'];
+
 export const API_VERSION = 'projectcalico.org/v3';
 /** The same version as named in the Kubernetes datastore. */
 const CRD_VERSION = 'crd.projectcalico.org/v1';
@@ -70,7 +73,10 @@ function knownKind(fields: Fields): Kind {
   const written = required(fields, 'kind', text(fields, 'kind'));
   const kind = KINDS.find((each) => each === written);
   if (kind !== undefined) return kind;
-  throw fields.invalid('kind', `'${written}' is not supported; use one of ${KINDS.join(', ')}`);
+  const fix = IN_LABS.includes(written)
+    ? 'a lab runs it: flatnet lab apply -f FILE'
+    : `use one of ${KINDS.join(', ')}`;
+  throw fields.invalid('kind', `'${written}' is not supported; ${fix}`);
 }
 
 /** Returns the kind for a name such as `ippool`, `ippools`, `IPPool` or `pool`. Throws USAGE. */
