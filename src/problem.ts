@@ -11,6 +11,8 @@ export const PROBLEM_IDS = [
   'kernel-notifications-lost',
   'kernel-refuses',
   'kernel-unreadable',
+  'lease-not-renewed',
+  'lease-ran-out',
   'network-config-missing',
   'network-config-unusable',
   'no-network',

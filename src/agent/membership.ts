@@ -7,8 +7,10 @@ import type { Node, NodeFacts, PerFamily } from '../cluster/node.ts';
 import { codeOf, messageOf } from '../error.ts';
 import type { Cidr } from '../ip/cidr.ts';
 import type { Log } from '../log.ts';
+import { LEASE_TTL } from '../store/open.ts';
 import type { Claim, Membership as Port } from '../store/ports/membership.ts';
 import type { Facts } from './facts.ts';
+import type { Tenure } from './store-status.ts';
 
 /** Errors that need a human to fix, so the agent fails instead of retrying. */
 const HOPELESS = ['NAME_TAKEN', 'NAME_INVALID'] as const;
@@ -30,6 +32,8 @@ export class Membership {
   readonly #options: MembershipOptions;
   readonly #publishing: Latest<Claim>;
   #claim: Claim | undefined;
+  /** Since when there is no claim. */
+  #vacant: Date | undefined = new Date();
   #published: NodeFacts | undefined;
   /** The backend that this node's kernel is set up for. */
   #ready: Node['backend'] | undefined;
@@ -53,6 +57,12 @@ export class Membership {
     this.#update();
   }
 
+  get tenure(): Tenure {
+    const { standing, options } = this.#facts;
+    const ttl = options.store.leaseTtl ?? LEASE_TTL;
+    return { standing, renewal: this.#claim?.renewal, vacant: this.#vacant, ttl };
+  }
+
   /**
    * Joins, and rejoins whenever the subnets are lost, until the signal aborts. The lease then stays until it
    * expires.
@@ -69,12 +79,14 @@ export class Membership {
         failed: (reason, error) => this.#failed(reason, error),
       });
       this.#claim = claim;
+      this.#vacant = undefined;
       this.#published = node;
       this.#facts.confirmSubnets(claim.subnets);
       const lost = claim.lost.catch((error: unknown) => error);
       const ended = await Promise.race([lost, aborted(signal)]);
       claim.stop();
       this.#claim = undefined;
+      this.#vacant = new Date();
       if (signal.aborted) return;
       log.error({ error: ended }, 'another node holds our subnets; claiming new ones');
       this.#facts.loseSubnets();

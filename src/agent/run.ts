@@ -114,7 +114,7 @@ export async function runAgent(options: AgentOptions, log: Log, stop: AbortSigna
     log,
   );
   try {
-    const sources = { facts, loop, companions, feed: store.feed, underlay, firewall };
+    const sources = { facts, loop, companions, membership, feed: store.feed, underlay, firewall };
     const handlers = operations(sources, service);
     await using _api = await LocalApi.listen(join(paths.run, AGENT_SOCKET), handlers, log);
     log.info({ node, pid: process.pid }, 'agent started');

@@ -6,6 +6,7 @@ import type { ClusterFeed } from '../store/ports/feed.ts';
 import type { Facts } from './facts.ts';
 import type { Loop, LoopStatus } from './loop.ts';
 import { notReady } from './readiness.ts';
+import { type StoreStatus, storeStatus, type Tenure, tenureProblems } from './store-status.ts';
 
 /** The agent's answer to `{"op":"status"}`: everything the CLI and the lab show of a node. */
 export type AgentStatus = {
@@ -26,10 +27,7 @@ export type AgentStatus = {
   readonly reconcile: LoopStatus;
   /** All that is wrong, apart from the reason it is not ready. */
   readonly problems: readonly Problem[];
-  readonly store: {
-    /** Whether the store confirms this node's place in the cluster. */
-    readonly connected: boolean;
-  };
+  readonly store: StoreStatus;
 };
 
 /** Inputs of the status. */
@@ -37,6 +35,7 @@ export type StatusSources = {
   readonly facts: Facts;
   readonly loop: Loop;
   readonly companions: Companions;
+  readonly membership: { readonly tenure: Tenure };
   readonly feed: Pick<ClusterFeed, 'problems'>;
   readonly underlay: { readonly problems: readonly Problem[] };
   /** Foreign firewall rules that affect pods. */
@@ -44,7 +43,7 @@ export type StatusSources = {
 };
 
 export function agentStatus(sources: StatusSources): AgentStatus {
-  const { facts, loop, companions, feed, firewall } = sources;
+  const { facts, loop, companions, membership, feed, firewall } = sources;
   const { network, underlay } = facts;
   const { node } = facts.options;
   const reason = notReady(facts, { kernel: loop.problem, companion: companions.problem });
@@ -63,6 +62,7 @@ export function agentStatus(sources: StatusSources): AgentStatus {
     problems: [
       ...failures(loop, reason),
       ...sources.underlay.problems,
+      ...tenureProblems(membership.tenure),
       ...feed.problems,
       ...loop.reconciler.troubles,
       ...loop.reconciler.warnings,
@@ -70,7 +70,7 @@ export function agentStatus(sources: StatusSources): AgentStatus {
       ...companions.warnings,
       ...firewall.problems,
     ],
-    store: { connected: facts.isMember },
+    store: storeStatus(membership.tenure),
   };
 }
 

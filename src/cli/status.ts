@@ -1,6 +1,6 @@
 import { type AgentStatus, isWell } from '../agent/status.ts';
 import { podTitle } from '../cluster/node.ts';
-import { problemText } from '../problem.ts';
+import { problemText, timeText } from '../problem.ts';
 import { type AgentSocketOptions, agentSocketOptions, askSelected } from './shared/agent-socket.ts';
 import { newCommand } from './shared/commands.ts';
 import { EXIT, Exit } from './shared/failure.ts';
@@ -16,6 +16,14 @@ export const command = agentSocketOptions(
   print(status, options.json, statusText);
   if (!isWell(status)) throw new Exit(EXIT.failed);
 });
+
+function storeText({ connected, lastRenewal, leaseExpires }: AgentStatus['store']): string {
+  if (lastRenewal === undefined) return 'no lease: working from the last known state';
+  const renewed = `renewed at ${timeText(new Date(lastRenewal))}`;
+  if (leaseExpires === undefined) return connected ? `member, ${renewed}` : `not confirmed, ${renewed}`;
+  const expires = new Date(leaseExpires);
+  return `lease ${expires > new Date() ? 'held until' : 'ran out at'} ${timeText(expires)}, ${renewed}`;
+}
 
 function statusText(status: AgentStatus): string {
   const { underlay } = status;
@@ -34,7 +42,7 @@ function statusText(status: AgentStatus): string {
     ],
     ['pod mtu', `${status.mtu}`],
     ['peers', `${status.peers}`],
-    ['store', status.store.connected ? 'lease held' : 'no lease: working from the last known state'],
+    ['store', storeText(status.store)],
   ];
   const width = Math.max(...facts.map(([name]) => name.length));
   const pods = table(

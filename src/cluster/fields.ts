@@ -105,5 +105,5 @@ function invalid(object: string, text: string, cause?: unknown): FlatnetError {
 function describe(value: unknown): string {
   if (value === null) return 'null';
   if (Array.isArray(value)) return 'a list';
-  return typeof value === 'object' ? 'an object' : excerpt(JSON.stringify(value), 60);
+  return typeof value === 'object' ? 'an object' : excerpt(JSON.stringify(value) ?? 'undefined', 60);
 }

@@ -8,6 +8,7 @@ import type { CheckNetwork } from './ports/network.ts';
 import type { Store } from './ports/store.ts';
 
 export { DEFAULT_PREFIX } from './etcd/layout.ts';
+export { LEASE_TTL } from './etcd/store.ts';
 
 /** Store location and credentials. */
 export type StoreOptions = EtcdStoreOptions & {

@@ -1,19 +1,17 @@
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { test } from 'node:test';
-import type { AgentStatus } from '../../src/agent/status.ts';
 import { networkToNetConf } from '../../src/cluster/network.ts';
 import { agentStatus, startAgent, stopAgent } from '../../src/lab/machine/agent.ts';
 import { problemText } from '../../src/problem.ts';
-import { eventually } from '../store/servers.ts';
-import { Cluster, LAYOUT, type TestNode } from './cluster.ts';
+import { Cluster, LAYOUT } from './cluster.ts';
 import { NETWORKS } from './networks.ts';
 import { kernelDifferences, settled } from './settle.ts';
+import { untilStatus } from './until-status.ts';
 
 // What anyone may write into the store: it never ends an agent, and never costs a running pod its network.
 
 const NETWORK = '10.200.0.0/16';
-const PATIENCE = 20_000;
 const vxlan = (options: object): string =>
   JSON.stringify({ Network: NETWORK, Backend: { Type: 'vxlan', ...options } });
 
@@ -36,22 +34,6 @@ const CONFIGS: readonly (readonly [value: string, reason: RegExp])[] = [
   [`{"Network":"${'x'.repeat(1_400_000)}"}`, /Network/],
 ];
 
-async function until(
-  cluster: Cluster,
-  node: TestNode,
-  holds: (status: AgentStatus, problems: string) => boolean,
-): Promise<AgentStatus> {
-  let last: AgentStatus | undefined;
-  try {
-    return await eventually(async () => {
-      last = await agentStatus(cluster.lab, node.name);
-      return last && holds(last, last.problems.map(problemText).join('\n')) && last;
-    }, PATIENCE);
-  } catch {
-    return assert.fail(`${node.name} says: ${JSON.stringify(last, null, 1).slice(0, 3000)}`);
-  }
-}
-
 test('a bad network/config: the last good one stays in force, also over a restart', async () => {
   await using cluster = await Cluster.up(2, NETWORKS.vxlan);
   const [node, other] = cluster.nodes.values();
@@ -61,7 +43,7 @@ test('a bad network/config: the last good one stays in force, also over a restar
   const put = (value: string) => cluster.store((kv) => kv.put(LAYOUT.config, value));
   for (const [value, reason] of CONFIGS) {
     await put(value);
-    const status = await until(cluster, node, (_, text) => reason.test(text));
+    const status = await untilStatus(cluster, node, (_, text) => reason.test(text));
     assert.equal(status.pid, pid, 'the agent lives');
     assert.equal(status.notReady, undefined);
     const line = status.problems.map(problemText)[0] ?? '';
@@ -75,21 +57,29 @@ test('a bad network/config: the last good one stays in force, also over a restar
   await put(JSON.stringify({ Network: NETWORK, Backend: { Type: 'wireguard' } }));
   await stopAgent(cluster.lab, node.name, 'kill');
   await startAgent(cluster.lab, node.name);
-  await until(cluster, node, ({ ready }, text) => ready && /config is ignored: .*the last good/.test(text));
+  await untilStatus(
+    cluster,
+    node,
+    ({ ready }, text) => ready && /config is ignored: .*the last good/.test(text),
+  );
   assert.deepEqual(await kernelDifferences(cluster, node), []);
 
   const fresh = await cluster.addNode(1);
-  const { notReady = '' } = await until(cluster, fresh, ({ notReady }) => /wireguard/.test(notReady ?? ''));
+  const { notReady = '' } = await untilStatus(cluster, fresh, ({ notReady }) =>
+    /wireguard/.test(notReady ?? ''),
+  );
   assert.match(
     notReady,
     /^no network configuration: .*Backend\.Type: unknown backend 'wireguard'; use one of/,
   );
 
   await cluster.store((kv) => kv.delete(LAYOUT.config));
-  await until(cluster, other, (_, text) =>
+  await untilStatus(cluster, other, (_, text) =>
     /^\/coreos\.com\/network\/config is missing: .*stays in force; write/.test(text),
   );
-  await until(cluster, fresh, ({ notReady }) => /there is no network configuration/.test(notReady ?? ''));
+  await untilStatus(cluster, fresh, ({ notReady }) =>
+    /there is no network configuration/.test(notReady ?? ''),
+  );
   await put(good);
   await settled(cluster);
   assert.doesNotMatch(readFileSync(cluster.lab.paths.node(node.name).agentLog, 'utf8'), /uncaught/i);

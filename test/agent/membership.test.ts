@@ -40,6 +40,7 @@ async function join(t: TestContext, former?: string) {
     void published.push(`${addresses[4]} ${backend.type}`);
   const claim = {
     subnets: [],
+    renewal: { at: new Date() },
     publish,
     lost: new Promise<never>(() => {}),
     stop: () => {},

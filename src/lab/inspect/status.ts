@@ -144,7 +144,6 @@ function nodeProblems(
   if (agent === 'silent') problems.push(`${name}: the agent does not answer`);
   if (agent === 'not ready')
     problems.push(`${name}: not ready: ${status?.notReady ?? 'the agent is starting'}`);
-  if (status?.store.connected === false) problems.push(`${name}: the agent is not connected to the store`);
   if (status) problems.push(...status.problems.map((each) => `${name}: ${problemText(each)}`));
   return problems;
 }

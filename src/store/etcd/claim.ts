@@ -8,7 +8,7 @@ import type { Ip } from '../../ip/address.ts';
 import type { Cidr } from '../../ip/cidr.ts';
 import type { Log } from '../../log.ts';
 import type { Kv } from '../kv/kv.ts';
-import type { Claim } from '../ports/membership.ts';
+import type { Claim, Renewal } from '../ports/membership.ts';
 import type { CheckNetwork } from '../ports/network.ts';
 import { ClusterState } from './cluster-state.ts';
 import type { EtcdFeed } from './feed.ts';
@@ -48,14 +48,19 @@ export class LeaseClaim implements Claim {
   /** Store revision of our last write: older states are irrelevant. */
   #written: number;
   readonly #writes = new Queue();
+  #renewal: Renewal;
+  /** What keeps failing, and why. */
+  readonly #failing = new Map<string, string>();
   #repairing = false;
 
-  constructor(context: ClaimContext, holding: Holding, lease: string, revision: number) {
+  /** `requested`: when the lease was requested. `revision`: of the write. */
+  constructor(context: ClaimContext, holding: Holding, lease: string, requested: Date, revision: number) {
     this.#context = context;
     this.#holding = holding;
     this.#keys = keysOf(context.layout, holding);
     this.#lease = lease;
     this.#written = revision;
+    this.#renewal = this.#renewedAt(requested);
     this.#addAddresses(holding.self);
     const { promise, reject } = Promise.withResolvers<never>();
     this.lost = promise;
@@ -69,6 +74,11 @@ export class LeaseClaim implements Claim {
 
   get subnets(): readonly Cidr[] {
     return this.#holding.subnets;
+  }
+
+  get renewal(): Renewal {
+    const [problem] = this.#failing.values();
+    return { ...this.#renewal, ...(problem !== undefined && { problem }) };
   }
 
   async publish(self: NodeFacts): Promise<void> {
@@ -110,7 +120,7 @@ export class LeaseClaim implements Claim {
     if (this.#repairing) return;
     this.#repairing = true;
     try {
-      await this.#persist(() => this.#writes.run(() => this.#write()));
+      await this.#persist('write the lease', () => this.#writes.run(() => this.#write()));
     } finally {
       this.#repairing = false;
     }
@@ -121,9 +131,15 @@ export class LeaseClaim implements Claim {
     const wait = Math.min((ttl - Math.min(RENEW_MARGIN, (ttl * 2) / 3)) * 1000, LONGEST_TIMER);
     while (!this.#stopped.signal.aborted) {
       if (!(await pause(wait, this.#stopped.signal))) return;
-      await this.#persist(async () => {
-        if ((await kv.keepAlive(this.#lease)) > 0) return;
+      await this.#persist('renew the lease', async () => {
+        const begin = new Date();
+        if ((await kv.keepAlive(this.#lease)) > 0) {
+          this.#renewal = this.#renewedAt(begin);
+          return;
+        }
         log.warn({ lease: this.#lease }, 'the lease expired; claiming the subnets again');
+        const { at, expires = begin } = this.#renewal;
+        this.#renewal = { at, expires: expires < begin ? expires : begin };
         await this.#writes.run(() => this.#write());
       });
     }
@@ -134,10 +150,16 @@ export class LeaseClaim implements Claim {
   }
 
   /** Retries until it succeeds, the subnets are lost, or the claim is stopped. */
-  async #persist(work: () => Promise<void>): Promise<void> {
+  async #persist(what: string, work: () => Promise<void>): Promise<void> {
     const { signal } = this.#stopped;
     try {
-      await untilDone('hold the lease', work, { signal, log: this.#context.log, hopeless: ['LEASE_LOST'] });
+      await untilDone(what, work, {
+        signal,
+        log: this.#context.log,
+        hopeless: ['LEASE_LOST'],
+        failed: (reason) => this.#failing.set(what, reason),
+      });
+      this.#failing.delete(what);
     } catch (error) {
       if (!signal.aborted) throw error;
     }
@@ -160,10 +182,16 @@ export class LeaseClaim implements Claim {
         return;
       } catch (error) {
         if (codeOf(error) !== 'NOT_FOUND') throw error;
+        const begin = new Date();
         this.#lease = (await kv.grant(ttl)).id;
+        this.#renewal = this.#renewedAt(begin);
       }
     }
     throw lostRaces(MAX_RACES);
+  }
+
+  #renewedAt(at: Date): Renewal {
+    return { at, expires: new Date(at.getTime() + this.#context.ttl * 1000) };
   }
 
   #isWritten(state: ClusterState): boolean {

@@ -166,6 +166,7 @@ export class EtcdFeed implements ClusterFeed {
       const { items, revision } = await this.#kv.list(range);
       const wiped = await this.#isWiped(range, items);
       signal.throwIfAborted();
+      this.#onReachable(range);
       if (!wiped && !this.hasLostData) {
         this.state.reset(items, revision, range);
         this.#listed.add(range);

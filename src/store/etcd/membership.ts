@@ -42,9 +42,10 @@ export class EtcdMembership implements Membership {
     checkName(self.name);
     const { kv, ttl } = this.#context;
     const instance = randomUUID();
+    const requested = new Date();
     const { id: lease } = await kv.grant(ttl);
     try {
-      return await this.#join(self, previous, instance, lease);
+      return await this.#join(self, previous, { instance, lease, requested });
     } catch (error) {
       // The connection broke, and our keys may be attached to this lease: they must stay for the next try to
       // find.
@@ -82,7 +83,11 @@ export class EtcdMembership implements Membership {
     return true;
   }
 
-  async #join(self: NodeFacts, previous: PerFamily<Cidr>, instance: string, lease: string): Promise<Claim> {
+  async #join(
+    self: NodeFacts,
+    previous: PerFamily<Cidr>,
+    { instance, lease, requested }: { instance: string; lease: string; requested: Date },
+  ): Promise<Claim> {
     const { kv, layout, log, resources, feed } = this.#context;
     for (let race = 1; race <= MAX_RACES; race++) {
       // The feed's state may be slightly stale; the transaction fails then.
@@ -103,7 +108,7 @@ export class EtcdMembership implements Membership {
       if (result.succeeded) {
         await this.#endLease(former);
         log.info({ node: self.name, subnets, races: race - 1 }, 'subnets claimed');
-        return new LeaseClaim(this.#context, holding, lease, result.revision);
+        return new LeaseClaim(this.#context, holding, lease, requested, result.revision);
       }
       await pause(Math.random() * Math.min(10 * race, 500));
     }

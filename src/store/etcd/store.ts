@@ -9,10 +9,13 @@ import { EtcdMembership } from './membership.ts';
 import { EtcdNetwork } from './network.ts';
 import { EtcdResources } from './resources.ts';
 
+/** flannel's, in seconds: a node may be away for a day. */
+export const LEASE_TTL = 86_400;
+
 export type EtcdStoreOptions = {
   /** flannel's `--etcd-prefix`; `/coreos.com/network` by default. */
   readonly prefix?: string | undefined;
-  /** Lease TTL in seconds; flannel's 24 h by default. */
+  /** Lease TTL in seconds; `LEASE_TTL` by default. */
   readonly leaseTtl?: number | undefined;
   /** Milliseconds within which a live agent must answer a challenge to its node's name. */
   readonly answerTime?: number;
@@ -43,7 +46,7 @@ export class EtcdStore implements Store {
       check,
       feed: this.feed,
       resources: this.resources,
-      ttl: options.leaseTtl ?? 86_400,
+      ttl: options.leaseTtl ?? LEASE_TTL,
       answerTime: options.answerTime ?? 3_000,
       signal: this.#closed.signal,
     });

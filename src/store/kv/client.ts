@@ -78,8 +78,13 @@ export class EtcdKv implements Kv {
   }
 
   async keepAlive(id: string): Promise<number> {
-    const answer = await this.#read('/v3/lease/keepalive', { ID: id });
-    return decodeNumber(asJson(answer.result).TTL);
+    // A stream of one answer, whose error may come in the body.
+    const { result, error } = await this.#read('/v3/lease/keepalive', { ID: id });
+    if (error === undefined) return decodeNumber(asJson(result).TTL);
+    throw new FlatnetError(String(asJson(error).message), {
+      code: 'STORE_UNAVAILABLE',
+      operation: 'store keepalive',
+    });
   }
 
   async revoke(id: string): Promise<void> {

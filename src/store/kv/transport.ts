@@ -1,5 +1,6 @@
 import type http from 'node:http';
 import { codeOf, type ErrorCode, FlatnetError, messageOf } from '../../error.ts';
+import { excerpt } from '../../problem.ts';
 import { type Endpoint, parseEndpoint, type Tls } from './endpoint.ts';
 import { asJson, type Json } from './gateway.ts';
 
@@ -146,10 +147,19 @@ export class Transport {
   }
 }
 
-async function readJson(response: http.IncomingMessage): Promise<Json> {
+async function readText(response: http.IncomingMessage): Promise<string> {
   const chunks: Buffer[] = [];
   for await (const chunk of response) chunks.push(chunk);
-  return asJson(JSON.parse(Buffer.concat(chunks).toString('utf8')));
+  return Buffer.concat(chunks).toString('utf8');
+}
+
+async function readJson(response: http.IncomingMessage): Promise<Json> {
+  const text = await readText(response);
+  try {
+    return asJson(JSON.parse(text));
+  } catch (cause) {
+    throw new Error(`the answer is not JSON: ${excerpt(text)}`, { cause });
+  }
 }
 
 /** Error codes by gRPC status code, which the gateway puts into `code`. */
@@ -163,17 +173,41 @@ const CODES: Record<number, ErrorCode> = {
 const [DEADLINE_EXCEEDED, UNAVAILABLE, UNAUTHENTICATED] = [4, 14, 16];
 
 async function readError(path: string, response: http.IncomingMessage): Promise<never> {
-  const answer = await readJson(response).catch((): Json => ({}));
-  const text = String(answer.message ?? answer.error ?? `HTTP status ${response.statusCode}`);
-  const code = Number(answer.code);
+  const { statusCode = 0 } = response;
+  const { code, text } = refusalFrom(statusCode, await readText(response));
   const isStale = code === UNAUTHENTICATED || text.includes('revision of auth store is old');
   if (isStale) throw new StaleToken(path, text);
   // The cluster behind this server cannot answer (no leader, overload): another endpoint may.
-  const isUnavailable =
-    code === UNAVAILABLE || code === DEADLINE_EXCEEDED || (response.statusCode ?? 0) >= 500;
-  if (isUnavailable) throw new Error(text);
-  throw new FlatnetError(text, { code: CODES[code] ?? 'STORE_UNAVAILABLE', operation: operationOf(path) });
+  if (code === UNAVAILABLE || code === DEADLINE_EXCEEDED || statusCode >= 500) throw new Error(text);
+  const entry = ENTRY.find(({ says }) => text.includes(says));
+  throw new FlatnetError(text, {
+    code: entry ? 'STORE_UNAVAILABLE' : (CODES[code] ?? 'STORE_UNAVAILABLE'),
+    operation: operationOf(path),
+    ...(entry && { fix: entry.fix }),
+  });
 }
+
+/** The gateway answers in JSON; it refuses some requests itself, and a proxy others, in plain text. */
+function refusalFrom(status: number, body: string): { readonly code: number; readonly text: string } {
+  try {
+    const { code, message, error } = asJson(JSON.parse(body));
+    const text = message ?? error;
+    if (typeof text === 'string') return { code: Number(code), text: excerpt(text) };
+  } catch {
+    // Not etcd's own answer.
+  }
+  const said = excerpt(body.trim());
+  return { code: Number.NaN, text: `HTTP status ${status}${said && `: ${said}`}` };
+}
+
+/** How etcd refuses to let a client in, under various codes, and what helps. */
+const ENTRY = [
+  { says: 'user name is empty', fix: 'set store.username and store.password' },
+  { says: 'authentication failed', fix: 'check store.username and store.password' },
+  { says: 'authentication is not enabled', fix: 'remove store.username and store.password' },
+  { says: 'permission denied', fix: 'grant this user’s role the keys of the network' },
+  { says: 'CommonName of client', fix: 'use a client certificate without a CN' },
+] as const;
 
 /** A request failed in transit; if it was `sent`, the server may have acted on it. */
 class RequestFailed extends Error {

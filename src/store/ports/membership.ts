@@ -36,6 +36,8 @@ export interface Claim {
   readonly subnets: readonly Cidr[];
   /** Publishes changed facts (a new underlay address, a new VTEP MAC) under the same subnets. */
   publish(self: NodeFacts): Promise<void>;
+  /** How long others may still believe in this claim. */
+  readonly renewal: Renewal;
   /**
    * Rejects with LEASE_LOST once another node holds the name or the subnets. Deleted keys are just rewritten.
    */
@@ -47,6 +49,15 @@ export interface Claim {
   /** Leaves the cluster at once. */
   release(): Promise<void>;
 }
+
+export type Renewal = {
+  /** When the store last confirmed the claim. */
+  readonly at: Date;
+  /** When it ends unless renewed before: peers then drop their routes. Absent: it stays until removed. */
+  readonly expires?: Date;
+  /** Why the last attempt to renew it failed; absent if it succeeded. */
+  readonly problem?: string;
+};
 
 export type Member = {
   readonly node: string;

@@ -1,6 +1,9 @@
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
+import { once } from 'node:events';
 import { readFileSync, rmSync } from 'node:fs';
+import { createServer } from 'node:http';
+import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
 import { describe, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -8,7 +11,8 @@ import { SILENT } from '../../../src/log.ts';
 import { EtcdKv } from '../../../src/store/kv/client.ts';
 import { Transport } from '../../../src/store/kv/transport.ts';
 import { openStore } from '../../../src/store/open.ts';
-import { NO_ETCD, startEtcd, temporaryFolder } from '../servers.ts';
+import { PREFIX, self, TestCluster } from '../etcd/cluster.ts';
+import { eventually, NO_ETCD, startEtcd, temporaryFolder } from '../servers.ts';
 
 describe('etcd with authentication', { skip: NO_ETCD }, () => {
   test('user and password: a token, and a new one when it expires', async (t) => {
@@ -55,7 +59,65 @@ describe('etcd with authentication', { skip: NO_ETCD }, () => {
       .catch((failure: unknown) => failure);
     assert.match(String(error), /authentication failed/);
     assert.ok(!String(error).includes('wrong'), 'no password in an error');
-    await assert.rejects(new EtcdKv({ endpoints: [server.endpoint] }).get('/net/a'), /user name is empty/);
+    await assert.rejects(open('wrong').get('/net/a'), {
+      code: 'STORE_UNAVAILABLE',
+      message:
+        /authentication failed, invalid user ID or password; check store\.username and store\.password/,
+    });
+    await assert.rejects(new EtcdKv({ endpoints: [server.endpoint] }).get('/net/a'), {
+      code: 'STORE_UNAVAILABLE',
+      message: /user name is empty; set store\.username and store\.password/,
+    });
+  });
+
+  test('users are turned on under a running node: its lease runs out, and it says why', async (t) => {
+    const server = await startEtcd();
+    t.after(() => server.stop());
+    const admin = new Transport({ endpoints: [server.endpoint] });
+    t.after(() => admin.close());
+    const cluster = new TestCluster(t, server.endpoint);
+    await cluster.configure({ Network: '10.5.0.0/16' });
+    const store = cluster.store({ leaseTtl: 5 });
+    cluster.views(store);
+    const claim = await store.membership.join(self(1), {});
+    const { at, expires = at, problem } = claim.renewal;
+    assert.ok(Math.abs(at.getTime() - Date.now()) < 2000);
+    assert.equal(expires.getTime() - at.getTime(), 5000);
+    assert.equal(problem, undefined);
+    await eventually(() => claim.renewal.at > at, 10_000);
+    await eventually(() => store.feed.problems.length === 0);
+    await admin.call('/v3/auth/user/add', { name: 'root', password: 'secret' });
+    await admin.call('/v3/auth/user/grant', { user: 'root', role: 'root' });
+    await admin.call('/v3/auth/enable', {});
+    // etcd renews a lease for anybody, as long as it exists.
+    const root = new EtcdKv({ endpoints: [server.endpoint], username: 'root', password: 'secret' });
+    t.after(() => root.close());
+    const lease = (await root.get(`${PREFIX}/flatnet/nodes/node1`))?.lease;
+    await root.revoke(lease ?? '');
+    await eventually(() => claim.renewal.expires && claim.renewal.expires < new Date(), 10_000);
+    await eventually(() => claim.renewal.problem);
+    assert.match(claim.renewal.problem ?? '', /user name is empty; set store\.username/);
+  });
+
+  test('what answers is no etcd: its words are told', async (t) => {
+    let [status, text] = [400, '<html>\n<h1>Bad gateway</h1>'];
+    const server = createServer((_, response) => response.writeHead(status).end(text));
+    server.listen(0, '127.0.0.1');
+    await once(server, 'listening');
+    t.after(() => server.close());
+    const { port } = server.address() as AddressInfo;
+    const kv = new EtcdKv({ endpoints: [`http://127.0.0.1:${port}`] });
+    t.after(() => kv.close());
+    const code = 'STORE_UNAVAILABLE';
+    await assert.rejects(kv.get('/a'), { code, message: /HTTP status 400: <html> <h1>Bad gateway<\/h1>/ });
+    status = 502;
+    await assert.rejects(kv.get('/a'), { code, message: /HTTP status 502: <html>/ });
+    status = 200;
+    await assert.rejects(kv.get('/a'), { code, message: /the answer is not JSON: <html> / });
+    text = 'x'.repeat(5_000_000);
+    status = 500;
+    const error = await kv.get('/a').catch((failure: unknown) => failure);
+    assert.ok(String(error).length < 500);
   });
 
   test('TLS with certificates on both sides', async (t) => {
@@ -119,6 +181,20 @@ describe('etcd with authentication', { skip: NO_ETCD }, () => {
     const trusting = new EtcdKv({ endpoints });
     await assert.rejects(trusting.get('/a'), { code: 'STORE_UNAVAILABLE', message: /certificate/ });
     for (const kv of [anonymous, trusting]) kv.close();
+    // With users, etcd's gateway refuses client certificates that have a common name.
+    const tls = { ca, cert: readFileSync(files.certFile, 'utf8'), key: readFileSync(files.keyFile, 'utf8') };
+    const admin = new Transport({ endpoints, tls });
+    t.after(() => admin.close());
+    await admin.call('/v3/auth/user/add', { name: 'root', password: 'secret' });
+    await admin.call('/v3/auth/user/grant', { user: 'root', role: 'root' });
+    await admin.call('/v3/auth/enable', {});
+    const named = new EtcdKv({ endpoints, tls, username: 'root', password: 'secret' });
+    t.after(() => named.close());
+    await assert.rejects(named.get('/a'), {
+      code: 'STORE_UNAVAILABLE',
+      message:
+        /CommonName of client sending a request against gateway will be ignored.*; use a client certificate without a CN/,
+    });
     const missing = { endpoints, tls: { caFile: path('none') } };
     assert.throws(() => openStore(missing, SILENT), { code: 'IO', message: /store\.tls\.caFile/ });
   });

@@ -123,6 +123,7 @@ export class MemoryMembership implements Membership {
 
 class MemoryClaim implements Claim {
   readonly subnets: readonly Cidr[];
+  readonly renewal = { at: new Date() };
   readonly lost: Promise<never>;
   readonly #memory: Memory;
   readonly #stopped = new AbortController();
