@@ -12,7 +12,7 @@ import type { Miss, Resolve } from '../state/kinds/fdb.ts';
 import type { LinkItem } from '../state/kinds/link.ts';
 import { type KernelEvent, Reconciler, type Report } from '../state/reconciler.ts';
 import type { Facts } from './facts.ts';
-import { failures, ownProblem } from './report.ts';
+import { failures, ownProblem, vanishedDevices } from './report.ts';
 
 /** The desired state and the facts it was computed from. */
 export type Computed = {
@@ -30,6 +30,8 @@ export type LoopEvents = {
   ready: [Computed];
   /** One of our devices was created or changed. */
   device: [LinkItem];
+  /** Host devices of pods are gone, again after every run. */
+  vanished: [ReadonlySet<string>];
   /** The kernel reported a change. */
   event: [KernelEvent];
   /** A foreign firewall on this host may have changed. */
@@ -249,6 +251,8 @@ export class Loop extends EventEmitter<LoopEvents> implements Disposable {
     this.#status.lastChanges = report.done.length;
     this.#status.failures = failures(report.undone);
     for (const device of touchedDevices(report.done)) this.emit('device', device);
+    const vanished = vanishedDevices(report.undone);
+    if (vanished.size > 0) this.emit('vanished', vanished);
     this.#setProblem(ownProblem(report.undone) ?? report.unknown);
   }
 

@@ -21,5 +21,17 @@ export function failures(undone: readonly Undone[]): string[] {
   const relevant = undone.filter(
     ({ change: { item }, error }) => error || !refused.has(deviceOf(item) ?? ''),
   );
-  return [...new Set(relevant.map(({ reason }) => reason))];
+  return [
+    ...new Set(
+      relevant.map(({ owner, reason }) => (owner?.part === 'pod' ? `pod ${owner.name}: ` : '') + reason),
+    ),
+  ];
+}
+
+/** Returns the host devices of pods that are absent. */
+export function vanishedDevices(undone: readonly Undone[]): ReadonlySet<string> {
+  const devices = undone.flatMap(({ owner, change: { item }, error }) =>
+    owner?.part === 'pod' && item.kind === 'link' && !error ? [item.name] : [],
+  );
+  return new Set(devices);
 }

@@ -75,6 +75,7 @@ export async function runAgent(options: AgentOptions, log: Log, stop: AbortSigna
   const problem = () => notReady(facts, { kernel: loop.problem, companion: companions.problem });
   const cni = cniContext({ facts, notReady: problem, mtu: () => loop.mtu, assigner, log });
   await using service = new CniService(cni);
+  loop.on('vanished', (devices) => service.devicesVanished(devices));
 
   // Sources.
   using underlay = new UnderlayWatch({
@@ -114,7 +115,16 @@ export async function runAgent(options: AgentOptions, log: Log, stop: AbortSigna
     log,
   );
   try {
-    const sources = { facts, loop, companions, membership, feed: store.feed, underlay, firewall };
+    const sources = {
+      facts,
+      loop,
+      companions,
+      membership,
+      feed: store.feed,
+      underlay,
+      firewall,
+      cni: service,
+    };
     const handlers = operations(sources, service);
     await using _api = await LocalApi.listen(join(paths.run, AGENT_SOCKET), handlers, log);
     log.info({ node, pid: process.pid }, 'agent started');

@@ -40,6 +40,7 @@ export type StatusSources = {
   readonly underlay: { readonly problems: readonly Problem[] };
   /** Foreign firewall rules that affect pods. */
   readonly firewall: { readonly problems: readonly Problem[] };
+  readonly cni: { readonly problems: readonly Problem[] };
 };
 
 export function agentStatus(sources: StatusSources): AgentStatus {
@@ -69,6 +70,7 @@ export function agentStatus(sources: StatusSources): AgentStatus {
       ...(loop.computed?.desired.warnings ?? []),
       ...companions.warnings,
       ...firewall.problems,
+      ...sources.cni.problems,
     ],
     store: storeStatus(membership.tenure),
   };

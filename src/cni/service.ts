@@ -1,3 +1,4 @@
+import type { Problem } from '../problem.ts';
 import type { CniContext, CniReply } from './context.ts';
 import { roleOf } from './protocol/conf.ts';
 import { errorObject } from './protocol/error.ts';
@@ -7,18 +8,30 @@ import { watchNotedDels } from './records/noted-del.ts';
 import { CniState } from './state.ts';
 import { add } from './verbs/add.ts';
 import { check } from './verbs/check.ts';
+import { collectGarbage, collectVanished } from './verbs/collect.ts';
 import { del } from './verbs/del.ts';
-import { collectGarbage, gc } from './verbs/gc.ts';
+import { gc } from './verbs/gc.ts';
 import { loopbackAdd, loopbackCheck, loopbackDel } from './verbs/loopback.ts';
 import { runNotedDels } from './verbs/noted.ts';
 import { status } from './verbs/status.ts';
 
+/** Milliseconds in which a DEL may follow the end of a pod's namespace. */
+const GRACE = 1_000;
+
 /** CNI on one node, served by its agent: one instance for the agent's lifetime. */
 export class CniService implements AsyncDisposable {
   readonly #state: CniState;
+  readonly #vanished = new Set<string>();
+  #timer: NodeJS.Timeout | undefined;
+  #problems: readonly Problem[] = [];
 
   constructor(context: CniContext) {
-    this.#state = new CniState(context, collectGarbage);
+    this.#state = new CniState(context, () => this.collectGarbage());
+  }
+
+  /** Attachments of which it is not known whether they are in use. */
+  get problems(): readonly Problem[] {
+    return this.#problems;
   }
 
   /**
@@ -43,7 +56,23 @@ export class CniService implements AsyncDisposable {
    * those whose pod is gone. Called at the agent's start, before it listens, and every few minutes.
    */
   async collectGarbage(): Promise<void> {
-    await collectGarbage(this.#state);
+    this.#problems = await collectGarbage(this.#state);
+  }
+
+  /**
+   * Pods' host devices are gone. Usually their namespace is, and a DEL follows or not (containerd#8303): a
+   * moment later, whatever is left is removed.
+   */
+  devicesVanished(devices: Iterable<string>): void {
+    for (const device of devices) this.#vanished.add(device);
+    if (this.#vanished.size === 0) return;
+    this.#timer ??= setTimeout(() => {
+      this.#timer = undefined;
+      const gone = [...this.#vanished];
+      this.#vanished.clear();
+      const failed = (error: unknown): void => this.#state.context.warn('removing vanished pods', error);
+      collectVanished(gone, this.#state).catch(failed);
+    }, GRACE);
   }
 
   /**
@@ -66,6 +95,7 @@ export class CniService implements AsyncDisposable {
 
   /** Waits until the links of deleted pods are gone. */
   async [Symbol.asyncDispose](): Promise<void> {
+    clearTimeout(this.#timer);
     await this.#state[Symbol.asyncDispose]();
   }
 

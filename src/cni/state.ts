@@ -25,7 +25,7 @@ export class CniState implements AsyncDisposable {
   /** Releases addresses of removed attachments that are still held because the store was unreachable. */
   readonly later: Later;
 
-  constructor(context: CniContext, collect: (state: CniState) => Promise<void>) {
+  constructor(context: CniContext, collect: () => Promise<void>) {
     this.context = context;
     this.netns = context.netns ?? '/proc/self/ns/net';
     this.pools = new Pools(context);
@@ -33,7 +33,7 @@ export class CniState implements AsyncDisposable {
     this.link = NetlinkSocket.open(NETLINK_ROUTE, { netns: this.netns });
     this.sweeper = new Sweeper(this.netns, (error) => context.warn('sweeping deleted pods’ links', error));
     this.later = new Later(() =>
-      collect(this).catch((error: unknown) => context.warn('releasing the addresses of deleted pods', error)),
+      collect().catch((error: unknown) => context.warn('releasing the addresses of deleted pods', error)),
     );
     // An earlier agent may have left some.
     this.sweeper.soon();

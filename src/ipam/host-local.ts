@@ -59,6 +59,11 @@ export class HostLocal {
     return new HostLocal(disk, new ReservationIndex(disk), sets);
   }
 
+  /** The directory with its files. */
+  get dir(): string {
+    return this.#disk.dir;
+  }
+
   /** Returns an allocator with other ranges that shares this one's directory and index. */
   withRanges(sets: readonly RangeSet[], shared?: Shared): HostLocal {
     return new HostLocal(this.#disk, this.#index, sets, shared);

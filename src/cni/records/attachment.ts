@@ -1,85 +1,43 @@
 import { createHash } from 'node:crypto';
-import { mkdirSync, readdirSync, readFileSync } from 'node:fs';
+import { mkdirSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
-import type { PodIdentity } from '../../cluster/node.ts';
-import type { WiringName } from '../../cluster/wiring.ts';
-import { codeOf, ioError } from '../../error.ts';
-import type { Ip } from '../../ip/address.ts';
-import type { Prefixed } from '../../ip/cidr.ts';
+import { podTitle } from '../../cluster/node.ts';
+import { codeOf, ioError, messageOf } from '../../error.ts';
+import { type Attachment, type AttachmentKey, decodeAttachment } from './record.ts';
 import { SpareFiles, writeOver } from './spare-files.ts';
 
-/**
- * Identifies an attachment. For one interface, we may be called to create the interface and, as an IPAM
- * delegate, to assign addresses.
- */
-export type AttachmentKey = {
-  readonly network: string;
-  readonly containerId: string;
-  readonly ifName: string;
-  readonly role: 'interface' | 'ipam';
-};
+export type { Attachment, AttachmentKey } from './record.ts';
 
 /**
- * Our record of one attachment. It is on disk before anything it refers to is created and removed after all
- * of that is gone, so it leads to anything left by a crash. It survives reboots, as reservations do.
+ * A record that cannot be read. Its file name usually identifies the attachment; one shortened to a hash does
+ * not, and the container's ID is empty then.
  */
-export type Attachment = AttachmentKey & {
-  /**
-   * `adding` until complete, `removing` once DEL starts. Without a call in progress, either was left by a
-   * crash.
-   */
-  readonly state: 'adding' | 'ready' | 'removing';
-  /** Path of the pod's network namespace, its inode, and the boot during which the inode is valid. */
-  readonly netns: string;
-  readonly netnsId: number;
-  readonly bootId: string;
-  /** host-local's directory with the reservations. */
-  readonly dir: string;
-  readonly addresses: readonly Prefixed[];
-  /** The host end of the veth. If another plugin created the interface, the name it reported, if any. */
-  readonly hostDevice?: string;
-  readonly bridge?: string;
-  /** Bytes. */
-  readonly mtu?: number;
-  readonly hairpin?: boolean;
-  /** Absent for a bridge. */
-  readonly wiring?: WiringName;
-  /** Holds the addresses in the store if they come from blocks; `dir` is empty then. */
-  readonly handle?: string;
-  /** Addresses announced one by one: from other nodes' blocks, or alone in their block. */
-  readonly borrowed?: readonly Ip[];
-  /** Another plugin created the interface and removes it. */
-  readonly chained?: boolean;
-  /** The agent maintains the link's settings. */
-  readonly managed?: boolean;
-  /** Absent in records of earlier versions whose pod had no name. */
-  readonly pod?: PodIdentity;
+export type DamagedAttachment = AttachmentKey & {
+  readonly state: 'damaged';
+  readonly file: string;
+  /** What is wrong with it. */
+  readonly reason: string;
 };
-
-/** Earlier versions wrote `namespace/name`. */
-type OldPod = { readonly pod?: PodIdentity | string };
-
-/** An unreadable record. Its file name identifies the attachment, which is enough to clean everything up. */
-export type DamagedAttachment = AttachmentKey & { readonly state: 'damaged'; readonly file: string };
 
 /**
  * The records in one state directory. Every call goes to disk; nothing is synced, as no pod survives a power
  * cut.
  */
 export class Attachments {
-  readonly #dir: string;
+  /** The directory with their files. */
+  readonly dir: string;
   readonly #spares: SpareFiles;
   #isDirCreated = false;
   /** Record files by host device; filled when all records are first read. */
   #onDevice: Map<string, Set<string>> | undefined;
 
   constructor(stateDir: string) {
-    this.#dir = join(stateDir, 'attachments');
-    this.#spares = new SpareFiles(this.#dir);
+    this.dir = join(stateDir, 'attachments');
+    this.#spares = new SpareFiles(this.dir);
   }
 
   read(key: AttachmentKey): Attachment | DamagedAttachment | undefined {
-    return this.#read(fileName(key));
+    return this.#read(fileName(key), key);
   }
 
   /** Returns the current content of a record read earlier. */
@@ -88,14 +46,13 @@ export class Attachments {
   }
 
   write(record: Attachment): void {
-    if (!this.#isDirCreated) mkdirSync(this.#dir, { recursive: true, mode: 0o700 });
+    if (!this.#isDirCreated) mkdirSync(this.dir, { recursive: true, mode: 0o700 });
     this.#isDirCreated = true;
-    const path = join(this.#dir, fileName(record));
+    const path = join(this.dir, fileName(record));
     const text = JSON.stringify(record);
     try {
       if (record.state === 'adding') this.#spares.create(path, text);
-      // In place: a record truncated by a crash belongs to a call that was never answered, and is handled as
-      // damaged.
+      // In place. One that a crash truncated is rebuilt from what the kernel holds.
       else writeOver(path, text);
     } catch (error) {
       // When the disk is full, Node's error lacks the path.
@@ -104,10 +61,21 @@ export class Attachments {
     if (this.#onDevice) index(this.#onDevice, record);
   }
 
+  /** Replaces a record that cannot be read, whatever is in its place. */
+  replace(damaged: Pick<DamagedAttachment, 'file'>, record: Attachment): void {
+    rmSync(join(this.dir, damaged.file), { recursive: true, force: true });
+    this.#spares.create(join(this.dir, fileName(record)), JSON.stringify(record));
+    if (this.#onDevice) index(this.#onDevice, record);
+  }
+
   remove(record: Attachment | DamagedAttachment): void {
     const file = fileOf(record);
-    this.#spares.remove(join(this.#dir, file));
-    if (record.state !== 'damaged' && record.hostDevice) this.#onDevice?.get(record.hostDevice)?.delete(file);
+    if (record.state === 'damaged') {
+      rmSync(join(this.dir, file), { recursive: true, force: true });
+      return;
+    }
+    this.#spares.remove(join(this.dir, file));
+    if (record.hostDevice) this.#onDevice?.get(record.hostDevice)?.delete(file);
   }
 
   /** Returns the intact records with this host device. */
@@ -118,7 +86,7 @@ export class Attachments {
   }
 
   list(): (Attachment | DamagedAttachment)[] {
-    const names = readNames(this.#dir).filter((name) => name.endsWith('.json'));
+    const names = readNames(this.dir).filter((name) => name.endsWith('.json'));
     const records = names.flatMap((name) => this.#read(name) ?? []);
     const onDevice = new Map<string, Set<string>>();
     for (const record of records) if (record.state !== 'damaged') index(onDevice, record);
@@ -126,36 +94,31 @@ export class Attachments {
     return records;
   }
 
-  #read(name: string): Attachment | DamagedAttachment | undefined {
-    let text: string;
+  #read(name: string, key?: AttachmentKey): Attachment | DamagedAttachment | undefined {
     try {
-      text = readFileSync(join(this.#dir, name), 'utf8');
+      const record = decodeAttachment(readFileSync(join(this.dir, name), 'utf8'));
+      if (fileName(record) === name) return record;
+      return damaged(name, `it is the record of ${podTitle({ ...record, ...record.pod })}`, key);
     } catch (error) {
       if (codeOf(error) === 'ENOENT') return undefined;
-      throw error;
-    }
-    try {
-      // Only we write these files, so a record that parses is intact.
-      return upgraded(JSON.parse(text) as Attachment & OldPod);
-    } catch {
-      const [network = '', containerId = '', ifName = '', role] = name.slice(0, -'.json'.length).split(':');
-      const key = { network, containerId, ifName, role: role === 'ipam' ? role : 'interface' } as const;
-      return { ...key, state: 'damaged', file: name };
+      return damaged(name, messageOf(error), key);
     }
   }
+}
+
+function damaged(file: string, reason: string, key = keyIn(file)): DamagedAttachment {
+  return { ...key, state: 'damaged', file, reason };
+}
+
+function keyIn(file: string): AttachmentKey {
+  const [network = '', containerId = '', ifName = '', role] = file.slice(0, -'.json'.length).split(':');
+  return { network, containerId, ifName, role: role === 'ipam' ? role : 'interface' };
 }
 
 function index(onDevice: Map<string, Set<string>>, record: Attachment): void {
   if (!record.hostDevice) return;
   const files = onDevice.get(record.hostDevice) ?? new Set();
   onDevice.set(record.hostDevice, files.add(fileName(record)));
-}
-
-function upgraded(record: Omit<Attachment, 'pod'> & OldPod): Attachment {
-  const { pod, ...rest } = record;
-  if (typeof pod !== 'string') return { ...rest, ...(pod && { pod }) };
-  const [namespace = '', name = ''] = pod.split('/');
-  return { ...rest, pod: { namespace, name, labels: {} } };
 }
 
 export function keyOf(
@@ -184,7 +147,7 @@ function fileOf(record: Attachment | DamagedAttachment): string {
 }
 
 /** The specification forbids colons in network names, container IDs and interface names. */
-function fileName({ network, containerId, ifName, role }: AttachmentKey): string {
+export function fileName({ network, containerId, ifName, role }: AttachmentKey): string {
   const name = [network, containerId, ifName, role].join(':');
   return name.length <= 240 ? `${name}.json` : `${createHash('sha256').update(name).digest('hex')}.json`;
 }

@@ -11,11 +11,13 @@ import type { Invocation } from '../protocol/invocation.ts';
 import { decodeResult, type Result } from '../protocol/result.ts';
 import { type Attachment, keyOf } from '../records/attachment.ts';
 import { localPod } from '../records/local-pod.ts';
+import { UNKNOWN_NETNS } from '../records/record.ts';
 import type { CniState } from '../state.ts';
 import { findLink } from '../wiring/links.ts';
 import { PodNetns } from '../wiring/pod-netns.ts';
 import { wiringOf } from '../wiring/registry.ts';
 import { DOOMED } from '../wiring/sweep.ts';
+import { readOrRecover } from './recover.ts';
 
 /**
  * CHECK: throws CniError 999 naming what is missing or wrong. Compares interface, addresses and routes with
@@ -26,13 +28,13 @@ export async function check(call: Invocation, state: CniState): Promise<undefine
   if (!call.conf.has('prevResult')) throw new CniError(CODE.INVALID_CONFIG, 'Required prevResult missing');
   const result = decodeResult(call.conf.raw('prevResult'));
   const role = roleOf(call.conf) === 'ipam' ? 'ipam' : 'interface';
-  const found = state.attachments.read(keyOf(call, role));
+  const found = readOrRecover(keyOf(call, role), state);
   if (found && found.state !== 'ready') throw wrong(`the attachment is incomplete (${found.state})`);
   const record = found;
   if (!record?.chained) await checkAddresses(record, call, state);
   if (role === 'ipam') return;
   using netns = PodNetns.open(call.netns, state.netns);
-  if (record && record.bootId === state.bootId && record.netnsId !== netns.id) {
+  if (record && record.bootId === state.bootId && ![netns.id, UNKNOWN_NETNS].includes(record.netnsId)) {
     throw wrong(`"${call.netns}" is not the network namespace given to ADD`);
   }
   // The agent updates its pods' MTU when the node's changes.

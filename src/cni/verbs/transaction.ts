@@ -14,6 +14,7 @@ import { netnsAt } from '../wiring/pod-netns.ts';
 import { wiringOf } from '../wiring/registry.ts';
 import { removeAttachment } from './del.ts';
 import { runNotedDel } from './noted.ts';
+import { readOrRecover } from './recover.ts';
 
 /** The outcome of an ADD. */
 export type AddOutcome = {
@@ -80,7 +81,7 @@ export function newRecord(
  */
 export async function removeLeftovers(key: AttachmentKey, call: Invocation, state: CniState): Promise<void> {
   for (const note of notedDels(state.context.stateDir, call)) await runNotedDel(note, state);
-  const earlier = state.attachments.read(key);
+  const earlier = readOrRecover(key, state);
   if (!earlier) return;
   const isIntact =
     earlier.state === 'ready' &&

@@ -1,0 +1,112 @@
+import { existsSync } from 'node:fs';
+import { join } from 'node:path';
+import { podTitle } from '../../cluster/node.ts';
+import type { Problem } from '../../problem.ts';
+import type { Attachment, DamagedAttachment } from '../records/attachment.ts';
+import type { CniState } from '../state.ts';
+import { netnsAt } from '../wiring/pod-netns.ts';
+import { wiringOf } from '../wiring/registry.ts';
+import { leadsElsewhere, unrecordedLinks } from '../wiring/survivor.ts';
+import { removeAttachment } from './del.ts';
+import { runNotedDels } from './noted.ts';
+import { keysOf, recover, recoverDamaged } from './recover.ts';
+
+/**
+ * Our own garbage collection, for runtimes that never call GC and for leftovers of crashes: deletes doomed
+ * links, executes noted DELs, removes incomplete attachments and those whose pod is gone, and empty
+ * reservations. Other reservations without a record of ours belong to pods created earlier by other plugins
+ * and stay. Containers with a call in progress are skipped. First it rebuilds the records that are lost or
+ * cannot be read of pods that run. Returns those it cannot rebuild.
+ */
+export async function collectGarbage(state: CniState): Promise<readonly Problem[]> {
+  state.later.cancel();
+  await state.sweeper.now();
+  await runNotedDels(state);
+  recoverLost(state);
+  const problems: Problem[] = [];
+  for (const seen of state.attachments.list()) {
+    // From now on, no other network assigns an address that this one holds, wherever it keeps them.
+    if (seen.state !== 'damaged' && seen.dir && existsSync(seen.dir)) state.pools.in(seen.dir);
+    problems.push(...(await collect(seen, state)));
+  }
+  for (const pool of state.pools.all()) pool.sweep();
+  return problems;
+}
+
+/**
+ * Removes what is left of pods that vanished with their namespace and their host devices, unless a DEL has
+ * done so (containerd#8303). `devices`: those that are gone.
+ */
+export async function collectVanished(devices: readonly string[], state: CniState): Promise<void> {
+  for (const device of devices)
+    for (const record of state.attachments.onDevice(device)) await collect(record, state);
+}
+
+async function collect(seen: Attachment | DamagedAttachment, state: CniState): Promise<readonly Problem[]> {
+  const { containerId } = seen;
+  const isSuspect = seen.state === 'damaged' || isStale(seen, state) || isForeign(seen, state);
+  if (!isSuspect || state.locks.isBusy(containerId)) return [];
+  return await state.locks.run(containerId, async () => {
+    // A call may have completed since the records were read.
+    const record = state.attachments.readAgain(seen);
+    if (record?.state === 'damaged') return collectDamaged(record, state);
+    if (!record) return [];
+    if (isForeign(record, state)) forget(record, state);
+    else if (isStale(record, state)) await removeAttachment(record, state);
+    return [];
+  });
+}
+
+/** Keeps what the pod may still use: a record that cannot be read does not say that it is gone. */
+async function collectDamaged(record: DamagedAttachment, state: CniState): Promise<readonly Problem[]> {
+  switch (recoverDamaged(record, state)) {
+    case 'recovered':
+      return [];
+    case 'gone':
+      await removeAttachment(record, state);
+      return [];
+    default: {
+      const what = `the record of ${record.containerId || 'a pod'} cannot be read: ${record.reason}`;
+      const fix = `delete the pod, or ${record.file} in ${state.attachments.dir} if it is gone`;
+      return [{ severity: 'warning', what, cause: 'it stays, with what it holds', fix }];
+    }
+  }
+}
+
+/** Rebuilds the records of running pods whose files are gone. */
+function recoverLost(state: CniState): void {
+  const known = state.attachments
+    .list()
+    .map((record) => (record.state === 'damaged' ? undefined : record.hostDevice));
+  for (const key of keysOf(unrecordedLinks(new Set(known), state), state)) {
+    if (!state.locks.isBusy(key.containerId) && state.attachments.read(key)?.state !== 'ready')
+      recover(key, 'it was missing', state);
+  }
+}
+
+/** Whether a record's pod is gone or was never completed. */
+function isStale(record: Attachment, state: CniState): boolean {
+  if (record.state !== 'ready' || record.bootId !== state.bootId) return true;
+  // Addresses assigned for a plugin that named no namespace: only a DEL or GC shows that they are unused.
+  if (record.netnsId === 0 || record.netnsId === netnsAt(record.netns)) return false;
+  // A namespace may outlive its path, kept alive by its processes. Its veth then still exists too.
+  return !record.hostDevice || !wiringOf(record).hostLink(record, state);
+}
+
+/** Whether a record belongs to another node, whose folder was copied. */
+function isForeign(record: Attachment, state: CniState): boolean {
+  const { hostDevice, chained, bootId } = record;
+  if (!hostDevice || chained || bootId !== state.bootId) return false;
+  return !wiringOf(record).hostLink(record, state) && leadsElsewhere(record, state);
+}
+
+/**
+ * Drops a copied record and the reservations copied with it; the pod and its addresses are the other node's.
+ */
+function forget(record: Attachment, state: CniState): void {
+  const { context, attachments, pools } = state;
+  const text = `the record of ${podTitle({ ...record, ...record.pod })} came from another node and was dropped`;
+  context.warn(text, new Error(`${record.ifName} in ${record.netns} does not lead to this node`));
+  pools.in(join(context.dataDir, record.network)).release(record);
+  attachments.remove(record);
+}
