@@ -50,7 +50,7 @@ const MAY_IMPORT: Readonly<Record<string, string>> = {
     'cluster cni/addresses cni/context.ts cni/protocol cni/records cni/state.ts cni/wiring ip ipam linux',
   'cni/shim': 'cni/protocol cni/records/noted-del.ts',
   agent:
-    'agent backends cluster cni companions desired firewall ip ipam state store/open.ts store/ports store/view-file.ts wiring',
+    'agent backends cluster cni companions desired firewall ip ipam linux/lock.ts linux/netns.ts state store/open.ts store/ports store/view-file.ts wiring',
   'agent/api': 'companions/companion.ts',
   'agent/underlay': 'cluster ip linux state',
   runtime: 'cluster cni ip linux',

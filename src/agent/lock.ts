@@ -1,40 +1,27 @@
-import { createServer, type Server } from 'node:net';
-import { codeOf, FlatnetError, messageOf } from '../error.ts';
+import { join } from 'node:path';
+import { FlatnetError } from '../error.ts';
+import { Lock } from '../linux/lock.ts';
+import { netnsId } from '../linux/netns.ts';
+import type { Log } from '../log.ts';
+
+/** The same for all agents of a machine, whatever their configuration says. */
+const LOCKS = '/run/flatnet/locks';
 
 /**
- * Keeps a second agent out of this network namespace: two would fight over the same kernel state. The lock is
- * an abstract unix socket, which is scoped to the network namespace and released however its holder exits
- * (unix(7)).
+ * Keeps a second agent out of this network namespace: two would fight over the same kernel state. Throws
+ * AGENT_RUNNING when another agent, of any version, holds the lock.
  */
-export class AgentLock implements Disposable {
-  readonly #server: Server;
-
-  private constructor(server: Server) {
-    this.#server = server;
-  }
-
-  /** Throws AGENT_RUNNING when another agent holds the lock. */
-  static async take(): Promise<AgentLock> {
-    const server = createServer((socket) => socket.destroy());
-    await new Promise<void>((resolve, reject) => {
-      server.once('error', (cause) =>
-        reject(
-          codeOf(cause) === 'EADDRINUSE'
-            ? new FlatnetError('another flatnet agent is running in this network namespace', {
-                code: 'AGENT_RUNNING',
-                operation: 'start agent',
-                fix: 'stop it first; one agent serves one node',
-                cause,
-              })
-            : new FlatnetError(messageOf(cause), { code: 'IO', operation: 'take the agent lock', cause }),
-        ),
-      );
-      server.listen('\0flatnet-agent', resolve);
-    });
-    return new AgentLock(server);
-  }
-
-  [Symbol.dispose](): void {
-    this.#server.close();
-  }
+export async function lockNode(log: Log): Promise<Disposable> {
+  const lock = await Lock.tryTake({
+    path: join(LOCKS, `agent.${netnsId()}`),
+    // Scoped to the network namespace, as are all abstract sockets.
+    former: 'flatnet-agent',
+    onImpostor: (uid) => log.warn({ uid }, 'the socket @flatnet-agent is not an agent’s and is ignored'),
+  });
+  if (lock) return lock;
+  throw new FlatnetError('another flatnet agent is running in this network namespace', {
+    code: 'AGENT_RUNNING',
+    operation: 'start agent',
+    fix: 'stop it first; one agent serves one node',
+  });
 }

@@ -18,7 +18,7 @@ import { Facts } from './facts.ts';
 import { Feed } from './feed.ts';
 import { Handover } from './handover.ts';
 import { growFreely, settle } from './heap.ts';
-import { AgentLock } from './lock.ts';
+import { lockNode } from './lock.ts';
 import { Loop } from './loop.ts';
 import { Membership } from './membership.ts';
 import { operations } from './operations.ts';
@@ -36,7 +36,7 @@ const GARBAGE_INTERVAL = 5 * 60_000;
  * any error that makes starting impossible.
  */
 export async function runAgent(options: AgentOptions, log: Log, stop: AbortSignal): Promise<void> {
-  using _lock = await AgentLock.take();
+  using _lock = await lockNode(log);
   growFreely();
   const { paths, node } = options;
   for (const dir of [paths.run, paths.state]) mkdirSync(dir, { recursive: true, mode: 0o700 });

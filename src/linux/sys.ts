@@ -14,6 +14,8 @@ const libc = koffi.load(null);
 const c = {
   socket: libc.func('int socket(int domain, int type, int protocol)'),
   bind: libc.func('int bind(int fd, const void *address, uint32_t length)'),
+  connect: libc.func('int connect(int fd, const void *address, uint32_t length)'),
+  flock: libc.func('int flock(int fd, int operation)'),
   getsockname: libc.func('int getsockname(int fd, void *address, void *length)'),
   setsockopt: libc.func('int setsockopt(int fd, int level, int name, const void *value, uint32_t length)'),
   getsockopt: libc.func('int getsockopt(int fd, int level, int name, void *value, void *length)'),
@@ -48,6 +50,9 @@ export const MNT_DETACH = 2;
 export const POLLIN = 1;
 export const MSG_DONTWAIT = 0x40;
 export const SOL_SOCKET = 1;
+export const LOCK_EX = 2;
+export const LOCK_NB = 4;
+const SO_PEERCRED = 17;
 
 /** Returns a descriptor, like socket(2). */
 export function socket(domain: number, type: number, protocol: number): number {
@@ -56,6 +61,28 @@ export function socket(domain: number, type: number, protocol: number): number {
 
 export function bind(fd: number, address: Uint8Array): void {
   check(c.bind(fd, address, address.length), errno[0], 'bind');
+}
+
+export function connect(fd: number, address: Uint8Array): void {
+  check(c.connect(fd, address, address.length), errno[0], 'connect');
+}
+
+/** Locks an open file, like flock(2). Throws EAGAIN with LOCK_NB while another process holds the lock. */
+export function flock(fd: number, operation: number): void {
+  check(c.flock(fd, operation), errno[0], 'flock');
+}
+
+/** Returns the user of the process at the other end of a unix socket: struct ucred. */
+export function peerUid(fd: number): number {
+  const credentials = Buffer.alloc(12);
+  const length = Buffer.from(Uint32Array.of(credentials.length).buffer);
+  check(
+    c.getsockopt(fd, SOL_SOCKET, SO_PEERCRED, credentials, length),
+    errno[0],
+    'getsockopt',
+    'SO_PEERCRED',
+  );
+  return credentials.readUInt32LE(4);
 }
 
 /** Returns the socket's own address, a sockaddr of at most 128 bytes. */

@@ -89,7 +89,8 @@ export function keysOf(links: readonly Link[], state: CniState): AttachmentKey[]
 }
 
 /**
- * A routed pod with addresses from blocks has no reservation, but `flatnet [NAMESPACE/NAME] CONTAINER IFNAME`.
+ * A routed pod with addresses from blocks has no reservation, but an alias: `flatnet [NAMESPACE/NAME]
+ * CONTAINER IFNAME`.
  */
 function keyIn(alias = ''): AttachmentKey | undefined {
   const [containerId = '', ifName = ''] = alias.split(' ').slice(1).slice(-2);
