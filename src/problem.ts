@@ -23,6 +23,7 @@ export const PROBLEM_IDS = [
   'peer-has-another-backend',
   'peer-subnet-overlaps',
   'peer-unreachable',
+  'pod-record-unreadable',
   'pods-outside-pools',
   'store-key-ignored',
   'store-lost-data',

@@ -68,7 +68,15 @@ async function collectDamaged(record: DamagedAttachment, state: CniState): Promi
     default: {
       const what = `the record of ${record.containerId || 'a pod'} cannot be read: ${record.reason}`;
       const fix = `delete the pod, or ${record.file} in ${state.attachments.dir} if it is gone`;
-      return [{ severity: 'warning', what, cause: 'it stays, with what it holds', fix }];
+      return [
+        {
+          id: 'pod-record-unreadable',
+          severity: 'warning',
+          what,
+          cause: 'it stays, with what it holds',
+          fix,
+        },
+      ];
     }
   }
 }
