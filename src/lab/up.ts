@@ -18,7 +18,7 @@ import { publishNetwork, publishResources, startStore } from './machine/store.ts
 import { createNode, createTors, createUnderlay, kernelFamilies } from './machine/underlay.ts';
 import { MAX_NODES, MAX_SUBNETS, subnetOfNode } from './machine/underlay-plan.ts';
 import { checkNetwork } from './network.ts';
-import { incomplete, Lab, labNames, nameOption, readState, requireRoot } from './record/lab.ts';
+import { incomplete, Lab, labFlag, labNames, readState, requireRoot } from './record/lab.ts';
 import { withLock } from './record/lock.ts';
 import { labName, netnsOf, nodeName } from './record/names.ts';
 import type { BgpTopology, LabNode } from './record/topology.ts';
@@ -116,7 +116,7 @@ function interrupted(reason: string, name: string, kept: boolean): FlatnetError 
   return new FlatnetError(reason, {
     code: 'INTERRUPTED',
     fix: kept
-      ? `remove the incomplete lab: flatnet lab down${nameOption(name)}`
+      ? `remove the incomplete lab: flatnet lab down${labFlag(name)}`
       : 'the incomplete lab has been removed',
   });
 }
@@ -179,7 +179,7 @@ function checkTopology({ network, nodes, bgp = {} }: UpOptions): void {
 function refuseExisting(name: string): void {
   const state = readState(name);
   if (state?.phase === 'up') {
-    const option = nameOption(name);
+    const option = labFlag(name);
     throw new FlatnetError(`lab '${name}' is already up`, {
       code: 'LAB_EXISTS',
       fix: `inspect it: flatnet lab status${option}; remove it: flatnet lab down${option}`,

@@ -11,7 +11,7 @@ export const command = labOptions(
   ),
 )
   .requiredOption('-f, --file <file>', 'YAML or JSON, any number of documents; - is standard input')
-  .action(async ({ name, json, file }: LabOptions & { readonly file: string }) => {
+  .action(async ({ lab: name, json, file }: LabOptions & { readonly file: string }) => {
     const manifests = manifestsOf(file);
     print(await Lab.change(name, (lab) => unapply(lab, manifests)), json, describeReport);
   });

@@ -7,11 +7,11 @@ import { type LabOptions, labOptions } from './shared.ts';
 export const command = labOptions(
   newCommand(
     'Remove a lab: processes, namespaces, files. Also cleans up broken labs; succeeds if there is nothing to remove.',
-    ['flatnet lab down', 'flatnet lab down --name second', 'flatnet lab down --all'],
+    ['flatnet lab down', 'flatnet lab down --lab second', 'flatnet lab down --all'],
   ),
 )
   .option('--all', 'every lab on this machine')
-  .action(async ({ name, all, json }: LabOptions & { readonly all?: boolean }) => {
+  .action(async ({ lab: name, all, json }: LabOptions & { readonly all?: boolean }) => {
     const reports: ({ lab: string } & DownReport)[] = [];
     for (const lab of all ? labNames() : [name]) reports.push({ lab, ...(await down(lab)) });
     print(reports, json, () => reports.map(describe).join('\n') || 'no lab is up');

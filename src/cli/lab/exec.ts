@@ -24,7 +24,7 @@ export const command = labOptions(
   .option('-c, --container <name>', 'whose environment to use (default: the first container)')
   .option('-n, --namespace <namespace>', 'namespace of the pod', 'default')
   .action(async (text: string, words: readonly string[], options: Options) => {
-    const lab = Lab.open(options.name);
+    const lab = Lab.open(options.lab);
     const { namespace, name } = splitPodName(text, options.namespace);
     const pod = findPod(lab, namespace, name);
     const container = containerOf(pod, options.container);

@@ -30,7 +30,7 @@ export const command = labOptions(
   .option('-f, --follow', 'keep printing new lines')
   .option('--tail <lines>', 'only the last lines', integer(0, 1_000_000))
   .action(async (text: string, options: Options) => {
-    const file = logFile(Lab.open(options.name), text, options);
+    const file = logFile(Lab.open(options.lab), text, options);
     if (!existsSync(file)) return;
     const lines = options.tail === undefined ? '+1' : `${options.tail}`;
     const child = spawn('tail', ['-n', lines, ...(options.follow ? ['-F'] : []), '--', file], {

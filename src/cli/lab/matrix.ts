@@ -4,7 +4,7 @@ import { FAMILIES } from '../../ip/address.ts';
 import { nodeEndpoint, podEndpoint } from '../../lab/inspect/endpoint.ts';
 import { isGood, matrix, type Pair } from '../../lab/inspect/matrix.ts';
 import { readPods } from '../../lab/pods/record.ts';
-import { Lab, nameOption } from '../../lab/record/lab.ts';
+import { Lab, labFlag } from '../../lab/record/lab.ts';
 import { newCommand } from '../shared/commands.ts';
 import { stopSignal } from '../shared/daemon.ts';
 import { EXIT, Exit } from '../shared/failure.ts';
@@ -25,7 +25,7 @@ export const command = labOptions(
 )
   .option('--timeout <ms>', 'how long to wait for a round’s replies', milliseconds, 1000)
   .option('--full', `print the table even for more than ${MAX_COLUMNS} pods`)
-  .action(async ({ name, json, timeout, full }: Options) => {
+  .action(async ({ lab: name, json, timeout, full }: Options) => {
     const lab = Lab.open(name);
     const pods = readPods(lab)
       .filter((pod) => pod.addresses.length > 0)
@@ -34,7 +34,7 @@ export const command = labOptions(
       throw new FlatnetError('there are no pods to ping', {
         code: 'NOT_FOUND',
         object: `lab ${name}`,
-        fix: `create one: flatnet lab pod create web${nameOption(name)}`,
+        fix: `create one: flatnet lab pod create web${labFlag(name)}`,
       });
     }
     const senders = [...pods, ...lab.nodes.map((node) => nodeEndpoint(lab, node))];

@@ -1,5 +1,5 @@
 import { FlatnetError } from '../../error.ts';
-import { addNode, deleteNodeForGood, startNode, stopNode } from '../../lab/node.ts';
+import { addNode, deleteNodeForGood, restartNode, startNode, stopNode } from '../../lab/node.ts';
 import { converge } from '../../lab/pods/workloads.ts';
 import { Lab } from '../../lab/record/lab.ts';
 import { integer, newCommand } from '../shared/commands.ts';
@@ -22,7 +22,7 @@ const stop = labOptions(
   .argument('<node>')
   .option('--kill', 'use SIGKILL, like a crash')
   .option('--power', 'kill the agent and disconnect the node from the network')
-  .action(async (node: string, { name, json, kill, power }: StopOptions) => {
+  .action(async (node: string, { lab: name, json, kill, power }: StopOptions) => {
     if (kill && power) {
       throw new FlatnetError('--power already kills the agent', { code: 'USAGE', object: '--kill' });
     }
@@ -40,12 +40,8 @@ const start = labOptions(
   ]),
 )
   .argument('<node>')
-  .action(async (node: string, { name, json }: LabOptions) => {
-    const status = await Lab.change(name, async (lab) => {
-      const ready = await startNode(lab, node, stopSignal());
-      await converge(lab);
-      return ready;
-    });
+  .action(async (node: string, { lab: name, json }: LabOptions) => {
+    const status = await startNode(name, node, stopSignal());
     print(status, json, () => `node ${node}: ${['ready', ...status.subnets].join(', ')}`);
   });
 
@@ -57,11 +53,8 @@ const restart = labOptions(
 )
   .argument('<node>')
   .option('--kill', 'stop it with SIGKILL')
-  .action(async (node: string, { name, json, kill }: StopOptions) => {
-    const status = await Lab.change(name, async (lab) => {
-      await stopNode(lab, node, kill ? 'kill' : 'stop');
-      return startNode(lab, node, stopSignal());
-    });
+  .action(async (node: string, { lab: name, json, kill }: StopOptions) => {
+    const status = await restartNode(name, node, kill ? 'kill' : 'stop', stopSignal());
     print(status, json, () => `node ${node}: ready again, ${status.subnets.join(' ')}`);
   });
 
@@ -73,15 +66,11 @@ const add = labOptions(
 )
   .argument('[node]', 'default: node<n>')
   .option('--subnet <k>', 'subnet of the underlay, from 0', integer(0, 15))
-  .action(async (node: string | undefined, { name, json, subnet }: AddOptions) => {
-    const added = await Lab.change(name, async (lab) => {
-      const result = await addNode(lab, {
-        signal: stopSignal(),
-        ...(node === undefined ? {} : { name: node }),
-        ...(subnet === undefined ? {} : { subnet }),
-      });
-      await converge(lab);
-      return result;
+  .action(async (node: string | undefined, { lab: name, json, subnet }: AddOptions) => {
+    const added = await addNode(name, {
+      signal: stopSignal(),
+      ...(node === undefined ? {} : { name: node }),
+      ...(subnet === undefined ? {} : { subnet }),
     });
     print(added, json, () => `node ${added.name}: ready, on underlay subnet ${added.subnet}`);
   });
@@ -93,7 +82,7 @@ const remove = labOptions(
   ),
 )
   .argument('<node>')
-  .action(async (node: string, { name, json }: LabOptions) => {
+  .action(async (node: string, { lab: name, json }: LabOptions) => {
     await Lab.change(name, async (lab) => {
       await deleteNodeForGood(lab, node);
       await converge(lab);

@@ -34,7 +34,7 @@ export const command = labOptions(
   .option('-4', 'over IPv4')
   .option('-6', 'over IPv6')
   .action(async (from: string, to: string, options: Options) => {
-    const lab = Lab.open(options.name);
+    const lab = Lab.open(options.lab);
     const [sender, target] = [findEndpoint(lab, from), findEndpoint(lab, to)];
     if (options[4] && options[6]) {
       throw new FlatnetError('a ping uses one family', {

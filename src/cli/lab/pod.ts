@@ -40,7 +40,7 @@ const create = labOptions(
   )
   .action(async (text: string, options: CreateOptions) => {
     const { namespace, name } = splitPodName(text, options.namespace);
-    const pod = await Lab.change(options.name, (lab) =>
+    const pod = await Lab.change(options.lab, (lab) =>
       createPodAnywhere(lab, {
         namespace,
         name,
@@ -57,7 +57,7 @@ const list = labOptions(
   newCommand('List the pods.', ['flatnet lab pod list', 'flatnet lab pod list -n team-a']),
 )
   .option('-n, --namespace <namespace>', 'only pods of this namespace')
-  .action(({ name, json, namespace }: LabOptions & { readonly namespace?: string }) => {
+  .action(({ lab: name, json, namespace }: LabOptions & { readonly namespace?: string }) => {
     const lab = Lab.open(name);
     const pods = readPods(lab)
       .filter((pod) => namespace === undefined || pod.namespace === namespace)
@@ -72,7 +72,7 @@ const remove = labOptions(
   .option('-n, --namespace <namespace>', 'namespace of the pods', 'default')
   .action(async (texts: readonly string[], options: LabOptions & { readonly namespace: string }) => {
     const names = texts.map((text) => splitPodName(text, options.namespace));
-    const deleted = await Lab.change(options.name, async (lab) => {
+    const deleted = await Lab.change(options.lab, async (lab) => {
       const pods = names.map(({ namespace, name }) => findPod(lab, namespace, name));
       for (const pod of pods) await deletePod(lab, pod);
       return pods.map(fullName);

@@ -3,15 +3,16 @@ import type { ApplyReport, Outcome } from '../../lab/pods/apply.ts';
 import { type Manifest, readManifests } from '../../lab/pods/manifest/read.ts';
 import { fullName, type PodStatus } from '../../lab/pods/record.ts';
 import { DEFAULT_LAB } from '../../lab/record/lab.ts';
+import { labOption } from '../shared/commands.ts';
 import { type Cell, paint, render, table } from '../shared/output.ts';
 import { readText } from '../shared/read-text.ts';
 
 /** The options of every lab command. */
-export type LabOptions = { readonly name: string; readonly json?: boolean };
+export type LabOptions = { readonly lab: string; readonly json?: boolean };
 
 export function labOptions(command: Command): Command {
   return command
-    .option('--name <lab>', 'name of the lab; several can run side by side', DEFAULT_LAB)
+    .addOption(labOption('name of the lab; several can run side by side').default(DEFAULT_LAB))
     .option('--json', 'print JSON');
 }
 

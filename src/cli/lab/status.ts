@@ -14,7 +14,7 @@ export const command = labOptions(
     'flatnet lab status',
     'flatnet lab status --json',
   ]),
-).action(async ({ name, json }: LabOptions) => {
+).action(async ({ lab: name, json }: LabOptions) => {
   const status = await labStatus(Lab.open(name));
   print(status, json, describe);
   if (status.problems.length) throw new Exit(EXIT.failed);

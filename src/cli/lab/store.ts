@@ -11,14 +11,14 @@ const stop = labOptions(
     'Stop the store. Agents keep working with what they know and pods keep communicating, but with address blocks no new pod gets an address.',
     ['flatnet lab store stop'],
   ),
-).action(async ({ name, json }: LabOptions) => {
+).action(async ({ lab: name, json }: LabOptions) => {
   await Lab.change(name, stopStore);
   print({ store: 'stopped' }, json, () => 'store stopped');
 });
 
 const start = labOptions(
   newCommand('Start the store again with its data, even after it was killed.', ['flatnet lab store start']),
-).action(async ({ name, json }: LabOptions) => {
+).action(async ({ lab: name, json }: LabOptions) => {
   await Lab.change(name, async (lab) => {
     if (!storeProcess(lab)) await startStore(lab);
   });

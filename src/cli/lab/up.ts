@@ -6,7 +6,7 @@ import { FlatnetError, messageOf } from '../../error.ts';
 import { familyOf } from '../../ip/address.ts';
 import { parseCidr } from '../../ip/cidr.ts';
 import { PRESET_NAMES, type PresetName, withBackend, withPreset } from '../../lab/network.ts';
-import { nameOption } from '../../lab/record/lab.ts';
+import { labFlag } from '../../lab/record/lab.ts';
 import { TOR_PROGRAMS, type TorProgram } from '../../lab/record/topology.ts';
 import { up } from '../../lab/up.ts';
 import { integer, newCommand } from '../shared/commands.ts';
@@ -31,7 +31,7 @@ export const command = labOptions(
   newCommand('Start a lab; returns when every node can take pods.', [
     'flatnet lab up',
     'flatnet lab up --nodes 5 --subnets 2',
-    'flatnet lab up --backend host-gw --name second',
+    'flatnet lab up --backend host-gw --lab second',
     'flatnet lab up --preset calico-bgp --nodes 4 --reflectors 2',
     'flatnet lab up --preset calico-bgp --nodes 4 --subnets 2 --tor',
     'flatnet lab up --network 10.244.0.0/16,fd00:10:244::/56',
@@ -73,6 +73,7 @@ export const command = labOptions(
     using progress = new Progress(options.json === true);
     const lab = await up({
       ...options,
+      name: options.lab,
       network,
       bgp: { ...(reflectors !== undefined && { reflectors }), ...(tor !== undefined && { tor }) },
       progress: progress.say,
@@ -83,7 +84,7 @@ export const command = labOptions(
     progress[Symbol.dispose]();
     const seconds = Number(((performance.now() - begun) / 1000).toFixed(1));
     print({ lab: lab.name, nodes: lab.nodes, backend: network.backend.type, seconds }, options.json, () => {
-      const option = nameOption(lab.name);
+      const option = labFlag(lab.name);
       const names = lab.nodes.map((node) => node.name);
       return `lab '${lab.name}' is up in ${seconds} s: ${names.join(' ')} (${network.backend.type})
 next: flatnet lab pod create web${option}; flatnet lab matrix${option}; ip netns exec ${lab.name}-${names[0]} ip route`;

@@ -4,8 +4,9 @@ import type { Command } from 'commander';
 import { askAgent } from '../../agent/api/client.ts';
 import { AGENT_SOCKET, DEFAULT_PATHS } from '../../agent/options.ts';
 import { FlatnetError } from '../../error.ts';
-import { DEFAULT_LAB, Lab, nameOption } from '../../lab/record/lab.ts';
+import { DEFAULT_LAB, Lab, labFlag } from '../../lab/record/lab.ts';
 import { LabPaths } from '../../lab/record/paths.ts';
+import { labOption } from './commands.ts';
 
 /** Selects the agent a command asks: this machine's, one by its socket, or that of a lab node. */
 export type AgentSocketOptions = {
@@ -19,7 +20,7 @@ export function agentSocketOptions(command: Command): Command {
   return command
     .option('--socket <path>', `the agent’s socket (default: ${defaultSocket()})`)
     .option('--node <node>', 'query the agent of this lab node')
-    .option('--lab <lab>', `the lab of that node (default: ${DEFAULT_LAB})`)
+    .addOption(labOption(`the lab of that node; default: ${DEFAULT_LAB}`))
     .option('--json', 'print JSON');
 }
 
@@ -50,8 +51,7 @@ export function askSelected<T>(
 }
 
 function hint({ socket, lab, node }: AgentSocketOptions): string {
-  if (node !== undefined)
-    return `check that it is running: flatnet lab status${nameOption(lab ?? DEFAULT_LAB)}`;
+  if (node !== undefined) return `check that it is running: flatnet lab status${labFlag(lab ?? DEFAULT_LAB)}`;
   const running = 'check that the agent is running on this node';
   return socket === undefined ? `${running}; for a node of a lab, add --node NODE` : running;
 }

@@ -1,4 +1,4 @@
-import { Command, InvalidArgumentError } from 'commander';
+import { Command, InvalidArgumentError, Option } from 'commander';
 
 /** A command that is loaded only when chosen, so that no command pays for loading the others. */
 export type Entry = { readonly summary: string; readonly load: () => Promise<{ readonly command: Command }> };
@@ -22,11 +22,21 @@ export function newCommand(description: string, examples: readonly string[] = []
   const command = new Command()
     .description(description)
     .helpCommand(false)
-    .configureHelp({ sortOptions: false, showGlobalOptions: true })
+    .configureHelp({ sortOptions: false, showGlobalOptions: true, optionTerm })
     .showHelpAfterError(false);
   if (examples.length)
     command.addHelpText('after', `\nExamples:\n${examples.map((e) => `  ${e}`).join('\n')}`);
   return command;
+}
+
+/** `--lab <lab>`; every command that takes it also takes `--name <lab>`. */
+export function labOption(description: string): Option {
+  return new Option('--name, --lab <lab>', `${description} (also: --name)`);
+}
+
+/** An option's flags as the help shows them: without `--name`, which its description mentions. */
+function optionTerm({ flags }: Option): string {
+  return flags.replace('--name, ', '');
 }
 
 /** Parses an option that is a whole number. */

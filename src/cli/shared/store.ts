@@ -2,12 +2,12 @@ import { type Command, Option } from 'commander';
 import { FlatnetError } from '../../error.ts';
 import type { Removed } from '../../ipam/blocks/forget-node.ts';
 import { storeEndpoint } from '../../lab/machine/store.ts';
-import { Lab, nameOption } from '../../lab/record/lab.ts';
+import { Lab, labFlag } from '../../lab/record/lab.ts';
 import { SILENT } from '../../log.ts';
 import { DEFAULT_PREFIX, openStore } from '../../store/open.ts';
 import type { ResourceStore } from '../../store/ports/resources.ts';
 import type { Store } from '../../store/ports/store.ts';
-import { collect } from './commands.ts';
+import { collect, labOption } from './commands.ts';
 
 /** Selects the store a command uses: a lab's, or one by its address. */
 export type StoreSelection = {
@@ -33,7 +33,7 @@ export function storeOptions(command: Command): Command {
     .option('--cacert <file>', 'PEM file with the CA of the store’s certificate')
     .option('--cert <file>', 'PEM file with the client certificate')
     .option('--key <file>', 'PEM file with the key of that certificate')
-    .option('--lab <lab>', 'use the store of this lab');
+    .addOption(labOption('use the store of this lab'));
 }
 
 /** Runs `work` on the store, then closes the connection. */
@@ -60,7 +60,7 @@ export async function withSelectedStore<T>(
     const fix =
       lab === undefined
         ? 'select a store: --lab LAB, or --endpoint ADDRESS'
-        : `check that it is running: flatnet lab status${nameOption(lab)}`;
+        : `check that it is running: flatnet lab status${labFlag(lab)}`;
     throw new FlatnetError(error.message, { code: error.code, fix, cause: error });
   } finally {
     store.close();

@@ -13,7 +13,7 @@ import { agentProcess, agentStatus } from '../machine/agent.ts';
 import { storeProcess, withStore } from '../machine/store.ts';
 import { fullName, type PodStatus, podStatus, readPods } from '../pods/record.ts';
 import { plan } from '../pods/workloads.ts';
-import { type Lab, nameOption } from '../record/lab.ts';
+import { type Lab, labFlag } from '../record/lab.ts';
 import { netnsOf } from '../record/names.ts';
 
 export type NodeStatus = {
@@ -51,7 +51,7 @@ export async function labStatus(lab: Lab): Promise<LabStatus> {
   const running = storeProcess(lab) !== undefined;
   if (!running)
     problems.push(
-      `the store is not running: agents keep working with what they know but learn nothing new: flatnet lab store start${nameOption(lab.name)}`,
+      `the store is not running: agents keep working with what they know but learn nothing new: flatnet lab store start${labFlag(lab.name)}`,
     );
   const { addresses, backend } = lab.network;
   const hasBlocks = addresses === 'blocks';
@@ -139,7 +139,7 @@ function nodeProblems(
   if (!namespaces.includes(netns)) problems.push(`${name}: its network namespace ${netns} is gone`);
   if (agent === 'stopped')
     problems.push(
-      `${name}: no agent is running: the kernel keeps its state, but nothing is repaired: flatnet lab node start ${name}${nameOption(lab.name)}`,
+      `${name}: no agent is running: the kernel keeps its state, but nothing is repaired: flatnet lab node start ${name}${labFlag(lab.name)}`,
     );
   if (agent === 'silent') problems.push(`${name}: the agent does not answer`);
   if (agent === 'not ready')
@@ -164,7 +164,7 @@ function podProblems(lab: Lab, pod: PodStatus): string[] {
   for (const container of pod.containers) {
     if (container.state === 'exited' && container.exitCode !== 0) {
       const { name, exitCode } = container;
-      const logs = `flatnet lab logs ${fullName(pod)} -c ${name}${nameOption(lab.name)}`;
+      const logs = `flatnet lab logs ${fullName(pod)} -c ${name}${labFlag(lab.name)}`;
       problems.push(`pod ${fullName(pod)}: container ${name} exited with ${exitCode}: ${logs}`);
     }
   }

@@ -6,6 +6,7 @@ import { createNetns, deleteNetns } from '../../linux/netns.ts';
 import { isAlive } from '../../linux/process.ts';
 import { createSandbox, destroySandbox } from '../../runtime/sandbox.ts';
 import { agentProcess } from '../machine/agent.ts';
+import { killInside } from '../machine/kill-inside.ts';
 import { removeIfEmpty } from '../record/files.ts';
 import { type Lab, labEnvironment } from '../record/lab.ts';
 import { namespaceName, podName, podNetns } from '../record/names.ts';
@@ -66,7 +67,9 @@ export async function createPod(lab: Lab, spec: PodSpec): Promise<PodRecord> {
  * the steps are independent.
  */
 export async function deletePod(lab: Lab, pod: PodRecord): Promise<void> {
-  if (pod.sandbox && isAlive(pod.sandbox)) await destroySandbox(pod.sandbox);
+  // A pause process whose start was interrupted is in no record, but in the namespace.
+  if (!pod.sandbox) await killInside(netnsOfPod(lab, pod));
+  else if (isAlive(pod.sandbox)) await destroySandbox(pod.sandbox);
   if (existsSync(lab.paths.node(pod.node).agent.cniConf)) await unwirePod(lab, pod);
   deleteNetns(podNetns(lab.name, pod.namespace, pod.name));
   const folder = lab.paths.pod(pod.namespace, pod.name);

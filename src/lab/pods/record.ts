@@ -5,7 +5,7 @@ import { netnsPath } from '../../linux/netns.ts';
 import { isAlive, type ProcessId } from '../../linux/process.ts';
 import { type ContainerState, containerState } from '../../runtime/container.ts';
 import { namesIn, readJson, writeJson } from '../record/files.ts';
-import { type Lab, nameOption } from '../record/lab.ts';
+import { type Lab, labFlag } from '../record/lab.ts';
 import { podNetns } from '../record/names.ts';
 
 export type ContainerRecord = {
@@ -65,7 +65,7 @@ export function findPod(lab: Lab, namespace: string, name: string): PodRecord {
     object: `lab ${lab.name}`,
     fix: others.length
       ? `the pods are ${few(others)}`
-      : `create it: flatnet lab pod create ${name}${nameOption(lab.name)}`,
+      : `create it: flatnet lab pod create ${name}${labFlag(lab.name)}`,
   });
 }
 

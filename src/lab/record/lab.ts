@@ -50,7 +50,7 @@ export class Lab {
       const others = labNames();
       throw new FlatnetError(`there is no lab '${name}'`, {
         code: 'LAB_MISSING',
-        fix: `start it: flatnet lab up${nameOption(name)}${others.length ? ` (running: ${others.join(', ')})` : ''}`,
+        fix: `start it: flatnet lab up${labFlag(name)}${others.length ? ` (running: ${others.join(', ')})` : ''}`,
       });
     }
     throw incomplete(name);
@@ -112,14 +112,14 @@ export function readProcess(path: string): ProcessId | undefined {
 }
 
 /** The option that selects this lab in a command; empty for the default lab. */
-export function nameOption(lab: string): string {
-  return lab === DEFAULT_LAB ? '' : ` --name ${lab}`;
+export function labFlag(lab: string): string {
+  return lab === DEFAULT_LAB ? '' : ` --lab ${lab}`;
 }
 
 export function incomplete(name: string): FlatnetError {
   return new FlatnetError(`lab '${name}' is incomplete`, {
     code: 'LAB_INCOMPLETE',
-    fix: `unless another command is working on it, remove it: flatnet lab down${nameOption(name)}`,
+    fix: `unless another command is working on it, remove it: flatnet lab down${labFlag(name)}`,
   });
 }
 
