@@ -45,7 +45,7 @@ test('status shows a node’s agent, and diff shows what its kernel lacks', {
   for (const command of ['status', 'diff']) {
     const { status, stderr } = await flatnet(command, ...node);
     assert.equal(status, 1);
-    assert.match(stderr, /agent\.sock.*check that it is running: flatnet lab status --name /);
+    assert.match(stderr, /agent\.sock.*check that it is running: flatnet lab status --lab /);
   }
 });
 

@@ -104,7 +104,7 @@ describe('usage errors', { skip: CANNOT }, () => {
       ['node', 'stop', 'node1'],
       ['ping', 'a', 'b'],
     ]) {
-      refused(await lab.run(...args), 1, /there is no lab '.*'; start it: flatnet lab up --name/);
+      refused(await lab.run(...args), 1, /there is no lab '.*'; start it: flatnet lab up --lab/);
     }
   });
 

@@ -138,7 +138,7 @@ test('`down` removes any broken lab, and nothing else', { skip: CANNOT }, async 
 
   const again = await lab.run('up');
   assert.deepEqual([again.status, again.stdout], [1, '']);
-  assert.match(again.stderr, /already up; inspect it: flatnet lab status --name .* flatnet lab down --name/);
+  assert.match(again.stderr, /already up; inspect it: flatnet lab status --lab .* flatnet lab down --lab/);
 
   // Half removed: the lab's record is gone, so its nodes are unknown.
   rmSync(new LabPaths(lab.name).state);
@@ -146,7 +146,7 @@ test('`down` removes any broken lab, and nothing else', { skip: CANNOT }, async 
   for (const args of [['up'], ['status'], ['pod', 'create', 'b']]) {
     const { status, stderr } = await lab.run(...args);
     assert.equal(status, 1);
-    assert.match(stderr, /is incomplete; unless .*flatnet lab down --name/);
+    assert.match(stderr, /is incomplete; unless .*flatnet lab down --lab/);
   }
   await lab.ok('down');
   await strayEnd;

@@ -126,7 +126,7 @@ test('a new user’s first attempts: addresses by annotation, deleting a pool in
   await t.test('a killed store starts again with its data', async () => {
     const { pid } = JSON.parse(readFileSync(`/run/flatnet/labs/${lab.name}/store.pid`, 'utf8'));
     process.kill(pid, 'SIGKILL');
-    const fix = `flatnet lab store start --name ${lab.name}`;
+    const fix = `flatnet lab store start --lab ${lab.name}`;
     await problems((all) =>
       all.some((text) => text.startsWith('the store is not running') && text.endsWith(fix)),
     );
