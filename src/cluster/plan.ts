@@ -6,7 +6,8 @@ import { WIRING_NAMES, type WiringName } from './wiring.ts';
  * `lease`: a node has one subnet per family, cut from the network's pools. `blocks`: it claims blocks of
  * IPPools as it needs them.
  */
-export type AddressPlan = 'lease' | 'blocks';
+export type AddressPlan = (typeof PLANS)[number];
+const PLANS = ['lease', 'blocks'] as const;
 
 /** How pods get their addresses and are wired; the same for every node. */
 export type Plan = {
@@ -16,27 +17,45 @@ export type Plan = {
 };
 
 /**
- * Reads `addresses` and `wiring`. Only BGP announces blocks and borrowed addresses. A bridge has a single
- * subnet, so blocks and BGP need routed pods. Throws CONFIG_INVALID naming the value to change.
+ * All lawful combinations: the backends that carry pods of each wiring and address plan. A bridge has a single
+ * subnet, so it has no room for blocks, and for BGP every pod needs its own route. Only BGP announces blocks and
+ * borrowed addresses. A new wiring, plan or backend is refused until it is listed.
+ */
+const BACKENDS: Readonly<Record<WiringName, Readonly<Record<AddressPlan, readonly string[]>>>> = {
+  bridge: { lease: ['vxlan', 'host-gw'], blocks: [] },
+  routed: { lease: ['vxlan', 'host-gw', 'bgp'], blocks: ['bgp'] },
+};
+
+/**
+ * Reads `addresses` and `wiring`. Throws CONFIG_INVALID naming the value to change. Types of backend that are
+ * in no combination are the registry's to refuse: it knows them all.
  */
 export function readPlan(fields: Fields, backendType: string): Plan {
-  const addresses = word(fields, 'addresses', ['lease', 'blocks']);
+  const addresses = word(fields, 'addresses', PLANS);
   const wiring = word(fields, 'wiring', WIRING_NAMES);
-  if (addresses === 'blocks' && wiring === 'bridge') {
-    throw fields.invalid('wiring', 'must be routed where addresses is blocks: a bridge has one subnet');
-  }
-  if (backendType === 'bgp' && wiring === 'bridge') {
-    throw fields.invalid('wiring', 'must be routed where Backend.Type is bgp');
-  }
-  if (addresses === 'blocks' && backendType !== 'bgp') {
-    throw fields.invalid(
-      'addresses',
-      `blocks are announced by BGP, not by ${backendType}; set Backend.Type to bgp, or addresses to lease`,
-    );
-  }
+  requireLawful(fields, { addresses, wiring }, backendType);
   const backend = fields.object('Backend');
   if (backend && backendType === 'bgp') encapsulation(backend, 'ipipMode');
   return { addresses, wiring };
+}
+
+function requireLawful(fields: Fields, { addresses, wiring }: Plan, type: string): void {
+  const all = Object.values(BACKENDS).flatMap((plans) => Object.values(plans).flat());
+  if (!all.includes(type) || BACKENDS[wiring][addresses].includes(type)) return;
+  const wirings = WIRING_NAMES.filter((each) => BACKENDS[each][addresses].length > 0);
+  if (!wirings.includes(wiring)) {
+    throw fields.invalid('wiring', `must be ${wirings.join(' or ')} where addresses is ${addresses}`);
+  }
+  const others = WIRING_NAMES.filter((each) => BACKENDS[each][addresses].includes(type));
+  if (others.length > 0) {
+    throw fields.invalid('wiring', `must be ${others.join(' or ')} where Backend.Type is ${type}`);
+  }
+  const fit = BACKENDS[wiring][addresses].join(' or ');
+  const plans = PLANS.filter((each) => BACKENDS[wiring][each].includes(type)).join(' or ');
+  throw fields.invalid(
+    'addresses',
+    `${addresses} are announced by ${fit}, not by ${type}; set Backend.Type to ${fit}, or addresses to ${plans}`,
+  );
 }
 
 /** The first is the default. */

@@ -244,7 +244,7 @@ describe('readNetwork refuses', () => {
       'blocks without BGP',
       { ...V4, addresses: 'blocks', wiring: 'routed' },
       'addresses',
-      /announced by BGP, not by vxlan; set Backend.Type to bgp, or addresses to lease/,
+      /announced by bgp, not by vxlan; set Backend.Type to bgp, or addresses to lease/,
     ],
     [
       'blocks that are too large',
