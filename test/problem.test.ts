@@ -5,8 +5,8 @@ import { test } from 'node:test';
 import { ERROR_CODES } from '../src/error.ts';
 import { PROBLEM_IDS } from '../src/problem.ts';
 
-// docs/troubleshooting.md explains every problem there is: a section each, headed by the problem's id, with the
-// line it shows. The line has to be what the source says.
+// docs/troubleshooting.md explains every problem there is: a section each, headed by the problem's id, with
+// the line it shows. The line has to be what the source says.
 
 const ROOT = resolve(import.meta.dirname, '..');
 const DOC = 'docs/troubleshooting.md';

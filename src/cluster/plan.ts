@@ -17,9 +17,9 @@ export type Plan = {
 };
 
 /**
- * All lawful combinations: the backends that carry pods of each wiring and address plan. A bridge has a single
- * subnet, so it has no room for blocks, and for BGP every pod needs its own route. Only BGP announces blocks and
- * borrowed addresses. A new wiring, plan or backend is refused until it is listed.
+ * All lawful combinations: the backends that carry pods of each wiring and address plan. A bridge has a
+ * single subnet, so it has no room for blocks, and for BGP every pod needs its own route. Only BGP announces
+ * blocks and borrowed addresses. A new wiring, plan or backend is refused until it is listed.
  */
 const BACKENDS: Readonly<Record<WiringName, Readonly<Record<AddressPlan, readonly string[]>>>> = {
   bridge: { lease: ['vxlan', 'host-gw'], blocks: [] },

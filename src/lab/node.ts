@@ -146,7 +146,10 @@ async function undo(lab: Lab, node: LabNode, reason: unknown): Promise<void> {
   }
 }
 
-/** Removes the node for good, even if it is only partly there: its pods, its lease or blocks, its BIRD, its namespace. */
+/**
+ * Removes the node for good, even if it is only partly there: its pods, its lease or blocks, its BIRD, its
+ * namespace.
+ */
 export async function deleteNodeForGood(lab: Lab, name: string): Promise<void> {
   const node = lab.node(name);
   for (const pod of readPods(lab)) if (pod.node === name) await deletePod(lab, pod);
