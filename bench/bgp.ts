@@ -3,10 +3,9 @@
 //   node bench/bgp.ts [--json] [NODES…]      default: FLATNET_BENCH_NODES, or 3 30 100
 import { randomUUID } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { askAgent } from '../src/agent/api/client.ts';
+import { askAgent } from '../src/agent/ask.ts';
 import { forEachLimited } from '../src/async/each.ts';
 import { readNetwork } from '../src/cluster/network.ts';
-import type { BgpStatus } from '../src/companions/bird/status/status.ts';
 import { BlockAssigner } from '../src/ipam/blocks/block-assigner.ts';
 import { down } from '../src/lab/down.ts';
 import { withStore } from '../src/lab/machine/store.ts';
@@ -124,7 +123,7 @@ async function established(lab: Lab, names: readonly string[]): Promise<number> 
     await forEachLimited(CONCURRENT_QUERIES, names, async (name) => {
       if (ends.has(name)) return;
       const socket = lab.paths.node(name).agentSocket;
-      const status = await askAgent<BgpStatus>(socket, { op: 'bgp-status' }).catch(() => undefined);
+      const status = await askAgent(socket, { op: 'bgp-status' }).catch(() => undefined);
       if (!status?.sessions.length || status.daemon.recovering) return;
       if (status.sessions.every(({ info }) => info === 'Established')) ends.set(name, status.sessions.length);
     });

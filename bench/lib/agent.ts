@@ -2,7 +2,7 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { askAgent } from '../../src/agent/api/client.ts';
+import { askAgent } from '../../src/agent/ask.ts';
 import { AGENT_SOCKET, type AgentOptions } from '../../src/agent/options.ts';
 import { CONF_LIST_FILE } from '../../src/cni/protocol/conflist.ts';
 import { DEFAULT_PREFIX, Layout } from '../../src/store/etcd/layout.ts';
@@ -85,7 +85,7 @@ export class Node {
     if (!agent) throw new Error(`${this.name}: the agent was not started`);
     await until(
       async () => {
-        const status = await askAgent<{ ready: boolean }>(socket, { op: 'status' }).catch(() => undefined);
+        const status = await askAgent(socket, { op: 'status' }).catch(() => undefined);
         return status?.ready === true && existsSync(join(this.#options.paths.cniConf, CONF_LIST_FILE));
       },
       agent,

@@ -1,14 +1,30 @@
+import type { CniReply } from '../cni/context.ts';
 import type { CniService } from '../cni/service.ts';
-import type { Handlers } from '../companions/companion.ts';
+import type { Handlers, HandlersOf } from '../companions/companion.ts';
 import { changeCommand, changeText, command } from '../state/print.ts';
-import { agentStatus, type StatusSources } from './status.ts';
+import { type AgentStatus, agentStatus, type StatusSources } from './status.ts';
+
+/** The agent's own operations, with their answers. Lines are commands, or descriptions of changes. */
+export type AgentOperations = {
+  /** With `env` and `stdin`, as a CNI plugin gets them. */
+  readonly cni: CniReply;
+  readonly status: AgentStatus;
+  readonly diff: { readonly changes: readonly string[] };
+  readonly desired: { readonly commands: readonly string[] };
+  readonly reconcile: {
+    readonly done: readonly string[];
+    readonly failed: readonly string[];
+    readonly waiting: readonly string[];
+    /** Milliseconds. */
+    readonly duration: number;
+  };
+};
 
 /** The operations of the local API: the agent's, CNI's and the companions'. */
 export function operations(sources: StatusSources, cni: CniService): Handlers {
   const { companions } = sources;
   const { reconciler } = sources.loop;
-  return {
-    ...companions.handlers,
+  const own: HandlersOf<AgentOperations> = {
     cni: (request) => cni.handle(request),
     status: async () => agentStatus(sources),
     diff: async () => ({ changes: (await reconciler.preview()).map(changeText) }),
@@ -27,4 +43,5 @@ export function operations(sources: StatusSources, cni: CniService): Handlers {
       };
     },
   };
+  return { ...companions.handlers, ...own };
 }

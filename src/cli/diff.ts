@@ -12,10 +12,10 @@ export const command = agentSocketOptions(
   .option('--all', 'show everything the kernel should hold')
   .action(async (options: AgentSocketOptions & { readonly all?: boolean }) => {
     if (options.all) {
-      const { commands } = await askSelected<{ commands: string[] }>(options, { op: 'desired' });
+      const { commands } = await askSelected(options, { op: 'desired' });
       return print(commands, options.json, () => commands.join('\n'));
     }
-    const { changes } = await askSelected<{ changes: string[] }>(options, { op: 'diff' });
+    const { changes } = await askSelected(options, { op: 'diff' });
     print(changes, options.json, () => changes.join('\n') || 'the kernel holds what it should');
     if (changes.length > 0) throw new Exit(EXIT.failed);
   });

@@ -12,7 +12,7 @@ export const command = agentSocketOptions(
     ['flatnet status', 'flatnet status --node node1 --lab flatnet', 'flatnet status --json'],
   ),
 ).action(async (options: AgentSocketOptions) => {
-  const status = await askSelected<AgentStatus>(options, { op: 'status' });
+  const status = await askSelected(options, { op: 'status' });
   print(status, options.json, statusText);
   if (!isWell(status)) throw new Exit(EXIT.failed);
 });

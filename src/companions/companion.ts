@@ -15,6 +15,11 @@ export type Handler = (
 ) => Promise<Readonly<Record<string, unknown>> | undefined>;
 export type Handlers = Readonly<Record<string, Handler>>;
 
+/** The handlers of some operations, given the answer of each. */
+export type HandlersOf<Operations> = {
+  readonly [Op in keyof Operations]: (request: Readonly<Record<string, unknown>>) => Promise<Operations[Op]>;
+};
+
 /** The current state of the cluster, available before this node's own part is. */
 export type ClusterFacts = {
   readonly network: Network;

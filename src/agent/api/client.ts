@@ -6,19 +6,19 @@ import { codeOf, FlatnetError, messageOf } from '../../error.ts';
  * listens or no answer arrives within `timeoutMs`, INTERNAL for a malformed answer, and the agent's own
  * error, complete, when the agent refuses. `fix`: what to do about an agent that is not there.
  */
-export async function askAgent<T>(
+export async function ask(
   socketPath: string,
   request: Readonly<Record<string, unknown>>,
   timeoutMs = 10_000,
   fix = 'check that the agent is running on this node',
-): Promise<T> {
+): Promise<Readonly<Record<string, unknown>>> {
   const line = await exchange(socketPath, `${JSON.stringify(request)}\n`, timeoutMs, fix);
   const reply = parse(line, String(request.op));
   if (reply.error !== undefined) throw FlatnetError.fromJson(reply.error);
-  return reply as T;
+  return reply;
 }
 
-function parse(line: string, operation: string): { readonly error?: unknown } {
+function parse(line: string, operation: string): Readonly<Record<string, unknown>> {
   try {
     return { ...JSON.parse(line) };
   } catch (cause) {

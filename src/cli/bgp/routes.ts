@@ -14,7 +14,7 @@ export const command = agentSocketOptions(
 )
   .option('--peer <peer>', 'only routes from this peer: its address, or a node’s name')
   .action(async (options: AgentSocketOptions & { readonly peer?: string }) => {
-    const { routes } = await askSelected<{ routes: BgpRoute[] }>(options, {
+    const { routes } = await askSelected(options, {
       op: 'bgp-routes',
       ...(options.peer !== undefined && { peer: options.peer }),
     });

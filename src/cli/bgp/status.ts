@@ -11,7 +11,7 @@ export const command = agentSocketOptions(
     ['flatnet bgp status', 'flatnet bgp status --node node1 --lab flatnet', 'flatnet bgp status --json'],
   ),
 ).action(async (options: AgentSocketOptions) => {
-  const status = await askSelected<BgpStatus>(options, { op: 'bgp-status' });
+  const status = await askSelected(options, { op: 'bgp-status' });
   print(status, options.json, statusText);
   if (status.warnings.length > 0 || !status.sessions.every(established)) throw new Exit(EXIT.failed);
 });

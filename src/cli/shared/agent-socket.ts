@@ -1,7 +1,7 @@
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Command } from 'commander';
-import { askAgent } from '../../agent/api/client.ts';
+import { askAgent, type Operations, type Request } from '../../agent/ask.ts';
 import { AGENT_SOCKET, DEFAULT_PATHS } from '../../agent/options.ts';
 import { FlatnetError } from '../../error.ts';
 import { DEFAULT_LAB, Lab, labFlag } from '../../lab/record/lab.ts';
@@ -43,11 +43,11 @@ function agentSocket({ socket, lab, node }: AgentSocketOptions): string {
 }
 
 /** Asks the selected agent, like `askAgent`; an error says where to look if the agent is not there. */
-export function askSelected<T>(
+export function askSelected<Op extends keyof Operations>(
   options: AgentSocketOptions,
-  request: Readonly<Record<string, unknown>>,
-): Promise<T> {
-  return askAgent<T>(agentSocket(options), request, undefined, hint(options));
+  request: Request<Op>,
+): Promise<Operations[Op]> {
+  return askAgent(agentSocket(options), request, undefined, hint(options));
 }
 
 function hint({ socket, lab, node }: AgentSocketOptions): string {

@@ -1,7 +1,7 @@
-import { askAgent } from '../../agent/api/client.ts';
+import { askAgent } from '../../agent/ask.ts';
 import type { AgentStatus } from '../../agent/status.ts';
 import { pause } from '../../async/pause.ts';
-import type { BgpStatus, SessionStatus } from '../../companions/bird/status/status.ts';
+import type { SessionStatus } from '../../companions/bird/status/status.ts';
 import { FlatnetError } from '../../error.ts';
 import { agentStatus } from '../machine/agent.ts';
 import type { Lab } from '../record/lab.ts';
@@ -24,7 +24,7 @@ export type Sessions = {
 export async function sessionsOfNode(lab: Lab, name: string): Promise<Sessions | undefined> {
   if (lab.network.backend.type !== 'bgp') return undefined;
   try {
-    const { sessions } = await askAgent<BgpStatus>(lab.paths.node(name).agentSocket, { op: 'bgp-status' });
+    const { sessions } = await askAgent(lab.paths.node(name).agentSocket, { op: 'bgp-status' });
     const missing = sessions.filter((each) => !isEstablished(each));
     return {
       established: sessions.length - missing.length,

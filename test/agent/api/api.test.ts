@@ -6,7 +6,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { askAgent } from '../../../src/agent/api/client.ts';
+import { ask } from '../../../src/agent/api/client.ts';
 import { LIMITS, type Limits } from '../../../src/agent/api/connection.ts';
 import { LocalApi } from '../../../src/agent/api/server.ts';
 import type { Handlers } from '../../../src/companions/companion.ts';
@@ -74,24 +74,24 @@ test('properties inherited by every object are not operations', async (t) => {
 
 test('one line in, one line out; several on one connection; the last needs no newline', async (t) => {
   const path = await serve(t);
-  assert.deepEqual(await askAgent(path, { op: 'echo', text: 'ä\n' }), { text: 'ä\n' });
+  assert.deepEqual(await ask(path, { op: 'echo', text: 'ä\n' }), { text: 'ä\n' });
   const lines = await talk(path, '{"op":"echo","text":1}\n{"op":"echo","text":2}');
   assert.deepEqual(lines.sort(), ['{"text":1}', '{"text":2}']);
 });
 
 test('a slow request does not delay another, and is still answered', async (t) => {
   const path = await serve(t);
-  const slow = askAgent<{ text: string }>(path, { op: 'slow', ms: 300, text: 'slow' });
+  const slow = ask(path, { op: 'slow', ms: 300, text: 'slow' });
   const begin = performance.now();
-  await askAgent(path, { op: 'echo' });
+  await ask(path, { op: 'echo' });
   assert.ok(performance.now() - begin < 250);
   assert.equal((await slow).text, 'slow');
 });
 
 test('a handler’s error and a malformed request are answered with a code', async (t) => {
   const path = await serve(t);
-  await assert.rejects(askAgent(path, { op: 'refuse' }), { message: /10\.0\.0\.0\/30: no room/ });
-  await assert.rejects(askAgent(path, { op: 'dance' }), { message: /use one of echo, slow, refuse/ });
+  await assert.rejects(ask(path, { op: 'refuse' }), { message: /10\.0\.0\.0\/30: no room/ });
+  await assert.rejects(ask(path, { op: 'dance' }), { message: /use one of echo, slow, refuse/ });
   const [refused] = await talk(path, '{"op":"refuse"}\n');
   assert.equal(JSON.parse(refused ?? '').error.code, 'OUT_OF_ADDRESSES');
   for (const bytes of ['nonsense\n', '[]\n', 'null\n', '"x"\n', '{}\n']) {
@@ -108,7 +108,7 @@ test('a request beyond the limit is answered, even while the client is still wri
     assert.deepEqual(more, []);
   }
   const text = 'x'.repeat(99_000);
-  assert.deepEqual(await askAgent(path, { op: 'echo', text }), { text });
+  assert.deepEqual(await ask(path, { op: 'echo', text }), { text });
 });
 
 test('a client that writes and never reads is read no further, then disconnected', async (t) => {
@@ -152,7 +152,7 @@ test('a client that trickles its request, or sends none, is disconnected', async
     clearInterval(trickle);
     assert.ok(performance.now() - begin < 2000);
   }
-  assert.equal((await askAgent<{ text: string }>(path, { op: 'slow', ms: 700, text: 'late' })).text, 'late');
+  assert.equal((await ask(path, { op: 'slow', ms: 700, text: 'late' })).text, 'late');
 });
 
 test('all clients together hold no more requests than the limit, and none for good', async (t) => {
@@ -169,7 +169,7 @@ test('all clients together hold no more requests than the limit, and none for go
   for (const answer of answers) assert.match(answer, /too many requests at once/);
   await Promise.all(clients);
   const text = 'y'.repeat(900_000);
-  assert.deepEqual(await askAgent(path, { op: 'echo', text }), { text });
+  assert.deepEqual(await ask(path, { op: 'echo', text }), { text });
 });
 
 test('only its owner may connect, and a dead agent’s socket is replaced', async (t) => {
@@ -179,16 +179,16 @@ test('only its owner may connect, and a dead agent’s socket is replaced', asyn
   writeFileSync(left, '');
   const second = await LocalApi.listen(left, { echo: async () => ({}) }, SILENT);
   t.after(() => second[Symbol.asyncDispose]());
-  assert.deepEqual(await askAgent(left, { op: 'echo' }), {});
+  assert.deepEqual(await ask(left, { op: 'echo' }), {});
 });
 
 test('no listener, or no answer in time, is AGENT_UNREACHABLE with the path', async (t) => {
   const path = await serve(t);
-  await assert.rejects(askAgent(`${path}.none`, { op: 'echo' }), {
+  await assert.rejects(ask(`${path}.none`, { op: 'echo' }), {
     code: 'AGENT_UNREACHABLE',
     object: `${path}.none`,
   });
-  await assert.rejects(askAgent(path, { op: 'slow', ms: 5000 }, 100), {
+  await assert.rejects(ask(path, { op: 'slow', ms: 5000 }, 100), {
     code: 'AGENT_UNREACHABLE',
     message: /no answer within 100 ms/,
   });
@@ -197,17 +197,17 @@ test('no listener, or no answer in time, is AGENT_UNREACHABLE with the path', as
 test('an error arrives with its code, operation, object, errno and fix, and its text exactly once', async (t) => {
   const path = await serve(t);
   const { message, code, operation, object, errno, fix } = refusal();
-  await assert.rejects(askAgent(path, { op: 'forbid' }), {
+  await assert.rejects(ask(path, { op: 'forbid' }), {
     name: 'FlatnetError',
     ...{ message, code, operation, object, errno, fix },
   });
-  await assert.rejects(askAgent(path, { op: 'refuse' }), { code: 'OUT_OF_ADDRESSES', object: '10.0.0.0/30' });
-  await assert.rejects(askAgent(path, { op: 'dance' }), { code: 'USAGE', object: 'dance' });
+  await assert.rejects(ask(path, { op: 'refuse' }), { code: 'OUT_OF_ADDRESSES', object: '10.0.0.0/30' });
+  await assert.rejects(ask(path, { op: 'dance' }), { code: 'USAGE', object: 'dance' });
 });
 
 test('an unknown error is INTERNAL, and so is a code of a later release', async (t) => {
   const path = await serve(t);
-  await assert.rejects(askAgent(path, { op: 'crash' }), { code: 'INTERNAL', message: /x is undefined/ });
+  await assert.rejects(ask(path, { op: 'crash' }), { code: 'INTERNAL', message: /x is undefined/ });
   const answers = [
     '{"error":{"code":"NO_SUCH_CODE","message":"of a later release"}}',
     '{"error":"of a later release"}',
@@ -220,7 +220,7 @@ test('an unknown error is INTERNAL, and so is a code of a later release', async 
   await once(server.listen(strange), 'listening');
   t.after(() => server.close());
   while (answers.length > 0) {
-    await assert.rejects(askAgent(strange, { op: 'echo' }), {
+    await assert.rejects(ask(strange, { op: 'echo' }), {
       name: 'FlatnetError',
       code: 'INTERNAL',
       message: /of a later release/,

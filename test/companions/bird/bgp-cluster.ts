@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import type { TestContext } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { promisify } from 'node:util';
-import { askAgent } from '../../../src/agent/api/client.ts';
+import { askAgent } from '../../../src/agent/ask.ts';
 import { type Kind, readDocument } from '../../../src/cluster/calico/document.ts';
 import { readNetwork } from '../../../src/cluster/network.ts';
 import type { IpPool } from '../../../src/cluster/resources.ts';
@@ -137,7 +137,7 @@ export class BgpCluster implements AsyncDisposable {
   }
 
   bgpStatus(node: string): Promise<BgpStatus> {
-    return askAgent<BgpStatus>(this.lab.paths.node(node).agentSocket, { op: 'bgp-status' });
+    return askAgent(this.lab.paths.node(node).agentSocket, { op: 'bgp-status' });
   }
 
   /**

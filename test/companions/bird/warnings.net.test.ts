@@ -2,8 +2,7 @@ import assert from 'node:assert/strict';
 import { chmodSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import { askAgent } from '../../../src/agent/api/client.ts';
-import type { AgentStatus } from '../../../src/agent/status.ts';
+import { askAgent } from '../../../src/agent/ask.ts';
 import { labStatus } from '../../../src/lab/inspect/status.ts';
 import { problemText } from '../../../src/problem.ts';
 import { NO_KERNEL } from '../../state/namespace.ts';
@@ -16,7 +15,7 @@ async function shown(cluster: BgpCluster): Promise<(readonly string[])[]> {
   const socket = cluster.lab.paths.node('node1').agentSocket;
   return [
     (await cluster.bgpStatus('node1')).warnings,
-    (await askAgent<AgentStatus>(socket, { op: 'status' })).problems.map(problemText),
+    (await askAgent(socket, { op: 'status' })).problems.map(problemText),
     (await labStatus(cluster.lab)).problems,
   ];
 }

@@ -1,12 +1,17 @@
 import { FlatnetError } from '../../../error.ts';
-import type { Handlers } from '../../companion.ts';
-import { type Bgp, bgpRoutes, bgpStatus } from './status.ts';
+import type { HandlersOf } from '../../companion.ts';
+import type { BgpRoute } from './routes.ts';
+import { type Bgp, type BgpStatus, bgpRoutes, bgpStatus } from './status.ts';
 
-/**
- * The local API's operations on BGP. `bgp-status` → BgpStatus; `bgp-routes` with an optional `peer` (an
- * address, or a node's name) → `{routes}`. `bgp` returns the running BGP; undefined on a node without it.
- */
-export function bgpHandlers(bgp: () => Bgp | undefined): Handlers {
+/** The local API's operations on BGP. */
+export type BirdOperations = {
+  readonly 'bgp-status': BgpStatus;
+  /** With an optional `peer`: an address, or a node's name. */
+  readonly 'bgp-routes': { readonly routes: readonly BgpRoute[] };
+};
+
+/** `bgp` returns the running BGP; undefined on a node without it. */
+export function bgpHandlers(bgp: () => Bgp | undefined): HandlersOf<BirdOperations> {
   const running = (): Bgp => {
     const now = bgp();
     if (now) return now;
