@@ -1,4 +1,5 @@
 import { isDeepStrictEqual } from 'node:util';
+import { unlawfulSubnet } from '../../cluster/lawful.ts';
 import type { Network } from '../../cluster/network.ts';
 import type { Node } from '../../cluster/node.ts';
 import type { Resources } from '../../cluster/resources.ts';
@@ -68,6 +69,11 @@ export class ClusterState {
     return this.#unreadable;
   }
 
+  /** The keys of claims to subnets that do not count, and why. */
+  get refusals(): readonly (readonly [key: string, reason: string])[] {
+    return this.leases.refusals();
+  }
+
   /** Whether the key could be read, at least in part. */
   isRead(key: string): boolean {
     return this.#facts.has(key);
@@ -85,7 +91,7 @@ export class ClusterState {
 
   /** Puts a network in force until the store has a valid one. */
   assume(network: Network): void {
-    if (!this.#network) this.#rebuild(this.#setNetwork(network));
+    if (!this.#network) this.#rebuild(new Set([...this.#setNetwork(network), ...this.leases.settle()]));
   }
 
   /** Replaces everything below the prefix, or in the range, by a listing. */
@@ -186,6 +192,7 @@ export class ClusterState {
     const isOtherPlan = this.#network?.addresses !== network.addresses;
     this.#network = network;
     this.#view = undefined;
+    this.leases.law = (cidr) => unlawfulSubnet(network, cidr);
     return new Set(isOtherPlan ? this.leases.names() : []);
   }
 
@@ -217,8 +224,11 @@ export class ClusterState {
   }
 
   #buildFromLeases(name: string): Node | undefined {
-    const leases = this.leases.leasesOf(name);
     const record = this.leases.record(name)?.record;
+    const all = this.leases.leasesOf(name);
+    const counting = all.filter(({ kv }) => this.leases.subnetsOf(kv.key).length > 0);
+    // A node that has joined may have lost its subnet; a key that claims one in vain is no node.
+    const leases = counting.length > 0 || !record ? counting : all;
     const named = record && this.#layout.lease(record.subnets);
     // The lease named by the record comes first, then the newest. The first one's addresses and backend
     // count.
@@ -226,7 +236,7 @@ export class ClusterState {
     leases.sort((a, b) => rank(b) - rank(a));
     const value = leases[0]?.value;
     if (!value) return undefined;
-    const subnets = [...new Set(leases.flatMap((lease) => lease.subnets))];
+    const subnets = [...new Set(leases.flatMap(({ kv }) => this.leases.subnetsOf(kv.key)))];
     return {
       name,
       labels: record?.labels ?? {},

@@ -9,7 +9,10 @@ const KEY_LENGTH = 120;
 /** Returns what is wrong with the network's keys: a bad or missing configuration, then other bad keys. */
 export function keyProblems(state: ClusterState, { config }: Layout): Problem[] {
   const others = [...state.unreadable].filter(([key]) => key !== config).sort();
-  const all = others.flatMap(([key, reasons]) => reasons.map((reason) => keyProblem(state, key, reason)));
+  const all = [
+    ...others.flatMap(([key, reasons]) => reasons.map((reason) => keyProblem(state, key, reason))),
+    ...state.refusals.toSorted().map(([key, reason]) => refusal(key, reason)),
+  ];
   const hidden = all.length - SHOWN;
   return [
     ...configProblems(state, config),
@@ -55,6 +58,16 @@ function configProblems(state: ClusterState, config: string): Problem[] {
       fix: 'write it again',
     },
   ];
+}
+
+/** A claim to a subnet or block that does not count. */
+function refusal(key: string, reason: string): Problem {
+  return {
+    severity: 'warning',
+    what: `${excerpt(key, KEY_LENGTH)} is ignored`,
+    cause: excerpt(reason),
+    fix: 'delete it; a node that still uses it takes another subnet when its agent is restarted',
+  };
 }
 
 function keyProblem(state: ClusterState, key: string, reason: string): Problem {

@@ -1,4 +1,6 @@
+import { type Claim, Claims, type Law } from '../../cluster/claims.ts';
 import type { Ip } from '../../ip/address.ts';
+import type { Cidr } from '../../ip/cidr.ts';
 import type { Lease, Recorded } from './facts.ts';
 import { Multimap } from './indexes.ts';
 import type { Layout } from './layout.ts';
@@ -8,6 +10,8 @@ import type { Layout } from './layout.ts';
  * subnets; else the recorded node with its public address (a reservation, or left by flannel on that
  * machine); else a plain flannel node, named by its public address. A change only costs work for what it
  * affects.
+ *
+ * Not every lease counts: anyone can write a key, so `Claims` decides which subnets are a node's.
  */
 export class LeaseTable {
   readonly #layout: Layout;
@@ -19,6 +23,9 @@ export class LeaseTable {
   /** The node of each lease, and the leases of each node. */
   readonly #owners = new Map<string, string>();
   readonly #owned = new Multimap<string, string>();
+  /** The leases' subnets, by key, and which of them count. */
+  readonly #claimed = new Map<string, readonly Claim[]>();
+  readonly #claims = new Claims();
   /**
    * Since the last `settle`: leases that may belong to another node now, and nodes whose record was added or
    * deleted.
@@ -52,6 +59,22 @@ export class LeaseTable {
   /** The leases that belong to a node. */
   leasesOf(name: string): Lease[] {
     return [...this.#owned.get(name)].flatMap((key) => this.lease(key) ?? []);
+  }
+
+  /** The subnets of a lease that count. */
+  subnetsOf(leaseKey: string): Cidr[] {
+    const claims = this.#claimed.get(leaseKey) ?? [];
+    return claims.filter((claim) => this.#claims.refusal(claim) === undefined).map(({ cidr }) => cidr);
+  }
+
+  /** Why subnets of leases do not count, by key. */
+  refusals(): [key: string, reason: string][] {
+    return [...this.#claims.refusals].map(([{ key }, reason]) => [key, reason]);
+  }
+
+  /** Sets which subnets a node may have. Takes effect when settled. */
+  set law(law: Law) {
+    this.#claims.law = law;
   }
 
   /** The leases with this public address. */
@@ -100,6 +123,7 @@ export class LeaseTable {
         this.#owned.delete(before, key);
         this.#owners.delete(key);
       }
+      this.#claim(key, lease, owner);
       if (owner !== undefined) {
         names.add(owner);
         this.#owned.add(owner, key);
@@ -108,7 +132,18 @@ export class LeaseTable {
     }
     this.#changedNames.clear();
     this.#leasesToSettle.clear();
+    for (const name of this.#claims.settle()) names.add(name);
     return names;
+  }
+
+  #claim(key: string, lease: Lease | undefined, owner: string | undefined): void {
+    for (const claim of this.#claimed.get(key) ?? []) this.#claims.delete(claim);
+    this.#claimed.delete(key);
+    if (!lease || owner === undefined) return;
+    const age = lease.kv.createRevision;
+    const claims = lease.subnets.map((cidr): Claim => ({ key, owner, cidr, age }));
+    for (const claim of claims) this.#claims.add(claim);
+    this.#claimed.set(key, claims);
   }
 
   #index(

@@ -1,5 +1,6 @@
 import { Fields } from '../../cluster/fields.ts';
 import { parseForeignJson } from '../../cluster/json.ts';
+import { unfitAddress } from '../../cluster/lawful.ts';
 import type { Node, PerFamily } from '../../cluster/node.ts';
 import { messageOf } from '../../error.ts';
 import { type Family, familyOf, type Ip, parseIp } from '../../ip/address.ts';
@@ -57,6 +58,8 @@ function address(
     const ip = fields.parsed(name, parseIp);
     if (ip === undefined || ip === NO_IPV4) return {};
     if (familyOf(ip) !== family) throw fields.invalid(name, `must be IPv${family}, not '${ip}'`);
+    const unfit = unfitAddress(ip);
+    if (unfit !== undefined) throw fields.invalid(name, unfit);
     return { [family]: ip };
   } catch (error) {
     warn(messageOf(error));

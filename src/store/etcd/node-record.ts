@@ -1,5 +1,6 @@
 import { Fields } from '../../cluster/fields.ts';
 import { parseForeignJson } from '../../cluster/json.ts';
+import { unfitAddress } from '../../cluster/lawful.ts';
 import type { Node } from '../../cluster/node.ts';
 import { parseIp } from '../../ip/address.ts';
 import { type Cidr, parseCidr } from '../../ip/cidr.ts';
@@ -23,6 +24,10 @@ export function decodeRecord(text: string): NodeRecord {
   if (!name) throw fields.invalid('name', 'is missing');
   const labels = Object.entries(fields.raw('labels') ?? {}).filter(([, value]) => typeof value === 'string');
   const addresses = texts(fields, 'addresses').map(parseIp);
+  for (const ip of addresses) {
+    const unfit = unfitAddress(ip);
+    if (unfit !== undefined) throw fields.invalid('addresses', unfit);
+  }
   const ip4 = addresses.find((ip) => !ip.includes(':'));
   const ip6 = addresses.find((ip) => ip.includes(':'));
   const backend = fields.object('backend');

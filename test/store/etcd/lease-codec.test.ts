@@ -1,7 +1,8 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
-import { parseIp } from '../../../src/ip/address.ts';
+import { unfitAddress } from '../../../src/cluster/lawful.ts';
+import { type Ip, parseIp } from '../../../src/ip/address.ts';
 import type { Cidr } from '../../../src/ip/cidr.ts';
 import { parseCidr } from '../../../src/ip/cidr.ts';
 import { Layout, leaseName, subnetsOf } from '../../../src/store/etcd/layout.ts';
@@ -89,6 +90,8 @@ test('lease values match flannel’s bytes', () => {
   }
 });
 
+const isFit = (ip: Ip): boolean => unfitAddress(ip) === undefined;
+
 test('lease values round-trip', () => {
   const data = fc.oneof(
     fc.string(),
@@ -98,11 +101,8 @@ test('lease values round-trip', () => {
   const value = fc.record({
     addresses: fc.record(
       {
-        4: fc
-          .ipV4()
-          .filter((ip) => ip !== '0.0.0.0')
-          .map(parseIp),
-        6: fc.ipV6().map(parseIp),
+        4: fc.ipV4().map(parseIp).filter(isFit),
+        6: fc.ipV6().map(parseIp).filter(isFit),
       },
       { requiredKeys: [] },
     ),
@@ -126,6 +126,15 @@ test('lease values are decoded as Go does, and a malformed address only drops it
   assert.deepEqual(read('{"PublicIP":"2001:db8::1"}').addresses, {});
   assert.equal(problems.length, 3);
   assert.match(problems[0] ?? '', /lease\.PublicIPv6/);
+  for (const ip of ['127.0.0.1', '224.0.0.5', '255.255.255.255', '0.0.0.7']) {
+    assert.deepEqual(read(`{"PublicIP":"${ip}","PublicIPv6":"2001:db8::1"}`).addresses, { 6: '2001:db8::1' });
+    assert.match(problems.at(-1) ?? '', new RegExp(`lease.PublicIP: .*${ip} is `));
+  }
+  for (const ip of ['::', '::1', 'ff02::1', 'fe80::1']) {
+    assert.deepEqual(read(`{"PublicIP":"192.0.2.1","PublicIPv6":"${ip}"}`).addresses, { 4: '192.0.2.1' });
+    assert.match(problems.at(-1) ?? '', new RegExp(`lease.PublicIPv6: .*${ip} is `));
+  }
+  assert.equal(problems.length, 11);
   for (const text of ['', 'reserved', '[]', 'null', '"x"']) assert.throws(() => read(text), text);
 });
 
@@ -150,6 +159,8 @@ test('node records round-trip, and errors name the malformed field', () => {
     '{}',
     '{"name":"n","subnets":["x"]}',
     '{"name":"n","addresses":[7]}',
+    '{"name":"n","addresses":["127.0.0.1"]}',
+    '{"name":"n","addresses":["fe80::1"]}',
     '{"name":"n","subnets":7}',
   ]) {
     assert.throws(() => decodeRecord(text), text);
