@@ -1,5 +1,6 @@
 import { EventEmitter } from 'node:events';
 import { isDeepStrictEqual } from 'node:util';
+import { type Host, NO_HOST } from '../cluster/host.ts';
 import type { Network } from '../cluster/network.ts';
 import type { LocalPod, Node, Self, Underlay } from '../cluster/node.ts';
 import { NO_RESOURCES, type Resources } from '../cluster/resources.ts';
@@ -29,6 +30,7 @@ export class Facts extends EventEmitter<{ changed: []; pods: [] }> {
   readonly options: AgentOptions;
   readonly pods: Pods;
   #underlay: Underlay | undefined;
+  #host = NO_HOST;
   #network: Network | undefined;
   #resources: Resources = NO_RESOURCES;
   #nodes: readonly Node[] | undefined;
@@ -54,6 +56,16 @@ export class Facts extends EventEmitter<{ changed: []; pods: [] }> {
 
   setUnderlay(underlay: Underlay): void {
     this.#underlay = underlay;
+    this.#changed();
+  }
+
+  /** What this node's host uses apart from the pod network. */
+  get host(): Host {
+    return this.#host;
+  }
+
+  setHost(host: Host): void {
+    this.#host = host;
     this.#changed();
   }
 
@@ -189,11 +201,12 @@ export class Facts extends EventEmitter<{ changed: []; pods: [] }> {
 
   /** This node as the desired state sees it. The same object until it changes. Throws CONFIG_INVALID. */
   get self(): Self | undefined {
-    const [node, underlay, companion] = [this.published, this.#underlay, this.#companion];
+    const [node, underlay, host, companion] = [this.published, this.#underlay, this.#host, this.#companion];
     if (!node || !underlay) return undefined;
     const last = this.#self;
-    if (last?.node === node && last.underlay === underlay && last.companion === companion) return last;
-    this.#self = { node, underlay, ...(companion !== undefined && { companion }) };
+    const isSame = last?.node === node && last.underlay === underlay && last.host === host;
+    if (isSame && last.companion === companion) return last;
+    this.#self = { node, underlay, host, ...(companion !== undefined && { companion }) };
     return this.#self;
   }
 

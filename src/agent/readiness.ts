@@ -1,3 +1,6 @@
+import type { Network } from '../cluster/network.ts';
+import { overlapWithHost } from '../cluster/overlap.ts';
+import type { Cidr } from '../ip/cidr.ts';
 import { type Problem, type ProblemId, problemText } from '../problem.ts';
 import type { Facts } from './facts.ts';
 
@@ -26,8 +29,18 @@ function obstacleOf(facts: Facts, { kernel, companion }: Problems): Problem | un
     return obstacle('no-network', 'no network configuration', facts.obstacle('network') ?? silence);
   }
   if (!subnets) return obstacle('no-subnet', 'no subnet', facts.obstacle('subnets') ?? silence);
+  const overlap = overlapOf(facts, network, subnets);
+  if (overlap) return overlap;
   if (kernel !== undefined) return obstacle('node-not-set-up', kernel);
   return doubt(facts) ?? (companion === undefined ? undefined : obstacle('companion-not-ready', companion));
+}
+
+function overlapOf(facts: Facts, network: Network, subnets: readonly Cidr[]): Problem | undefined {
+  const { host, resources, nodes = [] } = facts;
+  const found = overlapWithHost({ host, network, resources, nodes, subnets });
+  if (!found) return undefined;
+  const what = `${found.cidr}, a network of pods, overlaps ${found.other}, ${found.use}`;
+  return { id: 'pods-network-in-use', severity: 'error', what, fix: 'give one of them other addresses' };
 }
 
 function doubt(facts: Facts): Problem | undefined {

@@ -83,6 +83,7 @@ export async function runAgent(options: AgentOptions, log: Log, stop: AbortSigna
     node,
     log,
     onChange: (underlay) => facts.setUnderlay(underlay),
+    onHost: (host) => facts.setHost(host),
     onFailure: (reason) => facts.setObstacle('underlay', reason),
   });
   loop.on('event', (event) => underlay.notice(event));

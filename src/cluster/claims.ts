@@ -60,7 +60,7 @@ export class Claims {
     return this.#refusals;
   }
 
-  /** Decides again where claims have changed. Returns the owners of those that have begun or ceased to count. */
+  /** Decides again where claims have changed. Returns the owners of those that began or ceased to count. */
   settle(): ReadonlySet<string> {
     const owners = new Set<string>();
     const decide = (claim: Claim, reason: string | undefined): void => {

@@ -1,5 +1,6 @@
 import type { Family, Ip } from '../ip/address.ts';
 import type { Cidr } from '../ip/cidr.ts';
+import type { Host } from './host.ts';
 import type { WiringName } from './wiring.ts';
 
 /** A value per family; families the cluster does not use are absent. */
@@ -40,6 +41,8 @@ export type NodeFacts = Omit<Node, 'subnets'>;
 export type Self<CompanionFacts = unknown> = {
   readonly node: Node;
   readonly underlay: Underlay;
+  /** What else its host uses. Absent: not known. */
+  readonly host?: Host;
   /** Facts of the backend's companion (`companions/`), in a backend-specific type. */
   readonly companion?: CompanionFacts;
 };

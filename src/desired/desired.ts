@@ -1,5 +1,6 @@
 import type { Network } from '../cluster/network.ts';
 import { type LocalPod, type Node, podTitle, type Self } from '../cluster/node.ts';
+import { podPools } from '../cluster/overlap.ts';
 import { NO_RESOURCES, type Resources } from '../cluster/resources.ts';
 import type { Problem } from '../problem.ts';
 import type { Contribution } from '../state/contributions.ts';
@@ -48,6 +49,7 @@ export function desiredState(facts: Facts, memo: Memo = new Memo()): Desired {
     mtu,
     tunnelPorts: backend.tunnelPorts?.(options) ?? [],
   };
+  const pools = podPools(network, resources);
   const wiring: Contribution = {
     owner: { part: 'wiring', name: 'this node' },
     items: wiringItems(network.wiring, pods, wiringFacts),
@@ -63,8 +65,8 @@ export function desiredState(facts: Facts, memo: Memo = new Memo()): Desired {
         items: podItems(pod, wiringFacts),
         warnings: [],
       })),
-      ...memo.peers.of(peers, JSON.stringify([network, options, self, usable]), (peer) =>
-        peerContribution(self, peer, configured, usable),
+      ...memo.peers.of(peers, JSON.stringify([options, self, usable, pools]), (peer) =>
+        peerContribution(self, peer, configured, usable, pools),
       ),
     ],
     warnings: strayPods(network, resources, pods),

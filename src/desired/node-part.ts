@@ -1,9 +1,13 @@
 import { IPV6_LEAST_MTU } from '../backends/inner-mtu.ts';
 import { type Configured, configuredBackend } from '../backends/registry.ts';
+import { NO_HOST } from '../cluster/host.ts';
 import type { Network } from '../cluster/network.ts';
 import type { Self } from '../cluster/node.ts';
+import { takenByHost } from '../cluster/overlap.ts';
 import type { Resources } from '../cluster/resources.ts';
+import { FlatnetError } from '../error.ts';
 import { FAMILIES, type Family } from '../ip/address.ts';
+import { contains } from '../ip/cidr.ts';
 import { podNetworks } from '../masquerade/pod-networks.ts';
 import { masqueradeItems } from '../masquerade/table.ts';
 import type { Problem } from '../problem.ts';
@@ -28,6 +32,7 @@ export type NodePart = {
  * wrong.
  */
 export function nodePart(network: Network, self: Self, resources: Resources): NodePart {
+  refuseTakenSubnets(self);
   const configured = configuredBackend(network, resources);
   const { backend, options } = configured;
   const used = FAMILIES.filter((family) => network.pools[family]);
@@ -60,6 +65,22 @@ export function nodePart(network: Network, self: Self, resources: Resources): No
     backend: { owner: { part: 'backend', name }, items: devices, warnings },
     masquerade: { owner: { part: 'masquerade', name }, items: tables, warnings: [] },
   };
+}
+
+/**
+ * Throws CONFIG_INVALID when the host itself uses addresses of this node's subnets: the wiring would take
+ * them away from it. Another plugin's bridge may be inside, with pods of its own.
+ */
+function refuseTakenSubnets({ node, host = NO_HOST }: Self): void {
+  for (const subnet of node.subnets) {
+    const taken = takenByHost(host, subnet);
+    if (!taken || (taken.isBridge && contains(subnet, taken.cidr))) continue;
+    throw new FlatnetError(`overlaps ${taken.cidr}, ${taken.use}`, {
+      code: 'CONFIG_INVALID',
+      object: subnet,
+      fix: 'give one of them other addresses',
+    });
+  }
 }
 
 /**

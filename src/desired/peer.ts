@@ -1,18 +1,24 @@
 import { subnetsOf } from '../backends/direct.ts';
 import type { Configured } from '../backends/registry.ts';
+import { NO_HOST } from '../cluster/host.ts';
 import type { Node, Self } from '../cluster/node.ts';
+import { takenByHost } from '../cluster/overlap.ts';
 import type { Family } from '../ip/address.ts';
-import { overlaps } from '../ip/cidr.ts';
+import { type Cidr, contains, overlaps } from '../ip/cidr.ts';
 import type { Problem, ProblemId } from '../problem.ts';
 import type { Contribution } from '../state/contributions.ts';
 import type { Item } from '../state/item.ts';
 
-/** Returns the items for one peer, in the families both have; none for this node itself. */
+/**
+ * Returns the items for one peer, in the families both have; none for this node itself. Anyone can claim
+ * anything in the store: what is this node's or its host's is left out. `pools`: the networks of pods.
+ */
 export function peerContribution(
   self: Self,
   peer: Node,
   { backend, options }: Configured,
   families: readonly Family[],
+  pools: readonly Cidr[],
 ): Contribution {
   const items: Item[] = [];
   const warnings: Problem[] = [];
@@ -20,25 +26,51 @@ export function peerContribution(
     warnings.push({ id, severity: 'warning', what: `${peer.name}: ${text}` });
   const contribution: Contribution = { owner: { part: 'peer', name: peer.name }, items, warnings };
   if (peer.name === self.node.name) return contribution;
-  for (const family of families) items.push(...(backend.member?.(self, peer, options, family) ?? []));
+  const reachable = families.filter((family) => {
+    const refusal = wrongAddress(self, peer, family, pools);
+    if (refusal !== undefined) warn('peer-address-unusable', `${refusal}: ignored in IPv${family}`);
+    return refusal === undefined;
+  });
+  for (const family of reachable) items.push(...(backend.member?.(self, peer, options, family) ?? []));
   if (peer.backend.type !== backend.type) {
     warn('peer-has-another-backend', `uses backend '${peer.backend.type}', not '${backend.type}': ignored`);
     return contribution;
   }
-  for (const family of families) {
-    const conflicting = subnetsOf(peer, family).find((theirs) =>
-      self.node.subnets.some((ours) => overlaps(ours, theirs)),
-    );
-    if (conflicting !== undefined) {
-      warn(
-        'peer-subnet-overlaps',
-        `its subnet ${conflicting} overlaps this node's own: ignored in IPv${family}`,
-      );
-      continue;
-    }
-    const result = backend.peer(self, peer, options, family);
+  for (const family of reachable) {
+    const subnets = subnetsOf(peer, family).filter((subnet) => {
+      const refusal = takenSubnet(self, subnet);
+      if (refusal !== undefined)
+        warn('peer-subnet-overlaps', `its subnet ${subnet} overlaps ${refusal}: ignored`);
+      return refusal === undefined;
+    });
+    const result = backend.peer(self, { ...peer, subnets }, options, family);
     items.push(...result.items);
     if (result.warning !== undefined) warn('peer-unreachable', result.warning);
   }
   return contribution;
+}
+
+/** Why packets to a peer's public address would not leave this node for it. */
+function wrongAddress(
+  { node, underlay, host = NO_HOST }: Self,
+  peer: Node,
+  family: Family,
+  pools: readonly Cidr[],
+): string | undefined {
+  const address = peer.addresses[family];
+  if (address === undefined) return undefined;
+  const own = [node.addresses[family], underlay.addresses[family], ...host.addresses];
+  if (own.includes(address)) return `its address ${address} is this node's own`;
+  const pool = pools.find((cidr) => contains(cidr, address));
+  return pool && `its address ${address} is in a network of pods, ${pool}`;
+}
+
+/** What a peer's subnet would take away. */
+function takenSubnet({ node, underlay, host = NO_HOST }: Self, subnet: Cidr): string | undefined {
+  const ours = node.subnets.find((each) => overlaps(each, subnet));
+  if (ours !== undefined) return ours === subnet ? "this node's own" : `${ours}, this node's own`;
+  const taken = takenByHost(host, subnet);
+  if (taken) return `${taken.cidr}, ${taken.use}`;
+  const near = underlay.onLink.find((each) => overlaps(each, subnet));
+  return near && `${near}, the network of ${underlay.dev}`;
 }

@@ -4,6 +4,7 @@ import fc from 'fast-check';
 import { backendOf, configuredBackend } from '../../src/backends/registry.ts';
 import { vxlan } from '../../src/backends/vxlan.ts';
 import { Fields } from '../../src/cluster/fields.ts';
+import type { Host } from '../../src/cluster/host.ts';
 import type { Node } from '../../src/cluster/node.ts';
 import { NO_RESOURCES } from '../../src/cluster/resources.ts';
 import type { Facts } from '../../src/desired/desired.ts';
@@ -186,13 +187,70 @@ test('a peer that cannot be served causes a warning and affects neither others n
   const { items, warnings } = composedState({ ...factsOf(plan), peers });
   assert.deepEqual(warnings.map(problemText), [
     "node1: uses backend 'host-gw', not 'vxlan': ignored",
-    "node2: its subnet 10.0.1.0/24 overlaps this node's own: ignored in IPv4",
+    "node2: its subnet 10.0.1.0/24 overlaps this node's own: ignored",
     'node3: published no IPv6 VTEP MAC',
     'node4: has no public IPv4 address',
     'node4: has no public IPv6 address',
   ]);
   const routes = items.filter((item) => item.kind === 'route').map((item) => item.dst);
   assert.deepEqual(routes, [third.subnets[1], fourth.subnets[0]]);
+});
+
+test('a peer gets nothing that its own host or this node has, and no address that leads elsewhere', () => {
+  const plan: Plan = { ...PLAN, size: 2, families: [4, 6] };
+  const [self, peer] = nodesOf(plan);
+  assert.ok(self && peer);
+  const host: Host = {
+    addresses: [parseIp('192.168.7.1')],
+    networks: [{ cidr: parseCidr('10.0.2.128/25'), use: 'the network of eth1', isConnected: true }],
+  };
+  const facts = factsOf(plan);
+  const about = (change: Partial<Node>): string[] => {
+    const peers = [{ ...peer, ...change }];
+    const { items, warnings } = composedState({ ...facts, self: { ...facts.self, host }, peers });
+    const routes = items.filter((item) => item.kind === 'route').map((item) => item.dst);
+    return [...warnings.map(problemText), ...routes];
+  };
+  const [, six] = peer.subnets;
+  const near = facts.self.underlay.onLink[0] ?? assert.fail();
+  assert.deepEqual(about({}), [
+    'node1: its subnet 10.0.2.0/24 overlaps 10.0.2.128/25, the network of eth1: ignored',
+    six,
+  ]);
+  assert.deepEqual(about({ subnets: [near] }), [
+    `node1: its subnet ${near} overlaps ${near}, the network of eth0: ignored`,
+  ]);
+  const four = [parseCidr('10.0.3.0/24')];
+  const at = (ip: string) => ({ subnets: four, addresses: { 4: parseIp(ip) } });
+  assert.deepEqual(about(at('192.168.7.1')), [
+    "node1: its address 192.168.7.1 is this node's own: ignored in IPv4",
+  ]);
+  assert.deepEqual(about(at(self.addresses[4] ?? '')), [
+    `node1: its address ${self.addresses[4]} is this node's own: ignored in IPv4`,
+  ]);
+  const [line, ...rest] = about(at('10.0.9.1'));
+  assert.match(
+    line ?? '',
+    /^node1: its address 10\.0\.9\.1 is in a network of pods, 10\.0\..*: ignored in IPv4$/,
+  );
+  assert.deepEqual(rest, []);
+});
+
+test('nothing is computed while the host uses addresses of this node’s subnet', () => {
+  const facts = factsOf(PLAN);
+  const [subnet] = facts.self.node.subnets;
+  assert.ok(subnet);
+  const withNetwork = (cidr: string, isBridge: boolean): Facts => {
+    const networks = [{ cidr: parseCidr(cidr), use: 'the network of x0', isConnected: true, isBridge }];
+    return { ...facts, self: { ...facts.self, host: { addresses: [], networks } } };
+  };
+  assert.throws(
+    () => composedState(withNetwork('10.0.0.0/8', true)),
+    /overlaps 10\.0\.0\.0\/8, the network of x0/,
+  );
+  assert.throws(() => composedState(withNetwork('10.0.1.0/24', false)), /10\.0\.1\.0\/24/);
+  composedState(withNetwork('10.0.1.0/24', true));
+  composedState(withNetwork('172.17.0.0/16', true));
 });
 
 test('two peers that claim one subnet: the first wins, the other is reported', () => {

@@ -1,3 +1,4 @@
+import type { Host } from '../../cluster/host.ts';
 import { type PerFamily, perFamily, type Underlay } from '../../cluster/node.ts';
 import { codeOf, FlatnetError } from '../../error.ts';
 import { FAMILIES, type Family, familyOf, isIp } from '../../ip/address.ts';
@@ -9,6 +10,7 @@ import { type Route, RT_TABLE_MAIN, routeDump } from '../../linux/route.ts';
 import { readSysctl } from '../../linux/sysctl.ts';
 import type { Problem } from '../../problem.ts';
 import { reachableBy } from './addresses.ts';
+import { hostOf } from './host.ts';
 import type { DeviceMtu } from './path-mtu.ts';
 
 /** An interface of the node with the addresses at which peers could reach it, best first. */
@@ -25,8 +27,11 @@ export type Interfaces = {
   readonly byDefault: PerFamily<string>;
 };
 
-/** Also holds the device MTUs that limit paths, by interface index. */
-export type ReadInterfaces = Interfaces & { readonly mtus: ReadonlyMap<number, DeviceMtu> };
+/** Also holds the device MTUs that limit paths, by interface index, and all that the host uses. */
+export type ReadInterfaces = Interfaces & {
+  readonly mtus: ReadonlyMap<number, DeviceMtu>;
+  readonly host: Host;
+};
 
 export type UnderlayRequest = {
   /** An interface by name, or by one of its addresses. */
@@ -131,11 +136,14 @@ export function isPodDevice(name: string): boolean {
 
 /** Reads the node's interfaces, like `ip link`, `ip address` and `ip route show default` together. */
 export async function readInterfaces(netlink: NetlinkSocket): Promise<ReadInterfaces> {
-  const links = (await netlink.dump(linkDump())).filter(({ name }) => !isPodDevice(name));
+  const all = await netlink.dump(linkDump());
+  const links = all.filter(({ name }) => !isPodDevice(name));
   const addresses = await netlink.dump(addressDump());
   const byDefault: { [F in Family]?: string } = {};
+  const known: Route[] = [];
   for (const family of FAMILIES) {
     const routes = await netlink.dump(routeDump({ family, table: RT_TABLE_MAIN }));
+    known.push(...routes);
     const [best] = routes
       .filter((route) => lengthOf(route.dst) === 0 && deviceOf(route) !== undefined)
       .sort((a, b) => (a.metric ?? 0) - (b.metric ?? 0));
@@ -149,6 +157,7 @@ export async function readInterfaces(netlink: NetlinkSocket): Promise<ReadInterf
       mtu,
       addresses: reachableBy(addresses.filter(({ dev }) => dev === index)),
     })),
+    host: hostOf({ links: all, addresses, routes: known, isPodDevice }),
     mtus: new Map(links.map(({ index, name, mtu }) => [index, { mtu, mtu6: mtu6Of(name) ?? mtu }])),
   };
 }

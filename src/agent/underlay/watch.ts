@@ -2,6 +2,7 @@ import { isDeepStrictEqual } from 'node:util';
 import { Latest } from '../../async/latest.ts';
 import { aborted } from '../../async/pause.ts';
 import { Queue } from '../../async/queue.ts';
+import type { Host } from '../../cluster/host.ts';
 import type { Node, Underlay } from '../../cluster/node.ts';
 import { codeOf, FlatnetError, messageOf } from '../../error.ts';
 import { familyOf, type Ip, isLinkLocal } from '../../ip/address.ts';
@@ -44,6 +45,8 @@ export type UnderlayWatchOptions = {
   readonly node: string;
   readonly log: Log;
   readonly onChange: (underlay: Underlay) => void;
+  /** Called before `onChange`, and whenever something else on the host has changed. */
+  readonly onHost: (host: Host) => void;
   /** No underlay can be chosen. */
   readonly onFailure: (reason: string) => void;
 };
@@ -63,6 +66,7 @@ export class UnderlayWatch implements Disposable {
   /** As read, before the paths to the peers are considered. */
   #chosen: Underlay | undefined;
   #reported: Underlay | undefined;
+  #host: Host | undefined;
   #lastWarning = '';
   #problems: readonly Problem[] = [];
   #gather = GATHER;
@@ -138,6 +142,10 @@ export class UnderlayWatch implements Disposable {
 
   async #scan(): Promise<void> {
     const interfaces = await readInterfaces(this.#netlink);
+    if (!isDeepStrictEqual(interfaces.host, this.#host)) {
+      this.#host = interfaces.host;
+      this.#options.onHost(interfaces.host);
+    }
     try {
       const now = chooseUnderlay(interfaces, this.#options.request);
       this.#chosen = withoutGaps(now, this.#chosen);

@@ -63,6 +63,7 @@ function configProblems(state: ClusterState, config: string): Problem[] {
 /** A claim to a subnet or block that does not count. */
 function refusal(key: string, reason: string): Problem {
   return {
+    id: 'subnet-claim-refused',
     severity: 'warning',
     what: `${excerpt(key, KEY_LENGTH)} is ignored`,
     cause: excerpt(reason),

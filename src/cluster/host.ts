@@ -1,0 +1,24 @@
+import type { Ip } from '../ip/address.ts';
+import type { Cidr } from '../ip/cidr.ts';
+
+/** What a node's host uses apart from the pod network. */
+export type Host = {
+  /** Of its interfaces. */
+  readonly addresses: readonly Ip[];
+  readonly networks: readonly HostNetwork[];
+};
+
+/** A network to which the host sends packets by itself. */
+export type HostNetwork = {
+  readonly cidr: Cidr;
+  /** For people: `the network of eth0`. */
+  readonly use: string;
+  /** What an interface is connected to; otherwise a route leads there. */
+  readonly isConnected: boolean;
+  /** Connected by a bridge: another plugin may keep this node's own pods there. */
+  readonly isBridge?: boolean;
+  /** The gateway of a route that nobody signs (protocol boot): flannel's routes to other nodes look alike. */
+  readonly unsignedVia?: Ip;
+};
+
+export const NO_HOST: Host = { addresses: [], networks: [] };

@@ -1,0 +1,58 @@
+import { FAMILIES } from '../ip/address.ts';
+import { type Cidr, contains, overlaps } from '../ip/cidr.ts';
+import type { Host, HostNetwork } from './host.ts';
+import type { Network } from './network.ts';
+import type { Node } from './node.ts';
+import type { Resources } from './resources.ts';
+
+/** Two uses of the same addresses. */
+export type Overlap = { readonly cidr: Cidr; readonly other: Cidr; readonly use: string };
+
+/** The facts that an overlap is judged by. `subnets`: this node's own. */
+export type OverlapFacts = {
+  readonly host: Host;
+  readonly network: Network;
+  readonly resources: Resources;
+  readonly nodes: readonly Node[];
+  readonly subnets: readonly Cidr[];
+};
+
+/**
+ * Returns a network that pods' addresses come from and that the host, or the cluster's Services, use as well.
+ * A wider route is none: pods' routes are more specific, as corporate ones like 10.0.0.0/8 expect. Nor is
+ * a route to pods, whoever learnt it.
+ */
+export function overlapWithHost(facts: OverlapFacts): Overlap | undefined {
+  const { host, network, resources, nodes, subnets } = facts;
+  const members = new Set(nodes.flatMap(({ addresses }) => Object.values(addresses)));
+  const isToPods = ({ cidr, isConnected, isBridge, unsignedVia }: HostNetwork): boolean => {
+    if (isConnected) return (isBridge ?? false) && subnets.some((subnet) => contains(subnet, cidr));
+    if (unsignedVia !== undefined && members.has(unsignedVia)) return true;
+    return nodes.some((node) => node.subnets.some((subnet) => contains(subnet, cidr)));
+  };
+  for (const pool of podPools(network, resources)) {
+    const taken = host.networks.find(
+      (other) =>
+        (other.isConnected ? overlaps(pool, other.cidr) : contains(pool, other.cidr)) && !isToPods(other),
+    );
+    if (taken) return { cidr: pool, other: taken.cidr, use: taken.use };
+    const services = resources.bgpConfiguration.serviceCidrs.find((other) => overlaps(pool, other));
+    if (services) return { cidr: pool, other: services, use: 'a network of Services' };
+  }
+  return undefined;
+}
+
+/** Returns what the host uses of a node's subnet; undefined if nothing. */
+export function takenByHost({ networks }: Host, subnet: Cidr): HostNetwork | undefined {
+  return networks.find(({ cidr, isConnected }) => isConnected && overlaps(cidr, subnet));
+}
+
+/**
+ * The networks that pods' addresses come from. A disabled pool gives out none: it may describe the nodes' own
+ * network, to exempt it from NAT.
+ */
+export function podPools(network: Network, resources: Resources): readonly Cidr[] {
+  if (network.addresses === 'blocks')
+    return resources.ipPools.filter(({ disabled }) => !disabled).map(({ cidr }) => cidr);
+  return FAMILIES.flatMap((family) => network.pools[family]?.cidr ?? []);
+}
