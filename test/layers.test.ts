@@ -56,10 +56,11 @@ const MAY_IMPORT: Readonly<Record<string, string>> = {
   runtime: 'cluster cni ip linux',
   lab: 'agent backends cluster companions ip ipam lab linux',
   'lab/record': 'agent cluster linux',
-  'lab/machine': 'agent cluster ip lab/record linux store/open.ts store/ports cni/shim',
+  'lab/machine':
+    'agent backends cluster companions ip lab/record linux state/link-types store/open.ts store/ports cni/shim',
   'lab/bgp': 'agent cluster companions ip lab/machine lab/record linux',
   'lab/pods': 'cluster cni ip lab/machine lab/record linux runtime',
-  'lab/inspect': 'agent cluster ip ipam lab/bgp lab/machine lab/pods lab/record linux store/ports',
+  'lab/inspect': 'agent cluster companions ip ipam lab/bgp lab/machine lab/pods lab/record linux store/ports',
   cli: 'agent cli cluster companions ip ipam lab runtime store/embedded store/ports',
   'cli/shared': 'agent cluster ipam lab store/open.ts store/ports',
 };

@@ -121,6 +121,14 @@ export type CompanionKind<C extends Companion = Companion> = {
   handlers?(running: () => C | undefined): Handlers;
 };
 
+/** How many sessions with other nodes are established, of how many expected. */
+export type Sessions = {
+  readonly established: number;
+  readonly expected: number;
+  /** The missing ones, as text. */
+  readonly missing: readonly string[];
+};
+
 /** A registered kind of companion, loaded only where needed. */
 export type RegisteredCompanion = {
   /** The backend's `type`. */
@@ -130,4 +138,6 @@ export type RegisteredCompanion = {
   /** Its operations of the local API. */
   readonly operations?: readonly string[];
   readonly load: () => Promise<CompanionKind>;
+  /** Throws if a program that it runs is not installed, or too old. */
+  readonly requirePrograms?: () => Promise<unknown>;
 };

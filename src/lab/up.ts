@@ -1,19 +1,20 @@
 import { forEachLimited } from '../async/each.ts';
 import { configuredBackend } from '../backends/registry.ts';
 import { type Network, networkToNetConf } from '../cluster/network.ts';
-import { installedVersion } from '../companions/bird/daemon/program.ts';
+import { COMPANIONS } from '../companions/registry.ts';
 import { FlatnetError, messageOf } from '../error.ts';
 import type { Family } from '../ip/address.ts';
 import { listNetns } from '../linux/netns.ts';
 import { bgpResources } from './bgp/plan.ts';
-import { sessionsEstablished } from './bgp/sessions.ts';
+import { checkTopology } from './bgp/topology.ts';
 import { requireTor, startTors } from './bgp/tor.ts';
 import { familiesOf } from './bgp/tor-config.ts';
 import { down } from './down.ts';
 import { agentReady, startAgent } from './machine/agent.ts';
-import { requireKernel, usesIpip } from './machine/kernel-features.ts';
+import { requireKernel } from './machine/kernel-features.ts';
 import { enterMachine } from './machine/limits.ts';
 import { requirePlugins } from './machine/programs.ts';
+import { sessionsEstablished, sessionsOfLab } from './machine/sessions.ts';
 import { publishNetwork, publishResources, startStore } from './machine/store.ts';
 import { createNode, createTors, createUnderlay, kernelFamilies } from './machine/underlay.ts';
 import { MAX_NODES, MAX_SUBNETS, subnetOfNode } from './machine/underlay-plan.ts';
@@ -57,7 +58,7 @@ export async function up(options: UpOptions): Promise<Lab> {
   requireRoot();
   requireFamilies(network);
   requirePlugins();
-  if (network.backend.type === 'bgp') await installedVersion('bird');
+  await COMPANIONS.find(({ backend }) => backend === network.backend.type)?.requirePrograms?.();
   if (bgp.tor) await requireTor(bgp.tor);
   return withLock(name, async () => {
     refuseExisting(name);
@@ -107,7 +108,8 @@ async function build(
     await agentReady(lab, node.name, signal);
     progress(`agents: ${++ready} of ${nodes.length} ready`);
   });
-  if (network.backend.type === 'bgp') progress('BGP sessions');
+  const sessions = sessionsOfLab(lab);
+  if (sessions) progress(`${sessions.name} sessions`);
   const names = nodes.map(({ name }) => name);
   await sessionsEstablished(lab, names, signal);
 }
@@ -149,31 +151,6 @@ function checkCount(option: string, value: number, most: number): void {
     code: 'USAGE',
     object: option,
   });
-}
-
-/** Throws USAGE for reflectors or routers that would have no effect or break the lab. */
-function checkTopology({ network, nodes, bgp = {} }: UpOptions): void {
-  const { reflectors = 0, tor } = bgp;
-  const refuse = (object: string, text: string, fix: string): never => {
-    throw new FlatnetError(text, { code: 'USAGE', object, fix });
-  };
-  if (reflectors === 0 && tor === undefined) return;
-  const object = tor ? '--tor' : '--reflectors';
-  if (network.backend.type !== 'bgp') {
-    refuse(object, `needs BGP, but the backend is ${network.backend.type}`, 'add --preset calico-bgp');
-  }
-  if (reflectors > nodes) refuse(object, `${reflectors} of ${nodes} nodes`, 'choose fewer, or more --nodes');
-  if (!tor) return;
-  if (reflectors > 0) {
-    refuse(object, 'gives each rack its own AS, but reflectors serve a single AS', 'drop --reflectors');
-  }
-  if (usesIpip(network)) {
-    refuse(
-      object,
-      'adds routers for pods’ own packets, but IPIP would hide these from them',
-      'use --preset calico-bgp',
-    );
-  }
 }
 
 function refuseExisting(name: string): void {

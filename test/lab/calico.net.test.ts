@@ -13,7 +13,7 @@ const NOTHING = { namespaces: [], processes: [], files: [], links: [], mounts: [
 type Pair = { readonly reached: boolean; readonly ownSource?: boolean };
 type Pod = { readonly name: string; readonly node: string; readonly addresses: readonly string[] };
 type Status = {
-  readonly nodes: readonly { name: string; bgp: { established: number; expected: number } }[];
+  readonly nodes: readonly { name: string; sessions: { established: number; expected: number } }[];
   readonly blocks: readonly { cidr: string; node: string; used: number }[];
   readonly pods: readonly Pod[];
   readonly problems: readonly string[];
@@ -86,7 +86,7 @@ test('a ping between two nodes takes the path that Calico documents, with a sing
   const { blocks, pods, nodes, problems } = await lab.json<Status>('status');
   assert.deepEqual(problems, []);
   assert.deepEqual(
-    nodes.map(({ bgp }) => `${bgp.established}/${bgp.expected}`),
+    nodes.map(({ sessions }) => `${sessions.established}/${sessions.expected}`),
     ['2/2', '2/2', '2/2'],
   );
   const addressOf = (name: string): string => pods.find((pod) => pod.name === name)?.addresses[0] ?? '';
@@ -156,7 +156,7 @@ test('with two route reflectors, nodes can be added and deleted without leaving 
   await lab.ok('up', '--preset', 'calico-bgp', '--nodes', '4', '--reflectors', '2');
   await podsOn(lab, 1, 2, 3, 4);
   const sessions = async (): Promise<number[]> =>
-    (await lab.json<Status>('status')).nodes.map(({ bgp }) => bgp.established);
+    (await lab.json<Status>('status')).nodes.map(({ sessions }) => sessions.established);
   assert.deepEqual(await sessions(), [3, 3, 2, 2], 'N·R sessions and no mesh');
   assert.match(await cli('get', 'nodes', '--lab', lab.name), /node1 .*244\.0\.0\.1/);
   assert.match(await cli('get', 'bgppeers', '--lab', lab.name), /route-reflectors/);

@@ -1,4 +1,5 @@
-import type { BgpStatus, SessionStatus } from '../../companions/bird/status/status.ts';
+import { isEstablished } from '../../companions/bird/status/sessions.ts';
+import type { BgpStatus } from '../../companions/bird/status/status.ts';
 import { FAMILIES } from '../../ip/address.ts';
 import { type AgentSocketOptions, agentSocketOptions, askSelected } from '../shared/agent-socket.ts';
 import { newCommand } from '../shared/commands.ts';
@@ -13,12 +14,8 @@ export const command = agentSocketOptions(
 ).action(async (options: AgentSocketOptions) => {
   const status = await askSelected(options, { op: 'bgp-status' });
   print(status, options.json, statusText);
-  if (status.warnings.length > 0 || !status.sessions.every(established)) throw new Exit(EXIT.failed);
+  if (status.warnings.length > 0 || !status.sessions.every(isEstablished)) throw new Exit(EXIT.failed);
 });
-
-function established({ state, info }: SessionStatus): boolean {
-  return state === 'up' && info.startsWith('Established');
-}
 
 /** Like `calicoctl node status`. */
 export function statusText({ daemon, sessions, warnings }: BgpStatus): string {

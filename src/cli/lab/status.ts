@@ -36,9 +36,8 @@ function describe(status: LabStatus): string {
 
 type Column = readonly [heading: string, cell: (node: NodeStatus) => Cell];
 
-/** Blocks have their own table below; BGP adds a column for sessions. */
-function nodeTable({ nodes, addresses, families }: LabStatus): string {
-  const hasBgp = nodes.some(({ bgp }) => bgp !== undefined);
+/** Blocks have their own table below; sessions, as of BGP, add a column. */
+function nodeTable({ nodes, addresses, families, sessions }: LabStatus): string {
   const columns: Column[] = [
     ['NODE', ({ name }) => name],
     ['AGENT', ({ agent }) => paint(agent === 'ready' ? 'green' : 'red', agent)],
@@ -46,7 +45,7 @@ function nodeTable({ nodes, addresses, families }: LabStatus): string {
     ['UNDERLAY', ({ status }) => (status ? underlay(status, families) : '-')],
     ['MTU', ({ status }) => (status ? `${status.mtu}` : '-')],
     ['PEERS', ({ status }) => (status ? `${status.peers}` : '-')],
-    ...(hasBgp ? [['BGP', sessions] as const] : []),
+    ...(sessions === undefined ? [] : [[sessions, established] as const]),
     ['PODS', ({ pods }) => `${pods}`],
     ['NETNS', ({ netns }) => netns],
   ];
@@ -57,9 +56,10 @@ function nodeTable({ nodes, addresses, families }: LabStatus): string {
 }
 
 /** Established sessions out of those expected. */
-function sessions({ bgp }: NodeStatus): Cell {
-  if (!bgp) return '-';
-  return paint(bgp.established === bgp.expected ? 'green' : 'red', `${bgp.established}/${bgp.expected}`);
+function established({ sessions }: NodeStatus): Cell {
+  if (!sessions) return '-';
+  const { established, expected } = sessions;
+  return paint(established === expected ? 'green' : 'red', `${established}/${expected}`);
 }
 
 /** The addresses that peers use, only of the pods' families so that the table fits 80 columns. */

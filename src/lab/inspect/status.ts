@@ -1,15 +1,17 @@
 import type { AgentStatus } from '../../agent/status.ts';
 import type { Network } from '../../cluster/network.ts';
+import type { Sessions } from '../../companions/companion.ts';
+import type { WithSessions } from '../../companions/registry.ts';
 import { messageOf } from '../../error.ts';
 import type { Family } from '../../ip/address.ts';
 import { type BlockUsage, usage } from '../../ipam/blocks/usage.ts';
 import { listNetns } from '../../linux/netns.ts';
 import { problemText } from '../../problem.ts';
 import type { Member } from '../../store/ports/membership.ts';
-import { type Sessions, sessionsOfNode } from '../bgp/sessions.ts';
 import { torProblems } from '../bgp/tor.ts';
 import { familiesOf } from '../bgp/tor-config.ts';
 import { agentProcess, agentStatus } from '../machine/agent.ts';
+import { sessionsOfLab, sessionsOfNode } from '../machine/sessions.ts';
 import { storeProcess, withStore } from '../machine/store.ts';
 import { fullName, type PodStatus, podStatus, readPods } from '../pods/record.ts';
 import { plan } from '../pods/workloads.ts';
@@ -25,8 +27,8 @@ export type NodeStatus = {
   readonly pods: number;
   /** The agent's own report, if it answers. */
   readonly status?: AgentStatus;
-  /** If the backend is BGP and BIRD answers. */
-  readonly bgp?: Sessions;
+  /** If the nodes have sessions (with BGP) and the program that holds them answers. */
+  readonly sessions?: Sessions;
 };
 
 export type LabStatus = {
@@ -39,6 +41,8 @@ export type LabStatus = {
   readonly blocks: readonly BlockUsage[];
   /** The pods' address families. */
   readonly families: readonly Family[];
+  /** What the nodes' sessions are called, if they have any: `BGP`. */
+  readonly sessions?: string;
   readonly pods: readonly PodStatus[];
   /** Problems, as text. Empty if there are none. */
   readonly problems: readonly string[];
@@ -53,7 +57,8 @@ export async function labStatus(lab: Lab): Promise<LabStatus> {
     problems.push(
       `the store is not running: agents keep working with what they know but learn nothing new: flatnet lab store start${labFlag(lab.name)}`,
     );
-  const { addresses, backend } = lab.network;
+  const { addresses } = lab.network;
+  const sessions = sessionsOfLab(lab);
   const hasBlocks = addresses === 'blocks';
   const [nodes, leases, blocks] = await Promise.all([
     Promise.all(lab.nodes.map((node) => nodeStatus(lab, node, pods))),
@@ -63,7 +68,7 @@ export async function labStatus(lab: Lab): Promise<LabStatus> {
   const namespaces = listNetns();
   for (const node of nodes) {
     problems.push(...nodeProblems(lab, node, namespaces));
-    if (backend.type === 'bgp') problems.push(...bgpProblems(node));
+    if (sessions) problems.push(...sessionProblems(node, sessions));
   }
   problems.push(...torProblems(lab));
   for (const pod of pods) problems.push(...podProblems(lab, pod));
@@ -80,6 +85,7 @@ export async function labStatus(lab: Lab): Promise<LabStatus> {
     leases,
     blocks,
     families: familiesOf(lab.network),
+    ...(sessions && { sessions: sessions.name }),
     pods,
     problems,
   };
@@ -92,7 +98,7 @@ async function nodeStatus(
 ): Promise<NodeStatus> {
   const runs = agentProcess(lab, name) !== undefined;
   const status = await agentStatus(lab, name);
-  const bgp = status && (await sessionsOfNode(lab, name));
+  const sessions = status && (await sessionsOfNode(lab, name));
   return {
     name,
     netns: netnsOf(lab.name, name),
@@ -100,7 +106,7 @@ async function nodeStatus(
     agent: !runs ? 'stopped' : !status ? 'silent' : status.ready ? 'ready' : 'not ready',
     pods: pods.filter((pod) => pod.node === name).length,
     ...(status ? { status } : {}),
-    ...(bgp ? { bgp } : {}),
+    ...(sessions ? { sessions } : {}),
   };
 }
 
@@ -148,10 +154,13 @@ function nodeProblems(
   return problems;
 }
 
-function bgpProblems({ name, status, bgp }: NodeStatus): string[] {
+function sessionProblems(
+  { name, status, sessions }: NodeStatus,
+  { name: kind, program }: WithSessions,
+): string[] {
   if (!status) return [];
-  if (!bgp) return [`${name}: BIRD does not answer`];
-  return bgp.missing.map((text) => `${name}: no BGP session with ${text}`);
+  if (!sessions) return [`${name}: ${program} does not answer`];
+  return sessions.missing.map((text) => `${name}: no ${kind} session with ${text}`);
 }
 
 function podProblems(lab: Lab, pod: PodStatus): string[] {

@@ -1,21 +1,17 @@
+import { configuredBackend } from '../../backends/registry.ts';
+import { collect, decode } from '../../cluster/calico/decode.ts';
 import { defaultPools } from '../../cluster/calico/default-pools.ts';
 import type { Network } from '../../cluster/network.ts';
+import type { Self } from '../../cluster/node.ts';
+import type { Resources } from '../../cluster/resources.ts';
 import { FlatnetError, messageOf } from '../../error.ts';
-import { parseIp } from '../../ip/address.ts';
+import { FAMILIES, parseIp } from '../../ip/address.ts';
+import { cidrOf } from '../../ip/cidr.ts';
 import { type LinkSpec, linkAdd } from '../../linux/link/link.ts';
 import { NETLINK_ROUTE, NetlinkSocket } from '../../linux/netlink/socket.ts';
 import { createNetns, deleteNetns } from '../../linux/netns.ts';
-
-const VXLAN: LinkSpec = {
-  name: 'vxlan0',
-  data: { kind: 'vxlan', id: 1, local: parseIp('127.0.0.1'), port: 8472 },
-};
-
-/** Its endpoints distinguish it from `tunl0`, which the module creates without any. */
-const IPIP: LinkSpec = {
-  name: 'ipip0',
-  data: { kind: 'ipip', local: parseIp('127.0.0.1'), remote: parseIp('127.0.0.2') },
-};
+import type { LinkType } from '../../state/link-types/link-type.ts';
+import { type CreatedLink, linkTypeOf } from '../../state/link-types/registry.ts';
 
 /** Alternatives to each feature. */
 const INSTEAD: Readonly<Record<string, string>> = {
@@ -28,12 +24,10 @@ const INSTEAD: Readonly<Record<string, string>> = {
  * the kind that the kernel lacks, or the capability that this process lacks.
  */
 export function requireKernel(network: Network, lab: string): void {
-  const { type } = network.backend;
   const specs: LinkSpec[] = [
     { name: 'bridge0', data: { kind: 'bridge' } },
     { name: 'veth0', data: { kind: 'veth', peer: { name: 'veth1' } } },
-    ...(type === 'vxlan' ? [VXLAN] : []),
-    ...(type === 'bgp' && usesIpip(network) ? [IPIP] : []),
+    ...tunnelTypes(network).map(({ type, sample }) => ({ name: `${type}0`, data: sample })),
   ];
   // The name makes it part of the lab: `down` removes it if this process is killed.
   const probe = `${lab}.probe`;
@@ -53,11 +47,31 @@ export function requireKernel(network: Network, lab: string): void {
   }
 }
 
-/** Whether the pools that the agents create from this network use IPIP. */
-export function usesIpip(network: Network): boolean {
-  return (
-    network.addresses === 'blocks' && defaultPools(network).some(({ spec }) => spec.ipipMode !== 'Never')
-  );
+/** The types of tunnel that the nodes of this network make for one another. */
+export function tunnelTypes(network: Network): readonly LinkType<CreatedLink>[] {
+  const { backend, options } = configuredBackend(network, initialResources(network));
+  const self = sampleNode(network);
+  const links = FAMILIES.flatMap((family) => {
+    const cidr = network.pools[family]?.cidr;
+    return cidr === undefined ? [] : backend.device(self, options, family, cidr);
+  }).flatMap((item) => (item.kind === 'link' && item.link.type !== 'existing' ? [item.link] : []));
+  return [...new Set(links.map(linkTypeOf))];
+}
+
+/** What the agents of a new network find in the store: the pools that they create themselves. */
+function initialResources(network: Network): Resources {
+  const pools = network.addresses === 'blocks' ? defaultPools(network) : [];
+  return collect(pools.map((document) => decode(document)));
+}
+
+/** Any node of a lab, with the first subnets of the network. */
+function sampleNode({ pools }: Network): Self {
+  const subnets = Object.values(pools).map((pool) => cidrOf(pool.subnetMin, pool.subnetLength));
+  const addresses = { 4: parseIp('172.30.0.11'), 6: parseIp('fd77::11') };
+  return {
+    node: { name: 'node1', subnets, addresses, labels: {}, backend: { type: '', data: {} } },
+    underlay: { dev: 'eth0', mtu: 1500, addresses, onLink: [] },
+  };
 }
 
 const FORBIDDEN = ['EPERM', 'EACCES'];

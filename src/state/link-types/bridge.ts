@@ -6,6 +6,7 @@ export type BridgeLink = { readonly type: 'bridge'; readonly stp?: true; readonl
 
 export const bridge: LinkType<BridgeLink> = {
   type: 'bridge',
+  sample: { kind: 'bridge' },
   read: ({ stp, vlanFiltering }: Bridge) => ({
     type: 'bridge',
     ...(stp && { stp }),

@@ -1,4 +1,4 @@
-import type { Ip } from '../../ip/address.ts';
+import { type Ip, parseIp } from '../../ip/address.ts';
 import type { Ipip } from '../../linux/link/ipip.ts';
 import { words } from '../kind.ts';
 import type { LinkType } from './link-type.ts';
@@ -11,6 +11,8 @@ export type IpipLink = { readonly type: 'ipip'; readonly local?: Ip; readonly re
 
 export const ipip: LinkType<IpipLink> = {
   type: 'ipip',
+  // Its endpoints distinguish it from `tunl0`.
+  sample: { kind: 'ipip', local: parseIp('127.0.0.1'), remote: parseIp('127.0.0.2') },
   read: ({ local, remote }: Ipip) => ({
     type: 'ipip',
     ...(local !== undefined && { local }),

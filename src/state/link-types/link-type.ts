@@ -9,6 +9,8 @@ import type { Index, NameOf } from '../protocols/rtnetlink.ts';
  */
 export interface LinkType<L extends { readonly type: string }> {
   readonly type: L['type'];
+  /** A device of the type that fits into any namespace: a kernel that lacks the type refuses it. */
+  readonly sample: LinkData;
   /** Converts rtnetlink's description of the device; `data` is of the same type. */
   read(data: LinkData, nameOf: NameOf): L;
   /** The description from which rtnetlink creates the device. */

@@ -23,6 +23,7 @@ const NO_IP: Ip = parseIp('0.0.0.0');
 
 export const vxlan: LinkType<VxlanLink> = {
   type: 'vxlan',
+  sample: { kind: 'vxlan', id: 1, local: parseIp('127.0.0.1'), port: 8472 },
   read: (data: Vxlan, nameOf) => ({
     type: 'vxlan',
     vni: data.id ?? 0,

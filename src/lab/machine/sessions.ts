@@ -1,10 +1,11 @@
 import { askAgent } from '../../agent/ask.ts';
 import type { AgentStatus } from '../../agent/status.ts';
 import { pause } from '../../async/pause.ts';
-import type { SessionStatus } from '../../companions/bird/status/status.ts';
+import type { Sessions } from '../../companions/companion.ts';
+import { COMPANIONS, type WithSessions } from '../../companions/registry.ts';
 import { FlatnetError } from '../../error.ts';
-import { agentStatus } from '../machine/agent.ts';
-import type { Lab } from '../record/lab.ts';
+import { type Lab, labFlag, readState } from '../record/lab.ts';
+import { agentStatus } from './agent.ts';
 
 /**
  * Longest wait for the next node to get all its sessions, in milliseconds: a mesh of a hundred takes minutes
@@ -12,27 +13,19 @@ import type { Lab } from '../record/lab.ts';
  */
 const PATIENCE = 180_000;
 
-/** A node's BGP sessions: how many are established, of how many expected. */
-export type Sessions = {
-  readonly established: number;
-  readonly expected: number;
-  /** The missing sessions, as text. */
-  readonly missing: readonly string[];
-};
+/** How the nodes of this lab are connected, if by sessions: with BGP, for one. */
+export function sessionsOfLab(lab: Lab): WithSessions | undefined {
+  return COMPANIONS.find(({ backend }) => backend === lab.network.backend.type)?.sessions;
+}
 
-/** Returns undefined if the agent or BIRD does not answer, or without BGP. */
+/**
+ * Returns undefined if the agent or the program that holds the sessions does not answer, or for a network
+ * without sessions.
+ */
 export async function sessionsOfNode(lab: Lab, name: string): Promise<Sessions | undefined> {
-  if (lab.network.backend.type !== 'bgp') return undefined;
+  const socket = lab.paths.node(name).agentSocket;
   try {
-    const { sessions } = await askAgent(lab.paths.node(name).agentSocket, { op: 'bgp-status' });
-    const missing = sessions.filter((each) => !isEstablished(each));
-    return {
-      established: sessions.length - missing.length,
-      expected: sessions.length,
-      missing: missing.map(({ node, address, info, state }) =>
-        [node && `${node},`, `${address}:`, info || state].filter(Boolean).join(' '),
-      ),
-    };
+    return await sessionsOfLab(lab)?.read((op) => askAgent(socket, { op }));
   } catch (error) {
     if (error instanceof FlatnetError) return undefined;
     throw error;
@@ -40,15 +33,16 @@ export async function sessionsOfNode(lab: Lab, name: string): Promise<Sessions |
 }
 
 /**
- * Resolves when these nodes know all others and all their sessions are up; at once without BGP. Throws
- * TIMEOUT naming a missing session.
+ * Resolves when these nodes know all others and all their sessions are up; at once for a network without
+ * sessions. Throws TIMEOUT naming a missing session.
  */
 export async function sessionsEstablished(
   lab: Lab,
   names: readonly string[],
   signal?: AbortSignal,
 ): Promise<void> {
-  if (lab.network.backend.type !== 'bgp') return;
+  const wanted = sessionsOfLab(lab);
+  if (!wanted) return;
   let deadline = performance.now() + PATIENCE;
   const waiting = new Set(names);
   let reason = '';
@@ -56,7 +50,7 @@ export async function sessionsEstablished(
     for (const name of waiting) {
       signal?.throwIfAborted();
       const [status, sessions] = await Promise.all([agentStatus(lab, name), sessionsOfNode(lab, name)]);
-      const lack = lacking(status, sessions, lab.nodes.length - 1);
+      const lack = lacking(status, sessions, otherNodes(lab), wanted);
       if (lack === undefined) {
         waiting.delete(name);
         deadline = performance.now() + PATIENCE;
@@ -65,12 +59,12 @@ export async function sessionsEstablished(
     if (waiting.size === 0) return;
     if (performance.now() > deadline) {
       throw new FlatnetError(
-        `BGP sessions are missing, and none came up for ${PATIENCE / 1000} s: ${reason}`,
+        `${wanted.name} sessions are missing, and none came up for ${PATIENCE / 1000} s: ${reason}`,
         {
           code: 'TIMEOUT',
           operation: 'lab up',
           object: `lab ${lab.name}`,
-          fix: `see flatnet bgp status --lab ${lab.name} (after a failed up only with --keep)`,
+          fix: `see flatnet lab status${labFlag(lab.name)} (after a failed up only with --keep)`,
         },
       );
     }
@@ -78,17 +72,19 @@ export async function sessionsEstablished(
   }
 }
 
+/** How many nodes each should know. Other commands may add or delete some meanwhile. */
+function otherNodes(lab: Lab): number {
+  return (readState(lab.name) ?? lab).nodes.length - 1;
+}
+
 /** Describes what a node is still waiting for; undefined if nothing. */
 function lacking(
   status: AgentStatus | undefined,
   sessions: Sessions | undefined,
   others: number,
+  { program }: WithSessions,
 ): string | undefined {
   if (!status) return 'the agent does not answer';
   if (status.peers < others) return 'does not know all nodes';
-  return sessions ? sessions.missing[0] : 'BIRD does not answer';
-}
-
-function isEstablished({ state, info }: SessionStatus): boolean {
-  return state === 'up' && info.startsWith('Established');
+  return sessions ? sessions.missing[0] : `${program} does not answer`;
 }
