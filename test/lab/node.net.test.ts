@@ -94,6 +94,20 @@ spec:
   assert.deepEqual(traces(lab.name), NOTHING);
 });
 
+test('a node cannot be deleted while the store is stopped, and can afterwards', {
+  skip: CANNOT,
+}, async (t) => {
+  const lab = new TestLab(t, 'q');
+  await lab.ok('up', '--nodes', '2');
+  await lab.ok('store', 'stop');
+  const { status, stderr } = await lab.run('node', 'delete', 'node2');
+  assert.equal(status, 1);
+  assert.match(stderr, /the store is not running; start it: flatnet lab store start --lab /);
+  await lab.ok('store', 'start');
+  await lab.ok('node', 'delete', 'node2');
+  assert.deepEqual(remains(lab, 'node2'), []);
+});
+
 for (const [what, ...command] of [
   ['start', 'node', 'start', 'node1'],
   ['restart', 'node', 'restart', 'node1'],

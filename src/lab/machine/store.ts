@@ -7,7 +7,7 @@ import { SILENT } from '../../log.ts';
 import { openStore } from '../../store/open.ts';
 import type { Store } from '../../store/ports/store.ts';
 import { lastLines, writeJson } from '../record/files.ts';
-import { type Lab, labEnvironment, readProcess } from '../record/lab.ts';
+import { type Lab, labEnvironment, labFlag, readProcess } from '../record/lab.ts';
 import { flatnetProgram } from './programs.ts';
 
 /** Timeout in milliseconds. It can be long, because a store that exits is noticed at once. */
@@ -76,6 +76,14 @@ export async function withStore<T>(lab: Lab, work: (store: Store) => Promise<T>)
   const store = openStore({ endpoints: [storeEndpoint(lab)] }, SILENT);
   try {
     return await work(store);
+  } catch (error) {
+    if (codeOf(error) !== 'STORE_UNAVAILABLE' || storeProcess(lab)) throw error;
+    throw new FlatnetError('the store is not running', {
+      code: 'STORE_UNAVAILABLE',
+      object: `lab ${lab.name}`,
+      fix: `start it: flatnet lab store start${labFlag(lab.name)}`,
+      cause: error,
+    });
   } finally {
     store.close();
   }
