@@ -4,6 +4,7 @@
 export const PROBLEM_IDS = [
   'another-node-has-our-subnets',
   'bgp-incomplete',
+  'block-unreachable',
   'companion-not-ready',
   'family-unusable',
   'firewall-drops-pods',
@@ -27,6 +28,7 @@ export const PROBLEM_IDS = [
   'pod-record-unreadable',
   'pods-network-in-use',
   'pods-outside-pools',
+  'route-in-the-way',
   'store-key-ignored',
   'store-lost-data',
   'store-unreachable',

@@ -7,6 +7,7 @@ import type { LinkItem } from '../../state/kinds/link.ts';
 import type { ClusterFacts, Companion, CompanionContext, CompanionKind, SettledFacts } from '../companion.ts';
 import type { BgpPool } from './configuration/facts.ts';
 import { endBird } from './end.ts';
+import { type MainTable, readMainTable } from './kernel/main-table.ts';
 import { BgpSpeaker } from './speaker.ts';
 import { bgpHandlers } from './status/handlers.ts';
 import type { Bgp } from './status/status.ts';
@@ -18,7 +19,7 @@ import { Tunnel } from './tunnel/tunnel.ts';
  * they may use.
  */
 export const bird: CompanionKind<BirdCompanion> = {
-  start: async (context) => new BirdCompanion(context, await findTunnel()),
+  start: async (context) => new BirdCompanion(context, await findTunnel(), await readMainTable()),
   end: ({ folders, log }) => endBird(folders.run, log),
   handlers: (running) => bgpHandlers(() => running()?.running),
 };
@@ -27,10 +28,10 @@ class BirdCompanion implements Companion<TunnelFacts> {
   readonly #speaker: BgpSpeaker;
   readonly #tunnel: Tunnel;
 
-  constructor(context: CompanionContext, found: FoundTunnel | undefined) {
+  constructor(context: CompanionContext, found: FoundTunnel | undefined, table: MainTable) {
     const { folders, secrets, log, signal } = context;
     this.#tunnel = new Tunnel(context, found);
-    this.#speaker = new BgpSpeaker({ folder: folders.run, secrets, log, signal });
+    this.#speaker = new BgpSpeaker({ folder: folders.run, secrets, table, log, signal });
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -51,7 +52,7 @@ class BirdCompanion implements Companion<TunnelFacts> {
   }
 
   get warnings(): readonly Problem[] {
-    return this.#speaker.warnings.map((what) => ({ id: 'bgp-incomplete', severity: 'warning', what }));
+    return this.#speaker.problems;
   }
 
   learn(cluster: ClusterFacts): void {

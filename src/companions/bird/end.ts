@@ -9,7 +9,7 @@ import { withoutSessions } from './configuration/text.ts';
 import type { BirdControl } from './daemon/control.ts';
 import { BirdFiles } from './daemon/files.ts';
 import { adoptBird, runningBird } from './daemon/process.ts';
-import { kernelRoutesOfBird } from './kernel-routes.ts';
+import { kernelRoutesOfBird } from './kernel/routes-of-bird.ts';
 
 /** Time BIRD gets to withdraw its routes, and again to exit, in milliseconds. */
 const TIMEOUT = 5000;

@@ -5,10 +5,13 @@ import { pause } from '../../async/pause.ts';
 import { untilDone } from '../../async/until-done.ts';
 import { messageOf } from '../../error.ts';
 import type { Log } from '../../log.ts';
+import { type Problem, problemText } from '../../problem.ts';
 import type { BgpFacts } from './configuration/facts.ts';
 import { type BirdConfig, birdConfig } from './configuration/render.ts';
 import { Bird } from './daemon/bird.ts';
-import { routesOfBird, watchRoutesOfBird } from './kernel-routes.ts';
+import { type MainTable, readMainTable } from './kernel/main-table.ts';
+import { Paths } from './kernel/paths.ts';
+import { routesOfBird, watchRoutes } from './kernel/routes-of-bird.ts';
 import { readSecrets, type Secrets } from './secrets.ts';
 import type { Bgp } from './status/status.ts';
 
@@ -25,15 +28,21 @@ const WAKE = 200;
  * raises no reliable event.
  */
 const SECRETS = 5000;
+/** Interval between questions to BIRD about next hops it cannot reach, in milliseconds. */
+const REACH = 3000;
 
 export type BgpSpeakerOptions = {
   /** BIRD's files. */
   readonly folder: string;
   /** Passwords, as files. */
   readonly secrets: string;
+  /** The main routing table as it is now. */
+  readonly table: MainTable;
   readonly log: Log;
   readonly signal: AbortSignal;
 };
+
+export type SpeakerFacts = Omit<BgpFacts, 'secrets' | 'gateways'>;
 
 /** This node's BGP speaker: keeps a BIRD running with the configuration derived from the facts. */
 export class BgpSpeaker implements AsyncDisposable {
@@ -42,7 +51,9 @@ export class BgpSpeaker implements AsyncDisposable {
   readonly #apply: Latest<BirdConfig>;
   readonly #reload: Latest;
   readonly #reinstall: Latest;
-  #facts: Omit<BgpFacts, 'secrets'> | undefined;
+  readonly #look: Latest;
+  readonly #paths: Paths;
+  #facts: SpeakerFacts | undefined;
   #secrets: Secrets | undefined;
   #config: BirdConfig | undefined;
   #problem: string | undefined = 'BIRD is not configured yet';
@@ -51,6 +62,7 @@ export class BgpSpeaker implements AsyncDisposable {
   constructor(options: BgpSpeakerOptions) {
     const { folder, log, signal } = options;
     this.#options = options;
+    this.#paths = new Paths(options.table);
     this.#bird = new Bird({ folder, log, kernelRoutes: routesOfBird });
     this.#apply = new Latest('configure BIRD', (config, superseded) => this.#configure(config, superseded), {
       log,
@@ -66,10 +78,21 @@ export class BgpSpeaker implements AsyncDisposable {
         gather: GATHER,
       },
     );
+    this.#look = new Latest('read the routing table', () => this.#lookAtTable(), {
+      log,
+      signal,
+      gather: GATHER,
+    });
     background('watch BIRD’s routes', this.#watchRoutes(), log, signal);
     background(
       'keep BIRD awake',
       this.#every(WAKE, () => this.#wake()),
+      log,
+      signal,
+    );
+    background(
+      'watch the next hops',
+      this.#every(REACH, () => this.#checkNextHops()),
       log,
       signal,
     );
@@ -88,7 +111,13 @@ export class BgpSpeaker implements AsyncDisposable {
 
   /** The running BGP, for `flatnet bgp`; undefined before the first configuration. */
   get running(): Bgp | undefined {
-    return this.#config && { bird: this.#bird, config: { ...this.#config, warnings: this.warnings } };
+    if (!this.#config || !this.#facts) return undefined;
+    const warnings = this.problems.map(problemText);
+    return {
+      bird: this.#bird,
+      config: { ...this.#config, warnings },
+      obstacles: this.#paths.obstacles(this.#facts),
+    };
   }
 
   /** Why BGP is not running; undefined when it is. */
@@ -96,21 +125,26 @@ export class BgpSpeaker implements AsyncDisposable {
     return this.#problem;
   }
 
-  /** Configuration that could not be applied, and why BIRD is not running. */
-  get warnings(): readonly string[] {
+  /** Why BIRD is not running, what keeps packets off its routes, and what could not be configured. */
+  get problems(): readonly Problem[] {
     const { trouble } = this.#bird;
-    return trouble === undefined ? this.#warnings : [trouble, ...this.#warnings];
+    const paths = this.#facts ? this.#paths.problems(this.#facts) : [];
+    const incomplete = [...(trouble === undefined ? [] : [trouble]), ...this.#warnings];
+    return [
+      ...paths,
+      ...incomplete.map((what): Problem => ({ id: 'bgp-incomplete', severity: 'warning', what })),
+    ];
   }
 
   /**
    * Reconfigures BIRD for new facts. When BIRD rejects the configuration, the previous one stays in effect
    * and the new one is retried.
    */
-  update(facts: Omit<BgpFacts, 'secrets'>): void {
+  update(facts: SpeakerFacts): void {
     this.#facts = facts;
     this.#secrets = readSecrets(this.#options.secrets, facts.resources);
     const { secrets, warnings } = this.#secrets;
-    const config = birdConfig({ ...facts, secrets }, this.#bird.files.log);
+    const config = birdConfig({ ...facts, secrets, gateways: this.#paths.gateways }, this.#bird.files.log);
     this.#warn([...warnings, ...config.warnings]);
     const isNew = config.text !== this.#config?.text;
     // Even with the same text, the reason for a session may have changed.
@@ -146,10 +180,31 @@ export class BgpSpeaker implements AsyncDisposable {
   async #watchRoutes(): Promise<void> {
     const { signal, log } = this.#options;
     const watch = (): Promise<void> =>
-      watchRoutesOfBird(signal, () => {
-        if (this.#config) this.#reinstall.push();
+      watchRoutes(signal, {
+        lost: () => {
+          if (this.#config) this.#reinstall.push();
+        },
+        foreign: () => this.#look.push(),
       });
     await untilDone('watch BIRD’s routes', watch, { signal, log });
+  }
+
+  /** Follows the routes of others: some lead to next hops, others are in the way of BIRD's. */
+  async #lookAtTable(): Promise<void> {
+    const before = this.#facts ? this.#paths.obstacles(this.#facts) : [];
+    const changed = this.#paths.setTable(await readMainTable());
+    if (!this.#facts) return;
+    if (changed) this.update(this.#facts);
+    const now = new Set(this.#paths.obstacles(this.#facts).map(({ text }) => text));
+    // On its own, BIRD fills the place within 10 s.
+    if (before.some(({ text }) => !now.has(text))) this.#reinstall.push();
+  }
+
+  async #checkNextHops(): Promise<void> {
+    if (!this.#config) return;
+    await this.#request('look for next hops it cannot reach', async () =>
+      this.#paths.setUnreachable(await this.#bird.unreachable()),
+    );
   }
 
   /** Picks up passwords that were added, fixed or changed. */

@@ -6,7 +6,7 @@ import type { TestContext } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Node } from '../../../src/cluster/node.ts';
 import { NO_RESOURCES, type Resources } from '../../../src/cluster/resources.ts';
-import type { BgpFacts, BgpPool } from '../../../src/companions/bird/configuration/facts.ts';
+import type { BgpFacts, BgpPool, Gateway } from '../../../src/companions/bird/configuration/facts.ts';
 import { birdConfig } from '../../../src/companions/bird/configuration/render.ts';
 import { Bird } from '../../../src/companions/bird/daemon/bird.ts';
 import { parseIp } from '../../../src/ip/address.ts';
@@ -144,6 +144,7 @@ export class Cluster implements AsyncDisposable {
     { cidr: parseCidr('fd10::/16'), ipipMode: 'Never', disableBgpExport: false },
   ];
   secrets: ReadonlyMap<string, string> = new Map();
+  gateways: readonly Gateway[] = [];
   program = 'bird';
 
   constructor(t: TestContext) {
@@ -221,6 +222,7 @@ export class Cluster implements AsyncDisposable {
       pools: this.pools,
       resources: this.resources,
       secrets: this.secrets,
+      gateways: this.gateways,
     };
   }
 }

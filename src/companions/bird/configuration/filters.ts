@@ -130,12 +130,14 @@ export function filterFunctionName(filter: string, direction: Direction, family:
 /**
  * The function of a BGPFilter for one direction and family: it accepts, rejects, or leaves the decision to
  * what follows. A rule that exports everything covers only advertised routes; one of the host's own routes,
- * such as its default route, reaches peers only through a rule that names it.
+ * such as its default route, reaches peers only through a rule that names it. Nor does a rule that imports
+ * everything cover the underlay's routes.
  */
 export function filterFunction(filter: BgpFilter, direction: Direction, family: Family): string {
   const rules = rulesOf(filter, direction, family).map((rule) => {
-    const unrestricted = direction === 'export' && rule.action === 'Accept' && !namesNetworks(rule);
-    return `  ${statement(rule, unrestricted ? advertised(family) : undefined)}\n`;
+    const unrestricted = rule.action === 'Accept' && !namesNetworks(rule);
+    const besides = direction === 'export' ? advertised(family) : `!Is_underlay${family}()`;
+    return `  ${statement(rule, unrestricted ? besides : undefined)}\n`;
   });
   return `function ${filterFunctionName(filter.name, direction, family)}() {\n${rules.join('')}  return true;\n}\n`;
 }

@@ -13,6 +13,7 @@ import {
 import { routerId, routerIdWarning } from './router-id.ts';
 import type { Session } from './session.ts';
 import { sessionsOf } from './sessions.ts';
+import { underlayFunction, underlayTable } from './underlay.ts';
 
 export type BirdConfig = {
   /** The contents of bird.conf. Contains passwords. */
@@ -31,18 +32,25 @@ const LOG_BYTES = 1_000_000;
  */
 export function birdConfig(facts: BgpFacts, logFile: string): BirdConfig {
   const { sessions, warnings } = sessionsOf(facts);
-  const { resources, self } = facts;
+  const { resources, self, gateways = [] } = facts;
+  const onLink = self.underlay.onLink.toSorted();
   const { bgpConfiguration } = resources;
   const pools = facts.pools.toSorted((a, b) => (a.cidr < b.cidr ? -1 : 1));
+  // Without such a peer, a new node must not change the filters of the others.
+  const outside = sessions.some(({ node }) => node === undefined);
   const used = new Set(sessions.flatMap(({ filters }) => filters));
   const filters = resources.bgpFilters
     .filter(({ name }) => used.has(name))
     .toSorted((a, b) => (a.name < b.name ? -1 : 1));
   const parts = [
     head(routerId(self.node), logFile),
+    ...FAMILIES.map((family) => underlayTable(family, gateways)),
     ...FAMILIES.map((family) => kernelImport(family, pools)),
     KERNEL_EXPORT,
-    tunnelFunction(self.companion?.onlyReceives ? [] : pools, self.underlay.onLink.toSorted()),
+    tunnelFunction(self.companion?.onlyReceives ? [] : pools, onLink),
+    ...FAMILIES.map((family) =>
+      underlayFunction(family, { nodes: outside ? [self.node, ...facts.nodes] : [], onLink }),
+    ),
     ...FAMILIES.map((family) =>
       announceFunction(family, { pools, prefixAdvertisements: bgpConfiguration.prefixAdvertisements }),
     ),
@@ -91,7 +99,7 @@ graceful restart wait 25;
 }
 
 /**
- * Next hops resolve through direct routes; there is no router behind a pod's device or the tunnel. BIRD may
+ * Direct routes are the underlay's networks; there is no router behind a pod's device or the tunnel. BIRD may
  * sleep for up to 3 s on pending updates until one of its timers wakes it; the scan timer is the shortest. A
  * running agent wakes BIRD more often.
  */
@@ -164,13 +172,14 @@ function protocol(session: Session): string {
   const chain = (direction: Direction): string =>
     session.filters.map((name) => `${filterFunctionName(name, direction, family)}(); `).join('');
   const tunnel = family === 4 ? `Tunnel4(${outside}); ` : '';
+  const guard = outside ? `if Is_underlay${family}() then reject; ` : '';
   const internal = local.as === remote.as;
   return `protocol bgp ${session.name} {
 ${options.map((option) => `  ${option};\n`).join('')}  ipv${family} {
-    import filter { ${tunnel}${chain('import')}accept; };
+    import filter { ${tunnel}${chain('import')}${guard}accept; };
     export filter { ${chain('export')}Announce${family}(${outside}); };
     next hop ${session.nextHop};
-${session.direct ? '' : '    gateway recursive;\n'}${internal ? '    add paths on;\n' : ''}  };
+${session.direct ? '' : `    gateway recursive;\n    igp table Underlay${family};\n`}${internal ? '    add paths on;\n' : ''}  };
 }
 `;
 }

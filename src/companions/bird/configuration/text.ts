@@ -1,7 +1,12 @@
 /** A whole session block. */
 const PROTOCOL = /^protocol bgp \S+ \{\n.*?^\}\n/gms;
-/** A session's options, before its channel: BIRD can't change any of them while the session is up. */
-const OPTIONS = /^protocol bgp (\S+) \{\n(.*?)^ {2}ipv[46] \{$/gms;
+/** A session's options, and those of its channel. */
+const OPTIONS = /^protocol bgp (\S+) \{\n(.*?)^ {2}ipv[46] \{$(.*?)^ {2}\};$/gms;
+/**
+ * The options of a channel that BIRD can't change while the session is up, like all options before it
+ * (bgp_channel_reconfigure).
+ */
+const FIXED = /^ +(?:igp table|add paths) .*$/gm;
 
 /**
  * Returns the sessions in both configurations that `configure` would close and reopen. BIRD would send a
@@ -9,9 +14,19 @@ const OPTIONS = /^protocol bgp (\S+) \{\n(.*?)^ {2}ipv[46] \{$/gms;
  * (RFC 4724).
  */
 export function sessionsCut(before: string, after: string): string[] {
-  const options = new Map([...before.matchAll(OPTIONS)].map(([, name, text]) => [name, text]));
-  return [...after.matchAll(OPTIONS)].flatMap(([, name, text]) =>
-    name !== undefined && options.has(name) && options.get(name) !== text ? [name] : [],
+  const options = fixedOptions(before);
+  return [...fixedOptions(after)].flatMap(([name, text]) => {
+    const old = options.get(name);
+    return old === undefined || old === text ? [] : [name];
+  });
+}
+
+function fixedOptions(config: string): Map<string, string> {
+  return new Map(
+    [...config.matchAll(OPTIONS)].map(([, name = '', text = '', channel = '']) => [
+      name,
+      text + (channel.match(FIXED) ?? []).join(),
+    ]),
   );
 }
 

@@ -112,6 +112,12 @@ export class Bird implements AsyncDisposable {
     return readRoutes(await this.#control().request(`show route all${from}`));
   }
 
+  /** Returns the routes from peers whose next hop BIRD cannot resolve. */
+  async unreachable(): Promise<BgpRoute[]> {
+    const command = 'show route primary all where dest = RTD_UNREACHABLE && source = RTS_BGP';
+    return readRoutes(await this.#control().request(command));
+  }
+
   /**
    * Runs all routes from peers through the import filters again. Needed once `tunl0` exists: without it they
    * were refused.

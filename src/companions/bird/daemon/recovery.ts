@@ -58,7 +58,9 @@ export async function endRecovery(
       heard ??= performance.now();
       if (performance.now() - heard > MAX_UNHEARD || (await peersAreDone(control))) break;
       wanted ??= await kernelRoutes();
-      const known = new Set(readRoutes(await control.request('show route all')).map(({ net }) => net));
+      const known = new Set<string>(
+        readRoutes(await control.request('show route all')).map(({ net }) => net),
+      );
       if (wanted.every((net) => known.has(net))) break;
     }
     await pause(POLL_INTERVAL, signal);

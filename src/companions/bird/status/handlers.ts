@@ -1,13 +1,12 @@
 import { FlatnetError } from '../../../error.ts';
 import type { HandlersOf } from '../../companion.ts';
-import type { BgpRoute } from './routes.ts';
-import { type Bgp, type BgpStatus, bgpRoutes, bgpStatus } from './status.ts';
+import { type Bgp, type BgpStatus, bgpRoutes, bgpStatus, type ShownRoute } from './status.ts';
 
 /** The local API's operations on BGP. */
 export type BirdOperations = {
   readonly 'bgp-status': BgpStatus;
   /** With an optional `peer`: an address, or a node's name. */
-  readonly 'bgp-routes': { readonly routes: readonly BgpRoute[] };
+  readonly 'bgp-routes': { readonly routes: readonly ShownRoute[] };
 };
 
 /** `bgp` returns the running BGP; undefined on a node without it. */

@@ -1,8 +1,9 @@
+import type { Cidr } from '../../../ip/cidr.ts';
 import type { Reply } from '../daemon/reply.ts';
 
 /** A route in BIRD's tables, as in `show route all`. */
 export type BgpRoute = {
-  readonly net: string;
+  readonly net: Cidr;
   /** `unicast`, `blackhole`, `unreachable`. */
   readonly type: string;
   /** BIRD's protocol that the route came from: a session's name, `Kernel4`, `Direct`. */
@@ -10,6 +11,8 @@ export type BgpRoute = {
   readonly since: string;
   /** Whether it is the selected route to its network. */
   readonly best: boolean;
+  /** Whether it is selected, but the kernel holds another program's route in its place. */
+  readonly refused: boolean;
   readonly preference: number;
   readonly nextHops: readonly NextHop[];
   /** `BGP.as_path`, `BGP.next_hop`, `Kernel.source`, …, as BIRD writes them. */
@@ -18,7 +21,7 @@ export type BgpRoute = {
 
 export type NextHop = { readonly via?: string; readonly dev: string; readonly onLink: boolean };
 
-const FIRST = /^(\S*)\s+(\S+) \[(\S+) (\d{4}-\d\d-\d\d \d\d:\d\d:\d\d)[^\]]*\]( \*)? \((\d+)(?:\/[^)]*)?\)/;
+const FIRST = /^(\S*)\s+(\S+) \[(\S+) (\d{4}-\d\d-\d\d \d\d:\d\d:\d\d)[^\]]*\]( [*!])? \((\d+)(?:\/[^)]*)?\)/;
 const HOP = /^\t(?:via (\S+) on|dev) (\S+)(.*)$/;
 const ATTRIBUTE = /^\t([A-Za-z]+\.[A-Za-z0-9_]+): ?(.*)$/;
 
@@ -33,11 +36,12 @@ export function readRoutes(reply: Reply): BgpRoute[] {
     if (first) {
       const [, net = '', type = '', protocol = '', since = '', best, preference] = first;
       routes.push({
-        net: net || (routes.at(-1)?.net ?? ''),
+        net: (net || (routes.at(-1)?.net ?? '')) as Cidr,
         type,
         protocol,
         since,
         best: best !== undefined,
+        refused: best === ' !',
         preference: Number(preference),
         nextHops: [],
         attributes: {},

@@ -1,4 +1,5 @@
 import type { Ip } from '../../../ip/address.ts';
+import type { Cidr } from '../../../ip/cidr.ts';
 import type { BirdConfig } from '../configuration/render.ts';
 import type { Session } from '../configuration/session.ts';
 import type { DaemonStatus, ProtocolStatus } from './protocols.ts';
@@ -26,6 +27,9 @@ export type SessionStatus = {
   readonly exported: number;
 };
 
+/** A route of BIRD's, and that of another program which the kernel uses instead, if any. */
+export type ShownRoute = BgpRoute & { readonly obstacle?: string };
+
 /** The queries that BIRD answers, as implemented by `Bird`. */
 export type BirdQueries = {
   daemon(): Promise<DaemonStatus>;
@@ -34,7 +38,12 @@ export type BirdQueries = {
 };
 
 /** A running BGP: its BIRD and that BIRD's configuration. */
-export type Bgp = { readonly bird: BirdQueries; readonly config: BirdConfig };
+export type Bgp = {
+  readonly bird: BirdQueries;
+  readonly config: BirdConfig;
+  /** Routes of others that are in the way of BIRD's. */
+  readonly obstacles?: readonly { readonly dst: Cidr; readonly text: string }[];
+};
 
 export async function bgpStatus({ bird, config }: Bgp): Promise<BgpStatus> {
   const daemon = await bird.daemon();
@@ -67,12 +76,16 @@ function sessionStatus(session: Session, protocol: ProtocolStatus | undefined): 
  * such peer.
  */
 export async function bgpRoutes(
-  { bird, config }: Bgp,
+  { bird, config, obstacles = [] }: Bgp,
   peer: string | undefined,
-): Promise<readonly BgpRoute[] | undefined> {
-  if (peer === undefined) return bird.routes();
+): Promise<readonly ShownRoute[] | undefined> {
+  const shown = (route: BgpRoute): ShownRoute => {
+    const other = route.best ? obstacles.find(({ dst }) => dst === route.net) : undefined;
+    return other ? { ...route, obstacle: other.text } : route;
+  };
+  if (peer === undefined) return (await bird.routes()).map(shown);
   const sessions = config.sessions.filter(({ node, remote }) => node === peer || remote.address === peer);
   if (sessions.length === 0) return undefined;
   const routes = await Promise.all(sessions.map(({ name }) => bird.routes(name)));
-  return routes.flat();
+  return routes.flat().map(shown);
 }

@@ -7,10 +7,10 @@ import type {
   FilterRule,
   Resources,
 } from '../../../../src/cluster/resources.ts';
-import type { BgpFacts, BgpPool } from '../../../../src/companions/bird/configuration/facts.ts';
+import type { BgpFacts, BgpPool, Gateway } from '../../../../src/companions/bird/configuration/facts.ts';
 import { type Family, type Ip, parseIp } from '../../../../src/ip/address.ts';
 import { type Cidr, cidrOf, nthIp, parseCidr } from '../../../../src/ip/cidr.ts';
-import { cidrs } from '../../../ip/arbitraries.ts';
+import { cidrs, ips } from '../../../ip/arbitraries.ts';
 
 /**
  * Names that must not break a BIRD configuration: keywords, quotes, comments, other scripts, too long for a
@@ -194,6 +194,15 @@ const bgpPools: fc.Arbitrary<BgpPool[]> = fc.array(
   { maxLength: 4 },
 );
 
+const hop = (family: Family): fc.Arbitrary<Gateway['hops'][number]> =>
+  fc.record({ via: ips(family), dev: fc.oneof(fc.constantFrom('eth0', 'bond0.10', 'wg-0'), hostileNames) });
+const gatewayOf = (family: Family): fc.Arbitrary<Gateway> =>
+  fc.record({ dst: cidrs(family), hops: fc.array(hop(family), { minLength: 1, maxLength: 3 }) });
+const gateways = fc.uniqueArray(fc.oneof(gatewayOf(4), gatewayOf(6)), {
+  maxLength: 3,
+  selector: ({ dst }) => dst,
+});
+
 /** Some that BIRD cannot express. */
 const secrets = fc
   .oneof(
@@ -206,7 +215,7 @@ const secrets = fc
 /** A cluster of up to eight nodes as its first node sees it. */
 const clustersOf = (nodes: fc.Arbitrary<Node[]>): fc.Arbitrary<BgpFacts> =>
   nodes.chain((all) =>
-    fc.record({ resources: resourcesOf(all), pools: bgpPools, secrets }).map((rest) => ({
+    fc.record({ resources: resourcesOf(all), pools: bgpPools, secrets, gateways }).map((rest) => ({
       ...rest,
       nodes: all,
       self: selfAt(all, 0),

@@ -22,6 +22,11 @@ test('BIRD is restarted only for remaining sessions whose options change', () =>
   assert.deepEqual(sessionsCut(after, before), ['B']);
   assert.deepEqual(sessionsCut(before, before), []);
   assert.deepEqual(sessionsCut('', after), []);
+  // Nor can BIRD change these options of a channel (bgp_channel_reconfigure).
+  for (const fixed of ['igp table Underlay4;', 'add paths on;']) {
+    const [plain, other] = [session('A', ''), session('A', '', `import all;\n    ${fixed}`)];
+    assert.deepEqual([sessionsCut(plain, other), sessionsCut(other, plain)], [['A'], ['A']]);
+  }
 });
 
 test('removing the sessions keeps everything else', () => {

@@ -34,6 +34,9 @@ const ROUTES = `1007-Table master4:
 1007-                     unicast [Node_10_0_1_3 2026-11-22 19:44:56] (100) [AS65001i]
  \tvia 10.0.1.3 on eth0
 1008-\tType: BGP univ
+1007-10.244.3.0/26        unicast [Node_10_0_1_3 2026-11-22 19:44:56] ! (100) [i]
+ \tvia 10.0.1.3 on eth0
+1008-\tType: BGP univ
 1007-10.0.1.0/24          unicast [Direct 2026-11-22 19:44:55] * (240)
  \tdev eth0
 1008-\tType: device univ
@@ -92,12 +95,21 @@ test('protocols are parsed', () => {
 test('several routes to a network, and several next hops of a route, are parsed', () => {
   const routes = readRoutes(replyOf(ROUTES));
   assert.deepEqual(
-    routes.map(({ net, type, protocol, best, preference }) => [net, type, protocol, best, preference]),
+    routes.map(({ net, type, protocol, best, refused, preference }) => [
+      net,
+      type,
+      protocol,
+      best,
+      refused,
+      preference,
+    ]),
     [
-      ['10.244.1.0/26', 'blackhole', 'Kernel4', true, 200],
-      ['10.244.2.0/26', 'unicast', 'Node_10_0_1_2', true, 100],
-      ['10.244.2.0/26', 'unicast', 'Node_10_0_1_3', false, 100],
-      ['10.0.1.0/24', 'unicast', 'Direct', true, 240],
+      ['10.244.1.0/26', 'blackhole', 'Kernel4', true, false, 200],
+      ['10.244.2.0/26', 'unicast', 'Node_10_0_1_2', true, false, 100],
+      ['10.244.2.0/26', 'unicast', 'Node_10_0_1_3', false, false, 100],
+      // The kernel refuses it (`!`).
+      ['10.244.3.0/26', 'unicast', 'Node_10_0_1_3', true, true, 100],
+      ['10.0.1.0/24', 'unicast', 'Direct', true, false, 240],
     ],
   );
   assert.deepEqual(routes[1]?.nextHops, [
@@ -105,7 +117,7 @@ test('several routes to a network, and several next hops of a route, are parsed'
     { via: '10.0.1.3', dev: 'tunl0', onLink: true },
   ]);
   assert.deepEqual(routes[0]?.attributes, { 'Kernel.source': '110', 'Kernel.metric': '0' });
-  assert.deepEqual(routes[3]?.nextHops, [{ dev: 'eth0', onLink: false }]);
+  assert.deepEqual(routes[4]?.nextHops, [{ dev: 'eth0', onLink: false }]);
 });
 
 test('the daemon, and whether it is new enough', () => {
