@@ -4,6 +4,7 @@
 export const PROBLEM_IDS = [
   'another-node-has-our-subnets',
   'bgp-incomplete',
+  'block-outside-pools',
   'block-unreachable',
   'companion-not-ready',
   'family-unusable',

@@ -6,7 +6,7 @@ import type { LocalPod, Node, Self, Underlay } from '../cluster/node.ts';
 import { NO_RESOURCES, type Resources } from '../cluster/resources.ts';
 import type { ClusterFacts } from '../companions/companion.ts';
 import { FAMILIES } from '../ip/address.ts';
-import type { Cidr } from '../ip/cidr.ts';
+import { type Cidr, contains } from '../ip/cidr.ts';
 import type { ClusterView } from '../store/ports/feed.ts';
 import type { AgentOptions } from './options.ts';
 import { Pods } from './pods.ts';
@@ -218,11 +218,28 @@ export class Facts extends EventEmitter<{ changed: []; pods: [] }> {
   }
 
   /**
-   * The blocks recorded under this node's name. They are ours once we are a member; until then another
-   * machine may have the name.
+   * The blocks recorded under this node's name, in pools or in use: a pool may be deleted while pods have its
+   * addresses. They are ours once we are a member; until then another machine may have the name.
    */
   get #blocks(): readonly Cidr[] | undefined {
-    return this.#nodes?.find(({ name }) => name === this.options.node)?.subnets;
+    return this.#nodes
+      ?.find(({ name }) => name === this.options.node)
+      ?.subnets.filter((block) => {
+        const isInPool = this.#resources.ipPools.some(({ cidr }) => contains(cidr, block));
+        return isInPool || this.#hasPodIn(block);
+      });
+  }
+
+  /** Blocks recorded under this node's name that are in no pool, and of which no pod has an address. */
+  get strayBlocks(): readonly Cidr[] {
+    if (!this.usesBlocks) return [];
+    const blocks = this.#blocks ?? [];
+    const all = this.#nodes?.find(({ name }) => name === this.options.node)?.subnets ?? [];
+    return all.filter((block) => !blocks.includes(block));
+  }
+
+  #hasPodIn(block: Cidr): boolean {
+    return this.pods.list().some(({ addresses }) => addresses.some((ip) => contains(block, ip)));
   }
 
   #setSubnets(subnets: readonly Cidr[], standing: Standing): void {

@@ -7,7 +7,8 @@ import type { Undone } from '../state/undone.ts';
  */
 export function ownProblem(undone: readonly Undone[]): string | undefined {
   const own = undone.find(({ owner }) => owner?.part === 'backend' || owner?.part === 'wiring');
-  return own && `the kernel refuses ${keyOf(own.change.item)}: ${own.reason}`;
+  if (!own) return undefined;
+  return `${own.error ? 'the kernel refuses ' : ''}${keyOf(own.change.item)}: ${own.reason}`;
 }
 
 /**

@@ -65,6 +65,7 @@ export function agentStatus(sources: StatusSources): AgentStatus {
       ...sources.underlay.problems,
       ...tenureProblems(membership.tenure),
       ...feed.problems,
+      ...facts.strayBlocks.map(strayBlock),
       ...loop.reconciler.troubles,
       ...loop.reconciler.warnings,
       ...(loop.computed?.desired.warnings ?? []),
@@ -74,6 +75,11 @@ export function agentStatus(sources: StatusSources): AgentStatus {
     ],
     store: storeStatus(membership.tenure),
   };
+}
+
+function strayBlock(block: Cidr): Problem {
+  const what = `block ${block} of this node is in no IPPool`;
+  return { id: 'block-outside-pools', severity: 'warning', what, cause: 'it is not announced' };
 }
 
 /** What the kernel refuses, apart from what already makes the node not ready. */

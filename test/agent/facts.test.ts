@@ -3,7 +3,8 @@ import { test } from 'node:test';
 import { Facts } from '../../src/agent/facts.ts';
 import { DEFAULT_PATHS } from '../../src/agent/options.ts';
 import { readNetwork } from '../../src/cluster/network.ts';
-import { NO_RESOURCES } from '../../src/cluster/resources.ts';
+import { type IpPool, NO_RESOURCES } from '../../src/cluster/resources.ts';
+import { parseIp } from '../../src/ip/address.ts';
 import { parseCidr } from '../../src/ip/cidr.ts';
 import type { ClusterView } from '../../src/store/ports/feed.ts';
 
@@ -11,6 +12,18 @@ function newFacts(): Facts {
   const store = { endpoints: [] };
   return new Facts({ node: 'node1', labels: {}, store, paths: DEFAULT_PATHS, logLevel: 'silent' }, []);
 }
+
+const POOL: IpPool = {
+  name: 'pool',
+  cidr: parseCidr('10.0.0.0/16'),
+  blockSize: 26,
+  ipipMode: 'Never',
+  natOutgoing: true,
+  disabled: false,
+  disableBgpExport: false,
+  nodeSelector: 'all()',
+  assignmentMode: 'Automatic',
+};
 
 function view(...blocks: string[]): ClusterView {
   const network = readNetwork({
@@ -22,7 +35,7 @@ function view(...blocks: string[]): ClusterView {
   const node = { name: 'node1', labels: {}, addresses: {}, backend: { type: 'bgp', data: {} } };
   return {
     network,
-    resources: NO_RESOURCES,
+    resources: { ...NO_RESOURCES, ipPools: [POOL] },
     nodes: [{ ...node, subnets: blocks.map(parseCidr) }],
   };
 }
@@ -44,6 +57,25 @@ test('a node owns the blocks of its name only once it has joined: another machin
   );
   facts.confirmSubnets([]);
   assert.deepEqual(facts.subnets, ['10.0.2.0/26']);
+});
+
+test('a block outside every pool is a node’s only while a pod has an address in it', () => {
+  const facts = newFacts();
+  facts.setCluster(view('10.0.0.0/26', '8.8.8.0/26'), true);
+  facts.confirmSubnets([]);
+  assert.deepEqual(facts.subnets, ['10.0.0.0/26']);
+  assert.deepEqual(facts.strayBlocks, ['8.8.8.0/26']);
+  facts.pods.add({
+    containerId: 'c',
+    ifName: 'eth0',
+    labels: {},
+    hostDevice: 'cali1',
+    netns: '/n',
+    addresses: [parseIp('8.8.8.7')],
+  });
+  facts.setCluster(view('10.0.0.0/26', '8.8.8.0/26'), true);
+  assert.deepEqual(facts.subnets, ['10.0.0.0/26', '8.8.8.0/26']);
+  assert.deepEqual(facts.strayBlocks, []);
 });
 
 test('remembered subnets are used until the store confirms others', () => {

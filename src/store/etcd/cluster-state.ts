@@ -3,14 +3,12 @@ import { unlawfulSubnet } from '../../cluster/lawful.ts';
 import type { Network } from '../../cluster/network.ts';
 import type { Node } from '../../cluster/node.ts';
 import type { Resources } from '../../cluster/resources.ts';
-import { ipCompare } from '../../ip/address.ts';
-import { addressOf, type Cidr } from '../../ip/cidr.ts';
 import type { KeyRange, KeyValue, WatchBatch } from '../kv/kv.ts';
-import type { AffinityState } from '../ports/blocks.ts';
 import type { ClusterView } from '../ports/feed.ts';
 import type { CheckNetwork } from '../ports/network.ts';
+import { AffinityTable } from './affinity-table.ts';
 import { type Fact, type Lease, readFact, type Warn } from './facts.ts';
-import { Multimap, placeOf, ResourceIndex } from './indexes.ts';
+import { placeOf, ResourceIndex } from './indexes.ts';
 import type { Layout } from './layout.ts';
 import { LeaseTable } from './lease-table.ts';
 
@@ -29,7 +27,7 @@ export class ClusterState {
   /** Every key below the prefix as stored, and the readable ones, decoded. */
   readonly #items = new Map<string, KeyValue>();
   readonly #facts = new Map<string, Fact>();
-  readonly #blocks = new Multimap<string, Cidr>();
+  readonly #affinities = new AffinityTable();
   readonly #resources = new ResourceIndex();
   /** Why a key, or part of its value, is not used. */
   readonly #unreadable = new Map<string, readonly string[]>();
@@ -71,7 +69,8 @@ export class ClusterState {
 
   /** The keys of claims to subnets that do not count, and why. */
   get refusals(): readonly (readonly [key: string, reason: string])[] {
-    return this.leases.refusals();
+    const table = this.#network?.addresses === 'blocks' ? this.#affinities : this.leases;
+    return table.refusals();
   }
 
   /** Whether the key could be read, at least in part. */
@@ -147,7 +146,7 @@ export class ClusterState {
       this.#forget(kv.key, dirty);
       if (fact) this.#learn(fact, dirty);
     }
-    this.#rebuild(new Set([...dirty, ...this.leases.settle()]));
+    this.#rebuild(new Set([...dirty, ...this.leases.settle(), ...this.#affinities.settle()]));
     if (this.#resources.settle()) this.#view = undefined;
   }
 
@@ -162,10 +161,11 @@ export class ClusterState {
       this.leases.addLease(fact);
     } else if (fact.kind === 'record') {
       this.leases.addRecord(fact);
+      this.#affinities.addMember(fact.record.name);
     } else if (fact.kind === 'resource') {
       this.#resources.set(key, fact.resource);
-    } else if (fact.kind === 'affinity' && fact.kv.value === CONFIRMED) {
-      this.#blocks.add(fact.node, fact.block);
+    } else if (fact.kind === 'affinity') {
+      this.#affinities.add(fact);
       dirty.add(fact.node);
     }
   }
@@ -179,8 +179,9 @@ export class ClusterState {
       this.leases.deleteLease(fact);
     } else if (fact.kind === 'record') {
       this.leases.deleteRecord(fact);
+      this.#affinities.deleteMember(fact.record.name);
     } else if (fact.kind === 'affinity') {
-      this.#blocks.delete(fact.node, fact.block);
+      this.#affinities.delete(fact);
       dirty.add(fact.node);
     }
   }
@@ -218,9 +219,8 @@ export class ClusterState {
   #buildFromBlocks(name: string): Node | undefined {
     const record = this.leases.record(name)?.record;
     if (!record) return undefined;
-    const subnets = [...this.#blocks.get(name)].sort((a, b) => ipCompare(addressOf(a), addressOf(b)));
     const { labels, addresses, backend = { type: '', data: {} } } = record;
-    return { name, labels, addresses, subnets, backend };
+    return { name, labels, addresses, subnets: this.#affinities.blocksOf(name), backend };
   }
 
   #buildFromLeases(name: string): Node | undefined {
@@ -246,9 +246,6 @@ export class ClusterState {
     };
   }
 }
-
-/** Only blocks with an affinity in this state may be advertised. */
-const CONFIRMED: AffinityState = 'confirmed';
 
 function isIn({ from, to }: KeyRange, key: string): boolean {
   return key >= from && key < to;

@@ -44,6 +44,39 @@ const put = (keys: Keys, written: Document): WatchEvent => {
 
 const ignored = (state: ClusterState): string[] => keyProblems(state, layout).map(problemText);
 
+test('of two nodes’ affinities to overlapping blocks the older one counts, if its node has joined', () => {
+  const keys = new Keys();
+  keys.put(layout.config, BLOCKS);
+  const [old, young, wide] = [
+    ipam.affinity('a', blockOf(1)),
+    ipam.affinity('b', blockOf(1)),
+    ipam.affinity('c', parseCidr('10.0.0.0/24')),
+  ];
+  keys.put(old, 'confirmed', '0');
+  keys.put(young, 'confirmed', '0');
+  keys.put(wide, 'confirmed', '0');
+  keys.put(ipam.affinity('c', parseCidr('10.0.1.0/26')), 'confirmed', '0');
+  for (const [i, name] of ['b', 'c'].entries()) keys.put(layout.node(name), record(name, i + 2));
+  const state = stateOf(keys);
+  const held = () => viewOf(state).nodes.map(({ name, subnets }) => `${name} ${subnets}`);
+  assert.deepEqual(held(), ['b 10.0.0.64/26', 'c 10.0.1.0/26']);
+  assert.match(
+    ignored(state).join('\n'),
+    /^\S+ is ignored: 10\.0\.0\.0\/24 of c overlaps 10\.0\.0\.64\/26 of b, .*$/,
+  );
+  const apply = (...events: WatchEvent[]): void => state.apply({ revision: keys.revision, events });
+  apply(keys.put(layout.node('a'), record('a', 1)));
+  assert.deepEqual(held(), ['a 10.0.0.64/26', 'b ', 'c 10.0.1.0/26']);
+  assert.equal(ignored(state).length, 2);
+  assert.deepEqual(viewOf(stateOf(keys)), viewOf(state));
+  apply(keys.put(layout.node('a'), record('a', 4)));
+  assert.deepEqual(held(), ['a 10.0.0.64/26', 'b ', 'c 10.0.1.0/26']);
+  apply(keys.delete(old));
+  apply(keys.delete(young));
+  assert.deepEqual(held(), ['a ', 'b ', 'c 10.0.0.0/24,10.0.1.0/26']);
+  assert.deepEqual(ignored(state), []);
+});
+
 test('under the blocks plan, a node consists of its record and confirmed blocks; leases are ignored', () => {
   const keys = new Keys();
   keys.put(layout.config, BLOCKS);
