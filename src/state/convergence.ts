@@ -128,6 +128,8 @@ export class Convergence {
     const { items } = this.#desired;
     const changes: Change[] = [];
     for (const [key, was] of dirty) {
+      // Ours may be behind what was in its way.
+      if (!items.has(key) && this.undone.has(key)) return undefined;
       const change = changeFrom(was, items.get(key));
       if (!change || (change.action === 'delete' && !isOurs(change.item, items))) continue;
       const parent = parentOf(change.item);

@@ -24,6 +24,7 @@ const FOREIGN = [
   'fd10:0:0:2::/64 via fd00::99 dev eth0 proto static metric 1024',
   'fd10:0:0:2::/64 dev other0 proto static metric 1024',
   'blackhole fd10:0:0:2::/64 dev lo proto static metric 1024',
+  'fd10:0:0:2::/64 via fd00::99 dev eth0 proto static metric 100',
 ] as const;
 
 const isIpv6 = (route: string): boolean => route.includes('::');
@@ -83,19 +84,23 @@ describe('a route of another program', { skip: NO_KERNEL }, () => {
         assert.deepEqual(routesTo(namespace, dst), before);
         assert.match(reason, new RegExp(`proto ${/proto (\S+)/.exec(foreign)?.[1]}; `));
         namespace.ip(commandIn(reason));
-        await running.settled(500);
+        await running.settled(1000);
         assert.equal(running.reconciler.undone.length, 0);
       });
 
       test(`${title}: may replace ours at any time`, async () => {
         using namespace = withDevice(plan);
-        using running = new Running(namespace);
+        // An addition sees no route of another metric: the regular check does.
+        using running = new Running(namespace, { interval: 1000 });
         running.want(items);
         await running.settled();
         namespace.ip(`route replace ${foreign}`);
-        const after = routesTo(namespace, dst);
+        // Ours may stay behind it.
+        const others = () => routesTo(namespace, dst).filter((route) => !route.includes('proto 110'));
+        const after = others();
+        assert.equal(after.length, 1);
         assert.match(await reasonFor(running, dst), /another program's route/);
-        assert.deepEqual(routesTo(namespace, dst), after);
+        assert.deepEqual(others(), after);
         // The peer leaves: what is not ours stays.
         running.want(items.filter((item) => !isPeers({ item })));
         await running.settled();
@@ -103,7 +108,7 @@ describe('a route of another program', { skip: NO_KERNEL }, () => {
         running.want(items);
         await reasonFor(running, dst);
         namespace.ip(`route del ${foreign}`);
-        await running.settled(500);
+        await running.settled(1000);
       });
     }
 
@@ -117,7 +122,7 @@ describe('a route of another program', { skip: NO_KERNEL }, () => {
       const reason = await reasonFor(running, '10.0.2.0/24');
       assert.equal(namespace.ip('route show exact 10.0.2.0/24'), before);
       namespace.ip(commandIn(reason));
-      await running.settled(500);
+      await running.settled(1000);
     });
   }
 
@@ -129,7 +134,7 @@ describe('a route of another program', { skip: NO_KERNEL }, () => {
     running.want(items);
     await reasonFor(running, '10.0.2.0/24');
     namespace.ip('link del other0');
-    await running.settled(500);
+    await running.settled(1000);
   });
 
   test('in front of ours: ours returns', async () => {
@@ -139,9 +144,16 @@ describe('a route of another program', { skip: NO_KERNEL }, () => {
     running.want(items);
     await running.settled();
     namespace.ip('route prepend 10.0.2.0/24 via 172.16.0.9 dev eth0 proto static');
-    const reason = await reasonFor(running, '10.0.2.0/24');
-    namespace.ip(commandIn(reason));
-    await running.settled(500);
+    await reasonFor(running, '10.0.2.0/24');
+    const both = routesTo(namespace, '10.0.2.0/24');
+    assert.equal(both.length, 2, 'ours stays behind it');
+    // The peer leaves, and returns.
+    running.want(items.filter((item) => !(item.kind === 'route' && item.dst === '10.0.2.0/24')));
+    await running.settled();
+    assert.deepEqual(routesTo(namespace, '10.0.2.0/24'), both.slice(0, 1));
+    running.want(items);
+    namespace.ip(commandIn(await reasonFor(running, '10.0.2.0/24')));
+    await running.settled(1000);
   });
 });
 

@@ -13,7 +13,7 @@ import {
   routeGet,
   routeReplace,
 } from '../../linux/route.ts';
-import { type Change, equal, words } from '../kind.ts';
+import { type Change, equal, type Items, words } from '../kind.ts';
 import { mayReplaceRoute, OUR_PROTOCOL, OUR_PROTOCOLS } from '../ownership.ts';
 import {
   contradictedKey,
@@ -39,12 +39,14 @@ export type RouteItem = {
   readonly table?: number;
   /** The route's owner: `OUR_PROTOCOL` or another. */
   readonly protocol: number;
+  /** As read, of another program's route: the metric of the desired route that it is preferred to. */
+  readonly aheadOf?: number;
 };
 
 export const route: RtnetlinkKind<RouteItem> = {
   kind: 'route',
   executor: 'rtnetlink',
-  key: (item) => `route ${tableOf(item)} ${item.dst} ${metricOf(item)}`,
+  key: (item) => `route ${tableOf(item)} ${item.dst} ${item.aheadOf ?? metricOf(item)}`,
   device: ({ dev }) => dev,
   stage: () => 'routes',
   blockedBy: ({ action, item, was }, devices) => {
@@ -66,8 +68,10 @@ export const route: RtnetlinkKind<RouteItem> = {
     actual.src === wanted.src &&
     (actual.onlink ?? false) === (wanted.onlink ?? false),
 
-  dumps: ({ nameOf }) =>
-    FAMILIES.map((family) => itemsOf(routeDump({ family }), (value) => itemOf(value, nameOf))),
+  dumps: ({ desired, nameOf }) =>
+    FAMILIES.map((family) =>
+      itemsOf(routeDump({ family }), (value) => inSlot(itemOf(value, nameOf), desired)),
+    ),
   single: ({ dst, table = RT_TABLE_MAIN }, _index, nameOf) => {
     // The kernel can look up the route to an address: for a host route, that is the route itself.
     if (lengthOf(dst) !== BITS[familyOf(dst)] || table !== RT_TABLE_MAIN) return undefined;
@@ -84,7 +88,7 @@ export const route: RtnetlinkKind<RouteItem> = {
   fallback,
   contradiction: (event, { desired, nameOf }) =>
     event.object === 'route'
-      ? contradictedKey(route, itemOf(event.value, nameOf), event.type === 'del', desired)
+      ? contradictedKey(route, inSlot(itemOf(event.value, nameOf), desired), event.type === 'del', desired)
       : undefined,
 
   command: (item, action) => `ip route ${action === 'add' ? 'replace' : 'del'} ${text(item)}`,
@@ -117,6 +121,14 @@ export function metricOf(item: RouteItem): number {
 /** The kernel defaults IPv6 routes to IP6_RT_PRIO_USER. */
 function defaultMetric({ dst }: RouteItem): number {
   return familyOf(dst) === 4 ? 0 : 1024;
+}
+
+/** Another program's IPv6 route of a lower metric fills our slot too: ours would have no effect. */
+function inSlot(item: RouteItem, desired: Items): RouteItem {
+  const metric = defaultMetric(item);
+  if (metricOf(item) >= metric || mayReplaceRoute(item.protocol)) return item;
+  const behind = { ...item, aheadOf: metric };
+  return desired.has(route.key(behind)) ? behind : item;
 }
 
 function complete(item: RouteItem): RouteItem {
