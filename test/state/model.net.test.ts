@@ -143,7 +143,7 @@ test('whatever happens, the kernel ends up in exactly the desired state', { skip
 
 /** Messages of `ip` if there is nothing to damage, or the damage is already done. */
 const NO_EFFECT =
-  /Cannot find device|No such (?:process|device|file)|Network is (?:down|unreachable)|nexthop is not up|File exists|Nothing to flush|address already assigned/;
+  /Cannot find device|does not exist|No such (?:process|device|file)|Network is (?:down|unreachable)|nexthop is not up|File exists|Nothing to flush|address already assigned/;
 
 function harm(namespace: Namespace, command: string): void {
   try {
