@@ -16,6 +16,35 @@ export async function readElements(
   set: Holder,
 ): Promise<ElementText[]> {
   if (isFlowtable(set)) return readDevices(socket, { family, table }, set);
+  const raw = await dumpElements(socket, { family, table }, set, rawElement);
+  const isTree = set.interval && set.key.length === 1;
+  return (isTree ? ranges(raw) : raw).map((element) => decode(set, element));
+}
+
+/** Reads the elements of a set whose rules count packets, in no particular order. */
+export async function readCounts(
+  socket: NetlinkSocket,
+  table: TableId,
+  set: SetValue,
+): Promise<{ readonly key: string; readonly packets: bigint }[]> {
+  return await dumpElements(socket, table, set, (attributes) => ({
+    key: decode(set, rawElement(attributes)).key,
+    packets: packetsIn(attributes.get(nft.NFTA_SET_ELEM_EXPR)),
+  }));
+}
+
+/** linux/netfilter/nf_tables.h: NFTA_COUNTER_PACKETS. */
+function packetsIn(expression: Buffer | undefined): bigint {
+  const data = expression && attributesOf(expression).get(nft.NFTA_EXPR_DATA);
+  return (data && attributesOf(data).get(NFTA_COUNTER_PACKETS)?.readBigUInt64BE()) ?? 0n;
+}
+
+async function dumpElements<T>(
+  socket: NetlinkSocket,
+  { family, table }: TableId,
+  set: SetValue,
+  of: (attributes: Attributes) => T,
+): Promise<T[]> {
   const parts = await socket.dump({
     ...nft.query({ family, table }, nft.NFT_MSG_GETSETELEM, `set ${set.name}`),
     payload: nft
@@ -25,13 +54,13 @@ export async function readElements(
       .finish(),
     decode: (message) => {
       const list = nft.nftAttributes(message).get(nft.NFTA_SET_ELEM_LIST_ELEMENTS);
-      return list && [...attributesIn(list)].map(([, bytes]) => rawElement(attributesOf(bytes)));
+      return list && [...attributesIn(list)].map(([, bytes]) => of(attributesOf(bytes)));
     },
   });
-  const raw = parts.flat();
-  const isTree = set.interval && set.key.length === 1;
-  return (isTree ? ranges(raw) : raw).map((element) => decode(set, element));
+  return parts.flat();
 }
+
+const NFTA_COUNTER_PACKETS = 2;
 
 /** One element as the kernel dumps it. */
 type Raw = {

@@ -4,7 +4,13 @@ import { structurePrint } from '../../linux/nftables/fingerprint.ts';
 import { consistent, isAfter } from '../../linux/nftables/generation.ts';
 import { rehearse } from '../../linux/nftables/rehearsal.ts';
 import { tableText } from '../../linux/nftables/values/render.ts';
-import { holdersOf, type Table, type TableId, tableName } from '../../linux/nftables/values/table.ts';
+import {
+  holdersOf,
+  isFlowtable,
+  type Table,
+  type TableId,
+  tableName,
+} from '../../linux/nftables/values/table.ts';
 import { elementItem, type NftElementItem, nftElement } from '../kinds/nft-element.ts';
 import type { NftTableItem } from '../kinds/nft-table.ts';
 
@@ -102,6 +108,7 @@ export class NftCache {
   async #elementsOf(table: Table): Promise<Map<string, NftElementItem>> {
     const elements = new Map<string, NftElementItem>();
     for (const set of holdersOf(table)) {
+      if (!isFlowtable(set) && set.dynamic) continue;
       for (const element of await readElements(this.#socket, table, set)) {
         const item = elementItem(table, element);
         elements.set(nftElement.key(item), item);

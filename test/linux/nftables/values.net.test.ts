@@ -36,6 +36,11 @@ const single: { readonly [T in FieldType]: fc.Arbitrary<string> } = {
   inet_service: small(16).map((n) => fieldText('inet_service', Number(n))),
   mark: small(32).map((n) => fieldText('mark', Number(n))),
   ifname: fc.stringMatching(/^[a-z][a-z0-9.@_-]{0,14}$/).map((name) => fieldText('ifname', name)),
+  ether_source: fc
+    .tuple(fc.uint8Array({ minLength: 6, maxLength: 6 }), fc.constantFrom('ip', 'ip6'))
+    .map(([bytes, type]) => fieldText('ether_source', { mac: macFromBytes(bytes), type })),
+  nd_target: small(128).map((n) => fieldText('nd_target', ipFromBigInt(6, n))),
+  nd_option_mac: fc.uint8Array({ minLength: 6, maxLength: 6 }).map((bytes) => macFromBytes(bytes)),
 };
 
 const ordered = (bits: number): fc.Arbitrary<[bigint, bigint]> =>

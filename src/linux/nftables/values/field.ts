@@ -18,7 +18,15 @@ export type FieldValues = {
   mark: number;
   /** The name of an interface. */
   ifname: string;
+  /** The source MAC and the type in an Ethernet header, adjacent there; a tagged frame has another type. */
+  ether_source: EtherSource;
+  /** The target of a neighbour solicitation or advertisement (RFC 4861 §4.3). */
+  nd_target: Ip | Cidr;
+  /** The MAC in the first option of a neighbour solicitation or advertisement (RFC 4861 §4.6.1). */
+  nd_option_mac: Mac;
 };
+
+export type EtherSource = { readonly mac: Mac; readonly type: keyof typeof ETHER_TYPES };
 
 export type FieldType = keyof FieldValues;
 
@@ -28,6 +36,8 @@ export type Field = Uint8Array;
 /** A field's bytes; `last` for a range or a network. */
 export type FieldBytes = { readonly first: Field; readonly last?: Field };
 
+/** linux/if_ether.h. */
+const ETHER_TYPES = { ip: 0x0800, ip6: 0x86dd } as const;
 const PROTOCOLS = { icmp: 1, tcp: 6, udp: 17, icmpv6: 58, sctp: 132 } as const;
 const PROTOCOL_NAMES = new Map<number, string>(
   Object.entries(PROTOCOLS).map(([name, number]) => [number, name]),
@@ -43,6 +53,26 @@ export const FIELD_SIZE: Readonly<Record<FieldType, number>> = {
   inet_service: 2,
   mark: 4,
   ifname: IFNAMSIZ,
+  ether_source: 8,
+  nd_target: 16,
+  nd_option_mac: 6,
+};
+
+/**
+ * The expression that reads the field from a packet. A set with a field that nft has no type for is declared
+ * by the expressions of its fields (`typeof`), and its elements are numbers in nft's text.
+ */
+const SELECTORS: Readonly<Record<FieldType, { readonly expression: string; readonly isUntyped?: true }>> = {
+  ipv4_addr: { expression: 'ip saddr' },
+  ipv6_addr: { expression: 'ip6 saddr' },
+  ether_addr: { expression: 'ether saddr' },
+  inet_proto: { expression: 'meta l4proto' },
+  inet_service: { expression: 'th dport' },
+  mark: { expression: 'meta mark' },
+  ifname: { expression: 'iifname' },
+  ether_source: { expression: '@ll,48,64', isUntyped: true },
+  nd_target: { expression: '@th,64,128', isUntyped: true },
+  nd_option_mac: { expression: '@th,208,48', isUntyped: true },
 };
 
 type Codec<V> = {
@@ -70,13 +100,26 @@ const address: Codec<Ip | Cidr | Range<Ip>> = {
   fromBytes: (first, last) => addressRange(ipFromBytes(first), ipFromBytes(last)),
 };
 
+const ether: Codec<Mac> = {
+  text: (mac) => mac,
+  toBytes: (text) => ({ first: macToBytes(parseMac(text)) }),
+  fromBytes: (first) => macFromBytes(first),
+};
+
 const CODECS: { readonly [T in FieldType]: Codec<FieldValues[T]> } = {
   ipv4_addr: address,
   ipv6_addr: address,
-  ether_addr: {
-    text: (mac) => mac,
-    toBytes: (text) => ({ first: macToBytes(parseMac(text)) }),
-    fromBytes: (first) => macFromBytes(first),
+  ether_addr: ether,
+  nd_option_mac: ether,
+  nd_target: address,
+  ether_source: {
+    text: ({ mac, type }) => `${mac}/${type}`,
+    toBytes: (text) => {
+      const [mac = '', type] = text.split('/');
+      const number = type === 'ip6' ? ETHER_TYPES.ip6 : ETHER_TYPES.ip;
+      return { first: Uint8Array.of(...macToBytes(parseMac(mac)), number >> 8, number & 0xff) };
+    },
+    fromBytes: (first) => `${macFromBytes(first)}/${first[6] === ETHER_TYPES.ip6 >> 8 ? 'ip6' : 'ip'}`,
   },
   inet_proto: {
     text: (value) => (typeof value === 'string' ? value : protocolText(value)),
@@ -128,7 +171,21 @@ export function textOfField(type: FieldType, first: Field, last: Field): string 
 
 /** Returns text that any `nft` can read: without /etc/protocols it knows no protocol names. */
 export function portableText(type: FieldType, text: string): string {
+  if (SELECTORS[type].isUntyped) {
+    const { first, last } = CODECS[type].toBytes(text);
+    return last === undefined ? number(first) : `${number(first)}-${number(last)}`;
+  }
   return type === 'inet_proto' ? `${protocolNumber(text)}` : text;
+}
+
+/** How nft declares a set of such keys: `type ifname . ether_addr`. */
+export function declarationOf(types: readonly FieldType[]): string {
+  if (!types.some((type) => SELECTORS[type].isUntyped)) return `type ${types.join(' . ')}`;
+  return `typeof ${types.map((type) => SELECTORS[type].expression).join(' . ')}`;
+}
+
+function number(field: Field): string {
+  return `0x${Buffer.from(field).toString('hex')}`;
 }
 
 /** Encodes an interface name, `ifname`. */

@@ -1,5 +1,5 @@
 import { type ElementText, fieldsOf } from './element.ts';
-import { portableText } from './field.ts';
+import { declarationOf, portableText } from './field.ts';
 import {
   type Chain,
   type FieldTypes,
@@ -39,11 +39,15 @@ export function deleteText(table: Pick<Table, 'family' | 'table'>): string {
   return `table ${name}\ndelete table ${name}\n`;
 }
 
-function setLines({ name, key, data, interval, size }: SetValue, elements: readonly ElementText[]): string[] {
+function setLines(
+  { name, key, data, interval, size, dynamic }: SetValue,
+  elements: readonly ElementText[],
+): string[] {
   const of = data === undefined ? '' : ` : ${data === 'verdict' ? data : data.join(' . ')}`;
-  const lines = [`  ${data === undefined ? 'set' : 'map'} ${name} {`, `    type ${key.join(' . ')}${of}`];
+  const lines = [`  ${data === undefined ? 'set' : 'map'} ${name} {`, `    ${declarationOf(key)}${of}`];
   if (size !== undefined) lines.push(`    size ${size}`);
   if (interval) lines.push('    flags interval');
+  if (dynamic) lines.push('    flags dynamic,timeout', `    timeout ${dynamic.timeout}`);
   if (elements.length > 0) {
     const texts = elements.map((element) => elementText(element, key, data));
     lines.push(`    elements = { ${texts.join(',\n      ')} }`);

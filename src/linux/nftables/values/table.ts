@@ -31,6 +31,8 @@ export type SetValue<
   readonly interval?: boolean;
   /** Maximum number of elements. Default: the kernel's own limit. */
   readonly size?: number;
+  /** Rules add its elements, which are removed after `timeout`, like `10m`, without use. */
+  readonly dynamic?: { readonly timeout: string };
 };
 
 /** Lets established connections bypass netfilter. Its elements are the ingress devices. */
