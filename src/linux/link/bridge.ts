@@ -6,6 +6,9 @@ const IFLA_BR_AGEING_TIME = 4;
 const IFLA_BR_STP_STATE = 5;
 const IFLA_BR_VLAN_FILTERING = 7;
 const IFLA_BR_MCAST_SNOOPING = 23;
+const IFLA_BR_MULTI_BOOLOPT = 46;
+
+const BR_BOOLOPT_NO_LL_LEARN = 1 << 0;
 
 const IFLA_BRPORT_STATE = 1;
 const IFLA_BRPORT_MODE = 4;
@@ -33,6 +36,11 @@ export type Bridge = {
   readonly stp?: boolean | undefined;
   readonly vlanFiltering?: boolean | undefined;
   readonly multicastSnooping?: boolean | undefined;
+  /**
+   * Whether it learns from frames to a link-local group too, such as LLDP's, which netfilter does not see
+   * (`no_linklocal_learn 0`).
+   */
+  readonly linkLocalLearning?: boolean | undefined;
   /** Hundredths of a second. */
   readonly forwardDelay?: number | undefined;
   /** Lifetime of a learnt entry in hundredths of a second. */
@@ -90,14 +98,23 @@ function write(writer: Writer, bridge: Bridge): void {
     .u32(IFLA_BR_STP_STATE, bridge.stp === undefined ? undefined : Number(bridge.stp))
     .bool(IFLA_BR_VLAN_FILTERING, bridge.vlanFiltering)
     .bool(IFLA_BR_MCAST_SNOOPING, bridge.multicastSnooping);
+  if (bridge.linkLocalLearning === undefined) return;
+  // struct br_boolopt_multi: values, and which of them count.
+  const options = Buffer.alloc(8);
+  options.writeUInt32LE(bridge.linkLocalLearning ? 0 : BR_BOOLOPT_NO_LL_LEARN, 0);
+  options.writeUInt32LE(BR_BOOLOPT_NO_LL_LEARN, 4);
+  writer.bytes(IFLA_BR_MULTI_BOOLOPT, options);
 }
 
 function read(attributes: Attributes): Bridge {
+  const options = attributes.get(IFLA_BR_MULTI_BOOLOPT);
   return {
     kind: 'bridge',
     stp: (attributes.get(IFLA_BR_STP_STATE)?.readUInt32LE() ?? 0) !== 0,
     vlanFiltering: bool(attributes, IFLA_BR_VLAN_FILTERING),
     multicastSnooping: bool(attributes, IFLA_BR_MCAST_SNOOPING),
+    // Before Linux 5.0 there was no choice.
+    linkLocalLearning: options && (options.readUInt32LE() & BR_BOOLOPT_NO_LL_LEARN) === 0,
     forwardDelay: attributes.get(IFLA_BR_FORWARD_DELAY)?.readUInt32LE(),
     ageingTime: attributes.get(IFLA_BR_AGEING_TIME)?.readUInt32LE(),
   };

@@ -269,7 +269,7 @@ function linkChanges(item: LinkItem, was: LinkItem | undefined, index: Index): L
     alias: changed(alias, was?.alias),
     master: newMaster === undefined ? undefined : index(newMaster),
     port: newPort,
-    data: isOther ? linkTypeOf(link).change?.(link, index) : undefined,
+    data: isOther ? linkTypeOf(link).change?.(link, index, was.link) : undefined,
   };
 }
 

@@ -20,7 +20,7 @@ export interface LinkType<L extends { readonly type: string }> {
    * new device.
    */
   readonly changeable: readonly string[];
-  change?(link: L, index: Index): LinkData;
+  change?(link: L, index: Index, was: L): LinkData;
   /** What follows `type` in a command. */
   text(link: L): string;
   /** The underlay device it sits on. Absent: none. */
