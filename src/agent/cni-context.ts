@@ -11,12 +11,14 @@ export type CniSources = {
   readonly notReady: () => string | undefined;
   /** Bytes. */
   readonly mtu: () => number;
+  /** Resolves when the kernel holds what the facts ask for. */
+  readonly applied: () => Promise<void>;
   readonly assigner: Assigner;
   readonly log: Log;
 };
 
 /** The agent as the CNI verbs see it. Every property reads the current state. */
-export function cniContext({ facts, notReady, mtu, assigner, log }: CniSources): CniContext {
+export function cniContext({ facts, notReady, mtu, applied, assigner, log }: CniSources): CniContext {
   const { paths } = facts.options;
   return {
     bridge: BRIDGE,
@@ -42,6 +44,7 @@ export function cniContext({ facts, notReady, mtu, assigner, log }: CniSources):
       return facts.network?.masquerade.enabled ?? false;
     },
     attached: (pod) => facts.pods.add(pod),
+    applied,
     detached: (pod) => facts.pods.remove(pod),
     warn: (text, error) => log.warn({ error: messageOf(error) }, text),
   };

@@ -90,7 +90,7 @@ async function writeOutput(paths: Paths, { network, subnets, mtu }: Output): Pro
   installPlugins(SHIM, paths.cniBin);
   const place = { socket: join(paths.run, AGENT_SOCKET), stateDir: paths.state };
   writeAgentFile(paths.cniBin, place);
-  writeConfList(paths.cniConf, renderConfList(place, network.wiring));
+  writeConfList(paths.cniConf, renderConfList(place));
 }
 
 /** The subnets this node had before, from subnet.env; none when the file can't be read. */

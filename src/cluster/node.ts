@@ -1,5 +1,6 @@
 import type { Family, Ip } from '../ip/address.ts';
 import type { Cidr } from '../ip/cidr.ts';
+import type { Mac } from '../ip/mac.ts';
 import type { Host } from './host.ts';
 import type { WiringName } from './wiring.ts';
 
@@ -22,6 +23,8 @@ export type Node = {
   readonly labels: Readonly<Record<string, string>>;
   /** Where peers send packets for this node: flannel's PublicIP and PublicIPv6. */
   readonly addresses: PerFamily<Ip>;
+  /** Other addresses that its packets may come from. Absent: unknown. */
+  readonly senders?: readonly Ip[];
   readonly subnets: readonly Cidr[];
   readonly backend: {
     /** A backend's `type`, e.g. `vxlan`. */
@@ -43,6 +46,8 @@ export type Self<CompanionFacts = unknown> = {
   readonly underlay: Underlay;
   /** What else its host uses. Absent: not known. */
   readonly host?: Host;
+  /** Of its tunnel devices. Known to members of the cluster only. */
+  readonly tunnelMacs: Readonly<Record<Family, Mac>>;
   /** Facts of the backend's companion (`companions/`), in a backend-specific type. */
   readonly companion?: CompanionFacts;
 };
@@ -56,6 +61,8 @@ export type Underlay = {
   readonly pathMtu?: number;
   /** The interface's own address per family: tunnel endpoints bind to it. */
   readonly addresses: PerFamily<Ip>;
+  /** Its other addresses. */
+  readonly senders?: readonly Ip[];
   /** The networks on the interface: a peer inside one of them is on-link, reachable without a gateway. */
   readonly onLink: readonly Cidr[];
 };
@@ -85,6 +92,12 @@ export type LocalPod = PodIdentity & {
   readonly wiring?: WiringName;
   /** The addresses announced one by one: from other nodes' blocks, or alone in their block. */
   readonly borrowed?: readonly Ip[];
+  /** Of its own interface. Absent: unknown, in a record of an earlier version whose pod is gone. */
+  readonly mac?: Mac;
+  /** The bridge that its host end is a port of. */
+  readonly bridge?: string;
+  /** Further networks that it may send from, such as those of a virtual machine inside it. */
+  readonly allowedSources?: readonly Cidr[];
 };
 
 /** `namespace/name`; undefined unless the runtime named both. */

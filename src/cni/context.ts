@@ -34,6 +34,8 @@ export type CniContext = {
   readonly netns?: string;
   /** Notifies the agent of a new pod, whose veth is part of the desired state from then on. */
   attached(pod: LocalPod): void;
+  /** Resolves when the kernel guards new pods: their processes start once the ADD is answered. */
+  applied?(): Promise<void>;
   detached(pod: LocalPod): void;
   /** Logs a failure that no caller receives. */
   warn(text: string, error: unknown): void;

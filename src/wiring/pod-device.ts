@@ -35,14 +35,17 @@ export const GATEWAY: Record<Family, Ip> = {
 export function deviceSysctls(
   dev: string,
   families: readonly Family[],
+  { allowedSources = [] }: Pick<LocalPod, 'allowedSources'> = {},
 ): readonly (readonly [path: string, value: string])[] {
+  // The guard knows what else the pod may send from, the kernel does not.
+  const rpFilter = allowedSources.some((cidr) => familyOf(cidr) === 4) ? '0' : '1';
   const v4 = `net/ipv4/conf/${dev}`;
   const v6 = `net/ipv6/conf/${dev}`;
   const ipv4 = [
     [`${v4}/proxy_arp`, '1'],
     // Otherwise the kernel delays its answers by up to 0.8 s.
     [`net/ipv4/neigh/${dev}/proxy_delay`, '0'],
-    [`${v4}/rp_filter`, '1'],
+    [`${v4}/rp_filter`, rpFilter],
     // Makes host ports mapped to a pod work on 127.0.0.1 too.
     [`${v4}/route_localnet`, '1'],
   ] as const;
@@ -54,7 +57,7 @@ export function deviceSysctls(
   ] as const;
   return [
     ...deviceSettings(dev, families),
-    ...(families.includes(4) ? ipv4 : [[`${v4}/rp_filter`, '1'] as const]),
+    ...(families.includes(4) ? ipv4 : [[`${v4}/rp_filter`, rpFilter] as const]),
     ...(families.includes(6) ? ipv6 : [[`${v6}/disable_ipv6`, '1'] as const]),
   ];
 }

@@ -77,7 +77,9 @@ export class Host implements AsyncDisposable {
       dataDir: this.dataDir,
       stateDir: this.stateDir,
       netns: this.path,
-      attached: (pod) => this.pods.set(`${pod.containerId} ${pod.ifName}`, pod),
+      attached: (pod) => {
+        this.pods.set(`${pod.containerId} ${pod.ifName}`, pod);
+      },
       detached: (pod) => this.pods.delete(`${pod.containerId} ${pod.ifName}`),
       warn: (text, error) => this.warnings.push(`${text}: ${error}`),
       ...options.context,

@@ -1,6 +1,5 @@
 import { mkdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import type { Network } from '../../cluster/network.ts';
 import { codeOf } from '../../error.ts';
 import type { AgentPlace } from '../shim/agent-file.ts';
 import { TYPE } from './conf.ts';
@@ -10,7 +9,7 @@ import { ANNOTATIONS } from './pod.ts';
 export const CONF_LIST_FILE = '10-flatnet.conflist';
 
 /** Renders the runtime's network configuration. It uses flannel's network name to keep its reservations. */
-export function renderConfList(place: AgentPlace, wiring: Network['wiring']): string {
+export function renderConfList(place: AgentPlace): string {
   const list = {
     name: 'cbr0',
     // libcni up to 1.1.2 knows only this key and rejects newer results; since 1.2 it uses the newest in the
@@ -28,7 +27,7 @@ export function renderConfList(place: AgentPlace, wiring: Network['wiring']): st
           mac: true,
           portMappings: true,
           bandwidth: true,
-          ...(wiring === 'routed' && { [ANNOTATIONS]: true }),
+          [ANNOTATIONS]: true,
         },
       },
     ],

@@ -2,6 +2,7 @@ import { Fields } from '../../cluster/fields.ts';
 import type { PodIdentity } from '../../cluster/node.ts';
 import { FlatnetError, messageOf } from '../../error.ts';
 import { type Ip, parseIp } from '../../ip/address.ts';
+import { type Cidr, contains, parseCidr } from '../../ip/cidr.ts';
 import { type Mac, parseMac } from '../../ip/mac.ts';
 import { unsupported } from './error.ts';
 import type { Invocation } from './invocation.ts';
@@ -33,7 +34,7 @@ export const ANNOTATIONS = 'io.kubernetes.cri.pod-annotations';
 
 const PREFIX = 'cni.projectcalico.org/';
 /** Calico annotations that affect the interface but that we don't support. Others are Calico-internal. */
-const UNSUPPORTED = ['ipAddrsNoIpam', 'floatingIPs', 'allowedSourcePrefixes', 'ipFamilies'];
+const UNSUPPORTED = ['ipAddrsNoIpam', 'floatingIPs', 'ipFamilies'];
 
 /** Interface settings requested by a pod's (Calico) annotations. */
 export type PodRequests = {
@@ -43,9 +44,26 @@ export type PodRequests = {
   readonly mac: Mac | undefined;
 };
 
+/**
+ * The networks, besides its own addresses, that a pod may send from: Calico's annotation
+ * `allowedSourcePrefixes`. Throws CONFIG_INVALID if it is malformed.
+ */
+export function allowedSources(conf: Fields): readonly Cidr[] {
+  const read = (text: string) => readList(text).map(parseCidr);
+  const cidrs = annotationsOf(conf).parsed(`${PREFIX}allowedSourcePrefixes`, read) ?? [];
+  // Elements of a set must not overlap.
+  return cidrs.filter((cidr, i) =>
+    cidrs.every((other, j) => i === j || !contains(other, cidr) || (other === cidr && i < j)),
+  );
+}
+
+function annotationsOf(conf: Fields): Fields {
+  return conf.object('runtimeConfig')?.object(ANNOTATIONS) ?? new Fields({});
+}
+
 /** Throws CONFIG_INVALID naming a malformed annotation, and CniError 2 for one we don't support. */
 export function podRequests(conf: Fields): PodRequests {
-  const annotations = conf.object('runtimeConfig')?.object(ANNOTATIONS) ?? new Fields({});
+  const annotations = annotationsOf(conf);
   for (const name of UNSUPPORTED) {
     const value = annotations.raw(PREFIX + name);
     if (value !== undefined && value !== '') throw unsupported(PREFIX + name, value);

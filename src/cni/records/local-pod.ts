@@ -1,5 +1,6 @@
 import type { LocalPod } from '../../cluster/node.ts';
 import { addressOf } from '../../ip/cidr.ts';
+import type { Mac } from '../../ip/mac.ts';
 import { type Attachment, Attachments, handleOf } from './attachment.ts';
 
 /** Converts a completed attachment for the agent's desired state; undefined if it is not a pod interface. */
@@ -16,6 +17,9 @@ export function localPod(record: Attachment): LocalPod | undefined {
     ...(record.managed ? {} : { foreign: true }),
     ...(record.wiring && { wiring: record.wiring }),
     ...(record.borrowed && { borrowed: record.borrowed }),
+    ...(record.mac && { mac: record.mac }),
+    ...(record.bridge && { bridge: record.bridge }),
+    ...(record.allowedSources && { allowedSources: record.allowedSources }),
   };
 }
 
@@ -24,9 +28,21 @@ export function liveHandles(stateDir: string): string[] {
   return new Attachments(stateDir).list().map(handleOf);
 }
 
-/** Returns the node's pods. For use at the agent's start, after `collectGarbage`. */
-export function loadAttachments(stateDir: string): LocalPod[] {
-  return new Attachments(stateDir)
-    .list()
-    .flatMap((record) => (record.state === 'ready' ? (localPod(record) ?? []) : []));
+/**
+ * Returns the node's pods. For use at the agent's start, after `collectGarbage`. `macOf` reads the MAC of a
+ * pod's interface, which records of earlier versions lack; it is recorded.
+ */
+export function loadAttachments(
+  stateDir: string,
+  macOf: (record: Attachment) => Mac | undefined,
+): LocalPod[] {
+  const attachments = new Attachments(stateDir);
+  return attachments.list().flatMap((record) => {
+    if (record.state !== 'ready') return [];
+    const mac = record.mac ?? (localPod(record) ? macOf(record) : undefined);
+    if (mac === undefined || mac === record.mac) return localPod(record) ?? [];
+    const complete = { ...record, mac };
+    attachments.write(complete);
+    return localPod(complete) ?? [];
+  });
 }

@@ -2,7 +2,8 @@ import { Fields } from '../../cluster/fields.ts';
 import type { PodIdentity } from '../../cluster/node.ts';
 import { WIRING_NAMES, type WiringName } from '../../cluster/wiring.ts';
 import { type Ip, parseIp } from '../../ip/address.ts';
-import { type Prefixed, parsePrefixed } from '../../ip/cidr.ts';
+import { type Cidr, type Prefixed, parseCidr, parsePrefixed } from '../../ip/cidr.ts';
+import { type Mac, parseMac } from '../../ip/mac.ts';
 
 /**
  * Identifies an attachment. For one interface, we may be called to create the interface and, as an IPAM
@@ -47,6 +48,10 @@ export type Attachment = AttachmentKey & {
   readonly handle?: string;
   /** Addresses that come from other nodes' blocks. */
   readonly borrowed?: readonly Ip[];
+  /** Of the pod's interface. Absent in records of earlier versions. */
+  readonly mac?: Mac;
+  /** Further networks that the pod may send from. */
+  readonly allowedSources?: readonly Cidr[];
   /** Another plugin created the interface and removes it. */
   readonly chained?: boolean;
   /** The agent maintains the link's settings. */
@@ -95,6 +100,8 @@ export function decodeAttachment(text: string): Attachment {
     ...given('wiring', fields.has('wiring') ? oneOf('wiring', WIRING_NAMES) : undefined),
     ...given('handle', fields.string('handle')),
     ...given('borrowed', parsed('borrowed', parseIp)),
+    ...given('mac', fields.parsed('mac', parseMac)),
+    ...given('allowedSources', parsed('allowedSources', parseCidr)),
     ...given('chained', fields.boolean('chained')),
     ...given('managed', fields.boolean('managed')),
     ...given('pod', podOf(fields)),

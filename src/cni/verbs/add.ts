@@ -50,13 +50,14 @@ async function addInterface(call: Invocation, state: CniState): Promise<Result> 
     checkMasquerade(call, plan.record.bridge ?? hostDevice, taken, state);
     const attached = await plan.attach({ key, identity, netns, hostDevice, addresses }, state);
     state.step('pod configured');
-    const { interfaces, ips, routes, mtu } = attached;
+    const { interfaces, ips, routes, mtu, mac } = attached;
     const dns = Object.keys(plan.dns).length > 0 ? plan.dns : addresses.dns;
     return {
       result: { interfaces, ips, routes, dns },
       addresses: ips.map(({ address }) => address),
       mtu,
       borrowed: addresses.borrowed,
+      mac,
     };
   });
 }

@@ -13,6 +13,7 @@ import {
 } from '../records/attachment.ts';
 import { localPod } from '../records/local-pod.ts';
 import type { CniState } from '../state.ts';
+import { presentMac } from '../wiring/pod-end.ts';
 import { isHostEndOf, survivor } from '../wiring/survivor.ts';
 
 /** The name of the network in the agent's own conflist. */
@@ -57,7 +58,8 @@ export function recover(
   const reserved = ips.map((ip) => withLength(ip, state));
   const found = role === 'ipam' ? delegated(key, reserved, state) : survivor(key, reserved, state);
   if (!found) return undefined;
-  const record = { ...found, dir: ips.length > 0 ? dir : '' };
+  const mac = role === 'interface' ? presentMac(found) : undefined;
+  const record = { ...found, dir: ips.length > 0 ? dir : '', ...(mac && { mac }) };
   state.attachments.replace({ file: file ?? fileName(key) }, record);
   const pod = localPod(record);
   const title = podTitle({ ...record, ...record.pod });

@@ -2,9 +2,10 @@ import { podTitle } from '../../cluster/node.ts';
 import { FlatnetError } from '../../error.ts';
 import type { Ip } from '../../ip/address.ts';
 import { addressOf, contains, type Prefixed } from '../../ip/cidr.ts';
+import type { Mac } from '../../ip/mac.ts';
 import { CniError, CODE, unsupported } from '../protocol/error.ts';
 import type { Invocation } from '../protocol/invocation.ts';
-import { podIdentity } from '../protocol/pod.ts';
+import { allowedSources, podIdentity } from '../protocol/pod.ts';
 import type { Result } from '../protocol/result.ts';
 import type { Attachment, AttachmentKey } from '../records/attachment.ts';
 import { localPod } from '../records/local-pod.ts';
@@ -23,6 +24,8 @@ export type AddOutcome = {
   /** Bytes. */
   readonly mtu?: number;
   readonly borrowed?: readonly Ip[];
+  /** Of the pod's interface. */
+  readonly mac?: Mac;
 };
 
 /**
@@ -37,18 +40,22 @@ export async function withRecord(
   state.attachments.write(record);
   state.step('record written');
   try {
-    const { result, addresses, mtu, borrowed } = await work();
+    const { result, addresses, mtu, borrowed, mac } = await work();
     const ready: Attachment = {
       ...record,
       state: 'ready',
       addresses,
       ...(mtu ? { mtu } : {}),
       ...(borrowed?.length ? { borrowed } : {}),
+      ...(mac ? { mac } : {}),
     };
     state.attachments.write(ready);
     state.step('record completed');
     const pod = localPod(ready);
-    if (pod) state.context.attached(pod);
+    if (pod) {
+      state.context.attached(pod);
+      await state.context.applied?.();
+    }
     return result;
   } catch (error) {
     try {
@@ -71,8 +78,19 @@ export function newRecord(
   state: CniState,
 ): Attachment {
   const pod = podIdentity(call);
+  const sources = allowedSources(call.conf);
   const { bootId } = state;
-  return { ...key, state: 'adding', netns: call.netns, netnsId, bootId, pod, dir: '', addresses: [] };
+  return {
+    ...key,
+    state: 'adding',
+    netns: call.netns,
+    netnsId,
+    bootId,
+    pod,
+    dir: '',
+    addresses: [],
+    ...(sources.length > 0 && { allowedSources: sources }),
+  };
 }
 
 /**

@@ -1,6 +1,7 @@
 import type { LocalPod } from '../../cluster/node.ts';
 import { familyOf, parseIp } from '../../ip/address.ts';
 import { addressOf, cidrOf, lastIp, lengthOf, type Prefixed, parseCidr } from '../../ip/cidr.ts';
+import type { Mac } from '../../ip/mac.ts';
 import { addressReplace, IFA_F_NODAD } from '../../linux/address.ts';
 import { linkGet, linkSet } from '../../linux/link/link.ts';
 import { type Neighbour, neighbourReplace } from '../../linux/neighbour.ts';
@@ -57,6 +58,16 @@ export async function setPodMtu({ netns, ifName }: LocalPod, mtu: number): Promi
   if (link.mtu === mtu) return false;
   await netlink.execute(linkSet(link.index, { mtu }));
   return true;
+}
+
+/** The MAC of a running pod's interface; undefined if the pod is gone. */
+export function presentMac({ netns, ifName }: Pick<LocalPod, 'netns' | 'ifName'>): Mac | undefined {
+  try {
+    using netlink = NetlinkSocket.open(NETLINK_ROUTE, { netns });
+    return netlink.getSync(linkGet(ifName)).mac;
+  } catch {
+    return undefined; // its record goes with the next collection of garbage
+  }
 }
 
 function podRoute(dev: number, route: RouteConfig, ips: readonly PodAddress[]): Request {

@@ -1,4 +1,5 @@
 import type { LocalPod, PodIdentity } from '../../cluster/node.ts';
+import type { Mac } from '../../ip/mac.ts';
 import type { Link } from '../../linux/link/link.ts';
 import type { Addresses, AddressSource, PodAddress } from '../addresses/source.ts';
 import type { CniContext } from '../context.ts';
@@ -60,6 +61,8 @@ export type Attached = Pick<Result, 'interfaces' | 'routes'> & {
   readonly ips: readonly (IpConfig & PodAddress)[];
   /** Bytes. */
   readonly mtu: number;
+  /** Of the pod's interface. */
+  readonly mac: Mac;
 };
 
 export type CheckedAttachment = {

@@ -12,7 +12,7 @@ function folder(t: TestContext): string {
   return dir;
 }
 
-const TEXT = renderConfList({ socket: '/run/flatnet/agent.sock', stateDir: '/var/lib/flatnet' }, 'bridge');
+const TEXT = renderConfList({ socket: '/run/flatnet/agent.sock', stateDir: '/var/lib/flatnet' });
 
 test('old and new runtimes can read the list', (t) => {
   const dir = folder(t);
@@ -25,15 +25,15 @@ test('old and new runtimes can read the list', (t) => {
       type: 'flatnet',
       socket: '/run/flatnet/agent.sock',
       stateDir: '/var/lib/flatnet',
-      capabilities: { ips: true, mac: true, portMappings: true, bandwidth: true },
+      capabilities: {
+        ips: true,
+        mac: true,
+        portMappings: true,
+        bandwidth: true,
+        'io.kubernetes.cri.pod-annotations': true,
+      },
     },
   ]);
-});
-
-test('for routed pods it requests their annotations', () => {
-  const place = { socket: '/run/flatnet/agent.sock', stateDir: '/var/lib/flatnet' };
-  const [plugin] = JSON.parse(renderConfList(place, 'routed')).plugins;
-  assert.equal(plugin.capabilities['io.kubernetes.cri.pod-annotations'], true);
 });
 
 test('it is replaced atomically, and only when it changes', (t) => {

@@ -237,7 +237,7 @@ describe('the plugin with its agent', { skip: NO_SHIM }, () => {
     const [confDir, binDir] = [join(host.dir, 'net.d'), join(host.dir, 'bin')];
     installPlugins(SHIM, binDir);
     writeAgentFile(binDir, confOf(host));
-    writeConfList(confDir, renderConfList(confOf(host), 'bridge'));
+    writeConfList(confDir, renderConfList(confOf(host)));
     return { confDir, binDirs: [binDir], cacheDir: join(host.dir, 'cache'), nodeNetns: host.path };
   }
 

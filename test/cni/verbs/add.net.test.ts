@@ -84,6 +84,8 @@ test('after ADD the kernel, the result and the files agree', async (t) => {
           hostDevice: outside?.name,
           netns: pod.path,
           addresses: ['10.90.1.2', 'fd00:90:1::2'],
+          mac: inside?.mac,
+          bridge: 'cni0',
           namespace: 'default',
           name: 'web-0',
           labels: {},

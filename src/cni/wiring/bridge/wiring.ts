@@ -75,6 +75,7 @@ async function attach(conf: BridgeConf, pod: NewPod, state: CniState): Promise<A
     ips: addresses.ips.map((ip: PodAddress) => ({ interface: 2, ...ip })),
     routes,
     mtu,
+    mac,
   };
 }
 

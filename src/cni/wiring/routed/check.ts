@@ -1,3 +1,4 @@
+import type { LocalPod } from '../../../cluster/node.ts';
 import { codeOf } from '../../../error.ts';
 import { FAMILIES, type Family, familyOf } from '../../../ip/address.ts';
 import { hostCidr } from '../../../ip/cidr.ts';
@@ -18,7 +19,7 @@ export function check({ pod, inside, outside, netns, result }: CheckedAttachment
   const families = familiesOf(state.context);
   if (outside.mac !== HOST_MAC)
     throw wrong(`${outside.name} has the MAC ${outside.mac}, not ${HOST_MAC}, which pods expect`);
-  checkSettings(outside.name, families, state);
+  checkSettings(pod, outside.name, families, state);
   if (families.includes(6)) checkGatewayAddress(outside, state);
   for (const { dst } of podRoutes(pod)) {
     const present = state.link.dumpSync(routeDump({ family: familyOf(dst), table: RT_TABLE_MAIN }));
@@ -30,9 +31,9 @@ export function check({ pod, inside, outside, netns, result }: CheckedAttachment
   }
 }
 
-function checkSettings(name: string, families: readonly Family[], state: CniState): void {
+function checkSettings(pod: LocalPod, name: string, families: readonly Family[], state: CniState): void {
   state.inNode(() => {
-    for (const [path, value] of deviceSysctls(name, families)) {
+    for (const [path, value] of deviceSysctls(name, families, pod)) {
       const present = readIfThere(path);
       if (present !== undefined && present !== value) throw wrong(`${path} is ${present}, not ${value}`);
     }

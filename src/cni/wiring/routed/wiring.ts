@@ -73,6 +73,7 @@ async function attach(conf: RoutedConf, wanted: NewPod, state: CniState): Promis
     ips: pod.addresses.map((ip) => ({ interface: 1, address: parsePrefixed(hostCidr(ip)) })),
     routes,
     mtu,
+    mac,
   };
 }
 
