@@ -24,6 +24,7 @@ export function network(backend: string): Network {
 export function self(backend: string): Self {
   return {
     node: node(backend, 'self', 0),
+    tunnelMacs: { 4: macFromSeed('self 4'), 6: macFromSeed('self 6') },
     underlay: {
       dev: 'eth0',
       mtu: 1500,

@@ -29,6 +29,7 @@ type Step = 'underlay' | 'network' | 'subnets';
 export class Facts extends EventEmitter<{ changed: []; pods: [] }> {
   readonly options: AgentOptions;
   readonly pods: Pods;
+  readonly tunnelMacs: Self['tunnelMacs'];
   #underlay: Underlay | undefined;
   #host = NO_HOST;
   #network: Network | undefined;
@@ -44,9 +45,10 @@ export class Facts extends EventEmitter<{ changed: []; pods: [] }> {
   #fresh = false;
   #self: Self | undefined;
 
-  constructor(options: AgentOptions, pods: Iterable<LocalPod>) {
+  constructor(options: AgentOptions, tunnelMacs: Self['tunnelMacs'], pods: Iterable<LocalPod>) {
     super();
     this.options = options;
+    this.tunnelMacs = tunnelMacs;
     this.pods = new Pods(pods, () => this.emit('pods'));
   }
 
@@ -190,6 +192,7 @@ export class Facts extends EventEmitter<{ changed: []; pods: [] }> {
     const node = publishedNode(this.options, {
       network: this.#network,
       underlay: this.#underlay,
+      tunnelMacs: this.tunnelMacs,
       subnets: this.#subnets ?? [],
       resources: this.#resources,
       companion: this.#companion,
@@ -206,7 +209,8 @@ export class Facts extends EventEmitter<{ changed: []; pods: [] }> {
     const last = this.#self;
     const isSame = last?.node === node && last.underlay === underlay && last.host === host;
     if (isSame && last.companion === companion) return last;
-    this.#self = { node, underlay, host, ...(companion !== undefined && { companion }) };
+    const { tunnelMacs } = this;
+    this.#self = { node, underlay, host, tunnelMacs, ...(companion !== undefined && { companion }) };
     return this.#self;
   }
 

@@ -1,6 +1,6 @@
 import type { Node } from '../cluster/node.ts';
 import type { Family } from '../ip/address.ts';
-import { type Mac, macFromSeed, parseMac } from '../ip/mac.ts';
+import { type Mac, parseMac } from '../ip/mac.ts';
 
 /** Bytes of an interface's name in the kernel, including the terminating zero. */
 const IFNAMSIZ = 16;
@@ -9,14 +9,6 @@ const IFNAMSIZ = 16;
 export function vxlanDevice(vni: number, family: Family): string {
   const suffix = `${family === 4 ? '' : '-v6'}.${vni}`;
   return `flannel${suffix}`.length < IFNAMSIZ ? `flannel${suffix}` : `fl${suffix}`;
-}
-
-/**
- * Derives a node's VTEP MAC from its name, so that a restart or a recreated device changes nothing for its
- * peers.
- */
-export function vtepMac(node: string, family: Family): Mac {
-  return macFromSeed(`${node} vxlan ${family}`);
 }
 
 /** The MAC a peer published; undefined when its data is not flannel's. */

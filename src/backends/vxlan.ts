@@ -9,8 +9,10 @@ import { OUR_PROTOCOL } from '../state/ownership.ts';
 import type { Backend, PeerItems } from './backend.ts';
 import { directRoutes, isOnLink, subnetsOf } from './direct.ts';
 import { innerMtu } from './inner-mtu.ts';
+import { vxlanMember, vxlanTable } from './vxlan-guard.ts';
 import { resolverOf } from './vxlan-miss.ts';
-import { publishedField, vtepMac, vtepMacOf, vxlanDevice } from './vxlan-vtep.ts';
+import { scanLimit } from './vxlan-scan.ts';
+import { publishedField, vtepMacOf, vxlanDevice } from './vxlan-vtep.ts';
 
 export type VxlanOptions = {
   readonly vni: number;
@@ -24,6 +26,8 @@ export type VxlanOptions = {
   readonly directRouting: boolean;
   /** Outer UDP checksums for IPv4. */
   readonly udpChecksum: boolean;
+  /** Accept packets only from nodes of the cluster. */
+  readonly membersOnly: boolean;
   /** Answer the kernel's lookup misses instead of programming every peer in advance. */
   readonly onDemand: boolean;
 };
@@ -36,8 +40,9 @@ export const vxlan: Backend<VxlanOptions> = {
   underlayMtu: (options) => options.mtu,
   tunnelPorts: ({ port }) => [port],
   // Key order and names are flannel's: it reads this text with string functions.
-  data: (self, options, family) => ({ VNI: options.vni, VtepMAC: vtepMac(self.node.name, family) }),
+  data: (self, options, family) => ({ VNI: options.vni, VtepMAC: self.tunnelMacs[family] }),
   device,
+  member: (_self, node, { membersOnly }, family) => (membersOnly ? vxlanMember(node, family) : []),
   peer,
   resolver: (peers, options) => (options.onDemand ? resolverOf(peers, options.vni) : undefined),
 };
@@ -59,6 +64,7 @@ function readOptions(fields: Fields): VxlanOptions {
     // Broken checksum offload of NICs and hypervisors drops packets; a zero checksum is valid for IPv4 (RFC
     // 7348 §4.1).
     udpChecksum: fields.boolean('udpChecksum') ?? false,
+    membersOnly: fields.boolean('membersOnly') ?? true,
     onDemand: fields.boolean('onDemand') ?? false,
   };
 }
@@ -88,7 +94,7 @@ function device(self: Self, options: VxlanOptions, family: Family, network: Cidr
       },
       up: true,
       mtu,
-      mac: vtepMac(self.node.name, family),
+      mac: self.tunnelMacs[family],
       alias: `flatnet vxlan IPv${family}`,
       entries: options.onDemand ? 'kernel' : 'ours',
     },
@@ -100,6 +106,7 @@ function device(self: Self, options: VxlanOptions, family: Family, network: Cidr
     // 3704.
     items.push({ kind: 'sysctl', path: `net/ipv4/conf/${name}/rp_filter`, value: '2' });
   }
+  if (options.membersOnly) items.push(vxlanTable(family, options.port));
   if (options.onDemand) items.push(...onDemandItems(name, network, family));
   return items;
 }
@@ -107,6 +114,7 @@ function device(self: Self, options: VxlanOptions, family: Family, network: Cidr
 /** Routes the whole pod network to the device; the kernel resolves destinations on demand (RTM_GETNEIGH). */
 function onDemandItems(name: string, network: Cidr, family: Family): Item[] {
   return [
+    scanLimit(name, family),
     { kind: 'route', dst: network, type: 'unicast', dev: name, protocol: OUR_PROTOCOL },
     { kind: 'sysctl', path: `net/ipv${family}/neigh/${name}/app_solicit`, value: '3' },
     // An unused entry may be dropped after a minute.

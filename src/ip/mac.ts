@@ -1,4 +1,5 @@
 import { FlatnetError } from '../error.ts';
+import { type Ip, ipFromBytes } from './address.ts';
 import { fnv64 } from './fnv.ts';
 
 /** A 48-bit hardware address as canonical text, lower case with colons: `12:c6:65:89:b4:e3`. */
@@ -39,4 +40,10 @@ export function macFromSeed(seed: string): Mac {
   const bytes = Uint8Array.from({ length: 6 }, (_, i) => Number((hash >> BigInt(56 - 8 * i)) & 0xffn));
   bytes[0] = ((bytes[0] ?? 0) & 0xfc) | 0x02;
   return macFromBytes(bytes);
+}
+
+/** The link-local address that a kernel derives from an interface's MAC (RFC 4291, appendix A). */
+export function linkLocalOf(mac: Mac): Ip {
+  const [a = 0, b = 0, c = 0, d = 0, e = 0, f = 0] = macToBytes(mac);
+  return ipFromBytes(Uint8Array.of(0xfe, 0x80, 0, 0, 0, 0, 0, 0, a ^ 2, b, c, 0xff, 0xfe, d, e, f));
 }

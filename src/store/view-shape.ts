@@ -136,6 +136,7 @@ const node = members<Node>({
   name: text,
   labels: record(text),
   addresses: members<Node['addresses']>({ 4: optional(ip), 6: optional(ip) }),
+  senders: optional(list(ip)),
   subnets: list(cidr),
   backend: members<Node['backend']>({ type: text, data: record(anything) }),
 });

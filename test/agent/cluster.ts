@@ -1,10 +1,12 @@
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
-import { readFileSync } from 'node:fs';
+import { existsSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { configuredBackend } from '../../src/backends/registry.ts';
 import { type Network, readNetwork } from '../../src/cluster/network.ts';
 import type { LocalPod, Node, PerFamily, Self } from '../../src/cluster/node.ts';
+import { podMac } from '../../src/cni/wiring/bridge/pair.ts';
 import type { Facts } from '../../src/desired/desired.ts';
 import { FAMILIES, type Family, type Ip } from '../../src/ip/address.ts';
 import { addressOf, type Cidr, overlaps } from '../../src/ip/cidr.ts';
@@ -21,6 +23,7 @@ import { up } from '../../src/lab/up.ts';
 import { createNetns, deleteNetns, netnsPath } from '../../src/linux/netns.ts';
 import { DEFAULT_PREFIX, Layout } from '../../src/store/etcd/layout.ts';
 import type { Kv } from '../../src/store/kv/kv.ts';
+import { tunnelMacsOf } from '../backends/tunnel-macs.ts';
 import { composedState } from '../desired/composed.ts';
 import { withKv } from '../store/lab.ts';
 import type { Endpoint } from './matrix.ts';
@@ -154,6 +157,7 @@ export class Cluster implements AsyncDisposable {
       onLink: [underlaySubnet(0, 4), underlaySubnet(0, 6)],
     };
     const { backend, options } = configuredBackend(this.network);
+    const tunnelMacs = this.#tunnelMacs(node);
     const plain: Node = {
       name: node.name,
       labels: { 'kubernetes.io/hostname': node.name },
@@ -162,13 +166,23 @@ export class Cluster implements AsyncDisposable {
       backend: { type: backend.type, data: {} },
     };
     const data = Object.fromEntries(
-      this.families.map((family) => [family, backend.data({ node: plain, underlay }, options, family)]),
+      this.families.map((family) => [
+        family,
+        backend.data({ node: plain, underlay, tunnelMacs }, options, family),
+      ]),
     );
     const published: unknown = JSON.parse(JSON.stringify(data));
     return {
       node: { ...plain, backend: { type: backend.type, data: published as PerFamily<unknown> } },
       underlay,
+      tunnelMacs,
     };
+  }
+
+  /** As its agent chose them; before it has, any. */
+  #tunnelMacs(node: TestNode): Self['tunnelMacs'] {
+    const file = join(this.lab.paths.node(node.name).agent.state, 'tunnel-macs.json');
+    return existsSync(file) ? JSON.parse(readFileSync(file, 'utf8')) : tunnelMacsOf(node.name);
   }
 
   facts(node: TestNode): Facts {
@@ -177,7 +191,8 @@ export class Cluster implements AsyncDisposable {
       .map((each) => this.published(each));
     const pods = node.pods.map(({ record, hostDevice }): LocalPod => {
       const { containerId, addresses } = record;
-      return { containerId, labels: {}, ifName: 'eth0', hostDevice, netns: '', addresses };
+      const mac = podMac('cni0', addresses, hostDevice);
+      return { containerId, labels: {}, ifName: 'eth0', hostDevice, netns: '', addresses, mac };
     });
     return {
       network: this.network,

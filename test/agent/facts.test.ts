@@ -7,10 +7,15 @@ import { type IpPool, NO_RESOURCES } from '../../src/cluster/resources.ts';
 import { parseIp } from '../../src/ip/address.ts';
 import { parseCidr } from '../../src/ip/cidr.ts';
 import type { ClusterView } from '../../src/store/ports/feed.ts';
+import { tunnelMacsOf } from '../backends/tunnel-macs.ts';
 
 function newFacts(): Facts {
   const store = { endpoints: [] };
-  return new Facts({ node: 'node1', labels: {}, store, paths: DEFAULT_PATHS, logLevel: 'silent' }, []);
+  return new Facts(
+    { node: 'node1', labels: {}, store, paths: DEFAULT_PATHS, logLevel: 'silent' },
+    tunnelMacsOf('node1'),
+    [],
+  );
 }
 
 const POOL: IpPool = {

@@ -19,7 +19,7 @@ function start(t: TestContext, plan = PLAN) {
   const { network, self, resources = NO_RESOURCES } = factsOf(plan);
   const store = { endpoints: [] };
   const options = { node: self.node.name, labels: {}, store, paths: DEFAULT_PATHS, logLevel: 'silent' };
-  const facts = new Facts(options, []);
+  const facts = new Facts(options, self.tunnelMacs, []);
   let changes = 0;
   const info = (_: object, text: string): void => {
     if (text === 'kernel changed') changes++;

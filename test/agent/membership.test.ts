@@ -10,6 +10,7 @@ import type { Node, NodeFacts } from '../../src/cluster/node.ts';
 import { NO_RESOURCES } from '../../src/cluster/resources.ts';
 import { parseIp } from '../../src/ip/address.ts';
 import { SILENT } from '../../src/log.ts';
+import { tunnelMacsOf } from '../backends/tunnel-macs.ts';
 
 /**
  * Joins a cluster that uses host-gw; `published` lists what the node published, in order. `former`: the
@@ -25,7 +26,7 @@ async function join(t: TestContext, former?: string) {
     paths: DEFAULT_PATHS,
     logLevel: 'silent',
   };
-  const facts = new Facts(options, []);
+  const facts = new Facts(options, tunnelMacsOf('node1'), []);
   const setBackend = (type: string): void => {
     const network = readNetwork({ Network: '10.0.0.0/16', Backend: { Type: type } });
     const nodes = former === undefined ? [] : [nodeWith(former)];

@@ -6,6 +6,7 @@ import type { Underlay } from '../../src/cluster/node.ts';
 import { NO_RESOURCES } from '../../src/cluster/resources.ts';
 import { parseIp } from '../../src/ip/address.ts';
 import { parseCidr } from '../../src/ip/cidr.ts';
+import { tunnelMacsOf } from '../backends/tunnel-macs.ts';
 
 const underlay: Underlay = {
   dev: 'eth0',
@@ -14,7 +15,7 @@ const underlay: Underlay = {
   onLink: [],
 };
 const options = { node: 'node1', labels: { zone: 'a' } };
-const known = { underlay, subnets: [], resources: NO_RESOURCES };
+const known = { underlay, tunnelMacs: tunnelMacsOf('node1'), subnets: [], resources: NO_RESOURCES };
 const dual: Network = readNetwork({
   Network: '10.244.0.0/16',
   EnableIPv6: true,
@@ -43,6 +44,16 @@ test('peers learn name, labels, addresses and the backend’s data', () => {
 test('a configured public address takes precedence over the interface’s own', () => {
   const node = publishedNode({ ...options, publicIp: parseIp('198.51.100.7') }, { ...known, network: dual });
   assert.deepEqual(node.addresses, { 4: '198.51.100.7', 6: 'fd77::11' });
+});
+
+test('peers learn other addresses of the interface, from which packets may come', () => {
+  const behindNat = publishedNode(
+    { ...options, publicIp: parseIp('198.51.100.7') },
+    { ...known, network: dual, underlay: { ...underlay, senders: [parseIp('172.30.0.12')] } },
+  );
+  assert.deepEqual(behindNat.senders, ['172.30.0.11', '172.30.0.12']);
+  const plain = publishedNode(options, { ...known, network: readNetwork({ Network: '10.244.0.0/16' }) });
+  assert.equal(plain.senders, undefined, 'nor those of a family without pods');
 });
 
 test('only families in use are published, but IPv4 always: flannel knows nodes by it', () => {

@@ -15,6 +15,7 @@ import { type Cidr, cidrOf, nthIp, parseCidr } from '../../src/ip/cidr.ts';
 import type { Hop, TracedCluster, TracedNode } from '../../src/trace/fib.ts';
 import { composedState } from '../desired/composed.ts';
 import { byKey } from '../state/compose.ts';
+import { tunnelMacsOf } from './tunnel-macs.ts';
 
 /** A test's description of a cluster, from which everything else is derived. */
 export type Plan = {
@@ -139,12 +140,16 @@ export function selfOf(plan: Plan, index: number, salt = 0): Self {
   const name = salt === 0 ? `node${index}` : `node${index}-${salt}`;
   const bare: Node = { name, labels: {}, addresses, subnets, backend: { type: plan.backend.Type, data: {} } };
   const { backend, options } = configuredBackend(networkOf(plan));
+  const tunnelMacs = tunnelMacsOf(name);
   const data = Object.fromEntries(
-    plan.families.map((family) => [family, backend.data({ node: bare, underlay }, options, family)]),
+    plan.families.map((family) => [
+      family,
+      backend.data({ node: bare, underlay, tunnelMacs }, options, family),
+    ]),
   );
   // Peers know a node by what the store gives back.
   const published = JSON.parse(JSON.stringify(data)) as PerFamily<unknown>;
-  return { node: { ...bare, backend: { ...bare.backend, data: published } }, underlay };
+  return { node: { ...bare, backend: { ...bare.backend, data: published } }, underlay, tunnelMacs };
 }
 
 export function factsOf(plan: Plan, index = 0, peers = nodesOf(plan)): Facts {

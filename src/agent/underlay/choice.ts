@@ -47,13 +47,16 @@ export function chooseUnderlay(interfaces: Interfaces, request: UnderlayRequest)
   const usable = interfaces.all.filter(({ addresses }) => addresses.length > 0);
   const chosen =
     request.iface === undefined ? fallback(usable, interfaces.byDefault) : requested(usable, request.iface);
+  const addresses = perFamily((family) => {
+    const candidates = chosen.addresses.filter((net) => familyOf(net) === family).map(addressOf);
+    return candidates.find((ip) => ip === request.iface) ?? candidates[0];
+  });
+  const others = chosen.addresses.map(addressOf).filter((ip) => !Object.values(addresses).includes(ip));
   return {
     dev: chosen.name,
     mtu: chosen.mtu,
-    addresses: perFamily((family) => {
-      const candidates = chosen.addresses.filter((net) => familyOf(net) === family).map(addressOf);
-      return candidates.find((ip) => ip === request.iface) ?? candidates[0];
-    }),
+    addresses,
+    ...(others.length > 0 && { senders: others.sort() }),
     onLink: [...new Set(chosen.addresses.map((net) => cidrOf(addressOf(net), lengthOf(net))))].sort(),
   };
 }

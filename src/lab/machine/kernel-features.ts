@@ -7,6 +7,7 @@ import type { Resources } from '../../cluster/resources.ts';
 import { FlatnetError, messageOf } from '../../error.ts';
 import { FAMILIES, parseIp } from '../../ip/address.ts';
 import { cidrOf } from '../../ip/cidr.ts';
+import { parseMac } from '../../ip/mac.ts';
 import { type LinkSpec, linkAdd } from '../../linux/link/link.ts';
 import { NETLINK_ROUTE, NetlinkSocket } from '../../linux/netlink/socket.ts';
 import { createNetns, deleteNetns } from '../../linux/netns.ts';
@@ -71,6 +72,7 @@ function sampleNode({ pools }: Network): Self {
   return {
     node: { name: 'node1', subnets, addresses, labels: {}, backend: { type: '', data: {} } },
     underlay: { dev: 'eth0', mtu: 1500, addresses, onLink: [] },
+    tunnelMacs: { 4: parseMac('02:00:00:00:00:04'), 6: parseMac('02:00:00:00:00:06') },
   };
 }
 

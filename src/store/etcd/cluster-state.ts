@@ -219,8 +219,9 @@ export class ClusterState {
   #buildFromBlocks(name: string): Node | undefined {
     const record = this.leases.record(name)?.record;
     if (!record) return undefined;
-    const { labels, addresses, backend = { type: '', data: {} } } = record;
-    return { name, labels, addresses, subnets: this.#affinities.blocksOf(name), backend };
+    const { labels, addresses, senders, backend = { type: '', data: {} } } = record;
+    const subnets = this.#affinities.blocksOf(name);
+    return { name, labels, addresses, ...(senders && { senders }), subnets, backend };
   }
 
   #buildFromLeases(name: string): Node | undefined {
@@ -241,6 +242,7 @@ export class ClusterState {
       name,
       labels: record?.labels ?? {},
       addresses: value.addresses,
+      ...(record?.senders && { senders: record.senders }),
       subnets,
       backend: value.backend,
     };

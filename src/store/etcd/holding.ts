@@ -18,15 +18,14 @@ export type Holding = {
 
 /** Returns the keys and values of a holding, written in one transaction under one lease. */
 export function keysOf(layout: Layout, { self, subnets, instance }: Holding): Map<string, string> {
-  const { name, labels, addresses, backend } = self;
+  const { name, labels, addresses, senders, backend } = self;
+  const record = { name, labels, subnets, addresses, instance, ...(senders && { senders }) };
   if (subnets.length === 0) {
-    return new Map([
-      [layout.node(name), encodeRecord({ name, labels, subnets, addresses, instance, backend })],
-    ]);
+    return new Map([[layout.node(name), encodeRecord({ ...record, backend })]]);
   }
   const keys = new Map([
     [layout.lease(subnets), encodeLease(self)],
-    [layout.node(name), encodeRecord({ name, labels, subnets, addresses, instance })],
+    [layout.node(name), encodeRecord(record)],
   ]);
   if (subnets.length > 1) for (const subnet of subnets) keys.set(layout.family(subnet), name);
   return keys;

@@ -6,7 +6,7 @@ import { parseIp } from '../../ip/address.ts';
 import { type Cidr, parseCidr } from '../../ip/cidr.ts';
 
 /** Our record of a node, in addition to flannel's lease or, under the `blocks` plan, instead of it. */
-export type NodeRecord = Pick<Node, 'name' | 'labels' | 'addresses' | 'subnets'> & {
+export type NodeRecord = Pick<Node, 'name' | 'labels' | 'addresses' | 'senders' | 'subnets'> & {
   /** New with each join, to distinguish two agents with the same name. */
   readonly instance: string;
   /** Only if there is no lease that contains it. */
@@ -30,11 +30,13 @@ export function decodeRecord(text: string): NodeRecord {
   }
   const ip4 = addresses.find((ip) => !ip.includes(':'));
   const ip6 = addresses.find((ip) => ip.includes(':'));
+  const senders = texts(fields, 'senders').map(parseIp);
   const backend = fields.object('backend');
   return {
     name,
     labels: Object.fromEntries(labels) as Record<string, string>,
     addresses: { ...(ip4 && { 4: ip4 }), ...(ip6 && { 6: ip6 }) },
+    ...(senders.length > 0 && { senders }),
     subnets: texts(fields, 'subnets').map((text): Cidr => parseCidr(text)),
     instance: fields.string('instance') ?? '',
     ...(backend && {

@@ -14,6 +14,7 @@ import { type Cidr, parseCidr } from '../../../src/ip/cidr.ts';
 import { createNetns, deleteNetns, netnsPath } from '../../../src/linux/netns.ts';
 import { identify, killNow } from '../../../src/linux/process.ts';
 import { SILENT } from '../../../src/log.ts';
+import { tunnelMacsOf } from '../../backends/tunnel-macs.ts';
 
 /**
  * Machines in separate namespaces on one or two networks joined by a router; removed with all their processes
@@ -217,7 +218,11 @@ export class Cluster implements AsyncDisposable {
     const [, network = ''] = /10\.0\.(\d)/.exec(node.addresses[4] ?? '') ?? [];
     const onLink: Cidr[] = [parseCidr(`10.0.${network}.0/24`), parseCidr(`fd00:${network}::/64`)];
     return {
-      self: { node, underlay: { dev: 'eth0', mtu: 1500, addresses: node.addresses, onLink } },
+      self: {
+        node,
+        underlay: { dev: 'eth0', mtu: 1500, addresses: node.addresses, onLink },
+        tunnelMacs: tunnelMacsOf(name),
+      },
       nodes: this.nodes,
       pools: this.pools,
       resources: this.resources,

@@ -10,6 +10,7 @@ import type {
 import type { BgpFacts, BgpPool, Gateway } from '../../../../src/companions/bird/configuration/facts.ts';
 import { type Family, type Ip, parseIp } from '../../../../src/ip/address.ts';
 import { type Cidr, cidrOf, nthIp, parseCidr } from '../../../../src/ip/cidr.ts';
+import { tunnelMacsOf } from '../../../backends/tunnel-macs.ts';
 import { cidrs, ips } from '../../../ip/arbitraries.ts';
 
 /**
@@ -243,5 +244,6 @@ function selfAt(nodes: readonly Node[], index: number): BgpFacts['self'] {
   const node = nodes[index];
   if (!node) throw new Error(`there is no node ${index}`);
   const onLink = Object.values(node.addresses).map((ip) => cidrOf(ip, ip.includes(':') ? 64 : 24));
-  return { node, underlay: { dev: 'eth0', mtu: 1500, addresses: node.addresses, onLink } };
+  const underlay = { dev: 'eth0', mtu: 1500, addresses: node.addresses, onLink };
+  return { node, underlay, tunnelMacs: tunnelMacsOf(node.name) };
 }

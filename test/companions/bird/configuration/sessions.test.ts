@@ -13,6 +13,7 @@ import type { Session } from '../../../../src/companions/bird/configuration/sess
 import { sessionsOf } from '../../../../src/companions/bird/configuration/sessions.ts';
 import { type Ip, parseIp } from '../../../../src/ip/address.ts';
 import { parseCidr } from '../../../../src/ip/cidr.ts';
+import { tunnelMacsOf } from '../../../backends/tunnel-macs.ts';
 import { clusters, seenBy } from './arbitraries.ts';
 import { MESH_OFF, PEER } from './resources.ts';
 
@@ -41,7 +42,11 @@ function cluster(
       pools: [],
       secrets: new Map(),
       resources: { ...NO_RESOURCES, nodes: Object.fromEntries(ids), ...resources },
-      self: { node: nodes[0] as never, underlay: { dev: 'eth0', mtu: 1500, addresses: {}, onLink: [] } },
+      self: {
+        node: nodes[0] as never,
+        underlay: { dev: 'eth0', mtu: 1500, addresses: {}, onLink: [] },
+        tunnelMacs: tunnelMacsOf('self'),
+      },
     },
     0,
   );
