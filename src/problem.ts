@@ -28,6 +28,7 @@ export const PROBLEM_IDS = [
   'peer-unreachable',
   'pod-record-unreadable',
   'pods-network-in-use',
+  'pods-not-guarded',
   'pods-outside-pools',
   'route-in-the-way',
   'store-key-ignored',
@@ -35,6 +36,7 @@ export const PROBLEM_IDS = [
   'store-unreachable',
   'subnet-claim-refused',
   'subnets-unconfirmed',
+  'tunnel-packets-dropped',
   'underlay-address-lost',
   'underlay-lost',
 ] as const;

@@ -1,4 +1,5 @@
 import { EventEmitter } from 'node:events';
+import { pause } from '../async/pause.ts';
 import { configuredBackend } from '../backends/registry.ts';
 import type { Network } from '../cluster/network.ts';
 import type { Node } from '../cluster/node.ts';
@@ -12,7 +13,10 @@ import type { Miss, Resolve } from '../state/kinds/fdb.ts';
 import type { LinkItem } from '../state/kinds/link.ts';
 import { type KernelEvent, Reconciler, type Report } from '../state/reconciler.ts';
 import type { Facts } from './facts.ts';
-import { failures, ownProblem, vanishedDevices } from './report.ts';
+import { failures, ownProblem, unguarded, vanishedDevices } from './report.ts';
+
+/** Longest wait of an ADD for its items, in milliseconds. */
+const APPLY_LIMIT = 1000;
 
 /** The desired state and the facts it was computed from. */
 export type Computed = {
@@ -47,6 +51,8 @@ export type LoopStatus = {
   readonly runs: number;
   readonly lastChanges: number;
   readonly failures: readonly string[];
+  /** Why pods on the bridge are not guarded, if they are not. */
+  readonly unguarded: string | undefined;
 };
 
 /**
@@ -58,7 +64,12 @@ export class Loop extends EventEmitter<LoopEvents> implements Disposable {
   readonly #facts: Facts;
   readonly #log: Log;
   readonly #memo = new Memo();
-  readonly #status = { runs: 0, lastChanges: 0, failures: [] as readonly string[] };
+  readonly #status = {
+    runs: 0,
+    lastChanges: 0,
+    failures: [] as readonly string[],
+    unguarded: undefined as string | undefined,
+  };
   #computed: Computed | undefined;
   #former: readonly Former[] = [];
   #problem: string | undefined = 'the agent is starting';
@@ -113,6 +124,18 @@ export class Loop extends EventEmitter<LoopEvents> implements Disposable {
   /** Why the kernel doesn't hold this node's own part; undefined when it does. */
   get problem(): string | undefined {
     return this.#obstacle ?? this.#problem;
+  }
+
+  /**
+   * Resolves when the kernel holds what the present facts ask for, or after a second: what it refuses is in
+   * the status.
+   */
+  async applied(): Promise<void> {
+    // The computation is a microtask.
+    await Promise.resolve();
+    const done = new AbortController();
+    const run = this.reconciler.run().finally(() => done.abort());
+    await Promise.race([run.catch(() => undefined), pause(APPLY_LIMIT, done.signal)]);
   }
 
   get status(): LoopStatus {
@@ -250,6 +273,7 @@ export class Loop extends EventEmitter<LoopEvents> implements Disposable {
     this.#status.runs++;
     this.#status.lastChanges = report.done.length;
     this.#status.failures = failures(report.undone);
+    this.#status.unguarded = unguarded(report.undone);
     for (const device of touchedDevices(report.done)) this.emit('device', device);
     const vanished = vanishedDevices(report.undone);
     if (vanished.size > 0) this.emit('vanished', vanished);

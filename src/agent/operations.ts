@@ -1,6 +1,7 @@
 import type { CniReply } from '../cni/context.ts';
 import type { CniService } from '../cni/service.ts';
 import type { Handlers, HandlersOf } from '../companions/companion.ts';
+import { strangerProblems } from '../firewall/strangers.ts';
 import { changeCommand, changeText, command } from '../state/print.ts';
 import { type AgentStatus, agentStatus, type StatusSources } from './status.ts';
 
@@ -26,7 +27,7 @@ export function operations(sources: StatusSources, cni: CniService): Handlers {
   const { reconciler } = sources.loop;
   const own: HandlersOf<AgentOperations> = {
     cni: (request) => cni.handle(request),
-    status: async () => agentStatus(sources),
+    status: async () => agentStatus(sources, await strangerProblems(reconciler.desired)),
     diff: async () => ({ changes: (await reconciler.preview()).map(changeText) }),
     desired: async () => ({
       commands: [...reconciler.desired.values()].map((item) => command(item, 'add')),

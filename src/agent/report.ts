@@ -11,6 +11,11 @@ export function ownProblem(undone: readonly Undone[]): string | undefined {
   return `${own.error ? 'the kernel refuses ' : ''}${keyOf(own.change.item)}: ${own.reason}`;
 }
 
+/** Why pods on the bridge are not guarded: the kernel lacks something. */
+export function unguarded(undone: readonly Undone[]): string | undefined {
+  return undone.find(({ owner, error }) => owner?.part === 'guard' && error)?.reason;
+}
+
 /**
  * Returns the reasons of failed changes, without duplicates. Changes that only wait for a device the kernel
  * refused to create are left out.
@@ -19,8 +24,12 @@ export function failures(undone: readonly Undone[]): string[] {
   const refused = new Set(
     undone.flatMap(({ change: { item }, error }) => (error && item.kind === 'link' ? [item.name] : [])),
   );
+  const isOfGuard = ({ owner, change: { item } }: Undone): boolean =>
+    owner?.part === 'guard' || (item.kind === 'nft-element' && item.family === 'bridge');
   const relevant = undone.filter(
-    ({ change: { item }, error }) => error || !refused.has(deviceOf(item) ?? ''),
+    (each) =>
+      (each.error || !refused.has(deviceOf(each.change.item) ?? '')) &&
+      !(unguarded(undone) && isOfGuard(each)),
   );
   return [
     ...new Set(

@@ -5,6 +5,7 @@ import { aborted, pause } from '../async/pause.ts';
 import { configuredBackend } from '../backends/registry.ts';
 import { liveHandles, loadAttachments } from '../cni/records/local-pod.ts';
 import { CniService } from '../cni/service.ts';
+import { presentMac } from '../cni/wiring/pod-end.ts';
 import { Companions } from '../companions/companions.ts';
 import { messageOf } from '../error.ts';
 import { forwardFacts } from '../firewall/facts.ts';
@@ -25,6 +26,7 @@ import { operations } from './operations.ts';
 import { AGENT_SOCKET, type AgentOptions } from './options.ts';
 import { Outputs, previousSubnets } from './outputs.ts';
 import { notReady } from './readiness.ts';
+import { tunnelMacs } from './underlay/tunnel-macs.ts';
 import { UnderlayWatch } from './underlay/watch.ts';
 
 /** Interval between scans for leftovers of crashes and missed DELs, in milliseconds. */
@@ -45,7 +47,7 @@ export async function runAgent(options: AgentOptions, log: Log, stop: AbortSigna
   const signal = AbortSignal.any([stop, failed.signal]);
 
   // Facts and their derivation.
-  const facts = new Facts(options, loadAttachments(paths.state));
+  const facts = new Facts(options, tunnelMacs(paths.state, log), loadAttachments(paths.state, presentMac));
   const store = openStore(options.store, log, (network) => void configuredBackend(network));
   const blocks = new Blocks(facts, store.blocks, log);
   const secrets = join(paths.state, 'secrets');
@@ -73,7 +75,14 @@ export async function runAgent(options: AgentOptions, log: Log, stop: AbortSigna
   const membership = new Membership(facts, { cluster: store.membership, log, signal, previous });
   loop.on('settled', ({ facts: { self } }) => membership.settled(self.node));
   const problem = () => notReady(facts, { kernel: loop.problem, companion: companions.problem });
-  const cni = cniContext({ facts, notReady: problem, mtu: () => loop.mtu, assigner, log });
+  const cni = cniContext({
+    facts,
+    notReady: problem,
+    mtu: () => loop.mtu,
+    applied: () => loop.applied(),
+    assigner,
+    log,
+  });
   await using service = new CniService(cni);
   loop.on('vanished', (devices) => service.devicesVanished(devices));
 

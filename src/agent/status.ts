@@ -43,7 +43,8 @@ export type StatusSources = {
   readonly cni: { readonly problems: readonly Problem[] };
 };
 
-export function agentStatus(sources: StatusSources): AgentStatus {
+/** `strangers`: of `strangerProblems`, read now. */
+export function agentStatus(sources: StatusSources, strangers: readonly Problem[]): AgentStatus {
   const { facts, loop, companions, membership, feed, firewall } = sources;
   const { network, underlay } = facts;
   const { node } = facts.options;
@@ -72,6 +73,7 @@ export function agentStatus(sources: StatusSources): AgentStatus {
       ...companions.warnings,
       ...firewall.problems,
       ...sources.cni.problems,
+      ...strangers,
     ],
     store: storeStatus(membership.tenure),
   };
@@ -84,9 +86,14 @@ function strayBlock(block: Cidr): Problem {
 
 /** What the kernel refuses, apart from what already makes the node not ready. */
 function failures({ status }: Loop, notReady = ''): Problem[] {
-  return status.failures
+  const refused: Problem[] = status.failures
     .filter((text) => !notReady.includes(text))
     .map((what) => ({ id: 'kernel-refuses', severity: 'error', what }));
+  const { unguarded: cause } = status;
+  if (cause === undefined) return refused;
+  const what = 'pods on the bridge are not guarded';
+  const fix = 'use a kernel with CONFIG_NF_TABLES_BRIDGE and nftables 1.0.6, or set guard to false';
+  return [{ id: 'pods-not-guarded', severity: 'error', what, cause, fix }, ...refused];
 }
 
 /** Whether the node does what it says: it takes pods, and those it has reach what they should. */

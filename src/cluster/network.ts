@@ -31,13 +31,15 @@ export type Network = Plan & {
     /** Destinations that always see the pod's own address. */
     readonly exclude: readonly Cidr[];
   };
+  /** Whether a pod may send only as itself, and never into a tunnel. Absent, in an older saved view: true. */
+  readonly guard?: boolean;
 };
 
 /**
- * Reads a parsed net-conf.json, or our YAML, which has the same keys and also `addresses`, `wiring` and
- * `masquerade`. Matches keys case-insensitively and ignores unknown ones. The fields of a disabled family
- * must parse but are not used (k3s writes `0.0.0.0/0` or `::/0` there). Throws CONFIG_INVALID naming the
- * field.
+ * Reads a parsed net-conf.json, or our YAML, which has the same keys and also `addresses`, `wiring`,
+ * `masquerade` and `guard`. Matches keys case-insensitively and ignores unknown ones. The fields of a
+ * disabled family must parse but are not used (k3s writes `0.0.0.0/0` or `::/0` there). Throws CONFIG_INVALID
+ * naming the field.
  */
 export function readNetwork(value: unknown): Network {
   const fields = new Fields(value);
@@ -57,6 +59,7 @@ export function readNetwork(value: unknown): Network {
     ...plan,
     backend,
     masquerade: readMasquerade(fields.object('masquerade')),
+    guard: fields.boolean('guard') ?? true,
   };
 }
 
@@ -65,7 +68,7 @@ export function readNetwork(value: unknown): Network {
  * too, ignoring our additions.
  */
 export function networkToNetConf(network: Network): string {
-  const { pools, addresses, wiring, backend, masquerade } = network;
+  const { pools, addresses, wiring, backend, masquerade, guard } = network;
   const family = (family: Family, prefix: string) => {
     const pool = pools[family];
     return {
@@ -85,6 +88,7 @@ export function networkToNetConf(network: Network): string {
     addresses,
     wiring,
     masquerade,
+    guard: guard ?? true,
   };
   return `${JSON.stringify(conf, null, 2)}\n`;
 }

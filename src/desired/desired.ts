@@ -2,6 +2,7 @@ import type { Network } from '../cluster/network.ts';
 import { type LocalPod, type Node, podTitle, type Self } from '../cluster/node.ts';
 import { podPools } from '../cluster/overlap.ts';
 import { NO_RESOURCES, type Resources } from '../cluster/resources.ts';
+import { type GuardFacts, guardItems, podGuardItems } from '../guard/guard.ts';
 import type { Problem } from '../problem.ts';
 import type { Contribution } from '../state/contributions.ts';
 import { podItems, wiringItems } from '../wiring/registry.ts';
@@ -43,16 +44,22 @@ export function desiredState(facts: Facts, memo: Memo = new Memo()): Desired {
   const { configured, used, usable, mtu } = part;
   const { backend, options } = configured;
   // Pods keep their wiring even if no peer can be reached in a family.
-  const wiringFacts: WiringFacts = {
-    self,
+  const wiringFacts: WiringFacts = { self, families: used, mtu };
+  const guardFacts: GuardFacts = {
+    network,
     families: used,
-    mtu,
     tunnelPorts: backend.tunnelPorts?.(options) ?? [],
   };
+  const { routed, bridged } = guardItems(pods, guardFacts);
   const pools = podPools(network, resources);
   const wiring: Contribution = {
     owner: { part: 'wiring', name: 'this node' },
-    items: wiringItems(network.wiring, pods, wiringFacts),
+    items: [...wiringItems(network.wiring, pods, wiringFacts), ...routed],
+    warnings: [],
+  };
+  const guard: Contribution = {
+    owner: { part: 'guard', name: 'this node' },
+    items: bridged,
     warnings: [],
   };
   return {
@@ -60,9 +67,10 @@ export function desiredState(facts: Facts, memo: Memo = new Memo()): Desired {
       part.backend,
       part.masquerade,
       memo.wiring(wiring),
-      ...memo.pods.of(pods, JSON.stringify([used, mtu]), (pod) => ({
+      memo.guard(guard),
+      ...memo.pods.of(pods, JSON.stringify([used, mtu, network.guard]), (pod) => ({
         owner: { part: 'pod', name: podTitle(pod), id: `${pod.containerId} ${pod.ifName}` },
-        items: podItems(pod, wiringFacts),
+        items: [...podItems(pod, wiringFacts), ...podGuardItems(pod, guardFacts)],
         warnings: [],
       })),
       ...memo.peers.of(peers, JSON.stringify([options, self, usable, pools]), (peer) =>

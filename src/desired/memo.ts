@@ -10,6 +10,7 @@ export class Memo {
   readonly pods = new Each<LocalPod>();
   readonly peers = new Each<Node>();
   #wiring: Contribution | undefined;
+  #guard: Contribution | undefined;
   #node: { network: Network; self: Self; resources: Resources; part: NodePart } | undefined;
 
   /**
@@ -26,6 +27,11 @@ export class Memo {
     };
     this.#node = { network, self, resources, part };
     return part;
+  }
+
+  guard(computed: Contribution): Contribution {
+    this.#guard = reuse(this.#guard, computed);
+    return this.#guard;
   }
 
   wiring(computed: Contribution): Contribution {

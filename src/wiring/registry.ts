@@ -29,10 +29,15 @@ export function wiringItems(
   pods: readonly LocalPod[],
   facts: WiringFacts,
 ): readonly Item[] {
-  const used = new Set([wiringOf(name), ...pods.filter(({ foreign }) => !foreign).map(wiringOfPod)]);
-  const wirings = Object.values(WIRINGS).filter((wiring) => used.has(wiring));
+  const wirings = usedWirings(name, pods);
   const held = wirings.some(({ holdsSubnets }) => holdsSubnets);
   return [...(held ? [] : blackholes(facts)), ...wirings.flatMap((wiring) => wiring.node(facts))];
+}
+
+/** The network's wiring, and those of pods from before it changed. */
+export function usedWirings(name: WiringName, pods: readonly LocalPod[]): readonly Wiring[] {
+  const used = new Set([wiringOf(name), ...pods.filter(({ foreign }) => !foreign).map(wiringOfPod)]);
+  return Object.values(WIRINGS).filter((wiring) => used.has(wiring));
 }
 
 /** Returns the items for one pod on the host's side. */

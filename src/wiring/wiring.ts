@@ -10,8 +10,6 @@ export type WiringFacts = {
   readonly families: readonly Family[];
   /** The pods' MTU, in bytes. */
   readonly mtu: number;
-  /** UDP ports on which nodes decapsulate: routed pods may not send there. */
-  readonly tunnelPorts: readonly number[];
 };
 
 /**

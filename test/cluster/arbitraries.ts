@@ -48,12 +48,14 @@ export const networks: fc.Arbitrary<Network> = fc
       },
       { noNullPrototype: true },
     ),
+    guard: fc.boolean(),
   })
   .filter(({ four, six }) => four !== undefined || six !== undefined)
-  .map(({ four, six, plan: { type, addresses, wiring }, options, masquerade }) => ({
+  .map(({ four, six, plan: { type, addresses, wiring }, options, masquerade, guard }) => ({
     pools: { ...(four && { 4: four }), ...(six && { 6: six }) },
     addresses: (four?.subnetLength ?? 32) < 20 || (six?.subnetLength ?? 128) < 116 ? 'lease' : addresses,
     wiring,
     backend: { type, options },
     masquerade,
+    guard,
   }));

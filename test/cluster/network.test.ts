@@ -20,6 +20,7 @@ describe('readNetwork', () => {
       wiring: 'bridge',
       backend: { type: 'vxlan', options: {} },
       masquerade: { enabled: true, randomFully: true, exclude: [] },
+      guard: true,
     });
   });
 

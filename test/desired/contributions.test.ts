@@ -58,7 +58,7 @@ for (const size of [10, 250, 2500]) {
     const peers = facts.peers.map((peer) => (peer.name === moved.name ? moved : peer));
     const after = desiredState({ ...facts, peers }, memo).contributions;
     assert.deepEqual(fresh(before, after), ['peer node3']);
-    // Its old and its new items in each family: route, neighbour, FDB entry.
-    assert.equal(composition.update(after).size, 2 * 2 * 3);
+    // Its old and its new items in each family: route, neighbour, FDB entry, permitted sender.
+    assert.equal(composition.update(after).size, 2 * 2 * 4);
   });
 }

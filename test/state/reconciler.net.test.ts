@@ -337,7 +337,7 @@ test('nothing is removed until pruning is allowed, then everything at once', {
   assert.match(namespace.ip('route'), /10\.0\.2\.0\/24/);
   reconciler.allowPrune();
   const { done } = await reconciler.run();
-  assert.equal(done.filter(({ action }) => action === 'delete').length, 3 * 6 + 1);
+  assert.equal(done.filter(({ action }) => action === 'delete').length, 3 * 8 + 1);
   assert.equal(namespace.ip('route show proto 110'), '');
   assert.deepEqual((await reconciler.run()).done, []);
 });

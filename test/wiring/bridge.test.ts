@@ -11,7 +11,6 @@ const facts = (families: readonly Family[], mtu: number): WiringFacts => ({
   self: selfOf(PLAN, 0),
   families,
   mtu,
-  tunnelPorts: [],
 });
 
 const PLAN: Plan = { size: 1, families: [4, 6], backend: { Type: 'vxlan' }, networks: 1 };

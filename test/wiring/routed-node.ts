@@ -4,7 +4,9 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { Readable } from 'node:stream';
+import type { Network } from '../../src/cluster/network.ts';
 import type { LocalPod } from '../../src/cluster/node.ts';
+import { ANNOTATIONS } from '../../src/cni/protocol/pod.ts';
 import { decodeResult, type Result } from '../../src/cni/protocol/result.ts';
 import { CniService } from '../../src/cni/service.ts';
 import type { Desired, Facts } from '../../src/desired/desired.ts';
@@ -20,6 +22,7 @@ export class RoutedPod implements Disposable {
   /** IPv4 first. */
   addresses: readonly string[] = [];
   device = '';
+  mac = '';
 
   constructor(name: string) {
     this.name = `fn-routed-${process.pid}-${name}`;
@@ -61,15 +64,15 @@ export class RoutedNode implements AsyncDisposable {
   readonly warnings: unknown[] = [];
 
   /** Needs a started namespace; `join` comes before. */
-  constructor(plan: Plan, index: number, namespace: Namespace) {
+  constructor(plan: Plan, index: number, namespace: Namespace, network: Partial<Network> = {}) {
     const facts = factsOf(plan, index);
-    this.#facts = { ...facts, network: { ...facts.network, wiring: 'routed' } };
+    this.#facts = { ...facts, network: { ...facts.network, wiring: 'routed', ...network } };
     this.namespace = namespace;
     this.running = new Running(namespace);
     const { mtu } = this.#compute();
     this.#cni = new CniService({
       notReady: () => undefined,
-      wiring: 'routed',
+      wiring: this.#facts.network.wiring,
       subnets: this.#facts.self.node.subnets,
       networks: Object.values(this.#facts.network.pools).map(({ cidr }) => cidr),
       mtu,
@@ -84,10 +87,12 @@ export class RoutedNode implements AsyncDisposable {
     });
   }
 
-  async add(pod: RoutedPod): Promise<Result> {
-    const result = await this.#call('ADD', pod);
+  async add(pod: RoutedPod, annotations: Readonly<Record<string, string>> = {}): Promise<Result> {
+    const result = await this.#call('ADD', pod, annotations);
     pod.addresses = result.ips.map(({ address }) => address.replace(/\/.*/, ''));
-    pod.device = result.interfaces[0]?.name ?? '';
+    const [first, second] = result.interfaces;
+    pod.device = (first?.name === 'cni0' ? second : first)?.name ?? '';
+    pod.mac = result.interfaces.find(({ sandbox }) => sandbox)?.mac ?? '';
     return result;
   }
 
@@ -109,7 +114,11 @@ export class RoutedNode implements AsyncDisposable {
     rmSync(this.#dir, { recursive: true, force: true });
   }
 
-  async #call(command: string, pod: RoutedPod): Promise<Result> {
+  async #call(
+    command: string,
+    pod: RoutedPod,
+    annotations: Readonly<Record<string, string>> = {},
+  ): Promise<Result> {
     const { stdout, exit } = await this.#cni.handle({
       env: {
         CNI_COMMAND: command,
@@ -119,7 +128,12 @@ export class RoutedNode implements AsyncDisposable {
         CNI_PATH: '/usr/lib/cni',
         CNI_ARGS: `IgnoreUnknown=1;K8S_POD_NAMESPACE=default;K8S_POD_NAME=${pod.name}`,
       },
-      stdin: JSON.stringify({ cniVersion: '1.1.0', name: 'cbr0', type: 'flatnet' }),
+      stdin: JSON.stringify({
+        cniVersion: '1.1.0',
+        name: 'cbr0',
+        type: 'flatnet',
+        runtimeConfig: { [ANNOTATIONS]: annotations },
+      }),
     });
     assert.equal(exit, 0, stdout);
     return decodeResult(JSON.parse(stdout || '{}'));
@@ -139,10 +153,13 @@ export class RoutedNode implements AsyncDisposable {
 }
 
 /** Two nodes on one link, with their desired state in the kernel. */
-export async function twoNodes(plan: Plan): Promise<Pair> {
+export async function twoNodes(plan: Plan, network: Partial<Network> = {}): Promise<Pair> {
   const namespaces = [new Namespace(plan, [], 0), new Namespace(plan, [], 1)] as const;
   namespaces[0].join(namespaces[1]);
-  const nodes = [new RoutedNode(plan, 0, namespaces[0]), new RoutedNode(plan, 1, namespaces[1])] as const;
+  const nodes = [
+    new RoutedNode(plan, 0, namespaces[0], network),
+    new RoutedNode(plan, 1, namespaces[1], network),
+  ] as const;
   for (const { running } of nodes) await running.settled();
   // Their underlay has just come up: its link-local addresses are still tentative.
   namespaces[0].run('ping', '-nc1', '-w5', '-i0.2', `${factsOf(plan, 1).self.underlay.addresses[6]}`);
@@ -155,4 +172,4 @@ export async function twoNodes(plan: Plan): Promise<Pair> {
   };
 }
 
-type Pair = AsyncDisposable & { readonly nodes: readonly [RoutedNode, RoutedNode] };
+export type Pair = AsyncDisposable & { readonly nodes: readonly [RoutedNode, RoutedNode] };

@@ -1,0 +1,51 @@
+import type { Network } from '../cluster/network.ts';
+import type { LocalPod } from '../cluster/node.ts';
+import type { Family } from '../ip/address.ts';
+import type { Item } from '../state/item.ts';
+import { BRIDGE } from '../wiring/bridge.ts';
+import { usedWirings } from '../wiring/registry.ts';
+import { podGuard, sourceGuard } from './pods.ts';
+import { bridgeGuard, portGuard } from './ports.ts';
+
+/** What the guard depends on besides pods. */
+export type GuardFacts = {
+  readonly network: Pick<Network, 'guard' | 'wiring'>;
+  /** The families in which pods have addresses. */
+  readonly families: readonly Family[];
+  /** UDP ports on which nodes decapsulate: pods may not send there. */
+  readonly tunnelPorts: readonly number[];
+};
+
+/**
+ * Returns the tables at the node's side of its pods. `bridged` is a table of the bridge family, which a
+ * kernel may lack; then pods still work, and the status says that they are not guarded.
+ */
+export function guardItems(
+  pods: readonly LocalPod[],
+  { network, families, tunnelPorts }: GuardFacts,
+): { readonly routed: readonly Item[]; readonly bridged: readonly Item[] } {
+  if (network.guard === false) return { routed: [], bridged: [] };
+  const names = usedWirings(network.wiring, pods).map(({ name }) => name);
+  const used = {
+    bridge: names.includes('bridge') || pods.some(isOnBridge),
+    routed: names.includes('routed'),
+  };
+  // IPv4 cannot be disabled per device, so it is guarded even in a cluster without it, where no IPv4 source
+  // belongs to a pod.
+  const guarded = [...new Set<Family>([4, ...families])];
+  return {
+    routed: guarded.map((family) => podGuard(family, tunnelPorts, used)),
+    bridged: used.bridge ? bridgeGuard() : [],
+  };
+}
+
+/** Returns a pod's elements in the guard's tables. */
+export function podGuardItems(pod: LocalPod, { network, families }: GuardFacts): readonly Item[] {
+  if (network.guard === false) return [];
+  return isOnBridge(pod) ? portGuard(pod) : sourceGuard(pod, families);
+}
+
+/** A chained plugin's pods are its own business, and so are other bridges. */
+function isOnBridge({ bridge, foreign, wiring = 'bridge' }: LocalPod): boolean {
+  return bridge === undefined ? wiring === 'bridge' && !foreign : bridge === BRIDGE;
+}

@@ -1,0 +1,122 @@
+import type { LocalPod } from '../cluster/node.ts';
+import type { WiringName } from '../cluster/wiring.ts';
+import { type Family, familyOf } from '../ip/address.ts';
+import { linkLocalOf } from '../ip/mac.ts';
+import type { Item } from '../state/item.ts';
+import { elementItem, elementOf } from '../state/kinds/nft-element.ts';
+import type { Chain, Rule, SetValue, TableId } from '../state/kinds/nft-table.ts';
+import { BRIDGE } from '../wiring/bridge.ts';
+import { DEVICE_PREFIX } from '../wiring/pod-device.ts';
+
+/** VXLAN's ports, IANA's and Linux's default: nodes may decapsulate on either. */
+const VXLAN_PORTS = [4789, 8472];
+
+const tableOf = (family: Family) =>
+  ({ family: family === 4 ? 'ip' : 'ip6', table: 'flatnet-pods' }) as const satisfies TableId;
+
+/** The ports of pods with further sources, by their MAC: nft reverses names in interval sets. */
+const EXCEPTIONS = { name: 'exceptions', key: ['ifname', 'ether_addr'] } as const satisfies SetValue;
+const PREFIXES: Record<Family, SetValue<readonly ['ether_addr', 'ipv4_addr' | 'ipv6_addr'], undefined>> = {
+  4: { name: 'prefixes', key: ['ether_addr', 'ipv4_addr'], interval: true },
+  6: { name: 'prefixes', key: ['ether_addr', 'ipv6_addr'], interval: true },
+};
+/** The link-local addresses of routed pods. With others, a pod could fill the node's neighbour table. */
+const LINK_LOCALS = { name: 'link-locals', key: ['ifname', 'ipv6_addr'] } as const satisfies SetValue;
+
+/**
+ * Drops what no pod may send to or through its node. For routed pods, the chain `sources` is what the
+ * bridge's table is for the others: a source is the pod's own if the route back to it leads to the device the
+ * packet came from; rp_filter does not ensure that where the host turns it off, and IPv6 lacks it. It runs
+ * before connection tracking, so that dropped packets cost no entry. Only tunnel ports are checked after it:
+ * a masquerading node picks arbitrary ports, and the replies must get through.
+ */
+export function podGuard(
+  family: Family,
+  ports: readonly number[],
+  used: Readonly<Record<WiringName, boolean>>,
+): Item {
+  const sets = [EXCEPTIONS, PREFIXES[family], ...(family === 6 ? [LINK_LOCALS] : [])];
+  const chains = tunnels(family, [...new Set([...VXLAN_PORTS, ...ports])], used);
+  const table = { kind: 'nft-table', ...tableOf(family) } as const;
+  return used.routed ? { ...table, sets, chains: [sources(family), ...chains] } : { ...table, chains };
+}
+
+function sources(family: Family): Chain {
+  const ip = family === 4 ? 'ip' : 'ip6';
+  const own: Rule[] =
+    family === 4
+      ? [
+          // The devices have route_localnet.
+          { rule: 'ip daddr 127.0.0.0/8 drop', comment: 'the host’s own loopback' },
+          { rule: 'icmp type { redirect, router-advertisement } drop', comment: 'for routers' },
+        ]
+      : [
+          {
+            rule: 'ip6 saddr fe80::/10 iifname . ip6 saddr != @link-locals drop',
+            comment: 'a source that is not its own',
+          },
+          { rule: 'icmpv6 type { nd-router-advert, nd-redirect } drop', comment: 'for routers' },
+        ];
+  return {
+    name: 'sources',
+    hook: { type: 'filter', hook: 'prerouting', priority: 'raw' },
+    rules: [
+      { rule: `iifname != "${DEVICE_PREFIX}*" accept` },
+      { rule: 'meta l4proto 4 drop', comment: 'IPIP: only nodes send it' },
+      ...own,
+      { rule: 'fib saddr . iif oif exists accept' },
+      {
+        rule: `iifname . ether saddr @exceptions ether saddr . ${ip} saddr @prefixes accept`,
+        comment: 'allowedSourcePrefixes',
+      },
+      { rule: 'drop', comment: 'a source that is not its own' },
+    ],
+  };
+}
+
+function tunnels(
+  family: Family,
+  ports: readonly number[],
+  used: Readonly<Record<WiringName, boolean>>,
+): readonly Chain[] {
+  // Header bytes, as other packets should pay little: an expression with a name costs two more.
+  const isUdp = family === 4 ? 'ip protocol != 17 accept' : 'meta l4proto != 17 accept';
+  return [
+    {
+      name: 'tunnels',
+      hook: { type: 'filter', hook: 'prerouting', priority: 'mangle' },
+      rules: [
+        ...(family === 4 && used.bridge
+          ? [{ rule: `ip protocol 4 iifname "${BRIDGE}" drop`, comment: 'IPIP: only nodes send it' }]
+          : []),
+        { rule: isUdp },
+        ...ports.map((port) => ({ rule: `@th,16,16 ${port} goto tunnel-port`, comment: 'VXLAN' })),
+      ],
+    },
+    {
+      name: 'tunnel-port',
+      rules: [
+        { rule: 'ct direction reply accept', comment: 'an answer' },
+        ...(used.bridge ? [{ rule: `iifname "${BRIDGE}" drop`, comment: 'only nodes send it' }] : []),
+        ...(used.routed ? [{ rule: `iifname "${DEVICE_PREFIX}*" drop`, comment: 'only nodes send it' }] : []),
+      ],
+    },
+  ];
+}
+
+/** A pod's elements in the tables of both families. */
+export function sourceGuard(pod: LocalPod, families: readonly Family[]): readonly Item[] {
+  const { hostDevice: dev, mac, allowedSources = [], wiring } = pod;
+  if (mac === undefined || wiring !== 'routed') return [];
+  const items = allowedSources.map((cidr) => {
+    const family = familyOf(cidr);
+    return elementItem(tableOf(family), elementOf(PREFIXES[family], [mac, cidr]));
+  });
+  for (const family of new Set(allowedSources.map(familyOf))) {
+    items.push(elementItem(tableOf(family), elementOf(EXCEPTIONS, [dev, mac])));
+  }
+  if (families.includes(6)) {
+    items.push(elementItem(tableOf(6), elementOf(LINK_LOCALS, [dev, linkLocalOf(mac)])));
+  }
+  return items;
+}
