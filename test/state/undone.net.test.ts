@@ -32,7 +32,10 @@ test('a pod’s deleted device is reported as that pod’s problem, and the node
   assert.ok(undone.some(({ change: { item } }) => item.kind === 'address'));
   for (const { owner } of undone) assert.deepEqual([owner?.part, owner?.name], ['pod', 'c1']);
   assert.equal(ownProblem(undone), undefined);
-  assert.deepEqual(failures(undone), ['device cali1 is absent', 'link cali1 does not exist yet']);
+  assert.deepEqual(failures(undone), [
+    'pod c1: device cali1 is absent',
+    'pod c1: link cali1 does not exist yet',
+  ]);
 });
 
 test('waiting changes stay listed while others are made without reading the kernel', {
