@@ -4,6 +4,7 @@
 export const PROBLEM_IDS = [
   'another-node-has-our-subnets',
   'bgp-incomplete',
+  'bgp-port-taken',
   'block-outside-pools',
   'block-unreachable',
   'companion-not-ready',

@@ -8,6 +8,7 @@ import type { Log } from '../../log.ts';
 import { withoutSessions } from './configuration/text.ts';
 import type { BirdControl } from './daemon/control.ts';
 import { BirdFiles } from './daemon/files.ts';
+import { endStrays } from './daemon/others.ts';
 import { adoptBird, runningBird } from './daemon/process.ts';
 import { kernelRoutesOfBird } from './kernel/routes-of-bird.ts';
 
@@ -33,6 +34,7 @@ export async function endBird(folder: string, log: Log): Promise<void> {
     }
   }
   if (id && !(await waitForEnd(id, TIMEOUT))) await killNow([id]);
+  await endStrays(undefined);
   // Left by a killed BIRD. They can't be foreign: a node has one BIRD (docs/node.md).
   const left = await kernelRoutesOfBird(netlink);
   await netlink.execute(left.map(routeDelete));

@@ -3,12 +3,14 @@ import { background, logFailure } from '../../async/background.ts';
 import { Latest } from '../../async/latest.ts';
 import { pause } from '../../async/pause.ts';
 import { untilDone } from '../../async/until-done.ts';
+import { DEFAULT_BGP_CONFIGURATION } from '../../cluster/resources.ts';
 import { messageOf } from '../../error.ts';
 import type { Log } from '../../log.ts';
-import { type Problem, problemText } from '../../problem.ts';
+import { excerpt, type Problem, problemText } from '../../problem.ts';
 import type { BgpFacts } from './configuration/facts.ts';
 import { type BirdConfig, birdConfig } from './configuration/render.ts';
 import { Bird } from './daemon/bird.ts';
+import type { Listener } from './daemon/others.ts';
 import { type MainTable, readMainTable } from './kernel/main-table.ts';
 import { Paths } from './kernel/paths.ts';
 import { routesOfBird, watchRoutes } from './kernel/routes-of-bird.ts';
@@ -30,6 +32,8 @@ const WAKE = 200;
 const SECRETS = 5000;
 /** Interval between questions to BIRD about next hops it cannot reach, in milliseconds. */
 const REACH = 3000;
+/** Interval between checks that nobody else has BGP's port, in milliseconds. */
+const PORT = 5000;
 
 export type BgpSpeakerOptions = {
   /** BIRD's files. */
@@ -58,6 +62,8 @@ export class BgpSpeaker implements AsyncDisposable {
   #config: BirdConfig | undefined;
   #problem: string | undefined = 'BIRD is not configured yet';
   #warnings: readonly string[] = [];
+  /** Other programs on BGP's port. */
+  #listeners: readonly Listener[] = [];
 
   constructor(options: BgpSpeakerOptions) {
     const { folder, log, signal } = options;
@@ -97,6 +103,12 @@ export class BgpSpeaker implements AsyncDisposable {
       signal,
     );
     background(
+      'watch the port',
+      this.#every(PORT, () => this.#checkPort()),
+      log,
+      signal,
+    );
+    background(
       'watch the passwords',
       this.#every(SECRETS, () => this.#checkSecrets()),
       log,
@@ -130,7 +142,18 @@ export class BgpSpeaker implements AsyncDisposable {
     const { trouble } = this.#bird;
     const paths = this.#facts ? this.#paths.problems(this.#facts) : [];
     const incomplete = [...(trouble === undefined ? [] : [trouble]), ...this.#warnings];
+    const { listenPort } = this.#facts?.resources.bgpConfiguration ?? DEFAULT_BGP_CONFIGURATION;
+    const taken = this.#listeners.map(
+      ({ pid, command }): Problem => ({
+        id: 'bgp-port-taken',
+        severity: 'error',
+        what: `another program listens on port ${listenPort}, where this node's BIRD should`,
+        cause: `${excerpt(command)} (process ${pid})`,
+        fix: 'stop it, or set listenPort in the BGPConfiguration',
+      }),
+    );
     return [
+      ...taken,
       ...paths,
       ...incomplete.map((what): Problem => ({ id: 'bgp-incomplete', severity: 'warning', what })),
     ];
@@ -205,6 +228,11 @@ export class BgpSpeaker implements AsyncDisposable {
     await this.#request('look for next hops it cannot reach', async () =>
       this.#paths.setUnreachable(await this.#bird.unreachable()),
     );
+  }
+
+  #checkPort(): void {
+    if (!this.#facts) return;
+    this.#listeners = this.#bird.otherListeners(this.#facts.resources.bgpConfiguration.listenPort);
   }
 
   /** Picks up passwords that were added, fixed or changed. */

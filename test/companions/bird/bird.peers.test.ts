@@ -10,7 +10,7 @@ import { runningBird } from '../../../src/companions/bird/daemon/process.ts';
 import { bgpHandlers } from '../../../src/companions/bird/status/handlers.ts';
 import { bgpRoutes, bgpStatus } from '../../../src/companions/bird/status/status.ts';
 import { parseCidr } from '../../../src/ip/cidr.ts';
-import { killNow } from '../../../src/linux/process.ts';
+import { isAlive, killNow } from '../../../src/linux/process.ts';
 import { BIRD, NO_BIRD } from './bird.ts';
 import { MESH_OFF, PEER, reflectors } from './configuration/resources.ts';
 import { Cluster, until, watch } from './underlay.ts';
@@ -139,6 +139,31 @@ test('a mesh of three nodes, with BIRD killed, upgraded and reconfigured', {
     });
     assert.deepEqual(seen(), []);
   });
+
+  await t.test(
+    'an agent with another folder ends the BIRD of the former one, without losing a route',
+    async () => {
+      // Peers tolerate one restart at a time.
+      await until('n2 has no stale routes', async () =>
+        (await cluster.bird('n2').protocols()).every(({ keepsStale }) => !keepsStale),
+      );
+      await sleep(1000);
+      const seen = await Promise.all(['n1', 'n2'].map((name) => watch(underlay, name)));
+      const { files } = cluster.bird('n1');
+      const before = runningBird(files);
+      assert.ok(before);
+      await cluster.leave('n1');
+      cluster.folders.set('n1', join(underlay.folder, 'n1', 'moved'));
+      await cluster.apply('n1');
+      assert.ok(!isAlive(before));
+      await until('the new one speaks', () => established(cluster, 'n1').catch(() => false));
+      await sleep(500);
+      assert.deepEqual(
+        seen.flatMap((changes) => changes()),
+        [],
+      );
+    },
+  );
 
   await t.test('BIRD stopped by the agent does not close its sessions with a Cease', async () => {
     const seen = await watch(underlay, 'n1');

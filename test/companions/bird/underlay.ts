@@ -104,7 +104,7 @@ export class Underlay {
     for (const child of this.#processes) child.kill('SIGKILL');
     const left = execFileSync('sh', [
       '-c',
-      `cat ${this.folder}/*/bird.pid ${this.folder}/*.pid 2>/dev/null || true`,
+      `cat ${this.folder}/*/bird.pid ${this.folder}/*/*/bird.pid ${this.folder}/*.pid 2>/dev/null || true`,
     ]);
     const ids = String(left).split('\n').map(Number).filter(Boolean);
     await killNow(ids.flatMap((pid) => identify(pid) ?? []));
@@ -139,6 +139,8 @@ export class Cluster implements AsyncDisposable {
   readonly underlay: Underlay;
   readonly nodes: Node[] = [];
   readonly birds = new Map<string, Bird>();
+  /** Folders of BIRDs that are not in the usual place. */
+  readonly folders = new Map<string, string>();
   resources: Resources = NO_RESOURCES;
   pools: readonly BgpPool[] = [
     { cidr: parseCidr('10.244.0.0/16'), ipipMode: 'Never', disableBgpExport: false },
@@ -190,7 +192,7 @@ export class Cluster implements AsyncDisposable {
   bird(name: string): Bird {
     const known = this.birds.get(name);
     if (known) return known;
-    const folder = join(this.underlay.folder, name);
+    const folder = this.folders.get(name) ?? join(this.underlay.folder, name);
     const bird = new Bird({
       folder,
       log: SILENT,

@@ -8,6 +8,7 @@ import { type DaemonStatus, type ProtocolStatus, readDaemon, readProtocols } fro
 import { type BgpRoute, readRoutes } from '../status/routes.ts';
 import type { BirdControl } from './control.ts';
 import { BirdFiles } from './files.ts';
+import { endStrays, type Listener, otherListeners } from './others.ts';
 import { adoptBird, type Connected, hasPredecessor, runningBird, startBird } from './process.ts';
 import { checkFile, installedVersion } from './program.ts';
 import { endRecovery, latched, untilCalm } from './recovery.ts';
@@ -42,6 +43,8 @@ export class Bird implements AsyncDisposable {
   #applied: string | undefined;
   /** The intended contents of `files.config`, in case something else writes there. */
   #text: string | undefined;
+  /** Whether a BIRD of another folder was ended, whose routes are to be taken over. */
+  #orphaned = false;
   #startFailure: string | undefined;
   #supervision: Promise<void> | undefined;
 
@@ -67,8 +70,7 @@ export class Bird implements AsyncDisposable {
     return this.#queue.run(async () => {
       const current = this.#current();
       if (text === this.#applied && current) return false;
-      const adopted = current ? undefined : await adoptBird(this.files);
-      if (adopted) this.#take(adopted);
+      const adopted = current ? undefined : await this.#adopt();
       this.#applied = undefined;
       const next = await this.files.propose(text);
       if (this.#connected) await this.#connected.control.request(`configure check "${next}"`);
@@ -91,6 +93,12 @@ export class Bird implements AsyncDisposable {
       if (adopted) await this.#upgrade(adopted);
       return true;
     });
+  }
+
+  /** Returns the other programs that listen on BGP's port; none while BIRD does not run. */
+  otherListeners(port: number): Listener[] {
+    const id = runningBird(this.files);
+    return id ? otherListeners(port, id) : [];
   }
 
   /** Why BIRD does not start again after it has run; undefined when it does. */
@@ -204,8 +212,23 @@ export class Bird implements AsyncDisposable {
     background('supervise BIRD', this.#supervision, log, signal);
   }
 
+  /** Takes over the running BIRD, and ends any other of ours in this network namespace. */
+  async #adopt(): Promise<Connected | undefined> {
+    const adopted = await adoptBird(this.files);
+    if (await endStrays(this.#options.netns, adopted && runningBird(this.files))) {
+      this.#options.log.warn(
+        { folder: this.files.folder },
+        'ended a BIRD that an agent had started elsewhere',
+      );
+      this.#orphaned = true;
+    }
+    if (adopted) this.#take(adopted);
+    return adopted;
+  }
+
   async #start(): Promise<void> {
-    const recover = hasPredecessor(this.files);
+    const recover = this.#orphaned || hasPredecessor(this.files);
+    this.#orphaned = false;
     if (recover) await this.#writeRecovery();
     this.#take(await startBird(this.#program, this.files, { netns: this.#options.netns, recover }));
   }
@@ -245,9 +268,7 @@ export class Bird implements AsyncDisposable {
   async #revive(): Promise<Connected | undefined> {
     try {
       if (this.#current()) return this.#connected;
-      const adopted = await adoptBird(this.files);
-      if (adopted) this.#take(adopted);
-      else {
+      if (!(await this.#adopt())) {
         if (this.#text !== undefined) await this.files.accept(await this.files.propose(this.#text));
         await this.#start();
       }
