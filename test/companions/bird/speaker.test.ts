@@ -19,7 +19,9 @@ const PROGRAM = `
     for (;;) taken.push(openSync('/dev/null'));
   } catch {}
   const folder = '/nonexistent';
-  const speaker = new BgpSpeaker({ folder, secrets: folder, log: { ...SILENT, warn }, signal: stop.signal });
+  const table = { routes: [], onLink: new Map() };
+  const options = { folder, secrets: folder, table, log: { ...SILENT, warn }, signal: stop.signal };
+  const speaker = new BgpSpeaker(options);
   await sleep(50);
   for (const fd of taken) closeSync(fd);
   await sleep(500);
