@@ -44,9 +44,19 @@ export const AGENT_SOCKET = 'agent.sock';
 /** From the most to the least talkative. */
 export const LOG_LEVELS: readonly string[] = ['debug', 'info', 'warn', 'error'];
 
-/** Reads the agent's configuration file (a parsed object). Throws CONFIG_INVALID naming the field. */
+/**
+ * Reads the agent's configuration file (a parsed object). An unknown key is an error, also one that a newer
+ * release would know: ignoring it would run the agent other than configured. A key that a release wrote into
+ * files stays known. Throws CONFIG_INVALID naming the field.
+ */
 export function readAgentOptions(value: unknown): AgentOptions {
   const fields = new Fields(value);
+  const options = optionsFrom(fields);
+  fields.refuseUnread();
+  return options;
+}
+
+function optionsFrom(fields: Fields): AgentOptions {
   const paths = fields.object('paths') ?? new Fields({}, 'paths');
   const node = fields.string('node');
   if (!node) throw fields.invalid('node', 'is missing: set it to this node’s name');

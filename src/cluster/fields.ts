@@ -1,13 +1,20 @@
 import { FlatnetError, messageOf } from '../error.ts';
 import { excerpt } from '../problem.ts';
+import { nearest } from './spelling.ts';
+
+/** A key that nobody asked for, by its path, and what to do about it. */
+export type Unread = { readonly key: string; readonly fix: string };
 
 /**
  * Reads an object of a configuration the way Go's JSON decoder does for flannel: keys match
  * case-insensitively, unknown keys are ignored, and the last of two spellings wins. Every error names the
- * field by its path and says what to write.
+ * field by its path and says what to write. A key is known once it has been asked for.
  */
 export class Fields {
   readonly #values = new Map<string, unknown>();
+  /** As whoever asks spells them, by lower case. */
+  readonly #known = new Map<string, string>();
+  readonly #objects = new Map<string, Fields>();
   readonly path: string;
   /** The object as written. */
   readonly source: Readonly<Record<string, unknown>>;
@@ -28,7 +35,31 @@ export class Fields {
 
   /** The value as written; `null` counts as absent. */
   raw(name: string): unknown {
+    this.#known.set(name.toLowerCase(), name);
     return this.#values.get(name.toLowerCase()) ?? undefined;
+  }
+
+  /** All entries as written, for a reader of its own: none of their keys counts as unread. */
+  entries(): [string, unknown][] {
+    for (const key of Object.keys(this.source)) this.#known.set(key.toLowerCase(), key);
+    return Object.entries(this.source);
+  }
+
+  /** The keys nobody has asked for, in this object and those below it. Call it when all is read. */
+  unread(): Unread[] {
+    const known = [...this.#known.values()];
+    const own = Object.keys(this.source)
+      .filter((key) => !this.#known.has(key.toLowerCase()))
+      .map((key) => ({ key: this.#name(key), fix: proposal(key, known) }));
+    return [...own, ...[...this.#objects.values()].flatMap((each) => each.unread())];
+  }
+
+  /** For a file of our own, in which an ignored key is a mistake. Throws CONFIG_INVALID naming the key. */
+  refuseUnread(): void {
+    const [first] = this.unread();
+    if (!first) return;
+    const { key, fix } = first;
+    throw new FlatnetError('is not a known key', { code: 'CONFIG_INVALID', object: key, fix });
   }
 
   string(name: string): string | undefined {
@@ -61,7 +92,11 @@ export class Fields {
 
   object(name: string): Fields | undefined {
     const value = this.raw(name);
-    return value === undefined ? undefined : new Fields(value, this.#name(name));
+    if (value === undefined) return undefined;
+    const key = name.toLowerCase();
+    const object = this.#objects.get(key) ?? new Fields(value, this.#name(name));
+    this.#objects.set(key, object);
+    return object;
   }
 
   /** Reads a string with a parser that throws, e.g. `parseCidr`; the error gets the field's name. */
@@ -96,6 +131,11 @@ export class Fields {
   #name(name: string): string {
     return this.path ? `${this.path}.${name}` : name;
   }
+}
+
+function proposal(key: string, known: readonly string[]): string {
+  const meant = nearest(key, known);
+  return meant === undefined ? `the keys are ${known.toSorted().join(', ')}` : `did you mean ${meant}?`;
 }
 
 function invalid(object: string, text: string, cause?: unknown): FlatnetError {

@@ -112,7 +112,7 @@ export function refuseOverlap(network: Network, use: string, taken: readonly Cid
 
 function readBackend(fields: Fields | undefined): Network['backend'] {
   const type = fields?.string('Type')?.toLowerCase() || 'vxlan';
-  const options = Object.entries(fields?.source ?? {}).filter(([key]) => key.toLowerCase() !== 'type');
+  const options = (fields?.entries() ?? []).filter(([key]) => key.toLowerCase() !== 'type');
   return { type, options: Object.fromEntries(options) };
 }
 

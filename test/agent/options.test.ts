@@ -36,3 +36,24 @@ test('errors name the field', () => {
     assert.throws(() => readAgentOptions(value), { code: 'CONFIG_INVALID', message });
   }
 });
+
+test('an unknown key is an error that names it and the nearest known one', () => {
+  const wrong: [object, RegExp][] = [
+    [
+      { node: 'a', store: { endpoint: ['http://10.0.0.1:2379'] } },
+      /^store\.endpoint: is not a known key; did you mean endpoints\?$/,
+    ],
+    [{ node: 'a', stroe: {} }, /^stroe: is not a known key; did you mean store\?$/],
+    [{ node: 'a', paths: { cniconfig: '/x' } }, /^paths\.cniconfig: .*; did you mean cniConf\?$/],
+    [
+      { node: 'a', store: { tls: { ca: 'x' } } },
+      /^store\.tls\.ca: .*; the keys are caFile, certFile, keyFile$/,
+    ],
+    [{ node: 'a', wireguard: true }, /^wireguard: .*; the keys are iface, labels, logLevel, node, paths,/],
+  ];
+  for (const [value, message] of wrong) {
+    assert.throws(() => readAgentOptions(value), { code: 'CONFIG_INVALID', message });
+  }
+  const labels = { endpoint: 'x', 'topology.kubernetes.io/zone': 'a' };
+  assert.deepEqual(readAgentOptions({ NODE: 'a', labels, iface: null }).labels, labels);
+});
