@@ -2,6 +2,7 @@ import { parseJson } from '../../cluster/json.ts';
 import { type Network, networkToNetConf, readNetwork } from '../../cluster/network.ts';
 import { FlatnetError, messageOf } from '../../error.ts';
 import type { KeyValue, Kv } from '../kv/kv.ts';
+import type { Stored, Version } from '../ports/blocks.ts';
 import type { CheckNetwork, NetworkStore } from '../ports/network.ts';
 import type { Layout } from './layout.ts';
 
@@ -24,6 +25,27 @@ export class EtcdNetwork implements NetworkStore {
   async write(network: Network): Promise<void> {
     await this.#kv.put(this.#layout.config, networkToNetConf(network));
   }
+
+  async text(): Promise<Stored<string> | undefined> {
+    const item = await this.#kv.get(this.#layout.config);
+    return item && { value: item.value, version: `${item.modRevision}` as Version };
+  }
+
+  async replace(read: Stored<string> | undefined, text: string): Promise<void> {
+    decodeNetwork(text, this.#check);
+    const key = this.#layout.config;
+    const { succeeded } = await this.#kv.txn({
+      compare: [{ key, target: 'modRevision', equals: Number(read?.version ?? 0) }],
+      success: [{ op: 'put', key, value: text }],
+    });
+    if (succeeded) return;
+    throw new FlatnetError('has been changed by someone else', {
+      code: 'STORE_CONFLICT',
+      operation: 'store write',
+      object: key,
+      fix: 'read it again, and try again',
+    });
+  }
 }
 
 /** Throws NOT_FOUND, CONFIG_INVALID. */
@@ -34,7 +56,7 @@ export function networkFrom(item: KeyValue | undefined, layout: Layout, check: C
       code: 'NOT_FOUND',
       operation: 'store read',
       object,
-      fix: 'write net-conf.json to that key',
+      fix: 'write it: flatnet config apply -f net-conf.json',
     });
   }
   try {

@@ -1,6 +1,6 @@
 import { EventEmitter } from 'node:events';
 import type { Document } from '../../../src/cluster/calico/document.ts';
-import type { Network } from '../../../src/cluster/network.ts';
+import { type Network, networkToNetConf, readNetwork } from '../../../src/cluster/network.ts';
 import type { NodeFacts } from '../../../src/cluster/node.ts';
 import { FlatnetError } from '../../../src/error.ts';
 import type { Cidr } from '../../../src/ip/cidr.ts';
@@ -68,6 +68,9 @@ export class MemoryStore implements Store {
   }
 }
 
+/** What some networks were read from. */
+const texts = new WeakMap<Network, string>();
+
 function networkStore(objects: Objects<Network>): NetworkStore {
   return {
     async read() {
@@ -81,6 +84,18 @@ function networkStore(objects: Objects<Network>): NetworkStore {
         ? objects.replace('network', found, network)
         : objects.create('network', network));
       if (!written) await this.write(network);
+    },
+    async text() {
+      const found = await objects.get('network');
+      return found && { ...found, value: texts.get(found.value) ?? networkToNetConf(found.value) };
+    },
+    async replace(read, text) {
+      const network = readNetwork(JSON.parse(text));
+      texts.set(network, text);
+      const written = await (read
+        ? objects.replace('network', read, network)
+        : objects.create('network', network));
+      if (!written) throw new FlatnetError('has changed', { code: 'STORE_CONFLICT' });
     },
   };
 }
