@@ -62,8 +62,8 @@ const MAY_IMPORT: Readonly<Record<string, string>> = {
   'lab/bgp': 'agent cluster companions ip lab/machine lab/record linux',
   'lab/pods': 'cluster cni ip lab/machine lab/record linux runtime',
   'lab/inspect': 'agent cluster companions ip ipam lab/bgp lab/machine lab/pods lab/record linux store/ports',
-  cli: 'agent cli cluster companions ip ipam lab runtime store/embedded store/ports',
-  'cli/shared': 'agent cluster ipam lab store/open.ts store/ports',
+  cli: 'agent backends cli cluster companions ip ipam lab runtime store/embedded store/open.ts store/ports',
+  'cli/shared': 'agent backends cluster ip ipam lab store/open.ts store/ports',
 };
 
 // Rooms and files of pure computation: no I/O of any kind, not even a type import that leads to it, directly

@@ -1,5 +1,5 @@
-import { Fields } from '../cluster/fields.ts';
-import type { Network } from '../cluster/network.ts';
+import { Fields, type Unread } from '../cluster/fields.ts';
+import { type Network, readNetworkFields } from '../cluster/network.ts';
 import { NO_RESOURCES, type Resources } from '../cluster/resources.ts';
 import { FlatnetError } from '../error.ts';
 import type { Backend } from './backend.ts';
@@ -28,4 +28,16 @@ export function backendOf(type: string): Backend {
 export function configuredBackend(network: Network, resources: Resources = NO_RESOURCES): Configured {
   const backend = backendOf(network.backend.type);
   return { backend, options: backend.options(new Fields(network.backend.options, 'Backend'), resources) };
+}
+
+/**
+ * Returns the keys of a net-conf.json that neither flatnet nor its backend knows. They may be flannel's or a
+ * newer release's, or misspelt. Throws CONFIG_INVALID.
+ */
+export function unknownKeys(value: unknown): Unread[] {
+  const fields = new Fields(value);
+  const { backend } = readNetworkFields(fields);
+  const options = new Fields(backend.options, 'Backend');
+  backendOf(backend.type).options(options, NO_RESOURCES);
+  return [...fields.unread(), ...options.unread()];
 }

@@ -10,6 +10,7 @@ const COMMANDS: Readonly<Record<string, Entry>> = {
   status: { summary: 'a node’s agent: state, pods and problems', load: () => import('./status.ts') },
   diff: { summary: 'how a node’s kernel differs from what it should hold', load: () => import('./diff.ts') },
   bgp: { summary: 'a node’s BGP sessions and routes', load: () => import('./bgp/bgp.ts') },
+  config: { summary: 'show and change the network’s configuration', load: () => import('./config.ts') },
   apply: {
     summary: 'write pools, BGP peers and other resources to the store',
     load: () => import('./apply.ts'),

@@ -1,3 +1,4 @@
+import { stringify } from 'yaml';
 import { FlatnetError, messageOf } from '../error.ts';
 import { parseJson } from './json.ts';
 import { type Network, readNetwork } from './network.ts';
@@ -13,12 +14,22 @@ export function readNetworkFile(
   filename: string,
   complete: (value: unknown) => unknown = (value) => value,
 ): Network {
-  const value = parse(text.replace(/^\uFEFF/, ''), filename);
+  const value = parseNetworkFile(text, filename);
   try {
     return readNetwork(complete(value));
   } catch (error) {
     throw new FlatnetError(messageOf(error), { code: 'CONFIG_INVALID', object: filename, cause: error });
   }
+}
+
+/** Returns what the file says, unchecked. Throws CONFIG_INVALID naming line and column. */
+export function parseNetworkFile(text: string, filename: string): unknown {
+  return parse(text.replace(/^\uFEFF/, ''), filename);
+}
+
+/** Writes the parsed configuration as YAML that `readNetworkFile` reads. */
+export function networkFileYaml(value: unknown): string {
+  return stringify(value, { lineWidth: 0 });
 }
 
 function parse(text: string, filename: string): unknown {

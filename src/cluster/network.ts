@@ -42,7 +42,11 @@ export type Network = Plan & {
  * naming the field.
  */
 export function readNetwork(value: unknown): Network {
-  const fields = new Fields(value);
+  return readNetworkFields(new Fields(value));
+}
+
+/** `readNetwork` for a caller that wants to know which keys are read. */
+export function readNetworkFields(fields: Fields): Network {
   const backend = readBackend(fields.object('Backend'));
   const plan = readPlan(fields, backend.type);
   const pool4 = readPool(fields, 4, fields.boolean('EnableIPv4') ?? true, plan.addresses);

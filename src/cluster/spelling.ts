@@ -1,4 +1,7 @@
-/** Returns the word that `word` is most likely a misspelling of, whatever its case; undefined if none is near. */
+/**
+ * Returns the known word that `word` is most likely a misspelling of, whatever its case; undefined if none is
+ * near.
+ */
 export function nearest(word: string, known: readonly string[]): string | undefined {
   const written = word.toLowerCase();
   // A third of the letters may be wrong: more would propose words that have nothing to do with it.

@@ -52,7 +52,7 @@ test('a start: the interface or the configuration is missing', async () => {
   const status = await untilStatus(cluster, node, ({ notReady = '' }) => /configuration/.test(notReady));
   assert.match(
     status.notReady ?? '',
-    /has not confirmed its subnets yet: .*there is no network configuration; write net-conf.json to that key/,
+    /has not confirmed its subnets yet: .*there is no network configuration; write it: flatnet config apply/,
   );
   await cluster.store((kv) => kv.put(LAYOUT.config, JSON.stringify(NETWORKS['host-gw'])));
   await untilStatus(cluster, node, isWell);

@@ -1,7 +1,7 @@
 import { Option } from 'commander';
 import { Fields } from '../../cluster/fields.ts';
 import { type Network, readNetwork } from '../../cluster/network.ts';
-import { readNetworkFile } from '../../cluster/network-file.ts';
+import { parseNetworkFile, readNetworkFile } from '../../cluster/network-file.ts';
 import { FlatnetError, messageOf } from '../../error.ts';
 import { familyOf } from '../../ip/address.ts';
 import { parseCidr } from '../../ip/cidr.ts';
@@ -11,6 +11,7 @@ import { TOR_PROGRAMS, type TorProgram } from '../../lab/record/topology.ts';
 import { up } from '../../lab/up.ts';
 import { integer, newCommand } from '../shared/commands.ts';
 import { stopSignal } from '../shared/daemon.ts';
+import { warnUnknownKeys } from '../shared/network.ts';
 import { Progress, print } from '../shared/output.ts';
 import { readText } from '../shared/read-text.ts';
 import { type LabOptions, labOptions } from './shared.ts';
@@ -114,9 +115,11 @@ function networkOf({ config, network, backend, preset }: Options): Network {
       return preset === undefined ? chosen : withPreset(preset, chosen);
     });
   };
-  return config === undefined
-    ? readNetwork(complete(fromCidrs(network ?? '10.244.0.0/16')))
-    : readNetworkFile(readText(config, 'CONFIG_INVALID'), config, complete);
+  if (config === undefined) return readNetwork(complete(fromCidrs(network ?? '10.244.0.0/16')));
+  const text = readText(config, 'CONFIG_INVALID');
+  const read = readNetworkFile(text, config, complete);
+  warnUnknownKeys(parseNetworkFile(text, config));
+  return read;
 }
 
 /** Attributes an error in `Backend.Type` to the option that set it. */

@@ -1,4 +1,5 @@
 import { type Command, Option } from 'commander';
+import { configuredBackend } from '../../backends/registry.ts';
 import { FlatnetError } from '../../error.ts';
 import type { Removed } from '../../ipam/blocks/forget-node.ts';
 import { storeEndpoint } from '../../lab/machine/store.ts';
@@ -50,7 +51,7 @@ export async function withSelectedStore<T>(
   }
   const endpoints = lab === undefined ? (endpoint ?? [DEFAULT_ENDPOINT]) : [storeEndpoint(Lab.open(lab))];
   const tls = { caFile: cacert, certFile: cert, keyFile: key };
-  const store = openStore({ endpoints, prefix, tls }, SILENT);
+  const store = openStore({ endpoints, prefix, tls }, SILENT, (network) => void configuredBackend(network));
   try {
     return await work(store);
   } catch (error) {
