@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict';
+import { execFileSync } from 'node:child_process';
 import { once } from 'node:events';
 import { chmodSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:net';
@@ -74,7 +75,10 @@ test('secrets are files inside their folder that only root may read', (t) => {
   mkdirSync(join(folder, 'bgp'));
   writeFileSync(join(folder, 'bgp', 'good'), 'pass word\n', { mode: 0o600 });
   writeFileSync(join(folder, 'bgp', 'open'), 'x', { mode: 0o644 });
-  const peers = ['good', 'open', 'gone', '../bgp/good'].map((key) => ({
+  // Reading it would hang the agent.
+  execFileSync('mkfifo', ['-m', '600', join(folder, 'bgp', 'pipe')]);
+  writeFileSync(join(folder, 'bgp', 'huge'), 'x'.repeat(5000), { mode: 0o600 });
+  const peers = ['good', 'open', 'gone', '../bgp/good', 'pipe', 'huge'].map((key) => ({
     name: key,
     nextHopMode: 'Auto' as const,
     sourceAddress: 'UseNodeIP' as const,
@@ -84,9 +88,9 @@ test('secrets are files inside their folder that only root may read', (t) => {
   }));
   const { secrets, warnings } = readSecrets(folder, { ...NO_RESOURCES, bgpPeers: peers });
   assert.deepEqual([...secrets], [['bgp/good', 'pass word']]);
-  assert.equal(warnings.length, 3);
+  assert.equal(warnings.length, 5);
   assert.match(
     warnings.join('\n'),
-    /bgp\/open: .* chmod 600(.|\n)*bgp\/gone: ENOENT(.|\n)*is not a valid file name/,
+    /bgp\/open: .* chmod 600(.|\n)*bgp\/gone: ENOENT(.|\n)*is not a valid file name(.|\n)*pipe is not a file(.|\n)*huge has 5000 bytes/,
   );
 });
