@@ -1,7 +1,7 @@
 import type { LocalPod, Underlay } from '../cluster/node.ts';
 import type { Companions } from '../companions/companions.ts';
 import type { Cidr } from '../ip/cidr.ts';
-import type { Problem } from '../problem.ts';
+import { excerpt, type Problem } from '../problem.ts';
 import type { ClusterFeed } from '../store/ports/feed.ts';
 import type { Facts } from './facts.ts';
 import type { Loop, LoopStatus } from './loop.ts';
@@ -93,7 +93,7 @@ function failures({ status }: Loop, notReady = ''): Problem[] {
   if (cause === undefined) return refused;
   const what = 'pods on the bridge are not guarded';
   const fix = 'use a kernel with CONFIG_NF_TABLES_BRIDGE and nftables 1.0.6, or set guard to false';
-  return [{ id: 'pods-not-guarded', severity: 'error', what, cause, fix }, ...refused];
+  return [{ id: 'pods-not-guarded', severity: 'error', what, cause: excerpt(cause), fix }, ...refused];
 }
 
 /** Whether the node does what it says: it takes pods, and those it has reach what they should. */
