@@ -175,11 +175,11 @@ export class Loop extends EventEmitter<LoopEvents> implements Disposable {
     this.reconciler.answersChanged();
   }
 
-  /** Coalesces changes made in the same tick into one computation. */
+  /** One computation for all changes of a turn of the event loop, after its answers: pods come in bursts. */
   #compute(): void {
     if (this.#pending) return;
     this.#pending = true;
-    queueMicrotask(() => {
+    setImmediate(() => {
       this.#pending = false;
       this.#computeNow();
     });
