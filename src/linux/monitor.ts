@@ -20,6 +20,8 @@ export type MonitorOptions = {
   readonly signal: AbortSignal;
   /** Default: all. */
   readonly objects?: readonly (keyof typeof GROUPS)[] | undefined;
+  /** Milliseconds for which more events may gather after some have been reported. Default: 0. */
+  readonly gather?: number | undefined;
 };
 
 /** Reports changes in a network namespace as they happen, like `ip monitor`, until the signal aborts. */
@@ -31,10 +33,10 @@ export class Monitor {
   }
 
   /** Starts listening. Dump after this call, and nothing is missed. */
-  static open({ netns, signal, objects }: MonitorOptions): Monitor {
+  static open({ netns, signal, objects, gather }: MonitorOptions): Monitor {
     const wanted = objects ?? (Object.keys(GROUPS) as (keyof typeof GROUPS)[]);
     const groups = wanted.flatMap((object) => [...GROUPS[object]]);
-    return new Monitor(NetlinkListener.open(NETLINK_ROUTE, { netns, signal, groups }));
+    return new Monitor(NetlinkListener.open(NETLINK_ROUTE, { netns, signal, groups, gather }));
   }
 
   /** Calls `listener` with each event, until the signal aborts. Rejects if the listener throws. */
@@ -46,5 +48,10 @@ export class Monitor {
         if (event) listener(event);
       }
     });
+  }
+
+  /** Reports what has gathered so far. */
+  catchUp(): void {
+    this.#listener.catchUp();
   }
 }

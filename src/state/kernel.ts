@@ -147,6 +147,11 @@ export class Kernel implements Disposable {
     return outcome;
   }
 
+  /** Handles the notifications that have arrived so far: they tell of states older than what is read next. */
+  catchUp(): void {
+    this.#executors.rtnetlink.catchUp();
+  }
+
   /** Announces a device's MAC to its neighbours. */
   async announce(name: string): Promise<void> {
     await this.#executors.rtnetlink.announce(name);

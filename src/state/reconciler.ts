@@ -287,6 +287,7 @@ export class Reconciler implements Disposable {
   async #run(): Promise<Report> {
     const begin = performance.now();
     try {
+      this.#kernel.catchUp();
       const { done, failed, full } = await this.#step();
       if (this.#answersDue || full) {
         this.#answersDue = false;

@@ -55,6 +55,31 @@ async function withVxlan(t: TestContext, onDemand: boolean) {
   return { ...box, socket, dev };
 }
 
+kernelTest('events gather after the first, until someone asks for them', async (t) => {
+  const { netns, socket, dev } = await withVxlan(t, false);
+  const stop = new AbortController();
+  const mtus: number[] = [];
+  const monitor = Monitor.open({ netns, signal: stop.signal, objects: ['link'], gather: 60_000 });
+  const done = monitor.run((event) => {
+    if (event.type === 'new' && event.object === 'link') mtus.push(event.value.mtu);
+  });
+  const change = async (mtu: number): Promise<void> => {
+    socket.executeSync(linkSet(dev, { mtu }));
+    await new Promise((resolve) => setTimeout(resolve, 100));
+  };
+  await change(1300);
+  assert.equal(mtus.at(-1), 1300);
+  await change(1301);
+  await change(1302);
+  assert.equal(mtus.at(-1), 1300);
+  monitor.catchUp();
+  assert.ok(mtus.includes(1301));
+  assert.equal(mtus.at(-1), 1302);
+  stop.abort();
+  await done;
+  monitor.catchUp();
+});
+
 kernelTest('every kind of change is reported, with its originator', async (t) => {
   const { netns, socket, dev, run } = await withVxlan(t, false);
   const { seen } = collect(t, netns);

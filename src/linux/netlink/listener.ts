@@ -1,3 +1,4 @@
+import { pause } from '../../async/pause.ts';
 import { FlatnetError } from '../../error.ts';
 import { encodeMessage, NLM_F_ACK, NLMSG_NOOP } from './message.ts';
 import { NetlinkSocket, type SocketOptions } from './socket.ts';
@@ -9,6 +10,11 @@ const WAIT = 2000;
 export type ListenerOptions = SocketOptions & {
   /** Stops listening immediately and closes the socket. */
   readonly signal: AbortSignal;
+  /**
+   * Milliseconds for which more datagrams may gather after some have been read: waking up costs as much as
+   * reading ten. Default: 0.
+   */
+  readonly gather?: number | undefined;
 };
 
 /**
@@ -18,17 +24,21 @@ export type ListenerOptions = SocketOptions & {
 export class NetlinkListener {
   readonly #socket: NetlinkSocket;
   readonly #signal: AbortSignal;
+  readonly #gather: number;
+  #take: (datagram: Buffer | 'overflow') => void = () => {};
   #reading = false;
+  #gathering = false;
 
-  private constructor(socket: NetlinkSocket, signal: AbortSignal) {
+  private constructor(socket: NetlinkSocket, { signal, gather = 0 }: ListenerOptions) {
     this.#socket = socket;
     this.#signal = signal;
+    this.#gather = gather;
     if (signal.aborted) this.#stop();
     else signal.addEventListener('abort', () => this.#stop(), { once: true });
   }
 
-  static open(protocol: number, { signal, ...options }: ListenerOptions): NetlinkListener {
-    return new NetlinkListener(NetlinkSocket.open(protocol, { receiveTimeout: WAIT, ...options }), signal);
+  static open(protocol: number, options: ListenerOptions): NetlinkListener {
+    return new NetlinkListener(NetlinkSocket.open(protocol, { receiveTimeout: WAIT, ...options }), options);
   }
 
   /**
@@ -37,21 +47,43 @@ export class NetlinkListener {
    * signal has aborted; rejects if `take` throws.
    */
   async run(take: (datagram: Buffer | 'overflow') => void): Promise<void> {
+    this.#take = take;
     this.#reading = true;
     try {
       while (!this.#signal.aborted) {
-        let next = await this.#socket.receive().catch((error: unknown) => this.#overflow(error));
-        // Queued datagrams are read without going through the thread pool, but in limited numbers, so that
-        // other work does not starve.
-        for (let i = 0; next !== undefined && !this.#signal.aborted; i++) {
-          take(next);
-          next = i < READS_AT_ONCE ? this.#receiveNow() : undefined;
-        }
+        const first = await this.#socket.receive().catch((error: unknown) => this.#overflow(error));
+        if (first === undefined || this.#signal.aborted) continue;
+        take(first);
+        do {
+          this.#takeQueued();
+          if (this.#gather === 0) break;
+          this.#gathering = true;
+          await pause(this.#gather, this.#signal);
+          this.#gathering = false;
+        } while (this.#takeQueued() > 0);
       }
     } finally {
       this.#reading = false;
       this.#socket.close();
     }
+  }
+
+  /** Calls `take` with what has gathered so far. */
+  catchUp(): void {
+    if (this.#gathering) this.#takeQueued();
+  }
+
+  /**
+   * Takes queued datagrams without going through the thread pool, but in limited numbers, so that other work
+   * does not starve. Returns their number.
+   */
+  #takeQueued(): number {
+    for (let i = 0; i < READS_AT_ONCE; i++) {
+      const next = this.#signal.aborted ? undefined : this.#receiveNow();
+      if (next === undefined) return i;
+      this.#take(next);
+    }
+    return READS_AT_ONCE;
   }
 
   #receiveNow(): Buffer | 'overflow' | undefined {

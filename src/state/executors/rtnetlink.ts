@@ -11,6 +11,8 @@ import { KINDS } from '../kinds/registry.ts';
 import type { Listener, RtnetlinkKind, View } from '../protocols/rtnetlink.ts';
 import { asError, type Executor, type Watch } from './executor.ts';
 
+/** Milliseconds between two readings of notifications; the first is read at once. */
+const GATHER = 5;
 /** This many requests take less time than a round trip through the thread pool. */
 const AT_ONCE = 64;
 /** Errors that mean an object to delete does not exist. */
@@ -27,6 +29,7 @@ export class Rtnetlink implements Executor {
   readonly #socket: NetlinkSocket;
   readonly #onEvent: (event: MonitorEvent) => void;
   #hasListened = false;
+  #monitor: Monitor | undefined;
 
   /** Throws SYSCALL, or NOT_FOUND if the namespace does not exist. */
   constructor(netns: string | number | undefined, onEvent: (event: MonitorEvent) => void) {
@@ -72,7 +75,8 @@ export class Rtnetlink implements Executor {
   }
 
   async watch(watch: Watch): Promise<void> {
-    const monitor = Monitor.open({ netns: this.#netns, signal: watch.signal });
+    const monitor = Monitor.open({ netns: this.#netns, signal: watch.signal, gather: GATHER });
+    this.#monitor = monitor;
     watch.onListening();
     if (this.#hasListened) this.#onEvent({ type: 'overflow' });
     this.#hasListened = true;
@@ -81,6 +85,11 @@ export class Rtnetlink implements Executor {
       const what = this.#contradiction(event, watch);
       if (what !== undefined) watch.onContradiction(what, this.#recheck(event, watch));
     });
+  }
+
+  /** Handles the notifications that have arrived so far. */
+  catchUp(): void {
+    this.#monitor?.catchUp();
   }
 
   /**
