@@ -8,6 +8,7 @@ import { Memo } from '../desired/memo.ts';
 import { messageOf } from '../error.ts';
 import type { Log } from '../log.ts';
 import { problemText } from '../problem.ts';
+import { Alarm } from '../state/alarm.ts';
 import type { Contribution } from '../state/contributions.ts';
 import type { Miss, Resolve } from '../state/kinds/fdb.ts';
 import type { LinkItem } from '../state/kinds/link.ts';
@@ -41,6 +42,9 @@ export type LoopEvents = {
   /** A foreign firewall on this host may have changed. */
   'foreign-table': [];
 };
+
+/** Milliseconds between two computations for facts that keep changing: pods and peers come in bursts. */
+const SPACING = 10;
 
 /** A contribution of the former backend, kept during a handover. */
 type Former = { readonly isPeer: boolean; readonly contribution: Contribution };
@@ -76,7 +80,10 @@ export class Loop extends EventEmitter<LoopEvents> implements Disposable {
   /** Why no desired state follows from the present facts. */
   #obstacle: string | undefined;
   #announced = '';
-  #pending = false;
+  #isDue = false;
+  readonly #alarm = new Alarm(() => this.#computeIfDue());
+  /** Earliest time of the next computation, by `performance.now`. */
+  #restUntil = 0;
   #toSettle: Computed | undefined;
   /** The computation whose own run hasn't ended; reports of earlier runs don't cover it. */
   #underway: Computed | undefined;
@@ -94,6 +101,7 @@ export class Loop extends EventEmitter<LoopEvents> implements Disposable {
       log,
       onReport: (report) => this.#handle(report),
       onFailure: (error) => this.#unreadable(error),
+      onRun: () => this.#computeIfDue(),
       resolve: (miss) => this.#resolve(miss),
       onEvent: (event) => this.emit('event', event),
       onForeignTable: () => this.emit('foreign-table'),
@@ -103,6 +111,7 @@ export class Loop extends EventEmitter<LoopEvents> implements Disposable {
   }
 
   [Symbol.dispose](): void {
+    this.#alarm.stop();
     this.reconciler[Symbol.dispose]();
   }
 
@@ -175,14 +184,17 @@ export class Loop extends EventEmitter<LoopEvents> implements Disposable {
     this.reconciler.answersChanged();
   }
 
-  /** One computation for all changes of a turn of the event loop, after its answers: pods come in bursts. */
+  /** One computation for all changes of a turn of the event loop, after its answers, or of a burst. */
   #compute(): void {
-    if (this.#pending) return;
-    this.#pending = true;
-    setImmediate(() => {
-      this.#pending = false;
-      this.#computeNow();
-    });
+    this.#isDue = true;
+    this.#alarm.set(Math.max(0, this.#restUntil - performance.now()));
+  }
+
+  #computeIfDue(): void {
+    if (!this.#isDue) return;
+    this.#isDue = false;
+    this.#computeNow();
+    this.#restUntil = performance.now() + SPACING;
   }
 
   #computeNow(): void {
@@ -270,8 +282,10 @@ export class Loop extends EventEmitter<LoopEvents> implements Disposable {
 
   #record(report: Report): void {
     this.#handled.add(report);
-    this.#status.runs++;
-    this.#status.lastChanges = report.done.length;
+    if (report.done.length > 0 || report.undone.length > 0) {
+      this.#status.runs++;
+      this.#status.lastChanges = report.done.length;
+    }
     this.#status.failures = failures(report.undone);
     this.#status.unguarded = unguarded(report.undone);
     for (const device of touchedDevices(report.done)) this.emit('device', device);

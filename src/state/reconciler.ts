@@ -46,6 +46,8 @@ export type ReconcilerOptions = {
   readonly onReport?: (report: Report) => void;
   /** Called after each run that could not even read the kernel. */
   readonly onFailure?: (error: unknown) => void;
+  /** Called before each run: the time for a desired state that is due. */
+  readonly onRun?: () => void;
   /** Called with every notification of rtnetlink's, so that nobody else needs to listen and decode. */
   readonly onEvent?: (event: KernelEvent) => void;
   /** Called when an nftables table that is not ours has changed, or may have. */
@@ -229,6 +231,7 @@ export class Reconciler implements Disposable {
   /** Runs `work` when its turn comes; the desired state does not change until it ends. */
   #inTurn<T>(work: () => Promise<T>): Promise<T> {
     return this.#queue.run(async () => {
+      this.#options.onRun?.();
       this.#adopt();
       this.#isRunning = true;
       try {

@@ -6,7 +6,7 @@ import { desiredState } from '../../src/desired/desired.ts';
 import { Memo } from '../../src/desired/memo.ts';
 import { parseIp } from '../../src/ip/address.ts';
 import { hostCidr } from '../../src/ip/cidr.ts';
-import { linkAdd, linkGet, linkSet } from '../../src/linux/link/link.ts';
+import { linkAdd, linkDelete, linkGet, linkSet } from '../../src/linux/link/link.ts';
 import { NETLINK_ROUTE, NetlinkSocket } from '../../src/linux/netlink/socket.ts';
 import { routeReplace } from '../../src/linux/route.ts';
 import { podAlias } from '../../src/wiring/pod-device.ts';
@@ -92,6 +92,47 @@ test('a pod that CNI has just made on the bridge costs no dump', { skip: NO_KERN
     assert.deepEqual(running.reconciler.undone, []);
     want();
     await sleep(200);
+    dump.mock.resetCalls();
+  }
+});
+
+test('a pod that CNI deletes costs no dump, though the desired state follows after its device', {
+  skip: NO_KERNEL,
+}, async (t) => {
+  using namespace = new Namespace(PLAN, []);
+  let due: (() => void) | undefined;
+  using running = new Running(namespace, { debounce: 150, onRun: () => due?.() });
+  using cni = NetlinkSocket.open(NETLINK_ROUTE, { netns: namespace.path });
+  const memo = new Memo();
+  const want = (...pods: LocalPod[]) =>
+    running.wantAll(desiredState({ ...factsOf(PLAN), pods }, memo).contributions);
+  want();
+  await running.settled();
+  await sleep(600);
+  const { index: master, mtu } = cni.getSync(linkGet('cni0'));
+  const dump = t.mock.method(NetlinkSocket.prototype, 'dump');
+
+  // When its first ports have gone, the kernel gives a bridge the MTU 1500, but only until someone has set one.
+  for (const when of ['unasked', 'before the next run', 'at the next run']) {
+    const name = 'veth1';
+    const { wiring: _, ...pod } = { ...POD, hostDevice: name };
+    const data = { kind: 'veth', peer: { name: 'far' } } as const;
+    const port = { hairpin: true };
+    cni.executeSync(linkAdd({ name, mtu, master, addrGenMode: 'none', up: true, port, data }));
+    want(pod);
+    await sleep(200);
+    const { index } = cni.getSync(linkGet(name));
+    cni.executeSync(linkSet(index, { up: false }));
+    cni.executeSync([linkDelete(index)]);
+    if (when === 'at the next run') due = () => want();
+    else {
+      await sleep(5);
+      want();
+    }
+    await sleep(400);
+    if (when !== 'unasked') assert.equal(dump.mock.callCount(), 0, when);
+    assert.deepEqual(running.reconciler.undone, []);
+    due = undefined;
     dump.mock.resetCalls();
   }
 });

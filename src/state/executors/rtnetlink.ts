@@ -121,17 +121,19 @@ export class Rtnetlink implements Executor {
   }
 
   /**
-   * Returns a check to run later: whether the contradiction persists. CNI creates a pod's device and routes,
-   * and their events arrive before they are desired, or before the device's name is known, so they may turn
-   * out to be right. A change to a known device always counts: its routes may have vanished with its state.
+   * Returns a check to run later: whether the contradiction persists. CNI creates and removes pods' devices
+   * and routes, and their events may arrive before the desired state follows, or before the device is known,
+   * so they may turn out to be right. A change to a known device that is still wanted always counts:
+   * its routes may have vanished with its state.
    */
   #recheck(event: MonitorEvent, watch: Watch): () => boolean {
-    if (event.type !== 'new') return () => true;
-    if (event.object === 'port') return () => true;
-    if (event.object !== 'link') return () => this.#contradiction(event, watch) !== undefined;
+    if (event.type === 'overflow') return () => true;
+    const persists = (): boolean => this.#contradiction(event, watch) !== undefined;
+    if (event.type === 'miss' || event.object !== 'link') return persists;
     const { name, index } = event.value;
-    if (this.devices.byName.has(name)) return () => true;
-    return () => this.devices.byName.get(name)?.index !== index;
+    const isKnown = (): boolean => this.devices.byName.get(name)?.index === index;
+    if (event.type === 'del' || isKnown()) return () => watch.involves(name) || persists();
+    return () => !isKnown() && persists();
   }
 
   #view(desired: KernelState): View {
