@@ -73,21 +73,23 @@ export type BridgePort = {
   readonly vlanTunnel?: boolean | undefined;
 };
 
+type PortFlag = Exclude<keyof BridgePort, 'forwarding'>;
+
 /** The attributes that are plain flags. */
-const PORT_FLAGS: Readonly<Record<Exclude<keyof BridgePort, 'forwarding'>, number>> = {
-  hairpin: IFLA_BRPORT_MODE,
-  learning: IFLA_BRPORT_LEARNING,
-  flood: IFLA_BRPORT_UNICAST_FLOOD,
-  multicastFlood: IFLA_BRPORT_MCAST_FLOOD,
-  broadcastFlood: IFLA_BRPORT_BCAST_FLOOD,
-  isolated: IFLA_BRPORT_ISOLATED,
-  locked: IFLA_BRPORT_LOCKED,
-  neighbourSuppression: IFLA_BRPORT_NEIGH_SUPPRESS,
-  proxyArp: IFLA_BRPORT_PROXYARP,
-  bpduGuard: IFLA_BRPORT_GUARD,
-  rootBlock: IFLA_BRPORT_PROTECT,
-  vlanTunnel: IFLA_BRPORT_VLAN_TUNNEL,
-};
+const PORT_FLAGS: readonly (readonly [name: PortFlag, type: number])[] = [
+  ['hairpin', IFLA_BRPORT_MODE],
+  ['learning', IFLA_BRPORT_LEARNING],
+  ['flood', IFLA_BRPORT_UNICAST_FLOOD],
+  ['multicastFlood', IFLA_BRPORT_MCAST_FLOOD],
+  ['broadcastFlood', IFLA_BRPORT_BCAST_FLOOD],
+  ['isolated', IFLA_BRPORT_ISOLATED],
+  ['locked', IFLA_BRPORT_LOCKED],
+  ['neighbourSuppression', IFLA_BRPORT_NEIGH_SUPPRESS],
+  ['proxyArp', IFLA_BRPORT_PROXYARP],
+  ['bpduGuard', IFLA_BRPORT_GUARD],
+  ['rootBlock', IFLA_BRPORT_PROTECT],
+  ['vlanTunnel', IFLA_BRPORT_VLAN_TUNNEL],
+];
 
 export const bridge: LinkKind<Bridge> = { kind: 'bridge', write, read };
 
@@ -122,24 +124,19 @@ function read(attributes: Attributes): Bridge {
 
 export function writeBridgePort(writer: Writer, port: BridgePort): void {
   if (port.forwarding) writer.u8(IFLA_BRPORT_STATE, BR_STATE_FORWARDING);
-  for (const [name, type] of Object.entries(PORT_FLAGS)) writer.bool(type, flagOf(port, name));
+  for (const [name, type] of PORT_FLAGS) writer.bool(type, port[name]);
 }
 
 export function readBridgePort(attributes: Attributes): BridgePort {
-  const state = attributes.get(IFLA_BRPORT_STATE)?.readUInt8();
-  const flags = Object.entries(PORT_FLAGS).flatMap(([name, type]) => {
-    const value = attributes.get(type)?.readUInt8();
-    return value === undefined ? [] : [[name, value !== 0]];
-  });
-  return {
-    // Without a carrier, the kernel disables the port itself.
-    ...(state !== undefined && { forwarding: state === BR_STATE_FORWARDING || state === BR_STATE_DISABLED }),
-    ...Object.fromEntries(flags),
-  };
-}
-
-function flagOf(port: BridgePort, name: string): boolean | undefined {
-  return Object.entries(port).find(([each]) => each === name)?.[1];
+  const port: { -readonly [Name in keyof BridgePort]: BridgePort[Name] } = {};
+  const state = attributes.get(IFLA_BRPORT_STATE)?.[0];
+  // Without a carrier, the kernel disables the port itself.
+  if (state !== undefined) port.forwarding = state === BR_STATE_FORWARDING || state === BR_STATE_DISABLED;
+  for (const [name, type] of PORT_FLAGS) {
+    const value = attributes.get(type)?.[0];
+    if (value !== undefined) port[name] = value !== 0;
+  }
+  return port;
 }
 
 function bool(attributes: Attributes, type: number): boolean {
