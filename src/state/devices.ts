@@ -43,7 +43,8 @@ export class Devices {
     for (const name of names) {
       const link = this.#find(name);
       const known = this.#byName.get(name);
-      if (known && known.index !== link?.index) this.#names.delete(known.index);
+      // One that is absent may have been renamed: its next notification has to be recognised.
+      if (known && link && known.index !== link.index) this.#names.delete(known.index);
       if (link) this.#put(link);
       else this.#byName.delete(name);
     }
@@ -51,8 +52,8 @@ export class Devices {
 
   #put(link: Link): void {
     const { name, index } = link;
-    const former = this.#names.get(index);
-    if (former !== undefined && former !== name) this.#byName.delete(former);
+    const former = this.#names.get(index) ?? name;
+    if (former !== name && this.#byName.get(former)?.index === index) this.#byName.delete(former);
     this.#names.set(index, name);
     this.#byName.set(name, { ...linkItem(link, this.nameOf), index });
   }
