@@ -140,8 +140,6 @@ export class Loop extends EventEmitter<LoopEvents> implements Disposable {
    * the status.
    */
   async applied(): Promise<void> {
-    // The computation is a microtask.
-    await Promise.resolve();
     const done = new AbortController();
     const run = this.reconciler.run().finally(() => done.abort());
     await Promise.race([run.catch(() => undefined), pause(APPLY_LIMIT, done.signal)]);

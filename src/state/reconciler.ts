@@ -88,6 +88,8 @@ export class Reconciler implements Disposable {
   readonly #backoff: Backoff;
   /** Contributions received during a run. */
   #next: readonly Contribution[] | undefined;
+  /** The run that has not begun. */
+  #nextRun: Promise<Report> | undefined;
   /** Whether a run is under way, not merely queued: its end adopts `#next`. */
   #isRunning = false;
   /** The kernel's on-demand entries have to be checked against `resolve`. */
@@ -175,10 +177,11 @@ export class Reconciler implements Disposable {
 
   /**
    * Brings the kernel into the desired state and reports the changes. Rejects only if the kernel can't be
-   * read at all.
+   * read at all. Calls during a run share the next one.
    */
   run(): Promise<Report> {
-    return this.#inTurn(() => this.#run());
+    this.#nextRun ??= this.#inTurn(() => this.#run());
+    return this.#nextRun;
   }
 
   /**
@@ -231,8 +234,12 @@ export class Reconciler implements Disposable {
   /** Runs `work` when its turn comes; the desired state does not change until it ends. */
   #inTurn<T>(work: () => Promise<T>): Promise<T> {
     return this.#queue.run(async () => {
-      this.#options.onRun?.();
-      this.#adopt();
+      try {
+        this.#options.onRun?.();
+        this.#adopt();
+      } finally {
+        this.#nextRun = undefined;
+      }
       this.#isRunning = true;
       try {
         return await work();

@@ -112,7 +112,7 @@ test('a pod that CNI deletes costs no dump, though the desired state follows aft
   const { index: master, mtu } = cni.getSync(linkGet('cni0'));
   const dump = t.mock.method(NetlinkSocket.prototype, 'dump');
 
-  // When its first ports have gone, the kernel gives a bridge the MTU 1500, but only until someone has set one.
+  // When its last port has gone, the kernel gives the bridge an MTU of 1500, until someone has once set one.
   for (const when of ['unasked', 'before the next run', 'at the next run']) {
     const name = 'veth1';
     const { wiring: _, ...pod } = { ...POD, hostDevice: name };
