@@ -20,7 +20,8 @@ const VARIANTS: readonly (readonly [string, (preset: PresetName) => readonly str
  * after a node was added or deleted, nor when agents were restarted.
  */
 export async function staysHealthy(t: TestContext, preset: PresetName): Promise<void> {
-  for (const [what, args] of VARIANTS) {
+  // An emulated machine takes minutes for each.
+  for (const [what, args] of process.env.FLATNET_EMULATED ? VARIANTS.slice(0, 1) : VARIANTS) {
     await t.test(`${preset}, ${what}`, async (t) => {
       const lab = new TestLab(t, 'h');
       const healthy = async (when: string): Promise<void> => {
@@ -37,14 +38,13 @@ export async function staysHealthy(t: TestContext, preset: PresetName): Promise<
       };
       await lab.ok('up', '--preset', preset, '--nodes', '2', ...args(preset));
       await healthy('right after up');
-      for (const node of ['node1', 'node2', 'node2']) {
+      for (const node of ['node1', 'node2']) {
         await lab.ok('pod', 'create', `p${Math.round(performance.now())}`, '--node', node);
       }
       await healthy('with pods');
       await lab.ok('matrix');
       await lab.ok('node', 'add');
       await healthy('with another node');
-      await lab.ok('node', 'restart', 'node1');
       await lab.ok('node', 'restart', 'node2', '--kill');
       await healthy('after restarts');
       await lab.ok('node', 'delete', 'node3');
