@@ -157,6 +157,20 @@ describe('a route of another program', { skip: NO_KERNEL }, () => {
   });
 });
 
+test('BIRD’s route stands beside ours: while the backend changes, one takes over from the other', {
+  skip: NO_KERNEL,
+}, async () => {
+  const { items } = composedState(factsOf(HOST_GW));
+  using namespace = new Namespace(HOST_GW);
+  namespace.ip('route add fd10:0:0:2::/64 via fd00::3 dev eth0 proto bird metric 32');
+  namespace.ip('route add 10.0.2.0/24 via 172.16.0.3 dev eth0 proto bird metric 32');
+  using running = new Running(namespace);
+  running.want(items);
+  await running.settled();
+  assert.equal(routesTo(namespace, 'fd10:0:0:2::/64').length, 2);
+  assert.equal(routesTo(namespace, '10.0.2.0/24').length, 2);
+});
+
 describe('a route that another program adds after the kernel was read', { skip: NO_KERNEL }, () => {
   const ours = (via: string): RouteItem => ({
     kind: 'route',

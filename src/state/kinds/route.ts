@@ -6,6 +6,7 @@ import {
   type Route,
   type RouteType,
   RT_TABLE_MAIN,
+  RTPROT_BIRD,
   routeAdd,
   routeAppend,
   routeDelete,
@@ -123,10 +124,14 @@ function defaultMetric({ dst }: RouteItem): number {
   return familyOf(dst) === 4 ? 0 : 1024;
 }
 
-/** Another program's IPv6 route of a lower metric fills our slot too: ours would have no effect. */
+/**
+ * Another program's IPv6 route of a lower metric fills our slot too: ours would have no effect. Not BIRD's:
+ * while the backend changes, the old route stays until the new one is there.
+ */
 function inSlot(item: RouteItem, desired: Items): RouteItem {
   const metric = defaultMetric(item);
-  if (metricOf(item) >= metric || mayReplaceRoute(item.protocol)) return item;
+  const { protocol } = item;
+  if (metricOf(item) >= metric || mayReplaceRoute(protocol) || protocol === RTPROT_BIRD) return item;
   const behind = { ...item, aheadOf: metric };
   return desired.has(route.key(behind)) ? behind : item;
 }
