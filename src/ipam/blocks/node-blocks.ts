@@ -91,10 +91,16 @@ export class NodeBlocks {
     }
   }
 
-  /** Frees the handle's addresses, or those selected by `filter`. */
-  async release(handle: string, filter?: FreeRequest['filter']): Promise<readonly Ip[]> {
+  /**
+   * Frees the handle's addresses that this node uses, or those of them selected by `filter`. Another node's
+   * stay: the handle may come from records copied from there.
+   */
+  async release(handle: string, filter?: (ip: Ip) => boolean): Promise<readonly Ip[]> {
     const wasKnown = this.own.recent() !== undefined;
-    const request = { handle, ...(filter && { filter }) };
+    const request = {
+      handle,
+      filter: (ip: Ip, { node }: Allocation) => node === this.name && (filter?.(ip) ?? true),
+    };
     const freed = await this.free({ ...request, blocks: await this.#blocksHolding(handle) });
     if (freed.length > 0 || !wasKnown) return freed;
     // The cache knows of none, but another process on this node may have allocated some.

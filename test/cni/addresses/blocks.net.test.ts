@@ -1,4 +1,6 @@
 import assert from 'node:assert/strict';
+import { cpSync, readdirSync, readFileSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { liveHandles } from '../../../src/cni/records/local-pod.ts';
 import type { Assigner } from '../../../src/ipam/assigner.ts';
@@ -225,4 +227,61 @@ test('as another plugin’s IPAM delegate it assigns addresses from blocks', asy
   await must(host, 'DEL', { pod, id: 'a', conf });
   assert.deepEqual(await assigner.held('k8s-pod-network.a.eth0'), []);
   assert.deepEqual(leftovers(host), []);
+});
+
+test('a record that is damaged or lost is rebuilt, and its addresses are still freed by the DEL', async (t) => {
+  const { assigner, findings, host: start } = await cluster(t);
+  await using host = start();
+  using pod = new Pod();
+  const record = join(host.stateDir, 'attachments/cbr0:a:eth0:interface.json');
+  for (const damage of [() => truncateSync(record, 100), () => rmSync(record)]) {
+    const result = await must(host, 'ADD', { pod, ...named('a') });
+    const before = JSON.parse(readFileSync(record, 'utf8'));
+    damage();
+    await host.service.collectGarbage();
+    assert.deepEqual(JSON.parse(readFileSync(record, 'utf8')), before);
+    for (const address of addressesOf(result)) assert.ok(pings(host.netns, address.split('/')[0] ?? ''));
+    await must(host, 'DEL', { id: 'a' });
+    assert.deepEqual(await assigner.held('k8s-pod-network.a.eth0'), []);
+    await eventually('nothing is left', () => leftovers(host).length === 0);
+  }
+  assert.deepEqual(await findings(), []);
+});
+
+test('records copied from another node, of any boot, do not free its pods’ addresses', async (t) => {
+  const { server, host: start } = await cluster(t);
+  const kv = new EtcdKv({ endpoints: [server.endpoint] });
+  t.after(() => kv.close());
+  // Two blocks only: node1 has to borrow addresses from the block of node2.
+  const few = [pool('four', '10.90.0.0/30', 31), pool('six', 'fd00:90::/126', 127)];
+  const of = (node: string) =>
+    new BlockAssigner({
+      store: new EtcdBlocks(kv, PREFIX),
+      node,
+      nodeLabels: () => ({}),
+      resources: () => ({ ipPools: few, ipReservations: [] }),
+    });
+  const [one, two] = [of('node1'), of('node2')];
+  const probe = { handle: 'probe', families: [4, 6], attributes: {} } as const;
+  await two.assign(probe);
+  await two.release('probe');
+  await using origin = start(undefined, one);
+  const pods = ['a', 'b', 'c'].map((name) => ({ name, pod: new Pod() }));
+  t.after(() => {
+    for (const { pod } of pods) pod[Symbol.dispose]();
+  });
+  for (const { name, pod } of pods) await must(origin, 'ADD', { pod, ...named(name) });
+  const held = () => Promise.all(pods.map(({ name }) => one.held(`k8s-pod-network.${name}.eth0`)));
+  const before = await held();
+  assert.ok(before.flat().some(({ borrowed }) => borrowed));
+  await using copy = start(undefined, two);
+  cpSync(origin.dir, copy.dir, { recursive: true });
+  const dir = join(copy.stateDir, 'attachments');
+  for (const name of readdirSync(dir).filter((each) => !each.includes(':a:'))) {
+    const record = JSON.parse(readFileSync(join(dir, name), 'utf8'));
+    writeFileSync(join(dir, name), JSON.stringify({ ...record, bootId: 'earlier' }));
+  }
+  await copy.service.collectGarbage();
+  assert.deepEqual(leftovers(copy), []);
+  assert.deepEqual(await held(), before);
 });
