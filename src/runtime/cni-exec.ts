@@ -106,5 +106,7 @@ function supported(plugin: PluginConf, values: Readonly<Record<string, unknown>>
   const declared: object =
     typeof plugin.capabilities === 'object' && plugin.capabilities ? plugin.capabilities : {};
   const wanted = Object.entries(declared).flatMap(([name, on]) => (on === true ? [name] : []));
-  return Object.fromEntries(wanted.filter((name) => name in values).map((name) => [name, values[name]]));
+  return Object.fromEntries(
+    wanted.filter((name) => Object.hasOwn(values, name)).map((name) => [name, values[name]]),
+  );
 }

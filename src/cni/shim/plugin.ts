@@ -17,7 +17,11 @@ declare const Bun: {
 /**
  * Timeouts for the agent, in milliseconds, the same as in shim.c. Runtimes give up after a minute or more.
  */
-const PATIENCE: Readonly<Record<string, number>> = { ADD: 30_000, DEL: 10_000, STATUS: 3_000 };
+const PATIENCE = new Map([
+  ['ADD', 30_000],
+  ['DEL', 10_000],
+  ['STATUS', 3_000],
+]);
 const DEFAULT_PATIENCE = 20_000;
 
 /** Milliseconds of the timeout already spent by shim.c. */
@@ -45,7 +49,7 @@ async function main(): Promise<number> {
   try {
     const line = JSON.stringify({ op: 'cni', env, stdin });
     const socket = agent.socket ?? '/run/flatnet/agent.sock';
-    const reply = await askAgent(socket, line, PATIENCE[command] ?? DEFAULT_PATIENCE, WAITED);
+    const reply = await askAgent(socket, line, PATIENCE.get(command) ?? DEFAULT_PATIENCE, WAITED);
     if (reply.stdout) await Bun.write(Bun.stdout, reply.stdout);
     return reply.exit;
   } catch (error) {

@@ -83,7 +83,7 @@ function objectName(manifest: Manifest): string {
 function record(lab: Lab, manifest: Exclude<Manifest, PodManifest>): Outcome {
   const isNamespace = manifest.kind === 'Namespace';
   const before: Manifest | undefined = isNamespace
-    ? readNamespaces(lab)[manifest.name]
+    ? Object.entries(readNamespaces(lab)).find(([name]) => name === manifest.name)?.[1]
     : readWorkloads(lab).find((each) => keyOf(each) === keyOf(manifest));
   if (isDeepStrictEqual(before, JSON.parse(JSON.stringify(manifest)))) return 'unchanged';
   if (isNamespace) saveNamespace(lab, manifest);

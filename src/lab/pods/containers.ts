@@ -111,6 +111,6 @@ function applets(lab: Lab): string {
 export function expand(text: string, env: Readonly<Record<string, string>>): string {
   return text.replace(/\$(\$|\(([^)]*)\))/g, (match, rest: string, name: string | undefined) => {
     if (rest === '$') return '$';
-    return env[name ?? ''] ?? match;
+    return name !== undefined && Object.hasOwn(env, name) ? (env[name] ?? match) : match;
   });
 }
