@@ -10,6 +10,7 @@ import {
   writeFileSync,
 } from 'node:fs';
 import { join } from 'node:path';
+import { Fields } from '../../cluster/fields.ts';
 import { codeOf, messageOf } from '../../error.ts';
 import type { CniRequest } from '../context.ts';
 import { CniError, CODE } from '../protocol/error.ts';
@@ -48,7 +49,10 @@ export function noteDel(
   }
 }
 
-/** Returns the notes for one call's attachment, or all notes. Deletes unreadable ones, which are useless. */
+/**
+ * Returns the notes for one call's attachment, or all notes. Deletes those that say nothing: the collection
+ * finds what they were about.
+ */
 export function notedDels(stateDir: string, call?: Noted): NotedDel[] {
   const dir = notesDir(stateDir);
   let names: string[];
@@ -63,12 +67,21 @@ export function notedDels(stateDir: string, call?: Noted): NotedDel[] {
   return names.flatMap((name) => {
     const file = join(dir, name);
     try {
-      return [{ file, request: JSON.parse(readFileSync(file, 'utf8')) as CniRequest }];
+      return [{ file, request: decodeNote(readFileSync(file, 'utf8')) }];
     } catch (error) {
-      if (codeOf(error) !== 'ENOENT') rmSync(file, { force: true });
+      if (codeOf(error) !== 'ENOENT') rmSync(file, { recursive: true, force: true });
       return [];
     }
   });
+}
+
+function decodeNote(text: string): CniRequest {
+  const fields = new Fields(JSON.parse(text));
+  const env = Object.entries(fields.object('env')?.source ?? {}).map(([name, value]) => [
+    name,
+    String(value),
+  ]);
+  return { op: 'cni', env: Object.fromEntries(env), stdin: fields.string('stdin') ?? '' };
 }
 
 /** Calls `noted` whenever a note may have been added, until the watcher is closed. */

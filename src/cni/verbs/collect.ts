@@ -22,14 +22,16 @@ export async function collectGarbage(state: CniState): Promise<readonly Problem[
   state.later.cancel();
   await state.sweeper.now();
   await runNotedDels(state);
-  recoverLost(state);
+  await attempt('rebuilding lost records', state, () => recoverLost(state));
   const problems: Problem[] = [];
   for (const seen of state.attachments.list()) {
     // From now on, no other network assigns an address that this one holds, wherever it keeps them.
     if (seen.state !== 'damaged' && seen.dir && existsSync(seen.dir)) state.pools.in(seen.dir);
-    problems.push(...(await collect(seen, state)));
+    await attempt(`collecting ${seen.containerId}`, state, async () => {
+      problems.push(...(await collect(seen, state)));
+    });
   }
-  for (const pool of state.pools.all()) pool.sweep();
+  for (const pool of state.pools.all()) await attempt(`sweeping ${pool.dir}`, state, () => pool.sweep());
   return problems;
 }
 
@@ -40,6 +42,15 @@ export async function collectGarbage(state: CniState): Promise<readonly Problem[
 export async function collectVanished(devices: readonly string[], state: CniState): Promise<void> {
   for (const device of devices)
     for (const record of state.attachments.onDevice(device)) await collect(record, state);
+}
+
+/** One thing that cannot be collected does not keep the others, nor the agent from starting. */
+async function attempt(what: string, { context }: CniState, work: () => unknown): Promise<void> {
+  try {
+    await work();
+  } catch (error) {
+    context.warn(what, error);
+  }
 }
 
 async function collect(seen: Attachment | DamagedAttachment, state: CniState): Promise<readonly Problem[]> {

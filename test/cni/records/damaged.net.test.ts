@@ -230,3 +230,18 @@ test('folders copied from another node leave no reservations behind, and the oth
     assert.ok(readdirSync(join(origin.dataDir, 'cbr0')).includes('10.90.1.2'));
   }
 });
+
+test('one attachment that cannot be collected does not keep the others from it', async () => {
+  await using host = new Host({ subnets: ['10.90.1.0/24'], networks: [] });
+  const [a, b] = [new Pod(), new Pod()];
+  for (const [id, pod] of Object.entries({ a, b })) await must(host, 'ADD', { pod, id });
+  json((record) => ({ ...record, dir: '/proc/version/x' }))(recordOf(host, 'cbr0:a:eth0:interface'));
+  for (const pod of [a, b]) pod[Symbol.dispose]();
+  await eventually(
+    'the veths are gone',
+    () => !ip(host.netns, 'link').some(({ ifname }) => ifname.startsWith('veth')),
+  );
+  await host.service.collectGarbage();
+  assert.deepEqual(leftovers(host).sort(), ['10.90.1.2', 'cbr0:a:eth0:interface.json']);
+  assert.match(host.warnings.join(), /collecting a: .*ENOTDIR/);
+});

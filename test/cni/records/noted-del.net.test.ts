@@ -57,3 +57,26 @@ test('an ADD first executes the DEL recorded for its attachment, by any version 
     });
   }
 });
+
+test('a note that says nothing is dropped, and keeps nobody from working', async () => {
+  await using host = new Host({ subnets: ['10.90.1.0/24'] });
+  using pod = new Pod();
+  await must(host, 'ADD', { pod });
+  const dir = join(host.stateDir, 'deleted');
+  mkdirSync(join(dir, 'folder.json', 'x'), { recursive: true });
+  const texts = [
+    '',
+    'null',
+    '[]',
+    '7',
+    '{}',
+    '{"env":7}',
+    '{"env":{"CNI_COMMAND":7}}',
+    '{"env":{},"stdin":[]}',
+    '{',
+  ];
+  for (const [i, text] of texts.entries()) writeFileSync(join(dir, `note${i}.json`), text);
+  await host.service.collectGarbage();
+  assert.deepEqual(readdirSync(dir), []);
+  assert.equal(host.pods.size, 1);
+});
