@@ -63,7 +63,7 @@ export function survivor(key: AttachmentKey, reserved: readonly Prefixed[], stat
           hairpin,
           managed: bridge === state.context.bridge && hairpin,
         }),
-    ...(isRouted && reserved.length === 0 && { handle: handleOf(key) }),
+    ...(isRouted && reserved.length === 0 && state.context.assigner && { handle: handleOf(key) }),
     ...(borrowed.length > 0 && { borrowed: borrowed.map(({ dst }) => addressOf(dst)) }),
   };
   return record;

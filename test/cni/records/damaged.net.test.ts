@@ -245,3 +245,20 @@ test('one attachment that cannot be collected does not keep the others from it',
   assert.deepEqual(leftovers(host).sort(), ['10.90.1.2', 'cbr0:a:eth0:interface.json']);
   assert.match(host.warnings.join(), /collecting a: .*ENOTDIR/);
 });
+
+test('a pod that lost its record and its reservations is kept, and its DEL leaves nothing', async () => {
+  for (const wiring of ['bridge', 'routed'] as const) {
+    await using host = new Host({ wiring });
+    using pod = new Pod();
+    await must(host, 'ADD', { pod, ...WEB });
+    rmSync(host.stateDir, { recursive: true });
+    rmSync(host.dataDir, { recursive: true });
+    await using next = new Host({ dir: host.dir, netns: host.netns, wiring });
+    await next.service.collectGarbage();
+    // Nothing says which container a bridge port belongs to, but it stays as it is.
+    assert.equal(next.pods.size, wiring === 'routed' ? 1 : 0);
+    assert.ok(pings(host.netns, '10.90.1.2'));
+    await must(next, 'DEL', { pod });
+    await eventually('nothing is left', () => leftovers(next).length === 0);
+  }
+});
