@@ -102,6 +102,19 @@ export class HostLocal {
     }
   }
 
+  /**
+   * Reserves addresses that the owner uses although they are not reserved, for example because the directory
+   * was lost. Returns those that are reserved for someone else.
+   */
+  restore(owner: Owner, ips: readonly Ip[]): Ip[] {
+    const held = this.check(owner);
+    const lost = ips.filter((ip) => !held.includes(ip));
+    if (lost.length === 0) return [];
+    const taken = this.#disk.reserving(owner, (reserve) => lost.filter((ip) => !reserve(ip)));
+    this.#index.distrust();
+    return taken;
+  }
+
   /** Releases and returns all of the owner's addresses, in any range; possibly none. */
   release(owner: Owner): Ip[] {
     const held = this.check(owner);

@@ -1,6 +1,7 @@
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { podTitle } from '../../cluster/node.ts';
+import { addressOf } from '../../ip/cidr.ts';
 import type { Problem } from '../../problem.ts';
 import type { Attachment, DamagedAttachment } from '../records/attachment.ts';
 import type { CniState } from '../state.ts';
@@ -55,8 +56,11 @@ async function attempt(what: string, { context }: CniState, work: () => unknown)
 
 async function collect(seen: Attachment | DamagedAttachment, state: CniState): Promise<readonly Problem[]> {
   const { containerId } = seen;
-  const isSuspect = seen.state === 'damaged' || isStale(seen, state) || isForeign(seen, state);
-  if (!isSuspect || state.locks.isBusy(containerId)) return [];
+  if (state.locks.isBusy(containerId)) return [];
+  if (seen.state !== 'damaged' && !isStale(seen, state) && !isForeign(seen, state)) {
+    keepReservations(seen, state);
+    return [];
+  }
   return await state.locks.run(containerId, async () => {
     // A call may have completed since the records were read.
     const record = state.attachments.readAgain(seen);
@@ -66,6 +70,16 @@ async function collect(seen: Attachment | DamagedAttachment, state: CniState): P
     else if (isStale(record, state)) await removeAttachment(record, state);
     return [];
   });
+}
+
+/** Reserves again what the pod uses, in case the folder was lost: no other pod may get it. */
+function keepReservations(record: Attachment, { pools, context }: CniState): void {
+  const { dir, addresses, containerId } = record;
+  if (!dir) return;
+  const taken = pools.in(dir).restore(record, addresses.map(addressOf));
+  if (taken.length === 0) return;
+  const error = new Error(`${taken.join(', ')} reserved for another pod`);
+  context.warn(`${containerId} uses an address twice given; recreate the pod`, error);
 }
 
 /** Keeps what the pod may still use: a record that cannot be read does not say that it is gone. */

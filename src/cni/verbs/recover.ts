@@ -2,7 +2,15 @@ import { existsSync } from 'node:fs';
 import { basename, join } from 'node:path';
 import { podTitle } from '../../cluster/node.ts';
 import type { Ip } from '../../ip/address.ts';
-import { contains, hostCidr, lengthOf, type Prefixed, parsePrefixed, prefixed } from '../../ip/cidr.ts';
+import {
+  addressOf,
+  contains,
+  hostCidr,
+  lengthOf,
+  type Prefixed,
+  parsePrefixed,
+  prefixed,
+} from '../../ip/cidr.ts';
 import type { Link } from '../../linux/link/link.ts';
 import {
   type Attachment,
@@ -59,7 +67,8 @@ export function recover(
   const found = role === 'ipam' ? delegated(key, reserved, state) : survivor(key, reserved, state);
   if (!found) return undefined;
   const mac = role === 'interface' ? presentMac(found) : undefined;
-  const record = { ...found, dir: ips.length > 0 ? dir : '', ...(mac && { mac }) };
+  const isOurs = ips.length > 0 || isFromSubnets(found, state);
+  const record = { ...found, dir: isOurs ? dir : '', ...(mac && { mac }) };
   state.attachments.replace({ file: file ?? fileName(key) }, record);
   const pod = localPod(record);
   const title = podTitle({ ...record, ...record.pod });
@@ -97,6 +106,12 @@ export function keysOf(links: readonly Link[], state: CniState): AttachmentKey[]
 function keyIn(alias = ''): AttachmentKey | undefined {
   const [containerId = '', ifName = ''] = alias.split(' ').slice(1).slice(-2);
   return ifName ? keyOf({ network: OUR_NETWORK, containerId, ifName }, 'interface') : undefined;
+}
+
+/** Whether the addresses are of this node's subnets, although nothing reserves them any more. */
+function isFromSubnets({ addresses }: Attachment, { context }: CniState): boolean {
+  const isOurs = (ip: Ip): boolean => context.subnets.some((subnet) => contains(subnet, ip));
+  return !context.assigner && addresses.some((address) => isOurs(addressOf(address)));
 }
 
 function withLength(ip: Ip, { context }: CniState): Prefixed {

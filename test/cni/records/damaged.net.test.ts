@@ -258,7 +258,28 @@ test('a pod that lost its record and its reservations is kept, and its DEL leave
     // Nothing says which container a bridge port belongs to, but it stays as it is.
     assert.equal(next.pods.size, wiring === 'routed' ? 1 : 0);
     assert.ok(pings(host.netns, '10.90.1.2'));
+    if (wiring === 'routed') assert.ok(existsSync(join(next.dataDir, 'cbr0', '10.90.1.2')), 'reserved again');
     await must(next, 'DEL', { pod });
     await eventually('nothing is left', () => leftovers(next).length === 0);
   }
+});
+
+test('reservations that were lost are made again: nobody else gets the address of a pod that runs', async () => {
+  await using host = new Host();
+  using a = new Pod();
+  using b = new Pod();
+  await must(host, 'ADD', { pod: a, id: 'a' });
+  rmSync(host.dataDir, { recursive: true });
+  await host.service.collectGarbage();
+  const { ips } = await must(host, 'ADD', { pod: b, id: 'b' });
+  assert.deepEqual(
+    ips.map(({ address }) => address),
+    ['10.90.1.3/24', 'fd00:90:1::3/64'],
+  );
+  // Meanwhile another pod may have got it.
+  const taken = join(host.dataDir, 'cbr0', '10.90.1.2');
+  writeFileSync(taken, 'other\r\neth0');
+  await host.service.collectGarbage();
+  assert.equal(readFileSync(taken, 'utf8'), 'other\r\neth0');
+  assert.match(host.warnings.join(), /a uses an address twice given.*10\.90\.1\.2 reserved for another pod/);
 });
