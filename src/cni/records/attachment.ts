@@ -46,8 +46,7 @@ export class Attachments {
   }
 
   write(record: Attachment): void {
-    if (!this.#isDirCreated) mkdirSync(this.dir, { recursive: true, mode: 0o700 });
-    this.#isDirCreated = true;
+    this.#createDir();
     const path = join(this.dir, fileName(record));
     const text = JSON.stringify(record);
     try {
@@ -63,6 +62,7 @@ export class Attachments {
 
   /** Replaces a record that cannot be read, whatever is in its place. */
   replace(damaged: Pick<DamagedAttachment, 'file'>, record: Attachment): void {
+    this.#createDir();
     rmSync(join(this.dir, damaged.file), { recursive: true, force: true });
     this.#spares.create(join(this.dir, fileName(record)), JSON.stringify(record));
     if (this.#onDevice) index(this.#onDevice, record);
@@ -76,6 +76,11 @@ export class Attachments {
     }
     this.#spares.remove(join(this.dir, file));
     if (record.hostDevice) this.#onDevice?.get(record.hostDevice)?.delete(file);
+  }
+
+  #createDir(): void {
+    if (!this.#isDirCreated) mkdirSync(this.dir, { recursive: true, mode: 0o700 });
+    this.#isDirCreated = true;
   }
 
   /** Returns the intact records with this host device. */

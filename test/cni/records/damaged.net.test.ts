@@ -278,6 +278,7 @@ test('reservations that were lost are made again: nobody else gets the address o
   );
   // Meanwhile another pod may have got it.
   const taken = join(host.dataDir, 'cbr0', '10.90.1.2');
+  rmSync(taken);
   writeFileSync(taken, 'other\r\neth0');
   await host.service.collectGarbage();
   assert.equal(readFileSync(taken, 'utf8'), 'other\r\neth0');
