@@ -16,6 +16,12 @@ import type { UnderlayWatch } from './underlay/watch.ts';
 /** Minimum pause between writes of the view, in milliseconds: a large cluster changes constantly. */
 const REST = 1000;
 
+/**
+ * Milliseconds after which the log names a store that does not answer: a request to an address where nothing
+ * is takes several seconds to fail.
+ */
+const SILENCE = 1000;
+
 export type FeedOptions = {
   readonly facts: Facts;
   readonly underlay: UnderlayWatch;
@@ -69,11 +75,18 @@ export class Feed {
     const write = (view: ClusterView): Promise<void> => writeView(this.#viewFile, view);
     await using writer = new Latest('write the view', write, { log, rest: REST });
     if (!facts.network) {
+      const timer = setTimeout(() => {
+        const { endpoints } = facts.options.store;
+        log.warn({ endpoints }, 'the store has not answered yet');
+      }, SILENCE).unref();
       const network = await untilDone('read the network configuration', () => store.network.read(), {
         signal,
         log,
-        failed: (reason) => facts.setObstacle('network', reason),
-      });
+        failed: (reason) => {
+          clearTimeout(timer);
+          facts.setObstacle('network', reason);
+        },
+      }).finally(() => clearTimeout(timer));
       await handover.follow(network.backend.type);
       facts.setNetwork(network);
     }

@@ -26,7 +26,7 @@ function obstacleOf(facts: Facts, { kernel, companion }: Problems): Problem | un
     return obstacle('no-underlay', 'no underlay', cause);
   }
   if (!network) {
-    return obstacle('no-network', 'no network configuration', facts.obstacle('network') ?? silence);
+    return obstacle('no-network', 'the network is unknown', facts.obstacle('network') ?? silence);
   }
   if (!subnets) return obstacle('no-subnet', 'no subnet', facts.obstacle('subnets') ?? silence);
   const overlap = overlapOf(facts, network, subnets);

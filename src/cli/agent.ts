@@ -2,6 +2,8 @@ import { type AgentOptions, readAgentOptions } from '../agent/options.ts';
 import { runAgent } from '../agent/run.ts';
 import { parseJson } from '../cluster/json.ts';
 import { FlatnetError, messageOf } from '../error.ts';
+import { SILENT } from '../log.ts';
+import { openStore } from '../store/open.ts';
 import { newCommand } from './shared/commands.ts';
 import { processLog, stopSignal } from './shared/daemon.ts';
 import { readText } from './shared/read-text.ts';
@@ -16,10 +18,15 @@ export const command = newCommand(
     await runAgent(options, processLog(options.logLevel), stopSignal());
   });
 
-/** Throws CONFIG_INVALID naming the file and the field. */
+/**
+ * Throws CONFIG_INVALID naming the file and the field, also for a store endpoint or a TLS file that cannot be
+ * used.
+ */
 function inFile(file: string, value: unknown): AgentOptions {
   try {
-    return readAgentOptions(value);
+    const options = readAgentOptions(value);
+    openStore(options.store, SILENT).close();
+    return options;
   } catch (error) {
     throw new FlatnetError(messageOf(error), { code: 'CONFIG_INVALID', object: file, cause: error });
   }

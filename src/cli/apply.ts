@@ -1,3 +1,6 @@
+import type { Document } from '../cluster/calico/document.ts';
+import { codeOf } from '../error.ts';
+import type { NetworkStore } from '../store/ports/network.ts';
 import { newCommand } from './shared/commands.ts';
 import { print } from './shared/output.ts';
 import { checkPools, doneText, each, fileOption, resourcesOf } from './shared/resource-file.ts';
@@ -13,11 +16,25 @@ export const command = storeOptions(
   .option('--json', 'print JSON')
   .action(async ({ file, json, ...store }: StoreSelection & { file: string[]; json?: boolean }) => {
     const documents = resourcesOf(file);
-    const done = await withSelectedStore(store, async ({ resources }) => {
+    const done = await withSelectedStore(store, async ({ network, resources }) => {
       await checkPools(documents, resources);
       const outcomes = await each(documents, (document) => resources.apply(document));
       await warnWithoutPeers(resources);
+      await warnOfUnusedPools(documents, network);
       return outcomes;
     });
     print(done, json, doneText);
   });
+
+/** Warns on standard error about pools in a network whose pods get their addresses otherwise. */
+async function warnOfUnusedPools(documents: readonly Document[], store: NetworkStore): Promise<void> {
+  if (!documents.some(({ kind }) => kind === 'IPPool')) return;
+  const network = await store.read().catch((error: unknown) => {
+    if (['NOT_FOUND', 'CONFIG_INVALID'].includes(codeOf(error) ?? '')) return undefined;
+    throw error;
+  });
+  if (network?.addresses !== 'lease') return;
+  process.stderr.write(
+    'warning: this network does not use IPPools: pods get addresses of their node’s lease (addresses: lease)\n',
+  );
+}

@@ -17,8 +17,11 @@ export const command = agentSocketOptions(
   if (!isWell(status)) throw new Exit(EXIT.failed);
 });
 
-function storeText({ connected, lastRenewal, leaseExpires }: AgentStatus['store']): string {
-  if (lastRenewal === undefined) return 'no lease: working from the last known state';
+function storeText({ backend, store }: AgentStatus): string {
+  const { connected, lastRenewal, leaseExpires } = store;
+  if (lastRenewal === undefined) {
+    return backend === undefined ? 'no lease yet' : 'no lease: working from the last known state';
+  }
   const renewed = `renewed at ${timeText(new Date(lastRenewal))}`;
   if (leaseExpires === undefined) return connected ? `member, ${renewed}` : `not confirmed, ${renewed}`;
   const expires = new Date(leaseExpires);
@@ -40,9 +43,9 @@ function statusText(status: AgentStatus): string {
           }`
         : 'none',
     ],
-    ['pod mtu', `${status.mtu}`],
+    ['pod mtu', status.backend === undefined ? 'unknown' : `${status.mtu}`],
     ['peers', `${status.peers}`],
-    ['store', storeText(status.store)],
+    ['store', storeText(status)],
   ];
   const width = Math.max(...facts.map(([name]) => name.length));
   const pods = table(

@@ -13,7 +13,7 @@ import { down } from './down.ts';
 import { agentReady, startAgent } from './machine/agent.ts';
 import { requireKernel } from './machine/kernel-features.ts';
 import { enterMachine } from './machine/limits.ts';
-import { requirePlugins } from './machine/programs.ts';
+import { requirePlugins, requirePodPrograms } from './machine/programs.ts';
 import { sessionsEstablished, sessionsOfLab } from './machine/sessions.ts';
 import { publishNetwork, publishResources, startStore } from './machine/store.ts';
 import { createNode, createTors, createUnderlay, kernelFamilies } from './machine/underlay.ts';
@@ -58,6 +58,7 @@ export async function up(options: UpOptions): Promise<Lab> {
   requireRoot();
   requireFamilies(network);
   requirePlugins();
+  requirePodPrograms();
   await COMPANIONS.find(({ backend }) => backend === network.backend.type)?.requirePrograms?.();
   if (bgp.tor) await requireTor(bgp.tor);
   return withLock(name, async () => {

@@ -68,10 +68,7 @@ test('a bad network/config: the last good one stays in force, also over a restar
   const { notReady = '' } = await untilStatus(cluster, fresh, ({ notReady }) =>
     /wireguard/.test(notReady ?? ''),
   );
-  assert.match(
-    notReady,
-    /^no network configuration: .*Backend\.Type: unknown backend 'wireguard'; use one of/,
-  );
+  assert.match(notReady, /^the network is unknown: .*Backend\.Type: unknown backend 'wireguard'; use one of/);
 
   await cluster.store((kv) => kv.delete(LAYOUT.config));
   await untilStatus(cluster, other, (_, text) =>

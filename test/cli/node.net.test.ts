@@ -1,12 +1,17 @@
 import assert from 'node:assert/strict';
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { spawn } from 'node:child_process';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { join, resolve } from 'node:path';
 import { test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { Lab } from '../../src/lab/record/lab.ts';
 import { netnsPath, withNetns } from '../../src/linux/netns.ts';
 import { writeSysctl } from '../../src/linux/sysctl.ts';
 import { CANNOT, flatnet, TestLab } from '../lab/host.ts';
+import { startEmbedded } from '../store/servers.ts';
+
+const FLATNET = resolve(import.meta.dirname, '../../bin/flatnet');
 
 test('status shows a node’s agent, and diff shows what its kernel lacks', {
   skip: CANNOT,
@@ -73,4 +78,38 @@ test('a node without BGP peers among other nodes is a problem', { skip: CANNOT }
   const after = await status();
   assert.equal(after.status, 1, after.stdout);
   assert.match(after.stdout, /^! this node has no BGP session: the node-to-node mesh is off, /m);
+});
+
+test('before there is a configuration, status claims nothing', { skip: CANNOT }, async (t) => {
+  const lab = new TestLab(t, 'f');
+  await lab.ok('up', '--nodes', '1');
+  const { paths } = Lab.open(lab.name);
+  const files = paths.node('node1').agent;
+  const { endpoint, stop } = await startEmbedded();
+  t.after(stop);
+  await lab.ok('node', 'stop', 'node1');
+  rmSync(files.state, { recursive: true });
+  rmSync(files.subnetFile);
+  const config = JSON.parse(readFileSync(paths.node('node1').agentConfig, 'utf8'));
+  const file = join(files.state, '../first.json');
+  writeFileSync(file, JSON.stringify({ ...config, store: { endpoints: [endpoint] } }));
+  const agent = withNetns(netnsPath(`${lab.name}-node1`), () =>
+    spawn(FLATNET, ['agent', '--config', file], { stdio: 'ignore' }),
+  );
+  t.after(() => agent.kill());
+  const status = () => flatnet('status', '--lab', lab.name, '--node', 'node1');
+  let answer = await status();
+  const deadline = performance.now() + 30_000;
+  while (!/configuration/.test(answer.stdout) && performance.now() < deadline) {
+    await sleep(100);
+    answer = await status();
+  }
+  assert.match(
+    answer.stdout,
+    /^agent +not ready: the network is unknown: .*there is no network configuration;/m,
+  );
+  assert.match(answer.stdout, /^backend +unknown$/m);
+  assert.match(answer.stdout, /^pod mtu +unknown$/m);
+  assert.match(answer.stdout, /^store +no lease yet$/m);
+  assert.equal(answer.stdout.match(/there is no network configuration/g)?.length, 1, answer.stdout);
 });

@@ -153,3 +153,17 @@ spec:
   assert.match((await run(['delete', 'peer', 'tor'])).stderr, warning);
   assert.equal((await run(['delete', 'bgpconfig', 'default'])).stderr, '');
 });
+
+test('a pool in a network that uses none is written with a warning', async (t) => {
+  const run = await start(t);
+  const before = await run(['apply', '-f', '-'], POOL);
+  assert.deepEqual([before.status, before.stderr], [0, '']);
+  assert.equal((await run(['config', 'apply', '-f', '-'], 'network: 10.244.0.0/16')).status, 0);
+  const { status, stdout, stderr } = await run(
+    ['apply', '-f', '-'],
+    POOL.replace('main', 'other').replace('10.0', '10.1'),
+  );
+  assert.deepEqual([status, stdout], [0, 'IPPool/other created\n']);
+  assert.match(stderr, /^warning: this network does not use IPPools: .*\(addresses: lease\)$/m);
+  assert.equal((await run(['apply', '-f', '-'], PEER)).stderr, '');
+});

@@ -1,5 +1,5 @@
 import { existsSync, mkdirSync, symlinkSync } from 'node:fs';
-import { dirname, join, resolve } from 'node:path';
+import { delimiter, dirname, join, resolve } from 'node:path';
 import { FALLBACK } from '../../cni/shim/install.ts';
 import { FlatnetError } from '../../error.ts';
 
@@ -13,6 +13,21 @@ export function requirePlugins(): void {
     code: 'NOT_FOUND',
     object: SHIM,
     fix: "build it: 'make shim'",
+  });
+}
+
+/** util-linux's, which make pods' sandboxes and containers. */
+const POD_PROGRAMS = ['unshare', 'nsenter'];
+
+/** Throws NOT_FOUND if a program that every pod needs is not installed. */
+export function requirePodPrograms(path = process.env.PATH ?? ''): void {
+  const folders = path.split(delimiter);
+  const missing = POD_PROGRAMS.find((name) => !folders.some((folder) => existsSync(join(folder, name))));
+  if (missing === undefined) return;
+  throw new FlatnetError('is not installed; pods need it', {
+    code: 'NOT_FOUND',
+    object: missing,
+    fix: 'install util-linux',
   });
 }
 

@@ -3,7 +3,7 @@ import { chmodSync, mkdirSync, rmSync, statSync } from 'node:fs';
 import type http from 'node:http';
 import net from 'node:net';
 import { dirname } from 'node:path';
-import { codeOf, FlatnetError, messageOf } from '../../error.ts';
+import { codeOf, FlatnetError, ioError, messageOf } from '../../error.ts';
 import type { Log } from '../../log.ts';
 import { createApi } from './api.ts';
 import { openDatabase } from './database.ts';
@@ -15,7 +15,7 @@ import { WatchHub } from './watch-hub.ts';
 export type EmbeddedOptions = {
   /** `unix:/path` (mode 0600) or `http://address:port`; port 0 picks a free one. */
   readonly listen: string;
-  /** The SQLite file, created with its directory if missing. */
+  /** The SQLite file, created if missing, and so is its folder, but none above that. */
   readonly file: string;
   readonly log: Log;
   /** Closes the server. */
@@ -38,7 +38,7 @@ const HOUSEKEEPING = 1_000;
  */
 export async function serveEmbedded({ listen, file, log, signal }: EmbeddedOptions): Promise<EmbeddedServer> {
   const address = parseListen(listen);
-  if (file !== ':memory:') mkdirSync(dirname(file), { recursive: true, mode: 0o700 });
+  if (file !== ':memory:') makeFolder(dirname(file), 0o700);
   const db = openDatabase(file);
   const cluster_id = String(db.prepare("SELECT value FROM meta WHERE name = 'cluster'").get()?.value);
   const header = () => ({ cluster_id, member_id: '1', revision: String(machine.revision), raft_term: '1' });
@@ -102,7 +102,7 @@ function parseListen(listen: string): Address {
 
 async function listenOn(server: http.Server, address: Address): Promise<void> {
   if ('path' in address) {
-    mkdirSync(dirname(address.path), { recursive: true });
+    makeFolder(dirname(address.path));
     await removeStaleSocket(address.path);
   }
   try {
@@ -146,4 +146,13 @@ function endpointOf(server: http.Server, address: Address): string {
   const bound = server.address();
   const port = typeof bound === 'object' && bound ? bound.port : address.port;
   return `http://${address.host.includes(':') ? `[${address.host}]` : address.host}:${port}`;
+}
+
+/** Makes a folder unless it exists, but none above it: a misspelt path should not come into being. */
+function makeFolder(path: string, mode = 0o755): void {
+  try {
+    mkdirSync(path, { mode });
+  } catch (error) {
+    if (codeOf(error) !== 'EEXIST') throw ioError('create the folder', path, error);
+  }
 }

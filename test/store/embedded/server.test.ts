@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { existsSync, rmSync, statSync } from 'node:fs';
+import { existsSync, readdirSync, rmSync, statSync } from 'node:fs';
 import http from 'node:http';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
@@ -210,4 +210,18 @@ test('invalid requests get an error answer and do not crash the server', async (
     assert.equal((await ask('POST', `/v3/kv/${call}`, body)).status, 501, body);
   assert.equal((await ask('POST', '/v3/kv/put', 'x'.repeat(4_000_000))).status, 429);
   assert.match((await ask('POST', '/v3/auth/authenticate', '{}')).text, /authentication is not enabled/);
+});
+
+test('a folder is created for the file, but none above it', async (t) => {
+  const folder = temporaryFolder();
+  t.after(() => rmSync(folder, { recursive: true }));
+  const serve = (path: string) =>
+    serveEmbedded({ listen: `unix:${join(folder, 'store.sock')}`, file: join(folder, path), log: SILENT });
+  await assert.rejects(serve('nope/deeper/store.db'), {
+    code: 'IO',
+    message: /create the folder .*nope\/deeper/,
+  });
+  assert.deepEqual(readdirSync(folder), []);
+  await (await serve('data/store.db')).close();
+  assert.ok(readdirSync(join(folder, 'data')).includes('store.db'));
 });
