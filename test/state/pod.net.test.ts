@@ -101,7 +101,7 @@ test('a pod that CNI deletes costs no dump, though the desired state follows aft
 }, async (t) => {
   using namespace = new Namespace(PLAN, []);
   let due: (() => void) | undefined;
-  using running = new Running(namespace, { debounce: 150, onRun: () => due?.() });
+  using running = new Running(namespace, { debounce: 300, onRun: () => due?.() });
   using cni = NetlinkSocket.open(NETLINK_ROUTE, { netns: namespace.path });
   const memo = new Memo();
   const want = (...pods: LocalPod[]) =>
@@ -120,7 +120,7 @@ test('a pod that CNI deletes costs no dump, though the desired state follows aft
     const port = { hairpin: true };
     cni.executeSync(linkAdd({ name, mtu, master, addrGenMode: 'none', up: true, port, data }));
     want(pod);
-    await sleep(200);
+    await sleep(700);
     const { index } = cni.getSync(linkGet(name));
     cni.executeSync(linkSet(index, { up: false }));
     cni.executeSync([linkDelete(index)]);
@@ -129,7 +129,7 @@ test('a pod that CNI deletes costs no dump, though the desired state follows aft
       await sleep(5);
       want();
     }
-    await sleep(400);
+    await sleep(700);
     if (when !== 'unasked') assert.equal(dump.mock.callCount(), 0, when);
     assert.deepEqual(running.reconciler.undone, []);
     due = undefined;
