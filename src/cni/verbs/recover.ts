@@ -22,7 +22,7 @@ import {
 import { localPod } from '../records/local-pod.ts';
 import type { CniState } from '../state.ts';
 import { presentMac } from '../wiring/pod-end.ts';
-import { isHostEndOf, survivor } from '../wiring/survivor.ts';
+import { isHostEndOf, neighbourMac, survivor } from '../wiring/survivor.ts';
 
 /** The name of the network in the agent's own conflist. */
 const OUR_NETWORK = 'cbr0';
@@ -66,7 +66,7 @@ export function recover(
   const reserved = ips.map((ip) => withLength(ip, state));
   const found = role === 'ipam' ? delegated(key, reserved, state) : survivor(key, reserved, state);
   if (!found) return undefined;
-  const mac = role === 'interface' ? presentMac(found) : undefined;
+  const mac = role === 'interface' ? (presentMac(found) ?? neighbourMac(found, state)) : undefined;
   const isOurs = ips.length > 0 || isFromSubnets(found, state);
   const record = { ...found, dir: isOurs ? dir : '', ...(mac && { mac }) };
   state.attachments.replace({ file: file ?? fileName(key) }, record);

@@ -2,8 +2,10 @@ import { closeSync, readdirSync } from 'node:fs';
 import { podName } from '../../cluster/node.ts';
 import { FAMILIES } from '../../ip/address.ts';
 import { addressOf, type Prefixed, parsePrefixed } from '../../ip/cidr.ts';
+import type { Mac } from '../../ip/mac.ts';
 import { addressDump, RT_SCOPE_UNIVERSE } from '../../linux/address.ts';
 import { type Link, linkDump } from '../../linux/link/link.ts';
+import { neighbourDump } from '../../linux/neighbour.ts';
 import { netnsId, openNetns } from '../../linux/netns.ts';
 import { netnsPeerId } from '../../linux/netns-peer.ts';
 import { RT_TABLE_MAIN, routeDump } from '../../linux/route.ts';
@@ -67,6 +69,14 @@ export function survivor(key: AttachmentKey, reserved: readonly Prefixed[], stat
     ...(borrowed.length > 0 && { borrowed: borrowed.map(({ dst }) => addressOf(dst)) }),
   };
   return record;
+}
+
+/** The MAC of a pod's interface as the node's neighbour table has it. */
+export function neighbourMac(record: Attachment, { link: socket }: CniState): Mac | undefined {
+  const device = findLink(socket, record.bridge ?? record.hostDevice ?? '');
+  const ips = record.addresses.map(addressOf);
+  const neighbours = device ? socket.dumpSync(neighbourDump({ dev: device.index })) : [];
+  return neighbours.find(({ ip, mac }) => mac !== undefined && ips.includes(ip))?.mac;
 }
 
 /**
