@@ -117,6 +117,7 @@ test('after ADD the kernel, the result and the agent’s pod agree', async (t) =
           hostDevice: WEB_0,
           netns: pod.path,
           addresses: ['10.90.1.2', 'fd00:90:1::2'],
+          mac,
           namespace: 'default',
           name: 'web-0',
           labels: {},
