@@ -18,6 +18,9 @@ export async function kernelDifferences(cluster: Cluster, node: TestNode): Promi
   return compare(await expectedLines(items, ends, cluster.scratch), actual);
 }
 
+/** How long an agent may still report what is over, in milliseconds. */
+const PATIENCE = 10_000;
+
 /**
  * Waits until the kernels of all nodes and the store hold exactly what the facts require; throws after
  * `limit` milliseconds with the differences. Then checks that every pod and node reaches every pod, and that
@@ -56,7 +59,13 @@ async function differences(cluster: Cluster): Promise<string[]> {
 
 /** Checks that the agent reports no problem and knows the same pods. */
 async function content(cluster: Cluster, node: TestNode): Promise<void> {
-  const status = await agentStatus(cluster.lab, node.name);
+  const begin = performance.now();
+  let status = await agentStatus(cluster.lab, node.name);
+  // After an outage the agent tries the store again at growing intervals.
+  while (status && status.problems.length > 0 && performance.now() - begin < PATIENCE) {
+    await sleep(50);
+    status = await agentStatus(cluster.lab, node.name);
+  }
   assert.ok(status, `the agent of ${node.name} answers`);
   const { ready, notReady, problems, pods } = status;
   assert.deepEqual(
