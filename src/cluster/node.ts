@@ -90,6 +90,8 @@ export type LocalPod = PodIdentity & {
   readonly foreign?: boolean;
   /** Absent: on the bridge. */
   readonly wiring?: WiringName;
+  /** On the bridge: the subnets it took its addresses from, whose first addresses are its gateways. */
+  readonly subnets?: readonly Cidr[];
   /** The addresses announced one by one: from other nodes' blocks, or alone in their block. */
   readonly borrowed?: readonly Ip[];
   /** Of its own interface. Absent: unknown, in a record of an earlier version whose pod is gone. */

@@ -10,7 +10,8 @@ import type { WiringFacts } from '../wiring/wiring.ts';
 import { Memo } from './memo.ts';
 import { nodePart } from './node-part.ts';
 import { peerContribution } from './peer.ts';
-import { strayPods } from './stray-pods.ts';
+import { podsOfFormerSubnets, strayPods } from './stray-pods.ts';
+import { subnetsOutsideNetwork } from './stray-subnets.ts';
 
 /** Everything one node's desired state is computed from. A fact that changes must become a new object. */
 export type Facts = {
@@ -52,6 +53,8 @@ export function desiredState(facts: Facts, memo: Memo = new Memo()): Desired {
   };
   const { routed, bridged } = guardItems(pods, guardFacts);
   const pools = podPools(network, resources);
+  // Blocks come and go with pods, and no pod depends on them.
+  const held = network.addresses === 'lease' ? self.node.subnets : [];
   const wiring: Contribution = {
     owner: { part: 'wiring', name: 'this node' },
     items: [...wiringItems(network.wiring, pods, wiringFacts), ...routed],
@@ -68,7 +71,7 @@ export function desiredState(facts: Facts, memo: Memo = new Memo()): Desired {
       part.masquerade,
       memo.wiring(wiring),
       memo.guard(guard),
-      ...memo.pods.of(pods, JSON.stringify([used, mtu, network.guard]), (pod) => ({
+      ...memo.pods.of(pods, JSON.stringify([used, mtu, network.guard, held]), (pod) => ({
         owner: { part: 'pod', name: podTitle(pod), id: `${pod.containerId} ${pod.ifName}` },
         items: [...podItems(pod, wiringFacts), ...podGuardItems(pod, guardFacts)],
         warnings: [],
@@ -77,7 +80,11 @@ export function desiredState(facts: Facts, memo: Memo = new Memo()): Desired {
         peerContribution(self, peer, configured, usable, pools),
       ),
     ],
-    warnings: strayPods(network, resources, pods),
+    warnings: [
+      ...strayPods(network, resources, pods),
+      ...podsOfFormerSubnets(network, self.node, pods),
+      ...subnetsOutsideNetwork(network, self.node),
+    ],
     mtu,
   };
 }

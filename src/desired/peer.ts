@@ -27,6 +27,9 @@ export function peerContribution(
   const contribution: Contribution = { owner: { part: 'peer', name: peer.name }, items, warnings };
   if (peer.name === self.node.name) return contribution;
   const reachable = families.filter((family) => {
+    const shared = sharedAddress(self, peer, family);
+    if (shared) warnings.push(shared);
+    if (shared) return false;
     const refusal = wrongAddress(self, peer, family, pools);
     if (refusal !== undefined) warn('peer-address-unusable', `${refusal}: ignored in IPv${family}`);
     return refusal === undefined;
@@ -48,6 +51,19 @@ export function peerContribution(
     if (result.warning !== undefined) warn('peer-unreachable', result.warning);
   }
   return contribution;
+}
+
+/** Two nodes publish one address: each takes the other's packets (flannel#1129). */
+function sharedAddress({ node }: Self, peer: Node, family: Family): Problem | undefined {
+  const address = peer.addresses[family];
+  if (address === undefined || address !== node.addresses[family]) return undefined;
+  return {
+    id: 'public-address-shared',
+    severity: 'error',
+    what: `${peer.name} publishes this node’s public address ${address}: ignored in IPv${family}`,
+    cause: 'other nodes send the packets for both to one of them',
+    fix: `give each node its own address or publicIp; if it is gone: flatnet forget ${peer.name}`,
+  };
 }
 
 /** Why packets to a peer's public address would not leave this node for it. */

@@ -1,7 +1,7 @@
 import type { Network } from '../cluster/network.ts';
-import { type LocalPod, podTitle } from '../cluster/node.ts';
+import { type LocalPod, type Node, podTitle } from '../cluster/node.ts';
 import type { IpPool } from '../cluster/resources.ts';
-import { contains } from '../ip/cidr.ts';
+import { type Cidr, contains } from '../ip/cidr.ts';
 import type { Problem } from '../problem.ts';
 
 /** Warns of pods whose pool has been deleted. Without any pools, that is all pods. */
@@ -11,21 +11,55 @@ export function strayPods(
   pods: readonly LocalPod[],
 ): readonly Problem[] {
   if (addresses !== 'blocks') return [];
-  const stray = pods.flatMap((pod) =>
-    pod.addresses
-      .filter((ip) => !ipPools.some(({ cidr }) => contains(cidr, ip)))
-      .map((ip) => `${podTitle(pod)} (${ip})`),
+  const stray = outside(
+    pods,
+    ipPools.map(({ cidr }) => cidr),
   );
   if (stray.length === 0) return [];
-  const shown = stray.length > 4 ? [...stray.slice(0, 4), `${stray.length - 4} more`] : stray;
   return [
     {
       id: 'pods-outside-pools',
       severity: 'warning',
-      what: `addresses of pods are in no IPPool: ${shown.join(', ')}`,
+      what: `addresses of pods are in no IPPool: ${listed(stray)}`,
       cause:
         'their traffic is not masqueraded, and pods of other pools reach them with their node’s address as source',
       fix: 'recreate the pods, or reapply the pool',
     },
   ];
+}
+
+/** Warns of pods that still have addresses of a subnet that this node has lost. */
+export function podsOfFormerSubnets(
+  { addresses }: Pick<Network, 'addresses'>,
+  { subnets }: Pick<Node, 'subnets'>,
+  pods: readonly LocalPod[],
+): readonly Problem[] {
+  if (addresses !== 'lease') return [];
+  const stray = outside(
+    pods.filter(({ foreign }) => !foreign),
+    subnets,
+  );
+  if (stray.length === 0) return [];
+  return [
+    {
+      id: 'pods-of-former-subnets',
+      severity: 'error',
+      what: `pods have addresses of subnets that this node no longer holds: ${listed(stray)}`,
+      cause: 'other nodes do not send to them',
+      fix: 'delete the pods, and their successors get addresses of this node',
+    },
+  ];
+}
+
+/** The pods' addresses outside the networks, for people. */
+function outside(pods: readonly LocalPod[], networks: readonly Cidr[]): string[] {
+  return pods.flatMap((pod) =>
+    pod.addresses
+      .filter((ip) => !networks.some((network) => contains(network, ip)))
+      .map((ip) => `${podTitle(pod)} (${ip})`),
+  );
+}
+
+function listed(all: readonly string[]): string {
+  return (all.length > 4 ? [...all.slice(0, 4), `${all.length - 4} more`] : all).join(', ');
 }

@@ -1,12 +1,12 @@
-import type { LocalPod } from '../cluster/node.ts';
-import { familyOf } from '../ip/address.ts';
-import { lengthOf, nthIp, prefixed } from '../ip/cidr.ts';
+import type { LocalPod, Self } from '../cluster/node.ts';
+import { BITS, type Family, familyOf, type Ip } from '../ip/address.ts';
+import { contains, lengthOf, nthIp, type Prefixed, prefixed } from '../ip/cidr.ts';
 import { macFromSeed } from '../ip/mac.ts';
 import { deviceItems } from '../state/device-settings.ts';
 import type { Item } from '../state/item.ts';
 import type { LinkItem } from '../state/kinds/link.ts';
 import { forwardingItems } from './forwarding.ts';
-import { portMac } from './pod-device.ts';
+import { podRoutes, portMac } from './pod-device.ts';
 import type { Wiring, WiringFacts } from './wiring.ts';
 
 /** The bridge that flannel's CNI configuration names. */
@@ -24,12 +24,38 @@ export const bridge: Wiring = {
   podDevice: BRIDGE,
   holdsSubnets: true,
   node: nodeItems,
-  pod: (pod, { mtu }) => [
+  pod: (pod, { self, families, mtu }) => [
     port(pod, mtu),
+    ...formerSubnetItems(pod, self, families),
     // In case someone takes it off the bridge: the node would listen to the pod's router advertisements.
     { kind: 'sysctl', path: `net/ipv6/conf/${pod.hostDevice}/accept_ra`, value: '0' },
   ],
 };
+
+/**
+ * What a pod needs whose addresses are of a subnet that this node has lost: its gateway, and a route to it,
+ * each for that one address, as the rest of the subnet is another node's. It still reaches this node, the
+ * node's other pods and the outside.
+ */
+function formerSubnetItems(pod: LocalPod, self: Self, families: readonly Family[]): Item[] {
+  const { subnets = [] } = pod;
+  const former = pod.addresses.filter(
+    (ip) => families.includes(familyOf(ip)) && !self.node.subnets.some((subnet) => contains(subnet, ip)),
+  );
+  const gateways = subnets
+    .filter((subnet) => former.some((ip) => contains(subnet, ip)))
+    .map((subnet) => nthIp(subnet, 1));
+  return [
+    ...gateways.map((ip): Item => ({ kind: 'address', dev: BRIDGE, address: hostPrefixed(ip) })),
+    ...podRoutes({ addresses: former }).map(
+      (route): Item => ({ kind: 'route', type: 'unicast', dev: BRIDGE, ...route }),
+    ),
+  ];
+}
+
+function hostPrefixed(ip: Ip): Prefixed {
+  return prefixed(ip, BITS[familyOf(ip)]);
+}
 
 function nodeItems({ self, families, mtu }: WiringFacts): readonly Item[] {
   const items: Item[] = [

@@ -4,7 +4,10 @@ import { test } from 'node:test';
 import { isWell } from '../../src/agent/status.ts';
 import { agentStatus, startAgent, stopAgent } from '../../src/lab/machine/agent.ts';
 import { startStore, stopStore } from '../../src/lab/machine/store.ts';
+import { encodeLease } from '../../src/store/etcd/lease-value.ts';
+import { encodeRecord } from '../../src/store/etcd/node-record.ts';
 import { Cluster, LAYOUT } from './cluster.ts';
+import { Foreigners } from './foreigners.ts';
 import { NETWORKS } from './networks.ts';
 import { settled } from './settle.ts';
 import { untilStatus } from './until-status.ts';
@@ -68,4 +71,34 @@ test('a start: the interface or the configuration is missing', async () => {
     /^no underlay: iface: no interface with an address has the name or address eth0; choose one of eth9/,
   );
   assert.ok(await agentStatus(cluster.lab, node.name));
+});
+
+test('the network moves away from a node’s subnet; another node has its public address', async () => {
+  await using cluster = await Cluster.up(2, NETWORKS.vxlan);
+  const [node, other] = cluster.nodes.values();
+  assert.ok(node?.subnets && other);
+  const put = (conf: object) => cluster.store((kv) => kv.put(LAYOUT.config, JSON.stringify(conf)));
+  await put({ ...NETWORKS.vxlan, Network: '10.250.0.0/16', SubnetMax: '10.250.127.0' });
+  const moved = await untilStatus(cluster, node, (_, text) =>
+    /is not part of the network 10\.250/.test(text),
+  );
+  assert.match(
+    moved.problems.map(({ what }) => what).join(),
+    new RegExp(`subnet ${node.subnets[0]} is not part`),
+  );
+  assert.ok(!isWell(moved));
+  await put(NETWORKS.vxlan);
+  await untilStatus(cluster, node, (_, text) => text === '');
+
+  const self = cluster.published(node);
+  const twin = { ...new Foreigners(cluster).create(), addresses: self.addresses };
+  await cluster.store(async (kv) => {
+    const { name, labels, addresses, subnets, backend } = { ...twin, name: 'twin' };
+    await kv.put(LAYOUT.lease(subnets), encodeLease({ addresses, backend }));
+    await kv.put(LAYOUT.node(name), encodeRecord({ name, labels, addresses, subnets, instance: 'x' }));
+  });
+  const doubled = await untilStatus(cluster, node, (_, text) =>
+    /^twin publishes this node’s public/m.test(text),
+  );
+  assert.ok(!isWell(doubled));
 });

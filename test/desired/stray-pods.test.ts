@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { NO_RESOURCES } from '../../src/cluster/resources.ts';
-import { strayPods } from '../../src/desired/stray-pods.ts';
+import { podsOfFormerSubnets, strayPods } from '../../src/desired/stray-pods.ts';
 import { parseIp } from '../../src/ip/address.ts';
 import { parseCidr } from '../../src/ip/cidr.ts';
 import { problemText } from '../../src/problem.ts';
@@ -33,4 +33,17 @@ test('with blocks, pods whose addresses are in no pool are named', () => {
     strayPods({ addresses: 'blocks' }, { ipPools }, many).map(problemText)[0] ?? '',
     /default\/p3 \(10\.9\.0\.3\), 5 more: /,
   );
+});
+
+test('with leases, pods outside the node’s subnets are named, except those of other plugins', () => {
+  const subnets = [parseCidr('10.0.0.0/24'), parseCidr('fd00::/64')];
+  assert.deepEqual(
+    podsOfFormerSubnets({ addresses: 'lease' }, { subnets }, [pod('a', '10.0.0.1', 'fd00::1')]),
+    [],
+  );
+  const foreign = { ...pod('c', '172.16.0.1'), foreign: true };
+  const [lost, ...more] = podsOfFormerSubnets({ addresses: 'lease' }, { subnets }, [...pods, foreign]);
+  assert.deepEqual([lost?.severity, more], ['error', []]);
+  assert.match(lost?.what ?? '', /no longer holds: default\/b \(10\.9\.0\.1\)$/);
+  assert.deepEqual(podsOfFormerSubnets({ addresses: 'blocks' }, { subnets }, pods), []);
 });

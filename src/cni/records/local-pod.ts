@@ -1,5 +1,5 @@
 import type { LocalPod } from '../../cluster/node.ts';
-import { addressOf } from '../../ip/cidr.ts';
+import { addressOf, type Cidr, cidrOf, lengthOf, type Prefixed } from '../../ip/cidr.ts';
 import type { Mac } from '../../ip/mac.ts';
 import { type Attachment, Attachments, handleOf } from './attachment.ts';
 
@@ -15,7 +15,7 @@ export function localPod(record: Attachment): LocalPod | undefined {
     netns: record.netns,
     addresses: record.addresses.map(addressOf),
     ...(record.managed ? {} : { foreign: true }),
-    ...(record.wiring && { wiring: record.wiring }),
+    ...(record.wiring ? { wiring: record.wiring } : { subnets: record.addresses.map(networkOf) }),
     ...(record.borrowed && { borrowed: record.borrowed }),
     ...(record.mac && { mac: record.mac }),
     ...(record.bridge && { bridge: record.bridge }),
@@ -45,4 +45,8 @@ export function loadAttachments(
     attachments.write(complete);
     return localPod(complete) ?? [];
   });
+}
+
+function networkOf(address: Prefixed): Cidr {
+  return cidrOf(addressOf(address), lengthOf(address));
 }

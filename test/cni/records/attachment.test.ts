@@ -67,6 +67,7 @@ test('records from before pods had labels can be read', (t) => {
     hostDevice: 'veth4c69e21cdd5',
     netns: '/run/netns/a',
     addresses: ['10.90.1.2', 'fd00:90:1::2'],
+    subnets: ['10.90.1.0/24', 'fd00:90:1::/64'],
     mac,
     bridge: 'cni0',
   });
