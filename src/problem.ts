@@ -22,6 +22,7 @@ export const PROBLEM_IDS = [
   'no-subnet',
   'no-underlay',
   'node-not-set-up',
+  'older-agent',
   'path-too-narrow',
   'peer-address-unusable',
   'peer-has-another-backend',

@@ -1,3 +1,4 @@
+import { currentStatus } from '../agent/older-status.ts';
 import { type AgentStatus, isWell } from '../agent/status.ts';
 import { podTitle } from '../cluster/node.ts';
 import { problemText, timeText } from '../problem.ts';
@@ -12,7 +13,7 @@ export const command = agentSocketOptions(
     ['flatnet status', 'flatnet status --node node1 --lab flatnet', 'flatnet status --json'],
   ),
 ).action(async (options: AgentSocketOptions) => {
-  const status = await askSelected(options, { op: 'status' });
+  const status = currentStatus(await askSelected(options, { op: 'status' }));
   print(status, options.json, statusText);
   if (!isWell(status)) throw new Exit(EXIT.failed);
 });

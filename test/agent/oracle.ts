@@ -8,6 +8,9 @@ import type { SysctlItem } from '../../src/state/kinds/sysctl.ts';
 
 const exec = promisify(execFile);
 
+/** RFC 8200 §5. */
+const IPV6_MIN_MTU = 1280;
+
 /** A pod's end of its veth, which no item describes. */
 export type PodEnd = { readonly netns: string; readonly mtu: number };
 
@@ -36,6 +39,9 @@ export async function actualLines(
     netns,
     commands,
   );
+  const withoutIpv6 = json(links)
+    .filter(({ mtu }) => Number(mtu) < IPV6_MIN_MTU)
+    .map(({ ifname }) => ifname as string);
   const lines = [
     ...json(links).flatMap(linkLine),
     ...json(addresses).flatMap(addressLines),
@@ -43,7 +49,7 @@ export async function actualLines(
     ...json(neighbours).flatMap(neighbourLine),
     ...json(fdb).flatMap(fdbLine),
     ...tables(ruleset),
-    ...sysctls.map((item, i) => sysctlLine(item, (rest[i] ?? '').trim())),
+    ...sysctls.map((item, i) => sysctlLine(item, (rest[i] ?? '').trim(), withoutIpv6)),
     ...pods.map(({ netns: pod }, i) => `pod ${pod} mtu ${json(rest[sysctls.length + i])[0]?.mtu}`),
   ];
   return lines.sort();
@@ -150,9 +156,17 @@ function fdbLine(entry: Json): string[] {
     : [`fdb ${entry.mac} dst ${entry.dst} dev ${entry.ifname} ${entry.state}`];
 }
 
-/** A setting that replaces only a certain value; any other value is accepted. */
-function sysctlLine({ path, value, when }: SysctlItem, actual: string): string {
-  return `sysctl ${path}=${when !== undefined && actual !== when ? value : actual}`;
+/**
+ * A setting that replaces only a certain value accepts any other; IPv6 has no settings on a device whose MTU
+ * is too small for it (addrconf_notify).
+ */
+function sysctlLine(
+  { path, value, when }: SysctlItem,
+  actual: string,
+  withoutIpv6: readonly string[],
+): string {
+  const isAbsent = actual === '' && withoutIpv6.some((dev) => path.startsWith(`net/ipv6/conf/${dev}/`));
+  return `sysctl ${path}=${isAbsent || (when !== undefined && actual !== when) ? value : actual}`;
 }
 
 /** A ruleset table by table: nft lists them by age. */

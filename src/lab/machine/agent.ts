@@ -1,5 +1,6 @@
 import { mkdirSync, rmSync } from 'node:fs';
 import { askAgent } from '../../agent/ask.ts';
+import { currentStatus } from '../../agent/older-status.ts';
 import type { AgentOptions } from '../../agent/options.ts';
 import type { AgentStatus } from '../../agent/status.ts';
 import { poll } from '../../async/poll.ts';
@@ -98,7 +99,7 @@ export async function agentStatus(
 ): Promise<AgentStatus | undefined> {
   if (!agentProcess(lab, name)) return undefined;
   try {
-    return await askAgent(lab.paths.node(name).agentSocket, { op: 'status' }, timeoutMs);
+    return currentStatus(await askAgent(lab.paths.node(name).agentSocket, { op: 'status' }, timeoutMs));
   } catch (error) {
     if (error instanceof FlatnetError && error.code === 'AGENT_UNREACHABLE') return undefined;
     throw error;
