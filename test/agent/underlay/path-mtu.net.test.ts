@@ -95,7 +95,7 @@ test('a starting agent never raises the MTU, not even for a moment', async () =>
         if (remembers)
           await until(
             () => agentStatus(cluster.lab, node.name),
-            (status) => !!status?.reconcile.runs,
+            (status) => status?.ready === true,
           );
       } finally {
         if (remembers) signalProcess(store, 'SIGCONT');
