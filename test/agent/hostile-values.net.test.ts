@@ -1,12 +1,13 @@
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { test } from 'node:test';
+import fc from 'fast-check';
 import { networkToNetConf } from '../../src/cluster/network.ts';
 import { agentStatus, startAgent, stopAgent } from '../../src/lab/machine/agent.ts';
 import { problemText } from '../../src/problem.ts';
-import { Cluster, LAYOUT } from './cluster.ts';
+import { Cluster, LAYOUT, type TestNode } from './cluster.ts';
 import { NETWORKS } from './networks.ts';
-import { kernelDifferences, settled } from './settle.ts';
+import { kernelDifferences, reachable, settled } from './settle.ts';
 import { untilStatus } from './until-status.ts';
 
 // What anyone may write into the store: it never ends an agent, and never costs a running pod its network.
@@ -80,4 +81,76 @@ test('a bad network/config: the last good one stays in force, also over a restar
   await put(good);
   await settled(cluster);
   assert.doesNotMatch(readFileSync(cluster.lab.paths.node(node.name).agentLog, 'utf8'), /uncaught/i);
+});
+
+/** None of it is a lawful lease: another node's takes the subnet, whoever wrote it. */
+const JUNK: readonly string[] = [
+  '',
+  'null',
+  '[]',
+  '{}',
+  '"text"',
+  '{"__proto__":{"name":"x"},"constructor":1,"toString":null}',
+  '{"PublicIP":"::::","BackendType":7,"BackendData":[{"VNI":{}}]}',
+  '{"PublicIP":"198.51.100.999","BackendType":"vxlan","BackendData":{"VNI":"abc","VtepMAC":{}}}',
+  '{"name":"node1","name":"node1","labels":7,"addresses":[1],"subnets":"x"}',
+  '{"apiVersion":"projectcalico.org/v3","kind":"IPPool","metadata":{"name":"x"},"spec":{"cidr":[]}}',
+  '{"cidr":"10.1.0.0/26","node":"x","sequence":-1,"changed":null,"allocations":[null],"released":[7]}',
+  `{"a":${'['.repeat(5000)}${']'.repeat(5000)}}`,
+  `"${'x'.repeat(1_400_000)}"`,
+  '\u0000\uffff\ud800',
+];
+
+function anyKey(node: TestNode): fc.Arbitrary<string> {
+  const { root } = LAYOUT;
+  const folders = ['nodes', 'subnets', 'challenges', 'resources/IPPool', 'resources/BGPPeer', 'ipam/blocks'];
+  const names = [
+    'x',
+    'constructor',
+    '__proto__',
+    '10.9.0.0-24',
+    '10.9.0.0-24&fd09::-64',
+    '300.1.1.1-99',
+    'a/b',
+  ];
+  return fc.oneof(
+    fc.constantFrom(LAYOUT.config, LAYOUT.lease(node.subnets ?? []), LAYOUT.node(node.name)),
+    fc.constantFrom(
+      `${root}flatnet/pools`,
+      `${root}flatnet/ipam/config`,
+      `${root}flatnet/ipam/affinities/x/y`,
+    ),
+    fc.constantFrom(...names.map((name) => `${root}subnets/${name}`)),
+    fc
+      .tuple(fc.constantFrom(...folders), fc.constantFrom(...names))
+      .map((path) => `${root}flatnet/${path.join('/')}`),
+  );
+}
+
+test('any value under any key: the agents live, pods keep their network, and what is restored heals', async (t) => {
+  await using cluster = await Cluster.up(2, NETWORKS.vxlan);
+  const nodes = [...cluster.nodes.values()];
+  const [node] = nodes;
+  assert.ok(node);
+  const pids = async () =>
+    Promise.all(nodes.map(async ({ name }) => (await agentStatus(cluster.lab, name))?.pid));
+  const before = await pids();
+  const seed = Number(process.env.FLATNET_SEED ?? Date.now() % 2 ** 31);
+  t.diagnostic(`FLATNET_SEED=${seed}`);
+  const writes = fc.sample(fc.tuple(anyKey(node), fc.constantFrom(...JUNK)), { seed, numRuns: 150 });
+  const { items } = await cluster.store((kv) => kv.list(LAYOUT.root));
+  const original = new Map(items.map(({ key, value }) => [key, value]));
+  for (const [key, value] of writes) await cluster.store((kv) => kv.put(key, value));
+  await reachable(cluster);
+  assert.deepEqual(await pids(), before, 'the agents live');
+  for (const key of new Set(writes.map(([key]) => key))) {
+    const value = key === LAYOUT.config ? original.get(key) : undefined;
+    // Agents write their own keys again.
+    if (value !== undefined) await cluster.store((kv) => kv.put(key, value));
+    else await cluster.store((kv) => kv.delete(key));
+  }
+  // The guard counts what came from a node while its keys were junk; what it counts is no desired state.
+  for (const each of nodes) cluster.run(each, 'nft', 'flush set ip flatnet-vxlan strangers');
+  await settled(cluster, 30_000);
+  assert.deepEqual(await pids(), before, 'the agents live');
 });

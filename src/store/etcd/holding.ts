@@ -1,3 +1,4 @@
+import { isDeepStrictEqual } from 'node:util';
 import type { NodeFacts } from '../../cluster/node.ts';
 import { FlatnetError } from '../../error.ts';
 import { FAMILIES, type Ip } from '../../ip/address.ts';
@@ -49,7 +50,8 @@ export function writeHolding(
   const success: Operation[] = [];
   for (const [key, value] of keys) {
     compare.push(unchanged(key, state));
-    const reserved = state.leases.lease(key)?.kv.lease === '0';
+    const held = state.leases.lease(key);
+    const reserved = held?.kv.lease === '0' && Object.keys(held.value?.addresses ?? {}).length > 0;
     success.push(reserved ? { op: 'put', key, value } : { op: 'put', key, value, lease });
   }
   for (const { key, lease: leased } of drop) {
@@ -82,6 +84,8 @@ export function checkHolding(
     if (fact.kind !== 'lease' || !overlap(fact.subnets, subnets)) continue;
     const holders = Object.values(fact.value?.addresses ?? {});
     if (holders.some((ip) => addresses.has(ip))) continue;
+    // A value that names nobody is damaged, and ours to restore.
+    if (holders.length === 0 && isDeepStrictEqual(fact.subnets, subnets)) continue;
     throw lost(fact.kv.key, `${holders.join(', ') || 'a reservation'} now holds it`);
   }
 }
