@@ -113,7 +113,9 @@ export class CriNode implements AsyncDisposable {
     const mounts = readFileSync('/proc/self/mountinfo', 'utf8').split('\n');
     return [
       ...links.filter((name) => name.startsWith('veth')),
-      ...files.filter((name) => !/^(last_reserved_ip\.\d|lock|view\.json|spare\.\d+)$/.test(name)),
+      ...files.filter(
+        (name) => !/^(last_reserved_ip\.\d|lock|view\.json|tunnel-macs\.json|spare\.\d+)$/.test(name),
+      ),
       ...cached,
       ...mounts.filter((line) => line.includes(` ${this.#dir}/`)),
     ];

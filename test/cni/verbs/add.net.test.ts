@@ -85,6 +85,7 @@ test('after ADD the kernel, the result and the files agree', async (t) => {
           netns: pod.path,
           addresses: ['10.90.1.2', 'fd00:90:1::2'],
           mac: inside?.mac,
+          subnets: ['10.90.1.0/24', 'fd00:90:1::/64'],
           bridge: 'cni0',
           namespace: 'default',
           name: 'web-0',
