@@ -11,7 +11,7 @@ import { TOR_PROGRAMS, type TorProgram } from '../../lab/record/topology.ts';
 import { up } from '../../lab/up.ts';
 import { integer, newCommand } from '../shared/commands.ts';
 import { stopSignal } from '../shared/daemon.ts';
-import { warnUnknownKeys } from '../shared/network.ts';
+import { inFile, warnUnknownKeys } from '../shared/network.ts';
 import { Progress, print } from '../shared/output.ts';
 import { readText } from '../shared/read-text.ts';
 import { type LabOptions, labOptions } from './shared.ts';
@@ -80,7 +80,10 @@ export const command = labOptions(
       progress: progress.say,
       signal: stopSignal(),
     }).catch((error: unknown) => {
-      throw inFile(options.config, error);
+      const raise = (): never => {
+        throw error;
+      };
+      return options.config === undefined ? raise() : inFile(options.config, raise);
     });
     progress[Symbol.dispose]();
     const seconds = Number(((performance.now() - begun) / 1000).toFixed(1));
@@ -118,7 +121,7 @@ function networkOf({ config, network, backend, preset }: Options): Network {
   if (config === undefined) return readNetwork(complete(fromCidrs(network ?? '10.244.0.0/16')));
   const text = readText(config, 'CONFIG_INVALID');
   const read = readNetworkFile(text, config, complete);
-  warnUnknownKeys(parseNetworkFile(text, config));
+  inFile(config, () => warnUnknownKeys(parseNetworkFile(text, config)));
   return read;
 }
 
@@ -131,12 +134,6 @@ function asOption<T>(option: string, read: () => T): T {
     const text = error.message.replace(`${error.object}: `, '');
     throw new FlatnetError(text, { code: 'USAGE', object: option, cause: error });
   }
-}
-
-/** Attributes an error in the configuration to the file it was read from. */
-function inFile(file: string | undefined, error: unknown): unknown {
-  if (file === undefined || !(error instanceof FlatnetError) || error.code !== 'CONFIG_INVALID') return error;
-  return new FlatnetError(error.message, { code: error.code, object: file, cause: error });
 }
 
 function fromCidrs(text: string): Record<string, unknown> {

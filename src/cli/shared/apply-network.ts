@@ -4,13 +4,12 @@ import { parseForeignJson } from '../../cluster/json.ts';
 import { type Network, readNetwork, refuseOverlap } from '../../cluster/network.ts';
 import { type Change, migrationWarning, networkChanges } from '../../cluster/network-change.ts';
 import { parseNetworkFile } from '../../cluster/network-file.ts';
-import { FlatnetError, messageOf } from '../../error.ts';
 import { cidrOf } from '../../ip/cidr.ts';
 import { checkNetwork } from '../../lab/network.ts';
 import { Lab } from '../../lab/record/lab.ts';
 import type { ResourceStore } from '../../store/ports/resources.ts';
 import type { Store } from '../../store/ports/store.ts';
-import { warnUnknownKeys } from './network.ts';
+import { inFile, warnUnknownKeys } from './network.ts';
 import { readText } from './read-text.ts';
 import { type StoreSelection, withSelectedStore } from './store.ts';
 
@@ -101,15 +100,5 @@ function written(text: string): unknown {
     return parseForeignJson(text);
   } catch {
     return undefined;
-  }
-}
-
-/** Attributes an error in the configuration to the file it was read from. */
-function inFile<T>(filename: string, work: () => T): T {
-  try {
-    return work();
-  } catch (error) {
-    if (!(error instanceof FlatnetError) || error.code !== 'CONFIG_INVALID') throw error;
-    throw new FlatnetError(messageOf(error), { code: error.code, object: filename, cause: error });
   }
 }
