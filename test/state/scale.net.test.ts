@@ -38,7 +38,7 @@ test('5,000 peers: in place within seconds; one change takes milliseconds and no
     times.push(performance.now() - changed);
     costs.push(cpu() - before);
     assert.equal(report.full, false);
-    assert.ok(report.done.length >= 6 && report.done.length <= 12, `${report.done.length} changes`);
+    assert.ok(report.done.length >= 8 && report.done.length <= 16, `${report.done.length} changes`);
     await sleep(20);
   }
   const median = (values: number[]): number => values.toSorted((a, b) => a - b)[7] ?? 0;
