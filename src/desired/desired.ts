@@ -81,8 +81,8 @@ export function desiredState(facts: Facts, memo: Memo = new Memo()): Desired {
       ),
     ],
     warnings: [
-      ...strayPods(network, resources, pods),
-      ...podsOfFormerSubnets(network, self.node, pods),
+      ...strayPods(network, resources, pods, memo.strays),
+      ...podsOfFormerSubnets(network, self.node, pods, memo.strays),
       ...subnetsOutsideNetwork(network, self.node),
     ],
     mtu,

@@ -7,8 +7,9 @@ import type { NodePart } from './node-part.ts';
 
 /** Results that `desiredState` reuses between calls: unchanged parts stay the same objects. */
 export class Memo {
-  readonly pods = new Each<LocalPod>();
-  readonly peers = new Each<Node>();
+  readonly pods = new Each<LocalPod, Contribution>();
+  readonly strays = new Each<LocalPod, readonly string[]>();
+  readonly peers = new Each<Node, Contribution>();
   #wiring: Contribution | undefined;
   #guard: Contribution | undefined;
   #node: { network: Network; self: Self; resources: Resources; part: NodePart } | undefined;
@@ -40,29 +41,29 @@ export class Memo {
   }
 }
 
-/** Caches one contribution per fact, valid while the fact is the same object and `context` the same text. */
-class Each<Fact extends object> {
+/** Caches one result per fact, valid while the fact is the same object and `context` the same text. */
+export class Each<Fact extends object, Result> {
   #context = '';
-  #byFact = new WeakMap<Fact, Contribution>();
-  #last: { facts: readonly Fact[]; contributions: readonly Contribution[] } | undefined;
+  #byFact = new WeakMap<Fact, Result>();
+  #last: { facts: readonly Fact[]; results: readonly Result[] } | undefined;
 
-  of(facts: readonly Fact[], context: string, make: (fact: Fact) => Contribution): readonly Contribution[] {
+  of(facts: readonly Fact[], context: string, make: (fact: Fact) => Result): readonly Result[] {
     if (context !== this.#context) {
       this.#context = context;
       this.#byFact = new WeakMap();
       this.#last = undefined;
     }
     if (this.#last?.facts !== facts) {
-      const contributions = facts.map((fact) => {
+      const results = facts.map((fact) => {
         const known = this.#byFact.get(fact);
         if (known) return known;
         const computed = make(fact);
         this.#byFact.set(fact, computed);
         return computed;
       });
-      this.#last = { facts, contributions };
+      this.#last = { facts, results };
     }
-    return this.#last.contributions;
+    return this.#last.results;
   }
 }
 

@@ -3,17 +3,23 @@ import { type LocalPod, type Node, podTitle } from '../cluster/node.ts';
 import type { IpPool } from '../cluster/resources.ts';
 import { type Cidr, contains } from '../ip/cidr.ts';
 import type { Problem } from '../problem.ts';
+import { Each } from './memo.ts';
+
+/** A pod's addresses outside certain networks, for people. */
+export type Strays = Each<LocalPod, readonly string[]>;
 
 /** Warns of pods whose pool has been deleted. Without any pools, that is all pods. */
 export function strayPods(
   { addresses }: Pick<Network, 'addresses'>,
   { ipPools }: { readonly ipPools: readonly Pick<IpPool, 'cidr'>[] },
   pods: readonly LocalPod[],
+  strays: Strays = new Each(),
 ): readonly Problem[] {
   if (addresses !== 'blocks') return [];
   const stray = outside(
     pods,
     ipPools.map(({ cidr }) => cidr),
+    strays,
   );
   if (stray.length === 0) return [];
   return [
@@ -33,11 +39,13 @@ export function podsOfFormerSubnets(
   { addresses }: Pick<Network, 'addresses'>,
   { subnets }: Pick<Node, 'subnets'>,
   pods: readonly LocalPod[],
+  strays: Strays = new Each(),
 ): readonly Problem[] {
   if (addresses !== 'lease') return [];
   const stray = outside(
     pods.filter(({ foreign }) => !foreign),
     subnets,
+    strays,
   );
   if (stray.length === 0) return [];
   return [
@@ -52,12 +60,12 @@ export function podsOfFormerSubnets(
 }
 
 /** The pods' addresses outside the networks, for people. */
-function outside(pods: readonly LocalPod[], networks: readonly Cidr[]): string[] {
-  return pods.flatMap((pod) =>
+function outside(pods: readonly LocalPod[], networks: readonly Cidr[], strays: Strays): readonly string[] {
+  const ofPod = (pod: LocalPod): string[] =>
     pod.addresses
       .filter((ip) => !networks.some((network) => contains(network, ip)))
-      .map((ip) => `${podTitle(pod)} (${ip})`),
-  );
+      .map((ip) => `${podTitle(pod)} (${ip})`);
+  return strays.of(pods, networks.join(), ofPod).flat();
 }
 
 function listed(all: readonly string[]): string {
