@@ -226,24 +226,25 @@ export class Facts extends EventEmitter<{ changed: []; pods: [] }> {
    * addresses. They are ours once we are a member; until then another machine may have the name.
    */
   get #blocks(): readonly Cidr[] | undefined {
-    return this.#nodes
-      ?.find(({ name }) => name === this.options.node)
-      ?.subnets.filter((block) => {
-        const isInPool = this.#resources.ipPools.some(({ cidr }) => contains(cidr, block));
-        return isInPool || this.#hasPodIn(block);
-      });
+    return this.#recorded?.filter((block) => this.#isInUse(block));
   }
 
   /** Blocks recorded under this node's name that are in no pool, and of which no pod has an address. */
   get strayBlocks(): readonly Cidr[] {
     if (!this.usesBlocks) return [];
-    const blocks = this.#blocks ?? [];
-    const all = this.#nodes?.find(({ name }) => name === this.options.node)?.subnets ?? [];
-    return all.filter((block) => !blocks.includes(block));
+    return (this.#recorded ?? []).filter((block) => !this.#isInUse(block));
   }
 
-  #hasPodIn(block: Cidr): boolean {
-    return this.pods.list().some(({ addresses }) => addresses.some((ip) => contains(block, ip)));
+  /** The subnets recorded under this node's name. */
+  get #recorded(): readonly Cidr[] | undefined {
+    return this.#nodes?.find(({ name }) => name === this.options.node)?.subnets;
+  }
+
+  #isInUse(block: Cidr): boolean {
+    return (
+      this.#resources.ipPools.some(({ cidr }) => contains(cidr, block)) ||
+      this.pods.list().some(({ addresses }) => addresses.some((ip) => contains(block, ip)))
+    );
   }
 
   #setSubnets(subnets: readonly Cidr[], standing: Standing): void {

@@ -145,6 +145,16 @@ export function* allProcesses(): Generator<FoundProcess> {
   }
 }
 
+/** A process's command line; empty if it has ended or is a kernel thread. */
+export function argvOf(pid: number): string[] {
+  try {
+    return readFileSync(`/proc/${pid}/cmdline`, 'utf8').split('\0').slice(0, -1);
+  } catch (error) {
+    if (['ENOENT', 'ESRCH'].includes(codeOf(error) ?? '')) return [];
+    throw error;
+  }
+}
+
 /** Returns the pids of this process and its ancestors, up to init. */
 export function ancestors(): Set<number> {
   const found = new Set<number>();

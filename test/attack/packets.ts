@@ -45,26 +45,22 @@ export function arp(
 
 type Fragment = { readonly id: number; readonly offset: number; readonly more: boolean };
 
-/** An IP packet of the addresses' family. `fragment`: its place, in bytes. */
-export function packet(
+/** `fragment`: its place, in bytes. */
+type Contents = readonly [
   src: string,
   dst: string,
   protocol: number,
   payload: Uint8Array,
   fragment?: Fragment,
-): Buffer {
-  return src.includes(':')
-    ? packet6(src, dst, protocol, payload, fragment)
-    : packet4(src, dst, protocol, payload, fragment);
+];
+
+/** An IP packet of the addresses' family. */
+export function packet(...contents: Contents): Buffer {
+  const [src] = contents;
+  return src.includes(':') ? packet6(contents) : packet4(contents);
 }
 
-function packet4(
-  src: string,
-  dst: string,
-  protocol: number,
-  payload: Uint8Array,
-  fragment?: Fragment,
-): Buffer {
+function packet4([src, dst, protocol, payload, fragment]: Contents): Buffer {
   const header = Buffer.alloc(20);
   header[0] = 0x45;
   header.writeUInt16BE(20 + payload.length, 2);
@@ -78,13 +74,7 @@ function packet4(
   return Buffer.concat([header, payload]);
 }
 
-function packet6(
-  src: string,
-  dst: string,
-  protocol: number,
-  payload: Uint8Array,
-  fragment?: Fragment,
-): Buffer {
+function packet6([src, dst, protocol, payload, fragment]: Contents): Buffer {
   const inner = fragment ? Buffer.concat([fragmentHeader(protocol, fragment), payload]) : payload;
   const header = Buffer.alloc(40);
   header[0] = 0x60;

@@ -26,15 +26,19 @@ const POD: LocalPod = {
 /** The node's general setup for routed pods is a separate step. */
 const OTHER: LocalPod = { ...POD, containerId: 'c0', hostDevice: 'cali0', addresses: [parseIp('10.0.1.8')] };
 
+/** Returns a function that asks for a node's usual items and these pods. */
+function wanting(running: Running): (...pods: LocalPod[]) => void {
+  const memo = new Memo();
+  return (...pods) => running.wantAll(desiredState({ ...factsOf(PLAN), pods }, memo).contributions);
+}
+
 test('a routed pod is added and removed without a full read of the kernel', {
   skip: NO_KERNEL,
 }, async () => {
   using namespace = new Namespace(PLAN, [OTHER.hostDevice]);
   using running = new Running(namespace);
   using cni = NetlinkSocket.open(NETLINK_ROUTE, { netns: namespace.path });
-  const memo = new Memo();
-  const want = (...pods: LocalPod[]) =>
-    running.wantAll(desiredState({ ...factsOf(PLAN), pods }, memo).contributions);
+  const want = wanting(running);
   want(OTHER);
   await running.settled();
   await sleep(600);
@@ -68,9 +72,7 @@ test('a pod that CNI has just made on the bridge costs no dump', { skip: NO_KERN
   using namespace = new Namespace(PLAN, []);
   using running = new Running(namespace);
   using cni = NetlinkSocket.open(NETLINK_ROUTE, { netns: namespace.path });
-  const memo = new Memo();
-  const want = (...pods: LocalPod[]) =>
-    running.wantAll(desiredState({ ...factsOf(PLAN), pods }, memo).contributions);
+  const want = wanting(running);
   want();
   await running.settled();
   await sleep(600);
@@ -103,9 +105,7 @@ test('a pod that CNI deletes costs no dump, though the desired state follows aft
   let due: (() => void) | undefined;
   using running = new Running(namespace, { debounce: 300, onRun: () => due?.() });
   using cni = NetlinkSocket.open(NETLINK_ROUTE, { netns: namespace.path });
-  const memo = new Memo();
-  const want = (...pods: LocalPod[]) =>
-    running.wantAll(desiredState({ ...factsOf(PLAN), pods }, memo).contributions);
+  const want = wanting(running);
   want();
   await running.settled();
   await sleep(600);
@@ -143,9 +143,7 @@ test('damage to a pod’s device is repaired, even right after the pod was added
   using namespace = new Namespace(PLAN, [OTHER.hostDevice, POD.hostDevice]);
   for (const pod of [OTHER, POD]) namespace.run('ip', 'link', 'set', pod.hostDevice, 'alias', podAlias(pod));
   using running = new Running(namespace);
-  const memo = new Memo();
-  const want = (...pods: LocalPod[]) =>
-    running.wantAll(desiredState({ ...factsOf(PLAN), pods }, memo).contributions);
+  const want = wanting(running);
   want(OTHER);
   await running.settled();
   want(OTHER, POD);

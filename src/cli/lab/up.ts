@@ -11,7 +11,7 @@ import { TOR_PROGRAMS, type TorProgram } from '../../lab/record/topology.ts';
 import { up } from '../../lab/up.ts';
 import { integer, newCommand } from '../shared/commands.ts';
 import { stopSignal } from '../shared/daemon.ts';
-import { inFile, warnUnknownKeys } from '../shared/network.ts';
+import { inFile, ofFile, warnUnknownKeys } from '../shared/network.ts';
 import { Progress, print } from '../shared/output.ts';
 import { readText } from '../shared/read-text.ts';
 import { type LabOptions, labOptions } from './shared.ts';
@@ -80,10 +80,7 @@ export const command = labOptions(
       progress: progress.say,
       signal: stopSignal(),
     }).catch((error: unknown) => {
-      const raise = (): never => {
-        throw error;
-      };
-      return options.config === undefined ? raise() : inFile(options.config, raise);
+      throw options.config === undefined ? error : ofFile(options.config, error);
     });
     progress[Symbol.dispose]();
     const seconds = Number(((performance.now() - begun) / 1000).toFixed(1));

@@ -8,12 +8,17 @@ export function warnUnknownKeys(value: unknown): void {
   }
 }
 
-/** Attributes an error in the configuration to the file it was read from. */
+/** Attributes an error in the configuration to the file it was read from; returns any other as it is. */
+export function ofFile(filename: string, error: unknown): unknown {
+  if (!(error instanceof FlatnetError) || error.code !== 'CONFIG_INVALID') return error;
+  return new FlatnetError(messageOf(error), { code: error.code, object: filename, cause: error });
+}
+
+/** Runs `work`, whose errors are those of the file. */
 export function inFile<T>(filename: string, work: () => T): T {
   try {
     return work();
   } catch (error) {
-    if (!(error instanceof FlatnetError) || error.code !== 'CONFIG_INVALID') throw error;
-    throw new FlatnetError(messageOf(error), { code: error.code, object: filename, cause: error });
+    throw ofFile(filename, error);
   }
 }

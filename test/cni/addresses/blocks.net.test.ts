@@ -28,7 +28,9 @@ const annotated = (annotations: Record<string, string>): object => ({
 
 type Cluster = {
   readonly server: ServerProcess;
+  /** Node1's. */
   readonly assigner: BlockAssigner;
+  readonly assignerOf: (node: string, ipPools: typeof POOLS) => BlockAssigner;
   readonly findings: () => Promise<readonly unknown[]>;
   /** Creates a node whose pods get addresses from blocks. */
   readonly host: (again?: Host, from?: Assigner) => Host;
@@ -44,8 +46,14 @@ async function cluster(t: TestContext): Promise<Cluster> {
     kv.close();
     await server.stop();
   });
-  const resources = () => ({ ipPools: POOLS, ipReservations: [] });
-  const assigner = new BlockAssigner({ store, node: 'node1', nodeLabels: () => ({}), resources });
+  const assignerOf = (node: string, ipPools: typeof POOLS) =>
+    new BlockAssigner({
+      store,
+      node,
+      nodeLabels: () => ({}),
+      resources: () => ({ ipPools, ipReservations: [] }),
+    });
+  const assigner = assignerOf('node1', POOLS);
   const host = (again?: Host, from: Assigner = assigner): Host =>
     new Host({
       wiring: 'routed',
@@ -54,7 +62,7 @@ async function cluster(t: TestContext): Promise<Cluster> {
       context: { assigner: from },
       ...(again && { dir: again.dir, netns: again.netns }),
     });
-  return { server, assigner, findings, host };
+  return { server, assigner, assignerOf, findings, host };
 }
 
 const addressesOf = ({ ips }: { ips: readonly { readonly address: string }[] }): string[] =>
@@ -102,17 +110,9 @@ test('annotations choose addresses and pools', async (t) => {
 });
 
 test('a borrowed address is marked as such and has an advertised route', async (t) => {
-  const { server, host: start } = await cluster(t);
-  const kv = new EtcdKv({ endpoints: [server.endpoint] });
-  t.after(() => kv.close());
+  const { assignerOf, host: start } = await cluster(t);
   const few = [pool('four', '10.90.0.0/28', 28), pool('six', 'fd00:90::/124', 124)];
-  const of = (node: string) =>
-    new BlockAssigner({
-      store: new EtcdBlocks(kv, PREFIX),
-      node,
-      nodeLabels: () => ({}),
-      resources: () => ({ ipPools: few, ipReservations: [] }),
-    });
+  const of = (node: string) => assignerOf(node, few);
   // Another node claims the only blocks.
   await of('node2').assign({ handle: 'theirs', families: [4, 6], attributes: {} });
   await using host = start(undefined, of('node1'));
@@ -249,18 +249,10 @@ test('a record that is damaged or lost is rebuilt, and its addresses are still f
 });
 
 test('records copied from another node, of any boot, do not free its pods’ addresses', async (t) => {
-  const { server, host: start } = await cluster(t);
-  const kv = new EtcdKv({ endpoints: [server.endpoint] });
-  t.after(() => kv.close());
+  const { assignerOf, host: start } = await cluster(t);
   // Two blocks only: node1 has to borrow addresses from the block of node2.
   const few = [pool('four', '10.90.0.0/30', 31), pool('six', 'fd00:90::/126', 127)];
-  const of = (node: string) =>
-    new BlockAssigner({
-      store: new EtcdBlocks(kv, PREFIX),
-      node,
-      nodeLabels: () => ({}),
-      resources: () => ({ ipPools: few, ipReservations: [] }),
-    });
+  const of = (node: string) => assignerOf(node, few);
   const [one, two] = [of('node1'), of('node2')];
   const probe = { handle: 'probe', families: [4, 6], attributes: {} } as const;
   await two.assign(probe);

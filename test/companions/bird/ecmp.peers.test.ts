@@ -1,13 +1,12 @@
 import assert from 'node:assert/strict';
-import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { NO_RESOURCES } from '../../../src/cluster/resources.ts';
 import { parseIp } from '../../../src/ip/address.ts';
 import { parseCidr } from '../../../src/ip/cidr.ts';
-import { BIRD, NO_BIRD } from './bird.ts';
+import { NO_BIRD } from './bird.ts';
 import { MESH_OFF, PEER, reflectors } from './configuration/resources.ts';
-import { Cluster, type Underlay, until } from './underlay.ts';
+import { Cluster, startRouter, type Underlay, until } from './underlay.ts';
 
 const skip = NO_BIRD || (process.geteuid?.() !== 0 ? 'needs root' : false);
 const LIMIT = 60_000;
@@ -24,10 +23,9 @@ function nextHops(underlay: Underlay, name: string, network: string): string[] {
 function router(underlay: Underlay, host: number, as: number, networks: readonly string[]): void {
   const name = `tor${host}`;
   underlay.machine(name, 1, host);
-  const folder = join(underlay.folder, name);
-  mkdirSync(folder);
-  writeFileSync(
-    join(folder, 'bird.conf'),
+  startRouter(
+    underlay,
+    name,
     `router id 10.0.1.${host};
 protocol device { }
 protocol static { ipv4; ${networks.map((network) => `route ${network} blackhole;`).join(' ')} }
@@ -35,8 +33,6 @@ protocol bgp node { local as ${as}; neighbor 10.0.1.1 as 64512; connect delay ti
   ipv4 { import all; export where source = RTS_STATIC; next hop self; }; }
 `,
   );
-  const [config, socket] = [join(folder, 'bird.conf'), join(folder, 'bird.ctl')];
-  underlay.start(name, BIRD ?? 'bird', '-f', '-c', config, '-s', socket, '-P', join(folder, 'bird.pid'));
 }
 
 test('two routers of a rack: traffic uses both, and the remaining one when one fails', {

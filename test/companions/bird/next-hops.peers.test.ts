@@ -1,23 +1,19 @@
 import assert from 'node:assert/strict';
-import { mkdirSync, writeFileSync } from 'node:fs';
-import { join } from 'node:path';
 import { test } from 'node:test';
 import { type BgpFilter, NO_RESOURCES } from '../../../src/cluster/resources.ts';
 import { gatewaysOf } from '../../../src/companions/bird/kernel/gateways.ts';
 import { readMainTable } from '../../../src/companions/bird/kernel/main-table.ts';
 import { parseIp } from '../../../src/ip/address.ts';
 import { parseCidr } from '../../../src/ip/cidr.ts';
-import { BIRD, NO_BIRD } from './bird.ts';
+import { NO_BIRD } from './bird.ts';
 import { PEER } from './configuration/resources.ts';
-import { Cluster, type Underlay, until } from './underlay.ts';
+import { Cluster, startRouter, type Underlay, until } from './underlay.ts';
 
 const skip = NO_BIRD || (process.geteuid?.() !== 0 ? 'needs root' : false);
 
 /** A router of n1's rack, 10.0.1.200 and fd00:1::200, which announces these networks as its own. */
 function router(underlay: Underlay, four: readonly string[], six: readonly string[]): void {
   underlay.machine('tor', 1, 200);
-  const folder = join(underlay.folder, 'tor');
-  mkdirSync(folder);
   const session = (family: 4 | 6, networks: readonly string[]): string => {
     const [own, node] = family === 4 ? ['10.0.1.200', '10.0.1.1'] : ['fd00:1::200', 'fd00:1::1'];
     const routes = networks.map((network) => `route ${network} blackhole;`).join(' ');
@@ -27,9 +23,7 @@ protocol bgp n${family} { local ${own} as 65001; neighbor ${node} as 64512; conn
 `;
   };
   const config = `router id 10.0.1.200;\nprotocol device { }\n${session(4, four)}${session(6, six)}`;
-  writeFileSync(join(folder, 'bird.conf'), config);
-  const [file, socket] = [join(folder, 'bird.conf'), join(folder, 'bird.ctl')];
-  underlay.start('tor', BIRD ?? 'bird', '-f', '-c', file, '-s', socket, '-P', join(folder, 'bird.pid'));
+  startRouter(underlay, 'tor', config);
 }
 
 /** BIRD's routes of a machine, as `ip route` writes them. */

@@ -1,5 +1,5 @@
 import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
-import { mkdtempSync, rmSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { TestContext } from 'node:test';
@@ -15,6 +15,7 @@ import { createNetns, deleteNetns, netnsPath } from '../../../src/linux/netns.ts
 import { identify, killNow } from '../../../src/linux/process.ts';
 import { SILENT } from '../../../src/log.ts';
 import { tunnelMacsOf } from '../../backends/tunnel-macs.ts';
+import { BIRD } from './bird.ts';
 
 /**
  * Machines in separate namespaces on one or two networks joined by a router; removed with all their processes
@@ -232,6 +233,15 @@ export class Cluster implements AsyncDisposable {
       gateways: this.gateways,
     };
   }
+}
+
+/** Starts a BIRD with this configuration on a machine that is no node, such as a router. */
+export function startRouter(underlay: Underlay, name: string, config: string): void {
+  const folder = join(underlay.folder, name);
+  mkdirSync(folder);
+  const [file, socket] = [join(folder, 'bird.conf'), join(folder, 'bird.ctl')];
+  writeFileSync(file, config);
+  underlay.start(name, BIRD ?? 'bird', '-f', '-c', file, '-s', socket, '-P', join(folder, 'bird.pid'));
 }
 
 /**

@@ -1,9 +1,7 @@
-import { readFileSync } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
-import { codeOf } from '../../../error.ts';
 import { holdsSocket, listeningInodes } from '../../../linux/listening.ts';
 import { netnsId } from '../../../linux/netns.ts';
-import { allProcesses, type FoundProcess, killNow, type ProcessId } from '../../../linux/process.ts';
+import { allProcesses, argvOf, type FoundProcess, killNow, type ProcessId } from '../../../linux/process.ts';
 
 const SELF = '/proc/self/ns/net';
 
@@ -54,13 +52,4 @@ function isStartedByAgent(argv: readonly string[]): boolean {
     dirname(after('-c')) === folder &&
     ['bird.conf', 'recovery.conf'].includes(basename(after('-c')))
   );
-}
-
-function argvOf(pid: number): string[] {
-  try {
-    return readFileSync(`/proc/${pid}/cmdline`, 'utf8').split('\0').slice(0, -1);
-  } catch (error) {
-    if (['ENOENT', 'ESRCH'].includes(codeOf(error) ?? '')) return [];
-    throw error;
-  }
 }

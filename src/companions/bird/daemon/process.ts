@@ -1,7 +1,7 @@
 import { existsSync, readFileSync } from 'node:fs';
 import { pause } from '../../../async/pause.ts';
 import { codeOf, FlatnetError, messageOf } from '../../../error.ts';
-import { identify, isAlive, killNow, type ProcessId, spawnDetached } from '../../../linux/process.ts';
+import { argvOf, identify, isAlive, killNow, type ProcessId, spawnDetached } from '../../../linux/process.ts';
 import { BirdControl } from './control.ts';
 import type { BirdFiles } from './files.ts';
 
@@ -14,12 +14,9 @@ const START_TIMEOUT = 10_000;
 export function runningBird(files: BirdFiles): ProcessId | undefined {
   try {
     const id = identify(Number(readFileSync(files.pid, 'utf8').trim()));
-    if (!id) return undefined;
-    return readFileSync(`/proc/${id.pid}/cmdline`, 'utf8').split('\0').includes(files.socket)
-      ? id
-      : undefined;
+    return id && argvOf(id.pid).includes(files.socket) ? id : undefined;
   } catch (error) {
-    if (['ENOENT', 'ESRCH'].includes(codeOf(error) ?? '')) return undefined;
+    if (codeOf(error) === 'ENOENT') return undefined;
     throw error;
   }
 }

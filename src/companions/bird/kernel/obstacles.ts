@@ -1,7 +1,7 @@
 import type { Node } from '../../../cluster/node.ts';
 import { familyOf } from '../../../ip/address.ts';
 import { type Cidr, contains } from '../../../ip/cidr.ts';
-import { RTPROT_KERNEL } from '../../../linux/route.ts';
+import { protocolName, RTPROT_KERNEL } from '../../../linux/route.ts';
 import type { Problem } from '../../../problem.ts';
 import type { ForeignRoute, MainTable } from './main-table.ts';
 
@@ -52,17 +52,6 @@ function replaces({ dst, metric }: ForeignRoute, subnet: Cidr): boolean {
   return contains(subnet, dst);
 }
 
-const PROTOCOLS: Readonly<Record<number, string>> = {
-  1: 'redirect',
-  2: 'kernel',
-  3: 'boot',
-  4: 'static',
-  9: 'ra',
-  16: 'dhcp',
-  186: 'bgp',
-  188: 'ospf',
-};
-
 /** As `ip route` writes it and takes it. */
 function routeText({ dst, type, protocol, metric, hops }: ForeignRoute): string {
   const ways = hops.map(({ via, dev, onlink }) =>
@@ -73,7 +62,7 @@ function routeText({ dst, type, protocol, metric, hops }: ForeignRoute): string 
     type === 'unicast' ? '' : type,
     dst,
     type === 'unicast' ? path : '',
-    `proto ${PROTOCOLS[protocol] ?? protocol}`,
+    `proto ${protocolName(protocol)}`,
     `metric ${metric}`,
   ]
     .filter(Boolean)
