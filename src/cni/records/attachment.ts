@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto';
-import { mkdirSync, readdirSync, readFileSync, rmSync } from 'node:fs';
+import { lstatSync, mkdirSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { podTitle } from '../../cluster/node.ts';
 import { codeOf, ioError, messageOf } from '../../error.ts';
@@ -60,11 +60,18 @@ export class Attachments {
     if (this.#onDevice) index(this.#onDevice, record);
   }
 
-  /** Replaces a record that cannot be read, whatever is in its place. */
+  /** Replaces a record that cannot be read, whatever is in its place; it stays if the disk is full. */
   replace(damaged: Pick<DamagedAttachment, 'file'>, record: Attachment): void {
     this.#createDir();
-    rmSync(join(this.dir, damaged.file), { recursive: true, force: true });
-    this.#spares.create(join(this.dir, fileName(record)), JSON.stringify(record));
+    const [old, path] = [join(this.dir, damaged.file), join(this.dir, fileName(record))];
+    // No file can be renamed over a folder.
+    if (lstatSync(old, { throwIfNoEntry: false })?.isDirectory()) rmSync(old, { recursive: true });
+    try {
+      this.#spares.create(path, JSON.stringify(record));
+    } catch (error) {
+      throw ioError('write', path, error);
+    }
+    if (old !== path) rmSync(old, { force: true });
     if (this.#onDevice) index(this.#onDevice, record);
   }
 

@@ -1,6 +1,15 @@
-import { closeSync, constants, ftruncateSync, openSync, renameSync, rmSync, writeSync } from 'node:fs';
+import {
+  closeSync,
+  constants,
+  fstatSync,
+  ftruncateSync,
+  openSync,
+  renameSync,
+  rmSync,
+  writeSync,
+} from 'node:fs';
 import { join } from 'node:path';
-import { codeOf } from '../../error.ts';
+import { codeOf, FlatnetError } from '../../error.ts';
 
 const { O_CREAT, O_RDWR } = constants;
 
@@ -48,15 +57,42 @@ export class SpareFiles {
   }
 }
 
+/** Bytes that the first block of a file holds on common file systems. */
+const BLOCK = 4096;
+
 /**
  * Creates the file or overwrites it in place. O_TRUNC and renaming over a file make ext4 flush it immediately
- * (auto_da_alloc).
+ * (auto_da_alloc). What may need another block comes first, so that a full disk leaves the old text.
  */
 export function writeOver(path: string, text: string): void {
+  const bytes = Buffer.from(text);
   const fd = openSync(path, O_RDWR | O_CREAT, 0o600);
   try {
-    ftruncateSync(fd, writeSync(fd, text, 0));
+    if (bytes.length > BLOCK) extend(fd, bytes);
+    writeAll(fd, bytes, 0);
+    ftruncateSync(fd, bytes.length);
   } finally {
     closeSync(fd);
+  }
+}
+
+/** Writes what the file is too short for. */
+function extend(fd: number, bytes: Buffer): void {
+  const { size } = fstatSync(fd);
+  if (size === 0 || size >= bytes.length) return;
+  try {
+    writeAll(fd, bytes, size);
+  } catch (error) {
+    ftruncateSync(fd, size);
+    throw error;
+  }
+}
+
+/** A write may stop short, at a full disk or a quota; the next one then says why. */
+function writeAll(fd: number, bytes: Buffer, from: number): void {
+  for (let at = from; at < bytes.length; ) {
+    const written = writeSync(fd, bytes, at, bytes.length - at, at);
+    if (written === 0) throw new FlatnetError('wrote nothing', { code: 'IO', operation: 'write' });
+    at += written;
   }
 }
