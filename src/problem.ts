@@ -29,6 +29,7 @@ export const PROBLEM_IDS = [
   'peer-subnet-overlaps',
   'peer-unreachable',
   'pod-record-unreadable',
+  'pod-sources-refused',
   'pods-network-in-use',
   'pods-not-guarded',
   'pods-of-former-subnets',

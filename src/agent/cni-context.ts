@@ -1,3 +1,4 @@
+import { refusedSource, sourceRules } from '../cluster/allowed-sources.ts';
 import type { CniContext } from '../cni/context.ts';
 import { messageOf } from '../error.ts';
 import type { Assigner } from '../ipam/assigner.ts';
@@ -31,6 +32,7 @@ export function cniContext({ facts, notReady, mtu, applied, assigner, log }: Cni
     get networks() {
       return facts.podNetworks;
     },
+    refusesSource: (cidr) => refusedSource(cidr, sourceRules(facts)),
     get wiring() {
       return facts.network?.wiring ?? 'bridge';
     },

@@ -6,6 +6,8 @@ export type Host = {
   /** Of its interfaces. */
   readonly addresses: readonly Ip[];
   readonly networks: readonly HostNetwork[];
+  /** Of its routes, that to everywhere included. */
+  readonly gateways?: readonly Ip[];
 };
 
 /** A network to which the host sends packets by itself. */

@@ -33,13 +33,18 @@ export type Network = Plan & {
   };
   /** Whether a pod may send only as itself, and never into a tunnel. Absent, in an older saved view: true. */
   readonly guard?: boolean;
+  /**
+   * The networks, besides its own addresses, that a pod may send from if its annotation asks for a part of
+   * them. Absent, in an older saved view: none.
+   */
+  readonly allowedSources?: readonly Cidr[];
 };
 
 /**
  * Reads a parsed net-conf.json, or our YAML, which has the same keys and also `addresses`, `wiring`,
- * `masquerade` and `guard`. Matches keys case-insensitively and ignores unknown ones. The fields of a
- * disabled family must parse but are not used (k3s writes `0.0.0.0/0` or `::/0` there). Throws CONFIG_INVALID
- * naming the field.
+ * `masquerade`, `guard` and `allowedSources`. Matches keys case-insensitively and ignores unknown ones. The
+ * fields of a disabled family must parse but are not used (k3s writes `0.0.0.0/0` or `::/0` there). Throws
+ * CONFIG_INVALID naming the field.
  */
 export function readNetwork(value: unknown): Network {
   return readNetworkFields(new Fields(value));
@@ -64,6 +69,7 @@ export function readNetworkFields(fields: Fields): Network {
     backend,
     masquerade: readMasquerade(fields.object('masquerade')),
     guard: fields.boolean('guard') ?? true,
+    allowedSources: fields.parsedList('allowedSources', parseCidr) ?? [],
   };
 }
 
@@ -72,7 +78,7 @@ export function readNetworkFields(fields: Fields): Network {
  * too, ignoring our additions.
  */
 export function networkToNetConf(network: Network): string {
-  const { pools, addresses, wiring, backend, masquerade, guard } = network;
+  const { pools, addresses, wiring, backend, masquerade, guard, allowedSources } = network;
   const family = (family: Family, prefix: string) => {
     const pool = pools[family];
     return {
@@ -93,6 +99,7 @@ export function networkToNetConf(network: Network): string {
     wiring,
     masquerade,
     guard: guard ?? true,
+    allowedSources: allowedSources ?? [],
   };
   return `${JSON.stringify(conf, null, 2)}\n`;
 }

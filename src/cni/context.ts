@@ -14,6 +14,8 @@ export type CniContext = {
   readonly subnets: readonly Cidr[];
   /** The cluster's networks: routes given to pods, and destinations that are not masqueraded. */
   readonly networks: readonly Cidr[];
+  /** Why a pod may not send from a network besides its own addresses, or undefined if it may. */
+  refusesSource(cidr: Cidr): string | undefined;
   /** Pod MTU in bytes. */
   readonly mtu: number;
   /** How our own pods are connected; default: to the bridge. */

@@ -7,6 +7,7 @@ import type { Problem } from '../problem.ts';
 import type { Contribution } from '../state/contributions.ts';
 import { podItems, wiringItems } from '../wiring/registry.ts';
 import type { WiringFacts } from '../wiring/wiring.ts';
+import { lawfulPods } from './allowed-sources.ts';
 import { Memo } from './memo.ts';
 import { nodePart } from './node-part.ts';
 import { peerContribution } from './peer.ts';
@@ -40,7 +41,8 @@ export type Desired = {
  * wrong.
  */
 export function desiredState(facts: Facts, memo: Memo = new Memo()): Desired {
-  const { network, self, peers, pods, resources = NO_RESOURCES } = facts;
+  const { network, self, peers, resources = NO_RESOURCES } = facts;
+  const { pods, refused } = lawfulPods(facts, memo);
   const part = memo.node(network, self, resources, () => nodePart(network, self, resources));
   const { configured, used, usable, mtu } = part;
   const { backend, options } = configured;
@@ -81,6 +83,7 @@ export function desiredState(facts: Facts, memo: Memo = new Memo()): Desired {
       ),
     ],
     warnings: [
+      ...refused,
       ...strayPods(network, resources, pods, memo.strays),
       ...podsOfFormerSubnets(network, self.node, pods, memo.strays),
       ...subnetsOutsideNetwork(network, self.node),

@@ -1,3 +1,4 @@
+import type { SourceRules } from '../cluster/allowed-sources.ts';
 import type { Network } from '../cluster/network.ts';
 import type { LocalPod, Node, Self } from '../cluster/node.ts';
 import type { Resources } from '../cluster/resources.ts';
@@ -8,8 +9,10 @@ import type { NodePart } from './node-part.ts';
 /** Results that `desiredState` reuses between calls: unchanged parts stay the same objects. */
 export class Memo {
   readonly pods = new Each<LocalPod, Contribution>();
+  readonly sources = new Each<LocalPod, LocalPod>();
   readonly strays = new Each<LocalPod, readonly string[]>();
   readonly peers = new Each<Node, Contribution>();
+  #rules: { facts: readonly unknown[]; rules: SourceRules } | undefined;
   #wiring: Contribution | undefined;
   #guard: Contribution | undefined;
   #node: { network: Network; self: Self; resources: Resources; part: NodePart } | undefined;
@@ -28,6 +31,15 @@ export class Memo {
     };
     this.#node = { network, self, resources, part };
     return part;
+  }
+
+  /** Calls `make` only if one of the facts is a new object. */
+  sourceRules(facts: readonly unknown[], make: () => SourceRules): SourceRules {
+    const last = this.#rules;
+    if (last && facts.every((fact, i) => fact === last.facts[i])) return last.rules;
+    const rules = make();
+    this.#rules = { facts, rules };
+    return rules;
   }
 
   guard(computed: Contribution): Contribution {

@@ -68,6 +68,6 @@ function outside(pods: readonly LocalPod[], networks: readonly Cidr[], strays: S
   return strays.of(pods, networks.join(), ofPod).flat();
 }
 
-function listed(all: readonly string[]): string {
+export function listed(all: readonly string[]): string {
   return (all.length > 4 ? [...all.slice(0, 4), `${all.length - 4} more`] : all).join(', ');
 }

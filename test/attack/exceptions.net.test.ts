@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { randomBytes } from 'node:crypto';
 import { test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { parseCidr } from '../../src/ip/cidr.ts';
 import { NETLINK_NETFILTER, NetlinkSocket } from '../../src/linux/netlink/socket.ts';
 import { readCounts } from '../../src/linux/nftables/element-dump.ts';
 import type { Plan } from '../backends/cluster.ts';
@@ -12,17 +13,18 @@ import { Wire } from './wire.ts';
 
 const PLAN: Plan = { size: 2, families: [4, 6], backend: { Type: 'vxlan' }, networks: 1 };
 const ALLOWED = 'cni.projectcalico.org/allowedSourcePrefixes';
-const VIPS = { in4: '10.9.0.7', out4: '10.9.1.7', in6: 'fd99::7', out6: 'fd98::7' };
+const VIPS = { in4: '198.18.0.7', out4: '198.18.1.7', in6: 'fd99::7', out6: 'fd98::7' };
 
 for (const wiring of ['bridge', 'routed'] as const) {
   test(`${wiring}: a pod may send from the networks in allowedSourcePrefixes`, {
     skip: NO_KERNEL,
   }, async (t) => {
-    await using pair = await twoNodes(PLAN, { wiring });
+    const allowedSources = ['198.18.0.0/20', 'fd99::/48'].map(parseCidr);
+    await using pair = await twoNodes(PLAN, { wiring, allowedSources });
     const [node] = pair.nodes;
     using pod = new RoutedPod(`vip-${wiring}`);
     using other = new RoutedPod(`plain-${wiring}`);
-    await node.add(pod, { [ALLOWED]: '["10.9.0.0/24", "fd99::/64"]' });
+    await node.add(pod, { [ALLOWED]: '["198.18.0.0/24", "fd99::/64"]' });
     await node.add(other);
     await node.running.settled();
     for (const dev of ['all', pod.device]) {
@@ -45,6 +47,19 @@ for (const wiring of ['bridge', 'routed'] as const) {
       return arrives(frame(via, pod.mac, src.includes(':') ? TYPE.ip6 : TYPE.ip, bytes), mark);
     };
 
+    await t.test('but not from others: it does not start', async () => {
+      using greedy = new RoutedPod(`greedy-${wiring}`);
+      for (const prefix of ['0.0.0.0/0', '198.18.16.0/24', `${other.addresses[0]}/32`, '::/0']) {
+        const annotation = `["198.18.1.0/24", "${prefix}"]`;
+        await assert.rejects(node.add(greedy, { [ALLOWED]: annotation }), (error: Error) => {
+          assert.match(error.message, /allowedSourcePrefixes/);
+          assert.ok(error.message.includes(prefix), error.message);
+          return true;
+        });
+      }
+      await node.add(greedy, { [ALLOWED]: '["198.18.1.0/24"]' });
+      await node.remove(greedy);
+    });
     await t.test('packets', async () => {
       for (const src of [...pod.addresses, VIPS.in4, VIPS.in6]) assert.ok(await sends(src), src);
       for (const src of [VIPS.out4, VIPS.out6]) assert.ok(!(await sends(src)), src);
@@ -66,7 +81,7 @@ for (const wiring of ['bridge', 'routed'] as const) {
     await t.test('gone with the pod', async () => {
       await node.remove(pod);
       await node.running.settled();
-      assert.doesNotMatch(node.namespace.run('nft', 'list table bridge flatnet-bridge'), /10\.9\.0/);
+      assert.doesNotMatch(node.namespace.run('nft', 'list table bridge flatnet-bridge'), /198\.18\.0/);
     });
   });
 }

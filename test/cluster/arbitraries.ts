@@ -49,13 +49,15 @@ export const networks: fc.Arbitrary<Network> = fc
       { noNullPrototype: true },
     ),
     guard: fc.boolean(),
+    allowedSources: fc.array(fc.oneof(cidrs(4), cidrs(6)), { maxLength: 2 }),
   })
   .filter(({ four, six }) => four !== undefined || six !== undefined)
-  .map(({ four, six, plan: { type, addresses, wiring }, options, masquerade, guard }) => ({
+  .map(({ four, six, plan: { type, addresses, wiring }, options, masquerade, guard, allowedSources }) => ({
     pools: { ...(four && { 4: four }), ...(six && { 6: six }) },
     addresses: (four?.subnetLength ?? 32) < 20 || (six?.subnetLength ?? 128) < 116 ? 'lease' : addresses,
     wiring,
     backend: { type, options },
     masquerade,
     guard,
+    allowedSources,
   }));

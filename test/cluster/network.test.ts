@@ -21,6 +21,7 @@ describe('readNetwork', () => {
       backend: { type: 'vxlan', options: {} },
       masquerade: { enabled: true, randomFully: true, exclude: [] },
       guard: true,
+      allowedSources: [],
     });
   });
 
@@ -221,6 +222,12 @@ describe('readNetwork refuses', () => {
       { ...V4, masquerade: { exclude: ['10.0.0.0/8', 'all'] } },
       'masquerade.exclude[1]',
       /'all' is not a network/,
+    ],
+    [
+      'a malformed source',
+      { ...V4, allowedSources: ['192.0.2.0/24', 'any'] },
+      'allowedSources[1]',
+      /'any' is not a network/,
     ],
     [
       'an unknown address plan',

@@ -68,6 +68,7 @@ export class Host implements AsyncDisposable {
     }
     this.context = {
       notReady: () => this.notReady,
+      refusesSource: () => 'is not allowed here',
       subnets: this.subnets,
       networks: (options.networks ?? ['10.90.0.0/16', 'fd00:90::/32']).map(parseCidr),
       mtu,

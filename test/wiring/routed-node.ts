@@ -4,6 +4,7 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { Readable } from 'node:stream';
+import { refusedSource, sourceRules } from '../../src/cluster/allowed-sources.ts';
 import type { Network } from '../../src/cluster/network.ts';
 import type { LocalPod } from '../../src/cluster/node.ts';
 import { ANNOTATIONS } from '../../src/cni/protocol/pod.ts';
@@ -74,6 +75,7 @@ export class RoutedNode implements AsyncDisposable {
       notReady: () => undefined,
       wiring: this.#facts.network.wiring,
       subnets: this.#facts.self.node.subnets,
+      refusesSource: (cidr) => refusedSource(cidr, sourceRules({ ...this.#facts, nodes: this.#facts.peers })),
       networks: Object.values(this.#facts.network.pools).map(({ cidr }) => cidr),
       mtu,
       bridge: 'cni0',

@@ -53,9 +53,14 @@ export function hostOf({ links, addresses, routes, isPodDevice }: Kernel): Host 
         ...(isUnsigned && { unsignedVia: via }),
       };
     });
+  const gateways = routes
+    .filter(({ protocol = 0 }) => !NOT_THE_HOSTS.has(protocol))
+    .flatMap(({ via, nexthops = [] }) => [via, ...nexthops.map((hop) => hop.via)])
+    .filter((via) => via !== undefined);
   return {
     addresses: own.map(({ address }) => addressOf(address)),
     networks: unique([...connected, ...routed]),
+    gateways: [...new Set(gateways)].sort(),
   };
 }
 

@@ -4,7 +4,7 @@ import { FlatnetError, messageOf } from '../../error.ts';
 import { type Ip, parseIp } from '../../ip/address.ts';
 import { type Cidr, contains, parseCidr } from '../../ip/cidr.ts';
 import { type Mac, parseMac } from '../../ip/mac.ts';
-import { unsupported } from './error.ts';
+import { CniError, CODE, unsupported } from './error.ts';
 import type { Invocation } from './invocation.ts';
 
 /**
@@ -44,13 +44,25 @@ export type PodRequests = {
   readonly mac: Mac | undefined;
 };
 
+const ALLOWED_SOURCES = `${PREFIX}allowedSourcePrefixes`;
+
 /**
- * The networks, besides its own addresses, that a pod may send from: Calico's annotation
- * `allowedSourcePrefixes`. Throws CONFIG_INVALID if it is malformed.
+ * The networks, besides its own addresses, that a pod asks to send from: Calico's annotation
+ * `allowedSourcePrefixes`. Throws CONFIG_INVALID if it is malformed, CniError 7 if `refuses` gives a reason
+ * against one: whoever may create a pod does not decide that.
  */
-export function allowedSources(conf: Fields): readonly Cidr[] {
+export function allowedSources(conf: Fields, refuses: (cidr: Cidr) => string | undefined): readonly Cidr[] {
   const read = (text: string) => readList(text).map(parseCidr);
-  const cidrs = annotationsOf(conf).parsed(`${PREFIX}allowedSourcePrefixes`, read) ?? [];
+  const cidrs = annotationsOf(conf).parsed(ALLOWED_SOURCES, read) ?? [];
+  for (const cidr of cidrs) {
+    const reason = refuses(cidr);
+    if (reason === undefined) continue;
+    throw new CniError(
+      CODE.INVALID_CONFIG,
+      `${ALLOWED_SOURCES}: ${cidr} ${reason}`,
+      'change the annotation, or allowedSources in the network’s configuration',
+    );
+  }
   // Elements of a set must not overlap.
   return cidrs.filter((cidr, i) =>
     cidrs.every((other, j) => i === j || !contains(other, cidr) || (other === cidr && i < j)),

@@ -1,7 +1,7 @@
 import { NO_ADDRESSES } from '../addresses/source.ts';
 import { roleOf } from '../protocol/conf.ts';
 import type { Invocation } from '../protocol/invocation.ts';
-import { podIdentity } from '../protocol/pod.ts';
+import { allowedSources, podIdentity } from '../protocol/pod.ts';
 import { encodeResult, type Result } from '../protocol/result.ts';
 import { keyOf } from '../records/attachment.ts';
 import type { CniState } from '../state.ts';
@@ -35,6 +35,7 @@ async function addInterface(call: Invocation, state: CniState): Promise<Result> 
   const key = keyOf(call, 'interface');
   await removeLeftovers(key, call, state);
   const identity = podIdentity(call);
+  const sources = allowedSources(call.conf, (cidr) => state.context.refusesSource(cidr));
   const hostDevice = plan.hostDevice(key, identity);
   await evict(hostDevice, key, state);
   const record = {
@@ -42,6 +43,7 @@ async function addInterface(call: Invocation, state: CniState): Promise<Result> 
     ...plan.addresses?.heldBy(key),
     ...plan.record,
     hostDevice,
+    ...(sources.length > 0 && { allowedSources: sources }),
   };
   return await withRecord(record, state, async () => {
     const addresses = (await plan.addresses?.take(call, state)) ?? NO_ADDRESSES;

@@ -5,7 +5,7 @@ import { addressOf, contains, type Prefixed } from '../../ip/cidr.ts';
 import type { Mac } from '../../ip/mac.ts';
 import { CniError, CODE, unsupported } from '../protocol/error.ts';
 import type { Invocation } from '../protocol/invocation.ts';
-import { allowedSources, podIdentity } from '../protocol/pod.ts';
+import { podIdentity } from '../protocol/pod.ts';
 import type { Result } from '../protocol/result.ts';
 import type { Attachment, AttachmentKey } from '../records/attachment.ts';
 import { localPod } from '../records/local-pod.ts';
@@ -78,7 +78,6 @@ export function newRecord(
   state: CniState,
 ): Attachment {
   const pod = podIdentity(call);
-  const sources = allowedSources(call.conf);
   const { bootId } = state;
   return {
     ...key,
@@ -89,7 +88,6 @@ export function newRecord(
     pod,
     dir: '',
     addresses: [],
-    ...(sources.length > 0 && { allowedSources: sources }),
   };
 }
 

@@ -15,7 +15,7 @@ async function hostAfter(...commands: string[]): Promise<string[]> {
     const netlink = NetlinkSocket.open(NETLINK_ROUTE, { netns: `/run/netns/${name}` });
     try {
       const { host } = await readInterfaces(netlink);
-      return host.networks.map(({ cidr, use, isConnected, isBridge, unsignedVia }) =>
+      const networks = host.networks.map(({ cidr, use, isConnected, isBridge, unsignedVia }) =>
         [
           `${cidr}: ${use}`,
           isConnected ? 'connected' : '',
@@ -25,6 +25,7 @@ async function hostAfter(...commands: string[]): Promise<string[]> {
           .filter(Boolean)
           .join(', '),
       );
+      return [...networks, `gateways: ${host.gateways?.join(', ')}`];
     } finally {
       netlink.close();
     }
@@ -79,5 +80,6 @@ test('a host’s networks are those of its interfaces and its routes, without wh
     '192.0.2.7/32: the network of lo, connected',
     'fd55::/64: a route of this host, proto static',
     'fd77::/64: the network of eth0, connected',
+    'gateways: 172.30.0.1, 172.30.0.3, 172.30.0.4, fd77::1',
   ]);
 });
