@@ -4,6 +4,11 @@ import { FlatnetError } from '../error.ts';
 const LABEL = /^[a-z0-9]([a-z0-9-]*[a-z0-9])?$/;
 const LONGEST = 63;
 
+/** Whether a node may have this name, a DNS subdomain: Kubernetes allows dots in it. */
+export function isNodeName(name: string): boolean {
+  return name.length <= 253 && /^[a-z0-9]([a-z0-9.-]*[a-z0-9])?$/.test(name);
+}
+
 /**
  * Returns the name when it is a DNS label of at most `longest` bytes. Throws NAME_INVALID naming the field,
  * e.g. `pod name`, and suggests a valid name.

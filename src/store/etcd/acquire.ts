@@ -5,7 +5,7 @@ import { FAMILIES, type Family, familyOf } from '../../ip/address.ts';
 import { type Cidr, overlaps } from '../../ip/cidr.ts';
 import { chooseSubnet, compatible } from '../../ipam/subnets.ts';
 import type { ClusterState } from './cluster-state.ts';
-import type { Lease } from './facts.ts';
+import { type Lease, namesNobody } from './facts.ts';
 import { sharesAddress } from './holding.ts';
 
 /** The subnets a node should have, and the leases it holds now; those under other keys are to be released. */
@@ -55,7 +55,11 @@ function leasesOf(state: ClusterState, self: NodeFacts, previous: PerFamily<Cidr
   const held = new Map<string, Lease>();
   const recorded = state.leases.leaseOf(self.name);
   const before = state.leases.record(self.name)?.record.addresses ?? {};
-  if (recorded?.value && sharesAddress({ addresses: before }, recorded.value.addresses))
+  // A damaged value names nobody: the record alone says whose the lease is.
+  if (
+    recorded &&
+    (namesNobody(recorded) || sharesAddress({ addresses: before }, recorded.value?.addresses ?? {}))
+  )
     held.set(recorded.kv.key, recorded);
   for (const lease of FAMILIES.flatMap((family) => leasesAt(state, self, family))) {
     const owner = state.leases.ownerOf(lease.kv.key);

@@ -2,10 +2,8 @@ import { type Claim, Claims } from '../../cluster/claims.ts';
 import { ipCompare } from '../../ip/address.ts';
 import { addressOf, type Cidr } from '../../ip/cidr.ts';
 import type { AffinityState } from '../ports/blocks.ts';
-import type { Fact } from './facts.ts';
+import type { AffinityFact } from './facts.ts';
 import { Multimap } from './indexes.ts';
-
-type Affinity = Extract<Fact, { readonly kind: 'affinity' }>;
 
 /** Only blocks with an affinity in this state may be advertised. */
 const CONFIRMED: AffinityState = 'confirmed';
@@ -19,14 +17,14 @@ export class AffinityTable {
   readonly #claims = new Claims();
   readonly #members = new Set<string>();
 
-  add({ kv, node, block }: Affinity): void {
-    if (kv.value !== CONFIRMED) return;
+  add({ kv, node, block, state }: AffinityFact): void {
+    if (state !== CONFIRMED) return;
     const claim = { key: kv.key, owner: node, cidr: block, age: kv.createRevision };
     this.#byNode.add(node, claim);
     if (this.#members.has(node)) this.#claims.add(claim);
   }
 
-  delete({ kv, node }: Affinity): void {
+  delete({ kv, node }: AffinityFact): void {
     const claim = [...this.#byNode.get(node)].find(({ key }) => key === kv.key);
     if (!claim) return;
     this.#byNode.delete(node, claim);

@@ -5,6 +5,7 @@ import {
   type Block,
   DEFAULT_IPAM_CONFIG,
   type Handle,
+  isAffinityState,
   type Snapshot,
   type Stored,
   type Version,
@@ -55,7 +56,7 @@ export function snapshotOf(items: readonly KeyValue[], keys: BlockKeys): Snapsho
 export function affinityFrom(keys: BlockKeys, item: KeyValue): Stored<Affinity> | undefined {
   const parsed = keys.kindOf(item.key);
   const { value: state, modRevision } = item;
-  if (parsed?.kind !== 'affinity' || (state !== 'pending' && state !== 'confirmed')) return undefined;
+  if (parsed?.kind !== 'affinity' || !isAffinityState(state)) return undefined;
   const { node, cidr } = parsed;
   return { value: { node, cidr, state }, version: versionOf(modRevision) };
 }

@@ -9,6 +9,7 @@ import type { CheckNetwork } from '../ports/network.ts';
 import { AffinityTable } from './affinity-table.ts';
 import { type Fact, type Lease, readFact, type Warn } from './facts.ts';
 import { placeOf, ResourceIndex } from './indexes.ts';
+import { lastGood } from './last-good.ts';
 import type { Layout } from './layout.ts';
 import { LeaseTable } from './lease-table.ts';
 
@@ -29,6 +30,8 @@ export class ClusterState {
   readonly #facts = new Map<string, Fact>();
   readonly #affinities = new AffinityTable();
   readonly #resources = new ResourceIndex();
+  /** Keys whose last good value is in use. */
+  readonly #kept = new Set<string>();
   /** Why a key, or part of its value, is not used. */
   readonly #unreadable = new Map<string, readonly string[]>();
   /** The last valid one. */
@@ -75,12 +78,12 @@ export class ClusterState {
 
   /** Whether the key could be read, at least in part. */
   isRead(key: string): boolean {
-    return this.#facts.has(key);
+    return this.#facts.has(key) && !this.#kept.has(key);
   }
 
-  /** Whether the last good value of an unreadable resource is still in use. */
+  /** Whether the last good value of an unreadable key is still in use. */
   isInForce(key: string): boolean {
-    return this.#resources.has(key);
+    return this.#resources.has(key) || this.#kept.has(key);
   }
 
   /** When the network in force was read; undefined before, and for one that was assumed. */
@@ -139,11 +142,15 @@ export class ClusterState {
       if (this.#layout.isAllocation(kv.key)) continue;
       this.#items.set(kv.key, kv);
       const problems: string[] = [];
-      const fact = readFact(this.#layout, kv, (_, problem) => problems.push(problem), this.#check);
+      const read = readFact(this.#layout, kv, (_, problem) => problems.push(problem), this.#check);
+      const kept = lastGood(read, this.#facts.get(kv.key), kv);
+      if (kept && problems.length === 0) problems.push('names no node');
       for (const problem of problems) this.#warn(kv.key, problem);
       if (problems.length > 0) this.#unreadable.set(kv.key, problems);
       else this.#unreadable.delete(kv.key);
       this.#forget(kv.key, dirty);
+      if (kept) this.#kept.add(kv.key);
+      const fact = kept ?? read;
       if (fact) this.#learn(fact, dirty);
     }
     this.#rebuild(new Set([...dirty, ...this.leases.settle(), ...this.#affinities.settle()]));
@@ -175,6 +182,7 @@ export class ClusterState {
     const fact = this.#facts.get(key);
     if (!fact) return;
     this.#facts.delete(key);
+    this.#kept.delete(key);
     if (fact.kind === 'lease') {
       this.leases.deleteLease(fact);
     } else if (fact.kind === 'record') {
@@ -235,7 +243,7 @@ export class ClusterState {
     // count.
     const rank = ({ kv }: Lease): number => (kv.key === named ? Number.POSITIVE_INFINITY : kv.modRevision);
     leases.sort((a, b) => rank(b) - rank(a));
-    const value = leases[0]?.value;
+    const value = leases[0]?.inForce;
     if (!value) return undefined;
     const subnets = [...new Set(leases.flatMap(({ kv }) => this.leases.subnetsOf(kv.key)))];
     return {

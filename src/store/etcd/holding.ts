@@ -5,6 +5,7 @@ import { FAMILIES, type Ip } from '../../ip/address.ts';
 import { type Cidr, overlaps } from '../../ip/cidr.ts';
 import type { Compare, KeyValue, Operation, Transaction } from '../kv/kv.ts';
 import type { ClusterState } from './cluster-state.ts';
+import { namesNobody } from './facts.ts';
 import type { Layout } from './layout.ts';
 import { encodeLease } from './lease-value.ts';
 import { encodeRecord } from './node-record.ts';
@@ -51,7 +52,7 @@ export function writeHolding(
   for (const [key, value] of keys) {
     compare.push(unchanged(key, state));
     const held = state.leases.lease(key);
-    const reserved = held?.kv.lease === '0' && Object.keys(held.value?.addresses ?? {}).length > 0;
+    const reserved = held?.kv.lease === '0' && !namesNobody(held);
     success.push(reserved ? { op: 'put', key, value } : { op: 'put', key, value, lease });
   }
   for (const { key, lease: leased } of drop) {

@@ -176,6 +176,6 @@ export class LeaseTable {
 }
 
 /** The public addresses, IPv4 first: flannel identifies nodes by that one. */
-function addressesOf({ value }: Lease): Ip[] {
-  return [value?.addresses[4], value?.addresses[6]].filter((ip) => ip !== undefined);
+function addressesOf({ inForce }: Lease): Ip[] {
+  return [inForce?.addresses[4], inForce?.addresses[6]].filter((ip) => ip !== undefined);
 }

@@ -1,5 +1,6 @@
 import { randomUUID } from 'node:crypto';
 import { pause } from '../../async/pause.ts';
+import { isNodeName } from '../../cluster/names.ts';
 import type { Network } from '../../cluster/network.ts';
 import type { NodeFacts, PerFamily } from '../../cluster/node.ts';
 import { codeOf, FlatnetError } from '../../error.ts';
@@ -190,8 +191,7 @@ function familyKeys(state: ClusterState, name: string): KeyValue[] {
 }
 
 function checkName(name: string): void {
-  // RFC 1123 §2.1; Kubernetes allows dots in a node's name.
-  if (/^[a-z0-9]([a-z0-9.-]*[a-z0-9])?$/.test(name) && name.length <= 253) return;
+  if (isNodeName(name)) return;
   throw new FlatnetError(`'${name}' is not a DNS name`, {
     code: 'NAME_INVALID',
     object: 'node',

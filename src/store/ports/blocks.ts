@@ -97,6 +97,10 @@ export type Block = {
 /** `pending`: announced, or about to be released. `confirmed`: the block exists and is the node's. */
 export type AffinityState = 'pending' | 'confirmed';
 
+export function isAffinityState(text: string): text is AffinityState {
+  return text === 'pending' || text === 'confirmed';
+}
+
 export type Affinity = { readonly node: string; readonly cidr: Cidr; readonly state: AffinityState };
 
 export type Handle = {

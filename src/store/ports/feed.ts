@@ -11,9 +11,9 @@ export interface ClusterFeed {
    * empty. Unchanged parts are the same objects in the next view. Ends when `signal` aborts or the store is
    * closed.
    *
-   * An object that cannot be read is left out and named in `problems`, except the network and the
-   * resources: their last good value stays in force. `last`: the network of an earlier view, in force until
-   * the store has a good one.
+   * An object that cannot be read is named in `problems`; what was last good under its name stays in force
+   * until it is deleted, and what never was good is left out. `last`: the network of an earlier view, in
+   * force until the store has a good one.
    */
   watch(signal: AbortSignal, last?: Network): AsyncIterable<ClusterView>;
   /** What keeps the views from being complete and current, while someone watches. */
