@@ -21,6 +21,8 @@ const MAY_IMPORT: Readonly<Record<string, string>> = {
   'store/kv': '',
   'store/embedded': 'store/kv',
   'store/etcd': 'cluster ip ipam/subnets.ts store/kv store/ports',
+  // The Kubernetes API; knows nothing of pod networks.
+  kubernetes: 'cluster/fields.ts cluster/yaml.ts',
   state: 'ip linux state',
   'state/kinds':
     'ip linux state/forwarding.ts state/kind.ts state/link-types state/ownership.ts state/protocols',
@@ -251,7 +253,14 @@ for (const { what, pattern, but } of BANNED) {
 }
 
 // Tests use it to verify the backends in generated clusters, and tracing will be built on it.
-const FOR_TESTS = ['src/trace/fib.ts'];
+const FOR_TESTS = [
+  'src/trace/fib.ts',
+  // The Kubernetes client's doors, which nobody opens yet (issue 8).
+  'src/kubernetes/access/open.ts',
+  'src/kubernetes/election/election.ts',
+  'src/kubernetes/events/recorder.ts',
+  'src/kubernetes/informer/informer.ts',
+];
 
 test('every export is used in src/, not only by tests', () => {
   const taken = new Map<string, Set<string>>();
