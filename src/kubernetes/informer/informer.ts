@@ -1,0 +1,170 @@
+import { logFailure } from '../../async/background.ts';
+import { Backoff } from '../../async/backoff.ts';
+import { pause } from '../../async/pause.ts';
+import { codeOf, messageOf } from '../../error.ts';
+import type { Log } from '../../log.ts';
+import { ApiError } from '../api/api-error.ts';
+import type { KubernetesClient } from '../api/client.ts';
+import { list, newestVersion, type Selection } from '../api/list.ts';
+import { type KubernetesObject, keyOf } from '../api/object.ts';
+import type { ResourceType } from '../api/resource.ts';
+import { watch } from '../api/watch.ts';
+import { type Change, Inventory, isOlder, type Kept } from './inventory.ts';
+
+export type InformerOptions<T> = Selection & {
+  readonly client: KubernetesClient;
+  readonly resource: ResourceType;
+  /** Returns what is to be kept of an object; undefined: nothing, as if it did not exist. */
+  readonly reduce: (object: KubernetesObject) => T | undefined;
+  readonly log: Log;
+  readonly pageSize?: number;
+  /** Milliseconds of silence after which a watch is opened anew; 90 000 by default. */
+  readonly idle?: number;
+  /** Default: full jitter, 200 ms doubling to 10 s. */
+  readonly backoff?: Backoff;
+};
+
+export type InformerEvent<T> =
+  | Change<T>
+  | { readonly type: 'synced'; readonly objects: ReadonlyMap<string, T> };
+
+/** Milliseconds after which a watch counts as having worked, whatever came. */
+const LASTING = 5000;
+/** Seconds after which the server ends a watch: at random, so that not all clients return at once. */
+const watchSeconds = (): number => 300 + Math.floor(Math.random() * 300);
+
+/**
+ * Keeps what matters of all objects of a kind: one list, then a watch from there on. A watch that ends or
+ * breaks resumes where it was; if history no longer reaches back that far, a new list is compared with what
+ * is known. While the server is away, what is known stays.
+ */
+export class Informer<T> {
+  readonly #options: InformerOptions<T>;
+  readonly #backoff: Backoff;
+  readonly #inventory = new Inventory<T>();
+  /** Everything up to this version is known; undefined: list. */
+  #version: string | undefined;
+  #synced = false;
+  /** A watch was silent for too long: perhaps the store went back in time. */
+  #inDoubt = false;
+  #problem: { readonly since: Date; readonly reason: string } | undefined;
+
+  constructor(options: InformerOptions<T>) {
+    this.#options = options;
+    this.#backoff = options.backoff ?? new Backoff({ first: 200, longest: 10_000, jitter: 1 });
+  }
+
+  /** By `namespace/name`, or `name`; complete once `synced` has been yielded. */
+  get objects(): ReadonlyMap<string, T> {
+    return this.#inventory.values;
+  }
+
+  /** Why what is known may be out of date; undefined while the watch stands. */
+  get problem(): { readonly since: Date; readonly reason: string } | undefined {
+    return this.#problem;
+  }
+
+  /**
+   * Yields `synced` once with all objects, then every change in the server's order. A change that is undone
+   * while the server is away may be left out. Ends when `signal` aborts; never throws. To be called once at
+   * a time.
+   */
+  async *events(signal: AbortSignal): AsyncGenerator<InformerEvent<T>> {
+    while (!signal.aborted) {
+      const begin = performance.now();
+      let progress = false;
+      let error: unknown;
+      try {
+        const step = this.#version === undefined ? this.#list(signal) : this.#watch(this.#version, signal);
+        for await (const event of step) {
+          progress = true;
+          if (event) yield event;
+        }
+      } catch (failure) {
+        error = failure;
+      }
+      if (signal.aborted) return;
+      if (progress || performance.now() - begin > LASTING) this.#backoff.reset();
+      const wait = error === undefined ? 0 : this.#waitAfter(error);
+      // A server that ends every watch at once is not asked at once, either.
+      await pause(wait || (progress ? 0 : this.#backoff.next()), signal);
+    }
+  }
+
+  async *#list(signal: AbortSignal): AsyncGenerator<InformerEvent<T>> {
+    const { client, resource } = this.#options;
+    const options = { ...this.#options, signal };
+    const { items, resourceVersion } = await list(client, resource, (object) => this.#keep(object), options);
+    this.#version = resourceVersion;
+    this.#inDoubt = false;
+    for (const change of this.#inventory.replaceAll(items)) if (this.#synced) yield change;
+    if (this.#synced) return;
+    this.#synced = true;
+    yield { type: 'synced', objects: this.#inventory.values };
+  }
+
+  /** Yields undefined for events that change nothing. */
+  async *#watch(version: string, signal: AbortSignal): AsyncGenerator<Change<T> | undefined> {
+    const { client, resource, idle = 90_000 } = this.#options;
+    if (this.#inDoubt) {
+      const newest = await newestVersion(client, resource, { ...this.#options, signal });
+      this.#inDoubt = false;
+      if (isOlder(newest, version)) {
+        this.#options.log.warn({ resource: resource.plural, newest, version }, 'the store went back in time');
+        this.#version = undefined;
+        return;
+      }
+    }
+    const opened = (): void => {
+      this.#problem = undefined;
+    };
+    const options = {
+      ...this.#options,
+      resourceVersion: version,
+      idle,
+      seconds: watchSeconds(),
+      signal,
+      opened,
+    };
+    for await (const event of watch(client, resource, options)) {
+      if (event.type === 'BOOKMARK') {
+        this.#version = event.resourceVersion;
+        yield undefined;
+        continue;
+      }
+      const kept = this.#keep(event.object);
+      this.#version = kept.version;
+      yield event.type === 'DELETED' ? this.#inventory.delete(kept.key) : this.#inventory.set(kept);
+    }
+  }
+
+  #keep(object: KubernetesObject): Kept<T> {
+    const { reduce, log } = this.#options;
+    const { metadata } = object;
+    const at = { key: keyOf(metadata), version: metadata.resourceVersion ?? '' };
+    try {
+      return { ...at, value: reduce(object) };
+    } catch (error) {
+      // No object may end the feed.
+      logFailure(`reading ${this.#options.resource.plural} ${at.key}`, error, log);
+      return { ...at, value: undefined };
+    }
+  }
+
+  /** Decides how to go on after a failure; returns the milliseconds to wait before. */
+  #waitAfter(error: unknown): number {
+    const { resource, log } = this.#options;
+    const code = codeOf(error);
+    const reason = messageOf(error);
+    if (code === 'STORE_COMPACTED' || code === 'TIMEOUT') {
+      log.debug({ resource: resource.plural, reason }, 'watch ended');
+      if (code === 'TIMEOUT') this.#inDoubt = true;
+      else this.#version = undefined;
+    } else {
+      if (reason !== this.#problem?.reason)
+        log.warn({ resource: resource.plural, reason }, 'cannot be watched');
+      this.#problem = { since: this.#problem?.since ?? new Date(), reason };
+    }
+    return Math.max(this.#backoff.next(), (error instanceof ApiError && error.retryAfter) || 0);
+  }
+}
