@@ -1,4 +1,5 @@
 import { refusedSource, sourceRules } from '../cluster/allowed-sources.ts';
+import type { LocalPod } from '../cluster/node.ts';
 import type { CniContext } from '../cni/context.ts';
 import { messageOf } from '../error.ts';
 import type { Assigner } from '../ipam/assigner.ts';
@@ -12,14 +13,14 @@ export type CniSources = {
   readonly notReady: () => string | undefined;
   /** Bytes. */
   readonly mtu: () => number;
-  /** Resolves when the kernel holds what the facts ask for. */
-  readonly applied: () => Promise<void>;
+  /** Resolves once the kernel holds what constrains a pod; otherwise returns why it does not. */
+  readonly admit: (pod: LocalPod) => Promise<string | undefined>;
   readonly assigner: Assigner;
   readonly log: Log;
 };
 
 /** The agent as the CNI verbs see it. Every property reads the current state. */
-export function cniContext({ facts, notReady, mtu, applied, assigner, log }: CniSources): CniContext {
+export function cniContext({ facts, notReady, mtu, admit, assigner, log }: CniSources): CniContext {
   const { paths } = facts.options;
   return {
     bridge: BRIDGE,
@@ -46,7 +47,7 @@ export function cniContext({ facts, notReady, mtu, applied, assigner, log }: Cni
       return facts.network?.masquerade.enabled ?? false;
     },
     attached: (pod) => facts.pods.add(pod),
-    applied,
+    admit,
     detached: (pod) => facts.pods.remove(pod),
     warn: (text, error) => log.warn({ error: messageOf(error) }, text),
   };

@@ -2,8 +2,14 @@ import { EventEmitter } from 'node:events';
 import { pause } from '../async/pause.ts';
 import { configuredBackend } from '../backends/registry.ts';
 import type { Network } from '../cluster/network.ts';
-import type { Node } from '../cluster/node.ts';
-import { type Desired, type Facts as DesiredFacts, desiredState } from '../desired/desired.ts';
+import type { LocalPod, Node } from '../cluster/node.ts';
+import {
+  type Desired,
+  type Facts as DesiredFacts,
+  desiredState,
+  isOurs,
+  podContribution,
+} from '../desired/desired.ts';
 import { Memo } from '../desired/memo.ts';
 import { messageOf } from '../error.ts';
 import type { Log } from '../log.ts';
@@ -13,11 +19,12 @@ import type { Contribution } from '../state/contributions.ts';
 import type { Miss, Resolve } from '../state/kinds/fdb.ts';
 import type { LinkItem } from '../state/kinds/link.ts';
 import { type KernelEvent, Reconciler, type Report } from '../state/reconciler.ts';
+import { isConstrained, refusal } from './admission.ts';
 import type { Facts } from './facts.ts';
 import { failures, ownProblem, unguarded, vanishedDevices } from './report.ts';
 
-/** Longest wait of an ADD for its items, in milliseconds. */
-const APPLY_LIMIT = 1000;
+/** Longest wait for what constrains a pod, in milliseconds. */
+const ADMISSION_LIMIT = 5000;
 
 /** The desired state and the facts it was computed from. */
 export type Computed = {
@@ -136,13 +143,24 @@ export class Loop extends EventEmitter<LoopEvents> implements Disposable {
   }
 
   /**
-   * Resolves when the kernel holds what the present facts ask for, or after a second: what it refuses is in
-   * the status.
+   * Resolves once the kernel holds what constrains a pod, which is one of the facts: ahead of everything else
+   * that is due. Otherwise returns why it does not, for people.
    */
-  async applied(): Promise<void> {
-    const done = new AbortController();
-    const run = this.reconciler.run().finally(() => done.abort());
-    await Promise.race([run.catch(() => undefined), pause(APPLY_LIMIT, done.signal)]);
+  async admit(pod: LocalPod): Promise<string | undefined> {
+    const ended = new AbortController();
+    const late = pause(ADMISSION_LIMIT, ended.signal).then(() => `still not after ${ADMISSION_LIMIT} ms`);
+    try {
+      const facts = this.#desiredFacts();
+      if (!facts) return isOurs(pod) ? 'the agent does not know the network yet' : undefined;
+      const contribution = podContribution(facts, pod, this.#memo);
+      if (!isConstrained(contribution)) return undefined;
+      const admitted = this.reconciler.admit(contribution);
+      return await Promise.race([admitted.then((report) => refusal(contribution, report)), late]);
+    } catch (error) {
+      return messageOf(error);
+    } finally {
+      ended.abort();
+    }
   }
 
   get status(): LoopStatus {

@@ -79,7 +79,7 @@ export async function runAgent(options: AgentOptions, log: Log, stop: AbortSigna
     facts,
     notReady: problem,
     mtu: () => loop.mtu,
-    applied: () => loop.applied(),
+    admit: (pod) => loop.admit(pod),
     assigner,
     log,
   });

@@ -36,8 +36,11 @@ export type CniContext = {
   readonly netns?: string;
   /** Notifies the agent of a new pod, whose veth is part of the desired state from then on. */
   attached(pod: LocalPod): void;
-  /** Resolves when the kernel guards new pods: their processes start once the ADD is answered. */
-  applied?(): Promise<void>;
+  /**
+   * Resolves once the kernel holds what constrains an attached pod, whose processes start as soon as the ADD
+   * is answered. Otherwise returns why it does not, for people.
+   */
+  admit?(pod: LocalPod): Promise<string | undefined>;
   detached(pod: LocalPod): void;
   /** Logs a failure that no caller receives. */
   warn(text: string, error: unknown): void;

@@ -1,13 +1,12 @@
 import type { Network } from '../cluster/network.ts';
 import { type LocalPod, type Node, podTitle, type Self } from '../cluster/node.ts';
-import { podPools } from '../cluster/overlap.ts';
 import { NO_RESOURCES, type Resources } from '../cluster/resources.ts';
-import { type GuardFacts, guardItems, podGuardItems } from '../guard/guard.ts';
+import { guardItems, mayBeGuarded, podGuardItems } from '../guard/guard.ts';
 import type { Problem } from '../problem.ts';
 import type { Contribution } from '../state/contributions.ts';
 import { podItems, wiringItems } from '../wiring/registry.ts';
-import type { WiringFacts } from '../wiring/wiring.ts';
 import { lawfulPods } from './allowed-sources.ts';
+import { type Basis, basisOf } from './basis.ts';
 import { Memo } from './memo.ts';
 import { nodePart } from './node-part.ts';
 import { peerContribution } from './peer.ts';
@@ -43,42 +42,19 @@ export type Desired = {
 export function desiredState(facts: Facts, memo: Memo = new Memo()): Desired {
   const { network, self, peers, resources = NO_RESOURCES } = facts;
   const { pods, refused } = lawfulPods(facts, memo);
-  const part = memo.node(network, self, resources, () => nodePart(network, self, resources));
-  const { configured, used, usable, mtu } = part;
-  const { backend, options } = configured;
-  // Pods keep their wiring even if no peer can be reached in a family.
-  const wiringFacts: WiringFacts = { self, families: used, mtu };
-  const guardFacts: GuardFacts = {
-    network,
-    families: used,
-    tunnelPorts: backend.tunnelPorts?.(options) ?? [],
-  };
-  const { routed, bridged } = guardItems(pods, guardFacts);
-  const pools = podPools(network, resources);
-  // Blocks come and go with pods, and no pod depends on them.
-  const held = network.addresses === 'lease' ? self.node.subnets : [];
-  const wiring: Contribution = {
-    owner: { part: 'wiring', name: 'this node' },
-    items: [...wiringItems(network.wiring, pods, wiringFacts), ...routed],
-    warnings: [],
-  };
-  const guard: Contribution = {
-    owner: { part: 'guard', name: 'this node' },
-    items: bridged,
-    warnings: [],
-  };
+  const common = basis(facts, memo);
+  const { part, pools } = common;
+  const { configured, usable } = part;
   return {
     contributions: [
       part.backend,
       part.masquerade,
-      memo.wiring(wiring),
-      memo.guard(guard),
-      ...memo.pods.of(pods, JSON.stringify([used, mtu, network.guard, held]), (pod) => ({
-        owner: { part: 'pod', name: podTitle(pod), id: `${pod.containerId} ${pod.ifName}` },
-        items: [...podItems(pod, wiringFacts), ...podGuardItems(pod, guardFacts)],
-        warnings: [],
-      })),
-      ...memo.peers.of(peers, JSON.stringify([options, self, usable, pools]), (peer) =>
+      ...memo.shared(common, memo.attachments.of(pods, '', attachmentOf), () => [
+        wiringContribution(network, pods, common),
+        guardContribution(pods, common),
+      ]),
+      ...memo.pods.of(pods, common.forPods, (pod) => contributionOf(pod, common)),
+      ...memo.peers.of(peers, common.forPeers, (peer) =>
         peerContribution(self, peer, configured, usable, pools),
       ),
     ],
@@ -88,6 +64,66 @@ export function desiredState(facts: Facts, memo: Memo = new Memo()): Desired {
       ...podsOfFormerSubnets(network, self.node, pods, memo.strays),
       ...subnetsOutsideNetwork(network, self.node),
     ],
-    mtu,
+    mtu: part.mtu,
+  };
+}
+
+/**
+ * Computes one pod's contribution alone. With the same memo, `desiredState` contains the same object. Throws
+ * CONFIG_INVALID like it.
+ */
+export function podContribution(facts: Omit<Facts, 'pods'>, pod: LocalPod, memo: Memo): Contribution {
+  const common = basis(facts, memo);
+  const [lawful = pod] = lawfulPods({ ...facts, pods: [pod] }, memo).pods;
+  return memo.pods.one(lawful, common.forPods, () => contributionOf(lawful, common));
+}
+
+/** Whether a pod has items in some network: not if other plugins attached it to another bridge. */
+export function isOurs(pod: LocalPod): boolean {
+  return !pod.foreign || mayBeGuarded(pod);
+}
+
+function basis(facts: Omit<Facts, 'pods'>, memo: Memo): Basis {
+  const { network, self, resources = NO_RESOURCES } = facts;
+  return memo.basis(network, self, resources, () =>
+    basisOf(
+      network,
+      self,
+      resources,
+      memo.node(network, self, resources, () => nodePart(network, self, resources)),
+    ),
+  );
+}
+
+function contributionOf(pod: LocalPod, { wiring, guard }: Basis): Contribution {
+  return {
+    owner: { part: 'pod', name: podTitle(pod), id: `${pod.containerId} ${pod.ifName}` },
+    items: [...podItems(pod, wiring), ...podGuardItems(pod, guard)],
+    warnings: [],
+  };
+}
+
+/** All that the node's own items depend on of a pod. */
+function attachmentOf({ wiring, foreign, bridge }: LocalPod): string {
+  return `${wiring} ${foreign} ${bridge}`;
+}
+
+function wiringContribution(
+  network: Network,
+  pods: readonly LocalPod[],
+  { wiring, guard }: Basis,
+): Contribution {
+  return {
+    owner: { part: 'wiring', name: 'this node' },
+    items: [...wiringItems(network.wiring, pods, wiring), ...guardItems(pods, guard).routed],
+    warnings: [],
+  };
+}
+
+function guardContribution(pods: readonly LocalPod[], { guard }: Basis): Contribution {
+  return {
+    owner: { part: 'guard', name: 'this node' },
+    items: guardItems(pods, guard).bridged,
+    warnings: [],
   };
 }

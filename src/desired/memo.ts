@@ -4,18 +4,29 @@ import type { LocalPod, Node, Self } from '../cluster/node.ts';
 import type { Resources } from '../cluster/resources.ts';
 import type { Contribution } from '../state/contributions.ts';
 import { equal } from '../state/kind.ts';
+import type { Basis } from './basis.ts';
 import type { NodePart } from './node-part.ts';
 
 /** Results that `desiredState` reuses between calls: unchanged parts stay the same objects. */
 export class Memo {
   readonly pods = new Each<LocalPod, Contribution>();
   readonly sources = new Each<LocalPod, LocalPod>();
+  readonly attachments = new Each<LocalPod, string>();
   readonly strays = new Each<LocalPod, readonly string[]>();
   readonly peers = new Each<Node, Contribution>();
   #rules: { facts: readonly unknown[]; rules: SourceRules } | undefined;
-  #wiring: Contribution | undefined;
-  #guard: Contribution | undefined;
+  #basis: { network: Network; self: Self; resources: Resources; basis: Basis } | undefined;
   #node: { network: Network; self: Self; resources: Resources; part: NodePart } | undefined;
+  #shared: { basis: Basis; attachments: string; contributions: readonly Contribution[] } | undefined;
+
+  /** Calls `make` only if a fact is another object. */
+  basis(network: Network, self: Self, resources: Resources, make: () => Basis): Basis {
+    const last = this.#basis;
+    if (last?.network === network && last.self === self && last.resources === resources) return last.basis;
+    const basis = make();
+    this.#basis = { network, self, resources, basis };
+    return basis;
+  }
 
   /**
    * Calls `make` only if a fact has changed. A contribution becomes a new object only if its content differs.
@@ -42,14 +53,21 @@ export class Memo {
     return rules;
   }
 
-  guard(computed: Contribution): Contribution {
-    this.#guard = reuse(this.#guard, computed);
-    return this.#guard;
-  }
-
-  wiring(computed: Contribution): Contribution {
-    this.#wiring = reuse(this.#wiring, computed);
-    return this.#wiring;
+  /**
+   * What the node holds for its pods together: calls `make` only if the basis changes, or the ways in which
+   * pods are attached. A contribution becomes a new object only if its content differs.
+   */
+  shared(
+    basis: Basis,
+    attachments: readonly string[],
+    make: () => readonly Contribution[],
+  ): readonly Contribution[] {
+    const last = this.#shared;
+    const kinds = [...new Set(attachments)].sort().join();
+    if (last?.basis === basis && last.attachments === kinds) return last.contributions;
+    const contributions = make().map((each, i) => reuse(last?.contributions[i], each));
+    this.#shared = { basis, attachments: kinds, contributions };
+    return contributions;
   }
 }
 
@@ -60,22 +78,24 @@ export class Each<Fact extends object, Result> {
   #last: { facts: readonly Fact[]; results: readonly Result[] } | undefined;
 
   of(facts: readonly Fact[], context: string, make: (fact: Fact) => Result): readonly Result[] {
+    if (this.#last?.facts !== facts || context !== this.#context) {
+      const results = facts.map((fact) => this.one(fact, context, make));
+      this.#last = { facts, results };
+    }
+    return this.#last.results;
+  }
+
+  one(fact: Fact, context: string, make: (fact: Fact) => Result): Result {
     if (context !== this.#context) {
       this.#context = context;
       this.#byFact = new WeakMap();
       this.#last = undefined;
     }
-    if (this.#last?.facts !== facts) {
-      const results = facts.map((fact) => {
-        const known = this.#byFact.get(fact);
-        if (known) return known;
-        const computed = make(fact);
-        this.#byFact.set(fact, computed);
-        return computed;
-      });
-      this.#last = { facts, results };
-    }
-    return this.#last.results;
+    const known = this.#byFact.get(fact);
+    if (known !== undefined) return known;
+    const computed = make(fact);
+    this.#byFact.set(fact, computed);
+    return computed;
   }
 }
 

@@ -45,6 +45,11 @@ export function podGuardItems(pod: LocalPod, { network, families }: GuardFacts):
   return isOnBridge(pod) ? portGuard(pod) : sourceGuard(pod, families);
 }
 
+/** Whether a pod would be guarded in any network: its wiring is ours, or it is a port of our bridge. */
+export function mayBeGuarded(pod: LocalPod): boolean {
+  return isOnBridge(pod) || pod.wiring === 'routed';
+}
+
 /** A chained plugin's pods are its own business, and so are other bridges. */
 function isOnBridge({ bridge, foreign, wiring = 'bridge' }: LocalPod): boolean {
   return bridge === undefined ? wiring === 'bridge' && !foreign : bridge === BRIDGE;

@@ -91,6 +91,15 @@ export class Composition {
     return before;
   }
 
+  /** Adds one contribution to the present ones, beside others of its part. Returns what `update` does. */
+  add(contribution: Contribution): ReadonlyMap<string, Item | undefined> {
+    if (this.#list.includes(contribution)) return new Map();
+    const { part } = contribution.owner;
+    // Where the next list will probably have it: `update` skips what both have at the same place.
+    const at = this.#list.findLastIndex(({ owner }) => owner.part === part) + 1;
+    return this.update(this.#list.toSpliced(at, 0, contribution));
+  }
+
   #conflicts(): Problem[] {
     const conflicts: Problem[] = [];
     for (const [key, [winner, ...losers]] of this.#rivals) {

@@ -33,10 +33,31 @@ export class Convergence {
 
   /** Replaces the desired state. Returns whether there is anything to do. */
   setDesired(contributions: readonly Contribution[]): boolean {
-    for (const [key, was] of this.#desired.update(contributions)) {
-      if (!this.#dirty.has(key)) this.#dirty.set(key, this.undone.has(key) ? undefined : was);
-    }
+    this.#note(this.#desired.update(contributions));
     return this.#dirty.size > 0;
+  }
+
+  /**
+   * Adds a contribution to the desired state, until the next one replaces that, and makes its changes, but no
+   * others. Returns undefined if the kernel has to be read for that: a step follows then.
+   */
+  async admit(contribution: Contribution): Promise<Outcome | undefined> {
+    this.#note(this.#desired.add(contribution));
+    const own = new Map<string, Item | undefined>();
+    for (const key of contribution.items.map(keyOf)) {
+      // An earlier owner's may be what is undone.
+      if (this.#dirty.has(key)) own.set(key, this.#dirty.get(key));
+      else if (this.undone.has(key)) own.set(key, undefined);
+      this.#dirty.delete(key);
+    }
+    let isDone = false;
+    try {
+      const outcome = await this.#applyDirectly(own);
+      isDone = outcome?.failed.length === 0;
+      return isDone ? outcome : undefined;
+    } finally {
+      if (!isDone) this.#isStale = true;
+    }
   }
 
   /** From now on, unwanted items of ours are removed. Returns false if that was so already. */
@@ -68,19 +89,35 @@ export class Convergence {
     // Read before awaiting: permission to prune that arrives during the step belongs to the next one, with
     // its desired state.
     const prune = this.#prune;
-    const known = this.#isStale ? undefined : this.#changesFor(dirty);
+    const isKnown = !this.#isStale;
     // Cleared before reading: a change from now on requires another read.
     this.#isStale = false;
-    const direct = known && (await this.#kernel.apply(order(await this.#withoutPresent(known))));
-    if (direct?.failed.length === 0) {
-      this.undone.forget(dirty.keys());
-      this.undone.add(direct);
-      return { ...direct, full: false };
-    }
+    const direct = isKnown ? await this.#applyDirectly(dirty) : undefined;
+    if (direct?.failed.length === 0) return { ...direct, full: false };
     const outcome = await this.#converge(prune);
     this.undone.forget();
     this.undone.add(outcome);
     return { ...outcome, done: [...(direct?.done ?? []), ...outcome.done], full: true };
+  }
+
+  #note(changed: ReadonlyMap<string, Item | undefined>): void {
+    for (const [key, was] of changed) {
+      if (!this.#dirty.has(key)) this.#dirty.set(key, this.undone.has(key) ? undefined : was);
+    }
+  }
+
+  /**
+   * Makes the changes that follow from the desired state alone; undefined if they don't. If none fails, the
+   * keys are done.
+   */
+  async #applyDirectly(dirty: ReadonlyMap<string, Item | undefined>): Promise<Outcome | undefined> {
+    const known = this.#changesFor(dirty);
+    const outcome = known && (await this.#kernel.apply(order(await this.#withoutPresent(known))));
+    if (outcome?.failed.length === 0) {
+      this.undone.forget(dirty.keys());
+      this.undone.add(outcome);
+    }
+    return outcome;
   }
 
   /**

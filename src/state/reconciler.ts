@@ -185,6 +185,15 @@ export class Reconciler implements Disposable {
   }
 
   /**
+   * Adds a contribution to the desired state, until the next one replaces that, and makes its changes: ahead
+   * of all others, and without reading the kernel where possible. Rejects like `run`.
+   */
+  async admit(contribution: Contribution): Promise<Report> {
+    const report = await this.#queue.run(() => this.#exclusively(() => this.#admit(contribution)));
+    return report ?? this.run();
+  }
+
+  /**
    * Returns the changes that a run would make, without making them. Usually none while the reconciler is
    * running.
    */
@@ -240,14 +249,19 @@ export class Reconciler implements Disposable {
       } finally {
         this.#nextRun = undefined;
       }
-      this.#isRunning = true;
-      try {
-        return await work();
-      } finally {
-        this.#isRunning = false;
-        this.#adopt();
-      }
+      return this.#exclusively(work);
     });
+  }
+
+  /** Runs `work`, which has its turn: the desired state changes afterwards. */
+  async #exclusively<T>(work: () => Promise<T>): Promise<T> {
+    this.#isRunning = true;
+    try {
+      return await work();
+    } finally {
+      this.#isRunning = false;
+      this.#adopt();
+    }
   }
 
   /** Adopts the latest contributions. */
@@ -304,24 +318,49 @@ export class Reconciler implements Disposable {
         await this.#misses?.correct();
       }
       for (const name of new Set(done.filter(isReaddressed).flatMap(bridgeOf))) this.#announceAgain(name);
-      const { unknown, isOutdated } = this.#kernel;
-      const report: Report = {
-        done,
-        undone: this.undone,
-        ...(unknown !== undefined && { unknown }),
-        full,
-        duration: performance.now() - begin,
-      };
+      const report = this.#report(done, full, begin);
       if (full) this.#pausedUntil = performance.now() + Math.min(PAUSE_FACTOR * report.duration, MAX_PAUSE);
       this.#publish(report);
-      if (failed.length > 0 || isOutdated) this.#retryLater();
+      if (failed.length > 0 || this.#kernel.isOutdated) this.#retryLater();
       else this.#backoff.reset();
       return report;
     } catch (error) {
-      this.#wasIncomplete = true;
-      this.#retryLater();
+      this.#failed();
       throw error;
     }
+  }
+
+  /** Undefined if a run has to follow. */
+  async #admit(contribution: Contribution): Promise<Report | undefined> {
+    const begin = performance.now();
+    try {
+      // They tell of states older than what is read next.
+      this.#kernel.catchUp();
+      const outcome = await this.#convergence.admit(contribution);
+      if (!outcome) return undefined;
+      const report = this.#report(outcome.done, false, begin);
+      this.#publish(report);
+      return report;
+    } catch (error) {
+      this.#failed();
+      throw error;
+    }
+  }
+
+  #report(done: readonly Change[], full: boolean, begin: number): Report {
+    const { unknown } = this.#kernel;
+    return {
+      done,
+      undone: this.undone,
+      ...(unknown !== undefined && { unknown }),
+      full,
+      duration: performance.now() - begin,
+    };
+  }
+
+  #failed(): void {
+    this.#wasIncomplete = true;
+    this.#retryLater();
   }
 
   /** Reads the kernel after external changes only if they still contradict the desired state. */

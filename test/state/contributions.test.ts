@@ -87,6 +87,28 @@ test('after any history the result is as if composed from scratch, and changes a
   );
 });
 
+test('an added contribution counts until the next list, and counts once', () => {
+  fc.assert(
+    fc.property(
+      contributions,
+      fc.array(contributions, { maxLength: 8 }),
+      fc.boolean(),
+      (added, others, stays) => {
+        const list = uniquely([added, ...others]).filter((each) => each !== added);
+        const composition = new Composition();
+        composition.update(list);
+        const changed = composition.add(added);
+        assert.deepEqual(sorted(composition.items), sorted(expected([...list, added])));
+        for (const key of changed.keys()) assert.ok(added.items.some((item) => keyOf(item) === key));
+        assert.deepEqual([...composition.add(added)], []);
+        const next = stays ? [...list, added] : list;
+        composition.update(next);
+        assert.deepEqual(sorted(composition.items), sorted(expected(next)));
+      },
+    ),
+  );
+});
+
 test('the order of the list does not matter', () => {
   fc.assert(
     fc.property(

@@ -54,7 +54,9 @@ export async function withRecord(
     const pod = localPod(ready);
     if (pod) {
       state.context.attached(pod);
-      await state.context.applied?.();
+      const refusal = await state.context.admit?.(pod);
+      if (refusal !== undefined)
+        throw new CniError(CODE.TRY_AGAIN, 'the node does not guard the pod yet', refusal);
     }
     return result;
   } catch (error) {

@@ -4,6 +4,7 @@ import type { Request } from '../../linux/netlink/message.ts';
 import { NETLINK_NETFILTER, NetlinkSocket } from '../../linux/netlink/socket.ts';
 import { anonymousNetns } from '../../linux/netns.ts';
 import { elementCreate, elementDelete } from '../../linux/nftables/element.ts';
+import { lacksFamily } from '../../linux/nftables/family.ts';
 import { applyRuleset } from '../../linux/nftables/ruleset.ts';
 import { commit } from '../../linux/nftables/transaction.ts';
 import { overlapping } from '../../linux/nftables/values/overlap.ts';
@@ -46,13 +47,25 @@ export async function rewriteTables(
     const [only, ...others] = rewrites;
     if (only && others.length === 0) {
       if (await findFaults(only, failures)) return rewriteTables(netns, [only], failures);
-      for (const each of [only.table, ...(only.elements ?? [])]) failures.set(each, asError(error));
+      const reason = await explained(only.table, error);
+      for (const each of [only.table, ...(only.elements ?? [])]) failures.set(each, reason);
       return 0;
     }
   }
   let transactions = 0;
   for (const each of rewrites) transactions += await rewriteTables(netns, [each], failures);
   return transactions;
+}
+
+/** Explains a refusal that is due to the kernel's lack of the whole family. */
+async function explained({ family }: NftTableItem, error: unknown): Promise<Error> {
+  if (family !== 'bridge' || !(await lacksFamily(family))) return asError(error);
+  return new FlatnetError('this kernel has no nftables for bridges', {
+    code: 'KERNEL_FEATURE',
+    operation: 'nft -f',
+    fix: 'use a kernel built with CONFIG_NF_TABLES_BRIDGE',
+    cause: error,
+  });
 }
 
 function rewriteText({ table, elements }: TableRewrite, failures: Failures): string {

@@ -198,7 +198,8 @@ test('the runtime can request addresses and a MAC', async (t) => {
 });
 
 test('a failed ADD leaves nothing', async (t) => {
-  await using host = new Host();
+  let refusal: string | undefined;
+  await using host = new Host({ context: { admit: async () => refusal } });
   const refused = async (options: Parameters<typeof call>[2]) => {
     const { exit, out } = await call(host, 'ADD', options);
     assert.equal(exit, 1);
@@ -231,6 +232,13 @@ test('a failed ADD leaves nothing', async (t) => {
     const error = await refused({ pod });
     host.notReady = undefined;
     assert.deepEqual([error.code, error.details], [11, 'no lease yet']);
+  });
+  await t.test('while the kernel does not guard the pod', async () => {
+    refusal = 'the kernel refuses its elements';
+    const error = await refused({ pod });
+    refusal = undefined;
+    assert.deepEqual([error.code, error.details], [11, 'the kernel refuses its elements']);
+    assert.deepEqual([...host.pods], []);
   });
   await t.test('when the interface exists', async () => {
     assert.match(String((await refused({ pod, ifName: 'lo' })).msg), /already exists/);

@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { parseIp } from '../../../src/ip/address.ts';
 import { parseCidr } from '../../../src/ip/cidr.ts';
 import { parseMac } from '../../../src/ip/mac.ts';
+import { lacksFamily } from '../../../src/linux/nftables/family.ts';
 import { applyRuleset } from '../../../src/linux/nftables/ruleset.ts';
 import { type ElementText, elementOf } from '../../../src/linux/nftables/values/element.ts';
 import { replaceText } from '../../../src/linux/nftables/values/render.ts';
@@ -104,3 +105,8 @@ kernelTest(
     assert.equal(objects(BRIDGE, 'rule').length, 3);
   },
 );
+
+kernelTest('the kernel of the tests has the families of tables that flatnet uses', async () => {
+  for (const family of ['ip', 'ip6', 'bridge'] as const)
+    assert.equal(await lacksFamily(family), false, family);
+});

@@ -1,0 +1,42 @@
+import { FlatnetError } from '../error.ts';
+import type { Contribution } from '../state/contributions.ts';
+import { type Item, keyOf, parentOf } from '../state/item.ts';
+import type { Report } from '../state/reconciler.ts';
+import type { Undone } from '../state/undone.ts';
+
+/** Whether some of a pod's items limit what it may send or receive. */
+export function isConstrained({ items }: Pick<Contribution, 'items'>): boolean {
+  return items.some(isConstraint);
+}
+
+/**
+ * Why a pod must not start yet: the kernel lacks some of what constrains it; undefined if it lacks nothing. A
+ * pod's other items, such as its device's settings, were made by ADD itself and are repaired later. A kernel
+ * without nftables for bridges has bridged pods unguarded, as the status says (`unguarded` in `report.ts`).
+ */
+export function refusal(
+  { items }: Pick<Contribution, 'items'>,
+  { undone, unknown }: Pick<Report, 'undone' | 'unknown'>,
+): string | undefined {
+  if (unknown !== undefined) return unknown;
+  const byKey = new Map(undone.map((each) => [keyOf(each.change.item), each]));
+  for (const item of items) {
+    const own = isConstraint(item) ? byKey.get(keyOf(item)) : undefined;
+    if (!own) continue;
+    const cause = byKey.get(parentOf(item) ?? '') ?? own;
+    // nft repeats itself for each line of a table.
+    const [reason] = cause.reason.split('\n');
+    if (!isUnsupported(cause)) return `${keyOf(cause.change.item)}: ${reason}`;
+  }
+  return undefined;
+}
+
+function isConstraint({ kind }: Item): boolean {
+  return kind === 'nft-element';
+}
+
+/** Whether the kernel has no tables for bridges at all. */
+function isUnsupported({ change: { item }, error }: Undone): boolean {
+  const isTable = item.kind === 'nft-table' && item.family === 'bridge';
+  return isTable && error instanceof FlatnetError && error.code === 'KERNEL_FEATURE';
+}

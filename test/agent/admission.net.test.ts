@@ -1,0 +1,119 @@
+import assert from 'node:assert/strict';
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { type TestContext, test } from 'node:test';
+import { Facts } from '../../src/agent/facts.ts';
+import { Loop } from '../../src/agent/loop.ts';
+import { DEFAULT_PATHS } from '../../src/agent/options.ts';
+import type { Network } from '../../src/cluster/network.ts';
+import type { LocalPod } from '../../src/cluster/node.ts';
+import { NO_RESOURCES } from '../../src/cluster/resources.ts';
+import { parseIp } from '../../src/ip/address.ts';
+import { parseMac } from '../../src/ip/mac.ts';
+import { SILENT } from '../../src/log.ts';
+import { factsOf, nodesOf, type Plan } from '../backends/cluster.ts';
+import { Namespace, NO_KERNEL } from '../state/namespace.ts';
+
+const PLAN: Plan = { size: 3, families: [4, 6], backend: { Type: 'vxlan' }, networks: 1 };
+
+const podOn = (n: number): LocalPod => ({
+  containerId: `c${n}`,
+  labels: {},
+  ifName: 'eth0',
+  hostDevice: `veth${n}`,
+  netns: '/n',
+  addresses: [parseIp(`10.0.1.${n}`), parseIp(`fd10:0:0:1::${n}`)],
+  mac: parseMac(`02:00:00:00:00:0${n}`),
+});
+const PODS = [podOn(1), podOn(2), podOn(3)] as const;
+
+/** A ready node without pods, in whose namespace devices are waiting for three. */
+async function ready(t: TestContext, { guard }: Pick<Network, 'guard'> = {}) {
+  const namespace = new Namespace(
+    PLAN,
+    PODS.map(({ hostDevice }) => hostDevice),
+  );
+  t.after(() => namespace[Symbol.dispose]());
+  const { network, self, resources = NO_RESOURCES } = factsOf(PLAN);
+  const store = { endpoints: [] };
+  const options = { node: self.node.name, labels: {}, store, paths: DEFAULT_PATHS, logLevel: 'silent' };
+  const facts = new Facts(options, self.tunnelMacs, []);
+  const loop = new Loop(facts, SILENT, namespace.path);
+  const stop = new AbortController();
+  t.after(() => stop.abort());
+  loop.start(stop.signal);
+  assert.match((await admitted(facts, loop, PODS[0])) ?? '', /does not know the network/);
+  facts.pods.remove(PODS[0]);
+  facts.setUnderlay(self.underlay);
+  facts.setCluster(
+    { network: { ...network, ...(guard !== undefined && { guard }) }, resources, nodes: nodesOf(PLAN) },
+    true,
+  );
+  facts.confirmSubnets(self.node.subnets);
+  await once(loop, 'ready');
+  return { namespace, facts, loop };
+}
+
+async function admitted(facts: Facts, loop: Loop, pod: LocalPod): Promise<string | undefined> {
+  facts.pods.add(pod);
+  return loop.admit(pod);
+}
+
+const elements = (namespace: Namespace): string => namespace.run('nft', 'list table bridge flatnet-bridge');
+
+test('a pod is admitted once its elements are in the kernel, and only then', {
+  skip: NO_KERNEL,
+}, async (t) => {
+  const { namespace, facts, loop } = await ready(t);
+  for (const pod of PODS) {
+    assert.equal(await admitted(facts, loop, pod), undefined);
+    const present = elements(namespace);
+    for (const text of [`"${pod.hostDevice}"`, pod.mac, pod.addresses[0], pod.addresses[1]])
+      assert.ok(text && present.includes(text), `${text} in ${present}`);
+  }
+});
+
+test('pods that arrive together are all admitted', { skip: NO_KERNEL }, async (t) => {
+  const { namespace, facts, loop } = await ready(t);
+  const refusals = await Promise.all(PODS.map((pod) => admitted(facts, loop, pod)));
+  assert.deepEqual(refusals, [undefined, undefined, undefined]);
+  for (const { hostDevice } of PODS) assert.match(elements(namespace), new RegExp(`"${hostDevice}"`));
+});
+
+test('a table that someone deleted is made again before a pod is admitted', {
+  skip: NO_KERNEL,
+}, async (t) => {
+  const { namespace, facts, loop } = await ready(t);
+  for (const pod of PODS) {
+    namespace.run('nft', 'delete table bridge flatnet-bridge');
+    assert.equal(await admitted(facts, loop, pod), undefined);
+    assert.match(elements(namespace), new RegExp(`"${pod.hostDevice}"`));
+  }
+});
+
+test('while the kernel refuses the guard’s elements, no pod is admitted; afterwards each is', {
+  skip: NO_KERNEL,
+}, async (t) => {
+  const { namespace, facts, loop } = await ready(t);
+  // The kernel lets nobody else change a table with an owner.
+  const owner = spawn('ip', ['netns', 'exec', namespace.name, 'nft', '-i'], {
+    stdio: ['pipe', 'pipe', 'inherit'],
+  });
+  t.after(() => owner.kill());
+  owner.stdin.write('delete table bridge flatnet-bridge\n');
+  owner.stdin.write('add table bridge flatnet-bridge { flags owner; }\n');
+  owner.stdin.write('list tables\n');
+  await once(owner.stdout, 'data');
+  const [pod] = PODS;
+  assert.match((await admitted(facts, loop, pod)) ?? '', /bridge flatnet-bridge: .*(permitted|owner)/i);
+  const exit = once(owner, 'exit');
+  owner.stdin.end();
+  await exit;
+  assert.equal(await admitted(facts, loop, pod), undefined);
+  assert.match(elements(namespace), new RegExp(`"${pod.hostDevice}"`));
+});
+
+test('with the guard switched off, a pod waits for nothing', { skip: NO_KERNEL }, async (t) => {
+  const { facts, loop } = await ready(t, { guard: false });
+  assert.equal(await admitted(facts, loop, PODS[0]), undefined);
+});
