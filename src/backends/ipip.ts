@@ -78,6 +78,17 @@ export function ipipTable(): readonly Item[] {
     hook: { type: 'filter', hook: 'input', priority: 'filter' },
     rules: [{ rule: 'ip protocol 4 ip saddr != @nodes drop', comment: 'IPIP: only nodes send it' }],
   };
+  // Translated on the way, it would pass for this node's own: a container of another program may send it.
+  const forward: Chain = {
+    name: 'forward',
+    hook: { type: 'filter', hook: 'forward', priority: 'filter' },
+    rules: [
+      {
+        rule: 'ip protocol 4 ip daddr @nodes ip saddr != @nodes drop',
+        comment: 'IPIP: only nodes send it',
+      },
+    ],
+  };
   const send: Chain = {
     name: 'send',
     hook: { type: 'nat', hook: 'postrouting', priority: 'srcnat + 4' },
@@ -88,7 +99,7 @@ export function ipipTable(): readonly Item[] {
       },
     ],
   };
-  return [{ kind: 'nft-table', ...TABLE, sets: [NODES], chains: [receive, send] }];
+  return [{ kind: 'nft-table', ...TABLE, sets: [NODES], chains: [receive, forward, send] }];
 }
 
 /** A node's address in the set of permitted IPIP senders. */

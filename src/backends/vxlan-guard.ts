@@ -16,13 +16,17 @@ const STRANGERS: Record<Family, SetValue<readonly ['ipv4_addr' | 'ipv6_addr'], u
 };
 
 /**
- * Accepts VXLAN only from nodes, as its sender can inject packets with any source into the pod network.
+ * Accepts VXLAN only from nodes, as its sender can inject packets with any source into the pod network. Nor
+ * does this node lend its name. What it forwards to another node's port would pass for its own if it were
+ * masqueraded on the way (a service may lead there), or were the answer of a host port: two pods can make
+ * such a connection, one behind another node's masquerading that happens to pick the port.
  *
  * IPv6 meets the hook `input` before its fragments are reassembled, unless connection tracking has done so
  * first: that is why the last rule mentions it. Header bytes (`@th`) cost other packets less than names.
  */
 export function vxlanTable(family: Family, port: number): Item {
   const ip = family === 4 ? 'ip' : 'ip6';
+  const isOther = family === 4 ? 'ip protocol != 17 accept' : 'meta l4proto != 17 accept';
   return {
     kind: 'nft-table',
     ...tableOf(family),
@@ -32,11 +36,26 @@ export function vxlanTable(family: Family, port: number): Item {
         name: 'receive',
         hook: { type: 'filter', hook: 'input', priority: 'filter' },
         rules: [
-          { rule: family === 4 ? 'ip protocol != 17 accept' : 'meta l4proto != 17 accept' },
+          { rule: isOther },
           { rule: `@th,16,16 != ${port} accept` },
           { rule: `${ip} saddr @nodes accept` },
           { rule: `update @strangers { ${ip} saddr counter }` },
           { rule: 'ct state invalid,new,established,related,untracked drop', comment: 'only nodes send it' },
+        ],
+      },
+      {
+        name: 'forward',
+        hook: { type: 'filter', hook: 'forward', priority: 'filter' },
+        rules: [
+          { rule: isOther },
+          { rule: `@th,16,16 != ${port} accept` },
+          { rule: `${ip} daddr != @nodes accept` },
+          { rule: `${ip} saddr @nodes accept`, comment: 'between other nodes' },
+          {
+            rule: 'ct direction reply ct status & dnat == 0 accept',
+            comment: 'an answer that keeps its own source',
+          },
+          { rule: 'drop', comment: 'it would leave in this node’s name' },
         ],
       },
     ],

@@ -1,3 +1,4 @@
+import assert from 'node:assert/strict';
 import { randomBytes } from 'node:crypto';
 import type { RoutedNode, RoutedPod } from '../wiring/routed-node.ts';
 import * as p from './packets.ts';
@@ -33,6 +34,8 @@ export type End = {
 
 /** Frames to send, and how it shows that they had an effect. */
 export type Attempt = {
+  /** Sent before, by an accomplice on the underlay. */
+  readonly accomplice?: readonly Uint8Array[];
   readonly frames: readonly Uint8Array[];
   /** They arrive, recognised by these bytes, at a pod. Default: the attacker's neighbour. */
   readonly arrives?: Uint8Array;
@@ -57,6 +60,10 @@ const ALL_NODES = 'ff02::1';
 const ALL_NODES_MAC = '33:33:00:00:00:01';
 const OUTSIDE = { 4: '198.51.100.7', 6: '2001:db8::7' } as const;
 const STRANGER = { 4: '172.16.0.77', 6: 'fd00::77' } as const;
+/** Leads to the attacker. */
+export const HOST_PORT = 5300;
+/** At this port, it leads to the other node's VXLAN port. */
+export const SERVICE = { 4: '10.255.0.9', 6: 'fd88::9' } as const;
 const NO_MAC = '00:00:00:00:00:00';
 type Family = 4 | 6;
 const FAMILIES = [4, 6] as const;
@@ -123,6 +130,50 @@ const fragmentedTunnel = (family: Family): Attack => ({
         .fragments(src, dst, p.PROTOCOL.udp, payload, 48)
         .map((bytes) => p.frame(gateway.mac, attacker.mac, etherType(family), bytes)),
       arrives: mark,
+    };
+  },
+});
+
+/**
+ * A host port leads to the attacker, whose answers leave with its node's address. The accomplice's packet is
+ * one that the other node translated, and has forgotten by now (a pod keeps its own node's entry alive).
+ */
+const answeredTunnel = (family: Family): Attack => ({
+  name: `IPv${family}: VXLAN to another node, as an answer through a host port`,
+  wirings: BOTH,
+  attempt: (scene) => {
+    const { attacker, gateway, underlay } = scene;
+    const { mark, data } = encapsulated(scene, family, 'remote');
+    const [own, node, peer] = [attacker, ...underlay].map((each) => of(each, family));
+    assert.ok(own && node && peer);
+    const question = p.udp(peer, node, [8472, HOST_PORT], randomBytes(16));
+    const answer = p.udp(own, peer, [HOST_PORT, 8472], data);
+    const [first, second] = [
+      p.packet(peer, node, p.PROTOCOL.udp, question),
+      p.packet(own, peer, p.PROTOCOL.udp, answer),
+    ];
+    return {
+      accomplice: [p.frame(underlay[0].mac, underlay[1].mac, etherType(family), first)],
+      frames: [p.frame(gateway.mac, attacker.mac, etherType(family), second)],
+      arrives: mark,
+      at: 'remote',
+    };
+  },
+});
+
+/** A service leads to the other node's VXLAN port, and what goes there is masqueraded. */
+const tunnelBehindService = (family: Family): Attack => ({
+  name: `IPv${family}: VXLAN to another node, by way of a service`,
+  wirings: BOTH,
+  attempt: (scene) => {
+    const { attacker, gateway } = scene;
+    const { mark, data } = encapsulated(scene, family, 'remote');
+    const [src, dst] = [of(attacker, family), SERVICE[family]];
+    const bytes = p.packet(src, dst, p.PROTOCOL.udp, p.udp(src, dst, [40000, HOST_PORT], data));
+    return {
+      frames: [p.frame(gateway.mac, attacker.mac, etherType(family), bytes)],
+      arrives: mark,
+      at: 'remote',
     };
   },
 });
@@ -236,6 +287,8 @@ export const ATTACKS: readonly Attack[] = [
     tunnel(family, 'victim'),
     tunnel(family, 'remote'),
     fragmentedTunnel(family),
+    answeredTunnel(family),
+    tunnelBehindService(family),
     outsider(family, '', (src, dst, payload) => [p.packet(src, dst, p.PROTOCOL.udp, payload)]),
     outsider(family, ', in fragments', (src, dst, payload) =>
       p.fragments(src, dst, p.PROTOCOL.udp, payload, 48),

@@ -4,7 +4,7 @@ import { nthIp } from '../../src/ip/cidr.ts';
 import { linkLocalOf, parseMac } from '../../src/ip/mac.ts';
 import { factsOf, type Plan } from '../backends/cluster.ts';
 import { type Pair, type RoutedNode, RoutedPod, twoNodes } from '../wiring/routed-node.ts';
-import type { Attack, End, Host, Scene } from './attacks.ts';
+import { type Attack, type End, HOST_PORT, type Host, type Scene, SERVICE } from './attacks.ts';
 import { arp, BROADCAST, frame, TYPE } from './packets.ts';
 import { Wire } from './wire.ts';
 
@@ -69,6 +69,7 @@ export class Stage implements AsyncDisposable {
       },
       underlay: [endOf(plan, 0, node), endOf(plan, 1, other)],
     };
+    publish(scene);
     return new Stage(pair, pods, scene);
   }
 
@@ -85,7 +86,9 @@ export class Stage implements AsyncDisposable {
     this.#wires.victim.send(arpFrame(victim));
     await sleep(5);
     for (const wire of Object.values(this.#wires)) wire.received();
-    const { frames, arrives, at = 'victim', shows } = attempt(this.scene);
+    const { accomplice = [], frames, arrives, at = 'victim', shows } = attempt(this.scene);
+    for (const bytes of accomplice) this.#wires.outside.send(bytes);
+    if (accomplice.length > 0) await sleep(20);
     const wire = from === 'outside' ? this.#wires.outside : this.#wires.attacker;
     for (const bytes of frames) wire.send(bytes);
     const end = performance.now() + (expected ? WITHIN.effect : WITHIN.none);
@@ -101,6 +104,25 @@ export class Stage implements AsyncDisposable {
     for (const wire of Object.values(this.#wires)) wire[Symbol.dispose]();
     await this.#pair[Symbol.asyncDispose]();
     for (const pod of this.#pods) pod[Symbol.dispose]();
+  }
+}
+
+/** What Kubernetes does for host ports and services: the attacker is behind one, the other node another. */
+function publish({ node, attacker, underlay: [own, peer] }: Scene): void {
+  const nft = (command: string) => node.namespace.run('nft', command);
+  for (const family of [4, 6] as const) {
+    const ip = family === 4 ? 'ip' : 'ip6';
+    const [from, to, pod] = [own, peer, attacker].map((each) => (family === 4 ? each.v4 : each.v6));
+    const at = (address: string | undefined, port: number) =>
+      family === 4 ? `${address}:${port}` : `[${address}]:${port}`;
+    nft(`add table ${ip} services`);
+    nft(`add chain ${ip} services pre { type nat hook prerouting priority dstnat; }`);
+    nft(
+      `add rule ${ip} services pre ${ip} daddr ${from} udp dport ${HOST_PORT} dnat to ${at(pod, HOST_PORT)}`,
+    );
+    nft(
+      `add rule ${ip} services pre ${ip} daddr ${SERVICE[family]} udp dport ${HOST_PORT} dnat to ${at(to, 8472)}`,
+    );
   }
 }
 
