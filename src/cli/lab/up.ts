@@ -5,6 +5,7 @@ import { parseNetworkFile, readNetworkFile } from '../../cluster/network-file.ts
 import { FlatnetError, messageOf } from '../../error.ts';
 import { familyOf } from '../../ip/address.ts';
 import { parseCidr } from '../../ip/cidr.ts';
+import { splitWarning } from '../../lab/bgp/topology.ts';
 import { PRESET_NAMES, type PresetName, withBackend, withPreset } from '../../lab/network.ts';
 import { labFlag } from '../../lab/record/lab.ts';
 import { TOR_PROGRAMS, type TorProgram } from '../../lab/record/topology.ts';
@@ -70,13 +71,16 @@ export const command = labOptions(
   .action(async (options: Options) => {
     const network = networkOf(options);
     const { reflectors, tor } = options;
+    const bgp = { ...(reflectors !== undefined && { reflectors }), ...(tor !== undefined && { tor }) };
+    const warning = splitWarning({ ...options, network, bgp });
+    if (warning !== undefined) process.stderr.write(`warning: ${warning}\n`);
     const begun = performance.now();
     using progress = new Progress(options.json === true);
     const lab = await up({
       ...options,
       name: options.lab,
       network,
-      bgp: { ...(reflectors !== undefined && { reflectors }), ...(tor !== undefined && { tor }) },
+      bgp,
       progress: progress.say,
       signal: stopSignal(),
     }).catch((error: unknown) => {

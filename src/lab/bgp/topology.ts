@@ -10,6 +10,26 @@ type Wanted = {
   readonly bgp?: BgpTopology;
 };
 
+/**
+ * Warns of underlay subnets whose pods will not reach one another: without a tunnel, the router between the
+ * subnets gets pods' own packets, and only top-of-rack routers know where these go.
+ */
+export function splitWarning({
+  network,
+  nodes,
+  subnets,
+  bgp = {},
+}: Wanted & { subnets: number }): string | undefined {
+  if (Math.min(nodes, subnets) < 2 || bgp.tor !== undefined || tunnelTypes(network).length > 0)
+    return undefined;
+  const { type } = network.backend;
+  const fix =
+    type === 'bgp'
+      ? 'add --tor, or use --preset calico, which has tunnels'
+      : 'use one subnet, or --backend vxlan, which has tunnels';
+  return `pods of one underlay subnet will not reach those of another: ${type} without tunnels needs routers that know the pods’ networks; ${fix}`;
+}
+
 /** Throws USAGE for reflectors or routers that would have no effect or break the lab. */
 export function checkTopology({ network, nodes, bgp = {} }: Wanted): void {
   const { reflectors = 0, tor } = bgp;
