@@ -171,53 +171,84 @@ test('BIRD’s route stands beside ours: while the backend changes, one takes ov
   assert.equal(routesTo(namespace, '10.0.2.0/24').length, 2);
 });
 
-describe('a route that another program adds after the kernel was read', { skip: NO_KERNEL }, () => {
+const AFTERWARDS = [
+  {
+    dst: '10.0.2.0/24',
+    near: ['172.16.0.3', '172.16.0.4'],
+    far: '192.0.2.1',
+    other: '172.16.0.9',
+    metric: '',
+  },
+  {
+    dst: 'fd10:0:0:2::/64',
+    near: ['fd00::3', 'fd00::4'],
+    far: 'fd99::1',
+    other: 'fd00::99',
+    metric: ' metric 1024',
+  },
+] as const;
+
+for (const { dst, near, far, other, metric } of AFTERWARDS) {
   const ours = (via: string): RouteItem => ({
     kind: 'route',
-    dst: parseCidr('10.0.2.0/24'),
+    dst: parseCidr(dst),
     type: 'unicast',
     dev: 'eth0',
     via: parseIp(via),
     protocol: 110,
   });
-  const FOREIGN_ROUTE = '10.0.2.0/24 via 172.16.0.9 dev eth0 proto static';
+  const foreign = `${dst} via ${other} dev eth0 proto static${metric}`;
+  const text = (via: string): string => `${dst} via ${via} dev eth0 proto 110${metric}`;
 
-  test('is not replaced by an addition', async () => {
-    using namespace = new Namespace(HOST_GW);
-    using kernel = new Kernel({ netns: namespace.path });
-    await kernel.read(new Map());
-    namespace.ip(`route add ${FOREIGN_ROUTE}`);
-    const { failed } = await kernel.apply([[{ action: 'add', item: ours('172.16.0.3') }]]);
-    assert.equal(failed.length, 1);
-    assert.deepEqual(routesTo(namespace, '10.0.2.0/24'), [FOREIGN_ROUTE]);
-  });
+  describe(`a route that another program adds after the kernel was read: ${dst}`, { skip: NO_KERNEL }, () => {
+    test('is not replaced by an addition', async () => {
+      using namespace = new Namespace(HOST_GW);
+      using kernel = new Kernel({ netns: namespace.path });
+      await kernel.read(new Map());
+      namespace.ip(`route add ${foreign}`);
+      const { failed } = await kernel.apply([[{ action: 'add', item: ours(near[0]) }]]);
+      assert.equal(failed.length, 1);
+      assert.deepEqual(routesTo(namespace, dst), [foreign]);
+    });
 
-  test('is not replaced by a change', async () => {
-    using namespace = new Namespace(HOST_GW);
-    using kernel = new Kernel({ netns: namespace.path });
-    await kernel.read(new Map());
-    namespace.ip(`route add ${FOREIGN_ROUTE}`);
-    const [was, item] = [ours('172.16.0.3'), ours('172.16.0.4')];
-    await kernel.apply([[{ action: 'change', item, was }]]);
-    assert.equal(routesTo(namespace, '10.0.2.0/24')[0], FOREIGN_ROUTE);
-  });
+    test('is not replaced by a change', async () => {
+      using namespace = new Namespace(HOST_GW);
+      using kernel = new Kernel({ netns: namespace.path });
+      await kernel.read(new Map());
+      namespace.ip(`route add ${foreign}`);
+      const [was, item] = [ours(near[0]), ours(near[1])];
+      await kernel.apply([[{ action: 'change', item, was }]]);
+      assert.equal(routesTo(namespace, dst)[0], foreign);
+    });
 
-  test('a change of ours leaves one route, and never none', async () => {
-    using namespace = new Namespace(HOST_GW);
-    using kernel = new Kernel({ netns: namespace.path });
-    await kernel.read(new Map());
-    const [was, item] = [ours('172.16.0.3'), ours('172.16.0.4')];
-    await kernel.apply([[{ action: 'add', item: was }]]);
-    const { done } = await kernel.apply([[{ action: 'change', item, was }]]);
-    assert.equal(done.length, 1);
-    assert.deepEqual(routesTo(namespace, '10.0.2.0/24'), ['10.0.2.0/24 via 172.16.0.4 dev eth0 proto 110']);
-    // The new gateway can't be reached: the old one stays.
-    const lost = ours('192.0.2.1');
-    const { failed } = await kernel.apply([[{ action: 'change', item: lost, was: item }]]);
-    assert.equal(failed.length, 1);
-    assert.deepEqual(routesTo(namespace, '10.0.2.0/24'), ['10.0.2.0/24 via 172.16.0.4 dev eth0 proto 110']);
+    test('is not replaced together with ours, as one more next hop of the same route', async () => {
+      using namespace = withDevice(HOST_GW);
+      using kernel = new Kernel({ netns: namespace.path });
+      await kernel.read(new Map());
+      const [was, item] = [ours(near[0]), ours(near[1])];
+      await kernel.apply([[{ action: 'add', item: was }]]);
+      namespace.ip(`route append ${foreign}`);
+      await kernel.apply([[{ action: 'change', item, was }]]);
+      assert.ok(namespace.ip(`${isIpv6(dst) ? '-6 ' : ''}route show exact ${dst}`).includes(`via ${other} `));
+    });
+
+    test('a change of ours leaves one route, and never none', async () => {
+      using namespace = new Namespace(HOST_GW);
+      using kernel = new Kernel({ netns: namespace.path });
+      await kernel.read(new Map());
+      const [was, item] = [ours(near[0]), ours(near[1])];
+      await kernel.apply([[{ action: 'add', item: was }]]);
+      const { done } = await kernel.apply([[{ action: 'change', item, was }]]);
+      assert.equal(done.length, 1);
+      assert.deepEqual(routesTo(namespace, dst), [text(near[1])]);
+      // The new gateway can't be reached: the old one stays.
+      const lost = ours(far);
+      const { failed } = await kernel.apply([[{ action: 'change', item: lost, was: item }]]);
+      assert.equal(failed.length, 1);
+      assert.deepEqual(routesTo(namespace, dst), [text(near[1])]);
+    });
   });
-});
+}
 
 test('a rule of another program that is otherwise equal to ours is left alone', {
   skip: NO_KERNEL,

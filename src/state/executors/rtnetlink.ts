@@ -62,15 +62,21 @@ export class Rtnetlink implements Executor {
   async apply(changes: readonly Change[]): Promise<(Error | undefined)[]> {
     const { indexOf } = this.devices;
     const errors = await this.#send(changes, (change, kind) => kind.requests(change, indexOf));
-    const made = changes.filter((change, i) => !errors[i] && kinds.get(change.item.kind)?.afterwards);
-    // Whatever it was to remove may have gone.
-    if (made.length > 0) await this.#send(made, (change, kind) => kind.afterwards?.(change, indexOf) ?? []);
     for (const [i, change] of changes.entries()) {
       const error = errors[i];
       if (!(error instanceof FlatnetError) || error.errno === undefined) continue;
       const fallback = kinds.get(change.item.kind)?.fallback?.(change, error.errno, indexOf);
       if (fallback) [errors[i]] = await this.#send([change], () => fallback);
     }
+    const made = [...changes.keys()].filter(
+      (i) => !errors[i] && kinds.get(changes[i]?.item.kind ?? '')?.afterwards,
+    );
+    if (made.length === 0) return errors;
+    const rest = await this.#send(
+      made.flatMap((i) => changes[i] ?? []),
+      (change, kind) => kind.afterwards?.(change, indexOf) ?? [],
+    );
+    for (const [at, i] of made.entries()) errors[i] = rest[at];
     return errors;
   }
 

@@ -12,7 +12,6 @@ import {
   routeDelete,
   routeDump,
   routeGet,
-  routeReplace,
 } from '../../linux/route.ts';
 import { type Change, equal, type Items, words } from '../kind.ts';
 import { mayReplaceRoute, OUR_PROTOCOL, OUR_PROTOCOLS } from '../ownership.ts';
@@ -82,10 +81,15 @@ export const route: RtnetlinkKind<RouteItem> = {
   requests: (change, index) => [
     change.action === 'delete' ? routeDelete(rtnetlink(change.item, index)) : write(change, index),
   ],
-  // Appending what is there already, behind the route to replace.
-  isBenign: (change, { errno }) => isSwap(change) && errno === 'EEXIST',
-  afterwards: (change, index) =>
-    isSwap(change) && change.was ? [routeDelete(rtnetlink(change.was, index))] : [],
+  // Appending what is there already, behind the route to replace; the route to replace has gone by itself.
+  isBenign: (change, { errno }) =>
+    (isAppended(change) && errno === 'EEXIST') || (change.action === 'change' && errno === 'ESRCH'),
+  afterwards: (change, index) => {
+    if (change.action !== 'change') return [];
+    const removal = change.was ? [routeDelete(rtnetlink(change.was, index))] : [];
+    if (isAppended(change)) return removal;
+    return [...removal, routeAdd(rtnetlink(change.item, index)), routeDelete(substitute(change.item, index))];
+  },
   fallback,
   contradiction: (event, { desired, nameOf }) =>
     event.object === 'route'
@@ -177,16 +181,25 @@ function rtnetlink(item: RouteItem, index: Index): Route {
 /**
  * How a route gets into its slot without displacing one that another program has put there since we last
  * looked: an addition fails where there is one, and a change appends ours and then deletes what it replaces,
- * by protocol. IPv6 can't: an appended route would become a next hop of the other.
+ * by protocol. In IPv6, an appended route would become a next hop of the other, and NLM_F_REPLACE removes all
+ * next hops, whosever they are: there, a substitute holds the place until the old route is deleted and the
+ * new one added.
  */
 function write(change: Change<RouteItem>, index: Index): Request {
-  const route = rtnetlink(change.item, index);
-  if (change.action === 'add') return routeAdd(route);
-  return isSwap(change) ? routeAppend(route) : routeReplace(route);
+  if (change.action === 'add') return routeAdd(rtnetlink(change.item, index));
+  if (isAppended(change)) return routeAppend(rtnetlink(change.item, index));
+  return routeAdd(substitute(change.item, index));
 }
 
-function isSwap({ action, item }: Change<RouteItem>): boolean {
+function isAppended({ action, item }: Change<RouteItem>): boolean {
   return action === 'change' && familyOf(item.dst) === 4;
+}
+
+/** The same route in the slot in front. One that a crash leaves behind is ours and not wanted. */
+function substitute(item: RouteItem, index: Index): Route {
+  const metric = metricOf(item);
+  // Metric 0 would mean the default.
+  return rtnetlink({ ...item, metric: metric > 1 ? metric - 1 : metric + 1 }, index);
 }
 
 /**

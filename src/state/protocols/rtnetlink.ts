@@ -38,7 +38,10 @@ export interface RtnetlinkKind<I extends AnyItem> extends Kind<I>, Listener {
   single?(item: I, index: Index, nameOf: NameOf): Single<I> | undefined;
   /** The requests that make the change, sent in order; a failed one does not stop the rest. */
   requests(change: Change<I>, index: Index): readonly Request[];
-  /** Requests once the change is made, such as the removal of what it replaces. Absent: none. */
+  /**
+   * Requests once the others, or their alternative, have succeeded, such as the removal of what is replaced.
+   * Absent: none.
+   */
   afterwards?(change: Change<I>, index: Index): readonly Request[];
   /**
    * Whether an error can be ignored because the result already exists. Absent: never, except when deleting a
