@@ -9,9 +9,12 @@ import type { NodePart } from './node-part.ts';
 
 /** What the contributions of pods and peers are computed from, besides themselves. */
 export type Basis = {
+  readonly network: Network;
   readonly part: NodePart;
   readonly wiring: WiringFacts;
   readonly guard: GuardFacts;
+  /** This node's own subnets, of which its pods have addresses. None under the `blocks` plan. */
+  readonly held: readonly Cidr[];
   /** The networks of pods. */
   readonly pools: readonly Cidr[];
   /** The same text as long as the pods' contributions remain valid. */
@@ -27,12 +30,14 @@ export function basisOf(network: Network, self: Self, resources: Resources, part
   // Blocks come and go with pods, and no pod depends on them.
   const held = network.addresses === 'lease' ? self.node.subnets : [];
   return {
+    network,
     part,
+    held,
     // Pods keep their wiring even if no peer can be reached in a family.
     wiring: { self, families: used, mtu },
     guard: { network, families: used, tunnelPorts: backend.tunnelPorts?.(options) ?? [] },
     pools,
-    forPods: JSON.stringify([used, mtu, network.guard, held]),
+    forPods: JSON.stringify([used, mtu, network.guard, network.masquerade.enabled, held]),
     forPeers: JSON.stringify([options, self, usable, pools]),
   };
 }

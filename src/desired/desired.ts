@@ -2,6 +2,7 @@ import type { Network } from '../cluster/network.ts';
 import { type LocalPod, type Node, podTitle, type Self } from '../cluster/node.ts';
 import { NO_RESOURCES, type Resources } from '../cluster/resources.ts';
 import { guardItems, mayBeGuarded, podGuardItems } from '../guard/guard.ts';
+import { strayItems } from '../masquerade/strays.ts';
 import type { Problem } from '../problem.ts';
 import type { Contribution } from '../state/contributions.ts';
 import { podItems, wiringItems } from '../wiring/registry.ts';
@@ -95,10 +96,10 @@ function basis(facts: Omit<Facts, 'pods'>, memo: Memo): Basis {
   );
 }
 
-function contributionOf(pod: LocalPod, { wiring, guard }: Basis): Contribution {
+function contributionOf(pod: LocalPod, { network, wiring, guard, held }: Basis): Contribution {
   return {
     owner: { part: 'pod', name: podTitle(pod), id: `${pod.containerId} ${pod.ifName}` },
-    items: [...podItems(pod, wiring), ...podGuardItems(pod, guard)],
+    items: [...podItems(pod, wiring), ...podGuardItems(pod, guard), ...strayItems(network, held, pod)],
     warnings: [],
   };
 }

@@ -11,6 +11,13 @@ const TABLE = 'flatnet-masquerade';
 const KUBE_MARK = '0x4000';
 const MULTICAST: Record<Family, string> = { 4: '224.0.0.0/4', 6: 'ff00::/8' };
 
+/** Addresses of this node's pods in subnets that it no longer holds; see `strayItems`. */
+export const STRAYS = { 4: addressSet('strays', 4), 6: addressSet('strays', 6) } as const;
+
+export function tableOf(family: Family): TableId {
+  return { family: family === 4 ? 'ip' : 'ip6', table: TABLE };
+}
+
 /** Ports on which nodes themselves talk, to each other or to routers. */
 export type NodePorts = { readonly tcp: readonly number[]; readonly udp: readonly number[] };
 
@@ -30,7 +37,7 @@ export function masqueradeItems(
 ): readonly Item[] {
   const { all, hidden, own, returns } = networks;
   if (hidden.length === 0) return [];
-  const table: TableId = { family: family === 4 ? 'ip' : 'ip6', table: TABLE };
+  const table = tableOf(family);
   const set = {
     pools: networkSet('pools', family),
     hidden: networkSet('hidden', family),
@@ -52,11 +59,15 @@ export function masqueradeItems(
     {
       kind: 'nft-table',
       ...table,
-      sets: Object.values(set),
+      sets: [...Object.values(set), ...(returns ? [STRAYS[family]] : [])],
       chains: [postrouting(family, returns, randomFully ? 'masquerade fully-random' : 'masquerade')],
     },
     ...elements.map((element) => elementItem(table, element)),
   ];
+}
+
+function addressSet(name: string, family: Family) {
+  return { name, key: [family === 4 ? 'ipv4_addr' : 'ipv6_addr'] } as const satisfies SetValue;
 }
 
 function networkSet(name: string, family: Family) {
@@ -83,6 +94,7 @@ function postrouting(family: Family, returns: boolean, masquerade: string): Chai
   const ip = family === 4 ? 'ip' : 'ip6';
   const rules: Rule[] = [
     { rule: `meta mark & ${KUBE_MARK} == ${KUBE_MARK} return`, comment: 'kube-proxy will masquerade' },
+    ...(returns ? straysRules(ip, masquerade) : []),
     { rule: `${ip} saddr @pools ${ip} daddr @pools return`, comment: 'pods see the addresses of pods' },
     { rule: `${ip} daddr @own return`, comment: 'pods here see who called from outside' },
     { rule: `${ip} daddr @exclude return`, comment: 'configured: sees the addresses of pods' },
@@ -96,6 +108,7 @@ function postrouting(family: Family, returns: boolean, masquerade: string): Chai
   if (returns) {
     rules.push(
       { rule: 'fib saddr type local return', comment: 'from this host itself' },
+      { rule: `${ip} saddr @strays ${masquerade}`, comment: 'of a network that was another one' },
       {
         rule: `${ip} daddr @pools ${masquerade}`,
         comment: 'outside to a pod of another node: the answer must come back here',
@@ -104,4 +117,21 @@ function postrouting(family: Family, returns: boolean, masquerade: string): Chai
   }
   const hook = { type: 'nat', hook: 'postrouting', priority: 'srcnat + 5' } as const;
   return { name: 'postrouting', hook, rules };
+}
+
+/**
+ * Nobody answers to an address of a subnet that this node has lost, except on this node itself. The rules for
+ * the nodes' own ports precede the translation here, too.
+ */
+function straysRules(ip: 'ip' | 'ip6', masquerade: string): Rule[] {
+  const name = 'no pod speaks in the node’s name';
+  return [
+    { rule: `${ip} daddr @strays return`, comment: 'pods here see who called, with former addresses too' },
+    { rule: `${ip} saddr @strays tcp dport @node-tcp return`, comment: name },
+    { rule: `${ip} saddr @strays udp dport @node-udp return`, comment: name },
+    {
+      rule: `${ip} saddr @strays ${ip} daddr @pools ${ip} daddr != @own ${masquerade}`,
+      comment: 'from a former address to a pod of another node: the answer must find its way back',
+    },
+  ];
 }

@@ -1,11 +1,13 @@
 import assert from 'node:assert/strict';
+import { execFileSync } from 'node:child_process';
 import { test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { isWell } from '../../src/agent/status.ts';
-import type { Ip } from '../../src/ip/address.ts';
+import { familyOf, type Ip } from '../../src/ip/address.ts';
 import { nthIp } from '../../src/ip/cidr.ts';
 import { agentStatus, startAgent, stopAgent } from '../../src/lab/machine/agent.ts';
 import { storeProcess } from '../../src/lab/machine/store.ts';
+import { OUTSIDE } from '../../src/lab/machine/underlay-plan.ts';
 import { netnsPath } from '../../src/linux/netns.ts';
 import { signalProcess } from '../../src/linux/process.ts';
 import { problemText } from '../../src/problem.ts';
@@ -107,9 +109,17 @@ test('pods whose node got other subnets keep their gateway and their node, and a
   const after = end('fresh', netnsPath(cluster.podNetns(fresh.record)), fresh.record.addresses);
   const gateway = end('the gateway', netnsPath(cluster.netns(node)), gateways);
   const host = { ...gateway, addresses: [] };
+  const [remote] = other.pods;
+  assert.ok(remote);
   for (const family of [4, 6] as const) {
     assert.deepEqual(await unreached(family, [before, after, host], [before, after]), []);
     assert.deepEqual(await unreached(family, [before], [gateway]), []);
+    // The answers come to an address of this node.
+    for (const to of [...remote.record.addresses, ...Object.values(OUTSIDE)]) {
+      if (familyOf(to) === family) ping(cluster.podNetns(old.record), to);
+    }
+    const own = old.record.addresses.find((ip) => familyOf(ip) === family) ?? assert.fail();
+    assert.throws(() => ping(cluster.podNetns(remote.record), own), 'its subnet is another node’s');
   }
 
   await stopAgent(cluster.lab, node.name, 'kill');
@@ -120,3 +130,7 @@ test('pods whose node got other subnets keep their gateway and their node, and a
   await cluster.deletePod(node, old);
   await settled(cluster);
 });
+
+function ping(netns: string, to: Ip): void {
+  execFileSync('ip', ['netns', 'exec', netns, 'ping', '-c3', '-i0.2', '-W1', to], { stdio: 'pipe' });
+}

@@ -41,6 +41,7 @@ test('each family has its own exclusions; a network inside another is not an ele
     exclude: ['192.0.2.0/24'],
     'node-tcp': [],
     'node-udp': [],
+    strays: [],
   });
   assert.deepEqual(
     tableIn(masqueradeItems(settings, 6, lease(own), PORTS), 'ip6', 'flatnet-masquerade')?.sets.exclude,
