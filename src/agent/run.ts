@@ -5,7 +5,6 @@ import { aborted, pause } from '../async/pause.ts';
 import { configuredBackend } from '../backends/registry.ts';
 import { liveHandles, loadAttachments } from '../cni/records/local-pod.ts';
 import { CniService } from '../cni/service.ts';
-import { presentMac } from '../cni/wiring/pod-end.ts';
 import { Companions } from '../companions/companions.ts';
 import { messageOf } from '../error.ts';
 import { forwardFacts } from '../firewall/facts.ts';
@@ -47,7 +46,7 @@ export async function runAgent(options: AgentOptions, log: Log, stop: AbortSigna
   const signal = AbortSignal.any([stop, failed.signal]);
 
   // Facts and their derivation.
-  const facts = new Facts(options, tunnelMacs(paths.state, log), loadAttachments(paths.state, presentMac));
+  const facts = new Facts(options, tunnelMacs(paths.state, log), loadAttachments(paths.state));
   const store = openStore(options.store, log, (network) => void configuredBackend(network));
   const blocks = new Blocks(facts, store.blocks, log);
   const secrets = join(paths.state, 'secrets');

@@ -81,7 +81,9 @@ export type LocalPod = PodIdentity & {
   readonly ifName: string;
   /** The host end of its veth. */
   readonly hostDevice: string;
+  /** The path of its network namespace, and the inode: the path may come to name another. */
   readonly netns: string;
+  readonly netnsId?: number;
   readonly addresses: readonly Ip[];
   /**
    * Wired by another plugin, or on a separate bridge: only its addresses are known, and its device is left

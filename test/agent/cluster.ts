@@ -6,10 +6,10 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { configuredBackend } from '../../src/backends/registry.ts';
 import { type Network, readNetwork } from '../../src/cluster/network.ts';
 import type { LocalPod, Node, PerFamily, Self } from '../../src/cluster/node.ts';
-import { podMac } from '../../src/cni/wiring/bridge/pair.ts';
+import { derivedMacs } from '../../src/cni/wiring/mac.ts';
 import type { Facts } from '../../src/desired/desired.ts';
 import { FAMILIES, type Family, type Ip } from '../../src/ip/address.ts';
-import { addressOf, type Cidr, overlaps } from '../../src/ip/cidr.ts';
+import { addressOf, type Cidr, hostCidr, overlaps, parsePrefixed } from '../../src/ip/cidr.ts';
 import { down } from '../../src/lab/down.ts';
 import { agentReady, agentStatus, startAgent, stopAgent } from '../../src/lab/machine/agent.ts';
 import { createNode, deleteNode } from '../../src/lab/machine/underlay.ts';
@@ -191,7 +191,8 @@ export class Cluster implements AsyncDisposable {
       .map((each) => this.published(each));
     const pods = node.pods.map(({ record, hostDevice }): LocalPod => {
       const { containerId, addresses } = record;
-      const mac = podMac('cni0', addresses, hostDevice);
+      const ips = addresses.map((ip) => parsePrefixed(hostCidr(ip)));
+      const [mac] = derivedMacs({ bridge: 'cni0', hostDevice, addresses: ips });
       return { containerId, labels: {}, ifName: 'eth0', hostDevice, netns: '', addresses, mac };
     });
     return {

@@ -1,6 +1,7 @@
+import { aborted } from '../../async/pause.ts';
 import { FAMILIES, type Family, familyOf, type Ip } from '../../ip/address.ts';
 import { hostCidr, parsePrefixed } from '../../ip/cidr.ts';
-import type { Assigner } from '../../ipam/assigner.ts';
+import type { Assigned, Assigner } from '../../ipam/assigner.ts';
 import type { CniContext } from '../context.ts';
 import { podIdentity } from '../protocol/pod.ts';
 import type { RouteConfig } from '../protocol/result.ts';
@@ -68,6 +69,21 @@ export async function releaseHandle(handle: string, state: CniState): Promise<bo
   }
   state.later.schedule();
   return false;
+}
+
+/** What a handle holds; undefined while the store does not say. Never rejects. */
+export async function heldBy(handle: string, state: CniState): Promise<readonly Assigned[] | undefined> {
+  const { assigner } = state.context;
+  if (!assigner || state.later.pending) return undefined;
+  const signal = AbortSignal.timeout(PATIENCE);
+  const late = aborted(signal).then(() => Promise.reject(signal.reason));
+  try {
+    return await Promise.race([assigner.held(handle), late]);
+  } catch (error) {
+    state.context.warn(`what ${handle} holds is not known`, error);
+    state.later.schedule();
+    return undefined;
+  }
 }
 
 /** The labels every namespace has in Kubernetes and in Calico, and those known to the agent. */

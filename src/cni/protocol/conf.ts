@@ -73,15 +73,20 @@ function asksForAnything(value: unknown): boolean {
   );
 }
 
+/** A MAC that a runtime asks for, and the field that does. */
+export type RequestedMac = { readonly mac: Mac; readonly field: string };
+
 /**
  * The last of these wins, as in the reference plugin: `args.cni.mac`, CNI_ARGS `MAC=`, `mac` capability. An
  * empty one asks for nothing.
  */
-export function readMac(call: Invocation): Mac | undefined {
-  const optional = (text: string): Mac | undefined => (text === '' ? undefined : parseMac(text));
-  return (
-    call.conf.object('runtimeConfig')?.parsed('mac', optional) ??
-    optional(call.args.get('MAC') ?? '') ??
-    call.conf.object('args')?.object('cni')?.parsed('mac', optional)
-  );
+export function readMac({ conf, args }: Invocation): RequestedMac | undefined {
+  const optional = (text = ''): Mac | undefined => (text === '' ? undefined : parseMac(text));
+  const found: readonly (readonly [field: string, mac: Mac | undefined])[] = [
+    ['runtimeConfig.mac', conf.object('runtimeConfig')?.parsed('mac', optional)],
+    ['MAC in CNI_ARGS', optional(args.get('MAC'))],
+    ['args.cni.mac', conf.object('args')?.object('cni')?.parsed('mac', optional)],
+  ];
+  for (const [field, mac] of found) if (mac) return { mac, field };
+  return undefined;
 }

@@ -1,11 +1,15 @@
-import { createHash } from 'node:crypto';
-import { lstatSync, mkdirSync, readdirSync, readFileSync, rmSync } from 'node:fs';
+import { lstatSync, mkdirSync, readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { podTitle } from '../../cluster/node.ts';
 import { codeOf, ioError, messageOf } from '../../error.ts';
+import type { Mac } from '../../ip/mac.ts';
+import { fileName, keyIn, readNames } from './files.ts';
 import { type Attachment, type AttachmentKey, decodeAttachment } from './record.ts';
+import { RecordIndex } from './record-index.ts';
+import { RequestCopies } from './requests.ts';
 import { SpareFiles, writeOver } from './spare-files.ts';
 
+export { fileName } from './files.ts';
 export type { Attachment, AttachmentKey } from './record.ts';
 
 /**
@@ -27,13 +31,18 @@ export class Attachments {
   /** The directory with their files. */
   readonly dir: string;
   readonly #spares: SpareFiles;
+  readonly #requests: RequestCopies;
   #isDirCreated = false;
-  /** Record files by host device; filled when all records are first read. */
-  #onDevice: Map<string, Set<string>> | undefined;
+  /** Filled when all records are first read. */
+  #onDevice: RecordIndex | undefined;
+  readonly #withMac = new RecordIndex();
+  /** MACs of attachments whose records do not have them yet, by file. */
+  readonly #held = new Map<string, Mac>();
 
   constructor(stateDir: string) {
     this.dir = join(stateDir, 'attachments');
     this.#spares = new SpareFiles(this.dir);
+    this.#requests = new RequestCopies(stateDir);
   }
 
   read(key: AttachmentKey): Attachment | DamagedAttachment | undefined {
@@ -57,7 +66,8 @@ export class Attachments {
       // When the disk is full, Node's error lacks the path.
       throw ioError('write', path, error);
     }
-    if (this.#onDevice) index(this.#onDevice, record);
+    if (record.state === 'adding') this.keepRequests(record);
+    this.#index(record);
   }
 
   /** Replaces a record that cannot be read, whatever is in its place; it stays if the disk is full. */
@@ -72,37 +82,93 @@ export class Attachments {
       throw ioError('write', path, error);
     }
     if (old !== path) rmSync(old, { force: true });
-    if (this.#onDevice) index(this.#onDevice, record);
+    this.#index(record);
   }
 
   remove(record: Attachment | DamagedAttachment): void {
     const file = fileOf(record);
+    this.#requests.remove(file);
     if (record.state === 'damaged') {
       rmSync(join(this.dir, file), { recursive: true, force: true });
       return;
     }
     this.#spares.remove(join(this.dir, file));
-    if (record.hostDevice) this.#onDevice?.get(record.hostDevice)?.delete(file);
+    this.#onDevice?.remove(record.hostDevice, record);
+    for (const mac of [record.mac, this.#held.get(file)]) this.#withMac.remove(mac, record);
+    this.#held.delete(file);
+  }
+
+  /** Keeps a second copy of what the attachment asks for; `mac` of the record only if it was asked for. */
+  keepRequests(record: Attachment): void {
+    this.#createDir();
+    try {
+      this.#requests.keep(record);
+    } catch (error) {
+      throw ioError('write', fileName(record), error);
+    }
+  }
+
+  /** Whether what the attachment asks for is known to be kept. */
+  keepsRequests(record: Attachment): boolean {
+    return this.#requests.has(fileName(record));
+  }
+
+  /** What an attachment asked for whose record is lost; `lost` if nobody knows. */
+  requestsOf(key: AttachmentKey): Attachment | 'nothing' | 'lost' {
+    return this.#requests.of(fileName(key));
+  }
+
+  /** Removes the copies of what attachments asked for that have no record any more. */
+  sweepRequests(): void {
+    this.#requests.sweep(new Set(readNames(this.dir)));
   }
 
   #createDir(): void {
-    if (!this.#isDirCreated) mkdirSync(this.dir, { recursive: true, mode: 0o700 });
+    if (this.#isDirCreated) return;
+    mkdirSync(this.dir, { recursive: true, mode: 0o700 });
+    this.#requests.create();
     this.#isDirCreated = true;
+  }
+
+  #index(record: Attachment): void {
+    this.#onDevice?.add(record.hostDevice, record);
+    this.#withMac.add(record.mac, record);
   }
 
   /** Returns the intact records with this host device. */
   onDevice(device: string): Attachment[] {
     if (!this.#onDevice) this.list();
-    const records = [...(this.#onDevice?.get(device) ?? [])].map((file) => this.#read(file));
+    return this.#intact(this.#onDevice?.of(device) ?? []);
+  }
+
+  /**
+   * Returns the records of other attachments that have this MAC, or are about to; `holdMac` announces that.
+   */
+  withMac(mac: Mac, key: AttachmentKey): Attachment[] {
+    if (!this.#onDevice) this.list();
+    return this.#intact(this.#withMac.of(mac)).filter(
+      (record) =>
+        fileName(record) !== fileName(key) &&
+        (record.state === 'adding' || (record.state === 'ready' && record.mac === mac)),
+    );
+  }
+
+  /** Notes that the attachment, whose record is on disk, gets this MAC. */
+  holdMac(mac: Mac, key: AttachmentKey): void {
+    this.#held.set(fileName(key), mac);
+    this.#withMac.add(mac, key);
+  }
+
+  #intact(files: readonly string[]): Attachment[] {
+    const records = files.map((file) => this.#read(file));
     return records.filter((record) => record !== undefined && record.state !== 'damaged');
   }
 
   list(): (Attachment | DamagedAttachment)[] {
     const names = readNames(this.dir).filter((name) => name.endsWith('.json'));
     const records = names.flatMap((name) => this.#read(name) ?? []);
-    const onDevice = new Map<string, Set<string>>();
-    for (const record of records) if (record.state !== 'damaged') index(onDevice, record);
-    this.#onDevice = onDevice;
+    this.#onDevice = new RecordIndex();
+    for (const record of records) if (record.state !== 'damaged') this.#index(record);
     return records;
   }
 
@@ -122,17 +188,6 @@ function damaged(file: string, reason: string, key = keyIn(file)): DamagedAttach
   return { ...key, state: 'damaged', file, reason };
 }
 
-function keyIn(file: string): AttachmentKey {
-  const [network = '', containerId = '', ifName = '', role] = file.slice(0, -'.json'.length).split(':');
-  return { network, containerId, ifName, role: role === 'ipam' ? role : 'interface' };
-}
-
-function index(onDevice: Map<string, Set<string>>, record: Attachment): void {
-  if (!record.hostDevice) return;
-  const files = onDevice.get(record.hostDevice) ?? new Set();
-  onDevice.set(record.hostDevice, files.add(fileName(record)));
-}
-
 export function keyOf(
   { network, containerId, ifName }: Omit<AttachmentKey, 'role'>,
   role: AttachmentKey['role'],
@@ -145,21 +200,6 @@ export function handleOf({ containerId, ifName }: Pick<AttachmentKey, 'container
   return `k8s-pod-network.${containerId}.${ifName}`;
 }
 
-export function readNames(dir: string): string[] {
-  try {
-    return readdirSync(dir);
-  } catch (error) {
-    if (codeOf(error) === 'ENOENT') return [];
-    throw error;
-  }
-}
-
 function fileOf(record: Attachment | DamagedAttachment): string {
   return record.state === 'damaged' ? record.file : fileName(record);
-}
-
-/** The specification forbids colons in network names, container IDs and interface names. */
-export function fileName({ network, containerId, ifName, role }: AttachmentKey): string {
-  const name = [network, containerId, ifName, role].join(':');
-  return name.length <= 240 ? `${name}.json` : `${createHash('sha256').update(name).digest('hex')}.json`;
 }

@@ -1,6 +1,6 @@
 import type { LocalPod } from '../../cluster/node.ts';
+import { FlatnetError } from '../../error.ts';
 import { addressOf, type Cidr, cidrOf, lengthOf, type Prefixed } from '../../ip/cidr.ts';
-import type { Mac } from '../../ip/mac.ts';
 import { type Attachment, Attachments, handleOf } from './attachment.ts';
 
 /** Converts a completed attachment for the agent's desired state; undefined if it is not a pod interface. */
@@ -13,6 +13,7 @@ export function localPod(record: Attachment): LocalPod | undefined {
     ifName: record.ifName,
     hostDevice: record.hostDevice,
     netns: record.netns,
+    netnsId: record.netnsId,
     addresses: record.addresses.map(addressOf),
     ...(record.managed ? {} : { foreign: true }),
     ...(record.wiring ? { wiring: record.wiring } : { subnets: record.addresses.map(networkOf) }),
@@ -23,28 +24,26 @@ export function localPod(record: Attachment): LocalPod | undefined {
   };
 }
 
-/** The block handles of a node's attachments: any other handle of the node in the store is unused. */
+/**
+ * The block handles of a node's attachments: any other handle of the node in the store is unused. Throws IO
+ * while there is a record that does not say whose it is.
+ */
 export function liveHandles(stateDir: string): string[] {
-  return new Attachments(stateDir).list().map(handleOf);
+  return new Attachments(stateDir).list().map((record) => {
+    if (record.containerId !== '') return handleOf(record);
+    const file = record.state === 'damaged' ? record.file : '';
+    throw new FlatnetError('cannot be read, and may be any pod’s', {
+      code: 'IO',
+      operation: 'read',
+      object: file,
+    });
+  });
 }
 
-/**
- * Returns the node's pods. For use at the agent's start, after `collectGarbage`. `macOf` reads the MAC of a
- * pod's interface, which records of earlier versions lack; it is recorded.
- */
-export function loadAttachments(
-  stateDir: string,
-  macOf: (record: Attachment) => Mac | undefined,
-): LocalPod[] {
-  const attachments = new Attachments(stateDir);
-  return attachments.list().flatMap((record) => {
-    if (record.state !== 'ready') return [];
-    const mac = record.mac ?? (localPod(record) ? macOf(record) : undefined);
-    if (mac === undefined || mac === record.mac) return localPod(record) ?? [];
-    const complete = { ...record, mac };
-    attachments.write(complete);
-    return localPod(complete) ?? [];
-  });
+/** Returns the node's pods as recorded. For use at the agent's start, before `collectGarbage`. */
+export function loadAttachments(stateDir: string): LocalPod[] {
+  const records = new Attachments(stateDir).list();
+  return records.flatMap((record) => (record.state === 'ready' ? (localPod(record) ?? []) : []));
 }
 
 function networkOf(address: Prefixed): Cidr {

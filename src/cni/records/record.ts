@@ -58,9 +58,19 @@ export type Attachment = AttachmentKey & {
   readonly managed?: boolean;
   /** Absent in records of earlier versions whose pod had no name. */
   readonly pod?: PodIdentity;
+  /** What a rebuilt record, or one of an earlier version, does not know for certain. */
+  readonly lost?: readonly Lost[];
 };
 
 export const UNKNOWN_NETNS = -1;
+
+/**
+ * `addresses`: it has none, as nothing reserves any. `mac`: nothing proves that it is the pod's. `requests`:
+ * labels and further sources are missing, if there were any.
+ */
+export type Lost = (typeof LOST)[number];
+
+const LOST = ['addresses', 'mac', 'requests'] as const;
 
 const ROLES = ['interface', 'ipam'] as const;
 const STATES = ['adding', 'ready', 'removing'] as const;
@@ -105,6 +115,7 @@ export function decodeAttachment(text: string): Attachment {
     ...given('chained', fields.boolean('chained')),
     ...given('managed', fields.boolean('managed')),
     ...given('pod', podOf(fields)),
+    ...given('lost', lostOf(fields)),
   };
 }
 
@@ -125,6 +136,11 @@ function podOf(fields: Fields): PodIdentity | undefined {
     ...given('name', pod.string('name')),
     labels: Object.fromEntries(labels.map(([key, value]) => [key, String(value)])),
   };
+}
+
+function lostOf(fields: Fields): readonly Lost[] | undefined {
+  const names = fields.list('lost');
+  return names && LOST.filter((name) => names.includes(name));
 }
 
 function required<T>(fields: Fields, name: string, value: T | undefined): T {

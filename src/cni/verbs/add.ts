@@ -9,6 +9,7 @@ import { PodNetns } from '../wiring/pod-netns.ts';
 import { wiringFor } from '../wiring/registry.ts';
 import { addAddresses } from './add-addresses.ts';
 import { addChained } from './add-chained.ts';
+import { refuseTakenMac } from './taken-mac.ts';
 import {
   assertReady,
   checkMasquerade,
@@ -38,12 +39,14 @@ async function addInterface(call: Invocation, state: CniState): Promise<Result> 
   const sources = allowedSources(call.conf, (cidr) => state.context.refusesSource(cidr));
   const hostDevice = plan.hostDevice(key, identity);
   await evict(hostDevice, key, state);
+  if (plan.mac) refuseTakenMac(plan.mac, key, state);
   const record = {
     ...newRecord(key, call, netns.id, state),
     ...plan.addresses?.heldBy(key),
     ...plan.record,
     hostDevice,
     ...(sources.length > 0 && { allowedSources: sources }),
+    ...(plan.mac && { mac: plan.mac.mac }),
   };
   return await withRecord(record, state, async () => {
     const addresses = (await plan.addresses?.take(call, state)) ?? NO_ADDRESSES;

@@ -28,7 +28,7 @@ export async function check(call: Invocation, state: CniState): Promise<undefine
   if (!call.conf.has('prevResult')) throw new CniError(CODE.INVALID_CONFIG, 'Required prevResult missing');
   const result = decodeResult(call.conf.raw('prevResult'));
   const role = roleOf(call.conf) === 'ipam' ? 'ipam' : 'interface';
-  const found = readOrRecover(keyOf(call, role), state);
+  const found = await readOrRecover(keyOf(call, role), state);
   if (found && found.state !== 'ready') throw wrong(`the attachment is incomplete (${found.state})`);
   const record = found;
   if (!record?.chained) await checkAddresses(record, call, state);

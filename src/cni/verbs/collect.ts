@@ -5,12 +5,14 @@ import { addressOf } from '../../ip/cidr.ts';
 import type { Problem } from '../../problem.ts';
 import type { Attachment, DamagedAttachment } from '../records/attachment.ts';
 import type { CniState } from '../state.ts';
-import { netnsAt } from '../wiring/pod-netns.ts';
 import { wiringOf } from '../wiring/registry.ts';
 import { leadsElsewhere, unrecordedLinks } from '../wiring/survivor.ts';
+import { complete } from './complete.ts';
 import { removeAttachment } from './del.ts';
+import { doubts } from './doubts.ts';
 import { runNotedDels } from './noted.ts';
 import { keysOf, recover, recoverDamaged } from './recover.ts';
+import { isStale } from './stale.ts';
 
 /**
  * Our own garbage collection, for runtimes that never call GC and for leftovers of crashes: deletes doomed
@@ -32,6 +34,7 @@ export async function collectGarbage(state: CniState): Promise<readonly Problem[
       problems.push(...(await collect(seen, state)));
     });
   }
+  state.attachments.sweepRequests();
   for (const pool of state.pools.all()) await attempt(`sweeping ${pool.dir}`, state, () => pool.sweep());
   return problems;
 }
@@ -59,7 +62,7 @@ async function collect(seen: Attachment | DamagedAttachment, state: CniState): P
   if (state.locks.isBusy(containerId)) return [];
   if (seen.state !== 'damaged' && !isStale(seen, state) && !isForeign(seen, state)) {
     keepReservations(seen, state);
-    return [];
+    return doubts(complete(seen, state), state);
   }
   return await state.locks.run(containerId, async () => {
     // A call may have completed since the records were read.
@@ -84,9 +87,11 @@ function keepReservations(record: Attachment, { pools, context }: CniState): voi
 
 /** Keeps what the pod may still use: a record that cannot be read does not say that it is gone. */
 async function collectDamaged(record: DamagedAttachment, state: CniState): Promise<readonly Problem[]> {
-  switch (recoverDamaged(record, state)) {
-    case 'recovered':
-      return [];
+  switch (await recoverDamaged(record, state)) {
+    case 'recovered': {
+      const rebuilt = state.attachments.readAgain(record);
+      return rebuilt && rebuilt.state !== 'damaged' ? doubts(rebuilt, state) : [];
+    }
     case 'gone':
       await removeAttachment(record, state);
       return [];
@@ -107,23 +112,16 @@ async function collectDamaged(record: DamagedAttachment, state: CniState): Promi
 }
 
 /** Rebuilds the records of running pods whose files are gone. */
-function recoverLost(state: CniState): void {
+async function recoverLost(state: CniState): Promise<void> {
   const known = state.attachments
     .list()
     .map((record) => (record.state === 'damaged' ? undefined : record.hostDevice));
   for (const key of keysOf(unrecordedLinks(new Set(known), state), state)) {
-    if (!state.locks.isBusy(key.containerId) && state.attachments.read(key)?.state !== 'ready')
-      recover(key, 'it was missing', state);
+    if (state.locks.isBusy(key.containerId)) continue;
+    await state.locks.run(key.containerId, async () => {
+      if (state.attachments.read(key)?.state !== 'ready') await recover(key, 'it was missing', state);
+    });
   }
-}
-
-/** Whether a record's pod is gone or was never completed. */
-function isStale(record: Attachment, state: CniState): boolean {
-  if (record.state !== 'ready' || record.bootId !== state.bootId) return true;
-  // Addresses assigned for a plugin that named no namespace: only a DEL or GC shows that they are unused.
-  if (record.netnsId === 0 || record.netnsId === netnsAt(record.netns)) return false;
-  // A namespace may outlive its path, kept alive by its processes. Its veth then still exists too.
-  return !record.hostDevice || !wiringOf(record).hostLink(record, state);
 }
 
 /** Whether a record belongs to another node, whose folder was copied. */

@@ -1,28 +1,21 @@
-import { existsSync } from 'node:fs';
-import { basename, join } from 'node:path';
+import { basename } from 'node:path';
 import { podTitle } from '../../cluster/node.ts';
-import type { Ip } from '../../ip/address.ts';
-import {
-  addressOf,
-  contains,
-  hostCidr,
-  lengthOf,
-  type Prefixed,
-  parsePrefixed,
-  prefixed,
-} from '../../ip/cidr.ts';
 import type { Link } from '../../linux/link/link.ts';
+import { heldBy } from '../addresses/blocks.ts';
 import {
   type Attachment,
   type AttachmentKey,
   type DamagedAttachment,
   fileName,
+  handleOf,
   keyOf,
 } from '../records/attachment.ts';
 import { localPod } from '../records/local-pod.ts';
+import type { Lost } from '../records/record.ts';
 import type { CniState } from '../state.ts';
-import { presentMac } from '../wiring/pod-end.ts';
-import { isHostEndOf, neighbourMac, survivor } from '../wiring/survivor.ts';
+import { isHostEndOf, isInSight, survivor } from '../wiring/survivor.ts';
+import { asAsked } from './complete.ts';
+import { holdingOf, macOf, reservedFor, withLength } from './identity.ts';
 
 /** The name of the network in the agent's own conflist. */
 const OUR_NETWORK = 'cbr0';
@@ -31,60 +24,104 @@ const OUR_NETWORK = 'cbr0';
  * Rebuilds a record that cannot be read. `gone`: nothing of the attachment lives any more. `unknown`: whether
  * anything does cannot be told.
  */
-export function recoverDamaged(
+export async function recoverDamaged(
   damaged: DamagedAttachment,
   state: CniState,
-): 'recovered' | 'gone' | 'unknown' {
+): Promise<'recovered' | 'gone' | 'unknown'> {
   if (damaged.containerId === '') return 'unknown';
-  if (recover(damaged, damaged.reason, state, damaged.file)) return 'recovered';
+  if (await recover(damaged, damaged.reason, state, damaged.file)) return 'recovered';
   if (damaged.role === 'ipam') return 'unknown';
-  // Another plugin may have made the interface, with addresses that we assigned.
-  const delegate = state.attachments.read(keyOf(damaged, 'ipam'));
-  return delegate ? 'unknown' : 'gone';
+  return (await mayBeInUse(damaged, state)) ? 'unknown' : 'gone';
+}
+
+/**
+ * Whether another plugin may have made the interface: with addresses that we assigned, or that host-local
+ * did. In our own network, no other plugin makes any, unless there is one to be seen.
+ */
+async function mayBeInUse(damaged: DamagedAttachment, state: CniState): Promise<boolean> {
+  if (state.attachments.read(keyOf(damaged, 'ipam'))) return true;
+  const { ips } = reservedFor(damaged, state);
+  if (damaged.network === OUR_NETWORK) return ips.length > 0 && isInSight(damaged, ips, state);
+  if (ips.length > 0) return true;
+  if (!state.context.assigner) return false;
+  const held = await heldBy(handleOf(damaged), state);
+  return held === undefined || held.length > 0;
 }
 
 /** Reads a record, and rebuilds it first if it cannot be read and its pod runs. */
-export function readOrRecover(
+export async function readOrRecover(
   key: AttachmentKey,
   state: CniState,
-): Attachment | DamagedAttachment | undefined {
+): Promise<Attachment | DamagedAttachment | undefined> {
   const found = state.attachments.read(key);
   if (found?.state !== 'damaged') return found;
-  return recover(found, found.reason, state, found.file) ?? found;
+  return (await recover(found, found.reason, state, found.file)) ?? found;
 }
 
-/** Rebuilds the record of an attachment that lives, and tells the agent of its pod. */
-export function recover(
+/**
+ * Rebuilds the record of an attachment that lives, and tells the agent of its pod. The caller holds the
+ * container's lock.
+ */
+export async function recover(
   { network, containerId, ifName, role }: AttachmentKey,
   reason: string,
   state: CniState,
   file?: string,
-): Attachment | undefined {
+): Promise<Attachment | undefined> {
   const key = { network, containerId, ifName, role };
-  const dir = join(state.context.dataDir, network);
-  const ips = existsSync(dir) ? state.pools.in(dir).check(key) : [];
-  const reserved = ips.map((ip) => withLength(ip, state));
-  const found = role === 'ipam' ? delegated(key, reserved, state) : survivor(key, reserved, state);
-  if (!found) return undefined;
-  const mac = role === 'interface' ? (presentMac(found) ?? neighbourMac(found, state)) : undefined;
-  const isOurs = ips.length > 0 || isFromSubnets(found, state);
-  const record = { ...found, dir: isOurs ? dir : '', ...(mac && { mac }) };
-  state.attachments.replace({ file: file ?? fileName(key) }, record);
-  const pod = localPod(record);
+  const record = role === 'ipam' ? delegated(key, state) : await rebuilt(key, state);
+  if (!record) return undefined;
   const title = podTitle({ ...record, ...record.pod });
-  state.context.warn(`the record of ${title} has been rebuilt from the kernel`, new Error(reason));
-  if (pod) state.context.attached(pod);
+  const { attachments, context } = state;
+  try {
+    if (record.lost) attachments.keepRequests(asAsked(record, state));
+    attachments.replace({ file: file ?? fileName(key) }, record);
+    context.warn(`the record of ${title} has been rebuilt from the kernel`, new Error(reason));
+  } catch (error) {
+    // Without space on the disk, the pod still has its network.
+    context.warn(`writing the rebuilt record of ${title}`, error);
+  }
+  const pod = localPod(record);
+  if (pod) context.attached(pod);
   return record;
 }
 
 /** Addresses assigned for another plugin: only a DEL or GC shows that they are unused. */
-function delegated(
-  key: AttachmentKey,
-  reserved: readonly Prefixed[],
-  { bootId }: CniState,
-): Attachment | undefined {
-  if (reserved.length === 0) return undefined;
-  return { ...key, state: 'ready', netns: '', netnsId: 0, bootId, dir: '', addresses: reserved };
+function delegated(key: AttachmentKey, state: CniState): Attachment | undefined {
+  const { pool, ips } = reservedFor(key, state);
+  if (!pool) return undefined;
+  const addresses = ips.map((ip) => withLength(ip, undefined, state));
+  const { bootId } = state;
+  return { ...key, state: 'ready', netns: '', netnsId: 0, bootId, dir: pool.dir, addresses };
+}
+
+/** A pod's interface: settings from the kernel, the rest from what was kept apart from the record. */
+async function rebuilt(key: AttachmentKey, state: CniState): Promise<Attachment | undefined> {
+  const found = survivor(key, state);
+  if (!found) return undefined;
+  const copy = state.attachments.requestsOf(key);
+  const asked = typeof copy === 'string' ? undefined : copy;
+  const record = {
+    ...found.record,
+    ...(await holdingOf(found, state)),
+    ...(asked?.pod && { pod: asked.pod }),
+  };
+  const mayHaveAsked = copy === 'lost' || (asked?.lost?.includes('requests') ?? false);
+  const { mac, isCertain } = asked?.mac
+    ? { mac: asked.mac, isCertain: !asked.lost?.includes('mac') }
+    : macOf(record, { shown: found.shownMac, mayHaveAsked }, state);
+  const lost: Lost[] = [
+    ...(record.addresses.length === 0 && isGuarded(record, state) ? ['addresses' as const] : []),
+    ...(isCertain ? [] : ['mac' as const]),
+    ...(mayHaveAsked ? ['requests' as const] : []),
+  ];
+  const { allowedSources } = asked ?? {};
+  return { ...record, mac, ...(allowedSources && { allowedSources }), ...(lost.length > 0 && { lost }) };
+}
+
+/** Whether it is an interface that always has addresses: a routed one, or one on our own bridge. */
+function isGuarded({ wiring, bridge }: Attachment, { context }: CniState): boolean {
+  return wiring === 'routed' || bridge === context.bridge;
 }
 
 /** The attachments that links belong to, from the reservations or else from their aliases. */
@@ -106,15 +143,4 @@ export function keysOf(links: readonly Link[], state: CniState): AttachmentKey[]
 function keyIn(alias = ''): AttachmentKey | undefined {
   const [containerId = '', ifName = ''] = alias.split(' ').slice(1).slice(-2);
   return ifName ? keyOf({ network: OUR_NETWORK, containerId, ifName }, 'interface') : undefined;
-}
-
-/** Whether the addresses are of this node's subnets, although nothing reserves them any more. */
-function isFromSubnets({ addresses }: Attachment, { context }: CniState): boolean {
-  const isOurs = (ip: Ip): boolean => context.subnets.some((subnet) => contains(subnet, ip));
-  return !context.assigner && addresses.some((address) => isOurs(addressOf(address)));
-}
-
-function withLength(ip: Ip, { context }: CniState): Prefixed {
-  const subnet = context.subnets.find((each) => contains(each, ip));
-  return subnet ? prefixed(ip, lengthOf(subnet)) : parsePrefixed(hostCidr(ip));
 }

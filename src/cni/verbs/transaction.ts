@@ -99,8 +99,10 @@ export function newRecord(
  */
 export async function removeLeftovers(key: AttachmentKey, call: Invocation, state: CniState): Promise<void> {
   for (const note of notedDels(state.context.stateDir, call)) await runNotedDel(note, state);
-  const earlier = readOrRecover(key, state);
+  const earlier = await readOrRecover(key, state);
   if (!earlier) return;
+  // The address belongs to the plugin that has made the interface just now.
+  if (earlier.state === 'damaged' && call.conf.has('prevResult')) return state.attachments.remove(earlier);
   const isIntact =
     earlier.state === 'ready' &&
     earlier.bootId === state.bootId &&

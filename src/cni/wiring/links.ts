@@ -2,6 +2,7 @@ import { pause } from '../../async/pause.ts';
 import { FlatnetError } from '../../error.ts';
 import { type Link, linkGet, linkSet } from '../../linux/link/link.ts';
 import type { NetlinkSocket } from '../../linux/netlink/socket.ts';
+import { netnsPeerId } from '../../linux/netns-peer.ts';
 import { CniError, CODE } from '../protocol/error.ts';
 import type { Attachment } from '../records/attachment.ts';
 import type { CniState } from '../state.ts';
@@ -85,12 +86,23 @@ export function doom(link: Link | undefined, state: CniState): void {
   state.sweeper.soon(link.name);
 }
 
-/** Returns the host end of a veth whose other end is a pod's interface. */
-export function hostEndOf(at: Pick<Attachment, 'netns' | 'ifName'>, state: CniState): Link | undefined {
-  using netns = PodNetns.tryOpen(at.netns, state.netns);
+/**
+ * Returns the host end of a veth whose other end is a pod's interface. `netnsId`: the inode that the path
+ * must have, if known.
+ */
+export function hostEndOf(
+  at: Pick<Attachment, 'netns' | 'ifName'> & { readonly netnsId?: number },
+  state: CniState,
+): Link | undefined {
+  using netns =
+    at.netnsId === undefined
+      ? PodNetns.tryOpen(at.netns, state.netns)
+      : PodNetns.tryOpenKnown(at, state.netns);
   if (!netns) return undefined;
   const inside = findLink(netns.link, at.ifName);
   if (inside?.kind !== 'veth' || !inside.linkIndex) return undefined;
   const outside = findLink(state.link, inside.linkIndex);
-  return outside?.kind === 'veth' && outside.linkIndex === inside.index ? outside : undefined;
+  if (outside?.kind !== 'veth' || outside.linkIndex !== inside.index) return undefined;
+  // Indices are of a namespace: a pod may make a veth of its own with those of another pod's.
+  return state.link.getSync(netnsPeerId(netns.fd)) === outside.netnsId ? outside : undefined;
 }

@@ -1,18 +1,18 @@
 import type { LocalPod } from '../../cluster/node.ts';
 import { familyOf, parseIp } from '../../ip/address.ts';
 import { addressOf, cidrOf, lastIp, lengthOf, type Prefixed, parseCidr } from '../../ip/cidr.ts';
-import type { Mac } from '../../ip/mac.ts';
 import { addressReplace, IFA_F_NODAD } from '../../linux/address.ts';
 import { linkGet, linkSet } from '../../linux/link/link.ts';
 import { type Neighbour, neighbourReplace } from '../../linux/neighbour.ts';
 import type { Request } from '../../linux/netlink/message.ts';
-import { NETLINK_ROUTE, NetlinkSocket } from '../../linux/netlink/socket.ts';
 import { withNetns } from '../../linux/netns.ts';
 import { routeAdd } from '../../linux/route.ts';
 import { readSysctl, writeSysctl } from '../../linux/sysctl.ts';
 import type { PodAddress } from '../addresses/source.ts';
 import type { RouteConfig } from '../protocol/result.ts';
-import type { PodNetns } from './pod-netns.ts';
+import { PodNetns } from './pod-netns.ts';
+
+const SELF = '/proc/self/ns/net';
 
 /** Brings the pod's end up with immediately usable addresses, permanent neighbours and routes. */
 export function configurePod(
@@ -50,24 +50,14 @@ export function assignAddress(dev: number, address: Prefixed): Request {
 /**
  * Sets the MTU (bytes) of a running pod's own interface, like `ip -n POD link set eth0 mtu N`: if only the
  * host end changed, the pod would send packets that get dropped. Returns whether the MTU changed. Throws
- * NETLINK, and NOT_FOUND when the pod is gone.
+ * NETLINK, and CniError 8 when the pod is gone, even if its path names another namespace by now.
  */
-export async function setPodMtu({ netns, ifName }: LocalPod, mtu: number): Promise<boolean> {
-  using netlink = NetlinkSocket.open(NETLINK_ROUTE, { netns });
-  const link = await netlink.get(linkGet(ifName));
+export async function setPodMtu(pod: LocalPod, mtu: number, nodeNetns = SELF): Promise<boolean> {
+  using netns = PodNetns.openKnown(pod, nodeNetns);
+  const link = await netns.link.get(linkGet(pod.ifName));
   if (link.mtu === mtu) return false;
-  await netlink.execute(linkSet(link.index, { mtu }));
+  await netns.link.execute(linkSet(link.index, { mtu }));
   return true;
-}
-
-/** The MAC of a running pod's interface; undefined if the pod is gone. */
-export function presentMac({ netns, ifName }: Pick<LocalPod, 'netns' | 'ifName'>): Mac | undefined {
-  try {
-    using netlink = NetlinkSocket.open(NETLINK_ROUTE, { netns });
-    return netlink.getSync(linkGet(ifName)).mac;
-  } catch {
-    return undefined; // its record goes with the next collection of garbage
-  }
 }
 
 function podRoute(dev: number, route: RouteConfig, ips: readonly PodAddress[]): Request {

@@ -4,6 +4,9 @@ import { NETLINK_ROUTE, NetlinkSocket } from '../../linux/netlink/socket.ts';
 import { netnsId, openNetns } from '../../linux/netns.ts';
 import { CniError, CODE } from '../protocol/error.ts';
 
+/** The namespace of an attachment: its path, and the inode it had then. */
+type Known = { readonly netns: string; readonly netnsId?: number };
+
 /** A pod's network namespace, held open because its path may vanish at any time. */
 export class PodNetns implements Disposable {
   readonly path: string;
@@ -33,6 +36,24 @@ export class PodNetns implements Disposable {
   static tryOpen(path: string, nodeNetns: string): PodNetns | undefined {
     try {
       return path ? PodNetns.open(path, nodeNetns) : undefined;
+    } catch {
+      return undefined;
+    }
+  }
+
+  /** Opens an attachment's namespace. Throws CniError 8 if its path names another one by now. */
+  static openKnown({ netns: path, netnsId: id }: Known, nodeNetns: string): PodNetns {
+    const netns = PodNetns.open(path, nodeNetns);
+    if (netns.id === id) return netns;
+    netns[Symbol.dispose]();
+    const text = `"${path}" is another network namespace now`;
+    throw new CniError(CODE.INVALID_NETNS, text, `its inode is ${netns.id}, not ${id}`);
+  }
+
+  /** Like `openKnown`, but returns undefined on failure. */
+  static tryOpenKnown(known: Known, nodeNetns: string): PodNetns | undefined {
+    try {
+      return known.netns ? PodNetns.openKnown(known, nodeNetns) : undefined;
     } catch {
       return undefined;
     }

@@ -1,17 +1,16 @@
 import { closeSync, readdirSync } from 'node:fs';
 import { podName } from '../../cluster/node.ts';
-import { FAMILIES } from '../../ip/address.ts';
-import { addressOf, type Prefixed, parsePrefixed } from '../../ip/cidr.ts';
+import { FAMILIES, type Ip } from '../../ip/address.ts';
+import { addressOf } from '../../ip/cidr.ts';
 import type { Mac } from '../../ip/mac.ts';
-import { addressDump, RT_SCOPE_UNIVERSE } from '../../linux/address.ts';
+import { addressDump } from '../../linux/address.ts';
 import { type Link, linkDump } from '../../linux/link/link.ts';
-import { neighbourDump } from '../../linux/neighbour.ts';
 import { netnsId, openNetns } from '../../linux/netns.ts';
 import { netnsPeerId } from '../../linux/netns-peer.ts';
 import { RT_TABLE_MAIN, routeDump } from '../../linux/route.ts';
 import { OUR_ALIAS, OUR_PROTOCOL, OUR_PROTOCOLS } from '../../state/ownership.ts';
 import { DEVICE_PREFIX, ownerMark } from '../../wiring/pod-device.ts';
-import { type Attachment, type AttachmentKey, handleOf } from '../records/attachment.ts';
+import type { Attachment, AttachmentKey } from '../records/attachment.ts';
 import { UNKNOWN_NETNS } from '../records/record.ts';
 import type { CniState } from '../state.ts';
 import { hostDeviceName } from './bridge/pair.ts';
@@ -32,20 +31,25 @@ export function isHostEndOf({ name, alias }: Link, key: AttachmentKey): boolean 
   return name === hostDeviceName(key) || (alias?.endsWith(ownerMark(key)) ?? false);
 }
 
+/** An interface that outlived its record. */
+export type Survivor = {
+  /** Without addresses, source and MAC, which the kernel does not prove. */
+  readonly record: Attachment;
+  /** The addresses that the node's own routes lead to it, and whether they are announced one by one. */
+  readonly routes: readonly { readonly ip: Ip; readonly isAnnounced: boolean }[];
+  /** What the pod's end shows to the node: the pod may have changed it. */
+  readonly shownMac: Mac | undefined;
+};
+
 /**
- * Rebuilds the record of a pod's interface that still exists from what the kernel holds: name, settings and
- * alias of its host end, the namespace with its other end, the addresses there or, where that namespace is
- * out of sight, in the node's routes and the reservations. Undefined if there is no such interface.
+ * Finds what the kernel holds of an attachment: name, settings and alias of its host end, and the namespace
+ * with its other end, if that is in sight. Undefined if there is no such interface.
  */
-export function survivor(key: AttachmentKey, reserved: readonly Prefixed[], state: CniState) {
+export function survivor(key: AttachmentKey, state: CniState): Survivor | undefined {
   const link = strayLinks(key, state).find(isAlive);
   if (!link) return undefined;
-  const routes = routesTo(link, state);
-  const pod = podOf(link, key, state);
-  const addresses = [pod?.addresses, routes.map(({ dst }) => parsePrefixed(dst)), reserved];
-  const borrowed = routes.filter(({ protocol }) => protocol === OUR_PROTOCOL);
+  const pod = podOf(link, state);
   const bridge = link.master === undefined ? undefined : findLink(state.link, link.master)?.name;
-  const isRouted = link.name.startsWith(DEVICE_PREFIX);
   const hairpin = link.port?.hairpin ?? false;
   const record: Attachment = {
     ...key,
@@ -54,39 +58,39 @@ export function survivor(key: AttachmentKey, reserved: readonly Prefixed[], stat
     netnsId: pod?.id ?? UNKNOWN_NETNS,
     bootId: state.bootId,
     dir: '',
-    addresses: addresses.find((some) => some !== undefined && some.length > 0) ?? [],
+    addresses: [],
     hostDevice: link.name,
     mtu: link.mtu,
     pod: { ...identityIn(link.alias), labels: {} },
-    ...(isRouted
+    ...(link.name.startsWith(DEVICE_PREFIX)
       ? { wiring: 'routed', managed: true }
       : {
           ...(bridge !== undefined && { bridge }),
           hairpin,
           managed: bridge === state.context.bridge && hairpin,
         }),
-    ...(isRouted && reserved.length === 0 && state.context.assigner && { handle: handleOf(key) }),
-    ...(borrowed.length > 0 && { borrowed: borrowed.map(({ dst }) => addressOf(dst)) }),
   };
-  return record;
+  return { record, routes: routesTo(link, state), shownMac: pod?.mac };
 }
 
-/** The MAC of a pod's interface as the node's neighbour table has it. */
-export function neighbourMac(record: Attachment, { link: socket }: CniState): Mac | undefined {
-  const device = findLink(socket, record.bridge ?? record.hostDevice ?? '');
-  const ips = record.addresses.map(addressOf);
-  const neighbours = device ? socket.dumpSync(neighbourDump({ dev: device.index })) : [];
-  return neighbours.find(({ ip, mac }) => mac !== undefined && ips.includes(ip))?.mac;
+/** Whether an interface of this name is in sight that has one of these addresses, whoever made it. */
+export function isInSight({ ifName }: AttachmentKey, ips: readonly Ip[], state: CniState): boolean {
+  for (const netns of podNamespaces(state)) {
+    using pod = netns;
+    const inside = findLink(pod.link, ifName);
+    const present = inside ? pod.link.dumpSync(addressDump(undefined, inside.index)) : [];
+    if (present.some(({ address }) => ips.includes(addressOf(address)))) return true;
+  }
+  return false;
 }
 
 /**
  * Whether the pod's interface leads to another node: the record came with a folder copied from there. Both
  * ends of a veth live and die together, so an end without the other one here has it elsewhere.
  */
-export function leadsElsewhere({ netns, netnsId: id, ifName }: Attachment, state: CniState): boolean {
-  if (netnsAt(netns) !== id) return false;
-  using pod = PodNetns.tryOpen(netns, state.netns);
-  const inside = pod && findLink(pod.link, ifName);
+export function leadsElsewhere(record: Attachment, state: CniState): boolean {
+  using pod = PodNetns.tryOpenKnown(record, state.netns);
+  const inside = pod && findLink(pod.link, record.ifName);
   if (!pod || inside?.kind !== 'veth' || inside.netnsId === undefined) return false;
   const node = openNetns(state.netns);
   try {
@@ -100,31 +104,37 @@ function isAlive({ kind, group }: Link): boolean {
   return kind === 'veth' && group !== DOOMED;
 }
 
-function routesTo({ index }: Link, state: CniState) {
+function routesTo({ index }: Link, state: CniState): Survivor['routes'] {
   return FAMILIES.flatMap((family) =>
     state.link.dumpSync(routeDump({ family, table: RT_TABLE_MAIN, dev: index })),
-  ).filter(({ dev, dst, protocol = 0 }) => dev === index && isHost(dst) && OUR_PROTOCOLS.has(protocol));
+  )
+    .filter(({ dev, dst, protocol = 0 }) => dev === index && isHost(dst) && OUR_PROTOCOLS.has(protocol))
+    .map(({ dst, protocol }) => ({ ip: addressOf(dst), isAnnounced: protocol === OUR_PROTOCOL }));
 }
 
-/** The pod's namespace, and its addresses there. */
-type Found = { readonly path: string; readonly id: number; readonly addresses: readonly Prefixed[] };
+/** The pod's namespace, and the MAC of its interface there, whatever that is called by now. */
+type Found = { readonly path: string; readonly id: number; readonly mac: Mac | undefined };
 
-function podOf(link: Link, { ifName }: AttachmentKey, state: CniState): Found | undefined {
-  const seen = new Set<number>();
-  for (const path of namespaces()) {
-    const id = netnsAt(path);
-    if (id === undefined || seen.has(id) || id === netnsId(state.netns)) continue;
-    seen.add(id);
-    using netns = PodNetns.tryOpen(path, state.netns);
-    if (!netns || state.link.getSync(netnsPeerId(netns.fd)) !== link.netnsId) continue;
-    const inside = findLink(netns.link, ifName);
-    if (inside?.linkIndex !== link.index || link.linkIndex !== inside.index) continue;
-    const addresses = netns.link
-      .dumpSync(addressDump(undefined, inside.index))
-      .filter(({ scope = RT_SCOPE_UNIVERSE }) => scope === RT_SCOPE_UNIVERSE);
-    return { path, id, addresses: addresses.map(({ address }) => address) };
+function podOf(link: Link, state: CniState): Found | undefined {
+  for (const netns of podNamespaces(state)) {
+    using pod = netns;
+    if (link.linkIndex === undefined || state.link.getSync(netnsPeerId(pod.fd)) !== link.netnsId) continue;
+    const inside = findLink(pod.link, link.linkIndex);
+    if (inside?.linkIndex === link.index) return { path: pod.path, id: pod.id, mac: inside.mac };
   }
   return undefined;
+}
+
+/** Opens every namespace in sight but the node's own, one at a time; the caller closes it. */
+function* podNamespaces(state: CniState): Generator<PodNetns> {
+  const seen = new Set<number | undefined>([undefined, netnsId(state.netns)]);
+  for (const path of namespaces()) {
+    const id = netnsAt(path);
+    if (seen.has(id)) continue;
+    seen.add(id);
+    const netns = PodNetns.tryOpen(path, state.netns);
+    if (netns) yield netns;
+  }
 }
 
 /** Paths of all namespaces in sight: those with a name, then those of processes. */

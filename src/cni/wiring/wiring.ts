@@ -3,6 +3,7 @@ import type { Mac } from '../../ip/mac.ts';
 import type { Link } from '../../linux/link/link.ts';
 import type { Addresses, AddressSource, PodAddress } from '../addresses/source.ts';
 import type { CniContext } from '../context.ts';
+import type { RequestedMac } from '../protocol/conf.ts';
 import type { Invocation } from '../protocol/invocation.ts';
 import type { Dns, IpConfig, Result } from '../protocol/result.ts';
 import type { Attachment, AttachmentKey } from '../records/attachment.ts';
@@ -41,6 +42,8 @@ export type WiringPlan = {
   readonly dns: Dns;
   /** The record's fields about the wiring. */
   readonly record: Pick<Attachment, 'bridge' | 'hairpin' | 'managed' | 'wiring'>;
+  /** The MAC that the pod's interface is to have. */
+  readonly mac: RequestedMac | undefined;
   /** Name of the host end: the same at every try, so that leftovers of a crash are found. */
   hostDevice(key: AttachmentKey, pod: PodIdentity): string;
   /** Creates the interface and everything it needs on the node. Resolves when it passes packets. */

@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { test } from 'node:test';
 import { HostLocal } from '../../../src/ipam/host-local.ts';
 import { rangeOf } from '../../../src/ipam/ranges.ts';
-import { withNetns } from '../../../src/linux/netns.ts';
+import { netnsId, withNetns } from '../../../src/linux/netns.ts';
 import { readSysctl } from '../../../src/linux/sysctl.ts';
 import { call, eventually, Host, ip, ipOne, leftovers, must, Pod, pings } from '../host.ts';
 
@@ -83,6 +83,7 @@ test('after ADD the kernel, the result and the files agree', async (t) => {
           ifName: 'eth0',
           hostDevice: outside?.name,
           netns: pod.path,
+          netnsId: netnsId(pod.path),
           addresses: ['10.90.1.2', 'fd00:90:1::2'],
           mac: inside?.mac,
           subnets: ['10.90.1.0/24', 'fd00:90:1::/64'],

@@ -1,7 +1,6 @@
-import type { Mac } from '../../../ip/mac.ts';
 import { hasIpam, type IpamConf, readIpamConf } from '../../addresses/conf.ts';
 import type { CniContext } from '../../context.ts';
-import { isOurs, readMac, rejectUnsupported } from '../../protocol/conf.ts';
+import { isOurs, type RequestedMac, readMac, rejectUnsupported } from '../../protocol/conf.ts';
 import { CniError, CODE } from '../../protocol/error.ts';
 import type { Invocation } from '../../protocol/invocation.ts';
 import { type Dns, decodeDns } from '../../protocol/result.ts';
@@ -18,7 +17,7 @@ export type BridgeConf = {
   readonly promisc: boolean;
   /** Bytes; undefined leaves the kernel's default. */
   readonly mtu: number | undefined;
-  readonly mac: Mac | undefined;
+  readonly mac: RequestedMac | undefined;
   /** Undefined: an interface without addresses. */
   readonly ipam: IpamConf | undefined;
   readonly dns: Dns;

@@ -1,7 +1,6 @@
 import { createHash } from 'node:crypto';
-import type { Ip } from '../../../ip/address.ts';
 import { addressOf, type Prefixed } from '../../../ip/cidr.ts';
-import { type Mac, macFromSeed } from '../../../ip/mac.ts';
+import type { Mac } from '../../../ip/mac.ts';
 import { type Link, linkAdd } from '../../../linux/link/link.ts';
 import { NUD_STALE, neighbourReplace } from '../../../linux/neighbour.ts';
 import type { Request } from '../../../linux/netlink/message.ts';
@@ -29,14 +28,6 @@ export type Pair = {
 export function hostDeviceName({ network, containerId, ifName }: AttachmentKey): string {
   const hash = createHash('sha256').update(`${network}\0${containerId}\0${ifName}`).digest('hex');
   return `veth${hash.slice(0, 11)}`;
-}
-
-/**
- * The MAC of a pod's interface, derived from its address: when the address moves to another pod, the
- * neighbour tables of the host and other pods are immediately correct, without gratuitous ARP.
- */
-export function podMac(bridge: string, addresses: readonly Ip[], hostDevice: string): Mac {
-  return macFromSeed(`${bridge} ${addresses[0] ?? hostDevice}`);
 }
 
 /** Creates the pair and returns the MAC of the host end. */

@@ -1,6 +1,5 @@
 import { podTitle } from '../../../cluster/node.ts';
 import { familyOf, type Ip } from '../../../ip/address.ts';
-import { addressOf } from '../../../ip/cidr.ts';
 import { hostLocal } from '../../addresses/host-local.ts';
 import type { PodAddress } from '../../addresses/source.ts';
 import type { CniContext } from '../../context.ts';
@@ -9,11 +8,12 @@ import type { Invocation } from '../../protocol/invocation.ts';
 import type { RouteConfig } from '../../protocol/result.ts';
 import type { CniState } from '../../state.ts';
 import { findLink, untilOperational } from '../links.ts';
+import { chooseMac } from '../mac.ts';
 import { configurePod } from '../pod-end.ts';
 import type { Attached, CheckedAttachment, NewPod, Wiring, WiringPlan } from '../wiring.ts';
 import { ensureBridge } from './bridge.ts';
 import { type BridgeConf, readBridgeConf } from './conf.ts';
-import { addPair, hostDeviceName, podMac } from './pair.ts';
+import { addPair, hostDeviceName } from './pair.ts';
 
 /**
  * Pods as ports of a bridge that is their gateway: the agent's own, or one named by a configuration for the
@@ -37,6 +37,7 @@ function plan(call: Invocation, context: CniContext): WiringPlan {
     addresses: conf.ipam && hostLocal(conf.ipam),
     dns: conf.dns,
     record: { bridge, hairpin, managed: ownBridge && hairpin && mtu === context.mtu },
+    mac: conf.mac,
     hostDevice: hostDeviceName,
     attach: (pod, state) => attach(conf, pod, state),
   };
@@ -51,7 +52,7 @@ async function attach(conf: BridgeConf, pod: NewPod, state: CniState): Promise<A
   state.step('bridge ready');
   const ips = addresses.ips.map(({ address }) => address);
   const mtu = conf.mtu ?? bridge.mtu;
-  const mac = conf.mac ?? podMac(conf.bridge, ips.map(addressOf), hostDevice);
+  const mac = conf.mac?.mac ?? chooseMac(key, { bridge: conf.bridge, hostDevice, addresses: ips }, state);
   const alias = `flatnet ${podTitle({ ...identity, ...key })}`.slice(0, 255);
   const hostMac = await addPair(
     { hostDevice, ifName, netns, bridge, mtu, mac, hairpin, alias, addresses: ips },

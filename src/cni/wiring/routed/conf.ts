@@ -1,12 +1,11 @@
 import type { Ip } from '../../../ip/address.ts';
-import type { Mac } from '../../../ip/mac.ts';
 import { requestedIps } from '../../../ipam/requested-ips.ts';
 import { blocks } from '../../addresses/blocks.ts';
 import { readIpamConf } from '../../addresses/conf.ts';
 import { hostLocal } from '../../addresses/host-local.ts';
 import type { AddressSource } from '../../addresses/source.ts';
 import type { CniContext } from '../../context.ts';
-import { readMac, rejectUnsupported } from '../../protocol/conf.ts';
+import { type RequestedMac, readMac, rejectUnsupported } from '../../protocol/conf.ts';
 import { unsupported } from '../../protocol/error.ts';
 import type { Invocation } from '../../protocol/invocation.ts';
 import { podRequests } from '../../protocol/pod.ts';
@@ -14,10 +13,13 @@ import { type Dns, decodeDns } from '../../protocol/result.ts';
 
 /** Our own configuration on a node with `routed` wiring. */
 export type RoutedConf = {
-  readonly mac: Mac | undefined;
+  readonly mac: RequestedMac | undefined;
   readonly addresses: AddressSource;
   readonly dns: Dns;
 };
+
+/** The annotation of `podRequests` that names a MAC. */
+const HW_ADDR = 'cni.projectcalico.org/hwAddr';
 
 /** Keys of bridge configurations that conflict with this wiring, with the value that does not. */
 const NEUTRAL: readonly (readonly [key: string, value: boolean])[] = [
@@ -38,7 +40,7 @@ export function readRoutedConf(call: Invocation, context: CniContext): RoutedCon
   const { ips, mac, pools } = podRequests(conf);
   const requested = [...new Set([...ips, ...requestedIps(conf.source, call.argsText)])];
   return {
-    mac: readMac(call) ?? mac,
+    mac: readMac(call) ?? (mac && { mac, field: HW_ADDR }),
     addresses: sourceOf(call, requested, pools, context),
     dns: decodeDns(conf.object('dns')),
   };

@@ -1,6 +1,5 @@
 import type { LocalPod } from '../../../cluster/node.ts';
 import { addressOf, hostCidr, parsePrefixed } from '../../../ip/cidr.ts';
-import { macFromSeed } from '../../../ip/mac.ts';
 import { type Link, linkDump } from '../../../linux/link/link.ts';
 import { OUR_ALIAS } from '../../../state/ownership.ts';
 import { HOST_MAC, ownerMark, podAlias } from '../../../wiring/pod-device.ts';
@@ -10,7 +9,7 @@ import type { Invocation } from '../../protocol/invocation.ts';
 import type { Attachment } from '../../records/attachment.ts';
 import type { CniState } from '../../state.ts';
 import { findLink, hostEndOf, untilOperational } from '../links.ts';
-import { netnsAt } from '../pod-netns.ts';
+import { chooseMac } from '../mac.ts';
 import type { Attached, NewPod, Wiring, WiringPlan } from '../wiring.ts';
 import { check } from './check.ts';
 import { type RoutedConf, readRoutedConf } from './conf.ts';
@@ -40,6 +39,7 @@ function plan(call: Invocation, context: CniContext): WiringPlan {
     addresses: conf.addresses,
     dns: conf.dns,
     record: { wiring: 'routed', managed: true },
+    mac: conf.mac,
     hostDevice: routedDeviceName,
     attach: (pod, state) => attach(conf, pod, state),
   };
@@ -48,13 +48,14 @@ function plan(call: Invocation, context: CniContext): WiringPlan {
 async function attach(conf: RoutedConf, wanted: NewPod, state: CniState): Promise<Attached> {
   const { key, netns, hostDevice, identity, addresses } = wanted;
   const { mtu } = state.context;
-  const mac = conf.mac ?? macFromSeed(`${hostDevice} pod`);
+  const ips = addresses.ips.map(({ address }) => address);
+  const mac = conf.mac?.mac ?? chooseMac(key, { wiring: 'routed', hostDevice, addresses: ips }, state);
   const pod: LocalPod = {
     ...identity,
     ...key,
     netns: netns.path,
     hostDevice,
-    addresses: addresses.ips.map(({ address }) => addressOf(address)),
+    addresses: ips.map(addressOf),
     borrowed: addresses.borrowed,
   };
   const pair = { netns, mtu, mac, families: familiesOf(state.context), pod };
@@ -86,6 +87,5 @@ function hostLink(record: Attachment, state: CniState): Link | undefined {
 
 /** Handles a changed alias, if the namespace is still the one from ADD. */
 function hostLinkByNetns(record: Attachment, state: CniState): Link | undefined {
-  const { bootId, netnsId, netns } = record;
-  return bootId === state.bootId && netnsId === netnsAt(netns) ? hostEndOf(record, state) : undefined;
+  return record.bootId === state.bootId ? hostEndOf(record, state) : undefined;
 }

@@ -3,7 +3,7 @@ import { execFileSync } from 'node:child_process';
 import { readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import { withNetns } from '../../../../src/linux/netns.ts';
+import { netnsId, withNetns } from '../../../../src/linux/netns.ts';
 import { readSysctl, writeSysctl } from '../../../../src/linux/sysctl.ts';
 import { deviceSysctls } from '../../../../src/wiring/pod-device.ts';
 import {
@@ -116,6 +116,7 @@ test('after ADD the kernel, the result and the agent’s pod agree', async (t) =
           ifName: 'eth0',
           hostDevice: WEB_0,
           netns: pod.path,
+          netnsId: netnsId(pod.path),
           addresses: ['10.90.1.2', 'fd00:90:1::2'],
           mac,
           namespace: 'default',

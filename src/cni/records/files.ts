@@ -1,0 +1,29 @@
+import { createHash } from 'node:crypto';
+import { readdirSync } from 'node:fs';
+import { codeOf } from '../../error.ts';
+import type { AttachmentKey } from './record.ts';
+
+/**
+ * The name of an attachment's files. The specification forbids colons in network names, container IDs and
+ * interface names.
+ */
+export function fileName({ network, containerId, ifName, role }: AttachmentKey): string {
+  const name = [network, containerId, ifName, role].join(':');
+  return name.length <= 240 ? `${name}.json` : `${createHash('sha256').update(name).digest('hex')}.json`;
+}
+
+/** The attachment of a file, if its name was not shortened; otherwise the container's ID is empty. */
+export function keyIn(file: string): AttachmentKey {
+  const [network = '', containerId = '', ifName = '', role] = file.slice(0, -'.json'.length).split(':');
+  return { network, containerId, ifName, role: role === 'ipam' ? role : 'interface' };
+}
+
+/** The names in a folder; none if it does not exist. */
+export function readNames(dir: string): string[] {
+  try {
+    return readdirSync(dir);
+  } catch (error) {
+    if (codeOf(error) === 'ENOENT') return [];
+    throw error;
+  }
+}

@@ -1,0 +1,46 @@
+import { podTitle } from '../../cluster/node.ts';
+import type { Problem } from '../../problem.ts';
+import type { Attachment } from '../records/attachment.ts';
+import type { CniState } from '../state.ts';
+import { derivedMacs } from '../wiring/mac.ts';
+
+/** What is in doubt about a running pod since its record was lost, or came from an earlier version. */
+export function doubts(record: Attachment, { context }: CniState): readonly Problem[] {
+  const { lost = [], mac = '', hostDevice = '' } = record;
+  if (lost.length === 0) return [];
+  const pod = podTitle({ ...record, ...record.pod });
+  const problems: Problem[] = [];
+  if (lost.includes('addresses')) {
+    problems.push({
+      id: 'pod-identity-unknown',
+      severity: 'error',
+      what: `the addresses of ${pod} are not known`,
+      cause: 'its record and its reservations were lost, and it may send nothing',
+      fix: 'delete the pod',
+    });
+  }
+  if (lost.includes('mac')) {
+    const isOurs = derivedMacs({ ...record, bridge: record.bridge ?? context.bridge }).some(
+      (each) => each === mac,
+    );
+    problems.push({
+      id: 'pod-identity-unknown',
+      severity: isOurs ? 'error' : 'warning',
+      what: `the MAC of ${pod} at ${hostDevice} is not known`,
+      cause: isOurs
+        ? `it may only send from ${mac}, the MAC it would have been given`
+        : `it may send from ${mac}, as its interface has that MAC and nobody else does`,
+      fix: 'delete the pod',
+    });
+  }
+  if (lost.includes('requests')) {
+    problems.push({
+      id: 'pod-requests-lost',
+      severity: 'warning',
+      what: `what ${pod} asked for is not known`,
+      cause: 'its record was lost with the copy',
+      fix: 'delete the pod if it has labels for the plugin or the annotation allowedSourcePrefixes',
+    });
+  }
+  return problems;
+}
