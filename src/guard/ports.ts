@@ -171,16 +171,19 @@ const CHAINS: readonly Chain[] = [
   },
 ];
 
-/** A pod's elements in the bridge's table; none if its MAC is unknown. */
+/**
+ * A pod's elements in the bridge's table. Its port is there whatever is known of the pod: without a MAC or an
+ * address it may send nothing.
+ */
 export function portGuard(pod: LocalPod): readonly Item[] {
   const { hostDevice: dev, mac, addresses, allowedSources = [] } = pod;
-  if (mac === undefined || addresses.length === 0) return [];
+  const port = elementItem(TABLE, elementOf(PORTS, [dev]));
+  if (mac === undefined) return [port];
   const v4 = addresses.filter((ip) => familyOf(ip) === 4);
   const v6 = addresses.filter((ip) => familyOf(ip) === 6);
   if (v6.length > 0) v6.push(linkLocalOf(mac));
   const prefixes = (family: Family) => allowedSources.filter((cidr) => familyOf(cidr) === family);
   const elements = [
-    elementOf(PORTS, [dev]),
     elementOf(MACS, [dev, mac]),
     elementOf(OPTIONS6, [dev, mac]),
     ...v4.flatMap((ip) => [
@@ -197,5 +200,5 @@ export function portGuard(pod: LocalPod): readonly Item[] {
       elementOf(TARGET_PREFIXES6, [mac, cidr]),
     ]),
   ];
-  return elements.map((element) => elementItem(TABLE, element));
+  return [port, ...elements.map((element) => elementItem(TABLE, element))];
 }

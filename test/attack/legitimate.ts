@@ -129,6 +129,16 @@ export const CHECKS: readonly Check[] = [
     },
   ],
   [
+    'joining an IPv4 multicast group',
+    BRIDGE,
+    async (scene) => {
+      const { attacker } = scene;
+      const report = p.icmp(0x16, 0, Buffer.from([239, 1, 2, 3]));
+      const whole = p.packet(attacker.v4, '239.1.2.3', p.PROTOCOL.igmp, report);
+      return arrives(scene, p.frame('01:00:5e:01:02:03', attacker.mac, p.TYPE.ip, whole), report);
+    },
+  ],
+  [
     'multicast listener reports and router solicitations',
     BRIDGE,
     async (scene) => {
