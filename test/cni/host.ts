@@ -220,6 +220,7 @@ export async function must(host: Host, command: string, options: CallOptions = {
 
 /** The fields the tests read in iproute2's output for a link, an address or a route: the oracle. */
 export type IpEntry = {
+  readonly ifindex: number;
   readonly ifname: string;
   readonly address: string;
   readonly mtu: number;

@@ -80,7 +80,7 @@ for (const wiring of WIRINGS) {
   }
 
   test(`${wiring}: what a pod asked for comes back with its record`, async () => {
-    await using host = new Host({ wiring });
+    await using host = new Host({ wiring, context: { refusesSource: () => undefined } });
     using pod = new Pod();
     const annotations = { 'cni.projectcalico.org/allowedSourcePrefixes': '["10.9.0.0/24", "fd00:9::/64"]' };
     const conf = {
@@ -126,6 +126,27 @@ for (const wiring of WIRINGS) {
     assert.deepEqual(next.service.problems, []);
   });
 }
+
+test('a pod whose interface has the indices of another pod’s does not take that with it', async () => {
+  for (const wiring of WIRINGS) {
+    await using host = new Host({ wiring });
+    using pod = new Pod();
+    using inner = new Pod();
+    using victim = new Pod();
+    await must(host, 'ADD', { pod, ...named('a') });
+    await must(host, 'ADD', { pod: victim, ...named('b') });
+    const { hostDevice = '' } = host.pods.get('b eth0') ?? {};
+    const outer = ipOne(host.netns, 'link', 'show', 'dev', hostDevice).ifindex;
+    const own = ipOne(victim.name, 'link', 'show', 'dev', 'eth0').ifindex;
+    inside(pod, 'link', 'del', 'eth0');
+    const peer = ['peer', 'name', 'x', 'index', `${outer}`, 'netns', inner.name];
+    inside(pod, 'link', 'add', 'eth0', 'index', `${own}`, 'type', 'veth', ...peer);
+    rmSync(recordOf(host, 'a'));
+    await must(host, 'DEL', { pod, ...named('a') });
+    assert.ok(pings(host.netns, '10.90.1.3'));
+    assert.ok(ip(host.netns, 'link').some(({ ifname }) => ifname === hostDevice));
+  }
+});
 
 test('bridge: a pod whose record and reservations are lost gets no address from what it shows', async () => {
   await using host = new Host();
