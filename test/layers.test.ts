@@ -34,7 +34,8 @@ const MAY_IMPORT: Readonly<Record<string, string>> = {
   wiring: 'cluster ip linux/nftables/values state',
   masquerade: 'cluster ip linux/nftables/values state',
   guard: 'cluster ip linux/nftables/values state wiring',
-  desired: 'backends cluster guard ip masquerade state wiring',
+  'host-ports': 'cluster ip linux/nftables/values state wiring',
+  desired: 'backends cluster guard host-ports ip masquerade state wiring',
   companions: 'backends cluster companions/bird ip ipam linux state',
   'companions/bird': 'backends cluster companions/bird companions/companion.ts ip ipam linux state',
   'companions/bird/configuration': 'backends cluster ip',
@@ -44,17 +45,19 @@ const MAY_IMPORT: Readonly<Record<string, string>> = {
   trace: 'cluster ip state',
   cni: 'cluster cni ip ipam linux',
   'cni/protocol': 'cluster cni/shim/agent-file.ts ip ipam',
+  'cni/capabilities': 'cluster cni/protocol ip',
   'cni/records': 'cluster cni/context.ts cni/protocol ip',
   'cni/addresses': 'cluster cni/context.ts cni/protocol cni/records cni/state.ts ip ipam',
   // ADD first creates what the agent then maintains on a routed pod's device.
   'cni/wiring':
     'cluster cni/addresses cni/context.ts cni/protocol cni/records cni/state.ts ip ipam linux state/ownership.ts wiring/pod-device.ts',
   'cni/verbs':
-    'cluster cni/addresses cni/context.ts cni/protocol cni/records cni/state.ts cni/wiring ip ipam linux',
+    'cluster cni/addresses cni/capabilities cni/context.ts cni/protocol cni/records cni/state.ts cni/wiring host-ports ip ipam linux',
   'cni/shim': 'cni/protocol cni/records/noted-del.ts',
   agent:
     'agent backends cluster cni companions desired firewall ip ipam linux/lock.ts linux/netns.ts state store/open.ts store/ports store/view-file.ts wiring',
   'agent/api': 'companions/companion.ts',
+  'agent/flows': 'host-ports ip linux state',
   'agent/underlay': 'cluster ip linux state',
   runtime: 'cluster cni ip linux',
   lab: 'agent backends cluster companions ip ipam lab linux',
@@ -76,6 +79,7 @@ const PURE = [
   'backends',
   'wiring',
   'guard',
+  'host-ports',
   'masquerade',
   'desired',
   'trace',

@@ -1,3 +1,5 @@
+import type { NodePorts } from '../backends/backend.ts';
+import { configuredBackend } from '../backends/registry.ts';
 import { refusedSource, sourceRules } from '../cluster/allowed-sources.ts';
 import type { LocalPod } from '../cluster/node.ts';
 import type { CniContext } from '../cni/context.ts';
@@ -37,6 +39,9 @@ export function cniContext({ facts, notReady, mtu, admit, assigner, log }: CniSo
     get wiring() {
       return facts.network?.wiring ?? 'bridge';
     },
+    get ownPorts() {
+      return ownPorts(facts);
+    },
     get assigner() {
       return facts.usesBlocks ? assigner : undefined;
     },
@@ -51,4 +56,12 @@ export function cniContext({ facts, notReady, mtu, admit, assigner, log }: CniSo
     detached: (pod) => facts.pods.remove(pod),
     warn: (text, error) => log.warn({ error: messageOf(error) }, text),
   };
+}
+
+/** The ports of this node that its backend depends on. */
+function ownPorts({ network, resources }: Facts): NodePorts | undefined {
+  if (!network) return undefined;
+  const { backend, options } = configuredBackend(network, resources);
+  const { tcp, udp } = backend.nodePorts?.(options) ?? { tcp: [], udp: [] };
+  return { tcp, udp: [...udp, ...(backend.tunnelPorts?.(options) ?? [])] };
 }

@@ -40,6 +40,8 @@ export type LoopEvents = {
    * network, the subnets or the MTU.
    */
   ready: [Computed];
+  /** A run made these changes. */
+  done: [Report['done']];
   /** One of our devices was created or changed. */
   device: [LinkItem];
   /** Host devices of pods are gone, again after every run. */
@@ -304,6 +306,7 @@ export class Loop extends EventEmitter<LoopEvents> implements Disposable {
     }
     this.#status.failures = failures(report.undone);
     this.#status.unguarded = unguarded(report.undone);
+    if (report.done.length > 0) this.emit('done', report.done);
     for (const device of touchedDevices(report.done)) this.emit('device', device);
     const vanished = vanishedDevices(report.undone);
     if (vanished.size > 0) this.emit('vanished', vanished);

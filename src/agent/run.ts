@@ -16,6 +16,7 @@ import { Blocks } from './blocks.ts';
 import { cniContext } from './cni-context.ts';
 import { Facts } from './facts.ts';
 import { Feed } from './feed.ts';
+import { forgetStaleFlows } from './flows/stale.ts';
 import { Handover } from './handover.ts';
 import { growFreely, settle } from './heap.ts';
 import { lockNode } from './lock.ts';
@@ -59,6 +60,7 @@ export async function runAgent(options: AgentOptions, log: Log, stop: AbortSigna
   const firewall = new ForwardWatch(log, signal);
   await using outputs = new Outputs(paths, log, signal);
   loop.on('device', (link) => companions.deviceChanged(link));
+  loop.on('done', (changes) => forgetStaleFlows(changes, log));
   loop.on('foreign-table', () => firewall.rescan());
   loop.on('settled', ({ facts: { self, network, peers, resources }, desired }) => {
     const tunnels = desired.contributions

@@ -28,6 +28,8 @@ export type CniContext = {
   readonly bridge: string;
   /** Whether the agent masquerades, so that `ipMasq` in our own configuration needs no further action. */
   readonly masquerade: boolean;
+  /** The node's ports that the pod network itself depends on: no host port may take them. */
+  readonly ownPorts?: { readonly tcp: readonly number[]; readonly udp: readonly number[] } | undefined;
   /** host-local's data directory; a network's addresses are in the subdirectory with its name. */
   readonly dataDir: string;
   /** Our own records: attachments and noted DELs. */

@@ -2,6 +2,7 @@ import type { Network } from '../cluster/network.ts';
 import { type LocalPod, type Node, podTitle, type Self } from '../cluster/node.ts';
 import { NO_RESOURCES, type Resources } from '../cluster/resources.ts';
 import { guardItems, mayBeGuarded, podGuardItems } from '../guard/guard.ts';
+import { hostPortItems } from '../host-ports/pods.ts';
 import { strayItems } from '../masquerade/strays.ts';
 import type { Problem } from '../problem.ts';
 import type { Contribution } from '../state/contributions.ts';
@@ -50,6 +51,7 @@ export function desiredState(facts: Facts, memo: Memo = new Memo()): Desired {
     contributions: [
       part.backend,
       part.masquerade,
+      part.hostPorts,
       ...memo.shared(common, memo.attachments.of(pods, '', attachmentOf), () => [
         wiringContribution(network, pods, common),
         guardContribution(pods, common),
@@ -81,7 +83,7 @@ export function podContribution(facts: Omit<Facts, 'pods'>, pod: LocalPod, memo:
 
 /** Whether a pod has items in some network: not if other plugins attached it to another bridge. */
 export function isOurs(pod: LocalPod): boolean {
-  return !pod.foreign || mayBeGuarded(pod);
+  return !pod.foreign || mayBeGuarded(pod) || pod.hostPorts !== undefined;
 }
 
 function basis(facts: Omit<Facts, 'pods'>, memo: Memo): Basis {
@@ -96,10 +98,15 @@ function basis(facts: Omit<Facts, 'pods'>, memo: Memo): Basis {
   );
 }
 
-function contributionOf(pod: LocalPod, { network, wiring, guard, held }: Basis): Contribution {
+function contributionOf(pod: LocalPod, { network, wiring, guard, held, part }: Basis): Contribution {
   return {
     owner: { part: 'pod', name: podTitle(pod), id: `${pod.containerId} ${pod.ifName}` },
-    items: [...podItems(pod, wiring), ...podGuardItems(pod, guard), ...strayItems(network, held, pod)],
+    items: [
+      ...podItems(pod, wiring),
+      ...podGuardItems(pod, guard),
+      ...hostPortItems(pod, part.used),
+      ...strayItems(network, held, pod),
+    ],
     warnings: [],
   };
 }

@@ -39,6 +39,7 @@ export class Memo {
       ...computed,
       backend: reuse(last?.part.backend, computed.backend),
       masquerade: reuse(last?.part.masquerade, computed.masquerade),
+      hostPorts: reuse(last?.part.hostPorts, computed.hostPorts),
     };
     this.#node = { network, self, resources, part };
     return part;

@@ -6,6 +6,7 @@ import type { Self } from '../cluster/node.ts';
 import { takenByHost } from '../cluster/overlap.ts';
 import type { Resources } from '../cluster/resources.ts';
 import { FlatnetError } from '../error.ts';
+import { hostPortTables } from '../host-ports/tables.ts';
 import { FAMILIES, type Family } from '../ip/address.ts';
 import { contains } from '../ip/cidr.ts';
 import { podNetworks } from '../masquerade/pod-networks.ts';
@@ -25,6 +26,7 @@ export type NodePart = {
   readonly mtu: number;
   readonly backend: Contribution;
   readonly masquerade: Contribution;
+  readonly hostPorts: Contribution;
 };
 
 /**
@@ -64,6 +66,7 @@ export function nodePart(network: Network, self: Self, resources: Resources): No
     mtu: podMtu(network, self, configured),
     backend: { owner: { part: 'backend', name }, items: devices, warnings },
     masquerade: { owner: { part: 'masquerade', name }, items: tables, warnings: [] },
+    hostPorts: { owner: { part: 'host-ports', name }, items: hostPortTables(used), warnings: [] },
   };
 }
 

@@ -173,14 +173,21 @@ describe('under containerd', { skip: NO_CONTAINERD || NO_SHIM }, () => {
 
   test('a pod that needs an unsupported feature is refused with the reason', async () => {
     const first = node(1);
-    const ports = (host_port: number) => ({ port_mappings: [{ container_port: 80, host_port }] });
-    await assert.rejects(first.run('port', ports(8080)), /unsupported: runtimeConfig\.portMappings .*8080/);
     const annotations = [{ key: 'kubernetes.io/ingress-bandwidth', value: '1M' }];
     await assert.rejects(first.run('slow', { annotations }), /unsupported: runtimeConfig\.bandwidth/);
     assert.deepEqual(await first.list(), []);
     await first.isClean();
+  });
+
+  test('a pod’s host port is held until the pod is gone, and refused to another meanwhile', async () => {
+    const first = node(1);
+    const ports = (host_port: number) => ({ port_mappings: [{ container_port: 80, host_port }] });
+    const pod = await first.run('port', ports(8080));
+    await assert.rejects(first.run('other', ports(8080)), /host port 8080\/tcp is taken by \S*port/);
     // Host port 0, as every container with a `ports` entry has it.
-    await first.remove(await first.run('port', ports(0)));
+    await first.remove(await first.run('none', ports(0)));
+    await first.remove(pod);
+    await first.remove(await first.run('other', ports(8080)));
     await first.isClean();
   });
 

@@ -89,8 +89,12 @@ export class RoutedNode implements AsyncDisposable {
     });
   }
 
-  async add(pod: RoutedPod, annotations: Readonly<Record<string, string>> = {}): Promise<Result> {
-    const result = await this.#call('ADD', pod, annotations);
+  async add(
+    pod: RoutedPod,
+    annotations: Readonly<Record<string, string>> = {},
+    capabilities: object = {},
+  ): Promise<Result> {
+    const result = await this.#call('ADD', pod, annotations, capabilities);
     pod.addresses = result.ips.map(({ address }) => address.replace(/\/.*/, ''));
     const [first, second] = result.interfaces;
     pod.device = (first?.name === 'cni0' ? second : first)?.name ?? '';
@@ -120,6 +124,7 @@ export class RoutedNode implements AsyncDisposable {
     command: string,
     pod: RoutedPod,
     annotations: Readonly<Record<string, string>> = {},
+    capabilities: object = {},
   ): Promise<Result> {
     const { stdout, exit } = await this.#cni.handle({
       env: {
@@ -134,7 +139,7 @@ export class RoutedNode implements AsyncDisposable {
         cniVersion: '1.1.0',
         name: 'cbr0',
         type: 'flatnet',
-        runtimeConfig: { [ANNOTATIONS]: annotations },
+        runtimeConfig: { [ANNOTATIONS]: annotations, ...capabilities },
       }),
     });
     assert.equal(exit, 0, stdout);
@@ -162,9 +167,10 @@ export async function twoNodes(plan: Plan, network: Partial<Network> = {}): Prom
     new RoutedNode(plan, 0, namespaces[0], network),
     new RoutedNode(plan, 1, namespaces[1], network),
   ] as const;
-  for (const { running } of nodes) await running.settled();
+  for (const { running } of nodes) await running.settled(10_000);
   // Their underlay has just come up: its link-local addresses are still tentative.
-  namespaces[0].run('ping', '-nc1', '-w5', '-i0.2', `${factsOf(plan, 1).self.underlay.addresses[6]}`);
+  const { addresses } = factsOf(plan, 1).self.underlay;
+  namespaces[0].run('ping', '-nc1', '-w5', '-i0.2', `${addresses[6] ?? addresses[4]}`);
   return {
     nodes,
     async [Symbol.asyncDispose]() {

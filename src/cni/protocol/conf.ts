@@ -28,12 +28,9 @@ const UNSUPPORTED: readonly (readonly [key: string, neutral: unknown])[] = [
   ['disableContainerInterface', false],
   ['portIsolation', false],
 ];
-const UNSUPPORTED_CAPABILITIES = ['portMappings', 'bandwidth', 'infinibandGUID', 'deviceID'];
-/**
- * Members of a request that only describe it: a port mapping without a host port maps nothing, a burst
- * without a rate limits nothing.
- */
-const DESCRIPTIVE = ['containerport', 'protocol', 'hostip', 'ingressburst', 'egressburst'];
+const UNSUPPORTED_CAPABILITIES = ['bandwidth', 'infinibandGUID', 'deviceID'];
+/** Members of a request that only describe it: a burst without a rate limits nothing. */
+const DESCRIPTIVE = ['ingressburst', 'egressburst'];
 
 /** Whether the agent decides on wiring and addresses: the configuration names neither a bridge nor ranges. */
 export function isOurs(conf: Fields): boolean {

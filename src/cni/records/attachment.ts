@@ -36,6 +36,7 @@ export class Attachments {
   /** Filled when all records are first read. */
   #onDevice: RecordIndex | undefined;
   readonly #withMac = new RecordIndex();
+  readonly #withHostPort = new RecordIndex();
   /** MACs of attachments whose records do not have them yet, by file. */
   readonly #held = new Map<string, Mac>();
 
@@ -94,6 +95,7 @@ export class Attachments {
     }
     this.#spares.remove(join(this.dir, file));
     this.#onDevice?.remove(record.hostDevice, record);
+    this.#withHostPort.remove(hostPortOf(record), record);
     for (const mac of [record.mac, this.#held.get(file)]) this.#withMac.remove(mac, record);
     this.#held.delete(file);
   }
@@ -133,12 +135,19 @@ export class Attachments {
   #index(record: Attachment): void {
     this.#onDevice?.add(record.hostDevice, record);
     this.#withMac.add(record.mac, record);
+    this.#withHostPort.add(hostPortOf(record), record);
   }
 
   /** Returns the intact records with this host device. */
   onDevice(device: string): Attachment[] {
     if (!this.#onDevice) this.list();
     return this.#intact(this.#onDevice?.of(device) ?? []);
+  }
+
+  /** Returns the intact records with host ports. */
+  withHostPorts(): Attachment[] {
+    if (!this.#onDevice) this.list();
+    return this.#intact(this.#withHostPort.of(ANY_PORT));
   }
 
   /**
@@ -202,4 +211,11 @@ export function handleOf({ containerId, ifName }: Pick<AttachmentKey, 'container
 
 function fileOf(record: Attachment | DamagedAttachment): string {
   return record.state === 'damaged' ? record.file : fileName(record);
+}
+
+/** Few pods have host ports, so one entry of the index holds them all. */
+const ANY_PORT = 'any';
+
+function hostPortOf({ hostPorts = [] }: Attachment): string | undefined {
+  return hostPorts.length > 0 ? ANY_PORT : undefined;
 }

@@ -21,6 +21,8 @@ export function localPod(record: Attachment): LocalPod | undefined {
     ...(record.mac && { mac: record.mac }),
     ...(record.bridge && { bridge: record.bridge }),
     ...(record.allowedSources && { allowedSources: record.allowedSources }),
+    ...(record.hostPorts && { hostPorts: record.hostPorts }),
+    ...(record.leadsVia && { leadsVia: record.leadsVia }),
   };
 }
 

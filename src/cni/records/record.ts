@@ -1,4 +1,5 @@
 import { Fields } from '../../cluster/fields.ts';
+import { type HostPort, PORT_PROTOCOLS } from '../../cluster/host-port.ts';
 import type { PodIdentity } from '../../cluster/node.ts';
 import { WIRING_NAMES, type WiringName } from '../../cluster/wiring.ts';
 import { type Ip, parseIp } from '../../ip/address.ts';
@@ -52,6 +53,10 @@ export type Attachment = AttachmentKey & {
   readonly mac?: Mac;
   /** Further networks that the pod may send from. */
   readonly allowedSources?: readonly Cidr[];
+  /** The node's ports that lead to the pod. */
+  readonly hostPorts?: readonly HostPort[];
+  /** The node's device that leads to the pod, if it is chained and has host ports. */
+  readonly leadsVia?: string;
   /** Another plugin created the interface and removes it. */
   readonly chained?: boolean;
   /** The agent maintains the link's settings. */
@@ -66,7 +71,7 @@ export const UNKNOWN_NETNS = -1;
 
 /**
  * `addresses`: it has none, as nothing reserves any. `mac`: nothing proves that it is the pod's. `requests`:
- * labels and further sources are missing, if there were any.
+ * labels, further sources and host ports are missing, if there were any.
  */
 export type Lost = (typeof LOST)[number];
 
@@ -112,6 +117,8 @@ export function decodeAttachment(text: string): Attachment {
     ...given('borrowed', parsed('borrowed', parseIp)),
     ...given('mac', fields.parsed('mac', parseMac)),
     ...given('allowedSources', parsed('allowedSources', parseCidr)),
+    ...given('hostPorts', hostPortsOf(fields)),
+    ...given('leadsVia', fields.string('leadsVia')),
     ...given('chained', fields.boolean('chained')),
     ...given('managed', fields.boolean('managed')),
     ...given('pod', podOf(fields)),
@@ -136,6 +143,19 @@ function podOf(fields: Fields): PodIdentity | undefined {
     ...given('name', pod.string('name')),
     labels: Object.fromEntries(labels.map(([key, value]) => [key, String(value)])),
   };
+}
+
+function hostPortsOf(fields: Fields): readonly HostPort[] | undefined {
+  return fields.list('hostPorts')?.map((entry, i) => {
+    const port = new Fields(entry, `hostPorts[${i}]`);
+    const protocol = PORT_PROTOCOLS.find((name) => name === port.string('protocol'));
+    return {
+      protocol: required(port, 'protocol', protocol),
+      hostPort: required(port, 'hostPort', port.integer('hostPort', 1, 65535)),
+      containerPort: required(port, 'containerPort', port.integer('containerPort', 1, 65535)),
+      ...given('hostIp', port.parsed('hostIp', parseIp)),
+    };
+  });
 }
 
 function lostOf(fields: Fields): readonly Lost[] | undefined {

@@ -7,7 +7,7 @@ import { writeOver } from './spare-files.ts';
 
 /**
  * Second copies of the first records of those attachments that asked for what the kernel does not show:
- * labels, further sources, a MAC of their own. A record that is lost gets it back from there, never from
+ * labels, further sources, host ports, a MAC of their own. A record that is lost gets it back from there, never from
  * what its pod shows. A copy exists only while its attachment does.
  */
 export class RequestCopies {
@@ -72,7 +72,8 @@ export class RequestCopies {
   }
 }
 
-function asks({ allowedSources = [], mac, pod, lost = [] }: Attachment): boolean {
+function asks({ allowedSources = [], hostPorts = [], mac, pod, lost = [] }: Attachment): boolean {
   const labels = Object.keys(pod?.labels ?? {});
-  return allowedSources.length + labels.length + lost.length > 0 || mac !== undefined;
+  const count = allowedSources.length + hostPorts.length + labels.length + lost.length;
+  return count > 0 || mac !== undefined;
 }

@@ -1,13 +1,17 @@
-import { parsePrefixed } from '../../ip/cidr.ts';
+import { type HostPort, hostPortText } from '../../cluster/host-port.ts';
+import { addressOf, parsePrefixed } from '../../ip/cidr.ts';
 import { linkSet } from '../../linux/link/link.ts';
-import { CniError, CODE } from '../protocol/error.ts';
+import { familiesOf } from '../addresses/blocks.ts';
+import { checkFamilies, readHostPorts } from '../capabilities/host-ports.ts';
+import { CniError, CODE, unsupported } from '../protocol/error.ts';
 import type { Invocation } from '../protocol/invocation.ts';
 import { decodeResult } from '../protocol/result.ts';
 import { type Attachment, keyOf } from '../records/attachment.ts';
 import type { CniState } from '../state.ts';
 import { findLink } from '../wiring/links.ts';
 import { PodNetns } from '../wiring/pod-netns.ts';
-import { newRecord, removeLeftovers, withRecord } from './transaction.ts';
+import { evictPortHolders } from './host-ports.ts';
+import { assertReady, newRecord, removeLeftovers, withRecord } from './transaction.ts';
 
 /**
  * ADD chained after the plugin that created the interface: sets the MTU if configured, records the pod, and
@@ -35,15 +39,33 @@ export async function addChained(call: Invocation, state: CniState): Promise<obj
   const host = result.interfaces.find(
     ({ name, sandbox }) => !sandbox && findLink(state.link, name)?.kind === 'veth',
   );
+  const hostPorts = readHostPorts(call.conf);
+  if (hostPorts.length > 0) {
+    assertReady(state);
+    checkFamilies(hostPorts, addresses.map(addressOf), familiesOf(state.context));
+  }
   const record: Attachment = {
     ...newRecord(key, call, netns.id, state),
     addresses,
     chained: true,
     ...(host ? { hostDevice: host.name } : {}),
+    ...(hostPorts.length > 0 && { hostPorts, leadsVia: leadsVia(host?.name, hostPorts, state) }),
   };
+  await evictPortHolders(record, state);
   await withRecord(record, state, async () => {
     if (mtu) pod.executeSync(linkSet(link.index, { mtu }));
     return { result, addresses, ...(mtu ? { mtu } : {}) };
   });
   return previous;
+}
+
+/** The bridge that the host's end is a port of, or that end itself. Throws CniError 2 if there is none. */
+function leadsVia(hostEnd: string | undefined, hostPorts: readonly HostPort[], { link }: CniState): string {
+  const found = hostEnd === undefined ? undefined : findLink(link, hostEnd);
+  if (!found) {
+    const key = 'runtimeConfig.portMappings';
+    throw unsupported(key, hostPorts.map(hostPortText), 'prevResult names no veth of the node');
+  }
+  const bridge = found.master === undefined ? undefined : findLink(link, found.master);
+  return bridge?.name ?? found.name;
 }

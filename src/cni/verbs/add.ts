@@ -1,4 +1,7 @@
+import { addressOf } from '../../ip/cidr.ts';
+import { familiesOf } from '../addresses/blocks.ts';
 import { NO_ADDRESSES } from '../addresses/source.ts';
+import { checkFamilies, readHostPorts } from '../capabilities/host-ports.ts';
 import { roleOf } from '../protocol/conf.ts';
 import type { Invocation } from '../protocol/invocation.ts';
 import { allowedSources, podIdentity } from '../protocol/pod.ts';
@@ -9,6 +12,7 @@ import { PodNetns } from '../wiring/pod-netns.ts';
 import { wiringFor } from '../wiring/registry.ts';
 import { addAddresses } from './add-addresses.ts';
 import { addChained } from './add-chained.ts';
+import { evictPortHolders } from './host-ports.ts';
 import { refuseTakenMac } from './taken-mac.ts';
 import {
   assertReady,
@@ -31,7 +35,8 @@ export async function add(call: Invocation, state: CniState): Promise<object> {
 
 async function addInterface(call: Invocation, state: CniState): Promise<Result> {
   const plan = wiringFor(call, state.context).plan(call, state.context);
-  if (plan.needsAgent) assertReady(state);
+  const hostPorts = readHostPorts(call.conf);
+  if (plan.needsAgent || hostPorts.length > 0) assertReady(state);
   using netns = PodNetns.open(call.netns, state.netns);
   const key = keyOf(call, 'interface');
   await removeLeftovers(key, call, state);
@@ -47,11 +52,14 @@ async function addInterface(call: Invocation, state: CniState): Promise<Result> 
     hostDevice,
     ...(sources.length > 0 && { allowedSources: sources }),
     ...(plan.mac && { mac: plan.mac.mac }),
+    ...(hostPorts.length > 0 && { hostPorts }),
   };
+  await evictPortHolders(record, state);
   return await withRecord(record, state, async () => {
     const addresses = (await plan.addresses?.take(call, state)) ?? NO_ADDRESSES;
     state.step('addresses reserved');
     const taken = addresses.ips.map(({ address }) => address);
+    checkFamilies(hostPorts, taken.map(addressOf), familiesOf(state.context));
     checkMasquerade(call, plan.record.bridge ?? hostDevice, taken, state);
     const attached = await plan.attach({ key, identity, netns, hostDevice, addresses }, state);
     state.step('pod configured');

@@ -115,8 +115,14 @@ async function rebuilt(key: AttachmentKey, state: CniState): Promise<Attachment 
     ...(isCertain ? [] : ['mac' as const]),
     ...(mayHaveAsked ? ['requests' as const] : []),
   ];
-  const { allowedSources } = asked ?? {};
-  return { ...record, mac, ...(allowedSources && { allowedSources }), ...(lost.length > 0 && { lost }) };
+  const { allowedSources, hostPorts } = asked ?? {};
+  return {
+    ...record,
+    mac,
+    ...(allowedSources && { allowedSources }),
+    ...(hostPorts && { hostPorts }),
+    ...(lost.length > 0 && { lost }),
+  };
 }
 
 /** Whether it is an interface that always has addresses: a routed one, or one on our own bridge. */

@@ -14,6 +14,7 @@ import type { CniState } from '../state.ts';
 import { netnsAt } from '../wiring/pod-netns.ts';
 import { wiringOf } from '../wiring/registry.ts';
 import { removeAttachment } from './del.ts';
+import { assertPortsFree } from './host-ports.ts';
 import { runNotedDel } from './noted.ts';
 import { readOrRecover } from './recover.ts';
 
@@ -37,6 +38,7 @@ export async function withRecord(
   state: CniState,
   work: () => Promise<AddOutcome>,
 ): Promise<Result> {
+  assertPortsFree(record, state);
   state.attachments.write(record);
   state.step('record written');
   try {

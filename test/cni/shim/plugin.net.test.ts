@@ -281,10 +281,13 @@ describe('the plugin with its agent', { skip: NO_SHIM }, () => {
       ['cniCacheV1', 'cbr0', '1.1.0'],
     );
     const portMappings = [{ HostPort: 8080, ContainerPort: 80, Protocol: 'tcp', HostIP: '' }];
-    await assert.rejects(
-      addNetwork({ ...eth0, containerId: 'port', capabilities: { portMappings } }),
-      /unsupported: runtimeConfig.portMappings .*8080/,
-    );
+    using web = new Pod();
+    const port = { ...eth0, containerId: 'port', netns: web.path, capabilities: { portMappings } };
+    await addNetwork(port);
+    assert.deepEqual([...host.pods.values()].at(-1)?.hostPorts, [
+      { protocol: 'tcp', hostPort: 8080, containerPort: 80 },
+    ]);
+    await delNetwork(port);
     pod[Symbol.dispose]();
     await delNetwork({ ...eth0, netns: '' });
     await delNetwork({ ...lo, netns: '' });

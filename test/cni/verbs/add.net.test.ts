@@ -254,8 +254,6 @@ test('a failed ADD leaves nothing', async (t) => {
       { ipam: { type: 'dhcp' } },
       { ipMasq: true, bridge: 'cni7', ipam: { type: 'host-local', ranges: [[{ subnet: '10.7.0.0/24' }]] } },
       { ipMasq: true, ipMasqBackend: 'iptables' },
-      { runtimeConfig: { portMappings: [{ hostPort: 80, containerPort: 80, protocol: 'tcp' }] } },
-      { runtimeConfig: { portMappings: [{ HostPort: 0 }, { HostPort: 80, ContainerPort: 80 }] } },
       { runtimeConfig: { bandwidth: { ingressRate: 0, egressRate: 1_000_000 } } },
     ]) {
       const error = await refused({ pod, conf });
