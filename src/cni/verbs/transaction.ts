@@ -58,7 +58,7 @@ export async function withRecord(
       state.context.attached(pod);
       const refusal = await state.context.admit?.(pod);
       if (refusal !== undefined)
-        throw new CniError(CODE.TRY_AGAIN, 'the node does not guard the pod yet', refusal);
+        throw new CniError(CODE.TRY_AGAIN, 'the kernel does not hold what the pod needs yet', refusal);
     }
     return result;
   } catch (error) {

@@ -1,4 +1,6 @@
 import assert from 'node:assert/strict';
+import { rmSync } from 'node:fs';
+import { join } from 'node:path';
 import { test } from 'node:test';
 import { type Answer, type CallOptions, call, eventually, Host, ip, must, Pod } from '../host.ts';
 
@@ -117,4 +119,15 @@ test('an agent that restarts knows the ports of its pods', async () => {
   } finally {
     await again.stop();
   }
+});
+
+test('a record that is lost gets its host ports back', async () => {
+  await using host = new Host();
+  using pod = new Pod();
+  await must(host, 'ADD', { pod, id: 'a', conf: ports(web) });
+  const [before] = [...host.pods.values()];
+  rmSync(join(host.stateDir, 'attachments'), { recursive: true });
+  host.pods.clear();
+  await host.service.collectGarbage();
+  assert.deepEqual([...host.pods.values()][0]?.hostPorts, before?.hostPorts);
 });
