@@ -63,7 +63,7 @@ export class RequestCopies {
 
   /** Creates the folder: from then on, what is not in it was not asked for. */
   create(): void {
-    mkdirSync(this.#dir, { recursive: true, mode: 0o700 });
+    if (!existsSync(this.#dir)) mkdirSync(this.#dir, { mode: 0o700 });
   }
 
   get #all(): Set<string> {

@@ -24,7 +24,7 @@ import { isStale } from './stale.ts';
 export async function collectGarbage(state: CniState): Promise<readonly Problem[]> {
   state.later.cancel();
   await state.sweeper.now();
-  await runNotedDels(state);
+  await attempt('executing noted DELs', state, () => runNotedDels(state));
   await attempt('rebuilding lost records', state, () => recoverLost(state));
   const problems: Problem[] = [];
   for (const seen of state.attachments.list()) {
@@ -34,7 +34,7 @@ export async function collectGarbage(state: CniState): Promise<readonly Problem[
       problems.push(...(await collect(seen, state)));
     });
   }
-  state.attachments.sweepRequests();
+  await attempt('removing copies of lost records', state, () => state.attachments.sweepRequests());
   for (const pool of state.pools.all()) await attempt(`sweeping ${pool.dir}`, state, () => pool.sweep());
   return problems;
 }

@@ -188,6 +188,50 @@ test('a chained interface whose record cannot be read does not cost the address 
   assert.deepEqual(host.service.problems, []);
 });
 
+test('the record of an interface chained to another plugin’s does not cost what host-local reserved', async () => {
+  await using host = new Host({ subnets: ['10.90.1.0/24'], networks: [] });
+  using pod = new Pod();
+  // As the reference plugins bridge and host-local do.
+  const reservation = join(host.dataDir, 'chain', '10.90.1.2');
+  mkdirSync(join(host.dataDir, 'chain'), { recursive: true });
+  writeFileSync(reservation, 'pod-0\r\neth0');
+  spawnSync('ip', ['-n', pod.name, 'link', 'add', 'eth0', 'type', 'veth', 'peer', 'name', 'x']);
+  const chained: CallOptions = {
+    pod,
+    conf: {
+      name: 'chain',
+      prevResult: { cniVersion: '1.1.0', interfaces: [{ name: 'lo', sandbox: '/x' }], ips: [] },
+    },
+  };
+  await must(host, 'ADD', chained);
+  for (const damage of [
+    (path: string) => truncateSync(path, 100),
+    (path: string) => writeFileSync(path, '{}'),
+  ]) {
+    damage(recordOf(host, 'chain:pod-0:eth0:interface'));
+    await host.service.collectGarbage();
+    assert.ok(existsSync(reservation));
+    assert.deepEqual(
+      host.service.problems.map(({ id }) => id),
+      ['pod-record-unreadable'],
+    );
+  }
+  // The plugin before us has just reserved the address.
+  await must(host, 'ADD', chained);
+  assert.ok(existsSync(reservation));
+  await host.service.collectGarbage();
+  assert.deepEqual(host.service.problems, []);
+  // In our own network, too, if the pod is to be seen.
+  const own = { ...chained, conf: { ...chained.conf, name: 'cbr0' } };
+  mkdirSync(join(host.dataDir, 'cbr0'), { recursive: true });
+  writeFileSync(join(host.dataDir, 'cbr0', '10.90.1.2'), 'pod-0\r\neth0');
+  spawnSync('ip', ['-n', pod.name, 'addr', 'add', '10.90.1.2/24', 'dev', 'eth0']);
+  await must(host, 'ADD', own);
+  truncateSync(recordOf(host), 100);
+  await host.service.collectGarbage();
+  assert.ok(existsSync(join(host.dataDir, 'cbr0', '10.90.1.2')));
+});
+
 test('damaged records of pods that are gone are collected with their addresses', async () => {
   for (const wiring of ['bridge', 'routed'] as const) {
     await using host = new Host({ wiring });
