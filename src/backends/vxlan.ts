@@ -132,7 +132,7 @@ function peer(self: Self, node: Node, options: VxlanOptions, family: Family): Pe
   if (mac === undefined) return { items: [], warning: `published no IPv${family} VTEP MAC` };
   const vni = publishedField(node.backend.data[family], 'VNI');
   if (vni !== undefined && vni !== options.vni) {
-    return { items: [], warning: `uses VNI ${String(vni)}, this node ${options.vni}` };
+    return { items: [], warning: `uses VNI ${JSON.stringify(vni)}, this node ${options.vni}` };
   }
   if (options.onDemand) return { items: [] };
   const dev = vxlanDevice(options.vni, family);

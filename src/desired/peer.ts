@@ -5,7 +5,7 @@ import type { Node, Self } from '../cluster/node.ts';
 import { takenByHost } from '../cluster/overlap.ts';
 import type { Family } from '../ip/address.ts';
 import { type Cidr, contains, overlaps } from '../ip/cidr.ts';
-import type { Problem, ProblemId } from '../problem.ts';
+import { excerpt, type Problem, type ProblemId } from '../problem.ts';
 import type { Contribution } from '../state/contributions.ts';
 import type { Item } from '../state/item.ts';
 
@@ -23,7 +23,8 @@ export function peerContribution(
   const items: Item[] = [];
   const warnings: Problem[] = [];
   const warn = (id: ProblemId, text: string) =>
-    warnings.push({ id, severity: 'warning', what: `${peer.name}: ${text}` });
+    // Both may contain what anybody has written into the store.
+    warnings.push({ id, severity: 'warning', what: excerpt(`${peer.name}: ${text}`, 400) });
   const contribution: Contribution = { owner: { part: 'peer', name: peer.name }, items, warnings };
   if (peer.name === self.node.name) return contribution;
   const reachable = families.filter((family) => {

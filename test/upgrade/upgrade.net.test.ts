@@ -63,7 +63,9 @@ describe(`upgraded from ${BEFORE} under traffic`, { skip, timeout: SLOW ? 1_400_
     const addressOf = async (pod: string): Promise<string> =>
       (await status()).pods.find(({ name }) => name === pod)?.addresses[0] ?? '';
 
-    await oldLab('up', '--nodes', '3', ...preset);
+    // One after another: together, the earlier version's agents are slower than its patience if emulated.
+    await oldLab('up', '--nodes', '1', ...preset);
+    for (const _ of NODES.slice(1)) await oldLab('node', 'add');
     for (const n of NODES) await oldLab('pod', 'create', `old${n}`, '--node', `node${n}`);
     await oldLab('pod', 'create', 'gone-early', '--node', 'node1');
     const address = new Map<string, string>();
