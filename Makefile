@@ -1,8 +1,8 @@
 .DEFAULT_GOAL := help
-.PHONY: help deps demo demo-down test test-pure test-vm lint format bench shim
+.PHONY: help deps demo demo-down test test-pure test-vm test-k8s lint format bench shim
 
 help: ## show this list
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
 deps: ## install missing Debian and npm packages
 	@scripts/deps
@@ -25,6 +25,9 @@ test-pure: shim ## run only the tests that need neither kernel nor root
 
 test-vm: shim ## run only the tests that need kernel modules, in a virtual machine if this kernel lacks them
 	@scripts/test vm
+
+test-k8s: deps shim ## run only the tests that need a Kubernetes API server, which is built first
+	@scripts/test k8s
 
 lint: shim ## check formatting, lint rules and types
 	@scripts/lint
