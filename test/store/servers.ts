@@ -17,6 +17,8 @@ export type Server = {
 /** A store server in a separate process. */
 export type ServerProcess = Server & {
   readonly process: ChildProcess;
+  /** The folder it keeps its data in, if a folder. */
+  readonly data: string;
   /** Starts it again on the same data and address after a `kill`. */
   readonly restart: () => Promise<void>;
   readonly kill: (signal: NodeJS.Signals) => Promise<void>;
@@ -106,6 +108,7 @@ async function startProcess(
   };
   return {
     endpoint,
+    data: join(folder, 'data'),
     get process() {
       return child;
     },
