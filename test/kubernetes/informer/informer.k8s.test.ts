@@ -62,7 +62,7 @@ class Follower {
   }
 }
 
-/** Writes at random until stopped, whatever the server does, and notes every version that the server confirmed. */
+/** Writes at random until stopped, whatever the server does, and notes every version that was confirmed. */
 class Writer {
   readonly written: string[] = [];
   readonly #client: KubernetesClient;
@@ -126,7 +126,8 @@ describe('an informer on a real API server', { skip: NO_API_SERVER }, () => {
   let server: ApiServer;
   let admin: KubernetesClient;
   before(async () => {
-    server = await ApiServer.start(suite);
+    // When it ends, it waits for watches as long as for a request.
+    server = await ApiServer.start(suite, { flags: ['--request-timeout=5s'] });
     admin = server.client(suite);
   });
 
