@@ -24,8 +24,8 @@ export type Backend<Options = unknown, CompanionFacts = unknown> = {
   overhead(self: Self<CompanionFacts>, options: Options, family: Family): number;
   /** The underlay MTU to use instead of the interface's own, if the configuration names one. */
   underlayMtu?(options: Options): number | undefined;
-  /** UDP ports at which nodes decapsulate: routed pods may not send there. Absent: none. */
-  tunnelPorts?(options: Options): readonly number[];
+  /** What nodes decapsulate, so that pods must not send it. Absent: nothing. */
+  decapsulates?(options: Options): Decapsulated;
   /** Ports on which only nodes themselves talk, to each other or to routers, never pods. Absent: none. */
   nodePorts?(options: Options): NodePorts;
   /** Returns why this node cannot take part in that family; nothing is then programmed for it. */
@@ -59,3 +59,6 @@ export type NodePorts = { readonly tcp: readonly number[]; readonly udp: readonl
 
 /** `warning`: why the peer cannot be reached in this family, when it cannot. */
 export type PeerItems = { readonly items: readonly Item[]; readonly warning?: string };
+
+/** UDP ports, and IP protocols by number: 41 (6in4), 47 (GRE), 50 (ESP). */
+export type Decapsulated = { readonly udp?: readonly number[]; readonly protocols?: readonly number[] };

@@ -11,6 +11,7 @@ import { isOnLink, subnetsOf } from './direct.ts';
 import {
   IPIP_DEVICE,
   IPIP_OVERHEAD,
+  IPIP_PROTOCOL,
   ipipDevice,
   ipipMember,
   ipipTable,
@@ -45,6 +46,7 @@ export const bgp: Backend<BgpOptions, TunnelFacts> = {
   options: readOptions,
   overhead: (self, options, family) => (hasTunnel(self, options, family) ? IPIP_OVERHEAD : 0),
   data: () => undefined,
+  decapsulates: () => ({ protocols: [IPIP_PROTOCOL] }),
   nodePorts: ({ ports }) => ({ tcp: ports, udp: BFD_PORTS }),
   device: (self, options, family) =>
     hasTunnel(self, options, family) ? [...ipipDevice(self), ...ipipTable()] : [],

@@ -14,6 +14,8 @@ import { innerMtu } from './inner-mtu.ts';
  * end.
  */
 export const IPIP_DEVICE = 'tunl0';
+/** Its number among IP protocols. */
+export const IPIP_PROTOCOL = 4;
 /** Bytes of the outer header (RFC 2003). */
 export const IPIP_OVERHEAD = 20;
 
@@ -76,7 +78,9 @@ export function ipipTable(): readonly Item[] {
   const receive: Chain = {
     name: 'receive',
     hook: { type: 'filter', hook: 'input', priority: 'filter' },
-    rules: [{ rule: 'ip protocol 4 ip saddr != @nodes drop', comment: 'IPIP: only nodes send it' }],
+    rules: [
+      { rule: `ip protocol ${IPIP_PROTOCOL} ip saddr != @nodes drop`, comment: 'IPIP: only nodes send it' },
+    ],
   };
   // Translated on the way, it would pass for this node's own: a container of another program may send it.
   const forward: Chain = {
@@ -84,7 +88,7 @@ export function ipipTable(): readonly Item[] {
     hook: { type: 'filter', hook: 'forward', priority: 'filter' },
     rules: [
       {
-        rule: 'ip protocol 4 ip daddr @nodes ip saddr != @nodes drop',
+        rule: `ip protocol ${IPIP_PROTOCOL} ip daddr @nodes ip saddr != @nodes drop`,
         comment: 'IPIP: only nodes send it',
       },
     ],

@@ -38,7 +38,7 @@ export const vxlan: Backend<VxlanOptions> = {
   options: readOptions,
   overhead: (_self, _options, family) => vxlanOverhead(family),
   underlayMtu: (options) => options.mtu,
-  tunnelPorts: ({ port }) => [port],
+  decapsulates: ({ port }) => ({ udp: [port] }),
   // Key order and names are flannel's: it reads this text with string functions.
   data: (self, options, family) => ({ VNI: options.vni, VtepMAC: self.tunnelMacs[family] }),
   device,

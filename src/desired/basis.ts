@@ -35,7 +35,7 @@ export function basisOf(network: Network, self: Self, resources: Resources, part
     held,
     // Pods keep their wiring even if no peer can be reached in a family.
     wiring: { self, families: used, mtu },
-    guard: { network, families: used, tunnelPorts: backend.tunnelPorts?.(options) ?? [] },
+    guard: { network, families: used, decapsulates: backend.decapsulates?.(options) ?? {} },
     pools,
     forPods: JSON.stringify([used, mtu, network.guard, network.masquerade.enabled, held]),
     forPeers: JSON.stringify([options, self, usable, pools]),

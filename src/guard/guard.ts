@@ -4,7 +4,7 @@ import type { Family } from '../ip/address.ts';
 import type { Item } from '../state/item.ts';
 import { BRIDGE } from '../wiring/bridge.ts';
 import { usedWirings } from '../wiring/registry.ts';
-import { podGuard, sourceGuard } from './pods.ts';
+import { type Decapsulated, podGuard, sourceGuard } from './pods.ts';
 import { bridgeGuard, portGuard } from './ports.ts';
 
 /** What the guard depends on besides pods. */
@@ -12,8 +12,8 @@ export type GuardFacts = {
   readonly network: Pick<Network, 'guard' | 'wiring'>;
   /** The families in which pods have addresses. */
   readonly families: readonly Family[];
-  /** UDP ports on which nodes decapsulate: pods may not send there. */
-  readonly tunnelPorts: readonly number[];
+  /** What nodes decapsulate, which pods may not send: UDP ports and IP protocols. */
+  readonly decapsulates: Decapsulated;
 };
 
 /**
@@ -22,7 +22,7 @@ export type GuardFacts = {
  */
 export function guardItems(
   pods: readonly LocalPod[],
-  { network, families, tunnelPorts }: GuardFacts,
+  { network, families, decapsulates }: GuardFacts,
 ): { readonly routed: readonly Item[]; readonly bridged: readonly Item[] } {
   if (network.guard === false) return { routed: [], bridged: [] };
   const names = usedWirings(network.wiring, pods).map(({ name }) => name);
@@ -34,7 +34,7 @@ export function guardItems(
   // belongs to a pod.
   const guarded = [...new Set<Family>([4, ...families])];
   return {
-    routed: guarded.map((family) => podGuard(family, tunnelPorts, used)),
+    routed: guarded.map((family) => podGuard(family, decapsulates, used)),
     bridged: used.bridge ? bridgeGuard() : [],
   };
 }

@@ -8,11 +8,20 @@ import type { Chain, Rule, SetValue, TableId } from '../state/kinds/nft-table.ts
 import { BRIDGE } from '../wiring/bridge.ts';
 import { DEVICE_PREFIX } from '../wiring/pod-device.ts';
 
-/** VXLAN's ports, IANA's and Linux's default: nodes may decapsulate on either. */
-const VXLAN_PORTS = [4789, 8472];
+/** Ports of UDP, and IP protocols by number. */
+export type Decapsulated = { readonly udp?: readonly number[]; readonly protocols?: readonly number[] };
+
+/**
+ * What nodes may decapsulate whatever the backend, as the former one or other programs do: VXLAN on IANA's
+ * port and on Linux's own, and IPIP.
+ */
+const ALWAYS = { udp: [4789, 8472], protocols: [4] };
 
 const tableOf = (family: Family) =>
   ({ family: family === 4 ? 'ip' : 'ip6', table: 'flatnet-pods' }) as const satisfies TableId;
+
+/** Of packets that nodes decapsulate. */
+const ONLY_NODES = 'only nodes send it';
 
 /** The ports of pods with further sources, by their MAC: nft reverses names in interval sets. */
 const EXCEPTIONS = { name: 'exceptions', key: ['ifname', 'ether_addr'] } as const satisfies SetValue;
@@ -32,16 +41,22 @@ const LINK_LOCALS = { name: 'link-locals', key: ['ifname', 'ipv6_addr'] } as con
  */
 export function podGuard(
   family: Family,
-  ports: readonly number[],
+  { udp = [], protocols = [] }: Decapsulated,
   used: Readonly<Record<WiringName, boolean>>,
 ): Item {
   const sets = [EXCEPTIONS, PREFIXES[family], ...(family === 6 ? [LINK_LOCALS] : [])];
-  const chains = tunnels(family, [...new Set([...VXLAN_PORTS, ...ports])], used);
+  const all = {
+    udp: [...new Set([...ALWAYS.udp, ...udp])],
+    protocols: [...new Set([...ALWAYS.protocols, ...protocols])],
+  };
+  const chains = tunnels(family, all, used);
   const table = { kind: 'nft-table', ...tableOf(family) } as const;
-  return used.routed ? { ...table, sets, chains: [sources(family), ...chains] } : { ...table, chains };
+  return used.routed
+    ? { ...table, sets, chains: [sources(family, all.protocols), ...chains] }
+    : { ...table, chains };
 }
 
-function sources(family: Family): Chain {
+function sources(family: Family, protocols: readonly number[]): Chain {
   const ip = family === 4 ? 'ip' : 'ip6';
   const own: Rule[] =
     family === 4
@@ -62,7 +77,7 @@ function sources(family: Family): Chain {
     hook: { type: 'filter', hook: 'prerouting', priority: 'raw' },
     rules: [
       { rule: `iifname != "${DEVICE_PREFIX}*" accept` },
-      { rule: 'meta l4proto 4 drop', comment: 'IPIP: only nodes send it' },
+      ...protocols.map((protocol) => ({ rule: `meta l4proto ${protocol} drop`, comment: ONLY_NODES })),
       ...own,
       { rule: 'fib saddr . iif oif exists accept' },
       {
@@ -76,29 +91,30 @@ function sources(family: Family): Chain {
 
 function tunnels(
   family: Family,
-  ports: readonly number[],
+  { udp, protocols }: Required<Decapsulated>,
   used: Readonly<Record<WiringName, boolean>>,
 ): readonly Chain[] {
   // Header bytes, as other packets should pay little: an expression with a name costs two more.
-  const isUdp = family === 4 ? 'ip protocol != 17 accept' : 'meta l4proto != 17 accept';
+  const protocolIs = family === 4 ? 'ip protocol' : 'meta l4proto';
   return [
     {
       name: 'tunnels',
       hook: { type: 'filter', hook: 'prerouting', priority: 'mangle' },
       rules: [
-        ...(family === 4 && used.bridge
-          ? [{ rule: `ip protocol 4 iifname "${BRIDGE}" drop`, comment: 'IPIP: only nodes send it' }]
-          : []),
-        { rule: isUdp },
-        ...ports.map((port) => ({ rule: `@th,16,16 ${port} goto tunnel-port`, comment: 'VXLAN' })),
+        ...(used.bridge ? protocols : []).map((protocol) => ({
+          rule: `${protocolIs} ${protocol} iifname "${BRIDGE}" drop`,
+          comment: ONLY_NODES,
+        })),
+        { rule: `${protocolIs} != 17 accept` },
+        ...udp.map((port) => ({ rule: `@th,16,16 ${port} goto tunnel-port` })),
       ],
     },
     {
       name: 'tunnel-port',
       rules: [
         { rule: 'ct direction reply accept', comment: 'an answer' },
-        ...(used.bridge ? [{ rule: `iifname "${BRIDGE}" drop`, comment: 'only nodes send it' }] : []),
-        ...(used.routed ? [{ rule: `iifname "${DEVICE_PREFIX}*" drop`, comment: 'only nodes send it' }] : []),
+        ...(used.bridge ? [{ rule: `iifname "${BRIDGE}" drop`, comment: ONLY_NODES }] : []),
+        ...(used.routed ? [{ rule: `iifname "${DEVICE_PREFIX}*" drop`, comment: ONLY_NODES }] : []),
       ],
     },
   ];

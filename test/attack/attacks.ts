@@ -134,6 +134,20 @@ const fragmentedTunnel = (family: Family): Attack => ({
   },
 });
 
+/** An IPv6 packet may say what it carries behind other headers. */
+const tunnelBehindOptions: Attack = {
+  name: 'IPv6: VXLAN behind an extension header',
+  wirings: BOTH,
+  attempt: (scene) => {
+    const { attacker, gateway, underlay } = scene;
+    const { mark, data } = encapsulated(scene, 6, 'victim');
+    const payload = p.udp(attacker.v6, underlay[0].v6, [40000, 8472], data);
+    const whole = p.extension(p.PROTOCOL.udp, payload);
+    const bytes = p.packet(attacker.v6, underlay[0].v6, p.PROTOCOL.options, whole);
+    return { frames: [p.frame(gateway.mac, attacker.mac, p.TYPE.ip6, bytes)], arrives: mark };
+  },
+};
+
 /**
  * A host port leads to the attacker, whose answers leave with its node's address. The accomplice's packet is
  * one that the other node translated, and has forgotten by now (a pod keeps its own node's entry alive).
@@ -294,6 +308,7 @@ export const ATTACKS: readonly Attack[] = [
       p.fragments(src, dst, p.PROTOCOL.udp, payload, 48),
     ),
   ]),
+  tunnelBehindOptions,
   {
     ...outsider(6, ', whose port is in the second fragment', (src, dst, payload) =>
       p.fragments(src, dst, p.PROTOCOL.options, p.extension(p.PROTOCOL.udp, payload), 8),

@@ -6,7 +6,7 @@ import { parseIp } from '../../src/ip/address.ts';
 import { parseMac } from '../../src/ip/mac.ts';
 import { command } from '../../src/state/print.ts';
 
-const FACTS = { network: { wiring: 'bridge' }, families: [4, 6], tunnelPorts: [] } as const;
+const FACTS = { network: { wiring: 'bridge' }, families: [4, 6], decapsulates: {} } as const;
 const POD: LocalPod = {
   containerId: 'c',
   labels: {},

@@ -120,7 +120,7 @@ test('a node of routed pods: no bridge, a blackhole for each of its blocks, one 
   const chain = `  chain sources {
     type filter hook prerouting priority raw; policy accept;
     iifname != "cali*" accept
-    meta l4proto 4 drop comment "IPIP: only nodes send it"
+    meta l4proto 4 drop comment "only nodes send it"
     ip daddr 127.0.0.0/8 drop comment "the host’s own loopback"
     icmp type { redirect, router-advertisement } drop comment "for routers"
     fib saddr . iif oif exists accept
@@ -130,9 +130,9 @@ test('a node of routed pods: no bridge, a blackhole for each of its blocks, one 
   chain tunnels {
     type filter hook prerouting priority mangle; policy accept;
     ip protocol != 17 accept
-    @th,16,16 4789 goto tunnel-port comment "VXLAN"
-    @th,16,16 8472 goto tunnel-port comment "VXLAN"
-    @th,16,16 4790 goto tunnel-port comment "VXLAN"
+    @th,16,16 4789 goto tunnel-port
+    @th,16,16 8472 goto tunnel-port
+    @th,16,16 4790 goto tunnel-port
   }
   chain tunnel-port {
     ct direction reply accept comment "an answer"
