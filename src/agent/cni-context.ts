@@ -63,5 +63,5 @@ function ownPorts({ network, resources }: Facts): NodePorts | undefined {
   if (!network) return undefined;
   const { backend, options } = configuredBackend(network, resources);
   const { tcp, udp } = backend.nodePorts?.(options) ?? { tcp: [], udp: [] };
-  return { tcp, udp: [...udp, ...(backend.tunnelPorts?.(options) ?? [])] };
+  return { tcp, udp: [...udp, ...(backend.decapsulates?.(options).udp ?? [])] };
 }
