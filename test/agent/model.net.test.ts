@@ -30,7 +30,8 @@ for (const [name, conf] of Object.entries(NETWORKS)) {
 
 /** The node's state, for diagnosis. */
 function portrait(cluster: Cluster, node: TestNode): string {
-  const look = 'ip -br addr; ip -4 route; ip neigh; ip -s link show flannel.1';
+  // Not every network has the device.
+  const look = 'ip -br addr; ip -4 route; ip neigh; ip -s link show flannel.1 || true';
   const pods = node.pods.map(({ record }) => cluster.podNetns(record));
   const inside = pods.map(
     (netns) => `echo ${netns}; ip -n ${netns} -br addr; ip -n ${netns} route; ip -n ${netns} neigh`,

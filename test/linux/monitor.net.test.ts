@@ -80,6 +80,25 @@ kernelTest('events gather after the first, until someone asks for them', async (
   monitor.catchUp();
 });
 
+kernelTest('whoever asks gets all that has happened, even before the listener has woken up', async (t) => {
+  const { netns, socket, dev } = await withVxlan(t, false);
+  const stop = new AbortController();
+  const mtus: number[] = [];
+  const monitor = Monitor.open({ netns, signal: stop.signal, objects: ['link'], gather: 5 });
+  const done = monitor.run((event) => {
+    if (event.type === 'new' && event.object === 'link') mtus.push(event.value.mtu);
+  });
+  for (let mtu = 1300; mtu < 1350; mtu++) {
+    // Its waiting thread may have been woken by now, or not.
+    if (mtu % 3 === 0) await new Promise((resolve) => setImmediate(resolve));
+    socket.executeSync(linkSet(dev, { mtu }));
+    monitor.catchUp();
+    assert.equal(mtus.at(-1), mtu);
+  }
+  stop.abort();
+  await done;
+});
+
 kernelTest('every kind of change is reported, with its originator', async (t) => {
   const { netns, socket, dev, run } = await withVxlan(t, false);
   const { seen } = collect(t, netns);

@@ -4,7 +4,7 @@ import { encodeMessage, NLM_F_ACK, NLMSG_NOOP } from './message.ts';
 import { NetlinkSocket, type SocketOptions } from './socket.ts';
 
 const READS_AT_ONCE = 256;
-/** Milliseconds. The signal ends a read early; only a process that exits without aborting waits this long. */
+/** Milliseconds. The signal ends a wait early; only a process that exits without aborting waits this long. */
 const WAIT = 2000;
 
 export type ListenerOptions = SocketOptions & {
@@ -19,7 +19,8 @@ export type ListenerOptions = SocketOptions & {
 
 /**
  * A socket that joins multicast groups when it is opened, so that nothing between opening and the first read
- * is lost. Reading blocks one thread of libuv's pool per listener.
+ * is lost. Waiting blocks one thread of libuv's pool per listener; everything is read by this thread, so that
+ * `catchUp` misses nothing.
  */
 export class NetlinkListener {
   readonly #socket: NetlinkSocket;
@@ -27,7 +28,6 @@ export class NetlinkListener {
   readonly #gather: number;
   #take: (datagram: Buffer | 'overflow') => void = () => {};
   #reading = false;
-  #gathering = false;
 
   private constructor(socket: NetlinkSocket, { signal, gather = 0 }: ListenerOptions) {
     this.#socket = socket;
@@ -38,7 +38,7 @@ export class NetlinkListener {
   }
 
   static open(protocol: number, options: ListenerOptions): NetlinkListener {
-    return new NetlinkListener(NetlinkSocket.open(protocol, { receiveTimeout: WAIT, ...options }), options);
+    return new NetlinkListener(NetlinkSocket.open(protocol, options), options);
   }
 
   /**
@@ -51,16 +51,8 @@ export class NetlinkListener {
     this.#reading = true;
     try {
       while (!this.#signal.aborted) {
-        const first = await this.#socket.receive().catch((error: unknown) => this.#overflow(error));
-        if (first === undefined || this.#signal.aborted) continue;
-        take(first);
-        do {
-          this.#takeQueued();
-          if (this.#gather === 0) break;
-          this.#gathering = true;
-          await pause(this.#gather, this.#signal);
-          this.#gathering = false;
-        } while (this.#takeQueued() > 0);
+        if (!(await this.#socket.readable(WAIT))) continue;
+        while (this.#takeQueued() > 0 && this.#gather > 0) await pause(this.#gather, this.#signal);
       }
     } finally {
       this.#reading = false;
@@ -68,9 +60,9 @@ export class NetlinkListener {
     }
   }
 
-  /** Calls `take` with what has gathered so far. */
+  /** Calls `take` with everything that has arrived. */
   catchUp(): void {
-    if (this.#gathering) this.#takeQueued();
+    if (this.#reading) while (this.#takeQueued() === READS_AT_ONCE);
   }
 
   /**
@@ -79,16 +71,16 @@ export class NetlinkListener {
    */
   #takeQueued(): number {
     for (let i = 0; i < READS_AT_ONCE; i++) {
-      const next = this.#signal.aborted ? undefined : this.#receiveNow();
+      const next = this.#signal.aborted ? undefined : this.#receive();
       if (next === undefined) return i;
       this.#take(next);
     }
     return READS_AT_ONCE;
   }
 
-  #receiveNow(): Buffer | 'overflow' | undefined {
+  #receive(): Buffer | 'overflow' | undefined {
     try {
-      return this.#socket.receiveNow();
+      return this.#socket.receive();
     } catch (error) {
       return this.#overflow(error);
     }
@@ -107,7 +99,7 @@ export class NetlinkListener {
   #drain(): void {
     for (;;) {
       try {
-        if (this.#socket.receiveNow() === undefined) return;
+        if (this.#socket.receive() === undefined) return;
       } catch (error) {
         if (!isOverflow(error)) throw error;
       }

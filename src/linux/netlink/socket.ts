@@ -29,7 +29,7 @@ const SO_RCVTIMEO = 20;
 const SO_SNDBUFFORCE = 32;
 const SO_RCVBUFFORCE = 33;
 
-/** Default receive timeout in milliseconds: a blocked read keeps the process from exiting. */
+/** Receive timeout in milliseconds: a blocked read keeps the process from exiting. */
 const RECEIVE_TIMEOUT = 250;
 /** Reads without an answer (15 seconds in total) before giving up on the kernel. */
 const MAX_SILENT_READS = 60;
@@ -51,7 +51,6 @@ const READS_AT_ONCE = 4;
  */
 const ANSWER = Buffer.allocUnsafeSlow(READ_SIZE);
 
-const readAsync = promisify(fs.read);
 const writeAsync = promisify(fs.write);
 
 export type SocketOptions = {
@@ -59,8 +58,6 @@ export type SocketOptions = {
   readonly netns?: string | number | undefined;
   /** Multicast groups to join (RTNLGRP_*, NFNLGRP_*). */
   readonly groups?: readonly number[] | undefined;
-  /** Milliseconds that `receive` waits. Default: 250. */
-  readonly receiveTimeout?: number | undefined;
 };
 
 /**
@@ -99,8 +96,7 @@ export class NetlinkSocket implements Disposable {
       for (const option of [NETLINK_CAP_ACK, NETLINK_EXT_ACK, NETLINK_GET_STRICT_CHK]) {
         sys.setsockopt(fd, SOL_NETLINK, option, 1);
       }
-      const microseconds = (options.receiveTimeout ?? RECEIVE_TIMEOUT) * 1000;
-      const timeval = new BigInt64Array([BigInt(Math.floor(microseconds / 1e6)), BigInt(microseconds % 1e6)]);
+      const timeval = new BigInt64Array([0n, BigInt(RECEIVE_TIMEOUT * 1000)]);
       sys.setsockopt(fd, sys.SOL_SOCKET, SO_RCVTIMEO, new Uint8Array(timeval.buffer));
       enlarge(fd, SO_RCVBUFFORCE, SO_RCVBUF);
       enlarge(fd, SO_SNDBUFFORCE, SO_SNDBUF);
@@ -190,26 +186,24 @@ export class NetlinkSocket implements Disposable {
     return this.#completeSync(create, count).result();
   }
 
-  /**
-   * Returns the next datagram, for listeners; undefined if none arrives within `receiveTimeout`. Throws
-   * SYSCALL ENOBUFS if the kernel dropped some. The next call overwrites the returned buffer.
-   */
-  async receive(): Promise<Buffer | undefined> {
-    const buffer = this.#readBuffer();
-    try {
-      const { bytesRead } = await readAsync(this.#fd, buffer, 0, READ_SIZE, null);
-      return buffer.subarray(0, bytesRead);
-    } catch (error) {
-      if (isNothing(error)) return undefined;
-      throw syscallError('netlink read', error);
-    }
+  /** Waits for a datagram, for up to `timeout` milliseconds; it stays in the queue. */
+  async readable(timeout: number): Promise<boolean> {
+    return (await sys.pollReadable([this.#fd], timeout)).length > 0;
   }
 
-  /** The same without waiting: undefined if none is queued. */
-  receiveNow(): Buffer | undefined {
-    const buffer = this.#readBuffer();
-    const size = sys.recvfrom(this.#fd, buffer, sys.MSG_DONTWAIT);
-    return size === undefined ? undefined : buffer.subarray(0, size);
+  /**
+   * Returns the next datagram, for listeners; undefined if none is queued. Throws SYSCALL ENOBUFS if the
+   * kernel dropped some. The next call overwrites the returned buffer.
+   */
+  receive(): Buffer | undefined {
+    this.#buffer ??= Buffer.allocUnsafeSlow(READ_SIZE);
+    const size = sys.recvfrom(this.#fd, this.#buffer, sys.MSG_DONTWAIT);
+    return size === undefined ? undefined : this.#buffer.subarray(0, size);
+  }
+
+  /** Whether an asynchronous call is in progress. */
+  get isBusy(): boolean {
+    return this.#pending > 0;
   }
 
   /** Sends bytes without waiting for an answer. */
@@ -294,11 +288,6 @@ export class NetlinkSocket implements Disposable {
       if (isNothing(error)) return undefined;
       throw syscallError('netlink read', error);
     }
-  }
-
-  #readBuffer(): Buffer {
-    this.#buffer ??= Buffer.allocUnsafeSlow(READ_SIZE);
-    return this.#buffer;
   }
 
   #batches<R extends Request>(requests: readonly R[]): (readonly R[])[] {

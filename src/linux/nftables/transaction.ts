@@ -11,12 +11,17 @@ import {
 import type { NetlinkSocket } from '../netlink/socket.ts';
 import { batchMark, NFNL_MSG_BATCH_BEGIN, NFNL_MSG_BATCH_END } from './message.ts';
 
+/** This many requests take less time than a round trip through the thread pool. */
+const AT_ONCE = 64;
+
 /**
  * Executes all requests in one nftables transaction, or none of them. Throws NETLINK with the first refusal.
  */
 export async function commit(socket: NetlinkSocket, requests: readonly Request[]): Promise<void> {
   if (requests.length === 0) return;
-  await socket.exchange((sequence) => new TransactionExchange(requests, sequence), requests.length + 2);
+  const create = (sequence: number) => new TransactionExchange(requests, sequence);
+  if (requests.length <= AT_ONCE && !socket.isBusy) socket.exchangeSync(create, requests.length + 2);
+  else await socket.exchange(create, requests.length + 2);
 }
 
 /**
