@@ -1,5 +1,5 @@
 import { EventEmitter } from 'node:events';
-import { pause } from '../async/pause.ts';
+import { within } from '../async/within.ts';
 import { configuredBackend } from '../backends/registry.ts';
 import type { Network } from '../cluster/network.ts';
 import type { LocalPod, Node } from '../cluster/node.ts';
@@ -89,6 +89,8 @@ export class Loop extends EventEmitter<LoopEvents> implements Disposable {
   /** Why no desired state follows from the present facts. */
   #obstacle: string | undefined;
   #announced = '';
+  /** The last announcement as text. */
+  #announceable: { readonly parts: readonly unknown[]; readonly text: string } = { parts: [], text: '' };
   #isDue = false;
   readonly #alarm = new Alarm(() => this.#computeIfDue());
   /** Earliest time of the next computation, by `performance.now`. */
@@ -149,19 +151,15 @@ export class Loop extends EventEmitter<LoopEvents> implements Disposable {
    * that is due. Otherwise returns why it does not, for people.
    */
   async admit(pod: LocalPod): Promise<string | undefined> {
-    const ended = new AbortController();
-    const late = pause(ADMISSION_LIMIT, ended.signal).then(() => `still not after ${ADMISSION_LIMIT} ms`);
     try {
       const facts = this.#desiredFacts();
       if (!facts) return isOurs(pod) ? 'the agent does not know the network yet' : undefined;
       const contribution = podContribution(facts, pod, this.#memo);
       if (!isConstrained(contribution)) return undefined;
-      const admitted = this.reconciler.admit(contribution);
-      return await Promise.race([admitted.then((report) => refusal(contribution, report)), late]);
+      const report = await within(ADMISSION_LIMIT, this.reconciler.admit(contribution), undefined);
+      return report ? refusal(contribution, report) : `still not after ${ADMISSION_LIMIT} ms`;
     } catch (error) {
       return messageOf(error);
-    } finally {
-      ended.abort();
     }
   }
 
@@ -282,8 +280,12 @@ export class Loop extends EventEmitter<LoopEvents> implements Disposable {
 
   /** The parts of a computation whose change fires `ready`. */
   #announcement({ desired, facts }: Computed): string {
-    const subnets = facts.network.addresses === 'blocks' ? [] : facts.self.node.subnets;
-    return JSON.stringify([subnets, facts.network, desired.mtu]);
+    const { network, self } = facts;
+    const subnets = network.addresses === 'blocks' ? [] : self.node.subnets;
+    const parts = [subnets, network, desired.mtu];
+    if (!parts.every((part, i) => part === this.#announceable.parts[i]))
+      this.#announceable = { parts, text: JSON.stringify(parts) };
+    return this.#announceable.text;
   }
 
   /** The report of a requested run arrives twice: from `onReport`, then from `run()`. */

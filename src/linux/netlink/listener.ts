@@ -24,14 +24,14 @@ export type ListenerOptions = SocketOptions & {
  */
 export class NetlinkListener {
   readonly #socket: NetlinkSocket;
-  readonly #signal: AbortSignal;
   readonly #gather: number;
+  /** Aborts with the signal, whose many listeners would make each pause expensive. */
+  readonly #stopping = new AbortController();
   #take: (datagram: Buffer | 'overflow') => void = () => {};
   #reading = false;
 
   private constructor(socket: NetlinkSocket, { signal, gather = 0 }: ListenerOptions) {
     this.#socket = socket;
-    this.#signal = signal;
     this.#gather = gather;
     if (signal.aborted) this.#stop();
     else signal.addEventListener('abort', () => this.#stop(), { once: true });
@@ -50,9 +50,9 @@ export class NetlinkListener {
     this.#take = take;
     this.#reading = true;
     try {
-      while (!this.#signal.aborted) {
+      while (!this.#stopping.signal.aborted) {
         if (!(await this.#socket.readable(WAIT))) continue;
-        while (this.#takeQueued() > 0 && this.#gather > 0) await pause(this.#gather, this.#signal);
+        while (this.#takeQueued() > 0 && this.#gather > 0) await pause(this.#gather, this.#stopping.signal);
       }
     } finally {
       this.#reading = false;
@@ -70,8 +70,9 @@ export class NetlinkListener {
    * does not starve. Returns their number.
    */
   #takeQueued(): number {
+    if (this.#stopping.signal.aborted) return 0;
     for (let i = 0; i < READS_AT_ONCE; i++) {
-      const next = this.#signal.aborted ? undefined : this.#receive();
+      const next = this.#receive();
       if (next === undefined) return i;
       this.#take(next);
     }
@@ -107,6 +108,7 @@ export class NetlinkListener {
   }
 
   #stop(): void {
+    this.#stopping.abort();
     // The kernel's acknowledgement of a no-op ends a read in progress.
     const wake = { type: NLMSG_NOOP, flags: NLM_F_ACK, payload: Buffer.alloc(0) };
     if (this.#reading) this.#socket.send(encodeMessage(wake, 0));
