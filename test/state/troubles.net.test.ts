@@ -41,10 +41,14 @@ test('listeners that end for any reason begin again, and what happened meanwhile
   running.want(composedState(factsOf(PLAN)).items);
   await running.settled();
   for (const fd of listeners) closeSync(fd);
-  // Ends the reads in progress; the next ones fail with EBADF.
+  // Ends the waits in progress, at the latest when their time is up; the next reads fail with EBADF.
   namespace.ip('link add nudge type bridge');
   namespace.run('nft', 'add table ip nudge');
-  await until('it is in status', () => running.reconciler.troubles.length === 2);
+  const told = new Set<string>();
+  await until('both are in status', () => {
+    for (const { what } of running.reconciler.troubles) told.add(what);
+    return told.size === 2;
+  });
   namespace.ip('route del 10.0.2.0/24');
   await until('both listen again', () => running.reconciler.troubles.length === 0);
   await running.settled(1000);
