@@ -248,6 +248,31 @@ test('a record that is damaged or lost is rebuilt, and its addresses are still f
   assert.deepEqual(await findings(), []);
 });
 
+test('a rebuilt record has what the blocks hold for it, or else what the node’s routes say', async (t) => {
+  const { assigner, server, host: start } = await cluster(t);
+  for (const isStoreAway of [false, true]) {
+    const id = isStoreAway ? 'b' : 'a';
+    await using host = start();
+    using pod = new Pod();
+    await must(host, 'ADD', { pod, ...named(id) });
+    const path = join(host.stateDir, 'attachments', `cbr0:${id}:eth0:interface.json`);
+    const before = JSON.parse(readFileSync(path, 'utf8'));
+    const [known] = host.pods.values();
+    for (const address of ['10.90.0.99/32', 'fd00:90::99/128'])
+      ip(pod.name, 'addr', 'add', address, 'dev', 'eth0');
+    if (isStoreAway) await server.kill('SIGKILL');
+    else for (const address of known?.addresses ?? []) ip(host.netns, 'route', 'del', address);
+    truncateSync(path, 100);
+    await host.service.collectGarbage();
+    assert.deepEqual(JSON.parse(readFileSync(path, 'utf8')), before);
+    assert.deepEqual([...host.pods.values()], [known]);
+    assert.deepEqual(host.service.problems, []);
+    if (!isStoreAway) await must(host, 'DEL', { pod, id });
+  }
+  await server.restart();
+  assert.equal((await assigner.held('k8s-pod-network.b.eth0')).length, 2);
+});
+
 test('records copied from another node, of any boot, do not free its pods’ addresses', async (t) => {
   const { assignerOf, host: start } = await cluster(t);
   // Two blocks only: node1 has to borrow addresses from the block of node2.
