@@ -64,13 +64,14 @@ export class KubernetesClient {
     return asObject(await this.call({ verb: 'get', resource, at, path }, options));
   }
 
-  /** Throws STORE_EXISTS. */
+  /** With an empty name and a generateName, the server names it. Throws STORE_EXISTS. */
   async create(
     resource: ResourceType,
     object: KubernetesObject,
     options: CallOptions = {},
   ): Promise<KubernetesObject> {
-    const at = object.metadata;
+    const { name, namespace } = object.metadata;
+    const at = name ? { name, namespace } : { namespace };
     const path = collectionPath(resource, at);
     const body = jsonBody(typed(resource, object));
     return asObject(await this.call({ verb: 'create', resource, at, path, body }, options));

@@ -39,7 +39,7 @@ export type Reporter = {
   readonly instance: string;
 };
 
-/** The server's limits, in characters. */
+/** The server's limits, in bytes. */
 const [NOTE, WORD] = [1024, 128];
 
 /** Events about objects without a namespace are kept in `default`, where kubectl looks for them. */
@@ -51,16 +51,28 @@ export function eventNamespace({ regarding }: Happening): string {
 export function eventObject(happening: Happening, reporter: Reporter, now: Date): KubernetesObject {
   const { regarding, type, reason, action, note } = happening;
   return {
-    metadata: { name: '', generateName: `${regarding.name}.`, namespace: eventNamespace(happening) },
+    metadata: { name: '', generateName: `${regarding.name}-`, namespace: eventNamespace(happening) },
     eventTime: microTime(now),
     type,
     reason: reason.slice(0, WORD),
     action: action.slice(0, WORD),
-    note: note.length > NOTE ? `${note.slice(0, NOTE - 1)}…` : note,
+    note: shorten(note, NOTE),
     regarding,
     reportingController: reporter.controller,
-    reportingInstance: reporter.instance.slice(0, WORD),
+    reportingInstance: shorten(reporter.instance, WORD),
   };
+}
+
+/** Cuts a text to so many bytes of UTF-8, between two characters. */
+function shorten(text: string, bytes: number): string {
+  const whole = Buffer.from(text);
+  if (whole.length <= bytes) return text;
+  const end = bytes - Buffer.byteLength('…');
+  // A character that was cut in two decodes to U+FFFD.
+  return `${whole
+    .subarray(0, end)
+    .toString('utf8')
+    .replace(/\uFFFD+$/, '')}…`;
 }
 
 /** The patch that says an event has happened again; `count` includes the first time. */
