@@ -34,8 +34,9 @@ const MAY_IMPORT: Readonly<Record<string, string>> = {
   wiring: 'cluster ip linux/nftables/values state',
   masquerade: 'cluster ip linux/nftables/values state',
   guard: 'cluster ip linux/nftables/values state wiring',
+  bandwidth: 'cluster ip state',
   'host-ports': 'cluster ip linux/nftables/values state wiring',
-  desired: 'backends cluster guard host-ports ip masquerade state wiring',
+  desired: 'backends bandwidth cluster guard host-ports ip masquerade state wiring',
   companions: 'backends cluster companions/bird ip ipam linux state',
   'companions/bird': 'backends cluster companions/bird companions/companion.ts ip ipam linux state',
   'companions/bird/configuration': 'backends cluster ip',
@@ -52,7 +53,7 @@ const MAY_IMPORT: Readonly<Record<string, string>> = {
   'cni/wiring':
     'cluster cni/addresses cni/context.ts cni/protocol cni/records cni/state.ts ip ipam linux state/ownership.ts wiring/pod-device.ts',
   'cni/verbs':
-    'cluster cni/addresses cni/capabilities cni/context.ts cni/protocol cni/records cni/state.ts cni/wiring host-ports ip ipam linux',
+    'cluster cni/addresses cni/capabilities cni/context.ts cni/protocol cni/records cni/state.ts cni/wiring bandwidth host-ports ip ipam linux',
   'cni/shim': 'cni/protocol cni/records/noted-del.ts',
   agent:
     'agent backends cluster cni companions desired firewall ip ipam linux/lock.ts linux/netns.ts state store/open.ts store/ports store/view-file.ts wiring',
@@ -78,6 +79,7 @@ const PURE = [
   'cluster',
   'backends',
   'wiring',
+  'bandwidth',
   'guard',
   'host-ports',
   'masquerade',

@@ -4,6 +4,8 @@ import { type Item, keyOf, parentOf } from '../state/item.ts';
 import type { Report } from '../state/reconciler.ts';
 import type { Undone } from '../state/undone.ts';
 
+const CONSTRAINTS: ReadonlySet<Item['kind']> = new Set(['nft-element', 'qdisc', 'redirect']);
+
 /** Whether some of a pod's items limit what it may send or receive. */
 export function isConstrained({ items }: Pick<Contribution, 'items'>): boolean {
   return items.some(isConstraint);
@@ -32,7 +34,7 @@ export function refusal(
 }
 
 function isConstraint({ kind }: Item): boolean {
-  return kind === 'nft-element';
+  return CONSTRAINTS.has(kind);
 }
 
 /** Whether the kernel has no tables for bridges at all. */

@@ -1,6 +1,7 @@
 import type { Family, Ip } from '../ip/address.ts';
 import type { Cidr } from '../ip/cidr.ts';
 import type { Mac } from '../ip/mac.ts';
+import type { Bandwidth } from './bandwidth.ts';
 import type { Host } from './host.ts';
 import type { HostPort } from './host-port.ts';
 import type { WiringName } from './wiring.ts';
@@ -103,6 +104,8 @@ export type LocalPod = PodIdentity & {
   readonly bridge?: string;
   /** Further networks that it may send from, such as those of a virtual machine inside it. */
   readonly allowedSources?: readonly Cidr[];
+  /** How much it may receive and send. */
+  readonly bandwidth?: Bandwidth;
   /** The node's ports that lead to it. */
   readonly hostPorts?: readonly HostPort[];
   /** Wired by another plugin, with host ports: the node's device through which packets reach it. */

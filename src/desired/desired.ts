@@ -1,3 +1,4 @@
+import { bandwidthItems } from '../bandwidth/limits.ts';
 import type { Network } from '../cluster/network.ts';
 import { type LocalPod, type Node, podTitle, type Self } from '../cluster/node.ts';
 import { NO_RESOURCES, type Resources } from '../cluster/resources.ts';
@@ -83,7 +84,7 @@ export function podContribution(facts: Omit<Facts, 'pods'>, pod: LocalPod, memo:
 
 /** Whether a pod has items in some network: not if other plugins attached it to another bridge. */
 export function isOurs(pod: LocalPod): boolean {
-  return !pod.foreign || mayBeGuarded(pod) || pod.hostPorts !== undefined;
+  return !pod.foreign || mayBeGuarded(pod) || (pod.hostPorts ?? pod.bandwidth) !== undefined;
 }
 
 function basis(facts: Omit<Facts, 'pods'>, memo: Memo): Basis {
@@ -104,6 +105,7 @@ function contributionOf(pod: LocalPod, { network, wiring, guard, held, part }: B
     items: [
       ...podItems(pod, wiring),
       ...podGuardItems(pod, guard),
+      ...bandwidthItems(pod),
       ...hostPortItems(pod, part.used),
       ...strayItems(network, held, pod),
     ],

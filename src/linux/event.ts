@@ -2,6 +2,7 @@ import { type Ip, ipFromBytes } from '../ip/address.ts';
 import { type Mac, macFromBytes } from '../ip/mac.ts';
 import { type Address, decodeAddress, RTM_DELADDR, RTM_NEWADDR } from './address.ts';
 import { decodeFdb, type Fdb } from './fdb.ts';
+import { decodeRedirect, type Redirect, RTM_DELTFILTER, RTM_NEWTFILTER } from './filter.ts';
 import { decodeLink, decodePort, type Link, type PortChange, RTM_DELLINK, RTM_NEWLINK } from './link/link.ts';
 import {
   decodeNeighbour,
@@ -15,6 +16,7 @@ import {
 } from './neighbour.ts';
 import { decodeNetconf, type Netconf, RTM_DELNETCONF, RTM_NEWNETCONF } from './netconf.ts';
 import { attributesOf, type Message } from './netlink/message.ts';
+import { decodeQdisc, type Qdisc, RTM_DELQDISC, RTM_NEWQDISC } from './qdisc.ts';
 import { decodeRoute, type Route, RTM_DELROUTE, RTM_NEWROUTE } from './route.ts';
 import { decodeRule, RTM_DELRULE, RTM_NEWRULE, type Rule } from './rule.ts';
 
@@ -30,6 +32,8 @@ export type MonitorEvent =
   | (Change & { readonly object: 'fdb'; readonly value: Fdb })
   | (Change & { readonly object: 'rule'; readonly value: Rule })
   | (Change & { readonly object: 'netconf'; readonly value: Netconf })
+  | (Change & { readonly object: 'qdisc'; readonly value: Qdisc })
+  | (Change & { readonly object: 'redirect'; readonly value: Redirect })
   | Miss
   | Overflow;
 
@@ -88,6 +92,16 @@ export function decodeEvent(message: Message): MonitorEvent | undefined {
     case RTM_DELNETCONF: {
       const value = decodeNetconf(message);
       return value && { ...change, object: 'netconf', value };
+    }
+    case RTM_NEWQDISC:
+    case RTM_DELQDISC: {
+      const value = decodeQdisc(message);
+      return value && { ...change, object: 'qdisc', value };
+    }
+    case RTM_NEWTFILTER:
+    case RTM_DELTFILTER: {
+      const value = decodeRedirect(message);
+      return value && { ...change, object: 'redirect', value };
     }
     default:
       return undefined;

@@ -11,6 +11,8 @@ const GROUPS = {
   /** Also FDB entries and misses. */
   neighbour: [3],
   rule: [8, 19],
+  /** Queueing disciplines and filters. */
+  queue: [4],
   netconf: [24, 25],
 } as const;
 

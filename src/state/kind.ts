@@ -28,6 +28,8 @@ export const STAGES = [
   'devices',
   'device settings',
   'device states',
+  'queues',
+  'filters',
   'addresses',
   'tables',
   'elements',

@@ -53,6 +53,22 @@ test('a pod is refused while something that constrains it is undone, failed or w
   assert.equal(refusal(pod, { undone: [], unknown: 'cannot be read' }), 'cannot be read');
 });
 
+test('a pod whose bandwidth the kernel cannot limit is refused with the reason', () => {
+  const ifb: Item = { kind: 'link', name: 'ifb-1', link: { type: 'ifb' }, up: true, entries: 'kernel' };
+  const bucket: Item = {
+    kind: 'qdisc',
+    dev: 'ifb-1',
+    qdisc: { type: 'tbf', rate: 1, burst: 1, limit: 1 },
+  };
+  const pod = { items: [ifb, bucket] };
+  assert.ok(isConstrained(pod));
+  const both = [
+    undone(bucket, 'device ifb-1 is absent'),
+    undone(ifb, 'this kernel does not support ifb devices', refused('KERNEL_FEATURE')),
+  ];
+  assert.equal(refusal(pod, { undone: both }), 'link ifb-1: this kernel does not support ifb devices');
+});
+
 test('only a kernel without nftables for bridges leaves a bridged pod unguarded', () => {
   const without = (family: 'bridge' | 'ip') => [
     undone(element(family), 'no such set', refused('NFTABLES')),

@@ -196,6 +196,9 @@ function expectedLine(item: Exclude<Item, { kind: 'nft-table' | 'nft-element' }>
       return `fdb ${item.mac} dst ${item.dst} dev ${item.dev} permanent`;
     case 'sysctl':
       return `sysctl ${item.path}=${item.value}`;
+    case 'qdisc':
+    case 'redirect':
+      return `${item.kind} ${item.dev}`;
     case 'rule':
       return `rule ${item.priority}`;
     default:

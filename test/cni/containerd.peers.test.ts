@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict';
+import { execFileSync } from 'node:child_process';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -10,6 +11,7 @@ import { contains, hostCidr } from '../../src/ip/cidr.ts';
 import { down } from '../../src/lab/down.ts';
 import { agentStatus } from '../../src/lab/machine/agent.ts';
 import type { Lab } from '../../src/lab/record/lab.ts';
+import { netnsOf } from '../../src/lab/record/names.ts';
 import { up } from '../../src/lab/up.ts';
 import { NO_CONTAINERD, until } from './containerd.ts';
 import { CriNode, type CriPod } from './cri-node.ts';
@@ -171,11 +173,18 @@ describe('under containerd', { skip: NO_CONTAINERD || NO_SHIM }, () => {
     for (const each of nodes) await each.isClean();
   });
 
-  test('a pod that needs an unsupported feature is refused with the reason', async () => {
+  test('a pod’s bandwidth annotations become token buckets, which go with it', async () => {
     const first = node(1);
-    const annotations = [{ key: 'kubernetes.io/ingress-bandwidth', value: '1M' }];
-    await assert.rejects(first.run('slow', { annotations }), /unsupported: runtimeConfig\.bandwidth/);
-    assert.deepEqual(await first.list(), []);
+    const annotations = ['ingress', 'egress'].map((way) => ({
+      key: `kubernetes.io/${way}-bandwidth`,
+      value: '10M',
+    }));
+    const pod = await first.run('slow', { annotations });
+    const buckets = execFileSync('ip', ['netns', 'exec', netnsOf(lab.name, first.name), 'tc', 'qdisc'], {
+      encoding: 'utf8',
+    });
+    assert.equal(buckets.match(/tbf f1a7: .*rate 10Mbit/g)?.length, 2, buckets);
+    await first.remove(pod);
     await first.isClean();
   });
 

@@ -21,6 +21,7 @@ export function localPod(record: Attachment): LocalPod | undefined {
     ...(record.mac && { mac: record.mac }),
     ...(record.bridge && { bridge: record.bridge }),
     ...(record.allowedSources && { allowedSources: record.allowedSources }),
+    ...(record.bandwidth && { bandwidth: record.bandwidth }),
     ...(record.hostPorts && { hostPorts: record.hostPorts }),
     ...(record.leadsVia && { leadsVia: record.leadsVia }),
   };

@@ -1,3 +1,4 @@
+import type { Bandwidth, Rate } from '../../cluster/bandwidth.ts';
 import { Fields } from '../../cluster/fields.ts';
 import { type HostPort, PORT_PROTOCOLS } from '../../cluster/host-port.ts';
 import type { PodIdentity } from '../../cluster/node.ts';
@@ -53,6 +54,8 @@ export type Attachment = AttachmentKey & {
   readonly mac?: Mac;
   /** Further networks that the pod may send from. */
   readonly allowedSources?: readonly Cidr[];
+  /** How much the pod may receive and send. */
+  readonly bandwidth?: Bandwidth;
   /** The node's ports that lead to the pod. */
   readonly hostPorts?: readonly HostPort[];
   /** The node's device that leads to the pod, if it is chained and has host ports. */
@@ -117,6 +120,7 @@ export function decodeAttachment(text: string): Attachment {
     ...given('borrowed', parsed('borrowed', parseIp)),
     ...given('mac', fields.parsed('mac', parseMac)),
     ...given('allowedSources', parsed('allowedSources', parseCidr)),
+    ...given('bandwidth', bandwidthOf(fields.object('bandwidth'))),
     ...given('hostPorts', hostPortsOf(fields)),
     ...given('leadsVia', fields.string('leadsVia')),
     ...given('chained', fields.boolean('chained')),
@@ -143,6 +147,23 @@ function podOf(fields: Fields): PodIdentity | undefined {
     ...given('name', pod.string('name')),
     labels: Object.fromEntries(labels.map(([key, value]) => [key, String(value)])),
   };
+}
+
+function bandwidthOf(fields: Fields | undefined): Bandwidth | undefined {
+  return (
+    fields && { ...given('ingress', rateOf(fields, 'ingress')), ...given('egress', rateOf(fields, 'egress')) }
+  );
+}
+
+function rateOf(fields: Fields, direction: keyof Bandwidth): Rate | undefined {
+  const found = fields.object(direction);
+  const bytes = (name: keyof Rate): number | undefined => found?.integer(name, 1, Number.MAX_SAFE_INTEGER);
+  return (
+    found && {
+      rate: required(found, 'rate', bytes('rate')),
+      burst: required(found, 'burst', bytes('burst')),
+    }
+  );
 }
 
 function hostPortsOf(fields: Fields): readonly HostPort[] | undefined {

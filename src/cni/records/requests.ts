@@ -7,8 +7,8 @@ import { writeOver } from './spare-files.ts';
 
 /**
  * Second copies of the first records of those attachments that asked for what the kernel does not show:
- * labels, further sources, host ports, a MAC of their own. A record that is lost gets it back from there,
- * never from what its pod shows. A copy exists only while its attachment does.
+ * labels, further sources, host ports, bandwidth, a MAC of their own. A record that is lost gets it back from
+ * there, never from what its pod shows. A copy exists only while its attachment does.
  */
 export class RequestCopies {
   readonly #dir: string;
@@ -72,8 +72,9 @@ export class RequestCopies {
   }
 }
 
-function asks({ allowedSources = [], hostPorts = [], mac, pod, lost = [] }: Attachment): boolean {
+function asks(record: Attachment): boolean {
+  const { allowedSources = [], hostPorts = [], bandwidth, mac, pod, lost = [] } = record;
   const labels = Object.keys(pod?.labels ?? {});
   const count = allowedSources.length + hostPorts.length + labels.length + lost.length;
-  return count > 0 || mac !== undefined;
+  return count > 0 || bandwidth !== undefined || mac !== undefined;
 }

@@ -2,6 +2,7 @@ import { type HostPort, hostPortText } from '../../cluster/host-port.ts';
 import { addressOf, parsePrefixed } from '../../ip/cidr.ts';
 import { linkSet } from '../../linux/link/link.ts';
 import { familiesOf } from '../addresses/blocks.ts';
+import { readBandwidth } from '../capabilities/bandwidth.ts';
 import { checkFamilies, readHostPorts } from '../capabilities/host-ports.ts';
 import { CniError, CODE, unsupported } from '../protocol/error.ts';
 import type { Invocation } from '../protocol/invocation.ts';
@@ -44,11 +45,17 @@ export async function addChained(call: Invocation, state: CniState): Promise<obj
     assertReady(state);
     checkFamilies(hostPorts, addresses.map(addressOf), familiesOf(state.context));
   }
+  const bandwidth = readBandwidth(call.conf);
+  if (bandwidth) {
+    assertReady(state);
+    if (!host) throw noVeth('bandwidth', bandwidth);
+  }
   const record: Attachment = {
     ...newRecord(key, call, netns.id, state),
     addresses,
     chained: true,
     ...(host ? { hostDevice: host.name } : {}),
+    ...(bandwidth && { bandwidth }),
     ...(hostPorts.length > 0 && { hostPorts, leadsVia: leadsVia(host?.name, hostPorts, state) }),
   };
   await evictPortHolders(record, state);
@@ -62,10 +69,11 @@ export async function addChained(call: Invocation, state: CniState): Promise<obj
 /** The bridge that the host's end is a port of, or that end itself. Throws CniError 2 if there is none. */
 function leadsVia(hostEnd: string | undefined, hostPorts: readonly HostPort[], { link }: CniState): string {
   const found = hostEnd === undefined ? undefined : findLink(link, hostEnd);
-  if (!found) {
-    const key = 'runtimeConfig.portMappings';
-    throw unsupported(key, hostPorts.map(hostPortText), 'prevResult names no veth of the node');
-  }
+  if (!found) throw noVeth('portMappings', hostPorts.map(hostPortText));
   const bridge = found.master === undefined ? undefined : findLink(link, found.master);
   return bridge?.name ?? found.name;
+}
+
+function noVeth(capability: string, value: unknown): CniError {
+  return unsupported(`runtimeConfig.${capability}`, value, 'prevResult names no veth of the node');
 }

@@ -1,6 +1,7 @@
 import { addressOf } from '../../ip/cidr.ts';
 import { familiesOf } from '../addresses/blocks.ts';
 import { NO_ADDRESSES } from '../addresses/source.ts';
+import { readBandwidth } from '../capabilities/bandwidth.ts';
 import { checkFamilies, readHostPorts } from '../capabilities/host-ports.ts';
 import { roleOf } from '../protocol/conf.ts';
 import type { Invocation } from '../protocol/invocation.ts';
@@ -36,7 +37,8 @@ export async function add(call: Invocation, state: CniState): Promise<object> {
 async function addInterface(call: Invocation, state: CniState): Promise<Result> {
   const plan = wiringFor(call, state.context).plan(call, state.context);
   const hostPorts = readHostPorts(call.conf);
-  if (plan.needsAgent || hostPorts.length > 0) assertReady(state);
+  const bandwidth = readBandwidth(call.conf);
+  if (plan.needsAgent || hostPorts.length > 0 || bandwidth) assertReady(state);
   using netns = PodNetns.open(call.netns, state.netns);
   const key = keyOf(call, 'interface');
   await removeLeftovers(key, call, state);
@@ -53,6 +55,7 @@ async function addInterface(call: Invocation, state: CniState): Promise<Result> 
     ...(sources.length > 0 && { allowedSources: sources }),
     ...(plan.mac && { mac: plan.mac.mac }),
     ...(hostPorts.length > 0 && { hostPorts }),
+    ...(bandwidth && { bandwidth }),
   };
   await evictPortHolders(record, state);
   return await withRecord(record, state, async () => {

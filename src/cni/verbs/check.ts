@@ -17,6 +17,7 @@ import { findLink } from '../wiring/links.ts';
 import { PodNetns } from '../wiring/pod-netns.ts';
 import { wiringOf } from '../wiring/registry.ts';
 import { DOOMED } from '../wiring/sweep.ts';
+import { checkBandwidth } from './bandwidth.ts';
 import { checkHostPorts } from './host-ports.ts';
 import { readOrRecover } from './recover.ts';
 
@@ -41,7 +42,10 @@ export async function check(call: Invocation, state: CniState): Promise<undefine
   // The agent updates its pods' MTU when the node's changes.
   const mtu = record?.managed ? state.context.mtu : record?.mtu;
   const inside = checkPod(call, netns.link, result, mtu);
-  if (record) await checkHostPorts(call, record, state);
+  if (record) {
+    await checkHostPorts(call, record, state);
+    checkBandwidth(call, record, state);
+  }
   if (!record || record.chained) return;
   const outside = checkHost(record, inside, mtu, state);
   const pod = localPod(record);

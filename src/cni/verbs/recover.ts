@@ -115,12 +115,13 @@ async function rebuilt(key: AttachmentKey, state: CniState): Promise<Attachment 
     ...(isCertain ? [] : ['mac' as const]),
     ...(mayHaveAsked ? ['requests' as const] : []),
   ];
-  const { allowedSources, hostPorts } = asked ?? {};
+  const { allowedSources, hostPorts, bandwidth } = asked ?? {};
   return {
     ...record,
     mac,
     ...(allowedSources && { allowedSources }),
     ...(hostPorts && { hostPorts }),
+    ...(bandwidth && { bandwidth }),
     ...(lost.length > 0 && { lost }),
   };
 }

@@ -4,12 +4,26 @@ import { link } from './link.ts';
 import { neighbour } from './neighbour.ts';
 import { nftElement } from './nft-element.ts';
 import { nftTable } from './nft-table.ts';
+import { qdisc } from './qdisc.ts';
+import { redirect } from './redirect.ts';
 import { route } from './route.ts';
 import { rule } from './rule.ts';
 import { sysctl } from './sysctl.ts';
 
 /** All kinds of item. */
-export const KINDS = [link, address, route, neighbour, fdb, rule, sysctl, nftTable, nftElement] as const;
+export const KINDS = [
+  link,
+  address,
+  route,
+  neighbour,
+  fdb,
+  rule,
+  sysctl,
+  nftTable,
+  nftElement,
+  qdisc,
+  redirect,
+] as const;
 
 /** An item of any kind. */
 export type Item = ItemOf<(typeof KINDS)[number]>;

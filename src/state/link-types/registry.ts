@@ -1,10 +1,11 @@
 import { bridge } from './bridge.ts';
+import { ifb } from './ifb.ts';
 import { ipip } from './ipip.ts';
 import type { LinkType } from './link-type.ts';
 import { vxlan } from './vxlan.ts';
 
 /** All types of device that we create. */
-const LINK_TYPES = [bridge, vxlan, ipip] as const;
+const LINK_TYPES = [bridge, vxlan, ipip, ifb] as const;
 
 /** The type of a device and its properties. */
 export type CreatedLink = LinkOf<(typeof LINK_TYPES)[number]>;

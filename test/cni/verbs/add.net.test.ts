@@ -254,7 +254,7 @@ test('a failed ADD leaves nothing', async (t) => {
       { ipam: { type: 'dhcp' } },
       { ipMasq: true, bridge: 'cni7', ipam: { type: 'host-local', ranges: [[{ subnet: '10.7.0.0/24' }]] } },
       { ipMasq: true, ipMasqBackend: 'iptables' },
-      { runtimeConfig: { bandwidth: { ingressRate: 0, egressRate: 1_000_000 } } },
+      { runtimeConfig: { deviceID: '0000:3b:00.1' } },
     ]) {
       const error = await refused({ pod, conf });
       assert.equal(error.code, 2, JSON.stringify(conf));

@@ -1,0 +1,24 @@
+import { bandwidthItems } from '../../bandwidth/limits.ts';
+import { qdiscDump } from '../../linux/qdisc.ts';
+import { readBandwidth } from '../capabilities/bandwidth.ts';
+import { CniError, CODE } from '../protocol/error.ts';
+import type { Invocation } from '../protocol/invocation.ts';
+import type { Attachment } from '../records/attachment.ts';
+import { localPod } from '../records/local-pod.ts';
+import type { CniState } from '../state.ts';
+import { findLink } from '../wiring/links.ts';
+
+/** For CHECK: throws CniError 999 if a bandwidth that the call names is not what the kernel allows. */
+export function checkBandwidth(call: Invocation, record: Attachment, { link }: CniState): void {
+  const bandwidth = readBandwidth(call.conf);
+  const pod = localPod(record);
+  if (!bandwidth || !pod) return;
+  const present = link.dumpSync(qdiscDump());
+  for (const item of bandwidthItems({ ...pod, bandwidth })) {
+    if (item.kind !== 'qdisc' || item.qdisc.type !== 'tbf') continue;
+    const { rate } = item.qdisc;
+    const index = findLink(link, item.dev)?.index;
+    if (present.some(({ dev, tbf }) => dev === index && tbf?.rate === rate)) continue;
+    throw new CniError(CODE.INTERNAL, `${item.dev} does not limit the pod to ${8 * rate} bit/s`);
+  }
+}
