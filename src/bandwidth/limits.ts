@@ -8,9 +8,9 @@ const LATENCY = 0.025;
 const MAX_U32 = 0xffffffff;
 
 /**
- * What limits a pod's bandwidth, on the node's side of its veth. What it receives, the node sends into the
- * veth, through a token bucket. What it sends, the node receives: there the kernel only drops, so it passes an
- * ifb device first, which has a token bucket.
+ * What limits a pod's bandwidth, on the node's side of its veth. What the pod receives, the node sends into
+ * the veth, through a token bucket. What it sends, the node receives: there the kernel could only drop, so it
+ * passes an ifb device first, which has a token bucket.
  */
 export function bandwidthItems({ hostDevice: dev, bandwidth = {} }: LocalPod): readonly Item[] {
   const { ingress, egress } = bandwidth;

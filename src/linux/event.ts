@@ -2,7 +2,7 @@ import { type Ip, ipFromBytes } from '../ip/address.ts';
 import { type Mac, macFromBytes } from '../ip/mac.ts';
 import { type Address, decodeAddress, RTM_DELADDR, RTM_NEWADDR } from './address.ts';
 import { decodeFdb, type Fdb } from './fdb.ts';
-import { decodeRedirect, type Redirect, RTM_DELTFILTER, RTM_NEWTFILTER } from './filter.ts';
+import { decodeFilterLoss, decodeRedirect, type Redirect, RTM_DELTFILTER, RTM_NEWTFILTER } from './filter.ts';
 import { decodeLink, decodePort, type Link, type PortChange, RTM_DELLINK, RTM_NEWLINK } from './link/link.ts';
 import {
   decodeNeighbour,
@@ -34,6 +34,8 @@ export type MonitorEvent =
   | (Change & { readonly object: 'netconf'; readonly value: Netconf })
   | (Change & { readonly object: 'qdisc'; readonly value: Qdisc })
   | (Change & { readonly object: 'redirect'; readonly value: Redirect })
+  /** Some are gone. */
+  | (Change & { readonly object: 'filter'; readonly value: Pick<Redirect, 'dev' | 'priority'> })
   | Miss
   | Overflow;
 
@@ -98,11 +100,12 @@ export function decodeEvent(message: Message): MonitorEvent | undefined {
       const value = decodeQdisc(message);
       return value && { ...change, object: 'qdisc', value };
     }
-    case RTM_NEWTFILTER:
-    case RTM_DELTFILTER: {
+    case RTM_NEWTFILTER: {
       const value = decodeRedirect(message);
       return value && { ...change, object: 'redirect', value };
     }
+    case RTM_DELTFILTER:
+      return { ...change, object: 'filter', value: decodeFilterLoss(message) };
     default:
       return undefined;
   }

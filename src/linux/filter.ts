@@ -98,7 +98,15 @@ export function redirectDump(dev: number): DumpRequest<Redirect> {
   };
 }
 
-/** Decodes RTM_NEWTFILTER and RTM_DELTFILTER; undefined for other filters. */
+/**
+ * Decodes RTM_DELTFILTER: the device, and the priority; 0 for all. When all filters of a device or a priority
+ * go, the kernel does not tell them one by one.
+ */
+export function decodeFilterLoss({ payload }: Message): Pick<Redirect, 'dev' | 'priority'> {
+  return { dev: payload.readInt32LE(4), priority: payload.readUInt32LE(16) >>> 16 };
+}
+
+/** Decodes RTM_NEWTFILTER; undefined for other filters. */
 export function decodeRedirect({ payload }: Message): Redirect | undefined {
   const attributes = attributesOf(payload, TCMSG_SIZE);
   const [kind, options] = [attributes.get(TCA_KIND), attributes.get(TCA_OPTIONS)];

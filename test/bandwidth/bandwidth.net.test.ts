@@ -15,7 +15,7 @@ const [INGRESS, EGRESS] = [30, 50];
 
 /** Mbit/s that arrive through one TCP connection; `-R`: from the server. */
 async function measured(netns: string, server: string, ...options: string[]): Promise<number> {
-  const args = ['netns', 'exec', netns, 'iperf3', '-J', '-t', '2', '-O', '1', '-c', server, ...options];
+  const args = ['netns', 'exec', netns, 'iperf3', '-J', '-t', '4', '-c', server, ...options];
   const { stdout } = await promisify(execFile)('ip', args);
   const { end } = JSON.parse(stdout) as { end: { sum_received: { bits_per_second: number } } };
   return end.sum_received.bits_per_second / 1e6;

@@ -32,9 +32,13 @@ export const redirect: RtnetlinkKind<RedirectItem> = {
   },
   isBenign: ({ action }, { errno }) => action === 'delete' && errno === 'EINVAL',
   contradiction: (event, { desired, nameOf }) => {
+    if (event.object === 'filter') {
+      const key = `redirect ${nameOf(event.value.dev)}`;
+      return [0, PRIORITY].includes(event.value.priority) && desired.has(key) ? key : undefined;
+    }
     if (event.object !== 'redirect') return undefined;
     const item = itemOf(event.value, nameOf);
-    return item && contradictedKey(redirect, item, event.type === 'del', desired);
+    return item && contradictedKey(redirect, item, false, desired);
   },
 
   command: ({ dev, to }, action) =>
