@@ -151,15 +151,15 @@ export class Attachments {
   }
 
   /**
-   * Returns the records of other attachments that have this MAC, or are about to; `holdMac` announces that.
+   * Returns the records of other attachments that have this MAC, or are about to (`holdMac` says so), or had
+   * it before they were damaged.
    */
-  withMac(mac: Mac, key: AttachmentKey): Attachment[] {
+  withMac(mac: Mac, key: AttachmentKey): (Attachment | DamagedAttachment)[] {
     if (!this.#onDevice) this.list();
-    return this.#intact(this.#withMac.of(mac)).filter(
-      (record) =>
-        fileName(record) !== fileName(key) &&
-        (record.state === 'adding' || (record.state === 'ready' && record.mac === mac)),
-    );
+    const files = this.#withMac.of(mac).filter((file) => file !== fileName(key));
+    return files
+      .flatMap((file) => this.#read(file) ?? [])
+      .filter((record) => record.state !== 'removing' && (record.state !== 'ready' || record.mac === mac));
   }
 
   /** Notes that the attachment, whose record is on disk, gets this MAC. */

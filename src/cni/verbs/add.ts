@@ -46,7 +46,6 @@ async function addInterface(call: Invocation, state: CniState): Promise<Result> 
   const sources = allowedSources(call.conf, (cidr) => state.context.refusesSource(cidr));
   const hostDevice = plan.hostDevice(key, identity);
   await evict(hostDevice, key, state);
-  if (plan.mac) refuseTakenMac(plan.mac, key, state);
   const record = {
     ...newRecord(key, call, netns.id, state),
     ...plan.addresses?.heldBy(key),
@@ -58,6 +57,8 @@ async function addInterface(call: Invocation, state: CniState): Promise<Result> 
     ...(bandwidth && { bandwidth }),
   };
   await evictPortHolders(record, state);
+  // Nothing is awaited until the record, which holds the MAC, is on disk.
+  if (plan.mac) refuseTakenMac(plan.mac, key, state);
   return await withRecord(record, state, async () => {
     const addresses = (await plan.addresses?.take(call, state)) ?? NO_ADDRESSES;
     state.step('addresses reserved');

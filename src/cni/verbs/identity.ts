@@ -20,7 +20,7 @@ import { heldBy } from '../addresses/blocks.ts';
 import { type Attachment, type AttachmentKey, handleOf } from '../records/attachment.ts';
 import type { CniState } from '../state.ts';
 import { findLink } from '../wiring/links.ts';
-import { derivedMacs, deviceWithMac } from '../wiring/mac.ts';
+import { derivedMacs, strangerWithMac } from '../wiring/mac.ts';
 import type { Survivor } from '../wiring/survivor.ts';
 
 /** Whose addresses a record says it has, and who holds them. */
@@ -98,7 +98,7 @@ export function macOf(
   const ours = isFree(derived[0]) ? derived[0] : derived[1];
   if (shown !== undefined && derived.includes(shown) && isFree(shown)) return { mac: shown, isCertain: true };
   if (!mayHaveAsked) return { mac: ours, isCertain: true };
-  const isOthers = shown === undefined || !isFree(shown) || deviceWithMac(shown, state) !== undefined;
+  const isOthers = shown === undefined || !isFree(shown) || strangerWithMac(shown, state) !== undefined;
   return { mac: isOthers ? ours : shown, isCertain: false };
 }
 

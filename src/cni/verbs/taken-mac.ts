@@ -1,9 +1,9 @@
 import { podTitle } from '../../cluster/node.ts';
 import type { RequestedMac } from '../protocol/conf.ts';
 import { CniError, CODE } from '../protocol/error.ts';
-import type { AttachmentKey } from '../records/attachment.ts';
+import type { Attachment, AttachmentKey, DamagedAttachment } from '../records/attachment.ts';
 import type { CniState } from '../state.ts';
-import { deviceWithMac } from '../wiring/mac.ts';
+import { strangerWithMac } from '../wiring/mac.ts';
 import { isStale } from './stale.ts';
 
 /**
@@ -13,16 +13,13 @@ import { isStale } from './stale.ts';
 export function refuseTakenMac({ mac, field }: RequestedMac, key: AttachmentKey, state: CniState): void {
   const holder = state.attachments
     .withMac(mac, key)
-    .find((each) => each.state === 'adding' || !isStale(each, state));
-  const device = holder ? undefined : deviceWithMac(mac, state);
-  if (holder) throw taken(podTitle({ ...holder, ...holder.pod }));
-  if (device !== undefined) throw taken(`the node’s device ${device}`);
+    .find((each) => each.state !== 'ready' || !isStale(each, state));
+  const who = holder ? titleOf(holder) : strangerWithMac(mac, state);
+  if (who === undefined) return;
+  const text = `${field}: ${mac} is the MAC of ${who}`;
+  throw new CniError(CODE.INVALID_CONFIG, text, 'ask for another, or for none');
+}
 
-  function taken(by: string): CniError {
-    return new CniError(
-      CODE.INVALID_CONFIG,
-      `${field}: ${mac} is the MAC of ${by}`,
-      'ask for another, or for none',
-    );
-  }
+function titleOf(holder: Attachment | DamagedAttachment): string {
+  return podTitle(holder.state === 'damaged' ? holder : { ...holder, ...holder.pod });
 }

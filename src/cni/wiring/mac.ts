@@ -1,7 +1,9 @@
 import { addressOf } from '../../ip/cidr.ts';
 import { type Mac, macFromSeed } from '../../ip/mac.ts';
+import { fdbDump } from '../../linux/fdb.ts';
 import { linkDump } from '../../linux/link/link.ts';
 import { neighbourDump } from '../../linux/neighbour.ts';
+import { OUR_ALIAS } from '../../state/ownership.ts';
 import type { Attachment, AttachmentKey } from '../records/attachment.ts';
 import type { CniState } from '../state.ts';
 import { findLink } from './links.ts';
@@ -35,9 +37,22 @@ export function chooseMac(key: AttachmentKey, seed: MacSeed, { attachments }: Cn
   return mac;
 }
 
-/** The name of the node's own device that has the MAC; undefined if there is none. */
-export function deviceWithMac(mac: Mac, { link }: CniState): string | undefined {
-  return link.dumpSync(linkDump()).find((each) => each.mac === mac)?.name;
+/**
+ * Who has the MAC apart from attachments: a device of the node, or something that another plugin put on the
+ * bridge and the bridge knows. Undefined if nobody does.
+ */
+export function strangerWithMac(mac: Mac, { link: socket, context }: CniState): string | undefined {
+  const links = socket.dumpSync(linkDump());
+  const device = links.find((link) => link.mac === mac);
+  if (device) return `the node’s device ${device.name}`;
+  const bridge = links.find(({ name }) => name === context.bridge)?.index;
+  const foreign = links.filter(
+    ({ master, alias }) => bridge !== undefined && master === bridge && !alias?.startsWith(OUR_ALIAS),
+  );
+  const port = foreign.find(({ index }) =>
+    socket.dumpSync(fdbDump(index)).some((entry) => entry.mac === mac),
+  );
+  return port && `something behind ${port.name}`;
 }
 
 /**

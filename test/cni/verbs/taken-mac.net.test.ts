@@ -3,7 +3,7 @@ import { truncateSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import type { WiringName } from '../../../src/cluster/wiring.ts';
-import { type CallOptions, call, Host, ip, ipOne, must, Pod } from '../host.ts';
+import { type CallOptions, call, Host, ip, ipOne, must, Pod, pings } from '../host.ts';
 
 const named = (id: string): CallOptions => ({
   id,
@@ -76,6 +76,32 @@ for (const wiring of ['bridge', 'routed'] as const satisfies readonly WiringName
     await must(host, 'ADD', { pod: b, ...named('b'), conf });
   });
 }
+
+test('the MAC of a pod whose record is damaged, or that another plugin put on the bridge, is refused', async () => {
+  await using host = new Host();
+  using damaged = new Pod();
+  using foreign = new Pod();
+  using b = new Pod();
+  await must(host, 'ADD', { pod: damaged, ...named('a') });
+  truncateSync(join(host.stateDir, 'attachments', 'cbr0:a:eth0:interface.json'), 50);
+  const make = ['link', 'add', 'theirs', 'type', 'veth', 'peer', 'name', 'eth0', 'netns', foreign.name];
+  ip(host.netns, ...make);
+  ip(host.netns, 'link', 'set', 'theirs', 'master', 'cni0', 'up');
+  ip(foreign.name, 'link', 'set', 'eth0', 'up');
+  ip(foreign.name, 'addr', 'add', '10.90.1.200/24', 'dev', 'eth0');
+  assert.ok(pings(foreign.name, '10.90.1.1', 5), 'the bridge learns its MAC');
+  for (const [pod, holder] of [
+    [damaged, 'a'],
+    [foreign, 'something behind theirs'],
+  ] as const) {
+    const { out } = await call(host, 'ADD', {
+      pod: b,
+      ...named('b'),
+      conf: { runtimeConfig: { mac: macOf(pod) } },
+    });
+    assert.equal(out?.msg, `runtimeConfig.mac: ${macOf(pod)} is the MAC of ${holder}`);
+  }
+});
 
 test('two that ask for one MAC at the same time: one gets it', async () => {
   await using host = new Host();
