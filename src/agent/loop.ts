@@ -1,7 +1,5 @@
 import { EventEmitter } from 'node:events';
 import { within } from '../async/within.ts';
-import { configuredBackend } from '../backends/registry.ts';
-import type { Network } from '../cluster/network.ts';
 import type { LocalPod, Node } from '../cluster/node.ts';
 import {
   type Desired,
@@ -12,16 +10,18 @@ import {
 } from '../desired/desired.ts';
 import { Memo } from '../desired/memo.ts';
 import { messageOf } from '../error.ts';
+import type { Cidr } from '../ip/cidr.ts';
 import type { Log } from '../log.ts';
 import { problemText } from '../problem.ts';
 import { Alarm } from '../state/alarm.ts';
-import type { Contribution } from '../state/contributions.ts';
-import type { Miss, Resolve } from '../state/kinds/fdb.ts';
 import type { LinkItem } from '../state/kinds/link.ts';
 import { type KernelEvent, Reconciler, type Report } from '../state/reconciler.ts';
 import { isConstrained, refusal } from './admission.ts';
+import { Answers } from './answers.ts';
 import type { Facts } from './facts.ts';
-import { failures, ownProblem, unguarded, vanishedDevices } from './report.ts';
+import { Former } from './former.ts';
+import { Health, type LoopStatus } from './health.ts';
+import { vanishedDevices } from './report.ts';
 
 /** Longest wait for what constrains a pod, in milliseconds. */
 const ADMISSION_LIMIT = 5000;
@@ -52,21 +52,11 @@ export type LoopEvents = {
   'foreign-table': [];
 };
 
+/** With blocks, subnets come and go with pods. */
+const NO_SUBNETS: readonly Cidr[] = [];
+
 /** Milliseconds between two computations for facts that keep changing: pods and peers come in bursts. */
 const SPACING = 10;
-
-/** A contribution of the former backend, kept during a handover. */
-type Former = { readonly isPeer: boolean; readonly contribution: Contribution };
-
-/** The loop's health, human-readable. */
-export type LoopStatus = {
-  /** Reconciler runs that changed something or failed to. */
-  readonly runs: number;
-  readonly lastChanges: number;
-  readonly failures: readonly string[];
-  /** Why pods on the bridge are not guarded, if they are not. */
-  readonly unguarded: string | undefined;
-};
 
 /**
  * The control loop: facts → desired state → reconciler → report. Every change recomputes the whole desired
@@ -77,15 +67,10 @@ export class Loop extends EventEmitter<LoopEvents> implements Disposable {
   readonly #facts: Facts;
   readonly #log: Log;
   readonly #memo = new Memo();
-  readonly #status = {
-    runs: 0,
-    lastChanges: 0,
-    failures: [] as readonly string[],
-    unguarded: undefined as string | undefined,
-  };
+  readonly #health: Health;
+  readonly #former = new Former();
+  readonly #answers: Answers;
   #computed: Computed | undefined;
-  #former: readonly Former[] = [];
-  #problem: string | undefined = 'the agent is starting';
   /** Why no desired state follows from the present facts. */
   #obstacle: string | undefined;
   #announced = '';
@@ -98,22 +83,22 @@ export class Loop extends EventEmitter<LoopEvents> implements Disposable {
   #toSettle: Computed | undefined;
   /** The computation whose own run hasn't ended; reports of earlier runs don't cover it. */
   #underway: Computed | undefined;
-  readonly #handled = new WeakSet<Report>();
   #nodes: readonly Node[] | undefined;
-  #resolver: { network: Network; nodes: readonly Node[]; resolve: Resolve | undefined } | undefined;
 
   /** `netns`: path of the namespace to manage; by default the process's own. */
   constructor(facts: Facts, log: Log, netns?: string) {
     super();
     this.#facts = facts;
     this.#log = log;
+    this.#health = new Health(log);
+    this.#answers = new Answers(facts);
     this.reconciler = new Reconciler({
       netns,
       log,
       onReport: (report) => this.#handle(report),
-      onFailure: (error) => this.#unreadable(error),
+      onFailure: (error) => this.#health.unreadable(error),
       onRun: () => this.#computeIfDue(),
-      resolve: (miss) => this.#resolve(miss),
+      resolve: (miss) => this.#answers.to(miss),
       onEvent: (event) => this.emit('event', event),
       onForeignTable: () => this.emit('foreign-table'),
     });
@@ -143,7 +128,7 @@ export class Loop extends EventEmitter<LoopEvents> implements Disposable {
 
   /** Why the kernel doesn't hold this node's own part; undefined when it does. */
   get problem(): string | undefined {
-    return this.#obstacle ?? this.#problem;
+    return this.#obstacle ?? this.#health.problem;
   }
 
   /**
@@ -164,33 +149,23 @@ export class Loop extends EventEmitter<LoopEvents> implements Disposable {
   }
 
   get status(): LoopStatus {
-    return this.#status;
+    return this.#health.status;
   }
 
   /**
    * Keeps the current desired state in the kernel until it is dropped, except where newer items replace it.
    */
   keepFormer(): void {
-    const { contributions = [] } = this.#computed?.desired ?? {};
-    this.#former = contributions.map((each) => ({
-      isPeer: each.owner.part === 'peer',
-      contribution: asFormer(each),
-    }));
+    this.#former.keep(this.#computed?.desired.contributions ?? []);
   }
 
   /** Stops sending through the former backend; what others still send through it is received. */
   dropFormerPeers(): void {
-    this.#setFormer(this.#former.filter(({ isPeer }) => !isPeer));
+    if (this.#former.dropPeers()) this.#compute();
   }
 
   dropFormer(): void {
-    this.#setFormer([]);
-  }
-
-  #setFormer(former: readonly Former[]): void {
-    if (former.length === this.#former.length) return;
-    this.#former = former;
-    this.#compute();
+    if (this.#former.drop()) this.#compute();
   }
 
   #factsChanged(): void {
@@ -245,10 +220,7 @@ export class Loop extends EventEmitter<LoopEvents> implements Disposable {
     }
     this.#computed = computed;
     this.#toSettle = computed;
-    this.reconciler.setDesired([
-      ...desired.contributions,
-      ...this.#former.map(({ contribution }) => contribution),
-    ]);
+    this.reconciler.setDesired([...desired.contributions, ...this.#former.contributions]);
     if (this.#facts.isComplete) this.reconciler.allowPrune();
     if (this.#announced === this.#announcement(computed)) {
       this.#settle();
@@ -266,7 +238,7 @@ export class Loop extends EventEmitter<LoopEvents> implements Disposable {
       },
       (error: unknown) => {
         ended();
-        this.#unreadable(error);
+        this.#health.unreadable(error);
       },
     );
   }
@@ -281,18 +253,17 @@ export class Loop extends EventEmitter<LoopEvents> implements Disposable {
   /** The parts of a computation whose change fires `ready`. */
   #announcement({ desired, facts }: Computed): string {
     const { network, self } = facts;
-    const subnets = network.addresses === 'blocks' ? [] : self.node.subnets;
+    const subnets = network.addresses === 'blocks' ? NO_SUBNETS : self.node.subnets;
     const parts = [subnets, network, desired.mtu];
     if (!parts.every((part, i) => part === this.#announceable.parts[i]))
       this.#announceable = { parts, text: JSON.stringify(parts) };
     return this.#announceable.text;
   }
 
-  /** The report of a requested run arrives twice: from `onReport`, then from `run()`. */
   #handle(report: Report): void {
-    if (!this.#handled.has(report)) this.#record(report);
+    if (this.#health.record(report)) this.#tell(report);
     const computed = this.#computed;
-    if (this.#problem !== undefined || !computed || this.#underway) return;
+    if (this.#health.problem !== undefined || !computed || this.#underway) return;
     this.#settle();
     const announcement = this.#announcement(computed);
     if (this.#facts.isDoubtful || this.#announced === announcement) return;
@@ -300,38 +271,11 @@ export class Loop extends EventEmitter<LoopEvents> implements Disposable {
     this.emit('ready', computed);
   }
 
-  #record(report: Report): void {
-    this.#handled.add(report);
-    if (report.done.length > 0 || report.undone.length > 0) {
-      this.#status.runs++;
-      this.#status.lastChanges = report.done.length;
-    }
-    this.#status.failures = failures(report.undone);
-    this.#status.unguarded = unguarded(report.undone);
-    if (report.done.length > 0) this.emit('done', report.done);
-    for (const device of touchedDevices(report.done)) this.emit('device', device);
-    const vanished = vanishedDevices(report.undone);
+  #tell({ done, undone }: Report): void {
+    if (done.length > 0) this.emit('done', done);
+    for (const device of touchedDevices(done)) this.emit('device', device);
+    const vanished = vanishedDevices(undone);
     if (vanished.size > 0) this.emit('vanished', vanished);
-    this.#setProblem(ownProblem(report.undone) ?? report.unknown);
-  }
-
-  #unreadable(error: unknown): void {
-    this.#setProblem(`the kernel cannot be read: ${messageOf(error)}`);
-  }
-
-  #setProblem(problem: string | undefined): void {
-    if (problem !== this.#problem && problem) this.#log.error({ problem }, 'not ready');
-    this.#problem = problem;
-  }
-
-  #resolve(miss: Miss): ReturnType<Resolve> {
-    const { network, nodes, resources } = this.#facts;
-    if (!network || !nodes) return [];
-    if (this.#resolver?.nodes !== nodes || this.#resolver.network !== network) {
-      const { backend, options } = configuredBackend(network, resources);
-      this.#resolver = { network, nodes, resolve: backend.resolver?.(nodes, options) };
-    }
-    return this.#resolver.resolve?.(miss) ?? [];
   }
 }
 
@@ -343,9 +287,4 @@ function touchedDevices(done: Report['done']): Iterable<LinkItem> {
     devices.set(item.name, item);
   }
   return devices.values();
-}
-
-/** Marks a contribution as `former`, which yields to every other owner. */
-function asFormer({ owner, items }: Contribution): Contribution {
-  return { owner: { ...owner, part: 'former' }, items, warnings: [] };
 }

@@ -4,7 +4,8 @@ import type { Cidr } from '../ip/cidr.ts';
 import { excerpt, type Problem } from '../problem.ts';
 import type { ClusterFeed } from '../store/ports/feed.ts';
 import type { Facts } from './facts.ts';
-import type { Loop, LoopStatus } from './loop.ts';
+import type { LoopStatus } from './health.ts';
+import type { Loop } from './loop.ts';
 import { notReady } from './readiness.ts';
 import { type StoreStatus, storeStatus, type Tenure, tenureProblems } from './store-status.ts';
 

@@ -22,6 +22,7 @@ export class Convergence {
   /** The kernel's state is unknown: it has to be read. */
   #isStale = true;
   #prune = false;
+  #hasRead = false;
 
   constructor(kernel: Kernel) {
     this.#kernel = kernel;
@@ -52,7 +53,7 @@ export class Convergence {
     }
     let isDone = false;
     try {
-      const outcome = await this.#applyDirectly(own);
+      const outcome = this.#hasRead ? await this.#applyDirectly(own) : undefined;
       isDone = outcome?.failed.length === 0;
       return isDone ? outcome : undefined;
     } finally {
@@ -95,6 +96,7 @@ export class Convergence {
     const direct = isKnown ? await this.#applyDirectly(dirty) : undefined;
     if (direct?.failed.length === 0) return { ...direct, full: false };
     const outcome = await this.#converge(prune);
+    this.#hasRead = true;
     this.undone.forget();
     this.undone.add(outcome);
     return { ...outcome, done: [...(direct?.done ?? []), ...outcome.done], full: true };
