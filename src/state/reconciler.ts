@@ -5,31 +5,24 @@ import { Queue } from '../async/queue.ts';
 import { messageOf } from '../error.ts';
 import type { MonitorEvent } from '../linux/event.ts';
 import type { Log } from '../log.ts';
-import { type Problem, problemText } from '../problem.ts';
+import type { Problem } from '../problem.ts';
 import { Alarm } from './alarm.ts';
 import type { Contribution } from './contributions.ts';
 import { Convergence } from './convergence.ts';
 import type { Change, KernelState } from './item.ts';
+import { Journal } from './journal.ts';
 import { Kernel } from './kernel.ts';
 import type { Resolve } from './kinds/fdb.ts';
 import { isReaddressed } from './kinds/link.ts';
 import { Misses } from './misses.ts';
-import { changeText } from './print.ts';
+import { Suspicions } from './suspicions.ts';
 import type { Undone } from './undone.ts';
 
 const INTERVAL = 30_000;
 const DEBOUNCE = 10;
 const FIRST_RETRY = 100;
-/**
- * After a full read, contradictions wait for this many times the read's duration: others may keep
- * contradicting forever.
- */
-const PAUSE_FACTOR = 3;
-const MAX_PAUSE = 500;
 /** Neighbours may ignore an announcement within a second of another (the kernel's locktime). */
 const ANNOUNCE_AGAIN = 1000;
-const MAX_LOGGED = 20;
-const MAX_SUSPICIONS = 100;
 
 export type ReconcilerOptions = {
   /** Path or descriptor of the network namespace to manage; by default the process's own. */
@@ -99,18 +92,14 @@ export class Reconciler implements Disposable {
   readonly #closing = new AbortController();
   /** Whether the last run left something undone. */
   #wasIncomplete = false;
-  #warnings: readonly Problem[] = [];
-  /** As last logged. */
-  #troubles = '';
-  /** Checks of reported contradictions, still to be made. */
-  #suspicions: (() => boolean)[] = [];
-  /** Earliest time of the next full read, by `performance.now`. */
-  #pausedUntil = 0;
+  readonly #journal: Journal;
+  readonly #suspicions = new Suspicions();
 
   /** Throws SYSCALL, or NOT_FOUND if the namespace does not exist. */
   constructor(options: ReconcilerOptions) {
     const { netns, log, resolve, onEvent, onForeignTable, interval = INTERVAL } = options;
     this.#options = options;
+    this.#journal = new Journal(log);
     this.#backoff = new Backoff({ first: FIRST_RETRY, longest: interval, jitter: 0 });
     this.#kernel = new Kernel({
       netns,
@@ -208,7 +197,7 @@ export class Reconciler implements Disposable {
 
   /** Owners' problems and lost claims, for people. */
   get warnings(): readonly Problem[] {
-    return this.#warnings;
+    return this.#convergence.desired.warnings;
   }
 
   /** What keeps it from seeing the kernel as it is, for people. */
@@ -269,19 +258,9 @@ export class Reconciler implements Disposable {
     if (!this.#next) return;
     const isWork = this.#convergence.setDesired(this.#next);
     this.#next = undefined;
-    this.#warn(this.#convergence.desired.warnings);
+    this.#journal.warn(this.#convergence.desired.warnings);
     // Immediately: the caller has already batched changes.
     if (isWork) this.#schedule(0);
-  }
-
-  #warn(warnings: readonly Problem[]): void {
-    if (warnings === this.#warnings) return;
-    const known = new Set(this.#warnings.map(problemText));
-    const fresh = warnings.map(problemText).filter((text) => !known.has(text));
-    this.#warnings = warnings;
-    if (fresh.length === 0) return;
-    const shown = fresh.slice(0, MAX_LOGGED);
-    this.#options.log.warn({ warnings: shown, count: fresh.length }, 'the network is incomplete');
   }
 
   get #debounce(): number {
@@ -289,10 +268,8 @@ export class Reconciler implements Disposable {
   }
 
   #suspect(persists: () => boolean = () => true): void {
-    // A large number is usually real.
-    if (this.#suspicions.length < MAX_SUSPICIONS) this.#suspicions.push(persists);
-    else this.#convergence.doubt();
-    this.#schedule(Math.max(this.#debounce, this.#pausedUntil - performance.now()));
+    if (!this.#suspicions.add(persists)) this.#convergence.doubt();
+    this.#schedule(Math.max(this.#debounce, this.#suspicions.wait));
   }
 
   #schedule(delay: number): void {
@@ -319,7 +296,7 @@ export class Reconciler implements Disposable {
       }
       for (const name of new Set(done.filter(isReaddressed).flatMap(bridgeOf))) this.#announceAgain(name);
       const report = this.#report(done, full, begin);
-      if (full) this.#pausedUntil = performance.now() + Math.min(PAUSE_FACTOR * report.duration, MAX_PAUSE);
+      if (full) this.#suspicions.rest(report.duration);
       this.#publish(report);
       if (failed.length > 0 || this.#kernel.isOutdated) this.#retryLater();
       else this.#backoff.reset();
@@ -365,8 +342,7 @@ export class Reconciler implements Disposable {
 
   /** Reads the kernel after external changes only if they still contradict the desired state. */
   async #step(): ReturnType<Convergence['step']> {
-    const suspicions = this.#suspicions;
-    this.#suspicions = [];
+    const suspicions = this.#suspicions.take();
     const first = await this.#convergence.step();
     if (first.full || !suspicions.some((persists) => persists())) return first;
     this.#convergence.doubt();
@@ -390,17 +366,11 @@ export class Reconciler implements Disposable {
 
   #publish(report: Report): void {
     const { log, onReport } = this.#options;
-    const { done, undone, duration } = report;
-    if (done.length > 0) {
-      const changes = done.slice(0, MAX_LOGGED).map(changeText);
-      log.info({ changes, count: done.length, ms: Math.round(duration) }, 'kernel changed');
-    }
+    const { done, undone } = report;
+    const { isOutdated, troubles } = this.#kernel;
+    this.#journal.changed(report);
     this.#convergence.undone.log(log);
-    const { isOutdated } = this.#kernel;
-    const troubles = isOutdated ? this.#kernel.troubles.map(problemText) : [];
-    if (isOutdated && troubles.join() !== this.#troubles)
-      log.warn({ troubles }, 'part of the kernel could not be read');
-    this.#troubles = troubles.join();
+    this.#journal.troubled(isOutdated ? troubles : []);
     // Also once nothing is left undone, whatever resolved it.
     const isIncomplete = undone.length > 0 || isOutdated;
     if (done.length > 0 || isIncomplete || this.#wasIncomplete) onReport?.(report);
