@@ -102,8 +102,11 @@ function responseTo(outgoing: http.ClientRequest, body: string | undefined): Pro
 function watchProgress(outgoing: http.ClientRequest): () => 'nowhere' | 'host' | 'server' {
   let reached: 'nowhere' | 'host' | 'server' = 'nowhere';
   outgoing.once('socket', (socket) => {
+    if (!socket.connecting) {
+      reached = 'server';
+      return;
+    }
     const secure = 'encrypted' in socket;
-    if (!socket.connecting) reached = 'server';
     socket.once('connect', () => (reached = secure ? 'host' : 'server'));
     if (secure) socket.once('secureConnect', () => (reached = 'server'));
   });

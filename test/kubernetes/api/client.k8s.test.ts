@@ -8,6 +8,7 @@ import { change } from '../../../src/kubernetes/change.ts';
 import { LEASES } from '../../../src/kubernetes/election/lease-record.ts';
 import { eventually } from '../../store/servers.ts';
 import { ApiServer, CONFIG_MAPS, forSuite, NAMESPACES, NO_API_SERVER, NODES } from '../api-server.ts';
+import { Relay } from '../relay.ts';
 import { serviceAccount } from '../service-account.ts';
 
 const at = (name: string) => ({ namespace: 'default', name });
@@ -30,6 +31,19 @@ describe('verbs on a real API server', { skip: NO_API_SERVER }, () => {
     assert.deepEqual(merged.data, { c: '3' });
     await admin.delete(CONFIG_MAPS, at('life'));
     await assert.rejects(admin.get(CONFIG_MAPS, at('life')), { code: 'NOT_FOUND' });
+  });
+
+  test('one connection serves request after request, and nothing accumulates on it', async (t) => {
+    const relay = await Relay.start(server.port);
+    t.after(() => relay.close());
+    const client = server.client(t, { access: server.access(undefined, relay.url) });
+    const warnings: Error[] = [];
+    const warn = (warning: Error): void => void warnings.push(warning);
+    process.on('warning', warn);
+    t.after(() => process.off('warning', warn));
+    for (let i = 0; i < 30; i++) await client.get(NAMESPACES, { name: 'default' });
+    await new Promise(setImmediate);
+    assert.deepEqual([relay.connections, warnings], [1, []]);
   });
 
   test('what is taken, changed, missing or unknown', async () => {
