@@ -51,7 +51,7 @@ const MAY_IMPORT: Readonly<Record<string, string>> = {
   'cni/addresses': 'cluster cni/context.ts cni/protocol cni/records cni/state.ts ip ipam',
   // ADD first creates what the agent then maintains on a routed pod's device.
   'cni/wiring':
-    'cluster cni/addresses cni/context.ts cni/protocol cni/records cni/state.ts ip ipam linux state/ownership.ts wiring/pod-device.ts',
+    'cluster cni/addresses cni/capabilities cni/context.ts cni/protocol cni/records cni/state.ts ip ipam linux state/ownership.ts wiring/pod-device.ts',
   'cni/verbs':
     'cluster cni/addresses cni/capabilities cni/context.ts cni/protocol cni/records cni/state.ts cni/wiring bandwidth host-ports ip ipam linux',
   'cni/shim': 'cni/protocol cni/records/noted-del.ts',

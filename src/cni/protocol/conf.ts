@@ -63,8 +63,8 @@ export function rejectUnsupported(conf: Fields): void {
 export type RequestedMac = { readonly mac: Mac; readonly field: string };
 
 /**
- * The last of these wins, as in the reference plugin: `args.cni.mac`, CNI_ARGS `MAC=`, `mac` capability. An
- * empty one asks for nothing.
+ * The last of these wins, as in the reference plugins: `mac`, `args.cni.mac`, CNI_ARGS `MAC=`, `mac`
+ * capability. An empty one asks for nothing.
  */
 export function readMac({ conf, args }: Invocation): RequestedMac | undefined {
   const optional = (text = ''): Mac | undefined => (text === '' ? undefined : parseMac(text));
@@ -72,6 +72,7 @@ export function readMac({ conf, args }: Invocation): RequestedMac | undefined {
     ['runtimeConfig.mac', conf.object('runtimeConfig')?.parsed('mac', optional)],
     ['MAC in CNI_ARGS', optional(args.get('MAC'))],
     ['args.cni.mac', conf.object('args')?.object('cni')?.parsed('mac', optional)],
+    ['mac', conf.parsed('mac', optional)],
   ];
   for (const [field, mac] of found) if (mac) return { mac, field };
   return undefined;

@@ -4,6 +4,7 @@ import { linkSet } from '../../linux/link/link.ts';
 import { familiesOf } from '../addresses/blocks.ts';
 import { readBandwidth } from '../capabilities/bandwidth.ts';
 import { checkFamilies, readHostPorts } from '../capabilities/host-ports.ts';
+import { readTuning } from '../capabilities/tuning.ts';
 import { CniError, CODE, unsupported } from '../protocol/error.ts';
 import type { Invocation } from '../protocol/invocation.ts';
 import { decodeResult } from '../protocol/result.ts';
@@ -11,17 +12,21 @@ import { type Attachment, keyOf } from '../records/attachment.ts';
 import type { CniState } from '../state.ts';
 import { findLink } from '../wiring/links.ts';
 import { PodNetns } from '../wiring/pod-netns.ts';
+import { tune } from '../wiring/tuning.ts';
 import { evictPortHolders } from './host-ports.ts';
 import { assertReady, newRecord, removeLeftovers, withRecord } from './transaction.ts';
 
 /**
- * ADD chained after the plugin that created the interface: sets the MTU if configured, records the pod, and
- * returns the previous result unchanged.
+ * ADD chained after the plugin that created the interface: applies the settings of the configuration, records
+ * the pod, and returns the previous result unchanged.
  */
 export async function addChained(call: Invocation, state: CniState): Promise<object> {
   const previous = call.conf.object('prevResult')?.source ?? {};
   const result = decodeResult(previous);
   const mtu = call.conf.integer('mtu', 0, 65535);
+  if (call.conf.string('mac'))
+    throw unsupported('mac', call.conf.raw('mac'), 'another plugin made the interface');
+  const tuning = readTuning(call.conf, call.ifName);
   using netns = PodNetns.open(call.netns, state.netns);
   const pod = netns.link;
   const link = findLink(pod, call.ifName);
@@ -61,6 +66,7 @@ export async function addChained(call: Invocation, state: CniState): Promise<obj
   await evictPortHolders(record, state);
   await withRecord(record, state, async () => {
     if (mtu) pod.executeSync(linkSet(link.index, { mtu }));
+    tune(netns, call.ifName, tuning);
     return { result, addresses, ...(mtu ? { mtu } : {}) };
   });
   return previous;

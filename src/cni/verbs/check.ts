@@ -5,6 +5,7 @@ import type { Link } from '../../linux/link/link.ts';
 import type { NetlinkSocket } from '../../linux/netlink/socket.ts';
 import { RT_TABLE_MAIN, routeDump } from '../../linux/route.ts';
 import { checkAddresses } from '../addresses/held.ts';
+import { readTuning } from '../capabilities/tuning.ts';
 import { roleOf } from '../protocol/conf.ts';
 import { CniError, CODE } from '../protocol/error.ts';
 import type { Invocation } from '../protocol/invocation.ts';
@@ -17,6 +18,7 @@ import { findLink } from '../wiring/links.ts';
 import { PodNetns } from '../wiring/pod-netns.ts';
 import { wiringOf } from '../wiring/registry.ts';
 import { DOOMED } from '../wiring/sweep.ts';
+import { checkTuning } from '../wiring/tuning.ts';
 import { checkBandwidth } from './bandwidth.ts';
 import { checkHostPorts } from './host-ports.ts';
 import { readOrRecover } from './recover.ts';
@@ -42,6 +44,7 @@ export async function check(call: Invocation, state: CniState): Promise<undefine
   // The agent updates its pods' MTU when the node's changes.
   const mtu = record?.managed ? state.context.mtu : record?.mtu;
   const inside = checkPod(call, netns.link, result, mtu);
+  checkTuning(netns, call.ifName, readTuning(call.conf, call.ifName));
   if (record) {
     await checkHostPorts(call, record, state);
     checkBandwidth(call, record, state);

@@ -21,6 +21,7 @@ const RTM_GETLINK = 18;
 
 export const IFF_UP = 1;
 export const IFF_PROMISC = 0x100;
+export const IFF_ALLMULTI = 0x200;
 export const IFF_RUNNING = 0x40;
 export const IFF_LOWER_UP = 0x10000;
 const RTEXT_FILTER_SKIP_STATS = 8;
@@ -58,6 +59,8 @@ export type Link = {
   readonly port: BridgePort | undefined;
   /** IFF_*. */
   readonly flags: number;
+  /** Packets. */
+  readonly txQueueLength: number;
 };
 
 /** The settable properties of an interface. Undefined ones stay unchanged. */
@@ -66,6 +69,10 @@ export type LinkChanges = {
   readonly up?: boolean | undefined;
   /** Whether it accepts frames for any address. */
   readonly promisc?: boolean | undefined;
+  /** Whether it accepts all multicast frames. */
+  readonly allmulti?: boolean | undefined;
+  /** Packets. */
+  readonly txQueueLength?: number | undefined;
   /** Bytes. */
   readonly mtu?: number | undefined;
   readonly mac?: Mac | undefined;
@@ -212,6 +219,7 @@ export function decodeLink({ payload }: Message): Link | undefined {
     port:
       port && portKind && stringOf(portKind) === 'bridge' ? readBridgePort(attributesOf(port)) : undefined,
     flags,
+    txQueueLength: number(IFLA.IFLA_TXQLEN) ?? 0,
   };
 }
 
@@ -257,10 +265,31 @@ function change(index: number, changes: LinkChanges, name?: string): Request[] {
 }
 
 function encode(index: number, changes: LinkChanges): Buffer {
-  const { name, up, promisc, mtu, mac, master, alias, group, netns, addrGenMode, data, port } = changes;
-  const writer = header(index, up, promisc)
+  const {
+    name,
+    up,
+    promisc,
+    allmulti,
+    txQueueLength,
+    mtu,
+    mac,
+    master,
+    alias,
+    group,
+    netns,
+    addrGenMode,
+    data,
+    port,
+  } = changes;
+  const flags = [
+    [up, IFF_UP],
+    [promisc, IFF_PROMISC],
+    [allmulti, IFF_ALLMULTI],
+  ] as const;
+  const writer = header(index, flags)
     .string(IFLA.IFLA_IFNAME, name)
     .u32(IFLA.IFLA_MTU, mtu)
+    .u32(IFLA.IFLA_TXQLEN, txQueueLength)
     .bytes(IFLA.IFLA_ADDRESS, mac && macToBytes(mac))
     .u32(IFLA.IFLA_MASTER, master)
     // Without a terminating zero, which would make an empty alias one of length 1.
@@ -289,12 +318,13 @@ function encode(index: number, changes: LinkChanges): Buffer {
   return writer.finish();
 }
 
-function header(index: number, up?: boolean, promisc?: boolean): Writer {
-  const flag = (value: boolean | undefined, bit: number): number => (value ? bit : 0);
-  const mask = (value: boolean | undefined, bit: number): number => (value === undefined ? 0 : bit);
+/** `flags`: those to change, with their bits. */
+function header(index: number, flags: readonly (readonly [boolean | undefined, number])[] = []): Writer {
+  const changed = flags.filter(([value]) => value !== undefined);
+  const bits = (of: typeof changed): number => of.reduce((sum, [, bit]) => sum | bit, 0);
   return new Writer().header(IFLA.IFINFOMSG_SIZE, (bytes) => {
     bytes.writeInt32LE(index, 4);
-    bytes.writeUInt32LE(flag(up, IFF_UP) | flag(promisc, IFF_PROMISC), 8);
-    bytes.writeUInt32LE(mask(up, IFF_UP) | mask(promisc, IFF_PROMISC), 12);
+    bytes.writeUInt32LE(bits(changed.filter(([value]) => value)), 8);
+    bytes.writeUInt32LE(bits(changed), 12);
   });
 }
