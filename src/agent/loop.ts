@@ -55,8 +55,10 @@ export type LoopEvents = {
 /** With blocks, subnets come and go with pods. */
 const NO_SUBNETS: readonly Cidr[] = [];
 
-/** Milliseconds between two computations for facts that keep changing: pods and peers come in bursts. */
+/** Milliseconds between two computations for facts that keep changing: peers and pods come in bursts. */
 const SPACING = 10;
+/** New pods have been admitted, and nobody waits for what deleted ones leave. */
+const POD_SPACING = 50;
 
 /**
  * The control loop: facts → desired state → reconciler → report. Every change recomputes the whole desired
@@ -78,8 +80,8 @@ export class Loop extends EventEmitter<LoopEvents> implements Disposable {
   #announceable: { readonly parts: readonly unknown[]; readonly text: string } = { parts: [], text: '' };
   #isDue = false;
   readonly #alarm = new Alarm(() => this.#computeIfDue());
-  /** Earliest time of the next computation, by `performance.now`. */
-  #restUntil = 0;
+  /** When the last computation ended, by `performance.now`. */
+  #computedAt = Number.NEGATIVE_INFINITY;
   #toSettle: Computed | undefined;
   /** The computation whose own run hasn't ended; reports of earlier runs don't cover it. */
   #underway: Computed | undefined;
@@ -103,7 +105,7 @@ export class Loop extends EventEmitter<LoopEvents> implements Disposable {
       onForeignTable: () => this.emit('foreign-table'),
     });
     facts.on('changed', () => this.#factsChanged());
-    facts.on('pods', () => this.#compute());
+    facts.on('pods', () => this.#compute(POD_SPACING));
   }
 
   [Symbol.dispose](): void {
@@ -176,16 +178,16 @@ export class Loop extends EventEmitter<LoopEvents> implements Disposable {
   }
 
   /** One computation for all changes of a turn of the event loop, after its answers, or of a burst. */
-  #compute(): void {
+  #compute(spacing = SPACING): void {
     this.#isDue = true;
-    this.#alarm.set(Math.max(0, this.#restUntil - performance.now()));
+    this.#alarm.set(Math.max(0, this.#computedAt + spacing - performance.now()));
   }
 
   #computeIfDue(): void {
     if (!this.#isDue) return;
     this.#isDue = false;
     this.#computeNow();
-    this.#restUntil = performance.now() + SPACING;
+    this.#computedAt = performance.now();
   }
 
   #computeNow(): void {

@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { type TestContext, test } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { Facts } from '../../src/agent/facts.ts';
 import { Loop } from '../../src/agent/loop.ts';
 import { DEFAULT_PATHS } from '../../src/agent/options.ts';
@@ -116,4 +117,19 @@ test('while the kernel refuses the guard’s elements, no pod is admitted; after
 test('with the guard switched off, a pod waits for nothing', { skip: NO_KERNEL }, async (t) => {
   const { facts, loop } = await ready(t, { guard: false });
   assert.equal(await admitted(facts, loop, PODS[0]), undefined);
+});
+
+test('pods that come in a burst share computations of the whole', { skip: NO_KERNEL }, async (t) => {
+  const { facts, loop } = await ready(t);
+  let computations = 0;
+  loop.on('settled', () => computations++);
+  const begin = performance.now();
+  for (let i = 0; i < 40; i++) {
+    const pod = PODS[i % PODS.length] ?? PODS[0];
+    assert.equal(await admitted(facts, loop, { ...pod, containerId: `c${i}` }), undefined);
+    await sleep(2);
+  }
+  await sleep(60);
+  assert.ok(computations > 0);
+  assert.ok(computations <= 2 + (performance.now() - begin) / 50, `${computations} computations`);
 });
