@@ -106,8 +106,10 @@ function defaultDir({ network }: AttachmentKey, { context }: CniState): string {
   return join(context.dataDir, network);
 }
 
+/** A file that names nobody, as a crash leaves it, is not another's. */
 function isReservedForOthers(ip: Ip, key: AttachmentKey, { pools }: CniState): boolean {
-  return pools.all().some((pool) => pool.list().some((each) => each.ip === ip && !belongsTo(each, key)));
+  const holders = pools.all().flatMap((pool) => pool.list().filter((each) => each.ip === ip));
+  return holders.some((holder) => holder.containerId !== '' && !belongsTo(holder, key));
 }
 
 /** Whether an address is of this node's subnets, whose addresses host-local's files reserve. */

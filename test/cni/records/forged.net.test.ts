@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
-import { readFileSync, rmSync, truncateSync } from 'node:fs';
+import { readFileSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import type { WiringName } from '../../../src/cluster/wiring.ts';
@@ -168,6 +168,22 @@ test('bridge: a pod whose record and reservations are lost gets no address from 
     '10.90.1.3',
     'fd00:90:1::3',
   ]);
+});
+
+test('routed: a reservation that names nobody does not cost the pod its address, another’s does', async () => {
+  await using host = new Host({ wiring: 'routed' });
+  using pod = new Pod();
+  await must(host, 'ADD', { pod, ...named('a') });
+  const [four = '', six = ''] = host.pods.get('a eth0')?.addresses ?? [];
+  // The two are links to one file.
+  for (const address of [four, six]) rmSync(join(host.dataDir, 'cbr0', address));
+  writeFileSync(join(host.dataDir, 'cbr0', four), '');
+  writeFileSync(join(host.dataDir, 'cbr0', six), 'another\r\neth0');
+  truncateSync(recordOf(host, 'a'), 100);
+  await using next = new Host({ dir: host.dir, netns: host.netns, wiring: 'routed' });
+  await next.service.collectGarbage();
+  assert.deepEqual(next.pods.get('a eth0')?.addresses, [four]);
+  assert.equal(readFileSync(join(host.dataDir, 'cbr0', six), 'utf8'), 'another\r\neth0');
 });
 
 test('routed: without reservations, the node’s own routes say whose an address is', async () => {
