@@ -1,6 +1,7 @@
 import type { Contribution } from '../state/contributions.ts';
 
-type Kept = { readonly isPeer: boolean; readonly contribution: Contribution };
+/** `peer`: the peer's name, if it is one's. */
+type Kept = { readonly peer: string | undefined; readonly contribution: Contribution };
 
 /** What the former backend contributed, kept during a handover. It yields to every other owner. */
 export class Former {
@@ -12,14 +13,14 @@ export class Former {
 
   keep(contributions: readonly Contribution[]): void {
     this.#kept = contributions.map(({ owner, items }) => ({
-      isPeer: owner.part === 'peer',
+      peer: owner.part === 'peer' ? owner.name : undefined,
       contribution: { owner: { ...owner, part: 'former' }, items, warnings: [] },
     }));
   }
 
-  /** Returns whether there were any. */
-  dropPeers(): boolean {
-    return this.#set(this.#kept.filter(({ isPeer }) => !isPeer));
+  /** Drops the peers' except those in `late`. Returns whether there were any. */
+  dropPeers(late: ReadonlySet<string>): boolean {
+    return this.#set(this.#kept.filter(({ peer }) => peer === undefined || late.has(peer)));
   }
 
   drop(): boolean {

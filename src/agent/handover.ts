@@ -1,5 +1,6 @@
 import { background } from '../async/background.ts';
 import { pause } from '../async/pause.ts';
+import { poll } from '../async/poll.ts';
 import { untilDone } from '../async/until-done.ts';
 import { BACKENDS } from '../backends/registry.ts';
 import type { Companions } from '../companions/companions.ts';
@@ -11,6 +12,9 @@ import type { Loop } from './loop.ts';
  * restarted, and a companion such as BIRD that must find its peers.
  */
 const LINGER = 30_000;
+
+/** Longest wait for the underlay after a start, in milliseconds. */
+const START = 5000;
 
 /** Interval between checks that the kernel holds the new backend's part, in milliseconds. */
 const POLL = 500;
@@ -26,13 +30,15 @@ type FormerKeeper = Pick<Loop, 'keepFormer' | 'dropFormerPeers' | 'dropFormer' |
 
 /**
  * Make before break when the network's backend changes. Nodes do not switch at the same instant, so for a
- * while this node keeps what the former backend needs, and that backend's companion keeps running. Then the
- * former backend is removed, along with anything an earlier agent left behind.
+ * while this node keeps what the former backend needs, and that backend's companion keeps running, in any
+ * case until every other node has published the new backend or gone. Then the former backend is removed,
+ * along with anything an earlier agent left behind.
  */
 export class Handover {
   readonly #companions: Pick<Companions, 'use' | 'endOthers'>;
   readonly #loop: FormerKeeper;
   readonly #options: HandoverOptions;
+  #former: string | undefined;
   #backend: string | undefined;
   #waiting: AbortController | undefined;
 
@@ -55,8 +61,12 @@ export class Handover {
     const { log, signal } = this.#options;
     if (this.#backend !== undefined) {
       log.info({ from: this.#backend, to: backend }, 'the network’s backend has changed');
+      // An agent that has just started knows the former backend from the view it saved, and computes what that
+      // needs as soon as it knows the underlay.
+      await poll(async () => this.#loop.computed, { every: POLL / 10, patience: START, signal });
       this.#loop.keepFormer();
     }
+    this.#former = this.#backend;
     this.#backend = backend;
     await this.#companions.use(backend);
     this.#waiting?.abort();
@@ -72,10 +82,26 @@ export class Handover {
       while (!this.#isInPlace) if (!(await pause(POLL, signal))) return;
       if (!(await pause(linger, signal))) return;
     } while (!this.#isInPlace);
+    for (let late = this.#late; late.size > 0; late = this.#late) {
+      this.#loop.dropFormerPeers(late);
+      if (!(await pause(POLL, signal))) return;
+    }
     await untilDone('end the former backend', () => this.#companions.endOthers(), { signal, log });
-    this.#loop.dropFormerPeers();
+    this.#loop.dropFormerPeers(new Set());
     // Slower nodes may still be sending.
     if (await pause(linger, signal)) this.#loop.dropFormer();
+  }
+
+  /**
+   * The peers that still use the former backend: their agents are down, and what they hold sends and receives
+   * through nothing else.
+   */
+  get #late(): ReadonlySet<string> {
+    const { self, peers = [] } = this.#loop.computed?.facts ?? {};
+    const late = peers.filter(
+      ({ name, backend }) => backend.type === this.#former && name !== self?.node.name,
+    );
+    return new Set(late.map(({ name }) => name));
   }
 
   get #isInPlace(): boolean {

@@ -161,9 +161,12 @@ export class Loop extends EventEmitter<LoopEvents> implements Disposable {
     this.#former.keep(this.#computed?.desired.contributions ?? []);
   }
 
-  /** Stops sending through the former backend; what others still send through it is received. */
-  dropFormerPeers(): void {
-    if (this.#former.dropPeers()) this.#compute();
+  /**
+   * Stops sending through the former backend, except to the peers in `late`; what others still send through
+   * it is received.
+   */
+  dropFormerPeers(late: ReadonlySet<string>): void {
+    if (this.#former.dropPeers(late)) this.#compute();
   }
 
   dropFormer(): void {

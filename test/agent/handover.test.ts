@@ -4,7 +4,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { Handover } from '../../src/agent/handover.ts';
 import type { Computed } from '../../src/agent/loop.ts';
 import { SILENT } from '../../src/log.ts';
-import { factsOf } from '../backends/cluster.ts';
+import { factsOf, nodesOf } from '../backends/cluster.ts';
 
 const LINGER = 50;
 /** Interval at which it checks that the new backend is in place, in milliseconds. */
@@ -17,7 +17,8 @@ function handover(t: TestContext) {
     computed: undefined as Computed | undefined,
     problem: undefined as string | undefined,
     keepFormer: () => done.push('keep'),
-    dropFormerPeers: () => done.push('send no more'),
+    dropFormerPeers: (late: ReadonlySet<string>) =>
+      done.push(['send no more', ...(late.size > 0 ? ['but to', ...late] : [])].join(' ')),
     dropFormer: () => done.push('drop'),
   };
   const companions = {
@@ -78,6 +79,32 @@ test('nothing ends while the new backend cannot be computed, or the kernel refus
   loop.problem = undefined;
   await sleep(POLL + 3 * LINGER);
   assert.deepEqual(done.slice(-3), ['end', 'send no more', 'drop']);
+});
+
+test('the former backend stays for peers that still use it, until the last one has switched or gone', async (t) => {
+  const { handover: it, compute, loop, done } = handover(t);
+  const peersWith = (...types: string[]): void => {
+    const { facts, desired } = loop.computed ?? assert.fail();
+    const [node] = nodesOf({ size: 1, families: [4], networks: 1, backend: { Type: 'vxlan' } });
+    assert.ok(node);
+    const peers = types.map((type, i) => ({ ...node, name: `peer${i}`, backend: { type, data: {} } }));
+    loop.computed = { facts: { ...facts, peers: [node, ...peers] }, desired };
+  };
+  compute('vxlan');
+  await it.follow('vxlan');
+  await sleep(4 * LINGER);
+  await it.follow('host-gw');
+  done.splice(0);
+  compute('host-gw');
+  peersWith('vxlan', 'host-gw', 'vxlan');
+  await sleep(POLL + 3 * LINGER);
+  assert.deepEqual([...new Set(done.splice(0))], ['send no more but to peer0 peer2']);
+  peersWith('vxlan', 'host-gw');
+  await sleep(POLL + LINGER);
+  assert.deepEqual([...new Set(done.splice(0))], ['send no more but to peer0']);
+  peersWith('host-gw', 'host-gw');
+  await sleep(POLL + 3 * LINGER);
+  assert.deepEqual(done, ['end', 'send no more', 'drop']);
 });
 
 test('a backend that does not exist changes nothing', async (t) => {

@@ -1,0 +1,60 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { networkToNetConf, readNetwork } from '../../src/cluster/network.ts';
+import { agentReady, agentStatus, startAgent, stopAgent } from '../../src/lab/machine/agent.ts';
+import { Cluster, LAYOUT } from './cluster.ts';
+import { NETWORKS } from './networks.ts';
+import { RunningPing } from './running-ping.ts';
+
+/** Both backends stand side by side for 30 s, and the former one still receives for another 30 s. */
+const HANDOVER = 65_000;
+
+test('a change of backend loses nothing, even to a node whose agent is down meanwhile', {
+  timeout: 300_000,
+}, async (t) => {
+  await using cluster = await Cluster.up(3, NETWORKS.vxlan);
+  const nodes = [...cluster.nodes.values()];
+  const late = nodes[2] ?? assert.fail();
+  const pods = nodes.flatMap(({ pods }) => pods.map(({ record }) => record));
+  const pings = pods.flatMap((from) =>
+    pods
+      .filter((to) => to !== from)
+      .flatMap(({ name, addresses }) =>
+        addresses.map((ip) => ({
+          title: `${from.name} to ${name}`,
+          ping: new RunningPing(t, cluster.podNetns(from), ip),
+        })),
+      ),
+  );
+  const lost = () =>
+    pings.flatMap(({ title, ping }) => {
+      const { sent, lost } = ping.soFar();
+      return lost.length === 0 && sent > 0 ? [] : [`${title}: ${lost.length} of ${sent}`];
+    });
+  const tunnels = () =>
+    nodes.filter((node) => / flannel\.1: /.test(cluster.ip(node, '-o link'))).map(({ name }) => name);
+
+  await stopAgent(cluster.lab, late.name, 'kill');
+  const network = readNetwork(NETWORKS['host-gw']);
+  await cluster.store((kv) => kv.put(LAYOUT.config, networkToNetConf(network)));
+  await sleep(HANDOVER);
+  assert.deepEqual(lost(), []);
+  const answered = pings.map(({ ping }) => ping.soFar().sent);
+  await sleep(1000);
+  const silent = pings.filter(({ ping }, i) => ping.soFar().sent === answered[i]);
+  assert.deepEqual(
+    silent.map(({ title }) => title),
+    [],
+    'no answers any more',
+  );
+  assert.equal(tunnels().length, 3);
+
+  await startAgent(cluster.lab, late.name);
+  await agentReady(cluster.lab, late.name);
+  for (const end = performance.now() + HANDOVER + 10_000; tunnels().length > 0; await sleep(500)) {
+    assert.ok(performance.now() < end, `${tunnels()} keep the former tunnel`);
+  }
+  assert.deepEqual(lost(), []);
+  assert.equal((await agentStatus(cluster.lab, late.name))?.backend, 'host-gw');
+});
