@@ -61,8 +61,8 @@ export class Handover {
     const { log, signal } = this.#options;
     if (this.#backend !== undefined) {
       log.info({ from: this.#backend, to: backend }, 'the network’s backend has changed');
-      // An agent that has just started knows the former backend from the view it saved, and computes what that
-      // needs as soon as it knows the underlay.
+      // An agent that has just started knows the former backend from the view it saved; what that needs is
+      // computed as soon as the underlay is known.
       await poll(async () => this.#loop.computed, { every: POLL / 10, patience: START, signal });
       this.#loop.keepFormer();
     }
