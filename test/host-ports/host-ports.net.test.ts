@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict';
+import { execFileSync } from 'node:child_process';
 import { test } from 'node:test';
 import { forgetStaleFlows } from '../../src/agent/flows/stale.ts';
 import type { WiringName } from '../../src/cluster/wiring.ts';
@@ -132,4 +133,80 @@ test('UDP flows follow a host port to a pod and away from it', {
   await node.add(second, {}, mapping);
   await made();
   await answerer('second');
+});
+
+test('a port at one address, what passes, and who comes first', {
+  skip: NO_KERNEL,
+  timeout: 60_000,
+}, async (t) => {
+  const plan: Plan = { size: 2, families: [4, 6], backend: { Type: 'host-gw' }, networks: 1 };
+  await using pair = await twoNodes(plan, { wiring: 'bridge', guard: false });
+  const [node, other] = pair.nodes;
+  const { namespace } = node;
+  using pod = new RoutedPod('one');
+  using attacker = new RoutedPod('attacker');
+  const [at, second, outside] = ['172.16.0.2', '172.16.9.9', '172.16.0.3'];
+  assert.equal(factsOf(plan, 0).self.underlay.addresses[4], at);
+  namespace.ip('link set lo up');
+  namespace.ip(`address add ${second}/32 dev lo`);
+  other.namespace.ip(`route add ${second} via ${at}`);
+  await node.add(attacker);
+  await node.add(
+    pod,
+    {},
+    {
+      portMappings: [
+        { hostPort: 8080, containerPort: 80, hostIP: at },
+        { hostPort: 8081, containerPort: 80, hostIP: '127.0.0.1' },
+        { hostPort: 8082, containerPort: 80, hostIP: '0.0.0.0' },
+        { hostPort: 8083, containerPort: 80 },
+      ],
+    },
+  );
+  await node.running.settled(10_000);
+  using _pod = await Server.start(pod.name, 'pod', 80);
+  const from = (netns: string, address: string, port: number) => ask(netns, ['tcp', address, port]);
+
+  await t.test('a port at one address leads nowhere from another', async () => {
+    assert.deepEqual(await from(other.namespace.name, at, 8080), [`pod ${outside}`]);
+    assert.deepEqual(await from(other.namespace.name, second, 8080), ['ECONNREFUSED']);
+    assert.deepEqual(await from(other.namespace.name, second, 8082), [`pod ${outside}`]);
+    const { addresses } = factsOf(plan, 0).self.underlay;
+    assert.deepEqual(await from(other.namespace.name, addresses[6] ?? '', 8082), ['ECONNREFUSED']);
+  });
+  await t.test('a port at 127.0.0.1 is the node’s own', async () => {
+    assert.deepEqual(await from(namespace.name, '127.0.0.1', 8081), ['pod 10.0.1.1']);
+    assert.deepEqual(await from(other.namespace.name, at, 8081), ['ECONNREFUSED']);
+  });
+  await t.test('nobody reaches the node’s loopback, although its bridge routes it', async () => {
+    assert.equal(namespace.run('sysctl', '-n', 'net/ipv4/conf/cni0/route_localnet').trim(), '1');
+    namespace.run('sysctl', '-qw', 'net/ipv4/conf/eth0/route_localnet=1');
+    using _secret = await Server.start(namespace.name, 'secret', 9998, '127.0.0.2');
+    const attackers = [
+      [attacker.name, '10.0.1.1'],
+      [other.namespace.name, at],
+    ] as const;
+    // Packets for 127.0.0.2 leave by the wire.
+    for (const [netns, via] of attackers) {
+      execFileSync('ip', ['-n', netns, 'link', 'set', 'lo', 'down']);
+      execFileSync('ip', ['-n', netns, 'route', 'add', '127.0.0.2', 'via', via]);
+      for (const setting of ['conf/eth0/route_localnet=1', 'conf/eth0/rp_filter=0', 'conf/all/rp_filter=0'])
+        execFileSync('ip', ['netns', 'exec', netns, 'sysctl', '-qw', `net/ipv4/${setting}`]);
+      assert.deepEqual(await from(netns, '127.0.0.2', 9998), ['no answer'], netns);
+    }
+    // It is that chain, and nothing else, that stops them.
+    node.running[Symbol.dispose]();
+    namespace.run('nft', 'flush', 'chain', 'ip', 'flatnet-host-ports', 'martians');
+    assert.match(`${await from(attacker.name, '127.0.0.2', 9998)}`, /^secret /);
+  });
+  await t.test('a service of kube-proxy with the same port comes first', async () => {
+    namespace.run(
+      'nft',
+      'add table ip kube-proxy; add chain ip kube-proxy services { type nat hook prerouting priority dstnat; }; ' +
+        `add rule ip kube-proxy services ip daddr ${second} tcp dport 8083 dnat to ${at}:8999`,
+    );
+    using _service = await Server.start(namespace.name, 'service', 8999);
+    assert.deepEqual(await from(other.namespace.name, second, 8083), [`service ${outside}`]);
+    assert.deepEqual(await from(other.namespace.name, at, 8083), [`pod ${outside}`]);
+  });
 });
