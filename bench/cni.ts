@@ -33,6 +33,8 @@ type Side = {
   /** File with the configuration. */
   readonly conf: string;
   readonly path: string;
+  /** A plugin that runs after it, and its configuration without `prevResult`. */
+  readonly next?: { readonly plugin: string; readonly conf: object };
 };
 type Command = 'ADD' | 'DEL';
 
@@ -51,6 +53,9 @@ await benchmark('CNI', async (machine) => {
   const reference = referenceOn(machine, empty.netns);
   const rows = [
     ...(await serial('', ours, reference, { ADD: { atMost: 0.4 }, DEL: { atMost: 0.2 } })),
+    ...(await serial(', with a host port and masquerade', ...withHostPort(machine, empty), {
+      ADD: { atMost: 0.25 },
+    })),
     await parallel(ours, reference),
     ...(await serial(', by the fallback', { ...ours, plugin: fallbackOf(machine) }, reference)),
     await compared(machine, full, ours),
@@ -167,14 +172,25 @@ async function started(node: Node): Promise<Node> {
   return node;
 }
 
-function sideOf(machine: Machine, node: Node): Side {
+function sideOf(machine: Machine, node: Node, more: object = {}): Side {
   const { binDir, conf } = node.cni();
   return sideIn(machine, node.netns, {
-    name: node.name,
+    name: `${node.name}-${Object.keys(more)}`,
     plugin: join(binDir, 'flatnet'),
     path: binDir,
-    conf,
+    conf: { ...conf, ...more },
   });
+}
+
+/** Both sides for pods with a host port whose addresses are masqueraded: the agent's, and three plugins. */
+function withHostPort(machine: Machine, node: Node): [ours: Side, reference: Side] {
+  const runtimeConfig = { portMappings: [{ hostPort: 8080, containerPort: 80, protocol: 'tcp' }] };
+  const reference = referenceOn(machine, node.netns, { ipMasq: true });
+  const conf = { cniVersion: '1.0.0', name: 'reference', type: 'portmap', runtimeConfig };
+  return [
+    sideOf(machine, node, { runtimeConfig }),
+    { ...reference, next: { plugin: join(REFERENCE, 'portmap'), conf } },
+  ];
 }
 
 function sideIn(
@@ -197,10 +213,10 @@ function fallbackOf(machine: Machine): string {
   return join(dir, 'flatnet');
 }
 
-function referenceOn(machine: Machine, netns: string): Side {
+function referenceOn(machine: Machine, netns: string, more: object = {}): Side {
   const ranges = [[{ subnet: '10.91.1.0/24' }]];
   return sideIn(machine, netns, {
-    name: 'reference',
+    name: `reference-${Object.keys(more)}`,
     plugin: join(REFERENCE, 'bridge'),
     path: REFERENCE,
     conf: {
@@ -217,6 +233,7 @@ function referenceOn(machine: Machine, netns: string): Side {
         ranges,
         routes: [{ dst: '10.90.0.0/16' }],
       },
+      ...more,
     },
   });
 }
@@ -232,5 +249,11 @@ function call(side: Side, command: Command, pod: Pod): string {
     CNI_ARGS: `IgnoreUnknown=1;K8S_POD_NAMESPACE=default;K8S_POD_NAME=${pod.name}`,
   };
   const assignments = Object.entries(variables).map(([name, value]) => `${name}=${quoted(value)}`);
-  return `${assignments.join(' ')} ${quoted(side.plugin)} <${quoted(side.conf)}`;
+  const first = `${assignments.join(' ')} ${quoted(side.plugin)} <${quoted(side.conf)}`;
+  if (!side.next) return first;
+  const second = `${assignments.join(' ')} ${quoted(side.next.plugin)}`;
+  const conf = JSON.stringify(side.next.conf);
+  if (command === 'DEL') return `printf %s ${quoted(conf)} | ${second} && ${first}`;
+  const start = quoted(`${conf.slice(0, -1)},"prevResult":`);
+  return `result=$(${first}) && printf '%s%s}' ${start} "$result" | ${second}`;
 }
