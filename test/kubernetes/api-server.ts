@@ -233,5 +233,13 @@ const rbac = (plural: string, kind: string): ResourceType => ({
   namespaced: false,
 });
 
+export const CRDS: ResourceType = {
+  group: 'apiextensions.k8s.io',
+  version: 'v1',
+  plural: 'customresourcedefinitions',
+  kind: 'CustomResourceDefinition',
+  namespaced: false,
+};
+
 export const CLUSTER_ROLES = rbac('clusterroles', 'ClusterRole');
 export const CLUSTER_ROLE_BINDINGS = rbac('clusterrolebindings', 'ClusterRoleBinding');

@@ -9,12 +9,14 @@ import { asJson, type KubernetesObject } from '../../../src/kubernetes/api/objec
 import { Informer, type InformerOptions } from '../../../src/kubernetes/informer/informer.ts';
 import { SILENT } from '../../../src/log.ts';
 import { eventually } from '../../store/servers.ts';
-import { ApiServer, CONFIG_MAPS, forSuite, NAMESPACES, NO_API_SERVER } from '../api-server.ts';
+import { ApiServer, CONFIG_MAPS, CRDS, forSuite, NAMESPACES, NO_API_SERVER } from '../api-server.ts';
 import { Authority } from '../pki.ts';
 import { Relay } from '../relay.ts';
 
 const textOf = (object: KubernetesObject): string =>
   `${object.metadata.resourceVersion} ${asJson(object.data).value}`;
+
+const versionOf = (text: string): number => Number(text.split(' ')[0]);
 
 /** Follows the events of an informer as a program would, and notes every version it was told of. */
 class Follower {
@@ -22,6 +24,8 @@ class Follower {
   readonly versions: string[] = [];
   readonly informer: Informer<string>;
   synced = 0;
+  /** Whether versions may only grow. */
+  grows = true;
   readonly #stop = new AbortController();
   readonly #following: Promise<void>;
 
@@ -53,6 +57,7 @@ class Follower {
       } else {
         assert.equal(event.before, this.known.get(event.key), 'what was before is what was known');
         if (event.type === 'set') {
+          if (this.grows && event.before) assert.ok(versionOf(event.before) < versionOf(event.value));
           this.known.set(event.key, event.value);
           this.versions.push(event.value);
         } else assert.ok(this.known.delete(event.key));
@@ -113,12 +118,6 @@ async function agree(follower: Follower, client: KubernetesClient, namespace: st
   const { items } = await list(client, CONFIG_MAPS, pair, { namespace });
   const truth = JSON.stringify([...items].sort());
   await eventually(() => JSON.stringify([...follower.known].sort()) === truth, 30_000);
-}
-
-/** No version twice, and none older than one before it of the same object: they only grow. */
-function assertOrdered(versions: readonly string[]): void {
-  const numbers = versions.map((each) => Number(each.split(' ')[0]));
-  assert.equal(new Set(numbers).size, numbers.length, 'no change is delivered twice');
 }
 
 describe('an informer on a real API server', { skip: NO_API_SERVER }, () => {
@@ -221,9 +220,49 @@ describe('an informer on a real API server', { skip: NO_API_SERVER }, () => {
     await sleep(500);
     await writer.stop();
     await agree(follower, server.client(t), 'killed');
-    assertOrdered(follower.versions);
+    assert.equal(new Set(follower.versions).size, follower.versions.length, 'no change is delivered twice');
     assert.equal(follower.synced, 1);
     assert.equal(follower.informer.problem, undefined);
+  });
+});
+
+describe('an informer of a kind that is not there yet', { skip: NO_API_SERVER }, () => {
+  test('it says what is missing, and begins once that is there; an object that cannot be read ends nothing', async (t) => {
+    const server = await ApiServer.start(t);
+    const admin = server.client(t);
+    const resource = {
+      group: 'flatnet.dev',
+      version: 'v1',
+      plural: 'things',
+      kind: 'Thing',
+      namespaced: false,
+    };
+    const reduce = ({ metadata }: KubernetesObject): string => {
+      if (metadata.name === 'bad') throw new Error('cannot be read');
+      return metadata.name;
+    };
+    const informer = new Follower(t, { client: server.client(t), resource, reduce });
+    informer.grows = false;
+    await eventually(() => informer.informer.problem !== undefined);
+    assert.match(
+      informer.informer.problem?.reason ?? '',
+      /install the CustomResourceDefinition things\.flatnet\.dev/,
+    );
+    await admin.create(CRDS, {
+      metadata: { name: 'things.flatnet.dev' },
+      spec: {
+        group: 'flatnet.dev',
+        scope: 'Cluster',
+        names: { plural: 'things', singular: 'thing', kind: 'Thing', listKind: 'ThingList' },
+        versions: [
+          { name: 'v1', served: true, storage: true, schema: { openAPIV3Schema: { type: 'object' } } },
+        ],
+      },
+    });
+    await eventually(() => informer.synced === 1 && informer.informer.problem === undefined, 20_000);
+    for (const name of ['bad', 'good']) await admin.create(resource, { metadata: { name } });
+    await eventually(() => informer.known.size === 1);
+    assert.deepEqual([...informer.known.keys()], ['good']);
   });
 });
 
@@ -263,6 +302,7 @@ describe('an informer, when history has been compacted', { skip: NO_API_SERVER }
     const at = { namespace: 'default', name: 'a' };
     await admin.create(CONFIG_MAPS, { metadata: at, data: { value: 'backed up' } });
     const follower = new Follower(t, { client: server.client(t), namespace: 'default', idle: 1_000 });
+    follower.grows = false;
     await eventually(() => follower.synced === 1);
     await server.restoring(async () => {
       for (let i = 0; i < 50; i++)
