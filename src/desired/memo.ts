@@ -79,19 +79,28 @@ export class Each<Fact extends object, Result> {
   #last: { facts: readonly Fact[]; results: readonly Result[] } | undefined;
 
   of(facts: readonly Fact[], context: string, make: (fact: Fact) => Result): readonly Result[] {
-    if (this.#last?.facts !== facts || context !== this.#context) {
-      const results = facts.map((fact) => this.one(fact, context, make));
+    this.#enter(context);
+    if (this.#last?.facts !== facts) {
+      const results = facts.map((fact) => this.#get(fact, make));
       this.#last = { facts, results };
     }
     return this.#last.results;
   }
 
   one(fact: Fact, context: string, make: (fact: Fact) => Result): Result {
-    if (context !== this.#context) {
-      this.#context = context;
-      this.#byFact = new WeakMap();
-      this.#last = undefined;
-    }
+    this.#enter(context);
+    return this.#get(fact, make);
+  }
+
+  /** Once for all facts: the text may be long. */
+  #enter(context: string): void {
+    if (context === this.#context) return;
+    this.#context = context;
+    this.#byFact = new WeakMap();
+    this.#last = undefined;
+  }
+
+  #get(fact: Fact, make: (fact: Fact) => Result): Result {
     const known = this.#byFact.get(fact);
     if (known !== undefined) return known;
     const computed = make(fact);
