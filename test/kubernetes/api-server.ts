@@ -107,8 +107,11 @@ export class ApiServer {
     const key = join(this.folder, 'sa.key');
     const log = openSync(join(this.folder, 'apiserver.log'), 'a');
     const child = spawn(
-      PROGRAM,
+      // It ends with the test even if that is killed.
+      'setpriv',
       [
+        '--pdeathsig=KILL',
+        PROGRAM,
         `--etcd-servers=${this.etcd.endpoint}`,
         '--etcd-compaction-interval=0',
         '--bind-address=127.0.0.1',
