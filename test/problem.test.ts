@@ -59,10 +59,13 @@ for (const [id, section] of SECTIONS) {
     for (const part of ['Symptom', 'Cause', 'Fix']) {
       assert.ok(section.includes(`\n**${part}.** `), `${DOC}: ${id} has no paragraph '**${part}.** …'`);
     }
-    const [, line] = section.match(/\n\n {4}(?:! |not ready: )(.+)\n\n/) ?? [];
-    assert.ok(line !== undefined, `${DOC}: ${id} shows no line, indented by 4: '! …' or 'not ready: …'`);
+    const [, lines] = section.match(/\n\n((?: {4}(?:! |not ready: ).+\n)+)\n/) ?? [];
+    assert.ok(lines !== undefined, `${DOC}: ${id} shows no line, indented by 4: '! …' or 'not ready: …'`);
     // What stands for something else, and where one part of the line ends.
-    const texts = line.split(/<[^>]*>|: |; /).map((text) => text.trim());
+    const texts = lines
+      .split('\n')
+      .flatMap((line) => line.replace(/^ {4}(?:! |not ready: )/, '').split(/<[^>]*>|: |; /))
+      .map((text) => text.trim());
     for (const text of texts.filter((each) => each.length > 8)) {
       const found = SOURCES.some((source) => source.text.includes(text));
       assert.ok(found, `${DOC}: ${id} says '${text}', which is nowhere in src/: update the line`);
