@@ -42,6 +42,30 @@ test('a command of the guest that exits with 127 is a failure, whatever it print
   assert.equal(status, 1);
 });
 
+test('a file that fails is repeated once, in a fresh guest, and its first failure shown', (t) => {
+  const { status, output } = run(t, 'echo started; exec "$@"', [
+    "import { existsSync, writeFileSync } from 'node:fs';",
+    "test('a good day', () => {",
+    "  if (existsSync('failed')) return;",
+    "  writeFileSync('failed', '');",
+    "  throw new Error('a bad day');",
+    '});',
+  ]);
+  assert.equal(status, 0);
+  assert.match(output, /failed at first: a good day/);
+  assert.match(output, /Error: a bad day/);
+  assert.match(output, /once more, in a fresh guest: a\.test\.mjs/);
+  assert.equal(output.match(/# started/g)?.length, 2);
+});
+
+test('a guest that ends too early is repeated, too', (t) => {
+  const { status, output } = run(t, '[ -e died ] && exec "$@"; touch died; echo panic; exit 1', [
+    "test('runs', () => {});",
+  ]);
+  assert.equal(status, 0);
+  assert.match(output, /panic/);
+});
+
 /** Runs guest.ts with the shell script `vm` in place of scripts/vm, on one test file of these `lines`. */
 function run(t: TestContext, vm: string, lines: readonly string[], settings: Record<string, string> = {}) {
   const directory = mkdtempSync(join(tmpdir(), 'flatnet-guest-'));
