@@ -10,7 +10,8 @@ import { connect, createServer } from 'node:net';
 
 type Question = readonly [protocol: 'tcp' | 'udp', address: string, port: number, ownPort?: number];
 
-const PATIENCE = 700;
+/** Milliseconds. */
+const PATIENCE = process.env.FLATNET_EMULATED ? 5000 : 700;
 
 const plain = (address = ''): string => address.replace(/^::ffff:/, '');
 

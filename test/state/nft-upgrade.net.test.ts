@@ -157,7 +157,7 @@ test('from a single table to one per concern: under traffic, nothing is lost and
   assert.equal(back, written);
   assert.deepEqual(
     nft('list tables').trim().split('\n').sort(),
-    ['masquerade', 'pods', 'tunnels'].map((name) => `table ip flatnet-${name}`),
+    ['host-ports', 'masquerade', 'pods', 'tunnels'].map((name) => `table ip flatnet-${name}`),
   );
   t.diagnostic(`${sent} flows, ${back} bytes of a connection`);
 });
