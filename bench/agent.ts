@@ -3,7 +3,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Node as ClusterNode } from '../src/cluster/node.ts';
 import { DEFAULT_PREFIX, Layout } from '../src/store/etcd/layout.ts';
-import { encodeLease } from '../src/store/etcd/lease-value.ts';
+import { encodeLease } from '../src/store/flannel/lease-value.ts';
 import type { EtcdKv } from '../src/store/kv/client.ts';
 import { configure, Node, startStore, type Usage, usageOf } from './lib/agent.ts';
 import { benchmark, type Machine, wire } from './lib/machine.ts';

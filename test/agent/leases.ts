@@ -1,5 +1,5 @@
 import type { Node } from '../../src/cluster/node.ts';
-import { encodeLease } from '../../src/store/etcd/lease-value.ts';
+import { encodeLease } from '../../src/store/flannel/lease-value.ts';
 import { type Cluster, LAYOUT } from './cluster.ts';
 
 /** Writes the lease of a node that exists only in the store, replacing the one of `was`. */

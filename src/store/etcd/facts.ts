@@ -5,13 +5,13 @@ import { isNodeName } from '../../cluster/names.ts';
 import type { Network } from '../../cluster/network.ts';
 import { messageOf } from '../../error.ts';
 import type { Cidr } from '../../ip/cidr.ts';
+import { decodeLease, type LeaseValue } from '../flannel/lease-value.ts';
+import { decodeRecord, type NodeRecord } from '../flannel/node-record.ts';
 import type { KeyValue } from '../kv/kv.ts';
 import { type AffinityState, isAffinityState } from '../ports/blocks.ts';
 import type { CheckNetwork } from '../ports/network.ts';
 import type { Layout } from './layout.ts';
-import { decodeLease, type LeaseValue } from './lease-value.ts';
 import { decodeNetwork } from './network.ts';
-import { decodeRecord, type NodeRecord } from './node-record.ts';
 
 /** A lease as stored. `value` is undefined if unreadable; its subnets are taken nevertheless. */
 export type Lease = {

@@ -3,12 +3,12 @@ import type { NodeFacts } from '../../cluster/node.ts';
 import { FlatnetError } from '../../error.ts';
 import { FAMILIES, type Ip } from '../../ip/address.ts';
 import { type Cidr, overlaps } from '../../ip/cidr.ts';
+import { encodeLease } from '../flannel/lease-value.ts';
+import { encodeRecord } from '../flannel/node-record.ts';
 import type { Compare, KeyValue, Operation, Transaction } from '../kv/kv.ts';
 import type { ClusterState } from './cluster-state.ts';
 import { namesNobody } from './facts.ts';
 import type { Layout } from './layout.ts';
-import { encodeLease } from './lease-value.ts';
-import { encodeRecord } from './node-record.ts';
 
 /** The node and subnets one agent holds in the store. */
 export type Holding = {

@@ -8,6 +8,7 @@ import { parseForeignJson, parseJson } from '../../cluster/json.ts';
 import type { Network } from '../../cluster/network.ts';
 import type { IpPool } from '../../cluster/resources.ts';
 import { FlatnetError, messageOf } from '../../error.ts';
+import { decodeRecord, type NodeRecord } from '../flannel/node-record.ts';
 import type { Compare, KeyValue, Kv, Operation } from '../kv/kv.ts';
 import type { BlockStore } from '../ports/blocks.ts';
 import {
@@ -17,7 +18,6 @@ import {
   type ResourceStore,
 } from '../ports/resources.ts';
 import type { Layout } from './layout.ts';
-import { decodeRecord, type NodeRecord } from './node-record.ts';
 
 const MAX_RACES = 20;
 

@@ -4,8 +4,8 @@ import fc from 'fast-check';
 import { parseIp } from '../../../src/ip/address.ts';
 import { parseCidr } from '../../../src/ip/cidr.ts';
 import { ClusterState } from '../../../src/store/etcd/cluster-state.ts';
-import { encodeLease } from '../../../src/store/etcd/lease-value.ts';
-import { encodeRecord } from '../../../src/store/etcd/node-record.ts';
+import { encodeLease } from '../../../src/store/flannel/lease-value.ts';
+import { encodeRecord } from '../../../src/store/flannel/node-record.ts';
 import type { WatchEvent } from '../../../src/store/kv/kv.ts';
 import { Keys, layout, stateOf, viewOf } from './keys.ts';
 

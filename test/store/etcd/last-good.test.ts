@@ -8,8 +8,8 @@ import { BlockKeys } from '../../../src/store/etcd/block-keys.ts';
 import type { ClusterState } from '../../../src/store/etcd/cluster-state.ts';
 import { checkHolding, writeHolding } from '../../../src/store/etcd/holding.ts';
 import { keyProblems } from '../../../src/store/etcd/ignored.ts';
-import { encodeLease } from '../../../src/store/etcd/lease-value.ts';
-import { encodeRecord } from '../../../src/store/etcd/node-record.ts';
+import { encodeLease } from '../../../src/store/flannel/lease-value.ts';
+import { encodeRecord } from '../../../src/store/flannel/node-record.ts';
 import type { WatchEvent } from '../../../src/store/kv/kv.ts';
 import { Keys, layout, stateOf, viewOf } from './keys.ts';
 

@@ -6,8 +6,8 @@ import { parseIp } from '../../../src/ip/address.ts';
 import { overlaps, parseCidr } from '../../../src/ip/cidr.ts';
 import { problemText } from '../../../src/problem.ts';
 import { keyProblems } from '../../../src/store/etcd/ignored.ts';
-import { encodeLease } from '../../../src/store/etcd/lease-value.ts';
-import { encodeRecord } from '../../../src/store/etcd/node-record.ts';
+import { encodeLease } from '../../../src/store/flannel/lease-value.ts';
+import { encodeRecord } from '../../../src/store/flannel/node-record.ts';
 import type { WatchEvent } from '../../../src/store/kv/kv.ts';
 import { Keys, layout, stateOf, viewOf } from './keys.ts';
 

@@ -10,9 +10,9 @@ import { encodeBlock, encodeConfig, encodeHandle } from '../../../src/store/etcd
 import { snapshotOf } from '../../../src/store/etcd/block-items.ts';
 import { BlockKeys } from '../../../src/store/etcd/block-keys.ts';
 import { keyProblems } from '../../../src/store/etcd/ignored.ts';
-import { encodeLease } from '../../../src/store/etcd/lease-value.ts';
-import { encodeRecord } from '../../../src/store/etcd/node-record.ts';
 import { putDocument } from '../../../src/store/etcd/resources.ts';
+import { encodeLease } from '../../../src/store/flannel/lease-value.ts';
+import { encodeRecord } from '../../../src/store/flannel/node-record.ts';
 import { type Block, DEFAULT_IPAM_CONFIG } from '../../../src/store/ports/blocks.ts';
 import type { ClusterView } from '../../../src/store/ports/feed.ts';
 import { factsOf, nodesOf, type Plan } from '../../backends/cluster.ts';

@@ -6,8 +6,8 @@ import { type Ip, parseIp } from '../../../src/ip/address.ts';
 import type { Cidr } from '../../../src/ip/cidr.ts';
 import { parseCidr } from '../../../src/ip/cidr.ts';
 import { Layout, leaseName, subnetsOf } from '../../../src/store/etcd/layout.ts';
-import { decodeLease, encodeLease, type LeaseValue } from '../../../src/store/etcd/lease-value.ts';
-import { decodeRecord, encodeRecord } from '../../../src/store/etcd/node-record.ts';
+import { decodeLease, encodeLease, type LeaseValue } from '../../../src/store/flannel/lease-value.ts';
+import { decodeRecord, encodeRecord } from '../../../src/store/flannel/node-record.ts';
 import { prefixRange } from '../../../src/store/kv/gateway.ts';
 
 const fail = (problem: string): never => assert.fail(problem);

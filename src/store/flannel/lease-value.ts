@@ -1,15 +1,13 @@
 import { Fields } from '../../cluster/fields.ts';
 import { parseForeignJson } from '../../cluster/json.ts';
-import { unfitAddress } from '../../cluster/lawful.ts';
 import type { Node, PerFamily } from '../../cluster/node.ts';
 import { messageOf } from '../../error.ts';
-import { type Family, familyOf, type Ip, parseIp } from '../../ip/address.ts';
+import type { Family, Ip } from '../../ip/address.ts';
+import { goJson } from './go-json.ts';
+import { NO_IPV4, publicIp } from './public-ip.ts';
 
 /** The node data in flannel's lease. */
 export type LeaseValue = Pick<Node, 'addresses' | 'backend'>;
-
-/** flannel's IPv4 address is never null: a node without one has this value. */
-const NO_IPV4 = '0.0.0.0';
 
 /**
  * Encodes flannel's LeaseAttrs exactly as its Go encoder does: PublicIP and PublicIPv6 always, other fields
@@ -23,11 +21,7 @@ export function encodeLease({ addresses, backend }: LeaseValue): string {
     BackendData: backend.data[4],
     BackendV6Data: backend.data[6],
   };
-  // encoding/json escapes these although JSON does not require it.
-  return JSON.stringify(value).replace(
-    /[<>&\u2028\u2029]/g,
-    (character) => `\\u${character.charCodeAt(0).toString(16).padStart(4, '0')}`,
-  );
+  return goJson(value);
 }
 
 /**
@@ -55,12 +49,8 @@ function address(
   warn: (problem: string) => void,
 ): PerFamily<Ip> {
   try {
-    const ip = fields.parsed(name, parseIp);
-    if (ip === undefined || ip === NO_IPV4) return {};
-    if (familyOf(ip) !== family) throw fields.invalid(name, `must be IPv${family}, not '${ip}'`);
-    const unfit = unfitAddress(ip);
-    if (unfit !== undefined) throw fields.invalid(name, unfit);
-    return { [family]: ip };
+    const ip = fields.parsed(name, (text) => publicIp(family, text));
+    return ip === undefined ? {} : { [family]: ip };
   } catch (error) {
     warn(messageOf(error));
     return {};
