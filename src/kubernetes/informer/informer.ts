@@ -66,28 +66,30 @@ export class Informer<T> {
 
   /**
    * Yields `synced` once with all objects, then every change in the server's order. A change that is undone
-   * while the server is away may be left out. Ends when `signal` aborts; never throws. To be called once at
-   * a time.
+   * while the server is away may be left out. Ends when `signal` aborts; never throws. To be called once.
    */
   async *events(signal: AbortSignal): AsyncGenerator<InformerEvent<T>> {
     while (!signal.aborted) {
       const begin = performance.now();
-      let progress = false;
+      const version = this.#version;
+      let worked = false;
       let error: unknown;
       try {
-        const step = this.#version === undefined ? this.#list(signal) : this.#watch(this.#version, signal);
-        for await (const event of step) {
-          progress = true;
+        for await (const event of version === undefined ? this.#list(signal) : this.#watch(version, signal)) {
+          worked = true;
           if (event) yield event;
         }
+        // A list that succeeds is followed by a watch at once, whether or not it brought news.
+        worked ||= version === undefined;
       } catch (failure) {
         error = failure;
       }
       if (signal.aborted) return;
-      if (progress || performance.now() - begin > LASTING) this.#backoff.reset();
-      const wait = error === undefined ? 0 : this.#waitAfter(error);
-      // A server that ends every watch at once is not asked at once, either.
-      await pause(wait || (progress ? 0 : this.#backoff.next()), signal);
+      // Lists do not count: a server that ends every watch would be asked for them without a pause.
+      const lasted = worked || performance.now() - begin > LASTING;
+      if (version !== undefined && lasted) this.#backoff.reset();
+      if (error !== undefined) await pause(this.#waitAfter(error), signal);
+      else if (!worked) await pause(this.#backoff.next(), signal);
     }
   }
 

@@ -75,10 +75,11 @@ class Writer {
   #writing: Promise<void> | undefined;
   #stopped = false;
 
-  constructor(client: KubernetesClient, namespace: string) {
+  constructor(t: Pick<TestContext, 'after'>, client: KubernetesClient, namespace: string) {
     this.#client = client;
     this.#namespace = namespace;
     this.#writing = this.#write();
+    t.after(() => this.stop());
   }
 
   async stop(): Promise<void> {
@@ -140,7 +141,7 @@ describe('an informer on a real API server', { skip: NO_API_SERVER }, () => {
     await admin.create(CONFIG_MAPS, { metadata: at, data: { value: '0' } });
     const follower = new Follower(t, { client: server.client(t), namespace: 'plain' });
     await eventually(() => follower.synced === 1 && follower.known.size === 1);
-    const writer = new Writer(server.client(t), 'plain');
+    const writer = new Writer(t, server.client(t), 'plain');
     await sleep(1_500);
     await writer.stop();
     await agree(follower, admin, 'plain');
@@ -156,7 +157,7 @@ describe('an informer on a real API server', { skip: NO_API_SERVER }, () => {
     const client = server.client(t, { access: server.access(undefined, relay.url) });
     const follower = new Follower(t, { client, namespace: 'cut' });
     await eventually(() => follower.synced === 1);
-    const writer = new Writer(server.client(t), 'cut');
+    const writer = new Writer(t, server.client(t), 'cut');
     for (let i = 0; i < 10; i++) {
       await sleep(150);
       relay.cut();
@@ -194,7 +195,7 @@ describe('an informer on a real API server', { skip: NO_API_SERVER }, () => {
     const client = server.client(t, { access: server.access(undefined, relay.url) });
     const follower = new Follower(t, { client, namespace: 'slow' });
     await eventually(() => follower.synced === 1, 20_000);
-    const writer = new Writer(server.client(t), 'slow');
+    const writer = new Writer(t, server.client(t), 'slow');
     await sleep(500);
     await writer.stop();
     await agree(follower, admin, 'slow');
@@ -205,7 +206,7 @@ describe('an informer on a real API server', { skip: NO_API_SERVER }, () => {
     await namespace('killed');
     const follower = new Follower(t, { client: server.client(t), namespace: 'killed' });
     await eventually(() => follower.synced === 1);
-    const writer = new Writer(server.client(t), 'killed');
+    const writer = new Writer(t, server.client(t), 'killed');
     await sleep(300);
     await server.kill('SIGKILL');
     await sleep(500);
