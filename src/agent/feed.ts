@@ -6,6 +6,7 @@ import type { PerFamily } from '../cluster/node.ts';
 import { messageOf } from '../error.ts';
 import type { Cidr } from '../ip/cidr.ts';
 import type { Log } from '../log.ts';
+import { storeText } from '../store/open.ts';
 import type { ClusterView } from '../store/ports/feed.ts';
 import type { Store } from '../store/ports/store.ts';
 import { readView, writeView } from '../store/view-file.ts';
@@ -76,8 +77,7 @@ export class Feed {
     await using writer = new Latest('write the view', write, { log, rest: REST });
     if (!facts.network) {
       const timer = setTimeout(() => {
-        const { endpoints } = facts.options.store;
-        log.warn({ endpoints }, 'the store has not answered yet');
+        log.warn({ store: storeText(facts.options.store) }, 'the store has not answered yet');
       }, SILENCE).unref();
       const network = await untilDone('read the network configuration', () => store.network.read(), {
         signal,

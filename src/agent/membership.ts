@@ -7,7 +7,7 @@ import type { Node, NodeFacts, PerFamily } from '../cluster/node.ts';
 import { codeOf, messageOf } from '../error.ts';
 import type { Cidr } from '../ip/cidr.ts';
 import type { Log } from '../log.ts';
-import { LEASE_TTL } from '../store/open.ts';
+import { storeTtl } from '../store/open.ts';
 import type { Claim, Membership as Port } from '../store/ports/membership.ts';
 import type { Facts } from './facts.ts';
 import type { Tenure } from './store-status.ts';
@@ -59,7 +59,7 @@ export class Membership {
 
   get tenure(): Tenure {
     const { standing, options } = this.#facts;
-    const ttl = options.store.leaseTtl ?? LEASE_TTL;
+    const ttl = storeTtl(options.store);
     return { standing, renewal: this.#claim?.renewal, vacant: this.#vacant, ttl };
   }
 

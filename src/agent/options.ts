@@ -84,6 +84,8 @@ function optionsFrom(fields: Fields): AgentOptions {
 }
 
 function readStore(fields: Fields): StoreOptions {
+  const kubernetes = fields.object('kubernetes');
+  if (kubernetes) return readKubernetes(fields, kubernetes);
   const tls = fields.object('tls');
   return {
     endpoints: fields.parsedList('endpoints', String) ?? ['http://127.0.0.1:2379'],
@@ -96,6 +98,24 @@ function readStore(fields: Fields): StoreOptions {
     },
     username: fields.string('username'),
     password: fields.string('password'),
+  };
+}
+
+function readKubernetes(store: Fields, fields: Fields): StoreOptions {
+  const other = ['endpoints', 'prefix', 'leaseTtl', 'tls', 'username', 'password'].find((key) =>
+    store.has(key),
+  );
+  if (other !== undefined) throw store.invalid(other, 'is etcd’s: leave out either it or kubernetes');
+  return {
+    kubernetes: {
+      kubeconfig: fields.string('kubeconfig'),
+      context: fields.string('context'),
+      annotationPrefix: fields.string('annotationPrefix'),
+      networkFile: fields.string('networkFile'),
+      configMap: fields.string('configMap'),
+      namespace: fields.string('namespace'),
+      setNetworkUnavailable: fields.boolean('setNetworkUnavailable'),
+    },
   };
 }
 

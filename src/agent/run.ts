@@ -48,7 +48,7 @@ export async function runAgent(options: AgentOptions, log: Log, stop: AbortSigna
 
   // Facts and their derivation.
   const facts = new Facts(options, tunnelMacs(paths.state, log), loadAttachments(paths.state));
-  const store = openStore(options.store, log, (network) => void configuredBackend(network));
+  const store = await openStore(options.store, log, (network) => void configuredBackend(network));
   const blocks = new Blocks(facts, store.blocks, log);
   const secrets = join(paths.state, 'secrets');
   const { assigner } = blocks;

@@ -18,7 +18,7 @@ export type Tenure = {
   readonly renewal: Renewal | undefined;
   /** Since when there is no claim. */
   readonly vacant: Date | undefined;
-  /** Of a lease, in seconds. */
+  /** Of a lease, in seconds; Infinity where there are none. */
   readonly ttl: number;
 };
 
@@ -63,7 +63,11 @@ function leaseProblems({ at, expires, problem }: Renewal, now: Date): Problem[] 
     return [{ id: 'lease-ran-out', severity: 'error', what, cause: because }];
   }
   if (problem === undefined) return [];
-  const end = expires ? `, and runs out at ${timeText(expires, now)}` : '';
+  if (!expires) {
+    const what = `the store has not confirmed this node’s subnets since ${timeText(at, now)}`;
+    return [{ id: 'subnets-unconfirmed', severity: 'warning', what, cause: excerpt(problem, 400) }];
+  }
+  const end = `, and runs out at ${timeText(expires, now)}`;
   const what = `this node’s lease cannot be renewed${end}`;
   return [{ id: 'lease-not-renewed', severity: 'warning', what, cause: because }];
 }

@@ -14,7 +14,7 @@ export const command = newCommand(
 )
   .requiredOption('--config <file>', 'configuration, JSON or YAML')
   .action(async ({ config }: { config: string }) => {
-    const options = inFile(config, await read(config));
+    const options = await inFile(config, await read(config));
     await runAgent(options, processLog(options.logLevel), stopSignal());
   });
 
@@ -22,10 +22,10 @@ export const command = newCommand(
  * Throws CONFIG_INVALID naming the file and the field, also for a store endpoint or a TLS file that cannot be
  * used.
  */
-function inFile(file: string, value: unknown): AgentOptions {
+async function inFile(file: string, value: unknown): Promise<AgentOptions> {
   try {
     const options = readAgentOptions(value);
-    openStore(options.store, SILENT).close();
+    (await openStore(options.store, SILENT)).close();
     return options;
   } catch (error) {
     throw new FlatnetError(messageOf(error), { code: 'CONFIG_INVALID', object: file, cause: error });

@@ -1,23 +1,36 @@
 import { readFileSync } from 'node:fs';
 import { codeOf, FlatnetError, messageOf } from '../error.ts';
+import { openAccess } from '../kubernetes/access/open.ts';
 import type { Log } from '../log.ts';
-import { EtcdStore, type EtcdStoreOptions } from './etcd/store.ts';
+import { EtcdStore, type EtcdStoreOptions, LEASE_TTL } from './etcd/store.ts';
+import { KubernetesStore, type KubernetesStoreOptions } from './kubernetes/store.ts';
 import { EtcdKv } from './kv/client.ts';
 import type { Tls } from './kv/endpoint.ts';
 import type { CheckNetwork } from './ports/network.ts';
 import type { Store } from './ports/store.ts';
 
 export { DEFAULT_PREFIX } from './etcd/layout.ts';
-export { LEASE_TTL } from './etcd/store.ts';
 
 /** Store location and credentials. */
-export type StoreOptions = EtcdStoreOptions & {
+export type StoreOptions = EtcdOptions | KubernetesOptions;
+
+export type EtcdOptions = EtcdStoreOptions & {
   /** `http://host:port`, `https://host:port` or `unix:/path`. */
   readonly endpoints: readonly string[];
   /** PEM files: flannel's `--etcd-cafile`, `--etcd-certfile`, `--etcd-keyfile`. */
   readonly tls?: TlsFiles | undefined;
   readonly username?: string | undefined;
   readonly password?: string | undefined;
+};
+
+/** The Kubernetes API, as in flannel with `--kube-subnet-mgr`. */
+export type KubernetesOptions = {
+  readonly kubernetes: KubernetesStoreOptions & {
+    /** flannel's `--kubeconfig-file`; absent: `KUBECONFIG`, then the pod's service account. */
+    readonly kubeconfig?: string | undefined;
+    /** A context of the kubeconfig; its current one by default. */
+    readonly context?: string | undefined;
+  };
 };
 
 export type TlsFiles = {
@@ -27,10 +40,29 @@ export type TlsFiles = {
 };
 
 /**
- * Returns a client for the store at the endpoints. Sends nothing until first used. `check`: by default, any
- * readable network is good. Throws CONFIG_INVALID; IO for an unreadable file.
+ * Returns a client for the store. Sends nothing until first used. `check`: by default, any readable network
+ * is good. Throws CONFIG_INVALID; IO or NOT_FOUND for an unreadable file.
  */
-export function openStore(options: StoreOptions, log: Log, check?: CheckNetwork): Store {
+export async function openStore(options: StoreOptions, log: Log, check?: CheckNetwork): Promise<Store> {
+  if (!('kubernetes' in options)) return openEtcd(options, log, check);
+  const { kubeconfig, context, ...rest } = options.kubernetes;
+  return new KubernetesStore(await openAccess({ kubeconfig, context }), rest, log, check);
+}
+
+/** Where a store is, for people. */
+export function storeText(options: StoreOptions): string {
+  if (!('kubernetes' in options)) return options.endpoints.join(', ');
+  const { kubeconfig } = options.kubernetes;
+  return `the Kubernetes API${kubeconfig === undefined ? '' : ` of ${kubeconfig}`}`;
+}
+
+/** Seconds after which a node that does not renew its hold is gone for others; Infinity: never. */
+export function storeTtl(options: StoreOptions): number {
+  return 'kubernetes' in options ? Number.POSITIVE_INFINITY : (options.leaseTtl ?? LEASE_TTL);
+}
+
+/** `openStore` for etcd. */
+export function openEtcd(options: EtcdOptions, log: Log, check?: CheckNetwork): Store {
   const { endpoints, tls, username, password } = options;
   const kv = new EtcdKv({
     endpoints,

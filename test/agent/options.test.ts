@@ -5,6 +5,7 @@ import { DEFAULT_PATHS, readAgentOptions } from '../../src/agent/options.ts';
 test('a node name is enough', () => {
   const options = readAgentOptions({ node: 'node1' });
   assert.deepEqual(options.paths, DEFAULT_PATHS);
+  assert.ok('endpoints' in options.store);
   assert.deepEqual(options.store.endpoints, ['http://127.0.0.1:2379']);
   assert.deepEqual(options.labels, {});
 });
@@ -20,6 +21,20 @@ test('credentials and TLS for a store with authentication', () => {
   assert.deepEqual(read, { ...store, prefix: undefined, leaseTtl: undefined });
 });
 
+test('the Kubernetes API as the store', () => {
+  const kubernetes = {
+    kubeconfig: '/etc/flatnet/kubeconfig',
+    context: undefined,
+    annotationPrefix: 'example.com',
+    networkFile: '/etc/kube-flannel/net-conf.json',
+    configMap: undefined,
+    namespace: 'kube-system',
+    setNetworkUnavailable: false,
+  };
+  assert.deepEqual(readAgentOptions({ node: 'a', store: { kubernetes } }).store, { kubernetes });
+  assert.ok('kubernetes' in readAgentOptions({ node: 'a', store: { kubernetes: {} } }).store);
+});
+
 test('errors name the field', () => {
   const wrong: [object, RegExp][] = [
     [{}, /^node: is missing/],
@@ -27,6 +42,14 @@ test('errors name the field', () => {
     [{ node: 'a', publicIpv6: '192.0.2.1' }, /^publicIpv6: .*is IPv4; IPv6 belongs here/],
     [{ node: 'a', publicIp: '192.0.2' }, /^publicIp: .*is not an IP address/],
     [{ node: 'a', labels: ['x'] }, /^labels: must be an object of strings/],
+    [
+      { node: 'a', store: { kubernetes: {}, leaseTtl: 60 } },
+      /^store\.leaseTtl: is etcd’s: leave out either it or kubernetes/,
+    ],
+    [
+      { node: 'a', store: { kubernetes: { kubeConf: '' } } },
+      /^store\.kubernetes\.kubeConf: is not a known key/,
+    ],
     [{ node: 'a', store: { endpoints: [1] } }, /^store\.endpoints\[0\]: must be a string/],
     [{ node: 'a', store: { tls: { caFile: 7 } } }, /^store\.tls\.caFile: must be a string/],
     [{ node: 'a', store: { leaseTtl: 1 } }, /^store\.leaseTtl: must be a whole number from 5/],

@@ -10,7 +10,7 @@ export type Rule = {
   readonly verbs: readonly string[];
 };
 
-const at = (name: string) => ({ namespace: 'default', name });
+const at = (name: string, namespace = 'default') => ({ namespace, name });
 
 /** A service account with these rights, and a token of it. */
 export async function serviceAccount(
@@ -33,15 +33,16 @@ export async function tokenOf(
   admin: KubernetesClient,
   name: string,
   secret?: { readonly name: string; readonly uid: string },
+  namespace = 'default',
 ): Promise<string> {
   const boundObjectRef = secret && { apiVersion: 'v1', kind: 'Secret', ...secret };
   const spec = { expirationSeconds: 3600, ...(boundObjectRef && { boundObjectRef }) };
   const answer = await admin.call({
     verb: 'create',
     resource: SERVICE_ACCOUNTS,
-    at: at(name),
+    at: at(name, namespace),
     subresource: 'token',
-    path: objectPath(SERVICE_ACCOUNTS, at(name), 'token'),
+    path: objectPath(SERVICE_ACCOUNTS, at(name, namespace), 'token'),
     body: jsonBody({ apiVersion: 'authentication.k8s.io/v1', kind: 'TokenRequest', spec }),
   });
   return String(asJson(answer.status).token);

@@ -1,5 +1,6 @@
 import { type Command, Option } from 'commander';
 import { configuredBackend } from '../../backends/registry.ts';
+import type { Network } from '../../cluster/network.ts';
 import { FlatnetError } from '../../error.ts';
 import type { Removed } from '../../ipam/blocks/forget-node.ts';
 import { storeEndpoint } from '../../lab/machine/store.ts';
@@ -17,6 +18,8 @@ export type StoreSelection = {
   readonly cacert?: string;
   readonly cert?: string;
   readonly key?: string;
+  readonly kubeconfig?: string;
+  readonly namespace?: string;
   readonly lab?: string;
 };
 
@@ -34,12 +37,14 @@ export function storeOptions(command: Command): Command {
     .option('--cacert <file>', 'PEM file with the CA of the store’s certificate')
     .option('--cert <file>', 'PEM file with the client certificate')
     .option('--key <file>', 'PEM file with the key of that certificate')
+    .option('--kubeconfig <file>', 'use the Kubernetes API as the store, as this kubeconfig says')
+    .option('--namespace <name>', 'there: where the network’s ConfigMap is', 'kube-flannel')
     .addOption(labOption('use the store of this lab'));
 }
 
 /** Runs `work` on the store, then closes the connection. */
 export async function withSelectedStore<T>(
-  { endpoint, prefix, cacert, cert, key, lab }: StoreSelection,
+  { endpoint, prefix, cacert, cert, key, kubeconfig, namespace, lab }: StoreSelection,
   work: (store: Store) => Promise<T>,
 ): Promise<T> {
   if (lab !== undefined && endpoint !== undefined) {
@@ -49,9 +54,20 @@ export async function withSelectedStore<T>(
       fix: 'use one of them',
     });
   }
+  const check = (network: Network): void => void configuredBackend(network);
+  if (kubeconfig !== undefined) {
+    if (endpoint !== undefined || lab !== undefined) {
+      throw new FlatnetError('conflicts with --endpoint and --lab', {
+        code: 'USAGE',
+        object: '--kubeconfig',
+      });
+    }
+    const store = await openStore({ kubernetes: { kubeconfig, namespace } }, SILENT, check);
+    return work(store).finally(() => store.close());
+  }
   const endpoints = lab === undefined ? (endpoint ?? [DEFAULT_ENDPOINT]) : [storeEndpoint(Lab.open(lab))];
   const tls = { caFile: cacert, certFile: cert, keyFile: key };
-  const store = openStore({ endpoints, prefix, tls }, SILENT, (network) => void configuredBackend(network));
+  const store = await openStore({ endpoints, prefix, tls }, SILENT, check);
   try {
     return await work(store);
   } catch (error) {

@@ -4,7 +4,7 @@ import type { Document } from '../../cluster/calico/document.ts';
 import { codeOf, FlatnetError, messageOf } from '../../error.ts';
 import { isAlive, type ProcessId, spawnDetached, terminate } from '../../linux/process.ts';
 import { SILENT } from '../../log.ts';
-import { openStore } from '../../store/open.ts';
+import { openEtcd } from '../../store/open.ts';
 import type { Store } from '../../store/ports/store.ts';
 import { lastLines, writeJson } from '../record/files.ts';
 import { type Lab, labEnvironment, labFlag, readProcess } from '../record/lab.ts';
@@ -73,7 +73,7 @@ export async function publishResources(lab: Lab, documents: readonly Document[])
 }
 
 export async function withStore<T>(lab: Lab, work: (store: Store) => Promise<T>): Promise<T> {
-  const store = openStore({ endpoints: [storeEndpoint(lab)] }, SILENT);
+  const store = openEtcd({ endpoints: [storeEndpoint(lab)] }, SILENT);
   try {
     return await work(store);
   } catch (error) {

@@ -6,7 +6,7 @@ import { parseIp } from '../../../src/ip/address.ts';
 import { forgetNode, remainsOf } from '../../../src/ipam/blocks/forget-node.ts';
 import { SILENT } from '../../../src/log.ts';
 import { EtcdKv } from '../../../src/store/kv/client.ts';
-import { openStore } from '../../../src/store/open.ts';
+import { openEtcd } from '../../../src/store/open.ts';
 import type { Store } from '../../../src/store/ports/store.ts';
 import { PREFIX, pool, TestPlan } from './plan.ts';
 
@@ -18,7 +18,7 @@ const NETWORK = readNetwork({
 });
 
 function open(t: TestContext, plan: TestPlan): Store {
-  const store = openStore({ endpoints: [plan.endpoint], prefix: PREFIX }, SILENT);
+  const store = openEtcd({ endpoints: [plan.endpoint], prefix: PREFIX }, SILENT);
   t.after(() => store.close());
   return store;
 }

@@ -10,7 +10,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { SILENT } from '../../../src/log.ts';
 import { EtcdKv } from '../../../src/store/kv/client.ts';
 import { Transport } from '../../../src/store/kv/transport.ts';
-import { openStore } from '../../../src/store/open.ts';
+import { openEtcd } from '../../../src/store/open.ts';
 import { PREFIX, self, TestCluster } from '../etcd/cluster.ts';
 import { eventually, NO_ETCD, startEtcd, temporaryFolder } from '../servers.ts';
 
@@ -167,7 +167,7 @@ describe('etcd with authentication', { skip: NO_ETCD }, () => {
     t.after(() => server.stop());
     const endpoints = [server.endpoint];
     const files = { caFile: path('ca.crt'), certFile: path('client.crt'), keyFile: path('client.key') };
-    const store = openStore({ endpoints, tls: files }, SILENT);
+    const store = openEtcd({ endpoints, tls: files }, SILENT);
     t.after(() => store.close());
     for (let tries = 0; ; tries++) {
       const code = await store.network.read().catch((error: { code: string }) => error.code);
@@ -196,6 +196,6 @@ describe('etcd with authentication', { skip: NO_ETCD }, () => {
         /CommonName of client sending a request against gateway will be ignored.*; use a client certificate without a CN/,
     });
     const missing = { endpoints, tls: { caFile: path('none') } };
-    assert.throws(() => openStore(missing, SILENT), { code: 'IO', message: /store\.tls\.caFile/ });
+    assert.throws(() => openEtcd(missing, SILENT), { code: 'IO', message: /store\.tls\.caFile/ });
   });
 });

@@ -1,0 +1,66 @@
+import type { Access } from '../../kubernetes/access/access.ts';
+import { KubernetesClient } from '../../kubernetes/api/client.ts';
+import type { Log } from '../../log.ts';
+import type { BlockStore } from '../ports/blocks.ts';
+import type { CheckNetwork } from '../ports/network.ts';
+import type { ResourceStore } from '../ports/resources.ts';
+import type { Store } from '../ports/store.ts';
+import { KubernetesFeed } from './feed.ts';
+import { KubernetesMembership } from './membership.ts';
+import { DEFAULT_CONFIG_MAP, KubernetesNetwork } from './network.ts';
+import { annotationKeys } from './node/keys.ts';
+import { unsupported } from './unsupported.ts';
+
+export type KubernetesStoreOptions = {
+  /** flannel's `--kube-annotation-prefix`. */
+  readonly annotationPrefix?: string | undefined;
+  /** The mounted net-conf.json, flannel's `--net-config-path`; absent: the ConfigMap itself is read. */
+  readonly networkFile?: string | undefined;
+  /** The ConfigMap with net-conf.json; flannel's by default. */
+  readonly configMap?: string | undefined;
+  /** Its namespace; by default that of the credentials. */
+  readonly namespace?: string | undefined;
+  /** Whether to set the condition NetworkUnavailable: flannel's `--set-node-network-unavailable`. */
+  readonly setNetworkUnavailable?: boolean | undefined;
+};
+
+/** The cluster's facts in the Kubernetes API: Node objects with flannel's annotations, and its ConfigMap. */
+export class KubernetesStore implements Store {
+  readonly network: KubernetesNetwork;
+  readonly membership: KubernetesMembership;
+  readonly feed: KubernetesFeed;
+  readonly resources: ResourceStore = unsupported('resources');
+  readonly blocks: BlockStore = unsupported('addresses: blocks');
+  readonly #client: KubernetesClient;
+  readonly #closed = new AbortController();
+
+  /** Throws CONFIG_INVALID. */
+  constructor(access: Access, options: KubernetesStoreOptions, log: Log, check: CheckNetwork = () => {}) {
+    const client = new KubernetesClient({ access });
+    const keys = annotationKeys(options.annotationPrefix);
+    this.#client = client;
+    this.network = new KubernetesNetwork({
+      client,
+      log,
+      check,
+      namespace: options.namespace ?? client.namespace,
+      configMap: options.configMap ?? DEFAULT_CONFIG_MAP,
+      file: options.networkFile,
+    });
+    this.feed = new KubernetesFeed({ client, keys, network: this.network, log });
+    this.membership = new KubernetesMembership({
+      client,
+      keys,
+      feed: this.feed,
+      log,
+      announces: options.setNetworkUnavailable ?? true,
+      signal: this.#closed.signal,
+    });
+  }
+
+  close(): void {
+    this.#closed.abort();
+    this.feed.close();
+    this.#client.close();
+  }
+}

@@ -1,0 +1,49 @@
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { readYaml } from '../../../src/cluster/yaml.ts';
+import type { KubernetesClient } from '../../../src/kubernetes/api/client.ts';
+import { asJson, asObject, type Json } from '../../../src/kubernetes/api/object.ts';
+import type { ResourceType } from '../../../src/kubernetes/api/resource.ts';
+import {
+  CLUSTER_ROLE_BINDINGS,
+  CLUSTER_ROLES,
+  NAMESPACES,
+  SERVICE_ACCOUNTS,
+} from '../../kubernetes/api-server.ts';
+import { tokenOf } from '../../kubernetes/service-account.ts';
+
+/** As in the manifest. */
+export const NAMESPACE = 'kube-flannel';
+const ACCOUNT = 'flatnet';
+
+const namespaced = (type: ResourceType, plural: string, kind: string): ResourceType => ({
+  ...type,
+  plural,
+  kind,
+  namespaced: true,
+});
+
+const TYPES: readonly ResourceType[] = [
+  SERVICE_ACCOUNTS,
+  CLUSTER_ROLES,
+  CLUSTER_ROLE_BINDINGS,
+  namespaced(CLUSTER_ROLES, 'roles', 'Role'),
+  namespaced(CLUSTER_ROLES, 'rolebindings', 'RoleBinding'),
+];
+
+/** Applies the rights that are shipped for agents, changed by `edit`, and returns a token with just these. */
+export async function agentToken(
+  admin: KubernetesClient,
+  edit: (manifest: Json) => Json = (manifest) => manifest,
+): Promise<string> {
+  const options = { fieldManager: 'test', force: true };
+  await admin.apply(NAMESPACES, { metadata: { name: NAMESPACE } }, options);
+  const file = join(import.meta.dirname, '../../../deploy/rbac/agent.yaml');
+  for (const { value } of readYaml(readFileSync(file, 'utf8'), file, 'CONFIG_INVALID')) {
+    const manifest = edit(asJson(value));
+    const type = TYPES.find(({ kind }) => kind === manifest.kind);
+    if (!type) throw new Error(`no type for ${manifest.kind}`);
+    await admin.apply(type, asObject(manifest), options);
+  }
+  return tokenOf(admin, ACCOUNT, undefined, NAMESPACE);
+}
