@@ -14,11 +14,12 @@ export type Problems = {
 
 /** Returns why this node can't take pods: the first reason in startup order; undefined when it can. */
 export function notReady(facts: Facts, others: Problems): string | undefined {
-  const problem = obstacleOf(facts, others);
+  const problem = obstacleTo(facts, others);
   return problem && problemText(problem);
 }
 
-function obstacleOf(facts: Facts, { kernel, companion }: Problems): Problem | undefined {
+/** The same as a problem. */
+export function obstacleTo(facts: Facts, { kernel, companion }: Problems): Problem | undefined {
   const { underlay, network, subnets } = facts;
   const silence = 'no answer from the store yet';
   if (!underlay) {

@@ -11,6 +11,7 @@ import { forwardFacts } from '../firewall/facts.ts';
 import { ForwardWatch } from '../firewall/watch.ts';
 import type { Log } from '../log.ts';
 import { openStore } from '../store/open.ts';
+import { announce } from './announce.ts';
 import { LocalApi } from './api/server.ts';
 import { Blocks } from './blocks.ts';
 import { cniContext } from './cni-context.ts';
@@ -25,7 +26,7 @@ import { Membership } from './membership.ts';
 import { operations } from './operations.ts';
 import { AGENT_SOCKET, type AgentOptions } from './options.ts';
 import { Outputs, previousSubnets } from './outputs.ts';
-import { notReady } from './readiness.ts';
+import { notReady, obstacleTo } from './readiness.ts';
 import { tunnelMacs } from './underlay/tunnel-macs.ts';
 import { UnderlayWatch } from './underlay/watch.ts';
 
@@ -75,7 +76,8 @@ export async function runAgent(options: AgentOptions, log: Log, stop: AbortSigna
   loop.once('ready', () => background('settle the heap', settle(signal), log));
   const membership = new Membership(facts, { cluster: store.membership, log, signal, previous });
   loop.on('settled', ({ facts: { self } }) => membership.settled(self.node));
-  const problem = () => notReady(facts, { kernel: loop.problem, companion: companions.problem });
+  const others = () => ({ kernel: loop.problem, companion: companions.problem });
+  const problem = () => notReady(facts, others());
   const cni = cniContext({
     facts,
     notReady: problem,
@@ -119,6 +121,8 @@ export async function runAgent(options: AgentOptions, log: Log, stop: AbortSigna
     task('hold the subnets', membership.run()),
     task('follow the cluster', feed.run()),
   ];
+  const obstacle = () => obstacleTo(facts, others());
+  background('announce this node', announce(store.membership, { node, obstacle, log, signal }), log, signal);
   background('collect garbage', collectGarbage(service, log, signal), log, signal);
   background(
     'maintain addresses',

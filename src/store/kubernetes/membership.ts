@@ -7,7 +7,7 @@ import { FAMILIES, familyOf } from '../../ip/address.ts';
 import type { KubernetesObject } from '../../kubernetes/api/object.ts';
 import { getIfAny } from '../../kubernetes/change.ts';
 import { LEASES, readLease } from '../../kubernetes/election/lease-record.ts';
-import type { Claim, Member, Membership } from '../ports/membership.ts';
+import type { Claim, Member, Membership, Obstacle } from '../ports/membership.ts';
 import { type ClaimContext, leave, NodeClaim, writeNode } from './claim.ts';
 import type { ClusterState } from './cluster-state.ts';
 import { NODES } from './kinds.ts';
@@ -90,22 +90,15 @@ export class KubernetesMembership implements Membership {
     return leave(this.#context, node);
   }
 
-  /**
-   * Sets the condition NetworkUnavailable: while it is True, the scheduler puts no pods on the node.
-   *
-   * @param problem why the node takes no pods, as a word in CamelCase and a sentence
-   */
-  async announce(
-    node: string,
-    problem: { readonly reason: string; readonly message: string } | undefined,
-  ): Promise<void> {
+  /** Sets the condition NetworkUnavailable: while it is True, the scheduler puts no pods on the node. */
+  async announce(node: string, obstacle: Obstacle | undefined): Promise<void> {
     const { client, announces } = this.#context;
     if (!announces) return;
     const fine = { reason: 'FlatnetIsUp', message: 'flatnet is running on this node' };
     const condition = {
       type: 'NetworkUnavailable',
-      status: problem ? 'True' : 'False',
-      ...(problem ?? fine),
+      status: obstacle ? 'True' : 'False',
+      ...(obstacle ?? fine),
     } as const;
     const patch = conditionPatch(condition, await this.#node(node), new Date());
     if (patch) await client.patch(NODES, { name: node }, 'strategic', patch, { subresource: 'status' });

@@ -28,7 +28,14 @@ export interface Membership {
    * none.
    */
   forget(node: string): Promise<boolean>;
+  /**
+   * Tells the cluster's scheduler whether a node takes pods, and why not. Absent where nobody would read it.
+   */
+  announce?(node: string, obstacle: Obstacle | undefined): Promise<void>;
 }
+
+/** Why a node takes no pods: a word in CamelCase, and a sentence. */
+export type Obstacle = { readonly reason: string; readonly message: string };
 
 /** This node's claim to its name and subnets, kept alive until stopped. */
 export interface Claim {

@@ -1,0 +1,57 @@
+import { isDeepStrictEqual } from 'node:util';
+import { pause } from '../async/pause.ts';
+import { messageOf } from '../error.ts';
+import type { Log } from '../log.ts';
+import { type Problem, problemText } from '../problem.ts';
+import type { Membership, Obstacle } from '../store/ports/membership.ts';
+
+/** Milliseconds between looks. */
+const LOOK = 1000;
+/** Milliseconds for which a node must be unready before that is announced: an agent that starts is. */
+const PATIENCE = 10_000;
+
+export type AnnounceOptions = {
+  readonly node: string;
+  /** Why this node takes no pods now. */
+  readonly obstacle: () => Problem | undefined;
+  readonly log: Log;
+  readonly signal: AbortSignal;
+  /** Milliseconds. Default 10 000. */
+  readonly patience?: number;
+};
+
+/**
+ * Keeps the cluster's scheduler told whether this node takes pods, until the signal aborts. Does nothing
+ * where the store has no place for it.
+ */
+export async function announce(
+  membership: Pick<Membership, 'announce'>,
+  { node, obstacle, log, signal, patience = PATIENCE }: AnnounceOptions,
+): Promise<void> {
+  if (!membership.announce) return;
+  let told: { readonly obstacle: Obstacle | undefined } | undefined;
+  let failure = '';
+  let unreadySince: number | undefined;
+  do {
+    const problem = obstacle();
+    unreadySince = problem ? (unreadySince ?? performance.now()) : undefined;
+    if (unreadySince !== undefined && performance.now() - unreadySince < patience) continue;
+    const next = problem && { reason: inCamelCase(problem.id), message: problemText(problem) };
+    if (told && isDeepStrictEqual(told.obstacle, next)) continue;
+    try {
+      await membership.announce(node, next);
+      told = { obstacle: next };
+      failure = '';
+    } catch (error) {
+      if (messageOf(error) !== failure && !signal.aborted) {
+        log.warn({ reason: messageOf(error) }, 'cannot announce whether this node takes pods');
+      }
+      failure = messageOf(error);
+    }
+  } while (await pause(LOOK, signal));
+}
+
+/** `no-subnet` as `NoSubnet`. */
+function inCamelCase(id: string): string {
+  return id.replace(/(?:^|-)(\w)/g, (_, letter: string) => letter.toUpperCase());
+}
