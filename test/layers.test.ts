@@ -20,10 +20,12 @@ const MAY_IMPORT: Readonly<Record<string, string>> = {
   'store/ports': 'cluster ip',
   'store/kv': '',
   'store/embedded': 'store/kv',
-  'store/etcd': 'cluster ip ipam/subnets.ts store/flannel store/kv store/ports',
+  'store/etcd': 'cluster ip ipam/subnets.ts store/flannel store/kv store/ports store/values',
   // What flannel and ours write about a node, the same in every store.
   'store/flannel': 'cluster ip',
-  'store/kubernetes': 'cluster ip kubernetes store/flannel store/kubernetes/node store/ports',
+  'store/kubernetes': 'cluster ip kubernetes store/flannel store/kubernetes/node store/ports store/values',
+  // What is stored about blocks, the same in every store.
+  'store/values': 'cluster ip store/ports',
   'store/kubernetes/node': 'cluster ip kubernetes/api/object.ts store/flannel',
   // The Kubernetes API; knows nothing of pod networks.
   kubernetes: 'cluster/fields.ts cluster/yaml.ts',
@@ -103,6 +105,7 @@ const PURE = [
   'firewall/problems.ts',
   'store/flannel',
   'store/kubernetes/node',
+  'store/values',
 ];
 
 const MODULES = readModules('src/**/*.ts');

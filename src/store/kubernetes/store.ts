@@ -1,15 +1,17 @@
 import type { Access } from '../../kubernetes/access/access.ts';
 import { KubernetesClient } from '../../kubernetes/api/client.ts';
+import { list } from '../../kubernetes/api/list.ts';
 import type { Log } from '../../log.ts';
-import type { BlockStore } from '../ports/blocks.ts';
 import type { CheckNetwork } from '../ports/network.ts';
-import type { ResourceStore } from '../ports/resources.ts';
 import type { Store } from '../ports/store.ts';
+import { KubernetesBlocks } from './blocks.ts';
 import { KubernetesFeed } from './feed.ts';
+import { NODES } from './kinds.ts';
 import { KubernetesMembership } from './membership.ts';
 import { DEFAULT_CONFIG_MAP, KubernetesNetwork } from './network.ts';
 import { annotationKeys } from './node/keys.ts';
-import { unsupported } from './unsupported.ts';
+import { readNode } from './node/read.ts';
+import { KubernetesResources } from './resources.ts';
 
 export type KubernetesStoreOptions = {
   /** flannel's `--kube-annotation-prefix`. */
@@ -24,13 +26,16 @@ export type KubernetesStoreOptions = {
   readonly setNetworkUnavailable?: boolean | undefined;
 };
 
-/** The cluster's facts in the Kubernetes API: Node objects with flannel's annotations, and its ConfigMap. */
+/**
+ * The cluster's facts in the Kubernetes API: Node objects with flannel's annotations, its ConfigMap, and
+ * objects of our own kinds for resources and blocks.
+ */
 export class KubernetesStore implements Store {
   readonly network: KubernetesNetwork;
   readonly membership: KubernetesMembership;
   readonly feed: KubernetesFeed;
-  readonly resources: ResourceStore = unsupported('resources');
-  readonly blocks: BlockStore = unsupported('addresses: blocks');
+  readonly resources: KubernetesResources;
+  readonly blocks: KubernetesBlocks;
   readonly #client: KubernetesClient;
   readonly #closed = new AbortController();
 
@@ -55,6 +60,11 @@ export class KubernetesStore implements Store {
       log,
       announces: options.setNetworkUnavailable ?? true,
       signal: this.#closed.signal,
+    });
+    this.blocks = new KubernetesBlocks(client);
+    this.resources = new KubernetesResources(client, this.blocks, async () => {
+      const { items } = await list(client, NODES, (object) => readNode(keys, object));
+      return items.map(({ name, published }) => ({ name, addresses: published?.addresses ?? {} }));
     });
   }
 

@@ -1,0 +1,28 @@
+import type { Kind } from '../../cluster/calico/document.ts';
+import type { ResourceType } from '../../kubernetes/api/resource.ts';
+
+/** The API group of the CustomResourceDefinitions in deploy/crds. */
+export const GROUP = 'flatnet.dev';
+
+const ours = (plural: string, kind: string): ResourceType => ({
+  group: GROUP,
+  version: 'v1',
+  plural,
+  kind,
+  namespaced: false,
+});
+
+export const IPAM_BLOCKS = ours('ipamblocks', 'IPAMBlock');
+export const BLOCK_AFFINITIES = ours('blockaffinities', 'BlockAffinity');
+export const IPAM_HANDLES = ours('ipamhandles', 'IPAMHandle');
+export const IPAM_CONFIGS = ours('ipamconfigs', 'IPAMConfig');
+
+/** Where resources of a kind are. Calico's Node is NodeBGP: it must not be taken for Kubernetes' own. */
+export const RESOURCE_TYPES: Readonly<Record<Kind, ResourceType>> = {
+  IPPool: ours('ippools', 'IPPool'),
+  IPReservation: ours('ipreservations', 'IPReservation'),
+  BGPConfiguration: ours('bgpconfigurations', 'BGPConfiguration'),
+  BGPPeer: ours('bgppeers', 'BGPPeer'),
+  BGPFilter: ours('bgpfilters', 'BGPFilter'),
+  Node: ours('nodebgps', 'NodeBGP'),
+};
