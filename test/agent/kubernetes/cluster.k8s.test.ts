@@ -53,6 +53,8 @@ test('agents with nothing but the Kubernetes API: pods reach each other, an outa
         problems.some(({ id }) => id === 'store-unreachable'),
       );
       assert.equal(store.connected, false);
+      await cluster.restartAgent('node3');
+      await cluster.until('node3', ({ ready }) => ready);
       await cluster.pod('new', 'node3');
       assert.ok(await cluster.reaches('on-node1', 'new'));
       await server.launch();

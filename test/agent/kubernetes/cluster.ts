@@ -88,6 +88,11 @@ export class KubernetesCluster {
     writeJson(paths.agentProcess, id);
   }
 
+  async restartAgent(name: string): Promise<void> {
+    await stopAgent(this.lab, name, 'kill');
+    await this.startAgent(name);
+  }
+
   /** Waits until a node's status is as wanted. */
   async until(
     name: string,
