@@ -8,15 +8,52 @@ import { newCommand } from './shared/commands.ts';
 import { processLog, stopSignal } from './shared/daemon.ts';
 import { readText } from './shared/read-text.ts';
 
+/** Where a pod finds flannel's ConfigMap mounted. */
+const NETWORK_FILE = '/etc/kube-flannel/net-conf.json';
+
+type Flags = {
+  readonly config?: string;
+  readonly kubeSubnetMgr?: boolean;
+  readonly kubeconfigFile?: string;
+  readonly kubeAnnotationPrefix?: string;
+  readonly netConfigPath: string;
+};
+
 export const command = newCommand(
   'Run this node’s agent until SIGTERM or SIGINT: claim a subnet, program the kernel, serve CNI. Stopping it changes nothing: pods keep communicating.',
-  ['flatnet agent --config /etc/flatnet/agent.json'],
+  ['flatnet agent --config /etc/flatnet/agent.json', 'NODE_NAME=node1 flatnet agent --kube-subnet-mgr'],
 )
-  .requiredOption('--config <file>', 'configuration, JSON or YAML')
-  .action(async ({ config }: { config: string }) => {
-    const options = await inFile(config, await read(config));
+  .option('--config <file>', 'configuration, JSON or YAML')
+  .option(
+    '--kube-subnet-mgr',
+    'instead, as flannel: the Kubernetes API is the store, NODE_NAME this node’s name',
+  )
+  .option('--kubeconfig-file <file>', 'with that: where the API is; in a pod it is known')
+  .option('--kube-annotation-prefix <prefix>', 'with that: how the names of annotations begin')
+  .option('--net-config-path <file>', 'with that: the mounted net-conf.json', NETWORK_FILE)
+  .action(async (flags: Flags) => {
+    const options = await optionsOf(flags);
     await runAgent(options, processLog(options.logLevel), stopSignal());
   });
+
+async function optionsOf(flags: Flags): Promise<AgentOptions> {
+  const { config, kubeSubnetMgr, kubeconfigFile: kubeconfig, kubeAnnotationPrefix: annotationPrefix } = flags;
+  if (config !== undefined && !kubeSubnetMgr) return inFile(config, await read(config));
+  const parts = {
+    code: 'USAGE',
+    object: '--config',
+    fix: 'use either --config FILE or --kube-subnet-mgr',
+  } as const;
+  if (config !== undefined) throw new FlatnetError('conflicts with --kube-subnet-mgr', parts);
+  if (!kubeSubnetMgr) throw new FlatnetError('is missing', parts);
+  const node = process.env.NODE_NAME;
+  if (!node) {
+    const fix = 'set it to the name of this node’s Node object; in a pod, from spec.nodeName';
+    throw new FlatnetError('is not set', { code: 'USAGE', object: 'NODE_NAME', fix });
+  }
+  const kubernetes = { kubeconfig, annotationPrefix, networkFile: flags.netConfigPath };
+  return inFile('--kube-subnet-mgr', { node, store: { kubernetes } });
+}
 
 /**
  * Throws CONFIG_INVALID naming the file and the field, also for a store endpoint or a TLS file that cannot be

@@ -29,3 +29,23 @@ test('a wrong store endpoint or TLS file is an error that names the file and the
     assert.match(stderr, message);
   }
 });
+
+test('flannel’s flags for the Kubernetes API', () => {
+  const run = (args: string[], env: Record<string, string> = {}) =>
+    spawnSync(FLATNET, ['agent', ...args], {
+      encoding: 'utf8',
+      timeout: 30_000,
+      env: { ...process.env, ...env },
+    });
+  const wrong: [string[], Record<string, string>, RegExp][] = [
+    [[], {}, /--config: is missing; use either --config FILE or --kube-subnet-mgr/],
+    [['--config', 'x', '--kube-subnet-mgr'], {}, /conflicts with --kube-subnet-mgr/],
+    [['--kube-subnet-mgr'], { NODE_NAME: '' }, /NODE_NAME: is not set/],
+    [['--kube-subnet-mgr', '--kubeconfig-file', '/nope'], { NODE_NAME: 'a' }, /\/nope: ENOENT/],
+  ];
+  for (const [args, env, message] of wrong) {
+    const { status, stderr } = run(args, env);
+    assert.equal(status, 2, stderr);
+    assert.match(stderr, message);
+  }
+});

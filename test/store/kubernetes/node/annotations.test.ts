@@ -60,6 +60,25 @@ test('flannel’s annotations, byte for byte', () => {
   });
 });
 
+test('what flanneld 0.28.10 wrote is read, and written again the same', () => {
+  const annotations = {
+    'flannel.alpha.coreos.com/backend-data': '{"VNI":1,"VtepMAC":"32:95:54:38:b7:1f"}',
+    'flannel.alpha.coreos.com/backend-type': 'vxlan',
+    'flannel.alpha.coreos.com/kube-subnet-manager': 'true',
+    'flannel.alpha.coreos.com/public-ip': '172.30.0.13',
+  };
+  const { published, problems } = readNode(KEYS, { metadata: { name: 'node3', annotations } });
+  assert.deepEqual(published, {
+    name: 'node3',
+    labels: {},
+    addresses: { 4: '172.30.0.13' },
+    backend: { type: 'vxlan', data: { 4: { VNI: 1, VtepMAC: '32:95:54:38:b7:1f' } } },
+  });
+  assert.deepEqual(problems, []);
+  const again = encodeAnnotations(KEYS, { self: published ?? assert.fail(), subnets: [], instance: 'i' }, {});
+  for (const [key, value] of Object.entries(annotations)) assert.equal(again[key], value);
+});
+
 test('the prefix is completed as flannel does; a wrong one is refused', () => {
   const start = (prefix: string): string => annotationKeys(prefix).manager.replace('kube-subnet-manager', '');
   assert.equal(start('a.b'), 'a.b/');
