@@ -356,7 +356,7 @@ const ONLY_THEIRS: readonly RegExp[] = [
   /(IPAM|BlockAffinity).* unknown field/,
   // IPv4 addresses in the form of IPv6: CEL's isIP and isCIDR refuse them.
   /Invalid value: "::ffff:/,
-  // Empty text counts as absent, as in Go: an unsupported field of Calico's that is a list, and a block's node.
+  // Empty text counts as absent, as in Go, where Calico has a list; and a block's node may not be empty.
   /spec\.allowedUses: Invalid value: "string"/,
   /spec\.node in body should be at least 1 chars/,
 ];
@@ -419,7 +419,7 @@ function problemOf(read: () => unknown): string | undefined {
   }
 }
 
-/** What the server says of an object that `kubectl apply` would send; nothing is stored. */
+/** What the server says of an object that `kubectl apply` sends. Nothing is stored. */
 async function refusal(
   admin: KubernetesClient,
   type: ResourceType,
