@@ -112,6 +112,7 @@ export class NodeClaim implements Claim {
     if (!isDeepStrictEqual(now, subnets)) {
       return lost(self.name, `spec.podCIDRs is now ${now.join(', ') || 'empty'}, not ${subnets.join(', ')}`);
     }
+    if (subnets.length === 0) return undefined;
     const refusal = this.#context.feed.state.refusal(self.name);
     return refusal === undefined ? undefined : lost(self.name, refusal);
   }

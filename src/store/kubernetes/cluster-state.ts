@@ -3,8 +3,10 @@ import { type Claim, Claims } from '../../cluster/claims.ts';
 import { unlawfulSubnet } from '../../cluster/lawful.ts';
 import type { Network } from '../../cluster/network.ts';
 import type { Node } from '../../cluster/node.ts';
-import { NO_RESOURCES } from '../../cluster/resources.ts';
+import { NO_RESOURCES, type Resources } from '../../cluster/resources.ts';
+import type { Cidr } from '../../ip/cidr.ts';
 import type { ClusterView } from '../ports/feed.ts';
+import { BlockTable } from './block-table.ts';
 import { reachable } from './node/annotations.ts';
 import type { NodeReading } from './node/read.ts';
 
@@ -12,7 +14,8 @@ import type { NodeReading } from './node/read.ts';
  * The cluster as described by Node objects, updated incrementally: a change only costs work for the nodes it
  * affects; all others stay the same objects in the next view.
  *
- * A node's subnets are its spec.podCIDRs, as far as the network allows them and no older Node has them.
+ * A node's subnets are its spec.podCIDRs, as far as the network allows them and no older Node has them; under
+ * the `blocks` plan, its confirmed blocks.
  */
 export class ClusterState {
   readonly #readings = new Map<string, NodeReading>();
@@ -20,9 +23,11 @@ export class ClusterState {
   readonly #good = new Map<string, NodeReading>();
   readonly #claims = new Claims();
   readonly #claimed = new Map<string, readonly Claim[]>();
+  readonly blocks = new BlockTable();
   readonly #dirty = new Set<string>();
   readonly #nodes = new Map<string, Node>();
   #network: Network | undefined;
+  #resources: Resources = NO_RESOURCES;
   #view: ClusterView | undefined;
 
   get size(): number {
@@ -35,9 +40,20 @@ export class ClusterState {
 
   set network(network: Network | undefined) {
     if (isDeepStrictEqual(network, this.#network)) return;
+    if (this.#network?.addresses !== network?.addresses)
+      for (const name of this.#readings.keys()) this.#dirty.add(name);
     this.#network = network;
     this.#view = undefined;
     if (network) this.#claims.law = (cidr) => unlawfulSubnet(network, cidr);
+  }
+
+  get resources(): Resources {
+    return this.#resources;
+  }
+
+  set resources(resources: Resources) {
+    if (resources !== this.#resources) this.#view = undefined;
+    this.#resources = resources;
   }
 
   reading(name: string): NodeReading | undefined {
@@ -58,6 +74,7 @@ export class ClusterState {
   /** The names of nodes with refused subnets, and why. */
   get refusals(): readonly (readonly [name: string, reason: string])[] {
     this.#settle();
+    if (this.#network?.addresses === 'blocks') return this.blocks.refusals;
     return [...this.#claims.refusals].map(([{ owner }, reason]) => [owner, reason]);
   }
 
@@ -73,6 +90,7 @@ export class ClusterState {
     this.#readings.set(name, reading);
     if (reading.problems.length === 0) this.#good.set(name, reading);
     this.#dirty.add(name);
+    this.blocks.setMember(name, this.#inForce(reading).published !== undefined);
     if (before?.created === created && isDeepStrictEqual(before.subnets, subnets)) return;
     this.#unclaim(name);
     const claims = subnets.map((cidr): Claim => ({ key: name, owner: name, cidr, age: created }));
@@ -84,6 +102,7 @@ export class ClusterState {
     this.#readings.delete(name);
     this.#good.delete(name);
     this.#dirty.add(name);
+    this.blocks.setMember(name, false);
     this.#unclaim(name);
   }
 
@@ -100,14 +119,14 @@ export class ClusterState {
     if (!network) return undefined;
     this.#view ??= {
       network,
-      resources: NO_RESOURCES,
+      resources: this.#resources,
       nodes: [...this.#nodes.values()].sort((a, b) => (a.name < b.name ? -1 : 1)),
     };
     return this.#view;
   }
 
   #settle(): void {
-    for (const name of [...this.#dirty, ...this.#claims.settle()]) {
+    for (const name of [...this.#dirty, ...this.#claims.settle(), ...this.blocks.settle()]) {
       const [before, node] = [this.#nodes.get(name), this.#build(name)];
       if (isDeepStrictEqual(before, node)) continue;
       if (node) this.#nodes.set(name, node);
@@ -122,18 +141,23 @@ export class ClusterState {
     const published = reading && this.#inForce(reading).published;
     if (!reading || !published || Object.keys(published.addresses).length === 0) return undefined;
     const { addresses, senders, backend } = published;
-    const counting = (this.#claimed.get(name) ?? []).filter((claim) => !this.#claims.refusal(claim));
     return {
       name,
       labels: { ...reading.labels, ...published.labels },
       addresses,
       ...(senders && { senders }),
-      subnets: reachable(
-        counting.map(({ cidr }) => cidr),
-        addresses,
-      ),
+      subnets:
+        this.#network?.addresses === 'blocks' ? this.blocks.blocksOf(name) : this.#subnets(name, addresses),
       backend,
     };
+  }
+
+  #subnets(name: string, addresses: Node['addresses']): readonly Cidr[] {
+    const counting = (this.#claimed.get(name) ?? []).filter((claim) => !this.#claims.refusal(claim));
+    return reachable(
+      counting.map(({ cidr }) => cidr),
+      addresses,
+    );
   }
 
   #inForce(reading: NodeReading): NodeReading {

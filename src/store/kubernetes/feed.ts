@@ -13,6 +13,7 @@ import { NODES } from './kinds.ts';
 import type { KubernetesNetwork } from './network.ts';
 import type { AnnotationKeys } from './node/keys.ts';
 import { type NodeReading, readNode } from './node/read.ts';
+import { OwnKinds } from './own-kinds.ts';
 import { clusterProblems } from './problems.ts';
 
 /** Called when `state` has changed, once it is complete. */
@@ -38,6 +39,8 @@ export class KubernetesFeed implements ClusterFeed {
   readonly #closed = new AbortController();
   #running: AbortController | undefined;
   #nodes: Informer<NodeReading> | undefined;
+  /** Under the `blocks` plan, and for BGP: what else the view consists of. */
+  #kinds: OwnKinds | undefined;
   #isNetworkKnown = false;
   #synced = false;
   /** Why the network in the API is not the one in force. */
@@ -58,12 +61,13 @@ export class KubernetesFeed implements ClusterFeed {
       config: this.#networkProblem === undefined ? undefined : excerpt(this.#networkProblem),
       configTitle: network.title,
       configTime: this.#networkTime,
+      unreadable: this.#kinds?.problems ?? new Map(),
     });
   }
 
   /** Since when, and why, what is known may be out of date; undefined while the watches stand. */
   get outage(): { readonly since: Date; readonly reason: string } | undefined {
-    return this.#nodes?.problem ?? this.#context.network.problem;
+    return this.#nodes?.problem ?? this.#context.network.problem ?? this.#kinds?.outage;
   }
 
   /** Whether the API has lost its data: nobody is gone for that. */
@@ -96,7 +100,7 @@ export class KubernetesFeed implements ClusterFeed {
         await pause(COALESCE, ended);
         news = Promise.withResolvers<void>();
         if (ended.aborted) return;
-        if (this.hasLostData) continue;
+        if (this.hasLostData || !this.#isComplete) continue;
         const view = this.state.view();
         if (view && view !== yielded) yield view;
         yielded = view;
@@ -129,7 +133,7 @@ export class KubernetesFeed implements ClusterFeed {
   }
 
   get #isComplete(): boolean {
-    return this.#synced && this.#isNetworkKnown;
+    return this.#synced && this.#isNetworkKnown && (this.#kinds?.isComplete ?? true);
   }
 
   async #known(patience: number): Promise<ClusterState | undefined> {
@@ -156,6 +160,7 @@ export class KubernetesFeed implements ClusterFeed {
     this.#running?.abort();
     this.#running = undefined;
     this.#nodes = undefined;
+    this.#kinds = undefined;
     this.#synced = false;
     this.#isNetworkKnown = false;
   }
@@ -215,12 +220,23 @@ export class KubernetesFeed implements ClusterFeed {
           this.state.network = network.decode(text);
           this.#networkTime = new Date();
         }
+        this.#followKinds(signal);
       } catch (error) {
         this.#networkProblem = messageOf(error);
         log.warn({ problem: excerpt(this.#networkProblem) }, 'the network configuration is ignored');
       }
       this.#notify();
     }
+  }
+
+  /** Nodes of other networks have no use for them, and need no CRDs. */
+  #followKinds(signal: AbortSignal): void {
+    const { client, log } = this.#context;
+    const { network } = this.state;
+    if (this.#kinds || (network?.addresses !== 'blocks' && network?.backend.type !== 'bgp')) return;
+    this.#kinds = new OwnKinds(client, this.state, log);
+    const running = this.#kinds.run(signal, () => this.#notify());
+    background('follow resources and blocks', running, log, signal);
   }
 
   /** Tells the followers, unless only part of the cluster is known. */

@@ -4,6 +4,7 @@ import type { Network } from '../../cluster/network.ts';
 import type { NodeFacts } from '../../cluster/node.ts';
 import { codeOf, FlatnetError } from '../../error.ts';
 import { FAMILIES, familyOf } from '../../ip/address.ts';
+import type { Cidr } from '../../ip/cidr.ts';
 import type { KubernetesObject } from '../../kubernetes/api/object.ts';
 import { getIfAny } from '../../kubernetes/change.ts';
 import { LEASES, readLease } from '../../kubernetes/election/lease-record.ts';
@@ -15,6 +16,7 @@ import { reachable } from './node/annotations.ts';
 import { conditionPatch } from './node/patch.ts';
 import { type NodeReading, readNode } from './node/read.ts';
 import { PODCIDR_FIX } from './problems.ts';
+import type { KubernetesResources } from './resources.ts';
 
 /** Where kubelets renew the Leases that say that their nodes live. */
 const NODE_LEASES = 'kube-node-lease';
@@ -24,6 +26,7 @@ const LEASE_LASTS = 40_000;
 export type MembershipContext = ClaimContext & {
   /** Whether the condition NetworkUnavailable is written. */
   readonly announces: boolean;
+  readonly resources: KubernetesResources;
 };
 
 /**
@@ -39,22 +42,18 @@ export class KubernetesMembership implements Membership {
 
   /** Unlike other stores, takes what the Node was assigned, whatever the node had before. */
   async join(self: NodeFacts): Promise<Claim> {
-    const { keys, feed, log } = this.#context;
+    const { keys, feed, resources, log } = this.#context;
     checkName(self.name);
     const state = await feed.current();
     const network = state.network;
     // Without one, it threw NOT_FOUND.
     if (!network) throw new FlatnetError('there is no network configuration', { code: 'NOT_FOUND' });
-    if (network.addresses === 'blocks') throw noBlocks();
     const families = FAMILIES.filter((family) => network.pools[family] && self.addresses[family]);
     if (families.length === 0) throw noAddress(network);
     const reading = readNode(keys, await this.#node(self.name));
-    const subnets = reachable(reading.subnets, self.addresses).filter((cidr) =>
-      families.includes(familyOf(cidr)),
-    );
-    if (subnets.length === 0) throw noSubnet(network, reading);
-    const refusal = refusalOf(state, reading);
-    if (refusal !== undefined) throw refused(self.name, refusal);
+    const usesBlocks = network.addresses === 'blocks';
+    if (usesBlocks) await resources.createDefaultPools(network);
+    const subnets = usesBlocks ? [] : ownSubnets(state, network, self, reading);
     const holding = { self, subnets, instance: randomUUID() };
     const written = await writeNode(this.#context, holding);
     log.info({ node: self.name, subnets }, 'subnets confirmed');
@@ -63,7 +62,8 @@ export class KubernetesMembership implements Membership {
 
   async members(): Promise<readonly Member[]> {
     const state = await this.#context.feed.current();
-    const nodes = state.view()?.nodes ?? [];
+    // Blocks are not a node's lease.
+    const nodes = state.network?.addresses === 'blocks' ? [] : (state.view()?.nodes ?? []);
     const members = nodes.flatMap(({ name: node, subnets, addresses, backend }): Member[] => {
       const [first] = subnets;
       if (first === undefined) return [];
@@ -120,6 +120,20 @@ export class KubernetesMembership implements Membership {
   }
 }
 
+/** The subnets that a Node was assigned, in the families that it has. Throws OUT_OF_SUBNETS. */
+function ownSubnets(
+  state: ClusterState,
+  network: Network,
+  { name, addresses }: NodeFacts,
+  reading: NodeReading,
+): readonly Cidr[] {
+  const subnets = reachable(reading.subnets, addresses).filter((cidr) => network.pools[familyOf(cidr)]);
+  if (subnets.length === 0) throw noSubnet(network, reading);
+  const refusal = refusalOf(state, reading);
+  if (refusal !== undefined) throw refused(name, refusal);
+  return subnets;
+}
+
 /** Why others deny a Node its subnets; the state may not know it yet. */
 function refusalOf(state: ClusterState, reading: NodeReading): string | undefined {
   const known = state.reading(reading.name);
@@ -144,15 +158,6 @@ function refused(name: string, reason: string): FlatnetError {
     operation: 'lease acquire',
     object: `spec.podCIDRs of Node ${name}`,
     fix: PODCIDR_FIX,
-  });
-}
-
-function noBlocks(): FlatnetError {
-  return new FlatnetError('the Kubernetes API keeps no blocks yet', {
-    code: 'CONFIG_INVALID',
-    operation: 'lease acquire',
-    object: 'addresses',
-    fix: 'use the plan lease, or etcd as the store',
   });
 }
 

@@ -13,12 +13,27 @@ export type FeedCondition = {
   readonly configTitle: string;
   /** When the configuration in force was read. */
   readonly configTime: Date | undefined;
+  /** Objects of our own kinds that cannot be read, and why. */
+  readonly unreadable: ReadonlyMap<string, string>;
 };
 
 /** What keeps the views from being complete and current, and which Nodes are ignored. */
 export function clusterProblems(state: ClusterState, condition: FeedCondition): Problem[] {
   const { outage, lost } = condition;
-  const all = [...unreadable(state), ...state.refusals.toSorted().map(([name, why]) => refusal(name, why))];
+  const objects = [...condition.unreadable].map(([title, why]) =>
+    warning(
+      'store-key-ignored',
+      `${title} is ignored`,
+      `${why}; its last good value stays in force`,
+      'correct or delete it',
+    ),
+  );
+  const subnets = state.network?.addresses === 'blocks' ? blocksRefused : refusal;
+  const all = [
+    ...unreadable(state),
+    ...objects,
+    ...state.refusals.toSorted().map(([name, why]) => subnets(name, why)),
+  ];
   const hidden = all.length - SHOWN;
   return [
     ...(outage ? [silence(outage.since, outage.reason)] : []),
@@ -66,6 +81,11 @@ function unreadable(state: ClusterState): Problem[] {
     }
   }
   return found;
+}
+
+function blocksRefused(name: string, reason: string): Problem {
+  const what = `a block of Node ${excerpt(name, 120)} is ignored`;
+  return warning('subnet-claim-refused', what, excerpt(reason), 'flatnet ipam check says more');
 }
 
 function refusal(name: string, reason: string): Problem {

@@ -53,18 +53,19 @@ export class KubernetesStore implements Store {
       file: options.networkFile,
     });
     this.feed = new KubernetesFeed({ client, keys, network: this.network, log });
-    this.membership = new KubernetesMembership({
-      client,
-      keys,
-      feed: this.feed,
-      log,
-      announces: options.setNetworkUnavailable ?? true,
-      signal: this.#closed.signal,
-    });
     this.blocks = new KubernetesBlocks(client);
     this.resources = new KubernetesResources(client, this.blocks, async () => {
       const { items } = await list(client, NODES, (object) => readNode(keys, object));
       return items.map(({ name, published }) => ({ name, addresses: published?.addresses ?? {} }));
+    });
+    this.membership = new KubernetesMembership({
+      client,
+      keys,
+      feed: this.feed,
+      resources: this.resources,
+      log,
+      announces: options.setNetworkUnavailable ?? true,
+      signal: this.#closed.signal,
     });
   }
 

@@ -1,8 +1,11 @@
 import { before, describe } from 'node:test';
 import { ApiServer, forSuite, NO_API_SERVER } from '../../kubernetes/api-server.ts';
+import { blocksConformance } from '../ports/blocks.ts';
 import { feedConformance } from '../ports/feed.ts';
 import { membershipConformance } from '../ports/membership.ts';
 import { networkConformance } from '../ports/network.ts';
+import { resourcesConformance } from '../ports/resources.ts';
+import { applyCrds } from './crds.ts';
 import { overKubernetes } from './ports.ts';
 
 describe('the Kubernetes API, with the rights that are shipped', { skip: NO_API_SERVER }, () => {
@@ -10,10 +13,13 @@ describe('the Kubernetes API, with the rights that are shipped', { skip: NO_API_
   const life = forSuite();
   before(async () => {
     server = await ApiServer.start(life);
+    await applyCrds(server.client(life));
   });
   const start = overKubernetes(() => server);
-  const limits = { blocks: false, challenges: false } as const;
+  const limits = { challenges: false } as const;
   networkConformance(start);
-  feedConformance(start, limits);
+  feedConformance(start);
   membershipConformance(start, limits);
+  resourcesConformance(start);
+  blocksConformance(start);
 });

@@ -18,6 +18,7 @@ import type { Membership } from '../../../src/store/ports/membership.ts';
 import type { Store } from '../../../src/store/ports/store.ts';
 import type { ApiServer } from '../../kubernetes/api-server.ts';
 import type { Start } from '../ports/conformance.ts';
+import { wipeOurs } from './crds.ts';
 import { agentToken, NAMESPACE } from './rights.ts';
 
 const KEYS = annotationKeys();
@@ -78,6 +79,7 @@ export function overKubernetes(server: () => ApiServer): Start {
   return async (t) => {
     const admin = server().client(t);
     await wipe(admin);
+    await wipeOurs(admin);
     const token = await agentToken(admin);
     const kubelets = new Kubelets(admin);
     return { open: () => openStore(t, server(), token, kubelets) };
@@ -91,9 +93,9 @@ function openStore(t: TestContext, server: ApiServer, token: string, kubelets: K
     return store;
   };
   const agent = open();
-  const { feed, resources, blocks } = agent;
-  // An operator's rights: agents only read it.
-  const { network } = open(server.access());
+  const { feed, blocks } = agent;
+  // With an operator's rights: agents only read them.
+  const { network, resources } = open(server.access());
   const membership: Membership = {
     async join(self: NodeFacts, previous: PerFamily<Cidr>) {
       if (isNodeName(self.name)) await kubelets.register(self.name, await readIfAny(network), previous);

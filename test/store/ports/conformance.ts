@@ -11,8 +11,6 @@ export type Start = (t: TestContext) => Promise<{ readonly open: () => Store }>;
 
 /** What a store cannot do by its nature: tests of it are left out. */
 export type Limits = {
-  /** It has no place for blocks and resources. */
-  readonly blocks?: false;
   /** It cannot ask whether an agent lives: something else sees to it that a name has only one. */
   readonly challenges?: false;
 };

@@ -6,11 +6,8 @@ import { newBlock } from '../../../src/ipam/blocks/block.ts';
 import type { ClusterView } from '../../../src/store/ports/feed.ts';
 import type { Store } from '../../../src/store/ports/store.ts';
 import { eventually } from '../servers.ts';
-import type { Limits, Start } from './conformance.ts';
+import type { Start } from './conformance.ts';
 import { BLOCKS, DUAL, facts, LEASES } from './facts.ts';
-
-/** Skips what a store has not. */
-export const skip = (has: false | undefined): { readonly skip: boolean } => ({ skip: has === false });
 
 /** Collects the views until the test ends, newest last. */
 export function views(t: TestContext, store: Store): ClusterView[] {
@@ -34,7 +31,7 @@ export function viewThat(
   });
 }
 
-export function feedConformance(start: Start, limits: Limits = {}): void {
+export function feedConformance(start: Start): void {
   describe('feed', () => {
     test('waits for a network, then yields the whole cluster and every change of it', async (t) => {
       const { open } = await start(t);
@@ -72,7 +69,7 @@ export function feedConformance(start: Start, limits: Limits = {}): void {
       await viewThat(seen, ({ network }) => network.pools[6] !== undefined);
     });
 
-    test('a node’s subnets include only blocks with a confirmed affinity', skip(limits.blocks), async (t) => {
+    test('a node’s subnets include only blocks with a confirmed affinity', async (t) => {
       const { open } = await start(t);
       const store = open();
       await store.network.write(BLOCKS);

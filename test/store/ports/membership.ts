@@ -5,7 +5,7 @@ import { parseIp } from '../../../src/ip/address.ts';
 import { type Cidr, overlaps, parseCidr } from '../../../src/ip/cidr.ts';
 import type { Limits, Start } from './conformance.ts';
 import { BLOCKS, DUAL, facts, LEASES } from './facts.ts';
-import { skip, views, viewThat } from './feed.ts';
+import { views, viewThat } from './feed.ts';
 
 const SUBNET = parseCidr('10.5.34.0/24');
 
@@ -59,24 +59,22 @@ export function membershipConformance(start: Start, limits: Limits = {}): void {
       await assert.rejects(membership.join(facts(4), {}), { code: 'OUT_OF_SUBNETS' });
     });
 
-    test(
-      'only one live agent may use a name; a machine may move and come back',
-      skip(limits.challenges),
-      async (t) => {
-        const { open } = await start(t);
-        await open().network.write(LEASES);
-        const { membership } = open();
-        assert.equal(await membership.isAlive('node1', 100), false, 'nobody');
-        const first = await membership.join(facts(1), {});
-        assert.equal(await open().membership.isAlive('node1', 5_000), true);
-        const elsewhere = facts(1, { addresses: { 4: parseIp('192.0.2.99') } });
-        await assert.rejects(open().membership.join(elsewhere, {}), { code: 'NAME_TAKEN' });
-        first.stop();
-        assert.equal(await open().membership.isAlive('node1', 100), false);
-        const moved = await open().membership.join(elsewhere, {});
-        assert.deepEqual(moved.subnets, first.subnets);
-      },
-    );
+    test('only one live agent may use a name; a machine may move and come back', {
+      skip: limits.challenges === false,
+    }, async (t) => {
+      const { open } = await start(t);
+      await open().network.write(LEASES);
+      const { membership } = open();
+      assert.equal(await membership.isAlive('node1', 100), false, 'nobody');
+      const first = await membership.join(facts(1), {});
+      assert.equal(await open().membership.isAlive('node1', 5_000), true);
+      const elsewhere = facts(1, { addresses: { 4: parseIp('192.0.2.99') } });
+      await assert.rejects(open().membership.join(elsewhere, {}), { code: 'NAME_TAKEN' });
+      first.stop();
+      assert.equal(await open().membership.isAlive('node1', 100), false);
+      const moved = await open().membership.join(elsewhere, {});
+      assert.deepEqual(moved.subnets, first.subnets);
+    });
 
     test('a restarted agent ends its predecessor’s claim', async (t) => {
       const { open } = await start(t);
@@ -105,35 +103,28 @@ export function membershipConformance(start: Start, limits: Limits = {}): void {
       assert.deepEqual(await membership.names(), new Set());
     });
 
-    test(
-      'under the blocks plan a node claims no subnet; default pools are created once',
-      skip(limits.blocks),
-      async (t) => {
-        const { open } = await start(t);
-        const { network, membership, resources } = open();
-        await network.write(BLOCKS);
-        const claims = await Promise.all([1, 2, 3].map((i) => open().membership.join(facts(i), {})));
-        assert.deepEqual(
-          claims.map(({ subnets }) => subnets),
-          [[], [], []],
-        );
-        const seen = views(t, open());
-        const view = await viewThat(
-          seen,
-          ({ nodes, resources: { ipPools } }) => nodes.length === 3 && ipPools.length === 1,
-        );
-        assert.deepEqual(
-          view.resources.ipPools.map(({ cidr }) => cidr),
-          ['10.5.0.0/16'],
-        );
-        assert.deepEqual(await membership.members(), [], 'none of them holds a subnet');
-        await resources.delete('IPPool', view.resources.ipPools[0]?.name ?? '', true);
-        await open().membership.join(facts(4), {});
-        await viewThat(
-          seen,
-          ({ nodes, resources: { ipPools } }) => nodes.length === 4 && ipPools.length === 0,
-        );
-      },
-    );
+    test('under the blocks plan a node claims no subnet; default pools are created once', async (t) => {
+      const { open } = await start(t);
+      const { network, membership, resources } = open();
+      await network.write(BLOCKS);
+      const claims = await Promise.all([1, 2, 3].map((i) => open().membership.join(facts(i), {})));
+      assert.deepEqual(
+        claims.map(({ subnets }) => subnets),
+        [[], [], []],
+      );
+      const seen = views(t, open());
+      const view = await viewThat(
+        seen,
+        ({ nodes, resources: { ipPools } }) => nodes.length === 3 && ipPools.length === 1,
+      );
+      assert.deepEqual(
+        view.resources.ipPools.map(({ cidr }) => cidr),
+        ['10.5.0.0/16'],
+      );
+      assert.deepEqual(await membership.members(), [], 'none of them holds a subnet');
+      await resources.delete('IPPool', view.resources.ipPools[0]?.name ?? '', true);
+      await open().membership.join(facts(4), {});
+      await viewThat(seen, ({ nodes, resources: { ipPools } }) => nodes.length === 4 && ipPools.length === 0);
+    });
   });
 }

@@ -6,7 +6,7 @@ import type { Cidr } from '../../../ip/cidr.ts';
 import { goJson } from '../../flannel/go-json.ts';
 import { decodeRecord, encodeRecord } from '../../flannel/node-record.ts';
 import { publicIp } from '../../flannel/public-ip.ts';
-import { type AnnotationKeys, RECORD } from './keys.ts';
+import { type AnnotationKeys, RECORD, writtenKeys } from './keys.ts';
 
 /** A node as its agent publishes it in annotations; its subnets are in the Node's own fields. */
 export type Published = NodeFacts & {
@@ -19,6 +19,7 @@ export type Annotations = Readonly<Record<string, string>>;
 /** What one agent wants to be known of its node. */
 export type Holding = {
   readonly self: NodeFacts;
+  /** Empty under the `blocks` plan. */
   readonly subnets: readonly Cidr[];
   readonly instance: string;
 };
@@ -32,6 +33,7 @@ export function encodeAnnotations(
   { self, subnets, instance }: Holding,
   current: Annotations,
 ): Record<string, string | null> {
+  if (subnets.length === 0) return ownAnnotations(keys, self, instance);
   const overwrites = perFamily((family) => overwrite(keys, family, current));
   const pairs: [string, string | null][] = FAMILIES.flatMap((family) => {
     const { type, data } = self.backend;
@@ -65,7 +67,12 @@ export function decodeAnnotations(
   annotations: Annotations,
   warn: (problem: string) => void,
 ): Published | undefined {
-  if (annotations[keys.manager] !== 'true') return undefined;
+  const record = attempt(RECORD, annotations, (text) => recordOf(name, text), warn);
+  if (annotations[keys.manager] !== 'true') {
+    if (!record?.backend) return undefined;
+    const { subnets: _, backend, ...rest } = record;
+    return { ...rest, backend };
+  }
   const data: { [F in Family]?: unknown } = {};
   const addresses: { [F in Family]?: Ip } = {};
   for (const family of FAMILIES) {
@@ -78,7 +85,6 @@ export function decodeAnnotations(
     addresses[family] = ip;
     if (value && value.value !== null) data[family] = value.value;
   }
-  const record = attempt(RECORD, annotations, (text) => recordOf(name, text), warn);
   return {
     name,
     labels: record?.labels ?? {},
@@ -87,6 +93,17 @@ export function decodeAnnotations(
     backend: { type: annotations[keys.backendType] ?? '', data },
     ...(record && { instance: record.instance }),
   };
+}
+
+/** With addresses from blocks there is nothing for flannel: our record says all. */
+function ownAnnotations(
+  keys: AnnotationKeys,
+  { name, labels, addresses, senders, backend }: NodeFacts,
+  instance: string,
+): Record<string, string | null> {
+  const record = { name, labels, addresses, ...(senders && { senders }), subnets: [], instance, backend };
+  const none = writtenKeys(keys).map((key): [string, null] => [key, null]);
+  return { ...Object.fromEntries(none), [RECORD]: encodeRecord(record) };
 }
 
 /** The subnets of those families in which a node can be reached. */

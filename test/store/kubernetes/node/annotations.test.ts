@@ -75,7 +75,7 @@ test('what flanneld 0.28.10 wrote is read, and written again the same', () => {
     backend: { type: 'vxlan', data: { 4: { VNI: 1, VtepMAC: '32:95:54:38:b7:1f' } } },
   });
   assert.deepEqual(problems, []);
-  const again = encodeAnnotations(KEYS, { self: published ?? assert.fail(), subnets: [], instance: 'i' }, {});
+  const again = encodeAnnotations(KEYS, { ...holding(), self: published ?? assert.fail() }, {});
   for (const [key, value] of Object.entries(annotations)) assert.equal(again[key], value);
 });
 
@@ -116,10 +116,13 @@ const facts: fc.Arbitrary<NodeFacts> = fc.record({
     ip6.map((ip) => ({ 6: ip })),
     fc.tuple(ip4, ip6).map(([v4, v6]) => ({ 4: v4, 6: v6 })),
   ),
-  backend: fc.record({
-    type: fc.constantFrom('vxlan', 'host-gw', 'bgp', 'wireguard'),
-    data: fc.constantFrom({}, { 4: { VNI: 1 } }, { 4: { a: '<&>\u2028' }, 6: [1, '"'] }),
-  }),
+  backend: fc.record(
+    {
+      type: fc.constantFrom('vxlan', 'host-gw', 'bgp', 'wireguard'),
+      data: fc.constantFrom({}, { 4: { VNI: 1 } }, { 4: { a: '<&>\u2028' }, 6: [1, '"'] }),
+    },
+    { noNullPrototype: true },
+  ),
 });
 
 test('what is written is read back, then nothing differs; and a departure removes all of it', () => {
@@ -146,6 +149,17 @@ test('what is written is read back, then nothing differs; and a departure remove
       assert.equal(annotationsPatch(encodeAnnotations(KEYS, held, after), after), undefined);
       const patch = departurePatch(KEYS, after) as { metadata: { annotations: Record<string, null> } };
       assert.deepEqual(applied(after, patch.metadata.annotations), others);
+    }),
+  );
+});
+
+test('with addresses from blocks, only our own annotation, and flannel’s are removed', () => {
+  fc.assert(
+    fc.property(facts, (self) => {
+      const before = applied({}, encodeAnnotations(KEYS, { ...holding(), self }, {}));
+      const after = applied(before, encodeAnnotations(KEYS, { self, subnets: [], instance: 'i' }, before));
+      assert.deepEqual(Object.keys(after), [RECORD]);
+      assert.deepEqual(decodeAnnotations(KEYS, self.name, after, noProblem), { ...self, instance: 'i' });
     }),
   );
 });
