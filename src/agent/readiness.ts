@@ -50,7 +50,7 @@ function doubt(facts: Facts): Problem | undefined {
     return obstacle('subnets-unconfirmed', 'the store has not confirmed its subnets yet', cause);
   }
   if (facts.standing === 'lost') {
-    return obstacle('another-node-has-our-subnets', 'another node has taken its subnets', cause);
+    return obstacle('another-node-has-our-subnets', 'its subnets are no longer its own', cause);
   }
   return undefined;
 }
