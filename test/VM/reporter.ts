@@ -1,4 +1,3 @@
-import { relative } from 'node:path';
 import type { TestEvent } from 'node:test/reporters';
 import { inspect } from 'node:util';
 
@@ -6,8 +5,6 @@ import { inspect } from 'node:util';
 export type Result = {
   readonly flatnetResult: 1;
   readonly name: string;
-  /** As the runner was given it. */
-  readonly file: string;
   /** Milliseconds. */
   readonly duration: number;
   readonly skip?: string | boolean;
@@ -40,7 +37,6 @@ export default async function* report(events: AsyncIterable<TestEvent>): AsyncIt
     const result: Result = {
       flatnetResult: 1,
       name,
-      file: data.file === undefined ? name : relative(process.cwd(), data.file),
       duration: details.duration_ms,
       ...(skip !== undefined && { skip }),
       ...(error !== undefined && { error }),

@@ -2,11 +2,12 @@ import { once } from 'node:events';
 import { rmSync } from 'node:fs';
 import net from 'node:net';
 import { test } from 'node:test';
+import { agentStatus } from '../../src/lab/machine/agent.ts';
 import { stopStore } from '../../src/lab/machine/store.ts';
 import type { Lab } from '../../src/lab/record/lab.ts';
 import { EtcdKv } from '../../src/store/kv/client.ts';
 import { withKv } from '../store/lab.ts';
-import { NO_ETCD, startEtcd } from '../store/servers.ts';
+import { eventually, NO_ETCD, startEtcd } from '../store/servers.ts';
 import { LAYOUT } from './cluster.ts';
 import { anyValue, badConfig, damagedLease, mutatedValues } from './hostile-values.ts';
 
@@ -17,7 +18,6 @@ async function etcd(lab: Lab): Promise<AsyncDisposable> {
   const { hostname, port } = new URL(server.endpoint);
   const kv = new EtcdKv({ endpoints: [server.endpoint] });
   for (const { key, value, lease } of items) if (lease === '0') await kv.put(key, value);
-  kv.close();
   await stopStore(lab);
   const sockets = new Set<net.Socket>();
   const proxy = net.createServer((client) => {
@@ -33,6 +33,14 @@ async function etcd(lab: Lab): Promise<AsyncDisposable> {
   });
   rmSync(lab.paths.storeSocket, { force: true });
   await once(proxy.listen(lab.paths.storeSocket), 'listening');
+  // The agents have noticed once they have written again, and believe it once nothing is lost.
+  for (const name of lab.nodes.map((node) => node.name)) {
+    await eventually(async () => {
+      const { problems = [] } = (await agentStatus(lab, name)) ?? {};
+      return (await kv.get(LAYOUT.node(name))) && !problems.some(({ id }) => id.startsWith('store-'));
+    }, 30_000);
+  }
+  kv.close();
   return {
     [Symbol.asyncDispose]: async () => {
       proxy.close();

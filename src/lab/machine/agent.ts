@@ -1,4 +1,4 @@
-import { mkdirSync, rmSync } from 'node:fs';
+import { mkdirSync, readdirSync, rmSync } from 'node:fs';
 import { askAgent } from '../../agent/ask.ts';
 import { currentStatus } from '../../agent/older-status.ts';
 import type { AgentOptions } from '../../agent/options.ts';
@@ -54,7 +54,10 @@ export async function startAgent(lab: Lab, name: string, leaseTtl = LEASE_TTL): 
  * TIMEOUT if it is never ready.
  */
 export async function agentReady(lab: Lab, name: string, signal?: AbortSignal): Promise<AgentStatus> {
-  const { agentLog } = lab.paths.node(name);
+  const {
+    agentLog,
+    agent: { cniConf },
+  } = lab.paths.node(name);
   const failed = (code: 'AGENT_UNREACHABLE' | 'TIMEOUT', text: string): FlatnetError =>
     new FlatnetError(text, {
       code,
@@ -65,7 +68,8 @@ export async function agentReady(lab: Lab, name: string, signal?: AbortSignal): 
   let reason = 'the agent does not answer';
   const ask = async (): Promise<AgentStatus | undefined> => {
     const status = await agentStatus(lab, name);
-    if (status?.ready) return status;
+    // Without the file, which follows at once, runtimes find no network.
+    if (status?.ready && hasConfList(cniConf)) return status;
     if (!agentProcess(lab, name)) {
       throw failed('AGENT_UNREACHABLE', lastLines(agentLog, 1) || 'the agent exited without a message');
     }
@@ -104,4 +108,8 @@ export async function agentStatus(
     if (error instanceof FlatnetError && error.code === 'AGENT_UNREACHABLE') return undefined;
     throw error;
   }
+}
+
+function hasConfList(dir: string): boolean {
+  return readdirSync(dir).some((name) => name.endsWith('.conflist'));
 }

@@ -18,7 +18,9 @@ export async function readElements(
   if (isFlowtable(set)) return readDevices(socket, { family, table }, set);
   const raw = await dumpElements(socket, { family, table }, set, rawElement);
   const isTree = set.interval && set.key.length === 1;
-  return (isTree ? ranges(raw) : raw).map((element) => decode(set, element));
+  const elements = (isTree ? ranges(raw) : raw).map((element) => decode(set, element));
+  // The kernel may list an element twice while it resizes the hash table.
+  return [...new Map(elements.map((element) => [element.key, element])).values()];
 }
 
 /** Reads the elements of a set whose rules count packets, in no particular order. */

@@ -47,6 +47,8 @@ export class LeaseClaim implements Claim {
   #lease: string;
   /** Store revision of our last write: older states are irrelevant. */
   #written: number;
+  /** Of the feed, when we last looked. */
+  #listings: number;
   readonly #writes = new Queue();
   #renewal: Renewal;
   /** What keeps failing, and why. */
@@ -60,6 +62,7 @@ export class LeaseClaim implements Claim {
     this.#keys = keysOf(context.layout, holding);
     this.#lease = lease;
     this.#written = revision;
+    this.#listings = context.feed.listings;
     this.#renewal = this.#renewedAt(requested);
     this.#addAddresses(holding.self);
     const { promise, reject } = Promise.withResolvers<never>();
@@ -109,7 +112,9 @@ export class LeaseClaim implements Claim {
       // Deleting the challenge answers it: this agent is alive.
       this.#runInBackground('answer for the node name', kv.delete(challenge.key));
     }
-    const isNewer = feed.state.revision >= this.#written;
+    // A list may come from a store that took the other's place, with revisions of its own.
+    const isNewer = feed.state.revision >= this.#written || feed.listings !== this.#listings;
+    this.#listings = feed.listings;
     if (feed.hasLostData || (isNewer && !this.#isWritten(feed.state))) {
       this.#runInBackground('write the lease again', this.#repair());
     }

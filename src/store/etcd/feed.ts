@@ -11,6 +11,9 @@ import { ClusterState } from './cluster-state.ts';
 import { keyProblems } from './ignored.ts';
 import type { Layout } from './layout.ts';
 
+/** From which revision to watch, and of which store. */
+type From = { readonly revision: number; readonly store: string };
+
 /** Called when `state` has changed or a watch has been re-established. */
 export type Follower = () => void;
 
@@ -33,10 +36,15 @@ export class EtcdFeed implements ClusterFeed {
   readonly #followers = new Set<Follower>();
   readonly #closed = new AbortController();
   #running: AbortController | undefined;
-  /** The key ranges, each watched separately, that are known; that came back empty; that are unreachable. */
+  /**
+   * The key ranges, each watched separately, that are known; whose last known state stays in force although
+   * the store answers; that came back empty; that are unreachable.
+   */
   readonly #listed = new Set<KeyRange>();
+  readonly #doubted = new Set<KeyRange>();
   readonly #wiped = new Set<KeyRange>();
   readonly #unreachable = new Map<KeyRange, string>();
+  #listings = 0;
   /** Since when some range is unreachable; since when the store has lost its data. */
   #silent: Date | undefined;
   #lost: Date | undefined;
@@ -63,6 +71,11 @@ export class EtcdFeed implements ClusterFeed {
   /** Whether the store has lost its data: owners of keys should write them again. */
   get hasLostData(): boolean {
     return this.#wiped.size > 0;
+  }
+
+  /** How often a range was listed: what came from another store may have unrelated revisions. */
+  get listings(): number {
+    return this.#listings;
   }
 
   /**
@@ -139,46 +152,51 @@ export class EtcdFeed implements ClusterFeed {
 
   async #run(range: KeyRange, signal: AbortSignal): Promise<void> {
     const backoff = new Backoff();
-    let next: number | undefined;
+    let from: From | undefined;
     while (!signal.aborted) {
       try {
-        next ??= await this.#list(range, signal);
-        for await (const batch of this.#kv.watch(range, next, signal)) {
+        from ??= await this.#list(range, signal);
+        const { store } = from;
+        for await (const batch of this.#kv.watch(range, from.revision, signal, store)) {
           if (signal.aborted) return;
           backoff.reset();
           this.#onReachable(range);
-          next = batch.revision + 1;
+          from = { revision: batch.revision + 1, store };
           this.state.apply(batch);
           this.#notify();
         }
       } catch (error) {
         if (signal.aborted) return;
-        if (codeOf(error) === 'STORE_COMPACTED') next = undefined;
+        if (codeOf(error) === 'STORE_COMPACTED') from = undefined;
         else this.#onUnreachable(range, error);
         await pause(backoff.next(), signal);
       }
     }
   }
 
-  /** Lists until the list can be trusted; returns the revision to watch from. */
-  async #list(range: KeyRange, signal: AbortSignal): Promise<number> {
+  /** Lists until the list can be trusted; returns from where to watch. */
+  async #list(range: KeyRange, signal: AbortSignal): Promise<From> {
     for (;;) {
-      const { items, revision } = await this.#kv.list(range);
+      const { items, revision, store } = await this.#kv.list(range);
       const wiped = await this.#isWiped(range, items);
       signal.throwIfAborted();
       this.#onReachable(range);
       if (!wiped && !this.hasLostData) {
         this.state.reset(items, revision, range);
         this.#listed.add(range);
+        this.#listings++;
+        this.#doubted.delete(range);
+        if (this.#doubted.size === 0) this.#lost = undefined;
         this.#notify();
-        return revision + 1;
+        return { revision: revision + 1, store };
       }
       // An empty store does not prove that nodes are gone: agents get time to write them again.
       if (!this.hasLostData)
         this.#log.error({ revision }, 'the store has lost its data; keeping the last known state');
       if (wiped) this.#wiped.add(range);
       else this.#wiped.delete(range);
-      this.#lost = this.hasLostData ? (this.#lost ?? new Date()) : undefined;
+      this.#doubted.add(range);
+      this.#lost ??= new Date();
       this.#notify();
       await pause(wiped ? SETTLE / 10 : SETTLE, signal);
       signal.throwIfAborted();

@@ -14,7 +14,7 @@ import {
   rangeOf,
   revisionOf,
 } from './gateway.ts';
-import type { KeyRange, KeyValue, Kv, Transaction, TransactionResult, WatchBatch } from './kv.ts';
+import type { KeyRange, KeyValue, Kv, Listing, Transaction, TransactionResult, WatchBatch } from './kv.ts';
 import { Transport, type TransportOptions } from './transport.ts';
 import { readWatch } from './watch-stream.ts';
 
@@ -27,11 +27,6 @@ export type EtcdOptions = TransportOptions & {
 export class EtcdKv implements Kv {
   readonly #transport: Transport;
   readonly #watchIdle: number;
-  /**
-   * The cluster ID each range was listed from: another cluster behind the same endpoint (restored, rebuilt)
-   * has unrelated revisions.
-   */
-  readonly #clusters = new Map<string, string | undefined>();
 
   constructor(options: EtcdOptions) {
     this.#transport = new Transport(options);
@@ -44,11 +39,10 @@ export class EtcdKv implements Kv {
     return first === undefined ? undefined : decodeKeyValue(first);
   }
 
-  async list(keys: string | KeyRange): Promise<{ revision: number; items: readonly KeyValue[] }> {
-    const range = rangeOf(keys);
-    const answer = await this.#read('/v3/kv/range', range);
-    this.#clusters.set(nameOf(range), clusterOf(answer));
-    return { revision: revisionOf(answer), items: asList(answer.kvs).map(decodeKeyValue) };
+  async list(keys: string | KeyRange): Promise<Listing> {
+    const answer = await this.#read('/v3/kv/range', rangeOf(keys));
+    const items = asList(answer.kvs).map(decodeKeyValue);
+    return { revision: revisionOf(answer), items, store: clusterOf(answer) };
   }
 
   async put(key: string, value: string, options: { readonly lease?: string } = {}): Promise<number> {
@@ -99,7 +93,12 @@ export class EtcdKv implements Kv {
     return decodeNumber((await this.#read('/v3/lease/timetolive', { ID: id })).TTL);
   }
 
-  async *watch(keys: string | KeyRange, from: number, signal: AbortSignal): AsyncIterable<WatchBatch> {
+  async *watch(
+    keys: string | KeyRange,
+    from: number,
+    signal: AbortSignal,
+    store?: string,
+  ): AsyncIterable<WatchBatch> {
     const range = rangeOf(keys);
     const create_request = { ...range, start_revision: String(from), progress_notify: true };
     let seen = from - 1;
@@ -110,7 +109,7 @@ export class EtcdKv implements Kv {
       signal,
     });
     for await (const answer of stream) {
-      this.#checkCreated(answer, from, this.#clusters.get(nameOf(range)));
+      this.#checkCreated(answer, from, store);
       if (answer.canceled) throw this.#canceled(answer);
       const events = asList(answer.events);
       // While catching up, etcd sends several answers under the newest revision: we have only seen up to the
@@ -159,10 +158,6 @@ export class EtcdKv implements Kv {
       operation: 'store watch',
     });
   }
-}
-
-function nameOf({ key, range_end }: ReturnType<typeof rangeOf>): string {
-  return `${key} ${range_end}`;
 }
 
 function clusterOf(answer: Json): string {

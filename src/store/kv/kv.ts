@@ -4,10 +4,8 @@
  */
 export interface Kv {
   get(key: string): Promise<KeyValue | undefined>;
-  /**
-   * All keys that start with a prefix or are in a range, in key order, and the store's revision at that time.
-   */
-  list(keys: string | KeyRange): Promise<{ readonly revision: number; readonly items: readonly KeyValue[] }>;
+  /** All keys that start with a prefix or are in a range, in key order. */
+  list(keys: string | KeyRange): Promise<Listing>;
   /**
    * Writes unconditionally. Returns the new revision. `lease`: from `grant`; the key is deleted when the
    * lease ends. Throws NOT_FOUND when there is no such lease, USAGE when the value is too large (1.5 MiB).
@@ -30,11 +28,27 @@ export interface Kv {
    * plus one. Batches without events come first, once the watch is established, and later as progress
    * reports: to resume, start from the last batch's revision + 1. Ends quietly when `signal` aborts. Throws
    * STORE_UNAVAILABLE when the connection breaks or turns out to be dead, and STORE_COMPACTED when `from` has
-   * been compacted or belongs to another store than the one listed: list again.
+   * been compacted or is of another store than `store`, which a list named: list again.
    */
-  watch(keys: string | KeyRange, from: number, signal: AbortSignal): AsyncIterable<WatchBatch>;
+  watch(
+    keys: string | KeyRange,
+    from: number,
+    signal: AbortSignal,
+    store?: string,
+  ): AsyncIterable<WatchBatch>;
   close(): void;
 }
+
+export type Listing = {
+  readonly items: readonly KeyValue[];
+  /** The store's at that time. */
+  readonly revision: number;
+  /**
+   * Identifies the store: one that takes its place behind the same endpoint (restored, rebuilt) has
+   * unrelated revisions.
+   */
+  readonly store: string;
+};
 
 /** Keys from `from` up to, excluding, `to`, in byte order. */
 export type KeyRange = { readonly from: string; readonly to: string };
