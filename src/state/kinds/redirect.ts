@@ -1,5 +1,6 @@
 import { type Redirect, redirectAdd, redirectDelete, redirectDump } from '../../linux/filter.ts';
 import { equal, isOf } from '../kind.ts';
+import { OUR_ALIAS } from '../ownership.ts';
 import { contradictedKey, itemsOf, type NameOf, type RtnetlinkKind } from '../protocols/rtnetlink.ts';
 
 /** Sends everything that a device receives through another one first. Needs its ingress discipline. */
@@ -19,11 +20,17 @@ export const redirect: RtnetlinkKind<RedirectItem> = {
   isOurs: () => true,
   same: equal,
 
-  dumps: ({ desired, devices, nameOf }) =>
-    [...desired.values()].flatMap((item) => {
-      const index = isOf(redirect, item) ? devices.get(item.dev)?.index : undefined;
+  dumps: ({ desired, devices, nameOf }) => {
+    const wanted = [...desired.values()].flatMap((item) => (isOf(redirect, item) ? [item.dev] : []));
+    // Also of what is no longer wanted: without its target, the kernel drops what the device receives.
+    const present = [...devices.values()].flatMap(({ link, alias }) =>
+      link.type === 'ifb' && alias?.startsWith(`${OUR_ALIAS} `) ? [alias.slice(OUR_ALIAS.length + 1)] : [],
+    );
+    return [...new Set([...wanted, ...present])].flatMap((dev) => {
+      const index = devices.get(dev)?.index;
       return index === undefined ? [] : [itemsOf(redirectDump(index), (value) => itemOf(value, nameOf))];
-    }),
+    });
+  },
   requests: ({ action, item: { dev, to } }, index) => {
     const at = { dev: index(dev), priority: PRIORITY };
     if (action === 'delete') return [redirectDelete(at)];
