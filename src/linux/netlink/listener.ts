@@ -1,7 +1,8 @@
 import { pause } from '../../async/pause.ts';
 import { FlatnetError } from '../../error.ts';
+import type { SocketOptions } from './descriptor.ts';
 import { encodeMessage, NLM_F_ACK, NLMSG_NOOP } from './message.ts';
-import { NetlinkSocket, type SocketOptions } from './socket.ts';
+import { NetlinkSocket } from './socket.ts';
 
 const READS_AT_ONCE = 256;
 /** Milliseconds. The signal ends a wait early; only a process that exits without aborting waits this long. */

@@ -2,8 +2,8 @@ import fs from 'node:fs';
 import { setImmediate } from 'node:timers/promises';
 import { promisify } from 'node:util';
 import { codeOf, FlatnetError, messageOf } from '../../error.ts';
-import { withNetns } from '../netns.ts';
 import * as sys from '../sys.ts';
+import { acknowledgementsHeld, openDescriptor, type SocketOptions } from './descriptor.ts';
 import {
   type Answer,
   BatchExchange,
@@ -12,35 +12,17 @@ import {
   GetExchange,
   notFound,
 } from './exchange.ts';
-import { AF_NETLINK } from './family.ts';
 import type { DumpRequest, Request } from './message.ts';
 
 export const NETLINK_ROUTE = 0;
 export const NETLINK_NETFILTER = 12;
 
-const SOL_NETLINK = 270;
-const NETLINK_ADD_MEMBERSHIP = 1;
-const NETLINK_CAP_ACK = 10;
-const NETLINK_EXT_ACK = 11;
-const NETLINK_GET_STRICT_CHK = 12;
-const SO_SNDBUF = 7;
-const SO_RCVBUF = 8;
-const SO_RCVTIMEO = 20;
-const SO_SNDBUFFORCE = 32;
-const SO_RCVBUFFORCE = 33;
-
-/** Receive timeout in milliseconds: a blocked read keeps the process from exiting. */
-const RECEIVE_TIMEOUT = 250;
-/** Reads without an answer (15 seconds in total) before giving up on the kernel. */
+/** Reads that time out, 250 ms each (15 seconds in total), before giving up on the kernel. */
 const MAX_SILENT_READS = 60;
-/** Bytes; the kernel doubles the value for its own accounting. */
-const BUFFER_SIZE = 2 << 20;
 /**
  * A dump's datagram holds at most 32 KiB (netlink_dump in af_netlink.c), any other message less than 64 KiB.
  */
 const READ_SIZE = 64 << 10;
-/** Bytes; a queued acknowledgement takes about half of this, including the kernel's bookkeeping. */
-const ACK_COST = 2048;
 const DUMP_TRIES = 30;
 /** Datagrams (of about 250 neighbours each) to read before yielding to other work. */
 const READS_AT_ONCE = 4;
@@ -52,13 +34,6 @@ const READS_AT_ONCE = 4;
 const ANSWER = Buffer.allocUnsafeSlow(READ_SIZE);
 
 const writeAsync = promisify(fs.write);
-
-export type SocketOptions = {
-  /** A path or a descriptor of a network namespace; by default the thread's own. */
-  readonly netns?: string | number | undefined;
-  /** Multicast groups to join (RTNLGRP_*, NFNLGRP_*). */
-  readonly groups?: readonly number[] | undefined;
-};
 
 /**
  * A netlink socket. It stays in the network namespace it was opened in. Asynchronous calls are queued; the
@@ -82,7 +57,7 @@ export class NetlinkSocket implements Disposable {
   private constructor(fd: number) {
     this.#fd = fd;
     this.portId = sys.getsockname(fd).readUInt32LE(4);
-    this.#batchSize = Math.max(1, Math.floor(sys.getsockopt(fd, sys.SOL_SOCKET, SO_RCVBUF) / ACK_COST));
+    this.#batchSize = acknowledgementsHeld(fd);
   }
 
   /**
@@ -90,21 +65,8 @@ export class NetlinkSocket implements Disposable {
    * does not exist.
    */
   static open(protocol: number, options: SocketOptions = {}): NetlinkSocket {
-    const create = (): number => sys.socket(AF_NETLINK, sys.SOCK_RAW | sys.SOCK_CLOEXEC, protocol);
-    const fd = options.netns === undefined ? create() : withNetns(options.netns, create);
+    const fd = openDescriptor(protocol, options);
     try {
-      for (const option of [NETLINK_CAP_ACK, NETLINK_EXT_ACK, NETLINK_GET_STRICT_CHK]) {
-        sys.setsockopt(fd, SOL_NETLINK, option, 1);
-      }
-      const timeval = new BigInt64Array([0n, BigInt(RECEIVE_TIMEOUT * 1000)]);
-      sys.setsockopt(fd, sys.SOL_SOCKET, SO_RCVTIMEO, new Uint8Array(timeval.buffer));
-      enlarge(fd, SO_RCVBUFFORCE, SO_RCVBUF);
-      enlarge(fd, SO_SNDBUFFORCE, SO_SNDBUF);
-      const address = Buffer.alloc(12);
-      address.writeUInt16LE(AF_NETLINK);
-      sys.bind(fd, address);
-      for (const group of options.groups ?? [])
-        sys.setsockopt(fd, SOL_NETLINK, NETLINK_ADD_MEMBERSHIP, group);
       return new NetlinkSocket(fd);
     } catch (error) {
       fs.closeSync(fd);
@@ -296,15 +258,6 @@ export class NetlinkSocket implements Disposable {
     return Array.from({ length: count }, (_, i) =>
       requests.slice(i * this.#batchSize, (i + 1) * this.#batchSize),
     );
-  }
-}
-
-/** Enlarges a buffer beyond the system's limit if permitted (CAP_NET_ADMIN), otherwise up to it. */
-function enlarge(fd: number, force: number, polite: number): void {
-  try {
-    sys.setsockopt(fd, sys.SOL_SOCKET, force, BUFFER_SIZE);
-  } catch {
-    sys.setsockopt(fd, sys.SOL_SOCKET, polite, BUFFER_SIZE);
   }
 }
 
