@@ -14,7 +14,7 @@ import type { Cidr } from '../ip/cidr.ts';
 import type { Log } from '../log.ts';
 import { problemText } from '../problem.ts';
 import { Alarm } from '../state/alarm.ts';
-import type { LinkItem } from '../state/kinds/link.ts';
+import type { LinkItem } from '../state/kinds/link/item.ts';
 import { type KernelEvent, Reconciler, type Report } from '../state/reconciler.ts';
 import { isConstrained, refusal } from './admission.ts';
 import { Answers } from './answers.ts';

@@ -4,7 +4,7 @@ import type { Resources } from '../cluster/resources.ts';
 import type { Assigner } from '../ipam/assigner.ts';
 import type { Log } from '../log.ts';
 import type { Problem } from '../problem.ts';
-import type { LinkItem } from '../state/kinds/link.ts';
+import type { LinkItem } from '../state/kinds/link/item.ts';
 
 /**
  * Answers one request of the agent's local API with an object; undefined becomes an empty one. An error it

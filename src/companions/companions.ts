@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { logFailure } from '../async/background.ts';
 import { Queue } from '../async/queue.ts';
 import type { Problem } from '../problem.ts';
-import type { LinkItem } from '../state/kinds/link.ts';
+import type { LinkItem } from '../state/kinds/link/item.ts';
 import type {
   ClusterFacts,
   Companion,

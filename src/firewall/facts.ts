@@ -3,7 +3,7 @@ import type { PerFamily, Underlay } from '../cluster/node.ts';
 import { FAMILIES, type Family } from '../ip/address.ts';
 import type { Cidr } from '../ip/cidr.ts';
 import type { Item } from '../state/item.ts';
-import { carriedFamilies } from '../state/kinds/link.ts';
+import { carriedFamilies } from '../state/kinds/link/item.ts';
 import { wiringOf } from '../wiring/registry.ts';
 
 /** The facts that decide whether a firewall forwards pods' packets. */

@@ -1,7 +1,7 @@
 import { FlatnetError } from '../error.ts';
 import { type Link, linkDump, linkGet } from '../linux/link/link.ts';
 import type { NetlinkSocket } from '../linux/netlink/socket.ts';
-import { type LinkItem, linkItem } from './kinds/link.ts';
+import { type LinkItem, linkItem } from './kinds/link/item.ts';
 
 /** A device as an item, with its index. */
 export type KnownDevice = LinkItem & { readonly index: number };

@@ -7,7 +7,7 @@ import { NETLINK_ROUTE, NetlinkSocket } from '../linux/netlink/socket.ts';
 import type { Log } from '../log.ts';
 import type { Devices } from './devices.ts';
 import type { FdbItem, Resolve } from './kinds/fdb.ts';
-import { isOnDemand } from './kinds/link.ts';
+import { isOnDemand } from './kinds/link/item.ts';
 import type { NeighbourItem } from './kinds/neighbour.ts';
 import { OUR_ALIAS } from './ownership.ts';
 

@@ -13,7 +13,7 @@ import type { Change, KernelState } from './item.ts';
 import { Journal } from './journal.ts';
 import { Kernel } from './kernel.ts';
 import type { Resolve } from './kinds/fdb.ts';
-import { isReaddressed } from './kinds/link.ts';
+import { isReaddressed } from './kinds/link/link.ts';
 import { Misses } from './misses.ts';
 import { Suspicions } from './suspicions.ts';
 import type { Undone } from './undone.ts';

@@ -4,7 +4,7 @@ import { contains, lengthOf, nthIp, type Prefixed, prefixed } from '../ip/cidr.t
 import { macFromSeed } from '../ip/mac.ts';
 import { deviceItems } from '../state/device-settings.ts';
 import type { Item } from '../state/item.ts';
-import type { LinkItem } from '../state/kinds/link.ts';
+import type { LinkItem } from '../state/kinds/link/item.ts';
 import { forwardingItems } from './forwarding.ts';
 import { podRoutes, portMac } from './pod-device.ts';
 import type { Wiring, WiringFacts } from './wiring.ts';

@@ -2,7 +2,7 @@ import { execFile } from 'node:child_process';
 import { promisify } from 'node:util';
 import { tableText } from '../../src/linux/nftables/values/render.ts';
 import type { Item } from '../../src/state/item.ts';
-import type { LinkItem } from '../../src/state/kinds/link.ts';
+import type { LinkItem } from '../../src/state/kinds/link/item.ts';
 import type { NftTableItem } from '../../src/state/kinds/nft-table.ts';
 import type { SysctlItem } from '../../src/state/kinds/sysctl.ts';
 

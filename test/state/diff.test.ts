@@ -6,7 +6,7 @@ import { parseMac } from '../../src/ip/mac.ts';
 import { diff } from '../../src/state/diff.ts';
 import type { Item } from '../../src/state/item.ts';
 import { keyOf, same, satisfies } from '../../src/state/item.ts';
-import type { LinkItem } from '../../src/state/kinds/link.ts';
+import type { LinkItem } from '../../src/state/kinds/link/item.ts';
 import type { RouteItem } from '../../src/state/kinds/route.ts';
 import { blockedBy } from '../../src/state/order.ts';
 import { byKey } from './compose.ts';

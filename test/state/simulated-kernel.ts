@@ -1,6 +1,6 @@
 import type { Change, Item } from '../../src/state/item.ts';
 import { deviceOf, keyOf } from '../../src/state/item.ts';
-import type { LinkItem } from '../../src/state/kinds/link.ts';
+import type { LinkItem } from '../../src/state/kinds/link/item.ts';
 import { blockedBy } from '../../src/state/order.ts';
 
 /**

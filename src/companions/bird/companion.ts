@@ -3,7 +3,7 @@ import type { Network } from '../../cluster/network.ts';
 import type { Resources } from '../../cluster/resources.ts';
 import { FAMILIES } from '../../ip/address.ts';
 import type { Problem } from '../../problem.ts';
-import type { LinkItem } from '../../state/kinds/link.ts';
+import type { LinkItem } from '../../state/kinds/link/item.ts';
 import type { ClusterFacts, Companion, CompanionContext, CompanionKind, SettledFacts } from '../companion.ts';
 import type { BgpPool } from './configuration/facts.ts';
 import { endBird } from './end.ts';

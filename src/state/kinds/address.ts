@@ -9,7 +9,8 @@ import {
   type NameOf,
   type RtnetlinkKind,
 } from '../protocols/rtnetlink.ts';
-import { isCreated, linkIn } from './link.ts';
+import { isCreated } from './link/item.ts';
+import { linkIn } from './link/link.ts';
 
 /** An address of a device, like `ip address replace ADDRESS dev DEV`. */
 export type AddressItem = {

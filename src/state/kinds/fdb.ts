@@ -4,7 +4,7 @@ import { type Fdb, fdbDelete, fdbDump, fdbReplace, NTF_SELF } from '../../linux/
 import { NUD_PERMANENT } from '../../linux/neighbour.ts';
 import { equal } from '../kind.ts';
 import { contradictedKey, itemsOf, type NameOf, type RtnetlinkKind } from '../protocols/rtnetlink.ts';
-import { linkIn, ownDevices } from './link.ts';
+import { linkIn, ownDevices } from './link/link.ts';
 import type { NeighbourItem } from './neighbour.ts';
 
 /** An entry of a vxlan device's own table: frames to `mac` go in UDP to `dst`. */

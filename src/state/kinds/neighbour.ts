@@ -9,7 +9,7 @@ import {
 } from '../../linux/neighbour.ts';
 import { equal } from '../kind.ts';
 import { contradictedKey, itemsOf, type NameOf, type RtnetlinkKind } from '../protocols/rtnetlink.ts';
-import { isReaddressed, linkIn, ownDevices } from './link.ts';
+import { isReaddressed, linkIn, ownDevices } from './link/link.ts';
 
 /** A permanent neighbour entry: the MAC of an address on a device. */
 export type NeighbourItem = {

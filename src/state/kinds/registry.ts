@@ -1,6 +1,6 @@
 import { address } from './address.ts';
 import { fdb } from './fdb.ts';
-import { link } from './link.ts';
+import { link } from './link/link.ts';
 import { neighbour } from './neighbour.ts';
 import { nftElement } from './nft-element.ts';
 import { nftTable } from './nft-table.ts';
