@@ -1,7 +1,7 @@
 import { FlatnetError } from '../error.ts';
 import type { Contribution } from '../state/contributions.ts';
 import { type Item, keyOf, parentOf } from '../state/item.ts';
-import type { Report } from '../state/reconciler.ts';
+import type { Report } from '../state/reporter.ts';
 import type { Undone } from '../state/undone.ts';
 
 const CONSTRAINTS: ReadonlySet<Item['kind']> = new Set(['nft-element', 'qdisc', 'redirect']);

@@ -1,6 +1,6 @@
 import { messageOf } from '../error.ts';
 import type { Log } from '../log.ts';
-import type { Report } from '../state/reconciler.ts';
+import type { Report } from '../state/reporter.ts';
 import { failures, ownProblem, unguarded } from './report.ts';
 
 /** The loop's health, human-readable. */

@@ -1,28 +1,25 @@
 import { background } from '../async/background.ts';
 import { Backoff } from '../async/backoff.ts';
-import { pause } from '../async/pause.ts';
 import { Queue } from '../async/queue.ts';
 import { messageOf } from '../error.ts';
 import type { MonitorEvent } from '../linux/event.ts';
 import type { Log } from '../log.ts';
 import type { Problem } from '../problem.ts';
 import { Alarm } from './alarm.ts';
+import { Announcements } from './announcements.ts';
 import type { Contribution } from './contributions.ts';
 import { Convergence } from './convergence.ts';
 import type { Change, KernelState } from './item.ts';
-import { Journal } from './journal.ts';
 import { Kernel } from './kernel.ts';
 import type { Resolve } from './kinds/fdb.ts';
-import { isReaddressed } from './kinds/link/link.ts';
 import { Misses } from './misses.ts';
+import { type Report, Reporter } from './reporter.ts';
 import { Suspicions } from './suspicions.ts';
 import type { Undone } from './undone.ts';
 
 const INTERVAL = 30_000;
 const DEBOUNCE = 10;
 const FIRST_RETRY = 100;
-/** Neighbours may ignore an announcement within a second of another (the kernel's locktime). */
-const ANNOUNCE_AGAIN = 1000;
 
 export type ReconcilerOptions = {
   /** Path or descriptor of the network namespace to manage; by default the process's own. */
@@ -52,19 +49,6 @@ export type ReconcilerOptions = {
 /** A notification of rtnetlink's. */
 export type KernelEvent = MonitorEvent;
 
-export type Report = {
-  /** The changes this run made. */
-  readonly done: readonly Change[];
-  /** All pending and failed changes, whichever run found them. */
-  readonly undone: readonly Undone[];
-  /** Why part of the kernel has never been read; absent if all has. */
-  readonly unknown?: string;
-  /** Whether the kernel was read as a whole; otherwise only known changes were made. */
-  readonly full: boolean;
-  /** Milliseconds. */
-  readonly duration: number;
-};
-
 /**
  * Keeps the kernel in the desired state; no other code changes the kernel. Runs when the desired state
  * changes, when the kernel reports a contradiction, and periodically; never two runs at once. If only the
@@ -76,6 +60,8 @@ export class Reconciler implements Disposable {
   readonly #kernel: Kernel;
   readonly #misses: Misses | undefined;
   readonly #convergence: Convergence;
+  readonly #reporter: Reporter;
+  readonly #announcements: Announcements;
   readonly #queue = new Queue();
   readonly #alarm = new Alarm(() => void this.#runUnattended());
   readonly #backoff: Backoff;
@@ -89,17 +75,12 @@ export class Reconciler implements Disposable {
   #answersDue = false;
   #isStarted = false;
   #isClosed = false;
-  readonly #closing = new AbortController();
-  /** Whether the last run left something undone. */
-  #wasIncomplete = false;
-  readonly #journal: Journal;
   readonly #suspicions = new Suspicions();
 
   /** Throws SYSCALL, or NOT_FOUND if the namespace does not exist. */
   constructor(options: ReconcilerOptions) {
     const { netns, log, resolve, onEvent, onForeignTable, interval = INTERVAL } = options;
     this.#options = options;
-    this.#journal = new Journal(log);
     this.#backoff = new Backoff({ first: FIRST_RETRY, longest: interval, jitter: 0 });
     this.#kernel = new Kernel({
       netns,
@@ -110,6 +91,10 @@ export class Reconciler implements Disposable {
       ...(onForeignTable && { onForeignTable }),
     });
     this.#convergence = new Convergence(this.#kernel);
+    const { onReport } = options;
+    this.#reporter = new Reporter({ kernel: this.#kernel, convergence: this.#convergence, log, onReport });
+    const announce = (bridge: string) => this.#queue.run(() => this.#kernel.announce(bridge));
+    this.#announcements = new Announcements(announce, log);
     if (resolve) this.#misses = new Misses(netns, this.#kernel.devices, resolve, log);
   }
 
@@ -207,8 +192,7 @@ export class Reconciler implements Disposable {
 
   /** All known pending and failed changes. */
   get undone(): readonly Undone[] {
-    const { undone, desired } = this.#convergence;
-    return undone.list((key) => desired.ownerOf(key));
+    return this.#reporter.undone;
   }
 
   /** Resolves when no run is in progress; after the signal has aborted, none follows. */
@@ -220,7 +204,7 @@ export class Reconciler implements Disposable {
   [Symbol.dispose](): void {
     if (this.#isClosed) return;
     this.#isClosed = true;
-    this.#closing.abort();
+    this.#announcements[Symbol.dispose]();
     this.#alarm.stop();
     const closed = this.#queue.run(async () => {
       this.#kernel.close();
@@ -258,7 +242,7 @@ export class Reconciler implements Disposable {
     if (!this.#next) return;
     const isWork = this.#convergence.setDesired(this.#next);
     this.#next = undefined;
-    this.#journal.warn(this.#convergence.desired.warnings);
+    this.#reporter.warn(this.#convergence.desired.warnings);
     // Immediately: the caller has already batched changes.
     if (isWork) this.#schedule(0);
   }
@@ -294,10 +278,10 @@ export class Reconciler implements Disposable {
         this.#answersDue = false;
         await this.#misses?.correct();
       }
-      for (const name of new Set(done.filter(isReaddressed).flatMap(bridgeOf))) this.#announceAgain(name);
-      const report = this.#report(done, full, begin);
+      this.#announcements.repeat(done);
+      const report = this.#reporter.report(done, full, begin);
       if (full) this.#suspicions.rest(report.duration);
-      this.#publish(report);
+      this.#reporter.publish(report);
       if (failed.length > 0 || this.#kernel.isOutdated) this.#retryLater();
       else this.#backoff.reset();
       return report;
@@ -315,8 +299,8 @@ export class Reconciler implements Disposable {
       this.#kernel.catchUp();
       const outcome = await this.#convergence.admit(contribution);
       if (!outcome) return undefined;
-      const report = this.#report(outcome.done, false, begin);
-      this.#publish(report);
+      const report = this.#reporter.report(outcome.done, false, begin);
+      this.#reporter.publish(report);
       return report;
     } catch (error) {
       this.#failed();
@@ -324,19 +308,8 @@ export class Reconciler implements Disposable {
     }
   }
 
-  #report(done: readonly Change[], full: boolean, begin: number): Report {
-    const { unknown } = this.#kernel;
-    return {
-      done,
-      undone: this.undone,
-      ...(unknown !== undefined && { unknown }),
-      full,
-      duration: performance.now() - begin,
-    };
-  }
-
   #failed(): void {
-    this.#wasIncomplete = true;
+    this.#reporter.failed();
     this.#retryLater();
   }
 
@@ -354,30 +327,4 @@ export class Reconciler implements Disposable {
     this.#convergence.doubt();
     this.#schedule(this.#backoff.next());
   }
-
-  /** The kernel has announced a bridge's new MAC to the pods. */
-  #announceAgain(name: string): void {
-    const announce = async (): Promise<void> => {
-      if (this.#isClosed || !(await pause(ANNOUNCE_AGAIN, this.#closing.signal))) return;
-      await this.#queue.run(() => this.#kernel.announce(name));
-    };
-    background('announce a MAC', announce(), this.#options.log);
-  }
-
-  #publish(report: Report): void {
-    const { log, onReport } = this.#options;
-    const { done, undone } = report;
-    const { isOutdated, troubles } = this.#kernel;
-    this.#journal.changed(report);
-    this.#convergence.undone.log(log);
-    this.#journal.troubled(isOutdated ? troubles : []);
-    // Also once nothing is left undone, whatever resolved it.
-    const isIncomplete = undone.length > 0 || isOutdated;
-    if (done.length > 0 || isIncomplete || this.#wasIncomplete) onReport?.(report);
-    this.#wasIncomplete = isIncomplete;
-  }
-}
-
-function bridgeOf({ item }: Change): string[] {
-  return item.kind === 'link' && item.link.type === 'bridge' ? [item.name] : [];
 }

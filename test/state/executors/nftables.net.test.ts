@@ -8,7 +8,8 @@ import { SILENT } from '../../../src/log.ts';
 import type { Item } from '../../../src/state/item.ts';
 import { elementItem, elementOf } from '../../../src/state/kinds/nft-element.ts';
 import type { NftTableItem, SetValue } from '../../../src/state/kinds/nft-table.ts';
-import { Reconciler, type Report } from '../../../src/state/reconciler.ts';
+import { Reconciler } from '../../../src/state/reconciler.ts';
+import type { Report } from '../../../src/state/reporter.ts';
 import { asOne } from '../../desired/composed.ts';
 import { kernelTest, type Sandbox, sandbox } from '../../linux/sandbox.ts';
 
