@@ -13,8 +13,9 @@ export function isConstrained({ items }: Pick<Contribution, 'items'>): boolean {
 
 /**
  * Why a pod must not start yet: the kernel lacks some of what constrains it; undefined if it lacks nothing. A
- * pod's other items, such as its device's settings, were made by ADD itself and are repaired later. A kernel
- * without nftables for bridges has bridged pods unguarded, as the status says (`unguarded` in `report.ts`).
+ * pod's other items, such as its device's settings, were made by ADD itself and are repaired later. On a
+ * kernel without nftables for bridges, bridged pods run unguarded, and the status says so (`unguarded` in
+ * `report.ts`).
  */
 export function refusal(
   { items }: Pick<Contribution, 'items'>,

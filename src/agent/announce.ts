@@ -5,9 +5,9 @@ import type { Log } from '../log.ts';
 import { type Problem, problemText } from '../problem.ts';
 import type { Membership, Obstacle } from '../store/ports/membership.ts';
 
-/** Milliseconds between looks. */
-const LOOK = 1000;
-/** Milliseconds for which a node must be unready before that is announced: an agent that starts is. */
+/** Milliseconds between checks. */
+const INTERVAL = 1000;
+/** Milliseconds a node must stay unready before that is announced: a starting agent always is at first. */
 const PATIENCE = 10_000;
 
 export type AnnounceOptions = {
@@ -21,8 +21,8 @@ export type AnnounceOptions = {
 };
 
 /**
- * Keeps the cluster's scheduler told whether this node takes pods, until the signal aborts. Does nothing
- * where the store has no place for it.
+ * Keeps the cluster's scheduler informed whether this node takes pods, until the signal aborts. Does nothing
+ * if the store cannot hold that.
  */
 export async function announce(
   membership: Pick<Membership, 'announce'>,
@@ -48,7 +48,7 @@ export async function announce(
       }
       failure = messageOf(error);
     }
-  } while (await pause(LOOK, signal));
+  } while (await pause(INTERVAL, signal));
 }
 
 /** `no-subnet` as `NoSubnet`. */

@@ -4,7 +4,7 @@ import type { Node } from '../cluster/node.ts';
 import type { Miss, Resolve } from '../state/kinds/fdb.ts';
 import type { Facts } from './facts.ts';
 
-/** Answers to the kernel's misses on tunnels, prepared anew when the cluster changes. */
+/** Answers the kernel's misses on tunnels, with a resolver that is rebuilt when the cluster changes. */
 export class Answers {
   readonly #facts: Facts;
   #resolver: { network: Network; nodes: readonly Node[]; resolve: Resolve | undefined } | undefined;

@@ -15,7 +15,7 @@ export type CniSources = {
   readonly notReady: () => string | undefined;
   /** Bytes. */
   readonly mtu: () => number;
-  /** Resolves once the kernel holds what constrains a pod; otherwise returns why it does not. */
+  /** Resolves to undefined once the kernel holds what constrains a pod, otherwise to the reason. */
   readonly admit: (pod: LocalPod) => Promise<string | undefined>;
   readonly assigner: Assigner;
   readonly log: Log;

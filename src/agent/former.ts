@@ -1,6 +1,6 @@
 import type { Contribution } from '../state/contributions.ts';
 
-/** `peer`: the peer's name, if it is one's. */
+/** `peer`: the name of the peer it belongs to, if any. */
 type Kept = { readonly peer: string | undefined; readonly contribution: Contribution };
 
 /** What the former backend contributed, kept during a handover. It yields to every other owner. */

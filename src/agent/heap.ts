@@ -17,9 +17,8 @@ export function growFreely(): void {
 }
 
 /**
- * Restores the growth limit some time after the start and collects garbage. Also writes what Node has
- * compiled to its cache: by itself it does so only at an orderly exit, and the start after a crash should be
- * as fast.
+ * Restores the growth limit some time after the start and collects garbage. Also flushes Node's compile
+ * cache: Node itself does so only at an orderly exit, and a start after a crash should be just as fast.
  */
 export async function settle(signal: AbortSignal): Promise<void> {
   if (!(await pause(SETTLED, signal))) return;

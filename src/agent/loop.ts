@@ -58,7 +58,7 @@ const NO_SUBNETS: readonly Cidr[] = [];
 
 /** Milliseconds between two computations for facts that keep changing: peers and pods come in bursts. */
 const SPACING = 10;
-/** New pods have been admitted, and nobody waits for what deleted ones leave. */
+/** Longer for pods: new ones have been admitted already, and nobody waits for deleted ones' items to go. */
 const POD_SPACING = 50;
 
 /**
@@ -135,8 +135,8 @@ export class Loop extends EventEmitter<LoopEvents> implements Disposable {
   }
 
   /**
-   * Resolves once the kernel holds what constrains a pod, which is one of the facts: ahead of everything else
-   * that is due. Otherwise returns why it does not, for people.
+   * Applies a pod's contribution ahead of everything else that is due; the pod is one of the facts. Resolves
+   * to undefined once the kernel holds what constrains it, otherwise to the reason, for people.
    */
   async admit(pod: LocalPod): Promise<string | undefined> {
     try {

@@ -18,7 +18,7 @@ export function notReady(facts: Facts, others: Problems): string | undefined {
   return problem && problemText(problem);
 }
 
-/** The same as a problem. */
+/** Like `notReady`, but as a problem. */
 export function obstacleTo(facts: Facts, { kernel, companion }: Problems): Problem | undefined {
   const { underlay, network, subnets } = facts;
   const silence = 'no answer from the store yet';

@@ -39,8 +39,8 @@ export type CniContext = {
   /** Notifies the agent of a new pod, whose veth is part of the desired state from then on. */
   attached(pod: LocalPod): void;
   /**
-   * Resolves once the kernel holds what constrains an attached pod, whose processes start as soon as the ADD
-   * is answered. Otherwise returns why it does not, for people.
+   * Resolves to undefined once the kernel holds what constrains an attached pod, whose processes start as
+   * soon as the ADD is answered; otherwise to the reason, for people.
    */
   admit?(pod: LocalPod): Promise<string | undefined>;
   detached(pod: LocalPod): void;

@@ -113,7 +113,7 @@ function contributionOf(pod: LocalPod, { network, wiring, guard, held, part }: B
   };
 }
 
-/** All that the node's own items depend on of a pod. */
+/** All that the node's own items depend on about a pod. */
 function attachmentOf({ wiring, foreign, bridge }: LocalPod): string {
   return `${wiring} ${foreign} ${bridge}`;
 }

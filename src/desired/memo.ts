@@ -19,7 +19,7 @@ export class Memo {
   #node: { network: Network; self: Self; resources: Resources; part: NodePart } | undefined;
   #shared: { basis: Basis; attachments: string; contributions: readonly Contribution[] } | undefined;
 
-  /** Calls `make` only if a fact is another object. */
+  /** Calls `make` only if a fact is a new object. */
   basis(network: Network, self: Self, resources: Resources, make: () => Basis): Basis {
     const last = this.#basis;
     if (last?.network === network && last.self === self && last.resources === resources) return last.basis;

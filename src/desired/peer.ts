@@ -23,7 +23,7 @@ export function peerContribution(
   const items: Item[] = [];
   const warnings: Problem[] = [];
   const warn = (id: ProblemId, text: string) =>
-    // Both may contain what anybody has written into the store.
+    // Both may contain anything that someone has written into the store.
     warnings.push({ id, severity: 'warning', what: excerpt(`${peer.name}: ${text}`, 400) });
   const contribution: Contribution = { owner: { part: 'peer', name: peer.name }, items, warnings };
   if (peer.name === self.node.name) return contribution;

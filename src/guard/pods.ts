@@ -8,7 +8,7 @@ import type { Chain, Rule, SetValue, TableId } from '../state/kinds/nft-table.ts
 import { BRIDGE } from '../wiring/bridge.ts';
 import { DEVICE_PREFIX } from '../wiring/pod-device.ts';
 
-/** Ports of UDP, and IP protocols by number. */
+/** UDP ports, and IP protocols by number. */
 export type Decapsulated = { readonly udp?: readonly number[]; readonly protocols?: readonly number[] };
 
 /**

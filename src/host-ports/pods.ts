@@ -9,7 +9,7 @@ import { addressMap, nearSet, portMap, tableOf } from './tables.ts';
 
 const LOOPBACK: Partial<Record<Family, Cidr>> = { 4: parseCidr('127.0.0.0/8') };
 
-/** What makes a pod's host ports lead to it; nothing if it has none. `families`: those of the network. */
+/** The items that lead a pod's host ports to it; none if it has none. `families`: those of the network. */
 export function hostPortItems(pod: LocalPod, families: readonly Family[]): readonly Item[] {
   const { hostPorts = [] } = pod;
   if (hostPorts.length === 0) return [];
@@ -49,8 +49,8 @@ function targetOf({ addresses }: Pick<LocalPod, 'addresses'>, family: Family): I
 }
 
 /**
- * The pod's neighbours on a bridge, which it answers directly, itself, and the host's loopback. Other sources
- * keep their address.
+ * The sources whose packets to the pod must carry an address of the node: its neighbours on a bridge, which
+ * it would answer directly, the pod itself, and the host's loopback. Other sources keep their address.
  */
 function nearElements(pod: LocalPod, family: Family): readonly Item[] {
   const to = targetOf(pod, family);

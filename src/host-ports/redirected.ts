@@ -16,8 +16,8 @@ export type Redirected = {
 };
 
 /**
- * Returns the UDP ports among changes that were made. Packets of a known flow keep going where its first one
- * went, which for UDP may be forever (kubernetes#59368): such flows have to be forgotten.
+ * Returns the UDP ports that changes have redirected. Packets of a tracked flow keep going where its first
+ * one went, for UDP possibly forever (kubernetes#59368): such flows have to be forgotten.
  */
 export function redirected(changes: readonly Change[]): Redirected[] {
   return changes.flatMap(({ action, item, was }) => {

@@ -32,7 +32,7 @@ export const addressMap = (family: Family): AddressMap => ({
   data: [type(family), 'inet_service'],
 });
 
-/** The sources that a pod would answer past this node, or not at all: with what they are near to. */
+/** Pairs of a source and the pod that would answer it past this node, or not at all. */
 export const nearSet = (family: Family): NearSet => ({
   name: 'near',
   key: [type(family), type(family)],

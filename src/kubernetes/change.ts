@@ -5,7 +5,7 @@ import type { CallOptions, KubernetesClient } from './api/client.ts';
 import { type KubernetesObject, keyOf } from './api/object.ts';
 import type { Name, ResourceType } from './api/resource.ts';
 
-/** How often a change is computed anew because somebody else was faster. */
+/** How often a change is recomputed because another client was faster. */
 const ATTEMPTS = 10;
 
 /**
@@ -13,7 +13,7 @@ const ATTEMPTS = 10;
  * has changed meanwhile, in which case all is done again. `next` gets undefined if there is no object, and
  * returns undefined to leave things as they are. Returns the object as stored.
  *
- * Throws STORE_CONFLICT if others are always faster.
+ * Throws STORE_CONFLICT if others keep being faster.
  */
 export async function change(
   client: KubernetesClient,

@@ -45,8 +45,8 @@ export type Flow = {
 };
 
 /**
- * Like `conntrack -L -p PROTOCOL --orig-port-dst PORT`. Kernels before 5.8 do not select by themselves and
- * report everything: the caller checks.
+ * Like `conntrack -L -p PROTOCOL --orig-port-dst PORT`. Kernels before 5.8 do not filter, and report
+ * everything: the caller checks.
  */
 export function flowDump(family: Family, protocol: number, port: number): DumpRequest<Flow> {
   return {

@@ -34,7 +34,7 @@ export type MonitorEvent =
   | (Change & { readonly object: 'netconf'; readonly value: Netconf })
   | (Change & { readonly object: 'qdisc'; readonly value: Qdisc })
   | (Change & { readonly object: 'redirect'; readonly value: Redirect })
-  /** Some are gone. */
+  /** Some filters are gone. */
   | (Change & { readonly object: 'filter'; readonly value: Pick<Redirect, 'dev' | 'priority'> })
   | Miss
   | Overflow;

@@ -28,7 +28,7 @@ const TC_ACT_STOLEN = 4;
 const U32_SEL_SIZE = 32;
 const MIRRED_SIZE = 28;
 
-/** Everything that a device receives passes another device first, like an ifb. */
+/** Sends everything that a device receives through another device first, such as an ifb. */
 export type Redirect = {
   /** Interface index. */
   readonly dev: number;
@@ -93,14 +93,14 @@ export function redirectDump(dev: number): DumpRequest<Redirect> {
     flags: 0,
     payload: tcWriter(dev, 0, INGRESS_HANDLE).finish(),
     decode: decodeRedirect,
-    // It has no ingress discipline.
+    // The device has no ingress discipline.
     emptyOn: 'EINVAL',
   };
 }
 
 /**
- * Decodes RTM_DELTFILTER: the device, and the priority; 0 for all. When all filters of a device or a priority
- * go, the kernel does not tell them one by one.
+ * Decodes RTM_DELTFILTER: the device, and the priority; 0 for all. The kernel does not announce filters one
+ * by one when all of a device or a priority go.
  */
 export function decodeFilterLoss({ payload }: Message): Pick<Redirect, 'dev' | 'priority'> {
   return { dev: payload.readInt32LE(4), priority: payload.readUInt32LE(16) >>> 16 };

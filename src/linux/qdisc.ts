@@ -38,7 +38,7 @@ export type Tbf = {
   readonly rate: number;
   /** Bytes that may pass at once after a pause. */
   readonly burst: number;
-  /** Bytes that may wait. */
+  /** Bytes that may be queued. */
   readonly limit: number;
 };
 
@@ -54,8 +54,8 @@ export type Qdisc = {
 };
 
 /**
- * Like `tc qdisc add dev DEV root handle H: tbf …`, or `… dev DEV ingress`. EEXIST if another one is there
- * that somebody chose.
+ * Like `tc qdisc add dev DEV root handle H: tbf …`, or `… dev DEV ingress`. EEXIST if the device has
+ * another one that somebody chose.
  */
 export function qdiscAdd(qdisc: Qdisc): Request {
   return request('qdisc add', RTM_NEWQDISC, NLM_F_CREATE | NLM_F_EXCL, qdisc);
@@ -128,7 +128,7 @@ function writeTbf(writer: Writer, { rate, burst, limit }: Tbf): void {
   writer.bytes(TCA_TBF_RATE64, rate64);
 }
 
-/** The kernel keeps the burst as the time that it takes at the rate, to the tick. */
+/** The kernel stores the burst as its duration at the rate, in ticks. */
 function decodeTbf(options: Buffer | undefined): Tbf | undefined {
   const parts: Attributes | undefined = options && attributesOf(options);
   const qopt = parts?.get(TCA_TBF_PARMS);

@@ -120,7 +120,7 @@ function postrouting(family: Family, returns: boolean, masquerade: string): Chai
 }
 
 /**
- * Nobody answers to an address of a subnet that this node has lost, except on this node itself. The rules for
+ * Nobody but this node itself sends answers to an address of a subnet that this node has lost. The rules for
  * the nodes' own ports precede the translation here, too.
  */
 function straysRules(ip: 'ip' | 'ip6', masquerade: string): Rule[] {

@@ -2,14 +2,15 @@ import type { Bandwidth, Rate } from '../../cluster/bandwidth.ts';
 import type { Fields } from '../../cluster/fields.ts';
 
 /**
- * What runtimes send for a burst that nobody chose: containerd 2³²−1, CRI-O eight times that less one. Half a
+ * What runtimes send if nobody chose a burst: containerd 2³²−1, CRI-O eight times that less one. Half a
  * gigabyte would pass before the limit applied, so it counts as absent.
  */
 const NO_BURST = 0xffffffff;
-/** Bytes: a whole packet of segmentation offload, and 10 ms at the rate. */
+/** The least default burst, in bytes: one full segmentation-offload packet. */
 const LEAST_BURST = 65_536;
+/** The default burst, in seconds at the rate. */
 const BURST_TIME = 0.01;
-/** The kernel keeps the time that a burst takes at the rate in 32 bits of nanoseconds. */
+/** The kernel stores a burst as its duration at the rate, in 32 bits of nanoseconds. */
 const LONGEST_BURST = 4;
 
 /**

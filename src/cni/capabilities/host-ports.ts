@@ -7,7 +7,7 @@ const KEY = 'runtimeConfig.portMappings';
 
 /**
  * Returns the host ports that a call asks for: `runtimeConfig.portMappings`, `[{hostPort, containerPort,
- * protocol, hostIP}]`. Kubelets list ports without a host port, too: those ask for nothing. Throws
+ * protocol, hostIP}]`. Kubelets also list ports that have no host port; these are skipped. Throws
  * CONFIG_INVALID naming the field.
  */
 export function readHostPorts(conf: Fields): readonly HostPort[] {

@@ -54,7 +54,7 @@ export function rejectUnsupported(conf: Fields): void {
   const runtime = conf.object('runtimeConfig');
   for (const key of UNSUPPORTED_CAPABILITIES) {
     const value = runtime?.raw(key);
-    // Runtimes send an empty text for what a pod does not ask for.
+    // Runtimes send an empty string for anything a pod does not ask for.
     if (value) throw unsupported(`runtimeConfig.${key}`, value, 'chain the plugin that does this after us');
   }
 }

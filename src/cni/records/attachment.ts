@@ -115,12 +115,12 @@ export class Attachments {
     return this.#requests.has(fileName(record));
   }
 
-  /** What an attachment asked for whose record is lost; `lost` if nobody knows. */
+  /** What an attachment with a lost record had asked for; `lost` if that is unknown. */
   requestsOf(key: AttachmentKey): Attachment | 'nothing' | 'lost' {
     return this.#requests.of(fileName(key));
   }
 
-  /** Removes the copies of what attachments asked for that have no record any more. */
+  /** Removes the copies of attachments that no longer have a record. */
   sweepRequests(): void {
     this.#requests.sweep(new Set(readNames(this.dir)));
   }

@@ -6,9 +6,9 @@ import { type Attachment, decodeAttachment } from './record.ts';
 import { writeOver } from './spare-files.ts';
 
 /**
- * Second copies of the first records of those attachments that asked for what the kernel does not show:
- * labels, further sources, host ports, bandwidth, a MAC of their own. A record that is lost gets it back from
- * there, never from what its pod shows. A copy exists only while its attachment does.
+ * Second copies of the initial records of attachments that asked for things the kernel does not show: labels,
+ * further sources, host ports, bandwidth, a MAC of their own. A lost record is completed from its copy, never
+ * from what its pod shows. A copy exists only while its attachment does.
  */
 export class RequestCopies {
   readonly #dir: string;
@@ -39,7 +39,7 @@ export class RequestCopies {
     return this.#all.has(name) || this.#seen.has(name);
   }
 
-  /** What an attachment asked for; `lost` if nobody knows. */
+  /** What an attachment asked for; `lost` if that is unknown. */
   of(name: string): Attachment | 'nothing' | 'lost' {
     try {
       const record = decodeAttachment(readFileSync(join(this.#dir, name), 'utf8'));
@@ -61,7 +61,7 @@ export class RequestCopies {
     for (const name of [...this.#all, ...this.#seen]) if (!records.has(name)) this.remove(name);
   }
 
-  /** Creates the folder: from then on, what is not in it was not asked for. */
+  /** Creates the folder: from then on, an attachment without a copy asked for nothing. */
   create(): void {
     if (!existsSync(this.#dir)) mkdirSync(this.#dir, { mode: 0o700 });
   }

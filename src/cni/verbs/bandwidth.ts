@@ -8,7 +8,7 @@ import { localPod } from '../records/local-pod.ts';
 import type { CniState } from '../state.ts';
 import { findLink } from '../wiring/links.ts';
 
-/** For CHECK: throws CniError 999 if a bandwidth that the call names is not what the kernel allows. */
+/** For CHECK: throws CniError 999 if the kernel does not limit the pod as the call says. */
 export function checkBandwidth(call: Invocation, record: Attachment, { link }: CniState): void {
   const bandwidth = readBandwidth(call.conf);
   const pod = localPod(record);

@@ -23,14 +23,14 @@ import { findLink } from '../wiring/links.ts';
 import { derivedMacs, strangerWithMac } from '../wiring/mac.ts';
 import type { Survivor } from '../wiring/survivor.ts';
 
-/** Whose addresses a record says it has, and who holds them. */
+/** The addresses of an attachment, and who holds them. */
 type Holding = Pick<Attachment, 'addresses' | 'dir' | 'handle' | 'borrowed'>;
 
 /**
- * Returns the addresses of an attachment whose record is lost, in the order in which they are believed: those
- * reserved for it, in host-local's files or in blocks; else those that the node's own routes lead to it,
- * unless they are reserved for another. What the pod's interface shows counts for nothing: a privileged pod
- * sets it as it likes.
+ * Returns the addresses of an attachment whose record is lost, from the most trustworthy source that knows
+ * any: reservations, in host-local's files or in blocks; otherwise the node's own routes to it, except for
+ * addresses reserved for another. What the pod's interface shows counts for nothing: a privileged pod sets it
+ * as it likes.
  */
 export async function holdingOf({ record, routes }: Survivor, state: CniState): Promise<Holding> {
   const isRouted = record.wiring === 'routed';
@@ -106,7 +106,7 @@ function defaultDir({ network }: AttachmentKey, { context }: CniState): string {
   return join(context.dataDir, network);
 }
 
-/** A file that names nobody, as a crash leaves it, is not another's. */
+/** A file that names nobody, such as a crash leaves, reserves for nobody. */
 function isReservedForOthers(ip: Ip, key: AttachmentKey, { pools }: CniState): boolean {
   const holders = pools.all().flatMap((pool) => pool.list().filter((each) => each.ip === ip));
   return holders.some((holder) => holder.containerId !== '' && !belongsTo(holder, key));

@@ -15,7 +15,7 @@ export type ExecCredential = {
   readonly expires?: number;
 };
 
-/** Seconds before its expiry in which a credential is replaced: a request takes a moment, clocks differ. */
+/** How many seconds before its expiry a credential is replaced: requests take a moment, clocks differ. */
 const MARGIN = 10;
 const PATIENCE = 60_000;
 

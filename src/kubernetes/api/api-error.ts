@@ -9,7 +9,7 @@ export class ApiError extends FlatnetError {
   readonly status: number;
   /** Status.reason, e.g. `AlreadyExists`; empty if the answer was no Status. */
   readonly reason: string;
-  /** Milliseconds after which the server wants to be asked again. */
+  /** Milliseconds to wait before asking again, if the server said so. */
   readonly retryAfter: number | undefined;
 
   constructor(text: string, parts: ErrorParts, status: number, reason: string, retryAfter?: number) {

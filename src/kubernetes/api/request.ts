@@ -30,7 +30,7 @@ export function methodOf({ verb }: ApiRequest): (typeof METHODS)[Verb] {
   return METHODS[verb];
 }
 
-/** Whether sending it twice does no more than sending it once. */
+/** Whether the request is idempotent: sending it twice does no more than sending it once. */
 export function isSafe(request: ApiRequest): boolean {
   return methodOf(request) === 'GET';
 }

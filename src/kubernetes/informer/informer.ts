@@ -18,7 +18,7 @@ export type InformerOptions<T> = Selection & {
   readonly reduce: (object: KubernetesObject) => T | undefined;
   readonly log: Log;
   readonly pageSize?: number;
-  /** Milliseconds of silence after which a watch is opened anew; 90 000 by default. */
+  /** Milliseconds of silence after which a watch is reopened; 90 000 by default. */
   readonly idle?: number;
   /** Default: full jitter, 200 ms doubling to 10 s. */
   readonly backoff?: Backoff;

@@ -17,7 +17,7 @@ export type QdiscItem = {
   readonly qdisc: ({ readonly type: 'tbf' } & Tbf) | { readonly type: 'ingress' };
 };
 
-/** The handle of our token buckets: any other is somebody else's. */
+/** The handle of our token buckets: one with any other handle is somebody else's. */
 const TBF_HANDLE = 0xf1a70000;
 /** The kernel's rounding of the burst, in bytes and relative. */
 const ROUNDING = { bytes: 64, relative: 0.001 };
@@ -28,7 +28,7 @@ export const qdisc: RtnetlinkKind<QdiscItem> = {
   key: ({ dev, qdisc: { type } }) => `qdisc ${dev} ${type === 'tbf' ? 'root' : 'ingress'}`,
   device: ({ dev }) => dev,
   stage: () => 'queues',
-  // The other is the kernel's own, once it is there, and goes with the device.
+  // The ingress discipline stays: it goes with the device.
   isOurs: ({ qdisc: { type } }) => type === 'tbf',
   same: (a, b) => a.dev === b.dev && isSame(a.qdisc, b.qdisc),
 

@@ -6,7 +6,7 @@ import { contradictedKey, itemsOf, type NameOf, type RtnetlinkKind } from '../pr
 /** Sends everything that a device receives through another one first. Needs its ingress discipline. */
 export type RedirectItem = { readonly kind: 'redirect'; readonly dev: string; readonly to: string };
 
-/** Of our filters: any other is somebody else's. */
+/** The priority of our filters: any other filter is somebody else's. */
 const PRIORITY = 0xf1a7;
 
 export const redirect: RtnetlinkKind<RedirectItem> = {
@@ -15,7 +15,7 @@ export const redirect: RtnetlinkKind<RedirectItem> = {
   key: ({ dev }) => `redirect ${dev}`,
   device: ({ dev }) => dev,
   dependsOn: ({ to }) => [to],
-  // Not before the queue there limits what passes.
+  // After the queue of the other device, which limits what passes.
   stage: () => 'filters',
   isOurs: () => true,
   same: equal,
@@ -57,6 +57,6 @@ export const redirect: RtnetlinkKind<RedirectItem> = {
 function itemOf({ dev, priority, to }: Redirect, nameOf: NameOf): RedirectItem | undefined {
   const [name, target] = [nameOf(dev), nameOf(to)];
   if (name === undefined || priority !== PRIORITY) return undefined;
-  // Without a target, as after the loss of that device, it has to be made anew.
+  // If the target is gone, as after the loss of that device, the filter has to be recreated.
   return { kind: 'redirect', dev: name, to: target ?? '' };
 }

@@ -1,6 +1,6 @@
 import type { LinkType } from './link-type.ts';
 
-/** A device whose queueing discipline packets pass that another device has received. */
+/** An intermediate functional block: queues packets that another device has received, on their way in. */
 export type IfbLink = { readonly type: 'ifb' };
 
 export const ifb: LinkType<IfbLink> = {

@@ -5,7 +5,7 @@ import { type Fact, namesNobody } from './facts.ts';
  * Returns the last good value of a node's lease, record or affinity if its key was overwritten with something
  * that cannot be one: the node has not gone for that. `read`: what `kv` says. Undefined if `read` counts.
  *
- * Only within one life of the key: whoever deletes it ends what it said, and one created afterwards may be
+ * Only within one life of the key: a deletion ends what the key said, and a key created afterwards may be
  * anybody's. A node's subnets, name and address follow from the key and from the last good value together,
  * so no part of an unreadable value is mixed in.
  */
