@@ -18,18 +18,31 @@ export class Former {
     }));
   }
 
-  /** Drops the peers' except those in `late`. Returns whether there were any. */
+  /**
+   * Drops what sends to the peers except those in `late`. What these peers still send, until they learn of
+   * this node's new backend, has to be received. Returns whether there was anything to drop.
+   */
   dropPeers(late: ReadonlySet<string>): boolean {
-    return this.#set(this.#kept.filter(({ peer }) => peer === undefined || late.has(peer)));
-  }
-
-  drop(): boolean {
-    return this.#set([]);
-  }
-
-  #set(kept: readonly Kept[]): boolean {
-    const isLess = kept.length < this.#kept.length;
+    const kept = this.#kept.map((each) =>
+      each.peer === undefined || late.has(each.peer) ? each : onlyReceiving(each),
+    );
+    const isLess = kept.some((each, i) => each !== this.#kept[i]);
     this.#kept = kept;
     return isLess;
   }
+
+  drop(): boolean {
+    const isLess = this.#kept.length > 0;
+    this.#kept = [];
+    return isLess;
+  }
+}
+
+/** Only a peer's elements of sets remain: they permit it to send (`Backend.member`). */
+function onlyReceiving(kept: Kept): Kept {
+  const { owner, items, warnings } = kept.contribution;
+  const permits = items.filter(({ kind }) => kind === 'nft-element');
+  return permits.length === items.length
+    ? kept
+    : { ...kept, contribution: { owner, items: permits, warnings } };
 }

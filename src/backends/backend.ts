@@ -37,13 +37,13 @@ export type Backend<Options = unknown, CompanionFacts = unknown> = {
   data(self: Self<CompanionFacts>, options: Options, family: Family): unknown;
   /**
    * Returns the items that don't depend on any peer: devices and their addresses. After a change of the
-   * backend they remain until no node sends to them any more; peers' items go earlier. `network`: the whole
-   * pod network of the family.
+   * backend they remain until no node sends to them any more; peers' items go earlier, except elements of
+   * sets. `network`: the whole pod network of the family.
    */
   device(self: Self<CompanionFacts>, options: Options, family: Family, network: Cidr): readonly Item[];
   /**
-   * Returns the items for every other node, even an unreachable one or one with a different backend, such as
-   * its address in the set of permitted senders. Absent: none.
+   * Returns the items for every other node, even an unreachable one or one with a different backend: elements
+   * of sets, such as its address among the permitted senders. Absent: none.
    */
   member?(self: Self<CompanionFacts>, node: Node, options: Options, family: Family): readonly Item[];
   /** Returns the items for one peer. Called again only when peer or self change. */
