@@ -10,6 +10,7 @@ export const PROBLEM_IDS = [
   'companion-not-ready',
   'family-unusable',
   'firewall-drops-pods',
+  'host-ports-overruled',
   'item-claimed-twice',
   'kernel-notifications-lost',
   'kernel-refuses',

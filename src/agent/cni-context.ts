@@ -1,8 +1,9 @@
-import type { NodePorts } from '../backends/backend.ts';
 import { configuredBackend } from '../backends/registry.ts';
 import { refusedSource, sourceRules } from '../cluster/allowed-sources.ts';
 import type { LocalPod } from '../cluster/node.ts';
+import type { OwnPort } from '../cluster/own-port.ts';
 import type { CniContext } from '../cni/context.ts';
+import { ownPorts } from '../desired/own-ports.ts';
 import { messageOf } from '../error.ts';
 import type { Assigner } from '../ipam/assigner.ts';
 import type { Log } from '../log.ts';
@@ -40,7 +41,7 @@ export function cniContext({ facts, notReady, mtu, admit, assigner, log }: CniSo
       return facts.network?.wiring ?? 'bridge';
     },
     get ownPorts() {
-      return ownPorts(facts);
+      return ownPortsOf(facts);
     },
     get assigner() {
       return facts.usesBlocks ? assigner : undefined;
@@ -58,10 +59,7 @@ export function cniContext({ facts, notReady, mtu, admit, assigner, log }: CniSo
   };
 }
 
-/** The ports of this node that its backend depends on. */
-function ownPorts({ network, resources }: Facts): NodePorts | undefined {
-  if (!network) return undefined;
-  const { backend, options } = configuredBackend(network, resources);
-  const { tcp, udp } = backend.nodePorts?.(options) ?? { tcp: [], udp: [] };
-  return { tcp, udp: [...udp, ...(backend.decapsulates?.(options).udp ?? [])] };
+/** None before the network is known: no pod is taken then. */
+function ownPortsOf({ network, resources, serves }: Facts): readonly OwnPort[] {
+  return network ? ownPorts(network, { serves }, configuredBackend(network, resources)) : [];
 }

@@ -3,14 +3,17 @@ import { isDeepStrictEqual } from 'node:util';
 import { type Host, NO_HOST } from '../cluster/host.ts';
 import type { Network } from '../cluster/network.ts';
 import type { LocalPod, Node, Self, Underlay } from '../cluster/node.ts';
+import type { OwnPort } from '../cluster/own-port.ts';
 import { NO_RESOURCES, type Resources } from '../cluster/resources.ts';
 import type { ClusterFacts } from '../companions/companion.ts';
 import { FAMILIES } from '../ip/address.ts';
 import { type Cidr, contains } from '../ip/cidr.ts';
+import type { Server } from '../store/open.ts';
 import type { ClusterView } from '../store/ports/feed.ts';
 import type { AgentOptions } from './options.ts';
 import { Pods } from './pods.ts';
 import { publishedNode } from './published.ts';
+import { servedHere } from './served.ts';
 
 /**
  * How certain this node is of its subnets. `remembered`: from before the start; valid for running pods, but
@@ -32,6 +35,8 @@ export class Facts extends EventEmitter<{ changed: []; pods: [] }> {
   readonly tunnelMacs: Self['tunnelMacs'];
   #underlay: Underlay | undefined;
   #host = NO_HOST;
+  #servers: readonly Server[] = [];
+  #serves: readonly OwnPort[] = [];
   #network: Network | undefined;
   #resources: Resources = NO_RESOURCES;
   #nodes: readonly Node[] | undefined;
@@ -68,7 +73,19 @@ export class Facts extends EventEmitter<{ changed: []; pods: [] }> {
 
   setHost(host: Host): void {
     this.#host = host;
+    this.#serves = servedHere(this.#servers, host, this.options.node);
     this.#changed();
+  }
+
+  /** The servers of the store. */
+  setServers(servers: readonly Server[]): void {
+    this.#servers = servers;
+    this.setHost(this.#host);
+  }
+
+  /** The ports at which this node serves its cluster's store. */
+  get serves(): readonly OwnPort[] {
+    return this.#serves;
   }
 
   get network(): Network | undefined {
@@ -208,9 +225,10 @@ export class Facts extends EventEmitter<{ changed: []; pods: [] }> {
     if (!node || !underlay) return undefined;
     const last = this.#self;
     const isSame = last?.node === node && last.underlay === underlay && last.host === host;
-    if (isSame && last.companion === companion) return last;
+    const serves = this.#serves;
+    if (isSame && last.companion === companion && last.serves === serves) return last;
     const { tunnelMacs } = this;
-    this.#self = { node, underlay, host, tunnelMacs, ...(companion !== undefined && { companion }) };
+    this.#self = { node, underlay, host, serves, tunnelMacs, ...(companion !== undefined && { companion }) };
     return this.#self;
   }
 

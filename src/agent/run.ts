@@ -10,7 +10,7 @@ import { messageOf } from '../error.ts';
 import { forwardFacts } from '../firewall/facts.ts';
 import { ForwardWatch } from '../firewall/watch.ts';
 import type { Log } from '../log.ts';
-import { openStore } from '../store/open.ts';
+import { openStore, storeServers } from '../store/open.ts';
 import { announce } from './announce.ts';
 import { LocalApi } from './api/server.ts';
 import { Blocks } from './blocks.ts';
@@ -50,6 +50,7 @@ export async function runAgent(options: AgentOptions, log: Log, stop: AbortSigna
   // Facts and their derivation.
   const facts = new Facts(options, tunnelMacs(paths.state, log), loadAttachments(paths.state));
   const store = await openStore(options.store, log, (network) => void configuredBackend(network));
+  facts.setServers(await storeServers(options.store));
   const blocks = new Blocks(facts, store.blocks, log);
   const secrets = join(paths.state, 'secrets');
   const { assigner } = blocks;

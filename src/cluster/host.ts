@@ -6,6 +6,10 @@ export type Host = {
   /** Of its interfaces. */
   readonly addresses: readonly Ip[];
   readonly networks: readonly HostNetwork[];
+  /**
+   * Those of the addresses that are Services': kube-proxy in IPVS mode makes them the host's. Absent: none.
+   */
+  readonly services?: readonly Ip[];
   /** Of its routes, that to everywhere included. */
   readonly gateways?: readonly Ip[];
 };

@@ -5,6 +5,7 @@ import { Fields } from './fields.ts';
 import type { PerFamily } from './node.ts';
 import { type Plan, readPlan } from './plan.ts';
 import { type Pool, readPool } from './pool.ts';
+import { type PortRange, portRangeValue, readPortRanges } from './port-range.ts';
 
 export type { Pool } from './pool.ts';
 
@@ -38,13 +39,15 @@ export type Network = Plan & {
    * them. Absent, in an older saved view: none.
    */
   readonly allowedSources?: readonly Cidr[];
+  /** Ports of nodes, of any protocol, that lead to no pod. Absent, in an older saved view: none. */
+  readonly reservedHostPorts?: readonly PortRange[];
 };
 
 /**
  * Reads a parsed net-conf.json, or our YAML, which has the same keys and also `addresses`, `wiring`,
- * `masquerade`, `guard` and `allowedSources`. Matches keys case-insensitively and ignores unknown ones. The
- * fields of a disabled family must parse but are not used (k3s writes `0.0.0.0/0` or `::/0` there). Throws
- * CONFIG_INVALID naming the field.
+ * `masquerade`, `guard`, `allowedSources` and `reservedHostPorts`. Matches keys case-insensitively and
+ * ignores unknown ones. The fields of a disabled family must parse but are not used (k3s writes `0.0.0.0/0`
+ * or `::/0` there). Throws CONFIG_INVALID naming the field.
  */
 export function readNetwork(value: unknown): Network {
   return readNetworkFields(new Fields(value));
@@ -70,6 +73,7 @@ export function readNetworkFields(fields: Fields): Network {
     masquerade: readMasquerade(fields.object('masquerade')),
     guard: fields.boolean('guard') ?? true,
     allowedSources: fields.parsedList('allowedSources', parseCidr) ?? [],
+    reservedHostPorts: readPortRanges(fields, 'reservedHostPorts') ?? [],
   };
 }
 
@@ -78,7 +82,7 @@ export function readNetworkFields(fields: Fields): Network {
  * too, ignoring our additions.
  */
 export function networkToNetConf(network: Network): string {
-  const { pools, addresses, wiring, backend, masquerade, guard, allowedSources } = network;
+  const { pools, addresses, wiring, backend, masquerade, guard, allowedSources, reservedHostPorts } = network;
   const family = (family: Family, prefix: string) => {
     const pool = pools[family];
     return {
@@ -100,6 +104,7 @@ export function networkToNetConf(network: Network): string {
     masquerade,
     guard: guard ?? true,
     allowedSources: allowedSources ?? [],
+    reservedHostPorts: (reservedHostPorts ?? []).map(portRangeValue),
   };
   return `${JSON.stringify(conf, null, 2)}\n`;
 }

@@ -4,6 +4,7 @@ import type { Mac } from '../ip/mac.ts';
 import type { Bandwidth } from './bandwidth.ts';
 import type { Host } from './host.ts';
 import type { HostPort } from './host-port.ts';
+import type { OwnPort } from './own-port.ts';
 import type { WiringName } from './wiring.ts';
 
 /** A value per family; families the cluster does not use are absent. */
@@ -48,6 +49,8 @@ export type Self<CompanionFacts = unknown> = {
   readonly underlay: Underlay;
   /** What else its host uses. Absent: not known. */
   readonly host?: Host;
+  /** The ports at which this host serves what the cluster depends on. Absent: none. */
+  readonly serves?: readonly OwnPort[];
   /** Of its tunnel devices. Known to members of the cluster only. */
   readonly tunnelMacs: Readonly<Record<Family, Mac>>;
   /** Facts of the backend's companion (`companions/`), in a backend-specific type. */

@@ -1,4 +1,5 @@
 import type { LocalPod } from '../cluster/node.ts';
+import type { OwnPort } from '../cluster/own-port.ts';
 import type { WiringName } from '../cluster/wiring.ts';
 import type { Cidr } from '../ip/cidr.ts';
 import type { Assigner } from '../ipam/assigner.ts';
@@ -28,8 +29,8 @@ export type CniContext = {
   readonly bridge: string;
   /** Whether the agent masquerades, so that `ipMasq` in our own configuration needs no further action. */
   readonly masquerade: boolean;
-  /** The node's ports that the pod network itself depends on: no host port may take them. */
-  readonly ownPorts?: { readonly tcp: readonly number[]; readonly udp: readonly number[] } | undefined;
+  /** The node's ports that no host port may take. */
+  readonly ownPorts?: readonly OwnPort[];
   /** host-local's data directory; a network's addresses are in the subdirectory with its name. */
   readonly dataDir: string;
   /** Our own records: attachments and noted DELs. */

@@ -37,7 +37,7 @@ export function basisOf(network: Network, self: Self, resources: Resources, part
     wiring: { self, families: used, mtu },
     guard: { network, families: used, decapsulates: backend.decapsulates?.(options) ?? {} },
     pools,
-    forPods: JSON.stringify([used, mtu, network.guard, network.masquerade.enabled, held]),
+    forPods: JSON.stringify([used, mtu, network.guard, network.masquerade.enabled, held, part.own]),
     forPeers: JSON.stringify([options, self, usable, pools]),
   };
 }

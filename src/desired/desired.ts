@@ -12,6 +12,7 @@ import { lawfulPods } from './allowed-sources.ts';
 import { type Basis, basisOf } from './basis.ts';
 import { Memo } from './memo.ts';
 import { nodePart } from './node-part.ts';
+import { overruledHostPorts } from './overruled-ports.ts';
 import { peerContribution } from './peer.ts';
 import { podsOfFormerSubnets, strayPods } from './stray-pods.ts';
 import { subnetsOutsideNetwork } from './stray-subnets.ts';
@@ -64,6 +65,7 @@ export function desiredState(facts: Facts, memo: Memo = new Memo()): Desired {
     ],
     warnings: [
       ...refused,
+      ...overruledHostPorts(pods, part.own),
       ...strayPods(network, resources, pods, memo.strays),
       ...podsOfFormerSubnets(network, self.node, pods, memo.strays),
       ...subnetsOutsideNetwork(network, self.node),
@@ -106,7 +108,7 @@ function contributionOf(pod: LocalPod, { network, wiring, guard, held, part }: B
       ...podItems(pod, wiring),
       ...podGuardItems(pod, guard),
       ...bandwidthItems(pod),
-      ...hostPortItems(pod, part.used),
+      ...hostPortItems(pod, part.used, part.own),
       ...strayItems(network, held, pod),
     ],
     warnings: [],

@@ -4,15 +4,17 @@ import { NO_HOST } from '../cluster/host.ts';
 import type { Network } from '../cluster/network.ts';
 import type { Self } from '../cluster/node.ts';
 import { takenByHost } from '../cluster/overlap.ts';
+import type { OwnPort } from '../cluster/own-port.ts';
 import type { Resources } from '../cluster/resources.ts';
 import { FlatnetError } from '../error.ts';
-import { hostPortTables } from '../host-ports/tables.ts';
+import { hostPortNodeItems } from '../host-ports/node.ts';
 import { FAMILIES, type Family } from '../ip/address.ts';
 import { contains } from '../ip/cidr.ts';
 import { podNetworks } from '../masquerade/pod-networks.ts';
 import { masqueradeItems } from '../masquerade/table.ts';
 import type { Problem } from '../problem.ts';
 import type { Contribution } from '../state/contributions.ts';
+import { ownPorts } from './own-ports.ts';
 import { familyMtu, podMtu } from './pod-mtu.ts';
 
 /** The part of the desired state that depends only on this node and the network, not on pods and peers. */
@@ -27,6 +29,8 @@ export type NodePart = {
   readonly backend: Contribution;
   readonly masquerade: Contribution;
   readonly hostPorts: Contribution;
+  /** The node's ports that lead to no pod. */
+  readonly own: readonly OwnPort[];
 };
 
 /**
@@ -58,6 +62,13 @@ export function nodePart(network: Network, self: Self, resources: Resources): No
   const tables = used.flatMap((family) =>
     masqueradeItems(network.masquerade, family, podNetworks(network, resources, self, family), ports),
   );
+  const own = ownPorts(network, self, configured);
+  const leading = hostPortNodeItems({
+    families: used,
+    own,
+    host: self.host ?? NO_HOST,
+    services: resources.bgpConfiguration.serviceCidrs,
+  });
   const name = 'this node';
   return {
     configured,
@@ -66,7 +77,8 @@ export function nodePart(network: Network, self: Self, resources: Resources): No
     mtu: podMtu(network, self, configured),
     backend: { owner: { part: 'backend', name }, items: devices, warnings },
     masquerade: { owner: { part: 'masquerade', name }, items: tables, warnings: [] },
-    hostPorts: { owner: { part: 'host-ports', name }, items: hostPortTables(used), warnings: [] },
+    hostPorts: { owner: { part: 'host-ports', name }, items: leading, warnings: [] },
+    own,
   };
 }
 

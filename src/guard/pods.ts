@@ -15,7 +15,7 @@ export type Decapsulated = { readonly udp?: readonly number[]; readonly protocol
  * What nodes may decapsulate whatever the backend, as the former one or other programs do: VXLAN on IANA's
  * port and on Linux's own, and IPIP.
  */
-const ALWAYS = { udp: [4789, 8472], protocols: [4] };
+export const ALWAYS_DECAPSULATED = { udp: [4789, 8472], protocols: [4] };
 
 const tableOf = (family: Family) =>
   ({ family: family === 4 ? 'ip' : 'ip6', table: 'flatnet-pods' }) as const satisfies TableId;
@@ -46,8 +46,8 @@ export function podGuard(
 ): Item {
   const sets = [EXCEPTIONS, PREFIXES[family], ...(family === 6 ? [LINK_LOCALS] : [])];
   const all = {
-    udp: [...new Set([...ALWAYS.udp, ...udp])],
-    protocols: [...new Set([...ALWAYS.protocols, ...protocols])],
+    udp: [...new Set([...ALWAYS_DECAPSULATED.udp, ...udp])],
+    protocols: [...new Set([...ALWAYS_DECAPSULATED.protocols, ...protocols])],
   };
   const chains = tunnels(family, all, used);
   const table = { kind: 'nft-table', ...tableOf(family) } as const;

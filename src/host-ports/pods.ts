@@ -1,5 +1,6 @@
 import { type HostPort, isEveryAddress } from '../cluster/host-port.ts';
 import type { LocalPod } from '../cluster/node.ts';
+import { type OwnPort, whyOwn } from '../cluster/own-port.ts';
 import { type Family, familyOf, type Ip } from '../ip/address.ts';
 import { type Cidr, contains, hostCidr, parseCidr } from '../ip/cidr.ts';
 import type { Item } from '../state/item.ts';
@@ -9,9 +10,16 @@ import { addressMap, nearSet, portMap, tableOf } from './tables.ts';
 
 const LOOPBACK: Partial<Record<Family, Cidr>> = { 4: parseCidr('127.0.0.0/8') };
 
-/** The items that lead a pod's host ports to it; none if it has none. `families`: those of the network. */
-export function hostPortItems(pod: LocalPod, families: readonly Family[]): readonly Item[] {
-  const { hostPorts = [] } = pod;
+/**
+ * The items that lead a pod's host ports to it, except for those that are the node's own by now. `families`:
+ * those of the network.
+ */
+export function hostPortItems(
+  pod: LocalPod,
+  families: readonly Family[],
+  own: readonly OwnPort[] = [],
+): readonly Item[] {
+  const hostPorts = (pod.hostPorts ?? []).filter((port) => whyOwn(port, own) === undefined);
   if (hostPorts.length === 0) return [];
   const used = families.filter((family) => portElements(pod, hostPorts, family).length > 0);
   const dev = deviceOf(pod);

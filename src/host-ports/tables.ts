@@ -39,6 +39,26 @@ export const nearSet = (family: Family): NearSet => ({
   interval: true,
 });
 
+/** Ports that stay the node's own. */
+export const OWN = {
+  name: 'own',
+  key: ['inet_proto', 'inet_service'],
+  interval: true,
+} as const satisfies SetValue;
+
+/** Addresses of Services that the host holds: kube-proxy in IPVS mode has them all on a device. */
+export const serviceSet = (family: Family): SetValue<readonly [Address], undefined> => ({
+  name: 'services',
+  key: [type(family)],
+});
+
+/** Networks of Services, none of whose addresses is the node's. */
+export const serviceNetworkSet = (family: Family): SetValue<readonly [Address], undefined> => ({
+  name: 'service-networks',
+  key: [type(family)],
+  interval: true,
+});
+
 /**
  * The tables that lead ports of the node to pods, without the ports: those are the pods' elements.
  *
@@ -49,7 +69,14 @@ export function hostPortTables(families: readonly Family[]): readonly Item[] {
   return families.map((family) => ({
     kind: 'nft-table',
     ...tableOf(family),
-    sets: [portMap(family), addressMap(family), nearSet(family)],
+    sets: [
+      portMap(family),
+      addressMap(family),
+      nearSet(family),
+      OWN,
+      serviceSet(family),
+      serviceNetworkSet(family),
+    ],
     chains: [
       ...(family === 4 ? [MARTIANS] : []),
       {
@@ -105,6 +132,9 @@ function ports(family: Family): readonly Rule[] {
           { rule: 'ip6 daddr fe80::/10 return', comment: 'no way back from a pod' },
         ]
       : []),
+    { rule: `${key} @own return`, comment: 'the node’s own' },
+    { rule: `${ip(family)} daddr @services return`, comment: 'of Services' },
+    { rule: `${ip(family)} daddr @service-networks return`, comment: 'of Services' },
     { rule: `meta mark set meta mark | ${MARK}` },
     { rule: `${to} ${ip(family)} daddr . ${key} map @addresses` },
     { rule: `${to} ${key} map @ports` },

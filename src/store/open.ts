@@ -49,6 +49,20 @@ export async function openStore(options: StoreOptions, log: Log, check?: CheckNe
   return new KubernetesStore(await openAccess({ kubeconfig, context }), rest, log, check);
 }
 
+/** A TCP server that a store is reached at. */
+export type Server = { readonly host: string; readonly port: number };
+
+/**
+ * The servers of a store, none for a unix socket. Throws CONFIG_INVALID; IO or NOT_FOUND for an unreadable
+ * file.
+ */
+export async function storeServers(options: StoreOptions): Promise<readonly Server[]> {
+  const { kubeconfig, context } = 'kubernetes' in options ? options.kubernetes : {};
+  const urls =
+    'kubernetes' in options ? [(await openAccess({ kubeconfig, context })).server] : options.endpoints;
+  return urls.filter((url) => !url.startsWith('unix:')).map(serverOf);
+}
+
 /** Where a store is, for people. */
 export function storeText(options: StoreOptions): string {
   if (!('kubernetes' in options)) return options.endpoints.join(', ');
@@ -88,4 +102,11 @@ function read(option: string, file: string): string {
     const errno = codeOf(cause);
     throw new FlatnetError(messageOf(cause), { code: 'IO', object: option, ...(errno && { errno }), cause });
   }
+}
+
+function serverOf(text: string): Server {
+  const { hostname, port, protocol } = new URL(text);
+  // As Node: an IPv6 address without a URL's brackets.
+  const host = hostname.replace(/^\[(.*)\]$/, '$1');
+  return { host, port: Number(port) || (protocol === 'https:' ? 443 : 80) };
 }

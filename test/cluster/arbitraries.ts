@@ -24,6 +24,11 @@ export function pools(family: Family, bits: number = BITS[family]): fc.Arbitrary
   });
 }
 
+/** Of one port up to all. */
+const portRanges = fc
+  .tuple(fc.integer({ min: 1, max: 65_535 }), fc.integer({ min: 1, max: 65_535 }))
+  .map(([a, b]) => ({ first: Math.min(a, b), last: Math.max(a, b) }));
+
 export const networks: fc.Arbitrary<Network> = fc
   .record({
     four: fc.option(pools(4), { nil: undefined }),
@@ -50,14 +55,13 @@ export const networks: fc.Arbitrary<Network> = fc
     ),
     guard: fc.boolean(),
     allowedSources: fc.array(fc.oneof(cidrs(4), cidrs(6)), { maxLength: 2 }),
+    reservedHostPorts: fc.array(portRanges, { maxLength: 3 }),
   })
   .filter(({ four, six }) => four !== undefined || six !== undefined)
-  .map(({ four, six, plan: { type, addresses, wiring }, options, masquerade, guard, allowedSources }) => ({
+  .map(({ four, six, plan: { type, addresses, wiring }, options, ...others }) => ({
     pools: { ...(four && { 4: four }), ...(six && { 6: six }) },
     addresses: (four?.subnetLength ?? 32) < 20 || (six?.subnetLength ?? 128) < 116 ? 'lease' : addresses,
     wiring,
     backend: { type, options },
-    masquerade,
-    guard,
-    allowedSources,
+    ...others,
   }));

@@ -22,6 +22,7 @@ describe('readNetwork', () => {
       masquerade: { enabled: true, randomFully: true, exclude: [] },
       guard: true,
       allowedSources: [],
+      reservedHostPorts: [],
     });
   });
 
@@ -222,6 +223,18 @@ describe('readNetwork refuses', () => {
       { ...V4, masquerade: { exclude: ['10.0.0.0/8', 'all'] } },
       'masquerade.exclude[1]',
       /'all' is not a network/,
+    ],
+    [
+      'a reserved port beyond all',
+      { ...V4, reservedHostPorts: [22, '30000-32767', '65000-65536'] },
+      'reservedHostPorts[2]',
+      /must be a port from 1 to 65535, or a range like 30000-32767/,
+    ],
+    [
+      'a reserved range backwards',
+      { ...V4, reservedHostPorts: ['30-20'] },
+      'reservedHostPorts[0]',
+      /must be a port/,
     ],
     [
       'a malformed source',

@@ -12,6 +12,7 @@ import { decodeResult, type Result } from '../../src/cni/protocol/result.ts';
 import { CniService } from '../../src/cni/service.ts';
 import type { Desired, Facts } from '../../src/desired/desired.ts';
 import { createNetns, deleteNetns } from '../../src/linux/netns.ts';
+import type { Problem } from '../../src/problem.ts';
 import { factsOf, type Plan } from '../backends/cluster.ts';
 import { composedState } from '../desired/composed.ts';
 import { Namespace, Running } from '../state/namespace.ts';
@@ -59,10 +60,13 @@ export class RoutedNode implements AsyncDisposable {
   readonly namespace: Namespace;
   readonly running: Running;
   readonly #dir = mkdtempSync(join(tmpdir(), 'flatnet-routed-'));
-  readonly #facts: Facts;
+  #facts: Facts;
   readonly #pods = new Map<string, LocalPod>();
   readonly #cni: CniService;
   readonly warnings: unknown[] = [];
+  /** Of the desired state. Nobody may cause any, unless the facts have changed. */
+  problems: readonly Problem[] = [];
+  #mayWarn = false;
 
   /** Needs a started namespace; `join` comes before. */
   constructor(plan: Plan, index: number, namespace: Namespace, network: Partial<Network> = {}) {
@@ -100,6 +104,14 @@ export class RoutedNode implements AsyncDisposable {
     pod.device = (first?.name === 'cni0' ? second : first)?.name ?? '';
     pod.mac = result.interfaces.find(({ sandbox }) => sandbox)?.mac ?? '';
     return result;
+  }
+
+  /** Facts change; pods stay. */
+  async change(facts: (facts: Facts) => Partial<Facts>): Promise<void> {
+    this.#mayWarn = true;
+    this.#facts = { ...this.#facts, ...facts(this.#facts) };
+    this.#compute();
+    await this.running.settled(10_000);
   }
 
   async remove(pod: RoutedPod): Promise<void> {
@@ -153,7 +165,8 @@ export class RoutedNode implements AsyncDisposable {
 
   #compute(): Desired {
     const desired = composedState({ ...this.#facts, pods: [...this.#pods.values()] });
-    assert.deepEqual(desired.warnings, []);
+    this.problems = desired.warnings;
+    if (!this.#mayWarn) assert.deepEqual(desired.warnings, []);
     this.running.want(desired.items);
     return desired;
   }

@@ -9,6 +9,9 @@ import { OUR_ALIAS, OUR_PROTOCOLS } from '../../state/ownership.ts';
 /** Protocols of routes to pods, and of those the kernel keeps for the addresses of interfaces. */
 const NOT_THE_HOSTS: ReadonlySet<number> = new Set([...OUR_PROTOCOLS, RTPROT_BIRD, RTPROT_KERNEL]);
 
+/** The device that kube-proxy gives the addresses of all Services to in IPVS mode (proxier.go). */
+const KUBE_IPVS = 'kube-ipvs0';
+
 type Kernel = {
   readonly links: readonly Link[];
   readonly addresses: readonly Address[];
@@ -57,10 +60,12 @@ export function hostOf({ links, addresses, routes, isPodDevice }: Kernel): Host 
     .filter(({ protocol = 0 }) => !NOT_THE_HOSTS.has(protocol))
     .flatMap(({ via, nexthops = [] }) => [via, ...nexthops.map((hop) => hop.via)])
     .filter((via) => via !== undefined);
+  const services = own.filter(({ dev }) => others.get(dev)?.name === KUBE_IPVS);
   return {
     addresses: own.map(({ address }) => addressOf(address)),
     networks: unique([...connected, ...routed]),
     gateways: [...new Set(gateways)].sort(),
+    ...(services.length > 0 && { services: services.map(({ address }) => addressOf(address)).sort() }),
   };
 }
 

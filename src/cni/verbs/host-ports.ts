@@ -1,5 +1,6 @@
 import { collide, type HostPort, hostPortText } from '../../cluster/host-port.ts';
 import { podName, podTitle } from '../../cluster/node.ts';
+import { whyOwn } from '../../cluster/own-port.ts';
 import { portElements } from '../../host-ports/pods.ts';
 import { addressMap, portMap, tableOf } from '../../host-ports/tables.ts';
 import { NETLINK_NETFILTER, NetlinkSocket } from '../../linux/netlink/socket.ts';
@@ -29,17 +30,17 @@ export async function evictPortHolders(record: Attachment, state: CniState): Pro
 }
 
 /**
- * Throws CniError 11 naming the holder if a host port leads elsewhere already, CniError 7 if the node itself
- * depends on it. The caller writes the record at once, so that no other ADD comes between.
+ * Throws CniError 11 naming the holder if a host port leads elsewhere already, CniError 7 if it is
+ * the node's own. The caller writes the record at once, so that no other ADD comes between.
  */
 export function assertPortsFree(record: Attachment, state: CniState): void {
   const { hostPorts = [] } = record;
   if (hostPorts.length === 0) return;
-  const own = { tcp: [], udp: [], sctp: [], ...state.context.ownPorts };
+  const { ownPorts = [] } = state.context;
   for (const port of hostPorts) {
-    if (!own[port.protocol].some((each) => each === port.hostPort)) continue;
-    const text = `host port ${hostPortText(port)} carries the pod network’s own traffic`;
-    throw new CniError(CODE.INVALID_CONFIG, text, 'choose another one');
+    const why = whyOwn(port, ownPorts);
+    if (why === undefined) continue;
+    throw new CniError(CODE.INVALID_CONFIG, `host port ${hostPortText(port)} ${why}`, 'choose another one');
   }
   const [first] = conflicts(record, state);
   if (!first) return;

@@ -2,11 +2,12 @@ import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
 import { test } from 'node:test';
 import { readInterfaces } from '../../../src/agent/underlay/choice.ts';
+import type { Host } from '../../../src/cluster/host.ts';
 import { NETLINK_ROUTE, NetlinkSocket } from '../../../src/linux/netlink/socket.ts';
 import { NO_KERNEL } from '../../state/namespace.ts';
 
 /** Runs `ip` commands in a new namespace and reads what its host uses. */
-async function hostAfter(...commands: string[]): Promise<string[]> {
+async function hostAfter(...commands: string[]): Promise<Host> {
   const name = `fn-host-${process.pid}`;
   const ip = (...args: string[]) => execFileSync('ip', args, { stdio: 'pipe' });
   ip('netns', 'add', name);
@@ -14,24 +15,27 @@ async function hostAfter(...commands: string[]): Promise<string[]> {
     for (const command of ['link set lo up', ...commands]) ip('-n', name, ...command.split(' '));
     const netlink = NetlinkSocket.open(NETLINK_ROUTE, { netns: `/run/netns/${name}` });
     try {
-      const { host } = await readInterfaces(netlink);
-      const networks = host.networks.map(({ cidr, use, isConnected, isBridge, unsignedVia }) =>
-        [
-          `${cidr}: ${use}`,
-          isConnected ? 'connected' : '',
-          isBridge ? 'bridge' : '',
-          unsignedVia ? `unsigned via ${unsignedVia}` : '',
-        ]
-          .filter(Boolean)
-          .join(', '),
-      );
-      return [...networks, `gateways: ${host.gateways?.join(', ')}`];
+      return (await readInterfaces(netlink)).host;
     } finally {
       netlink.close();
     }
   } finally {
     ip('netns', 'del', name);
   }
+}
+
+function linesOf({ networks, gateways }: Host): string[] {
+  const lines = networks.map(({ cidr, use, isConnected, isBridge, unsignedVia }) =>
+    [
+      `${cidr}: ${use}`,
+      isConnected ? 'connected' : '',
+      isBridge ? 'bridge' : '',
+      unsignedVia ? `unsigned via ${unsignedVia}` : '',
+    ]
+      .filter(Boolean)
+      .join(', '),
+  );
+  return [...lines, `gateways: ${gateways?.join(', ')}`];
 }
 
 test('a host’s networks are those of its interfaces and its routes, without what is the pods’', {
@@ -69,7 +73,7 @@ test('a host’s networks are those of its interfaces and its routes, without wh
     'route add blackhole 10.244.3.0/24 proto 111',
     'route add 10.244.4.0/24 via 172.30.0.12 proto bird',
   );
-  assert.deepEqual(found, [
+  assert.deepEqual(linesOf(found), [
     '10.5.0.0/16: a route of this host, proto static',
     '10.6.0.0/16: a route of this host, proto static',
     '10.7.0.0/16: a route of this host, proto boot, unsigned via 172.30.0.3',
@@ -82,4 +86,20 @@ test('a host’s networks are those of its interfaces and its routes, without wh
     'fd77::/64: the network of eth0, connected',
     'gateways: 172.30.0.1, 172.30.0.3, 172.30.0.4, fd77::1',
   ]);
+});
+
+test('addresses on kube-proxy’s device are Services’, and the host’s all the same', {
+  skip: NO_KERNEL,
+}, async () => {
+  const { addresses, services } = await hostAfter(
+    'link add eth0 type bridge',
+    'address add 172.30.0.11/24 dev eth0',
+    // A bridge stands for a dummy device, which this kernel may lack. kube-proxy leaves it down.
+    'link add kube-ipvs0 type bridge',
+    'address add 10.96.0.10/32 dev kube-ipvs0',
+    'address add 10.96.0.1/32 dev kube-ipvs0',
+  );
+  assert.deepEqual(services, ['10.96.0.1', '10.96.0.10']);
+  assert.deepEqual([...addresses].sort(), ['10.96.0.1', '10.96.0.10', '172.30.0.11']);
+  assert.equal((await hostAfter('link add eth0 type bridge')).services, undefined);
 });

@@ -87,13 +87,20 @@ test('a host port that cannot be served is refused, and nothing is left', async 
   await using host = new Host({
     subnets: ['10.90.1.0/24'],
     networks: ['10.90.0.0/16'],
-    context: { ownPorts: { tcp: [179], udp: [8472] } },
+    context: {
+      ownPorts: [
+        { protocol: 'tcp', first: 179, last: 179, why: 'carries the pod network’s own traffic' },
+        { protocol: 'udp', first: 8472, last: 8472, why: 'carries the pod network’s own traffic' },
+        { protocol: 'tcp', first: 10_000, last: 10_255, why: 'is reserved' },
+      ],
+    },
   });
   using pod = new Pod();
   for (const [port, message] of [
     [{ ...web, hostIP: '::1' }, /\[::1\]:8080\/tcp: the pod has no IPv6 address/],
     [{ ...web, hostPort: 179 }, /host port 179\/tcp carries the pod network’s own traffic/],
     [{ ...web, hostPort: 8472, protocol: 'udp' }, /host port 8472\/udp carries/],
+    [{ ...web, hostPort: 10_250 }, /^host port 10250\/tcp is reserved$/],
     [{ ...web, hostPort: 70_000 }, /hostPort/],
   ] as const) {
     const out = await refused(host, { pod, conf: ports(port) });

@@ -1,0 +1,24 @@
+import { hostPortText } from '../cluster/host-port.ts';
+import { type LocalPod, podTitle } from '../cluster/node.ts';
+import { type OwnPort, whyOwn } from '../cluster/own-port.ts';
+import type { Problem } from '../problem.ts';
+import { listed } from './stray-pods.ts';
+
+/** Names the pods whose host ports have become the node's own since they were created. */
+export function overruledHostPorts(pods: readonly LocalPod[], own: readonly OwnPort[]): readonly Problem[] {
+  const overruled = pods.flatMap((pod) =>
+    (pod.hostPorts ?? []).flatMap((port) => {
+      const why = whyOwn(port, own);
+      return why === undefined ? [] : [`${podTitle(pod)}: ${hostPortText(port)} ${why}`];
+    }),
+  );
+  if (overruled.length === 0) return [];
+  return [
+    {
+      id: 'host-ports-overruled',
+      severity: 'error',
+      what: `host ports do not lead to their pods: ${listed(overruled)}`,
+      fix: 'recreate the pods with other host ports',
+    },
+  ];
+}
