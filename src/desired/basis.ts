@@ -17,6 +17,8 @@ export type Basis = {
   readonly held: readonly Cidr[];
   /** The networks of pods. */
   readonly pools: readonly Cidr[];
+  /** In bytes: no pod's interface has a larger one, whoever made it. */
+  readonly largestMtu: number;
   /** The same text as long as the pods' contributions remain valid. */
   readonly forPods: string;
   /** The same for the peers'. */
@@ -29,6 +31,7 @@ export function basisOf(network: Network, self: Self, resources: Resources, part
   const pools = podPools(network, resources);
   // Blocks come and go with pods, and no pod depends on them.
   const held = network.addresses === 'lease' ? self.node.subnets : [];
+  const largestMtu = Math.max(mtu, self.underlay.mtu);
   return {
     network,
     part,
@@ -37,7 +40,16 @@ export function basisOf(network: Network, self: Self, resources: Resources, part
     wiring: { self, families: used, mtu },
     guard: { network, families: used, decapsulates: backend.decapsulates?.(options) ?? {} },
     pools,
-    forPods: JSON.stringify([used, mtu, network.guard, network.masquerade.enabled, held, part.own]),
+    largestMtu,
+    forPods: JSON.stringify([
+      used,
+      mtu,
+      largestMtu,
+      network.guard,
+      network.masquerade.enabled,
+      held,
+      part.own,
+    ]),
     forPeers: JSON.stringify([options, self, usable, pools]),
   };
 }

@@ -101,13 +101,16 @@ function basis(facts: Omit<Facts, 'pods'>, memo: Memo): Basis {
   );
 }
 
-function contributionOf(pod: LocalPod, { network, wiring, guard, held, part }: Basis): Contribution {
+function contributionOf(
+  pod: LocalPod,
+  { network, wiring, guard, held, part, largestMtu }: Basis,
+): Contribution {
   return {
     owner: { part: 'pod', name: podTitle(pod), id: `${pod.containerId} ${pod.ifName}` },
     items: [
       ...podItems(pod, wiring),
       ...podGuardItems(pod, guard),
-      ...bandwidthItems(pod),
+      ...bandwidthItems(pod, largestMtu),
       ...hostPortItems(pod, part.used, part.own),
       ...strayItems(network, held, pod),
     ],

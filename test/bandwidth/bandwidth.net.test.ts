@@ -97,3 +97,24 @@ for (const wiring of ['bridge', 'routed'] as const satisfies readonly WiringName
     assert.doesNotMatch(node.namespace.ip('link'), /ifb-/);
   });
 }
+
+test('the largest packets pass, however small the burst that a pod asks for', {
+  skip: NO_KERNEL,
+  timeout: 60_000,
+}, async () => {
+  await using pair = await twoNodes(PLAN, { wiring: 'bridge' });
+  const [node, other] = pair.nodes;
+  using pod = new RoutedPod('small-burst');
+  const small = { ingressRate: 10e6, ingressBurst: 8000, egressRate: 10e6, egressBurst: 8000 };
+  await node.add(pod, {}, { bandwidth: small });
+  await node.running.settled(10_000);
+  const { addresses } = factsOf(PLAN, 1).self.underlay;
+  // As large as a packet may be: 20 and 8 bytes are headers.
+  const size = `${Number(/mtu (\d+)/.exec(pod.ip('link show eth0'))?.[1]) - 28}`;
+  const sent = pod.run('ping', '-c3', '-i0.2', '-W1', '-Mdo', '-s', size, `${addresses[4]}`);
+  assert.match(sent, /3 received/);
+  const back = other.namespace.run('ping', '-c3', '-i0.2', '-W1', '-Mdo', '-s', size, `${pod.addresses[0]}`);
+  assert.match(back, /3 received/);
+  assert.equal(node.warnings.length, 2, 'both directions are logged');
+  assert.match(JSON.stringify(node.warnings), /allows more at once than it asks for/);
+});

@@ -30,7 +30,7 @@ test('a limit that is no longer wanted goes with its redirection, and the pod se
     });
   {
     using agent = new Reconciler({ netns, log: SILENT });
-    agent.setDesired([{ owner, items: bandwidthItems(pod), warnings: [] }]);
+    agent.setDesired([{ owner, items: bandwidthItems(pod, 1500), warnings: [] }]);
     assert.deepEqual((await agent.run()).undone, []);
     assert.match(filters(), /Redirect to device ifb-/);
   }

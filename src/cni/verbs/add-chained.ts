@@ -13,6 +13,7 @@ import type { CniState } from '../state.ts';
 import { findLink } from '../wiring/links.ts';
 import { PodNetns } from '../wiring/pod-netns.ts';
 import { tune } from '../wiring/tuning.ts';
+import { warnOfBurst } from './bandwidth.ts';
 import { evictPortHolders } from './host-ports.ts';
 import { assertReady, newRecord, removeLeftovers, withRecord } from './transaction.ts';
 
@@ -63,6 +64,7 @@ export async function addChained(call: Invocation, state: CniState): Promise<obj
     ...(bandwidth && { bandwidth }),
     ...(hostPorts.length > 0 && { hostPorts, leadsVia: leadsVia(host?.name, hostPorts, state) }),
   };
+  if (bandwidth) warnOfBurst(bandwidth, record, state);
   await evictPortHolders(record, state);
   await withRecord(record, state, async () => {
     if (mtu) pod.executeSync(linkSet(link.index, { mtu }));

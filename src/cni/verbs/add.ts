@@ -15,6 +15,7 @@ import { wiringFor } from '../wiring/registry.ts';
 import { tune } from '../wiring/tuning.ts';
 import { addAddresses } from './add-addresses.ts';
 import { addChained } from './add-chained.ts';
+import { warnOfBurst } from './bandwidth.ts';
 import { evictPortHolders } from './host-ports.ts';
 import { refuseTakenMac } from './taken-mac.ts';
 import {
@@ -59,6 +60,7 @@ async function addInterface(call: Invocation, state: CniState): Promise<Result> 
     ...(hostPorts.length > 0 && { hostPorts }),
     ...(bandwidth && { bandwidth }),
   };
+  if (bandwidth) warnOfBurst(bandwidth, record, state);
   await evictPortHolders(record, state);
   // Nothing is awaited until the record, which holds the MAC, is on disk.
   if (plan.mac) refuseTakenMac(plan.mac, key, state);
