@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help deps demo demo-down test test-pure test-vm test-k8s lint format bench shim
+.PHONY: help deps demo demo-down test test-pure test-vm test-k8s lint format bench shim bundle
 
 help: ## show this list
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -10,6 +10,10 @@ deps: ## install missing Debian and npm packages
 shim: ## compile the CNI executables into dist/
 	@scripts/deps run
 	@scripts/build-shim
+
+bundle: ## bundle the program into dist/, to run without src/ and node_modules/
+	@scripts/deps run
+	@scripts/build-bundle
 
 demo: shim ## start a three-node cluster with pods and leave it running
 	@scripts/demo

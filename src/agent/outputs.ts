@@ -1,4 +1,4 @@
-import { join, resolve } from 'node:path';
+import { join } from 'node:path';
 import { Latest } from '../async/latest.ts';
 import { untilDone } from '../async/until-done.ts';
 import type { Network } from '../cluster/network.ts';
@@ -7,14 +7,12 @@ import { renderConfList, writeConfList } from '../cni/protocol/conflist.ts';
 import { installPlugins, writeAgentFile } from '../cni/shim/install.ts';
 import { setPodMtu } from '../cni/wiring/pod-end.ts';
 import { messageOf } from '../error.ts';
+import { INSTALLATION } from '../installation.ts';
 import { familyOf } from '../ip/address.ts';
 import type { Cidr } from '../ip/cidr.ts';
 import { readSubnetFile, writeSubnetFile } from '../ipam/subnet-file.ts';
 import type { Log } from '../log.ts';
 import { AGENT_SOCKET, type Paths } from './options.ts';
-
-/** The plugin binary built by `make shim`. */
-const SHIM = resolve(import.meta.dirname, '../../dist/flatnet-cni');
 
 /** What is written for the container runtime, its plugins and the pods. */
 export type Output = {
@@ -87,7 +85,7 @@ async function writeOutput(paths: Paths, { network, subnets, mtu }: Output): Pro
       masquerade: network.masquerade.enabled,
     });
   }
-  installPlugins(SHIM, paths.cniBin);
+  installPlugins(INSTALLATION.shim, paths.cniBin);
   const place = { socket: join(paths.run, AGENT_SOCKET), stateDir: paths.state };
   writeAgentFile(paths.cniBin, place);
   writeConfList(paths.cniConf, renderConfList(place));

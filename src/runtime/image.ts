@@ -1,5 +1,6 @@
 import { mkdirSync, rmSync, symlinkSync } from 'node:fs';
-import { join, resolve } from 'node:path';
+import { join } from 'node:path';
+import { INSTALLATION } from '../installation.ts';
 
 /** A container's program, according to its manifest. */
 export type Program = {
@@ -82,8 +83,6 @@ function quote(argv: readonly string[]): string {
   return text.length > 60 ? `${text.slice(0, 57)}...` : text;
 }
 
-const PAGE = resolve(import.meta.dirname, 'answer.sh');
-
 /**
  * If a server exits, e.g. because its port is taken in the pod, the others are stopped too: the container has
  * failed.
@@ -100,7 +99,7 @@ export function answerer(dir: string, ports: readonly number[]): string[] {
   // A link, not a copy: /run is often mounted noexec.
   const page = join(dir, 'cgi-bin', 'index.cgi');
   rmSync(page, { force: true });
-  symlinkSync(PAGE, page);
+  symlinkSync(INSTALLATION.webPage, page);
   const servers = ports.map((port) => `busybox httpd -f -p ${port} -h "$1" & all="$all $!";`);
   return ['sh', '-c', `${ONE_FOR_ALL} ${servers.join(' ')} wait`, 'answerer', dir];
 }

@@ -1,10 +1,10 @@
 import { existsSync, mkdirSync, symlinkSync } from 'node:fs';
-import { delimiter, dirname, join, resolve } from 'node:path';
+import { delimiter, dirname, join } from 'node:path';
 import { FALLBACK } from '../../cni/shim/install.ts';
 import { FlatnetError } from '../../error.ts';
+import { INSTALLATION } from '../../installation.ts';
 
-/** Built by `make shim`. */
-const SHIM = resolve(import.meta.dirname, '../../../dist/flatnet-cni');
+const { shim: SHIM } = INSTALLATION;
 
 /** Throws NOT_FOUND if the CNI executable has not been built. */
 export function requirePlugins(): void {
@@ -44,7 +44,7 @@ export function linkPlugins(binDir: string): void {
   }
 }
 
-/** Returns the command line of this same flatnet. `bin/flatnet` ends in exec, so its pid is the program's. */
+/** Returns the command line of this same flatnet. */
 export function flatnetProgram(...args: string[]): string[] {
-  return [resolve(import.meta.dirname, '../../../bin/flatnet'), ...args];
+  return [INSTALLATION.program, ...args];
 }
