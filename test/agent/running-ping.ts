@@ -8,8 +8,11 @@ export class RunningPing {
   readonly #begin = performance.now();
   #output = '';
 
-  constructor(t: TestContext, netns: string, to: Ip) {
-    this.#child = spawn('ip', ['netns', 'exec', netns, 'ping', '-n', '-i', '0.005', to]);
+  /** `within`: the name of a network namespace, or the command that enters it. */
+  constructor(t: Pick<TestContext, 'after'>, within: string | readonly string[], to: Ip) {
+    const enter = typeof within === 'string' ? ['ip', 'netns', 'exec', within] : within;
+    const [program = '', ...args] = [...enter, 'ping', '-n', '-i', '0.005', to];
+    this.#child = spawn(program, args);
     this.#child.stdout?.setEncoding('utf8').on('data', (text: string) => {
       this.#output += text;
     });

@@ -9,13 +9,11 @@ import { kubeconfigAccess } from '../../src/kubernetes/access/kubeconfig-access.
 import { type ClientOptions, KubernetesClient } from '../../src/kubernetes/api/client.ts';
 import type { ResourceType } from '../../src/kubernetes/api/resource.ts';
 import { eventually, freePort, type ServerProcess, startEtcd, temporaryFolder } from '../store/servers.ts';
+import { component, NO_KUBERNETES } from './nodes/component.ts';
 import { Authority, openssl } from './pki.ts';
 
-const PROGRAM = process.env.FLATNET_KUBE_APISERVER;
-
-/** Why tests against a real API server are skipped; false when they run. In CI they must run. */
-export const NO_API_SERVER =
-  PROGRAM === undefined && !process.env.CI ? 'needs an API server: run scripts/test or make test-k8s' : false;
+/** Why tests against a real API server are skipped; false when they run. */
+export const NO_API_SERVER = NO_KUBERNETES;
 
 /** What things of a test end with: a test's context, or `forSuite()`. */
 type Life = { readonly after: (end: () => unknown) => void };
@@ -102,7 +100,6 @@ export class ApiServer {
 
   /** Starts it, on the same address and data, and waits until it is ready. */
   async launch(certificate = this.#certificate): Promise<void> {
-    if (PROGRAM === undefined) throw new Error('FLATNET_KUBE_APISERVER is not set: see scripts/kubernetes');
     this.#certificate = certificate;
     const key = join(this.folder, 'sa.key');
     const log = openSync(join(this.folder, 'apiserver.log'), 'a');
@@ -111,7 +108,7 @@ export class ApiServer {
       'setpriv',
       [
         '--pdeathsig=KILL',
-        PROGRAM,
+        component('kube-apiserver'),
         `--etcd-servers=${this.etcd.endpoint}`,
         '--etcd-compaction-interval=0',
         '--bind-address=127.0.0.1',

@@ -21,10 +21,11 @@ export class Authority {
     return readFileSync(this.ca, 'utf8');
   }
 
-  /** A certificate for a server on loopback. */
-  server(): { readonly cert: string; readonly key: string } {
-    const names = 'subjectAltName=IP:127.0.0.1,DNS:kubernetes.default.svc';
-    return this.#issue('/CN=kube-apiserver', `${names}\nextendedKeyUsage=serverAuth`);
+  /** A certificate for a server on loopback, and on these addresses. */
+  server(...addresses: readonly string[]): { readonly cert: string; readonly key: string } {
+    const names = ['127.0.0.1', ...addresses].map((address) => `IP:${address}`);
+    const all = `subjectAltName=${names.join(',')},DNS:kubernetes.default.svc`;
+    return this.#issue('/CN=kube-apiserver', `${all}\nextendedKeyUsage=serverAuth`);
   }
 
   /** A certificate by which the API server knows a user and its groups. */

@@ -1,0 +1,120 @@
+import { mkdirSync } from 'node:fs';
+import { join } from 'node:path';
+import { pause } from '../../../src/async/pause.ts';
+import { busyboxArchive } from './archive.ts';
+import { ControlPlane } from './control-plane.ts';
+import { KubeletNode } from './node.ts';
+import { Switch } from './switch.ts';
+
+const ROOT = join(import.meta.dirname, '../../..');
+const NAMESPACE = 'kube-flannel';
+
+export type ClusterOptions = {
+  /** net-conf.json. */
+  readonly network: object;
+  readonly ipv6?: boolean;
+  readonly nodes?: number;
+};
+
+/** What the tests want to know of a pod. */
+export type Pod = { readonly name: string; readonly node: string; readonly ips: readonly string[] };
+
+type PodList = {
+  readonly items: readonly {
+    readonly metadata: { readonly name: string };
+    readonly spec: { readonly nodeName: string };
+    readonly status: { readonly podIPs?: readonly { readonly ip: string }[] };
+  }[];
+};
+
+/** A Kubernetes of real components, whose pod network is flatnet with the rights that are shipped. */
+export class KubeletCluster {
+  readonly plane: ControlPlane;
+  readonly nodes: readonly KubeletNode[];
+
+  private constructor(plane: ControlPlane, nodes: readonly KubeletNode[]) {
+    this.plane = plane;
+    this.nodes = nodes;
+  }
+
+  /** Returns when all nodes are ready. It ends with the tests, whatever happens. */
+  static async start(
+    t: { readonly after: (end: () => unknown) => void },
+    { network, ipv6 = false, nodes = 3 }: ClusterOptions,
+  ): Promise<KubeletCluster> {
+    const hosts = new Switch({ ipv6 });
+    const running: { stop: () => Promise<void> }[] = [];
+    t.after(async () => {
+      await Promise.all(running.map((each) => each.stop()));
+      await hosts.close();
+    });
+    await hosts.open();
+    mkdirSync(hosts.folder, { recursive: true });
+    const archive = busyboxArchive(hosts.folder);
+    const plane = await ControlPlane.start(hosts, (started) => running.push(started));
+    await plane.kubectl('create', 'namespace', NAMESPACE);
+    await plane.kubectl('apply', '-f', join(ROOT, 'deploy/rbac'), '-f', join(ROOT, 'deploy/crds'));
+    const cluster = new KubeletCluster(plane, []);
+    await cluster.configure(network);
+    const kubeconfig = await plane.accountKubeconfig(NAMESPACE, 'flatnet');
+    const setup = { network: hosts, plane, archive, kubeconfig };
+    const machines = Array.from({ length: nodes }, (_, i) => new KubeletNode(setup, i + 1));
+    running.unshift(...machines);
+    await Promise.all(machines.map((node) => node.boot()));
+    await cluster.untilReady(nodes);
+    return new KubeletCluster(plane, machines);
+  }
+
+  /** Writes the network configuration. */
+  async configure(network: object): Promise<void> {
+    await this.plane.apply({
+      apiVersion: 'v1',
+      kind: 'ConfigMap',
+      metadata: { namespace: NAMESPACE, name: 'kube-flannel-cfg' },
+      data: { 'net-conf.json': JSON.stringify(network) },
+    });
+  }
+
+  async untilReady(nodes = this.nodes.length): Promise<void> {
+    await this.until('nodes', (lines) => lines.filter((line) => / Ready /.test(line)).length === nodes);
+  }
+
+  /** The pods with a label `app`, once there are `count`, all ready. */
+  async pods(app: string, count: number): Promise<readonly Pod[]> {
+    const isUp = (line: string): boolean => / 1\/1 +Running /.test(line);
+    await this.until(`pods -l app=${app}`, (lines) => lines.length === count && lines.every(isUp));
+    const shown = await this.plane.kubectl('get', 'pods', '-l', `app=${app}`, '-o', 'json');
+    const { items } = JSON.parse(shown) as PodList;
+    return items.map(({ metadata: { name }, spec, status }) => ({
+      name,
+      node: spec.nodeName,
+      ips: (status.podIPs ?? []).map(({ ip }) => ip),
+    }));
+  }
+
+  /** Waits until what `kubectl get` shows, a line for each object, is as wanted. */
+  async until(what: string, holds: (lines: readonly string[]) => boolean): Promise<void> {
+    const deadline = Date.now() + 90_000;
+    for (;;) {
+      const shown = await this.plane.kubectl('get', ...what.split(' '), '--no-headers', '-o', 'wide');
+      if (holds(shown.split('\n').filter(Boolean))) return;
+      if (Date.now() > deadline) throw new Error(`${what}:\n${shown}${await this.#warnings()}`);
+      await pause(500);
+    }
+  }
+
+  async #warnings(): Promise<string> {
+    return this.plane.kubectl('get', 'events', '-A', '--field-selector=type!=Normal');
+  }
+
+  node(name: string): KubeletNode {
+    const node = this.nodes.find((each) => each.name === name);
+    if (!node) throw new Error(`there is no ${name}`);
+    return node;
+  }
+
+  /** Runs a command in a pod by way of the API server and the kubelet. */
+  exec(pod: string, ...argv: readonly string[]): Promise<string> {
+    return this.plane.kubectl('exec', pod, '--', ...argv);
+  }
+}

@@ -1,0 +1,23 @@
+import type { KubeletNode } from './node.ts';
+
+/** What a node holds for pods that it does not have, in words. */
+export async function leftovers(node: KubeletNode): Promise<readonly string[]> {
+  const { pods } = await node.status();
+  const addresses = new Set(pods.flatMap(({ addresses }) => addresses.map(String)));
+  const devices = new Set(pods.map(({ hostDevice }) => hostDevice));
+  const lines = async (...argv: readonly string[]) => (await node.exec(...argv)).split('\n').filter(Boolean);
+  const reserved = (await lines('ls', '/var/lib/cni/networks/cbr0')).filter((name) =>
+    /^[\da-f]+[.:]/.test(name),
+  );
+  const links = await lines('ip', '-o', 'link', 'show', 'type', 'veth');
+  const veths = links
+    .map((line) => line.split(': ')[1]?.split('@')[0] ?? '')
+    .filter((name) => name.startsWith('veth'));
+  const ruleset = await node.exec('nft', 'list', 'ruleset');
+  const named = new Set(ruleset.match(/veth[\da-f]{11}/g));
+  return [
+    ...reserved.filter((address) => !addresses.has(address)).map((address) => `address ${address}`),
+    ...veths.filter((name) => !devices.has(name)).map((name) => `device ${name}`),
+    ...[...named].filter((name) => !devices.has(name)).map((name) => `elements of ${name}`),
+  ];
+}
