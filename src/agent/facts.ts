@@ -106,9 +106,12 @@ export class Facts extends EventEmitter<{ changed: []; pods: [] }> {
     return this.#nodes;
   }
 
-  /** Whether `nodes` came from the store, so that a node missing from it is gone. */
+  /**
+   * Whether the nodes and this node's own subnets come from the store, so that what is missing from them is
+   * gone: those remembered from before the start may lack the latest.
+   */
   get isComplete(): boolean {
-    return this.#complete;
+    return this.#complete && this.#standing !== 'remembered';
   }
 
   /** `complete`: the view came from the store, not from disk. */

@@ -98,7 +98,7 @@ export class Feed {
 
   async #learn(view: ClusterView, complete: boolean): Promise<void> {
     const { facts, underlay, handover } = this.#options;
-    await handover.follow(view.network.backend.type);
+    await handover.follow(view.network.backend.type, view.nodes);
     // A narrower path must lower the MTU before the first packet takes it.
     await underlay.setPeers(view.nodes);
     facts.setCluster(view, complete);

@@ -3,6 +3,7 @@ import { pause } from '../async/pause.ts';
 import { poll } from '../async/poll.ts';
 import { untilDone } from '../async/until-done.ts';
 import { BACKENDS } from '../backends/registry.ts';
+import type { Node } from '../cluster/node.ts';
 import type { Companions } from '../companions/companions.ts';
 import type { Log } from '../log.ts';
 import type { Loop } from './loop.ts';
@@ -53,10 +54,11 @@ export class Handover {
   }
 
   /**
-   * Switches to the network's backend; call it before the facts name that backend. Resolves when the
-   * backend's companion has started. An unknown backend changes nothing here: the loop reports it.
+   * Switches to the network's backend; call it before the facts name that backend. `nodes`: all nodes, as far
+   * as they are known. Resolves when the backend's companion has started. An unknown backend changes nothing
+   * here: the loop reports it.
    */
-  async follow(backend: string): Promise<void> {
+  async follow(backend: string, nodes: readonly Node[] = []): Promise<void> {
     if (backend === this.#backend || !BACKENDS.some(({ type }) => type === backend)) return;
     const { log, signal } = this.#options;
     if (this.#backend !== undefined) {
@@ -64,7 +66,7 @@ export class Handover {
       // An agent that has just started knows the former backend from the view it saved; what that needs is
       // computed as soon as the underlay is known.
       await poll(async () => this.#loop.computed, { every: POLL / 10, patience: START, signal });
-      this.#loop.keepFormer();
+      this.#loop.keepFormer(nodes);
     }
     this.#former = this.#backend;
     this.#backend = backend;

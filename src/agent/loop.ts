@@ -157,9 +157,15 @@ export class Loop extends EventEmitter<LoopEvents> implements Disposable {
 
   /**
    * Keeps the current desired state in the kernel until it is dropped, except where newer items replace it.
+   * `nodes`: all nodes as the store has them now. The current state may lack some, if this agent has just
+   * started and computed it from the view on disk; they send through the former backend nevertheless.
    */
-  keepFormer(): void {
-    this.#former.keep(this.#computed?.desired.contributions ?? []);
+  keepFormer(nodes: readonly Node[]): void {
+    if (!this.#computed) return;
+    const { facts, desired } = this.#computed;
+    const { contributions } = desiredState({ ...facts, peers: nodes });
+    const peers = contributions.filter(({ owner }) => owner.part === 'peer');
+    this.#former.keep([...peers, ...desired.contributions]);
   }
 
   /**

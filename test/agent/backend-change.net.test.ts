@@ -1,16 +1,18 @@
 import assert from 'node:assert/strict';
+import { readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { networkToNetConf, readNetwork } from '../../src/cluster/network.ts';
 import { agentReady, agentStatus, startAgent, stopAgent } from '../../src/lab/machine/agent.ts';
-import { Cluster, LAYOUT } from './cluster.ts';
+import { Cluster, LAYOUT, type TestNode } from './cluster.ts';
 import { NETWORKS } from './networks.ts';
 import { RunningPing } from './running-ping.ts';
 
 /** Both backends stand side by side for 30 s, and the former one still receives for another 30 s. */
 const HANDOVER = 65_000;
 
-test('a change of backend cuts nobody off, not even a node whose agent is down meanwhile', {
+test('a change of backend loses nothing, even to a node whose agent is down meanwhile', {
   timeout: 300_000,
 }, async (t) => {
   await using cluster = await Cluster.up(3, NETWORKS.vxlan);
@@ -27,15 +29,17 @@ test('a change of backend cuts nobody off, not even a node whose agent is down m
         })),
       ),
   );
-  const lost = (tolerated = 0) =>
+  const lost = () =>
     pings.flatMap(({ title, ping }) => {
       const { sent, lost } = ping.soFar();
-      return lost.length <= tolerated && sent > 0 ? [] : [`${title}: ${lost.length} of ${sent}`];
+      return lost.length === 0 && sent > 0 ? [] : [`${title}: ${lost.length} of ${sent}`];
     });
   const tunnels = () =>
     nodes.filter((node) => / flannel\.1: /.test(cluster.ip(node, '-o link'))).map(({ name }) => name);
 
   await stopAgent(cluster.lab, late.name, 'kill');
+  // It may be a second older than the end of the agent, and lack nodes that had just joined.
+  forgetInView(cluster, late, nodes[0] ?? assert.fail());
   const network = readNetwork(NETWORKS['host-gw']);
   await cluster.store((kv) => kv.put(LAYOUT.config, networkToNetConf(network)));
   await sleep(HANDOVER);
@@ -55,9 +59,14 @@ test('a change of backend cuts nobody off, not even a node whose agent is down m
   for (const end = performance.now() + HANDOVER + 10_000; tunnels().length > 0; await sleep(500)) {
     assert.ok(performance.now() < end, `${tunnels()} keep the former tunnel`);
   }
-  t.diagnostic(`lost in all: ${lost().join(', ') || 'nothing'}`);
-  // One run in six lost four packets (20 ms) each way between two nodes when the late one switched. The cause
-  // is unknown; a flow that is cut off loses thousands.
-  assert.deepEqual(lost(10), []);
+  assert.deepEqual(lost(), []);
   assert.equal((await agentStatus(cluster.lab, late.name))?.backend, 'host-gw');
 });
+
+/** Takes a node out of the last view that an agent has saved. */
+function forgetInView(cluster: Cluster, of: TestNode, { name }: TestNode): void {
+  const file = join(cluster.lab.paths.node(of.name).agent.state, 'view.json');
+  const view: { nodes: { name: string }[] } = JSON.parse(readFileSync(file, 'utf8'));
+  const nodes = view.nodes.filter((node) => node.name !== name);
+  writeFileSync(file, JSON.stringify({ ...view, nodes }));
+}

@@ -64,6 +64,18 @@ test('a node owns the blocks of its name only once it has joined: another machin
   assert.deepEqual(facts.subnets, ['10.0.2.0/26']);
 });
 
+test('nothing is taken to be gone while this node’s own subnets are those it remembers', () => {
+  const facts = newFacts();
+  facts.setCluster(view(), false);
+  facts.restoreSubnets([]);
+  facts.setCluster(view('10.0.0.0/26'), true);
+  assert.deepEqual(facts.subnets, [], 'the last view on disk was older than the block');
+  assert.equal(facts.isComplete, false);
+  facts.confirmSubnets([]);
+  assert.deepEqual(facts.subnets, ['10.0.0.0/26']);
+  assert.equal(facts.isComplete, true);
+});
+
 test('a block outside every pool is a node’s only while a pod has an address in it', () => {
   const facts = newFacts();
   facts.setCluster(view('10.0.0.0/26', '8.8.8.0/26'), true);

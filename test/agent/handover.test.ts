@@ -3,6 +3,7 @@ import { type TestContext, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Handover } from '../../src/agent/handover.ts';
 import type { Computed } from '../../src/agent/loop.ts';
+import type { Node } from '../../src/cluster/node.ts';
 import { SILENT } from '../../src/log.ts';
 import { factsOf, nodesOf } from '../backends/cluster.ts';
 
@@ -16,7 +17,7 @@ function handover(t: TestContext) {
   const loop = {
     computed: undefined as Computed | undefined,
     problem: undefined as string | undefined,
-    keepFormer: () => done.push('keep'),
+    keepFormer: (nodes: readonly Node[]) => done.push(['keep', ...nodes.map(({ name }) => name)].join(' ')),
     dropFormerPeers: (late: ReadonlySet<string>) =>
       done.push(['send no more', ...(late.size > 0 ? ['but to', ...late] : [])].join(' ')),
     dropFormer: () => done.push('drop'),
@@ -58,8 +59,8 @@ test('after a change of backend both stand side by side, then the former one end
   await it.follow('vxlan');
   await sleep(4 * LINGER);
   done.splice(0);
-  await it.follow('host-gw');
-  assert.deepEqual(done.splice(0), ['keep', 'use host-gw']);
+  await it.follow('host-gw', nodesOf({ size: 2, families: [4], networks: 1, backend: { Type: 'host-gw' } }));
+  assert.deepEqual(done.splice(0), ['keep node0 node1', 'use host-gw']);
   compute('host-gw');
   await sleep(POLL + 3 * LINGER);
   assert.deepEqual(done, ['end', 'send no more', 'drop']);
