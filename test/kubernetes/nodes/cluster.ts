@@ -113,6 +113,12 @@ export class KubeletCluster {
     return node;
   }
 
+  /** Runs flatnet as an administrator, from outside. */
+  flatnet(...args: readonly string[]): Promise<string> {
+    const kubeconfig = this.plane.kubeconfig('admin', 'system:masters');
+    return this.plane.outside(join(ROOT, 'bin/flatnet'), ...args, '--kubeconfig', kubeconfig);
+  }
+
   /** Runs a command in a pod by way of the API server and the kubelet. */
   exec(pod: string, ...argv: readonly string[]): Promise<string> {
     return this.plane.kubectl('exec', pod, '--', ...argv);
