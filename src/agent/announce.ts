@@ -52,6 +52,6 @@ export async function announce(
 }
 
 /** `no-subnet` as `NoSubnet`. */
-function inCamelCase(id: string): string {
+export function inCamelCase(id: string): string {
   return id.replace(/(?:^|-)(\w)/g, (_, letter: string) => letter.toUpperCase());
 }

@@ -27,6 +27,8 @@ import { operations } from './operations.ts';
 import { AGENT_SOCKET, type AgentOptions } from './options.ts';
 import { Outputs, previousSubnets } from './outputs.ts';
 import { notReady, obstacleTo } from './readiness.ts';
+import { agentStatus } from './status.ts';
+import { noteTroubles } from './troubles.ts';
 import { tunnelMacs } from './underlay/tunnel-macs.ts';
 import { UnderlayWatch } from './underlay/watch.ts';
 
@@ -122,8 +124,21 @@ export async function runAgent(options: AgentOptions, log: Log, stop: AbortSigna
     task('hold the subnets', membership.run()),
     task('follow the cluster', feed.run()),
   ];
+  const sources = {
+    facts,
+    loop,
+    companions,
+    membership,
+    feed: store.feed,
+    underlay,
+    firewall,
+    cni: service,
+  };
   const obstacle = () => obstacleTo(facts, others());
+  const problems = () => [obstacle() ?? [], agentStatus(sources, []).problems].flat();
   background('announce this node', announce(store.membership, { node, obstacle, log, signal }), log, signal);
+  const troubles = noteTroubles(store.membership, { node, problems, signal });
+  background('note troubles', troubles, log, signal);
   background('collect garbage', collectGarbage(service, log, signal), log, signal);
   background(
     'maintain addresses',
@@ -131,16 +146,6 @@ export async function runAgent(options: AgentOptions, log: Log, stop: AbortSigna
     log,
   );
   try {
-    const sources = {
-      facts,
-      loop,
-      companions,
-      membership,
-      feed: store.feed,
-      underlay,
-      firewall,
-      cni: service,
-    };
     const handlers = operations(sources, service);
     await using _api = await LocalApi.listen(join(paths.run, AGENT_SOCKET), handlers, log);
     log.info({ node, pid: process.pid }, 'agent started');

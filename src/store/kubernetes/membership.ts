@@ -8,6 +8,7 @@ import type { Cidr } from '../../ip/cidr.ts';
 import type { KubernetesObject } from '../../kubernetes/api/object.ts';
 import { getIfAny } from '../../kubernetes/change.ts';
 import { LEASES, readLease } from '../../kubernetes/election/lease-record.ts';
+import { EventRecorder } from '../../kubernetes/events/recorder.ts';
 import type { Claim, Member, Membership, Obstacle } from '../ports/membership.ts';
 import { type ClaimContext, leave, NodeClaim, writeNode } from './claim.ts';
 import type { ClusterState } from './cluster-state.ts';
@@ -35,6 +36,7 @@ export type MembershipContext = ClaimContext & {
  */
 export class KubernetesMembership implements Membership {
   readonly #context: MembershipContext;
+  #events: EventRecorder | undefined;
 
   constructor(context: MembershipContext) {
     this.#context = context;
@@ -102,6 +104,16 @@ export class KubernetesMembership implements Membership {
     } as const;
     const patch = conditionPatch(condition, await this.#node(node), new Date());
     if (patch) await client.patch(NODES, { name: node }, 'strategic', patch, { subresource: 'status' });
+  }
+
+  /** Writes an Event, which `kubectl describe node` shows. */
+  note(node: string, { reason, message }: Obstacle): void {
+    const { client, log, signal } = this.#context;
+    const reporter = { controller: 'flatnet.dev/agent', instance: node };
+    this.#events ??= new EventRecorder({ client, reporter, log, signal });
+    // Kubelets, too, give the name for the UID; kubectl looks for both.
+    const regarding = { apiVersion: 'v1', kind: 'Node', name: node, uid: node };
+    this.#events.record({ regarding, type: 'Warning', reason, action: 'CheckNetwork', note: message });
   }
 
   async #node(name: string): Promise<KubernetesObject> {

@@ -32,9 +32,14 @@ export interface Membership {
    * Tells the cluster's scheduler whether a node takes pods, and why not. Absent where nobody would read it.
    */
   announce?(node: string, obstacle: Obstacle | undefined): Promise<void>;
+  /**
+   * Notes something wrong on a node where those look who watch the cluster. Returns at once; a note may get
+   * lost. Absent where nobody would read it.
+   */
+  note?(node: string, trouble: Obstacle): void;
 }
 
-/** Why a node takes no pods: a word in CamelCase, and a sentence. */
+/** Why a node takes no pods, or what else is wrong: a word in CamelCase, and a sentence. */
 export type Obstacle = { readonly reason: string; readonly message: string };
 
 /** This node's claim to its name and subnets, kept alive until stopped. */

@@ -1,5 +1,8 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { list } from '../../../src/kubernetes/api/list.ts';
+import { asJson } from '../../../src/kubernetes/api/object.ts';
+import { EVENTS } from '../../../src/kubernetes/events/event.ts';
 import { problemText } from '../../../src/problem.ts';
 import { NODES } from '../../../src/store/kubernetes/kinds.ts';
 import { NO_API_SERVER } from '../../kubernetes/api-server.ts';
@@ -42,6 +45,13 @@ test('agents with nothing but the Kubernetes API: pods reach each other, an outa
       /Node node4: spec.podCIDR is not set.*--allocate-node-cidrs --cluster-cidr=10\.244\.0\.0\/16/,
     );
     assert.match(await condition('node4', { status: 'True', reason: 'NoSubnet' }), /--allocate-node-cidrs/);
+    // And in an Event, which `kubectl describe node` shows.
+    const note = await eventually(async () => {
+      const { items } = await list(admin, EVENTS, asJson);
+      const about = items.find(({ regarding }) => asJson(regarding).name === 'node4');
+      return about?.reason === 'NoSubnet' && String(about.note);
+    }, 30_000);
+    assert.match(note, /--allocate-node-cidrs/);
   });
 
   await t.test(
