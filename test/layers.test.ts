@@ -270,11 +270,7 @@ for (const { what, pattern, but } of BANNED) {
 }
 
 // Tests use it to verify the backends in generated clusters, and tracing will be built on it.
-const FOR_TESTS = [
-  'src/trace/fib.ts',
-  // A door of the Kubernetes client that nobody opens yet (issue 8).
-  'src/kubernetes/election/election.ts',
-];
+const FOR_TESTS = ['src/trace/fib.ts'];
 
 test('every export is used in src/, not only by tests', () => {
   const taken = new Map<string, Set<string>>();

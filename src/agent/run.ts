@@ -15,6 +15,7 @@ import { announce } from './announce.ts';
 import { LocalApi } from './api/server.ts';
 import { Blocks } from './blocks.ts';
 import { cniContext } from './cni-context.ts';
+import { collectDeparted } from './departed.ts';
 import { Facts } from './facts.ts';
 import { Feed } from './feed.ts';
 import { forgetStaleFlows } from './flows/stale.ts';
@@ -140,6 +141,9 @@ export async function runAgent(options: AgentOptions, log: Log, stop: AbortSigna
   const troubles = noteTroubles(store.membership, { node, problems, signal });
   background('note troubles', troubles, log, signal);
   background('collect garbage', collectGarbage(service, log, signal), log, signal);
+  const usesBlocks = () => facts.isMember && facts.usesBlocks;
+  const departed = { node, duties: store.duties, blocks: store.blocks, usesBlocks, log, signal };
+  background('collect what departed nodes had', collectDeparted(departed), log, signal);
   background(
     'maintain addresses',
     blocks.keepUp(() => new Set(liveHandles(paths.state)), signal),

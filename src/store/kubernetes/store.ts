@@ -5,6 +5,7 @@ import type { Log } from '../../log.ts';
 import type { CheckNetwork } from '../ports/network.ts';
 import type { Store } from '../ports/store.ts';
 import { KubernetesBlocks } from './blocks.ts';
+import { KubernetesDuties } from './duties.ts';
 import { KubernetesFeed } from './feed.ts';
 import { NODES } from './kinds.ts';
 import { KubernetesMembership } from './membership.ts';
@@ -36,6 +37,7 @@ export class KubernetesStore implements Store {
   readonly feed: KubernetesFeed;
   readonly resources: KubernetesResources;
   readonly blocks: KubernetesBlocks;
+  readonly duties: KubernetesDuties;
   readonly #client: KubernetesClient;
   readonly #closed = new AbortController();
 
@@ -43,12 +45,14 @@ export class KubernetesStore implements Store {
   constructor(access: Access, options: KubernetesStoreOptions, log: Log, check: CheckNetwork = () => {}) {
     const client = new KubernetesClient({ access });
     const keys = annotationKeys(options.annotationPrefix);
+    const namespace = options.namespace ?? client.namespace;
     this.#client = client;
+    this.duties = new KubernetesDuties(client, namespace, log);
     this.network = new KubernetesNetwork({
       client,
       log,
       check,
-      namespace: options.namespace ?? client.namespace,
+      namespace,
       configMap: options.configMap ?? DEFAULT_CONFIG_MAP,
       file: options.networkFile,
     });

@@ -1,4 +1,5 @@
 import type { BlockStore } from './blocks.ts';
+import type { Duties } from './duties.ts';
 import type { ClusterFeed } from './feed.ts';
 import type { Membership } from './membership.ts';
 import type { NetworkStore } from './network.ts';
@@ -19,6 +20,8 @@ export interface Store {
   readonly feed: ClusterFeed;
   readonly resources: ResourceStore;
   readonly blocks: BlockStore;
+  /** Absent where nobody but an operator says that a node is gone. */
+  readonly duties?: Duties;
   /** Ends watches, claims and connections. The stored data stays. */
   close(): void;
 }
