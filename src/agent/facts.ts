@@ -198,9 +198,14 @@ export class Facts extends EventEmitter<{ changed: []; pods: [] }> {
     return FAMILIES.flatMap((family) => this.#network?.pools[family]?.cidr ?? []);
   }
 
-  /** The labels this agent was started with, overridden by those of the Node resource. */
+  /**
+   * The labels this agent was started with, besides those that the store has for the node, such as its Node
+   * object's; the Node resource's override both.
+   */
   get labels(): Readonly<Record<string, string>> {
-    return { ...this.options.labels, ...this.#resources.nodes[this.options.node]?.labels };
+    const { node, labels } = this.options;
+    const stored = this.#nodes?.find(({ name }) => name === node)?.labels;
+    return { ...stored, ...labels, ...this.#resources.nodes[node]?.labels };
   }
 
   /**

@@ -45,6 +45,29 @@ function view(...blocks: string[]): ClusterView {
   };
 }
 
+test('selectors see the labels that the store has for this node, such as those of its Node object', () => {
+  const store = { endpoints: [] };
+  const labels = { rack: 'a', role: 'agent' };
+  const facts = new Facts(
+    { node: 'node1', labels, store, paths: DEFAULT_PATHS, logLevel: 'silent' },
+    tunnelMacsOf('node1'),
+    [],
+  );
+  assert.deepEqual(facts.labels, labels);
+  const { nodes, resources, ...rest } = view();
+  const stored = { zone: 'z', role: 'stored', tier: 'stored' };
+  facts.setCluster(
+    {
+      ...rest,
+      resources: { ...resources, nodes: { node1: { name: 'node1', labels: { tier: 'resource' } } } },
+      nodes: nodes.map((node) => ({ ...node, labels: stored })),
+    },
+    true,
+  );
+  assert.deepEqual(facts.labels, { rack: 'a', role: 'agent', zone: 'z', tier: 'resource' });
+  assert.deepEqual(facts.cluster?.labels, facts.labels);
+});
+
 test('a node owns the blocks of its name only once it has joined: another machine may have the name', () => {
   const facts = newFacts();
   facts.setCluster(view('10.0.0.0/26'), true);
