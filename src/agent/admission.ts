@@ -38,8 +38,8 @@ function isConstraint({ kind }: Item): boolean {
   return CONSTRAINTS.has(kind);
 }
 
-/** Whether the kernel has no tables for bridges at all. */
+/** Whether the kernel has no tables for bridges, or for ARP, at all. */
 function isUnsupported({ change: { item }, error }: Undone): boolean {
-  const isTable = item.kind === 'nft-table' && item.family === 'bridge';
+  const isTable = item.kind === 'nft-table' && (item.family === 'bridge' || item.family === 'arp');
   return isTable && error instanceof FlatnetError && error.code === 'KERNEL_FEATURE';
 }

@@ -1,4 +1,4 @@
-import { deviceOf, keyOf } from '../state/item.ts';
+import { deviceOf, type Item, keyOf } from '../state/item.ts';
 import type { Undone } from '../state/undone.ts';
 
 /**
@@ -13,7 +13,11 @@ export function ownProblem(undone: readonly Undone[]): string | undefined {
 
 /** Why pods on the bridge are not guarded: the kernel lacks something. */
 export function unguarded(undone: readonly Undone[]): string | undefined {
-  return undone.find(({ owner, error }) => owner?.part === 'guard' && error)?.reason;
+  return undone.find(({ change: { item }, error }) => isBridgeTable(item) && error)?.reason;
+}
+
+function isBridgeTable(item: Item): boolean {
+  return item.kind === 'nft-table' && item.family === 'bridge';
 }
 
 /**
@@ -24,8 +28,8 @@ export function failures(undone: readonly Undone[]): string[] {
   const refused = new Set(
     undone.flatMap(({ change: { item }, error }) => (error && item.kind === 'link' ? [item.name] : [])),
   );
-  const isOfGuard = ({ owner, change: { item } }: Undone): boolean =>
-    owner?.part === 'guard' || (item.kind === 'nft-element' && item.family === 'bridge');
+  const isOfGuard = ({ change: { item } }: Undone): boolean =>
+    isBridgeTable(item) || (item.kind === 'nft-element' && item.family === 'bridge');
   const relevant = undone.filter(
     (each) =>
       (each.error || !refused.has(deviceOf(each.change.item) ?? '')) &&

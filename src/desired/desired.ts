@@ -138,7 +138,7 @@ function wiringContribution(
 function guardContribution(pods: readonly LocalPod[], { guard }: Basis): Contribution {
   return {
     owner: { part: 'guard', name: 'this node' },
-    items: guardItems(pods, guard).bridged,
+    items: guardItems(pods, guard).optional,
     warnings: [],
   };
 }

@@ -4,7 +4,7 @@ import type { Family } from '../ip/address.ts';
 import type { Item } from '../state/item.ts';
 import { BRIDGE } from '../wiring/bridge.ts';
 import { usedWirings } from '../wiring/registry.ts';
-import { type Decapsulated, podGuard, sourceGuard } from './pods.ts';
+import { arpGuard, type Decapsulated, podGuard, sourceGuard } from './pods.ts';
 import { bridgeGuard, portGuard } from './ports.ts';
 
 /** What the guard depends on besides pods. */
@@ -17,14 +17,14 @@ export type GuardFacts = {
 };
 
 /**
- * Returns the tables at the node's side of its pods. `bridged` is a table of the bridge family, which a
- * kernel may lack; then pods still work, and the status says that they are not guarded.
+ * Returns the tables at the node's side of its pods. `optional` are those of the families bridge and ARP,
+ * which a kernel may lack; then pods still work, and the status says that they are not guarded.
  */
 export function guardItems(
   pods: readonly LocalPod[],
   { network, families, decapsulates }: GuardFacts,
-): { readonly routed: readonly Item[]; readonly bridged: readonly Item[] } {
-  if (network.guard === false) return { routed: [], bridged: [] };
+): { readonly routed: readonly Item[]; readonly optional: readonly Item[] } {
+  if (network.guard === false) return { routed: [], optional: [] };
   const names = usedWirings(network.wiring, pods).map(({ name }) => name);
   const used = {
     bridge: names.includes('bridge') || pods.some(isOnBridge),
@@ -35,7 +35,7 @@ export function guardItems(
   const guarded = [...new Set<Family>([4, ...families])];
   return {
     routed: guarded.map((family) => podGuard(family, decapsulates, used)),
-    bridged: used.bridge ? bridgeGuard() : [],
+    optional: [...(used.bridge ? bridgeGuard() : []), ...(used.routed ? [arpGuard()] : [])],
   };
 }
 

@@ -20,6 +20,10 @@ export const ALWAYS_DECAPSULATED = { udp: [4789, 8472], protocols: [4] };
 const tableOf = (family: Family) =>
   ({ family: family === 4 ? 'ip' : 'ip6', table: 'flatnet-pods' }) as const satisfies TableId;
 
+const ARP_TABLE = { family: 'arp', table: 'flatnet-pods' } as const satisfies TableId;
+/** Whom a routed pod may speak for by ARP. */
+const SENDERS = { name: 'senders', key: ['ifname', 'ipv4_addr'] } as const satisfies SetValue;
+
 /** Of packets that nodes decapsulate. */
 const ONLY_NODES = 'only nodes send it';
 
@@ -54,6 +58,35 @@ export function podGuard(
   return used.routed
     ? { ...table, sets, chains: [sources(family, all.protocols), ...chains] }
     : { ...table, chains };
+}
+
+/**
+ * Keeps routed pods from filling the node's neighbour table, which all devices share: each sender of a
+ * request takes an entry. rp_filter does not ensure that: of the device's setting and the host's, the kernel
+ * obeys the larger, and 2 is the loose one.
+ */
+export function arpGuard(): Item {
+  return {
+    kind: 'nft-table',
+    ...ARP_TABLE,
+    sets: [SENDERS, EXCEPTIONS, PREFIXES[4]],
+    chains: [
+      {
+        name: 'senders',
+        hook: { type: 'filter', hook: 'input', priority: 'filter' },
+        rules: [
+          { rule: `iifname != "${DEVICE_PREFIX}*" accept` },
+          { rule: 'iifname . arp saddr ip @senders accept' },
+          { rule: 'arp saddr ip 0.0.0.0 accept', comment: 'a probe (RFC 5227)' },
+          {
+            rule: 'iifname . arp saddr ether @exceptions arp saddr ether . arp saddr ip @prefixes accept',
+            comment: 'allowedSourcePrefixes',
+          },
+          { rule: 'drop', comment: 'a sender that is not its own' },
+        ],
+      },
+    ],
+  };
 }
 
 function sources(family: Family, protocols: readonly number[]): Chain {
@@ -120,16 +153,21 @@ function tunnels(
   ];
 }
 
-/** A pod's elements in the tables of both families. */
+/** A pod's elements in the tables of its families. */
 export function sourceGuard(pod: LocalPod, families: readonly Family[]): readonly Item[] {
-  const { hostDevice: dev, mac, allowedSources = [], wiring } = pod;
+  const { hostDevice: dev, mac, addresses, allowedSources = [], wiring } = pod;
   if (mac === undefined || wiring !== 'routed') return [];
-  const items = allowedSources.map((cidr) => {
+  const tablesOf = (family: Family) => (family === 4 ? [tableOf(4), ARP_TABLE] : [tableOf(6)]);
+  const items = addresses
+    .filter((ip) => familyOf(ip) === 4)
+    .map((ip) => elementItem(ARP_TABLE, elementOf(SENDERS, [dev, ip])));
+  for (const cidr of allowedSources) {
     const family = familyOf(cidr);
-    return elementItem(tableOf(family), elementOf(PREFIXES[family], [mac, cidr]));
-  });
-  for (const family of new Set(allowedSources.map(familyOf))) {
-    items.push(elementItem(tableOf(family), elementOf(EXCEPTIONS, [dev, mac])));
+    for (const table of tablesOf(family))
+      items.push(elementItem(table, elementOf(PREFIXES[family], [mac, cidr])));
+  }
+  for (const table of [...new Set(allowedSources.map(familyOf))].flatMap(tablesOf)) {
+    items.push(elementItem(table, elementOf(EXCEPTIONS, [dev, mac])));
   }
   if (families.includes(6)) {
     items.push(elementItem(tableOf(6), elementOf(LINK_LOCALS, [dev, linkLocalOf(mac)])));

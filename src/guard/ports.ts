@@ -91,7 +91,9 @@ const CHAINS: readonly Chain[] = [
       { rule: '@nh,72,8 17 @th,0,16 != 67 accept', comment: 'UDP, except from a DHCP server' },
       { rule: 'udp sport 67 udp dport 68 drop', comment: 'DHCP server' },
       { rule: 'icmp type { redirect, router-advertisement } drop' },
-      { rule: 'ip protocol 2 @th,0,8 0x11 drop', comment: 'IGMP query: for routers' },
+      // Any of a router's messages (a query, RFC 4286, PIM) would lead all multicast to the port.
+      { rule: 'ip protocol 2 @th,0,8 != { 0x12, 0x16, 0x17, 0x22 } drop', comment: 'IGMP: for routers' },
+      { rule: 'ip protocol 103 drop', comment: 'PIM: for routers' },
     ],
   },
   {
@@ -101,6 +103,7 @@ const CHAINS: readonly Chain[] = [
       { rule: '@nh,48,8 17 @th,0,16 != 547 accept', comment: 'UDP, except from a DHCPv6 server' },
       { rule: 'udp sport 547 udp dport 546 drop', comment: 'DHCPv6 server' },
       { rule: 'meta l4proto 58 goto icmp6' },
+      { rule: 'meta l4proto 103 drop', comment: 'PIM: for routers' },
       { rule: 'meta l4proto != 58 accept' },
       { rule: 'drop', comment: 'malformed: has no upper layer' },
     ],

@@ -231,6 +231,27 @@ const message = (
   },
 });
 
+/** From then on, the bridge sends all multicast to the attacker's port. */
+const multicastRouter = (name: string, dst: string, protocol: number, payload: Buffer): Attack => ({
+  name: `multicast: the bridge takes a pod for a router, by ${name}`,
+  wirings: BRIDGE,
+  attempt: ({ node, attacker }) => {
+    const bytes = p.packet(attacker.v4, dst, protocol, payload);
+    // The bridge forgets what the last attack taught it.
+    for (const value of [0, 1]) {
+      node.namespace.ip(`link set ${attacker.pod.device} type bridge_slave mcast_router ${value}`);
+    }
+    const [, ...low] = dst.split('.').map((byte) => Number(byte).toString(16).padStart(2, '0'));
+    return {
+      frames: [p.frame(`01:00:5e:${low.join(':')}`, attacker.mac, p.TYPE.ip, bytes)],
+      shows: () => {
+        const [tables] = JSON.parse(node.namespace.bridge('-d -j mdb show dev cni0'));
+        return JSON.stringify(tables.router).includes(`"${attacker.pod.device}"`);
+      },
+    };
+  },
+});
+
 const arpFrom = (
   name: string,
   build: (scene: Scene) => Parameters<typeof p.arp>,
@@ -394,6 +415,22 @@ export const ATTACKS: readonly Attack[] = [
     }),
   },
 
+  {
+    name: 'ARP: filling the node’s neighbour table with invented senders',
+    wirings: BOTH,
+    attempt: ({ node, attacker, gateway }) => ({
+      frames: Array.from({ length: 20 }, (_, i) =>
+        p.frame(
+          gateway.mac,
+          attacker.mac,
+          p.TYPE.arp,
+          p.arp(1, [attacker.mac, `10.0.1.${200 + i}`], [NO_MAC, gateway.v4]),
+        ),
+      ),
+      shows: () => /^10\.0\.1\.2\d\d dev/m.test(node.namespace.ip('-4 neigh show nud all')),
+    }),
+  },
+
   message('ICMP: a redirect', ({ attacker, victim }, mark) => ({
     dst: victim.mac,
     type: p.TYPE.ip,
@@ -413,6 +450,24 @@ export const ATTACKS: readonly Attack[] = [
       p.PROTOCOL.igmp,
       p.icmp(0x11, 100, Buffer.concat([Buffer.alloc(4), mark])),
     ),
+  })),
+  // Multicast router discovery (RFC 4286), and PIM's hello (RFC 7761 §4.9.2).
+  multicastRouter('IGMP', '224.0.0.106', p.PROTOCOL.igmp, p.icmp(0x30, 20, Buffer.from([0, 125, 0, 2]))),
+  multicastRouter('PIM', '224.0.0.13', p.PROTOCOL.pim, p.icmp(0x20, 0, Buffer.from([0, 1, 0, 2, 0, 105]))),
+  message('multicast: the advertisement of a router by ICMPv6 (RFC 4286)', ({ attacker }, mark) => ({
+    dst: '33:33:00:00:00:6a',
+    type: p.TYPE.ip6,
+    bytes: p.packet(
+      attacker.linkLocal,
+      'ff02::6a',
+      p.PROTOCOL.icmp6,
+      p.icmp6(attacker.linkLocal, 'ff02::6a', 151, mark, 20),
+    ),
+  })),
+  message('multicast: the hello of a router by PIM over IPv6', ({ attacker }, mark) => ({
+    dst: '33:33:00:00:00:0d',
+    type: p.TYPE.ip6,
+    bytes: p.packet(attacker.linkLocal, 'ff02::d', p.PROTOCOL.pim, p.icmp(0x20, 0, mark)),
   })),
   message('DHCP: a server’s answer', ({ attacker }, mark) => ({
     dst: p.BROADCAST,

@@ -12,6 +12,7 @@ export const PROTOCOL = {
   igmp: 2,
   udp: 17,
   icmp6: 58,
+  pim: 103,
   fragment: 44,
   hopByHop: 0,
   options: 60,

@@ -31,6 +31,9 @@ function obstacle(): string | false {
   return missing.length > 0 && `install ${[...new Set(missing)].join(' ')}`;
 }
 
+/** How many times longer everything may take in an emulated machine, whose kernel may load modules first. */
+const PATIENCE = process.env.FLATNET_EMULATED ? 12 : 1;
+
 let count = 0;
 
 /**
@@ -133,7 +136,7 @@ export class Running implements Disposable {
 
   /**
    * Waits until the kernel holds exactly the desired state and the run responsible has reported. Returns the
-   * milliseconds it took; throws after `limit`, listing the differences.
+   * milliseconds it took; throws after `limit` (more in an emulated machine), listing the differences.
    */
   async settled(limit = 3000, ignore: (change: Change) => boolean = () => false): Promise<number> {
     const begin = performance.now();
@@ -144,7 +147,7 @@ export class Running implements Disposable {
         await this.reconciler.idle();
         return took;
       }
-      if (took > limit) {
+      if (took > limit * PATIENCE) {
         const texts = left.map(({ action, item }) => `${action} ${keyOf(item)}`);
         throw new Error(
           `not settled after ${limit} ms: ${texts.join(', ')}; ${JSON.stringify(this.warnings)}`,

@@ -174,23 +174,19 @@ export class RoutedNode implements AsyncDisposable {
 
 /** Two nodes on one link, with their desired state in the kernel. */
 export async function twoNodes(plan: Plan, network: Partial<Network> = {}): Promise<Pair> {
-  const namespaces = [new Namespace(plan, [], 0), new Namespace(plan, [], 1)] as const;
+  // Reconcilers that a failure leaves behind would keep the process alive.
+  await using made = new AsyncDisposableStack();
+  const namespace = (index: number) => made.use(new Namespace(plan, [], index));
+  const namespaces = [namespace(0), namespace(1)] as const;
   namespaces[0].join(namespaces[1]);
-  const nodes = [
-    new RoutedNode(plan, 0, namespaces[0], network),
-    new RoutedNode(plan, 1, namespaces[1], network),
-  ] as const;
+  const node = (index: 0 | 1) => made.use(new RoutedNode(plan, index, namespaces[index], network));
+  const nodes = [node(0), node(1)] as const;
   for (const { running } of nodes) await running.settled(10_000);
   // Their underlay has just come up: its link-local addresses are still tentative.
   const { addresses } = factsOf(plan, 1).self.underlay;
   namespaces[0].run('ping', '-nc1', '-w5', '-i0.2', `${addresses[6] ?? addresses[4]}`);
-  return {
-    nodes,
-    async [Symbol.asyncDispose]() {
-      for (const node of nodes) await node[Symbol.asyncDispose]();
-      for (const namespace of namespaces) namespace[Symbol.dispose]();
-    },
-  };
+  const all = made.move();
+  return { nodes, [Symbol.asyncDispose]: () => all.disposeAsync() };
 }
 
 export type Pair = AsyncDisposable & { readonly nodes: readonly [RoutedNode, RoutedNode] };

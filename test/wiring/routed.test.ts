@@ -106,7 +106,7 @@ test('in a family without pods, their devices accept no packets', () => {
   );
 });
 
-test('a node of routed pods: no bridge, a blackhole for each of its blocks, one table per family', () => {
+test('a node of routed pods: no bridge, a blackhole for each of its blocks, one table per family and for ARP', () => {
   const texts = commands([POD]);
   assert.ok(!texts.some((text) => text.includes('cni0')));
   assert.deepEqual(
@@ -116,7 +116,10 @@ test('a node of routed pods: no bridge, a blackhole for each of its blocks, one 
   assert.ok(texts.includes('sysctl -w net/ipv4/ip_forward=1'));
   const nft = texts.filter((text) => text.startsWith('nft') && text.includes(' flatnet-pods '));
   const tables = nft.filter((text) => text.startsWith('nft -f'));
-  assert.equal(tables.length, 2);
+  assert.deepEqual(
+    tables.map((text) => /table \w+/.exec(text)?.[0]),
+    ['table ip', 'table ip6', 'table arp'],
+  );
   const chain = `  chain sources {
     type filter hook prerouting priority raw; policy accept;
     iifname != "cali*" accept
@@ -151,7 +154,7 @@ test('a node of routed pods: no bridge, a blackhole for each of its blocks, one 
 test('the table exists without masquerading too', () => {
   const texts = commands([], { masquerade: { enabled: false, randomFully: true, exclude: [] } });
   const tables = texts.filter((text) => text.startsWith('nft -f') && text.includes(' flatnet-pods '));
-  assert.equal(tables.length, 2);
+  assert.equal(tables.length, 3);
 });
 
 test('a block of one address has no blackhole: it would take the place of the pod’s route', () => {

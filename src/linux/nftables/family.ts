@@ -13,8 +13,8 @@ const NFTA_CHAIN_HOOK = 4;
 const NFTA_CHAIN_TYPE = 7;
 const NFTA_HOOK_HOOKNUM = 1;
 const NFTA_HOOK_PRIORITY = 2;
-/** Of `ip`, `ip6`, `inet` and `bridge`. */
-const NF_PRE_ROUTING = 0;
+/** `prerouting` of `ip`, `ip6`, `inet` and `bridge`, `input` of `arp`. */
+const FIRST_HOOK = 0;
 
 /** The table family, or its filter chains, are missing. */
 const MISSING = ['EOPNOTSUPP', 'EAFNOSUPPORT', 'ENOENT'];
@@ -23,7 +23,7 @@ const MISSING = ['EOPNOTSUPP', 'EAFNOSUPPORT', 'ENOENT'];
  * Whether the kernel lacks a family of tables, such as a module nobody installed: tries a table with a filter
  * chain in an empty network namespace. False if that fails for another reason.
  */
-export async function lacksFamily(family: Exclude<TableFamily, 'arp' | 'netdev'>): Promise<boolean> {
+export async function lacksFamily(family: Exclude<TableFamily, 'netdev'>): Promise<boolean> {
   const netns = anonymousNetns();
   try {
     using socket = NetlinkSocket.open(NETLINK_NETFILTER, { netns });
@@ -55,7 +55,7 @@ function tableWithChain(family: TableFamily): Request[] {
         .string(NFTA_CHAIN_TABLE, table)
         .string(NFTA_CHAIN_NAME, chain)
         .nested(NFTA_CHAIN_HOOK, (hook) =>
-          hook.be32(NFTA_HOOK_HOOKNUM, NF_PRE_ROUTING).be32(NFTA_HOOK_PRIORITY, 0),
+          hook.be32(NFTA_HOOK_HOOKNUM, FIRST_HOOK).be32(NFTA_HOOK_PRIORITY, 0),
         )
         .string(NFTA_CHAIN_TYPE, 'filter')
         .finish(),

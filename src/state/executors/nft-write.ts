@@ -59,11 +59,11 @@ export async function rewriteTables(
 
 /** Explains a refusal that is due to the kernel's lack of the whole family. */
 async function explained({ family }: NftTableItem, error: unknown): Promise<Error> {
-  if (family !== 'bridge' || !(await lacksFamily(family))) return asError(error);
-  return new FlatnetError('this kernel has no nftables for bridges', {
+  if ((family !== 'bridge' && family !== 'arp') || !(await lacksFamily(family))) return asError(error);
+  return new FlatnetError(`this kernel has no nftables for ${family === 'arp' ? 'ARP' : 'bridges'}`, {
     code: 'KERNEL_FEATURE',
     operation: 'nft -f',
-    fix: 'use a kernel built with CONFIG_NF_TABLES_BRIDGE',
+    fix: `use a kernel built with CONFIG_NF_TABLES_${family.toUpperCase()}`,
     cause: error,
   });
 }

@@ -107,6 +107,6 @@ kernelTest(
 );
 
 kernelTest('the kernel of the tests has the families of tables that flatnet uses', async () => {
-  for (const family of ['ip', 'ip6', 'bridge'] as const)
+  for (const family of ['ip', 'ip6', 'bridge', 'arp'] as const)
     assert.equal(await lacksFamily(family), false, family);
 });
