@@ -1,5 +1,5 @@
 import { execFileSync } from 'node:child_process';
-import { mkdirSync, rmSync, symlinkSync } from 'node:fs';
+import { mkdirSync, readFileSync, rmSync, symlinkSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 
 const HERE = resolve(import.meta.dirname, '../..');
@@ -20,8 +20,8 @@ function hasHistory(): boolean {
 }
 
 /**
- * Unpacks and builds that version in `dir`. If the lock files are the same, it uses this version's
- * dependencies; otherwise they are installed.
+ * Unpacks and builds that version in `dir`. If this version has the same dependencies, among others, it uses
+ * those; otherwise they are installed, which needs a network.
  */
 export function checkOut(dir: string): void {
   if (!hasHistory()) {
@@ -31,12 +31,23 @@ export function checkOut(dir: string): void {
   const run = (command: string, cwd = dir): string =>
     execFileSync('sh', ['-euc', command], { cwd, encoding: 'utf8' });
   run(`git archive ${BEFORE} | tar -x -C '${dir}'`, HERE);
-  if (run(`git diff --quiet ${BEFORE} -- package-lock.json && echo same || true`, HERE) === 'same\n') {
+  const needed = packagesOf(join(dir, 'package-lock.json'));
+  const present = packagesOf(join(HERE, 'package-lock.json'));
+  if ([...needed].every(([path, version]) => present.get(path) === version)) {
     symlinkSync(join(HERE, 'node_modules'), join(dir, 'node_modules'));
   } else {
     run('npm ci --no-audit --no-fund --loglevel=error');
   }
   run('scripts/build-shim');
+}
+
+/** The version of each package in a lock file, by the path where it is installed. */
+function packagesOf(lockFile: string): Map<string, string | undefined> {
+  const { packages }: { packages: Record<string, { version?: string }> } = JSON.parse(
+    readFileSync(lockFile, 'utf8'),
+  );
+  const installed = Object.entries(packages).filter(([path]) => path !== '');
+  return new Map(installed.map(([path, { version }]) => [path, version]));
 }
 
 export function removeCheckOut(dir: string): void {
