@@ -1,6 +1,6 @@
 import { FlatnetError } from '../error.ts';
 import type { Contribution } from '../state/contributions.ts';
-import { type Item, keyOf, parentOf } from '../state/item.ts';
+import { devicesOf, type Item, keyOf, kindOf, parentOf } from '../state/item.ts';
 import type { Report } from '../state/reporter.ts';
 import type { Undone } from '../state/undone.ts';
 
@@ -9,6 +9,15 @@ const CONSTRAINTS: ReadonlySet<Item['kind']> = new Set(['nft-element', 'qdisc', 
 /** Whether some of a pod's items limit what it may send or receive. */
 export function isConstrained({ items }: Pick<Contribution, 'items'>): boolean {
   return items.some(isConstraint);
+}
+
+/**
+ * The items that a pod waits for: what limits what it may send or receive, and the devices that needs. ADD
+ * has made the others itself; they are checked once it is answered.
+ */
+export function urgentItems({ items }: Pick<Contribution, 'items'>): readonly Item[] {
+  const devices = new Set(items.filter(isConstraint).flatMap(devicesOf));
+  return items.filter((item) => isConstraint(item) || devices.has(kindOf(item).provides?.(item) ?? ''));
 }
 
 /**

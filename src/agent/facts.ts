@@ -11,7 +11,7 @@ import { type Cidr, contains } from '../ip/cidr.ts';
 import type { Server } from '../store/open.ts';
 import type { ClusterView } from '../store/ports/feed.ts';
 import type { AgentOptions } from './options.ts';
-import { Pods } from './pods.ts';
+import { Pods, type PodsChange } from './pods.ts';
 import { publishedNode } from './published.ts';
 import { servedHere } from './served.ts';
 
@@ -29,7 +29,7 @@ type Step = 'underlay' | 'network' | 'subnets';
  * Everything known about this node and its cluster. Sources set facts here; `changed` fires when anything
  * derived from them may have changed, `pods` when this node's pods have.
  */
-export class Facts extends EventEmitter<{ changed: []; pods: [] }> {
+export class Facts extends EventEmitter<{ changed: []; pods: [PodsChange] }> {
   readonly options: AgentOptions;
   readonly pods: Pods;
   readonly tunnelMacs: Self['tunnelMacs'];
@@ -54,7 +54,7 @@ export class Facts extends EventEmitter<{ changed: []; pods: [] }> {
     super();
     this.options = options;
     this.tunnelMacs = tunnelMacs;
-    this.pods = new Pods(pods, () => this.emit('pods'));
+    this.pods = new Pods(pods, (what) => this.emit('pods', what));
   }
 
   get underlay(): Underlay | undefined {

@@ -17,7 +17,7 @@ import { Alarm } from '../state/alarm.ts';
 import type { LinkItem } from '../state/kinds/link/item.ts';
 import { type KernelEvent, Reconciler } from '../state/reconciler.ts';
 import type { Report } from '../state/reporter.ts';
-import { isConstrained, refusal } from './admission.ts';
+import { isConstrained, refusal, urgentItems } from './admission.ts';
 import { Answers } from './answers.ts';
 import type { Facts } from './facts.ts';
 import { Former } from './former.ts';
@@ -80,6 +80,8 @@ export class Loop extends EventEmitter<LoopEvents> implements Disposable {
   /** The last announcement as text. */
   #announceable: { readonly parts: readonly unknown[]; readonly text: string } = { parts: [], text: '' };
   #isDue = false;
+  /** Whether all that is due are new pods, which have been admitted on their own: a run needs no others. */
+  #onlyNewPods = true;
   readonly #alarm = new Alarm(() => this.#computeIfDue());
   /** When the last computation ended, by `performance.now`. */
   #computedAt = Number.NEGATIVE_INFINITY;
@@ -100,13 +102,18 @@ export class Loop extends EventEmitter<LoopEvents> implements Disposable {
       log,
       onReport: (report) => this.#handle(report),
       onFailure: (error) => this.#health.unreadable(error),
-      onRun: () => this.#computeIfDue(),
+      onRun: () => {
+        if (!this.#onlyNewPods) this.#computeIfDue();
+      },
       resolve: (miss) => this.#answers.to(miss),
       onEvent: (event) => this.emit('event', event),
       onForeignTable: () => this.emit('foreign-table'),
     });
     facts.on('changed', () => this.#factsChanged());
-    facts.on('pods', () => this.#compute(POD_SPACING));
+    facts.on('pods', (what) => {
+      if (what === 'removed') this.#onlyNewPods = false;
+      this.#schedule(POD_SPACING);
+    });
   }
 
   [Symbol.dispose](): void {
@@ -144,7 +151,8 @@ export class Loop extends EventEmitter<LoopEvents> implements Disposable {
       if (!facts) return isOurs(pod) ? 'the agent does not know the network yet' : undefined;
       const contribution = podContribution(facts, pod, this.#memo);
       if (!isConstrained(contribution)) return undefined;
-      const report = await within(ADMISSION_LIMIT, this.reconciler.admit(contribution), undefined);
+      const admitted = this.reconciler.admit(contribution, urgentItems(contribution));
+      const report = await within(ADMISSION_LIMIT, admitted, undefined);
       return report ? refusal(contribution, report) : `still not after ${ADMISSION_LIMIT} ms`;
     } catch (error) {
       return messageOf(error);
@@ -187,8 +195,13 @@ export class Loop extends EventEmitter<LoopEvents> implements Disposable {
     this.reconciler.answersChanged();
   }
 
+  #compute(): void {
+    this.#onlyNewPods = false;
+    this.#schedule(SPACING);
+  }
+
   /** One computation for all changes of a turn of the event loop, after its answers, or of a burst. */
-  #compute(spacing = SPACING): void {
+  #schedule(spacing: number): void {
     this.#isDue = true;
     this.#alarm.set(Math.max(0, this.#computedAt + spacing - performance.now()));
   }
@@ -196,6 +209,7 @@ export class Loop extends EventEmitter<LoopEvents> implements Disposable {
   #computeIfDue(): void {
     if (!this.#isDue) return;
     this.#isDue = false;
+    this.#onlyNewPods = true;
     this.#computeNow();
     this.#computedAt = performance.now();
   }

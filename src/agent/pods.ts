@@ -2,14 +2,16 @@ import type { LocalPod } from '../cluster/node.ts';
 
 type Attachment = Pick<LocalPod, 'containerId' | 'ifName'>;
 
+export type PodsChange = 'added' | 'removed';
+
 /** The pods attached to this node, by attachment: the results of CNI calls as facts for the desired state. */
 export class Pods {
   readonly #pods = new Map<string, LocalPod>();
-  readonly #changed: () => void;
+  readonly #changed: (what: PodsChange) => void;
   #list: readonly LocalPod[] | undefined;
 
   /** `changed` is called after every change. */
-  constructor(pods: Iterable<LocalPod>, changed: () => void) {
+  constructor(pods: Iterable<LocalPod>, changed: (what: PodsChange) => void) {
     for (const pod of pods) this.#pods.set(key(pod), pod);
     this.#changed = changed;
   }
@@ -17,13 +19,13 @@ export class Pods {
   add(pod: LocalPod): void {
     this.#pods.set(key(pod), pod);
     this.#list = undefined;
-    this.#changed();
+    this.#changed('added');
   }
 
   remove(pod: Attachment): void {
     if (!this.#pods.delete(key(pod))) return;
     this.#list = undefined;
-    this.#changed();
+    this.#changed('removed');
   }
 
   /** Returns the same array until a pod is added or removed. */

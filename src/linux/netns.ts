@@ -66,18 +66,27 @@ export function netnsId(netns: string | number = OWN): number {
 export function withNetns<T>(netns: string | number, run: () => Sync<T>): T {
   primeThreadPool();
   const target = typeof netns === 'number' ? netns : openNetns(netns);
+  const isNested = isAway;
+  const own = isNested ? fs.openSync(OWN, 'r') : homeNetns();
   try {
-    const own = fs.openSync(OWN, 'r');
-    try {
-      sys.setns(target, sys.CLONE_NEWNET);
-      return insideNetns(own, run);
-    } finally {
-      fs.closeSync(own);
-    }
+    sys.setns(target, sys.CLONE_NEWNET);
+    isAway = true;
+    return insideNetns(own, run);
   } finally {
+    isAway = isNested;
+    if (isNested) fs.closeSync(own);
     if (typeof netns === 'string') fs.closeSync(target);
   }
 }
+
+/** This thread's own namespace, held open. */
+function homeNetns(): number {
+  home ??= fs.openSync(OWN, 'r');
+  return home;
+}
+let home: number | undefined;
+/** Whether the thread is in another namespace. */
+let isAway = false;
 
 /**
  * Creates a named namespace, like `ip netns add NAME`: a bind mount below /run/netns, visible in every mount

@@ -39,13 +39,14 @@ export class Convergence {
   }
 
   /**
-   * Adds a contribution to the desired state, until the next one replaces that, and makes its changes, but no
-   * others. Returns undefined if the kernel has to be read for that: a step follows then.
+   * Adds a contribution to the desired state, until the next one replaces that, and makes the changes to its
+   * urgent items, but no others. Returns undefined if the kernel has to be read for that: a step follows
+   * then.
    */
-  async admit(contribution: Contribution): Promise<Outcome | undefined> {
+  async admit(contribution: Contribution, urgent: readonly Item[]): Promise<Outcome | undefined> {
     this.#note(this.#desired.add(contribution));
     const own = new Map<string, Item | undefined>();
-    for (const key of contribution.items.map(keyOf)) {
+    for (const key of urgent.map(keyOf)) {
       // An earlier owner's may be what is undone.
       if (this.#dirty.has(key)) own.set(key, this.#dirty.get(key));
       else if (this.undone.has(key)) own.set(key, undefined);
@@ -59,6 +60,11 @@ export class Convergence {
     } finally {
       if (!isDone) this.#isStale = true;
     }
+  }
+
+  /** Whether the next step has something to do with a device. */
+  isDue(device: string): boolean {
+    return this.#dirty.has(`link ${device}`);
   }
 
   /** From now on, unwanted items of ours are removed. Returns false if that was so already. */

@@ -9,7 +9,7 @@ import { Alarm } from './alarm.ts';
 import { Announcements } from './announcements.ts';
 import type { Contribution } from './contributions.ts';
 import { Convergence } from './convergence.ts';
-import type { Change, KernelState } from './item.ts';
+import { type Change, type Item, type KernelState, kindOf } from './item.ts';
 import { Kernel } from './kernel.ts';
 import type { Resolve } from './kinds/fdb.ts';
 import { Misses } from './misses.ts';
@@ -131,6 +131,7 @@ export class Reconciler implements Disposable {
       desired: () => this.desired,
       involves: (device) =>
         this.#convergence.desired.involves(device) || this.#convergence.undone.involves(device),
+      isDue: (device) => this.#convergence.isDue(device),
       onContradiction: (what, persists) => {
         log.debug({ what }, 'external change to the kernel');
         this.#suspect(persists);
@@ -159,11 +160,12 @@ export class Reconciler implements Disposable {
   }
 
   /**
-   * Adds a contribution to the desired state, until the next one replaces that, and makes its changes: ahead
-   * of all others, and without reading the kernel where possible. Rejects like `run`.
+   * Adds a contribution to the desired state, until the next one replaces that, and makes the changes to its
+   * `urgent` items: ahead of all others, and without reading the kernel where possible. The other items
+   * follow with the next desired state, or soon. Rejects like `run`.
    */
-  async admit(contribution: Contribution): Promise<Report> {
-    const report = await this.#queue.run(() => this.#exclusively(() => this.#admit(contribution)));
+  async admit(contribution: Contribution, urgent: readonly Item[] = contribution.items): Promise<Report> {
+    const report = await this.#queue.run(() => this.#exclusively(() => this.#admit(contribution, urgent)));
     return report ?? this.run();
   }
 
@@ -292,12 +294,12 @@ export class Reconciler implements Disposable {
   }
 
   /** Undefined if a run has to follow. */
-  async #admit(contribution: Contribution): Promise<Report | undefined> {
+  async #admit(contribution: Contribution, urgent: readonly Item[]): Promise<Report | undefined> {
     const begin = performance.now();
     try {
-      // They tell of states older than what is read next.
-      this.#kernel.catchUp();
-      const outcome = await this.#convergence.admit(contribution);
+      // They tell of states older than what is read next, if anything is.
+      if (urgent.some((item) => kindOf(item).provides)) this.#kernel.catchUp();
+      const outcome = await this.#convergence.admit(contribution, urgent);
       if (!outcome) return undefined;
       const report = this.#reporter.report(outcome.done, false, begin);
       this.#reporter.publish(report);

@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { podTitle } from '../../cluster/node.ts';
 import { codeOf, ioError, messageOf } from '../../error.ts';
 import type { Mac } from '../../ip/mac.ts';
-import { fileName, keyIn, readNames } from './files.ts';
+import { fileName, isThere, keyIn, readNames } from './files.ts';
 import { type Attachment, type AttachmentKey, decodeAttachment } from './record.ts';
 import { RecordIndex } from './record-index.ts';
 import { RequestCopies } from './requests.ts';
@@ -183,7 +183,9 @@ export class Attachments {
 
   #read(name: string, key?: AttachmentKey): Attachment | DamagedAttachment | undefined {
     try {
-      const record = decodeAttachment(readFileSync(join(this.dir, name), 'utf8'));
+      const path = join(this.dir, name);
+      if (!isThere(path)) return undefined;
+      const record = decodeAttachment(readFileSync(path, 'utf8'));
       if (fileName(record) === name) return record;
       return damaged(name, `it is the record of ${podTitle({ ...record, ...record.pod })}`, key);
     } catch (error) {

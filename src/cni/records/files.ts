@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto';
-import { readdirSync } from 'node:fs';
+import { readdirSync, statSync } from 'node:fs';
 import { codeOf } from '../../error.ts';
 import type { AttachmentKey } from './record.ts';
 
@@ -26,4 +26,9 @@ export function readNames(dir: string): string[] {
     if (codeOf(error) === 'ENOENT') return [];
     throw error;
   }
+}
+
+/** Whether there is something at a path. Most calls find nothing, and an exception costs much more. */
+export function isThere(path: string): boolean {
+  return statSync(path, { throwIfNoEntry: false }) !== undefined;
 }

@@ -15,6 +15,7 @@ import { codeOf, messageOf } from '../../error.ts';
 import type { CniRequest } from '../context.ts';
 import { CniError, CODE } from '../protocol/error.ts';
 import type { Invocation } from '../protocol/invocation.ts';
+import { isThere } from './files.ts';
 
 /** A DEL that the shim answered while the agent was unavailable, executed when the agent is back. */
 export type NotedDel = { readonly file: string; readonly request: CniRequest };
@@ -67,6 +68,7 @@ export function notedDels(stateDir: string, call?: Noted): NotedDel[] {
   return names.flatMap((name) => {
     const file = join(dir, name);
     try {
+      if (!isThere(file)) return [];
       return [{ file, request: decodeNote(readFileSync(file, 'utf8')) }];
     } catch (error) {
       if (codeOf(error) !== 'ENOENT') rmSync(file, { recursive: true, force: true });

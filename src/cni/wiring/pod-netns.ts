@@ -20,7 +20,7 @@ export class PodNetns implements Disposable {
     this.path = path;
     this.fd = fd;
     this.id = netnsId(fd);
-    this.link = NetlinkSocket.open(NETLINK_ROUTE, { netns: fd });
+    this.link = NetlinkSocket.open(NETLINK_ROUTE, { netns: fd, isBrief: true });
   }
 
   /** Throws CniError 8 if the path is not a network namespace or is the node's own. */

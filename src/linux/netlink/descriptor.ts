@@ -27,6 +27,8 @@ export type SocketOptions = {
   readonly netns?: string | number | undefined;
   /** Multicast groups to join (RTNLGRP_*, NFNLGRP_*). */
   readonly groups?: readonly number[] | undefined;
+  /** For a few small requests: buffers keep their default sizes. */
+  readonly isBrief?: boolean | undefined;
 };
 
 /**
@@ -42,8 +44,10 @@ export function openDescriptor(protocol: number, options: SocketOptions): number
     }
     const timeval = new BigInt64Array([0n, BigInt(RECEIVE_TIMEOUT * 1000)]);
     sys.setsockopt(fd, sys.SOL_SOCKET, SO_RCVTIMEO, new Uint8Array(timeval.buffer));
-    enlarge(fd, SO_RCVBUFFORCE, SO_RCVBUF);
-    enlarge(fd, SO_SNDBUFFORCE, SO_SNDBUF);
+    if (!options.isBrief) {
+      enlarge(fd, SO_RCVBUFFORCE, SO_RCVBUF);
+      enlarge(fd, SO_SNDBUFFORCE, SO_SNDBUF);
+    }
     const address = Buffer.alloc(12);
     address.writeUInt16LE(AF_NETLINK);
     sys.bind(fd, address);

@@ -24,6 +24,8 @@ const MAX_SILENT_READS = 60;
  */
 const READ_SIZE = 64 << 10;
 const DUMP_TRIES = 30;
+/** Any receive buffer holds so many acknowledgements. */
+const SMALL_BATCH = 32;
 /** Datagrams (of about 250 neighbours each) to read before yielding to other work. */
 const READS_AT_ONCE = 4;
 
@@ -40,14 +42,13 @@ const writeAsync = promisify(fs.write);
  * `…Sync` methods throw INTERNAL while one is in progress, so give synchronous code its own socket.
  */
 export class NetlinkSocket implements Disposable {
-  /** This socket's kernel-assigned address, carried by the notifications of changes made through it. */
-  readonly portId: number;
   readonly #fd: number;
+  #portId: number | undefined;
   /**
    * The number of acknowledgements that fit into the receive buffer: they queue up during a write, and excess
    * ones are lost.
    */
-  readonly #batchSize: number;
+  #batchSize = SMALL_BATCH;
   #sequence = 0;
   #last: Promise<unknown> = Promise.resolve();
   #pending = 0;
@@ -56,8 +57,12 @@ export class NetlinkSocket implements Disposable {
 
   private constructor(fd: number) {
     this.#fd = fd;
-    this.portId = sys.getsockname(fd).readUInt32LE(4);
-    this.#batchSize = acknowledgementsHeld(fd);
+  }
+
+  /** This socket's kernel-assigned address, carried by the notifications of changes made through it. */
+  get portId(): number {
+    this.#portId ??= sys.getsockname(this.#fd).readUInt32LE(4);
+    return this.#portId;
   }
 
   /**
@@ -65,13 +70,7 @@ export class NetlinkSocket implements Disposable {
    * does not exist.
    */
   static open(protocol: number, options: SocketOptions = {}): NetlinkSocket {
-    const fd = openDescriptor(protocol, options);
-    try {
-      return new NetlinkSocket(fd);
-    } catch (error) {
-      fs.closeSync(fd);
-      throw error;
-    }
+    return new NetlinkSocket(openDescriptor(protocol, options));
   }
 
   /**
@@ -253,6 +252,7 @@ export class NetlinkSocket implements Disposable {
   }
 
   #batches<R extends Request>(requests: readonly R[]): (readonly R[])[] {
+    if (requests.length > this.#batchSize) this.#batchSize = acknowledgementsHeld(this.#fd);
     if (requests.length <= this.#batchSize) return requests.length === 0 ? [] : [requests];
     const count = Math.ceil(requests.length / this.#batchSize);
     return Array.from({ length: count }, (_, i) =>

@@ -26,34 +26,33 @@ export async function commit(socket: NetlinkSocket, requests: readonly Request[]
 }
 
 /**
- * BEGIN, the requests and END in one write; the kernel acknowledges each request after committing or aborting
- * the transaction.
+ * BEGIN, the requests and END in one write. The kernel answers after committing or aborting the transaction:
+ * it reports every refusal, so only the last request asks for an acknowledgement, as each is another read.
  */
 class TransactionExchange implements Exchange<void> {
   readonly bytes: Buffer;
+  done = false;
   readonly #requests: readonly Request[];
   readonly #begin: number;
-  #missing: number;
   #error: Error | undefined;
 
   constructor(requests: readonly Request[], begin: number) {
     this.#requests = requests;
     this.#begin = begin;
-    this.#missing = requests.length;
     const mark = (type: number) => ({ type, flags: NLM_F_REQUEST, payload: batchMark() });
-    const flags = NLM_F_REQUEST | NLM_F_ACK;
+    const last = requests.length - 1;
     this.bytes = encodeMessages(
       [
         mark(NFNL_MSG_BATCH_BEGIN),
-        ...requests.map(({ type, flags: own, payload }) => ({ type, flags: own | flags, payload })),
+        ...requests.map(({ type, flags, payload }, i) => ({
+          type,
+          flags: flags | NLM_F_REQUEST | (i === last ? NLM_F_ACK : 0),
+          payload,
+        })),
         mark(NFNL_MSG_BATCH_END),
       ],
       begin,
     );
-  }
-
-  get done(): boolean {
-    return this.#missing === 0;
   }
 
   take(datagram: Buffer): void {
@@ -65,8 +64,7 @@ class TransactionExchange implements Exchange<void> {
       // only one.
       const subject = this.#requests[Math.max(index, 0)];
       if (verdict.errno && subject) this.#error ??= refusal(subject, verdict);
-      if (index === -1) this.#missing = 0;
-      else this.#missing--;
+      if (index === -1 || index === this.#requests.length - 1) this.done = true;
     }
   }
 

@@ -29,6 +29,8 @@ export type Watch = {
   readonly desired: () => KernelState;
   /** Whether the desired state involves a device. */
   readonly involves: (device: string) => boolean;
+  /** Whether the next run reads a device anyway. */
+  readonly isDue: (device: string) => boolean;
   /**
    * `what`, for logs: usually an item's key. `persists`: re-checks the contradiction against newer knowledge
    * of the desired state and the devices; absent: it persists.

@@ -115,16 +115,23 @@ export class Rtnetlink implements Executor {
   }
 
   /** Returns what in an event contradicts the desired state; undefined for our own changes. */
-  #contradiction(event: MonitorEvent, { desired, involves }: Watch): string | undefined {
+  #contradiction(event: MonitorEvent, watch: Watch): string | undefined {
     if (event.type === 'overflow') return 'notifications were lost';
     if (event.type === 'miss') return undefined;
-    if (event.portId === this.#socket.portId) return undefined;
-    const view = { ...this.#view(desired()), involves };
+    if (event.portId === this.#socket.portId || this.#isAwaited(event, watch)) return undefined;
+    const view = { ...this.#view(watch.desired()), involves: watch.involves };
     for (const kind of listeners) {
       const what = kind.contradiction(event, view);
       if (what !== undefined) return what;
     }
     return undefined;
+  }
+
+  /** Whether an event announces a device that the next run reads: CNI's, for a pod just admitted. */
+  #isAwaited(event: MonitorEvent, { isDue }: Watch): boolean {
+    if (event.type !== 'new' || event.object !== 'link') return false;
+    const { name, index } = event.value;
+    return this.devices.byName.get(name)?.index !== index && isDue(name);
   }
 
   /**
