@@ -2,20 +2,21 @@ import { CniError, CODE, errorObject } from '../protocol/error.ts';
 import { readCommand, readInvocation, versionOf } from '../protocol/invocation.ts';
 import { CURRENT, VERSIONS } from '../protocol/version.ts';
 import { noteDel } from '../records/noted-del.ts';
-import { MAX_CONFIGURATION } from './agent-file.ts';
+import { isAwayBriefly } from './absence.ts';
+import { type AgentPlace, MAX_CONFIGURATION } from './agent-file.ts';
 
 export type AloneReply = { readonly stdout: string; readonly stderr: string; readonly exit: number };
 
 /**
  * Answers without the agent: VERSION always works; a DEL succeeds and leaves a note that the agent executes
- * later; anything else fails with an error on which runtimes retry, unless the configuration is too large to
- * be passed to any agent.
+ * later; a STATUS succeeds while the agent may be away for a moment; anything else fails with an error on
+ * which runtimes retry, unless the configuration is too large to be passed to any agent.
  */
 export function answerAlone(
   env: Readonly<Record<string, string | undefined>>,
   stdin: string,
   cause: unknown,
-  stateDir?: string,
+  { socket, stateDir }: { readonly [K in keyof AgentPlace]?: string | undefined },
 ): AloneReply {
   if (!env.CNI_COMMAND) {
     const about = `CNI flatnet plugin\nCNI protocol versions supported: ${VERSIONS.join(', ')}\n`;
@@ -36,6 +37,9 @@ export function answerAlone(
     if (size > MAX_CONFIGURATION) {
       const text = `the network configuration is too large: ${size} bytes, limit ${MAX_CONFIGURATION}`;
       throw new CniError(CODE.INVALID_CONFIG, text);
+    }
+    if (command === 'STATUS' && socket !== undefined && isAwayBriefly(socket)) {
+      return { stdout: '', stderr: '', exit: 0 };
     }
     const reason = cause instanceof Error ? cause.message : String(cause);
     const code = command === 'STATUS' ? CODE.NOT_READY : CODE.TRY_AGAIN;

@@ -32,6 +32,7 @@ const VARIABLES = ['CNI_COMMAND', 'CNI_CONTAINERID', 'CNI_NETNS', 'CNI_IFNAME', 
 
 type Found = { readonly [K in keyof AgentPlace]: string | undefined };
 const NOWHERE: Found = { socket: undefined, stateDir: undefined };
+const DEFAULT_SOCKET = '/run/flatnet/agent.sock';
 
 void main().then((status) => process.exit(status));
 
@@ -44,12 +45,12 @@ async function main(): Promise<number> {
     const value = process.env[name];
     if (value !== undefined) env[name] = value;
   }
-  const agent = await findAgent(stdin);
+  const found = await findAgent(stdin);
+  const agent = { ...found, socket: found.socket ?? DEFAULT_SOCKET };
   if (Buffer.byteLength(stdin) > MAX_CONFIGURATION) return answer(null, stdin, agent);
   try {
     const line = JSON.stringify({ op: 'cni', env, stdin });
-    const socket = agent.socket ?? '/run/flatnet/agent.sock';
-    const reply = await askAgent(socket, line, PATIENCE.get(command) ?? DEFAULT_PATIENCE, WAITED);
+    const reply = await askAgent(agent.socket, line, PATIENCE.get(command) ?? DEFAULT_PATIENCE, WAITED);
     if (reply.stdout) await Bun.write(Bun.stdout, reply.stdout);
     return reply.exit;
   } catch (error) {
@@ -59,7 +60,7 @@ async function main(): Promise<number> {
 
 async function answer(error: unknown, stdin: string, agent: Found): Promise<number> {
   const { answerAlone } = await import('./answer-alone.ts');
-  const reply = answerAlone(process.env, stdin, error, agent.stateDir);
+  const reply = answerAlone(process.env, stdin, error, agent);
   if (reply.stderr) await Bun.write(Bun.stderr, reply.stderr);
   if (reply.stdout) await Bun.write(Bun.stdout, reply.stdout);
   return reply.exit;

@@ -8,7 +8,7 @@ import { type CallOptions, eventually, Host, leftovers, must, Pod, request } fro
 /** Makes a DEL while no agent answers. */
 function delAlone(host: Host, options: CallOptions): void {
   const { env, stdin } = request('DEL', options);
-  const reply = answerAlone(env, stdin, new Error('no agent'), host.stateDir);
+  const reply = answerAlone(env, stdin, new Error('no agent'), { stateDir: host.stateDir });
   assert.deepEqual(reply, { stdout: '', stderr: '', exit: 0 });
 }
 

@@ -17,6 +17,7 @@ import { checkNetwork, gcNetwork, statusNetwork } from '../../runtime/runtime.ts
 import { eventually, Host, ip, ipOne, leftovers, must, Pod, pings, request } from '../host.ts';
 import { exec } from '../reference.ts';
 import { NO_SHIM, SHIM } from '../shim.ts';
+import { longMissed } from './long-missed.ts';
 
 const AGENT = join(import.meta.dirname, '../crashing-agent.ts');
 
@@ -33,7 +34,12 @@ describe('the plugin without its agent', { skip: NO_SHIM }, () => {
     assert.equal(code('ADD'), 11);
     assert.equal(code('CHECK'), 11);
     assert.equal(code('GC'), 11);
+    // It may be away for a moment, unless it has not run since the machine started.
+    assert.deepEqual(run('STATUS'), { exit: 0, out: undefined });
+    longMissed(host.socketPath);
     assert.equal(code('STATUS'), 50);
+    const nowhere = { ...confOf(host), socket: join(host.dir, 'none', 'agent.sock') };
+    assert.equal(exec(host, SHIM, 'STATUS', { conf: nowhere }).out?.code, 50);
     assert.deepEqual(run('DEL'), { exit: 0, out: undefined });
     assert.deepEqual(run('VERSION'), {
       exit: 0,
@@ -142,6 +148,7 @@ describe('the plugin without its agent', { skip: NO_SHIM }, () => {
     await using host = new Host();
     const server = createServer(() => undefined).listen(host.socketPath);
     await once(server, 'listening');
+    longMissed(host.socketPath);
     try {
       const env = { CNI_COMMAND: 'STATUS', CNI_PATH: '/x' } as const;
       mkdirSync(join(host.dir, 'bin'));

@@ -11,6 +11,7 @@ import fc from 'fast-check';
 import { AGENT_FILE } from '../../../src/cni/shim/agent-file.ts';
 import { FALLBACK } from '../../../src/cni/shim/install.ts';
 import { NO_SHIM, SHIM } from '../shim.ts';
+import { longMissed } from './long-missed.ts';
 
 const SOURCE = join(import.meta.dirname, '../../../src/cni/shim/shim.c');
 
@@ -146,6 +147,7 @@ describe('the native shim', { skip: NOT_NATIVE }, () => {
 
   test('keeps its time limit even if the caller blocks SIGALRM', async () => {
     behaviour = { pieces: [], pause: 0, finally: 'wait', early: false };
+    longMissed(place.socket);
     const free = setTimeout(() => sockets.forEach((each) => void each.destroy()), 10_000);
     const start = performance.now();
     const args = ['--block-signal=ALRM', join(bin, 'flatnet')];
@@ -157,6 +159,7 @@ describe('the native shim', { skip: NOT_NATIVE }, () => {
   });
 
   test('the time limit covers the whole reply, from a silent agent or a trickling one', async () => {
+    longMissed(place.socket);
     const drip = Array.from({ length: 40 }, () => Buffer.from(' '));
     for (const each of [[], drip]) {
       behaviour = { pieces: each, pause: 200, finally: 'wait', early: false };
@@ -172,6 +175,7 @@ describe('the native shim', { skip: NOT_NATIVE }, () => {
   test('an absent agent', async () => {
     const gone = { socket: join(dir, 'none.sock'), stateDir: join(dir, 'state') };
     writeFileSync(join(other, AGENT_FILE), JSON.stringify(gone));
+    longMissed(gone.socket);
     for (const command of ['ADD', 'DEL', 'STATUS']) {
       const env = { ...environment(command), CNI_PATH: other };
       const { status } = await same(env, JSON.stringify({ ...configuration, ...gone }));

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { pause } from '../../../src/async/pause.ts';
 import { call, Host, must, Pod } from '../host.ts';
 
 test('STATUS reports a node that is not ready, one without free addresses, and a ready one', async () => {
@@ -15,4 +16,13 @@ test('STATUS reports a node that is not ready, one without free addresses, and a
   assert.deepEqual([full.out?.code, full.out?.msg], [50, 'no addresses left']);
   await must(host, 'DEL', { pod });
   assert.equal((await call(host, 'STATUS')).exit, 0);
+});
+
+test('STATUS waits for a node that is about to be ready: a kubelet would call it not ready, and its pods with it', async () => {
+  await using host = new Host();
+  host.notReady = 'no answer from the store yet';
+  const answer = call(host, 'STATUS');
+  await pause(300);
+  host.notReady = undefined;
+  assert.deepEqual(await answer, { exit: 0, out: undefined });
 });
