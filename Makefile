@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help deps demo demo-down test test-pure test-vm test-k8s lint format bench shim bundle
+.PHONY: help deps demo demo-down test test-pure test-vm test-k8s lint format bench shim bundle image
 
 help: ## show this list
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -14,6 +14,10 @@ shim: ## compile the CNI executables into dist/
 bundle: ## bundle the program into dist/, to run without src/ and node_modules/
 	@scripts/deps run
 	@scripts/build-bundle
+
+image: ## build the container image, an OCI archive, into dist/image/
+	@scripts/deps run
+	@scripts/image
 
 demo: shim ## start a three-node cluster with pods and leave it running
 	@scripts/demo

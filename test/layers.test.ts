@@ -62,7 +62,7 @@ const MAY_IMPORT: Readonly<Record<string, string>> = {
     'cluster cni/addresses cni/capabilities cni/context.ts cni/protocol cni/records cni/state.ts cni/wiring bandwidth host-ports ip ipam linux',
   'cni/shim': 'cni/protocol cni/records/noted-del.ts',
   agent:
-    'agent backends cluster cni companions desired firewall ip ipam linux/lock.ts linux/netns.ts state store/open.ts store/ports store/view-file.ts wiring',
+    'agent backends cluster cni companions desired firewall ip ipam linux/lock.ts linux/netns.ts linux/proc-sys.ts state store/open.ts store/ports store/view-file.ts wiring',
   'agent/api': 'companions/companion.ts',
   'agent/flows': 'host-ports ip linux state',
   'agent/underlay': 'cluster ip linux state',
@@ -74,7 +74,7 @@ const MAY_IMPORT: Readonly<Record<string, string>> = {
   'lab/bgp': 'agent cluster companions ip lab/machine lab/record linux',
   'lab/pods': 'cluster cni ip lab/machine lab/record linux runtime',
   'lab/inspect': 'agent cluster companions ip ipam lab/bgp lab/machine lab/pods lab/record linux store/ports',
-  cli: 'agent backends cli cluster companions ip ipam lab runtime store/embedded store/open.ts store/ports',
+  cli: 'agent backends cli cni/protocol/conflist.ts cni/shim/install.ts cluster companions ip ipam lab runtime store/embedded store/open.ts store/ports',
   'cli/shared': 'agent backends cluster ip ipam lab store/open.ts store/ports',
 };
 

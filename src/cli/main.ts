@@ -20,6 +20,8 @@ const COMMANDS: Readonly<Record<string, Entry>> = {
   forget: { summary: 'forget a node that has left for good', load: () => import('./forget.ts') },
   ipam: { summary: 'check, show and configure address blocks', load: () => import('./ipam.ts') },
   agent: { summary: 'run the agent of this node', load: () => import('./agent.ts') },
+  install: { summary: 'install the CNI plugin on this machine', load: () => import('./install.ts') },
+  uninstall: { summary: 'remove it', load: () => import('./uninstall.ts') },
   store: { summary: 'the embedded store', load: () => import('./store.ts') },
 };
 

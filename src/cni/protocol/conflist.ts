@@ -1,4 +1,4 @@
-import { mkdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
+import { mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { codeOf } from '../../error.ts';
 import type { AgentPlace } from '../shim/agent-file.ts';
@@ -46,9 +46,17 @@ export function writeConfList(confDir: string, text: string): boolean {
   mkdirSync(confDir, { recursive: true, mode: 0o755 });
   // Runtimes ignore files with this suffix.
   const temporary = `${path}.new`;
-  writeFileSync(temporary, text, { mode: 0o644 });
+  writeFileSync(temporary, text, { mode: 0o644, flush: true });
   renameSync(temporary, path);
   return true;
+}
+
+/** Removes it: the node then takes no pods. Returns the path if it was there. */
+export function removeConfList(confDir: string): string[] {
+  const path = join(confDir, CONF_LIST_FILE);
+  if (readIfThere(path) === undefined) return [];
+  rmSync(path);
+  return [path];
 }
 
 function readIfThere(path: string): string | undefined {
