@@ -57,6 +57,13 @@ export class Facts extends EventEmitter<{ changed: []; pods: [PodsChange] }> {
     this.pods = new Pods(pods, (what) => this.emit('pods', what));
   }
 
+  get #healthPorts(): OwnPort[] {
+    const { health } = this.options;
+    if (!health) return [];
+    const why = 'is where this node’s agent tells its health';
+    return [{ protocol: 'tcp', first: health.port, last: health.port, why }];
+  }
+
   get underlay(): Underlay | undefined {
     return this.#underlay;
   }
@@ -73,7 +80,7 @@ export class Facts extends EventEmitter<{ changed: []; pods: [PodsChange] }> {
 
   setHost(host: Host): void {
     this.#host = host;
-    this.#serves = servedHere(this.#servers, host, this.options.node);
+    this.#serves = [...servedHere(this.#servers, host, this.options.node), ...this.#healthPorts];
     this.#changed();
   }
 
@@ -83,7 +90,7 @@ export class Facts extends EventEmitter<{ changed: []; pods: [PodsChange] }> {
     this.setHost(this.#host);
   }
 
-  /** The ports at which this node serves its cluster's store. */
+  /** The ports at which this node serves its cluster's store, and its own health. */
   get serves(): readonly OwnPort[] {
     return this.#serves;
   }

@@ -12,9 +12,13 @@ export type AgentOptions = {
   /** The address published to peers that cannot reach the interface's own address (1:1 NAT). */
   readonly publicIp?: Ip;
   readonly publicIpv6?: Ip;
+  /** Where health and metrics are served; nowhere by default. */
+  readonly health?: HealthAddress;
   readonly paths: Paths;
   readonly logLevel: string;
 };
+
+export type HealthAddress = { readonly ip: Ip; readonly port: number };
 
 export type Paths = {
   /** Socket and lock; gone after a reboot. */
@@ -63,6 +67,7 @@ function optionsFrom(fields: Fields): AgentOptions {
   const iface = fields.string('iface');
   const publicIp = fields.parsed('publicIp', (text) => ofFamily(4, parseIp(text)));
   const publicIpv6 = fields.parsed('publicIpv6', (text) => ofFamily(6, parseIp(text)));
+  const health = readHealth(fields.object('health') ?? new Fields({}, 'health'));
   const path = (name: keyof Paths): string => paths.string(name) ?? DEFAULT_PATHS[name];
   return {
     node,
@@ -71,6 +76,7 @@ function optionsFrom(fields: Fields): AgentOptions {
     ...(iface ? { iface } : {}),
     ...(publicIp ? { publicIp } : {}),
     ...(publicIpv6 ? { publicIpv6 } : {}),
+    ...(health && { health }),
     paths: {
       run: path('run'),
       state: path('state'),
@@ -81,6 +87,13 @@ function optionsFrom(fields: Fields): AgentOptions {
     },
     logLevel: logLevel(fields),
   };
+}
+
+/** As flannel's `--healthz-port`, 0 means none. */
+function readHealth(fields: Fields): HealthAddress | undefined {
+  const ip = fields.parsed('ip', parseIp) ?? parseIp('127.0.0.1');
+  const port = fields.integer('port', 0, 65_535) ?? 0;
+  return port === 0 ? undefined : { ip, port };
 }
 
 function readStore(fields: Fields): StoreOptions {

@@ -9,6 +9,7 @@ import { Companions } from '../companions/companions.ts';
 import { messageOf } from '../error.ts';
 import { forwardFacts } from '../firewall/facts.ts';
 import { ForwardWatch } from '../firewall/watch.ts';
+import { makeSysctlsWritable } from '../linux/proc-sys.ts';
 import type { Log } from '../log.ts';
 import { openStore, storeServers } from '../store/open.ts';
 import { announce } from './announce.ts';
@@ -20,6 +21,7 @@ import { Facts } from './facts.ts';
 import { Feed } from './feed.ts';
 import { forgetStaleFlows } from './flows/stale.ts';
 import { Handover } from './handover.ts';
+import { serveHealth } from './health-server.ts';
 import { growFreely, settle } from './heap.ts';
 import { lockNode } from './lock.ts';
 import { Loop } from './loop.ts';
@@ -43,6 +45,7 @@ const GARBAGE_INTERVAL = 5 * 60_000;
  */
 export async function runAgent(options: AgentOptions, log: Log, stop: AbortSignal): Promise<void> {
   using _lock = await lockNode(log);
+  makeSysctlsWritable();
   growFreely();
   const { paths, node } = options;
   for (const dir of [paths.run, paths.state]) mkdirSync(dir, { recursive: true, mode: 0o700 });
@@ -152,6 +155,8 @@ export async function runAgent(options: AgentOptions, log: Log, stop: AbortSigna
   try {
     const handlers = operations(sources, service);
     await using _api = await LocalApi.listen(join(paths.run, AGENT_SOCKET), handlers, log);
+    const health = { notReady: problem, status: async () => agentStatus(sources, []) };
+    await using _health = serveHealth(options.health, health, log, signal);
     log.info({ node, pid: process.pid }, 'agent started');
     await aborted(signal);
     failed.signal.throwIfAborted();

@@ -17,6 +17,10 @@ type Flags = {
   readonly kubeconfigFile?: string;
   readonly kubeAnnotationPrefix?: string;
   readonly netConfigPath: string;
+  readonly cniBinDir?: string;
+  readonly cniConfDir?: string;
+  readonly healthzIp: string;
+  readonly healthzPort: string;
 };
 
 export const command = newCommand(
@@ -31,6 +35,10 @@ export const command = newCommand(
   .option('--kubeconfig-file <file>', 'with that: where the API is; in a pod it is known')
   .option('--kube-annotation-prefix <prefix>', 'with that: how the names of annotations begin')
   .option('--net-config-path <file>', 'with that: the mounted net-conf.json', NETWORK_FILE)
+  .option('--cni-bin-dir <folder>', 'with that: paths.cniBin')
+  .option('--cni-conf-dir <folder>', 'with that: paths.cniConf')
+  .option('--healthz-ip <address>', 'with that: where /healthz, /readyz and /metrics are served', '127.0.0.1')
+  .option('--healthz-port <port>', 'with that: their port; 0: none', '0')
   .action(async (flags: Flags) => {
     const options = await optionsOf(flags);
     await runAgent(options, processLog(options.logLevel), stopSignal());
@@ -52,7 +60,9 @@ async function optionsOf(flags: Flags): Promise<AgentOptions> {
     throw new FlatnetError('is not set', { code: 'USAGE', object: 'NODE_NAME', fix });
   }
   const kubernetes = { kubeconfig, annotationPrefix, networkFile: flags.netConfigPath };
-  return inFile('--kube-subnet-mgr', { node, store: { kubernetes } });
+  const health = { ip: flags.healthzIp, port: Number(flags.healthzPort) };
+  const paths = { cniBin: flags.cniBinDir, cniConf: flags.cniConfDir };
+  return inFile('--kube-subnet-mgr', { node, store: { kubernetes }, health, paths });
 }
 
 /**

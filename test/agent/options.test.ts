@@ -72,7 +72,10 @@ test('an unknown key is an error that names it and the nearest known one', () =>
       { node: 'a', store: { tls: { ca: 'x' } } },
       /^store\.tls\.ca: .*; the keys are caFile, certFile, keyFile$/,
     ],
-    [{ node: 'a', wireguard: true }, /^wireguard: .*; the keys are iface, labels, logLevel, node, paths,/],
+    [
+      { node: 'a', wireguard: true },
+      /^wireguard: .*; the keys are health, iface, labels, logLevel, node, paths,/,
+    ],
   ];
   for (const [value, message] of wrong) {
     assert.throws(() => readAgentOptions(value), { code: 'CONFIG_INVALID', message });

@@ -1,0 +1,57 @@
+import type { AgentStatus } from './status.ts';
+
+/** What the process itself adds to the status; memory in bytes, times in seconds. */
+export type ProcessFigures = {
+  readonly memory: number;
+  readonly cpu: number;
+  readonly startTime: number;
+};
+
+type Labels = Readonly<Record<string, string>>;
+type Sample = readonly [value: number, labels?: Labels];
+
+/** Writes a node's status in Prometheus' text format, version 0.0.4. */
+export function metricsText(status: AgentStatus, figures: ProcessFigures): string {
+  const { ready, peers, pods, reconcile, problems, store, backend } = status;
+  const gauge = (name: string, help: string, ...samples: readonly Sample[]): string =>
+    family(name, 'gauge', help, samples);
+  const counter = (name: string, help: string, value: number): string =>
+    family(name, 'counter', help, [[value]]);
+  const kinds = new Map<string, [number, Labels]>();
+  for (const { id, severity } of problems) {
+    const labels = { id, severity };
+    const count = kinds.get(`${id} ${severity}`)?.[0] ?? 0;
+    kinds.set(`${id} ${severity}`, [count + 1, labels]);
+  }
+  const renewed = store.lastRenewal && Date.parse(store.lastRenewal) / 1000;
+  return [
+    gauge('flatnet_ready', 'Whether this node takes pods.', [Number(ready)]),
+    ...(backend ? [gauge('flatnet_backend_info', 'The network’s backend.', [1, { type: backend }])] : []),
+    gauge('flatnet_peers', 'Other nodes of the cluster.', [peers]),
+    gauge('flatnet_pods', 'Pods attached to this node.', [pods.length]),
+    gauge('flatnet_problems', 'Lines of the status, by kind.', ...kinds.values()),
+    gauge('flatnet_refused_changes', 'What the kernel refuses now.', [reconcile.failures.length]),
+    counter('flatnet_reconcile_runs_total', 'Runs that changed the kernel or failed to.', reconcile.runs),
+    gauge('flatnet_store_connected', 'Whether the store confirms this node.', [Number(store.connected)]),
+    ...(renewed
+      ? [gauge('flatnet_store_confirmed_timestamp_seconds', 'When it last confirmed it.', [renewed])]
+      : []),
+    gauge('process_resident_memory_bytes', 'Resident memory.', [figures.memory]),
+    counter('process_cpu_seconds_total', 'Processor time.', figures.cpu),
+    gauge('process_start_time_seconds', 'Start of the agent.', [figures.startTime]),
+  ].join('');
+}
+
+function family(name: string, type: string, help: string, samples: readonly Sample[]): string {
+  const lines = samples.map(([value, labels]) => `${name}${labelsText(labels)} ${value}\n`);
+  return `# HELP ${name} ${help}\n# TYPE ${name} ${type}\n${lines.join('')}`;
+}
+
+function labelsText(labels: Labels = {}): string {
+  const pairs = Object.entries(labels).map(([name, value]) => `${name}="${escaped(value)}"`);
+  return pairs.length > 0 ? `{${pairs.join(',')}}` : '';
+}
+
+function escaped(value: string): string {
+  return value.replaceAll('\\', '\\\\').replaceAll('"', '\\"').replaceAll('\n', '\\n');
+}

@@ -1,0 +1,20 @@
+import { accessSync, constants } from 'node:fs';
+import { codeOf } from '../error.ts';
+import * as sys from './sys.ts';
+
+const PATH = '/proc/sys';
+const MS_REMOUNT = 0x20;
+
+/**
+ * Makes sysctls writable in a container, for which runtimes mount `/proc/sys` read-only. That changes this
+ * process's mount namespace alone, and needs CAP_SYS_ADMIN. Does nothing where they are writable.
+ * `mount -o remount,bind,rw /proc/sys`
+ */
+export function makeSysctlsWritable(): void {
+  try {
+    accessSync(`${PATH}/net`, constants.W_OK);
+  } catch (error) {
+    if (codeOf(error) !== 'EROFS') throw error;
+    sys.mount('none', PATH, '', MS_REMOUNT | sys.MS_BIND);
+  }
+}

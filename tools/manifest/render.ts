@@ -1,0 +1,39 @@
+import { execFileSync } from 'node:child_process';
+import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { parse } from 'yaml';
+
+const ROOT = join(import.meta.dirname, '../..');
+const CHART = join(ROOT, 'deploy/helm/flatnet');
+
+const HEAD = `# flatnet on Kubernetes: 'kubectl apply -f deploy/flatnet.yaml', see docs/kubernetes.md.
+# Rendered from deploy/helm/flatnet by scripts/manifest: change it there.
+`;
+
+type Values = { readonly [name: string]: unknown };
+
+/** Returns the chart's objects as one text, with other values than the chart's own where given. */
+export function renderManifest(other: Values = {}): string {
+  const folder = mkdtempSync(join(tmpdir(), 'flatnet-manifest-'));
+  try {
+    const values = parse(readFileSync(join(CHART, 'values.yaml'), 'utf8')) as Values;
+    const file = join(folder, 'values.json');
+    writeFileSync(file, JSON.stringify({ ...values, createNamespace: true, ...other }));
+    const templates = ['namespace', 'rbac', 'configmap', 'daemonset'];
+    const crds = readdirSync(join(CHART, 'crds')).sort();
+    const paths = [
+      ...templates.slice(0, 1).map((name) => join(CHART, 'templates', `${name}.yaml`)),
+      ...crds.map((name) => join(CHART, 'crds', name)),
+      ...templates.slice(1).map((name) => join(CHART, 'templates', `${name}.yaml`)),
+    ];
+    const argv = ['run', join(ROOT, 'tools/manifest/main.go'), file, ...paths];
+    return HEAD + execFileSync('go', argv, { encoding: 'utf8', maxBuffer: 64 * 1024 * 1024 });
+  } finally {
+    rmSync(folder, { recursive: true });
+  }
+}
+
+if (process.argv[1] === import.meta.filename) {
+  writeFileSync(join(ROOT, 'deploy/flatnet.yaml'), renderManifest());
+}
