@@ -65,7 +65,7 @@ export class HealthServer implements AsyncDisposable {
   }
 }
 
-/** Serves at `address`, if any, as soon as that is free: a taken port does not keep an agent from its work. */
+/** Serves at `address`, if any, as soon as that is free: a taken port keeps no agent from its work. */
 export function serveHealth(
   address: HealthAddress | undefined,
   sources: HealthSources,
