@@ -1,8 +1,11 @@
 import { type ChildProcess, spawn } from 'node:child_process';
+import { join } from 'node:path';
 import type { TestContext } from 'node:test';
 import type { Ip } from '../../src/ip/address.ts';
 
-/** A `ping` of at least 100 packets per second that runs until its result is requested. */
+const PROGRAM = join(import.meta.dirname, 'running-ping-end.ts');
+
+/** A ping of at least 100 packets per second that runs until its result is requested. */
 export class RunningPing {
   readonly #child: ChildProcess;
   readonly #begin = performance.now();
@@ -11,7 +14,8 @@ export class RunningPing {
   /** `within`: the name of a network namespace, or the command that enters it. */
   constructor(t: Pick<TestContext, 'after'>, within: string | readonly string[], to: Ip) {
     const enter = typeof within === 'string' ? ['ip', 'netns', 'exec', within] : within;
-    const [program = '', ...args] = [...enter, 'ping', '-n', '-i', '0.005', to];
+    const node = [process.execPath, '--disable-warning=ExperimentalWarning', PROGRAM];
+    const [program = '', ...args] = [...enter, ...node, to];
     this.#child = spawn(program, args);
     this.#child.stdout?.setEncoding('utf8').on('data', (text: string) => {
       this.#output += text;
@@ -31,7 +35,7 @@ export class RunningPing {
   /** The same for the packets up to the last answered one. */
   soFar(): { sent: number; lost: number[] } {
     const answered = new Set(
-      [...this.#output.matchAll(/icmp_seq=(\d+) ttl=/g)].map(([, sequence]) => Number(sequence)),
+      [...this.#output.matchAll(/icmp_seq=(\d+)\n/g)].map(([, sequence]) => Number(sequence)),
     );
     // The last packet may have been in flight.
     const sent = Math.max(0, ...answered);
