@@ -148,13 +148,6 @@ export class HostLocal {
       }));
   }
 
-  /** Returns every address that this network or, where they share a subnet, another one has reserved. */
-  taken(): Ip[] {
-    const { contains, others } = this.#shared;
-    const elsewhere = others().flatMap((network) => network.list().map(({ ip }) => ip));
-    return [...new Set([...this.list().map(({ ip }) => ip), ...elsewhere.filter(contains)])];
-  }
-
   /**
    * Removes what was left by a process killed before it wrote to its file, once it is a minute old: no
    * runtime has been told of the address. Returns the addresses.

@@ -48,8 +48,6 @@ export function blocks(assigner: Assigner, { requested, pools, routes }: BlockRe
         dns: {},
       };
     },
-    // Blocks are shared by the cluster: whether another one is available shows only when it is needed.
-    exhausted: () => undefined,
   };
 }
 

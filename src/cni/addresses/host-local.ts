@@ -1,7 +1,6 @@
 import { readFileSync } from 'node:fs';
 import { messageOf } from '../../error.ts';
-import { familyOf, type Ip, ipToBigInt } from '../../ip/address.ts';
-import { inRange, type Range, type RangeSet, rangeSetText } from '../../ipam/ranges.ts';
+import { familyOf } from '../../ip/address.ts';
 import { CniError, CODE } from '../protocol/error.ts';
 import type { Dns } from '../protocol/result.ts';
 import type { IpamConf } from './conf.ts';
@@ -17,23 +16,7 @@ export function hostLocal(conf: IpamConf): AddressSource {
       const families = new Set(ips.map(({ address }) => familyOf(address)));
       return { ips, borrowed: [], routes: conf.routes.filter(({ dst }) => families.has(familyOf(dst))), dns };
     },
-    exhausted({ pools }) {
-      const ips = pools.of(conf.dir, conf.sets).taken();
-      const full = conf.sets.find((set) => isExhausted(set, ips));
-      return full && rangeSetText(full);
-    },
   };
-}
-
-function isExhausted(set: RangeSet, reserved: readonly Ip[]): boolean {
-  const capacity = set.reduce((sum, range) => sum + sizeOfRange(range), 0n);
-  const used = reserved.filter((ip) => set.some((range) => inRange(range, ip) && ip !== range.gateway));
-  return BigInt(used.length) >= capacity;
-}
-
-function sizeOfRange(range: Range): bigint {
-  const all = ipToBigInt(range.end) - ipToBigInt(range.start) + 1n;
-  return inRange(range, range.gateway) ? all - 1n : all;
 }
 
 function readResolvConf(path: string): Dns {

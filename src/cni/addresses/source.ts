@@ -14,8 +14,6 @@ export interface AddressSource {
    * ADDRESS_TAKEN, CONFIG_INVALID for an unsatisfiable request, and the store's errors.
    */
   take(call: Invocation, state: CniState): Promise<Addresses>;
-  /** Describes ranges without a free address; undefined while an ADD would find one. */
-  exhausted(state: CniState): string | undefined;
 }
 
 /** The addresses of an attachment, and what else its `ipam` configuration provides. */

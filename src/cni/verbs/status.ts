@@ -10,20 +10,17 @@ import { sourceFor } from './add-addresses.ts';
 const PATIENCE = 2000;
 
 /**
- * STATUS: throws CniError 50 while ADD cannot be served: the agent is not ready, or no addresses are left.
+ * STATUS: throws CniError 50 while the agent is not ready, and others for a configuration that no ADD could
+ * use. A node without free addresses is ready: a kubelet would call it not ready, and have its running pods
+ * evicted. There the ADD says what is missing.
  */
-export async function status(call: Invocation, state: CniState): Promise<undefined> {
-  const { context } = state;
+export async function status(call: Invocation, { context }: CniState): Promise<undefined> {
   const role = roleOf(call.conf);
   if (role === 'loopback') return;
   const becomesReady = async () => context.notReady() === undefined || undefined;
   await poll(becomesReady, { every: 50, patience: PATIENCE });
   const reason = context.notReady();
   if (reason) throw new CniError(CODE.NOT_READY, 'the node cannot take pods yet', reason);
-  const source =
-    role === 'ipam'
-      ? sourceFor(call, context).source
-      : wiringFor(call, context).plan(call, context).addresses;
-  const exhausted = source?.exhausted(state);
-  if (exhausted) throw new CniError(CODE.NOT_READY, 'no addresses left', exhausted);
+  if (role === 'ipam') sourceFor(call, context);
+  else wiringFor(call, context).plan(call, context);
 }

@@ -68,9 +68,7 @@ test('a subnet is exhausted when all networks together have used it up', async (
   const refused = await call(host, 'ADD', { pod });
   assert.deepEqual([refused.exit, refused.out?.code], [1, 11]);
   assert.match(String(refused.out?.msg), /no IP addresses available/);
-  assert.equal((await call(host, 'STATUS')).out?.msg, 'no addresses left');
   await must(host, 'DEL', { id: 'old-3', ...net('netA') });
-  assert.equal((await call(host, 'STATUS')).exit, 0);
   const { ips } = await must(host, 'ADD', { pod });
   assert.equal(ips[0]?.address, '10.90.1.3/29');
 });
