@@ -43,7 +43,8 @@ int main(int argc, char **argv) {
         setenv("MALLOC_ARENA_MAX", "2", 0);
         setenv("NODE_COMPILE_CACHE", path_of(folder, "cache"), 0);
         setenv("NODE_COMPILE_CACHE_PORTABLE", "1", 0);
-        line[length++] = "--max-semi-space-size=2";
+        line[length++] = "--min-semi-space-size=2";
+        line[length++] = "--max-semi-space-size=16";
         line[length++] = "--heap-growing-percent=40";
     }
     line[length++] = "--disable-warning=ExperimentalWarning";
