@@ -1,5 +1,5 @@
 import { FlatnetError } from '../error.ts';
-import { BITS, familyOf, type Ip, ipAdd, ipFromBigInt, ipToBigInt, parseIp } from './address.ts';
+import { BITS, familyOf, type Ip, ipAdd, ipFromBytes, ipToBytes, parseIp } from './address.ts';
 
 /**
  * A network as canonical text, host bits zero: `10.244.1.0/24`. `===` compares values. Created by
@@ -24,9 +24,8 @@ export function parsePrefixed(text: string): Prefixed {
 
 /** The network of `length` bits that contains the address. */
 export function cidrOf(ip: Ip, length: number): Cidr {
-  const family = familyOf(ip);
-  const host = BigInt(BITS[family] - length);
-  return `${ipFromBigInt(family, (ipToBigInt(ip) >> host) << host)}/${length}` as Cidr;
+  const bytes = ipToBytes(ip).map((byte, i) => byte & maskAt(i, length));
+  return `${ipFromBytes(bytes)}/${length}` as Cidr;
 }
 
 export function prefixed(ip: Ip, length: number): Prefixed {
@@ -71,9 +70,18 @@ export function contains(cidr: Cidr, inner: Ip | Cidr): boolean {
   const isNet = inner.includes('/');
   const ip = isNet ? addressOf(inner as Cidr) : (inner as Ip);
   const length = isNet ? lengthOf(inner as Cidr) : BITS[familyOf(inner)];
-  if (length < lengthOf(cidr)) return false;
-  const host = BigInt(BITS[familyOf(cidr)] - lengthOf(cidr));
-  return ipToBigInt(ip) >> host === ipToBigInt(addressOf(cidr)) >> host;
+  const wider = lengthOf(cidr);
+  if (length < wider) return false;
+  const [bytes, network] = [ipToBytes(ip), ipToBytes(addressOf(cidr))];
+  for (let i = 0; 8 * i < wider; i++) {
+    if ((((bytes[i] ?? 0) ^ (network[i] ?? 0)) & maskAt(i, wider)) !== 0) return false;
+  }
+  return true;
+}
+
+/** Byte `index` of the mask of a network. */
+function maskAt(index: number, length: number): number {
+  return (0xff00 >> Math.min(8, Math.max(0, length - 8 * index))) & 0xff;
 }
 
 export function overlaps(a: Cidr, b: Cidr): boolean {
