@@ -12,7 +12,8 @@ const MS_REMOUNT = 0x20;
  */
 export function makeSysctlsWritable(): void {
   try {
-    accessSync(`${PATH}/net`, constants.W_OK);
+    // A folder of sysctls is never writable, not even to root.
+    accessSync(`${PATH}/net/ipv4/ip_forward`, constants.W_OK);
   } catch (error) {
     if (codeOf(error) !== 'EROFS') throw error;
     sys.mount('none', PATH, '', MS_REMOUNT | sys.MS_BIND);
