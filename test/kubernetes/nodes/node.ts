@@ -248,11 +248,14 @@ export class KubeletNode {
   }
 }
 
+/** By default, it would also make a folder in the machine's own /opt. */
 function containerdConfig(bin: string, conf: string): string {
   const cri = 'plugins."io.containerd.grpc.v1.cri"';
   return `version = 2
 root = "/var/lib/containerd"
 state = "/run/containerd"
+[plugins."io.containerd.internal.v1.opt"]
+path = "/var/lib/containerd/opt"
 [grpc]
 address = "${SOCKET}"
 [${cri}]
