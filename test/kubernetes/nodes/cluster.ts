@@ -1,9 +1,10 @@
-import { mkdirSync } from 'node:fs';
+import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { pause } from '../../../src/async/pause.ts';
+import { renderManifest } from '../../../tools/manifest/render.ts';
 import { busyboxArchive } from './archive.ts';
 import { ControlPlane } from './control-plane.ts';
-import { KubeletNode } from './node.ts';
+import { CNI_BIN, CNI_CONF, KubeletNode } from './node.ts';
 import { Switch } from './switch.ts';
 
 const ROOT = join(import.meta.dirname, '../../..');
@@ -14,6 +15,8 @@ export type ClusterOptions = {
   readonly network: object;
   readonly ipv6?: boolean;
   readonly nodes?: number;
+  /** Of flatnet: agents come from the manifest, in pods. */
+  readonly image?: string;
 };
 
 /** What the tests want to know of a pod. */
@@ -40,7 +43,7 @@ export class KubeletCluster {
   /** Returns when all nodes are ready. It ends with the tests, whatever happens. */
   static async start(
     t: { readonly after: (end: () => unknown) => void },
-    { network, ipv6 = false, nodes = 3 }: ClusterOptions,
+    { network, ipv6 = false, nodes = 3, image }: ClusterOptions,
   ): Promise<KubeletCluster> {
     const hosts = new Switch({ ipv6 });
     const running: { stop: () => Promise<void> }[] = [];
@@ -52,12 +55,18 @@ export class KubeletCluster {
     mkdirSync(hosts.folder, { recursive: true });
     const archive = busyboxArchive(hosts.folder);
     const plane = await ControlPlane.start(hosts, (started) => running.push(started));
-    await plane.kubectl('create', 'namespace', NAMESPACE);
-    await plane.kubectl('apply', '-f', join(ROOT, 'deploy/rbac'), '-f', join(ROOT, 'deploy/crds'));
     const cluster = new KubeletCluster(plane, []);
-    await cluster.configure(network);
+    if (image === undefined) {
+      await plane.kubectl('create', 'namespace', NAMESPACE);
+      await plane.kubectl('apply', '-f', join(ROOT, 'deploy/rbac'), '-f', join(ROOT, 'deploy/crds'));
+      await cluster.configure(network);
+    } else {
+      const manifest = join(hosts.folder, 'flatnet.yaml');
+      writeFileSync(manifest, renderManifest({ network, cniBinDir: CNI_BIN, cniConfDir: CNI_CONF }));
+      await plane.kubectl('apply', '--server-side', '-f', manifest);
+    }
     const kubeconfig = await plane.accountKubeconfig(NAMESPACE, 'flatnet');
-    const setup = { network: hosts, plane, archive, kubeconfig };
+    const setup = { network: hosts, plane, archive, kubeconfig, ...(image !== undefined && { image }) };
     const machines = Array.from({ length: nodes }, (_, i) => new KubeletNode(setup, i + 1));
     running.unshift(...machines);
     await Promise.all(machines.map((node) => node.boot()));

@@ -15,11 +15,16 @@ const run = promisify(execFile);
 const SOCKET = '/run/containerd/containerd.sock';
 const FLATNET = join(import.meta.dirname, '../../../bin/flatnet');
 
+/** Where agents in pods find the plugins' folders of their own node. */
+export const [CNI_BIN, CNI_CONF] = ['/run/cni/bin', '/run/cni/net.d'];
+
 export type NodeSetup = {
   readonly network: Switch;
   readonly plane: ControlPlane;
   /** What pods run, for `ctr images import`. */
   readonly archive: string;
+  /** Of flatnet, the same: agents then come in pods. */
+  readonly image?: string;
   /** The agent's, with the rights that are shipped. */
   readonly kubeconfig: string;
 };
@@ -79,7 +84,7 @@ export class KubeletNode {
     await this.startContainerd();
     this.#services.kubelet.start();
     this.#services.proxy.start();
-    this.#services.agent.start();
+    if (this.#setup.image === undefined) this.#services.agent.start();
   }
 
   /** Cuts the power: all processes die at once, and nothing is left but what is on disk. */
@@ -103,7 +108,9 @@ export class KubeletNode {
         () => false,
       ),
     );
-    await this.exec(...ctr, '--namespace=k8s.io', 'images', 'import', this.#setup.archive);
+    for (const archive of [this.#setup.archive, this.#setup.image]) {
+      if (archive !== undefined) await this.exec(...ctr, '--namespace=k8s.io', 'images', 'import', archive);
+    }
   }
 
   async restartContainerd(): Promise<void> {
@@ -186,7 +193,8 @@ export class KubeletNode {
     const { network, plane, kubeconfig } = this.#setup;
     const at = (file: string) => join(this.#folder, file);
     const write = (file: string, value: object) => writeFileSync(at(file), JSON.stringify(value));
-    writeFileSync(at('containerd.toml'), containerdConfig(at('bin'), at('cni')));
+    const [bin, conf] = this.#setup.image === undefined ? [at('bin'), at('cni')] : [CNI_BIN, CNI_CONF];
+    writeFileSync(at('containerd.toml'), containerdConfig(bin, conf));
     write('kubelet.json', {
       apiVersion: 'kubelet.config.k8s.io/v1beta1',
       kind: 'KubeletConfiguration',
