@@ -1,4 +1,4 @@
-// Builds the image (scripts/image): see docs/kubernetes.md.
+// Builds the image (scripts/image): see docs/deployment.md.
 import { createHash } from 'node:crypto';
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { homedir } from 'node:os';

@@ -7,7 +7,7 @@ import { parse } from 'yaml';
 const ROOT = join(import.meta.dirname, '../..');
 const CHART = join(ROOT, 'deploy/helm/flatnet');
 
-const HEAD = `# flatnet on Kubernetes: 'kubectl apply -f deploy/flatnet.yaml', see docs/kubernetes.md.
+const HEAD = `# flatnet on Kubernetes: 'kubectl apply -f deploy/flatnet.yaml', see docs/deployment.md.
 # Rendered from deploy/helm/flatnet by scripts/manifest: change it there.
 `;
 
