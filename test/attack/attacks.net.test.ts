@@ -1,5 +1,7 @@
 import { existsSync } from 'node:fs';
-import { attackSuite } from './suite.ts';
+import { guarded, unguarded } from './suite.ts';
 
-attackSuite('bridge', existsSync('/proc/sys/net/bridge') ? [true, false] : [undefined]);
-attackSuite('routed', [undefined]);
+unguarded('bridge');
+guarded('bridge', existsSync('/proc/sys/net/bridge') ? [true, false] : undefined);
+unguarded('routed');
+guarded('routed');

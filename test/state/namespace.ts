@@ -153,7 +153,8 @@ export class Running implements Disposable {
           `not settled after ${limit} ms: ${texts.join(', ')}; ${JSON.stringify(this.warnings)}`,
         );
       }
-      await sleep(10);
+      // Each look takes an emulated machine a while that its reconciler needs.
+      await sleep(10 * PATIENCE);
     }
   }
 
