@@ -21,8 +21,8 @@ export function unguarded(wiring: Scene['wiring'], skip: string | false = NO_KER
 }
 
 /**
- * With the guard they have none, and what must work works. `filtered`: whether bridged packets pass the chains
- * of `ip` and `ip6` too; undefined where there is no choice.
+ * With the guard they have none, and what must work works. `filtered`: whether bridged packets pass the
+ * chains of `ip` and `ip6` too; undefined where there is no choice.
  */
 export function guarded(
   wiring: Scene['wiring'],
