@@ -1,4 +1,4 @@
-import { createServer, type Server } from 'node:http';
+import type { Server } from 'node:http';
 import { background } from '../async/background.ts';
 import { untilDone } from '../async/until-done.ts';
 import { FlatnetError, messageOf } from '../error.ts';
@@ -6,6 +6,9 @@ import type { Log } from '../log.ts';
 import { metricsText } from './metrics.ts';
 import type { HealthAddress } from './options.ts';
 import type { AgentStatus } from './status.ts';
+
+// Importing the module would load undici too: 6 MB.
+const { createServer } = process.getBuiltinModule('node:http');
 
 export type HealthSources = {
   /** Why this node takes no pods; undefined if it does. */
