@@ -151,9 +151,13 @@ export class Loop extends EventEmitter<LoopEvents> implements Disposable {
       if (!facts) return isOurs(pod) ? 'the agent does not know the network yet' : undefined;
       const contribution = podContribution(facts, pod, this.#memo);
       if (!isConstrained(contribution)) return undefined;
-      const admitted = this.reconciler.admit(contribution, urgentItems(contribution));
+      const late = new AbortController();
+      const admitted = this.reconciler.admit(contribution, urgentItems(contribution), late.signal);
       const report = await within(ADMISSION_LIMIT, admitted, undefined);
-      return report ? refusal(contribution, report) : `still not after ${ADMISSION_LIMIT} ms`;
+      if (report) return refusal(contribution, report);
+      // Its ADD is rolled back now: after that, nothing would take the pod's items away again.
+      late.abort();
+      return `still not after ${ADMISSION_LIMIT} ms`;
     } catch (error) {
       return messageOf(error);
     }

@@ -162,10 +162,16 @@ export class Reconciler implements Disposable {
   /**
    * Adds a contribution to the desired state, until the next one replaces that, and makes the changes to its
    * `urgent` items: ahead of all others, and without reading the kernel where possible. The other items
-   * follow with the next desired state, or soon. Rejects like `run`.
+   * follow with the next desired state, or soon. Rejects like `run`, and with the signal's reason if that
+   * aborts first: the contribution is no longer wanted then.
    */
-  async admit(contribution: Contribution, urgent: readonly Item[] = contribution.items): Promise<Report> {
-    const report = await this.#queue.run(() => this.#exclusively(() => this.#admit(contribution, urgent)));
+  async admit(
+    contribution: Contribution,
+    urgent: readonly Item[] = contribution.items,
+    signal?: AbortSignal,
+  ): Promise<Report> {
+    const admit = () => this.#exclusively(() => this.#admit(contribution, urgent));
+    const report = await this.#queue.run(admit, signal);
     return report ?? this.run();
   }
 

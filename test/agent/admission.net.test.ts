@@ -133,3 +133,27 @@ test('pods that come in a burst share computations of the whole', { skip: NO_KER
   assert.ok(computations > 0);
   assert.ok(computations <= 2 + (performance.now() - begin) / 50, `${computations} computations`);
 });
+
+test('an admission that came too late leaves nothing: its ADD is rolled back', {
+  skip: NO_KERNEL,
+}, async (t) => {
+  const { namespace, facts, loop } = await ready(t);
+  const [pod] = PODS;
+  // The queue before it takes longer than the limit. Only then is the pod's turn.
+  const { promise: before, resolve: ended } = Promise.withResolvers<void>();
+  const admit = loop.reconciler.admit.bind(loop.reconciler);
+  const delayed = async (...args: Parameters<typeof admit>) => before.then(() => admit(...args));
+  t.mock.method(loop.reconciler, 'admit', delayed);
+  t.mock.timers.enable({ apis: ['setTimeout'] });
+  const refused = admitted(facts, loop, pod);
+  t.mock.timers.tick(5000);
+  assert.match((await refused) ?? '', /still not after 5000 ms/);
+  t.mock.timers.reset();
+  facts.pods.remove(pod);
+  await sleep(100);
+  await loop.reconciler.idle();
+  ended();
+  await sleep(50);
+  await loop.reconciler.idle();
+  assert.ok(!elements(namespace).includes(`"${pod.hostDevice}"`), elements(namespace));
+});
