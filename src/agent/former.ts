@@ -1,48 +1,79 @@
 import type { Contribution } from '../state/contributions.ts';
+import { keyOf } from '../state/item.ts';
 
 /** `peer`: the name of the peer it belongs to, if any. */
 type Kept = { readonly peer: string | undefined; readonly contribution: Contribution };
 
-/** What the former backend contributed, kept during a handover. It yields to every other owner. */
-export class Former {
-  #kept: readonly Kept[] = [];
+/** What one backend contributed. */
+type Generation = { readonly backend: string; readonly kept: readonly Kept[] };
 
+/**
+ * What the former backends contributed, kept during a handover: all of them, as a peer may be as many changes
+ * behind. It yields to every other owner.
+ */
+export class Former {
+  /** The latest last. */
+  #generations: readonly Generation[] = [];
+  #contributions: readonly Contribution[] = [];
+
+  /** The same objects until something is kept or dropped. */
   get contributions(): readonly Contribution[] {
-    return this.#kept.map(({ contribution }) => contribution);
+    return this.#contributions;
   }
 
-  keep(contributions: readonly Contribution[]): void {
-    this.#kept = contributions.map(({ owner, items }) => ({
-      peer: owner.part === 'peer' ? owner.name : undefined,
-      contribution: { owner: { ...owner, part: 'former' }, items, warnings: [] },
-    }));
+  /** Keeps the contributions of a backend, instead of earlier ones of the same; pods' depend on none. */
+  keep(backend: string, contributions: readonly Contribution[]): void {
+    const kept = contributions
+      .filter(({ owner }) => owner.part !== 'pod')
+      .map(
+        ({ owner, items }): Kept => ({
+          peer: owner.part === 'peer' ? owner.name : undefined,
+          contribution: { owner: { ...owner, part: 'former', id: backend }, items, warnings: [] },
+        }),
+      );
+    this.#set([...this.#generations.filter((each) => each.backend !== backend), { backend, kept }]);
   }
 
   /**
-   * Drops what sends to the peers except those in `late`. What these peers still send, until they learn of
-   * this node's new backend, has to be received. Returns whether there was anything to drop.
+   * Drops the peers' contributions, except those of the peers in `late`: there by name, with the backend that
+   * each still uses. Returns whether there were any.
    */
-  dropPeers(late: ReadonlySet<string>): boolean {
-    const kept = this.#kept.map((each) =>
-      each.peer === undefined || late.has(each.peer) ? each : onlyReceiving(each),
+  dropPeers(late: ReadonlyMap<string, string>): boolean {
+    const isKept = (backend: string, peer: string | undefined): boolean =>
+      peer === undefined || late.get(peer) === backend;
+    return this.#set(
+      this.#generations.map(({ backend, kept }) => ({
+        backend,
+        kept: kept.filter(({ peer }) => isKept(backend, peer)),
+      })),
     );
-    const isLess = kept.some((each, i) => each !== this.#kept[i]);
-    this.#kept = kept;
-    return isLess;
   }
 
   drop(): boolean {
-    const isLess = this.#kept.length > 0;
-    this.#kept = [];
+    return this.#set([]);
+  }
+
+  #set(generations: readonly Generation[]): boolean {
+    const isLess = count(generations) < count(this.#generations);
+    this.#generations = generations;
+    this.#contributions = withoutRivals(generations);
     return isLess;
   }
 }
 
-/** Only a peer's elements of sets remain: they permit it to send (`Backend.member`). */
-function onlyReceiving(kept: Kept): Kept {
-  const { owner, items, warnings } = kept.contribution;
-  const permits = items.filter(({ kind }) => kind === 'nft-element');
-  return permits.length === items.length
-    ? kept
-    : { ...kept, contribution: { owner, items: permits, warnings } };
+function count(generations: readonly Generation[]): number {
+  return generations.reduce((sum, { kept }) => sum + kept.length, 0);
+}
+
+/** Where two generations hold the same key, the later one is what a peer uses now. */
+function withoutRivals(generations: readonly Generation[]): readonly Contribution[] {
+  const taken = new Set<string>();
+  return generations.toReversed().flatMap(({ kept }) => {
+    const left = kept.map(({ contribution }) => {
+      const items = contribution.items.filter((item) => !taken.has(keyOf(item)));
+      return items.length < contribution.items.length ? { ...contribution, items } : contribution;
+    });
+    for (const { items } of left) for (const item of items) taken.add(keyOf(item));
+    return left;
+  });
 }

@@ -32,14 +32,15 @@ type FormerKeeper = Pick<Loop, 'keepFormer' | 'dropFormerPeers' | 'dropFormer' |
 /**
  * Make before break when the network's backend changes. Nodes do not switch at the same instant, so for a
  * while this node keeps what the former backend needs, and that backend's companion keeps running, in any
- * case until every other node has published the new backend or gone. Then the former backend is removed,
- * along with anything an earlier agent left behind.
+ * case until every other node has published the new backend or gone. If it changes again meanwhile, there
+ * are several former ones. Then they are removed, along with anything an earlier agent left behind.
  */
 export class Handover {
   readonly #companions: Pick<Companions, 'use' | 'endOthers'>;
   readonly #loop: FormerKeeper;
   readonly #options: HandoverOptions;
-  #former: string | undefined;
+  /** Those not ended yet. */
+  readonly #formers = new Set<string>();
   #backend: string | undefined;
   #waiting: AbortController | undefined;
 
@@ -68,17 +69,18 @@ export class Handover {
       await poll(async () => this.#loop.computed, { every: POLL / 10, patience: START, signal });
       this.#loop.keepFormer(nodes);
     }
-    this.#former = this.#backend;
+    if (this.#backend !== undefined) this.#formers.add(this.#backend);
+    this.#formers.delete(backend);
     this.#backend = backend;
     await this.#companions.use(backend);
     this.#waiting?.abort();
     this.#waiting = new AbortController();
     const waiting = AbortSignal.any([signal, this.#waiting.signal]);
-    background('end the former backend', this.#endFormer(waiting), log, waiting);
+    background('end the former backend', this.#endFormers(waiting), log, waiting);
   }
 
   /** Waits until the kernel has held the new backend's part for a while: its options may be wrong. */
-  async #endFormer(signal: AbortSignal): Promise<void> {
+  async #endFormers(signal: AbortSignal): Promise<void> {
     const { log, linger = LINGER } = this.#options;
     do {
       while (!this.#isInPlace) if (!(await pause(POLL, signal))) return;
@@ -89,21 +91,23 @@ export class Handover {
       if (!(await pause(POLL, signal))) return;
     }
     await untilDone('end the former backend', () => this.#companions.endOthers(), { signal, log });
-    this.#loop.dropFormerPeers(new Set());
+    this.#loop.dropFormerPeers(new Map());
     // Slower nodes may still be sending.
-    if (await pause(linger, signal)) this.#loop.dropFormer();
+    if (!(await pause(linger, signal))) return;
+    this.#formers.clear();
+    this.#loop.dropFormer();
   }
 
   /**
-   * The peers that still use the former backend: their agents are down, and what they hold sends and receives
-   * through nothing else.
+   * The peers that still use a former backend, and which: their agents are down, and what they hold sends and
+   * receives through nothing else.
    */
-  get #late(): ReadonlySet<string> {
+  get #late(): ReadonlyMap<string, string> {
     const { self, peers = [] } = this.#loop.computed?.facts ?? {};
     const late = peers.filter(
-      ({ name, backend }) => backend.type === this.#former && name !== self?.node.name,
+      ({ name, backend }) => this.#formers.has(backend.type) && name !== self?.node.name,
     );
-    return new Set(late.map(({ name }) => name));
+    return new Map(late.map(({ name, backend }) => [name, backend.type]));
   }
 
   get #isInPlace(): boolean {

@@ -177,14 +177,14 @@ export class Loop extends EventEmitter<LoopEvents> implements Disposable {
     const { facts, desired } = this.#computed;
     const { contributions } = desiredState({ ...facts, peers: nodes });
     const peers = contributions.filter(({ owner }) => owner.part === 'peer');
-    this.#former.keep([...peers, ...desired.contributions]);
+    this.#former.keep(facts.network.backend.type, [...peers, ...desired.contributions]);
   }
 
   /**
-   * Stops sending through the former backend, except to the peers in `late`; what others still send through
-   * it is received.
+   * Stops sending through former backends, except to the peers in `late`, each by the backend it still uses;
+   * what others still send through them is received.
    */
-  dropFormerPeers(late: ReadonlySet<string>): void {
+  dropFormerPeers(late: ReadonlyMap<string, string>): void {
     if (this.#former.dropPeers(late)) this.#compute();
   }
 

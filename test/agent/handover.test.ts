@@ -18,8 +18,8 @@ function handover(t: TestContext) {
     computed: undefined as Computed | undefined,
     problem: undefined as string | undefined,
     keepFormer: (nodes: readonly Node[]) => done.push(['keep', ...nodes.map(({ name }) => name)].join(' ')),
-    dropFormerPeers: (late: ReadonlySet<string>) =>
-      done.push(['send no more', ...(late.size > 0 ? ['but to', ...late] : [])].join(' ')),
+    dropFormerPeers: (late: ReadonlyMap<string, string>) =>
+      done.push(['send no more', ...(late.size > 0 ? ['but to', ...late.keys()] : [])].join(' ')),
     dropFormer: () => done.push('drop'),
   };
   const companions = {
@@ -30,11 +30,12 @@ function handover(t: TestContext) {
   t.after(() => stop.abort());
   const options = { log: SILENT, signal: stop.signal, linger: LINGER };
   /** Makes the loop compute the desired state for this backend. */
-  const compute = (type: 'vxlan' | 'host-gw'): void => {
-    const { resources, ...facts } = factsOf({ size: 1, families: [4], networks: 1, backend: { Type: type } });
+  const compute = (type: 'vxlan' | 'host-gw' | 'bgp'): void => {
+    const plan = { size: 1, families: [4], networks: 1, backend: { Type: 'vxlan' } } as const;
+    const { resources, network, ...facts } = factsOf(plan);
     assert.ok(resources);
     loop.computed = {
-      facts: { ...facts, resources },
+      facts: { ...facts, network: { ...network, backend: { type, options: {} } }, resources },
       desired: { contributions: [], warnings: [], mtu: 1500 },
     };
   };
@@ -104,6 +105,34 @@ test('the former backend stays for peers that still use it, until the last one h
   await sleep(POLL + LINGER);
   assert.deepEqual([...new Set(done.splice(0))], ['send no more but to peer0']);
   peersWith('host-gw', 'host-gw');
+  await sleep(POLL + 3 * LINGER);
+  assert.deepEqual(done, ['end', 'send no more', 'drop']);
+});
+
+test('after two changes in a row, peers that missed both keep the first backend, and those that missed one the second', async (t) => {
+  const { handover: it, compute, loop, done } = handover(t);
+  const peersWith = (...types: string[]): void => {
+    const { facts, desired } = loop.computed ?? assert.fail();
+    const [node] = nodesOf({ size: 1, families: [4], networks: 1, backend: { Type: 'vxlan' } });
+    assert.ok(node);
+    const peers = types.map((type, i) => ({ ...node, name: `peer${i}`, backend: { type, data: {} } }));
+    loop.computed = { facts: { ...facts, peers: [node, ...peers] }, desired };
+  };
+  compute('vxlan');
+  await it.follow('vxlan');
+  await it.follow('host-gw');
+  await it.follow('bgp');
+  compute('bgp');
+  peersWith('vxlan', 'host-gw', 'bgp');
+  await sleep(POLL + 3 * LINGER);
+  assert.deepEqual(done.splice(0), [
+    ...['use vxlan', 'keep', 'use host-gw', 'keep', 'use bgp'],
+    'send no more but to peer0 peer1',
+  ]);
+  peersWith('vxlan', 'bgp', 'bgp');
+  await sleep(POLL + LINGER);
+  assert.deepEqual([...new Set(done.splice(0))], ['send no more but to peer0']);
+  peersWith('bgp', 'bgp', 'bgp');
   await sleep(POLL + 3 * LINGER);
   assert.deepEqual(done, ['end', 'send no more', 'drop']);
 });
