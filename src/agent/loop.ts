@@ -9,6 +9,7 @@ import {
   podContribution,
 } from '../desired/desired.ts';
 import { Memo } from '../desired/memo.ts';
+import { isOfPods } from '../desired/of-pods.ts';
 import { messageOf } from '../error.ts';
 import type { Cidr } from '../ip/cidr.ts';
 import type { Log } from '../log.ts';
@@ -252,6 +253,7 @@ export class Loop extends EventEmitter<LoopEvents> implements Disposable {
     this.#toSettle = computed;
     this.reconciler.setDesired([...desired.contributions, ...this.#former.contributions]);
     if (this.#facts.isComplete) this.reconciler.allowPrune();
+    else if (this.#facts.pods.areComplete) this.reconciler.allowPrune(isOfPods);
     if (this.#announced === this.#announcement(computed)) {
       this.#settle();
       return;

@@ -9,11 +9,23 @@ export class Pods {
   readonly #pods = new Map<string, LocalPod>();
   readonly #changed: (what: PodsChange) => void;
   #list: readonly LocalPod[] | undefined;
+  #areComplete = false;
 
   /** `changed` is called after every change. */
   constructor(pods: Iterable<LocalPod>, changed: (what: PodsChange) => void) {
     for (const pod of pods) this.#pods.set(key(pod), pod);
     this.#changed = changed;
+  }
+
+  /** Whether a pod that is not among them is gone: no record is left that cannot be read. */
+  get areComplete(): boolean {
+    return this.#areComplete;
+  }
+
+  complete(): void {
+    if (this.#areComplete) return;
+    this.#areComplete = true;
+    this.#changed();
   }
 
   add(pod: LocalPod): void {

@@ -110,7 +110,8 @@ export async function runAgent(options: AgentOptions, log: Log, stop: AbortSigna
   const feed = new Feed({ facts, underlay, handover, store, log, signal });
   await feed.remember(previous);
   using _notes = service.followNotedDels();
-  await service.collectGarbage();
+  const collect = () => collectGarbage(service, facts);
+  await collect();
 
   const task = async (what: string, work: Promise<void>): Promise<void> => {
     try {
@@ -143,7 +144,7 @@ export async function runAgent(options: AgentOptions, log: Log, stop: AbortSigna
   background('announce this node', announce(store.membership, { node, obstacle, log, signal }), log, signal);
   const troubles = noteTroubles(store.membership, { node, problems, signal });
   background('note troubles', troubles, log, signal);
-  background('collect garbage', collectGarbage(service, log, signal), log, signal);
+  background('collect garbage', keepCollecting(collect, log, signal), log, signal);
   const usesBlocks = () => facts.isMember && facts.usesBlocks;
   const departed = { node, duties: store.duties, blocks: store.blocks, usesBlocks, log, signal };
   background('collect what departed nodes had', collectDeparted(departed), log, signal);
@@ -178,8 +179,14 @@ function connect(facts: Facts, companions: Companions): void {
   companions.on('changed', exchange);
 }
 
-async function collectGarbage(service: CniService, log: Log, signal: AbortSignal): Promise<void> {
+/** Also rebuilds the records that can be rebuilt; if none is left that cannot be read, all pods are known. */
+async function collectGarbage(service: CniService, facts: Facts): Promise<void> {
+  await service.collectGarbage();
+  if (!service.problems.some(({ id }) => id === 'pod-record-unreadable')) facts.pods.complete();
+}
+
+async function keepCollecting(collect: () => Promise<void>, log: Log, signal: AbortSignal): Promise<void> {
   while (await pause(GARBAGE_INTERVAL, signal)) {
-    await service.collectGarbage().catch((error: unknown) => logFailure('collect garbage', error, log));
+    await collect().catch((error: unknown) => logFailure('collect garbage', error, log));
   }
 }

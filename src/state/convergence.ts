@@ -1,5 +1,5 @@
 import { Composition, type Contribution } from './contributions.ts';
-import { changeOf, diff } from './diff.ts';
+import { changeOf, diff, isPruned, type Prune } from './diff.ts';
 import { type Change, type Item, isOurs, keyOf, kindOf, parentOf } from './item.ts';
 import type { Kernel, Outcome } from './kernel.ts';
 import { order } from './order.ts';
@@ -21,7 +21,7 @@ export class Convergence {
   #dirty = new Map<string, Item | undefined>();
   /** The kernel's state is unknown: it has to be read. */
   #isStale = true;
-  #prune = false;
+  #prune: Prune = false;
   #hasRead = false;
 
   constructor(kernel: Kernel) {
@@ -67,10 +67,13 @@ export class Convergence {
     return this.#dirty.has(`link ${device}`);
   }
 
-  /** From now on, unwanted items of ours are removed. Returns false if that was so already. */
-  allowPrune(): boolean {
-    if (this.#prune) return false;
-    this.#prune = true;
+  /**
+   * From now on, unwanted items of ours are removed, or those of which `which` says so. Returns false if that
+   * was so already.
+   */
+  allowPrune(which: Prune): boolean {
+    if (this.#prune === true || this.#prune === which) return false;
+    this.#prune = which;
     this.#isStale = true;
     return true;
   }
@@ -131,7 +134,7 @@ export class Convergence {
   /**
    * Reads the kernel, corrects differences, and repeats until nothing differs or nothing more can be done.
    */
-  async #converge(prune: boolean): Promise<Outcome> {
+  async #converge(prune: Prune): Promise<Outcome> {
     const { items } = this.#desired;
     const done: Change[] = [];
     let left: Pick<Outcome, 'failed' | 'waiting'> = { failed: [], waiting: [] };
@@ -181,7 +184,7 @@ export class Convergence {
       if (kindOf(change.item).affectsOthers?.(change.item)) return undefined;
       // Its parent exists, or is handled in the same step.
       if (parent !== undefined && this.undone.has(parent) && !dirty.has(parent)) return undefined;
-      if (change.action === 'delete' && !this.#prune) return undefined;
+      if (change.action === 'delete' && !isPruned(change.item, items, this.#prune)) return undefined;
       changes.push(change);
     }
     return changes;

@@ -1,8 +1,11 @@
 import { type Change, type Item, isOurs, type KernelState, kindOf, parentOf, satisfies } from './item.ts';
 
+/** Unwanted items that are deleted: all, none, or those of which it says so. */
+export type Prune = boolean | ((item: Item) => boolean);
+
 export type DiffOptions = {
-  /** Whether unwanted items of ours are deleted. Off until the first complete view of the cluster. */
-  readonly prune?: boolean;
+  /** Which unwanted items of ours are deleted. By default all. */
+  readonly prune?: Prune;
 };
 
 /** Computes the changes from actual to desired state, in no particular order; see `order`. Pure. */
@@ -24,13 +27,20 @@ export function diff(actual: KernelState, desired: KernelState, options: DiffOpt
     const change = changeOf(isLost(item) ? undefined : actual.get(key), item);
     if (change) changes.push(change);
   }
-  if (options.prune ?? true) {
-    for (const [key, item] of actual) {
-      if (!desired.has(key) && !isLost(item) && isOurs(item, desired))
-        changes.push({ action: 'delete', item });
-    }
+  const { prune = true } = options;
+  if (prune === false) return changes;
+  for (const [key, item] of actual) {
+    if (!desired.has(key) && !isLost(item) && isOurs(item, desired) && isPruned(item, desired, prune))
+      changes.push({ action: 'delete', item });
   }
   return changes;
+}
+
+/** Whether an unwanted item of ours is deleted; before all may go, only from what is wanted itself. */
+export function isPruned(item: Item, desired: KernelState, prune: Prune): boolean {
+  if (typeof prune === 'boolean') return prune;
+  const parent = parentOf(item);
+  return parent !== undefined && desired.has(parent) && prune(item);
 }
 
 /** The change needed in one slot; undefined if none. */

@@ -9,6 +9,7 @@ import { Alarm } from './alarm.ts';
 import { Announcements } from './announcements.ts';
 import type { Contribution } from './contributions.ts';
 import { Convergence } from './convergence.ts';
+import type { Prune } from './diff.ts';
 import { type Change, type Item, type KernelState, kindOf } from './item.ts';
 import { Kernel } from './kernel.ts';
 import type { Resolve } from './kinds/fdb.ts';
@@ -113,9 +114,12 @@ export class Reconciler implements Disposable {
     this.#schedule(this.#debounce);
   }
 
-  /** The desired state now covers the whole cluster: from now on, undesired items of ours are removed. */
-  allowPrune(): void {
-    if (this.#convergence.allowPrune()) this.#schedule(this.#debounce);
+  /**
+   * From now on, undesired items of ours are removed: all, as the desired state covers the whole cluster, or
+   * those of which `which` says so, out of tables and from devices that are desired.
+   */
+  allowPrune(which: Prune = true): void {
+    if (this.#convergence.allowPrune(which)) this.#schedule(this.#debounce);
   }
 
   /**

@@ -1,0 +1,19 @@
+import type { Item } from '../state/item.ts';
+
+/** By table: the sets whose elements are pods'; all of the table's, if none is named. */
+const SETS: ReadonlyMap<string, readonly string[]> = new Map([
+  ['flatnet-host-ports', ['ports', 'addresses', 'near']],
+  ['flatnet-masquerade', ['strays']],
+  ['flatnet-pods', []],
+  ['flatnet-bridge', []],
+]);
+
+/**
+ * Whether only a pod of this node may want an item, so that the node's records alone tell whether it is still
+ * wanted. What belongs to a pod's device goes with that.
+ */
+export function isOfPods(item: Item): boolean {
+  if (item.kind !== 'nft-element') return false;
+  const sets = SETS.get(item.table);
+  return sets !== undefined && (sets.length === 0 || sets.includes(item.set));
+}
