@@ -25,7 +25,7 @@ export class Pods {
   complete(): void {
     if (this.#areComplete) return;
     this.#areComplete = true;
-    this.#changed();
+    this.#changed('removed');
   }
 
   add(pod: LocalPod): void {
