@@ -35,16 +35,17 @@ export class Former {
   }
 
   /**
-   * Drops the peers' contributions, except those of the peers in `late`: there by name, with the backend that
-   * each still uses. Returns whether there were any.
+   * Drops what sends to the peers, except to those in `late`: there by name, with the backend that each still
+   * uses. What the others still send, until they learn of this node's new backend, has to be received. Returns
+   * whether there was anything to drop.
    */
   dropPeers(late: ReadonlyMap<string, string>): boolean {
-    const isKept = (backend: string, peer: string | undefined): boolean =>
-      peer === undefined || late.get(peer) === backend;
     return this.#set(
       this.#generations.map(({ backend, kept }) => ({
         backend,
-        kept: kept.filter(({ peer }) => isKept(backend, peer)),
+        kept: kept.map((each) =>
+          each.peer === undefined || late.get(each.peer) === backend ? each : onlyReceiving(each),
+        ),
       })),
     );
   }
@@ -61,8 +62,19 @@ export class Former {
   }
 }
 
+/** The number of items. */
 function count(generations: readonly Generation[]): number {
-  return generations.reduce((sum, { kept }) => sum + kept.length, 0);
+  const all = generations.flatMap(({ kept }) => kept);
+  return all.reduce((sum, { contribution }) => sum + contribution.items.length, 0);
+}
+
+/** Only a peer's elements of sets remain: they permit it to send (`Backend.member`). */
+function onlyReceiving(kept: Kept): Kept {
+  const { owner, items, warnings } = kept.contribution;
+  const permits = items.filter(({ kind }) => kind === 'nft-element');
+  return permits.length === items.length
+    ? kept
+    : { ...kept, contribution: { owner, items: permits, warnings } };
 }
 
 /** Where two generations hold the same key, the later one is what a peer uses now. */

@@ -2,9 +2,11 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
 import { Former } from '../../src/agent/former.ts';
+import { desiredState } from '../../src/desired/desired.ts';
 import { parseCidr } from '../../src/ip/cidr.ts';
 import type { Contribution } from '../../src/state/contributions.ts';
 import type { Item } from '../../src/state/item.ts';
+import { factsOf } from '../backends/cluster.ts';
 
 /*
  * A node and its peers, which follow the changes of the network's backend at different times, or not at all.
@@ -118,4 +120,29 @@ test('the contributions stay the same objects until something changes', () => {
   assert.equal(former.dropPeers(new Map([['peer0', 'vxlan']])), false);
   assert.equal(former.drop(), true);
   assert.deepEqual(former.contributions, []);
+});
+
+test('nothing is sent through the former backend any more, but its packets are still received', () => {
+  const former = new Former();
+  const facts = factsOf({ size: 3, families: [4, 6], networks: 1, backend: { Type: 'vxlan' } });
+  former.keep('vxlan', desiredState(facts).contributions);
+  const kindsOf = (peer: string): string[] => [
+    ...new Set(
+      former.contributions
+        .filter(({ owner }) => owner.name === peer)
+        .flatMap(({ items }) => items.map(({ kind }) => kind)),
+    ),
+  ];
+  const whole = ['nft-element', 'fdb', 'neighbour', 'route'];
+  assert.deepEqual(kindsOf('node1'), whole);
+  const own = kindsOf('this node');
+  assert.equal(former.dropPeers(new Map([['node2', 'vxlan']])), true);
+  assert.deepEqual(kindsOf('node1'), ['nft-element']);
+  assert.deepEqual(kindsOf('node2'), whole);
+  assert.equal(former.dropPeers(new Map([['node2', 'vxlan']])), false);
+  assert.equal(former.dropPeers(new Map()), true);
+  assert.deepEqual(kindsOf('node2'), ['nft-element']);
+  assert.deepEqual(kindsOf('this node'), own);
+  assert.equal(former.drop(), true);
+  assert.equal(former.drop(), false);
 });
