@@ -16,21 +16,21 @@ export const PACKAGES = (
   'libgssapi-krb5-2 libkrb5-3 libk5crypto3 libcom-err2 libkrb5support0 libkeyutils1'
 ).split(' ');
 
-const LOCK = join(import.meta.dirname, 'debian.lock.json');
+export const LOCK = join(import.meta.dirname, 'debian.lock.json');
 
-export function readLock(architecture: Architecture): Packages {
-  const lock = JSON.parse(readFileSync(LOCK, 'utf8')) as Lock;
+export function readLock(path: string, architecture: Architecture): Packages {
+  const lock = JSON.parse(readFileSync(path, 'utf8')) as Lock;
   return lock[architecture] ?? {};
 }
 
-/** Writes the newest versions of the machine's sources into the lock file. */
-export function updateLock(architecture: Architecture, cache: string): void {
+/** Writes the newest versions of the machine's sources into a lock file. */
+export function updateLock(path: string, architecture: Architecture, cache: string): void {
   const apt = new Apt(architecture, cache);
   apt.update();
   const entries = PACKAGES.map((name) => [name, apt.newest(name)]);
-  const old = existsSync(LOCK) ? (JSON.parse(readFileSync(LOCK, 'utf8')) as Lock) : {};
+  const old = existsSync(path) ? (JSON.parse(readFileSync(path, 'utf8')) as Lock) : {};
   const lock: Lock = { ...old, [architecture]: Object.fromEntries(entries) };
-  writeFileSync(LOCK, `${JSON.stringify(lock, undefined, 2)}\n`);
+  writeFileSync(path, `${JSON.stringify(lock, undefined, 2)}\n`);
 }
 
 /**
@@ -52,7 +52,7 @@ export function unpack(packages: Packages, architecture: Architecture, cache: st
     }
     if (createHash('sha256').update(readFileSync(path)).digest('hex') !== sha256) {
       rmSync(path);
-      throw new Error(`${name} ${version}: not the file of tools/image/debian.lock.json`);
+      throw new Error(`${name} ${version}: not the file of the lock file`);
     }
     execFileSync('dpkg-deb', ['-x', path, into]);
   }

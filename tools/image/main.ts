@@ -4,7 +4,7 @@ import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { homedir } from 'node:os';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
-import { updateLock } from './debian.ts';
+import { LOCK, updateLock } from './debian.ts';
 import { type Architecture, archive, type Image, type Layer, layer } from './oci.ts';
 import { programTree } from './program.ts';
 import { debianTree, NAMES, nodeTree } from './system.ts';
@@ -21,6 +21,7 @@ const { values } = parseArgs({
     output: { type: 'string', default: join(ROOT, 'dist/image') },
     name: { type: 'string', default: `flatnet.dev/flatnet:${version}` },
     fresh: { type: 'boolean', default: false },
+    lock: { type: 'string', default: LOCK },
     'update-lock': { type: 'boolean', default: false },
   },
 });
@@ -30,7 +31,7 @@ const architectures = values.arch.split(',').map((name): Architecture => {
   throw new Error(`--arch: '${name}' is neither amd64 nor arm64`);
 });
 
-if (values['update-lock']) for (const each of architectures) updateLock(each, cache);
+if (values['update-lock']) for (const each of architectures) updateLock(values.lock, each, cache);
 mkdirSync(values.output, { recursive: true });
 const images: Image[] = [];
 for (const architecture of architectures) {
@@ -47,7 +48,7 @@ async function build(architecture: Architecture): Promise<Image> {
   return {
     architecture,
     layers: [
-      layer('Debian: BIRD, nft, libraries, certificates', debianTree(architecture, cache)),
+      layer('Debian: BIRD, nft, libraries, certificates', debianTree(architecture, values.lock, cache)),
       nodeLayer(node, program.content),
       layer('flatnet', await programTree(architecture, cache, program.content)),
     ],

@@ -23,10 +23,10 @@ const UNUSED =
   /^lib(?:BrokenLocale|anl|c_malloc_debug|memusage|mvec|nsl|nss_[a-z]+|pcprofile|thread_db|tic|util)\.so/;
 
 /** Returns Debian's part, with a list of what it consists of. */
-export function debianTree(architecture: Architecture, cache: string): Tree {
-  const packages = readLock(architecture);
+export function debianTree(architecture: Architecture, lock: string, cache: string): Tree {
+  const packages = readLock(lock, architecture);
   const missing = PACKAGES.filter((name) => !(name in packages));
-  if (missing.length > 0) throw new Error(`tools/image/debian.lock.json lacks ${missing.join(' ')}`);
+  if (missing.length > 0) throw new Error(`${lock} lacks ${missing.join(' ')}`);
   const root = mkdtempSync(join(tmpdir(), 'flatnet-image-'));
   try {
     unpack(packages, architecture, cache, root);
