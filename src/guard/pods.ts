@@ -21,6 +21,8 @@ const tableOf = (family: Family) =>
   ({ family: family === 4 ? 'ip' : 'ip6', table: 'flatnet-pods' }) as const satisfies TableId;
 
 const ARP_TABLE = { family: 'arp', table: 'flatnet-pods' } as const satisfies TableId;
+/** Routed pods' devices. Others of such names may be another plugin's, or of a pod that left no record. */
+const DEVICES = { name: 'devices', key: ['ifname'] } as const satisfies SetValue;
 /** Whom a routed pod may speak for by ARP. */
 const SENDERS = { name: 'senders', key: ['ifname', 'ipv4_addr'] } as const satisfies SetValue;
 
@@ -69,13 +71,13 @@ export function arpGuard(): Item {
   return {
     kind: 'nft-table',
     ...ARP_TABLE,
-    sets: [SENDERS, EXCEPTIONS, PREFIXES[4]],
+    sets: [DEVICES, SENDERS, EXCEPTIONS, PREFIXES[4]],
     chains: [
       {
         name: 'senders',
         hook: { type: 'filter', hook: 'input', priority: 'filter' },
         rules: [
-          { rule: `iifname != "${DEVICE_PREFIX}*" accept` },
+          { rule: 'iifname != @devices accept' },
           { rule: 'iifname . arp saddr ip @senders accept' },
           { rule: 'arp saddr ip 0.0.0.0 accept', comment: 'a probe (RFC 5227)' },
           {
@@ -156,11 +158,16 @@ function tunnels(
 /** A pod's elements in the tables of its families. */
 export function sourceGuard(pod: LocalPod, families: readonly Family[]): readonly Item[] {
   const { hostDevice: dev, mac, addresses, allowedSources = [], wiring } = pod;
-  if (mac === undefined || wiring !== 'routed') return [];
+  if (wiring !== 'routed') return [];
   const tablesOf = (family: Family) => (family === 4 ? [tableOf(4), ARP_TABLE] : [tableOf(6)]);
-  const items = addresses
-    .filter((ip) => familyOf(ip) === 4)
-    .map((ip) => elementItem(ARP_TABLE, elementOf(SENDERS, [dev, ip])));
+  const items = [
+    elementItem(ARP_TABLE, elementOf(DEVICES, [dev])),
+    ...addresses
+      .filter((ip) => familyOf(ip) === 4)
+      .map((ip) => elementItem(ARP_TABLE, elementOf(SENDERS, [dev, ip]))),
+  ];
+  // Chained to another plugin's interface.
+  if (mac === undefined) return items;
   for (const cidr of allowedSources) {
     const family = familyOf(cidr);
     for (const table of tablesOf(family))

@@ -1,6 +1,7 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { join } from 'node:path';
 import type { TestContext } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
 import type { Ip } from '../../src/ip/address.ts';
 
 const PROGRAM = join(import.meta.dirname, 'running-ping-end.ts');
@@ -21,6 +22,14 @@ export class RunningPing {
       this.#output += text;
     });
     t.after(() => this.#child.kill('SIGKILL'));
+  }
+
+  /** Resolves once a packet has been answered: on an emulated machine, the program takes a minute to start. */
+  async answered(): Promise<void> {
+    for (let tries = 0; this.soFar().sent === 0; tries++) {
+      if (tries === 1200) throw new Error('no ping was answered in two minutes');
+      await sleep(100);
+    }
   }
 
   /** Ends it and returns the number of packets sent and the sequence numbers lost. */

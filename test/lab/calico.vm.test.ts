@@ -146,7 +146,7 @@ test('the calico preset, on a kernel with ipip', { skip: CANNOT, timeout: 900_00
 
   await t.test('BIRD killed: nothing is lost', async (t) => {
     const pings = [pod2, pod3].flatMap((to) => cluster.ping(t, pod1, to));
-    await sleep(1000);
+    await answered(pings);
     const before = cluster.bird('node1');
     await cluster.kill(['node1'], 'bird');
     await until(PATIENCE, () => {
@@ -164,6 +164,7 @@ test('the calico preset, on a kernel with ipip', { skip: CANNOT, timeout: 900_00
     'routes set by the agent: no session is needed, nothing is lost, and they are repaired',
     async (t) => {
       const pings = [pod2, pod3].flatMap((to) => cluster.ping(t, pod1, to));
+      await answered(pings);
       const owned = [`${block2} via ${NODE2} dev tunl0`, `${block3} via ${NODE3} dev tunl0`].map(
         (path) => `${path} proto 111 onlink`,
       );
@@ -182,6 +183,7 @@ test('the calico preset, on a kernel with ipip', { skip: CANNOT, timeout: 900_00
       await none(t, pings);
       await heals(t, cluster);
       const more = [pod2, pod3].flatMap((to) => cluster.ping(t, pod1, to));
+      await answered(more);
       await route(cluster, 'bird');
       await until(PATIENCE, () => different(routes('node1'), table(TUNNELLED)));
       await none(t, more);
@@ -199,7 +201,7 @@ test('the calico preset, on a kernel with ipip', { skip: CANNOT, timeout: 900_00
 
   await t.test('Never, by flatnet apply: nothing is lost, and no tunnel is left', async (t) => {
     const pings = [...cluster.ping(t, pod1, pod3), ...cluster.ping(t, pod3, pod1)];
-    await sleep(1000);
+    await answered(pings);
     const begin = performance.now();
     await encapsulate(cluster, 'Never');
     await until(PATIENCE, () => plain());
@@ -217,7 +219,7 @@ test('the calico preset, on a kernel with ipip', { skip: CANNOT, timeout: 900_00
 
   await t.test('Always, by flatnet apply, and an agent restarted: nothing is lost', async (t) => {
     const pings = [...cluster.ping(t, pod1, pod3), ...cluster.ping(t, pod3, pod1)];
-    await sleep(1000);
+    await answered(pings);
     const begin = performance.now();
     await encapsulate(cluster, 'Always');
     await until(PATIENCE, () => different(routes('node1'), table(TUNNELLED)));
@@ -234,7 +236,7 @@ test('the calico preset, on a kernel with ipip', { skip: CANNOT, timeout: 900_00
     'CrossSubnet, by flatnet apply: only packets to another network are encapsulated',
     async (t) => {
       const pings = [pod2, pod3].flatMap((to) => cluster.ping(t, pod1, to));
-      await sleep(1000);
+      await answered(pings);
       const begin = performance.now();
       await encapsulate(cluster, 'CrossSubnet');
       await until(PATIENCE, () =>
@@ -329,6 +331,10 @@ async function encapsulate(cluster: BgpCluster, ipipMode: string): Promise<void>
   } finally {
     rmSync(folder, { recursive: true });
   }
+}
+
+async function answered(pings: readonly RunningPing[]): Promise<void> {
+  await Promise.all(pings.map((ping) => ping.answered()));
 }
 
 /** Ends the pings and asserts that none has lost a packet. */
