@@ -35,9 +35,9 @@ export class Former {
   }
 
   /**
-   * Drops what sends to the peers, except to those in `late`: there by name, with the backend that each still
-   * uses. What the others still send, until they learn of this node's new backend, has to be received. Returns
-   * whether there was anything to drop.
+   * Drops what sends to the peers, except to those in `late`: there by name, with the backend that each
+   * still uses. What the others still send, until they learn of this node's new backend, has to be
+   * received. Returns whether there was anything to drop.
    */
   dropPeers(late: ReadonlyMap<string, string>): boolean {
     return this.#set(

@@ -24,7 +24,7 @@ export class RunningPing {
     t.after(() => this.#child.kill('SIGKILL'));
   }
 
-  /** Resolves once a packet has been answered: on an emulated machine, the program takes a minute to start. */
+  /** Resolves once a packet has been answered: on an emulated machine, the program is slow to start. */
   async answered(): Promise<void> {
     for (let tries = 0; this.soFar().sent === 0; tries++) {
       if (tries === 1200) throw new Error('no ping was answered in two minutes');

@@ -109,7 +109,7 @@ export class EtcdKv implements Kv {
       signal,
     });
     for await (const answer of stream) {
-      this.#checkCreated(answer, from, store);
+      if (answer.created && !answer.canceled) await this.#checkCreated(answer, range, from, store);
       if (answer.canceled) throw this.#canceled(answer);
       const events = asList(answer.events);
       // While catching up, etcd sends several answers under the newest revision: we have only seen up to the
@@ -137,10 +137,22 @@ export class EtcdKv implements Kv {
     return asList((await this.#read('/v3/kv/range', newer)).kvs).length === 0;
   }
 
-  #checkCreated(answer: Json, from: number, listed: string | undefined): void {
-    if (!answer.created || answer.canceled) return;
+  /**
+   * Throws STORE_COMPACTED if a new watch is of another store, or of one that lacks what has been seen. etcd
+   * sends an event before it counts the event’s revision (watchableStoreTxnWrite.End), so
+   * a watch created at that moment seems to be behind; a read waits for the revision.
+   */
+  async #checkCreated(
+    answer: Json,
+    { key }: ReturnType<typeof rangeOf>,
+    from: number,
+    listed: string | undefined,
+  ): Promise<void> {
     const other = listed !== undefined && clusterOf(answer) !== listed;
-    if (!other && revisionOf(answer) >= from - 1) return;
+    if (!other) {
+      if (revisionOf(answer) >= from - 1) return;
+      if (revisionOf(await this.#read('/v3/kv/range', { key, keys_only: true })) >= from - 1) return;
+    }
     throw new FlatnetError(other ? 'the store was replaced by another one' : 'the store went back in time', {
       code: 'STORE_COMPACTED',
       operation: 'store watch',

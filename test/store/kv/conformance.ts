@@ -290,6 +290,27 @@ export function conformance(title: string, start: () => Promise<Server>, skip: s
       );
     });
 
+    test('watch: begun the moment an event arrives, it continues from there', async () => {
+      const root = fresh();
+      let next = (await kv.list(root)).revision + 1;
+      let isDone = false;
+      const writing = (async () => {
+        for (let i = 0; !isDone; i++) await kv.put(`${root}${i % 7}`, `${i}`);
+      })();
+      try {
+        for (let i = 0; i < 300; i++) {
+          const abort = new AbortController();
+          for await (const { revision, events } of kv.watch(root, next, abort.signal)) {
+            if (events.length > 0) abort.abort();
+            next = revision + 1;
+          }
+        }
+      } finally {
+        isDone = true;
+        await writing;
+      }
+    });
+
     test('watch: starting at a compacted or future revision requires a new list', async () => {
       const root = fresh();
       const first = await kv.put(`${root}a`, '1');
