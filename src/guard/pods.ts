@@ -22,7 +22,7 @@ const tableOf = (family: Family) =>
 
 const ARP_TABLE = { family: 'arp', table: 'flatnet-pods' } as const satisfies TableId;
 /** Routed pods' devices. Others of such names may be another plugin's, or of a pod that left no record. */
-const DEVICES = { name: 'devices', key: ['ifname'] } as const satisfies SetValue;
+const GUARDED = { name: 'guarded', key: ['ifname'] } as const satisfies SetValue;
 /** Whom a routed pod may speak for by ARP. */
 const SENDERS = { name: 'senders', key: ['ifname', 'ipv4_addr'] } as const satisfies SetValue;
 
@@ -71,13 +71,13 @@ export function arpGuard(): Item {
   return {
     kind: 'nft-table',
     ...ARP_TABLE,
-    sets: [DEVICES, SENDERS, EXCEPTIONS, PREFIXES[4]],
+    sets: [GUARDED, SENDERS, EXCEPTIONS, PREFIXES[4]],
     chains: [
       {
         name: 'senders',
         hook: { type: 'filter', hook: 'input', priority: 'filter' },
         rules: [
-          { rule: 'iifname != @devices accept' },
+          { rule: 'iifname != @guarded accept' },
           { rule: 'iifname . arp saddr ip @senders accept' },
           { rule: 'arp saddr ip 0.0.0.0 accept', comment: 'a probe (RFC 5227)' },
           {
@@ -161,7 +161,7 @@ export function sourceGuard(pod: LocalPod, families: readonly Family[]): readonl
   if (wiring !== 'routed') return [];
   const tablesOf = (family: Family) => (family === 4 ? [tableOf(4), ARP_TABLE] : [tableOf(6)]);
   const items = [
-    elementItem(ARP_TABLE, elementOf(DEVICES, [dev])),
+    elementItem(ARP_TABLE, elementOf(GUARDED, [dev])),
     ...addresses
       .filter((ip) => familyOf(ip) === 4)
       .map((ip) => elementItem(ARP_TABLE, elementOf(SENDERS, [dev, ip]))),
