@@ -155,9 +155,9 @@ test('from a single table to one per concern: under traffic, nothing is lost and
   assert.ok(sent > 100, `${sent} flows`);
   assert.deepEqual(sources, [[NODE, sent]]);
   assert.equal(back, written);
-  assert.deepEqual(
-    nft('list tables').trim().split('\n').sort(),
-    ['host-ports', 'masquerade', 'pods', 'tunnels'].map((name) => `table ip flatnet-${name}`),
-  );
+  assert.deepEqual(nft('list tables').trim().split('\n').sort(), [
+    'table arp flatnet-pods',
+    ...['host-ports', 'masquerade', 'pods', 'tunnels'].map((name) => `table ip flatnet-${name}`),
+  ]);
   t.diagnostic(`${sent} flows, ${back} bytes of a connection`);
 });
