@@ -109,8 +109,8 @@ export class EtcdKv implements Kv {
       signal,
     });
     for await (const answer of stream) {
-      if (answer.created && !answer.canceled) await this.#checkCreated(answer, range, from, store);
       if (answer.canceled) throw this.#canceled(answer);
+      if (answer.created) await this.#checkCreated(answer, range, from, store);
       const events = asList(answer.events);
       // While catching up, etcd sends several answers under the newest revision: we have only seen up to the
       // last event.
@@ -131,16 +131,20 @@ export class EtcdKv implements Kv {
 
   /** False when the store has a change in the range newer than `seen`. */
   async #isCurrent({ key, range_end }: ReturnType<typeof rangeOf>, seen: number): Promise<boolean> {
-    // Reading one key is cheap, and its answer usually shows that nothing at all has changed.
-    if (revisionOf(await this.#read('/v3/kv/range', { key, keys_only: true })) <= seen) return true;
+    if ((await this.#revision(key)) <= seen) return true;
     const newer = { key, range_end, keys_only: true, limit: '1', min_mod_revision: String(seen + 1) };
     return asList((await this.#read('/v3/kv/range', newer)).kvs).length === 0;
   }
 
+  /** The store's revision. Reading one key is cheap, and usually shows that nothing at all has changed. */
+  async #revision(key: string): Promise<number> {
+    return revisionOf(await this.#read('/v3/kv/range', { key, keys_only: true }));
+  }
+
   /**
    * Throws STORE_COMPACTED if a new watch is of another store, or of one that lacks what has been seen. etcd
-   * sends an event before it counts the event’s revision (watchableStoreTxnWrite.End), so
-   * a watch created at that moment seems to be behind; a read waits for the revision.
+   * sends an event before it counts the event’s revision (watchableStoreTxnWrite.End), so a watch created at
+   * that moment seems to be behind; a read waits for the revision.
    */
   async #checkCreated(
     answer: Json,
@@ -149,10 +153,7 @@ export class EtcdKv implements Kv {
     listed: string | undefined,
   ): Promise<void> {
     const other = listed !== undefined && clusterOf(answer) !== listed;
-    if (!other) {
-      if (revisionOf(answer) >= from - 1) return;
-      if (revisionOf(await this.#read('/v3/kv/range', { key, keys_only: true })) >= from - 1) return;
-    }
+    if (!other && (revisionOf(answer) >= from - 1 || (await this.#revision(key)) >= from - 1)) return;
     throw new FlatnetError(other ? 'the store was replaced by another one' : 'the store went back in time', {
       code: 'STORE_COMPACTED',
       operation: 'store watch',
