@@ -2,16 +2,25 @@
 import { readFileSync, writeFileSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import { connect } from 'node:net';
+import type { Connect } from '../../src/cni/shim/ask-agent.ts';
 
-type Socket = { write(data: string | Uint8Array): number };
-
-type Handlers = {
-  open(socket: Socket): void;
-  drain(socket: Socket): void;
-  data(socket: Socket, bytes: Buffer): void;
-  close(socket: Socket): void;
-  error(socket: Socket, error: Error): void;
-  connectError(socket: Socket, error: Error): void;
+const connectTo: Connect = async ({ unix, socket: handlers }) => {
+  const node = connect(unix);
+  // Node keeps what does not fit, so everything counts as written.
+  const socket = {
+    write: (data: string | Uint8Array): number => {
+      node.write(data);
+      return Buffer.byteLength(data);
+    },
+  };
+  let isOpen = false;
+  node.on('connect', () => {
+    isOpen = true;
+    handlers.open(socket);
+  });
+  node.on('data', (bytes: Buffer) => handlers.data(socket, bytes));
+  node.on('close', () => handlers.close(socket));
+  node.on('error', (error) => (isOpen ? handlers.error : handlers.connectError)(socket, error));
 };
 
 export const Bun = {
@@ -23,22 +32,5 @@ export const Bun = {
     writeFileSync(descriptor, text);
     return Buffer.byteLength(text);
   },
-  connect: async ({ unix, socket: handlers }: { unix: string; socket: Handlers }): Promise<void> => {
-    const node = connect(unix);
-    // Node keeps what does not fit, so everything counts as written.
-    const socket: Socket = {
-      write: (data) => {
-        node.write(data);
-        return Buffer.byteLength(data);
-      },
-    };
-    let isOpen = false;
-    node.on('connect', () => {
-      isOpen = true;
-      handlers.open(socket);
-    });
-    node.on('data', (bytes: Buffer) => handlers.data(socket, bytes));
-    node.on('close', () => handlers.close(socket));
-    node.on('error', (error) => (isOpen ? handlers.error : handlers.connectError)(socket, error));
-  },
+  connect: connectTo,
 };

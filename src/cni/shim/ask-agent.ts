@@ -3,19 +3,17 @@ type Reply = { readonly stdout: string; readonly exit: number };
 
 /** For `Bun.connect` on a unix socket, which has half the start-up time of `node:net`. */
 type Socket = { write(data: string | Uint8Array): number };
-declare const Bun: {
-  connect(options: {
-    unix: string;
-    socket: {
-      open(socket: Socket): void;
-      drain(socket: Socket): void;
-      data(socket: Socket, bytes: Buffer): void;
-      close(socket: Socket): void;
-      error(socket: Socket, error: Error): void;
-      connectError(socket: Socket, error: Error): void;
-    };
-  }): Promise<unknown>;
+type Handlers = {
+  open(socket: Socket): void;
+  drain(socket: Socket): void;
+  data(socket: Socket, bytes: Buffer): void;
+  close(socket: Socket): void;
+  error(socket: Socket, error: Error): void;
+  connectError(socket: Socket, error: Error): void;
 };
+/** Bun's, or on Node what stands in for it (tools/bundle/bun-on-node.ts). */
+export type Connect = (options: { unix: string; socket: Handlers }) => Promise<unknown>;
+declare const Bun: { readonly connect: Connect };
 
 const NEWLINE = 10;
 
