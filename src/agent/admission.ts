@@ -1,6 +1,7 @@
 import { FlatnetError } from '../error.ts';
 import type { Contribution } from '../state/contributions.ts';
 import { devicesOf, type Item, keyOf, kindOf, parentOf } from '../state/item.ts';
+import { isOptional } from '../state/kinds/nft-table.ts';
 import type { Report } from '../state/reporter.ts';
 import type { Undone } from '../state/undone.ts';
 
@@ -49,6 +50,6 @@ function isConstraint({ kind }: Item): boolean {
 
 /** Whether the kernel has no tables for bridges, or for ARP, at all. */
 function isUnsupported({ change: { item }, error }: Undone): boolean {
-  const isTable = item.kind === 'nft-table' && (item.family === 'bridge' || item.family === 'arp');
+  const isTable = item.kind === 'nft-table' && isOptional(item.family);
   return isTable && error instanceof FlatnetError && error.code === 'KERNEL_FEATURE';
 }

@@ -9,7 +9,13 @@ import { applyRuleset } from '../../linux/nftables/ruleset.ts';
 import { commit } from '../../linux/nftables/transaction.ts';
 import { overlapping } from '../../linux/nftables/values/overlap.ts';
 import { deleteText, replaceText, tableText } from '../../linux/nftables/values/render.ts';
-import { type Holder, holdersOf, tableName } from '../../linux/nftables/values/table.ts';
+import {
+  type Holder,
+  holdersOf,
+  isOptional,
+  OPTIONAL_FAMILIES,
+  tableName,
+} from '../../linux/nftables/values/table.ts';
 import type { NftElementItem } from '../kinds/nft-element.ts';
 import type { NftTableItem } from '../kinds/nft-table.ts';
 import { asError } from './executor.ts';
@@ -59,8 +65,8 @@ export async function rewriteTables(
 
 /** Explains a refusal that is due to the kernel's lack of the whole family. */
 async function explained({ family }: NftTableItem, error: unknown): Promise<Error> {
-  if ((family !== 'bridge' && family !== 'arp') || !(await lacksFamily(family))) return asError(error);
-  return new FlatnetError(`this kernel has no nftables for ${family === 'arp' ? 'ARP' : 'bridges'}`, {
+  if (!isOptional(family) || !(await lacksFamily(family))) return asError(error);
+  return new FlatnetError(`this kernel has no nftables for ${OPTIONAL_FAMILIES[family]}`, {
     code: 'KERNEL_FEATURE',
     operation: 'nft -f',
     fix: `use a kernel built with CONFIG_NF_TABLES_${family.toUpperCase()}`,

@@ -5,6 +5,7 @@ import { isOurTable } from '../ownership.ts';
 import type { NftKind } from '../protocols/nftables.ts';
 
 export type { Chain, Rule, SetValue, Table, TableId } from '../../linux/nftables/values/table.ts';
+export { isOptional } from '../../linux/nftables/values/table.ts';
 
 /** The structure of a table: chains, sets and maps, without elements. Any change replaces it as a whole. */
 export type NftTableItem = Table & { readonly kind: 'nft-table' };

@@ -2,6 +2,13 @@ import type { FieldType } from './field.ts';
 
 export type TableFamily = 'ip' | 'ip6' | 'inet' | 'arp' | 'bridge' | 'netdev';
 
+/** Families that a kernel may lack although it has the others, by what they filter. */
+export const OPTIONAL_FAMILIES = { bridge: 'bridges', arp: 'ARP' } as const;
+
+export function isOptional(family: TableFamily): family is keyof typeof OPTIONAL_FAMILIES {
+  return family in OPTIONAL_FAMILIES;
+}
+
 /** A table's family and name, as in `table inet flatnet-pods`. */
 export type TableId = { readonly family: TableFamily; readonly table: string };
 
