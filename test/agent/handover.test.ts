@@ -39,7 +39,15 @@ function handover(t: TestContext) {
       desired: { contributions: [], warnings: [], mtu: 1500 },
     };
   };
-  return { handover: new Handover(companions, loop, options), loop, compute, done };
+  /** Makes the cluster that of the computed state and of one peer with each of these backends. */
+  const peersWith = (...types: string[]): void => {
+    const { facts, desired } = loop.computed ?? assert.fail();
+    const [node] = nodesOf({ size: 1, families: [4], networks: 1, backend: { Type: 'vxlan' } });
+    assert.ok(node);
+    const peers = types.map((type, i) => ({ ...node, name: `peer${i}`, backend: { type, data: {} } }));
+    loop.computed = { facts: { ...facts, peers: [node, ...peers] }, desired };
+  };
+  return { handover: new Handover(companions, loop, options), loop, compute, peersWith, done };
 }
 
 test('remains of earlier agents are removed some time after a start', async (t) => {
@@ -84,14 +92,7 @@ test('nothing ends while the new backend cannot be computed, or the kernel refus
 });
 
 test('the former backend stays for peers that still use it, until the last one has switched or gone', async (t) => {
-  const { handover: it, compute, loop, done } = handover(t);
-  const peersWith = (...types: string[]): void => {
-    const { facts, desired } = loop.computed ?? assert.fail();
-    const [node] = nodesOf({ size: 1, families: [4], networks: 1, backend: { Type: 'vxlan' } });
-    assert.ok(node);
-    const peers = types.map((type, i) => ({ ...node, name: `peer${i}`, backend: { type, data: {} } }));
-    loop.computed = { facts: { ...facts, peers: [node, ...peers] }, desired };
-  };
+  const { handover: it, compute, peersWith, done } = handover(t);
   compute('vxlan');
   await it.follow('vxlan');
   await sleep(4 * LINGER);
@@ -110,14 +111,7 @@ test('the former backend stays for peers that still use it, until the last one h
 });
 
 test('after two changes in a row, peers that missed both keep the first backend, and those that missed one the second', async (t) => {
-  const { handover: it, compute, loop, done } = handover(t);
-  const peersWith = (...types: string[]): void => {
-    const { facts, desired } = loop.computed ?? assert.fail();
-    const [node] = nodesOf({ size: 1, families: [4], networks: 1, backend: { Type: 'vxlan' } });
-    assert.ok(node);
-    const peers = types.map((type, i) => ({ ...node, name: `peer${i}`, backend: { type, data: {} } }));
-    loop.computed = { facts: { ...facts, peers: [node, ...peers] }, desired };
-  };
+  const { handover: it, compute, peersWith, done } = handover(t);
   compute('vxlan');
   await it.follow('vxlan');
   await it.follow('host-gw');

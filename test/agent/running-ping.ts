@@ -1,8 +1,8 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { join } from 'node:path';
 import type { TestContext } from 'node:test';
-import { setTimeout as sleep } from 'node:timers/promises';
 import type { Ip } from '../../src/ip/address.ts';
+import { eventually } from '../store/servers.ts';
 
 const PROGRAM = join(import.meta.dirname, 'running-ping-end.ts');
 
@@ -26,10 +26,7 @@ export class RunningPing {
 
   /** Resolves once a packet has been answered: on an emulated machine, the program is slow to start. */
   async answered(): Promise<void> {
-    for (let tries = 0; this.soFar().sent === 0; tries++) {
-      if (tries === 1200) throw new Error('no ping was answered in two minutes');
-      await sleep(100);
-    }
+    await eventually(() => this.soFar().sent > 0, 120_000);
   }
 
   /** Ends it and returns the number of packets sent and the sequence numbers lost. */
