@@ -25,6 +25,16 @@ const { values } = parseArgs({
     'update-lock': { type: 'boolean', default: false },
   },
 });
+const CONFIG = {
+  Entrypoint: ['/opt/flatnet/bin/flatnet'],
+  Cmd: ['--help'],
+  Env: ['PATH=/usr/sbin:/usr/bin'],
+  WorkingDir: '/',
+  Labels: {
+    'org.opencontainers.image.title': 'flatnet',
+    'org.opencontainers.image.licenses': 'Apache-2.0',
+  },
+};
 const cache = join(process.env.XDG_CACHE_HOME ?? join(homedir(), '.cache'), 'flatnet/image');
 const architectures = values.arch.split(',').map((name): Architecture => {
   if (name in NAMES) return name as Architecture;
@@ -47,6 +57,7 @@ async function build(architecture: Architecture): Promise<Image> {
   if (program?.type !== 'file') throw new Error('no Node');
   return {
     architecture,
+    config: CONFIG,
     layers: [
       layer('Debian: BIRD, nft, libraries, certificates', debianTree(architecture, values.lock, cache)),
       nodeLayer(node, program.content),
@@ -79,7 +90,7 @@ function nodeLayer(tree: Tree, node: Buffer): Layer {
 
 function write(name: string, images: readonly Image[]): void {
   const path = join(values.output, name);
-  const content = archive(values.name, images);
+  const content = archive([values.name], images);
   writeFileSync(path, content);
   const size = (bytes: number): string => `${(bytes / 1e6).toFixed(1)} MB`;
   const unpacked = images.flatMap(({ layers }) => layers).reduce((sum, { size }) => sum + size, 0);

@@ -16,7 +16,12 @@ export type Layer = {
   readonly blob: Buffer;
 };
 
-export type Image = { readonly architecture: Architecture; readonly layers: readonly Layer[] };
+export type Image = {
+  readonly architecture: Architecture;
+  /** What its containers run, with the keys of config.md: `{ Entrypoint: […] }`. */
+  readonly config: object;
+  readonly layers: readonly Layer[];
+};
 
 /** Seconds since 1970, of everything in an image: builds of the same sources are the same. */
 const TIME = Number(process.env.SOURCE_DATE_EPOCH ?? 0);
@@ -27,8 +32,10 @@ export function layer(about: string, tree: Tree): Layer {
   return { about, diffId: digest(archive), size: archive.length, blob: gzipSync(archive, { level: 6 }) };
 }
 
-/** Returns an archive with images of one name, for `ctr images import` and others. They differ in architecture. */
-export function archive(name: string, images: readonly Image[]): Buffer {
+/**
+ * Returns an archive for `ctr images import` and others with images that differ in architecture only, under each of the names.
+ */
+export function archive(names: readonly string[], images: readonly Image[]): Buffer {
   const blobs: Tree = new Map();
   const add = (mediaType: string, content: Buffer): Descriptor => {
     const id = digest(content);
@@ -37,47 +44,41 @@ export function archive(name: string, images: readonly Image[]): Buffer {
   };
   const addJson = (mediaType: string, value: object): Descriptor =>
     add(mediaType, Buffer.from(JSON.stringify(value)));
-  const manifests = images.map(({ architecture, layers }) => {
+  const manifests = images.map(({ layers, ...image }) => {
     const mediaType = 'application/vnd.oci.image.manifest.v1+json';
     const manifest = {
       schemaVersion: 2,
       mediaType,
-      config: addJson('application/vnd.oci.image.config.v1+json', config(architecture, layers)),
+      config: addJson('application/vnd.oci.image.config.v1+json', configOf({ layers, ...image })),
       layers: layers.map(({ blob }) => add('application/vnd.oci.image.layer.v1.tar+gzip', blob)),
     };
-    return { ...addJson(mediaType, manifest), platform: { architecture, os: 'linux' } };
+    return { ...addJson(mediaType, manifest), platform: { architecture: image.architecture, os: 'linux' } };
   });
   const INDEX = 'application/vnd.oci.image.index.v1+json';
   const index = { schemaVersion: 2, mediaType: INDEX };
   const [only, second] = manifests;
   const image = second ? addJson(INDEX, { ...index, manifests }) : only;
-  const annotations = {
-    'io.containerd.image.name': name,
-    'org.opencontainers.image.ref.name': name.slice(name.lastIndexOf(':') + 1),
-  };
+  const named = names.map((name) => ({
+    ...image,
+    annotations: {
+      'io.containerd.image.name': name,
+      'org.opencontainers.image.ref.name': name.slice(name.lastIndexOf(':') + 1),
+    },
+  }));
   blobs.set('oci-layout', file(JSON.stringify({ imageLayoutVersion: '1.0.0' })));
-  blobs.set('index.json', file(JSON.stringify({ ...index, manifests: [{ ...image, annotations }] })));
+  blobs.set('index.json', file(JSON.stringify({ ...index, manifests: named })));
   return tar(blobs, TIME);
 }
 
 type Descriptor = { readonly mediaType: string; readonly digest: string; readonly size: number };
 
-function config(architecture: Architecture, layers: readonly Layer[]): object {
+function configOf({ architecture, config, layers }: Image): object {
   const created = new Date(TIME * 1000).toISOString();
   return {
     created,
     architecture,
     os: 'linux',
-    config: {
-      Entrypoint: ['/opt/flatnet/bin/flatnet'],
-      Cmd: ['--help'],
-      Env: ['PATH=/usr/sbin:/usr/bin'],
-      WorkingDir: '/',
-      Labels: {
-        'org.opencontainers.image.title': 'flatnet',
-        'org.opencontainers.image.licenses': 'Apache-2.0',
-      },
-    },
+    config,
     rootfs: { type: 'layers', diff_ids: layers.map(({ diffId }) => diffId) },
     history: layers.map(({ about }) => ({ created, created_by: about })),
   };
