@@ -1,4 +1,5 @@
 import { pause } from '../async/pause.ts';
+import type { Node } from '../cluster/node.ts';
 import { messageOf } from '../error.ts';
 import { removeNode } from '../ipam/blocks/forget-node.ts';
 import type { Log } from '../log.ts';
@@ -14,6 +15,8 @@ export type DepartedOptions = {
   readonly node: string;
   readonly duties: Duties | undefined;
   readonly blocks: BlockStore;
+  /** The members of the cluster as last seen: about those, the store is not asked. */
+  readonly nodes: () => readonly Pick<Node, 'name'>[];
   /** Whether this node is a member of a network with blocks. */
   readonly usesBlocks: () => boolean;
   readonly log: Log;
@@ -37,13 +40,14 @@ export async function collectDeparted(options: DepartedOptions): Promise<void> {
 
 /** Collects for as long as this agent is elected. */
 async function collect(duties: Duties, options: DepartedOptions, elected: AbortSignal): Promise<void> {
-  const { blocks, log, interval = INTERVAL, grace = GRACE } = options;
+  const { blocks, nodes, log, interval = INTERVAL, grace = GRACE } = options;
   let gone: ReadonlyMap<string, number> = new Map();
   do {
     try {
       const now = performance.now();
       const owners = new Set((await blocks.affinities()).map(({ value }) => value.node));
       const next = new Map<string, number>();
+      for (const { name } of nodes()) owners.delete(name);
       for (const owner of owners) {
         if (!(await duties.isGone(owner))) continue;
         const since = gone.get(owner) ?? now;

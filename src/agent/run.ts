@@ -146,7 +146,8 @@ export async function runAgent(options: AgentOptions, log: Log, stop: AbortSigna
   background('note troubles', troubles, log, signal);
   background('collect garbage', keepCollecting(collect, log, signal), log, signal);
   const usesBlocks = () => facts.isMember && facts.usesBlocks;
-  const departed = { node, duties: store.duties, blocks: store.blocks, usesBlocks, log, signal };
+  const nodes = () => facts.nodes ?? [];
+  const departed = { node, duties: store.duties, blocks: store.blocks, nodes, usesBlocks, log, signal };
   background('collect what departed nodes had', collectDeparted(departed), log, signal);
   background(
     'maintain addresses',

@@ -6,8 +6,11 @@ import type { Duties } from '../../src/store/ports/duties.ts';
 import { pool, TestPlan } from '../ipam/blocks/plan.ts';
 import { eventually } from '../store/servers.ts';
 
-/** Two nodes with a block each, and a collector that knows who is gone. */
-async function start(t: TestContext, grace: number, usesBlocks = () => true) {
+/**
+ * Two nodes with a block each, and a collector that knows who is gone. `seen`: the nodes that are known to be
+ * there.
+ */
+async function start(t: TestContext, grace: number, usesBlocks = () => true, seen: readonly string[] = []) {
   const plan = await TestPlan.start(t, pool('p', '10.1.0.0/24', 28));
   for (const name of ['node1', 'node2']) {
     await plan.node(name).assigner.assign({ handle: name, families: [4], attributes: {} });
@@ -22,7 +25,8 @@ async function start(t: TestContext, grace: number, usesBlocks = () => true) {
     },
   };
   const stop = new AbortController();
-  const options = { node: 'node1', duties, blocks: plan.store, usesBlocks, log: SILENT };
+  const nodes = () => seen.map((name) => ({ name }));
+  const options = { node: 'node1', duties, blocks: plan.store, nodes, usesBlocks, log: SILENT };
   const running = collectDeparted({ ...options, signal: stop.signal, interval: 5, grace });
   t.after(async () => {
     stop.abort();
@@ -63,10 +67,17 @@ test('a node that returns within the grace period keeps them, and its absences d
   assert.deepEqual(await owners(), ['node1', 'node2']);
 });
 
+test('the store is not asked about nodes that are known to be there', async (t) => {
+  const { asked } = await start(t, 50, undefined, ['node1']);
+  await rounds(asked, 5);
+  assert.deepEqual([...new Set(asked)], ['node2']);
+});
+
 test('nothing is asked for where there are no blocks, and nothing is done where nobody knows who is gone', async (t) => {
   const { asked } = await start(t, 0, () => false);
   const stop = AbortSignal.timeout(100);
-  const options = { node: 'node1', duties: undefined, usesBlocks: () => true, log: SILENT, signal: stop };
+  const rest = { usesBlocks: () => true, nodes: () => [], log: SILENT, signal: stop };
+  const options = { node: 'node1', duties: undefined, ...rest };
   const { store } = await TestPlan.start(t, pool('p', '10.1.0.0/24', 28));
   await collectDeparted({ ...options, blocks: store, interval: 5 });
   assert.deepEqual(asked, []);
