@@ -3,6 +3,7 @@ import { join } from 'node:path';
 import { background, logFailure } from '../async/background.ts';
 import { aborted, pause } from '../async/pause.ts';
 import { configuredBackend } from '../backends/registry.ts';
+import type { Network } from '../cluster/network.ts';
 import { liveHandles, loadAttachments } from '../cni/records/local-pod.ts';
 import { CniService } from '../cni/service.ts';
 import { Companions } from '../companions/companions.ts';
@@ -11,7 +12,7 @@ import { forwardFacts } from '../firewall/facts.ts';
 import { ForwardWatch } from '../firewall/watch.ts';
 import { makeSysctlsWritable } from '../linux/proc-sys.ts';
 import type { Log } from '../log.ts';
-import { openStore, storeServers } from '../store/open.ts';
+import { openStore, serversAt } from '../store/open.ts';
 import { announce } from './announce.ts';
 import { LocalApi } from './api/server.ts';
 import { Blocks } from './blocks.ts';
@@ -55,8 +56,9 @@ export async function runAgent(options: AgentOptions, log: Log, stop: AbortSigna
 
   // Facts and their derivation.
   const facts = new Facts(options, tunnelMacs(paths.state, log), loadAttachments(paths.state));
-  const store = await openStore(options.store, log, (network) => void configuredBackend(network));
-  facts.setServers(await storeServers(options.store));
+  const check = (network: Network) => void configuredBackend(network);
+  const { store, servers } = await openStore(options.store, log, check);
+  facts.setServers(serversAt(servers));
   const blocks = new Blocks(facts, store.blocks, log);
   const secrets = join(paths.state, 'secrets');
   const { assigner } = blocks;

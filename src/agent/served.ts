@@ -1,6 +1,6 @@
 import type { Host } from '../cluster/host.ts';
 import type { OwnPort } from '../cluster/own-port.ts';
-import type { Server } from '../store/open.ts';
+import type { Server } from '../url.ts';
 
 /**
  * The ports of those servers that run on this node, as far as their names tell: an address of this host or of

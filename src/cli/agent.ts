@@ -72,7 +72,7 @@ async function optionsOf(flags: Flags): Promise<AgentOptions> {
 async function inFile(file: string, value: unknown): Promise<AgentOptions> {
   try {
     const options = readAgentOptions(value);
-    (await openStore(options.store, SILENT)).close();
+    (await openStore(options.store, SILENT)).store.close();
     return options;
   } catch (error) {
     throw new FlatnetError(messageOf(error), { code: 'CONFIG_INVALID', object: file, cause: error });

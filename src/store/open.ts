@@ -2,6 +2,7 @@ import { readFileSync } from 'node:fs';
 import { codeOf, FlatnetError, messageOf } from '../error.ts';
 import { openAccess } from '../kubernetes/access/open.ts';
 import type { Log } from '../log.ts';
+import { type Server, serverAt } from '../url.ts';
 import { EtcdStore, type EtcdStoreOptions, LEASE_TTL } from './etcd/store.ts';
 import { KubernetesStore, type KubernetesStoreOptions } from './kubernetes/store.ts';
 import { EtcdKv } from './kv/client.ts';
@@ -39,28 +40,23 @@ export type TlsFiles = {
   readonly keyFile?: string | undefined;
 };
 
+/** `servers`: where it is reached, as URLs. */
+export type OpenStore = { readonly store: Store; readonly servers: readonly string[] };
+
 /**
  * Returns a client for the store. Sends nothing until first used. `check`: by default, any readable network
  * is good. Throws CONFIG_INVALID; IO or NOT_FOUND for an unreadable file.
  */
-export async function openStore(options: StoreOptions, log: Log, check?: CheckNetwork): Promise<Store> {
-  if (!('kubernetes' in options)) return openEtcd(options, log, check);
+export async function openStore(options: StoreOptions, log: Log, check?: CheckNetwork): Promise<OpenStore> {
+  if (!('kubernetes' in options)) return { store: openEtcd(options, log, check), servers: options.endpoints };
   const { kubeconfig, context, ...rest } = options.kubernetes;
-  return new KubernetesStore(await openAccess({ kubeconfig, context }), rest, log, check);
+  const access = await openAccess({ kubeconfig, context });
+  return { store: new KubernetesStore(access, rest, log, check), servers: [access.server] };
 }
 
-/** A TCP server that a store is reached at. */
-export type Server = { readonly host: string; readonly port: number };
-
-/**
- * The servers of a store, none for a unix socket. Throws CONFIG_INVALID; IO or NOT_FOUND for an unreadable
- * file.
- */
-export async function storeServers(options: StoreOptions): Promise<readonly Server[]> {
-  const { kubeconfig, context } = 'kubernetes' in options ? options.kubernetes : {};
-  const urls =
-    'kubernetes' in options ? [(await openAccess({ kubeconfig, context })).server] : options.endpoints;
-  return urls.filter((url) => !url.startsWith('unix:')).map(serverOf);
+/** The TCP servers at URLs, none for a unix socket. */
+export function serversAt(urls: readonly string[]): readonly Server[] {
+  return urls.filter((url) => !url.startsWith('unix:')).map((url) => serverAt(new URL(url)));
 }
 
 /** Where a store is, for people. */
@@ -102,11 +98,4 @@ function read(option: string, file: string): string {
     const errno = codeOf(cause);
     throw new FlatnetError(messageOf(cause), { code: 'IO', object: option, ...(errno && { errno }), cause });
   }
-}
-
-function serverOf(text: string): Server {
-  const { hostname, port, protocol } = new URL(text);
-  // As Node: an IPv6 address without a URL's brackets.
-  const host = hostname.replace(/^\[(.*)\]$/, '$1');
-  return { host, port: Number(port) || (protocol === 'https:' ? 443 : 80) };
 }

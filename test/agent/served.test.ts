@@ -2,12 +2,12 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { servedHere } from '../../src/agent/served.ts';
 import { parseIp } from '../../src/ip/address.ts';
-import { storeServers } from '../../src/store/open.ts';
+import { serversAt } from '../../src/store/open.ts';
 
 const HOST = { addresses: ['172.30.0.11', 'fd77::11'].map(parseIp) };
 
 async function ports(...endpoints: string[]): Promise<number[]> {
-  return servedHere(await storeServers({ endpoints }), HOST, 'node1').map(({ first }) => first);
+  return servedHere(serversAt(endpoints), HOST, 'node1').map(({ first }) => first);
 }
 
 test('the ports of the store are a node’s own where its endpoints name the node', async () => {

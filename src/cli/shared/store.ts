@@ -62,12 +62,12 @@ export async function withSelectedStore<T>(
         object: '--kubeconfig',
       });
     }
-    const store = await openStore({ kubernetes: { kubeconfig, namespace } }, SILENT, check);
+    const { store } = await openStore({ kubernetes: { kubeconfig, namespace } }, SILENT, check);
     return work(store).finally(() => store.close());
   }
   const endpoints = lab === undefined ? (endpoint ?? [DEFAULT_ENDPOINT]) : [storeEndpoint(Lab.open(lab))];
   const tls = { caFile: cacert, certFile: cert, keyFile: key };
-  const store = await openStore({ endpoints, prefix, tls }, SILENT, check);
+  const { store } = await openStore({ endpoints, prefix, tls }, SILENT, check);
   try {
     return await work(store);
   } catch (error) {

@@ -1,6 +1,7 @@
 import type http from 'node:http';
 import type https from 'node:https';
 import { FlatnetError, messageOf } from '../../error.ts';
+import { serverAt } from '../../url.ts';
 import type { TlsMaterial } from '../access/access.ts';
 
 // Importing node:http evaluates all its exports, including a getter that loads undici: 60 ms and 15 MB.
@@ -32,14 +33,12 @@ export class Connections {
 
   /** Begins a request. New TLS material means new connections; those in use may finish. */
   request(options: http.RequestOptions, tls: TlsMaterial): http.ClientRequest {
-    const { protocol, hostname, port, pathname } = this.#url;
+    const { protocol, pathname } = this.#url;
     const { request } = protocol === 'https:' ? secure() : plain;
     return request({
       ...options,
       path: pathname.replace(/\/$/, '') + options.path,
-      // Node expects IPv6 addresses without a URL's brackets.
-      host: hostname.replace(/^\[(.*)\]$/, '$1'),
-      port: port || (protocol === 'https:' ? 443 : 80),
+      ...serverAt(this.#url),
       agent: this.#agent(tls),
     });
   }

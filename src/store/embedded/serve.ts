@@ -5,6 +5,7 @@ import net from 'node:net';
 import { dirname } from 'node:path';
 import { codeOf, FlatnetError, ioError, messageOf } from '../../error.ts';
 import type { Log } from '../../log.ts';
+import { serverAt } from '../../url.ts';
 import { createApi } from './api.ts';
 import { openDatabase } from './database.ts';
 import { createHttpServer } from './http.ts';
@@ -91,7 +92,7 @@ function parseListen(listen: string): Address {
   if (listen.startsWith('unix:/')) return { path: listen.slice('unix:'.length).replace(/^\/\/(?=\/)/, '') };
   const url = URL.canParse(listen) ? new URL(listen) : undefined;
   if (url?.protocol === 'http:' && url.hostname && url.pathname === '/') {
-    return { host: url.hostname.replace(/^\[(.*)\]$/, '$1'), port: Number(url.port || 80) };
+    return serverAt(url);
   }
   throw new FlatnetError(`'${listen}' is not an address to listen on`, {
     code: 'CONFIG_INVALID',

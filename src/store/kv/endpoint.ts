@@ -1,6 +1,7 @@
 import type http from 'node:http';
 import type https from 'node:https';
 import { FlatnetError, messageOf } from '../../error.ts';
+import { serverAt } from '../../url.ts';
 
 /** PEM texts: the CA that signed the server's certificate, and the client's own certificate and key. */
 export type Tls = { readonly ca?: string; readonly cert?: string; readonly key?: string };
@@ -31,13 +32,12 @@ export function parseEndpoint(name: string, tls: Tls = {}): Endpoint {
     return { name, request: plain.request, options, agent: new plain.Agent({ keepAlive: true }) };
   }
   const url = parseUrl(name);
-  // Node.js expects IPv6 addresses without a URL's brackets.
-  const host = url.hostname.replace(/^\[(.*)\]$/, '$1');
+  const server = serverAt(url);
   if (url.protocol === 'http:') {
-    const options = { host, port: url.port || 80, ...KEEP_ALIVE };
+    const options = { ...server, ...KEEP_ALIVE };
     return { name, request: plain.request, options, agent: new plain.Agent({ keepAlive: true }) };
   }
-  const options = { host, port: url.port || 443, ...tls, ...KEEP_ALIVE };
+  const options = { ...server, ...tls, ...KEEP_ALIVE };
   const { request, Agent } = secure();
   return { name, request, options, agent: new Agent({ keepAlive: true, ...tls }) };
 }
