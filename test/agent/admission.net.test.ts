@@ -3,29 +3,14 @@ import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { type TestContext, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { Facts } from '../../src/agent/facts.ts';
-import { Loop } from '../../src/agent/loop.ts';
-import { DEFAULT_PATHS } from '../../src/agent/options.ts';
+import type { Facts } from '../../src/agent/facts.ts';
+import type { Loop } from '../../src/agent/loop.ts';
 import type { Network } from '../../src/cluster/network.ts';
 import type { LocalPod } from '../../src/cluster/node.ts';
-import { NO_RESOURCES } from '../../src/cluster/resources.ts';
-import { parseIp } from '../../src/ip/address.ts';
-import { parseMac } from '../../src/ip/mac.ts';
-import { SILENT } from '../../src/log.ts';
-import { factsOf, nodesOf, type Plan } from '../backends/cluster.ts';
+import { nodesOf } from '../backends/cluster.ts';
 import { Namespace, NO_KERNEL } from '../state/namespace.ts';
+import { localLoop, PLAN, podOn } from './local-loop.ts';
 
-const PLAN: Plan = { size: 3, families: [4, 6], backend: { Type: 'vxlan' }, networks: 1 };
-
-const podOn = (n: number): LocalPod => ({
-  containerId: `c${n}`,
-  labels: {},
-  ifName: 'eth0',
-  hostDevice: `veth${n}`,
-  netns: '/n',
-  addresses: [parseIp(`10.0.1.${n}`), parseIp(`fd10:0:0:1::${n}`)],
-  mac: parseMac(`02:00:00:00:00:0${n}`),
-});
 const PODS = [podOn(1), podOn(2), podOn(3)] as const;
 
 /** A ready node without pods, in whose namespace devices are waiting for three. */
@@ -35,13 +20,7 @@ async function ready(t: TestContext, { guard }: Pick<Network, 'guard'> = {}) {
     PODS.map(({ hostDevice }) => hostDevice),
   );
   t.after(() => namespace[Symbol.dispose]());
-  const { network, self, resources = NO_RESOURCES } = factsOf(PLAN);
-  const store = { endpoints: [] };
-  const options = { node: self.node.name, labels: {}, store, paths: DEFAULT_PATHS, logLevel: 'silent' };
-  const facts = new Facts(options, self.tunnelMacs, []);
-  const loop = new Loop(facts, SILENT, namespace.path);
-  const stop = new AbortController();
-  t.after(() => stop.abort());
+  const { facts, loop, stop, network, self, resources } = localLoop(t, namespace.path, []);
   loop.start(stop.signal);
   assert.match((await admitted(facts, loop, PODS[0])) ?? '', /does not know the network/);
   facts.pods.remove(PODS[0]);

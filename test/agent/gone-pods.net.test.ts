@@ -2,42 +2,23 @@ import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { type TestContext, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { Facts } from '../../src/agent/facts.ts';
-import { Loop } from '../../src/agent/loop.ts';
-import { DEFAULT_PATHS } from '../../src/agent/options.ts';
+import type { Loop } from '../../src/agent/loop.ts';
 import type { LocalPod } from '../../src/cluster/node.ts';
-import { NO_RESOURCES } from '../../src/cluster/resources.ts';
-import { parseIp } from '../../src/ip/address.ts';
-import { parseMac } from '../../src/ip/mac.ts';
-import { SILENT } from '../../src/log.ts';
-import { factsOf, nodesOf, type Plan } from '../backends/cluster.ts';
+import { nodesOf } from '../backends/cluster.ts';
 import { Namespace, NO_KERNEL } from '../state/namespace.ts';
+import { localLoop, PLAN, podOn } from './local-loop.ts';
 
 // The store does not answer, so nothing is known to be gone but what this node alone knows: its pods.
 
-const PLAN: Plan = { size: 3, families: [4, 6], backend: { Type: 'vxlan' }, networks: 1 };
-
-const podOn = (n: number): LocalPod => ({
-  containerId: `c${n}`,
-  labels: {},
-  ifName: 'eth0',
-  hostDevice: `veth${n}`,
-  netns: '/n',
-  addresses: [parseIp(`10.0.1.${n}`), parseIp(`fd10:0:0:1::${n}`)],
-  mac: parseMac(`02:00:00:00:00:0${n}`),
+const serving = (n: number): LocalPod => ({
+  ...podOn(n),
   hostPorts: [{ protocol: 'tcp', hostPort: 8080 + n, containerPort: 80 }],
 });
-const [ONE, TWO] = [podOn(1), podOn(2)];
+const [ONE, TWO] = [serving(1), serving(2)];
 
 /** An agent with these pods, which knows the cluster from the view it saved; stops at once if told to. */
 async function agent(t: TestContext, namespace: Namespace, pods: readonly LocalPod[], nodes = nodesOf(PLAN)) {
-  const { network, self, resources = NO_RESOURCES } = factsOf(PLAN);
-  const store = { endpoints: [] };
-  const options = { node: self.node.name, labels: {}, store, paths: DEFAULT_PATHS, logLevel: 'silent' };
-  const facts = new Facts(options, self.tunnelMacs, pods);
-  const loop = new Loop(facts, SILENT, namespace.path);
-  const stop = new AbortController();
-  t.after(() => stop.abort());
+  const { facts, loop, stop, network, self, resources } = localLoop(t, namespace.path, pods);
   facts.setUnderlay(self.underlay);
   facts.setCluster({ network, resources, nodes }, false);
   facts.confirmSubnets(self.node.subnets);
