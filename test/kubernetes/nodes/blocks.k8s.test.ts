@@ -1,12 +1,11 @@
 import assert from 'node:assert/strict';
 import { before, describe, test } from 'node:test';
-import { eventually } from '../../store/servers.ts';
 import { forSuite } from '../api-server.ts';
+import { assertAllIsWell, comeAndGo, losePower, upgradeAgents } from './chores.ts';
 import { KubeletCluster, type Pod } from './cluster.ts';
 import { NO_KUBELETS } from './component.ts';
 import { POD_NETWORKS } from './control-plane.ts';
-import { leftovers } from './leftovers.ts';
-import { assertAllReachAll, assertNoneLost, CURL, pingsBetween } from './traffic.ts';
+import { assertAllReachAll, CURL } from './traffic.ts';
 import { deployment, serverPod, service } from './workload.ts';
 
 const [Network, IPv6Network] = POD_NETWORKS;
@@ -30,18 +29,10 @@ describe('three kubelets with blocks, routed pods and BGP, in both families', { 
     web = await cluster.pods('web', 6);
   });
 
-  const allIsWell = async (): Promise<void> => {
-    for (const node of cluster.nodes) {
-      assert.deepEqual((await node.status()).problems, [], node.name);
-      assert.equal(await node.diff(), '[]', node.name);
-      assert.deepEqual(await leftovers(node), [], node.name);
-    }
-  };
-
   test('every pod reaches every pod by its own addresses, and every node', async () => {
     for (const { ips } of web) assert.equal(ips.length, 2);
     await assertAllReachAll(cluster, web);
-    await allIsWell();
+    await assertAllIsWell(cluster);
   });
 
   test('Services and host ports, in both families', async () => {
@@ -66,37 +57,15 @@ describe('three kubelets with blocks, routed pods and BGP, in both families', { 
   });
 
   test('agents are upgraded one by one, and one is killed: no packet is lost', async (t) => {
-    const pings = await pingsBetween(t, cluster, web);
-    for (const node of cluster.nodes) await node.restartAgent();
-    await cluster.node('node1').restartAgent('SIGKILL');
-    await assertNoneLost(pings);
-    await allIsWell();
+    await upgradeAgents(t, cluster, web);
   });
 
   test('a node loses power: its pods return, and nothing of the old ones is left', async () => {
-    const node = cluster.node('node2');
-    await node.crash();
-    await node.boot();
-    await node.untilReady();
-    const before = web.flatMap((pod) => (pod.node === node.name ? pod.ips : []));
-    await eventually(async () => {
-      web = await cluster.pods('web', 6);
-      return web.every(({ ips }) => !ips.some((ip) => before.includes(ip)));
-    }, 60_000);
-    await assertAllReachAll(cluster, web);
-    await allIsWell();
+    web = await losePower(cluster, cluster.node('node2'), web);
   });
 
   test('pods come and go: no address, device or rule is left, and blocks hold what pods have', async () => {
-    await cluster.plane.apply(deployment('web', 30));
-    await cluster.pods('web', 30);
-    await cluster.plane.apply(deployment('web', 3));
-    web = await cluster.pods('web', 3);
-    await eventually(async () => {
-      const all = await Promise.all(cluster.nodes.map((node) => node.status()));
-      return all.flatMap(({ pods }) => pods).length === 3;
-    }, 30_000);
-    await allIsWell();
+    web = await comeAndGo(cluster, 30);
     assert.match(
       await cluster.flatnet('ipam', 'check'),
       /^6 blocks of 3 nodes, 6 addresses in use .*found 0 errors and 0 warnings\.\n$/s,

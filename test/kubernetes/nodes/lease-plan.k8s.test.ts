@@ -3,9 +3,9 @@ import { before, describe, test } from 'node:test';
 import { pause } from '../../../src/async/pause.ts';
 import { eventually } from '../../store/servers.ts';
 import { forSuite } from '../api-server.ts';
+import { addressesOn, assertAllIsWell, comeAndGo, losePower, upgradeAgents } from './chores.ts';
 import { KubeletCluster, type Pod } from './cluster.ts';
 import { NO_KUBELETS } from './component.ts';
-import { leftovers } from './leftovers.ts';
 import { assertAllReachAll, assertNoneLost, CURL, pingsBetween, request } from './traffic.ts';
 import { deployment, PORT, serverPod, service } from './workload.ts';
 
@@ -26,20 +26,12 @@ describe('three kubelets whose podCIDRs are their subnets', { skip: NO_KUBELETS 
     web = await cluster.pods('web', 6);
   });
 
-  const allIsWell = async (): Promise<void> => {
-    for (const node of cluster.nodes) {
-      assert.deepEqual((await node.status()).problems, [], node.name);
-      assert.equal(await node.diff(), '[]', node.name);
-      assert.deepEqual(await leftovers(node), [], node.name);
-    }
-  };
-
   test('the network is available on all nodes, and every pod reaches every pod by its own address', async () => {
     const path = '{.items[*].status.conditions[?(@.type=="NetworkUnavailable")].reason}';
     const reasons = await cluster.plane.kubectl('get', 'nodes', '-o', `jsonpath=${path}`);
     assert.equal(reasons, 'FlatnetIsUp FlatnetIsUp FlatnetIsUp');
     await assertAllReachAll(cluster, web);
-    await allIsWell();
+    await assertAllIsWell(cluster);
   });
 
   test('Services, from pods, nodes and outside', async () => {
@@ -75,15 +67,11 @@ describe('three kubelets whose podCIDRs are their subnets', { skip: NO_KUBELETS 
     const seconds = (performance.now() - begin) / 1000;
     assert.ok(seconds > 0.9, `8 Mbit at 8 Mbit/s took ${seconds.toFixed(2)} s`);
     await cluster.plane.kubectl('delete', 'pod', 'port');
-    await allIsWell();
+    await assertAllIsWell(cluster);
   });
 
   test('agents are upgraded one by one, and one is killed: no packet is lost', async (t) => {
-    const pings = await pingsBetween(t, cluster, web);
-    for (const node of cluster.nodes) await node.restartAgent();
-    await cluster.node('node1').restartAgent('SIGKILL');
-    await assertNoneLost(pings);
-    await allIsWell();
+    await upgradeAgents(t, cluster, web);
   });
 
   test('another backend, under traffic', async (t) => {
@@ -122,37 +110,21 @@ describe('three kubelets whose podCIDRs are their subnets', { skip: NO_KUBELETS 
     assert.deepEqual(seen?.ips, [address]);
     node.withdraw('static');
     await cluster.until('pods', (lines) => lines.every((line) => !line.startsWith('static')));
-    await allIsWell();
+    await assertAllIsWell(cluster);
   });
 
   test('a node loses power: its pods return with new addresses, and nothing of the old ones is left', async () => {
     const node = cluster.node('node2');
-    await node.crash();
-    await node.boot();
-    await node.untilReady();
-    const before = web.flatMap((pod) => (pod.node === node.name ? pod.ips : []));
+    const before = addressesOn(node, web);
+    web = await losePower(cluster, node, web);
     await eventually(async () => {
       const { pods } = await node.status();
       return pods.length === 2 && pods.every(({ addresses }) => !before.includes(addresses[0] ?? ''));
     }, 60_000);
-    await eventually(async () => {
-      web = await cluster.pods('web', 6);
-      return web.every(({ ips }) => !ips.some((ip) => before.includes(ip)));
-    }, 60_000);
-    await assertAllReachAll(cluster, web);
-    await allIsWell();
   });
 
   test('pods come and go: no address, device or rule is left', async () => {
-    await cluster.plane.apply(deployment('web', 36));
-    await cluster.pods('web', 36);
-    await cluster.plane.apply(deployment('web', 3));
-    web = await cluster.pods('web', 3);
-    await eventually(async () => {
-      const all = await Promise.all(cluster.nodes.map((node) => node.status()));
-      return all.flatMap(({ pods }) => pods).length === 3;
-    }, 30_000);
-    await allIsWell();
+    web = await comeAndGo(cluster, 36);
   });
 
   test('a Node is deleted and returns with another podCIDR', async () => {

@@ -1,0 +1,71 @@
+import assert from 'node:assert/strict';
+import type { TestContext } from 'node:test';
+import { eventually } from '../../store/servers.ts';
+import type { KubeletCluster, Pod } from './cluster.ts';
+import { leftovers } from './leftovers.ts';
+import type { KubeletNode } from './node.ts';
+import { assertAllReachAll, assertNoneLost, pingsBetween } from './traffic.ts';
+import { deployment } from './workload.ts';
+
+/** Asserts that no node has a problem, something to change, or what is left of pods. */
+export async function assertAllIsWell(cluster: KubeletCluster): Promise<void> {
+  for (const node of cluster.nodes) {
+    assert.deepEqual((await node.status()).problems, [], node.name);
+    assert.equal(await node.diff(), '[]', node.name);
+    assert.deepEqual(await leftovers(node), [], node.name);
+  }
+}
+
+/** Restarts the agents one by one, and kills one, while pods ping each other: no packet may be lost. */
+export async function upgradeAgents(
+  t: Pick<TestContext, 'after'>,
+  cluster: KubeletCluster,
+  pods: readonly Pod[],
+): Promise<void> {
+  const pings = await pingsBetween(t, cluster, pods);
+  for (const node of cluster.nodes) await node.restartAgent();
+  await cluster.node('node1').restartAgent('SIGKILL');
+  await assertNoneLost(pings);
+  await assertAllIsWell(cluster);
+}
+
+/**
+ * Cuts a node's power and starts it again. Returns the pods of the deployment `web`, `pods` before, once those
+ * of the node have other addresses; all must reach each other.
+ */
+export async function losePower(
+  cluster: KubeletCluster,
+  node: KubeletNode,
+  pods: readonly Pod[],
+): Promise<readonly Pod[]> {
+  await node.crash();
+  await node.boot();
+  await node.untilReady();
+  const before = addressesOn(node, pods);
+  const now = await eventually(async () => {
+    const web = await cluster.pods('web', pods.length);
+    return !web.some(({ ips }) => ips.some((ip) => before.includes(ip))) && web;
+  }, 60_000);
+  await assertAllReachAll(cluster, now);
+  await assertAllIsWell(cluster);
+  return now;
+}
+
+/** The addresses of those of the pods that are on a node. */
+export function addressesOn(node: KubeletNode, pods: readonly Pod[]): readonly string[] {
+  return pods.flatMap((pod) => (pod.node === node.name ? pod.ips : []));
+}
+
+/** Scales the deployment `web` to `most` pods and back to three, which are returned: nothing may be left. */
+export async function comeAndGo(cluster: KubeletCluster, most: number): Promise<readonly Pod[]> {
+  await cluster.plane.apply(deployment('web', most));
+  await cluster.pods('web', most);
+  await cluster.plane.apply(deployment('web', 3));
+  const web = await cluster.pods('web', 3);
+  await eventually(async () => {
+    const all = await Promise.all(cluster.nodes.map((node) => node.status()));
+    return all.flatMap(({ pods }) => pods).length === 3;
+  }, 30_000);
+  await assertAllIsWell(cluster);
+  return web;
+}
