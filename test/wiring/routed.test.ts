@@ -146,8 +146,16 @@ test('a node of routed pods: no bridge, a blackhole for each of its blocks, one 
   assert.deepEqual(commands([POD]), texts, 'the same text each time');
   assert.deepEqual(
     commands([]).filter((text) => text.startsWith('nft') && text.includes(' flatnet-pods ')),
-    nft,
+    tables,
     'pods that come and go change no table',
+  );
+  assert.deepEqual(
+    nft.filter((text) => !tables.includes(text)),
+    [
+      `nft add element arp flatnet-pods guarded '{ "cali1234567890a" }'`,
+      `nft add element arp flatnet-pods senders '{ "cali1234567890a" . 10.0.1.7 }'`,
+    ],
+    'but have elements',
   );
 });
 

@@ -30,8 +30,8 @@ export async function upgradeAgents(
 }
 
 /**
- * Cuts a node's power and starts it again. Returns the pods of the deployment `web`, `pods` before, once those
- * of the node have other addresses; all must reach each other.
+ * Cuts a node's power and starts it again. Returns the pods of the deployment `web`, `pods` before, once
+ * those of the node have other addresses; all must reach each other.
  */
 export async function losePower(
   cluster: KubeletCluster,
