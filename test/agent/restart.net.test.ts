@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { spawn } from 'node:child_process';
+import { execFileSync, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { type TestContext, test } from 'node:test';
 import { readNetwork } from '../../src/cluster/network.ts';
@@ -29,6 +29,13 @@ async function listen(t: TestContext, netns: string, ...program: string[]): Prom
   };
 }
 
+async function noTentative(netns: string): Promise<void> {
+  for (let i = 0; i < 200 && ip(netns, '-6', 'address', 'show', 'tentative') !== ''; i++) await settled(50);
+}
+
+const ip = (netns: string, ...args: string[]) =>
+  execFileSync('ip', ['-n', netns, ...args], { encoding: 'utf8' });
+
 const settled = (ms: number) => new Promise((resolve) => setTimeout(resolve, ms));
 
 const CONFIGURATIONS = {
@@ -56,8 +63,9 @@ for (const [name, conf] of Object.entries(CONFIGURATIONS)) {
     for (const node of ['node1', 'node2']) {
       await createPod(lab, { namespace: 'default', name: `on-${node}`, node, labels: {}, containers: [] });
     }
-    // Wait until the pods' changes are on disk.
+    // Wait until the pods' changes are on disk, and until duplicate address detection of the bridges has ended.
     await settled(2000);
+    for (const node of ['node1', 'node2']) await noTentative(netnsOf(lab.name, node));
     for (const how of ['stop', 'kill'] as const) {
       const monitors = await Promise.all(
         ['node1', 'node2'].flatMap((node) => {
