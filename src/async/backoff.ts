@@ -18,6 +18,7 @@ export class Backoff {
   readonly #jitter: number;
   readonly #random: () => number;
   #next: number;
+  #startedOver = false;
 
   constructor({ first = 100, longest = 5000, jitter = 0.5, random = Math.random }: BackoffOptions = {}) {
     this.#first = first;
@@ -37,5 +38,16 @@ export class Backoff {
   /** Starts over with the first wait. */
   reset(): void {
     this.#next = this.#first;
+    this.#startedOver = false;
+  }
+
+  /**
+   * Starts over because the attempt now fails in another way: a server that refuses is back, and may soon
+   * consent. Only once until `reset`, so that a server that alternates is not asked without a pause.
+   */
+  startOver(): void {
+    if (this.#startedOver) return;
+    this.#next = this.#first;
+    this.#startedOver = true;
   }
 }

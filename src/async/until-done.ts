@@ -15,12 +15,14 @@ export type UntilDone = {
 };
 
 /**
- * Repeats `work` until it succeeds, backing off between attempts. Logs each new reason for failure once.
- * Rejects with the signal's reason if it aborts, and immediately with an error whose code is hopeless.
+ * Repeats `work` until it succeeds, backing off between attempts, from the start once it fails in another
+ * way. Logs each new reason for failure once. Rejects with the signal's reason if it aborts, and immediately
+ * with an error whose code is hopeless.
  */
 export async function untilDone<T>(what: string, work: () => Promise<T>, options: UntilDone): Promise<T> {
   const { signal, log, failed, hopeless = [], backoff = new Backoff() } = options;
   let last = '';
+  let lastCode: string | undefined;
   for (;;) {
     signal.throwIfAborted();
     try {
@@ -35,6 +37,8 @@ export async function untilDone<T>(what: string, work: () => Promise<T>, options
         failed?.(reason, error);
       }
       last = reason;
+      if (lastCode !== undefined && code !== lastCode) backoff.startOver();
+      lastCode = code;
     }
     await pause(backoff.next(), signal);
   }

@@ -22,7 +22,13 @@ test('waits double from the first to the longest, within their jitter', () => {
         const waits = Array.from({ length: 20 }, () => backoff.next());
         const wanted = waits.map((_, i) => Math.min(first * 2 ** i, longest) * (1 - jitter * chance));
         assert.deepEqual(waits, wanted);
+        backoff.startOver();
+        assert.deepEqual([backoff.next(), backoff.next()], wanted.slice(0, 2));
+        backoff.startOver();
+        assert.equal(backoff.next(), wanted[2], 'only once');
         backoff.reset();
+        assert.equal(backoff.next(), wanted[0]);
+        backoff.startOver();
         assert.equal(backoff.next(), wanted[0]);
       },
     ),

@@ -47,7 +47,7 @@ export class Informer<T> {
   #synced = false;
   /** A watch was silent for too long: perhaps the store went back in time. */
   #inDoubt = false;
-  #problem: { readonly since: Date; readonly reason: string } | undefined;
+  #problem: { readonly since: Date; readonly reason: string; readonly code: string | undefined } | undefined;
 
   constructor(options: InformerOptions<T>) {
     this.#options = options;
@@ -165,7 +165,9 @@ export class Informer<T> {
     } else {
       if (reason !== this.#problem?.reason)
         log.warn({ resource: resource.plural, reason }, 'cannot be watched');
-      this.#problem = { since: this.#problem?.since ?? new Date(), reason };
+      // A server that has just started says 403 until it has read the roles.
+      if (this.#problem && code !== this.#problem.code) this.#backoff.startOver();
+      this.#problem = { since: this.#problem?.since ?? new Date(), reason, code };
     }
     return Math.max(this.#backoff.next(), (error instanceof ApiError && error.retryAfter) || 0);
   }
