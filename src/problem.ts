@@ -39,6 +39,7 @@ export const PROBLEM_IDS = [
   'pods-outside-pools',
   'public-address-shared',
   'route-in-the-way',
+  'sessions-opening',
   'store-key-ignored',
   'store-lost-data',
   'store-unreachable',

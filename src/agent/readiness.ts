@@ -10,6 +10,8 @@ export type Problems = {
   readonly kernel: string | undefined;
   /** Why the backend's companion is not ready. */
   readonly companion: string | undefined;
+  /** What the companion still waits for; a pod that is started nevertheless need not wait with it. */
+  readonly opening?: string | undefined;
 };
 
 /** Returns why this node can't take pods: the first reason in startup order; undefined when it can. */
@@ -19,7 +21,7 @@ export function notReady(facts: Facts, others: Problems): string | undefined {
 }
 
 /** Like `notReady`, but as a problem. */
-export function obstacleTo(facts: Facts, { kernel, companion }: Problems): Problem | undefined {
+export function obstacleTo(facts: Facts, { kernel, companion, opening }: Problems): Problem | undefined {
   const { underlay, network, subnets } = facts;
   const silence = 'no answer from the store yet';
   if (!underlay) {
@@ -33,7 +35,10 @@ export function obstacleTo(facts: Facts, { kernel, companion }: Problems): Probl
   const overlap = overlapOf(facts, network, subnets);
   if (overlap) return overlap;
   if (kernel !== undefined) return obstacle('node-not-set-up', kernel);
-  return doubt(facts) ?? (companion === undefined ? undefined : obstacle('companion-not-ready', companion));
+  const uncertain = doubt(facts);
+  if (uncertain) return uncertain;
+  if (companion !== undefined) return obstacle('companion-not-ready', companion);
+  return opening === undefined ? undefined : obstacle('sessions-opening', opening);
 }
 
 function overlapOf(facts: Facts, network: Network, subnets: readonly Cidr[]): Problem | undefined {

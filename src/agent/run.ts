@@ -12,6 +12,7 @@ import { forwardFacts } from '../firewall/facts.ts';
 import { ForwardWatch } from '../firewall/watch.ts';
 import { makeSysctlsWritable } from '../linux/proc-sys.ts';
 import type { Log } from '../log.ts';
+import { problemText } from '../problem.ts';
 import { openStore, serversAt } from '../store/open.ts';
 import { announce } from './announce.ts';
 import { LocalApi } from './api/server.ts';
@@ -86,10 +87,10 @@ export async function runAgent(options: AgentOptions, log: Log, stop: AbortSigna
   const membership = new Membership(facts, { cluster: store.membership, log, signal, previous });
   loop.on('settled', ({ facts: { self } }) => membership.settled(self.node));
   const others = () => ({ kernel: loop.problem, companion: companions.problem });
-  const problem = () => notReady(facts, others());
+  const obstacle = () => obstacleTo(facts, { ...others(), opening: companions.opening });
   const cni = cniContext({
     facts,
-    notReady: problem,
+    notReady: () => notReady(facts, others()),
     mtu: () => loop.mtu,
     admit: (pod) => loop.admit(pod),
     assigner,
@@ -141,7 +142,6 @@ export async function runAgent(options: AgentOptions, log: Log, stop: AbortSigna
     firewall,
     cni: service,
   };
-  const obstacle = () => obstacleTo(facts, others());
   const problems = () => [obstacle() ?? [], agentStatus(sources, []).problems].flat();
   background('announce this node', announce(store.membership, { node, obstacle, log, signal }), log, signal);
   const troubles = noteTroubles(store.membership, { node, problems, signal });
@@ -159,7 +159,11 @@ export async function runAgent(options: AgentOptions, log: Log, stop: AbortSigna
   try {
     const handlers = operations(sources, service);
     await using _api = await LocalApi.listen(join(paths.run, AGENT_SOCKET), handlers, log);
-    const health = { notReady: problem, status: async () => agentStatus(sources, []) };
+    const unready = () => {
+      const found = obstacle();
+      return found && problemText(found);
+    };
+    const health = { notReady: unready, status: async () => agentStatus(sources, []) };
     await using _health = serveHealth(options.health, health, log, signal);
     log.info({ node, pid: process.pid }, 'agent started');
     await aborted(signal);

@@ -49,7 +49,8 @@ export function agentStatus(sources: StatusSources, strangers: readonly Problem[
   const { facts, loop, companions, membership, feed, firewall } = sources;
   const { network, underlay } = facts;
   const { node } = facts.options;
-  const reason = notReady(facts, { kernel: loop.problem, companion: companions.problem });
+  const { problem, opening } = companions;
+  const reason = notReady(facts, { kernel: loop.problem, companion: problem, opening });
   return {
     node,
     ready: reason === undefined,

@@ -55,6 +55,11 @@ export interface Companion<Facts = unknown> extends AsyncDisposable {
   readonly facts?: Facts | undefined;
   /** Why this node can't take pods; undefined when it can. */
   readonly problem?: string | undefined;
+  /**
+   * What a companion that has just started still waits for, such as sessions; it must not wait for long.
+   * Until then the node is not called ready, but the pods it is given start.
+   */
+  readonly opening?: string | undefined;
   /** Problems that don't keep the node from taking pods. */
   readonly warnings?: readonly Problem[];
   /**

@@ -85,6 +85,10 @@ export class Companions extends EventEmitter<{ changed: [] }> implements AsyncDi
     return this.#current?.problem;
   }
 
+  get opening(): string | undefined {
+    return this.#current?.opening;
+  }
+
   get warnings(): readonly Problem[] {
     return this.#current?.warnings ?? [];
   }

@@ -63,7 +63,7 @@ for (const [name, conf] of Object.entries(CONFIGURATIONS)) {
     for (const node of ['node1', 'node2']) {
       await createPod(lab, { namespace: 'default', name: `on-${node}`, node, labels: {}, containers: [] });
     }
-    // Wait until the pods' changes are on disk, and until duplicate address detection of the bridges has ended.
+    // Until the pods' changes are on disk, and duplicate address detection of the bridges has ended.
     await settled(2000);
     for (const node of ['node1', 'node2']) await noTentative(netnsOf(lab.name, node));
     for (const how of ['stop', 'kill'] as const) {

@@ -51,6 +51,10 @@ class BirdCompanion implements Companion<TunnelFacts> {
     return this.#speaker.problem;
   }
 
+  get opening(): string | undefined {
+    return this.#speaker.opening;
+  }
+
   get warnings(): readonly Problem[] {
     return this.#speaker.problems;
   }

@@ -14,6 +14,7 @@ import type { Listener } from './daemon/others.ts';
 import { type MainTable, readMainTable } from './kernel/main-table.ts';
 import { Paths } from './kernel/paths.ts';
 import { routesOfBird, watchRoutes } from './kernel/routes-of-bird.ts';
+import { Opening } from './opening.ts';
 import { readSecrets, type Secrets } from './secrets.ts';
 import type { Bgp } from './status/status.ts';
 
@@ -57,6 +58,7 @@ export class BgpSpeaker implements AsyncDisposable {
   readonly #reinstall: Latest;
   readonly #look: Latest;
   readonly #paths: Paths;
+  readonly #opening = new Opening();
   #facts: SpeakerFacts | undefined;
   #secrets: Secrets | undefined;
   #config: BirdConfig | undefined;
@@ -137,6 +139,11 @@ export class BgpSpeaker implements AsyncDisposable {
     return this.#problem;
   }
 
+  /** Sessions that a BIRD which has just started is still to open; undefined once it had time for them. */
+  get opening(): string | undefined {
+    return this.#opening.waitsFor;
+  }
+
   /** Why BIRD is not running, what keeps packets off its routes, and what could not be configured. */
   get problems(): readonly Problem[] {
     const { trouble } = this.#bird;
@@ -185,6 +192,7 @@ export class BgpSpeaker implements AsyncDisposable {
     const work = async (): Promise<void> => {
       if (await this.#bird.apply(config.text))
         log.info({ sessions: config.sessions.length }, 'BIRD configured');
+      await this.#opening.look({ bird: this.#bird, config });
       this.#problem = undefined;
     };
     const failed = (reason: string): void => {
@@ -243,7 +251,10 @@ export class BgpSpeaker implements AsyncDisposable {
   }
 
   async #wake(): Promise<void> {
-    if (this.#config) await this.#request('wake', () => this.#bird.daemon());
+    const config = this.#config;
+    if (!config) return;
+    const look = (): Promise<unknown> => this.#opening.look({ bird: this.#bird, config });
+    await this.#request('wake', this.#opening.isOver ? () => this.#bird.daemon() : look);
   }
 
   /** Requests something BIRD would do anyway, later; failures are only logged. */

@@ -63,6 +63,8 @@ export type DaemonStatus = {
   readonly version: string;
   readonly routerId: string;
   readonly since: string;
+  /** Seconds since then. */
+  readonly uptime: number;
   /** BIRD was restarted and waits for its peers before it changes the kernel's routes. */
   readonly recovering: boolean;
   /** Number of channels not heard from yet. */
@@ -76,7 +78,14 @@ export function readDaemon(reply: Reply): DaemonStatus {
     version: part(/^BIRD (\S+)/m),
     routerId: part(/^Router ID is (\S+)/m),
     since: part(/^Last reboot on (.*?)(?:\.\d+)?$/m),
+    uptime: between(part(/^Last reboot on (.*)$/m), part(/^Current server time is (.*)$/m)),
     recovering: /graceful restart/i.test(text),
     waitingFor: Number(part(/Waiting for (\d+) channels/)),
   };
+}
+
+/** Whole seconds between two times as BIRD shows them; 0 if they cannot be read. */
+function between(from: string, to: string): number {
+  const at = (shown: string): number => Date.parse(`${shown.replace(' ', 'T')}Z`);
+  return Math.floor((at(to) - at(from)) / 1000) || 0;
 }

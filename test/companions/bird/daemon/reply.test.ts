@@ -46,6 +46,7 @@ const ROUTES = `1007-Table master4:
 const STATUS = `1000-BIRD 2.0.12
 1011-Router ID is 10.0.1.1
  Hostname is vm
+ Current server time is 2026-11-22 19:45:02.001
  Last reboot on 2026-11-22 19:44:55.566
 0013 Daemon is up and running
 `;
@@ -125,6 +126,7 @@ test('the daemon, and whether it is new enough', () => {
     version: '2.0.12',
     routerId: '10.0.1.1',
     since: '2026-11-22 19:44:55',
+    uptime: 6,
     recovering: false,
     waitingFor: 0,
   });
