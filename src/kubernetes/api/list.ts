@@ -43,16 +43,17 @@ export async function list<T>(
   }
 }
 
-/** Returns the version of the newest change to the cluster, at the price of one object. */
+/**
+ * Returns the version of the newest change to the cluster, at the price of one object: of those selected, as
+ * the right to list may be limited to them.
+ */
 export async function newestVersion(
   client: KubernetesClient,
   resource: ResourceType,
-  { namespace, signal }: Scope & CallOptions,
+  { namespace, labelSelector, fieldSelector, signal }: Selection & CallOptions,
 ): Promise<string> {
-  return versionOf(
-    await client.call(pageRequest(resource, { namespace }, { limit: 1 }), { signal }),
-    resource,
-  );
+  const request = pageRequest(resource, { namespace }, { labelSelector, fieldSelector, limit: 1 });
+  return versionOf(await client.call(request, { signal }), resource);
 }
 
 async function listPages<T>(

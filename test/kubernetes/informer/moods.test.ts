@@ -1,0 +1,97 @@
+import assert from 'node:assert/strict';
+import { createServer } from 'node:http';
+import { type TestContext, test } from 'node:test';
+import { Backoff } from '../../../src/async/backoff.ts';
+import { KubernetesClient } from '../../../src/kubernetes/api/client.ts';
+import { Informer } from '../../../src/kubernetes/informer/informer.ts';
+import { SILENT } from '../../../src/log.ts';
+import { eventually } from '../../store/servers.ts';
+import { CONFIG_MAPS } from '../api-server.ts';
+
+test('after a silence, it asks only about what it may list', async (t) => {
+  const server = await moodyServer(t);
+  server.mood = 'up';
+  const informer = new Informer({
+    client: clientOf(t, server.url),
+    resource: CONFIG_MAPS,
+    fieldSelector: 'metadata.name=own',
+    reduce: ({ metadata }) => metadata.name,
+    log: SILENT,
+    idle: 50,
+    backoff: new Backoff({ first: 10 }),
+  });
+  const stop = new AbortController();
+  const following = (async () => {
+    for await (const _ of informer.events(stop.signal));
+  })();
+  // A list, a watch that is given up, the newest version, the next watch.
+  await eventually(() => server.paths.length >= 4);
+  stop.abort();
+  await following;
+  for (const path of server.paths) assert.match(path, /fieldSelector=metadata.name%3Down/);
+  assert.match(server.paths[2] ?? '', /limit=1/);
+});
+
+/** How a server answers: with nothing useful, a refusal, or an empty list and a silent watch. */
+type Mood = 'away' | 'starting' | 'up';
+
+test('a server that comes back refuses at first: the informer asks again soon, and says what it was told', async (t) => {
+  const server = await moodyServer(t);
+  const informer = new Informer({
+    client: clientOf(t, server.url),
+    resource: CONFIG_MAPS,
+    reduce: ({ metadata }) => metadata.name,
+    log: SILENT,
+    // After 8 failures it would wait for 2.56 s, then for 5.12 s.
+    backoff: new Backoff({ first: 10, longest: 10_000, jitter: 0 }),
+  });
+  const stop = new AbortController();
+  const synced = (async () => {
+    for await (const { type } of informer.events(stop.signal))
+      if (type === 'synced') return performance.now();
+    return Number.POSITIVE_INFINITY;
+  })();
+  t.after(() => stop.abort());
+  await eventually(() => server.paths.length === 8);
+  assert.match(informer.problem?.reason ?? '', /not ready/);
+  server.mood = 'starting';
+  await eventually(() => server.paths.length > 12);
+  assert.match(informer.problem?.reason ?? '', /cannot list/);
+  server.mood = 'up';
+  const began = performance.now();
+  assert.ok((await synced) - began < 1000, 'it waits as if the server were still away');
+});
+
+function clientOf(t: TestContext, server: string): KubernetesClient {
+  const access = {
+    server,
+    namespace: 'default',
+    tls: async () => ({}),
+    headers: async () => ({}),
+    forget: () => {},
+  };
+  const client = new KubernetesClient({ access, attempts: 1 });
+  t.after(() => client.close());
+  return client;
+}
+
+async function moodyServer(t: TestContext) {
+  const state = { mood: 'away' as Mood, paths: [] as string[], url: '' };
+  const server = createServer(({ url = '' }, response) => {
+    state.paths.push(url);
+    if (state.mood === 'away') response.writeHead(503).end('not ready');
+    else if (state.mood === 'starting')
+      response.writeHead(403).end(JSON.stringify({ message: 'cannot list' }));
+    else if (url.includes('watch=true')) response.flushHeaders();
+    else response.end(JSON.stringify({ metadata: { resourceVersion: '1' }, items: [] }));
+  });
+  t.after(() => {
+    server.closeAllConnections();
+    server.close();
+  });
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+  const address = server.address();
+  assert.ok(typeof address === 'object' && address);
+  state.url = `http://127.0.0.1:${address.port}`;
+  return state;
+}
