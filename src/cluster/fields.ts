@@ -35,8 +35,9 @@ export class Fields {
 
   /** The value as written; `null` counts as absent. */
   raw(name: string): unknown {
-    this.#known.set(name.toLowerCase(), name);
-    return this.#values.get(name.toLowerCase()) ?? undefined;
+    const key = name.toLowerCase();
+    this.#known.set(key, name);
+    return this.#values.get(key) ?? undefined;
   }
 
   /** All entries as written, for a reader of its own: none of their keys counts as unread. */

@@ -16,18 +16,21 @@ const BYTES = (family: Family): number => BITS[family] / 8;
 
 /** Reads an IPv4 or IPv6 address. Throws ADDRESS_INVALID. IPv4-mapped IPv6 (`::ffff:1.2.3.4`) stays IPv6. */
 export function parseIp(text: string): Ip {
-  const bytes = text.includes(':') ? parse6(text) : parse4(text);
-  if (!bytes) {
-    throw new FlatnetError(`'${text}' is not an IP address`, {
-      code: 'ADDRESS_INVALID',
-      fix: 'write IPv4 as 10.0.0.1 or IPv6 as fd00::1',
-    });
+  if (!text.includes(':')) {
+    // There is only one way to write an IPv4 address.
+    if (ip4ToNumber(text) >= 0) return text as Ip;
+  } else {
+    const bytes = parse6(text);
+    if (bytes) return ipFromBytes(bytes);
   }
-  return ipFromBytes(bytes);
+  throw new FlatnetError(`'${text}' is not an IP address`, {
+    code: 'ADDRESS_INVALID',
+    fix: 'write IPv4 as 10.0.0.1 or IPv6 as fd00::1',
+  });
 }
 
 export function isIp(text: string): boolean {
-  return (text.includes(':') ? parse6(text) : parse4(text)) !== undefined;
+  return text.includes(':') ? parse6(text) !== undefined : ip4ToNumber(text) >= 0;
 }
 
 export function familyOf(address: Ip | string): Family {
@@ -101,19 +104,36 @@ export function isLinkLocal(ip: Ip): boolean {
   return familyOf(ip) === 4 ? a === 169 && b === 254 : a === 0xfe && (b & 0xc0) === 0x80;
 }
 
-/** Without leading zeros, which some parsers read as octal and others as decimal (CVE-2021-29923). */
-const DECIMAL = new Map(Array.from({ length: 256 }, (_, byte) => [`${byte}`, byte]));
+const DOT = 46;
+const ZERO = 48;
+
+/**
+ * Returns an IPv4 address as an unsigned 32-bit number; -1 for anything else. Leading zeros are refused, as
+ * some parsers read them as octal and others as decimal (CVE-2021-29923). Fast: a start with 5,000 peers
+ * reads some 100,000 addresses.
+ */
+export function ip4ToNumber(text: string): number {
+  let [value, byte, digits, dots] = [0, 0, 0, 0];
+  for (let i = 0; i < text.length; i++) {
+    const code = text.charCodeAt(i);
+    if (code === DOT) {
+      if (digits === 0 || ++dots > 3) return -1;
+      value = value * 256 + byte;
+      byte = digits = 0;
+      continue;
+    }
+    const digit = code - ZERO;
+    if (digit < 0 || digit > 9 || (digits > 0 && byte === 0)) return -1;
+    byte = byte * 10 + digit;
+    if (byte > 255) return -1;
+    digits++;
+  }
+  return dots === 3 && digits > 0 ? value * 256 + byte : -1;
+}
 
 function parse4(text: string): Uint8Array | undefined {
-  const parts = text.split('.');
-  if (parts.length !== 4) return undefined;
-  const bytes = new Uint8Array(4);
-  for (let i = 0; i < 4; i++) {
-    const byte = DECIMAL.get(parts[i] ?? '');
-    if (byte === undefined) return undefined;
-    bytes[i] = byte;
-  }
-  return bytes;
+  const value = ip4ToNumber(text);
+  return value < 0 ? undefined : Uint8Array.of(value >>> 24, value >>> 16, value >>> 8, value);
 }
 
 function parse6(text: string): Uint8Array | undefined {

@@ -1,5 +1,5 @@
 import { FlatnetError } from '../error.ts';
-import { BITS, familyOf, type Ip, ipAdd, ipFromBytes, ipToBytes, parseIp } from './address.ts';
+import { BITS, familyOf, type Ip, ip4ToNumber, ipAdd, ipFromBytes, ipToBytes, parseIp } from './address.ts';
 
 /**
  * A network as canonical text, host bits zero: `10.244.1.0/24`. `===` compares values. Created by
@@ -24,6 +24,9 @@ export function parsePrefixed(text: string): Prefixed {
 
 /** The network of `length` bits that contains the address. */
 export function cidrOf(ip: Ip, length: number): Cidr {
+  // The usual case: there are no host bits.
+  const value = length <= 32 ? ip4ToNumber(ip) : -1;
+  if (value >= 0 && (value & hostMask4(length)) === 0) return `${ip}/${length}` as Cidr;
   const bytes = ipToBytes(ip).map((byte, i) => byte & maskAt(i, length));
   return `${ipFromBytes(bytes)}/${length}` as Cidr;
 }
@@ -72,11 +75,18 @@ export function contains(cidr: Cidr, inner: Ip | Cidr): boolean {
   const length = isNet ? lengthOf(inner as Cidr) : BITS[familyOf(inner)];
   const wider = lengthOf(cidr);
   if (length < wider) return false;
+  if (familyOf(cidr) === 4)
+    return ((ip4ToNumber(ip) ^ ip4ToNumber(addressOf(cidr))) & ~hostMask4(wider)) === 0;
   const [bytes, network] = [ipToBytes(ip), ipToBytes(addressOf(cidr))];
   for (let i = 0; 8 * i < wider; i++) {
     if ((((bytes[i] ?? 0) ^ (network[i] ?? 0)) & maskAt(i, wider)) !== 0) return false;
   }
   return true;
+}
+
+/** The host bits of an IPv4 network. */
+function hostMask4(length: number): number {
+  return length === 0 ? -1 : 2 ** (32 - length) - 1;
 }
 
 /** Byte `index` of the mask of a network. */

@@ -32,13 +32,15 @@ const record =
   (value) =>
     isObject(value) && Object.values(value).every(of);
 /** An object with these members, and perhaps others. */
-const members =
-  <T>(shapes: { readonly [K in keyof Required<T>]: Shape }): Shape =>
-  (value) => {
-    if (!isObject(value)) return false;
-    const present = new Map<string, unknown>(Object.entries(value));
-    return Object.entries<Shape>(shapes).every(([name, shape]) => shape(present.get(name)));
-  };
+const members = <T>(shapes: { readonly [K in keyof Required<T>]: Shape }): Shape => {
+  const all = Object.entries<Shape>(shapes);
+  return (value) => isObject(value) && all.every(([name, shape]) => shape(ownValue(value, name)));
+};
+
+/** Not what the prototype has, such as `constructor`. */
+function ownValue(object: object, name: string): unknown {
+  return Object.hasOwn(object, name) ? (object as Readonly<Record<string, unknown>>)[name] : undefined;
+}
 
 function isObject(value: unknown): value is object {
   return typeof value === 'object' && value !== null && !Array.isArray(value);
