@@ -1,3 +1,4 @@
+import type { Admission } from './admissions.ts';
 import { Composition, type Contribution } from './contributions.ts';
 import { changeOf, diff, isPruned, type Prune } from './diff.ts';
 import { type Change, type Item, isOurs, keyOf, kindOf, parentOf } from './item.ts';
@@ -39,14 +40,14 @@ export class Convergence {
   }
 
   /**
-   * Adds a contribution to the desired state, until the next one replaces that, and makes the changes to its
+   * Adds contributions to the desired state, until the next one replaces that, and makes the changes to their
    * urgent items, but no others. Returns undefined if the kernel has to be read for that: a step follows
    * then.
    */
-  async admit(contribution: Contribution, urgent: readonly Item[]): Promise<Outcome | undefined> {
-    this.#note(this.#desired.add(contribution));
+  async admit(admissions: readonly Admission[]): Promise<Outcome | undefined> {
+    for (const { contribution } of admissions) this.#note(this.#desired.add(contribution));
     const own = new Map<string, Item | undefined>();
-    for (const key of urgent.map(keyOf)) {
+    for (const key of admissions.flatMap(({ urgent }) => urgent.map(keyOf))) {
       // An earlier owner's may be what is undone.
       if (this.#dirty.has(key)) own.set(key, this.#dirty.get(key));
       else if (this.undone.has(key)) own.set(key, undefined);

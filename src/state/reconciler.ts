@@ -5,6 +5,7 @@ import { messageOf } from '../error.ts';
 import type { MonitorEvent } from '../linux/event.ts';
 import type { Log } from '../log.ts';
 import type { Problem } from '../problem.ts';
+import { type Admission, Admissions } from './admissions.ts';
 import { Alarm } from './alarm.ts';
 import { Announcements } from './announcements.ts';
 import type { Contribution } from './contributions.ts';
@@ -64,6 +65,7 @@ export class Reconciler implements Disposable {
   readonly #reporter: Reporter;
   readonly #announcements: Announcements;
   readonly #queue = new Queue();
+  readonly #admissions = new Admissions(this.#queue, (all) => this.#exclusively(() => this.#admit(all)));
   readonly #alarm = new Alarm(() => void this.#runUnattended());
   readonly #backoff: Backoff;
   /** Contributions received during a run. */
@@ -165,17 +167,16 @@ export class Reconciler implements Disposable {
 
   /**
    * Adds a contribution to the desired state, until the next one replaces that, and makes the changes to its
-   * `urgent` items: ahead of all others, and without reading the kernel where possible. The other items
-   * follow with the next desired state, or soon. Rejects like `run`, and with the signal's reason if that
-   * aborts first: the contribution is no longer wanted then.
+   * `urgent` items: ahead of all others, together with others that wait to be admitted, and without reading
+   * the kernel where possible. The other items follow with the next desired state, or soon. Rejects like
+   * `run`, and with the signal's reason if that aborts first: the contribution is no longer wanted then.
    */
   async admit(
     contribution: Contribution,
     urgent: readonly Item[] = contribution.items,
     signal?: AbortSignal,
   ): Promise<Report> {
-    const admit = () => this.#exclusively(() => this.#admit(contribution, urgent));
-    const report = await this.#queue.run(admit, signal);
+    const report = await this.#admissions.run({ contribution, urgent }, signal);
     return report ?? this.run();
   }
 
@@ -304,12 +305,13 @@ export class Reconciler implements Disposable {
   }
 
   /** Undefined if a run has to follow. */
-  async #admit(contribution: Contribution, urgent: readonly Item[]): Promise<Report | undefined> {
+  async #admit(admissions: readonly Admission[]): Promise<Report | undefined> {
     const begin = performance.now();
     try {
       // They tell of states older than what is read next, if anything is.
-      if (urgent.some((item) => kindOf(item).provides)) this.#kernel.catchUp();
-      const outcome = await this.#convergence.admit(contribution, urgent);
+      const isRead = admissions.some(({ urgent }) => urgent.some((item) => kindOf(item).provides));
+      if (isRead) this.#kernel.catchUp();
+      const outcome = await this.#convergence.admit(admissions);
       if (!outcome) return undefined;
       const report = this.#reporter.report(outcome.done, false, begin);
       this.#reporter.publish(report);
