@@ -11,19 +11,20 @@ import {
 import { Memo } from '../desired/memo.ts';
 import { isOfPods } from '../desired/of-pods.ts';
 import { messageOf } from '../error.ts';
-import type { Cidr } from '../ip/cidr.ts';
 import type { Log } from '../log.ts';
 import { problemText } from '../problem.ts';
 import { Alarm } from '../state/alarm.ts';
 import type { LinkItem } from '../state/kinds/link/item.ts';
-import { type KernelEvent, Reconciler } from '../state/reconciler.ts';
+import type { KernelEvent } from '../state/options.ts';
+import { Reconciler } from '../state/reconciler.ts';
 import type { Report } from '../state/reporter.ts';
 import { isConstrained, refusal, urgentItems } from './admission.ts';
+import { Announced } from './announced.ts';
 import { Answers } from './answers.ts';
 import type { Facts } from './facts.ts';
 import { Former } from './former.ts';
 import { Health, type LoopStatus } from './health.ts';
-import { vanishedDevices } from './report.ts';
+import { touchedDevices, vanishedDevices } from './report.ts';
 
 /** Longest wait for what constrains a pod, in milliseconds. */
 const ADMISSION_LIMIT = 5000;
@@ -54,9 +55,6 @@ export type LoopEvents = {
   'foreign-table': [];
 };
 
-/** With blocks, subnets come and go with pods. */
-const NO_SUBNETS: readonly Cidr[] = [];
-
 /** Milliseconds between two computations for facts that keep changing: peers and pods come in bursts. */
 const SPACING = 10;
 /** Longer for pods: new ones have been admitted already, and nobody waits for deleted ones' items to go. */
@@ -77,9 +75,7 @@ export class Loop extends EventEmitter<LoopEvents> implements Disposable {
   #computed: Computed | undefined;
   /** Why no desired state follows from the present facts. */
   #obstacle: string | undefined;
-  #announced = '';
-  /** The last announcement as text. */
-  #announceable: { readonly parts: readonly unknown[]; readonly text: string } = { parts: [], text: '' };
+  readonly #announced = new Announced();
   #isDue = false;
   /** Whether all that is due are new pods, which have been admitted on their own: a run needs no others. */
   #onlyNewPods = true;
@@ -254,7 +250,7 @@ export class Loop extends EventEmitter<LoopEvents> implements Disposable {
     this.reconciler.setDesired([...desired.contributions, ...this.#former.contributions]);
     if (this.#facts.isComplete) this.reconciler.allowPrune();
     else if (this.#facts.pods.areComplete) this.reconciler.allowPrune(isOfPods);
-    if (this.#announced === this.#announcement(computed)) {
+    if (this.#announced.covers(computed)) {
       this.#settle();
       return;
     }
@@ -282,24 +278,13 @@ export class Loop extends EventEmitter<LoopEvents> implements Disposable {
     if (computed) this.emit('settled', computed);
   }
 
-  /** The parts of a computation whose change fires `ready`. */
-  #announcement({ desired, facts }: Computed): string {
-    const { network, self } = facts;
-    const subnets = network.addresses === 'blocks' ? NO_SUBNETS : self.node.subnets;
-    const parts = [subnets, network, desired.mtu];
-    if (!parts.every((part, i) => part === this.#announceable.parts[i]))
-      this.#announceable = { parts, text: JSON.stringify(parts) };
-    return this.#announceable.text;
-  }
-
   #handle(report: Report): void {
     if (this.#health.record(report)) this.#tell(report);
     const computed = this.#computed;
     if (this.#health.problem !== undefined || !computed || this.#underway) return;
     this.#settle();
-    const announcement = this.#announcement(computed);
-    if (this.#facts.isDoubtful || this.#announced === announcement) return;
-    this.#announced = announcement;
+    if (this.#facts.isDoubtful || this.#announced.covers(computed)) return;
+    this.#announced.note(computed);
     this.emit('ready', computed);
   }
 
@@ -309,14 +294,4 @@ export class Loop extends EventEmitter<LoopEvents> implements Disposable {
     const vanished = vanishedDevices(undone);
     if (vanished.size > 0) this.emit('vanished', vanished);
   }
-}
-
-/** Each device once, though creating and configuring it are separate changes. */
-function touchedDevices(done: Report['done']): Iterable<LinkItem> {
-  const devices = new Map<string, LinkItem>();
-  for (const { action, item } of done) {
-    if (action === 'delete' || item.kind !== 'link' || item.link.type === 'existing') continue;
-    devices.set(item.name, item);
-  }
-  return devices.values();
 }

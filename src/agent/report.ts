@@ -1,4 +1,6 @@
 import { deviceOf, type Item, keyOf } from '../state/item.ts';
+import type { LinkItem } from '../state/kinds/link/item.ts';
+import type { Report } from '../state/reporter.ts';
 import type { Undone } from '../state/undone.ts';
 
 /**
@@ -48,4 +50,14 @@ export function vanishedDevices(undone: readonly Undone[]): ReadonlySet<string> 
     owner?.part === 'pod' && item.kind === 'link' && !error ? [item.name] : [],
   );
   return new Set(devices);
+}
+
+/** Each device once, though creating and configuring it are separate changes. */
+export function touchedDevices(done: Report['done']): Iterable<LinkItem> {
+  const devices = new Map<string, LinkItem>();
+  for (const { action, item } of done) {
+    if (action === 'delete' || item.kind !== 'link' || item.link.type === 'existing') continue;
+    devices.set(item.name, item);
+  }
+  return devices.values();
 }

@@ -2,8 +2,6 @@ import { background } from '../async/background.ts';
 import { Backoff } from '../async/backoff.ts';
 import { Queue } from '../async/queue.ts';
 import { messageOf } from '../error.ts';
-import type { MonitorEvent } from '../linux/event.ts';
-import type { Log } from '../log.ts';
 import type { Problem } from '../problem.ts';
 import { type Admission, Admissions } from './admissions.ts';
 import { Alarm } from './alarm.ts';
@@ -13,8 +11,8 @@ import { Convergence } from './convergence.ts';
 import type { Prune } from './diff.ts';
 import { type Change, type Item, type KernelState, kindOf } from './item.ts';
 import { Kernel } from './kernel.ts';
-import type { Resolve } from './kinds/fdb.ts';
 import { Misses } from './misses.ts';
+import type { ReconcilerOptions } from './options.ts';
 import { type Report, Reporter } from './reporter.ts';
 import { Suspicions } from './suspicions.ts';
 import type { Undone } from './undone.ts';
@@ -22,34 +20,6 @@ import type { Undone } from './undone.ts';
 const INTERVAL = 30_000;
 const DEBOUNCE = 10;
 const FIRST_RETRY = 100;
-
-export type ReconcilerOptions = {
-  /** Path or descriptor of the network namespace to manage; by default the process's own. */
-  readonly netns?: string | number | undefined;
-  readonly log: Log;
-  /** Milliseconds between periodic full checks, and the longest delay between retries. Default 30 000. */
-  readonly interval?: number;
-  /** Milliseconds during which kernel notifications are batched into one run. Default 10. */
-  readonly debounce?: number;
-  /**
-   * Called after each run that changed something, left something undone, or was the first to leave nothing
-   * undone.
-   */
-  readonly onReport?: (report: Report) => void;
-  /** Called after each run that could not even read the kernel. */
-  readonly onFailure?: (error: unknown) => void;
-  /** Called before each run: the time for a desired state that is due. */
-  readonly onRun?: () => void;
-  /** Called with every notification of rtnetlink's, so that nobody else needs to listen and decode. */
-  readonly onEvent?: (event: KernelEvent) => void;
-  /** Called when an nftables table that is not ours has changed, or may have. */
-  readonly onForeignTable?: () => void;
-  /** Answers misses on devices with `onDemand`. */
-  readonly resolve?: Resolve;
-};
-
-/** A notification of rtnetlink's. */
-export type KernelEvent = MonitorEvent;
 
 /**
  * Keeps the kernel in the desired state; no other code changes the kernel. Runs when the desired state
