@@ -24,8 +24,8 @@ export type VxlanOptions = {
   readonly gbp: boolean;
   /** Use plain routes instead of the tunnel for peers on the same network. */
   readonly directRouting: boolean;
-  /** Outer UDP checksums for IPv4. */
-  readonly udpChecksum: boolean;
+  /** Outer UDP checksums for IPv4. Not configured: a new device has none. */
+  readonly udpChecksum: boolean | undefined;
   /** Accept packets only from nodes of the cluster. */
   readonly membersOnly: boolean;
   /** Answer the kernel's lookup misses instead of programming every peer in advance. */
@@ -63,7 +63,7 @@ function readOptions(fields: Fields): VxlanOptions {
     directRouting: fields.boolean('DirectRouting') ?? fields.boolean('crossSubnet') ?? false,
     // Broken checksum offload of NICs and hypervisors drops packets; a zero checksum is valid for IPv4 (RFC
     // 7348 §4.1).
-    udpChecksum: fields.boolean('udpChecksum') ?? false,
+    udpChecksum: fields.boolean('udpChecksum'),
     membersOnly: fields.boolean('membersOnly') ?? true,
     onDemand: fields.boolean('onDemand') ?? false,
   };
@@ -75,6 +75,8 @@ function device(self: Self, options: VxlanOptions, family: Family, network: Cidr
   if (subnet === undefined || local === undefined) return [];
   const name = vxlanDevice(options.vni, family);
   const underlay = options.mtu === undefined ? self.underlay : { mtu: options.mtu };
+  // Receivers drop IPv6 UDP without a checksum unless told otherwise (RFC 6935).
+  const udpChecksum = family === 6 || options.udpChecksum;
   const mtu = innerMtu(underlay, vxlanOverhead(family), family);
   const items: Item[] = [
     {
@@ -88,8 +90,7 @@ function device(self: Self, options: VxlanOptions, family: Family, network: Cidr
         dev: self.underlay.dev,
         learning: options.learning,
         gbp: options.gbp,
-        // Receivers drop IPv6 UDP without a checksum unless told otherwise (RFC 6935).
-        udpChecksum: family === 6 || options.udpChecksum,
+        ...(udpChecksum !== undefined && { udpChecksum }),
         onDemand: options.onDemand,
       },
       up: true,

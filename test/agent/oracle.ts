@@ -219,7 +219,7 @@ function expectedLink({ name, link, mtu, up, mac, alias, master, port }: LinkIte
   const flags = `learning ${link.learning} gbp ${link.gbp}`;
   return (
     `link ${name} vxlan id ${link.vni} local ${link.local} dev ${link.dev} dstport ${link.port} ${flags}` +
-    (link.local.includes(':') ? ` ${made}` : ` udpcsum ${link.udpChecksum} ${made}`)
+    (link.local.includes(':') ? ` ${made}` : ` udpcsum ${link.udpChecksum ?? false} ${made}`)
   );
 }
 

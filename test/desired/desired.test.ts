@@ -60,7 +60,7 @@ test('every option of flannel, in any letter case', () => {
     learning: false,
     gbp: false,
     directRouting: false,
-    udpChecksum: false,
+    udpChecksum: undefined,
     membersOnly: true,
     onDemand: false,
   });
@@ -81,7 +81,7 @@ test('every option of flannel, in any letter case', () => {
     learning: true,
     gbp: true,
     directRouting: true,
-    udpChecksum: false,
+    udpChecksum: undefined,
     membersOnly: false,
     onDemand: true,
   });

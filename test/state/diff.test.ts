@@ -96,6 +96,16 @@ test('properties the kernel can change are changed in place, others require a ne
   }
 });
 
+test('outer checksums that nobody asks for are no reason for a new device', () => {
+  assert.ok(device.link.type === 'vxlan');
+  const { udpChecksum: _, ...link } = device.link;
+  const present: Item = { ...device, link: { ...device.link, udpChecksum: true } };
+  assert.deepEqual(actions([present], [{ ...device, link }]), []);
+  const bridge: Item = { kind: 'link', name: 'cni0', link: { type: 'bridge' }, up: true, entries: 'kernel' };
+  const tree: Item = { ...bridge, link: { type: 'bridge', stp: true } };
+  assert.deepEqual(actions([tree], [bridge]), ['change link cni0'], 'but a bridge has its defaults');
+});
+
 test('a sysctl with `when` changes only that value', () => {
   const sysctl = (value: string, when?: string): Item => ({
     kind: 'sysctl',

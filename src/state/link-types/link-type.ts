@@ -21,6 +21,8 @@ export interface LinkType<L extends { readonly type: string }> {
    */
   readonly changeable: readonly string[];
   change?(link: L, index: Index, was: L): LinkData;
+  /** Properties that a device keeps if nobody asks for them. Absent: none. */
+  readonly kept?: readonly string[];
   /** What follows `type` in a command. */
   text(link: L): string;
   /** The underlay device it sits on. Absent: none. */

@@ -13,8 +13,11 @@ export type VxlanLink = {
   readonly dev: string;
   readonly learning: boolean;
   readonly gbp: boolean;
-  /** Whether outer UDP checksums are computed (IPv4 only; IPv6 always has them). */
-  readonly udpChecksum: boolean;
+  /**
+   * Whether outer UDP checksums are computed (IPv4 only; IPv6 always has them). Absent: a new device computes
+   * none, and one that is there, such as flannel's, does as before: changing it would take a new device.
+   */
+  readonly udpChecksum?: boolean;
   /** Let user space resolve unknown neighbours and FDB entries (`proxy l2miss l3miss`). */
   readonly onDemand: boolean;
 };
@@ -35,12 +38,13 @@ export const vxlan: LinkType<VxlanLink> = {
     udpChecksum: data.udpChecksum ?? false,
     onDemand: (data.proxy || data.l2miss || data.l3miss) ?? false,
   }),
-  data: ({ vni, port, local, dev, learning, gbp, udpChecksum, onDemand }, index) => {
+  data: ({ vni, port, local, dev, learning, gbp, udpChecksum = false, onDemand }, index) => {
     const misses = onDemand ? { proxy: true, l2miss: true, l3miss: true } : {};
     return { kind: 'vxlan', id: vni, port, local, dev: index(dev), learning, gbp, udpChecksum, ...misses };
   },
   // vxlan_nl2conf refuses the rest (EOPNOTSUPP).
   changeable: ['local', 'dev', 'learning'],
+  kept: ['udpChecksum'],
   // vxlan_nl2conf requires the VNI, and turns learning off if it is not given.
   change: ({ vni, local, dev, learning }, index) => ({
     kind: 'vxlan',

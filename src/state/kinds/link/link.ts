@@ -39,7 +39,7 @@ export const link: RtnetlinkKind<LinkItem> = {
       actual.renamed === undefined &&
       wrongPortSettings(actual.port, wanted.port) === undefined &&
       compared.every((name) => wanted[name] === undefined || wanted[name] === actual[name]) &&
-      (wanted.link.type === 'existing' || equal(actual.link, wanted.link))
+      (wanted.link.type === 'existing' || differences(actual.link, wanted.link).length === 0)
     );
   },
   mustRecreate: (was, { link }) => {
@@ -117,8 +117,9 @@ function upInLaterStage(change: Change<LinkItem>): readonly Change<LinkItem>[] {
 function differences(actual: LinkItem['link'], wanted: LinkItem['link']): string[] {
   const present = new Map<string, unknown>(Object.entries(actual));
   const desired = new Map<string, unknown>(Object.entries(wanted));
+  const kept = wanted.type === 'existing' ? [] : (linkTypeOf(wanted).kept ?? []);
   return [...new Set([...present.keys(), ...desired.keys()])].filter(
-    (name) => present.get(name) !== desired.get(name),
+    (name) => present.get(name) !== desired.get(name) && (desired.has(name) || !kept.includes(name)),
   );
 }
 
