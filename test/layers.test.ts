@@ -59,13 +59,17 @@ const MAY_IMPORT: Readonly<Record<string, string>> = {
   'cni/wiring':
     'cluster cni/addresses cni/capabilities cni/context.ts cni/protocol cni/records cni/state.ts ip ipam linux state/ownership.ts wiring/pod-device.ts',
   'cni/verbs':
-    'cluster cni/addresses cni/capabilities cni/context.ts cni/protocol cni/records cni/state.ts cni/wiring bandwidth host-ports ip ipam linux',
+    'cluster cni/addresses cni/capabilities cni/context.ts cni/protocol cni/records cni/state.ts cni/wiring bandwidth host-ports ip ipam linux wiring/pod-device.ts',
   'cni/shim': 'cni/protocol cni/records/noted-del.ts',
   agent:
     'agent backends cluster cni companions desired firewall ip ipam linux/lock.ts linux/netns.ts linux/proc-sys.ts state store/open.ts store/ports store/view-file.ts wiring',
   'agent/api': 'companions/companion.ts',
   'agent/flows': 'host-ports ip linux state',
   'agent/underlay': 'cluster ip linux state',
+  takeover: '',
+  // What a takeover means for what was found on a node.
+  'takeover/flannel': 'cluster ip linux/nftables/values takeover/plan.ts',
+  'takeover/node': 'cluster cni firewall ip ipam linux state/ownership.ts takeover',
   runtime: 'cluster cni ip linux',
   lab: 'agent backends cluster companions ip ipam lab linux',
   'lab/record': 'agent cluster linux',
@@ -74,7 +78,7 @@ const MAY_IMPORT: Readonly<Record<string, string>> = {
   'lab/bgp': 'agent cluster companions ip lab/machine lab/record linux',
   'lab/pods': 'cluster cni ip lab/machine lab/record linux runtime',
   'lab/inspect': 'agent cluster companions ip ipam lab/bgp lab/machine lab/pods lab/record linux store/ports',
-  cli: 'agent backends cli cni/protocol/conflist.ts cni/shim/install.ts cluster companions ip ipam lab runtime store/embedded store/open.ts store/ports',
+  cli: 'agent backends cli cni/protocol/conflist.ts cni/shim/install.ts cluster companions ip ipam lab runtime store/embedded store/open.ts store/ports takeover',
   'cli/shared': 'agent backends cluster ip ipam lab store/open.ts store/ports',
 };
 
@@ -106,6 +110,8 @@ const PURE = [
   'store/flannel',
   'store/kubernetes/node',
   'store/values',
+  'takeover/plan.ts',
+  'takeover/flannel',
 ];
 
 const MODULES = readModules('src/**/*.ts');

@@ -1,5 +1,6 @@
 import type { CniReply } from '../cni/context.ts';
 import type { CniService } from '../cni/service.ts';
+import type { Adopted } from '../cni/verbs/adopt.ts';
 import type { Handlers, HandlersOf } from '../companions/companion.ts';
 import { strangerProblems } from '../firewall/strangers.ts';
 import { changeCommand, changeText, command } from '../state/print.ts';
@@ -9,6 +10,8 @@ import { type AgentStatus, agentStatus, type StatusSources } from './status.ts';
 export type AgentOperations = {
   /** With `env` and `stdin`, as a CNI plugin gets them. */
   readonly cni: CniReply;
+  /** With `pods`: proposed records of pods that other plugins have attached. */
+  readonly adopt: Adopted;
   readonly status: AgentStatus;
   readonly diff: { readonly changes: readonly string[] };
   readonly desired: { readonly commands: readonly string[] };
@@ -27,6 +30,7 @@ export function operations(sources: StatusSources, cni: CniService): Handlers {
   const { reconciler } = sources.loop;
   const own: HandlersOf<AgentOperations> = {
     cni: (request) => cni.handle(request),
+    adopt: ({ pods }) => cni.adopt(pods),
     status: async () => agentStatus(sources, await strangerProblems(reconciler.desired)),
     diff: async () => ({ changes: (await reconciler.preview()).map(changeText) }),
     desired: async () => ({

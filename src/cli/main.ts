@@ -22,6 +22,7 @@ const COMMANDS: Readonly<Record<string, Entry>> = {
   agent: { summary: 'run the agent of this node', load: () => import('./agent.ts') },
   install: { summary: 'install the CNI plugin on this machine', load: () => import('./install.ts') },
   uninstall: { summary: 'remove it', load: () => import('./uninstall.ts') },
+  takeover: { summary: 'take over a node from flannel', load: () => import('./takeover/takeover.ts') },
   store: { summary: 'the embedded store', load: () => import('./store.ts') },
 };
 

@@ -7,6 +7,7 @@ import { CURRENT, VERSIONS } from './protocol/version.ts';
 import { watchNotedDels } from './records/noted-del.ts';
 import { CniState } from './state.ts';
 import { add } from './verbs/add.ts';
+import { type Adopted, adopt } from './verbs/adopt.ts';
 import { check } from './verbs/check.ts';
 import { collectGarbage, collectVanished } from './verbs/collect.ts';
 import { del } from './verbs/del.ts';
@@ -49,6 +50,11 @@ export class CniService implements AsyncDisposable {
     } catch (error) {
       return printed(errorObject(error, versionOf(stdin)), 1);
     }
+  }
+
+  /** Adopts pods of another plugin, from proposed records: see `adopt`. */
+  adopt(proposed: unknown): Promise<Adopted> {
+    return adopt(proposed, this.#state);
   }
 
   /**

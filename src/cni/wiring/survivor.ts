@@ -1,11 +1,11 @@
-import { closeSync, readdirSync } from 'node:fs';
+import { closeSync } from 'node:fs';
 import { podName } from '../../cluster/node.ts';
 import { FAMILIES, type Ip } from '../../ip/address.ts';
 import { addressOf } from '../../ip/cidr.ts';
 import type { Mac } from '../../ip/mac.ts';
 import { addressDump } from '../../linux/address.ts';
 import { type Link, linkDump } from '../../linux/link/link.ts';
-import { netnsId, openNetns } from '../../linux/netns.ts';
+import { openNetns } from '../../linux/netns.ts';
 import { netnsPeerId } from '../../linux/netns-peer.ts';
 import { RT_TABLE_MAIN, routeDump } from '../../linux/route.ts';
 import { OUR_ALIAS, OUR_PROTOCOL, OUR_PROTOCOLS } from '../../state/ownership.ts';
@@ -15,7 +15,8 @@ import { UNKNOWN_NETNS } from '../records/record.ts';
 import type { CniState } from '../state.ts';
 import { hostDeviceName } from './bridge/pair.ts';
 import { findLink } from './links.ts';
-import { netnsAt, PodNetns } from './pod-netns.ts';
+import { podNamespaces } from './namespaces.ts';
+import { PodNetns } from './pod-netns.ts';
 import { strayLinks } from './registry.ts';
 import { DOOMED } from './sweep.ts';
 
@@ -75,7 +76,7 @@ export function survivor(key: AttachmentKey, state: CniState): Survivor | undefi
 
 /** Whether an interface of this name is in sight that has one of these addresses, whoever made it. */
 export function isInSight({ ifName }: AttachmentKey, ips: readonly Ip[], state: CniState): boolean {
-  for (const netns of podNamespaces(state)) {
+  for (const netns of podNamespaces(state.netns)) {
     using pod = netns;
     const inside = findLink(pod.link, ifName);
     const present = inside ? pod.link.dumpSync(addressDump(undefined, inside.index)) : [];
@@ -116,40 +117,13 @@ function routesTo({ index }: Link, state: CniState): Survivor['routes'] {
 type Found = { readonly path: string; readonly id: number; readonly mac: Mac | undefined };
 
 function podOf(link: Link, state: CniState): Found | undefined {
-  for (const netns of podNamespaces(state)) {
+  for (const netns of podNamespaces(state.netns)) {
     using pod = netns;
     if (link.linkIndex === undefined || state.link.getSync(netnsPeerId(pod.fd)) !== link.netnsId) continue;
     const inside = findLink(pod.link, link.linkIndex);
     if (inside?.linkIndex === link.index) return { path: pod.path, id: pod.id, mac: inside.mac };
   }
   return undefined;
-}
-
-/** Opens every namespace in sight but the node's own, one at a time; the caller closes it. */
-function* podNamespaces(state: CniState): Generator<PodNetns> {
-  const seen = new Set<number | undefined>([undefined, netnsId(state.netns)]);
-  for (const path of namespaces()) {
-    const id = netnsAt(path);
-    if (seen.has(id)) continue;
-    seen.add(id);
-    const netns = PodNetns.tryOpen(path, state.netns);
-    if (netns) yield netns;
-  }
-}
-
-/** Paths of all namespaces in sight: those with a name, then those of processes. */
-function* namespaces(): Generator<string> {
-  for (const dir of ['/run/netns', '/var/run/netns', '/run/docker/netns'])
-    for (const name of namesIn(dir)) yield `${dir}/${name}`;
-  for (const pid of namesIn('/proc')) if (/^\d+$/.test(pid)) yield `/proc/${pid}/ns/net`;
-}
-
-function namesIn(dir: string): string[] {
-  try {
-    return readdirSync(dir);
-  } catch {
-    return [];
-  }
 }
 
 /** `flatnet NAMESPACE/NAME …`. */

@@ -1,0 +1,67 @@
+import { podTitle } from '../../cluster/node.ts';
+import { FlatnetError, messageOf } from '../../error.ts';
+import { linkSet } from '../../linux/link/link.ts';
+import { podAlias } from '../../wiring/pod-device.ts';
+import { type Attachment, fileName } from '../records/attachment.ts';
+import { localPod } from '../records/local-pod.ts';
+import { decodeAttachment } from '../records/record.ts';
+import type { CniState } from '../state.ts';
+import { findLink, hostEndOf } from '../wiring/links.ts';
+import { reservedFor, withLength } from './identity.ts';
+
+/** The pods that have records now, and those that were refused, with the reason. */
+export type Adopted = { readonly adopted: readonly string[]; readonly refused: readonly string[] };
+
+/**
+ * Gives records to pods that another plugin has attached to our bridge, from proposed ones: from then on they
+ * are guarded, followed and freed as ours. What a record says is checked against the kernel, and the
+ * addresses are those that are reserved. A pod that has a record keeps it.
+ */
+export async function adopt(proposed: unknown, state: CniState): Promise<Adopted> {
+  const adopted: string[] = [];
+  const refused: string[] = [];
+  for (const each of Array.isArray(proposed) ? proposed : []) {
+    try {
+      const record = decodeAttachment(JSON.stringify(each));
+      await state.locks.run(record.containerId, () => adoptOne(record, state));
+      adopted.push(podTitle({ ...record, ...record.pod }));
+    } catch (error) {
+      refused.push(messageOf(error));
+    }
+  }
+  return { adopted, refused };
+}
+
+async function adoptOne(proposed: Attachment, state: CniState): Promise<void> {
+  const { attachments, context, bootId, link: socket } = state;
+  const known = attachments.read(proposed);
+  if (known && known.state !== 'damaged') return;
+  const title = podTitle({ ...proposed, ...proposed.pod });
+  const link = hostEndOf(proposed, state);
+  if (!link || link.name !== proposed.hostDevice) throw refusal(title, 'its interface is not what it was');
+  if (link.master === undefined || findLink(socket, link.master)?.name !== context.bridge)
+    throw refusal(title, `it is not on ${context.bridge}`);
+  const { pool, ips } = reservedFor(proposed, state);
+  if (!pool) throw refusal(title, 'it has no reservation');
+  const record: Attachment = {
+    ...proposed,
+    state: 'ready',
+    bootId,
+    dir: pool.dir,
+    addresses: ips.map((ip) => withLength(ip, context.bridge, state)),
+    bridge: context.bridge,
+    managed: true,
+  };
+  const pod = localPod(record);
+  if (!pod) throw refusal(title, 'it has no interface here');
+  attachments.replace({ file: fileName(record) }, record);
+  // By the alias, the record is rebuilt if it is lost.
+  await socket.execute(linkSet(link.index, { alias: podAlias(pod) }));
+  context.attached(pod);
+  const reason = await context.admit?.(pod);
+  if (reason !== undefined) context.warn(`${title} is adopted, but not guarded yet`, new Error(reason));
+}
+
+function refusal(title: string, text: string): FlatnetError {
+  return new FlatnetError(text, { code: 'CNI', operation: 'adopt', object: title });
+}

@@ -1,0 +1,153 @@
+import { type Cidr, contains } from '../../ip/cidr.ts';
+import type { Line, Obstacle, Plan } from '../plan.ts';
+import type { Found, FoundConf, FoundRules } from './found.ts';
+import { type Adoption, matchPods } from './pods.ts';
+
+/** Appended to the name of flannel's configuration: runtimes read no such file, and the way back needs it. */
+export const SET_ASIDE = '.before-flatnet';
+
+/** A line of the plan, with what carries it out. */
+export type Step =
+  | (Line & { readonly action: 'keep' | 'leave' })
+  | (Line & { readonly action: 'move'; readonly from: string; readonly to: string })
+  | (Line & { readonly action: 'adopt'; readonly pod: Adoption })
+  | (Line & { readonly action: 'remove'; readonly rules: FoundRules });
+
+/**
+ * What it takes to make flannel's node one of ours. New pods are ours first, so that none slips through while
+ * the old ones are adopted; flannel's rules go last, when ours have long been there.
+ */
+export function takeoverPlan(found: Found): Plan<Step> {
+  const pods = matchPods(found);
+  const steps: Step[] = [
+    ...standing(found),
+    ...found.confs.filter(isFlannel).map(setAside),
+    ...pods.known.map((object): Step => ({ action: 'keep', object: `pod ${object}`, text: 'has a record' })),
+    ...pods.adoptions.map(adopted),
+    ...pods.left.map(({ object, why }): Step => ({ action: 'leave', object, text: why })),
+    ...found.rules.map((rules) => withoutRules(rules, found)),
+    ...found.unread.map((text): Step => ({ action: 'leave', object: 'unread', text })),
+  ];
+  return { steps, obstacles: obstacles(found) };
+}
+
+/** What stays as it is. */
+function standing({ subnets, agent, devices, bridge, scratch }: Found): Step[] {
+  const keep = (object: string, text: string): Step => ({ action: 'keep', object, text });
+  return [
+    ...subnetsOf(subnets, agent?.subnets).map((subnet) => keep(`lease ${subnet}`, 'stays this node’s')),
+    ...devices.map(({ name, kind, mac, vni, port }) =>
+      keep(
+        `device ${name}`,
+        kind === 'vxlan' ? `VXLAN ${vni} on port ${port}, with its MAC ${mac}` : `of the kind ${kind}`,
+      ),
+    ),
+    ...(bridge ? [keep(`bridge ${bridge.name}`, `with its addresses ${bridge.addresses.join(' ')}`)] : []),
+    ...(scratch.length > 0
+      ? [keep('files of flannel’s plugin', `of ${scratch.length} pods, for the way back`)]
+      : []),
+  ];
+}
+
+function subnetsOf(flannels: readonly Cidr[], ours: readonly Cidr[] = []): readonly Cidr[] {
+  return flannels.length > 0 ? flannels : ours;
+}
+
+export function isFlannel({ types }: FoundConf): boolean {
+  return types.includes('flannel');
+}
+
+function setAside({ file }: FoundConf): Step {
+  const to = `${file}${SET_ASIDE}`;
+  return { action: 'move', object: file, text: `to ${to}: new pods are flatnet’s`, from: file, to };
+}
+
+function adopted(pod: Adoption): Step {
+  const { namespace, name, containerId, addresses, hostDevice, mac, isMacCertain, hostPorts } = pod;
+  const object = `pod ${namespace && name ? `${namespace}/${name}` : containerId}`;
+  const ports = hostPorts.map(({ hostPort, protocol }) => `${hostPort}/${protocol}`).join(' ');
+  const text = [
+    `${addresses.join(' ')} at ${hostDevice}: gets a record, and may only send from ${mac}`,
+    isMacCertain ? '' : ', which nothing but the pod says is its own',
+    ports && `, with the host ports ${ports}`,
+  ].join('');
+  return { action: 'adopt', object, text, pod };
+}
+
+function withoutRules(rules: FoundRules, { cutOff }: Found): Step {
+  const { family, table, chains, leads } = rules;
+  const object = `${chains ? 'rules' : 'table'} ${[family, table, ...(chains ?? [])].join(' ')}`;
+  const [reason] = isForward(rules) ? cutOff : [];
+  if (reason !== undefined) return { action: 'leave', object, text: `pods need it: ${reason}` };
+  const text = chains
+    ? `with what leads there (${leads}): flatnet’s tables do the same`
+    : 'flatnet’s do the same';
+  return { action: 'remove', object, text, rules };
+}
+
+function isForward({ table, chains }: FoundRules): boolean {
+  return table === 'filter' && chains !== undefined;
+}
+
+/** The backends of flannel's devices that flatnet has, too. */
+const BACKENDS: readonly string[] = ['vxlan'];
+
+/** What must be otherwise before anything is changed. */
+function obstacles(found: Found): Obstacle[] {
+  const { agent, flanneld, devices, confs, subnets, reservations } = found;
+  const all: Obstacle[] = [];
+  const add = (what: string, fix: string): void => void all.push({ what, fix });
+  const foreign = devices.find(({ kind }) => !BACKENDS.includes(kind));
+  if (foreign)
+    add(
+      `flannel’s backend of ${foreign.name} (${foreign.kind}) is not one of flatnet’s`,
+      'change flannel’s backend to vxlan or host-gw first',
+    );
+  for (const { file, problem } of confs)
+    if (problem !== undefined) add(`${file} cannot be read: ${problem}`, 'mend or remove it');
+  for (const { file, delegate } of confs) {
+    if (delegate && delegate.type !== 'bridge')
+      add(
+        `flannel’s pods are made by the plugin ${delegate.type}, says ${file}`,
+        'only pods on a bridge can be adopted',
+      );
+    else if (delegate && delegate.bridge !== BRIDGE)
+      add(
+        `flannel’s pods are on the bridge ${delegate.bridge}, says ${file}`,
+        `flatnet’s bridge is ${BRIDGE}`,
+      );
+  }
+  const first = confs.find(
+    ({ file, types }) => types.length > 0 && nameOf(file) < CONF_LIST && !types.includes('flannel'),
+  );
+  if (first) add(`the runtime reads ${first.file} instead of flatnet’s`, 'remove it if that network is gone');
+  const own = agent && agent.notReady === undefined ? agent.subnets : subnets;
+  const other =
+    own.length > 0 ? reservations.find(({ ip }) => !own.some((subnet) => contains(subnet, ip))) : undefined;
+  if (other)
+    add(
+      `${other.ip}, reserved for ${other.containerId || 'a pod'}, is of none of this node’s subnets`,
+      'delete pods of former subnets, and let the agent have the lease that flannel had (the same address of the node)',
+    );
+  if (flanneld.length > 0)
+    add(
+      `flanneld runs (pid ${flanneld.join(', ')}), and would write its rules again`,
+      'stop it (systemctl disable --now flanneld, or delete its DaemonSet); pods keep communicating',
+    );
+  if (!agent) add('flatnet’s agent does not run here', 'start it: docs/from-flannel.md');
+  else if (agent.notReady !== undefined)
+    add(`flatnet’s agent takes no pods: ${agent.notReady}`, 'see flatnet status');
+  else if (!confs.some(({ types }) => types.includes('flatnet')))
+    add(`${CONF_LIST} is not there yet`, 'wait: the agent writes it when it is ready');
+  return all;
+}
+
+/** The agent's own configuration; runtimes read the first file by name. */
+const CONF_LIST = '10-flatnet.conflist';
+
+function nameOf(file: string): string {
+  return file.slice(file.lastIndexOf('/') + 1);
+}
+
+/** The bridge of the reference plugin `bridge`, and ours. */
+export const BRIDGE = 'cni0';

@@ -1,0 +1,159 @@
+import type { HostPort } from '../../cluster/host-port.ts';
+import { podTitle } from '../../cluster/node.ts';
+import { type Ip, ipCompare } from '../../ip/address.ts';
+import type { Mac } from '../../ip/mac.ts';
+import type { Found, FoundPort, FoundReservation, FoundResult } from './found.ts';
+
+/** A pod of flannel's that flatnet can take over: what its record needs. */
+export type Adoption = {
+  readonly containerId: string;
+  readonly ifName: string;
+  /** The folder with its reservations. */
+  readonly dir: string;
+  readonly addresses: readonly Ip[];
+  readonly netns: string;
+  readonly netnsId: number;
+  readonly hostDevice: string;
+  readonly bridge: string;
+  readonly mtu: number;
+  readonly hairpin: boolean;
+  readonly mac: Mac;
+  /** Whether the runtime remembers the MAC too; what a pod shows may be anything. */
+  readonly isMacCertain: boolean;
+  readonly namespace?: string;
+  readonly name?: string;
+  readonly hostPorts: readonly HostPort[];
+};
+
+export type MatchedPods = {
+  readonly adoptions: readonly Adoption[];
+  /** Pods that have records already. */
+  readonly known: readonly string[];
+  /** What is left alone, with the reason. */
+  readonly left: readonly { readonly object: string; readonly why: string }[];
+};
+
+/**
+ * Finds the pod's veth of each reservation. The runtime's memory of the ADD is believed first, since only
+ * root writes it; otherwise the one pod that shows the reserved address. If two do, neither is believed.
+ */
+export function matchPods(found: Found): MatchedPods {
+  const adoptions: Adoption[] = [];
+  const known: string[] = [];
+  const left: { object: string; why: string }[] = [];
+  const used = new Set<string>();
+  for (const owned of byOwner(found.reservations)) {
+    const [first] = owned;
+    const ips = owned.map(({ ip }) => ip).toSorted(ipCompare);
+    if (first.containerId === '') {
+      left.push({ object: ips.join(' '), why: `stays reserved: its file in ${first.dir} names no pod` });
+      continue;
+    }
+    const result = found.results.find(
+      (each) => each.containerId === first.containerId && isInterface(first, each.ifName),
+    );
+    const title = podTitle({ ...named(result), containerId: first.containerId });
+    const match = portOf(first, ips, result, found.ports);
+    if (typeof match === 'string') {
+      left.push({ object: `${title} ${ips.join(' ')}`, why: match });
+      continue;
+    }
+    used.add(match.name);
+    if (match.isOurs) known.push(title);
+    else adoptions.push(adoption(first, ips, match, result, found.bridge?.name ?? ''));
+  }
+  for (const { name, isOurs } of found.ports) {
+    if (used.has(name) || isOurs) continue;
+    left.push({
+      object: name,
+      why: 'no reservation leads to this port of the bridge: neither guarded nor freed',
+    });
+  }
+  return { adoptions, known, left };
+}
+
+/** Reservations by the interface that they are for; each that names none on its own. */
+function byOwner(all: readonly FoundReservation[]): [FoundReservation, ...FoundReservation[]][] {
+  const owners = Map.groupBy(all, ({ containerId, ifName, ip }) =>
+    containerId === '' ? ip : `${containerId} ${ifName}`,
+  );
+  return [...owners.values()].flatMap(([first, ...rest]) => (first ? [[first, ...rest]] : []));
+}
+
+/** Files of old releases of host-local name no interface. */
+function isInterface({ ifName }: FoundReservation, name: string): boolean {
+  return ifName === '' || ifName === name;
+}
+
+function portOf(
+  owner: FoundReservation,
+  ips: readonly Ip[],
+  result: FoundResult | undefined,
+  ports: readonly FoundPort[],
+): (FoundPort & { readonly inside: NonNullable<FoundPort['inside']> }) | string {
+  const shows = ports.flatMap((port) => {
+    const { inside } = port;
+    const isIt =
+      inside && isInterface(owner, inside.ifName) && ips.every((ip) => inside.addresses.includes(ip));
+    return isIt ? [{ ...port, inside }] : [];
+  });
+  const remembered = shows.find(({ name }) => name === result?.hostDevice);
+  if (remembered) return remembered;
+  const ours = shows.find(({ isOurs }) => isOurs);
+  if (ours) return ours;
+  const [only, ...more] = shows;
+  if (!only) return 'stays reserved: no pod in sight has it';
+  return more.length === 0
+    ? only
+    : `not adopted: ${shows.map(({ name }) => name).join(' and ')} both show it`;
+}
+
+function adoption(
+  { containerId, dir }: FoundReservation,
+  addresses: readonly Ip[],
+  port: FoundPort & { readonly inside: NonNullable<FoundPort['inside']> },
+  result: FoundResult | undefined,
+  bridge: string,
+): Adoption {
+  const { netns, netnsId, ifName, mac } = port.inside;
+  return {
+    containerId,
+    ifName,
+    dir,
+    addresses,
+    netns,
+    netnsId,
+    hostDevice: port.name,
+    bridge,
+    mtu: port.mtu,
+    hairpin: port.hairpin,
+    mac,
+    isMacCertain: result?.mac === mac,
+    ...named(result),
+    hostPorts: result?.hostPorts ?? [],
+  };
+}
+
+function named(result: FoundResult | undefined): { readonly namespace?: string; readonly name?: string } {
+  const { namespace, podName: name } = result ?? {};
+  return { ...(namespace && { namespace }), ...(name && { name }) };
+}
+
+/** The name of the network in our own configuration, and in flannel's usual one. */
+const NETWORK = 'cbr0';
+
+/** The record that the agent is asked to write; what it can find out itself, it does. */
+export function recordOf(adoption: Adoption): object {
+  const { addresses: _, namespace, name, isMacCertain, hostPorts, ...rest } = adoption;
+  return {
+    ...rest,
+    network: NETWORK,
+    role: 'interface',
+    state: 'ready',
+    bootId: '',
+    addresses: [],
+    pod: { labels: {}, ...(namespace && { namespace }), ...(name && { name }) },
+    ...(hostPorts.length > 0 && { hostPorts }),
+    ...(isMacCertain ? {} : { lost: ['mac'] }),
+  };
+}

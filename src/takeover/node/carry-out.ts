@@ -1,0 +1,39 @@
+import { FlatnetError } from '../../error.ts';
+import { changes, type Line, type Plan } from '../plan.ts';
+
+/** How a plan is carried out. */
+export type Actors<S extends Line> = {
+  /** Reads the node again, and plans. */
+  readonly plan: () => Promise<Plan<S>>;
+  /** Takes a step that changes something. It may have been taken before. */
+  readonly take: (step: S) => Promise<void>;
+  /** Tells of a step before it is taken. */
+  readonly say: (text: string) => void;
+};
+
+/** Two are usual: pods that were being made when it began are there in the second. */
+const ROUNDS = 5;
+
+/**
+ * Carries out a plan, step by step, until none is left. What has been done is read from the node, so that an
+ * interrupted run goes on where it stopped. Throws IN_USE while something is in the way, before anything is
+ * changed.
+ */
+export async function carryOut<S extends Line>({ plan, take, say }: Actors<S>): Promise<Plan<S>> {
+  const operation = 'takeover';
+  for (let round = 1; ; round++) {
+    const current = await plan();
+    const [obstacle] = current.obstacles;
+    if (obstacle) throw new FlatnetError(obstacle.what, { code: 'IN_USE', operation, fix: obstacle.fix });
+    const todo = changes(current);
+    if (todo.length === 0) return current;
+    if (round > ROUNDS) {
+      const what = todo.map(({ action, object }) => `${action} ${object}`).join(', ');
+      throw new FlatnetError(`after ${ROUNDS} rounds, still to do: ${what}`, { code: 'TIMEOUT', operation });
+    }
+    for (const step of todo) {
+      say(`${step.action} ${step.object}`);
+      await take(step);
+    }
+  }
+}

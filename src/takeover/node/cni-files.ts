@@ -1,0 +1,93 @@
+import { existsSync, readdirSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { Fields } from '../../cluster/fields.ts';
+import { readHostPorts } from '../../cni/capabilities/host-ports.ts';
+import { decodeResult } from '../../cni/protocol/result.ts';
+import { codeOf, messageOf } from '../../error.ts';
+import { parseMac } from '../../ip/mac.ts';
+import { HostLocal } from '../../ipam/host-local.ts';
+import type { FoundConf, FoundReservation, FoundResult } from '../flannel/found.ts';
+
+/** The runtime's configurations, in the order in which it reads them. */
+export function readConfs(dir: string): FoundConf[] {
+  const names = namesIn(dir).filter((name) => /\.(conf|conflist|json)$/.test(name));
+  return names.toSorted().map((name) => readConf(join(dir, name)));
+}
+
+function readConf(file: string): FoundConf {
+  try {
+    const conf = new Fields(JSON.parse(readFileSync(file, 'utf8')));
+    const plugins = conf.list('plugins')?.map((plugin) => new Fields(plugin)) ?? [conf];
+    const flannel = plugins.find((plugin) => plugin.string('type') === 'flannel');
+    const delegate = flannel?.object('delegate') ?? new Fields({});
+    return {
+      file,
+      name: conf.string('name') ?? '',
+      types: plugins.map((plugin) => plugin.string('type') ?? ''),
+      ...(flannel && {
+        delegate: { type: delegate.string('type') ?? 'bridge', bridge: delegate.string('bridge') ?? 'cni0' },
+      }),
+    };
+  } catch (error) {
+    return { file, name: '', types: [], problem: messageOf(error) };
+  }
+}
+
+/** host-local's reservations of these networks. */
+export function readReservations(dataDir: string, networks: readonly string[]): FoundReservation[] {
+  const dirs = [...new Set(networks)].map((name) => join(dataDir, name)).filter((dir) => existsSync(dir));
+  return dirs.flatMap((dir) =>
+    HostLocal.open(dir, [])
+      .list()
+      .map((reservation) => ({ dir, ...reservation })),
+  );
+}
+
+/** libcni's files of these networks. One that cannot be read says nothing: `unread` gets the reason. */
+export function readResults(dir: string, networks: readonly string[], unread: string[]): FoundResult[] {
+  const names = namesIn(dir).filter((name) => networks.some((network) => name.startsWith(`${network}-`)));
+  return names.flatMap((name) => {
+    const file = join(dir, name);
+    try {
+      return readResult(new Fields(JSON.parse(readFileSync(file, 'utf8'))));
+    } catch (error) {
+      unread.push(`${file}: ${messageOf(error)}`);
+      return [];
+    }
+  });
+}
+
+function readResult(entry: Fields): FoundResult {
+  const ifName = entry.string('ifName') ?? '';
+  const containerId = entry.string('containerId') ?? '';
+  const { interfaces } = decodeResult(entry.raw('result') ?? {}, 'result');
+  const inside = interfaces.find(({ name, sandbox }) => name === ifName && sandbox);
+  const outside = interfaces.find(({ name, sandbox }) => name.startsWith('veth') && !sandbox);
+  const args = new Map(
+    (entry.list('cniArgs') ?? []).flatMap((pair) =>
+      Array.isArray(pair) ? [[String(pair[0]), String(pair[1])]] : [],
+    ),
+  );
+  const [namespace, podName] = [args.get('K8S_POD_NAMESPACE'), args.get('K8S_POD_NAME')];
+  const capabilities = entry.object('capabilityArgs') ?? new Fields({});
+  return {
+    containerId,
+    ifName,
+    ...(outside && { hostDevice: outside.name }),
+    ...(inside?.mac && { mac: parseMac(inside.mac) }),
+    ...(namespace && { namespace }),
+    ...(podName && { podName }),
+    hostPorts: readHostPorts(new Fields({ runtimeConfig: capabilities.source })),
+    isLimited: capabilities.has('bandwidth'),
+  };
+}
+
+/** Names of the files in a folder; none if it is not there. */
+export function namesIn(dir: string): string[] {
+  try {
+    return readdirSync(dir);
+  } catch (error) {
+    if (codeOf(error) === 'ENOENT') return [];
+    throw error;
+  }
+}

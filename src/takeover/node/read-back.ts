@@ -1,0 +1,60 @@
+import { existsSync } from 'node:fs';
+import { dirname, join } from 'node:path';
+import { Attachments } from '../../cni/records/attachment.ts';
+import { NETLINK_NETFILTER, NetlinkSocket } from '../../linux/netlink/socket.ts';
+import { listTables } from '../../linux/nftables/tables.ts';
+import { isOurTable } from '../../state/ownership.ts';
+import type { FoundBack, OurPod } from '../flannel/back.ts';
+import { SET_ASIDE } from '../flannel/plan.ts';
+import { namesIn, readConfs } from './cni-files.ts';
+import { readRules } from './flannel-rules.ts';
+import { flanneldProcesses } from './flanneld.ts';
+import type { Places } from './read-found.ts';
+
+/** Those that flannel's usual configuration calls, itself or through others. */
+const PLUGINS: readonly string[] = ['flannel', 'bridge', 'host-local', 'portmap'];
+
+/** Reads all that the way back depends on; changes nothing. */
+export async function readBack(
+  places: Places & { readonly cniBin: string; readonly state: string },
+  isAgentRunning: boolean,
+): Promise<FoundBack> {
+  const { cniConf, cniData, cniBin, state } = places;
+  const scratchDir = join(dirname(cniData), 'flannel');
+  using socket = NetlinkSocket.open(NETLINK_NETFILTER);
+  const tables = await listTables(socket);
+  return {
+    isAgentRunning,
+    flanneld: flanneldProcesses(),
+    hasFlannelsRules: (await readRules([])).length > 0,
+    missingPlugins: PLUGINS.map((name) => join(cniBin, name)).filter((path) => !existsSync(path)),
+    confs: readConfs(cniConf),
+    setAside: namesIn(cniConf)
+      .filter((name) => name.endsWith(SET_ASIDE))
+      .map((name) => join(cniConf, name)),
+    usualConf: join(cniConf, '10-flannel.conflist'),
+    pods: ourPods(state),
+    scratchDir,
+    scratch: namesIn(scratchDir),
+    tables: tables.filter(({ table }) => isOurTable(table)),
+  };
+}
+
+/** The pods with records; one that cannot be read is not freed by us either way. */
+function ourPods(stateDir: string): OurPod[] {
+  return new Attachments(stateDir).list().flatMap((record) => {
+    if (record.state === 'damaged' || record.role !== 'interface' || record.chained) return [];
+    const { containerId, ifName, pod, dir, addresses, bridge, mtu = 0, hostPorts = [], wiring } = record;
+    return {
+      containerId,
+      ifName,
+      ...(pod?.namespace && { namespace: pod.namespace }),
+      ...(pod?.name && { name: pod.name }),
+      dir,
+      addresses,
+      ...(bridge !== undefined && wiring === undefined && { bridge }),
+      mtu,
+      hasHostPorts: hostPorts.length > 0,
+    };
+  });
+}

@@ -1,0 +1,43 @@
+import { mkdirSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { dirname } from 'node:path';
+import { FlatnetError } from '../../error.ts';
+import { NETLINK_NETFILTER, NetlinkSocket } from '../../linux/netlink/socket.ts';
+import { tableDelete } from '../../linux/nftables/rule.ts';
+import { commit } from '../../linux/nftables/transaction.ts';
+import type { BackStep } from '../flannel/back.ts';
+import type { Step } from '../flannel/plan.ts';
+import type { Adoption } from '../flannel/pods.ts';
+import { removeRules } from './flannel-rules.ts';
+
+/** Has the agent adopt a pod; returns why it refuses, or undefined. */
+export type Adopt = (pod: Adoption) => Promise<string | undefined>;
+
+/** Takes a step towards flatnet. */
+export async function takeStep(step: Step, adopt: Adopt): Promise<void> {
+  if (step.action === 'move') renameSync(step.from, step.to);
+  else if (step.action === 'remove') await removeRules(step.rules);
+  else if (step.action === 'adopt') {
+    const reason = await adopt(step.pod);
+    if (reason !== undefined)
+      throw new FlatnetError(reason, { code: 'CNI', operation: 'adopt', object: step.object });
+  }
+}
+
+/** Takes a step back to flannel. */
+export async function takeStepBack(step: BackStep): Promise<void> {
+  if (step.action === 'move') renameSync(step.from, step.to);
+  else if (step.action === 'write') writeAtOnce(step.file, JSON.stringify(step.content));
+  else if (step.action !== 'remove') return;
+  else if ('file' in step) rmSync(step.file, { force: true });
+  else {
+    using socket = NetlinkSocket.open(NETLINK_NETFILTER);
+    await commit(socket, [tableDelete(step.table)]);
+  }
+}
+
+/** Flannel's plugin takes a file that a crash cut off for one that it must keep for ever. */
+function writeAtOnce(file: string, text: string): void {
+  mkdirSync(dirname(file), { recursive: true, mode: 0o700 });
+  writeFileSync(`${file}.new`, text, { mode: 0o600, flush: true });
+  renameSync(`${file}.new`, file);
+}

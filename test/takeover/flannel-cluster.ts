@@ -1,0 +1,357 @@
+import { type ChildProcess, execFileSync, spawn, spawnSync } from 'node:child_process';
+import { once } from 'node:events';
+import {
+  cpSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
+import { homedir, tmpdir } from 'node:os';
+import { join } from 'node:path';
+import type { AgentStatus } from '../../src/agent/status.ts';
+import { INSTALLATION } from '../../src/installation.ts';
+import { type Ip, parseIp } from '../../src/ip/address.ts';
+import { createNetns, deleteNetns, netnsPath } from '../../src/linux/netns.ts';
+import { REFERENCE } from '../cni/reference.ts';
+import { eventually } from '../store/servers.ts';
+
+/** As scripts/flanneld builds it. */
+const CACHE = process.env.XDG_CACHE_HOME ?? join(homedir(), '.cache');
+const FLANNELD = join(CACHE, 'flatnet', 'flannel-0.28.10', 'flanneld');
+
+/** For `skip`: false if flanneld is there. */
+export const NO_FLANNELD = existsSync(FLANNELD) ? false : 'needs flanneld: scripts/flanneld builds it';
+
+const ETCD = 'http://10.99.0.254:2379';
+
+/** Where libcni, flannel's plugin and host-local keep their files, as below `/var/lib/cni`. */
+type Folders = Readonly<Record<'cni' | 'conf' | 'bin' | 'run' | 'state', string>>;
+
+export type FlannelPod = { readonly id: string; readonly netns: string; readonly ip: Ip };
+
+let count = 0;
+
+/** Nodes of flannel on one network, with a real etcd: each a network namespace. */
+export class FlannelCluster implements AsyncDisposable {
+  readonly dir = mkdtempSync(join(tmpdir(), `flatnet-takeover-${process.pid}-`));
+  readonly fabric = `tf${process.pid}x${count++}`;
+  readonly nodes: FlannelNode[] = [];
+  #etcd: ChildProcess | undefined;
+
+  static async start(size: number, netConf: object): Promise<FlannelCluster> {
+    const cluster = new FlannelCluster();
+    try {
+      await cluster.#start(netConf);
+      for (let i = 1; i <= size; i++) cluster.nodes.push(new FlannelNode(cluster, i));
+      for (const node of cluster.nodes) await node.startFlanneld();
+      return cluster;
+    } catch (error) {
+      await cluster[Symbol.asyncDispose]();
+      throw error;
+    }
+  }
+
+  async #start(netConf: object): Promise<void> {
+    createNetns(this.fabric);
+    ip(this.fabric, 'link add br0 type bridge');
+    ip(this.fabric, 'link set br0 up');
+    ip(this.fabric, 'link set lo up');
+    ip(this.fabric, 'address add 10.99.0.254/24 dev br0');
+    const flags = [
+      `--data-dir=${join(this.dir, 'etcd')}`,
+      '--listen-client-urls=http://10.99.0.254:2379,http://127.0.0.1:2379',
+      `--advertise-client-urls=${ETCD}`,
+      '--listen-peer-urls=http://127.0.0.1:2380',
+    ];
+    this.#etcd = spawn('ip', ['netns', 'exec', this.fabric, 'etcd', ...flags], { stdio: 'ignore' });
+    await eventually(() => this.#put('/coreos.com/network/config', JSON.stringify(netConf)), 30_000);
+  }
+
+  /** Whether etcd has taken the value. */
+  #put(key: string, value: string): boolean {
+    const body = JSON.stringify({ key: btoa(key), value: btoa(value) });
+    const code = `fetch('${ETCD}/v3/kv/put', { method: 'POST', body: ${JSON.stringify(body)} })`;
+    const argv = ['netns', 'exec', this.fabric, process.execPath, '-e', code];
+    return spawnSync('ip', argv, { stdio: 'ignore' }).status === 0;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    for (const node of this.nodes) await node.end();
+    this.#etcd?.kill('SIGKILL');
+    deleteNetns(this.fabric);
+    rmSync(this.dir, { recursive: true, force: true });
+  }
+}
+
+/** A node: flanneld and reference plugins at first. */
+export class FlannelNode {
+  readonly name: string;
+  readonly netns: string;
+  readonly folders: Folders;
+  readonly pods: FlannelPod[] = [];
+  readonly #cluster: FlannelCluster;
+  readonly #address: string;
+  #flanneld: ChildProcess | undefined;
+  #agent: ChildProcess | undefined;
+  log = '';
+
+  constructor(cluster: FlannelCluster, index: number) {
+    this.#cluster = cluster;
+    this.name = `node${index}`;
+    this.netns = `${cluster.fabric}n${index}`;
+    this.#address = `10.99.0.${index}`;
+    const dir = join(cluster.dir, this.name);
+    this.folders = {
+      cni: join(dir, 'cni'),
+      conf: join(dir, 'net.d'),
+      bin: join(dir, 'bin'),
+      run: join(dir, 'run'),
+      state: join(dir, 'state'),
+    };
+    for (const folder of Object.values(this.folders)) mkdirSync(folder, { recursive: true });
+    this.#makeNetns(index);
+    writeFileSync(join(this.folders.conf, '10-flannel.conflist'), JSON.stringify(CONF_LIST));
+    const { state, run, conf: cniConf, bin: cniBin, cni } = this.folders;
+    const paths = {
+      run,
+      state,
+      subnetFile: this.subnetFile,
+      cniConf,
+      cniBin,
+      cniData: join(cni, 'networks'),
+    };
+    const options = { node: this.name, store: { endpoints: [ETCD] }, iface: 'eth0', paths };
+    writeFileSync(this.config, JSON.stringify(options));
+  }
+
+  #makeNetns(index: number): void {
+    const { fabric } = this.#cluster;
+    createNetns(this.netns);
+    ip(fabric, `link add port${index} type veth peer name eth0 netns ${this.netns}`);
+    ip(fabric, `link set port${index} master br0 up`);
+    this.ip(`address add ${this.#address}/24 dev eth0`);
+    this.ip('link set eth0 up');
+    this.ip('link set lo up');
+    this.ip('route add default via 10.99.0.254');
+  }
+
+  get config(): string {
+    return join(this.folders.run, 'agent.json');
+  }
+
+  get subnetFile(): string {
+    return join(this.folders.run, 'subnet.env');
+  }
+
+  ip(command: string): string {
+    return ip(this.netns, command);
+  }
+
+  run(...command: string[]): string {
+    return execFileSync('ip', ['netns', 'exec', this.netns, ...command], { encoding: 'utf8' });
+  }
+
+  async startFlanneld(): Promise<void> {
+    rmSync(this.subnetFile, { force: true });
+    const flags = [
+      `--etcd-endpoints=${ETCD}`,
+      `--subnet-file=${this.subnetFile}`,
+      '--iface=eth0',
+      '--ip-masq',
+    ];
+    this.#flanneld = this.#spawn(FLANNELD, ...flags);
+    await eventually(() => existsSync(this.subnetFile), 30_000);
+  }
+
+  async stopFlanneld(): Promise<void> {
+    await stop(this.#flanneld);
+    this.#flanneld = undefined;
+  }
+
+  async startAgent(): Promise<void> {
+    this.#agent = this.#spawn(INSTALLATION.program, 'agent', '--config', this.config);
+    const confList = join(this.folders.conf, '10-flatnet.conflist');
+    await eventually(() => existsSync(confList) && this.status()?.ready === true, 60_000);
+  }
+
+  async stopAgent(): Promise<void> {
+    await stop(this.#agent);
+    this.#agent = undefined;
+  }
+
+  status(): AgentStatus | undefined {
+    const { stdout } = this.flatnet('status', '--socket', join(this.folders.run, 'agent.sock'), '--json');
+    return stdout.startsWith('{') ? JSON.parse(stdout) : undefined;
+  }
+
+  flatnet(...args: string[]): { stdout: string; stderr: string; status: number | null } {
+    return spawnSync('ip', ['netns', 'exec', this.netns, INSTALLATION.program, ...args], {
+      encoding: 'utf8',
+    });
+  }
+
+  takeover(...flags: string[]): { stdout: string; stderr: string; status: number | null } {
+    return this.flatnet('takeover', 'flannel', '--config', this.config, ...flags);
+  }
+
+  /** Undefined with host-gw. */
+  tunnelMac(): string | undefined {
+    const path = '/sys/class/net/flannel.1/address';
+    const { stdout } = spawnSync('ip', ['netns', 'exec', this.netns, 'cat', path], { encoding: 'utf8' });
+    return stdout.trim() || undefined;
+  }
+
+  /** As flannel's plugin knows it. */
+  subnet(): string | undefined {
+    return /^FLANNEL_SUBNET=(.*)$/m.exec(readFileSync(this.subnetFile, 'utf8'))?.[1];
+  }
+
+  /** The addresses that host-local's files reserve. */
+  reserved(): string[] {
+    return readdirSync(join(this.folders.cni, 'networks', 'cbr0')).filter((name) => /^[\d.]+$/.test(name));
+  }
+
+  /** What the way back needs to be there; `flannel` itself is done by this class. */
+  installFlannelsPlugins(): void {
+    for (const name of ['bridge', 'host-local', 'portmap'])
+      cpSync(join(REFERENCE, name), join(this.folders.bin, name));
+    writeFileSync(join(this.folders.bin, 'flannel'), '');
+  }
+
+  /** As a runtime with libcni: by the first configuration in the folder, and it remembers the result. */
+  addPod(capabilities: object = {}): FlannelPod {
+    const id = `${this.netns}p${this.pods.length}`;
+    const netns = `${id}.pod`;
+    createNetns(netns);
+    execFileSync('ip', ['-n', netns, 'link', 'set', 'lo', 'up']);
+    const result = this.#cni('ADD', id, netns);
+    const pod = { id, netns, ip: parseIp(String(result?.ips?.[0]?.address).split('/')[0] ?? '') };
+    this.pods.push(pod);
+    const cached = {
+      kind: 'cniCacheV1',
+      containerId: id,
+      ifName: 'eth0',
+      networkName: 'cbr0',
+      netns: netnsPath(netns),
+      cniArgs: [
+        ['K8S_POD_NAMESPACE', 'default'],
+        ['K8S_POD_NAME', id],
+      ],
+      capabilityArgs: capabilities,
+      result,
+    };
+    mkdirSync(join(this.folders.cni, 'results'), { recursive: true });
+    writeFileSync(join(this.folders.cni, 'results', `cbr0-${id}-eth0`), JSON.stringify(cached));
+    return pod;
+  }
+
+  removePod(pod: FlannelPod): void {
+    this.#cni('DEL', pod.id, pod.netns);
+    deleteNetns(pod.netns);
+    this.pods.splice(this.pods.indexOf(pod), 1);
+  }
+
+  #cni(command: 'ADD' | 'DEL', id: string, netns: string): CniResult | undefined {
+    const isFlannels = existsSync(join(this.folders.conf, '10-flannel.conflist'));
+    const env = {
+      ...process.env,
+      CNI_COMMAND: command,
+      CNI_CONTAINERID: id,
+      CNI_IFNAME: 'eth0',
+      CNI_NETNS: netnsPath(netns),
+      CNI_PATH: REFERENCE,
+      CNI_ARGS: `IgnoreUnknown=1;K8S_POD_NAMESPACE=default;K8S_POD_NAME=${id}`,
+    };
+    const scratch = join(this.folders.cni, 'flannel', id);
+    let plugin = join(this.folders.bin, 'flatnet');
+    let conf: string;
+    if (isFlannels) {
+      plugin = join(REFERENCE, 'bridge');
+      if (command === 'ADD') {
+        mkdirSync(join(this.folders.cni, 'flannel'), { recursive: true, mode: 0o700 });
+        writeFileSync(scratch, JSON.stringify(this.#delegate()), { mode: 0o600 });
+      }
+      // As flannel's plugin: nothing to undo without the file.
+      if (!existsSync(scratch)) return undefined;
+      conf = readFileSync(scratch, 'utf8');
+    } else {
+      const list = JSON.parse(readFileSync(join(this.folders.conf, '10-flatnet.conflist'), 'utf8'));
+      conf = JSON.stringify({ ...list.plugins[0], name: list.name, cniVersion: list.cniVersion });
+    }
+    const { stdout, status } = spawnSync('ip', ['netns', 'exec', this.netns, plugin], {
+      env,
+      input: conf,
+      encoding: 'utf8',
+    });
+    if (status !== 0) throw new Error(`${plugin} ${command} ${id}: ${stdout}`);
+    if (command === 'DEL') rmSync(scratch, { force: true });
+    return stdout.trim() === '' ? undefined : JSON.parse(stdout);
+  }
+
+  /** What flannel's plugin passes to the plugin bridge. */
+  #delegate(): object {
+    const env = new Map(
+      readFileSync(this.subnetFile, 'utf8')
+        .split('\n')
+        .map((line) => line.split('=') as [string, string]),
+    );
+    const subnet = env.get('FLANNEL_SUBNET')?.replace(/\.1\//, '.0/');
+    return {
+      cniVersion: '0.3.1',
+      hairpinMode: true,
+      ipMasq: false,
+      ipam: {
+        dataDir: join(this.folders.cni, 'networks'),
+        ranges: [[{ subnet }]],
+        routes: [{ dst: env.get('FLANNEL_NETWORK') }],
+        type: 'host-local',
+      },
+      isDefaultGateway: true,
+      isGateway: true,
+      mtu: Number(env.get('FLANNEL_MTU')),
+      name: 'cbr0',
+      type: 'bridge',
+    };
+  }
+
+  #spawn(...argv: string[]): ChildProcess {
+    const child = spawn('ip', ['netns', 'exec', this.netns, ...argv], { stdio: ['ignore', 'pipe', 'pipe'] });
+    for (const stream of [child.stdout, child.stderr]) {
+      stream?.on('data', (chunk: Buffer) => (this.log = (this.log + chunk).slice(-20_000)));
+    }
+    return child;
+  }
+
+  async end(): Promise<void> {
+    await stop(this.#agent);
+    await stop(this.#flanneld);
+    for (const { netns } of this.pods) deleteNetns(netns);
+    deleteNetns(this.netns);
+  }
+}
+
+type CniResult = { readonly ips?: readonly { readonly address: string }[] };
+
+const CONF_LIST = {
+  name: 'cbr0',
+  cniVersion: '0.3.1',
+  plugins: [
+    { type: 'flannel', delegate: { hairpinMode: true, isDefaultGateway: true } },
+    { type: 'portmap', capabilities: { portMappings: true } },
+  ],
+};
+
+async function stop(child: ChildProcess | undefined): Promise<void> {
+  if (!child || child.exitCode !== null || child.signalCode !== null) return;
+  const ended = once(child, 'exit');
+  child.kill('SIGTERM');
+  await ended;
+}
+
+function ip(netns: string, command: string): string {
+  return execFileSync('ip', ['-n', netns, ...command.split(' ')], { encoding: 'utf8' });
+}

@@ -1,0 +1,123 @@
+import assert from 'node:assert/strict';
+import { existsSync, readdirSync } from 'node:fs';
+import { join } from 'node:path';
+import { type TestContext, test } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { parseIp } from '../../src/ip/address.ts';
+import { RunningPing } from '../agent/running-ping.ts';
+import { NO_REFERENCE } from '../cni/reference.ts';
+import { NO_ETCD } from '../store/servers.ts';
+import { FlannelCluster, type FlannelNode, NO_FLANNELD } from './flannel-cluster.ts';
+
+const skip = NO_FLANNELD || NO_REFERENCE || NO_ETCD;
+
+/** flannel's own keys, all that its nodes and ours read. */
+const NETWORKS = {
+  'vxlan, iptables': { Network: '10.244.0.0/16', Backend: { Type: 'vxlan' } },
+  'vxlan, nftables': { Network: '10.244.0.0/16', EnableNFTables: true, Backend: { Type: 'vxlan' } },
+  'host-gw, iptables': { Network: '10.244.0.0/16', Backend: { Type: 'host-gw' } },
+};
+
+for (const [name, network] of Object.entries(NETWORKS)) {
+  test(`nodes go from flannel to flatnet and back under ping (${name})`, {
+    skip,
+    timeout: 300_000,
+  }, async (t) => {
+    await using cluster = await FlannelCluster.start(3, network);
+    const { nodes } = cluster;
+    for (const node of nodes) for (let i = 0; i < 2; i++) node.addPod();
+    const pings = pingsBetween(t, cluster);
+    for (const ping of pings) await ping.answered();
+    const macs = nodes.map((node) => node.tunnelMac());
+    const leases = nodes.map((node) => node.subnet());
+
+    for (const node of nodes) {
+      assert.match(node.takeover('--dry-run').stdout, /flanneld runs/);
+      await node.stopFlanneld();
+      await node.startAgent();
+      const { stdout, stderr, status } = node.takeover();
+      assert.equal(status, 0, stdout + stderr);
+      assert.match(stdout, /nothing is left to do/);
+      assert.doesNotMatch(node.run('nft', 'list', 'ruleset'), /FLANNEL-|flannel-ipv4/);
+      await followed(node, 2);
+      node.addPod();
+      await followed(node, 3);
+    }
+    for (const node of nodes) {
+      node.installFlannelsPlugins();
+      await node.startFlanneld();
+      assert.match(node.takeover('--back', '--dry-run').stdout, /flatnet’s agent runs/);
+      await node.stopAgent();
+      const { stdout, stderr, status } = node.takeover('--back');
+      assert.equal(status, 0, stdout + stderr);
+      assert.doesNotMatch(node.run('nft', 'list', 'ruleset'), /flatnet-/);
+      node.addPod();
+    }
+
+    for (const ping of pings) {
+      const { sent, lost, seconds } = await ping.end();
+      t.diagnostic(`${sent} packets in ${seconds.toFixed(1)} s, ${lost.length} lost`);
+      assert.deepEqual(lost, []);
+      assert.ok(sent > 100 * seconds, `${sent} packets in ${seconds} s`);
+    }
+    assert.deepEqual(
+      nodes.map((node) => node.tunnelMac()),
+      macs,
+    );
+    assert.deepEqual(
+      nodes.map((node) => node.subnet()),
+      leases,
+    );
+    // Both kinds of plugin have made pods here; flannel's frees all of them.
+    for (const node of nodes) {
+      for (const pod of node.pods.slice()) node.removePod(pod);
+      assert.deepEqual(node.reserved(), []);
+    }
+  });
+}
+
+test('pods that a takeover has adopted are freed by flatnet', { skip, timeout: 120_000 }, async () => {
+  await using cluster = await FlannelCluster.start(1, NETWORKS['vxlan, iptables']);
+  const [node] = cluster.nodes;
+  assert.ok(node);
+  const pods = [node.addPod(), node.addPod()];
+  await node.stopFlanneld();
+  await node.startAgent();
+  assert.equal(node.takeover().status, 0);
+  await followed(node, 2);
+  const records = join(node.folders.state, 'attachments');
+  assert.equal(readdirSync(records).filter((file) => file.endsWith('.json')).length, 2);
+  for (const pod of pods) node.removePod(pod);
+  assert.deepEqual(node.reserved(), []);
+  await followed(node, 0);
+});
+
+/** Between nodes, on one node, and to the outside, from pods that are there from the beginning. */
+function pingsBetween(t: TestContext, { nodes }: FlannelCluster): RunningPing[] {
+  const [[a, a2], [b], [c]] = nodes.map(({ pods }) => pods) as [
+    FlannelNode['pods'],
+    FlannelNode['pods'],
+    FlannelNode['pods'],
+  ];
+  assert.ok(a && a2 && b && c);
+  const outside = { ip: parseIp('10.99.0.254') };
+  const pairs = [
+    [a, b],
+    [b, a],
+    [a, a2],
+    [c, a],
+    [b, outside],
+  ] as const;
+  return pairs.map(([from, to]) => new RunningPing(t, from.netns, to.ip));
+}
+
+/** Waits until the agent's status shows so many pods, and nothing wrong. */
+async function followed(node: FlannelNode, pods: number): Promise<void> {
+  for (const end = Date.now() + 10_000; Date.now() < end; await sleep(100)) {
+    if (node.status()?.pods.length === pods) break;
+  }
+  const status = node.status();
+  assert.equal(status?.pods.length, pods);
+  assert.deepEqual(status.problems, []);
+  assert.ok(existsSync(join(node.folders.run, 'agent.sock')));
+}

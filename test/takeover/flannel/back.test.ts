@@ -1,0 +1,95 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { parsePrefixed } from '../../../src/ip/cidr.ts';
+import { backPlan, type FoundBack, type OurPod } from '../../../src/takeover/flannel/back.ts';
+import { changes } from '../../../src/takeover/plan.ts';
+
+const POD: OurPod = {
+  containerId: 'c1',
+  ifName: 'eth0',
+  namespace: 'default',
+  name: 'web',
+  dir: '/var/lib/cni/networks/cbr0',
+  addresses: [parsePrefixed('10.244.1.5/24')],
+  bridge: 'cni0',
+  mtu: 1450,
+  hasHostPorts: false,
+};
+
+function ready(changed: Partial<FoundBack> = {}): FoundBack {
+  return {
+    isAgentRunning: false,
+    flanneld: [7],
+    hasFlannelsRules: true,
+    missingPlugins: [],
+    confs: [{ file: '/etc/cni/net.d/10-flatnet.conflist', name: 'cbr0', types: ['flatnet'] }],
+    setAside: ['/etc/cni/net.d/10-flannel.conflist.before-flatnet'],
+    usualConf: '/etc/cni/net.d/10-flannel.conflist',
+    pods: [POD],
+    scratchDir: '/var/lib/cni/flannel',
+    scratch: [],
+    tables: [{ family: 'ip', table: 'flatnet-masquerade' }],
+    ...changed,
+  };
+}
+
+test('flannel’s plugin learns of our pods, then gets new ones, and our tables go last', () => {
+  const plan = backPlan(ready());
+  assert.deepEqual(plan.obstacles, []);
+  assert.deepEqual(
+    changes(plan).map(({ action, object }) => `${action} ${object}`),
+    [
+      'write pod default/web',
+      'move /etc/cni/net.d/10-flannel.conflist',
+      'remove /etc/cni/net.d/10-flatnet.conflist',
+      'remove table ip flatnet-masquerade',
+    ],
+  );
+});
+
+test('its file for a pod leads to the reservation', () => {
+  const [step] = changes(backPlan(ready()));
+  assert.ok(step?.action === 'write');
+  assert.equal(step.file, '/var/lib/cni/flannel/c1');
+  const { name, type, bridge, ipam } = JSON.parse(JSON.stringify(step.content));
+  assert.deepEqual([name, type, bridge], ['cbr0', 'bridge', 'cni0']);
+  assert.deepEqual(ipam, {
+    type: 'host-local',
+    dataDir: '/var/lib/cni/networks',
+    ranges: [[{ subnet: '10.244.1.0/24' }]],
+  });
+});
+
+test('a node that has been given back has nothing left to do', () => {
+  const confs = [{ file: '/etc/cni/net.d/10-flannel.conflist', name: 'cbr0', types: ['flannel', 'portmap'] }];
+  const plan = backPlan(ready({ confs, setAside: [], scratch: ['c1'], tables: [] }));
+  assert.deepEqual([plan.obstacles, changes(plan)], [[], []]);
+});
+
+test('without a configuration set aside, the usual one is written', () => {
+  const step = changes(backPlan(ready({ setAside: [] })))[1];
+  assert.ok(step?.action === 'write');
+  assert.equal(step.file, '/etc/cni/net.d/10-flannel.conflist');
+});
+
+test('host ports that end are named', () => {
+  const { steps } = backPlan(ready({ pods: [{ ...POD, hasHostPorts: true }] }));
+  assert.ok(steps.some(({ action, text }) => action === 'leave' && /host ports end/.test(text)));
+});
+
+const { bridge: _, ...ROUTED } = POD;
+const IN_THE_WAY: readonly (readonly [string, Partial<FoundBack>, RegExp])[] = [
+  ['a running agent', { isAgentRunning: true }, /^flatnet’s agent runs/],
+  ['no flanneld', { flanneld: [], hasFlannelsRules: false }, /^flanneld does not run/],
+  ['a flanneld without rules', { hasFlannelsRules: false }, /^flanneld has not written/],
+  ['missing plugins', { missingPlugins: ['/opt/cni/bin/flannel'] }, /\/opt\/cni\/bin\/flannel/],
+  ['a routed pod', { pods: [ROUTED] }, /^pod default\/web is not on the bridge/],
+];
+
+for (const [what, found, expected] of IN_THE_WAY) {
+  test(`${what} is in the way back`, () => {
+    const { obstacles } = backPlan(ready(found));
+    assert.equal(obstacles.length, 1);
+    assert.match(obstacles[0]?.what ?? '', expected);
+  });
+}

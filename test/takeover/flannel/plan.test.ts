@@ -1,0 +1,101 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { parseCidr } from '../../../src/ip/cidr.ts';
+import type { Found } from '../../../src/takeover/flannel/found.ts';
+import { takeoverPlan } from '../../../src/takeover/flannel/plan.ts';
+import { changes } from '../../../src/takeover/plan.ts';
+import { port, reservation, usualNode } from './found.ts';
+
+test('a usual node: new pods first, then the old ones, then flannel’s rules', () => {
+  const plan = takeoverPlan(usualNode());
+  assert.deepEqual(plan.obstacles, []);
+  assert.deepEqual(
+    plan.steps.map(({ action, object }) => `${action} ${object}`),
+    [
+      'keep lease 10.244.1.0/24',
+      'keep device flannel.1',
+      'keep bridge cni0',
+      'keep files of flannel’s plugin',
+      'move /etc/cni/net.d/10-flannel.conflist',
+      'adopt pod default/web',
+      'remove rules ip nat FLANNEL-POSTRTG',
+      'remove rules ip filter FLANNEL-FWD',
+    ],
+  );
+});
+
+test('a node that has been taken over has nothing left to do', () => {
+  const [, ours] = usualNode().confs;
+  assert.ok(ours);
+  const ports = [port('veth5', ['10.244.1.5'], { isOurs: true })];
+  const plan = takeoverPlan(usualNode({ confs: [ours], ports, rules: [] }));
+  assert.deepEqual(plan.obstacles, []);
+  assert.deepEqual(changes(plan), []);
+});
+
+test('the chain that lets pods through a firewall stays', () => {
+  const plan = takeoverPlan(usualNode({ cutOff: ['nft chain ip filter FORWARD drops 10.244.0.0/16'] }));
+  const [last] = plan.steps.slice(-1);
+  assert.equal(last?.action, 'leave');
+  assert.match(last?.text ?? '', /^pods need it: nft chain ip filter FORWARD drops/);
+});
+
+test('what cannot be read is named, and stops nothing', () => {
+  const plan = takeoverPlan(usualNode({ unread: ['/var/lib/cni/results/cbr0-x: no JSON'] }));
+  assert.deepEqual(plan.obstacles, []);
+  assert.ok(plan.steps.some(({ action, text }) => action === 'leave' && text.endsWith('no JSON')));
+});
+
+const [FLANNELS, OURS] = usualNode().confs;
+assert.ok(FLANNELS && OURS);
+const delegating = (type: string, bridge: string): Partial<Found> => ({
+  confs: [{ ...FLANNELS, delegate: { type, bridge } }, OURS],
+});
+const IN_THE_WAY: readonly (readonly [what: string, Partial<Found>, RegExp])[] = [
+  ['a running flanneld', { flanneld: [7] }, /^flanneld runs \(pid 7\)/],
+  [
+    'an agent that is not ready',
+    { agent: { notReady: 'no subnet', subnets: [] } },
+    /takes no pods: no subnet/,
+  ],
+  [
+    'a configuration of ours that is not there yet',
+    { confs: [FLANNELS] },
+    /^10-flatnet\.conflist is not there/,
+  ],
+  ['another backend', { devices: [{ name: 'flannel-wg', kind: 'wireguard' }] }, /flannel-wg \(wireguard\)/],
+  [
+    'a garbled configuration',
+    { confs: [{ file: 'a.conf', name: '', types: [], problem: 'no JSON' }, OURS] },
+    /a\.conf/,
+  ],
+  ['pods that are not on a bridge', delegating('ptp', ''), /made by the plugin ptp/],
+  ['pods on another bridge', delegating('bridge', 'br9'), /on the bridge br9/],
+  [
+    'another network before ours',
+    { confs: [{ file: '/etc/cni/net.d/05-cilium.conflist', name: 'c', types: ['cilium-cni'] }, OURS] },
+    /reads \/etc\/cni\/net\.d\/05-cilium\.conflist/,
+  ],
+  ['an address of a former subnet', { reservations: [reservation('10.244.9.5', 'old')] }, /10\.244\.9\.5/],
+  [
+    'an agent with another lease',
+    { agent: { subnets: [parseCidr('10.244.7.0/24')] } },
+    /10\.244\.1\.5, reserved for web, is of none/,
+  ],
+];
+
+for (const [what, found, expected] of IN_THE_WAY) {
+  test(`${what} is in the way`, () => {
+    const { obstacles } = takeoverPlan(usualNode(found));
+    assert.equal(obstacles.length, 1, JSON.stringify(obstacles));
+    assert.match(obstacles[0]?.what ?? '', expected);
+    assert.ok(obstacles[0]?.fix);
+  });
+}
+
+test('without an agent, the plan shows what it would do, and to start it', () => {
+  const { agent: _, ...rest } = usualNode();
+  const plan = takeoverPlan(rest);
+  assert.match(plan.obstacles[0]?.what ?? '', /does not run/);
+  assert.ok(changes(plan).length > 0);
+});

@@ -1,0 +1,87 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { decodeAttachment } from '../../../src/cni/records/record.ts';
+import { parseMac } from '../../../src/ip/mac.ts';
+import { matchPods, recordOf } from '../../../src/takeover/flannel/pods.ts';
+import { MAC, port, reservation, result, usualNode } from './found.ts';
+
+test('a pod is found by what the runtime remembers of it', () => {
+  const { adoptions, left } = matchPods(usualNode());
+  assert.deepEqual(left, []);
+  const [pod] = adoptions;
+  assert.deepEqual(
+    [pod?.containerId, pod?.hostDevice, pod?.addresses, pod?.isMacCertain, pod?.namespace, pod?.name],
+    ['web', 'veth5', ['10.244.1.5'], true, 'default', 'web'],
+  );
+});
+
+test('a pod that shows a neighbour’s address does not become that neighbour', () => {
+  const ports = [port('veth5', ['10.244.1.5']), port('veth6', ['10.244.1.6', '10.244.1.5'])];
+  const reservations = [reservation('10.244.1.5', 'web'), reservation('10.244.1.6', 'thief')];
+  const remembered = matchPods(usualNode({ ports, reservations }));
+  assert.deepEqual(
+    remembered.adoptions.map(({ containerId, hostDevice }) => `${containerId} ${hostDevice}`),
+    ['web veth5', 'thief veth6'],
+  );
+  const forgotten = matchPods(usualNode({ ports, reservations, results: [] }));
+  assert.deepEqual(
+    forgotten.adoptions.map(({ containerId }) => containerId),
+    ['thief'],
+  );
+  assert.ok(forgotten.left.some(({ why }) => why === 'not adopted: veth5 and veth6 both show it'));
+});
+
+test('what is remembered of a device is not believed without the address there', () => {
+  const { adoptions, left } = matchPods(usualNode({ ports: [port('veth5', ['10.244.1.9'])] }));
+  assert.deepEqual(adoptions, []);
+  assert.deepEqual(
+    left.map(({ why }) => why),
+    [
+      'stays reserved: no pod in sight has it',
+      'no reservation leads to this port of the bridge: neither guarded nor freed',
+    ],
+  );
+});
+
+test('a MAC that only the pod shows is not certain', () => {
+  const other = { ...result('web', 'veth5'), mac: parseMac('5a:00:00:00:00:99') };
+  for (const results of [[], [other]]) {
+    const [pod] = matchPods(usualNode({ results })).adoptions;
+    assert.equal(pod?.mac, MAC);
+    assert.equal(pod?.isMacCertain, false);
+    assert.ok(pod && decodeAttachment(JSON.stringify(recordOf(pod))).lost?.includes('mac'));
+  }
+});
+
+test('reservations of both families are one pod’s; files without an owner or an interface are kept', () => {
+  const reservations = [
+    reservation('10.244.1.5', 'web', ''),
+    reservation('fd00::5', 'web', ''),
+    reservation('10.244.1.7', ''),
+  ];
+  const ports = [port('veth5', ['10.244.1.5', 'fd00::5'])];
+  const { adoptions, left } = matchPods(usualNode({ reservations, ports }));
+  assert.deepEqual(adoptions[0]?.addresses, ['10.244.1.5', 'fd00::5']);
+  assert.equal(adoptions[0]?.ifName, 'eth0');
+  assert.deepEqual(left, [
+    { object: '10.244.1.7', why: 'stays reserved: its file in /var/lib/cni/networks/cbr0 names no pod' },
+  ]);
+});
+
+test('a pod with a record is known, and adopted no more', () => {
+  const { adoptions, known, left } = matchPods(
+    usualNode({ ports: [port('veth5', ['10.244.1.5'], { isOurs: true })] }),
+  );
+  assert.deepEqual([adoptions, known, left], [[], ['default/web'], []]);
+});
+
+test('the proposed record is one that can be read', () => {
+  const hostPorts = [{ protocol: 'tcp', hostPort: 8080, containerPort: 80 }] as const;
+  const [pod] = matchPods(usualNode({ results: [{ ...result('web', 'veth5'), hostPorts }] })).adoptions;
+  assert.ok(pod);
+  const record = decodeAttachment(JSON.stringify(recordOf(pod)));
+  assert.deepEqual(record.hostPorts, hostPorts);
+  assert.equal(record.network, 'cbr0');
+  assert.equal(record.mac, MAC);
+  assert.equal(record.lost, undefined);
+});
