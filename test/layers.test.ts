@@ -69,6 +69,7 @@ const MAY_IMPORT: Readonly<Record<string, string>> = {
   takeover: '',
   // What a takeover means for what was found on a node.
   'takeover/flannel': 'cluster ip linux/nftables/values takeover/plan.ts',
+  'takeover/calico': 'cluster ip takeover/plan.ts',
   'takeover/node': 'cluster cni firewall ip ipam linux state/ownership.ts takeover',
   runtime: 'cluster cni ip linux',
   lab: 'agent backends cluster companions ip ipam lab linux',
@@ -112,6 +113,7 @@ const PURE = [
   'store/values',
   'takeover/plan.ts',
   'takeover/flannel',
+  'takeover/calico',
 ];
 
 const MODULES = readModules('src/**/*.ts');
