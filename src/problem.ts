@@ -34,6 +34,7 @@ export const PROBLEM_IDS = [
   'pod-requests-lost',
   'pod-sources-refused',
   'pods-network-in-use',
+  'pods-not-adopted',
   'pods-not-guarded',
   'pods-of-former-subnets',
   'pods-outside-pools',

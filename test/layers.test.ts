@@ -59,7 +59,7 @@ const MAY_IMPORT: Readonly<Record<string, string>> = {
   'cni/wiring':
     'cluster cni/addresses cni/capabilities cni/context.ts cni/protocol cni/records cni/state.ts ip ipam linux state/ownership.ts wiring/pod-device.ts',
   'cni/verbs':
-    'cluster cni/addresses cni/capabilities cni/context.ts cni/protocol cni/records cni/state.ts cni/wiring bandwidth host-ports ip ipam linux wiring/pod-device.ts',
+    'cluster cni/addresses cni/capabilities cni/context.ts cni/protocol cni/records cni/state.ts cni/wiring bandwidth host-ports ip ipam linux state/ownership.ts wiring/pod-device.ts',
   'cni/shim': 'cni/protocol cni/records/noted-del.ts',
   agent:
     'agent backends cluster cni companions desired firewall ip ipam linux/lock.ts linux/netns.ts linux/proc-sys.ts state store/open.ts store/ports store/view-file.ts wiring',

@@ -15,6 +15,7 @@ import { gc } from './verbs/gc.ts';
 import { loopbackAdd, loopbackCheck, loopbackDel } from './verbs/loopback.ts';
 import { runNotedDels } from './verbs/noted.ts';
 import { status } from './verbs/status.ts';
+import { unrecordedPorts } from './verbs/unrecorded.ts';
 
 /** Milliseconds in which a DEL may follow the end of a pod's namespace. */
 const GRACE = 1_000;
@@ -25,6 +26,7 @@ export class CniService implements AsyncDisposable {
   readonly #vanished = new Set<string>();
   #timer: NodeJS.Timeout | undefined;
   #problems: readonly Problem[] = [];
+  #unrecorded: readonly Problem[] = [];
 
   constructor(context: CniContext) {
     this.#state = new CniState(context, () => this.collectGarbage());
@@ -32,7 +34,7 @@ export class CniService implements AsyncDisposable {
 
   /** Attachments of which it is not known whether they are in use. */
   get problems(): readonly Problem[] {
-    return this.#problems;
+    return [...this.#problems, ...this.#unrecorded];
   }
 
   /**
@@ -53,8 +55,10 @@ export class CniService implements AsyncDisposable {
   }
 
   /** Adopts pods of another plugin, from proposed records: see `adopt`. */
-  adopt(proposed: unknown): Promise<Adopted> {
-    return adopt(proposed, this.#state);
+  async adopt(proposed: unknown): Promise<Adopted> {
+    const adopted = await adopt(proposed, this.#state);
+    this.#unrecorded = unrecordedPorts(this.#state);
+    return adopted;
   }
 
   /**
@@ -63,6 +67,7 @@ export class CniService implements AsyncDisposable {
    */
   async collectGarbage(): Promise<void> {
     this.#problems = await collectGarbage(this.#state);
+    this.#unrecorded = unrecordedPorts(this.#state);
   }
 
   /**

@@ -63,13 +63,15 @@ function setAside({ file }: FoundConf): Step {
 }
 
 function adopted(pod: Adoption): Step {
-  const { namespace, name, containerId, addresses, hostDevice, mac, isMacCertain, hostPorts } = pod;
+  const { namespace, name, containerId, addresses, hostDevice, mac, isMacCertain, hostPorts, isLimited } =
+    pod;
   const object = `pod ${namespace && name ? `${namespace}/${name}` : containerId}`;
   const ports = hostPorts.map(({ hostPort, protocol }) => `${hostPort}/${protocol}`).join(' ');
   const text = [
     `${addresses.join(' ')} at ${hostDevice}: gets a record, and may only send from ${mac}`,
     isMacCertain ? '' : ', which nothing but the pod says is its own',
     ports && `, with the host ports ${ports}`,
+    isLimited ? '; its bandwidth stays as the plugin has set it' : '',
   ].join('');
   return { action: 'adopt', object, text, pod };
 }

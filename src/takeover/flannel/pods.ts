@@ -23,6 +23,8 @@ export type Adoption = {
   readonly namespace?: string;
   readonly name?: string;
   readonly hostPorts: readonly HostPort[];
+  /** Whether the plugin bandwidth has limited it. */
+  readonly isLimited: boolean;
 };
 
 export type MatchedPods = {
@@ -131,6 +133,7 @@ function adoption(
     isMacCertain: result?.mac === mac,
     ...named(result),
     hostPorts: result?.hostPorts ?? [],
+    isLimited: result?.isLimited ?? false,
   };
 }
 
@@ -144,7 +147,7 @@ const NETWORK = 'cbr0';
 
 /** The record that the agent is asked to write; what it can find out itself, it does. */
 export function recordOf(adoption: Adoption): object {
-  const { addresses: _, namespace, name, isMacCertain, hostPorts, ...rest } = adoption;
+  const { addresses: _, isLimited: __, namespace, name, isMacCertain, hostPorts, ...rest } = adoption;
   return {
     ...rest,
     network: NETWORK,

@@ -33,14 +33,22 @@ function readConf(file: string): FoundConf {
   }
 }
 
-/** host-local's reservations of these networks. */
-export function readReservations(dataDir: string, networks: readonly string[]): FoundReservation[] {
+/** host-local's reservations of these networks. `unread` gets the reason if a folder cannot be read. */
+export function readReservations(
+  dataDir: string,
+  networks: readonly string[],
+  unread: string[],
+): FoundReservation[] {
   const dirs = [...new Set(networks)].map((name) => join(dataDir, name)).filter((dir) => existsSync(dir));
-  return dirs.flatMap((dir) =>
-    HostLocal.open(dir, [])
-      .list()
-      .map((reservation) => ({ dir, ...reservation })),
-  );
+  return dirs.flatMap((dir) => {
+    try {
+      const all = HostLocal.open(dir, []).list();
+      return all.map((reservation) => ({ dir, ...reservation }));
+    } catch (error) {
+      unread.push(messageOf(error));
+      return [];
+    }
+  });
 }
 
 /** libcni's files of these networks. One that cannot be read says nothing: `unread` gets the reason. */

@@ -57,7 +57,7 @@ export async function readFound(places: Places, agent: FoundAgent | undefined): 
     devices,
     ...(bridge && { bridge: { name: BRIDGE, addresses: bridge.addresses } }),
     confs,
-    reservations: readReservations(cniData, networks),
+    reservations: readReservations(cniData, networks, unread),
     results,
     scratch: namesIn(join(dirname(cniData), 'flannel')),
     ports: bridge?.ports ?? [],
