@@ -1,12 +1,13 @@
 import { mkdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import type { Self } from '../../cluster/node.ts';
+import { type PerFamily, perFamily, type Self } from '../../cluster/node.ts';
 import { codeOf, messageOf } from '../../error.ts';
 import { FAMILIES, type Family } from '../../ip/address.ts';
 import { type Mac, macFromBytes, parseMac } from '../../ip/mac.ts';
-import { linkDump } from '../../linux/link/link.ts';
+import { type Link, linkDump } from '../../linux/link/link.ts';
 import { NETLINK_ROUTE, NetlinkSocket } from '../../linux/netlink/socket.ts';
 import type { Log } from '../../log.ts';
+import { OUR_ALIAS } from '../../state/ownership.ts';
 
 const FILE = 'tunnel-macs.json';
 /** `flannel.1`, `flannel-v6.1` and their short forms: also those that flanneld made. */
@@ -15,15 +16,16 @@ const DEVICES: Record<Family, RegExp> = { 4: /^fl(annel)?\.\d+$/, 6: /^fl(annel)
 /**
  * Returns the MACs of this node's tunnel devices, the same after every restart. They are chosen at random, so
  * that nobody outside the cluster can address a frame to them, and kept in the state folder. Existing devices
- * keep theirs: peers know them. `netns`: as for `NetlinkSocket.open`.
+ * keep theirs: peers know them. flanneld's come first, whatever we had: a node may go to flannel and back.
+ * `netns`: as for `NetlinkSocket.open`.
  */
 export function tunnelMacs(stateDir: string, log: Log, netns?: string): Self['tunnelMacs'] {
   const path = join(stateDir, FILE);
   const known = read(path, log);
-  if (known[4] !== undefined && known[6] !== undefined) return { 4: known[4], 6: known[6] };
-  const present = presentMacs(netns);
-  const chosen = (family: Family): Mac => known[family] ?? present[family] ?? randomMac();
+  const { flannels, ours } = presentMacs(netns);
+  const chosen = (family: Family): Mac => flannels[family] ?? known[family] ?? ours[family] ?? randomMac();
   const macs = { 4: chosen(4), 6: chosen(6) };
+  if (macs[4] === known[4] && macs[6] === known[6]) return macs;
   mkdirSync(stateDir, { recursive: true, mode: 0o700 });
   writeFileSync(`${path}.new`, JSON.stringify(macs), { mode: 0o600 });
   renameSync(`${path}.new`, path);
@@ -42,15 +44,13 @@ function read(path: string, log: Log): { readonly [F in Family]?: Mac } {
   }
 }
 
-function presentMacs(netns: string | undefined): { readonly [F in Family]?: Mac } {
+function presentMacs(netns: string | undefined): Readonly<Record<'flannels' | 'ours', PerFamily<Mac>>> {
   using netlink = NetlinkSocket.open(NETLINK_ROUTE, { netns });
   const links = netlink.dumpSync(linkDump({ kind: 'vxlan' }));
-  return Object.fromEntries(
-    FAMILIES.flatMap((family) => {
-      const mac = links.find(({ name }) => DEVICES[family].test(name))?.mac;
-      return mac === undefined ? [] : [[family, mac]];
-    }),
-  );
+  const isOurs = ({ alias }: Link): boolean => alias?.startsWith(OUR_ALIAS) ?? false;
+  const among = (some: readonly Link[]): PerFamily<Mac> =>
+    perFamily((family) => some.find(({ name }) => DEVICES[family].test(name))?.mac);
+  return { flannels: among(links.filter((link) => !isOurs(link))), ours: among(links.filter(isOurs)) };
 }
 
 /** A locally administered unicast MAC. */

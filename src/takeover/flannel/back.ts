@@ -19,6 +19,8 @@ export type FoundBack = {
   /** Path of the configuration to write if none is there. */
   readonly usualConf: string;
   readonly pods: readonly OurPod[];
+  /** Records that cannot be read, by file. */
+  readonly damaged: readonly string[];
   /** Where flannel's plugin keeps its files, and for which containers it has one. */
   readonly scratchDir: string;
   readonly scratch: readonly string[];
@@ -76,6 +78,13 @@ export function backPlan(found: FoundBack): Plan<BackStep> {
           text: 'its host ports end: recreate it',
         }),
       ),
+    ...found.damaged.map(
+      (object): BackStep => ({
+        action: 'leave',
+        object,
+        text: 'cannot be read: flannel’s plugin will not free its pod’s address',
+      }),
+    ),
     ...tables.map(
       (table): BackStep => ({
         action: 'remove',

@@ -1,6 +1,6 @@
 import { existsSync } from 'node:fs';
 import { dirname, join } from 'node:path';
-import { Attachments } from '../../cni/records/attachment.ts';
+import { type Attachment, Attachments } from '../../cni/records/attachment.ts';
 import { NETLINK_NETFILTER, NetlinkSocket } from '../../linux/netlink/socket.ts';
 import { listTables } from '../../linux/nftables/tables.ts';
 import { isOurTable } from '../../state/ownership.ts';
@@ -23,6 +23,7 @@ export async function readBack(
   const scratchDir = join(dirname(cniData), 'flannel');
   using socket = NetlinkSocket.open(NETLINK_NETFILTER);
   const tables = await listTables(socket);
+  const records = new Attachments(state).list();
   return {
     isAgentRunning,
     flanneld: flanneldProcesses(),
@@ -33,28 +34,27 @@ export async function readBack(
       .filter((name) => name.endsWith(SET_ASIDE))
       .map((name) => join(cniConf, name)),
     usualConf: join(cniConf, '10-flannel.conflist'),
-    pods: ourPods(state),
+    pods: records.flatMap((record) => (record.state === 'damaged' ? [] : ourPod(record))),
+    damaged: records.flatMap((record) => (record.state === 'damaged' ? record.file : [])),
     scratchDir,
     scratch: namesIn(scratchDir),
     tables: tables.filter(({ table }) => isOurTable(table)),
   };
 }
 
-/** The pods with records; one that cannot be read is not freed by us either way. */
-function ourPods(stateDir: string): OurPod[] {
-  return new Attachments(stateDir).list().flatMap((record) => {
-    if (record.state === 'damaged' || record.role !== 'interface' || record.chained) return [];
-    const { containerId, ifName, pod, dir, addresses, bridge, mtu = 0, hostPorts = [], wiring } = record;
-    return {
-      containerId,
-      ifName,
-      ...(pod?.namespace && { namespace: pod.namespace }),
-      ...(pod?.name && { name: pod.name }),
-      dir,
-      addresses,
-      ...(bridge !== undefined && wiring === undefined && { bridge }),
-      mtu,
-      hasHostPorts: hostPorts.length > 0,
-    };
-  });
+/** Empty unless we have made or adopted the pod's interface. */
+function ourPod(record: Attachment): OurPod | [] {
+  if (record.role !== 'interface' || record.chained) return [];
+  const { containerId, ifName, pod, dir, addresses, bridge, mtu = 0, hostPorts = [], wiring } = record;
+  return {
+    containerId,
+    ifName,
+    ...(pod?.namespace && { namespace: pod.namespace }),
+    ...(pod?.name && { name: pod.name }),
+    dir,
+    addresses,
+    ...(bridge !== undefined && wiring === undefined && { bridge }),
+    mtu,
+    hasHostPorts: hostPorts.length > 0,
+  };
 }

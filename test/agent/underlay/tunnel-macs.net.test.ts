@@ -35,7 +35,12 @@ kernelTest('a node keeps the MACs of its tunnels, which are its own', (t) => {
   );
   const adopted = of('c');
   assert.equal(adopted[4], '12:c6:65:89:b4:e3');
+  run('ip', 'link', 'set', 'flannel.1', 'alias', 'flatnet vxlan IPv4');
   assert.deepEqual(of('a'), first, 'what is recorded comes first');
+  run('ip', 'link', 'set', 'flannel.1', 'alias', '');
+  const retaken = of('a');
+  assert.deepEqual(retaken, { ...first, 4: adopted[4] }, 'unless the device is flanneld’s, as peers know it');
+  assert.deepEqual(of('a'), retaken);
   run('ip', 'link', 'del', 'flannel.1');
   assert.deepEqual(of('c'), adopted);
 

@@ -26,6 +26,7 @@ function ready(changed: Partial<FoundBack> = {}): FoundBack {
     setAside: ['/etc/cni/net.d/10-flannel.conflist.before-flatnet'],
     usualConf: '/etc/cni/net.d/10-flannel.conflist',
     pods: [POD],
+    damaged: [],
     scratchDir: '/var/lib/cni/flannel',
     scratch: [],
     tables: [{ family: 'ip', table: 'flatnet-masquerade' }],
@@ -70,6 +71,11 @@ test('without a configuration set aside, the usual one is written', () => {
   const step = changes(backPlan(ready({ setAside: [] })))[1];
   assert.ok(step?.action === 'write');
   assert.equal(step.file, '/etc/cni/net.d/10-flannel.conflist');
+});
+
+test('records that cannot be read are named', () => {
+  const { steps } = backPlan(ready({ damaged: ['cbr0.c2.eth0.json'] }));
+  assert.ok(steps.some(({ action, object }) => action === 'leave' && object === 'cbr0.c2.eth0.json'));
 });
 
 test('host ports that end are named', () => {
