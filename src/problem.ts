@@ -40,6 +40,7 @@ export const PROBLEM_IDS = [
   'pods-outside-pools',
   'public-address-shared',
   'route-in-the-way',
+  'service-networks-unknown',
   'sessions-opening',
   'store-key-ignored',
   'store-lost-data',

@@ -5,6 +5,7 @@ import type { Network } from './network.ts';
 import type { Node } from './node.ts';
 import { podPools } from './overlap.ts';
 import { NO_RESOURCES, type Resources } from './resources.ts';
+import { serviceNetworks } from './service-networks.ts';
 
 /** What decides from which networks, besides its own addresses, a pod may send. */
 export type SourceFacts = {
@@ -49,7 +50,7 @@ export function sourceRules({
   const uses = [
     ...within('special addresses', SPECIAL.map(parseCidr)),
     ...within('a network of pods', podPools(network, resources)),
-    ...within('a network of Services', resources.bgpConfiguration.serviceCidrs),
+    ...within('a network of Services', serviceNetworks(network, resources)),
     ...nodes.flatMap(({ name, subnets, addresses, senders }) => [
       ...within(`a subnet of node ${name}`, subnets),
       ...alone(`an address of node ${name}`, [...Object.values(addresses), ...(senders ?? [])]),

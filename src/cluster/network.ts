@@ -39,15 +39,17 @@ export type Network = Plan & {
    * them. Absent, in an older saved view: none.
    */
   readonly allowedSources?: readonly Cidr[];
+  /** Those of Services, besides the BGPConfiguration's. Absent: not known; empty: there are none. */
+  readonly serviceNetworks?: readonly Cidr[];
   /** Ports of nodes, of any protocol, that lead to no pod. Absent, in an older saved view: none. */
   readonly reservedHostPorts?: readonly PortRange[];
 };
 
 /**
  * Reads a parsed net-conf.json, or our YAML, which has the same keys and also `addresses`, `wiring`,
- * `masquerade`, `guard`, `allowedSources` and `reservedHostPorts`. Matches keys case-insensitively and
- * ignores unknown ones. The fields of a disabled family must parse but are not used (k3s writes `0.0.0.0/0`
- * or `::/0` there). Throws CONFIG_INVALID naming the field.
+ * `masquerade`, `guard`, `allowedSources`, `serviceNetworks` and `reservedHostPorts`. Matches keys
+ * case-insensitively and ignores unknown ones. The fields of a disabled family must parse but are not used
+ * (k3s writes `0.0.0.0/0` or `::/0` there). Throws CONFIG_INVALID naming the field.
  */
 export function readNetwork(value: unknown): Network {
   return readNetworkFields(new Fields(value));
@@ -66,6 +68,7 @@ export function readNetworkFields(fields: Fields): Network {
       fix: 'set EnableIPv4 or EnableIPv6 to true',
     });
   }
+  const serviceNetworks = fields.parsedList('serviceNetworks', parseCidr);
   return {
     pools: { ...(pool4 && { 4: pool4 }), ...(pool6 && { 6: pool6 }) },
     ...plan,
@@ -73,6 +76,7 @@ export function readNetworkFields(fields: Fields): Network {
     masquerade: readMasquerade(fields.object('masquerade')),
     guard: fields.boolean('guard') ?? true,
     allowedSources: fields.parsedList('allowedSources', parseCidr) ?? [],
+    ...(serviceNetworks && { serviceNetworks }),
     reservedHostPorts: readPortRanges(fields, 'reservedHostPorts') ?? [],
   };
 }
@@ -82,7 +86,8 @@ export function readNetworkFields(fields: Fields): Network {
  * too, ignoring our additions.
  */
 export function networkToNetConf(network: Network): string {
-  const { pools, addresses, wiring, backend, masquerade, guard, allowedSources, reservedHostPorts } = network;
+  const { pools, addresses, wiring, backend, masquerade, guard } = network;
+  const { allowedSources, serviceNetworks, reservedHostPorts } = network;
   const family = (family: Family, prefix: string) => {
     const pool = pools[family];
     return {
@@ -104,6 +109,7 @@ export function networkToNetConf(network: Network): string {
     masquerade,
     guard: guard ?? true,
     allowedSources: allowedSources ?? [],
+    serviceNetworks,
     reservedHostPorts: (reservedHostPorts ?? []).map(portRangeValue),
   };
   return `${JSON.stringify(conf, null, 2)}\n`;

@@ -4,6 +4,7 @@ import type { Host, HostNetwork } from './host.ts';
 import type { Network } from './network.ts';
 import type { Node } from './node.ts';
 import type { Resources } from './resources.ts';
+import { serviceNetworks } from './service-networks.ts';
 
 /** Two uses of the same addresses. */
 export type Overlap = { readonly cidr: Cidr; readonly other: Cidr; readonly use: string };
@@ -36,7 +37,7 @@ export function overlapWithHost(facts: OverlapFacts): Overlap | undefined {
         (other.isConnected ? overlaps(pool, other.cidr) : contains(pool, other.cidr)) && !isToPods(other),
     );
     if (taken) return { cidr: pool, other: taken.cidr, use: taken.use };
-    const services = resources.bgpConfiguration.serviceCidrs.find((other) => overlaps(pool, other));
+    const services = serviceNetworks(network, resources).find((other) => overlaps(pool, other));
     if (services) return { cidr: pool, other: services, use: 'a network of Services' };
   }
   return undefined;

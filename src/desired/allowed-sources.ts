@@ -1,7 +1,8 @@
 import { refusedSource, sourceRules } from '../cluster/allowed-sources.ts';
 import type { Network } from '../cluster/network.ts';
 import { type LocalPod, type Node, podTitle, type Self } from '../cluster/node.ts';
-import type { Resources } from '../cluster/resources.ts';
+import { NO_RESOURCES, type Resources } from '../cluster/resources.ts';
+import { areServicesUnknown } from '../cluster/service-networks.ts';
 import type { Problem } from '../problem.ts';
 import type { Memo } from './memo.ts';
 import { listed } from './stray-pods.ts';
@@ -48,4 +49,23 @@ export function lawfulPods(
     fix: 'list the networks in allowedSources of the network’s configuration, or recreate the pods without the annotation',
   };
   return { pods: lawful, refused: [problem] };
+}
+
+/**
+ * Warns that no pod can be kept from posing as a Service, since nobody has said which networks are theirs.
+ * The Kubernetes API need not tell: its ServiceCIDR objects are younger than most clusters.
+ */
+export function unknownServices(network: Network, resources: Resources = NO_RESOURCES): readonly Problem[] {
+  const { allowedSources = [] } = network;
+  if (allowedSources.length === 0 || !areServicesUnknown(network, resources)) return [];
+  return [
+    {
+      id: 'service-networks-unknown',
+      severity: 'warning',
+      what: `pods may be allowed to send from addresses of Services, if these are inside ${allowedSources.join(', ')}`,
+      cause:
+        'the network’s configuration has allowedSources, but nobody has said which networks the Services have',
+      fix: 'list them in serviceNetworks of the network’s configuration, which is [] if there are none',
+    },
+  ];
 }

@@ -8,7 +8,7 @@ import { strayItems } from '../masquerade/strays.ts';
 import type { Problem } from '../problem.ts';
 import type { Contribution } from '../state/contributions.ts';
 import { podItems, wiringItems } from '../wiring/registry.ts';
-import { lawfulPods } from './allowed-sources.ts';
+import { lawfulPods, unknownServices } from './allowed-sources.ts';
 import { type Basis, basisOf } from './basis.ts';
 import { Memo } from './memo.ts';
 import { nodePart } from './node-part.ts';
@@ -65,6 +65,7 @@ export function desiredState(facts: Facts, memo: Memo = new Memo()): Desired {
     ],
     warnings: [
       ...refused,
+      ...unknownServices(network, resources),
       ...overruledHostPorts(pods, part.own),
       ...strayPods(network, resources, pods, memo.strays),
       ...podsOfFormerSubnets(network, self.node, pods, memo.strays),

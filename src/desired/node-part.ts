@@ -6,6 +6,7 @@ import type { Self } from '../cluster/node.ts';
 import { takenByHost } from '../cluster/overlap.ts';
 import type { OwnPort } from '../cluster/own-port.ts';
 import type { Resources } from '../cluster/resources.ts';
+import { serviceNetworks } from '../cluster/service-networks.ts';
 import { FlatnetError } from '../error.ts';
 import { hostPortNodeItems } from '../host-ports/node.ts';
 import { FAMILIES, type Family } from '../ip/address.ts';
@@ -67,7 +68,7 @@ export function nodePart(network: Network, self: Self, resources: Resources): No
     families: used,
     own,
     host: self.host ?? NO_HOST,
-    services: resources.bgpConfiguration.serviceCidrs,
+    services: serviceNetworks(network, resources),
   });
   const name = 'this node';
   return {

@@ -40,6 +40,16 @@ test('it may send from what is inside the list, and from nothing wider', () => {
     assert.match(refusal(cidr, list) ?? '', /^is not part/);
 });
 
+test('the network’s configuration may say which networks the Services have', () => {
+  const conf = { ...POOLS, allowedSources: ['0.0.0.0/0'], serviceNetworks: ['172.20.0.0/16'] };
+  const rules = sourceRules({ network: readNetwork(conf) });
+  assert.match(
+    `${refusedSource(parseCidr('172.20.3.0/24'), rules)}`,
+    /172\.20\.0\.0\/16, a network of Services/,
+  );
+  assert.equal(refusedSource(parseCidr('172.21.0.0/16'), rules), undefined);
+});
+
 test('a list as wide as can be still lets nobody pose as pods, nodes, gateways or Services', () => {
   const all = ['0.0.0.0/0', '::/0'];
   const refused: readonly (readonly [string, RegExp])[] = [

@@ -55,13 +55,15 @@ export const networks: fc.Arbitrary<Network> = fc
     ),
     guard: fc.boolean(),
     allowedSources: fc.array(fc.oneof(cidrs(4), cidrs(6)), { maxLength: 2 }),
+    serviceNetworks: fc.option(fc.array(fc.oneof(cidrs(4), cidrs(6)), { maxLength: 2 }), { nil: undefined }),
     reservedHostPorts: fc.array(portRanges, { maxLength: 3 }),
   })
   .filter(({ four, six }) => four !== undefined || six !== undefined)
-  .map(({ four, six, plan: { type, addresses, wiring }, options, ...others }) => ({
+  .map(({ four, six, plan: { type, addresses, wiring }, options, serviceNetworks, ...others }) => ({
     pools: { ...(four && { 4: four }), ...(six && { 6: six }) },
     addresses: (four?.subnetLength ?? 32) < 20 || (six?.subnetLength ?? 128) < 116 ? 'lease' : addresses,
     wiring,
     backend: { type, options },
+    ...(serviceNetworks && { serviceNetworks }),
     ...others,
   }));

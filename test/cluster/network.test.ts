@@ -243,6 +243,12 @@ describe('readNetwork refuses', () => {
       /'any' is not a network/,
     ],
     [
+      'a malformed network of Services',
+      { ...V4, serviceNetworks: ['x'] },
+      'serviceNetworks[0]',
+      /'x' is not a/,
+    ],
+    [
       'an unknown address plan',
       { ...V4, addresses: 'pool' },
       'addresses',

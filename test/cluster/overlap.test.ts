@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import type { HostNetwork } from '../../src/cluster/host.ts';
+import { type HostNetwork, NO_HOST } from '../../src/cluster/host.ts';
 import { readNetwork } from '../../src/cluster/network.ts';
 import type { Node } from '../../src/cluster/node.ts';
 import { overlapWithHost } from '../../src/cluster/overlap.ts';
@@ -68,6 +68,11 @@ test('and so must the Services; a disabled pool gives out no addresses', () => {
     bgpConfiguration: { ...NO_RESOURCES.bgpConfiguration, serviceCidrs: [parseCidr('10.244.128.0/20')] },
   };
   assert.equal(overlap([], services), '10.244.0.0/16 10.244.128.0/20 a network of Services');
+  const said = readNetwork({ Network: '10.244.0.0/16', serviceNetworks: ['10.96.0.0/12', '10.244.9.0/24'] });
+  assert.deepEqual(
+    overlapWithHost({ host: NO_HOST, network: said, resources: NO_RESOURCES, nodes: [], subnets: [] }),
+    { cidr: '10.244.0.0/16', other: '10.244.9.0/24', use: 'a network of Services' },
+  );
   const network = readNetwork({
     Network: '10.244.0.0/16',
     addresses: 'blocks',

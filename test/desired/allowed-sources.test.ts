@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { LocalPod } from '../../src/cluster/node.ts';
+import { NO_RESOURCES } from '../../src/cluster/resources.ts';
 import { desiredState } from '../../src/desired/desired.ts';
 import { Memo } from '../../src/desired/memo.ts';
 import { parseIp } from '../../src/ip/address.ts';
@@ -26,7 +27,12 @@ const pod = (name: string, ...sources: string[]): LocalPod => ({
 
 function state(pods: readonly LocalPod[], allowed: readonly string[], memo = new Memo()) {
   const facts = factsOf(PLAN);
-  const network = { ...facts.network, wiring: 'routed' as const, allowedSources: allowed.map(parseCidr) };
+  const network = {
+    ...facts.network,
+    wiring: 'routed' as const,
+    allowedSources: allowed.map(parseCidr),
+    serviceNetworks: [],
+  };
   const { contributions, warnings } = desiredState({ ...facts, network, pods }, memo);
   const texts = contributions.flatMap(({ items }) => items.map((item) => JSON.stringify(item)));
   return {
@@ -57,4 +63,26 @@ test('pods whose sources are refused stay the same contributions', () => {
   const first = state(pods, [], memo).contributions;
   const second = state([...pods, pod('b')], [], memo).contributions;
   for (const each of first) if (each.owner.part === 'pod') assert.ok(second.includes(each), each.owner.name);
+});
+
+test('sources are allowed without a word only if somebody has said which networks the Services have', () => {
+  const { network, ...facts } = factsOf(PLAN);
+  const warnings = (
+    allowed: readonly string[],
+    said: Partial<typeof network> = {},
+    cidrs: readonly string[] = [],
+  ) =>
+    desiredState({
+      ...facts,
+      network: { ...network, allowedSources: allowed.map(parseCidr), ...said },
+      resources: {
+        ...NO_RESOURCES,
+        bgpConfiguration: { ...NO_RESOURCES.bgpConfiguration, serviceCidrs: cidrs.map(parseCidr) },
+      },
+    }).warnings.map(({ id }) => id);
+  assert.deepEqual(warnings(['192.0.2.0/24']), ['service-networks-unknown']);
+  assert.deepEqual(warnings([]), []);
+  assert.deepEqual(warnings(['192.0.2.0/24'], { serviceNetworks: [parseCidr('10.96.0.0/12')] }), []);
+  assert.deepEqual(warnings(['192.0.2.0/24'], { serviceNetworks: [] }), [], 'there are none');
+  assert.deepEqual(warnings(['192.0.2.0/24'], {}, ['10.96.0.0/12']), []);
 });

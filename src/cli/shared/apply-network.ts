@@ -61,6 +61,7 @@ export async function applyNetwork(
 function checked(value: unknown): Network {
   const network = readNetwork(value);
   configuredBackend(network);
+  refuseOverlap(network, 'a network of services', network.serviceNetworks ?? []);
   return network;
 }
 
