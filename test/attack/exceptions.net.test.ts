@@ -20,7 +20,7 @@ for (const wiring of ['bridge', 'routed'] as const) {
     skip: NO_KERNEL,
   }, async (t) => {
     const allowedSources = ['198.18.0.0/20', 'fd99::/48'].map(parseCidr);
-    await using pair = await twoNodes(PLAN, { wiring, allowedSources });
+    await using pair = await twoNodes(PLAN, { wiring, allowedSources, serviceNetworks: [] });
     const [node] = pair.nodes;
     using pod = new RoutedPod(`vip-${wiring}`);
     using other = new RoutedPod(`plain-${wiring}`);
