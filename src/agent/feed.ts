@@ -9,7 +9,7 @@ import type { Log } from '../log.ts';
 import { storeText } from '../store/open.ts';
 import type { ClusterView } from '../store/ports/feed.ts';
 import type { Store } from '../store/ports/store.ts';
-import { readView, writeView } from '../store/view-file.ts';
+import { readView, type SavedView, writeView } from '../store/view-file.ts';
 import type { Facts } from './facts.ts';
 import type { Handover } from './handover.ts';
 import type { UnderlayWatch } from './underlay/watch.ts';
@@ -60,6 +60,7 @@ export class Feed {
       ignored(messageOf(error));
       return;
     }
+    this.#options.handover.remember(view.formers);
     await this.#learn(view, false);
     const own = view.nodes.find(({ name }) => name === facts.options.node);
     const known = Object.values(previous);
@@ -73,7 +74,7 @@ export class Feed {
     // Disk failures are logged and not fatal. An agent that starts during an outage must know the changes
     // made just before it, so the first view after a quiet period is written at once, and the last one when
     // the agent stops.
-    const write = (view: ClusterView): Promise<void> => writeView(this.#viewFile, view);
+    const write = (view: SavedView): Promise<void> => writeView(this.#viewFile, view);
     await using writer = new Latest('write the view', write, { log, rest: REST });
     if (!facts.network) {
       const timer = setTimeout(() => {
@@ -87,18 +88,24 @@ export class Feed {
           facts.setObstacle('network', reason);
         },
       }).finally(() => clearTimeout(timer));
-      await handover.follow(network.backend.type);
+      await handover.follow(network);
       facts.setNetwork(network);
     }
+    let last: ClusterView | undefined;
+    const save = (): void => {
+      if (last) writer.push({ ...last, formers: handover.formers });
+    };
+    handover.on('changed', save);
     for await (const view of store.feed.watch(signal, facts.network)) {
       await this.#learn(view, true);
-      writer.push(view);
+      last = view;
+      save();
     }
   }
 
   async #learn(view: ClusterView, complete: boolean): Promise<void> {
     const { facts, underlay, handover } = this.#options;
-    await handover.follow(view.network.backend.type, view.nodes);
+    await handover.follow(view.network, view.nodes, complete);
     // A narrower path must lower the MTU before the first packet takes it.
     await underlay.setPeers(view.nodes);
     facts.setCluster(view, complete);

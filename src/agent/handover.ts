@@ -1,10 +1,13 @@
+import { EventEmitter } from 'node:events';
 import { background } from '../async/background.ts';
 import { pause } from '../async/pause.ts';
 import { poll } from '../async/poll.ts';
 import { untilDone } from '../async/until-done.ts';
 import { BACKENDS } from '../backends/registry.ts';
+import type { Network } from '../cluster/network.ts';
 import type { Node } from '../cluster/node.ts';
 import type { Companions } from '../companions/companions.ts';
+import { FlatnetError, messageOf } from '../error.ts';
 import type { Log } from '../log.ts';
 import type { Loop } from './loop.ts';
 
@@ -27,21 +30,32 @@ export type HandoverOptions = {
   readonly linger?: number;
 };
 
-type FormerKeeper = Pick<Loop, 'keepFormer' | 'dropFormerPeers' | 'dropFormer' | 'computed' | 'problem'>;
+/** Networks by backend; undefined if it is not known any more what the network was. */
+type Left = Map<string, Network | undefined>;
+
+type FormerKeeper = Pick<
+  Loop,
+  'keepFormer' | 'keepRemains' | 'dropFormerPeers' | 'dropFormer' | 'computed' | 'problem'
+>;
 
 /**
  * Make before break when the network's backend changes. Nodes do not switch at the same instant, so for a
  * while this node keeps what the former backend needs, and that backend's companion keeps running, in any
  * case until every other node has published the new backend or gone. If it changes again meanwhile, there
  * are several former ones. Then they are removed, along with anything an earlier agent left behind.
+ *
+ * `changed` fires when former networks have been ended.
  */
-export class Handover {
+export class Handover extends EventEmitter<{ changed: [] }> {
   readonly #companions: Pick<Companions, 'use' | 'endOthers'>;
   readonly #loop: FormerKeeper;
   readonly #options: HandoverOptions;
   /** Those not ended yet. */
-  readonly #formers = new Set<string>();
-  #backend: string | undefined;
+  readonly #formers: Left = new Map();
+  #network: Network | undefined;
+  /** What an earlier agent had not ended; undefined if that is not known. */
+  #remembered: readonly Network[] | undefined;
+  #isComplete = false;
   #waiting: AbortController | undefined;
 
   constructor(
@@ -49,34 +63,74 @@ export class Handover {
     loop: FormerKeeper,
     options: HandoverOptions,
   ) {
+    super();
     this.#companions = companions;
     this.#loop = loop;
     this.#options = options;
   }
 
+  /** The former networks that have not been ended, to be remembered. */
+  get formers(): readonly Network[] {
+    return [...this.#formers.values()].filter((network) => network !== undefined);
+  }
+
+  /** Takes over what an earlier agent had not ended, once all nodes are known. */
+  remember(formers: readonly Network[]): void {
+    this.#remembered = formers;
+  }
+
   /**
-   * Switches to the network's backend; call it before the facts name that backend. `nodes`: all nodes, as far
-   * as they are known. Resolves when the backend's companion has started. An unknown backend changes nothing
-   * here: the loop reports it.
+   * Switches to the network's backend; call it before the facts have that network. `nodes`: all nodes, as far
+   * as they are known; `complete`: by the store. Resolves when the backend's companion has started. An
+   * unknown backend changes nothing here: the loop reports it.
    */
-  async follow(backend: string, nodes: readonly Node[] = []): Promise<void> {
-    if (backend === this.#backend || !BACKENDS.some(({ type }) => type === backend)) return;
+  async follow(network: Network, nodes: readonly Node[] = [], complete = false): Promise<void> {
     const { log, signal } = this.#options;
-    if (this.#backend !== undefined) {
-      log.info({ from: this.#backend, to: backend }, 'the network’s backend has changed');
-      // An agent that has just started knows the former backend from the view it saved; what that needs is
-      // computed as soon as the underlay is known.
-      await poll(async () => this.#loop.computed, { every: POLL / 10, patience: START, signal });
-      this.#loop.keepFormer(nodes);
+    const { type } = network.backend;
+    if (!BACKENDS.some((each) => each.type === type)) return;
+    const former = this.#network;
+    this.#network = network;
+    const hasChanged = former?.backend.type !== type;
+    const left: Left = complete && !this.#isComplete ? this.#left(type, nodes) : new Map();
+    this.#isComplete ||= complete;
+    if (former && hasChanged) {
+      log.info({ from: former.backend.type, to: type }, 'the network’s backend has changed');
+      left.set(former.backend.type, former);
     }
-    if (this.#backend !== undefined) this.#formers.add(this.#backend);
-    this.#formers.delete(backend);
-    this.#backend = backend;
-    await this.#companions.use(backend);
+    await this.#keep(left, nodes);
+    this.#formers.delete(type);
+    if (!hasChanged && left.size === 0) return;
+    await this.#companions.use(type);
     this.#waiting?.abort();
     this.#waiting = new AbortController();
     const waiting = AbortSignal.any([signal, this.#waiting.signal]);
     background('end the former backend', this.#endFormers(waiting), log, waiting);
+  }
+
+  /** What an earlier agent left, by backend. If nothing tells, a node that has another backend is a sign. */
+  #left(type: string, nodes: readonly Node[]): Left {
+    const remembered = this.#remembered?.map((each) => [each.backend.type, each] as const);
+    const signs = nodes.map(({ backend }) => [backend.type, undefined] as const);
+    const left: Left = new Map(remembered ?? signs);
+    for (const backend of left.keys())
+      if (backend === type || !BACKENDS.some((each) => each.type === backend)) left.delete(backend);
+    return left;
+  }
+
+  async #keep(left: Left, nodes: readonly Node[]): Promise<void> {
+    const { log, signal } = this.#options;
+    for (const [backend, network] of left) {
+      this.#formers.set(backend, network);
+      try {
+        if (!network) throw new FlatnetError('no network with it is known', { code: 'NOT_FOUND' });
+        // What it needs is computed as soon as the underlay is known.
+        await poll(async () => this.#loop.computed, { every: POLL / 10, patience: START, signal });
+        this.#loop.keepFormer(network, nodes);
+      } catch (error) {
+        log.warn({ backend, error: messageOf(error) }, 'the former backend keeps what the kernel has of it');
+        this.#loop.keepRemains();
+      }
+    }
   }
 
   /** Waits until the kernel has held the new backend's part for a while: its options may be wrong. */
@@ -96,6 +150,7 @@ export class Handover {
     if (!(await pause(linger, signal))) return;
     this.#formers.clear();
     this.#loop.dropFormer();
+    this.emit('changed');
   }
 
   /**
@@ -112,6 +167,6 @@ export class Handover {
 
   get #isInPlace(): boolean {
     const { computed, problem } = this.#loop;
-    return problem === undefined && computed?.facts.network.backend.type === this.#backend;
+    return problem === undefined && computed?.facts.network.backend.type === this.#network?.backend.type;
   }
 }

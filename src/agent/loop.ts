@@ -1,5 +1,6 @@
 import { EventEmitter } from 'node:events';
 import { within } from '../async/within.ts';
+import type { Network } from '../cluster/network.ts';
 import type { LocalPod, Node } from '../cluster/node.ts';
 import {
   type Desired,
@@ -23,6 +24,7 @@ import { Announced } from './announced.ts';
 import { Answers } from './answers.ts';
 import type { Facts } from './facts.ts';
 import { Former } from './former.ts';
+import { formerNeeds, isNoRoute } from './former-needs.ts';
 import { Health, type LoopStatus } from './health.ts';
 import { touchedDevices, vanishedDevices } from './report.ts';
 
@@ -71,6 +73,7 @@ export class Loop extends EventEmitter<LoopEvents> implements Disposable {
   readonly #memo = new Memo();
   readonly #health: Health;
   readonly #former = new Former();
+  #keepsRemains = false;
   readonly #answers: Answers;
   #computed: Computed | undefined;
   /** Why no desired state follows from the present facts. */
@@ -165,16 +168,19 @@ export class Loop extends EventEmitter<LoopEvents> implements Disposable {
   }
 
   /**
-   * Keeps the current desired state in the kernel until it is dropped, except where newer items replace it.
-   * `nodes`: all nodes as the store has them now. The current state may lack some, if this agent has just
-   * started and computed it from the view on disk; they send through the former backend nevertheless.
+   * Keeps in the kernel, until it is dropped, what a former network's backend needs, except where newer items
+   * replace it. `nodes`: all nodes as the store has them now. Throws like `formerNeeds`.
    */
-  keepFormer(nodes: readonly Node[]): void {
-    if (!this.#computed) return;
-    const { facts, desired } = this.#computed;
-    const { contributions } = desiredState({ ...facts, peers: nodes });
-    const peers = contributions.filter(({ owner }) => owner.part === 'peer');
-    this.#former.keep(facts.network.backend.type, [...peers, ...desired.contributions]);
+  keepFormer(network: Network, nodes: readonly Node[]): void {
+    this.#former.keep(network.backend.type, formerNeeds(this.#computed, network, nodes));
+  }
+
+  /**
+   * Keeps whatever the kernel holds of a former backend, when nobody knows any more what that is, until
+   * `dropFormer`.
+   */
+  keepRemains(): void {
+    this.#keepsRemains = true;
   }
 
   /**
@@ -186,7 +192,9 @@ export class Loop extends EventEmitter<LoopEvents> implements Disposable {
   }
 
   dropFormer(): void {
-    if (this.#former.drop()) this.#compute();
+    const hadRemains = this.#keepsRemains;
+    this.#keepsRemains = false;
+    if (this.#former.drop() || hadRemains) this.#compute();
   }
 
   #factsChanged(): void {
@@ -248,7 +256,7 @@ export class Loop extends EventEmitter<LoopEvents> implements Disposable {
     this.#computed = computed;
     this.#toSettle = computed;
     this.reconciler.setDesired([...desired.contributions, ...this.#former.contributions]);
-    if (this.#facts.isComplete) this.reconciler.allowPrune();
+    if (this.#facts.isComplete) this.reconciler.allowPrune(this.#keepsRemains ? isNoRoute : true);
     else if (this.#facts.pods.areComplete) this.reconciler.allowPrune(isOfPods);
     if (this.#announced.covers(computed)) {
       this.#settle();

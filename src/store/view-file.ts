@@ -1,6 +1,6 @@
 import { open, readFile, rename, rm } from 'node:fs/promises';
 import { dirname } from 'node:path';
-import { networkToNetConf, readNetwork } from '../cluster/network.ts';
+import { type Network, networkToNetConf, readNetwork } from '../cluster/network.ts';
 import { NO_RESOURCES } from '../cluster/resources.ts';
 import { codeOf, FlatnetError, messageOf } from '../error.ts';
 import type { ClusterView } from './ports/feed.ts';
@@ -8,19 +8,25 @@ import { isNode, isResources } from './view-shape.ts';
 
 const VERSION = 1;
 
+/** `formers`: the networks whose backends the present one's has replaced, while they are still needed. */
+export type SavedView = ClusterView & { readonly formers: readonly Network[] };
+
 /**
  * Saves the last good view for agents that start while the store is unreachable. Atomic: readers see either
  * the old file or the new one in full, even after a power cut. Mode 0600.
  */
-export async function writeView(file: string, { network, nodes, resources }: ClusterView): Promise<void> {
+export async function writeView(file: string, saved: SavedView): Promise<void> {
+  const { network, nodes, resources, formers } = saved;
+  const conf = (each: Network): unknown => JSON.parse(networkToNetConf(each));
   // Stores the network as its configuration, so that later releases can fill in defaults unknown to this one.
   const text = JSON.stringify({
     version: VERSION,
     // Earlier releases kept the store's revision here and reject files without it.
     revision: 0,
-    network: JSON.parse(networkToNetConf(network)),
+    network: conf(network),
     nodes,
     resources,
+    ...(formers.length > 0 && { formers: formers.map(conf) }),
   });
   const temporary = `${file}.${process.pid}.tmp`;
   try {
@@ -47,7 +53,7 @@ export async function writeView(file: string, { network, nodes, resources }: Clu
 export async function readView(
   file: string,
   ignored: (reason: string) => void = () => {},
-): Promise<ClusterView | undefined> {
+): Promise<SavedView | undefined> {
   try {
     return viewFrom(JSON.parse(await readFile(file, 'utf8')));
   } catch (error) {
@@ -57,15 +63,30 @@ export async function readView(
 }
 
 /** Throws CONFIG_INVALID. A node in another shape is left out: one peer must not cost the others. */
-function viewFrom(value: unknown): ClusterView {
+function viewFrom(value: unknown): SavedView {
   if (typeof value !== 'object' || value === null) throw invalid('it is no object');
-  const { version, network, nodes, resources } = value as Record<string, unknown>;
+  const { version, network, nodes, resources, formers = [] } = value as Record<string, unknown>;
   if (version !== VERSION) throw invalid(`its version is not ${VERSION}`);
   if (!Array.isArray(nodes)) throw invalid('nodes is no list');
+  if (!Array.isArray(formers)) throw invalid('formers is no list');
   // Earlier releases stored no resources, or fewer.
   const all: unknown = { ...NO_RESOURCES, ...(typeof resources === 'object' && resources) };
   if (!isResources(all)) throw invalid('resources have another shape');
-  return { network: readNetwork(network), resources: all, nodes: nodes.filter(isNode) };
+  return {
+    network: readNetwork(network),
+    resources: all,
+    nodes: nodes.filter(isNode),
+    formers: formers.flatMap(readableNetwork),
+  };
+}
+
+/** None if a later release has written one that this one does not understand. */
+function readableNetwork(value: unknown): Network[] {
+  try {
+    return [readNetwork(value)];
+  } catch {
+    return [];
+  }
 }
 
 function invalid(text: string): FlatnetError {

@@ -3,6 +3,7 @@ import { type TestContext, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Handover } from '../../src/agent/handover.ts';
 import type { Computed } from '../../src/agent/loop.ts';
+import { type Network, readNetwork } from '../../src/cluster/network.ts';
 import type { Node } from '../../src/cluster/node.ts';
 import { SILENT } from '../../src/log.ts';
 import { factsOf, nodesOf } from '../backends/cluster.ts';
@@ -11,13 +12,21 @@ const LINGER = 50;
 /** Interval at which it checks that the new backend is in place, in milliseconds. */
 const POLL = 500;
 
+const network = (type: string): Network =>
+  readNetwork({ Network: '10.244.0.0/16', wiring: 'routed', Backend: { Type: type } });
+const names = (nodes: readonly Node[]): string => nodes.map(({ name }) => name).join(' ');
+
 /** A handover, the steps it takes in order, and the loop it watches. */
 function handover(t: TestContext) {
   const done: string[] = [];
   const loop = {
     computed: undefined as Computed | undefined,
     problem: undefined as string | undefined,
-    keepFormer: (nodes: readonly Node[]) => done.push(['keep', ...nodes.map(({ name }) => name)].join(' ')),
+    keepFormer: ({ backend }: Network, nodes: readonly Node[]) => {
+      if (backend.type === 'bgp') throw new Error('its companion is not known');
+      done.push([`keep ${backend.type}`, ...(nodes.length > 0 ? [names(nodes)] : [])].join(' for '));
+    },
+    keepRemains: () => done.push('keep remains'),
     dropFormerPeers: (late: ReadonlyMap<string, string>) =>
       done.push(['send no more', ...(late.size > 0 ? ['but to', ...late.keys()] : [])].join(' ')),
     dropFormer: () => done.push('drop'),
@@ -32,10 +41,10 @@ function handover(t: TestContext) {
   /** Makes the loop compute the desired state for this backend. */
   const compute = (type: 'vxlan' | 'host-gw' | 'bgp'): void => {
     const plan = { size: 1, families: [4], networks: 1, backend: { Type: 'vxlan' } } as const;
-    const { resources, network, ...facts } = factsOf(plan);
+    const { resources, network: any, ...facts } = factsOf(plan);
     assert.ok(resources);
     loop.computed = {
-      facts: { ...facts, network: { ...network, backend: { type, options: {} } }, resources },
+      facts: { ...facts, network: { ...any, backend: { type, options: {} } }, resources },
       desired: { contributions: [], warnings: [], mtu: 1500 },
     };
   };
@@ -53,11 +62,11 @@ function handover(t: TestContext) {
 test('remains of earlier agents are removed some time after a start', async (t) => {
   const { handover: it, compute, done } = handover(t);
   compute('vxlan');
-  await it.follow('vxlan');
+  await it.follow(network('vxlan'));
   assert.deepEqual(done.splice(0), ['use vxlan']);
   await sleep(4 * LINGER);
   assert.deepEqual(done.splice(0), ['end', 'send no more', 'drop']);
-  await it.follow('vxlan');
+  await it.follow(network('vxlan'));
   await sleep(4 * LINGER);
   assert.deepEqual(done, []);
 });
@@ -65,11 +74,14 @@ test('remains of earlier agents are removed some time after a start', async (t) 
 test('after a change of backend both stand side by side, then the former one ends', async (t) => {
   const { handover: it, compute, done } = handover(t);
   compute('vxlan');
-  await it.follow('vxlan');
+  await it.follow(network('vxlan'));
   await sleep(4 * LINGER);
   done.splice(0);
-  await it.follow('host-gw', nodesOf({ size: 2, families: [4], networks: 1, backend: { Type: 'host-gw' } }));
-  assert.deepEqual(done.splice(0), ['keep node0 node1', 'use host-gw']);
+  await it.follow(
+    network('host-gw'),
+    nodesOf({ size: 2, families: [4], networks: 1, backend: { Type: 'host-gw' } }),
+  );
+  assert.deepEqual(done.splice(0), ['keep vxlan for node0 node1', 'use host-gw']);
   compute('host-gw');
   await sleep(POLL + 3 * LINGER);
   assert.deepEqual(done, ['end', 'send no more', 'drop']);
@@ -78,8 +90,8 @@ test('after a change of backend both stand side by side, then the former one end
 test('nothing ends while the new backend cannot be computed, or the kernel refuses it', async (t) => {
   const { handover: it, compute, loop, done } = handover(t);
   compute('vxlan');
-  await it.follow('vxlan');
-  await it.follow('host-gw');
+  await it.follow(network('vxlan'));
+  await it.follow(network('host-gw'));
   await sleep(POLL + 3 * LINGER);
   assert.ok(!done.includes('end'));
   compute('host-gw');
@@ -94,9 +106,9 @@ test('nothing ends while the new backend cannot be computed, or the kernel refus
 test('the former backend stays for peers that still use it, until the last one has switched or gone', async (t) => {
   const { handover: it, compute, peersWith, done } = handover(t);
   compute('vxlan');
-  await it.follow('vxlan');
+  await it.follow(network('vxlan'));
   await sleep(4 * LINGER);
-  await it.follow('host-gw');
+  await it.follow(network('host-gw'));
   done.splice(0);
   compute('host-gw');
   peersWith('vxlan', 'host-gw', 'vxlan');
@@ -113,14 +125,14 @@ test('the former backend stays for peers that still use it, until the last one h
 test('after two changes in a row, peers that missed both keep the first backend, and those that missed one the second', async (t) => {
   const { handover: it, compute, peersWith, done } = handover(t);
   compute('vxlan');
-  await it.follow('vxlan');
-  await it.follow('host-gw');
-  await it.follow('bgp');
+  await it.follow(network('vxlan'));
+  await it.follow(network('host-gw'));
+  await it.follow(network('bgp'));
   compute('bgp');
   peersWith('vxlan', 'host-gw', 'bgp');
   await sleep(POLL + 3 * LINGER);
   assert.deepEqual(done.splice(0), [
-    ...['use vxlan', 'keep', 'use host-gw', 'keep', 'use bgp'],
+    ...['use vxlan', 'keep vxlan', 'use host-gw', 'keep host-gw', 'use bgp'],
     'send no more but to peer0 peer1',
   ]);
   peersWith('vxlan', 'bgp', 'bgp');
@@ -134,11 +146,62 @@ test('after two changes in a row, peers that missed both keep the first backend,
 test('a backend that does not exist changes nothing', async (t) => {
   const { handover: it, compute, done } = handover(t);
   compute('vxlan');
-  await it.follow('vxlan');
+  await it.follow(network('vxlan'));
   await sleep(4 * LINGER);
   done.splice(0);
-  await it.follow('vxlam');
-  await it.follow('vxlan');
+  await it.follow(network('vxlam'));
+  await it.follow(network('vxlan'));
   await sleep(4 * LINGER);
   assert.deepEqual(done, []);
+});
+
+const TWO = nodesOf({ size: 2, families: [4], networks: 1, backend: { Type: 'vxlan' } });
+const with1 = (type: string): readonly Node[] =>
+  TWO.map((node, i) => (i === 1 ? { ...node, backend: { type, data: {} } } : node));
+
+test('what an earlier agent had not ended stays, before anything is removed, and is remembered until then', async (t) => {
+  const { handover: it, compute, peersWith, done } = handover(t);
+  let changes = 0;
+  it.on('changed', () => changes++);
+  it.remember([network('host-gw'), network('vxlan'), network('nonsense'), network('bgp')]);
+  await it.follow(network('vxlan'));
+  compute('vxlan');
+  peersWith('host-gw', 'vxlan');
+  await it.follow(network('vxlan'), with1('host-gw'), true);
+  assert.deepEqual(done.splice(0), [
+    ...['use vxlan', 'keep host-gw for node0 node1', 'keep remains', 'use vxlan'],
+  ]);
+  assert.deepEqual(it.formers, [network('host-gw'), network('bgp')]);
+  await it.follow(network('vxlan'), with1('host-gw'), true);
+  await sleep(POLL + 3 * LINGER);
+  assert.deepEqual([...new Set(done.splice(0))], ['send no more but to peer0']);
+  peersWith('vxlan');
+  await sleep(POLL + 3 * LINGER);
+  assert.deepEqual(done, ['end', 'send no more', 'drop']);
+  assert.deepEqual([it.formers, changes], [[], 1]);
+});
+
+test('an agent that remembers nothing keeps what the kernel has, if a node uses another backend', async (t) => {
+  for (const [type, kept] of [
+    ['host-gw', ['keep remains', 'use vxlan']],
+    ['vxlan', []],
+    ['nonsense', []],
+  ] as const) {
+    const { handover: it, compute, done } = handover(t);
+    await it.follow(network('vxlan'));
+    await it.follow(network('vxlan'), with1(type), true);
+    assert.deepEqual(done.splice(0), ['use vxlan', ...kept]);
+    assert.deepEqual(it.formers, []);
+    compute('vxlan');
+    await sleep(POLL + 3 * LINGER);
+    assert.deepEqual(done, ['end', 'send no more', 'drop'], type);
+  }
+});
+
+test('one that remembers that there was none does not: the node has had another backend for long', async (t) => {
+  const { handover: it, done } = handover(t);
+  it.remember([]);
+  await it.follow(network('vxlan'));
+  await it.follow(network('vxlan'), with1('host-gw'), true);
+  assert.deepEqual(done, ['use vxlan']);
 });

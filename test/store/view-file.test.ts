@@ -7,10 +7,10 @@ import { readNetwork } from '../../src/cluster/network.ts';
 import { NO_RESOURCES } from '../../src/cluster/resources.ts';
 import { familyOf, isIp, parseIp } from '../../src/ip/address.ts';
 import { parseCidr } from '../../src/ip/cidr.ts';
-import type { ClusterView } from '../../src/store/ports/feed.ts';
-import { readView, writeView } from '../../src/store/view-file.ts';
+import { readView, type SavedView, writeView } from '../../src/store/view-file.ts';
 
-const view: ClusterView = {
+const view: SavedView = {
+  formers: [readNetwork({ Network: '10.5.0.0/16', Backend: { Type: 'host-gw' } })],
   resources: NO_RESOURCES,
   network: readNetwork({ Network: '10.5.0.0/16', Backend: { Type: 'vxlan', VNI: 7 } }),
   nodes: [
@@ -49,7 +49,13 @@ test('a damaged file or one of another release is ignored', async (t) => {
     file,
     '{"version":1,"revision":1,"network":{"Network":"10.0.0.0/16"},"nodes":[7,{"name":"x"}],"more":1}',
   );
-  assert.deepEqual((await readView(file))?.nodes, []);
+  const read = await readView(file);
+  assert.deepEqual([read?.nodes, read?.formers], [[], []]);
+  writeFileSync(
+    file,
+    '{"version":1,"network":{"Network":"10.0.0.0/16"},"nodes":[],"formers":[7,{"Network":"10.0.0.0/16"}]}',
+  );
+  assert.equal((await readView(file))?.formers.length, 1);
 });
 
 /** Every path in a value at which something else can stand. */
@@ -73,7 +79,7 @@ test('whatever stands anywhere in the file, the view is whole or ignored, and th
   const folder = mkdtempSync(join(tmpdir(), `flatnet-view-${process.pid}-`));
   t.after(() => rmSync(folder, { recursive: true }));
   const file = join(folder, 'view.json');
-  const rich: ClusterView = {
+  const rich: SavedView = {
     ...view,
     resources: {
       ...NO_RESOURCES,

@@ -229,6 +229,7 @@ test('the saved view includes the resources', async (t) => {
   const view = await lastView(cluster.views(), ({ nodes }) => nodes.length === 1);
   const folder = mkdtempSync(join(tmpdir(), `flatnet-view-${process.pid}-`));
   t.after(() => rmSync(folder, { recursive: true }));
-  await writeView(join(folder, 'view.json'), view);
-  assert.deepEqual(await readView(join(folder, 'view.json')), view);
+  const saved = { ...view, formers: [] };
+  await writeView(join(folder, 'view.json'), saved);
+  assert.deepEqual(await readView(join(folder, 'view.json')), saved);
 });
