@@ -247,6 +247,23 @@ for (const { dst, near, far, other, metric } of AFTERWARDS) {
       assert.equal(failed.length, 1);
       assert.deepEqual(routesTo(namespace, dst), [text(near[1])]);
     });
+
+    for (const [left, what] of [
+      [near[1], 'as it is wanted'],
+      [other, 'of an earlier change'],
+    ] as const) {
+      test(`nor does a substitute that a crash has left, ${what}, keep it from its change`, async () => {
+        using namespace = new Namespace(HOST_GW);
+        using kernel = new Kernel({ netns: namespace.path });
+        await kernel.read(new Map());
+        const [was, item] = [ours(near[0]), ours(near[1])];
+        await kernel.apply([[{ action: 'add', item: was }]]);
+        if (isIpv6(dst)) namespace.ip(`route add ${dst} via ${left} dev eth0 proto 110 metric 1023`);
+        const { failed } = await kernel.apply([[{ action: 'change', item, was }]]);
+        assert.deepEqual(failed, []);
+        assert.deepEqual(routesTo(namespace, dst), [text(near[1])]);
+      });
+    }
   });
 }
 

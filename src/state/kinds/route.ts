@@ -197,21 +197,30 @@ function isAppended({ action, item }: Change<RouteItem>): boolean {
 
 /** The same route in the slot in front. One that a crash leaves behind is ours and not wanted. */
 function substitute(item: RouteItem, index: Index): Route {
+  return rtnetlink({ ...item, metric: inFrontOf(item) }, index);
+}
+
+function inFrontOf(item: RouteItem): number {
   const metric = metricOf(item);
   // Metric 0 would mean the default.
-  return rtnetlink({ ...item, metric: metric > 1 ? metric - 1 : metric + 1 }, index);
+  return metric > 1 ? metric - 1 : metric + 1;
 }
 
 /**
- * The alternative to a refused addition or change. EINVAL: the kernel resolves the IPv6 gateway to another
- * device, as it does while the route to replace still leads there, and onlink does not help
+ * The alternative to a refused addition or change. EEXIST: a crash has left the substitute of an earlier IPv6
+ * change; it leads wherever that one did, so it goes first. EINVAL: the kernel resolves the IPv6 gateway to
+ * another device, as it does while the route to replace still leads there, and onlink does not help
  * (ip6_route_check_nh_onlink). A temporary host route to the gateway does.
  */
 function fallback(change: Change<RouteItem>, errno: string, index: Index): Request[] | undefined {
-  const { via, onlink, ...rest } = change.item;
+  const { via, onlink, dev, ...rest } = change.item;
+  if (change.action === 'change' && errno === 'EEXIST') {
+    const left = rtnetlink({ ...rest, metric: inFrontOf(change.item) }, index);
+    return [routeDelete(left), write(change, index)];
+  }
   if (change.action === 'delete' || errno !== 'EINVAL' || !onlink || via === undefined || familyOf(via) === 4)
     return undefined;
-  const gateway = rtnetlink({ ...rest, dst: hostCidr(via) }, index);
+  const gateway = rtnetlink({ ...rest, ...(dev !== undefined && { dev }), dst: hostCidr(via) }, index);
   return [routeAdd(gateway), write(change, index), routeDelete(gateway)];
 }
 
