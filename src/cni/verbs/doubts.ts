@@ -39,7 +39,7 @@ export function doubts(record: Attachment, { context }: CniState): readonly Prob
       severity: 'warning',
       what: `what ${pod} asked for is not known`,
       cause: 'its record was lost with the copy',
-      fix: 'delete the pod if it has host ports, labels for the plugin or the annotation allowedSourcePrefixes',
+      fix: 'delete the pod if it has host ports, a bandwidth, labels for the plugin or the annotation allowedSourcePrefixes',
     });
   }
   return problems;

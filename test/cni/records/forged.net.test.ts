@@ -118,6 +118,10 @@ for (const wiring of WIRINGS) {
         ],
       );
       assert.match(next.service.problems[0]?.what ?? '', /default\/a/);
+      assert.match(
+        next.service.problems[1]?.fix ?? '',
+        /host ports, a bandwidth, labels .* or the annotation/,
+      );
     }
     for (const address of ['10.90.1.2', 'fd00:90:1::2']) assert.ok(pings(next.netns, address), address);
     await must(next, 'DEL', { pod, ...named('a') });
