@@ -64,7 +64,7 @@ const MAY_IMPORT: Readonly<Record<string, string>> = {
   agent:
     'agent backends cluster cni companions desired firewall ip ipam linux/lock.ts linux/netns.ts linux/proc-sys.ts state store/open.ts store/ports store/view-file.ts wiring',
   'agent/api': 'companions/companion.ts',
-  'agent/flows': 'host-ports ip linux state',
+  'agent/flows': 'cluster host-ports ip linux state',
   'agent/underlay': 'cluster ip linux state',
   takeover: '',
   // What a takeover means for what was found on a node.

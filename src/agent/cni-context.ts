@@ -18,12 +18,14 @@ export type CniSources = {
   readonly mtu: () => number;
   /** Resolves to undefined once the kernel holds what constrains a pod, otherwise to the reason. */
   readonly admit: (pod: LocalPod) => Promise<string | undefined>;
+  /** Resolves once no host port leads to a detached pod any more. */
+  readonly release: (pod: LocalPod) => Promise<void>;
   readonly assigner: Assigner;
   readonly log: Log;
 };
 
 /** The agent as the CNI verbs see it. Every property reads the current state. */
-export function cniContext({ facts, notReady, mtu, admit, assigner, log }: CniSources): CniContext {
+export function cniContext({ facts, notReady, mtu, admit, release, assigner, log }: CniSources): CniContext {
   const { paths } = facts.options;
   return {
     bridge: BRIDGE,
@@ -55,6 +57,7 @@ export function cniContext({ facts, notReady, mtu, admit, assigner, log }: CniSo
     attached: (pod) => facts.pods.add(pod),
     admit,
     detached: (pod) => facts.pods.remove(pod),
+    released: release,
     warn: (text, error) => log.warn({ error: messageOf(error) }, text),
   };
 }

@@ -32,6 +32,7 @@ import { operations } from './operations.ts';
 import { AGENT_SOCKET, type AgentOptions } from './options.ts';
 import { Outputs, previousSubnets } from './outputs.ts';
 import { notReady, obstacleTo } from './readiness.ts';
+import { releasePorts } from './release.ts';
 import { agentStatus } from './status.ts';
 import { noteTroubles } from './troubles.ts';
 import { tunnelMacs } from './underlay/tunnel-macs.ts';
@@ -93,6 +94,7 @@ export async function runAgent(options: AgentOptions, log: Log, stop: AbortSigna
     notReady: () => notReady(facts, others()),
     mtu: () => loop.mtu,
     admit: (pod) => loop.admit(pod),
+    release: (pod) => releasePorts(pod, { loop, log }),
     assigner,
     log,
   });

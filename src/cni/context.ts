@@ -45,6 +45,11 @@ export type CniContext = {
    */
   admit?(pod: LocalPod): Promise<string | undefined>;
   detached(pod: LocalPod): void;
+  /**
+   * Resolves once the host ports of a detached pod lead to it no longer, not even for UDP flows that are
+   * tracked: its addresses are another pod's next.
+   */
+  released?(pod: LocalPod): Promise<void>;
   /** Logs a failure that no caller receives. */
   warn(text: string, error: unknown): void;
   /** Called between the steps of ADD and DEL, so that tests can kill the process there. */

@@ -3,8 +3,12 @@ import { once } from 'node:events';
 import { type TestContext, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Loop } from '../../src/agent/loop.ts';
+import { releasePorts } from '../../src/agent/release.ts';
 import type { LocalPod } from '../../src/cluster/node.ts';
-import { nodesOf } from '../backends/cluster.ts';
+import { type Flow, flowDump } from '../../src/linux/conntrack.ts';
+import { NETLINK_NETFILTER, NetlinkSocket } from '../../src/linux/netlink/socket.ts';
+import { SILENT } from '../../src/log.ts';
+import { nodesOf, selfOf } from '../backends/cluster.ts';
 import { Namespace, NO_KERNEL } from '../state/namespace.ts';
 import { localLoop, PLAN, podOn } from './local-loop.ts';
 
@@ -33,6 +37,11 @@ const traces = (namespace: Namespace) => ({
   guard: /"(veth2)"/.exec(namespace.run('nft', 'list table bridge flatnet-bridge'))?.[1],
 });
 
+async function flowsTo({ path }: Namespace, ip: string): Promise<Flow[]> {
+  using socket = NetlinkSocket.open(NETLINK_NETFILTER, { netns: path });
+  return (await socket.dump(flowDump(4, 17, 8082))).filter(({ reply }) => reply.src === ip);
+}
+
 async function settled(loop: Loop): Promise<void> {
   await sleep(150);
   await loop.reconciler.run();
@@ -48,6 +57,25 @@ test('without the store, a pod that was deleted leaves no host port behind', {
   first.facts.pods.remove(TWO);
   await settled(first.loop);
   assert.deepEqual(traces(namespace), { ports: undefined, guard: undefined });
+});
+
+test('once its DEL is answered, no host port leads to a pod, not even for a UDP flow that is tracked', {
+  skip: NO_KERNEL,
+}, async (t) => {
+  using namespace = new Namespace(PLAN, ['veth1', 'veth2']);
+  const pod: LocalPod = { ...TWO, hostPorts: [{ protocol: 'udp', hostPort: 8082, containerPort: 53 }] };
+  const { facts, loop } = await agent(t, namespace, [ONE, pod]);
+  facts.pods.complete();
+  await settled(loop);
+  const table = () => namespace.run('nft', 'list table ip flatnet-host-ports');
+  assert.match(table(), /udp \. 8082/);
+  // What a client that goes on sending has left.
+  namespace.run('bash', '-c', `echo x >/dev/udp/${selfOf(PLAN, 0).underlay.addresses[4]}/8082`);
+  assert.equal((await flowsTo(namespace, '10.0.1.2')).length, 1);
+  facts.pods.remove(pod);
+  await releasePorts(pod, { loop, log: SILENT, netns: namespace.path });
+  assert.doesNotMatch(table(), /8082/);
+  assert.deepEqual(await flowsTo(namespace, '10.0.1.2'), []);
 });
 
 test('a pod that went while no agent ran leaves nothing either, once all records have been read', {

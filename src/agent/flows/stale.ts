@@ -1,7 +1,9 @@
 import { background } from '../../async/background.ts';
+import type { LocalPod } from '../../cluster/node.ts';
 import { FlatnetError } from '../../error.ts';
+import { portElements } from '../../host-ports/pods.ts';
 import { type Redirected, redirected, type Target } from '../../host-ports/redirected.ts';
-import type { Ip } from '../../ip/address.ts';
+import { FAMILIES, type Ip } from '../../ip/address.ts';
 import { addressOf, contains, parseCidr } from '../../ip/cidr.ts';
 import { addressDump } from '../../linux/address.ts';
 import { type Flow, flowDelete, flowDump } from '../../linux/conntrack.ts';
@@ -19,6 +21,16 @@ const LOOPBACK = parseCidr('127.0.0.0/8');
 export function forgetStaleFlows(changes: readonly Change[], log: Log, netns?: string): void {
   const ports = redirected(changes);
   if (ports.length > 0) background('forget stale UDP flows', forget(ports, netns), log);
+}
+
+/** Forgets the UDP flows to a pod that is gone. */
+export async function forgetFlowsTo(
+  pod: Pick<LocalPod, 'addresses' | 'hostPorts'>,
+  netns?: string,
+): Promise<void> {
+  const elements = FAMILIES.flatMap((family) => portElements(pod, pod.hostPorts ?? [], family));
+  const ports = redirected(elements.map((item) => ({ action: 'delete', item })));
+  if (ports.length > 0) await forget(ports, netns);
 }
 
 async function forget(ports: readonly Redirected[], netns: string | undefined): Promise<void> {

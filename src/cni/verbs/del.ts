@@ -30,23 +30,24 @@ const NOTHING = { state: 'removing', netns: '', netnsId: 0, bootId: '', dir: '',
 
 /**
  * Removes everything that belongs to a record, then the record. The order matters: first the record is
- * marked, then the link stops answering, and only then is the address released for other pods. `call`: the
- * DEL or GC that caused the removal.
+ * marked, then the link stops answering and no host port leads to the pod any more, and only then is the
+ * address released for other pods. `call`: the DEL or GC that caused the removal.
  */
 export async function removeAttachment(
   record: Attachment | DamagedAttachment,
   state: CniState,
   call?: Invocation,
 ): Promise<undefined> {
+  const pod = record.state === 'damaged' ? undefined : localPod(record);
   if (record.state !== 'damaged') {
     state.attachments.write({ ...record, state: 'removing' });
     state.step('removal recorded');
-    const pod = localPod(record);
     // Before the link changes, or the agent would repair it.
     if (pod) state.context.detached(pod);
   }
   for (const link of hostLinks(record, state)) doom(link, state);
   state.step('link doomed');
+  if (pod?.hostPorts) await state.context.released?.(pod);
   // The record stays until the store has released the addresses.
   if (!(await releaseAddresses(record, state, call))) return;
   state.step('addresses released');
