@@ -144,10 +144,18 @@ export class Attachments {
     return this.#intact(this.#onDevice?.of(device) ?? []);
   }
 
-  /** Returns the intact records with host ports. */
+  /** Returns the records with host ports; in place of a damaged one, what its attachment had asked for. */
   withHostPorts(): Attachment[] {
     if (!this.#onDevice) this.list();
-    return this.#intact(this.#withHostPort.of(ANY_PORT));
+    return this.#withHostPort.of(ANY_PORT).flatMap((file) => {
+      const record = this.#read(file);
+      return (record?.state === 'damaged' ? this.#asked(file) : record) ?? [];
+    });
+  }
+
+  #asked(file: string): Attachment | undefined {
+    const asked = this.#requests.of(file);
+    return typeof asked === 'object' ? { ...asked, state: 'ready' } : undefined;
   }
 
   /**
@@ -177,7 +185,11 @@ export class Attachments {
     const names = readNames(this.dir).filter((name) => name.endsWith('.json'));
     const records = names.flatMap((name) => this.#read(name) ?? []);
     this.#onDevice = new RecordIndex();
-    for (const record of records) if (record.state !== 'damaged') this.#index(record);
+    for (const record of records) {
+      if (record.state !== 'damaged') this.#index(record);
+      const asked = record.state === 'damaged' ? this.#asked(record.file) : undefined;
+      if (asked) this.#withHostPort.add(hostPortOf(asked), asked);
+    }
     return records;
   }
 

@@ -1,3 +1,4 @@
+import { isDeepStrictEqual } from 'node:util';
 import { collide, type HostPort, hostPortText } from '../../cluster/host-port.ts';
 import { podName, podTitle } from '../../cluster/node.ts';
 import { whyOwn } from '../../cluster/own-port.ts';
@@ -30,6 +31,32 @@ export async function evictPortHolders(record: Attachment, state: CniState): Pro
 }
 
 /**
+ * Returns a record without the host ports that lead to the same container already: a runtime that attaches
+ * it to several networks lists its ports for each.
+ */
+export function withoutSharedPorts(record: Attachment, state: CniState): Attachment {
+  const { hostPorts: asked, ...others } = record;
+  const hostPorts = notShared(asked ?? [], record, state);
+  if (hostPorts.length === asked?.length) return record;
+  return hostPorts.length > 0 ? { ...others, hostPorts } : others;
+}
+
+function notShared(
+  ports: readonly HostPort[],
+  { containerId, ...key }: Attachment,
+  { attachments }: CniState,
+): readonly HostPort[] {
+  if (ports.length === 0) return ports;
+  const others = attachments
+    .withHostPorts()
+    .filter(
+      (each) => each.containerId === containerId && fileName(each) !== fileName({ containerId, ...key }),
+    );
+  const held = others.flatMap(({ hostPorts = [] }) => hostPorts);
+  return ports.filter((port) => !held.some((other) => isDeepStrictEqual(other, port)));
+}
+
+/**
  * Throws CniError 11 naming the holder if a host port leads elsewhere already, CniError 7 if it is
  * the node's own. The caller writes the record at once, so that no other ADD comes between.
  */
@@ -50,7 +77,7 @@ export function assertPortsFree(record: Attachment, state: CniState): void {
 
 /** For CHECK: throws CniError 999 if a host port that the call lists does not lead to the pod. */
 export async function checkHostPorts(call: Invocation, record: Attachment, state: CniState): Promise<void> {
-  const wanted = readHostPorts(call.conf);
+  const wanted = notShared(readHostPorts(call.conf), record, state);
   const pod = localPod(record);
   if (wanted.length === 0 || !pod) return;
   using socket = NetlinkSocket.open(NETLINK_NETFILTER, { netns: state.netns });

@@ -14,7 +14,7 @@ import type { CniState } from '../state.ts';
 import { netnsAt } from '../wiring/pod-netns.ts';
 import { wiringOf } from '../wiring/registry.ts';
 import { removeAttachment } from './del.ts';
-import { assertPortsFree } from './host-ports.ts';
+import { assertPortsFree, withoutSharedPorts } from './host-ports.ts';
 import { runNotedDel } from './noted.ts';
 import { readOrRecover } from './recover.ts';
 
@@ -34,10 +34,11 @@ export type AddOutcome = {
  * marks completion. If the work fails, rolls everything back and rethrows.
  */
 export async function withRecord(
-  record: Attachment,
+  asked: Attachment,
   state: CniState,
   work: () => Promise<AddOutcome>,
 ): Promise<Result> {
+  const record = withoutSharedPorts(asked, state);
   assertPortsFree(record, state);
   state.attachments.write(record);
   state.step('record written');

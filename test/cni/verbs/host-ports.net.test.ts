@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
-import { rmSync } from 'node:fs';
+import { readdirSync, rmSync, truncateSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import { type Answer, type CallOptions, call, eventually, Host, ip, must, Pod } from '../host.ts';
+import { type Answer, type CallOptions, call, eventually, Host, ip, leftovers, must, Pod } from '../host.ts';
 
 const ports = (...portMappings: object[]) => ({ runtimeConfig: { portMappings } });
 const web = { hostPort: 8080, containerPort: 80, protocol: 'tcp' };
@@ -68,6 +68,65 @@ test('one host port leads to one pod; the holder is named', async (t) => {
     using third = new Pod();
     await must(host, 'ADD', { pod: third, id: 'c', conf: ports(web), env: named('third') });
   });
+});
+
+test('a pod in two networks has its host ports at the interface that comes first', async () => {
+  await using host = new Host();
+  using pod = new Pod();
+  const first = { pod, id: 'a', conf: ports(web), env: named('pod') };
+  const second = { pod, id: 'a', ifName: 'net1', conf: { ...ports(web), name: 'other' }, env: named('pod') };
+  await must(host, 'ADD', first);
+  await must(host, 'ADD', second);
+  assert.deepEqual(
+    [...host.pods.values()].map(({ ifName, hostPorts }) => [ifName, hostPorts?.length]),
+    [
+      ['eth0', 1],
+      ['net1', undefined],
+    ],
+  );
+  await must(host, 'DEL', second);
+  const elsewhere = await refused(host, {
+    ...second,
+    conf: { ...ports({ ...web, containerPort: 81 }), name: 'other' },
+  });
+  assert.match(`${elsewhere?.msg}`, /is taken by default\/pod/);
+});
+
+test('a record that is damaged still holds its host ports', async (t) => {
+  await using host = new Host();
+  using pod = new Pod();
+  await must(host, 'ADD', { pod, id: 'a', conf: ports(web), env: named('first') });
+  const dir = join(host.stateDir, 'attachments');
+  for (const name of readdirSync(dir)) if (name.endsWith('.json')) truncateSync(join(dir, name), 100);
+  using other = new Pod();
+  const options = { pod: other, id: 'b', conf: ports(web), env: named('second') };
+  await t.test('in the same agent', async () => {
+    assert.match(`${(await refused(host, options))?.msg}`, /8080\/tcp is taken by default\/first$/);
+  });
+  await t.test('in the next one', async () => {
+    const again = new Host({ dir: host.dir, netns: host.netns });
+    assert.match(`${(await refused(again, options))?.msg}`, /8080\/tcp is taken by default\/first$/);
+    await again.stop();
+  });
+});
+
+test('no address is free for another pod while a host port leads to it', async () => {
+  const seen: string[] = [];
+  await using host = new Host({
+    context: {
+      released: async ({ addresses, hostPorts = [] }) => {
+        const isReserved = addresses.every((ip) => leftovers(host).includes(ip));
+        seen.push(`${hostPorts.length} ${host.pods.size} ${isReserved}`);
+      },
+    },
+  });
+  using pod = new Pod();
+  await must(host, 'ADD', { pod, id: 'a', conf: ports(web) });
+  await must(host, 'DEL', { pod, id: 'a' });
+  assert.deepEqual(seen, ['1 0 true']);
+  await must(host, 'ADD', { pod, id: 'b' });
+  await must(host, 'DEL', { pod, id: 'b' });
+  assert.equal(seen.length, 1, 'only of pods that have some');
 });
 
 test('at addresses: each its own, except for what covers both', async () => {
