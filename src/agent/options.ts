@@ -31,16 +31,18 @@ export type Paths = {
   readonly cniBin: string;
   /** host-local's data, one directory per network. */
   readonly cniData: string;
+  /** The socket of a `bird-holder`, which runs BIRD in a container of its own. Default: the agent runs it. */
+  readonly birdHolder?: string;
 };
 
-export const DEFAULT_PATHS: Paths = {
+export const DEFAULT_PATHS = {
   run: '/run/flatnet',
   state: '/var/lib/flatnet',
   subnetFile: '/run/flannel/subnet.env',
   cniConf: '/etc/cni/net.d',
   cniBin: '/opt/cni/bin',
   cniData: '/var/lib/cni/networks',
-};
+} as const satisfies Paths;
 
 /** The agent's unix socket below `paths.run`. */
 export const AGENT_SOCKET = 'agent.sock';
@@ -68,7 +70,8 @@ function optionsFrom(fields: Fields): AgentOptions {
   const publicIp = fields.parsed('publicIp', (text) => ofFamily(4, parseIp(text)));
   const publicIpv6 = fields.parsed('publicIpv6', (text) => ofFamily(6, parseIp(text)));
   const health = readHealth(fields.object('health') ?? new Fields({}, 'health'));
-  const path = (name: keyof Paths): string => paths.string(name) ?? DEFAULT_PATHS[name];
+  const birdHolder = paths.string('birdHolder');
+  const path = (name: keyof typeof DEFAULT_PATHS): string => paths.string(name) ?? DEFAULT_PATHS[name];
   return {
     node,
     labels: labels(fields),
@@ -84,6 +87,7 @@ function optionsFrom(fields: Fields): AgentOptions {
       cniConf: path('cniConf'),
       cniBin: path('cniBin'),
       cniData: path('cniData'),
+      ...(birdHolder ? { birdHolder } : {}),
     },
     logLevel: logLevel(fields),
   };

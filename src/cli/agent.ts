@@ -19,6 +19,7 @@ type Flags = {
   readonly netConfigPath: string;
   readonly cniBinDir?: string;
   readonly cniConfDir?: string;
+  readonly birdHolder?: string;
   readonly healthzIp: string;
   readonly healthzPort: string;
 };
@@ -37,6 +38,7 @@ export const command = newCommand(
   .option('--net-config-path <file>', 'with that: the mounted net-conf.json', NETWORK_FILE)
   .option('--cni-bin-dir <folder>', 'with that: paths.cniBin')
   .option('--cni-conf-dir <folder>', 'with that: paths.cniConf')
+  .option('--bird-holder <socket>', 'with that: paths.birdHolder')
   .option('--healthz-ip <address>', 'with that: where /healthz, /readyz and /metrics are served', '127.0.0.1')
   .option('--healthz-port <port>', 'with that: their port; 0: none', '0')
   .action(async (flags: Flags) => {
@@ -61,7 +63,7 @@ async function optionsOf(flags: Flags): Promise<AgentOptions> {
   }
   const kubernetes = { kubeconfig, annotationPrefix, networkFile: flags.netConfigPath };
   const health = { ip: flags.healthzIp, port: Number(flags.healthzPort) };
-  const paths = { cniBin: flags.cniBinDir, cniConf: flags.cniConfDir };
+  const paths = { cniBin: flags.cniBinDir, cniConf: flags.cniConfDir, birdHolder: flags.birdHolder };
   return inFile('--kube-subnet-mgr', { node, store: { kubernetes }, health, paths });
 }
 

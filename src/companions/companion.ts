@@ -92,6 +92,8 @@ export type CompanionContext = {
     /** Survives a reboot. */
     readonly state: string;
   };
+  /** The socket of a program that runs the companion's processes where they outlive the agent's container. */
+  readonly holder?: string | undefined;
   /** The folder of the node's secrets, `<secret>/<key>`, as Kubernetes mounts them. */
   readonly secrets: string;
   /** Assigns addresses from blocks, as for pods. */

@@ -20,7 +20,7 @@ import { Tunnel } from './tunnel/tunnel.ts';
  */
 export const bird: CompanionKind<BirdCompanion> = {
   start: async (context) => new BirdCompanion(context, await findTunnel(), await readMainTable()),
-  end: ({ folders, log }) => endBird(folders.run, log),
+  end: ({ folders, holder, log }) => endBird(folders.run, holder, log),
   handlers: (running) => bgpHandlers(() => running()?.running),
 };
 
@@ -29,9 +29,9 @@ class BirdCompanion implements Companion<TunnelFacts> {
   readonly #tunnel: Tunnel;
 
   constructor(context: CompanionContext, found: FoundTunnel | undefined, table: MainTable) {
-    const { folders, secrets, log, signal } = context;
+    const { folders, holder, secrets, log, signal } = context;
     this.#tunnel = new Tunnel(context, found);
-    this.#speaker = new BgpSpeaker({ folder: folders.run, secrets, table, log, signal });
+    this.#speaker = new BgpSpeaker({ folder: folders.run, holder, secrets, table, log, signal });
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

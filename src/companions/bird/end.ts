@@ -2,14 +2,13 @@ import { rm } from 'node:fs/promises';
 import { pause } from '../../async/pause.ts';
 import { messageOf } from '../../error.ts';
 import { NETLINK_ROUTE, NetlinkSocket } from '../../linux/netlink/socket.ts';
-import { killNow, waitForEnd } from '../../linux/process.ts';
 import { routeDelete } from '../../linux/route.ts';
 import type { Log } from '../../log.ts';
 import { withoutSessions } from './configuration/text.ts';
 import type { BirdControl } from './daemon/control.ts';
 import { BirdFiles } from './daemon/files.ts';
-import { endStrays } from './daemon/others.ts';
-import { adoptBird, runningBird } from './daemon/process.ts';
+import { hostOf } from './daemon/hosts.ts';
+import { adoptBird, birdEnds, dismissBird } from './daemon/process.ts';
 import { kernelRoutesOfBird } from './kernel/routes-of-bird.ts';
 
 /** Time BIRD gets to withdraw its routes, and again to exit, in milliseconds. */
@@ -20,12 +19,13 @@ const TIMEOUT = 5000;
  * node's routes, removes its routes from the kernel and exits; then its files are deleted. Other routes for
  * the traffic must already be in place.
  */
-export async function endBird(folder: string, log: Log): Promise<void> {
+export async function endBird(folder: string, holder: string | undefined, log: Log): Promise<void> {
   const files = new BirdFiles(folder);
   using netlink = NetlinkSocket.open(NETLINK_ROUTE);
-  const id = runningBird(files);
-  const connected = await adoptBird(files);
-  if (connected) {
+  const host = hostOf(files, { program: 'bird', holder });
+  const connected = await adoptBird(files, host);
+  if (!connected) await dismissBird(files);
+  else {
     using control = connected.control;
     try {
       await withdraw(control, files, netlink);
@@ -33,8 +33,8 @@ export async function endBird(folder: string, log: Log): Promise<void> {
       log.warn({ error: messageOf(error) }, 'BIRD does not withdraw its routes; deleting them');
     }
   }
-  if (id && !(await waitForEnd(id, TIMEOUT))) await killNow([id]);
-  await endStrays(undefined);
+  if (!(await birdEnds(host, TIMEOUT))) await host.kill();
+  await host.endOthers();
   // Left by a killed BIRD. They can't be foreign: a node has one BIRD (docs/node.md).
   const left = await kernelRoutesOfBird(netlink);
   await netlink.execute(left.map(routeDelete));

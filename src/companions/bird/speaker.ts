@@ -39,6 +39,8 @@ const PORT = 5000;
 export type BgpSpeakerOptions = {
   /** BIRD's files. */
   readonly folder: string;
+  /** The socket of the `bird-holder` that runs BIRD, if it is not to run beside the agent. */
+  readonly holder?: string | undefined;
   /** Passwords, as files. */
   readonly secrets: string;
   /** The main routing table as it is now. */
@@ -68,10 +70,10 @@ export class BgpSpeaker implements AsyncDisposable {
   #listeners: readonly Listener[] = [];
 
   constructor(options: BgpSpeakerOptions) {
-    const { folder, log, signal } = options;
+    const { folder, holder, log, signal } = options;
     this.#options = options;
     this.#paths = new Paths(options.table);
-    this.#bird = new Bird({ folder, log, kernelRoutes: routesOfBird });
+    this.#bird = new Bird({ folder, holder, log, kernelRoutes: routesOfBird });
     this.#apply = new Latest('configure BIRD', (config, superseded) => this.#configure(config, superseded), {
       log,
       signal,

@@ -12,7 +12,7 @@ import { Bird } from '../../../src/companions/bird/daemon/bird.ts';
 import { parseIp } from '../../../src/ip/address.ts';
 import { type Cidr, parseCidr } from '../../../src/ip/cidr.ts';
 import { createNetns, deleteNetns, netnsPath } from '../../../src/linux/netns.ts';
-import { identify, killNow } from '../../../src/linux/process.ts';
+import { argvOf, identify, killNow } from '../../../src/linux/process.ts';
 import { SILENT } from '../../../src/log.ts';
 import { tunnelMacsOf } from '../../backends/tunnel-macs.ts';
 import { BIRD } from './bird.ts';
@@ -108,7 +108,9 @@ export class Underlay {
       `cat ${this.folder}/*/bird.pid ${this.folder}/*/*/bird.pid ${this.folder}/*.pid 2>/dev/null || true`,
     ]);
     const ids = String(left).split('\n').map(Number).filter(Boolean);
-    await killNow(ids.flatMap((pid) => identify(pid) ?? []));
+    // A BIRD in a container has written the process ID that it has there.
+    const own = ids.filter((pid) => argvOf(pid).some((word) => word.startsWith(this.folder)));
+    await killNow(own.flatMap((pid) => identify(pid) ?? []));
   }
 }
 let count = 0;
@@ -142,6 +144,8 @@ export class Cluster implements AsyncDisposable {
   readonly birds = new Map<string, Bird>();
   /** Folders of BIRDs that are not in the usual place. */
   readonly folders = new Map<string, string>();
+  /** Sockets of the holders of BIRDs that do not run beside their agents. */
+  readonly holders = new Map<string, string>();
   resources: Resources = NO_RESOURCES;
   pools: readonly BgpPool[] = [
     { cidr: parseCidr('10.244.0.0/16'), ipipMode: 'Never', disableBgpExport: false },
@@ -199,6 +203,7 @@ export class Cluster implements AsyncDisposable {
       log: SILENT,
       program: this.program,
       netns: this.underlay.netns(name),
+      holder: this.holders.get(name),
       kernelRoutes: async () =>
         [4, 6].flatMap((family) =>
           this.underlay

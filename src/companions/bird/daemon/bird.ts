@@ -1,15 +1,16 @@
 import { background } from '../../../async/background.ts';
 import { Queue } from '../../../async/queue.ts';
 import { FlatnetError, messageOf } from '../../../error.ts';
-import { killNow, waitForEnd } from '../../../linux/process.ts';
 import type { Log } from '../../../log.ts';
 import { sessionsCut } from '../configuration/text.ts';
 import { type DaemonStatus, type ProtocolStatus, readDaemon, readProtocols } from '../status/protocols.ts';
 import { type BgpRoute, readRoutes } from '../status/routes.ts';
 import type { BirdControl } from './control.ts';
 import { BirdFiles } from './files.ts';
-import { endStrays, type Listener, otherListeners } from './others.ts';
-import { adoptBird, type Connected, hasPredecessor, runningBird, startBird } from './process.ts';
+import type { BirdHost } from './host.ts';
+import { hostOf } from './hosts.ts';
+import type { Listener } from './others.ts';
+import { adoptBird, birdEnds, type Connected, dismissBird, hasPredecessor, startBird } from './process.ts';
 import { checkFile, installedVersion } from './program.ts';
 import { endRecovery, latched, untilCalm } from './recovery.ts';
 import { supervise } from './supervision.ts';
@@ -22,6 +23,8 @@ export type BirdOptions = {
   readonly program?: string;
   /** Path of the network namespace BIRD runs in; default: our own. */
   readonly netns?: string;
+  /** The socket of the `bird-holder` that runs it; default: it runs beside this process. */
+  readonly holder?: string | undefined;
   /** Returns the destinations of BIRD's routes in that namespace's kernel. */
   readonly kernelRoutes: () => Promise<readonly string[]>;
 };
@@ -36,6 +39,7 @@ export class Bird implements AsyncDisposable {
   readonly files: BirdFiles;
   readonly #options: BirdOptions;
   readonly #program: string;
+  readonly #host: BirdHost;
   readonly #stopping = new AbortController();
   /** Serialises changes to BIRD and its files. */
   readonly #queue = new Queue();
@@ -52,6 +56,8 @@ export class Bird implements AsyncDisposable {
     this.#options = options;
     this.#program = options.program ?? 'bird';
     this.files = new BirdFiles(options.folder);
+    const { netns, holder } = options;
+    this.#host = hostOf(this.files, { program: this.#program, netns, holder });
   }
 
   /** Ends the supervision. BIRD keeps running. */
@@ -96,9 +102,8 @@ export class Bird implements AsyncDisposable {
   }
 
   /** Returns the other programs that listen on BGP's port; none while BIRD does not run. */
-  otherListeners(port: number): Listener[] {
-    const id = runningBird(this.files);
-    return id ? otherListeners(port, id) : [];
+  otherListeners(port: number): readonly Listener[] {
+    return this.#host.otherListeners(port);
   }
 
   /** Why BIRD does not start again after it has run; undefined when it does. */
@@ -153,14 +158,13 @@ export class Bird implements AsyncDisposable {
     const control = this.#connected?.control;
     this.#stopping.abort();
     await this.#supervision;
-    const id = runningBird(this.files);
-    if (!id) return;
+    if (!(await this.#host.runs())) return;
     try {
       await control?.request('graceful restart');
     } catch (error) {
       this.#options.log.warn({ error: messageOf(error) }, 'BIRD does not stop on request; killing it');
     }
-    if (!control || !(await waitForEnd(id, 5000))) await killNow([id]);
+    if (!control || !(await birdEnds(this.#host, 5000))) await this.#host.kill();
     await this[Symbol.asyncDispose]();
   }
 
@@ -168,8 +172,8 @@ export class Bird implements AsyncDisposable {
   async #upgrade({ control, version }: Connected): Promise<void> {
     const { log } = this.#options;
     try {
-      const installed = await installedVersion(this.#program);
-      if (installed === version) return;
+      const installed = await this.#host.nextVersion();
+      if (installed === undefined || installed === version) return;
       log.info({ version, installed }, 'a different version of BIRD is installed; restarting BIRD');
       await this.#restart(control);
     } catch (error) {
@@ -214,8 +218,9 @@ export class Bird implements AsyncDisposable {
 
   /** Takes over the running BIRD, and ends any other of ours in this network namespace. */
   async #adopt(): Promise<Connected | undefined> {
-    const adopted = await adoptBird(this.files);
-    if (await endStrays(this.#options.netns, adopted && runningBird(this.files))) {
+    const adopted = await adoptBird(this.files, this.#host);
+    const dismissed = adopted === undefined && (await dismissBird(this.files));
+    if ((await this.#host.endOthers()) || dismissed) {
       this.#options.log.warn(
         { folder: this.files.folder },
         'ended a BIRD that an agent had started elsewhere',
@@ -230,7 +235,7 @@ export class Bird implements AsyncDisposable {
     const recover = this.#orphaned || hasPredecessor(this.files);
     this.#orphaned = false;
     if (recover) await this.#writeRecovery();
-    this.#take(await startBird(this.#program, this.files, { netns: this.#options.netns, recover }));
+    this.#take(await startBird(this.#host, this.files, { recover }));
   }
 
   async #writeRecovery(): Promise<void> {

@@ -1,11 +1,16 @@
 import { existsSync, readFileSync } from 'node:fs';
 import { pause } from '../../../async/pause.ts';
+import { poll } from '../../../async/poll.ts';
+import { within } from '../../../async/within.ts';
 import { codeOf, FlatnetError, messageOf } from '../../../error.ts';
-import { argvOf, identify, isAlive, killNow, type ProcessId, spawnDetached } from '../../../linux/process.ts';
+import { argvOf, identify, type ProcessId } from '../../../linux/process.ts';
 import { BirdControl } from './control.ts';
 import type { BirdFiles } from './files.ts';
+import type { BirdHost } from './host.ts';
 
 const START_TIMEOUT = 10_000;
+/** Milliseconds that a BIRD which is not ours has to answer, and again to leave. */
+const DISMISS_TIMEOUT = 2000;
 
 /**
  * Returns the BIRD process that these files belong to; undefined when none runs. The command line shows
@@ -36,52 +41,59 @@ export function hasPredecessor(files: BirdFiles): boolean {
 export type Connected = { readonly control: BirdControl; readonly version: string };
 
 /** Connects to a running BIRD; undefined when none runs. One that does not answer is killed. */
-export async function adoptBird(files: BirdFiles): Promise<Connected | undefined> {
-  const id = runningBird(files);
-  if (!id) return undefined;
+export async function adoptBird(files: BirdFiles, host: BirdHost): Promise<Connected | undefined> {
+  if (!(await host.runs())) return undefined;
   try {
     return await BirdControl.open(files.socket);
   } catch {
-    await killNow([id]);
+    await host.kill();
     return undefined;
   }
 }
 
 /**
- * Starts BIRD as a process that outlives this one; resolves when it answers. With `recover` (`-R`), BIRD
- * takes over the routes an earlier BIRD left in the kernel, and its peers keep theirs, so that no packet is
- * lost. Until all peers are back it changes and announces nothing: see `endRecovery`. Without a predecessor
- * it need not wait. Throws BIRD with BIRD's own message when BIRD exits at once.
+ * Ends a BIRD that answers at our socket but is not the host's: it runs where the host cannot see it, such as
+ * in another container. It keeps its routes, as if it was restarted. Returns whether there was one.
+ */
+export async function dismissBird(files: BirdFiles): Promise<boolean> {
+  const found = await BirdControl.open(files.socket, DISMISS_TIMEOUT).catch(() => undefined);
+  if (!found) return false;
+  using control = found.control;
+  await control.request('graceful restart').catch(() => undefined);
+  await within(DISMISS_TIMEOUT, control.closed, undefined);
+  return true;
+}
+
+/** Waits until BIRD has ended; false if it still runs after `timeoutMs`. */
+export async function birdEnds(host: BirdHost, timeoutMs: number): Promise<boolean> {
+  const ended = async () => ((await host.runs()) ? undefined : true);
+  return (await poll(ended, { every: 20, patience: timeoutMs })) ?? false;
+}
+
+/**
+ * Starts BIRD; resolves when it answers. With `recover` (`-R`), BIRD takes over the routes an earlier BIRD
+ * left in the kernel, and its peers keep theirs, so that no packet is lost. Until all peers are back it
+ * changes and announces nothing: see `endRecovery`. Without a predecessor it need not wait. Throws BIRD with
+ * BIRD's own message when BIRD exits at once.
  */
 export async function startBird(
-  program: string,
+  host: BirdHost,
   files: BirdFiles,
-  options: { readonly netns: string | undefined; readonly recover: boolean },
+  { recover }: { readonly recover: boolean },
 ): Promise<Connected> {
-  const { netns, recover } = options;
   const config = recover ? files.recovery : files.config;
-  const argv = [program, '-f', '-c', config, '-s', files.socket, '-P', files.pid];
-  if (recover) argv.push('-R');
-  const id = await spawnDetached(argv, {
-    logFile: files.stderr,
-    env: {},
-    ...(netns !== undefined && { netns }),
-  });
+  const args = ['-f', '-c', config, '-s', files.socket, '-P', files.pid];
+  await host.start(recover ? [...args, '-R'] : args);
   const deadline = performance.now() + START_TIMEOUT;
   for (;;) {
     try {
       return await BirdControl.open(files.socket);
     } catch (cause) {
-      if (isAlive(id) && performance.now() < deadline) await pause(10);
+      if ((await host.runs()) && performance.now() < deadline) await pause(10);
       else {
-        await killNow([id]);
-        throw new FlatnetError(lastWords(files) ?? messageOf(cause), {
-          code: 'BIRD',
-          operation: 'start',
-          object: program,
-          fix: `see ${files.log}`,
-          cause,
-        });
+        await host.kill();
+        const text = lastWords(files) ?? messageOf(cause);
+        throw new FlatnetError(text, { code: 'BIRD', operation: 'start', fix: `see ${files.log}`, cause });
       }
     }
   }
