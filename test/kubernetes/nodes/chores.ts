@@ -44,7 +44,15 @@ export async function losePower(
   const before = addressesOn(node, pods);
   const now = await eventually(async () => {
     const web = await cluster.pods('web', pods.length);
-    return !web.some(({ ips }) => ips.some((ip) => before.includes(ip))) && web;
+    if (web.some(({ ips }) => ips.some((ip) => before.includes(ip)))) return undefined;
+    // Containers of before the loss may still be said to run.
+    const run = web.map(({ name }) =>
+      cluster.exec(name, 'true').then(
+        () => true,
+        () => false,
+      ),
+    );
+    return (await Promise.all(run)).every(Boolean) && web;
   }, 60_000);
   await assertAllReachAll(cluster, now);
   await assertAllIsWell(cluster);
