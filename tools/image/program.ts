@@ -23,6 +23,7 @@ export async function programTree(architecture: Architecture, cache: string, nod
     const koffi = `${packageFolder(`@koromix/koffi-linux-${names.node}`, cache)}/linux_${names.node}/koffi.node`;
     writeFileSync(join(dist, 'koffi.node'), readFileSync(koffi));
     const launcher = compile('tools/launcher/launcher.c', architecture, working);
+    const holder = compile('tools/holder/bird-holder.c', architecture, working);
     const shim = compile('src/cni/shim/shim.c', architecture, working);
     if (process.arch === names.node) fillCompileCache(working, node);
     const inDist = readdirSync(dist, { recursive: true, withFileTypes: true })
@@ -31,6 +32,7 @@ export async function programTree(architecture: Architecture, cache: string, nod
     const own = (path: string): Buffer => readFileSync(join(ROOT, path));
     const tree: Tree = new Map<string, Entry>([
       ['bin/flatnet', file(launcher, 0o755)],
+      ['bin/bird-holder', file(holder, 0o755)],
       ['dist/flatnet-cni', file(shim, 0o755)],
       ['dist/flatnet-fallback', file(launcher, 0o755)],
       ['share/answer.sh', file(own('share/answer.sh'), 0o755)],

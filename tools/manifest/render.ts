@@ -20,7 +20,7 @@ export function renderManifest(other: Values = {}): string {
     const values = parse(readFileSync(join(CHART, 'values.yaml'), 'utf8')) as Values;
     const file = join(folder, 'values.json');
     writeFileSync(file, JSON.stringify({ ...values, createNamespace: true, ...other }));
-    const templates = ['namespace', 'rbac', 'configmap', 'daemonset'];
+    const templates = ['namespace', 'rbac', 'configmap', 'daemonset', 'bird'];
     const crds = readdirSync(join(CHART, 'crds')).sort();
     const paths = [
       ...templates.slice(0, 1).map((name) => join(CHART, 'templates', `${name}.yaml`)),
@@ -35,5 +35,7 @@ export function renderManifest(other: Values = {}): string {
 }
 
 if (process.argv[1] === import.meta.filename) {
-  writeFileSync(join(ROOT, 'deploy/flatnet.yaml'), renderManifest());
+  const [, , other] = process.argv;
+  if (other === undefined) writeFileSync(join(ROOT, 'deploy/flatnet.yaml'), renderManifest());
+  else process.stdout.write(renderManifest(parse(readFileSync(other, 'utf8')) as Values));
 }
