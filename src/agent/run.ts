@@ -64,7 +64,15 @@ export async function runAgent(options: AgentOptions, log: Log, stop: AbortSigna
   const blocks = new Blocks(facts, store.blocks, log);
   const secrets = join(paths.state, 'secrets');
   const { assigner } = blocks;
-  await using companions = new Companions({ node, paths, holder: paths.birdHolder, secrets, assigner, log, signal });
+  await using companions = new Companions({
+    node,
+    paths,
+    holder: paths.birdHolder,
+    secrets,
+    assigner,
+    log,
+    signal,
+  });
   connect(facts, companions);
   using loop = new Loop(facts, log);
 
