@@ -80,7 +80,7 @@ const MAY_IMPORT: Readonly<Record<string, string>> = {
   'lab/pods': 'cluster cni ip lab/machine lab/record linux runtime',
   'lab/inspect': 'agent cluster companions ip ipam lab/bgp lab/machine lab/pods lab/record linux store/ports',
   cli: 'agent backends cli cni/protocol/conflist.ts cni/shim/install.ts cluster companions ip ipam lab runtime store/embedded store/open.ts store/ports takeover',
-  'cli/shared': 'agent backends cluster ip ipam lab store/open.ts store/ports',
+  'cli/shared': 'agent backends cluster ip ipam lab store/open.ts store/ports takeover/plan.ts',
 };
 
 // Rooms and files of pure computation: no I/O of any kind, not even a type import that leads to it, directly

@@ -5,7 +5,7 @@ import { test } from 'node:test';
 import type { Command } from 'commander';
 
 const CLI = resolve(import.meta.dirname, '../../src/cli');
-const NO_COMMANDS = ['main.ts', 'lab/lab.ts', 'lab/shared.ts', 'bgp/bgp.ts'];
+const NO_COMMANDS = ['main.ts', 'lab/lab.ts', 'lab/shared.ts', 'bgp/bgp.ts', 'takeover/takeover.ts'];
 
 /** Every command that does something, with its words. */
 async function commands(): Promise<[string, Command][]> {

@@ -5,8 +5,8 @@ import { calicoPlan } from '../../takeover/calico/plan.ts';
 import { newCommand } from '../shared/commands.ts';
 import { EXIT, Exit } from '../shared/failure.ts';
 import { print } from '../shared/output.ts';
+import { planText } from '../shared/plan-text.ts';
 import { readText } from '../shared/read-text.ts';
-import { planText } from './text.ts';
 
 type Flags = { readonly dryRun?: boolean; readonly from: string; readonly json?: boolean };
 

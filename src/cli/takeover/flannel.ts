@@ -14,8 +14,8 @@ import type { Line } from '../../takeover/plan.ts';
 import { newCommand } from '../shared/commands.ts';
 import { EXIT, Exit } from '../shared/failure.ts';
 import { Progress, print } from '../shared/output.ts';
+import { planText } from '../shared/plan-text.ts';
 import { readText } from '../shared/read-text.ts';
-import { planText } from './text.ts';
 
 type Flags = {
   readonly dryRun?: boolean;

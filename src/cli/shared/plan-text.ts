@@ -1,5 +1,5 @@
 import { changes, type Line, type Plan } from '../../takeover/plan.ts';
-import { type Cell, paint, type Style, table } from '../shared/output.ts';
+import { type Cell, paint, type Style, table } from './output.ts';
 
 const STYLES: Readonly<Record<Line['action'], Style>> = {
   keep: 'dim',
