@@ -26,6 +26,8 @@ const MAY_IMPORT: Readonly<Record<string, string>> = {
   'store/kubernetes': 'cluster ip kubernetes store/flannel store/kubernetes/node store/ports store/values',
   // What is stored about blocks, the same in every store.
   'store/values': 'cluster ip store/ports',
+  // A store's contents as a file, out of one store and into another.
+  transfer: 'cluster ip ipam/blocks store/ports store/values',
   'store/kubernetes/node': 'cluster ip kubernetes/api/object.ts store/flannel',
   // The Kubernetes API; knows nothing of pod networks.
   kubernetes: 'cluster/fields.ts cluster/yaml.ts',
@@ -79,7 +81,7 @@ const MAY_IMPORT: Readonly<Record<string, string>> = {
   'lab/bgp': 'agent cluster companions ip lab/machine lab/record linux',
   'lab/pods': 'cluster cni ip lab/machine lab/record linux runtime',
   'lab/inspect': 'agent cluster companions ip ipam lab/bgp lab/machine lab/pods lab/record linux store/ports',
-  cli: 'agent backends cli cni/protocol/conflist.ts cni/shim/install.ts cluster companions ip ipam lab runtime store/embedded store/open.ts store/ports takeover',
+  cli: 'agent backends cli cni/protocol/conflist.ts cni/shim/install.ts cluster companions ip ipam lab runtime store/embedded store/open.ts store/ports takeover transfer',
   'cli/shared': 'agent backends cluster ip ipam lab store/open.ts store/ports takeover/plan.ts',
 };
 

@@ -1,9 +1,11 @@
+import { checkPools } from '../cluster/calico/change.ts';
+import { poolsOf } from '../cluster/calico/decode.ts';
 import type { Document } from '../cluster/calico/document.ts';
 import { codeOf } from '../error.ts';
 import type { NetworkStore } from '../store/ports/network.ts';
 import { newCommand } from './shared/commands.ts';
 import { print } from './shared/output.ts';
-import { checkPools, doneText, each, fileOption, resourcesOf } from './shared/resource-file.ts';
+import { doneText, each, fileOption, resourcesOf } from './shared/resource-file.ts';
 import { type StoreSelection, storeOptions, warnWithoutPeers, withSelectedStore } from './shared/store.ts';
 
 export const command = storeOptions(
@@ -17,7 +19,8 @@ export const command = storeOptions(
   .action(async ({ file, json, ...store }: StoreSelection & { file: string[]; json?: boolean }) => {
     const documents = resourcesOf(file);
     const done = await withSelectedStore(store, async ({ network, resources }) => {
-      await checkPools(documents, resources);
+      const pools = poolsOf(documents);
+      if (pools.length > 0) checkPools(pools, await resources.occupied());
       const outcomes = await each(documents, (document) => resources.apply(document));
       await warnWithoutPeers(resources);
       await warnOfUnusedPools(documents, network);

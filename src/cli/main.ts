@@ -23,7 +23,7 @@ const COMMANDS: Readonly<Record<string, Entry>> = {
   install: { summary: 'install the CNI plugin on this machine', load: () => import('./install.ts') },
   uninstall: { summary: 'remove it', load: () => import('./uninstall.ts') },
   takeover: { summary: 'take over a node from flannel', load: () => import('./takeover/takeover.ts') },
-  store: { summary: 'the embedded store', load: () => import('./store.ts') },
+  store: { summary: 'the embedded store; export and import', load: () => import('./store/store.ts') },
 };
 
 const FOOTER = `

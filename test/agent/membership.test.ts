@@ -56,6 +56,7 @@ async function join(t: TestContext, former?: string) {
     names: async () => new Set<string>(),
     isAlive: async () => false,
     forget: async () => false,
+    place: async () => [],
   };
   const membership = new Membership(facts, { cluster, log: SILENT, signal: stop.signal, previous: {} });
   void membership.run();

@@ -1,10 +1,7 @@
 import { Option } from 'commander';
-import { checkChange } from '../../cluster/calico/change.ts';
-import { decode } from '../../cluster/calico/decode.ts';
 import { type Document, titleOf } from '../../cluster/calico/document.ts';
 import { readManifest } from '../../cluster/calico/manifest.ts';
 import { FlatnetError, messageOf } from '../../error.ts';
-import type { ResourceStore } from '../../store/ports/resources.ts';
 import { collect } from './commands.ts';
 import { readText } from './read-text.ts';
 
@@ -20,22 +17,6 @@ export function resourcesOf(files: readonly string[]): Document[] {
 export function fileOption(what: string): Option {
   const option = new Option('-f, --file <file>', `${what}; - is standard input; may be repeated`);
   return option.argParser(collect((text) => text));
-}
-
-/** Refuses pools that overlap each other, pools in the store, or the nodes' network, before any write. */
-export async function checkPools(documents: readonly Document[], store: ResourceStore): Promise<void> {
-  const pools = documents.filter(({ kind }) => kind === 'IPPool');
-  if (pools.length === 0) return;
-  const { pools: stored, nodes } = await store.occupied();
-  const known = new Map(stored.map((pool) => [pool.name, pool]));
-  for (const document of pools) {
-    const pool = decode(document);
-    if (pool.kind !== 'IPPool') continue;
-    const { name } = pool.value;
-    const before = known.get(name);
-    checkChange(pool, before && { kind: 'IPPool', value: before }, { pools: [...known.values()], nodes });
-    known.set(name, pool.value);
-  }
 }
 
 /** Does `work` for each document in turn; if one fails, the error lists what was done before. */

@@ -46,6 +46,17 @@ export function checkChange(next: Resource, before: Resource | undefined, { pool
   }
 }
 
+/** Like `checkChange`, for pools that are applied one after another. */
+export function checkPools(next: readonly IpPool[], { pools, nodes }: Occupied): void {
+  const known = new Map(pools.map((pool) => [pool.name, pool]));
+  for (const value of next) {
+    const before = known.get(value.name);
+    const resource = { kind: 'IPPool', value } as const;
+    checkChange(resource, before && { kind: 'IPPool', value: before }, { pools: [...known.values()], nodes });
+    known.set(value.name, value);
+  }
+}
+
 function refuseChange(next: IpPool, before: IpPool, field: 'cidr' | 'blockSize'): void {
   if (next[field] === before[field]) return;
   throw refused(

@@ -42,6 +42,14 @@ export function decode(document: Document, where = '', leftOut?: (problem: strin
   }
 }
 
+/** The pools among documents, decoded. */
+export function poolsOf(documents: readonly Document[]): IpPool[] {
+  return documents
+    .filter(({ kind }) => kind === 'IPPool')
+    .map((document) => decode(document))
+    .flatMap((resource) => (resource.kind === 'IPPool' ? [resource.value] : []));
+}
+
 /**
  * Collects a cluster's resources, each kind sorted by name. A list with the same objects as in `before` is
  * the same list.

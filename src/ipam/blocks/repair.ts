@@ -1,6 +1,6 @@
 import { pause } from '../../async/pause.ts';
 import { nthIp } from '../../ip/cidr.ts';
-import type { BlockStore, Handle, Snapshot } from '../../store/ports/blocks.ts';
+import type { Block, BlockStore, Handle, Snapshot } from '../../store/ports/blocks.ts';
 import { isHeldBy } from './block.ts';
 import { settle } from './claim.ts';
 import { freeAddresses } from './free.ts';
@@ -55,20 +55,27 @@ export async function repairIpam(store: BlockStore, patience = PATIENCE): Promis
   return done;
 }
 
-function handleMismatches({ blocks, handles }: Snapshot): HandleMismatch[] {
-  const held = new Map<string, Handle['addresses'][number][]>();
-  for (const { value: block } of blocks) {
+/** The handles that blocks call for, by ID: those of addresses that other nodes use. */
+export function handlesOf(blocks: readonly Block[]): ReadonlyMap<string, Handle> {
+  const held = new Map<string, Handle>();
+  for (const block of blocks) {
     for (const [ordinal, { handle, node }] of block.allocations) {
       if (node === block.node) continue;
-      const addresses = held.get(handle) ?? [];
-      addresses.push({ ip: nthIp(block.cidr, ordinal), block: block.cidr });
-      held.set(handle, addresses);
+      const address = { ip: nthIp(block.cidr, ordinal), block: block.cidr };
+      held.set(handle, { node, addresses: [...(held.get(handle)?.addresses ?? []), address] });
     }
   }
+  return held;
+}
+
+function handleMismatches({ blocks, handles }: Snapshot): HandleMismatch[] {
+  const held = handlesOf(blocks.map(({ value }) => value));
   const byCidr = new Map(blocks.map(({ value }) => [value.cidr, value]));
   return [...new Set([...handles.keys(), ...held.keys()])].flatMap((id) => {
     const named = handles.get(id)?.value.addresses;
-    const missing = (held.get(id) ?? []).filter(({ ip }) => !named?.some((each) => each.ip === ip));
+    const missing = (held.get(id)?.addresses ?? []).filter(
+      ({ ip }) => !named?.some((each) => each.ip === ip),
+    );
     const hasStale =
       named?.length === 0 ||
       named?.some(({ ip, block: cidr }) => {

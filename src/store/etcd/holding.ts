@@ -107,6 +107,7 @@ function lost(object: string, text: string): FlatnetError {
   return new FlatnetError(text, { code: 'LEASE_LOST', operation: 'lease hold', object });
 }
 
-function unchanged(key: string, state: ClusterState): Compare {
+/** Whether a key is as it was when the state was read. */
+export function unchanged(key: string, state: ClusterState): Compare {
   return { key, target: 'modRevision', equals: state.item(key)?.modRevision ?? 0 };
 }

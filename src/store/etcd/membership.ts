@@ -2,18 +2,19 @@ import { randomUUID } from 'node:crypto';
 import { pause } from '../../async/pause.ts';
 import { isNodeName } from '../../cluster/names.ts';
 import type { Network } from '../../cluster/network.ts';
-import type { NodeFacts, PerFamily } from '../../cluster/node.ts';
+import type { Node, NodeFacts, PerFamily } from '../../cluster/node.ts';
 import { codeOf, FlatnetError } from '../../error.ts';
 import { familyOf } from '../../ip/address.ts';
 import type { Cidr } from '../../ip/cidr.ts';
 import type { KeyValue } from '../kv/kv.ts';
-import type { Claim, Member, Membership } from '../ports/membership.ts';
+import type { Claim, Member, Membership, Placement } from '../ports/membership.ts';
 import { chooseSubnets } from './acquire.ts';
 import { type ClaimContext, LeaseClaim, lostRaces, readState } from './claim.ts';
 import type { ClusterState } from './cluster-state.ts';
 import type { Lease } from './facts.ts';
 import { type Holding, sharesAddress, writeHolding } from './holding.ts';
 import { networkFrom } from './network.ts';
+import { obstacleTo, placement } from './placement.ts';
 import type { EtcdResources } from './resources.ts';
 
 export type MembershipContext = ClaimContext & {
@@ -82,6 +83,22 @@ export class EtcdMembership implements Membership {
     if (record.lease !== '0') await kv.revoke(record.lease);
     else await kv.delete(record.key);
     return true;
+  }
+
+  async place(nodes: readonly Node[], dryRun = false): Promise<readonly Placement[]> {
+    const { kv, layout, ttl } = this.#context;
+    const state = await this.#read();
+    const placements = nodes.map((node) => obstacleTo(state, node));
+    for (const [i, node] of nodes.entries()) {
+      if (dryRun || placements[i]?.outcome !== 'placed') continue;
+      // One for each, as if its agent had asked for it.
+      const { id: lease } = await kv.grant(ttl);
+      const { succeeded } = await kv.txn(placement(layout, state, node, lease));
+      if (succeeded) continue;
+      await kv.revoke(lease);
+      throw lostRaces(1);
+    }
+    return placements;
   }
 
   async #join(
@@ -170,7 +187,7 @@ export class EtcdMembership implements Membership {
       subnets,
       ...(publicIp !== undefined && { publicIp }),
       ...(value && { backend: value.backend.type }),
-      ...(expires !== undefined && { expires }),
+      ...(expires === undefined ? { reserved: true as const } : { expires }),
     };
   }
 

@@ -3,7 +3,7 @@ import { isNodeName } from '../../cluster/names.ts';
 import { parseCidr, sizeOf } from '../../ip/cidr.ts';
 import type { KubernetesObject } from '../../kubernetes/api/object.ts';
 import { type Affinity, type Block, type Handle, type IpamConfig, isAffinityState } from '../ports/blocks.ts';
-import { readBlock, readConfig, readHandle } from '../values/blocks.ts';
+import { readBlock, readConfig, readHandle, writeBlock } from '../values/blocks.ts';
 import { affinityName, cidrName, handleName } from './names.ts';
 
 /** The name of the only IPAMConfig. */
@@ -11,13 +11,10 @@ export const CONFIG_NAME = 'default';
 
 /** `status` is for `kubectl get` alone: nobody reads it back. */
 export function blockObject(block: Block): KubernetesObject {
-  const { cidr, node, sequence, changed } = block;
-  const allocations = [...block.allocations].map(([ordinal, allocation]) => ({ ordinal, ...allocation }));
-  const released = [...block.released].map(([ordinal, at]) => ({ ordinal, at }));
   return {
-    metadata: { name: cidrName(cidr) },
-    spec: { cidr, node, sequence, changed, allocations, released },
-    status: { addresses: Number(sizeOf(cidr)), used: block.allocations.size },
+    metadata: { name: cidrName(block.cidr) },
+    spec: writeBlock(block),
+    status: { addresses: Number(sizeOf(block.cidr)), used: block.allocations.size },
   };
 }
 

@@ -1,21 +1,23 @@
 import { randomUUID } from 'node:crypto';
 import { isNodeName } from '../../cluster/names.ts';
 import type { Network } from '../../cluster/network.ts';
-import type { NodeFacts } from '../../cluster/node.ts';
+import type { Node, NodeFacts } from '../../cluster/node.ts';
 import { codeOf, FlatnetError } from '../../error.ts';
 import { FAMILIES, familyOf } from '../../ip/address.ts';
 import type { Cidr } from '../../ip/cidr.ts';
+import { list } from '../../kubernetes/api/list.ts';
 import type { KubernetesObject } from '../../kubernetes/api/object.ts';
 import { getIfAny } from '../../kubernetes/change.ts';
 import { LEASES, readLease } from '../../kubernetes/election/lease-record.ts';
 import { EventRecorder } from '../../kubernetes/events/recorder.ts';
-import type { Claim, Member, Membership, Obstacle } from '../ports/membership.ts';
+import type { Claim, Member, Membership, Obstacle, Placement } from '../ports/membership.ts';
 import { type ClaimContext, leave, NodeClaim, writeNode } from './claim.ts';
 import type { ClusterState } from './cluster-state.ts';
 import { NODES } from './kinds.ts';
 import { reachable } from './node/annotations.ts';
 import { conditionPatch } from './node/patch.ts';
 import { type NodeReading, readNode } from './node/read.ts';
+import { obstacleTo, placeNode } from './placement.ts';
 import { PODCIDR_FIX } from './problems.ts';
 import type { KubernetesResources } from './resources.ts';
 
@@ -90,6 +92,20 @@ export class KubernetesMembership implements Membership {
 
   forget(node: string): Promise<boolean> {
     return leave(this.#context, node);
+  }
+
+  /** The Nodes must be there; those without a podCIDR get the subnets as theirs. */
+  async place(nodes: readonly Node[], dryRun = false): Promise<readonly Placement[]> {
+    const { client, keys } = this.#context;
+    const { items } = await list(client, NODES, (object) => readNode(keys, object));
+    const readings = new Map(items.map((reading) => [reading.name, reading]));
+    const placements = nodes.map((node) => obstacleTo(readings, node));
+    for (const [i, node] of nodes.entries()) {
+      const reading = readings.get(node.name);
+      if (dryRun || !reading || placements[i]?.outcome !== 'placed') continue;
+      await placeNode(this.#context, reading, node);
+    }
+    return placements;
   }
 
   /** Sets the condition NetworkUnavailable: while it is True, the scheduler puts no pods on the node. */

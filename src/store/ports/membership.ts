@@ -1,4 +1,4 @@
-import type { NodeFacts, PerFamily } from '../../cluster/node.ts';
+import type { Node, NodeFacts, PerFamily } from '../../cluster/node.ts';
 import type { Ip } from '../../ip/address.ts';
 import type { Cidr } from '../../ip/cidr.ts';
 
@@ -29,6 +29,12 @@ export interface Membership {
    */
   forget(node: string): Promise<boolean>;
   /**
+   * Takes over nodes of another store, with their subnets, before their agents join here: peers that join
+   * first know how to reach them, and nobody takes what is theirs. A node that is here already stays as it
+   * is. With `dryRun`, only says what would happen. Throws STORE_CONFLICT if a node changes meanwhile.
+   */
+  place(nodes: readonly Node[], dryRun?: boolean): Promise<readonly Placement[]>;
+  /**
    * Tells the cluster's scheduler whether a node takes pods, and why not. Absent where nobody would read it.
    */
   announce?(node: string, obstacle: Obstacle | undefined): Promise<void>;
@@ -38,6 +44,11 @@ export interface Membership {
    */
   note?(node: string, trouble: Obstacle): void;
 }
+
+/** `refused`: why a node cannot be placed; nothing is written for it. */
+export type Placement =
+  | { readonly node: string; readonly outcome: 'placed' | 'present' }
+  | { readonly node: string; readonly outcome: 'refused'; readonly reason: string };
 
 /** Why a node takes no pods, or what else is wrong: a word in CamelCase, and a sentence. */
 export type Obstacle = { readonly reason: string; readonly message: string };
@@ -79,4 +90,6 @@ export type Member = {
   readonly backend?: string;
   /** Seconds until it expires unless renewed; absent if it stays until removed. */
   readonly expires?: number;
+  /** An operator has reserved the subnets: they never expire, unlike others of this store. */
+  readonly reserved?: true;
 };

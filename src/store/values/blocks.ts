@@ -36,6 +36,13 @@ export function readBlock(fields: Fields): Block {
   };
 }
 
+/** A block as JSON that `readBlock` reads. */
+export function writeBlock({ cidr, node, sequence, changed, ...block }: Block) {
+  const allocations = [...block.allocations].map(([ordinal, allocation]) => ({ ordinal, ...allocation }));
+  const released = [...block.released].map(([ordinal, at]) => ({ ordinal, at }));
+  return { cidr, node, sequence, changed, allocations, released };
+}
+
 type Entry = Allocation & { readonly ordinal: number };
 
 /** Fast path for the many entries in the shape we write: ten times faster than reading field by field. */

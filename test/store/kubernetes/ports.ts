@@ -43,6 +43,11 @@ export class Kubelets {
     this.#admin = admin;
   }
 
+  /** As without kube-controller-manager's --allocate-node-cidrs. */
+  registerBare(name: string): Promise<void> {
+    return this.register(name, undefined, {});
+  }
+
   /** One node after another. */
   register(name: string, network: Network | undefined, previous: PerFamily<Cidr>): Promise<void> {
     const next = this.#last.then(() => this.#register(name, network, previous));
@@ -95,7 +100,8 @@ function openStore(t: TestContext, server: ApiServer, token: string, kubelets: K
   const agent = open();
   const { feed, blocks } = agent;
   // With an operator's rights: agents only read them.
-  const { network, resources } = open(server.access());
+  const operator = open(server.access());
+  const { network, resources } = operator;
   const membership: Membership = {
     async join(self: NodeFacts, previous: PerFamily<Cidr>) {
       if (isNodeName(self.name)) await kubelets.register(self.name, await readIfAny(network), previous);
@@ -105,6 +111,10 @@ function openStore(t: TestContext, server: ApiServer, token: string, kubelets: K
     names: () => agent.membership.names(),
     isAlive: (node) => agent.membership.isAlive(node),
     forget: (node) => agent.membership.forget(node),
+    async place(nodes, dryRun) {
+      for (const { name } of nodes) await kubelets.registerBare(name);
+      return operator.membership.place(nodes, dryRun);
+    },
   };
   return { network, membership, feed, resources, blocks, close: () => agent.close() };
 }

@@ -1,13 +1,13 @@
 import { randomUUID } from 'node:crypto';
 import { aborted, pause } from '../../../src/async/pause.ts';
 import type { Network } from '../../../src/cluster/network.ts';
-import type { NodeFacts, PerFamily } from '../../../src/cluster/node.ts';
+import type { Node, NodeFacts, PerFamily } from '../../../src/cluster/node.ts';
 import { FlatnetError } from '../../../src/error.ts';
 import { FAMILIES } from '../../../src/ip/address.ts';
 import { type Cidr, overlaps } from '../../../src/ip/cidr.ts';
 import { chooseSubnet, compatible } from '../../../src/ipam/subnets.ts';
 import type { Stored } from '../../../src/store/ports/blocks.ts';
-import type { Claim, Member, Membership } from '../../../src/store/ports/membership.ts';
+import type { Claim, Member, Membership, Placement } from '../../../src/store/ports/membership.ts';
 import type { NetworkStore } from '../../../src/store/ports/network.ts';
 import type { MemoryResources } from './resources.ts';
 import type { Memory, NodeObject } from './store.ts';
@@ -81,6 +81,25 @@ export class MemoryMembership implements Membership {
     if (!(await this.#memory.nodes.delete(node, found))) return this.forget(node);
     await this.#free(node, []);
     return true;
+  }
+
+  async place(nodes: readonly Node[], dryRun = false): Promise<readonly Placement[]> {
+    const placements: Placement[] = [];
+    for (const { subnets, ...facts } of nodes) {
+      const { name: node } = facts;
+      const found = await this.#memory.nodes.get(node);
+      const all = await this.#memory.subnets.list();
+      const taken = all.find(([cidr]) => subnets.some((subnet) => overlaps(subnet, cidr as Cidr)));
+      if (found && `${found.value.subnets}` === `${subnets}`) placements.push({ node, outcome: 'present' });
+      else if (found ?? taken) placements.push({ node, outcome: 'refused', reason: 'is taken' });
+      else {
+        placements.push({ node, outcome: 'placed' });
+        if (dryRun) continue;
+        for (const subnet of subnets) await this.#memory.subnets.create(subnet, node);
+        await this.#memory.nodes.create(node, { facts, subnets, instance: '' });
+      }
+    }
+    return placements;
   }
 
   async #take(network: Network, { name, addresses }: NodeFacts, asked: readonly Cidr[]): Promise<Cidr[]> {

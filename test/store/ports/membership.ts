@@ -103,6 +103,50 @@ export function membershipConformance(start: Start, limits: Limits = {}): void {
       assert.deepEqual(await membership.names(), new Set());
     });
 
+    test('nodes of another store are placed, and their agents find their subnets', async (t) => {
+      const { open } = await start(t);
+      const { network, membership } = open();
+      await network.write(LEASES);
+      const [one, two] = [
+        { ...facts(1), subnets: [SUBNET] },
+        { ...facts(2), subnets: [parseCidr('10.5.35.0/24')] },
+      ];
+      assert.deepEqual(await membership.place([one, two], true), [
+        { node: 'node1', outcome: 'placed' },
+        { node: 'node2', outcome: 'placed' },
+      ]);
+      assert.deepEqual(await membership.names(), new Set(), 'a dry run writes nothing');
+      await membership.place([one, two]);
+      const view = await viewThat(views(t, open()), ({ nodes }) => nodes.length === 2);
+      const known = view.nodes.map(({ name, subnets, addresses, labels }) => ({
+        name,
+        subnets,
+        addresses,
+        labels,
+      }));
+      assert.deepEqual(
+        known,
+        [one, two].map(({ name, subnets, addresses, labels }) => ({ name, subnets, addresses, labels })),
+      );
+      assert.deepEqual(
+        (await membership.place([one, two])).map(({ outcome }) => outcome),
+        ['present', 'present'],
+      );
+      const rivals = [
+        { ...facts(2), subnets: [parseCidr('10.5.36.0/24')] },
+        { ...facts(3), subnets: [SUBNET] },
+      ];
+      const refused = await membership.place(rivals);
+      assert.deepEqual(
+        refused.map(({ outcome }) => outcome),
+        ['refused', 'refused'],
+      );
+      const claim = await open().membership.join(facts(2), {});
+      assert.deepEqual(claim.subnets, two.subnets);
+      const other = await open().membership.join(facts(4), { 4: SUBNET });
+      assert.ok(!other.subnets.includes(SUBNET));
+    });
+
     test('under the blocks plan a node claims no subnet; default pools are created once', async (t) => {
       const { open } = await start(t);
       const { network, membership, resources } = open();

@@ -1,0 +1,82 @@
+import { checkPools } from '../cluster/calico/change.ts';
+import { poolsOf } from '../cluster/calico/decode.ts';
+import { type Document, titleOf } from '../cluster/calico/document.ts';
+import { parseJson } from '../cluster/json.ts';
+import { codeOf, FlatnetError } from '../error.ts';
+import type { ResourceStore } from '../store/ports/resources.ts';
+import type { Store } from '../store/ports/store.ts';
+import { type Change, difference } from './change.ts';
+import { type Contents, plain } from './contents.ts';
+import { ipamChanges } from './ipam-changes.ts';
+
+/** Compares contents with a store, in the order of writing: the network is last, as agents wait for it. */
+export async function changesOf(contents: Contents, store: Store): Promise<Change[]> {
+  return [
+    ...(await ipamChanges(contents, store.blocks)),
+    ...(await resourceChanges(contents, store.resources)),
+    ...(await nodeChanges(contents, store)),
+    await networkChange(contents, store),
+  ];
+}
+
+async function resourceChanges({ resources, nodes }: Contents, store: ResourceStore): Promise<Change[]> {
+  if (resources.length === 0) return [];
+  const occupied = await store.occupied();
+  checkPools(poolsOf(resources), { pools: occupied.pools, nodes: [...occupied.nodes, ...nodes] });
+  const applied = await store.list(undefined, () => {});
+  const known = new Map(applied.map(({ document }) => [titleOf(document), document]));
+  const changes: Change[] = [];
+  for (const document of resources) {
+    const object = titleOf(document);
+    const found = known.get(object);
+    const write = (): Promise<unknown> => store.apply(document);
+    if (found) changes.push({ object, ...difference(plain(found), document), write });
+    else changes.push({ object, ...(await unlisted(store, document)), write });
+  }
+  return changes;
+}
+
+/** A resource that is not listed is absent or cannot be read. */
+async function unlisted(
+  store: ResourceStore,
+  { kind, metadata }: Document,
+): Promise<Pick<Change, 'state' | 'why'>> {
+  try {
+    await store.get(kind, metadata.name);
+    throw new FlatnetError('has been created meanwhile', { code: 'STORE_CONFLICT', object: metadata.name });
+  } catch (error) {
+    if (codeOf(error) === 'NOT_FOUND') return { state: 'absent' };
+    if (codeOf(error) === 'CONFIG_INVALID') return { state: 'different', why: 'cannot be read' };
+    throw error;
+  }
+}
+
+async function nodeChanges({ nodes }: Contents, { membership }: Store): Promise<Change[]> {
+  if (nodes.length === 0) return [];
+  const placements = await membership.place(nodes, true);
+  const absent = nodes.filter((_, i) => placements[i]?.outcome === 'placed');
+  let placing: Promise<unknown> | undefined;
+  // All at once: what else is there is read once.
+  const write = (): Promise<unknown> => (placing ??= membership.place(absent));
+  return placements.map((placement): Change => {
+    const object = `node ${placement.node}`;
+    if (placement.outcome === 'refused') return { object, state: 'refused', why: placement.reason, write };
+    return { object, state: placement.outcome === 'placed' ? 'absent' : 'same', write };
+  });
+}
+
+async function networkChange({ network }: Contents, store: Store): Promise<Change> {
+  const found = await store.network.text();
+  const object = 'network';
+  const write = (): Promise<void> => store.network.replace(found, `${JSON.stringify(network, null, 2)}\n`);
+  if (!found) return { object, state: 'absent', write };
+  return { object, ...difference(parsed(found.value), network), write };
+}
+
+function parsed(text: string): unknown {
+  try {
+    return parseJson(text);
+  } catch {
+    return undefined;
+  }
+}
