@@ -16,12 +16,15 @@ export class Fields {
   readonly #known = new Map<string, string>();
   readonly #objects = new Map<string, Fields>();
   readonly path: string;
+  /** Told about keys that nobody knows, by path; absent: they are errors where keys are refused at all. */
+  readonly unknown: ((key: string) => void) | undefined;
   /** The object as written. */
   readonly source: Readonly<Record<string, unknown>>;
 
   /** `path`: how errors name the object, e.g. `Backend`; empty for the file itself. */
-  constructor(value: unknown, path = '') {
+  constructor(value: unknown, path = '', unknown?: (key: string) => void) {
     this.path = path;
+    this.unknown = unknown;
     if (typeof value !== 'object' || value === null || Array.isArray(value)) {
       throw invalid(path || 'configuration', `must be an object, not ${describe(value)}`);
     }
@@ -95,7 +98,7 @@ export class Fields {
     const value = this.raw(name);
     if (value === undefined) return undefined;
     const key = name.toLowerCase();
-    const object = this.#objects.get(key) ?? new Fields(value, this.#name(name));
+    const object = this.#objects.get(key) ?? new Fields(value, this.#name(name), this.unknown);
     this.#objects.set(key, object);
     return object;
   }

@@ -24,7 +24,8 @@ async function resourceChanges({ resources, nodes }: Contents, store: ResourceSt
   const occupied = await store.occupied();
   checkPools(poolsOf(resources), { pools: occupied.pools, nodes: [...occupied.nodes, ...nodes] });
   const applied = await store.list(undefined, () => {});
-  const known = new Map(applied.map(({ document }) => [titleOf(document), document]));
+  const own = applied.filter(({ foreign }) => !foreign);
+  const known = new Map(own.map(({ document }) => [titleOf(document), document]));
   const changes: Change[] = [];
   for (const document of resources) {
     const object = titleOf(document);
@@ -42,7 +43,8 @@ async function unlisted(
   { kind, metadata }: Document,
 ): Promise<Pick<Change, 'state' | 'why'>> {
   try {
-    await store.get(kind, metadata.name);
+    const { foreign } = await store.get(kind, metadata.name);
+    if (foreign) return { state: 'absent' };
     throw new FlatnetError('has been created meanwhile', { code: 'STORE_CONFLICT', object: metadata.name });
   } catch (error) {
     if (codeOf(error) === 'NOT_FOUND') return { state: 'absent' };

@@ -20,12 +20,18 @@ export type Resource =
 /**
  * Decodes a document. `where`: see `readDocument`. Throws CONFIG_INVALID naming resource and field. With
  * `leftOut`, entries of the BGPConfiguration's lists are left out if invalid, each reported to it: one wrong
- * community must not cost the nodes their AS number.
+ * community must not cost the nodes their AS number. With `unknown`, fields that nobody knows are ignored,
+ * each reported to it.
  */
-export function decode(document: Document, where = '', leftOut?: (problem: string) => void): Resource {
+export function decode(
+  document: Document,
+  where = '',
+  leftOut?: (problem: string) => void,
+  unknown?: (field: string) => void,
+): Resource {
   const { kind, metadata } = document;
   const { name } = metadata;
-  const spec = new Fields(document.spec, `${where}${titleOf(document)} spec`);
+  const spec = new Fields(document.spec, `${where}${titleOf(document)} spec`, unknown);
   switch (kind) {
     case 'IPPool':
       return { kind, value: readIpPool(name, spec) };

@@ -7,7 +7,8 @@ export type Fixed = { readonly only: readonly unknown[]; readonly why: string };
 
 /**
  * Refuses fields that are not `known`, and values of `fixed` fields that flatnet does not support. Nothing is
- * ignored silently. Throws CONFIG_INVALID naming the field.
+ * ignored silently. Throws CONFIG_INVALID naming the field; where `fields` are told of unknown ones, for
+ * values alone.
  */
 export function refuseOthers(
   fields: Fields,
@@ -17,6 +18,10 @@ export function refuseOthers(
   for (const [name, value] of Object.entries(fields.source)) {
     if (known.includes(name) || value === null || value === undefined) continue;
     const entry = Object.hasOwn(fixed, name) ? fixed[name] : undefined;
+    if (entry === undefined && fields.unknown) {
+      fields.unknown(`${fields.path}.${name}`);
+      continue;
+    }
     if (entry === undefined) throw fields.invalid(name, unknownText(name, [...known, ...Object.keys(fixed)]));
     if (value === '' || entry.only.some((each) => JSON.stringify(each) === JSON.stringify(value))) continue;
     throw fields.invalid(name, `${JSON.stringify(value)} is not supported: ${entry.why}`);
@@ -53,5 +58,7 @@ export function required<T>(fields: Fields, name: string, value: T | undefined):
 
 /** The objects of a list, each named by its index. */
 export function objects(fields: Fields, name: string): readonly Fields[] {
-  return (fields.list(name) ?? []).map((value, i) => new Fields(value, `${fields.path}.${name}[${i}]`));
+  return (fields.list(name) ?? []).map(
+    (value, i) => new Fields(value, `${fields.path}.${name}[${i}]`, fields.unknown),
+  );
 }

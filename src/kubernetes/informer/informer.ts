@@ -17,6 +17,8 @@ export type InformerOptions<T> = Selection & {
   /** Returns what is to be kept of an object; undefined: nothing, as if it did not exist. */
   readonly reduce: (object: KubernetesObject) => T | undefined;
   readonly log: Log;
+  /** The server may lack the kind, or forbid it: its objects are gone then, and the events end. */
+  readonly optional?: boolean;
   readonly pageSize?: number;
   /** Milliseconds of silence after which a watch is reopened; 90 000 by default. */
   readonly idle?: number;
@@ -66,7 +68,8 @@ export class Informer<T> {
 
   /**
    * Yields `synced` once with all objects, then every change in the server's order. A change that is undone
-   * while the server is away may be left out. Ends when `signal` aborts; never throws. To be called once.
+   * while the server is away may be left out. Ends when `signal` aborts, and without an `optional` kind.
+   * Never throws. To be called once.
    */
   async *events(signal: AbortSignal): AsyncGenerator<InformerEvent<T>> {
     while (!signal.aborted) {
@@ -85,12 +88,22 @@ export class Informer<T> {
         error = failure;
       }
       if (signal.aborted) return;
+      if (this.#options.optional && isAbsence(error)) {
+        yield* this.#becomeEmpty();
+        return;
+      }
       // Lists do not count: a server that ends every watch would be asked for them without a pause.
       const lasted = worked || performance.now() - begin > LASTING;
       if (version !== undefined && lasted) this.#backoff.reset();
       if (error !== undefined) await pause(this.#waitAfter(error), signal);
       else if (!worked) await pause(this.#backoff.next(), signal);
     }
+  }
+
+  *#becomeEmpty(): Generator<InformerEvent<T>> {
+    this.#problem = undefined;
+    yield* this.#inventory.replaceAll([]);
+    if (!this.#synced) yield { type: 'synced', objects: this.#inventory.values };
   }
 
   async *#list(signal: AbortSignal): AsyncGenerator<InformerEvent<T>> {
@@ -171,4 +184,9 @@ export class Informer<T> {
     }
     return Math.max(this.#backoff.next(), (error instanceof ApiError && error.retryAfter) || 0);
   }
+}
+
+/** Whether the server lacks the kind, or forbids it. */
+export function isAbsence(error: unknown): boolean {
+  return ['KIND_UNKNOWN', 'STORE_FORBIDDEN'].includes(codeOf(error) ?? '');
 }

@@ -62,6 +62,7 @@ export class KubernetesFeed implements ClusterFeed {
       configTitle: network.title,
       configTime: this.#networkTime,
       unreadable: this.#kinds?.problems ?? new Map(),
+      ignored: this.#kinds?.ignored ?? new Map(),
     });
   }
 

@@ -1,109 +1,119 @@
 import { collect, decode, type Resource } from '../../cluster/calico/decode.ts';
-import type { Kind } from '../../cluster/calico/document.ts';
-import { messageOf } from '../../error.ts';
+import { KINDS, type Kind } from '../../cluster/calico/document.ts';
 import type { KubernetesClient } from '../../kubernetes/api/client.ts';
-import type { KubernetesObject } from '../../kubernetes/api/object.ts';
-import type { ResourceType } from '../../kubernetes/api/resource.ts';
-import { Informer } from '../../kubernetes/informer/informer.ts';
 import type { Log } from '../../log.ts';
 import { excerpt } from '../../problem.ts';
 import type { Affinity } from '../ports/blocks.ts';
 import { affinityOf } from './block-object.ts';
+import { CalicoKinds } from './calico-kinds.ts';
 import type { ClusterState } from './cluster-state.ts';
 import { BLOCK_AFFINITIES, RESOURCE_TYPES } from './crds.ts';
-import { documentOf, isUnchecked } from './resource-object.ts';
-
-/** What an object says, or why it cannot be read. */
-type Reading<T> = { readonly value: T } | { readonly problem: string };
+import { FollowedKind } from './followed-kind.ts';
+import { documentOf } from './resource-object.ts';
 
 type Dated = { readonly affinity: Affinity; readonly created: number };
 
-/** Keeps the resources and blocks of a ClusterState in step with the objects of our own kinds. */
+/**
+ * Keeps the resources and blocks of a ClusterState in step with the objects of our own kinds, and with
+ * Calico's where there are none of ours: of each kind, either ours count or Calico's.
+ */
 export class OwnKinds {
-  /** Objects that cannot be read, and why; their last good values stay in force. */
-  readonly problems = new Map<string, string>();
-  readonly #client: KubernetesClient;
   readonly #state: ClusterState;
-  readonly #log: Log;
-  readonly #informers = new Set<{
-    readonly problem: { readonly since: Date; readonly reason: string } | undefined;
-  }>();
-  readonly #synced = new Set<string>();
-  readonly #resources = new Map<string, Resource>();
+  readonly #own: ReadonlyMap<Kind, FollowedKind<Resource>>;
+  readonly #affinities: FollowedKind<Dated>;
+  readonly #calico: CalicoKinds;
 
   constructor(client: KubernetesClient, state: ClusterState, log: Log) {
-    this.#client = client;
     this.#state = state;
-    this.#log = log;
+    const follow = (kind: Kind): FollowedKind<Resource> =>
+      new FollowedKind({
+        client,
+        resource: RESOURCE_TYPES[kind],
+        read: (object) => decode(documentOf(kind, object), '', () => {}),
+        log,
+      });
+    this.#own = new Map(KINDS.map((kind) => [kind, follow(kind)]));
+    this.#affinities = new FollowedKind({
+      client,
+      resource: BLOCK_AFFINITIES,
+      read: (object) => ({
+        affinity: affinityOf(object),
+        created: Date.parse(String(object.metadata.creationTimestamp)) || 0,
+      }),
+      log,
+    });
+    this.#calico = new CalicoKinds(client, log);
   }
 
   /** Whether all objects are known. */
   get isComplete(): boolean {
-    return this.#synced.size === Object.keys(RESOURCE_TYPES).length + 1;
+    return this.#all.every(({ isKnown }) => isKnown) && this.#calico.isComplete;
   }
 
   /** Since when, and why, what is known may be out of date. */
   get outage(): { readonly since: Date; readonly reason: string } | undefined {
-    return [...this.#informers].map(({ problem }) => problem).find((problem) => problem !== undefined);
+    const outages = this.#all.map(({ outage }) => outage);
+    return outages.find((outage) => outage !== undefined) ?? this.#calico.outage;
+  }
+
+  /** Objects that cannot be read, and why; their last good values stay in force. */
+  get problems(): ReadonlyMap<string, string> {
+    const affinities = titled(BLOCK_AFFINITIES.kind, this.#affinities.problems);
+    return new Map([
+      ...KINDS.flatMap((kind) => this.#inForce(kind, ({ problems }) => problems)),
+      ...affinities,
+    ]);
+  }
+
+  /** Fields of objects that mean nothing here. */
+  get ignored(): ReadonlyMap<string, string> {
+    return new Map(KINDS.flatMap((kind) => this.#inForce(kind, ({ ignored }) => ignored)));
   }
 
   /** Follows all kinds until `signal` aborts; `changed` is called after every change. */
   async run(signal: AbortSignal, changed: () => void): Promise<void> {
-    const kinds = Object.keys(RESOURCE_TYPES) as Kind[];
-    const resources = kinds.map((kind) => {
-      const read = (object: KubernetesObject): Resource => decode(documentOf(kind, object), '', () => {});
-      return this.#follow(RESOURCE_TYPES[kind], read, signal, changed, (key, resource) => {
-        if (resource) this.#resources.set(`${kind}/${key}`, resource);
-        else this.#resources.delete(`${kind}/${key}`);
-        this.#state.resources = collect(this.#resources.values(), this.#state.resources);
-      });
-    });
-    const read = (object: KubernetesObject): Dated => ({
-      affinity: affinityOf(object),
-      created: Date.parse(String(object.metadata.creationTimestamp)) || 0,
-    });
-    const affinities = this.#follow(BLOCK_AFFINITIES, read, signal, changed, (key, value) =>
-      this.#state.blocks.set(key, value?.affinity, value?.created),
-    );
-    await Promise.all([...resources, affinities]);
-  }
-
-  async #follow<T>(
-    resource: ResourceType,
-    read: (object: KubernetesObject) => T,
-    signal: AbortSignal,
-    changed: () => void,
-    set: (key: string, value: T | undefined) => void,
-  ): Promise<void> {
-    const reduce = (object: KubernetesObject): Reading<T> | undefined => {
-      if (isUnchecked(object)) return undefined;
-      try {
-        return { value: read(object) };
-      } catch (error) {
-        return { problem: messageOf(error) };
-      }
+    const gather = (): void => {
+      const values = KINDS.flatMap((kind) => [...(this.#source(kind)?.values.values() ?? [])]);
+      this.#state.resources = collect(values, this.#state.resources);
+      changed();
     };
-    const informer = new Informer({ client: this.#client, resource, reduce, log: this.#log });
-    const learn = (key: string, reading: Reading<T> | undefined): void => {
-      const title = `${resource.kind} ${excerpt(key, 120)}`;
-      this.problems.delete(title);
-      if (reading && 'problem' in reading) {
-        this.problems.set(title, excerpt(reading.problem));
-        this.#log.warn({ object: title, problem: excerpt(reading.problem) }, 'ignored');
-      } else {
-        set(key, reading?.value);
-      }
-    };
-    this.#informers.add(informer);
-    for await (const event of informer.events(signal)) {
-      if (event.type === 'synced') {
-        for (const [key, reading] of event.objects) learn(key, reading);
-        this.#synced.add(resource.plural);
-      } else {
-        learn(event.key, event.type === 'set' ? event.value : undefined);
+    const learn = (keys: readonly string[]): void => {
+      for (const key of keys) {
+        const value = this.#affinities.values.get(key);
+        this.#state.blocks.set(key, value?.affinity, value?.created);
       }
       changed();
-    }
-    this.#informers.delete(informer);
+    };
+    await Promise.all([
+      ...[...this.#own.values()].map((kind) => kind.run(signal, gather)),
+      this.#affinities.run(signal, learn),
+      this.#calico.run(signal, gather),
+    ]);
   }
+
+  get #all(): readonly FollowedKind<unknown>[] {
+    return [...this.#own.values(), this.#affinities];
+  }
+
+  /** Whose objects of a kind count. */
+  #source(kind: Kind): FollowedKind<Resource> | undefined {
+    const own = this.#own.get(kind);
+    return own?.hasObjects ? own : (this.#calico.of(kind) ?? own);
+  }
+
+  #inForce(
+    kind: Kind,
+    of: (kind: FollowedKind<Resource>) => ReadonlyMap<string, string>,
+  ): [title: string, text: string][] {
+    const source = this.#source(kind);
+    if (!source) return [];
+    return titled(
+      source === this.#own.get(kind) ? RESOURCE_TYPES[kind].kind : `Calico’s ${kind}`,
+      of(source),
+    );
+  }
+}
+
+function titled(kind: string, texts: ReadonlyMap<string, string>): [title: string, text: string][] {
+  return [...texts].map(([key, text]) => [`${kind} ${excerpt(key, 120)}`, text]);
 }

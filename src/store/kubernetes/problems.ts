@@ -15,6 +15,8 @@ export type FeedCondition = {
   readonly configTime: Date | undefined;
   /** Objects of our own kinds that cannot be read, and why. */
   readonly unreadable: ReadonlyMap<string, string>;
+  /** Objects with fields that mean nothing here, and which. */
+  readonly ignored: ReadonlyMap<string, string>;
 };
 
 /** What keeps the views from being complete and current, and which Nodes are ignored. */
@@ -28,10 +30,19 @@ export function clusterProblems(state: ClusterState, condition: FeedCondition): 
       'correct or delete it',
     ),
   );
+  const fields = [...condition.ignored].map(([title, which]) =>
+    warning(
+      'store-key-ignored',
+      `a field of ${title} is ignored`,
+      which,
+      'flatnet does not have what it asks for',
+    ),
+  );
   const subnets = state.network?.addresses === 'blocks' ? blocksRefused : refusal;
   const all = [
     ...unreadable(state),
     ...objects,
+    ...fields,
     ...state.refusals.toSorted().map(([name, why]) => subnets(name, why)),
   ];
   const hidden = all.length - SHOWN;

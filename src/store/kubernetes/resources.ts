@@ -20,6 +20,7 @@ import {
   type ResourceStore,
 } from '../ports/resources.ts';
 import { CONFIG_NAME } from './block-object.ts';
+import { calicosOf, readCalicos } from './calico-objects.ts';
 import { GROUP, IPAM_CONFIGS, RESOURCE_TYPES } from './crds.ts';
 import { documentOf, isUnchecked, resourceObject, unchecked } from './resource-object.ts';
 
@@ -45,13 +46,16 @@ export class KubernetesResources implements ResourceStore {
 
   async list(kind: Kind | undefined, warn: (problem: string) => void): Promise<AppliedResource[]> {
     const kinds = kind === undefined ? KINDS.toSorted() : [kind];
-    const lists = await Promise.all(kinds.map((each) => this.#list(each, warn)));
+    const lists = await Promise.all(kinds.map((each) => this.#listInForce(each, warn)));
     return lists.flat();
   }
 
   async get(kind: Kind, name: string): Promise<AppliedResource> {
     const object = await this.#find(kind, name);
     if (object && !isUnchecked(object)) return appliedFrom(kind, object);
+    const inForce = await this.#listInForce(kind, () => {});
+    const calicos = inForce.find(({ document }) => document.metadata.name === name);
+    if (calicos) return calicos;
     throw notFound(kind, name);
   }
 
@@ -99,7 +103,7 @@ export class KubernetesResources implements ResourceStore {
     const config = await getIfAny(this.#client, IPAM_CONFIGS, { name: CONFIG_NAME });
     if (config?.metadata.annotations?.[POOLS_CREATED] !== undefined) return;
     const { pools } = await this.occupied();
-    if (pools.length === 0) {
+    if (pools.length === 0 && !(await calicosOf(this.#client, 'IPPool'))?.length) {
       for (const pool of defaultPools(network)) await this.#create('IPPool', resourceObject(pool));
     }
     await change(this.#client, IPAM_CONFIGS, { name: CONFIG_NAME }, (current) => {
@@ -107,6 +111,18 @@ export class KubernetesResources implements ResourceStore {
       const annotations = { ...object.metadata.annotations, [POOLS_CREATED]: 'true' };
       return { ...object, metadata: { ...object.metadata, annotations } };
     });
+  }
+
+  /** Ours, or Calico's where there are none of ours. */
+  async #listInForce(kind: Kind, warn: (problem: string) => void): Promise<AppliedResource[]> {
+    let unreadable = 0;
+    const own = await this.#list(kind, (problem) => {
+      unreadable++;
+      warn(problem);
+    });
+    if (own.length + unreadable > 0) return own;
+    const objects = (await calicosOf(this.#client, kind)) ?? [];
+    return objects.flatMap((object) => readCalicos(kind, object, warn) ?? []);
   }
 
   async #list(kind: Kind, warn: (problem: string) => void): Promise<AppliedResource[]> {

@@ -24,7 +24,12 @@ export interface ResourceStore {
 }
 
 /** A resource as applied, with its resourceVersion, and its decoded form. */
-export type AppliedResource = { readonly document: Document; readonly resource: Resource };
+export type AppliedResource = {
+  readonly document: Document;
+  readonly resource: Resource;
+  /** Another program's, read-only. It counts only as long as there is none of ours of its kind. */
+  readonly foreign?: true;
+};
 
 export type ApplyOutcome = 'created' | 'configured' | 'unchanged';
 

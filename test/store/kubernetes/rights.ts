@@ -38,12 +38,25 @@ export async function agentToken(
 ): Promise<string> {
   const options = { fieldManager: 'test', force: true };
   await admin.apply(NAMESPACES, { metadata: { name: NAMESPACE } }, options);
-  const file = join(import.meta.dirname, '../../../deploy/rbac/agent.yaml');
+  await applyRights(admin, 'agent.yaml', edit);
+  return tokenOf(admin, ACCOUNT, undefined, NAMESPACE);
+}
+
+/** Lets agents read Calico's objects. */
+export function allowCalico(admin: KubernetesClient): Promise<void> {
+  return applyRights(admin, 'calico.yaml', (manifest) => manifest);
+}
+
+async function applyRights(
+  admin: KubernetesClient,
+  name: string,
+  edit: (manifest: Json) => Json,
+): Promise<void> {
+  const file = join(import.meta.dirname, '../../../deploy/rbac', name);
   for (const { value } of readYaml(readFileSync(file, 'utf8'), file, 'CONFIG_INVALID')) {
     const manifest = edit(asJson(value));
     const type = TYPES.find(({ kind }) => kind === manifest.kind);
     if (!type) throw new Error(`no type for ${manifest.kind}`);
-    await admin.apply(type, asObject(manifest), options);
+    await admin.apply(type, asObject(manifest), { fieldManager: 'test', force: true });
   }
-  return tokenOf(admin, ACCOUNT, undefined, NAMESPACE);
 }
