@@ -16,7 +16,7 @@ const MAY_IMPORT: Readonly<Record<string, string>> = {
   cluster: 'ip',
   ipam: 'cluster ip store/ports',
   // From outside, the store is its ports; `open.ts` creates one.
-  store: 'cluster ip kubernetes/access/open.ts store',
+  store: 'cluster ip kubernetes/access/open.ts kubernetes/api/object.ts store',
   'store/ports': 'cluster ip',
   'store/kv': '',
   'store/embedded': 'store/kv',
@@ -82,6 +82,7 @@ const MAY_IMPORT: Readonly<Record<string, string>> = {
   'lab/pods': 'cluster cni ip lab/machine lab/record linux runtime',
   'lab/inspect': 'agent cluster companions ip ipam lab/bgp lab/machine lab/pods lab/record linux store/ports',
   cli: 'agent backends cli cni/protocol/conflist.ts cni/shim/install.ts cluster companions ip ipam lab runtime store/embedded store/open.ts store/ports takeover transfer',
+  'cli/kubectl': 'cli/shared kubernetes store/published-node.ts',
   'cli/shared': 'agent backends cluster ip ipam lab store/open.ts store/ports takeover/plan.ts',
 };
 

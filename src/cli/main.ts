@@ -19,6 +19,10 @@ const COMMANDS: Readonly<Record<string, Entry>> = {
   delete: { summary: 'delete resources', load: () => import('./delete.ts') },
   forget: { summary: 'forget a node that has left for good', load: () => import('./forget.ts') },
   ipam: { summary: 'check, show and configure address blocks', load: () => import('./ipam.ts') },
+  kubectl: {
+    summary: 'nodes of a cluster, through its API server',
+    load: () => import('./kubectl/kubectl.ts'),
+  },
   agent: { summary: 'run the agent of this node', load: () => import('./agent.ts') },
   install: { summary: 'install the CNI plugin on this machine', load: () => import('./install.ts') },
   uninstall: { summary: 'remove it', load: () => import('./uninstall.ts') },

@@ -1,8 +1,9 @@
 import { mkdirSync, writeFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { pause } from '../../../src/async/pause.ts';
 import { renderManifest } from '../../../tools/manifest/render.ts';
 import { busyboxArchive } from './archive.ts';
+import { component } from './component.ts';
 import { ControlPlane } from './control-plane.ts';
 import { CNI_BIN, CNI_CONF, KubeletNode } from './node.ts';
 import { Switch } from './switch.ts';
@@ -126,6 +127,14 @@ export class KubeletCluster {
   flatnet(...args: readonly string[]): Promise<string> {
     const kubeconfig = this.plane.kubeconfig('admin', 'system:masters');
     return this.plane.outside(join(ROOT, 'bin/flatnet'), ...args, '--kubeconfig', kubeconfig);
+  }
+
+  /** Runs kubectl with its plugin on the PATH. */
+  kubectlFlatnet(...args: readonly string[]): Promise<string> {
+    const path = [join(ROOT, 'bin'), dirname(component('kubectl')), process.env.PATH].join(':');
+    const kubeconfig = this.plane.kubeconfig('admin', 'system:masters');
+    const env = ['env', `PATH=${path}`, `KUBECONFIG=${kubeconfig}`];
+    return this.plane.outside(...env, component('kubectl'), 'flatnet', ...args);
   }
 
   /** Runs a command in a pod by way of the API server and the kubelet. */

@@ -60,6 +60,18 @@ describe('agents from the image and the manifest', { skip: NO_KUBELETS }, () => 
 
   test('pods reach each other, and agents have all the rights they need', () => assertWorks(cluster, web));
 
+  test('kubectl flatnet shows the nodes, and asks their agents', async () => {
+    const status = JSON.parse(await cluster.kubectlFlatnet('status', '--json')) as { agent: string }[];
+    assert.deepEqual(
+      status.map(({ agent }) => agent),
+      cluster.nodes.map(() => 'ready'),
+    );
+    for (const { name } of cluster.nodes) {
+      const own = JSON.parse(await cluster.kubectlFlatnet('node', name, '--', 'status', '--json'));
+      assert.deepEqual([own.node, own.ready], [name, true]);
+    }
+  });
+
   test('the DaemonSet is rolled out again under ping: no packet is lost', async (t) => {
     const pings = await pingsBetween(t, cluster, web);
     await rollOut(cluster);
