@@ -5,7 +5,17 @@ import { test } from 'node:test';
 import type { Command } from 'commander';
 
 const CLI = resolve(import.meta.dirname, '../../src/cli');
-const NO_COMMANDS = ['main.ts', 'lab/lab.ts', 'lab/shared.ts', 'bgp/bgp.ts', 'takeover/takeover.ts'];
+const NO_COMMANDS = [
+  'main.ts',
+  'lab/lab.ts',
+  'lab/shared.ts',
+  'bgp/bgp.ts',
+  'takeover/takeover.ts',
+  'store/store.ts',
+  'kubectl/kubectl.ts',
+  'kubectl/overview.ts',
+  'kubectl/shared.ts',
+];
 
 /** Every command that does something, with its words. */
 async function commands(): Promise<[string, Command][]> {

@@ -18,10 +18,14 @@ export type StoreSelection = {
   readonly cacert?: string;
   readonly cert?: string;
   readonly key?: string;
+  readonly username?: string;
   readonly kubeconfig?: string;
   readonly namespace?: string;
   readonly lab?: string;
 };
+
+/** Arguments are visible to everybody on the machine. */
+const PASSWORD = 'FLATNET_STORE_PASSWORD';
 
 const DEFAULT_ENDPOINT = 'http://127.0.0.1:2379';
 
@@ -37,6 +41,7 @@ export function storeOptions(command: Command): Command {
     .option('--cacert <file>', 'PEM file with the CA of the store’s certificate')
     .option('--cert <file>', 'PEM file with the client certificate')
     .option('--key <file>', 'PEM file with the key of that certificate')
+    .option('--username <name>', `etcd user, whose password is in the environment: ${PASSWORD}`)
     .option('--kubeconfig <file>', 'use the Kubernetes API as the store, as this kubeconfig says')
     .option('--namespace <name>', 'there: where the network’s ConfigMap is', 'kube-flannel')
     .addOption(labOption('use the store of this lab'));
@@ -44,7 +49,7 @@ export function storeOptions(command: Command): Command {
 
 /** Runs `work` on the store, then closes the connection. */
 export async function withSelectedStore<T>(
-  { endpoint, prefix, cacert, cert, key, kubeconfig, namespace, lab }: StoreSelection,
+  { endpoint, prefix, cacert, cert, key, username, kubeconfig, namespace, lab }: StoreSelection,
   work: (store: Store) => Promise<T>,
 ): Promise<T> {
   if (lab !== undefined && endpoint !== undefined) {
@@ -67,7 +72,8 @@ export async function withSelectedStore<T>(
   }
   const endpoints = lab === undefined ? (endpoint ?? [DEFAULT_ENDPOINT]) : [storeEndpoint(Lab.open(lab))];
   const tls = { caFile: cacert, certFile: cert, keyFile: key };
-  const { store } = await openStore({ endpoints, prefix, tls }, SILENT, check);
+  const user = username === undefined ? {} : { username, password: process.env[PASSWORD] ?? '' };
+  const { store } = await openStore({ endpoints, prefix, tls, ...user }, SILENT, check);
   try {
     return await work(store);
   } catch (error) {
