@@ -72,7 +72,7 @@ const MAY_IMPORT: Readonly<Record<string, string>> = {
   // What a takeover means for what was found on a node.
   'takeover/flannel': 'cluster ip linux/nftables/values takeover/plan.ts',
   'takeover/calico': 'cluster ip takeover/plan.ts',
-  'takeover/node': 'cluster cni firewall ip ipam linux state/ownership.ts takeover',
+  'takeover/node': 'cluster cni firewall ip ipam kubernetes linux state/ownership.ts takeover',
   runtime: 'cluster cni ip linux',
   lab: 'agent backends cluster companions ip ipam lab linux',
   'lab/record': 'agent cluster linux',
