@@ -124,6 +124,8 @@ export class Transport {
         'content-type': 'application/json',
         'content-length': Buffer.byteLength(text),
         ...(token === undefined ? {} : { authorization: token }),
+        // A stream from a member that has lost the others would stay silent instead of ending.
+        ...(call.dedicated && { 'grpc-metadata-hasleader': 'true' }),
       },
     });
     const timeout = this.#options.timeout ?? 5_000;
