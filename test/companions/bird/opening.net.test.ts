@@ -12,8 +12,11 @@ const PATIENCE = 15_000;
 /** No packet of BGP leaves or reaches the node. */
 const CUT = `add table inet cut
 add chain inet cut in { type filter hook input priority 0; }
+add chain inet cut out { type filter hook output priority 0; }
 add rule inet cut in tcp dport 179 drop
-add rule inet cut in tcp sport 179 drop`;
+add rule inet cut in tcp sport 179 drop
+add rule inet cut out tcp dport 179 drop
+add rule inet cut out tcp sport 179 drop`;
 
 test('a node whose BIRD starts anew is ready once its sessions stand, or had time', {
   skip: NO_KERNEL,
@@ -24,8 +27,9 @@ test('a node whose BIRD starts anew is ready once its sessions stand, or had tim
   for (const node of cluster.nodes) await cluster.addPod(node);
   await cluster.established(() => 2);
 
-  /** As a loss of power: nothing of BIRD is left. */
+  /** As a loss of power: nothing of BIRD is left, and no peer is told. */
   const lose = async (): Promise<void> => {
+    cluster.run('node1', 'nft', CUT);
     await cluster.kill(['node1'], 'agent', 'bird');
     rmSync(cluster.birdFiles('node1').folder, { recursive: true });
     cluster.run('node1', 'ip', 'route', 'flush', 'proto', 'bird');
@@ -34,7 +38,6 @@ test('a node whose BIRD starts anew is ready once its sessions stand, or had tim
 
   await t.test('sessions come late: so does the node, but not the pods that it is given', async () => {
     await lose();
-    cluster.run('node1', 'nft', CUT);
     await startAgent(lab, 'node1');
     await until(10_000, async () =>
       /^no BGP session yet with node2, 172\.30\.0\.12: .*node3,/.test(await reason()) ? [] : [await reason()],
@@ -43,6 +46,7 @@ test('a node whose BIRD starts anew is ready once its sessions stand, or had tim
     assert.match(await reason(), /^no BGP session yet/);
     cluster.run('node1', 'nft', 'delete table inet cut');
     await agentReady(lab, 'node1');
+    // Both peers dial, once they notice that the connections of before are dead.
     const { sessions } = await cluster.bgpStatus('node1');
     assert.deepEqual(
       sessions.map(({ info }) => info),
@@ -54,6 +58,7 @@ test('a node whose BIRD starts anew is ready once its sessions stand, or had tim
   await t.test('a dead peer holds it up no longer than that', async () => {
     await cluster.kill(['node3'], 'agent', 'bird');
     await lose();
+    cluster.run('node1', 'nft', 'delete table inet cut');
     const begin = performance.now();
     await startAgent(lab, 'node1');
     await agentReady(lab, 'node1');

@@ -147,6 +147,12 @@ const BFD = `protocol bfd Bfd {
 }
 `;
 
+/**
+ * Seconds between keepalives of the end that dials. A node that has lost power says no farewell and does not
+ * dial itself: it waits until the other end speaks on the former connection, and is refused.
+ */
+const NOTICE = 5;
+
 function protocol(session: Session): string {
   const { local, remote, family } = session;
   const outside = session.node === undefined;
@@ -162,7 +168,7 @@ function protocol(session: Session): string {
     'graceful restart on',
     session.restartTime !== undefined && `graceful restart time ${session.restartTime}`,
     keepalive === undefined
-      ? 'hold time 90'
+      ? `hold time 90${session.node !== undefined && !session.passive ? `; keepalive time ${NOTICE}` : ''}`
       : `hold time ${Math.max(3, 3 * keepalive)}; keepalive time ${keepalive}`,
     'connect delay time 1; connect retry time 2; error wait time 2,10',
     session.allowedLocalAs !== undefined && `allow local as ${session.allowedLocalAs}`,
