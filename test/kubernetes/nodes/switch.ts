@@ -32,12 +32,16 @@ export class Switch {
     await this.#address(this.name, 'switch', 1);
   }
 
-  /** Adds a machine, which has the address 172.31.77.`number` and a default route. Returns its namespace. */
+  /**
+   * Adds a machine, which has the address 172.31.77.`number` and a default route. Returns its namespace. As
+   * real ones, it has the same MAC after a loss of power: its neighbours still know that.
+   */
   async connect(machine: string, number: number): Promise<string> {
     const netns = this.netns(machine);
     await ip('netns', 'add', netns);
     await ip('-n', netns, 'link', 'set', 'lo', 'up');
-    const end = ['type', 'veth', 'peer', 'name', 'eth0', 'netns', netns];
+    const mac = `02:00:00:00:4d:${number.toString(16).padStart(2, '0')}`;
+    const end = ['type', 'veth', 'peer', 'name', 'eth0', 'address', mac, 'netns', netns];
     await ip('-n', this.name, 'link', 'add', machine, 'master', 'switch', 'up', ...end);
     await ip('-n', netns, 'link', 'set', 'eth0', 'up');
     await this.#address(netns, 'eth0', number);
