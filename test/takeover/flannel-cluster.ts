@@ -38,6 +38,7 @@ let count = 0;
 /** Nodes of flannel on one network, with a real etcd: each a network namespace. */
 export class FlannelCluster implements AsyncDisposable {
   readonly dir = mkdtempSync(join(tmpdir(), `flatnet-takeover-${process.pid}-`));
+  /** The network between them, where the outside is. */
   readonly fabric = `tf${process.pid}x${count++}`;
   readonly nodes: FlannelNode[] = [];
   #etcd: ChildProcess | undefined;
@@ -94,7 +95,7 @@ export class FlannelNode {
   readonly folders: Folders;
   readonly pods: FlannelPod[] = [];
   readonly #cluster: FlannelCluster;
-  readonly #address: string;
+  readonly address: string;
   #flanneld: ChildProcess | undefined;
   #agent: ChildProcess | undefined;
   log = '';
@@ -103,7 +104,7 @@ export class FlannelNode {
     this.#cluster = cluster;
     this.name = `node${index}`;
     this.netns = `${cluster.fabric}n${index}`;
-    this.#address = `10.99.0.${index}`;
+    this.address = `10.99.0.${index}`;
     const dir = join(cluster.dir, this.name);
     this.folders = {
       cni: join(dir, 'cni'),
@@ -133,7 +134,7 @@ export class FlannelNode {
     createNetns(this.netns);
     ip(fabric, `link add port${index} type veth peer name eth0 netns ${this.netns}`);
     ip(fabric, `link set port${index} master br0 up`);
-    this.ip(`address add ${this.#address}/24 dev eth0`);
+    this.ip(`address add ${this.address}/24 dev eth0`);
     this.ip('link set eth0 up');
     this.ip('link set lo up');
     this.ip('route add default via 10.99.0.254');
@@ -229,6 +230,7 @@ export class FlannelNode {
     createNetns(netns);
     execFileSync('ip', ['-n', netns, 'link', 'set', 'lo', 'up']);
     const result = this.#cni('ADD', id, netns);
+    if ('portMappings' in capabilities) this.#portmap(id, netns, capabilities, result);
     const pod = { id, netns, ip: parseIp(String(result?.ips?.[0]?.address).split('/')[0] ?? '') };
     this.pods.push(pod);
     const cached = {
@@ -247,6 +249,25 @@ export class FlannelNode {
     mkdirSync(join(this.folders.cni, 'results'), { recursive: true });
     writeFileSync(join(this.folders.cni, 'results', `cbr0-${id}-eth0`), JSON.stringify(cached));
     return pod;
+  }
+
+  /** The second plugin of flannel's configuration. */
+  #portmap(id: string, netns: string, runtimeConfig: object, prevResult: object | undefined): void {
+    const env = {
+      ...process.env,
+      CNI_COMMAND: 'ADD',
+      CNI_CONTAINERID: id,
+      CNI_IFNAME: 'eth0',
+      CNI_NETNS: netnsPath(netns),
+      CNI_PATH: REFERENCE,
+    };
+    const conf = { cniVersion: '0.3.1', name: 'cbr0', type: 'portmap', runtimeConfig, prevResult };
+    const { stdout, status } = spawnSync('ip', ['netns', 'exec', this.netns, join(REFERENCE, 'portmap')], {
+      env,
+      input: JSON.stringify(conf),
+      encoding: 'utf8',
+    });
+    if (status !== 0) throw new Error(`portmap ADD ${id}: ${stdout}`);
   }
 
   removePod(pod: FlannelPod): void {

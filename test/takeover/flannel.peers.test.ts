@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict';
+import { spawn, spawnSync } from 'node:child_process';
 import { existsSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
@@ -6,7 +7,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { parseIp } from '../../src/ip/address.ts';
 import { RunningPing } from '../agent/running-ping.ts';
 import { NO_REFERENCE } from '../cni/reference.ts';
-import { NO_ETCD } from '../store/servers.ts';
+import { eventually, NO_ETCD } from '../store/servers.ts';
 import { FlannelCluster, type FlannelNode, NO_FLANNELD } from './flannel-cluster.ts';
 
 const skip = NO_FLANNELD || NO_REFERENCE || NO_ETCD;
@@ -91,6 +92,44 @@ test('pods that a takeover has adopted are freed by flatnet', { skip, timeout: 1
   assert.deepEqual(node.reserved(), []);
   await followed(node, 0);
 });
+
+test('a host port leads to its pod before and after, and to nothing once the pod is gone', {
+  skip,
+  timeout: 120_000,
+}, async (t) => {
+  await using cluster = await FlannelCluster.start(1, NETWORKS['vxlan, iptables']);
+  const [node] = cluster.nodes;
+  assert.ok(node);
+  const portMappings = [{ hostPort: 8080, containerPort: 80, protocol: 'tcp' }];
+  const pod = node.addPod({ portMappings });
+  const serve = "require('node:net').createServer((c) => c.end('pod')).listen(80)";
+  const server = spawn('ip', ['netns', 'exec', pod.netns, process.execPath, '-e', serve]);
+  t.after(() => server.kill('SIGKILL'));
+  const answer = () => answerFrom(cluster.fabric, node.address, 8080);
+  await eventually(() => answer() === 'pod', 20_000);
+  assert.match(node.run('nft', 'list', 'ruleset'), /CNI-DN-/);
+
+  await node.stopFlanneld();
+  await node.startAgent();
+  const { stdout, status } = node.takeover('--dry-run');
+  assert.equal(status, 0, stdout);
+  assert.match(stdout, /with the host ports 8080\/tcp/);
+  assert.equal(node.takeover().status, 0);
+  assert.doesNotMatch(node.run('nft', 'list', 'ruleset'), /CNI-DN-/);
+  assert.equal(answer(), 'pod');
+
+  node.removePod(pod);
+  await eventually(() => answer() === undefined, 5_000);
+  assert.doesNotMatch(node.run('nft', 'list', 'ruleset'), new RegExp(pod.ip.replaceAll('.', '\\.')));
+});
+
+/** What a server says to a client in a namespace; undefined if it cannot be reached. */
+function answerFrom(netns: string, host: string, port: number): string | undefined {
+  const code = `require('node:net').connect(${port}, '${host}').setTimeout(1000, () => process.exit(1)).pipe(process.stdout)`;
+  const argv = ['netns', 'exec', netns, process.execPath, '-e', code];
+  const { status, stdout } = spawnSync('ip', argv, { encoding: 'utf8' });
+  return status === 0 ? stdout : undefined;
+}
 
 /** Between nodes, on one node, and to the outside, from pods that are there from the beginning. */
 function pingsBetween(t: TestContext, { nodes }: FlannelCluster): RunningPing[] {
