@@ -31,6 +31,8 @@ test('a node whose BIRD starts anew is ready once its sessions stand, or had tim
   const lose = async (): Promise<void> => {
     cluster.run('node1', 'nft', CUT);
     await cluster.kill(['node1'], 'agent', 'bird');
+    // The kernel still holds the connections, and would close them once packets pass.
+    cluster.run('node1', 'ss', '--kill', 'sport = :179 or dport = :179');
     rmSync(cluster.birdFiles('node1').folder, { recursive: true });
     cluster.run('node1', 'ip', 'route', 'flush', 'proto', 'bird');
   };
