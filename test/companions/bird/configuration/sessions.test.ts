@@ -83,7 +83,7 @@ test('both ends of a session between nodes compute the same session', () => {
       }
     }),
   );
-  assert.ok(pairs > 100);
+  assert.ok(pairs > 10);
 });
 
 test('the order of the facts changes nothing', () => {
