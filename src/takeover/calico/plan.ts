@@ -12,8 +12,10 @@ const POLICIES: readonly string[] = [
   'GlobalNetworkPolicy',
   'StagedNetworkPolicy',
   'StagedGlobalNetworkPolicy',
+  'StagedKubernetesNetworkPolicy',
   'AdminNetworkPolicy',
   'BaselineAdminNetworkPolicy',
+  'ClusterNetworkPolicy',
   'HostEndpoint',
 ];
 /** Of use only to policies. */
@@ -49,6 +51,11 @@ export function calicoPlan(objects: readonly CalicoObject[]): Plan {
     steps.push(...found.steps);
     obstacles.push(...found.obstacles);
   }
+  if (!objects.some(({ kind }) => kind === 'IPPool'))
+    obstacles.push({
+      what: 'no IPPool found',
+      fix: 'name a cluster with Calico’s objects in crd.projectcalico.org, or give all of them with --from',
+    });
   if (pools.length > 0)
     steps.unshift({
       action: 'write',

@@ -19,12 +19,18 @@ const CLUSTERED = [
   'IPAMConfig',
   'FelixConfiguration',
   'GlobalNetworkPolicy',
+  'StagedGlobalNetworkPolicy',
   'HostEndpoint',
 ] as const;
 
 const RESOURCES: readonly ResourceType[] = [
   ...CLUSTERED.map((kind) => calico(kind, false)),
   calico('NetworkPolicy', true),
+  calico('StagedNetworkPolicy', true),
+  calico('StagedKubernetesNetworkPolicy', true),
+  admin('AdminNetworkPolicy', 'v1alpha1'),
+  admin('BaselineAdminNetworkPolicy', 'v1alpha1'),
+  admin('ClusterNetworkPolicy', 'v1alpha2'),
   {
     group: 'networking.k8s.io',
     version: 'v1',
@@ -36,8 +42,16 @@ const RESOURCES: readonly ResourceType[] = [
 ];
 
 function calico(kind: string, namespaced: boolean): ResourceType {
-  const plural = `${kind.toLowerCase()}s`.replace(/ys$/, 'ies');
-  return { group: CALICO, version: 'v1', plural, kind, namespaced };
+  return { group: CALICO, version: 'v1', plural: pluralOf(kind), kind, namespaced };
+}
+
+/** Policies of the cluster's administrators, which Calico enforces, too. */
+function admin(kind: string, version: string): ResourceType {
+  return { group: 'policy.networking.k8s.io', version, plural: pluralOf(kind), kind, namespaced: false };
+}
+
+function pluralOf(kind: string): string {
+  return `${kind.toLowerCase()}s`.replace(/ys$/, 'ies');
 }
 
 /**

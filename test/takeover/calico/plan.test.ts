@@ -124,6 +124,10 @@ kind: ${kind}
 metadata: { name: x }
 spec: ${spec}
 `;
+const ADMIN_POLICY = crd('AdminNetworkPolicy', '{}').replace(
+  'crd.projectcalico.org/v1',
+  'policy.networking.k8s.io/v1alpha1',
+);
 const IN_THE_WAY: readonly (readonly [what: string, text: string, RegExp])[] = [
   [
     'a pool in VXLAN',
@@ -133,11 +137,13 @@ const IN_THE_WAY: readonly (readonly [what: string, text: string, RegExp])[] = [
   ['a pool without a network', crd('IPPool', '{}'), /^IPPool\/x/],
   [
     'a peer with reachableBy',
-    crd('BGPPeer', '{ peerIP: 10.0.0.9, asNumber: 1, reachableBy: 10.0.0.1 }'),
+    POOL + crd('BGPPeer', '{ peerIP: 10.0.0.9, asNumber: 1, reachableBy: 10.0.0.1 }'),
     /^BGPPeer\/x/,
   ],
-  ['a policy', crd('GlobalNetworkPolicy', '{ selector: all() }'), /would no longer be enforced$/],
-  ['WireGuard', crd('FelixConfiguration', '{ wireguardEnabled: true }'), /has wireguardEnabled/],
+  ['no pool', '{ apiVersion: v1, kind: Node, metadata: { name: n } }', /^no IPPool found$/],
+  ['a policy', POOL + crd('GlobalNetworkPolicy', '{ selector: all() }'), /would no longer be enforced$/],
+  ['WireGuard', POOL + crd('FelixConfiguration', '{ wireguardEnabled: true }'), /has wireguardEnabled/],
+  ['a policy of administrators', POOL + ADMIN_POLICY, /^AdminNetworkPolicy\/x would no longer be enforced$/],
   ['a block outside all pools', POOL + block('{ cidr: 172.16.0.0/26, affinity: "host:a" }'), /^IPAMBlock\/b/],
   ['a block of nobody', POOL + block('{ cidr: 192.168.1.0/26 }'), /^IPAMBlock\/b/],
   ['a block that is deleted', POOL + block('{ cidr: 192.168.1.0/26, deleted: true }'), /^IPAMBlock\/b/],
@@ -170,10 +176,7 @@ kind: Node
 metadata: { name: node2 }
 spec: { bgp: { asNumber: 64999, ipv4Address: 10.0.0.2/24, ipv4IPIPTunnelAddr: 192.168.1.0 } }
 `;
-  assert.deepEqual(planOf(node), {
-    steps: [{ action: 'write', object: 'Node/node2', text: 'AS 64999' }],
-    obstacles: [],
-  });
+  assert.deepEqual(planOf(node).steps, [{ action: 'write', object: 'Node/node2', text: 'AS 64999' }]);
 });
 
 test('an unknown kind is named; an object without one is refused', () => {

@@ -20,6 +20,11 @@ const calico = (kind: string, plural: string): ResourceType => ({
 });
 const POOLS = calico('IPPool', 'ippools');
 const BLOCKS = calico('IPAMBlock', 'ipamblocks');
+const ADMIN: ResourceType = {
+  ...calico('AdminNetworkPolicy', 'adminnetworkpolicies'),
+  group: 'policy.networking.k8s.io',
+  version: 'v1alpha1',
+};
 const POLICIES = calico('GlobalNetworkPolicy', 'globalnetworkpolicies');
 
 test('Calico’s objects are read from the API server', {
@@ -39,8 +44,12 @@ test('Calico’s objects are read from the API server', {
     ['node node1'],
     'a cluster without Calico',
   );
+  assert.deepEqual(
+    without.obstacles.map(({ what }) => what),
+    ['no IPPool found'],
+  );
 
-  for (const type of [POOLS, BLOCKS, POLICIES]) await define(admin, type);
+  for (const type of [POOLS, BLOCKS, POLICIES, ADMIN]) await define(admin, type);
   await admin.create(POOLS, {
     metadata: { name: 'pool' },
     spec: { cidr: '192.168.0.0/16', natOutgoing: true, vxlanMode: 'Never' },
@@ -55,6 +64,7 @@ test('Calico’s objects are read from the API server', {
     },
   });
   await admin.create(POLICIES, { metadata: { name: 'deny' }, spec: { selector: 'all()' } });
+  await admin.create(ADMIN, { metadata: { name: 'first' }, spec: {} });
   const { steps, obstacles } = calicoPlan(await readCalicoObjects(kubeconfig));
   assert.deepEqual(
     steps.map(({ action, object }) => `${action} ${object}`),
@@ -63,26 +73,33 @@ test('Calico’s objects are read from the API server', {
       'write IPPool/pool',
       'adopt block 192.168.7.0/26',
       'leave GlobalNetworkPolicy/deny',
+      'leave AdminNetworkPolicy/first',
       'keep node node1',
     ],
   );
   assert.deepEqual(
     obstacles.map(({ what }) => what),
-    ['GlobalNetworkPolicy/deny would no longer be enforced'],
+    [
+      'GlobalNetworkPolicy/deny would no longer be enforced',
+      'AdminNetworkPolicy/first would no longer be enforced',
+    ],
   );
 });
 
+/** Groups below k8s.io need one: for tests, it says that there is none. */
+const APPROVED = { 'api-approved.kubernetes.io': 'unapproved, for tests' };
+
 /** Defines a kind without a schema, as far as Kubernetes allows that, and waits until it is served. */
 async function define(admin: KubernetesClient, type: ResourceType): Promise<void> {
-  const { kind, plural } = type;
+  const { kind, plural, group, version } = type;
   const schema = { openAPIV3Schema: { type: 'object', 'x-kubernetes-preserve-unknown-fields': true } };
   await admin.create(CRDS, {
-    metadata: { name: `${plural}.${GROUP}` },
+    metadata: { name: `${plural}.${group}`, annotations: APPROVED },
     spec: {
-      group: GROUP,
+      group,
       scope: 'Cluster',
       names: { kind, plural, singular: kind.toLowerCase(), listKind: `${kind}List` },
-      versions: [{ name: 'v1', served: true, storage: true, schema }],
+      versions: [{ name: version, served: true, storage: true, schema }],
     },
   });
   const isServed = async (): Promise<boolean> => {
