@@ -1,13 +1,16 @@
 import { podTitle } from '../../cluster/node.ts';
 import { FlatnetError, messageOf } from '../../error.ts';
-import { linkSet } from '../../linux/link/link.ts';
+import { type Link, linkSet } from '../../linux/link/link.ts';
+import { OUR_ALIAS } from '../../state/ownership.ts';
 import { podAlias } from '../../wiring/pod-device.ts';
 import { type Attachment, fileName } from '../records/attachment.ts';
 import { localPod } from '../records/local-pod.ts';
 import { decodeAttachment } from '../records/record.ts';
 import type { CniState } from '../state.ts';
 import { findLink, hostEndOf } from '../wiring/links.ts';
+import { strangerWithMacOf } from '../wiring/mac.ts';
 import { reservedFor, withLength } from './identity.ts';
+import { attachmentWithMac } from './taken-mac.ts';
 
 /** The pods that have records now, and those that were refused, with the reason. */
 export type Adopted = { readonly adopted: readonly string[]; readonly refused: readonly string[] };
@@ -34,10 +37,15 @@ export async function adopt(proposed: unknown, state: CniState): Promise<Adopted
 
 async function adoptOne(proposed: Attachment, state: CniState): Promise<void> {
   const { attachments, context, bootId, link: socket } = state;
-  const known = attachments.read(proposed);
-  if (known && known.state !== 'damaged') return;
   const title = podTitle({ ...proposed, ...proposed.pod });
   const link = hostEndOf(proposed, state);
+  const known = attachments.read(proposed);
+  if (known && known.state !== 'damaged') {
+    // A crash came between record and alias.
+    if (known.state === 'ready' && link?.name === known.hostDevice && link && !isOurs(link))
+      await follow(known, link, state);
+    return;
+  }
   if (!link || link.name !== proposed.hostDevice) throw refusal(title, 'its interface is not what it was');
   if (link.master === undefined || findLink(socket, link.master)?.name !== context.bridge)
     throw refusal(title, `it is not on ${context.bridge}`);
@@ -52,14 +60,37 @@ async function adoptOne(proposed: Attachment, state: CniState): Promise<void> {
     bridge: context.bridge,
     managed: true,
   };
-  const pod = localPod(record);
-  if (!pod) throw refusal(title, 'it has no interface here');
+  refuseOthersMac(record, link, state);
+  if (!localPod(record)) throw refusal(title, 'it has no interface here');
   attachments.replace({ file: fileName(record) }, record);
+  await follow(record, link, state);
+}
+
+/** Marks the link as ours, and tells the agent of the pod. */
+async function follow(record: Attachment, link: Link, { context, link: socket }: CniState): Promise<void> {
+  const pod = localPod(record);
+  if (!pod) return;
   // By the alias, the record is rebuilt if it is lost.
   await socket.execute(linkSet(link.index, { alias: podAlias(pod) }));
   context.attached(pod);
   const reason = await context.admit?.(pod);
-  if (reason !== undefined) context.warn(`${title} is adopted, but not guarded yet`, new Error(reason));
+  if (reason === undefined) return;
+  const title = podTitle({ ...record, ...record.pod });
+  context.warn(`${title} is adopted, but not guarded yet`, new Error(reason));
+}
+
+function isOurs({ alias }: Link): boolean {
+  return alias?.startsWith(`${OUR_ALIAS} `) ?? false;
+}
+
+/** With another's MAC, a pod would get that one's frames, and what it may send from. */
+function refuseOthersMac(record: Attachment, own: Link, state: CniState): void {
+  const { mac, lost = [] } = record;
+  if (mac === undefined) return;
+  const isCertain = !lost.includes('mac');
+  const who = attachmentWithMac(mac, record, state) ?? strangerWithMacOf(mac, { own, isCertain }, state);
+  if (who === undefined) return;
+  throw refusal(podTitle({ ...record, ...record.pod }), `its MAC ${mac} is that of ${who}`);
 }
 
 function refusal(title: string, text: string): FlatnetError {

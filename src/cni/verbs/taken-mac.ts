@@ -1,4 +1,5 @@
 import { podTitle } from '../../cluster/node.ts';
+import type { Mac } from '../../ip/mac.ts';
 import type { RequestedMac } from '../protocol/conf.ts';
 import { CniError, CODE } from '../protocol/error.ts';
 import type { Attachment, AttachmentKey, DamagedAttachment } from '../records/attachment.ts';
@@ -11,13 +12,18 @@ import { isStale } from './stale.ts';
  * frames and allowed sources the new pod would share, or of the bridge or another device.
  */
 export function refuseTakenMac({ mac, field }: RequestedMac, key: AttachmentKey, state: CniState): void {
-  const holder = state.attachments
-    .withMac(mac, key)
-    .find((each) => each.state !== 'ready' || !isStale(each, state));
-  const who = holder ? titleOf(holder) : strangerWithMac(mac, state);
+  const who = attachmentWithMac(mac, key, state) ?? strangerWithMac(mac, state);
   if (who === undefined) return;
   const text = `${field}: ${mac} is the MAC of ${who}`;
   throw new CniError(CODE.INVALID_CONFIG, text, 'ask for another, or for none');
+}
+
+/** The other attachment that has the MAC. */
+export function attachmentWithMac(mac: Mac, key: AttachmentKey, state: CniState): string | undefined {
+  const holder = state.attachments
+    .withMac(mac, key)
+    .find((each) => each.state !== 'ready' || !isStale(each, state));
+  return holder && titleOf(holder);
 }
 
 function titleOf(holder: Attachment | DamagedAttachment): string {

@@ -1,12 +1,14 @@
 import { addressOf } from '../../ip/cidr.ts';
 import { type Mac, macFromSeed } from '../../ip/mac.ts';
 import { fdbDump } from '../../linux/fdb.ts';
-import { linkDump } from '../../linux/link/link.ts';
+import { type Link, linkDump } from '../../linux/link/link.ts';
 import { neighbourDump } from '../../linux/neighbour.ts';
+import { netnsPeerId } from '../../linux/netns-peer.ts';
 import { OUR_ALIAS } from '../../state/ownership.ts';
 import type { Attachment, AttachmentKey } from '../records/attachment.ts';
 import type { CniState } from '../state.ts';
 import { findLink } from './links.ts';
+import { podNamespaces } from './namespaces.ts';
 import { PodNetns } from './pod-netns.ts';
 
 /** What the MAC of a pod's interface depends on unless it asks for one. */
@@ -43,8 +45,19 @@ export function chooseMac(key: AttachmentKey, seed: MacSeed, { attachments }: Cn
  */
 export function strangerWithMac(mac: Mac, { link: socket, context }: CniState): string | undefined {
   const links = socket.dumpSync(linkDump());
+  return deviceWithMac(mac, links) ?? portWithMac(mac, links, { link: socket, context });
+}
+
+function deviceWithMac(mac: Mac, links: readonly Link[]): string | undefined {
   const device = links.find((link) => link.mac === mac);
-  if (device) return `the node’s device ${device.name}`;
+  return device && `the node’s device ${device.name}`;
+}
+
+function portWithMac(
+  mac: Mac,
+  links: readonly Link[],
+  { link: socket, context }: Pick<CniState, 'link' | 'context'>,
+): string | undefined {
   const bridge = links.find(({ name }) => name === context.bridge)?.index;
   const foreign = links.filter(
     ({ master, alias }) => bridge !== undefined && master === bridge && !alias?.startsWith(OUR_ALIAS),
@@ -53,6 +66,36 @@ export function strangerWithMac(mac: Mac, { link: socket, context }: CniState): 
     socket.dumpSync(fdbDump(index)).some((entry) => entry.mac === mac),
   );
   return port && `something behind ${port.name}`;
+}
+
+/**
+ * Who apart from attachments has the MAC of a pod that another plugin has put on the bridge by `own`. If only
+ * the pod shows it (`isCertain` is false), then whoever else shows it counts, too.
+ */
+export function strangerWithMacOf(
+  mac: Mac,
+  { own, isCertain }: { readonly own: Link; readonly isCertain: boolean },
+  state: CniState,
+): string | undefined {
+  const links = state.link.dumpSync(linkDump());
+  const device = deviceWithMac(mac, links);
+  if (device !== undefined || isCertain) return device;
+  const others = links.filter(({ index }) => index !== own.index);
+  return portWithMac(mac, others, state) ?? otherPodWithMac(mac, others, state);
+}
+
+/** The pod behind one of these links that shows the MAC. */
+function otherPodWithMac(mac: Mac, links: readonly Link[], state: CniState): string | undefined {
+  for (const netns of podNamespaces(state.netns)) {
+    using pod = netns;
+    const id = state.link.getSync(netnsPeerId(pod.fd));
+    const here = links.filter(({ netnsId }) => netnsId !== undefined && netnsId === id);
+    if (here.length === 0) continue;
+    const ends = pod.link.dumpSync(linkDump({ kind: 'veth' })).filter((end) => end.mac === mac);
+    const same = ends.find((end) => here.some(({ index }) => index === end.linkIndex));
+    if (same) return `${same.name} in ${pod.path}`;
+  }
+  return undefined;
 }
 
 /**

@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict';
+import { execFileSync } from 'node:child_process';
 import { existsSync, readdirSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
@@ -129,4 +130,45 @@ test('a pod of flannel’s is freed by DEL without a takeover, too', { skip: NO_
   assert.ok(a);
   assert.equal((await call(host, 'DEL', { pod: a.pod, id: 'a' })).exit, 0);
   assert.ok(!existsSync(join(host.dataDir, 'cbr0', '10.90.1.2')));
+});
+
+test('nothing is adopted with another’s MAC', { skip: NO_REFERENCE }, async (t) => {
+  const { host, pods } = await nodeWith(t, 'a', 'b');
+  const [a, b] = pods;
+  assert.ok(a && b);
+  // Only a pod that nobody but itself knows the MAC of can have one that is another's.
+  const shown = { ...b.record, lost: ['mac'] };
+  const refusal = async (mac: unknown): Promise<string> => {
+    const { adopted, refused } = await host.service.adopt([{ ...shown, mac }]);
+    assert.deepEqual(adopted, []);
+    return refused[0] ?? '';
+  };
+  assert.match(await refusal(a.record.mac), /its MAC .* is that of (something behind veth|eth0 in )/);
+  assert.match(await refusal(ipOne(host.netns, 'link', 'show', 'cni0').address), /the node’s device cni0$/);
+  assert.equal(host.pods.size, 0);
+
+  // What the runtime remembers is not taken from its pod by another that shows it.
+  setMac(b.pod, String(a.record.mac));
+  assert.deepEqual((await host.service.adopt([a.record])).refused, []);
+  assert.match(await refusal(a.record.mac), /its MAC .* is that of default\/a$/);
+  assert.deepEqual((await host.service.adopt([b.record])).refused, []);
+  assert.equal(host.pods.get('b eth0')?.mac, parseMac(String(b.record.mac)));
+});
+
+function setMac(pod: Pod, mac: string): void {
+  execFileSync('ip', ['-n', pod.name, 'link', 'set', 'eth0', 'address', mac]);
+}
+
+test('a crash between the record and the alias is made up for', { skip: NO_REFERENCE }, async (t) => {
+  const { host, pods } = await nodeWith(t, 'a');
+  const [a] = pods;
+  assert.ok(a);
+  const device = String(a.record.hostDevice);
+  const alias = () => ipOne(host.netns, 'link', 'show', device).ifalias;
+  await host.service.adopt([a.record]);
+  assert.equal(alias(), 'flatnet default/a a eth0');
+  execFileSync('ip', ['-n', host.netns.replace(/.*\//, ''), 'link', 'set', device, 'alias', '']);
+  assert.equal(alias(), undefined);
+  assert.deepEqual((await host.service.adopt([a.record])).refused, []);
+  assert.equal(alias(), 'flatnet default/a a eth0');
 });
