@@ -1,4 +1,4 @@
-import { type Family, familyOf } from '../ip/address.ts';
+import { familyOf } from '../ip/address.ts';
 import { type Cidr, lastIp, nthIp } from '../ip/cidr.ts';
 import { type Problem, problemText } from '../problem.ts';
 import { isOurTable } from '../state/ownership.ts';
@@ -19,27 +19,39 @@ import { drops } from './rules/verdict.ts';
  * a chain with a rule that may accept the packets on conditions we cannot evaluate is left out.
  */
 export async function forwardProblems(ruleset: Ruleset, facts: ForwardFacts): Promise<Problem[]> {
+  const problems = new Map<string, Problem>();
+  for (const network of facts.networks) {
+    for await (const { chain, table, packet } of forwarded(ruleset, network, facts)) {
+      if (!(await drops(chain, packet, table))) continue;
+      const found = problem(chain, network);
+      problems.set(problemText(found), found);
+    }
+  }
+  return [...problems.values()];
+}
+
+/**
+ * The foreign base chains that forwarded packets of a network pass through, with each packet. The caller
+ * walks each chain: the marks it sets may decide in later ones.
+ */
+export async function* forwarded(
+  ruleset: Ruleset,
+  network: Cidr,
+  facts: ForwardFacts,
+): AsyncGenerator<Passed & { readonly packet: Packet }> {
   const forward = await foreignChains(ruleset, NF_INET_FORWARD);
-  if (forward.length === 0) return [];
+  if (forward.length === 0) return;
   // Marks set by a nat chain concern the packets it translates.
   const before = (await foreignChains(ruleset, NF_INET_PRE_ROUTING)).filter(
     ({ chain }) => chain.type !== 'nat',
   );
-  const problems = new Map<string, Problem>();
-  for (const network of facts.networks) {
-    const family = familyOf(network);
-    const passes = ({ chain }: Passed): boolean => chain.family === 'inet' || chain.family === IP[family];
-    for (const packet of packets(network, facts)) {
-      // Their verdict is ignored, but the marks they set may decide in later chains.
-      for (const { chain, table } of before.filter(passes)) await drops(chain, packet, table);
-      for (const { chain, table } of forward.filter(passes)) {
-        if (!(await drops(chain, packet, table))) continue;
-        const found = problem(chain, family, network);
-        problems.set(problemText(found), found);
-      }
-    }
+  const family = familyOf(network);
+  const passes = ({ chain }: Passed): boolean => chain.family === 'inet' || chain.family === IP[family];
+  for (const packet of packets(network, facts)) {
+    // Their verdict is ignored.
+    for (const { chain, table } of before.filter(passes)) await drops(chain, packet, table);
+    for (const passed of forward.filter(passes)) yield { ...passed, packet };
   }
-  return [...problems.values()];
 }
 
 const IP = { 4: 'ip', 6: 'ip6' } as const;
@@ -64,19 +76,20 @@ function packets(network: Cidr, { podDevice, outDevice }: ForwardFacts): Packet[
   ];
 }
 
-function problem(chain: BaseChain, family: Family, network: Cidr): Problem {
+function problem(chain: BaseChain, network: Cidr): Problem {
   const cause = `nft chain ${chain.family} ${chain.table} ${chain.chain} drops ${network}`;
   return {
     id: 'firewall-drops-pods',
     severity: 'error',
     what: 'pods are cut off',
     cause,
-    fix: fix(chain, family, network),
+    fix: acceptingFix(chain, network),
   };
 }
 
 /** Returns the commands that make the chain accept the network. */
-function fix(chain: BaseChain, family: Family, network: Cidr): string {
+export function acceptingFix(chain: BaseChain, network: Cidr): string {
+  const family = familyOf(network);
   if (chain.table === 'firewalld') {
     return `firewall-cmd --permanent --zone=trusted --add-source=${network} && firewall-cmd --reload`;
   }

@@ -123,6 +123,28 @@ test('a host port leads to its pod before and after, and to nothing once the pod
   assert.doesNotMatch(node.run('nft', 'list', 'ruleset'), new RegExp(pod.ip.replaceAll('.', '\\.')));
 });
 
+test('flannel’s chain stays if a firewall would cut off pods without it, also with host-gw', {
+  skip,
+  timeout: 120_000,
+}, async () => {
+  await using cluster = await FlannelCluster.start(1, NETWORKS['host-gw, iptables']);
+  const [node] = cluster.nodes;
+  assert.ok(node);
+  node.addPod();
+  node.run('iptables-nft', '-P', 'FORWARD', 'DROP');
+  await node.stopFlanneld();
+  assert.match(node.takeover('--dry-run').stdout, /pods need it: the device .* is not known/);
+  await node.startAgent();
+  const { stdout, status } = node.takeover();
+  assert.equal(status, 0, stdout);
+  assert.match(stdout, /pods need it: nft chain ip filter FORWARD drops 10\.244\.0\.0\/16/);
+  assert.match(node.run('nft', 'list', 'chain', 'ip', 'filter', 'FORWARD'), /jump FLANNEL-FWD/);
+  for (const flag of ['-s', '-d'])
+    node.run('iptables-nft', '-I', 'FORWARD', flag, '10.244.0.0/16', '-j', 'ACCEPT');
+  assert.equal(node.takeover().status, 0);
+  assert.doesNotMatch(node.run('nft', 'list', 'ruleset'), /FLANNEL-FWD/);
+});
+
 /** What a server says to a client in a namespace; undefined if it cannot be reached. */
 function answerFrom(netns: string, host: string, port: number): string | undefined {
   const code = `require('node:net').connect(${port}, '${host}').setTimeout(1000, () => process.exit(1)).pipe(process.stdout)`;

@@ -14,19 +14,49 @@ export async function drops(chain: BaseChain, packet: Packet, table: Table): Pro
   return verdict === 'drop' || (verdict === undefined && chain.policy === 'drop');
 }
 
+/**
+ * Returns what becomes of a packet that these chains would decide if they were empty. `same`: it never gets
+ * to them, or is accepted without them. `unclear`: some rule after them cannot be evaluated.
+ */
+export async function fateWithout(
+  skipped: readonly string[],
+  chain: BaseChain,
+  packet: Packet,
+  table: Table,
+): Promise<'same' | 'dropped' | 'unclear'> {
+  const walk = new Walk(packet, table, skipped);
+  const verdict = await walk.chain(chain.chain);
+  if (!walk.hasSkipped) return 'same';
+  if (walk.doubtful) return 'unclear';
+  if (verdict === 'drop' || (verdict === undefined && chain.policy === 'drop')) return 'dropped';
+  return walk.mayDrop ? 'unclear' : 'same';
+}
+
 class Walk {
   /** A rule that we cannot evaluate may have accepted the packet. */
   doubtful = false;
+  /** A rule that we cannot evaluate may have dropped it. */
+  mayDrop = false;
+  hasSkipped = false;
   readonly #packet: Packet;
   readonly #table: Table;
+  readonly #skipped: readonly string[];
 
-  constructor(packet: Packet, table: Table) {
+  constructor(packet: Packet, table: Table, skipped: readonly string[] = []) {
     this.#packet = packet;
     this.#table = table;
+    this.#skipped = skipped;
   }
 
   /** Returns the chain's verdict; undefined when the packet leaves it undecided. */
   async chain(name: string): Promise<'accept' | 'drop' | undefined> {
+    if (this.#skipped.includes(name)) {
+      // What may have become of the packet before is none of their doing.
+      this.doubtful = false;
+      this.mayDrop = false;
+      this.hasSkipped = true;
+      return undefined;
+    }
     for (const rule of await this.#table.rules(name)) {
       const { matches, verdict } = await this.#rule(rule);
       if (matches === false || !verdict) continue;
@@ -35,6 +65,7 @@ class Walk {
       const decided = code === 'accept' || code === 'drop' ? code : inner;
       if (matches === undefined) {
         // Whether it matches makes no difference if it drops or leaves the decision to what follows.
+        if (decided === 'drop') this.mayDrop = true;
         if (decided !== 'drop' && (decided === 'accept' || code !== 'jump')) this.doubtful = true;
         continue;
       }

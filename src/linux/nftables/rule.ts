@@ -7,7 +7,11 @@ const NFT_MSG_DELRULE = 8;
 const NFTA_CHAIN_NAME = 3;
 const NFTA_RULE_CHAIN = 2;
 const NFTA_RULE_HANDLE = 3;
+const NFTA_RULE_USERDATA = 7;
+const NFTNL_UDATA_RULE_COMMENT = 0;
 const NFTA_IMMEDIATE_DATA = 2;
+const NFTA_MATCH_NAME = 1;
+const NFTA_MATCH_INFO = 3;
 
 /** A rule of any program's, as far as it leads to other chains. */
 export type RuleLead = {
@@ -15,6 +19,8 @@ export type RuleLead = {
   readonly handle: bigint;
   /** The chains that it jumps or goes to. */
   readonly to: readonly string[];
+  /** What its maker says of it: iptables' `-m comment`, or nft's own. */
+  readonly comment?: string;
 };
 
 /** The names of a table's chains. */
@@ -39,10 +45,37 @@ export function ruleLeadDump(table: nft.TableId): DumpRequest<RuleLead> {
       const handle = attributes.get(NFTA_RULE_HANDLE);
       if (!chain || !handle || nft.tableOf(message)?.table !== table.table) return undefined;
       const list = attributes.get(nft.NFTA_RULE_EXPRESSIONS) ?? Buffer.alloc(0);
-      const to = [...attributesIn(list)].flatMap(([, expression]) => targetOf(expression) ?? []);
-      return { chain: stringOf(chain), handle: handle.readBigUInt64BE(), to };
+      const expressions = [...attributesIn(list)].map(([, expression]) => expression);
+      const to = expressions.flatMap((expression) => targetOf(expression) ?? []);
+      const notes = expressions.flatMap((expression) => noteOf(expression) ?? []);
+      const comment = notes[0] ?? ownComment(attributes.get(NFTA_RULE_USERDATA));
+      return {
+        chain: stringOf(chain),
+        handle: handle.readBigUInt64BE(),
+        to,
+        ...(comment !== undefined && { comment }),
+      };
     },
   };
+}
+
+/** The text of iptables' extension comment. */
+function noteOf(expression: Buffer): string | undefined {
+  const attributes = attributesOf(expression);
+  const data = attributes.get(nft.NFTA_EXPR_DATA);
+  if (stringOf(attributes.get(nft.NFTA_EXPR_NAME) ?? Buffer.alloc(0)) !== 'match' || !data) return undefined;
+  const match = attributesOf(data);
+  const info = match.get(NFTA_MATCH_INFO);
+  return info && stringOf(match.get(NFTA_MATCH_NAME) ?? Buffer.alloc(0)) === 'comment'
+    ? stringOf(info)
+    : undefined;
+}
+
+/** nft's comment is the first of a rule's user data, which are type, length and value each. */
+function ownComment(data: Buffer | undefined): string | undefined {
+  return data && data.length > 2 && data[0] === NFTNL_UDATA_RULE_COMMENT
+    ? stringOf(data.subarray(2, 2 + (data[1] ?? 0)))
+    : undefined;
 }
 
 /** The chain that an expression jumps or goes to. */

@@ -1,4 +1,5 @@
 import type { HostPort } from '../../cluster/host-port.ts';
+import type { LocalPod, Underlay } from '../../cluster/node.ts';
 import type { Ip } from '../../ip/address.ts';
 import type { Cidr, Prefixed } from '../../ip/cidr.ts';
 import type { Mac } from '../../ip/mac.ts';
@@ -26,8 +27,6 @@ export type Found = {
   readonly scratch: readonly string[];
   readonly ports: readonly FoundPort[];
   readonly rules: readonly FoundRules[];
-  /** Why pods would be cut off without flannel's rules at the hook forward. */
-  readonly cutOff: readonly string[];
   /** What could not be read, with the reason. */
   readonly unread: readonly string[];
 };
@@ -37,6 +36,10 @@ export type FoundAgent = {
   readonly notReady?: string;
   readonly subnets: readonly Cidr[];
   readonly backend?: string;
+  /** The interface that leads to other nodes. */
+  readonly underlay?: Pick<Underlay, 'dev' | 'addresses'>;
+  /** Those that have records. */
+  readonly pods: readonly Pick<LocalPod, 'containerId' | 'hostPorts'>[];
 };
 
 export type FoundDevice = {
@@ -68,6 +71,8 @@ export type FoundReservation = {
   /** Empty if the file does not say. */
   readonly containerId: string;
   readonly ifName: string;
+  /** Whether it is so new that its ADD may still run. */
+  readonly isNew: boolean;
 };
 
 /** libcni's file of one ADD. */
@@ -111,4 +116,10 @@ export type FoundRules = {
   readonly chains?: readonly string[];
   /** The number of rules elsewhere that lead there. */
   readonly leads: number;
+  /** The number of rules within. */
+  readonly size: number;
+  /** portmap's, for this container. */
+  readonly container?: string;
+  /** Why pods would be cut off without them, or may be. */
+  readonly needed?: string;
 };

@@ -1,7 +1,8 @@
+import type { LocalPod } from '../../cluster/node.ts';
 import { type Cidr, contains } from '../../ip/cidr.ts';
 import type { Line, Obstacle, Plan } from '../plan.ts';
 import type { Found, FoundConf, FoundRules } from './found.ts';
-import { type Adoption, matchPods } from './pods.ts';
+import { type Adoption, matchPods, NETWORK } from './pods.ts';
 
 /** Appended to the name of flannel's configuration: runtimes read no such file, and the way back needs it. */
 export const SET_ASIDE = '.before-flatnet';
@@ -25,7 +26,7 @@ export function takeoverPlan(found: Found): Plan<Step> {
     ...pods.known.map((object): Step => ({ action: 'keep', object: `pod ${object}`, text: 'has a record' })),
     ...pods.adoptions.map(adopted),
     ...pods.left.map(({ object, why }): Step => ({ action: 'leave', object, text: why })),
-    ...found.rules.map((rules) => withoutRules(rules, found)),
+    ...found.rules.map((rules) => withoutRules(rules, found, pods.adoptions)),
     ...found.unread.map((text): Step => ({ action: 'leave', object: 'unread', text })),
   ];
   return { steps, obstacles: obstacles(found) };
@@ -63,32 +64,62 @@ function setAside({ file }: FoundConf): Step {
 }
 
 function adopted(pod: Adoption): Step {
-  const { namespace, name, containerId, addresses, hostDevice, mac, isMacCertain, hostPorts, isLimited } =
-    pod;
+  const { namespace, name, containerId, addresses, hostDevice, mac, shownMac, isMacCertain, isNew } = pod;
+  const { hostPorts, isLimited } = pod;
   const object = `pod ${namespace && name ? `${namespace}/${name}` : containerId}`;
   const ports = hostPorts.map(({ hostPort, protocol }) => `${hostPort}/${protocol}`).join(' ');
   const text = [
     `${addresses.join(' ')} at ${hostDevice}: gets a record, and may only send from ${mac}`,
     isMacCertain ? '' : ', which nothing but the pod says is its own',
+    shownMac === mac ? '' : ` as it was made, though it shows ${shownMac} now`,
     ports && `, with the host ports ${ports}`,
     isLimited ? '; its bandwidth stays as the plugin has set it' : '',
   ].join('');
-  return { action: 'adopt', object, text, pod };
+  const first = isNew ? 'when its ADD is over: ' : '';
+  return { action: 'adopt', object, text: `${first}${text}`, pod };
 }
 
-function withoutRules(rules: FoundRules, { cutOff }: Found): Step {
-  const { family, table, chains, leads } = rules;
+function withoutRules(rules: FoundRules, found: Found, adoptions: readonly Adoption[]): Step {
+  const { family, table, chains, leads, needed, container } = rules;
   const object = `${chains ? 'rules' : 'table'} ${[family, table, ...(chains ?? [])].join(' ')}`;
-  const [reason] = isForward(rules) ? cutOff : [];
-  if (reason !== undefined) return { action: 'leave', object, text: `pods need it: ${reason}` };
+  if (needed !== undefined) return { action: 'leave', object, text: `pods need it: ${needed}` };
+  if (container !== undefined) return withoutHostPorts({ ...rules, container }, object, found, adoptions);
   const text = chains
     ? `with what leads there (${leads}): flatnet’s tables do the same`
     : 'flatnet’s do the same';
   return { action: 'remove', object, text, rules };
 }
 
-function isForward({ table, chains }: FoundRules): boolean {
-  return table === 'filter' && chains !== undefined;
+/** portmap's rules go when a record has their ports, or nobody is left whose they could be. */
+function withoutHostPorts(
+  rules: FoundRules & { readonly container: string },
+  object: string,
+  found: Found,
+  adoptions: readonly Adoption[],
+): Step {
+  const { container } = rules;
+  const hasPorts = ({ containerId, hostPorts = [] }: Pick<LocalPod, 'containerId' | 'hostPorts'>): boolean =>
+    containerId === container && hostPorts.length > 0;
+  if (found.agent?.pods.some(hasPorts)) {
+    const text = `host ports of ${container}: flatnet’s tables lead them to it`;
+    return { action: 'remove', object, text, rules };
+  }
+  if (adoptions.some(hasPorts)) {
+    const text = `host ports of ${container}: go once its record has them`;
+    return { action: 'keep', object, text };
+  }
+  if (isGone(container, found))
+    return { action: 'remove', object, text: `host ports of ${container}, which is gone`, rules };
+  const text = `host ports of ${container}, of which flatnet’s records know none: recreate that pod`;
+  return { action: 'leave', object, text };
+}
+
+/** Whether a container has certainly nothing here any more. */
+function isGone(container: string, { agent, reservations, results, unread }: Found): boolean {
+  if (unread.length > 0 || reservations.some(({ containerId }) => containerId === '')) return false;
+  return ![...(agent?.pods ?? []), ...reservations, ...results].some(
+    ({ containerId }) => containerId === container,
+  );
 }
 
 /** The backends of flannel's devices that flatnet has, too. */
@@ -96,7 +127,7 @@ const BACKENDS: readonly string[] = ['vxlan'];
 
 /** What must be otherwise before anything is changed. */
 function obstacles(found: Found): Obstacle[] {
-  const { agent, flanneld, devices, confs, subnets, reservations } = found;
+  const { agent, flanneld, devices, confs, subnets, reservations, ports } = found;
   const all: Obstacle[] = [];
   const add = (what: string, fix: string): void => void all.push({ what, fix });
   const foreign = devices.find(({ kind }) => !BACKENDS.includes(kind));
@@ -119,17 +150,28 @@ function obstacles(found: Found): Obstacle[] {
         `flatnet’s bridge is ${BRIDGE}`,
       );
   }
+  const other = confs.find((conf) => isFlannel(conf) && conf.name !== NETWORK);
+  if (other)
+    add(
+      `flannel’s network is named ${other.name || 'nothing'}, says ${other.file}: flatnet’s is ${NETWORK}, and would not free the addresses of that one`,
+      `drain the node, and name the network ${NETWORK}`,
+    );
   const first = confs.find(
     ({ file, types }) => types.length > 0 && nameOf(file) < CONF_LIST && !types.includes('flannel'),
   );
   if (first) add(`the runtime reads ${first.file} instead of flatnet’s`, 'remove it if that network is gone');
   const own = agent && agent.notReady === undefined ? agent.subnets : subnets;
-  const other =
+  const astray =
     own.length > 0 ? reservations.find(({ ip }) => !own.some((subnet) => contains(subnet, ip))) : undefined;
-  if (other)
+  if (astray)
     add(
-      `${other.ip}, reserved for ${other.containerId || 'a pod'}, is of none of this node’s subnets`,
+      `${astray.ip}, reserved for ${astray.containerId || 'a pod'}, is of none of this node’s subnets`,
       'delete pods of former subnets, and let the agent have the lease that flannel had (the same address of the node)',
+    );
+  if (reservations.length > 0 && ports.length > 0 && ports.every(({ inside }) => !inside))
+    add(
+      `none of the pods at ${BRIDGE} is in sight`,
+      'run it where the namespaces of pods are: in the agent’s pod or on the node itself',
     );
   if (flanneld.length > 0)
     add(

@@ -17,14 +17,18 @@ export type Adoption = {
   readonly bridge: string;
   readonly mtu: number;
   readonly hairpin: boolean;
+  /** As the runtime remembers it, or else as the pod shows it. */
   readonly mac: Mac;
-  /** Whether the runtime remembers the MAC too; what a pod shows may be anything. */
+  readonly shownMac: Mac;
+  /** Whether the runtime remembers the MAC; what a pod shows may be anything. */
   readonly isMacCertain: boolean;
   readonly namespace?: string;
   readonly name?: string;
   readonly hostPorts: readonly HostPort[];
   /** Whether the plugin bandwidth has limited it. */
   readonly isLimited: boolean;
+  /** Whether its ADD may still run: what the runtime will remember, such as host ports, is not known yet. */
+  readonly isNew: boolean;
 };
 
 export type MatchedPods = {
@@ -111,13 +115,13 @@ function portOf(
 }
 
 function adoption(
-  { containerId, dir }: FoundReservation,
+  { containerId, dir, isNew }: FoundReservation,
   addresses: readonly Ip[],
   port: FoundPort & { readonly inside: NonNullable<FoundPort['inside']> },
   result: FoundResult | undefined,
   bridge: string,
 ): Adoption {
-  const { netns, netnsId, ifName, mac } = port.inside;
+  const { netns, netnsId, ifName, mac: shownMac } = port.inside;
   return {
     containerId,
     ifName,
@@ -129,11 +133,13 @@ function adoption(
     bridge,
     mtu: port.mtu,
     hairpin: port.hairpin,
-    mac,
-    isMacCertain: result?.mac === mac,
+    mac: result?.mac ?? shownMac,
+    shownMac,
+    isMacCertain: result?.mac !== undefined,
     ...named(result),
     hostPorts: result?.hostPorts ?? [],
     isLimited: result?.isLimited ?? false,
+    isNew: isNew && !result,
   };
 }
 
@@ -143,13 +149,14 @@ function named(result: FoundResult | undefined): { readonly namespace?: string; 
 }
 
 /** The name of the network in our own configuration, and in flannel's usual one. */
-const NETWORK = 'cbr0';
+export const NETWORK = 'cbr0';
 
 /** The record that the agent is asked to write; what it can find out itself, it does. */
 export function recordOf(adoption: Adoption): object {
-  const { addresses: _, isLimited: __, namespace, name, isMacCertain, hostPorts, ...rest } = adoption;
+  const { namespace, name, isMacCertain, hostPorts } = adoption;
+  const { containerId, ifName, dir, netns, netnsId, hostDevice, bridge, mtu, hairpin, mac } = adoption;
   return {
-    ...rest,
+    ...{ containerId, ifName, dir, netns, netnsId, hostDevice, bridge, mtu, hairpin, mac },
     network: NETWORK,
     role: 'interface',
     state: 'ready',

@@ -1,4 +1,4 @@
-import { existsSync, readdirSync, readFileSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { Fields } from '../../cluster/fields.ts';
 import { readHostPorts } from '../../cni/capabilities/host-ports.ts';
@@ -43,12 +43,26 @@ export function readReservations(
   return dirs.flatMap((dir) => {
     try {
       const all = HostLocal.open(dir, []).list();
-      return all.map((reservation) => ({ dir, ...reservation }));
+      return all.map((reservation) => ({
+        dir,
+        ...reservation,
+        isNew: restOfAdd(join(dir, reservation.ip)) > 0,
+      }));
     } catch (error) {
       unread.push(messageOf(error));
       return [];
     }
   });
+}
+
+/** Milliseconds; longer than an ADD takes. Runtimes write down its result last. */
+const ADD_PATIENCE = 30_000;
+
+/** Milliseconds that the ADD of a reservation may still take. */
+export function restOfAdd(file: string): number {
+  const made = statSync(file, { throwIfNoEntry: false })?.mtimeMs ?? 0;
+  const age = Date.now() - made;
+  return age < 0 || age > ADD_PATIENCE ? 0 : ADD_PATIENCE - age;
 }
 
 /** libcni's files of these networks. One that cannot be read says nothing: `unread` gets the reason. */

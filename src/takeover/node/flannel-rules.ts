@@ -1,35 +1,46 @@
 import { createHash } from 'node:crypto';
-import type { ForwardFacts } from '../../firewall/facts.ts';
-import { forwardProblems } from '../../firewall/problems.ts';
-import { readRuleset } from '../../firewall/read.ts';
-import type { Ruleset } from '../../firewall/rules/ruleset.ts';
 import { NETLINK_NETFILTER, NetlinkSocket } from '../../linux/netlink/socket.ts';
-import type { TableId } from '../../linux/nftables/message.ts';
-import { chainDelete, chainDump, ruleDelete, ruleLeadDump, tableDelete } from '../../linux/nftables/rule.ts';
+import {
+  chainDelete,
+  chainDump,
+  type RuleLead,
+  ruleDelete,
+  ruleLeadDump,
+  tableDelete,
+} from '../../linux/nftables/rule.ts';
 import { listTables } from '../../linux/nftables/tables.ts';
 import { commit } from '../../linux/nftables/transaction.ts';
-import { problemText } from '../../problem.ts';
 import type { FoundRules } from '../flannel/found.ts';
 
 /** flanneld's chains in the tables of iptables, and its own tables with EnableNFTables. */
 const CHAINS: readonly string[] = ['FLANNEL-POSTRTG', 'FLANNEL-FWD'];
 const TABLES: readonly string[] = ['flannel-ipv4', 'flannel-ipv6'];
 
-/** An attachment of the plugin portmap. */
-export type Mapped = { readonly network: string; readonly containerId: string };
+/** The chain that leads to portmap's own, one for each attachment. */
+const PORTMAP = 'CNI-HOSTPORT-DNAT';
 
-/** Finds flannel's rules, and portmap's for these attachments. Those of iptables-legacy cannot be seen. */
-export async function readRules(mapped: readonly Mapped[]): Promise<FoundRules[]> {
+/** Finds flannel's rules, and portmap's for these networks. Those of iptables-legacy cannot be seen. */
+export async function readRules(networks: readonly string[]): Promise<FoundRules[]> {
   using socket = NetlinkSocket.open(NETLINK_NETFILTER);
   const found: FoundRules[] = [];
-  const wanted = new Set([...CHAINS, ...mapped.map(portmapChain)]);
   for (const { family, table } of await listTables(socket)) {
     if (family !== 'ip' && family !== 'ip6') continue;
-    if (TABLES.includes(table)) found.push({ family, table, leads: 0 });
-    const chains = (await socket.dump(chainDump({ family, table }))).filter((name) => wanted.has(name));
-    if (chains.length === 0) continue;
-    const leads = await leadsTo({ family, table }, chains, socket);
-    found.push({ family, table, chains, leads: leads.length });
+    const names = await socket.dump(chainDump({ family, table }));
+    const own = names.filter((name) => CHAINS.includes(name));
+    if (own.length === 0 && !names.includes(PORTMAP) && !TABLES.includes(table)) continue;
+    const all = await socket.dump(ruleLeadDump({ family, table }));
+    const add = (chains: readonly string[], container?: string): void =>
+      void found.push({
+        family,
+        table,
+        chains,
+        leads: leadsTo(all, chains).length,
+        size: all.filter(({ chain }) => chains.includes(chain)).length,
+        ...(container !== undefined && { container }),
+      });
+    if (TABLES.includes(table)) found.push({ family, table, leads: 0, size: all.length });
+    if (own.length > 0) add(own);
+    for (const [container, chains] of portmapChains(all, networks)) add([...chains], container);
   }
   return found;
 }
@@ -39,7 +50,7 @@ export async function removeRules({ family, table, chains }: FoundRules): Promis
   using socket = NetlinkSocket.open(NETLINK_NETFILTER);
   const id = { family, table };
   if (!chains) return commit(socket, [tableDelete(id)]);
-  const leads = await leadsTo(id, chains, socket);
+  const leads = leadsTo(await socket.dump(ruleLeadDump(id)), chains);
   await commit(socket, [
     ...leads.map(({ chain, handle }) => ruleDelete(id, chain, handle)),
     ...chains.map((chain) => ruleDelete(id, chain)),
@@ -48,29 +59,28 @@ export async function removeRules({ family, table, chains }: FoundRules): Promis
 }
 
 /** The rules of other chains that lead to these. */
-async function leadsTo(id: TableId, chains: readonly string[], socket: NetlinkSocket) {
-  const all = await socket.dump(ruleLeadDump(id));
+function leadsTo(all: readonly RuleLead[], chains: readonly string[]): RuleLead[] {
   return all.filter(({ chain, to }) => !chains.includes(chain) && to.some((each) => chains.includes(each)));
 }
 
-/** As portmap names the chain of an attachment. */
-function portmapChain({ network, containerId }: Mapped): string {
-  const hash = createHash('sha512').update(`${network}${containerId}`).digest('hex');
-  return `CNI-DN-${hash}`.slice(0, 28);
+/** portmap's chains by container: its comment says whose each is, and its name proves that. */
+function portmapChains(
+  all: readonly RuleLead[],
+  networks: readonly string[],
+): ReadonlyMap<string, ReadonlySet<string>> {
+  const found = new Map<string, Set<string>>();
+  for (const { chain, to, comment = '' } of all) {
+    const [, network = '', container = ''] = /^dnat name: "([^"]*)" id: "([^"]+)"/.exec(comment) ?? [];
+    const [target] = to;
+    if (chain !== PORTMAP || target === undefined || !networks.includes(network)) continue;
+    if (target !== portmapChain(network, container)) continue;
+    found.set(container, (found.get(container) ?? new Set()).add(target));
+  }
+  return found;
 }
 
-/** Why pods would be cut off without flannel's chains at the hook forward. */
-export async function cutOffWithoutFlannel(facts: ForwardFacts): Promise<string[]> {
-  using socket = NetlinkSocket.open(NETLINK_NETFILTER);
-  const all = readRuleset(socket);
-  const without: Ruleset = {
-    baseChains: (hook) => all.baseChains(hook),
-    table: (name) => {
-      const table = all.table(name);
-      return { ...table, rules: async (chain) => (CHAINS.includes(chain) ? [] : table.rules(chain)) };
-    },
-  };
-  return (await forwardProblems(without, facts)).map(({ cause = '', fix = '' }) =>
-    problemText({ what: cause, fix }),
-  );
+/** As portmap names the chain of an attachment. */
+function portmapChain(network: string, containerId: string): string {
+  const hash = createHash('sha512').update(`${network}${containerId}`).digest('hex');
+  return `CNI-DN-${hash}`.slice(0, 28);
 }

@@ -1,16 +1,19 @@
 import { readFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
-import { perFamily } from '../../cluster/node.ts';
+import { type PerFamily, perFamily } from '../../cluster/node.ts';
 import { codeOf, messageOf } from '../../error.ts';
+import type { ForwardFacts } from '../../firewall/facts.ts';
 import type { Cidr } from '../../ip/cidr.ts';
 import { readSubnetFile, type SubnetFile } from '../../ipam/subnet-file.ts';
 import { linkDump } from '../../linux/link/link.ts';
 import { NETLINK_ROUTE, NetlinkSocket } from '../../linux/netlink/socket.ts';
-import type { Found, FoundAgent, FoundDevice } from '../flannel/found.ts';
+import type { Found, FoundAgent, FoundDevice, FoundRules } from '../flannel/found.ts';
 import { BRIDGE, SET_ASIDE } from '../flannel/plan.ts';
+import { NETWORK } from '../flannel/pods.ts';
 import { readBridge } from './bridge-ports.ts';
 import { namesIn, readConfs, readReservations, readResults } from './cni-files.ts';
-import { cutOffWithoutFlannel, readRules } from './flannel-rules.ts';
+import { whyNeeded } from './cut-off.ts';
+import { readRules } from './flannel-rules.ts';
 import { flanneldProcesses } from './flanneld.ts';
 
 /** Where things are on the node: the agent's `paths`. */
@@ -21,32 +24,22 @@ export type Places = {
   readonly cniData: string;
 };
 
-/** Our own network's name in the runtime's configuration. */
-const OUR_NETWORK = 'cbr0';
-
 /** Reads all that a takeover depends on; changes nothing. */
 export async function readFound(places: Places, agent: FoundAgent | undefined): Promise<Found> {
   const { cniConf, cniData, subnetFile } = places;
   const unread: string[] = [];
   const confs = readConfs(cniConf);
-  const names = [
-    OUR_NETWORK,
-    ...formerNetworks(cniConf),
-    ...confs.filter(isFlannels).map(({ name }) => name),
-  ];
+  const names = [NETWORK, ...formerNetworks(cniConf), ...confs.filter(isFlannels).map(({ name }) => name)];
   const networks = [...new Set(names.filter((name) => name !== '' && !name.includes('/')))];
+  // Before the reservations: an ADD makes its rules after its reservation, so that none looks abandoned.
+  const rules = await readRules(networks);
+  const reservations = readReservations(cniData, networks, unread);
   const results = readResults(join(dirname(cniData), 'results'), networks, unread);
   const bridge = readBridge(BRIDGE);
   const file = await subnets(subnetFile, unread);
   const devices = readDevices();
-  const mapped = results.flatMap(({ containerId, hostPorts }) =>
-    hostPorts.length > 0 ? networks.map((network) => ({ network, containerId })) : [],
-  );
-  const rules = await readRules(mapped);
   const here = subnetsOf(file);
-  const outDevice = perFamily(
-    (family) => devices.find(({ name }) => name.includes('-v6') === (family === 6))?.name,
-  );
+  const outDevice = outDevices(devices, agent);
   const facts = { networks: networksOf(file), podDevice: BRIDGE, outDevice };
   if (hasLegacyRules())
     unread.push('iptables-legacy has rules here; flannel’s among them stay: iptables-legacy-save');
@@ -57,16 +50,28 @@ export async function readFound(places: Places, agent: FoundAgent | undefined): 
     devices,
     ...(bridge && { bridge: { name: BRIDGE, addresses: bridge.addresses } }),
     confs,
-    reservations: readReservations(cniData, networks, unread),
+    reservations,
     results,
     scratch: namesIn(join(dirname(cniData), 'flannel')),
     ports: bridge?.ports ?? [],
-    rules,
-    cutOff: rules.some(({ chains }) => chains?.includes('FLANNEL-FWD'))
-      ? await cutOffWithoutFlannel(facts)
-      : [],
+    rules: await Promise.all(rules.map((each) => withNeed(each, facts))),
     unread,
   };
+}
+
+/** Of flannel's backend; without one, as with host-gw, that of the node's own network. */
+function outDevices(devices: readonly FoundDevice[], agent: FoundAgent | undefined): PerFamily<string> {
+  return perFamily((family) => {
+    const own = devices.find(({ name }) => name.includes('-v6') === (family === 6))?.name;
+    const { dev, addresses } = agent?.underlay ?? {};
+    return own ?? (addresses?.[family] === undefined ? undefined : dev);
+  });
+}
+
+async function withNeed(rules: FoundRules, facts: ForwardFacts): Promise<FoundRules> {
+  if (!rules.chains?.includes('FLANNEL-FWD')) return rules;
+  const needed = await whyNeeded(rules, facts);
+  return { ...rules, ...(needed !== undefined && { needed }) };
 }
 
 function isFlannels({ types }: { readonly types: readonly string[] }): boolean {

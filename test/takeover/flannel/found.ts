@@ -5,8 +5,13 @@ import type { Found, FoundPort, FoundReservation, FoundResult } from '../../../s
 
 export const MAC = parseMac('5a:00:00:00:00:05');
 
-export function reservation(ip: string, containerId: string, ifName = 'eth0'): FoundReservation {
-  return { dir: '/var/lib/cni/networks/cbr0', ip: parseIp(ip), containerId, ifName };
+export function reservation(
+  ip: string,
+  containerId: string,
+  ifName = 'eth0',
+  isNew = false,
+): FoundReservation {
+  return { dir: '/var/lib/cni/networks/cbr0', ip: parseIp(ip), containerId, ifName, isNew };
 }
 
 /** A port whose pod shows these addresses. */
@@ -24,7 +29,7 @@ export function result(containerId: string, hostDevice: string): FoundResult {
 /** A usual node of flannel's: one pod, the agent ready and flanneld stopped. */
 export function usualNode(changes: Partial<Found> = {}): Found {
   return {
-    agent: { subnets: [parseCidr('10.244.1.0/24')], backend: 'vxlan' },
+    agent: { subnets: [parseCidr('10.244.1.0/24')], backend: 'vxlan', pods: [] },
     flanneld: [],
     subnets: [parseCidr('10.244.1.0/24')],
     devices: [{ name: 'flannel.1', kind: 'vxlan', mac: MAC, vni: 1, port: 8472 }],
@@ -43,10 +48,9 @@ export function usualNode(changes: Partial<Found> = {}): Found {
     scratch: ['web'],
     ports: [port('veth5', ['10.244.1.5'])],
     rules: [
-      { family: 'ip', table: 'nat', chains: ['FLANNEL-POSTRTG'], leads: 1 },
-      { family: 'ip', table: 'filter', chains: ['FLANNEL-FWD'], leads: 1 },
+      { family: 'ip', table: 'nat', chains: ['FLANNEL-POSTRTG'], leads: 1, size: 3 },
+      { family: 'ip', table: 'filter', chains: ['FLANNEL-FWD'], leads: 1, size: 2 },
     ],
-    cutOff: [],
     unread: [],
     ...changes,
   };

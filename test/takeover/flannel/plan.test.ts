@@ -1,10 +1,10 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { parseCidr } from '../../../src/ip/cidr.ts';
-import type { Found } from '../../../src/takeover/flannel/found.ts';
+import type { Found, FoundAgent } from '../../../src/takeover/flannel/found.ts';
 import { takeoverPlan } from '../../../src/takeover/flannel/plan.ts';
 import { changes } from '../../../src/takeover/plan.ts';
-import { port, reservation, usualNode } from './found.ts';
+import { port, reservation, result, usualNode } from './found.ts';
 
 test('a usual node: new pods first, then the old ones, then flannel’s rules', () => {
   const plan = takeoverPlan(usualNode());
@@ -34,7 +34,10 @@ test('a node that has been taken over has nothing left to do', () => {
 });
 
 test('the chain that lets pods through a firewall stays', () => {
-  const plan = takeoverPlan(usualNode({ cutOff: ['nft chain ip filter FORWARD drops 10.244.0.0/16'] }));
+  const [masquerade, forward] = usualNode().rules;
+  assert.ok(masquerade && forward);
+  const needed = 'nft chain ip filter FORWARD drops 10.244.0.0/16';
+  const plan = takeoverPlan(usualNode({ rules: [masquerade, { ...forward, needed }] }));
   const [last] = plan.steps.slice(-1);
   assert.equal(last?.action, 'leave');
   assert.match(last?.text ?? '', /^pods need it: nft chain ip filter FORWARD drops/);
@@ -55,7 +58,7 @@ const IN_THE_WAY: readonly (readonly [what: string, Partial<Found>, RegExp])[] =
   ['a running flanneld', { flanneld: [7] }, /^flanneld runs \(pid 7\)/],
   [
     'an agent that is not ready',
-    { agent: { notReady: 'no subnet', subnets: [] } },
+    { agent: { notReady: 'no subnet', subnets: [], pods: [] } },
     /takes no pods: no subnet/,
   ],
   [
@@ -69,6 +72,16 @@ const IN_THE_WAY: readonly (readonly [what: string, Partial<Found>, RegExp])[] =
     { confs: [{ file: 'a.conf', name: '', types: [], problem: 'no JSON' }, OURS] },
     /a\.conf/,
   ],
+  [
+    'a network of another name',
+    { confs: [{ ...FLANNELS, name: 'mynet' }, OURS] },
+    /^flannel’s network is named mynet/,
+  ],
+  [
+    'pods of which none is in sight',
+    { ports: [{ name: 'veth5', mtu: 1450, hairpin: true, isOurs: false }] },
+    /^none of the pods at cni0 is in sight/,
+  ],
   ['pods that are not on a bridge', delegating('ptp', ''), /made by the plugin ptp/],
   ['pods on another bridge', delegating('bridge', 'br9'), /on the bridge br9/],
   [
@@ -79,7 +92,7 @@ const IN_THE_WAY: readonly (readonly [what: string, Partial<Found>, RegExp])[] =
   ['an address of a former subnet', { reservations: [reservation('10.244.9.5', 'old')] }, /10\.244\.9\.5/],
   [
     'an agent with another lease',
-    { agent: { subnets: [parseCidr('10.244.7.0/24')] } },
+    { agent: { subnets: [parseCidr('10.244.7.0/24')], pods: [] } },
     /10\.244\.1\.5, reserved for web, is of none/,
   ],
 ];
@@ -99,3 +112,56 @@ test('without an agent, the plan shows what it would do, and to start it', () =>
   assert.match(plan.obstacles[0]?.what ?? '', /does not run/);
   assert.ok(changes(plan).length > 0);
 });
+
+const PORTMAP = {
+  family: 'ip',
+  table: 'nat',
+  chains: ['CNI-DN-x'],
+  leads: 1,
+  size: 3,
+  container: 'web',
+} as const;
+const HOST_PORTS = [{ protocol: 'tcp', hostPort: 8080, containerPort: 80 }] as const;
+const agentWith = (...pods: FoundAgent['pods']): FoundAgent => ({
+  subnets: [parseCidr('10.244.1.0/24')],
+  pods,
+});
+const RECORD = { containerId: 'web', hostPorts: HOST_PORTS };
+const KNOWN = { ports: [port('veth5', ['10.244.1.5'], { isOurs: true })] };
+const ABANDONED = { reservations: [], results: [], ports: [] };
+const RULES_OF_PORTMAP: readonly (readonly [what: string, Partial<Found>, 'keep' | 'leave' | 'remove'])[] = [
+  ['of a pod whose record has its ports go', { ...KNOWN, agent: agentWith(RECORD) }, 'remove'],
+  [
+    'wait until the record is there',
+    { results: [{ ...result('web', 'veth5'), hostPorts: HOST_PORTS }] },
+    'keep',
+  ],
+  [
+    'of a pod whose record has no ports stay',
+    { ...KNOWN, agent: agentWith({ containerId: 'web' }) },
+    'leave',
+  ],
+  ['of a pod that is not adopted stay', { ports: [port('veth5', ['10.244.1.9'])] }, 'leave'],
+  ['of nobody go', ABANDONED, 'remove'],
+  [
+    'of a pod that has a record only stay',
+    { ...ABANDONED, agent: agentWith({ containerId: 'web' }) },
+    'leave',
+  ],
+  [
+    'stay if a reservation names nobody',
+    { ...ABANDONED, reservations: [reservation('10.244.1.5', '')] },
+    'leave',
+  ],
+  ['stay if something could not be read', { ...ABANDONED, unread: ['cbr0: EACCES'] }, 'leave'],
+];
+
+for (const [what, changed, expected] of RULES_OF_PORTMAP) {
+  test(`portmap’s rules ${what}`, () => {
+    const { steps } = takeoverPlan(usualNode({ ...changed, rules: [PORTMAP] }));
+    assert.deepEqual(
+      steps.filter(({ object }) => object.includes('CNI-DN-x')).map(({ action }) => action),
+      [expected],
+    );
+  });
+}

@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { decodeAttachment } from '../../../src/cni/records/record.ts';
 import { parseMac } from '../../../src/ip/mac.ts';
+import type { FoundResult } from '../../../src/takeover/flannel/found.ts';
 import { matchPods, recordOf } from '../../../src/takeover/flannel/pods.ts';
 import { MAC, port, reservation, result, usualNode } from './found.ts';
 
@@ -44,13 +45,28 @@ test('what is remembered of a device is not believed without the address there',
 });
 
 test('a MAC that only the pod shows is not certain', () => {
-  const other = { ...result('web', 'veth5'), mac: parseMac('5a:00:00:00:00:99') };
-  for (const results of [[], [other]]) {
-    const [pod] = matchPods(usualNode({ results })).adoptions;
-    assert.equal(pod?.mac, MAC);
-    assert.equal(pod?.isMacCertain, false);
-    assert.ok(pod && decodeAttachment(JSON.stringify(recordOf(pod))).lost?.includes('mac'));
-  }
+  const [pod] = matchPods(usualNode({ results: [] })).adoptions;
+  assert.equal(pod?.mac, MAC);
+  assert.equal(pod?.isMacCertain, false);
+  assert.ok(pod && decodeAttachment(JSON.stringify(recordOf(pod))).lost?.includes('mac'));
+});
+
+test('the MAC that the runtime remembers counts, not one that the pod has taken since', () => {
+  const mac = parseMac('5a:00:00:00:00:99');
+  const [pod] = matchPods(usualNode({ results: [{ ...result('web', 'veth5'), mac }] })).adoptions;
+  assert.deepEqual([pod?.mac, pod?.shownMac, pod?.isMacCertain], [mac, MAC, true]);
+  const record = pod && decodeAttachment(JSON.stringify(recordOf(pod)));
+  assert.deepEqual([record?.mac, record?.lost], [mac, undefined]);
+});
+
+test('a pod that the runtime does not remember yet waits until its ADD is over', () => {
+  const isNew = (results: readonly FoundResult[], made: boolean) =>
+    matchPods(usualNode({ results, reservations: [reservation('10.244.1.5', 'web', 'eth0', made)] }))
+      .adoptions[0]?.isNew;
+  assert.deepEqual(
+    [isNew([], true), isNew([], false), isNew([result('web', 'veth5')], true)],
+    [true, false, false],
+  );
 });
 
 test('reservations of both families are one pod’s; files without an owner or an interface are kept', () => {

@@ -1,9 +1,9 @@
 import assert from 'node:assert/strict';
-import { mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, readdirSync, rmSync, utimesSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
-import { readConfs, readReservations, readResults } from '../../../src/takeover/node/cni-files.ts';
+import { readConfs, readReservations, readResults, restOfAdd } from '../../../src/takeover/node/cni-files.ts';
 
 function folder(t: TestContext, files: Readonly<Record<string, string>>): string {
   const dir = mkdtempSync(join(tmpdir(), 'flatnet-takeover-files-'));
@@ -99,6 +99,25 @@ test('reservations are read and none is lost, whatever is in the folder', (t) =>
   const names = [...Object.keys(files).map((name) => name.slice(5)), '10.244.1.8'];
   assert.deepEqual(readdirSync(join(dir, 'cbr0')).toSorted(), names.toSorted());
   assert.deepEqual(readdirSync(dir).toSorted(), ['cbr0', 'garbled']);
+});
+
+test('a reservation is new for as long as its ADD may run, and not if its time lies ahead', (t) => {
+  const dir = folder(t, { 'cbr0/10.244.1.5': 'a', 'cbr0/10.244.1.6': 'b', 'cbr0/10.244.1.7': 'c' });
+  const now = Date.now() / 1000;
+  utimesSync(join(dir, 'cbr0', '10.244.1.6'), now, now - 60);
+  utimesSync(join(dir, 'cbr0', '10.244.1.7'), now, now + 600);
+  const found = readReservations(dir, ['cbr0'], []);
+  assert.deepEqual(
+    found.map(({ containerId, isNew }) => [containerId, isNew]),
+    [
+      ['a', true],
+      ['b', false],
+      ['c', false],
+    ],
+  );
+  const rest = restOfAdd(join(dir, 'cbr0', '10.244.1.5'));
+  assert.ok(rest > 0 && rest <= 30_000, `${rest}`);
+  assert.equal(restOfAdd(join(dir, 'cbr0', '10.244.1.6')), 0);
 });
 
 test('configurations are read in the runtime’s order, and what is wrong with one is said', (t) => {
