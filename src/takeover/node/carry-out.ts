@@ -5,8 +5,8 @@ import { changes, type Line, type Plan } from '../plan.ts';
 export type Actors<S extends Line> = {
   /** Reads the node again, and plans. */
   readonly plan: () => Promise<Plan<S>>;
-  /** Takes a step that changes something. It may have been taken before. */
-  readonly take: (step: S) => Promise<void>;
+  /** Takes a step that changes something. It may have been taken before. Returns why it is refused. */
+  readonly take: (step: S) => Promise<string | undefined>;
   /** Tells of a step before it is taken. */
   readonly say: (text: string) => void;
 };
@@ -16,11 +16,13 @@ const ROUNDS = 5;
 
 /**
  * Carries out a plan, step by step, until none is left. What has been done is read from the node, so that an
- * interrupted run goes on where it stopped. Throws IN_USE while something is in the way, before anything is
- * changed.
+ * interrupted run goes on where it stopped. A refused step stops no other; those still refused at the end are
+ * named. Throws IN_USE while something is in the way, before anything is changed.
  */
 export async function carryOut<S extends Line>({ plan, take, say }: Actors<S>): Promise<Plan<S>> {
   const operation = 'takeover';
+  let refused = new Map<string, string>();
+  let isStuck = false;
   for (let round = 1; ; round++) {
     const current = await plan();
     const [obstacle] = current.obstacles;
@@ -31,9 +33,16 @@ export async function carryOut<S extends Line>({ plan, take, say }: Actors<S>): 
       const what = todo.map(({ action, object }) => `${action} ${object}`).join(', ');
       throw new FlatnetError(`after ${ROUNDS} rounds, still to do: ${what}`, { code: 'TIMEOUT', operation });
     }
+    if (isStuck && todo.every(({ object }) => refused.has(object))) {
+      const what = todo.map(({ action, object }) => `${action} ${object}: ${refused.get(object)}`).join('; ');
+      throw new FlatnetError(`all but this is done: ${what}`, { code: 'CNI', operation });
+    }
+    refused = new Map();
     for (const step of todo) {
       say(`${step.action} ${step.object}`);
-      await take(step);
+      const reason = await take(step);
+      if (reason !== undefined) refused.set(step.object, reason);
     }
+    isStuck = refused.size === todo.length;
   }
 }

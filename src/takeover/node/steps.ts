@@ -1,30 +1,34 @@
 import { mkdirSync, renameSync, rmSync, writeFileSync } from 'node:fs';
-import { dirname } from 'node:path';
-import { FlatnetError } from '../../error.ts';
+import { dirname, join } from 'node:path';
+import { pause } from '../../async/pause.ts';
 import { NETLINK_NETFILTER, NetlinkSocket } from '../../linux/netlink/socket.ts';
 import { tableDelete } from '../../linux/nftables/rule.ts';
 import { commit } from '../../linux/nftables/transaction.ts';
 import type { BackStep } from '../flannel/back.ts';
 import type { Step } from '../flannel/plan.ts';
 import type { Adoption } from '../flannel/pods.ts';
+import { restOfAdd } from './cni-files.ts';
 import { removeRules } from './flannel-rules.ts';
 
 /** Has the agent adopt a pod; returns why it refuses, or undefined. */
 export type Adopt = (pod: Adoption) => Promise<string | undefined>;
 
-/** Takes a step towards flatnet. */
-export async function takeStep(step: Step, adopt: Adopt): Promise<void> {
+/** Takes a step towards flatnet. Returns why it is refused, or undefined. */
+export async function takeStep(step: Step, adopt: Adopt): Promise<string | undefined> {
   if (step.action === 'move') renameSync(step.from, step.to);
   else if (step.action === 'remove') await removeRules(step.rules);
-  else if (step.action === 'adopt') {
-    const reason = await adopt(step.pod);
-    if (reason !== undefined)
-      throw new FlatnetError(reason, { code: 'CNI', operation: 'adopt', object: step.object });
-  }
+  // The next plan knows more of it.
+  else if (step.action === 'adopt' && step.pod.isNew) await untilAdded(step.pod);
+  else if (step.action === 'adopt') return adopt(step.pod);
+  return undefined;
 }
 
-/** Takes a step back to flannel. */
-export async function takeStepBack(step: BackStep): Promise<void> {
+async function untilAdded({ dir, addresses }: Adoption): Promise<void> {
+  await pause(Math.max(0, ...addresses.map((ip) => restOfAdd(join(dir, ip)))));
+}
+
+/** Takes a step back to flannel; none is refused. */
+export async function takeStepBack(step: BackStep): Promise<undefined> {
   if (step.action === 'move') renameSync(step.from, step.to);
   else if (step.action === 'write') writeAtOnce(step.file, JSON.stringify(step.content));
   else if (step.action !== 'remove') return;

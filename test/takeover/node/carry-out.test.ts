@@ -6,6 +6,7 @@ import type { Line, Obstacle, Plan } from '../../../src/takeover/plan.ts';
 /** A node on which each step makes one name true. */
 class Node {
   readonly done: string[] = [];
+  readonly tries: string[] = [];
   readonly #wanted: readonly string[];
   readonly #obstacles: readonly Obstacle[];
   /** The number of steps after which it fails; once. */
@@ -26,12 +27,16 @@ class Node {
     return { steps: [{ action: 'keep', object: 'lease', text: '' }, ...steps], obstacles: this.#obstacles };
   }
 
-  async #take({ object }: Line): Promise<void> {
+  async #take({ object }: Line): Promise<string | undefined> {
     if (this.done.length >= this.failsAfter) {
       this.failsAfter = Number.POSITIVE_INFINITY;
       throw new Error('interrupted');
     }
+    this.tries.push(object);
+    if (object === 'refused' || (object === 'later' && !this.done.includes('b')))
+      return 'its MAC is another’s';
     if (object !== 'never') this.done.push(object);
+    return undefined;
   }
 }
 
@@ -61,4 +66,20 @@ test('a step that has no effect ends the run, and is named', async () => {
   const node = new Node(['a', 'never']);
   await assert.rejects(node.run(), { code: 'TIMEOUT', message: /still to do: adopt never$/ });
   assert.deepEqual(node.done, ['a']);
+});
+
+test('a refused step stops no other, and is named at the end if it still is', async () => {
+  const node = new Node(['later', 'refused', 'a', 'b']);
+  await assert.rejects(node.run(), {
+    code: 'CNI',
+    message: 'takeover: all but this is done: adopt refused: its MAC is another’s',
+  });
+  assert.deepEqual(node.done, ['a', 'b', 'later']);
+  assert.deepEqual(node.tries, ['later', 'refused', 'a', 'b', 'later', 'refused', 'refused']);
+});
+
+test('a step that is refused only at first is none of the end’s business', async () => {
+  const node = new Node(['later', 'b']);
+  await node.run();
+  assert.deepEqual(node.done, ['b', 'later']);
 });
