@@ -1,16 +1,19 @@
 import { podTitle } from '../../cluster/node.ts';
+import { familyOf } from '../../ip/address.ts';
 import { addressOf, type Cidr, cidrOf, lengthOf, type Prefixed } from '../../ip/cidr.ts';
 import type { TableId } from '../../linux/nftables/values/table.ts';
 import type { Line, Obstacle, Plan } from '../plan.ts';
-import type { FoundConf } from './found.ts';
+import type { FoundConf, FoundRules } from './found.ts';
 import { isFlannel, SET_ASIDE } from './plan.ts';
 
 /** What the way back to flannel depends on. */
 export type FoundBack = {
   readonly isAgentRunning: boolean;
   readonly flanneld: readonly number[];
-  /** Whether flanneld has its rules in the kernel. */
-  readonly hasFlannelsRules: boolean;
+  /** This node's subnets as flannel's plugin knows them. */
+  readonly subnets: readonly Cidr[];
+  /** flannel's rules in the kernel. */
+  readonly rules: readonly FoundRules[];
   /** Plugins that flannel needs and that are not there, by path. */
   readonly missingPlugins: readonly string[];
   readonly confs: readonly FoundConf[];
@@ -149,8 +152,18 @@ const USUAL = {
   ],
 };
 
+/** Whether flanneld's rules take the place of ours: what a takeover has left at the hook forward does not. */
+function isMasquerading({ subnets, rules }: FoundBack): boolean {
+  const families = new Set(subnets.map((subnet) => (familyOf(subnet) === 6 ? 'ip6' : 'ip')));
+  const isIt = ({ chains, leads, size }: FoundRules): boolean =>
+    size > 0 && (chains ? chains.includes('FLANNEL-POSTRTG') && leads > 0 : true);
+  const has = (family: string): boolean => rules.some((each) => each.family === family && isIt(each));
+  return families.size > 0 && [...families].every(has);
+}
+
 function obstacles(found: FoundBack): Obstacle[] {
-  const { isAgentRunning, flanneld, hasFlannelsRules, missingPlugins, pods } = found;
+  const { isAgentRunning, flanneld, missingPlugins, pods } = found;
+  const hasFlannelsRules = isMasquerading(found);
   const all: Obstacle[] = [];
   const add = (what: string, fix: string): void => void all.push({ what, fix });
   const routed = pods.find(({ bridge, dir }) => bridge === undefined || dir === '');

@@ -1,6 +1,9 @@
 import { existsSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { type Attachment, Attachments } from '../../cni/records/attachment.ts';
+import { codeOf } from '../../error.ts';
+import type { Cidr } from '../../ip/cidr.ts';
+import { readSubnetFile } from '../../ipam/subnet-file.ts';
 import { NETLINK_NETFILTER, NetlinkSocket } from '../../linux/netlink/socket.ts';
 import { listTables } from '../../linux/nftables/tables.ts';
 import { isOurTable } from '../../state/ownership.ts';
@@ -19,7 +22,7 @@ export async function readBack(
   places: Places & { readonly cniBin: string; readonly state: string },
   isAgentRunning: boolean,
 ): Promise<FoundBack> {
-  const { cniConf, cniData, cniBin, state } = places;
+  const { subnetFile, cniConf, cniData, cniBin, state } = places;
   const scratchDir = join(dirname(cniData), 'flannel');
   using socket = NetlinkSocket.open(NETLINK_NETFILTER);
   const tables = await listTables(socket);
@@ -27,7 +30,8 @@ export async function readBack(
   return {
     isAgentRunning,
     flanneld: flanneldProcesses(),
-    hasFlannelsRules: (await readRules([])).length > 0,
+    subnets: await subnets(subnetFile),
+    rules: await readRules([]),
     missingPlugins: PLUGINS.map((name) => join(cniBin, name)).filter((path) => !existsSync(path)),
     confs: readConfs(cniConf),
     setAside: namesIn(cniConf)
@@ -40,6 +44,16 @@ export async function readBack(
     scratch: namesIn(scratchDir),
     tables: tables.filter(({ table }) => isOurTable(table)),
   };
+}
+
+/** None if flanneld has not written the file, or not all of it. */
+async function subnets(file: string): Promise<Cidr[]> {
+  try {
+    return Object.values((await readSubnetFile(file))?.subnets ?? {});
+  } catch (error) {
+    if (codeOf(error) === 'CONFIG_INVALID') return [];
+    throw error;
+  }
 }
 
 /** Empty unless we have made or adopted the pod's interface. */

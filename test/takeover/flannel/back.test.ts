@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { parsePrefixed } from '../../../src/ip/cidr.ts';
+import { parseCidr, parsePrefixed } from '../../../src/ip/cidr.ts';
 import { backPlan, type FoundBack, type OurPod } from '../../../src/takeover/flannel/back.ts';
 import { changes } from '../../../src/takeover/plan.ts';
 
@@ -16,11 +16,14 @@ const POD: OurPod = {
   hasHostPorts: false,
 };
 
+const MASQUERADE = { family: 'ip', table: 'nat', chains: ['FLANNEL-POSTRTG'], leads: 1, size: 3 } as const;
+
 function ready(changed: Partial<FoundBack> = {}): FoundBack {
   return {
     isAgentRunning: false,
     flanneld: [7],
-    hasFlannelsRules: true,
+    subnets: [parseCidr('10.244.1.0/24')],
+    rules: [MASQUERADE],
     missingPlugins: [],
     confs: [{ file: '/etc/cni/net.d/10-flatnet.conflist', name: 'cbr0', types: ['flatnet'] }],
     setAside: ['/etc/cni/net.d/10-flannel.conflist.before-flatnet'],
@@ -86,11 +89,30 @@ test('host ports that end are named', () => {
 const { bridge: _, ...ROUTED } = POD;
 const IN_THE_WAY: readonly (readonly [string, Partial<FoundBack>, RegExp])[] = [
   ['a running agent', { isAgentRunning: true }, /^flatnet’s agent runs/],
-  ['no flanneld', { flanneld: [], hasFlannelsRules: false }, /^flanneld does not run/],
-  ['a flanneld without rules', { hasFlannelsRules: false }, /^flanneld has not written/],
+  ['no flanneld', { flanneld: [], rules: [] }, /^flanneld does not run/],
+  ['a flanneld without rules', { rules: [] }, /^flanneld has not written/],
+  [
+    'only the chain that a takeover has left',
+    { rules: [{ family: 'ip', table: 'filter', chains: ['FLANNEL-FWD'], leads: 1, size: 2 }] },
+    /^flanneld has not written/,
+  ],
+  ['an empty chain', { rules: [{ ...MASQUERADE, size: 0 }] }, /^flanneld has not written/],
+  ['a chain that nothing leads to', { rules: [{ ...MASQUERADE, leads: 0 }] }, /^flanneld has not written/],
+  [
+    'rules of one of two families',
+    { subnets: [parseCidr('10.244.1.0/24'), parseCidr('fd00:1::/64')] },
+    /^flanneld has not written/,
+  ],
   ['missing plugins', { missingPlugins: ['/opt/cni/bin/flannel'] }, /\/opt\/cni\/bin\/flannel/],
   ['a routed pod', { pods: [ROUTED] }, /^pod default\/web is not on the bridge/],
 ];
+
+test('flannel’s nftables tables do, too, one for each family', () => {
+  const table = (family: 'ip' | 'ip6', name: string) => ({ family, table: name, leads: 0, size: 3 });
+  const rules = [table('ip', 'flannel-ipv4'), table('ip6', 'flannel-ipv6')];
+  const subnets = [parseCidr('10.244.1.0/24'), parseCidr('fd00:1::/64')];
+  assert.deepEqual(backPlan(ready({ rules, subnets })).obstacles, []);
+});
 
 for (const [what, found, expected] of IN_THE_WAY) {
   test(`${what} is in the way back`, () => {
