@@ -273,6 +273,7 @@ export class FlannelNode {
 
   removePod(pod: FlannelPod): void {
     this.#cni('DEL', pod.id, pod.netns);
+    rmSync(join(this.folders.cni, 'results', `cbr0-${pod.id}-eth0`), { force: true });
     deleteNetns(pod.netns);
     this.pods.splice(this.pods.indexOf(pod), 1);
   }

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { spawn, spawnSync } from 'node:child_process';
-import { existsSync, readdirSync } from 'node:fs';
+import { existsSync, readdirSync, renameSync } from 'node:fs';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -121,6 +121,27 @@ test('a host port leads to its pod before and after, and to nothing once the pod
   node.removePod(pod);
   await eventually(() => answer() === undefined, 5_000);
   assert.doesNotMatch(node.run('nft', 'list', 'ruleset'), new RegExp(pod.ip.replaceAll('.', '\\.')));
+});
+
+test('a host port of a pod that goes before it is adopted leads nowhere after the takeover', {
+  skip,
+  timeout: 120_000,
+}, async () => {
+  await using cluster = await FlannelCluster.start(1, NETWORKS['vxlan, iptables']);
+  const [node] = cluster.nodes;
+  assert.ok(node);
+  node.addPod();
+  const pod = node.addPod({ portMappings: [{ hostPort: 8080, containerPort: 80, protocol: 'tcp' }] });
+  await node.stopFlanneld();
+  await node.startAgent();
+  // As a takeover that stopped after its first step.
+  const conf = join(node.folders.conf, '10-flannel.conflist');
+  renameSync(conf, `${conf}.before-flatnet`);
+  node.removePod(pod);
+  assert.match(node.run('nft', 'list', 'ruleset'), /jump CNI-DN-/);
+  const { stdout, status } = node.takeover();
+  assert.equal(status, 0, stdout);
+  assert.doesNotMatch(node.run('nft', 'list', 'ruleset'), /CNI-DN-/);
 });
 
 test('flannel’s chain stays if a firewall would cut off pods without it, also with host-gw', {

@@ -1,0 +1,37 @@
+import assert from 'node:assert/strict';
+import { mkdirSync, mkdtempSync, rmSync, utimesSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { type TestContext, test } from 'node:test';
+import type { Step } from '../../../src/takeover/flannel/plan.ts';
+import { matchPods } from '../../../src/takeover/flannel/pods.ts';
+import { takeStep } from '../../../src/takeover/node/steps.ts';
+import { reservation, usualNode } from '../flannel/found.ts';
+
+/** Adopting a pod that the runtime does not remember, reserved so many milliseconds ago. */
+function adopting(t: TestContext, age: number, isNew: boolean): Step {
+  const dir = join(mkdtempSync(join(tmpdir(), 'flatnet-takeover-steps-')), 'cbr0');
+  t.after(() => rmSync(join(dir, '..'), { recursive: true, force: true }));
+  mkdirSync(dir);
+  const file = join(dir, '10.244.1.5');
+  writeFileSync(file, 'web\r\neth0');
+  const made = (Date.now() - age) / 1000;
+  utimesSync(file, made, made);
+  const reservations = [{ ...reservation('10.244.1.5', 'web', 'eth0', isNew), dir }];
+  const [pod] = matchPods(usualNode({ reservations, results: [] })).adoptions;
+  assert.ok(pod);
+  return { action: 'adopt', object: 'pod web', text: '', pod };
+}
+
+test('a pod whose ADD may still run is not adopted before that is over', async (t) => {
+  const step = adopting(t, 29_700, true);
+  const start = performance.now();
+  assert.equal(await takeStep(step, async () => assert.fail('adopted')), undefined);
+  const waited = performance.now() - start;
+  assert.ok(waited > 200 && waited < 5_000, `${waited} ms`);
+});
+
+test('why a pod is not adopted is told, not thrown', async (t) => {
+  const step = adopting(t, 60_000, false);
+  assert.equal(await takeStep(step, async () => 'its MAC is another’s'), 'its MAC is another’s');
+});
