@@ -28,9 +28,9 @@ type Refusal = {
 };
 
 /**
- * The error for an answer. Codes: STORE_UNAVAILABLE (not now: overload, 401, 5xx), STORE_FORBIDDEN (403),
- * NOT_FOUND, KIND_UNKNOWN (the server does not know the resource), STORE_EXISTS, STORE_CONFLICT (409),
- * STORE_COMPACTED (410), and STORE_REFUSED for whatever will be refused again.
+ * The error for an answer. Codes: STORE_UNAVAILABLE (not now: overload, 401, 5xx, a proxy's 404),
+ * STORE_FORBIDDEN (403), NOT_FOUND, KIND_UNKNOWN (the server does not know the resource), STORE_EXISTS,
+ * STORE_CONFLICT (409), STORE_COMPACTED (410), and STORE_REFUSED for whatever will be refused again.
  */
 export function apiError(request: ApiRequest, { status, body, retryAfter }: Refusal): ApiError {
   const answer = parseStatus(body);
@@ -39,7 +39,9 @@ export function apiError(request: ApiRequest, { status, body, retryAfter }: Refu
   const said = typeof answer.message === 'string' ? answer.message : body.trim();
   const text = excerpt(said, 500) || `HTTP status ${status}`;
   const seconds = Number(retryAfter ?? details.retryAfterSeconds);
-  const code = codeFor(status, reason, typeof details.name === 'string' && details.name !== '');
+  const code = isStrangers404(status, answer, body)
+    ? 'STORE_UNAVAILABLE'
+    : codeFor(status, reason, typeof details.name === 'string' && details.name !== '');
   const fix = fixFor(code, status, request, text);
   return new ApiError(
     text,
@@ -63,6 +65,14 @@ function codeFor(status: number, reason: string, namesObject: boolean): ErrorCod
   if (status === 409) return reason === 'AlreadyExists' ? 'STORE_EXISTS' : 'STORE_CONFLICT';
   if (status === 410) return 'STORE_COMPACTED';
   return status >= 400 && status < 500 ? 'STORE_REFUSED' : 'STORE_UNAVAILABLE';
+}
+
+/**
+ * Whether a 404 is a proxy's or load balancer's. An API server answers with a Status or, for a group or
+ * resource that it does not know, with this line.
+ */
+function isStrangers404(status: number, answer: Json, body: string): boolean {
+  return status === 404 && answer.kind !== 'Status' && body.trim() !== '404 page not found';
 }
 
 /** How RBAC says no: `User "u" cannot list resource "nodes" in API group "" at the cluster scope`. */

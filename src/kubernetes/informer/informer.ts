@@ -19,6 +19,8 @@ export type InformerOptions<T> = Selection & {
   readonly log: Log;
   /** The server may lack the kind, or forbid it: its objects are gone then, and the events end. */
   readonly optional?: boolean;
+  /** Milliseconds of refusals after which a kind that was there counts as gone; 60 000 by default. */
+  readonly absence?: number;
   readonly pageSize?: number;
   /** Milliseconds of silence after which a watch is reopened; 90 000 by default. */
   readonly idle?: number;
@@ -49,6 +51,8 @@ export class Informer<T> {
   #synced = false;
   /** A watch was silent for too long: perhaps the store went back in time. */
   #inDoubt = false;
+  /** Since when, by `performance.now()`, the server says that it lacks or forbids the kind. */
+  #absentSince: number | undefined;
   #problem: { readonly since: Date; readonly reason: string; readonly code: string | undefined } | undefined;
 
   constructor(options: InformerOptions<T>) {
@@ -88,7 +92,7 @@ export class Informer<T> {
         error = failure;
       }
       if (signal.aborted) return;
-      if (this.#options.optional && isAbsence(error)) {
+      if (this.#options.optional && this.#isGone(error)) {
         yield* this.#becomeEmpty();
         return;
       }
@@ -98,6 +102,19 @@ export class Informer<T> {
       if (error !== undefined) await pause(this.#waitAfter(error), signal);
       else if (!worked) await pause(this.#backoff.next(), signal);
     }
+  }
+
+  /**
+   * A server that has just started says 403 until it has read the roles, and 404 until it has read the
+   * definitions: what was known is gone only if that lasts.
+   */
+  #isGone(error: unknown): boolean {
+    if (!isAbsence(error)) {
+      this.#absentSince = undefined;
+      return false;
+    }
+    this.#absentSince ??= performance.now();
+    return !this.#synced || performance.now() - this.#absentSince >= (this.#options.absence ?? 60_000);
   }
 
   *#becomeEmpty(): Generator<InformerEvent<T>> {
@@ -132,6 +149,7 @@ export class Informer<T> {
     }
     const opened = (): void => {
       this.#problem = undefined;
+      this.#absentSince = undefined;
     };
     const options = {
       ...this.#options,

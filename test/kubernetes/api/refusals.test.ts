@@ -26,6 +26,8 @@ test('a Status becomes an error with a stable code', () => {
     [404, { reason: 'NotFound', details: named }, 'NOT_FOUND'],
     [404, { reason: 'NotFound', details: {} }, 'KIND_UNKNOWN'],
     [404, '404 page not found\n', 'KIND_UNKNOWN'],
+    [404, '<html>no backend</html>', 'STORE_UNAVAILABLE'],
+    [404, '', 'STORE_UNAVAILABLE'],
     [409, { reason: 'AlreadyExists', details: named }, 'STORE_EXISTS'],
     [409, { reason: 'Conflict', details: named }, 'STORE_CONFLICT'],
     [410, { reason: 'Expired' }, 'STORE_COMPACTED'],

@@ -32,8 +32,8 @@ test('after a silence, it asks only about what it may list', async (t) => {
   assert.match(server.paths[2] ?? '', /limit=1/);
 });
 
-/** How a server answers: with nothing useful, a refusal, or an empty list and a silent watch. */
-type Mood = 'away' | 'starting' | 'up';
+/** How a server answers: with nothing useful, a refusal, a proxy's page, or a list and a silent watch. */
+type Mood = 'away' | 'starting' | 'proxied' | 'up';
 
 test('a server that comes back refuses at first: the informer asks again soon, and says what it was told', async (t) => {
   const server = await moodyServer(t);
@@ -62,6 +62,44 @@ test('a server that comes back refuses at first: the informer asks again soon, a
   assert.ok((await synced) - began < 1000, 'it waits as if the server were still away');
 });
 
+test('a kind that is there is not gone while a server that comes back refuses it, only when that lasts', async (t) => {
+  const server = await moodyServer(t);
+  server.mood = 'up';
+  server.names = ['a'];
+  const log: string[] = [];
+  const informer = new Informer({
+    client: clientOf(t, server.url),
+    resource: CONFIG_MAPS,
+    reduce: ({ metadata }) => metadata.name,
+    log: SILENT,
+    optional: true,
+    absence: 1500,
+    backoff: new Backoff({ first: 10, longest: 50 }),
+  });
+  const stop = new AbortController();
+  t.after(() => stop.abort());
+  const ended = (async () => {
+    for await (const { type } of informer.events(stop.signal)) log.push(type);
+  })();
+  await eventually(() => log.length === 1);
+  const refuse = async (mood: Mood, times: number): Promise<void> => {
+    server.mood = mood;
+    server.closeAll();
+    const before = server.paths.length;
+    await eventually(() => server.paths.length >= before + times);
+  };
+  await refuse('starting', 5);
+  assert.match(informer.problem?.reason ?? '', /cannot list/);
+  await refuse('proxied', 5);
+  server.mood = 'up';
+  await eventually(() => informer.problem === undefined);
+  assert.deepEqual([log, [...informer.objects.keys()]], [['synced'], ['a']]);
+  await refuse('proxied', 5);
+  await refuse('starting', 5);
+  await ended;
+  assert.deepEqual([log, informer.objects.size], [['synced', 'deleted'], 0]);
+});
+
 function clientOf(t: TestContext, server: string): KubernetesClient {
   const access = {
     server,
@@ -75,15 +113,24 @@ function clientOf(t: TestContext, server: string): KubernetesClient {
   return client;
 }
 
+const item = (name: string): object => ({ metadata: { name, resourceVersion: '1' } });
+
 async function moodyServer(t: TestContext) {
-  const state = { mood: 'away' as Mood, paths: [] as string[], url: '' };
+  const state = {
+    mood: 'away' as Mood,
+    names: [] as string[],
+    paths: [] as string[],
+    url: '',
+    closeAll: () => server.closeAllConnections(),
+  };
   const server = createServer(({ url = '' }, response) => {
     state.paths.push(url);
     if (state.mood === 'away') response.writeHead(503).end('not ready');
     else if (state.mood === 'starting')
       response.writeHead(403).end(JSON.stringify({ message: 'cannot list' }));
+    else if (state.mood === 'proxied') response.writeHead(404).end('<html>no backend</html>');
     else if (url.includes('watch=true')) response.flushHeaders();
-    else response.end(JSON.stringify({ metadata: { resourceVersion: '1' }, items: [] }));
+    else response.end(JSON.stringify({ metadata: { resourceVersion: '1' }, items: state.names.map(item) }));
   });
   t.after(() => {
     server.closeAllConnections();
