@@ -1,3 +1,4 @@
+import { pause } from '../../async/pause.ts';
 import { collect, decode, type Resource } from '../../cluster/calico/decode.ts';
 import { KINDS, type Kind } from '../../cluster/calico/document.ts';
 import type { KubernetesClient } from '../../kubernetes/api/client.ts';
@@ -11,6 +12,9 @@ import { BLOCK_AFFINITIES, RESOURCE_TYPES } from './crds.ts';
 import { FollowedKind } from './followed-kind.ts';
 import { documentOf } from './resource-object.ts';
 
+/** Milliseconds that Calico's kinds have, once ours are known, to be known as well. */
+const PATIENCE = 10_000;
+
 type Dated = { readonly affinity: Affinity; readonly created: number };
 
 /**
@@ -22,9 +26,14 @@ export class OwnKinds {
   readonly #own: ReadonlyMap<Kind, FollowedKind<Resource>>;
   readonly #affinities: FollowedKind<Dated>;
   readonly #calico: CalicoKinds;
+  readonly #patience: number;
+  /** Set when ours are known. */
+  #waiting: Promise<void> | undefined;
+  #hasWaited = false;
 
-  constructor(client: KubernetesClient, state: ClusterState, log: Log) {
+  constructor(client: KubernetesClient, state: ClusterState, log: Log, patience = PATIENCE) {
     this.#state = state;
+    this.#patience = patience;
     const follow = (kind: Kind): FollowedKind<Resource> =>
       new FollowedKind({
         client,
@@ -42,15 +51,18 @@ export class OwnKinds {
       }),
       log,
     });
-    this.#calico = new CalicoKinds(client, log);
+    this.#calico = new CalicoKinds(client, log, patience);
   }
 
-  /** Whether all objects are known. */
+  /**
+   * Whether all objects are known: Calico's as well at the start, unless that takes too long. What comes
+   * later, or fails later, holds nothing up.
+   */
   get isComplete(): boolean {
-    return this.#all.every(({ isKnown }) => isKnown) && this.#calico.isComplete;
+    return this.#isOwnKnown && (this.#hasWaited || this.#calico.isComplete);
   }
 
-  /** Since when, and why, what is known may be out of date. */
+  /** Since when, and why, what is known may be out of date, or lacks objects of Calico's. */
   get outage(): { readonly since: Date; readonly reason: string } | undefined {
     const outages = this.#all.map(({ outage }) => outage);
     return outages.find((outage) => outage !== undefined) ?? this.#calico.outage;
@@ -72,23 +84,39 @@ export class OwnKinds {
 
   /** Follows all kinds until `signal` aborts; `changed` is called after every change. */
   async run(signal: AbortSignal, changed: () => void): Promise<void> {
+    const tell = (): void => {
+      if (this.#isOwnKnown) this.#waiting ??= this.#wait(signal, gather);
+      this.#hasWaited ||= this.isComplete;
+      changed();
+    };
     const gather = (): void => {
       const values = KINDS.flatMap((kind) => [...(this.#source(kind)?.values.values() ?? [])]);
       this.#state.resources = collect(values, this.#state.resources);
-      changed();
+      tell();
     };
     const learn = (keys: readonly string[]): void => {
       for (const key of keys) {
         const value = this.#affinities.values.get(key);
         this.#state.blocks.set(key, value?.affinity, value?.created);
       }
-      changed();
+      tell();
     };
     await Promise.all([
       ...[...this.#own.values()].map((kind) => kind.run(signal, gather)),
       this.#affinities.run(signal, learn),
       this.#calico.run(signal, gather),
     ]);
+  }
+
+  async #wait(signal: AbortSignal, gather: () => void): Promise<void> {
+    if (!(await pause(this.#patience, signal)) || this.#hasWaited) return;
+    this.#hasWaited = true;
+    this.#calico.settle();
+    gather();
+  }
+
+  get #isOwnKnown(): boolean {
+    return this.#all.every(({ isKnown }) => isKnown);
   }
 
   get #all(): readonly FollowedKind<unknown>[] {
