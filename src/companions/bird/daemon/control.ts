@@ -1,5 +1,5 @@
 import { connect, type Socket } from 'node:net';
-import { FlatnetError, messageOf } from '../../../error.ts';
+import { codeOf, FlatnetError, messageOf } from '../../../error.ts';
 import { type Reply, ReplyReader } from './reply.ts';
 
 /**
@@ -34,7 +34,7 @@ export class BirdControl implements Disposable {
     this.#socket.on('data', (chunk: string) => {
       for (const reply of reader.push(chunk)) this.#onReply(reply);
     });
-    this.#socket.on('error', (cause) => this.#fail(messageOf(cause)));
+    this.#socket.on('error', (cause) => this.#fail(messageOf(cause), codeOf(cause)));
     this.closed = new Promise((resolve) => {
       this.#socket.on('close', () => {
         this.#fail('BIRD closed the connection');
@@ -96,15 +96,16 @@ export class BirdControl implements Disposable {
     waiting.resolve(reply);
   }
 
-  #fail(text: string): void {
+  #fail(text: string, errno?: string): void {
     this.#socket.destroy();
     for (const { command, reject, timer } of this.#waiting.splice(0)) {
       clearTimeout(timer);
-      reject(this.#error(command, text));
+      reject(this.#error(command, text, errno));
     }
   }
 
-  #error(command: string, text: string): FlatnetError {
-    return new FlatnetError(text, { code: 'BIRD', operation: command, object: this.#path });
+  #error(command: string, text: string, errno?: string): FlatnetError {
+    const object = this.#path;
+    return new FlatnetError(text, { code: 'BIRD', operation: command, object, ...(errno && { errno }) });
   }
 }

@@ -22,7 +22,7 @@ export class HeldBird implements BirdHost {
 
   /** Without its holder, BIRD does not run. */
   async runs(): Promise<boolean> {
-    return (await this.#askIfThere('state')) === 'runs';
+    return (await this.#stateAfter('state')) === 'runs';
   }
 
   async start(args: readonly string[]): Promise<void> {
@@ -31,7 +31,7 @@ export class HeldBird implements BirdHost {
   }
 
   async kill(): Promise<void> {
-    await this.#askIfThere('kill');
+    await this.#stateAfter('kill');
   }
 
   async endOthers(): Promise<boolean> {
@@ -46,13 +46,18 @@ export class HeldBird implements BirdHost {
     return undefined;
   }
 
-  async #askIfThere(request: string): Promise<string> {
+  /** Only the holder's own words say how BIRD is: it answers nothing to a request that came too slowly. */
+  async #stateAfter(request: string): Promise<'runs' | 'ended'> {
+    let answer: string;
     try {
-      return await this.#ask(request);
+      answer = await this.#ask(request);
     } catch (error) {
-      if (error instanceof FlatnetError && ['ENOENT', 'ECONNREFUSED'].includes(error.errno ?? '')) return '';
+      if (error instanceof FlatnetError && ['ENOENT', 'ECONNREFUSED'].includes(error.errno ?? ''))
+        return 'ended';
       throw error;
     }
+    if (answer === 'runs' || answer === 'ended') return answer;
+    throw this.#error(answer || 'no answer');
   }
 
   #ask(...words: readonly string[]): Promise<string> {

@@ -9,8 +9,8 @@ import type { BirdFiles } from './files.ts';
 import type { BirdHost } from './host.ts';
 
 const START_TIMEOUT = 10_000;
-/** Milliseconds that a BIRD which is not ours has to answer, and again to leave. */
-const DISMISS_TIMEOUT = 2000;
+/** Milliseconds that a BIRD which is not ours has to answer, busy as it may be, and again to leave. */
+const DISMISS_TIMEOUT = 10_000;
 
 /**
  * Returns the BIRD process that these files belong to; undefined when none runs. The command line shows
@@ -53,15 +53,34 @@ export async function adoptBird(files: BirdFiles, host: BirdHost): Promise<Conne
 
 /**
  * Ends a BIRD that answers at our socket but is not the host's: it runs where the host cannot see it, such as
- * in another container. It keeps its routes, as if it was restarted. Returns whether there was one.
+ * in another container. It keeps its routes, as if it was restarted. Returns whether there was one. Throws
+ * BIRD if one may be there still: it does not answer, or does not leave.
  */
-export async function dismissBird(files: BirdFiles): Promise<boolean> {
-  const found = await BirdControl.open(files.socket, DISMISS_TIMEOUT).catch(() => undefined);
+export async function dismissBird(files: BirdFiles, timeoutMs = DISMISS_TIMEOUT): Promise<boolean> {
+  const found = await openIfThere(files.socket, timeoutMs);
   if (!found) return false;
   using control = found.control;
-  await control.request('graceful restart').catch(() => undefined);
-  await within(DISMISS_TIMEOUT, control.closed, undefined);
-  return true;
+  // Were this end to close the connection on a timeout, it would look as if BIRD had left.
+  control.request('graceful restart', 2 * timeoutMs).catch(() => undefined);
+  const hasLeft = control.closed.then(() => true);
+  if (await within(timeoutMs, hasLeft, false)) return true;
+  throw new FlatnetError(`does not leave within ${timeoutMs} ms`, {
+    code: 'BIRD',
+    operation: 'end a BIRD that was started elsewhere',
+    object: files.socket,
+    fix: 'end it: a node has one BIRD',
+  });
+}
+
+/** Undefined if nothing listens. */
+async function openIfThere(socket: string, timeoutMs: number): Promise<Connected | undefined> {
+  try {
+    return await BirdControl.open(socket, timeoutMs);
+  } catch (error) {
+    if (error instanceof FlatnetError && ['ENOENT', 'ECONNREFUSED'].includes(error.errno ?? ''))
+      return undefined;
+    throw error;
+  }
 }
 
 /** Waits until BIRD has ended; false if it still runs after `timeoutMs`. */
