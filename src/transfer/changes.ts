@@ -3,7 +3,8 @@ import { poolsOf } from '../cluster/calico/decode.ts';
 import { type Document, titleOf } from '../cluster/calico/document.ts';
 import { parseJson } from '../cluster/json.ts';
 import { codeOf, FlatnetError } from '../error.ts';
-import type { ResourceStore } from '../store/ports/resources.ts';
+import type { Placement } from '../store/ports/membership.ts';
+import { ABSENT, type ResourceStore } from '../store/ports/resources.ts';
 import type { Store } from '../store/ports/store.ts';
 import { type Change, difference } from './change.ts';
 import { type Contents, plain } from './contents.ts';
@@ -30,9 +31,17 @@ async function resourceChanges({ resources, nodes }: Contents, store: ResourceSt
   for (const document of resources) {
     const object = titleOf(document);
     const found = known.get(object);
-    const write = (): Promise<unknown> => store.apply(document);
-    if (found) changes.push({ object, ...difference(plain(found), document), write });
-    else changes.push({ object, ...(await unlisted(store, document)), write });
+    const { metadata } = document;
+    // What somebody else creates or changes from here on stays.
+    const at = (resourceVersion: string | undefined) => async (): Promise<unknown> =>
+      store.apply(resourceVersion ? { ...document, metadata: { ...metadata, resourceVersion } } : document);
+    if (found) {
+      const write = at(found.metadata.resourceVersion);
+      changes.push({ object, ...difference(plain(found), document), write });
+    } else {
+      const change = await unlisted(store, document);
+      changes.push({ object, ...change, write: at(change.state === 'absent' ? ABSENT : undefined) });
+    }
   }
   return changes;
 }
@@ -59,11 +68,23 @@ async function nodeChanges({ nodes }: Contents, { membership }: Store): Promise<
   const absent = nodes.filter((_, i) => placements[i]?.outcome === 'placed');
   let placing: Promise<unknown> | undefined;
   // All at once: what else is there is read once.
-  const write = (): Promise<unknown> => (placing ??= membership.place(absent));
+  const write = (): Promise<unknown> => (placing ??= membership.place(absent).then(assertPlaced));
   return placements.map((placement): Change => {
     const object = `node ${placement.node}`;
     if (placement.outcome === 'refused') return { object, state: 'refused', why: placement.reason, write };
     return { object, state: placement.outcome === 'placed' ? 'absent' : 'same', write };
+  });
+}
+
+function assertPlaced(placements: readonly Placement[]): void {
+  const refused = placements.flatMap((each) =>
+    each.outcome === 'refused' ? [`${each.node}: ${each.reason}`] : [],
+  );
+  if (refused.length === 0) return;
+  throw new FlatnetError(`nodes cannot be placed any more: ${refused.join('; ')}`, {
+    code: 'STORE_CONFLICT',
+    operation: 'store import',
+    fix: 'stop the agents of both stores',
   });
 }
 

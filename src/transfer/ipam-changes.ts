@@ -24,6 +24,7 @@ export async function ipamChanges(
   store: BlockStore,
 ): Promise<Change[]> {
   const known = await store.snapshot();
+  if (known.unreadable.length > 0) return known.unreadable.map(unreadable);
   const configured = isDeepStrictEqual(known.config, DEFAULT_IPAM_CONFIG)
     ? { state: isDeepStrictEqual(config, known.config) ? ('same' as const) : ('absent' as const) }
     : difference(known.config, config);
@@ -33,6 +34,12 @@ export async function ipamChanges(
     ...blockChanges(blocks, known, store),
     ...affinities.map((affinity) => affinityChange(affinity, known, store)),
   ];
+}
+
+/** What cannot be read is not absent: writing it would fail, midway. */
+function unreadable({ object, problem }: Snapshot['unreadable'][number]): Change {
+  const why = `cannot be read (${problem}); see flatnet ipam check`;
+  return { object, state: 'refused', why, write: async () => {} };
 }
 
 /** A handle may list too much, never too little: what it lists here already stays. */

@@ -12,9 +12,9 @@ export interface ResourceStore {
   /** Throws NOT_FOUND; CONFIG_INVALID when unreadable. */
   get(kind: Kind, name: string): Promise<AppliedResource>;
   /**
-   * Creates or replaces the resource. With a resourceVersion, throws STORE_CONFLICT if it has changed since.
-   * Throws CONFIG_INVALID for a change that `checkChange` rejects. If two overlapping pools are applied at
-   * once, at most one is created.
+   * Creates or replaces the resource. With a resourceVersion, throws STORE_CONFLICT if it has changed since;
+   * with ABSENT, if there is one. Throws CONFIG_INVALID for a change that `checkChange` rejects. If two
+   * overlapping pools are applied at once, at most one is created.
    */
   apply(document: Document): Promise<ApplyOutcome>;
   /** Throws NOT_FOUND; IN_USE for a pool used by pods or nodes, unless `force`. */
@@ -22,6 +22,9 @@ export interface ResourceStore {
   /** Returns what a new pool must not overlap. Unreadable nodes and pools are omitted. */
   occupied(): Promise<Occupied>;
 }
+
+/** The resourceVersion of what does not exist. */
+export const ABSENT = '0';
 
 /** A resource as applied, with its resourceVersion, and its decoded form. */
 export type AppliedResource = {
