@@ -2,6 +2,7 @@ import { decode } from '../../cluster/calico/decode.ts';
 import type { Kind } from '../../cluster/calico/document.ts';
 import { messageOf } from '../../error.ts';
 import type { KubernetesClient } from '../../kubernetes/api/client.ts';
+import { isServed } from '../../kubernetes/api/discovery.ts';
 import { list } from '../../kubernetes/api/list.ts';
 import type { KubernetesObject } from '../../kubernetes/api/object.ts';
 import { isAbsence } from '../../kubernetes/informer/informer.ts';
@@ -21,6 +22,13 @@ export async function calicosOf(
     if (isAbsence(error)) return undefined;
     throw error;
   }
+}
+
+/** Whether Calico has pools; unknown where its definitions are served, but not ours to read. */
+export async function hasPools(client: KubernetesClient): Promise<'yes' | 'unknown' | 'no'> {
+  const pools = await calicosOf(client, 'IPPool');
+  if (pools) return pools.length > 0 ? 'yes' : 'no';
+  return (await isServed(client, CALICO_TYPES.IPPool)) ? 'unknown' : 'no';
 }
 
 /** Undefined for an object that cannot be read, which `warn` is told. */

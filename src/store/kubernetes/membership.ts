@@ -56,7 +56,10 @@ export class KubernetesMembership implements Membership {
     if (families.length === 0) throw noAddress(network);
     const reading = readNode(keys, await this.#node(self.name));
     const usesBlocks = network.addresses === 'blocks';
-    if (usesBlocks) await resources.createDefaultPools(network);
+    if (usesBlocks && (await resources.createDefaultPools(network)).isUnknown) {
+      const fix = 'apply deploy/rbac/calico.yaml, or create a pool with flatnet apply';
+      log.warn({ fix }, 'no default pool is created, as Calico may have pools, which are not ours to read');
+    }
     const subnets = usesBlocks ? [] : ownSubnets(state, network, self, reading);
     const holding = { self, subnets, instance: randomUUID() };
     const written = await writeNode(this.#context, holding);

@@ -20,7 +20,7 @@ import {
   type ResourceStore,
 } from '../ports/resources.ts';
 import { CONFIG_NAME } from './block-object.ts';
-import { calicosOf, readCalicos } from './calico-objects.ts';
+import { calicosOf, hasPools, readCalicos } from './calico-objects.ts';
 import { GROUP, IPAM_CONFIGS, RESOURCE_TYPES } from './crds.ts';
 import { documentOf, isUnchecked, resourceObject, unchecked } from './resource-object.ts';
 
@@ -97,13 +97,16 @@ export class KubernetesResources implements ResourceStore {
 
   /**
    * Like Calico when there is no pool yet, but only once: a deleted default pool is not created again. Nodes
-   * that do so at once create the same ones.
+   * that do so at once create the same ones. Creates none, which would put Calico's out of force, where
+   * Calico has pools, or may have some that are not ours to read; returns whether that is unknown.
    */
-  async createDefaultPools(network: Network): Promise<void> {
+  async createDefaultPools(network: Network): Promise<{ readonly isUnknown: boolean }> {
     const config = await getIfAny(this.#client, IPAM_CONFIGS, { name: CONFIG_NAME });
-    if (config?.metadata.annotations?.[POOLS_CREATED] !== undefined) return;
+    if (config?.metadata.annotations?.[POOLS_CREATED] !== undefined) return { isUnknown: false };
     const { pools } = await this.occupied();
-    if (pools.length === 0 && !(await calicosOf(this.#client, 'IPPool'))?.length) {
+    if (pools.length === 0) {
+      const calicos = await hasPools(this.#client);
+      if (calicos !== 'no') return { isUnknown: calicos === 'unknown' };
       for (const pool of defaultPools(network)) await this.#create('IPPool', resourceObject(pool));
     }
     await change(this.#client, IPAM_CONFIGS, { name: CONFIG_NAME }, (current) => {
@@ -111,6 +114,7 @@ export class KubernetesResources implements ResourceStore {
       const annotations = { ...object.metadata.annotations, [POOLS_CREATED]: 'true' };
       return { ...object, metadata: { ...object.metadata, annotations } };
     });
+    return { isUnknown: false };
   }
 
   /** Ours, or Calico's where there are none of ours. */

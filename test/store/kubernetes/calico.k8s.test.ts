@@ -67,6 +67,22 @@ describe('Calico’s own objects', { skip: NO_API_SERVER }, () => {
     return { store, view: () => last, logged };
   }
 
+  test('where they are not ours to read, no default pool puts them out of force', async (t) => {
+    await wipeOurs(admin);
+    const { store, logged } = await watch(t);
+    const pools = async (): Promise<readonly unknown[]> =>
+      (await list(admin, RESOURCE_TYPES.IPPool, (each) => each)).items;
+    await applyCalicoCrds(admin);
+    (await store.membership.join(facts(1))).stop();
+    assert.deepEqual(await pools(), []);
+    assert.match(logged.join('\n'), /rbac\/calico\.yaml.*no default pool is created/);
+    await deleteCalicoCrds(admin);
+    await eventually(async () => {
+      (await store.membership.join(facts(1))).stop();
+      return (await pools()).length > 0;
+    }, 30_000);
+  });
+
   test('count where there are none of ours, come and go with their definitions, and are never fatal', async (t) => {
     await wipeOurs(admin);
     const { store, view, logged } = await watch(t);
