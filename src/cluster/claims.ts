@@ -1,4 +1,4 @@
-import { BITS, familyOf, ipAdd } from '../ip/address.ts';
+import { BITS, type Family, familyOf, ipAdd } from '../ip/address.ts';
 import { addressOf, type Cidr, cidrOf, contains, lengthOf } from '../ip/cidr.ts';
 
 /** A node's claim to a subnet. */
@@ -22,8 +22,8 @@ export type Law = (cidr: Cidr) => string | undefined;
 export class Claims {
   #law: Law;
   readonly #claims = new Map<Cidr, Claim[]>();
-  /** The lawful subnets that are claimed, by family and length. */
-  readonly #lawful = new Map<string, Set<Cidr>>();
+  /** The lawful subnets that are claimed, by length: usually there is only one. */
+  readonly #lawful: Record<Family, Map<number, Set<Cidr>>> = { 4: new Map(), 6: new Map() };
   readonly #refusals = new Map<Claim, string>();
   readonly #touched = new Set<Cidr>();
   /** Claims deleted since the last `settle`. */
@@ -81,7 +81,9 @@ export class Claims {
       if (decided.has(widest)) continue;
       decided.add(widest);
       const claims = this.#within(widest).flatMap((each) => this.#claims.get(each) ?? []);
-      for (const [claim, reason] of judge(claims)) decide(claim, reason);
+      const [only, ...others] = claims;
+      if (only && others.length === 0) decide(only, undefined);
+      else for (const [claim, reason] of judge(claims)) decide(claim, reason);
     }
     this.#touched.clear();
     this.#gone.clear();
@@ -89,31 +91,31 @@ export class Claims {
   }
 
   #index(cidr: Cidr, isLawful: boolean): void {
-    const name = `${familyOf(cidr)} ${lengthOf(cidr)}`;
-    const set = this.#lawful.get(name) ?? new Set();
+    const lawful = this.#lawful[familyOf(cidr)];
+    const length = lengthOf(cidr);
+    const set = lawful.get(length) ?? new Set();
     if (isLawful) set.add(cidr);
     else set.delete(cidr);
-    if (set.size > 0) this.#lawful.set(name, set);
-    else this.#lawful.delete(name);
+    if (set.size > 0) lawful.set(length, set);
+    else lawful.delete(length);
   }
 
   /** The widest lawful subnet that contains this one, or itself. */
   #widest(cidr: Cidr): Cidr {
-    for (let length = 0; length < lengthOf(cidr); length++) {
-      const set = this.#lawful.get(`${familyOf(cidr)} ${length}`);
-      const wider = set && cidrOf(addressOf(cidr), length);
-      if (wider && set.has(wider)) return wider;
+    let widest = cidr;
+    for (const [length, set] of this.#lawful[familyOf(cidr)]) {
+      if (length >= lengthOf(widest)) continue;
+      const wider = cidrOf(addressOf(cidr), length);
+      if (set.has(wider)) widest = wider;
     }
-    return cidr;
+    return widest;
   }
 
   /** The lawful subnets within a network. */
   #within(cidr: Cidr): Cidr[] {
-    const family = familyOf(cidr);
     const found: Cidr[] = [];
-    for (let length = lengthOf(cidr); length <= BITS[family]; length++) {
-      const set = this.#lawful.get(`${family} ${length}`);
-      if (!set) continue;
+    for (const [length, set] of this.#lawful[familyOf(cidr)]) {
+      if (length < lengthOf(cidr)) continue;
       const parts = 2 ** (length - lengthOf(cidr));
       if (parts > set.size) found.push(...[...set].filter((each) => contains(cidr, each)));
       else for (const part of split(cidr, length)) if (set.has(part)) found.push(part);
