@@ -1,16 +1,17 @@
-import { existsSync, readdirSync, readFileSync, statSync } from 'node:fs';
+import { existsSync, readFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { Fields } from '../../cluster/fields.ts';
 import { readHostPorts } from '../../cni/capabilities/host-ports.ts';
 import { decodeResult } from '../../cni/protocol/result.ts';
-import { codeOf, messageOf } from '../../error.ts';
+import { readNames } from '../../cni/records/files.ts';
+import { messageOf } from '../../error.ts';
 import { parseMac } from '../../ip/mac.ts';
 import { HostLocal } from '../../ipam/host-local.ts';
 import type { FoundConf, FoundReservation, FoundResult } from '../flannel/found.ts';
 
 /** The runtime's configurations, in the order in which it reads them. */
 export function readConfs(dir: string): FoundConf[] {
-  const names = namesIn(dir).filter((name) => /\.(conf|conflist|json)$/.test(name));
+  const names = readNames(dir).filter((name) => /\.(conf|conflist|json)$/.test(name));
   return names.toSorted().map((name) => readConf(join(dir, name)));
 }
 
@@ -67,7 +68,7 @@ export function restOfAdd(file: string): number {
 
 /** libcni's files of these networks. One that cannot be read says nothing: `unread` gets the reason. */
 export function readResults(dir: string, networks: readonly string[], unread: string[]): FoundResult[] {
-  const names = namesIn(dir).filter((name) => networks.some((network) => name.startsWith(`${network}-`)));
+  const names = readNames(dir).filter((name) => networks.some((network) => name.startsWith(`${network}-`)));
   return names.flatMap((name) => {
     const file = join(dir, name);
     try {
@@ -102,14 +103,4 @@ function readResult(entry: Fields): FoundResult {
     hostPorts: readHostPorts(new Fields({ runtimeConfig: capabilities.source })),
     isLimited: capabilities.has('bandwidth'),
   };
-}
-
-/** Names of the files in a folder; none if it is not there. */
-export function namesIn(dir: string): string[] {
-  try {
-    return readdirSync(dir);
-  } catch (error) {
-    if (codeOf(error) === 'ENOENT') return [];
-    throw error;
-  }
 }

@@ -1,6 +1,7 @@
 import { existsSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { type Attachment, Attachments } from '../../cni/records/attachment.ts';
+import { readNames } from '../../cni/records/files.ts';
 import { codeOf } from '../../error.ts';
 import type { Cidr } from '../../ip/cidr.ts';
 import { readSubnetFile } from '../../ipam/subnet-file.ts';
@@ -9,7 +10,7 @@ import { listTables } from '../../linux/nftables/tables.ts';
 import { isOurTable } from '../../state/ownership.ts';
 import type { FoundBack, OurPod } from '../flannel/back.ts';
 import { SET_ASIDE } from '../flannel/plan.ts';
-import { namesIn, readConfs } from './cni-files.ts';
+import { readConfs } from './cni-files.ts';
 import { readRules } from './flannel-rules.ts';
 import { flanneldProcesses } from './flanneld.ts';
 import type { Places } from './read-found.ts';
@@ -34,14 +35,14 @@ export async function readBack(
     rules: await readRules([]),
     missingPlugins: PLUGINS.map((name) => join(cniBin, name)).filter((path) => !existsSync(path)),
     confs: readConfs(cniConf),
-    setAside: namesIn(cniConf)
+    setAside: readNames(cniConf)
       .filter((name) => name.endsWith(SET_ASIDE))
       .map((name) => join(cniConf, name)),
     usualConf: join(cniConf, '10-flannel.conflist'),
     pods: records.flatMap((record) => (record.state === 'damaged' ? [] : ourPod(record))),
     damaged: records.flatMap((record) => (record.state === 'damaged' ? record.file : [])),
     scratchDir,
-    scratch: namesIn(scratchDir),
+    scratch: readNames(scratchDir),
     tables: tables.filter(({ table }) => isOurTable(table)),
   };
 }

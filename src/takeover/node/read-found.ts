@@ -1,6 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { type PerFamily, perFamily } from '../../cluster/node.ts';
+import { readNames } from '../../cni/records/files.ts';
 import { codeOf, messageOf } from '../../error.ts';
 import type { ForwardFacts } from '../../firewall/facts.ts';
 import type { Cidr } from '../../ip/cidr.ts';
@@ -8,10 +9,10 @@ import { readSubnetFile, type SubnetFile } from '../../ipam/subnet-file.ts';
 import { linkDump } from '../../linux/link/link.ts';
 import { NETLINK_ROUTE, NetlinkSocket } from '../../linux/netlink/socket.ts';
 import type { Found, FoundAgent, FoundDevice, FoundRules } from '../flannel/found.ts';
-import { BRIDGE, SET_ASIDE } from '../flannel/plan.ts';
+import { BRIDGE, isFlannel, SET_ASIDE } from '../flannel/plan.ts';
 import { NETWORK } from '../flannel/pods.ts';
 import { readBridge } from './bridge-ports.ts';
-import { namesIn, readConfs, readReservations, readResults } from './cni-files.ts';
+import { readConfs, readReservations, readResults } from './cni-files.ts';
 import { whyNeeded } from './cut-off.ts';
 import { readRules } from './flannel-rules.ts';
 import { flanneldProcesses } from './flanneld.ts';
@@ -29,7 +30,7 @@ export async function readFound(places: Places, agent: FoundAgent | undefined): 
   const { cniConf, cniData, subnetFile } = places;
   const unread: string[] = [];
   const confs = readConfs(cniConf);
-  const names = [NETWORK, ...formerNetworks(cniConf), ...confs.filter(isFlannels).map(({ name }) => name)];
+  const names = [NETWORK, ...formerNetworks(cniConf), ...confs.filter(isFlannel).map(({ name }) => name)];
   const networks = [...new Set(names.filter((name) => name !== '' && !name.includes('/')))];
   // Before the reservations: an ADD makes its rules after its reservation, so that none looks abandoned.
   const rules = await readRules(networks);
@@ -52,7 +53,7 @@ export async function readFound(places: Places, agent: FoundAgent | undefined): 
     confs,
     reservations,
     results,
-    scratch: namesIn(join(dirname(cniData), 'flannel')),
+    scratch: readNames(join(dirname(cniData), 'flannel')),
     ports: bridge?.ports ?? [],
     rules: await Promise.all(rules.map((each) => withNeed(each, facts))),
     unread,
@@ -74,13 +75,9 @@ async function withNeed(rules: FoundRules, facts: ForwardFacts): Promise<FoundRu
   return { ...rules, ...(needed !== undefined && { needed }) };
 }
 
-function isFlannels({ types }: { readonly types: readonly string[] }): boolean {
-  return types.includes('flannel');
-}
-
 /** The names of networks whose configurations have been set aside. */
 function formerNetworks(dir: string): string[] {
-  return namesIn(dir).flatMap((name) => {
+  return readNames(dir).flatMap((name) => {
     if (!name.endsWith(SET_ASIDE)) return [];
     try {
       return [String(JSON.parse(readFileSync(join(dir, name), 'utf8')).name ?? '')];
