@@ -75,7 +75,15 @@ export class Assignment {
 
   async #fromStore(): Promise<Attempt> {
     const { families } = this.#request;
-    const { handle, known, held } = await this.#node.inspect(this.#request.handle);
+    await this.#node.fenceUnanswered(this.#request.handle);
+    const { handle, known, held: found } = await this.#node.inspect(this.#request.handle);
+    const held = onePerFamily(found, handle?.value);
+    const surplus = found.filter((each) => !held.includes(each)).map(({ ip }) => ip);
+    if (surplus.length > 0) {
+      const freed = await this.#node.release(this.#request.handle, (ip) => surplus.includes(ip));
+      // Both the handle and the cached blocks have changed. Those of another node stay, and are ignored.
+      if (freed.length > 0) return CONFLICT;
+    }
     const missing = families.filter((family) => !held.some(({ ip }) => familyOf(ip) === family));
     const context = this.#context(known);
     const picks: FreeAddress[] = [];
@@ -159,6 +167,17 @@ export class Assignment {
       ...(pools && { pools }),
     });
   }
+}
+
+/**
+ * Chooses among a handle's addresses. `#fromCache` takes a second one while it learns that the handle has a
+ * borrowed one; if the reply to that write was lost, it stays, but was never handed out. The listed one was.
+ */
+function onePerFamily(found: readonly Holding[], handle: Handle | undefined): readonly Holding[] {
+  const isListed = ({ ip }: Holding): boolean => handle?.addresses.some((each) => each.ip === ip) ?? false;
+  const preferred = [...found.filter(isListed), ...found.filter((each) => !isListed(each))];
+  const chosen = new Map(preferred.toReversed().map((each) => [familyOf(each.ip), each]));
+  return found.filter((each) => chosen.get(familyOf(each.ip)) === each);
 }
 
 function holdingOf({ block: { value: block }, ordinal }: FreeAddress): Holding {

@@ -2,7 +2,7 @@ import type { IpPool, IpReservation } from '../../cluster/resources.ts';
 import { familyOf, type Ip } from '../../ip/address.ts';
 import type { Cidr } from '../../ip/cidr.ts';
 import type { Allocation, Block, BlockStore, Handle, Stored } from '../../store/ports/blocks.ts';
-import { isHeldBy } from './block.ts';
+import { fence, isHeldBy } from './block.ts';
 import { type FreeRequest, freeAddresses } from './free.ts';
 import { type Holding, heldOf, type Known, OwnBlocks } from './own-blocks.ts';
 
@@ -89,6 +89,20 @@ export class NodeBlocks {
       this.own.forget();
       throw error;
     }
+  }
+
+  /**
+   * Makes the handle's writes that got no reply fail if they are still in flight, so that what is read next
+   * stays true. Rejects as the store does; they stay noted then.
+   */
+  async fenceUnanswered(handle: string): Promise<void> {
+    const cidrs = this.#unanswered.get(handle);
+    if (!cidrs) return;
+    for (const block of await this.store.blocks([...new Set(cidrs)])) {
+      // A version that has changed meanwhile fences as well.
+      this.own.update(await this.store.replaceBlock(block, fence(block.value)));
+    }
+    this.#unanswered.delete(handle);
   }
 
   /**

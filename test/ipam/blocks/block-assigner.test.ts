@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { FlatnetError } from '../../../src/error.ts';
 import { type Family, familyOf, type Ip, parseIp } from '../../../src/ip/address.ts';
-import { contains, parseCidr } from '../../../src/ip/cidr.ts';
+import { contains, nthIp, parseCidr } from '../../../src/ip/cidr.ts';
 import type { Assigned, Assigner, AssignRequest } from '../../../src/ipam/assigner.ts';
 import { borrowedUsage } from '../../../src/ipam/blocks/usage.ts';
 import { pool, TestPlan } from './plan.ts';
@@ -106,6 +106,50 @@ test('a retry after a lost reply gets the same addresses', async (t) => {
   const held = await assigner.held('a');
   assert.equal(held.length, 1);
   assert.deepEqual(await assigner.assign(ask('a')), held);
+});
+
+test('a retry keeps the borrowed address and frees one that a lost reply left beside it', async (t) => {
+  const plan = await TestPlan.start(t, V4);
+  const [node1, node2] = [plan.node('node1'), plan.node('node2')];
+  const [lent] = await fill(node2.assigner, 1);
+  assert.ok(lent);
+  await node2.assigner.release('filler-0');
+  await fill(node2.assigner, 1, 'other');
+  await one(node1.assigner, 'first');
+  const borrowed = await one(node1.assigner, 'a', { requested: [nthIp(lent.block, 9)] });
+  assert.ok(borrowed.borrowed);
+  node1.steps.after = (step) => {
+    if (step !== 'replaceBlock') return;
+    node1.steps.after = () => {};
+    throw new FlatnetError('connection lost', { code: 'STORE_UNAVAILABLE' });
+  };
+  await assert.rejects(node1.assigner.assign(ask('a')), { code: 'STORE_UNAVAILABLE' });
+  assert.equal((await node1.assigner.held('a')).length, 2, 'the lost reply was to a second address');
+  assert.deepEqual(await node1.assigner.assign(ask('a')), [borrowed]);
+  assert.deepEqual(await node1.assigner.held('a'), [borrowed]);
+  assert.deepEqual(await plan.findings(true), []);
+});
+
+test('a write whose reply was lost cannot take effect after a retry took another address', async (t) => {
+  const plan = await TestPlan.start(t, V4);
+  const late: (() => Promise<unknown>)[] = [];
+  const store = new Proxy(plan.store, {
+    get(target, name) {
+      const value: unknown = Reflect.get(target, name);
+      if (typeof value !== 'function') return value;
+      return (...parameters: unknown[]) => {
+        const call = (): Promise<unknown> => Reflect.apply(value, target, parameters);
+        if (name !== 'replaceBlock' || late.length > 0) return call();
+        late.push(call);
+        return Promise.reject(new FlatnetError('no answer', { code: 'STORE_UNAVAILABLE' }));
+      };
+    },
+  });
+  const { assigner } = plan.node('node1', { store });
+  await assert.rejects(assigner.assign(ask('a')), { code: 'STORE_UNAVAILABLE' });
+  const other = await one(assigner, 'a', { requested: [parseIp('10.1.0.250')] });
+  assert.equal(await late[0]?.(), undefined, 'refused by the store');
+  assert.deepEqual(await assigner.held('a'), [other]);
 });
 
 test('a write whose reply was lost cannot take effect after the release', async (t) => {
