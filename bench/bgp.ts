@@ -13,6 +13,7 @@ import type { Lab } from '../src/lab/record/lab.ts';
 import { netnsOf } from '../src/lab/record/names.ts';
 import { up } from '../src/lab/up.ts';
 import { netnsPath } from '../src/linux/netns.ts';
+import { RTPROT_BIRD } from '../src/linux/route-protocol.ts';
 import { type Machine, onMachine } from './lib/machine.ts';
 import { digits, median, print } from './lib/report.ts';
 import { Watch } from './lib/watch.ts';
@@ -28,7 +29,6 @@ const PODS_A_NODE = 20;
 const PATIENCE = 120_000;
 /** Agents queried concurrently: answering everyone at once would keep the machine busy. */
 const CONCURRENT_QUERIES = 8;
-const RTPROT_BIRD = 12;
 
 const NETWORK = {
   Network: '10.244.0.0/16',

@@ -3,7 +3,8 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { desiredState } from '../src/desired/desired.ts';
 import { Memo } from '../src/desired/memo.ts';
-import { linkDelete, linkGet } from '../src/linux/link/link.ts';
+import { linkDelete } from '../src/linux/link/change.ts';
+import { linkGet } from '../src/linux/link/link.ts';
 import { NETLINK_ROUTE, NetlinkSocket } from '../src/linux/netlink/socket.ts';
 import { SILENT } from '../src/log.ts';
 import type { Contribution } from '../src/state/contributions.ts';

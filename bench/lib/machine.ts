@@ -6,7 +6,8 @@ import { join } from 'node:path';
 import { codeOf, FlatnetError, messageOf } from '../../src/error.ts';
 import { parsePrefixed } from '../../src/ip/cidr.ts';
 import { addressReplace } from '../../src/linux/address.ts';
-import { linkAdd, linkGet, linkSet } from '../../src/linux/link/link.ts';
+import { linkAdd, linkSet } from '../../src/linux/link/change.ts';
+import { linkGet } from '../../src/linux/link/link.ts';
 import { NETLINK_ROUTE, NetlinkSocket } from '../../src/linux/netlink/socket.ts';
 import {
   createNetns,

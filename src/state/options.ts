@@ -2,16 +2,13 @@ import type { MonitorEvent } from '../linux/event.ts';
 import type { Log } from '../log.ts';
 import type { Resolve } from './kinds/fdb.ts';
 import type { Report } from './reporter.ts';
+import type { Pace } from './schedule.ts';
 
 /** Of a reconciler: what it manages, how eagerly, and whom it tells. */
-export type ReconcilerOptions = {
+export type ReconcilerOptions = Pace & {
   /** Path or descriptor of the network namespace to manage; by default the process's own. */
   readonly netns?: string | number | undefined;
   readonly log: Log;
-  /** Milliseconds between periodic full checks, and the longest delay between retries. Default 30 000. */
-  readonly interval?: number;
-  /** Milliseconds during which kernel notifications are batched into one run. Default 10. */
-  readonly debounce?: number;
   /**
    * Called after each run that changed something, left something undone, or was the first to leave nothing
    * undone.

@@ -1,4 +1,4 @@
-import { RTPROT_BOOT } from '../linux/route.ts';
+import { RTPROT_BOOT } from '../linux/route-protocol.ts';
 
 /** Protocol of our routes to pods on other nodes, which BGP may advertise. */
 export const OUR_PROTOCOL = 110;

@@ -1,10 +1,8 @@
 import { background } from '../async/background.ts';
-import { Backoff } from '../async/backoff.ts';
 import { Queue } from '../async/queue.ts';
 import { messageOf } from '../error.ts';
 import type { Problem } from '../problem.ts';
 import { type Admission, Admissions } from './admissions.ts';
-import { Alarm } from './alarm.ts';
 import { Announcements } from './announcements.ts';
 import type { Contribution } from './contributions.ts';
 import { Convergence } from './convergence.ts';
@@ -14,12 +12,9 @@ import { Kernel } from './kernel.ts';
 import { Misses } from './misses.ts';
 import type { ReconcilerOptions } from './options.ts';
 import { type Report, Reporter } from './reporter.ts';
+import { Schedule } from './schedule.ts';
 import { Suspicions } from './suspicions.ts';
 import type { Undone } from './undone.ts';
-
-const INTERVAL = 30_000;
-const DEBOUNCE = 10;
-const FIRST_RETRY = 100;
 
 /**
  * Keeps the kernel in the desired state; no other code changes the kernel. Runs when the desired state
@@ -36,8 +31,7 @@ export class Reconciler implements Disposable {
   readonly #announcements: Announcements;
   readonly #queue = new Queue();
   readonly #admissions = new Admissions(this.#queue, (all) => this.#exclusively(() => this.#admit(all)));
-  readonly #alarm = new Alarm(() => void this.#runUnattended());
-  readonly #backoff: Backoff;
+  readonly #schedule: Schedule;
   /** Contributions received during a run. */
   #next: readonly Contribution[] | undefined;
   /** The run that has not begun. */
@@ -46,15 +40,14 @@ export class Reconciler implements Disposable {
   #isRunning = false;
   /** The kernel's on-demand entries have to be checked against `resolve`. */
   #answersDue = false;
-  #isStarted = false;
   #isClosed = false;
   readonly #suspicions = new Suspicions();
 
   /** Throws SYSCALL, or NOT_FOUND if the namespace does not exist. */
   constructor(options: ReconcilerOptions) {
-    const { netns, log, resolve, onEvent, onForeignTable, interval = INTERVAL } = options;
+    const { netns, log, resolve, onEvent, onForeignTable } = options;
     this.#options = options;
-    this.#backoff = new Backoff({ first: FIRST_RETRY, longest: interval, jitter: 0 });
+    this.#schedule = new Schedule(() => void this.#runUnattended(), options);
     this.#kernel = new Kernel({
       netns,
       onEvent: (event) => {
@@ -83,7 +76,7 @@ export class Reconciler implements Disposable {
   /** `resolve` may now answer differently: corrects the kernel's entries instead of letting them age out. */
   answersChanged(): void {
     this.#answersDue = true;
-    this.#schedule(this.#debounce);
+    this.#schedule.soon();
   }
 
   /**
@@ -91,7 +84,7 @@ export class Reconciler implements Disposable {
    * those of which `which` says so, out of tables and from devices that are desired.
    */
   allowPrune(which: Prune = true): void {
-    if (this.#convergence.allowPrune(which)) this.#schedule(this.#debounce);
+    if (this.#convergence.allowPrune(which)) this.#schedule.soon();
   }
 
   /**
@@ -100,8 +93,7 @@ export class Reconciler implements Disposable {
    */
   start(signal: AbortSignal): void {
     signal.throwIfAborted();
-    this.#isStarted = true;
-    const { log, interval = INTERVAL } = this.#options;
+    const { log } = this.#options;
     const watch: Parameters<Kernel['watch']>[0] = {
       signal,
       desired: () => this.desired,
@@ -116,14 +108,9 @@ export class Reconciler implements Disposable {
     // While listening fails, the timer still finds external changes.
     const watching = this.#kernel.watch(watch, log);
     background('listening for kernel notifications', watching, log, signal);
-    const regular = setInterval(() => this.#suspect(), interval);
-    const stop = () => {
-      clearInterval(regular);
-      this[Symbol.dispose]();
-    };
-    signal.addEventListener('abort', stop, { once: true });
+    signal.addEventListener('abort', () => this[Symbol.dispose](), { once: true });
     this.#convergence.doubt();
-    this.#schedule(0);
+    this.#schedule.start(() => this.#suspect());
   }
 
   /**
@@ -188,7 +175,7 @@ export class Reconciler implements Disposable {
     if (this.#isClosed) return;
     this.#isClosed = true;
     this.#announcements[Symbol.dispose]();
-    this.#alarm.stop();
+    this.#schedule.stop();
     const closed = this.#queue.run(async () => {
       this.#kernel.close();
       this.#misses?.[Symbol.dispose]();
@@ -227,20 +214,12 @@ export class Reconciler implements Disposable {
     this.#next = undefined;
     this.#reporter.warn(this.#convergence.desired.warnings);
     // Immediately: the caller has already batched changes.
-    if (isWork) this.#schedule(0);
-  }
-
-  get #debounce(): number {
-    return this.#options.debounce ?? DEBOUNCE;
+    if (isWork) this.#schedule.now();
   }
 
   #suspect(persists: () => boolean = () => true): void {
     if (!this.#suspicions.add(persists)) this.#convergence.doubt();
-    this.#schedule(Math.max(this.#debounce, this.#suspicions.wait));
-  }
-
-  #schedule(delay: number): void {
-    if (this.#isStarted) this.#alarm.set(delay);
+    this.#schedule.soon(this.#suspicions.wait);
   }
 
   async #runUnattended(): Promise<void> {
@@ -266,7 +245,7 @@ export class Reconciler implements Disposable {
       if (full) this.#suspicions.rest(report.duration);
       this.#reporter.publish(report);
       if (failed.length > 0 || this.#kernel.isOutdated) this.#retryLater();
-      else this.#backoff.reset();
+      else this.#schedule.succeeded();
       return report;
     } catch (error) {
       this.#failed();
@@ -309,6 +288,6 @@ export class Reconciler implements Disposable {
 
   #retryLater(): void {
     this.#convergence.doubt();
-    this.#schedule(this.#backoff.next());
+    this.#schedule.retry();
   }
 }

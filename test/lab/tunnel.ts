@@ -1,5 +1,6 @@
 import { addressDelete, addressDump } from '../../src/linux/address.ts';
-import { linkGet, linkSet } from '../../src/linux/link/link.ts';
+import { linkSet } from '../../src/linux/link/change.ts';
+import { linkGet } from '../../src/linux/link/link.ts';
 import { NETLINK_ROUTE, NetlinkSocket } from '../../src/linux/netlink/socket.ts';
 import { type Route, RT_TABLE_MAIN, routeDelete, routeDump, routeText } from '../../src/linux/route.ts';
 

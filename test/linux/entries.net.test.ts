@@ -11,7 +11,8 @@ import {
   IFA_F_TENTATIVE,
 } from '../../src/linux/address.ts';
 import { fdbDelete, fdbDump, fdbReplace } from '../../src/linux/fdb.ts';
-import { linkAdd, linkGet } from '../../src/linux/link/link.ts';
+import { linkAdd } from '../../src/linux/link/change.ts';
+import { linkGet } from '../../src/linux/link/link.ts';
 import { neighbourDelete, neighbourDump, neighbourReplace } from '../../src/linux/neighbour.ts';
 import { NETLINK_ROUTE, NetlinkSocket } from '../../src/linux/netlink/socket.ts';
 import { ruleAdd, ruleDelete, ruleDump } from '../../src/linux/rule.ts';

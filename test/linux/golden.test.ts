@@ -5,7 +5,7 @@ import { parseCidr, parsePrefixed } from '../../src/ip/cidr.ts';
 import { parseMac } from '../../src/ip/mac.ts';
 import { addressReplace, IFA_F_NODAD } from '../../src/linux/address.ts';
 import { type Fdb, fdbDelete, fdbReplace } from '../../src/linux/fdb.ts';
-import { linkAdd, linkDelete, linkSet } from '../../src/linux/link/link.ts';
+import { linkAdd, linkDelete, linkSet } from '../../src/linux/link/change.ts';
 import { NUD_PERMANENT, neighbourReplace } from '../../src/linux/neighbour.ts';
 import { attributesIn, type Request } from '../../src/linux/netlink/message.ts';
 import { routeAdd, routeDelete, routeReplace } from '../../src/linux/route.ts';

@@ -6,7 +6,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Worker } from 'node:worker_threads';
 import { messageOf } from '../../src/error.ts';
-import { linkAdd, linkDump } from '../../src/linux/link/link.ts';
+import { linkAdd } from '../../src/linux/link/change.ts';
+import { linkDump } from '../../src/linux/link/link.ts';
 import { NETLINK_ROUTE, NetlinkSocket } from '../../src/linux/netlink/socket.ts';
 import {
   createNetns,

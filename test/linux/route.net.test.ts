@@ -3,7 +3,8 @@ import type { TestContext } from 'node:test';
 import { parseIp } from '../../src/ip/address.ts';
 import { parseCidr, parsePrefixed } from '../../src/ip/cidr.ts';
 import { addressReplace, IFA_F_NODAD } from '../../src/linux/address.ts';
-import { linkAdd, linkGet } from '../../src/linux/link/link.ts';
+import { linkAdd } from '../../src/linux/link/change.ts';
+import { linkGet } from '../../src/linux/link/link.ts';
 import { NETLINK_ROUTE, NetlinkSocket } from '../../src/linux/netlink/socket.ts';
 import {
   type Route,

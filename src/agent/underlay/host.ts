@@ -3,7 +3,8 @@ import { type Ip, isLinkLocal } from '../../ip/address.ts';
 import { addressOf, cidrOf, lengthOf } from '../../ip/cidr.ts';
 import type { Address } from '../../linux/address.ts';
 import type { Link } from '../../linux/link/link.ts';
-import { protocolName, type Route, RTPROT_BIRD, RTPROT_BOOT, RTPROT_KERNEL } from '../../linux/route.ts';
+import type { Route } from '../../linux/route.ts';
+import { protocolName, RTPROT_BIRD, RTPROT_BOOT, RTPROT_KERNEL } from '../../linux/route-protocol.ts';
 import { OUR_ALIAS, OUR_PROTOCOLS } from '../../state/ownership.ts';
 
 /** Protocols of routes to pods, and of those the kernel keeps for the addresses of interfaces. */

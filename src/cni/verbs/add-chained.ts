@@ -1,6 +1,6 @@
 import { type HostPort, hostPortText } from '../../cluster/host-port.ts';
 import { addressOf, parsePrefixed } from '../../ip/cidr.ts';
-import { linkSet } from '../../linux/link/link.ts';
+import { linkSet } from '../../linux/link/change.ts';
 import { familiesOf } from '../addresses/blocks.ts';
 import { readBandwidth } from '../capabilities/bandwidth.ts';
 import { checkFamilies, readHostPorts } from '../capabilities/host-ports.ts';

@@ -1,6 +1,7 @@
 import { podTitle } from '../../cluster/node.ts';
 import { FlatnetError, messageOf } from '../../error.ts';
-import { type Link, linkSet } from '../../linux/link/link.ts';
+import { linkSet } from '../../linux/link/change.ts';
+import type { Link } from '../../linux/link/link.ts';
 import { OUR_ALIAS } from '../../state/ownership.ts';
 import { podAlias } from '../../wiring/pod-device.ts';
 import { type Attachment, fileName } from '../records/attachment.ts';

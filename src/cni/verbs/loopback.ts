@@ -1,5 +1,5 @@
 import { addressDump } from '../../linux/address.ts';
-import { linkSet } from '../../linux/link/link.ts';
+import { linkSet } from '../../linux/link/change.ts';
 import type { NetlinkSocket } from '../../linux/netlink/socket.ts';
 import { CniError, CODE } from '../protocol/error.ts';
 import type { Invocation } from '../protocol/invocation.ts';

@@ -1,6 +1,7 @@
 import { pause } from '../../async/pause.ts';
 import { FlatnetError } from '../../error.ts';
-import { type Link, linkGet, linkSet } from '../../linux/link/link.ts';
+import { linkSet } from '../../linux/link/change.ts';
+import { type Link, linkGet } from '../../linux/link/link.ts';
 import type { NetlinkSocket } from '../../linux/netlink/socket.ts';
 import { netnsPeerId } from '../../linux/netns-peer.ts';
 import { CniError, CODE } from '../protocol/error.ts';

@@ -1,6 +1,6 @@
 import { Queue } from '../../async/queue.ts';
 import { FlatnetError } from '../../error.ts';
-import { linkDeleteGroup } from '../../linux/link/link.ts';
+import { linkDeleteGroup } from '../../linux/link/change.ts';
 import { NETLINK_ROUTE, NetlinkSocket } from '../../linux/netlink/socket.ts';
 
 /** The interface group (IFLA_GROUP) of links waiting to be deleted. */

@@ -1,4 +1,5 @@
-import { IFF_ALLMULTI, IFF_PROMISC, linkGet, linkSet } from '../../linux/link/link.ts';
+import { linkSet } from '../../linux/link/change.ts';
+import { IFF_ALLMULTI, IFF_PROMISC, linkGet } from '../../linux/link/link.ts';
 import { withNetns } from '../../linux/netns.ts';
 import { readSysctl, writeSysctl } from '../../linux/sysctl.ts';
 import type { Tuning } from '../capabilities/tuning.ts';

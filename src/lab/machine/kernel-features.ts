@@ -8,7 +8,7 @@ import { FlatnetError, messageOf } from '../../error.ts';
 import { FAMILIES, parseIp } from '../../ip/address.ts';
 import { cidrOf } from '../../ip/cidr.ts';
 import { parseMac } from '../../ip/mac.ts';
-import { type LinkSpec, linkAdd } from '../../linux/link/link.ts';
+import { type LinkSpec, linkAdd } from '../../linux/link/change.ts';
 import { NETLINK_ROUTE, NetlinkSocket } from '../../linux/netlink/socket.ts';
 import { createNetns, deleteNetns } from '../../linux/netns.ts';
 import type { LinkType } from '../../state/link-types/link-type.ts';

@@ -1,6 +1,6 @@
 import { FlatnetError } from '../../error.ts';
 import type { MonitorEvent } from '../../linux/event.ts';
-import { linkSet } from '../../linux/link/link.ts';
+import { linkSet } from '../../linux/link/change.ts';
 import { Monitor } from '../../linux/monitor.ts';
 import type { Request } from '../../linux/netlink/message.ts';
 import { NETLINK_ROUTE, NetlinkSocket } from '../../linux/netlink/socket.ts';

@@ -2,17 +2,16 @@ import { BITS, FAMILIES, familyOf, type Ip } from '../../ip/address.ts';
 import { addressOf, type Cidr, hostCidr, lengthOf } from '../../ip/cidr.ts';
 import type { Request } from '../../linux/netlink/message.ts';
 import {
-  protocolName,
   type Route,
   type RouteType,
   RT_TABLE_MAIN,
-  RTPROT_BIRD,
   routeAdd,
   routeAppend,
   routeDelete,
   routeDump,
   routeGet,
 } from '../../linux/route.ts';
+import { protocolName, RTPROT_BIRD } from '../../linux/route-protocol.ts';
 import { type Change, equal, type Items, words } from '../kind.ts';
 import { mayReplaceRoute, OUR_PROTOCOL, OUR_PROTOCOLS } from '../ownership.ts';
 import {

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { parseIp } from '../../../src/ip/address.ts';
-import { linkAdd, linkDelete, linkGet, linkSet } from '../../../src/linux/link/link.ts';
+import { linkAdd, linkDelete, linkSet } from '../../../src/linux/link/change.ts';
+import { linkGet } from '../../../src/linux/link/link.ts';
 import { NETLINK_ROUTE, NetlinkSocket } from '../../../src/linux/netlink/socket.ts';
 import { kernelTest, sandbox } from '../sandbox.ts';
 

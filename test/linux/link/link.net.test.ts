@@ -2,14 +2,8 @@ import assert from 'node:assert/strict';
 import fs from 'node:fs';
 import { parseIp } from '../../../src/ip/address.ts';
 import { parseMac } from '../../../src/ip/mac.ts';
-import {
-  linkAdd,
-  linkDelete,
-  linkDeleteGroup,
-  linkDump,
-  linkGet,
-  linkSet,
-} from '../../../src/linux/link/link.ts';
+import { linkAdd, linkDelete, linkDeleteGroup, linkSet } from '../../../src/linux/link/change.ts';
+import { linkDump, linkGet } from '../../../src/linux/link/link.ts';
 import type { Vxlan } from '../../../src/linux/link/vxlan.ts';
 import { NETLINK_ROUTE, NetlinkSocket } from '../../../src/linux/netlink/socket.ts';
 import { openNetns } from '../../../src/linux/netns.ts';

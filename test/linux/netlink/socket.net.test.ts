@@ -4,7 +4,8 @@ import { parseCidr, parsePrefixed } from '../../../src/ip/cidr.ts';
 import { macFromSeed } from '../../../src/ip/mac.ts';
 import { addressReplace } from '../../../src/linux/address.ts';
 import { fdbDump, fdbReplace } from '../../../src/linux/fdb.ts';
-import { linkAdd, linkDelete, linkDump, linkGet, linkSet } from '../../../src/linux/link/link.ts';
+import { linkAdd, linkDelete, linkSet } from '../../../src/linux/link/change.ts';
+import { linkDump, linkGet } from '../../../src/linux/link/link.ts';
 import { neighbourDump, neighbourReplace } from '../../../src/linux/neighbour.ts';
 import { NETLINK_ROUTE, NetlinkSocket } from '../../../src/linux/netlink/socket.ts';
 import {

@@ -11,7 +11,8 @@ import {
 } from '../../../ip/cidr.ts';
 import { type Mac, macFromBytes } from '../../../ip/mac.ts';
 import { addressDelete, addressDump } from '../../../linux/address.ts';
-import { type Link, linkAdd, linkSet } from '../../../linux/link/link.ts';
+import { linkAdd, linkSet } from '../../../linux/link/change.ts';
+import type { Link } from '../../../linux/link/link.ts';
 import { writeSysctl } from '../../../linux/sysctl.ts';
 import type { PodAddress } from '../../addresses/source.ts';
 import { CniError, CODE } from '../../protocol/error.ts';

@@ -1,7 +1,8 @@
 import { createHash } from 'node:crypto';
 import { addressOf, type Prefixed } from '../../../ip/cidr.ts';
 import type { Mac } from '../../../ip/mac.ts';
-import { type Link, linkAdd } from '../../../linux/link/link.ts';
+import { linkAdd } from '../../../linux/link/change.ts';
+import type { Link } from '../../../linux/link/link.ts';
 import { NUD_STALE, neighbourReplace } from '../../../linux/neighbour.ts';
 import type { Request } from '../../../linux/netlink/message.ts';
 import { portMac } from '../../../wiring/pod-device.ts';

@@ -3,7 +3,8 @@ import { addressOf, type Cidr, cidrOf, lengthOf } from '../../../ip/cidr.ts';
 import { addressDump } from '../../../linux/address.ts';
 import { linkDump } from '../../../linux/link/link.ts';
 import { NETLINK_ROUTE, NetlinkSocket } from '../../../linux/netlink/socket.ts';
-import { type RouteType, RT_TABLE_MAIN, RTPROT_BIRD, routeDump } from '../../../linux/route.ts';
+import { type RouteType, RT_TABLE_MAIN, routeDump } from '../../../linux/route.ts';
+import { RTPROT_BIRD } from '../../../linux/route-protocol.ts';
 import { OUR_PROTOCOLS } from '../../../state/ownership.ts';
 
 /** A next hop, its device by name. */

@@ -1,7 +1,7 @@
 import type { Node } from '../../../cluster/node.ts';
 import { familyOf } from '../../../ip/address.ts';
 import { type Cidr, contains } from '../../../ip/cidr.ts';
-import { protocolName, RTPROT_KERNEL } from '../../../linux/route.ts';
+import { protocolName, RTPROT_KERNEL } from '../../../linux/route-protocol.ts';
 import type { Problem } from '../../../problem.ts';
 import type { ForeignRoute, MainTable } from './main-table.ts';
 

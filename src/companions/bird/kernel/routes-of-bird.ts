@@ -3,7 +3,8 @@ import { contains, parseCidr } from '../../../ip/cidr.ts';
 import type { MonitorEvent } from '../../../linux/event.ts';
 import { Monitor } from '../../../linux/monitor.ts';
 import { NETLINK_ROUTE, NetlinkSocket } from '../../../linux/netlink/socket.ts';
-import { type Route, RT_TABLE_MAIN, RTPROT_BIRD, routeDump } from '../../../linux/route.ts';
+import { type Route, RT_TABLE_MAIN, routeDump } from '../../../linux/route.ts';
+import { RTPROT_BIRD } from '../../../linux/route-protocol.ts';
 import { isForeign } from './main-table.ts';
 
 /** Reads BIRD's routes from this node's kernel, like `ip route show proto bird`. */

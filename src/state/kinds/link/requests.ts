@@ -1,5 +1,5 @@
 import { FlatnetError } from '../../../error.ts';
-import { type LinkChanges, linkAdd, linkDelete, linkSet } from '../../../linux/link/link.ts';
+import { type LinkChanges, linkAdd, linkDelete, linkSet } from '../../../linux/link/change.ts';
 import type { Request } from '../../../linux/netlink/message.ts';
 import { type Change, equal } from '../../kind.ts';
 import { withoutPortState, wrongPortSettings } from '../../link-types/bridge-port.ts';
