@@ -4,7 +4,6 @@ import { COMPANIONS } from '../companions/registry.ts';
 import { type Desired, desiredState, type Facts } from '../desired/desired.ts';
 import { FlatnetError } from '../error.ts';
 import type { Contribution } from '../state/contributions.ts';
-import type { Item } from '../state/item.ts';
 
 /** `computed`: the present state. */
 type Computed = { readonly facts: Facts; readonly desired: Desired };
@@ -30,12 +29,4 @@ export function formerNeeds(
   if (!isPresent) return contributions;
   const peers = contributions.filter(({ owner }) => owner.part === 'peer');
   return [...peers, ...desired.contributions];
-}
-
-/**
- * What may be removed of a backend that nobody knows any more, though peers still use it: routes may lead to
- * them, through whatever device. Devices and tables that nobody wants are kept anyway (`Prune`).
- */
-export function isNoRoute({ kind }: Item): boolean {
-  return kind !== 'route';
 }

@@ -1,5 +1,6 @@
 import type { Contribution } from '../state/contributions.ts';
-import { keyOf } from '../state/item.ts';
+import type { Prune } from '../state/diff.ts';
+import { type Item, keyOf } from '../state/item.ts';
 
 /** `peer`: the name of the peer it belongs to, if any. */
 type Kept = { readonly peer: string | undefined; readonly contribution: Contribution };
@@ -9,16 +10,27 @@ type Generation = { readonly backend: string; readonly kept: readonly Kept[] };
 
 /**
  * What the former backends contributed, kept during a handover: all of them, as a peer may be as many changes
- * behind. It yields to every other owner.
+ * behind. It yields to every other owner. Of a backend that nobody knows any more, it keeps what there is.
  */
 export class Former {
   /** The latest last. */
   #generations: readonly Generation[] = [];
   #contributions: readonly Contribution[] = [];
+  #keepsRemains = false;
 
   /** The same objects until something is kept or dropped. */
   get contributions(): readonly Contribution[] {
     return this.#contributions;
+  }
+
+  /** Which items that nobody wants may go. */
+  get prune(): Prune {
+    return this.#keepsRemains ? isNoRoute : true;
+  }
+
+  /** Keeps whatever the kernel holds, until `drop`. */
+  keepRemains(): void {
+    this.#keepsRemains = true;
   }
 
   /** Keeps the contributions of a backend, instead of earlier ones of the same; pods' depend on none. */
@@ -50,8 +62,11 @@ export class Former {
     );
   }
 
+  /** Returns whether there was anything to drop. */
   drop(): boolean {
-    return this.#set([]);
+    const hadRemains = this.#keepsRemains;
+    this.#keepsRemains = false;
+    return this.#set([]) || hadRemains;
   }
 
   #set(generations: readonly Generation[]): boolean {
@@ -88,4 +103,12 @@ function withoutRivals(generations: readonly Generation[]): readonly Contributio
     for (const { items } of left) for (const item of items) taken.add(keyOf(item));
     return left;
   });
+}
+
+/**
+ * What may be removed of a backend that nobody knows any more, though peers still use it: routes may lead to
+ * them, through whatever device. Devices and tables that nobody wants are kept anyway (`Prune`).
+ */
+function isNoRoute({ kind }: Item): boolean {
+  return kind !== 'route';
 }

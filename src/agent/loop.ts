@@ -14,7 +14,6 @@ import { isOfPods } from '../desired/of-pods.ts';
 import { messageOf } from '../error.ts';
 import type { Log } from '../log.ts';
 import { problemText } from '../problem.ts';
-import { Alarm } from '../state/alarm.ts';
 import type { LinkItem } from '../state/kinds/link/item.ts';
 import type { KernelEvent } from '../state/options.ts';
 import { Reconciler } from '../state/reconciler.ts';
@@ -24,8 +23,9 @@ import { Announced } from './announced.ts';
 import { Answers } from './answers.ts';
 import type { Facts } from './facts.ts';
 import { Former } from './former.ts';
-import { formerNeeds, isNoRoute } from './former-needs.ts';
+import { formerNeeds } from './former-needs.ts';
 import { Health, type LoopStatus } from './health.ts';
+import { Recomputation } from './recomputation.ts';
 import { touchedDevices, vanishedDevices } from './report.ts';
 
 /** Longest wait for what constrains a pod, in milliseconds. */
@@ -57,11 +57,6 @@ export type LoopEvents = {
   'foreign-table': [];
 };
 
-/** Milliseconds between two computations for facts that keep changing: peers and pods come in bursts. */
-const SPACING = 10;
-/** Longer for pods: new ones have been admitted already, and nobody waits for deleted ones' items to go. */
-const POD_SPACING = 50;
-
 /**
  * The control loop: facts → desired state → reconciler → report. Every change recomputes the whole desired
  * state and passes it to the reconciler, where unchanged items cost nothing.
@@ -73,18 +68,12 @@ export class Loop extends EventEmitter<LoopEvents> implements Disposable {
   readonly #memo = new Memo();
   readonly #health: Health;
   readonly #former = new Former();
-  #keepsRemains = false;
   readonly #answers: Answers;
   #computed: Computed | undefined;
   /** Why no desired state follows from the present facts. */
   #obstacle: string | undefined;
   readonly #announced = new Announced();
-  #isDue = false;
-  /** Whether all that is due are new pods, which have been admitted on their own: a run needs no others. */
-  #onlyNewPods = true;
-  readonly #alarm = new Alarm(() => this.#computeIfDue());
-  /** When the last computation ended, by `performance.now`. */
-  #computedAt = Number.NEGATIVE_INFINITY;
+  readonly #recomputation = new Recomputation(() => this.#compute());
   #toSettle: Computed | undefined;
   /** The computation whose own run hasn't ended; reports of earlier runs don't cover it. */
   #underway: Computed | undefined;
@@ -102,22 +91,17 @@ export class Loop extends EventEmitter<LoopEvents> implements Disposable {
       log,
       onReport: (report) => this.#handle(report),
       onFailure: (error) => this.#health.unreadable(error),
-      onRun: () => {
-        if (!this.#onlyNewPods) this.#computeIfDue();
-      },
+      onRun: () => this.#recomputation.catchUp(),
       resolve: (miss) => this.#answers.to(miss),
       onEvent: (event) => this.emit('event', event),
       onForeignTable: () => this.emit('foreign-table'),
     });
     facts.on('changed', () => this.#factsChanged());
-    facts.on('pods', (what) => {
-      if (what === 'removed') this.#onlyNewPods = false;
-      this.#schedule(POD_SPACING);
-    });
+    facts.on('pods', (what) => this.#recomputation.requestForPods(what));
   }
 
   [Symbol.dispose](): void {
-    this.#alarm.stop();
+    this.#recomputation.stop();
     this.reconciler[Symbol.dispose]();
   }
 
@@ -180,7 +164,7 @@ export class Loop extends EventEmitter<LoopEvents> implements Disposable {
    * `dropFormer`.
    */
   keepRemains(): void {
-    this.#keepsRemains = true;
+    this.#former.keepRemains();
   }
 
   /**
@@ -188,42 +172,21 @@ export class Loop extends EventEmitter<LoopEvents> implements Disposable {
    * what others still send through them is received.
    */
   dropFormerPeers(late: ReadonlyMap<string, string>): void {
-    if (this.#former.dropPeers(late)) this.#compute();
+    if (this.#former.dropPeers(late)) this.#recomputation.request();
   }
 
   dropFormer(): void {
-    const hadRemains = this.#keepsRemains;
-    this.#keepsRemains = false;
-    if (this.#former.drop() || hadRemains) this.#compute();
+    if (this.#former.drop()) this.#recomputation.request();
   }
 
   #factsChanged(): void {
-    this.#compute();
+    this.#recomputation.request();
     if (this.#nodes === this.#facts.nodes) return;
     this.#nodes = this.#facts.nodes;
     this.reconciler.answersChanged();
   }
 
   #compute(): void {
-    this.#onlyNewPods = false;
-    this.#schedule(SPACING);
-  }
-
-  /** One computation for all changes of a turn of the event loop, after its answers, or of a burst. */
-  #schedule(spacing: number): void {
-    this.#isDue = true;
-    this.#alarm.set(Math.max(0, this.#computedAt + spacing - performance.now()));
-  }
-
-  #computeIfDue(): void {
-    if (!this.#isDue) return;
-    this.#isDue = false;
-    this.#onlyNewPods = true;
-    this.#computeNow();
-    this.#computedAt = performance.now();
-  }
-
-  #computeNow(): void {
     try {
       const facts = this.#desiredFacts();
       if (!facts) return;
@@ -256,7 +219,7 @@ export class Loop extends EventEmitter<LoopEvents> implements Disposable {
     this.#computed = computed;
     this.#toSettle = computed;
     this.reconciler.setDesired([...desired.contributions, ...this.#former.contributions]);
-    if (this.#facts.isComplete) this.reconciler.allowPrune(this.#keepsRemains ? isNoRoute : true);
+    if (this.#facts.isComplete) this.reconciler.allowPrune(this.#former.prune);
     else if (this.#facts.pods.areComplete) this.reconciler.allowPrune(isOfPods);
     if (this.#announced.covers(computed)) {
       this.#settle();

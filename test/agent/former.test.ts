@@ -146,3 +146,18 @@ test('nothing is sent through the former backend any more, but its packets are s
   assert.equal(former.drop(), true);
   assert.equal(former.drop(), false);
 });
+
+test('of a backend that nobody knows, what the kernel has is kept until all is dropped', () => {
+  const former = new Former();
+  assert.equal(former.prune, true);
+  former.keepRemains();
+  const mayGo = (item: Item): boolean => {
+    const { prune } = former;
+    return typeof prune === 'function' ? prune(item) : prune;
+  };
+  assert.equal(mayGo(route('vxlan', 1)), false);
+  assert.equal(mayGo(podItem), true);
+  assert.equal(former.drop(), true);
+  assert.equal(former.prune, true);
+  assert.equal(former.drop(), false);
+});
