@@ -29,6 +29,13 @@ export function forSuite(): Life {
 
 const ADMIN = 'token-of-admin';
 
+type EtcdAnswer = {
+  readonly header?: { readonly revision?: string };
+  readonly kvs?: readonly { readonly value: string }[];
+};
+
+const base64 = (text: string): string => Buffer.from(text).toString('base64');
+
 export type ApiServerOptions = {
   /** `--name=value`, added to the default ones. */
   readonly flags?: readonly string[];
@@ -135,7 +142,7 @@ export class ApiServer {
       if (child.exitCode !== null) throw new Error(`the API server failed: ${this.log().slice(-2000)}`);
       return this.#isReady();
     };
-    await eventually(ready, 90_000);
+    await eventually(ready, 180_000);
   }
 
   /** Ends it with a signal, and waits until it is gone. */
@@ -176,18 +183,22 @@ export class ApiServer {
 
   /** Removes the history before the newest revision. */
   async compact(): Promise<void> {
-    const post = async (path: string, body: object): Promise<{ header?: { revision?: string } }> => {
-      const answer = await fetch(new URL(path, this.etcd.endpoint), {
-        method: 'POST',
-        body: JSON.stringify(body),
-      });
-      return (await answer.json()) as { header?: { revision?: string } };
-    };
-    const { header } = await post('/v3/kv/range', {
-      key: Buffer.from('/').toString('base64'),
-      count_only: true,
-    });
-    await post('/v3/kv/compaction', { revision: header?.revision, physical: true });
+    const { header } = await this.#askEtcd('range', { key: base64('/'), count_only: true });
+    await this.#askEtcd('compaction', { revision: header?.revision, physical: true });
+  }
+
+  /** Changes what etcd holds of a custom resource, which is JSON, behind the server's back. */
+  async rewrite(key: string, change: (stored: string) => string): Promise<void> {
+    const { kvs: [found] = [] } = await this.#askEtcd('range', { key: base64(key) });
+    if (!found) throw new Error(`etcd has no ${key}`);
+    const value = change(Buffer.from(found.value, 'base64').toString());
+    await this.#askEtcd('put', { key: base64(key), value: base64(value) });
+  }
+
+  async #askEtcd(what: string, body: object): Promise<EtcdAnswer> {
+    const url = new URL(`/v3/kv/${what}`, this.etcd.endpoint);
+    const answer = await fetch(url, { method: 'POST', body: JSON.stringify(body) });
+    return (await answer.json()) as EtcdAnswer;
   }
 
   log(): string {

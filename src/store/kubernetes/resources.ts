@@ -26,6 +26,9 @@ import { documentOf, isUnchecked, resourceObject, unchecked } from './resource-o
 
 const MAX_RACES = 20;
 
+/** Attempts after which an announced pool that is still there counts as left behind. */
+const PATIENCE = 5;
+
 /** On the IPAMConfig once the default pools have been created: deleted ones do not return. */
 const POOLS_CREATED = `${GROUP}/default-pools-created`;
 
@@ -62,6 +65,7 @@ export class KubernetesResources implements ResourceStore {
   apply(document: Document): Promise<ApplyOutcome> {
     const { kind, metadata } = document;
     const next = resourceObject(document);
+    const announcements = new Map<string, number>();
     return untilWritten(titleOf(document), async () => {
       const found = await this.#find(kind, metadata.name);
       if (found && isUnchecked(found)) return this.#withdraw(found);
@@ -72,7 +76,8 @@ export class KubernetesResources implements ResourceStore {
       const occupied = kind === 'IPPool' ? await this.occupied() : { pools: [], nodes: [] };
       checkChange(resource, before, occupied);
       if (found) return (await this.#replace(kind, next, found)) && 'configured';
-      if (resource.kind === 'IPPool') return (await this.#createPool(next, resource.value)) && 'created';
+      if (resource.kind === 'IPPool')
+        return (await this.#createPool(next, resource.value, announcements)) && 'created';
       return (await this.#create(kind, next)) && 'created';
     });
   }
@@ -145,16 +150,26 @@ export class KubernetesResources implements ResourceStore {
   /**
    * Without a transaction over two pools: announces the pool, looks for others, and lets it count only if
    * there are none. Of two that are announced at once, at least one sees the other and deletes it or itself;
-   * and what has been deleted cannot be confirmed.
+   * and what has been deleted cannot be confirmed. `announcements` counts in how many attempts each was seen.
    */
-  async #createPool(next: KubernetesObject, pool: IpPool): Promise<boolean> {
+  async #createPool(
+    next: KubernetesObject,
+    pool: IpPool,
+    announcements: Map<string, number>,
+  ): Promise<boolean> {
     const announced = await this.#create('IPPool', unchecked(next));
     if (!announced) return false;
     const uid = `${announced.metadata.uid}`;
     const { items: others } = await list(this.#client, POOLS, (object) =>
       object.metadata.uid !== uid && overlapsWith(object, pool) ? object : undefined,
     );
-    const isSecond = others.some((each) => !isUnchecked(each) || `${each.metadata.uid}` < uid);
+    const isSecond = others.some((each) => {
+      if (!isUnchecked(each)) return true;
+      const other = `${each.metadata.uid}`;
+      const seen = (announcements.get(other) ?? 0) + 1;
+      announcements.set(other, seen);
+      return other < uid && seen <= PATIENCE;
+    });
     if (isSecond) {
       await this.#delete('IPPool', announced);
       return false;

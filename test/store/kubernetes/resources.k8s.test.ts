@@ -126,6 +126,16 @@ describe('resources in the Kubernetes API', { skip: NO_API_SERVER }, () => {
     }
   });
 
+  test('one that would win against every other gives way, too', async () => {
+    const { resources } = await open();
+    const left = unchecked({ metadata: { name: 'left' }, spec: { cidr: '10.0.0.0/16' } });
+    const { metadata } = await admin.create(RESOURCE_TYPES.IPPool, left);
+    await server.rewrite('/registry/flatnet.dev/ippools/left', (stored) =>
+      stored.replace(`${metadata.uid}`, '00000000-0000-4000-8000-000000000000'),
+    );
+    assert.equal(await resources.apply(pool('b', '10.0.0.0/16')), 'created');
+  });
+
   test('a pool in use is deleted only by force', async () => {
     const { resources, blocks } = await open();
     await resources.apply(pool('a', '10.0.0.0/16'));
