@@ -24,6 +24,10 @@ export type InformerOptions<T> = Selection & {
   readonly pageSize?: number;
   /** Milliseconds of silence after which a watch is reopened; 90 000 by default. */
   readonly idle?: number;
+  /** Seconds after which the server is to end each watch; 300 to 600 by default. */
+  readonly seconds?: number;
+  /** Milliseconds that a watch must last to be resumed at once; 5000 by default. */
+  readonly lasting?: number;
   /** Default: full jitter, 200 ms doubling to 10 s. */
   readonly backoff?: Backoff;
 };
@@ -32,8 +36,6 @@ export type InformerEvent<T> =
   | Change<T>
   | { readonly type: 'synced'; readonly objects: ReadonlyMap<string, T> };
 
-/** Milliseconds after which a watch counts as having worked, whatever came. */
-const LASTING = 5000;
 /** Seconds after which the server ends a watch: at random, so that not all clients return at once. */
 const watchSeconds = (): number => 300 + Math.floor(Math.random() * 300);
 
@@ -76,18 +78,15 @@ export class Informer<T> {
    * Never throws. To be called once.
    */
   async *events(signal: AbortSignal): AsyncGenerator<InformerEvent<T>> {
+    const { lasting = 5000 } = this.#options;
     while (!signal.aborted) {
       const begin = performance.now();
       const version = this.#version;
-      let worked = false;
       let error: unknown;
       try {
         for await (const event of version === undefined ? this.#list(signal) : this.#watch(version, signal)) {
-          worked = true;
           if (event) yield event;
         }
-        // A list that succeeds is followed by a watch at once, whether or not it brought news.
-        worked ||= version === undefined;
       } catch (failure) {
         error = failure;
       }
@@ -96,11 +95,13 @@ export class Informer<T> {
         yield* this.#becomeEmpty();
         return;
       }
-      // Lists do not count: a server that ends every watch would be asked for them without a pause.
-      const lasted = worked || performance.now() - begin > LASTING;
-      if (version !== undefined && lasted) this.#backoff.reset();
+      // A list is followed by a watch at once, but proves nothing. A watch must last, whatever came: a server
+      // that ends each of them soon is not to be asked without a pause.
+      const isWatch = version !== undefined;
+      const lasted = isWatch && performance.now() - begin >= lasting;
+      if (lasted) this.#backoff.reset();
       if (error !== undefined) await pause(this.#waitAfter(error), signal);
-      else if (!worked) await pause(this.#backoff.next(), signal);
+      else if (isWatch && !lasted) await pause(this.#backoff.next(), signal);
     }
   }
 
@@ -137,7 +138,7 @@ export class Informer<T> {
 
   /** Yields undefined for events that change nothing. */
   async *#watch(version: string, signal: AbortSignal): AsyncGenerator<Change<T> | undefined> {
-    const { client, resource, idle = 90_000 } = this.#options;
+    const { client, resource, idle = 90_000, seconds = watchSeconds() } = this.#options;
     if (this.#inDoubt) {
       const newest = await newestVersion(client, resource, { ...this.#options, signal });
       this.#inDoubt = false;
@@ -155,7 +156,7 @@ export class Informer<T> {
       ...this.#options,
       resourceVersion: version,
       idle,
-      seconds: watchSeconds(),
+      seconds,
       signal,
       opened,
     };

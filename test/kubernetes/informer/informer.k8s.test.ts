@@ -167,6 +167,23 @@ describe('an informer on a real API server', { skip: NO_API_SERVER }, () => {
     assert.deepEqual(follower.versions, writer.written);
   });
 
+  test('watches that the server ends in order are resumed at once: every change comes exactly once', async (t) => {
+    await namespace('ended');
+    const relay = await Relay.start(server.port);
+    t.after(() => relay.close());
+    const client = server.client(t, { access: server.access(undefined, relay.url) });
+    // With the default backoff, a pause would be as long as 10 s.
+    const options = { seconds: 1, lasting: 500, backoff: new Backoff({ first: 10_000, jitter: 0 }) };
+    const follower = new Follower(t, { client, namespace: 'ended', ...options });
+    await eventually(() => follower.synced === 1);
+    const writer = new Writer(t, server.client(t), 'ended');
+    await sleep(4_500);
+    await writer.stop();
+    await eventually(() => follower.versions.length === writer.written.length, 2_500);
+    assert.deepEqual(follower.versions, writer.written);
+    assert.equal(follower.informer.problem, undefined);
+  });
+
   test('a connection that stalls, with nobody told, is given up; a server that freezes, too', async (t) => {
     const at = { namespace: await namespace('stalled'), name: 'a' };
     const relay = await Relay.start(server.port);

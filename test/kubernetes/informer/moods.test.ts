@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { createServer } from 'node:http';
 import { type TestContext, test } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { Backoff } from '../../../src/async/backoff.ts';
 import { KubernetesClient } from '../../../src/kubernetes/api/client.ts';
 import { Informer } from '../../../src/kubernetes/informer/informer.ts';
@@ -32,8 +33,11 @@ test('after a silence, it asks only about what it may list', async (t) => {
   assert.match(server.paths[2] ?? '', /limit=1/);
 });
 
-/** How a server answers: with nothing useful, a refusal, a proxy's page, or a list and a silent watch. */
-type Mood = 'away' | 'starting' | 'proxied' | 'up';
+/**
+ * How a server answers: with nothing useful, a refusal, a proxy's page, a list and a silent watch, or one
+ * that it ends in order right after a bookmark.
+ */
+type Mood = 'away' | 'starting' | 'proxied' | 'up' | 'ending';
 
 test('a server that comes back refuses at first: the informer asks again soon, and says what it was told', async (t) => {
   const server = await moodyServer(t);
@@ -100,6 +104,30 @@ test('a kind that is there is not gone while a server that comes back refuses it
   assert.deepEqual([log, informer.objects.size], [['synced', 'deleted'], 0]);
 });
 
+test('a server that ends each watch at once is asked less and less often, from where the last one ended', async (t) => {
+  const server = await moodyServer(t);
+  server.mood = 'ending';
+  const informer = new Informer({
+    client: clientOf(t, server.url),
+    resource: CONFIG_MAPS,
+    reduce: ({ metadata }) => metadata.name,
+    log: SILENT,
+    backoff: new Backoff({ first: 50, longest: 400, jitter: 0.5 }),
+  });
+  const stop = new AbortController();
+  const following = (async () => {
+    for await (const _ of informer.events(stop.signal));
+  })();
+  await sleep(2000);
+  const watches = server.paths.filter((path) => path.includes('watch=true'));
+  t.diagnostic(`${watches.length} watches in 2 s`);
+  assert.ok(watches.length >= 4 && watches.length <= 15, `${watches.length} watches`);
+  for (const [i, path] of watches.entries()) assert.match(path, new RegExp(`resourceVersion=${i + 1}&`));
+  assert.equal(server.paths.length - watches.length, 1, 'one list');
+  stop.abort();
+  await following;
+});
+
 function clientOf(t: TestContext, server: string): KubernetesClient {
   const access = {
     server,
@@ -113,6 +141,9 @@ function clientOf(t: TestContext, server: string): KubernetesClient {
   return client;
 }
 
+const bookmark = (version: number): string =>
+  `${JSON.stringify({ type: 'BOOKMARK', object: { metadata: { resourceVersion: `${version}` } } })}\n`;
+
 const item = (name: string): object => ({ metadata: { name, resourceVersion: '1' } });
 
 async function moodyServer(t: TestContext) {
@@ -120,6 +151,7 @@ async function moodyServer(t: TestContext) {
     mood: 'away' as Mood,
     names: [] as string[],
     paths: [] as string[],
+    version: 1,
     url: '',
     closeAll: () => server.closeAllConnections(),
   };
@@ -129,6 +161,7 @@ async function moodyServer(t: TestContext) {
     else if (state.mood === 'starting')
       response.writeHead(403).end(JSON.stringify({ message: 'cannot list' }));
     else if (state.mood === 'proxied') response.writeHead(404).end('<html>no backend</html>');
+    else if (url.includes('watch=true') && state.mood === 'ending') response.end(bookmark(++state.version));
     else if (url.includes('watch=true')) response.flushHeaders();
     else response.end(JSON.stringify({ metadata: { resourceVersion: '1' }, items: state.names.map(item) }));
   });
