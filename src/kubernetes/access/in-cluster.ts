@@ -5,7 +5,7 @@ import type { Access } from './access.ts';
 import { FreshFile } from './fresh-file.ts';
 
 /** Where the kubelet mounts a pod's service account. */
-const FOLDER = '/var/run/secrets/kubernetes.io/serviceaccount';
+export const SERVICE_ACCOUNT = '/var/run/secrets/kubernetes.io/serviceaccount';
 
 export type InClusterOptions = {
   /** `KUBERNETES_SERVICE_HOST` and `KUBERNETES_SERVICE_PORT` are read. */
@@ -18,7 +18,7 @@ export type InClusterOptions = {
  * again. Throws CONFIG_INVALID outside a pod, IO without a mounted service account.
  */
 export async function inClusterAccess(options: InClusterOptions = {}): Promise<Access> {
-  const { env = process.env, folder = FOLDER } = options;
+  const { env = process.env, folder = SERVICE_ACCOUNT } = options;
   const { KUBERNETES_SERVICE_HOST: host, KUBERNETES_SERVICE_PORT: port = '443' } = env;
   if (!host) {
     throw new FlatnetError('is not set', {

@@ -81,6 +81,13 @@ export function readKubeconfig(
   };
 }
 
+/** The context that kubeconfig files select; undefined if none does. Throws CONFIG_INVALID. */
+export function currentContext(
+  files: readonly { readonly path: string; readonly text: string }[],
+): string | undefined {
+  return files.map(({ path, text }) => new Kubeconfig(path, text).currentContext).find(Boolean);
+}
+
 /** One file; relative paths in it start at its folder. */
 class Kubeconfig {
   readonly #path: string;

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { execFile } from 'node:child_process';
-import { writeFileSync } from 'node:fs';
+import { copyFileSync, mkdirSync, writeFileSync } from 'node:fs';
 import { dirname, join, resolve } from 'node:path';
 import { before, describe, test } from 'node:test';
 import { promisify } from 'node:util';
@@ -66,20 +66,23 @@ describe('kubectl flatnet', { skip: NO_API_SERVER }, () => {
     return admin.patch(PODS, { name, namespace: NAMESPACE }, 'strategic', patch, { subresource: 'status' });
   };
 
-  /** As kubectl finds it: on the PATH. */
-  async function kubectl(token: string, ...words: string[]): Promise<Ran> {
-    const kubeconfig = join(server.folder, `${token.length}.kubeconfig`);
-    const config = {
+  const path = (): string => [BIN, dirname(component('kubectl')), process.env.PATH].join(':');
+
+  const kubeconfigOf = (token: string): string =>
+    JSON.stringify({
       apiVersion: 'v1',
       kind: 'Config',
       'current-context': 'c',
       contexts: [{ name: 'c', context: { cluster: 'c', user: 'u' } }],
       clusters: [{ name: 'c', cluster: { server: server.url, 'certificate-authority': server.ca } }],
       users: [{ name: 'u', user: { token } }],
-    };
-    writeFileSync(kubeconfig, JSON.stringify(config), { mode: 0o600 });
-    const path = [BIN, dirname(component('kubectl')), process.env.PATH].join(':');
-    const env = { ...process.env, PATH: path, KUBECONFIG: kubeconfig };
+    });
+
+  /** As kubectl finds it: on the PATH. */
+  async function kubectl(token: string, ...words: string[]): Promise<Ran> {
+    const kubeconfig = join(server.folder, `${token.length}.kubeconfig`);
+    writeFileSync(kubeconfig, kubeconfigOf(token), { mode: 0o600 });
+    const env = { ...process.env, PATH: path(), KUBECONFIG: kubeconfig };
     try {
       const { stdout, stderr } = await promisify(execFile)(component('kubectl'), ['flatnet', ...words], {
         env,
@@ -132,6 +135,47 @@ describe('kubectl flatnet', { skip: NO_API_SERVER }, () => {
     const nobody = await kubectl(await serviceAccount(admin, 'nobody', []), 'status');
     assert.equal(nobody.status, 1);
     assert.match(nobody.err, /the verb list on nodes/);
+  });
+
+  test('in a pod, it is the user that kubectl is: the service account where no kubeconfig selects a context', async () => {
+    const folder = join(server.folder, 'pod');
+    const account = join(folder, 'account');
+    for (const each of [account, join(folder, '.kube')]) mkdirSync(each, { recursive: true });
+    const write = (name: string, text: string): void => writeFileSync(join(folder, name), text);
+    write('account/token', await serviceAccount(admin, 'pod', []));
+    write('account/namespace', 'default');
+    copyFileSync(server.ca, join(account, 'ca.crt'));
+    write('named', kubeconfigOf(await serviceAccount(admin, 'named', [])));
+    const env = {
+      PATH: path(),
+      HOME: folder,
+      KUBERNETES_SERVICE_HOST: '127.0.0.1',
+      KUBERNETES_SERVICE_PORT: `${server.port}`,
+    };
+    /** In a mount namespace with the folder that the kubelet mounts. */
+    const inPod = [
+      'mount -t tmpfs none /run',
+      'mkdir -p /run/secrets/kubernetes.io',
+      `cp -r ${account} /run/secrets/kubernetes.io/serviceaccount`,
+      'exec "$@"',
+    ].join(' && ');
+    const user = async (more: object, ...words: string[]): Promise<string | undefined> => {
+      const argv = ['--mount', 'sh', '-c', inPod, 'sh', component('kubectl'), ...words];
+      const run = promisify(execFile)('unshare', argv, { env: { ...env, ...more } });
+      const { stderr } = await run.catch((error: { stderr: string }) => error);
+      return /serviceaccount:default:(\w+)/.exec(stderr)?.[1] ?? stderr;
+    };
+    const both = async (more: object = {}) => [
+      await user(more, 'get', 'nodes'),
+      await user(more, 'flatnet', 'status'),
+    ];
+    assert.deepEqual(await both(), ['pod', 'pod']);
+    write('.kube/config', 'apiVersion: v1\nkind: Config\n');
+    assert.deepEqual(await both(), ['pod', 'pod']);
+    write('.kube/config', kubeconfigOf(await serviceAccount(admin, 'home', [])));
+    assert.deepEqual(await both(), ['home', 'home']);
+    assert.deepEqual(await both({ KUBECONFIG: join(folder, 'named') }), ['named', 'named']);
+    assert.deepEqual(await both({ KUBECONFIG: join(folder, 'missing') }), ['pod', 'pod']);
   });
 
   test('a node without an agent’s pod is asked in vain', async () => {
