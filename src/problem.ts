@@ -2,7 +2,6 @@
  * The stable names of all problems. A new one needs a section in docs/troubleshooting.md too.
  */
 export const PROBLEM_IDS = [
-  'another-node-has-our-subnets',
   'bgp-incomplete',
   'bgp-port-taken',
   'block-outside-pools',
@@ -47,6 +46,7 @@ export const PROBLEM_IDS = [
   'store-unreachable',
   'subnet-claim-refused',
   'subnet-outside-network',
+  'subnets-lost',
   'subnets-unconfirmed',
   'tunnel-packets-dropped',
   'underlay-address-lost',

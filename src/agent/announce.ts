@@ -1,9 +1,9 @@
-import { isDeepStrictEqual } from 'node:util';
+import { Backoff } from '../async/backoff.ts';
 import { pause } from '../async/pause.ts';
 import { messageOf } from '../error.ts';
 import type { Log } from '../log.ts';
 import { type Problem, problemText } from '../problem.ts';
-import type { Membership, Obstacle } from '../store/ports/membership.ts';
+import type { Membership } from '../store/ports/membership.ts';
 
 /** Milliseconds between checks. */
 const INTERVAL = 1000;
@@ -29,7 +29,8 @@ export async function announce(
   { node, obstacle, log, signal, patience = PATIENCE }: AnnounceOptions,
 ): Promise<void> {
   if (!membership.announce) return;
-  let told: { readonly obstacle: Obstacle | undefined } | undefined;
+  const backoff = new Backoff({ first: INTERVAL, longest: 30 * INTERVAL });
+  let wait = INTERVAL;
   let failure = '';
   let unreadySince: number | undefined;
   do {
@@ -37,18 +38,20 @@ export async function announce(
     unreadySince = problem ? (unreadySince ?? performance.now()) : undefined;
     if (unreadySince !== undefined && performance.now() - unreadySince < patience) continue;
     const next = problem && { reason: inCamelCase(problem.id), message: problemText(problem) };
-    if (told && isDeepStrictEqual(told.obstacle, next)) continue;
     try {
+      // Also what has been announced before: others write it too, and it goes with the node's object.
       await membership.announce(node, next);
-      told = { obstacle: next };
+      backoff.reset();
+      wait = INTERVAL;
       failure = '';
     } catch (error) {
       if (messageOf(error) !== failure && !signal.aborted) {
         log.warn({ reason: messageOf(error) }, 'cannot announce whether this node takes pods');
       }
       failure = messageOf(error);
+      wait = backoff.next();
     }
-  } while (await pause(INTERVAL, signal));
+  } while (await pause(wait, signal));
 }
 
 /** `no-subnet` as `NoSubnet`. */

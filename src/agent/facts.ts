@@ -170,7 +170,8 @@ export class Facts extends EventEmitter<{ changed: []; pods: [PodsChange] }> {
     this.#changed();
   }
 
-  loseSubnets(): void {
+  loseSubnets(reason: string): void {
+    this.setObstacle('subnets', reason);
     this.#standing = 'lost';
     this.#changed();
   }

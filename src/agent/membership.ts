@@ -88,9 +88,9 @@ export class Membership {
       this.#claim = undefined;
       this.#vacant = new Date();
       if (signal.aborted) return;
-      log.error({ error: ended }, 'another node holds our subnets; claiming new ones');
-      this.#facts.loseSubnets();
-      // Another node holds the lost subnets: requesting them again would only be refused.
+      log.error({ error: ended }, 'this node has lost its subnets; claiming new ones');
+      this.#facts.loseSubnets(messageOf(ended));
+      // Requesting the lost subnets again would only be refused.
       previous = {};
     }
   }

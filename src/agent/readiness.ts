@@ -55,7 +55,7 @@ function doubt(facts: Facts): Problem | undefined {
     return obstacle('subnets-unconfirmed', 'the store has not confirmed its subnets yet', cause);
   }
   if (facts.standing === 'lost') {
-    return obstacle('another-node-has-our-subnets', 'its subnets are no longer its own', cause);
+    return obstacle('subnets-lost', 'its subnets are no longer its own', cause);
   }
   return undefined;
 }

@@ -76,7 +76,7 @@ test('a node owns the blocks of its name only once it has joined: another machin
   assert.deepEqual(facts.subnets, ['10.0.0.0/26']);
   facts.setCluster(view('10.0.0.0/26', '10.0.1.0/26'), true);
   assert.deepEqual(facts.subnets, ['10.0.0.0/26', '10.0.1.0/26']);
-  facts.loseSubnets();
+  facts.loseSubnets('node2 has them');
   facts.setCluster(view('10.0.2.0/26'), true);
   assert.deepEqual(
     facts.subnets,

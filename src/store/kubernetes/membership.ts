@@ -15,7 +15,7 @@ import { type ClaimContext, leave, NodeClaim, writeNode } from './claim.ts';
 import type { ClusterState } from './cluster-state.ts';
 import { NODES } from './kinds.ts';
 import { reachable } from './node/annotations.ts';
-import { conditionPatch } from './node/patch.ts';
+import { conditionPatch, conditionText, NETWORK_UNAVAILABLE } from './node/patch.ts';
 import { type NodeReading, readNode } from './node/read.ts';
 import { obstacleTo, placeNode } from './placement.ts';
 import { PODCIDR_FIX } from './problems.ts';
@@ -25,6 +25,8 @@ import type { KubernetesResources } from './resources.ts';
 const NODE_LEASES = 'kube-node-lease';
 /** Milliseconds after which a kubelet's Lease has run out: its default. */
 const LEASE_LASTS = 40_000;
+/** Milliseconds for which others may overrule a condition: a quarrel helps nobody, and the feed lags. */
+const CORRECTED_AFTER = 10_000;
 
 export type MembershipContext = ClaimContext & {
   /** Whether the condition NetworkUnavailable is written. */
@@ -39,6 +41,7 @@ export type MembershipContext = ClaimContext & {
 export class KubernetesMembership implements Membership {
   readonly #context: MembershipContext;
   #events: EventRecorder | undefined;
+  #announced: { readonly node: string; readonly text: string; readonly at: number } | undefined;
 
   constructor(context: MembershipContext) {
     this.#context = context;
@@ -113,16 +116,21 @@ export class KubernetesMembership implements Membership {
 
   /** Sets the condition NetworkUnavailable: while it is True, the scheduler puts no pods on the node. */
   async announce(node: string, obstacle: Obstacle | undefined): Promise<void> {
-    const { client, announces } = this.#context;
+    const { client, announces, feed } = this.#context;
     if (!announces) return;
     const fine = { reason: 'FlatnetIsUp', message: 'flatnet is running on this node' };
     const condition = {
-      type: 'NetworkUnavailable',
+      type: NETWORK_UNAVAILABLE,
       status: obstacle ? 'True' : 'False',
       ...(obstacle ?? fine),
     } as const;
+    const text = conditionText(condition);
+    if (feed.state.reading(node)?.condition === text) return;
+    const [last, now] = [this.#announced, performance.now()];
+    if (last?.node === node && last.text === text && now - last.at < CORRECTED_AFTER) return;
     const patch = conditionPatch(condition, await this.#node(node), new Date());
     if (patch) await client.patch(NODES, { name: node }, 'strategic', patch, { subresource: 'status' });
+    this.#announced = { node, text, at: now };
   }
 
   /** Writes an Event, which `kubectl describe node` shows. */

@@ -35,7 +35,8 @@ export interface Membership {
    */
   place(nodes: readonly Node[], dryRun?: boolean): Promise<readonly Placement[]>;
   /**
-   * Tells the cluster's scheduler whether a node takes pods, and why not. Absent where nobody would read it.
+   * Tells the cluster's scheduler whether a node takes pods, and why not; again if it was told otherwise
+   * meanwhile. Costs nothing while it knows. Absent where nobody would read it.
    */
   announce?(node: string, obstacle: Obstacle | undefined): Promise<void>;
   /**

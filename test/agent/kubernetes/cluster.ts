@@ -10,7 +10,9 @@ import type { AgentStatus } from '../../../src/agent/status.ts';
 import { readNetwork } from '../../../src/cluster/network.ts';
 import type { Ip } from '../../../src/ip/address.ts';
 import type { KubernetesClient } from '../../../src/kubernetes/api/client.ts';
+import { list } from '../../../src/kubernetes/api/list.ts';
 import { asJson, type Json } from '../../../src/kubernetes/api/object.ts';
+import { EVENTS } from '../../../src/kubernetes/events/event.ts';
 import { down } from '../../../src/lab/down.ts';
 import { agentStatus, stopAgent } from '../../../src/lab/machine/agent.ts';
 import { flatnetProgram } from '../../../src/lab/machine/programs.ts';
@@ -46,19 +48,29 @@ export class KubernetesCluster {
     this.#kubeconfig = kubeconfig;
   }
 
-  /** Without Node objects yet; their agents do not run. */
-  static async start(t: TestContext, nodes: number): Promise<KubernetesCluster> {
+  /** Without Node objects yet; their agents do not run. `network`: undefined for none. */
+  static async start(
+    t: TestContext,
+    nodes: number,
+    network: object | undefined = NETWORK,
+  ): Promise<KubernetesCluster> {
     const server = await ApiServer.start(t);
     const admin = server.client(t);
     const kubeconfig = join(server.folder, 'agent.kubeconfig');
     writeFileSync(kubeconfig, kubeconfigOf(server, await agentToken(admin)), { mode: 0o600 });
-    const metadata = { namespace: NAMESPACE, name: 'kube-flannel-cfg' };
-    await admin.create(CONFIG_MAPS, { metadata, data: { 'net-conf.json': JSON.stringify(NETWORK) } });
     const lab = await up({ name: `k${process.pid}`, nodes, subnets: 1, network: readNetwork(NETWORK) });
     t.after(() => down(lab.name));
     const cluster = new KubernetesCluster(lab, server, admin, kubeconfig);
     await cluster.#open(t);
+    if (network) await cluster.configure(JSON.stringify(network));
     return cluster;
+  }
+
+  /** Writes the network configuration. */
+  async configure(text: string): Promise<void> {
+    const metadata = { namespace: NAMESPACE, name: 'kube-flannel-cfg' };
+    const configMap = { metadata, data: { 'net-conf.json': text } };
+    await this.admin.apply(CONFIG_MAPS, configMap, { fieldManager: 'test', force: true });
   }
 
   /** What kubelet and controller-manager do: the Node object. */
@@ -69,7 +81,7 @@ export class KubernetesCluster {
     });
   }
 
-  async startAgent(name: string): Promise<void> {
+  async startAgent(name: string, settings: Partial<AgentOptions> = {}): Promise<void> {
     const paths = this.lab.paths.node(name);
     const options: AgentOptions = {
       node: name,
@@ -78,6 +90,7 @@ export class KubernetesCluster {
       iface: 'eth0',
       paths: paths.agent,
       logLevel: 'info',
+      ...settings,
     };
     writeJson(paths.agentConfig, options);
     const id = await spawnDetached(flatnetProgram('agent', '--config', paths.agentConfig), {
@@ -88,9 +101,21 @@ export class KubernetesCluster {
     writeJson(paths.agentProcess, id);
   }
 
-  async restartAgent(name: string): Promise<void> {
+  /** Forgets what a node's agent knew. */
+  async forgetAll(name: string): Promise<void> {
     await stopAgent(this.lab, name, 'kill');
-    await this.startAgent(name);
+    const { state, subnetFile } = this.lab.paths.node(name).agent;
+    for (const gone of [state, subnetFile]) rmSync(gone, { recursive: true, force: true });
+  }
+
+  async restartAgent(name: string, settings: Partial<AgentOptions> = {}): Promise<void> {
+    await stopAgent(this.lab, name, 'kill');
+    await this.startAgent(name, settings);
+  }
+
+  /** Runs a program on a node. */
+  async run(name: string, ...argv: readonly string[]): Promise<void> {
+    await run('ip', ['netns', 'exec', netnsOf(this.lab.name, name), ...argv]);
   }
 
   /** Waits until a node's status is as wanted. */
@@ -115,6 +140,40 @@ export class KubernetesCluster {
     const { conditions } = asJson((await this.admin.get(NODES, { name })).status);
     const all: readonly unknown[] = Array.isArray(conditions) ? conditions : [];
     return all.map(asJson).find(({ type }) => type === 'NetworkUnavailable') ?? {};
+  }
+
+  /** Waits until the condition of a Node has a reason; returns its message. */
+  async untilCondition(name: string, wanted: string, patience = 30_000): Promise<string> {
+    let last: Json = {};
+    try {
+      return await eventually(async () => {
+        last = await this.condition(name);
+        const status = wanted === 'FlatnetIsUp' ? 'False' : 'True';
+        return last.reason === wanted && last.status === status && String(last.message);
+      }, patience);
+    } catch {
+      throw new Error(`${name} is not ${wanted} but ${JSON.stringify(last)}`);
+    }
+  }
+
+  /** The Events about a Node, each as `REASON: NOTE`. */
+  async events(name: string): Promise<readonly string[]> {
+    const { items } = await list(this.admin, EVENTS, asJson, { namespace: 'default' });
+    const own = items.filter(({ regarding }) => asJson(regarding).name === name);
+    return own.map(({ reason, note }) => `${reason}: ${note}`);
+  }
+
+  /** Waits for an Event about a Node; returns the latest that matches. */
+  async untilEvent(name: string, wanted: RegExp): Promise<string> {
+    let last: readonly string[] = [];
+    try {
+      return await eventually(async () => {
+        last = await this.events(name);
+        return last.findLast((event) => wanted.test(event));
+      }, 45_000);
+    } catch {
+      throw new Error(`no Event of ${name} is ${wanted}: ${last.join('\n')}`);
+    }
   }
 
   async pod(name: string, node: string): Promise<void> {
@@ -175,9 +234,7 @@ export class KubernetesCluster {
       for (const child of tunnels) child.kill('SIGKILL');
     });
     for (const { name } of this.lab.state.nodes) {
-      await stopAgent(this.lab, name, 'stop');
-      const { state, subnetFile } = this.lab.paths.node(name).agent;
-      for (const gone of [state, subnetFile]) rmSync(gone, { recursive: true, force: true });
+      await this.forgetAll(name);
       const netns = netnsOf(this.lab.name, name);
       const main = join(import.meta.dirname, '../../kubernetes/tunnel-main.ts');
       const argv = ['netns', 'exec', netns, process.execPath, main, `${this.server.port}`, path];

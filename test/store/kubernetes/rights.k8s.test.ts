@@ -1,5 +1,4 @@
 import { before, describe, test } from 'node:test';
-import type { Json } from '../../../src/kubernetes/api/object.ts';
 import { SILENT } from '../../../src/log.ts';
 import { problemText } from '../../../src/problem.ts';
 import { NODES } from '../../../src/store/kubernetes/kinds.ts';
@@ -9,23 +8,7 @@ import { facts, LEASES } from '../ports/facts.ts';
 import { views } from '../ports/feed.ts';
 import { eventually } from '../servers.ts';
 import { wipe } from './ports.ts';
-import { agentToken, NAMESPACE } from './rights.ts';
-
-type Rule = { readonly resources: readonly string[]; readonly verbs: readonly string[] };
-
-/** The manifest without a verb. */
-const without =
-  (kind: string, resource: string, verb: string) =>
-  (manifest: Json): Json => {
-    if (manifest.kind !== kind) return manifest;
-    const rules = (manifest.rules as readonly Rule[])
-      .map((rule) => {
-        if (!rule.resources.includes(resource)) return rule;
-        return { ...rule, verbs: rule.verbs.filter((each) => each !== verb) };
-      })
-      .filter(({ verbs }) => verbs.length > 0);
-    return { ...manifest, rules };
-  };
+import { agentToken, NAMESPACE, without } from './rights.ts';
 
 describe('rights that an agent lacks are named', { skip: NO_API_SERVER }, () => {
   let server: ApiServer;

@@ -42,6 +42,22 @@ export async function agentToken(
   return tokenOf(admin, ACCOUNT, undefined, NAMESPACE);
 }
 
+type Rule = { readonly resources: readonly string[]; readonly verbs: readonly string[] };
+
+/** To be passed to `agentToken`: the rights without a verb. */
+export const without =
+  (kind: string, resource: string, verb: string) =>
+  (manifest: Json): Json => {
+    if (manifest.kind !== kind) return manifest;
+    const rules = (manifest.rules as readonly Rule[])
+      .map((rule) => {
+        if (!rule.resources.includes(resource)) return rule;
+        return { ...rule, verbs: rule.verbs.filter((each) => each !== verb) };
+      })
+      .filter(({ verbs }) => verbs.length > 0);
+    return { ...manifest, rules };
+  };
+
 /** Lets agents read Calico's objects. */
 export function allowCalico(admin: KubernetesClient): Promise<void> {
   return applyRights(admin, 'calico.yaml', (manifest) => manifest);

@@ -16,6 +16,9 @@ export function departurePatch(keys: AnnotationKeys, current: Annotations): Json
   return annotationsPatch(Object.fromEntries(writtenKeys(keys).map((key) => [key, null])), current);
 }
 
+/** The condition that keeps the scheduler from a node while it is `True`. */
+export const NETWORK_UNAVAILABLE = 'NetworkUnavailable';
+
 /** A condition of a Node, as far as its writer decides. */
 export type Condition = {
   readonly type: string;
@@ -25,13 +28,22 @@ export type Condition = {
   readonly message: string;
 };
 
-/** The patch that gives a Node a condition; undefined if it has it. */
-export function conditionPatch(wanted: Condition, node: KubernetesObject, now: Date): Json | undefined {
+/** What a condition says, for comparison. */
+export function conditionText({ status, reason, message }: Json): string {
+  return `${status} ${reason} ${message}`;
+}
+
+/** A condition of a Node; undefined if it has none of the type. */
+export function conditionOf(node: KubernetesObject, wanted: Condition['type']): Json | undefined {
   const { conditions } = asJson(node.status);
   const all: readonly unknown[] = Array.isArray(conditions) ? conditions : [];
-  const current = all.map(asJson).find(({ type }) => type === wanted.type) ?? {};
-  const isSame = (['status', 'reason', 'message'] as const).every((name) => current[name] === wanted[name]);
-  if (isSame) return undefined;
+  return all.map(asJson).find(({ type }) => type === wanted);
+}
+
+/** The patch that gives a Node a condition; undefined if it has it. */
+export function conditionPatch(wanted: Condition, node: KubernetesObject, now: Date): Json | undefined {
+  const current = conditionOf(node, wanted.type) ?? {};
+  if (conditionText(current) === conditionText(wanted)) return undefined;
   const time = `${now.toISOString().slice(0, 19)}Z`;
   const changed = current.status === wanted.status ? {} : { lastTransitionTime: time };
   return { status: { conditions: [{ ...wanted, lastHeartbeatTime: time, ...changed }] } };

@@ -4,6 +4,7 @@ import { type Cidr, parseCidr } from '../../../ip/cidr.ts';
 import { asJson, type KubernetesObject } from '../../../kubernetes/api/object.ts';
 import { type Annotations, decodeAnnotations, type Published } from './annotations.ts';
 import { type AnnotationKeys, writtenKeys } from './keys.ts';
+import { conditionOf, conditionText, NETWORK_UNAVAILABLE } from './patch.ts';
 
 /** What is kept of a Node object: a few hundred bytes of some ten thousand. */
 export type NodeReading = {
@@ -20,6 +21,8 @@ export type NodeReading = {
   readonly annotations: Annotations;
   /** Undefined: no agent runs there. */
   readonly published: Published | undefined;
+  /** What its condition NetworkUnavailable says, as by `conditionText`. */
+  readonly condition?: string;
   /** What cannot be read. */
   readonly problems: readonly string[];
 };
@@ -37,6 +40,7 @@ export function readNode(keys: AnnotationKeys, object: KubernetesObject): NodeRe
       return value === undefined ? [] : [[key, value]];
     }),
   );
+  const condition = conditionOf(object, NETWORK_UNAVAILABLE);
   const created = typeof creationTimestamp === 'string' ? Date.parse(creationTimestamp) : 0;
   return {
     name,
@@ -47,6 +51,7 @@ export function readNode(keys: AnnotationKeys, object: KubernetesObject): NodeRe
     subnets: podCidrs(asJson(object.spec), warn),
     annotations,
     published: decodeAnnotations(keys, name, annotations, warn),
+    ...(condition && { condition: conditionText(condition) }),
     problems,
   };
 }
