@@ -5,6 +5,9 @@ import { nearest } from './spelling.ts';
 /** A key that nobody asked for, by its path, and what to do about it. */
 export type Unread = { readonly key: string; readonly fix: string };
 
+/** Gets a key's path, and the object as written that has it under this name. */
+export type Unknown = (path: string, source: object, name: string) => void;
+
 /**
  * Reads an object of a configuration the way Go's JSON decoder does for flannel: keys match
  * case-insensitively, unknown keys are ignored, and the last of two spellings wins. Every error names the
@@ -16,13 +19,13 @@ export class Fields {
   readonly #known = new Map<string, string>();
   readonly #objects = new Map<string, Fields>();
   readonly path: string;
-  /** Told about keys that nobody knows, by path; absent: they are errors where keys are refused at all. */
-  readonly unknown: ((key: string) => void) | undefined;
+  /** Told about keys that nobody knows; absent: they are errors where keys are refused at all. */
+  readonly unknown: Unknown | undefined;
   /** The object as written. */
   readonly source: Readonly<Record<string, unknown>>;
 
   /** `path`: how errors name the object, e.g. `Backend`; empty for the file itself. */
-  constructor(value: unknown, path = '', unknown?: (key: string) => void) {
+  constructor(value: unknown, path = '', unknown?: Unknown) {
     this.path = path;
     this.unknown = unknown;
     if (typeof value !== 'object' || value === null || Array.isArray(value)) {

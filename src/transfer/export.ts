@@ -1,4 +1,5 @@
 import { titleOf } from '../cluster/calico/document.ts';
+import { knownPart } from '../cluster/calico/known.ts';
 import { parseJson } from '../cluster/json.ts';
 import type { Node } from '../cluster/node.ts';
 import { FlatnetError } from '../error.ts';
@@ -40,7 +41,8 @@ export async function exportStore({
     network: parseJson(text?.value ?? '{}'),
     nodes: view.nodes.flatMap((node) => leaseOf(node, addresses === 'blocks', leftOut)),
     resources: applied
-      .map(({ document }) => plain(document))
+      // What another program's objects have beyond that is named, and no store of ours takes it.
+      .map(({ document, foreign }) => plain(foreign ? knownPart(document) : document))
       .sort((a, b) => (titleOf(a) < titleOf(b) ? -1 : 1)),
     config,
     blocks: ipam.blocks.map(({ value }) => value).sort((a, b) => (a.cidr < b.cidr ? -1 : 1)),

@@ -33,15 +33,20 @@ const FIXED: Readonly<Record<string, Fixed>> = {
   localWorkloadPeeringIPV6: { only: [], why: 'pods cannot be BGP peers' },
 };
 
+/** Gets what is wrong with an entry of a list, and the entry as written. */
+export type LeftOut = (problem: string, entry: unknown) => void;
+
 /** `leftOut`: see `decode`. */
-export function readBgpConfiguration(spec: Fields, leftOut?: (problem: string) => void): BgpConfiguration {
+export function readBgpConfiguration(spec: Fields, leftOut?: LeftOut): BgpConfiguration {
   refuseOthers(spec, FIELDS, FIXED);
   const each = <T>(field: string, read: (entry: Fields) => T): T[] => {
     const entries = (spec.list(field) ?? []).map((value, i) => ({
       value,
       path: `${spec.path}.${field}[${i}]`,
     }));
-    return entries.flatMap(({ value, path }) => attempt(() => read(new Fields(value, path)), leftOut));
+    return entries.flatMap(({ value, path }) =>
+      attempt(() => read(new Fields(value, path)), leftOut && ((problem) => leftOut(problem, value))),
+    );
   };
   const named = new Map<string, Community>();
   each('communities', (entry) => addCommunity(named, entry));

@@ -1,7 +1,7 @@
-import { Fields } from '../fields.ts';
+import { Fields, type Unknown } from '../fields.ts';
 import type { BgpConfiguration, BgpFilter, BgpPeer, IpPool, IpReservation, NodeBgp } from '../resources.ts';
 import { DEFAULT_BGP_CONFIGURATION, NO_RESOURCES, type Resources } from '../resources.ts';
-import { readBgpConfiguration } from './bgp-configuration.ts';
+import { type LeftOut, readBgpConfiguration } from './bgp-configuration.ts';
 import { readBgpFilter } from './bgp-filter.ts';
 import { readBgpPeer } from './bgp-peer.ts';
 import { type Document, titleOf } from './document.ts';
@@ -23,12 +23,7 @@ export type Resource =
  * community must not cost the nodes their AS number. With `unknown`, fields that nobody knows are ignored,
  * each reported to it.
  */
-export function decode(
-  document: Document,
-  where = '',
-  leftOut?: (problem: string) => void,
-  unknown?: (field: string) => void,
-): Resource {
+export function decode(document: Document, where = '', leftOut?: LeftOut, unknown?: Unknown): Resource {
   const { kind, metadata } = document;
   const { name } = metadata;
   const spec = new Fields(document.spec, `${where}${titleOf(document)} spec`, unknown);

@@ -19,7 +19,7 @@ export function refuseOthers(
     if (known.includes(name) || value === null || value === undefined) continue;
     const entry = Object.hasOwn(fixed, name) ? fixed[name] : undefined;
     if (entry === undefined && fields.unknown) {
-      fields.unknown(`${fields.path}.${name}`);
+      fields.unknown(`${fields.path}.${name}`, fields.source, name);
       continue;
     }
     if (entry === undefined) throw fields.invalid(name, unknownText(name, [...known, ...Object.keys(fixed)]));

@@ -7,6 +7,9 @@ import { CALICO_TYPES, type CalicoKind, RESOURCE_TYPES } from '../../../src/stor
 import { NODES } from '../../../src/store/kubernetes/kinds.ts';
 import { KubernetesStore } from '../../../src/store/kubernetes/store.ts';
 import type { ClusterView } from '../../../src/store/ports/feed.ts';
+import { fileOf } from '../../../src/transfer/contents.ts';
+import { exportStore } from '../../../src/transfer/export.ts';
+import { readContents } from '../../../src/transfer/read.ts';
 import { ApiServer, forSuite, NO_API_SERVER } from '../../kubernetes/api-server.ts';
 import { BLOCKS, facts } from '../ports/facts.ts';
 import { eventually } from '../servers.ts';
@@ -126,6 +129,16 @@ describe('Calico’s own objects', { skip: NO_API_SERVER }, () => {
 
     const operator = new KubernetesStore(server.access(), { namespace: NAMESPACE }, SILENT);
     t.after(() => operator.close());
+    const { contents, leftOut } = await exportStore(operator);
+    assert.match(leftOut.join('\n'), /Calico’s IPPool\/future: ignored: IPPool\/future spec\.quantum/);
+    const { resources } = readContents(JSON.parse(JSON.stringify(fileOf(contents))), () => {});
+    const exported = resources.map(({ kind, metadata }) => `${kind}/${metadata.name}`);
+    assert.deepEqual(exported, [
+      'BGPConfiguration/default',
+      'BGPPeer/tor',
+      'IPPool/calicos',
+      'IPPool/future',
+    ]);
     const [first] = listed;
     assert.ok(first);
     assert.equal(await operator.resources.apply(first.document), 'created', 'a copy is ours');
