@@ -5,7 +5,7 @@ import { FAMILIES, type Family, familyOf, type Ip } from '../../../ip/address.ts
 import type { Cidr } from '../../../ip/cidr.ts';
 import { goJson } from '../../flannel/go-json.ts';
 import { decodeRecord, encodeRecord } from '../../flannel/node-record.ts';
-import { publicIp } from '../../flannel/public-ip.ts';
+import { NO_IPV4, publicIp } from '../../flannel/public-ip.ts';
 import { type AnnotationKeys, RECORD, writtenKeys } from './keys.ts';
 
 /** A node as its agent publishes it in annotations; its subnets are in the Node's own fields. */
@@ -37,8 +37,9 @@ export function encodeAnnotations(
   const overwrites = perFamily((family) => overwrite(keys, family, current));
   const pairs: [string, string | null][] = FAMILIES.flatMap((family) => {
     const { type, data } = self.backend;
-    const own = self.addresses[family];
-    // As flannel: an IPv6-only node of a VXLAN network has no IPv4 part, one of other networks has.
+    const isIpv6Only = family === 4 && !subnets.some((subnet) => familyOf(subnet) === 4);
+    // As flannel: an IPv6-only node of a VXLAN network has no IPv4 part, one of other networks an empty one.
+    const own = isIpv6Only && type !== 'vxlan' ? NO_IPV4 : self.addresses[family];
     const isAbsent = own === undefined || (family === 4 && type === 'vxlan' && data[4] === undefined);
     return [
       [keys.backendData[family], isAbsent ? null : goJson(data[family] ?? null)],

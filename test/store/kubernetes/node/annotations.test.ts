@@ -90,6 +90,23 @@ test('the prefix is completed as flannel does; a wrong one is refused', () => {
   }
 });
 
+test('an IPv6-only node: no IPv4 part with VXLAN, an empty one otherwise, as flannel', () => {
+  const both = { 4: parseIp('192.0.2.1'), 6: parseIp('2001:db8::1') };
+  const ipv4Part = (type: string, addresses: NodeFacts['addresses']) => {
+    const data = type === 'vxlan' ? { 6: { VNI: 1, VtepMAC: '12:c6:65:89:b4:e3' } } : {};
+    const held = { ...holding({ addresses, backend: { type, data } }), subnets: [parseCidr('fd00:1::/64')] };
+    const written = encodeAnnotations(KEYS, held, {});
+    assert.equal(written[KEYS.publicIp[6]], '2001:db8::1');
+    const read = decodeAnnotations(KEYS, 'node1', applied({}, written), noProblem);
+    assert.deepEqual(read?.addresses, { 6: '2001:db8::1' });
+    return [written[KEYS.publicIp[4]], written[KEYS.backendData[4]]];
+  };
+  for (const addresses of [both, { 6: both[6] }]) {
+    assert.deepEqual(ipv4Part('vxlan', addresses), [null, null]);
+    assert.deepEqual(ipv4Part('host-gw', addresses), ['0.0.0.0', 'null']);
+  }
+});
+
 test('a person’s overwrite is published; the own address becomes a sender', () => {
   const current = { [KEYS.overwrite[4]]: '203.0.113.9' };
   const read = decodeAnnotations(
