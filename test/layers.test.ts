@@ -4,8 +4,8 @@ import { test } from 'node:test';
 import { type Module, readModules } from './modules.ts';
 
 // The rooms of src/, and the rooms and files each may import. A room is a folder with everything in it,
-// except for subfolders that are listed here as rooms themselves. Every folder must be in a room. `error.ts`,
-// `log.ts` and `problem.ts`, at the root of src/, are open to all, and `async` to every room that does I/O.
+// except for subfolders that are listed here as rooms themselves. Every folder must be in a room. Files at
+// the root of src/, such as `error.ts`, are open to all, and `async` to every room that does I/O.
 const MAY_IMPORT: Readonly<Record<string, string>> = {
   async: '',
   ip: '',

@@ -1,9 +1,10 @@
-import { mkdir, open, readFile, rename, rm } from 'node:fs/promises';
-import { basename, dirname, join } from 'node:path';
+import { mkdir, readFile } from 'node:fs/promises';
+import { dirname } from 'node:path';
 import type { PerFamily } from '../cluster/node.ts';
 import { codeOf, FlatnetError, ioError, messageOf } from '../error.ts';
 import { FAMILIES, type Family } from '../ip/address.ts';
 import { type Cidr, lengthOf, nthIp, parseCidr, prefixed } from '../ip/cidr.ts';
+import { replaceFileFlushed } from '../replace-file.ts';
 
 /** The file flannel writes for its node's CNI plugin, by default `/run/flannel/subnet.env`. */
 export type SubnetFile = {
@@ -80,27 +81,9 @@ export async function readSubnetFile(path: string): Promise<SubnetFile | undefin
 export async function writeSubnetFile(path: string, file: SubnetFile): Promise<void> {
   try {
     await mkdir(dirname(path), { recursive: true });
-    await replace(path, renderSubnetFile(file));
+    await replaceFileFlushed(path, renderSubnetFile(file), 0o644);
   } catch (error) {
     throw ioError('write', path, error);
-  }
-}
-
-async function replace(path: string, text: string): Promise<void> {
-  const temporary = join(dirname(path), `.${basename(path)}.${crypto.randomUUID()}`);
-  const handle = await open(temporary, 'wx', 0o644);
-  try {
-    try {
-      await handle.writeFile(text);
-      await handle.chmod(0o644);
-      await handle.sync();
-    } finally {
-      await handle.close();
-    }
-    await rename(temporary, path);
-  } catch (error) {
-    await rm(temporary, { force: true });
-    throw error;
   }
 }
 

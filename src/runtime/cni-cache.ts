@@ -1,6 +1,7 @@
-import { mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { Fields } from '../cluster/fields.ts';
+import { replaceFile } from '../replace-file.ts';
 import { type ConfList, readConfList } from './conf-list.ts';
 
 /** An interface of a container on one network. */
@@ -37,8 +38,7 @@ export function writeAttachment(
     result,
   };
   mkdirSync(join(cacheDir, 'results'), { recursive: true, mode: 0o700 });
-  writeFileSync(`${path}.new`, JSON.stringify(entry), { mode: 0o600 });
-  renameSync(`${path}.new`, path);
+  replaceFile(path, JSON.stringify(entry), { mode: 0o600 });
 }
 
 /** Returns the cached attachment, if any; a damaged file counts as none, so that DEL still works. */

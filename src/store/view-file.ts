@@ -1,8 +1,9 @@
-import { open, readFile, rename, rm } from 'node:fs/promises';
+import { open, readFile } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { type Network, networkToNetConf, readNetwork } from '../cluster/network.ts';
 import { NO_RESOURCES } from '../cluster/resources.ts';
 import { codeOf, FlatnetError, messageOf } from '../error.ts';
+import { replaceFileFlushed } from '../replace-file.ts';
 import type { ClusterView } from './ports/feed.ts';
 import { isNode, isResources } from './view-shape.ts';
 
@@ -28,20 +29,7 @@ export async function writeView(file: string, saved: SavedView): Promise<void> {
     resources,
     ...(formers.length > 0 && { formers: formers.map(conf) }),
   });
-  const temporary = `${file}.${process.pid}.tmp`;
-  try {
-    const handle = await open(temporary, 'w', 0o600);
-    try {
-      await handle.writeFile(text);
-      await handle.sync();
-    } finally {
-      await handle.close();
-    }
-    await rename(temporary, file);
-  } catch (error) {
-    await rm(temporary, { force: true });
-    throw error;
-  }
+  await replaceFileFlushed(file, text, 0o600);
   const folder = await open(dirname(file));
   await folder.sync().finally(() => folder.close());
 }

@@ -1,4 +1,4 @@
-import { mkdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
+import { mkdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { type PerFamily, perFamily, type Self } from '../../cluster/node.ts';
 import { codeOf, messageOf } from '../../error.ts';
@@ -7,6 +7,7 @@ import { type Mac, macFromBytes, parseMac } from '../../ip/mac.ts';
 import { type Link, linkDump } from '../../linux/link/link.ts';
 import { NETLINK_ROUTE, NetlinkSocket } from '../../linux/netlink/socket.ts';
 import type { Log } from '../../log.ts';
+import { replaceFile } from '../../replace-file.ts';
 import { OUR_ALIAS } from '../../state/ownership.ts';
 
 const FILE = 'tunnel-macs.json';
@@ -27,8 +28,7 @@ export function tunnelMacs(stateDir: string, log: Log, netns?: string): Self['tu
   const macs = { 4: chosen(4), 6: chosen(6) };
   if (macs[4] === known[4] && macs[6] === known[6]) return macs;
   mkdirSync(stateDir, { recursive: true, mode: 0o700 });
-  writeFileSync(`${path}.new`, JSON.stringify(macs), { mode: 0o600 });
-  renameSync(`${path}.new`, path);
+  replaceFile(path, JSON.stringify(macs), { mode: 0o600 });
   return macs;
 }
 

@@ -1,6 +1,7 @@
-import { mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { codeOf } from '../../error.ts';
+import { replaceFile } from '../../replace-file.ts';
 import type { AgentPlace } from '../shim/agent-file.ts';
 import { TYPE } from './conf.ts';
 import { ANNOTATIONS } from './pod.ts';
@@ -35,19 +36,12 @@ export function renderConfList(place: AgentPlace): string {
   return `${JSON.stringify(list, undefined, 2)}\n`;
 }
 
-/**
- * Replaces the file atomically, and only when it changes. The temporary file is in the same directory,
- * because containerd misses files moved in from another one (containerd #11711). Returns whether the file was
- * written.
- */
+/** Replaces the file, and only when it changes. Returns whether it was written. */
 export function writeConfList(confDir: string, text: string): boolean {
   const path = join(confDir, CONF_LIST_FILE);
   if (readIfThere(path) === text) return false;
   mkdirSync(confDir, { recursive: true, mode: 0o755 });
-  // Runtimes ignore files with this suffix.
-  const temporary = `${path}.new`;
-  writeFileSync(temporary, text, { mode: 0o644, flush: true });
-  renameSync(temporary, path);
+  replaceFile(path, text, { mode: 0o644, flush: true });
   return true;
 }
 

@@ -1,17 +1,9 @@
 import { createHash } from 'node:crypto';
-import {
-  type FSWatcher,
-  mkdirSync,
-  readdirSync,
-  readFileSync,
-  renameSync,
-  rmSync,
-  watch,
-  writeFileSync,
-} from 'node:fs';
+import { type FSWatcher, mkdirSync, readdirSync, readFileSync, rmSync, watch } from 'node:fs';
 import { join } from 'node:path';
 import { Fields } from '../../cluster/fields.ts';
 import { codeOf, messageOf } from '../../error.ts';
+import { replaceFile } from '../../replace-file.ts';
 import type { CniRequest } from '../context.ts';
 import { CniError, CODE } from '../protocol/error.ts';
 import type { Invocation } from '../protocol/invocation.ts';
@@ -38,8 +30,7 @@ export function noteDel(
   try {
     mkdirSync(dir, { recursive: true, mode: 0o700 });
     const note = JSON.stringify({ op: 'cni', env: Object.fromEntries(cni), stdin });
-    writeFileSync(`${path}.${process.pid}.new`, note, { mode: 0o600 });
-    renameSync(`${path}.${process.pid}.new`, path);
+    replaceFile(path, note, { mode: 0o600 });
   } catch (error) {
     throw new CniError(
       CODE.IO,

@@ -1,13 +1,12 @@
-import { mkdirSync, readdirSync, readFileSync, renameSync, rmdirSync, writeFileSync } from 'node:fs';
+import { mkdirSync, readdirSync, readFileSync, rmdirSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { codeOf } from '../../error.ts';
+import { replaceFile } from '../../replace-file.ts';
 
 /** Replaces the file atomically: readers see the old text or the new one. Creates its folder if needed. */
 export function writeFile(path: string, text: string): void {
   mkdirSync(dirname(path), { recursive: true, mode: 0o700 });
-  const next = `${path}.${process.pid}.new`;
-  writeFileSync(next, text, { mode: 0o600 });
-  renameSync(next, path);
+  replaceFile(path, text, { mode: 0o600 });
 }
 
 export function writeJson(path: string, value: unknown): void {

@@ -1,9 +1,10 @@
-import { mkdirSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, renameSync, rmSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { pause } from '../../async/pause.ts';
 import { NETLINK_NETFILTER, NetlinkSocket } from '../../linux/netlink/socket.ts';
 import { tableDelete } from '../../linux/nftables/rule.ts';
 import { commit } from '../../linux/nftables/transaction.ts';
+import { replaceFile } from '../../replace-file.ts';
 import type { BackStep } from '../flannel/back.ts';
 import type { Step } from '../flannel/plan.ts';
 import type { Adoption } from '../flannel/pods.ts';
@@ -42,6 +43,5 @@ export async function takeStepBack(step: BackStep): Promise<undefined> {
 /** Flannel's plugin takes a file that a crash cut off for one that it must keep for ever. */
 function writeAtOnce(file: string, text: string): void {
   mkdirSync(dirname(file), { recursive: true, mode: 0o700 });
-  writeFileSync(`${file}.new`, text, { mode: 0o600, flush: true });
-  renameSync(`${file}.new`, file);
+  replaceFile(file, text, { mode: 0o600, flush: true });
 }
