@@ -2,6 +2,7 @@ import { mkdirSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { pause } from '../../../src/async/pause.ts';
 import { renderManifest } from '../../../tools/manifest/render.ts';
+import { eventually } from '../../store/servers.ts';
 import { busyboxArchive } from './archive.ts';
 import { component } from './component.ts';
 import { ControlPlane } from './control-plane.ts';
@@ -18,6 +19,10 @@ export type ClusterOptions = {
   readonly nodes?: number;
   /** Of flatnet: agents come from the manifest, in pods. */
   readonly image?: string;
+  /** More of what pods run, for `ctr images import`. */
+  readonly archives?: readonly string[];
+  /** Gives the nodes another pod network than flatnet. */
+  readonly install?: (cluster: KubeletCluster) => Promise<void>;
 };
 
 /** What the tests want to know of a pod. */
@@ -44,7 +49,7 @@ export class KubeletCluster {
   /** Returns when all nodes are ready. It ends with the tests, whatever happens. */
   static async start(
     t: { readonly after: (end: () => unknown) => void },
-    { network, ipv6 = false, nodes = 3, image }: ClusterOptions,
+    { network, ipv6 = false, nodes = 3, image, archives = [], install }: ClusterOptions,
   ): Promise<KubeletCluster> {
     const hosts = new Switch({ ipv6 });
     const running: { stop: () => Promise<void> }[] = [];
@@ -54,7 +59,7 @@ export class KubeletCluster {
     });
     await hosts.open();
     mkdirSync(hosts.folder, { recursive: true });
-    const archive = busyboxArchive(hosts.folder);
+    const busybox = busyboxArchive(hosts.folder);
     const plane = await ControlPlane.start(hosts, (started) => running.push(started));
     const cluster = new KubeletCluster(plane, []);
     if (image === undefined) {
@@ -67,12 +72,20 @@ export class KubeletCluster {
       await plane.kubectl('apply', '--server-side', '-f', manifest);
     }
     const kubeconfig = await plane.accountKubeconfig(NAMESPACE, 'flatnet');
-    const setup = { network: hosts, plane, archive, kubeconfig, ...(image !== undefined && { image }) };
+    const setup = {
+      network: hosts,
+      plane,
+      archives: [busybox, ...(image === undefined ? [] : [image]), ...archives],
+      kubeconfig,
+      ownAgent: image === undefined && install === undefined,
+    };
     const machines = Array.from({ length: nodes }, (_, i) => new KubeletNode(setup, i + 1));
     running.unshift(...machines);
     await Promise.all(machines.map((node) => node.boot()));
-    await cluster.untilReady(nodes);
-    return new KubeletCluster(plane, machines);
+    const whole = new KubeletCluster(plane, machines);
+    await install?.(whole);
+    await whole.untilReady();
+    return whole;
   }
 
   /** Writes the network configuration. */
@@ -85,8 +98,18 @@ export class KubeletCluster {
     });
   }
 
-  async untilReady(nodes = this.nodes.length): Promise<void> {
-    await this.until('nodes', (lines) => lines.filter((line) => / Ready /.test(line)).length === nodes);
+  async untilReady(): Promise<void> {
+    const isReady = (line: string): boolean => / Ready /.test(line);
+    await this.until('nodes', (lines) => lines.filter(isReady).length === this.nodes.length);
+  }
+
+  /** The prefixes of a node's pods, once it has them. */
+  async podCidrs({ name }: KubeletNode): Promise<readonly string[]> {
+    const path = 'jsonpath={.spec.podCIDRs[*]}';
+    return eventually(async () => {
+      const shown = await this.plane.kubectl('get', 'node', name, '--ignore-not-found', '-o', path);
+      return shown ? shown.split(' ') : undefined;
+    }, 60_000);
   }
 
   /** The pods with a label `app`, once there are `count`, all ready. */

@@ -10,6 +10,8 @@ import type { Switch } from './switch.ts';
 const run = promisify(execFile);
 
 const SERVICES = ['10.96.0.0/16', 'fd00:96::/112'] as const;
+/** The cluster's DNS, if it has one. */
+export const DNS = '10.96.0.10';
 export const POD_NETWORKS = ['10.244.0.0/16', 'fd00:10:244::/56'] as const;
 
 /** Its number on the switch. */

@@ -6,7 +6,7 @@ import type { AgentStatus } from '../../../src/agent/status.ts';
 import { eventually } from '../../store/servers.ts';
 import { PAUSE } from './archive.ts';
 import { component } from './component.ts';
-import { type ControlPlane, POD_NETWORKS } from './control-plane.ts';
+import { type ControlPlane, DNS, POD_NETWORKS } from './control-plane.ts';
 import { Service } from './service.ts';
 import type { Switch } from './switch.ts';
 
@@ -22,9 +22,9 @@ export type NodeSetup = {
   readonly network: Switch;
   readonly plane: ControlPlane;
   /** What pods run, for `ctr images import`. */
-  readonly archive: string;
-  /** Of flatnet, the same: agents then come in pods. */
-  readonly image?: string;
+  readonly archives: readonly string[];
+  /** Whether the agent is a service of the node; otherwise what the cluster runs brings a pod network. */
+  readonly ownAgent: boolean;
   /** The agent's, with the rights that are shipped. */
   readonly kubeconfig: string;
 };
@@ -84,7 +84,7 @@ export class KubeletNode {
     await this.startContainerd();
     this.#services.kubelet.start();
     this.#services.proxy.start();
-    if (this.#setup.image === undefined) this.#services.agent.start();
+    if (this.#setup.ownAgent) this.#services.agent.start();
   }
 
   /** Cuts the power: all processes die at once, and nothing is left but what is on disk. */
@@ -108,8 +108,8 @@ export class KubeletNode {
         () => false,
       ),
     );
-    for (const archive of [this.#setup.archive, this.#setup.image]) {
-      if (archive !== undefined) await this.exec(...ctr, '--namespace=k8s.io', 'images', 'import', archive);
+    for (const archive of this.#setup.archives) {
+      await this.exec(...ctr, '--namespace=k8s.io', 'images', 'import', archive);
     }
   }
 
@@ -193,7 +193,7 @@ export class KubeletNode {
     const { network, plane, kubeconfig } = this.#setup;
     const at = (file: string) => join(this.#folder, file);
     const write = (file: string, value: object) => writeFileSync(at(file), JSON.stringify(value));
-    const [bin, conf] = this.#setup.image === undefined ? [at('bin'), at('cni')] : [CNI_BIN, CNI_CONF];
+    const [bin, conf] = this.#setup.ownAgent ? [at('bin'), at('cni')] : [CNI_BIN, CNI_CONF];
     writeFileSync(at('containerd.toml'), containerdConfig(bin, conf));
     write('kubelet.json', {
       apiVersion: 'kubelet.config.k8s.io/v1beta1',
@@ -203,6 +203,8 @@ export class KubeletNode {
       authorization: { mode: 'Webhook' },
       staticPodPath: at('manifests'),
       resolvConf: '/run/resolv.conf',
+      clusterDNS: [DNS],
+      clusterDomain: 'cluster.local',
       // This node's part of the machine.
       cgroupDriver: 'cgroupfs',
       cgroupRoot: `/${network.name}/${this.name}`,
