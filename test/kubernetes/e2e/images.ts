@@ -17,6 +17,8 @@ const PROGRAMS = {
   // busybox's would prefer its own nc to the one on the PATH.
   sh: '/bin/dash',
   ss: '/bin/ss',
+  // Debian's busybox is static: its wget crashes when it looks a name up.
+  wget: '/usr/bin/wget',
 } as const;
 
 /**
