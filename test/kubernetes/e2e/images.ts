@@ -30,7 +30,7 @@ export function imageArchives(
   built: string,
   wanted: readonly string[],
 ): readonly string[] {
-  const layers = [layer('Debian’s programs, agnhost and CoreDNS', programs(built))];
+  const layers = [layer('programs of Debian, upstream’s cases and CoreDNS', programs(built))];
   const write = (names: readonly string[], config: object): string => {
     const path = join(directory, `${names[0]?.replaceAll('/', '-')}.tar`);
     const image = { architecture: ARCHITECTURE, config: { Env: ['PATH=/bin'], ...config }, layers };
@@ -44,6 +44,7 @@ export function imageArchives(
       Cmd: ['pause'],
     }),
     write(named(/\/busybox:/), { Cmd: ['sh'] }),
+    write(named(/\/regression-issue-74839:/), { Entrypoint: ['/regression-issue-74839'] }),
   ];
 }
 
@@ -56,7 +57,7 @@ function programs(built: string): Tree {
     add(`bin/${name}`, path);
     for (const library of librariesOf(path)) add(library.slice(1), library);
   }
-  for (const name of ['agnhost', 'coredns']) add(name, join(built, name));
+  for (const name of ['agnhost', 'coredns', 'regression-issue-74839']) add(name, join(built, name));
   tree.set('agnhost-2', link('agnhost'));
   for (const name of ['etc', 'uploads']) tree.set(name, folder());
   tree.set('tmp', folder(0o1777));
