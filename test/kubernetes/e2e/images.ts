@@ -13,6 +13,7 @@ const PROGRAMS = {
   bash: '/bin/bash',
   curl: '/usr/bin/curl',
   dig: '/usr/bin/dig',
+  getent: '/usr/bin/getent',
   nc: '/bin/nc.openbsd',
   // busybox's would prefer its own nc to the one on the PATH.
   sh: '/bin/dash',
