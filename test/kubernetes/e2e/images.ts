@@ -23,8 +23,8 @@ const PROGRAMS = {
 } as const;
 
 /**
- * Makes the images that the cases' pods want, from this machine's programs and those in `built`. `wanted`: the
- * names of all images of upstream's cases. Returns the archives' paths.
+ * Makes the images that the cases' pods want, from this machine's programs and those in `built`. `wanted`:
+ * the names of all images of upstream's cases. Returns the archives' paths.
  */
 export function imageArchives(
   directory: string,

@@ -15,7 +15,7 @@ import { readReport, summary } from './report.ts';
 const ROOT = join(import.meta.dirname, '../../..');
 const BUILT = process.env.FLATNET_E2E ?? '';
 
-/** Dual stack needs no more than a pod network; the features left out need clouds, the Internet or kernel modules. */
+/** Features other than dual stack need clouds, the Internet or kernel modules. */
 const LABELS = '!Disruptive && Feature: isSubsetOf {IPv6DualStack}';
 
 const { values, positionals } = parseArgs({
