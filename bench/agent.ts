@@ -5,7 +5,7 @@ import type { Node as ClusterNode } from '../src/cluster/node.ts';
 import { DEFAULT_PREFIX, Layout } from '../src/store/etcd/layout.ts';
 import { encodeLease } from '../src/store/flannel/lease-value.ts';
 import type { EtcdKv } from '../src/store/kv/client.ts';
-import { configure, Node, startStore, type Usage, usageOf } from './lib/agent.ts';
+import { configure, Node, startStore, storeAt, type Usage, usageOf } from './lib/agent.ts';
 import { benchmark, type Machine, wire } from './lib/machine.ts';
 import { netConf, peer, peers, UNDERLAY_ADDRESS } from './lib/peers.ts';
 import { median, type Row, row } from './lib/report.ts';
@@ -123,7 +123,7 @@ async function small(machine: Machine): Promise<Row[]> {
 async function newNode(machine: Machine, name: string, endpoint: string): Promise<Node> {
   const netns = machine.netns(name);
   await wire([{ netns, address: UNDERLAY_ADDRESS }, { netns: machine.netns(`${name}-far`) }]);
-  return new Node(machine, name, netns, { endpoint });
+  return new Node(machine, name, netns, storeAt(endpoint));
 }
 
 /** The kernel's state is already correct, so the agent may be ready at once. */

@@ -7,7 +7,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { FALLBACK } from '../src/cni/shim/install.ts';
 import { netnsPath } from '../src/linux/netns.ts';
 import { Pod } from '../test/cni/host.ts';
-import { configure, Node, startStore } from './lib/agent.ts';
+import { configure, Node, startStore, storeAt } from './lib/agent.ts';
 import { benchmark, type Machine, wire } from './lib/machine.ts';
 import { type Budget, median, type Row, row } from './lib/report.ts';
 import { quoted, Shell } from './lib/shell.ts';
@@ -159,7 +159,7 @@ async function compared(machine: Machine, full: Node, empty: Side): Promise<Row>
 async function newNode(machine: Machine, name: string, index: number, endpoint: string): Promise<Node> {
   const netns = machine.netns(name);
   await wire([{ netns, address: `172.20.0.${index}/16` }, { netns: machine.netns(`${name}-far`) }]);
-  return started(new Node(machine, name, netns, { endpoint }));
+  return started(new Node(machine, name, netns, storeAt(endpoint)));
 }
 
 /** Starts the agent twice: the first start after a source change also compiles the code. */

@@ -2,7 +2,7 @@
 // take turns.
 //   node bench/datapath.ts [--json]
 import { setTimeout as sleep } from 'node:timers/promises';
-import { configure, Node, startStore } from './lib/agent.ts';
+import { configure, Node, startStore, storeAt } from './lib/agent.ts';
 import { benchmark, type Machine, wire } from './lib/machine.ts';
 import { median, type Row, row } from './lib/report.ts';
 
@@ -31,7 +31,7 @@ await benchmark('data path', async (machine) => {
     const pods: string[] = [];
     for (const netns of [a, b]) {
       const name = netns.slice(netns.lastIndexOf('-') - backend.length);
-      const node = new Node(machine, name, netns, { endpoint, prefix });
+      const node = new Node(machine, name, netns, storeAt(endpoint, prefix));
       node.start();
       await node.ready();
       const pod = machine.netns(`${name}-pod`);

@@ -2,7 +2,7 @@
 // docs/security.md.
 //   node bench/guard.ts [--json]
 import { setTimeout as sleep } from 'node:timers/promises';
-import { configure, Node, startStore } from './lib/agent.ts';
+import { configure, Node, startStore, storeAt } from './lib/agent.ts';
 import { benchmark, type Machine, wire } from './lib/machine.ts';
 import { median, type Row, row } from './lib/report.ts';
 
@@ -30,7 +30,7 @@ await benchmark('guard', async (machine) => {
       [a, 2],
       [b, 1],
     ] as const) {
-      const node = new Node(machine, `${name}${pods.length}`, netns, { endpoint, prefix });
+      const node = new Node(machine, `${name}${pods.length}`, netns, storeAt(endpoint, prefix));
       node.start();
       await node.ready();
       for (let i = 0; i < count; i++) {

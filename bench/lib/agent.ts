@@ -7,6 +7,7 @@ import { AGENT_SOCKET, type AgentOptions } from '../../src/agent/options.ts';
 import { CONF_LIST_FILE } from '../../src/cni/protocol/conflist.ts';
 import { DEFAULT_PREFIX, Layout } from '../../src/store/etcd/layout.ts';
 import { EtcdKv } from '../../src/store/kv/client.ts';
+import type { StoreOptions } from '../../src/store/open.ts';
 import { type Machine, stop } from './machine.ts';
 
 const FLATNET = new URL('../../bin/flatnet', import.meta.url).pathname;
@@ -33,6 +34,11 @@ export async function configure(kv: EtcdKv, conf: object, prefix = DEFAULT_PREFI
   await kv.put(new Layout(prefix).config, JSON.stringify(conf));
 }
 
+/** The store at an endpoint. */
+export function storeAt(endpoint: string, prefix = DEFAULT_PREFIX): StoreOptions {
+  return { endpoints: [endpoint], prefix, leaseTtl: 86_400 };
+}
+
 /** A node: a namespace with an `eth0`, and an agent process in it. */
 export class Node {
   readonly name: string;
@@ -42,7 +48,8 @@ export class Node {
   readonly #options: AgentOptions;
   #agent: ChildProcess | undefined;
 
-  constructor(machine: Machine, name: string, netns: string, store: { endpoint: string; prefix?: string }) {
+  /** `name`: also that of its folder, unless `node` names the node. */
+  constructor(machine: Machine, name: string, netns: string, store: StoreOptions, node = name) {
     this.name = name;
     this.netns = netns;
     this.#machine = machine;
@@ -50,9 +57,9 @@ export class Node {
     mkdirSync(this.#dir);
     const path = (part: string): string => join(this.#dir, part);
     this.#options = {
-      node: name,
+      node,
       labels: {},
-      store: { endpoints: [store.endpoint], prefix: store.prefix ?? DEFAULT_PREFIX, leaseTtl: 86_400 },
+      store,
       iface: 'eth0',
       paths: {
         run: path('run'),

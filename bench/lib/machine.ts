@@ -25,6 +25,9 @@ import { type Row, report } from './report.ts';
  */
 const NAME = /^bench-(\d+)-/;
 
+/** The interface index of `lo` in every namespace. */
+const LOOPBACK = 1;
+
 /** Grace period for a process to end, in milliseconds. */
 const GRACE = 5000;
 
@@ -129,7 +132,7 @@ export async function stop(child: ChildProcess, signal: NodeJS.Signals): Promise
   clearTimeout(timer);
 }
 
-/** Connects two namespaces like two machines: `eth0` at both ends, up, with these addresses. */
+/** Connects two namespaces like two machines: loopback, and `eth0` at both ends, up, with these addresses. */
 export async function wire(ends: readonly [End, End]): Promise<void> {
   const [a, b] = ends;
   const fd = openNetns(b.netns);
@@ -144,7 +147,7 @@ export async function wire(ends: readonly [End, End]): Promise<void> {
   for (const { netns, address } of ends) {
     using socket = NetlinkSocket.open(NETLINK_ROUTE, { netns });
     const { index } = await socket.get(linkGet('eth0'));
-    await socket.execute(linkSet(index, { up: true }));
+    await socket.execute([...linkSet(LOOPBACK, { up: true }), ...linkSet(index, { up: true })]);
     if (address !== undefined) {
       await socket.execute([addressReplace({ dev: index, address: parsePrefixed(address) })]);
     }

@@ -53,6 +53,7 @@ export class ApiServer {
   readonly #flags: readonly string[];
   #certificate: { readonly cert: string; readonly key: string };
   #process: ChildProcess | undefined;
+  #kubeconfigs = 0;
 
   private constructor(folder: string, etcd: ServerProcess, port: number, flags: readonly string[]) {
     this.folder = folder;
@@ -103,6 +104,21 @@ export class ApiServer {
       user: { token: { text: token } },
       namespace: 'default',
     });
+  }
+
+  /** Writes a kubeconfig with a token, an administrator's by default; returns its path. */
+  kubeconfig(token = ADMIN): string {
+    const path = join(this.folder, `${++this.#kubeconfigs}.kubeconfig`);
+    const config = {
+      apiVersion: 'v1',
+      kind: 'Config',
+      'current-context': 'test',
+      contexts: [{ name: 'test', context: { cluster: 'test', user: 'test' } }],
+      clusters: [{ name: 'test', cluster: { server: this.url, 'certificate-authority': this.ca } }],
+      users: [{ name: 'test', user: { token } }],
+    };
+    writeFileSync(path, JSON.stringify(config), { mode: 0o600 });
+    return path;
   }
 
   /** Starts it, on the same address and data, and waits until it is ready. */

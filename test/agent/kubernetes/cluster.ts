@@ -1,6 +1,6 @@
 import { type ChildProcess, execFile, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { rmSync, writeFileSync } from 'node:fs';
+import { rmSync } from 'node:fs';
 import net from 'node:net';
 import { join } from 'node:path';
 import type { TestContext } from 'node:test';
@@ -56,8 +56,7 @@ export class KubernetesCluster {
   ): Promise<KubernetesCluster> {
     const server = await ApiServer.start(t);
     const admin = server.client(t);
-    const kubeconfig = join(server.folder, 'agent.kubeconfig');
-    writeFileSync(kubeconfig, kubeconfigOf(server, await agentToken(admin)), { mode: 0o600 });
+    const kubeconfig = server.kubeconfig(await agentToken(admin));
     const lab = await up({ name: `k${process.pid}`, nodes, subnets: 1, network: readNetwork(NETWORK) });
     t.after(() => down(lab.name));
     const cluster = new KubernetesCluster(lab, server, admin, kubeconfig);
@@ -243,15 +242,4 @@ export class KubernetesCluster {
       await once(child.stdout, 'data');
     }
   }
-}
-
-function kubeconfigOf(server: ApiServer, token: string): string {
-  return JSON.stringify({
-    apiVersion: 'v1',
-    kind: 'Config',
-    'current-context': 'test',
-    contexts: [{ name: 'test', context: { cluster: 'test', user: 'agent' } }],
-    clusters: [{ name: 'test', cluster: { server: server.url, 'certificate-authority': server.ca } }],
-    users: [{ name: 'agent', user: { token } }],
-  });
 }
