@@ -27,6 +27,13 @@ const FLANNELD = join(CACHE, 'flatnet', 'flannel-0.28.10', 'flanneld');
 export const NO_FLANNELD =
   process.env.CI || existsSync(FLANNELD) ? false : 'needs flanneld: scripts/flanneld builds it';
 
+/** With its nftables backend: as scripts/portmap builds it. */
+const PORTMAP = join(CACHE, 'flatnet', 'portmap-1.9.1', 'portmap');
+
+/** For `skip`: the same for that plugin. */
+export const NO_PORTMAP =
+  process.env.CI || existsSync(PORTMAP) ? false : 'needs portmap 1.9: scripts/portmap builds it';
+
 const ETCD = 'http://10.99.0.254:2379';
 
 /** Where libcni, flannel's plugin and host-local keep their files, as below `/var/lib/cni`. */
@@ -42,10 +49,16 @@ export class FlannelCluster implements AsyncDisposable {
   /** The network between them, where the outside is. */
   readonly fabric = `tf${process.pid}x${count++}`;
   readonly nodes: FlannelNode[] = [];
+  readonly network: string;
   #etcd: ChildProcess | undefined;
 
-  static async start(size: number, netConf: object): Promise<FlannelCluster> {
-    const cluster = new FlannelCluster();
+  private constructor(network: string) {
+    this.network = network;
+  }
+
+  /** `network`: its name in the runtime's configuration. */
+  static async start(size: number, netConf: object, network = 'cbr0'): Promise<FlannelCluster> {
+    const cluster = new FlannelCluster(network);
     try {
       await cluster.#start(netConf);
       for (let i = 1; i <= size; i++) cluster.nodes.push(new FlannelNode(cluster, i));
@@ -116,7 +129,7 @@ export class FlannelNode {
     };
     for (const folder of Object.values(this.folders)) mkdirSync(folder, { recursive: true });
     this.#makeNetns(index);
-    writeFileSync(join(this.folders.conf, '10-flannel.conflist'), JSON.stringify(CONF_LIST));
+    writeFileSync(join(this.folders.conf, '10-flannel.conflist'), JSON.stringify(confList(cluster.network)));
     const { state, run, conf: cniConf, bin: cniBin, cni } = this.folders;
     const paths = {
       run,
@@ -214,7 +227,9 @@ export class FlannelNode {
 
   /** The addresses that host-local's files reserve. */
   reserved(): string[] {
-    return readdirSync(join(this.folders.cni, 'networks', 'cbr0')).filter((name) => /^[\d.]+$/.test(name));
+    const networks = join(this.folders.cni, 'networks');
+    const files = readdirSync(networks).flatMap((name) => readdirSync(join(networks, name)));
+    return files.filter((name) => /^[\d.]+$/.test(name));
   }
 
   /** What the way back needs to be there; `flannel` itself is done by this class. */
@@ -225,20 +240,20 @@ export class FlannelNode {
   }
 
   /** As a runtime with libcni: by the first configuration in the folder, and it remembers the result. */
-  addPod(capabilities: object = {}): FlannelPod {
+  addPod(capabilities: object = {}, portmap: 'iptables' | 'nftables' = 'iptables'): FlannelPod {
     const id = `${this.netns}p${this.pods.length}`;
     const netns = `${id}.pod`;
     createNetns(netns);
     execFileSync('ip', ['-n', netns, 'link', 'set', 'lo', 'up']);
     const result = this.#cni('ADD', id, netns);
-    if ('portMappings' in capabilities) this.#portmap(id, netns, capabilities, result);
+    if ('portMappings' in capabilities) this.#portmap(id, netns, portmap, capabilities, result);
     const pod = { id, netns, ip: parseIp(String(result?.ips?.[0]?.address).split('/')[0] ?? '') };
     this.pods.push(pod);
     const cached = {
       kind: 'cniCacheV1',
       containerId: id,
       ifName: 'eth0',
-      networkName: 'cbr0',
+      networkName: this.#network,
       netns: netnsPath(netns),
       cniArgs: [
         ['K8S_POD_NAMESPACE', 'default'],
@@ -248,12 +263,18 @@ export class FlannelNode {
       result,
     };
     mkdirSync(join(this.folders.cni, 'results'), { recursive: true });
-    writeFileSync(join(this.folders.cni, 'results', `cbr0-${id}-eth0`), JSON.stringify(cached));
+    writeFileSync(join(this.folders.cni, 'results', `${this.#network}-${id}-eth0`), JSON.stringify(cached));
     return pod;
   }
 
   /** The second plugin of flannel's configuration. */
-  #portmap(id: string, netns: string, runtimeConfig: object, prevResult: object | undefined): void {
+  #portmap(
+    id: string,
+    netns: string,
+    backend: 'iptables' | 'nftables',
+    runtimeConfig: object,
+    prevResult: object | undefined,
+  ): void {
     const env = {
       ...process.env,
       CNI_COMMAND: 'ADD',
@@ -262,10 +283,12 @@ export class FlannelNode {
       CNI_NETNS: netnsPath(netns),
       CNI_PATH: REFERENCE,
     };
-    const conf = { cniVersion: '0.3.1', name: 'cbr0', type: 'portmap', runtimeConfig, prevResult };
-    const { stdout, status } = spawnSync('ip', ['netns', 'exec', this.netns, join(REFERENCE, 'portmap')], {
+    const conf = { cniVersion: '0.3.1', name: this.#network, type: 'portmap', runtimeConfig, prevResult };
+    const isNew = backend === 'nftables';
+    const plugin = isNew ? PORTMAP : join(REFERENCE, 'portmap');
+    const { stdout, status } = spawnSync('ip', ['netns', 'exec', this.netns, plugin], {
       env,
-      input: JSON.stringify(conf),
+      input: JSON.stringify(isNew ? { ...conf, backend } : conf),
       encoding: 'utf8',
     });
     if (status !== 0) throw new Error(`portmap ADD ${id}: ${stdout}`);
@@ -273,13 +296,14 @@ export class FlannelNode {
 
   removePod(pod: FlannelPod): void {
     this.#cni('DEL', pod.id, pod.netns);
-    rmSync(join(this.folders.cni, 'results', `cbr0-${pod.id}-eth0`), { force: true });
+    for (const name of ['cbr0', this.#cluster.network])
+      rmSync(join(this.folders.cni, 'results', `${name}-${pod.id}-eth0`), { force: true });
     deleteNetns(pod.netns);
     this.pods.splice(this.pods.indexOf(pod), 1);
   }
 
   #cni(command: 'ADD' | 'DEL', id: string, netns: string): CniResult | undefined {
-    const isFlannels = existsSync(join(this.folders.conf, '10-flannel.conflist'));
+    const isFlannels = this.#isFlannels;
     const env = {
       ...process.env,
       CNI_COMMAND: command,
@@ -315,6 +339,15 @@ export class FlannelNode {
     return stdout.trim() === '' ? undefined : JSON.parse(stdout);
   }
 
+  get #isFlannels(): boolean {
+    return existsSync(join(this.folders.conf, '10-flannel.conflist'));
+  }
+
+  /** The name of the network in the first configuration. */
+  get #network(): string {
+    return this.#isFlannels ? this.#cluster.network : 'cbr0';
+  }
+
   /** What flannel's plugin passes to the plugin bridge. */
   #delegate(): object {
     const env = new Map(
@@ -336,7 +369,7 @@ export class FlannelNode {
       isDefaultGateway: true,
       isGateway: true,
       mtu: Number(env.get('FLANNEL_MTU')),
-      name: 'cbr0',
+      name: this.#cluster.network,
       type: 'bridge',
     };
   }
@@ -359,14 +392,14 @@ export class FlannelNode {
 
 type CniResult = { readonly ips?: readonly { readonly address: string }[] };
 
-const CONF_LIST = {
-  name: 'cbr0',
+const confList = (name: string): object => ({
+  name,
   cniVersion: '0.3.1',
   plugins: [
     { type: 'flannel', delegate: { hairpinMode: true, isDefaultGateway: true } },
     { type: 'portmap', capabilities: { portMappings: true } },
   ],
-};
+});
 
 async function stop(child: ChildProcess | undefined): Promise<void> {
   if (!child || child.exitCode !== null || child.signalCode !== null) return;

@@ -8,7 +8,7 @@ import { parseIp } from '../../src/ip/address.ts';
 import { RunningPing } from '../agent/running-ping.ts';
 import { NO_REFERENCE } from '../cni/reference.ts';
 import { eventually, NO_ETCD } from '../store/servers.ts';
-import { FlannelCluster, type FlannelNode, NO_FLANNELD } from './flannel-cluster.ts';
+import { FlannelCluster, type FlannelNode, NO_FLANNELD, NO_PORTMAP } from './flannel-cluster.ts';
 
 const skip = NO_FLANNELD || NO_REFERENCE || NO_ETCD;
 
@@ -19,12 +19,24 @@ const NETWORKS = {
   'host-gw, iptables': { Network: '10.244.0.0/16', Backend: { Type: 'host-gw' } },
 };
 
-for (const [name, network] of Object.entries(NETWORKS)) {
-  test(`nodes go from flannel to flatnet and back under ping (${name})`, {
+/** portmap's backends, and how their rules look. */
+const PORTMAPS = [
+  ['iptables', /CNI-DN-/],
+  ['nftables', /dnat to .* comment "[^"]+"/],
+] as const;
+
+/** Also by the name of the network in the runtime's configuration. */
+const CASES = [
+  ...(Object.keys(NETWORKS) as (keyof typeof NETWORKS)[]).map((name) => [name, 'cbr0'] as const),
+  ['vxlan, iptables', 'my-flannel'] as const,
+];
+
+for (const [name, network] of CASES) {
+  test(`nodes go from flannel to flatnet and back under ping (${name}, named ${network})`, {
     skip,
     timeout: 300_000,
   }, async (t) => {
-    await using cluster = await FlannelCluster.start(3, network);
+    await using cluster = await FlannelCluster.start(3, NETWORKS[name], network);
     const { nodes } = cluster;
     for (const node of nodes) for (let i = 0; i < 2; i++) node.addPod();
     const pings = pingsBetween(t, cluster);
@@ -53,6 +65,9 @@ for (const [name, network] of Object.entries(NETWORKS)) {
       assert.equal(status, 0, stdout + stderr);
       assert.doesNotMatch(node.run('nft', 'list', 'ruleset'), /flatnet-/);
       node.addPod();
+      const ips = node.pods.map(({ ip }) => ip);
+      assert.equal(new Set(ips).size, ips.length, `addresses given twice: ${ips}`);
+      assert.deepEqual(node.reserved().toSorted(), ips.toSorted());
     }
 
     for (const ping of pings) {
@@ -93,56 +108,59 @@ test('pods that a takeover has adopted are freed by flatnet', { skip, timeout: 1
   await followed(node, 0);
 });
 
-test('a host port leads to its pod before and after, and to nothing once the pod is gone', {
-  skip,
-  timeout: 120_000,
-}, async (t) => {
-  await using cluster = await FlannelCluster.start(1, NETWORKS['vxlan, iptables']);
-  const [node] = cluster.nodes;
-  assert.ok(node);
-  const portMappings = [{ hostPort: 8080, containerPort: 80, protocol: 'tcp' }];
-  const pod = node.addPod({ portMappings });
-  const serve = "require('node:net').createServer((c) => c.end('pod')).listen(80)";
-  const server = spawn('ip', ['netns', 'exec', pod.netns, process.execPath, '-e', serve]);
-  t.after(() => server.kill('SIGKILL'));
-  const answer = () => answerFrom(cluster.fabric, node.address, 8080);
-  await eventually(() => answer() === 'pod', 20_000);
-  assert.match(node.run('nft', 'list', 'ruleset'), /CNI-DN-/);
+for (const [backend, RULES] of PORTMAPS)
+  test(`a host port leads to its pod before and after, and to nothing once the pod is gone (portmap with ${backend})`, {
+    skip: skip || (backend === 'nftables' && NO_PORTMAP),
+    timeout: 120_000,
+  }, async (t) => {
+    await using cluster = await FlannelCluster.start(1, NETWORKS['vxlan, iptables']);
+    const [node] = cluster.nodes;
+    assert.ok(node);
+    const portMappings = [{ hostPort: 8080, containerPort: 80, protocol: 'tcp' }];
+    const pod = node.addPod({ portMappings }, backend);
+    const serve = "require('node:net').createServer((c) => c.end('pod')).listen(80)";
+    const server = spawn('ip', ['netns', 'exec', pod.netns, process.execPath, '-e', serve]);
+    t.after(() => server.kill('SIGKILL'));
+    const answer = () => answerFrom(cluster.fabric, node.address, 8080);
+    await eventually(() => answer() === 'pod', 20_000);
+    assert.match(node.run('nft', 'list', 'ruleset'), RULES);
 
-  await node.stopFlanneld();
-  await node.startAgent();
-  const { stdout, status } = node.takeover('--dry-run');
-  assert.equal(status, 0, stdout);
-  assert.match(stdout, /with the host ports 8080\/tcp/);
-  assert.equal(node.takeover().status, 0);
-  assert.doesNotMatch(node.run('nft', 'list', 'ruleset'), /CNI-DN-/);
-  assert.equal(answer(), 'pod');
+    await node.stopFlanneld();
+    await node.startAgent();
+    const { stdout, status } = node.takeover('--dry-run');
+    assert.equal(status, 0, stdout);
+    assert.match(stdout, /with the host ports 8080\/tcp/);
+    assert.equal(node.takeover().status, 0);
+    assert.doesNotMatch(node.run('nft', 'list', 'ruleset'), RULES);
+    assert.equal(answer(), 'pod');
 
-  node.removePod(pod);
-  await eventually(() => answer() === undefined, 5_000);
-  assert.doesNotMatch(node.run('nft', 'list', 'ruleset'), new RegExp(pod.ip.replaceAll('.', '\\.')));
-});
+    node.removePod(pod);
+    await eventually(() => answer() === undefined, 5_000);
+    assert.doesNotMatch(node.run('nft', 'list', 'ruleset'), new RegExp(pod.ip.replaceAll('.', '\\.')));
+  });
 
-test('a host port of a pod that goes before it is adopted leads nowhere after the takeover', {
-  skip,
-  timeout: 120_000,
-}, async () => {
-  await using cluster = await FlannelCluster.start(1, NETWORKS['vxlan, iptables']);
-  const [node] = cluster.nodes;
-  assert.ok(node);
-  node.addPod();
-  const pod = node.addPod({ portMappings: [{ hostPort: 8080, containerPort: 80, protocol: 'tcp' }] });
-  await node.stopFlanneld();
-  await node.startAgent();
-  // As a takeover that stopped after its first step.
-  const conf = join(node.folders.conf, '10-flannel.conflist');
-  renameSync(conf, `${conf}.before-flatnet`);
-  node.removePod(pod);
-  assert.match(node.run('nft', 'list', 'ruleset'), /jump CNI-DN-/);
-  const { stdout, status } = node.takeover();
-  assert.equal(status, 0, stdout);
-  assert.doesNotMatch(node.run('nft', 'list', 'ruleset'), /CNI-DN-/);
-});
+for (const [backend, RULES] of PORTMAPS)
+  test(`a host port of a pod that goes before it is adopted leads nowhere after the takeover (portmap with ${backend})`, {
+    skip: skip || (backend === 'nftables' && NO_PORTMAP),
+    timeout: 120_000,
+  }, async () => {
+    await using cluster = await FlannelCluster.start(1, NETWORKS['vxlan, iptables']);
+    const [node] = cluster.nodes;
+    assert.ok(node);
+    node.addPod();
+    const portMappings = [{ hostPort: 8080, containerPort: 80, protocol: 'tcp' }];
+    const pod = node.addPod({ portMappings }, backend);
+    await node.stopFlanneld();
+    await node.startAgent();
+    // As a takeover that stopped after its first step.
+    const conf = join(node.folders.conf, '10-flannel.conflist');
+    renameSync(conf, `${conf}.before-flatnet`);
+    node.removePod(pod);
+    assert.match(node.run('nft', 'list', 'ruleset'), RULES);
+    const { stdout, status } = node.takeover();
+    assert.equal(status, 0, stdout);
+    assert.doesNotMatch(node.run('nft', 'list', 'ruleset'), RULES);
+  });
 
 test('flannel’s chain stays if a firewall would cut off pods without it, also with host-gw', {
   skip,

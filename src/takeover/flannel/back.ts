@@ -4,7 +4,7 @@ import { addressOf, type Cidr, cidrOf, lengthOf, type Prefixed } from '../../ip/
 import type { TableId } from '../../linux/nftables/values/table.ts';
 import type { Line, Obstacle, Plan } from '../plan.ts';
 import type { FoundConf, FoundRules } from './found.ts';
-import { isFlannel, SET_ASIDE } from './plan.ts';
+import { isFlannel, type ReservationsMove, SET_ASIDE } from './plan.ts';
 
 /** What the way back to flannel depends on. */
 export type FoundBack = {
@@ -27,6 +27,8 @@ export type FoundBack = {
   /** Where flannel's plugin keeps its files, and for which containers it has one. */
   readonly scratchDir: string;
   readonly scratch: readonly string[];
+  /** Folders: where our pods' reservations are, how many, and where flannel's plugin looks for them. */
+  readonly reservations: { readonly dir: string; readonly count: number; readonly flannels: string };
   /** Our nftables tables. */
   readonly tables: readonly TableId[];
 };
@@ -50,6 +52,7 @@ export type OurPod = {
 export type BackStep =
   | (Line & { readonly action: 'keep' | 'leave' })
   | (Line & { readonly action: 'move'; readonly from: string; readonly to: string })
+  | (Line & ReservationsMove)
   | (Line & { readonly action: 'write'; readonly file: string; readonly content: object })
   | (Line & { readonly action: 'remove'; readonly file: string })
   | (Line & { readonly action: 'remove'; readonly table: TableId });
@@ -67,7 +70,8 @@ export function backPlan(found: FoundBack): Plan<BackStep> {
       object: 'pods',
       text: `${pods.length} keep their addresses, and flannel’s plugin frees them`,
     },
-    ...unknown.map((pod) => scratchFile(pod, found.scratchDir)),
+    ...unknown.map((pod) => scratchFile(pod, found)),
+    ...reservationsBack(found.reservations),
     ...configuration(found),
     ...ours.map(
       ({ file }): BackStep => ({ action: 'remove', object: file, text: 'new pods are flannel’s', file }),
@@ -104,14 +108,25 @@ function titleOf(pod: OurPod): string {
   return `pod ${podTitle(pod)}`;
 }
 
-function scratchFile(pod: OurPod, folder: string): BackStep {
-  const file = `${folder}/${pod.containerId}`;
+/** flannel's plugin must not give out what our pods have. */
+function reservationsBack({ dir, count, flannels }: FoundBack['reservations']): BackStep[] {
+  if (count === 0 || dir === flannels) return [];
+  const [object, text] = [`reservations in ${dir}`, `${count} to ${flannels}, of flannel’s network`];
+  return [{ action: 'move', object, text, reservations: { from: dir, to: flannels } }];
+}
+
+function scratchFile(pod: OurPod, { scratchDir, reservations }: FoundBack): BackStep {
+  const file = `${scratchDir}/${pod.containerId}`;
   const text = `${file}, by which flannel’s plugin frees it`;
-  return { action: 'write', object: titleOf(pod), text, file, content: delegated(pod) };
+  return { action: 'write', object: titleOf(pod), text, file, content: delegated(pod, reservations) };
 }
 
 /** What flannel's plugin would have passed to the plugin bridge: what its DEL repeats. */
-function delegated({ dir, addresses, bridge, mtu }: OurPod): object {
+function delegated(
+  { dir: own, addresses, bridge, mtu }: OurPod,
+  { dir: ours, flannels }: FoundBack['reservations'],
+): object {
+  const dir = own === ours ? flannels : own;
   const slash = dir.lastIndexOf('/');
   return {
     cniVersion: '0.3.1',

@@ -21,6 +21,8 @@ export type Found = {
   /** The runtime's configurations, in the order in which it reads them. */
   readonly confs: readonly FoundConf[];
   readonly reservations: readonly FoundReservation[];
+  /** The folder with those of our network. */
+  readonly ourReservations: string;
   /** What the runtime remembers of its calls. */
   readonly results: readonly FoundResult[];
   /** Pods of which flannel's plugin keeps a file, by container. */
@@ -120,6 +122,8 @@ export type FoundRules = {
   readonly size: number;
   /** portmap's, for this container. */
   readonly container?: string;
+  /** Only the rules in the chains that have this comment. */
+  readonly comment?: string;
   /** Why pods would be cut off without them, or may be. */
   readonly needed?: string;
 };

@@ -2,15 +2,22 @@ import type { LocalPod } from '../../cluster/node.ts';
 import { type Cidr, contains } from '../../ip/cidr.ts';
 import type { Line, Obstacle, Plan } from '../plan.ts';
 import type { Found, FoundConf, FoundRules } from './found.ts';
-import { type Adoption, matchPods, NETWORK } from './pods.ts';
+import { type Adoption, matchPods } from './pods.ts';
 
 /** Appended to the name of flannel's configuration: runtimes read no such file, and the way back needs it. */
 export const SET_ASIDE = '.before-flatnet';
+
+/** From one folder of host-local's to another: networks do not see each other's there. */
+export type ReservationsMove = {
+  readonly action: 'move';
+  readonly reservations: { readonly from: string; readonly to: string };
+};
 
 /** A line of the plan, with what carries it out. */
 export type Step =
   | (Line & { readonly action: 'keep' | 'leave' })
   | (Line & { readonly action: 'move'; readonly from: string; readonly to: string })
+  | (Line & ReservationsMove)
   | (Line & { readonly action: 'adopt'; readonly pod: Adoption })
   | (Line & { readonly action: 'remove'; readonly rules: FoundRules });
 
@@ -23,6 +30,7 @@ export function takeoverPlan(found: Found): Plan<Step> {
   const steps: Step[] = [
     ...standing(found),
     ...found.confs.filter(isFlannel).map(setAside),
+    ...reservationMoves(found),
     ...pods.known.map((object): Step => ({ action: 'keep', object: `pod ${object}`, text: 'has a record' })),
     ...pods.adoptions.map(adopted),
     ...pods.left.map(({ object, why }): Step => ({ action: 'leave', object, text: why })),
@@ -63,6 +71,17 @@ function setAside({ file }: FoundConf): Step {
   return { action: 'move', object: file, text: `to ${to}: new pods are flatnet’s`, from: file, to };
 }
 
+/** Of a network that is not named as ours: our plugin is to free them, and flannel's makes no more. */
+function reservationMoves({ reservations, ourReservations }: Found): Step[] {
+  const strange = reservations.filter(({ dir }) => dir !== ourReservations);
+  return [...Map.groupBy(strange, ({ dir }) => dir)].map(([from, all]) => ({
+    action: 'move',
+    object: `reservations in ${from}`,
+    text: `${all.length} to ${ourReservations}, where flatnet frees them`,
+    reservations: { from, to: ourReservations },
+  }));
+}
+
 function adopted(pod: Adoption): Step {
   const { namespace, name, containerId, addresses, hostDevice, mac, shownMac, isMacCertain, isNew } = pod;
   const { hostPorts, isLimited } = pod;
@@ -81,7 +100,8 @@ function adopted(pod: Adoption): Step {
 
 function withoutRules(rules: FoundRules, found: Found, adoptions: readonly Adoption[]): Step {
   const { family, table, chains, leads, needed, container } = rules;
-  const object = `${chains ? 'rules' : 'table'} ${[family, table, ...(chains ?? [])].join(' ')}`;
+  const place = [family, table, ...(chains ?? [])].join(' ');
+  const object = `${chains ? 'rules' : 'table'} ${place}${rules.comment === undefined ? '' : ` of ${rules.comment}`}`;
   if (needed !== undefined) return { action: 'leave', object, text: `pods need it: ${needed}` };
   if (container !== undefined) return withoutHostPorts({ ...rules, container }, object, found, adoptions);
   const text = chains
@@ -108,10 +128,18 @@ function withoutHostPorts(
     const text = `host ports of ${container}: go once its record has them`;
     return { action: 'keep', object, text };
   }
+  // Rules with nothing but a container may be another network's.
+  const isOthers = rules.comment !== undefined && found.confs.some(hasOtherPortmap);
+  if (isGone(container, found) && isOthers)
+    return { action: 'leave', object, text: `host ports of ${container}, which is none of flannel’s pods` };
   if (isGone(container, found))
     return { action: 'remove', object, text: `host ports of ${container}, which is gone`, rules };
   const text = `host ports of ${container}, of which flatnet’s records know none: recreate that pod`;
   return { action: 'leave', object, text };
+}
+
+function hasOtherPortmap(conf: FoundConf): boolean {
+  return conf.types.includes('portmap') && !isFlannel(conf);
 }
 
 /** Whether a container has certainly nothing here any more. */
@@ -150,11 +178,11 @@ function obstacles(found: Found): Obstacle[] {
         `flatnet’s bridge is ${BRIDGE}`,
       );
   }
-  const other = confs.find((conf) => isFlannel(conf) && conf.name !== NETWORK);
-  if (other)
+  const unnamed = confs.find((conf) => isFlannel(conf) && !isNetworkName(conf.name));
+  if (unnamed)
     add(
-      `flannel’s network is named ${other.name || 'nothing'}, says ${other.file}: flatnet’s is ${NETWORK}, and would not free the addresses of that one`,
-      `drain the node, and name the network ${NETWORK}`,
+      `flannel’s network is named '${unnamed.name}', says ${unnamed.file}: no runtime accepts that`,
+      'name it: its pods’ reservations are in the folder of that name',
     );
   const first = confs.find(
     ({ file, types }) => types.length > 0 && nameOf(file) < CONF_LIST && !types.includes('flannel'),
@@ -188,6 +216,11 @@ function obstacles(found: Found): Obstacle[] {
 
 /** The agent's own configuration; runtimes read the first file by name. */
 const CONF_LIST = '10-flatnet.conflist';
+
+/** As CNI allows. */
+export function isNetworkName(name: string): boolean {
+  return /^[A-Za-z0-9][A-Za-z0-9_.-]*$/.test(name);
+}
 
 function nameOf(file: string): string {
   return file.slice(file.lastIndexOf('/') + 1);

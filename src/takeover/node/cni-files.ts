@@ -1,10 +1,11 @@
-import { existsSync, readFileSync, statSync } from 'node:fs';
+import { existsSync, mkdirSync, readFileSync, renameSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { Fields } from '../../cluster/fields.ts';
 import { readHostPorts } from '../../cni/capabilities/host-ports.ts';
 import { decodeResult } from '../../cni/protocol/result.ts';
 import { readNames } from '../../cni/records/files.ts';
 import { messageOf } from '../../error.ts';
+import { isIp } from '../../ip/address.ts';
 import { parseMac } from '../../ip/mac.ts';
 import { HostLocal } from '../../ipam/host-local.ts';
 import type { FoundConf, FoundReservation, FoundResult } from '../flannel/found.ts';
@@ -54,6 +55,24 @@ export function readReservations(
       return [];
     }
   });
+}
+
+/**
+ * Moves host-local's reservations from one network's folder to another's, each at once: at no time is an
+ * address free. One that is there for another pod stays where it is: returns which.
+ */
+export function moveReservations(from: string, to: string): readonly string[] {
+  mkdirSync(to, { recursive: true });
+  const names = readNames(from).filter((name) => isIp(name));
+  const taken = names.filter(
+    (name) => existsSync(join(to, name)) && !isSame(join(from, name), join(to, name)),
+  );
+  for (const name of names) if (!taken.includes(name)) renameSync(join(from, name), join(to, name));
+  return taken;
+}
+
+function isSame(file: string, other: string): boolean {
+  return readFileSync(file, 'utf8') === readFileSync(other, 'utf8');
 }
 
 /** Milliseconds; longer than an ADD takes. Runtimes write down its result last. */

@@ -19,12 +19,17 @@ const TABLES: readonly string[] = ['flannel-ipv4', 'flannel-ipv6'];
 /** The chain that leads to portmap's own, one for each attachment. */
 const PORTMAP = 'CNI-HOSTPORT-DNAT';
 
+/** portmap's own tables with its nftables backend, and their chains with rules by container. */
+const PORTMAP_TABLE = 'cni_hostport';
+const PORTMAP_CHAINS: readonly string[] = ['hostports', 'hostip_hostports', 'masquerading'];
+
 /** Finds flannel's rules, and portmap's for these networks. Those of iptables-legacy cannot be seen. */
 export async function readRules(networks: readonly string[]): Promise<FoundRules[]> {
   using socket = NetlinkSocket.open(NETLINK_NETFILTER);
   const found: FoundRules[] = [];
   for (const { family, table } of await listTables(socket)) {
     if (family !== 'ip' && family !== 'ip6') continue;
+    if (table === PORTMAP_TABLE) found.push(...(await portmapRules(socket, { family, table })));
     const names = await socket.dump(chainDump({ family, table }));
     const own = names.filter((name) => CHAINS.includes(name));
     if (own.length === 0 && !names.includes(PORTMAP) && !TABLES.includes(table)) continue;
@@ -45,10 +50,38 @@ export async function readRules(networks: readonly string[]): Promise<FoundRules
   return found;
 }
 
+/**
+ * portmap's rules of any network in its own tables. They have the container in their comment, and say nothing
+ * of the network.
+ */
+async function portmapRules(
+  socket: NetlinkSocket,
+  id: { readonly family: 'ip' | 'ip6'; readonly table: string },
+): Promise<FoundRules[]> {
+  const all = await socket.dump(ruleLeadDump(id));
+  const own = all.filter(({ chain, comment = '' }) => PORTMAP_CHAINS.includes(chain) && comment !== '');
+  return [...Map.groupBy(own, ({ comment = '' }) => comment)].map(([comment, rules]) => ({
+    ...id,
+    chains: [...new Set(rules.map(({ chain }) => chain))],
+    leads: 0,
+    size: rules.length,
+    container: comment,
+    comment,
+  }));
+}
+
 /** Removes such rules, all of a table at once: no packet meets a half of them. */
-export async function removeRules({ family, table, chains }: FoundRules): Promise<void> {
+export async function removeRules({ family, table, chains, comment }: FoundRules): Promise<void> {
   using socket = NetlinkSocket.open(NETLINK_NETFILTER);
   const id = { family, table };
+  if (chains && comment !== undefined) {
+    const all = await socket.dump(ruleLeadDump(id));
+    const own = all.filter((rule) => chains.includes(rule.chain) && rule.comment === comment);
+    return commit(
+      socket,
+      own.map(({ chain, handle }) => ruleDelete(id, chain, handle)),
+    );
+  }
   if (!chains) return commit(socket, [tableDelete(id)]);
   const leads = leadsTo(await socket.dump(ruleLeadDump(id)), chains);
   await commit(socket, [

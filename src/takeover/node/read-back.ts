@@ -3,17 +3,19 @@ import { dirname, join } from 'node:path';
 import { type Attachment, Attachments } from '../../cni/records/attachment.ts';
 import { readNames } from '../../cni/records/files.ts';
 import { codeOf } from '../../error.ts';
+import { isIp } from '../../ip/address.ts';
 import type { Cidr } from '../../ip/cidr.ts';
 import { readSubnetFile } from '../../ipam/subnet-file.ts';
 import { NETLINK_NETFILTER, NetlinkSocket } from '../../linux/netlink/socket.ts';
 import { listTables } from '../../linux/nftables/tables.ts';
 import { isOurTable } from '../../state/ownership.ts';
 import type { FoundBack, OurPod } from '../flannel/back.ts';
-import { SET_ASIDE } from '../flannel/plan.ts';
+import { isFlannel, isNetworkName, SET_ASIDE } from '../flannel/plan.ts';
+import { NETWORK } from '../flannel/pods.ts';
 import { readConfs } from './cni-files.ts';
 import { readRules } from './flannel-rules.ts';
 import { flanneldProcesses } from './flanneld.ts';
-import type { Places } from './read-found.ts';
+import { formerNetworks, type Places } from './read-found.ts';
 
 /** Those that flannel's usual configuration calls, itself or through others. */
 const PLUGINS: readonly string[] = ['flannel', 'bridge', 'host-local', 'portmap'];
@@ -24,6 +26,7 @@ export async function readBack(
   isAgentRunning: boolean,
 ): Promise<FoundBack> {
   const { subnetFile, cniConf, cniData, cniBin, state } = places;
+  const ours = join(cniData, NETWORK);
   const scratchDir = join(dirname(cniData), 'flannel');
   using socket = NetlinkSocket.open(NETLINK_NETFILTER);
   const tables = await listTables(socket);
@@ -43,8 +46,24 @@ export async function readBack(
     damaged: records.flatMap((record) => (record.state === 'damaged' ? record.file : [])),
     scratchDir,
     scratch: readNames(scratchDir),
+    reservations: {
+      dir: ours,
+      count: readNames(ours).filter((name) => isIp(name)).length,
+      flannels: join(cniData, flannelNetwork(cniConf) ?? NETWORK),
+    },
     tables: tables.filter(({ table }) => isOurTable(table)),
   };
+}
+
+/** The name of flannel's network: in its configuration, or in the one that has been set aside. */
+function flannelNetwork(dir: string): string | undefined {
+  const names = [
+    ...readConfs(dir)
+      .filter(isFlannel)
+      .map(({ name }) => name),
+    ...formerNetworks(dir),
+  ];
+  return names.find(isNetworkName);
 }
 
 /** None if flanneld has not written the file, or not all of it. */

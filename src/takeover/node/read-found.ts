@@ -9,7 +9,7 @@ import { readSubnetFile, type SubnetFile } from '../../ipam/subnet-file.ts';
 import { linkDump } from '../../linux/link/link.ts';
 import { NETLINK_ROUTE, NetlinkSocket } from '../../linux/netlink/socket.ts';
 import type { Found, FoundAgent, FoundDevice, FoundRules } from '../flannel/found.ts';
-import { BRIDGE, isFlannel, SET_ASIDE } from '../flannel/plan.ts';
+import { BRIDGE, isFlannel, isNetworkName, SET_ASIDE } from '../flannel/plan.ts';
 import { NETWORK } from '../flannel/pods.ts';
 import { readBridge } from './bridge-ports.ts';
 import { readConfs, readReservations, readResults } from './cni-files.ts';
@@ -31,7 +31,7 @@ export async function readFound(places: Places, agent: FoundAgent | undefined): 
   const unread: string[] = [];
   const confs = readConfs(cniConf);
   const names = [NETWORK, ...formerNetworks(cniConf), ...confs.filter(isFlannel).map(({ name }) => name)];
-  const networks = [...new Set(names.filter((name) => name !== '' && !name.includes('/')))];
+  const networks = [...new Set(names.filter(isNetworkName))];
   // Before the reservations: an ADD makes its rules after its reservation, so that none looks abandoned.
   const rules = await readRules(networks);
   const reservations = readReservations(cniData, networks, unread);
@@ -52,6 +52,7 @@ export async function readFound(places: Places, agent: FoundAgent | undefined): 
     ...(bridge && { bridge: { name: BRIDGE, addresses: bridge.addresses } }),
     confs,
     reservations,
+    ourReservations: join(cniData, NETWORK),
     results,
     scratch: readNames(join(dirname(cniData), 'flannel')),
     ports: bridge?.ports ?? [],
@@ -76,7 +77,7 @@ async function withNeed(rules: FoundRules, facts: ForwardFacts): Promise<FoundRu
 }
 
 /** The names of networks whose configurations have been set aside. */
-function formerNetworks(dir: string): string[] {
+export function formerNetworks(dir: string): string[] {
   return readNames(dir).flatMap((name) => {
     if (!name.endsWith(SET_ASIDE)) return [];
     try {

@@ -8,7 +8,7 @@ import { replaceFile } from '../../replace-file.ts';
 import type { BackStep } from '../flannel/back.ts';
 import type { Step } from '../flannel/plan.ts';
 import type { Adoption } from '../flannel/pods.ts';
-import { restOfAdd } from './cni-files.ts';
+import { moveReservations, restOfAdd } from './cni-files.ts';
 import { removeRules } from './flannel-rules.ts';
 
 /** Has the agent adopt a pod; returns why it refuses, or undefined. */
@@ -16,8 +16,8 @@ export type Adopt = (pod: Adoption) => Promise<string | undefined>;
 
 /** Takes a step towards flatnet. Returns why it is refused, or undefined. */
 export async function takeStep(step: Step, adopt: Adopt): Promise<string | undefined> {
-  if (step.action === 'move') renameSync(step.from, step.to);
-  else if (step.action === 'remove') await removeRules(step.rules);
+  if (step.action === 'move') return move(step);
+  if (step.action === 'remove') await removeRules(step.rules);
   // The next plan knows more of it.
   else if (step.action === 'adopt' && step.pod.isNew) await untilAdded(step.pod);
   else if (step.action === 'adopt') return adopt(step.pod);
@@ -28,16 +28,27 @@ async function untilAdded({ dir, addresses }: Adoption): Promise<void> {
   await pause(Math.max(0, ...addresses.map((ip) => restOfAdd(join(dir, ip)))));
 }
 
-/** Takes a step back to flannel; none is refused. */
-export async function takeStepBack(step: BackStep): Promise<undefined> {
-  if (step.action === 'move') renameSync(step.from, step.to);
-  else if (step.action === 'write') writeAtOnce(step.file, JSON.stringify(step.content));
-  else if (step.action !== 'remove') return;
+function move(step: Extract<Step | BackStep, { action: 'move' }>): string | undefined {
+  if (!('reservations' in step)) {
+    renameSync(step.from, step.to);
+    return undefined;
+  }
+  const { from, to } = step.reservations;
+  const taken = moveReservations(from, to);
+  return taken.length === 0 ? undefined : `${taken.join(', ')} reserved in ${to} for another pod`;
+}
+
+/** Takes a step back to flannel. Returns why it is refused, or undefined. */
+export async function takeStepBack(step: BackStep): Promise<string | undefined> {
+  if (step.action === 'move') return move(step);
+  if (step.action === 'write') writeAtOnce(step.file, JSON.stringify(step.content));
+  else if (step.action !== 'remove') return undefined;
   else if ('file' in step) rmSync(step.file, { force: true });
   else {
     using socket = NetlinkSocket.open(NETLINK_NETFILTER);
     await commit(socket, [tableDelete(step.table)]);
   }
+  return undefined;
 }
 
 /** Flannel's plugin takes a file that a crash cut off for one that it must keep for ever. */

@@ -16,6 +16,7 @@ const POD: OurPod = {
   hasHostPorts: false,
 };
 
+const OURS = '/var/lib/cni/networks/cbr0';
 const MASQUERADE = { family: 'ip', table: 'nat', chains: ['FLANNEL-POSTRTG'], leads: 1, size: 3 } as const;
 
 function ready(changed: Partial<FoundBack> = {}): FoundBack {
@@ -32,6 +33,7 @@ function ready(changed: Partial<FoundBack> = {}): FoundBack {
     damaged: [],
     scratchDir: '/var/lib/cni/flannel',
     scratch: [],
+    reservations: { dir: OURS, count: 1, flannels: OURS },
     tables: [{ family: 'ip', table: 'flatnet-masquerade' }],
     ...changed,
   };
@@ -62,6 +64,15 @@ test('its file for a pod leads to the reservation', () => {
     dataDir: '/var/lib/cni/networks',
     ranges: [[{ subnet: '10.244.1.0/24' }]],
   });
+});
+
+test('reservations return to flannel’s network before it makes pods again', () => {
+  const flannels = '/var/lib/cni/networks/mynet';
+  const [file, move, conf] = changes(backPlan(ready({ reservations: { dir: OURS, count: 1, flannels } })));
+  assert.ok(file?.action === 'write');
+  assert.equal(JSON.parse(JSON.stringify(file.content)).name, 'mynet');
+  assert.deepEqual([move?.action, move?.object], ['move', `reservations in ${OURS}`]);
+  assert.equal(conf?.object, '/etc/cni/net.d/10-flannel.conflist');
 });
 
 test('a node that has been given back has nothing left to do', () => {

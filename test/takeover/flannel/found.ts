@@ -44,6 +44,7 @@ export function usualNode(changes: Partial<Found> = {}): Found {
       { file: '/etc/cni/net.d/10-flatnet.conflist', name: 'cbr0', types: ['flatnet'] },
     ],
     reservations: [reservation('10.244.1.5', 'web')],
+    ourReservations: '/var/lib/cni/networks/cbr0',
     results: [result('web', 'veth5')],
     scratch: ['web'],
     ports: [port('veth5', ['10.244.1.5'])],

@@ -24,6 +24,36 @@ test('a usual node: new pods first, then the old ones, then flannel’s rules', 
   );
 });
 
+test('reservations of a network of another name move to ours, before its pods are adopted', () => {
+  const mine = { ...reservation('10.244.1.5', 'web'), dir: '/var/lib/cni/networks/mynet' };
+  const confs = usualNode().confs.map((conf, i) => (i === 0 ? { ...conf, name: 'mynet' } : conf));
+  const plan = takeoverPlan(usualNode({ confs, reservations: [mine] }));
+  assert.deepEqual(plan.obstacles, []);
+  assert.deepEqual(
+    changes(plan)
+      .slice(0, 3)
+      .map(({ action, object }) => `${action} ${object}`),
+    [
+      'move /etc/cni/net.d/10-flannel.conflist',
+      'move reservations in /var/lib/cni/networks/mynet',
+      'adopt pod default/web',
+    ],
+  );
+});
+
+test('rules that name nothing but a container that is gone stay if another network may have made them', () => {
+  const chains = ['hostports', 'masquerading'];
+  const rules = [
+    { family: 'ip', table: 'cni_hostport', chains, leads: 0, size: 2, container: 'x', comment: 'x' },
+  ] as const;
+  const podman = { file: '/etc/cni/net.d/87-podman.conflist', name: 'podman', types: ['bridge', 'portmap'] };
+  const last = (confs: Found['confs']) => takeoverPlan(usualNode({ rules, confs })).steps.at(-1);
+  const { confs } = usualNode();
+  assert.equal(last(confs)?.action, 'remove');
+  assert.equal(last(confs)?.object, 'rules ip cni_hostport hostports masquerading of x');
+  assert.equal(last([...confs, podman])?.action, 'leave');
+});
+
 test('a node that has been taken over has nothing left to do', () => {
   const [, ours] = usualNode().confs;
   assert.ok(ours);
@@ -73,9 +103,9 @@ const IN_THE_WAY: readonly (readonly [what: string, Partial<Found>, RegExp])[] =
     /a\.conf/,
   ],
   [
-    'a network of another name',
-    { confs: [{ ...FLANNELS, name: 'mynet' }, OURS] },
-    /^flannel’s network is named mynet/,
+    'a network whose name no runtime accepts',
+    { confs: [{ ...FLANNELS, name: '../mynet' }, OURS] },
+    /^flannel’s network is named '\.\.\/mynet'/,
   ],
   [
     'pods of which none is in sight',

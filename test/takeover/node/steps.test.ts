@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { mkdirSync, mkdtempSync, rmSync, utimesSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, readdirSync, rmSync, utimesSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
@@ -34,4 +34,22 @@ test('a pod whose ADD may still run is not adopted before that is over', async (
 test('why a pod is not adopted is told, not thrown', async (t) => {
   const step = adopting(t, 60_000, false);
   assert.equal(await takeStep(step, async () => 'its MAC is another’s'), 'its MAC is another’s');
+});
+
+test('reservations move to the other folder, but for those that are another pod’s there', async (t) => {
+  const root = mkdtempSync(join(tmpdir(), 'flatnet-takeover-move-'));
+  t.after(() => rmSync(root, { recursive: true, force: true }));
+  const [from, to] = [join(root, 'mynet'), join(root, 'cbr0')];
+  mkdirSync(from);
+  const reserve = (dir: string, ip: string, owner: string): void => writeFileSync(join(dir, ip), owner);
+  for (const ip of ['10.244.1.5', '10.244.1.6', '10.244.1.7', 'fd00::5', 'last_reserved_ip.0', 'lock'])
+    reserve(from, ip, `${ip}\r\neth0`);
+  const step: Step = { action: 'move', object: 'reservations', text: '', reservations: { from, to } };
+  mkdirSync(to);
+  reserve(to, '10.244.1.6', '10.244.1.6\r\neth0');
+  reserve(to, '10.244.1.7', 'other\r\neth0');
+  const refused = await takeStep(step, async () => undefined);
+  assert.equal(refused, `10.244.1.7 reserved in ${to} for another pod`);
+  assert.deepEqual(readdirSync(from).toSorted(), ['10.244.1.7', 'last_reserved_ip.0', 'lock']);
+  assert.deepEqual(readdirSync(to).toSorted(), ['10.244.1.5', '10.244.1.6', '10.244.1.7', 'fd00::5']);
 });
