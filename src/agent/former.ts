@@ -16,7 +16,7 @@ export class Former {
   /** The latest last. */
   #generations: readonly Generation[] = [];
   #contributions: readonly Contribution[] = [];
-  #keepsRemains = false;
+  #prune: Prune = true;
 
   /** The same objects until something is kept or dropped. */
   get contributions(): readonly Contribution[] {
@@ -25,12 +25,12 @@ export class Former {
 
   /** Which items that nobody wants may go. */
   get prune(): Prune {
-    return this.#keepsRemains ? isNoRoute : true;
+    return this.#prune;
   }
 
   /** Keeps whatever the kernel holds, until `drop`. */
   keepRemains(): void {
-    this.#keepsRemains = true;
+    this.#prune = isNoRemains;
   }
 
   /** Keeps the contributions of a backend, instead of earlier ones of the same; pods' depend on none. */
@@ -52,7 +52,9 @@ export class Former {
    * received. Returns whether there was anything to drop.
    */
   dropPeers(late: ReadonlyMap<string, string>): boolean {
-    return this.#set(
+    const sendsByRemains = late.size === 0 && this.#prune === isNoRemains;
+    if (sendsByRemains) this.#prune = isNotReceiving;
+    const isLess = this.#set(
       this.#generations.map(({ backend, kept }) => ({
         backend,
         kept: kept.map((each) =>
@@ -60,12 +62,13 @@ export class Former {
         ),
       })),
     );
+    return isLess || sendsByRemains;
   }
 
   /** Returns whether there was anything to drop. */
   drop(): boolean {
-    const hadRemains = this.#keepsRemains;
-    this.#keepsRemains = false;
+    const hadRemains = this.#prune !== true;
+    this.#prune = true;
     return this.#set([]) || hadRemains;
   }
 
@@ -106,9 +109,14 @@ function withoutRivals(generations: readonly Generation[]): readonly Contributio
 }
 
 /**
- * What may be removed of a backend that nobody knows any more, though peers still use it: routes may lead to
- * them, through whatever device. Devices and tables that nobody wants are kept anyway (`Prune`).
+ * What may be removed while a backend that nobody knows any more is in use: not its devices and tables, nor
+ * routes, which may lead to peers that still use it, through whatever device.
  */
-function isNoRoute({ kind }: Item): boolean {
-  return kind !== 'route';
+function isNoRemains({ kind }: Item, isOnWanted: boolean): boolean {
+  return isOnWanted && kind !== 'route';
+}
+
+/** The same, also routes to peers: all of them have another backend. */
+function isNotReceiving(item: Item, isOnWanted: boolean): boolean {
+  return isOnWanted || (item.kind === 'route' && item.via !== undefined);
 }

@@ -9,6 +9,7 @@ import type { Node } from '../cluster/node.ts';
 import type { Companions } from '../companions/companions.ts';
 import { FlatnetError, messageOf } from '../error.ts';
 import type { Log } from '../log.ts';
+import type { Formers } from '../store/view-file.ts';
 import type { Loop } from './loop.ts';
 
 /**
@@ -16,6 +17,9 @@ import type { Loop } from './loop.ts';
  * restarted, and a companion such as BIRD that must find its peers.
  */
 const LINGER = 30_000;
+
+/** The former backend receives for longer than it sends, as others may have begun a little later. */
+const RECEIVE = 1.1;
 
 /** Longest wait for the underlay after a start, in milliseconds. */
 const START = 5000;
@@ -29,9 +33,6 @@ export type HandoverOptions = {
   /** Milliseconds. Default 30 000. */
   readonly linger?: number;
 };
-
-/** Networks by backend; undefined if it is not known any more what the network was. */
-type Left = Map<string, Network | undefined>;
 
 type FormerKeeper = Pick<
   Loop,
@@ -51,10 +52,10 @@ export class Handover extends EventEmitter<{ changed: [] }> {
   readonly #loop: FormerKeeper;
   readonly #options: HandoverOptions;
   /** Those not ended yet. */
-  readonly #formers: Left = new Map();
+  readonly #formers = new Map<string, Network | undefined>();
   #network: Network | undefined;
   /** What an earlier agent had not ended; undefined if that is not known. */
-  #remembered: readonly Network[] | undefined;
+  #remembered: Formers | undefined;
   #isComplete = false;
   #waiting: AbortController | undefined;
 
@@ -70,12 +71,12 @@ export class Handover extends EventEmitter<{ changed: [] }> {
   }
 
   /** The former networks that have not been ended, to be remembered. */
-  get formers(): readonly Network[] {
-    return [...this.#formers.values()].filter((network) => network !== undefined);
+  get formers(): Formers {
+    return new Map(this.#formers);
   }
 
   /** Takes over what an earlier agent had not ended, once all nodes are known. */
-  remember(formers: readonly Network[]): void {
+  remember(formers: Formers): void {
     this.#remembered = formers;
   }
 
@@ -91,12 +92,15 @@ export class Handover extends EventEmitter<{ changed: [] }> {
     const former = this.#network;
     this.#network = network;
     const hasChanged = former?.backend.type !== type;
-    const left: Left = complete && !this.#isComplete ? this.#left(type, nodes) : new Map();
+    const left = new Map(complete && !this.#isComplete ? this.#left(nodes, hasChanged) : []);
     this.#isComplete ||= complete;
     if (former && hasChanged) {
       log.info({ from: former.backend.type, to: type }, 'the network’s backend has changed');
+      left.delete(former.backend.type);
       left.set(former.backend.type, former);
     }
+    for (const backend of left.keys())
+      if (backend === type || !BACKENDS.some((each) => each.type === backend)) left.delete(backend);
     await this.#keep(left, nodes);
     this.#formers.delete(type);
     if (!hasChanged && left.size === 0) return;
@@ -107,17 +111,18 @@ export class Handover extends EventEmitter<{ changed: [] }> {
     background('end the former backend', this.#endFormers(waiting), log, waiting);
   }
 
-  /** What an earlier agent left, by backend. If nothing tells, a node that has another backend is a sign. */
-  #left(type: string, nodes: readonly Node[]): Left {
-    const remembered = this.#remembered?.map((each) => [each.backend.type, each] as const);
-    const signs = nodes.map(({ backend }) => [backend.type, undefined] as const);
-    const left: Left = new Map(remembered ?? signs);
-    for (const backend of left.keys())
-      if (backend === type || !BACKENDS.some((each) => each.type === backend)) left.delete(backend);
+  /**
+   * What an earlier agent left. If nothing tells, or not of what came after it, as the network has changed
+   * since, a node that has another backend is a sign.
+   */
+  #left(nodes: readonly Node[], hasChanged: boolean): Formers {
+    const left = new Map(this.#remembered);
+    if (this.#remembered && !hasChanged) return left;
+    for (const { backend } of nodes) if (!left.has(backend.type)) left.set(backend.type, undefined);
     return left;
   }
 
-  async #keep(left: Left, nodes: readonly Node[]): Promise<void> {
+  async #keep(left: Formers, nodes: readonly Node[]): Promise<void> {
     const { log, signal } = this.#options;
     for (const [backend, network] of left) {
       this.#formers.set(backend, network);
@@ -147,7 +152,7 @@ export class Handover extends EventEmitter<{ changed: [] }> {
     await untilDone('end the former backend', () => this.#companions.endOthers(), { signal, log });
     this.#loop.dropFormerPeers(new Map());
     // Slower nodes may still be sending.
-    if (!(await pause(linger, signal))) return;
+    if (!(await pause(RECEIVE * linger, signal))) return;
     this.#formers.clear();
     this.#loop.dropFormer();
     this.emit('changed');

@@ -1,7 +1,10 @@
 import { type Change, type Item, isOurs, type KernelState, kindOf, parentOf, satisfies } from './item.ts';
 
-/** Unwanted items that are deleted: all, none, or those of which it says so. */
-export type Prune = boolean | ((item: Item) => boolean);
+/**
+ * Unwanted items that are deleted: all, none, or those of which it says so. `isOnWanted`: whether it belongs
+ * to a device or table that is itself wanted.
+ */
+export type Prune = boolean | ((item: Item, isOnWanted: boolean) => boolean);
 
 export type DiffOptions = {
   /** Which unwanted items of ours are deleted. By default all. */
@@ -36,11 +39,11 @@ export function diff(actual: KernelState, desired: KernelState, options: DiffOpt
   return changes;
 }
 
-/** Whether an unwanted item of ours is deleted; before all may go, only from what is wanted itself. */
+/** Whether an unwanted item of ours is deleted. */
 export function isPruned(item: Item, desired: KernelState, prune: Prune): boolean {
   if (typeof prune === 'boolean') return prune;
   const parent = parentOf(item);
-  return parent !== undefined && desired.has(parent) && prune(item);
+  return prune(item, parent !== undefined && desired.has(parent));
 }
 
 /** The change needed in one slot; undefined if none. */

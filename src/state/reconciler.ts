@@ -81,7 +81,7 @@ export class Reconciler implements Disposable {
 
   /**
    * From now on, undesired items of ours are removed: all, as the desired state covers the whole cluster, or
-   * those of which `which` says so, out of tables and from devices that are desired.
+   * those of which `which` says so.
    */
   allowPrune(which: Prune = true): void {
     if (this.#convergence.allowPrune(which)) this.#schedule.soon();

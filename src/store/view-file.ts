@@ -9,8 +9,11 @@ import { isNode, isResources } from './view-shape.ts';
 
 const VERSION = 1;
 
-/** `formers`: the networks whose backends the present one's has replaced, while they are still needed. */
-export type SavedView = ClusterView & { readonly formers: readonly Network[] };
+/** Networks by backend, the latest last; undefined if it is not known any more what the network was. */
+export type Formers = ReadonlyMap<string, Network | undefined>;
+
+/** `formers`: those whose backends the present network's has replaced, while they are still needed. */
+export type SavedView = ClusterView & { readonly formers: Formers };
 
 /**
  * Saves the last good view for agents that start while the store is unreachable. Atomic: readers see either
@@ -27,7 +30,11 @@ export async function writeView(file: string, saved: SavedView): Promise<void> {
     network: conf(network),
     nodes,
     resources,
-    ...(formers.length > 0 && { formers: formers.map(conf) }),
+    ...(formers.size > 0 && {
+      formerBackends: [...formers.keys()],
+      // All that earlier releases know of.
+      formers: [...formers.values()].flatMap((former) => (former ? [conf(former)] : [])),
+    }),
   });
   await replaceFileFlushed(file, text, 0o600);
   const folder = await open(dirname(file));
@@ -53,10 +60,12 @@ export async function readView(
 /** Throws CONFIG_INVALID. A node in another shape is left out: one peer must not cost the others. */
 function viewFrom(value: unknown): SavedView {
   if (typeof value !== 'object' || value === null) throw invalid('it is no object');
-  const { version, network, nodes, resources, formers = [] } = value as Record<string, unknown>;
+  const fields = value as Record<string, unknown>;
+  const { version, network, nodes, resources, formers = [], formerBackends = [] } = fields;
   if (version !== VERSION) throw invalid(`its version is not ${VERSION}`);
   if (!Array.isArray(nodes)) throw invalid('nodes is no list');
   if (!Array.isArray(formers)) throw invalid('formers is no list');
+  if (!Array.isArray(formerBackends)) throw invalid('formerBackends is no list');
   // Earlier releases stored no resources, or fewer.
   const all: unknown = { ...NO_RESOURCES, ...(typeof resources === 'object' && resources) };
   if (!isResources(all)) throw invalid('resources have another shape');
@@ -64,8 +73,15 @@ function viewFrom(value: unknown): SavedView {
     network: readNetwork(network),
     resources: all,
     nodes: nodes.filter(isNode),
-    formers: formers.flatMap(readableNetwork),
+    formers: new Map([
+      ...formerBackends.filter(isString).map((backend) => [backend, undefined] as const),
+      ...formers.flatMap(readableNetwork).map((former) => [former.backend.type, former] as const),
+    ]),
   };
+}
+
+function isString(value: unknown): value is string {
+  return typeof value === 'string';
 }
 
 /** None if a later release has written one that this one does not understand. */

@@ -3,6 +3,7 @@ import { test } from 'node:test';
 import fc from 'fast-check';
 import { Former } from '../../src/agent/former.ts';
 import { desiredState } from '../../src/desired/desired.ts';
+import { parseIp } from '../../src/ip/address.ts';
 import { parseCidr } from '../../src/ip/cidr.ts';
 import type { Contribution } from '../../src/state/contributions.ts';
 import type { Item } from '../../src/state/item.ts';
@@ -39,6 +40,7 @@ const device = (backend: Backend): Item => ({
 const route = (backend: Backend, peer: number): Item => ({
   kind: 'route',
   dst: parseCidr(`10.0.${peer}.0/24`),
+  via: parseIp(`10.0.${peer}.1`),
   dev: backend,
   type: 'unicast',
   protocol: 110,
@@ -147,16 +149,23 @@ test('nothing is sent through the former backend any more, but its packets are s
   assert.equal(former.drop(), false);
 });
 
-test('of a backend that nobody knows, what the kernel has is kept until all is dropped', () => {
+test('of a backend that nobody knows, what the kernel has is kept, and receives until all is dropped', () => {
   const former = new Former();
   assert.equal(former.prune, true);
   former.keepRemains();
-  const mayGo = (item: Item): boolean => {
+  const mayGo = (item: Item, isOnWanted: boolean): boolean => {
     const { prune } = former;
-    return typeof prune === 'function' ? prune(item) : prune;
+    return typeof prune === 'function' ? prune(item, isOnWanted) : prune;
   };
-  assert.equal(mayGo(route('vxlan', 1)), false);
-  assert.equal(mayGo(podItem), true);
+  assert.equal(mayGo(route('vxlan', 1), true), false);
+  assert.equal(mayGo(podItem, true), true);
+  assert.equal(mayGo(podItem, false), false);
+  assert.equal(former.dropPeers(new Map([['node1', 'vxlan']])), false);
+  assert.equal(mayGo(route('vxlan', 1), false), false);
+  assert.equal(former.dropPeers(new Map()), true);
+  assert.equal(former.dropPeers(new Map()), false);
+  assert.equal(mayGo(route('vxlan', 1), false), true);
+  assert.equal(mayGo(device('vxlan'), false), false);
   assert.equal(former.drop(), true);
   assert.equal(former.prune, true);
   assert.equal(former.drop(), false);

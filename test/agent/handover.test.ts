@@ -6,12 +6,14 @@ import type { Computed } from '../../src/agent/loop.ts';
 import { type Network, readNetwork } from '../../src/cluster/network.ts';
 import type { Node } from '../../src/cluster/node.ts';
 import { SILENT } from '../../src/log.ts';
+import type { Formers } from '../../src/store/view-file.ts';
 import { factsOf, nodesOf } from '../backends/cluster.ts';
 
 const LINGER = 50;
 /** Interval at which it checks that the new backend is in place, in milliseconds. */
 const POLL = 500;
 
+const formersOf = (...types: string[]): Formers => new Map(types.map((type) => [type, network(type)]));
 const network = (type: string): Network =>
   readNetwork({ Network: '10.244.0.0/16', wiring: 'routed', Backend: { Type: type } });
 const names = (nodes: readonly Node[]): string => nodes.map(({ name }) => name).join(' ');
@@ -163,7 +165,7 @@ test('what an earlier agent had not ended stays, before anything is removed, and
   const { handover: it, compute, peersWith, done } = handover(t);
   let changes = 0;
   it.on('changed', () => changes++);
-  it.remember([network('host-gw'), network('vxlan'), network('nonsense'), network('bgp')]);
+  it.remember(formersOf('host-gw', 'vxlan', 'nonsense', 'bgp'));
   await it.follow(network('vxlan'));
   compute('vxlan');
   peersWith('host-gw', 'vxlan');
@@ -171,14 +173,14 @@ test('what an earlier agent had not ended stays, before anything is removed, and
   assert.deepEqual(done.splice(0), [
     ...['use vxlan', 'keep host-gw for node0 node1', 'keep remains', 'use vxlan'],
   ]);
-  assert.deepEqual(it.formers, [network('host-gw'), network('bgp')]);
+  assert.deepEqual(it.formers, formersOf('host-gw', 'bgp'));
   await it.follow(network('vxlan'), with1('host-gw'), true);
   await sleep(POLL + 3 * LINGER);
   assert.deepEqual([...new Set(done.splice(0))], ['send no more but to peer0']);
   peersWith('vxlan');
   await sleep(POLL + 3 * LINGER);
   assert.deepEqual(done, ['end', 'send no more', 'drop']);
-  assert.deepEqual([it.formers, changes], [[], 1]);
+  assert.deepEqual([it.formers, changes], [new Map(), 1]);
 });
 
 test('an agent that remembers nothing keeps what the kernel has, if a node uses another backend', async (t) => {
@@ -191,17 +193,51 @@ test('an agent that remembers nothing keeps what the kernel has, if a node uses 
     await it.follow(network('vxlan'));
     await it.follow(network('vxlan'), with1(type), true);
     assert.deepEqual(done.splice(0), ['use vxlan', ...kept]);
-    assert.deepEqual(it.formers, []);
+    assert.deepEqual([...it.formers], kept.length > 0 ? [[type, undefined]] : []);
     compute('vxlan');
     await sleep(POLL + 3 * LINGER);
     assert.deepEqual(done, ['end', 'send no more', 'drop'], type);
+    assert.deepEqual(it.formers, new Map());
   }
 });
 
 test('one that remembers that there was none does not: the node has had another backend for long', async (t) => {
   const { handover: it, done } = handover(t);
-  it.remember([]);
+  it.remember(new Map());
   await it.follow(network('vxlan'));
   await it.follow(network('vxlan'), with1('host-gw'), true);
   assert.deepEqual(done, ['use vxlan']);
+});
+
+test('what an agent cannot know any more is kept by the next one, too, which remembers that', async (t) => {
+  const { handover: it, done } = handover(t);
+  await it.follow(network('vxlan'));
+  await it.follow(network('vxlan'), with1('host-gw'), true);
+  await it.follow(network('bgp'), with1('host-gw'), true);
+  assert.deepEqual([...it.formers.keys()], ['host-gw', 'vxlan']);
+  const { handover: next, peersWith, compute, done: later } = handover(t);
+  next.remember(it.formers);
+  await next.follow(network('bgp'));
+  compute('bgp');
+  await next.follow(network('bgp'), with1('host-gw'), true);
+  assert.deepEqual(next.formers, it.formers);
+  assert.deepEqual(later.splice(0), ['use bgp', 'keep remains', 'keep vxlan for node0 node1', 'use bgp']);
+  peersWith('host-gw');
+  await sleep(POLL + 3 * LINGER);
+  assert.deepEqual([...new Set(later)], ['send no more but to peer0']);
+  assert.ok(done.includes('keep remains'));
+});
+
+test('two changes while an agent is down: it knows the first backend, and by the nodes that there was a second', async (t) => {
+  const { handover: it, compute, peersWith, done } = handover(t);
+  it.remember(new Map());
+  await it.follow(network('vxlan'));
+  compute('vxlan');
+  await it.follow(network('bgp'), with1('host-gw'), true);
+  assert.deepEqual(done.splice(0), ['use vxlan', 'keep remains', 'keep vxlan for node0 node1', 'use bgp']);
+  assert.deepEqual(it.formers, new Map([['host-gw', undefined], ...formersOf('vxlan')]));
+  compute('bgp');
+  peersWith('host-gw', 'bgp');
+  await sleep(POLL + 3 * LINGER);
+  assert.deepEqual([...new Set(done.splice(0))], ['send no more but to peer0']);
 });

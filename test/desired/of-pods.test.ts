@@ -42,11 +42,11 @@ test('what only pods have in tables is known as theirs, and nothing else', () =>
   });
   for (const { owner, items } of contributions)
     for (const item of items) {
-      if (item.kind !== 'nft-element') assert.ok(!isOfPods(item), keyOf(item));
-      else if (isOfPods(item)) keys.pods.add(`${item.table} ${item.set}`);
+      if (item.kind !== 'nft-element') assert.ok(!isOfPods(item, true), keyOf(item));
+      else if (isOfPods(item, true)) keys.pods.add(`${item.table} ${item.set}`);
       else keys.others.add(`${item.table} ${item.set}`);
-      if (owner.part === 'pod' && item.kind === 'nft-element') assert.ok(isOfPods(item), keyOf(item));
-      if (isOfPods(item))
+      if (owner.part === 'pod' && item.kind === 'nft-element') assert.ok(isOfPods(item, true), keyOf(item));
+      if (isOfPods(item, true))
         assert.ok(['pod', 'guard', 'wiring'].includes(owner.part), `${owner.part} ${keyOf(item)}`);
     }
   for (const set of ['flatnet-host-ports ports', 'flatnet-host-ports addresses', 'flatnet-host-ports near'])

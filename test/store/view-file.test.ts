@@ -10,7 +10,10 @@ import { parseCidr } from '../../src/ip/cidr.ts';
 import { readView, type SavedView, writeView } from '../../src/store/view-file.ts';
 
 const view: SavedView = {
-  formers: [readNetwork({ Network: '10.5.0.0/16', Backend: { Type: 'host-gw' } })],
+  formers: new Map([
+    ['bgp', undefined],
+    ['host-gw', readNetwork({ Network: '10.5.0.0/16', Backend: { Type: 'host-gw' } })],
+  ]),
   resources: NO_RESOURCES,
   network: readNetwork({ Network: '10.5.0.0/16', Backend: { Type: 'vxlan', VNI: 7 } }),
   nodes: [
@@ -50,12 +53,12 @@ test('a damaged file or one of another release is ignored', async (t) => {
     '{"version":1,"revision":1,"network":{"Network":"10.0.0.0/16"},"nodes":[7,{"name":"x"}],"more":1}',
   );
   const read = await readView(file);
-  assert.deepEqual([read?.nodes, read?.formers], [[], []]);
+  assert.deepEqual([read?.nodes, read?.formers], [[], new Map()]);
   writeFileSync(
     file,
     '{"version":1,"network":{"Network":"10.0.0.0/16"},"nodes":[],"formers":[7,{"Network":"10.0.0.0/16"}]}',
   );
-  assert.equal((await readView(file))?.formers.length, 1);
+  assert.deepEqual([...((await readView(file))?.formers.keys() ?? [])], ['vxlan']);
 });
 
 /** Every path in a value at which something else can stand. */

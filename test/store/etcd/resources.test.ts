@@ -229,7 +229,7 @@ test('the saved view includes the resources', async (t) => {
   const view = await lastView(cluster.views(), ({ nodes }) => nodes.length === 1);
   const folder = mkdtempSync(join(tmpdir(), `flatnet-view-${process.pid}-`));
   t.after(() => rmSync(folder, { recursive: true }));
-  const saved = { ...view, formers: [] };
+  const saved = { ...view, formers: new Map() };
   await writeView(join(folder, 'view.json'), saved);
   assert.deepEqual(await readView(join(folder, 'view.json')), saved);
 });
