@@ -10,6 +10,7 @@ import type { Companions } from '../companions/companions.ts';
 import { FlatnetError, messageOf } from '../error.ts';
 import type { Log } from '../log.ts';
 import type { Formers } from '../store/view-file.ts';
+import { Latecomers } from './latecomers.ts';
 import type { Loop } from './loop.ts';
 
 /**
@@ -141,11 +142,13 @@ export class Handover extends EventEmitter<{ changed: [] }> {
   /** Waits until the kernel has held the new backend's part for a while: its options may be wrong. */
   async #endFormers(signal: AbortSignal): Promise<void> {
     const { log, linger = LINGER } = this.#options;
-    do {
-      while (!this.#isInPlace) if (!(await pause(POLL, signal))) return;
-      if (!(await pause(linger, signal))) return;
-    } while (!this.#isInPlace);
-    for (let late = this.#late; late.size > 0; late = this.#late) {
+    const latecomers = new Latecomers(linger);
+    for (let since = performance.now(); performance.now() - since < linger; ) {
+      if (!(await pause(Math.min(POLL, linger), signal))) return;
+      latecomers.note(this.#late);
+      if (!this.#isInPlace) since = performance.now();
+    }
+    for (let late = latecomers.note(this.#late); late.size > 0; late = latecomers.note(this.#late)) {
       this.#loop.dropFormerPeers(late);
       if (!(await pause(POLL, signal))) return;
     }

@@ -133,10 +133,13 @@ test('after two changes in a row, peers that missed both keep the first backend,
   compute('bgp');
   peersWith('vxlan', 'host-gw', 'bgp');
   await sleep(POLL + 3 * LINGER);
-  assert.deepEqual(done.splice(0), [
-    ...['use vxlan', 'keep vxlan', 'use host-gw', 'keep host-gw', 'use bgp'],
-    'send no more but to peer0 peer1',
-  ]);
+  assert.deepEqual(
+    [...new Set(done.splice(0))],
+    [
+      ...['use vxlan', 'keep vxlan', 'use host-gw', 'keep host-gw', 'use bgp'],
+      'send no more but to peer0 peer1',
+    ],
+  );
   peersWith('vxlan', 'bgp', 'bgp');
   await sleep(POLL + LINGER);
   assert.deepEqual([...new Set(done.splice(0))], ['send no more but to peer0']);
