@@ -3,6 +3,7 @@ import { test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { networkToNetConf, readNetwork } from '../../src/cluster/network.ts';
 import { agentReady, agentStatus, startAgent, stopAgent } from '../../src/lab/machine/agent.ts';
+import { eventually } from '../store/servers.ts';
 import { Cluster, LAYOUT } from './cluster.ts';
 import { NETWORKS } from './networks.ts';
 import { RunningPing } from './running-ping.ts';
@@ -44,18 +45,12 @@ test('a change of backend loses nothing, even to a node whose agent is down mean
   await sleep(HANDOVER);
   assert.deepEqual(lost(), []);
   const answered = pings.map(({ ping }) => ping.soFar().sent);
-  await sleep(1000);
-  const silent = pings.filter(({ ping }, i) => ping.soFar().sent === answered[i]);
-  assert.deepEqual(
-    silent.map(({ title }) => title),
-    [],
-    'no answers any more',
-  );
+  await eventually(() => pings.every(({ ping }, i) => ping.soFar().sent > (answered[i] ?? 0)));
   assert.equal(tunnels().length, 3);
 
   await startAgent(cluster.lab, late.name);
   await agentReady(cluster.lab, late.name);
-  for (const end = performance.now() + HANDOVER + 10_000; tunnels().length > 0; await sleep(500)) {
+  for (const end = performance.now() + HANDOVER + 30_000; tunnels().length > 0; await sleep(500)) {
     assert.ok(performance.now() < end, `${tunnels()} keep the former tunnel`);
   }
   assert.deepEqual(lost(), []);

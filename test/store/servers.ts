@@ -124,7 +124,7 @@ async function startProcess(
 }
 
 async function listening(endpoint: string, child: ChildProcess): Promise<void> {
-  for (const deadline = Date.now() + 15_000; Date.now() < deadline; ) {
+  for (const deadline = Date.now() + 60_000; Date.now() < deadline; ) {
     if (child.exitCode !== null) break;
     const url = endpoint.startsWith('unix:') ? undefined : new URL(endpoint);
     const socket = url ? net.connect(Number(url.port), url.hostname) : net.connect(endpoint.slice(5));
@@ -154,10 +154,10 @@ export async function freePort(): Promise<number> {
 
 type Eventual<T> = T | false | undefined;
 
-/** Waits until `check` returns something other than false or undefined. */
+/** Waits until `check` returns something other than false or undefined: long, as other tests run beside. */
 export async function eventually<T>(
   check: () => Eventual<T> | Promise<Eventual<T>>,
-  timeout = 5_000,
+  timeout = 30_000,
 ): Promise<T> {
   for (const deadline = Date.now() + timeout; ; await sleep(15)) {
     const value = await check();

@@ -121,7 +121,7 @@ export class KubernetesCluster {
   async until(
     name: string,
     holds: (status: AgentStatus) => boolean,
-    patience = 30_000,
+    patience = 60_000,
   ): Promise<AgentStatus> {
     let last: AgentStatus | undefined;
     try {
@@ -142,7 +142,7 @@ export class KubernetesCluster {
   }
 
   /** Waits until the condition of a Node has a reason; returns its message. */
-  async untilCondition(name: string, wanted: string, patience = 30_000): Promise<string> {
+  async untilCondition(name: string, wanted: string, patience = 60_000): Promise<string> {
     let last: Json = {};
     try {
       return await eventually(async () => {
@@ -169,7 +169,7 @@ export class KubernetesCluster {
       return await eventually(async () => {
         last = await this.events(name);
         return last.findLast((event) => wanted.test(event));
-      }, 45_000);
+      }, 60_000);
     } catch {
       throw new Error(`no Event of ${name} is ${wanted}: ${last.join('\n')}`);
     }
@@ -200,13 +200,11 @@ export class KubernetesCluster {
     const netns = podNetns(this.lab.name, 'default', from);
     const ping = ['netns', 'exec', netns, 'ping', '-n', '-c1', '-W1', this.ip(to)];
     try {
-      return await eventually(
-        () =>
-          run('ip', ping).then(
-            () => true,
-            () => undefined,
-          ),
-        10_000,
+      return await eventually(() =>
+        run('ip', ping).then(
+          () => true,
+          () => undefined,
+        ),
       );
     } catch {
       return false;

@@ -25,7 +25,7 @@ async function says(
 
 test('a node that takes no pods says why in its condition, in an Event and in its status', {
   skip: NO_API_SERVER || NO_KERNEL,
-  timeout: 400_000,
+  timeout: 600_000,
 }, async (t) => {
   const names = ['node1', 'node2', 'node3', 'node4', 'node5'];
   const cluster = await KubernetesCluster.start(t, names.length);
@@ -72,7 +72,7 @@ test('a node that takes no pods says why in its condition, in an Event and in it
     await cluster.run('node4', 'ip', 'link', 'delete', 'docker9');
     await admin.delete(NODES, { name: 'node5' });
     await cluster.register('node5', '10.244.5.0/24');
-    await each((name) => cluster.untilCondition(name, 'FlatnetIsUp', 45_000));
+    await each((name) => cluster.untilCondition(name, 'FlatnetIsUp'));
   });
 
   await t.test(
@@ -110,7 +110,7 @@ test('a node that takes no pods says why in its condition, in an Event and in it
 
 test('a router without BIRD, or without its peers, says so in its condition', {
   skip: NO_API_SERVER || NO_KERNEL,
-  timeout: 300_000,
+  timeout: 600_000,
 }, async (t) => {
   const network = {
     network: '10.244.0.0/16',

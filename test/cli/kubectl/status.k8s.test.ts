@@ -45,7 +45,7 @@ describe('kubectl flatnet', { skip: NO_API_SERVER }, () => {
     membership.note('node2', { reason: 'RouteInTheWay', message: 'a route is\u001b[31m in the way' });
     const events = async (): Promise<boolean> =>
       (await list(admin, EVENTS, () => true, { namespace: 'default' })).items.length > 0;
-    await eventually(events, 10_000);
+    await eventually(events);
     store.close();
     await agentPod('agent-1', 'node1', 'True');
     await agentPod('agent-2', 'node2', 'True');

@@ -6,6 +6,7 @@ import { asJson, type KubernetesObject } from '../../../src/kubernetes/api/objec
 import { EVENTS, type Happening } from '../../../src/kubernetes/events/event.ts';
 import { EventRecorder } from '../../../src/kubernetes/events/recorder.ts';
 import { recorder as recordingLog } from '../../async/fake-time.ts';
+import { eventually } from '../../store/servers.ts';
 import { ApiServer, NO_API_SERVER, NODES } from '../api-server.ts';
 import { serviceAccount } from '../service-account.ts';
 
@@ -37,6 +38,7 @@ describe('events on a real API server', { skip: NO_API_SERVER }, () => {
       log,
       signal: new AbortController().signal,
       burst: 5,
+      interval: 3_600_000,
       repeat: 300,
     });
     for (let i = 0; i < 10; i++) recorder.record(happening);
@@ -84,7 +86,7 @@ describe('events on a real API server', { skip: NO_API_SERVER }, () => {
     const regarding = { apiVersion: 'v1', kind: 'Pod', namespace: 'default', name: 'p' };
     recorder.record({ regarding, type: 'Normal', reason: 'Tested', action: 'Test', note: 'a note' });
     await recorder.idle();
-    await sleep(10);
-    assert.match(JSON.stringify(lines), /the verb create on events of API group \\"events\.k8s\.io\\"/);
+    const said = /the verb create on events of API group \\"events\.k8s\.io\\"/;
+    await eventually(() => said.test(JSON.stringify(lines)));
   });
 });

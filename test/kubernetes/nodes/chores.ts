@@ -53,7 +53,7 @@ export async function losePower(
       ),
     );
     return (await Promise.all(run)).every(Boolean) && web;
-  }, 60_000);
+  }, 120_000);
   await assertAllReachAll(cluster, now);
   await assertAllIsWell(cluster);
   return now;
@@ -73,7 +73,7 @@ export async function comeAndGo(cluster: KubeletCluster, most: number): Promise<
   await eventually(async () => {
     const all = await Promise.all(cluster.nodes.map((node) => node.status()));
     return all.flatMap(({ pods }) => pods).length === 3;
-  }, 30_000);
+  });
   await assertAllIsWell(cluster);
   return web;
 }

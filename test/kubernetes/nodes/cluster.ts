@@ -127,7 +127,7 @@ export class KubeletCluster {
 
   /** Waits until what `kubectl get` shows, a line for each object, is as wanted. */
   async until(what: string, holds: (lines: readonly string[]) => boolean): Promise<void> {
-    const deadline = Date.now() + 90_000;
+    const deadline = Date.now() + 180_000;
     for (;;) {
       const shown = await this.plane.kubectl('get', ...what.split(' '), '--no-headers', '-o', 'wide');
       if (holds(shown.split('\n').filter(Boolean))) return;

@@ -102,7 +102,7 @@ export class ControlPlane {
     this.#apiServer.start();
     await this.#apiServer.until(
       () => this.kubectl('get', '--raw', '/readyz').then(Boolean, () => false),
-      90_000,
+      180_000,
     );
   }
 

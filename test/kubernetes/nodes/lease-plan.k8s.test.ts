@@ -78,7 +78,7 @@ describe('three kubelets whose podCIDRs are their subnets', { skip: NO_KUBELETS 
     const pings = await pingsBetween(t, cluster, web);
     await cluster.configure(HOST_GW);
     for (const node of cluster.nodes) {
-      await eventually(async () => (await node.status()).backend === 'host-gw', 30_000);
+      await eventually(async () => (await node.status()).backend === 'host-gw');
     }
     await assertAllReachAll(cluster, web);
     await assertNoneLost(pings);
@@ -98,10 +98,10 @@ describe('three kubelets whose podCIDRs are their subnets', { skip: NO_KUBELETS 
     } = await eventually(async () => {
       const { pods } = await node.status();
       return pods.find(({ name }) => name === 'static-node3');
-    }, 60_000);
+    }, 120_000);
     assert.ok(address !== undefined);
     const within = await node.inPod(address);
-    await eventually(() => node.tryIn(within, ...CURL, `http://${target}:${PORT}/cgi-bin/peer`), 10_000);
+    await eventually(() => node.tryIn(within, ...CURL, `http://${target}:${PORT}/cgi-bin/peer`));
     await pause(OUTAGE - (performance.now() - begin));
     await assertNoneLost(pings);
     await cluster.plane.startApiServer();
@@ -120,7 +120,7 @@ describe('three kubelets whose podCIDRs are their subnets', { skip: NO_KUBELETS 
     await eventually(async () => {
       const { pods } = await node.status();
       return pods.length === 2 && pods.every(({ addresses }) => !before.includes(addresses[0] ?? ''));
-    }, 60_000);
+    }, 120_000);
   });
 
   test('pods come and go: no address, device or rule is left', async () => {
@@ -136,7 +136,7 @@ describe('three kubelets whose podCIDRs are their subnets', { skip: NO_KUBELETS 
     const { subnets } = await eventually(async () => {
       const status = await node.status();
       return status.ready && `${status.subnets}` !== `${before}` && status;
-    }, 60_000);
+    }, 120_000);
     const path = 'jsonpath={.spec.podCIDRs[*]}';
     assert.equal(await cluster.plane.kubectl('get', 'node', node.name, '-o', path), subnets.join(' '));
     await cluster.plane.apply(deployment('after', 3));

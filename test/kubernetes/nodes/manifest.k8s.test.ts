@@ -92,7 +92,7 @@ describe('with BGP, BIRD has pods of its own', { skip: NO_KUBELETS }, () => {
     for (const node of cluster.nodes) {
       const isWell = ({ ready, problems }: Awaited<ReturnType<KubeletNode['status']>>) =>
         ready && problems.length === 0;
-      await eventually(() => node.status().then(isWell, () => false), 60_000);
+      await eventually(() => node.status().then(isWell, () => false), 120_000);
     }
   };
 
@@ -118,7 +118,7 @@ describe('with BGP, BIRD has pods of its own', { skip: NO_KUBELETS }, () => {
       await eventually(async () => {
         const now = await birds();
         return now.every(Boolean) && (now[0] !== before[0]) === victims.includes('bird');
-      }, 60_000);
+      }, 120_000);
       await settled();
     }
     await assertNoneLost(pings);
@@ -131,7 +131,7 @@ describe('with BGP, BIRD has pods of its own', { skip: NO_KUBELETS }, () => {
       const before = (await birds())[i];
       const on = ['-l', 'app=flatnet-bird', '--field-selector', `spec.nodeName=${node.name}`];
       await cluster.plane.kubectl('delete', 'pod', ...IN, ...on);
-      await eventually(async () => ![before, undefined].includes((await birds())[i]), 60_000);
+      await eventually(async () => ![before, undefined].includes((await birds())[i]), 120_000);
       await settled();
     }
     await assertNoneLost(pings);

@@ -138,7 +138,7 @@ export class KubeletNode {
       return await eventually(async () => {
         last = await this.status().catch(() => undefined);
         return last?.ready ? last : undefined;
-      }, 60_000);
+      }, 120_000);
     } catch {
       const said = last ? JSON.stringify(last) : this.#running().agent.tail();
       throw new Error(`${this.name} is not ready: ${said}`);

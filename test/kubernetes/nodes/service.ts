@@ -26,7 +26,7 @@ export class Service {
   }
 
   /** Waits until `check` holds. Throws with the end of the log if the program ends before. */
-  async until(check: () => boolean | Promise<boolean>, patience = 60_000): Promise<void> {
+  async until(check: () => boolean | Promise<boolean>, patience = 120_000): Promise<void> {
     const holds = async (): Promise<boolean> => {
       if (!this.runs) throw new Error(`${this.#argv.join(' ')} failed: ${this.tail()}`);
       return check();

@@ -99,7 +99,7 @@ async function removeAll(name: string): Promise<void> {
   }
   for (const controller of readdirSync('/sys/fs/cgroup')) {
     // Processes that were killed leave their groups a moment later.
-    await eventually(() => removeGroup(join('/sys/fs/cgroup', controller, name)), 20_000);
+    await eventually(() => removeGroup(join('/sys/fs/cgroup', controller, name)));
   }
   rmSync(join(tmpdir(), name), { recursive: true, force: true });
 }

@@ -114,13 +114,11 @@ describe('blocks in the Kubernetes API', { skip: NO_API_SERVER }, () => {
     const name = 'ipamhandles.flatnet.dev';
     await admin.delete(CRDS, { name });
     const read = (): Promise<unknown> => new KubernetesBlocks(admin).handles(['h']);
-    await eventually(
-      () =>
-        read().then(
-          () => false,
-          () => true,
-        ),
-      30_000,
+    await eventually(() =>
+      read().then(
+        () => false,
+        () => true,
+      ),
     );
     await assert.rejects(read(), {
       code: 'KIND_UNKNOWN',

@@ -60,7 +60,7 @@ export async function applyCalicoCrds(admin: KubernetesClient): Promise<void> {
       { fieldManager: 'test', force: true },
     );
   }
-  for (const kind of KINDS) await eventually(() => isServed(admin, kind), 30_000);
+  for (const kind of KINDS) await eventually(() => isServed(admin, kind));
 }
 
 export async function deleteCalicoCrds(admin: KubernetesClient): Promise<void> {

@@ -34,7 +34,7 @@ export async function applyCrds(admin: KubernetesClient): Promise<void> {
       await admin.apply(CRDS, asObject(value), { fieldManager: 'test', force: true });
     }
   }
-  for (const type of OUR_TYPES) await eventually(() => isServed(admin, type), 30_000);
+  for (const type of OUR_TYPES) await eventually(() => isServed(admin, type));
 }
 
 /** Deletes all objects of our kinds. */

@@ -40,14 +40,14 @@ test('with an agent’s rights: a duty is done by one node at a time, and who is
     };
   };
   const first = begin('node1');
-  await eventually(() => working.has('node1'), 10_000);
+  await eventually(() => working.has('node1'));
   const second = begin('node2');
   await first.stop();
   assert.deepEqual([...working], []);
   await second.stop();
   // The lease was given up: the next need not wait until it runs out.
   const third = begin('node3');
-  await eventually(() => working.has('node3'), 10_000);
+  await eventually(() => working.has('node3'));
   await third.stop();
 
   await admin.create(NODES, { metadata: { name: 'node1' } });

@@ -51,7 +51,7 @@ describe('rights that an agent lacks are named', { skip: NO_API_SERVER }, () => 
         return new RegExp(`cannot ${verb} resource "${resource}".*the verb ${verb} on ${resource}`).test(
           said,
         );
-      }, 20_000);
+      });
     });
   }
 });

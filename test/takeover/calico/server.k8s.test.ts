@@ -111,7 +111,7 @@ async function define(admin: KubernetesClient, type: ResourceType): Promise<void
       return false;
     }
   };
-  await eventually(isServed, 30_000);
+  await eventually(isServed);
 }
 
 function kubeconfigOf(server: ApiServer): string {
