@@ -5,7 +5,7 @@ import { assertAllIsWell, comeAndGo, losePower, upgradeAgents } from './chores.t
 import { KubeletCluster, type Pod } from './cluster.ts';
 import { NO_KUBELETS } from './component.ts';
 import { POD_NETWORKS } from './control-plane.ts';
-import { assertAllReachAll, CURL } from './traffic.ts';
+import { answers, assertAllReachAll, CURL } from './traffic.ts';
 import { deployment, serverPod, service } from './workload.ts';
 
 const [Network, IPv6Network] = POD_NETWORKS;
@@ -45,8 +45,8 @@ describe('three kubelets with blocks, routed pods and BGP, in both families', { 
     const at = (ip: string, port: number) =>
       `http://${ip.includes(':') ? `[${ip}]` : ip}:${port}/cgi-bin/peer`;
     for (const node of cluster.nodes) {
-      for (const ip of services) assert.match(await node.exec(...CURL, at(ip, 80)), /^web-/);
-      for (const ip of node.addresses) assert.match(await plane.outside(...CURL, at(ip, 30080)), /^web-/);
+      for (const ip of services) await answers(() => node.exec(...CURL, at(ip, 80)), /^web-/);
+      for (const ip of node.addresses) await answers(() => plane.outside(...CURL, at(ip, 30080)), /^web-/);
     }
     for (const ip of cluster.node('node2').addresses) {
       assert.match(await plane.outside(...CURL, at(ip, 9090)), /^port (172\.31\.77\.10|fd00:31:77::10)\n/);

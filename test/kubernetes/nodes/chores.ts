@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import type { TestContext } from 'node:test';
+import { isDeepStrictEqual } from 'node:util';
 import { eventually } from '../../store/servers.ts';
 import type { KubeletCluster, Pod } from './cluster.ts';
 import { leftovers } from './leftovers.ts';
@@ -7,14 +8,21 @@ import type { KubeletNode } from './node.ts';
 import { assertAllReachAll, assertNoneLost, pingsBetween } from './traffic.ts';
 import { deployment } from './workload.ts';
 
-/** Asserts that no node has a problem, something to change, or what is left of pods. */
+/** Waits until no node has a problem, something to change, or what is left of pods. */
 export async function assertAllIsWell(cluster: KubeletCluster): Promise<void> {
   for (const node of cluster.nodes) {
-    assert.deepEqual((await node.status()).problems, [], node.name);
-    assert.equal(await node.diff(), '[]', node.name);
-    assert.deepEqual(await leftovers(node), [], node.name);
+    let last: object | undefined;
+    const isWell = async (): Promise<boolean> => {
+      const { problems } = await node.status();
+      const [diff, left] = [await node.diff(), await leftovers(node)];
+      last = { problems, diff, left };
+      return isDeepStrictEqual(last, WELL);
+    };
+    await eventually(isWell, 60_000).catch(() => assert.deepEqual(last, WELL, node.name));
   }
 }
+
+const WELL = { problems: [], diff: '[]', left: [] };
 
 /** Restarts the agents one by one, and kills one, while pods ping each other: no packet may be lost. */
 export async function upgradeAgents(

@@ -6,7 +6,7 @@ import { forSuite } from '../api-server.ts';
 import { addressesOn, assertAllIsWell, comeAndGo, losePower, upgradeAgents } from './chores.ts';
 import { KubeletCluster, type Pod } from './cluster.ts';
 import { NO_KUBELETS } from './component.ts';
-import { assertAllReachAll, assertNoneLost, CURL, pingsBetween, request } from './traffic.ts';
+import { answers, assertAllReachAll, assertNoneLost, CURL, pingsBetween, request } from './traffic.ts';
 import { deployment, PORT, serverPod, service } from './workload.ts';
 
 const NETWORK = '10.244.0.0/16';
@@ -37,11 +37,11 @@ describe('three kubelets whose podCIDRs are their subnets', { skip: NO_KUBELETS 
   test('Services, from pods, nodes and outside', async () => {
     const { plane } = cluster;
     const ip = await plane.kubectl('get', 'service', 'web', '-o', 'jsonpath={.spec.clusterIP}');
-    for (const { name } of web) assert.match(await cluster.exec(name, 'sh', '-c', request(ip, 80)), /^web-/);
+    for (const { name } of web) await answers(() => cluster.exec(name, 'sh', '-c', request(ip, 80)), /^web-/);
     for (const node of cluster.nodes) {
-      assert.match(await node.exec(...CURL, `http://${ip}/cgi-bin/peer`), /^web-/);
+      await answers(() => node.exec(...CURL, `http://${ip}/cgi-bin/peer`), /^web-/);
       const outside = `http://${node.addresses[0]}:30080/cgi-bin/peer`;
-      assert.match(await plane.outside(...CURL, outside), /^web-/);
+      await answers(() => plane.outside(...CURL, outside), /^web-/);
     }
   });
 
@@ -78,7 +78,7 @@ describe('three kubelets whose podCIDRs are their subnets', { skip: NO_KUBELETS 
     const pings = await pingsBetween(t, cluster, web);
     await cluster.configure(HOST_GW);
     for (const node of cluster.nodes) {
-      await eventually(async () => (await node.status()).backend === 'host-gw');
+      await eventually(async () => (await node.status()).backend === 'host-gw', 120_000);
     }
     await assertAllReachAll(cluster, web);
     await assertNoneLost(pings);

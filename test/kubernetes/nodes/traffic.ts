@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import type { TestContext } from 'node:test';
 import { parseIp } from '../../../src/ip/address.ts';
 import { RunningPing } from '../../agent/running-ping.ts';
+import { eventually } from '../../store/servers.ts';
 import type { KubeletCluster, Pod } from './cluster.ts';
 import { PORT } from './workload.ts';
 
@@ -16,7 +17,7 @@ export async function assertAllReachAll(cluster: KubeletCluster, pods: readonly 
       );
       const seen = await cluster.exec(pod.name, 'sh', '-c', asking(servers));
       assert.deepEqual(seen.trim().split('\n'), expected, `${pod.name} on ${pod.node}`);
-      const pings = hosts.map((host) => `ping -c1 -W3 ${host} >/dev/null || echo ${host}`).join('; ');
+      const pings = hosts.map((host) => `ping -c1 -W20 ${host} >/dev/null || echo ${host}`).join('; ');
       assert.equal(await cluster.exec(pod.name, 'sh', '-c', pings), '', `${pod.name} reaches the hosts`);
     }),
   );
@@ -24,7 +25,7 @@ export async function assertAllReachAll(cluster: KubeletCluster, pods: readonly 
 
 /** For a pod's shell: a web server's name, and whom it sees. */
 export function request(ip: string, port: number): string {
-  return `printf 'GET /cgi-bin/peer HTTP/1.0\\r\\n\\r\\n' | nc -w 5 ${ip} ${port} | tail -n 1`;
+  return `printf 'GET /cgi-bin/peer HTTP/1.0\\r\\n\\r\\n' | nc -w 20 ${ip} ${port} | tail -n 1`;
 }
 
 /** The same of all servers. */
@@ -33,16 +34,26 @@ function asking(servers: readonly string[]): string {
 }
 
 /** Prints what a web server answers. */
-export const CURL = ['curl', '--silent', '--show-error', '--max-time', '5'] as const;
+export const CURL = ['curl', '--silent', '--show-error', '--max-time', '20'] as const;
 
-/** Pings between pods of different nodes, both ways round. */
+/** Waits until an answer is as expected, e.g. once kube-proxy knows of a Service. */
+export async function answers(ask: () => Promise<string>, expected: RegExp): Promise<void> {
+  let last = '';
+  const isExpected = async (): Promise<boolean> => {
+    last = await ask().catch(String);
+    return expected.test(last);
+  };
+  await eventually(isExpected, 60_000).catch(() => assert.match(last, expected));
+}
+
+/** Pings between pods of different nodes, both ways round, that have begun. */
 export async function pingsBetween(
   t: Pick<TestContext, 'after'>,
   cluster: KubeletCluster,
   pods: readonly Pod[],
 ): Promise<readonly RunningPing[]> {
   const one = cluster.nodes.map(({ name }) => pods.find(({ node }) => node === name));
-  return Promise.all(
+  const pings = await Promise.all(
     one.map(async (from, i) => {
       const to = one[(i + 1) % one.length];
       const [source, target] = [from?.ips[0], to?.ips[0]];
@@ -50,6 +61,8 @@ export async function pingsBetween(
       return new RunningPing(t, await cluster.node(from.node).inPod(source), parseIp(target));
     }),
   );
+  for (const ping of pings) await ping.answered();
+  return pings;
 }
 
 /** Ends pings, of which each must have lost none and sent some. */
