@@ -34,7 +34,7 @@ test-pure: shim ## run only the tests that need neither kernel nor root
 test-vm: shim ## run only the tests that need kernel modules, in a virtual machine if this kernel lacks them
 	@scripts/test vm
 
-test-k8s: deps shim ## run only the tests that need components of Kubernetes, which are built first
+test-k8s: deps shim ## run only the tests that need components of Kubernetes, which Go builds first
 	@scripts/test k8s
 
 lint: shim ## check formatting, lint rules and types
