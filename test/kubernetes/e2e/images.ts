@@ -18,7 +18,7 @@ const PROGRAMS = {
   // busybox's would prefer its own nc to the one on the PATH.
   sh: '/bin/dash',
   ss: '/bin/ss',
-  // Debian's busybox is static: its wget crashes when it looks a name up.
+  // That of Debian's static busybox crashes.
   wget: '/usr/bin/wget',
 } as const;
 
