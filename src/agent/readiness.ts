@@ -2,10 +2,13 @@ import type { Network } from '../cluster/network.ts';
 import { overlapWithHost } from '../cluster/overlap.ts';
 import type { Cidr } from '../ip/cidr.ts';
 import { type Problem, type ProblemId, problemText } from '../problem.ts';
+import type { ClusterFeed } from '../store/ports/feed.ts';
 import type { Facts } from './facts.ts';
 
 /** Other reasons not to take pods; undefined for none. */
 export type Problems = {
+  /** What keeps the cluster's nodes from being known. */
+  readonly feed?: string | undefined;
   /** Why the kernel doesn't hold the node's own part of the desired state. */
   readonly kernel: string | undefined;
   /** Why the backend's companion is not ready. */
@@ -21,7 +24,10 @@ export function notReady(facts: Facts, others: Problems): string | undefined {
 }
 
 /** Like `notReady`, but as a problem. */
-export function obstacleTo(facts: Facts, { kernel, companion, opening }: Problems): Problem | undefined {
+export function obstacleTo(
+  facts: Facts,
+  { feed, kernel, companion, opening }: Problems,
+): Problem | undefined {
   const { underlay, network, subnets } = facts;
   const silence = 'no answer from the store yet';
   if (!underlay) {
@@ -32,6 +38,7 @@ export function obstacleTo(facts: Facts, { kernel, companion, opening }: Problem
     return obstacle('no-network', 'the network is unknown', facts.obstacle('network') ?? silence);
   }
   if (!subnets) return obstacle('no-subnet', 'no subnet', facts.obstacle('subnets') ?? silence);
+  if (!facts.nodes) return obstacle('no-network', 'the cluster’s nodes are unknown', feed ?? silence);
   const overlap = overlapOf(facts, network, subnets);
   if (overlap) return overlap;
   if (kernel !== undefined) return obstacle('node-not-set-up', kernel);
@@ -39,6 +46,12 @@ export function obstacleTo(facts: Facts, { kernel, companion, opening }: Problem
   if (uncertain) return uncertain;
   if (companion !== undefined) return obstacle('companion-not-ready', companion);
   return opening === undefined ? undefined : obstacle('sessions-opening', opening);
+}
+
+/** What keeps the cluster's nodes from being known, if anything does. */
+export function feedProblem({ problems }: Pick<ClusterFeed, 'problems'>): string | undefined {
+  const [first] = problems;
+  return first && (first.cause ?? first.what);
 }
 
 function overlapOf(facts: Facts, network: Network, subnets: readonly Cidr[]): Problem | undefined {

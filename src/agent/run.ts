@@ -31,7 +31,7 @@ import { Membership } from './membership.ts';
 import { operations } from './operations.ts';
 import { AGENT_SOCKET, type AgentOptions } from './options.ts';
 import { Outputs, previousSubnets } from './outputs.ts';
-import { notReady, obstacleTo } from './readiness.ts';
+import { feedProblem, notReady, obstacleTo } from './readiness.ts';
 import { releasePorts } from './release.ts';
 import { agentStatus } from './status.ts';
 import { noteTroubles } from './troubles.ts';
@@ -95,7 +95,11 @@ export async function runAgent(options: AgentOptions, log: Log, stop: AbortSigna
   loop.once('ready', () => background('settle the heap', settle(signal), log));
   const membership = new Membership(facts, { cluster: store.membership, log, signal, previous });
   loop.on('settled', ({ facts: { self } }) => membership.settled(self.node));
-  const others = () => ({ kernel: loop.problem, companion: companions.problem });
+  const others = () => ({
+    feed: feedProblem(store.feed),
+    kernel: loop.problem,
+    companion: companions.problem,
+  });
   const obstacle = () => obstacleTo(facts, { ...others(), opening: companions.opening });
   const cni = cniContext({
     facts,

@@ -1,6 +1,6 @@
 import type { Node } from '../cluster/node.ts';
 import type { Family } from '../ip/address.ts';
-import { type Mac, parseMac } from '../ip/mac.ts';
+import { isUnicast, type Mac, parseMac } from '../ip/mac.ts';
 
 /** Bytes of an interface's name in the kernel, including the terminating zero. */
 const IFNAMSIZ = 16;
@@ -11,11 +11,15 @@ export function vxlanDevice(vni: number, family: Family): string {
   return `flannel${suffix}`.length < IFNAMSIZ ? `flannel${suffix}` : `fl${suffix}`;
 }
 
-/** The MAC a peer published; undefined when its data is not flannel's. */
+/**
+ * The MAC a peer published; undefined when its data is not flannel's, or it is not one node's: a group's, or
+ * zero, at which VXLAN sends what it has no entry for.
+ */
 export function vtepMacOf(peer: Node, family: Family): Mac | undefined {
   const mac = publishedField(peer.backend.data[family], 'VtepMAC');
   try {
-    return typeof mac === 'string' ? parseMac(mac) : undefined;
+    const parsed = typeof mac === 'string' ? parseMac(mac) : undefined;
+    return parsed !== undefined && isUnicast(parsed) ? parsed : undefined;
   } catch {
     return undefined; // the caller warns that the peer published no usable MAC
   }

@@ -16,6 +16,12 @@ export function parseMac(text: string): Mac {
   return text.toLowerCase().replaceAll('-', ':') as Mac;
 }
 
+/** Whether a MAC can be one interface's: neither a group's nor zero. */
+export function isUnicast(mac: Mac): boolean {
+  const bytes = macToBytes(mac);
+  return ((bytes[0] ?? 0) & 1) === 0 && bytes.some((byte) => byte !== 0);
+}
+
 export function macToBytes(mac: Mac): Uint8Array {
   const bytes = new Uint8Array(6);
   for (let i = 0; i < 6; i++) bytes[i] = Number.parseInt(mac.slice(3 * i, 3 * i + 2), 16);
