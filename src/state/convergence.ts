@@ -1,7 +1,7 @@
 import type { Admission } from './admissions.ts';
 import { Composition, type Contribution } from './contributions.ts';
-import { changeOf, diff, isPruned, type Prune } from './diff.ts';
-import { type Change, type Item, isOurs, keyOf, kindOf, parentOf } from './item.ts';
+import { changeOf, diff, isPruned, isUnwanted, type Prune } from './diff.ts';
+import { type Change, type Item, isOurs, type KernelState, keyOf, kindOf, parentOf } from './item.ts';
 import type { Kernel, Outcome } from './kernel.ts';
 import { order } from './order.ts';
 import { UndoneList } from './undone.ts';
@@ -23,6 +23,9 @@ export class Convergence {
   /** The kernel's state is unknown: it has to be read. */
   #isStale = true;
   #prune: Prune = false;
+  /** Under which permission the kernel was last read, and whether unwanted items of ours stayed there. */
+  #pruned: Prune = false;
+  #isSpared = false;
   #hasRead = false;
 
   constructor(kernel: Kernel) {
@@ -75,7 +78,6 @@ export class Convergence {
   allowPrune(which: Prune): boolean {
     if (this.#prune === true || this.#prune === which) return false;
     this.#prune = which;
-    this.#isStale = true;
     return true;
   }
 
@@ -95,12 +97,14 @@ export class Convergence {
    * the desired state alone did not determine what to do.
    */
   async step(): Promise<Outcome & { readonly full: boolean }> {
+    // Nothing to compare the kernel with: an agent that has just started, whose kernel may hold thousands.
+    if (this.#isIdle) return { done: [], failed: [], waiting: [], full: false };
     const dirty = this.#dirty;
     this.#dirty = new Map();
     // Read before awaiting: permission to prune that arrives during the step belongs to the next one, with
     // its desired state.
     const prune = this.#prune;
-    const isKnown = !this.#isStale;
+    const isKnown = !this.#isStale && (!this.#isSpared || prune === this.#pruned);
     // Cleared before reading: a change from now on requires another read.
     this.#isStale = false;
     const direct = isKnown ? await this.#applyDirectly(dirty) : undefined;
@@ -110,6 +114,11 @@ export class Convergence {
     this.undone.forget();
     this.undone.add(outcome);
     return { ...outcome, done: [...(direct?.done ?? []), ...outcome.done], full: true };
+  }
+
+  /** Whether nothing is desired and nothing may be removed. */
+  get #isIdle(): boolean {
+    return this.#prune === false && this.#isStale && this.#desired.items.size === 0;
   }
 
   #note(changed: ReadonlyMap<string, Item | undefined>): void {
@@ -140,7 +149,10 @@ export class Convergence {
     const done: Change[] = [];
     let left: Pick<Outcome, 'failed' | 'waiting'> = { failed: [], waiting: [] };
     for (let pass = 0; pass < MAX_PASSES; pass++) {
-      const changes = diff(await this.#kernel.read(items), items, { prune });
+      const actual = await this.#kernel.read(items);
+      const changes = diff(actual, items, { prune });
+      this.#pruned = prune;
+      this.#isSpared = prune !== true && hasUnwanted(actual, items);
       left = { failed: [], waiting: [] };
       if (changes.length === 0) break;
       const outcome = await this.#kernel.apply(order(changes));
@@ -190,6 +202,11 @@ export class Convergence {
     }
     return changes;
   }
+}
+
+function hasUnwanted(actual: KernelState, desired: KernelState): boolean {
+  for (const [key, item] of actual) if (isUnwanted(key, item, desired)) return true;
+  return false;
 }
 
 /** Whether an item is one of the devices or belongs to one. */

@@ -33,10 +33,15 @@ export function diff(actual: KernelState, desired: KernelState, options: DiffOpt
   const { prune = true } = options;
   if (prune === false) return changes;
   for (const [key, item] of actual) {
-    if (!desired.has(key) && !isLost(item) && isOurs(item, desired) && isPruned(item, desired, prune))
+    if (isUnwanted(key, item, desired) && !isLost(item) && isPruned(item, desired, prune))
       changes.push({ action: 'delete', item });
   }
   return changes;
+}
+
+/** Whether an item in the kernel is ours and not desired. */
+export function isUnwanted(key: string, item: Item, desired: KernelState): boolean {
+  return !desired.has(key) && isOurs(item, desired);
 }
 
 /** Whether an unwanted item of ours is deleted. */
