@@ -119,9 +119,21 @@ export function isOf<I extends AnyItem>(kind: Kind<I>, item: AnyItem | undefined
 export function equal(a: unknown, b: unknown): boolean {
   if (a === b) return true;
   if (typeof a !== 'object' || typeof b !== 'object' || a === null || b === null) return false;
-  const left = new Map<string, unknown>(Object.entries(a).filter(([, value]) => value !== undefined));
-  const right = Object.entries(b).filter(([, value]) => value !== undefined);
-  return left.size === right.length && right.every(([name, value]) => equal(left.get(name), value));
+  return isWithin(a, b, equal) && isWithin(b, a, isPresent);
+}
+
+/** Without lists of properties: a start with 5,000 peers compares 20,000 items. */
+function isWithin(a: object, b: object, holds: (value: unknown, other: unknown) => boolean): boolean {
+  for (const name of Object.keys(a)) if (!holds(ownValue(a, name), ownValue(b, name))) return false;
+  return true;
+}
+
+function isPresent(value: unknown, other: unknown): boolean {
+  return value === undefined || other !== undefined;
+}
+
+function ownValue(object: object, name: string): unknown {
+  return Object.hasOwn(object, name) ? (object as Readonly<Record<string, unknown>>)[name] : undefined;
 }
 
 /** Joins the non-empty words with spaces. */
