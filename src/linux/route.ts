@@ -131,14 +131,17 @@ export function routeDelete(route: Route): Request {
 }
 
 /**
- * Like `ip route show table T`; all tables, protocols and types by default. The kernel does the filtering.
+ * Like `ip route show table T`; all tables, protocols and types by default. The kernel does the filtering,
+ * except for the protocols to leave out (`without`): their routes are not decoded.
  */
 export function routeDump(filter: {
   family: Family;
   table?: number | undefined;
   protocol?: number | undefined;
   dev?: number | undefined;
+  without?: ReadonlySet<number>;
 }): DumpRequest<Route> {
+  const { without } = filter;
   return {
     operation: 'route show',
     object: `IPv${filter.family}${filter.table === undefined ? '' : ` table ${filter.table}`}`,
@@ -152,7 +155,7 @@ export function routeDump(filter: {
       .u32(RTA_TABLE, filter.table)
       .u32(RTA_OIF, filter.dev)
       .finish(),
-    decode: decodeRoute,
+    decode: (message) => (without?.has(message.payload.readUInt8(5)) ? undefined : decodeRoute(message)),
     // A table does not exist until its first route is added.
     emptyOn: 'ENOENT',
   };
@@ -191,6 +194,23 @@ export function routeGet(
       .finish(),
     decode: decodeRoute,
   };
+}
+
+/**
+ * The same lookup for many destinations. Most share a route, and with `fibMatch` the kernel then answers with
+ * the same bytes: they are decoded once.
+ */
+export function routeGets(
+  destinations: readonly Ip[],
+  how: (dst: Ip) => Parameters<typeof routeGet>[1],
+): DumpRequest<Route>[] {
+  let last: { readonly payload: Buffer; readonly route: Route | undefined } | undefined;
+  const decode = (message: Message): Route | undefined => {
+    if (!last?.payload.equals(message.payload))
+      last = { payload: Buffer.from(message.payload), route: decodeRoute(message) };
+    return last.route;
+  };
+  return destinations.map((dst) => ({ ...routeGet(dst, how(dst)), decode }));
 }
 
 /** Decodes RTM_NEWROUTE and RTM_DELROUTE; undefined for other families. */

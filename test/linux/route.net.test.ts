@@ -12,6 +12,7 @@ import {
   routeDelete,
   routeDump,
   routeGet,
+  routeGets,
   routeReplace,
 } from '../../src/linux/route.ts';
 import { kernelTest, sandbox } from './sandbox.ts';
@@ -89,6 +90,18 @@ for (const family of [4, 6] as const) {
     }
     assert.equal((await socket.dump(routeDump({ family, table: 300 }))).length, 1);
     assert.deepEqual(await socket.dump(routeDump({ family, table: 301 })), []);
+    const rest = await socket.dump(routeDump({ family, without: new Set([110, 111]) }));
+    assert.ok(rest.length > 0 && rest.every(({ protocol }) => protocol !== 110 && protocol !== 111));
+    // One route twice, another between them, and none.
+    const places =
+      family === 4
+        ? ['10.8.0.1', '10.0.0.9', '10.8.0.2', '10.244.0.1']
+        : ['fd08::1', 'fd00::9', 'fd08::2', 'fd44::1'];
+    const asked = await socket.getAll(routeGets(places.map(ip), () => ({ fibMatch: true })));
+    for (const [i, place] of places.entries()) {
+      const [alone] = await socket.getAll([routeGet(ip(place), { fibMatch: true })]);
+      assert.deepEqual(asked[i], alone, place);
+    }
     assert.equal((await socket.dump(routeDump({ family, dev, protocol: 110 }))).length, 3);
 
     await socket.execute(dumped.map(routeDelete));

@@ -9,6 +9,7 @@ import type { NetlinkSocket } from '../../linux/netlink/socket.ts';
 import { type Route, RT_TABLE_MAIN, routeDump } from '../../linux/route.ts';
 import { readSysctl } from '../../linux/sysctl.ts';
 import type { Problem } from '../../problem.ts';
+import { OUR_PROTOCOLS } from '../../state/ownership.ts';
 import { reachableBy } from './addresses.ts';
 import { hostOf } from './host.ts';
 import type { DeviceMtu } from './path-mtu.ts';
@@ -145,7 +146,8 @@ export async function readInterfaces(netlink: NetlinkSocket): Promise<ReadInterf
   const byDefault: { [F in Family]?: string } = {};
   const known: Route[] = [];
   for (const family of FAMILIES) {
-    const routes = await netlink.dump(routeDump({ family, table: RT_TABLE_MAIN }));
+    // Ours lead to pods, and there are thousands of them.
+    const routes = await netlink.dump(routeDump({ family, table: RT_TABLE_MAIN, without: OUR_PROTOCOLS }));
     known.push(...routes);
     const [best] = routes
       .filter((route) => lengthOf(route.dst) === 0 && deviceOf(route) !== undefined)

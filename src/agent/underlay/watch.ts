@@ -9,7 +9,7 @@ import { familyOf, type Ip, isLinkLocal } from '../../ip/address.ts';
 import { addressOf, lengthOf } from '../../ip/cidr.ts';
 import type { MonitorEvent } from '../../linux/event.ts';
 import { NETLINK_ROUTE, NetlinkSocket } from '../../linux/netlink/socket.ts';
-import { type Route, routeGet } from '../../linux/route.ts';
+import { type Route, routeGets } from '../../linux/route.ts';
 import { RTPROT_BIRD, RTPROT_KERNEL } from '../../linux/route-protocol.ts';
 import { readSysctl } from '../../linux/sysctl.ts';
 import type { Log } from '../../log.ts';
@@ -172,9 +172,9 @@ export class UnderlayWatch implements Disposable {
    * an answer the last route is kept.
    */
   async #queryRoutes(peers: readonly Ip[], { addresses }: Underlay): Promise<void> {
-    const questions = peers.map((peer) => {
+    const questions = routeGets(peers, (peer) => {
       const from = addresses[familyOf(peer)];
-      return routeGet(peer, { ...(from !== undefined && { from }), fibMatch: true });
+      return { ...(from !== undefined && { from }), fibMatch: true };
     });
     for (const [i, answer] of (await this.#netlink.getAll(questions)).entries()) {
       const peer = peers[i];
