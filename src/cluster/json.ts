@@ -7,7 +7,9 @@ const TOKEN = /"(?:[^"\\]|\\.)*"|[{}[\]:]/g;
 /** Reads JSON from anybody, like `JSON.parse`, but not nested too deeply. Throws SyntaxError. */
 export function parseForeignJson(text: string): unknown {
   const value: unknown = JSON.parse(text);
-  if (depthOf(text) > MAX_DEPTH) throw new SyntaxError(`is nested more than ${MAX_DEPTH} levels deep`);
+  // Each level takes two brackets.
+  if (text.length > 2 * MAX_DEPTH && depthOf(text) > MAX_DEPTH)
+    throw new SyntaxError(`is nested more than ${MAX_DEPTH} levels deep`);
   return value;
 }
 

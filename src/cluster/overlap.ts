@@ -1,4 +1,4 @@
-import { FAMILIES } from '../ip/address.ts';
+import { FAMILIES, type Ip } from '../ip/address.ts';
 import { type Cidr, contains, overlaps } from '../ip/cidr.ts';
 import type { Host, HostNetwork } from './host.ts';
 import type { Network } from './network.ts';
@@ -25,10 +25,12 @@ export type OverlapFacts = {
  */
 export function overlapWithHost(facts: OverlapFacts): Overlap | undefined {
   const { host, network, resources, nodes, subnets } = facts;
-  const members = new Set(nodes.flatMap(({ addresses }) => Object.values(addresses)));
+  // Rarely asked: mostly the host uses nothing of the pods'.
+  const isMember = (ip: Ip): boolean =>
+    nodes.some(({ addresses }) => addresses[4] === ip || addresses[6] === ip);
   const isToPods = ({ cidr, isConnected, isBridge, unsignedVia }: HostNetwork): boolean => {
     if (isConnected) return (isBridge ?? false) && subnets.some((subnet) => contains(subnet, cidr));
-    if (unsignedVia !== undefined && members.has(unsignedVia)) return true;
+    if (unsignedVia !== undefined && isMember(unsignedVia)) return true;
     return nodes.some((node) => node.subnets.some((subnet) => contains(subnet, cidr)));
   };
   for (const pool of podPools(network, resources)) {
