@@ -96,7 +96,8 @@ export class Feed {
       if (last) writer.push({ ...last, formers: handover.formers });
     };
     handover.on('changed', save);
-    for await (const view of store.feed.watch(signal, facts.network)) {
+    const { network, nodes = [] } = facts;
+    for await (const view of store.feed.watch(signal, network && { network, nodes })) {
       await this.#learn(view, true);
       last = view;
       save();

@@ -4,7 +4,7 @@ import type { Network } from '../../cluster/network.ts';
 import type { Node } from '../../cluster/node.ts';
 import type { Resources } from '../../cluster/resources.ts';
 import type { KeyRange, KeyValue, WatchBatch } from '../kv/kv.ts';
-import type { ClusterView } from '../ports/feed.ts';
+import type { ClusterView, LastView } from '../ports/feed.ts';
 import type { CheckNetwork } from '../ports/network.ts';
 import { AffinityTable } from './affinity-table.ts';
 import { type Fact, type Lease, readFact, type Warn } from './facts.ts';
@@ -38,6 +38,8 @@ export class ClusterState {
   #network: Network | undefined;
   #networkTime: Date | undefined;
   #nodes: Node[] = [];
+  /** Nodes from before, which may be gone by now. */
+  readonly #remembered = new Map<string, Node>();
   #revision = 0;
   #view: ClusterView | undefined;
 
@@ -91,8 +93,12 @@ export class ClusterState {
     return this.#networkTime;
   }
 
-  /** Puts a network in force until the store has a valid one. */
-  assume(network: Network): void {
+  /**
+   * Puts a network in force until the store has a valid one. What is computed for `nodes` is still right for
+   * those that turn out to be the same: they stay the same objects.
+   */
+  assume({ network, nodes }: LastView): void {
+    for (const node of nodes) this.#remembered.set(node.name, node);
     if (!this.#network) this.#rebuild(new Set([...this.#setNetwork(network), ...this.leases.settle()]));
   }
 
@@ -208,7 +214,7 @@ export class ClusterState {
   #rebuild(names: ReadonlySet<string>): void {
     let nodes: Node[] | undefined;
     for (const name of names) {
-      const node = this.#build(name);
+      const node = this.#recognized(this.#build(name));
       const { index, found } = placeOf(nodes ?? this.#nodes, name);
       if (isDeepStrictEqual(found, node)) continue;
       // Views already returned keep their list.
@@ -218,6 +224,13 @@ export class ClusterState {
     if (!nodes) return;
     this.#nodes = nodes;
     this.#view = undefined;
+  }
+
+  #recognized(node: Node | undefined): Node | undefined {
+    const known = node && this.#remembered.get(node.name);
+    if (!known || !isDeepStrictEqual(known, node)) return node;
+    this.#remembered.delete(known.name);
+    return known;
   }
 
   #build(name: string): Node | undefined {

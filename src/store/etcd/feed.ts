@@ -1,11 +1,10 @@
 import { Backoff } from '../../async/backoff.ts';
 import { pause } from '../../async/pause.ts';
-import type { Network } from '../../cluster/network.ts';
 import { codeOf, messageOf } from '../../error.ts';
 import type { Log } from '../../log.ts';
 import { excerpt, type Problem, timeText } from '../../problem.ts';
 import type { KeyRange, KeyValue, Kv } from '../kv/kv.ts';
-import type { ClusterFeed, ClusterView } from '../ports/feed.ts';
+import type { ClusterFeed, ClusterView, LastView } from '../ports/feed.ts';
 import type { CheckNetwork } from '../ports/network.ts';
 import { ClusterState } from './cluster-state.ts';
 import { keyProblems } from './ignored.ts';
@@ -95,7 +94,7 @@ export class EtcdFeed implements ClusterFeed {
     };
   }
 
-  async *watch(signal: AbortSignal, last?: Network): AsyncIterable<ClusterView> {
+  async *watch(signal: AbortSignal, last?: LastView): AsyncIterable<ClusterView> {
     if (last) this.state.assume(last);
     const ended = AbortSignal.any([signal, this.#closed.signal]);
     let news = Promise.withResolvers<void>();

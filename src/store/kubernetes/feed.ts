@@ -1,13 +1,12 @@
 import { background } from '../../async/background.ts';
 import { pause } from '../../async/pause.ts';
-import type { Network } from '../../cluster/network.ts';
 import { messageOf } from '../../error.ts';
 import type { KubernetesClient } from '../../kubernetes/api/client.ts';
 import { list } from '../../kubernetes/api/list.ts';
 import { Informer } from '../../kubernetes/informer/informer.ts';
 import type { Log } from '../../log.ts';
 import { excerpt, type Problem } from '../../problem.ts';
-import type { ClusterFeed, ClusterView } from '../ports/feed.ts';
+import type { ClusterFeed, ClusterView, LastView } from '../ports/feed.ts';
 import { ClusterState } from './cluster-state.ts';
 import { NODES } from './kinds.ts';
 import type { KubernetesNetwork } from './network.ts';
@@ -87,8 +86,8 @@ export class KubernetesFeed implements ClusterFeed {
     };
   }
 
-  async *watch(signal: AbortSignal, last?: Network): AsyncIterable<ClusterView> {
-    if (last) this.state.network ??= last;
+  async *watch(signal: AbortSignal, last?: LastView): AsyncIterable<ClusterView> {
+    if (last) this.state.network ??= last.network;
     const ended = AbortSignal.any([signal, this.#closed.signal]);
     let news = Promise.withResolvers<void>();
     const wake = (): void => news.resolve();

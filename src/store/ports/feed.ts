@@ -12,13 +12,15 @@ export interface ClusterFeed {
    * closed.
    *
    * An object that cannot be read is named in `problems`; what was last good under its name stays in force
-   * until it is deleted, and what never was good is left out. `last`: the network of an earlier view, in
-   * force until the store has a good one.
+   * until it is deleted, and what never was good is left out. `last`: of an earlier view; its network is in
+   * force until the store has a good one, and nodes that have not changed since may stay the same objects.
    */
-  watch(signal: AbortSignal, last?: Network): AsyncIterable<ClusterView>;
+  watch(signal: AbortSignal, last?: LastView): AsyncIterable<ClusterView>;
   /** What keeps the views from being complete and current, while someone watches. */
   readonly problems: readonly Problem[];
 }
+
+export type LastView = Pick<ClusterView, 'network' | 'nodes'>;
 
 export type ClusterView = {
   readonly network: Network;

@@ -7,6 +7,7 @@ import { ClusterState } from '../../../src/store/etcd/cluster-state.ts';
 import { encodeLease } from '../../../src/store/flannel/lease-value.ts';
 import { encodeRecord } from '../../../src/store/flannel/node-record.ts';
 import type { WatchEvent } from '../../../src/store/kv/kv.ts';
+import type { ClusterView } from '../../../src/store/ports/feed.ts';
 import { Keys, layout, stateOf, viewOf } from './keys.ts';
 
 const GARBAGE = 'garbage';
@@ -170,6 +171,26 @@ test('incremental and full updates give the same view, and unchanged nodes stay 
     }),
     { numRuns: 300 },
   );
+});
+
+test('nodes of an earlier view that are the same stay the same objects; the others are as stored, or gone', () => {
+  const keys = new Keys();
+  keys.put(layout.config, CONFIG);
+  for (const i of [1, 2, 3]) keys.put(layout.lease([subnetOf(i)]), lease(i));
+  keys.put(layout.node('one'), record('one', 1));
+  // As saved by an earlier agent.
+  const last: ClusterView = JSON.parse(JSON.stringify(viewOf(stateOf(keys))));
+  keys.delete(layout.lease([subnetOf(3)]));
+  keys.put(layout.lease([subnetOf(2)]), lease(2, 'host-gw'));
+  const state = new ClusterState(layout, () => {});
+  state.assume(last);
+  assert.deepEqual(state.view()?.nodes, [], 'nothing is known of the store yet');
+  state.reset([...keys.items.values()], keys.revision);
+  const { nodes } = viewOf(state);
+  assert.deepEqual(nodes, viewOf(stateOf(keys)).nodes);
+  const one = last.nodes.find(({ name }) => name === 'one');
+  assert.ok(one && nodes.includes(one));
+  assert.equal(nodes.length, 2);
 });
 
 test('with 5,000 nodes, a change is cheap and affects nothing else', (t) => {
