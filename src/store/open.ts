@@ -1,10 +1,9 @@
 import { readFileSync } from 'node:fs';
 import { codeOf, FlatnetError, messageOf } from '../error.ts';
-import { openAccess } from '../kubernetes/access/open.ts';
 import type { Log } from '../log.ts';
 import { type Server, serverAt } from '../url.ts';
 import { EtcdStore, type EtcdStoreOptions, LEASE_TTL } from './etcd/store.ts';
-import { KubernetesStore, type KubernetesStoreOptions } from './kubernetes/store.ts';
+import type { KubernetesStoreOptions } from './kubernetes/store.ts';
 import { EtcdKv } from './kv/client.ts';
 import type { Tls } from './kv/endpoint.ts';
 import type { CheckNetwork } from './ports/network.ts';
@@ -50,6 +49,11 @@ export type OpenStore = { readonly store: Store; readonly servers: readonly stri
 export async function openStore(options: StoreOptions, log: Log, check?: CheckNetwork): Promise<OpenStore> {
   if (!('kubernetes' in options)) return { store: openEtcd(options, log, check), servers: options.endpoints };
   const { kubeconfig, context, ...rest } = options.kubernetes;
+  // Sixty modules that an agent on etcd does without.
+  const [{ openAccess }, { KubernetesStore }] = await Promise.all([
+    import('../kubernetes/access/open.ts'),
+    import('./kubernetes/store.ts'),
+  ]);
   const access = await openAccess({ kubeconfig, context });
   return { store: new KubernetesStore(access, rest, log, check), servers: [access.server] };
 }
