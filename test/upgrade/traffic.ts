@@ -1,8 +1,8 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 
-/** Time between two packets of a ping, in seconds. Fifteen pings would keep an emulated machine busy. */
-const INTERVAL = process.env.FLATNET_EMULATED ? '0.1' : '0.01';
+/** Seconds between two packets. Fifteen pings and a stream would keep an emulated machine busy. */
+const INTERVAL = process.env.FLATNET_EMULATED ? 0.1 : 0.01;
 
 /** A ping that runs until it is stopped. */
 export class Ping {
@@ -13,7 +13,7 @@ export class Ping {
 
   constructor(netns: string, from: string, to: string, address: string) {
     this.name = `${from} -> ${to}`;
-    this.#child = spawn('ip', ['netns', 'exec', netns, 'ping', '-n', '-i', INTERVAL, address], {
+    this.#child = spawn('ip', ['netns', 'exec', netns, 'ping', '-n', '-i', `${INTERVAL}`, address], {
       stdio: ['ignore', 'pipe', 'inherit'],
     });
     this.#child.stdout?.setEncoding('utf8').on('data', (text: string) => this.#read(text));
@@ -55,13 +55,13 @@ const SERVER = `require('net').createServer((s) => s.pipe(s)).listen(7000, () =>
 const CLIENT = `
   const s = require('net').connect(7000, process.argv[1]);
   let sent = 0, back = '', longest = 0, last = performance.now();
-  const timer = setInterval(() => s.write(sent++ + '\\n'), 10);
+  const timer = setInterval(() => s.write(sent++ + '\\n'), ${INTERVAL * 1000});
   s.on('data', (d) => { back += d; longest = Math.max(longest, performance.now() - last); last = performance.now(); });
   s.on('close', () => { console.log(JSON.stringify({ sent, back: back.split('\\n').length - 1, longest })); process.exit(); });
   process.on('SIGTERM', () => { clearInterval(timer); s.end(); });
 `;
 
-/** A TCP connection over which a line is sent and echoed every 10 ms. */
+/** A TCP connection over which a line is sent and echoed at each interval. */
 export class Stream {
   readonly #server: ChildProcess;
   readonly #client: ChildProcess;
