@@ -18,7 +18,7 @@ const NEW = resolve(import.meta.dirname, '../..');
 const OUTSIDE = '172.30.255.1';
 const NODES = [1, 2, 3];
 const SLOW = Boolean(process.env.FLATNET_EMULATED);
-/** For `skip`: a virtual machine is there for what the machine's own kernel lacks, and each test takes long. */
+/** For `skip`: a virtual machine is for what this kernel lacks, and each test takes long there. */
 const ELSEWHERE = SLOW && 'needs no virtual machine';
 
 type Pair = {
