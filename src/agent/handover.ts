@@ -139,14 +139,17 @@ export class Handover extends EventEmitter<{ changed: [] }> {
     }
   }
 
-  /** Waits until the kernel has held the new backend's part for a while: its options may be wrong. */
+  /**
+   * Waits until the kernel has held the new backend's part for a while, as its options may be wrong; and until
+   * the store has told of all nodes, as one of them may still use what an earlier agent had not ended.
+   */
   async #endFormers(signal: AbortSignal): Promise<void> {
     const { log, linger = LINGER } = this.#options;
     const latecomers = new Latecomers(linger);
     for (let since = performance.now(); performance.now() - since < linger; ) {
       if (!(await pause(Math.min(POLL, linger), signal))) return;
       latecomers.note(this.#late);
-      if (!this.#isInPlace) since = performance.now();
+      if (!this.#isInPlace || !this.#isComplete) since = performance.now();
     }
     for (let late = latecomers.note(this.#late); late.size > 0; late = latecomers.note(this.#late)) {
       this.#loop.dropFormerPeers(late);

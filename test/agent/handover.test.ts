@@ -8,6 +8,7 @@ import type { Node } from '../../src/cluster/node.ts';
 import { SILENT } from '../../src/log.ts';
 import type { Formers } from '../../src/store/view-file.ts';
 import { factsOf, nodesOf } from '../backends/cluster.ts';
+import { eventually } from '../store/servers.ts';
 
 const LINGER = 50;
 /** Interval at which it checks that the new backend is in place, in milliseconds. */
@@ -17,6 +18,10 @@ const formersOf = (...types: string[]): Formers => new Map(types.map((type) => [
 const network = (type: string): Network =>
   readNetwork({ Network: '10.244.0.0/16', wiring: 'routed', Backend: { Type: type } });
 const names = (nodes: readonly Node[]): string => nodes.map(({ name }) => name).join(' ');
+
+/** Waits until a step has been taken. */
+const until = (done: readonly string[], step: string): Promise<unknown> =>
+  eventually(async () => done.includes(step));
 
 /** A handover, the steps it takes in order, and the loop it watches. */
 function handover(t: TestContext) {
@@ -64,9 +69,9 @@ function handover(t: TestContext) {
 test('remains of earlier agents are removed some time after a start', async (t) => {
   const { handover: it, compute, done } = handover(t);
   compute('vxlan');
-  await it.follow(network('vxlan'));
+  await it.follow(network('vxlan'), [], true);
   assert.deepEqual(done.splice(0), ['use vxlan']);
-  await sleep(4 * LINGER);
+  await until(done, 'drop');
   assert.deepEqual(done.splice(0), ['end', 'send no more', 'drop']);
   await it.follow(network('vxlan'));
   await sleep(4 * LINGER);
@@ -76,8 +81,8 @@ test('remains of earlier agents are removed some time after a start', async (t) 
 test('after a change of backend both stand side by side, then the former one ends', async (t) => {
   const { handover: it, compute, done } = handover(t);
   compute('vxlan');
-  await it.follow(network('vxlan'));
-  await sleep(4 * LINGER);
+  await it.follow(network('vxlan'), [], true);
+  await until(done, 'drop');
   done.splice(0);
   await it.follow(
     network('host-gw'),
@@ -85,14 +90,14 @@ test('after a change of backend both stand side by side, then the former one end
   );
   assert.deepEqual(done.splice(0), ['keep vxlan for node0 node1', 'use host-gw']);
   compute('host-gw');
-  await sleep(POLL + 3 * LINGER);
+  await until(done, 'drop');
   assert.deepEqual(done, ['end', 'send no more', 'drop']);
 });
 
 test('nothing ends while the new backend cannot be computed, or the kernel refuses it', async (t) => {
   const { handover: it, compute, loop, done } = handover(t);
   compute('vxlan');
-  await it.follow(network('vxlan'));
+  await it.follow(network('vxlan'), [], true);
   await it.follow(network('host-gw'));
   await sleep(POLL + 3 * LINGER);
   assert.ok(!done.includes('end'));
@@ -101,38 +106,38 @@ test('nothing ends while the new backend cannot be computed, or the kernel refus
   await sleep(POLL + 3 * LINGER);
   assert.ok(!done.includes('end'));
   loop.problem = undefined;
-  await sleep(POLL + 3 * LINGER);
+  await until(done, 'drop');
   assert.deepEqual(done.slice(-3), ['end', 'send no more', 'drop']);
 });
 
 test('the former backend stays for peers that still use it, until the last one has switched or gone', async (t) => {
   const { handover: it, compute, peersWith, done } = handover(t);
   compute('vxlan');
-  await it.follow(network('vxlan'));
-  await sleep(4 * LINGER);
+  await it.follow(network('vxlan'), [], true);
+  await until(done, 'drop');
   await it.follow(network('host-gw'));
   done.splice(0);
   compute('host-gw');
   peersWith('vxlan', 'host-gw', 'vxlan');
-  await sleep(POLL + 3 * LINGER);
+  await until(done, 'send no more but to peer0 peer2');
   assert.deepEqual([...new Set(done.splice(0))], ['send no more but to peer0 peer2']);
   peersWith('vxlan', 'host-gw');
-  await sleep(POLL + LINGER);
+  await until(done, 'send no more but to peer0');
   assert.deepEqual([...new Set(done.splice(0))], ['send no more but to peer0']);
   peersWith('host-gw', 'host-gw');
-  await sleep(POLL + 3 * LINGER);
+  await until(done, 'drop');
   assert.deepEqual(done, ['end', 'send no more', 'drop']);
 });
 
 test('after two changes in a row, peers that missed both keep the first backend, and those that missed one the second', async (t) => {
   const { handover: it, compute, peersWith, done } = handover(t);
   compute('vxlan');
-  await it.follow(network('vxlan'));
+  await it.follow(network('vxlan'), [], true);
   await it.follow(network('host-gw'));
   await it.follow(network('bgp'));
   compute('bgp');
   peersWith('vxlan', 'host-gw', 'bgp');
-  await sleep(POLL + 3 * LINGER);
+  await until(done, 'send no more but to peer0 peer1');
   assert.deepEqual(
     [...new Set(done.splice(0))],
     [
@@ -141,18 +146,18 @@ test('after two changes in a row, peers that missed both keep the first backend,
     ],
   );
   peersWith('vxlan', 'bgp', 'bgp');
-  await sleep(POLL + LINGER);
+  await until(done, 'send no more but to peer0');
   assert.deepEqual([...new Set(done.splice(0))], ['send no more but to peer0']);
   peersWith('bgp', 'bgp', 'bgp');
-  await sleep(POLL + 3 * LINGER);
+  await until(done, 'drop');
   assert.deepEqual(done, ['end', 'send no more', 'drop']);
 });
 
 test('a backend that does not exist changes nothing', async (t) => {
   const { handover: it, compute, done } = handover(t);
   compute('vxlan');
-  await it.follow(network('vxlan'));
-  await sleep(4 * LINGER);
+  await it.follow(network('vxlan'), [], true);
+  await until(done, 'drop');
   done.splice(0);
   await it.follow(network('vxlam'));
   await it.follow(network('vxlan'));
@@ -178,12 +183,23 @@ test('what an earlier agent had not ended stays, before anything is removed, and
   ]);
   assert.deepEqual(it.formers, formersOf('host-gw', 'bgp'));
   await it.follow(network('vxlan'), with1('host-gw'), true);
-  await sleep(POLL + 3 * LINGER);
+  await until(done, 'send no more but to peer0');
   assert.deepEqual([...new Set(done.splice(0))], ['send no more but to peer0']);
   peersWith('vxlan');
-  await sleep(POLL + 3 * LINGER);
+  await until(done, 'drop');
   assert.deepEqual(done, ['end', 'send no more', 'drop']);
   assert.deepEqual([it.formers, changes], [new Map(), 1]);
+});
+
+test('nothing that an earlier agent had not ended is, before the store has told of all nodes', async (t) => {
+  const { handover: it, compute, done } = handover(t);
+  it.remember(formersOf('host-gw'));
+  compute('vxlan');
+  await it.follow(network('vxlan'), with1('host-gw'));
+  await sleep(POLL + 3 * LINGER);
+  assert.deepEqual(done.splice(0), ['use vxlan']);
+  await it.follow(network('vxlan'), with1('host-gw'), true);
+  assert.deepEqual(done.splice(0), ['keep host-gw for node0 node1', 'use vxlan']);
 });
 
 test('an agent that remembers nothing keeps what the kernel has, if a node uses another backend', async (t) => {
@@ -198,7 +214,7 @@ test('an agent that remembers nothing keeps what the kernel has, if a node uses 
     assert.deepEqual(done.splice(0), ['use vxlan', ...kept]);
     assert.deepEqual([...it.formers], kept.length > 0 ? [[type, undefined]] : []);
     compute('vxlan');
-    await sleep(POLL + 3 * LINGER);
+    await until(done, 'drop');
     assert.deepEqual(done, ['end', 'send no more', 'drop'], type);
     assert.deepEqual(it.formers, new Map());
   }
@@ -226,7 +242,7 @@ test('what an agent cannot know any more is kept by the next one, too, which rem
   assert.deepEqual(next.formers, it.formers);
   assert.deepEqual(later.splice(0), ['use bgp', 'keep remains', 'keep vxlan for node0 node1', 'use bgp']);
   peersWith('host-gw');
-  await sleep(POLL + 3 * LINGER);
+  await until(later, 'send no more but to peer0');
   assert.deepEqual([...new Set(later)], ['send no more but to peer0']);
   assert.ok(done.includes('keep remains'));
 });
@@ -241,6 +257,6 @@ test('two changes while an agent is down: it knows the first backend, and by the
   assert.deepEqual(it.formers, new Map([['host-gw', undefined], ...formersOf('vxlan')]));
   compute('bgp');
   peersWith('host-gw', 'bgp');
-  await sleep(POLL + 3 * LINGER);
+  await until(done, 'send no more but to peer0');
   assert.deepEqual([...new Set(done.splice(0))], ['send no more but to peer0']);
 });
