@@ -41,7 +41,9 @@ export class Assignment {
   }
 
   async #attempt(): Promise<Attempt> {
-    const known = this.#node.own.recent();
+    // A write that got no reply is fenced first, which takes a look at the store.
+    const isCertain = !this.#node.hasUnanswered(this.#request.handle);
+    const known = isCertain ? this.#node.own.recent() : undefined;
     return (known && (await this.#fromCache(known))) || this.#fromStore();
   }
 

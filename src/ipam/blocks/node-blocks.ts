@@ -91,6 +91,11 @@ export class NodeBlocks {
     }
   }
 
+  /** Whether a write for the handle got no reply, and may still be in flight. */
+  hasUnanswered(handle: string): boolean {
+    return this.#unanswered.has(handle);
+  }
+
   /**
    * Makes the handle's writes that got no reply fail if they are still in flight, so that what is read next
    * stays true. Rejects as the store does; they stay noted then.

@@ -5,6 +5,7 @@ import { type Family, familyOf, type Ip, parseIp } from '../../../src/ip/address
 import { contains, nthIp, parseCidr } from '../../../src/ip/cidr.ts';
 import type { Assigned, Assigner, AssignRequest } from '../../../src/ipam/assigner.ts';
 import { borrowedUsage } from '../../../src/ipam/blocks/usage.ts';
+import type { BlockStore } from '../../../src/store/ports/blocks.ts';
 import { pool, TestPlan } from './plan.ts';
 
 const V4 = pool('four', '10.1.0.0/24', 28);
@@ -18,6 +19,23 @@ async function one(assigner: Assigner, handle: string, more: Partial<AssignReque
   const [assigned, ...others] = await assigner.assign(ask(handle, more));
   assert.deepEqual(others, []);
   return assigned ?? assert.fail('nothing was assigned');
+}
+
+/** A store to which one change of a block, after `spared`, is still under way: it happens when called. */
+function losing(store: BlockStore, late: (() => Promise<unknown>)[], spared = 0): BlockStore {
+  let left = spared;
+  return new Proxy(store, {
+    get(target, name) {
+      const value: unknown = Reflect.get(target, name);
+      if (typeof value !== 'function') return value;
+      return (...parameters: unknown[]) => {
+        const call = (): Promise<unknown> => Reflect.apply(value, target, parameters);
+        if (name !== 'replaceBlock' || late.length > 0 || left-- > 0) return call();
+        late.push(call);
+        return Promise.reject(new FlatnetError('no answer', { code: 'STORE_UNAVAILABLE' }));
+      };
+    },
+  });
 }
 
 /** Assigns addresses to `count` pods, to fill the node's own blocks. */
@@ -133,44 +151,34 @@ test('a retry keeps the borrowed address and frees one that a lost reply left be
 test('a write whose reply was lost cannot take effect after a retry took another address', async (t) => {
   const plan = await TestPlan.start(t, V4);
   const late: (() => Promise<unknown>)[] = [];
-  const store = new Proxy(plan.store, {
-    get(target, name) {
-      const value: unknown = Reflect.get(target, name);
-      if (typeof value !== 'function') return value;
-      return (...parameters: unknown[]) => {
-        const call = (): Promise<unknown> => Reflect.apply(value, target, parameters);
-        if (name !== 'replaceBlock' || late.length > 0) return call();
-        late.push(call);
-        return Promise.reject(new FlatnetError('no answer', { code: 'STORE_UNAVAILABLE' }));
-      };
-    },
-  });
-  const { assigner } = plan.node('node1', { store });
+  const { assigner } = plan.node('node1', { store: losing(plan.store, late) });
   await assert.rejects(assigner.assign(ask('a')), { code: 'STORE_UNAVAILABLE' });
   const other = await one(assigner, 'a', { requested: [parseIp('10.1.0.250')] });
   assert.equal(await late[0]?.(), undefined, 'refused by the store');
   assert.deepEqual(await assigner.held('a'), [other]);
 });
 
+test('the same, when the retry could take from the cache', async (t) => {
+  const plan = await TestPlan.start(t, V4);
+  const late: (() => Promise<unknown>)[] = [];
+  const { assigner } = plan.node('node1', { store: losing(plan.store, late, 1) });
+  await one(assigner, 'first');
+  await assert.rejects(assigner.assign(ask('a')), { code: 'STORE_UNAVAILABLE' });
+  await one(assigner, 'b', { requested: [parseIp('10.1.0.250')] });
+  plan.pools = [pool('low', '10.1.0.128/25', 28)];
+  const other = await one(assigner, 'a');
+  assert.equal(await late[0]?.(), undefined, 'refused by the store');
+  assert.deepEqual(await assigner.held('a'), [other]);
+  plan.pools = [V4];
+});
+
 test('a write whose reply was lost cannot take effect after the release', async (t) => {
   const plan = await TestPlan.start(t, V4);
-  let late: (() => Promise<unknown>) | undefined;
-  const store = new Proxy(plan.store, {
-    get(target, name) {
-      const value: unknown = Reflect.get(target, name);
-      if (typeof value !== 'function') return value;
-      return (...parameters: unknown[]) => {
-        const call = (): Promise<unknown> => Reflect.apply(value, target, parameters);
-        if (name !== 'replaceBlock' || late) return call();
-        late = call;
-        return Promise.reject(new FlatnetError('no answer', { code: 'STORE_UNAVAILABLE' }));
-      };
-    },
-  });
-  const { assigner } = plan.node('node1', { store });
+  const late: (() => Promise<unknown>)[] = [];
+  const { assigner } = plan.node('node1', { store: losing(plan.store, late) });
   await assert.rejects(assigner.assign(ask('a')), { code: 'STORE_UNAVAILABLE' });
   assert.deepEqual(await assigner.release('a'), []);
-  assert.equal(await late?.(), undefined);
+  assert.equal(await late[0]?.(), undefined);
   assert.deepEqual(await plan.findings(true), []);
 });
 
