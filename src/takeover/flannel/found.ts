@@ -25,6 +25,8 @@ export type Found = {
   readonly ourReservations: string;
   /** What the runtime remembers of its calls. */
   readonly results: readonly FoundResult[];
+  /** The names of its files for all networks, also those of others: `NETWORK-CONTAINER-INTERFACE`. */
+  readonly resultFiles: readonly string[];
   /** Pods of which flannel's plugin keeps a file, by container. */
   readonly scratch: readonly string[];
   readonly ports: readonly FoundPort[];

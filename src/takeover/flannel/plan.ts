@@ -129,7 +129,8 @@ function withoutHostPorts(
     return { action: 'keep', object, text };
   }
   // Rules with nothing but a container may be another network's.
-  const isOthers = rules.comment !== undefined && found.confs.some(hasOtherPortmap);
+  const isAttached = found.resultFiles.some((name) => name.includes(`-${container}-`));
+  const isOthers = rules.comment !== undefined && (isAttached || found.confs.some(hasOtherPortmap));
   if (isGone(container, found) && isOthers)
     return { action: 'leave', object, text: `host ports of ${container}, which is none of flannel’s pods` };
   if (isGone(container, found))

@@ -35,7 +35,9 @@ export async function readFound(places: Places, agent: FoundAgent | undefined): 
   // Before the reservations: an ADD makes its rules after its reservation, so that none looks abandoned.
   const rules = await readRules(networks);
   const reservations = readReservations(cniData, networks, unread);
-  const results = readResults(join(dirname(cniData), 'results'), networks, unread);
+  const resultsDir = join(dirname(cniData), 'results');
+  const resultFiles = readNames(resultsDir);
+  const results = readResults(resultsDir, networks, unread);
   const bridge = readBridge(BRIDGE);
   const file = await subnets(subnetFile, unread);
   const devices = readDevices();
@@ -54,6 +56,7 @@ export async function readFound(places: Places, agent: FoundAgent | undefined): 
     reservations,
     ourReservations: join(cniData, NETWORK),
     results,
+    resultFiles,
     scratch: readNames(join(dirname(cniData), 'flannel')),
     ports: bridge?.ports ?? [],
     rules: await Promise.all(rules.map((each) => withNeed(each, facts))),

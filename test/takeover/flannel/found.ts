@@ -46,6 +46,7 @@ export function usualNode(changes: Partial<Found> = {}): Found {
     reservations: [reservation('10.244.1.5', 'web')],
     ourReservations: '/var/lib/cni/networks/cbr0',
     results: [result('web', 'veth5')],
+    resultFiles: ['cbr0-web-eth0'],
     scratch: ['web'],
     ports: [port('veth5', ['10.244.1.5'])],
     rules: [

@@ -47,11 +47,15 @@ test('rules that name nothing but a container that is gone stay if another netwo
     { family: 'ip', table: 'cni_hostport', chains, leads: 0, size: 2, container: 'x', comment: 'x' },
   ] as const;
   const podman = { file: '/etc/cni/net.d/87-podman.conflist', name: 'podman', types: ['bridge', 'portmap'] };
-  const last = (confs: Found['confs']) => takeoverPlan(usualNode({ rules, confs })).steps.at(-1);
+  const last = (changed: Partial<Found>) => takeoverPlan(usualNode({ rules, ...changed })).steps.at(-1);
   const { confs } = usualNode();
-  assert.equal(last(confs)?.action, 'remove');
-  assert.equal(last(confs)?.object, 'rules ip cni_hostport hostports masquerading of x');
-  assert.equal(last([...confs, podman])?.action, 'leave');
+  assert.equal(last({})?.action, 'remove');
+  assert.equal(last({})?.object, 'rules ip cni_hostport hostports masquerading of x');
+  assert.equal(last({ confs: [...confs, podman] })?.action, 'leave');
+  // A runtime whose configurations are elsewhere.
+  const left = last({ resultFiles: ['bridge-x-eth0'] });
+  assert.equal(left?.action, 'leave');
+  assert.match(left?.text ?? '', /which is none of flannel’s pods/);
 });
 
 test('a node that has been taken over has nothing left to do', () => {
@@ -158,7 +162,7 @@ const agentWith = (...pods: FoundAgent['pods']): FoundAgent => ({
 });
 const RECORD = { containerId: 'web', hostPorts: HOST_PORTS };
 const KNOWN = { ports: [port('veth5', ['10.244.1.5'], { isOurs: true })] };
-const ABANDONED = { reservations: [], results: [], ports: [] };
+const ABANDONED = { reservations: [], results: [], resultFiles: [], ports: [] };
 const RULES_OF_PORTMAP: readonly (readonly [what: string, Partial<Found>, 'keep' | 'leave' | 'remove'])[] = [
   ['of a pod whose record has its ports go', { ...KNOWN, agent: agentWith(RECORD) }, 'remove'],
   [
