@@ -111,9 +111,10 @@ async function runCases({ plane, nodes }: KubeletCluster): Promise<number> {
   const child = spawn('setpriv', argv, { stdio: ['ignore', file, file] });
   // It then ends in order, and so does everything here.
   for (const signal of ['SIGINT', 'SIGTERM'] as const) process.on(signal, () => child.kill('SIGINT'));
-  await once(child, 'exit');
+  const [code] = await once(child, 'exit');
   const cases = readReport(readFileSync(join(output, REPORT), 'utf8'));
   console.log(summary(cases));
   const isWell = cases.length > 0 && cases.every(({ state }) => state === 'passed' || state === 'skipped');
-  return isWell ? 0 : 1;
+  if (isWell && code !== 0) console.error(`e2e: ginkgo itself failed with status ${code}: see ${output}`);
+  return isWell && code === 0 ? 0 : 1;
 }
