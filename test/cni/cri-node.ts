@@ -113,9 +113,7 @@ export class CriNode implements AsyncDisposable {
     const mounts = readFileSync('/proc/self/mountinfo', 'utf8').split('\n');
     return [
       ...links.filter((name) => name.startsWith('veth')),
-      ...files.filter(
-        (name) => !/^(last_reserved_ip\.\d|lock|view\.json|tunnel-macs\.json|spare\.\d+)$/.test(name),
-      ),
+      ...files.filter((name) => !LASTING.test(name)),
       ...cached,
       ...mounts.filter((line) => line.includes(` ${this.#dir}/`)),
     ];
@@ -130,6 +128,10 @@ export class CriNode implements AsyncDisposable {
     );
   }
 }
+
+/** Also what a killed agent did not come to put in place: reservations, swept a minute later, and files. */
+const LASTING =
+  /^(last_reserved_ip\.\d|lock|view\.json|tunnel-macs\.json|spare\.\d+|\.reserve-.+|.+\.\d+\.new)$/;
 
 function filesBelow(dir: string): string[] {
   if (!existsSync(dir)) return [];
