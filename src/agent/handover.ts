@@ -140,8 +140,8 @@ export class Handover extends EventEmitter<{ changed: [] }> {
   }
 
   /**
-   * Waits until the kernel has held the new backend's part for a while, as its options may be wrong; and until
-   * the store has told of all nodes, as one of them may still use what an earlier agent had not ended.
+   * Waits until the kernel has held the new backend's part for a while, as its options may be wrong, and
+   * until the store has told of all nodes: one of them may still use what an earlier agent had not ended.
    */
   async #endFormers(signal: AbortSignal): Promise<void> {
     const { log, linger = LINGER } = this.#options;
