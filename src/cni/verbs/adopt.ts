@@ -1,5 +1,6 @@
 import { podTitle } from '../../cluster/node.ts';
 import { FlatnetError, messageOf } from '../../error.ts';
+import { addressOf } from '../../ip/cidr.ts';
 import { linkSet } from '../../linux/link/change.ts';
 import type { Link } from '../../linux/link/link.ts';
 import { OUR_ALIAS } from '../../state/ownership.ts';
@@ -19,7 +20,7 @@ export type Adopted = { readonly adopted: readonly string[]; readonly refused: r
 /**
  * Gives records to pods that another plugin has attached to our bridge, from proposed ones: from then on they
  * are guarded, followed and freed as ours. What a record says is checked against the kernel, and the
- * addresses are those that are reserved. A pod that has a record keeps it.
+ * addresses are those that are reserved: at least those that it names. A pod that has a record keeps it.
  */
 export async function adopt(proposed: unknown, state: CniState): Promise<Adopted> {
   const adopted: string[] = [];
@@ -52,6 +53,9 @@ async function adoptOne(proposed: Attachment, state: CniState): Promise<void> {
     throw refusal(title, `it is not on ${context.bridge}`);
   const { pool, ips } = reservedFor(proposed, state);
   if (!pool) throw refusal(title, 'it has no reservation');
+  const missing = proposed.addresses.map(addressOf).filter((ip) => !ips.includes(ip));
+  if (missing.length > 0)
+    throw refusal(title, `${missing.join(' and ')} is not reserved for it in ${pool.dir}`);
   const record: Attachment = {
     ...proposed,
     state: 'ready',

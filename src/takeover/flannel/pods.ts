@@ -1,6 +1,7 @@
 import type { HostPort } from '../../cluster/host-port.ts';
 import { podTitle } from '../../cluster/node.ts';
 import { type Ip, ipCompare } from '../../ip/address.ts';
+import { hostCidr } from '../../ip/cidr.ts';
 import type { Mac } from '../../ip/mac.ts';
 import type { Found, FoundPort, FoundReservation, FoundResult } from './found.ts';
 
@@ -153,7 +154,7 @@ export const NETWORK = 'cbr0';
 
 /** The record that the agent is asked to write; what it can find out itself, it does. */
 export function recordOf(adoption: Adoption): object {
-  const { namespace, name, isMacCertain, hostPorts } = adoption;
+  const { namespace, name, isMacCertain, hostPorts, addresses } = adoption;
   const { containerId, ifName, dir, netns, netnsId, hostDevice, bridge, mtu, hairpin, mac } = adoption;
   return {
     ...{ containerId, ifName, dir, netns, netnsId, hostDevice, bridge, mtu, hairpin, mac },
@@ -161,7 +162,7 @@ export function recordOf(adoption: Adoption): object {
     role: 'interface',
     state: 'ready',
     bootId: '',
-    addresses: [],
+    addresses: addresses.map(hostCidr),
     pod: { labels: {}, ...(namespace && { namespace }), ...(name && { name }) },
     ...(hostPorts.length > 0 && { hostPorts }),
     ...(isMacCertain ? {} : { lost: ['mac'] }),

@@ -106,6 +106,9 @@ test('nothing is adopted on a word that the kernel does not confirm', { skip: NO
     [{ ...a.record, netnsId: 1 }, /not what it was/],
     [{ ...a.record, ifName: 'eth7' }, /not what it was/],
     [{ ...a.record, containerId: 'stranger' }, /no reservation/],
+    // Another pod's, and one whose reservation could not be moved.
+    [{ ...a.record, addresses: ['10.90.1.3/24'] }, /10.90.1.3 is not reserved for it/],
+    [{ ...a.record, addresses: ['10.90.1.2/32', 'fd00::5/128'] }, /fd00::5 is not reserved for it/],
     [{ ...a.record, mac: 'x' }, /mac/],
     [{}, /network/],
     [7, /./],
@@ -119,8 +122,7 @@ test('nothing is adopted on a word that the kernel does not confirm', { skip: NO
   assert.equal(host.pods.size, 0);
   assert.equal(ipOne(host.netns, 'link', 'show', String(a.record.hostDevice)).ifalias, undefined);
 
-  // An address of another pod's is not got by asking for it: the reservation decides.
-  await host.service.adopt([{ ...a.record, addresses: ['10.90.1.3/24'] }]);
+  await host.service.adopt([{ ...a.record, addresses: ['10.90.1.2/32'] }]);
   assert.deepEqual(host.pods.get('a eth0')?.addresses, ['10.90.1.2']);
 });
 
