@@ -69,7 +69,7 @@ async function large(machine: Machine): Promise<Row[]> {
     await sleep(1000);
     memory.push(usageOf(pid).memory);
   }
-  const restart = await restarted(node);
+  const restart = await node.restart();
   await node.stop('SIGTERM');
   kv.close();
   return [
@@ -124,15 +124,6 @@ async function newNode(machine: Machine, name: string, endpoint: string): Promis
   const netns = machine.netns(name);
   await wire([{ netns, address: UNDERLAY_ADDRESS }, { netns: machine.netns(`${name}-far`) }]);
   return new Node(machine, name, netns, storeAt(endpoint));
-}
-
-/** The kernel's state is already correct, so the agent may be ready at once. */
-async function restarted(node: Node): Promise<number> {
-  await node.stop('SIGKILL');
-  const start = performance.now();
-  node.start();
-  await node.ready();
-  return performance.now() - start;
 }
 
 /** Publishes nodes as flannel does, one lease each. */

@@ -36,7 +36,7 @@ await benchmark('agent on the Kubernetes API', async (machine) => {
     bytes.push(cluster.received - before);
   }
   if (!node) return [];
-  const restart = await restarted(node);
+  const restart = await node.restart();
   await sleep(5000);
   const changes = await changed(cluster, node);
   const rest = await atRest(cluster, node);
@@ -70,15 +70,6 @@ async function started(node: Node): Promise<number> {
   const start = performance.now();
   node.start();
   return (await last) - start;
-}
-
-/** The kernel's state is already correct, so the agent may be ready at once. */
-async function restarted(node: Node): Promise<number> {
-  await node.stop('SIGKILL');
-  const start = performance.now();
-  node.start();
-  await node.ready();
-  return performance.now() - start;
 }
 
 /** Milliseconds from when another watcher has the change until the kernel has it. */

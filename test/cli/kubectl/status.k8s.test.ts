@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { execFile } from 'node:child_process';
-import { copyFileSync, mkdirSync, writeFileSync } from 'node:fs';
+import { copyFileSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { dirname, join, resolve } from 'node:path';
 import { before, describe, test } from 'node:test';
 import { promisify } from 'node:util';
@@ -68,21 +68,11 @@ describe('kubectl flatnet', { skip: NO_API_SERVER }, () => {
 
   const path = (): string => [BIN, dirname(component('kubectl')), process.env.PATH].join(':');
 
-  const kubeconfigOf = (token: string): string =>
-    JSON.stringify({
-      apiVersion: 'v1',
-      kind: 'Config',
-      'current-context': 'c',
-      contexts: [{ name: 'c', context: { cluster: 'c', user: 'u' } }],
-      clusters: [{ name: 'c', cluster: { server: server.url, 'certificate-authority': server.ca } }],
-      users: [{ name: 'u', user: { token } }],
-    });
+  const kubeconfigOf = (token: string): string => readFileSync(server.kubeconfig(token), 'utf8');
 
   /** As kubectl finds it: on the PATH. */
   async function kubectl(token: string, ...words: string[]): Promise<Ran> {
-    const kubeconfig = join(server.folder, `${token.length}.kubeconfig`);
-    writeFileSync(kubeconfig, kubeconfigOf(token), { mode: 0o600 });
-    const env = { ...process.env, PATH: path(), KUBECONFIG: kubeconfig };
+    const env = { ...process.env, PATH: path(), KUBECONFIG: server.kubeconfig(token) };
     try {
       const { stdout, stderr } = await promisify(execFile)(component('kubectl'), ['flatnet', ...words], {
         env,

@@ -1,8 +1,5 @@
 import assert from 'node:assert/strict';
-import { writeFileSync } from 'node:fs';
-import { join } from 'node:path';
 import { test } from 'node:test';
-import { stringify } from 'yaml';
 import type { KubernetesClient } from '../../../src/kubernetes/api/client.ts';
 import type { ResourceType } from '../../../src/kubernetes/api/resource.ts';
 import { calicoPlan } from '../../../src/takeover/calico/plan.ts';
@@ -33,8 +30,7 @@ test('Calico’s objects are read from the API server', {
 }, async (t) => {
   const server = await ApiServer.start(t);
   const admin = server.client(t);
-  const kubeconfig = join(server.folder, 'kubeconfig');
-  writeFileSync(kubeconfig, kubeconfigOf(server));
+  const kubeconfig = server.kubeconfig();
   await admin.create(NODES, {
     metadata: { name: 'node1', annotations: { 'projectcalico.org/IPv4Address': '10.0.0.1/24' } },
   });
@@ -112,15 +108,4 @@ async function define(admin: KubernetesClient, type: ResourceType): Promise<void
     }
   };
   await eventually(isServed);
-}
-
-function kubeconfigOf(server: ApiServer): string {
-  return stringify({
-    apiVersion: 'v1',
-    kind: 'Config',
-    'current-context': 'test',
-    contexts: [{ name: 'test', context: { cluster: 'test', user: 'test' } }],
-    clusters: [{ name: 'test', cluster: { server: server.url, 'certificate-authority': server.ca } }],
-    users: [{ name: 'test', user: { token: 'token-of-admin' } }],
-  });
 }
