@@ -51,6 +51,7 @@ export class CniState implements AsyncDisposable {
   async [Symbol.asyncDispose](): Promise<void> {
     this.later.cancel();
     await this.sweeper[Symbol.asyncDispose]();
+    this.pools.close();
     this.link.close();
   }
 }

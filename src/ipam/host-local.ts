@@ -148,6 +148,11 @@ export class HostLocal {
       }));
   }
 
+  /** Removes the files kept for the next reservations. */
+  close(): void {
+    this.#disk.discardSpares();
+  }
+
   /**
    * Removes what was left by a process killed before it wrote to its file, once it is a minute old: no
    * runtime has been told of the address. Returns the addresses.
@@ -218,7 +223,8 @@ export class HostLocal {
   }
 
   #free(ip: Ip): void {
-    this.#disk.remove(ip);
+    if (typeof this.#index.entries.get(ip) === 'object') this.#disk.recycle(ip);
+    else this.#disk.remove(ip);
     this.#index.delete(ip);
   }
 }

@@ -131,7 +131,7 @@ export class CriNode implements AsyncDisposable {
 
 /** Also what a killed agent did not come to put in place: reservations, swept a minute later, and files. */
 const LASTING =
-  /^(last_reserved_ip\.\d|lock|view\.json|tunnel-macs\.json|spare\.\d+|\.reserve-.+|.+\.\d+\.new)$/;
+  /^(last_reserved_ip\.\d|lock|view\.json|tunnel-macs\.json|spare\.\d+|\.spare-.+|\.reserve-.+|.+\.\d+\.new)$/;
 
 function filesBelow(dir: string): string[] {
   if (!existsSync(dir)) return [];

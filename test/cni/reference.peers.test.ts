@@ -107,7 +107,7 @@ function kernel(netns: string, conf: Json): unknown {
 function files(dir: string): Record<string, string> {
   if (!existsSync(dir)) return {};
   const names = readdirSync(dir, { recursive: true, withFileTypes: true }).filter(
-    (entry) => entry.isFile() && entry.name !== 'lock',
+    (entry) => entry.isFile() && !/^(lock$|\.spare-)/.test(entry.name),
   );
   return Object.fromEntries(
     names.map(({ parentPath, name }) => [name, readFileSync(join(parentPath, name), 'utf8')]),

@@ -42,6 +42,7 @@ class Process {
     };
     this.files = {
       closeSync: call(fs.closeSync),
+      fstatSync: call((fd: number) => fs.fstatSync(fd)),
       ftruncateSync: call(fs.ftruncateSync),
       linkSync: call(fs.linkSync),
       mkdirSync: call((path: string, options: { recursive: true; mode: number }) =>
@@ -50,15 +51,11 @@ class Process {
       openSync: call((path: string, flags: number, mode: number) => fs.openSync(path, flags, mode)),
       readdirSync: call((path: string) => fs.readdirSync(path)),
       readFileSync: call((path: string) => fs.readFileSync(path, 'utf8')),
+      renameSync: call((from: string, to: string) => fs.renameSync(from, to)),
       statSync: call((path: string, options: { bigint: true; throwIfNoEntry: false }) =>
         fs.statSync(path, options),
       ),
       unlinkSync: call(fs.unlinkSync),
-      writeFileSync: call(
-        (path: string, text: string, options: { flag: 'wx'; mode: number }) =>
-          fs.writeFileSync(path, text, options),
-        (path, text, options) => fs.writeFileSync(path, text.slice(0, text.length / 2), options),
-      ),
       writeSync: call(
         (fd: number, text: string, position: number) => fs.writeSync(fd, text, position),
         (fd, text, position) => fs.writeSync(fd, text.slice(0, text.length / 2), position),

@@ -20,14 +20,19 @@ function folder(t: TestContext): string {
   return join(dir, 'networks/cbr0');
 }
 
-/** File names in the directory, with their contents. */
+/** File names in the directory, but for spare files, with their contents. */
 function contents(dir: string): Record<string, string> {
   return Object.fromEntries(
     fs
       .readdirSync(dir)
+      .filter((name) => !isSpare(name))
       .sort()
       .map((name) => [name, fs.readFileSync(join(dir, name), 'utf8')]),
   );
+}
+
+function isSpare(name: string): boolean {
+  return name.startsWith('.spare-');
 }
 
 /** Changes a file as another process would, with the given mtime. */
@@ -252,6 +257,68 @@ describe('another process in the same directory', () => {
     fs.unlinkSync(join(dir, '10.1.3.4'));
     for (let i = 0; i < 4; i++) ipam.allocate(owner(`e${i}`));
     assert.throws(() => ipam.allocate(owner('late')), { code: 'OUT_OF_ADDRESSES' });
+  });
+});
+
+describe('files of released addresses', () => {
+  const spares = (dir: string): string[] => fs.readdirSync(dir).filter(isSpare);
+
+  it('are used for the next reservations, and removed by GC', (t) => {
+    const dir = folder(t);
+    const ipam = HostLocal.open(dir, [TINY]);
+    const inode = (ip: string): number => fs.statSync(join(dir, ip)).ino;
+    ipam.allocate(owner('with-a-long-name'));
+    const first = inode('10.1.3.2');
+    ipam.release(owner('with-a-long-name'));
+    const [spare = ''] = spares(dir);
+    assert.doesNotMatch(fs.readFileSync(join(dir, spare), 'utf8'), /^w/);
+    ipam.allocate(owner('b'));
+    assert.equal(inode('10.1.3.3'), first);
+    assert.equal(contents(dir)['10.1.3.3'], 'b\r\neth0');
+    ipam.release(owner('b'));
+    ipam.gc([]);
+    assert.deepEqual(spares(dir), []);
+  });
+
+  it('serve one pod each, although the two addresses of a dual-stack pod were links to one file', (t) => {
+    const dir = folder(t);
+    const ipam = HostLocal.open(dir, [V4, V6]);
+    ipam.allocate(owner('a'));
+    ipam.release(owner('a'));
+    assert.equal(spares(dir).length, 1);
+    for (const id of ['b', 'c', 'd']) ipam.allocate(owner(id));
+    const { 'last_reserved_ip.0': _v4, 'last_reserved_ip.1': _v6, ...held } = contents(dir);
+    assert.deepEqual(
+      Object.values(held).sort(),
+      ['b', 'b', 'c', 'c', 'd', 'd'].map((id) => `${id}\r\neth0`),
+    );
+  });
+
+  it('may be removed, or linked elsewhere, by others in the meantime', (t) => {
+    const dir = folder(t);
+    const ipam = HostLocal.open(dir, [TINY]);
+    for (const id of ['a', 'b']) ipam.allocate(owner(id));
+    for (const id of ['a', 'b']) ipam.release(owner(id));
+    const [gone = '', linked = ''] = spares(dir);
+    fs.rmSync(join(dir, gone));
+    fs.linkSync(join(dir, linked), join(dir, 'backup'));
+    const backup = contents(dir).backup;
+    for (const id of ['c', 'd']) ipam.allocate(owner(id));
+    assert.deepEqual(contents(dir), {
+      '10.1.3.4': 'c\r\neth0',
+      '10.1.3.5': 'd\r\neth0',
+      backup,
+      'last_reserved_ip.0': '10.1.3.5',
+    });
+  });
+
+  it('are kept in limited number', (t) => {
+    const dir = folder(t);
+    const ipam = HostLocal.open(dir, [V4]);
+    const owners = Array.from({ length: 100 }, (_, i) => owner(`c${i}`));
+    for (const each of owners) ipam.allocate(each);
+    for (const each of owners) ipam.release(each);
+    assert.equal(spares(dir).length, 64);
   });
 });
 

@@ -45,6 +45,11 @@ export class Pools {
     return [...this.#open.values()];
   }
 
+  /** Removes what the pools keep for their next reservations. */
+  close(): void {
+    for (const pool of this.#open.values()) pool.close();
+  }
+
   #networks(): string[] {
     try {
       const entries = readdirSync(this.#place.dataDir, { withFileTypes: true });

@@ -15,7 +15,7 @@ type Side = {
 /** Returns the reservations in one side's network. */
 function files({ host }: Side): Record<string, string> {
   const dir = join(host.dataDir, 'cbr0');
-  const names = existsSync(dir) ? readdirSync(dir).filter((name) => name !== 'lock') : [];
+  const names = existsSync(dir) ? readdirSync(dir).filter((name) => !/^(lock$|\.spare-)/.test(name)) : [];
   return Object.fromEntries(names.map((name) => [name, readFileSync(join(dir, name), 'utf8')]));
 }
 
