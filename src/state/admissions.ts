@@ -1,3 +1,4 @@
+import { nextTurn } from '../async/pause.ts';
 import type { Queue } from '../async/queue.ts';
 import type { Contribution } from './contributions.ts';
 import type { Item } from './item.ts';
@@ -42,7 +43,9 @@ export class Admissions<R> {
     }
   }
 
-  #begin(): Promise<R> {
+  async #begin(): Promise<R> {
+    // Other calls that have arrived by now come as far as this.
+    await nextTurn();
     const admissions = [...this.#waiting];
     this.#waiting.clear();
     this.#turn = undefined;

@@ -36,6 +36,17 @@ test('admissions that wait are made together, later ones in a later turn', async
   await queue.idle();
 });
 
+test('calls whose data has arrived come as far as their own admission first', async () => {
+  const { admissions, turns, free } = busy();
+  free();
+  const called = Array.from({ length: 3 }, async (_, i) => {
+    await new Promise((resolve) => setImmediate(resolve));
+    return admissions.run(named(`pod${i}`));
+  });
+  assert.deepEqual(await Promise.all(called), [3, 3, 3]);
+  assert.deepEqual(turns, [['pod0', 'pod1', 'pod2']]);
+});
+
 test('one that is withdrawn before its turn is never made, and costs the others nothing', async () => {
   const { admissions, turns, free } = busy();
   const late = new AbortController();
