@@ -25,6 +25,7 @@ const c = {
   recvfrom: libc.func(
     'int32_t recvfrom(int fd, void *data, size_t size, int flags, void *address, void *length)',
   ),
+  recvmmsg: libc.func('int recvmmsg(int fd, void *table, unsigned int count, int flags, void *timeout)'),
   poll: libc.func('int poll(void *fds, unsigned long count, int timeout)'),
   setns: libc.func('int setns(int fd, int type)'),
   unshare: libc.func('int unshare(int flags)'),
@@ -132,6 +133,17 @@ export function recvfrom(
   const error = errno[0];
   if (size < 0 && (error === 11 || error === 4)) return undefined;
   return check(size, error, 'recvfrom');
+}
+
+/**
+ * Receives up to `count` datagrams into the buffers that a table of struct mmsghdr points to. Returns their
+ * number: 0 if none is queued (EAGAIN, EINTR).
+ */
+export function recvmmsg(fd: number, table: Uint8Array, count: number, flags: number): number {
+  const received: number = c.recvmmsg(fd, table, count, flags, null);
+  const error = errno[0];
+  if (received < 0 && (error === 11 || error === 4)) return 0;
+  return check(received, error, 'recvmmsg');
 }
 
 /**

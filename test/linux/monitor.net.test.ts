@@ -100,6 +100,29 @@ kernelTest('whoever asks gets all that has happened, even before the listener ha
   await done;
 });
 
+kernelTest(
+  'hundreds of changes are reported once each and in order, also to one who asks meanwhile',
+  async (t) => {
+    const { netns, socket, dev } = await withVxlan(t, false);
+    const stop = new AbortController();
+    const added: string[] = [];
+    const monitor = Monitor.open({ netns, signal: stop.signal, objects: ['address'], gather: 60_000 });
+    const done = monitor.run((event) => {
+      if (event.type !== 'new' || event.object !== 'address') return;
+      added.push(event.value.address);
+      // More than one read's worth is left.
+      if (added.length === 3) monitor.catchUp();
+    });
+    const addresses = Array.from({ length: 200 }, (_, i) => parsePrefixed(`10.244.${i}.0/32`));
+    await new Promise((resolve) => setTimeout(resolve, 50));
+    socket.executeSync(addresses.map((address) => addressReplace({ dev, address })));
+    monitor.catchUp();
+    assert.deepEqual(added, addresses);
+    stop.abort();
+    await done;
+  },
+);
+
 kernelTest('every kind of change is reported, with its originator', async (t) => {
   const { netns, socket, dev, run } = await withVxlan(t, false);
   const { seen } = collect(t, netns);

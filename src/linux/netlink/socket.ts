@@ -3,6 +3,7 @@ import { setImmediate } from 'node:timers/promises';
 import { promisify } from 'node:util';
 import { codeOf, FlatnetError, messageOf } from '../../error.ts';
 import * as sys from '../sys.ts';
+import { Datagrams } from './datagrams.ts';
 import { acknowledgementsHeld, openDescriptor, type SocketOptions } from './descriptor.ts';
 import {
   type Answer,
@@ -53,7 +54,7 @@ export class NetlinkSocket implements Disposable {
   #last: Promise<unknown> = Promise.resolve();
   #pending = 0;
   #closed = false;
-  #buffer: Buffer | undefined;
+  #datagrams: Datagrams | undefined;
 
   private constructor(fd: number) {
     this.#fd = fd;
@@ -157,9 +158,8 @@ export class NetlinkSocket implements Disposable {
    * kernel dropped some. The next call overwrites the returned buffer.
    */
   receive(): Buffer | undefined {
-    this.#buffer ??= Buffer.allocUnsafeSlow(READ_SIZE);
-    const size = sys.recvfrom(this.#fd, this.#buffer, sys.MSG_DONTWAIT);
-    return size === undefined ? undefined : this.#buffer.subarray(0, size);
+    this.#datagrams ??= new Datagrams(this.#fd);
+    return this.#datagrams.take();
   }
 
   /** Whether an asynchronous call is in progress. */
