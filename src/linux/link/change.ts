@@ -44,6 +44,8 @@ export type LinkSpec = LinkChanges & {
   readonly data: LinkData;
   /** The index to give it. Default: the next free one. */
   readonly index?: number | undefined;
+  /** Queues in each direction. Default: the kernel's, for a veth one in use and room for one per processor. */
+  readonly queues?: number | undefined;
 };
 
 /**
@@ -77,6 +79,15 @@ export function linkAdd(spec: LinkSpec): Request[] {
  */
 export function linkSet(index: number, changes: LinkChanges): Request[] {
   return change(index, changes);
+}
+
+/**
+ * Like `ip link set dev NAME up`. For the end of a new pair, only after the other: an end that is up without
+ * a carrier is deactivated, and meanwhile all other changes to the network wait until no processor can be
+ * sending through it (linkwatch_do_dev, dev_deactivate).
+ */
+export function linkUp(name: string): Request[] {
+  return change(0, { up: true }, name);
 }
 
 /** Like `ip link delete dev INDEX`. ENODEV if it does not exist. */
@@ -120,7 +131,7 @@ function change(index: number, changes: LinkChanges, name?: string): Request[] {
   return payloads.map((payload) => ({ operation: 'link set', object, type: RTM_NEWLINK, flags: 0, payload }));
 }
 
-function encode(index: number, changes: LinkChanges): Buffer {
+function encode(index: number, changes: LinkChanges & Pick<LinkSpec, 'queues'>): Buffer {
   const {
     name,
     up,
@@ -136,6 +147,7 @@ function encode(index: number, changes: LinkChanges): Buffer {
     addrGenMode,
     data,
     port,
+    queues,
   } = changes;
   const flags = [
     [up, IFF_UP],
@@ -146,6 +158,8 @@ function encode(index: number, changes: LinkChanges): Buffer {
     .string(IFLA.IFLA_IFNAME, name)
     .u32(IFLA.IFLA_MTU, mtu)
     .u32(IFLA.IFLA_TXQLEN, txQueueLength)
+    .u32(IFLA.IFLA_NUM_TX_QUEUES, queues)
+    .u32(IFLA.IFLA_NUM_RX_QUEUES, queues)
     .bytes(IFLA.IFLA_ADDRESS, mac && macToBytes(mac))
     .u32(IFLA.IFLA_MASTER, master)
     // Without a terminating zero, which would make an empty alias one of length 1.

@@ -1,6 +1,14 @@
 import { type Mac, macToBytes } from '../../ip/mac.ts';
 import type { Writer } from '../netlink/message.ts';
-import { IFINFOMSG_SIZE, IFLA_ADDRESS, IFLA_IFNAME, IFLA_MTU, IFLA_NET_NS_FD } from './attributes.ts';
+import {
+  IFINFOMSG_SIZE,
+  IFLA_ADDRESS,
+  IFLA_IFNAME,
+  IFLA_MTU,
+  IFLA_NET_NS_FD,
+  IFLA_NUM_RX_QUEUES,
+  IFLA_NUM_TX_QUEUES,
+} from './attributes.ts';
 import type { LinkKind } from './kind.ts';
 
 const VETH_INFO_PEER = 1;
@@ -22,6 +30,8 @@ export type VethPeer = {
   readonly mtu?: number | undefined;
   /** Descriptor of the network namespace to create it in. Default: the first end's. */
   readonly netns?: number | undefined;
+  /** As for the first end, whose number it does not take over. */
+  readonly queues?: number | undefined;
 };
 
 export const veth: LinkKind<Veth> = { kind: 'veth', write, read: () => ({ kind: 'veth' }) };
@@ -34,6 +44,8 @@ function write(writer: Writer, { peer }: Veth): void {
       .bytes(IFLA_ADDRESS, peer.mac && macToBytes(peer.mac))
       .string(IFLA_IFNAME, peer.name)
       .u32(IFLA_MTU, peer.mtu)
+      .u32(IFLA_NUM_TX_QUEUES, peer.queues)
+      .u32(IFLA_NUM_RX_QUEUES, peer.queues)
       .u32(IFLA_NET_NS_FD, peer.netns);
   });
 }

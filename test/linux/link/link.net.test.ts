@@ -233,6 +233,17 @@ kernelTest('a veth whose other end is created in another namespace', async (t) =
   await assert.rejects(inside.get(linkGet('eth0')), { code: 'NETLINK', errno: 'ENODEV', object: 'eth0' });
 });
 
+kernelTest('a veth with one queue at each end', async (t) => {
+  const { netns, run } = sandbox(t);
+  using socket = NetlinkSocket.open(NETLINK_ROUTE, { netns });
+  const data = { kind: 'veth', peer: { name: 'v1', queues: 1 } } as const;
+  await socket.execute(linkAdd({ name: 'v0', queues: 1, data }));
+  for (const name of ['v0', 'v1']) {
+    const [shown] = JSON.parse(run('ip', '-j', '-d', 'link', 'show', name));
+    assert.deepEqual([shown.num_tx_queues, shown.num_rx_queues], [1, 1], name);
+  }
+});
+
 kernelTest('deleting one link, a whole group, and a missing link', async (t) => {
   const { netns } = sandbox(t);
   using socket = NetlinkSocket.open(NETLINK_ROUTE, { netns });

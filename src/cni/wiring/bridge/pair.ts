@@ -1,4 +1,4 @@
-import { createHash } from 'node:crypto';
+import { hash } from 'node:crypto';
 import { addressOf, type Prefixed } from '../../../ip/cidr.ts';
 import type { Mac } from '../../../ip/mac.ts';
 import { linkAdd } from '../../../linux/link/change.ts';
@@ -8,7 +8,7 @@ import type { Request } from '../../../linux/netlink/message.ts';
 import { portMac } from '../../../wiring/pod-device.ts';
 import type { AttachmentKey } from '../../records/attachment.ts';
 import type { CniState } from '../../state.ts';
-import { createPair } from '../links.ts';
+import { createPair, QUEUES } from '../links.ts';
 import type { PodNetns } from '../pod-netns.ts';
 
 /** Specification of a pod's veth. */
@@ -27,8 +27,7 @@ export type Pair = {
 
 /** The same name at every try, so that leftovers of a crash are found. */
 export function hostDeviceName({ network, containerId, ifName }: AttachmentKey): string {
-  const hash = createHash('sha256').update(`${network}\0${containerId}\0${ifName}`).digest('hex');
-  return `veth${hash.slice(0, 11)}`;
+  return `veth${hash('sha256', `${network}\0${containerId}\0${ifName}`).slice(0, 11)}`;
 }
 
 /** Creates the pair and returns the MAC of the host end. */
@@ -55,9 +54,12 @@ function requests(pair: Pair, hostMac: Mac): Request[] {
       // A bridge port needs no address of its own, and a link-local one costs duplicate address detection and
       // multicast reports.
       addrGenMode: 'none',
-      up: true,
+      queues: QUEUES,
       ...(pair.hairpin ? { port: { hairpin: true } } : {}),
-      data: { kind: 'veth', peer: { name: pair.ifName, mac: pair.mac, mtu, netns: pair.netns.fd } },
+      data: {
+        kind: 'veth',
+        peer: { name: pair.ifName, mac: pair.mac, mtu, netns: pair.netns.fd, queues: QUEUES },
+      },
     }),
     ...pair.addresses.map((address) =>
       neighbourReplace({ dev: bridge.index, ip: addressOf(address), mac: pair.mac, state: NUD_STALE }),

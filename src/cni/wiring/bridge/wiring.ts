@@ -1,5 +1,6 @@
 import { podTitle } from '../../../cluster/node.ts';
 import { familyOf, type Ip } from '../../../ip/address.ts';
+import { linkUp } from '../../../linux/link/change.ts';
 import { hostLocal } from '../../addresses/host-local.ts';
 import type { PodAddress } from '../../addresses/source.ts';
 import type { CniContext } from '../../context.ts';
@@ -63,6 +64,7 @@ async function attach(conf: BridgeConf, pod: NewPod, state: CniState): Promise<A
     ? [...addresses.routes, ...defaultRoutes(gateways, addresses.routes)]
     : addresses.routes;
   configurePod(netns, ifName, addresses.ips, routes);
+  state.link.executeSync(linkUp(hostDevice));
   await untilOperational(state.link, hostDevice);
   await untilOperational(netns.link, ifName);
   // With its first port the bridge itself regains its carrier. A bridge created by others may wait for STP.

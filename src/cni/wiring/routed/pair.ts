@@ -1,4 +1,4 @@
-import { createHash } from 'node:crypto';
+import { hash } from 'node:crypto';
 import type { LocalPod, PodIdentity } from '../../../cluster/node.ts';
 import { FlatnetError } from '../../../error.ts';
 import { type Family, familyOf } from '../../../ip/address.ts';
@@ -23,7 +23,7 @@ import { CniError, CODE } from '../../protocol/error.ts';
 import type { RouteConfig } from '../../protocol/result.ts';
 import type { AttachmentKey } from '../../records/attachment.ts';
 import type { CniState } from '../../state.ts';
-import { createPair, doom, findLink } from '../links.ts';
+import { createPair, doom, findLink, QUEUES } from '../links.ts';
 import { configurePod } from '../pod-end.ts';
 import type { PodNetns } from '../pod-netns.ts';
 
@@ -46,7 +46,7 @@ export type RoutedPair = {
 export function routedDeviceName({ containerId, ifName }: AttachmentKey, pod: PodIdentity): string {
   const { namespace, name } = pod;
   const of = namespace && name && ifName === 'eth0' ? `${namespace}.${name}` : `${containerId}.${ifName}`;
-  return DEVICE_PREFIX + createHash('sha1').update(of).digest('hex').slice(0, 11);
+  return DEVICE_PREFIX + hash('sha1', of).slice(0, 11);
 }
 
 /** The pod's routes for the result: a default route per family, unless another of its interfaces has one. */
@@ -61,14 +61,10 @@ export function gatewayRoutes({ pod, netns }: Pick<RoutedPair, 'pod' | 'netns'>)
 }
 
 /**
- * Creates the pair and configures its host end. An existing device with the name belongs to an earlier
- * sandbox of the same pod, whoever created it, and is removed. The MAC is set on creation and read back: udev
- * assigns its own (MACAddressPolicy), and pods know only this one for their gateway.
+ * Creates the pair, both ends down. An existing device with the name belongs to an earlier sandbox of the
+ * same pod, whoever created it, and is removed.
  */
-export async function addRoutedPair(
-  { pod, netns, mtu, mac, families }: RoutedPair,
-  state: CniState,
-): Promise<void> {
+export async function addRoutedPair({ pod, netns, mtu, mac }: RoutedPair, state: CniState): Promise<void> {
   const { hostDevice: name, ifName } = pod;
   const spec: LinkSpec = {
     name,
@@ -77,7 +73,8 @@ export async function addRoutedPair(
     alias: podAlias(pod),
     // Derived from the MAC, whatever the host's default: this is the pod's gateway address.
     addrGenMode: 'eui64',
-    data: { kind: 'veth', peer: { name: ifName, mac, mtu, netns: netns.fd } },
+    queues: QUEUES,
+    data: { kind: 'veth', peer: { name: ifName, mac, mtu, netns: netns.fd, queues: QUEUES } },
   };
   await createPair(
     pod,
@@ -85,6 +82,15 @@ export async function addRoutedPair(
     () => state.link.executeSync(linkAdd(spec)),
     () => doom(findLink(state.link, name), state),
   );
+}
+
+/**
+ * Configures the host end and brings it up; the other end must be up already, see `linkUp`. The MAC, set on
+ * creation, is read back: udev assigns its own (MACAddressPolicy), and pods know only this one for their
+ * gateway.
+ */
+export function configureHostEnd({ pod, mac, families }: RoutedPair, state: CniState): void {
+  const { hostDevice: name } = pod;
   const { index, mac: given } = state.link.getSync(linkGet(name));
   state.inNode(() => {
     for (const [path, value] of deviceSysctls(name, families)) setIfThere(path, value);

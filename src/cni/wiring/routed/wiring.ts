@@ -13,7 +13,13 @@ import { chooseMac } from '../mac.ts';
 import type { Attached, NewPod, Wiring, WiringPlan } from '../wiring.ts';
 import { check } from './check.ts';
 import { type RoutedConf, readRoutedConf } from './conf.ts';
-import { addRoutedPair, configureRoutedPod, gatewayRoutes, routedDeviceName } from './pair.ts';
+import {
+  addRoutedPair,
+  configureHostEnd,
+  configureRoutedPod,
+  gatewayRoutes,
+  routedDeviceName,
+} from './pair.ts';
 
 /**
  * Pods as standalone hosts: each has a point-to-point link to the node, host addresses, and a gateway address
@@ -64,6 +70,7 @@ async function attach(conf: RoutedConf, wanted: NewPod, state: CniState): Promis
   const routes = gatewayRoutes(pair);
   state.step('pair made');
   configureRoutedPod(pair, routes);
+  configureHostEnd(pair, state);
   await untilOperational(state.link, hostDevice);
   await untilOperational(netns.link, key.ifName);
   return {
