@@ -8,7 +8,7 @@ import type { Facts } from './facts.ts';
 /** Other reasons not to take pods; undefined for none. */
 export type Problems = {
   /** What keeps the cluster's nodes from being known. */
-  readonly feed?: string | undefined;
+  readonly feed?: Pick<ClusterFeed, 'problems'>;
   /** Why the kernel doesn't hold the node's own part of the desired state. */
   readonly kernel: string | undefined;
   /** Why the backend's companion is not ready. */
@@ -24,10 +24,7 @@ export function notReady(facts: Facts, others: Problems): string | undefined {
 }
 
 /** Like `notReady`, but as a problem. */
-export function obstacleTo(
-  facts: Facts,
-  { feed, kernel, companion, opening }: Problems,
-): Problem | undefined {
+export function obstacleTo(facts: Facts, others: Problems): Problem | undefined {
   const { underlay, network, subnets } = facts;
   const silence = 'no answer from the store yet';
   if (!underlay) {
@@ -38,9 +35,12 @@ export function obstacleTo(
     return obstacle('no-network', 'the network is unknown', facts.obstacle('network') ?? silence);
   }
   if (!subnets) return obstacle('no-subnet', 'no subnet', facts.obstacle('subnets') ?? silence);
-  if (!facts.nodes) return obstacle('no-network', 'the cluster’s nodes are unknown', feed ?? silence);
+  if (!facts.nodes) {
+    return obstacle('no-network', 'the cluster’s nodes are unknown', feedProblem(others.feed) ?? silence);
+  }
   const overlap = overlapOf(facts, network, subnets);
   if (overlap) return overlap;
+  const { kernel, companion, opening } = others;
   if (kernel !== undefined) return obstacle('node-not-set-up', kernel);
   const uncertain = doubt(facts);
   if (uncertain) return uncertain;
@@ -49,8 +49,8 @@ export function obstacleTo(
 }
 
 /** What keeps the cluster's nodes from being known, if anything does. */
-export function feedProblem({ problems }: Pick<ClusterFeed, 'problems'>): string | undefined {
-  const [first] = problems;
+function feedProblem(feed: Pick<ClusterFeed, 'problems'> | undefined): string | undefined {
+  const [first] = feed?.problems ?? [];
   return first && (first.cause ?? first.what);
 }
 

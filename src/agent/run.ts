@@ -31,7 +31,7 @@ import { Membership } from './membership.ts';
 import { operations } from './operations.ts';
 import { AGENT_SOCKET, type AgentOptions } from './options.ts';
 import { Outputs, previousSubnets } from './outputs.ts';
-import { feedProblem, notReady, obstacleTo } from './readiness.ts';
+import { notReady, obstacleTo } from './readiness.ts';
 import { releasePorts } from './release.ts';
 import { agentStatus } from './status.ts';
 import { noteTroubles } from './troubles.ts';
@@ -96,7 +96,7 @@ export async function runAgent(options: AgentOptions, log: Log, stop: AbortSigna
   const membership = new Membership(facts, { cluster: store.membership, log, signal, previous });
   loop.on('settled', ({ facts: { self } }) => membership.settled(self.node));
   const others = () => ({
-    feed: feedProblem(store.feed),
+    feed: store.feed,
     kernel: loop.problem,
     companion: companions.problem,
   });

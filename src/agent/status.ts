@@ -6,7 +6,7 @@ import type { ClusterFeed } from '../store/ports/feed.ts';
 import type { Facts } from './facts.ts';
 import type { LoopStatus } from './health.ts';
 import type { Loop } from './loop.ts';
-import { feedProblem, notReady } from './readiness.ts';
+import { notReady } from './readiness.ts';
 import { type StoreStatus, storeStatus, type Tenure, tenureProblems } from './store-status.ts';
 
 /** The agent's answer to `{"op":"status"}`: everything the CLI and the lab show of a node. */
@@ -50,7 +50,7 @@ export function agentStatus(sources: StatusSources, strangers: readonly Problem[
   const { network, underlay } = facts;
   const { node } = facts.options;
   const { problem, opening } = companions;
-  const others = { feed: feedProblem(feed), kernel: loop.problem, companion: problem, opening };
+  const others = { feed, kernel: loop.problem, companion: problem, opening };
   const reason = notReady(facts, others);
   return {
     node,

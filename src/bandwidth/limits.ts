@@ -51,7 +51,9 @@ export function bandwidthItems({ hostDevice: dev, bandwidth = {} }: LocalPod, mt
 
 /** The same for one device, wherever its name comes from: 15 characters. */
 function ifbName(dev: string): string {
-  return `ifb-${fnv64(dev, 1).toString(16).padStart(16, '0').slice(0, 11)}`;
+  const { high, low } = fnv64(dev, 1);
+  const hex = [high, low].map((half) => half.toString(16).padStart(8, '0')).join('');
+  return `ifb-${hex.slice(0, 11)}`;
 }
 
 function bucket(dev: string, { rate, burst: wanted }: Rate, mtu: number): Item {

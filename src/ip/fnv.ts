@@ -7,13 +7,22 @@ export function fnv32(text: string): number {
   return hash >>> 0;
 }
 
-/** 0 … 2⁶⁴−1. `rounds`: how many times the text is hashed in succession. */
-export function fnv64(text: string, rounds: number): bigint {
-  let hash = 0xcbf29ce484222325n;
+/** Upper and lower half of a 64-bit hash, each 0 … 2³²−1. */
+export type Fnv64 = { readonly high: number; readonly low: number };
+
+/** `rounds`: how many times the text is hashed in succession. */
+export function fnv64(text: string, rounds: number): Fnv64 {
+  const bytes = new TextEncoder().encode(text);
+  let high = 0xcbf29ce4;
+  let low = 0x84222325;
   for (let round = 0; round < rounds; round++) {
-    for (const byte of new TextEncoder().encode(text)) {
-      hash = BigInt.asUintN(64, (hash ^ BigInt(byte)) * 0x100000001b3n);
+    for (const byte of bytes) {
+      // Times 2⁴⁰ + 0x1b3. No intermediate result has more than 53 bits.
+      const mixed = (low ^ byte) >>> 0;
+      const product = mixed * 0x1b3;
+      low = product >>> 0;
+      high = (high * 0x1b3 + Math.floor(product / 2 ** 32) + ((mixed << 8) >>> 0)) >>> 0;
     }
   }
-  return hash;
+  return { high, low };
 }

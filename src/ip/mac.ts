@@ -42,10 +42,9 @@ export function macFromBytes(bytes: Uint8Array): Mac {
  * change.
  */
 export function macFromSeed(seed: string): Mac {
-  const hash = fnv64(seed, 2);
-  const bytes = Uint8Array.from({ length: 6 }, (_, i) => Number((hash >> BigInt(56 - 8 * i)) & 0xffn));
-  bytes[0] = ((bytes[0] ?? 0) & 0xfc) | 0x02;
-  return macFromBytes(bytes);
+  const { high, low } = fnv64(seed, 2);
+  const first = ((high >>> 24) & 0xfc) | 0x02;
+  return macFromBytes(Uint8Array.of(first, high >>> 16, high >>> 8, high, low >>> 24, low >>> 16));
 }
 
 /** The link-local address that a kernel derives from an interface's MAC (RFC 4291, appendix A). */

@@ -1,4 +1,4 @@
-import { createHash } from 'node:crypto';
+import { hash } from 'node:crypto';
 import { type FSWatcher, mkdirSync, readdirSync, readFileSync, rmSync, watch } from 'node:fs';
 import { join } from 'node:path';
 import { Fields } from '../../cluster/fields.ts';
@@ -96,8 +96,8 @@ function notesDir(stateDir: string): string {
  */
 function nameOf({ network, containerId, ifName, conf }: Noted): string {
   const parts = [network, containerId, ifName, String(conf.raw('type') ?? '')].join('\0');
-  const hash = createHash('sha256').update(parts).digest('hex').slice(0, 16);
-  return `${network.slice(0, 80)}:${containerId.slice(0, 80)}:${ifName}:${hash}.json`;
+  const unique = hash('sha256', parts).slice(0, 16);
+  return `${network.slice(0, 80)}:${containerId.slice(0, 80)}:${ifName}:${unique}.json`;
 }
 
 /** The file name used by earlier plugin versions, which may still be running during an upgrade. */

@@ -30,14 +30,10 @@ export function keyProblems(state: ClusterState, { config }: Layout): Problem[] 
 }
 
 function configProblems(state: ClusterState, config: string): Problem[] {
-  const { networkTime } = state;
   if (!state.view()) return [];
-  const former = networkTime
-    ? `the configuration of ${timeText(networkTime)} stays in force`
-    : 'the last good one stays in force';
   const [reason] = state.unreadable.get(config) ?? [];
   if (reason !== undefined) {
-    const cause = `${excerpt(reason)}; ${former}`;
+    const cause = `${excerpt(reason)}; ${formerStays(state)}`;
     return [
       {
         id: 'network-config-unusable',
@@ -54,10 +50,16 @@ function configProblems(state: ClusterState, config: string): Problem[] {
       id: 'network-config-missing',
       severity: 'warning',
       what: `${config} is missing`,
-      cause: former,
+      cause: formerStays(state),
       fix: 'write it again',
     },
   ];
+}
+
+function formerStays({ networkTime }: ClusterState): string {
+  return networkTime
+    ? `the configuration of ${timeText(networkTime)} stays in force`
+    : 'the last good one stays in force';
 }
 
 /** A claim to a subnet or block that does not count. */
