@@ -86,7 +86,10 @@ function assertSame(actual: Outcome, expected: Outcome): void {
   } else assert.deepEqual(actual, expected);
 }
 
-/** File names and contents, without the reference's lock and our spare files. (Modes depend on its release: 0644, later 0600.) */
+/**
+ * File names and contents, without the reference's lock and our spare files. (Modes depend on its release:
+ * 0644, later 0600.)
+ */
 function snapshot(dir: string): Record<string, string> {
   const names = fs.readdirSync(dir).filter((name) => name !== 'lock' && !name.startsWith('.spare-'));
   return Object.fromEntries(names.sort().map((name) => [name, fs.readFileSync(join(dir, name), 'utf8')]));

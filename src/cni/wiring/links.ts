@@ -18,8 +18,8 @@ const CARRIER_PATIENCE = 3000;
 const LONGEST_PAUSE = 20;
 
 /**
- * Queues of a pair's ends: as many as a veth uses unless told otherwise. By default the kernel creates one per
- * processor and then removes all but one, waiting each time until no packet can be using them
+ * Queues of a pair's ends: as many as a veth uses by default. The kernel creates one per processor, then
+ * takes all but one away, and waits each time until no packet can be using them
  * (netif_set_real_num_tx_queues).
  */
 export const QUEUES = 1;

@@ -44,7 +44,7 @@ export type LinkSpec = LinkChanges & {
   readonly data: LinkData;
   /** The index to give it. Default: the next free one. */
   readonly index?: number | undefined;
-  /** Queues in each direction. Default: the kernel's, for a veth one in use and room for one per processor. */
+  /** Queues in each direction. Default: the kernel's, for a veth one per processor, of which it uses one. */
   readonly queues?: number | undefined;
 };
 
