@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help deps demo demo-down test test-all test-pure test-vm test-k8s lint format bench shim bundle image
+.PHONY: help deps demo demo-down test test-pure test-vm test-k8s lint format bench shim bundle image
 
 help: ## show this list
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -25,7 +25,7 @@ demo: shim ## start a three-node cluster with pods and leave it running
 demo-down: ## remove the demo's cluster completely
 	@bin/flatnet lab down
 
-test: deps shim ## run all tests but those of Kubernetes; the kernel tests need root
+test: deps shim ## run all tests, in less than an hour; the kernel tests need root
 	@scripts/test
 
 test-pure: shim ## run only the tests that need neither kernel nor root
@@ -33,9 +33,6 @@ test-pure: shim ## run only the tests that need neither kernel nor root
 
 test-vm: shim ## run only the tests that need kernel modules, in a virtual machine if this kernel lacks them
 	@scripts/test vm
-
-test-all: deps shim ## run all tests, in an hour and a quarter
-	@scripts/test all
 
 test-k8s: deps shim ## run only the tests that need components of Kubernetes, which Go builds first
 	@scripts/test k8s
