@@ -65,7 +65,22 @@ export type Problem = {
   readonly cause?: string;
   /** What to do about it, with the command if there is one. */
   readonly fix?: string;
+  /** The pods of this node that it is about, where it is about single ones. */
+  readonly pods?: readonly PodProblem[];
 };
+
+/** One pod's part in a problem. */
+export type PodProblem = {
+  /** As far as the container runtime has named it. */
+  readonly pod: { readonly namespace?: string; readonly name?: string; readonly uid?: string };
+  /** The problem's `what`, for this pod alone. */
+  readonly what: string;
+};
+
+export function aboutPod({ namespace, name, uid }: PodProblem['pod'], what: string): PodProblem {
+  const pod = { ...(namespace && { namespace }), ...(name && { name }), ...(uid && { uid }) };
+  return { pod, what };
+}
 
 /** `what: cause; fix`, without what is absent. */
 export function problemText({ what, cause, fix }: Omit<Problem, 'id' | 'severity'>): string {

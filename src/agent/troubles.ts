@@ -1,5 +1,5 @@
 import { pause } from '../async/pause.ts';
-import { type Problem, problemText } from '../problem.ts';
+import { type PodProblem, type Problem, problemText } from '../problem.ts';
 import type { Membership } from '../store/ports/membership.ts';
 import { inCamelCase } from './announce.ts';
 
@@ -18,9 +18,13 @@ export type TroublesOptions = {
   readonly patience?: number;
 };
 
+/** A problem, or one pod's part in it. */
+export type Trouble = Omit<Problem, 'severity' | 'pods'> & { readonly pod?: PodProblem['pod'] };
+
 /**
- * Notes on the node what goes wrong on it, for those who look at the cluster and not at the node: each
- * problem once for as long as it lasts, until the signal aborts. Does nothing if the store cannot hold that.
+ * Notes on the node what goes wrong on it, and on its pods what concerns them, for those who look at the
+ * cluster and not at the node: each once for as long as it lasts, until the signal aborts. Does nothing if
+ * the store cannot hold that.
  */
 export async function noteTroubles(
   membership: Pick<Membership, 'note'>,
@@ -29,8 +33,11 @@ export async function noteTroubles(
   if (!membership.note) return;
   const troubles = new Troubles(patience);
   while (await pause(interval, signal)) {
-    for (const problem of troubles.news(problems(), performance.now())) {
-      membership.note(node, { reason: inCamelCase(problem.id), message: problemText(problem) });
+    for (const trouble of troubles.news(problems().flatMap(troublesOf), performance.now())) {
+      const { namespace, name, uid } = trouble.pod ?? {};
+      const text = { reason: inCamelCase(trouble.id), message: problemText(trouble) };
+      if (!trouble.pod) membership.note(node, text);
+      else if (namespace && name) membership.note(node, text, { namespace, name, ...(uid && { uid }) });
     }
   }
 }
@@ -45,16 +52,16 @@ export class Troubles {
     this.#patience = patience;
   }
 
-  /** Returns those of all problems that have lasted long enough now, and have not been returned before. */
-  news(problems: readonly Problem[], now: number): readonly Problem[] {
+  /** Returns those of all troubles that have lasted long enough now, and have not been returned before. */
+  news(all: readonly Trouble[], now: number): readonly Trouble[] {
     const next = new Map<string, number | undefined>();
-    const news: Problem[] = [];
-    for (const problem of problems) {
-      const key = keyOf(problem);
+    const news: Trouble[] = [];
+    for (const trouble of all) {
+      const key = keyOf(trouble);
       if (next.has(key)) continue;
       const since = this.#known.has(key) ? this.#known.get(key) : now;
       const isNews = since !== undefined && now - since >= this.#patience;
-      if (isNews) news.push(problem);
+      if (isNews) news.push(trouble);
       next.set(key, isNews ? undefined : since);
     }
     this.#known = next;
@@ -62,7 +69,12 @@ export class Troubles {
   }
 }
 
-/** The same for the same problem, even if what it counts has changed. */
-function keyOf({ id, what }: Problem): string {
-  return `${id} ${what.replace(/(?<![\w.:/-])\d+(?![\w.:/-])/g, '#')}`;
+function troublesOf({ severity: _, pods = [], ...problem }: Problem): Trouble[] {
+  return [problem, ...pods.map(({ pod, what }) => ({ ...problem, what, pod }))];
+}
+
+/** The same for the same trouble, even if what it counts has changed. */
+function keyOf({ id, what, pod }: Trouble): string {
+  const of = pod ? ` ${pod.namespace}/${pod.name} ${pod.uid}` : '';
+  return `${id}${of} ${what.replace(/(?<![\w.:/-])\d+(?![\w.:/-])/g, '#')}`;
 }

@@ -76,6 +76,8 @@ export type Underlay = {
 export type PodIdentity = {
   readonly namespace?: string;
   readonly name?: string;
+  /** Kubernetes' own identification: a pod's successor may have its name. */
+  readonly uid?: string;
   /** Empty where the runtime named none. */
   readonly labels: Readonly<Record<string, string>>;
 };

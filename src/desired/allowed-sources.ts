@@ -3,7 +3,7 @@ import type { Network } from '../cluster/network.ts';
 import { type LocalPod, type Node, podTitle, type Self } from '../cluster/node.ts';
 import { NO_RESOURCES, type Resources } from '../cluster/resources.ts';
 import { areServicesUnknown } from '../cluster/service-networks.ts';
-import type { Problem } from '../problem.ts';
+import { aboutPod, type Problem } from '../problem.ts';
 import type { Memo } from './memo.ts';
 import { listed } from './stray-pods.ts';
 
@@ -38,15 +38,16 @@ export function lawfulPods(
       ? []
       : (pod.allowedSources ?? []).flatMap((cidr) => {
           const reason = refusedSource(cidr, rules);
-          return reason === undefined ? [] : [`${podTitle(pod)}: ${cidr} ${reason}`];
+          return reason === undefined ? [] : [{ pod, what: `${cidr} ${reason}` }];
         }),
   );
   if (refused.length === 0) return { pods: lawful, refused: [] };
   const problem: Problem = {
     id: 'pod-sources-refused',
     severity: 'error',
-    what: `pods may not send from networks that their annotation allowedSourcePrefixes names: ${listed(refused)}`,
+    what: `pods may not send from networks that their annotation allowedSourcePrefixes names: ${listed(refused.map(({ pod, what }) => `${podTitle(pod)}: ${what}`))}`,
     fix: 'list the networks in allowedSources of the network’s configuration, or recreate the pods without the annotation',
+    pods: refused.map(({ pod, what }) => aboutPod(pod, `it may not send from ${what}`)),
   };
   return { pods: lawful, refused: [problem] };
 }

@@ -2,6 +2,7 @@ import type { SourceRules } from '../cluster/allowed-sources.ts';
 import type { Network } from '../cluster/network.ts';
 import type { LocalPod, Node, Self } from '../cluster/node.ts';
 import type { Resources } from '../cluster/resources.ts';
+import type { Ip } from '../ip/address.ts';
 import type { Contribution } from '../state/contributions.ts';
 import { equal } from '../state/kind.ts';
 import type { Basis } from './basis.ts';
@@ -12,7 +13,7 @@ export class Memo {
   readonly pods = new Each<LocalPod, Contribution>();
   readonly sources = new Each<LocalPod, LocalPod>();
   readonly attachments = new Each<LocalPod, string>();
-  readonly strays = new Each<LocalPod, readonly string[]>();
+  readonly strays = new Each<LocalPod, readonly Ip[]>();
   readonly peers = new Each<Node, Contribution>();
   #rules: { facts: readonly unknown[]; rules: SourceRules } | undefined;
   #basis: { network: Network; self: Self; resources: Resources; basis: Basis } | undefined;

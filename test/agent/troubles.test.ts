@@ -33,6 +33,34 @@ test('another count is the same problem, another node or address is not', () => 
   assert.equal(troubles.news([problem('x'), problem('x')], 4).length, 1);
 });
 
+test('a pod’s part in a problem is news of its own, and so is its successor’s', () => {
+  const troubles = new Troubles(0);
+  const of = (uid: string) => ({ ...problem('x'), pod: { namespace: 'default', name: 'web', uid } });
+  assert.equal(troubles.news([problem('x'), of('1')], 0).length, 2);
+  assert.deepEqual(troubles.news([problem('x'), of('1')], 1), []);
+  assert.deepEqual(troubles.news([problem('x'), of('2')], 2), [of('2')]);
+});
+
+test('notes of pods say what is wrong with each, if the runtime named it', async () => {
+  const notes: unknown[] = [];
+  const stop = new AbortController();
+  const note = (...args: unknown[]) => notes.push(args);
+  const pods = [
+    { pod: { namespace: 'default', name: 'web', uid: '1' }, what: 'its address is lost' },
+    { pod: {}, what: 'its address is lost, too' },
+  ];
+  const problems = () => {
+    if (notes.length > 0) stop.abort();
+    return [{ ...problem('addresses are lost'), fix: 'delete the pods', pods }];
+  };
+  await noteTroubles({ note }, { node: 'node1', problems, signal: stop.signal, interval: 1, patience: 0 });
+  const reason = 'PeerUnreachable';
+  assert.deepEqual(notes, [
+    ['node1', { reason, message: 'addresses are lost; delete the pods' }],
+    ['node1', { reason, message: 'its address is lost; delete the pods' }, pods[0]?.pod],
+  ]);
+});
+
 test('notes have the name of the problem in CamelCase, and its text', async () => {
   const notes: unknown[] = [];
   const stop = new AbortController();

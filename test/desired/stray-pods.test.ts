@@ -45,5 +45,11 @@ test('with leases, pods outside the node’s subnets are named, except those of 
   const [lost, ...more] = podsOfFormerSubnets({ addresses: 'lease' }, { subnets }, [...pods, foreign]);
   assert.deepEqual([lost?.severity, more], ['error', []]);
   assert.match(lost?.what ?? '', /no longer holds: default\/b \(10\.9\.0\.1\)$/);
+  assert.deepEqual(lost?.pods, [
+    {
+      pod: { namespace: 'default', name: 'b' },
+      what: 'its address 10.9.0.1 is of a subnet that its node no longer holds',
+    },
+  ]);
   assert.deepEqual(podsOfFormerSubnets({ addresses: 'blocks' }, { subnets }, pods), []);
 });

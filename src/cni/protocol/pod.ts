@@ -8,14 +8,20 @@ import { CniError, CODE, unsupported } from './error.ts';
 import type { Invocation } from './invocation.ts';
 
 /**
- * Returns the pod a call is for: namespace and name from CNI_ARGS, where every Kubernetes runtime puts them,
- * labels from the configuration's `args.cni.labels`, `[{"key": K, "value": V}]` (the CNI project's
+ * Returns the pod a call is for: namespace, name and UID from CNI_ARGS, where every Kubernetes runtime puts
+ * them, labels from the configuration's `args.cni.labels`, `[{"key": K, "value": V}]` (the CNI project's
  * conventions). Throws CONFIG_INVALID naming the field when the labels have another shape.
  */
 export function podIdentity({ args, conf }: Invocation): PodIdentity {
   const namespace = args.get('K8S_POD_NAMESPACE');
   const name = args.get('K8S_POD_NAME');
-  return { ...(namespace && { namespace }), ...(name && { name }), labels: readLabels(conf) };
+  const uid = args.get('K8S_POD_UID');
+  return {
+    ...(namespace && { namespace }),
+    ...(name && { name }),
+    ...(uid && { uid }),
+    labels: readLabels(conf),
+  };
 }
 
 function readLabels(conf: Fields): Readonly<Record<string, string>> {

@@ -145,6 +145,7 @@ function podOf(fields: Fields): PodIdentity | undefined {
   return {
     ...given('namespace', pod.string('namespace')),
     ...given('name', pod.string('name')),
+    ...given('uid', pod.string('uid')),
     labels: Object.fromEntries(labels.map(([key, value]) => [key, String(value)])),
   };
 }

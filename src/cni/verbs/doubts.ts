@@ -1,5 +1,5 @@
 import { podTitle } from '../../cluster/node.ts';
-import type { Problem } from '../../problem.ts';
+import { aboutPod, type Problem } from '../../problem.ts';
 import type { Attachment } from '../records/attachment.ts';
 import type { CniState } from '../state.ts';
 import { derivedMacs } from '../wiring/mac.ts';
@@ -9,6 +9,7 @@ export function doubts(record: Attachment, { context }: CniState): readonly Prob
   const { lost = [], mac = '', hostDevice = '' } = record;
   if (lost.length === 0) return [];
   const pod = podTitle({ ...record, ...record.pod });
+  const pods = (what: string) => [aboutPod(record.pod ?? {}, what)];
   const problems: Problem[] = [];
   if (lost.includes('addresses')) {
     problems.push({
@@ -17,6 +18,7 @@ export function doubts(record: Attachment, { context }: CniState): readonly Prob
       what: `the addresses of ${pod} are not known`,
       cause: 'its record and its reservations were lost, and it may send nothing',
       fix: 'delete the pod',
+      pods: pods('its addresses are not known'),
     });
   }
   if (lost.includes('mac')) {
@@ -31,6 +33,7 @@ export function doubts(record: Attachment, { context }: CniState): readonly Prob
         ? `it may only send from ${mac}, the MAC it would have been given`
         : `it may send from ${mac}, as its interface has that MAC and nobody else does`,
       fix: 'delete the pod',
+      pods: pods(`its MAC at ${hostDevice} is not known`),
     });
   }
   if (lost.includes('requests')) {
@@ -40,6 +43,7 @@ export function doubts(record: Attachment, { context }: CniState): readonly Prob
       what: `what ${pod} asked for is not known`,
       cause: 'its record was lost with the copy',
       fix: 'delete the pod if it has host ports, a bandwidth, labels for the plugin or the annotation allowedSourcePrefixes',
+      pods: pods('what it asked for is not known'),
     });
   }
   return problems;

@@ -10,7 +10,7 @@ import type { KubernetesObject } from '../../kubernetes/api/object.ts';
 import { getIfAny } from '../../kubernetes/change.ts';
 import { LEASES, readLease } from '../../kubernetes/election/lease-record.ts';
 import { EventRecorder } from '../../kubernetes/events/recorder.ts';
-import type { Claim, Member, Membership, Obstacle, Placement } from '../ports/membership.ts';
+import type { Claim, Member, Membership, NotedPod, Obstacle, Placement } from '../ports/membership.ts';
 import { type ClaimContext, leave, NodeClaim, writeNode } from './claim.ts';
 import type { ClusterState } from './cluster-state.ts';
 import { NODES } from './kinds.ts';
@@ -41,6 +41,8 @@ export type MembershipContext = ClaimContext & {
 export class KubernetesMembership implements Membership {
   readonly #context: MembershipContext;
   #events: EventRecorder | undefined;
+  /** Apart from the node's own, which many pods with one trouble must not crowd out. */
+  #podEvents: EventRecorder | undefined;
   #announced: { readonly node: string; readonly text: string; readonly at: number } | undefined;
 
   constructor(context: MembershipContext) {
@@ -133,14 +135,20 @@ export class KubernetesMembership implements Membership {
     this.#announced = { node, text, at: now };
   }
 
-  /** Writes an Event, which `kubectl describe node` shows. */
-  note(node: string, { reason, message }: Obstacle): void {
+  /** Writes an Event, which `kubectl describe node` or `kubectl describe pod` shows. */
+  note(node: string, { reason, message }: Obstacle, pod?: NotedPod): void {
     const { client, log, signal } = this.#context;
     const reporter = { controller: 'flatnet.dev/agent', instance: node };
+    const about = { type: 'Warning', reason, action: 'CheckNetwork', note: message } as const;
+    if (pod) {
+      this.#podEvents ??= new EventRecorder({ client, reporter, log, signal });
+      this.#podEvents.record({ ...about, regarding: { apiVersion: 'v1', kind: 'Pod', ...pod } });
+      return;
+    }
     this.#events ??= new EventRecorder({ client, reporter, log, signal });
     // Kubelets, too, give the name for the UID; kubectl looks for both.
     const regarding = { apiVersion: 'v1', kind: 'Node', name: node, uid: node };
-    this.#events.record({ regarding, type: 'Warning', reason, action: 'CheckNetwork', note: message });
+    this.#events.record({ ...about, regarding });
   }
 
   async #node(name: string): Promise<KubernetesObject> {

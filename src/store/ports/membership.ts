@@ -40,11 +40,18 @@ export interface Membership {
    */
   announce?(node: string, obstacle: Obstacle | undefined): Promise<void>;
   /**
-   * Notes something wrong on a node where those look who watch the cluster. Returns at once; a note may get
-   * lost. Absent where nobody would read it.
+   * Notes something wrong on a node, or with one of its pods, where those look who watch the cluster. Returns
+   * at once; a note may get lost. Absent where nobody would read it.
    */
-  note?(node: string, trouble: Obstacle): void;
+  note?(node: string, trouble: Obstacle, pod?: NotedPod): void;
 }
+
+/** A pod that a note is about. */
+export type NotedPod = {
+  readonly namespace: string;
+  readonly name: string;
+  readonly uid?: string;
+};
 
 /** `refused`: why a node cannot be placed; nothing is written for it. */
 export type Placement =

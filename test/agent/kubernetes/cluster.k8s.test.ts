@@ -110,6 +110,18 @@ test('agents with nothing but the Kubernetes API: pods reach each other, an outa
       assert.ok(await cluster.reaches('on-node2', 'late'));
       await condition('node4', up);
       await admin.delete(NODES, { name: 'node4' });
+      await cluster.register('node4', '10.244.5.0/24');
+      // In an Event of the pod, which `kubectl describe pod` shows.
+      const event = await eventually(async () => {
+        const { items } = await list(admin, EVENTS, asJson, { namespace: 'default' });
+        return items.find(({ regarding }) => asJson(regarding).kind === 'Pod');
+      }, 60_000);
+      assert.partialDeepStrictEqual(event, {
+        reason: 'PodsOfFormerSubnets',
+        regarding: { name: 'late', namespace: 'default' },
+      });
+      assert.match(`${event.note}`, /^its address 10\.244\.4\.\d+ is of a subnet .*; delete the pods/);
+      await admin.delete(NODES, { name: 'node4' });
       await cluster.until('node1', ({ peers }) => peers === 2);
       await cluster.until('node4', ({ ready }) => !ready);
     },

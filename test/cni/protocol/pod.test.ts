@@ -9,13 +9,14 @@ function identity(args: string, conf: object = {}) {
   return podIdentity(readInvocation('ADD', env, JSON.stringify({ name: 'cbr0', type: 'flatnet', ...conf })));
 }
 
-test('a pod’s namespace and name come from CNI_ARGS, its labels from args.cni', () => {
+test('a pod’s namespace, name and UID come from CNI_ARGS, its labels from args.cni', () => {
   assert.deepEqual(identity(''), { labels: {} });
   assert.deepEqual(identity('IgnoreUnknown=1;K8S_POD_NAMESPACE=default;K8S_POD_NAME=web-0'), {
     namespace: 'default',
     name: 'web-0',
     labels: {},
   });
+  assert.deepEqual(identity('K8S_POD_UID=5c6f;K8S_POD_NAME=web').uid, '5c6f');
   const labels = [
     { key: 'app', value: 'web' },
     { key: 'empty', value: '' },
