@@ -180,6 +180,7 @@ export class HostLocal {
       return owners.get(content.containerId)?.some((owner) => belongsTo(content, owner)) ? [] : [ip];
     });
     for (const ip of stale) this.#free(ip);
+    this.#disk.discardSpares();
     this.#index.settle();
     return [...empty, ...stale];
   }

@@ -1,6 +1,6 @@
 import * as nodeFs from 'node:fs';
 import { join } from 'node:path';
-import { codeOf, ioError } from '../error.ts';
+import { codeOf, FlatnetError, ioError } from '../error.ts';
 import { type Ip, isIp, parseIp } from '../ip/address.ts';
 
 /** The owner of an address: one interface of one container. */
@@ -35,9 +35,7 @@ const STAT = { bigint: true, throwIfNoEntry: false } as const;
 /** Temporary names: of a file about to be linked, and of one kept for the next reservation. */
 const STAGED = '.reserve-';
 const SPARE = '.spare-';
-/** No container ID begins with it. */
-const NOBODY = '#';
-/** The number of pods deleted per minute on a busy node. */
+/** About as many pods as a busy node deletes per minute. */
 const MAX_SPARES = 64;
 /** Container IDs permitted by the CNI specification. */
 const CONTAINER_ID = /^[a-zA-Z0-9][a-zA-Z0-9_.-]*$/;
@@ -95,43 +93,47 @@ export class Reservations {
    * Runs `use` with a function that reserves an address for the owner, or returns false if the address
    * already has a file. The text is written once under a temporary name and then linked: link(2) fails with
    * EEXIST just as O_CREAT|O_EXCL does, so it excludes both host-local and other flatnet processes, and a
-   * crash never leaves a file without its owner's name.
+   * killed process never leaves a file without its owner's name.
    */
   reserving<T>(owner: Owner, use: (reserve: (ip: Ip) => boolean) => T): T {
+    const text = `${owner.containerId}\r\n${owner.ifName}`;
     const staged = this.#spares.pop() ?? this.#nameWith(STAGED);
-    this.#do('write', staged, () => this.#stage(staged, `${owner.containerId}\r\n${owner.ifName}`));
+    this.#do('write', staged, () => this.#stage(staged, text));
     try {
-      return use((ip) => this.#link(staged, join(this.dir, ip)));
+      return use((ip) => this.#link(staged, join(this.dir, ip), text));
     } finally {
       this.#remove(staged);
     }
   }
 
-  /** Creates the file, or overwrites it if it is a spare one. */
+  /** Writes the file: a new one, or a spare one, which is empty. */
   #stage(path: string, text: string): void {
     const files = this.#files;
     const fd = files.openSync(path, O_WRONLY | O_CREAT | O_NOFOLLOW, 0o600);
     try {
-      // Somebody may have linked it elsewhere, for a backup.
+      // Others may have removed it meanwhile, or linked it elsewhere for a backup.
       if (files.fstatSync(fd).nlink === 1) {
-        files.ftruncateSync(fd, files.writeSync(fd, text, 0));
-        return;
+        if (files.writeSync(fd, text, 0) === text.length) return;
+        throw new FlatnetError('wrote only a part', { code: 'IO' });
       }
     } finally {
       files.closeSync(fd);
     }
-    files.unlinkSync(path);
+    this.#remove(path);
     this.#stage(path, text);
   }
 
-  #link(staged: string, path: string): boolean {
+  #link(staged: string, path: string, text: string, isLast = false): boolean {
     try {
       this.#files.linkSync(staged, path);
       return true;
     } catch (error) {
       if (codeOf(error) === 'EEXIST') return false;
-      throw ioError('reserve', path, error);
+      if (isLast || codeOf(error) !== 'ENOENT') throw ioError('reserve', path, error);
     }
+    // A spare file may be so old that another process has swept it away.
+    this.#do('write', staged, () => this.#stage(staged, text));
+    return this.#link(staged, path, text, true);
   }
 
   /** Releases the address; false when it was already free. */
@@ -149,24 +151,29 @@ export class Reservations {
       if (codeOf(error) === 'ENOENT') return;
       throw ioError('remove', path, error);
     }
-    if (this.#spares.length < MAX_SPARES && this.#do('write', spare, () => this.#anonymize(spare))) {
-      this.#spares.push(spare);
-    } else this.#remove(spare);
+    if (this.#spares.length < MAX_SPARES && this.#empty(spare)) this.#spares.push(spare);
+    else this.#remove(spare);
   }
 
   /**
-   * Makes the owner's name one that nobody has: host-local looks into every file, whatever its name. Returns
-   * false, and leaves the text, if the file is another address's, too.
+   * Empties the file, since host-local looks into every one, whatever its name; and a power cut later leaves
+   * it empty or with its next text, but never with this one. Returns false if it can't, or must not, as the
+   * file is another address's as well.
    */
-  #anonymize(path: string): boolean {
+  #empty(path: string): boolean {
     const files = this.#files;
-    const fd = files.openSync(path, O_WRONLY | O_NOFOLLOW, 0);
     try {
-      if (files.fstatSync(fd).nlink !== 1) return false;
-      files.writeSync(fd, NOBODY, 0);
-      return true;
-    } finally {
-      files.closeSync(fd);
+      const fd = files.openSync(path, O_WRONLY | O_NOFOLLOW, 0);
+      try {
+        const isOnlyOne = files.fstatSync(fd).nlink === 1;
+        // Not when it is written next: ext4 would flush it (auto_da_alloc).
+        if (isOnlyOne) files.ftruncateSync(fd, 0);
+        return isOnlyOne;
+      } finally {
+        files.closeSync(fd);
+      }
+    } catch {
+      return false;
     }
   }
 
@@ -208,8 +215,15 @@ export class Reservations {
     return this.#old(ip);
   }
 
+  /** Removes spare files, where possible. */
   discardSpares(): void {
-    for (const spare of this.#spares.splice(0)) this.#remove(spare);
+    for (const spare of this.#spares.splice(0)) {
+      try {
+        this.#files.unlinkSync(spare);
+      } catch {
+        // A later sweep finds it.
+      }
+    }
   }
 
   /** Removes spare files, and temporary ones that others left more than a minute ago. */

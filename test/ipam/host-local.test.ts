@@ -7,6 +7,7 @@ import { familyOf, type Ip, parseIp } from '../../src/ip/address.ts';
 import { parseCidr } from '../../src/ip/cidr.ts';
 import { HostLocal, type Owner } from '../../src/ipam/host-local.ts';
 import { type RangeSet, rangeOf } from '../../src/ipam/ranges.ts';
+import type { Files } from '../../src/ipam/reservations.ts';
 
 const V4: RangeSet = [rangeOf(parseCidr('10.1.2.0/24'))];
 const V6: RangeSet = [rangeOf(parseCidr('fd00:1::/64'))];
@@ -271,11 +272,12 @@ describe('files of released addresses', () => {
     const first = inode('10.1.3.2');
     ipam.release(owner('with-a-long-name'));
     const [spare = ''] = spares(dir);
-    assert.doesNotMatch(fs.readFileSync(join(dir, spare), 'utf8'), /^w/);
+    assert.equal(fs.readFileSync(join(dir, spare), 'utf8'), '');
     ipam.allocate(owner('b'));
     assert.equal(inode('10.1.3.3'), first);
     assert.equal(contents(dir)['10.1.3.3'], 'b\r\neth0');
     ipam.release(owner('b'));
+    ipam.allocate(owner('c'));
     ipam.gc([]);
     assert.deepEqual(spares(dir), []);
   });
@@ -310,6 +312,34 @@ describe('files of released addresses', () => {
       backup,
       'last_reserved_ip.0': '10.1.3.5',
     });
+  });
+
+  it('may be swept away by another process at any moment', (t) => {
+    const dir = folder(t);
+    let sweeps = 0;
+    const linkSync = (from: string, to: string): void => {
+      if (sweeps++ === 0) fs.rmSync(from);
+      fs.linkSync(from, to);
+    };
+    const ipam = HostLocal.open(dir, [V4, V6], { ...fs, linkSync } as Files);
+    ipam.allocate(owner('a'));
+    assert.deepEqual(
+      [contents(dir)['10.1.2.2'], contents(dir)['fd00:1::2'], sweeps],
+      ['a\r\neth0', 'a\r\neth0', 3],
+    );
+    assert.deepEqual(spares(dir), []);
+  });
+
+  it('are not kept if they cannot be emptied, and the address is free nevertheless', (t) => {
+    const dir = folder(t);
+    const ipam = HostLocal.open(dir, [TINY]);
+    ipam.allocate(owner('a'));
+    const [path, target] = [join(dir, '10.1.3.2'), join(dir, 'elsewhere')];
+    fs.renameSync(path, target);
+    fs.symlinkSync(target, path);
+    assert.deepEqual(ipam.release(owner('a')), ['10.1.3.2']);
+    assert.equal(fs.readFileSync(target, 'utf8'), 'a\r\neth0');
+    assert.deepEqual([spares(dir), fs.existsSync(path)], [[], false]);
   });
 
   it('are kept in limited number', (t) => {
