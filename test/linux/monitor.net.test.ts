@@ -123,6 +123,28 @@ kernelTest(
   },
 );
 
+kernelTest('what was read from the kernel, but not at once, waits for no further change', async (t) => {
+  const { netns, socket, dev } = await withVxlan(t, false);
+  const stop = new AbortController();
+  t.after(() => stop.abort());
+  const added: string[] = [];
+  // More than a listener takes at once, and no multiple of what one system call reads.
+  const addresses = Array.from({ length: 276 }, (_, i) => parsePrefixed(`10.${i >> 8}.${i & 255}.0/32`));
+  const add = (some: typeof addresses): void =>
+    socket.executeSync(some.map((address) => addressReplace({ dev, address })));
+  const done = Monitor.open({ netns, signal: stop.signal, objects: ['address'] }).run((event) => {
+    if (event.type !== 'new' || event.object !== 'address') return;
+    if (added.push(event.value.address) === 1) add(addresses.slice(20));
+  });
+  add(addresses.slice(0, 20));
+  for (let i = 0; i < 100 && added.length < addresses.length; i++) {
+    await new Promise((resolve) => setTimeout(resolve, 20));
+  }
+  assert.deepEqual(added, addresses);
+  stop.abort();
+  await done;
+});
+
 kernelTest('every kind of change is reported, with its originator', async (t) => {
   const { netns, socket, dev, run } = await withVxlan(t, false);
   const { seen } = collect(t, netns);

@@ -4,7 +4,7 @@ import * as sys from '../sys.ts';
 /** Datagrams per system call: the creation of a pod's pair causes 26 notifications. */
 const COUNT = 32;
 /**
- * Bytes for each. A notification has less than 64 KiB; memory that none has reached takes only address space.
+ * Bytes for each. A notification has less than 64 KiB; slots never written to cost only address space.
  */
 const SIZE = 64 << 10;
 /** Bytes of struct mmsghdr, and where it says how long its datagram is. */
@@ -32,6 +32,11 @@ export class Datagrams {
       this.#table.writeBigUInt64LE(data + BigInt(i * SIZE), vector);
       this.#table.writeBigUInt64LE(BigInt(SIZE), vector + 8);
     }
+  }
+
+  /** Whether some have been read and not taken: the kernel does not know of them any more. */
+  get areLeft(): boolean {
+    return this.#taken < this.#read;
   }
 
   /**

@@ -150,6 +150,11 @@ export class NetlinkSocket implements Disposable {
 
   /** Waits for a datagram, for up to `timeout` milliseconds; it stays in the queue. */
   async readable(timeout: number): Promise<boolean> {
+    if (this.#datagrams?.areLeft) {
+      // Like the thread pool, this lets other work have its turn.
+      await setImmediate();
+      return true;
+    }
     return (await sys.pollReadable([this.#fd], timeout)).length > 0;
   }
 
