@@ -7,7 +7,7 @@ import type { Facts } from './facts.ts';
 
 /** Other reasons not to take pods; undefined for none. */
 export type Problems = {
-  /** What keeps the cluster's nodes from being known. */
+  /** Knows what keeps the cluster's nodes from being known. */
   readonly feed?: Pick<ClusterFeed, 'problems'>;
   /** Why the kernel doesn't hold the node's own part of the desired state. */
   readonly kernel: string | undefined;

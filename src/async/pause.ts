@@ -24,7 +24,7 @@ export function aborted(signal: AbortSignal): Promise<void> {
   });
 }
 
-/** Resolves once everything that has arrived by now has been taken up. */
+/** Resolves once the callbacks of this turn of the event loop have run. */
 export function nextTurn(): Promise<void> {
   return new Promise((resolve) => {
     setImmediate(resolve);

@@ -44,7 +44,7 @@ export class Admissions<R> {
   }
 
   async #begin(): Promise<R> {
-    // Other calls that have arrived by now come as far as this.
+    // Other calls that the event loop has seen arrive come as far as this.
     await nextTurn();
     const admissions = [...this.#waiting];
     this.#waiting.clear();

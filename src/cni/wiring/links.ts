@@ -19,8 +19,8 @@ const LONGEST_PAUSE = 20;
 
 /**
  * Queues of a pair's ends: as many as a veth uses by default. The kernel creates one per processor, then
- * takes all but one away, and waits each time until no packet can be using them
- * (netif_set_real_num_tx_queues).
+ * disables all but one, and waits each time until no packet can be using them (netif_set_real_num_tx_queues).
+ * `ethtool -L` can't add any later.
  */
 export const QUEUES = 1;
 

@@ -81,11 +81,7 @@ export function linkSet(index: number, changes: LinkChanges): Request[] {
   return change(index, changes);
 }
 
-/**
- * Like `ip link set dev NAME up`. For the end of a new pair, only after the other: an end that is up without
- * a carrier is deactivated, and meanwhile all other changes to the network wait until no processor can be
- * sending through it (linkwatch_do_dev, dev_deactivate).
- */
+/** Like `ip link set dev NAME up`. */
 export function linkUp(name: string): Request[] {
   return change(0, { up: true }, name);
 }

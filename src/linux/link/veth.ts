@@ -30,7 +30,7 @@ export type VethPeer = {
   readonly mtu?: number | undefined;
   /** Descriptor of the network namespace to create it in. Default: the first end's. */
   readonly netns?: number | undefined;
-  /** As for the first end, whose number it does not take over. */
+  /** As for the first end; not inherited from it. */
   readonly queues?: number | undefined;
 };
 

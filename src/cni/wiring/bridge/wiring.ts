@@ -63,6 +63,8 @@ async function attach(conf: BridgeConf, pod: NewPod, state: CniState): Promise<A
   const routes = conf.isDefaultGateway
     ? [...addresses.routes, ...defaultRoutes(gateways, addresses.routes)]
     : addresses.routes;
+  // The host's end comes up last, and nothing is awaited before: an end that is up without a carrier is soon
+  // deactivated, and all changes to the network wait until nothing is sending through it (linkwatch_do_dev).
   configurePod(netns, ifName, addresses.ips, routes);
   state.link.executeSync(linkUp(hostDevice));
   await untilOperational(state.link, hostDevice);

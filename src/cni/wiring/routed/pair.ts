@@ -85,7 +85,7 @@ export async function addRoutedPair({ pod, netns, mtu, mac }: RoutedPair, state:
 }
 
 /**
- * Configures the host end and brings it up; the other end must be up already, see `linkUp`. The MAC, set on
+ * Configures the host end and brings it up; the other end must be up already. The MAC, set on
  * creation, is read back: udev assigns its own (MACAddressPolicy), and pods know only this one for their
  * gateway.
  */

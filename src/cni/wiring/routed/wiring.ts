@@ -69,6 +69,7 @@ async function attach(conf: RoutedConf, wanted: NewPod, state: CniState): Promis
   // Not earlier: leftovers of an earlier pair may have had these routes.
   const routes = gatewayRoutes(pair);
   state.step('pair made');
+  // Nothing is awaited in between: see the bridge's wiring.
   configureRoutedPod(pair, routes);
   configureHostEnd(pair, state);
   await untilOperational(state.link, hostDevice);
