@@ -141,14 +141,15 @@ export class KubernetesCluster {
     return all.map(asJson).find(({ type }) => type === 'NetworkUnavailable') ?? {};
   }
 
-  /** Waits until the condition of a Node has a reason; returns its message. */
-  async untilCondition(name: string, wanted: string, patience = 60_000): Promise<string> {
+  /** Waits until the condition of a Node has a reason, and a message that matches; returns that. */
+  async untilCondition(name: string, wanted: string, text = /./, patience = 60_000): Promise<string> {
     let last: Json = {};
     try {
       return await eventually(async () => {
         last = await this.condition(name);
         const status = wanted === 'FlatnetIsUp' ? 'False' : 'True';
-        return last.reason === wanted && last.status === status && String(last.message);
+        const message = String(last.message);
+        return last.reason === wanted && last.status === status && text.test(message) && message;
       }, patience);
     } catch {
       throw new Error(`${name} is not ${wanted} but ${JSON.stringify(last)}`);
