@@ -129,12 +129,15 @@ export class Membership {
     return isReady ? node : { ...node, backend: known.backend };
   }
 
-  /** Waits until this node's published facts are known. */
+  /**
+   * Waits until this node's published facts are known, and the cluster's nodes: this one's own entry tells of
+   * a backend that its kernel may still hold, and is overwritten by joining.
+   */
   async #nodeKnown(): Promise<Node> {
     const { signal } = this.#options;
     for (;;) {
       signal.throwIfAborted();
-      const node = this.#node();
+      const node = this.#facts.nodes && this.#node();
       if (node) return node;
       await once(this.#facts, 'changed', { signal });
     }

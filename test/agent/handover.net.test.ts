@@ -5,6 +5,7 @@ import { type TestContext, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { networkToNetConf, readNetwork } from '../../src/cluster/network.ts';
 import { agentReady, startAgent, stopAgent } from '../../src/lab/machine/agent.ts';
+import { readView } from '../../src/store/view-file.ts';
 import { NO_BIRD } from '../companions/bird/bird.ts';
 import { NO_KERNEL } from '../state/namespace.ts';
 import { eventually } from '../store/servers.ts';
@@ -31,6 +32,14 @@ function setNetwork(cluster: Cluster, conf: object): Promise<unknown> {
 /** The file with the view that the node's agent has saved. */
 function viewOf({ lab }: Cluster, { name }: TestNode): string {
   return join(lab.paths.node(name).agent.state, 'view.json');
+}
+
+/** Waits until the saved view tells how to reach all nodes: it is written up to a second after it was read. */
+async function viewSaved(cluster: Cluster, node: TestNode): Promise<void> {
+  await eventually(async () => {
+    const view = await readView(viewOf(cluster, node), assert.fail);
+    return view?.nodes.length === cluster.nodes.size && view.nodes.every(({ backend }) => backend.data[4]);
+  });
 }
 
 /** Pings from every pod to every pod of another node. */
@@ -105,6 +114,7 @@ test('two changes in a row reach a node that missed both, through restarts with 
   assert.ok(one && two && late);
   const { nothingLost } = await traffic(t, cluster);
   const forget = (node: TestNode) => () => rmSync(viewOf(cluster, node));
+  await viewSaved(cluster, late);
   await stopAgent(lab, late.name, 'kill');
 
   await restart(cluster, two, async () => {
