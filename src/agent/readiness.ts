@@ -34,10 +34,10 @@ export function obstacleTo(facts: Facts, others: Problems): Problem | undefined 
   if (!network) {
     return obstacle('no-network', 'the network is unknown', facts.obstacle('network') ?? silence);
   }
-  if (!subnets) return obstacle('no-subnet', 'no subnet', facts.obstacle('subnets') ?? silence);
   if (!facts.nodes) {
     return obstacle('no-network', 'the cluster’s nodes are unknown', feedProblem(others.feed) ?? silence);
   }
+  if (!subnets) return obstacle('no-subnet', 'no subnet', facts.obstacle('subnets') ?? silence);
   const overlap = overlapOf(facts, network, subnets);
   if (overlap) return overlap;
   const { kernel, companion, opening } = others;

@@ -34,7 +34,7 @@ function viewOf({ lab }: Cluster, { name }: TestNode): string {
   return join(lab.paths.node(name).agent.state, 'view.json');
 }
 
-/** Waits until the saved view tells how to reach all nodes: it is written up to a second after it was read. */
+/** Waits until the saved view tells how to reach all nodes: it may be a second old. */
 async function viewSaved(cluster: Cluster, node: TestNode): Promise<void> {
   await eventually(async () => {
     const view = await readView(viewOf(cluster, node), assert.fail);

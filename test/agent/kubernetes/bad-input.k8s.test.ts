@@ -27,7 +27,7 @@ type Right = readonly [kind: 'ClusterRole' | 'Role', resource: string, verb: str
 const RIGHTS: readonly (readonly [...Right, reason: string | undefined])[] = [
   ['ClusterRole', 'nodes/status', 'patch', 'NoSubnet'],
   ['ClusterRole', 'nodes', 'get', 'NoSubnet'],
-  ['ClusterRole', 'nodes', 'list', 'NoSubnet'],
+  ['ClusterRole', 'nodes', 'list', 'NoNetwork'],
   ['ClusterRole', 'nodes', 'watch', undefined],
   ['Role', 'configmaps', 'get', 'NoNetwork'],
   ['Role', 'configmaps', 'list', 'NoNetwork'],
