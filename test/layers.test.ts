@@ -263,8 +263,7 @@ const BANNED: readonly Ban[] = [
   {
     what: 'waiting: see async/pause.ts and async/poll.ts',
     pattern: /from 'node:timers\/promises'/,
-    // Yields to the event loop between the reads of a long answer.
-    but: ['linux/netlink/socket.ts'],
+    but: [],
   },
 ];
 

@@ -295,7 +295,7 @@ export function leftovers(host: Host): string[] {
   );
   return [
     ...links.filter((name) => !['lo', 'cni0', 'up0', 'up1'].includes(name)),
-    ...files.filter((name) => !/^(last_reserved_ip|lock$|\.?spare)/.test(name)),
+    ...files.filter((name) => !/^(last_reserved_ip|lock$|spare\.|\.spare-)/.test(name)),
   ];
 }
 

@@ -1,6 +1,6 @@
 import fs from 'node:fs';
-import { setImmediate } from 'node:timers/promises';
 import { promisify } from 'node:util';
+import { nextTurn } from '../../async/pause.ts';
 import { codeOf, FlatnetError, messageOf } from '../../error.ts';
 import * as sys from '../sys.ts';
 import { Datagrams } from './datagrams.ts';
@@ -152,7 +152,7 @@ export class NetlinkSocket implements Disposable {
   async readable(timeout: number): Promise<boolean> {
     if (this.#datagrams?.areLeft) {
       // Like the thread pool, this lets other work have its turn.
-      await setImmediate();
+      await nextTurn();
       return true;
     }
     return (await sys.pollReadable([this.#fd], timeout)).length > 0;
@@ -207,7 +207,7 @@ export class NetlinkSocket implements Disposable {
         const datagram = this.#receiveSync();
         silence = datagram ? 0 : countSilence(silence);
         if (datagram) exchange.take(datagram);
-        if (reads % READS_AT_ONCE === 0) await setImmediate();
+        if (reads % READS_AT_ONCE === 0) await nextTurn();
       }
       return exchange;
     });
