@@ -143,6 +143,10 @@ export class Reservations {
 
   /** Releases an address whose file names an owner, and keeps the file for the next reservation. */
   recycle(ip: Ip): void {
+    if (this.#spares.length >= MAX_SPARES) {
+      this.remove(ip);
+      return;
+    }
     const path = join(this.dir, ip);
     const spare = this.#nameWith(SPARE);
     try {
@@ -151,7 +155,7 @@ export class Reservations {
       if (codeOf(error) === 'ENOENT') return;
       throw ioError('remove', path, error);
     }
-    if (this.#spares.length < MAX_SPARES && this.#empty(spare)) this.#spares.push(spare);
+    if (this.#empty(spare)) this.#spares.push(spare);
     else this.#remove(spare);
   }
 
