@@ -1,4 +1,4 @@
-import { closeSync, openSync, readdirSync, readlinkSync, readSync } from 'node:fs';
+import { closeSync, openSync, readdirSync, readFileSync, readlinkSync, readSync } from 'node:fs';
 import { codeOf } from '../error.ts';
 
 /** Bytes read at a time; a line has 150. */
@@ -16,6 +16,21 @@ export function listeningInodes(pid: number, port: number): number[] {
     listeners(`/proc/${pid}/net/${file}`).flatMap(([, local = '', , , , , , , , inode]) =>
       local.endsWith(suffix) ? [Number(inode)] : [],
     ),
+  );
+}
+
+/**
+ * Returns the inodes of the UDP sockets that are bound to `port`, on any address, as seen by this process,
+ * also of those that are the kernel's own, such as a VXLAN device's.
+ */
+export function boundUdpInodes(port: number): number[] {
+  const suffix = `:${port.toString(16).toUpperCase().padStart(4, '0')}`;
+  return ['udp', 'udp6'].flatMap((file) =>
+    readFileSync(`/proc/self/net/${file}`, 'latin1')
+      .split('\n')
+      .slice(1)
+      .map((line) => line.trim().split(/\s+/))
+      .flatMap(([, local = '', , , , , , , , inode]) => (local.endsWith(suffix) ? [Number(inode)] : [])),
   );
 }
 

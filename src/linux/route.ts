@@ -1,5 +1,11 @@
 import { BITS, type Family, familyOf, type Ip, ipFromBytes, ipToBytes } from '../ip/address.ts';
 import { addressOf, type Cidr, lengthOf } from '../ip/cidr.ts';
+import {
+  type Encapsulation,
+  encapsulationText,
+  readEncapsulation,
+  writeEncapsulation,
+} from './encapsulation.ts';
 import { addressFamily, ipFamily } from './netlink/family.ts';
 import {
   attributesOf,
@@ -87,6 +93,8 @@ export type Route = {
   readonly scope?: number | undefined;
   /** Path MTU in bytes. */
   readonly mtu?: number | undefined;
+  /** The tunnel that its device, an `external` one, sends the packets into. */
+  readonly encapsulation?: Encapsulation | undefined;
   /** Instead of `dev` and `via`: several next hops, chosen per flow. */
   readonly nexthops?: readonly Nexthop[] | undefined;
 };
@@ -234,16 +242,18 @@ export function decodeRoute({ payload }: Message): Route | undefined {
     protocol: payload.readUInt8(5),
     scope: payload.readUInt8(6),
     mtu: metrics && attributesOf(metrics).get(RTAX_MTU)?.readUInt32LE(),
+    encapsulation: readEncapsulation(attributes),
     nexthops: readNexthops(attributes),
   };
 }
 
 /** Formats it like `ip route`: `10.0.0.0/24 via 10.0.0.1 dev 5 onlink`. */
 export function routeText(route: Route): string {
-  const { dst, type = 'unicast', via, dev, onlink, table, metric } = route;
+  const { dst, type = 'unicast', via, dev, onlink, table, metric, encapsulation } = route;
   return [
     type === 'unicast' ? '' : `${type} `,
     lengthOf(dst) === 0 ? 'default' : dst,
+    encapsulation ? ` ${encapsulationText(encapsulation)}` : '',
     via ? ` via ${via}` : '',
     dev === undefined ? '' : ` dev ${dev}`,
     onlink ? ' onlink' : '',
@@ -272,7 +282,7 @@ function defaultScope({ dst, type = 'unicast', via, nexthops }: Route): number {
 }
 
 function encode(route: Route, { protocol, scope, type }: Numbers): Buffer {
-  const { dst, dev, via, onlink, src, metric, table = RT_TABLE_MAIN, mtu, nexthops } = route;
+  const { dst, dev, via, onlink, src, metric, table = RT_TABLE_MAIN, mtu, encapsulation, nexthops } = route;
   const writer = new Writer().header(RTMSG_SIZE, (header) => {
     header[0] = addressFamily(familyOf(dst));
     header[1] = lengthOf(dst);
@@ -290,6 +300,7 @@ function encode(route: Route, { protocol, scope, type }: Numbers): Buffer {
     .u32(RTA_PRIORITY, metric)
     .u32(RTA_TABLE, table < 256 ? undefined : table);
   if (mtu !== undefined) writer.nested(RTA_METRICS, (metrics) => metrics.u32(RTAX_MTU, mtu));
+  writeEncapsulation(writer, encapsulation);
   if (nexthops) writeNexthops(writer, familyOf(dst), nexthops);
   return writer.finish();
 }

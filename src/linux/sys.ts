@@ -27,6 +27,9 @@ const c = {
   ),
   recvmmsg: libc.func('int recvmmsg(int fd, void *table, unsigned int count, int flags, void *timeout)'),
   poll: libc.func('int poll(void *fds, unsigned long count, int timeout)'),
+  read: libc.func('int32_t read(int fd, void *data, size_t size)'),
+  write: libc.func('int32_t write(int fd, const void *data, size_t size)'),
+  sendmsg: libc.func('int32_t sendmsg(int fd, const void *message, int flags)'),
   setns: libc.func('int setns(int fd, int type)'),
   unshare: libc.func('int unshare(int flags)'),
   mount: libc.func(
@@ -34,7 +37,10 @@ const c = {
   ),
   umount2: libc.func('int umount2(const char *target, int flags)'),
   ioctl: libc.func('int ioctl(int fd, unsigned long request, void *argument)'),
+  ioctlValue: libc.func('int ioctl(int fd, unsigned long request, unsigned long value)'),
   memfd_create: libc.func('int memfd_create(const char *name, unsigned int flags)'),
+  // glibc has no function for bpf(2).
+  bpf: libc.func('int32_t syscall(long number, int command, void *attribute, unsigned int size)'),
 };
 
 // One view per thread: each worker evaluates this module itself and so gets its own errno.
@@ -49,11 +55,15 @@ export const MS_REC = 0x4000;
 export const MS_SHARED = 0x100000;
 export const MNT_DETACH = 2;
 export const POLLIN = 1;
+export const O_RDWR = 2;
+export const O_NONBLOCK = 0o4000;
+export const O_CLOEXEC = 0o2000000;
 export const MSG_DONTWAIT = 0x40;
 export const SOL_SOCKET = 1;
 export const LOCK_EX = 2;
 export const LOCK_NB = 4;
 const SO_PEERCRED = 17;
+const NR_BPF = process.arch === 'arm64' ? 280 : 321;
 
 /** Returns a descriptor, like socket(2). */
 export function socket(domain: number, type: number, protocol: number): number {
@@ -151,15 +161,54 @@ export function recvmmsg(fd: number, table: Uint8Array, count: number, flags: nu
  * that are. Keep the timeout short: the process cannot exit before the call returns.
  */
 export async function pollReadable(fds: readonly number[], timeout: number): Promise<number[]> {
+  const table = pollTable(fds);
+  await new Promise<void>((resolve, reject) => {
+    c.poll.async(table, fds.length, timeout, (error: unknown) => (error ? reject(error) : resolve()));
+  });
+  return fds.filter((_, i) => table.readInt16LE(8 * i + 6) !== 0);
+}
+
+/** A struct pollfd for each descriptor, to wait until it is readable. */
+export function pollTable(fds: readonly number[]): Buffer {
   const table = Buffer.alloc(8 * fds.length);
   for (const [i, fd] of fds.entries()) {
     table.writeInt32LE(fd, 8 * i);
     table.writeInt16LE(POLLIN, 8 * i + 4);
   }
-  await new Promise<void>((resolve, reject) => {
-    c.poll.async(table, fds.length, timeout, (error: unknown) => (error ? reject(error) : resolve()));
-  });
-  return fds.filter((_, i) => table.readInt16LE(8 * i + 6) !== 0);
+  return table;
+}
+
+/**
+ * The same in this thread, which does nothing else meanwhile. `table`: struct pollfd, one after another.
+ * Returns false after a signal or the timeout.
+ */
+export function pollHere(table: Uint8Array, count: number, timeout: number): boolean {
+  const found: number = c.poll(table, count, timeout);
+  const error = errno[0];
+  return found < 0 && error === 4 ? false : check(found, error, 'poll') > 0;
+}
+
+/** Reads into the beginning of `data`, for loops that expect failures: returns the errno negated. */
+export function readOr(fd: number, data: Uint8Array, size: number): number {
+  const count: number = c.read(fd, data, size);
+  return count < 0 ? -(errno[0] ?? 0) : count;
+}
+
+/** Writes the beginning of `data`; likewise. */
+export function writeOr(fd: number, data: Uint8Array, size: number): number {
+  const count: number = c.write(fd, data, size);
+  return count < 0 ? -(errno[0] ?? 0) : count;
+}
+
+/** Sends what a struct msghdr describes; likewise. */
+export function sendmsgOr(fd: number, message: Uint8Array, flags: number): number {
+  const count: number = c.sendmsg(fd, message, flags);
+  return count < 0 ? -(errno[0] ?? 0) : count;
+}
+
+/** Sends what a struct msghdr describes. */
+export function sendmsg(fd: number, message: Uint8Array, flags: number): number {
+  return check(c.sendmsg(fd, message, flags), errno[0], 'sendmsg');
 }
 
 /** Moves only the calling thread into another namespace. Prefer `withNetns`. */
@@ -182,6 +231,27 @@ export function umount2(target: string, flags: number): void {
 /** `argument`: a struct that the kernel reads and may overwrite. */
 export function ioctl(fd: number, request: number, argument: Uint8Array): number {
   return check(c.ioctl(fd, request, argument), errno[0], 'ioctl', `0x${request.toString(16)}`);
+}
+
+/** The same with a number instead of a struct. */
+export function ioctlValue(fd: number, request: number, value: number): number {
+  return check(c.ioctlValue(fd, request, value), errno[0], 'ioctl', `0x${request.toString(16)}`);
+}
+
+/** `attribute`: a union bpf_attr, which the kernel may write to. `operation`: what an error names. */
+export function bpf(command: number, attribute: Uint8Array, operation: string): number {
+  return check(c.bpf(NR_BPF, command, attribute, attribute.length), errno[0], operation);
+}
+
+/**
+ * Gives free memory of libc's heap back to the kernel, like malloc_trim(3); nothing where libc is not glibc.
+ */
+export function trimHeap(): void {
+  try {
+    libc.func('int malloc_trim(size_t pad)')(0);
+  } catch {
+    // Other libraries lack the function.
+  }
 }
 
 /** Creates an anonymous in-memory file, not inherited by child processes, and returns its descriptor. */

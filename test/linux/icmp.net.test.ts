@@ -2,8 +2,13 @@ import assert from 'node:assert/strict';
 import type { TestContext } from 'node:test';
 import fc from 'fast-check';
 import { type Family, parseIp } from '../../src/ip/address.ts';
+import { sendDatagram, sendPacket } from '../../src/linux/datagram.ts';
 import { IcmpSocket, waitForMessages } from '../../src/linux/icmp.ts';
 import { checksum, decodeIcmp, encodeEcho } from '../../src/linux/icmp-message.ts';
+import { linkGet } from '../../src/linux/link/link.ts';
+import { neighbourDump } from '../../src/linux/neighbour.ts';
+import { NETLINK_ROUTE, NetlinkSocket } from '../../src/linux/netlink/socket.ts';
+import { withNetns } from '../../src/linux/netns.ts';
 import { applyRuleset } from '../../src/linux/nftables/ruleset.ts';
 import { ping } from './beyond.ts';
 import { kernelTest, sandbox } from './sandbox.ts';
@@ -47,6 +52,7 @@ for (const family of [4, 6] as const) {
     const { a, router, b } = routed(t);
     using sender = IcmpSocket.open({ family, netns: a.netns });
     using observer = IcmpSocket.open({ family, netns: b.netns });
+    using deaf = IcmpSocket.open({ family, netns: b.netns, answersOnly: true });
     const result = await ping(sender, to, { size: 100 });
     assert.ok(result.reached);
     assert.ok(result.nanoseconds > 0n && result.nanoseconds < 1_000_000_000n);
@@ -59,6 +65,7 @@ for (const family of [4, 6] as const) {
       size: 100,
     });
     assert.equal(observer.receive(), undefined);
+    assert.equal(deaf.receive(), undefined);
 
     const nat = family === 4 ? 'ip' : 'ip6';
     const chain = 'chain p { type nat hook postrouting priority 100; oifname "r1" masquerade; }';
@@ -92,6 +99,57 @@ for (const family of [4, 6] as const) {
     assert.deepEqual(await ping(socket, to, { timeout: 150 }), { reached: false, error: undefined });
     assert.ok(performance.now() - start < 1000);
     await assert.rejects(ping(socket, to, { signal: AbortSignal.abort(new Error('enough')) }), /enough/);
+  });
+
+  kernelTest(`IPv${family}: what nobody at the other end receives, by port and by protocol`, async (t) => {
+    const { a, b } = routed(t);
+    // Otherwise the second answer of a second may be one too many.
+    b.run('sysctl', '-qw', 'net.ipv4.icmp_ratelimit=0', 'net.ipv6.icmp.ratelimit=0');
+    using socket = IcmpSocket.open({ family, netns: a.netns });
+    const error = async (send: () => void) => {
+      withNetns(a.netns, send);
+      await waitForMessages([socket], 1000);
+      return socket.receive();
+    };
+    const datagram = await error(() => sendDatagram(to, 6081, new Uint8Array()));
+    assert.partialDeepStrictEqual(datagram, { type: 'unreachable', from: to, to, protocol: 17, port: 6081 });
+    const packet = await error(() => sendPacket(to, 99, Buffer.alloc(40)));
+    const type = family === 4 ? 'unreachable' : 'unknown-protocol';
+    assert.partialDeepStrictEqual(packet, { type, from: to, to, protocol: 99, port: undefined });
+  });
+
+  kernelTest(`IPv${family}: a source, a limit of hops, and a station past the routes`, async (t) => {
+    const { a, router, b } = routed(t);
+    a.run('ip', 'link', 'set', 'lo', 'up');
+    const other = family === 4 ? ip('10.9.0.1') : ip('fd09::1');
+    a.run('ip', 'address', 'add', `${other}/${family === 4 ? 32 : 128}`, 'dev', 'lo');
+    router.run('ip', 'route', 'add', other, 'via', from);
+    using observer = IcmpSocket.open({ family, netns: b.netns });
+    using bound = IcmpSocket.open({ family, netns: a.netns, source: other });
+    assert.ok((await ping(bound, to)).reached);
+    assert.equal(observer.receive()?.from, other);
+    assert.throws(() => IcmpSocket.open({ family, netns: a.netns, source: nowhere }), {
+      code: 'SYSCALL',
+      errno: 'EADDRNOTAVAIL',
+    });
+    using short = IcmpSocket.open({ family, netns: a.netns, hops: 1 });
+    assert.partialDeepStrictEqual(await ping(short, to), {
+      reached: false,
+      error: { type: 'time-exceeded', from: gateway, to },
+    });
+
+    a.run('ip', 'route', 'del', 'default', 'via', gateway);
+    using socket = IcmpSocket.open({ family, netns: a.netns });
+    assert.throws(() => socket.send(to), { errno: 'ENETUNREACH' });
+    using netlink = NetlinkSocket.open(NETLINK_ROUTE, { netns: a.netns });
+    const { index: dev } = netlink.getSync(linkGet('eth0'));
+    const { mac } =
+      netlink.dumpSync(neighbourDump({ family, dev })).find((each) => each.ip === gateway) ?? {};
+    assert.ok(mac);
+    const sequence = withNetns(a.netns, () => socket.sendVia({ dev, mac }, from, to, 1000));
+    await waitForMessages([socket], 1000);
+    const answer = { type: 'reply', from: to, id: socket.id, sequence, size: 1000 };
+    assert.deepEqual(socket.receive(), answer);
   });
 
   kernelTest(`IPv${family}: send fails without a route`, async (t) => {

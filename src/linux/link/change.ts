@@ -4,7 +4,7 @@ import { AF_INET6 } from '../netlink/family.ts';
 import { NLM_F_CREATE, NLM_F_EXCL, type Request, Writer } from '../netlink/message.ts';
 import * as IFLA from './attributes.ts';
 import { type BridgePort, writeBridgePort } from './bridge.ts';
-import { type LinkData, writeLinkData } from './kinds.ts';
+import { type LinkData, parentOf, writeLinkData } from './kinds.ts';
 import { IFF_ALLMULTI, IFF_PROMISC, IFF_UP, RTM_DELLINK, RTM_NEWLINK } from './link.ts';
 
 const IFLA_INET6_ADDR_GEN_MODE = 8;
@@ -157,6 +157,7 @@ function encode(index: number, changes: LinkChanges & Pick<LinkSpec, 'queues'>):
     .u32(IFLA.IFLA_NUM_TX_QUEUES, queues)
     .u32(IFLA.IFLA_NUM_RX_QUEUES, queues)
     .bytes(IFLA.IFLA_ADDRESS, mac && macToBytes(mac))
+    .u32(IFLA.IFLA_LINK, parentOf(data))
     .u32(IFLA.IFLA_MASTER, master)
     // Without a terminating zero, which would make an empty alias one of length 1.
     .bytes(IFLA.IFLA_IFALIAS, alias === undefined ? undefined : Buffer.from(alias))

@@ -9,8 +9,8 @@ export interface LinkKind<Data extends { readonly kind: string }> {
   readonly kind: Data['kind'];
   /** Writes the content of IFLA_INFO_DATA: defined properties only. */
   write(writer: Writer, data: Data): void;
-  /** Reads the content of IFLA_INFO_DATA. */
-  read(attributes: Attributes): Data;
+  /** Reads the content of IFLA_INFO_DATA. `parent`: the device it was created on, if in this namespace. */
+  read(attributes: Attributes, parent?: number): Data;
 }
 
 /** Reads a tunnel's endpoint, from the attribute of either family; undefined for none, or all zeros: any. */

@@ -16,6 +16,9 @@ export const IFF_RUNNING = 0x40;
 export const IFF_LOWER_UP = 0x10000;
 const RTEXT_FILTER_SKIP_STATS = 8;
 
+/** The index of `lo` in every namespace. */
+export const LOOPBACK_INDEX = 1;
+
 /** An interface as the kernel reports it. */
 export type Link = {
   readonly index: number;
@@ -100,6 +103,8 @@ export function decodeLink({ payload }: Message): Link | undefined {
   const portKind = infos?.get(IFLA.IFLA_INFO_SLAVE_KIND);
   const port = infos?.get(IFLA.IFLA_INFO_SLAVE_DATA);
   const flags = payload.readUInt32LE(8);
+  const linkIndex = number(IFLA.IFLA_LINK);
+  const netnsId = attributes.get(IFLA.IFLA_LINK_NETNSID)?.readInt32LE();
   return {
     index: payload.readInt32LE(4),
     name: name ? stringOf(name) : '',
@@ -112,9 +117,13 @@ export function decodeLink({ payload }: Message): Link | undefined {
     master: number(IFLA.IFLA_MASTER),
     alias: alias && stringOf(alias),
     group: number(IFLA.IFLA_GROUP) ?? 0,
-    linkIndex: number(IFLA.IFLA_LINK),
-    netnsId: attributes.get(IFLA.IFLA_LINK_NETNSID)?.readInt32LE(),
-    data: readLinkData(kind, data ? attributesOf(data) : new Map()),
+    linkIndex,
+    netnsId,
+    data: readLinkData(
+      kind,
+      data ? attributesOf(data) : new Map(),
+      netnsId === undefined ? linkIndex : undefined,
+    ),
     port:
       port && portKind && stringOf(portKind) === 'bridge' ? readBridgePort(attributesOf(port)) : undefined,
     flags,

@@ -18,7 +18,7 @@ const SO_RCVBUFFORCE = 33;
 /** Receive timeout in milliseconds: a blocked read keeps the process from exiting. */
 const RECEIVE_TIMEOUT = 250;
 /** Bytes; the kernel doubles the value for its own accounting. */
-const BUFFER_SIZE = 2 << 20;
+export const BUFFER_SIZE = 2 << 20;
 /** Bytes; a queued acknowledgement takes about half of this, including the kernel's bookkeeping. */
 const ACK_COST = 2048;
 
@@ -45,8 +45,8 @@ export function openDescriptor(protocol: number, options: SocketOptions): number
     const timeval = new BigInt64Array([0n, BigInt(RECEIVE_TIMEOUT * 1000)]);
     sys.setsockopt(fd, sys.SOL_SOCKET, SO_RCVTIMEO, new Uint8Array(timeval.buffer));
     if (!options.isBrief) {
-      enlarge(fd, SO_RCVBUFFORCE, SO_RCVBUF);
-      enlarge(fd, SO_SNDBUFFORCE, SO_SNDBUF);
+      enlarge(fd, SO_RCVBUFFORCE, SO_RCVBUF, BUFFER_SIZE);
+      enlargeSendBuffer(fd, BUFFER_SIZE);
     }
     const address = Buffer.alloc(12);
     address.writeUInt16LE(AF_NETLINK);
@@ -64,11 +64,16 @@ export function acknowledgementsHeld(fd: number): number {
   return Math.max(1, Math.floor(sys.getsockopt(fd, sys.SOL_SOCKET, SO_RCVBUF) / ACK_COST));
 }
 
+/** Allows writes of so many bytes. A longer one fails with EMSGSIZE: the kernel takes each as a whole. */
+export function enlargeSendBuffer(fd: number, size: number): void {
+  enlarge(fd, SO_SNDBUFFORCE, SO_SNDBUF, size);
+}
+
 /** Enlarges a buffer beyond the system's limit if permitted (CAP_NET_ADMIN), otherwise up to it. */
-function enlarge(fd: number, force: number, polite: number): void {
+function enlarge(fd: number, force: number, polite: number, size: number): void {
   try {
-    sys.setsockopt(fd, sys.SOL_SOCKET, force, BUFFER_SIZE);
+    sys.setsockopt(fd, sys.SOL_SOCKET, force, size);
   } catch {
-    sys.setsockopt(fd, sys.SOL_SOCKET, polite, BUFFER_SIZE);
+    sys.setsockopt(fd, sys.SOL_SOCKET, polite, size);
   }
 }

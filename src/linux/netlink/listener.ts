@@ -1,7 +1,7 @@
 import { pause } from '../../async/pause.ts';
 import { FlatnetError } from '../../error.ts';
 import type { SocketOptions } from './descriptor.ts';
-import { encodeMessage, NLM_F_ACK, NLMSG_NOOP } from './message.ts';
+import { encodeMessage, NLM_F_ACK, NLMSG_NOOP, type Request } from './message.ts';
 import { NetlinkSocket } from './socket.ts';
 
 const READS_AT_ONCE = 256;
@@ -16,12 +16,14 @@ export type ListenerOptions = SocketOptions & {
    * reading ten. Default: 0.
    */
   readonly gather?: number | undefined;
+  /** Sent when it is opened: asks for what is not sent to groups. Throws like `NetlinkSocket.execute`. */
+  readonly setup?: readonly Request[] | undefined;
 };
 
 /**
- * A socket that joins multicast groups when it is opened, so that nothing between opening and the first read
- * is lost. Waiting blocks one thread of libuv's pool per listener; everything is read by this thread, so that
- * `catchUp` misses nothing.
+ * A socket that joins multicast groups, or asks for messages, when it is opened, so that nothing between
+ * opening and the first read is lost. Waiting blocks one thread of libuv's pool per listener; everything is
+ * read by this thread, so that `catchUp` misses nothing.
  */
 export class NetlinkListener {
   readonly #socket: NetlinkSocket;
@@ -39,7 +41,14 @@ export class NetlinkListener {
   }
 
   static open(protocol: number, options: ListenerOptions): NetlinkListener {
-    return new NetlinkListener(NetlinkSocket.open(protocol, options), options);
+    const socket = NetlinkSocket.open(protocol, options);
+    try {
+      socket.executeSync(options.setup ?? []);
+      return new NetlinkListener(socket, options);
+    } catch (error) {
+      socket.close();
+      throw error;
+    }
   }
 
   /**

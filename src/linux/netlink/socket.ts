@@ -4,7 +4,13 @@ import { nextTurn } from '../../async/pause.ts';
 import { codeOf, FlatnetError, messageOf } from '../../error.ts';
 import * as sys from '../sys.ts';
 import { Datagrams } from './datagrams.ts';
-import { acknowledgementsHeld, openDescriptor, type SocketOptions } from './descriptor.ts';
+import {
+  acknowledgementsHeld,
+  BUFFER_SIZE,
+  enlargeSendBuffer,
+  openDescriptor,
+  type SocketOptions,
+} from './descriptor.ts';
 import {
   type Answer,
   BatchExchange,
@@ -51,6 +57,8 @@ export class NetlinkSocket implements Disposable {
    */
   #batchSize = SMALL_BATCH;
   #sequence = 0;
+  /** The bytes that a write may have. */
+  #longest = BUFFER_SIZE;
   #last: Promise<unknown> = Promise.resolve();
   #pending = 0;
   #closed = false;
@@ -240,11 +248,17 @@ export class NetlinkSocket implements Disposable {
     if (this.#closed) throw new FlatnetError('the netlink socket is closed', { code: 'INTERNAL' });
   }
 
-  #begin<E>(create: (sequence: number) => E, count: number): E {
+  #begin<E extends Exchange<unknown>>(create: (sequence: number) => E, count: number): E {
     const first = this.#sequence + 1;
     // Sequence numbers have 32 bits; wrapping is harmless, as they need to be unique only within an exchange.
     this.#sequence = first + count > 0x7fffffff ? 0 : first + count - 1;
-    return create(first);
+    const exchange = create(first);
+    const { length } = exchange.bytes;
+    if (length > this.#longest) {
+      enlargeSendBuffer(this.#fd, length);
+      this.#longest = length;
+    }
+    return exchange;
   }
 
   #receiveSync(): Buffer | undefined {

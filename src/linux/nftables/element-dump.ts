@@ -23,22 +23,28 @@ export async function readElements(
   return [...new Map(elements.map((element) => [element.key, element])).values()];
 }
 
-/** Reads the elements of a set whose rules count packets, in no particular order. */
+/** An element's key, and what it has counted. */
+export type ElementCount = { readonly key: string; readonly packets: bigint; readonly bytes: bigint };
+
+/** Reads the elements of a set whose rules, or that itself, count packets, in no particular order. */
 export async function readCounts(
   socket: NetlinkSocket,
   table: TableId,
   set: SetValue,
-): Promise<{ readonly key: string; readonly packets: bigint }[]> {
+): Promise<ElementCount[]> {
   return await dumpElements(socket, table, set, (attributes) => ({
     key: decode(set, rawElement(attributes)).key,
-    packets: packetsIn(attributes.get(nft.NFTA_SET_ELEM_EXPR)),
+    ...countIn(attributes.get(nft.NFTA_SET_ELEM_EXPR)),
   }));
 }
 
-/** linux/netfilter/nf_tables.h: NFTA_COUNTER_PACKETS. */
-function packetsIn(expression: Buffer | undefined): bigint {
+function countIn(expression: Buffer | undefined): Omit<ElementCount, 'key'> {
   const data = expression && attributesOf(expression).get(nft.NFTA_EXPR_DATA);
-  return (data && attributesOf(data).get(NFTA_COUNTER_PACKETS)?.readBigUInt64BE()) ?? 0n;
+  const counter = data && attributesOf(data);
+  return {
+    packets: counter?.get(NFTA_COUNTER_PACKETS)?.readBigUInt64BE() ?? 0n,
+    bytes: counter?.get(NFTA_COUNTER_BYTES)?.readBigUInt64BE() ?? 0n,
+  };
 }
 
 async function dumpElements<T>(
@@ -62,6 +68,8 @@ async function dumpElements<T>(
   return parts.flat();
 }
 
+/** linux/netfilter/nf_tables.h. */
+const NFTA_COUNTER_BYTES = 1;
 const NFTA_COUNTER_PACKETS = 2;
 
 /** One element as the kernel dumps it. */

@@ -16,7 +16,7 @@ import {
 const NFTA_SET_ELEM_LIST_TABLE = 1;
 
 /** All elements of a message share one attribute, which holds at most 64 KiB. */
-const ELEMENTS_PER_MESSAGE = 300;
+export const ELEMENTS_PER_MESSAGE = 300;
 
 /**
  * Like `nft create element FAMILY TABLE SET { … }`: EEXIST for an existing element. `add` would let a range

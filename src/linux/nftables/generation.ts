@@ -8,11 +8,16 @@ const TRIES = 10;
 
 /** Reads the number of the last transaction in this network namespace. */
 export function generation(socket: NetlinkSocket): Promise<number> {
-  return socket.get({
+  return socket.get(generationGet());
+}
+
+/** The query for it, which only a kernel with nftables answers. */
+export function generationGet() {
+  return {
     ...nft.query({ family: 'inet', table: '' }, nft.NFT_MSG_GETGEN, 'generation'),
     payload: nft.nftWriter('inet').finish(),
     decode: generationIn,
-  });
+  };
 }
 
 /** Returns the generation that a kernel message carries. */

@@ -41,6 +41,7 @@ const single: { readonly [T in FieldType]: fc.Arbitrary<string> } = {
     .map(([bytes, type]) => fieldText('ether_source', { mac: macFromBytes(bytes), type })),
   nd_target: small(128).map((n) => fieldText('nd_target', ipFromBigInt(6, n))),
   nd_option_mac: fc.uint8Array({ minLength: 6, maxLength: 6 }).map((bytes) => macFromBytes(bytes)),
+  icmp_kind: small(16).map((n) => fieldText('icmp_kind', Number(n))),
 };
 
 const ordered = (bits: number): fc.Arbitrary<[bigint, bigint]> =>

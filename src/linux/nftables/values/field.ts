@@ -24,6 +24,8 @@ export type FieldValues = {
   nd_target: Ip | Cidr;
   /** The MAC in the first option of a neighbour solicitation or advertisement (RFC 4861 §4.6.1). */
   nd_option_mac: Mac;
+  /** The type and code of an ICMP message, `type << 8 | code`. */
+  icmp_kind: number | Range<number>;
 };
 
 export type EtherSource = { readonly mac: Mac; readonly type: keyof typeof ETHER_TYPES };
@@ -56,6 +58,7 @@ export const FIELD_SIZE: Readonly<Record<FieldType, number>> = {
   ether_source: 8,
   nd_target: 16,
   nd_option_mac: 6,
+  icmp_kind: 2,
 };
 
 /**
@@ -73,6 +76,7 @@ const SELECTORS: Readonly<Record<FieldType, { readonly expression: string; reado
   ether_source: { expression: '@ll,48,64', isUntyped: true },
   nd_target: { expression: '@th,64,128', isUntyped: true },
   nd_option_mac: { expression: '@th,208,48', isUntyped: true },
+  icmp_kind: { expression: '@th,0,16', isUntyped: true },
 };
 
 type Codec<V> = {
@@ -106,6 +110,24 @@ const ether: Codec<Mac> = {
   fromBytes: (first) => macFromBytes(first),
 };
 
+/** Numbers of 16 bits in network order. */
+const short: Codec<number | Range<number>> = {
+  text: (value) =>
+    typeof value === 'number' || value.first === value.last
+      ? `${typeof value === 'number' ? value : value.first}`
+      : `${value.first}-${value.last}`,
+  toBytes: (text) => {
+    const [first = '', last] = text.split('-');
+    return last === undefined
+      ? { first: shortField(Number(first)) }
+      : { first: shortField(Number(first)), last: shortField(Number(last)) };
+  },
+  fromBytes: (first, last) => {
+    const [from, to] = [shortOf(first), shortOf(last)];
+    return from === to ? `${from}` : `${from}-${to}`;
+  },
+};
+
 const CODECS: { readonly [T in FieldType]: Codec<FieldValues[T]> } = {
   ipv4_addr: address,
   ipv6_addr: address,
@@ -126,22 +148,8 @@ const CODECS: { readonly [T in FieldType]: Codec<FieldValues[T]> } = {
     toBytes: (text) => ({ first: Uint8Array.of(protocolNumber(text)) }),
     fromBytes: ([number = 0]) => protocolText(number),
   },
-  inet_service: {
-    text: (value) =>
-      typeof value === 'number' || value.first === value.last
-        ? `${typeof value === 'number' ? value : value.first}`
-        : `${value.first}-${value.last}`,
-    toBytes: (text) => {
-      const [first = '', last] = text.split('-');
-      return last === undefined
-        ? { first: portField(Number(first)) }
-        : { first: portField(Number(first)), last: portField(Number(last)) };
-    },
-    fromBytes: (first, last) => {
-      const [from, to] = [portOf(first), portOf(last)];
-      return from === to ? `${from}` : `${from}-${to}`;
-    },
-  },
+  inet_service: short,
+  icmp_kind: short,
   mark: {
     text: markText,
     toBytes: (text) => ({ first: markField(Number(text)) }),
@@ -195,12 +203,11 @@ export function interfaceField(name: string): Field {
   return field;
 }
 
-/** Encodes a port, `inet_service`. */
-function portField(port: number): Field {
-  return Uint8Array.of(port >> 8, port & 0xff);
+function shortField(value: number): Field {
+  return Uint8Array.of(value >> 8, value & 0xff);
 }
 
-function portOf([high = 0, low = 0]: Field): number {
+function shortOf([high = 0, low = 0]: Field): number {
   return (high << 8) | low;
 }
 

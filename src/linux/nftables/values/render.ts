@@ -40,13 +40,14 @@ export function deleteText(table: Pick<Table, 'family' | 'table'>): string {
 }
 
 function setLines(
-  { name, key, data, interval, size, dynamic }: SetValue,
+  { name, key, data, interval, counts, size, dynamic }: SetValue,
   elements: readonly ElementText[],
 ): string[] {
   const of = data === undefined ? '' : ` : ${data === 'verdict' ? data : data.join(' . ')}`;
   const lines = [`  ${data === undefined ? 'set' : 'map'} ${name} {`, `    ${declarationOf(key)}${of}`];
   if (size !== undefined) lines.push(`    size ${size}`);
   if (interval) lines.push('    flags interval');
+  if (counts) lines.push('    counter');
   if (dynamic) lines.push('    flags dynamic,timeout', `    timeout ${dynamic.timeout}`);
   if (elements.length > 0) {
     const texts = elements.map((element) => elementText(element, key, data));

@@ -36,6 +36,8 @@ export type SetValue<
    * reverses their bytes in such sets.
    */
   readonly interval?: boolean;
+  /** Whether each element counts the packets for which it was found. */
+  readonly counts?: boolean;
   /** Maximum number of elements. Default: the kernel's own limit. */
   readonly size?: number;
   /** Rules add its elements, which are removed after `timeout`, like `10m`, without use. */
