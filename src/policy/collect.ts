@@ -1,0 +1,161 @@
+import { Fields } from '../cluster/fields.ts';
+import { messageOf } from '../error.ts';
+import {
+  CALICO_POLICIES,
+  type CalicoPolicyKind,
+  closedCalicoPolicy,
+  readCalicoPolicy,
+} from './calico/network-policy.ts';
+import {
+  closedStagedKubernetes,
+  readStagedKubernetes,
+  STAGED_KUBERNETES,
+} from './calico/staged-kubernetes-network-policy.ts';
+import { readTier } from './calico/tier.ts';
+import {
+  CLUSTER_TIERS,
+  closedClusterNetworkPolicy,
+  readClusterNetworkPolicy,
+} from './kubernetes/cluster-network-policy.ts';
+import { closedNetworkPolicy, DEFAULT_TIER, readNetworkPolicy } from './kubernetes/network-policy.ts';
+import { attempt, type PolicyObject } from './kubernetes/object.ts';
+import {
+  inOrder,
+  type Policy,
+  type PolicyId,
+  policyText,
+  type Tier,
+  type TierSettings,
+} from './model/policy.ts';
+
+/** A policy, or a Tier, as written: which, and its `spec`. */
+export type Written = PolicyId & { readonly spec: unknown };
+
+export type Collected = {
+  /** In order. */
+  readonly tiers: readonly Tier[];
+  readonly problems: readonly Problem[];
+};
+
+/** A policy, or a Tier, that cannot be read, and why. */
+export type Problem = {
+  readonly policy: PolicyId;
+  readonly problem: string;
+  /** Whether its pods are closed therefore: staged policies decide nothing, and Tiers have no pods. */
+  readonly closes: boolean;
+};
+
+/** A policy, and the name of its tier. */
+type Placed = { readonly tier: string; readonly policy: Policy };
+
+type Reader = {
+  readonly isNamespaced: boolean;
+  readonly read: (object: PolicyObject) => Placed;
+  /** What is in force of one that cannot be read. */
+  readonly close: (object: PolicyObject) => Placed;
+};
+
+const READERS: ReadonlyMap<string, Reader> = new Map<string, Reader>([
+  ['NetworkPolicy', inDefaultTier(readNetworkPolicy, closedNetworkPolicy)],
+  [STAGED_KUBERNETES, inDefaultTier(readStagedKubernetes, closedStagedKubernetes)],
+  [
+    'ClusterNetworkPolicy',
+    {
+      isNamespaced: false,
+      read: (object) => inClusterTier(readClusterNetworkPolicy(object)),
+      close: (object) => inClusterTier(closedClusterNetworkPolicy(object)),
+    },
+  ],
+  ...(Object.keys(CALICO_POLICIES) as CalicoPolicyKind[]).map((kind): [string, Reader] => [
+    kind,
+    {
+      isNamespaced: CALICO_POLICIES[kind].isNamespaced,
+      read: (object) => readCalicoPolicy(kind, object),
+      close: (object) => closedCalicoPolicy(kind, object),
+    },
+  ]),
+]);
+
+export const TIER = 'Tier';
+
+/** Those that are always there. */
+const BUILT_IN: readonly TierSettings[] = [CLUSTER_TIERS.Admin, DEFAULT_TIER, CLUSTER_TIERS.Baseline];
+
+/** Of closed policies whose own tier is not known: before all others, as theirs may be. */
+const UNKNOWN_TIER: TierSettings = { name: 'unknown', order: Number.NEGATIVE_INFINITY, otherwise: 'deny' };
+
+/**
+ * Reads policies into tiers. One that cannot be read, or whose tier cannot, is reported and closes its pods;
+ * the others are unharmed. Of several with one name the last counts, as if they had been applied in turn.
+ */
+export function collectPolicies(written: readonly Written[]): Collected {
+  const all = [...new Map(written.map((each) => [policyText(each), each])).values()];
+  const problems: Problem[] = [];
+  const settings = readTiers(all, problems);
+  const placed = all.flatMap((each) => {
+    const reader = READERS.get(each.kind);
+    return reader ? [place(each, reader, settings, problems)] : [];
+  });
+  const tiers = [...Map.groupBy(placed, ({ tier }) => tier)];
+  return {
+    tiers: inOrder(tiers.map(([tier, own]) => ({ ...tier, policies: own.map(({ policy }) => policy) }))),
+    problems,
+  };
+}
+
+/** Tiers by name; undefined for those that cannot be read. */
+type Settings = ReadonlyMap<string, TierSettings | undefined>;
+
+function readTiers(all: readonly Written[], problems: Problem[]): Settings {
+  const tiers = new Map<string, TierSettings | undefined>();
+  for (const { kind, name, spec } of all) {
+    if (kind !== TIER) continue;
+    const builtIn = BUILT_IN.find((tier) => tier.name === name);
+    try {
+      tiers.set(name, readTier(name, new Fields(spec ?? {}, 'spec'), builtIn));
+    } catch (error) {
+      tiers.set(name, undefined);
+      problems.push({ policy: { kind, name }, problem: messageOf(error), closes: false });
+    }
+  }
+  for (const tier of BUILT_IN) tiers.set(tier.name, tier);
+  return tiers;
+}
+
+function place(
+  { kind, namespace = 'default', name, spec }: Written,
+  { isNamespaced, read, close }: Reader,
+  settings: Settings,
+  problems: Problem[],
+): { readonly tier: TierSettings; readonly policy: Policy } {
+  // Fields remember what was read of them.
+  const object = (): PolicyObject => ({ namespace, name, spec: new Fields(spec ?? {}, 'spec') });
+  try {
+    const { tier, policy } = read(object());
+    const found = settings.get(tier);
+    if (found) return { tier: found, policy };
+    const text = settings.has(tier) ? 'cannot be read' : 'is not there; add it';
+    throw object().spec.invalid('tier', `the Tier ${tier} ${text}`);
+  } catch (error) {
+    const known = attempt(object) ?? { namespace, name, spec: new Fields({}) };
+    const { tier, policy } = close(known);
+    const id = { kind, ...(isNamespaced && { namespace }), name };
+    problems.push({ policy: id, problem: messageOf(error), closes: policy.staged === undefined });
+    return { tier: settings.get(tier) ?? UNKNOWN_TIER, policy: { ...policy, isUnreadable: true } };
+  }
+}
+
+function inDefaultTier(
+  read: (object: PolicyObject) => Policy,
+  close: (object: PolicyObject) => Policy,
+): Reader {
+  return {
+    isNamespaced: true,
+    read: (object) => ({ tier: DEFAULT_TIER.name, policy: read(object) }),
+    close: (object) => ({ tier: DEFAULT_TIER.name, policy: close(object) }),
+  };
+}
+
+function inClusterTier({ tier, policy }: ReturnType<typeof readClusterNetworkPolicy>): Placed {
+  return { tier: CLUSTER_TIERS[tier].name, policy };
+}

@@ -1,0 +1,103 @@
+import { type Family, familyOf } from '../../ip/address.ts';
+import { type Cidr, contains } from '../../ip/cidr.ts';
+import { elementItem, elementOf, type NftElementItem } from '../../state/kinds/nft-element.ts';
+import type { NftTableItem } from '../../state/kinds/nft-table.ts';
+import type { PodEntity } from '../model/entity.ts';
+import { DIRECTIONS } from '../model/policy.ts';
+import type { PolicyFacts, Subject } from './facts.ts';
+import { Judge } from './judge.ts';
+import type { Decided } from './lane.ts';
+import { Memory } from './memory.ts';
+import { itself, known, knownNets, subnets } from './sets.ts';
+import { policyTable, type Shape, tableOf } from './table.ts';
+
+export type Compiled = {
+  readonly tables: readonly NftTableItem[];
+  /** Elements that no single pod needs: who addresses are. */
+  readonly directory: readonly NftElementItem[];
+  /** By pod. */
+  readonly pods: ReadonlyMap<PodEntity, CompiledPod>;
+};
+
+export type CompiledPod = {
+  readonly items: readonly NftElementItem[];
+  readonly decided: readonly Decided[];
+};
+
+/** Computes what the kernel should hold for the policies. Pure but for the memory of numbers. */
+export function compilePolicies(facts: PolicyFacts, memory: Memory = new Memory()): Compiled {
+  const judges = DIRECTIONS.map((direction) => new Judge(direction, facts, memory[direction]));
+  const shape: Shape = {
+    peers: { ingress: memory.ingress.slots.count + 1, egress: memory.egress.slots.count + 1 },
+    denies: judges.some(({ denies }) => denies),
+    messages: judges.some(({ messages }) => messages),
+    devices: facts.devices,
+    bridge: facts.bridge,
+  };
+  const isPoliced = ({ pod }: Subject): boolean => judges.some((judge) => judge.isPoliced(pod));
+  const open = openNets(facts.subjects, isPoliced);
+  return {
+    tables: facts.families.map((family) => policyTable(shape, family)),
+    directory: [...ofSubnets(facts), ...judges.flatMap((lane) => lane.directory())],
+    pods: new Map(
+      facts.subjects.map((subject) => {
+        const decided = judges.flatMap((lane) => lane.decided(subject.pod));
+        const items = [
+          ...presence(subject, facts.families, judges, open),
+          ...judges.flatMap((lane) => lane.membership(subject.pod)),
+          ...decided.map(({ item }) => item),
+        ];
+        return [subject.pod, { items, decided }];
+      }),
+    ),
+  };
+}
+
+/**
+ * The networks that pods without policies may send from besides: those of pods with policies would let these
+ * escape them. None lies in another.
+ */
+function openNets(subjects: readonly Subject[], isPoliced: (subject: Subject) => boolean): ReadonlySet<Cidr> {
+  const isIn = (net: Cidr, other: Cidr): boolean => familyOf(net) === familyOf(other) && contains(other, net);
+  const closed = subjects.filter(isPoliced).flatMap(({ nets }) => nets);
+  const open = new Set(subjects.flatMap(({ nets }) => nets));
+  return new Set(
+    [...open].filter(
+      (net) =>
+        !closed.some((other) => isIn(net, other) || isIn(other, net)) &&
+        ![...open].some((other) => other !== net && isIn(net, other)),
+    ),
+  );
+}
+
+/** What lets a pod's packets pass to where its policies are asked. */
+function presence(
+  { pod, nets }: Subject,
+  families: readonly Family[],
+  judges: readonly Judge[],
+  open: ReadonlySet<Cidr>,
+): NftElementItem[] {
+  const isPoliced = judges.some((judge) => judge.isPoliced(pod));
+  const addresses = pod.addresses.filter((ip) => families.includes(familyOf(ip)));
+  const own = addresses.flatMap((ip) => {
+    const family = familyOf(ip);
+    const present = elementItem(tableOf(family), elementOf(known(family), [ip]));
+    return isPoliced
+      ? [present, elementItem(tableOf(family), elementOf(itself(family), [ip, ip]))]
+      : [present];
+  });
+  const further = nets.filter((net) => families.includes(familyOf(net)) && open.has(net));
+  return [
+    ...own,
+    ...further.map((net) => {
+      const family = familyOf(net);
+      return elementItem(tableOf(family), elementOf(knownNets(family), [net]));
+    }),
+  ];
+}
+
+function ofSubnets({ subnets: nets, families }: PolicyFacts): NftElementItem[] {
+  return nets
+    .filter((net) => families.includes(familyOf(net)))
+    .map((net) => elementItem(tableOf(familyOf(net)), elementOf(subnets(familyOf(net)), [net])));
+}

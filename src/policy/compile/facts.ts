@@ -1,0 +1,23 @@
+import type { Family } from '../../ip/address.ts';
+import type { Cidr } from '../../ip/cidr.ts';
+import type { PodEntity } from '../model/entity.ts';
+import type { Tier } from '../model/policy.ts';
+import type { Directory } from './identities.ts';
+
+/** A pod of this node. */
+export type Subject = {
+  readonly pod: PodEntity;
+  /** Further networks that it may send from. */
+  readonly nets: readonly Cidr[];
+};
+
+export type PolicyFacts = Directory & {
+  /** In order. A change makes a new list. */
+  readonly tiers: readonly Tier[];
+  readonly subjects: readonly Subject[];
+  /** The networks of this node's pods on the bridge. */
+  readonly subnets: readonly Cidr[];
+  readonly families: readonly Family[];
+  readonly devices: string;
+  readonly bridge: string;
+};

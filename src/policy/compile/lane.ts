@@ -1,0 +1,50 @@
+import type { Family, Ip } from '../../ip/address.ts';
+import { elementItem, elementOf, type NftElementItem } from '../../state/kinds/nft-element.ts';
+import { ICMP, ICMPV6 } from '../model/traffic.ts';
+import type { Decisions } from './decisions.ts';
+import type { Outcome } from './outcome.ts';
+import type { Segment } from './segments.ts';
+import { connections, type Lane, type Scope } from './sets.ts';
+import { tableOf } from './table.ts';
+
+/** An element of the table, and what it stands for. */
+export type Decided = { readonly item: NftElementItem; readonly outcome: Outcome };
+
+/**
+ * The elements by which the kernel decides as `decisions` does about a pod's address: one for what the rules
+ * say of all connections, and further ones for protocols and ports that differ. What a rule decides has an
+ * element even where the pod's isolation would decide alike, so that its packets are counted.
+ */
+export function laneElements(
+  lane: Lane,
+  ip: Ip,
+  family: Family,
+  { byProtocol, others }: Decisions,
+  isIsolated: boolean,
+): readonly Decided[] {
+  const element = (scope: Scope, outcome: Outcome, ...rest: readonly (number | object)[]): Decided => {
+    const set = connections(lane, outcome.verdict, scope, family);
+    const key = [ip, ...rest] as never;
+    return { item: elementItem(tableOf(family), elementOf(set, key)), outcome };
+  };
+  const isDefault = others.reason.kind !== 'rule' && others.verdict === (isIsolated ? 'deny' : 'allow');
+  const result: Decided[] = isDefault ? [] : [element('all', others)];
+  for (const [protocol, segments] of byProtocol) {
+    const base = baseOf(segments, others);
+    if (base.key !== others.key) result.push(element('protocols', base, protocol));
+    const scope = protocol === ICMP || protocol === ICMPV6 ? 'messages' : 'ports';
+    for (const { first, last, value } of segments)
+      if (value.key !== base.key) result.push(element(scope, value, protocol, { first, last }));
+  }
+  return result;
+}
+
+/** That of all other connections if any port has it, so that little must be said; else that of most ports. */
+function baseOf(segments: readonly Segment<Outcome>[], others: Outcome): Outcome {
+  if (segments.some(({ value }) => value.key === others.key)) return others;
+  const widths = new Map<Outcome, number>();
+  for (const { first, last, value } of segments)
+    widths.set(value, (widths.get(value) ?? 0) + last - first + 1);
+  const [[widest = others] = []] = [...widths].toSorted(([, a], [, b]) => b - a);
+  return widest;
+}

@@ -1,0 +1,169 @@
+import type { Family } from '../../ip/address.ts';
+import type { Chain, Rule, SetValue, TableId } from '../../linux/nftables/values/table.ts';
+import type { NftTableItem } from '../../state/kinds/nft-table.ts';
+import { DIRECTIONS, type Direction } from '../model/policy.ts';
+import {
+  connections,
+  isolated,
+  itself,
+  known,
+  knownNets,
+  peerNets,
+  peers,
+  SCOPES,
+  type Scope,
+  subjects,
+  subnets,
+} from './sets.ts';
+
+export const tableOf = (family: Family) =>
+  ({ family: family === 4 ? 'ip' : 'ip6', table: 'flatnet-policy' }) as const satisfies TableId;
+
+/** What the structure depends on. */
+export type Shape = {
+  /** How many identities there is room for, by direction. */
+  readonly peers: Readonly<Record<Direction, number>>;
+  /** Whether anything is denied that a more general outcome allows. */
+  readonly denies: boolean;
+  /** Whether anything depends on the type of an ICMP message. */
+  readonly messages: boolean;
+  /** Whose packets are pods': devices by the beginning of their names, and the bridge. */
+  readonly devices: string;
+  readonly bridge: string;
+};
+
+/** Where a packet has the addresses of the pod and of the other end. */
+const END = {
+  ingress: { own: 'daddr', peer: 'saddr' },
+  egress: { own: 'saddr', peer: 'daddr' },
+} as const satisfies Record<Direction, object>;
+
+/** The number of all of whom no other is known. */
+export const STRANGERS = 0;
+
+export const peerChain = (direction: Direction, peer: number): string => `${direction}-${peer}`;
+
+/**
+ * The table's structure. In each direction in which policies are about a pod, a new connection is looked up
+ * twice: who the other end is, which leads to the chain of its identity, and there the pod with the port. So
+ * the number of policies and rules makes no difference, and a pod that comes or goes is an element or two,
+ * however many policies it matters to. The chains are numbered, and there are some to spare: what differs
+ * between clusters is in the elements.
+ */
+export function policyTable(shape: Shape, family: Family): NftTableItem {
+  return {
+    kind: 'nft-table',
+    ...tableOf(family),
+    sets: [
+      ...[known, knownNets, subnets, itself].map((of): SetValue => of(family)),
+      ...DIRECTIONS.flatMap((direction) => setsOf(direction, shape, family)),
+    ],
+    chains: [
+      forward(shape, family),
+      knownAs('saddr', family),
+      knownAs('daddr', family),
+      ...DIRECTIONS.flatMap((direction) => [
+        identification(direction, family),
+        ...numbers(shape.peers[direction]).map((peer) => judgement({ direction, peer }, shape, family)),
+      ]),
+      { name: 'denied', rules: [{ rule: 'drop' }] },
+    ],
+  };
+}
+
+function setsOf(direction: Direction, shape: Shape, family: Family): readonly SetValue[] {
+  const ofDirection = [subjects, isolated, peers, peerNets].map((of): SetValue => of(direction, family));
+  const ofPeers = numbers(shape.peers[direction]).flatMap((peer) =>
+    stepsOf(shape).map(({ verdict, scope }) => connections({ direction, peer }, verdict, scope, family)),
+  );
+  return [...ofDirection, ...ofPeers];
+}
+
+/** The lookups of a connection, in their order. */
+function stepsOf({ denies, messages }: Shape): readonly { verdict: 'allow' | 'deny'; scope: Scope }[] {
+  const verdicts = denies ? (['allow', 'deny'] as const) : (['allow'] as const);
+  return SCOPES.filter((scope) => scope !== 'messages' || messages).flatMap((scope) =>
+    verdicts.map((verdict) => ({ verdict, scope })),
+  );
+}
+
+/** What bridged pods find each other by, and their routers and listeners; the guard sees to its truth. */
+const NEIGHBOURS: readonly Rule[] = [
+  {
+    rule: 'icmpv6 type { nd-router-solicit, nd-neighbor-solicit, nd-neighbor-advert, mld-listener-query, mld-listener-report, mld-listener-done, mld2-listener-report } accept',
+  },
+];
+
+function forward({ devices, bridge }: Shape, family: Family): Chain {
+  const [source, destination] = [address('saddr', family), address('daddr', family)];
+  const comment = 'pods whose policies are not in force yet';
+  return {
+    name: 'forward',
+    hook: { type: 'filter', hook: 'forward', priority: 'filter' },
+    rules: [
+      { rule: 'ct state established,related accept' },
+      ...(family === 6 ? NEIGHBOURS : []),
+      { rule: `iifname "${devices}*" jump known-saddr`, comment },
+      { rule: `oifname "${devices}*" jump known-daddr`, comment },
+      { rule: `iifname "${bridge}" jump known-saddr`, comment },
+      { rule: `${destination} @${subnets(family).name} jump known-daddr`, comment },
+      {
+        rule: `${source} . ${destination} @${itself(family).name} accept`,
+        comment: 'nothing keeps a pod from itself',
+      },
+      ...(['egress', 'ingress'] as const).map((direction) => ({
+        rule: `${address(END[direction].own, family)} @${subjects(direction, family).name} jump ${direction}`,
+      })),
+    ],
+  };
+}
+
+function knownAs(end: 'saddr' | 'daddr', family: Family): Chain {
+  return {
+    name: `known-${end}`,
+    rules: [
+      ...[known(family), knownNets(family)].map(({ name }) => ({
+        rule: `${address(end, family)} @${name} return`,
+      })),
+      { rule: 'counter drop' },
+    ],
+  };
+}
+
+function identification(direction: Direction, family: Family): Chain {
+  const peer = address(END[direction].peer, family);
+  return {
+    name: direction,
+    rules: [
+      { rule: `${peer} vmap @${peers(direction, family).name}` },
+      { rule: `${peer} vmap @${peerNets(direction, family).name}` },
+      { rule: `goto ${peerChain(direction, STRANGERS)}`, comment: 'a stranger' },
+    ],
+  };
+}
+
+const FIELDS = {
+  ports: ' . meta l4proto . th dport',
+  messages: ' . meta l4proto . @th,0,16',
+  protocols: ' . meta l4proto',
+  all: '',
+} as const satisfies Record<Scope, string>;
+
+/** The most special outcome decides. `return` leads back to the hook, and so to the other direction. */
+function judgement(lane: { direction: Direction; peer: number }, shape: Shape, family: Family): Chain {
+  const pod = address(END[lane.direction].own, family);
+  const steps = stepsOf(shape).map(({ verdict, scope }): Rule => {
+    const { name } = connections(lane, verdict, scope, family);
+    return { rule: `${pod}${FIELDS[scope]} @${name} ${verdict === 'allow' ? 'return' : 'goto denied'}` };
+  });
+  const last = { rule: `${pod} @${isolated(lane.direction, family).name} goto denied` };
+  return { name: peerChain(lane.direction, lane.peer), rules: [...steps, last] };
+}
+
+function address(end: 'saddr' | 'daddr', family: Family): string {
+  return `${family === 4 ? 'ip' : 'ip6'} ${end}`;
+}
+
+function numbers(count: number): number[] {
+  return Array.from({ length: count }, (_, i) => i);
+}

@@ -1,0 +1,55 @@
+import type { Labels } from '../../cluster/selector.ts';
+import type { Ip } from '../../ip/address.ts';
+import type { Cidr } from '../../ip/cidr.ts';
+
+/** What has addresses and is told by its labels. */
+export type Entity = PodEntity | NodeEntity | NetworkSetEntity;
+
+/** A pod on the pod network that has not ended. Pods on their node's own network are not entities. */
+export type PodEntity = {
+  readonly kind: 'pod';
+  readonly namespace: string;
+  readonly name: string;
+  /** A pod's successor may have its name. */
+  readonly uid?: string;
+  readonly labels: Labels;
+  readonly namespaceLabels: Labels;
+  readonly serviceAccount: string;
+  readonly serviceAccountLabels: Labels;
+  readonly ports: readonly NamedPort[];
+  readonly addresses: readonly Ip[];
+  /** The name of its node, once it has one. */
+  readonly node?: string;
+};
+
+export type NodeEntity = {
+  readonly kind: 'node';
+  readonly name: string;
+  readonly labels: Labels;
+  readonly addresses: readonly Ip[];
+};
+
+/** Calico's NetworkSet, or GlobalNetworkSet without a namespace: networks that selectors find by labels. */
+export type NetworkSetEntity = {
+  readonly kind: 'network-set';
+  readonly namespace: string | undefined;
+  readonly name: string;
+  readonly labels: Labels;
+  readonly namespaceLabels: Labels;
+  readonly nets: readonly Cidr[];
+};
+
+/** A port of a pod's container that has a name. */
+export type NamedPort = { readonly name: string; readonly protocol: number; readonly port: number };
+
+/** `pod default/web`, `node n1`, `network set office`. */
+export function entityText(entity: Entity): string {
+  const kind = entity.kind === 'network-set' ? 'network set' : entity.kind;
+  const namespace = 'namespace' in entity && entity.namespace;
+  return `${kind} ${namespace ? `${namespace}/` : ''}${entity.name}`;
+}
+
+/** The networks that an entity's addresses make up. */
+export function addressesOf(entity: Entity): readonly (Ip | Cidr)[] {
+  return entity.kind === 'network-set' ? entity.nets : entity.addresses;
+}

@@ -1,0 +1,90 @@
+import { type LocalPod, podName } from '../../cluster/node.ts';
+import { familyOf, type Ip } from '../../ip/address.ts';
+import { linkLocalOf } from '../../ip/mac.ts';
+import type { Subject } from '../compile/facts.ts';
+import type { PodEntity } from '../model/entity.ts';
+import type { PolicyView } from '../model/view.ts';
+
+/** This node's pods as policies know them. */
+export type Subjects = {
+  readonly subjects: ReadonlyMap<LocalPod, Subject>;
+  /** Pods that the store does not know yet: nobody knows their labels, and nothing reaches them. */
+  readonly waiting: readonly LocalPod[];
+  /** The cluster's pods; this node's with the addresses that they have here. */
+  readonly entities: readonly PodEntity[];
+};
+
+/** Whether a view tells which policies are about a pod: the pod itself, or that it is none of the store's. */
+export function isKnown(pod: LocalPod, { pods }: Pick<PolicyView, 'pods'>): boolean {
+  return podName(pod) === undefined || entityOf(pod, pods) !== undefined;
+}
+
+/** The pod as the store has it; not one that had its name before, or has it now. */
+function entityOf(pod: LocalPod, pods: PolicyView['pods']): PodEntity | undefined {
+  const entity = pods.get(podName(pod) ?? '');
+  const isOther = pod.uid !== undefined && entity?.uid !== undefined && pod.uid !== entity.uid;
+  return isOther ? undefined : entity;
+}
+
+/** Finds this node's pods in a view. Equal ones stay the same objects. */
+export class SubjectFinder {
+  readonly #found = new WeakMap<
+    LocalPod,
+    { readonly entity: PodEntity | undefined; readonly subject: Subject }
+  >();
+
+  find(pods: readonly LocalPod[], { pods: known }: Pick<PolicyView, 'pods'>): Subjects {
+    const subjects = new Map<LocalPod, Subject>();
+    const waiting: LocalPod[] = [];
+    const here = new Map<PodEntity, PodEntity>();
+    for (const pod of pods) {
+      if (!isKnown(pod, { pods: known })) {
+        waiting.push(pod);
+        continue;
+      }
+      const entity = entityOf(pod, known);
+      const subject = this.#subject(pod, entity);
+      subjects.set(pod, subject);
+      if (entity) here.set(entity, joined(here.get(entity), subject.pod));
+    }
+    const entities = [...known.values()].map((entity) => here.get(entity) ?? entity);
+    return { subjects, waiting, entities };
+  }
+
+  #subject(pod: LocalPod, entity: PodEntity | undefined): Subject {
+    const last = this.#found.get(pod);
+    if (last && last.entity === entity) return last.subject;
+    const subject = {
+      pod: { ...(entity ?? nameless(pod)), addresses: addressesOf(pod) },
+      nets: pod.allowedSources ?? [],
+    };
+    this.#found.set(pod, { entity, subject });
+    return subject;
+  }
+}
+
+/** A pod may have several interfaces here. */
+function joined(one: PodEntity | undefined, other: PodEntity): PodEntity {
+  return one ? { ...other, addresses: [...new Set([...one.addresses, ...other.addresses])] } : other;
+}
+
+/** On a bridge, pods also reach each other by their link-local addresses. */
+function addressesOf({ addresses, mac, wiring }: LocalPod): readonly Ip[] {
+  const isReachable = (wiring ?? 'bridge') === 'bridge' && addresses.some((ip) => familyOf(ip) === 6);
+  return isReachable && mac !== undefined ? [...addresses, linkLocalOf(mac)] : addresses;
+}
+
+/** A container that belongs to no pod of the store: no policy of a namespace is about it. */
+function nameless({ containerId, addresses, labels }: LocalPod): PodEntity {
+  return {
+    kind: 'pod',
+    namespace: '',
+    name: containerId,
+    labels,
+    namespaceLabels: {},
+    serviceAccount: '',
+    serviceAccountLabels: {},
+    ports: [],
+    addresses,
+  };
+}

@@ -1,0 +1,150 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import fc from 'fast-check';
+import { parseIp } from '../../src/ip/address.ts';
+import { parseCidr } from '../../src/ip/cidr.ts';
+import { compilePolicies } from '../../src/policy/compile/compile.ts';
+import type { PolicyFacts } from '../../src/policy/compile/facts.ts';
+import { Memory } from '../../src/policy/compile/memory.ts';
+import type { PodEntity } from '../../src/policy/model/entity.ts';
+import type { Policy, Rule, Tier } from '../../src/policy/model/policy.ts';
+import { type Ports, SCTP, TCP, UDP } from '../../src/policy/model/traffic.ts';
+import { facts, flow, verdict } from './arbitrary.ts';
+import { walk } from './compiled.ts';
+
+for (const family of [4, 6] as const) {
+  const addresses =
+    family === 4
+      ? [
+          '10.0.0.1',
+          '10.0.0.2',
+          '10.0.0.3',
+          '10.0.0.4',
+          '10.0.0.99',
+          '192.0.2.1',
+          '192.0.2.200',
+          '198.51.100.1',
+          '8.8.8.8',
+        ]
+      : ['fd00::1', 'fd00::2', 'fd00::3', 'fd00::4', 'fd00::99', '2001:db8::1', '2001:db8:1::1', '2001::1'];
+  const address = fc.constantFrom(...addresses.map(parseIp));
+  test(`IPv${family}: the tables decide every connection as the rules do`, () => {
+    const packets = fc.array(fc.tuple(address, address, flow(family)), { minLength: 1, maxLength: 30 });
+    fc.assert(
+      fc.property(facts(family), packets, (all, each) => {
+        const compiled = compilePolicies(all, new Memory());
+        for (const [source, destination, what] of each)
+          assert.equal(
+            walk(compiled, { source, destination, flow: what }),
+            verdict(all, source, destination, what),
+            `${source} to ${destination}: ${JSON.stringify(what)}`,
+          );
+      }),
+      { numRuns: 500 },
+    );
+  });
+}
+
+test('ports without a protocol are those of all protocols that have some', () => {
+  const http: Ports = { ranges: [], names: ['http'] };
+  for (const traffic of [{ ports: http }, { notPorts: { ranges: [{ first: 0, last: 79 }], names: [] } }]) {
+    const all = worldOf([{ name: 'r', action: 'deny', traffic: [traffic] }]);
+    const compiled = compilePolicies(all, new Memory());
+    for (const [protocol, port] of [
+      [TCP, 80],
+      [TCP, 79],
+      [UDP, 80],
+      [SCTP, 8080],
+    ] as const) {
+      const what = { family: 4 as const, protocol, port };
+      const [source, destination] = [parseIp('192.0.2.1'), parseIp('10.0.0.1')];
+      const expected = verdict(all, source, destination, what);
+      assert.equal(
+        walk(compiled, { source, destination, flow: what }),
+        expected,
+        JSON.stringify([traffic, what]),
+      );
+    }
+  }
+});
+
+test('policies of one name in two tiers are two', () => {
+  const rule = (action: 'allow' | 'deny'): Rule => ({ name: 'r', action });
+  const of = (pod: string, action: 'allow' | 'deny'): Policy => ({
+    kind: 'Test',
+    name: 'same',
+    order: 0,
+    subject: { text: pod, selects: ({ name }) => name === pod },
+    ingress: [rule(action)],
+  });
+  const tier = (name: string, policy: Policy): Tier => ({
+    name,
+    order: 0,
+    otherwise: 'pass',
+    policies: [policy],
+  });
+  const [first, second] = [podOf('p1', '10.0.0.1'), podOf('p2', '10.0.0.2')];
+  const all = {
+    ...worldOf([]),
+    entities: [first, second],
+    tiers: [tier('a', of('p1', 'allow')), tier('b', of('p2', 'deny'))],
+  };
+  const compiled = compilePolicies(
+    { ...all, subjects: [first, second].map((pod) => ({ pod, nets: [] })) },
+    new Memory(),
+  );
+  const what = { family: 4 as const, protocol: TCP, port: 80 };
+  const to = (destination: string) =>
+    walk(compiled, { source: parseIp('192.0.2.1'), destination: parseIp(destination), flow: what });
+  assert.deepEqual([to('10.0.0.1'), to('10.0.0.2')], ['accept', 'drop']);
+});
+
+test('networks that pods may send from: none lies in another, and none in one of a pod with policies', () => {
+  const nets = (text: string) => text.split(' ').map(parseCidr);
+  const all = worldOf([]);
+  const [policed = assert.fail()] = all.subjects;
+  const others = ['10.9.0.0/16 192.0.2.0/25', '192.0.2.0/24', '10.9.8.0/24', '198.51.100.0/24'];
+  const subjects = others.map((text, i) => ({ pod: podOf(`o${i}`, `10.0.1.${i}`), nets: nets(text) }));
+  const tiers = all.tiers.map((tier) => ({
+    ...tier,
+    policies: tier.policies.map((each) => ({
+      ...each,
+      subject: { text: 'p1', selects: ({ name }: PodEntity) => name === 'p1' },
+    })),
+  }));
+  const facts = { ...all, tiers, subjects: [{ ...policed, nets: nets('10.9.8.0/25') }, ...subjects] };
+  const { pods } = compilePolicies(facts, new Memory());
+  const found = [...pods.values()].flatMap(({ items }) => items).filter(({ set }) => set === 'pod-nets');
+  assert.deepEqual(found.map(({ key }) => key).sort(), ['192.0.2.0/24', '198.51.100.0/24']);
+});
+
+function podOf(name: string, address: string): PodEntity {
+  return {
+    kind: 'pod',
+    namespace: 'default',
+    name,
+    labels: {},
+    namespaceLabels: {},
+    serviceAccount: 'default',
+    serviceAccountLabels: {},
+    ports: [{ name: 'http', protocol: TCP, port: 80 }],
+    addresses: [parseIp(address)],
+  };
+}
+
+/** One pod at 10.0.0.1 with these rules for what it receives. */
+function worldOf(ingress: readonly Rule[]): PolicyFacts {
+  const pod = podOf('p1', '10.0.0.1');
+  const subject = { text: 'all', selects: () => true };
+  const policy: Policy = { kind: 'Test', name: 'p', order: 0, subject, ingress };
+  return {
+    entities: [pod],
+    names: new Map(),
+    tiers: [{ name: 't', order: 0, otherwise: 'pass', policies: [policy] }],
+    subjects: [{ pod, nets: [] }],
+    subnets: [],
+    families: [4],
+    devices: 'cali',
+    bridge: 'cni0',
+  };
+}

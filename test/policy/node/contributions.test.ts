@@ -1,0 +1,138 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import type { LocalPod } from '../../../src/cluster/node.ts';
+import { parseIp } from '../../../src/ip/address.ts';
+import { parseMac } from '../../../src/ip/mac.ts';
+import { collectPolicies, type Written } from '../../../src/policy/collect.ts';
+import { podEntity } from '../../../src/policy/kubernetes/pod.ts';
+import type { PodEntity } from '../../../src/policy/model/entity.ts';
+import type { PolicyView } from '../../../src/policy/model/view.ts';
+import { PolicyPart } from '../../../src/policy/node/contributions.ts';
+import { isKnown } from '../../../src/policy/node/subjects.ts';
+import type { Contribution } from '../../../src/state/contributions.ts';
+
+const NODE = { subnets: [], families: [4, 6] as const, devices: 'cali', bridge: 'cni0' };
+
+function entity(name: string, labels: Record<string, string>, ...addresses: string[]): PodEntity {
+  return {
+    kind: 'pod',
+    namespace: 'default',
+    name,
+    uid: `uid-${name}`,
+    labels,
+    namespaceLabels: {},
+    serviceAccount: 'default',
+    serviceAccountLabels: {},
+    ports: [],
+    addresses: addresses.map(parseIp),
+  };
+}
+
+function local(name: string, ...addresses: string[]): LocalPod {
+  return {
+    namespace: 'default',
+    name,
+    uid: `uid-${name}`,
+    labels: {},
+    containerId: `container-${name}`,
+    ifName: 'eth0',
+    netns: '/run/netns/x',
+    addresses: addresses.map(parseIp),
+    mac: parseMac('02:00:00:00:00:01'),
+  };
+}
+
+function viewOf(pods: readonly PodEntity[], ...policies: Written[]): PolicyView {
+  const { tiers, problems } = collectPolicies(policies);
+  return { tiers, problems, others: [], pods: new Map(pods.map((pod) => [`default/${pod.name}`, pod])) };
+}
+
+const WEB: Written = {
+  kind: 'NetworkPolicy',
+  namespace: 'default',
+  name: 'web',
+  spec: {
+    podSelector: { matchLabels: { app: 'web' } },
+    ingress: [{ from: [{ podSelector: { matchLabels: { app: 'client' } } }] }],
+  },
+};
+
+const texts = (contributions: readonly Contribution[]): string[] =>
+  contributions.flatMap(({ items }) =>
+    items.flatMap((item) => (item.kind === 'nft-element' ? [`${item.set} ${item.key}`] : [])),
+  );
+
+test('this node’s pods have the addresses they have here, link-local ones too, whatever the store says', () => {
+  const web = local('web', '10.0.0.2', 'fd00::2');
+  const view = viewOf([entity('web', { app: 'web' }), entity('client', { app: 'client' }, '10.0.1.1')], WEB);
+  const { contributions, waiting } = new PolicyPart().of([web], view, NODE);
+  assert.deepEqual(waiting, []);
+  const all = texts(contributions);
+  for (const ip of ['10.0.0.2', 'fd00::2', 'fe80::ff:fe00:1']) {
+    assert.ok(all.includes(`pods ${ip}`), ip);
+    assert.ok(all.includes(`ingress-isolated ${ip}`), ip);
+  }
+  assert.ok(all.includes('ingress-peers 10.0.1.1'));
+});
+
+test('a pod that the store does not know, or knows another by that name, waits: nothing lets it pass', () => {
+  const view = viewOf([{ ...entity('web', { app: 'web' }), uid: 'of its predecessor' }], WEB);
+  const [web, stranger] = [local('web', '10.0.0.2'), local('stranger', '10.0.0.3')];
+  const { namespace: _, ...container } = local('container', '10.0.0.4');
+  const { contributions, waiting } = new PolicyPart().of([web, stranger, container], view, NODE);
+  assert.deepEqual(waiting, [web, stranger]);
+  assert.deepEqual(texts(contributions), ['pods 10.0.0.4', 'pods fe80::ff:fe00:1'].slice(0, 1));
+  assert.deepEqual(
+    [web, stranger, container].map((pod) => isKnown(pod, view)),
+    [false, false, true],
+  );
+});
+
+test('what has not changed stays the same objects', () => {
+  const part = new PolicyPart();
+  const clients = Array.from({ length: 300 }, (_, i) =>
+    entity(`c${i}`, { app: 'client' }, `10.1.${i >> 8}.${i & 255}`),
+  );
+  const web = entity('web', { app: 'web' });
+  const pods = [local('web', '10.0.0.2'), local('other', '10.0.0.3')];
+  const all = [web, entity('other', {}), ...clients];
+  const before = part.of(pods, viewOf(all, WEB), NODE).contributions;
+  const same = part.of(pods, viewOf(all, WEB), NODE).contributions;
+  assert.deepEqual(
+    before.map((each, i) => each === same[i]),
+    before.map(() => true),
+  );
+  const more = part.of(
+    pods,
+    viewOf([...all, entity('new', { app: 'client' }, '10.2.0.1')], WEB),
+    NODE,
+  ).contributions;
+  const changed = more.filter((each, i) => each !== before[i]);
+  assert.deepEqual(
+    texts(changed).filter((text) => !texts(before).includes(text)),
+    ['ingress-peers 10.2.0.1'],
+  );
+  assert.equal(changed.length, 1);
+});
+
+test('a static pod is known by its kubelet’s UID, and a pod’s interfaces are all its own', () => {
+  const metadata = {
+    name: 'web',
+    namespace: 'default',
+    uid: 'mirror',
+    annotations: { 'kubernetes.io/config.hash': 'uid-web' },
+  };
+  const inherited = { ofNamespace: () => ({}), ofServiceAccount: () => ({}) };
+  const mirror = podEntity({ metadata, spec: {}, status: {} }, inherited);
+  assert.ok(mirror);
+  const view = viewOf([{ ...mirror, labels: { app: 'client' } }, entity('server', { app: 'web' })], WEB);
+  const [first, second] = [local('web', '10.0.0.2'), { ...local('web', '10.0.0.9'), ifName: 'net1' }];
+  const { waiting, contributions } = new PolicyPart().of(
+    [first, second, local('server', '10.0.0.3')],
+    view,
+    NODE,
+  );
+  assert.deepEqual(waiting, []);
+  for (const ip of ['10.0.0.2', '10.0.0.9'])
+    assert.ok(texts(contributions).includes(`ingress-peers ${ip}`), ip);
+});

@@ -1,0 +1,47 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { countedItems } from '../../../src/policy/observe/counts.ts';
+import { type InForce, inForce } from '../../../src/policy/observe/in-force.ts';
+import { nftElement } from '../../../src/state/kinds/nft-element.ts';
+import { compiledFor, podOf, WEB } from './policies.ts';
+
+const [client, web] = [podOf('client', '10.0.0.1'), podOf('web', '10.0.0.2')];
+
+const STAGED = {
+  ...WEB,
+  kind: 'StagedKubernetesNetworkPolicy',
+  name: 'web-later',
+};
+
+/** What is in force for the web server, if the nth of its elements has counted 10^n packets. */
+function shown(): InForce {
+  const { facts, pods } = compiledFor([client, web], [WEB, STAGED]);
+  const decided = pods.get(web)?.decided ?? [];
+  const counters = new Map(
+    countedItems(web, decided).map((item, i) => [
+      nftElement.key(item),
+      { packets: 10 ** i, bytes: 40 * 10 ** i },
+    ]),
+  );
+  return inForce(facts.tiers, web, decided, counters);
+}
+
+test('a rule’s counter is the sum of those of its elements; what isolation denies is counted apart', () => {
+  const [ingress, egress] = shown().directions;
+  const [policy] = ingress?.tiers[0]?.policies ?? [];
+  // Two elements, for each port one, then those of isolation, in both directions.
+  assert.deepEqual(policy?.rules[0]?.count, { packets: 11, bytes: 440 });
+  assert.deepEqual(ingress?.denied, { packets: 100, bytes: 4000 });
+  assert.deepEqual(ingress?.isolatedBy, ['NetworkPolicy default/web']);
+  assert.deepEqual(egress?.isolatedBy, []);
+  assert.deepEqual(egress?.tiers, []);
+});
+
+test('rules are shown with whom and what they are about', () => {
+  const [ingress] = shown().directions;
+  const [policy, staged] = ingress?.tiers[0]?.policies ?? [];
+  assert.deepEqual(policy?.rules[0]?.traffic, ['TCP port 80', 'UDP port 53']);
+  assert.match(policy?.rules[0]?.peers.join() ?? '', /app = client/);
+  assert.equal(staged?.isStaged, true);
+  assert.equal(staged?.rules[0]?.count, undefined);
+});

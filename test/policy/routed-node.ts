@@ -1,0 +1,56 @@
+import { execFileSync } from 'node:child_process';
+import { type Ip, parseIp } from '../../src/ip/address.ts';
+import { netnsPath } from '../../src/linux/netns.ts';
+
+export const PODS = ['10.0.0.1', '10.0.0.2', '10.0.0.3', '10.0.0.4', '10.0.0.5', '10.0.0.6'].map(parseIp);
+export const OUTSIDE = ['192.0.2.1', '192.0.2.200', '198.51.100.1'].map(parseIp);
+
+let count = 0;
+
+/** A node with six routed pods, and the rest of the world on one wire. */
+export class RoutedNode implements Disposable {
+  readonly name = `fn-policy-${process.pid}-${count++}`;
+
+  constructor() {
+    this.#ip(`netns add ${this.name}`);
+    for (const [i, pod] of PODS.entries()) this.#attach(`p${i}`, [pod]);
+    this.#attach('out', OUTSIDE);
+    this.run('sysctl', '-qw', 'net.ipv4.ip_forward=1');
+  }
+
+  /** The namespace that has an address. */
+  at(ip: Ip): string {
+    const pod = PODS.indexOf(ip);
+    return netnsPath(`${this.name}-${pod < 0 ? 'out' : `p${pod}`}`);
+  }
+
+  run(...command: string[]): void {
+    execFileSync('ip', ['netns', 'exec', this.name, ...command], { stdio: 'pipe' });
+  }
+
+  #attach(what: string, addresses: readonly Ip[]): void {
+    const [netns, device] = [`${this.name}-${what}`, what === 'out' ? 'up0' : `flt${what}`];
+    this.#ip(`netns add ${netns}`);
+    this.#ip(`-n ${this.name} link add ${device} type veth peer name eth0 netns ${netns}`);
+    this.#ip(`-n ${this.name} link set ${device} up`);
+    const mac = '02:00:00:00:00:01';
+    this.#ip(`-n ${this.name} link set ${device} address ${mac}`);
+    this.#ip(`-n ${netns} link set eth0 up`);
+    for (const ip of addresses) {
+      this.#ip(`-n ${netns} address add ${ip}/32 dev eth0`);
+      this.#ip(`-n ${this.name} route add ${ip}/32 dev ${device}`);
+    }
+    this.#ip(`-n ${netns} route add 169.254.1.1 dev eth0`);
+    this.#ip(`-n ${netns} neigh add 169.254.1.1 lladdr ${mac} dev eth0`);
+    this.#ip(`-n ${netns} route add default via 169.254.1.1 dev eth0`);
+  }
+
+  #ip(command: string): void {
+    execFileSync('ip', command.split(' '), { stdio: 'pipe' });
+  }
+
+  [Symbol.dispose](): void {
+    const all = ['', ...PODS.map((_, i) => `-p${i}`), '-out'].map((suffix) => this.name + suffix);
+    for (const name of all) this.#ip(`netns del ${name}`);
+  }
+}
