@@ -1,7 +1,7 @@
 import type { Fields } from '../cluster/fields.ts';
 import type { Node, Self } from '../cluster/node.ts';
 import type { Resources } from '../cluster/resources.ts';
-import type { Family } from '../ip/address.ts';
+import type { Family, Ip } from '../ip/address.ts';
 import type { Cidr } from '../ip/cidr.ts';
 import type { Item } from '../state/item.ts';
 import type { Resolve } from '../state/kinds/fdb.ts';
@@ -15,6 +15,8 @@ import type { Resolve } from '../state/kinds/fdb.ts';
 export type Backend<Options = unknown, CompanionFacts = unknown> = {
   /** As in the configuration's `Backend.Type` and in a lease's BackendType. */
   readonly type: string;
+  /** Other names under which nodes with this backend are known. Absent: none. */
+  readonly alsoNamed?: readonly string[];
   /**
    * Reads its options from its part of the configuration and from the resources. Throws CONFIG_INVALID naming
    * the field.
@@ -49,11 +51,28 @@ export type Backend<Options = unknown, CompanionFacts = unknown> = {
   /** Returns the items for one peer. Called again only when peer or self change. */
   peer(self: Self<CompanionFacts>, peer: Node, options: Options, family: Family): PeerItems;
   /**
+   * Returns how packets to a peer's pods travel, for the self-test; undefined where there is no way in this
+   * family. Absent: something else carries them, and there is nothing to test.
+   */
+  path?(self: Self<CompanionFacts>, peer: Node, options: Options, family: Family): Path | undefined;
+  /**
    * Returns the resolver that answers the kernel's lookup misses from all nodes' facts, for devices that are
    * programmed on demand. Absent: misses are not answered.
    */
   resolver?(nodes: readonly Node[], options: Options): Resolve | undefined;
 };
+
+export type Path = {
+  /** What the underlay sees of them. */
+  readonly carrier: Carrier;
+  /**
+   * An address of the peer's subnets that its kernel itself answers. Absent: at most the wiring gives it one.
+   */
+  readonly target?: Ip;
+};
+
+/** A tunnel, by its UDP port or its number among IP protocols; or `routes`: pods' packets as they are. */
+export type Carrier = 'routes' | { readonly udp: number } | { readonly protocol: number };
 
 export type NodePorts = { readonly tcp: readonly number[]; readonly udp: readonly number[] };
 

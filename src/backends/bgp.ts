@@ -6,8 +6,7 @@ import { type Cidr, contains, lengthOf } from '../ip/cidr.ts';
 import type { Item } from '../state/item.ts';
 import type { RouteItem } from '../state/kinds/route.ts';
 import { OUR_LOCAL_PROTOCOL } from '../state/ownership.ts';
-import type { Backend, PeerItems } from './backend.ts';
-import { isOnLink, subnetsOf } from './direct.ts';
+import type { Backend, Carrier, PeerItems } from './backend.ts';
 import {
   IPIP_DEVICE,
   IPIP_OVERHEAD,
@@ -17,7 +16,8 @@ import {
   ipipTable,
   requiresIpip,
   type TunnelFacts,
-} from './ipip.ts';
+} from './bgp-tunnel.ts';
+import { isOnLink, subnetsOf } from './direct.ts';
 
 export type BgpOptions = {
   /** How packets for pods of each pool leave the node. */
@@ -52,6 +52,7 @@ export const bgp: Backend<BgpOptions, TunnelFacts> = {
     hasTunnel(self, options, family) ? [...ipipDevice(self), ...ipipTable()] : [],
   member: (self, node, options, family) => (hasTunnel(self, options, family) ? ipipMember(node) : []),
   peer,
+  path: (self, node, options, family) => ({ carrier: carrierTo(self, node, options, family) }),
 };
 
 function readOptions(fields: Fields, { ipPools, bgpConfiguration, bgpPeers }: Resources): BgpOptions {
@@ -59,6 +60,8 @@ function readOptions(fields: Fields, { ipPools, bgpConfiguration, bgpPeers }: Re
   if (routes !== 'bird' && routes !== 'agent') {
     throw fields.invalid('routes', `must be bird or agent, not '${routes}'`);
   }
+  // The default pool's, read with the plan.
+  fields.has('ipipMode');
   const ports = new Set([179, bgpConfiguration.listenPort, ...bgpPeers.map(({ port }) => port ?? 179)]);
   return {
     routes,
@@ -83,8 +86,6 @@ function peer(self: Self<TunnelFacts>, node: Node, options: BgpOptions, family: 
   const items = subnetsOf(node, family).flatMap((dst): Item[] => {
     // A block of one address may be lent to a third node, which only BGP knows.
     if (lengthOf(dst) === BITS[family]) return [];
-    const asked = options.pools.find(({ cidr }) => contains(cidr, dst))?.ipipMode ?? 'Never';
-    const mode = self.companion?.onlyReceives ? 'Never' : asked;
     // BIRD does not learn routes of this protocol: only the peer itself advertises its blocks.
     const route: RouteItem = {
       kind: 'route',
@@ -94,11 +95,30 @@ function peer(self: Self<TunnelFacts>, node: Node, options: BgpOptions, family: 
       protocol: OUR_LOCAL_PROTOCOL,
       ...(family === 6 && { metric: METRIC_V6 }),
     };
-    if (mode === 'Always' || (mode === 'CrossSubnet' && !near)) {
+    if (usesTunnel(self, dst, near, options)) {
       return [{ ...route, dev: IPIP_DEVICE, onlink: true }];
     }
     // Beyond a router, only BGP knows the route.
     return near ? [{ ...route, dev: self.underlay.dev }] : [];
   });
   return { items };
+}
+
+/** Whether packets to a block leave in the tunnel. `near`: its node is on a network of the underlay. */
+function usesTunnel(
+  { companion }: Self<TunnelFacts>,
+  block: Cidr,
+  near: boolean,
+  { pools }: BgpOptions,
+): boolean {
+  const asked = pools.find(({ cidr }) => contains(cidr, block))?.ipipMode ?? 'Never';
+  const mode = companion?.onlyReceives ? 'Never' : asked;
+  return mode === 'Always' || (mode === 'CrossSubnet' && !near);
+}
+
+function carrierTo(self: Self<TunnelFacts>, node: Node, options: BgpOptions, family: Family): Carrier {
+  const via = node.addresses[family];
+  const near = via !== undefined && isOnLink(self, via);
+  const isTunnelled = subnetsOf(node, family).some((block) => usesTunnel(self, block, near, options));
+  return isTunnelled ? { protocol: IPIP_PROTOCOL } : 'routes';
 }

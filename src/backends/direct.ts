@@ -1,8 +1,14 @@
+import type { Fields } from '../cluster/fields.ts';
 import type { Node, Self } from '../cluster/node.ts';
 import { type Family, familyOf, type Ip } from '../ip/address.ts';
 import { type Cidr, contains } from '../ip/cidr.ts';
 import type { Item } from '../state/item.ts';
 import { OUR_PROTOCOL } from '../state/ownership.ts';
+
+/** Reads whether peers on the same network get plain routes; flannel's name and Calico's. */
+export function readDirectRouting(fields: Fields): boolean {
+  return fields.boolean('DirectRouting') ?? fields.boolean('crossSubnet') ?? false;
+}
 
 /** A node's subnets of one family. */
 export function subnetsOf(node: Node, family: Family): readonly Cidr[] {

@@ -12,6 +12,10 @@ export const hostGw: Backend<undefined> = {
   data: () => undefined,
   device: () => [],
   peer,
+  path: (self, node, _options, family) => {
+    const via = node.addresses[family];
+    return via !== undefined && isOnLink(self, via) ? { carrier: 'routes' } : undefined;
+  },
 };
 
 function refuses(self: Self, _options: undefined, family: Family): string | undefined {

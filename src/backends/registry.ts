@@ -2,13 +2,35 @@ import { Fields, type Unread } from '../cluster/fields.ts';
 import { type Network, readNetworkFields } from '../cluster/network.ts';
 import { NO_RESOURCES, type Resources } from '../cluster/resources.ts';
 import { FlatnetError } from '../error.ts';
+import { alloc } from './alloc.ts';
+import { awsVpc } from './aws-vpc.ts';
 import type { Backend } from './backend.ts';
 import { bgp } from './bgp.ts';
+import { extension } from './extension.ts';
+import { gce } from './gce.ts';
+import { geneve } from './geneve.ts';
+import { gre } from './gre.ts';
 import { hostGw } from './host-gw.ts';
+import { ipip } from './ipip.ts';
+import { udp } from './udp.ts';
 import { vxlan } from './vxlan.ts';
+import { vxlanMd } from './vxlan-md.ts';
 
 /** All backends. */
-export const BACKENDS: readonly Backend[] = [vxlan, hostGw, bgp];
+export const BACKENDS: readonly Backend[] = [
+  vxlan,
+  vxlanMd,
+  geneve,
+  gre,
+  ipip,
+  udp,
+  hostGw,
+  bgp,
+  alloc,
+  extension,
+  awsVpc,
+  gce,
+];
 
 /** A backend with its parsed options. */
 export type Configured = { readonly backend: Backend; readonly options: unknown };

@@ -1,15 +1,15 @@
 import type { Fields } from '../cluster/fields.ts';
 import type { Node, Self } from '../cluster/node.ts';
 import type { Family, Ip } from '../ip/address.ts';
-import { addressOf, type Cidr, prefixed } from '../ip/cidr.ts';
+import { addressOf, type Cidr } from '../ip/cidr.ts';
 import type { Mac } from '../ip/mac.ts';
-import { deviceItems } from '../state/device-settings.ts';
 import type { Item } from '../state/item.ts';
 import { OUR_PROTOCOL } from '../state/ownership.ts';
 import type { Backend, PeerItems } from './backend.ts';
-import { directRoutes, isOnLink, subnetsOf } from './direct.ts';
+import { directRoutes, isOnLink, readDirectRouting, subnetsOf } from './direct.ts';
 import { innerMtu } from './inner-mtu.ts';
-import { vxlanMember, vxlanTable } from './vxlan-guard.ts';
+import { decapsulated, memberElements, membersTable, type TunnelPackets } from './members.ts';
+import { tunnelPath, tunnelSettings, underlayWith } from './tunnel-device.ts';
 import { resolverOf } from './vxlan-miss.ts';
 import { scanLimit } from './vxlan-scan.ts';
 import { publishedField, vtepMacOf, vxlanDevice } from './vxlan-vtep.ts';
@@ -38,18 +38,25 @@ export const vxlan: Backend<VxlanOptions> = {
   options: readOptions,
   overhead: (_self, _options, family) => vxlanOverhead(family),
   underlayMtu: (options) => options.mtu,
-  decapsulates: ({ port }) => ({ udp: [port] }),
+  decapsulates: (options) => decapsulated(packets(options)),
   // Key order and names are flannel's: it reads this text with string functions.
   data: (self, options, family) => ({ VNI: options.vni, VtepMAC: self.tunnelMacs[family] }),
   device,
-  member: (_self, node, { membersOnly }, family) => (membersOnly ? vxlanMember(node, family) : []),
+  member: (_self, node, options, family) =>
+    options.membersOnly ? memberElements(node, family, packets(options)) : [],
   peer,
+  path: (self, node, options, family) =>
+    tunnelPath(self, node, family, { directRouting: options.directRouting, packets: packets(options) }),
   resolver: (peers, options) => (options.onDemand ? resolverOf(peers, options.vni) : undefined),
 };
 
 /** Outer IPv4 (20) or IPv6 (40) header, UDP (8), VXLAN (8), inner Ethernet (14). RFC 7348 §5. */
 function vxlanOverhead(family: Family): number {
   return family === 4 ? 50 : 70;
+}
+
+function packets({ port }: VxlanOptions): TunnelPackets {
+  return { type: 'vxlan', udp: port };
 }
 
 function readOptions(fields: Fields): VxlanOptions {
@@ -60,7 +67,7 @@ function readOptions(fields: Fields): VxlanOptions {
     mtu: fields.integer('MTU', 0, 65535) || undefined,
     learning: fields.boolean('Learning') ?? false,
     gbp: fields.boolean('GBP') ?? false,
-    directRouting: fields.boolean('DirectRouting') ?? fields.boolean('crossSubnet') ?? false,
+    directRouting: readDirectRouting(fields),
     // Broken checksum offload of NICs and hypervisors drops packets; a zero checksum is valid for IPv4 (RFC
     // 7348 §4.1).
     udpChecksum: fields.boolean('udpChecksum'),
@@ -74,10 +81,9 @@ function device(self: Self, options: VxlanOptions, family: Family, network: Cidr
   const local = self.underlay.addresses[family];
   if (subnet === undefined || local === undefined) return [];
   const name = vxlanDevice(options.vni, family);
-  const underlay = options.mtu === undefined ? self.underlay : { mtu: options.mtu };
   // Receivers drop IPv6 UDP without a checksum unless told otherwise (RFC 6935).
   const udpChecksum = family === 6 || options.udpChecksum;
-  const mtu = innerMtu(underlay, vxlanOverhead(family), family);
+  const mtu = innerMtu(underlayWith(self.underlay, options.mtu), vxlanOverhead(family), family);
   const items: Item[] = [
     {
       kind: 'link',
@@ -99,15 +105,9 @@ function device(self: Self, options: VxlanOptions, family: Family, network: Cidr
       alias: `flatnet vxlan IPv${family}`,
       entries: options.onDemand ? 'kernel' : 'ours',
     },
-    { kind: 'address', dev: name, address: prefixed(addressOf(subnet), family === 4 ? 32 : 128) },
-    ...deviceItems(name, [family]),
+    ...tunnelSettings(name, subnet, family),
   ];
-  if (family === 4) {
-    // A peer may reply over a different path (it routes directly, we tunnel): loose reverse path filter, RFC
-    // 3704.
-    items.push({ kind: 'sysctl', path: `net/ipv4/conf/${name}/rp_filter`, value: '2' });
-  }
-  if (options.membersOnly) items.push(vxlanTable(family, options.port));
+  if (options.membersOnly) items.push(membersTable(family, packets(options)));
   if (options.onDemand) items.push(...onDemandItems(name, network, family));
   return items;
 }

@@ -38,6 +38,8 @@ export type ClusterFacts = {
 /** The facts whose results for this node the kernel now holds. */
 export type SettledFacts<Facts = unknown> = Pick<ClusterFacts, 'network' | 'resources' | 'nodes'> & {
   readonly self: Self<Facts>;
+  /** Whether those nodes are all there are, by the store: what is missing is gone. Absent: not known. */
+  readonly isComplete?: boolean;
 };
 
 /**
@@ -60,6 +62,16 @@ export interface Companion<Facts = unknown> extends AsyncDisposable {
    * Until then the node is not called ready, but the pods it is given start.
    */
   readonly opening?: string | undefined;
+  /** Packets that it has carried and dropped, by what became of them, since it or its process started. */
+  readonly counters?: Readonly<Record<string, number>>;
+  /** What carries them, and why nothing better, for people. Absent: the kernel's own devices. */
+  readonly carrier?: string;
+  /**
+   * Why peers must not hear of this node yet: what they need of it is still missing. Absent or undefined:
+   * they may. Call `changed` with other `facts` when that is over. After a change of backend, the former one
+   * stays for as long as a companion that has this member has a problem.
+   */
+  readonly withholds?: string | undefined;
   /** Problems that don't keep the node from taking pods. */
   readonly warnings?: readonly Problem[];
   /**
@@ -94,6 +106,8 @@ export type CompanionContext = {
   };
   /** The socket of a program that runs the companion's processes where they outlive the agent's container. */
   readonly holder?: string | undefined;
+  /** Whether commands of the network's configuration may be run. Default: no. */
+  readonly allowExtension?: boolean | undefined;
   /** The folder of the node's secrets, `<secret>/<key>`, as Kubernetes mounts them. */
   readonly secrets: string;
   /** Assigns addresses from blocks, as for pods. */
@@ -142,9 +156,11 @@ export type RegisteredCompanion = {
   readonly backend: string;
   /** Name of its folders. */
   readonly name: string;
+  /** Whether a process of its own receives packets: it ends when no node sends any more. */
+  readonly receives?: true;
   /** Its operations of the local API. */
   readonly operations?: readonly string[];
   readonly load: () => Promise<CompanionKind>;
-  /** Throws if a program that it runs is not installed, or too old. */
+  /** Throws if this machine lacks what it needs, such as a program, or has one that is too old. */
   readonly requirePrograms?: () => Promise<unknown>;
 };

@@ -61,13 +61,28 @@ export class Companions extends EventEmitter<{ changed: [] }> implements AsyncDi
   }
 
   /**
-   * Ends all companions except that of the backend in use, including those of earlier agents. Rejects when
-   * one of them does not end.
+   * Starts those of former backends whose processes still receive packets, as far as they do not run: after a
+   * restart of the agent.
    */
-  endOthers(): Promise<void> {
+  resume(backends: readonly string[]): Promise<void> {
     return this.#queue.run(async () => {
       for (const registered of this.#registry) {
-        if (registered.backend === this.#backend) continue;
+        const { backend, receives, load } = registered;
+        if (!receives || !backends.includes(backend) || this.#running.has(backend)) continue;
+        this.#running.set(backend, await (await load()).start(this.#contextOf(registered)));
+      }
+    });
+  }
+
+  /**
+   * Ends all companions except that of the backend in use, including those of earlier agents.
+   * `keepReceivers`: except those, too, whose processes receive packets. Rejects when one of them does not
+   * end.
+   */
+  endOthers({ keepReceivers = false } = {}): Promise<void> {
+    return this.#queue.run(async () => {
+      for (const registered of this.#registry) {
+        if (registered.backend === this.#backend || (keepReceivers && registered.receives)) continue;
         await this.#running.get(registered.backend)?.[Symbol.asyncDispose]();
         this.#running.delete(registered.backend);
         const context = this.#contextOf(registered);
@@ -89,8 +104,29 @@ export class Companions extends EventEmitter<{ changed: [] }> implements AsyncDi
     return this.#current?.opening;
   }
 
+  get withholds(): string | undefined {
+    return this.#current?.withholds;
+  }
+
+  /**
+   * Why a former backend must stay: the current one's companion withholds nodes, and has a problem. Others'
+   * come and go, as when a process restarts, and the former backend must not stay here for longer than peers
+   * expect.
+   */
+  get unready(): string | undefined {
+    return this.#current && 'withholds' in this.#current ? this.#current.problem : undefined;
+  }
+
   get warnings(): readonly Problem[] {
     return this.#current?.warnings ?? [];
+  }
+
+  get counters(): Readonly<Record<string, number>> | undefined {
+    return this.#current?.counters;
+  }
+
+  get carrier(): string | undefined {
+    return this.#current?.carrier;
   }
 
   learn(cluster: ClusterFacts): void {

@@ -1,3 +1,4 @@
+import { FlatnetError } from '../error.ts';
 import type { BirdOperations } from './bird/status/handlers.ts';
 import type { RegisteredCompanion, Sessions } from './companion.ts';
 
@@ -19,6 +20,14 @@ export type WithSessions = {
   ) => Promise<Sessions>;
 };
 
+async function requireCloud(): Promise<never> {
+  throw new FlatnetError('runs on a cloud’s instances, and a lab has none', {
+    code: 'CONFIG_INVALID',
+    object: 'Backend.Type',
+    fix: 'use another backend in a lab, such as host-gw',
+  });
+}
+
 /** All kinds of companions; a backend not listed here needs none. */
 export const COMPANIONS: readonly (RegisteredCompanion & { readonly sessions?: WithSessions })[] = [
   {
@@ -32,5 +41,28 @@ export const COMPANIONS: readonly (RegisteredCompanion & { readonly sessions?: W
       program: 'BIRD',
       read: async (ask) => (await import('./bird/status/sessions.ts')).sessionsIn(await ask('bgp-status')),
     },
+  },
+  {
+    backend: 'udp',
+    name: 'udp',
+    receives: true,
+    load: async () => (await import('./udp/companion.ts')).udpCompanion,
+  },
+  {
+    backend: 'aws-vpc',
+    name: 'aws-vpc',
+    load: async () => (await import('./aws-vpc/companion.ts')).awsVpcCompanion,
+    requirePrograms: requireCloud,
+  },
+  {
+    backend: 'gce',
+    name: 'gce',
+    load: async () => (await import('./gce/companion.ts')).gceCompanion,
+    requirePrograms: requireCloud,
+  },
+  {
+    backend: 'extension',
+    name: 'extension',
+    load: async () => (await import('./extension/companion.ts')).extensionCompanion,
   },
 ];

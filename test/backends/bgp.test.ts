@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { configuredBackend } from '../../src/backends/registry.ts';
+import { configuredBackend, unknownKeys } from '../../src/backends/registry.ts';
 import { readNetwork } from '../../src/cluster/network.ts';
 import type { Encapsulation } from '../../src/cluster/resources.ts';
 import type { Facts } from '../../src/desired/desired.ts';
@@ -181,4 +181,12 @@ test('with blocks, the pools decide what is masqueraded', () => {
 test('an unknown value of an option is reported', () => {
   const network = { ...facts('Never').network, backend: { type: 'bgp', options: { routes: 'kernel' } } };
   assert.throws(() => configuredBackend(network), /Backend\.routes: must be bird or agent, not 'kernel'/);
+});
+
+test('all its documented options are known', () => {
+  const network = { Network: '10.244.0.0/16', wiring: 'routed' };
+  assert.deepEqual(
+    unknownKeys({ ...network, Backend: { Type: 'bgp', ipipMode: 'Never', routes: 'agent' } }),
+    [],
+  );
 });

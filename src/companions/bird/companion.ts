@@ -1,4 +1,4 @@
-import type { TunnelFacts } from '../../backends/ipip.ts';
+import type { TunnelFacts } from '../../backends/bgp-tunnel.ts';
 import type { Network } from '../../cluster/network.ts';
 import type { Resources } from '../../cluster/resources.ts';
 import { FAMILIES } from '../../ip/address.ts';

@@ -1,4 +1,4 @@
-import type { TunnelFacts } from '../../../backends/ipip.ts';
+import type { TunnelFacts } from '../../../backends/bgp-tunnel.ts';
 import type { Node, Self } from '../../../cluster/node.ts';
 import type { IpPool, Resources, SecretRef } from '../../../cluster/resources.ts';
 import type { Ip } from '../../../ip/address.ts';

@@ -1,4 +1,4 @@
-import { IPIP_DEVICE } from '../../../backends/ipip.ts';
+import { IPIP_DEVICE } from '../../../backends/bgp-tunnel.ts';
 import type { Ip } from '../../../ip/address.ts';
 import { addressOf } from '../../../ip/cidr.ts';
 import { addressDump } from '../../../linux/address.ts';

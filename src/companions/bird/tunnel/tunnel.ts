@@ -1,7 +1,7 @@
 import { isDeepStrictEqual } from 'node:util';
 import { Latest } from '../../../async/latest.ts';
 import { untilDone } from '../../../async/until-done.ts';
-import { requiresIpip, type TunnelFacts } from '../../../backends/ipip.ts';
+import { requiresIpip, type TunnelFacts } from '../../../backends/bgp-tunnel.ts';
 import type { IpPool } from '../../../cluster/resources.ts';
 import type { Ip } from '../../../ip/address.ts';
 import { tunnelAddress } from '../../../ipam/blocks/tunnel.ts';

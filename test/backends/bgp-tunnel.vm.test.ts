@@ -3,7 +3,7 @@ import { execFileSync, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { TunnelFacts } from '../../src/backends/ipip.ts';
+import type { TunnelFacts } from '../../src/backends/bgp-tunnel.ts';
 import type { Self } from '../../src/cluster/node.ts';
 import type { Encapsulation } from '../../src/cluster/resources.ts';
 import { nthIp } from '../../src/ip/cidr.ts';
@@ -169,7 +169,7 @@ function self(i: number): Self<TunnelFacts> {
 }
 
 function podIp(i: number): string {
-  return podsOf(plan('Always'), self(i))[0]?.addresses[0] ?? '';
+  return podsOf(plan('Always'), i)[0]?.addresses[0] ?? '';
 }
 
 test('IPIP between nodes', { skip: NO_KERNEL, timeout: 240_000 }, async (t) => {

@@ -3,8 +3,15 @@ import { type Family, familyOf } from '../ip/address.ts';
 import type { Item } from '../state/item.ts';
 import { elementItem, elementOf } from '../state/kinds/nft-element.ts';
 import type { SetValue, TableId } from '../state/kinds/nft-table.ts';
+import type { Decapsulated } from './backend.ts';
 
-const TABLE = 'flatnet-vxlan';
+/** How a tunnel's packets are told from others: by their UDP port, or by their IP protocol. */
+export type TunnelPackets = {
+  /** Of the backend; also names the table, `flatnet-TYPE`. */
+  readonly type: string;
+} & ({ readonly udp: number } | { readonly protocol: number });
+
+const UDP = 17;
 const NODES: Record<Family, SetValue<readonly ['ipv4_addr' | 'ipv6_addr'], undefined>> = {
   4: { name: 'nodes', key: ['ipv4_addr'] },
   6: { name: 'nodes', key: ['ipv6_addr'] },
@@ -16,28 +23,27 @@ const STRANGERS: Record<Family, SetValue<readonly ['ipv4_addr' | 'ipv6_addr'], u
 };
 
 /**
- * Accepts VXLAN only from nodes, as its sender can inject packets with any source into the pod network. Nor
- * does this node lend its name. What it forwards to another node's port would pass for its own if it were
- * masqueraded on the way (a service may lead there), or were the answer of a host port: two pods can make
- * such a connection, one behind another node's masquerading that happens to pick the port.
+ * Accepts a tunnel's packets only from nodes, as their sender can inject packets with any source into the pod
+ * network. Nor does this node lend its name. What it forwards to another node's tunnel would pass for its own
+ * if it were masqueraded on the way (a service may lead there), or were the answer of a host port: two pods
+ * can make such a connection, one behind another node's masquerading that happens to pick the port.
  *
  * IPv6 meets the hook `input` before its fragments are reassembled, unless connection tracking has done so
  * first: that is why the last rule mentions it. Header bytes (`@th`) cost other packets less than names.
  */
-export function vxlanTable(family: Family, port: number): Item {
+export function membersTable(family: Family, packets: TunnelPackets): Item {
   const ip = family === 4 ? 'ip' : 'ip6';
-  const isOther = family === 4 ? 'ip protocol != 17 accept' : 'meta l4proto != 17 accept';
+  const others = othersOf(family, packets).map((rule) => ({ rule }));
   return {
     kind: 'nft-table',
-    ...tableOf(family),
+    ...tableOf(family, packets.type),
     sets: [NODES[family], STRANGERS[family]],
     chains: [
       {
         name: 'receive',
         hook: { type: 'filter', hook: 'input', priority: 'filter' },
         rules: [
-          { rule: isOther },
-          { rule: `@th,16,16 != ${port} accept` },
+          ...others,
           { rule: `${ip} saddr @nodes accept` },
           { rule: `update @strangers { ${ip} saddr counter }` },
           { rule: 'ct state invalid,new,established,related,untracked drop', comment: 'only nodes send it' },
@@ -47,8 +53,7 @@ export function vxlanTable(family: Family, port: number): Item {
         name: 'forward',
         hook: { type: 'filter', hook: 'forward', priority: 'filter' },
         rules: [
-          { rule: isOther },
-          { rule: `@th,16,16 != ${port} accept` },
+          ...others,
           { rule: `${ip} daddr != @nodes accept` },
           { rule: `${ip} saddr @nodes accept`, comment: 'between other nodes' },
           {
@@ -63,13 +68,30 @@ export function vxlanTable(family: Family, port: number): Item {
 }
 
 /** The addresses of a node in the set of permitted senders. */
-export function vxlanMember({ addresses, senders = [] }: Node, family: Family): readonly Item[] {
+export function memberElements(
+  { addresses, senders = [] }: Node,
+  family: Family,
+  { type }: Pick<TunnelPackets, 'type'>,
+): readonly Item[] {
   const known = addresses[family] === undefined ? senders : [addresses[family], ...senders];
   return [...new Set(known)]
     .filter((ip) => familyOf(ip) === family)
-    .map((ip) => elementItem(tableOf(family), elementOf(NODES[family], [ip])));
+    .map((ip) => elementItem(tableOf(family, type), elementOf(NODES[family], [ip])));
 }
 
-function tableOf(family: Family): TableId {
-  return { family: family === 4 ? 'ip' : 'ip6', table: TABLE };
+/** What the guard keeps pods from sending. */
+export function decapsulated(packets: TunnelPackets): Decapsulated {
+  return 'udp' in packets ? { udp: [packets.udp] } : { protocols: [packets.protocol] };
+}
+
+/** Rules that let everything else pass. */
+function othersOf(family: Family, packets: TunnelPackets): string[] {
+  const protocol = 'udp' in packets ? UDP : packets.protocol;
+  const others = [family === 4 ? `ip protocol != ${protocol} accept` : `meta l4proto != ${protocol} accept`];
+  if ('udp' in packets) others.push(`@th,16,16 != ${packets.udp} accept`);
+  return others;
+}
+
+function tableOf(family: Family, type: string): TableId {
+  return { family: family === 4 ? 'ip' : 'ip6', table: `flatnet-${type}` };
 }
