@@ -1,6 +1,10 @@
-import type { LocalPod } from '../cluster/node.ts';
+import type { LocalPod, PerFamily } from '../cluster/node.ts';
 import type { OwnPort } from '../cluster/own-port.ts';
+import type { Parent } from '../cluster/parent.ts';
+import type { Physical } from '../cluster/physical.ts';
 import type { WiringName } from '../cluster/wiring.ts';
+import type { Leases } from '../dhcp/leases.ts';
+import type { Ip } from '../ip/address.ts';
 import type { Cidr } from '../ip/cidr.ts';
 import type { Assigner } from '../ipam/assigner.ts';
 
@@ -21,8 +25,12 @@ export type CniContext = {
   readonly mtu: number;
   /** How our own pods are connected; default: to the bridge. */
   readonly wiring?: WiringName;
+  /** Where our own pods are on a physical network: what they need to know of it. */
+  readonly physical?: PhysicalNetwork | undefined;
   /** Under the `blocks` plan, once the agent has its store: the source of addresses instead of `subnets`. */
   readonly assigner?: Assigner | undefined;
+  /** The leases of pods that have their addresses from DHCP. */
+  readonly leases?: Leases;
   /** Labels of a namespace, for pools that select by them. */
   namespaceLabels?(namespace: string): Readonly<Record<string, string>> | undefined;
   /** The pods' bridge: `cni0`. It exists when `notReady()` is undefined. */
@@ -54,6 +62,19 @@ export type CniContext = {
   warn(text: string, error: unknown): void;
   /** Called between the steps of ADD and DEL, so that tests can kill the process there. */
   step?(name: string): void;
+};
+
+/** A physical network, as a pod on it sees it. */
+export type PhysicalNetwork = {
+  readonly config: Physical;
+  /** Whether addresses come from its DHCP server, not from this node's subnets. */
+  readonly hasDhcp: boolean;
+  /** All of it: what is on-link for pods. */
+  readonly networks: PerFamily<Cidr>;
+  /** The node's addresses, which pods reach by the shim. */
+  readonly node: PerFamily<Ip>;
+  /** The interface to share. Throws CONFIG_INVALID if it cannot be shared. */
+  parent(): Parent;
 };
 
 /** The shim's request over the agent's socket, one JSON line. */

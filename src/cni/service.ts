@@ -34,7 +34,8 @@ export class CniService implements AsyncDisposable {
 
   /** Attachments of which it is not known whether they are in use. */
   get problems(): readonly Problem[] {
-    return [...this.#problems, ...this.#unrecorded];
+    const leases = this.#state.context.leases?.problems ?? [];
+    return [...this.#problems, ...this.#unrecorded, ...leases];
   }
 
   /**

@@ -25,10 +25,8 @@ export const bridge: Wiring = {
   holdsSubnets: true,
   node: nodeItems,
   pod: (pod, { self, families, mtu }) => [
-    port(pod, mtu),
+    ...(pod.hostDevice === undefined ? [] : portItems(pod.hostDevice, mtu)),
     ...formerSubnetItems(pod, self, families),
-    // In case someone takes it off the bridge: the node would listen to the pod's router advertisements.
-    { kind: 'sysctl', path: `net/ipv6/conf/${pod.hostDevice}/accept_ra`, value: '0' },
   ],
 };
 
@@ -109,16 +107,20 @@ const PORT: NonNullable<LinkItem['port']> = {
 };
 
 /** The host's end of a pod's veth: a bridge port in hairpin mode. */
-function port({ hostDevice }: LocalPod, mtu: number): Item {
-  return {
-    kind: 'link',
-    name: hostDevice,
-    link: { type: 'existing' },
-    up: true,
-    mtu,
-    mac: portMac(hostDevice),
-    master: BRIDGE,
-    port: PORT,
-    entries: 'kernel',
-  };
+function portItems(name: string, mtu: number): Item[] {
+  return [
+    {
+      kind: 'link',
+      name,
+      link: { type: 'existing' },
+      up: true,
+      mtu,
+      mac: portMac(name),
+      master: BRIDGE,
+      port: PORT,
+      entries: 'kernel',
+    },
+    // In case someone takes it off the bridge: the node would listen to the pod's router advertisements.
+    { kind: 'sysctl', path: `net/ipv6/conf/${name}/accept_ra`, value: '0' },
+  ];
 }

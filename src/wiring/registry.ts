@@ -5,11 +5,12 @@ import { lengthOf } from '../ip/cidr.ts';
 import type { Item } from '../state/item.ts';
 import { OUR_PROTOCOL } from '../state/ownership.ts';
 import { bridge } from './bridge.ts';
+import { ipvlan, macvlan } from './physical.ts';
 import { routed } from './routed.ts';
 import type { Wiring, WiringFacts } from './wiring.ts';
 
 /** All wirings, by name. */
-const WIRINGS: { readonly [N in WiringName]: Wiring } = { bridge, routed };
+const WIRINGS: { readonly [N in WiringName]: Wiring } = { bridge, routed, macvlan, ipvlan };
 
 export function wiringOf(name: WiringName): Wiring {
   return WIRINGS[name];

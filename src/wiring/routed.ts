@@ -21,6 +21,7 @@ function nodeItems({ self, families }: WiringFacts): readonly Item[] {
 /** The host's end of a pod's veth, and the routes to the pod. */
 function podItems(pod: LocalPod, { families, mtu }: WiringFacts): readonly Item[] {
   const dev = pod.hostDevice;
+  if (dev === undefined) return [];
   const items: Item[] = [
     {
       kind: 'link',

@@ -1,4 +1,6 @@
 import type { LocalPod, Self } from '../cluster/node.ts';
+import type { Parent } from '../cluster/parent.ts';
+import type { Physical } from '../cluster/physical.ts';
 import type { WiringName } from '../cluster/wiring.ts';
 import type { Family } from '../ip/address.ts';
 import type { Item } from '../state/item.ts';
@@ -10,7 +12,12 @@ export type WiringFacts = {
   readonly families: readonly Family[];
   /** The pods' MTU, in bytes. */
   readonly mtu: number;
+  /** Where the network's pods are on a physical one. Absent: they are not. */
+  readonly physical?: OnPhysical;
 };
+
+/** How pods share a physical network, and the interface that leads to it. */
+export type OnPhysical = { readonly config: Physical; readonly parent: Parent };
 
 /**
  * How a pod is attached to its node: what the kernel holds on the host's side. Pure. To add one, export such
@@ -21,11 +28,12 @@ export interface Wiring {
   readonly name: WiringName;
   /**
    * The device through which pods' packets reach the node, or an example of its name: firewalls match on it.
+   * Absent: the node forwards nothing for them.
    */
-  readonly podDevice: string;
+  readonly podDevice?: string;
   /**
-   * Whether a device of this wiring holds the node's subnets. If none does, blackhole routes catch packets to
-   * unused addresses.
+   * Whether a device of this wiring, or a physical network, holds the node's subnets. If none does, blackhole
+   * routes catch packets to unused addresses.
    */
   readonly holdsSubnets: boolean;
   /** Returns the items the node needs regardless of its pods. */

@@ -264,7 +264,7 @@ export function ipOne(netns: string, ...args: string[]): IpEntry {
 }
 
 /** Whether an echo request from the namespace is answered within `within` seconds. */
-export function pings(netns: string, address: string, within = 1): boolean {
+export function pings(netns: string, address: string, within = 5): boolean {
   const { status } = spawnSync('ip', [
     'netns',
     'exec',
@@ -279,8 +279,12 @@ export function pings(netns: string, address: string, within = 1): boolean {
   return status === 0;
 }
 
-export async function eventually(what: string, holds: () => boolean, within = 2000): Promise<void> {
-  for (const end = performance.now() + within; !holds(); await sleep(5)) {
+export async function eventually(
+  what: string,
+  holds: () => boolean | Promise<boolean>,
+  within = 2000,
+): Promise<void> {
+  for (const end = performance.now() + within; !(await holds()); await sleep(5)) {
     if (performance.now() > end) assert.fail(`${what}: not within ${within} ms`);
   }
 }

@@ -12,6 +12,7 @@ import {
 import type { CniState } from '../state.ts';
 import { releaseHandle } from './blocks.ts';
 import { reservationsDir } from './conf.ts';
+import { leaseIdOf } from './dhcp.ts';
 
 /**
  * Releases all addresses of a record. Returns false if the store is unreachable. For a damaged record, whose
@@ -26,6 +27,7 @@ export async function releaseAddresses(
   const damaged = record.state === 'damaged';
   const dir = damaged ? dirOf(record, state, call) : record.dir;
   if (dir) pools.in(dir).release(record);
+  if (damaged || record.dhcp) context.leases?.release(leaseIdOf(record));
   const handle = damaged ? context.assigner && handleOf(record) : record.handle;
   return handle ? await releaseHandle(handle, state) : true;
 }
@@ -39,12 +41,19 @@ export async function checkAddresses(
   state: CniState,
 ): Promise<void> {
   if (record?.handle) return checkHandle(record.handle, record, state);
+  if (record?.dhcp) return checkLease(record, state);
   if (record && record.addresses.length === 0) return;
   const held = state.pools.in(record?.dir || reservationsDir(call, state.context)).check(call);
   const missing = record?.addresses.find((address) => !held.includes(addressOf(address)));
   if (missing) throw new CniError(CODE.INTERNAL, `the reservation of ${addressOf(missing)} is gone`);
   if (held.length > 0) return;
   throw new CniError(CODE.INTERNAL, `Failed to find address added by container ${call.containerId}`);
+}
+
+function checkLease(record: Attachment, { context }: CniState): void {
+  const held = context.leases?.held(leaseIdOf(record));
+  const missing = record.addresses.map(addressOf).find((address) => address !== held);
+  if (missing) throw new CniError(CODE.INTERNAL, `the DHCP server has not extended the lease of ${missing}`);
 }
 
 /** Passes while the store is unreachable, which is not a fault of the attachment. */

@@ -5,10 +5,10 @@ import type { Dns, RouteConfig } from '../protocol/result.ts';
 import type { Attachment, AttachmentKey } from '../records/attachment.ts';
 import type { CniState } from '../state.ts';
 
-/** The source of a pod's addresses: this node's ranges, or the cluster's blocks. */
+/** The source of a pod's addresses: this node's ranges, the cluster's blocks, or a DHCP server. */
 export interface AddressSource {
   /** The fields describing the source in the attachment's record, written before an address is taken. */
-  heldBy(key: AttachmentKey): Pick<Attachment, 'dir' | 'handle'>;
+  heldBy(key: AttachmentKey): Pick<Attachment, 'dir' | 'handle' | 'dhcp'>;
   /**
    * Takes one address from each range set, or of each family. All or nothing. Throws OUT_OF_ADDRESSES,
    * ADDRESS_TAKEN, CONFIG_INVALID for an unsatisfiable request, and the store's errors.

@@ -1,6 +1,6 @@
-import { mkdirSync, readFileSync, rmSync } from 'node:fs';
+import { mkdirSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
-import { codeOf } from '../../error.ts';
+import { readIfThere } from '../../if-there.ts';
 import { replaceFile } from '../../replace-file.ts';
 import type { AgentPlace } from '../shim/agent-file.ts';
 import { TYPE } from './conf.ts';
@@ -51,13 +51,4 @@ export function removeConfList(confDir: string): string[] {
   if (readIfThere(path) === undefined) return [];
   rmSync(path);
   return [path];
-}
-
-function readIfThere(path: string): string | undefined {
-  try {
-    return readFileSync(path, 'utf8');
-  } catch (error) {
-    if (codeOf(error) === 'ENOENT') return undefined;
-    throw error;
-  }
 }

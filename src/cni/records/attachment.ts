@@ -2,8 +2,9 @@ import { lstatSync, mkdirSync, readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { podTitle } from '../../cluster/node.ts';
 import { codeOf, ioError, messageOf } from '../../error.ts';
+import { namesIn } from '../../if-there.ts';
 import type { Mac } from '../../ip/mac.ts';
-import { fileName, isThere, keyIn, readNames } from './files.ts';
+import { fileName, isThere, keyIn } from './files.ts';
 import { type Attachment, type AttachmentKey, decodeAttachment } from './record.ts';
 import { RecordIndex } from './record-index.ts';
 import { RequestCopies } from './requests.ts';
@@ -122,7 +123,7 @@ export class Attachments {
 
   /** Removes the copies of attachments that no longer have a record. */
   sweepRequests(): void {
-    this.#requests.sweep(new Set(readNames(this.dir)));
+    this.#requests.sweep(new Set(namesIn(this.dir)));
   }
 
   #createDir(): void {
@@ -182,7 +183,7 @@ export class Attachments {
   }
 
   list(): (Attachment | DamagedAttachment)[] {
-    const names = readNames(this.dir).filter((name) => name.endsWith('.json'));
+    const names = namesIn(this.dir).filter((name) => name.endsWith('.json'));
     const records = names.flatMap((name) => this.#read(name) ?? []);
     this.#onDevice = new RecordIndex();
     for (const record of records) {

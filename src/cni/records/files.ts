@@ -1,6 +1,5 @@
 import { createHash } from 'node:crypto';
-import { readdirSync, statSync } from 'node:fs';
-import { codeOf } from '../../error.ts';
+import { statSync } from 'node:fs';
 import type { AttachmentKey } from './record.ts';
 
 /**
@@ -16,16 +15,6 @@ export function fileName({ network, containerId, ifName, role }: AttachmentKey):
 export function keyIn(file: string): AttachmentKey {
   const [network = '', containerId = '', ifName = '', role] = file.slice(0, -'.json'.length).split(':');
   return { network, containerId, ifName, role: role === 'ipam' ? role : 'interface' };
-}
-
-/** The names in a folder; none if it does not exist. */
-export function readNames(dir: string): string[] {
-  try {
-    return readdirSync(dir);
-  } catch (error) {
-    if (codeOf(error) === 'ENOENT') return [];
-    throw error;
-  }
 }
 
 /** Whether there is something at a path. Most calls find nothing, and an exception costs much more. */

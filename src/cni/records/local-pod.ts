@@ -2,16 +2,17 @@ import type { LocalPod } from '../../cluster/node.ts';
 import { FlatnetError } from '../../error.ts';
 import { addressOf, type Cidr, cidrOf, lengthOf, type Prefixed } from '../../ip/cidr.ts';
 import { type Attachment, Attachments, handleOf } from './attachment.ts';
+import { hasNoHostEnd } from './record.ts';
 
 /** Converts a completed attachment for the agent's desired state; undefined if it is not a pod interface. */
 export function localPod(record: Attachment): LocalPod | undefined {
-  if (record.role !== 'interface' || !record.hostDevice) return undefined;
+  if (record.role !== 'interface' || !(record.hostDevice || hasNoHostEnd(record))) return undefined;
   return {
     labels: {},
     ...record.pod,
     containerId: record.containerId,
     ifName: record.ifName,
-    hostDevice: record.hostDevice,
+    ...(record.hostDevice && { hostDevice: record.hostDevice }),
     netns: record.netns,
     netnsId: record.netnsId,
     addresses: record.addresses.map(addressOf),

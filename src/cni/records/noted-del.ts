@@ -1,8 +1,9 @@
 import { hash } from 'node:crypto';
-import { type FSWatcher, mkdirSync, readdirSync, readFileSync, rmSync, watch } from 'node:fs';
+import { type FSWatcher, mkdirSync, readFileSync, rmSync, watch } from 'node:fs';
 import { join } from 'node:path';
 import { Fields } from '../../cluster/fields.ts';
 import { codeOf, messageOf } from '../../error.ts';
+import { namesIn } from '../../if-there.ts';
 import { replaceFile } from '../../replace-file.ts';
 import type { CniRequest } from '../context.ts';
 import { CniError, CODE } from '../protocol/error.ts';
@@ -47,15 +48,9 @@ export function noteDel(
  */
 export function notedDels(stateDir: string, call?: Noted): NotedDel[] {
   const dir = notesDir(stateDir);
-  let names: string[];
-  try {
-    names = call
-      ? [nameOf(call), oldNameOf(call)]
-      : readdirSync(dir).filter((name) => name.endsWith('.json'));
-  } catch (error) {
-    if (codeOf(error) === 'ENOENT') return [];
-    throw error;
-  }
+  const names = call
+    ? [nameOf(call), oldNameOf(call)]
+    : namesIn(dir).filter((name) => name.endsWith('.json'));
   return names.flatMap((name) => {
     const file = join(dir, name);
     try {

@@ -2,7 +2,7 @@ import type { Bandwidth, Rate } from '../../cluster/bandwidth.ts';
 import { Fields } from '../../cluster/fields.ts';
 import { type HostPort, PORT_PROTOCOLS } from '../../cluster/host-port.ts';
 import type { PodIdentity } from '../../cluster/node.ts';
-import { WIRING_NAMES, type WiringName } from '../../cluster/wiring.ts';
+import { isPhysical, WIRING_NAMES, type WiringName } from '../../cluster/wiring.ts';
 import { type Ip, parseIp } from '../../ip/address.ts';
 import { type Cidr, type Prefixed, parseCidr, parsePrefixed } from '../../ip/cidr.ts';
 import { type Mac, parseMac } from '../../ip/mac.ts';
@@ -48,6 +48,8 @@ export type Attachment = AttachmentKey & {
   readonly wiring?: WiringName;
   /** Holds the addresses in the store if they come from blocks; `dir` is empty then. */
   readonly handle?: string;
+  /** The addresses are leased from a DHCP server; `dir` is empty then. */
+  readonly dhcp?: boolean;
   /** Addresses that come from other nodes' blocks. */
   readonly borrowed?: readonly Ip[];
   /** Of the pod's interface. Absent in records of earlier versions. */
@@ -71,6 +73,11 @@ export type Attachment = AttachmentKey & {
 };
 
 export const UNKNOWN_NETNS = -1;
+
+/** Whether the pod's interface has no end on the node: its wiring puts it on the physical network. */
+export function hasNoHostEnd({ wiring }: Pick<Attachment, 'wiring'>): boolean {
+  return wiring !== undefined && isPhysical(wiring);
+}
 
 /**
  * `addresses`: it has none, as nothing reserves any. `mac`: nothing proves that it is the pod's. `requests`:
@@ -117,6 +124,7 @@ export function decodeAttachment(text: string): Attachment {
     ...given('hairpin', fields.boolean('hairpin')),
     ...given('wiring', fields.has('wiring') ? oneOf('wiring', WIRING_NAMES) : undefined),
     ...given('handle', fields.string('handle')),
+    ...given('dhcp', fields.boolean('dhcp')),
     ...given('borrowed', parsed('borrowed', parseIp)),
     ...given('mac', fields.parsed('mac', parseMac)),
     ...given('allowedSources', parsed('allowedSources', parseCidr)),

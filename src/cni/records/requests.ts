@@ -1,7 +1,8 @@
 import { existsSync, mkdirSync, readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { codeOf } from '../../error.ts';
-import { fileName, readNames } from './files.ts';
+import { namesIn } from '../../if-there.ts';
+import { fileName } from './files.ts';
 import { type Attachment, decodeAttachment } from './record.ts';
 import { writeOver } from './spare-files.ts';
 
@@ -67,7 +68,7 @@ export class RequestCopies {
   }
 
   get #all(): Set<string> {
-    this.#names ??= new Set(readNames(this.#dir));
+    this.#names ??= new Set(namesIn(this.#dir));
     return this.#names;
   }
 }

@@ -49,12 +49,12 @@ async function addInterface(call: Invocation, state: CniState): Promise<Result> 
   const identity = podIdentity(call);
   const sources = allowedSources(call.conf, (cidr) => state.context.refusesSource(cidr));
   const hostDevice = plan.hostDevice(key, identity);
-  await evict(hostDevice, key, state);
+  if (hostDevice !== undefined) await evict(hostDevice, key, state);
   const record = {
     ...newRecord(key, call, netns.id, state),
     ...plan.addresses?.heldBy(key),
     ...plan.record,
-    hostDevice,
+    ...(hostDevice !== undefined && { hostDevice }),
     ...(sources.length > 0 && { allowedSources: sources }),
     ...(plan.mac && { mac: plan.mac.mac }),
     ...(hostPorts.length > 0 && { hostPorts }),
@@ -65,12 +65,14 @@ async function addInterface(call: Invocation, state: CniState): Promise<Result> 
   // Nothing is awaited until the record, which holds the MAC, is on disk.
   if (plan.mac) refuseTakenMac(plan.mac, key, state);
   return await withRecord(record, state, async () => {
+    const pod = { key, identity, netns, hostDevice };
+    await plan.prepare?.(pod, state);
     const addresses = (await plan.addresses?.take(call, state)) ?? NO_ADDRESSES;
     state.step('addresses reserved');
     const taken = addresses.ips.map(({ address }) => address);
     checkFamilies(hostPorts, taken.map(addressOf), familiesOf(state.context));
-    checkMasquerade(call, plan.record.bridge ?? hostDevice, taken, state);
-    const attached = await plan.attach({ key, identity, netns, hostDevice, addresses }, state);
+    checkMasquerade(call, plan.record.bridge ?? hostDevice ?? key.ifName, taken, state);
+    const attached = await plan.attach({ ...pod, addresses }, state);
     tune(netns, key.ifName, tuning);
     state.step('pod configured');
     const { interfaces, ips, routes, mtu, mac } = attached;

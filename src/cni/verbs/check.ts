@@ -50,9 +50,9 @@ export async function check(call: Invocation, state: CniState): Promise<undefine
     checkBandwidth(call, record, state);
   }
   if (!record || record.chained) return;
-  const outside = checkHost(record, inside, mtu, state);
+  const outside = record.hostDevice === undefined ? undefined : checkHost(record, inside, mtu, state);
   const pod = localPod(record);
-  if (pod) wiringOf(record).check({ record, pod, inside, outside, netns, result }, state);
+  if (pod) wiringOf(record).check({ record, pod, inside, ...(outside && { outside }), netns, result }, state);
 }
 
 /** Compares the pod's end with the result of the whole chain. */

@@ -3,15 +3,18 @@ import { join } from 'node:path';
 import { podTitle } from '../../cluster/node.ts';
 import { addressOf } from '../../ip/cidr.ts';
 import type { Problem } from '../../problem.ts';
+import { leaseIdOf } from '../addresses/dhcp.ts';
 import type { Attachment, DamagedAttachment } from '../records/attachment.ts';
+import { keyIn } from '../records/files.ts';
 import type { CniState } from '../state.ts';
-import { wiringOf } from '../wiring/registry.ts';
+import { interfacesOf } from '../wiring/physical/survivor.ts';
+import { linkOf } from '../wiring/registry.ts';
 import { leadsElsewhere, unrecordedLinks } from '../wiring/survivor.ts';
 import { complete } from './complete.ts';
 import { removeAttachment } from './del.ts';
 import { doubts } from './doubts.ts';
 import { runNotedDels } from './noted.ts';
-import { keysOf, recover, recoverDamaged } from './recover.ts';
+import { keysOf, recover, recoverDamaged, unrecordedKeys } from './recover.ts';
 import { isStale } from './stale.ts';
 
 /**
@@ -26,6 +29,7 @@ export async function collectGarbage(state: CniState): Promise<readonly Problem[
   await state.sweeper.now();
   await attempt('executing noted DELs', state, () => runNotedDels(state));
   await attempt('rebuilding lost records', state, () => recoverLost(state));
+  await attempt('giving back the leases of lost pods', state, () => keepLeases(state));
   const problems: Problem[] = [];
   for (const seen of state.attachments.list()) {
     // From now on, no other network assigns an address that this one holds, wherever it keeps them.
@@ -75,6 +79,31 @@ async function collect(seen: Attachment | DamagedAttachment, state: CniState): P
   });
 }
 
+/**
+ * Gives back the leases of attachments that no record names, unless the pod still has its interface, and
+ * follows those whose own files are lost.
+ */
+function keepLeases(state: CniState): void {
+  const { attachments, context, bootId } = state;
+  const { leases } = context;
+  if (!leases) return;
+  const records = attachments.list();
+  const ids = new Set(records.map(leaseIdOf));
+  for (const { id } of leases.all())
+    if (!ids.has(id) && interfacesOf(keyIn(`${id}.json`), state).length === 0) leases.release(id);
+  for (const record of records) {
+    if (record.state !== 'ready' || !record.dhcp || record.bootId !== bootId) continue;
+    const {
+      netns,
+      netnsId,
+      ifName,
+      mac,
+      addresses: [address],
+    } = record;
+    if (mac && address) leases.adopt({ id: leaseIdOf(record), netns, netnsId, ifName, mac }, address);
+  }
+}
+
 /** Reserves again what the pod uses, in case the folder was lost: no other pod may get it. */
 function keepReservations(record: Attachment, { pools, context }: CniState): void {
   const { dir, addresses, containerId } = record;
@@ -116,7 +145,8 @@ async function recoverLost(state: CniState): Promise<void> {
   const known = state.attachments
     .list()
     .map((record) => (record.state === 'damaged' ? undefined : record.hostDevice));
-  for (const key of keysOf(unrecordedLinks(new Set(known), state), state)) {
+  const links = unrecordedLinks(new Set(known), state);
+  for (const key of [...keysOf(links, state), ...unrecordedKeys(state)]) {
     if (state.locks.isBusy(key.containerId)) continue;
     await state.locks.run(key.containerId, async () => {
       if (state.attachments.read(key)?.state !== 'ready') await recover(key, 'it was missing', state);
@@ -128,7 +158,7 @@ async function recoverLost(state: CniState): Promise<void> {
 function isForeign(record: Attachment, state: CniState): boolean {
   const { hostDevice, chained, bootId } = record;
   if (!hostDevice || chained || bootId !== state.bootId) return false;
-  return !wiringOf(record).hostLink(record, state) && leadsElsewhere(record, state);
+  return linkOf(record, state) === undefined && leadsElsewhere(record, state);
 }
 
 /**

@@ -1,12 +1,14 @@
 import { podTitle } from '../../cluster/node.ts';
 import { aboutPod, type Problem } from '../../problem.ts';
 import type { Attachment } from '../records/attachment.ts';
+import { hasNoHostEnd } from '../records/record.ts';
 import type { CniState } from '../state.ts';
 import { derivedMacs } from '../wiring/mac.ts';
 
 /** What is in doubt about a running pod since its record was lost, or came from an earlier version. */
 export function doubts(record: Attachment, { context }: CniState): readonly Problem[] {
-  const { lost = [], mac = '', hostDevice = '' } = record;
+  const { lost = [], mac = '', ifName, hostDevice = ifName } = record;
+  const isOnPhysical = hasNoHostEnd(record);
   if (lost.length === 0) return [];
   const pod = podTitle({ ...record, ...record.pod });
   const pods = (what: string) => [aboutPod(record.pod ?? {}, what)];
@@ -16,7 +18,9 @@ export function doubts(record: Attachment, { context }: CniState): readonly Prob
       id: 'pod-identity-unknown',
       severity: 'error',
       what: `the addresses of ${pod} are not known`,
-      cause: 'its record and its reservations were lost, and it may send nothing',
+      cause: isOnPhysical
+        ? 'its record and its reservations were lost, and others may be given them'
+        : 'its record and its reservations were lost, and it may send nothing',
       fix: 'delete the pod',
       pods: pods('its addresses are not known'),
     });
@@ -27,11 +31,13 @@ export function doubts(record: Attachment, { context }: CniState): readonly Prob
     );
     problems.push({
       id: 'pod-identity-unknown',
-      severity: isOurs ? 'error' : 'warning',
+      severity: isOurs && !isOnPhysical ? 'error' : 'warning',
       what: `the MAC of ${pod} at ${hostDevice} is not known`,
-      cause: isOurs
-        ? `it may only send from ${mac}, the MAC it would have been given`
-        : `it may send from ${mac}, as its interface has that MAC and nobody else does`,
+      cause: isOnPhysical
+        ? `its node sends to ${mac}`
+        : isOurs
+          ? `it may only send from ${mac}, the MAC it would have been given`
+          : `it may send from ${mac}, as its interface has that MAC and nobody else does`,
       fix: 'delete the pod',
       pods: pods(`its MAC at ${hostDevice} is not known`),
     });

@@ -1,6 +1,7 @@
 import { existsSync } from 'node:fs';
 import { basename, join } from 'node:path';
-import { type Ip, ipCompare } from '../../ip/address.ts';
+import { isRouted } from '../../cluster/physical.ts';
+import { familyOf, type Ip, ipCompare } from '../../ip/address.ts';
 import {
   addressOf,
   type Cidr,
@@ -17,14 +18,16 @@ import type { HostLocal } from '../../ipam/host-local.ts';
 import { belongsTo } from '../../ipam/reservation-index.ts';
 import { addressDump } from '../../linux/address.ts';
 import { heldBy } from '../addresses/blocks.ts';
+import { leaseIdOf } from '../addresses/dhcp.ts';
 import { type Attachment, type AttachmentKey, handleOf } from '../records/attachment.ts';
+import { hasNoHostEnd } from '../records/record.ts';
 import type { CniState } from '../state.ts';
 import { findLink } from '../wiring/links.ts';
 import { derivedMacs, strangerWithMac } from '../wiring/mac.ts';
 import type { Survivor } from '../wiring/survivor.ts';
 
 /** The addresses of an attachment, and who holds them. */
-type Holding = Pick<Attachment, 'addresses' | 'dir' | 'handle' | 'borrowed'>;
+type Holding = Pick<Attachment, 'addresses' | 'dir' | 'dhcp' | 'handle' | 'borrowed'>;
 
 /**
  * Returns the addresses of an attachment whose record is lost, from the most trustworthy source that knows
@@ -33,6 +36,7 @@ type Holding = Pick<Attachment, 'addresses' | 'dir' | 'handle' | 'borrowed'>;
  * as it likes.
  */
 export async function holdingOf({ record, routes }: Survivor, state: CniState): Promise<Holding> {
+  if (hasNoHostEnd(record)) return holdingOnPhysical(record, state);
   const isRouted = record.wiring === 'routed';
   const length = isRouted ? hostPrefixed : (ip: Ip) => withLength(ip, record.bridge, state);
   const reserved = reservedFor(record, state);
@@ -52,6 +56,19 @@ export async function holdingOf({ record, routes }: Survivor, state: CniState): 
     ...(handle && { handle }),
     ...(borrowed.length > 0 && { borrowed: borrowed.map(({ ip }) => ip) }),
   };
+}
+
+/** From the file of its lease, or from reservations with the prefix length of the whole network. */
+function holdingOnPhysical(record: Attachment, state: CniState): Holding {
+  const { physical, leases } = state.context;
+  const lease = leases?.recordOf(leaseIdOf(record))?.lease;
+  if (lease) return { dir: '', dhcp: true, addresses: [lease.address] };
+  const { pool, ips } = reservedFor(record, state);
+  const onLink = (ip: Ip): Prefixed => {
+    const network = physical && !isRouted(physical.config.mode) && physical.networks[familyOf(ip)];
+    return network ? prefixed(ip, lengthOf(network)) : hostPrefixed(ip);
+  };
+  return { dir: pool?.dir ?? '', addresses: ips.map(onLink) };
 }
 
 /** The addresses that host-local's files reserve for an attachment, in order, and in which folder. */
@@ -93,6 +110,10 @@ export function macOf(
   { shown, mayHaveAsked }: { readonly shown: Mac | undefined; readonly mayHaveAsked: boolean },
   state: CniState,
 ): { readonly mac: Mac; readonly isCertain: boolean } {
+  const leased = record.dhcp ? state.context.leases?.recordOf(leaseIdOf(record))?.mac : undefined;
+  if (leased !== undefined) return { mac: leased, isCertain: true };
+  // All share that of their parent.
+  if (record.wiring === 'ipvlan' && shown !== undefined) return { mac: shown, isCertain: true };
   const derived = derivedMacs({ ...record, bridge: record.bridge ?? state.context.bridge });
   const isFree = (mac: Mac): boolean => state.attachments.withMac(mac, record).length === 0;
   const ours = isFree(derived[0]) ? derived[0] : derived[1];

@@ -10,9 +10,11 @@ import {
   handleOf,
   keyOf,
 } from '../records/attachment.ts';
+import { keyIn as keyInFile } from '../records/files.ts';
 import { localPod } from '../records/local-pod.ts';
-import type { Lost } from '../records/record.ts';
+import { hasNoHostEnd, type Lost } from '../records/record.ts';
 import type { CniState } from '../state.ts';
+import { interfacesOf } from '../wiring/physical/survivor.ts';
 import { isHostEndOf, isInSight, survivor } from '../wiring/survivor.ts';
 import { asAsked } from './complete.ts';
 import { holdingOf, macOf, reservedFor, withLength } from './identity.ts';
@@ -40,6 +42,7 @@ export async function recoverDamaged(
  */
 async function mayBeInUse(damaged: DamagedAttachment, state: CniState): Promise<boolean> {
   if (state.attachments.read(keyOf(damaged, 'ipam'))) return true;
+  if (interfacesOf(damaged, state).length > 0) return true;
   const { ips } = reservedFor(damaged, state);
   if (damaged.network === OUR_NETWORK) return ips.length > 0 && isInSight(damaged, ips, state);
   if (ips.length > 0) return true;
@@ -111,7 +114,7 @@ async function rebuilt(key: AttachmentKey, state: CniState): Promise<Attachment 
     ? { mac: asked.mac, isCertain: !asked.lost?.includes('mac') }
     : macOf(record, { shown: found.shownMac, mayHaveAsked }, state);
   const lost: Lost[] = [
-    ...(record.addresses.length === 0 && isGuarded(record, state) ? ['addresses' as const] : []),
+    ...(record.addresses.length === 0 && alwaysHasAddresses(record, state) ? ['addresses' as const] : []),
     ...(isCertain ? [] : ['mac' as const]),
     ...(mayHaveAsked ? ['requests' as const] : []),
   ];
@@ -126,21 +129,37 @@ async function rebuilt(key: AttachmentKey, state: CniState): Promise<Attachment 
   };
 }
 
-/** Whether it is an interface that always has addresses: a routed one, or one on our own bridge. */
-function isGuarded({ wiring, bridge }: Attachment, { context }: CniState): boolean {
-  return wiring === 'routed' || bridge === context.bridge;
+/** Whether it always has addresses: a routed one, one on our own bridge, or one on a physical network. */
+function alwaysHasAddresses(record: Attachment, { context }: CniState): boolean {
+  return record.wiring === 'routed' || hasNoHostEnd(record) || record.bridge === context.bridge;
+}
+
+/**
+ * The attachments of leases and reservations that no record names and whose interfaces may be on a physical
+ * network: those have no link at the node that shows them.
+ */
+export function unrecordedKeys(state: CniState): AttachmentKey[] {
+  const { leases, physical } = state.context;
+  const leased = (leases?.all() ?? []).map(({ id }) => keyInFile(`${id}.json`));
+  const reserved = physical ? reservedKeys(state) : [];
+  const keys = new Map([...leased, ...reserved].map((key) => [fileName(key), key]));
+  return [...keys.values()].filter((key) => key.containerId !== '' && !state.attachments.read(key));
 }
 
 /** The attachments that links belong to, from the reservations or else from their aliases. */
 export function keysOf(links: readonly Link[], state: CniState): AttachmentKey[] {
   if (links.length === 0) return [];
-  const reserved = state.pools.all().flatMap((pool) =>
+  const reserved = reservedKeys(state);
+  return links.flatMap((link) => reserved.find((key) => isHostEndOf(link, key)) ?? keyIn(link.alias) ?? []);
+}
+
+function reservedKeys({ pools }: CniState): AttachmentKey[] {
+  return pools.all().flatMap((pool) =>
     pool.list().flatMap(({ containerId, ifName }) => {
       const key = keyOf({ network: basename(pool.dir), containerId, ifName }, 'interface');
       return containerId === '' ? [] : [key];
     }),
   );
-  return links.flatMap((link) => reserved.find((key) => isHostEndOf(link, key)) ?? keyIn(link.alias) ?? []);
 }
 
 /**

@@ -12,7 +12,7 @@ import { localPod } from '../records/local-pod.ts';
 import { notedDels } from '../records/noted-del.ts';
 import type { CniState } from '../state.ts';
 import { netnsAt } from '../wiring/pod-netns.ts';
-import { wiringOf } from '../wiring/registry.ts';
+import { linkOf } from '../wiring/registry.ts';
 import { removeAttachment } from './del.ts';
 import { assertPortsFree, withoutSharedPorts } from './host-ports.ts';
 import { runNotedDel } from './noted.ts';
@@ -110,7 +110,7 @@ export async function removeLeftovers(key: AttachmentKey, call: Invocation, stat
     earlier.state === 'ready' &&
     earlier.bootId === state.bootId &&
     earlier.netnsId === netnsAt(call.netns) &&
-    (!earlier.hostDevice || wiringOf(earlier).hostLink(earlier, state));
+    (!earlier.hostDevice || linkOf(earlier, state) !== undefined);
   if (isIntact) {
     throw new CniError(
       CODE.INTERNAL,

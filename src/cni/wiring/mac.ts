@@ -1,3 +1,4 @@
+import { isPhysical } from '../../cluster/wiring.ts';
 import { addressOf } from '../../ip/cidr.ts';
 import { type Mac, macFromSeed } from '../../ip/mac.ts';
 import { fdbDump } from '../../linux/fdb.ts';
@@ -13,19 +14,27 @@ import { PodNetns } from './pod-netns.ts';
 
 /** What the MAC of a pod's interface depends on unless it asks for one. */
 export type MacSeed = Pick<Attachment, 'wiring' | 'bridge' | 'hostDevice' | 'addresses'>;
+type Seeded = MacSeed & Partial<Pick<AttachmentKey, 'containerId' | 'ifName'>>;
 
 /**
  * The MACs that we give a pod's interface: the first unless another attachment has it.
  *
  * On a bridge it is derived from the address: when that moves to another pod, the neighbour tables of the
- * host and other pods are immediately correct, without gratuitous ARP.
+ * host and other pods are immediately correct, without gratuitous ARP. On a physical network, where others
+ * have MACs that nobody here knows, it is derived from what is unique everywhere.
  */
 export function derivedMacs({
   wiring,
   bridge = '',
   hostDevice = '',
   addresses: [first],
-}: MacSeed): readonly [Mac, Mac] {
+  containerId,
+  ifName,
+}: Seeded): readonly [Mac, Mac] {
+  if (wiring !== undefined && isPhysical(wiring)) {
+    const of = `${containerId} ${ifName}`;
+    return [macFromSeed(of), macFromSeed(`${of} again`)];
+  }
   const own =
     wiring === 'routed' ? `${hostDevice} pod` : `${bridge} ${first ? addressOf(first) : hostDevice}`;
   return [macFromSeed(own), macFromSeed(`${hostDevice} own`)];
@@ -33,7 +42,7 @@ export function derivedMacs({
 
 /** Chooses the MAC of a new attachment, whose record is on disk, and holds it. */
 export function chooseMac(key: AttachmentKey, seed: MacSeed, { attachments }: CniState): Mac {
-  const [first, second] = derivedMacs(seed);
+  const [first, second] = derivedMacs({ ...seed, ...key });
   const mac = attachments.withMac(first, key).length === 0 ? first : second;
   attachments.holdMac(mac, key);
   return mac;

@@ -79,7 +79,7 @@ function podRoute(dev: number, route: RouteConfig, ips: readonly PodAddress[]): 
  * Call before the interface comes up: disables duplicate address detection, which would delay the link-local
  * address by a second or two, and enables IPv6, which some runtimes disable in new namespaces.
  */
-function prepareIpv6(netns: PodNetns, ifName: string): void {
+export function prepareIpv6(netns: PodNetns, ifName: string): void {
   withNetns(netns.fd, () => {
     for (const dev of ['lo', ifName]) {
       const path = `net/ipv6/conf/${dev}/disable_ipv6`;

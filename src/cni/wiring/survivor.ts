@@ -10,12 +10,14 @@ import { netnsPeerId } from '../../linux/netns-peer.ts';
 import { RT_TABLE_MAIN, routeDump } from '../../linux/route.ts';
 import { OUR_ALIAS, OUR_PROTOCOL, OUR_PROTOCOLS } from '../../state/ownership.ts';
 import { DEVICE_PREFIX, ownerMark } from '../../wiring/pod-device.ts';
+import { leaseIdOf } from '../addresses/dhcp.ts';
 import type { Attachment, AttachmentKey } from '../records/attachment.ts';
 import { UNKNOWN_NETNS } from '../records/record.ts';
 import type { CniState } from '../state.ts';
 import { hostDeviceName } from './bridge/pair.ts';
 import { findLink } from './links.ts';
 import { podNamespaces } from './namespaces.ts';
+import { interfacesOf } from './physical/survivor.ts';
 import { PodNetns } from './pod-netns.ts';
 import { strayLinks } from './registry.ts';
 import { DOOMED } from './sweep.ts';
@@ -44,11 +46,12 @@ export type Survivor = {
 
 /**
  * Finds what the kernel holds of an attachment: name, settings and alias of its host end, and the namespace
- * with its other end, if that is in sight. Undefined if there is no such interface.
+ * with its other end, if that is in sight; or the only interface on a physical network that may be it.
+ * Undefined if there is no such interface.
  */
 export function survivor(key: AttachmentKey, state: CniState): Survivor | undefined {
   const link = strayLinks(key, state).find(isAlive);
-  if (!link) return undefined;
+  if (!link) return survivorOnPhysical(key, state);
   const pod = podOf(link, state);
   const bridge = link.master === undefined ? undefined : findLink(state.link, link.master)?.name;
   const hairpin = link.port?.hairpin ?? false;
@@ -72,6 +75,17 @@ export function survivor(key: AttachmentKey, state: CniState): Survivor | undefi
         }),
   };
   return { record, routes: routesTo(link, state), shownMac: pod?.mac };
+}
+
+function survivorOnPhysical(key: AttachmentKey, state: CniState): Survivor | undefined {
+  if (!state.context.physical && !state.context.leases?.recordOf(leaseIdOf(key))) return undefined;
+  const [found, ...others] = interfacesOf(key, state);
+  if (!found || others.length > 0) return undefined;
+  const { netns, netnsId, wiring, mtu, alias, mac } = found;
+  const { bootId } = state;
+  const pod = { ...identityIn(alias), labels: {} };
+  const own = { netns, netnsId, bootId, dir: '', addresses: [], mtu, pod, wiring, managed: true };
+  return { record: { ...key, state: 'ready', ...own }, routes: [], shownMac: mac };
 }
 
 /** Whether an interface of this name is in sight that has one of these addresses, whoever made it. */

@@ -21,13 +21,19 @@ export interface Wiring {
    * CniError 2 for features this wiring does not support.
    */
   plan(call: Invocation, context: CniContext): WiringPlan;
-  /** The host end of the attachment, if it exists and still belongs to this attachment. */
-  hostLink(record: Attachment, state: CniState): Link | undefined;
+  /**
+   * The attachment's link that shows whether it lives, if it still belongs to this attachment: the host end
+   * or, where there is none, the pod's own interface.
+   */
+  link(record: Attachment, state: CniState): Link | undefined;
+  /** Removes what ADD made, or takes it out of service at once and removes it soon. */
+  remove(record: Attachment, state: CniState): void;
   /** The host ends of an attachment whose record is lost or damaged. */
   strayLinks(key: AttachmentKey, state: CniState): readonly Link[];
   /**
    * Checks the node's side for CHECK: throws CniError 999 naming what is missing or wrong. The pod's
-   * interface has already been compared with the result, and `inside` and `outside` are known to be a pair.
+   * interface has already been compared with the result, and `inside` and `outside` are known to be a pair if
+   * there is a host end.
    */
   check(attachment: CheckedAttachment, state: CniState): void;
 }
@@ -44,8 +50,12 @@ export type WiringPlan = {
   readonly record: Pick<Attachment, 'bridge' | 'hairpin' | 'managed' | 'wiring'>;
   /** The MAC that the pod's interface is to have. */
   readonly mac: RequestedMac | undefined;
-  /** Name of the host end: the same at every try, so that leftovers of a crash are found. */
-  hostDevice(key: AttachmentKey, pod: PodIdentity): string;
+  /** Name of the host end: the same at every try, so that leftovers of a crash are found. Absent: none. */
+  hostDevice(key: AttachmentKey, pod: PodIdentity): string | undefined;
+  /**
+   * Creates the interface before it has addresses, so that it can ask for some. Absent: `attach` creates it.
+   */
+  prepare?(pod: Omit<NewPod, 'addresses'>, state: CniState): Promise<void>;
   /** Creates the interface and everything it needs on the node. Resolves when it passes packets. */
   attach(pod: NewPod, state: CniState): Promise<Attached>;
 };
@@ -55,7 +65,7 @@ export type NewPod = {
   readonly key: AttachmentKey;
   readonly identity: PodIdentity;
   readonly netns: PodNetns;
-  readonly hostDevice: string;
+  readonly hostDevice?: string | undefined;
   readonly addresses: Addresses;
 };
 
@@ -73,7 +83,8 @@ export type CheckedAttachment = {
   /** The record as the agent sees it. */
   readonly pod: LocalPod;
   readonly inside: Link;
-  readonly outside: Link;
+  /** Absent: the wiring has no host end. */
+  readonly outside?: Link;
   readonly netns: PodNetns;
   /** The whole chain's result. */
   readonly result: Result;

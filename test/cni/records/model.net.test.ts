@@ -152,7 +152,7 @@ class World implements AsyncDisposable {
   unlink(model: Model): void {
     this.log.push(`${model.id} loses its interface`);
     model.isUnlinked = true;
-    spawnSync('ip', ['-n', this.host.netns, 'link', 'del', model.given.hostDevice]);
+    spawnSync('ip', ['-n', this.host.netns, 'link', 'del', model.given.hostDevice ?? '']);
   }
 
   loseReservations(model: Model): void {
@@ -203,7 +203,7 @@ class World implements AsyncDisposable {
     for (const model of this.pods) {
       const { id, given } = model;
       if (model.isUnlinked) continue;
-      assert.ok(links.has(given.hostDevice), `${id} keeps its interface`);
+      assert.ok(links.has(given.hostDevice ?? ''), `${id} keeps its interface`);
       const known = host.pods.get(`${id} eth0`);
       if (this.isAllLost(model)) continue;
       assert.deepEqual(known?.addresses, given.addresses, `${id} keeps its addresses`);

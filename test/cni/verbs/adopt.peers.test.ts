@@ -1,9 +1,10 @@
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
-import { existsSync, readdirSync, rmSync } from 'node:fs';
+import { existsSync, mkdirSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { decodeResult } from '../../../src/cni/protocol/result.ts';
+import { isIp } from '../../../src/ip/address.ts';
 import { parseMac } from '../../../src/ip/mac.ts';
 import { netnsId } from '../../../src/linux/netns.ts';
 import { call, Host, ipOne, must, Pod } from '../host.ts';
@@ -18,12 +19,13 @@ async function nodeWith(t: TestContext, ...ids: string[]): Promise<{ host: Host;
   return { host, pods: ids.map((id) => make(t, host, id)) };
 }
 
-function make(t: TestContext, host: Host, id: string): Made {
+function make(t: TestContext, host: Host, id: string, name = 'cbr0'): Made {
   const pod = new Pod();
   t.after(() => pod[Symbol.dispose]());
   const ipam = { type: 'host-local', dataDir: host.dataDir, ranges: [[{ subnet: '10.90.1.0/24' }]] };
   const conf = {
     cniVersion: '1.0.0',
+    name,
     type: 'bridge',
     bridge: 'cni0',
     isGateway: true,
@@ -132,6 +134,26 @@ test('a pod of flannel’s is freed by DEL without a takeover, too', { skip: NO_
   assert.ok(a);
   assert.equal((await call(host, 'DEL', { pod: a.pod, id: 'a' })).exit, 0);
   assert.ok(!existsSync(join(host.dataDir, 'cbr0', '10.90.1.2')));
+});
+
+test('a pod of flannel’s is freed by DEL before a takeover has moved its reservation to our network', {
+  skip: NO_REFERENCE,
+}, async (t) => {
+  const { host } = await nodeWith(t);
+  const [a, b] = ['a', 'b'].map((id) => make(t, host, id, 'my-flannel'));
+  assert.ok(a && b);
+  const files = () => readdirSync(join(host.dataDir, 'my-flannel')).filter((file) => isIp(file));
+  assert.deepEqual(files(), ['10.90.1.2', '10.90.1.3']);
+  // Of another interface of that container, in another network, and of one whose file does not say which.
+  const others = join(host.dataDir, 'other');
+  mkdirSync(others);
+  writeFileSync(join(others, '192.0.2.7'), 'a\r\nnet1');
+  writeFileSync(join(others, '192.0.2.8'), 'a');
+  await must(host, 'DEL', { pod: a.pod, id: 'a' });
+  assert.deepEqual(files(), ['10.90.1.3']);
+  assert.deepEqual(readdirSync(others), ['192.0.2.7', '192.0.2.8']);
+  await must(host, 'DEL', { pod: a.pod, id: 'a' });
+  assert.deepEqual(files(), ['10.90.1.3']);
 });
 
 test('nothing is adopted with another’s MAC', { skip: NO_REFERENCE }, async (t) => {

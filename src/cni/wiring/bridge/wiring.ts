@@ -1,14 +1,16 @@
 import { podTitle } from '../../../cluster/node.ts';
 import { familyOf, type Ip } from '../../../ip/address.ts';
 import { linkUp } from '../../../linux/link/change.ts';
+import type { Link } from '../../../linux/link/link.ts';
 import { hostLocal } from '../../addresses/host-local.ts';
 import type { PodAddress } from '../../addresses/source.ts';
 import type { CniContext } from '../../context.ts';
 import { CniError, CODE } from '../../protocol/error.ts';
 import type { Invocation } from '../../protocol/invocation.ts';
 import type { RouteConfig } from '../../protocol/result.ts';
+import type { Attachment } from '../../records/attachment.ts';
 import type { CniState } from '../../state.ts';
-import { findLink, untilOperational } from '../links.ts';
+import { doom, findLink, untilOperational } from '../links.ts';
 import { chooseMac } from '../mac.ts';
 import { configurePod } from '../pod-end.ts';
 import type { Attached, CheckedAttachment, NewPod, Wiring, WiringPlan } from '../wiring.ts';
@@ -22,13 +24,18 @@ import { addPair, hostDeviceName } from './pair.ts';
  */
 export const bridge: Wiring = {
   plan,
-  hostLink: ({ hostDevice }, state) => (hostDevice ? findLink(state.link, hostDevice) : undefined),
+  link,
+  remove: (record, state) => doom(link(record, state), state),
   strayLinks(key, state) {
     const link = findLink(state.link, hostDeviceName(key));
     return link ? [link] : [];
   },
   check,
 };
+
+function link({ hostDevice }: Attachment, state: CniState): Link | undefined {
+  return hostDevice ? findLink(state.link, hostDevice) : undefined;
+}
 
 function plan(call: Invocation, context: CniContext): WiringPlan {
   const conf = readBridgeConf(call, context);
@@ -45,7 +52,8 @@ function plan(call: Invocation, context: CniContext): WiringPlan {
 }
 
 async function attach(conf: BridgeConf, pod: NewPod, state: CniState): Promise<Attached> {
-  const { key, netns, hostDevice, identity, addresses } = pod;
+  const { key, netns, identity, addresses } = pod;
+  const hostDevice = hostDeviceName(key);
   const { hairpin } = conf;
   const { ifName } = key;
   const gateways = addresses.ips.flatMap(({ gateway }) => gateway ?? []);
@@ -95,7 +103,9 @@ function anywhere(ip: Ip): string {
   return familyOf(ip) === 4 ? '0.0.0.0/0' : '::/0';
 }
 
-function check({ record, outside: { name, master, port } }: CheckedAttachment, state: CniState): void {
+function check({ record, outside }: CheckedAttachment, state: CniState): void {
+  if (!outside) return;
+  const { name, master, port } = outside;
   const { bridge = '', hairpin } = record;
   if (!master || findLink(state.link, master)?.name !== bridge) {
     throw new CniError(CODE.INTERNAL, `the host's end ${name} is not a port of ${bridge}`);

@@ -16,6 +16,7 @@ import type { CheckedAttachment } from '../wiring.ts';
 
 /** Checks what only routed pods have: routes to and from the pod, the gateway, the host device's settings. */
 export function check({ pod, inside, outside, netns, result }: CheckedAttachment, state: CniState): void {
+  if (!outside) return;
   const families = familiesOf(state.context);
   if (outside.mac !== HOST_MAC)
     throw wrong(`${outside.name} has the MAC ${outside.mac}, not ${HOST_MAC}, which pods expect`);

@@ -27,6 +27,9 @@ import { createPair, doom, findLink, QUEUES } from '../links.ts';
 import { configurePod } from '../pod-end.ts';
 import type { PodNetns } from '../pod-netns.ts';
 
+/** A pod with a host end, as every routed one. */
+export type RoutedPod = LocalPod & { readonly hostDevice: string };
+
 /** Specification of a routed pod's veth. */
 export type RoutedPair = {
   readonly netns: PodNetns;
@@ -36,7 +39,7 @@ export type RoutedPair = {
   readonly mac: Mac;
   /** The network's families: the host end accepts no packets of others. */
   readonly families: readonly Family[];
-  readonly pod: LocalPod;
+  readonly pod: RoutedPod;
 };
 
 /**
@@ -122,7 +125,7 @@ export function configureRoutedPod({ pod, netns }: RoutedPair, routes: readonly 
   );
 }
 
-function addRoutes(pod: LocalPod, dev: number, state: CniState): void {
+function addRoutes(pod: RoutedPod, dev: number, state: CniState): void {
   const routes = podRoutes(pod);
   const answers = state.link.executeAllSync(routes.map((route) => routeAdd({ ...route, dev })));
   for (const [i, { dst }] of routes.entries()) {

@@ -1,4 +1,3 @@
-import type { LocalPod } from '../../../cluster/node.ts';
 import { addressOf, hostCidr, parsePrefixed } from '../../../ip/cidr.ts';
 import { type Link, linkDump } from '../../../linux/link/link.ts';
 import { OUR_ALIAS } from '../../../state/ownership.ts';
@@ -8,7 +7,7 @@ import type { CniContext } from '../../context.ts';
 import type { Invocation } from '../../protocol/invocation.ts';
 import type { Attachment } from '../../records/attachment.ts';
 import type { CniState } from '../../state.ts';
-import { findLink, hostEndOf, untilOperational } from '../links.ts';
+import { doom, findLink, hostEndOf, untilOperational } from '../links.ts';
 import { chooseMac } from '../mac.ts';
 import type { Attached, NewPod, Wiring, WiringPlan } from '../wiring.ts';
 import { check } from './check.ts';
@@ -18,6 +17,7 @@ import {
   configureHostEnd,
   configureRoutedPod,
   gatewayRoutes,
+  type RoutedPod,
   routedDeviceName,
 } from './pair.ts';
 
@@ -27,7 +27,8 @@ import {
  */
 export const routed: Wiring = {
   plan,
-  hostLink,
+  link,
+  remove: (record, state) => doom(link(record, state), state),
   /** By alias: device names derive from the pod's name. */
   strayLinks(key, state) {
     const mark = ownerMark(key);
@@ -52,11 +53,12 @@ function plan(call: Invocation, context: CniContext): WiringPlan {
 }
 
 async function attach(conf: RoutedConf, wanted: NewPod, state: CniState): Promise<Attached> {
-  const { key, netns, hostDevice, identity, addresses } = wanted;
+  const { key, netns, identity, addresses } = wanted;
+  const hostDevice = routedDeviceName(key, identity);
   const { mtu } = state.context;
   const ips = addresses.ips.map(({ address }) => address);
   const mac = conf.mac?.mac ?? chooseMac(key, { wiring: 'routed', hostDevice, addresses: ips }, state);
-  const pod: LocalPod = {
+  const pod: RoutedPod = {
     ...identity,
     ...key,
     netns: netns.path,
@@ -87,10 +89,10 @@ async function attach(conf: RoutedConf, wanted: NewPod, state: CniState): Promis
 }
 
 /** Names derive from the pod's, and pods return: a device with that name may belong to a newer sandbox. */
-function hostLink(record: Attachment, state: CniState): Link | undefined {
+function link(record: Attachment, state: CniState): Link | undefined {
   const { hostDevice } = record;
-  const link = hostDevice ? findLink(state.link, hostDevice) : undefined;
-  return link?.alias === podAlias({ ...record, ...record.pod }) ? link : hostLinkByNetns(record, state);
+  const found = hostDevice ? findLink(state.link, hostDevice) : undefined;
+  return found?.alias === podAlias({ ...record, ...record.pod }) ? found : hostLinkByNetns(record, state);
 }
 
 /** Handles a changed alias, if the namespace is still the one from ADD. */
