@@ -12,6 +12,8 @@ export const INSTALLATION = {
   program: join(ROOT, 'bin/flatnet'),
   /** The executable for container runtimes, which `make shim` builds, with its fallback beside it. */
   shim: join(ROOT, 'dist/flatnet-cni'),
+  /** Carries packets for the backend udp, which `make shim` builds where there is a C compiler. */
+  udpForwarder: join(ROOT, 'dist/flatnet-udp'),
   /** A lab's stand-in for web servers. */
   webPage: join(ROOT, 'share/answer.sh'),
 } as const;

@@ -6,7 +6,11 @@ export const PROBLEM_IDS = [
   'bgp-port-taken',
   'block-outside-pools',
   'block-unreachable',
+  'cloud-drops-pods',
+  'cloud-route-conflict',
+  'cloud-unavailable',
   'companion-not-ready',
+  'extension-command-failed',
   'family-unusable',
   'firewall-drops-pods',
   'host-ports-overruled',
@@ -23,12 +27,18 @@ export const PROBLEM_IDS = [
   'no-underlay',
   'node-not-set-up',
   'older-agent',
+  'path-blocked',
+  'path-cuts-large-packets',
+  'path-loses-packets',
   'path-too-narrow',
   'peer-address-unusable',
   'peer-has-another-backend',
+  'peer-silent',
   'peer-subnet-overlaps',
   'peer-unreachable',
   'pod-identity-unknown',
+  'pod-lease-lost',
+  'pod-lease-not-renewed',
   'pod-record-unreadable',
   'pod-requests-lost',
   'pod-sources-refused',
@@ -37,6 +47,9 @@ export const PROBLEM_IDS = [
   'pods-not-guarded',
   'pods-of-former-subnets',
   'pods-outside-pools',
+  'pods-without-policies',
+  'policies-unknown',
+  'policy-unreadable',
   'public-address-shared',
   'route-in-the-way',
   'service-networks-unknown',
@@ -68,6 +81,17 @@ export type Problem = {
   /** The pods of this node that it is about, where it is about single ones. */
   readonly pods?: readonly PodProblem[];
 };
+
+/** A problem that is no error, without what is not known. */
+export function warning(id: ProblemId, what: string, cause?: string, fix?: string): Problem {
+  return {
+    id,
+    severity: 'warning',
+    what,
+    ...(cause !== undefined && { cause }),
+    ...(fix !== undefined && { fix }),
+  };
+}
 
 /** One pod's part in a problem. */
 export type PodProblem = {

@@ -27,6 +27,7 @@ export function leastBurst({ rate }: Pick<Rate, 'rate'>, mtu: number): number {
  */
 export function bandwidthItems({ hostDevice: dev, bandwidth = {} }: LocalPod, mtu: number): readonly Item[] {
   const { ingress, egress } = bandwidth;
+  if (dev === undefined) return [];
   const items: Item[] = [];
   if (ingress) items.push(bucket(dev, ingress, mtu));
   if (egress) {

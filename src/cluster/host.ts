@@ -1,5 +1,6 @@
 import type { Ip } from '../ip/address.ts';
 import type { Cidr } from '../ip/cidr.ts';
+import type { Mac } from '../ip/mac.ts';
 
 /** What a node's host uses apart from the pod network. */
 export type Host = {
@@ -12,6 +13,21 @@ export type Host = {
   readonly services?: readonly Ip[];
   /** Of its routes, that to everywhere included. */
   readonly gateways?: readonly Ip[];
+  /** Those that pods might share: not the pods' own, nor loopback. Absent: not known. */
+  readonly interfaces?: readonly HostInterface[];
+};
+
+/** An interface of the host. */
+export type HostInterface = {
+  readonly name: string;
+  /** Bytes. */
+  readonly mtu: number;
+  /** Absent: it is not Ethernet. */
+  readonly mac?: Mac;
+  /** The bridge or bond that it is a part of. */
+  readonly master?: string;
+  /** Of an ipvlan device: what it shares, and in which mode. */
+  readonly ipvlan?: { readonly parent: string; readonly mode: string };
 };
 
 /** A network to which the host sends packets by itself. */

@@ -27,7 +27,7 @@ export function migrationWarning(changes: readonly Change[]): string | undefined
 }
 
 /** What a pod gets when it is created. */
-const FIXED = /^(addresses|wiring|(IPv6)?Network)$/;
+const FIXED = /^(addresses|wiring|(macvlan|ipvlan)\..*|(IPv6)?Network)$/;
 
 type Setting = { readonly key: string; readonly value: unknown };
 

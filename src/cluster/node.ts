@@ -86,8 +86,8 @@ export type PodIdentity = {
 export type LocalPod = PodIdentity & {
   readonly containerId: string;
   readonly ifName: string;
-  /** The host end of its veth. */
-  readonly hostDevice: string;
+  /** The host end of its veth. Absent: its interface has no end here, as with macvlan. */
+  readonly hostDevice?: string;
   /** The path of its network namespace, and the inode: the path may come to name another. */
   readonly netns: string;
   readonly netnsId?: number;

@@ -22,11 +22,17 @@ const RULES: Record<
   Family,
   { prefix: string; smallest: number; usual: Record<AddressPlan, number>; block: number; example: string }
 > = {
-  4: { prefix: '', smallest: 28, usual: { lease: 24, blocks: 26 }, block: 20, example: '10.244.0.0/16' },
+  4: {
+    prefix: '',
+    smallest: 28,
+    usual: { lease: 24, blocks: 26, dhcp: 24 },
+    block: 20,
+    example: '10.244.0.0/16',
+  },
   6: {
     prefix: 'IPv6',
     smallest: 124,
-    usual: { lease: 64, blocks: 122 },
+    usual: { lease: 64, blocks: 122, dhcp: 64 },
     block: 116,
     example: 'fd00:10:244::/56',
   },

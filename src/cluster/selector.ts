@@ -2,6 +2,10 @@ import { FlatnetError } from '../error.ts';
 
 export type Labels = Readonly<Record<string, string>>;
 export type Selector = (labels: Labels) => boolean;
+/** What the words `all()` and `global()` stand for. */
+type Words = Readonly<Record<'all' | 'global', Selector>>;
+
+const EVERYTHING: Words = { all: () => true, global: () => true };
 
 /** Limits recursion. */
 const MAX_DEPTH = 100;
@@ -17,10 +21,11 @@ const OPERATOR = /==|!=|in|not[ \t]*in|contains|starts[ \t]*with|ends[ \t]*with/
  * Reads a selector over labels in Calico's language: `all()`, `global()`, `has(k)`, `k == 'v'`, `!=`, `in
  * {'a', 'b'}`, `not in {…}`, `contains`, `starts with`, `ends with`, joined by `!`, `&&`, `||` (in this order
  * of precedence) and parentheses. A missing label differs from every value: `!=` and `not in` hold. An empty
- * selector selects everything. Throws CONFIG_INVALID with the position, counted from 1.
+ * selector selects everything, and so do both words unless `words` says otherwise. Throws CONFIG_INVALID with
+ * the position, counted from 1.
  */
-export function parseSelector(text: string): Selector {
-  const parser = new Parser(text);
+export function parseSelector(text: string, words: Words = EVERYTHING): Selector {
+  const parser = new Parser(text, words);
   if (parser.atEnd) return () => true;
   const selector = parser.or(0);
   if (!parser.atEnd) throw parser.expected("'&&', '||' or the end");
@@ -29,10 +34,12 @@ export function parseSelector(text: string): Selector {
 
 class Parser {
   readonly #text: string;
+  readonly #words: Words;
   #at = 0;
 
-  constructor(text: string) {
+  constructor(text: string, words: Words) {
     this.#text = text;
+    this.#words = words;
     this.#match(SPACE);
   }
 
@@ -74,9 +81,9 @@ class Parser {
       this.#require(')');
       return (labels) => Object.hasOwn(labels, label);
     }
-    if (named !== undefined) {
+    if (named === 'all' || named === 'global') {
       this.#require(')');
-      return () => true;
+      return this.#words[named];
     }
     return this.#comparison(this.#label());
   }

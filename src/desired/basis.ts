@@ -26,7 +26,7 @@ export type Basis = {
 };
 
 export function basisOf(network: Network, self: Self, resources: Resources, part: NodePart): Basis {
-  const { configured, used, usable, mtu } = part;
+  const { configured, used, usable, mtu, physical } = part;
   const { backend, options } = configured;
   const pools = podPools(network, resources);
   // Blocks come and go with pods, and no pod depends on them.
@@ -37,7 +37,7 @@ export function basisOf(network: Network, self: Self, resources: Resources, part
     part,
     held,
     // Pods keep their wiring even if no peer can be reached in a family.
-    wiring: { self, families: used, mtu },
+    wiring: { self, families: used, mtu, ...(physical && { physical }) },
     guard: { network, families: used, decapsulates: backend.decapsulates?.(options) ?? {} },
     pools,
     largestMtu,
@@ -49,6 +49,7 @@ export function basisOf(network: Network, self: Self, resources: Resources, part
       network.masquerade.enabled,
       held,
       part.own,
+      physical && [physical, self.underlay.addresses],
     ]),
     forPeers: JSON.stringify([options, self, usable, pools]),
   };

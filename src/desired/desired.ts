@@ -5,6 +5,8 @@ import { NO_RESOURCES, type Resources } from '../cluster/resources.ts';
 import { guardItems, mayBeGuarded, podGuardItems } from '../guard/guard.ts';
 import { hostPortItems } from '../host-ports/pods.ts';
 import { strayItems } from '../masquerade/strays.ts';
+import type { PolicyView } from '../policy/model/view.ts';
+import type { NodePolicies } from '../policy/node/contributions.ts';
 import type { Problem } from '../problem.ts';
 import type { Contribution } from '../state/contributions.ts';
 import { podItems, wiringItems } from '../wiring/registry.ts';
@@ -14,6 +16,7 @@ import { Memo } from './memo.ts';
 import { nodePart } from './node-part.ts';
 import { overruledHostPorts } from './overruled-ports.ts';
 import { peerContribution } from './peer.ts';
+import { policyPart } from './policies.ts';
 import { podsOfFormerSubnets, strayPods } from './stray-pods.ts';
 import { subnetsOutsideNetwork } from './stray-subnets.ts';
 
@@ -27,6 +30,8 @@ export type Facts = {
   readonly pods: readonly LocalPod[];
   /** Absent: none have been written. */
   readonly resources?: Resources;
+  /** Absent: not known, or not enforced. */
+  readonly policies?: PolicyView | undefined;
 };
 
 export type Desired = {
@@ -36,6 +41,8 @@ export type Desired = {
   readonly warnings: readonly Problem[];
   /** The pods' MTU, in bytes. */
   readonly mtu: number;
+  /** Absent: no policies are enforced. */
+  readonly policies?: NodePolicies;
 };
 
 /**
@@ -48,7 +55,8 @@ export function desiredState(facts: Facts, memo: Memo = new Memo()): Desired {
   const { pods, refused } = lawfulPods(facts, memo);
   const common = basis(facts, memo);
   const { part, pools } = common;
-  const { configured, usable } = part;
+  const { configured, usable, physical } = part;
+  const policies = policyPart(facts, pods, part.used, memo.policies);
   return {
     contributions: [
       part.backend,
@@ -58,13 +66,15 @@ export function desiredState(facts: Facts, memo: Memo = new Memo()): Desired {
         wiringContribution(network, pods, common),
         guardContribution(pods, common),
       ]),
+      ...policies.contributions,
       ...memo.pods.of(pods, common.forPods, (pod) => contributionOf(pod, common)),
       ...memo.peers.of(peers, common.forPeers, (peer) =>
-        peerContribution(self, peer, configured, usable, pools),
+        peerContribution(self, peer, configured, usable, physical ? undefined : pools),
       ),
     ],
     warnings: [
       ...refused,
+      ...policies.warnings,
       ...unknownServices(network, resources),
       ...overruledHostPorts(pods, part.own),
       ...strayPods(network, resources, pods, memo.strays),
@@ -72,6 +82,7 @@ export function desiredState(facts: Facts, memo: Memo = new Memo()): Desired {
       ...subnetsOutsideNetwork(network, self.node),
     ],
     mtu: part.mtu,
+    ...(policies.node && { policies: policies.node }),
   };
 }
 

@@ -3,6 +3,7 @@ import type { Network } from '../cluster/network.ts';
 import type { LocalPod, Node, Self } from '../cluster/node.ts';
 import type { Resources } from '../cluster/resources.ts';
 import type { Ip } from '../ip/address.ts';
+import { PolicyPart } from '../policy/node/contributions.ts';
 import type { Contribution } from '../state/contributions.ts';
 import { equal } from '../state/kind.ts';
 import type { Basis } from './basis.ts';
@@ -15,6 +16,7 @@ export class Memo {
   readonly attachments = new Each<LocalPod, string>();
   readonly strays = new Each<LocalPod, readonly Ip[]>();
   readonly peers = new Each<Node, Contribution>();
+  readonly policies = new PolicyPart();
   #rules: { facts: readonly unknown[]; rules: SourceRules } | undefined;
   #basis: { network: Network; self: Self; resources: Resources; basis: Basis } | undefined;
   #node: { network: Network; self: Self; resources: Resources; part: NodePart } | undefined;

@@ -5,6 +5,7 @@ import type { Network } from '../cluster/network.ts';
 import type { Self } from '../cluster/node.ts';
 import { takenByHost } from '../cluster/overlap.ts';
 import type { OwnPort } from '../cluster/own-port.ts';
+import { chooseParent } from '../cluster/parent.ts';
 import type { Resources } from '../cluster/resources.ts';
 import { serviceNetworks } from '../cluster/service-networks.ts';
 import { FlatnetError } from '../error.ts';
@@ -15,6 +16,7 @@ import { podNetworks } from '../masquerade/pod-networks.ts';
 import { masqueradeItems } from '../masquerade/table.ts';
 import type { Problem } from '../problem.ts';
 import type { Contribution } from '../state/contributions.ts';
+import type { OnPhysical } from '../wiring/wiring.ts';
 import { ownPorts } from './own-ports.ts';
 import { familyMtu, podMtu } from './pod-mtu.ts';
 
@@ -27,6 +29,8 @@ export type NodePart = {
   readonly usable: readonly Family[];
   /** The pods' MTU, in bytes. */
   readonly mtu: number;
+  /** Absent: pods are on no physical network. */
+  readonly physical?: OnPhysical;
   readonly backend: Contribution;
   readonly masquerade: Contribution;
   readonly hostPorts: Contribution;
@@ -39,7 +43,7 @@ export type NodePart = {
  * wrong.
  */
 export function nodePart(network: Network, self: Self, resources: Resources): NodePart {
-  refuseTakenSubnets(self);
+  if (!network.physical) refuseTakenSubnets(self);
   const configured = configuredBackend(network, resources);
   const { backend, options } = configured;
   const used = FAMILIES.filter((family) => network.pools[family]);
@@ -63,6 +67,10 @@ export function nodePart(network: Network, self: Self, resources: Resources): No
   const tables = used.flatMap((family) =>
     masqueradeItems(network.masquerade, family, podNetworks(network, resources, self, family), ports),
   );
+  const physical = network.physical && {
+    config: network.physical,
+    parent: chooseParent(network.physical, self.underlay, self.host ?? NO_HOST),
+  };
   const own = ownPorts(network, self, configured);
   const leading = hostPortNodeItems({
     families: used,
@@ -75,7 +83,8 @@ export function nodePart(network: Network, self: Self, resources: Resources): No
     configured,
     used,
     usable,
-    mtu: podMtu(network, self, configured),
+    mtu: podMtu(network, self, configured, physical?.parent),
+    ...(physical && { physical }),
     backend: { owner: { part: 'backend', name }, items: devices, warnings },
     masquerade: { owner: { part: 'masquerade', name }, items: tables, warnings: [] },
     hostPorts: { owner: { part: 'host-ports', name }, items: leading, warnings: [] },

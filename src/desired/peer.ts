@@ -1,24 +1,24 @@
 import { subnetsOf } from '../backends/direct.ts';
 import type { Configured } from '../backends/registry.ts';
-import { NO_HOST } from '../cluster/host.ts';
 import type { Node, Self } from '../cluster/node.ts';
-import { takenByHost } from '../cluster/overlap.ts';
+import { sharesAddress, takenSubnet, wrongAddress } from '../cluster/peer.ts';
 import type { Family } from '../ip/address.ts';
-import { type Cidr, contains, overlaps } from '../ip/cidr.ts';
+import type { Cidr } from '../ip/cidr.ts';
 import { excerpt, type Problem, type ProblemId } from '../problem.ts';
 import type { Contribution } from '../state/contributions.ts';
 import type { Item } from '../state/item.ts';
 
 /**
  * Returns the items for one peer, in the families both have; none for this node itself. Anyone can claim
- * anything in the store: what is this node's or its host's is left out. `pools`: the networks of pods.
+ * anything in the store: what is this node's or its host's is left out. `pools`: the networks of pods;
+ * undefined where those live beside nodes, and no node sends to them by another.
  */
 export function peerContribution(
   self: Self,
   peer: Node,
   { backend, options }: Configured,
   families: readonly Family[],
-  pools: readonly Cidr[],
+  pools: readonly Cidr[] | undefined,
 ): Contribution {
   const items: Item[] = [];
   const warnings: Problem[] = [];
@@ -31,17 +31,18 @@ export function peerContribution(
     const shared = sharedAddress(self, peer, family);
     if (shared) warnings.push(shared);
     if (shared) return false;
-    const refusal = wrongAddress(self, peer, family, pools);
+    const refusal = wrongAddress(self, peer, family, pools ?? []);
     if (refusal !== undefined) warn('peer-address-unusable', `${refusal}: ignored in IPv${family}`);
     return refusal === undefined;
   });
   for (const family of reachable) items.push(...(backend.member?.(self, peer, options, family) ?? []));
-  if (peer.backend.type !== backend.type) {
+  if (peer.backend.type !== backend.type && !backend.alsoNamed?.includes(peer.backend.type)) {
     warn('peer-has-another-backend', `uses backend '${peer.backend.type}', not '${backend.type}': ignored`);
     return contribution;
   }
   for (const family of reachable) {
     const subnets = subnetsOf(peer, family).filter((subnet) => {
+      if (!pools) return true;
       const refusal = takenSubnet(self, subnet);
       if (refusal !== undefined)
         warn('peer-subnet-overlaps', `its subnet ${subnet} overlaps ${refusal}: ignored`);
@@ -54,10 +55,9 @@ export function peerContribution(
   return contribution;
 }
 
-/** Two nodes publish one address: each takes the other's packets (flannel#1129). */
-function sharedAddress({ node }: Self, peer: Node, family: Family): Problem | undefined {
+function sharedAddress(self: Self, peer: Node, family: Family): Problem | undefined {
+  if (!sharesAddress(self, peer, family)) return undefined;
   const address = peer.addresses[family];
-  if (address === undefined || address !== node.addresses[family]) return undefined;
   return {
     id: 'public-address-shared',
     severity: 'error',
@@ -65,29 +65,4 @@ function sharedAddress({ node }: Self, peer: Node, family: Family): Problem | un
     cause: 'other nodes send the packets for both to one of them',
     fix: `give each node its own address or publicIp; if it is gone: flatnet forget ${peer.name}`,
   };
-}
-
-/** Why packets to a peer's public address would not leave this node for it. */
-function wrongAddress(
-  { node, underlay, host = NO_HOST }: Self,
-  peer: Node,
-  family: Family,
-  pools: readonly Cidr[],
-): string | undefined {
-  const address = peer.addresses[family];
-  if (address === undefined) return undefined;
-  const own = [node.addresses[family], underlay.addresses[family], ...host.addresses];
-  if (own.includes(address)) return `its address ${address} is this node's own`;
-  const pool = pools.find((cidr) => contains(cidr, address));
-  return pool && `its address ${address} is in a network of pods, ${pool}`;
-}
-
-/** What a peer's subnet would take away. */
-function takenSubnet({ node, underlay, host = NO_HOST }: Self, subnet: Cidr): string | undefined {
-  const ours = node.subnets.find((each) => overlaps(each, subnet));
-  if (ours !== undefined) return ours === subnet ? "this node's own" : `${ours}, this node's own`;
-  const taken = takenByHost(host, subnet);
-  if (taken) return `${taken.cidr}, ${taken.use}`;
-  const near = underlay.onLink.find((each) => overlaps(each, subnet));
-  return near && `${near}, the network of ${underlay.dev}`;
 }

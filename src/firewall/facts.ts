@@ -29,5 +29,9 @@ export function forwardFacts(
     if (item.kind !== 'link') continue;
     for (const family of carriedFamilies(item)) outDevice[family] = item.name;
   }
-  return { networks, podDevice: wiringOf(wiring).podDevice, outDevice };
+  const { podDevice } = wiringOf(wiring);
+  // Nobody forwards packets of pods on a physical network.
+  return podDevice === undefined
+    ? { networks: [], podDevice: '', outDevice }
+    : { networks, podDevice, outDevice };
 }

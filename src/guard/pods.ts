@@ -1,5 +1,4 @@
 import type { LocalPod } from '../cluster/node.ts';
-import type { WiringName } from '../cluster/wiring.ts';
 import { type Family, familyOf } from '../ip/address.ts';
 import { linkLocalOf } from '../ip/mac.ts';
 import type { Item } from '../state/item.ts';
@@ -29,6 +28,9 @@ const SENDERS = { name: 'senders', key: ['ifname', 'ipv4_addr'] } as const satis
 /** Of packets that nodes decapsulate. */
 const ONLY_NODES = 'only nodes send it';
 
+/** Which of the wirings are used whose pods the node can guard. */
+type UsedWirings = { readonly bridge: boolean; readonly routed: boolean };
+
 /** The ports of pods with further sources, by their MAC: nft reverses names in interval sets. */
 const EXCEPTIONS = { name: 'exceptions', key: ['ifname', 'ether_addr'] } as const satisfies SetValue;
 const PREFIXES: Record<Family, SetValue<readonly ['ether_addr', 'ipv4_addr' | 'ipv6_addr'], undefined>> = {
@@ -48,7 +50,7 @@ const LINK_LOCALS = { name: 'link-locals', key: ['ifname', 'ipv6_addr'] } as con
 export function podGuard(
   family: Family,
   { udp = [], protocols = [] }: Decapsulated,
-  used: Readonly<Record<WiringName, boolean>>,
+  used: UsedWirings,
 ): Item {
   const sets = [EXCEPTIONS, PREFIXES[family], ...(family === 6 ? [LINK_LOCALS] : [])];
   const all = {
@@ -127,7 +129,7 @@ function sources(family: Family, protocols: readonly number[]): Chain {
 function tunnels(
   family: Family,
   { udp, protocols }: Required<Decapsulated>,
-  used: Readonly<Record<WiringName, boolean>>,
+  used: UsedWirings,
 ): readonly Chain[] {
   // Header bytes, as other packets should pay little: an expression with a name costs two more.
   const protocolIs = family === 4 ? 'ip protocol' : 'meta l4proto';
@@ -158,7 +160,7 @@ function tunnels(
 /** A pod's elements in the tables of its families. */
 export function sourceGuard(pod: LocalPod, families: readonly Family[]): readonly Item[] {
   const { hostDevice: dev, mac, addresses, allowedSources = [], wiring } = pod;
-  if (wiring !== 'routed') return [];
+  if (wiring !== 'routed' || dev === undefined) return [];
   const tablesOf = (family: Family) => (family === 4 ? [tableOf(4), ARP_TABLE] : [tableOf(6)]);
   const items = [
     elementItem(ARP_TABLE, elementOf(GUARDED, [dev])),

@@ -180,6 +180,7 @@ const CHAINS: readonly Chain[] = [
  */
 export function portGuard(pod: LocalPod): readonly Item[] {
   const { hostDevice: dev, mac, addresses, allowedSources = [] } = pod;
+  if (dev === undefined) return [];
   const port = elementItem(TABLE, elementOf(PORTS, [dev]));
   if (mac === undefined) return [port];
   const v4 = addresses.filter((ip) => familyOf(ip) === 4);

@@ -127,8 +127,9 @@ function ports(family: Family): readonly Rule[] {
   return [
     ...(family === 6
       ? [
-          // The kernel would not take back an answer for ::1 from a device (RT6_LOOKUP_F_IFACE).
-          { rule: 'ip6 daddr ::1 return', comment: 'no way back from a pod' },
+          // The kernel would not take back an answer for ::1 from a device (RT6_LOOKUP_F_IFACE). It does take
+          // one from ::1, for another address of the node.
+          { rule: 'ip6 saddr ::1 return', comment: 'no way back from a pod' },
           { rule: 'ip6 daddr fe80::/10 return', comment: 'no way back from a pod' },
         ]
       : []),

@@ -115,9 +115,13 @@ export class HostLocal {
     return taken;
   }
 
-  /** Releases and returns all of the owner's addresses, in any range; possibly none. */
-  release(owner: Owner): Ip[] {
-    const held = this.check(owner);
+  /**
+   * Releases and returns all of the owner's addresses, in any range; possibly none. `exactly`: not those
+   * whose files name no interface.
+   */
+  release(owner: Owner, { exactly = false } = {}): Ip[] {
+    const all = this.check(owner);
+    const held = exactly ? all.filter((ip) => this.#index.names(ip, owner)) : all;
     for (const ip of held) this.#free(ip);
     this.#index.settle();
     return held;

@@ -45,6 +45,12 @@ export class ReservationIndex {
     return exact.length > 0 ? exact : old;
   }
 
+  /** Whether the address's file names the owner's interface. */
+  names(ip: Ip, { ifName }: Owner): boolean {
+    const content = this.#entries.get(ip);
+    return typeof content === 'object' && content.ifName === ifName;
+  }
+
   /** Accepts the directory's new mtime after our own changes, which the index already reflects. */
   settle(): void {
     this.#readAt = this.#disk.changedAt();

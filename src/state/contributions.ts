@@ -2,7 +2,17 @@ import type { Problem } from '../problem.ts';
 import { devicesOf, type Item, type KernelState, keyOf, same } from './item.ts';
 
 /** Precedence when two owners want the same key. */
-const PARTS = ['backend', 'wiring', 'guard', 'masquerade', 'host-ports', 'pod', 'peer', 'former'] as const;
+const PARTS = [
+  'backend',
+  'wiring',
+  'guard',
+  'policy',
+  'masquerade',
+  'host-ports',
+  'pod',
+  'peer',
+  'former',
+] as const;
 
 /**
  * The origin of some items: a part of this node, one of its pods, or another node. `former`: formerly desired

@@ -1,13 +1,19 @@
 import type { Ip } from '../ip/address.ts';
 import type { Cidr } from '../ip/cidr.ts';
 import type { Mac } from '../ip/mac.ts';
+import type { Encapsulation } from '../linux/encapsulation.ts';
 
 /** An entry of a node's forwarding table. The longest `dst` wins, then the lowest metric. */
 export type FibEntry = { readonly dst: Cidr; readonly metric: number } & (
   | { readonly to: 'here'; readonly dev: string }
   | { readonly to: 'nowhere' }
   /** Default of `dev`: the underlay. */
-  | { readonly to: 'device'; readonly dev?: string; readonly via?: Ip }
+  | {
+      readonly to: 'device';
+      readonly dev?: string;
+      readonly via?: Ip;
+      readonly encapsulation?: Encapsulation;
+    }
 );
 
 /** A device, as relevant to a packet. */

@@ -3,8 +3,8 @@ import { execFileSync } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
 import { test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { ipipMember, ipipTable } from '../../src/backends/ipip.ts';
-import { vxlanMember, vxlanTable } from '../../src/backends/vxlan-guard.ts';
+import { ipipMember, ipipTable } from '../../src/backends/bgp-tunnel.ts';
+import { memberElements, membersTable } from '../../src/backends/members.ts';
 import type { Node } from '../../src/cluster/node.ts';
 import { parseIp } from '../../src/ip/address.ts';
 import { createNetns, deleteNetns, netnsPath } from '../../src/linux/netns.ts';
@@ -26,6 +26,7 @@ const NODES: readonly Node[] = [OWN, PEER].map((ip) => ({
   backend: { type: 'vxlan', data: {} },
 }));
 const IPIP = 4;
+const PACKETS = { type: 'vxlan', udp: 8472 } as const;
 
 /** A node between a container of another program, which it masquerades, and another node. */
 class Lender implements Disposable {
@@ -81,7 +82,7 @@ test('a node lends its address to no tunnel packet, whoever sends it', { skip: N
     {
       name: 'VXLAN',
       packet: (mark) => packet(CONTAINER, PEER, PROTOCOL.udp, udp(CONTAINER, PEER, [40000, 8472], mark)),
-      guard: [vxlanTable(4, 8472), ...NODES.flatMap((node) => vxlanMember(node, 4))],
+      guard: [membersTable(4, PACKETS), ...NODES.flatMap((node) => memberElements(node, 4, PACKETS))],
     },
     {
       name: 'IPIP',

@@ -21,6 +21,14 @@ async function measured(netns: string, server: string, ...options: string[]): Pr
   return end.sum_received.bits_per_second / 1e6;
 }
 
+/** Never much more than the limit, and as much as that at least once: a busy machine sends less. */
+async function isLimited(what: string, limit: number, measure: () => Promise<number>): Promise<void> {
+  const rates: number[] = [];
+  while (rates.length < 3 && !rates.some((rate) => rate > 0.9 * limit)) rates.push(await measure());
+  const text = `${what} ${rates.join(', ')} Mbit/s of ${limit}`;
+  assert.ok(Math.max(...rates) > 0.9 * limit && Math.max(...rates) < 1.1 * limit, text);
+}
+
 function tc(node: RoutedNode, dev: string): string {
   return node.namespace.run('tc', 'qdisc', 'show', 'dev', dev);
 }
@@ -50,10 +58,8 @@ for (const wiring of ['bridge', 'routed'] as const satisfies readonly WiringName
       await once(server.stdout, 'data');
       const { addresses } = factsOf(PLAN, 1).self.underlay;
       const at = (wiring === 'bridge' ? addresses[4] : addresses[6]) ?? '';
-      const sent = await measured(pod.name, at);
-      const received = await measured(pod.name, at, '-R');
-      assert.ok(Math.abs(sent / EGRESS - 1) < 0.1, `sent ${sent} Mbit/s of ${EGRESS}`);
-      assert.ok(Math.abs(received / INGRESS - 1) < 0.1, `received ${received} Mbit/s of ${INGRESS}`);
+      await isLimited('sent', EGRESS, () => measured(pod.name, at));
+      await isLimited('received', INGRESS, () => measured(pod.name, at, '-R'));
       const unlimited = await measured(free.name, at);
       assert.ok(unlimited > 4 * EGRESS, `another pod sent ${unlimited} Mbit/s`);
     } finally {

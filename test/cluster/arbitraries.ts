@@ -54,16 +54,24 @@ export const networks: fc.Arbitrary<Network> = fc
       { noNullPrototype: true },
     ),
     guard: fc.boolean(),
+    policy: fc.option(
+      fc.record(
+        { onChange: fc.constantFrom('cut', 'keep'), offload: fc.boolean(), logDenied: fc.boolean() },
+        { noNullPrototype: true },
+      ),
+      { nil: undefined },
+    ),
     allowedSources: fc.array(fc.oneof(cidrs(4), cidrs(6)), { maxLength: 2 }),
     serviceNetworks: fc.option(fc.array(fc.oneof(cidrs(4), cidrs(6)), { maxLength: 2 }), { nil: undefined }),
     reservedHostPorts: fc.array(portRanges, { maxLength: 3 }),
   })
   .filter(({ four, six }) => four !== undefined || six !== undefined)
-  .map(({ four, six, plan: { type, addresses, wiring }, options, serviceNetworks, ...others }) => ({
+  .map(({ four, six, plan: { type, addresses, wiring }, options, serviceNetworks, policy, ...others }) => ({
     pools: { ...(four && { 4: four }), ...(six && { 6: six }) },
     addresses: (four?.subnetLength ?? 32) < 20 || (six?.subnetLength ?? 128) < 116 ? 'lease' : addresses,
     wiring,
     backend: { type, options },
     ...(serviceNetworks && { serviceNetworks }),
+    ...(policy && others.guard && { policy }),
     ...others,
   }));

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { describe, it } from 'node:test';
+import { configuredBackend } from '../../src/backends/registry.ts';
 import { readNetworkFile } from '../../src/cluster/network-file.ts';
 
 /** As in flannel's manifest. */
@@ -57,10 +58,16 @@ describe('readNetworkFile', () => {
   it('reads the examples of the documentation', () => {
     const text = readFileSync(new URL('../../docs/configuration.md', import.meta.url), 'utf8');
     const examples = [...text.matchAll(/```(json|yaml)\n(.*?)```/gs)];
-    assert.equal(examples.length, 2);
-    for (const [, kind, example = ''] of examples) {
-      assert.equal(readNetworkFile(example, `example.${kind}`).backend.type, 'vxlan');
-    }
+    const types = examples
+      .filter(([, , example = '']) => /\b(network|backend)"?:/i.test(example))
+      .map(([, kind, example = '']) => {
+        // Some show a backend alone.
+        const whole = /^\W*network\b/im.test(example) ? example : `network: 10.244.0.0/16\n${example}`;
+        const network = readNetworkFile(whole, `example.${kind}`);
+        configuredBackend(network);
+        return network.backend.type;
+      });
+    assert.deepEqual(types, ['vxlan', 'vxlan', 'alloc', 'extension']);
   });
 
   const cases: [string, string, string, RegExp][] = [

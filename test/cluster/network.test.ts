@@ -252,7 +252,7 @@ describe('readNetwork refuses', () => {
       'an unknown address plan',
       { ...V4, addresses: 'pool' },
       'addresses',
-      /must be lease or blocks, not 'pool'/,
+      /must be lease or blocks or dhcp, not 'pool'/,
     ],
     ['an invalid wiring', { ...V4, wiring: 1 }, 'wiring', /must be a string/],
     [

@@ -6,13 +6,25 @@ import { WIRING_NAMES } from '../../src/cluster/wiring.ts';
 import { codeOf } from '../../src/error.ts';
 
 /** All lawful combinations; whatever else is configured is refused. */
+const ANYWHERE = [
+  'vxlan',
+  'vxlan-md',
+  'geneve',
+  'gre',
+  'ipip',
+  'udp',
+  'host-gw',
+  'alloc',
+  'extension',
+  'aws-vpc',
+  'gce',
+];
 const LAWFUL = [
-  'bridge lease vxlan',
-  'bridge lease host-gw',
-  'routed lease vxlan',
-  'routed lease host-gw',
+  ...ANYWHERE.map((type) => `bridge lease ${type}`),
+  ...ANYWHERE.map((type) => `routed lease ${type}`),
   'routed lease bgp',
   'routed blocks bgp',
+  ...['macvlan', 'ipvlan'].flatMap((wiring) => [`${wiring} lease alloc`, `${wiring} dhcp alloc`]),
 ];
 
 function isAccepted(wiring: string, addresses: string, type: string): boolean {
@@ -27,11 +39,15 @@ function isAccepted(wiring: string, addresses: string, type: string): boolean {
 
 test('of all wirings, address plans and backends there are, the lawful combinations are accepted', () => {
   const accepted = WIRING_NAMES.flatMap((wiring) =>
-    ['lease', 'blocks'].flatMap((addresses) =>
+    ['lease', 'blocks', 'dhcp'].flatMap((addresses) =>
       BACKENDS.map(({ type }) => type)
         .filter((type) => isAccepted(wiring, addresses, type))
         .map((type) => `${wiring} ${addresses} ${type}`),
     ),
   );
-  assert.deepEqual(accepted, LAWFUL, 'src/cluster/plan.ts lists what is lawful, for new ones too');
+  assert.deepEqual(
+    new Set(accepted),
+    new Set(LAWFUL),
+    'src/cluster/plan.ts lists what is lawful, for new ones too',
+  );
 });

@@ -36,6 +36,48 @@ test('per peer exactly what flannel programs, the route last', () => {
   ]);
 });
 
+test('a device for all peers: per peer a neighbour, and a route with the remote end', () => {
+  const commands = (backend: Plan['backend'], families: readonly Family[]) =>
+    golden(
+      factsOf({ ...PLAN, size: 2, families, backend }),
+      /10\.0\.2\.0|fd10:0:0:2::|172\.16\.0\.3|fd00:0::3/,
+    ).map((text) => text.replace(/lladdr \S+/, 'lladdr MAC'));
+  assert.deepEqual(commands({ Type: 'vxlan-md', VNI: 9 }, [4]), [
+    "nft add element ip flatnet-vxlan-md nodes '{ 172.16.0.3 }'",
+    'ip neigh replace 10.0.2.0 lladdr MAC nud permanent dev flannel-vxlan',
+    'ip route replace 10.0.2.0/24 encap ip id 9 src 172.16.0.2 dst 172.16.0.3 ttl 64 key via 10.0.2.0 dev flannel-vxlan onlink',
+  ]);
+  assert.deepEqual(commands({ Type: 'gre' }, [4]), [
+    "nft add element ip flatnet-gre nodes '{ 172.16.0.3 }'",
+    'ip neigh replace 10.0.2.0 lladdr MAC nud permanent dev flannel-gre',
+    'ip route replace 10.0.2.0/24 encap ip id 0 src 172.16.0.2 dst 172.16.0.3 ttl 64 via 10.0.2.0 dev flannel-gre onlink',
+  ]);
+  assert.deepEqual(commands({ Type: 'ipip' }, [4]), [
+    "nft add element ip flatnet-ipip nodes '{ 172.16.0.3 }'",
+    'ip route replace 10.0.2.0/24 via 172.16.0.3 dev flannel.ipip onlink',
+  ]);
+});
+
+test('one device carries both families, with one MAC and room for the larger header', () => {
+  const { items } = composedState(factsOf({ ...PLAN, families: [4, 6], backend: { Type: 'geneve' } }));
+  const devices = items.flatMap((item) =>
+    item.kind === 'link' && item.name.startsWith('flannel') ? [item] : [],
+  );
+  assert.deepEqual(
+    new Set(devices.map(({ name, mtu }) => `${name} ${mtu}`)),
+    new Set(['flannel-geneve 1430']),
+  );
+  const { node } = selfOf({ ...PLAN, families: [4, 6], backend: { Type: 'geneve' } }, 0);
+  assert.deepEqual(node.backend.data[4], node.backend.data[6]);
+  assert.equal((node.backend.data[4] as { VtepMAC: string }).VtepMAC, devices[0]?.mac);
+});
+
+test('alloc: subnets and pods, and nothing for peers', () => {
+  const facts = factsOf({ ...PLAN, backend: { Type: 'alloc' } });
+  assert.deepEqual(golden(facts, /flannel|10\.0\.2\.0|10\.0\.3\.0/), []);
+  assert.ok(golden(facts, /cni0/).length > 0);
+});
+
 test('host-gw and DirectRouting: one plain route', () => {
   for (const backend of [{ Type: 'host-gw' }, { Type: 'vxlan', DirectRouting: true }]) {
     assert.deepEqual(golden(factsOf({ ...PLAN, size: 2, backend }), /^ip .*(10\.0\.2\.0|172\.16\.0\.3)/), [

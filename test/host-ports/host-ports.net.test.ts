@@ -16,9 +16,8 @@ const PROTOCOLS = ['tcp', 'udp'] as const;
 const BOTH = PROTOCOLS.map((protocol) => ({ protocol, hostPort: 8080, containerPort: 80 }));
 
 /** Both wirings in dual stack; each family alone in one of them. */
-const FAMILIES = { bridge: [[4, 6], [6]], routed: [[4, 6], [4]] } as const satisfies Record<
-  WiringName,
-  readonly (readonly Family[])[]
+const FAMILIES = { bridge: [[4, 6], [6]], routed: [[4, 6], [4]] } as const satisfies Partial<
+  Record<WiringName, readonly (readonly Family[])[]>
 >;
 
 for (const wiring of ['bridge', 'routed'] as const satisfies readonly WiringName[]) {
@@ -75,6 +74,14 @@ for (const wiring of ['bridge', 'routed'] as const satisfies readonly WiringName
           twice(family === 4 ? `web ${gateway}` : 'host ::1'),
           'the node’s loopback',
         );
+        if (family === 6) {
+          const others = PROTOCOLS.map((protocol): Question => [protocol, '::1', 8080, 0, at]);
+          assert.deepEqual(
+            await ask(node.namespace.name, ...others, ['tcp', at, 8080, 0, '::1']),
+            [...twice(`web ${at}`), 'host ::1'],
+            'the node’s loopback, from another address, and the other way round',
+          );
+        }
         assert.deepEqual(
           await ask(other.namespace.name, ...questions(own(near))),
           twice(`near ${outside}`),

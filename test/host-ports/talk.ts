@@ -4,7 +4,13 @@ import { promisify } from 'node:util';
 
 const TALKER = `${import.meta.dirname}/talker.ts`;
 
-export type Question = readonly [protocol: 'tcp' | 'udp', address: string, port: number, ownPort?: number];
+export type Question = readonly [
+  protocol: 'tcp' | 'udp',
+  address: string,
+  port: number,
+  ownPort?: number,
+  ownAddress?: string,
+];
 
 /** Asks servers from within a namespace, all at once; returns their answers: `LABEL CLIENT-ADDRESS`. */
 export async function ask(netns: string, ...questions: Question[]): Promise<string[]> {

@@ -5,10 +5,17 @@ import { connect, createServer } from 'node:net';
  * A server or a client, run inside a network namespace.
  *
  *   talker.ts serve LABEL PORT [HOST]: answers TCP and UDP with its label and the client's address
- *   talker.ts ask '[["tcp", ADDRESS, PORT], ["udp", ADDRESS, PORT, OWN_PORT], …]': prints the answers
+ *   talker.ts ask '[["tcp", ADDRESS, PORT], ["udp", ADDRESS, PORT, OWN_PORT, OWN_ADDRESS], …]': prints the
+ *     answers
  */
 
-type Question = readonly [protocol: 'tcp' | 'udp', address: string, port: number, ownPort?: number];
+type Question = readonly [
+  protocol: 'tcp' | 'udp',
+  address: string,
+  port: number,
+  ownPort?: number,
+  ownAddress?: string,
+];
 
 /** Milliseconds. */
 const PATIENCE = process.env.FLATNET_EMULATED ? 5000 : 700;
@@ -26,17 +33,17 @@ function serve(label: string, port: number, host = '::'): void {
   });
 }
 
-async function ask([protocol, address, port, ownPort = 0]: Question): Promise<string> {
+async function ask([protocol, address, port, ownPort = 0, localAddress]: Question): Promise<string> {
   const { promise, resolve, reject } = Promise.withResolvers<string>();
   const late = setTimeout(() => resolve('no answer'), PATIENCE);
-  const host = { port, host: address };
+  const host = { port, host: address, ...(localAddress !== undefined && { localAddress }) };
   const tcp = protocol === 'tcp' ? connect({ ...host, localPort: ownPort }) : undefined;
   tcp?.on('error', reject).on('data', (answer) => resolve(`${answer}`.trim()));
   tcp?.on('connect', () => tcp.write('?'));
   const udp = protocol === 'udp' ? createSocket(address.includes(':') ? 'udp6' : 'udp4') : undefined;
   udp?.on('error', reject).on('message', (answer) => resolve(`${answer}`));
   // Without a connection, ICMP errors would go unnoticed.
-  udp?.bind(ownPort, () => udp.connect(port, address, () => udp.send('?')));
+  udp?.bind(ownPort, localAddress, () => udp.connect(port, address, () => udp.send('?')));
   try {
     return await promise;
   } catch (error) {

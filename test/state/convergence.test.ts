@@ -119,6 +119,15 @@ function reachable(state: KernelState): Set<string> {
   return found;
 }
 
+/** What the forwarder of `udp` does. */
+function makeByProgram(kernel: SimulatedKernel, desired: KernelState): void {
+  for (const [key, item] of desired) {
+    if (item.kind !== 'link' || item.link.type !== 'tun' || kernel.state.has(key)) continue;
+    const { name, link } = item;
+    kernel.state.set(key, { kind: 'link', name, link, up: false, entries: 'kernel' });
+  }
+}
+
 function wanted(facts: Facts): Map<string, Item> {
   return byKey(composedState(facts).items);
 }
@@ -129,6 +138,7 @@ function wanted(facts: Facts): Map<string, Item> {
 function settle(kernel: SimulatedKernel, desired: KernelState, watch: () => void = () => {}): number {
   for (let pass = 1; ; pass++) {
     assert.ok(pass <= 3, 'does not converge');
+    makeByProgram(kernel, desired);
     const changes = diff(kernel.state, desired);
     if (changes.length === 0) return pass;
     for (const change of order(changes).flat()) {

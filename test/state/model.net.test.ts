@@ -16,6 +16,8 @@ const BACKENDS: readonly Plan['backend'][] = [
   { Type: 'vxlan', GBP: true },
   { Type: 'vxlan', VNI: 7, udpChecksum: true },
   { Type: 'vxlan', MTU: 1400, Learning: true },
+  { Type: 'vxlan-md' },
+  { Type: 'vxlan-md', VNI: 9, DirectRouting: true, checksum: true },
   { Type: 'host-gw' },
 ];
 

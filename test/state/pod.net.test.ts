@@ -15,7 +15,7 @@ import { factsOf, type Plan } from '../backends/cluster.ts';
 import { Namespace, NO_KERNEL, Running } from './namespace.ts';
 
 const PLAN: Plan = { size: 4, families: [4, 6], backend: { Type: 'vxlan' }, networks: 1 };
-const POD: LocalPod = {
+const POD: LocalPod & { readonly hostDevice: string } = {
   containerId: 'c1',
   labels: {},
   ifName: 'eth0',
@@ -25,7 +25,12 @@ const POD: LocalPod = {
   wiring: 'routed',
 };
 /** The node's general setup for routed pods is a separate step. */
-const OTHER: LocalPod = { ...POD, containerId: 'c0', hostDevice: 'cali0', addresses: [parseIp('10.0.1.8')] };
+const OTHER: typeof POD = {
+  ...POD,
+  containerId: 'c0',
+  hostDevice: 'cali0',
+  addresses: [parseIp('10.0.1.8')],
+};
 
 /** Returns a function that asks for a node's usual items and these pods. */
 function wanting(running: Running): (...pods: LocalPod[]) => void {

@@ -10,7 +10,7 @@ const IN_LABS: readonly string[] = ['Namespace', 'Pod', 'Deployment', 'DaemonSet
 
 export const API_VERSION = 'projectcalico.org/v3';
 /** The same version as named in the Kubernetes datastore. */
-const CRD_VERSION = 'crd.projectcalico.org/v1';
+export const CRD_VERSION = 'crd.projectcalico.org/v1';
 
 /** A resource as the user wrote it, without what a server adds (uid, times, status). */
 export type Document = {

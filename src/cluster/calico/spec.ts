@@ -1,3 +1,4 @@
+import { excerpt } from '../../problem.ts';
 import { Fields } from '../fields.ts';
 
 /**
@@ -24,7 +25,7 @@ export function refuseOthers(
     }
     if (entry === undefined) throw fields.invalid(name, unknownText(name, [...known, ...Object.keys(fixed)]));
     if (value === '' || entry.only.some((each) => JSON.stringify(each) === JSON.stringify(value))) continue;
-    throw fields.invalid(name, `${JSON.stringify(value)} is not supported: ${entry.why}`);
+    throw fields.invalid(name, `${excerpt(JSON.stringify(value), 80)} is not supported: ${entry.why}`);
   }
 }
 

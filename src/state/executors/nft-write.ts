@@ -3,10 +3,10 @@ import { FlatnetError } from '../../error.ts';
 import type { Request } from '../../linux/netlink/message.ts';
 import { NETLINK_NETFILTER, NetlinkSocket } from '../../linux/netlink/socket.ts';
 import { anonymousNetns } from '../../linux/netns.ts';
-import { elementCreate, elementDelete } from '../../linux/nftables/element.ts';
+import { ELEMENTS_PER_MESSAGE, elementCreate, elementDelete } from '../../linux/nftables/element.ts';
 import { lacksFamily } from '../../linux/nftables/family.ts';
 import { applyRuleset } from '../../linux/nftables/ruleset.ts';
-import { commit } from '../../linux/nftables/transaction.ts';
+import { tryCommit } from '../../linux/nftables/transaction.ts';
 import { overlapping } from '../../linux/nftables/values/overlap.ts';
 import { deleteText, replaceText, tableText } from '../../linux/nftables/values/render.ts';
 import {
@@ -32,9 +32,6 @@ export type ElementChange = {
   readonly item: NftElementItem;
   readonly set: Holder;
 };
-
-/** A transaction must fit the socket's send buffer. */
-const CHANGES_AT_ONCE = 20_000;
 
 /**
  * Replaces and deletes tables in one transaction; if that is refused, each in its own. Elements that overlap
@@ -124,53 +121,95 @@ function reportOverlaps({ table, elements = [] }: TableRewrite, failures: Failur
   }
 }
 
-/** Changes elements in one transaction, deletions first; if that is refused, all except the faulty ones. */
+/**
+ * Changes elements in one transaction, however many they are: a packet meets all of them or none. What the
+ * kernel refuses is found, reported, and left out of another one. Only where it refuses a transaction as a
+ * whole does it take several, with deletions first.
+ */
 export async function changeElements(
   socket: NetlinkSocket,
   changes: readonly ElementChange[],
   failures: Failures,
 ): Promise<void> {
   const deletions = changes.filter(({ action }) => action === 'delete');
-  const ordered = [...deletions, ...changes.filter(({ action }) => action !== 'delete')];
-  for (let i = 0; i < ordered.length; i += CHANGES_AT_ONCE) {
-    await attempt(socket, ordered.slice(i, i + CHANGES_AT_ONCE), failures);
+  let left = [...deletions, ...changes.filter(({ action }) => action !== 'delete')];
+  const suspects = new Set<ElementChange>();
+  while (left.length > 0) {
+    const messages = messagesOf(left, suspects);
+    let refusals: ReadonlyMap<number, Error>;
+    try {
+      refusals = await tryCommit(
+        socket,
+        messages.map(({ request }) => request),
+      );
+    } catch (error) {
+      return changeInHalves(socket, left, failures, error);
+    }
+    if (refusals.size === 0) return;
+    const faulty = new Set<ElementChange>();
+    for (const [i, error] of refusals) {
+      const [only, ...others] = messages[i]?.changes ?? [];
+      if (!only || others.length > 0) {
+        for (const each of messages[i]?.changes ?? []) suspects.add(each);
+        continue;
+      }
+      faulty.add(only);
+      if (!isGone(only, error)) failures.set(only.item, error);
+    }
+    left = left.filter((each) => !faulty.has(each));
   }
 }
 
-async function attempt(
+async function changeInHalves(
   socket: NetlinkSocket,
   changes: readonly ElementChange[],
   failures: Failures,
+  error: unknown,
 ): Promise<void> {
-  try {
-    await commit(socket, requests(changes));
-  } catch (error) {
-    const [only, ...others] = changes;
-    if (only && others.length === 0) {
-      if (!isGone(only, error)) failures.set(only.item, asError(error));
-      return;
-    }
-    const half = changes.length >> 1;
-    await attempt(socket, changes.slice(0, half), failures);
-    await attempt(socket, changes.slice(half), failures);
+  const [only, ...others] = changes;
+  if (only && others.length === 0) {
+    if (!isGone(only, error)) failures.set(only.item, asError(error));
+    return;
   }
+  const half = changes.length >> 1;
+  await changeElements(socket, changes.slice(0, half), failures);
+  await changeElements(socket, changes.slice(half), failures);
 }
 
-function requests(changes: readonly ElementChange[]): Request[] {
-  type Group = { set: Holder; table: NftElementItem; deleted: NftElementItem[]; created: NftElementItem[] };
-  const groups = new Map<string, Group>();
-  for (const { action, item, set } of changes) {
-    const name = `${tableName(item)} ${set.name}`;
-    const group = groups.get(name) ?? { set, table: item, deleted: [], created: [] };
-    groups.set(name, group);
+type Message = { readonly request: Request; readonly changes: readonly ElementChange[] };
+
+/** Many changes to a message; suspects have their own, as the kernel names no element, only the message. */
+function messagesOf(changes: readonly ElementChange[], suspects: ReadonlySet<ElementChange>): Message[] {
+  const sets = Map.groupBy(changes, ({ item, set }) => `${tableName(item)} ${set.name}`);
+  return [...sets.values()].flatMap((all) => [
     // The kernel can't change data in place.
-    if (action !== 'add') group.deleted.push(item);
-    if (action !== 'delete') group.created.push(item);
-  }
-  return [...groups.values()].flatMap(({ set, table, deleted, created }) => [
-    ...elementDelete(table, set, deleted),
-    ...elementCreate(table, set, created),
+    ...inParts(
+      all.filter(({ action }) => action !== 'add'),
+      suspects,
+      elementDelete,
+    ),
+    ...inParts(
+      all.filter(({ action }) => action !== 'delete'),
+      suspects,
+      elementCreate,
+    ),
   ]);
+}
+
+function inParts(
+  changes: readonly ElementChange[],
+  suspects: ReadonlySet<ElementChange>,
+  verb: typeof elementCreate,
+): Message[] {
+  const parts: ElementChange[][] = changes.filter((each) => suspects.has(each)).map((each) => [each]);
+  const others = changes.filter((each) => !suspects.has(each));
+  for (let i = 0; i < others.length; i += ELEMENTS_PER_MESSAGE)
+    parts.push(others.slice(i, i + ELEMENTS_PER_MESSAGE));
+  return parts.flatMap((part) => {
+    const [first] = part;
+    const items = part.map(({ item }) => item);
+    return first ? verb(first.item, first.set, items).map((request) => ({ request, changes: part })) : [];
+  });
 }
 
 function isGone({ action }: ElementChange, error: unknown): boolean {

@@ -1,5 +1,7 @@
+import { FlatnetError } from '../../error.ts';
 import { BITS, FAMILIES, familyOf, type Ip } from '../../ip/address.ts';
 import { addressOf, type Cidr, hostCidr, lengthOf } from '../../ip/cidr.ts';
+import { type Encapsulation, encapsulationText } from '../../linux/encapsulation.ts';
 import type { Request } from '../../linux/netlink/message.ts';
 import {
   type Route,
@@ -32,6 +34,8 @@ export type RouteItem = {
   /** Treat the gateway as on-link even if no network there contains it. */
   readonly onlink?: boolean;
   readonly src?: Ip;
+  /** Through an external tunnel device: the tunnel to take. */
+  readonly encapsulation?: Encapsulation;
   /** Default: 0 for IPv4, 1024 for IPv6 (the kernel's own default). */
   readonly metric?: number;
   /** Default: 254, main. */
@@ -65,6 +69,7 @@ export const route: RtnetlinkKind<RouteItem> = {
     (wanted.type !== 'unicast' || wanted.dev === undefined || actual.dev === wanted.dev) &&
     actual.via === wanted.via &&
     actual.src === wanted.src &&
+    equal(actual.encapsulation, wanted.encapsulation) &&
     (actual.onlink ?? false) === (wanted.onlink ?? false),
 
   dumps: ({ desired, nameOf }) =>
@@ -90,6 +95,7 @@ export const route: RtnetlinkKind<RouteItem> = {
     return [...removal, routeAdd(rtnetlink(change.item, index)), routeDelete(substitute(change.item, index))];
   },
   fallback,
+  explain,
   contradiction: (event, { desired, nameOf }) =>
     event.object === 'route'
       ? contradictedKey(route, inSlot(itemOf(event.value, nameOf), desired), event.type === 'del', desired)
@@ -97,7 +103,7 @@ export const route: RtnetlinkKind<RouteItem> = {
 
   command: (item, action) => `ip route ${action === 'add' ? 'replace' : 'del'} ${text(item)}`,
   forward: (item, { fib }) => {
-    const { dst, type, dev, via } = item;
+    const { dst, type, dev, via, encapsulation } = item;
     const metric = metricOf(item);
     if (tableOf(item) !== RT_TABLE_MAIN) return;
     if (type !== 'unicast') fib.push({ dst, metric, to: 'nowhere' });
@@ -108,6 +114,7 @@ export const route: RtnetlinkKind<RouteItem> = {
         to: 'device',
         ...(dev !== undefined && { dev }),
         ...(via !== undefined && { via }),
+        ...(encapsulation && { encapsulation }),
       });
     }
   },
@@ -145,7 +152,7 @@ function complete(item: RouteItem): RouteItem {
 
 /** A route with several next hops never equals one of ours. */
 function itemOf(value: Route, nameOf: NameOf): RouteItem {
-  const { dst, type, via, onlink, src, metric, table, protocol } = value;
+  const { dst, type, via, onlink, src, encapsulation, metric, table, protocol } = value;
   const dev = value.dev === undefined ? undefined : nameOf(value.dev);
   return {
     kind: 'route',
@@ -156,6 +163,7 @@ function itemOf(value: Route, nameOf: NameOf): RouteItem {
     ...(via !== undefined && { via }),
     ...(onlink && { onlink }),
     ...(src !== undefined && { src }),
+    ...(encapsulation && { encapsulation }),
     ...(metric !== undefined && { metric }),
     ...(table !== undefined && { table }),
     protocol: protocol ?? 0,
@@ -163,7 +171,7 @@ function itemOf(value: Route, nameOf: NameOf): RouteItem {
 }
 
 function rtnetlink(item: RouteItem, index: Index): Route {
-  const { dst, type, dev, via, onlink, src, protocol } = item;
+  const { dst, type, dev, via, onlink, src, encapsulation, protocol } = item;
   return {
     dst,
     type,
@@ -171,6 +179,7 @@ function rtnetlink(item: RouteItem, index: Index): Route {
     via,
     onlink,
     src,
+    encapsulation,
     protocol,
     table: tableOf(item),
     metric: metricOf(item),
@@ -223,6 +232,19 @@ function fallback(change: Change<RouteItem>, errno: string, index: Index): Reque
   return [routeAdd(gateway), write(change, index), routeDelete(gateway)];
 }
 
+/** Explains EOPNOTSUPP, which is all that a kernel without lightweight tunnels says. */
+function explain({ action, item }: Change<RouteItem>, error: FlatnetError): FlatnetError {
+  if (action === 'delete' || !item.encapsulation || error.errno !== 'EOPNOTSUPP') return error;
+  return new FlatnetError('this kernel does not support routes that encapsulate', {
+    code: 'KERNEL_FEATURE',
+    operation: error.operation ?? 'route add',
+    object: item.dst,
+    errno: error.errno,
+    fix: 'use a kernel with CONFIG_LWTUNNEL, as distributions have, or another backend',
+    cause: error,
+  });
+}
+
 /** Why a route can't be added: another program's is in its place. */
 function taken(item: RouteItem, was: RouteItem): string {
   return (
@@ -236,6 +258,7 @@ function text(item: RouteItem): string {
   const isUnicast = item.type === 'unicast';
   return words(
     isUnicast ? item.dst : `${item.type} ${item.dst}`,
+    item.encapsulation ? encapsulationText(item.encapsulation) : '',
     item.via === undefined ? '' : `via ${item.via}`,
     item.dev === undefined || !isUnicast ? '' : `dev ${item.dev}`,
     tableOf(item) === RT_TABLE_MAIN ? '' : `table ${tableOf(item)}`,

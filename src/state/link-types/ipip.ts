@@ -2,6 +2,7 @@ import { type Ip, parseIp } from '../../ip/address.ts';
 import type { Ipip } from '../../linux/link/ipip.ts';
 import { words } from '../kind.ts';
 import type { LinkType } from './link-type.ts';
+import { refusedByMembers } from './members.ts';
 
 /**
  * IPv4 in IPv4. Without endpoints it is `tunl0`, which the kernel's module creates: it can be set up and
@@ -30,10 +31,11 @@ export const ipip: LinkType<IpipLink> = {
   carries: () => [4],
 
   depart: ({ link }, gateway) => ({ dst: link.remote ?? gateway, by: link }),
-  arrive: (_packet, src, [port], { sets }) => {
+  arrive: (packet, src, ports, tables) => {
+    const port = ports.find(({ link }) => link.local === packet.dst) ?? ports.find(({ link }) => !link.local);
     if (!port) return 'no ipip device';
     if (!port.up) return `${port.name} is down`;
-    const nodes = sets.get('ip flatnet-tunnels nodes');
-    return nodes && (src === undefined || !nodes.has(src)) ? `${src} is not a node` : undefined;
+    const table = port.link.local === undefined ? 'flatnet-tunnels' : 'flatnet-ipip';
+    return refusedByMembers(table, packet, src, tables);
   },
 };

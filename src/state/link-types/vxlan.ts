@@ -2,6 +2,7 @@ import { familyOf, type Ip, parseIp } from '../../ip/address.ts';
 import type { Vxlan } from '../../linux/link/vxlan.ts';
 import { words } from '../kind.ts';
 import type { LinkType } from './link-type.ts';
+import { refusedByMembers } from './members.ts';
 
 export type VxlanLink = {
   readonly type: 'vxlan';
@@ -27,6 +28,7 @@ const NO_IP: Ip = parseIp('0.0.0.0');
 export const vxlan: LinkType<VxlanLink> = {
   type: 'vxlan',
   sample: { kind: 'vxlan', id: 1, local: parseIp('127.0.0.1'), port: 8472 },
+  describes: (data) => data.kind === 'vxlan' && !data.collectMetadata,
   read: (data: Vxlan, nameOf) => ({
     type: 'vxlan',
     vni: data.id ?? 0,
@@ -71,14 +73,16 @@ export const vxlan: LinkType<VxlanLink> = {
     const dst = ends.get(`${name} ${mac}`);
     return dst === undefined ? { lost: `no FDB entry ${mac} on ${name}` } : { dst, by: link, mac };
   },
-  arrive: ({ dst, by, mac }, _src, ports) => {
+  arrive: (packet, src, ports, tables) => {
+    const { dst, by, mac } = packet;
     for (const { name, up, mac: own, link } of ports) {
       const { vni, port, local, gbp } = link;
       if (vni !== by.vni || port !== by.port || familyOf(local) !== familyOf(dst)) continue;
       if (!up) return `${name} is down`;
       if (local !== dst) return `${name} is bound to ${local}`;
       if (gbp !== by.gbp) return 'group policy extension enabled on one side only';
-      return mac === own ? undefined : `the frame is for ${mac}, ${name} is ${own}`;
+      if (mac !== own) return `the frame is for ${mac}, ${name} is ${own}`;
+      return refusedByMembers('flatnet-vxlan', packet, src, tables);
     }
     return `no vxlan device with VNI ${by.vni} on port ${by.port}`;
   },

@@ -2,7 +2,8 @@ import assert from 'node:assert/strict';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { parseIp } from '../../../src/ip/address.ts';
 import { parseCidr } from '../../../src/ip/cidr.ts';
-import { NetlinkSocket } from '../../../src/linux/netlink/socket.ts';
+import { NETLINK_NETFILTER, NetlinkSocket } from '../../../src/linux/netlink/socket.ts';
+import { generation, nextGeneration } from '../../../src/linux/nftables/generation.ts';
 import { type NftEvent, NftMonitor } from '../../../src/linux/nftables/monitor.ts';
 import { SILENT } from '../../../src/log.ts';
 import type { Item } from '../../../src/state/item.ts';
@@ -227,6 +228,29 @@ kernelTest('an element that the kernel refuses does not cost the others their ta
   assert.equal(reasons.length, 2, reasons.join());
   assert.ok(
     reasons.every((reason) => /ENOENT|no such set: nosuch/.test(reason)),
+    reasons.join(),
+  );
+});
+
+kernelTest('twenty-five thousand changes take one transaction, without those that are refused', async (t) => {
+  const box = sandbox(t);
+  const many = (first: number) =>
+    Array.from({ length: 12_500 }, (_, i) => node(`10.${first + (i >> 8)}.${i & 255}.1`));
+  using bench = new Bench(box, [...BASE, ...many(0)]);
+  await bench.quiet();
+  // The monitor may lose count of so many.
+  using socket = NetlinkSocket.open(NETLINK_NETFILTER, { netns: box.netns });
+  const before = await generation(socket);
+  const faulty = web(81, { goto: 'nowhere' });
+  bench.want([...BASE, net('10.1.0.0/25'), faulty, ...many(100)]);
+  await bench.quiet();
+  assert.equal(await generation(socket), nextGeneration(before));
+  const held = box.run('nft', 'list', 'table', 'inet', 'flatnet-test');
+  assert.equal(held.match(/\b10\.\d+\.\d+\.1\b/g)?.length, 12_501);
+  const reasons = bench.reports.at(-1)?.undone.map(({ reason }) => reason) ?? [];
+  assert.equal(reasons.length, 2, reasons.join());
+  assert.ok(
+    reasons.every((reason) => /ENOENT|overlaps 10\.1\.0\.0\/24/.test(reason)),
     reasons.join(),
   );
 });

@@ -21,7 +21,9 @@ export function command(item: LinkItem, action: 'add' | 'delete'): string {
   else if (isBuiltIn(item)) {
     commands.push(`modprobe ${link.type}`, words('ip link set', name, settings, alias, state));
   } else {
-    commands.push(words('ip link add', name, settings, 'type', linkTypeOf(link).text(link)));
+    const { sharesLower, lower, text } = linkTypeOf(link);
+    const on = sharesLower ? `link ${lower?.(link)}` : '';
+    commands.push(words('ip link add', name, on, settings, 'type', text(link)));
     if (alias) commands.push(`ip link set ${name} ${alias}`);
     if (up) commands.push(`ip link set ${name} up`);
   }

@@ -2,7 +2,7 @@ import type { Family } from '../../../ip/address.ts';
 import type { Mac } from '../../../ip/mac.ts';
 import type { BridgePort } from '../../../linux/link/bridge.ts';
 import type { Link } from '../../../linux/link/link.ts';
-import { type CreatedLink, findLinkType, linkTypeOf } from '../../link-types/registry.ts';
+import { type CreatedLink, linkTypeOf, typeDescribedBy } from '../../link-types/registry.ts';
 import type { NameOf } from '../../protocols/rtnetlink.ts';
 
 /** A device and its settings. Properties that are `undefined` keep the kernel's values. */
@@ -42,7 +42,7 @@ export function linkItem(value: Link, nameOf: NameOf): LinkItem {
   return {
     kind: 'link',
     name,
-    link: (data && findLinkType(data.kind)?.read(data, nameOf)) ?? { type: 'existing' },
+    link: (data && typeDescribedBy(data)?.read(data, nameOf)) ?? { type: 'existing' },
     up,
     mtu,
     ...(mac !== undefined && { mac }),
@@ -61,6 +61,11 @@ export function isCreated(item: LinkItem | undefined): boolean {
 /** Whether the type's module creates the device, which therefore can't be deleted. */
 export function isBuiltIn({ link }: LinkItem): boolean {
   return link.type !== 'existing' && (linkTypeOf(link).isBuiltIn?.(link) ?? false);
+}
+
+/** Whether a program of ours makes the device, which rtnetlink therefore can't create. */
+export function isMadeByProgram({ link }: LinkItem): boolean {
+  return link.type !== 'existing' && linkTypeOf(link).isMadeByProgram === true;
 }
 
 /** The device that this one sends through, if any. */

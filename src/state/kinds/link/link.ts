@@ -4,7 +4,7 @@ import { linkTypeOf } from '../../link-types/registry.ts';
 import { OUR_ALIAS } from '../../ownership.ts';
 import type { EventView, RtnetlinkEvent, RtnetlinkKind, View } from '../../protocols/rtnetlink.ts';
 import { changeCommand, command } from './command.ts';
-import { isBuiltIn, isCreated, type LinkItem, linkItem, lowerOf } from './item.ts';
+import { isBuiltIn, isCreated, isMadeByProgram, type LinkItem, linkItem, lowerOf } from './item.ts';
 import { explain, requests } from './requests.ts';
 
 /** A device: item.ts says what it is, requests.ts and command.ts how the kernel and a person change it. */
@@ -27,7 +27,7 @@ export const link: RtnetlinkKind<LinkItem> = {
     if (present && present.link.type !== item.link.type && !present.alias?.startsWith(OUR_ALIAS)) {
       return `a device of another kind has the name ${item.name}: rename or delete it`;
     }
-    return absent(lowerOf(item));
+    return absent(lowerOf(item)) ?? (isMadeByProgram(item) ? absent(item.name) : undefined);
   },
 
   isOurs: (item) => isCreated(item) && (item.alias?.startsWith(OUR_ALIAS) ?? false),

@@ -1,11 +1,12 @@
 import { FlatnetError } from '../../../error.ts';
 import { type LinkChanges, linkAdd, linkDelete, linkSet } from '../../../linux/link/change.ts';
+import { moduleOf } from '../../../linux/link/module.ts';
 import type { Request } from '../../../linux/netlink/message.ts';
 import { type Change, equal } from '../../kind.ts';
 import { withoutPortState, wrongPortSettings } from '../../link-types/bridge-port.ts';
 import { linkTypeOf } from '../../link-types/registry.ts';
 import type { Index } from '../../protocols/rtnetlink.ts';
-import { isBuiltIn, type LinkItem } from './item.ts';
+import { isBuiltIn, type LinkItem, lowerOf } from './item.ts';
 
 /** Returns the requests for a change. */
 export function requests({ action, item, was }: Change<LinkItem>, index: Index): readonly Request[] {
@@ -56,16 +57,31 @@ function linkChanges(item: LinkItem, was: LinkItem | undefined, index: Index): L
   };
 }
 
-/** Explains EOPNOTSUPP, which is all the kernel says if the type's module is missing. */
+/**
+ * Explains EOPNOTSUPP, which is all the kernel says if the type's module is missing, and EBUSY, if something
+ * else receives all that the device below does (netdev_rx_handler_register).
+ */
 export function explain({ action, item }: Change<LinkItem>, error: FlatnetError): FlatnetError {
-  if (action === 'change' || error.errno !== 'EOPNOTSUPP') return error;
-  const { type } = item.link;
-  return new FlatnetError(`this kernel does not support ${type} devices`, {
+  if (action === 'change') return error;
+  const dev = lowerOf(item);
+  if (error.errno === 'EBUSY' && dev !== undefined) {
+    return new FlatnetError(`${dev} is in use by a bridge, a bond, or devices of another kind on it`, {
+      code: 'NETLINK',
+      operation: 'link add',
+      object: item.name,
+      errno: error.errno,
+      fix: `free ${dev}, or choose another interface`,
+      cause: error,
+    });
+  }
+  if (error.errno !== 'EOPNOTSUPP') return error;
+  const kind = item.link.type === 'existing' ? item.link.type : linkTypeOf(item.link).sample.kind;
+  return new FlatnetError(`this kernel does not support ${kind} devices`, {
     code: 'KERNEL_FEATURE',
     operation: 'link add',
     object: item.name,
     errno: error.errno,
-    fix: `load the module ${type}; minimal kernels ship it in a package of extra modules`,
+    fix: `load the module ${moduleOf(kind)}; minimal kernels ship it in a package of extra modules`,
     cause: error,
   });
 }

@@ -1,0 +1,53 @@
+import type { Fields } from './fields.ts';
+
+const ON_CHANGE = ['cut', 'keep'] as const;
+
+/** How nodes enforce network policies. */
+export type PolicyOptions = {
+  /** What becomes of connections that a changed policy no longer allows. */
+  readonly onChange: (typeof ON_CHANGE)[number];
+  /** Whether established connections are handed to a flowtable, where the kernel has them. */
+  readonly offload: boolean;
+  /** Whether denied connections are written to the agent's log. */
+  readonly logDenied: boolean;
+};
+
+const USUAL: PolicyOptions = { onChange: 'cut', offload: true, logDenied: false };
+
+/**
+ * Reads `policy`: true or false, or an object with options, which also means true; undefined if policies are
+ * not enforced. `isPossible`: pods' packets pass the node, which can drop them.
+ */
+export function readPolicyOptions(fields: Fields, isPossible: boolean): PolicyOptions | undefined {
+  const options = readOptions(fields);
+  if (!options) return undefined;
+  if (!isPossible)
+    throw fields.invalid(
+      'policy',
+      'must be false or absent with this wiring: no node sees its pods’ packets',
+    );
+  if (fields.boolean('guard') === false)
+    throw fields.invalid('guard', 'must be true with policy: pods could pose as others, and escape theirs');
+  return options;
+}
+
+/** As in net-conf.json. */
+export function policyOptionsValue(options: PolicyOptions): true | PolicyOptions {
+  const { onChange, offload, logDenied } = options;
+  const isUsual = onChange === USUAL.onChange && offload === USUAL.offload && logDenied === USUAL.logDenied;
+  return isUsual ? true : options;
+}
+
+function readOptions(fields: Fields): PolicyOptions | undefined {
+  if (typeof fields.raw('policy') !== 'object') return fields.boolean('policy') ? USUAL : undefined;
+  const own = fields.object('policy');
+  const text = own?.string('onChange')?.toLowerCase() ?? USUAL.onChange;
+  const onChange = ON_CHANGE.find((each) => each === text);
+  if (onChange === undefined)
+    throw own?.invalid('onChange', `must be ${ON_CHANGE.join(' or ')}, not '${text}'`);
+  return {
+    onChange,
+    offload: own?.boolean('offload') ?? USUAL.offload,
+    logDenied: own?.boolean('logDenied') ?? USUAL.logDenied,
+  };
+}

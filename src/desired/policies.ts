@@ -1,0 +1,70 @@
+import type { Network } from '../cluster/network.ts';
+import { type LocalPod, podTitle, type Self } from '../cluster/node.ts';
+import type { Family } from '../ip/address.ts';
+import { policyText } from '../policy/model/policy.ts';
+import type { PolicyView } from '../policy/model/view.ts';
+import type { NodePolicies, PolicyPart } from '../policy/node/contributions.ts';
+import { aboutPod, excerpt, type Problem } from '../problem.ts';
+import type { Contribution } from '../state/contributions.ts';
+import { BRIDGE } from '../wiring/bridge.ts';
+import { DEVICE_PREFIX } from '../wiring/pod-device.ts';
+
+/** Bridged packets pass the chains of IPv4 and IPv6, and so those of policies (br_netfilter). */
+const BRIDGED = ['net/bridge/bridge-nf-call-iptables', 'net/bridge/bridge-nf-call-ip6tables'];
+
+type Enforced = {
+  readonly contributions: readonly Contribution[];
+  readonly warnings: readonly Problem[];
+  /** Absent: nothing is enforced. */
+  readonly node?: NodePolicies;
+};
+const NOTHING: Enforced = { contributions: [], warnings: [] };
+
+/** What a node holds for network policies: nothing where they are not enforced, or there are none. */
+export function policyPart(
+  { network, self, policies }: { network: Network; self: Self; policies?: PolicyView | undefined },
+  pods: readonly LocalPod[],
+  families: readonly Family[],
+  part: PolicyPart,
+): Enforced {
+  if (!network.policy || !policies?.tiers.some((tier) => tier.policies.length > 0)) return NOTHING;
+  const isBridged = network.wiring === 'bridge';
+  const node = part.of(pods, policies, {
+    subnets: isBridged ? self.node.subnets : [],
+    families,
+    devices: DEVICE_PREFIX,
+    bridge: BRIDGE,
+  });
+  const { contributions, waiting } = node;
+  return {
+    node,
+    contributions: isBridged ? [BRIDGE_SETTINGS, ...contributions] : contributions,
+    warnings: [...policies.problems.map(unreadable), ...(waiting.length > 0 ? [unknown(waiting)] : [])],
+  };
+}
+
+const BRIDGE_SETTINGS: Contribution = {
+  owner: { part: 'policy', name: 'bridged packets' },
+  items: BRIDGED.map((path) => ({ kind: 'sysctl', path, value: '1' })),
+  warnings: [],
+};
+
+function unreadable({ policy, problem }: PolicyView['problems'][number]): Problem {
+  return {
+    id: 'policy-unreadable',
+    severity: 'error',
+    what: `${policyText(policy)} cannot be read, and its pods are closed`,
+    cause: excerpt(problem),
+    fix: 'correct it',
+  };
+}
+
+function unknown(pods: readonly LocalPod[]): Problem {
+  return {
+    id: 'pods-without-policies',
+    severity: 'warning',
+    what: `nobody knows which policies are about pods of this node, and nothing reaches them: ${pods.map(podTitle).join(', ')}`,
+    cause: 'the store has no running pods of their names and UIDs',
+    pods: pods.map((pod) => aboutPod(pod, 'nobody knows its policies, and nothing reaches it')),
+  };
+}
