@@ -1,9 +1,11 @@
 import { configuredBackend } from '../backends/registry.ts';
 import { refusedSource, sourceRules } from '../cluster/allowed-sources.ts';
-import type { LocalPod } from '../cluster/node.ts';
+import { type LocalPod, perFamily } from '../cluster/node.ts';
 import type { OwnPort } from '../cluster/own-port.ts';
-import type { CniContext } from '../cni/context.ts';
+import { chooseParent } from '../cluster/parent.ts';
+import type { CniContext, PhysicalNetwork } from '../cni/context.ts';
 import { ownPorts } from '../desired/own-ports.ts';
+import type { Leases } from '../dhcp/leases.ts';
 import { messageOf } from '../error.ts';
 import type { Assigner } from '../ipam/assigner.ts';
 import type { Log } from '../log.ts';
@@ -21,11 +23,13 @@ export type CniSources = {
   /** Resolves once no host port leads to a detached pod any more. */
   readonly release: (pod: LocalPod) => Promise<void>;
   readonly assigner: Assigner;
+  readonly leases: Leases;
   readonly log: Log;
 };
 
 /** The agent as the CNI verbs see it. Every property reads the current state. */
-export function cniContext({ facts, notReady, mtu, admit, release, assigner, log }: CniSources): CniContext {
+export function cniContext(sources: CniSources): CniContext {
+  const { facts, notReady, mtu, admit, release, assigner, leases, log } = sources;
   const { paths } = facts.options;
   return {
     bridge: BRIDGE,
@@ -42,12 +46,16 @@ export function cniContext({ facts, notReady, mtu, admit, release, assigner, log
     get wiring() {
       return facts.network?.wiring ?? 'bridge';
     },
+    get physical() {
+      return physicalOf(facts);
+    },
     get ownPorts() {
       return ownPortsOf(facts);
     },
     get assigner() {
       return facts.usesBlocks ? assigner : undefined;
     },
+    leases,
     get mtu() {
       return mtu();
     },
@@ -59,6 +67,19 @@ export function cniContext({ facts, notReady, mtu, admit, release, assigner, log
     detached: (pod) => facts.pods.remove(pod),
     released: release,
     warn: (text, error) => log.warn({ error: messageOf(error) }, text),
+  };
+}
+
+/** Undefined where pods are on no physical network, or before that is known. */
+function physicalOf({ network, underlay, host }: Facts): PhysicalNetwork | undefined {
+  const config = network?.physical;
+  if (!config || !underlay) return undefined;
+  return {
+    config,
+    hasDhcp: network.addresses === 'dhcp',
+    networks: perFamily((family) => network.pools[family]?.cidr),
+    node: perFamily((family) => network.pools[family] && underlay.addresses[family]),
+    parent: () => chooseParent(config, underlay, host),
   };
 }
 

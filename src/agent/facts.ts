@@ -1,5 +1,6 @@
 import { EventEmitter } from 'node:events';
 import { isDeepStrictEqual } from 'node:util';
+import { within } from '../async/within.ts';
 import { type Host, NO_HOST } from '../cluster/host.ts';
 import type { Network } from '../cluster/network.ts';
 import type { LocalPod, Node, Self, Underlay } from '../cluster/node.ts';
@@ -8,6 +9,8 @@ import { NO_RESOURCES, type Resources } from '../cluster/resources.ts';
 import type { ClusterFacts } from '../companions/companion.ts';
 import { FAMILIES } from '../ip/address.ts';
 import { type Cidr, contains } from '../ip/cidr.ts';
+import type { PolicyView } from '../policy/model/view.ts';
+import { isKnown } from '../policy/node/subjects.ts';
 import type { ClusterView } from '../store/ports/feed.ts';
 import type { Server } from '../url.ts';
 import type { AgentOptions } from './options.ts';
@@ -41,6 +44,9 @@ export class Facts extends EventEmitter<{ changed: []; pods: [PodsChange] }> {
   #resources: Resources = NO_RESOURCES;
   #nodes: readonly Node[] | undefined;
   #complete = false;
+  #policies: PolicyView | undefined;
+  /** Whether the store has network policies. */
+  hasPolicies = false;
   #subnets: readonly Cidr[] | undefined;
   #standing: Standing = 'unknown';
   readonly #obstacles: { [S in Step]?: string } = {};
@@ -52,6 +58,8 @@ export class Facts extends EventEmitter<{ changed: []; pods: [PodsChange] }> {
 
   constructor(options: AgentOptions, tunnelMacs: Self['tunnelMacs'], pods: Iterable<LocalPod>) {
     super();
+    // One for each pod whose policies are awaited.
+    this.setMaxListeners(0);
     this.options = options;
     this.tunnelMacs = tunnelMacs;
     this.pods = new Pods(pods, (what) => this.emit('pods', what));
@@ -114,11 +122,37 @@ export class Facts extends EventEmitter<{ changed: []; pods: [PodsChange] }> {
   }
 
   /**
-   * Whether the nodes and this node's own subnets come from the store, so that what is missing from them is
-   * gone: those remembered from before the start may lack the latest.
+   * Whether the nodes, this node's own subnets and the policies come from the store, so that what is missing
+   * from them is gone: those remembered from before the start may lack the latest.
    */
   get isComplete(): boolean {
-    return this.#complete && this.#standing !== 'remembered';
+    const arePoliciesKnown = !this.#network?.policy || !this.hasPolicies || this.#policies !== undefined;
+    return this.#complete && this.#standing !== 'remembered' && arePoliciesKnown;
+  }
+
+  /** Undefined until they are known. */
+  get policies(): PolicyView | undefined {
+    return this.#policies;
+  }
+
+  /** Waits until the policies about a pod are known, for so many milliseconds; whether they are. */
+  async untilPoliciesKnow(pod: LocalPod, patience: number): Promise<boolean> {
+    const known = Promise.withResolvers<boolean>();
+    const look = (): void => {
+      if (this.#policies && isKnown(pod, this.#policies)) known.resolve(true);
+    };
+    this.on('changed', look);
+    try {
+      look();
+      return await within(patience, known.promise, false);
+    } finally {
+      this.off('changed', look);
+    }
+  }
+
+  setPolicies(policies: PolicyView | undefined): void {
+    this.#policies = policies;
+    this.#changed();
   }
 
   /** `complete`: the view came from the store, not from disk. */

@@ -35,6 +35,7 @@ export type HandoverOptions = {
   readonly linger?: number;
 };
 
+type UsedCompanions = Pick<Companions, 'use' | 'resume' | 'endOthers'> & Partial<Pick<Companions, 'unready'>>;
 type FormerKeeper = Pick<
   Loop,
   'keepFormer' | 'keepRemains' | 'dropFormerPeers' | 'dropFormer' | 'computed' | 'problem'
@@ -49,7 +50,7 @@ type FormerKeeper = Pick<
  * `changed` fires when former networks have been ended.
  */
 export class Handover extends EventEmitter<{ changed: [] }> {
-  readonly #companions: Pick<Companions, 'use' | 'endOthers'>;
+  readonly #companions: UsedCompanions;
   readonly #loop: FormerKeeper;
   readonly #options: HandoverOptions;
   /** Those not ended yet. */
@@ -60,11 +61,7 @@ export class Handover extends EventEmitter<{ changed: [] }> {
   #isComplete = false;
   #waiting: AbortController | undefined;
 
-  constructor(
-    companions: Pick<Companions, 'use' | 'endOthers'>,
-    loop: FormerKeeper,
-    options: HandoverOptions,
-  ) {
+  constructor(companions: UsedCompanions, loop: FormerKeeper, options: HandoverOptions) {
     super();
     this.#companions = companions;
     this.#loop = loop;
@@ -105,6 +102,7 @@ export class Handover extends EventEmitter<{ changed: [] }> {
     await this.#keep(left, nodes);
     this.#formers.delete(type);
     if (!hasChanged && left.size === 0) return;
+    await this.#companions.resume([...left.keys()]);
     await this.#companions.use(type);
     this.#waiting?.abort();
     this.#waiting = new AbortController();
@@ -140,8 +138,9 @@ export class Handover extends EventEmitter<{ changed: [] }> {
   }
 
   /**
-   * Waits until the kernel has held the new backend's part for a while, as its options may be wrong, and
-   * until the store has told of all nodes: one of them may still use what an earlier agent had not ended.
+   * Waits until the kernel has held the new backend's part for a while, and its companion, if that withholds
+   * nodes, is ready, as its options may be wrong, and until the store has told of all nodes: one of them may
+   * still use what an earlier agent had not ended.
    */
   async #endFormers(signal: AbortSignal): Promise<void> {
     const { log, linger = LINGER } = this.#options;
@@ -155,18 +154,22 @@ export class Handover extends EventEmitter<{ changed: [] }> {
       this.#loop.dropFormerPeers(late);
       if (!(await pause(POLL, signal))) return;
     }
-    await untilDone('end the former backend', () => this.#companions.endOthers(), { signal, log });
+    const end = (options?: { readonly keepReceivers: boolean }) =>
+      untilDone('end the former backend', () => this.#companions.endOthers(options), { signal, log });
+    await end({ keepReceivers: true });
     this.#loop.dropFormerPeers(new Map());
     // Slower nodes may still be sending.
     if (!(await pause(RECEIVE * linger, signal))) return;
     this.#formers.clear();
     this.#loop.dropFormer();
+    await end();
     this.emit('changed');
   }
 
   /**
    * The peers that still use a former backend, and which: their agents are down, and what they hold sends and
-   * receives through nothing else.
+   * receives through nothing else. By type alone, as nodes do not publish all their options: one that has
+   * others is waited for in vain, which costs no packet.
    */
   get #late(): ReadonlyMap<string, string> {
     const { self, peers = [] } = this.#loop.computed?.facts ?? {};
@@ -177,7 +180,8 @@ export class Handover extends EventEmitter<{ changed: [] }> {
   }
 
   get #isInPlace(): boolean {
-    const { computed, problem } = this.#loop;
+    const { computed } = this.#loop;
+    const problem = this.#loop.problem ?? this.#companions.unready;
     return problem === undefined && computed?.facts.network.backend.type === this.#network?.backend.type;
   }
 }

@@ -2,6 +2,7 @@ import { flushCompileCache } from 'node:module';
 import { setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
 import { pause } from '../async/pause.ts';
+import { trimHeap } from '../linux/sys.ts';
 
 /** Delay after which objects that only the start needed are garbage, in milliseconds. */
 const SETTLED = 5000;
@@ -18,9 +19,9 @@ export function growFreely(): void {
 
 /**
  * Restores the growth limit some time after the start, collects garbage, and takes the space for new objects
- * back to its smallest size, where it stays: only the start fills it with objects that last. Also flushes
- * Node's compile cache: Node itself does so only at an orderly exit, and a start after a crash should be just
- * as fast.
+ * back to its smallest size, where it stays: only the start fills it with objects that last. Free memory of
+ * libc goes back to the kernel. Also flushes Node's compile cache: Node itself does so only at an orderly
+ * exit, and a start after a crash should be just as fast.
  */
 export async function settle(signal: AbortSignal): Promise<void> {
   if (!(await pause(SETTLED, signal))) return;
@@ -33,6 +34,8 @@ export async function settle(signal: AbortSignal): Promise<void> {
   setFlagsFromString('--expose-gc');
   const collect: unknown = runInNewContext('gc');
   if (typeof collect === 'function') collect({ type: 'major', execution: 'sync', flavor: 'last-resort' });
+  // The list of a large cluster was unpacked outside V8's heap. 45 MB of 200 at 5,000 Nodes.
+  trimHeap();
 }
 
 const NAME = '--heap-growing-percent';

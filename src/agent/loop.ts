@@ -14,6 +14,7 @@ import { isOfPods } from '../desired/of-pods.ts';
 import { messageOf } from '../error.ts';
 import type { Log } from '../log.ts';
 import { problemText } from '../problem.ts';
+import type { Contribution } from '../state/contributions.ts';
 import type { LinkItem } from '../state/kinds/link/item.ts';
 import type { KernelEvent } from '../state/options.ts';
 import { Reconciler } from '../state/reconciler.ts';
@@ -33,7 +34,7 @@ const ADMISSION_LIMIT = 5000;
 
 /** The desired state and the facts it was computed from. */
 export type Computed = {
-  readonly facts: Required<DesiredFacts>;
+  readonly facts: Required<Omit<DesiredFacts, 'policies'>> & Pick<DesiredFacts, 'policies'>;
   readonly desired: Desired;
 };
 
@@ -130,6 +131,10 @@ export class Loop extends EventEmitter<LoopEvents> implements Disposable {
    * to undefined once the kernel holds what constrains it, otherwise to the reason, for people.
    */
   async admit(pod: LocalPod): Promise<string | undefined> {
+    return (await this.#constrain(pod)) ?? (await this.#police(pod));
+  }
+
+  async #constrain(pod: LocalPod): Promise<string | undefined> {
     try {
       const facts = this.#desiredFacts();
       if (!facts) return isOurs(pod) ? 'the agent does not know the network yet' : undefined;
@@ -145,6 +150,28 @@ export class Loop extends EventEmitter<LoopEvents> implements Disposable {
     } catch (error) {
       return messageOf(error);
     }
+  }
+
+  /** Waits until the kernel holds the pod's policies, if they are enforced. */
+  async #police(pod: LocalPod): Promise<string | undefined> {
+    const { network, hasPolicies } = this.#facts;
+    if (!network?.policy) return undefined;
+    if (!hasPolicies) return 'this store has no network policies, which the network wants enforced';
+    if (!(await this.#facts.untilPoliciesKnow(pod, ADMISSION_LIMIT)))
+      return 'the store does not know its labels yet, and so nobody which policies are about it';
+    if (!this.#policiesOf(pod)) await this.#recomputation.next();
+    if (this.#obstacle !== undefined) return this.#obstacle;
+    const own = this.#policiesOf(pod);
+    if (!own) return undefined;
+    const report = await within(ADMISSION_LIMIT, this.reconciler.run(), undefined);
+    if (!report) return `its policies are not in force after ${ADMISSION_LIMIT} ms`;
+    return refusal(own, report) ?? this.problem;
+  }
+
+  #policiesOf({ containerId, ifName }: LocalPod): Contribution | undefined {
+    return this.#computed?.desired.contributions.find(
+      ({ owner }) => owner.part === 'policy' && owner.id === `${containerId} ${ifName}`,
+    );
   }
 
   get status(): LoopStatus {
@@ -205,9 +232,11 @@ export class Loop extends EventEmitter<LoopEvents> implements Disposable {
    * one of them may be narrow.
    */
   #desiredFacts(): Computed['facts'] | undefined {
-    const { self, network, nodes, subnets, resources, pods } = this.#facts;
+    const { self, network, nodes, subnets, resources, policies, pods } = this.#facts;
     if (!self || !network || !nodes || !subnets) return undefined;
-    return { network, self, peers: nodes, pods: pods.list(), resources };
+    // What a former agent has left must be allowed to go with the first that is applied: numbers may differ.
+    const enforced = this.#facts.isComplete ? policies : undefined;
+    return { network, self, peers: nodes, pods: pods.list(), resources, policies: enforced };
   }
 
   #apply(computed: Computed): void {

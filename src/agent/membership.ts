@@ -21,6 +21,8 @@ export type MembershipOptions = {
   readonly signal: AbortSignal;
   /** The subnets this node had before, requested again. */
   readonly previous: PerFamily<Cidr>;
+  /** Why peers must not hear of this node as it is now; undefined if they may. Default: they may. */
+  readonly withheld?: () => string | undefined;
 };
 
 /**
@@ -52,7 +54,7 @@ export class Membership {
    * published earlier.
    */
   settled({ backend }: Node): void {
-    if (this.#ready === backend) return;
+    if (this.#ready === backend || this.#options.withheld?.() !== undefined) return;
     this.#ready = backend;
     this.#update();
   }
@@ -138,9 +140,17 @@ export class Membership {
     for (;;) {
       signal.throwIfAborted();
       const node = this.#facts.nodes && this.#node();
-      if (node) return node;
+      if (node && !this.#isWithheld(node)) return node;
       await once(this.#facts, 'changed', { signal });
     }
+  }
+
+  /** A node that peers know already stays as they know it (`#publishable`). */
+  #isWithheld({ name }: Node): boolean {
+    const reason = this.#options.withheld?.();
+    if (reason === undefined || this.#facts.nodes?.some((node) => node.name === name)) return false;
+    this.#facts.setObstacle('subnets', reason);
+    return true;
   }
 
   /** A network that this release does not understand may still be fixed in the store, so it is not fatal. */

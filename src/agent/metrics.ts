@@ -10,9 +10,15 @@ export type ProcessFigures = {
 type Labels = Readonly<Record<string, string>>;
 type Sample = readonly [value: number, labels?: Labels];
 
+const PACKETS = 'Packets of the backend’s own program, by what became of them.';
+
+function byFate([fate, count]: readonly [string, number]): Sample {
+  return [count, { fate }];
+}
+
 /** Writes a node's status in Prometheus' text format, version 0.0.4. */
 export function metricsText(status: AgentStatus, figures: ProcessFigures): string {
-  const { ready, peers, pods, reconcile, problems, store, backend } = status;
+  const { ready, peers, pods, reconcile, problems, store, backend, packets } = status;
   const gauge = (name: string, help: string, ...samples: readonly Sample[]): string =>
     family(name, 'gauge', help, samples);
   const counter = (name: string, help: string, value: number): string =>
@@ -29,6 +35,9 @@ export function metricsText(status: AgentStatus, figures: ProcessFigures): strin
     ...(backend ? [gauge('flatnet_backend_info', 'The network’s backend.', [1, { type: backend }])] : []),
     gauge('flatnet_peers', 'Other nodes of the cluster.', [peers]),
     gauge('flatnet_pods', 'Pods attached to this node.', [pods.length]),
+    ...(packets
+      ? [family('flatnet_packets_total', 'counter', PACKETS, Object.entries(packets).map(byFate))]
+      : []),
     gauge('flatnet_problems', 'Lines of the status, by kind.', ...kinds.values()),
     gauge('flatnet_refused_changes', 'What the kernel refuses now.', [reconcile.failures.length]),
     counter('flatnet_reconcile_runs_total', 'Runs that changed the kernel or failed to.', reconcile.runs),

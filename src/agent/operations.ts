@@ -3,7 +3,9 @@ import type { CniService } from '../cni/service.ts';
 import type { Adopted } from '../cni/verbs/adopt.ts';
 import type { Handlers, HandlersOf } from '../companions/companion.ts';
 import { strangerProblems } from '../firewall/strangers.ts';
+import type { ProbePage } from '../probe/self-test.ts';
 import { changeCommand, changeText, command } from '../state/print.ts';
+import type { PoliciesShown, PolicyWatch } from './policy/watch.ts';
 import { type AgentStatus, agentStatus, type StatusSources } from './status.ts';
 
 /** The agent's own operations, with their answers. Lines are commands, or descriptions of changes. */
@@ -14,7 +16,11 @@ export type AgentOperations = {
   readonly adopt: Adopted;
   readonly status: AgentStatus;
   readonly diff: { readonly changes: readonly string[] };
+  /** With `skip` and `limit`: probes some of the peers, by name. */
+  readonly probe: ProbePage;
   readonly desired: { readonly commands: readonly string[] };
+  /** With `pod`: `NAMESPACE/NAME`. */
+  readonly policies: PoliciesShown;
   readonly reconcile: {
     readonly done: readonly string[];
     readonly failed: readonly string[];
@@ -25,17 +31,19 @@ export type AgentOperations = {
 };
 
 /** The operations of the local API: the agent's, CNI's and the companions'. */
-export function operations(sources: StatusSources, cni: CniService): Handlers {
-  const { companions } = sources;
+export function operations(sources: StatusSources, cni: CniService, policies: PolicyWatch): Handlers {
+  const { companions, selfTest } = sources;
   const { reconciler } = sources.loop;
   const own: HandlersOf<AgentOperations> = {
     cni: (request) => cni.handle(request),
     adopt: ({ pods }) => cni.adopt(pods),
     status: async () => agentStatus(sources, await strangerProblems(reconciler.desired)),
     diff: async () => ({ changes: (await reconciler.preview()).map(changeText) }),
+    probe: ({ skip, limit }) => selfTest.page(Number(skip ?? 0), Number(limit ?? 1)),
     desired: async () => ({
       commands: [...reconciler.desired.values()].map((item) => command(item, 'add')),
     }),
+    policies: ({ pod }) => policies.show(`${pod}`),
     reconcile: async () => {
       const { done, undone, duration } = await reconciler.run();
       const reasons = (failed: boolean) =>

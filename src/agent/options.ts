@@ -14,6 +14,11 @@ export type AgentOptions = {
   readonly publicIpv6?: Ip;
   /** Where health and metrics are served; nowhere by default. */
   readonly health?: HealthAddress;
+  /**
+   * Whether the network's configuration may name commands that this agent runs as root (backend `extension`):
+   * whoever may write there could do anything on this node.
+   */
+  readonly allowExtension?: true;
   readonly paths: Paths;
   readonly logLevel: string;
 };
@@ -80,6 +85,7 @@ function optionsFrom(fields: Fields): AgentOptions {
     ...(publicIp ? { publicIp } : {}),
     ...(publicIpv6 ? { publicIpv6 } : {}),
     ...(health && { health }),
+    ...(fields.boolean('allowExtension') && { allowExtension: true }),
     paths: {
       run: path('run'),
       state: path('state'),

@@ -32,6 +32,7 @@ export class Outputs implements AsyncDisposable {
   readonly #paths: Paths;
   readonly #log: Log;
   readonly #latest: Latest<Output>;
+  #last: Output | undefined;
 
   constructor(paths: Paths, log: Log, signal: AbortSignal) {
     this.#paths = paths;
@@ -46,7 +47,13 @@ export class Outputs implements AsyncDisposable {
 
   /** Queues an output. A failed write is retried until it succeeds or a newer output replaces it. */
   write(output: Output): void {
+    this.#last = output;
     this.#latest.push(output);
+  }
+
+  /** Queues the last output again, with the pods of now; nothing before there was one. */
+  again(pods: readonly LocalPod[]): void {
+    if (this.#last) this.write({ ...this.#last, pods });
   }
 
   async #write(output: Output, superseded: AbortSignal): Promise<void> {

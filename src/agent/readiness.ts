@@ -3,12 +3,15 @@ import { overlapWithHost } from '../cluster/overlap.ts';
 import type { Cidr } from '../ip/cidr.ts';
 import { type Problem, type ProblemId, problemText } from '../problem.ts';
 import type { ClusterFeed } from '../store/ports/feed.ts';
+import type { PolicyFeed } from '../store/ports/policies.ts';
 import type { Facts } from './facts.ts';
 
 /** Other reasons not to take pods; undefined for none. */
 export type Problems = {
   /** Knows what keeps the cluster's nodes from being known. */
   readonly feed?: Pick<ClusterFeed, 'problems'>;
+  /** Knows what keeps network policies from being known. Absent: the store has none. */
+  readonly policies?: Pick<PolicyFeed, 'problems'> | undefined;
   /** Why the kernel doesn't hold the node's own part of the desired state. */
   readonly kernel: string | undefined;
   /** Why the backend's companion is not ready. */
@@ -40,6 +43,9 @@ export function obstacleTo(facts: Facts, others: Problems): Problem | undefined 
   if (!subnets) return obstacle('no-subnet', 'no subnet', facts.obstacle('subnets') ?? silence);
   const overlap = overlapOf(facts, network, subnets);
   if (overlap) return overlap;
+  if (network.policy && !facts.policies) {
+    return obstacle('policies-unknown', 'the network policies are unknown', policyProblem(others.policies));
+  }
   const { kernel, companion, opening } = others;
   if (kernel !== undefined) return obstacle('node-not-set-up', kernel);
   const uncertain = doubt(facts);
@@ -52,6 +58,12 @@ export function obstacleTo(facts: Facts, others: Problems): Problem | undefined 
 function feedProblem(feed: Pick<ClusterFeed, 'problems'> | undefined): string | undefined {
   const [first] = feed?.problems ?? [];
   return first && (first.cause ?? first.what);
+}
+
+function policyProblem(policies: Pick<PolicyFeed, 'problems'> | undefined): string {
+  if (!policies) return 'this store has none: only the Kubernetes API has';
+  const [first] = policies.problems;
+  return first ? (first.cause ?? first.what) : 'no answer from the store yet';
 }
 
 function overlapOf(facts: Facts, network: Network, subnets: readonly Cidr[]): Problem | undefined {

@@ -18,6 +18,7 @@ export class Recomputation {
   #onlyNewPods = true;
   /** When the last computation ended, by `performance.now`. */
   #computedAt = Number.NEGATIVE_INFINITY;
+  #awaited: PromiseWithResolvers<void> | undefined;
 
   constructor(compute: () => void) {
     this.#compute = compute;
@@ -40,6 +41,14 @@ export class Recomputation {
     if (!this.#onlyNewPods) this.#computeIfDue();
   }
 
+  /** Resolves after a computation that knows all that is known now; who asks at the same time shares it. */
+  next(): Promise<void> {
+    this.#awaited ??= Promise.withResolvers();
+    const { promise } = this.#awaited;
+    this.request();
+    return promise;
+  }
+
   stop(): void {
     this.#alarm.stop();
   }
@@ -53,7 +62,10 @@ export class Recomputation {
     if (!this.#isDue) return;
     this.#isDue = false;
     this.#onlyNewPods = true;
+    const awaited = this.#awaited;
+    this.#awaited = undefined;
     this.#compute();
     this.#computedAt = performance.now();
+    awaited?.resolve();
   }
 }

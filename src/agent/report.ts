@@ -3,12 +3,15 @@ import type { LinkItem } from '../state/kinds/link/item.ts';
 import type { Report } from '../state/reporter.ts';
 import type { Undone } from '../state/undone.ts';
 
+/** Whose items without an id, which those of single pods have, are the node's own. */
+const OWN: readonly string[] = ['backend', 'wiring', 'policy'];
+
 /**
- * Returns why the node can't take pods because of the kernel: a failed change of the backend or the wiring. A
- * broken pod or an unreachable peer is not one.
+ * Returns why the node can't take pods because of the kernel: a failed change of the backend, the wiring or
+ * what policies need. A broken pod or an unreachable peer is not one.
  */
 export function ownProblem(undone: readonly Undone[]): string | undefined {
-  const own = undone.find(({ owner }) => owner?.part === 'backend' || owner?.part === 'wiring');
+  const own = undone.find(({ owner }) => owner && OWN.includes(owner.part) && owner.id === undefined);
   if (!own) return undefined;
   return `${own.error ? 'the kernel refuses ' : ''}${keyOf(own.change.item)}: ${own.reason}`;
 }

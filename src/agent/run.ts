@@ -7,13 +7,16 @@ import type { Network } from '../cluster/network.ts';
 import { liveHandles, loadAttachments } from '../cni/records/local-pod.ts';
 import { CniService } from '../cni/service.ts';
 import { Companions } from '../companions/companions.ts';
+import { Leases } from '../dhcp/leases.ts';
 import { messageOf } from '../error.ts';
 import { forwardFacts } from '../firewall/facts.ts';
 import { ForwardWatch } from '../firewall/watch.ts';
 import { makeSysctlsWritable } from '../linux/proc-sys.ts';
 import type { Log } from '../log.ts';
+import { SelfTest } from '../probe/self-test.ts';
 import { problemText } from '../problem.ts';
 import { openStore, serversAt } from '../store/open.ts';
+import { isShim } from '../wiring/shim.ts';
 import { announce } from './announce.ts';
 import { LocalApi } from './api/server.ts';
 import { Blocks } from './blocks.ts';
@@ -25,12 +28,15 @@ import { forgetStaleFlows } from './flows/stale.ts';
 import { Handover } from './handover.ts';
 import { serveHealth } from './health-server.ts';
 import { growFreely, settle } from './heap.ts';
+import { leasesOptions } from './leases.ts';
 import { lockNode } from './lock.ts';
 import { Loop } from './loop.ts';
 import { Membership } from './membership.ts';
 import { operations } from './operations.ts';
 import { AGENT_SOCKET, type AgentOptions } from './options.ts';
 import { Outputs, previousSubnets } from './outputs.ts';
+import { followPolicies } from './policies.ts';
+import { PolicyWatch } from './policy/watch.ts';
 import { notReady, obstacleTo } from './readiness.ts';
 import { releasePorts } from './release.ts';
 import { agentStatus } from './status.ts';
@@ -68,6 +74,7 @@ export async function runAgent(options: AgentOptions, log: Log, stop: AbortSigna
     node,
     paths,
     holder: paths.birdHolder,
+    allowExtension: options.allowExtension,
     secrets,
     assigner,
     log,
@@ -82,25 +89,35 @@ export async function runAgent(options: AgentOptions, log: Log, stop: AbortSigna
   loop.on('device', (link) => companions.deviceChanged(link));
   loop.on('done', (changes) => forgetStaleFlows(changes, log));
   loop.on('foreign-table', () => firewall.rescan());
+  const policies = new PolicyWatch(() => loop.computed?.desired.policies);
+  loop.on('done', (changes) => policies.done(changes));
   loop.on('settled', ({ facts: { self, network, peers, resources }, desired }) => {
     const tunnels = desired.contributions
       .filter(({ owner }) => owner.part === 'backend')
       .flatMap(({ items }) => items);
     firewall.update(forwardFacts(facts.podNetworks, network, self.underlay, tunnels));
-    companions.update({ self, network, nodes: peers, resources });
+    const isComplete = facts.isComplete && facts.nodes === peers;
+    companions.update({ self, network, nodes: peers, resources, isComplete });
   });
   loop.on('ready', ({ facts: { self, network, pods }, desired: { mtu } }) =>
     outputs.write({ network, subnets: self.node.subnets, mtu, pods }),
   );
+  // With a parent's MTU, the kernel lowers that of all who share it, and raises none (macvlan_device_event).
+  loop.on('device', ({ name }) => {
+    if (isShim(name)) outputs.again(facts.pods.list());
+  });
   loop.once('ready', () => background('settle the heap', settle(signal), log));
-  const membership = new Membership(facts, { cluster: store.membership, log, signal, previous });
+  const withheld = () => companions.withholds;
+  const membership = new Membership(facts, { cluster: store.membership, log, signal, previous, withheld });
   loop.on('settled', ({ facts: { self } }) => membership.settled(self.node));
   const others = () => ({
     feed: store.feed,
+    policies: store.policies,
     kernel: loop.problem,
     companion: companions.problem,
   });
   const obstacle = () => obstacleTo(facts, { ...others(), opening: companions.opening });
+  using leases = new Leases(leasesOptions(facts, log));
   const cni = cniContext({
     facts,
     notReady: () => notReady(facts, others()),
@@ -108,6 +125,7 @@ export async function runAgent(options: AgentOptions, log: Log, stop: AbortSigna
     admit: (pod) => loop.admit(pod),
     release: (pod) => releasePorts(pod, { loop, log }),
     assigner,
+    leases,
     log,
   });
   await using service = new CniService(cni);
@@ -145,16 +163,29 @@ export async function runAgent(options: AgentOptions, log: Log, stop: AbortSigna
     task('watch the underlay', underlay.run(signal)),
     task('hold the subnets', membership.run()),
     task('follow the cluster', feed.run()),
+    task('follow network policies', followPolicies(facts, store.policies, signal)),
   ];
+  const selfTest = new SelfTest(
+    () => {
+      if (!loop.computed) return undefined;
+      const { facts, desired } = loop.computed;
+      return { ...facts, mtu: desired.mtu };
+    },
+    log,
+    signal,
+  );
+  background('test the ways to peers', selfTest.run(), log, signal);
   const sources = {
     facts,
     loop,
     companions,
     membership,
     feed: store.feed,
+    policies: store.policies,
     underlay,
     firewall,
     cni: service,
+    selfTest,
   };
   const problems = () => [obstacle() ?? [], agentStatus(sources, []).problems].flat();
   background('announce this node', announce(store.membership, { node, obstacle, log, signal }), log, signal);
@@ -171,7 +202,7 @@ export async function runAgent(options: AgentOptions, log: Log, stop: AbortSigna
     log,
   );
   try {
-    const handlers = operations(sources, service);
+    const handlers = operations(sources, service, policies);
     await using _api = await LocalApi.listen(join(paths.run, AGENT_SOCKET), handlers, log);
     const unready = () => {
       const found = obstacle();

@@ -1,8 +1,11 @@
 import type { LocalPod, Underlay } from '../cluster/node.ts';
 import type { Companions } from '../companions/companions.ts';
 import type { Cidr } from '../ip/cidr.ts';
+import type { PathSummary } from '../probe/rounds.ts';
+import type { SelfTest } from '../probe/self-test.ts';
 import { excerpt, type Problem } from '../problem.ts';
 import type { ClusterFeed } from '../store/ports/feed.ts';
+import type { PolicyFeed } from '../store/ports/policies.ts';
 import type { Facts } from './facts.ts';
 import type { LoopStatus } from './health.ts';
 import type { Loop } from './loop.ts';
@@ -24,11 +27,17 @@ export type AgentStatus = {
   readonly mtu: number;
   /** Number of other nodes. */
   readonly peers: number;
+  /** Packets that the backend's own program carried and dropped, by what became of them. */
+  readonly packets?: Readonly<Record<string, number>>;
+  /** What carries them, and why nothing better. */
+  readonly carrier?: string;
   readonly pods: readonly LocalPod[];
   readonly reconcile: LoopStatus;
   /** All that is wrong, apart from the reason it is not ready. */
   readonly problems: readonly Problem[];
   readonly store: StoreStatus;
+  /** What the self-test of the ways to peers has found. Absent: the agent is of an older release. */
+  readonly paths?: PathSummary;
 };
 
 /** Inputs of the status. */
@@ -38,10 +47,12 @@ export type StatusSources = {
   readonly companions: Companions;
   readonly membership: { readonly tenure: Tenure };
   readonly feed: Pick<ClusterFeed, 'problems'>;
+  readonly policies: Pick<PolicyFeed, 'problems'> | undefined;
   readonly underlay: { readonly problems: readonly Problem[] };
   /** Foreign firewall rules that affect pods. */
   readonly firewall: { readonly problems: readonly Problem[] };
   readonly cni: { readonly problems: readonly Problem[] };
+  readonly selfTest: SelfTest;
 };
 
 /** `strangers`: of `strangerProblems`, read now. */
@@ -49,8 +60,9 @@ export function agentStatus(sources: StatusSources, strangers: readonly Problem[
   const { facts, loop, companions, membership, feed, firewall } = sources;
   const { network, underlay } = facts;
   const { node } = facts.options;
-  const { problem, opening } = companions;
-  const others = { feed, kernel: loop.problem, companion: problem, opening };
+  const { problem, opening, counters, carrier } = companions;
+  const { policies } = sources;
+  const others = { feed, policies, kernel: loop.problem, companion: problem, opening };
   const reason = notReady(facts, others);
   return {
     node,
@@ -62,6 +74,8 @@ export function agentStatus(sources: StatusSources, strangers: readonly Problem[
     ...(underlay && { underlay }),
     mtu: loop.mtu,
     peers: (facts.nodes ?? []).filter(({ name }) => name !== node).length,
+    ...(counters && { packets: counters }),
+    ...(carrier !== undefined && { carrier }),
     pods: facts.pods.list(),
     reconcile: loop.status,
     problems: [
@@ -69,6 +83,7 @@ export function agentStatus(sources: StatusSources, strangers: readonly Problem[
       ...sources.underlay.problems,
       ...tenureProblems(membership.tenure),
       ...feed.problems,
+      ...(network?.policy ? (policies?.problems ?? []) : []),
       ...facts.strayBlocks.map(strayBlock),
       ...loop.reconciler.troubles,
       ...loop.reconciler.warnings,
@@ -76,9 +91,11 @@ export function agentStatus(sources: StatusSources, strangers: readonly Problem[
       ...companions.warnings,
       ...firewall.problems,
       ...sources.cni.problems,
+      ...sources.selfTest.problems,
       ...strangers,
     ],
     store: storeStatus(membership.tenure),
+    paths: sources.selfTest.summary,
   };
 }
 

@@ -39,7 +39,7 @@ export async function exportStore({
   }
   const contents: Contents = {
     network: parseJson(text?.value ?? '{}'),
-    nodes: view.nodes.flatMap((node) => leaseOf(node, addresses === 'blocks', leftOut)),
+    nodes: view.nodes.flatMap((node) => leaseOf(node, addresses !== 'lease', leftOut)),
     resources: applied
       // What another program's objects have beyond that is named, and no store of ours takes it.
       .map(({ document, foreign }) => plain(foreign ? knownPart(document) : document))
@@ -61,9 +61,9 @@ async function firstView(feed: Store['feed']): Promise<ClusterView> {
   });
 }
 
-/** A node with its lease alone: its blocks are objects of their own. */
-function leaseOf(node: Node, usesBlocks: boolean, leftOut: string[]): Node[] {
-  if (usesBlocks) return [{ ...node, subnets: [] }];
+/** A node with its lease alone, if nodes have any: its blocks are objects of their own. */
+function leaseOf(node: Node, hasNone: boolean, leftOut: string[]): Node[] {
+  if (hasNone) return [{ ...node, subnets: [] }];
   if (node.subnets.length > 0) return [node];
   leftOut.push(`node ${node.name} has no subnet`);
   return [];

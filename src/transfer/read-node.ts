@@ -77,8 +77,11 @@ function perFamily<T extends Ip | Cidr>(fields: Fields, name: string, values: re
 }
 
 function checkSubnets(fields: Fields, network: Network, subnets: readonly Cidr[]): void {
-  if (network.addresses === 'blocks' && subnets.length > 0) {
-    throw fields.invalid('subnets', 'must be empty: in this network, addresses come from blocks');
+  if (network.addresses !== 'lease' && subnets.length > 0) {
+    throw fields.invalid(
+      'subnets',
+      `must be empty: in this network, addresses come from ${network.addresses}`,
+    );
   }
   if (network.addresses === 'lease' && subnets.length === 0) throw fields.invalid('subnets', 'has none');
   for (const [i, subnet] of subnets.entries()) {

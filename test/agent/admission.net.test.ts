@@ -17,7 +17,7 @@ const PODS = [podOn(1), podOn(2), podOn(3)] as const;
 async function ready(t: TestContext, { guard }: Pick<Network, 'guard'> = {}) {
   const namespace = new Namespace(
     PLAN,
-    PODS.map(({ hostDevice }) => hostDevice),
+    PODS.map(({ hostDevice = '' }) => hostDevice),
   );
   t.after(() => namespace[Symbol.dispose]());
   const { facts, loop, stop, network, self, resources } = localLoop(t, namespace.path, []);

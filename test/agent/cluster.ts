@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
 import { existsSync, readFileSync } from 'node:fs';
+import { release } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { configuredBackend } from '../../src/backends/registry.ts';
@@ -48,6 +49,10 @@ export type TestNode = {
   wantedPods: number;
   readonly pods: TestPod[];
 };
+
+/** What the companions of its nodes know; that of backend udp needs a kernel with TCX. */
+const [MAJOR = 0, MINOR = 0] = release().split('.').map(Number);
+const COMPANION = { fastPath: MAJOR > 6 || (MAJOR === 6 && MINOR >= 6) };
 
 export const LAYOUT = new Layout(DEFAULT_PREFIX);
 
@@ -168,7 +173,7 @@ export class Cluster implements AsyncDisposable {
     const data = Object.fromEntries(
       this.families.map((family) => [
         family,
-        backend.data({ node: plain, underlay, tunnelMacs }, options, family),
+        backend.data({ node: plain, underlay, tunnelMacs, companion: COMPANION }, options, family),
       ]),
     );
     const published: unknown = JSON.parse(JSON.stringify(data));

@@ -39,8 +39,11 @@ function handover(t: TestContext) {
     dropFormer: () => done.push('drop'),
   };
   const companions = {
+    unready: undefined as string | undefined,
     use: async (backend: string) => void done.push(`use ${backend}`),
-    endOthers: async () => void done.push('end'),
+    resume: async () => {},
+    endOthers: async (options?: { readonly keepReceivers?: boolean }) =>
+      void done.push(options?.keepReceivers ? 'end' : 'end all'),
   };
   const stop = new AbortController();
   t.after(() => stop.abort());
@@ -63,7 +66,7 @@ function handover(t: TestContext) {
     const peers = types.map((type, i) => ({ ...node, name: `peer${i}`, backend: { type, data: {} } }));
     loop.computed = { facts: { ...facts, peers: [node, ...peers] }, desired };
   };
-  return { handover: new Handover(companions, loop, options), loop, compute, peersWith, done };
+  return { handover: new Handover(companions, loop, options), companions, loop, compute, peersWith, done };
 }
 
 test('remains of earlier agents are removed some time after a start', async (t) => {
@@ -71,8 +74,8 @@ test('remains of earlier agents are removed some time after a start', async (t) 
   compute('vxlan');
   await it.follow(network('vxlan'), [], true);
   assert.deepEqual(done.splice(0), ['use vxlan']);
-  await until(done, 'drop');
-  assert.deepEqual(done.splice(0), ['end', 'send no more', 'drop']);
+  await until(done, 'end all');
+  assert.deepEqual(done.splice(0), ['end', 'send no more', 'drop', 'end all']);
   await it.follow(network('vxlan'));
   await sleep(4 * LINGER);
   assert.deepEqual(done, []);
@@ -82,7 +85,7 @@ test('after a change of backend both stand side by side, then the former one end
   const { handover: it, compute, done } = handover(t);
   compute('vxlan');
   await it.follow(network('vxlan'), [], true);
-  await until(done, 'drop');
+  await until(done, 'end all');
   done.splice(0);
   await it.follow(
     network('host-gw'),
@@ -90,12 +93,12 @@ test('after a change of backend both stand side by side, then the former one end
   );
   assert.deepEqual(done.splice(0), ['keep vxlan for node0 node1', 'use host-gw']);
   compute('host-gw');
-  await until(done, 'drop');
-  assert.deepEqual(done, ['end', 'send no more', 'drop']);
+  await until(done, 'end all');
+  assert.deepEqual(done, ['end', 'send no more', 'drop', 'end all']);
 });
 
-test('nothing ends while the new backend cannot be computed, or the kernel refuses it', async (t) => {
-  const { handover: it, compute, loop, done } = handover(t);
+test('nothing ends while the new backend cannot be computed, is not ready, or the kernel refuses it', async (t) => {
+  const { handover: it, companions, compute, loop, done } = handover(t);
   compute('vxlan');
   await it.follow(network('vxlan'), [], true);
   await it.follow(network('host-gw'));
@@ -106,15 +109,19 @@ test('nothing ends while the new backend cannot be computed, or the kernel refus
   await sleep(POLL + 3 * LINGER);
   assert.ok(!done.includes('end'));
   loop.problem = undefined;
-  await until(done, 'drop');
-  assert.deepEqual(done.slice(-3), ['end', 'send no more', 'drop']);
+  companions.unready = 'no route in the cloud yet';
+  await sleep(POLL + 3 * LINGER);
+  assert.ok(!done.includes('end'));
+  companions.unready = undefined;
+  await until(done, 'end all');
+  assert.deepEqual(done.slice(-4), ['end', 'send no more', 'drop', 'end all']);
 });
 
 test('the former backend stays for peers that still use it, until the last one has switched or gone', async (t) => {
   const { handover: it, compute, peersWith, done } = handover(t);
   compute('vxlan');
   await it.follow(network('vxlan'), [], true);
-  await until(done, 'drop');
+  await until(done, 'end all');
   await it.follow(network('host-gw'));
   done.splice(0);
   compute('host-gw');
@@ -125,8 +132,8 @@ test('the former backend stays for peers that still use it, until the last one h
   await until(done, 'send no more but to peer0');
   assert.deepEqual([...new Set(done.splice(0))], ['send no more but to peer0']);
   peersWith('host-gw', 'host-gw');
-  await until(done, 'drop');
-  assert.deepEqual(done, ['end', 'send no more', 'drop']);
+  await until(done, 'end all');
+  assert.deepEqual(done, ['end', 'send no more', 'drop', 'end all']);
 });
 
 test('after two changes in a row, peers that missed both keep the first backend, and those that missed one the second', async (t) => {
@@ -149,15 +156,15 @@ test('after two changes in a row, peers that missed both keep the first backend,
   await until(done, 'send no more but to peer0');
   assert.deepEqual([...new Set(done.splice(0))], ['send no more but to peer0']);
   peersWith('bgp', 'bgp', 'bgp');
-  await until(done, 'drop');
-  assert.deepEqual(done, ['end', 'send no more', 'drop']);
+  await until(done, 'end all');
+  assert.deepEqual(done, ['end', 'send no more', 'drop', 'end all']);
 });
 
 test('a backend that does not exist changes nothing', async (t) => {
   const { handover: it, compute, done } = handover(t);
   compute('vxlan');
   await it.follow(network('vxlan'), [], true);
-  await until(done, 'drop');
+  await until(done, 'end all');
   done.splice(0);
   await it.follow(network('vxlam'));
   await it.follow(network('vxlan'));
@@ -186,8 +193,8 @@ test('what an earlier agent had not ended stays, before anything is removed, and
   await until(done, 'send no more but to peer0');
   assert.deepEqual([...new Set(done.splice(0))], ['send no more but to peer0']);
   peersWith('vxlan');
-  await until(done, 'drop');
-  assert.deepEqual(done, ['end', 'send no more', 'drop']);
+  await until(done, 'end all');
+  assert.deepEqual(done, ['end', 'send no more', 'drop', 'end all']);
   assert.deepEqual([it.formers, changes], [new Map(), 1]);
 });
 
@@ -214,8 +221,8 @@ test('an agent that remembers nothing keeps what the kernel has, if a node uses 
     assert.deepEqual(done.splice(0), ['use vxlan', ...kept]);
     assert.deepEqual([...it.formers], kept.length > 0 ? [[type, undefined]] : []);
     compute('vxlan');
-    await until(done, 'drop');
-    assert.deepEqual(done, ['end', 'send no more', 'drop'], type);
+    await until(done, 'end all');
+    assert.deepEqual(done, ['end', 'send no more', 'drop', 'end all'], type);
     assert.deepEqual(it.formers, new Map());
   }
 });

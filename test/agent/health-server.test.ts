@@ -21,6 +21,7 @@ const STATUS: AgentStatus = {
     { id: 'kernel-refuses', severity: 'error', what: 'b' },
     { id: 'block-outside-pools', severity: 'warning', what: 'c' },
   ],
+  packets: { sent: 3, strangers: 2 },
   store: { connected: false, lastRenewal: '2026-01-01T00:00:00.000Z' },
 };
 
@@ -64,6 +65,7 @@ test('metrics in Prometheus’ text format: each name once with its help and typ
     'flatnet_backend_info{type="vxlan"} 1',
     'flatnet_problems{id="kernel-refuses",severity="error"} 2',
     'flatnet_problems{id="block-outside-pools",severity="warning"} 1',
+    'flatnet_packets_total{fate="strangers"} 2',
     'flatnet_store_connected 0',
     'flatnet_store_confirmed_timestamp_seconds 1767225600',
   ]) {

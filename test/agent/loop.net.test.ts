@@ -68,7 +68,7 @@ test('a pod without its device is reported, and the node still accepts others', 
   know();
   await once(loop, 'ready');
   assert.equal(loop.problem, undefined);
-  assert.ok(loop.status.failures.some((text) => text.includes(pod.hostDevice)));
+  assert.ok(loop.status.failures.some((text) => text.includes(pod.hostDevice ?? '?')));
 });
 
 test('a failure of the node’s own part stays reported across other changes', {

@@ -14,9 +14,9 @@ import { tunnelMacsOf } from '../backends/tunnel-macs.ts';
 
 /**
  * Joins a cluster that uses host-gw; `published` lists what the node published, in order. `former`: the
- * backend it had published before it started.
+ * backend it had published before it started. `held`: why it is withheld at first.
  */
-async function join(t: TestContext, former?: string) {
+async function join(t: TestContext, former?: string, held?: string) {
   const stop = new AbortController();
   t.after(() => stop.abort());
   const options = {
@@ -58,14 +58,21 @@ async function join(t: TestContext, former?: string) {
     forget: async () => false,
     place: async () => [],
   };
-  const membership = new Membership(facts, { cluster, log: SILENT, signal: stop.signal, previous: {} });
+  let reason = held;
+  const withheld = (): string | undefined => reason;
+  const { signal } = stop;
+  const membership = new Membership(facts, { cluster, log: SILENT, signal, previous: {}, withheld });
   void membership.run();
-  if (!facts.isMember) await once(facts, 'changed');
+  const release = (): void => {
+    reason = undefined;
+    facts.setCompanion({});
+  };
+  if (!facts.isMember && held === undefined) await once(facts, 'changed');
   const settled = (): void => {
     assert.ok(facts.self);
     membership.settled(facts.self.node);
   };
-  return { published, setBackend, setAddress, settled };
+  return { facts, published, setBackend, setAddress, settled, release };
 }
 
 function nodeWith(type: string): Node {
@@ -105,4 +112,28 @@ test('a backend that was changed while the agent was down is not published earli
   settled();
   await quiet();
   assert.deepEqual(published, ['192.0.2.1 vxlan', '192.0.2.2 vxlan', '192.0.2.2 host-gw']);
+});
+
+test('a new node does not join while its companion withholds it, and says why', async (t) => {
+  const { facts, published, settled, release } = await join(t, undefined, 'no key yet');
+  await quiet();
+  settled();
+  await quiet();
+  assert.deepEqual(published, []);
+  assert.equal(facts.obstacle('subnets'), 'no key yet');
+  release();
+  await quiet();
+  assert.deepEqual(published, ['192.0.2.1 host-gw']);
+});
+
+test('one that peers know already joins as they know it, until what they need is there', async (t) => {
+  const { facts, published, settled, release } = await join(t, 'vxlan', 'no key yet');
+  if (!facts.isMember) await once(facts, 'changed');
+  settled();
+  await quiet();
+  assert.deepEqual(published, ['192.0.2.1 vxlan']);
+  release();
+  settled();
+  await quiet();
+  assert.deepEqual(published, ['192.0.2.1 vxlan', '192.0.2.1 host-gw']);
 });

@@ -7,9 +7,12 @@ import { settled } from './settle.ts';
 
 /** `FLATNET_SEED` repeats a run, `FLATNET_STEPS` sets the number of steps. */
 const SEED = Number(process.env.FLATNET_SEED ?? Math.floor(Math.random() * 2 ** 32));
-const STEPS = Number(process.env.FLATNET_STEPS ?? 40);
+const STEPS = Number(process.env.FLATNET_STEPS ?? 25);
 
-for (const [name, conf] of Object.entries(NETWORKS)) {
+/** Dual stack includes what one family alone does. */
+const { vxlan: _, ...DIFFERENT } = NETWORKS;
+
+for (const [name, conf] of Object.entries(DIFFERENT)) {
   test(`whatever happens to a cluster, it converges to its facts (${name})`, async (t) => {
     t.diagnostic(`FLATNET_SEED=${SEED} FLATNET_STEPS=${STEPS}`);
     await using cluster = await Cluster.up(3, conf);

@@ -5,5 +5,6 @@ const POOL6 = { EnableIPv6: true, IPv6Network: 'fd10::/56', IPv6SubnetMax: 'fd10
 export const NETWORKS = {
   vxlan: { ...POOL, Backend: { Type: 'vxlan' } },
   'host-gw': { ...POOL, Backend: { Type: 'host-gw' } },
+  'udp dual stack': { ...POOL, ...POOL6, Backend: { Type: 'udp' } },
   'vxlan dual stack': { ...POOL, ...POOL6, Backend: { Type: 'vxlan' } },
 };

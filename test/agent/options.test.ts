@@ -74,7 +74,7 @@ test('an unknown key is an error that names it and the nearest known one', () =>
     ],
     [
       { node: 'a', wireguard: true },
-      /^wireguard: .*; the keys are health, iface, labels, logLevel, node, paths,/,
+      /^wireguard: .*; the keys are allowExtension, health, iface, labels, logLevel, node, paths,/,
     ],
   ];
   for (const [value, message] of wrong) {

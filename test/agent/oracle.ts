@@ -45,7 +45,7 @@ export async function actualLines(
   const lines = [
     ...json(links).flatMap(linkLine),
     ...json(addresses).flatMap(addressLines),
-    ...[...json(routes4), ...json(routes6)].flatMap(routeLine),
+    ...[routes4, routes6].flatMap((text) => json(withRemote(text)).flatMap(routeLine)),
     ...json(neighbours).flatMap(neighbourLine),
     ...json(fdb).flatMap(fdbLine),
     ...tables(ruleset),
@@ -134,10 +134,16 @@ function addressLines(link: Json): string[] {
     .map((info) => `address ${info.local}/${info.prefixlen} dev ${link.ifname}`);
 }
 
+/** `ip` gives a lightweight tunnel's ends the same names as the route's. */
+function withRemote(text = ''): string {
+  return text.replace(/("encap":"[^"]*","id":\d+,)(?:"src":"[^"]*",)?"dst"/g, '$1"remote"');
+}
+
 function routeLine(route: Json): string[] {
   // Routes of the kernel and of the administrator.
   if (route.protocol === 'kernel' || route.protocol === 'static' || route.dst === 'default') return [];
   const words = [`route ${route.type ?? 'unicast'} ${route.dst}`];
+  if (route.remote !== undefined) words.push(`encap ${route.remote}`);
   if (route.gateway !== undefined) words.push(`via ${route.gateway}`);
   words.push(`dev ${route.dev}`, `proto ${route.protocol}`);
   if ((route.flags as string[]).includes('onlink')) words.push('onlink');
@@ -188,7 +194,8 @@ function expectedLine(item: Exclude<Item, { kind: 'nft-table' | 'nft-element' }>
         length === (item.dst.includes(':') ? '/128' : '/32') ? '' : length,
       );
       const via = item.via === undefined ? '' : ` via ${item.via}`;
-      return `route ${item.type} ${dst}${via} dev ${item.dev} proto ${item.protocol}${item.onlink ? ' onlink' : ''}`;
+      const encap = item.encapsulation ? ` encap ${item.encapsulation.dst}` : '';
+      return `route ${item.type} ${dst}${encap}${via} dev ${item.dev} proto ${item.protocol}${item.onlink ? ' onlink' : ''}`;
     }
     case 'neighbour':
       return `neigh ${item.ip} lladdr ${item.mac} dev ${item.dev}`;

@@ -9,14 +9,14 @@ const PATIENCE = 20_000;
 
 /** Waits until the node's status, with its problems as lines of text, is as wanted. */
 export async function untilStatus(
-  cluster: Cluster,
-  node: TestNode,
+  { lab }: Pick<Cluster, 'lab'>,
+  node: Pick<TestNode, 'name'>,
   holds: (status: AgentStatus, problems: string) => boolean,
 ): Promise<AgentStatus> {
   let last: AgentStatus | undefined;
   try {
     return await eventually(async () => {
-      last = await agentStatus(cluster.lab, node.name);
+      last = await agentStatus(lab, node.name);
       return last && holds(last, last.problems.map(problemText).join('\n')) && last;
     }, PATIENCE);
   } catch {

@@ -66,6 +66,22 @@ export function hostOf({ links, addresses, routes, isPodDevice }: Kernel): Host 
     addresses: own.map(({ address }) => addressOf(address)),
     networks: unique([...connected, ...routed]),
     gateways: [...new Set(gateways)].sort(),
+    interfaces: [...others.values()]
+      .filter(({ name }) => name !== 'lo')
+      .map(({ name, mtu, mac, master, data }) => {
+        const nameOf = (index: number) => links.find((link) => link.index === index)?.name;
+        const owner = master === undefined ? undefined : nameOf(master);
+        const shared = data?.kind === 'ipvlan' && data.parent !== undefined ? nameOf(data.parent) : undefined;
+        const mode = data?.kind === 'ipvlan' ? data.mode : undefined;
+        return {
+          name,
+          mtu,
+          ...(mac !== undefined && { mac }),
+          ...(owner !== undefined && { master: owner }),
+          ...(shared !== undefined && mode !== undefined && { ipvlan: { parent: shared, mode } }),
+        };
+      })
+      .sort((a, b) => (a.name < b.name ? -1 : 1)),
     ...(services.length > 0 && { services: services.map(({ address }) => addressOf(address)).sort() }),
   };
 }

@@ -1,5 +1,6 @@
 import type http from 'node:http';
 import type https from 'node:https';
+import type tls from 'node:tls';
 import { FlatnetError, messageOf } from '../../error.ts';
 import { serverAt } from '../../url.ts';
 import type { TlsMaterial } from '../access/access.ts';
@@ -16,6 +17,9 @@ const AGENT = {
   timeout: 60_000,
 } as const;
 
+/** Milliseconds for which the earlier client certificate and key serve in place of unusable ones. */
+const GRACE = 30_000;
+
 /**
  * Connections to one server, kept for the next request. HTTP/1.1: every watch has its own connection, so that
  * one that stalls holds up nothing else.
@@ -25,13 +29,17 @@ export class Connections {
   #current: { readonly name: string; readonly agent: http.Agent } | undefined;
   /** Agents of earlier TLS material. */
   #retired: readonly http.Agent[] = [];
+  #unusableSince: number | undefined;
 
   /** Throws CONFIG_INVALID. */
   constructor(server: string) {
     this.#url = parseServer(server);
   }
 
-  /** Begins a request. New TLS material means new connections; those in use may finish. */
+  /**
+   * Begins a request. New TLS material means new connections; those in use may finish. Throws CONFIG_INVALID
+   * if the material is unusable.
+   */
   request(options: http.RequestOptions, tls: TlsMaterial): http.ClientRequest {
     const { protocol, pathname } = this.#url;
     const { request } = protocol === 'https:' ? secure() : plain;
@@ -57,10 +65,22 @@ export class Connections {
 
   #agent(tls: TlsMaterial): http.Agent {
     const name = JSON.stringify(tls);
-    if (this.#current?.name === name) return this.#current.agent;
+    if (this.#current?.name === name) {
+      this.#unusableSince = undefined;
+      return this.#current.agent;
+    }
+    let agent: http.Agent;
+    try {
+      agent = this.#newAgent(tls);
+    } catch (error) {
+      // A certificate and its key are two files, replaced one after the other.
+      this.#unusableSince ??= performance.now();
+      if (!this.#current || performance.now() - this.#unusableSince > GRACE) throw error;
+      return this.#current.agent;
+    }
+    this.#unusableSince = undefined;
     this.closeIdle();
     if (this.#current) this.#retire(this.#current.agent);
-    const agent = this.#newAgent(tls);
     this.#current = { name, agent };
     return agent;
   }
@@ -71,16 +91,29 @@ export class Connections {
     this.#retired = [...this.#retired.filter(({ sockets }) => Object.keys(sockets).length > 0), agent];
   }
 
-  #newAgent({ ca, cert, key, serverName, insecure }: TlsMaterial): http.Agent {
+  #newAgent(material: TlsMaterial): http.Agent {
     if (this.#url.protocol === 'http:') return new plain.Agent(AGENT);
+    const { serverName, insecure } = material;
     const { Agent } = secure();
     return new Agent({
       ...AGENT,
-      ...(ca !== undefined && { ca }),
-      ...(cert !== undefined && { cert }),
-      ...(key !== undefined && { key }),
+      secureContext: secureContext(material),
       ...(serverName !== undefined && { servername: serverName }),
       ...(insecure && { rejectUnauthorized: false }),
+    });
+  }
+}
+
+function secureContext({ ca, cert, key }: TlsMaterial): tls.SecureContext {
+  const { createSecureContext } = process.getBuiltinModule('node:tls');
+  try {
+    return createSecureContext({ ca, cert, key });
+  } catch (error) {
+    throw new FlatnetError(messageOf(error), {
+      code: 'CONFIG_INVALID',
+      object: 'client certificate for the Kubernetes API',
+      fix: 'its key must belong to it, and both must be PEM',
+      cause: error,
     });
   }
 }

@@ -12,8 +12,8 @@ import { sharesAddress } from './holding.ts';
 export type Choice = { readonly subnets: readonly Cidr[]; readonly held: readonly Lease[] };
 
 /**
- * Chooses this node's subnets, one for each family that both network and node have: one it already holds that
- * still fits the configuration, else `previous` if free, else a random free one. None under the `blocks`
+ * Chooses this node's subnets, one for each family that both network and node have: one it already holds
+ * that still fits the configuration, else `previous` if free, else a random free one. Only under the `lease`
  * plan. Throws OUT_OF_SUBNETS; CONFIG_INVALID when the node has no address in any family of the network.
  */
 export function chooseSubnets(
@@ -26,7 +26,7 @@ export function chooseSubnets(
   const held = leasesOf(state, self, previous);
   const families = FAMILIES.filter((family) => network.pools[family] && self.addresses[family] !== undefined);
   if (families.length === 0) throw noAddress(network);
-  if (network.addresses === 'blocks') return { subnets: [], held };
+  if (network.addresses !== 'lease') return { subnets: [], held };
   const taken = takenByOthers(state, self, held);
   const isFree = (subnet: Cidr): boolean => !taken.some((other) => overlaps(other, subnet));
   const subnets: Cidr[] = [];

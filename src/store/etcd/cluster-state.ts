@@ -234,10 +234,12 @@ export class ClusterState {
   }
 
   #build(name: string): Node | undefined {
-    return this.#network?.addresses === 'blocks' ? this.#buildFromBlocks(name) : this.#buildFromLeases(name);
+    const { addresses = 'lease' } = this.#network ?? {};
+    return addresses === 'lease' ? this.#buildFromLeases(name) : this.#buildFromRecord(name);
   }
 
-  #buildFromBlocks(name: string): Node | undefined {
+  /** With its blocks; with DHCP there are none. */
+  #buildFromRecord(name: string): Node | undefined {
     const record = this.leases.record(name)?.record;
     if (!record) return undefined;
     const { labels, addresses, senders, backend = { type: '', data: {} } } = record;

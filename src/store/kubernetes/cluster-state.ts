@@ -146,10 +146,20 @@ export class ClusterState {
       labels: { ...reading.labels, ...published.labels },
       addresses,
       ...(senders && { senders }),
-      subnets:
-        this.#network?.addresses === 'blocks' ? this.blocks.blocksOf(name) : this.#subnets(name, addresses),
+      subnets: this.#subnetsOf(name, addresses),
       backend,
     };
+  }
+
+  #subnetsOf(name: string, addresses: Node['addresses']): readonly Cidr[] {
+    switch (this.#network?.addresses) {
+      case 'blocks':
+        return this.blocks.blocksOf(name);
+      case 'dhcp':
+        return [];
+      default:
+        return this.#subnets(name, addresses);
+    }
   }
 
   #subnets(name: string, addresses: Node['addresses']): readonly Cidr[] {

@@ -65,7 +65,7 @@ export class KubernetesMembership implements Membership {
       const fix = 'apply deploy/rbac/calico.yaml, or create a pool with flatnet apply';
       log.warn({ fix }, 'no default pool is created, as Calico may have pools, which are not ours to read');
     }
-    const subnets = usesBlocks ? [] : ownSubnets(state, network, self, reading);
+    const subnets = network.addresses === 'lease' ? ownSubnets(state, network, self, reading) : [];
     const holding = { self, subnets, instance: randomUUID() };
     const written = await writeNode(this.#context, holding);
     log.info({ node: self.name, subnets }, 'subnets confirmed');
@@ -75,7 +75,8 @@ export class KubernetesMembership implements Membership {
   async members(): Promise<readonly Member[]> {
     const state = await this.#context.feed.current();
     // Blocks are not a node's lease.
-    const nodes = state.network?.addresses === 'blocks' ? [] : (state.view()?.nodes ?? []);
+    const { addresses: plan = 'lease' } = state.network ?? {};
+    const nodes = plan === 'lease' ? (state.view()?.nodes ?? []) : [];
     const members = nodes.flatMap(({ name: node, subnets, addresses, backend }): Member[] => {
       const [first] = subnets;
       if (first === undefined) return [];

@@ -1,4 +1,4 @@
-import { excerpt, type Problem, timeText } from '../../problem.ts';
+import { excerpt, type Problem, timeText, warning } from '../../problem.ts';
 import type { ClusterState } from './cluster-state.ts';
 
 /** Problems beyond this number are only counted. */
@@ -107,13 +107,3 @@ function refusal(name: string, reason: string): Problem {
 /** What to do about a Node with unusable podCIDRs, which cannot be changed once set. */
 export const PODCIDR_FIX =
   'delete the Node and restart its kubelet, so that kube-controller-manager gives it another; its --cluster-cidr must be the network';
-
-function warning(id: Problem['id'], what: string, cause?: string, fix?: string): Problem {
-  return {
-    id,
-    severity: 'warning',
-    what,
-    ...(cause !== undefined && { cause }),
-    ...(fix !== undefined && { fix }),
-  };
-}

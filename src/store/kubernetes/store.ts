@@ -12,6 +12,7 @@ import { KubernetesMembership } from './membership.ts';
 import { DEFAULT_CONFIG_MAP, KubernetesNetwork } from './network.ts';
 import { annotationKeys } from './node/keys.ts';
 import { readNode } from './node/read.ts';
+import { KubernetesPolicies } from './policies.ts';
 import { KubernetesResources } from './resources.ts';
 
 export type KubernetesStoreOptions = {
@@ -38,6 +39,7 @@ export class KubernetesStore implements Store {
   readonly resources: KubernetesResources;
   readonly blocks: KubernetesBlocks;
   readonly duties: KubernetesDuties;
+  readonly policies: KubernetesPolicies;
   readonly #client: KubernetesClient;
   readonly #closed = new AbortController();
 
@@ -58,6 +60,7 @@ export class KubernetesStore implements Store {
     });
     this.feed = new KubernetesFeed({ client, keys, network: this.network, log });
     this.blocks = new KubernetesBlocks(client);
+    this.policies = new KubernetesPolicies(client, log);
     this.resources = new KubernetesResources(client, this.blocks, async () => {
       const { items } = await list(client, NODES, (object) => readNode(keys, object));
       return items.map(({ name, published }) => ({ name, addresses: published?.addresses ?? {} }));

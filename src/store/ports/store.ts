@@ -3,6 +3,7 @@ import type { Duties } from './duties.ts';
 import type { ClusterFeed } from './feed.ts';
 import type { Membership } from './membership.ts';
 import type { NetworkStore } from './network.ts';
+import type { PolicyFeed } from './policies.ts';
 import type { ResourceStore } from './resources.ts';
 
 /**
@@ -20,6 +21,8 @@ export interface Store {
   readonly feed: ClusterFeed;
   readonly resources: ResourceStore;
   readonly blocks: BlockStore;
+  /** Absent where network policies have no place. */
+  readonly policies?: PolicyFeed;
   /** Absent where nobody but an operator says that a node is gone. */
   readonly duties?: Duties;
   /** Ends watches, claims and connections. The stored data stays. */

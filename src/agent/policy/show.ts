@@ -1,0 +1,35 @@
+import { podTitle } from '../../cluster/node.ts';
+import { FlatnetError } from '../../error.ts';
+import type { NodePolicies } from '../../policy/node/contributions.ts';
+import { countedItems } from '../../policy/observe/counts.ts';
+import { type InForce, inForce } from '../../policy/observe/in-force.ts';
+import { readCounters } from './counters.ts';
+
+/**
+ * What is in force for a pod of this node, once for each of its interfaces. Throws NOT_FOUND if there is no
+ * such pod, or no policy is in force.
+ */
+export async function showPolicies(
+  policies: NodePolicies | undefined,
+  pod: string,
+): Promise<readonly InForce[]> {
+  if (!policies)
+    throw notFound('no policies are in force here', pod, 'set policy in the network’s configuration');
+  const { subjects, waiting, compiled, cluster } = policies;
+  if (waiting.some((each) => podTitle(each) === pod))
+    throw notFound('nobody knows yet which policies are about it', pod, 'look for its Pod object');
+  const own = [...subjects].filter(([local]) => podTitle(local) === pod);
+  if (own.length === 0)
+    throw notFound('is no pod of this node', pod, 'write NAMESPACE/NAME, as flatnet status does');
+  const shown: InForce[] = [];
+  for (const [, subject] of own) {
+    const decided = compiled.pods.get(subject.pod)?.decided ?? [];
+    const counters = await readCounters(compiled.tables, countedItems(subject.pod, decided));
+    shown.push(inForce(cluster.tiers, subject.pod, decided, counters));
+  }
+  return shown;
+}
+
+function notFound(text: string, object: string, fix: string): FlatnetError {
+  return new FlatnetError(text, { code: 'NOT_FOUND', object, fix });
+}

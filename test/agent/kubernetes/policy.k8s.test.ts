@@ -1,0 +1,126 @@
+import assert from 'node:assert/strict';
+import { execFile } from 'node:child_process';
+import { test } from 'node:test';
+import { promisify } from 'node:util';
+import { podNetns } from '../../../src/lab/record/names.ts';
+import { NETWORK_POLICIES, PODS } from '../../../src/store/kubernetes/policy-kinds.ts';
+import { NO_API_SERVER } from '../../kubernetes/api-server.ts';
+import { NO_KERNEL } from '../../state/namespace.ts';
+import { eventually } from '../../store/servers.ts';
+import { KubernetesCluster, NETWORK } from './cluster.ts';
+
+const run = promisify(execFile);
+
+test('agents enforce NetworkPolicies of a real API server', {
+  skip: NO_API_SERVER || NO_KERNEL,
+  timeout: 600_000,
+}, async (t) => {
+  const cluster = await KubernetesCluster.start(t, 2, { ...NETWORK, policy: true });
+  const { admin } = cluster;
+  for (const [i, name] of ['node1', 'node2'].entries()) {
+    await cluster.register(name, `10.244.${i + 1}.0/24`);
+    await cluster.startAgent(name);
+  }
+  for (const name of ['node1', 'node2'])
+    await cluster.until(name, ({ ready, peers }) => ready && peers === 1);
+
+  const at = { namespace: 'default' };
+  const create = async (name: string, node: string): Promise<void> => {
+    const object = await admin.create(PODS, {
+      metadata: { ...at, name, labels: { name } },
+      spec: {
+        nodeName: node,
+        automountServiceAccountToken: false,
+        containers: [{ name: 'c', image: 'none' }],
+      },
+    });
+    await cluster.pod(name, node);
+    const status = { phase: 'Running', podIP: cluster.ip(name), podIPs: [{ ip: cluster.ip(name) }] };
+    await admin.patch(PODS, { ...at, name }, 'merge', { status }, { subresource: 'status' });
+    assert.ok(object.metadata.uid);
+  };
+  await create('web', 'node1');
+  await create('near', 'node1');
+  await create('far', 'node2');
+  const pings = (from: string, to: string): Promise<boolean> =>
+    run('ip', [
+      'netns',
+      'exec',
+      podNetns(cluster.lab.name, 'default', from),
+      'ping',
+      '-n',
+      '-c1',
+      '-W1',
+      cluster.ip(to),
+    ]).then(
+      () => true,
+      () => false,
+    );
+  const become = async (from: string, to: string, reaches: boolean): Promise<void> => {
+    await eventually(async () => (await pings(from, to)) === reaches, 20_000);
+  };
+  const policy = (name: string, spec: object) =>
+    admin.create(NETWORK_POLICIES, { metadata: { ...at, name }, spec });
+  const selector = (name: string): object => ({ podSelector: { matchLabels: { name } } });
+
+  await t.test('without a policy all reach all, and no table is there', async () => {
+    for (const from of ['near', 'far']) await become(from, 'web', true);
+    await assert.rejects(cluster.run('node1', 'nft', 'list', 'table', 'ip', 'flatnet-policy'));
+  });
+
+  await t.test('isolated: from the same bridge and from afar', async () => {
+    await policy('web', { ...selector('web'), ingress: [] });
+    for (const from of ['near', 'far']) await become(from, 'web', false);
+    await become('web', 'far', true);
+    await become('web', 'near', true);
+  });
+
+  await t.test('allowed by a label, which another pod gets, and loses', async () => {
+    await policy('friends', {
+      ...selector('web'),
+      ingress: [{ from: [{ podSelector: { matchLabels: { friend: 'yes' } } }] }],
+    });
+    const label = (name: string, friend: string | null) =>
+      admin.patch(PODS, { ...at, name }, 'merge', { metadata: { labels: { friend } } });
+    await label('far', 'yes');
+    await become('far', 'web', true);
+    assert.equal(await pings('near', 'web'), false);
+    await label('near', 'yes');
+    await become('near', 'web', true);
+    await label('far', null);
+    await become('far', 'web', false);
+  });
+
+  await t.test(
+    'an agent killed and started again leaves no gap, and a table deleted by hand returns',
+    async () => {
+      await cluster.restartAgent('node1');
+      const seen: boolean[] = [];
+      for (let i = 0; i < 10; i++) seen.push(await pings('far', 'web'));
+      await cluster.until('node1', ({ ready }) => ready);
+      assert.deepEqual(seen.filter(Boolean), []);
+      await become('near', 'web', true);
+      await cluster.run('node1', 'nft', 'delete', 'table', 'ip', 'flatnet-policy');
+      await become('far', 'web', false);
+    },
+  );
+
+  await t.test(
+    'a pod that the API server does not know gets no network, and one it knows is protected at once',
+    async () => {
+      await assert.rejects(cluster.pod('stranger', 'node1'), /labels/);
+      await policy('new', { ...selector('new'), ingress: [] });
+      await create('new', 'node1');
+      assert.equal(await pings('near', 'new'), false);
+      assert.equal(await pings('far', 'new'), false);
+    },
+  );
+
+  await t.test('without policies everything is as before', async () => {
+    for (const name of ['web', 'friends', 'new']) await admin.delete(NETWORK_POLICIES, { ...at, name });
+    for (const from of ['near', 'far']) for (const to of ['web', 'new']) await become(from, to, true);
+    const { problems } = await cluster.until('node1', ({ ready }) => ready);
+    assert.deepEqual(problems, []);
+    await assert.rejects(cluster.run('node1', 'nft', 'list', 'table', 'ip', 'flatnet-policy'));
+  });
+});
