@@ -1,12 +1,19 @@
 import type { Underlay } from '../cluster/node.ts';
 import { type Family, familyOf, type Ip } from '../ip/address.ts';
 import { type Cidr, cidrOf, hostCidr, lengthOf } from '../ip/cidr.ts';
+import type { Encapsulation } from '../linux/encapsulation.ts';
 import { type Encapsulated, type FibEntry, Forwarding, type Port } from '../state/forwarding.ts';
 import { type KernelState, kindOf } from '../state/item.ts';
 import { type CreatedLink, findLinkType } from '../state/link-types/registry.ts';
 
-/** A node, given by its kernel state and its place on the underlay. */
-export type TracedNode = { readonly name: string; readonly state: KernelState; readonly underlay: Underlay };
+/** A node, given by its kernel state and its place on the underlay; or a pod on the nodes' own network. */
+export type TracedNode = {
+  readonly name: string;
+  readonly state: KernelState;
+  readonly underlay: Underlay;
+  /** The node whose interface a pod shares: by that interface, neither reaches the other. */
+  readonly shares?: string;
+};
 
 export type TracedCluster = {
   readonly nodes: ReadonlyMap<string, TracedNode>;
@@ -69,17 +76,22 @@ export class Tracer {
     if (entry.to === 'here') return { hop: { node: node.name, kind: 'local', dev: entry.dev } };
     const gateway = entry.via ?? to;
     const dev = entry.dev ?? node.underlay.dev;
-    return dev === node.underlay.dev ? this.#plain(node, gateway) : this.#device(node, dev, gateway);
+    return dev === node.underlay.dev
+      ? this.#plain(node, gateway)
+      : this.#device(node, dev, gateway, entry.encapsulation);
   }
 
   #plain(node: TracedNode, via: Ip): Step {
     if (!isOnLink(node, via)) return { reason: `gateway ${via} is not on ${node.underlay.dev}` };
     const next = this.#byAddress.get(via);
     if (!next || next === node) return { reason: `no node has ${via}` };
+    if (next.shares === node.name || node.shares === next.name) {
+      return { reason: `${node.underlay.dev} carries nothing between its node and what shares it` };
+    }
     return { hop: { node: node.name, kind: 'direct', dev: node.underlay.dev, via }, next };
   }
 
-  #device(node: TracedNode, dev: string, gateway: Ip): Step {
+  #device(node: TracedNode, dev: string, gateway: Ip, encapsulation?: Encapsulation): Step {
     const { tables } = this.#fibOf(node);
     const port = tables.ports.get(dev);
     if (!port) return { reason: `${dev} is absent` };
@@ -87,7 +99,8 @@ export class Tracer {
     const local: Step = { hop: { node: node.name, kind: 'local', dev } };
     // A device that flatnet did not create belongs to a pod.
     if (!isCreated(port)) return local;
-    const departure = findLinkType(port.link.type)?.depart(port, gateway, tables) ?? { lost: 'no path' };
+    const type = findLinkType(port.link.type);
+    const departure = type?.depart(port, gateway, tables, encapsulation) ?? { lost: 'no path' };
     if ('lost' in departure) return { reason: departure.lost };
     return 'delivered' in departure ? local : this.#tunnel(node, dev, departure);
   }

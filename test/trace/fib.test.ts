@@ -2,46 +2,85 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
 import { BACKENDS } from '../../src/backends/registry.ts';
+import { isRouted } from '../../src/cluster/physical.ts';
 import { type Family, familyOf } from '../../src/ip/address.ts';
 import { addressOf, nthIp } from '../../src/ip/cidr.ts';
 import { Tracer } from '../../src/trace/fib.ts';
-import { KINDS, kindOf, networkOf, nodesOf, type Plan, plans, selfOf, traced } from '../backends/cluster.ts';
+import {
+  CHOICES,
+  everyPlan,
+  factsOf,
+  isLawful,
+  KINDS,
+  kindOf,
+  networkOf,
+  nodesOf,
+  type Plan,
+  plans,
+  podAddressesOf,
+  traced,
+} from '../backends/cluster.ts';
+import { composedState } from '../desired/composed.ts';
 
-function expectedHop(plan: Plan, from: number, to: number, family: Family): string | undefined {
-  if (from === to) return 'local';
-  const sameNetwork = from % plan.networks === to % plan.networks;
-  return kindOf(plan).hop(plan.backend, sameNetwork, family);
+/** How packets from a node to a pod of another travel, and where they arrive; undefined: not at all. */
+function expected(plan: Plan, from: number, to: number, family: Family) {
+  const { wiring, physical } = networkOf(plan);
+  const own = { bridge: 'cni0', routed: 'cali0', macvlan: 'flannel-macvlan', ipvlan: 'flannel-ipvlan' };
+  const atNode = { node: `node${to}`, dev: own[wiring] };
+  if (physical) {
+    const { mode } = physical;
+    if (from === to)
+      return mode === 'private' || mode === 'vepa' ? undefined : { kinds: ['local'], ...atNode };
+    return isRouted(mode) ? undefined : { kinds: ['direct', 'local'], node: `pod${to}`, dev: 'eth0' };
+  }
+  if (from === to) return { kinds: ['local'], ...atNode };
+  const kind = kindOf(plan).hop(plan.backend, isSameNetwork(plan, from, to), family);
+  return kind && { kinds: [kind, 'local'], ...atNode };
+}
+
+function isSameNetwork({ networks }: Plan, from: number, to: number): boolean {
+  return from % networks === to % networks;
 }
 
 function checkPair(tracer: Tracer, plan: Plan, from: number, to: number): void {
-  for (const subnet of selfOf(plan, to).node.subnets) {
-    const result = tracer.walk(`node${from}`, nthIp(subnet, 7));
-    const expected = expectedHop(plan, from, to, familyOf(subnet));
-    assert.equal(result.delivered, expected !== undefined, JSON.stringify(result));
-    if (expected === undefined) continue;
+  for (const ip of podAddressesOf(plan, to)) {
+    const result = tracer.walk(`node${from}`, ip);
+    const right = expected(plan, from, to, familyOf(ip));
+    const say = JSON.stringify({ plan, from, to, result });
+    assert.equal(result.delivered, right !== undefined, say);
+    if (right === undefined) continue;
+    const last = result.hops.at(-1);
     const kinds = result.hops.map((hop) => hop.kind);
-    assert.deepEqual(kinds, expected === 'local' ? ['local'] : [expected, 'local']);
-    assert.equal(
-      result.hops[0]?.throughRouter ?? false,
-      expected !== 'local' && from % plan.networks !== to % plan.networks,
-    );
-    assert.equal(result.hops.at(-1)?.node, `node${to}`);
-    assert.equal(result.hops.at(-1)?.dev, networkOf(plan).wiring === 'bridge' ? 'cni0' : 'cali0');
+    assert.deepEqual({ kinds, node: last?.node, dev: last?.dev }, right, say);
+    assert.equal(result.hops[0]?.throughRouter ?? false, !isSameNetwork(plan, from, to), say);
   }
+}
+
+function checkAll(plan: Plan): void {
+  const tracer = new Tracer(traced(plan));
+  for (let i = 0; i < plan.size; i++) for (let j = 0; j < plan.size; j++) checkPair(tracer, plan, i, j);
 }
 
 test('the generated clusters cover every backend', () => {
   assert.deepEqual(Object.keys(KINDS).sort(), BACKENDS.map(({ type }) => type).sort());
 });
 
+test('what cannot work is refused, and all else is accepted', () => {
+  for (const choice of CHOICES) {
+    const { type, ...rest } = choice;
+    const plan: Plan = { ...rest, size: 2, networks: 1, backend: { Type: type } };
+    const accept = () => void composedState(factsOf(plan));
+    if (isLawful(choice)) assert.doesNotThrow(accept, JSON.stringify(choice));
+    else assert.throws(accept, { code: 'CONFIG_INVALID' }, JSON.stringify(choice));
+  }
+});
+
+test('whatever is accepted works: every backend, wiring, address plan and family', () => {
+  for (const plan of everyPlan(3)) checkAll(plan);
+});
+
 test('in any cluster, any node reaches any other’s pods by exactly the expected kind of hop', () => {
-  fc.assert(
-    fc.property(plans(12), (plan) => {
-      const tracer = new Tracer(traced(plan));
-      for (let i = 0; i < plan.size; i++) for (let j = 0; j < plan.size; j++) checkPair(tracer, plan, i, j);
-    }),
-    { numRuns: 25 },
-  );
+  fc.assert(fc.property(plans(12), checkAll), { numRuns: 25 });
 });
 
 test('clusters of 40 nodes', () => {
@@ -96,5 +135,25 @@ test('a walk reports where and why a packet is lost', () => {
     const result = without(name, pattern).walk('node0', pod);
     assert.ok(!result.delivered);
     assert.match(result.reason, reason);
+  }
+});
+
+test('a node takes a tunnel’s packets from those that it knows, unless it takes them from all', () => {
+  for (const Type of ['vxlan', 'vxlan-md', 'geneve', 'gre', 'ipip', 'udp']) {
+    for (const family of [4, 6] as const) {
+      for (const membersOnly of [true, false]) {
+        const plan: Plan = { size: 2, families: [family], backend: { Type, membersOnly }, networks: 1 };
+        const { nodes } = traced(plan);
+        const node1 = nodes.get('node1') ?? assert.fail();
+        const state = new Map([...node1.state].filter(([, item]) => item.kind !== 'nft-element'));
+        const tracer = new Tracer({ nodes: new Map(nodes).set('node1', { ...node1, state }), routed: true });
+        for (const ip of podAddressesOf(plan, 1)) {
+          const walk = tracer.walk('node0', ip);
+          const say = `${Type} IPv${family} ${membersOnly} ${JSON.stringify(walk)}`;
+          assert.equal(walk.delivered, !membersOnly, say);
+          if (!walk.delivered) assert.match(walk.reason, /^node1 drops it: \S+2 is not a node$/, say);
+        }
+      }
+    }
   }
 });
