@@ -10,7 +10,7 @@ import {
   rmSync,
   writeFileSync,
 } from 'node:fs';
-import { homedir, tmpdir } from 'node:os';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { AgentStatus } from '../../src/agent/status.ts';
 import { INSTALLATION } from '../../src/installation.ts';
@@ -18,23 +18,9 @@ import { type Ip, parseIp } from '../../src/ip/address.ts';
 import { createNetns, deleteNetns, netnsPath } from '../../src/linux/netns.ts';
 import { REFERENCE } from '../cni/reference.ts';
 import { eventually } from '../store/servers.ts';
-
-/** As scripts/flanneld builds it. */
-const CACHE = process.env.XDG_CACHE_HOME ?? join(homedir(), '.cache');
-const FLANNELD = join(CACHE, 'flatnet', 'flannel-0.28.10', 'flanneld');
-
-/** For `skip`: false if flanneld is there, or has to be. */
-export const NO_FLANNELD =
-  process.env.CI || existsSync(FLANNELD) ? false : 'needs flanneld: scripts/flanneld builds it';
-
-/** With its nftables backend: as scripts/portmap builds it. */
-const PORTMAP = join(CACHE, 'flatnet', 'portmap-1.9.1', 'portmap');
-
-/** For `skip`: the same for that plugin. */
-export const NO_PORTMAP =
-  process.env.CI || existsSync(PORTMAP) ? false : 'needs portmap 1.9: scripts/portmap builds it';
-
-const ETCD = 'http://10.99.0.254:2379';
+import { startEtcdStore } from './etcd-store.ts';
+import type { FlannelStore, StoreSite } from './flannel-store.ts';
+import { FLANNELD, PORTMAP } from './programs.ts';
 
 /** Where libcni, flannel's plugin and host-local keep their files, as below `/var/lib/cni`. */
 type Folders = Readonly<Record<'cni' | 'conf' | 'bin' | 'run' | 'state', string>>;
@@ -43,26 +29,38 @@ export type FlannelPod = { readonly id: string; readonly netns: string; readonly
 
 let count = 0;
 
-/** Nodes of flannel on one network, with a real etcd: each a network namespace. */
+/** Nodes of flannel on one network, with a real store: each a network namespace. */
 export class FlannelCluster implements AsyncDisposable {
   readonly dir = mkdtempSync(join(tmpdir(), `flatnet-takeover-${process.pid}-`));
   /** The network between them, where the outside is. */
   readonly fabric = `tf${process.pid}x${count++}`;
   readonly nodes: FlannelNode[] = [];
   readonly network: string;
-  #etcd: ChildProcess | undefined;
+  #store: FlannelStore | undefined;
 
   private constructor(network: string) {
     this.network = network;
   }
 
   /** `network`: its name in the runtime's configuration. */
-  static async start(size: number, netConf: object, network = 'cbr0'): Promise<FlannelCluster> {
+  static async start(
+    size: number,
+    netConf: object,
+    network = 'cbr0',
+    startStore: (site: StoreSite) => Promise<FlannelStore> = startEtcdStore,
+  ): Promise<FlannelCluster> {
     const cluster = new FlannelCluster(network);
+    const { dir, fabric, nodes } = cluster;
     try {
-      await cluster.#start(netConf);
-      for (let i = 1; i <= size; i++) cluster.nodes.push(new FlannelNode(cluster, i));
-      for (const node of cluster.nodes) await node.startFlanneld();
+      cluster.#makeFabric();
+      const store = await startStore({ dir, fabric, netConf });
+      cluster.#store = store;
+      for (let index = 1; index <= size; index++) {
+        const node = new FlannelNode(cluster, index, store);
+        nodes.push(node);
+        await store.join({ name: node.name, netns: node.netns, index });
+      }
+      for (const node of nodes) await node.startFlanneld();
       return cluster;
     } catch (error) {
       await cluster[Symbol.asyncDispose]();
@@ -70,33 +68,17 @@ export class FlannelCluster implements AsyncDisposable {
     }
   }
 
-  async #start(netConf: object): Promise<void> {
+  #makeFabric(): void {
     createNetns(this.fabric);
     ip(this.fabric, 'link add br0 type bridge');
     ip(this.fabric, 'link set br0 up');
     ip(this.fabric, 'link set lo up');
     ip(this.fabric, 'address add 10.99.0.254/24 dev br0');
-    const flags = [
-      `--data-dir=${join(this.dir, 'etcd')}`,
-      '--listen-client-urls=http://10.99.0.254:2379,http://127.0.0.1:2379',
-      `--advertise-client-urls=${ETCD}`,
-      '--listen-peer-urls=http://127.0.0.1:2380',
-    ];
-    this.#etcd = spawn('ip', ['netns', 'exec', this.fabric, 'etcd', ...flags], { stdio: 'ignore' });
-    await eventually(() => this.#put('/coreos.com/network/config', JSON.stringify(netConf)), 30_000);
-  }
-
-  /** Whether etcd has taken the value. */
-  #put(key: string, value: string): boolean {
-    const body = JSON.stringify({ key: btoa(key), value: btoa(value) });
-    const code = `fetch('${ETCD}/v3/kv/put', { method: 'POST', body: ${JSON.stringify(body)} })`;
-    const argv = ['netns', 'exec', this.fabric, process.execPath, '-e', code];
-    return spawnSync('ip', argv, { stdio: 'ignore' }).status === 0;
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
     for (const node of this.nodes) await node.end();
-    this.#etcd?.kill('SIGKILL');
+    await this.#store?.end();
     deleteNetns(this.fabric);
     rmSync(this.dir, { recursive: true, force: true });
   }
@@ -114,8 +96,11 @@ export class FlannelNode {
   #agent: ChildProcess | undefined;
   log = '';
 
-  constructor(cluster: FlannelCluster, index: number) {
+  readonly #store: FlannelStore;
+
+  constructor(cluster: FlannelCluster, index: number, store: FlannelStore) {
     this.#cluster = cluster;
+    this.#store = store;
     this.name = `node${index}`;
     this.netns = `${cluster.fabric}n${index}`;
     this.address = `10.99.0.${index}`;
@@ -139,7 +124,7 @@ export class FlannelNode {
       cniBin,
       cniData: join(cni, 'networks'),
     };
-    const options = { node: this.name, store: { endpoints: [ETCD] }, iface: 'eth0', paths };
+    const options = { node: this.name, store: store.agent, iface: 'eth0', paths };
     writeFileSync(this.config, JSON.stringify(options));
   }
 
@@ -172,14 +157,10 @@ export class FlannelNode {
 
   async startFlanneld(): Promise<void> {
     rmSync(this.subnetFile, { force: true });
-    const flags = [
-      `--etcd-endpoints=${ETCD}`,
-      `--subnet-file=${this.subnetFile}`,
-      '--iface=eth0',
-      '--ip-masq',
-    ];
-    this.#flanneld = this.#spawn(FLANNELD, ...flags);
-    await eventually(() => existsSync(this.subnetFile), 30_000);
+    const flags = [...this.#store.flanneld, `--subnet-file=${this.subnetFile}`, '--iface=eth0', '--ip-masq'];
+    this.#flanneld = this.#spawn(FLANNELD.path, ...flags);
+    const isUp = eventually(() => existsSync(this.subnetFile), 30_000);
+    await isUp.catch(() => Promise.reject(new Error(`flanneld on ${this.name}: ${this.log}`)));
   }
 
   async stopFlanneld(): Promise<void> {
@@ -285,7 +266,7 @@ export class FlannelNode {
     };
     const conf = { cniVersion: '0.3.1', name: this.#network, type: 'portmap', runtimeConfig, prevResult };
     const isNew = backend === 'nftables';
-    const plugin = isNew ? PORTMAP : join(REFERENCE, 'portmap');
+    const plugin = isNew ? PORTMAP.path : join(REFERENCE, 'portmap');
     const { stdout, status } = spawnSync('ip', ['netns', 'exec', this.netns, plugin], {
       env,
       input: JSON.stringify(isNew ? { ...conf, backend } : conf),
@@ -375,7 +356,10 @@ export class FlannelNode {
   }
 
   #spawn(...argv: string[]): ChildProcess {
-    const child = spawn('ip', ['netns', 'exec', this.netns, ...argv], { stdio: ['ignore', 'pipe', 'pipe'] });
+    const child = spawn('ip', ['netns', 'exec', this.netns, ...argv], {
+      stdio: ['ignore', 'pipe', 'pipe'],
+      env: { ...process.env, NODE_NAME: this.name },
+    });
     for (const stream of [child.stdout, child.stderr]) {
       stream?.on('data', (chunk: Buffer) => (this.log = (this.log + chunk).slice(-20_000)));
     }
@@ -385,6 +369,9 @@ export class FlannelNode {
   async end(): Promise<void> {
     await stop(this.#agent);
     await stop(this.#flanneld);
+    // What carries packets outlives an agent.
+    const left = execFileSync('ip', ['netns', 'pids', this.netns], { encoding: 'utf8' }).match(/\d+/g) ?? [];
+    for (const pid of left) process.kill(Number(pid), 'SIGKILL');
     for (const { netns } of this.pods) deleteNetns(netns);
     deleteNetns(this.netns);
   }

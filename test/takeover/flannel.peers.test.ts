@@ -1,16 +1,15 @@
 import assert from 'node:assert/strict';
 import { spawn, spawnSync } from 'node:child_process';
-import { existsSync, readdirSync, renameSync } from 'node:fs';
+import { mkdirSync, readdirSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { type TestContext, test } from 'node:test';
-import { setTimeout as sleep } from 'node:timers/promises';
-import { parseIp } from '../../src/ip/address.ts';
-import { RunningPing } from '../agent/running-ping.ts';
+import { test } from 'node:test';
 import { NO_REFERENCE } from '../cni/reference.ts';
 import { eventually, NO_ETCD } from '../store/servers.ts';
-import { FlannelCluster, type FlannelNode, NO_FLANNELD, NO_PORTMAP } from './flannel-cluster.ts';
+import { FlannelCluster, type FlannelPod } from './flannel-cluster.ts';
+import { pingsBetween, settled } from './pings.ts';
+import { FLANNELD, PORTMAP } from './programs.ts';
 
-const skip = NO_FLANNELD || NO_REFERENCE || NO_ETCD;
+const skip = FLANNELD.missing || NO_REFERENCE || NO_ETCD;
 
 /** flannel's own keys, all that its nodes and ours read. */
 const NETWORKS = {
@@ -52,9 +51,9 @@ for (const [name, network] of CASES) {
       assert.equal(status, 0, stdout + stderr);
       assert.match(stdout, /nothing is left to do/);
       assert.doesNotMatch(node.run('nft', 'list', 'ruleset'), /FLANNEL-|flannel-ipv4/);
-      await followed(node, 2);
+      await settled(node, 2);
       node.addPod();
-      await followed(node, 3);
+      await settled(node, 3);
     }
     for (const node of nodes) {
       node.installFlannelsPlugins();
@@ -92,6 +91,71 @@ for (const [name, network] of CASES) {
   });
 }
 
+test('flannel’s own udp proxy and ours carry packets for each other', {
+  skip,
+  timeout: 120_000,
+}, async () => {
+  await using cluster = await FlannelCluster.start(2, { Network: '10.244.0.0/16', Backend: { Type: 'udp' } });
+  const [one, two] = cluster.nodes;
+  assert.ok(one && two);
+  const [a, b] = [one.addPod(), two.addPod()];
+  const inPod = ({ netns }: FlannelPod, ...command: string[]) =>
+    spawnSync('ip', ['netns', 'exec', netns, ...command], { encoding: 'utf8', timeout: 20_000 });
+  await one.stopFlanneld();
+  await one.startAgent();
+  const { stdout, stderr, status } = one.takeover();
+  assert.equal(status, 0, stdout + stderr);
+  await settled(one, 1);
+
+  for (const [from, to] of [
+    [a, b],
+    [b, a],
+  ] as const) {
+    const received = (bytes: number): string | undefined =>
+      /\d+ received/.exec(
+        inPod(from, 'ping', '-Mdo', `-s${bytes - 28}`, '-c2', '-i0.1', '-W2', to.ip).stdout,
+      )?.[0];
+    assert.equal(received(1472), '2 received', two.log);
+    assert.equal(received(1473), '0 received');
+  }
+  // Of TCP, our side cuts and joins large packets.
+  const server = spawn('ip', ['netns', 'exec', b.netns, 'iperf3', '-s']);
+  try {
+    for (const direction of [[], ['-R']]) {
+      const transfer = () => inPod(a, 'iperf3', '-J', '-n', '20M', '-c', b.ip, ...direction);
+      await eventually(() => JSON.parse(transfer().stdout).end?.sum_received?.bytes >= 19e6, 20_000);
+    }
+  } finally {
+    server.kill('SIGKILL');
+  }
+});
+
+test('the way back frees the addresses of pods that are deleted while no agent runs', {
+  skip,
+  timeout: 120_000,
+}, async () => {
+  await using cluster = await FlannelCluster.start(1, NETWORKS['vxlan, iptables']);
+  const [node] = cluster.nodes;
+  assert.ok(node);
+  const [first] = [node.addPod(), node.addPod()];
+  await node.stopFlanneld();
+  await node.startAgent();
+  assert.equal(node.takeover().status, 0);
+  const second = node.addPod();
+  node.installFlannelsPlugins();
+  await node.startFlanneld();
+  await node.stopAgent();
+  for (const pod of [first, second]) node.removePod(pod);
+  const { stdout, stderr, status } = node.takeover('--back');
+  assert.equal(status, 0, stdout + stderr);
+  assert.deepEqual(
+    node.reserved(),
+    node.pods.map(({ ip }) => ip),
+  );
+  for (const pod of node.pods.slice()) node.removePod(pod);
+  assert.deepEqual(node.reserved(), []);
+});
+
 test('pods that a takeover has adopted are freed by flatnet', { skip, timeout: 120_000 }, async () => {
   await using cluster = await FlannelCluster.start(1, NETWORKS['vxlan, iptables']);
   const [node] = cluster.nodes;
@@ -100,17 +164,17 @@ test('pods that a takeover has adopted are freed by flatnet', { skip, timeout: 1
   await node.stopFlanneld();
   await node.startAgent();
   assert.equal(node.takeover().status, 0);
-  await followed(node, 2);
+  await settled(node, 2);
   const records = join(node.folders.state, 'attachments');
   assert.equal(readdirSync(records).filter((file) => file.endsWith('.json')).length, 2);
   for (const pod of pods) node.removePod(pod);
   assert.deepEqual(node.reserved(), []);
-  await followed(node, 0);
+  await settled(node, 0);
 });
 
 for (const [backend, RULES] of PORTMAPS)
   test(`a host port leads to its pod before and after, and to nothing once the pod is gone (portmap with ${backend})`, {
-    skip: skip || (backend === 'nftables' && NO_PORTMAP),
+    skip: skip || (backend === 'nftables' && PORTMAP.missing),
     timeout: 120_000,
   }, async (t) => {
     await using cluster = await FlannelCluster.start(1, NETWORKS['vxlan, iptables']);
@@ -141,7 +205,7 @@ for (const [backend, RULES] of PORTMAPS)
 
 for (const [backend, RULES] of PORTMAPS)
   test(`a host port of a pod that goes before it is adopted leads nowhere after the takeover (portmap with ${backend})`, {
-    skip: skip || (backend === 'nftables' && NO_PORTMAP),
+    skip: skip || (backend === 'nftables' && PORTMAP.missing),
     timeout: 120_000,
   }, async () => {
     await using cluster = await FlannelCluster.start(1, NETWORKS['vxlan, iptables']);
@@ -161,6 +225,64 @@ for (const [backend, RULES] of PORTMAPS)
     assert.equal(status, 0, stdout);
     assert.doesNotMatch(node.run('nft', 'list', 'ruleset'), RULES);
   });
+
+test('with another name of the network, a pod’s address is freed by a DEL between any two steps', {
+  skip,
+  timeout: 120_000,
+}, async () => {
+  await using cluster = await FlannelCluster.start(1, NETWORKS['vxlan, iptables'], 'my-flannel');
+  const [node] = cluster.nodes;
+  assert.ok(node);
+  const pods = [node.addPod(), node.addPod(), node.addPod()];
+  await node.stopFlanneld();
+  await node.startAgent();
+  const conf = join(node.folders.conf, '10-flannel.conflist');
+  renameSync(conf, `${conf}.before-flatnet`);
+  const [first, second] = pods.map(({ ip }) => join('my-flannel', ip));
+  assert.ok(first && second && pods[0] && pods[1]);
+  node.removePod(pods[0]);
+  assert.equal(node.reserved().length, 2);
+  const networks = join(node.folders.cni, 'networks');
+  mkdirSync(join(networks, 'cbr0'), { recursive: true });
+  renameSync(join(networks, second), join(networks, 'cbr0', pods[1].ip));
+  node.removePod(pods[1]);
+  assert.deepEqual(node.reserved(), [pods[2]?.ip]);
+  const { stdout, stderr, status } = node.takeover();
+  assert.equal(status, 0, stdout + stderr);
+  await settled(node, 1);
+});
+
+test('a stale reservation in flatnet’s folder keeps a pod from being adopted, by any name, until it is gone', {
+  skip,
+  timeout: 120_000,
+}, async () => {
+  await using cluster = await FlannelCluster.start(1, NETWORKS['vxlan, iptables'], 'my-flannel');
+  const [node] = cluster.nodes;
+  assert.ok(node);
+  const pods = [node.addPod(), node.addPod()];
+  const [pod] = pods;
+  assert.ok(pod);
+  const ours = join(node.folders.cni, 'networks', 'cbr0');
+  mkdirSync(ours, { recursive: true });
+  const stale = join(ours, pod.ip);
+  writeFileSync(stale, 'gone\r\neth0');
+  await node.stopFlanneld();
+  await node.startAgent();
+  const { stdout, stderr, status } = node.takeover();
+  assert.equal(status, 1, stdout + stderr);
+  assert.match(stderr, new RegExp(`${pod.ip} reserved in ${ours} for another pod`));
+  assert.match(
+    stderr,
+    new RegExp(`adopt pod default/${pod.id}: .* is not reserved for it in|no reservation`),
+  );
+  assert.deepEqual(
+    node.status()?.pods.map(({ containerId }) => containerId),
+    [pods[1]?.id],
+  );
+  rmSync(stale);
+  assert.equal(node.takeover().status, 0);
+  await settled(node, 2);
+});
 
 test('flannel’s chain stays if a firewall would cut off pods without it, also with host-gw', {
   skip,
@@ -190,34 +312,4 @@ function answerFrom(netns: string, host: string, port: number): string | undefin
   const argv = ['netns', 'exec', netns, process.execPath, '-e', code];
   const { status, stdout } = spawnSync('ip', argv, { encoding: 'utf8' });
   return status === 0 ? stdout : undefined;
-}
-
-/** Between nodes, on one node, and to the outside, from pods that are there from the beginning. */
-function pingsBetween(t: TestContext, { nodes }: FlannelCluster): RunningPing[] {
-  const [[a, a2], [b], [c]] = nodes.map(({ pods }) => pods) as [
-    FlannelNode['pods'],
-    FlannelNode['pods'],
-    FlannelNode['pods'],
-  ];
-  assert.ok(a && a2 && b && c);
-  const outside = { ip: parseIp('10.99.0.254') };
-  const pairs = [
-    [a, b],
-    [b, a],
-    [a, a2],
-    [c, a],
-    [b, outside],
-  ] as const;
-  return pairs.map(([from, to]) => new RunningPing(t, from.netns, to.ip));
-}
-
-/** Waits until the agent's status shows so many pods, and nothing wrong. */
-async function followed(node: FlannelNode, pods: number): Promise<void> {
-  for (const end = Date.now() + 10_000; Date.now() < end; await sleep(100)) {
-    if (node.status()?.pods.length === pods) break;
-  }
-  const status = node.status();
-  assert.equal(status?.pods.length, pods);
-  assert.deepEqual(status.problems, []);
-  assert.ok(existsSync(join(node.folders.run, 'agent.sock')));
 }

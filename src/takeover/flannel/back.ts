@@ -22,6 +22,8 @@ export type FoundBack = {
   /** Path of the configuration to write if none is there. */
   readonly usualConf: string;
   readonly pods: readonly OurPod[];
+  /** DELs that the plugin has answered while no agent ran. */
+  readonly noted: readonly NotedPod[];
   /** Records that cannot be read, by file. */
   readonly damaged: readonly string[];
   /** Where flannel's plugin keeps its files, and for which containers it has one. */
@@ -48,6 +50,16 @@ export type OurPod = {
   readonly hasHostPorts: boolean;
 };
 
+/** An interface that is deleted but for its addresses, which no agent has freed. */
+export type NotedPod = {
+  /** The note's. */
+  readonly file: string;
+  /** The agent's folder, which its record is in. */
+  readonly state: string;
+  readonly containerId: string;
+  readonly ifName: string;
+};
+
 /** A line of the plan, with what carries it out. */
 export type BackStep =
   | (Line & { readonly action: 'keep' | 'leave' })
@@ -55,13 +67,15 @@ export type BackStep =
   | (Line & ReservationsMove)
   | (Line & { readonly action: 'write'; readonly file: string; readonly content: object })
   | (Line & { readonly action: 'remove'; readonly file: string })
+  | (Line & { readonly action: 'remove'; readonly noted: NotedPod; readonly dir: string })
   | (Line & { readonly action: 'remove'; readonly table: TableId });
 
 /**
  * What it takes to give the node back to flannel: its plugin learns of our pods before it gets to make any.
  */
 export function backPlan(found: FoundBack): Plan<BackStep> {
-  const { pods, scratch, confs, tables } = found;
+  const { scratch, confs, tables, noted } = found;
+  const pods = found.pods.filter((pod) => !noted.some((each) => isSame(each, pod)));
   const unknown = pods.filter(({ containerId }) => !scratch.includes(containerId));
   const ours = confs.filter(({ types }) => types[0] === 'flatnet');
   const steps: BackStep[] = [
@@ -70,6 +84,7 @@ export function backPlan(found: FoundBack): Plan<BackStep> {
       object: 'pods',
       text: `${pods.length} keep their addresses, and flannel’s plugin frees them`,
     },
+    ...noted.map((each) => freed(each, found)),
     ...unknown.map((pod) => scratchFile(pod, found)),
     ...reservationsBack(found.reservations),
     ...configuration(found),
@@ -102,6 +117,18 @@ export function backPlan(found: FoundBack): Plan<BackStep> {
     ),
   ];
   return { steps, obstacles: obstacles(found) };
+}
+
+/** Nobody else will free it: the agent is not to run here again. */
+function freed(noted: NotedPod, { pods, reservations }: FoundBack): BackStep {
+  const pod = pods.find((each) => isSame(noted, each));
+  const object = `reservations of ${pod ? podTitle(pod) : noted.containerId}`;
+  const text = 'the pod was deleted while no agent ran';
+  return { action: 'remove', object, text, noted, dir: pod?.dir || reservations.dir };
+}
+
+function isSame(noted: NotedPod, { containerId, ifName }: OurPod): boolean {
+  return noted.containerId === containerId && noted.ifName === ifName;
 }
 
 function titleOf(pod: OurPod): string {

@@ -151,19 +151,19 @@ function isGone(container: string, { agent, reservations, results, unread }: Fou
   );
 }
 
-/** The backends of flannel's devices that flatnet has, too. */
-const BACKENDS: readonly string[] = ['vxlan'];
+/** The kinds of flannel's devices that an agent keeps, or for udp makes anew. */
+const KINDS: readonly string[] = ['vxlan', 'tun'];
 
 /** What must be otherwise before anything is changed. */
 function obstacles(found: Found): Obstacle[] {
   const { agent, flanneld, devices, confs, subnets, reservations, ports } = found;
   const all: Obstacle[] = [];
   const add = (what: string, fix: string): void => void all.push({ what, fix });
-  const foreign = devices.find(({ kind }) => !BACKENDS.includes(kind));
+  const foreign = devices.find(({ kind }) => !KINDS.includes(kind));
   if (foreign)
     add(
-      `flannel’s backend of ${foreign.name} (${foreign.kind}) is not one of flatnet’s`,
-      'change flannel’s backend to vxlan or host-gw first',
+      `flannel’s device ${foreign.name} (${foreign.kind}) cannot be taken over`,
+      'change flannel’s backend to vxlan, host-gw or udp first',
     );
   for (const { file, problem } of confs)
     if (problem !== undefined) add(`${file} cannot be read: ${problem}`, 'mend or remove it');

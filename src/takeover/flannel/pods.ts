@@ -42,33 +42,33 @@ export type MatchedPods = {
 
 /**
  * Finds the pod's veth of each reservation. The runtime's memory of the ADD is believed first, since only
- * root writes it; otherwise the one pod that shows the reserved address. If two do, neither is believed.
+ * root writes it; otherwise the one pod that shows the reserved address. If two do, neither is believed, and
+ * of two reservations that lead to one pod neither, too.
  */
 export function matchPods(found: Found): MatchedPods {
   const adoptions: Adoption[] = [];
   const known: string[] = [];
   const left: { object: string; why: string }[] = [];
-  const used = new Set<string>();
-  for (const owned of byOwner(found.reservations)) {
-    const [first] = owned;
-    const ips = owned.map(({ ip }) => ip).toSorted(ipCompare);
-    if (first.containerId === '') {
-      left.push({ object: ips.join(' '), why: `stays reserved: its file in ${first.dir} names no pod` });
-      continue;
+  const claims = claimsOf(found);
+  for (const { owner, ips, result, match } of claims) {
+    const title = titleOf(owner, result);
+    const object = `${title} ${ips.join(' ')}`;
+    if (owner.containerId === '')
+      left.push({ object: ips.join(' '), why: `stays reserved: its file in ${owner.dir} names no pod` });
+    else if (typeof match === 'string') left.push({ object, why: match });
+    else if (match.isOurs) known.push(title);
+    else {
+      const rivals = claims.filter(
+        (each) => typeof each.match !== 'string' && each.match.name === match.name,
+      );
+      if (rivals.length === 1) adoptions.push(adoption(owner, ips, match, result, found.bridge?.name ?? ''));
+      else {
+        const titles = rivals.map((each) => titleOf(each.owner, each.result)).join(' and ');
+        left.push({ object, why: `not adopted: the reservations of ${titles} lead to ${match.name}` });
+      }
     }
-    const result = found.results.find(
-      (each) => each.containerId === first.containerId && isInterface(first, each.ifName),
-    );
-    const title = podTitle({ ...named(result), containerId: first.containerId });
-    const match = portOf(first, ips, result, found.ports);
-    if (typeof match === 'string') {
-      left.push({ object: `${title} ${ips.join(' ')}`, why: match });
-      continue;
-    }
-    used.add(match.name);
-    if (match.isOurs) known.push(title);
-    else adoptions.push(adoption(first, ips, match, result, found.bridge?.name ?? ''));
   }
+  const used = new Set(claims.map(({ match }) => (typeof match === 'string' ? undefined : match.name)));
   for (const { name, isOurs } of found.ports) {
     if (used.has(name) || isOurs) continue;
     left.push({
@@ -77,6 +77,37 @@ export function matchPods(found: Found): MatchedPods {
     });
   }
   return { adoptions, known, left };
+}
+
+type PodPort = FoundPort & { readonly inside: NonNullable<FoundPort['inside']> };
+
+/** The reservations of one interface, what the runtime remembers of it, and its port or why it has none. */
+type Claim = {
+  readonly owner: FoundReservation;
+  readonly ips: readonly Ip[];
+  readonly result: FoundResult | undefined;
+  readonly match: PodPort | string;
+};
+
+function claimsOf({ reservations, results, ports }: Found): readonly Claim[] {
+  const owners = byOwner(reservations).map((owned) => {
+    const [owner] = owned;
+    const ips = owned.map(({ ip }) => ip).toSorted(ipCompare);
+    const result = results.find(
+      (each) => each.containerId === owner.containerId && isInterface(owner, each.ifName),
+    );
+    const shows = owner.containerId === '' ? [] : showing(owner, ips, ports);
+    return { owner, ips, result, shows, remembered: shows.find(({ name }) => name === result?.hostDevice) };
+  });
+  const certain = new Set(owners.map(({ remembered }) => remembered?.name));
+  return owners.map(({ owner, ips, result, shows, remembered }) => {
+    const others = shows.filter(({ name }) => !certain.has(name));
+    return { owner, ips, result, match: remembered ?? onlyOne(others) };
+  });
+}
+
+function titleOf({ containerId }: FoundReservation, result: FoundResult | undefined): string {
+  return podTitle({ ...named(result), containerId });
 }
 
 /** Reservations by the interface that they are for; each that names none on its own. */
@@ -92,20 +123,17 @@ function isInterface({ ifName }: FoundReservation, name: string): boolean {
   return ifName === '' || ifName === name;
 }
 
-function portOf(
-  owner: FoundReservation,
-  ips: readonly Ip[],
-  result: FoundResult | undefined,
-  ports: readonly FoundPort[],
-): (FoundPort & { readonly inside: NonNullable<FoundPort['inside']> }) | string {
-  const shows = ports.flatMap((port) => {
+/** The ports of pods that show all these addresses. */
+function showing(owner: FoundReservation, ips: readonly Ip[], ports: readonly FoundPort[]): PodPort[] {
+  return ports.flatMap((port) => {
     const { inside } = port;
     const isIt =
       inside && isInterface(owner, inside.ifName) && ips.every((ip) => inside.addresses.includes(ip));
     return isIt ? [{ ...port, inside }] : [];
   });
-  const remembered = shows.find(({ name }) => name === result?.hostDevice);
-  if (remembered) return remembered;
+}
+
+function onlyOne(shows: readonly PodPort[]): PodPort | string {
   const ours = shows.find(({ isOurs }) => isOurs);
   if (ours) return ours;
   const [only, ...more] = shows;
@@ -118,7 +146,7 @@ function portOf(
 function adoption(
   { containerId, dir, isNew }: FoundReservation,
   addresses: readonly Ip[],
-  port: FoundPort & { readonly inside: NonNullable<FoundPort['inside']> },
+  port: PodPort,
   result: FoundResult | undefined,
   bridge: string,
 ): Adoption {

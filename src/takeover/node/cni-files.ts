@@ -3,8 +3,8 @@ import { join } from 'node:path';
 import { Fields } from '../../cluster/fields.ts';
 import { readHostPorts } from '../../cni/capabilities/host-ports.ts';
 import { decodeResult } from '../../cni/protocol/result.ts';
-import { readNames } from '../../cni/records/files.ts';
-import { messageOf } from '../../error.ts';
+import { codeOf, messageOf } from '../../error.ts';
+import { namesIn } from '../../if-there.ts';
 import { isIp } from '../../ip/address.ts';
 import { parseMac } from '../../ip/mac.ts';
 import { HostLocal } from '../../ipam/host-local.ts';
@@ -12,7 +12,7 @@ import type { FoundConf, FoundReservation, FoundResult } from '../flannel/found.
 
 /** The runtime's configurations, in the order in which it reads them. */
 export function readConfs(dir: string): FoundConf[] {
-  const names = readNames(dir).filter((name) => /\.(conf|conflist|json)$/.test(name));
+  const names = namesIn(dir).filter((name) => /\.(conf|conflist|json)$/.test(name));
   return names.toSorted().map((name) => readConf(join(dir, name)));
 }
 
@@ -63,16 +63,20 @@ export function readReservations(
  */
 export function moveReservations(from: string, to: string): readonly string[] {
   mkdirSync(to, { recursive: true });
-  const names = readNames(from).filter((name) => isIp(name));
-  const taken = names.filter(
-    (name) => existsSync(join(to, name)) && !isSame(join(from, name), join(to, name)),
-  );
-  for (const name of names) if (!taken.includes(name)) renameSync(join(from, name), join(to, name));
-  return taken;
+  const names = namesIn(from).filter((name) => isIp(name));
+  return names.filter((name) => moved(join(from, name), join(to, name)) === 'taken');
 }
 
-function isSame(file: string, other: string): boolean {
-  return readFileSync(file, 'utf8') === readFileSync(other, 'utf8');
+/** Tells whether it moved. A DEL may free it at any time. */
+function moved(from: string, to: string): 'moved' | 'taken' | 'gone' {
+  try {
+    if (existsSync(to) && readFileSync(from, 'utf8') !== readFileSync(to, 'utf8')) return 'taken';
+    renameSync(from, to);
+    return 'moved';
+  } catch (error) {
+    if (codeOf(error) === 'ENOENT') return 'gone';
+    throw error;
+  }
 }
 
 /** Milliseconds; longer than an ADD takes. Runtimes write down its result last. */
@@ -87,7 +91,7 @@ export function restOfAdd(file: string): number {
 
 /** libcni's files of these networks. One that cannot be read says nothing: `unread` gets the reason. */
 export function readResults(dir: string, networks: readonly string[], unread: string[]): FoundResult[] {
-  const names = readNames(dir).filter((name) => networks.some((network) => name.startsWith(`${network}-`)));
+  const names = namesIn(dir).filter((name) => networks.some((network) => name.startsWith(`${network}-`)));
   return names.flatMap((name) => {
     const file = join(dir, name);
     try {

@@ -1,15 +1,16 @@
 import { existsSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { type Attachment, Attachments } from '../../cni/records/attachment.ts';
-import { readNames } from '../../cni/records/files.ts';
+import { type NotedDel, notedDels } from '../../cni/records/noted-del.ts';
 import { codeOf } from '../../error.ts';
+import { namesIn } from '../../if-there.ts';
 import { isIp } from '../../ip/address.ts';
 import type { Cidr } from '../../ip/cidr.ts';
 import { readSubnetFile } from '../../ipam/subnet-file.ts';
 import { NETLINK_NETFILTER, NetlinkSocket } from '../../linux/netlink/socket.ts';
 import { listTables } from '../../linux/nftables/tables.ts';
 import { isOurTable } from '../../state/ownership.ts';
-import type { FoundBack, OurPod } from '../flannel/back.ts';
+import type { FoundBack, NotedPod, OurPod } from '../flannel/back.ts';
 import { isFlannel, isNetworkName, SET_ASIDE } from '../flannel/plan.ts';
 import { NETWORK } from '../flannel/pods.ts';
 import { readConfs } from './cni-files.ts';
@@ -38,17 +39,18 @@ export async function readBack(
     rules: await readRules([]),
     missingPlugins: PLUGINS.map((name) => join(cniBin, name)).filter((path) => !existsSync(path)),
     confs: readConfs(cniConf),
-    setAside: readNames(cniConf)
+    setAside: namesIn(cniConf)
       .filter((name) => name.endsWith(SET_ASIDE))
       .map((name) => join(cniConf, name)),
     usualConf: join(cniConf, '10-flannel.conflist'),
     pods: records.flatMap((record) => (record.state === 'damaged' ? [] : ourPod(record))),
+    noted: notedDels(state).flatMap((note) => notedPod(note, state)),
     damaged: records.flatMap((record) => (record.state === 'damaged' ? record.file : [])),
     scratchDir,
-    scratch: readNames(scratchDir),
+    scratch: namesIn(scratchDir),
     reservations: {
       dir: ours,
-      count: readNames(ours).filter((name) => isIp(name)).length,
+      count: namesIn(ours).filter((name) => isIp(name)).length,
       flannels: join(cniData, flannelNetwork(cniConf) ?? NETWORK),
     },
     tables: tables.filter(({ table }) => isOurTable(table)),
@@ -74,6 +76,11 @@ async function subnets(file: string): Promise<Cidr[]> {
     if (codeOf(error) === 'CONFIG_INVALID') return [];
     throw error;
   }
+}
+
+function notedPod({ file, request: { env } }: NotedDel, state: string): NotedPod[] {
+  const { CNI_COMMAND: command, CNI_CONTAINERID: containerId = '', CNI_IFNAME: ifName = '' } = env;
+  return command === 'DEL' ? [{ file, state, containerId, ifName }] : [];
 }
 
 /** Empty unless we have made or adopted the pod's interface. */

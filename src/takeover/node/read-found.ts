@@ -1,9 +1,9 @@
 import { readFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { type PerFamily, perFamily } from '../../cluster/node.ts';
-import { readNames } from '../../cni/records/files.ts';
 import { codeOf, messageOf } from '../../error.ts';
 import type { ForwardFacts } from '../../firewall/facts.ts';
+import { namesIn } from '../../if-there.ts';
 import type { Cidr } from '../../ip/cidr.ts';
 import { readSubnetFile, type SubnetFile } from '../../ipam/subnet-file.ts';
 import { linkDump } from '../../linux/link/link.ts';
@@ -36,7 +36,7 @@ export async function readFound(places: Places, agent: FoundAgent | undefined): 
   const rules = await readRules(networks);
   const reservations = readReservations(cniData, networks, unread);
   const resultsDir = join(dirname(cniData), 'results');
-  const resultFiles = readNames(resultsDir);
+  const resultFiles = namesIn(resultsDir);
   const results = readResults(resultsDir, networks, unread);
   const bridge = readBridge(BRIDGE);
   const file = await subnets(subnetFile, unread);
@@ -57,7 +57,7 @@ export async function readFound(places: Places, agent: FoundAgent | undefined): 
     ourReservations: join(cniData, NETWORK),
     results,
     resultFiles,
-    scratch: readNames(join(dirname(cniData), 'flannel')),
+    scratch: namesIn(join(dirname(cniData), 'flannel')),
     ports: bridge?.ports ?? [],
     rules: await Promise.all(rules.map((each) => withNeed(each, facts))),
     unread,
@@ -81,7 +81,7 @@ async function withNeed(rules: FoundRules, facts: ForwardFacts): Promise<FoundRu
 
 /** The names of networks whose configurations have been set aside. */
 export function formerNetworks(dir: string): string[] {
-  return readNames(dir).flatMap((name) => {
+  return namesIn(dir).flatMap((name) => {
     if (!name.endsWith(SET_ASIDE)) return [];
     try {
       return [String(JSON.parse(readFileSync(join(dir, name), 'utf8')).name ?? '')];

@@ -1,11 +1,13 @@
-import { mkdirSync, renameSync, rmSync } from 'node:fs';
+import { existsSync, mkdirSync, renameSync, rmSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { pause } from '../../async/pause.ts';
+import { Attachments } from '../../cni/records/attachment.ts';
+import { HostLocal } from '../../ipam/host-local.ts';
 import { NETLINK_NETFILTER, NetlinkSocket } from '../../linux/netlink/socket.ts';
 import { tableDelete } from '../../linux/nftables/rule.ts';
 import { commit } from '../../linux/nftables/transaction.ts';
 import { replaceFile } from '../../replace-file.ts';
-import type { BackStep } from '../flannel/back.ts';
+import type { BackStep, NotedPod } from '../flannel/back.ts';
 import type { Step } from '../flannel/plan.ts';
 import type { Adoption } from '../flannel/pods.ts';
 import { moveReservations, restOfAdd } from './cni-files.ts';
@@ -44,11 +46,25 @@ export async function takeStepBack(step: BackStep): Promise<string | undefined> 
   if (step.action === 'write') writeAtOnce(step.file, JSON.stringify(step.content));
   else if (step.action !== 'remove') return undefined;
   else if ('file' in step) rmSync(step.file, { force: true });
+  else if ('noted' in step) free(step.noted, step.dir);
   else {
     using socket = NetlinkSocket.open(NETLINK_NETFILTER);
     await commit(socket, [tableDelete(step.table)]);
   }
   return undefined;
+}
+
+/** What the agent would do about a DEL that it has missed; the node's end has gone with the pod's. */
+function free(noted: NotedPod, dir: string): void {
+  if (existsSync(dir)) {
+    const pool = HostLocal.open(dir, []);
+    pool.release(noted);
+    pool.close();
+  }
+  const records = new Attachments(noted.state);
+  for (const record of records.list())
+    if (record.containerId === noted.containerId && record.ifName === noted.ifName) records.remove(record);
+  rmSync(noted.file, { force: true });
 }
 
 /** Flannel's plugin takes a file that a crash cut off for one that it must keep for ever. */

@@ -30,6 +30,7 @@ function ready(changed: Partial<FoundBack> = {}): FoundBack {
     setAside: ['/etc/cni/net.d/10-flannel.conflist.before-flatnet'],
     usualConf: '/etc/cni/net.d/10-flannel.conflist',
     pods: [POD],
+    noted: [],
     damaged: [],
     scratchDir: '/var/lib/cni/flannel',
     scratch: [],
@@ -132,3 +133,19 @@ for (const [what, found, expected] of IN_THE_WAY) {
     assert.match(obstacles[0]?.what ?? '', expected);
   });
 }
+
+test('a pod that was deleted while no agent ran is freed, and flannel’s plugin learns nothing of it', () => {
+  const state = '/var/lib/flatnet';
+  const note = { file: `${state}/deleted/1.json`, state, containerId: 'c1', ifName: 'eth0' };
+  const unknown = { ...note, file: `${state}/deleted/2.json`, containerId: 'c2' };
+  const steps = changes(backPlan(ready({ noted: [note, unknown] })));
+  assert.deepEqual(steps.map(({ action, object }) => `${action} ${object}`).slice(0, 3), [
+    'remove reservations of default/web',
+    'remove reservations of c2',
+    'move /etc/cni/net.d/10-flannel.conflist',
+  ]);
+  assert.deepEqual(
+    steps.flatMap((step) => ('noted' in step ? step.dir : [])),
+    [OURS, OURS],
+  );
+});

@@ -84,6 +84,30 @@ test('reservations of both families are one pod’s; files without an owner or a
   ]);
 });
 
+test('a stale reservation of one of a pod’s addresses, which keeps its own from being moved, does not make the pod another', () => {
+  const flannels = { dir: '/var/lib/cni/networks/my-flannel' };
+  const reservations = [
+    reservation('fd00::5', 'gone'),
+    { ...reservation('10.244.1.5', 'web'), ...flannels },
+    { ...reservation('fd00::5', 'web'), ...flannels },
+  ];
+  const ports = [port('veth5', ['10.244.1.5', 'fd00::5'])];
+  const certain = matchPods(usualNode({ reservations, ports }));
+  assert.deepEqual(
+    certain.adoptions.map(({ containerId, addresses }) => [containerId, ...addresses]),
+    [['web', '10.244.1.5', 'fd00::5']],
+  );
+  assert.deepEqual(certain.left, [{ object: 'gone fd00::5', why: 'stays reserved: no pod in sight has it' }]);
+  // Without the runtime's memory, either may be right.
+  const unknown = matchPods(usualNode({ reservations, ports, results: [] }));
+  assert.deepEqual(unknown.adoptions, []);
+  const why = 'not adopted: the reservations of gone and web lead to veth5';
+  assert.deepEqual(unknown.left, [
+    { object: 'gone fd00::5', why },
+    { object: 'web 10.244.1.5 fd00::5', why },
+  ]);
+});
+
 test('a pod with a record is known, and adopted no more', () => {
   const { adoptions, known, left } = matchPods(
     usualNode({ ports: [port('veth5', ['10.244.1.5'], { isOurs: true })] }),

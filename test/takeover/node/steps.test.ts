@@ -1,5 +1,14 @@
 import assert from 'node:assert/strict';
-import { mkdirSync, mkdtempSync, readdirSync, rmSync, utimesSync, writeFileSync } from 'node:fs';
+import {
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  symlinkSync,
+  utimesSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
@@ -52,4 +61,19 @@ test('reservations move to the other folder, but for those that are another podâ
   assert.equal(refused, `10.244.1.7 reserved in ${to} for another pod`);
   assert.deepEqual(readdirSync(from).toSorted(), ['10.244.1.7', 'last_reserved_ip.0', 'lock']);
   assert.deepEqual(readdirSync(to).toSorted(), ['10.244.1.5', '10.244.1.6', '10.244.1.7', 'fd00::5']);
+});
+
+test('a reservation that a DEL frees while the others move is no error, and replaces none', async (t) => {
+  const root = mkdtempSync(join(tmpdir(), 'flatnet-takeover-move-'));
+  t.after(() => rmSync(root, { recursive: true, force: true }));
+  const [from, to] = [join(root, 'mynet'), join(root, 'cbr0')];
+  for (const dir of [from, to]) mkdirSync(dir);
+  // It is listed, and then it cannot be read.
+  symlinkSync(join(root, 'gone'), join(from, '10.244.1.5'));
+  writeFileSync(join(to, '10.244.1.5'), 'next\r\neth0');
+  writeFileSync(join(from, '10.244.1.6'), 'web\r\neth0');
+  const step: Step = { action: 'move', object: 'reservations', text: '', reservations: { from, to } };
+  assert.equal(await takeStep(step, async () => undefined), undefined);
+  assert.equal(readFileSync(join(to, '10.244.1.5'), 'utf8'), 'next\r\neth0');
+  assert.equal(readFileSync(join(to, '10.244.1.6'), 'utf8'), 'web\r\neth0');
 });
