@@ -1,15 +1,9 @@
-import { type AgentOptions, readAgentOptions } from '../agent/options.ts';
+import type { AgentOptions } from '../agent/options.ts';
 import { runAgent } from '../agent/run.ts';
-import { parseJson } from '../cluster/json.ts';
-import { FlatnetError, messageOf } from '../error.ts';
-import { SILENT } from '../log.ts';
-import { openStore } from '../store/open.ts';
+import { FlatnetError } from '../error.ts';
+import { agentOptionsIn, NETWORK_FILE, readAgentConfig } from './shared/agent-config.ts';
 import { newCommand } from './shared/commands.ts';
 import { processLog, stopSignal } from './shared/daemon.ts';
-import { readText } from './shared/read-text.ts';
-
-/** Where a pod finds flannel's ConfigMap mounted. */
-const NETWORK_FILE = '/etc/kube-flannel/net-conf.json';
 
 type Flags = {
   readonly config?: string;
@@ -20,6 +14,7 @@ type Flags = {
   readonly cniBinDir?: string;
   readonly cniConfDir?: string;
   readonly birdHolder?: string;
+  readonly allowExtension?: boolean;
   readonly healthzIp: string;
   readonly healthzPort: string;
 };
@@ -39,6 +34,10 @@ export const command = newCommand(
   .option('--cni-bin-dir <folder>', 'with that: paths.cniBin')
   .option('--cni-conf-dir <folder>', 'with that: paths.cniConf')
   .option('--bird-holder <socket>', 'with that: paths.birdHolder')
+  .option(
+    '--allow-extension',
+    'with that: run, as root, the commands that a network with the backend extension names',
+  )
   .option('--healthz-ip <address>', 'with that: where /healthz, /readyz and /metrics are served', '127.0.0.1')
   .option('--healthz-port <port>', 'with that: their port; 0: none', '0')
   .action(async (flags: Flags) => {
@@ -48,7 +47,7 @@ export const command = newCommand(
 
 async function optionsOf(flags: Flags): Promise<AgentOptions> {
   const { config, kubeSubnetMgr, kubeconfigFile: kubeconfig, kubeAnnotationPrefix: annotationPrefix } = flags;
-  if (config !== undefined && !kubeSubnetMgr) return inFile(config, await read(config));
+  if (config !== undefined && !kubeSubnetMgr) return readAgentConfig(config);
   const parts = {
     code: 'USAGE',
     object: '--config',
@@ -62,37 +61,14 @@ async function optionsOf(flags: Flags): Promise<AgentOptions> {
     throw new FlatnetError('is not set', { code: 'USAGE', object: 'NODE_NAME', fix });
   }
   const kubernetes = { kubeconfig, annotationPrefix, networkFile: flags.netConfigPath };
+  const { allowExtension } = flags;
   const health = { ip: flags.healthzIp, port: Number(flags.healthzPort) };
   const paths = { cniBin: flags.cniBinDir, cniConf: flags.cniConfDir, birdHolder: flags.birdHolder };
-  return inFile('--kube-subnet-mgr', { node, store: { kubernetes }, health, paths });
-}
-
-/**
- * Throws CONFIG_INVALID naming the file and the field, also for a store endpoint or a TLS file that cannot be
- * used.
- */
-async function inFile(file: string, value: unknown): Promise<AgentOptions> {
-  try {
-    const options = readAgentOptions(value);
-    (await openStore(options.store, SILENT)).store.close();
-    return options;
-  } catch (error) {
-    throw new FlatnetError(messageOf(error), { code: 'CONFIG_INVALID', object: file, cause: error });
-  }
-}
-
-async function read(file: string): Promise<unknown> {
-  const text = readText(file, 'CONFIG_INVALID');
-  try {
-    return parseJson(text);
-  } catch {
-    // Most agents never need the YAML parser.
-    const { readYaml } = await import('../cluster/yaml.ts');
-    const [first, second] = readYaml(text, file, 'CONFIG_INVALID');
-    if (!second) return first?.value ?? null;
-    throw new FlatnetError('multiple documents; write only one', {
-      code: 'CONFIG_INVALID',
-      object: second.at,
-    });
-  }
+  return agentOptionsIn('--kube-subnet-mgr', {
+    node,
+    store: { kubernetes },
+    health,
+    paths,
+    allowExtension,
+  });
 }

@@ -8,6 +8,10 @@ import { fail } from './shared/failure.ts';
 const COMMANDS: Readonly<Record<string, Entry>> = {
   lab: { summary: 'a whole cluster on this machine', load: () => import('./lab/lab.ts') },
   status: { summary: 'a node’s agent: state, pods and problems', load: () => import('./status.ts') },
+  doctor: {
+    summary: 'what is wrong on a node, and on the way to its peers',
+    load: () => import('./doctor.ts'),
+  },
   diff: { summary: 'how a node’s kernel differs from what it should hold', load: () => import('./diff.ts') },
   bgp: { summary: 'a node’s BGP sessions and routes', load: () => import('./bgp/bgp.ts') },
   config: { summary: 'show and change the network’s configuration', load: () => import('./config.ts') },
@@ -19,11 +23,16 @@ const COMMANDS: Readonly<Record<string, Entry>> = {
   delete: { summary: 'delete resources', load: () => import('./delete.ts') },
   forget: { summary: 'forget a node that has left for good', load: () => import('./forget.ts') },
   ipam: { summary: 'check, show and configure address blocks', load: () => import('./ipam.ts') },
+  policy: { summary: 'what network policies say', load: () => import('./policy/policy.ts') },
   kubectl: {
     summary: 'nodes of a cluster, through its API server',
     load: () => import('./kubectl/kubectl.ts'),
   },
   agent: { summary: 'run the agent of this node', load: () => import('./agent.ts') },
+  'udp-forwarder': {
+    summary: 'carry packets for the backend udp',
+    load: () => import('./udp-forwarder.ts'),
+  },
   install: { summary: 'install the CNI plugin on this machine', load: () => import('./install.ts') },
   uninstall: { summary: 'remove it', load: () => import('./uninstall.ts') },
   takeover: { summary: 'take over a node from flannel', load: () => import('./takeover/takeover.ts') },

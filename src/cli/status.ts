@@ -29,6 +29,18 @@ function storeText({ backend, store }: AgentStatus): string {
   return `lease ${expires > new Date() ? 'held until' : 'ran out at'} ${timeText(expires)}, ${renewed}`;
 }
 
+function packetsText(packets: Readonly<Record<string, number>>): string {
+  const counts = Object.entries(packets).map(([fate, count]) => `${count} ${fate}`);
+  return counts.join(', ') || 'none yet';
+}
+
+function peersText({ peers, paths }: AgentStatus): string {
+  if (!paths || paths.tested === 0) return `${peers}`;
+  const found =
+    paths.broken === 0 ? 'no lasting trouble on the way' : `trouble on the way to ${paths.broken}`;
+  return `${peers}, ${paths.tested} tested: ${found}`;
+}
+
 function statusText(status: AgentStatus): string {
   const { underlay } = status;
   const facts: [string, string][] = [
@@ -45,13 +57,15 @@ function statusText(status: AgentStatus): string {
         : 'none',
     ],
     ['pod mtu', status.backend === undefined ? 'unknown' : `${status.mtu}`],
-    ['peers', `${status.peers}`],
+    ['peers', peersText(status)],
+    ...(status.packets ? [['packets', packetsText(status.packets)] as [string, string]] : []),
+    ...(status.carrier ? [['carried by', status.carrier] as [string, string]] : []),
     ['store', storeText(status)],
   ];
   const width = Math.max(...facts.map(([name]) => name.length));
   const pods = table(
     ['POD', 'ADDRESSES', 'HOST DEVICE'],
-    status.pods.map((pod) => [podTitle(pod), pod.addresses.join(' '), pod.hostDevice]),
+    status.pods.map((pod) => [podTitle(pod), pod.addresses.join(' '), pod.hostDevice ?? '-']),
   );
   const trouble = status.problems.map((problem) => `! ${problemText(problem)}`);
   return [

@@ -1,10 +1,12 @@
 import { backendOf } from '../backends/registry.ts';
 import { Fields } from '../cluster/fields.ts';
 import { type Network, refuseOverlap } from '../cluster/network.ts';
+import type { Physical } from '../cluster/physical.ts';
+import { isPhysical, type WiringName } from '../cluster/wiring.ts';
 import { FlatnetError } from '../error.ts';
-import { FAMILIES, ipToBigInt } from '../ip/address.ts';
-import { cidrOf, parseCidr, sizeOf } from '../ip/cidr.ts';
-import { UNDERLAY } from './machine/underlay-plan.ts';
+import { FAMILIES, ipCompare, ipToBigInt } from '../ip/address.ts';
+import { cidrOf, nthIp, parseCidr, sizeOf } from '../ip/cidr.ts';
+import { gateway, SHARE_LENGTH, SHARED, UNDERLAY } from './machine/underlay-plan.ts';
 
 type Preset = {
   /** The keys that define the preset: a file may repeat them but not contradict them. */
@@ -82,6 +84,61 @@ function missing(
   return added;
 }
 
+/**
+ * Returns the configuration with a wiring. Pods on the physical network are given the lab's, where the
+ * configuration names none. Throws CONFIG_INVALID for another wiring in it.
+ */
+export function withWiring(
+  wiring: WiringName,
+  source: Readonly<Record<string, unknown>>,
+): Readonly<Record<string, unknown>> {
+  const fields = new Fields(source);
+  const written = fields.string('wiring');
+  if (written !== undefined && written.toLowerCase() !== wiring) {
+    throw new FlatnetError(`is ${written}, but --wiring ${wiring} asks for another`, {
+      code: 'CONFIG_INVALID',
+      object: 'wiring',
+      fix: 'drop --wiring',
+    });
+  }
+  if (!isPhysical(wiring)) return { ...source, wiring };
+  const usual = {
+    Network: SHARED[4],
+    SubnetLen: SHARE_LENGTH[4],
+    IPv6Network: SHARED[6],
+    IPv6SubnetLen: SHARE_LENGTH[6],
+    [wiring]: { gateway: gateway(0, 4), ipv6Gateway: gateway(0, 6) },
+  };
+  const missing = Object.entries(usual).filter(([key]) => !fields.has(key));
+  return { ...source, ...Object.fromEntries(missing), wiring };
+}
+
+/** Throws CONFIG_INVALID unless the pods of this network can live on the lab's underlay. */
+function checkPhysical({ addresses, pools, wiring }: Network, { parent }: Physical): void {
+  const invalid = (text: string, object: string, fix: string) =>
+    new FlatnetError(text, { code: 'CONFIG_INVALID', object, fix });
+  if (addresses === 'dhcp') {
+    throw invalid('the lab has no DHCP server', 'addresses', `write addresses: lease, or drop it`);
+  }
+  if (parent !== undefined && parent !== 'eth0') {
+    throw invalid(`the nodes of a lab have no ${parent}`, `${wiring}.parent`, 'write eth0, or drop it');
+  }
+  for (const family of FAMILIES) {
+    const pool = pools[family];
+    if (!pool) continue;
+    const prefix = family === 4 ? '' : 'IPv6';
+    const network = SHARED[family];
+    if (pool.cidr !== network) {
+      const text = `${pool.cidr} is not the lab’s physical network, which its nodes are in`;
+      throw invalid(text, `${prefix}Network`, `write ${network}, or use --wiring ${wiring} alone`);
+    }
+    const first = nthIp(network, sizeOf(cidrOf(pool.subnetMin, SHARE_LENGTH[family])));
+    if (ipCompare(pool.subnetMin, first) >= 0) continue;
+    const text = `${pool.subnetMin} is among the addresses of nodes and routers`;
+    throw invalid(text, `${prefix}SubnetMin`, `write ${first} or more`);
+  }
+}
+
 /** RFC 6890: this host, loopback, link-local. RFC 5771 and RFC 4291: multicast. */
 const SPECIAL = [
   '0.0.0.0/8',
@@ -98,9 +155,10 @@ const SPECIAL = [
  * not required: a node without a block borrows addresses.
  */
 export function checkNetwork(network: Network, nodes: number): void {
+  if (network.physical) checkPhysical(network, network.physical);
   refuseOverlap(network, 'the underlay of the lab', UNDERLAY);
   refuseOverlap(network, 'reserved: no pod can have an address in it', SPECIAL);
-  if (network.addresses === 'blocks') return;
+  if (network.addresses !== 'lease') return;
   for (const family of FAMILIES) {
     const pool = network.pools[family];
     if (!pool) continue;

@@ -95,7 +95,7 @@ async function createAndStart(lab: Lab, options: Omit<AddOptions, 'signal'>): Pr
   // Recorded first: whatever interrupts the rest, `node delete` and `down` know of it.
   lab.update({ nodes: [...lab.nodes, node].sort((a, b) => a.index - b.index) });
   try {
-    await createNode(lab.name, node);
+    await createNode(lab.name, node, lab.network.physical !== undefined);
     await publishResources(lab, nodeResources(lab.state.bgp, node));
     await updateTors(lab);
     await startAgent(lab, node.name);

@@ -54,6 +54,16 @@ export async function up(options: UpOptions): Promise<Lab> {
   const nodes = planNodes(name, options.nodes, subnets);
   configuredBackend(network);
   checkNetwork(network, options.nodes);
+  if (network.physical && subnets > 1) {
+    throw new FlatnetError(
+      `${subnets} is too many: with ${network.wiring}, pods and nodes share one network`,
+      {
+        code: 'USAGE',
+        object: '--subnets',
+        fix: 'drop it',
+      },
+    );
+  }
   checkTopology(options);
   requireRoot();
   requireFamilies(network);
@@ -93,9 +103,10 @@ async function build(
 ): Promise<void> {
   const { nodes, state, network } = lab;
   progress(`underlay: ${counted(state.subnets, 'subnet')} and a router`);
-  await createUnderlay(lab.name, state.subnets);
+  const isShared = network.physical !== undefined;
+  await createUnderlay(lab.name, state.subnets, isShared);
   if (state.bgp.tor) await createTors(lab.name, state.subnets);
-  for (const node of nodes) await createNode(lab.name, node);
+  for (const node of nodes) await createNode(lab.name, node, isShared);
   progress('store');
   await startStore(lab);
   await publishNetwork(lab);

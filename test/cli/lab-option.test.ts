@@ -9,6 +9,7 @@ const NO_COMMANDS = [
   'main.ts',
   'lab/lab.ts',
   'lab/shared.ts',
+  'policy/policy.ts',
   'bgp/bgp.ts',
   'takeover/takeover.ts',
   'store/store.ts',

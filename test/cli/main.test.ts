@@ -28,6 +28,9 @@ const WRONG: [string[], RegExp][] = [
   [['lab', 'up', '--backend', 'bgp'], /^--backend: bgp needs routed pods; use --preset calico-bgp instead$/],
   [['bgp', 'status', '--lab', 'x'], /^--lab: does not say which node; add --node, e\.g\. --node node1$/],
   [['status', '--socket', 'x', '--node', 'y'], /^--socket: conflicts with --node; use one of them$/],
+  [['doctor', '--node', 'x', '--config', 'y'], /^--config: conflicts with --node; drop one$/],
+  [['doctor', '--lab', 'x'], /^--lab: does not say which node; add --node/],
+  [['doctor', '--peers', 'x'], /--peers.*whole number from 0 to/],
   [['lab', 'exec', 'x'], /^missing required argument 'command'$/],
 ];
 for (const [words, message] of WRONG) {

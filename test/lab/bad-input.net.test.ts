@@ -20,7 +20,7 @@ describe('usage errors', { skip: CANNOT }, () => {
   const UP: [string[], RegExp][] = [
     [
       ['--backend', 'carrier-pigeon'],
-      /--backend: unknown backend 'carrier-pigeon'; use one of vxlan, host-gw/,
+      /--backend: unknown backend 'carrier-pigeon'; use one of vxlan, vxlan-md, geneve/,
     ],
     [['--network', '10.244.0.0'], /--network: '10\.244\.0\.0' is not a network; write address\/length/],
     [['--network', '10.0.0.0/8,10.1.0.0/16'], /--network: .*two networks of the same family/],
@@ -56,8 +56,8 @@ describe('usage errors', { skip: CANNOT }, () => {
     ['{"Network": "10.244.0.0/16", "SubnetLen": 15}', /SubnetLen|four subnets/],
     ['{"Network": "10.244.0.0/16", "Backend": {"Type": "vxlan", "VNI": "one"}}', /VNI/],
     [
-      '{"Network": "10.244.0.0/16", "Backend": {"Type": "udp"}}',
-      /Backend\.Type: unknown backend 'udp'; use one of/,
+      '{"Network": "10.244.0.0/16", "Backend": {"Type": "weave"}}',
+      /Backend\.Type: unknown backend 'weave'; use one of/,
     ],
     ['Network: 172.16.0.0/12', /Network: 172\.16\.0\.0\/12 overlaps/],
     ['{"Network": ', /JSON|position|end/i],

@@ -42,9 +42,9 @@ test('two labs with the same addresses run side by side, and neither leaves anyt
   assert.ok(Number(sysctls()[0]) > 1024, 'the limits were restored with the first lab');
   await b.ok('down');
   assert.deepEqual(traces(b.name), NOTHING);
-  // Other labs on this machine keep the limits raised.
+  // Other labs on this machine keep the limits raised, or had raised them before.
   const others = JSON.parse(await a.ok('list', '--json').catch(() => '[]'));
-  if (others.length === 0) assert.deepEqual(sysctls(), before);
+  if (others.length === 0 && Number(before[0]) <= 1024) assert.deepEqual(sysctls(), before);
 });
 
 test('a lab can have two subnets, IPv4 and IPv6, a router between them, and an outside world', {

@@ -85,7 +85,8 @@ test('containers share port space and loopback, and keep log, environment and st
   skip,
 }, async (t) => {
   const { id, container, log } = await sandbox(t);
-  await startContainer(id, container('a', 'echo from a; exec busybox nc -l -p 7777'));
+  // Its standard input stays open: at its end nc shuts the connection down, upon which c's could end unheard.
+  await startContainer(id, container('a', 'echo from a; sleep 3600 | busybox nc -l -p 7777'));
   // In the sandbox's network: local port 7777, LISTEN.
   const listens = (table: string) =>
     /:1E61 \S+ 0A /.test(readFileSync(`/proc/${id.pid}/net/${table}`, 'utf8'));

@@ -62,7 +62,8 @@ function nodeOverview(
   const kubelet = kubeletState(condition(node, 'Ready')?.status);
   const network = condition(node, 'NetworkUnavailable');
   const podIsReady = pod && condition(pod, 'Ready')?.status === 'True';
-  const isFlannels = published !== undefined && published.instance === undefined;
+  // Our annotation stays where flannel is again; flanneld sets the condition as it starts.
+  const isFlannels = published?.instance === undefined || network?.reason === 'FlannelIsUp';
   const withoutPod = published ? (isFlannels ? 'flannel' : 'unseen') : 'none';
   const agent = pod ? (podIsReady ? 'ready' : 'not ready') : seesPods ? withoutPod : 'unknown';
   const problems = [

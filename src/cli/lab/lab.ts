@@ -13,6 +13,7 @@ const COMMANDS: Readonly<Record<string, Entry>> = {
   exec: { summary: 'run a command in a pod', load: () => import('./exec.ts') },
   ping: { summary: 'ping from one pod or node to another', load: () => import('./ping.ts') },
   matrix: { summary: 'test connectivity between all pods and nodes', load: () => import('./matrix.ts') },
+  bench: { summary: 'measure every way to carry packets on this machine', load: () => import('./bench.ts') },
   logs: { summary: 'show the log of an agent, a container or the store', load: () => import('./logs.ts') },
 };
 

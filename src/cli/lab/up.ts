@@ -1,12 +1,14 @@
 import { Option } from 'commander';
+import { BACKENDS } from '../../backends/registry.ts';
 import { Fields } from '../../cluster/fields.ts';
 import { type Network, readNetwork } from '../../cluster/network.ts';
 import { parseNetworkFile, readNetworkFile } from '../../cluster/network-file.ts';
+import { isPhysical, WIRING_NAMES, type WiringName } from '../../cluster/wiring.ts';
 import { FlatnetError, messageOf } from '../../error.ts';
 import { familyOf } from '../../ip/address.ts';
 import { parseCidr } from '../../ip/cidr.ts';
 import { splitWarning } from '../../lab/bgp/topology.ts';
-import { PRESET_NAMES, type PresetName, withBackend, withPreset } from '../../lab/network.ts';
+import { PRESET_NAMES, type PresetName, withBackend, withPreset, withWiring } from '../../lab/network.ts';
 import { labFlag } from '../../lab/record/lab.ts';
 import { TOR_PROGRAMS, type TorProgram } from '../../lab/record/topology.ts';
 import { up } from '../../lab/up.ts';
@@ -22,6 +24,7 @@ type Options = LabOptions & {
   readonly subnets: number;
   readonly preset?: PresetName;
   readonly backend?: string;
+  readonly wiring?: WiringName;
   readonly reflectors?: number;
   readonly tor?: TorProgram;
   readonly network?: string;
@@ -34,6 +37,7 @@ export const command = labOptions(
     'flatnet lab up',
     'flatnet lab up --nodes 5 --subnets 2',
     'flatnet lab up --backend host-gw --lab second',
+    'flatnet lab up --wiring macvlan',
     'flatnet lab up --preset calico-bgp --nodes 4 --reflectors 2',
     'flatnet lab up --preset calico-bgp --nodes 4 --subnets 2 --tor',
     'flatnet lab up --network 10.244.0.0/16,fd00:10:244::/56',
@@ -48,10 +52,16 @@ export const command = labOptions(
       'flannel: a subnet per node, bridges; calico: blocks, routed pods, BGP, IPIP; calico-bgp: the same without IPIP (default: flannel)',
     ).choices(PRESET_NAMES),
   )
-  .option('--backend <type>', 'vxlan or host-gw (default: vxlan)')
+  .option('--backend <type>', `${BACKENDS.map(({ type }) => type).join(', ')} (default: vxlan)`)
+  .addOption(
+    new Option(
+      '--wiring <name>',
+      'how pods are attached; with macvlan and ipvlan they are in the network of the nodes (default: bridge)',
+    ).choices(WIRING_NAMES),
+  )
   .option(
     '--network <cidr>',
-    'pod network, or an IPv4 and an IPv6 network separated by a comma (default: 10.244.0.0/16)',
+    'pod network, or an IPv4 and an IPv6 network separated by a comma (default: 10.244.0.0/16, or that of the nodes)',
   )
   .option('--config <file>', "flannel's net-conf.json, or the same keys as YAML")
   .option(
@@ -96,7 +106,7 @@ next: flatnet lab pod create web${option}; flatnet lab matrix${option}; ip netns
     });
   });
 
-function networkOf({ config, network, backend, preset }: Options): Network {
+function networkOf({ config, network, backend, preset, wiring }: Options): Network {
   if (config !== undefined && network !== undefined) {
     throw new FlatnetError('--config and --network both define the pod network', {
       code: 'USAGE',
@@ -112,14 +122,19 @@ function networkOf({ config, network, backend, preset }: Options): Network {
     });
   }
   const complete = (value: unknown): unknown => {
-    const { source } = new Fields(value);
+    const { source: written } = new Fields(value);
+    const source = wiring === undefined ? written : withWiring(wiring, written);
     if (backend === undefined) return preset === undefined ? source : withPreset(preset, source);
     return asOption('--backend', () => {
       const chosen = withBackend(backend, source);
       return preset === undefined ? chosen : withPreset(preset, chosen);
     });
   };
-  if (config === undefined) return readNetwork(complete(fromCidrs(network ?? '10.244.0.0/16')));
+  const isOnPhysical = wiring !== undefined && isPhysical(wiring);
+  if (config === undefined)
+    return readNetwork(
+      complete(network === undefined && isOnPhysical ? {} : fromCidrs(network ?? '10.244.0.0/16')),
+    );
   const text = readText(config, 'CONFIG_INVALID');
   const read = readNetworkFile(text, config, complete);
   inFile(config, () => warnUnknownKeys(parseNetworkFile(text, config)));

@@ -27,7 +27,7 @@ export function agentSocketOptions(command: Command): Command {
 /**
  * Throws USAGE for options that select no agent, or two; LAB_MISSING; NOT_FOUND if the lab has no such node.
  */
-function agentSocket({ socket, lab, node }: AgentSocketOptions): string {
+export function agentSocket({ socket, lab, node }: AgentSocketOptions): string {
   if (socket !== undefined && (node ?? lab) !== undefined) {
     throw usage('--socket', `conflicts with ${node === undefined ? '--lab' : '--node'}`, 'use one of them');
   }

@@ -1,9 +1,11 @@
 import { isDeepStrictEqual } from 'node:util';
 import { configuredBackend } from '../../backends/registry.ts';
+import { refuseSharedPort } from '../../backends/succession.ts';
 import { parseForeignJson } from '../../cluster/json.ts';
 import { type Network, readNetwork, refuseOverlap } from '../../cluster/network.ts';
 import { type Change, migrationWarning, networkChanges } from '../../cluster/network-change.ts';
 import { parseNetworkFile } from '../../cluster/network-file.ts';
+import { FlatnetError } from '../../error.ts';
 import { cidrOf } from '../../ip/cidr.ts';
 import { checkNetwork } from '../../lab/network.ts';
 import { Lab } from '../../lab/record/lab.ts';
@@ -36,7 +38,10 @@ export async function applyNetwork(
   warnUnknownKeys(value);
   if (selection.lab === undefined) return withSelectedStore(selection, write);
   return Lab.change(selection.lab, async (lab) => {
-    named(() => checkNetwork(network, lab.nodes.length));
+    named(() => {
+      checkNetwork(network, lab.nodes.length);
+      refuseOtherUnderlay(lab, network);
+    });
     const applied = await withSelectedStore(selection, write);
     if (!dryRun) lab.update({ network: value });
     return applied;
@@ -49,12 +54,24 @@ export async function applyNetwork(
     if (stored && isDeepStrictEqual(written(stored.value), value)) {
       return { outcome: 'unchanged', dryRun, changes: [] };
     }
-    const changes = networkChanges(stored && readable(stored.value), network);
+    const before = stored && readable(stored.value);
+    if (before) named(() => refuseSharedPort(before, network));
+    const changes = networkChanges(before, network);
     const warning = migrationWarning(changes);
     if (warning !== undefined) process.stderr.write(`warning: ${warning}\n`);
     if (!dryRun) await store.network.replace(stored, `${JSON.stringify(value, null, 2)}\n`);
     return { outcome: stored ? 'configured' : 'created', dryRun, changes };
   }
+}
+
+/** Throws CONFIG_INVALID where the lab's nodes would need another network between them. */
+function refuseOtherUnderlay({ network: { wiring, physical } }: Lab, network: Network): void {
+  if ((physical === undefined) === (network.physical === undefined)) return;
+  throw new FlatnetError(`this lab was made for ${wiring}, whose underlay is another one`, {
+    code: 'CONFIG_INVALID',
+    object: 'wiring',
+    fix: `start another lab: flatnet lab up --wiring ${network.wiring} --lab NAME`,
+  });
 }
 
 /** Throws CONFIG_INVALID for a network that no node could use. */
@@ -90,7 +107,7 @@ function refuseTaken(network: Network, taken: readonly Taken[]): void {
 /** Undefined for a configuration that no node could read, which may be replaced by any other. */
 function readable(text: string): Network | undefined {
   try {
-    return readNetwork(parseForeignJson(text));
+    return checked(parseForeignJson(text));
   } catch {
     return undefined;
   }

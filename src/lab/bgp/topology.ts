@@ -1,6 +1,6 @@
 import type { Network } from '../../cluster/network.ts';
+import { tunnelTypes } from '../../desired/tunnel-types.ts';
 import { FlatnetError } from '../../error.ts';
-import { tunnelTypes } from '../machine/kernel-features.ts';
 import type { BgpTopology } from '../record/topology.ts';
 
 type Wanted = {

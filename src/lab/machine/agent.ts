@@ -35,6 +35,8 @@ export async function startAgent(lab: Lab, name: string, leaseTtl = LEASE_TTL): 
     labels: { 'kubernetes.io/hostname': name },
     store: { endpoints: [storeEndpoint(lab)], prefix: DEFAULT_PREFIX, leaseTtl },
     iface: 'eth0',
+    // Whoever configured the lab is root on this machine.
+    ...(lab.network.backend.type === 'extension' && { allowExtension: true }),
     paths: paths.agent,
     logLevel: 'info',
   };

@@ -1,7 +1,7 @@
 import type { PerFamily } from '../../cluster/node.ts';
 import { FlatnetError } from '../../error.ts';
 import { FAMILIES, type Family, type Ip } from '../../ip/address.ts';
-import { type Cidr, nthIp, type Prefixed, parseCidr, prefixed } from '../../ip/cidr.ts';
+import { type Cidr, lengthOf, nthIp, type Prefixed, parseCidr, prefixed } from '../../ip/cidr.ts';
 
 /** The networks reserved for the underlay of a lab; no pod network may overlap them. */
 export const UNDERLAY: readonly Cidr[] = [parseCidr('172.30.0.0/16'), parseCidr('fd77::/48')];
@@ -22,6 +22,14 @@ export const MAX_NODES = 200;
 export const MAX_SUBNETS = 16;
 
 const LENGTH: Record<Family, number> = { 4: 24, 6: 64 };
+
+/**
+ * The network of the only underlay subnet where pods share it: wider, so that it has room for theirs, but
+ * without OUTSIDE.
+ */
+export const SHARED: Record<Family, Cidr> = { 4: parseCidr('172.30.0.0/17'), 6: parseCidr('fd77::/64') };
+/** The length of a node's share, of which the first is for nodes and routers. */
+export const SHARE_LENGTH: Record<Family, number> = { 4: 24, 6: 80 };
 /**
  * node1 is 172.30.0.11 and fd77::11: the number is easy to recognize, and low addresses are left for routers.
  */
@@ -37,18 +45,24 @@ export function gateway(subnet: number, family: Family): Ip {
   return nthIp(underlaySubnet(subnet, family), 1);
 }
 
-/** The addresses of the node with number `index`; nodes are numbered from 1. */
-export function nodeAddresses(index: number, subnet: number): Record<Family, Prefixed> {
+/**
+ * The addresses of the node with number `index`; nodes are numbered from 1. `isShared`: pods are beside them.
+ */
+export function nodeAddresses(index: number, subnet: number, isShared = false): Record<Family, Prefixed> {
   const host = FIRST_NODE + index;
   return {
-    4: prefixed(nthIp(underlaySubnet(subnet, 4), host), LENGTH[4]),
+    4: prefixed(nthIp(underlaySubnet(subnet, 4), host), lengthOn(isShared, 4)),
     // Decimal digits, interpreted as hexadecimal.
-    6: prefixed(nthIp(underlaySubnet(subnet, 6), Number(`0x${host}`)), LENGTH[6]),
+    6: prefixed(nthIp(underlaySubnet(subnet, 6), Number(`0x${host}`)), lengthOn(isShared, 6)),
   };
 }
 
-export function routerAddresses(subnet: number): Prefixed[] {
-  return FAMILIES.map((family) => prefixed(gateway(subnet, family), LENGTH[family]));
+export function routerAddresses(subnet: number, isShared = false): Prefixed[] {
+  return FAMILIES.map((family) => prefixed(gateway(subnet, family), lengthOn(isShared, family)));
+}
+
+function lengthOn(isShared: boolean, family: Family): number {
+  return isShared ? lengthOf(SHARED[family]) : LENGTH[family];
 }
 
 /** The top-of-rack router's address towards its nodes. */

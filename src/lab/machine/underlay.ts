@@ -25,9 +25,10 @@ export function kernelFamilies(): Family[] {
 
 /**
  * Creates the network between the nodes: in `<lab>-underlay` a bridge `subnet<k>` for each subnet, in
- * `<lab>-router` an interface in each subnet and the address that stands for the outside world.
+ * `<lab>-router` an interface in each subnet and the address that stands for the outside world. `isShared`:
+ * pods are in the subnet, too.
  */
-export async function createUnderlay(lab: string, subnets: number): Promise<void> {
+export async function createUnderlay(lab: string, subnets: number, isShared = false): Promise<void> {
   const underlay = createNetns(netnsOf(lab, 'underlay'));
   const router = createNetns(netnsOf(lab, 'router'));
   using inUnderlay = NetlinkSocket.open(NETLINK_ROUTE, { netns: underlay });
@@ -42,7 +43,7 @@ export async function createUnderlay(lab: string, subnets: number): Promise<void
       dev: `eth${subnet}`,
       seed: `${lab} router ${subnet}`,
     });
-    await inRouter.execute(await configure(inRouter, `eth${subnet}`, routerAddresses(subnet)));
+    await inRouter.execute(await configure(inRouter, `eth${subnet}`, routerAddresses(subnet, isShared)));
   }
   const outside = Object.values(OUTSIDE).map((ip) => hostCidr(ip) as string as Prefixed);
   await inRouter.execute(await configure(inRouter, 'lo', outside));
@@ -87,7 +88,7 @@ function forward(netns: string): void {
  * Creates the node's namespace and connects it to its subnet: `eth0` with its addresses, default routes via
  * the router.
  */
-export async function createNode(lab: string, node: LabNode): Promise<void> {
+export async function createNode(lab: string, node: LabNode, isShared = false): Promise<void> {
   const netns = createNetns(netnsOf(lab, node.name));
   using inUnderlay = NetlinkSocket.open(NETLINK_ROUTE, { netns: netnsPath(netnsOf(lab, 'underlay')) });
   using inNode = NetlinkSocket.open(NETLINK_ROUTE, { netns });
@@ -101,7 +102,7 @@ export async function createNode(lab: string, node: LabNode): Promise<void> {
     // The kernel drops IPv6 addresses with the link, and a lab has no network manager to restore them.
     withNetns(netns, () => writeSysctl('net/ipv6/conf/eth0/keep_addr_on_down', 1));
   }
-  const addresses = Object.values(nodeAddresses(node.index, node.subnet));
+  const addresses = Object.values(nodeAddresses(node.index, node.subnet, isShared));
   const { index } = await inNode.get(linkGet('eth0'));
   const routes = kernelFamilies().map((family) =>
     routeReplace({ dst: DEFAULT_ROUTE[family], via: gateway(node.subnet, family), dev: index }),

@@ -1,6 +1,7 @@
-import { mkdirSync, readdirSync, readFileSync, rmdirSync } from 'node:fs';
+import { mkdirSync, readFileSync, rmdirSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { codeOf } from '../../error.ts';
+import { namesIn as unsorted } from '../../if-there.ts';
 import { replaceFile } from '../../replace-file.ts';
 
 /** Replaces the file atomically: readers see the old text or the new one. Creates its folder if needed. */
@@ -28,12 +29,7 @@ export function readJson<T>(path: string): T | undefined {
 
 /** Returns the names in a folder, sorted; none if the folder does not exist. */
 export function namesIn(dir: string): string[] {
-  try {
-    return readdirSync(dir).sort();
-  } catch (error) {
-    if (codeOf(error) === 'ENOENT') return [];
-    throw error;
-  }
+  return unsorted(dir).sort();
 }
 
 /** Removes a folder unless it has contents or a mount on it. */

@@ -1,0 +1,56 @@
+import type { PoliciesShown } from '../../agent/policy/watch.ts';
+import type { DirectionInForce, InForce } from '../../policy/observe/in-force.ts';
+import { timeText } from '../../problem.ts';
+import { type AgentSocketOptions, agentSocketOptions, askSelected } from '../shared/agent-socket.ts';
+import { newCommand } from '../shared/commands.ts';
+import { print, table } from '../shared/output.ts';
+
+export const command = agentSocketOptions(
+  newCommand(
+    'Ask the node’s agent what is in force for a pod of this node: policies and rules in their order, and how many packets each has decided.',
+    ['flatnet policy show default/web', 'flatnet policy show default/web --node node1'],
+  ),
+)
+  .argument('<pod>', 'NAMESPACE/NAME, or a pod in the namespace default')
+  .action(async (pod: string, options: AgentSocketOptions) => {
+    const name = pod.includes('/') ? pod : `default/${pod}`;
+    print(await askSelected(options, { op: 'policies', pod: name }), options.json, describe);
+  });
+
+function describe({ interfaces, written }: PoliciesShown): string {
+  const since = written === undefined ? 'before this agent started' : timeText(new Date(written));
+  const note = [
+    'Counted are the packets that open connections, with those that follow before the first answer, since the',
+    `tables were written (${since}), or since then a rule’s part in them.`,
+  ];
+  return [...interfaces.map(interfaceText), note.join('\n')].join('\n\n');
+}
+
+function interfaceText({ pod, addresses, directions }: InForce): string {
+  return [`${pod}  ${addresses.join(' ')}`, ...directions.map(directionText)].join('\n\n');
+}
+
+function directionText({ direction, isolatedBy, denied, tiers }: DirectionInForce): string {
+  const head =
+    isolatedBy.length === 0
+      ? `${direction}: not isolated${tiers.length === 0 ? ', as no policy is about it' : ''}`
+      : `${direction}: isolated by ${isolatedBy.join(', ')}: ${denied.packets} packets (${denied.bytes} bytes) denied that no rule allows`;
+  const rows = tiers.flatMap(({ name, policies }) =>
+    policies.flatMap(({ policy, isStaged, isUnreadable, rules }) => {
+      const of = `${policy}${isStaged ? ' (staged)' : ''}${isUnreadable ? ' (unreadable: closed)' : ''}`;
+      if (rules.length === 0) return [[name, of, '-', '-', '-', '-', '-', '-']];
+      return rules.map(({ name: rule, action, peers, traffic, count }) => [
+        name,
+        of,
+        rule,
+        action,
+        peers.join('; ') || 'nobody',
+        traffic.join('; ') || 'nothing',
+        `${count?.packets ?? '-'}`,
+        `${count?.bytes ?? '-'}`,
+      ]);
+    }),
+  );
+  const header = ['TIER', 'POLICY', 'RULE', 'ACTION', 'OTHER END', 'TRAFFIC', 'PACKETS', 'BYTES'];
+  return [head, ...(rows.length > 0 ? [table(header, rows)] : [])].join('\n');
+}

@@ -1,0 +1,239 @@
+import assert from 'node:assert/strict';
+import { spawnSync } from 'node:child_process';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after, test } from 'node:test';
+import { FLATNET } from '../lab/host.ts';
+
+const folder = mkdtempSync(join(tmpdir(), 'flatnet-policy-'));
+after(() => rmSync(folder, { recursive: true }));
+
+function file(name: string, text: string): string {
+  const path = join(folder, name);
+  writeFileSync(path, text);
+  return path;
+}
+
+function policy(...args: string[]): { status: number | null; stdout: string; stderr: string } {
+  return spawnSync(FLATNET, ['policy', ...args], { encoding: 'utf8' });
+}
+
+const CLUSTER = file(
+  'cluster.yaml',
+  `
+{ kind: Namespace, metadata: { name: shop, labels: { team: a } } }
+---
+{ kind: Pod, metadata: { name: client, labels: { app: client } } }
+---
+kind: Pod
+metadata: { name: web, namespace: shop, labels: { app: web } }
+spec: { containers: [{ ports: [{ name: http, containerPort: 8080 }] }] }
+status: { podIP: 10.0.0.7 }
+---
+{ kind: Deployment, metadata: { name: other } }
+---
+kind: NetworkPolicy
+metadata: { name: web, namespace: shop }
+spec:
+  podSelector: { matchLabels: { app: web } }
+  ingress:
+  - from: [{ namespaceSelector: {}, podSelector: { matchLabels: { app: client } } }]
+    ports: [{ port: http }]
+---
+kind: ClusterNetworkPolicy
+metadata: { name: lock }
+spec:
+  tier: Admin
+  priority: 1
+  subject: { namespaces: { matchLabels: { team: a } } }
+  egress:
+  - { name: nothing outside, action: Deny, to: [{ networks: [0.0.0.0/0] }] }
+`,
+);
+
+test('explain: which rule, at which end, and what would change it', () => {
+  const allowed = policy('explain', 'client', 'shop/web', '--port', '8080', '-f', CLUSTER);
+  assert.equal(allowed.status, 0, allowed.stderr);
+  assert.match(allowed.stdout, /^allowed\n/);
+  assert.match(
+    allowed.stdout,
+    /ingress {2}shop\/web: allowed: NetworkPolicy shop\/web, ingress\[0\], allows it/,
+  );
+  assert.match(allowed.stdout, /namespaces all, pods app = client: pod default\/client/);
+
+  const isolated = policy('explain', 'client', '10.0.0.7', '--port', '80', '-f', CLUSTER, '--json');
+  assert.equal(isolated.status, 1);
+  const { verdict, ends } = JSON.parse(isolated.stdout);
+  assert.equal(verdict, 'denied');
+  assert.match(
+    ends[1].fix,
+    /"from":\[\{"namespaceSelector":\{"matchLabels":\{"kubernetes.io\/metadata.name":"default"\}\}/,
+  );
+
+  const denied = policy('explain', 'shop/web', '192.0.2.1', '--port', '443', '-f', CLUSTER);
+  assert.equal(denied.status, 1);
+  assert.match(denied.stdout, /ClusterNetworkPolicy lock, egress\[0\] "nothing outside", denies it/);
+
+  const unknown = policy('explain', 'nobody', 'shop/web', '--port', '80', '-f', CLUSTER);
+  assert.equal(unknown.status, 2);
+  assert.match(
+    unknown.stderr,
+    /nobody: is neither a pod of these files nor an address; write NAMESPACE\/POD, such as default\/client/,
+  );
+  assert.equal(policy('explain', 'client', 'shop/web', '-f', CLUSTER).status, 2, 'a port is needed');
+});
+
+test('the fix that explain proposes is one', () => {
+  const before = policy('explain', 'client', 'shop/web', '--port', '81', '-f', CLUSTER, '--json');
+  const [, rule = ''] =
+    /^add to spec\.ingress of NetworkPolicy shop\/web: (.*)$/.exec(JSON.parse(before.stdout).ends[1].fix) ??
+    [];
+  const spec = { podSelector: {}, ingress: [JSON.parse(rule)] };
+  const fix = file(
+    'fix.json',
+    JSON.stringify({ kind: 'NetworkPolicy', metadata: { name: 'fix', namespace: 'shop' }, spec }),
+  );
+  assert.equal(policy('explain', 'client', 'shop/web', '--port', '81', '-f', CLUSTER, '-f', fix).status, 0);
+  assert.equal(policy('explain', 'client', 'shop/web', '--port', '82', '-f', CLUSTER, '-f', fix).status, 1);
+});
+
+test('test: expected verdicts, beside files of a cluster', () => {
+  const cases = (expect: string): string => `
+kind: PolicyTest
+manifests: [cluster.yaml]
+cases:
+- { from: client, to: shop/web, port: 8080, expect: allowed }
+- { from: client, to: shop/web, port: 8080, protocol: UDP, expect: ${expect} }
+- { from: shop/web, to: shop/web, port: 1, expect: allowed }`;
+  const right = policy('test', '-f', file('right.yaml', cases('denied')));
+  assert.deepEqual(
+    [right.status, /all 3 as expected/.test(right.stdout)],
+    [0, true],
+    right.stdout + right.stderr,
+  );
+  const wrong = policy('test', '-f', file('wrong.yaml', cases('allowed')));
+  assert.deepEqual(
+    [wrong.status, /WRONG {2}client {2}.*1 of 3 differ/s.test(wrong.stdout)],
+    [1, true],
+    wrong.stdout,
+  );
+  const typo = policy('test', '-f', file('typo.yaml', cases('open')));
+  assert.equal(typo.status, 2);
+  assert.match(typo.stderr, /cases\[1\]\.expect: must be allowed or denied/);
+});
+
+test('a policy that cannot be read closes its pods, and test fails', () => {
+  const broken = file(
+    'broken.yaml',
+    '{ kind: NetworkPolicy, metadata: { name: b, namespace: default }, spec: { podSelector: {}, ingress: [{ ports: [{ port: 0 }] }] } }',
+  );
+  const { status, stderr, stdout } = policy(
+    'explain',
+    'shop/web',
+    'client',
+    '--port',
+    '1',
+    '-f',
+    CLUSTER,
+    '-f',
+    broken,
+  );
+  assert.equal(status, 1);
+  assert.match(
+    stderr,
+    /NetworkPolicy default\/b cannot be read and closes its pods: spec\.ingress\[0\]\.ports\[0\]\.port/,
+  );
+  assert.match(stdout, /NetworkPolicy default\/b isolates the pod for ingress/);
+});
+
+test('Calico’s policies: one tier with NetworkPolicies, and what staged ones would do', () => {
+  const calico = file(
+    'calico.yaml',
+    `
+apiVersion: crd.projectcalico.org/v1
+kind: GlobalNetworkSet
+metadata: { name: office, labels: { site: office } }
+spec: { nets: [192.0.2.0/24] }
+---
+apiVersion: crd.projectcalico.org/v1
+kind: NetworkPolicy
+metadata: { name: default.office, namespace: shop }
+spec:
+  tier: default
+  order: 10
+  selector: app == 'web' && pcns.team == 'a'
+  types: [Ingress]
+  ingress:
+  - { action: Allow, source: { selector: site == 'office', namespaceSelector: global() } }
+---
+apiVersion: projectcalico.org/v3
+kind: StagedGlobalNetworkPolicy
+metadata: { name: lock }
+spec: { order: 1, namespaceSelector: team == 'a', types: [Ingress] , ingress: [{ action: Deny }] }
+`,
+  );
+  const explain = (from: string) =>
+    policy('explain', from, 'shop/web', '--port', '80', '-f', CLUSTER, '-f', calico);
+  const allowed = explain('192.0.2.9');
+  assert.equal(allowed.status, 0, allowed.stderr);
+  assert.match(
+    allowed.stdout,
+    /allowed: Calico NetworkPolicy shop\/default\.office, ingress\[0\], allows it/,
+  );
+  assert.match(allowed.stdout, /with labels "site == 'office'": network set office/);
+  assert.match(
+    allowed.stdout,
+    /if staged policies were enforced: denied: StagedGlobalNetworkPolicy lock, ingress\[0\], denies it/,
+  );
+  const denied = explain('198.51.100.1');
+  assert.equal(denied.status, 1);
+  assert.match(
+    denied.stdout,
+    /Calico NetworkPolicy shop\/default\.office, NetworkPolicy shop\/web isolate the pod/,
+  );
+});
+
+test('tables: what the kernel would hold, and why', () => {
+  const { status, stdout } = policy('tables', '-f', CLUSTER, '--pod', 'shop/web');
+  assert.equal(status, 0);
+  assert.match(stdout, /table ip flatnet-policy \{/);
+  assert.match(
+    stdout,
+    /# ip flatnet-policy ingress-\d+-allow-ports 10\.0\.0\.7 \. tcp \. 8080: allow: NetworkPolicy shop\/web ingress\[0\]/,
+  );
+  assert.match(
+    stdout,
+    /# ip flatnet-policy egress-\d+-deny-all 10\.0\.0\.7: deny: ClusterNetworkPolicy lock egress\[0\] "nothing outside"/,
+  );
+});
+
+test('what is exempt, ends of two families, and a fix for what cannot be read', () => {
+  const more = file(
+    'more.yaml',
+    `
+{ kind: Node, metadata: { name: n1 }, status: { addresses: [{ type: InternalIP, address: 192.0.2.9 }] } }
+---
+{ kind: Pod, metadata: { name: both, labels: { app: both } }, spec: { nodeName: n1 }, status: { podIPs: [{ ip: 'fd00::2' }, { ip: 10.0.0.2 }] } }
+---
+{ kind: Pod, metadata: { name: none }, status: null }
+---
+{ kind: NetworkPolicy, metadata: { name: both }, spec: { podSelector: { matchLabels: { app: both } }, policyTypes: [Ingress], ingress: [{ ports: [{ port: 0 }] }] } }
+`,
+  );
+  const node = policy('explain', '192.0.2.9', 'both', '--port', '80', '-f', more);
+  assert.deepEqual(
+    [node.status, /nothing stands between a pod and its own node/.test(node.stdout)],
+    [0, true],
+  );
+  const denied = policy('explain', 'none', 'both', '--port', '80', '-f', more, '--json');
+  assert.match(
+    JSON.parse(denied.stdout).ends[1].fix,
+    /^correct NetworkPolicy default\/both, which cannot be read$/,
+  );
+  assert.equal(
+    policy('explain', 'both', 'none', '--port', '80', '-f', more).status,
+    0,
+    'it is about ingress',
+  );
+});
