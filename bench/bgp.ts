@@ -2,9 +2,9 @@
 // that takes.
 //   node bench/bgp.ts [--json] [NODES…]      default: FLATNET_BENCH_NODES, or 3 30 100
 import { randomUUID } from 'node:crypto';
-import { setTimeout as sleep } from 'node:timers/promises';
 import { askAgent } from '../src/agent/ask.ts';
 import { forEachLimited } from '../src/async/each.ts';
+import { poll } from '../src/async/poll.ts';
 import { readNetwork } from '../src/cluster/network.ts';
 import { BlockAssigner } from '../src/ipam/blocks/block-assigner.ts';
 import { down } from '../src/lab/down.ts';
@@ -117,9 +117,8 @@ async function cluster(machine: Machine, nodes: number, reflectors: number): Pro
 
 /** Sessions of the whole cluster, once all are up and no BIRD waits for another. */
 async function established(lab: Lab, names: readonly string[]): Promise<number> {
-  const deadline = performance.now() + PATIENCE;
   const ends = new Map<string, number>();
-  for (;;) {
+  const ask = async () => {
     await forEachLimited(CONCURRENT_QUERIES, names, async (name) => {
       if (ends.has(name)) return;
       const socket = lab.paths.node(name).agentSocket;
@@ -127,12 +126,13 @@ async function established(lab: Lab, names: readonly string[]): Promise<number> 
       if (!status?.sessions.length || status.daemon.recovering) return;
       if (status.sessions.every(({ info }) => info === 'Established')) ends.set(name, status.sessions.length);
     });
-    if (ends.size === names.length) return [...ends.values()].reduce((sum, count) => sum + count) / 2;
-    if (performance.now() > deadline) {
-      throw new Error(`not all BGP sessions are up; all are on ${ends.size} of ${names.length} nodes`);
-    }
-    await sleep(200);
-  }
+    return ends.size === names.length
+      ? [...ends.values()].reduce((sum, count) => sum + count) / 2
+      : undefined;
+  };
+  const sessions = await poll(ask, { every: 200, patience: PATIENCE });
+  if (sessions !== undefined) return sessions;
+  throw new Error(`not all BGP sessions are up; all are on ${ends.size} of ${names.length} nodes`);
 }
 
 /**
@@ -194,14 +194,15 @@ async function withAssigners<T>(
 
 /** The number of BIRD's routes in a kernel, once it reaches the expected number. */
 async function routesOf(machine: Machine, lab: Lab, node: string, expected: number): Promise<number> {
-  const deadline = performance.now() + PATIENCE;
-  for (;;) {
+  let count = 0;
+  const ask = async () => {
     const text = await machine.output(['ip', '-j', 'route'], netnsPath(netnsOf(lab.name, node)));
     const routes: { dst: string; protocol?: string }[] = JSON.parse(text);
-    const count = routes.filter(({ protocol }) => protocol === 'bird').length;
-    if (count >= expected || performance.now() > deadline) return count;
-    await sleep(200);
-  }
+    count = routes.filter(({ protocol }) => protocol === 'bird').length;
+    return count >= expected || undefined;
+  };
+  await poll(ask, { every: 200, patience: PATIENCE });
+  return count;
 }
 
 function report(all: readonly Figures[]): void {

@@ -1,9 +1,9 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { setTimeout as sleep } from 'node:timers/promises';
 import { askAgent } from '../../src/agent/ask.ts';
 import { AGENT_SOCKET, type AgentOptions } from '../../src/agent/options.ts';
+import { poll } from '../../src/async/poll.ts';
 import { CONF_LIST_FILE } from '../../src/cni/protocol/conflist.ts';
 import { DEFAULT_PREFIX, Layout } from '../../src/store/etcd/layout.ts';
 import { EtcdKv } from '../../src/store/kv/client.ts';
@@ -154,13 +154,9 @@ async function until(
   child: ChildProcess,
   log: string,
 ): Promise<void> {
-  const deadline = performance.now() + PATIENCE;
-  while (!(await done())) {
-    if (child.exitCode !== null || performance.now() > deadline) {
-      throw new Error(`not ready: ${readFileSync(log, 'utf8').slice(-1000)}`);
-    }
-    await sleep(20);
-  }
+  const ask = async () => ((await done()) ? 'done' : child.exitCode === null ? undefined : 'exited');
+  if ((await poll(ask, { every: 20, patience: PATIENCE })) === 'done') return;
+  throw new Error(`not ready: ${readFileSync(log, 'utf8').slice(-1000)}`);
 }
 
 export type Usage = {

@@ -1,6 +1,8 @@
 // Bounces one UDP datagram back and forth with blocking calls, in the namespace it is started in:
 //   node bench/lib/pingpong.ts serve
 //   node bench/lib/pingpong.ts ADDRESS COUNT     prints the median round trip in microseconds
+//   node bench/lib/pingpong.ts ADDRESS COUNT new the same, each from a port of its own: a new connection
+import { closeSync } from 'node:fs';
 import { ipToBytes, parseIp } from '../../src/ip/address.ts';
 import { AF_INET } from '../../src/linux/netlink/family.ts';
 import * as sys from '../../src/linux/sys.ts';
@@ -10,12 +12,19 @@ const SOCK_DGRAM = 2;
 const SO_RCVTIMEO = 20;
 const PORT = 7007;
 const WARM_UP = 2000;
-const [address = '', count = '20000'] = process.argv.slice(2);
+const [address = '', count = '20000', what] = process.argv.slice(2);
 
-const fd = sys.socket(AF_INET, SOCK_DGRAM | sys.SOCK_CLOEXEC, 0);
+let fd = open();
 const data = Buffer.alloc(64);
 if (address === 'serve') serve();
 else console.log(median(measure(Number(count))).toFixed(2));
+
+function open(): number {
+  const socket = sys.socket(AF_INET, SOCK_DGRAM | sys.SOCK_CLOEXEC, 0);
+  const second = new BigInt64Array([1n, 0n]);
+  if (address !== 'serve') sys.setsockopt(socket, sys.SOL_SOCKET, SO_RCVTIMEO, new Uint8Array(second.buffer));
+  return socket;
+}
 
 function serve(): never {
   sys.bind(fd, socketAddress('0.0.0.0'));
@@ -27,11 +36,13 @@ function serve(): never {
 }
 
 function measure(rounds: number): number[] {
-  const second = new BigInt64Array([1n, 0n]);
-  sys.setsockopt(fd, sys.SOL_SOCKET, SO_RCVTIMEO, new Uint8Array(second.buffer));
   const peer = socketAddress(address);
   const times: number[] = [];
   for (let i = -WARM_UP; i < rounds; i++) {
+    if (what === 'new') {
+      closeSync(fd);
+      fd = open();
+    }
     const start = process.hrtime.bigint();
     sys.sendto(fd, data, 0, peer);
     if (sys.recvfrom(fd, data, 0) === undefined) throw new Error(`no reply from ${address}`);
