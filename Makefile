@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help deps demo demo-down test test-pure test-vm test-k8s lint format bench shim bundle image
+.PHONY: help deps demo demo-down test test-pure test-vm test-k8s lint format bench bench-backends shim bundle image
 
 help: ## show this list
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -45,3 +45,7 @@ format: shim ## format all files
 
 bench: deps shim ## run the benchmarks
 	@scripts/bench
+
+bench-backends: deps shim ## compare every way to carry packets, and udp with flannel's own program, which Go builds first
+	@scripts/flanneld >/dev/null || :
+	@scripts/bench backends

@@ -48,6 +48,18 @@ describe('the bundle', { skip: CANNOT }, () => {
     assert.equal(list.status, 0, list.stderr);
   });
 
+  test('Amazon’s SDK is a file of its own, which loads where there are no packages', () => {
+    const knowsEc2 = (name: string): boolean =>
+      readFileSync(join(dist, name), 'utf8').includes('com.amazonaws.ec2');
+    assert.deepEqual(['flatnet.mjs', 'aws-ec2.mjs'].map(knowsEc2), [false, true]);
+    const text = `import('${join(dist, 'aws-ec2.mjs')}').then((sdk) => new sdk.EC2Client({ region: 'x' }))`;
+    const loaded = spawnSync(process.execPath, ['--input-type=module', '--eval', text], {
+      cwd: '/',
+      encoding: 'utf8',
+    });
+    assert.deepEqual([loaded.status, loaded.stderr], [0, '']);
+  });
+
   test('refers to nothing by its place among the sources', () => {
     const text = readFileSync(join(dist, 'flatnet.mjs'), 'utf8');
     const uses = [...text.matchAll(/import\.meta\.\w+[^;}]{0,24}/g)].map(([use]) => use);

@@ -27,6 +27,14 @@ const koffi: Plugin = {
   },
 };
 
+/** Amazon's SDK, which few nodes need, stays a file of its own. */
+const sdk: Plugin = {
+  name: 'sdk',
+  setup(bundler) {
+    bundler.onResolve({ filter: /^\.\/sdk\.ts$/ }, () => ({ path: './aws-ec2.mjs', external: true }));
+  },
+};
+
 const COMMON: BuildOptions = {
   absWorkingDir: ROOT,
   bundle: true,
@@ -45,13 +53,20 @@ const COMMON: BuildOptions = {
   },
 };
 
-/** Writes `flatnet.mjs`, `flatnet-cni.mjs` into a folder. */
+/** Writes `flatnet.mjs`, `aws-ec2.mjs`, `flatnet-cni.mjs` into a folder. */
 export async function bundle(folder: string): Promise<void> {
   await build({
     ...COMMON,
     entryPoints: ['src/cli/main.ts'],
     outfile: join(folder, 'flatnet.mjs'),
-    plugins: [koffi],
+    plugins: [koffi, sdk],
+  });
+  await build({
+    ...COMMON,
+    entryPoints: ['src/companions/aws-vpc/sdk.ts'],
+    // Its modules for ES, of which only what is used comes along.
+    mainFields: ['module', 'main'],
+    outfile: join(folder, 'aws-ec2.mjs'),
   });
   await build({
     ...COMMON,

@@ -1,6 +1,6 @@
 // Our part of the image: `/opt/flatnet`.
 import { execFileSync } from 'node:child_process';
-import { mkdirSync, readdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import { globSync, mkdirSync, readdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { bundle } from '../bundle/bundle.ts';
 import { packageFolder } from './npm.ts';
@@ -25,6 +25,7 @@ export async function programTree(architecture: Architecture, cache: string, nod
     const launcher = compile('tools/launcher/launcher.c', architecture, working);
     const holder = compile('tools/holder/bird-holder.c', architecture, working);
     const shim = compile('src/cni/shim/shim.c', architecture, working);
+    const forwarder = compile('src/companions/udp/native/*.c', architecture, working, '-O3');
     if (process.arch === names.node) fillCompileCache(working, node);
     const inDist = readdirSync(dist, { recursive: true, withFileTypes: true })
       .filter((each) => each.isFile() && each.name !== 'node')
@@ -35,6 +36,7 @@ export async function programTree(architecture: Architecture, cache: string, nod
       ['bin/bird-holder', file(holder, 0o755)],
       ['dist/flatnet-cni', file(shim, 0o755)],
       ['dist/flatnet-fallback', file(launcher, 0o755)],
+      ['dist/flatnet-udp', file(forwarder, 0o755)],
       ['share/answer.sh', file(own('share/answer.sh'), 0o755)],
       ['LICENSE', file(own('LICENSE'))],
       ...inDist.map((path) => [path.slice(working.length + 1), file(readFileSync(path))] as const),
@@ -65,17 +67,28 @@ function fallback({
   ];
 }
 
-/** Links statically: these programs run on hosts of any kind. */
-function compile(source: string, architecture: Architecture, working: string): Buffer {
+/** Links statically: these programs run on hosts of any kind. `source`: a file, or a pattern for several. */
+function compile(
+  source: string,
+  architecture: Architecture,
+  working: string,
+  optimization: '-Os' | '-O3' = '-Os',
+): Buffer {
   const { node, triplet } = NAMES[architecture];
   const compilers = process.arch === node ? ['musl-gcc', 'cc', 'gcc'] : [`${triplet}-gcc`];
   const to = join(working, 'compiled');
   const flags =
-    '-std=c11 -Os -Wall -Wextra -Werror -fstack-protector-strong -static -s -Wl,-z,relro,-z,now,-z,noexecstack,--build-id=none';
+    '-std=c11 -Wall -Wextra -Werror -fstack-protector-strong -static -s -Wl,-z,relro,-z,now,-z,noexecstack,--build-id=none';
   let failure: unknown;
   for (const compiler of compilers) {
     try {
-      execFileSync(compiler, [...flags.split(' '), join(ROOT, source), '-o', to], { stdio: 'pipe' });
+      execFileSync(
+        compiler,
+        [...flags.split(' '), optimization, ...globSync(join(ROOT, source)).sort(), '-o', to],
+        {
+          stdio: 'pipe',
+        },
+      );
       const program = readFileSync(to);
       rmSync(to);
       return program;

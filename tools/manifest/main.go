@@ -31,6 +31,11 @@ func main() {
 			margin := strings.Repeat(" ", spaces)
 			return margin + strings.ReplaceAll(text, "\n", "\n"+margin)
 		},
+		"toJson": func(value any) string {
+			text, err := json.Marshal(value)
+			must(err)
+			return string(text)
+		},
 		"toPrettyJson": func(value any) string {
 			text, err := json.MarshalIndent(value, "", "  ")
 			must(err)

@@ -13,13 +13,27 @@ const HEAD = `# flatnet on Kubernetes: 'kubectl apply -f deploy/flatnet.yaml', s
 
 type Values = { readonly [name: string]: unknown };
 
+/** As Helm: objects are merged, anything else is replaced, and `null` removes what is there. */
+function merged(own: Values, other: Values): Values {
+  const all = Object.entries(other).map(([name, value]) => {
+    const before = own[name];
+    return [name, isValues(before) && isValues(value) ? merged(before, value) : value] as const;
+  });
+  const both = { ...own, ...Object.fromEntries(all) };
+  return Object.fromEntries(Object.entries(both).filter(([, value]) => value !== null));
+}
+
+function isValues(value: unknown): value is Values {
+  return typeof value === 'object' && value !== null && !Array.isArray(value);
+}
+
 /** Returns the chart's objects as one text, with other values than the chart's own where given. */
 export function renderManifest(other: Values = {}): string {
   const folder = mkdtempSync(join(tmpdir(), 'flatnet-manifest-'));
   try {
     const values = parse(readFileSync(join(CHART, 'values.yaml'), 'utf8')) as Values;
     const file = join(folder, 'values.json');
-    writeFileSync(file, JSON.stringify({ ...values, createNamespace: true, ...other }));
+    writeFileSync(file, JSON.stringify(merged({ ...values, createNamespace: true }, other)));
     const templates = ['namespace', 'rbac', 'configmap', 'daemonset', 'bird'];
     const crds = readdirSync(join(CHART, 'crds')).sort();
     const paths = [

@@ -1,6 +1,11 @@
+import { writeFileSync } from 'node:fs';
 import { isIPv6 } from 'node:net';
-import type { KubeletCluster } from '../nodes/cluster.ts';
+import { join } from 'node:path';
+import { familyOf } from '../../../src/ip/address.ts';
+import type { KubeletCluster, Life } from '../nodes/cluster.ts';
 import { CNI_BIN, CNI_CONF, type KubeletNode } from '../nodes/node.ts';
+import { Service } from '../nodes/service.ts';
+import { FOLDER } from '../nodes/switch.ts';
 
 /**
  * Gives the nodes the plainest pod network there is: the reference bridge plugin, and a route to each other
@@ -26,6 +31,48 @@ export async function installReference(cluster: KubeletCluster): Promise<void> {
 export async function routeFromOutside(cluster: KubeletCluster): Promise<void> {
   const { plane, nodes } = cluster;
   for (const node of nodes) await routePods(cluster, node, (...argv) => plane.outside(...argv));
+}
+
+/** That of Calico's BGPConfiguration. */
+const AS = 64512;
+
+/** The same where nodes speak BGP: what is outside is a router that all of them peer with. */
+export async function peerFromOutside({ after }: Life, { plane, nodes }: KubeletCluster): Promise<void> {
+  const conf = join(FOLDER, 'outside.conf');
+  writeFileSync(conf, outsideRouter(plane.addresses, nodes));
+  const argv = ['ip', 'netns', 'exec', plane.netns, 'bird', '-f', '-c', conf];
+  const bird = new Service([...argv, '-s', join(FOLDER, 'outside.ctl')], join(FOLDER, 'outside.log'));
+  after(() => bird.stop());
+  bird.start();
+  const peers = plane.addresses.map((peerIP, i) => ({
+    apiVersion: 'flatnet.dev/v1',
+    kind: 'BGPPeer',
+    metadata: { name: `outside-${i}` },
+    spec: { peerIP, asNumber: AS },
+  }));
+  await plane.apply(...peers);
+  await bird.until(async () => {
+    const said = await plane.outside('birdc', '-s', join(FOLDER, 'outside.ctl'), 'show', 'protocols');
+    return said.match(/BGP .*Established/g)?.length === nodes.length * plane.addresses.length;
+  });
+}
+
+/** BIRD's configuration: it takes all that nodes announce. */
+function outsideRouter(own: readonly string[], nodes: readonly KubeletNode[]): string {
+  const sessions = own.flatMap((address) => {
+    const family = familyOf(address);
+    return nodes.map(({ name, addresses }) => {
+      const neighbor = addresses.find((other) => familyOf(other) === family);
+      return `protocol bgp ${name}_${family} {
+  local ${address} as ${AS};
+  neighbor ${neighbor} as ${AS};
+  direct;
+  ipv${family} { import all; export none; };
+}`;
+    });
+  });
+  const kernels = own.map(familyOf).map((family) => `protocol kernel { ipv${family} { export all; }; }`);
+  return ['router id 10.0.0.10;', 'protocol device {}', ...kernels, ...sessions, ''].join('\n');
 }
 
 async function routePods(

@@ -1,18 +1,16 @@
 import assert from 'node:assert/strict';
 import { before, describe, test } from 'node:test';
+import { FAMILIES } from '../../../src/ip/address.ts';
 import { forSuite } from '../api-server.ts';
 import { assertAllIsWell, comeAndGo, losePower, upgradeAgents } from './chores.ts';
 import { KubeletCluster, type Pod } from './cluster.ts';
 import { NO_KUBELETS } from './component.ts';
-import { POD_NETWORKS } from './control-plane.ts';
+import { podNetworks } from './networks.ts';
 import { answers, assertAllReachAll, CURL } from './traffic.ts';
 import { deployment, serverPod, service } from './workload.ts';
 
-const [Network, IPv6Network] = POD_NETWORKS;
 const CALICO_BGP = {
-  Network,
-  EnableIPv6: true,
-  IPv6Network,
+  ...podNetworks(FAMILIES),
   addresses: 'blocks',
   wiring: 'routed',
   Backend: { Type: 'bgp', ipipMode: 'Never' },
@@ -24,7 +22,7 @@ describe('three kubelets with blocks, routed pods and BGP, in both families', { 
   let cluster: KubeletCluster;
   let web: readonly Pod[] = [];
   before(async () => {
-    cluster = await KubeletCluster.start(suite, { network: CALICO_BGP, ipv6: true });
+    cluster = await KubeletCluster.start(suite, { network: CALICO_BGP, families: FAMILIES });
     await cluster.plane.apply(deployment('web', 6), service('web', 30080));
     web = await cluster.pods('web', 6);
   });

@@ -53,6 +53,8 @@ export async function losePower(
   const now = await eventually(async () => {
     const web = await cluster.pods('web', pods.length);
     if (web.some(({ ips }) => ips.some((ip) => before.includes(ip)))) return undefined;
+    // Kubelet tells addresses a moment after the rest.
+    if (web.some(({ ips }) => ips.length !== pods[0]?.ips.length)) return undefined;
     // Containers of before the loss may still be said to run.
     const run = web.map(({ name }) =>
       cluster.exec(name, 'true').then(

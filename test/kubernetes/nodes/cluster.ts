@@ -1,6 +1,7 @@
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { pause } from '../../../src/async/pause.ts';
+import type { Family } from '../../../src/ip/address.ts';
 import { renderManifest } from '../../../tools/manifest/render.ts';
 import { eventually } from '../../store/servers.ts';
 import { busyboxArchive } from './archive.ts';
@@ -15,7 +16,8 @@ const NAMESPACE = 'kube-flannel';
 export type ClusterOptions = {
   /** net-conf.json. */
   readonly network: object;
-  readonly ipv6?: boolean;
+  /** The first one is that of Services that want one; default: IPv4 alone. */
+  readonly families?: readonly Family[];
   readonly nodes?: number;
   /** Of flatnet: agents come from the manifest, in pods. */
   readonly image?: string;
@@ -24,6 +26,9 @@ export type ClusterOptions = {
   /** Gives the nodes another pod network than flatnet. */
   readonly install?: (cluster: KubeletCluster) => Promise<void>;
 };
+
+/** What a cluster ends with: a test, or `forSuite()`. `signal` interrupts its start. */
+export type Life = { readonly after: (end: () => unknown) => void; readonly signal?: AbortSignal };
 
 /** What the tests want to know of a pod. */
 export type Pod = { readonly name: string; readonly node: string; readonly ips: readonly string[] };
@@ -48,15 +53,23 @@ export class KubeletCluster {
 
   /** Returns when all nodes are ready. It ends with the tests, whatever happens. */
   static async start(
-    t: { readonly after: (end: () => unknown) => void },
-    { network, ipv6 = false, nodes = 3, image, archives = [], install }: ClusterOptions,
+    { after, signal }: Life,
+    { network, families = [4], nodes = 3, image, archives = [], install }: ClusterOptions,
   ): Promise<KubeletCluster> {
-    const hosts = new Switch({ ipv6 });
+    const hosts = new Switch(families);
     const running: { stop: () => Promise<void> }[] = [];
-    t.after(async () => {
-      await Promise.all(running.map((each) => each.stop()));
+    const stop = () => running.map((each) => each.stop());
+    let interrupted: Promise<unknown> | undefined;
+    after(async () => {
+      await interrupted;
+      await Promise.all(stop());
       await hosts.close();
     });
+    // What waits for something of it then fails.
+    const interrupt = () => {
+      interrupted = Promise.allSettled(stop());
+    };
+    signal?.addEventListener('abort', interrupt);
     await hosts.open();
     mkdirSync(hosts.folder, { recursive: true });
     const busybox = busyboxArchive(hosts.folder);
@@ -72,6 +85,7 @@ export class KubeletCluster {
       await plane.kubectl('apply', '--server-side', '-f', manifest);
     }
     const kubeconfig = await plane.accountKubeconfig(NAMESPACE, 'flatnet');
+    signal?.throwIfAborted();
     const setup = {
       network: hosts,
       plane,
@@ -82,9 +96,11 @@ export class KubeletCluster {
     const machines = Array.from({ length: nodes }, (_, i) => new KubeletNode(setup, i + 1));
     running.unshift(...machines);
     await Promise.all(machines.map((node) => node.boot()));
+    signal?.throwIfAborted();
     const whole = new KubeletCluster(plane, machines);
     await install?.(whole);
     await whole.untilReady();
+    signal?.removeEventListener('abort', interrupt);
     return whole;
   }
 

@@ -4,15 +4,11 @@ import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { Authority, openssl } from '../pki.ts';
 import { component } from './component.ts';
+import { API_SERVER, listed, PODS, SERVICES, urlHost } from './networks.ts';
 import { Service } from './service.ts';
 import type { Switch } from './switch.ts';
 
 const run = promisify(execFile);
-
-const SERVICES = ['10.96.0.0/16', 'fd00:96::/112'] as const;
-/** The cluster's DNS, if it has one. */
-export const DNS = '10.96.0.10';
-export const POD_NETWORKS = ['10.244.0.0/16', 'fd00:10:244::/56'] as const;
 
 /** Its number on the switch. */
 const NUMBER = 10;
@@ -22,25 +18,28 @@ export class ControlPlane {
   readonly netns: string;
   readonly authority: Authority;
   readonly server: string;
+  /** In the order of the families. */
+  readonly addresses: readonly string[];
   readonly #folder: string;
   readonly #apiServer: Service;
   readonly #others: readonly Service[];
   readonly #etcd: Service;
 
   private constructor(network: Switch, netns: string) {
-    const [address = ''] = network.addresses(NUMBER);
+    const { families } = network;
+    this.addresses = network.addresses(NUMBER);
+    const [address = ''] = this.addresses;
     const folder = join(network.folder, 'control-plane');
     mkdirSync(folder, { recursive: true });
     this.netns = netns;
-    this.server = `https://${address}:6443`;
+    this.server = `https://${urlHost(address)}:6443`;
     this.#folder = folder;
     this.authority = new Authority(folder);
-    const { cert, key } = this.authority.server(address, '10.96.0.1');
+    const { cert, key } = this.authority.server(address, ...families.map((family) => API_SERVER[family]));
     const [secret, accounts] = [join(folder, 'accounts.key'), join(folder, 'accounts.pub')];
     openssl('genrsa', '-out', secret, '2048');
     openssl('rsa', '-in', secret, '-pubout', '-out', accounts);
-    const families = network.addresses(NUMBER).length;
-    const services = `--service-cluster-ip-range=${SERVICES.slice(0, families).join(',')}`;
+    const services = `--service-cluster-ip-range=${listed(families, SERVICES)}`;
     const kubelets = this.authority.client('kube-apiserver', 'system:masters');
     this.#etcd = this.#service('etcd', [
       '/usr/bin/etcd',
@@ -51,6 +50,8 @@ export class ControlPlane {
       component('kube-apiserver'),
       '--etcd-servers=http://127.0.0.1:2379',
       `--advertise-address=${address}`,
+      // Its default is IPv4 alone.
+      '--bind-address=::',
       `--tls-cert-file=${cert}`,
       `--tls-private-key-file=${key}`,
       `--client-ca-file=${this.authority.ca}`,
@@ -77,7 +78,7 @@ export class ControlPlane {
         `--service-account-private-key-file=${secret}`,
         `--root-ca-file=${this.authority.ca}`,
         '--allocate-node-cidrs',
-        `--cluster-cidr=${POD_NETWORKS.slice(0, families).join(',')}`,
+        `--cluster-cidr=${listed(families, PODS)}`,
         services,
       ]),
       this.#service('kube-scheduler', [

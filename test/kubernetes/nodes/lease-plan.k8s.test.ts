@@ -60,6 +60,17 @@ describe('three kubelets whose podCIDRs are their subnets', { skip: NO_KUBELETS 
     }
   });
 
+  test('what is wrong with a pod is an Event of it, which kubectl shows', async () => {
+    await cluster.configure({ ...VXLAN, reservedHostPorts: [9090] });
+    const describe = () => cluster.plane.kubectl('describe', 'pod', 'port');
+    await answers(
+      describe,
+      /Warning +HostPortsOverruled .* flatnet\.dev\/agent +a host port does not lead to it/,
+    );
+    await cluster.configure(VXLAN);
+    await assertAllIsWell(cluster);
+  });
+
   test('a pod’s bandwidth', async () => {
     const [host = ''] = cluster.node('node2').addresses;
     const begin = performance.now();

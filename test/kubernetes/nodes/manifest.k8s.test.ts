@@ -12,14 +12,14 @@ import { forSuite } from '../api-server.ts';
 import { assertAllIsWell } from './chores.ts';
 import { KubeletCluster, type Pod } from './cluster.ts';
 import { NO_KUBELETS } from './component.ts';
-import { POD_NETWORKS } from './control-plane.ts';
+import { PODS } from './networks.ts';
 import type { KubeletNode } from './node.ts';
 import { answers, assertAllReachAll, assertNoneLost, CURL, pingsBetween } from './traffic.ts';
 import { deployment } from './workload.ts';
 
 const ROOT = resolve(import.meta.dirname, '../../..');
 const IN = ['-n', 'kube-flannel'] as const;
-const VXLAN = { Network: POD_NETWORKS[0], Backend: { Type: 'vxlan' } };
+const VXLAN = { Network: PODS[4], Backend: { Type: 'vxlan' } };
 const { network: BGP } = parse(readFileSync(join(ROOT, 'deploy/helm/flatnet/values-bgp.yaml'), 'utf8'));
 
 const folder = mkdtempSync(join(tmpdir(), 'flatnet-image-'));

@@ -6,7 +6,8 @@ import type { AgentStatus } from '../../../src/agent/status.ts';
 import { eventually } from '../../store/servers.ts';
 import { PAUSE } from './archive.ts';
 import { component } from './component.ts';
-import { type ControlPlane, DNS, POD_NETWORKS } from './control-plane.ts';
+import type { ControlPlane } from './control-plane.ts';
+import { DNS, listed, PODS } from './networks.ts';
 import { Service } from './service.ts';
 import type { Switch } from './switch.ts';
 
@@ -198,12 +199,14 @@ export class KubeletNode {
     write('kubelet.json', {
       apiVersion: 'kubelet.config.k8s.io/v1beta1',
       kind: 'KubeletConfiguration',
+      // Both families: its default is IPv4 alone.
+      address: '::',
       containerRuntimeEndpoint: `unix://${SOCKET}`,
       authentication: { anonymous: { enabled: false }, x509: { clientCAFile: plane.authority.ca } },
       authorization: { mode: 'Webhook' },
       staticPodPath: at('manifests'),
       resolvConf: '/run/resolv.conf',
-      clusterDNS: [DNS],
+      clusterDNS: network.families.slice(0, 1).map((family) => DNS[family]),
       clusterDomain: 'cluster.local',
       // This node's part of the machine.
       cgroupDriver: 'cgroupfs',
@@ -222,7 +225,7 @@ export class KubeletNode {
       kind: 'KubeProxyConfiguration',
       mode: 'nftables',
       hostnameOverride: this.name,
-      clusterCIDR: POD_NETWORKS.slice(0, this.addresses.length).join(','),
+      clusterCIDR: listed(network.families, PODS),
       clientConnection: { kubeconfig: plane.kubeconfig('system:kube-proxy') },
       // The limits are the machine's.
       conntrack: { maxPerCore: 0, min: 0, tcpEstablishedTimeout: '0s', tcpCloseWaitTimeout: '0s' },

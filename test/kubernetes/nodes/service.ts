@@ -21,7 +21,9 @@ export class Service {
 
   start(): void {
     const log = openSync(this.#log, 'a');
-    this.#child = spawn('setpriv', ['--pdeathsig=KILL', ...this.#argv], { stdio: ['ignore', log, log] });
+    const argv = ['--pdeathsig=KILL', ...this.#argv];
+    // In a group of its own, so that a terminal's Ctrl-C is for the tests alone, which end it in order.
+    this.#child = spawn('setpriv', argv, { stdio: ['ignore', log, log], detached: true });
     closeSync(log);
   }
 

@@ -4,25 +4,27 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { codeOf } from '../../../src/error.ts';
+import type { Family } from '../../../src/ip/address.ts';
 import { eventually } from '../../store/servers.ts';
+import { HOSTS } from './networks.ts';
 
 const run = promisify(execFile);
 
 /** How everything that a cluster leaves on the machine begins; the tests' process ID follows. */
 const PREFIX = 'flatnet-kubelets-';
 
-/** The hosts' networks. */
-const NETWORKS = ['172.31.77.', 'fd00:31:77::'] as const;
+/** Where this process's cluster has its files; if it is killed, the next one removes them. */
+export const FOLDER = join(tmpdir(), `${PREFIX}${process.pid}`);
 
 /** A network between namespaces that stand for machines. */
 export class Switch {
   /** Begins the names of the namespaces, and names the control group. */
   readonly name = `${PREFIX}${process.pid}`;
-  readonly folder = join(tmpdir(), this.name);
-  readonly #ipv6: boolean;
+  readonly folder = FOLDER;
+  readonly families: readonly Family[];
 
-  constructor({ ipv6 }: { readonly ipv6: boolean }) {
-    this.#ipv6 = ipv6;
+  constructor(families: readonly Family[]) {
+    this.families = families;
   }
 
   async open(): Promise<void> {
@@ -33,7 +35,7 @@ export class Switch {
   }
 
   /**
-   * Adds a machine, which has the address 172.31.77.`number` and a default route. Returns its namespace. As
+   * Adds a machine, whose addresses end with `number`, with default routes. Returns its namespace. As
    * real ones, it has the same MAC after a loss of power: its neighbours still know that.
    */
   async connect(machine: string, number: number): Promise<string> {
@@ -60,7 +62,7 @@ export class Switch {
     return `${this.name}-${machine}`;
   }
 
-  /** A machine's addresses, the IPv4 address first. */
+  /** A machine's addresses, in the order of the families. */
   addresses(number: number): readonly string[] {
     return this.#networks().map((network) => `${network}${number}`);
   }
@@ -71,7 +73,7 @@ export class Switch {
   }
 
   #networks(): readonly string[] {
-    return this.#ipv6 ? NETWORKS : NETWORKS.slice(0, 1);
+    return this.families.map((family) => HOSTS[family]);
   }
 
   async #address(netns: string, dev: string, number: number): Promise<void> {
