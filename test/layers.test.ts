@@ -17,13 +17,14 @@ const MAY_IMPORT: Readonly<Record<string, string>> = {
   ipam: 'cluster ip store/ports',
   // From outside, the store is its ports; `open.ts` creates one.
   store: 'cluster ip kubernetes/access/open.ts kubernetes/api/object.ts store',
-  'store/ports': 'cluster ip',
+  'store/ports': 'cluster ip policy/model',
   'store/kv': '',
   'store/embedded': 'store/kv',
   'store/etcd': 'cluster ip ipam/subnets.ts store/flannel store/kv store/ports store/values',
   // What flannel and ours write about a node, the same in every store.
   'store/flannel': 'cluster ip',
-  'store/kubernetes': 'cluster ip kubernetes store/flannel store/kubernetes/node store/ports store/values',
+  'store/kubernetes':
+    'cluster ip kubernetes policy/collect.ts policy/kubernetes policy/model store/flannel store/kubernetes/node store/ports store/values',
   // What is stored about blocks, the same in every store.
   'store/values': 'cluster ip store/ports',
   // A store's contents as a file, out of one store and into another.
@@ -44,28 +45,57 @@ const MAY_IMPORT: Readonly<Record<string, string>> = {
   guard: 'cluster ip linux/nftables/values state wiring',
   bandwidth: 'cluster ip state',
   'host-ports': 'cluster ip linux/nftables/values state wiring',
-  desired: 'backends bandwidth cluster guard host-ports ip masquerade state wiring',
-  companions: 'backends cluster companions/bird ip ipam linux state',
+  // Leases of addresses from other people's servers.
+  dhcp: 'cluster dhcp/protocol ip linux',
+  'dhcp/protocol': 'cluster/lawful.ts ip',
+  // The self-test of the ways to peers.
+  probe: 'backends cluster desired ip linux wiring',
+  // What is wrong with a node, with or without its agent.
+  doctor:
+    'agent backends cluster cni/protocol desired firewall ip linux probe store/open.ts store/view-file.ts wiring/shim.ts',
+  // Network policies: what they are, how they are read, what the kernel holds for them, and why.
+  'policy/model': 'cluster ip',
+  // Reads them all together.
+  policy: 'cluster ip policy/calico policy/kubernetes policy/model',
+  'policy/kubernetes': 'cluster ip policy/model',
+  'policy/calico': 'cluster ip policy/kubernetes policy/model',
+  'policy/compile': 'cluster ip linux/nftables/values policy/model state',
+  'policy/explain': 'ip policy/model',
+  // What they have done, by names.
+  'policy/observe': 'cluster ip policy/compile policy/explain policy/model state',
+  'policy/node': 'cluster ip policy/compile policy/model state',
+  desired: 'backends bandwidth cluster guard host-ports ip masquerade policy/model policy/node state wiring',
+  companions:
+    'backends cluster companions/aws-vpc companions/bird companions/cloud companions/extension companions/gce companions/udp ip ipam linux state',
   'companions/bird': 'backends cluster companions/bird companions/companion.ts ip ipam linux state',
   'companions/bird/configuration': 'backends cluster ip',
   'companions/bird/daemon': 'companions/bird/configuration/text.ts companions/bird/status linux',
   'companions/bird/status':
     'companions/bird/configuration companions/bird/daemon/reply.ts companions/companion.ts ip',
-  trace: 'cluster ip state',
-  cni: 'cluster cni ip ipam linux',
+  'companions/aws-vpc': 'backends cluster companions/cloud ip',
+  'companions/cloud': 'cluster companions/companion.ts ip ipam/subnets.ts',
+  'companions/extension': 'backends cluster companions/companion.ts ip',
+  'companions/gce': 'cluster companions/cloud ip',
+  'companions/udp':
+    'backends cluster companions/companion.ts companions/udp/orders.ts companions/udp/settings.ts ip linux state/ownership.ts',
+  'companions/udp/packets': 'ip',
+  'companions/udp/forwarder': 'companions/udp ip linux',
+  trace: 'cluster ip linux/encapsulation.ts state',
+  cni: 'cluster cni dhcp/leases.ts ip ipam linux',
   'cni/protocol': 'cluster cni/shim/agent-file.ts ip ipam',
   'cni/capabilities': 'cluster cni/protocol ip',
   'cni/records': 'cluster cni/context.ts cni/protocol ip',
-  'cni/addresses': 'cluster cni/context.ts cni/protocol cni/records cni/state.ts ip ipam',
+  'cni/addresses': 'cluster cni/context.ts cni/protocol cni/records cni/state.ts ip ipam linux/netns.ts',
   // ADD first creates what the agent then maintains on a routed pod's device.
   'cni/wiring':
-    'cluster cni/addresses cni/capabilities cni/context.ts cni/protocol cni/records cni/state.ts ip ipam linux state/ownership.ts wiring/pod-device.ts',
+    'cluster cni/addresses cni/capabilities cni/context.ts cni/protocol cni/records cni/state.ts ip ipam linux state/ownership.ts wiring/pod-device.ts wiring/shim.ts',
   'cni/verbs':
     'cluster cni/addresses cni/capabilities cni/context.ts cni/protocol cni/records cni/state.ts cni/wiring bandwidth host-ports ip ipam linux state/ownership.ts wiring/pod-device.ts',
   'cni/shim': 'cni/protocol cni/records/noted-del.ts',
   agent:
-    'agent backends cluster cni companions desired firewall ip ipam linux/lock.ts linux/netns.ts linux/proc-sys.ts state store/open.ts store/ports store/view-file.ts wiring',
+    'agent backends cluster cni companions desired dhcp firewall ip ipam linux/lock.ts linux/netns.ts linux/proc-sys.ts linux/sys.ts policy/model policy/node probe state store/open.ts store/ports store/view-file.ts wiring',
   'agent/api': 'companions/companion.ts',
+  'agent/policy': 'cluster ip linux policy/node policy/observe state',
   'agent/flows': 'cluster host-ports ip linux state',
   'agent/underlay': 'cluster ip linux state',
   takeover: '',
@@ -77,13 +107,14 @@ const MAY_IMPORT: Readonly<Record<string, string>> = {
   lab: 'agent backends cluster companions ip ipam lab linux',
   'lab/record': 'agent cluster linux',
   'lab/machine':
-    'agent backends cluster companions ip lab/record linux state/link-types store/open.ts store/ports cni/shim',
-  'lab/bgp': 'agent cluster companions ip lab/machine lab/record linux',
+    'agent backends cluster companions desired/tunnel-types.ts ip lab/record linux state/link-types store/open.ts store/ports cni/shim',
+  'lab/bgp': 'agent cluster companions desired/tunnel-types.ts ip lab/machine lab/record linux',
   'lab/pods': 'cluster cni ip lab/machine lab/record linux runtime',
   'lab/inspect': 'agent cluster companions ip ipam lab/bgp lab/machine lab/pods lab/record linux store/ports',
-  cli: 'agent backends cli cni/protocol/conflist.ts cni/shim/install.ts cluster companions ip ipam lab runtime store/embedded store/open.ts store/ports takeover transfer',
+  cli: 'agent backends cli cni/protocol/conflist.ts cni/shim/install.ts cluster companions doctor ip ipam lab linux/netns.ts runtime store/embedded store/open.ts store/ports takeover transfer',
+  'cli/policy': 'agent/policy cli/shared cluster ip linux/nftables/values policy wiring',
   'cli/kubectl': 'cli/shared kubernetes store/published-node.ts',
-  'cli/shared': 'agent backends cluster ip ipam lab store/open.ts store/ports takeover/plan.ts',
+  'cli/shared': 'agent backends cluster ip ipam lab policy store/open.ts store/ports takeover/plan.ts',
 };
 
 // Rooms and files of pure computation: no I/O of any kind, not even a type import that leads to it, directly
@@ -97,6 +128,7 @@ const PURE = [
   'guard',
   'host-ports',
   'masquerade',
+  'policy',
   'desired',
   'trace',
   'state/kinds',
@@ -107,6 +139,7 @@ const PURE = [
   'state/order.ts',
   'state/print.ts',
   'companions/bird/configuration',
+  'companions/udp/packets',
   'linux/nftables/values',
   'firewall/rules',
   'firewall/facts.ts',
@@ -117,6 +150,10 @@ const PURE = [
   'takeover/plan.ts',
   'takeover/flannel',
   'takeover/calico',
+  'probe/judge.ts',
+  'probe/rounds.ts',
+  'probe/target.ts',
+  'doctor/sysctls.ts',
 ];
 
 const MODULES = readModules('src/**/*.ts');
