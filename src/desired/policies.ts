@@ -28,7 +28,8 @@ export function policyPart(
   part: PolicyPart,
 ): Enforced {
   if (!network.policy || !policies?.tiers.some((tier) => tier.policies.length > 0)) return NOTHING;
-  const isBridged = network.wiring === 'bridge';
+  // A change of wiring leaves pods where they are.
+  const isBridged = [network.wiring, ...pods.map(({ wiring }) => wiring ?? 'bridge')].includes('bridge');
   const node = part.of(pods, policies, {
     subnets: isBridged ? self.node.subnets : [],
     families,

@@ -1,0 +1,41 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import type { LocalPod } from '../../src/cluster/node.ts';
+import { policyPart } from '../../src/desired/policies.ts';
+import { parseIp } from '../../src/ip/address.ts';
+import { collectPolicies } from '../../src/policy/collect.ts';
+import { PolicyPart } from '../../src/policy/node/contributions.ts';
+import { factsOf } from '../backends/cluster.ts';
+
+const BRIDGED = ['net/bridge/bridge-nf-call-iptables', 'net/bridge/bridge-nf-call-ip6tables'];
+
+/** The sysctls that policies set on a node of this wiring with these pods. */
+function sysctlsFor(wiring: 'bridge' | 'routed', ...pods: LocalPod[]): string[] {
+  const facts = factsOf({ size: 1, families: [4], backend: { Type: 'host-gw' }, networks: 1, wiring });
+  const policy = { onChange: 'cut', offload: true, logDenied: false } as const;
+  const { tiers, problems } = collectPolicies([
+    { kind: 'NetworkPolicy', namespace: 'default', name: 'all', spec: { podSelector: {} } },
+  ]);
+  const policies = { tiers, problems, pods: new Map(), others: [] };
+  const part = policyPart(
+    { ...facts, network: { ...facts.network, policy }, policies },
+    pods,
+    [4],
+    new PolicyPart(),
+  );
+  return part.contributions.flatMap(({ items }) =>
+    items.flatMap((item) => (item.kind === 'sysctl' ? [item.path] : [])),
+  );
+}
+
+function pod(wiring?: 'routed'): LocalPod {
+  const addresses = [parseIp('10.0.1.7')];
+  return { containerId: 'c', ifName: 'eth0', labels: {}, netns: '', addresses, ...(wiring && { wiring }) };
+}
+
+test('bridged packets pass the chains as long as there are bridged pods', () => {
+  assert.deepEqual(sysctlsFor('bridge'), BRIDGED);
+  assert.deepEqual(sysctlsFor('routed'), []);
+  assert.deepEqual(sysctlsFor('routed', pod('routed')), []);
+  assert.deepEqual(sysctlsFor('routed', pod('routed'), pod()), BRIDGED, 'one from before a change of wiring');
+});
