@@ -8,7 +8,7 @@ import type { PolicyFacts } from '../../src/policy/compile/facts.ts';
 import { Memory } from '../../src/policy/compile/memory.ts';
 import type { PodEntity } from '../../src/policy/model/entity.ts';
 import type { Policy, Rule, Tier } from '../../src/policy/model/policy.ts';
-import { type Ports, SCTP, TCP, UDP } from '../../src/policy/model/traffic.ts';
+import { type Flow, ICMP, type Ports, SCTP, TCP, UDP } from '../../src/policy/model/traffic.ts';
 import { facts, flow, verdict } from './arbitrary.ts';
 import { walk } from './compiled.ts';
 
@@ -65,6 +65,22 @@ test('ports without a protocol are those of all protocols that have some', () =>
         JSON.stringify([traffic, what]),
       );
     }
+  }
+});
+
+test('what a rule excepts from what it allows is denied', () => {
+  const [source, destination] = [parseIp('192.0.2.1'), parseIp('10.0.0.1')];
+  const ping = { type: 8, code: 0 };
+  for (const [traffic, excepted] of [
+    [{ notPorts: { ranges: [{ first: 22, last: 22 }], names: [] } }, { family: 4, protocol: TCP, port: 22 }],
+    [{ notIcmp: { type: 8 } }, { family: 4, protocol: ICMP, icmp: ping }],
+    [{ notProtocol: UDP }, { family: 4, protocol: UDP, port: 53 }],
+  ] as const) {
+    const all = worldOf([{ name: 'r', action: 'allow', traffic: [traffic] }], 'deny');
+    const compiled = compilePolicies(all, new Memory());
+    const decided = (flow: Flow) => walk(compiled, { source, destination, flow });
+    const other = { family: 4, protocol: SCTP, port: 80 } as const;
+    assert.deepEqual([decided(excepted), decided(other)], ['drop', 'accept'], JSON.stringify(traffic));
   }
 });
 
@@ -133,14 +149,14 @@ function podOf(name: string, address: string): PodEntity {
 }
 
 /** One pod at 10.0.0.1 with these rules for what it receives. */
-function worldOf(ingress: readonly Rule[]): PolicyFacts {
+function worldOf(ingress: readonly Rule[], otherwise: Tier['otherwise'] = 'pass'): PolicyFacts {
   const pod = podOf('p1', '10.0.0.1');
   const subject = { text: 'all', selects: () => true };
   const policy: Policy = { kind: 'Test', name: 'p', order: 0, subject, ingress };
   return {
     entities: [pod],
     names: new Map(),
-    tiers: [{ name: 't', order: 0, otherwise: 'pass', policies: [policy] }],
+    tiers: [{ name: 't', order: 0, otherwise, policies: [policy] }],
     subjects: [{ pod, nets: [] }],
     subnets: [],
     families: [4],

@@ -40,7 +40,8 @@ export class Judge {
       used.some(({ otherwise }) => otherwise !== 'deny') ||
       rules.some(
         ({ action, traffic }) =>
-          action !== 'allow' || traffic?.some(({ notProtocol }) => notProtocol !== undefined),
+          action !== 'allow' ||
+          traffic?.some((each) => each.notProtocol !== undefined || each.notPorts || each.notIcmp),
       );
     this.messages = rules.some(({ traffic }) => traffic?.some(({ icmp, notIcmp }) => icmp ?? notIcmp));
     this.#own = memory.identities('own', ownQuestionsOf(used, direction));
