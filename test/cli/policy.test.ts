@@ -208,6 +208,36 @@ test('tables: what the kernel would hold, and why', () => {
   );
 });
 
+test('a pod’s own node: no isolation keeps the pod from it, a rule that denies does', () => {
+  const world = file(
+    'own-node.yaml',
+    `
+{ kind: Node, metadata: { name: n1 }, status: { addresses: [{ type: InternalIP, address: 192.0.2.9 }] } }
+---
+{ kind: Pod, metadata: { name: web }, spec: { nodeName: n1 }, status: { podIP: 10.0.0.2 } }
+---
+{ kind: NetworkPolicy, metadata: { name: closed }, spec: { podSelector: {}, policyTypes: [Ingress, Egress] } }
+---
+kind: ClusterNetworkPolicy
+metadata: { name: no-kubelet }
+spec:
+  tier: Admin
+  priority: 1
+  subject: { namespaces: {} }
+  egress: [{ action: Deny, to: [{ networks: [192.0.2.0/24] }], protocols: [{ tcp: { destinationPort: { number: 10250 } } }] }]
+`,
+  );
+  const asked = (from: string, to: string, port: string): readonly [number | null, string] => {
+    const { status, stdout } = policy('explain', from, to, '--port', port, '-f', world);
+    return [status, stdout];
+  };
+  const [denied, why] = asked('web', '192.0.2.9', '10250');
+  assert.deepEqual([denied, /no-kubelet, egress\[0\], denies it/.test(why)], [1, true], why);
+  const [allowed, exempt] = asked('web', '192.0.2.9', '53');
+  assert.deepEqual([allowed, /nothing isolates a pod from its own node/.test(exempt)], [0, true], exempt);
+  assert.equal(asked('192.0.2.9', 'web', '80')[0], 0);
+});
+
 test('what is exempt, ends of two families, and a fix for what cannot be read', () => {
   const more = file(
     'more.yaml',
@@ -222,10 +252,7 @@ test('what is exempt, ends of two families, and a fix for what cannot be read', 
 `,
   );
   const node = policy('explain', '192.0.2.9', 'both', '--port', '80', '-f', more);
-  assert.deepEqual(
-    [node.status, /nothing stands between a pod and its own node/.test(node.stdout)],
-    [0, true],
-  );
+  assert.deepEqual([node.status, /nothing keeps a node from its own pods/.test(node.stdout)], [0, true]);
   const denied = policy('explain', 'none', 'both', '--port', '80', '-f', more, '--json');
   assert.match(
     JSON.parse(denied.stdout).ends[1].fix,

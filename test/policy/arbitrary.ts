@@ -167,6 +167,16 @@ export const flow = (family: 4 | 6): fc.Arbitrary<Flow> =>
     fc.record({ family: fc.constant(family), protocol: fc.constantFrom(0, 47, 255) }),
   );
 
+/** The same of what a pod sends to its own node: nothing isolates it from that. */
+export function verdictAtNode(all: PolicyFacts, source: Ip, node: Ip, each: Flow): 'accept' | 'drop' {
+  const subject = all.subjects.find(({ pod }) => pod.addresses.includes(source));
+  if (!subject) return 'accept';
+  const known = (ip: Ip) => knownAs(ip, all.entities, all.names.get(ip));
+  const connection = { pod: subject.pod, own: known(source), peer: known(node), flow: each };
+  const { verdict, reason } = evaluate(all.tiers, 'egress', connection);
+  return verdict === 'deny' && reason.kind === 'rule' ? 'drop' : 'accept';
+}
+
 /** What the rules themselves say, with what is true of every node besides. */
 export function verdict(all: PolicyFacts, source: Ip, destination: Ip, each: Flow): 'accept' | 'drop' {
   if (source === destination) return 'accept';

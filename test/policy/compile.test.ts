@@ -9,7 +9,7 @@ import { Memory } from '../../src/policy/compile/memory.ts';
 import type { PodEntity } from '../../src/policy/model/entity.ts';
 import type { Policy, Rule, Tier } from '../../src/policy/model/policy.ts';
 import { type Flow, ICMP, type Ports, SCTP, TCP, UDP } from '../../src/policy/model/traffic.ts';
-import { facts, flow, verdict } from './arbitrary.ts';
+import { facts, flow, verdict, verdictAtNode } from './arbitrary.ts';
 import { walk } from './compiled.ts';
 
 for (const family of [4, 6] as const) {
@@ -44,6 +44,23 @@ for (const family of [4, 6] as const) {
     );
   });
 }
+
+test('a pod reaches its own node unless a rule denies it', () => {
+  const address = fc.constantFrom(...['10.0.0.1', '10.0.0.2', '10.0.0.99', '192.0.2.1'].map(parseIp));
+  const packets = fc.array(fc.tuple(address, address, flow(4)), { minLength: 1, maxLength: 30 });
+  fc.assert(
+    fc.property(facts(4), packets, (all, each) => {
+      const compiled = compilePolicies(all, new Memory());
+      for (const [source, destination, what] of each)
+        assert.equal(
+          walk(compiled, { source, destination, flow: what }, 'input'),
+          verdictAtNode(all, source, destination, what),
+          `${source} to ${destination}: ${JSON.stringify(what)}`,
+        );
+    }),
+    { numRuns: 500 },
+  );
+});
 
 test('ports without a protocol are those of all protocols that have some', () => {
   const http: Ports = { ranges: [], names: ['http'] };

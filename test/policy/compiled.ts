@@ -8,11 +8,18 @@ import type { Direction } from '../../src/policy/model/policy.ts';
 import type { Flow } from '../../src/policy/model/traffic.ts';
 import type { NftElementItem } from '../../src/state/kinds/nft-element.ts';
 
-/** A new connection's first packet, as the forward hook sees it. */
+/** A new connection's first packet. */
 export type Packet = { readonly source: Ip; readonly destination: Ip; readonly flow: Flow };
 
-/** Walks a packet through the compiled tables, rule by rule, as the kernel does. */
-export function walk({ tables, directory, pods }: Compiled, packet: Packet): 'accept' | 'drop' {
+/**
+ * Walks a packet through the compiled tables, rule by rule, as the kernel does. `hook`: `input` if its
+ * destination is the pod's own node.
+ */
+export function walk(
+  { tables, directory, pods }: Compiled,
+  packet: Packet,
+  hook: 'forward' | 'input' = 'forward',
+): 'accept' | 'drop' {
   const family = familyOf(packet.source);
   const name = family === 4 ? 'ip' : 'ip6';
   const table = tables.find((each) => each.family === name) ?? assert.fail('no table');
@@ -41,7 +48,11 @@ export function walk({ tables, directory, pods }: Compiled, packet: Packet): 'ac
   const run = (chain: string): 'accept' | 'drop' | 'return' => {
     const { rules } = table.chains.find((each) => each.name === chain) ?? assert.fail(`no chain ${chain}`);
     for (const { rule } of rules) {
-      if (/^ct state|^icmpv6 type|name "|^counter/.test(rule)) continue;
+      if (/^ct state|^icmpv6 type|name "|^counter|^fib daddr type != local/.test(rule)) continue;
+      if (rule === 'fib daddr type local return') {
+        if (hook === 'input') return 'return';
+        continue;
+      }
       const [, condition = '', verdict = ''] =
         /^(?:(.*) )?(accept|drop|return|(?:jump|goto) \S+|vmap @\S+)$/.exec(rule) ?? assert.fail(rule);
       let to = verdict;
@@ -62,7 +73,8 @@ export function walk({ tables, directory, pods }: Compiled, packet: Packet): 'ac
     }
     return 'return';
   };
-  return run('forward') === 'drop' ? 'drop' : 'accept';
+  if (!table.chains.some(({ name: chain }) => chain === hook)) return 'accept';
+  return run(hook) === 'drop' ? 'drop' : 'accept';
 }
 
 function kindOf({ icmp }: Flow): string {

@@ -3,6 +3,8 @@ import { type Ip, parseIp } from '../../src/ip/address.ts';
 import { netnsPath } from '../../src/linux/netns.ts';
 
 export const PODS = ['10.0.0.1', '10.0.0.2', '10.0.0.3', '10.0.0.4', '10.0.0.5', '10.0.0.6'].map(parseIp);
+/** The node's own. */
+export const NODE = parseIp('192.0.2.9');
 export const OUTSIDE = ['192.0.2.1', '192.0.2.200', '198.51.100.1'].map(parseIp);
 
 let count = 0;
@@ -15,11 +17,13 @@ export class RoutedNode implements Disposable {
     this.#ip(`netns add ${this.name}`);
     for (const [i, pod] of PODS.entries()) this.#attach(`p${i}`, [pod]);
     this.#attach('out', OUTSIDE);
+    this.#ip(`-n ${this.name} address add ${NODE}/32 dev up0`);
     this.run('sysctl', '-qw', 'net.ipv4.ip_forward=1');
   }
 
   /** The namespace that has an address. */
   at(ip: Ip): string {
+    if (ip === NODE) return netnsPath(this.name);
     const pod = PODS.indexOf(ip);
     return netnsPath(`${this.name}-${pod < 0 ? 'out' : `p${pod}`}`);
   }

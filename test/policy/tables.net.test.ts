@@ -8,8 +8,8 @@ import { compilePolicies } from '../../src/policy/compile/compile.ts';
 import { Memory } from '../../src/policy/compile/memory.ts';
 import { UDP } from '../../src/policy/model/traffic.ts';
 import { NO_KERNEL, Running } from '../state/namespace.ts';
-import { facts, verdict } from './arbitrary.ts';
-import { OUTSIDE, PODS, RoutedNode } from './routed-node.ts';
+import { facts, verdict, verdictAtNode } from './arbitrary.ts';
+import { NODE, OUTSIDE, PODS, RoutedNode } from './routed-node.ts';
 
 const PORTS = [80, 81, 8080];
 
@@ -20,7 +20,7 @@ test('the kernel decides as the rules do, from one set of policies to the next',
   using running = new Running({ path: netnsPath(node.name) });
   using receivers = new DisposableStack();
   const listening = new Map<string, UdpSocket>();
-  for (const ip of [...PODS, ...OUTSIDE])
+  for (const ip of [...PODS, ...OUTSIDE, NODE])
     for (const port of PORTS)
       listening.set(`${ip} ${port}`, receivers.use(UdpSocket.open(node.at(ip), { ip, port })));
   const memory = new Memory();
@@ -33,7 +33,7 @@ test('the kernel decides as the rules do, from one set of policies to the next',
     const local = PODS.filter((ip) => all.subjects.some(({ pod }) => pod.addresses.includes(ip)));
     const others = [...PODS.filter((ip) => all.subjects.length > 0 && local.includes(ip)), ...OUTSIDE];
     const probes = others.flatMap((source) =>
-      others.flatMap((destination) => PORTS.map((port) => ({ source, destination, port }))),
+      [...others, NODE].flatMap((destination) => PORTS.map((port) => ({ source, destination, port }))),
     );
     const judged = probes.filter(
       ({ source, destination }) =>
@@ -48,7 +48,8 @@ test('the kernel decides as the rules do, from one set of policies to the next',
     for (const socket of listening.values())
       for (let data = socket.receive(); data; data = socket.receive()) arrived.add(data.toString());
     for (const [number, { source, destination, port }] of judged.entries()) {
-      const expected = verdict(all, source, destination, { family: 4, protocol: UDP, port });
+      const decide = destination === NODE ? verdictAtNode : verdict;
+      const expected = decide(all, source, destination, { family: 4, protocol: UDP, port });
       const found = arrived.has(`${i} ${number}`) ? 'accept' : 'drop';
       assert.equal(found, expected, `seed ${seed}, ${i}: ${source} to ${destination} port ${port}`);
     }

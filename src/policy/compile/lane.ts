@@ -4,7 +4,7 @@ import { ICMP, ICMPV6 } from '../model/traffic.ts';
 import type { Decisions } from './decisions.ts';
 import type { Outcome } from './outcome.ts';
 import type { Segment } from './segments.ts';
-import { connections, type Lane, type Scope } from './sets.ts';
+import { connections, type Lane, type Scope, type Verdict } from './sets.ts';
 import { tableOf } from './table.ts';
 
 /** An element of the table, and what it stands for. */
@@ -23,7 +23,7 @@ export function laneElements(
   isIsolated: boolean,
 ): readonly Decided[] {
   const element = (scope: Scope, outcome: Outcome, ...rest: readonly (number | object)[]): Decided => {
-    const set = connections(lane, outcome.verdict, scope, family);
+    const set = connections(lane, verdictIn(lane, outcome), scope, family);
     const key = [ip, ...rest] as never;
     return { item: elementItem(tableOf(family), elementOf(set, key)), outcome };
   };
@@ -37,6 +37,10 @@ export function laneElements(
       if (value.key !== base.key) result.push(element(scope, value, protocol, { first, last }));
   }
   return result;
+}
+
+function verdictIn({ direction }: Lane, { verdict, reason }: Outcome): Verdict {
+  return direction === 'egress' && reason.kind === 'isolated' ? 'isolate' : verdict;
 }
 
 /** That of all other connections if any port has it, so that little must be said; else that of most ports. */

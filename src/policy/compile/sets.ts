@@ -74,10 +74,16 @@ const KEYS = {
 /** One identity's connections with pods of this node, by the pod's address. */
 export type Lane = { readonly direction: Direction; readonly peer: number };
 
-/** The connections of a lane that are allowed, or denied. */
+/**
+ * What becomes of a connection: `isolate` denies what no rule allows, but nothing at the pod's own node, and
+ * is asked for in egress alone.
+ */
+export type Verdict = 'allow' | 'deny' | 'isolate';
+
+/** The connections of a lane with one verdict. */
 export function connections(
   { direction, peer }: Lane,
-  verdict: 'allow' | 'deny',
+  verdict: Verdict,
   scope: Scope,
   family: Family,
 ): SetValue {

@@ -14,6 +14,7 @@ import {
   type Scope,
   subjects,
   subnets,
+  type Verdict,
 } from './sets.ts';
 
 export const tableOf = (family: Family) =>
@@ -60,12 +61,20 @@ export function policyTable(shape: Shape, family: Family): NftTableItem {
     ],
     chains: [
       forward(shape, family),
+      ...(shape.denies ? input(family) : []),
       knownAs('saddr', family),
       knownAs('daddr', family),
       ...DIRECTIONS.flatMap((direction) => [
         identification(direction, family),
         ...numbers(shape.peers[direction]).map((peer) => judgement({ direction, peer }, shape, family)),
       ]),
+      {
+        name: 'isolated',
+        rules: [
+          { rule: 'fib daddr type local return', comment: 'not from its own node' },
+          { rule: 'goto denied' },
+        ],
+      },
       { name: 'denied', rules: [{ rule: 'drop' }] },
     ],
   };
@@ -74,18 +83,28 @@ export function policyTable(shape: Shape, family: Family): NftTableItem {
 function setsOf(direction: Direction, shape: Shape, family: Family): readonly SetValue[] {
   const ofDirection = [subjects, isolated, peers, peerNets].map((of): SetValue => of(direction, family));
   const ofPeers = numbers(shape.peers[direction]).flatMap((peer) =>
-    stepsOf(shape).map(({ verdict, scope }) => connections({ direction, peer }, verdict, scope, family)),
+    stepsOf(direction, shape).map(({ verdict, scope }) =>
+      connections({ direction, peer }, verdict, scope, family),
+    ),
   );
   return [...ofDirection, ...ofPeers];
 }
 
 /** The lookups of a connection, in their order. */
-function stepsOf({ denies, messages }: Shape): readonly { verdict: 'allow' | 'deny'; scope: Scope }[] {
-  const verdicts = denies ? (['allow', 'deny'] as const) : (['allow'] as const);
+function stepsOf(
+  direction: Direction,
+  { denies, messages }: Shape,
+): readonly { verdict: Verdict; scope: Scope }[] {
+  const verdicts = denies ? VERDICTS[direction] : (['allow'] as const);
   return SCOPES.filter((scope) => scope !== 'messages' || messages).flatMap((scope) =>
     verdicts.map((verdict) => ({ verdict, scope })),
   );
 }
+
+const VERDICTS = {
+  ingress: ['allow', 'deny'],
+  egress: ['allow', 'deny', 'isolate'],
+} as const satisfies Record<Direction, readonly Verdict[]>;
 
 /** What bridged pods find each other by, and their routers and listeners; the guard sees to its truth. */
 const NEIGHBOURS: readonly Rule[] = [
@@ -116,6 +135,29 @@ function forward({ devices, bridge }: Shape, family: Family): Chain {
       })),
     ],
   };
+}
+
+/** What pods send to their own node: nothing but a rule denies it. */
+function input(family: Family): readonly Chain[] {
+  const pods = `${address('saddr', family)} @${subjects('egress', family).name}`;
+  return [
+    {
+      name: 'input',
+      hook: { type: 'filter', hook: 'input', priority: 'filter' },
+      rules: [
+        { rule: 'ct state established,related accept' },
+        ...(family === 6 ? NEIGHBOURS : []),
+        { rule: `${pods} goto to-node` },
+      ],
+    },
+    {
+      name: 'to-node',
+      rules: [
+        { rule: 'fib daddr type != local accept', comment: 'to all, or many' },
+        { rule: 'goto egress' },
+      ],
+    },
+  ];
 }
 
 function knownAs(end: 'saddr' | 'daddr', family: Family): Chain {
@@ -149,14 +191,21 @@ const FIELDS = {
   all: '',
 } as const satisfies Record<Scope, string>;
 
+const ENDS = {
+  allow: 'return',
+  deny: 'goto denied',
+  isolate: 'goto isolated',
+} as const satisfies Record<Verdict, string>;
+
 /** The most special outcome decides. `return` leads back to the hook, and so to the other direction. */
 function judgement(lane: { direction: Direction; peer: number }, shape: Shape, family: Family): Chain {
   const pod = address(END[lane.direction].own, family);
-  const steps = stepsOf(shape).map(({ verdict, scope }): Rule => {
+  const steps = stepsOf(lane.direction, shape).map(({ verdict, scope }): Rule => {
     const { name } = connections(lane, verdict, scope, family);
-    return { rule: `${pod}${FIELDS[scope]} @${name} ${verdict === 'allow' ? 'return' : 'goto denied'}` };
+    return { rule: `${pod}${FIELDS[scope]} @${name} ${ENDS[verdict]}` };
   });
-  const last = { rule: `${pod} @${isolated(lane.direction, family).name} goto denied` };
+  const end = lane.direction === 'egress' ? ENDS.isolate : ENDS.deny;
+  const last = { rule: `${pod} @${isolated(lane.direction, family).name} ${end}` };
   return { name: peerChain(lane.direction, lane.peer), rules: [...steps, last] };
 }
 

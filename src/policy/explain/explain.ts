@@ -50,13 +50,19 @@ type Outcome = Pick<EndExplanation, 'verdict' | 'because'>;
 export function explain(cluster: Cluster, source: End, destination: End, flow: Flow): Explanation {
   if (source.ip === destination.ip)
     return { verdict: 'allowed', ends: [], exempt: 'nothing keeps a pod from itself' };
-  if (isOwnNode(cluster, source, destination) || isOwnNode(cluster, destination, source))
-    return { verdict: 'allowed', ends: [], exempt: 'nothing stands between a pod and its own node' };
+  if (isOwnNode(cluster, destination, source))
+    return { verdict: 'allowed', ends: [], exempt: 'nothing keeps a node from its own pods' };
   const at = (direction: Direction, own: End, other: End): EndExplanation[] =>
     own.pod ? [explainEnd(cluster, direction, { ...own, pod: own.pod }, other, flow)] : [];
   const ends = [...at('egress', source, destination), ...at('ingress', destination, source)];
+  if (isOwnNode(cluster, source, destination) && !ends.some(isDeniedByRule))
+    return { verdict: 'allowed', ends: [], exempt: 'nothing isolates a pod from its own node' };
   const isDenied = ends.some(({ verdict }) => verdict === 'denied');
   return { verdict: isDenied ? 'denied' : 'allowed', ends };
+}
+
+function isDeniedByRule({ verdict, rule }: EndExplanation): boolean {
+  return verdict === 'denied' && rule !== undefined;
 }
 
 /** Whether the other end is the node that the pod runs on. */
