@@ -3,7 +3,6 @@ import { type Cidr, contains } from '../../ip/cidr.ts';
 import { elementItem, elementOf, type NftElementItem } from '../../state/kinds/nft-element.ts';
 import type { NftTableItem } from '../../state/kinds/nft-table.ts';
 import type { PodEntity } from '../model/entity.ts';
-import { DIRECTIONS } from '../model/policy.ts';
 import type { PolicyFacts, Subject } from './facts.ts';
 import { Judge } from './judge.ts';
 import type { Decided } from './lane.ts';
@@ -24,11 +23,15 @@ export type CompiledPod = {
   readonly decided: readonly Decided[];
 };
 
-/** Computes what the kernel should hold for the policies. Pure but for the memory of numbers. */
+/** Computes what the kernel should hold for the policies. Pure: the memory only saves time. */
 export function compilePolicies(facts: PolicyFacts, memory: Memory = new Memory()): Compiled {
-  const judges = DIRECTIONS.map((direction) => new Judge(direction, facts, memory[direction]));
+  const [ingress, egress] = [
+    new Judge('ingress', facts, memory.ingress),
+    new Judge('egress', facts, memory.egress),
+  ];
+  const judges = [ingress, egress];
   const shape: Shape = {
-    peers: { ingress: memory.ingress.slots.count + 1, egress: memory.egress.slots.count + 1 },
+    peers: { ingress: ingress.peers, egress: egress.peers },
     denies: judges.some(({ denies }) => denies),
     messages: judges.some(({ messages }) => messages),
     devices: facts.devices,

@@ -9,6 +9,7 @@ import { type Decided, laneElements } from './lane.ts';
 import { ownQuestionsOf, questionsOf } from './matchers.ts';
 import type { JudgeMemory } from './memory.ts';
 import { isolated, peerNets, peers, subjects } from './sets.ts';
+import { type Slots, slotsOf } from './slots.ts';
 import { peerChain, STRANGERS, tableOf } from './table.ts';
 
 /** Judges one direction of the connections of this node's pods. */
@@ -19,7 +20,7 @@ export class Judge {
   readonly #families: readonly Family[];
   readonly #selected: ReadonlyMap<PodEntity, readonly Selected[]>;
   readonly #identified: Identified;
-  readonly #numbers: ReadonlyMap<string, number>;
+  readonly #slots: Slots;
   readonly #own: Identities;
   readonly #sets: readonly Entity[];
   readonly #tiers: readonly Tier[];
@@ -48,7 +49,12 @@ export class Judge {
     this.#identified = memory.identities('peer', questionsOf(used, direction)).identify(facts);
     const { addresses, ranges } = this.#identified;
     const keys = [...addresses.values(), ...ranges.map(({ identity }) => identity)].map(({ key }) => key);
-    this.#numbers = memory.slots.assign(keys.filter((key) => key !== STRANGER.key));
+    this.#slots = slotsOf(keys.filter((key) => key !== STRANGER.key));
+  }
+
+  /** How many chains there are for those at the other end. */
+  get peers(): number {
+    return this.#slots.count + 1;
   }
 
   isPoliced(pod: PodEntity): boolean {
@@ -112,7 +118,7 @@ export class Judge {
   }
 
   #numberOf({ key }: Identity): number {
-    const slot = this.#numbers.get(key);
+    const slot = this.#slots.numbers.get(key);
     return slot === undefined ? STRANGERS : slot + 1;
   }
 

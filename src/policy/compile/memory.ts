@@ -4,16 +4,14 @@ import type { Direction, Policy, Tier } from '../model/policy.ts';
 import type { Decisions, Selected } from './decisions.ts';
 import { Identities } from './identities.ts';
 import type { Questions } from './matchers.ts';
-import { Slots } from './slots.ts';
 
-/** What is remembered from one compilation to the next: the numbers, and whatever need not be found again. */
+/** What need not be found again in the next compilation. Nothing depends on it. */
 export class Memory {
   readonly ingress = new JudgeMemory();
   readonly egress = new JudgeMemory();
 }
 
 export class JudgeMemory {
-  readonly slots = new Slots();
   #selected = new WeakMap<readonly Tier[], WeakMap<PodEntity, readonly Selected[]>>();
   readonly #identities = new Map<string, { readonly key: string; readonly are: Identities }>();
   readonly #ids = new WeakMap<Policy, number>();

@@ -3,37 +3,25 @@ import { fnv32 } from '../../ip/fnv.ts';
 /** The least number of slots, so that a small cluster's first changes need no others. */
 const LEAST = 16;
 
+/** Numbers of things, each below `count`. */
+export type Slots = { readonly numbers: ReadonlyMap<string, number>; readonly count: number };
+
 /**
- * Numbers for things that come and go, each below `count`, a power of two. A thing keeps its number while it
- * is there, and nearly always gets the same one in another process: a number is where its key's hash points
- * to, or the next that is free.
+ * Numbers things by their keys alone, so that every process numbers them alike, whatever came and went
+ * before: a number is where its key's hash points to, or the next that is free. At most half of the slots,
+ * a power of two, are taken: so a thing that comes or goes hardly ever moves another.
  */
-export class Slots {
-  readonly #numbers = new Map<string, number>();
-  readonly #taken = new Set<number>();
-  #count = LEAST;
-
-  get count(): number {
-    return this.#count;
+export function slotsOf(keys: Iterable<string>): Slots {
+  const sorted = [...new Set(keys)].sort();
+  let count = LEAST;
+  while (count < 2 * sorted.length) count *= 2;
+  const taken = new Set<number>();
+  const numbers = new Map<string, number>();
+  for (const key of sorted) {
+    let number = fnv32(key) & (count - 1);
+    while (taken.has(number)) number = (number + 1) & (count - 1);
+    taken.add(number);
+    numbers.set(key, number);
   }
-
-  /** Gives up the numbers of what is gone and assigns those of what is new, more of them if need be. */
-  assign(keys: Iterable<string>): ReadonlyMap<string, number> {
-    const wanted = new Set(keys);
-    for (const [key, number] of this.#numbers) {
-      if (wanted.has(key)) continue;
-      this.#numbers.delete(key);
-      this.#taken.delete(number);
-    }
-    while (this.#count < wanted.size) this.#count *= 2;
-    for (const key of [...wanted].sort()) if (!this.#numbers.has(key)) this.#take(key);
-    return this.#numbers;
-  }
-
-  #take(key: string): void {
-    let number = fnv32(key) & (this.#count - 1);
-    while (this.#taken.has(number)) number = (number + 1) & (this.#count - 1);
-    this.#numbers.set(key, number);
-    this.#taken.add(number);
-  }
+  return { numbers, count };
 }

@@ -1,0 +1,77 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { Facts } from '../../src/agent/facts.ts';
+import { DEFAULT_PATHS } from '../../src/agent/options.ts';
+import { followPolicies } from '../../src/agent/policies.ts';
+import { nextTurn } from '../../src/async/pause.ts';
+import { readNetwork } from '../../src/cluster/network.ts';
+import type { PolicyView } from '../../src/policy/model/view.ts';
+import type { PolicyFeed } from '../../src/store/ports/policies.ts';
+import { tunnelMacsOf } from '../backends/tunnel-macs.ts';
+
+test('views are facts while the network wants policies enforced, and are watched anew after a break', async () => {
+  const options = { node: 'n', labels: {}, store: { endpoints: [] }, paths: DEFAULT_PATHS };
+  const facts = new Facts({ ...options, logLevel: 'silent' }, tunnelMacsOf('n'), []);
+  const network = (policy: boolean) =>
+    readNetwork({ Network: '10.0.0.0/16', Backend: { Type: 'vxlan' }, policy });
+  const feed = new FakeFeed();
+  const end = new AbortController();
+  const following = followPolicies(facts, feed, end.signal);
+  assert.equal(facts.hasPolicies, true);
+  assert.equal(feed.watches, 0, 'nobody wants them yet');
+  facts.setNetwork(network(true));
+  await feed.turn();
+  assert.equal(feed.watches, 1);
+  for (const view of [viewOf(), viewOf()]) {
+    feed.show(view);
+    await feed.turn();
+    assert.equal(facts.policies, view);
+  }
+  facts.setNetwork(network(false));
+  await feed.turn();
+  assert.equal(facts.policies, undefined);
+  facts.setNetwork(network(true));
+  await feed.turn();
+  assert.equal(feed.watches, 2);
+  assert.equal(facts.policies, undefined, 'what was last known is not known to hold');
+  const view = viewOf();
+  feed.show(view);
+  await feed.turn();
+  end.abort();
+  await following;
+  assert.equal(facts.policies, view, 'what an agent that ends knows stays');
+  assert.equal(feed.watching, 0);
+});
+
+function viewOf(): PolicyView {
+  return { tiers: [], pods: new Map(), others: [], problems: [] };
+}
+
+class FakeFeed implements PolicyFeed {
+  readonly problems = [];
+  watches = 0;
+  watching = 0;
+  readonly #views: PolicyView[] = [];
+  #news = Promise.withResolvers<void>();
+
+  show(view: PolicyView): void {
+    this.#views.push(view);
+    this.#news.resolve();
+  }
+
+  async turn(): Promise<void> {
+    for (let i = 0; i < 3; i++) await nextTurn();
+  }
+
+  async *watch(signal: AbortSignal): AsyncIterable<PolicyView> {
+    this.watches++;
+    this.watching++;
+    signal.addEventListener('abort', () => this.#news.resolve());
+    while (!signal.aborted) {
+      this.#news = Promise.withResolvers<void>();
+      yield* this.#views.splice(0);
+      if (!signal.aborted) await this.#news.promise;
+    }
+    this.watching--;
+  }
+}
