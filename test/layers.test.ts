@@ -24,7 +24,9 @@ const MAY_IMPORT: Readonly<Record<string, string>> = {
   // What flannel and ours write about a node, the same in every store.
   'store/flannel': 'cluster ip',
   'store/kubernetes':
-    'cluster ip kubernetes policy/collect.ts policy/kubernetes policy/model store/flannel store/kubernetes/node store/ports store/values',
+    'cluster ip kubernetes policy/calico policy/collect.ts policy/kubernetes policy/model store/flannel store/kubernetes/node store/policies store/ports store/values',
+  // Views of network policies, made alike of every store's tables.
+  'store/policies': 'cluster ip policy',
   // What is stored about blocks, the same in every store.
   'store/values': 'cluster ip store/ports',
   // A store's contents as a file, out of one store and into another.

@@ -50,11 +50,12 @@ const BRIDGE_SETTINGS: Contribution = {
   warnings: [],
 };
 
-function unreadable({ policy, problem }: PolicyView['problems'][number]): Problem {
+function unreadable({ policy, problem, closes }: PolicyView['problems'][number]): Problem {
+  const what = closes ? 'cannot be read, and its pods are closed' : 'cannot be read';
   return {
     id: 'policy-unreadable',
-    severity: 'error',
-    what: `${policyText(policy)} cannot be read, and its pods are closed`,
+    severity: closes ? 'error' : 'warning',
+    what: `${policyText(policy)} ${what}`,
     cause: excerpt(problem),
     fix: 'correct it',
   };

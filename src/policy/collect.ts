@@ -19,6 +19,8 @@ import {
 } from './kubernetes/cluster-network-policy.ts';
 import { closedNetworkPolicy, DEFAULT_TIER, readNetworkPolicy } from './kubernetes/network-policy.ts';
 import { attempt, type PolicyObject } from './kubernetes/object.ts';
+import { type LostParts, mayOpen } from './lost-parts.ts';
+import { entityText } from './model/entity.ts';
 import {
   inOrder,
   type Policy,
@@ -37,11 +39,11 @@ export type Collected = {
   readonly problems: readonly Problem[];
 };
 
-/** A policy, or a Tier, that cannot be read, and why. */
+/** A policy, a Tier or a network set that cannot be read, and why. */
 export type Problem = {
   readonly policy: PolicyId;
   readonly problem: string;
-  /** Whether its pods are closed therefore: staged policies decide nothing, and Tiers have no pods. */
+  /** Whether its pods are closed: staged policies decide nothing, and Tiers and sets have no pods. */
   readonly closes: boolean;
 };
 
@@ -87,14 +89,16 @@ const UNKNOWN_TIER: TierSettings = { name: 'unknown', order: Number.NEGATIVE_INF
 /**
  * Reads policies into tiers. One that cannot be read, or whose tier cannot, is reported and closes its pods;
  * the others are unharmed. Of several with one name the last counts, as if they had been applied in turn.
+ * `lost`: network sets that are not known as a whole; policies that would let through more for that are
+ * closed.
  */
-export function collectPolicies(written: readonly Written[]): Collected {
+export function collectPolicies(written: readonly Written[], lost: readonly LostParts[] = []): Collected {
   const all = [...new Map(written.map((each) => [policyText(each), each])).values()];
   const problems: Problem[] = [];
   const settings = readTiers(all, problems);
   const placed = all.flatMap((each) => {
     const reader = READERS.get(each.kind);
-    return reader ? [place(each, reader, settings, problems)] : [];
+    return reader ? [place(each, reader, { settings, lost, problems })] : [];
   });
   const tiers = [...Map.groupBy(placed, ({ tier }) => tier)];
   return {
@@ -125,17 +129,20 @@ function readTiers(all: readonly Written[], problems: Problem[]): Settings {
 function place(
   { kind, namespace = 'default', name, spec }: Written,
   { isNamespaced, read, close }: Reader,
-  settings: Settings,
-  problems: Problem[],
+  { settings, lost, problems }: { settings: Settings; lost: readonly LostParts[]; problems: Problem[] },
 ): { readonly tier: TierSettings; readonly policy: Policy } {
   // Fields remember what was read of them.
   const object = (): PolicyObject => ({ namespace, name, spec: new Fields(spec ?? {}, 'spec') });
   try {
     const { tier, policy } = read(object());
     const found = settings.get(tier);
-    if (found) return { tier: found, policy };
-    const text = settings.has(tier) ? 'cannot be read' : 'is not there; add it';
-    throw object().spec.invalid('tier', `the Tier ${tier} ${text}`);
+    if (!found) {
+      const text = settings.has(tier) ? 'cannot be read' : 'is not there; add it';
+      throw object().spec.invalid('tier', `the Tier ${tier} ${text}`);
+    }
+    const needed = lost.find(({ set }) => mayOpen(policy, set));
+    if (!needed) return { tier: found, policy };
+    throw new TypeError(`a rule needs ${entityText(needed.set)}, which cannot be read: ${needed.problem}`);
   } catch (error) {
     const known = attempt(object) ?? { namespace, name, spec: new Fields({}) };
     const { tier, policy } = close(known);

@@ -1,6 +1,6 @@
 // Renders the chart with Go's own templates, as Helm does, and those of its functions that the chart uses.
 //
-//	go run tools/manifest/main.go VALUES.json TEMPLATE...
+//	go run tools/manifest/main.go CHART VALUES.json TEMPLATE...
 package main
 
 import (
@@ -20,8 +20,17 @@ func must(err error) {
 	}
 }
 
+// The chart's other files, by their paths in it.
+type files string
+
+func (chart files) Get(name string) string {
+	text, err := os.ReadFile(filepath.Join(string(chart), name))
+	must(err)
+	return string(text)
+}
+
 func main() {
-	text, err := os.ReadFile(os.Args[1])
+	text, err := os.ReadFile(os.Args[2])
 	must(err)
 	var values map[string]any
 	must(json.Unmarshal(text, &values))
@@ -42,13 +51,13 @@ func main() {
 			return string(text)
 		},
 	}
-	for _, path := range os.Args[2:] {
+	for _, path := range os.Args[3:] {
 		text, err := os.ReadFile(path)
 		must(err)
 		parsed, err := template.New(filepath.Base(path)).Funcs(functions).Option("missingkey=error").Parse(string(text))
 		must(err)
 		var out strings.Builder
-		must(parsed.Execute(&out, map[string]any{"Values": values}))
+		must(parsed.Execute(&out, map[string]any{"Values": values, "Files": files(os.Args[1])}))
 		if rendered := strings.TrimSpace(out.String()); rendered != "" {
 			fmt.Printf("---\n%s\n", rendered)
 		}

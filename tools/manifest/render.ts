@@ -34,14 +34,14 @@ export function renderManifest(other: Values = {}): string {
     const values = parse(readFileSync(join(CHART, 'values.yaml'), 'utf8')) as Values;
     const file = join(folder, 'values.json');
     writeFileSync(file, JSON.stringify(merged({ ...values, createNamespace: true }, other)));
-    const templates = ['namespace', 'rbac', 'configmap', 'daemonset', 'bird'];
+    const templates = ['namespace', 'rbac', 'policy', 'configmap', 'daemonset', 'bird'];
     const crds = readdirSync(join(CHART, 'crds')).sort();
     const paths = [
       ...templates.slice(0, 1).map((name) => join(CHART, 'templates', `${name}.yaml`)),
       ...crds.map((name) => join(CHART, 'crds', name)),
       ...templates.slice(1).map((name) => join(CHART, 'templates', `${name}.yaml`)),
     ];
-    const argv = ['run', join(ROOT, 'tools/manifest/main.go'), file, ...paths];
+    const argv = ['run', join(ROOT, 'tools/manifest/main.go'), CHART, file, ...paths];
     return HEAD + execFileSync('go', argv, { encoding: 'utf8', maxBuffer: 64 * 1024 * 1024 });
   } finally {
     rmSync(folder, { recursive: true });

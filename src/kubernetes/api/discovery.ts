@@ -4,20 +4,31 @@ import { asJson } from './object.ts';
 import { apiVersionOf, type ResourceType } from './resource.ts';
 
 /**
- * Whether the server has a kind, be it ours to read or not: a server refuses what is forbidden whether it
- * exists or not, but tells everybody what it serves.
+ * The plural names of all that the server has in a resource's version of its group, be it ours to read or
+ * not: a server refuses what is forbidden whether it exists or not, but tells everybody what it serves.
  */
-export async function isServed(
-  client: KubernetesClient,
+export async function servedKinds(
+  client: Pick<KubernetesClient, 'call'>,
   resource: ResourceType,
   options: CallOptions = {},
-): Promise<boolean> {
+): Promise<ReadonlySet<string>> {
   const path = `/apis/${apiVersionOf(resource)}`;
   try {
     const { resources } = await client.call({ verb: 'get', resource, at: {}, path }, options);
-    return Array.isArray(resources) && resources.some((each) => asJson(each).name === resource.plural);
+    const all: readonly unknown[] = Array.isArray(resources) ? resources : [];
+    const names = all.map((each) => asJson(each).name);
+    return new Set(names.filter((name) => typeof name === 'string'));
   } catch (error) {
-    if (codeOf(error) === 'KIND_UNKNOWN') return false;
+    if (codeOf(error) === 'KIND_UNKNOWN') return new Set();
     throw error;
   }
+}
+
+/** Whether the server has a kind, be it ours to read or not. */
+export async function isServed(
+  client: Pick<KubernetesClient, 'call'>,
+  resource: ResourceType,
+  options: CallOptions = {},
+): Promise<boolean> {
+  return (await servedKinds(client, resource, options)).has(resource.plural);
 }

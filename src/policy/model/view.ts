@@ -12,6 +12,10 @@ export type PolicyView = {
   readonly pods: ReadonlyMap<string, PodEntity>;
   /** Nodes and network sets. */
   readonly others: readonly Entity[];
-  /** Policies that cannot be read, and why. */
-  readonly problems: readonly { readonly policy: PolicyId; readonly problem: string }[];
+  /** Policies and what belongs to them that cannot be read, and why; whether that closes pods. */
+  readonly problems: readonly {
+    readonly policy: PolicyId;
+    readonly problem: string;
+    readonly closes: boolean;
+  }[];
 };

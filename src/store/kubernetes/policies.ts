@@ -1,38 +1,41 @@
-import { isDeepStrictEqual } from 'node:util';
 import { background } from '../../async/background.ts';
 import { pause } from '../../async/pause.ts';
-import type { Labels } from '../../cluster/selector.ts';
 import type { KubernetesClient } from '../../kubernetes/api/client.ts';
-import type { KubernetesObject } from '../../kubernetes/api/object.ts';
-import type { ResourceType } from '../../kubernetes/api/resource.ts';
-import { Informer } from '../../kubernetes/informer/informer.ts';
 import type { Log } from '../../log.ts';
-import { type Collected, collectPolicies, type Written } from '../../policy/collect.ts';
-import { namespaceLabels, nodeEntity, podEntity } from '../../policy/kubernetes/pod.ts';
-import type { NodeEntity, PodEntity } from '../../policy/model/entity.ts';
+import { namespaceLabels, nodeEntity } from '../../policy/kubernetes/pod.ts';
 import type { PolicyView } from '../../policy/model/view.ts';
 import type { Problem } from '../../problem.ts';
+import { Assembly } from '../policies/assembly.ts';
 import type { PolicyFeed } from '../ports/policies.ts';
 import { NODES } from './kinds.ts';
-import { CLUSTER_NETWORK_POLICIES, NAMESPACES, NETWORK_POLICIES, PODS } from './policy-kinds.ts';
+import { type Outage, PolicyKind } from './policy-kind.ts';
+import {
+  CALICO_POLICY_KINDS,
+  CALICO_SET_KINDS,
+  CLUSTER_NETWORK_POLICIES,
+  NAMESPACES,
+  NETWORK_POLICIES,
+  PODS,
+  SERVICE_ACCOUNTS,
+} from './policy-kinds.ts';
+import { accountLabels, ownPodOf, writtenOf, writtenSetOf } from './policy-objects.ts';
+import { ServedKinds } from './served-kinds.ts';
 
 /** Changes within this many milliseconds are combined into one view. */
 const COALESCE = 20;
-/** Milliseconds after which a kind that the server lacked is looked for again, first and later. */
-const [SOON, LATER] = [2000, 60_000];
 
-/** A pod but for its namespace's labels. */
-type Unlabelled = Omit<PodEntity, 'namespaceLabels'>;
-
-/** NetworkPolicies and ClusterNetworkPolicies, and the cluster's pods, namespaces and nodes. */
+/** Policies, Calico's too where the server has them, and the cluster's pods, namespaces and nodes. */
 export class KubernetesPolicies implements PolicyFeed {
   readonly #client: KubernetesClient;
   readonly #log: Log;
+  readonly #looks: readonly [soon: number, later: number] | undefined;
   #running: State | undefined;
 
-  constructor(client: KubernetesClient, log: Log) {
+  /** `looks`: of `ServedKinds`. */
+  constructor(client: KubernetesClient, log: Log, looks?: readonly [soon: number, later: number]) {
     this.#client = client;
     this.#log = log;
+    this.#looks = looks;
   }
 
   get problems(): readonly Problem[] {
@@ -46,7 +49,8 @@ export class KubernetesPolicies implements PolicyFeed {
     let news = Promise.withResolvers<void>();
     const wake = (): void => news.resolve();
     signal.addEventListener('abort', wake);
-    const state = new State(this.#client, this.#log);
+    const options = { client: this.#client, log: this.#log, ...(this.#looks && { looks: this.#looks }) };
+    const state = new State(options);
     this.#running = state;
     state.run(signal, wake);
     try {
@@ -63,157 +67,71 @@ export class KubernetesPolicies implements PolicyFeed {
   }
 }
 
+type Options = {
+  readonly client: KubernetesClient;
+  readonly log: Log;
+  readonly looks?: readonly [soon: number, later: number];
+};
+
 /** What is known of the API's objects. */
 class State {
-  readonly #client: KubernetesClient;
   readonly #log: Log;
-  readonly #policies: Kind<Written>;
-  /** In both versions. */
-  readonly #clusterPolicies: readonly Kind<Written>[];
-  readonly #pods: Kind<Unlabelled>;
-  readonly #namespaces: Kind<Labels>;
-  readonly #nodes: Kind<NodeEntity>;
-  readonly #labelled = new WeakMap<Unlabelled, PodEntity>();
-  #collected: { readonly version: string; readonly are: Collected } | undefined;
+  /** Those that every server has. */
+  readonly #always: readonly PolicyKind<object>[];
+  readonly #maybe: readonly PolicyKind<object>[];
+  readonly #served: readonly ServedKinds[];
+  readonly #assembly: Assembly;
 
-  constructor(client: KubernetesClient, log: Log) {
-    this.#client = client;
-    this.#log = log;
-    this.#policies = this.#kind(NETWORK_POLICIES, (object) => written('NetworkPolicy', object));
-    this.#clusterPolicies = CLUSTER_NETWORK_POLICIES.map((resource) =>
-      this.#kind(resource, (object) => written('ClusterNetworkPolicy', object), true),
+  constructor(options: Options) {
+    this.#log = options.log;
+    const policies = (resource: typeof PODS) =>
+      new PolicyKind(resource, (object) => writtenOf(resource, object), options);
+    const networkPolicies = policies(NETWORK_POLICIES);
+    const pods = new PolicyKind(PODS, ownPodOf, options);
+    const namespaces = new PolicyKind(
+      NAMESPACES,
+      ({ metadata: { name, labels } }) => namespaceLabels(name, labels),
+      options,
     );
-    this.#pods = this.#kind(PODS, (object) => {
-      const pod = podEntity(object, UNKNOWN);
-      if (!pod) return undefined;
-      const { namespaceLabels: _, ...rest } = pod;
-      return rest;
+    const nodes = new PolicyKind(NODES, nodeEntity, options);
+    const accounts = new PolicyKind(SERVICE_ACCOUNTS, accountLabels, options);
+    const clusterPolicies = CLUSTER_NETWORK_POLICIES.map(policies);
+    const calicos = CALICO_POLICY_KINDS.map(policies);
+    const sets = CALICO_SET_KINDS.map((resource) => new PolicyKind(resource, writtenSetOf, options));
+    this.#always = [networkPolicies, pods, namespaces, nodes];
+    this.#maybe = [...clusterPolicies, ...calicos, ...sets, accounts];
+    this.#served = [
+      ...clusterPolicies.map((kind) => new ServedKinds([kind], options)),
+      new ServedKinds([...calicos, ...sets], { ...options, companions: [accounts] }),
+    ];
+    this.#assembly = new Assembly({
+      policies: [networkPolicies, ...clusterPolicies, ...calicos].map(({ table }) => table),
+      sets: sets.map(({ table }) => table),
+      pods: pods.table,
+      namespaces: namespaces.table,
+      serviceAccounts: accounts.table,
+      nodes: nodes.table,
     });
-    this.#namespaces = this.#kind(NAMESPACES, ({ metadata }) =>
-      namespaceLabels(metadata.name, metadata.labels),
-    );
-    this.#nodes = this.#kind(NODES, nodeEntity);
   }
 
   get isComplete(): boolean {
     return this.#all.every(({ isKnown }) => isKnown);
   }
 
-  get outage(): { readonly since: Date; readonly reason: string } | undefined {
-    return this.#all.map(({ outage }) => outage).find((outage) => outage !== undefined);
+  get outage(): Outage | undefined {
+    return [...this.#all, ...this.#served].map(({ outage }) => outage).find((outage) => outage !== undefined);
   }
 
   run(signal: AbortSignal, changed: () => void): void {
-    for (const kind of this.#all)
-      background('follow what policies need', kind.run(signal, changed), this.#log, signal);
+    for (const each of [...this.#always, ...this.#served])
+      background('follow what policies need', each.run(signal, changed), this.#log, signal);
   }
 
   view(): PolicyView {
-    const { tiers, problems } = this.#collect();
-    const pods = new Map<string, PodEntity>();
-    for (const [key, pod] of this.#pods.values) pods.set(key, this.#label(pod));
-    return { tiers, problems, pods, others: [...this.#nodes.values.values()] };
+    return this.#assembly.view();
   }
 
-  /** The same objects as long as no policy has changed. */
-  #collect(): Collected {
-    const kinds = [this.#policies, ...this.#clusterPolicies];
-    const version = kinds.map(({ changes }) => changes).join();
-    if (this.#collected?.version !== version) {
-      const are = collectPolicies(kinds.flatMap(({ values }) => [...values.values()]));
-      this.#collected = { version, are };
-    }
-    return this.#collected.are;
+  get #all(): readonly PolicyKind<object>[] {
+    return [...this.#always, ...this.#maybe];
   }
-
-  get #all(): readonly Kind<object>[] {
-    return [this.#policies, ...this.#clusterPolicies, this.#pods, this.#namespaces, this.#nodes];
-  }
-
-  #kind<T extends object>(
-    resource: ResourceType,
-    reduce: (object: KubernetesObject) => T | undefined,
-    optional = false,
-  ): Kind<T> {
-    const options = { client: this.#client, resource, reduce, log: this.#log, optional };
-    return new Kind(() => new Informer(options), optional);
-  }
-
-  /** The same object as long as neither the pod nor its namespace has changed. */
-  #label(pod: Unlabelled): PodEntity {
-    const labels = this.#namespaces.values.get(pod.namespace) ?? namespaceLabels(pod.namespace);
-    const last = this.#labelled.get(pod);
-    if (last?.namespaceLabels === labels) return last;
-    const labelled = { ...pod, namespaceLabels: labels };
-    this.#labelled.set(pod, labelled);
-    return labelled;
-  }
-}
-
-/** Namespaces' labels are added when a view is made. */
-const UNKNOWN = { ofNamespace: (): Labels => ({}), ofServiceAccount: (): Labels => ({}) };
-
-/** The objects of a kind. */
-class Kind<T extends object> {
-  readonly values = new Map<string, T>();
-  isKnown = false;
-  /** How many there have been. */
-  changes = 0;
-  readonly #informer: () => Informer<T>;
-  readonly #isOptional: boolean;
-  #running: Informer<T> | undefined;
-
-  /** `informer`: makes one; an optional kind's ends where the server lacks or forbids the kind. */
-  constructor(informer: () => Informer<T>, isOptional: boolean) {
-    this.#informer = informer;
-    this.#isOptional = isOptional;
-  }
-
-  get outage(): { readonly since: Date; readonly reason: string } | undefined {
-    return this.#running?.problem;
-  }
-
-  /** Follows the objects. A server that starts may lack a kind at first, and may have it later. */
-  async run(signal: AbortSignal, changed: () => void): Promise<void> {
-    for (let absences = 0; !signal.aborted; absences++) {
-      await this.#follow(signal, changed);
-      if (!this.#isOptional) return;
-      if (absences > 0) this.#learn(new Map(), changed);
-      await pause(absences > 0 ? LATER : SOON, signal);
-    }
-  }
-
-  async #follow(signal: AbortSignal, changed: () => void): Promise<void> {
-    this.#running = this.#informer();
-    for await (const event of this.#running.events(signal)) {
-      if (event.type === 'synced') this.#learn(event.objects, changed);
-      else if (this.#set(event.key, event.type === 'set' ? event.value : undefined)) {
-        this.changes++;
-        changed();
-      }
-    }
-  }
-
-  #learn(objects: ReadonlyMap<string, T>, changed: () => void): void {
-    const gone = [...this.values.keys()].filter((key) => !objects.has(key));
-    const others = [...objects].filter(([key, value]) => this.#set(key, value));
-    for (const key of gone) this.#set(key, undefined);
-    if (this.isKnown && gone.length + others.length === 0) return;
-    this.isKnown = true;
-    this.changes++;
-    changed();
-  }
-
-  /** Whether that makes a difference: most of what changes in an object does not matter here. */
-  #set(key: string, value: T | undefined): boolean {
-    if (value === undefined) return this.values.delete(key);
-    if (isDeepStrictEqual(this.values.get(key), value)) return false;
-    this.values.set(key, value);
-    return true;
-  }
-}
-
-function written(kind: string, { metadata, spec }: KubernetesObject): Written {
-  const { namespace, name } = metadata;
-  return { kind, name, ...(namespace !== undefined && { namespace }), spec };
 }

@@ -25,7 +25,7 @@ import { netnsPath } from '../../../src/linux/netns.ts';
 import { spawnDetached } from '../../../src/linux/process.ts';
 import { CONFIG_MAPS, NODES } from '../../../src/store/kubernetes/kinds.ts';
 import { ApiServer } from '../../kubernetes/api-server.ts';
-import { agentToken, NAMESPACE } from '../../store/kubernetes/rights.ts';
+import { agentToken, allowPolicies, NAMESPACE } from '../../store/kubernetes/rights.ts';
 import { eventually } from '../../store/servers.ts';
 import { RunningPing } from '../running-ping.ts';
 
@@ -57,6 +57,7 @@ export class KubernetesCluster {
     const server = await ApiServer.start(t);
     const admin = server.client(t);
     const kubeconfig = server.kubeconfig(await agentToken(admin));
+    if (network && 'policy' in network) await allowPolicies(admin);
     const lab = await up({ name: `k${process.pid}`, nodes, subnets: 1, network: readNetwork(NETWORK) });
     t.after(() => down(lab.name));
     const cluster = new KubernetesCluster(lab, server, admin, kubeconfig);

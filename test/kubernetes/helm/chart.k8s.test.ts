@@ -49,6 +49,7 @@ describe('the chart under Helm itself', { skip: NO_HELM }, () => {
       path,
       path.startsWith('bird.') ? { ...bgp, ...values } : values,
     ]),
+    ['policies, which take more rights', { network: { policy: true } }],
     ['an option of the backend, a number', { network: { Backend: { VNI: 16_777_215 } } }],
     [
       'a limit, and a request that is removed',

@@ -63,6 +63,14 @@ export function allowCalico(admin: KubernetesClient): Promise<void> {
   return applyRights(admin, 'calico.yaml', (manifest) => manifest);
 }
 
+/** Lets agents read policies, with the rights changed by `edit`. */
+export function allowPolicies(
+  admin: KubernetesClient,
+  edit: (manifest: Json) => Json = (manifest) => manifest,
+): Promise<void> {
+  return applyRights(admin, 'policy.yaml', edit);
+}
+
 async function applyRights(
   admin: KubernetesClient,
   name: string,

@@ -1,0 +1,51 @@
+import { parseForeignJson } from '../../cluster/json.ts';
+import type { Labels } from '../../cluster/selector.ts';
+import type { KubernetesObject } from '../../kubernetes/api/object.ts';
+import type { ResourceType } from '../../kubernetes/api/resource.ts';
+import { CALICO_NETWORK_POLICY } from '../../policy/calico/network-policy.ts';
+import type { Written } from '../../policy/collect.ts';
+import { labelsOf, podEntity } from '../../policy/kubernetes/pod.ts';
+import type { OwnPod } from '../policies/assembly.ts';
+import type { WrittenSet } from '../policies/network-sets.ts';
+import { CALICO_POLICY_KINDS } from './policy-kinds.ts';
+
+/** Where Calico's servers put what its users have written into `metadata`, labels too since version 3.29. */
+const CALICO_METADATA = 'projectcalico.org/metadata';
+
+/** A policy, or a Tier. */
+export function writtenOf(resource: ResourceType, { metadata, spec }: KubernetesObject): Written {
+  const { namespace, name } = metadata;
+  const isCalicos = resource === CALICO_POLICY_KINDS[0];
+  const kind = isCalicos ? CALICO_NETWORK_POLICY : resource.kind;
+  return { kind, name, ...(namespace !== undefined && { namespace }), spec };
+}
+
+/** A NetworkSet or a GlobalNetworkSet. */
+export function writtenSetOf(object: KubernetesObject): WrittenSet {
+  const { namespace, name } = object.metadata;
+  const labels = { ...labelsOf(object), ...calicoLabels(object) };
+  return { name, ...(namespace !== undefined && { namespace }), labels, spec: object.spec };
+}
+
+/** Undefined for one on its node's own network, or that has ended. */
+export function ownPodOf(object: KubernetesObject): OwnPod | undefined {
+  const pod = podEntity(object, { ofNamespace: () => ({}), ofServiceAccount: () => ({}) });
+  if (!pod) return undefined;
+  const { namespaceLabels: _, serviceAccountLabels: __, ...own } = pod;
+  return own;
+}
+
+/** Undefined without labels: most have none. */
+export function accountLabels(object: KubernetesObject): Labels | undefined {
+  const labels = labelsOf(object);
+  return Object.keys(labels).length > 0 ? labels : undefined;
+}
+
+function calicoLabels({ metadata }: KubernetesObject): Labels {
+  try {
+    return labelsOf({ metadata: parseForeignJson(metadata.annotations?.[CALICO_METADATA] ?? '{}') });
+  } catch {
+    // Nobody's labels, if anybody can write them at all.
+    return {};
+  }
+}

@@ -1,0 +1,108 @@
+import type { Labels } from '../../cluster/selector.ts';
+import { type Collected, collectPolicies, type Written } from '../../policy/collect.ts';
+import { namespaceLabels } from '../../policy/kubernetes/pod.ts';
+import type { NodeEntity, PodEntity } from '../../policy/model/entity.ts';
+import type { PolicyView } from '../../policy/model/view.ts';
+import { type ReadSet, readSet, type WrittenSet } from './network-sets.ts';
+import type { Table } from './table.ts';
+
+/** A pod without what it inherits. */
+export type OwnPod = Omit<PodEntity, 'namespaceLabels' | 'serviceAccountLabels'>;
+
+/** All that policies depend on, as a store has it. */
+export type Tables = {
+  /** Of those with one name, the last counts. */
+  readonly policies: readonly Table<Written>[];
+  readonly sets: readonly Table<WrittenSet>[];
+  readonly pods: Table<OwnPod>;
+  /** Their labels, with the name. */
+  readonly namespaces: Table<Labels>;
+  /** Their labels; those without any may be missing. */
+  readonly serviceAccounts: Table<Labels>;
+  readonly nodes: Table<NodeEntity>;
+};
+
+const NONE: Labels = {};
+
+/** Makes views of a store's tables. What has not changed stays the same objects. */
+export class Assembly {
+  readonly #tables: Tables;
+  readonly #pods = new WeakMap<OwnPod, PodEntity>();
+  readonly #sets = new WeakMap<WrittenSet, ReadSet>();
+  /** Namespaces that are not known, as of the last view. */
+  #unlabelled: ReadonlyMap<string, Labels> = new Map();
+  #nextUnlabelled = new Map<string, Labels>();
+  #collected: { readonly version: string; readonly are: Collected } | undefined;
+
+  constructor(tables: Tables) {
+    this.#tables = tables;
+  }
+
+  view(): PolicyView {
+    const { sets, pods, nodes } = this.#tables;
+    const read = sets.flatMap(({ values }) => [...values.values()].map((set) => this.#read(set)));
+    const { tiers, problems } = this.#collect(read);
+    const view = {
+      tiers,
+      problems,
+      pods: new Map([...pods.values].map(([key, pod]) => [key, this.#inherit(pod)])),
+      others: [...nodes.values.values(), ...read.map(({ set }) => set)],
+    };
+    this.#unlabelled = this.#nextUnlabelled;
+    this.#nextUnlabelled = new Map();
+    return view;
+  }
+
+  /** The same objects as long as no policy has changed, and no set of which a part is lost. */
+  #collect(read: readonly ReadSet[]): Collected {
+    const { policies, sets, namespaces } = this.#tables;
+    const lost = read.flatMap(({ set, problem }) => (problem === undefined ? [] : [{ set, problem }]));
+    const changing = [...policies, ...(lost.length > 0 ? [...sets, namespaces] : [])];
+    const version = `${lost.length}: ${changing.map(({ changes }) => changes).join()}`;
+    if (this.#collected?.version !== version) {
+      const { tiers, problems } = collectPolicies(
+        policies.flatMap(({ values }) => [...values.values()]),
+        lost,
+      );
+      const ofSets = lost.map(({ set: { namespace, name }, problem }) => ({
+        policy:
+          namespace === undefined
+            ? { kind: 'GlobalNetworkSet', name }
+            : { kind: 'NetworkSet', namespace, name },
+        problem,
+        closes: false,
+      }));
+      this.#collected = { version, are: { tiers, problems: [...problems, ...ofSets] } };
+    }
+    return this.#collected.are;
+  }
+
+  #read(written: WrittenSet): ReadSet {
+    const inherited = written.namespace === undefined ? NONE : this.#labelsOf(written.namespace);
+    const last = this.#sets.get(written);
+    if (last?.set.namespaceLabels === inherited) return last;
+    const read = readSet(written, inherited);
+    this.#sets.set(written, read);
+    return read;
+  }
+
+  #inherit(pod: OwnPod): PodEntity {
+    const { namespace, serviceAccount } = pod;
+    const ofNamespace = this.#labelsOf(namespace);
+    const ofAccount = this.#tables.serviceAccounts.values.get(`${namespace}/${serviceAccount}`) ?? NONE;
+    const last = this.#pods.get(pod);
+    if (last?.namespaceLabels === ofNamespace && last.serviceAccountLabels === ofAccount) return last;
+    const whole = { ...pod, namespaceLabels: ofNamespace, serviceAccountLabels: ofAccount };
+    this.#pods.set(pod, whole);
+    return whole;
+  }
+
+  /** A namespace that is not known has its name. */
+  #labelsOf(namespace: string): Labels {
+    const known = this.#tables.namespaces.values.get(namespace) ?? this.#nextUnlabelled.get(namespace);
+    if (known) return known;
+    const labels = this.#unlabelled.get(namespace) ?? namespaceLabels(namespace);
+    this.#nextUnlabelled.set(namespace, labels);
+    return labels;
+  }
+}

@@ -1,0 +1,40 @@
+import { Fields } from '../../cluster/fields.ts';
+import type { Labels } from '../../cluster/selector.ts';
+import { messageOf } from '../../error.ts';
+import type { Cidr } from '../../ip/cidr.ts';
+import { networkOrAddress } from '../../policy/calico/entity-rule.ts';
+import { readNetworkSet } from '../../policy/calico/network-set.ts';
+import type { NetworkSetEntity } from '../../policy/model/entity.ts';
+
+/** A network set as written, or a GlobalNetworkSet, which has no namespace. */
+export type WrittenSet = {
+  readonly namespace?: string;
+  readonly name: string;
+  readonly labels: Labels;
+  readonly spec: unknown;
+};
+
+/** `problem`: why it has networks that cannot be read, and lacks. */
+export type ReadSet = { readonly set: NetworkSetEntity; readonly problem?: string };
+
+/** Reads a network set, as far as it can be read. */
+export function readSet({ namespace, name, labels, spec }: WrittenSet, namespaceLabels: Labels): ReadSet {
+  const of = { namespace, name, labels, namespaceLabels };
+  try {
+    return { set: readNetworkSet(of, new Fields(spec ?? {}, 'spec')) };
+  } catch (error) {
+    return { set: { kind: 'network-set', ...of, nets: readable(spec) }, problem: messageOf(error) };
+  }
+}
+
+function readable(spec: unknown): readonly Cidr[] {
+  const { nets } = (spec ?? {}) as { readonly nets?: unknown };
+  const texts: readonly unknown[] = Array.isArray(nets) ? nets : [];
+  return texts.flatMap((text) => {
+    try {
+      return typeof text === 'string' ? [networkOrAddress(text)] : [];
+    } catch {
+      return [];
+    }
+  });
+}
