@@ -49,6 +49,7 @@ export const PROBLEM_IDS = [
   'pods-outside-pools',
   'pods-without-policies',
   'policies-unknown',
+  'policy-log-unheard',
   'policy-unreadable',
   'public-address-shared',
   'route-in-the-way',

@@ -45,6 +45,7 @@ export class Facts extends EventEmitter<{ changed: []; pods: [PodsChange] }> {
   #nodes: readonly Node[] | undefined;
   #complete = false;
   #policies: PolicyView | undefined;
+  #logGroup: number | undefined;
   /** Whether the store has network policies. */
   hasPolicies = false;
   #subnets: readonly Cidr[] | undefined;
@@ -148,6 +149,16 @@ export class Facts extends EventEmitter<{ changed: []; pods: [PodsChange] }> {
     } finally {
       this.off('changed', look);
     }
+  }
+
+  /** The group of NFLOG by which this agent hears of connections; undefined if it does not. */
+  get logGroup(): number | undefined {
+    return this.#logGroup;
+  }
+
+  setLogGroup(group: number | undefined): void {
+    this.#logGroup = group;
+    this.#changed();
   }
 
   setPolicies(policies: PolicyView | undefined): void {

@@ -5,7 +5,7 @@ import type { Handlers, HandlersOf } from '../companions/companion.ts';
 import { strangerProblems } from '../firewall/strangers.ts';
 import type { ProbePage } from '../probe/self-test.ts';
 import { changeCommand, changeText, command } from '../state/print.ts';
-import type { PoliciesShown, PolicyWatch } from './policy/watch.ts';
+import type { FlowsShown, PoliciesShown, PolicyWatch } from './policy/watch.ts';
 import { type AgentStatus, agentStatus, type StatusSources } from './status.ts';
 
 /** The agent's own operations, with their answers. Lines are commands, or descriptions of changes. */
@@ -21,6 +21,8 @@ export type AgentOperations = {
   readonly desired: { readonly commands: readonly string[] };
   /** With `pod`: `NAMESPACE/NAME`. */
   readonly policies: PoliciesShown;
+  /** With `after`: the number of the last flow that the asker knows. */
+  readonly flows: FlowsShown;
   readonly reconcile: {
     readonly done: readonly string[];
     readonly failed: readonly string[];
@@ -44,6 +46,7 @@ export function operations(sources: StatusSources, cni: CniService, policies: Po
       commands: [...reconciler.desired.values()].map((item) => command(item, 'add')),
     }),
     policies: ({ pod }) => policies.show(`${pod}`),
+    flows: async ({ after }) => policies.flows(Number(after ?? 0)),
     reconcile: async () => {
       const { done, undone, duration } = await reconciler.run();
       const reasons = (failed: boolean) =>

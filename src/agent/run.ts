@@ -35,7 +35,8 @@ import { Membership } from './membership.ts';
 import { operations } from './operations.ts';
 import { AGENT_SOCKET, type AgentOptions } from './options.ts';
 import { Outputs, previousSubnets } from './outputs.ts';
-import { followPolicies } from './policies.ts';
+import { followPolicies, hearOfPackets } from './policies.ts';
+import { PolicyLog } from './policy/log.ts';
 import { PolicyWatch } from './policy/watch.ts';
 import { notReady, obstacleTo } from './readiness.ts';
 import { releasePorts } from './release.ts';
@@ -89,7 +90,9 @@ export async function runAgent(options: AgentOptions, log: Log, stop: AbortSigna
   loop.on('device', (link) => companions.deviceChanged(link));
   loop.on('done', (changes) => forgetStaleFlows(changes, log));
   loop.on('foreign-table', () => firewall.rescan());
-  const policies = new PolicyWatch(() => loop.computed?.desired.policies);
+  const policiesInForce = () => loop.computed?.desired.policies;
+  const policyLog = new PolicyLog({ node: policiesInForce, log });
+  const policies = new PolicyWatch(policiesInForce, policyLog);
   loop.on('done', (changes) => policies.done(changes));
   loop.on('settled', ({ facts: { self, network, peers, resources }, desired }) => {
     const tunnels = desired.contributions
@@ -163,6 +166,7 @@ export async function runAgent(options: AgentOptions, log: Log, stop: AbortSigna
     task('watch the underlay', underlay.run(signal)),
     task('hold the subnets', membership.run()),
     task('follow the cluster', feed.run()),
+    task('hear of denied packets', hearOfPackets(facts, policyLog, signal)),
     task('follow network policies', followPolicies(facts, store.policies, signal)),
   ];
   const selfTest = new SelfTest(
@@ -182,6 +186,7 @@ export async function runAgent(options: AgentOptions, log: Log, stop: AbortSigna
     membership,
     feed: store.feed,
     policies: store.policies,
+    policyLog,
     underlay,
     firewall,
     cni: service,

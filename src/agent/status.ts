@@ -48,6 +48,7 @@ export type StatusSources = {
   readonly membership: { readonly tenure: Tenure };
   readonly feed: Pick<ClusterFeed, 'problems'>;
   readonly policies: Pick<PolicyFeed, 'problems'> | undefined;
+  readonly policyLog: { readonly problem: Problem | undefined };
   readonly underlay: { readonly problems: readonly Problem[] };
   /** Foreign firewall rules that affect pods. */
   readonly firewall: { readonly problems: readonly Problem[] };
@@ -84,6 +85,7 @@ export function agentStatus(sources: StatusSources, strangers: readonly Problem[
       ...tenureProblems(membership.tenure),
       ...feed.problems,
       ...(network?.policy ? (policies?.problems ?? []) : []),
+      ...(network?.policy?.logDenied ? [sources.policyLog.problem ?? []].flat() : []),
       ...facts.strayBlocks.map(strayBlock),
       ...loop.reconciler.troubles,
       ...loop.reconciler.warnings,

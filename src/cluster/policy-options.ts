@@ -10,9 +10,14 @@ export type PolicyOptions = {
   readonly offload: boolean;
   /** Whether denied connections are written to the agent's log. */
   readonly logDenied: boolean;
+  /** The group of NFLOG by which agents hear of connections to write down. */
+  readonly logGroup: number;
 };
 
-const USUAL: PolicyOptions = { onChange: 'cut', offload: true, logDenied: false };
+/** 0 is ulogd's, and Calico has 1 and 2. */
+const LOG_GROUP = 26_220;
+
+const USUAL: PolicyOptions = { onChange: 'cut', offload: true, logDenied: false, logGroup: LOG_GROUP };
 
 /**
  * Reads `policy`: true or false, or an object with options, which also means true; undefined if policies are
@@ -33,8 +38,9 @@ export function readPolicyOptions(fields: Fields, isPossible: boolean): PolicyOp
 
 /** As in net-conf.json. */
 export function policyOptionsValue(options: PolicyOptions): true | PolicyOptions {
-  const { onChange, offload, logDenied } = options;
-  const isUsual = onChange === USUAL.onChange && offload === USUAL.offload && logDenied === USUAL.logDenied;
+  const isUsual = Object.entries(USUAL).every(
+    ([name, value]) => options[name as keyof PolicyOptions] === value,
+  );
   return isUsual ? true : options;
 }
 
@@ -49,5 +55,6 @@ function readOptions(fields: Fields): PolicyOptions | undefined {
     onChange,
     offload: own?.boolean('offload') ?? USUAL.offload,
     logDenied: own?.boolean('logDenied') ?? USUAL.logDenied,
+    logGroup: own?.integer('logGroup', 0, 65_535) ?? USUAL.logGroup,
   };
 }

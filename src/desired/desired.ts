@@ -32,6 +32,8 @@ export type Facts = {
   readonly resources?: Resources;
   /** Absent: not known, or not enforced. */
   readonly policies?: PolicyView | undefined;
+  /** The group of NFLOG that the agent listens to. Absent: none, so that nothing is logged. */
+  readonly logGroup?: number | undefined;
 };
 
 export type Desired = {

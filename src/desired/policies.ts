@@ -12,6 +12,14 @@ import { DEVICE_PREFIX } from '../wiring/pod-device.ts';
 /** Bridged packets pass the chains of IPv4 and IPv6, and so those of policies (br_netfilter). */
 const BRIDGED = ['net/bridge/bridge-nf-call-iptables', 'net/bridge/bridge-nf-call-ip6tables'];
 
+type Known = {
+  readonly network: Network;
+  readonly self: Self;
+  readonly policies?: PolicyView | undefined;
+  /** Absent: nobody listens. */
+  readonly logGroup?: number | undefined;
+};
+
 type Enforced = {
   readonly contributions: readonly Contribution[];
   readonly warnings: readonly Problem[];
@@ -22,7 +30,7 @@ const NOTHING: Enforced = { contributions: [], warnings: [] };
 
 /** What a node holds for network policies: nothing where they are not enforced, or there are none. */
 export function policyPart(
-  { network, self, policies }: { network: Network; self: Self; policies?: PolicyView | undefined },
+  { network, self, policies, logGroup }: Known,
   pods: readonly LocalPod[],
   families: readonly Family[],
   part: PolicyPart,
@@ -35,6 +43,7 @@ export function policyPart(
     families,
     devices: DEVICE_PREFIX,
     bridge: BRIDGE,
+    logging: logGroup === undefined ? undefined : { group: logGroup, denied: network.policy.logDenied },
   });
   const { contributions, waiting } = node;
   return {

@@ -14,6 +14,8 @@ const NFULA_CFG_MODE = 2;
 const NFULA_CFG_TIMEOUT = 4;
 const NFULNL_CFG_CMD_BIND = 1;
 const NFULNL_COPY_PACKET = 2;
+const NFULA_IFINDEX_INDEV = 4;
+const NFULA_IFINDEX_PHYSINDEV = 6;
 const NFULA_PAYLOAD = 9;
 const NFULA_PREFIX = 10;
 
@@ -34,6 +36,8 @@ export type LoggedPacket = {
   readonly family: Family;
   /** The rule's. */
   readonly prefix: string;
+  /** The index of the device that it came by: of a bridge, the port. Absent: this host made it. */
+  readonly device: number | undefined;
   /** The beginning of the packet. Valid only during the call. */
   readonly packet: Buffer;
 };
@@ -105,5 +109,11 @@ function decode({ type, payload }: Message): LoggedPacket | undefined {
   const attributes = attributesOf(payload, NFGENMSG_SIZE);
   const packet = attributes.get(NFULA_PAYLOAD);
   if (!packet || family === undefined) return undefined;
-  return { family, prefix: stringOf(attributes.get(NFULA_PREFIX) ?? Buffer.alloc(0)), packet };
+  const device = attributes.get(NFULA_IFINDEX_PHYSINDEV) ?? attributes.get(NFULA_IFINDEX_INDEV);
+  return {
+    family,
+    prefix: stringOf(attributes.get(NFULA_PREFIX) ?? Buffer.alloc(0)),
+    device: device?.readUInt32BE(),
+    packet,
+  };
 }

@@ -2,18 +2,25 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { Facts } from '../../src/agent/facts.ts';
 import { DEFAULT_PATHS } from '../../src/agent/options.ts';
-import { followPolicies } from '../../src/agent/policies.ts';
-import { nextTurn } from '../../src/async/pause.ts';
-import { readNetwork } from '../../src/cluster/network.ts';
+import { followPolicies, hearOfPackets } from '../../src/agent/policies.ts';
+import type { PolicyLog } from '../../src/agent/policy/log.ts';
+import { aborted, nextTurn } from '../../src/async/pause.ts';
+import { type Network, readNetwork } from '../../src/cluster/network.ts';
 import type { PolicyView } from '../../src/policy/model/view.ts';
 import type { PolicyFeed } from '../../src/store/ports/policies.ts';
 import { tunnelMacsOf } from '../backends/tunnel-macs.ts';
 
-test('views are facts while the network wants policies enforced, and are watched anew after a break', async () => {
+function factsOfNode(): Facts {
   const options = { node: 'n', labels: {}, store: { endpoints: [] }, paths: DEFAULT_PATHS };
-  const facts = new Facts({ ...options, logLevel: 'silent' }, tunnelMacsOf('n'), []);
-  const network = (policy: boolean) =>
-    readNetwork({ Network: '10.0.0.0/16', Backend: { Type: 'vxlan' }, policy });
+  return new Facts({ ...options, logLevel: 'silent' }, tunnelMacsOf('n'), []);
+}
+
+function network(policy: boolean | object): Network {
+  return readNetwork({ Network: '10.0.0.0/16', Backend: { Type: 'vxlan' }, policy });
+}
+
+test('views are facts while the network wants policies enforced, and are watched anew after a break', async () => {
+  const facts = factsOfNode();
   const feed = new FakeFeed();
   const end = new AbortController();
   const following = followPolicies(facts, feed, end.signal);
@@ -41,6 +48,30 @@ test('views are facts while the network wants policies enforced, and are watched
   await following;
   assert.equal(facts.policies, view, 'what an agent that ends knows stays');
   assert.equal(feed.watching, 0);
+});
+
+test('the group of NFLOG is the network’s once that is known; an agent that stops leaves it', async () => {
+  const facts = factsOfNode();
+  const listen: PolicyLog['listen'] = async (_, signal, changed) => {
+    changed(true);
+    await aborted(signal);
+  };
+  const stop = new AbortController();
+  const done = hearOfPackets(facts, { listen } as PolicyLog, stop.signal);
+  const become = async (policy: boolean | object): Promise<number | undefined> => {
+    facts.setNetwork(network(policy));
+    await nextTurn();
+    return facts.logGroup;
+  };
+  assert.equal(await become(false), undefined);
+  assert.equal(await become({ logGroup: 7 }), 7);
+  assert.equal(await become({ logGroup: 8, logDenied: true }), 8);
+  assert.equal(await become({ logGroup: 8 }), 8);
+  assert.equal(await become(false), undefined);
+  assert.equal(await become(true), 26_220);
+  stop.abort();
+  await done;
+  assert.equal(facts.logGroup, 26_220);
 });
 
 function viewOf(): PolicyView {

@@ -1,9 +1,12 @@
 import assert from 'node:assert/strict';
-import { spawnSync } from 'node:child_process';
+import { execFile, spawnSync } from 'node:child_process';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, test } from 'node:test';
+import { promisify } from 'node:util';
+import { LocalApi } from '../../src/agent/api/server.ts';
+import { SILENT } from '../../src/log.ts';
 import { FLATNET } from '../lab/host.ts';
 
 const folder = mkdtempSync(join(tmpdir(), 'flatnet-policy-'));
@@ -262,5 +265,35 @@ test('what is exempt, ends of two families, and a fix for what cannot be read', 
     policy('explain', 'both', 'none', '--port', '80', '-f', more).status,
     0,
     'it is about ingress',
+  );
+});
+
+test('denied: flows as a table or as JSON lines, those of one pod, and a note on standard error', async () => {
+  const flow = (pod: string, port: number) => ({
+    time: '2026-01-02T03:04:05.000Z',
+    verdict: 'denied',
+    direction: 'ingress',
+    from: { ip: '10.0.0.1', pod },
+    to: { ip: '10.0.0.2', node: 'n2' },
+    protocol: 'TCP',
+    port,
+    because: 'of you',
+    packets: 3,
+  });
+  const flows = async ({ after }: { after?: unknown }) => {
+    assert.equal(after, 0);
+    return { flows: [flow('default/a', 80), flow('shop/b', 443)], missed: 7, last: 9, note: 'NOTE' };
+  };
+  const socket = join(folder, 'agent.sock');
+  await using _api = await LocalApi.listen(socket, { flows }, SILENT);
+  const run = (...args: string[]) =>
+    promisify(execFile)(FLATNET, ['policy', 'denied', '--socket', socket, ...args]);
+  const { stdout, stderr } = await run();
+  assert.match(stdout, /^TIME .*\n.* default\/a {2}node n2 {2}TCP 80 {3}3 {8}ingress {2}denied: of you\n/);
+  assert.equal(stderr, 'NOTE\n7 further flows are forgotten\n');
+  const json = (await run('--json', '--pod', 'shop/b')).stdout.trimEnd().split('\n');
+  assert.deepEqual(
+    json.map((line) => JSON.parse(line)),
+    [flow('shop/b', 443)],
   );
 });

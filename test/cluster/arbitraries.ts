@@ -56,7 +56,12 @@ export const networks: fc.Arbitrary<Network> = fc
     guard: fc.boolean(),
     policy: fc.option(
       fc.record(
-        { onChange: fc.constantFrom('cut', 'keep'), offload: fc.boolean(), logDenied: fc.boolean() },
+        {
+          onChange: fc.constantFrom('cut', 'keep'),
+          offload: fc.boolean(),
+          logDenied: fc.boolean(),
+          logGroup: fc.integer({ min: 0, max: 65_535 }),
+        },
         { noNullPrototype: true },
       ),
       { nil: undefined },

@@ -12,7 +12,7 @@ const BRIDGED = ['net/bridge/bridge-nf-call-iptables', 'net/bridge/bridge-nf-cal
 /** The sysctls that policies set on a node of this wiring with these pods. */
 function sysctlsFor(wiring: 'bridge' | 'routed', ...pods: LocalPod[]): string[] {
   const facts = factsOf({ size: 1, families: [4], backend: { Type: 'host-gw' }, networks: 1, wiring });
-  const policy = { onChange: 'cut', offload: true, logDenied: false } as const;
+  const policy = { onChange: 'cut', offload: true, logDenied: false, logGroup: 7 } as const;
   const { tiers, problems } = collectPolicies([
     { kind: 'NetworkPolicy', namespace: 'default', name: 'all', spec: { podSelector: {} } },
   ]);

@@ -16,7 +16,7 @@ const NODE = factsOf({
   wiring: 'bridge',
 });
 
-const POLICY = { onChange: 'cut', offload: true, logDenied: false } as const;
+const POLICY = { onChange: 'cut', offload: true, logDenied: false, logGroup: 7 } as const;
 
 /** What the node is to hold, by key. */
 function held(history: History, memo?: Memo): ReadonlyMap<string, Item> {

@@ -1,12 +1,14 @@
 import fc from 'fast-check';
 import { type Ip, parseIp } from '../../src/ip/address.ts';
 import { parseCidr } from '../../src/ip/cidr.ts';
+import type { Logged } from '../../src/policy/compile/ends.ts';
 import type { PolicyFacts } from '../../src/policy/compile/facts.ts';
 import type { Entity, PodEntity } from '../../src/policy/model/entity.ts';
-import { evaluate } from '../../src/policy/model/evaluate.ts';
+import { type Evaluation, evaluate } from '../../src/policy/model/evaluate.ts';
 import { type EntityMatcher, knownAs, type Matcher, netMatcher } from '../../src/policy/model/matcher.ts';
 import {
   type Action,
+  type Direction,
   inOrder,
   type Peer,
   type Policy,
@@ -133,8 +135,9 @@ export const facts = (family: 4 | 6): fc.Arbitrary<PolicyFacts> =>
       tiers: fc.array(tier(family), { minLength: 1, maxLength: 3 }),
       set: fc.record({ labels: fc.subarray([...LABELS]), nets: fc.subarray(family === 4 ? NETS4 : NETS6) }),
       local: fc.array(fc.boolean(), { minLength: 6, maxLength: 6 }),
+      logging: fc.constantFrom(undefined, { group: 7, denied: false }, { group: 7, denied: true }),
     })
-    .map(({ entities, tiers, set, local }) => {
+    .map(({ entities, tiers, set, local, logging }) => {
       const networkSet: Entity = {
         kind: 'network-set',
         namespace: undefined,
@@ -153,6 +156,7 @@ export const facts = (family: 4 | 6): fc.Arbitrary<PolicyFacts> =>
         families: [4, 6],
         devices: 'flt',
         bridge: 'cni0',
+        logging,
       };
     });
 
@@ -167,27 +171,50 @@ export const flow = (family: 4 | 6): fc.Arbitrary<Flow> =>
     fc.record({ family: fc.constant(family), protocol: fc.constantFrom(0, 47, 255) }),
   );
 
+export type Outcome = { readonly verdict: 'accept' | 'drop'; readonly logged: readonly Logged[] };
+
 /** The same of what a pod sends to its own node: nothing isolates it from that. */
-export function verdictAtNode(all: PolicyFacts, source: Ip, node: Ip, each: Flow): 'accept' | 'drop' {
+export function outcomeAtNode(all: PolicyFacts, source: Ip, node: Ip, each: Flow): Outcome {
   const subject = all.subjects.find(({ pod }) => pod.addresses.includes(source));
-  if (!subject) return 'accept';
+  // Its table has no such hook where nothing is denied but by isolation.
+  if (!subject) return { verdict: 'accept', logged: [] };
   const known = (ip: Ip) => knownAs(ip, all.entities, all.names.get(ip));
   const connection = { pod: subject.pod, own: known(source), peer: known(node), flow: each };
-  const { verdict, reason } = evaluate(all.tiers, 'egress', connection);
-  return verdict === 'deny' && reason.kind === 'rule' ? 'drop' : 'accept';
+  const found = evaluate(all.tiers, 'egress', connection);
+  const isDenied = found.verdict === 'deny' && found.reason.kind === 'rule';
+  return { verdict: isDenied ? 'drop' : 'accept', logged: loggedFor(all, 'egress', isDenied, found) };
 }
 
-/** What the rules themselves say, with what is true of every node besides. */
-export function verdict(all: PolicyFacts, source: Ip, destination: Ip, each: Flow): 'accept' | 'drop' {
-  if (source === destination) return 'accept';
-  const isAllowed = (direction: 'ingress' | 'egress', own: Ip, other: Ip): boolean => {
+function loggedFor(
+  { logging }: PolicyFacts,
+  direction: Direction,
+  isDenied: boolean,
+  { passed }: Evaluation,
+): Logged[] {
+  const isAsked = passed.some(({ rule: { action } }) => action === 'log');
+  if (!logging || !(isAsked || (isDenied && logging.denied))) return [];
+  return [`${direction} ${isDenied ? 'denied' : 'logged'}`];
+}
+
+/**
+ * What the rules themselves say, with what is true of every node besides, and what of it is written down.
+ */
+export function outcome(all: PolicyFacts, source: Ip, destination: Ip, each: Flow): Outcome {
+  const logged: Logged[] = [];
+  if (source === destination) return { verdict: 'accept', logged };
+  const isAllowed = (direction: Direction, own: Ip, other: Ip): boolean => {
     const subject = all.subjects.find(({ pod }) => pod.addresses.includes(own));
     if (!subject) return true;
     const known = (ip: Ip) => knownAs(ip, all.entities, all.names.get(ip));
     const connection = { pod: subject.pod, own: known(own), peer: known(other), flow: each };
-    return evaluate(all.tiers, direction, connection).verdict === 'allow';
+    const found = evaluate(all.tiers, direction, connection);
+    logged.push(...loggedFor(all, direction, found.verdict === 'deny', found));
+    return found.verdict === 'allow';
   };
-  return isAllowed('egress', source, destination) && isAllowed('ingress', destination, source)
-    ? 'accept'
-    : 'drop';
+  const isAccepted = isAllowed('egress', source, destination) && isAllowed('ingress', destination, source);
+  return { verdict: isAccepted ? 'accept' : 'drop', logged };
+}
+
+export function verdict(...of: Parameters<typeof outcome>): Outcome['verdict'] {
+  return outcome(...of).verdict;
 }

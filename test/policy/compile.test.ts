@@ -9,8 +9,8 @@ import { Memory } from '../../src/policy/compile/memory.ts';
 import type { PodEntity } from '../../src/policy/model/entity.ts';
 import type { Policy, Rule, Tier } from '../../src/policy/model/policy.ts';
 import { type Flow, ICMP, type Ports, SCTP, TCP, UDP } from '../../src/policy/model/traffic.ts';
-import { facts, flow, verdict, verdictAtNode } from './arbitrary.ts';
-import { walk } from './compiled.ts';
+import { facts, flow, outcome, outcomeAtNode, verdict } from './arbitrary.ts';
+import { walk, walked } from './compiled.ts';
 
 for (const family of [4, 6] as const) {
   const addresses =
@@ -28,15 +28,15 @@ for (const family of [4, 6] as const) {
         ]
       : ['fd00::1', 'fd00::2', 'fd00::3', 'fd00::4', 'fd00::99', '2001:db8::1', '2001:db8:1::1', '2001::1'];
   const address = fc.constantFrom(...addresses.map(parseIp));
-  test(`IPv${family}: the tables decide every connection as the rules do`, () => {
+  test(`IPv${family}: the tables decide every connection as the rules do, and log what these ask for`, () => {
     const packets = fc.array(fc.tuple(address, address, flow(family)), { minLength: 1, maxLength: 30 });
     fc.assert(
       fc.property(facts(family), packets, (all, each) => {
         const compiled = compilePolicies(all, new Memory());
         for (const [source, destination, what] of each)
-          assert.equal(
-            walk(compiled, { source, destination, flow: what }),
-            verdict(all, source, destination, what),
+          assert.deepEqual(
+            walked(compiled, { source, destination, flow: what }),
+            outcome(all, source, destination, what),
             `${source} to ${destination}: ${JSON.stringify(what)}`,
           );
       }),
@@ -52,9 +52,9 @@ test('a pod reaches its own node unless a rule denies it', () => {
     fc.property(facts(4), packets, (all, each) => {
       const compiled = compilePolicies(all, new Memory());
       for (const [source, destination, what] of each)
-        assert.equal(
-          walk(compiled, { source, destination, flow: what }, 'input'),
-          verdictAtNode(all, source, destination, what),
+        assert.deepEqual(
+          walked(compiled, { source, destination, flow: what }, 'input'),
+          outcomeAtNode(all, source, destination, what),
           `${source} to ${destination}: ${JSON.stringify(what)}`,
         );
     }),

@@ -12,14 +12,15 @@ import type { NftElementItem } from '../../src/state/kinds/nft-element.ts';
 export type Packet = { readonly source: Ip; readonly destination: Ip; readonly flow: Flow };
 
 /**
- * Walks a packet through the compiled tables, rule by rule, as the kernel does. `hook`: `input` if its
- * destination is the pod's own node.
+ * Walks a packet through the compiled tables, rule by rule, as the kernel does: what becomes of it, and the
+ * prefixes by which it is logged. `hook`: `input` if its destination is the pod's own node.
  */
-export function walk(
+export function walked(
   { tables, directory, pods }: Compiled,
   packet: Packet,
   hook: 'forward' | 'input' = 'forward',
-): 'accept' | 'drop' {
+): { readonly verdict: 'accept' | 'drop'; readonly logged: readonly string[] } {
+  const logged: string[] = [];
   const family = familyOf(packet.source);
   const name = family === 4 ? 'ip' : 'ip6';
   const table = tables.find((each) => each.family === name) ?? assert.fail('no table');
@@ -48,13 +49,20 @@ export function walk(
   const run = (chain: string): 'accept' | 'drop' | 'return' => {
     const { rules } = table.chains.find((each) => each.name === chain) ?? assert.fail(`no chain ${chain}`);
     for (const { rule } of rules) {
-      if (/^ct state|^icmpv6 type|name "|^counter|^fib daddr type != local/.test(rule)) continue;
-      if (rule === 'fib daddr type local return') {
-        if (hook === 'input') return 'return';
+      if (/^ct state|^icmpv6 type|name "|^update |^fib daddr type != local/.test(rule)) continue;
+      const [, prefix] = /log prefix "(.*?)"/.exec(rule) ?? [];
+      if (prefix !== undefined) {
+        logged.push(prefix);
         continue;
       }
+      const [, atNode] = /^fib daddr type local (.*)/.exec(rule) ?? [];
+      if (atNode !== undefined) {
+        if (hook !== 'input') continue;
+        return atNode === 'return' ? atNode : run(atNode.replace('goto ', ''));
+      }
       const [, condition = '', verdict = ''] =
-        /^(?:(.*) )?(accept|drop|return|(?:jump|goto) \S+|vmap @\S+)$/.exec(rule) ?? assert.fail(rule);
+        /^(?:counter |(.*) )?(accept|drop|return|(?:jump|goto) \S+|vmap @\S+)$/.exec(rule) ??
+        assert.fail(rule);
       let to = verdict;
       const [, key = '', set = ''] = /^(.*?) ?(?:@([a-z]\S*))?$/.exec(condition) ?? [];
       const values = key === '' ? [] : key.split(' . ').map((field) => fields.get(field));
@@ -73,8 +81,8 @@ export function walk(
     }
     return 'return';
   };
-  if (!table.chains.some(({ name: chain }) => chain === hook)) return 'accept';
-  return run(hook) === 'drop' ? 'drop' : 'accept';
+  if (!table.chains.some(({ name: chain }) => chain === hook)) return { verdict: 'accept', logged };
+  return { verdict: run(hook) === 'drop' ? 'drop' : 'accept', logged };
 }
 
 function kindOf({ icmp }: Flow): string {
@@ -91,6 +99,10 @@ function isIn(type: FieldType, value: string, element: string): boolean {
   const { first, last = first } = fieldBytes(type, element);
   const [bytes] = [fieldBytes(type, value).first];
   return Buffer.compare(first, bytes) <= 0 && Buffer.compare(bytes, last) <= 0;
+}
+
+export function walk(...of: Parameters<typeof walked>): 'accept' | 'drop' {
+  return walked(...of).verdict;
 }
 
 export type { Direction, Family };

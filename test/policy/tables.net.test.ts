@@ -8,7 +8,7 @@ import { compilePolicies } from '../../src/policy/compile/compile.ts';
 import { Memory } from '../../src/policy/compile/memory.ts';
 import { UDP } from '../../src/policy/model/traffic.ts';
 import { NO_KERNEL, Running } from '../state/namespace.ts';
-import { facts, verdict, verdictAtNode } from './arbitrary.ts';
+import { facts, outcome, outcomeAtNode } from './arbitrary.ts';
 import { NODE, OUTSIDE, PODS, RoutedNode } from './routed-node.ts';
 
 const PORTS = [80, 81, 8080];
@@ -48,10 +48,10 @@ test('the kernel decides as the rules do, from one set of policies to the next',
     for (const socket of listening.values())
       for (let data = socket.receive(); data; data = socket.receive()) arrived.add(data.toString());
     for (const [number, { source, destination, port }] of judged.entries()) {
-      const decide = destination === NODE ? verdictAtNode : verdict;
-      const expected = decide(all, source, destination, { family: 4, protocol: UDP, port });
+      const decide = destination === NODE ? outcomeAtNode : outcome;
+      const { verdict } = decide(all, source, destination, { family: 4, protocol: UDP, port });
       const found = arrived.has(`${i} ${number}`) ? 'accept' : 'drop';
-      assert.equal(found, expected, `seed ${seed}, ${i}: ${source} to ${destination} port ${port}`);
+      assert.equal(found, verdict, `seed ${seed}, ${i}: ${source} to ${destination} port ${port}`);
     }
   }
 });

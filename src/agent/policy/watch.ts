@@ -1,6 +1,9 @@
 import type { NodePolicies } from '../../policy/node/contributions.ts';
 import type { InForce } from '../../policy/observe/in-force.ts';
+import { problemText } from '../../problem.ts';
 import type { Change } from '../../state/item.ts';
+import type { PolicyLog } from './log.ts';
+import type { RecentFlows } from './recent.ts';
 import { showPolicies } from './show.ts';
 
 /** What is in force for a pod, and since when that is counted. */
@@ -10,14 +13,22 @@ export type PoliciesShown = {
   readonly written?: string;
 };
 
+/** The flows that were logged last. */
+export type FlowsShown = RecentFlows & {
+  /** Why there are none, or not all that are denied. */
+  readonly note?: string;
+};
+
 /** Sees this node's policies at work. */
 export class PolicyWatch {
   readonly #node: () => NodePolicies | undefined;
+  readonly #log: PolicyLog;
   #written: Date | undefined;
 
   /** `node`: what is in force now. */
-  constructor(node: () => NodePolicies | undefined) {
+  constructor(node: () => NodePolicies | undefined, log: PolicyLog) {
     this.#node = node;
+    this.#log = log;
   }
 
   /** Learns what has been changed in the kernel. */
@@ -32,5 +43,20 @@ export class PolicyWatch {
   async show(pod: string): Promise<PoliciesShown> {
     const interfaces = await showPolicies(this.#node(), pod);
     return { interfaces, ...(this.#written && { written: this.#written.toISOString() }) };
+  }
+
+  /** `after`: the number of the last flow that the asker knows. */
+  flows(after: number): FlowsShown {
+    const note = this.#note();
+    return { ...this.#log.recent(after), ...(note !== undefined && { note }) };
+  }
+
+  #note(): string | undefined {
+    const policies = this.#node();
+    if (!policies) return 'no policies are in force here';
+    const { problem } = this.#log;
+    if (problem) return problemText(problem);
+    if (policies.logging?.denied) return undefined;
+    return 'denied connections are not logged: set policy to {"logDenied": true} in the network’s configuration';
   }
 }

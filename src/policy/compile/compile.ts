@@ -34,6 +34,8 @@ export function compilePolicies(facts: PolicyFacts, memory: Memory = new Memory(
     peers: { ingress: ingress.peers, egress: egress.peers },
     denies: judges.some(({ denies }) => denies),
     messages: judges.some(({ messages }) => messages),
+    logs: judges.some(({ logs }) => logs),
+    logging: facts.logging,
     devices: facts.devices,
     bridge: facts.bridge,
   };

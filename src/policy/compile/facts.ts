@@ -11,6 +11,13 @@ export type Subject = {
   readonly nets: readonly Cidr[];
 };
 
+/** How connections are told to whoever listens to a group of NFLOG. */
+export type Logging = {
+  readonly group: number;
+  /** Whether what is denied is told, too, besides what rules want written down. */
+  readonly denied: boolean;
+};
+
 export type PolicyFacts = Directory & {
   /** In order. A change makes a new list. */
   readonly tiers: readonly Tier[];
@@ -20,4 +27,6 @@ export type PolicyFacts = Directory & {
   readonly families: readonly Family[];
   readonly devices: string;
   readonly bridge: string;
+  /** Absent: nobody listens. */
+  readonly logging?: Logging | undefined;
 };

@@ -16,6 +16,8 @@ import { peerChain, STRANGERS, tableOf } from './table.ts';
 export class Judge {
   readonly denies: boolean;
   readonly messages: boolean;
+  /** Whether any rule wants connections written down. */
+  readonly logs: boolean;
   readonly #direction: Direction;
   readonly #families: readonly Family[];
   readonly #selected: ReadonlyMap<PodEntity, readonly Selected[]>;
@@ -24,6 +26,7 @@ export class Judge {
   readonly #own: Identities;
   readonly #sets: readonly Entity[];
   readonly #tiers: readonly Tier[];
+  readonly #logging: boolean;
   readonly #memory: JudgeMemory;
 
   constructor(direction: Direction, facts: PolicyFacts, memory: JudgeMemory) {
@@ -45,6 +48,8 @@ export class Judge {
           traffic?.some((each) => each.notProtocol !== undefined || each.notPorts || each.notIcmp),
       );
     this.messages = rules.some(({ traffic }) => traffic?.some(({ icmp, notIcmp }) => icmp ?? notIcmp));
+    this.logs = rules.some(({ action }) => action === 'log');
+    this.#logging = facts.logging !== undefined;
     this.#own = memory.identities('own', ownQuestionsOf(used, direction));
     this.#identified = memory.identities('peer', questionsOf(used, direction)).identify(facts);
     const { addresses, ranges } = this.#identified;
@@ -103,7 +108,10 @@ export class Judge {
     return this.#addressesOf(pod).flatMap((ip) =>
       this.#identities().flatMap((peer) => {
         const lane = { direction: this.#direction, peer: this.#numberOf(peer) };
-        return laneElements(lane, ip, familyOf(ip), this.#decide(pod, ip, peer), this.#isIsolated(pod));
+        return laneElements(lane, ip, familyOf(ip), this.#decide(pod, ip, peer), {
+          isIsolated: this.#isIsolated(pod),
+          logs: this.#logging,
+        });
       }),
     );
   }

@@ -4,7 +4,7 @@ import { ICMP, ICMPV6 } from '../model/traffic.ts';
 import type { Decisions } from './decisions.ts';
 import type { Outcome } from './outcome.ts';
 import type { Segment } from './segments.ts';
-import { connections, type Lane, type Scope, type Verdict } from './sets.ts';
+import { connections, type Fate, type Lane, type Scope } from './sets.ts';
 import { tableOf } from './table.ts';
 
 /** An element of the table, and what it stands for. */
@@ -13,21 +13,25 @@ export type Decided = { readonly item: NftElementItem; readonly outcome: Outcome
 /**
  * The elements by which the kernel decides as `decisions` does about a pod's address: one for what the rules
  * say of all connections, and further ones for protocols and ports that differ. What a rule decides has an
- * element even where the pod's isolation would decide alike, so that its packets are counted.
+ * element even where the pod's isolation would decide alike, so that its packets are counted. `logs`: whether
+ * anybody is told of connections that rules want written down.
  */
 export function laneElements(
   lane: Lane,
   ip: Ip,
   family: Family,
   { byProtocol, others }: Decisions,
-  isIsolated: boolean,
+  { isIsolated, logs }: { readonly isIsolated: boolean; readonly logs: boolean },
 ): readonly Decided[] {
   const element = (scope: Scope, outcome: Outcome, ...rest: readonly (number | object)[]): Decided => {
-    const set = connections(lane, verdictIn(lane, outcome), scope, family);
+    const set = connections(lane, fateIn(lane, outcome, logs), scope, family);
     const key = [ip, ...rest] as never;
     return { item: elementItem(tableOf(family), elementOf(set, key)), outcome };
   };
-  const isDefault = others.reason.kind !== 'rule' && others.verdict === (isIsolated ? 'deny' : 'allow');
+  const isDefault =
+    others.reason.kind !== 'rule' &&
+    others.verdict === (isIsolated ? 'deny' : 'allow') &&
+    !(logs && others.logs.length > 0);
   const result: Decided[] = isDefault ? [] : [element('all', others)];
   for (const [protocol, segments] of byProtocol) {
     const base = baseOf(segments, others);
@@ -39,8 +43,9 @@ export function laneElements(
   return result;
 }
 
-function verdictIn({ direction }: Lane, { verdict, reason }: Outcome): Verdict {
-  return direction === 'egress' && reason.kind === 'isolated' ? 'isolate' : verdict;
+function fateIn({ direction }: Lane, { verdict, reason, logs: rules }: Outcome, logs: boolean): Fate {
+  const fate = direction === 'egress' && reason.kind === 'isolated' ? 'isolate' : verdict;
+  return logs && rules.length > 0 ? `${fate}-logged` : fate;
 }
 
 /** That of all other connections if any port has it, so that little must be said; else that of most ports. */

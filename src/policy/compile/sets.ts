@@ -80,15 +80,13 @@ export type Lane = { readonly direction: Direction; readonly peer: number };
  */
 export type Verdict = 'allow' | 'deny' | 'isolate';
 
-/** The connections of a lane with one verdict. */
-export function connections(
-  { direction, peer }: Lane,
-  verdict: Verdict,
-  scope: Scope,
-  family: Family,
-): SetValue {
+/** The same, and whether it is also written down. */
+export type Fate = Verdict | `${Verdict}-logged`;
+
+/** The connections of a lane with one fate. */
+export function connections({ direction, peer }: Lane, fate: Fate, scope: Scope, family: Family): SetValue {
   return {
-    name: `${direction}-${peer}-${verdict}-${scope}`,
+    name: `${direction}-${peer}-${fate}-${scope}`,
     key: [type(family), ...KEYS[scope]],
     ...(scope === 'ports' || scope === 'messages' ? { interval: true } : {}),
     counts: true,

@@ -2,8 +2,11 @@ import type { Family } from '../../ip/address.ts';
 import type { Chain, Rule, SetValue, TableId } from '../../linux/nftables/values/table.ts';
 import type { NftTableItem } from '../../state/kinds/nft-table.ts';
 import { DIRECTIONS, type Direction } from '../model/policy.ts';
+import { endChains, ends, logged, logRules } from './ends.ts';
+import type { Logging } from './facts.ts';
 import {
   connections,
+  type Fate,
   isolated,
   itself,
   known,
@@ -28,6 +31,10 @@ export type Shape = {
   readonly denies: boolean;
   /** Whether anything depends on the type of an ICMP message. */
   readonly messages: boolean;
+  /** Whether any rule wants connections written down. */
+  readonly logs: boolean;
+  /** Absent: nobody listens. */
+  readonly logging?: Logging | undefined;
   /** Whose packets are pods': devices by the beginning of their names, and the bridge. */
   readonly devices: string;
   readonly bridge: string;
@@ -57,25 +64,19 @@ export function policyTable(shape: Shape, family: Family): NftTableItem {
     ...tableOf(family),
     sets: [
       ...[known, knownNets, subnets, itself].map((of): SetValue => of(family)),
+      ...(shape.logging ? [logged(family)] : []),
       ...DIRECTIONS.flatMap((direction) => setsOf(direction, shape, family)),
     ],
     chains: [
       forward(shape, family),
       ...(shape.denies ? input(family) : []),
-      knownAs('saddr', family),
-      knownAs('daddr', family),
+      knownAs('saddr', family, shape),
+      knownAs('daddr', family, shape),
       ...DIRECTIONS.flatMap((direction) => [
         identification(direction, family),
         ...numbers(shape.peers[direction]).map((peer) => judgement({ direction, peer }, shape, family)),
       ]),
-      {
-        name: 'isolated',
-        rules: [
-          { rule: 'fib daddr type local return', comment: 'not from its own node' },
-          { rule: 'goto denied' },
-        ],
-      },
-      { name: 'denied', rules: [{ rule: 'drop' }] },
+      ...DIRECTIONS.flatMap((direction) => endChains(direction, family, shape.logging, shape.logs)),
     ],
   };
 }
@@ -83,9 +84,7 @@ export function policyTable(shape: Shape, family: Family): NftTableItem {
 function setsOf(direction: Direction, shape: Shape, family: Family): readonly SetValue[] {
   const ofDirection = [subjects, isolated, peers, peerNets].map((of): SetValue => of(direction, family));
   const ofPeers = numbers(shape.peers[direction]).flatMap((peer) =>
-    stepsOf(direction, shape).map(({ verdict, scope }) =>
-      connections({ direction, peer }, verdict, scope, family),
-    ),
+    stepsOf(direction, shape).map(({ fate, scope }) => connections({ direction, peer }, fate, scope, family)),
   );
   return [...ofDirection, ...ofPeers];
 }
@@ -93,11 +92,12 @@ function setsOf(direction: Direction, shape: Shape, family: Family): readonly Se
 /** The lookups of a connection, in their order. */
 function stepsOf(
   direction: Direction,
-  { denies, messages }: Shape,
-): readonly { verdict: Verdict; scope: Scope }[] {
-  const verdicts = denies ? VERDICTS[direction] : (['allow'] as const);
+  { denies, messages, logs, logging }: Shape,
+): readonly { fate: Fate; scope: Scope }[] {
+  const fates: readonly Fate[] = denies ? VERDICTS[direction] : ['allow'];
+  const written = logging && logs ? VERDICTS[direction].map((each): Fate => `${each}-logged`) : [];
   return SCOPES.filter((scope) => scope !== 'messages' || messages).flatMap((scope) =>
-    verdicts.map((verdict) => ({ verdict, scope })),
+    [...fates, ...written].map((fate) => ({ fate, scope })),
   );
 }
 
@@ -160,14 +160,16 @@ function input(family: Family): readonly Chain[] {
   ];
 }
 
-function knownAs(end: 'saddr' | 'daddr', family: Family): Chain {
+function knownAs(end: 'saddr' | 'daddr', family: Family, { logging }: Shape): Chain {
+  const what = end === 'saddr' ? 'unknown source' : 'unknown destination';
+  const drop = { rule: 'counter drop' };
   return {
     name: `known-${end}`,
     rules: [
       ...[known(family), knownNets(family)].map(({ name }) => ({
         rule: `${address(end, family)} @${name} return`,
       })),
-      { rule: 'counter drop' },
+      ...(logging?.denied ? logRules(what, family, logging, drop.rule) : [drop]),
     ],
   };
 }
@@ -191,21 +193,17 @@ const FIELDS = {
   all: '',
 } as const satisfies Record<Scope, string>;
 
-const ENDS = {
-  allow: 'return',
-  deny: 'goto denied',
-  isolate: 'goto isolated',
-} as const satisfies Record<Verdict, string>;
-
 /** The most special outcome decides. `return` leads back to the hook, and so to the other direction. */
 function judgement(lane: { direction: Direction; peer: number }, shape: Shape, family: Family): Chain {
-  const pod = address(END[lane.direction].own, family);
-  const steps = stepsOf(lane.direction, shape).map(({ verdict, scope }): Rule => {
-    const { name } = connections(lane, verdict, scope, family);
-    return { rule: `${pod}${FIELDS[scope]} @${name} ${ENDS[verdict]}` };
+  const { direction } = lane;
+  const pod = address(END[direction].own, family);
+  const end = ends(direction, shape.logging);
+  const steps = stepsOf(direction, shape).map(({ fate, scope }): Rule => {
+    const { name } = connections(lane, fate, scope, family);
+    return { rule: `${pod}${FIELDS[scope]} @${name} ${end[fate]}` };
   });
-  const end = lane.direction === 'egress' ? ENDS.isolate : ENDS.deny;
-  const last = { rule: `${pod} @${isolated(lane.direction, family).name} ${end}` };
+  const isolates = direction === 'egress' ? end.isolate : end.deny;
+  const last = { rule: `${pod} @${isolated(direction, family).name} ${isolates}` };
   return { name: peerChain(lane.direction, lane.peer), rules: [...steps, last] };
 }
 

@@ -4,6 +4,7 @@ import { type Evaluation, evaluate, isPeer, type RuleOf } from '../model/evaluat
 import { type Known, knownAs } from '../model/matcher.ts';
 import { type Direction, type Policy, policyText, type Rule, type Tier } from '../model/policy.ts';
 import type { Flow } from '../model/traffic.ts';
+import { becauseOf } from './because.ts';
 import { change } from './change.ts';
 import { enforced } from './staged.ts';
 
@@ -107,23 +108,6 @@ function outcomeOf({ verdict, reason }: Evaluation, direction: Direction): Outco
     verdict: verdict === 'allow' ? 'allowed' : 'denied',
     because: becauseOf(reason, direction),
   };
-}
-
-function becauseOf(reason: Evaluation['reason'], direction: Direction): string {
-  switch (reason.kind) {
-    case 'rule':
-      return `${policyText(reason.policy)}, ${reason.rule.name}, ${VERBS[reason.rule.action]} it`;
-    case 'isolated':
-      return `${listText(reason.policies)} ${reason.policies.length === 1 ? 'isolates' : 'isolate'} the pod for ${direction}, and none of their rules allows it`;
-    case 'no-policy':
-      return `no policy is about the pod’s ${direction}`;
-  }
-}
-
-const VERBS = { allow: 'allows', deny: 'denies', pass: 'passes', log: 'logs' } as const;
-
-function listText(policies: readonly Policy[]): string {
-  return policies.map(policyText).join(', ');
 }
 
 function ruleText({ policy, rule }: RuleOf): string {

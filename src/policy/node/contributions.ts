@@ -21,6 +21,7 @@ export type NodePolicies = {
   readonly subjects: Subjects['subjects'];
   /** The cluster, with this node's pods as they are here. */
   readonly cluster: Pick<PolicyFacts, 'tiers' | 'entities' | 'names'>;
+  readonly logging: PolicyFacts['logging'];
 };
 
 /** What a node holds for its policies: what has not changed since the last call stays the same objects. */
@@ -34,7 +35,7 @@ export class PolicyPart {
   of(
     pods: readonly LocalPod[],
     view: PolicyView,
-    node: Pick<PolicyFacts, 'subnets' | 'families' | 'devices' | 'bridge'>,
+    node: Pick<PolicyFacts, 'subnets' | 'families' | 'devices' | 'bridge' | 'logging'>,
   ): NodePolicies {
     const { subjects, waiting, entities } = this.#finder.find(pods, view);
     const cluster = { tiers: view.tiers, entities: [...entities, ...view.others], names: new Map() };
@@ -63,7 +64,7 @@ export class PolicyPart {
       return made;
     });
     const contributions = [this.#tables, ...this.#directory, ...own];
-    return { contributions, waiting, compiled, subjects, cluster };
+    return { contributions, waiting, compiled, subjects, cluster, logging: node.logging };
   }
 }
 

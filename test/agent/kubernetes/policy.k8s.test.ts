@@ -2,7 +2,9 @@ import assert from 'node:assert/strict';
 import { execFile } from 'node:child_process';
 import { test } from 'node:test';
 import { promisify } from 'node:util';
+import { askAgent } from '../../../src/agent/ask.ts';
 import { podNetns } from '../../../src/lab/record/names.ts';
+import { LabPaths } from '../../../src/lab/record/paths.ts';
 import { NETWORK_POLICIES, PODS } from '../../../src/store/kubernetes/policy-kinds.ts';
 import { NO_API_SERVER } from '../../kubernetes/api-server.ts';
 import { NO_KERNEL } from '../../state/namespace.ts';
@@ -15,7 +17,7 @@ test('agents enforce NetworkPolicies of a real API server', {
   skip: NO_API_SERVER || NO_KERNEL,
   timeout: 600_000,
 }, async (t) => {
-  const cluster = await KubernetesCluster.start(t, 2, { ...NETWORK, policy: true });
+  const cluster = await KubernetesCluster.start(t, 2, { ...NETWORK, policy: { logDenied: true } });
   const { admin } = cluster;
   for (const [i, name] of ['node1', 'node2'].entries()) {
     await cluster.register(name, `10.244.${i + 1}.0/24`);
@@ -73,6 +75,17 @@ test('agents enforce NetworkPolicies of a real API server', {
     for (const from of ['near', 'far']) await become(from, 'web', false);
     await become('web', 'far', true);
     await become('web', 'near', true);
+    const told = await eventually(async () => {
+      const { flows } = await askAgent(new LabPaths(cluster.lab.name).node('node1').agentSocket, {
+        op: 'flows',
+      });
+      const from = ['near', 'far'].map((name) => flows.find((flow) => flow.from.pod === `default/${name}`));
+      return from.every(Boolean) && from;
+    }, 20_000);
+    for (const flow of told) {
+      assert.deepEqual([flow?.verdict, flow?.direction, flow?.to.pod], ['denied', 'ingress', 'default/web']);
+      assert.match(flow?.because ?? '', /NetworkPolicy default\/web isolates/);
+    }
   });
 
   await t.test('allowed by a label, which another pod gets, and loses', async () => {
