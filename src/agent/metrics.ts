@@ -1,3 +1,4 @@
+import type { PolicyFigures } from './policy/figures.ts';
 import type { AgentStatus } from './status.ts';
 
 /** What the process itself adds to the status; memory in bytes, times in seconds. */
@@ -18,7 +19,7 @@ function byFate([fate, count]: readonly [string, number]): Sample {
 
 /** Writes a node's status in Prometheus' text format, version 0.0.4. */
 export function metricsText(status: AgentStatus, figures: ProcessFigures): string {
-  const { ready, peers, pods, reconcile, problems, store, backend, packets } = status;
+  const { ready, peers, pods, reconcile, problems, store, backend, packets, policies } = status;
   const gauge = (name: string, help: string, ...samples: readonly Sample[]): string =>
     family(name, 'gauge', help, samples);
   const counter = (name: string, help: string, value: number): string =>
@@ -38,6 +39,7 @@ export function metricsText(status: AgentStatus, figures: ProcessFigures): strin
     ...(packets
       ? [family('flatnet_packets_total', 'counter', PACKETS, Object.entries(packets).map(byFate))]
       : []),
+    ...(policies ? policyFamilies(policies) : []),
     gauge('flatnet_problems', 'Lines of the status, by kind.', ...kinds.values()),
     gauge('flatnet_refused_changes', 'What the kernel refuses now.', [reconcile.failures.length]),
     counter('flatnet_reconcile_runs_total', 'Runs that changed the kernel or failed to.', reconcile.runs),
@@ -49,6 +51,35 @@ export function metricsText(status: AgentStatus, figures: ProcessFigures): strin
     counter('process_cpu_seconds_total', 'Processor time.', figures.cpu),
     gauge('process_start_time_seconds', 'Start of the agent.', [figures.startTime]),
   ].join('');
+}
+
+function policyFamilies({ denied, lastChange, ...figures }: PolicyFigures): readonly string[] {
+  const by = (direction: string, count: number): Sample => [count, { direction }];
+  const { ingress, egress, unprotected } = denied;
+  return [
+    family('flatnet_policies', 'gauge', 'Network policies of the cluster.', [[figures.policies]]),
+    family('flatnet_policies_refused', 'gauge', 'Those that cannot be read.', [[figures.refused]]),
+    family('flatnet_policy_elements', 'gauge', 'Elements of their sets in the kernel.', [[figures.elements]]),
+    family(
+      'flatnet_policy_denied_packets_total',
+      'counter',
+      'Packets denied since the tables were written.',
+      [by('ingress', ingress), by('egress', egress), by('unprotected', unprotected)],
+    ),
+    family(
+      'flatnet_policy_unlogged_packets_total',
+      'counter',
+      'Packets that a limit kept from being logged.',
+      [[figures.unlogged]],
+    ),
+    ...(lastChange === undefined
+      ? []
+      : [
+          family('flatnet_policy_last_change_seconds', 'gauge', 'How long the last change took.', [
+            [lastChange],
+          ]),
+        ]),
+  ];
 }
 
 function family(name: string, type: string, help: string, samples: readonly Sample[]): string {

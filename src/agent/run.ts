@@ -94,6 +94,8 @@ export async function runAgent(options: AgentOptions, log: Log, stop: AbortSigna
   const policyLog = new PolicyLog({ node: policiesInForce, log });
   const policies = new PolicyWatch(policiesInForce, policyLog);
   loop.on('done', (changes) => policies.done(changes));
+  loop.on('settled', ({ facts }) => policies.settled(facts.policies));
+  facts.on('changed', () => policies.learned(facts.policies));
   loop.on('settled', ({ facts: { self, network, peers, resources }, desired }) => {
     const tunnels = desired.contributions
       .filter(({ owner }) => owner.part === 'backend')
@@ -213,7 +215,8 @@ export async function runAgent(options: AgentOptions, log: Log, stop: AbortSigna
       const found = obstacle();
       return found && problemText(found);
     };
-    const health = { notReady: unready, status: async () => agentStatus(sources, []) };
+    const status = async () => agentStatus(sources, [], await policies.figures());
+    const health = { notReady: unready, status };
     await using _health = serveHealth(options.health, health, log, signal);
     log.info({ node, pid: process.pid }, 'agent started');
     await aborted(signal);

@@ -9,6 +9,7 @@ import type { PolicyFeed } from '../store/ports/policies.ts';
 import type { Facts } from './facts.ts';
 import type { LoopStatus } from './health.ts';
 import type { Loop } from './loop.ts';
+import type { PolicyFigures } from './policy/figures.ts';
 import { notReady } from './readiness.ts';
 import { type StoreStatus, storeStatus, type Tenure, tenureProblems } from './store-status.ts';
 
@@ -31,6 +32,8 @@ export type AgentStatus = {
   readonly packets?: Readonly<Record<string, number>>;
   /** What carries them, and why nothing better. */
   readonly carrier?: string;
+  /** Absent: no policies are in force. */
+  readonly policies?: PolicyFigures;
   readonly pods: readonly LocalPod[];
   readonly reconcile: LoopStatus;
   /** All that is wrong, apart from the reason it is not ready. */
@@ -56,8 +59,12 @@ export type StatusSources = {
   readonly selfTest: SelfTest;
 };
 
-/** `strangers`: of `strangerProblems`, read now. */
-export function agentStatus(sources: StatusSources, strangers: readonly Problem[]): AgentStatus {
+/** `strangers`: of `strangerProblems`, read now; `figures`: likewise, of `PolicyWatch`. */
+export function agentStatus(
+  sources: StatusSources,
+  strangers: readonly Problem[],
+  figures?: PolicyFigures,
+): AgentStatus {
   const { facts, loop, companions, membership, feed, firewall } = sources;
   const { network, underlay } = facts;
   const { node } = facts.options;
@@ -77,6 +84,7 @@ export function agentStatus(sources: StatusSources, strangers: readonly Problem[
     peers: (facts.nodes ?? []).filter(({ name }) => name !== node).length,
     ...(counters && { packets: counters }),
     ...(carrier !== undefined && { carrier }),
+    ...(figures && { policies: figures }),
     pods: facts.pods.list(),
     reconcile: loop.status,
     problems: [

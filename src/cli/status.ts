@@ -34,6 +34,11 @@ function packetsText(packets: Readonly<Record<string, number>>): string {
   return counts.join(', ') || 'none yet';
 }
 
+function policiesText({ policies, refused, denied }: NonNullable<AgentStatus['policies']>): string {
+  const packets = denied.ingress + denied.egress + denied.unprotected;
+  return `${policies}${refused > 0 ? `, ${refused} of them unreadable` : ''}; ${packets} packets denied`;
+}
+
 function peersText({ peers, paths }: AgentStatus): string {
   if (!paths || paths.tested === 0) return `${peers}`;
   const found =
@@ -59,6 +64,7 @@ function statusText(status: AgentStatus): string {
     ['pod mtu', status.backend === undefined ? 'unknown' : `${status.mtu}`],
     ['peers', peersText(status)],
     ...(status.packets ? [['packets', packetsText(status.packets)] as [string, string]] : []),
+    ...(status.policies ? [['policies', policiesText(status.policies)] as [string, string]] : []),
     ...(status.carrier ? [['carried by', status.carrier] as [string, string]] : []),
     ['store', storeText(status)],
   ];

@@ -22,6 +22,14 @@ const STATUS: AgentStatus = {
     { id: 'block-outside-pools', severity: 'warning', what: 'c' },
   ],
   packets: { sent: 3, strangers: 2 },
+  policies: {
+    policies: 4,
+    refused: 1,
+    elements: 30,
+    denied: { ingress: 7, egress: 8, unprotected: 9 },
+    unlogged: 5,
+    lastChange: 0.25,
+  },
   store: { connected: false, lastRenewal: '2026-01-01T00:00:00.000Z' },
 };
 
@@ -66,6 +74,13 @@ test('metrics in Prometheus’ text format: each name once with its help and typ
     'flatnet_problems{id="kernel-refuses",severity="error"} 2',
     'flatnet_problems{id="block-outside-pools",severity="warning"} 1',
     'flatnet_packets_total{fate="strangers"} 2',
+    'flatnet_policies 4',
+    'flatnet_policies_refused 1',
+    'flatnet_policy_elements 30',
+    'flatnet_policy_denied_packets_total{direction="egress"} 8',
+    'flatnet_policy_denied_packets_total{direction="unprotected"} 9',
+    'flatnet_policy_unlogged_packets_total 5',
+    'flatnet_policy_last_change_seconds 0.25',
     'flatnet_store_connected 0',
     'flatnet_store_confirmed_timestamp_seconds 1767225600',
   ]) {

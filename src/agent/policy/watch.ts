@@ -2,6 +2,7 @@ import type { NodePolicies } from '../../policy/node/contributions.ts';
 import type { InForce } from '../../policy/observe/in-force.ts';
 import { problemText } from '../../problem.ts';
 import type { Change } from '../../state/item.ts';
+import { type PolicyFigures, policyFigures } from './figures.ts';
 import type { PolicyLog } from './log.ts';
 import type { RecentFlows } from './recent.ts';
 import { showPolicies } from './show.ts';
@@ -24,6 +25,8 @@ export class PolicyWatch {
   readonly #node: () => NodePolicies | undefined;
   readonly #log: PolicyLog;
   #written: Date | undefined;
+  #known: { readonly view: unknown; readonly at: number } | undefined;
+  #lastChange: number | undefined;
 
   /** `node`: what is in force now. */
   constructor(node: () => NodePolicies | undefined, log: PolicyLog) {
@@ -37,6 +40,30 @@ export class PolicyWatch {
     const isOne = ({ item }: Change): boolean =>
       item.kind === 'nft-table' && tables.some(({ table }) => table === item.table);
     if (changes.some(isOne)) this.#written = new Date();
+  }
+
+  /** Learns that the agent knows these policies now. */
+  learned(view: unknown): void {
+    if (view !== this.#known?.view) this.#known = { view, at: performance.now() };
+  }
+
+  /** Learns that the kernel holds what follows from these. */
+  settled(view: unknown): void {
+    if (view === undefined || view !== this.#known?.view) return;
+    this.#lastChange = (performance.now() - this.#known.at) / 1000;
+    this.#known = undefined;
+  }
+
+  /** Undefined if no policies are in force. */
+  async figures(): Promise<PolicyFigures | undefined> {
+    const policies = this.#node();
+    if (!policies) return undefined;
+    const { unlogged, ...figures } = await policyFigures(policies);
+    return {
+      ...figures,
+      unlogged: unlogged + this.#log.lost,
+      ...(this.#lastChange !== undefined && { lastChange: this.#lastChange }),
+    };
   }
 
   /** Throws like `showPolicies`. */

@@ -1,6 +1,6 @@
 import type { Family } from '../../ip/address.ts';
 import type { Chain, Rule, SetValue } from '../../linux/nftables/values/table.ts';
-import type { Direction } from '../model/policy.ts';
+import { DIRECTIONS, type Direction } from '../model/policy.ts';
 import type { Logging } from './facts.ts';
 import type { Fate } from './sets.ts';
 
@@ -48,6 +48,15 @@ export function ends(direction: Direction, logging: Logging | undefined): Readon
 /** The end of denied packets: its counter is of all. */
 export const droppedChain = (direction: Direction): string => `${direction}-dropped`;
 
+/** The chains that log, where they are. */
+export const LOG_CHAINS: readonly string[] = DIRECTIONS.flatMap((direction) => [
+  `${direction}-denied`,
+  `${direction}-logged`,
+]);
+
+/** The chains that drop packets of pods whose policies are not in force; they log, too. */
+export const UNPROTECTED_CHAINS = ['known-saddr', 'known-daddr'] as const;
+
 /** The chains that these verdicts lead to. `byRules`: whether any rule wants connections written down. */
 export function endChains(
   direction: Direction,
@@ -78,13 +87,13 @@ function isolation(name: string, toNode: string, elsewhere: string): Chain {
   return { name, rules: [{ rule, comment: 'not from its own node' }, { rule: elsewhere }] };
 }
 
-/** Logs packets as far as the limits allow, and ends with `verdict` in any case. */
+/** Logs packets as far as the limits allow, and ends with `verdict` in any case; each rule has a counter. */
 export function logRules(what: Logged, family: Family, { group }: Logging, verdict: string): readonly Rule[] {
   const source = family === 4 ? 'ip saddr' : 'ip6 saddr';
   return [
     // Once the set is full, the rule does not match, and the next one's limit is left.
-    { rule: `update @${logged(family).name} { ${source} limit ${OF_SOURCE} } ${verdict}` },
+    { rule: `update @${logged(family).name} { ${source} limit ${OF_SOURCE} } counter ${verdict}` },
     { rule: `limit ${ALTOGETHER} counter log prefix "${what}" group ${group}` },
-    { rule: verdict },
+    { rule: `counter ${verdict}` },
   ];
 }

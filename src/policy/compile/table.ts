@@ -162,14 +162,13 @@ function input(family: Family): readonly Chain[] {
 
 function knownAs(end: 'saddr' | 'daddr', family: Family, { logging }: Shape): Chain {
   const what = end === 'saddr' ? 'unknown source' : 'unknown destination';
-  const drop = { rule: 'counter drop' };
   return {
     name: `known-${end}`,
     rules: [
       ...[known(family), knownNets(family)].map(({ name }) => ({
         rule: `${address(end, family)} @${name} return`,
       })),
-      ...(logging?.denied ? logRules(what, family, logging, drop.rule) : [drop]),
+      ...(logging?.denied ? logRules(what, family, logging, 'drop') : [{ rule: 'counter drop' }]),
     ],
   };
 }

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { policyFigures } from '../../../src/agent/policy/figures.ts';
 import { PolicyLog } from '../../../src/agent/policy/log.ts';
 import { poll } from '../../../src/async/poll.ts';
 import type { LocalPod } from '../../../src/cluster/node.ts';
@@ -123,6 +124,12 @@ test('what is denied or to be logged is told by names, a flood only as far as th
   const seconds = (performance.now() - begun) / 1000;
   assert.ok(packets >= 10 && packets <= 21 + 5 * seconds, `${packets} of 20,000 in ${seconds} s`);
   assert.equal(lines.length, flows().length);
+  const figures = await policyFigures(inForce, netnsPath(node.name));
+  assert.deepEqual(figures.denied, { ingress: 20_003, egress: 0, unprotected: 1 });
+  // What was logged since that report belongs to the next one.
+  const most = 21 + (5 * (performance.now() - begun)) / 1000;
+  assert.ok(figures.unlogged <= 20_000 - packets && figures.unlogged >= 20_000 - most);
+  assert.deepEqual([figures.policies, figures.refused], [2, 0]);
 
   stop.abort();
   await listening;
