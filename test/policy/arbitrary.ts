@@ -5,7 +5,13 @@ import type { Logged } from '../../src/policy/compile/ends.ts';
 import type { PolicyFacts } from '../../src/policy/compile/facts.ts';
 import type { Entity, PodEntity } from '../../src/policy/model/entity.ts';
 import { type Evaluation, evaluate } from '../../src/policy/model/evaluate.ts';
-import { type EntityMatcher, knownAs, type Matcher, netMatcher } from '../../src/policy/model/matcher.ts';
+import {
+  type EntityMatcher,
+  type Known,
+  knownAs,
+  type Matcher,
+  netMatcher,
+} from '../../src/policy/model/matcher.ts';
 import {
   type Action,
   type Direction,
@@ -178,8 +184,7 @@ export function outcomeAtNode(all: PolicyFacts, source: Ip, node: Ip, each: Flow
   const subject = all.subjects.find(({ pod }) => pod.addresses.includes(source));
   // Its table has no such hook where nothing is denied but by isolation.
   if (!subject) return { verdict: 'accept', logged: [] };
-  const known = (ip: Ip) => knownAs(ip, all.entities, all.names.get(ip));
-  const connection = { pod: subject.pod, own: known(source), peer: known(node), flow: each };
+  const connection = { pod: subject.pod, own: known(all, source), peer: known(all, node), flow: each };
   const found = evaluate(all.tiers, 'egress', connection);
   const isDenied = found.verdict === 'deny' && found.reason.kind === 'rule';
   return { verdict: isDenied ? 'drop' : 'accept', logged: loggedFor(all, 'egress', isDenied, found) };
@@ -205,8 +210,7 @@ export function outcome(all: PolicyFacts, source: Ip, destination: Ip, each: Flo
   const isAllowed = (direction: Direction, own: Ip, other: Ip): boolean => {
     const subject = all.subjects.find(({ pod }) => pod.addresses.includes(own));
     if (!subject) return true;
-    const known = (ip: Ip) => knownAs(ip, all.entities, all.names.get(ip));
-    const connection = { pod: subject.pod, own: known(own), peer: known(other), flow: each };
+    const connection = { pod: subject.pod, own: known(all, own), peer: known(all, other), flow: each };
     const found = evaluate(all.tiers, direction, connection);
     logged.push(...loggedFor(all, direction, found.verdict === 'deny', found));
     return found.verdict === 'allow';
@@ -217,4 +221,15 @@ export function outcome(all: PolicyFacts, source: Ip, destination: Ip, each: Flo
 
 export function verdict(...of: Parameters<typeof outcome>): Outcome['verdict'] {
   return outcome(...of).verdict;
+}
+
+const KNOWN = new WeakMap<PolicyFacts, Map<Ip, Known>>();
+
+/** Remembered, as there are many connections to judge. */
+function known(all: PolicyFacts, ip: Ip): Known {
+  const byIp = KNOWN.get(all) ?? new Map<Ip, Known>();
+  KNOWN.set(all, byIp);
+  const made = byIp.get(ip) ?? knownAs(ip, all.entities, all.names.get(ip));
+  byIp.set(ip, made);
+  return made;
 }
