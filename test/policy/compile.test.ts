@@ -3,14 +3,15 @@ import { test } from 'node:test';
 import fc from 'fast-check';
 import { parseIp } from '../../src/ip/address.ts';
 import { parseCidr } from '../../src/ip/cidr.ts';
-import { compilePolicies } from '../../src/policy/compile/compile.ts';
+import { type Compiled, compilePolicies } from '../../src/policy/compile/compile.ts';
 import type { PolicyFacts } from '../../src/policy/compile/facts.ts';
 import { Memory } from '../../src/policy/compile/memory.ts';
 import type { PodEntity } from '../../src/policy/model/entity.ts';
+import { netMatcher } from '../../src/policy/model/matcher.ts';
 import type { Policy, Rule, Tier } from '../../src/policy/model/policy.ts';
 import { type Flow, ICMP, type Ports, SCTP, TCP, UDP } from '../../src/policy/model/traffic.ts';
 import { facts, flow, outcome, outcomeAtNode, verdict } from './arbitrary.ts';
-import { walk, walked } from './compiled.ts';
+import { walk, walked, walker } from './compiled.ts';
 
 for (const family of [4, 6] as const) {
   const addresses =
@@ -32,13 +33,15 @@ for (const family of [4, 6] as const) {
     const packets = fc.array(fc.tuple(address, address, flow(family)), { minLength: 1, maxLength: 30 });
     fc.assert(
       fc.property(facts(family), packets, (all, each) => {
-        const compiled = compilePolicies(all, new Memory());
-        for (const [source, destination, what] of each)
-          assert.deepEqual(
-            walked(compiled, { source, destination, flow: what }),
-            outcome(all, source, destination, what),
-            `${source} to ${destination}: ${JSON.stringify(what)}`,
-          );
+        for (const mostApart of [undefined, 1]) {
+          const walked = walker(compilePolicies(all, new Memory(), mostApart));
+          for (const [source, destination, what] of each)
+            assert.deepEqual(
+              walked({ source, destination, flow: what }),
+              outcome(all, source, destination, what),
+              `${source} to ${destination}: ${JSON.stringify(what)}, ${mostApart} apart`,
+            );
+        }
       }),
       { numRuns: 500 },
     );
@@ -181,3 +184,50 @@ function worldOf(ingress: readonly Rule[], otherwise: Tier['otherwise'] = 'pass'
     bridge: 'cni0',
   };
 }
+
+test('networks about which the rules say the same are one to the kernel, however many they are', () => {
+  const net = (i: number) => parseCidr(`100.64.${i >> 8}.${i & 255}/32`);
+  const nets = Array.from({ length: 2000 }, (_, i) => net(i));
+  const rule = (name: string, own: readonly (typeof nets)[number][]): Rule => ({
+    name,
+    action: 'allow',
+    peers: own.map((each) => ({ are: [netMatcher([each])], areNot: [] })),
+  });
+  const chainsOf = (compiled: Compiled) => compiled.tables[0]?.chains.length ?? 0;
+  const one = compilePolicies(worldOf([rule('all', nets)]));
+  const apart = worldOf(nets.slice(0, 20).map((each, i) => rule(`r${i}`, [each])));
+  assert.ok(chainsOf(one) < 50, `${chainsOf(one)}`);
+  assert.ok([...one.pods.values()].every(({ decided }) => decided.every(({ outcome }) => !outcome.isOneOf)));
+  assert.equal(new Set(compilePolicies(apart).directory.map(({ data }) => data)).size, 20, 'each is counted');
+  const many = compilePolicies(worldOf(nets.map((each, i) => rule(`r${i}`, [each]))));
+  assert.ok(chainsOf(many) < 50, `${chainsOf(many)}`);
+  assert.equal(new Set(many.directory.map(({ data }) => data)).size, 1);
+  const shared = [...many.pods.values()].flatMap(({ decided }) => decided);
+  assert.deepEqual(
+    shared.map(({ outcome }) => outcome.isOneOf),
+    [true],
+  );
+});
+
+test('one network more is one element more', () => {
+  const net = (i: number) => parseCidr(`100.64.${i >> 8}.${i & 255}/32`);
+  const of = (count: number) =>
+    compilePolicies(
+      worldOf([
+        {
+          name: 'r',
+          action: 'allow',
+          peers: Array.from({ length: count }, (_, i) => ({ are: [netMatcher([net(2 * i)])], areNot: [] })),
+        },
+      ]),
+    );
+  const texts = ({ tables, directory, pods }: Compiled) => [
+    ...tables.map((table) => JSON.stringify(table)),
+    ...[...directory, ...[...pods.values()].flatMap(({ items }) => items)].map((each) =>
+      JSON.stringify(each),
+    ),
+  ];
+  const [before, after] = [new Set(texts(of(1000))), texts(of(1001))];
+  assert.equal(after.filter((text) => !before.has(text)).length, 1);
+  assert.equal(after.length, before.size + 1);
+});

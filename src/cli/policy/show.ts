@@ -30,7 +30,7 @@ function interfaceText({ pod, addresses, directions }: InForce): string {
   return [`${pod}  ${addresses.join(' ')}`, ...directions.map(directionText)].join('\n\n');
 }
 
-function directionText({ direction, isolatedBy, denied, tiers }: DirectionInForce): string {
+function directionText({ direction, isolatedBy, denied, together, tiers }: DirectionInForce): string {
   const head =
     isolatedBy.length === 0
       ? `${direction}: not isolated${tiers.length === 0 ? ', as no policy is about it' : ''}`
@@ -52,5 +52,8 @@ function directionText({ direction, isolatedBy, denied, tiers }: DirectionInForc
     }),
   );
   const header = ['TIER', 'POLICY', 'RULE', 'ACTION', 'OTHER END', 'TRAFFIC', 'PACKETS', 'BYTES'];
-  return [head, ...(rows.length > 0 ? [table(header, rows)] : [])].join('\n');
+  const shared = together && [
+    `besides what is counted by rule, ${together.packets} packets (${together.bytes} bytes) by rules too many to be counted apart`,
+  ];
+  return [head, ...(rows.length > 0 ? [table(header, rows)] : []), ...(shared ?? [])].join('\n');
 }

@@ -65,7 +65,7 @@ export const command = newCommand(
       decided.map(({ item, outcome }) => ({
         element: `${tableName(item)} ${item.set} ${item.key}`,
         verdict: outcome.verdict,
-        because: reasonText(outcome.reason),
+        because: `${reasonText(outcome.reason)}${outcome.isOneOf ? ', or another rule' : ''}`,
       })),
     );
     print({ ruleset: ruleset.join('\n'), verdicts }, json, describe);

@@ -4,6 +4,7 @@ import { elementItem, elementOf, type NftElementItem } from '../../state/kinds/n
 import type { NftTableItem } from '../../state/kinds/nft-table.ts';
 import type { PodEntity } from '../model/entity.ts';
 import type { PolicyFacts, Subject } from './facts.ts';
+import { MOST_APART } from './grouping.ts';
 import { Judge } from './judge.ts';
 import type { Decided } from './lane.ts';
 import { Memory } from './memory.ts';
@@ -23,11 +24,18 @@ export type CompiledPod = {
   readonly decided: readonly Decided[];
 };
 
-/** Computes what the kernel should hold for the policies. Pure: the memory only saves time. */
-export function compilePolicies(facts: PolicyFacts, memory: Memory = new Memory()): Compiled {
+/**
+ * Computes what the kernel should hold for the policies. Pure: the memory only saves time. `mostApart`: with
+ * more identities than this at the other end, those count as one of which the same becomes.
+ */
+export function compilePolicies(
+  facts: PolicyFacts,
+  memory: Memory = new Memory(),
+  mostApart: number = MOST_APART,
+): Compiled {
   const [ingress, egress] = [
-    new Judge('ingress', facts, memory.ingress),
-    new Judge('egress', facts, memory.egress),
+    new Judge('ingress', facts, memory.ingress, mostApart),
+    new Judge('egress', facts, memory.egress, mostApart),
   ];
   const judges = [ingress, egress];
   const shape: Shape = {

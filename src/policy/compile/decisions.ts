@@ -2,7 +2,7 @@ import { mergedRanges, type PortRange } from '../../cluster/port-range.ts';
 import type { Family } from '../../ip/address.ts';
 import type { NamedPort } from '../model/entity.ts';
 import type { RuleOf } from '../model/evaluate.ts';
-import type { Peer, Policy, Rule, Tier } from '../model/policy.ts';
+import type { Policy, Rule, Tier } from '../model/policy.ts';
 import {
   hasPorts,
   ICMP,
@@ -15,29 +15,25 @@ import {
 import { type Outcome, outcomeOf } from './outcome.ts';
 import { ALL_PORTS, complement, divide, intersection, joined, type Segment } from './segments.ts';
 
-/** What an address is to the rules: which conditions hold for it, and which ports its names stand for. */
-export type Identity = {
-  readonly key: string;
-  /** Texts of matchers. */
-  readonly are: ReadonlySet<string>;
-  readonly ports: readonly NamedPort[];
+/** What a tier says about a pod: the rules that may concern connections with an address, in order. */
+export type Matching = {
+  readonly tier: Tier;
+  readonly policies: readonly Policy[];
+  readonly rules: readonly RuleOf[];
 };
-
-/** The policies of a tier that are about a pod in some direction; at least one. */
-export type Selected = { readonly tier: Tier; readonly policies: readonly Policy[] };
 
 export type Question = {
   readonly direction: 'ingress' | 'egress';
   readonly family: Family;
-  /** Tiers in order. */
-  readonly selected: readonly Selected[];
-  readonly own: Identity;
-  readonly peer: Identity;
+  /** Of the tiers whose policies are about the pod, in order. */
+  readonly matching: readonly Matching[];
+  /** The ports that names stand for, at each end. */
+  readonly own: { readonly ports: readonly NamedPort[] };
+  readonly peer: { readonly ports: readonly NamedPort[] };
 };
 
 /** Outcomes by protocol and port; a protocol that is not listed has that of `others`. */
 export type Decisions = {
-  readonly key: string;
   readonly byProtocol: ReadonlyMap<number, readonly Segment<Outcome>[]>;
   readonly others: Outcome;
 };
@@ -50,15 +46,7 @@ type Undecided = readonly Segment<readonly RuleOf[]>[];
 
 /** Decides all connections between a pod and an address at once: what `evaluate` does, for every port. */
 export function decide(question: Question): Decisions {
-  const matching = question.selected.map(({ tier, policies }) => ({
-    tier,
-    policies,
-    rules: policies.flatMap((policy) =>
-      (policy[question.direction] ?? [])
-        .filter((rule) => concerns(rule, question))
-        .map((rule) => ({ tier, policy, rule })),
-    ),
-  }));
+  const { matching } = question;
   const protocols = protocolsOf(matching.flatMap(({ rules }) => rules));
   const decided = new Map<number, readonly Segment<Outcome>[]>();
   for (const protocol of [...protocols, OTHERS])
@@ -69,10 +57,8 @@ export function decide(question: Question): Decisions {
   const byProtocol = new Map(
     [...decided].filter(([, segments]) => segments.some(({ value }) => value.key !== others.value.key)),
   );
-  return { key: keyOf(byProtocol, others.value), byProtocol, others: others.value };
+  return { byProtocol, others: others.value };
 }
-
-type Matching = Selected & { readonly rules: readonly RuleOf[] };
 
 function ofProtocol(
   protocol: number,
@@ -133,20 +119,6 @@ function joinedByKey(segments: readonly Segment<Outcome>[]): readonly Segment<Ou
   );
 }
 
-/** Whether a rule may concern connections between the pod and the address at all. */
-function concerns({ own, peers }: Rule, question: Question): boolean {
-  return (
-    (own === undefined || is(own, question.own)) &&
-    (peers === undefined || peers.some((peer) => is(peer, question.peer)))
-  );
-}
-
-function is({ are, areNot }: Peer, identity: Identity): boolean {
-  return (
-    are.every(({ text }) => identity.are.has(text)) && !areNot.some(({ text }) => identity.are.has(text))
-  );
-}
-
 /** The protocols that rules name, and those with ports, or messages, where they name none beside these. */
 function protocolsOf(rules: readonly RuleOf[]): ReadonlySet<number> {
   const protocols = new Set<number>();
@@ -197,14 +169,4 @@ function kindsOf({ type, code }: IcmpKind, protocol: number): readonly PortRange
   if (protocol !== ICMP && protocol !== ICMPV6) return [];
   const first = (type << 8) | (code ?? 0);
   return [{ first, last: code === undefined ? first | 0xff : first }];
-}
-
-function keyOf(byProtocol: Decisions['byProtocol'], others: Outcome): string {
-  const parts = [...byProtocol]
-    .toSorted(([a], [b]) => a - b)
-    .map(
-      ([protocol, segments]) =>
-        `${protocol}: ${segments.map(({ first, last, value }) => `${first}-${last} ${value.key}`).join('; ')}`,
-    );
-  return [...parts, `others: ${others.key}`].join('\n');
 }

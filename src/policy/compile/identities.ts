@@ -1,11 +1,11 @@
 import { type Ip, ipFromBigInt } from '../../ip/address.ts';
 import type { Cidr } from '../../ip/cidr.ts';
 import type { Range } from '../../linux/nftables/values/field.ts';
-import type { Entity, NetworkSetEntity } from '../model/entity.ts';
+import type { Entity, NamedPort, NetworkSetEntity } from '../model/entity.ts';
 import { portsOf } from '../model/evaluate.ts';
 import { isNamed } from '../model/matcher.ts';
-import type { Identity } from './decisions.ts';
 import type { Questions } from './matchers.ts';
+import type { Selection } from './selection.ts';
 import { type Part, Surroundings } from './surroundings.ts';
 
 /** What is known of addresses. */
@@ -15,58 +15,78 @@ export type Directory = {
   readonly names: ReadonlyMap<Ip, readonly string[]>;
 };
 
-/** Of what no selector, network or name tells apart from the rest of the world. */
-export const STRANGER: Identity = { key: '', are: new Set(), ports: [] };
-
-export type Identified = {
-  /** Addresses whose identity differs from that of their surroundings. */
-  readonly addresses: ReadonlyMap<Ip, Identity>;
-  /** Disjoint ranges, in order; elsewhere are strangers. */
-  readonly ranges: readonly { readonly range: Range<Ip>; readonly identity: Identity }[];
+/** What an address is: which conditions hold for it, and which ports its names stand for. */
+export type Traits = {
+  readonly key: string;
+  /** Texts of matchers. */
+  readonly are: ReadonlySet<string>;
+  readonly ports: readonly NamedPort[];
 };
 
-/**
- * Tells addresses apart as far as the rules do, and no further: pods between which no rule makes a
- * difference share an identity. What is found of an entity is remembered as long as it is the same object.
- */
-export class Identities {
+export type Identified<T> = {
+  /** Addresses whose identity differs from that of their surroundings. */
+  readonly addresses: ReadonlyMap<Ip, T>;
+  /** Disjoint ranges, in order; elsewhere are strangers. */
+  readonly ranges: readonly { readonly range: Range<Ip>; readonly identity: T }[];
+  readonly stranger: T;
+};
+
+/** Tells addresses apart by their traits, as far as `make` makes a difference between these. */
+export class Identities<T extends { readonly key: string }> {
   readonly #questions: Questions;
-  readonly #identities = new Map<string, Identity>([[STRANGER.key, STRANGER]]);
-  /** The matchers that select an entity. */
-  readonly #selecting = new WeakMap<Entity, readonly string[]>();
+  readonly #selection: Selection;
+  readonly #make: (traits: Traits) => T;
+  readonly #byTraits = new Map<string, T>();
+  readonly #byKey = new Map<string, T>();
   /** Of entities whose addresses are nobody else's, and in no network. */
-  readonly #alone = new WeakMap<Entity, Identity>();
-  readonly #places = new WeakMap<ReadonlySet<string>, Identity>();
+  readonly #alone = new WeakMap<Entity, T>();
+  readonly #places = new WeakMap<ReadonlySet<string>, T>();
   #around: { readonly sets: readonly NetworkSetEntity[]; readonly are: Surroundings } | undefined;
 
-  constructor(questions: Questions) {
+  /** Equal keys of what `make` returns mean the same identity. */
+  constructor(questions: Questions, selection: Selection, make: (traits: Traits) => T) {
     this.#questions = questions;
+    this.#selection = selection;
+    this.#make = make;
   }
 
-  identify({ entities, names }: Directory): Identified {
+  /** Of what no selector, network or name tells apart from the rest of the world. */
+  get stranger(): T {
+    return this.#intern(new Set(), []);
+  }
+
+  /** `grouping`: says of all that were found which are to count as one. */
+  identify({ entities, names }: Directory, grouping: (all: ReadonlySet<T>) => (one: T) => T): Identified<T> {
     const around = this.#surroundings(entities);
     const owners = ownersOf(entities);
-    const addresses = new Map<Ip, Identity>();
+    const found = new Map<Ip, { readonly own: T; readonly place: T }>();
     for (const ip of new Set([...owners.keys(), ...names.keys()])) {
       const place = around.at(ip);
-      const identity = this.#identity(owners.get(ip) ?? [], place, names.get(ip) ?? []);
-      if (identity !== this.#ofPlace(place)) addresses.set(ip, identity);
+      const own = this.#identity(owners.get(ip) ?? [], place, names.get(ip) ?? []);
+      found.set(ip, { own, place: this.#ofPlace(place) });
     }
-    return { addresses, ranges: joined(around.parts, (part) => this.#ofPlace(part.texts)) };
+    const parts = around.parts.map((part) => ({ part, identity: this.#ofPlace(part.texts) }));
+    const all = [...found.values()].map(({ own }) => own);
+    const one = grouping(new Set([this.stranger, ...all, ...parts.map(({ identity }) => identity)]));
+    const addresses = new Map<Ip, T>();
+    for (const [ip, { own, place }] of found) if (one(own) !== one(place)) addresses.set(ip, one(own));
+    const grouped = parts.map(({ part, identity }) => ({ ...part, identity: one(identity) }));
+    const stranger = one(this.stranger);
+    return { addresses, ranges: joined(grouped, stranger), stranger };
   }
 
   /** The identity of an address that is one entity's alone; of the others, network sets may be around it. */
-  of(ip: Ip, owner: Entity, others: readonly Entity[]): Identity {
+  of(ip: Ip, owner: Entity, others: readonly Entity[]): T {
     return this.#identity([owner], this.#surroundings(others).at(ip), []);
   }
 
-  #identity(own: readonly Entity[], place: ReadonlySet<string>, names: readonly string[]): Identity {
+  #identity(own: readonly Entity[], place: ReadonlySet<string>, names: readonly string[]): T {
     const [owner] = own;
     const isAlone = owner !== undefined && own.length === 1 && place.size === 0 && names.length === 0;
     const known = isAlone ? this.#alone.get(owner) : undefined;
     if (known) return known;
     const are = new Set(place);
-    for (const entity of own) for (const text of this.#byItself(entity)) are.add(text);
+    for (const entity of own) for (const text of this.#selection.of(entity)) are.add(text);
     for (const matcher of names.length > 0 ? this.#questions.matchers.values() : [])
       if (matcher.kind === 'names' && isNamed(names, matcher)) are.add(matcher.text);
     const ports = portsOf({ entities: own }).filter(({ name }) => this.#questions.portNames.has(name));
@@ -75,30 +95,21 @@ export class Identities {
     return identity;
   }
 
-  #ofPlace(place: ReadonlySet<string>): Identity {
+  #ofPlace(place: ReadonlySet<string>): T {
     const known = this.#places.get(place) ?? this.#intern(place, []);
     this.#places.set(place, known);
     return known;
   }
 
-  #intern(are: ReadonlySet<string>, ports: Identity['ports']): Identity {
-    const key = [
-      ...[...are].sort(),
-      ...ports.map(({ name, protocol, port }) => `port ${name} ${protocol}/${port}`).sort(),
-    ].join('\n');
-    const identity = this.#identities.get(key) ?? { key, are, ports };
-    this.#identities.set(key, identity);
-    return identity;
-  }
-
-  #byItself(entity: Entity): readonly string[] {
-    const known = this.#selecting.get(entity);
+  #intern(are: ReadonlySet<string>, ports: Traits['ports']): T {
+    const key = [...[...are].sort(), ...ports.map(portText).sort()].join('\n');
+    const known = this.#byTraits.get(key);
     if (known) return known;
-    const texts: string[] = [];
-    for (const matcher of this.#questions.matchers.values())
-      if ('selects' in matcher && matcher.selects(entity)) texts.push(matcher.text);
-    this.#selecting.set(entity, texts);
-    return texts;
+    const made = this.#make({ key, are, ports });
+    const identity = this.#byKey.get(made.key) ?? made;
+    this.#byKey.set(made.key, identity);
+    this.#byTraits.set(key, identity);
+    return identity;
   }
 
   /** What holds in the networks of conditions, and of the sets that are selected. */
@@ -112,10 +123,14 @@ export class Identities {
     };
     for (const matcher of this.#questions.matchers.values())
       if (matcher.kind === 'nets') add(matcher.nets, [matcher.text]);
-    for (const set of sets) add(set.nets, this.#byItself(set));
+    for (const set of sets) add(set.nets, this.#selection.of(set));
     this.#around = { sets, are: new Surroundings(texts) };
     return this.#around.are;
   }
+}
+
+export function portText({ name, protocol, port }: NamedPort): string {
+  return `port ${name} ${protocol}/${port}`;
 }
 
 /** Whose an address is. */
@@ -132,16 +147,16 @@ function ownersOf(entities: readonly Entity[]): Map<Ip, Entity[]> {
   return owners;
 }
 
+type Placed<T> = Pick<Part, 'family' | 'from' | 'to'> & { readonly identity: T };
+
 /** Neighbouring parts of one identity as one range, without strangers. */
-function joined(parts: readonly Part[], identityOf: (part: Part) => Identity): Identified['ranges'] {
-  const ranges: { family: Part['family']; from: bigint; to: bigint; identity: Identity }[] = [];
+function joined<T>(parts: readonly Placed<T>[], stranger: T): Identified<T>['ranges'] {
+  const ranges: Placed<T>[] = [];
   for (const part of parts) {
-    const { family, from, to } = part;
-    const identity = identityOf(part);
     const before = ranges.at(-1);
-    if (before && before.family === family && before.identity === identity && before.to + 1n === from)
-      before.to = to;
-    else if (identity !== STRANGER) ranges.push({ family, from, to, identity });
+    if (before?.family === part.family && before.identity === part.identity && before.to + 1n === part.from)
+      ranges[ranges.length - 1] = { ...before, to: part.to };
+    else if (part.identity !== stranger) ranges.push(part);
   }
   return ranges.map(({ family, from, to, identity }) => ({
     range: { first: ipFromBigInt(family, from), last: ipFromBigInt(family, to) },

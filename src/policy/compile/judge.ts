@@ -1,13 +1,14 @@
 import { type Family, familyOf, type Ip } from '../../ip/address.ts';
 import { elementItem, elementOf, type NftElementItem } from '../../state/kinds/nft-element.ts';
-import type { Entity, PodEntity } from '../model/entity.ts';
-import type { Direction, Tier } from '../model/policy.ts';
-import { type Decisions, decide, type Identity, type Selected } from './decisions.ts';
+import type { PodEntity } from '../model/entity.ts';
+import type { Direction, Policy, Tier } from '../model/policy.ts';
+import type { Effect } from './effects.ts';
 import type { PolicyFacts } from './facts.ts';
-import { type Identified, type Identities, STRANGER } from './identities.ts';
+import { grouping } from './grouping.ts';
+import type { Identified } from './identities.ts';
 import { type Decided, laneElements } from './lane.ts';
-import { ownQuestionsOf, questionsOf } from './matchers.ts';
 import type { JudgeMemory } from './memory.ts';
+import type { PodClass, Selected } from './pod-class.ts';
 import { isolated, peerNets, peers, subjects } from './sets.ts';
 import { type Slots, slotsOf } from './slots.ts';
 import { peerChain, STRANGERS, tableOf } from './table.ts';
@@ -20,25 +21,19 @@ export class Judge {
   readonly logs: boolean;
   readonly #direction: Direction;
   readonly #families: readonly Family[];
-  readonly #selected: ReadonlyMap<PodEntity, readonly Selected[]>;
-  readonly #identified: Identified;
+  /** Of pods that policies are about: their classes by their addresses. */
+  readonly #classes = new Map<PodEntity, ReadonlyMap<Ip, PodClass>>();
+  readonly #identified: Identified<Effect>;
   readonly #slots: Slots;
-  readonly #own: Identities;
-  readonly #sets: readonly Entity[];
-  readonly #tiers: readonly Tier[];
   readonly #logging: boolean;
-  readonly #memory: JudgeMemory;
 
-  constructor(direction: Direction, facts: PolicyFacts, memory: JudgeMemory) {
+  constructor(direction: Direction, facts: PolicyFacts, memory: JudgeMemory, mostApart: number) {
     this.#direction = direction;
-    this.#tiers = facts.tiers;
-    this.#memory = memory;
-    this.#sets = facts.entities.filter(({ kind }) => kind === 'network-set');
     this.#families = facts.families;
-    this.#selected = new Map(
-      facts.subjects.map(({ pod }) => [pod, memory.selected(pod, direction, facts.tiers)] as const),
+    const selected = new Map(
+      facts.subjects.map(({ pod }) => [pod, memory.selected(pod, facts.tiers)] as const),
     );
-    const used = usedTiers(this.#selected.values());
+    const used = usedTiers(facts.tiers, new Set(selected.values()));
     const rules = used.flatMap(({ policies }) => policies.flatMap((policy) => policy[direction] ?? []));
     this.denies =
       used.some(({ otherwise }) => otherwise !== 'deny') ||
@@ -50,11 +45,20 @@ export class Judge {
     this.messages = rules.some(({ traffic }) => traffic?.some(({ icmp, notIcmp }) => icmp ?? notIcmp));
     this.logs = rules.some(({ action }) => action === 'log');
     this.#logging = facts.logging !== undefined;
-    this.#own = memory.identities('own', ownQuestionsOf(used, direction));
-    this.#identified = memory.identities('peer', questionsOf(used, direction)).identify(facts);
-    const { addresses, ranges } = this.#identified;
-    const keys = [...addresses.values(), ...ranges.map(({ identity }) => identity)].map(({ key }) => key);
-    this.#slots = slotsOf(keys.filter((key) => key !== STRANGER.key));
+    const own = memory.own(used);
+    const sets = facts.entities.filter(({ kind }) => kind === 'network-set');
+    for (const [pod, each] of selected) {
+      if (each.length === 0) continue;
+      const addresses = pod.addresses.filter((ip) => this.#families.includes(familyOf(ip)));
+      const classOf = (ip: Ip) => memory.classOf(each, own.of(ip, pod, sets), facts.tiers);
+      this.#classes.set(pod, new Map(addresses.map((ip) => [ip, classOf(ip)])));
+    }
+    const classes = new Set([...this.#classes.values()].flatMap((of) => [...of.values()]));
+    const others = memory.peers(used);
+    const deciding = { classes: [...classes], families: this.#families, stranger: others.stranger };
+    this.#identified = others.identify(facts, grouping(deciding, mostApart));
+    const { stranger } = this.#identified;
+    this.#slots = slotsOf(this.#identities().flatMap((one) => (one === stranger ? [] : [one.key])));
   }
 
   /** How many chains there are for those at the other end. */
@@ -63,13 +67,13 @@ export class Judge {
   }
 
   isPoliced(pod: PodEntity): boolean {
-    return (this.#selected.get(pod) ?? []).length > 0;
+    return this.#classes.has(pod);
   }
 
   /** Who is who. */
   directory(): NftElementItem[] {
     const { addresses, ranges } = this.#identified;
-    const to = (identity: Identity) => ({ goto: peerChain(this.#direction, this.#numberOf(identity)) });
+    const to = (identity: Effect) => ({ goto: peerChain(this.#direction, this.#numberOf(identity)) });
     const inUse = (ip: Ip): boolean => this.#families.includes(familyOf(ip));
     const ofAddresses = [...addresses]
       .filter(([ip]) => inUse(ip))
@@ -93,66 +97,53 @@ export class Judge {
 
   /** In which sets a pod is. */
   membership(pod: PodEntity): NftElementItem[] {
-    if (!this.isPoliced(pod)) return [];
-    return this.#addressesOf(pod).flatMap((ip) => {
+    return [...(this.#classes.get(pod) ?? [])].flatMap(([ip, { isIsolated }]) => {
       const family = familyOf(ip);
       const sets = [subjects(this.#direction, family)];
-      if (this.#isIsolated(pod)) sets.push(isolated(this.#direction, family));
+      if (isIsolated) sets.push(isolated(this.#direction, family));
       return sets.map((set) => elementItem(tableOf(family), elementOf(set, [ip])));
     });
   }
 
   /** What is decided about a pod's connections. */
   decided(pod: PodEntity): Decided[] {
-    if (!this.isPoliced(pod)) return [];
-    return this.#addressesOf(pod).flatMap((ip) =>
+    return [...(this.#classes.get(pod) ?? [])].flatMap(([ip, own]) =>
       this.#identities().flatMap((peer) => {
         const lane = { direction: this.#direction, peer: this.#numberOf(peer) };
-        return laneElements(lane, ip, familyOf(ip), this.#decide(pod, ip, peer), {
-          isIsolated: this.#isIsolated(pod),
-          logs: this.#logging,
-        });
+        const decisions = own.decisions(familyOf(ip), peer);
+        const { isIsolated } = own;
+        const elements = laneElements(lane, ip, familyOf(ip), decisions, { isIsolated, logs: this.#logging });
+        return peer.isOneOf ? elements.map(asOneOf) : elements;
       }),
     );
   }
 
-  #identities(): readonly Identity[] {
-    const { addresses, ranges } = this.#identified;
-    return [...new Set([STRANGER, ...addresses.values(), ...ranges.map(({ identity }) => identity)])];
+  #identities(): readonly Effect[] {
+    const { addresses, ranges, stranger } = this.#identified;
+    return [...new Set([stranger, ...addresses.values(), ...ranges.map(({ identity }) => identity)])];
   }
 
-  #addressesOf(pod: PodEntity): readonly Ip[] {
-    return pod.addresses.filter((ip) => this.#families.includes(familyOf(ip)));
-  }
-
-  #numberOf({ key }: Identity): number {
+  #numberOf({ key }: Effect): number {
     const slot = this.#slots.numbers.get(key);
     return slot === undefined ? STRANGERS : slot + 1;
   }
+}
 
-  #isIsolated(pod: PodEntity): boolean {
-    return (this.#selected.get(pod) ?? []).some(({ tier }) => tier.otherwise === 'deny');
-  }
-
-  /** Pods that the same policies select, and that are the same to their rules, share decisions. */
-  #decide(pod: PodEntity, ip: Ip, peer: Identity): Decisions {
-    const selected = this.#selected.get(pod) ?? [];
-    const own = this.#own.of(ip, pod, this.#sets);
-    const family = familyOf(ip);
-    const policies = selected.flatMap(({ policies: each }) =>
-      each.map((policy) => this.#memory.idOf(policy)),
-    );
-    const key = [family, policies.join(), own.key, peer.key].join('\n\n');
-    return this.#memory.decisions(this.#tiers, key, () =>
-      decide({ direction: this.#direction, family, selected, own, peer }),
-    );
-  }
+function asOneOf({ item, outcome }: Decided): Decided {
+  return { item, outcome: { ...outcome, isOneOf: true } };
 }
 
 /** The tiers as far as they matter to any of the pods. */
-function usedTiers(selected: Iterable<readonly Selected[]>): readonly Tier[] {
-  const used = new Map<Tier, Set<Tier['policies'][number]>>();
+function usedTiers(tiers: readonly Tier[], selected: Iterable<readonly Selected[]>): readonly Tier[] {
+  const used = new Map<Tier, Set<Policy>>();
   for (const each of selected)
-    for (const { tier, policies } of each) used.set(tier, new Set([...(used.get(tier) ?? []), ...policies]));
-  return [...used].map(([tier, policies]) => ({ ...tier, policies: [...policies] }));
+    for (const { tier, policies } of each) {
+      const of = used.get(tier) ?? new Set();
+      for (const policy of policies) of.add(policy);
+      used.set(tier, of);
+    }
+  return tiers.flatMap((tier) => {
+    const of = used.get(tier);
+    return of ? [{ ...tier, policies: tier.policies.filter((policy) => of.has(policy)) }] : [];
+  });
 }

@@ -1,60 +1,108 @@
 import type { PodEntity } from '../model/entity.ts';
 import { selecting } from '../model/evaluate.ts';
+import type { EntityMatcher } from '../model/matcher.ts';
 import type { Direction, Policy, Tier } from '../model/policy.ts';
-import type { Decisions, Selected } from './decisions.ts';
-import { Identities } from './identities.ts';
-import type { Questions } from './matchers.ts';
+import { type Effect, Effects } from './effects.ts';
+import { Identities, type Traits } from './identities.ts';
+import { ownQuestionsOf, type Questions, questionsOf } from './matchers.ts';
+import { PodClass, type Selected } from './pod-class.ts';
+import { Selection } from './selection.ts';
 
 /** What need not be found again in the next compilation. Nothing depends on it. */
 export class Memory {
-  readonly ingress = new JudgeMemory();
-  readonly egress = new JudgeMemory();
+  readonly ingress = new JudgeMemory('ingress');
+  readonly egress = new JudgeMemory('egress');
 }
 
 export class JudgeMemory {
-  #selected = new WeakMap<readonly Tier[], WeakMap<PodEntity, readonly Selected[]>>();
-  readonly #identities = new Map<string, { readonly key: string; readonly are: Identities }>();
+  readonly #direction: Direction;
+  readonly #selected = new Last<readonly Tier[], OfTiers>();
+  readonly #selections = { own: new Last<string, Selection>(), peer: new Last<string, Selection>() };
+  readonly #own = new Last<string, Identities<Traits>>();
+  readonly #peers = new Last<string, Identities<Effect>>();
   readonly #ids = new WeakMap<Policy, number>();
   #count = 0;
-  #decisions: { readonly tiers: readonly Tier[]; readonly all: Map<string, Decisions> } | undefined;
 
-  /** The tiers whose policies are about a pod, with these. */
-  selected(pod: PodEntity, direction: Direction, tiers: readonly Tier[]): readonly Selected[] {
-    const ofTiers = this.#selected.get(tiers) ?? new WeakMap<PodEntity, readonly Selected[]>();
-    this.#selected.set(tiers, ofTiers);
-    const known = ofTiers.get(pod);
+  constructor(direction: Direction) {
+    this.#direction = direction;
+  }
+
+  /** The tiers whose policies are about a pod, with these: the same object for the same ones. */
+  selected(pod: PodEntity, tiers: readonly Tier[]): readonly Selected[] {
+    const { byPod, byPolicies } = this.#selected.of(tiers, () => new OfTiers());
+    const known = byPod.get(pod);
     if (known) return known;
     const found = tiers.flatMap((tier) => {
-      const policies = selecting(tier, direction, pod);
+      const policies = selecting(tier, this.#direction, pod);
       return policies.length > 0 ? [{ tier, policies }] : [];
     });
-    ofTiers.set(pod, found);
-    return found;
+    const key = this.#idsOf(found);
+    const interned = byPolicies.get(key) ?? found;
+    byPolicies.set(key, interned);
+    byPod.set(pod, interned);
+    return interned;
+  }
+
+  classOf(selected: readonly Selected[], own: Traits, tiers: readonly Tier[]): PodClass {
+    const { classes } = this.#selected.of(tiers, () => new OfTiers());
+    const byOwn = classes.get(selected) ?? new Map<string, PodClass>();
+    classes.set(selected, byOwn);
+    const known = byOwn.get(own.key) ?? new PodClass(this.#direction, selected, own);
+    byOwn.set(own.key, known);
+    return known;
+  }
+
+  /** Tells the pods apart that these policies are about. */
+  own(used: readonly Tier[]): Identities<Traits> {
+    return this.#own.of(this.#idsOf(used), () => {
+      const questions = ownQuestionsOf(used, this.#direction);
+      return new Identities(questions, this.#selection('own', questions), (traits) => traits);
+    });
+  }
+
+  /** Tells the other ends of their connections apart. */
+  peers(used: readonly Tier[]): Identities<Effect> {
+    return this.#peers.of(this.#idsOf(used), () => {
+      const questions = questionsOf(used, this.#direction);
+      const effects = new Effects(used, this.#direction);
+      return new Identities(questions, this.#selection('peer', questions), (traits) => effects.of(traits));
+    });
   }
 
   /** The same as long as the same is asked: conditions of one text are one condition. */
-  identities(whose: 'own' | 'peer', questions: Questions): Identities {
-    const key = [...[...questions.matchers.keys()].sort(), '', ...[...questions.portNames].sort()].join('\n');
-    const last = this.#identities.get(whose);
-    if (last?.key === key) return last.are;
-    const are = new Identities(questions);
-    this.#identities.set(whose, { key, are });
-    return are;
+  #selection(whose: 'own' | 'peer', { matchers }: Questions): Selection {
+    const asked = [...matchers.values()]
+      .filter((matcher): matcher is EntityMatcher => 'selects' in matcher)
+      .toSorted((a, b) => (a.text < b.text ? -1 : 1));
+    const key = asked.map(({ text }) => text).join('\n');
+    return this.#selections[whose].of(key, () => new Selection(asked));
   }
 
   /** Two policies may have one name, in different tiers. */
-  idOf(policy: Policy): number {
+  #idsOf(tiers: readonly { readonly policies: readonly Policy[] }[]): string {
+    return tiers.map(({ policies }) => policies.map((policy) => this.#idOf(policy)).join()).join(';');
+  }
+
+  #idOf(policy: Policy): number {
     const id = this.#ids.get(policy) ?? this.#count++;
     this.#ids.set(policy, id);
     return id;
   }
+}
 
-  /** Of these tiers: others have other policies. */
-  decisions(tiers: readonly Tier[], key: string, decide: () => Decisions): Decisions {
-    if (this.#decisions?.tiers !== tiers) this.#decisions = { tiers, all: new Map() };
-    const { all } = this.#decisions;
-    const known = all.get(key) ?? decide();
-    all.set(key, known);
-    return known;
+/** What follows from the tiers. */
+class OfTiers {
+  readonly byPod = new WeakMap<PodEntity, readonly Selected[]>();
+  readonly byPolicies = new Map<string, readonly Selected[]>();
+  readonly classes = new Map<readonly Selected[], Map<string, PodClass>>();
+}
+
+/** Remembers the last result. */
+class Last<K, V> {
+  #last: { readonly key: K; readonly value: V } | undefined;
+
+  of(key: K, make: () => V): V {
+    if (this.#last?.key !== key) this.#last = { key, value: make() };
+    return this.#last.value;
   }
 }

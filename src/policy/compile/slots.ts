@@ -8,13 +8,13 @@ export type Slots = { readonly numbers: ReadonlyMap<string, number>; readonly co
 
 /**
  * Numbers things by their keys alone, so that every process numbers them alike, whatever came and went
- * before: a number is where its key's hash points to, or the next that is free. At most half of the slots,
- * a power of two, are taken: so a thing that comes or goes hardly ever moves another.
+ * before: a number is where its key's hash points to, or the next that is free. A quarter of the slots, whose
+ * number is a power of two, stays free: so a thing that comes or goes seldom moves another.
  */
 export function slotsOf(keys: Iterable<string>): Slots {
   const sorted = [...new Set(keys)].sort();
   let count = LEAST;
-  while (count < 2 * sorted.length) count *= 2;
+  while (3 * count < 4 * sorted.length) count *= 2;
   const taken = new Set<number>();
   const numbers = new Map<string, number>();
   for (const key of sorted) {

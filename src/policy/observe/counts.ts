@@ -22,8 +22,15 @@ export function countedItems(pod: PodEntity, decided: readonly Decided[]): reado
   ];
 }
 
-/** What each rule has decided, and what no rule has: the rest, which isolation denies. */
-export type RuleCounts = { readonly of: (rule: Rule) => Count; readonly isolated: Count };
+/**
+ * What each rule has decided, and what no rule has: the rest, which isolation denies. `together`: what rules
+ * have that are too many to be counted apart, and that `of` does not know of; absent if there are none.
+ */
+export type RuleCounts = {
+  readonly of: (rule: Rule) => Count;
+  readonly isolated: Count;
+  readonly together?: Count | undefined;
+};
 
 /** Adds up the counters of a pod's elements: a rule may have several. */
 export function ruleCounts(
@@ -34,17 +41,20 @@ export function ruleCounts(
 ): RuleCounts {
   const rules = new Map<Rule, Count>();
   let rest = NONE;
+  let together: Count | undefined;
   for (const { item, outcome } of decided) {
     if (!item.set.startsWith(`${direction}-`)) continue;
     const count = counters.get(nftElement.key(item)) ?? NONE;
-    const { reason, logs } = outcome;
+    const { reason, logs, isOneOf } = outcome;
     if (reason.kind === 'isolated') rest = sum(rest, count);
-    for (const { rule } of reason.kind === 'rule' ? [reason, ...logs] : logs)
+    const isShared = isOneOf && reason.kind === 'rule';
+    if (isShared) together = sum(together ?? NONE, count);
+    for (const { rule } of reason.kind === 'rule' && !isShared ? [reason, ...logs] : logs)
       rules.set(rule, sum(rules.get(rule) ?? NONE, count));
   }
   for (const ip of pod.addresses)
     rest = sum(rest, counters.get(nftElement.key(isolatedItem(direction, ip))) ?? NONE);
-  return { of: (rule) => rules.get(rule) ?? NONE, isolated: rest };
+  return { of: (rule) => rules.get(rule) ?? NONE, isolated: rest, together };
 }
 
 export function sum(a: Count, b: Count): Count {

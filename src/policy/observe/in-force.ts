@@ -26,6 +26,8 @@ export type DirectionInForce = {
   readonly isolatedBy: readonly string[];
   /** Denied because no rule allows it. */
   readonly denied: Count;
+  /** What rules have decided that are too many to be counted apart: their own counts lack it. */
+  readonly together?: Count;
   /** In order; those whose policies are about the pod. */
   readonly tiers: readonly TierInForce[];
 };
@@ -90,6 +92,7 @@ function ofDirection(
     direction,
     isolatedBy: isolating.filter(({ staged }) => !staged).map(policyText),
     denied: counts.isolated,
+    ...(counts.together && { together: counts.together }),
     tiers: about.map(({ name, otherwise, policies }) => ({
       name,
       otherwise,

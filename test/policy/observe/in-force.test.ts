@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { MOST_APART } from '../../../src/policy/compile/grouping.ts';
 import { countedItems } from '../../../src/policy/observe/counts.ts';
 import { type InForce, inForce } from '../../../src/policy/observe/in-force.ts';
 import { nftElement } from '../../../src/state/kinds/nft-element.ts';
@@ -44,4 +45,31 @@ test('rules are shown with whom and what they are about', () => {
   assert.match(policy?.rules[0]?.peers.join() ?? '', /app = client/);
   assert.equal(staged?.isStaged, true);
   assert.equal(staged?.rules[0]?.count, undefined);
+});
+
+test('rules too many to be counted apart are counted together, and the others by themselves', () => {
+  const office = (i: number) => ({
+    from: [{ ipBlock: { cidr: `192.0.${i >> 8}.${i & 255}/32` } }],
+    ports: [{ port: 443 }],
+  });
+  const offices = {
+    ...WEB,
+    name: 'offices',
+    spec: {
+      podSelector: { matchLabels: { app: 'web' } },
+      ingress: Array.from({ length: MOST_APART }, (_, i) => office(i)),
+    },
+  };
+  const { facts, pods } = compiledFor([client, web], [WEB, offices]);
+  const decided = pods.get(web)?.decided ?? [];
+  const counters = new Map(
+    decided.map(({ item }) => [
+      nftElement.key(item),
+      { packets: item.key.includes('443') ? 7 : 1, bytes: 0 },
+    ]),
+  );
+  const [ingress] = inForce(facts.tiers, web, decided, counters).directions;
+  const counts = ingress?.tiers[0]?.policies.map(({ rules }) => rules[0]?.count?.packets);
+  assert.deepEqual(counts, [0, 2], 'the offices’ first, and the client’s');
+  assert.equal(ingress?.together?.packets, 7);
 });

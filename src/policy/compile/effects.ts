@@ -1,0 +1,64 @@
+import { type Direction, type Peer, policyText, type Rule, type Tier } from '../model/policy.ts';
+import { portText, type Traits } from './identities.ts';
+
+/**
+ * What an address is to the rules: those of whose peers it is one, and which ports its names stand for.
+ * Addresses of one effect are one to the kernel, whatever their labels and networks.
+ */
+export type Effect = {
+  readonly key: string;
+  /** Besides those that are about everyone. */
+  readonly rules: ReadonlySet<Rule>;
+  readonly ports: Traits['ports'];
+  /** It stands for others of which the same becomes, by other rules. */
+  readonly isOneOf?: true;
+};
+
+type OneOf = { readonly rule: Rule; readonly peer: Peer };
+
+/** Finds the rules that traits matter to, without asking each of them. */
+export class Effects {
+  /** By a condition that must hold. */
+  readonly #byText = new Map<string, OneOf[]>();
+  readonly #unconditional: OneOf[] = [];
+  readonly #texts = new Map<Rule, string>();
+
+  constructor(tiers: readonly Tier[], direction: Direction) {
+    const taken = new Set<string>();
+    for (const tier of tiers)
+      for (const policy of tier.policies)
+        for (const rule of policy[direction] ?? []) {
+          for (const peer of rule.peers ?? []) this.#add(rule, peer);
+          let text = `${tier.name} ${policyText(policy)} ${rule.name}`;
+          while (taken.has(text)) text += ' again';
+          taken.add(text);
+          this.#texts.set(rule, text);
+        }
+  }
+
+  #add(rule: Rule, peer: Peer): void {
+    const [first] = peer.are;
+    if (!first) this.#unconditional.push({ rule, peer });
+    else {
+      const others = this.#byText.get(first.text);
+      if (others) others.push({ rule, peer });
+      else this.#byText.set(first.text, [{ rule, peer }]);
+    }
+  }
+
+  of({ are, ports }: Traits): Effect {
+    const rules = new Set<Rule>();
+    const look = ({ rule, peer }: OneOf): void => {
+      if (!rules.has(rule) && is(peer, are)) rules.add(rule);
+    };
+    this.#unconditional.forEach(look);
+    for (const text of are) this.#byText.get(text)?.forEach(look);
+    const texts = [...rules].map((rule) => this.#texts.get(rule) ?? '');
+    return { key: [...texts.sort(), ...ports.map(portText).sort()].join('\n'), rules, ports };
+  }
+}
+
+/** Whether all that a rule says of one end holds for what is known of it. */
+export function is({ are, areNot }: Peer, traits: Traits['are']): boolean {
+  return are.every(({ text }) => traits.has(text)) && !areNot.some(({ text }) => traits.has(text));
+}

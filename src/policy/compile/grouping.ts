@@ -1,0 +1,79 @@
+import type { Family } from '../../ip/address.ts';
+import { policyText } from '../model/policy.ts';
+import type { Decisions } from './decisions.ts';
+import type { Effect } from './effects.ts';
+import type { Outcome } from './outcome.ts';
+import type { PodClass } from './pod-class.ts';
+import type { Segment } from './segments.ts';
+
+/** So many identities are kept apart by the rules that decide about them, so that each rule is counted. */
+export const MOST_APART = 512;
+
+/** What decides about connections of this node's pods, and what an address is that no rule tells apart. */
+type Deciding = {
+  readonly classes: readonly PodClass[];
+  readonly families: readonly Family[];
+  readonly stranger: Effect;
+};
+
+/**
+ * Which identities are one to the kernel. Where there are more than `mostApart`, as with thousands of
+ * networks, these are all of whose connections with this node's pods the same becomes, by whichever rules.
+ */
+export function grouping(
+  deciding: Deciding,
+  mostApart: number,
+): (all: ReadonlySet<Effect>) => (one: Effect) => Effect {
+  return (all) => {
+    if (all.size <= mostApart) return (one) => one;
+    const groups = new Map<Effect, Effect>();
+    for (const members of Map.groupBy(all, (each) => fateOf(each, deciding)).values()) {
+      const group = together(members, deciding.stranger);
+      for (const each of members) groups.set(each, group);
+    }
+    return (one) => groups.get(one) ?? one;
+  };
+}
+
+/** Goes by the name of a member that hardly ever changes. */
+function together(members: readonly Effect[], stranger: Effect): Effect {
+  const least = members.reduce((a, b) => (b.key < a.key ? b : a));
+  if (members.length === 1) return least;
+  return { ...(members.includes(stranger) ? stranger : least), isOneOf: true };
+}
+
+/** What becomes of connections with such an address, where it is not what becomes of a stranger's. */
+function fateOf(effect: Effect, { classes, families }: Deciding): string {
+  return classes
+    .flatMap((each, i) =>
+      each.isConcernedBy(effect)
+        ? families.map((family) => `${i} ${family} ${decisionsText(each.decisions(family, effect))}`)
+        : [],
+    )
+    .join('\n');
+}
+
+function decisionsText({ byProtocol, others }: Decisions): string {
+  const rest = outcomeText(others);
+  const protocols = [...byProtocol].toSorted(([a], [b]) => a - b);
+  const texts = protocols.map(([protocol, segments]) => `${protocol}: ${segmentsText(segments)}`);
+  return [rest, ...texts.filter((text) => !text.endsWith(`: 0 ${rest}`))].join('; ');
+}
+
+/** Where something else begins. */
+function segmentsText(segments: readonly Segment<Outcome>[]): string {
+  const texts: string[] = [];
+  let last: string | undefined;
+  for (const { first, value } of segments) {
+    const text = outcomeText(value);
+    if (text !== last) texts.push(`${first} ${text}`);
+    last = text;
+  }
+  return texts.join(', ');
+}
+
+function outcomeText({ verdict, reason, logs }: Outcome): string {
+  return [verdict, reason.kind, ...logs.map(({ policy, rule }) => `${policyText(policy)} ${rule.name}`)].join(
+    ' ',
+  );
+}
