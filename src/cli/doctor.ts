@@ -25,7 +25,7 @@ const CONFIG = '/etc/flatnet/agent.json';
 
 export const command = agentSocketOptions(
   newCommand(
-    'Examine this node: its agent and store, kernel, settings, ports, firewalls and CNI folders, and the way to each peer, with packets of every kind. Also where no agent runs. Changes nothing. Exit status 1 if anything is wrong.',
+    'Examine this node: its agent and store, kernel, settings, ports, firewalls, policies and CNI folders, and the way to each peer, with packets of every kind. Also where no agent runs. Changes nothing. Exit status 1 if anything is wrong.',
     ['flatnet doctor', 'flatnet doctor --node node1 --lab flatnet', 'flatnet doctor --peers 5000 --json'],
   ),
 )

@@ -1,7 +1,10 @@
 import { configuredBackend } from '../backends/registry.ts';
-import { codeOf } from '../error.ts';
+import type { Network } from '../cluster/network.ts';
+import { codeOf, messageOf } from '../error.ts';
+import { readIfThere } from '../if-there.ts';
 import { linkDump } from '../linux/link/link.ts';
-import { NETLINK_ROUTE, NetlinkSocket } from '../linux/netlink/socket.ts';
+import { NETLINK_NETFILTER, NETLINK_ROUTE, NetlinkSocket } from '../linux/netlink/socket.ts';
+import { readHandovers } from '../linux/nftables/flowtable.ts';
 import { readSysctl } from '../linux/sysctl.ts';
 import type { PathReport } from '../probe/report.ts';
 import type { ProbePage } from '../probe/self-test.ts';
@@ -13,6 +16,7 @@ import { kernelFindings } from './kernel.ts';
 import { mtuFindings } from './mtu.ts';
 import { type Patient, rememberedFacts } from './patient.ts';
 import { cannotProbe, peerFindings, probePeers } from './peers.ts';
+import { policyFindings } from './policies.ts';
 import { portFindings } from './ports.ts';
 import { sysctlFindings } from './sysctls.ts';
 
@@ -41,6 +45,7 @@ export async function examine(patient: Patient, { peers, progress }: ExamineOpti
       ? portFindings(configuredBackend(view.network, view.resources))
       : [note('ports', 'not checked: the pod network is not known on this node')]),
     ...(await firewallFindings(patient)),
+    ...(await ofPolicies(network)),
     ...mtuFindings(patient),
     ...cniFindings(paths, devices),
   ];
@@ -69,6 +74,17 @@ export async function examine(patient: Patient, { peers, progress }: ExamineOpti
 function deviceNames(): string[] {
   using netlink = NetlinkSocket.open(NETLINK_ROUTE);
   return netlink.dumpSync(linkDump()).map(({ name }) => name);
+}
+
+async function ofPolicies(network: Network | undefined): Promise<Finding[]> {
+  if (!network?.policy) return [];
+  try {
+    using socket = NetlinkSocket.open(NETLINK_NETFILTER);
+    const handovers = await readHandovers(socket);
+    return policyFindings({ network, read: readOr, ipvs: readIfThere('/proc/net/ip_vs'), handovers });
+  } catch (error) {
+    return [note('policy', `not checked: ${messageOf(error)}`)];
+  }
 }
 
 function readOr(path: string): string | undefined {

@@ -14,6 +14,7 @@ export type Section =
   | 'sysctl'
   | 'ports'
   | 'firewall'
+  | 'policy'
   | 'mtu'
   | 'cni'
   | 'peers';

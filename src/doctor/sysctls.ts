@@ -59,7 +59,8 @@ function reversePath({ network, devices, read }: SysctlFacts): Finding[] {
 }
 
 function bridged({ network, read }: SysctlFacts): Finding[] {
-  if (network?.wiring !== 'bridge') return [];
+  // With policies, more depends on it: policies.ts.
+  if (network?.wiring !== 'bridge' || network.policy) return [];
   return (network.pools[6] ? ['iptables', 'ip6tables'] : ['iptables']).map((name) => {
     const path = `net/bridge/bridge-nf-call-${name}`;
     const value = read(path);
@@ -79,7 +80,7 @@ function expected(path: string, read: SysctlFacts['read'], value: string, otherw
 }
 
 /** As sysctl(8) writes it: a dot within a name becomes a slash. */
-function dotted(path: string): string {
+export function dotted(path: string): string {
   return path
     .split('/')
     .map((part) => part.replaceAll('.', '/'))

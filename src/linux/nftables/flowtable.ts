@@ -1,4 +1,11 @@
-import { attributesIn, attributesOf, NLM_F_CREATE, type Request, stringOf } from '../netlink/message.ts';
+import {
+  attributesIn,
+  attributesOf,
+  type Message,
+  NLM_F_CREATE,
+  type Request,
+  stringOf,
+} from '../netlink/message.ts';
 import type { NetlinkSocket } from '../netlink/socket.ts';
 import * as nft from './message.ts';
 import type { ElementText } from './values/element.ts';
@@ -40,6 +47,35 @@ export function flowtableRequests(
   ];
 }
 
+/** A flowtable, whosever it is, with the devices whose packets it takes. */
+export type DeviceHandover = {
+  readonly table: TableId;
+  readonly name: string;
+  readonly devices: readonly string[];
+};
+
+/** Reads all flowtables: `nft list flowtables`. None where the kernel has no such thing. */
+export async function readHandovers(socket: NetlinkSocket): Promise<DeviceHandover[]> {
+  return await socket.dump({
+    operation: 'nft list',
+    object: 'flowtables',
+    type: nft.nftType(nft.NFT_MSG_GETFLOWTABLE),
+    flags: 0,
+    payload: nft.nftWriter().finish(),
+    decode: (message) => {
+      const table = nft.tableOf(message);
+      const name = nft.nftAttributes(message).get(NFTA_FLOWTABLE_NAME);
+      return table && name && { table, name: stringOf(name), devices: devicesIn(message) };
+    },
+  });
+}
+
+function devicesIn(message: Message): string[] {
+  const hook = nft.nftAttributes(message).get(NFTA_FLOWTABLE_HOOK);
+  const list = hook && attributesOf(hook).get(NFTA_FLOWTABLE_HOOK_DEVS);
+  return list ? [...attributesIn(list)].map(([, device]) => stringOf(device)) : [];
+}
+
 /** Reads the devices of a flowtable. */
 export async function readDevices(
   socket: NetlinkSocket,
@@ -49,14 +85,10 @@ export async function readDevices(
   const devices = await socket.dump({
     ...nft.query(table, nft.NFT_MSG_GETFLOWTABLE, `flowtable ${name}`),
     decode: (message) => {
-      const attributes = nft.nftAttributes(message);
-      const own = attributes.get(NFTA_FLOWTABLE_NAME);
-      const hook = attributes.get(NFTA_FLOWTABLE_HOOK);
+      const own = nft.nftAttributes(message).get(NFTA_FLOWTABLE_NAME);
       const of = nft.tableOf(message);
       if (of?.family !== table.family || of.table !== table.table) return undefined;
-      if (!hook || !own || stringOf(own) !== name) return undefined;
-      const list = attributesOf(hook).get(NFTA_FLOWTABLE_HOOK_DEVS) ?? Buffer.alloc(0);
-      return [...attributesIn(list)].map(([, device]) => stringOf(device));
+      return own && stringOf(own) === name ? devicesIn(message) : undefined;
     },
   });
   return devices.flat().map((device) => ({ set: name, key: fieldText('ifname', device) }));

@@ -1,4 +1,6 @@
 import assert from 'node:assert/strict';
+import { NETLINK_NETFILTER, NetlinkSocket } from '../../../src/linux/netlink/socket.ts';
+import { readHandovers } from '../../../src/linux/nftables/flowtable.ts';
 import { elementOf } from '../../../src/linux/nftables/values/element.ts';
 import { SILENT } from '../../../src/log.ts';
 import { elementItem } from '../../../src/state/kinds/nft-element.ts';
@@ -21,6 +23,7 @@ const TABLE: NftTableItem = {
     },
   ],
 };
+const OF = { family: TABLE.family, table: TABLE.table };
 const device = (name: string) => elementItem(TABLE, elementOf(FAST, [name]));
 
 kernelTest(
@@ -32,6 +35,8 @@ kernelTest(
       const text = box.run('nft', 'list', 'flowtables');
       return [...text.matchAll(/\bd\d\b/g)].map(String).sort();
     };
+    using socket = NetlinkSocket.open(NETLINK_NETFILTER, { netns: box.netns });
+    assert.deepEqual(await readHandovers(socket), []);
     using reconciler = new Reconciler({ netns: box.netns, log: SILENT });
     reconciler.allowPrune();
     for (const names of [['d1'], ['d1', 'd2', 'd3'], ['d2'], [], ['d1', 'd3']]) {
@@ -39,6 +44,8 @@ kernelTest(
       const { undone } = await reconciler.run();
       assert.deepEqual(undone, []);
       assert.deepEqual(devices(), names);
+      const [{ devices: taken = [], ...handover } = assert.fail()] = await readHandovers(socket);
+      assert.deepEqual([[...taken].sort(), handover], [names, { table: OF, name: 'fast' }]);
     }
     using again = new Reconciler({ netns: box.netns, log: SILENT });
     again.setDesired(asOne([TABLE, device('d1'), device('d3')]));
