@@ -5,7 +5,8 @@ import { test } from 'node:test';
 import { configuredBackend } from '../src/backends/registry.ts';
 import { decode } from '../src/cluster/calico/decode.ts';
 import { readDocument } from '../src/cluster/calico/document.ts';
-import { readManifest } from '../src/cluster/calico/manifest.ts';
+import { readResources } from '../src/cluster/calico/manifest.ts';
+import { readDocuments } from '../src/cluster/documents.ts';
 import { readNetworkFile } from '../src/cluster/network-file.ts';
 import { parseSelector } from '../src/cluster/selector.ts';
 import { readInvocation } from '../src/cni/protocol/invocation.ts';
@@ -16,6 +17,9 @@ import { parseSubnetFile } from '../src/ipam/subnet-file.ts';
 import { readExecCredential } from '../src/kubernetes/access/exec-plugin.ts';
 import { readKubeconfig } from '../src/kubernetes/access/kubeconfig.ts';
 import { readLease } from '../src/kubernetes/election/lease-record.ts';
+import { writtenIn } from '../src/policy/check.ts';
+import { collectPolicies } from '../src/policy/collect.ts';
+import { readPolicyDocument } from '../src/policy/document.ts';
 import { decodeBlock, decodeConfig, decodeHandle } from '../src/store/etcd/block-codec.ts';
 import { decodeNetwork } from '../src/store/etcd/network.ts';
 import { decodeLease } from '../src/store/flannel/lease-value.ts';
@@ -23,6 +27,7 @@ import { decodeRecord } from '../src/store/flannel/node-record.ts';
 import { annotationKeys } from '../src/store/kubernetes/node/keys.ts';
 import { readNode } from '../src/store/kubernetes/node/read.ts';
 import { decodeEvent, decodeKeyValue, decodeTransaction } from '../src/store/kv/gateway.ts';
+import { decodePod } from '../src/store/values/pods.ts';
 import { readContents } from '../src/transfer/read.ts';
 
 /** Of each decoder. More by hand: FLATNET_FUZZ_CASES=1000000. */
@@ -142,6 +147,35 @@ const nodeObject = {
   spec: { podCIDR: '10.244.1.0/24', podCIDRs: ['10.244.1.0/24'] },
   status: { conditions: [{ type: 'NetworkUnavailable', status: 'False', reason: 'x' }] },
 };
+const policies = [
+  {
+    apiVersion: 'networking.k8s.io/v1',
+    kind: 'NetworkPolicy',
+    metadata: { name: 'a', namespace: 'n', labels: { a: 'b' } },
+    spec: {
+      podSelector: { matchExpressions: [{ key: 'a', operator: 'In', values: ['b'] }] },
+      policyTypes: ['Ingress'],
+      ingress: [
+        {
+          from: [{ ipBlock: { cidr: '10.0.0.0/8', except: ['10.1.0.0/16'] } }, { namespaceSelector: {} }],
+          ports: [{ port: 80, endPort: 90, protocol: 'TCP' }, { port: 'http' }],
+        },
+      ],
+    },
+  },
+  {
+    apiVersion: 'projectcalico.org/v3',
+    kind: 'GlobalNetworkPolicy',
+    metadata: { name: 'a' },
+    spec: {
+      tier: 'default',
+      order: 5,
+      selector: "a == 'b'",
+      types: ['Egress'],
+      egress: [{ action: 'Deny', protocol: 'UDP', destination: { nets: ['::/0'], ports: [53, '80:90'] } }],
+    },
+  },
+];
 const kubeconfig = {
   'current-context': 'a',
   contexts: [{ name: 'a', context: { cluster: 'c', user: 'u', namespace: 'n' } }],
@@ -210,7 +244,7 @@ const DECODERS: Readonly<Record<string, Decoder>> = {
   },
   'a manifest': {
     isSlow: true,
-    read: (text) => readManifest(text, 'a.yaml'),
+    read: (text) => readResources(readDocuments(text, 'a.yaml', 'CONFIG_INVALID'), 'a.yaml'),
     texts: [
       `apiVersion: projectcalico.org/v3\nkind: IPPool\nmetadata:\n  name: a\nspec:\n  cidr: 10.0.0.0/16\n---\n${JSON.stringify(bgpPeer)}\n`,
     ],
@@ -230,6 +264,20 @@ const DECODERS: Readonly<Record<string, Decoder>> = {
         resources: [ipPool],
         ipam: { blocks: [block], affinities: [{ cidr: '10.0.0.0/26', node: 'a', state: 'confirmed' }] },
       }),
+    ],
+  },
+  'a policy in the store': {
+    read: (text) => {
+      const document = readPolicyDocument({ value: json(text), where: '' });
+      // What cannot be read is a problem among others, never an error.
+      return collectPolicies([writtenIn(document)]);
+    },
+    texts: policies.map((each) => JSON.stringify(each)),
+  },
+  'a pod in the store': {
+    read: (text) => decodePod(text, { namespace: 'n', name: 'p', node: 'a' }),
+    texts: [
+      '{"uid":"u","labels":{"a":"b"},"serviceAccount":"s","ports":[{"name":"http","protocol":6,"port":80}],"addresses":["10.0.0.2","fd00::2"]}',
     ],
   },
   'a key and its value': { read: (text) => decodeKeyValue(json(text)), texts: [JSON.stringify(keyValue)] },

@@ -17,18 +17,19 @@ const MAY_IMPORT: Readonly<Record<string, string>> = {
   ipam: 'cluster ip store/ports',
   // From outside, the store is its ports; `open.ts` creates one.
   store: 'cluster ip kubernetes/access/open.ts kubernetes/api/object.ts store',
-  'store/ports': 'cluster ip policy/model',
+  'store/ports': 'cluster ip policy/document.ts policy/model',
   'store/kv': '',
   'store/embedded': 'store/kv',
-  'store/etcd': 'cluster ip ipam/subnets.ts store/flannel store/kv store/ports store/values',
+  'store/etcd':
+    'cluster ip ipam/subnets.ts policy store/flannel store/kv store/policies store/ports store/values',
   // What flannel and ours write about a node, the same in every store.
   'store/flannel': 'cluster ip',
   'store/kubernetes':
     'cluster ip kubernetes policy/calico policy/collect.ts policy/kubernetes policy/model store/flannel store/kubernetes/node store/policies store/ports store/values',
   // Views of network policies, made alike of every store's tables.
-  'store/policies': 'cluster ip policy',
+  'store/policies': 'cluster ip policy store/ports',
   // What is stored about blocks, the same in every store.
-  'store/values': 'cluster ip store/ports',
+  'store/values': 'cluster ip policy/model store/ports',
   // A store's contents as a file, out of one store and into another.
   transfer: 'cluster ip ipam/blocks store/ports store/values',
   'store/kubernetes/node': 'cluster ip kubernetes/api/object.ts store/flannel',
@@ -111,12 +112,14 @@ const MAY_IMPORT: Readonly<Record<string, string>> = {
   'lab/machine':
     'agent backends cluster companions desired/tunnel-types.ts ip lab/record linux state/link-types store/open.ts store/ports cni/shim',
   'lab/bgp': 'agent cluster companions desired/tunnel-types.ts ip lab/machine lab/record linux',
-  'lab/pods': 'cluster cni ip lab/machine lab/record linux runtime',
+  'lab/pods':
+    'cluster cni ip lab/machine lab/record linux policy/check.ts policy/document.ts policy/model runtime store/policies store/ports',
   'lab/inspect': 'agent cluster companions ip ipam lab/bgp lab/machine lab/pods lab/record linux store/ports',
-  cli: 'agent backends cli cni/protocol/conflist.ts cni/shim/install.ts cluster companions doctor ip ipam lab linux/netns.ts runtime store/embedded store/open.ts store/ports takeover transfer',
+  cli: 'agent backends cli cni/protocol/conflist.ts cni/shim/install.ts cluster companions doctor ip ipam lab linux/netns.ts policy/document.ts runtime store/embedded store/open.ts store/policies store/ports takeover transfer',
   'cli/policy': 'agent/policy cli/shared cluster ip linux/nftables/values policy wiring',
   'cli/kubectl': 'cli/shared kubernetes store/published-node.ts',
-  'cli/shared': 'agent backends cluster ip ipam lab policy store/open.ts store/ports takeover/plan.ts',
+  'cli/shared':
+    'agent backends cluster ip ipam lab policy store/open.ts store/policies store/ports takeover/plan.ts',
 };
 
 // Rooms and files of pure computation: no I/O of any kind, not even a type import that leads to it, directly

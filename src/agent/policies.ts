@@ -1,11 +1,21 @@
-import type { PolicyFeed } from '../store/ports/policies.ts';
+import { publishedPods } from '../policy/node/published.ts';
+import type { NodePods, PodRegistry, PolicyFeed } from '../store/ports/policies.ts';
 import type { Facts } from './facts.ts';
 import type { PolicyLog } from './policy/log.ts';
 
-/** Passes the store's policies to the facts, as long as the network wants them enforced. */
+/** The parts of the store that policies are about. Absent: it has none; others tell it of pods. */
+type PolicyStore = {
+  readonly policies?: PolicyFeed | undefined;
+  readonly pods?: PodRegistry | undefined;
+};
+
+/**
+ * Passes the store's policies to the facts, as long as the network wants them enforced, and tells it of this
+ * node's pods.
+ */
 export async function followPolicies(
   facts: Facts,
-  feed: PolicyFeed | undefined,
+  { policies: feed, pods }: PolicyStore,
   signal: AbortSignal,
 ): Promise<void> {
   if (!feed) return;
@@ -14,6 +24,7 @@ export async function followPolicies(
     await until(facts, () => areWanted(facts), signal);
     const ended = new AbortController();
     const unwanted = until(facts, () => !areWanted(facts), signal).then(() => ended.abort());
+    if (pods) tellOfPods(facts, pods, ended.signal);
     for await (const view of feed.watch(ended.signal)) facts.setPolicies(view);
     await unwanted;
     if (!signal.aborted) facts.setPolicies(undefined);
@@ -41,6 +52,28 @@ export async function hearOfPackets(facts: Facts, policyLog: PolicyLog, signal: 
 const groupOf = ({ network }: Facts): number | undefined => network?.policy?.logGroup;
 
 const areWanted = ({ network }: Facts): boolean => network?.policy !== undefined;
+
+/** Only a member has its name for certain: another machine's pods may be there under it. */
+function tellOfPods(facts: Facts, registry: PodRegistry, signal: AbortSignal): void {
+  if (signal.aborted) return;
+  const { node } = facts.options;
+  const told = (): NodePods | undefined => {
+    if (!facts.isMember) return undefined;
+    return { pods: publishedPods(facts.pods.list(), node), areAll: facts.pods.areComplete };
+  };
+  const changed = registry.keep(node, told, signal);
+  let wasMember = facts.isMember;
+  const look = (): void => {
+    if (facts.isMember && !wasMember) changed();
+    wasMember = facts.isMember;
+  };
+  facts.on('pods', changed);
+  facts.on('changed', look);
+  signal.addEventListener('abort', () => {
+    facts.off('pods', changed);
+    facts.off('changed', look);
+  });
+}
 
 /** Waits until something holds, or the signal aborts. */
 async function until(facts: Facts, holds: () => boolean, signal: AbortSignal): Promise<void> {

@@ -61,7 +61,7 @@ function feedProblem(feed: Pick<ClusterFeed, 'problems'> | undefined): string | 
 }
 
 function policyProblem(policies: Pick<PolicyFeed, 'problems'> | undefined): string {
-  if (!policies) return 'this store has none: only the Kubernetes API has';
+  if (!policies) return 'this store has none';
   const [first] = policies.problems;
   return first ? (first.cause ?? first.what) : 'no answer from the store yet';
 }

@@ -169,7 +169,7 @@ export async function runAgent(options: AgentOptions, log: Log, stop: AbortSigna
     task('hold the subnets', membership.run()),
     task('follow the cluster', feed.run()),
     task('hear of denied packets', hearOfPackets(facts, policyLog, signal)),
-    task('follow network policies', followPolicies(facts, store.policies, signal)),
+    task('follow network policies', followPolicies(facts, store, signal)),
   ];
   const selfTest = new SelfTest(
     () => {

@@ -1,10 +1,11 @@
-import { type Kind, kindNamed } from '../cluster/calico/document.ts';
+import { type Document, type Kind, kindNamed, titleOf } from '../cluster/calico/document.ts';
 import { codeOf, FlatnetError } from '../error.ts';
 import { remainsOf } from '../ipam/blocks/forget-node.ts';
+import { deleteSteps, type Step } from '../store/policies/apply.ts';
 import type { Store } from '../store/ports/store.ts';
 import { newCommand } from './shared/commands.ts';
 import { print } from './shared/output.ts';
-import { type Done, doneText, each, fileOption, resourcesOf } from './shared/resource-file.ts';
+import { type Done, doneText, each, fileOption, objectsOf, policyObjectsOf } from './shared/resource-file.ts';
 import { type StoreSelection, storeOptions, warnWithoutPeers, withSelectedStore } from './shared/store.ts';
 
 type DeleteOptions = StoreSelection & {
@@ -15,7 +16,7 @@ type DeleteOptions = StoreSelection & {
 
 export const command = storeOptions(
   newCommand(
-    'Delete resources. A pool is kept while pods use it or, unless disabled, while nodes have blocks from it. `node` means the node’s configuration, not the node itself: for a node that has left for good see flatnet forget.',
+    'Delete resources, and with -f also policies and what belongs to them. A pool is kept while pods use it or, unless disabled, while nodes have blocks from it. `node` means the node’s configuration, not the node itself: for a node that has left for good see flatnet forget.',
     ['flatnet delete bgppeer rack1', 'flatnet delete node node7', 'flatnet delete -f peers.yaml --lab demo'],
   ),
 )
@@ -26,16 +27,20 @@ export const command = storeOptions(
   .option('--json', 'print JSON')
   .action(async (word: string | undefined, name: string | undefined, options: DeleteOptions) => {
     const { file, force, json, ...store } = options;
-    const deleted = async (remove: (kind: Kind, name: string) => Promise<string>): Promise<Done[]> => {
+    const deleted = async (
+      selected: Store,
+      remove: (kind: Kind, name: string) => Promise<string>,
+    ): Promise<Done[]> => {
       if (file !== undefined && word === undefined) {
-        return each(resourcesOf(file), async ({ kind, metadata }) => {
-          try {
-            return await remove(kind, metadata.name);
-          } catch (error) {
-            if (codeOf(error) === 'NOT_FOUND') return 'absent';
-            throw error;
-          }
-        });
+        const { documents, policies } = objectsOf(file);
+        const ofPolicies =
+          policies.length > 0
+            ? await deleteSteps(
+                policyObjectsOf(selected),
+                policies.map(({ document }) => document),
+              )
+            : [];
+        return each([...documents.map((document) => deletion(document, remove)), ...ofPolicies]);
       }
       if (file !== undefined || word === undefined || name === undefined) {
         throw new FlatnetError('needs a kind and a name, or -f FILE', { code: 'USAGE', operation: 'delete' });
@@ -45,7 +50,7 @@ export const command = storeOptions(
     };
     const done = await withSelectedStore(store, async (selected) => {
       const { resources } = selected;
-      const outcomes = await deleted(async (kind, of) => {
+      const outcomes = await deleted(selected, async (kind, of) => {
         if (kind === 'Node') await warnOfRemains(selected, of, store.lab);
         await resources.delete(kind, of, force);
         return 'deleted';
@@ -55,6 +60,22 @@ export const command = storeOptions(
     });
     print(done, json, doneText);
   });
+
+/** What is not there need not be deleted. */
+function deletion(
+  { kind, metadata }: Document,
+  remove: (kind: Kind, name: string) => Promise<string>,
+): Step<string> {
+  const run = async (): Promise<string> => {
+    try {
+      return await remove(kind, metadata.name);
+    } catch (error) {
+      if (codeOf(error) === 'NOT_FOUND') return 'absent';
+      throw error;
+    }
+  };
+  return { title: titleOf({ kind, metadata }), run };
+}
 
 /** Warns about a node that is gone but not forgotten: it still holds addresses that others could use. */
 async function warnOfRemains(store: Store, node: string, lab: string | undefined): Promise<void> {

@@ -113,6 +113,19 @@ export function withWiring(
   return { ...source, ...Object.fromEntries(missing), wiring };
 }
 
+/** Returns the configuration with policies enforced. Throws CONFIG_INVALID where it says otherwise. */
+export function withPolicies(source: Readonly<Record<string, unknown>>): Readonly<Record<string, unknown>> {
+  const fields = new Fields(source);
+  if (fields.raw('policy') === false) {
+    throw new FlatnetError('is false, but --policy asks for the contrary', {
+      code: 'CONFIG_INVALID',
+      object: 'policy',
+      fix: 'drop one of them',
+    });
+  }
+  return fields.has('policy') ? source : { ...source, policy: true };
+}
+
 /** Throws CONFIG_INVALID unless the pods of this network can live on the lab's underlay. */
 function checkPhysical({ addresses, pools, wiring }: Network, { parent }: Physical): void {
   const invalid = (text: string, object: string, fix: string) =>

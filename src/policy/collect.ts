@@ -31,7 +31,11 @@ import {
 } from './model/policy.ts';
 
 /** A policy, or a Tier, as written: which, and its `spec`. */
-export type Written = PolicyId & { readonly spec: unknown };
+export type Written = PolicyId & {
+  readonly spec: unknown;
+  /** Why nothing of it can be read. */
+  readonly unreadable?: string;
+};
 
 export type Collected = {
   /** In order. */
@@ -112,10 +116,11 @@ type Settings = ReadonlyMap<string, TierSettings | undefined>;
 
 function readTiers(all: readonly Written[], problems: Problem[]): Settings {
   const tiers = new Map<string, TierSettings | undefined>();
-  for (const { kind, name, spec } of all) {
+  for (const { kind, name, spec, unreadable } of all) {
     if (kind !== TIER) continue;
     const builtIn = BUILT_IN.find((tier) => tier.name === name);
     try {
+      if (unreadable !== undefined) throw new TypeError(unreadable);
       tiers.set(name, readTier(name, new Fields(spec ?? {}, 'spec'), builtIn));
     } catch (error) {
       tiers.set(name, undefined);
@@ -127,20 +132,21 @@ function readTiers(all: readonly Written[], problems: Problem[]): Settings {
 }
 
 function place(
-  { kind, namespace = 'default', name, spec }: Written,
+  { kind, namespace = 'default', name, spec, unreadable }: Written,
   { isNamespaced, read, close }: Reader,
   { settings, lost, problems }: { settings: Settings; lost: readonly LostParts[]; problems: Problem[] },
 ): { readonly tier: TierSettings; readonly policy: Policy } {
   // Fields remember what was read of them.
   const object = (): PolicyObject => ({ namespace, name, spec: new Fields(spec ?? {}, 'spec') });
   try {
+    if (unreadable !== undefined) throw new TypeError(unreadable);
     const { tier, policy } = read(object());
     const found = settings.get(tier);
     if (!found) {
       const text = settings.has(tier) ? 'cannot be read' : 'is not there; add it';
       throw object().spec.invalid('tier', `the Tier ${tier} ${text}`);
     }
-    const needed = lost.find(({ set }) => mayOpen(policy, set));
+    const needed = lost.find((set) => mayOpen(policy, set));
     if (!needed) return { tier: found, policy };
     throw new TypeError(`a rule needs ${entityText(needed.set)}, which cannot be read: ${needed.problem}`);
   } catch (error) {

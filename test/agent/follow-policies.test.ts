@@ -7,7 +7,7 @@ import type { PolicyLog } from '../../src/agent/policy/log.ts';
 import { aborted, nextTurn } from '../../src/async/pause.ts';
 import { type Network, readNetwork } from '../../src/cluster/network.ts';
 import type { PolicyView } from '../../src/policy/model/view.ts';
-import type { PolicyFeed } from '../../src/store/ports/policies.ts';
+import type { PodRegistry, PolicyFeed } from '../../src/store/ports/policies.ts';
 import { tunnelMacsOf } from '../backends/tunnel-macs.ts';
 
 function factsOfNode(): Facts {
@@ -23,7 +23,7 @@ test('views are facts while the network wants policies enforced, and are watched
   const facts = factsOfNode();
   const feed = new FakeFeed();
   const end = new AbortController();
-  const following = followPolicies(facts, feed, end.signal);
+  const following = followPolicies(facts, { policies: feed }, end.signal);
   assert.equal(facts.hasPolicies, true);
   assert.equal(feed.watches, 0, 'nobody wants them yet');
   facts.setNetwork(network(true));
@@ -48,6 +48,41 @@ test('views are facts while the network wants policies enforced, and are watched
   await following;
   assert.equal(facts.policies, view, 'what an agent that ends knows stays');
   assert.equal(feed.watching, 0);
+});
+
+test('the store is told of pods while policies are wanted, and the node’s name is its own', async () => {
+  const facts = factsOfNode();
+  const feed = new FakeFeed();
+  const said: (readonly string[] | undefined)[] = [];
+  const registry: PodRegistry = {
+    keep: (node, pods, signal) => {
+      const changed = (): void => {
+        said.push(signal.aborted ? ['late'] : pods()?.pods.map(({ name }) => `${node}: ${name}`));
+      };
+      changed();
+      return changed;
+    },
+  };
+  const end = new AbortController();
+  const following = followPolicies(facts, { policies: feed, pods: registry }, end.signal);
+  const pod = { containerId: 'c', ifName: 'eth0', netns: '', addresses: [], labels: {}, namespace: 'shop' };
+  facts.pods.add({ ...pod, name: 'web' });
+  facts.setNetwork(network(true));
+  await feed.turn();
+  facts.pods.add({ ...pod, containerId: 'd', name: 'db' });
+  assert.deepEqual(said, [undefined, undefined]);
+  facts.confirmSubnets([]);
+  facts.setHost(facts.host);
+  facts.pods.remove(pod);
+  // One that the runtime has not named is nobody’s.
+  facts.pods.add({ ...pod, containerId: 'e', namespace: '' });
+  assert.deepEqual(said.slice(2), [['n: web', 'n: db'], ['n: db'], ['n: db']]);
+  facts.setNetwork(network(false));
+  await feed.turn();
+  facts.pods.add({ ...pod, name: 'late' });
+  assert.equal(said.length, 5);
+  end.abort();
+  await following;
 });
 
 test('the group of NFLOG is the network’s once that is known; an agent that stops leaves it', async () => {

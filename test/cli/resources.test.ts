@@ -167,3 +167,85 @@ test('a pool in a network that uses none is written with a warning', async (t) =
   assert.match(stderr, /^warning: this network does not use IPPools: .*\(addresses: lease\)$/m);
   assert.equal((await run(['apply', '-f', '-'], PEER)).stderr, '');
 });
+
+const POLICIES = `apiVersion: projectcalico.org/v3
+kind: GlobalNetworkPolicy
+metadata: {name: all}
+spec:
+  tier: own
+  ingress: [{action: Allow}]
+---
+apiVersion: networking.k8s.io/v1
+kind: NetworkPolicy
+metadata: {name: web, namespace: shop}
+spec: {podSelector: {}}
+---
+apiVersion: projectcalico.org/v3
+kind: Tier
+metadata: {name: own}
+spec: {order: 5}
+---
+apiVersion: v1
+kind: Namespace
+metadata: {name: shop, labels: {team: a}}
+`;
+
+test('policies are applied all or none, in an order that closes nothing, listed and deleted', async (t) => {
+  const run = await start(t);
+  const applied = await run(['apply', '-f', '-'], `${POOL}---\n${POLICIES}`);
+  assert.deepEqual(applied, {
+    status: 0,
+    stdout: [
+      'IPPool/main created',
+      'Namespace shop created',
+      'Tier own created',
+      'NetworkPolicy shop/web created',
+      'GlobalNetworkPolicy all created\n',
+    ].join('\n'),
+    stderr: '',
+  });
+  assert.equal(
+    (await run(['policy', 'list'])).stdout,
+    `KIND                 NAMESPACE  NAME
+Namespace                       shop
+Tier                            own
+NetworkPolicy        shop       web
+GlobalNetworkPolicy             all
+`,
+  );
+  const yaml = (await run(['policy', 'list', '-o', 'yaml'])).stdout;
+  assert.match((await run(['apply', '-f', '-'], yaml)).stdout, /^(.* unchanged\n){4}$/);
+
+  // All that a node could not read is refused, with the place in the file; the Tier may be in the store.
+  const bad = POLICIES.replace('podSelector: {}', 'podSelector: 1').replace('order: 5', 'order: 6');
+  const refused = await run(['apply', '-f', '-'], bad);
+  assert.equal(refused.status, 2, refused.stderr);
+  assert.match(
+    refused.stderr,
+    /standard input document 2: NetworkPolicy shop\/web: spec\.podSelector: must be/,
+  );
+  assert.match((await run(['policy', 'list', '-o', 'yaml'])).stdout, /order: 5/);
+  for (const [text, message] of [
+    [POLICIES.replace('tier: own', 'tier: other'), /the Tier other is not there; add it/],
+    [
+      POLICIES.replace('networking.k8s.io/v1', 'v1'),
+      /apiVersion: of NetworkPolicy must be networking\.k8s\.io\/v1 or/,
+    ],
+    [
+      POLICIES.replace('namespace: shop', 'namespace: Shop'),
+      /metadata\.namespace: must be lower-case letters/,
+    ],
+    [POLICIES.replace('{team: a}', '{team: 1}'), /metadata\.labels\.team: must be a string/],
+    [`${POLICIES}---\n${POLICIES}`, /is there twice/],
+  ] as const)
+    assert.match((await run(['apply', '-f', '-'], text)).stderr, message);
+
+  const tier = POLICIES.split('---\n')[2] ?? '';
+  assert.match((await run(['delete', '-f', '-'], tier)).stderr, /GlobalNetworkPolicy all is in it/);
+  assert.equal(
+    (await run(['delete', '-f', '-'], POLICIES)).stdout,
+    'GlobalNetworkPolicy all deleted\nNetworkPolicy shop/web deleted\nTier own deleted\nNamespace shop deleted\n',
+  );
+  assert.match((await run(['delete', '-f', '-'], POLICIES)).stdout, /^(.* absent\n){4}$/);
+  assert.equal((await run(['policy', 'list'])).stdout, 'no policies\n');
+});

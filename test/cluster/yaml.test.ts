@@ -1,9 +1,13 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
-import { readManifest } from '../../src/cluster/calico/manifest.ts';
+import { readResources } from '../../src/cluster/calico/manifest.ts';
+import { readDocuments } from '../../src/cluster/documents.ts';
 import { readNetworkFile } from '../../src/cluster/network-file.ts';
 import { readYaml } from '../../src/cluster/yaml.ts';
+
+const readManifest = (text: string, filename: string) =>
+  readResources(readDocuments(text, filename, 'CONFIG_INVALID'), filename);
 
 const read = (text: string): unknown[] =>
   readYaml(text, 'f.yaml', 'CONFIG_INVALID').map(({ value }) => value);

@@ -6,8 +6,12 @@ import { describeReport, type LabOptions, labOptions, manifestsOf } from './shar
 
 export const command = labOptions(
   newCommand(
-    'Create or update objects from Kubernetes manifests: Pod, Deployment, DaemonSet, Namespace. Objects that already match are left alone. No images are pulled: containers run on this machine’s file system. A container that exits is not restarted.',
-    ['flatnet lab apply -f examples/pod-two-container.yaml', 'flatnet lab apply -f - <web.yaml'],
+    'Create or update objects from Kubernetes manifests: Pod, Deployment, DaemonSet, Namespace; and network policies, with Tiers and network sets. Objects that already match are left alone. No images are pulled: containers run on this machine’s file system. A container that exits is not restarted.',
+    [
+      'flatnet lab apply -f policies.yaml',
+      'flatnet lab apply -f examples/pod-two-container.yaml',
+      'flatnet lab apply -f - <web.yaml',
+    ],
   ),
 )
   .requiredOption('-f, --file <file>', 'YAML or JSON, any number of documents; - is standard input')

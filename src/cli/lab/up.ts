@@ -8,7 +8,14 @@ import { FlatnetError, messageOf } from '../../error.ts';
 import { familyOf } from '../../ip/address.ts';
 import { parseCidr } from '../../ip/cidr.ts';
 import { splitWarning } from '../../lab/bgp/topology.ts';
-import { PRESET_NAMES, type PresetName, withBackend, withPreset, withWiring } from '../../lab/network.ts';
+import {
+  PRESET_NAMES,
+  type PresetName,
+  withBackend,
+  withPolicies,
+  withPreset,
+  withWiring,
+} from '../../lab/network.ts';
 import { labFlag } from '../../lab/record/lab.ts';
 import { TOR_PROGRAMS, type TorProgram } from '../../lab/record/topology.ts';
 import { up } from '../../lab/up.ts';
@@ -29,6 +36,7 @@ type Options = LabOptions & {
   readonly tor?: TorProgram;
   readonly network?: string;
   readonly config?: string;
+  readonly policy?: boolean;
   readonly keep?: boolean;
 };
 
@@ -38,6 +46,7 @@ export const command = labOptions(
     'flatnet lab up --nodes 5 --subnets 2',
     'flatnet lab up --backend host-gw --lab second',
     'flatnet lab up --wiring macvlan',
+    'flatnet lab up --policy',
     'flatnet lab up --preset calico-bgp --nodes 4 --reflectors 2',
     'flatnet lab up --preset calico-bgp --nodes 4 --subnets 2 --tor',
     'flatnet lab up --network 10.244.0.0/16,fd00:10:244::/56',
@@ -77,6 +86,7 @@ export const command = labOptions(
       .choices(TOR_PROGRAMS)
       .preset('bird'),
   )
+  .option('--policy', 'enforce network policies, which flatnet lab apply writes')
   .option('--keep', 'after a failure, leave everything in place for inspection')
   .action(async (options: Options) => {
     const network = networkOf(options);
@@ -106,7 +116,7 @@ next: flatnet lab pod create web${option}; flatnet lab matrix${option}; ip netns
     });
   });
 
-function networkOf({ config, network, backend, preset, wiring }: Options): Network {
+function networkOf({ config, network, backend, preset, wiring, policy }: Options): Network {
   if (config !== undefined && network !== undefined) {
     throw new FlatnetError('--config and --network both define the pod network', {
       code: 'USAGE',
@@ -123,7 +133,8 @@ function networkOf({ config, network, backend, preset, wiring }: Options): Netwo
   }
   const complete = (value: unknown): unknown => {
     const { source: written } = new Fields(value);
-    const source = wiring === undefined ? written : withWiring(wiring, written);
+    const wired = wiring === undefined ? written : withWiring(wiring, written);
+    const source = policy ? withPolicies(wired) : wired;
     if (backend === undefined) return preset === undefined ? source : withPreset(preset, source);
     return asOption('--backend', () => {
       const chosen = withBackend(backend, source);

@@ -1,8 +1,11 @@
 import { isDeepStrictEqual } from 'node:util';
 import { FlatnetError } from '../../error.ts';
+import { idOf } from '../../policy/document.ts';
+import { policyText } from '../../policy/model/policy.ts';
 import type { Lab } from '../record/lab.ts';
-import { keyOf, type Manifest, type PodManifest } from './manifest/read.ts';
+import { keyOf, type Manifest, type PodManifest, type PolicyManifest } from './manifest/read.ts';
 import { createPodAnywhere, deletePod, schedulable } from './pod.ts';
+import { applyPolicies, removePolicies } from './policies.ts';
 import { fullName, type PodRecord, podStatus, readPod, readPods } from './record.ts';
 import { schedule } from './schedule.ts';
 import {
@@ -30,10 +33,17 @@ export type ApplyReport = {
  */
 export async function apply(lab: Lab, manifests: readonly Manifest[]): Promise<ApplyReport> {
   checkFeasible(lab, manifests);
+  // First: then the pods are protected from the start.
+  const policies = await applyPolicies(lab, manifests);
   const objects: { object: string; outcome: Outcome }[] = [];
   const pods: { created: PodRecord[]; deleted: PodRecord[] } = { created: [], deleted: [] };
   for (const manifest of manifests) {
-    const outcome = manifest.kind === 'Pod' ? await applyPod(lab, manifest, pods) : record(lab, manifest);
+    const outcome =
+      manifest.kind === 'Pod'
+        ? await applyPod(lab, manifest, pods)
+        : manifest.kind === 'Policy'
+          ? outcomeOf(manifest, policies)
+          : record(lab, manifest);
     objects.push({ object: objectName(manifest), outcome });
   }
   const { created, deleted } = await converge(lab);
@@ -53,7 +63,12 @@ export async function unapply(lab: Lab, manifests: readonly Manifest[]): Promise
       gone.push(pod);
     }
   };
+  const policies = await removePolicies(lab, manifests);
   for (const manifest of manifests) {
+    if (manifest.kind === 'Policy') {
+      objects.push({ object: objectName(manifest), outcome: outcomeOf(manifest, policies) });
+      continue;
+    }
     const present = exists(lab, manifest);
     if (manifest.kind === 'Namespace') {
       const inside = readWorkloads(lab).filter(({ namespace }) => namespace === manifest.name);
@@ -74,13 +89,22 @@ export async function unapply(lab: Lab, manifests: readonly Manifest[]): Promise
 
 /** The name of an object, as kubectl writes it. */
 function objectName(manifest: Manifest): string {
+  if (manifest.kind === 'Policy') {
+    const { kind, metadata } = manifest.placed.document;
+    const { namespace = 'default', name } = metadata;
+    return [kind.toLowerCase(), ...(namespace === 'default' ? [] : [namespace]), name].join('/');
+  }
   const group = manifest.kind === 'Deployment' || manifest.kind === 'DaemonSet' ? '.apps' : '';
   const kind = `${manifest.kind.toLowerCase()}${group}`;
   if (manifest.kind === 'Namespace' || manifest.namespace === 'default') return `${kind}/${manifest.name}`;
   return `${kind}/${manifest.namespace}/${manifest.name}`;
 }
 
-function record(lab: Lab, manifest: Exclude<Manifest, PodManifest>): Outcome {
+function outcomeOf({ placed }: PolicyManifest, outcomes: ReadonlyMap<string, Outcome>): Outcome {
+  return outcomes.get(policyText(idOf(placed.document))) ?? 'absent';
+}
+
+function record(lab: Lab, manifest: Exclude<Manifest, PodManifest | PolicyManifest>): Outcome {
   const isNamespace = manifest.kind === 'Namespace';
   const before: Manifest | undefined = isNamespace
     ? Object.entries(readNamespaces(lab)).find(([name]) => name === manifest.name)?.[1]
@@ -113,7 +137,8 @@ function checkFeasible(lab: Lab, manifests: readonly Manifest[]): void {
     if (manifest.kind === 'Pod') {
       refuseForeign(lab, manifest);
       schedule(manifest.template, schedulable(lab), []);
-    } else if (manifest.kind !== 'Namespace') workloads.set(keyOf(manifest), manifest);
+    } else if (manifest.kind !== 'Namespace' && manifest.kind !== 'Policy')
+      workloads.set(keyOf(manifest), manifest);
   }
   const [pending] = plan(lab, [...workloads.values()]).pending;
   if (pending) throw pending;
@@ -130,7 +155,7 @@ function refuseForeign(lab: Lab, manifest: PodManifest): void {
   );
 }
 
-function exists(lab: Lab, manifest: Manifest): boolean {
+function exists(lab: Lab, manifest: Exclude<Manifest, PolicyManifest>): boolean {
   switch (manifest.kind) {
     case 'Pod':
       return readPod(lab, manifest.namespace, manifest.name) !== undefined;

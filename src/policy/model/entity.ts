@@ -22,6 +22,9 @@ export type PodEntity = {
   readonly node?: string;
 };
 
+/** A pod without what it inherits. */
+export type OwnPod = Omit<PodEntity, 'namespaceLabels' | 'serviceAccountLabels'>;
+
 export type NodeEntity = {
   readonly kind: 'node';
   readonly name: string;

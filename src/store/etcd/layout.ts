@@ -4,6 +4,7 @@ import { familyOf } from '../../ip/address.ts';
 import { type Cidr, parseCidr } from '../../ip/cidr.ts';
 import type { KeyRange } from '../kv/kv.ts';
 import { BlockKeys } from './block-keys.ts';
+import { PolicyKeys } from './policy-keys.ts';
 
 /** flannel's `--etcd-prefix`. */
 export const DEFAULT_PREFIX = '/coreos.com/network';
@@ -25,21 +26,24 @@ export type KeyKind =
 export class Layout {
   /** Ends with a slash: every key of the network starts with it. */
   readonly root: string;
+  readonly policies: PolicyKeys;
   readonly #ipam: BlockKeys;
 
   constructor(prefix: string) {
     this.root = `${prefix.replace(/\/+$/, '')}/`;
     this.#ipam = new BlockKeys(prefix);
+    this.policies = new PolicyKeys(prefix);
   }
 
   /**
-   * All keys of the network except pod address assignments, which lie between the two ranges. Those are many,
-   * change with every pod of the cluster, and are irrelevant for watching nodes.
+   * All keys of the network except pod address assignments, and policies and the pods that they are about,
+   * which lie between the two ranges. Those are many, change with every pod of the cluster, and are
+   * irrelevant for watching nodes.
    */
   get watched(): readonly [KeyRange, KeyRange] {
     return [
       { from: this.root, to: this.#ipam.blocks },
-      { from: endOf(this.#ipam.handles), to: endOf(this.root) },
+      { from: endOf(this.policies.root), to: endOf(this.root) },
     ];
   }
 

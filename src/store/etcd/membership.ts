@@ -78,6 +78,8 @@ export class EtcdMembership implements Membership {
   async forget(node: string): Promise<boolean> {
     const { kv, layout } = this.#context;
     const record = await kv.get(layout.node(node));
+    const { items: pods } = await kv.list(layout.policies.pods(node));
+    for (const { key } of pods) await kv.delete(key);
     if (!record) return false;
     // All keys the agent wrote about the node itself are attached to one lease.
     if (record.lease !== '0') await kv.revoke(record.lease);

@@ -7,6 +7,9 @@ import { EtcdFeed } from './feed.ts';
 import { DEFAULT_PREFIX, Layout } from './layout.ts';
 import { EtcdMembership } from './membership.ts';
 import { EtcdNetwork } from './network.ts';
+import { EtcdPods } from './pods.ts';
+import { EtcdPolicies } from './policies.ts';
+import { EtcdPolicyObjects } from './policy-objects.ts';
 import { EtcdResources } from './resources.ts';
 
 /** flannel's, in seconds: a node may be away for a day. */
@@ -28,17 +31,24 @@ export class EtcdStore implements Store {
   readonly feed: EtcdFeed;
   readonly resources: EtcdResources;
   readonly blocks: EtcdBlocks;
+  readonly policies: EtcdPolicies;
+  readonly pods: EtcdPods;
+  readonly policyObjects: EtcdPolicyObjects;
   readonly #kv: Kv;
   readonly #closed = new AbortController();
 
   constructor(kv: Kv, options: EtcdStoreOptions, log: Log, check: CheckNetwork = () => {}) {
     const prefix = options.prefix ?? DEFAULT_PREFIX;
     const layout = new Layout(prefix);
+    const ttl = options.leaseTtl ?? LEASE_TTL;
     this.#kv = kv;
     this.network = new EtcdNetwork(kv, layout, check);
     this.feed = new EtcdFeed(kv, layout, log, check);
     this.blocks = new EtcdBlocks(kv, prefix);
     this.resources = new EtcdResources(kv, layout, this.blocks);
+    this.pods = new EtcdPods(kv, layout.policies, ttl, log);
+    this.policies = new EtcdPolicies(kv, layout, this.feed, this.pods, log);
+    this.policyObjects = new EtcdPolicyObjects(kv, layout.policies);
     this.membership = new EtcdMembership({
       kv,
       layout,
@@ -46,7 +56,7 @@ export class EtcdStore implements Store {
       check,
       feed: this.feed,
       resources: this.resources,
-      ttl: options.leaseTtl ?? LEASE_TTL,
+      ttl,
       answerTime: options.answerTime ?? 3_000,
       signal: this.#closed.signal,
     });

@@ -1,11 +1,11 @@
 import { background } from '../../async/background.ts';
-import { pause } from '../../async/pause.ts';
 import type { KubernetesClient } from '../../kubernetes/api/client.ts';
 import type { Log } from '../../log.ts';
 import { namespaceLabels, nodeEntity } from '../../policy/kubernetes/pod.ts';
 import type { PolicyView } from '../../policy/model/view.ts';
 import type { Problem } from '../../problem.ts';
 import { Assembly } from '../policies/assembly.ts';
+import { type PolicyState, viewsOf } from '../policies/views.ts';
 import type { PolicyFeed } from '../ports/policies.ts';
 import { NODES } from './kinds.ts';
 import { type Outage, PolicyKind } from './policy-kind.ts';
@@ -20,9 +20,6 @@ import {
 } from './policy-kinds.ts';
 import { accountLabels, ownPodOf, writtenOf, writtenSetOf } from './policy-objects.ts';
 import { ServedKinds } from './served-kinds.ts';
-
-/** Changes within this many milliseconds are combined into one view. */
-const COALESCE = 20;
 
 /** Policies, Calico's too where the server has them, and the cluster's pods, namespaces and nodes. */
 export class KubernetesPolicies implements PolicyFeed {
@@ -46,22 +43,15 @@ export class KubernetesPolicies implements PolicyFeed {
   }
 
   async *watch(signal: AbortSignal): AsyncIterable<PolicyView> {
-    let news = Promise.withResolvers<void>();
-    const wake = (): void => news.resolve();
-    signal.addEventListener('abort', wake);
     const options = { client: this.#client, log: this.#log, ...(this.#looks && { looks: this.#looks }) };
     const state = new State(options);
     this.#running = state;
-    state.run(signal, wake);
     try {
-      while (!signal.aborted) {
-        await news.promise;
-        await pause(COALESCE, signal);
-        news = Promise.withResolvers<void>();
-        if (!signal.aborted && state.isComplete) yield state.view();
-      }
+      yield* viewsOf((until, wake) => {
+        state.run(until, wake);
+        return state;
+      }, signal);
     } finally {
-      signal.removeEventListener('abort', wake);
       this.#running = undefined;
     }
   }
@@ -74,7 +64,7 @@ type Options = {
 };
 
 /** What is known of the API's objects. */
-class State {
+class State implements PolicyState {
   readonly #log: Log;
   /** Those that every server has. */
   readonly #always: readonly PolicyKind<object>[];

@@ -5,7 +5,7 @@ import type { ResourceType } from '../../kubernetes/api/resource.ts';
 import { CALICO_NETWORK_POLICY } from '../../policy/calico/network-policy.ts';
 import type { Written } from '../../policy/collect.ts';
 import { labelsOf, podEntity } from '../../policy/kubernetes/pod.ts';
-import type { OwnPod } from '../policies/assembly.ts';
+import type { OwnPod } from '../../policy/model/entity.ts';
 import type { WrittenSet } from '../policies/network-sets.ts';
 import { CALICO_POLICY_KINDS } from './policy-kinds.ts';
 

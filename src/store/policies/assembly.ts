@@ -1,13 +1,10 @@
 import type { Labels } from '../../cluster/selector.ts';
 import { type Collected, collectPolicies, type Written } from '../../policy/collect.ts';
 import { namespaceLabels } from '../../policy/kubernetes/pod.ts';
-import type { NodeEntity, PodEntity } from '../../policy/model/entity.ts';
+import type { NodeEntity, OwnPod, PodEntity } from '../../policy/model/entity.ts';
 import type { PolicyView } from '../../policy/model/view.ts';
 import { type ReadSet, readSet, type WrittenSet } from './network-sets.ts';
 import type { Table } from './table.ts';
-
-/** A pod without what it inherits. */
-export type OwnPod = Omit<PodEntity, 'namespaceLabels' | 'serviceAccountLabels'>;
 
 /** All that policies depend on, as a store has it. */
 export type Tables = {
@@ -56,7 +53,9 @@ export class Assembly {
   /** The same objects as long as no policy has changed, and no set of which a part is lost. */
   #collect(read: readonly ReadSet[]): Collected {
     const { policies, sets, namespaces } = this.#tables;
-    const lost = read.flatMap(({ set, problem }) => (problem === undefined ? [] : [{ set, problem }]));
+    const lost = read.flatMap(({ problem, ...rest }) =>
+      problem === undefined ? [] : [{ ...rest, problem }],
+    );
     const changing = [...policies, ...(lost.length > 0 ? [...sets, namespaces] : [])];
     const version = `${lost.length}: ${changing.map(({ changes }) => changes).join()}`;
     if (this.#collected?.version !== version) {

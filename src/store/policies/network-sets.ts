@@ -12,14 +12,25 @@ export type WrittenSet = {
   readonly name: string;
   readonly labels: Labels;
   readonly spec: unknown;
+  /** Why nothing of it can be read. */
+  readonly unreadable?: string;
 };
 
-/** `problem`: why it has networks that cannot be read, and lacks. */
-export type ReadSet = { readonly set: NetworkSetEntity; readonly problem?: string };
+/** `problem`: why it has networks that cannot be read, and lacks; `isUnknown`: its labels, too. */
+export type ReadSet = {
+  readonly set: NetworkSetEntity;
+  readonly problem?: string;
+  readonly isUnknown?: boolean;
+};
 
 /** Reads a network set, as far as it can be read. */
-export function readSet({ namespace, name, labels, spec }: WrittenSet, namespaceLabels: Labels): ReadSet {
+export function readSet(
+  { namespace, name, labels, spec, unreadable }: WrittenSet,
+  namespaceLabels: Labels,
+): ReadSet {
   const of = { namespace, name, labels, namespaceLabels };
+  if (unreadable !== undefined)
+    return { set: { kind: 'network-set', ...of, nets: [] }, problem: unreadable, isUnknown: true };
   try {
     return { set: readNetworkSet(of, new Fields(spec ?? {}, 'spec')) };
   } catch (error) {

@@ -3,7 +3,7 @@ import type { Duties } from './duties.ts';
 import type { ClusterFeed } from './feed.ts';
 import type { Membership } from './membership.ts';
 import type { NetworkStore } from './network.ts';
-import type { PolicyFeed } from './policies.ts';
+import type { PodRegistry, PolicyFeed, PolicyObjects } from './policies.ts';
 import type { ResourceStore } from './resources.ts';
 
 /**
@@ -23,6 +23,10 @@ export interface Store {
   readonly blocks: BlockStore;
   /** Absent where network policies have no place. */
   readonly policies?: PolicyFeed;
+  /** Absent where others than nodes tell the store of pods. */
+  readonly pods?: PodRegistry;
+  /** Absent where policies are written by other means than ours. */
+  readonly policyObjects?: PolicyObjects;
   /** Absent where nobody but an operator says that a node is gone. */
   readonly duties?: Duties;
   /** Ends watches, claims and connections. The stored data stays. */

@@ -5,10 +5,10 @@ import type { Labels } from '../../../src/cluster/selector.ts';
 import { parseIp } from '../../../src/ip/address.ts';
 import type { Written } from '../../../src/policy/collect.ts';
 import { namespaceLabels } from '../../../src/policy/kubernetes/pod.ts';
-import { entityText, type NodeEntity } from '../../../src/policy/model/entity.ts';
+import { entityText, type NodeEntity, type OwnPod } from '../../../src/policy/model/entity.ts';
 import { policyText } from '../../../src/policy/model/policy.ts';
 import type { PolicyView } from '../../../src/policy/model/view.ts';
-import { Assembly, type OwnPod, type Tables } from '../../../src/store/policies/assembly.ts';
+import { Assembly, type Tables } from '../../../src/store/policies/assembly.ts';
 import type { WrittenSet } from '../../../src/store/policies/network-sets.ts';
 import { Table } from '../../../src/store/policies/table.ts';
 

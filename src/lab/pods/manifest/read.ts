@@ -1,6 +1,8 @@
 import { createHash } from 'node:crypto';
 import { KINDS } from '../../../cluster/calico/document.ts';
-import { readDocuments } from '../../../cluster/documents.ts';
+import { type Item, readDocuments } from '../../../cluster/documents.ts';
+import type { Placed } from '../../../policy/check.ts';
+import { idOf, isPolicyObject, readPolicyDocument } from '../../../policy/document.ts';
 import { namespaceName } from '../../record/names.ts';
 import { checked, invalid, ManifestFields, type Warn } from './fields.ts';
 import { type PodTemplate, readMetadata, readPodSpec } from './pod-template.ts';
@@ -30,9 +32,12 @@ export type NamespaceManifest = {
   readonly labels: Readonly<Record<string, string>>;
 };
 
-export type Manifest = Workload | PodManifest | NamespaceManifest;
+/** A network policy, or what belongs to policies, for the store. */
+export type PolicyManifest = { readonly kind: 'Policy'; readonly name: string; readonly placed: Placed };
 
-const VERSIONS: Record<Manifest['kind'], string> = {
+export type Manifest = Workload | PodManifest | NamespaceManifest | PolicyManifest;
+
+const VERSIONS: Record<Exclude<Manifest['kind'], 'Policy'>, string> = {
   Namespace: 'v1',
   Pod: 'v1',
   Deployment: 'apps/v1',
@@ -48,8 +53,8 @@ const MAX_REPLICAS = 999;
  * fields that are understood but ignored go to `warn`.
  */
 export function readManifests(text: string, filename: string, warn: Warn): Manifest[] {
-  const manifests = readDocuments(text, filename, 'MANIFEST_INVALID').map(({ value, where }) =>
-    readManifest(new ManifestFields(value, where, warn)),
+  const manifests = readDocuments(text, filename, 'MANIFEST_INVALID').map((item) =>
+    isPolicyObject(item.value) && !isNamespace(item) ? policyIn(item) : readManifest(item, warn),
   );
   if (manifests.length === 0) throw invalid(filename, 'contains no manifest');
   refuseTwice(manifests, filename);
@@ -58,15 +63,26 @@ export function readManifests(text: string, filename: string, warn: Warn): Manif
 
 export function keyOf(manifest: Manifest): string {
   const { kind, name } = manifest;
+  if (kind === 'Policy') return JSON.stringify(idOf(manifest.placed.document));
   return kind === 'Namespace' ? `${kind}/${name}` : `${kind}/${manifest.namespace}/${name}`;
 }
 
-function readManifest(fields: ManifestFields): Manifest {
-  const kind = fields.required('kind') as Manifest['kind'];
+function isNamespace({ value }: Item): boolean {
+  return (value as { kind?: unknown }).kind === 'Namespace';
+}
+
+function policyIn(item: Item): PolicyManifest {
+  const document = readPolicyDocument(item);
+  return { kind: 'Policy', name: document.metadata.name, placed: { document, where: item.where } };
+}
+
+function readManifest({ value, where }: Item, warn: Warn): Manifest {
+  const fields = new ManifestFields(value, where, warn);
+  const kind = fields.required('kind') as keyof typeof VERSIONS;
   if (!Object.hasOwn(VERSIONS, kind)) {
     const fix = KINDS.some((each: string) => each === kind)
       ? 'it is a resource in the store: flatnet apply --lab LAB -f FILE'
-      : `use one of ${Object.keys(VERSIONS).join(', ')}`;
+      : `use one of ${Object.keys(VERSIONS).join(', ')}, or a network policy`;
     throw fields.invalid('kind', `'${kind}' is not supported in a lab; ${fix}`);
   }
   const version = VERSIONS[kind];

@@ -1,0 +1,151 @@
+import assert from 'node:assert/strict';
+import { rmSync } from 'node:fs';
+import { dirname } from 'node:path';
+import { type TestContext, test } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { SILENT } from '../../../src/log.ts';
+import { policyText } from '../../../src/policy/model/policy.ts';
+import type { PolicyView } from '../../../src/policy/model/view.ts';
+import { problemText } from '../../../src/problem.ts';
+import { PolicyKeys } from '../../../src/store/etcd/policy-keys.ts';
+import { EtcdStore } from '../../../src/store/etcd/store.ts';
+import { EtcdKv } from '../../../src/store/kv/client.ts';
+import { facts, LEASES } from '../ports/facts.ts';
+import { isolated, keeping, pod, policyViews, policyViewThat, portsOf } from '../ports/policies.ts';
+import { eventually, type Server, startEmbedded, startEmbeddedProcess } from '../servers.ts';
+
+const PREFIX = '/test';
+const KEYS = new PolicyKeys(PREFIX);
+const OBJECTS = KEYS.objects;
+
+async function open(
+  t: TestContext,
+  server: Server,
+  leaseTtl?: number,
+): Promise<{ store: EtcdStore; kv: EtcdKv }> {
+  const connect = (): EtcdKv => new EtcdKv({ endpoints: [server.endpoint], timeout: 3000 });
+  const kv = connect();
+  const store = new EtcdStore(connect(), { prefix: PREFIX, answerTime: 600, leaseTtl }, SILENT);
+  t.after(() => {
+    store.close();
+    kv.close();
+  });
+  await store.network.write(LEASES);
+  await store.membership.join(facts(1), {});
+  return { store, kv };
+}
+
+const closed = ({ tiers }: PolicyView): string[] =>
+  tiers.flatMap(({ policies }) => policies.flatMap((each) => (each.isUnreadable ? [policyText(each)] : [])));
+
+test('hostile values are named, and close what they are about', async (t) => {
+  const server = await startEmbedded();
+  t.after(() => server.stop());
+  const { store, kv } = await open(t, server);
+  const { policies, pods, policyObjects } = portsOf(store);
+  const seen = policyViews(t, policies);
+  await policyObjects.apply(isolated);
+  keeping(t, pods, 'node1', { value: { pods: [pod('node1', 'web', '10.5.1.2')], areAll: true } });
+  await policyViewThat(seen, (view) => view.pods.size === 1 && view.tiers.length === 1);
+
+  const spec = { podSelector: {}, ingress: 'all' };
+  const written = { ...isolated, metadata: { ...isolated.metadata, name: 'bad' }, spec };
+  for (const [key, value] of [
+    [`${OBJECTS}NetworkPolicy/shop/bad`, JSON.stringify(written)],
+    [`${OBJECTS}NetworkPolicy/shop/other`, JSON.stringify(isolated)],
+    [`${OBJECTS}GlobalNetworkPolicy/deep`, '['.repeat(20_000) + ']'.repeat(20_000)],
+    [`${OBJECTS}Tier/none`, ''],
+    [`${OBJECTS}Namespace/dark`, 'null'],
+    [`${OBJECTS}GlobalNetworkSet/office`, '7'],
+    [`${OBJECTS}Pod/shop/x`, '{}'],
+    [`${KEYS.root}pods/node2/shop/far`, '{"addresses":["10.5.2.2/24"]}'],
+    [KEYS.pod('node2', 'dark', 'x'), '{"addresses":["10.5.2.3"]}'],
+    [KEYS.pod('node2', '__proto__', '../x'), '{"addresses":["10.5.2.4"],"labels":{"__proto__":"1"}}'],
+    [`${KEYS.root}pods//x`, '{}'],
+  ] as const)
+    await kv.put(key, value);
+  const view = await policyViewThat(
+    seen,
+    (each) => closed(each).length === 3 && each.pods.has('__proto__/../x') && policies.problems.length >= 4,
+  );
+  assert.deepEqual(closed(view).sort(), [
+    'GlobalNetworkPolicy deep',
+    'NetworkPolicy shop/bad',
+    'NetworkPolicy shop/other',
+  ]);
+  assert.deepEqual([...view.pods.keys()].sort(), ['__proto__/../x', 'shop/web']);
+  const problems = view.problems.map(({ policy, problem }) => `${policyText(policy)}: ${problem}`).sort();
+  for (const [i, expected] of [
+    /^GlobalNetworkPolicy deep: is nested more than/,
+    /^GlobalNetworkSet office: object: must be an object/,
+    /^NetworkPolicy shop\/bad: spec\.ingress: must be a list/,
+    /^NetworkPolicy shop\/other: says it is NetworkPolicy shop\/web/,
+    /^Tier none: /,
+  ].entries())
+    assert.match(problems[i] ?? '', expected);
+  const ignored = policies.problems.map(problemText);
+  assert.equal(ignored.length, 4, ignored.join('\n'));
+  assert.match(ignored.join('\n'), /pods\/node2\/shop\/far is ignored: addresses\[0\].*the pod is closed/);
+  assert.match(ignored.join('\n'), /Namespace\/dark is ignored: .*its pods are closed/);
+
+  // What is corrected is as if it had never been.
+  for (const { key } of (await kv.list(KEYS.root)).items) if (!key.includes('web')) await kv.delete(key);
+  await policyViewThat(seen, (each) => closed(each).length === 0 && each.problems.length === 0);
+  await eventually(() => policies.problems.length === 0);
+});
+
+test('whoever changes a node’s keys, they say again what its agent says', async (t) => {
+  const server = await startEmbedded();
+  t.after(() => server.stop());
+  const { store, kv } = await open(t, server, 3);
+  const { pods, policies } = portsOf(store);
+  const seen = policyViews(t, policies);
+  const web = pod('node1', 'web', '10.5.1.2', { app: 'web' });
+  keeping(t, pods, 'node1', { value: { pods: [web], areAll: true } });
+  const first = await policyViewThat(seen, (view) => view.pods.size === 1);
+  const key = KEYS.pod('node1', 'shop', 'web');
+  const isRight = async (): Promise<boolean> => {
+    const { items } = await kv.list(KEYS.pods('node1'));
+    return items.length === 1 && items[0]?.key === key && /"app":"web"/.test(items[0].value);
+  };
+  await kv.put(key, '{"labels":{"app":"client"},"addresses":["10.5.1.2"]}');
+  await eventually(isRight);
+  await kv.delete(key);
+  await eventually(isRight);
+  await kv.put(KEYS.pod('node1', 'shop', 'spy'), '{"addresses":["10.5.1.9"]}');
+  await eventually(isRight);
+  // The lease outlives its time, and is taken again when it ends.
+  const lease = (await kv.get(key))?.lease ?? '0';
+  assert.notEqual(lease, '0');
+  await sleep(4000);
+  assert.ok(await isRight());
+  assert.equal((await kv.get(key))?.lease, lease);
+  await kv.revoke(lease);
+  await eventually(isRight);
+  await policyViewThat(seen, (view) => view.pods.size === 1);
+  assert.deepEqual(seen.at(-1)?.pods.get('shop/web'), first.pods.get('shop/web'));
+});
+
+test('a store that was away, or has lost its data, changes nothing', async (t) => {
+  const server = await startEmbeddedProcess();
+  t.after(() => server.stop());
+  const { store } = await open(t, server);
+  const { policies, pods, policyObjects } = portsOf(store);
+  await policyObjects.apply(isolated);
+  keeping(t, pods, 'node1', { value: { pods: [pod('node1', 'web', '10.5.1.2')], areAll: true } });
+  const seen = policyViews(t, policies);
+  await policyViewThat(seen, (view) => view.pods.size === 1 && view.tiers.length === 1);
+  const { length } = seen;
+  await server.kill('SIGKILL');
+  await eventually(() => policies.problems.length > 0);
+  await server.restart();
+  await eventually(() => policies.problems.length === 0);
+  assert.equal(seen.length, length);
+
+  await server.kill('SIGKILL');
+  for (const suffix of ['', '-wal', '-shm'])
+    rmSync(`${dirname(server.endpoint.slice(5))}/store.db${suffix}`, { force: true });
+  await server.restart();
+  await eventually(() => policies.problems.some((problem) => /lost its data/.test(problemText(problem))));
+  assert.deepEqual(seen.at(-1)?.tiers.length, 1);
+});
