@@ -20,6 +20,8 @@ export const PROBLEM_IDS = [
   'kernel-unreadable',
   'lease-not-renewed',
   'lease-ran-out',
+  'names-observed-late',
+  'names-unobserved',
   'network-config-missing',
   'network-config-unusable',
   'no-network',

@@ -65,8 +65,10 @@ const MAY_IMPORT: Readonly<Record<string, string>> = {
   'policy/compile': 'cluster ip linux/nftables/values policy/model state',
   'policy/explain': 'ip policy/model',
   // What they have done, by names.
-  'policy/observe': 'cluster ip policy/compile policy/explain policy/model state',
-  'policy/node': 'cluster ip policy/compile policy/model state',
+  'policy/observe': 'cluster ip policy/compile policy/explain policy/model policy/names state',
+  // What domain names stand for, from the answers of trusted resolvers.
+  'policy/names': 'cluster ip linux/nftables/values policy/model state',
+  'policy/node': 'cluster ip policy/compile policy/model policy/names state',
   desired: 'backends bandwidth cluster guard host-ports ip masquerade policy/model policy/node state wiring',
   companions:
     'backends cluster companions/aws-vpc companions/bird companions/cloud companions/extension companions/gce companions/udp ip ipam linux state',
@@ -98,7 +100,8 @@ const MAY_IMPORT: Readonly<Record<string, string>> = {
   agent:
     'agent backends cluster cni companions desired dhcp firewall ip ipam linux/lock.ts linux/netns.ts linux/proc-sys.ts linux/sys.ts policy/model policy/node probe state store/open.ts store/ports store/view-file.ts wiring',
   'agent/api': 'companions/companion.ts',
-  'agent/policy': 'cluster ip linux policy/compile/ends.ts policy/model policy/node policy/observe state',
+  'agent/policy':
+    'cluster ip linux policy/compile/ends.ts policy/model policy/names policy/node policy/observe state',
   'agent/flows': 'cluster host-ports ip linux state',
   'agent/underlay': 'cluster ip linux state',
   takeover: '',

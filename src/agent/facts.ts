@@ -10,6 +10,7 @@ import type { ClusterFacts } from '../companions/companion.ts';
 import { FAMILIES } from '../ip/address.ts';
 import { type Cidr, contains } from '../ip/cidr.ts';
 import type { PolicyView } from '../policy/model/view.ts';
+import type { KnownNames } from '../policy/node/contributions.ts';
 import { isKnown } from '../policy/node/subjects.ts';
 import type { ClusterView } from '../store/ports/feed.ts';
 import type { Server } from '../url.ts';
@@ -46,6 +47,7 @@ export class Facts extends EventEmitter<{ changed: []; pods: [PodsChange] }> {
   #complete = false;
   #policies: PolicyView | undefined;
   #logGroup: number | undefined;
+  #names: KnownNames | undefined;
   /** Whether the store has network policies. */
   hasPolicies = false;
   #subnets: readonly Cidr[] | undefined;
@@ -158,6 +160,16 @@ export class Facts extends EventEmitter<{ changed: []; pods: [PodsChange] }> {
 
   setLogGroup(group: number | undefined): void {
     this.#logGroup = group;
+    this.#changed();
+  }
+
+  /** What domain names in policies stand for; undefined: nothing. */
+  get names(): KnownNames | undefined {
+    return this.#names;
+  }
+
+  setNames(names: KnownNames): void {
+    this.#names = names;
     this.#changed();
   }
 

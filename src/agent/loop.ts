@@ -32,7 +32,7 @@ import { touchedDevices, vanishedDevices } from './report.ts';
 /** Longest wait for what constrains a pod, in milliseconds. */
 const ADMISSION_LIMIT = 5000;
 
-type OfPolicies = 'policies' | 'logGroup';
+type OfPolicies = 'policies' | 'logGroup' | 'names';
 
 /** The desired state and the facts it was computed from. */
 export type Computed = {
@@ -234,11 +234,12 @@ export class Loop extends EventEmitter<LoopEvents> implements Disposable {
    * one of them may be narrow.
    */
   #desiredFacts(): Computed['facts'] | undefined {
-    const { self, network, nodes, subnets, resources, policies, logGroup, pods } = this.#facts;
+    const { self, network, nodes, subnets, resources, policies, logGroup, names, pods } = this.#facts;
     if (!self || !network || !nodes || !subnets) return undefined;
     // What a former agent has left must be allowed to go with the first that is applied: numbers may differ.
     const enforced = this.#facts.isComplete ? policies : undefined;
-    return { network, self, peers: nodes, pods: pods.list(), resources, policies: enforced, logGroup };
+    const ofPolicies = { policies: enforced, logGroup, names };
+    return { network, self, peers: nodes, pods: pods.list(), resources, ...ofPolicies };
   }
 
   #apply(computed: Computed): void {

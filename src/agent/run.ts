@@ -37,6 +37,7 @@ import { AGENT_SOCKET, type AgentOptions } from './options.ts';
 import { Outputs, previousSubnets } from './outputs.ts';
 import { followPolicies, hearOfPackets } from './policies.ts';
 import { PolicyLog } from './policy/log.ts';
+import { NameWatch } from './policy/names.ts';
 import { PolicyWatch } from './policy/watch.ts';
 import { notReady, obstacleTo } from './readiness.ts';
 import { releasePorts } from './release.ts';
@@ -96,6 +97,15 @@ export async function runAgent(options: AgentOptions, log: Log, stop: AbortSigna
   loop.on('done', (changes) => policies.done(changes));
   loop.on('settled', ({ facts }) => policies.settled(facts.policies));
   facts.on('changed', () => policies.learned(facts.policies));
+  const names = new NameWatch({
+    wanted: () => loop.computed?.desired.policies?.wanted,
+    setNames: (known) => facts.setNames(known),
+    applied: () => loop.reconciler.run(),
+    file: join(paths.state, 'names.json'),
+    log,
+  });
+  await names.recall();
+  loop.on('settled', () => names.noticed());
   loop.on('settled', ({ facts: { self, network, peers, resources }, desired }) => {
     const tunnels = desired.contributions
       .filter(({ owner }) => owner.part === 'backend')
@@ -170,6 +180,7 @@ export async function runAgent(options: AgentOptions, log: Log, stop: AbortSigna
     task('follow the cluster', feed.run()),
     task('hear of denied packets', hearOfPackets(facts, policyLog, signal)),
     task('follow network policies', followPolicies(facts, store, signal)),
+    task('watch what names stand for', names.run(signal)),
   ];
   const selfTest = new SelfTest(
     () => {
@@ -189,6 +200,7 @@ export async function runAgent(options: AgentOptions, log: Log, stop: AbortSigna
     feed: store.feed,
     policies: store.policies,
     policyLog,
+    names,
     underlay,
     firewall,
     cni: service,

@@ -10,6 +10,7 @@ import type { Facts } from './facts.ts';
 import type { LoopStatus } from './health.ts';
 import type { Loop } from './loop.ts';
 import type { PolicyFigures } from './policy/figures.ts';
+import type { NamesStatus } from './policy/names.ts';
 import { notReady } from './readiness.ts';
 import { type StoreStatus, storeStatus, type Tenure, tenureProblems } from './store-status.ts';
 
@@ -39,6 +40,8 @@ export type AgentStatus = {
   /** All that is wrong, apart from the reason it is not ready. */
   readonly problems: readonly Problem[];
   readonly store: StoreStatus;
+  /** What domain names in policies stand for here. Absent: there are none. */
+  readonly names?: NamesStatus;
   /** What the self-test of the ways to peers has found. Absent: the agent is of an older release. */
   readonly paths?: PathSummary;
 };
@@ -52,6 +55,8 @@ export type StatusSources = {
   readonly feed: Pick<ClusterFeed, 'problems'>;
   readonly policies: Pick<PolicyFeed, 'problems'> | undefined;
   readonly policyLog: { readonly problem: Problem | undefined };
+  /** Watches what domain names stand for. */
+  readonly names: { readonly problems: readonly Problem[]; readonly status: NamesStatus | undefined };
   readonly underlay: { readonly problems: readonly Problem[] };
   /** Foreign firewall rules that affect pods. */
   readonly firewall: { readonly problems: readonly Problem[] };
@@ -69,7 +74,7 @@ export function agentStatus(
   const { network, underlay } = facts;
   const { node } = facts.options;
   const { problem, opening, counters, carrier } = companions;
-  const { policies } = sources;
+  const { policies, names } = sources;
   const others = { feed, policies, kernel: loop.problem, companion: problem, opening };
   const reason = notReady(facts, others);
   return {
@@ -85,6 +90,7 @@ export function agentStatus(
     ...(counters && { packets: counters }),
     ...(carrier !== undefined && { carrier }),
     ...(figures && { policies: figures }),
+    ...(names.status && { names: names.status }),
     pods: facts.pods.list(),
     reconcile: loop.status,
     problems: [
@@ -92,7 +98,7 @@ export function agentStatus(
       ...sources.underlay.problems,
       ...tenureProblems(membership.tenure),
       ...feed.problems,
-      ...(network?.policy ? (policies?.problems ?? []) : []),
+      ...(network?.policy ? [...(policies?.problems ?? []), ...names.problems] : []),
       ...(network?.policy?.logDenied ? [sources.policyLog.problem ?? []].flat() : []),
       ...facts.strayBlocks.map(strayBlock),
       ...loop.reconciler.troubles,

@@ -39,6 +39,11 @@ function policiesText({ policies, refused, denied }: NonNullable<AgentStatus['po
   return `${policies}${refused > 0 ? `, ${refused} of them unreadable` : ''}; ${packets} packets denied`;
 }
 
+function namesText({ names, addresses, observed }: NonNullable<AgentStatus['names']>): string {
+  const how = { held: 'answers wait for the kernel', copied: 'answers are copied' } as const;
+  return `${names} in policies, with ${addresses} addresses; ${observed ? how[observed] : 'answers are not seen'}`;
+}
+
 function peersText({ peers, paths }: AgentStatus): string {
   if (!paths || paths.tested === 0) return `${peers}`;
   const found =
@@ -66,6 +71,7 @@ function statusText(status: AgentStatus): string {
     ...(status.packets ? [['packets', packetsText(status.packets)] as [string, string]] : []),
     ...(status.policies ? [['policies', policiesText(status.policies)] as [string, string]] : []),
     ...(status.carrier ? [['carried by', status.carrier] as [string, string]] : []),
+    ...(status.names ? [['names', namesText(status.names)] as [string, string]] : []),
     ['store', storeText(status)],
   ];
   const width = Math.max(...facts.map(([name]) => name.length));

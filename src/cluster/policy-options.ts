@@ -1,3 +1,5 @@
+import { isIp, parseIp } from '../ip/address.ts';
+import { type Cidr, hostCidr, parseCidr } from '../ip/cidr.ts';
 import type { Fields } from './fields.ts';
 
 const ON_CHANGE = ['cut', 'keep'] as const;
@@ -12,6 +14,11 @@ export type PolicyOptions = {
   readonly logDenied: boolean;
   /** The group of NFLOG by which agents hear of connections to write down. */
   readonly logGroup: number;
+  /**
+   * Who is believed about domain names besides the cluster's DNS pods and the node's own resolvers: the
+   * addresses from which answers come in truth. Absent: nobody.
+   */
+  readonly resolvers?: readonly Cidr[];
 };
 
 /** 0 is ulogd's, and Calico has 1 and 2. */
@@ -38,9 +45,9 @@ export function readPolicyOptions(fields: Fields, isPossible: boolean): PolicyOp
 
 /** As in net-conf.json. */
 export function policyOptionsValue(options: PolicyOptions): true | PolicyOptions {
-  const isUsual = Object.entries(USUAL).every(
-    ([name, value]) => options[name as keyof PolicyOptions] === value,
-  );
+  const isUsual =
+    !options.resolvers &&
+    Object.entries(USUAL).every(([name, value]) => options[name as keyof PolicyOptions] === value);
   return isUsual ? true : options;
 }
 
@@ -51,10 +58,14 @@ function readOptions(fields: Fields): PolicyOptions | undefined {
   const onChange = ON_CHANGE.find((each) => each === text);
   if (onChange === undefined)
     throw own?.invalid('onChange', `must be ${ON_CHANGE.join(' or ')}, not '${text}'`);
+  const resolvers = own?.parsedList('resolvers', (text) =>
+    isIp(text) ? hostCidr(parseIp(text)) : parseCidr(text),
+  );
   return {
     onChange,
     offload: own?.boolean('offload') ?? USUAL.offload,
     logDenied: own?.boolean('logDenied') ?? USUAL.logDenied,
     logGroup: own?.integer('logGroup', 0, 65_535) ?? USUAL.logGroup,
+    ...(resolvers && { resolvers }),
   };
 }

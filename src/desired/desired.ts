@@ -6,7 +6,7 @@ import { guardItems, mayBeGuarded, podGuardItems } from '../guard/guard.ts';
 import { hostPortItems } from '../host-ports/pods.ts';
 import { strayItems } from '../masquerade/strays.ts';
 import type { PolicyView } from '../policy/model/view.ts';
-import type { NodePolicies } from '../policy/node/contributions.ts';
+import type { KnownNames, NodePolicies } from '../policy/node/contributions.ts';
 import type { Problem } from '../problem.ts';
 import type { Contribution } from '../state/contributions.ts';
 import { podItems, wiringItems } from '../wiring/registry.ts';
@@ -34,6 +34,8 @@ export type Facts = {
   readonly policies?: PolicyView | undefined;
   /** The group of NFLOG that the agent listens to. Absent: none, so that nothing is logged. */
   readonly logGroup?: number | undefined;
+  /** What domain names in policies stand for. Absent: nothing. */
+  readonly names?: KnownNames | undefined;
 };
 
 export type Desired = {

@@ -3,7 +3,7 @@ import { type LocalPod, podTitle, type Self } from '../cluster/node.ts';
 import type { Family } from '../ip/address.ts';
 import { policyText } from '../policy/model/policy.ts';
 import type { PolicyView } from '../policy/model/view.ts';
-import type { NodePolicies, PolicyPart } from '../policy/node/contributions.ts';
+import type { KnownNames, NodePolicies, PolicyPart } from '../policy/node/contributions.ts';
 import { aboutPod, excerpt, type Problem } from '../problem.ts';
 import type { Contribution } from '../state/contributions.ts';
 import { BRIDGE } from '../wiring/bridge.ts';
@@ -18,6 +18,7 @@ type Known = {
   readonly policies?: PolicyView | undefined;
   /** Absent: nobody listens. */
   readonly logGroup?: number | undefined;
+  readonly names?: KnownNames | undefined;
 };
 
 type Enforced = {
@@ -30,7 +31,7 @@ const NOTHING: Enforced = { contributions: [], warnings: [] };
 
 /** What a node holds for network policies: nothing where they are not enforced, or there are none. */
 export function policyPart(
-  { network, self, policies, logGroup }: Known,
+  { network, self, policies, logGroup, names }: Known,
   pods: readonly LocalPod[],
   families: readonly Family[],
   part: PolicyPart,
@@ -44,6 +45,8 @@ export function policyPart(
     devices: DEVICE_PREFIX,
     bridge: BRIDGE,
     logging: logGroup === undefined ? undefined : { group: logGroup, denied: network.policy.logDenied },
+    names,
+    resolvers: network.policy.resolvers,
   });
   const { contributions, waiting } = node;
   return {

@@ -82,9 +82,40 @@ test('explain: which rule, at which end, and what would change it', () => {
   assert.equal(unknown.status, 2);
   assert.match(
     unknown.stderr,
-    /nobody: is neither a pod of these files nor an address; write NAMESPACE\/POD, such as default\/client/,
+    /nobody: is neither a pod of these files, nor an address or a domain name; write NAMESPACE\/POD, such as default\/client/,
   );
   assert.equal(policy('explain', 'client', 'shop/web', '-f', CLUSTER).status, 2, 'a port is needed');
+});
+
+test('explain: a domain name is whoever its policies mean', () => {
+  const names = file(
+    'names.yaml',
+    `
+kind: ClusterNetworkPolicy
+metadata: { name: names }
+spec:
+  tier: Admin
+  priority: 0
+  subject: { namespaces: { matchLabels: { team: a } } }
+  egress:
+  - { action: Accept, to: [{ domainNames: ['*.example.org'] }], protocols: [{ tcp: { destinationPort: { number: 443 } } }] }
+---
+kind: NetworkPolicy
+metadata: { name: closed, namespace: default }
+spec: { podSelector: {}, policyTypes: [Egress] }
+`,
+  );
+  const explain = (from: string, to: string) =>
+    policy('explain', from, to, '--port', '443', '-f', CLUSTER, '-f', names);
+  const allowed = explain('shop/web', 'WWW.example.org');
+  assert.equal(allowed.status, 0, allowed.stderr);
+  assert.match(allowed.stdout, /names \*\.example\.org: www\.example\.org/);
+  for (const other of ['example.org', 'www.example.com', '192.0.2.1'])
+    assert.equal(explain('shop/web', other).status, 1, other);
+  assert.match(
+    explain('client', 'www.example.com').stdout,
+    /fix: add to spec\.egress of a ClusterNetworkPolicy .*"to":\[\{"domainNames":\["www\.example\.com"\]\}\],"protocols":\[\{"tcp":/,
+  );
 });
 
 test('the fix that explain proposes is one', () => {

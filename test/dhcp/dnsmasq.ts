@@ -9,7 +9,10 @@ const PROGRAM = '/usr/sbin/dnsmasq';
 export const NO_DNSMASQ =
   process.getuid?.() !== 0 ? 'needs root' : existsSync(PROGRAM) ? false : 'needs dnsmasq-base';
 
-/** A DHCP server at a namespace's `eth0`, which may be started again and again. */
+/**
+ * A DHCP server at a namespace's `eth0`, and one for names if a port is among the options; it may be started
+ * again and again.
+ */
 export class Dnsmasq implements AsyncDisposable {
   readonly #netns: string;
   readonly #dir: string;
@@ -43,7 +46,7 @@ export class Dnsmasq implements AsyncDisposable {
       '--conf-file=/dev/null',
       '--user=root',
       '--pid-file=',
-      '--port=0',
+      ...(options.some((each) => each.startsWith('--port=')) ? [] : ['--port=0']),
       '--interface=eth0',
       '--bind-interfaces',
       '--no-ping',

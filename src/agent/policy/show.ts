@@ -25,7 +25,7 @@ export async function showPolicies(
   for (const [, subject] of own) {
     const decided = compiled.pods.get(subject.pod)?.decided ?? [];
     const counters = await readCounters(compiled.tables, countedItems(subject.pod, decided));
-    shown.push(inForce(cluster.tiers, subject.pod, decided, counters));
+    shown.push(inForce(cluster.tiers, subject.pod, cluster.names, decided, counters));
   }
   return shown;
 }

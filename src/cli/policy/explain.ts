@@ -13,9 +13,10 @@ type Flags = {
 };
 
 export const command = newCommand(
-  'Say whether a connection is allowed, at which end and by which rule, or what would allow it. Ends are pods (NAMESPACE/POD) or addresses. Exit status 1 if it is denied.',
+  'Say whether a connection is allowed, at which end and by which rule, or what would allow it. Ends are pods (NAMESPACE/POD), addresses or domain names. Exit status 1 if it is denied.',
   [
     'flatnet policy explain default/client default/web --port 80 -f cluster.yaml',
+    'flatnet policy explain default/client www.example.org --port 443 -f cluster.yaml',
     'kubectl get pods,namespaces,networkpolicies -A -o yaml | flatnet policy explain client web --port 80 -f -',
   ],
 )

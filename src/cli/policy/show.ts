@@ -26,8 +26,21 @@ function describe({ interfaces, written }: PoliciesShown): string {
   return [...interfaces.map(interfaceText), note.join('\n')].join('\n\n');
 }
 
-function interfaceText({ pod, addresses, directions }: InForce): string {
-  return [`${pod}  ${addresses.join(' ')}`, ...directions.map(directionText)].join('\n\n');
+function interfaceText({ pod, addresses, directions, names }: InForce): string {
+  return [
+    `${pod}  ${addresses.join(' ')}`,
+    ...directions.map(directionText),
+    ...(names ? [namesText(names)] : []),
+  ].join('\n\n');
+}
+
+function namesText(names: NonNullable<InForce['names']>): string {
+  if (names.length === 0)
+    return 'names: none stands for an address yet, as no resolver has been asked for it';
+  return table(
+    ['NAME', 'ADDRESSES'],
+    names.map(({ name, addresses }) => [name, addresses.join(' ')]),
+  );
 }
 
 function directionText({ direction, isolatedBy, denied, together, tiers }: DirectionInForce): string {

@@ -1,7 +1,7 @@
 import { dirname, resolve } from 'node:path';
 import { type Item, readDocuments } from '../../cluster/documents.ts';
 import { FlatnetError } from '../../error.ts';
-import { FAMILIES, type Family, familyOf, isIp, parseIp } from '../../ip/address.ts';
+import { FAMILIES, type Family, familyOf, type Ip, isIp, parseIp } from '../../ip/address.ts';
 import type { Cluster, End } from '../../policy/explain/explain.ts';
 import { type Described, readCluster } from '../../policy/manifest.ts';
 import type { Entity, PodEntity } from '../../policy/model/entity.ts';
@@ -35,7 +35,13 @@ export function clusterOf(items: readonly Item[]): Cluster & Pick<Described, 'pr
   return { tiers, entities, names: new Map(), problems };
 }
 
-/** An end of a connection as users write it: `namespace/pod`, `pod` in the namespace default, an address. */
+/** What stands for the addresses of a domain name, which files do not tell: nobody's (RFC 2544, RFC 5180). */
+const STAND_INS: readonly Ip[] = [parseIp('198.19.255.254'), parseIp('2001:2::fffe')];
+
+/**
+ * An end of a connection as users write it: `namespace/pod`, `pod` in the namespace default, an address, or a
+ * domain name.
+ */
 export function endOf(text: string, entities: readonly Entity[]): End {
   const pods = entities.filter((entity): entity is PodEntity => entity.kind === 'pod');
   if (isIp(text)) {
@@ -47,7 +53,10 @@ export function endOf(text: string, entities: readonly Entity[]): End {
   const pod = pods.find((each) => each.namespace === namespace && each.name === name);
   const [ip] = pod?.addresses ?? [];
   if (pod && ip) return { ip, pod };
-  throw new FlatnetError('is neither a pod of these files nor an address', {
+  const [standIn] = STAND_INS;
+  if (standIn && /^([a-z0-9_-]+\.)+[a-z0-9_-]+\.?$/i.test(text))
+    return { ip: standIn, name: text.toLowerCase().replace(/\.$/, '') };
+  throw new FlatnetError('is neither a pod of these files, nor an address or a domain name', {
     code: 'CONFIG_INVALID',
     object: text,
     fix: `write NAMESPACE/POD${pods.length > 0 ? `, such as ${pods[0]?.namespace}/${pods[0]?.name}` : ''}`,
@@ -66,7 +75,8 @@ export function pairOf(source: End, destination: End): readonly [End, End] {
 }
 
 function inFamily(end: End, family: Family): End | undefined {
-  const ip = (end.pod?.addresses ?? [end.ip]).find((each) => familyOf(each) === family);
+  const all = end.name === undefined ? (end.pod?.addresses ?? [end.ip]) : STAND_INS;
+  const ip = all.find((each) => familyOf(each) === family);
   return ip && { ...end, ip };
 }
 

@@ -6,6 +6,7 @@ import { AF_NETLINK } from './family.ts';
 /** linux/netlink.h and asm-generic/socket.h. */
 const SOL_NETLINK = 270;
 const NETLINK_ADD_MEMBERSHIP = 1;
+const NETLINK_NO_ENOBUFS = 5;
 const NETLINK_CAP_ACK = 10;
 const NETLINK_EXT_ACK = 11;
 const NETLINK_GET_STRICT_CHK = 12;
@@ -29,6 +30,8 @@ export type SocketOptions = {
   readonly groups?: readonly number[] | undefined;
   /** For a few small requests: buffers keep their default sizes. */
   readonly isBrief?: boolean | undefined;
+  /** Whether what the kernel has dropped, as its buffer was full, is no error for the reader. */
+  readonly ignoresOverruns?: boolean | undefined;
 };
 
 /**
@@ -42,6 +45,7 @@ export function openDescriptor(protocol: number, options: SocketOptions): number
     for (const option of [NETLINK_CAP_ACK, NETLINK_EXT_ACK, NETLINK_GET_STRICT_CHK]) {
       sys.setsockopt(fd, SOL_NETLINK, option, 1);
     }
+    if (options.ignoresOverruns) sys.setsockopt(fd, SOL_NETLINK, NETLINK_NO_ENOBUFS, 1);
     const timeval = new BigInt64Array([0n, BigInt(RECEIVE_TIMEOUT * 1000)]);
     sys.setsockopt(fd, sys.SOL_SOCKET, SO_RCVTIMEO, new Uint8Array(timeval.buffer));
     if (!options.isBrief) {

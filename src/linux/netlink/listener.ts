@@ -1,7 +1,7 @@
 import { pause } from '../../async/pause.ts';
 import { FlatnetError } from '../../error.ts';
 import type { SocketOptions } from './descriptor.ts';
-import { encodeMessage, NLM_F_ACK, NLMSG_NOOP, type Request } from './message.ts';
+import { encodeMessage, NLM_F_ACK, NLM_F_REQUEST, NLMSG_NOOP, type Request } from './message.ts';
 import { NetlinkSocket } from './socket.ts';
 
 const READS_AT_ONCE = 256;
@@ -68,6 +68,12 @@ export class NetlinkListener {
       this.#reading = false;
       this.#socket.close();
     }
+  }
+
+  /** Sends a request without waiting for an answer: a refusal arrives as a datagram. */
+  send(request: Request): void {
+    const message = { ...request, flags: request.flags | NLM_F_REQUEST };
+    if (!this.#stopping.signal.aborted) this.#socket.send(encodeMessage(message, 0));
   }
 
   /** Calls `take` with everything that has arrived. */

@@ -17,6 +17,9 @@ export function change(
   if (closing) return `correct ${policyText(closing)}, which cannot be read`;
   if (reason.kind === 'rule')
     return `change ${policyText(reason.policy)} ${reason.rule.name}, which denies it`;
+  const [name] = peer.names;
+  if (direction === 'egress' && name !== undefined)
+    return `add to spec.egress of a ClusterNetworkPolicy of the tier Admin about the pod: ${JSON.stringify(acceptance(name, flow))}`;
   const policies = reason.kind === 'isolated' ? reason.policies : [];
   const policy = policies.find(({ kind }) => kind === 'NetworkPolicy');
   if (!policy) return `add a rule that allows it to ${policies.slice(0, 1).map(policyText).join('')}`;
@@ -37,6 +40,13 @@ function peerOf({ ip, entities }: Known, pod: PodEntity): object {
   if (other.namespace === pod.namespace) return { podSelector };
   const matchLabels = { 'kubernetes.io/metadata.name': other.namespace };
   return { namespaceSelector: { matchLabels }, podSelector };
+}
+
+/** Only ClusterNetworkPolicies have names. */
+function acceptance(name: string, { protocol, port: number }: Flow): object {
+  const kind = protocolText(protocol).toLowerCase();
+  const protocols = hasPorts(protocol) && [{ [kind]: { destinationPort: { number } } }];
+  return { action: 'Accept', to: [{ domainNames: [name] }], ...(protocols && { protocols }) };
 }
 
 function portsOf({ protocol, port }: Flow): object {

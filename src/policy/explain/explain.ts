@@ -8,8 +8,8 @@ import { becauseOf } from './because.ts';
 import { change } from './change.ts';
 import { enforced } from './staged.ts';
 
-/** One end of a connection. */
-export type End = { readonly ip: Ip; readonly pod?: PodEntity };
+/** One end of a connection. `name`: a domain name for the address, besides those that are known. */
+export type End = { readonly ip: Ip; readonly pod?: PodEntity; readonly name?: string };
 
 /** A cluster, as far as policies know it. */
 export type Cluster = {
@@ -80,7 +80,8 @@ function explainEnd(
   other: End,
   flow: Flow,
 ): EndExplanation {
-  const known = ({ ip }: End): Known => knownAs(ip, entities, names.get(ip));
+  const known = ({ ip, name }: End): Known =>
+    knownAs(ip, entities, [...(names.get(ip) ?? []), ...(name === undefined ? [] : [name])]);
   const connection = { pod: own.pod, own: known(own), peer: known(other), flow };
   const evaluation = evaluate(tiers, direction, connection);
   const { verdict, reason, passed } = evaluation;
@@ -116,7 +117,8 @@ function ruleText({ policy, rule }: RuleOf): string {
 
 /** What of a rule holds: its subject, and the conditions of a peer that the other end is. */
 function holding({ peers }: Rule, { subject }: Policy, known: Known): readonly string[] {
-  const who = known.entities.length > 0 ? known.entities.map(entityText).join(', ') : known.ip;
+  const all = [...known.entities.map(entityText), ...known.names];
+  const who = all.length > 0 ? all.join(', ') : known.ip;
   const met = peers?.find((peer) => isPeer(peer, known));
   const conditions = [
     ...(met?.are ?? []).map(({ text }) => text),

@@ -159,11 +159,13 @@ function namesOf(
   return { kind: 'names', text: `names ${names.toSorted().join(', ')}`, names };
 }
 
+/** In lower case, and without a last dot. */
 function domainName(text: string): string {
-  const labels = (text.startsWith('*.') ? text.slice(2) : text).replace(/\.$/, '').split('.');
-  if (labels.length < 2 || !labels.every((label) => /^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$/.test(label)))
+  const name = text.toLowerCase().replace(/\.$/, '');
+  const labels = name.replace(/^\*\./, '').split('.');
+  if (labels.length < 2 || !labels.every((label) => /^[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9])?$/.test(label)))
     throw new TypeError(`'${excerpt(text, 80)}' is not a name like example.org or *.example.org`);
-  return text.replace(/\.$/, '');
+  return name;
 }
 
 function canonical(text: string): ReturnType<typeof parseCidr> {

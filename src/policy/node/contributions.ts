@@ -1,4 +1,6 @@
 import { type LocalPod, podTitle } from '../../cluster/node.ts';
+import type { Ip } from '../../ip/address.ts';
+import type { Cidr } from '../../ip/cidr.ts';
 import { fnv32 } from '../../ip/fnv.ts';
 import type { Contribution } from '../../state/contributions.ts';
 import { equal } from '../../state/kind.ts';
@@ -7,10 +9,31 @@ import { type Compiled, compilePolicies } from '../compile/compile.ts';
 import type { PolicyFacts } from '../compile/facts.ts';
 import { Memory } from '../compile/memory.ts';
 import type { PolicyView } from '../model/view.ts';
+import { trusted } from '../names/resolvers.ts';
+import { type Observed, observationItems } from '../names/table.ts';
+import { type Wanted, wantedNames } from '../names/wanted.ts';
 import { SubjectFinder, type Subjects } from './subjects.ts';
 
 /** How many contributions the directory of a cluster is divided into: a change concerns one of them. */
 const PARTS = 64;
+
+/** What is known of domain names here. */
+export type KnownNames = {
+  /** The names of each address. A change makes a new map. */
+  readonly addresses: ReadonlyMap<Ip, readonly string[]>;
+  /** How the answers to pods are seen. Absent: they are not. */
+  readonly observed?: Observed;
+  /** The node's own resolvers. */
+  readonly resolvers: readonly Ip[];
+};
+
+const NO_NAMES: KnownNames = { addresses: new Map(), resolvers: [] };
+
+type OfNode = Pick<PolicyFacts, 'subnets' | 'families' | 'devices' | 'bridge' | 'logging'> & {
+  readonly names?: KnownNames | undefined;
+  /** Further resolvers that are believed. */
+  readonly resolvers?: readonly Cidr[] | undefined;
+};
 
 export type NodePolicies = {
   readonly contributions: readonly Contribution[];
@@ -22,6 +45,8 @@ export type NodePolicies = {
   /** The cluster, with this node's pods as they are here. */
   readonly cluster: Pick<PolicyFacts, 'tiers' | 'entities' | 'names'>;
   readonly logging: PolicyFacts['logging'];
+  /** The names in force here. */
+  readonly wanted: Wanted;
 };
 
 /** What a node holds for its policies: what has not changed since the last call stays the same objects. */
@@ -30,16 +55,25 @@ export class PolicyPart {
   readonly #memory = new Memory();
   #directory: readonly Contribution[] = [];
   #tables: Contribution | undefined;
+  #observation: Contribution | undefined;
   #pods = new WeakMap<LocalPod, Contribution>();
 
   of(
     pods: readonly LocalPod[],
     view: PolicyView,
-    node: Pick<PolicyFacts, 'subnets' | 'families' | 'devices' | 'bridge' | 'logging'>,
+    { names = NO_NAMES, resolvers = [], ...node }: OfNode,
   ): NodePolicies {
     const { subjects, waiting, entities } = this.#finder.find(pods, view);
-    const cluster = { tiers: view.tiers, entities: [...entities, ...view.others], names: new Map() };
+    const cluster = {
+      tiers: view.tiers,
+      entities: [...entities, ...view.others],
+      names: names.addresses,
+    };
     const compiled = compilePolicies({ ...node, ...cluster, subjects: [...subjects.values()] }, this.#memory);
+    const wanted = wantedNames(
+      view.tiers,
+      [...subjects.values()].map(({ pod }) => pod),
+    );
     const { tables, directory } = compiled;
     this.#tables = reuse(this.#tables, {
       owner: { part: 'policy', name: 'this node' },
@@ -63,8 +97,21 @@ export class PolicyPart {
       this.#pods.set(pod, made);
       return made;
     });
-    const contributions = [this.#tables, ...this.#directory, ...own];
-    return { contributions, waiting, compiled, subjects, cluster, logging: node.logging };
+    this.#observation = reuse(this.#observation, {
+      owner: { part: 'policy', name: 'domain names' },
+      items:
+        names.observed && wanted.patterns.size > 0
+          ? observationItems({
+              observed: names.observed,
+              askers: wanted.askers,
+              resolvers: trusted(entities, names.resolvers, resolvers),
+              families: node.families,
+            })
+          : [],
+      warnings: [],
+    });
+    const contributions = [this.#tables, ...this.#directory, ...own, this.#observation];
+    return { contributions, waiting, compiled, subjects, cluster, logging: node.logging, wanted };
   }
 }
 

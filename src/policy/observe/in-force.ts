@@ -10,6 +10,7 @@ import {
   type Tier,
 } from '../model/policy.ts';
 import { type Count, type Counters, ruleCounts } from './counts.ts';
+import { type NameInForce, namesInForce } from './names.ts';
 import { peersText, trafficText } from './rule-text.ts';
 
 /** What is in force for a pod. */
@@ -18,6 +19,8 @@ export type InForce = {
   readonly pod: string;
   readonly addresses: readonly Ip[];
   readonly directions: readonly DirectionInForce[];
+  /** What domain names in its rules stand for. Absent: it has no such rules. */
+  readonly names?: readonly NameInForce[];
 };
 
 export type DirectionInForce = {
@@ -59,17 +62,23 @@ export type RuleInForce = {
   readonly count?: Count;
 };
 
-/** Says what is in force for a pod, and what came of it so far. `tiers`: all, in order. */
+/**
+ * Says what is in force for a pod, and what came of it so far. `tiers`: all, in order; `known`: the names of
+ * each address.
+ */
 export function inForce(
   tiers: readonly Tier[],
   pod: PodEntity,
+  known: ReadonlyMap<Ip, readonly string[]>,
   decided: readonly Decided[],
   counters: Counters,
 ): InForce {
+  const names = namesInForce(tiers, pod, known);
   return {
     pod: pod.namespace === '' ? pod.name : `${pod.namespace}/${pod.name}`,
     addresses: pod.addresses,
     directions: DIRECTIONS.map((direction) => ofDirection(direction, tiers, pod, decided, counters)),
+    ...(names && { names }),
   };
 }
 

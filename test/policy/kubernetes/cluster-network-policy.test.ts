@@ -123,6 +123,7 @@ test('egress to networks, nodes, named ports and names', () => {
     ['www.example.org', true],
     ['example.org', false],
     ['*.www.example.org', false],
+    ['WWW.Example.org.', true],
   ] as const)
     assert.equal(
       can({ action: 'Accept', to: [{ domainNames: [name] }] })('harry', '203.0.113.7'),

@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { LocalPod } from '../../../src/cluster/node.ts';
 import { parseIp } from '../../../src/ip/address.ts';
+import { parseCidr } from '../../../src/ip/cidr.ts';
 import { parseMac } from '../../../src/ip/mac.ts';
 import { collectPolicies, type Written } from '../../../src/policy/collect.ts';
 import { podEntity } from '../../../src/policy/kubernetes/pod.ts';
@@ -135,4 +136,63 @@ test('a static pod is known by its kubelet’s UID, and a pod’s interfaces are
   assert.deepEqual(waiting, []);
   for (const ip of ['10.0.0.2', '10.0.0.9'])
     assert.ok(texts(contributions).includes(`ingress-peers ${ip}`), ip);
+});
+
+const NAMES: Written = {
+  kind: 'ClusterNetworkPolicy',
+  name: 'names',
+  spec: {
+    tier: 'Admin',
+    priority: 1,
+    subject: { pods: { namespaceSelector: {}, podSelector: { matchLabels: { app: 'web' } } } },
+    egress: [
+      { action: 'Accept', to: [{ domainNames: ['*.example.org'] }] },
+      { action: 'Deny', to: [{ networks: ['0.0.0.0/0'] }] },
+    ],
+  },
+};
+
+test('names: answers to the pods of such rules are seen, and another address is one more element', () => {
+  const part = new PolicyPart();
+  const pods = [local('web', '10.0.0.2'), local('other', '10.0.0.3')];
+  const dns = { ...entity('dns', { 'k8s-app': 'kube-dns' }, '10.0.9.53'), namespace: 'kube-system' };
+  const view = viewOf([entity('web', { app: 'web' }), entity('other', {}), dns], NAMES);
+  const of = (observed: 'held' | 'copied' | undefined, ...known: string[]) =>
+    part.of(pods, view, {
+      ...NODE,
+      names: {
+        addresses: new Map(known.map((ip) => [parseIp(ip), ['www.example.org']])),
+        ...(observed && { observed }),
+        resolvers: [parseIp('192.0.2.53')],
+      },
+      resolvers: [parseCidr('198.51.100.0/24')],
+    });
+  const tables = (contributions: readonly Contribution[]): string[] =>
+    contributions.flatMap(({ items }) =>
+      items.flatMap((item) => (item.kind === 'nft-table' ? [item.table] : [])),
+    );
+  // Nobody listens yet.
+  assert.deepEqual([...new Set(tables(of(undefined).contributions))], ['flatnet-policy']);
+  const before = of('held', '203.0.113.1');
+  assert.deepEqual([...before.wanted.patterns], ['*.example.org']);
+  const watched = texts(before.contributions).filter((text) => /^(askers|resolvers) /.test(text));
+  assert.deepEqual(watched.sort(), [
+    'askers 10.0.0.2',
+    'resolvers 10.0.9.53',
+    'resolvers 192.0.2.53',
+    'resolvers 198.51.100.0/24',
+  ]);
+  const after = of('held', '203.0.113.1', '203.0.113.2').contributions;
+  const changed = after.filter((each, i) => each !== before.contributions[i]);
+  assert.deepEqual(
+    texts(changed).filter((text) => !texts(before.contributions).includes(text)),
+    ['egress-peers 203.0.113.2'],
+  );
+  // Where no pod has such rules, nobody's answers are seen.
+  const { contributions, wanted } = part.of([local('other', '10.0.0.3')], view, {
+    ...NODE,
+    names: { addresses: new Map(), observed: 'held', resolvers: [] },
+  });
+  assert.equal(tables(contributions).includes('flatnet-names'), false);
+  assert.deepEqual([wanted.areAny, wanted.patterns.size], [true, 0]);
 });

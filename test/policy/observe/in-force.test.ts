@@ -1,6 +1,8 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { type Ip, parseIp } from '../../../src/ip/address.ts';
 import { MOST_APART } from '../../../src/policy/compile/grouping.ts';
+import type { PodEntity } from '../../../src/policy/model/entity.ts';
 import { countedItems } from '../../../src/policy/observe/counts.ts';
 import { type InForce, inForce } from '../../../src/policy/observe/in-force.ts';
 import { nftElement } from '../../../src/state/kinds/nft-element.ts';
@@ -24,7 +26,7 @@ function shown(): InForce {
       { packets: 10 ** i, bytes: 40 * 10 ** i },
     ]),
   );
-  return inForce(facts.tiers, web, decided, counters);
+  return inForce(facts.tiers, web, facts.names, decided, counters);
 }
 
 test('a rule’s counter is the sum of those of its elements; what isolation denies is counted apart', () => {
@@ -68,8 +70,26 @@ test('rules too many to be counted apart are counted together, and the others by
       { packets: item.key.includes('443') ? 7 : 1, bytes: 0 },
     ]),
   );
-  const [ingress] = inForce(facts.tiers, web, decided, counters).directions;
+  const [ingress] = inForce(facts.tiers, web, facts.names, decided, counters).directions;
   const counts = ingress?.tiers[0]?.policies.map(({ rules }) => rules[0]?.count?.packets);
   assert.deepEqual(counts, [0, 2], 'the offices’ first, and the client’s');
   assert.equal(ingress?.together?.packets, 7);
+});
+
+test('names are shown with what they stand for, if any of the pod’s rules is about names', () => {
+  const [a, b] = ['192.0.2.9', '192.0.2.10'].map(parseIp) as [Ip, Ip];
+  const known = new Map([
+    [b, ['www.example.org', 'other.example.com']],
+    [a, ['www.example.org']],
+  ]);
+  const spec = {
+    tier: 'Admin',
+    priority: 1,
+    subject: { pods: { namespaceSelector: {}, podSelector: { matchLabels: { app: 'web' } } } },
+    egress: [{ action: 'Accept', to: [{ domainNames: ['*.example.org'] }] }],
+  };
+  const { facts } = compiledFor([client, web], [{ kind: 'ClusterNetworkPolicy', name: 'names', spec }]);
+  const namesOf = (pod: PodEntity) => inForce(facts.tiers, pod, known, [], new Map()).names;
+  assert.deepEqual(namesOf(web), [{ name: 'www.example.org', addresses: [a, b] }]);
+  assert.equal(namesOf(client), undefined);
 });

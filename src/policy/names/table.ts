@@ -1,0 +1,97 @@
+import { type Family, familyOf } from '../../ip/address.ts';
+import type { Cidr } from '../../ip/cidr.ts';
+import type { SetValue, TableId } from '../../linux/nftables/values/table.ts';
+import { elementItem, elementOf, type NftElementItem } from '../../state/kinds/nft-element.ts';
+import type { NftTableItem } from '../../state/kinds/nft-table.ts';
+import type { PodEntity } from '../model/entity.ts';
+
+/** The queue, or the group of NFLOG, by which the agent sees answers. */
+export const ANSWERS = 26_221;
+/** Bytes of a packet that are passed on. Answers by UDP rarely have more than 1232, and hardly ever 4096. */
+export const ANSWER_BYTES = 8192;
+
+/**
+ * `held`: answers wait until the agent has seen to them (NFQUEUE). `copied`: they go on, and the agent gets
+ * copies (NFLOG).
+ */
+export type Observed = 'held' | 'copied';
+
+export type Observation = {
+  readonly observed: Observed;
+  /** Pods of this node whose answers matter. */
+  readonly askers: readonly PodEntity[];
+  /** Whose answers are believed. None lies in another. */
+  readonly resolvers: readonly Cidr[];
+  readonly families: readonly Family[];
+};
+
+/**
+ * Where an agent is not listening, an answer passes all the same: what it would have opened stays closed, and
+ * names can still be resolved.
+ */
+const RULES = {
+  held: `queue num ${ANSWERS} bypass`,
+  copied: `log group ${ANSWERS} snaplen ${ANSWER_BYTES} queue-threshold 1`,
+} as const satisfies Record<Observed, string>;
+
+const tableOf = (family: Family) =>
+  ({ family: family === 4 ? 'ip' : 'ip6', table: 'flatnet-names' }) as const satisfies TableId;
+
+type Addresses = SetValue<readonly ['ipv4_addr' | 'ipv6_addr'], undefined>;
+
+const askers = (family: Family): Addresses => ({
+  name: 'askers',
+  key: [family === 4 ? 'ipv4_addr' : 'ipv6_addr'],
+});
+const resolvers = (family: Family): Addresses => ({
+  name: 'resolvers',
+  key: [family === 4 ? 'ipv4_addr' : 'ipv6_addr'],
+  interval: true,
+});
+
+/**
+ * The table that passes the answers of trusted resolvers to the agent, on their way to pods: from other hosts
+ * and pods, and from this node. The source is who answers in truth, as it is before a service's translation
+ * is undone, and only what conntrack knows as the answer to a pod's question has the direction `reply`. So a
+ * pod that answers for itself or for others, or at the address of a service that leads to it, is not
+ * believed.
+ */
+export function observationTable(observed: Observed, family: Family): NftTableItem {
+  const ip = family === 4 ? 'ip' : 'ip6';
+  const rule = [
+    'udp sport 53',
+    `${ip} daddr @${askers(family).name}`,
+    `${ip} saddr @${resolvers(family).name}`,
+    'ct state established ct direction reply',
+    RULES[observed],
+  ].join(' ');
+  return {
+    kind: 'nft-table',
+    ...tableOf(family),
+    sets: [askers(family), resolvers(family)],
+    // A packet from the queue goes on behind its chain, which is its own therefore.
+    chains: (['forward', 'output'] as const).map((hook) => ({
+      name: hook,
+      hook: { type: 'filter', hook, priority: 'filter + 5' },
+      rules: [{ rule }],
+    })),
+  };
+}
+
+/** What the kernel holds for the agent to see answers. */
+export function observationItems({
+  observed,
+  families,
+  ...who
+}: Observation): (NftTableItem | NftElementItem)[] {
+  const asking = who.askers.flatMap(({ addresses }) => addresses);
+  return families.flatMap((family) => [
+    observationTable(observed, family),
+    ...asking
+      .filter((ip) => familyOf(ip) === family)
+      .map((ip) => elementItem(tableOf(family), elementOf(askers(family), [ip]))),
+    ...who.resolvers
+      .filter((net) => familyOf(net) === family)
+      .map((net) => elementItem(tableOf(family), elementOf(resolvers(family), [net]))),
+  ]);
+}

@@ -1,0 +1,38 @@
+import assert from 'node:assert/strict';
+import { netnsPath } from '../../../src/linux/netns.ts';
+import { kernelTest } from '../../linux/sandbox.ts';
+import { CLIENT, LOCAL, NamesNode, RESOLVER, SECOND, SERVER } from './names-node.ts';
+
+kernelTest('what an answer opens is open before the pod has the answer', async () => {
+  await using names = new NamesNode();
+  await names.start();
+  assert.equal(names.observed, 'held');
+  assert.deepEqual(names.watch?.problems, []);
+  const record = (owner: string, ip = SERVER) => ({ owner, ip });
+  assert.equal(await names.reaches(CLIENT, SERVER), false);
+  {
+    using _ = names.answering(names.node.at(RESOLVER), RESOLVER, 'a.example.org', record('a.example.org'));
+    assert.ok(await names.ask(CLIENT, RESOLVER, 'a.example.org'));
+    assert.equal(await names.reaches(CLIENT, SERVER), true);
+  }
+  // From the node itself, and by an address that is known by another name already.
+  {
+    const records = [record('b.example.org'), record('b.example.org', SECOND)];
+    using _ = names.answering(netnsPath(names.node.name), LOCAL, 'b.example.org', ...records);
+    assert.ok(await names.ask(CLIENT, LOCAL, 'b.example.org'));
+    assert.equal(await names.reaches(CLIENT, SECOND), true);
+  }
+  // An agent that cannot apply what it learns holds no answer for long, and one that is gone none at all.
+  names.isStuck = true;
+  {
+    using _ = names.answering(names.node.at(RESOLVER), RESOLVER, 'c.example.org', record('c.example.org'));
+    assert.ok(await names.ask(CLIENT, RESOLVER, 'c.example.org'));
+  }
+  await names.stop();
+  using _ = names.answering(names.node.at(RESOLVER), RESOLVER, 'd.example.org', record('d.example.org'));
+  assert.ok(await names.ask(CLIENT, RESOLVER, 'd.example.org'));
+  assert.equal(
+    names.known.some(([, all]) => all.includes('d.example.org')),
+    false,
+  );
+});
