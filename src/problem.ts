@@ -50,6 +50,7 @@ export const PROBLEM_IDS = [
   'pods-of-former-subnets',
   'pods-outside-pools',
   'pods-without-policies',
+  'policies-kept',
   'policies-unknown',
   'policy-log-unheard',
   'policy-unreadable',

@@ -9,6 +9,7 @@ import { STAGED_KUBERNETES } from './calico/staged-kubernetes-network-policy.ts'
 import { type Collected, collectPolicies, TIER, type Written } from './collect.ts';
 import { labelsOf, namespaceLabels, nodeEntity, podEntity } from './kubernetes/pod.ts';
 import type { Entity } from './model/entity.ts';
+import { Holders } from './model/holders.ts';
 
 /** For pods that have no address yet: those of RFC 2544, which no cluster has. */
 const SPARE = parseCidr('198.18.0.0/15');
@@ -67,8 +68,12 @@ export function readCluster(items: readonly Item[]): Described {
   const others = objects.map((object) => entityOf(object, inherited.ofNamespace));
   return {
     ...collectPolicies(objects.map(writtenOf)),
-    entities: [...others, ...pods].filter((entity) => entity !== undefined),
+    entities: [...others.filter(isThere), ...new Holders().settle(pods.filter(isThere))],
   };
+}
+
+function isThere<T>(value: T | undefined): value is T {
+  return value !== undefined;
 }
 
 function knownOf({ value, where }: Item): Known | undefined {

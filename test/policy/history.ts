@@ -135,16 +135,21 @@ const clusterPolicy = (name: string): fc.Arbitrary<Written> =>
 
 /** One thing, as it may be at some time. */
 const event: fc.Arbitrary<Event> = fc.oneof(
-  fc
-    .constantFrom(...PODS.keys())
-    .chain((i) =>
-      fc
-        .option(
-          fc.tuple(labels, fc.constantFrom(80, 8080), fc.constantFrom('Running', 'Running', 'Succeeded')),
-          { nil: undefined },
-        )
-        .map((value): Event => ({ kind: 'pod', name: nameOf(i), value: value && podObject(i, ...value) })),
-    ),
+  fc.constantFrom(...PODS.keys()).chain((i) =>
+    fc
+      .option(
+        fc.record({
+          labels,
+          containerPort: fc.constantFrom(80, 8080),
+          phase: fc.constantFrom('Running', 'Running', 'Succeeded'),
+          // Its own, or another pod's.
+          address: fc.constantFrom(i, i, (i + 1) % PODS.length),
+          startTime: fc.constantFrom('2026-11-30T12:00:00Z', '2026-11-30T12:00:01Z'),
+        }),
+        { nil: undefined },
+      )
+      .map((value): Event => ({ kind: 'pod', name: nameOf(i), value: value && podObject(i, value) })),
+  ),
   fc
     .constantFrom(...NAMESPACES)
     .chain((name) =>
@@ -213,12 +218,15 @@ function nameOf(i: number): string {
   return `${PODS[i]?.namespace}/${PODS[i]?.name}`;
 }
 
-function podObject(i: number, own: Labels, containerPort: number, phase: string): object {
+function podObject(
+  i: number,
+  of: { labels: Labels; containerPort: number; phase: string; address: number; startTime: string },
+): object {
   const { namespace, name } = PODS[i] ?? {};
   return {
-    metadata: { name, namespace, labels: own, uid: `uid-${i}` },
-    spec: { containers: [{ ports: [{ name: 'web', containerPort }] }] },
-    status: { phase, podIP: `10.0.0.${i + 1}` },
+    metadata: { name, namespace, labels: of.labels, uid: `uid-${i}` },
+    spec: { containers: [{ ports: [{ name: 'web', containerPort: of.containerPort }] }] },
+    status: { phase: of.phase, podIP: `10.0.0.${of.address + 1}`, startTime: of.startTime },
   };
 }
 

@@ -43,6 +43,8 @@ export function podEntity(object: Loose, inherited: Inherited): PodEntity | unde
     serviceAccountLabels: inherited.ofServiceAccount(namespace, account),
     ports: portsOf(spec),
     ...(typeof spec.nodeName === 'string' && { node: spec.nodeName }),
+    ...sinceOf(status.startTime ?? metadata.creationTimestamp),
+    ...(typeof metadata.deletionTimestamp === 'string' && { isEnding: true }),
     addresses,
   };
 }
@@ -58,6 +60,10 @@ export function nodeEntity(object: Loose): NodeEntity | undefined {
 function uidOf({ uid, annotations }: Loose): { readonly uid?: string } {
   const own = loose(annotations)['kubernetes.io/config.hash'] ?? uid;
   return typeof own === 'string' ? { uid: own } : {};
+}
+
+function sinceOf(time: unknown): { readonly since?: string } {
+  return typeof time === 'string' ? { since: time } : {};
 }
 
 function addressesOf({ podIP, podIPs }: Loose): readonly Ip[] {

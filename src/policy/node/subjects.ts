@@ -3,6 +3,7 @@ import { familyOf, type Ip } from '../../ip/address.ts';
 import { linkLocalOf } from '../../ip/mac.ts';
 import type { Subject } from '../compile/facts.ts';
 import type { PodEntity } from '../model/entity.ts';
+import { type Certain, Holders } from '../model/holders.ts';
 import type { PolicyView } from '../model/view.ts';
 
 /** This node's pods as policies know them. */
@@ -10,7 +11,7 @@ export type Subjects = {
   readonly subjects: ReadonlyMap<LocalPod, Subject>;
   /** Pods that the store does not know yet: nobody knows their labels, and nothing reaches them. */
   readonly waiting: readonly LocalPod[];
-  /** The cluster's pods; this node's with the addresses that they have here. */
+  /** The cluster's pods, each address once; this node's with the addresses that they have here. */
   readonly entities: readonly PodEntity[];
 };
 
@@ -33,6 +34,8 @@ export class SubjectFinder {
     { readonly entity: PodEntity | undefined; readonly subject: Subject }
   >();
 
+  readonly #holders = new Holders();
+
   find(pods: readonly LocalPod[], { pods: known }: Pick<PolicyView, 'pods'>): Subjects {
     const subjects = new Map<LocalPod, Subject>();
     const waiting: LocalPod[] = [];
@@ -48,7 +51,7 @@ export class SubjectFinder {
       if (entity) here.set(entity, joined(here.get(entity), subject.pod));
     }
     const entities = [...known.values()].map((entity) => here.get(entity) ?? entity);
-    return { subjects, waiting, entities };
+    return { subjects, waiting, entities: this.#holders.settle(entities, addressesHere(pods, here)) };
   }
 
   #subject(pod: LocalPod, entity: PodEntity | undefined): Subject {
@@ -61,6 +64,14 @@ export class SubjectFinder {
     this.#found.set(pod, { entity, subject });
     return subject;
   }
+}
+
+/** This node knows best whose addresses its pods have: a predecessor may be in the store, or only that. */
+function addressesHere(pods: readonly LocalPod[], here: ReadonlyMap<PodEntity, PodEntity>): Certain {
+  const certain = new Map<Ip, PodEntity | undefined>();
+  for (const pod of pods) for (const ip of pod.addresses) certain.set(ip, undefined);
+  for (const entity of here.values()) for (const ip of entity.addresses) certain.set(ip, entity);
+  return certain;
 }
 
 /** A pod may have several interfaces here. */

@@ -3,7 +3,7 @@ import type { KubernetesClient } from '../../kubernetes/api/client.ts';
 import type { Log } from '../../log.ts';
 import { namespaceLabels, nodeEntity } from '../../policy/kubernetes/pod.ts';
 import type { PolicyView } from '../../policy/model/view.ts';
-import type { Problem } from '../../problem.ts';
+import { type Problem, warning } from '../../problem.ts';
 import { Assembly } from '../policies/assembly.ts';
 import { type PolicyState, viewsOf } from '../policies/views.ts';
 import type { PolicyFeed } from '../ports/policies.ts';
@@ -18,6 +18,7 @@ import {
   PODS,
   SERVICE_ACCOUNTS,
 } from './policy-kinds.ts';
+import { PolicyLoss } from './policy-loss.ts';
 import { accountLabels, ownPodOf, writtenOf, writtenSetOf } from './policy-objects.ts';
 import { ServedKinds } from './served-kinds.ts';
 
@@ -36,10 +37,12 @@ export class KubernetesPolicies implements PolicyFeed {
   }
 
   get problems(): readonly Problem[] {
-    const outage = this.#running?.outage;
-    if (!outage) return [];
+    const { outage, loss } = this.#running ?? {};
     const what = 'policies may be out of date';
-    return [{ id: 'store-unreachable', severity: 'warning', what, cause: outage.reason }];
+    return [
+      ...(outage ? [warning('store-unreachable', what, outage.reason)] : []),
+      ...(loss?.problems ?? []),
+    ];
   }
 
   async *watch(signal: AbortSignal): AsyncIterable<PolicyView> {
@@ -65,6 +68,7 @@ type Options = {
 
 /** What is known of the API's objects. */
 class State implements PolicyState {
+  readonly loss = new PolicyLoss();
   readonly #log: Log;
   /** Those that every server has. */
   readonly #always: readonly PolicyKind<object>[];
@@ -117,8 +121,8 @@ class State implements PolicyState {
       background('follow what policies need', each.run(signal, changed), this.#log, signal);
   }
 
-  view(): PolicyView {
-    return this.#assembly.view();
+  view(): PolicyView | undefined {
+    return this.loss.believe(this.#assembly.view(), this.outage !== undefined);
   }
 
   get #all(): readonly PolicyKind<object>[] {

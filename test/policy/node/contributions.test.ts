@@ -196,3 +196,25 @@ test('names: answers to the pods of such rules are seen, and another address is 
   assert.equal(tables(contributions).includes('flatnet-names'), false);
   assert.deepEqual([wanted.areAny, wanted.patterns.size], [true, 0]);
 });
+
+test('a pod’s address is not its predecessor’s any more, which the store still tells of', () => {
+  const view = (...pods: PodEntity[]) => viewOf([entity('web', { app: 'web' }), ...pods], WEB);
+  const [before, after] = [
+    { ...entity('before', { app: 'client' }, '10.0.1.1'), since: '2026-11-30T12:00:00Z' },
+    { ...entity('after', { app: 'other' }, '10.0.1.1'), since: '2026-11-30T12:00:01Z' },
+  ];
+  const web = local('web', '10.0.0.2');
+  const peersOf = (all: PolicyView, ...pods: LocalPod[]) =>
+    texts(new PolicyPart().of([web, ...pods], all, NODE).contributions).filter((text) =>
+      text.startsWith('ingress-peers '),
+    );
+  assert.deepEqual(peersOf(view(before)), ['ingress-peers 10.0.1.1']);
+  assert.deepEqual(peersOf(view(before, after)), []);
+  assert.deepEqual(peersOf(view(after, before)), []);
+  const last = { ...after, isEnding: true } as const;
+  assert.deepEqual(peersOf(view(before, last)), ['ingress-peers 10.0.1.1'], 'the later one is being deleted');
+  // Of its own pods, the node knows better.
+  assert.deepEqual(peersOf(view(before, after), local('before', '10.0.1.1')), ['ingress-peers 10.0.1.1']);
+  const unknown = local('unknown', '10.0.1.1');
+  assert.deepEqual(peersOf(view(before), unknown), [], 'the store does not know the successor yet');
+});
