@@ -69,6 +69,7 @@ export function policyTable(shape: Shape, family: Family): NftTableItem {
     ],
     chains: [
       forward(shape, family),
+      output(shape, family),
       ...(shape.denies ? input(family) : []),
       knownAs('saddr', family, shape),
       knownAs('daddr', family, shape),
@@ -114,7 +115,7 @@ const NEIGHBOURS: readonly Rule[] = [
 ];
 
 function forward({ devices, bridge }: Shape, family: Family): Chain {
-  const [source, destination] = [address('saddr', family), address('daddr', family)];
+  const destination = address('daddr', family);
   const comment = 'pods whose policies are not in force yet';
   return {
     name: 'forward',
@@ -126,16 +127,48 @@ function forward({ devices, bridge }: Shape, family: Family): Chain {
       { rule: `oifname "${devices}*" jump known-daddr`, comment },
       { rule: `iifname "${bridge}" jump known-saddr`, comment },
       { rule: `${destination} @${subnets(family).name} jump known-daddr`, comment },
-      {
-        rule: `${source} . ${destination} @${itself(family).name} accept`,
-        comment: 'nothing keeps a pod from itself',
-      },
-      ...(['egress', 'ingress'] as const).map((direction) => ({
-        rule: `${address(END[direction].own, family)} @${subjects(direction, family).name} jump ${direction}`,
-      })),
+      ...judged(family),
     ],
   };
 }
+
+function judged(family: Family): readonly Rule[] {
+  const [source, destination] = [address('saddr', family), address('daddr', family)];
+  return [
+    {
+      rule: `${source} . ${destination} @${itself(family).name} accept`,
+      comment: 'nothing keeps a pod from itself',
+    },
+    ...(['egress', 'ingress'] as const).map((direction) => ({
+      rule: `${address(END[direction].own, family)} @${subjects(direction, family).name} jump ${direction}`,
+    })),
+  ];
+}
+
+/**
+ * What the node sends for others: IPVS takes packets for a Service from the hook of what is the node's own,
+ * chooses a server, and sends them on. What truly is its own passes.
+ */
+function output({ devices }: Shape, family: Family): Chain {
+  const [source, destination] = [address('saddr', family), address('daddr', family)];
+  const comment = 'pods whose policies are not in force yet';
+  return {
+    name: 'output',
+    hook: { type: 'filter', hook: 'output', priority: 'filter' },
+    rules: [
+      { rule: 'ct state established,related accept' },
+      { rule: 'fib saddr type local accept', comment: 'the node’s own' },
+      ...(family === 6 ? NEIGHBOURS : []),
+      { rule: `${source} @${subnets(family).name} jump known-saddr`, comment },
+      { rule: `oifname "${devices}*" jump known-daddr`, comment },
+      { rule: `${destination} @${subnets(family).name} jump known-daddr`, comment },
+      ...judged(family),
+    ],
+  };
+}
+
+/** After IPVS, which takes its packets at 99, where what they are for is not known yet. */
+const AFTER_IPVS = 101;
 
 /** What pods send to their own node: nothing but a rule denies it. */
 function input(family: Family): readonly Chain[] {
@@ -143,7 +176,7 @@ function input(family: Family): readonly Chain[] {
   return [
     {
       name: 'input',
-      hook: { type: 'filter', hook: 'input', priority: 'filter' },
+      hook: { type: 'filter', hook: 'input', priority: AFTER_IPVS },
       rules: [
         { rule: 'ct state established,related accept' },
         ...(family === 6 ? NEIGHBOURS : []),
