@@ -138,11 +138,20 @@ export class Facts extends EventEmitter<{ changed: []; pods: [PodsChange] }> {
     return this.#policies;
   }
 
-  /** Waits until the policies about a pod are known, for so many milliseconds; whether they are. */
+  /**
+   * The policies once the rest of the cluster is known, too: what a former agent has left must be allowed to
+   * go with the first tables that are applied, as numbers may differ.
+   */
+  get enforcedPolicies(): PolicyView | undefined {
+    return this.isComplete ? this.#policies : undefined;
+  }
+
+  /** Waits until the policies about a pod can be enforced, for so many milliseconds; whether they can. */
   async untilPoliciesKnow(pod: LocalPod, patience: number): Promise<boolean> {
     const known = Promise.withResolvers<boolean>();
     const look = (): void => {
-      if (this.#policies && isKnown(pod, this.#policies)) known.resolve(true);
+      const policies = this.enforcedPolicies;
+      if (policies && isKnown(pod, policies)) known.resolve(true);
     };
     this.on('changed', look);
     try {

@@ -160,7 +160,9 @@ export class Loop extends EventEmitter<LoopEvents> implements Disposable {
     if (!network?.policy) return undefined;
     if (!hasPolicies) return 'this store has no network policies, which the network wants enforced';
     if (!(await this.#facts.untilPoliciesKnow(pod, ADMISSION_LIMIT)))
-      return 'the store does not know its labels yet, and so nobody which policies are about it';
+      return this.#facts.enforcedPolicies
+        ? 'the store does not know its labels yet, and so nobody which policies are about it'
+        : 'the network policies are unknown';
     if (!this.#policiesOf(pod)) await this.#recomputation.next();
     if (this.#obstacle !== undefined) return this.#obstacle;
     const own = this.#policiesOf(pod);
@@ -234,11 +236,9 @@ export class Loop extends EventEmitter<LoopEvents> implements Disposable {
    * one of them may be narrow.
    */
   #desiredFacts(): Computed['facts'] | undefined {
-    const { self, network, nodes, subnets, resources, policies, logGroup, names, pods } = this.#facts;
+    const { self, network, nodes, subnets, resources, enforcedPolicies, logGroup, names, pods } = this.#facts;
     if (!self || !network || !nodes || !subnets) return undefined;
-    // What a former agent has left must be allowed to go with the first that is applied: numbers may differ.
-    const enforced = this.#facts.isComplete ? policies : undefined;
-    const ofPolicies = { policies: enforced, logGroup, names };
+    const ofPolicies = { policies: enforcedPolicies, logGroup, names };
     return { network, self, peers: nodes, pods: pods.list(), resources, ...ofPolicies };
   }
 

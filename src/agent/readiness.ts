@@ -50,6 +50,10 @@ export function obstacleTo(facts: Facts, others: Problems): Problem | undefined 
   if (kernel !== undefined) return obstacle('node-not-set-up', kernel);
   const uncertain = doubt(facts);
   if (uncertain) return uncertain;
+  if (network.policy && !facts.enforcedPolicies) {
+    const cause = `the cluster’s nodes are unknown: ${feedProblem(others.feed) ?? silence}`;
+    return obstacle('policies-unknown', 'the network policies are not enforced yet', cause);
+  }
   if (companion !== undefined) return obstacle('companion-not-ready', companion);
   return opening === undefined ? undefined : obstacle('sessions-opening', opening);
 }

@@ -5,8 +5,10 @@ import { type TestContext, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Facts } from '../../src/agent/facts.ts';
 import type { Loop } from '../../src/agent/loop.ts';
+import { notReady } from '../../src/agent/readiness.ts';
 import type { Network } from '../../src/cluster/network.ts';
 import type { LocalPod } from '../../src/cluster/node.ts';
+import { collectPolicies } from '../../src/policy/collect.ts';
 import { nodesOf } from '../backends/cluster.ts';
 import { Namespace, NO_KERNEL } from '../state/namespace.ts';
 import { localLoop, PLAN, podOn } from './local-loop.ts';
@@ -135,4 +137,34 @@ test('an admission that came too late leaves nothing: its ADD is rolled back', {
   await sleep(50);
   await loop.reconciler.idle();
   assert.ok(!elements(namespace).includes(`"${pod.hostDevice}"`), elements(namespace));
+});
+
+test('a pod whose policies cannot be enforced yet is not admitted', { skip: NO_KERNEL }, async (t) => {
+  const [pod] = PODS;
+  const namespace = new Namespace(PLAN, [pod.hostDevice ?? '']);
+  t.after(() => namespace[Symbol.dispose]());
+  const { facts, loop, stop, network, self, resources } = localLoop(t, namespace.path, []);
+  loop.start(stop.signal);
+  const policy = { onChange: 'cut', offload: true, logDenied: false, logGroup: 7, resolvers: [] } as const;
+  const view = { network: { ...network, policy }, resources, nodes: nodesOf(PLAN) };
+  facts.hasPolicies = true;
+  facts.setUnderlay(self.underlay);
+  // The last view on disk: the store has told of policies, but not of its nodes yet.
+  facts.setCluster(view, false);
+  facts.confirmSubnets(self.node.subnets);
+  const spec = {
+    subject: { namespaces: {} },
+    tier: 'Admin',
+    priority: 1,
+    ingress: [{ action: 'Deny', from: [{ namespaces: {} }] }],
+  };
+  const { tiers, problems } = collectPolicies([{ kind: 'ClusterNetworkPolicy', name: 'deny', spec }]);
+  facts.setPolicies({ tiers, problems, pods: new Map(), others: [] });
+  const why = notReady(facts, { kernel: undefined, companion: undefined });
+  assert.match(why ?? '', /policies are not enforced yet: the cluster’s nodes are unknown/);
+  const admission = admitted(facts, loop, pod);
+  await sleep(500);
+  facts.setCluster(view, true);
+  assert.equal(await admission, undefined);
+  assert.match(namespace.run('nft', 'list table ip flatnet-policy'), new RegExp(`${pod.addresses[0]}`));
 });
