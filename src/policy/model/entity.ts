@@ -14,6 +14,8 @@ export type PodEntity = {
   readonly uid?: string;
   readonly labels: Labels;
   readonly namespaceLabels: Labels;
+  /** Its namespace is not known yet, and so not which policies are about it. */
+  readonly lacksNamespace?: true;
   readonly serviceAccount: string;
   readonly serviceAccountLabels: Labels;
   readonly ports: readonly NamedPort[];
@@ -27,7 +29,7 @@ export type PodEntity = {
 };
 
 /** A pod without what it inherits. */
-export type OwnPod = Omit<PodEntity, 'namespaceLabels' | 'serviceAccountLabels'>;
+export type OwnPod = Omit<PodEntity, 'namespaceLabels' | 'lacksNamespace' | 'serviceAccountLabels'>;
 
 export type NodeEntity = {
   readonly kind: 'node';

@@ -103,6 +103,7 @@ class State implements PolicyState {
       sets: sets.map(({ table }) => table),
       pods: pods.table,
       namespaces: namespaces.table,
+      haveAllNamespaces: true,
       serviceAccounts: accounts.table,
       nodes: nodes.table,
     });

@@ -43,7 +43,16 @@ const hasNodes = ({ others }: PolicyView): boolean => others.some(({ kind }) => 
 const hasPolicies = ({ tiers }: PolicyView): boolean => tiers.some(({ policies }) => policies.length > 0);
 
 function isEmptied(last: PolicyView, view: PolicyView): boolean {
-  return (hasPolicies(last) && !hasPolicies(view)) || (last.pods.size > 0 && view.pods.size === 0);
+  return (
+    (hasPolicies(last) && !hasPolicies(view)) ||
+    (last.pods.size > 0 && view.pods.size === 0) ||
+    [...view.pods].some(([name, pod]) => pod.lacksNamespace && hadNamespace(last, name))
+  );
+}
+
+function hadNamespace({ pods }: PolicyView, name: string): boolean {
+  const pod = pods.get(name);
+  return pod !== undefined && !pod.lacksNamespace;
 }
 
 function lost(since: Date): Problem {

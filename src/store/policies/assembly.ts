@@ -14,6 +14,8 @@ export type Tables = {
   readonly pods: Table<OwnPod>;
   /** Their labels, with the name. */
   readonly namespaces: Table<Labels>;
+  /** Whether there is no pod without its namespace, so that one which is missing is not known yet. */
+  readonly haveAllNamespaces?: boolean;
   /** Their labels; those without any may be missing. */
   readonly serviceAccounts: Table<Labels>;
   readonly nodes: Table<NodeEntity>;
@@ -91,7 +93,13 @@ export class Assembly {
     const ofAccount = this.#tables.serviceAccounts.values.get(`${namespace}/${serviceAccount}`) ?? NONE;
     const last = this.#pods.get(pod);
     if (last?.namespaceLabels === ofNamespace && last.serviceAccountLabels === ofAccount) return last;
-    const whole = { ...pod, namespaceLabels: ofNamespace, serviceAccountLabels: ofAccount };
+    const { haveAllNamespaces = false, namespaces } = this.#tables;
+    const whole: PodEntity = {
+      ...pod,
+      namespaceLabels: ofNamespace,
+      ...(haveAllNamespaces && !namespaces.values.has(namespace) && { lacksNamespace: true }),
+      serviceAccountLabels: ofAccount,
+    };
     this.#pods.set(pod, whole);
     return whole;
   }

@@ -19,9 +19,15 @@ const POD: PodEntity = {
   addresses: [],
 };
 
-type Shown = { readonly policies: number; readonly nodes: boolean; readonly pods: boolean };
+type Shown = {
+  readonly policies: number;
+  readonly nodes: boolean;
+  readonly pods: boolean;
+  readonly namespaces?: boolean;
+};
 
-function viewOf({ policies, nodes, pods }: Shown): PolicyView {
+function viewOf({ policies, nodes, pods, namespaces = true }: Shown): PolicyView {
+  const pod: PodEntity = namespaces ? POD : { ...POD, lacksNamespace: true };
   const written = Array.from({ length: policies }, (_, i) => ({
     kind: 'NetworkPolicy',
     namespace: 'default',
@@ -32,7 +38,7 @@ function viewOf({ policies, nodes, pods }: Shown): PolicyView {
   return {
     tiers,
     problems,
-    pods: new Map(pods ? [['default/web', POD]] : []),
+    pods: new Map(pods ? [['default/web', pod]] : []),
     others: nodes ? [NODE] : [],
   };
 }
@@ -48,6 +54,7 @@ test('an API that came back empty opens nothing, until it has policies again', (
   // The kinds come back one after another.
   assert.equal(show({}, true), undefined);
   assert.equal(show({ pods: false, policies: 2 }, true), undefined);
+  assert.equal(show({ namespaces: false, policies: 2 }, true), undefined);
   assert.deepEqual(loss.problems, []);
   assert.equal(show({ nodes: false, pods: false }, true), undefined);
   assert.equal(show({ nodes: false, pods: false }), undefined);

@@ -8,6 +8,7 @@ import { namespaceLabels } from '../../../src/policy/kubernetes/pod.ts';
 import { entityText, type NodeEntity, type OwnPod } from '../../../src/policy/model/entity.ts';
 import { policyText } from '../../../src/policy/model/policy.ts';
 import type { PolicyView } from '../../../src/policy/model/view.ts';
+import { isKnown } from '../../../src/policy/node/subjects.ts';
 import { Assembly, type Tables } from '../../../src/store/policies/assembly.ts';
 import type { WrittenSet } from '../../../src/store/policies/network-sets.ts';
 import { Table } from '../../../src/store/policies/table.ts';
@@ -65,6 +66,20 @@ test('pods and sets inherit labels, and stay the same objects while these do', (
   assert.deepEqual(assembly.view().pods.get('shop/web')?.serviceAccountLabels, { role: 'b' });
   assert.equal(tables.pods.set('shop/web', pod('web')), false, 'an equal value makes no difference');
   assert.equal(second.tiers, assembly.view().tiers);
+});
+
+test('where every pod has a namespace, one whose namespace is not known yet is not known itself', () => {
+  const tables = newTables();
+  const assembly = new Assembly({ ...tables, haveAllNamespaces: true });
+  tables.pods.set('shop/web', pod('web'));
+  const name = { namespace: 'shop', name: 'web' };
+  const local = { ...name, containerId: 'c', ifName: 'eth0', netns: '', labels: {}, addresses: [] };
+  const first = assembly.view();
+  assert.ok(first.pods.has('shop/web'), 'rules that deny it hold elsewhere');
+  assert.equal(isKnown(local, first), false);
+  tables.namespaces.set('shop', namespaceLabels('shop'));
+  assert.equal(isKnown(local, assembly.view()), true);
+  assert.equal(isKnown(local, new Assembly({ ...newTables(), pods: tables.pods }).view()), true);
 });
 
 test('a set that cannot be read loses its bad networks, and closes what would let through more for that', () => {
