@@ -56,7 +56,8 @@ export class EtcdPolicies implements PolicyFeed {
   async *watch(signal: AbortSignal): AsyncIterable<PolicyView> {
     const { config, policies } = this.#layout;
     const tables = new PolicyTables(policies);
-    const options = { kv: this.#kv, prefix: policies.root, proof: config, log: this.#log };
+    const proof = { key: config, guards: policies.objects };
+    const options = { kv: this.#kv, prefix: policies.root, proof, log: this.#log };
     const replica = new Replica(options);
     this.#running = { tables, replica };
     const assembly = new Assembly(tables);

@@ -2,14 +2,17 @@ import { Backoff } from '../../async/backoff.ts';
 import { pause } from '../../async/pause.ts';
 import { codeOf, FlatnetError, messageOf } from '../../error.ts';
 import type { Log } from '../../log.ts';
-import type { KeyValue, Kv } from '../kv/kv.ts';
+import type { KeyValue, Kv, WatchBatch } from '../kv/kv.ts';
 
 export type ReplicaOptions = {
   readonly kv: Kv;
   /** Of all keys to be followed. */
   readonly prefix: string;
-  /** Without this key, the store has lost its data: what was known stays. */
-  readonly proof?: string;
+  /**
+   * Without this key, the store has lost its data: what was known stays, although keys that begin with
+   * `guards` are gone.
+   */
+  readonly proof?: { readonly key: string; readonly guards: string };
   readonly log: Log;
 };
 
@@ -48,6 +51,7 @@ export class Replica {
         for await (const batch of kv.watch(prefix, from.revision, signal, from.store)) {
           if (signal.aborted) return;
           backoff.reset();
+          if (this.#mayBeLoss(batch)) await this.#prove();
           this.#outage = undefined;
           from.revision = batch.revision + 1;
           for (const event of batch.events) {
@@ -59,8 +63,9 @@ export class Replica {
         }
       } catch (error) {
         if (signal.aborted) return;
-        if (codeOf(error) === 'STORE_COMPACTED') from = undefined;
-        else this.#failed(error);
+        const code = codeOf(error);
+        if (code === 'STORE_COMPACTED' || code === 'NOT_FOUND') from = undefined;
+        if (code !== 'STORE_COMPACTED') this.#failed(error);
         await pause(backoff.next(), signal);
       }
     }
@@ -70,13 +75,9 @@ export class Replica {
     signal: AbortSignal,
     changed: (keys: readonly string[]) => void,
   ): Promise<{ revision: number; readonly store: string }> {
-    const { kv, prefix, proof } = this.#options;
+    const { kv, prefix } = this.#options;
     const { items, revision, store } = await kv.list(prefix);
-    if (proof !== undefined && !(await kv.get(proof)))
-      throw new FlatnetError('is missing: the store has no network, or has lost its data', {
-        code: 'NOT_FOUND',
-        object: proof,
-      });
+    await this.#prove();
     signal.throwIfAborted();
     const listed = new Map(items.map((item) => [item.key, item]));
     const gone = [...this.#items.keys()].filter((key) => !listed.has(key));
@@ -86,6 +87,20 @@ export class Replica {
     this.#outage = undefined;
     changed([...gone, ...listed.keys()]);
     return { revision: revision + 1, store };
+  }
+
+  #mayBeLoss({ events }: WatchBatch): boolean {
+    const { proof } = this.#options;
+    return events.some((event) => event.type !== 'put' && proof && event.key.startsWith(proof.guards));
+  }
+
+  async #prove(): Promise<void> {
+    const { kv, proof } = this.#options;
+    if (!proof || (await kv.get(proof.key))) return;
+    throw new FlatnetError('is missing: the store has no network, or has lost its data', {
+      code: 'NOT_FOUND',
+      object: proof.key,
+    });
   }
 
   #failed(error: unknown): void {

@@ -149,3 +149,24 @@ test('a store that was away, or has lost its data, changes nothing', async (t) =
   await eventually(() => policies.problems.some((problem) => /lost its data/.test(problemText(problem))));
   assert.deepEqual(seen.at(-1)?.tiers.length, 1);
 });
+
+test('keys that are deleted with the network’s configuration are a loss, too, and nothing ends', async (t) => {
+  const server = await startEmbedded();
+  t.after(() => server.stop());
+  const { store, kv } = await open(t, server);
+  const { policies, pods, policyObjects } = portsOf(store);
+  await policyObjects.apply(isolated);
+  keeping(t, pods, 'node1', { value: { pods: [pod('node1', 'web', '10.5.1.2')], areAll: true } });
+  const seen = policyViews(t, policies);
+  await policyViewThat(seen, (view) => view.pods.size === 1 && view.tiers.length === 1);
+  const { items } = await kv.list(`${PREFIX}/`);
+  // As with `etcdctl del --prefix`.
+  for (const { key } of items) await kv.delete(key);
+  await eventually(() => policies.problems.some((problem) => /lost its data/.test(problemText(problem))));
+  assert.equal(seen.at(-1)?.tiers.length, 1);
+  await policyObjects.apply({ ...isolated, metadata: { ...isolated.metadata, name: 'other' } });
+  await store.network.write(LEASES);
+  const after = await policyViewThat(seen, ({ tiers }) => tiers[0]?.policies[0]?.name === 'other');
+  assert.equal(after.tiers[0]?.policies.length, 1);
+  await eventually(() => policies.problems.length === 0);
+});
