@@ -24,6 +24,7 @@ export async function exportStore({
   membership,
   resources,
   blocks,
+  policyObjects,
 }: Store): Promise<Exported> {
   const { addresses } = await network.read();
   const text = await network.text();
@@ -37,6 +38,9 @@ export async function exportStore({
   for (const { node, subnets, reserved } of await membership.members()) {
     if (reserved) leftOut.push(`${subnets.join(', ')} is reserved for ${node}; reserve it again`);
   }
+  const policies = await policyObjects?.list((problem) => leftOut.push(problem));
+  if (policies && policies.length > 0)
+    leftOut.push(`policies, and what belongs to them (${policies.length}): flatnet policy list -o yaml`);
   const contents: Contents = {
     network: parseJson(text?.value ?? '{}'),
     nodes: view.nodes.flatMap((node) => leaseOf(node, addresses !== 'lease', leftOut)),

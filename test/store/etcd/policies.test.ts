@@ -10,6 +10,7 @@ import { problemText } from '../../../src/problem.ts';
 import { PolicyKeys } from '../../../src/store/etcd/policy-keys.ts';
 import { EtcdStore } from '../../../src/store/etcd/store.ts';
 import { EtcdKv } from '../../../src/store/kv/client.ts';
+import { exportStore } from '../../../src/transfer/export.ts';
 import { facts, LEASES } from '../ports/facts.ts';
 import { isolated, keeping, pod, policyViews, policyViewThat, portsOf } from '../ports/policies.ts';
 import { eventually, type Server, startEmbedded, startEmbeddedProcess } from '../servers.ts';
@@ -124,6 +125,15 @@ test('whoever changes a node’s keys, they say again what its agent says', asyn
   await eventually(isRight);
   await policyViewThat(seen, (view) => view.pods.size === 1);
   assert.deepEqual(seen.at(-1)?.pods.get('shop/web'), first.pods.get('shop/web'));
+});
+
+test('an export names the policies that it leaves out', async (t) => {
+  const server = await startEmbedded();
+  t.after(() => server.stop());
+  const { store } = await open(t, server);
+  assert.doesNotMatch((await exportStore(store)).leftOut.join('\n'), /policies/);
+  await portsOf(store).policyObjects.apply(isolated);
+  assert.match((await exportStore(store)).leftOut.join('\n'), /policies.*\(1\): flatnet policy list -o yaml/);
 });
 
 test('a store that was away, or has lost its data, changes nothing', async (t) => {
