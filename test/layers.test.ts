@@ -101,7 +101,7 @@ const MAY_IMPORT: Readonly<Record<string, string>> = {
     'agent backends cluster cni companions desired dhcp firewall ip ipam linux/lock.ts linux/netns.ts linux/proc-sys.ts linux/sys.ts policy/model policy/node probe state store/open.ts store/ports store/view-file.ts wiring',
   'agent/api': 'companions/companion.ts',
   'agent/policy':
-    'cluster ip linux policy/compile/ends.ts policy/model policy/names policy/node policy/observe state',
+    'cluster ip linux policy/compile/ends.ts policy/compile/staged/compile.ts policy/model policy/names policy/node policy/observe state',
   'agent/flows': 'cluster host-ports ip linux state',
   'agent/underlay': 'cluster ip linux state',
   takeover: '',

@@ -72,6 +72,21 @@ function policyFamilies({ denied, lastChange, ...figures }: PolicyFigures): read
       'Packets that a limit kept from being logged.',
       [[figures.unlogged]],
     ),
+    ...(figures.staged.length === 0
+      ? []
+      : [
+          family(
+            'flatnet_policy_staged_packets_total',
+            'counter',
+            'Packets that staged policies would treat otherwise.',
+            [
+              ...figures.staged.flatMap(({ policy, wouldDeny, wouldAllow }): Sample[] => [
+                [wouldDeny, { policy, would: 'deny' }],
+                [wouldAllow, { policy, would: 'allow' }],
+              ]),
+            ],
+          ),
+        ]),
     ...(lastChange === undefined
       ? []
       : [

@@ -18,8 +18,18 @@ type Hook = 'forward' | 'input';
 
 type Find = (key: readonly string[]) => NftElementItem | undefined;
 
-/** Walks packets through the compiled tables, rule by rule, as the kernel does. */
-export function walker({ tables, directory, pods }: Compiled): (packet: Packet, hook?: Hook) => Walked {
+/** Tables with their elements. */
+type Held = Pick<Compiled, 'tables' | 'directory'> & {
+  readonly pods: ReadonlyMap<unknown, { readonly items: readonly NftElementItem[] }>;
+};
+
+type Walk = (packet: Packet, hook?: Hook, seen?: (item: NftElementItem) => void) => Walked;
+
+/**
+ * Walks packets through the compiled tables, rule by rule, as the kernel does. `seen` is called with the
+ * elements that are found.
+ */
+export function walker({ tables, directory, pods }: Held): Walk {
   const items = [...directory, ...[...pods.values()].flatMap((pod) => pod.items)];
   const byTable = new Map(
     tables.map((table) => {
@@ -37,10 +47,15 @@ export function walker({ tables, directory, pods }: Compiled): (packet: Packet, 
       return [table.family, { chains, sets: new Map(sets) }] as const;
     }),
   );
-  return (packet, hook = 'forward') => {
+  return (packet, hook = 'forward', seen = () => {}) => {
     const family = familyOf(packet.source) === 4 ? 'ip' : 'ip6';
     const { chains, sets } = byTable.get(family) ?? assert.fail('no table');
-    return chains.has(hook) ? walkTable(chains, sets, packet, hook) : { verdict: 'accept', logged: [] };
+    const find = (set: string, key: readonly string[]): NftElementItem | undefined => {
+      const item = (sets.get(set) ?? assert.fail(`no set ${set}`))(key);
+      if (item) seen(item);
+      return item;
+    };
+    return chains.has(hook) ? walkTable(chains, find, packet, hook) : { verdict: 'accept', logged: [] };
   };
 }
 
@@ -114,13 +129,11 @@ function parsed(rules: readonly Rule[]): readonly Parsed[] {
 
 function walkTable(
   chains: ReadonlyMap<string, readonly Rule[]>,
-  sets: ReadonlyMap<string, Find>,
+  find: (set: string, key: readonly string[]) => NftElementItem | undefined,
   { source, destination, flow }: Packet,
   hook: Hook,
 ): Walked {
   const logged: string[] = [];
-  const find = (set: string, key: readonly string[]): NftElementItem | undefined =>
-    (sets.get(set) ?? assert.fail(`no set ${set}`))(key);
   const name = flow.family === 4 ? 'ip' : 'ip6';
   const values: Readonly<Record<string, string | undefined>> = {
     [`${name} saddr`]: source,

@@ -2,8 +2,11 @@ import { NETLINK_NETFILTER, NetlinkSocket } from '../../linux/netlink/socket.ts'
 import { chainCounts, type RuleCount } from '../../linux/nftables/rule-counts.ts';
 import type { TableId } from '../../linux/nftables/values/table.ts';
 import { droppedChain, LOG_CHAINS, UNPROTECTED_CHAINS } from '../../policy/compile/ends.ts';
+import type { CompiledStaged } from '../../policy/compile/staged/compile.ts';
 import { DIRECTIONS, type Direction } from '../../policy/model/policy.ts';
 import type { NodePolicies } from '../../policy/node/contributions.ts';
+import { stagedCounts } from '../../policy/observe/staged.ts';
+import { readCounters } from './counters.ts';
 
 /** How network policies fare on a node, in numbers. Packets: since the tables were written. */
 export type PolicyFigures = {
@@ -16,13 +19,21 @@ export type PolicyFigures = {
   readonly denied: Readonly<Record<Direction | 'unprotected', number>>;
   /** Packets that would have been logged but for a limit, or were lost on the way. */
   readonly unlogged: number;
+  /** What staged policies would decide otherwise, in packets. */
+  readonly staged: readonly StagedFigures[];
   /** Seconds that the last change took from when the agent knew it until the kernel held it. */
   readonly lastChange?: number;
 };
 
+export type StagedFigures = {
+  readonly policy: string;
+  readonly wouldDeny: number;
+  readonly wouldAllow: number;
+};
+
 /** Counts what the kernel holds and has denied. `netns`: a path; by default the thread's own. */
 export async function policyFigures(
-  { contributions, compiled, cluster }: Pick<NodePolicies, 'contributions' | 'compiled' | 'cluster'>,
+  { contributions, compiled, staged, cluster }: NodePolicies,
   netns?: string,
 ): Promise<Omit<PolicyFigures, 'lastChange'>> {
   const policies = cluster.tiers.flatMap((tier) => tier.policies);
@@ -38,7 +49,32 @@ export async function policyFigures(
       unprotected: total(({ unprotected }) => unprotected),
     },
     unlogged: total(({ unlogged }) => unlogged),
+    staged: staged ? await stagedFigures(staged, netns) : [],
   };
+}
+
+async function stagedFigures(
+  { tables, pods }: CompiledStaged,
+  netns: string | undefined,
+): Promise<StagedFigures[]> {
+  const differing = [...pods.values()].flat();
+  const counters = await readCounters(
+    tables,
+    differing.map(({ item }) => item),
+    netns,
+  );
+  const figures = new Map<string, StagedFigures>();
+  for (const direction of DIRECTIONS) {
+    for (const [policy, { wouldDeny, wouldAllow }] of stagedCounts(direction, differing, counters)) {
+      const last = figures.get(policy) ?? { policy, wouldDeny: 0, wouldAllow: 0 };
+      figures.set(policy, {
+        policy,
+        wouldDeny: last.wouldDeny + wouldDeny.packets,
+        wouldAllow: last.wouldAllow + wouldAllow.packets,
+      });
+    }
+  }
+  return [...figures.values()];
 }
 
 type Counts = PolicyFigures['denied'] & { readonly unlogged: number };

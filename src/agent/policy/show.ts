@@ -15,7 +15,7 @@ export async function showPolicies(
 ): Promise<readonly InForce[]> {
   if (!policies)
     throw notFound('no policies are in force here', pod, 'set policy in the network’s configuration');
-  const { subjects, waiting, compiled, cluster } = policies;
+  const { subjects, waiting, compiled, staged, cluster } = policies;
   if (waiting.some((each) => podTitle(each) === pod))
     throw notFound('nobody knows yet which policies are about it', pod, 'look for its Pod object');
   const own = [...subjects].filter(([local]) => podTitle(local) === pod);
@@ -24,8 +24,10 @@ export async function showPolicies(
   const shown: InForce[] = [];
   for (const [, subject] of own) {
     const decided = compiled.pods.get(subject.pod)?.decided ?? [];
-    const counters = await readCounters(compiled.tables, countedItems(subject.pod, decided));
-    shown.push(inForce(cluster.tiers, subject.pod, cluster.names, decided, counters));
+    const differing = staged?.pods.get(subject.pod) ?? [];
+    const items = [...countedItems(subject.pod, decided), ...differing.map(({ item }) => item)];
+    const counters = await readCounters([...compiled.tables, ...(staged?.tables ?? [])], items);
+    shown.push(inForce(cluster.tiers, subject.pod, cluster.names, { decided, differing }, counters));
   }
   return shown;
 }

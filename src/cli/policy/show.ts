@@ -43,7 +43,7 @@ function namesText(names: NonNullable<InForce['names']>): string {
   );
 }
 
-function directionText({ direction, isolatedBy, denied, together, tiers }: DirectionInForce): string {
+function directionText({ direction, isolatedBy, denied, together, staged, tiers }: DirectionInForce): string {
   const head =
     isolatedBy.length === 0
       ? `${direction}: not isolated${tiers.length === 0 ? ', as no policy is about it' : ''}`
@@ -68,5 +68,9 @@ function directionText({ direction, isolatedBy, denied, together, tiers }: Direc
   const shared = together && [
     `besides what is counted by rule, ${together.packets} packets (${together.bytes} bytes) by rules too many to be counted apart`,
   ];
-  return [head, ...(rows.length > 0 ? [table(header, rows)] : []), ...(shared ?? [])].join('\n');
+  const plans = staged.map(
+    ({ policy, wouldDeny, wouldAllow }) =>
+      `if staged policies were enforced, ${policy} would have denied ${wouldDeny.packets} packets that were allowed, and allowed ${wouldAllow.packets} that were denied`,
+  );
+  return [head, ...(rows.length > 0 ? [table(header, rows)] : []), ...(shared ?? []), ...plans].join('\n');
 }

@@ -33,9 +33,9 @@ export type Question = {
 };
 
 /** Outcomes by protocol and port; a protocol that is not listed has that of `others`. */
-export type Decisions = {
-  readonly byProtocol: ReadonlyMap<number, readonly Segment<Outcome>[]>;
-  readonly others: Outcome;
+export type Decisions<T = Outcome> = {
+  readonly byProtocol: ReadonlyMap<number, readonly Segment<T>[]>;
+  readonly others: T;
 };
 
 /** Stands for all protocols that no rule names. */

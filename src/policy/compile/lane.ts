@@ -20,25 +20,43 @@ export function laneElements(
   lane: Lane,
   ip: Ip,
   family: Family,
-  { byProtocol, others }: Decisions,
+  decisions: Decisions,
   { isIsolated, logs }: { readonly isIsolated: boolean; readonly logs: boolean },
 ): readonly Decided[] {
-  const element = (scope: Scope, outcome: Outcome, ...rest: readonly (number | object)[]): Decided => {
-    const set = connections(lane, fateIn(lane, outcome, logs), scope, family);
-    const key = [ip, ...rest] as never;
-    return { item: elementItem(tableOf(family), elementOf(set, key)), outcome };
-  };
+  const { others } = decisions;
   const isDefault =
     others.reason.kind !== 'rule' &&
     others.verdict === (isIsolated ? 'deny' : 'allow') &&
     !(logs && others.logs.length > 0);
-  const result: Decided[] = isDefault ? [] : [element('all', others)];
+  return spread(decisions, isDefault).map(({ scope, value, rest }) => {
+    const set = connections(lane, fateIn(lane, value, logs), scope, family);
+    const key = [ip, ...rest] as never;
+    return { item: elementItem(tableOf(family), elementOf(set, key)), outcome: value };
+  });
+}
+
+/** What is said of some connections, and the fields, after the pod's address, by which they are found. */
+export type Stretch<T> = {
+  readonly scope: Scope;
+  readonly value: T;
+  readonly rest: readonly (number | object)[];
+};
+
+/**
+ * As few stretches as say the same as decisions do, where the most special is what counts. `isDefault`: what
+ * is true of all others need not be said.
+ */
+export function spread<T extends { readonly key: string }>(
+  { byProtocol, others }: Decisions<T>,
+  isDefault: boolean,
+): readonly Stretch<T>[] {
+  const result: Stretch<T>[] = isDefault ? [] : [{ scope: 'all', value: others, rest: [] }];
   for (const [protocol, segments] of byProtocol) {
     const base = baseOf(segments, others);
-    if (base.key !== others.key) result.push(element('protocols', base, protocol));
+    if (base.key !== others.key) result.push({ scope: 'protocols', value: base, rest: [protocol] });
     const scope = protocol === ICMP || protocol === ICMPV6 ? 'messages' : 'ports';
     for (const { first, last, value } of segments)
-      if (value.key !== base.key) result.push(element(scope, value, protocol, { first, last }));
+      if (value.key !== base.key) result.push({ scope, value, rest: [protocol, { first, last }] });
   }
   return result;
 }
@@ -49,9 +67,9 @@ function fateIn({ direction }: Lane, { verdict, reason, logs: rules }: Outcome, 
 }
 
 /** That of all other connections if any port has it, so that little must be said; else that of most ports. */
-function baseOf(segments: readonly Segment<Outcome>[], others: Outcome): Outcome {
+function baseOf<T extends { readonly key: string }>(segments: readonly Segment<T>[], others: T): T {
   if (segments.some(({ value }) => value.key === others.key)) return others;
-  const widths = new Map<Outcome, number>();
+  const widths = new Map<T, number>();
   for (const { first, last, value } of segments)
     widths.set(value, (widths.get(value) ?? 0) + last - first + 1);
   const [[widest = others] = []] = [...widths].toSorted(([, a], [, b]) => b - a);

@@ -71,6 +71,11 @@ const KEYS = {
   all: [],
 } as const;
 
+/** The fields by which connections of a scope are looked up. */
+export function scopeKey(scope: Scope, family: Family): SetValue['key'] {
+  return [type(family), ...KEYS[scope]];
+}
+
 /** One identity's connections with pods of this node, by the pod's address. */
 export type Lane = { readonly direction: Direction; readonly peer: number };
 
@@ -87,7 +92,7 @@ export type Fate = Verdict | `${Verdict}-logged`;
 export function connections({ direction, peer }: Lane, fate: Fate, scope: Scope, family: Family): SetValue {
   return {
     name: `${direction}-${peer}-${fate}-${scope}`,
-    key: [type(family), ...KEYS[scope]],
+    key: scopeKey(scope, family),
     ...(scope === 'ports' || scope === 'messages' ? { interval: true } : {}),
     counts: true,
   };

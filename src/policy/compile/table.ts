@@ -41,7 +41,7 @@ export type Shape = {
 };
 
 /** Where a packet has the addresses of the pod and of the other end. */
-const END = {
+export const END = {
   ingress: { own: 'daddr', peer: 'saddr' },
   egress: { own: 'saddr', peer: 'daddr' },
 } as const satisfies Record<Direction, object>;
@@ -108,7 +108,7 @@ const VERDICTS = {
 } as const satisfies Record<Direction, readonly Verdict[]>;
 
 /** What bridged pods find each other by, and their routers and listeners; the guard sees to its truth. */
-const NEIGHBOURS: readonly Rule[] = [
+export const NEIGHBOURS: readonly Rule[] = [
   {
     rule: 'icmpv6 type { nd-router-solicit, nd-neighbor-solicit, nd-neighbor-advert, mld-listener-query, mld-listener-report, mld-listener-done, mld2-listener-report } accept',
   },
@@ -218,7 +218,8 @@ function identification(direction: Direction, family: Family): Chain {
   };
 }
 
-const FIELDS = {
+/** The fields of a packet that a scope asks for, after the pod's address. */
+export const FIELDS = {
   ports: ' . meta l4proto . th dport',
   messages: ' . meta l4proto . @th,0,16',
   protocols: ' . meta l4proto',
@@ -239,10 +240,10 @@ function judgement(lane: { direction: Direction; peer: number }, shape: Shape, f
   return { name: peerChain(lane.direction, lane.peer), rules: [...steps, last] };
 }
 
-function address(end: 'saddr' | 'daddr', family: Family): string {
+export function address(end: 'saddr' | 'daddr', family: Family): string {
   return `${family === 4 ? 'ip' : 'ip6'} ${end}`;
 }
 
-function numbers(count: number): number[] {
+export function numbers(count: number): number[] {
   return Array.from({ length: count }, (_, i) => i);
 }

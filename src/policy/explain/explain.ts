@@ -3,10 +3,10 @@ import { type Entity, entityText, type PodEntity } from '../model/entity.ts';
 import { type Evaluation, evaluate, isPeer, type RuleOf } from '../model/evaluate.ts';
 import { type Known, knownAs } from '../model/matcher.ts';
 import { type Direction, type Policy, policyText, type Rule, type Tier } from '../model/policy.ts';
+import { enforced } from '../model/staged.ts';
 import type { Flow } from '../model/traffic.ts';
 import { becauseOf } from './because.ts';
 import { change } from './change.ts';
-import { enforced } from './staged.ts';
 
 /** One end of a connection. `name`: a domain name for the address, besides those that are known. */
 export type End = { readonly ip: Ip; readonly pod?: PodEntity; readonly name?: string };

@@ -8,6 +8,7 @@ import { type NftElementItem, nftElement } from '../../state/kinds/nft-element.t
 import { type Compiled, compilePolicies } from '../compile/compile.ts';
 import type { PolicyFacts } from '../compile/facts.ts';
 import { Memory } from '../compile/memory.ts';
+import { type CompiledStaged, StagedCompiler } from '../compile/staged/compile.ts';
 import type { PolicyView } from '../model/view.ts';
 import { trusted } from '../names/resolvers.ts';
 import { type Observed, observationItems } from '../names/table.ts';
@@ -40,6 +41,8 @@ export type NodePolicies = {
   /** Pods that the store does not know yet. */
   readonly waiting: readonly LocalPod[];
   readonly compiled: Compiled;
+  /** What counts for staged policies; absent where these would change nothing. */
+  readonly staged: CompiledStaged | undefined;
   /** This node's pods as they were compiled. */
   readonly subjects: Subjects['subjects'];
   /** The cluster, with this node's pods as they are here. */
@@ -53,6 +56,8 @@ export type NodePolicies = {
 export class PolicyPart {
   readonly #finder = new SubjectFinder();
   readonly #memory = new Memory();
+  readonly #stagedCompiler = new StagedCompiler();
+  #staged: Contribution | undefined;
   #directory: readonly Contribution[] = [];
   #tables: Contribution | undefined;
   #observation: Contribution | undefined;
@@ -69,7 +74,9 @@ export class PolicyPart {
       entities: [...entities, ...view.others],
       names: names.addresses,
     };
-    const compiled = compilePolicies({ ...node, ...cluster, subjects: [...subjects.values()] }, this.#memory);
+    const facts = { ...node, ...cluster, subjects: [...subjects.values()] };
+    const compiled = compilePolicies(facts, this.#memory);
+    const staged = this.#stagedCompiler.compile(facts);
     const wanted = wantedNames(
       view.tiers,
       [...subjects.values()].map(({ pod }) => pod),
@@ -110,9 +117,18 @@ export class PolicyPart {
           : [],
       warnings: [],
     });
-    const contributions = [this.#tables, ...this.#directory, ...own, this.#observation];
-    return { contributions, waiting, compiled, subjects, cluster, logging: node.logging, wanted };
+    this.#staged = staged && reuse(this.#staged, stagedContribution(staged));
+    const others = this.#staged ? [this.#observation, this.#staged] : [this.#observation];
+    const contributions = [this.#tables, ...this.#directory, ...own, ...others];
+    return { contributions, waiting, compiled, staged, subjects, cluster, logging: node.logging, wanted };
   }
+}
+
+/** With an id, so that the node takes pods also where the kernel refuses it: nothing is enforced by it. */
+function stagedContribution({ tables, directory, pods }: CompiledStaged): Contribution {
+  const counting = [...pods.values()].flatMap((all) => all.map(({ item }) => item));
+  const items = [...tables, ...directory, ...counting];
+  return { owner: { part: 'policy', name: 'staged policies', id: 'staged' }, items, warnings: [] };
 }
 
 function divide(items: readonly NftElementItem[]): readonly NftElementItem[][] {

@@ -1,5 +1,6 @@
 import type { Ip } from '../../ip/address.ts';
 import type { Decided } from '../compile/lane.ts';
+import type { Differing } from '../compile/staged/judge.ts';
 import type { PodEntity } from '../model/entity.ts';
 import {
   type Action,
@@ -12,6 +13,7 @@ import {
 import { type Count, type Counters, ruleCounts } from './counts.ts';
 import { type NameInForce, namesInForce } from './names.ts';
 import { peersText, trafficText } from './rule-text.ts';
+import { NOTHING_STAGED, type StagedCount, stagedCounts } from './staged.ts';
 
 /** What is in force for a pod. */
 export type InForce = {
@@ -31,6 +33,8 @@ export type DirectionInForce = {
   readonly denied: Count;
   /** What rules have decided that are too many to be counted apart: their own counts lack it. */
   readonly together?: Count;
+  /** What the staged policies that matter to the pod would decide otherwise. */
+  readonly staged: readonly (StagedCount & { readonly policy: string })[];
   /** In order; those whose policies are about the pod. */
   readonly tiers: readonly TierInForce[];
 };
@@ -62,6 +66,13 @@ export type RuleInForce = {
   readonly count?: Count;
 };
 
+/** A pod's elements that count. */
+export type Counting = {
+  readonly decided: readonly Decided[];
+  /** Of staged policies. */
+  readonly differing: readonly Differing[];
+};
+
 /**
  * Says what is in force for a pod, and what came of it so far. `tiers`: all, in order; `known`: the names of
  * each address.
@@ -70,14 +81,14 @@ export function inForce(
   tiers: readonly Tier[],
   pod: PodEntity,
   known: ReadonlyMap<Ip, readonly string[]>,
-  decided: readonly Decided[],
+  counting: Counting,
   counters: Counters,
 ): InForce {
   const names = namesInForce(tiers, pod, known);
   return {
     pod: pod.namespace === '' ? pod.name : `${pod.namespace}/${pod.name}`,
     addresses: pod.addresses,
-    directions: DIRECTIONS.map((direction) => ofDirection(direction, tiers, pod, decided, counters)),
+    directions: DIRECTIONS.map((direction) => ofDirection(direction, tiers, pod, counting, counters)),
     ...(names && { names }),
   };
 }
@@ -86,7 +97,7 @@ function ofDirection(
   direction: Direction,
   tiers: readonly Tier[],
   pod: PodEntity,
-  decided: readonly Decided[],
+  { decided, differing }: Counting,
   counters: Counters,
 ): DirectionInForce {
   const counts = ruleCounts(direction, pod, decided, counters);
@@ -96,18 +107,31 @@ function ofDirection(
       policies: tier.policies.filter((policy) => policy[direction] && policy.subject.selects(pod)),
     }))
     .filter(({ policies }) => policies.length > 0);
+  const staged = new Map([
+    ...about.flatMap(({ policies }) => policies.filter(isToBe).map(asUnused)),
+    ...stagedCounts(direction, differing, counters),
+  ]);
   const isolating = about.filter(({ otherwise }) => otherwise === 'deny').flatMap(({ policies }) => policies);
   return {
     direction,
     isolatedBy: isolating.filter(({ staged }) => !staged).map(policyText),
     denied: counts.isolated,
     ...(counts.together && { together: counts.together }),
+    staged: [...staged].map(([policy, count]) => ({ policy, ...count })),
     tiers: about.map(({ name, otherwise, policies }) => ({
       name,
       otherwise,
       policies: policies.map((policy) => ofPolicy(policy, direction, counts)),
     })),
   };
+}
+
+function isToBe({ staged }: Policy): boolean {
+  return staged !== undefined && staged.action !== 'ignore';
+}
+
+function asUnused(policy: Policy): readonly [string, StagedCount] {
+  return [policyText(policy), NOTHING_STAGED];
 }
 
 function ofPolicy(

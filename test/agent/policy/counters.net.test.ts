@@ -22,7 +22,7 @@ test('packets are counted for the rule that allows them, and for isolation', {
   const decided = pods.get(web)?.decided ?? [];
   const count = async () => {
     const counters = await readCounters(tables, countedItems(web, decided), netnsPath(node.name));
-    const [ingress] = inForce(facts.tiers, web, facts.names, decided, counters).directions;
+    const [ingress] = inForce(facts.tiers, web, facts.names, { decided, differing: [] }, counters).directions;
     return [ingress?.tiers[0]?.policies[0]?.rules[0]?.count?.packets, ingress?.denied.packets];
   };
   assert.deepEqual(await count(), [0, 0]);

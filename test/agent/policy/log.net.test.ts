@@ -3,17 +3,16 @@ import { test } from 'node:test';
 import { policyFigures } from '../../../src/agent/policy/figures.ts';
 import { PolicyLog } from '../../../src/agent/policy/log.ts';
 import { poll } from '../../../src/async/poll.ts';
-import type { LocalPod } from '../../../src/cluster/node.ts';
 import type { Ip } from '../../../src/ip/address.ts';
 import { netnsPath } from '../../../src/linux/netns.ts';
 import { Nflog } from '../../../src/linux/nflog.ts';
 import { UdpSocket } from '../../../src/linux/udp.ts';
 import { SILENT } from '../../../src/log.ts';
-import { collectPolicies, type Written } from '../../../src/policy/collect.ts';
-import { PolicyPart } from '../../../src/policy/node/contributions.ts';
-import { podOf, WEB } from '../../policy/observe/policies.ts';
+import type { Written } from '../../../src/policy/collect.ts';
+import { WEB } from '../../policy/observe/policies.ts';
 import { PODS, RoutedNode } from '../../policy/routed-node.ts';
 import { NO_KERNEL, Running } from '../../state/namespace.ts';
+import { inForceFor } from './in-force.ts';
 
 const GROUP = 4711;
 
@@ -30,31 +29,6 @@ const LOG: Written = {
 
 const [A, B, C, D] = PODS.slice(0, 4) as [Ip, Ip, Ip, Ip];
 
-function local(name: string, ip: Ip): LocalPod {
-  return {
-    namespace: 'default',
-    name,
-    labels: {},
-    containerId: name,
-    ifName: 'eth0',
-    wiring: 'routed',
-    netns: '/n',
-    addresses: [ip],
-  };
-}
-
-/** A node whose clients may reach port 53 of web, and with somebody unknown at D. */
-function policies() {
-  const pods = [podOf('client', A), podOf('web', B), podOf('other', C)];
-  const { tiers, problems } = collectPolicies([WEB, LOG]);
-  const known = new Map(pods.map((pod) => [`default/${pod.name}`, pod]));
-  return new PolicyPart().of(
-    [local('client', A), local('web', B), local('other', C)],
-    { tiers, problems, others: [], pods: known },
-    { subnets: [], families: [4], devices: 'fltp', bridge: 'cni0', logging: { group: GROUP, denied: true } },
-  );
-}
-
 async function until(holds: () => boolean): Promise<void> {
   assert.ok(await poll(async () => holds() || undefined, { every: 20, patience: 20_000 }));
 }
@@ -64,7 +38,13 @@ test('what is denied or to be logged is told by names, a flood only as far as th
 }, async () => {
   using node = new RoutedNode();
   using running = new Running({ path: netnsPath(node.name) });
-  const inForce = policies();
+  // Clients may reach port 53 of web; somebody unknown is at D.
+  const names = new Map([
+    [A, 'client'],
+    [B, 'web'],
+    [C, 'other'],
+  ]);
+  const inForce = inForceFor(names, [WEB, LOG], { group: GROUP, denied: true });
   running.wantAll(inForce.contributions);
   await running.settled();
   const lines: object[] = [];

@@ -26,7 +26,7 @@ function shown(): InForce {
       { packets: 10 ** i, bytes: 40 * 10 ** i },
     ]),
   );
-  return inForce(facts.tiers, web, facts.names, decided, counters);
+  return inForce(facts.tiers, web, facts.names, { decided, differing: [] }, counters);
 }
 
 test('a rule’s counter is the sum of those of its elements; what isolation denies is counted apart', () => {
@@ -46,6 +46,10 @@ test('rules are shown with whom and what they are about', () => {
   assert.deepEqual(policy?.rules[0]?.traffic, ['TCP port 80', 'UDP port 53']);
   assert.match(policy?.rules[0]?.peers.join() ?? '', /app = client/);
   assert.equal(staged?.isStaged, true);
+  const none = { packets: 0, bytes: 0 };
+  assert.deepEqual(ingress?.staged, [
+    { policy: 'StagedKubernetesNetworkPolicy default/web-later', wouldDeny: none, wouldAllow: none },
+  ]);
   assert.equal(staged?.rules[0]?.count, undefined);
 });
 
@@ -70,7 +74,7 @@ test('rules too many to be counted apart are counted together, and the others by
       { packets: item.key.includes('443') ? 7 : 1, bytes: 0 },
     ]),
   );
-  const [ingress] = inForce(facts.tiers, web, facts.names, decided, counters).directions;
+  const [ingress] = inForce(facts.tiers, web, facts.names, { decided, differing: [] }, counters).directions;
   const counts = ingress?.tiers[0]?.policies.map(({ rules }) => rules[0]?.count?.packets);
   assert.deepEqual(counts, [0, 2], 'the offices’ first, and the client’s');
   assert.equal(ingress?.together?.packets, 7);

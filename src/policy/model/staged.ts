@@ -1,4 +1,4 @@
-import { type Policy, policyText, type Tier } from '../model/policy.ts';
+import { type Policy, policyText, type Tier } from './policy.ts';
 
 /** The tiers as they would be if all staged policies were enforced; without any, the same object. */
 export function enforced(tiers: readonly Tier[]): readonly Tier[] {
