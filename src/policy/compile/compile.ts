@@ -8,7 +8,7 @@ import { MOST_APART } from './grouping.ts';
 import { Judge } from './judge.ts';
 import type { Decided } from './lane.ts';
 import { Memory } from './memory.ts';
-import { itself, known, knownNets, subnets } from './sets.ts';
+import { itself, known, knownNets, subnets, waiting } from './sets.ts';
 import { policyTable, type Shape, tableOf } from './table.ts';
 
 export type Compiled = {
@@ -51,7 +51,7 @@ export function compilePolicies(
   const open = openNets(facts.subjects, isPoliced);
   return {
     tables: facts.families.map((family) => policyTable(shape, family)),
-    directory: [...ofSubnets(facts), ...judges.flatMap((lane) => lane.directory())],
+    directory: [...ofSubnets(facts), ...ofWaiting(facts), ...judges.flatMap((lane) => lane.directory())],
     pods: new Map(
       facts.subjects.map((subject) => {
         const decided = judges.flatMap((lane) => lane.decided(subject.pod));
@@ -107,6 +107,12 @@ function presence(
       return elementItem(tableOf(family), elementOf(knownNets(family), [net]));
     }),
   ];
+}
+
+function ofWaiting({ waiting: all = [], families }: PolicyFacts): NftElementItem[] {
+  return all
+    .filter((ip) => families.includes(familyOf(ip)))
+    .map((ip) => elementItem(tableOf(familyOf(ip)), elementOf(waiting(familyOf(ip)), [ip])));
 }
 
 function ofSubnets({ subnets: nets, families }: PolicyFacts): NftElementItem[] {

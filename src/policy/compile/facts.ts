@@ -1,4 +1,4 @@
-import type { Family } from '../../ip/address.ts';
+import type { Family, Ip } from '../../ip/address.ts';
 import type { Cidr } from '../../ip/cidr.ts';
 import type { PodEntity } from '../model/entity.ts';
 import type { Tier } from '../model/policy.ts';
@@ -22,6 +22,8 @@ export type PolicyFacts = Directory & {
   /** In order. A change makes a new list. */
   readonly tiers: readonly Tier[];
   readonly subjects: readonly Subject[];
+  /** The addresses of this node's pods about which nobody knows yet which policies are. */
+  readonly waiting?: readonly Ip[];
   /** The networks of this node's pods on the bridge. */
   readonly subnets: readonly Cidr[];
   readonly families: readonly Family[];

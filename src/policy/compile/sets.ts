@@ -11,6 +11,9 @@ const type = (family: Family): Address => (family === 4 ? 'ipv4_addr' : 'ipv6_ad
 /** The addresses of this node's pods whose policies are in force. */
 export const known = (family: Family): Addresses => ({ name: 'pods', key: [type(family)] });
 
+/** Those of its pods about which nobody knows yet which policies are. */
+export const waiting = (family: Family): Addresses => ({ name: 'waiting', key: [type(family)] });
+
 /** The networks that such pods may send from besides. */
 export const knownNets = (family: Family): Addresses => ({
   name: 'pod-nets',

@@ -18,6 +18,7 @@ import {
   subjects,
   subnets,
   type Verdict,
+  waiting,
 } from './sets.ts';
 
 export const tableOf = (family: Family) =>
@@ -63,7 +64,7 @@ export function policyTable(shape: Shape, family: Family): NftTableItem {
     kind: 'nft-table',
     ...tableOf(family),
     sets: [
-      ...[known, knownNets, subnets, itself].map((of): SetValue => of(family)),
+      ...[known, knownNets, subnets, itself, waiting].map((of): SetValue => of(family)),
       ...(shape.logging ? [logged(family)] : []),
       ...DIRECTIONS.flatMap((direction) => setsOf(direction, shape, family)),
     ],
@@ -160,6 +161,7 @@ function output({ devices }: Shape, family: Family): Chain {
       { rule: 'fib saddr type local accept', comment: 'the node’s own' },
       ...(family === 6 ? NEIGHBOURS : []),
       { rule: `${source} @${subnets(family).name} jump known-saddr`, comment },
+      { rule: `${source} @${waiting(family).name} jump known-saddr`, comment },
       { rule: `oifname "${devices}*" jump known-daddr`, comment },
       { rule: `${destination} @${subnets(family).name} jump known-daddr`, comment },
       ...judged(family),

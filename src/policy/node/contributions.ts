@@ -74,7 +74,12 @@ export class PolicyPart {
       entities: [...entities, ...view.others],
       names: names.addresses,
     };
-    const facts = { ...node, ...cluster, subjects: [...subjects.values()] };
+    const facts = {
+      ...node,
+      ...cluster,
+      subjects: [...subjects.values()],
+      waiting: [...new Set(waiting.flatMap(({ addresses }) => addresses))],
+    };
     const compiled = compilePolicies(facts, this.#memory);
     const staged = this.#stagedCompiler.compile(facts);
     const wanted = wantedNames(
