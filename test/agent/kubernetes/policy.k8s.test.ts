@@ -118,6 +118,9 @@ test('agents enforce NetworkPolicies of a real API server', {
       assert.deepEqual([flow?.verdict, flow?.direction, flow?.to.pod], ['denied', 'ingress', 'default/web']);
       assert.match(flow?.because ?? '', /NetworkPolicy default\/web isolates/);
     }
+    const { policies } = await cluster.until('node1', (status) => (status.policies?.denied.ingress ?? 0) > 0);
+    assert.deepEqual([policies?.policies, policies?.refused], [1, 0]);
+    assert.ok((policies?.lastChange ?? 0) > 0);
   });
 
   await t.test('allowed by a label, which another pod gets, and loses', async () => {
