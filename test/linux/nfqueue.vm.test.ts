@@ -1,10 +1,12 @@
 import assert from 'node:assert/strict';
+import { test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { parseIp } from '../../src/ip/address.ts';
 import { Nfqueue } from '../../src/linux/nfqueue.ts';
 import { applyRuleset } from '../../src/linux/nftables/ruleset.ts';
 import { UdpSocket } from '../../src/linux/udp.ts';
-import { kernelTest, sandbox } from './sandbox.ts';
+import { NO_KERNEL } from '../state/namespace.ts';
+import { sandbox } from './sandbox.ts';
 
 const QUEUE = 7;
 const RULES = `table ip queues {
@@ -13,7 +15,10 @@ const RULES = `table ip queues {
 `;
 const RECEIVER = { ip: parseIp('10.1.0.2'), port: 53 };
 
-kernelTest('packets, also of a bridge, wait for their verdict; without a listener they pass', async (t) => {
+test('packets, also of a bridge, wait for their verdict; without a listener they pass', {
+  skip: NO_KERNEL,
+  timeout: 240_000,
+}, async (t) => {
   const [bridge, sender, receiver] = [sandbox(t), sandbox(t), sandbox(t)];
   bridge.run('ip', 'link', 'add', 'br0', 'type', 'bridge');
   bridge.run('ip', 'link', 'set', 'br0', 'up');

@@ -1,9 +1,13 @@
 import assert from 'node:assert/strict';
+import { test } from 'node:test';
 import { netnsPath } from '../../../src/linux/netns.ts';
-import { kernelTest } from '../../linux/sandbox.ts';
+import { NO_KERNEL } from '../../state/namespace.ts';
 import { CLIENT, LOCAL, NamesNode, RESOLVER, SECOND, SERVER } from './names-node.ts';
 
-kernelTest('what an answer opens is open before the pod has the answer', async () => {
+test('what an answer opens is open before the pod has the answer', {
+  skip: NO_KERNEL,
+  timeout: 240_000,
+}, async () => {
   await using names = new NamesNode();
   await names.start();
   assert.equal(names.observed, 'held');
