@@ -93,7 +93,8 @@ test('names are shown with what they stand for, if any of the pod’s rules is a
     egress: [{ action: 'Accept', to: [{ domainNames: ['*.example.org'] }] }],
   };
   const { facts } = compiledFor([client, web], [{ kind: 'ClusterNetworkPolicy', name: 'names', spec }]);
-  const namesOf = (pod: PodEntity) => inForce(facts.tiers, pod, known, { decided: [], differing: [] }, new Map()).names;
+  const namesOf = (pod: PodEntity) =>
+    inForce(facts.tiers, pod, known, { decided: [], differing: [] }, new Map()).names;
   assert.deepEqual(namesOf(web), [{ name: 'www.example.org', addresses: [a, b] }]);
   assert.equal(namesOf(client), undefined);
 });
