@@ -3,11 +3,12 @@ import { Latest } from '../../async/latest.ts';
 import { pause } from '../../async/pause.ts';
 import { untilDone } from '../../async/until-done.ts';
 import { codeOf } from '../../error.ts';
+import type { Ip } from '../../ip/address.ts';
 import type { Log } from '../../log.ts';
 import { excerpt, type Problem, warning } from '../../problem.ts';
 import type { Kv } from '../kv/kv.ts';
 import type { NodePods, PodRegistry } from '../ports/policies.ts';
-import { encodePod } from '../values/pods.ts';
+import { decodePod, encodePod } from '../values/pods.ts';
 import type { PolicyKeys } from './policy-keys.ts';
 import { Replica } from './replica.ts';
 
@@ -66,6 +67,8 @@ export class EtcdPods implements PodRegistry {
   }
 
   #lease: string | undefined;
+  /** Keys of pods that this agent has told of: one that is not told of any more has gone. */
+  readonly #known = new Set<string>();
 
   async #write(replica: Replica, node: string, told: NodePods | undefined): Promise<void> {
     if (!told) return;
@@ -79,7 +82,15 @@ export class EtcdPods implements PodRegistry {
       if (there?.value === value && there.lease === this.#lease) continue;
       await this.#put(key, value);
     }
-    for (const key of replica.items.keys()) if (told.areAll && !wanted.has(key)) await this.#kv.delete(key);
+    const addresses = new Set(told.pods.flatMap((pod) => pod.addresses));
+    for (const { key, value } of [...replica.items.values()]) {
+      if (wanted.has(key)) continue;
+      const hasGone =
+        told.areAll || this.#known.has(key) || addressesIn(value).some((ip) => addresses.has(ip));
+      if (hasGone) await this.#kv.delete(key);
+      this.#known.delete(key);
+    }
+    for (const key of wanted.keys()) this.#known.add(key);
   }
 
   async #inherited(replica: Replica, wanted: ReadonlyMap<string, string>): Promise<string | undefined> {
@@ -113,5 +124,14 @@ export class EtcdPods implements PodRegistry {
       this.#lease = undefined;
       again();
     }
+  }
+}
+
+/** None if the value cannot be read. */
+function addressesIn(value: string): readonly Ip[] {
+  try {
+    return decodePod(value, { namespace: '', name: '', node: '' }).addresses;
+  } catch {
+    return [];
   }
 }

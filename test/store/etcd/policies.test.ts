@@ -180,3 +180,24 @@ test('keys that are deleted with the network’s configuration are a loss, too, 
   assert.equal(after.tiers[0]?.policies.length, 1);
   await eventually(() => policies.problems.length === 0);
 });
+
+test('a pod that has gone is not told of any more, although the agent does not know them all', async (t) => {
+  const server = await startEmbedded();
+  t.after(() => server.stop());
+  const { store, kv } = await open(t, server);
+  const { pods } = portsOf(store);
+  const names = async (): Promise<readonly string[]> =>
+    (await kv.list(KEYS.pods('node1'))).items.map(({ key }) => key.split('/').at(-1) ?? '');
+  await kv.put(KEYS.pod('node1', 'shop', 'unread'), '{"addresses":["10.5.1.9"]}');
+  const [web, db] = [pod('node1', 'web', '10.5.1.2'), pod('node1', 'db', '10.5.1.3')];
+  const told = { value: { pods: [web, db], areAll: false } };
+  const { changed } = keeping(t, pods, 'node1', told);
+  await eventually(async () => (await names()).join() === 'db,unread,web');
+  told.value = { pods: [db], areAll: false };
+  changed();
+  await eventually(async () => (await names()).join() === 'db,unread');
+  // Whoever has the address of one that cannot be read is in its place.
+  told.value = { pods: [db, pod('node1', 'new', '10.5.1.9')], areAll: false };
+  changed();
+  await eventually(async () => (await names()).join() === 'db,new');
+});
