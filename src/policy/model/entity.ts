@@ -22,7 +22,10 @@ export type PodEntity = {
   readonly addresses: readonly Ip[];
   /** The name of its node, once it has one. */
   readonly node?: string;
-  /** When its node began with it, or else it was created: times in UTC, in ISO 8601, which sort as text. */
+  /**
+   * When its node began with it, or else it was created: times in UTC, in ISO 8601, or a store's revisions,
+   * which sort as text.
+   */
   readonly since?: string;
   /** It is being deleted, and may still run. */
   readonly isEnding?: true;

@@ -10,7 +10,7 @@ import type { KeyValue } from '../kv/kv.ts';
 import type { Tables } from '../policies/assembly.ts';
 import type { WrittenSet } from '../policies/network-sets.ts';
 import { Table } from '../policies/table.ts';
-import { decodePod } from '../values/pods.ts';
+import { decodePod, type PodPlace } from '../values/pods.ts';
 import type { PolicyKeys } from './policy-keys.ts';
 
 /** A pod as some node has published it. */
@@ -91,16 +91,12 @@ export class PolicyTables implements Tables {
     for (const pod of this.#published.keys()) if (pod.startsWith(`${name}/`)) this.#settle(pod);
   }
 
-  #learnPod(
-    key: string,
-    place: { readonly node: string; readonly namespace: string; readonly name: string },
-    item: KeyValue | undefined,
-  ): void {
+  #learnPod(key: string, place: PodPlace, item: KeyValue | undefined): void {
     const name = `${place.namespace}/${place.name}`;
     const all = this.#published.get(name) ?? new Map<string, Published>();
     all.delete(key);
     try {
-      if (item) all.set(key, { pod: decodePod(item.value, place), modRevision: item.modRevision });
+      if (item) all.set(key, publishedIn(item, place));
     } catch (error) {
       this.#problems.set(key, `${messageOf(error)}; the pod is closed`);
     }
@@ -116,6 +112,13 @@ export class PolicyTables implements Tables {
     const isClosed = last && this.#unreadableNamespaces.has(last.namespace);
     this.pods.set(name, isClosed ? undefined : last);
   }
+}
+
+/** Throws like `decodePod`. */
+function publishedIn({ value, createRevision, modRevision }: KeyValue, place: PodPlace): Published {
+  // Of two with one address, the key that was made last tells who has it: another's may outlive its node.
+  const since = `${createRevision}`.padStart(16, '0');
+  return { pod: { ...decodePod(value, place), since }, modRevision };
 }
 
 type ReadObject = { readonly document: PolicyDocument } | { readonly problem: string };

@@ -108,7 +108,7 @@ export function policiesConformance(title: string, start: Start, skip: string | 
       const second = await policyViewThat(seen, (view) => view.pods.size === 1 && view.tiers.length === 1);
       assert.deepEqual(policiesIn(second), ['NetworkPolicy shop/web']);
       const web = second.pods.get('shop/web');
-      const { namespaceLabels, serviceAccountLabels: _, ...own } = web ?? assert.fail();
+      const { namespaceLabels, serviceAccountLabels: _, since: __, ...own } = web ?? assert.fail();
       assert.deepEqual(own, told.value.pods[0]);
       assert.deepEqual(namespaceLabels, { team: 'a', 'kubernetes.io/metadata.name': 'shop' });
 
