@@ -67,7 +67,7 @@ function unreadable({ policy, problem, closes }: PolicyView['problems'][number])
   return {
     id: 'policy-unreadable',
     severity: closes ? 'error' : 'warning',
-    what: `${policyText(policy)} ${what}`,
+    what: `${excerpt(policyText(policy), 120)} ${what}`,
     cause: excerpt(problem),
     fix: 'correct it',
   };

@@ -57,7 +57,7 @@ function oneLogged(seen: Seen, scene: Scene, directory: Directory): LoggedFlow {
   const { source, destination, flow } = seen.heading;
   const end = (ip: Ip): FlowEnd => {
     const pod = scene.waiting.get(ip);
-    return pod === undefined ? directory.endOf(ip) : { ip, pod };
+    return pod === undefined ? directory.endOf(ip) : { ip, pod: excerpt(pod, LONGEST_NAME) };
   };
   return {
     ...reasonOf(seen, scene, directory),
@@ -100,12 +100,15 @@ function reasonOf({ what, heading, device }: Seen, scene: Scene, directory: Dire
     // Any number of policies may isolate a pod, but none from its own node.
     because: isSame ? excerpt(becauseOf(found.reason, direction), 300) : isAtNode ? TO_NODE : since,
     ...(logs.length > 0 && {
-      loggedBy: logs.map(({ policy, rule }) => `${policyText(policy)} ${rule.name}`),
+      loggedBy: logs.map(({ policy, rule }) => excerpt(`${policyText(policy)} ${rule.name}`)),
     }),
   };
 }
 
 const TO_NODE = 'nothing but a rule keeps a pod from its own node';
+
+/** A store without an API server may have any text for a name; of a pod, Kubernetes' may be as long. */
+const LONGEST_NAME = 320;
 
 /** Whose addresses are, looked up once for many. */
 class Directory {
@@ -138,6 +141,10 @@ class Directory {
     const pod = own.find((entity) => entity.kind === 'pod');
     const node = own.find((entity) => entity.kind === 'node');
     const name = pod && (pod.namespace === '' ? pod.name : `${pod.namespace}/${pod.name}`);
-    return { ip, ...(name !== undefined && { pod: name }), ...(node && { node: node.name }) };
+    return {
+      ip,
+      ...(name !== undefined && { pod: excerpt(name, LONGEST_NAME) }),
+      ...(node && { node: excerpt(node.name, LONGEST_NAME) }),
+    };
   }
 }

@@ -1,17 +1,16 @@
-import { parseForeignJson } from '../../cluster/json.ts';
 import type { Labels } from '../../cluster/selector.ts';
 import { messageOf } from '../../error.ts';
 import type { Written } from '../../policy/collect.ts';
-import { idOf, type PolicyDocument, type PolicyObjectId, readPolicyDocument } from '../../policy/document.ts';
+import type { PolicyObjectId } from '../../policy/document.ts';
 import { namespaceLabels } from '../../policy/kubernetes/pod.ts';
 import type { NodeEntity, OwnPod } from '../../policy/model/entity.ts';
-import { policyText } from '../../policy/model/policy.ts';
 import type { KeyValue } from '../kv/kv.ts';
 import type { Tables } from '../policies/assembly.ts';
 import type { WrittenSet } from '../policies/network-sets.ts';
 import { Table } from '../policies/table.ts';
 import { decodePod, type PodPlace } from '../values/pods.ts';
 import type { PolicyKeys } from './policy-keys.ts';
+import { type ReadObject, readObject } from './policy-objects.ts';
 
 /** A pod as some node has published it. */
 type Published = { readonly pod: OwnPod; readonly modRevision: number };
@@ -119,18 +118,6 @@ function publishedIn({ value, createRevision, modRevision }: KeyValue, place: Po
   // Of two with one address, the key that was made last tells who has it: another's may outlive its node.
   const since = `${createRevision}`.padStart(16, '0');
   return { pod: { ...decodePod(value, place), since }, modRevision };
-}
-
-type ReadObject = { readonly document: PolicyDocument } | { readonly problem: string };
-
-function readObject(text: string, id: PolicyObjectId): ReadObject {
-  try {
-    const document = readPolicyDocument({ value: parseForeignJson(text), where: '' });
-    const title = policyText(idOf(document));
-    return title === policyText(id) ? { document } : { problem: `says it is ${title}` };
-  } catch (error) {
-    return { problem: messageOf(error) };
-  }
 }
 
 function setOf({ namespace, name }: PolicyObjectId, read: ReadObject): WrittenSet {

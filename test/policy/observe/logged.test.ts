@@ -100,3 +100,26 @@ test('ends that are nobody are told from pods whose policies are not known yet',
   assert.equal(waiting?.to.pod, 'default/new');
   assert.equal(waiting?.direction, undefined);
 });
+
+test('names that a store has from anybody do not reach a terminal as they are', () => {
+  const evil = `x\n\u001b[2J${'y'.repeat(400)}`;
+  const { cluster, ...rest } = scene({ ...LOG, name: evil }, { ...WEB, name: evil });
+  const [pod, box] = [podOf(evil, '10.0.0.3'), { ...node, name: evil, addresses: [parseIp('192.0.2.9')] }];
+  const all = [
+    seen('ingress denied', '10.0.0.3', '10.0.0.2'),
+    seen('ingress denied', '192.0.2.9', '10.0.0.2'),
+    seen('unknown source', '10.0.0.9', '10.0.0.2'),
+  ];
+  const shown = logged(all, {
+    ...rest,
+    cluster: { ...cluster, entities: [pod, web, box] },
+    waiting: new Map([[parseIp('10.0.0.9'), evil]]),
+  });
+  const texts = shown.flatMap(({ from, because, loggedBy = [] }) => [
+    from.pod ?? from.node ?? '',
+    because,
+    ...loggedBy,
+  ]);
+  assert.equal(texts.length, 3 * 2 + 2);
+  for (const text of texts) assert.match(text, /^[^\p{Cc}]{1,400}$/u);
+});

@@ -90,6 +90,12 @@ test('hostile values are named, and close what they are about', async (t) => {
   assert.match(ignored.join('\n'), /pods\/node2\/shop\/far is ignored: addresses\[0\].*the pod is closed/);
   assert.match(ignored.join('\n'), /Namespace\/dark is ignored: .*its pods are closed/);
 
+  const warnings: string[] = [];
+  const listed = await policyObjects.list((problem) => void warnings.push(problem));
+  // Of `bad`, only the spec is unusable, which can be printed and corrected.
+  assert.deepEqual(listed.map(({ metadata: { name } }) => name).sort(), ['bad', 'web']);
+  assert.equal(warnings.length, 6, warnings.join('\n'));
+
   // What is corrected is as if it had never been.
   for (const { key } of (await kv.list(KEYS.root)).items) if (!key.includes('web')) await kv.delete(key);
   await policyViewThat(seen, (each) => closed(each).length === 0 && each.problems.length === 0);
