@@ -70,10 +70,10 @@ export class NetlinkListener {
     }
   }
 
-  /** Sends a request without waiting for an answer: a refusal arrives as a datagram. */
+  /** While it listens, sends a request without waiting for an answer: a refusal arrives as a datagram. */
   send(request: Request): void {
     const message = { ...request, flags: request.flags | NLM_F_REQUEST };
-    if (!this.#stopping.signal.aborted) this.#socket.send(encodeMessage(message, 0));
+    if (this.#reading && !this.#stopping.signal.aborted) this.#socket.send(encodeMessage(message, 0));
   }
 
   /** Calls `take` with everything that has arrived. */

@@ -150,7 +150,7 @@ export class NamesNode implements AsyncDisposable {
   #compute(): void {
     this.#policies = this.#part.of([localPod('client', CLIENT), localPod('other', OTHER)], this.#view, {
       subnets: [],
-      families: [4],
+      families: [4, 6],
       devices: 'fltp',
       bridge: 'cni0',
       names: this.#names,
