@@ -68,7 +68,9 @@ const MAY_IMPORT: Readonly<Record<string, string>> = {
   'policy/observe': 'cluster ip policy/compile policy/explain policy/model policy/names state',
   // What domain names stand for, from the answers of trusted resolvers.
   'policy/names': 'cluster ip linux/nftables/values policy/model state',
-  'policy/node': 'cluster ip policy/compile policy/model policy/names state',
+  // What a change means for connections that are there.
+  'policy/flows': 'ip linux/nftables/values policy/compile policy/model state',
+  'policy/node': 'cluster ip policy/compile policy/flows policy/model policy/names state',
   desired: 'backends bandwidth cluster guard host-ports ip masquerade policy/model policy/node state wiring',
   companions:
     'backends cluster companions/aws-vpc companions/bird companions/cloud companions/extension companions/gce companions/udp ip ipam linux state',
@@ -102,7 +104,7 @@ const MAY_IMPORT: Readonly<Record<string, string>> = {
   'agent/api': 'companions/companion.ts',
   'agent/policy':
     'cluster ip linux policy/compile/ends.ts policy/compile/staged/compile.ts policy/model policy/names policy/node policy/observe state',
-  'agent/flows': 'cluster host-ports ip linux state',
+  'agent/flows': 'cluster host-ports ip linux policy/compile policy/flows policy/model state',
   'agent/underlay': 'cluster ip linux state',
   takeover: '',
   // What a takeover means for what was found on a node.

@@ -20,6 +20,8 @@ export type CniSources = {
   readonly mtu: () => number;
   /** Resolves to undefined once the kernel holds what constrains a pod, otherwise to the reason. */
   readonly admit: (pod: LocalPod) => Promise<string | undefined>;
+  /** Called once a detached pod is no fact any more. */
+  readonly left: (pod: LocalPod) => void;
   /** Resolves once no host port leads to a detached pod any more. */
   readonly release: (pod: LocalPod) => Promise<void>;
   readonly assigner: Assigner;
@@ -29,7 +31,7 @@ export type CniSources = {
 
 /** The agent as the CNI verbs see it. Every property reads the current state. */
 export function cniContext(sources: CniSources): CniContext {
-  const { facts, notReady, mtu, admit, release, assigner, leases, log } = sources;
+  const { facts, notReady, mtu, admit, left, release, assigner, leases, log } = sources;
   const { paths } = facts.options;
   return {
     bridge: BRIDGE,
@@ -64,7 +66,10 @@ export function cniContext(sources: CniSources): CniContext {
     },
     attached: (pod) => facts.pods.add(pod),
     admit,
-    detached: (pod) => facts.pods.remove(pod),
+    detached: (pod) => {
+      facts.pods.remove(pod);
+      left(pod);
+    },
     released: release,
     warn: (text, error) => log.warn({ error: messageOf(error) }, text),
   };

@@ -48,8 +48,8 @@ export type LoopEvents = {
    * network, the subnets or the MTU.
    */
   ready: [Computed];
-  /** A run made these changes. */
-  done: [Report['done']];
+  /** A run made these changes; `full`: the kernel was read before, so they may be repairs. */
+  done: [changes: Report['done'], full: boolean];
   /** One of our devices was created or changed. */
   device: [LinkItem];
   /** Host devices of pods are gone, again after every run. */
@@ -291,8 +291,8 @@ export class Loop extends EventEmitter<LoopEvents> implements Disposable {
     this.emit('ready', computed);
   }
 
-  #tell({ done, undone }: Report): void {
-    if (done.length > 0) this.emit('done', done);
+  #tell({ done, undone, full }: Report): void {
+    if (done.length > 0) this.emit('done', done, full);
     for (const device of touchedDevices(done)) this.emit('device', device);
     const vanished = vanishedDevices(undone);
     if (vanished.size > 0) this.emit('vanished', vanished);

@@ -24,6 +24,7 @@ import { cniContext } from './cni-context.ts';
 import { collectDeparted } from './departed.ts';
 import { Facts } from './facts.ts';
 import { Feed } from './feed.ts';
+import { Cut } from './flows/cut.ts';
 import { forgetStaleFlows } from './flows/stale.ts';
 import { Handover } from './handover.ts';
 import { serveHealth } from './health-server.ts';
@@ -106,6 +107,11 @@ export async function runAgent(options: AgentOptions, log: Log, stop: AbortSigna
   });
   await names.recall();
   loop.on('settled', () => names.noticed());
+  const cut = new Cut({ applied: () => loop.reconciler.run(), log, signal });
+  loop.on('done', (changes, full) => full && cut.repaired(changes));
+  loop.on('settled', ({ facts: { network }, desired }) =>
+    cut.update(network.policy?.onChange === 'cut' ? desired.policies?.compiled.verdicts : undefined),
+  );
   loop.on('settled', ({ facts: { self, network, peers, resources }, desired }) => {
     const tunnels = desired.contributions
       .filter(({ owner }) => owner.part === 'backend')
@@ -137,7 +143,8 @@ export async function runAgent(options: AgentOptions, log: Log, stop: AbortSigna
     facts,
     notReady: () => notReady(facts, others()),
     mtu: () => loop.mtu,
-    admit: (pod) => loop.admit(pod),
+    admit: async (pod) => (await loop.admit(pod)) ?? (await cut.refusal(pod)),
+    left: (pod) => facts.network?.policy && cut.leave(pod),
     release: (pod) => releasePorts(pod, { loop, log }),
     assigner,
     leases,

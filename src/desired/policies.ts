@@ -29,16 +29,23 @@ type Enforced = {
 };
 const NOTHING: Enforced = { contributions: [], warnings: [] };
 
-/** What a node holds for network policies: nothing where they are not enforced, or there are none. */
+/**
+ * What a node holds for network policies: nothing where they are not enforced. As long as there are none,
+ * bridged packets pass the chains all the same, so that the kernel knows the connections that the first
+ * policy ends.
+ */
 export function policyPart(
   { network, self, policies, logGroup, names }: Known,
   pods: readonly LocalPod[],
   families: readonly Family[],
   part: PolicyPart,
 ): Enforced {
-  if (!network.policy || !policies?.tiers.some((tier) => tier.policies.length > 0)) return NOTHING;
+  if (!network.policy || !policies) return NOTHING;
   // A change of wiring leaves pods where they are.
   const isBridged = [network.wiring, ...pods.map(({ wiring }) => wiring ?? 'bridge')].includes('bridge');
+  const settings = isBridged ? [BRIDGE_SETTINGS] : [];
+  if (!policies.tiers.some((tier) => tier.policies.length > 0))
+    return { contributions: settings, warnings: [] };
   const node = part.of(pods, policies, {
     subnets: isBridged ? self.node.subnets : [],
     families,
@@ -47,11 +54,12 @@ export function policyPart(
     logging: logGroup === undefined ? undefined : { group: logGroup, denied: network.policy.logDenied },
     names,
     resolvers: network.policy.resolvers,
+    cuts: network.policy.onChange === 'cut',
   });
   const { contributions, waiting } = node;
   return {
     node,
-    contributions: isBridged ? [BRIDGE_SETTINGS, ...contributions] : contributions,
+    contributions: [...settings, ...contributions],
     warnings: [...policies.problems.map(unreadable), ...(waiting.length > 0 ? [unknown(waiting)] : [])],
   };
 }

@@ -5,7 +5,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import type { Loop } from '../../src/agent/loop.ts';
 import { releasePorts } from '../../src/agent/release.ts';
 import type { LocalPod } from '../../src/cluster/node.ts';
-import { type Flow, flowDump } from '../../src/linux/conntrack.ts';
+import { type Flow, flowDump } from '../../src/linux/conntrack/flow.ts';
 import { NETLINK_NETFILTER, NetlinkSocket } from '../../src/linux/netlink/socket.ts';
 import { SILENT } from '../../src/log.ts';
 import { nodesOf, selfOf } from '../backends/cluster.ts';

@@ -54,7 +54,7 @@ const pods = (family: 4 | 6): fc.Arbitrary<PodEntity[]> =>
       })),
     );
 
-const labelled = (text: string): EntityMatcher => ({
+export const labelled = (text: string): EntityMatcher => ({
   kind: 'labelled',
   text: `pods ${text}`,
   selects: ({ labels }) => text in labels,

@@ -3,9 +3,11 @@ import { type Ip, parseIp } from '../../src/ip/address.ts';
 import { netnsPath } from '../../src/linux/netns.ts';
 
 export const PODS = ['10.0.0.1', '10.0.0.2', '10.0.0.3', '10.0.0.4', '10.0.0.5', '10.0.0.6'].map(parseIp);
+export const PODS6 = ['fd00::1', 'fd00::2', 'fd00::3', 'fd00::4', 'fd00::5', 'fd00::6'].map(parseIp);
 /** The node's own. */
 export const NODE = parseIp('192.0.2.9');
 export const OUTSIDE = ['192.0.2.1', '192.0.2.200', '198.51.100.1'].map(parseIp);
+export const OUTSIDE6 = ['2001:db8::1'].map(parseIp);
 
 let count = 0;
 
@@ -15,17 +17,21 @@ export class RoutedNode implements Disposable {
 
   constructor() {
     this.#ip(`netns add ${this.name}`);
-    for (const [i, pod] of PODS.entries()) this.#attach(`p${i}`, [pod]);
-    this.#attach('out', OUTSIDE);
+    for (const [i, pod] of PODS.entries()) this.#attach(`p${i}`, [pod, ...PODS6.slice(i, i + 1)]);
+    this.#attach('out', [...OUTSIDE, ...OUTSIDE6]);
     this.#ip(`-n ${this.name} address add ${NODE}/32 dev up0`);
-    this.run('sysctl', '-qw', 'net.ipv4.ip_forward=1');
+    this.run('sysctl', '-qw', 'net.ipv4.ip_forward=1', 'net.ipv6.conf.all.forwarding=1');
   }
 
   /** The namespace that has an address. */
   at(ip: Ip): string {
-    if (ip === NODE) return netnsPath(this.name);
-    const pod = PODS.indexOf(ip);
-    return netnsPath(`${this.name}-${pod < 0 ? 'out' : `p${pod}`}`);
+    return netnsPath(this.nameAt(ip));
+  }
+
+  nameAt(ip: Ip): string {
+    if (ip === NODE) return this.name;
+    const pod = Math.max(PODS.indexOf(ip), PODS6.indexOf(ip));
+    return `${this.name}-${pod < 0 ? 'out' : `p${pod}`}`;
   }
 
   run(...command: string[]): void {
@@ -36,14 +42,17 @@ export class RoutedNode implements Disposable {
     const [netns, device] = [`${this.name}-${what}`, what === 'out' ? 'up0' : `flt${what}`];
     this.#ip(`netns add ${netns}`);
     this.#ip(`-n ${this.name} link add ${device} type veth peer name eth0 netns ${netns}`);
-    this.#ip(`-n ${this.name} link set ${device} up`);
     const mac = '02:00:00:00:00:01';
-    this.#ip(`-n ${this.name} link set ${device} address ${mac}`);
+    this.#ip(`-n ${this.name} link set ${device} address ${mac} up`);
+    this.#ip(`-n ${this.name} address add fe80::1/64 dev ${device} nodad`);
     this.#ip(`-n ${netns} link set eth0 up`);
     for (const ip of addresses) {
-      this.#ip(`-n ${netns} address add ${ip}/32 dev eth0`);
-      this.#ip(`-n ${this.name} route add ${ip}/32 dev ${device}`);
+      const [length, nodad] = ip.includes(':') ? ['128', ' nodad'] : ['32', ''];
+      this.#ip(`-n ${netns} address add ${ip}/${length} dev eth0${nodad}`);
+      this.#ip(`-n ${this.name} route add ${ip}/${length} dev ${device}`);
     }
+    this.#ip(`-n ${netns} neigh add fe80::1 lladdr ${mac} dev eth0`);
+    this.#ip(`-n ${netns} route add default via fe80::1 dev eth0`);
     this.#ip(`-n ${netns} route add 169.254.1.1 dev eth0`);
     this.#ip(`-n ${netns} neigh add 169.254.1.1 lladdr ${mac} dev eth0`);
     this.#ip(`-n ${netns} route add default via 169.254.1.1 dev eth0`);

@@ -6,7 +6,7 @@ import { type Redirected, redirected, type Target } from '../../host-ports/redir
 import { FAMILIES, type Ip } from '../../ip/address.ts';
 import { addressOf, contains, parseCidr } from '../../ip/cidr.ts';
 import { addressDump } from '../../linux/address.ts';
-import { type Flow, flowDelete, flowDump } from '../../linux/conntrack.ts';
+import { type Flow, flowDelete, flowDump } from '../../linux/conntrack/flow.ts';
 import { NETLINK_NETFILTER, NETLINK_ROUTE, NetlinkSocket } from '../../linux/netlink/socket.ts';
 import type { Log } from '../../log.ts';
 import type { Change } from '../../state/item.ts';

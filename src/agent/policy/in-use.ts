@@ -1,6 +1,6 @@
 import { FAMILIES, familyOf, type Ip } from '../../ip/address.ts';
+import { destinationDump } from '../../linux/conntrack/destinations.ts';
 import { NETLINK_NETFILTER, NetlinkSocket } from '../../linux/netlink/socket.ts';
-import { destinationDump } from '../../linux/tracked.ts';
 
 /** Those of these addresses to which connections are tracked. `netns`: a path. Throws NETLINK. */
 export async function addressesInUse(all: readonly Ip[], netns?: string): Promise<ReadonlySet<Ip>> {

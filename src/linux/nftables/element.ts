@@ -2,7 +2,7 @@ import { FlatnetError } from '../../error.ts';
 import { NLM_F_CREATE, NLM_F_EXCL, type Request, type Writer } from '../netlink/message.ts';
 import { flowtableRequests } from './flowtable.ts';
 import * as nft from './message.ts';
-import { type ElementText, fieldsOf } from './values/element.ts';
+import { type ElementText, fieldsOf, type PassingElement } from './values/element.ts';
 import { type Field, fieldBytes } from './values/field.ts';
 import {
   type FieldTypes,
@@ -29,6 +29,14 @@ export function elementCreate(table: TableId, set: Holder, elements: readonly El
   return requests('nft create element', nft.NFT_MSG_NEWSETELEM, flags, table, set, elements);
 }
 
+/**
+ * Like `nft add element FAMILY TABLE SET { … timeout … }`: an existing element stays as it is. Send with
+ * `commit`. ENFILE if the set is full.
+ */
+export function elementAdd(table: TableId, set: SetValue, elements: readonly PassingElement[]): Request[] {
+  return requests('nft add element', nft.NFT_MSG_NEWSETELEM, NLM_F_CREATE, table, set, elements);
+}
+
 /** Like `nft delete element FAMILY TABLE SET { … }`, by key. ENOENT for a missing one. */
 export function elementDelete(table: TableId, set: Holder, elements: readonly ElementText[]): Request[] {
   if (isFlowtable(set)) return flowtableRequests('delete', table, set, elements);
@@ -42,7 +50,7 @@ function requests(
   flags: number,
   table: TableId,
   set: SetValue,
-  elements: readonly ElementText[],
+  elements: readonly (ElementText | PassingElement)[],
 ): Request[] {
   const count = Math.ceil(elements.length / ELEMENTS_PER_MESSAGE);
   return Array.from({ length: count }, (_, i) => ({
@@ -62,7 +70,8 @@ function requests(
   }));
 }
 
-function writeElement(writer: Writer, set: SetValue, { key, data }: ElementText): void {
+function writeElement(writer: Writer, set: SetValue, element: ElementText | PassingElement): void {
+  const { key, data } = element;
   const fields = bytesOf(set.key, key);
   const first = concatenate(fields.map((each) => each.first));
   const last = set.interval ? concatenate(fields.map((each) => each.last ?? each.first)) : undefined;
@@ -71,6 +80,7 @@ function writeElement(writer: Writer, set: SetValue, { key, data }: ElementText)
     writeValue(writer, nft.NFTA_SET_ELEM_KEY, first);
     if (last && isConcatenation) writeValue(writer, nft.NFTA_SET_ELEM_KEY_END, last);
     if (data !== undefined) writeData(writer, set.data, data);
+    if ('timeout' in element) writer.be64(nft.NFTA_SET_ELEM_TIMEOUT, BigInt(element.timeout));
   });
   // A range of a single field is two elements: its first key, and the first key beyond it, if any.
   const next = last && !isConcatenation ? successor(last) : undefined;

@@ -3,6 +3,7 @@ import { type Cidr, contains } from '../../ip/cidr.ts';
 import { elementItem, elementOf, type NftElementItem } from '../../state/kinds/nft-element.ts';
 import type { NftTableItem } from '../../state/kinds/nft-table.ts';
 import type { PodEntity } from '../model/entity.ts';
+import type { Direction } from '../model/policy.ts';
 import type { PolicyFacts, Subject } from './facts.ts';
 import { MOST_APART } from './grouping.ts';
 import { Judge } from './judge.ts';
@@ -10,6 +11,7 @@ import type { Decided } from './lane.ts';
 import { Memory } from './memory.ts';
 import { itself, known, knownNets, subnets, waiting } from './sets.ts';
 import { policyTable, type Shape, tableOf } from './table.ts';
+import type { Verdicts } from './verdicts.ts';
 
 export type Compiled = {
   readonly tables: readonly NftTableItem[];
@@ -17,6 +19,7 @@ export type Compiled = {
   readonly directory: readonly NftElementItem[];
   /** By pod. */
   readonly pods: ReadonlyMap<PodEntity, CompiledPod>;
+  readonly verdicts: Readonly<Record<Direction, Verdicts>>;
 };
 
 export type CompiledPod = {
@@ -63,6 +66,7 @@ export function compilePolicies(
         return [subject.pod, { items, decided }];
       }),
     ),
+    verdicts: { ingress: ingress.verdicts(), egress: egress.verdicts() },
   };
 }
 

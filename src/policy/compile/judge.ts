@@ -12,6 +12,7 @@ import type { PodClass, Selected } from './pod-class.ts';
 import { isolated, peerNets, peers, subjects } from './sets.ts';
 import { type Slots, slotsOf } from './slots.ts';
 import { peerChain, STRANGERS, tableOf } from './table.ts';
+import type { Verdicts } from './verdicts.ts';
 
 /** Judges one direction of the connections of this node's pods. */
 export class Judge {
@@ -116,6 +117,12 @@ export class Judge {
         return peer.isOneOf ? elements.map(asOneOf) : elements;
       }),
     );
+  }
+
+  /** The same as a value, for connections at hand. */
+  verdicts(): Verdicts {
+    const pods = [...this.#classes.values()].flatMap((ofPod) => [...ofPod]);
+    return { identified: this.#identified, pods: new Map(pods) };
   }
 
   #identities(): readonly Effect[] {

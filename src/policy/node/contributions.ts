@@ -9,6 +9,7 @@ import { type Compiled, compilePolicies } from '../compile/compile.ts';
 import type { PolicyFacts } from '../compile/facts.ts';
 import { Memory } from '../compile/memory.ts';
 import { type CompiledStaged, StagedCompiler } from '../compile/staged/compile.ts';
+import { endedTable } from '../flows/table.ts';
 import type { PolicyView } from '../model/view.ts';
 import { trusted } from '../names/resolvers.ts';
 import { type Observed, observationItems } from '../names/table.ts';
@@ -34,6 +35,8 @@ type OfNode = Pick<PolicyFacts, 'subnets' | 'families' | 'devices' | 'bridge' | 
   readonly names?: KnownNames | undefined;
   /** Further resolvers that are believed. */
   readonly resolvers?: readonly Cidr[] | undefined;
+  /** Whether connections that are no longer allowed are ended. Absent: they go on. */
+  readonly cuts?: boolean;
 };
 
 export type NodePolicies = {
@@ -66,7 +69,7 @@ export class PolicyPart {
   of(
     pods: readonly LocalPod[],
     view: PolicyView,
-    { names = NO_NAMES, resolvers = [], ...node }: OfNode,
+    { names = NO_NAMES, resolvers = [], cuts, ...node }: OfNode,
   ): NodePolicies {
     const { subjects, waiting, entities } = this.#finder.find(pods, view);
     const cluster = {
@@ -89,7 +92,7 @@ export class PolicyPart {
     const { tables, directory } = compiled;
     this.#tables = reuse(this.#tables, {
       owner: { part: 'policy', name: 'this node' },
-      items: tables,
+      items: cuts ? [...tables, ...node.families.map(endedTable)] : tables,
       warnings: [],
     });
     this.#directory = divide(directory).map((items, i) =>

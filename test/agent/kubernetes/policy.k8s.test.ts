@@ -4,7 +4,7 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import { promisify } from 'node:util';
+import { isDeepStrictEqual, promisify } from 'node:util';
 import { askAgent } from '../../../src/agent/ask.ts';
 import type { KubernetesClient } from '../../../src/kubernetes/api/client.ts';
 import { servedKinds } from '../../../src/kubernetes/api/discovery.ts';
@@ -22,6 +22,7 @@ import { CRDS, NO_API_SERVER } from '../../kubernetes/api-server.ts';
 import { dnsMessage } from '../../policy/names/dns-message.ts';
 import { NO_KERNEL } from '../../state/namespace.ts';
 import { eventually } from '../../store/servers.ts';
+import { Conversation } from '../flows/conversation.ts';
 import { KubernetesCluster, NETWORK } from './cluster.ts';
 
 const run = promisify(execFile);
@@ -102,26 +103,59 @@ test('agents enforce NetworkPolicies of a real API server', {
     await assert.rejects(cluster.run('node1', 'nft', 'list', 'table', 'ip', 'flatnet-policy'));
   });
 
-  await t.test('isolated: from the same bridge and from afar', async () => {
-    await isolate('web', { ...selector('web'), ingress: [] });
-    for (const from of ['near', 'far']) await become(from, 'web', false);
-    await become('web', 'far', true);
-    await become('web', 'near', true);
-    const told = await eventually(async () => {
-      const { flows } = await askAgent(new LabPaths(cluster.lab.name).node('node1').agentSocket, {
-        op: 'flows',
-      });
-      const from = ['near', 'far'].map((name) => flows.find((flow) => flow.from.pod === `default/${name}`));
-      return from.every(Boolean) && from;
-    }, 20_000);
-    for (const flow of told) {
-      assert.deepEqual([flow?.verdict, flow?.direction, flow?.to.pod], ['denied', 'ingress', 'default/web']);
-      assert.match(flow?.because ?? '', /NetworkPolicy default\/web isolates/);
-    }
-    const { policies } = await cluster.until('node1', (status) => (status.policies?.denied.ingress ?? 0) > 0);
-    assert.deepEqual([policies?.policies, policies?.refused], [1, 0]);
-    assert.ok((policies?.lastChange ?? 0) > 0);
+  const end = (name: string) => ({
+    netns: podNetns(cluster.lab.name, 'default', name),
+    ip: cluster.ip(name),
   });
+  const talk = (protocol: 'tcp' | 'udp', from: string, to: string, port: number): Promise<Conversation> =>
+    Conversation.start(t, protocol, end(from), { ...end(to), port });
+
+  await t.test(
+    'isolated: from the same bridge and from afar, and what was connected no longer is',
+    async () => {
+      const ended = await Promise.all([
+        talk('tcp', 'near', 'web', 80),
+        talk('tcp', 'far', 'web', 81),
+        talk('udp', 'near', 'web', 82),
+      ]);
+      const own = await Promise.all([talk('tcp', 'web', 'near', 83), talk('udp', 'web', 'far', 84)]);
+      await isolate('web', { ...selector('web'), ingress: [] });
+      for (const from of ['near', 'far']) await become(from, 'web', false);
+      const [near, far] = ended;
+      await eventually(() => near?.client.ended !== undefined && near.server.ended !== undefined, 20_000);
+      await eventually(() => far?.client.ended !== undefined && far.server.ended !== undefined, 20_000);
+      await eventually(async () => {
+        const before = ended.map(({ heard }) => heard);
+        for (const each of own) await each.goesOn();
+        return isDeepStrictEqual(
+          ended.map(({ heard }) => heard),
+          before,
+        );
+      }, 20_000);
+      await become('web', 'far', true);
+      await become('web', 'near', true);
+      const told = await eventually(async () => {
+        const { flows } = await askAgent(new LabPaths(cluster.lab.name).node('node1').agentSocket, {
+          op: 'flows',
+        });
+        const from = ['near', 'far'].map((name) => flows.find((flow) => flow.from.pod === `default/${name}`));
+        return from.every(Boolean) && from;
+      }, 20_000);
+      for (const flow of told) {
+        assert.deepEqual(
+          [flow?.verdict, flow?.direction, flow?.to.pod],
+          ['denied', 'ingress', 'default/web'],
+        );
+        assert.match(flow?.because ?? '', /NetworkPolicy default\/web isolates/);
+      }
+      const { policies } = await cluster.until(
+        'node1',
+        (status) => (status.policies?.denied.ingress ?? 0) > 0,
+      );
+      assert.deepEqual([policies?.policies, policies?.refused], [1, 0]);
+      assert.ok((policies?.lastChange ?? 0) > 0);
+    },
+  );
 
   await t.test('allowed by a label, which another pod gets, and loses', async () => {
     await isolate('friends', {

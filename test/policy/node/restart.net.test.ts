@@ -10,7 +10,7 @@ import { compose } from '../../state/compose.ts';
 import { NO_KERNEL, Running } from '../../state/namespace.ts';
 import { History, history } from '../history.ts';
 
-const NODE = { subnets: [], families: [4, 6] as const, devices: 'cali', bridge: 'cni0' };
+const NODE = { subnets: [], families: [4, 6] as const, devices: 'cali', bridge: 'cni0', cuts: true };
 
 test('an agent that starts has nothing to write, whatever the one before it went through', {
   skip: NO_KERNEL,

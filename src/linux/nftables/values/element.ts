@@ -13,6 +13,9 @@ export type Verdict =
 /** An element as canonical text: `10.0.0.1 . tcp . 80`, with data `goto web`. */
 export type ElementText = { readonly set: string; readonly key: string; readonly data?: string };
 
+/** An element of a set with `dynamic`, which goes after so many milliseconds. */
+export type PassingElement = ElementText & { readonly timeout: number };
+
 type Values<T extends FieldTypes> = {
   readonly [I in keyof T]: T[I] extends FieldType ? FieldValues[T[I]] : never;
 };

@@ -1,0 +1,175 @@
+import { EventEmitter } from 'node:events';
+import { Latest } from '../../async/latest.ts';
+import { untilDone } from '../../async/until-done.ts';
+import { within } from '../../async/within.ts';
+import type { LocalPod } from '../../cluster/node.ts';
+import { FlatnetError } from '../../error.ts';
+import { FAMILIES, type Ip } from '../../ip/address.ts';
+import { addressOf } from '../../ip/cidr.ts';
+import { addressDump } from '../../linux/address.ts';
+import type { Forwarded } from '../../linux/conntrack/forwarded.ts';
+import { NETLINK_NETFILTER, NETLINK_ROUTE, NetlinkSocket } from '../../linux/netlink/socket.ts';
+import { elementAdd } from '../../linux/nftables/element.ts';
+import { commit } from '../../linux/nftables/transaction.ts';
+import type { Log } from '../../log.ts';
+import type { Compiled } from '../../policy/compile/compile.ts';
+import { tableOf } from '../../policy/compile/table.ts';
+import { type Connection, isDenied } from '../../policy/compile/verdicts.ts';
+import { endedElement } from '../../policy/flows/ended.ts';
+import { losses } from '../../policy/flows/losses.ts';
+import { endedSet, endedTableOf } from '../../policy/flows/table.ts';
+import { hasPorts } from '../../policy/model/traffic.ts';
+import type { Change } from '../../state/item.ts';
+import type { Report } from '../../state/reporter.ts';
+import { endConnections } from './end.ts';
+
+/** Milliseconds between two looks at the connections, of which there may be hundreds of thousands. */
+const REST = 1000;
+/** Milliseconds that a new pod waits for its predecessor's connections to be ended. */
+const PATIENCE = 5000;
+
+export type CutOptions = {
+  /** Resolves once the kernel holds what is wanted of it. */
+  readonly applied: () => Promise<Pick<Report, 'undone'>>;
+  readonly log: Log;
+  readonly signal: AbortSignal;
+  /** A path; by default the thread's own. */
+  readonly netns?: string;
+};
+
+/**
+ * Ends connections of this node's pods that a change of the policies no longer allows, and those of pods that
+ * are gone, which would go on with whoever has the address next.
+ */
+export class Cut extends EventEmitter<{ looked: [] }> {
+  readonly #options: CutOptions;
+  readonly #looks: Latest;
+  #verdicts: Compiled['verdicts'] | undefined;
+  /** Where connections may have to be ended. */
+  #due: ReadonlySet<Ip> = new Set();
+  /** Where all have to be, and where they are being ended. */
+  #left: ReadonlySet<Ip> = new Set();
+  #leaving: ReadonlySet<Ip> = new Set();
+
+  constructor(options: CutOptions) {
+    super();
+    // One for each pod that waits.
+    this.setMaxListeners(0);
+    this.#options = options;
+    const { log, signal } = options;
+    const what = 'end connections that policies no longer allow';
+    this.#looks = new Latest(
+      what,
+      (_, superseded) => untilDone(what, () => this.#look(), { signal: superseded, log }),
+      { log, signal, rest: REST },
+    );
+  }
+
+  /** Undefined: nothing is denied, or nobody knows, or connections go on. */
+  update(verdicts: Compiled['verdicts'] | undefined): void {
+    if (verdicts === this.#verdicts) return;
+    const lost = losses(this.#verdicts, verdicts);
+    this.#verdicts = verdicts;
+    if (lost.size === 0) return;
+    this.#due = new Set([...this.#due, ...lost]);
+    this.#looks.push();
+  }
+
+  /** The kernel may not have held what it should: whatever has passed meanwhile is established now. */
+  repaired(changes: readonly Change[]): void {
+    const isOfPolicies = ({ item }: Change): boolean => 'table' in item && item.table === tableOf(4).table;
+    if (!this.#verdicts || !changes.some(isOfPolicies)) return;
+    const { ingress, egress } = this.#verdicts;
+    this.#due = new Set([...this.#due, ...ingress.pods.keys(), ...egress.pods.keys()]);
+    this.#looks.push();
+  }
+
+  /** A pod is gone. */
+  leave({ addresses }: Pick<LocalPod, 'addresses'>): void {
+    this.#left = new Set([...this.#left, ...addresses]);
+    this.#looks.push();
+  }
+
+  /**
+   * Resolves to undefined once no connections are left of those who had a pod's addresses before it;
+   * otherwise to the reason, for people.
+   */
+  async refusal({ addresses }: Pick<LocalPod, 'addresses'>): Promise<string | undefined> {
+    const free = Promise.withResolvers<boolean>();
+    const look = (): void => {
+      if (!addresses.some((ip) => this.#left.has(ip) || this.#leaving.has(ip))) free.resolve(true);
+    };
+    this.on('looked', look);
+    try {
+      look();
+      if (await within(PATIENCE, free.promise, false)) return undefined;
+      return `connections of the pod that had its address go on, still after ${PATIENCE} ms`;
+    } finally {
+      this.off('looked', look);
+    }
+  }
+
+  async #look(): Promise<void> {
+    const due = this.#due;
+    this.#due = new Set();
+    this.#leaving = this.#left;
+    this.#left = new Set();
+    try {
+      const { undone } = await this.#options.applied();
+      const missing = undone.find(({ owner }) => owner?.part === 'policy');
+      if (missing) throw new FlatnetError(missing.reason, { code: 'NFTABLES' });
+      await this.#end(due, this.#leaving);
+    } catch (error) {
+      this.#due = new Set([...this.#due, ...due]);
+      this.#left = new Set([...this.#left, ...this.#leaving]);
+      throw error;
+    } finally {
+      this.#leaving = new Set();
+      this.emit('looked');
+    }
+  }
+
+  async #end(due: ReadonlySet<Ip>, left: ReadonlySet<Ip>): Promise<void> {
+    const { netns, log } = this.#options;
+    const verdicts = this.#verdicts;
+    const own = await ownAddresses(netns);
+    using socket = NetlinkSocket.open(NETLINK_NETFILTER, { netns });
+    const hasLeft = ({ source, destination }: Forwarded): boolean =>
+      left.has(source) || left.has(destination);
+    const isDeniedOnly = (each: Forwarded): boolean => !hasLeft(each);
+    const isNode = (ip: Ip): boolean => own.has(ip);
+    const count = await endConnections(
+      new Set([...due, ...left]),
+      (each) => hasLeft(each) || (verdicts !== undefined && isDenied(verdicts, connectionOf(each), isNode)),
+      (some) => refuse(socket, some.filter(isDeniedOnly), log),
+      netns,
+    );
+    if (count > 0) log.info({ count }, 'ended connections that policies no longer allow');
+  }
+}
+
+/** Keeps connections that are about to be ended from going on, as far as there is room to remember them. */
+async function refuse(socket: NetlinkSocket, ended: readonly Forwarded[], log: Log): Promise<void> {
+  for (const family of FAMILIES) {
+    const elements = ended
+      .filter((each) => each.family === family)
+      .flatMap((each) => endedElement(connectionOf(each)) ?? []);
+    const different = [...new Map(elements.map((each) => [each.key, each])).values()];
+    try {
+      await commit(socket, elementAdd(endedTableOf(family), endedSet(family), different));
+    } catch (error) {
+      if (!(error instanceof FlatnetError) || error.errno !== 'ENFILE') throw error;
+      log.warn({ family }, 'too many connections have been ended to remember them all: some may go on');
+    }
+  }
+}
+
+function connectionOf({ source, destination, family, protocol, port, icmp }: Forwarded): Connection {
+  const isPort = port !== undefined && hasPorts(protocol);
+  return { source, destination, flow: { family, protocol, ...(isPort && { port }), ...(icmp && { icmp }) } };
+}
+
+async function ownAddresses(netns: string | undefined): Promise<ReadonlySet<Ip>> {
+  using socket = NetlinkSocket.open(NETLINK_ROUTE, { netns });
+  return new Set((await socket.dump(addressDump())).map(({ address }) => addressOf(address)));
+}

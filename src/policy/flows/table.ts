@@ -1,0 +1,54 @@
+import type { Family } from '../../ip/address.ts';
+import type { SetValue, TableId } from '../../linux/nftables/values/table.ts';
+import type { NftTableItem } from '../../state/kinds/nft-table.ts';
+
+type Address = 'ipv4_addr' | 'ipv6_addr';
+
+export const endedTableOf = (family: Family) =>
+  ({ family: family === 4 ? 'ip' : 'ip6', table: 'flatnet-ended' }) as const satisfies TableId;
+
+/** Whose connections to which server have been ended: client, server, protocol, the server's port. */
+export function endedSet(
+  family: Family,
+): SetValue<readonly [Address, Address, 'inet_proto', 'inet_service'], undefined> {
+  const address = family === 4 ? 'ipv4_addr' : 'ipv6_addr';
+  return {
+    name: 'ended',
+    key: [address, address, 'inet_proto', 'inet_service'],
+    size: 65_536,
+    // As long as the kernel itself takes a UDP exchange for one (nf_conntrack_udp_timeout_stream).
+    dynamic: { timeout: '2m' },
+  };
+}
+
+/**
+ * What keeps ended connections from going on. The kernel takes a packet in the middle of a connection that it
+ * does not know for the first of a new one (nf_conntrack_tcp_loose), and so a server's answer for a
+ * connection to its client, which policies may allow. A table of its own, as its elements have to outlast the
+ * changes of the others; before these, as what it drops must not be counted there.
+ */
+export function endedTable(family: Family): NftTableItem {
+  const ip = family === 4 ? 'ip' : 'ip6';
+  const { name } = endedSet(family);
+  const sent = `${ip} saddr . ${ip} daddr . meta l4proto . th dport @${name}`;
+  const answered = `${ip} daddr . ${ip} saddr . meta l4proto . th sport @${name}`;
+  const rules = [
+    { rule: 'ct state established,related accept' },
+    { rule: 'tcp flags & (fin | syn | rst | ack) == syn accept', comment: 'another connection' },
+    { rule: 'tcp flags rst accept', comment: 'ends it, too' },
+    ...[sent, answered].map((each) => ({ rule: `meta l4proto tcp ${each} reject with tcp reset` })),
+    { rule: `${answered} drop` },
+  ];
+  // What the node answers, and what IPVS sends on, passes the latter.
+  const hooks = ['forward', 'output'] as const;
+  return {
+    kind: 'nft-table',
+    ...endedTableOf(family),
+    sets: [endedSet(family)],
+    chains: hooks.map((hook) => ({
+      name: hook,
+      hook: { type: 'filter', hook, priority: 'filter - 1' },
+      rules,
+    })),
+  };
+}

@@ -1,0 +1,142 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { FAMILIES, type Ip, parseIp } from '../../../src/ip/address.ts';
+import type { Forwarded } from '../../../src/linux/conntrack/forwarded.ts';
+import { NODE, OUTSIDE, OUTSIDE6, PODS, PODS6 } from '../../policy/routed-node.ts';
+import { NO_KERNEL } from '../../state/namespace.ts';
+import { eventually } from '../../store/servers.ts';
+import { RunningPing } from '../running-ping.ts';
+import { Conversation } from './conversation.ts';
+import { PolicedNode } from './node.ts';
+
+const BEFORE = { 0: 'friend', 1: 'isolated', 2: 'friend' };
+const AFTER = { 1: 'isolated', 2: 'friend' };
+
+for (const family of FAMILIES) {
+  test(`IPv${family}: what policies no longer allow ends, and nothing else`, {
+    skip: NO_KERNEL,
+  }, async (t) => {
+    const policed = new PolicedNode(t);
+    const { node } = policed;
+    const [client, server, friend] = family === 4 ? PODS : PODS6;
+    const [outside] = family === 4 ? OUTSIDE : OUTSIDE6;
+    assert.ok(client && server && friend && outside);
+    await policed.become(BEFORE);
+    const talk = (protocol: 'tcp' | 'udp', from: Ip, to: Ip, port: number): Promise<Conversation> =>
+      Conversation.start(t, protocol, { netns: node.nameAt(from) }, { netns: node.nameAt(to), ip: to, port });
+    const ended = await Promise.all([talk('tcp', client, server, 80), talk('udp', client, server, 81)]);
+    const others = await Promise.all([
+      talk('tcp', friend, server, 82),
+      talk('udp', friend, server, 83),
+      talk('tcp', server, client, 84),
+      talk('udp', client, outside, 85),
+    ]);
+    const pings = [client, friend].map((from) => new RunningPing(t, node.nameAt(from), server));
+    for (const ping of pings) await ping.answered();
+    const [lost, kept] = pings;
+    assert.ok(lost && kept);
+    const ids = await policed.connections(server);
+
+    await policed.become(AFTER);
+    const [tcp, udp] = ended;
+    assert.ok(tcp && udp);
+    // Both ends are told, so that neither waits.
+    await eventually(() => tcp.client.ended !== undefined && tcp.server.ended !== undefined, 5000);
+    await sleep(100);
+    const before = [...ended.map(({ heard }) => heard), lost.soFar().sent];
+    for (const each of others) await each.goesOn();
+    await sleep(300);
+    assert.deepEqual([...ended.map(({ heard }) => heard), lost.soFar().sent], before);
+    assert.deepEqual([tcp.client.ended, tcp.server.ended], ['read ECONNRESET', 'read ECONNRESET']);
+    const left = await policed.connections(server);
+    const between = (each: Forwarded): boolean => each.source === client && each.destination === server;
+    assert.deepEqual(left.filter(between), []);
+    const gone = ids.filter(({ id }) => !left.some((each) => each.id === id));
+    assert.ok(gone.every(between), 'the others are the same to the kernel');
+    assert.deepEqual((await kept.end()).lost, []);
+
+    await policed.become(BEFORE);
+    await udp.goesOn();
+    await talk('tcp', client, server, 86);
+  });
+}
+
+test('connections are judged by the addresses that policies see; the node’s own go on', {
+  skip: NO_KERNEL,
+}, async (t) => {
+  const policed = new PolicedNode(t);
+  const { node } = policed;
+  const [client, server, friend, sender] = PODS;
+  const [outside] = OUTSIDE;
+  assert.ok(client && server && friend && sender && outside);
+  node.run('sh', '-c', `nft -f - <<'END'\n${NAT}\nEND`);
+  await policed.become({ 0: 'friend', 2: 'friend' });
+  const end = (ip: Ip) => ({ netns: node.nameAt(ip) });
+  const translated = (from: Ip, port: number, as: number): Promise<Conversation> =>
+    Conversation.start(t, 'tcp', end(from), { ...end(server), ip: server, port }, { ip: SERVICE, port: as });
+  const [denied, allowed, own, masqueraded] = await Promise.all([
+    translated(client, 8080, 80),
+    translated(friend, 8081, 81),
+    Conversation.start(t, 'tcp', end(NODE), { ...end(server), ip: server, port: 82 }),
+    Conversation.start(t, 'tcp', end(sender), { ...end(outside), ip: outside, port: 83 }),
+  ]);
+  assert.ok(denied && allowed && own && masqueraded);
+  await policed.become({ 1: 'isolated', 2: 'friend', 3: 'confined' });
+  for (const { client: one } of [denied, masqueraded]) await eventually(() => one.ended !== undefined, 5000);
+  await eventually(() => denied.server.ended !== undefined, 5000);
+  const before = [denied.heard, masqueraded.heard];
+  await allowed.goesOn();
+  await own.goesOn();
+  assert.deepEqual([denied.heard, masqueraded.heard], before);
+});
+
+test('where they are kept, connections go on', { skip: NO_KERNEL }, async (t) => {
+  const policed = new PolicedNode(t);
+  const [client, server] = PODS;
+  assert.ok(client && server);
+  const { node } = policed;
+  await policed.become(BEFORE, false);
+  const to = { netns: node.nameAt(server), ip: server, port: 80 };
+  const talk = await Conversation.start(t, 'udp', { netns: node.nameAt(client) }, to);
+  await policed.become(AFTER, false);
+  await talk.goesOn();
+  assert.deepEqual(policed.logged, []);
+});
+
+test('who has a pod’s address next has none of its connections', { skip: NO_KERNEL }, async (t) => {
+  const policed = new PolicedNode(t);
+  const [client, server] = PODS;
+  assert.ok(client && server);
+  const { node } = policed;
+  await policed.become({});
+  const to = { netns: node.nameAt(server), ip: server, port: 80 };
+  await Conversation.start(t, 'tcp', { netns: node.nameAt(client) }, to);
+  const pod = { addresses: [server] };
+  assert.equal(await policed.cut.refusal(pod), undefined);
+  const before = await policed.connections(server);
+  assert.equal(before.length, 1);
+  // Its device is gone.
+  node.run('ip', 'link', 'set', 'fltp1', 'down');
+  policed.cut.leave(pod);
+  assert.equal(await policed.cut.refusal(pod), undefined);
+  const left = await policed.connections(server);
+  assert.deepEqual(
+    left.filter(({ id }) => before.some((each) => each.id === id)),
+    [],
+  );
+});
+
+const SERVICE = parseIp('198.18.0.1');
+const NAT = `
+  table ip services {
+    chain prerouting {
+      type nat hook prerouting priority dstnat;
+      ip daddr ${SERVICE} tcp dport 80 dnat to ${PODS[1]}:8080
+      ip daddr ${SERVICE} tcp dport 81 dnat to ${PODS[1]}:8081
+    }
+    chain postrouting {
+      type nat hook postrouting priority srcnat;
+      oifname "up0" snat to ${NODE}
+    }
+  }`;

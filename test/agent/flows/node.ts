@@ -1,0 +1,123 @@
+import type { TestContext } from 'node:test';
+import { Cut } from '../../../src/agent/flows/cut.ts';
+import { familyOf, type Ip } from '../../../src/ip/address.ts';
+import { type Forwarded, forwardedDump } from '../../../src/linux/conntrack/forwarded.ts';
+import { NETLINK_NETFILTER, NetlinkSocket } from '../../../src/linux/netlink/socket.ts';
+import { netnsPath } from '../../../src/linux/netns.ts';
+import { SILENT } from '../../../src/log.ts';
+import { type Compiled, compilePolicies } from '../../../src/policy/compile/compile.ts';
+import { Memory } from '../../../src/policy/compile/memory.ts';
+import { endedTable } from '../../../src/policy/flows/table.ts';
+import type { PodEntity } from '../../../src/policy/model/entity.ts';
+import type { Rule, Tier } from '../../../src/policy/model/policy.ts';
+import { labelled } from '../../policy/arbitrary.ts';
+import { PODS, PODS6, RoutedNode } from '../../policy/routed-node.ts';
+import { Running } from '../../state/namespace.ts';
+
+/** What may be sent to the pods with the label `isolated`. */
+const FRIENDS: Rule = {
+  name: 'friends',
+  action: 'allow',
+  peers: [{ are: [labelled('friend')], areNot: [] }],
+};
+
+const is =
+  (label: string) =>
+  ({ labels }: PodEntity): boolean =>
+    label in labels;
+const TIERS: readonly Tier[] = [
+  {
+    name: 't',
+    order: 0,
+    otherwise: 'deny',
+    policies: [
+      {
+        kind: 'Test',
+        name: 'i',
+        order: 0,
+        subject: { text: 'isolated', selects: is('isolated') },
+        ingress: [FRIENDS],
+      },
+      {
+        kind: 'Test',
+        name: 'c',
+        order: 0,
+        subject: { text: 'confined', selects: is('confined') },
+        egress: [FRIENDS],
+      },
+    ],
+  },
+];
+
+/**
+ * A node that enforces policies: pods with the label `isolated` receive only what those with `friend` send,
+ * and those with `confined` send only to these.
+ */
+export class PolicedNode implements Disposable {
+  readonly node = new RoutedNode();
+  readonly logged: object[] = [];
+  readonly #running: Running;
+  readonly cut: Cut;
+  readonly #memory = new Memory();
+  readonly #stop = new AbortController();
+
+  constructor(t: TestContext) {
+    const netns = netnsPath(this.node.name);
+    this.#running = new Running({ path: netns });
+    const log = { ...SILENT, info: (fields: object) => this.logged.push(fields) };
+    const { reconciler } = this.#running;
+    this.cut = new Cut({ applied: () => reconciler.run(), log, signal: this.#stop.signal, netns });
+    t.after(() => this[Symbol.dispose]());
+  }
+
+  /** Labels by the pods' numbers; the others have none. `cuts`: whether connections are ended. */
+  async become(labels: Readonly<Record<number, string>>, cuts = true): Promise<Compiled> {
+    const pods = PODS.map((ip, i) => podOf(`p${i}`, [ip, PODS6[i] ?? ip], labels[i] ?? ''));
+    const compiled = compilePolicies(
+      {
+        entities: pods,
+        names: new Map(),
+        tiers: TIERS,
+        subjects: pods.map((pod) => ({ pod, nets: [] })),
+        subnets: [],
+        families: [4, 6],
+        devices: 'fltp',
+        bridge: 'cni0',
+      },
+      this.#memory,
+    );
+    const { tables, directory, pods: own } = compiled;
+    const items = [...own.values()].flatMap((each) => each.items);
+    this.#running.want([...tables, endedTable(4), endedTable(6), ...directory, ...items]);
+    if (cuts) this.cut.update(compiled.verdicts);
+    await this.#running.settled();
+    return compiled;
+  }
+
+  /** The tracked connections of a pod. */
+  async connections(ip: Ip): Promise<readonly Forwarded[]> {
+    using socket = NetlinkSocket.open(NETLINK_NETFILTER, { netns: netnsPath(this.node.name) });
+    return socket.dump(forwardedDump(familyOf(ip), undefined, new Set([ip]), () => true));
+  }
+
+  [Symbol.dispose](): void {
+    if (this.#stop.signal.aborted) return;
+    this.#stop.abort();
+    this.#running[Symbol.dispose]();
+    this.node[Symbol.dispose]();
+  }
+}
+
+function podOf(name: string, addresses: readonly Ip[], labels: string): PodEntity {
+  return {
+    kind: 'pod',
+    namespace: 'default',
+    name,
+    labels: Object.fromEntries(labels.split(' ').map((each) => [each, ''])),
+    namespaceLabels: {},
+    serviceAccount: 'default',
+    serviceAccountLabels: {},
+    ports: [],
+    addresses,
+  };
+}
