@@ -96,10 +96,10 @@ test('where they are kept, connections go on', { skip: NO_KERNEL }, async (t) =>
   const [client, server] = PODS;
   assert.ok(client && server);
   const { node } = policed;
-  await policed.become(BEFORE, false);
+  await policed.become(BEFORE, { cuts: false });
   const to = { netns: node.nameAt(server), ip: server, port: 80 };
   const talk = await Conversation.start(t, 'udp', { netns: node.nameAt(client) }, to);
-  await policed.become(AFTER, false);
+  await policed.become(AFTER, { cuts: false });
   await talk.goesOn();
   assert.deepEqual(policed.logged, []);
 });

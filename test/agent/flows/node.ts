@@ -1,6 +1,7 @@
 import type { TestContext } from 'node:test';
 import { Cut } from '../../../src/agent/flows/cut.ts';
 import { familyOf, type Ip } from '../../../src/ip/address.ts';
+import { parseCidr } from '../../../src/ip/cidr.ts';
 import { type Forwarded, forwardedDump } from '../../../src/linux/conntrack/forwarded.ts';
 import { NETLINK_NETFILTER, NetlinkSocket } from '../../../src/linux/netlink/socket.ts';
 import { netnsPath } from '../../../src/linux/netns.ts';
@@ -9,7 +10,9 @@ import { type Compiled, compilePolicies } from '../../../src/policy/compile/comp
 import { Memory } from '../../../src/policy/compile/memory.ts';
 import { endedTable } from '../../../src/policy/flows/table.ts';
 import type { PodEntity } from '../../../src/policy/model/entity.ts';
+import { netMatcher } from '../../../src/policy/model/matcher.ts';
 import type { Rule, Tier } from '../../../src/policy/model/policy.ts';
+import type { Report } from '../../../src/state/reporter.ts';
 import { labelled } from '../../policy/arbitrary.ts';
 import { PODS, PODS6, RoutedNode } from '../../policy/routed-node.ts';
 import { Running } from '../../state/namespace.ts';
@@ -25,29 +28,31 @@ const is =
   (label: string) =>
   ({ labels }: PodEntity): boolean =>
     label in labels;
-const TIERS: readonly Tier[] = [
-  {
-    name: 't',
-    order: 0,
-    otherwise: 'deny',
-    policies: [
-      {
-        kind: 'Test',
-        name: 'i',
-        order: 0,
-        subject: { text: 'isolated', selects: is('isolated') },
-        ingress: [FRIENDS],
-      },
-      {
-        kind: 'Test',
-        name: 'c',
-        order: 0,
-        subject: { text: 'confined', selects: is('confined') },
-        egress: [FRIENDS],
-      },
-    ],
-  },
-];
+
+/** `blocks`: so many networks may send to the isolated, besides. */
+function tiersOf(blocks: number): readonly Tier[] {
+  const others = Array.from({ length: blocks }, (_, i): Rule => {
+    const net = netMatcher([parseCidr(`172.16.${i}.0/24`)]);
+    return { name: `block[${i}]`, action: 'allow', peers: [{ are: [net], areNot: [] }] };
+  });
+  const policy = { kind: 'Test', order: 0 };
+  const policies = [
+    {
+      ...policy,
+      name: 'i',
+      subject: { text: 'isolated', selects: is('isolated') },
+      ingress: [FRIENDS, ...others],
+    },
+    { ...policy, name: 'c', subject: { text: 'confined', selects: is('confined') }, egress: [FRIENDS] },
+  ];
+  return [{ name: 't', order: 0, otherwise: 'deny', policies }];
+}
+
+type Setting = {
+  /** Whether connections are ended. */
+  readonly cuts?: boolean;
+  readonly blocks?: number;
+};
 
 /**
  * A node that enforces policies: pods with the label `isolated` receive only what those with `friend` send,
@@ -63,21 +68,27 @@ export class PolicedNode implements Disposable {
 
   constructor(t: TestContext) {
     const netns = netnsPath(this.node.name);
-    this.#running = new Running({ path: netns });
+    const onReport = ({ full, done }: Report): void => {
+      if (full) this.cut.repaired(done);
+    };
+    this.#running = new Running({ path: netns }, { onReport });
     const log = { ...SILENT, info: (fields: object) => this.logged.push(fields) };
     const { reconciler } = this.#running;
     this.cut = new Cut({ applied: () => reconciler.run(), log, signal: this.#stop.signal, netns });
     t.after(() => this[Symbol.dispose]());
   }
 
-  /** Labels by the pods' numbers; the others have none. `cuts`: whether connections are ended. */
-  async become(labels: Readonly<Record<number, string>>, cuts = true): Promise<Compiled> {
+  /** Labels by the pods' numbers; the others have none. */
+  async become(
+    labels: Readonly<Record<number, string>>,
+    { cuts = true, blocks = 0 }: Setting = {},
+  ): Promise<Compiled> {
     const pods = PODS.map((ip, i) => podOf(`p${i}`, [ip, PODS6[i] ?? ip], labels[i] ?? ''));
     const compiled = compilePolicies(
       {
         entities: pods,
         names: new Map(),
-        tiers: TIERS,
+        tiers: tiersOf(blocks),
         subjects: pods.map((pod) => ({ pod, nets: [] })),
         subnets: [],
         families: [4, 6],
