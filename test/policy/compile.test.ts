@@ -231,3 +231,27 @@ test('one network more is one element more', () => {
   assert.equal(after.filter((text) => !before.has(text)).length, 1);
   assert.equal(after.length, before.size + 1);
 });
+
+test('a rule more about pods that other rules are about already moves none of them', () => {
+  const apps = ['a', 'b', 'c', 'd'].map((app, i) => ({
+    ...podOf(`client-${app}`, `10.0.1.${i}`),
+    labels: { app },
+  }));
+  const rule = (app: string, port: number): Rule => ({
+    name: `${app} ${port}`,
+    action: 'allow',
+    peers: [{ are: [{ kind: 'pods', text: app, selects: ({ labels }) => labels.app === app }], areNot: [] }],
+    traffic: [{ protocol: TCP, ports: { ranges: [{ first: port, last: port }], names: [] } }],
+  });
+  const rules = ['a', 'b', 'c', 'd'].map((app, i) => rule(app, 80 + i));
+  const of = (...ingress: Rule[]) => {
+    const all = worldOf(ingress);
+    return compilePolicies({ ...all, entities: [...all.entities, ...apps] });
+  };
+  const [before, after] = [of(...rules), of(...rules, rule('a', 443))];
+  assert.deepEqual(after.directory, before.directory);
+  assert.deepEqual(after.tables, before.tables);
+  const texts = ({ pods }: Compiled) =>
+    [...pods.values()].flatMap(({ items }) => items.map((each) => JSON.stringify(each)));
+  assert.equal(texts(after).filter((each) => !texts(before).includes(each)).length, 1);
+});

@@ -35,7 +35,7 @@ export function grouping(
   };
 }
 
-/** Goes by the name of a member that hardly ever changes. */
+/** Stands for all of them: always the same one, as their rules are counted together. */
 function together(members: readonly Effect[], stranger: Effect): Effect {
   const least = members.reduce((a, b) => (b.key < a.key ? b : a));
   if (members.length === 1) return least;

@@ -29,18 +29,23 @@ export type Identified<T> = {
   /** Disjoint ranges, in order; elsewhere are strangers. */
   readonly ranges: readonly { readonly range: Range<Ip>; readonly identity: T }[];
   readonly stranger: T;
+  /** By which each is known, whatever it is at the moment: the least of its traits' keys. */
+  readonly names: ReadonlyMap<T, string>;
 };
+
+/** An identity, and the key of the traits that make it. */
+type Made<T> = { readonly key: string; readonly identity: T };
 
 /** Tells addresses apart by their traits, as far as `make` makes a difference between these. */
 export class Identities<T extends { readonly key: string }> {
   readonly #questions: Questions;
   readonly #selection: Selection;
   readonly #make: (traits: Traits) => T;
-  readonly #byTraits = new Map<string, T>();
+  readonly #byTraits = new Map<string, Made<T>>();
   readonly #byKey = new Map<string, T>();
   /** Of entities whose addresses are nobody else's, and in no network. */
-  readonly #alone = new WeakMap<Entity, T>();
-  readonly #places = new WeakMap<ReadonlySet<string>, T>();
+  readonly #alone = new WeakMap<Entity, Made<T>>();
+  readonly #places = new WeakMap<ReadonlySet<string>, Made<T>>();
   #around: { readonly sets: readonly NetworkSetEntity[]; readonly are: Surroundings } | undefined;
 
   /** Equal keys of what `make` returns mean the same identity. */
@@ -52,35 +57,36 @@ export class Identities<T extends { readonly key: string }> {
 
   /** Of what no selector, network or name tells apart from the rest of the world. */
   get stranger(): T {
-    return this.#intern(new Set(), []);
+    return this.#intern(new Set(), []).identity;
   }
 
   /** `grouping`: says of all that were found which are to count as one. */
   identify({ entities, names }: Directory, grouping: (all: ReadonlySet<T>) => (one: T) => T): Identified<T> {
     const around = this.#surroundings(entities);
     const owners = ownersOf(entities);
-    const found = new Map<Ip, { readonly own: T; readonly place: T }>();
+    const found = new Map<Ip, { readonly own: Made<T>; readonly place: T }>();
     for (const ip of new Set([...owners.keys(), ...names.keys()])) {
       const place = around.at(ip);
       const own = this.#identity(owners.get(ip) ?? [], place, names.get(ip) ?? []);
-      found.set(ip, { own, place: this.#ofPlace(place) });
+      found.set(ip, { own, place: this.#ofPlace(place).identity });
     }
-    const parts = around.parts.map((part) => ({ part, identity: this.#ofPlace(part.texts) }));
-    const all = [...found.values()].map(({ own }) => own);
-    const one = grouping(new Set([this.stranger, ...all, ...parts.map(({ identity }) => identity)]));
+    const parts = around.parts.map((part) => ({ part, made: this.#ofPlace(part.texts) }));
+    const all = [...[...found.values()].map(({ own }) => own), ...parts.map(({ made }) => made)];
+    const one = grouping(new Set([this.stranger, ...all.map(({ identity }) => identity)]));
     const addresses = new Map<Ip, T>();
-    for (const [ip, { own, place }] of found) if (one(own) !== one(place)) addresses.set(ip, one(own));
-    const grouped = parts.map(({ part, identity }) => ({ ...part, identity: one(identity) }));
+    for (const [ip, { own, place }] of found)
+      if (one(own.identity) !== one(place)) addresses.set(ip, one(own.identity));
+    const grouped = parts.map(({ part, made }) => ({ ...part, identity: one(made.identity) }));
     const stranger = one(this.stranger);
-    return { addresses, ranges: joined(grouped, stranger), stranger };
+    return { addresses, ranges: joined(grouped, stranger), stranger, names: namesOf(all, one) };
   }
 
   /** The identity of an address that is one entity's alone; of the others, network sets may be around it. */
   of(ip: Ip, owner: Entity, others: readonly Entity[]): T {
-    return this.#identity([owner], this.#surroundings(others).at(ip), []);
+    return this.#identity([owner], this.#surroundings(others).at(ip), []).identity;
   }
 
-  #identity(own: readonly Entity[], place: ReadonlySet<string>, names: readonly string[]): T {
+  #identity(own: readonly Entity[], place: ReadonlySet<string>, names: readonly string[]): Made<T> {
     const [owner] = own;
     const isAlone = owner !== undefined && own.length === 1 && place.size === 0 && names.length === 0;
     const known = isAlone ? this.#alone.get(owner) : undefined;
@@ -95,21 +101,21 @@ export class Identities<T extends { readonly key: string }> {
     return identity;
   }
 
-  #ofPlace(place: ReadonlySet<string>): T {
+  #ofPlace(place: ReadonlySet<string>): Made<T> {
     const known = this.#places.get(place) ?? this.#intern(place, []);
     this.#places.set(place, known);
     return known;
   }
 
-  #intern(are: ReadonlySet<string>, ports: Traits['ports']): T {
+  #intern(are: ReadonlySet<string>, ports: Traits['ports']): Made<T> {
     const key = [...[...are].sort(), ...ports.map(portText).sort()].join('\n');
     const known = this.#byTraits.get(key);
     if (known) return known;
-    const made = this.#make({ key, are, ports });
-    const identity = this.#byKey.get(made.key) ?? made;
-    this.#byKey.set(made.key, identity);
-    this.#byTraits.set(key, identity);
-    return identity;
+    const own = this.#make({ key, are, ports });
+    const made = { key, identity: this.#byKey.get(own.key) ?? own };
+    this.#byKey.set(own.key, made.identity);
+    this.#byTraits.set(key, made);
+    return made;
   }
 
   /** What holds in the networks of conditions, and of the sets that are selected. */
@@ -131,6 +137,15 @@ export class Identities<T extends { readonly key: string }> {
 
 export function portText({ name, protocol, port }: NamedPort): string {
   return `port ${name} ${protocol}/${port}`;
+}
+
+function namesOf<T>(all: readonly Made<T>[], one: (identity: T) => T): ReadonlyMap<T, string> {
+  const names = new Map<T, string>();
+  for (const { key, identity } of new Set(all)) {
+    const known = names.get(one(identity));
+    if (known === undefined || key < known) names.set(one(identity), key);
+  }
+  return names;
 }
 
 /** Whose an address is. */

@@ -59,7 +59,7 @@ export class Judge {
     const deciding = { classes: [...classes], families: this.#families, stranger: others.stranger };
     this.#identified = others.identify(facts, grouping(deciding, mostApart));
     const { stranger } = this.#identified;
-    this.#slots = slotsOf(this.#identities().flatMap((one) => (one === stranger ? [] : [one.key])));
+    this.#slots = slotsOf(this.#identities().flatMap((one) => (one === stranger ? [] : [this.#nameOf(one)])));
   }
 
   /** How many chains there are for those at the other end. */
@@ -130,9 +130,13 @@ export class Judge {
     return [...new Set([stranger, ...addresses.values(), ...ranges.map(({ identity }) => identity)])];
   }
 
-  #numberOf({ key }: Effect): number {
-    const slot = this.#slots.numbers.get(key);
-    return slot === undefined ? STRANGERS : slot + 1;
+  #nameOf(one: Effect): string {
+    return this.#identified.names.get(one) ?? '';
+  }
+
+  #numberOf(one: Effect): number {
+    if (one === this.#identified.stranger) return STRANGERS;
+    return (this.#slots.numbers.get(this.#nameOf(one)) ?? 0) + 1;
   }
 }
 

@@ -8,6 +8,7 @@ export const NOBODY: Identified<Effect> = {
   addresses: new Map(),
   ranges: [],
   stranger: { key: '', rules: new Set(), ports: [] },
+  names: new Map(),
 };
 
 /** Who was one to the rules and is another now, or still the same. */
