@@ -1,140 +1,116 @@
-// Round trips between two pods of a node under many rules, of an established connection and of new ones,
-// compared with no policy (but connection tracking, as every cluster has) and with a chain of as many rules,
-// as iptables would have it; the three take turns. Then what changes cost, in a cluster of 5,000 pods. See
-// docs/benchmarks.md.
+// Round trips and TCP connections between two pods of a node under many rules, compared with no policy (but
+// connection tracking, as every cluster has) and with a chain of iptables of as many rules; the three take
+// turns. Then what changes cost, in a cluster of 5,000 pods. See docs/benchmarks.md.
 //   node bench/policy.ts [--json]
-import { setTimeout as sleep } from 'node:timers/promises';
-import { parseIp } from '../src/ip/address.ts';
 import { nthIp, parseCidr } from '../src/ip/cidr.ts';
 import { applyRuleset } from '../src/linux/nftables/ruleset.ts';
-import { SILENT } from '../src/log.ts';
 import { collectPolicies, type Written } from '../src/policy/collect.ts';
-import { compilePolicies } from '../src/policy/compile/compile.ts';
 import type { PolicyFacts } from '../src/policy/compile/facts.ts';
-import { Memory } from '../src/policy/compile/memory.ts';
 import type { PodEntity } from '../src/policy/model/entity.ts';
 import type { Tier } from '../src/policy/model/policy.ts';
-import { Reconciler } from '../src/state/reconciler.ts';
 import { benchmark, type Machine } from './lib/machine.ts';
+import { CLIENT, PORT, PolicyNode, SERVER } from './lib/policy-node.ts';
 import { median, type Row, row } from './lib/report.ts';
-import { quoted, Shell } from './lib/shell.ts';
+import { Shell } from './lib/shell.ts';
 
 const SIZES = [10, 1000, 10_000];
 /** Kinds of clients that the rules tell apart. */
 const APPS = 100;
 const ROUNDS = 7;
-const EXCHANGES = 3000;
-/** The benchmark's datagrams are for it (pingpong.ts). */
-const PORT = 7007;
-const [CLIENT, SERVER] = [parseIp('10.0.0.1'), parseIp('10.0.0.2')];
 const CLUSTER = parseCidr('10.0.0.0/16');
-const PODS = 5000;
+/** Of the cluster, and of them on the node. */
+const [PODS, LOCAL] = [5000, 100];
 const POLICIES = 1000;
-const PINGPONG = new URL('./lib/pingpong.ts', import.meta.url).pathname;
+const BLOCKS = 5000;
 
-type Times = { readonly established: number[]; readonly new: number[] };
+const KINDS = ['established', 'new', 'tcp'] as const;
+type Times = Readonly<Record<(typeof KINDS)[number], number[]>>;
 
-async function inTurns<K extends string>(nodes: Record<K, Node>): Promise<Record<K, Times>> {
+async function inTurns<K extends string>(nodes: Record<K, PolicyNode>): Promise<Record<K, Times>> {
   const names = Object.keys(nodes) as K[];
   const times = Object.fromEntries(
-    names.map((name) => [name, { established: [], new: [] } satisfies Times]),
+    names.map((name) => [name, { established: [], new: [], tcp: [] } satisfies Times]),
   ) as unknown as Record<K, Times>;
   for (let i = 0; i < ROUNDS; i++) {
     for (const name of i % 2 ? names : names.toReversed()) {
       times[name].established.push(await nodes[name].roundTrip());
       times[name].new.push(await nodes[name].roundTrip('new'));
+      times[name].tcp.push(await nodes[name].connectionRate());
     }
   }
   return times;
 }
 
-/** A node with two routed pods and a reconciler for its policies. */
-class Node {
-  readonly netns: string;
-  readonly #machine: Machine;
-  readonly #client: string;
-  readonly #memory = new Memory();
-  readonly #reconciler: Reconciler;
-
-  static async create(machine: Machine, name: string): Promise<Node> {
-    const node = new Node(machine, name);
-    await node.#wire(name);
-    return node;
-  }
-
-  private constructor(machine: Machine, name: string) {
-    this.#machine = machine;
-    this.netns = machine.netns(name);
-    this.#client = machine.netns(`${name}-client`);
-    this.#reconciler = new Reconciler({ netns: this.netns, log: SILENT, onReport: () => {} });
-    machine.defer(() => this.#reconciler[Symbol.dispose]());
-    this.#reconciler.allowPrune();
-  }
-
-  /** Milliseconds until the kernel holds the policies, and how many changes that took. */
-  async apply(facts: PolicyFacts): Promise<{ readonly took: number; readonly changes: number }> {
-    const start = performance.now();
-    const { tables, directory, pods } = compilePolicies(facts, this.#memory);
-    this.#reconciler.setDesired([
-      { owner: { part: 'wiring', name: 'policies' }, items: [...tables, ...directory], warnings: [] },
-      ...[...pods].map(([{ name }, { items }]) => ({
-        owner: { part: 'pod', name } as const,
-        items,
-        warnings: [],
-      })),
-    ]);
-    const { done } = await this.#reconciler.run();
-    return { took: performance.now() - start, changes: done.length };
-  }
-
-  /** Microseconds, the median; `new`: each a new connection. Both ends on one processor. */
-  async roundTrip(...what: 'new'[]): Promise<number> {
-    const command = ['taskset', '-c', '0', process.execPath, PINGPONG, SERVER, `${EXCHANGES}`, ...what];
-    return Number(await this.#machine.output(command, this.#client));
-  }
-
-  async #wire(name: string): Promise<void> {
-    const server = this.#machine.netns(`${name}-server`);
-    await using shell = new Shell(this.netns);
-    for (const [netns, device, address] of [
-      [this.#client, 'calia', CLIENT],
-      [server, 'calib', SERVER],
-    ] as const) {
-      const pod = quoted(netns.replace(/.*\//, ''));
-      const inside = `ip -n ${pod}`;
-      await shell.run(`set -e
-        ip link add ${device} address 02:00:00:00:00:01 type veth peer name eth0 netns ${pod}
-        ip link set ${device} up && ip route add ${address}/32 dev ${device}
-        ${inside} link set eth0 up && ${inside} address add ${address}/32 dev eth0
-        ${inside} route add 169.254.1.1 dev eth0 && ${inside} neigh add 169.254.1.1 lladdr 02:00:00:00:00:01 dev eth0
-        ${inside} route add default via 169.254.1.1 dev eth0
-        sysctl -qw net.ipv4.ip_forward=1`);
-    }
-    const serve = ['taskset', '-c', '0', process.execPath, PINGPONG, 'serve'];
-    this.#machine.spawn(serve, { netns: server, log: 'pingpong.log' });
-    await sleep(500);
-  }
+/** `few`: under the fewest rules, in the same run. */
+function compared(rules: string, times: Record<'none' | 'ours' | 'chain', Times>, few: Times): Row[] {
+  return KINDS.flatMap((kind) => {
+    const [none, ours, chain] = [times.none, times.ours, times.chain].map((each) => median(each[kind])) as [
+      number,
+      number,
+      number,
+    ];
+    const [what, unit] = kind === 'tcp' ? ['TCP connections', '/s'] : [`round trip, ${kind}`, 'µs'];
+    const budget = kind === 'tcp' ? { atLeast: 0.95 } : { atMost: 1.05 };
+    return [
+      row(`${rules}: ${what}, against none`, unit, ours, { reference: none }),
+      row('  in a chain of iptables', unit, chain, { reference: none }),
+      row(`  against ${SIZES[0]} rules`, unit, ours, { reference: median(few[kind]), budget }),
+    ];
+  });
 }
 
 /** What one pod more, and one policy more, cost a node of a large cluster. */
 async function changes(machine: Machine): Promise<Row[]> {
-  const node = await Node.create(machine, 'large');
+  const node = await PolicyNode.create(machine, 'large');
   const pods = podsOf(PODS);
   const written = Array.from({ length: POLICIES }, (_, i) => policy(`p${i}`, [i % APPS], [80 + (i % 20)]));
-  const full = await node.apply(facts(pods, tiersOf(written)));
+  const tiers = tiersOf(written);
+  const full = await node.apply(facts(pods, tiers));
   const more = [...pods, pod(PODS)];
-  const onePod = await node.apply(facts(more, tiersOf(written)));
+  const onePod = await node.apply(facts(more, tiers));
   const onePolicy = await node.apply(facts(more, tiersOf([...written, policy('more', [7], [PORT])])));
-  const of = `${POLICIES.toLocaleString('en')} policies, ${PODS.toLocaleString('en')} pods`;
+  const all = await node.apply(facts(more, tiersOf([...written, ABOUT_ALL]), LOCAL));
+  const of = `${number(POLICIES)} policies, ${number(PODS)} pods`;
   return [
     row(`${of}: from nothing to the kernel`, 'ms', full.took),
-    row('one pod more', 'ms', onePod.took),
-    row('one pod more, elements', '', onePod.changes),
-    row('one policy more', 'ms', onePolicy.took),
-    row('one policy more, elements', '', onePolicy.changes),
-    row('memory of this process', 'MB', process.memoryUsage().rss / 1e6),
+    row('  one pod more', 'ms', onePod.took),
+    row('  one pod more, elements', '', onePod.changes),
+    row('  one policy more', 'ms', onePolicy.took),
+    row('  one policy more, elements', '', onePolicy.changes),
+    row(`  one about all pods more, ${LOCAL} of them here`, 'ms', all.took),
+    row('  one about all pods more, elements', '', all.changes),
+    row('  memory of this process', 'MB', process.memoryUsage().rss / 1e6),
   ];
 }
+
+/** What networks cost: each pod of the node has policies with some of its own. */
+async function networks(machine: Machine): Promise<Row[]> {
+  const node = await PolicyNode.create(machine, 'networks');
+  const pods = podsOf(LOCAL);
+  const block = (i: number): object => ({
+    ipBlock: { cidr: `100.${64 + (i >> 14)}.${(i >> 6) & 255}.${(i & 63) * 4}/32` },
+  });
+  const of = (count: number): readonly Tier[] =>
+    tiersOf(
+      pods.map((each, i) => {
+        const from = Array.from({ length: Math.ceil((count - i) / LOCAL) }, (_, j) => block(i + j * LOCAL));
+        const ingress = [{ from, ports: [{ port: 443 }] }];
+        return policyOf(`net${i}`, { podSelector: { matchLabels: { name: each.name } }, ingress });
+      }),
+    );
+  const full = await node.apply(facts(pods, of(BLOCKS), LOCAL));
+  const one = await node.apply(facts(pods, of(BLOCKS + 1), LOCAL));
+  return [
+    row(`${number(BLOCKS)} ipBlocks, ${LOCAL} pods: tables computed`, 'ms', full.compiled, {
+      budget: { atMost: 1000 },
+    }),
+    row('  from nothing to the kernel', 'ms', full.took),
+    row('  one ipBlock more', 'ms', one.took),
+    row('  one ipBlock more, elements', '', one.changes),
+  ];
+}
+
+const number = (value: number): string => value.toLocaleString('en');
 
 /** The first two are the benchmark's. */
 function pod(i: number): PodEntity {
@@ -142,7 +118,7 @@ function pod(i: number): PodEntity {
     kind: 'pod',
     namespace: 'default',
     name: `pod${i}`,
-    labels: { app: i === 1 ? 'server' : `app${i % APPS}` },
+    labels: { app: i === 1 ? 'server' : `app${i % APPS}`, name: `pod${i}`, all: '' },
     namespaceLabels: {},
     serviceAccount: 'default',
     serviceAccountLabels: {},
@@ -155,6 +131,16 @@ function podsOf(count: number): readonly PodEntity[] {
   return Array.from({ length: count }, (_, i) => pod(i));
 }
 
+function policyOf(name: string, spec: object): Written {
+  return { kind: 'NetworkPolicy', namespace: 'default', name, spec };
+}
+
+const ABOUT_ALL = policyOf('all', {
+  podSelector: {},
+  ingress: [{ from: [{ podSelector: { matchLabels: { all: '' } } }], ports: [{ port: 80 }] }],
+});
+
+/** The server's: a rule for each port of each kind of clients. The last but one is for TCP. */
 function policy(name: string, apps: readonly number[], ports: readonly number[]): Written {
   const ingress = apps.flatMap((app) =>
     ports.map((port) => ({
@@ -162,8 +148,10 @@ function policy(name: string, apps: readonly number[], ports: readonly number[])
       ports: [{ protocol: 'UDP', port }],
     })),
   );
-  const spec = { podSelector: { matchLabels: { app: 'server' } }, ingress };
-  return { kind: 'NetworkPolicy', namespace: 'default', name, spec };
+  const last = ingress.at(-1);
+  if (ingress.length > 1 && last)
+    ingress.splice(-2, 1, { ...last, ports: [{ protocol: 'TCP', port: PORT }] });
+  return policyOf(name, { podSelector: { matchLabels: { app: 'server' } }, ingress });
 }
 
 /** One policy of so many rules; the client’s is the last. */
@@ -178,12 +166,13 @@ function tiersOf(written: readonly Written[]): readonly Tier[] {
   return collectPolicies(written).tiers;
 }
 
-function facts(entities: readonly PodEntity[], tiers: readonly Tier[]): PolicyFacts {
+/** `local`: how many of the pods are the node's. */
+function facts(entities: readonly PodEntity[], tiers: readonly Tier[], local = 2): PolicyFacts {
   return {
     entities,
     tiers,
     names: new Map(),
-    subjects: entities.slice(0, 2).map((each) => ({ pod: each, nets: [] })),
+    subjects: entities.slice(0, local).map((each) => ({ pod: each, nets: [] })),
     subnets: [],
     families: [4],
     devices: 'cali',
@@ -198,49 +187,44 @@ const TRACKING = `table ip tracking {
   }
 }`;
 
-/** As iptables would have it: the client’s rule is the last. */
-function linear(size: number): string {
+/** The client’s rules are the last. */
+async function linear({ netns }: PolicyNode, size: number): Promise<void> {
   const others = Array.from(
-    { length: size - 1 },
-    (_, i) => `ip saddr ${nthIp(CLUSTER, 100 + (i % APPS))} udp dport ${1000 + Math.floor(i / APPS)} accept`,
+    { length: size - 2 },
+    (_, i) =>
+      `-A server -s ${nthIp(CLUSTER, 100 + (i % APPS))}/32 -p udp -m udp --dport ${1000 + Math.floor(i / APPS)} -j ACCEPT`,
   );
-  return `table ip linear {
-    chain forward {
-      type filter hook forward priority 0;
-      ct state established,related accept
-      ip daddr ${SERVER} jump server
-    }
-    chain server {
-      ${[...others, `ip saddr ${CLIENT} udp dport ${PORT} accept`, 'drop'].join('\n      ')}
-    }
-  }`;
+  const own = ['tcp', 'udp'].map(
+    (each) => `-A server -s ${CLIENT}/32 -p ${each} -m ${each} --dport ${PORT} -j ACCEPT`,
+  );
+  const rules = [
+    '*filter',
+    ':server - [0:0]',
+    '-A FORWARD -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT',
+    `-A FORWARD -d ${SERVER}/32 -j server`,
+    ...others,
+    ...own,
+    '-A server -j DROP',
+    'COMMIT',
+  ];
+  await using shell = new Shell(netns);
+  await shell.run(`iptables-restore <<'END'\n${rules.join('\n')}\nEND`);
 }
 
 await benchmark('policy', async (machine) => {
-  const none = await Node.create(machine, 'none');
+  const none = await PolicyNode.create(machine, 'none');
   await applyRuleset(TRACKING, { netns: none.netns });
   const rows: Row[] = [];
   let few: Times | undefined;
   for (const size of SIZES) {
-    const ours = await Node.create(machine, `ours${size}`);
-    const chain = await Node.create(machine, `chain${size}`);
+    const ours = await PolicyNode.create(machine, `ours${size}`);
+    const chain = await PolicyNode.create(machine, `chain${size}`);
     const { took } = await ours.apply(facts(podsOf(APPS), tiersOf([oneOf(size)])));
-    await applyRuleset(linear(size), { netns: chain.netns });
+    await linear(chain, size);
     const times = await inTurns({ none, ours, chain });
-    const rules = `${size.toLocaleString('en')} rules`;
     few ??= times.ours;
-    for (const kind of ['established', 'new'] as const) {
-      const [own, without] = [median(times.ours[kind]), median(times.none[kind])];
-      rows.push(
-        row(`${rules}: round trip, ${kind}, against none`, 'µs', own, { reference: without }),
-        row(`in a chain`, 'µs', median(times.chain[kind]), { reference: without }),
-        row(`against ${SIZES[0]} rules`, 'µs', own, {
-          reference: median(few[kind]),
-          budget: { atMost: 1.05 },
-        }),
-      );
-    }
-    rows.push(row(`${rules}: from nothing to the kernel`, 'ms', took));
+    const rules = `${number(size)} rules`;
+    rows.push(...compared(rules, times, few), row(`${rules}: from nothing to the kernel`, 'ms', took));
   }
-  return [...rows, ...(await changes(machine))];
+  return [...rows, ...(await changes(machine)), ...(await networks(machine))];
 });

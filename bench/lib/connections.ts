@@ -1,0 +1,45 @@
+// Opens TCP connections one after another, with blocking calls, in the namespace it is started in; each is
+// closed by the server as soon as that has it:
+//   node bench/lib/connections.ts serve
+//   node bench/lib/connections.ts ADDRESS COUNT     prints how many there are in a second
+import { closeSync } from 'node:fs';
+import { createServer } from 'node:net';
+import { ipToBytes, parseIp } from '../../src/ip/address.ts';
+import { AF_INET } from '../../src/linux/netlink/family.ts';
+import * as sys from '../../src/linux/sys.ts';
+
+const SOCK_STREAM = 1;
+const PORT = 7007;
+const WARM_UP = 300;
+const [address = '', count = '1000'] = process.argv.slice(2);
+
+if (address === 'serve') createServer((socket) => socket.destroy()).listen(PORT);
+else console.log(rate(Number(count)).toFixed(0));
+
+function rate(connections: number): number {
+  const peer = socketAddress(address);
+  for (let i = 0; i < WARM_UP; i++) open(peer);
+  const start = performance.now();
+  for (let i = 0; i < connections; i++) open(peer);
+  return (connections / (performance.now() - start)) * 1000;
+}
+
+/** Returns once the other end has closed it. */
+function open(peer: Uint8Array): void {
+  const fd = sys.socket(AF_INET, SOCK_STREAM | sys.SOCK_CLOEXEC, 0);
+  try {
+    sys.connect(fd, peer);
+    sys.recvfrom(fd, Buffer.alloc(1), 0);
+  } finally {
+    closeSync(fd);
+  }
+}
+
+/** A struct sockaddr_in. */
+function socketAddress(ip: string): Buffer {
+  const bytes = Buffer.alloc(16);
+  bytes.writeUInt16LE(AF_INET, 0);
+  bytes.writeUInt16BE(PORT, 2);
+  bytes.set(ipToBytes(parseIp(ip)), 4);
+  return bytes;
+}
