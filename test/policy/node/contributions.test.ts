@@ -160,6 +160,7 @@ test('names: answers to the pods of such rules are seen, and another address is 
   const of = (observed: 'held' | 'copied' | undefined, ...known: string[]) =>
     part.of(pods, view, {
       ...NODE,
+      cuts: false,
       names: {
         addresses: new Map(known.map((ip) => [parseIp(ip), ['www.example.org']])),
         ...(observed && { observed }),
