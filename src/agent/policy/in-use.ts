@@ -1,5 +1,5 @@
 import { FAMILIES, familyOf, type Ip } from '../../ip/address.ts';
-import { destinationDump } from '../../linux/conntrack/destinations.ts';
+import { forwardedDump } from '../../linux/conntrack/forwarded.ts';
 import { NETLINK_NETFILTER, NetlinkSocket } from '../../linux/netlink/socket.ts';
 
 /** Those of these addresses to which connections are tracked. `netns`: a path. Throws NETLINK. */
@@ -9,7 +9,8 @@ export async function addressesInUse(all: readonly Ip[], netns?: string): Promis
   for (const family of FAMILIES) {
     const among = new Set(all.filter((ip) => familyOf(ip) === family));
     if (among.size === 0) continue;
-    for (const ip of await socket.dump(destinationDump(family, among))) found.add(ip);
+    const dump = forwardedDump(family, undefined, among, ({ destination }) => among.has(destination));
+    for (const { destination } of await socket.dump(dump)) found.add(destination);
   }
   return found;
 }
