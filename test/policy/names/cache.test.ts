@@ -181,3 +181,60 @@ test('a name is wanted if and only if a rule about it would match', () => {
     { numRuns: 1000 },
   );
 });
+
+test('whatever happens in whatever order: what is known is what has been told and has not run out', () => {
+  const asker = fc.constantFrom(POD, OTHER);
+  const name = fc.constantFrom('a.example', 'b.example', 'c.example');
+  const addresses = fc.array(fc.record({ ip: fc.constantFrom(...ADDRESSES), ttl: fc.nat(200) }), {
+    minLength: 1,
+    maxLength: 3,
+  });
+  const step = fc.oneof(
+    fc.record({ asker, name, addresses }),
+    fc.record({ pass: fc.nat(100_000) }),
+    fc.record({ wanted: fc.subarray(['a.example', 'b.example', 'c.example']), used: fc.subarray(ADDRESSES) }),
+    fc.record({ restart: fc.constant(true) }),
+  );
+  fc.assert(
+    fc.property(fc.array(step, { maxLength: 40 }), (steps) => {
+      let now = 0;
+      let cache = new NameCache(() => now);
+      // By pod, name and address, until when.
+      let told = new Map<string, number>();
+      for (const each of steps) {
+        if ('pass' in each) now += each.pass;
+        else if ('restart' in each) {
+          const saved = savedNames(cache.all, { steady: now, wall: now });
+          cache = new NameCache(() => now);
+          cache.restore(readNames(saved, { steady: now, wall: now }));
+          // Whole seconds are written down.
+          told = new Map(
+            [...told].map(([key, until]) => [key, now + Math.round((until - now) / 1000) * 1000]),
+          );
+        } else if ('wanted' in each) {
+          cache.forget((wanted) => each.wanted.includes(wanted), new Set(each.used));
+          for (const [key, until] of told) {
+            const [, about = '', ip] = key.split(' ');
+            if (!each.wanted.includes(about)) told.delete(key);
+            else if (until <= now && each.used.some((used) => used === ip)) told.set(key, now + GRACE);
+            else if (until <= now) told.delete(key);
+          }
+        } else {
+          cache.learn(each.asker, { name: each.name, addresses: each.addresses });
+          for (const { ip, ttl } of each.addresses) {
+            const key = `${each.asker} ${each.name} ${ip}`;
+            told.set(key, Math.max(told.get(key) ?? 0, now + ttl * 1000 + GRACE));
+          }
+        }
+        const expected = new Map<string, Set<string>>();
+        for (const key of told.keys()) {
+          const [, about = '', ip = ''] = key.split(' ');
+          expected.set(ip, (expected.get(ip) ?? new Set()).add(about));
+        }
+        const known = [...cache.names].map(([ip, names]) => [ip, new Set(names)] as const);
+        assert.deepEqual(new Map<string, Set<string>>(known), expected);
+      }
+    }),
+    { numRuns: 500 },
+  );
+});
