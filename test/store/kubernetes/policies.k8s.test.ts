@@ -131,18 +131,22 @@ describe('policies of a real API server', { skip: NO_API_SERVER }, () => {
 
   test('what the server has and the agent must not read is no absence', async (t) => {
     await defineCalico(admin);
-    for (const plural of ['globalnetworkpolicies', 'serviceaccounts']) {
-      await allowPolicies(admin, without('ClusterRole', plural, 'list'));
-      const { feed, view } = watch(t, await agentToken(admin));
-      // The server needs a moment to see changed roles; then, every feed that starts is refused.
-      await eventually(() => {
-        const [problem] = feed.problems;
-        return new RegExp(`cannot list resource "${plural}".*the verb list on ${plural}`).test(
-          problem?.cause ?? '',
-        );
+    for (const [resource, expected] of [
+      ['tiers', /cannot list resource "\w+" in API group "crd\.projectcalico\.org".*the verb list on/],
+      ['serviceaccounts', /cannot list resource "serviceaccounts".*the verb list on serviceaccounts/],
+    ] as const) {
+      await allowPolicies(admin, without('ClusterRole', resource, 'list'));
+      const token = await agentToken(admin);
+      // The server needs a moment to see changed roles.
+      const refused = await eventually(async () => {
+        const { feed, view } = watch(t, token);
+        await eventually(() => view() ?? feed.problems[0], 5000);
+        return expected.test(feed.problems[0]?.cause ?? '') && { feed, view };
       });
+      assert.equal(refused.view(), undefined);
       await allowPolicies(admin);
-      await eventually(() => view());
+      await eventually(() => refused.view());
+      assert.deepEqual(refused.feed.problems, []);
     }
   });
 });
