@@ -54,7 +54,7 @@ export type StatusSources = {
   readonly membership: { readonly tenure: Tenure };
   readonly feed: Pick<ClusterFeed, 'problems'>;
   readonly policies: Pick<PolicyFeed, 'problems'> | undefined;
-  readonly policyLog: { readonly problem: Problem | undefined };
+  readonly policyLog: { readonly problem: Problem | undefined; readonly isWantedByRules: boolean };
   /** Watches what domain names stand for. */
   readonly names: { readonly problems: readonly Problem[]; readonly status: NamesStatus | undefined };
   readonly underlay: { readonly problems: readonly Problem[] };
@@ -77,6 +77,7 @@ export function agentStatus(
   const { policies, names } = sources;
   const others = { feed, policies, kernel: loop.problem, companion: problem, opening };
   const reason = notReady(facts, others);
+  const isLogWanted = network?.policy?.logDenied || sources.policyLog.isWantedByRules;
   return {
     node,
     ready: reason === undefined,
@@ -99,7 +100,7 @@ export function agentStatus(
       ...tenureProblems(membership.tenure),
       ...feed.problems,
       ...(network?.policy ? [...(policies?.problems ?? []), ...names.problems] : []),
-      ...(network?.policy?.logDenied ? [sources.policyLog.problem ?? []].flat() : []),
+      ...(isLogWanted ? [sources.policyLog.problem ?? []].flat() : []),
       ...facts.strayBlocks.map(strayBlock),
       ...loop.reconciler.troubles,
       ...loop.reconciler.warnings,

@@ -8,7 +8,7 @@ import { NETLINK_ROUTE, NetlinkSocket } from '../../linux/netlink/socket.ts';
 import { type LoggedPacket, Nflog } from '../../linux/nflog.ts';
 import type { Log } from '../../log.ts';
 import type { NodePolicies } from '../../policy/node/contributions.ts';
-import { type LoggedFlow, logged, type Scene } from '../../policy/observe/logged.ts';
+import { haveLogRules, type LoggedFlow, logged, type Scene } from '../../policy/observe/logged.ts';
 import { HEADING_BYTES, headingOf } from '../../policy/observe/packet.ts';
 import { isLogged, Tally } from '../../policy/observe/tally.ts';
 import { type Problem, warning } from '../../problem.ts';
@@ -48,6 +48,11 @@ export class PolicyLog {
   /** `after`: the number of the last flow that the asker knows. */
   recent(after: number): RecentFlows {
     return this.#recent.after(after);
+  }
+
+  /** Whether rules in force want connections written down, whatever becomes of them. */
+  get isWantedByRules(): boolean {
+    return haveLogRules(this.#options.node()?.cluster.tiers ?? []);
   }
 
   /** Why nothing is heard of packets. */

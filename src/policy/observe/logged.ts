@@ -6,7 +6,7 @@ import { becauseOf } from '../explain/because.ts';
 import type { Entity, NetworkSetEntity, PodEntity } from '../model/entity.ts';
 import { evaluate } from '../model/evaluate.ts';
 import type { Known } from '../model/matcher.ts';
-import { type Direction, policyText } from '../model/policy.ts';
+import { DIRECTIONS, type Direction, policyText, type Tier } from '../model/policy.ts';
 import { protocolText } from '../model/traffic.ts';
 import type { Seen } from './tally.ts';
 
@@ -46,6 +46,17 @@ export type Scene = {
   /** The name of a network device. */
   readonly deviceName: (index: number) => string | undefined;
 };
+
+/** Whether any rule in force wants connections written down. */
+export function haveLogRules(tiers: readonly Tier[]): boolean {
+  return tiers.some(({ policies }) =>
+    policies.some(
+      (policy) =>
+        !policy.staged &&
+        DIRECTIONS.some((direction) => policy[direction]?.some(({ action }) => action === 'log')),
+    ),
+  );
+}
 
 /** Says what flows were, and why they were denied, from the policies as they are now. */
 export function logged(seen: readonly Seen[], scene: Scene): readonly LoggedFlow[] {

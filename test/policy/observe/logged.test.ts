@@ -5,7 +5,7 @@ import type { Written } from '../../../src/policy/collect.ts';
 import { collectPolicies } from '../../../src/policy/collect.ts';
 import type { NodeEntity } from '../../../src/policy/model/entity.ts';
 import { TCP } from '../../../src/policy/model/traffic.ts';
-import { logged } from '../../../src/policy/observe/logged.ts';
+import { haveLogRules, logged } from '../../../src/policy/observe/logged.ts';
 import type { Seen } from '../../../src/policy/observe/tally.ts';
 import { podOf, WEB } from './policies.ts';
 
@@ -75,6 +75,12 @@ test('what rules log is told with these rules, allowed or denied', () => {
     ],
   );
   assert.match(found[0]?.because ?? '', /NetworkPolicy default\/web, ingress\[0\], allows it/);
+});
+
+test('whether anything is to be logged depends on rules in force', () => {
+  const have = (...written: Written[]): boolean => haveLogRules(collectPolicies(written).tiers);
+  const staged = { ...LOG, kind: 'StagedNetworkPolicy' };
+  assert.deepEqual([have(WEB), have(WEB, LOG), have(WEB, staged)], [false, true, false]);
 });
 
 test('policies that have changed since are said to have', () => {
