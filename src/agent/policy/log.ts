@@ -1,5 +1,5 @@
 import { Backoff } from '../../async/backoff.ts';
-import { pause } from '../../async/pause.ts';
+import { nextTurn, pause } from '../../async/pause.ts';
 import { untilDone } from '../../async/until-done.ts';
 import { podTitle } from '../../cluster/node.ts';
 import { FlatnetError, messageOf } from '../../error.ts';
@@ -8,7 +8,7 @@ import { NETLINK_ROUTE, NetlinkSocket } from '../../linux/netlink/socket.ts';
 import { type LoggedPacket, Nflog } from '../../linux/nflog.ts';
 import type { Log } from '../../log.ts';
 import type { NodePolicies } from '../../policy/node/contributions.ts';
-import { haveLogRules, type LoggedFlow, logged, type Scene } from '../../policy/observe/logged.ts';
+import { Concerns, haveLogRules, type LoggedFlow, logged, type Scene } from '../../policy/observe/logged.ts';
 import { HEADING_BYTES, headingOf } from '../../policy/observe/packet.ts';
 import { isLogged, Tally } from '../../policy/observe/tally.ts';
 import { type Problem, warning } from '../../problem.ts';
@@ -16,6 +16,8 @@ import { Recent, type RecentFlows } from './recent.ts';
 
 /** Milliseconds between two looks at what has come; the kernel gathers as long. */
 const GATHER = 1000;
+/** Milliseconds before it is tried again to hear, after that has failed. */
+const RETRY = 5000;
 /** The most lines a look writes to the agent's log: the rest is only among the recent ones. */
 const LINES = 10;
 
@@ -32,6 +34,7 @@ export class PolicyLog {
   readonly #options: PolicyLogOptions;
   readonly #tally = new Tally();
   readonly #recent = new Recent();
+  readonly #concerns = new Concerns();
   /** Packets that the kernel could not pass on, and those of too many flows at a time. */
   #lost = 0;
   #problem: Problem | undefined;
@@ -77,6 +80,8 @@ export class PolicyLog {
       } catch (error) {
         log.warn({ group, error: messageOf(error) }, 'cannot hear of denied packets any more');
         changed(false);
+        // Each change writes the tables anew.
+        await pause(RETRY, signal);
       } finally {
         ended.abort();
         await telling;
@@ -114,17 +119,24 @@ export class PolicyLog {
   }
 
   async #keepTelling(signal: AbortSignal): Promise<void> {
-    while (await pause(GATHER, signal)) if (!this.#tally.isEmpty) this.#tell();
-    this.#tell();
+    while (await pause(GATHER, signal)) if (!this.#tally.isEmpty) await this.#tell();
+    await this.#tell();
   }
 
-  #tell(): void {
+  async #tell(): Promise<void> {
     const { log, node } = this.#options;
     const policies = node();
     if (!policies) return;
     const { seen, omitted } = this.#tally.due(performance.now());
+    if (seen.length + omitted === 0) return;
     this.#lost += omitted;
-    const flows = logged(seen, this.#sceneOf(policies)).toSorted((a, b) => b.packets - a.packets);
+    const flows: LoggedFlow[] = [];
+    for (const flow of logged(seen, this.#sceneOf(policies), this.#concerns)) {
+      flows.push(flow);
+      // Thousands of policies may be about a pod, and who denies is not what the agent is there for.
+      await nextTurn();
+    }
+    flows.sort((a, b) => b.packets - a.packets);
     for (const flow of flows) this.#recent.add(flow);
     for (const flow of flows.slice(0, LINES)) log.info(fieldsOf(flow), `${flow.verdict} by policy`);
     const rest = flows.slice(LINES);

@@ -4,7 +4,7 @@ import { excerpt } from '../../problem.ts';
 import type { PolicyFacts } from '../compile/facts.ts';
 import { becauseOf } from '../explain/because.ts';
 import type { Entity, NetworkSetEntity, PodEntity } from '../model/entity.ts';
-import { evaluate } from '../model/evaluate.ts';
+import { evaluate, type Reason, selecting } from '../model/evaluate.ts';
 import type { Known } from '../model/matcher.ts';
 import { DIRECTIONS, type Direction, policyText, type Tier } from '../model/policy.ts';
 import { protocolText } from '../model/traffic.ts';
@@ -58,20 +58,49 @@ export function haveLogRules(tiers: readonly Tier[]): boolean {
   );
 }
 
-/** Says what flows were, and why they were denied, from the policies as they are now. */
-export function logged(seen: readonly Seen[], scene: Scene): readonly LoggedFlow[] {
-  const directory = new Directory(scene.cluster);
-  return seen.map((each) => oneLogged(each, scene, directory));
+/** Which policies are about a pod, remembered as long as neither changes: floods have the same few ends. */
+export class Concerns {
+  readonly #known = new WeakMap<
+    readonly Tier[],
+    WeakMap<PodEntity, Partial<Record<Direction, readonly Tier[]>>>
+  >();
+
+  /** The tiers without policies that leave the pod alone in this direction. */
+  of(pod: PodEntity, direction: Direction, tiers: readonly Tier[]): readonly Tier[] {
+    const pods = this.#known.get(tiers) ?? new WeakMap();
+    this.#known.set(tiers, pods);
+    const own: Partial<Record<Direction, readonly Tier[]>> = pods.get(pod) ?? {};
+    pods.set(pod, own);
+    own[direction] ??= tiers
+      .map((tier) => ({ ...tier, policies: selecting(tier, direction, pod) }))
+      .filter(({ policies }) => policies.length > 0);
+    return own[direction];
+  }
 }
 
-function oneLogged(seen: Seen, scene: Scene, directory: Directory): LoggedFlow {
+/**
+ * Says what flows were, and why they were denied, from the policies as they are now; one at a time, as that
+ * may take milliseconds.
+ */
+export function* logged(
+  seen: Iterable<Seen>,
+  scene: Scene,
+  concerns = new Concerns(),
+): Generator<LoggedFlow, void> {
+  const directory = new Directory(scene.cluster);
+  for (const each of seen) yield oneLogged(each, scene, { directory, concerns });
+}
+
+type Lookups = { readonly directory: Directory; readonly concerns: Concerns };
+
+function oneLogged(seen: Seen, scene: Scene, lookups: Lookups): LoggedFlow {
   const { source, destination, flow } = seen.heading;
   const end = (ip: Ip): FlowEnd => {
     const pod = scene.waiting.get(ip);
-    return pod === undefined ? directory.endOf(ip) : { ip, pod: excerpt(pod, LONGEST_NAME) };
+    return pod === undefined ? lookups.directory.endOf(ip) : { ip, pod: excerpt(pod, LONGEST_NAME) };
   };
   return {
-    ...reasonOf(seen, scene, directory),
+    ...reasonOf(seen, scene, lookups),
     from: end(source),
     to: end(destination),
     protocol: protocolText(flow.protocol),
@@ -83,7 +112,7 @@ function oneLogged(seen: Seen, scene: Scene, directory: Directory): LoggedFlow {
 
 type Reasoned = Pick<LoggedFlow, 'verdict' | 'direction' | 'because' | 'loggedBy'>;
 
-function reasonOf({ what, heading, device }: Seen, scene: Scene, directory: Directory): Reasoned {
+function reasonOf({ what, heading, device }: Seen, scene: Scene, { directory, concerns }: Lookups): Reasoned {
   const { source, destination, flow } = heading;
   if (what === 'unknown source' || what === 'unknown destination') {
     const ip = what === 'unknown source' ? source : destination;
@@ -101,7 +130,8 @@ function reasonOf({ what, heading, device }: Seen, scene: Scene, directory: Dire
   const since = 'by policies that have changed since';
   if (!pod) return { verdict, direction, because: since };
   const known = { own: directory.known(own), peer: directory.known(peer) };
-  const found = evaluate(scene.cluster.tiers, direction, { pod, ...known, flow });
+  const tiers = concerns.of(pod, direction, scene.cluster.tiers);
+  const found = evaluate(tiers, direction, { pod, ...known, flow });
   const isSame = (found.verdict === 'allow') === (verdict === 'allowed');
   const isAtNode = direction === 'egress' && verdict === 'allowed' && found.reason.kind === 'isolated';
   const logs = found.passed.filter(({ rule }) => rule.action === 'log');
@@ -109,11 +139,18 @@ function reasonOf({ what, heading, device }: Seen, scene: Scene, directory: Dire
     verdict,
     direction,
     // Any number of policies may isolate a pod, but none from its own node.
-    because: isSame ? excerpt(becauseOf(found.reason, direction), 300) : isAtNode ? TO_NODE : since,
+    because: isSame ? excerpt(becauseOf(brief(found.reason), direction), 300) : isAtNode ? TO_NODE : since,
     ...(logs.length > 0 && {
       loggedBy: logs.map(({ policy, rule }) => excerpt(`${policyText(policy)} ${rule.name}`)),
     }),
   };
+}
+
+/** More policies than an excerpt has room for. */
+const MOST_NAMED = 20;
+
+function brief(reason: Reason): Reason {
+  return reason.kind === 'isolated' ? { ...reason, policies: reason.policies.slice(0, MOST_NAMED) } : reason;
 }
 
 const TO_NODE = 'nothing but a rule keeps a pod from its own node';

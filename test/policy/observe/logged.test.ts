@@ -3,9 +3,9 @@ import { test } from 'node:test';
 import { parseIp } from '../../../src/ip/address.ts';
 import type { Written } from '../../../src/policy/collect.ts';
 import { collectPolicies } from '../../../src/policy/collect.ts';
-import type { NodeEntity } from '../../../src/policy/model/entity.ts';
+import type { NodeEntity, PodEntity } from '../../../src/policy/model/entity.ts';
 import { TCP } from '../../../src/policy/model/traffic.ts';
-import { haveLogRules, logged } from '../../../src/policy/observe/logged.ts';
+import { Concerns, haveLogRules, logged } from '../../../src/policy/observe/logged.ts';
 import type { Seen } from '../../../src/policy/observe/tally.ts';
 import { podOf, WEB } from './policies.ts';
 
@@ -66,7 +66,7 @@ test('what rules log is told with these rules, allowed or denied', () => {
     seen('ingress logged', '10.0.0.1', '10.0.0.2'),
     seen('ingress denied', '10.0.0.3', '10.0.0.2'),
   ];
-  const found = logged(all, scene(WEB, LOG));
+  const found = [...logged(all, scene(WEB, LOG))];
   assert.deepEqual(
     found.map(({ verdict, loggedBy }) => [verdict, loggedBy?.length]),
     [
@@ -107,6 +107,31 @@ test('ends that are nobody are told from pods whose policies are not known yet',
   assert.equal(waiting?.direction, undefined);
 });
 
+test('a flood asks each policy but once about each pod', () => {
+  const { cluster, ...rest } = scene(WEB);
+  let asked = 0;
+  const tiers = cluster.tiers.map((tier) => ({
+    ...tier,
+    policies: tier.policies.map((policy) => ({
+      ...policy,
+      subject: {
+        ...policy.subject,
+        selects: (pod: PodEntity) => asked++ >= 0 && policy.subject.selects(pod),
+      },
+    })),
+  }));
+  const concerns = new Concerns();
+  const flood = Array.from({ length: 100 }, (_, i) => seen('ingress denied', '10.0.0.3', '10.0.0.2', i));
+  const told = (): number => [...logged(flood, { ...rest, cluster: { ...cluster, tiers } }, concerns)].length;
+  assert.equal(told() + told(), 200);
+  // `evaluate` asks those that are left once more.
+  assert.equal(asked, 1 + 200);
+  asked = 0;
+  const others = flood.map((each) => ({ ...each, what: 'egress denied' as const }));
+  assert.equal([...logged(others, { ...rest, cluster: { ...cluster, tiers } }, concerns)].length, 100);
+  assert.equal(asked, 0, 'none is about egress');
+});
+
 test('names that a store has from anybody do not reach a terminal as they are', () => {
   const evil = `x\n\u001b[2J${'y'.repeat(400)}`;
   const { cluster, ...rest } = scene({ ...LOG, name: evil }, { ...WEB, name: evil });
@@ -116,11 +141,13 @@ test('names that a store has from anybody do not reach a terminal as they are', 
     seen('ingress denied', '192.0.2.9', '10.0.0.2'),
     seen('unknown source', '10.0.0.9', '10.0.0.2'),
   ];
-  const shown = logged(all, {
-    ...rest,
-    cluster: { ...cluster, entities: [pod, web, box] },
-    waiting: new Map([[parseIp('10.0.0.9'), evil]]),
-  });
+  const shown = [
+    ...logged(all, {
+      ...rest,
+      cluster: { ...cluster, entities: [pod, web, box] },
+      waiting: new Map([[parseIp('10.0.0.9'), evil]]),
+    }),
+  ];
   const texts = shown.flatMap(({ from, because, loggedBy = [] }) => [
     from.pod ?? from.node ?? '',
     because,
