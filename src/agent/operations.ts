@@ -39,8 +39,11 @@ export function operations(sources: StatusSources, cni: CniService, policies: Po
   const own: HandlersOf<AgentOperations> = {
     cni: (request) => cni.handle(request),
     adopt: ({ pods }) => cni.adopt(pods),
-    status: async () =>
-      agentStatus(sources, await strangerProblems(reconciler.desired), await policies.figures()),
+    status: async () => {
+      const { figures, problems } = await policies.figures();
+      const strangers = await strangerProblems(reconciler.desired);
+      return agentStatus(sources, [...strangers, ...problems], figures);
+    },
     diff: async () => ({ changes: (await reconciler.preview()).map(changeText) }),
     probe: ({ skip, limit }) => selfTest.page(Number(skip ?? 0), Number(limit ?? 1)),
     desired: async () => ({

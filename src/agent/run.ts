@@ -234,7 +234,10 @@ export async function runAgent(options: AgentOptions, log: Log, stop: AbortSigna
       const found = obstacle();
       return found && problemText(found);
     };
-    const status = async () => agentStatus(sources, [], await policies.figures());
+    const status = async () => {
+      const { figures, problems } = await policies.figures();
+      return agentStatus(sources, problems, figures);
+    };
     const health = { notReady: unready, status };
     await using _health = serveHealth(options.health, health, log, signal);
     log.info({ node, pid: process.pid }, 'agent started');

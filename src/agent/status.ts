@@ -64,10 +64,10 @@ export type StatusSources = {
   readonly selfTest: SelfTest;
 };
 
-/** `strangers`: of `strangerProblems`, read now; `figures`: likewise, of `PolicyWatch`. */
+/** `readNow`: problems that are read now; `figures`: likewise, of `PolicyWatch`. */
 export function agentStatus(
   sources: StatusSources,
-  strangers: readonly Problem[],
+  readNow: readonly Problem[],
   figures?: PolicyFigures,
 ): AgentStatus {
   const { facts, loop, companions, membership, feed, firewall } = sources;
@@ -109,7 +109,7 @@ export function agentStatus(
       ...firewall.problems,
       ...sources.cni.problems,
       ...sources.selfTest.problems,
-      ...strangers,
+      ...readNow,
     ],
     store: storeStatus(membership.tenure),
     paths: sources.selfTest.summary,

@@ -1,6 +1,7 @@
+import { messageOf } from '../../error.ts';
 import type { NodePolicies } from '../../policy/node/contributions.ts';
 import type { InForce } from '../../policy/observe/in-force.ts';
-import { problemText } from '../../problem.ts';
+import { type Problem, problemText, warning } from '../../problem.ts';
 import type { Change } from '../../state/item.ts';
 import { type PolicyFigures, policyFigures } from './figures.ts';
 import type { PolicyLog } from './log.ts';
@@ -20,18 +21,23 @@ export type FlowsShown = RecentFlows & {
   readonly note?: string;
 };
 
+/** Without figures, no policies are in force, or a problem says why. */
+export type CountedPolicies = { readonly figures?: PolicyFigures; readonly problems: readonly Problem[] };
+
 /** Sees this node's policies at work. */
 export class PolicyWatch {
   readonly #node: () => NodePolicies | undefined;
   readonly #log: PolicyLog;
+  readonly #netns: string | undefined;
   #written: Date | undefined;
   #known: { readonly view: unknown; readonly at: number } | undefined;
   #lastChange: number | undefined;
 
-  /** `node`: what is in force now. */
-  constructor(node: () => NodePolicies | undefined, log: PolicyLog) {
+  /** `node`: what is in force now; `netns`: a path, by default the thread's own. */
+  constructor(node: () => NodePolicies | undefined, log: PolicyLog, netns?: string) {
     this.#node = node;
     this.#log = log;
+    this.#netns = netns;
   }
 
   /** Learns what has been changed in the kernel. */
@@ -54,16 +60,21 @@ export class PolicyWatch {
     this.#known = undefined;
   }
 
-  /** Undefined if no policies are in force. */
-  async figures(): Promise<PolicyFigures | undefined> {
+  /** The status is read where the kernel refuses things: then, too, it says all else. */
+  async figures(): Promise<CountedPolicies> {
     const policies = this.#node();
-    if (!policies) return undefined;
-    const { unlogged, ...figures } = await policyFigures(policies);
-    return {
-      ...figures,
-      unlogged: unlogged + this.#log.lost,
-      ...(this.#lastChange !== undefined && { lastChange: this.#lastChange }),
-    };
+    if (!policies) return { problems: [] };
+    try {
+      const { unlogged, ...counted } = await policyFigures(policies, this.#netns);
+      const lastChange = this.#lastChange !== undefined && { lastChange: this.#lastChange };
+      return {
+        figures: { ...counted, unlogged: unlogged + this.#log.lost, ...lastChange },
+        problems: [],
+      };
+    } catch (error) {
+      const what = 'what network policies deny cannot be read';
+      return { problems: [warning('kernel-unreadable', what, messageOf(error))] };
+    }
   }
 
   /** Throws like `showPolicies`. */

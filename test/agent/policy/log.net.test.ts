@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { policyFigures } from '../../../src/agent/policy/figures.ts';
 import { PolicyLog } from '../../../src/agent/policy/log.ts';
+import { PolicyWatch } from '../../../src/agent/policy/watch.ts';
 import { poll } from '../../../src/async/poll.ts';
 import type { Ip } from '../../../src/ip/address.ts';
 import { netnsPath } from '../../../src/linux/netns.ts';
@@ -106,6 +107,12 @@ test('what is denied or to be logged is told by names, a flood only as far as th
   assert.equal(lines.length, flows().length);
   const figures = await policyFigures(inForce, netnsPath(node.name));
   assert.deepEqual(figures.denied, { ingress: 20_003, egress: 0, unprotected: 1 });
+  const [seen, blind] = ['', '/absent'].map(
+    (suffix) => new PolicyWatch(() => inForce, policyLog, `${netnsPath(node.name)}${suffix}`),
+  );
+  assert.equal((await seen?.figures())?.figures?.denied.ingress, 20_003);
+  const { figures: none, problems } = (await blind?.figures()) ?? assert.fail();
+  assert.deepEqual([none, problems.map(({ id }) => id)], [undefined, ['kernel-unreadable']]);
   // What was logged since that report belongs to the next one.
   const most = 21 + (5 * (performance.now() - begun)) / 1000;
   assert.ok(figures.unlogged <= 20_000 - packets && figures.unlogged >= 20_000 - most);
