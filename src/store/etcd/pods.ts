@@ -112,10 +112,10 @@ export class EtcdPods implements PodRegistry {
     }
   }
 
-  /** Three times in a lease's life. */
+  /** Three times in a lease's life, and at once: nobody may have done so while policies were switched off. */
   async #renew(again: () => void, signal: AbortSignal): Promise<void> {
     const wait = Math.min((this.#ttl * 1000) / 3, LONGEST_TIMER);
-    while (await pause(wait, signal)) {
+    do {
       const lease = this.#lease;
       if (lease === undefined) continue;
       const renew = (): Promise<number> => this.#kv.keepAlive(lease);
@@ -123,7 +123,7 @@ export class EtcdPods implements PodRegistry {
       if (left > 0 || this.#lease !== lease) continue;
       this.#lease = undefined;
       again();
-    }
+    } while (await pause(wait, signal));
   }
 }
 

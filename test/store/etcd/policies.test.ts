@@ -225,3 +225,19 @@ test('of two pods that are said to have one address, the one that was told of la
   };
   for (const node of ['node2', 'node3', 'node1']) assert.equal(await holder(node), `on-${node}`);
 });
+
+test('pods that were not kept for a while, as policies were switched off, do not end when they are again', async (t) => {
+  const server = await startEmbedded();
+  t.after(() => server.stop());
+  const { store, kv } = await open(t, server, 3);
+  const { pods } = portsOf(store);
+  const told = { value: { pods: [pod('node1', 'web', '10.5.1.2')], areAll: true } };
+  const key = KEYS.pod('node1', 'shop', 'web');
+  const before = keeping(t, pods, 'node1', told);
+  const made = await eventually(async () => (await kv.get(key))?.createRevision);
+  before.end();
+  await sleep(2500);
+  keeping(t, pods, 'node1', told);
+  await sleep(2000);
+  assert.equal((await kv.get(key))?.createRevision, made);
+});
