@@ -4,7 +4,7 @@ import { codeOf, messageOf } from '../error.ts';
 import { readIfThere } from '../if-there.ts';
 import { linkDump } from '../linux/link/link.ts';
 import { NETLINK_NETFILTER, NETLINK_ROUTE, NetlinkSocket } from '../linux/netlink/socket.ts';
-import { readHandovers } from '../linux/nftables/flowtable.ts';
+import { type DeviceHandover, readHandovers } from '../linux/nftables/flowtable.ts';
 import { readSysctl } from '../linux/sysctl.ts';
 import type { PathReport } from '../probe/report.ts';
 import type { ProbePage } from '../probe/self-test.ts';
@@ -78,13 +78,17 @@ function deviceNames(): string[] {
 
 async function ofPolicies(network: Network | undefined): Promise<Finding[]> {
   if (!network?.policy) return [];
+  const handovers = await readAllHandovers().catch((error: unknown) => ({ unread: messageOf(error) }));
   try {
-    using socket = NetlinkSocket.open(NETLINK_NETFILTER);
-    const handovers = await readHandovers(socket);
     return policyFindings({ network, read: readOr, ipvs: readIfThere('/proc/net/ip_vs'), handovers });
   } catch (error) {
     return [note('policy', `not checked: ${messageOf(error)}`)];
   }
+}
+
+async function readAllHandovers(): Promise<readonly DeviceHandover[]> {
+  using socket = NetlinkSocket.open(NETLINK_NETFILTER);
+  return await readHandovers(socket);
 }
 
 function readOr(path: string): string | undefined {

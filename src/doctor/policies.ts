@@ -12,7 +12,8 @@ export type PolicyFacts = {
   readonly read: (path: string) => string | undefined;
   /** /proc/net/ip_vs; undefined without IPVS. */
   readonly ipvs: string | undefined;
-  readonly handovers: readonly DeviceHandover[];
+  /** Or why they cannot be read. */
+  readonly handovers: readonly DeviceHandover[] | { readonly unread: string };
 };
 
 /** From which share of its table on the kernel is said to be short of room for connections. */
@@ -70,6 +71,7 @@ function services({ ipvs, read }: PolicyFacts): Finding[] {
 
 /** Established connections in a flowtable of somebody else’s are not ended there when policies change. */
 function handedOver({ handovers }: PolicyFacts): Finding[] {
+  if ('unread' in handovers) return [note('policy', `flowtables are not checked: ${handovers.unread}`)];
   const isOfPods = (device: string): boolean => device === BRIDGE || device.startsWith(DEVICE_PREFIX);
   return handovers
     .filter(({ table: { table }, devices }) => !isOurTable(table) && devices.some(isOfPods))

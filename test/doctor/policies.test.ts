@@ -53,6 +53,16 @@ test('a node where nothing passes by', () => {
   assert.deepEqual(examine({ 'net/ipv4/vs/conntrack': '0' }), [], 'without services, IPVS does nothing');
 });
 
+test('what can be read is told where the kernel’s tables cannot', () => {
+  const found = examine(
+    { 'net/bridge/bridge-nf-call-iptables': '0' },
+    { handovers: { unread: 'not permitted' } },
+  );
+  assert.equal(found.length, 2);
+  assert.match(found[0] ?? '', /^wrong: net\.bridge\.bridge-nf-call-iptables is 0/);
+  assert.equal(found[1], 'note: flowtables are not checked: not permitted');
+});
+
 test('bridged packets that pass no chain', () => {
   assert.match(
     examine({ 'net/bridge/bridge-nf-call-ip6tables': '0' })[0] ?? '',
