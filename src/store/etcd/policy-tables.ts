@@ -80,6 +80,7 @@ export class PolicyTables implements Tables {
 
   #learnNamespace(key: string, name: string, read: ReadObject | undefined): void {
     const problem = read && 'problem' in read ? read.problem : undefined;
+    const wasReadable = !this.#unreadableNamespaces.has(name);
     if (problem === undefined) this.#unreadableNamespaces.delete(name);
     else {
       this.#unreadableNamespaces.add(name);
@@ -87,6 +88,7 @@ export class PolicyTables implements Tables {
     }
     const labels = read && 'document' in read ? read.document.metadata.labels : undefined;
     this.namespaces.set(name, read && namespaceLabels(name, labels));
+    if (wasReadable === (problem === undefined)) return;
     for (const pod of this.#published.keys()) if (pod.startsWith(`${name}/`)) this.#settle(pod);
   }
 

@@ -96,6 +96,12 @@ test('hostile values are named, and close what they are about', async (t) => {
   assert.deepEqual(listed.map(({ metadata: { name } }) => name).sort(), ['bad', 'web']);
   assert.equal(warnings.length, 6, warnings.join('\n'));
 
+  const dark = { apiVersion: 'v1', kind: 'Namespace', metadata: { name: 'dark', labels: { team: 'a' } } };
+  await kv.put(`${OBJECTS}Namespace/dark`, JSON.stringify(dark));
+  await policyViewThat(seen, (each) => each.pods.get('dark/x')?.namespaceLabels.team === 'a');
+  await kv.put(`${OBJECTS}Namespace/dark`, '{}');
+  await policyViewThat(seen, (each) => !each.pods.has('dark/x'));
+
   // What is corrected is as if it had never been.
   for (const { key } of (await kv.list(KEYS.root)).items) if (!key.includes('web')) await kv.delete(key);
   await policyViewThat(seen, (each) => closed(each).length === 0 && each.problems.length === 0);
