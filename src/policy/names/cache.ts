@@ -50,6 +50,7 @@ export class NameCache {
     if (isNews && !this.#of(asker).allowance.take(now)) return false;
     for (const { ip, ttl } of addresses)
       this.#note({ asker, name, ip, until: now + (Math.min(ttl, LONGEST_TTL) + GRACE) * 1000 });
+    this.#trim(asker);
     return isNews;
   }
 
@@ -57,6 +58,7 @@ export class NameCache {
   restore(all: Iterable<Known>): void {
     const latest = this.#now() + (LONGEST_TTL + GRACE) * 1000;
     for (const each of all) this.#note({ ...each, until: Math.min(each.until, latest) });
+    for (const asker of this.#askers.keys()) this.#trim(asker);
   }
 
   /** The addresses of which something has run out. */
@@ -98,9 +100,15 @@ export class NameCache {
     if (last && last.until >= each.until) return;
     known.set(key, each);
     if (!last) this.#isStale = true;
-    if (known.size <= MOST_PER_ASKER) return;
-    const [first] = [...known].toSorted(([, a], [, b]) => a.until - b.until);
-    if (first) known.delete(first[0]);
+  }
+
+  /** Once an answer, which may have hundreds of addresses. */
+  #trim(asker: Ip): void {
+    const { known } = this.#of(asker);
+    const excess = known.size - MOST_PER_ASKER;
+    if (excess <= 0) return;
+    const byEnd = [...known].toSorted(([, a], [, b]) => a.until - b.until);
+    for (const [key] of byEnd.slice(0, excess)) known.delete(key);
   }
 
   #union(): ReadonlyMap<Ip, readonly string[]> {
