@@ -62,33 +62,41 @@ for (const family of FAMILIES) {
   });
 }
 
-test('connections are judged by the addresses that policies see; the node’s own go on', {
+test('connections are judged by the addresses that policies see; only rules end those with the node', {
   skip: NO_KERNEL,
 }, async (t) => {
   const policed = new PolicedNode(t);
   const { node } = policed;
-  const [client, server, friend, sender] = PODS;
+  const [client, server, friend, sender, banish] = PODS;
   const [outside] = OUTSIDE;
-  assert.ok(client && server && friend && sender && outside);
+  assert.ok(client && server && friend && sender && banish && outside);
   node.run('sh', '-c', `nft -f - <<'END'\n${NAT}\nEND`);
   await policed.become({ 0: 'friend', 2: 'friend' });
   const end = (ip: Ip) => ({ netns: node.nameAt(ip) });
   const translated = (from: Ip, port: number, as: number): Promise<Conversation> =>
     Conversation.start(t, 'tcp', end(from), { ...end(server), ip: server, port }, { ip: SERVICE, port: as });
-  const [denied, allowed, own, masqueraded] = await Promise.all([
+  const toNode = (from: Ip, port: number): Promise<Conversation> =>
+    Conversation.start(t, 'udp', end(from), { ...end(NODE), ip: NODE, port });
+  const [denied, allowed, own, masqueraded, confined, banned] = await Promise.all([
     translated(client, 8080, 80),
     translated(friend, 8081, 81),
     Conversation.start(t, 'tcp', end(NODE), { ...end(server), ip: server, port: 82 }),
     Conversation.start(t, 'tcp', end(sender), { ...end(outside), ip: outside, port: 83 }),
+    toNode(sender, 84),
+    toNode(banish, 85),
   ]);
-  assert.ok(denied && allowed && own && masqueraded);
-  await policed.become({ 1: 'isolated', 2: 'friend', 3: 'confined' });
+  assert.ok(denied && allowed && own && masqueraded && confined && banned);
+  await policed.become({ 1: 'isolated', 2: 'friend', 3: 'confined', 4: 'banned' });
   for (const { client: one } of [denied, masqueraded]) await eventually(() => one.ended !== undefined, 5000);
   await eventually(() => denied.server.ended !== undefined, 5000);
-  const before = [denied.heard, masqueraded.heard];
-  await allowed.goesOn();
-  await own.goesOn();
-  assert.deepEqual([denied.heard, masqueraded.heard], before);
+  await sleep(500);
+  const ended = [denied, masqueraded, banned];
+  const before = ended.map(({ heard }) => heard);
+  for (const each of [allowed, own, confined]) await each.goesOn();
+  assert.deepEqual(
+    ended.map(({ heard }) => heard),
+    before,
+  );
 });
 
 test('where they are kept, connections go on', { skip: NO_KERNEL }, async (t) => {

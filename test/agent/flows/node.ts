@@ -1,7 +1,7 @@
 import type { TestContext } from 'node:test';
 import { Cut } from '../../../src/agent/flows/cut.ts';
 import { familyOf, type Ip } from '../../../src/ip/address.ts';
-import { parseCidr } from '../../../src/ip/cidr.ts';
+import { hostCidr, parseCidr } from '../../../src/ip/cidr.ts';
 import { type Forwarded, forwardedDump } from '../../../src/linux/conntrack/forwarded.ts';
 import { NETLINK_NETFILTER, NetlinkSocket } from '../../../src/linux/netlink/socket.ts';
 import { netnsPath } from '../../../src/linux/netns.ts';
@@ -14,7 +14,7 @@ import { netMatcher } from '../../../src/policy/model/matcher.ts';
 import type { Rule, Tier } from '../../../src/policy/model/policy.ts';
 import type { Report } from '../../../src/state/reporter.ts';
 import { labelled } from '../../policy/arbitrary.ts';
-import { PODS, PODS6, RoutedNode } from '../../policy/routed-node.ts';
+import { NODE, PODS, PODS6, RoutedNode } from '../../policy/routed-node.ts';
 import { Running } from '../../state/namespace.ts';
 
 /** What may be sent to the pods with the label `isolated`. */
@@ -45,7 +45,21 @@ function tiersOf(blocks: number): readonly Tier[] {
     },
     { ...policy, name: 'c', subject: { text: 'confined', selects: is('confined') }, egress: [FRIENDS] },
   ];
-  return [{ name: 't', order: 0, otherwise: 'deny', policies }];
+  const banned = { text: 'banned', selects: is('banned') };
+  const ban: Rule = {
+    name: 'ban',
+    action: 'deny',
+    peers: [{ are: [netMatcher([hostCidr(NODE)])], areNot: [] }],
+  };
+  return [
+    {
+      name: 'bans',
+      order: 0,
+      otherwise: 'pass',
+      policies: [{ ...policy, name: 'b', subject: banned, egress: [ban] }],
+    },
+    { name: 't', order: 1, otherwise: 'deny', policies },
+  ];
 }
 
 type Setting = {
@@ -56,7 +70,7 @@ type Setting = {
 
 /**
  * A node that enforces policies: pods with the label `isolated` receive only what those with `friend` send,
- * and those with `confined` send only to these.
+ * those with `confined` send only to these, and those with `banned` nothing to the node.
  */
 export class PolicedNode implements Disposable {
   readonly node = new RoutedNode();
@@ -101,7 +115,7 @@ export class PolicedNode implements Disposable {
     const items = [...own.values()].flatMap((each) => each.items);
     this.#running.want([...tables, endedTable(4), endedTable(6), ...directory, ...items]);
     if (cuts) this.cut.update(compiled.verdicts);
-    await this.#running.settled();
+    await this.#running.settled(20_000);
     return compiled;
   }
 

@@ -12,7 +12,7 @@ import { PolicyPart } from '../../../src/policy/node/contributions.ts';
 import { isKnown } from '../../../src/policy/node/subjects.ts';
 import type { Contribution } from '../../../src/state/contributions.ts';
 
-const NODE = { subnets: [], families: [4, 6] as const, devices: 'cali', bridge: 'cni0', cuts: true };
+const NODE = { subnets: [], families: [4, 6] as const, devices: 'cali', bridge: 'cni0' };
 
 function entity(name: string, labels: Record<string, string>, ...addresses: string[]): PodEntity {
   return {
