@@ -144,7 +144,7 @@ export async function runAgent(options: AgentOptions, log: Log, stop: AbortSigna
     notReady: () => notReady(facts, others()),
     mtu: () => loop.mtu,
     admit: async (pod) => (await loop.admit(pod)) ?? (await cut.refusal(pod)),
-    left: (pod) => facts.network?.policy && cut.leave(pod),
+    left: (pod) => policiesInForce() && cut.leave(pod),
     release: (pod) => releasePorts(pod, { loop, log }),
     assigner,
     leases,
