@@ -109,7 +109,7 @@ const MAY_IMPORT: Readonly<Record<string, string>> = {
   takeover: '',
   // What a takeover means for what was found on a node.
   'takeover/flannel': 'cluster ip linux/nftables/values takeover/plan.ts',
-  'takeover/calico': 'cluster ip takeover/plan.ts',
+  'takeover/calico': 'cluster ip policy/calico policy/collect.ts policy/model takeover/plan.ts',
   'takeover/node': 'cluster cni firewall ip ipam kubernetes linux state/ownership.ts takeover',
   runtime: 'cluster cni ip linux',
   lab: 'agent backends cluster companions ip ipam lab linux',

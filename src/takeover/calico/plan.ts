@@ -4,22 +4,9 @@ import type { Line, Obstacle, Plan } from '../plan.ts';
 import { blockText, mapBlock } from './blocks.ts';
 import { nodeLines } from './nodes.ts';
 import type { CalicoObject } from './object.ts';
+import { isOfPolicies, policyPlan } from './policies.ts';
 import { isResource, mapResource, resourceText } from './resources.ts';
 
-/** What Calico enforces and flatnet does not: without it, pods are open that were not. */
-const POLICIES: readonly string[] = [
-  'NetworkPolicy',
-  'GlobalNetworkPolicy',
-  'StagedNetworkPolicy',
-  'StagedGlobalNetworkPolicy',
-  'StagedKubernetesNetworkPolicy',
-  'AdminNetworkPolicy',
-  'BaselineAdminNetworkPolicy',
-  'ClusterNetworkPolicy',
-  'HostEndpoint',
-];
-/** Of use only to policies. */
-const FOR_POLICIES: readonly string[] = ['NetworkSet', 'GlobalNetworkSet', 'Tier'];
 /** What Calico keeps for itself. */
 const OWN: readonly string[] = [
   'ClusterInformation',
@@ -30,7 +17,7 @@ const OWN: readonly string[] = [
 
 /**
  * Says what becomes of a cluster’s Calico objects: pools, BGP and its peers, blocks with the addresses of
- * running pods, nodes. What flatnet does not have is named; if pods depend on it, it is in the way.
+ * running pods, nodes, policies. What flatnet does not have is named; if pods depend on it, it is in the way.
  */
 export function calicoPlan(objects: readonly CalicoObject[]): Plan {
   const steps: Line[] = [];
@@ -46,8 +33,9 @@ export function calicoPlan(objects: readonly CalicoObject[]): Plan {
       obstacles.push({ what: `${object.title} has no counterpart`, fix: messageOf(error) });
     }
   }
-  for (const object of objects.filter((each) => !isResource(each))) {
-    const found = otherLines(object, pools);
+  const policies = policyPlan(objects.filter(isOfPolicies));
+  const others = objects.filter((each) => !isResource(each) && !isOfPolicies(each));
+  for (const found of [...others.map((object) => otherLines(object, pools)), policies]) {
     steps.push(...found.steps);
     obstacles.push(...found.obstacles);
   }
@@ -60,7 +48,7 @@ export function calicoPlan(objects: readonly CalicoObject[]): Plan {
     steps.unshift({
       action: 'write',
       object: 'network',
-      text: `addresses: blocks, wiring: routed, Backend.Type: bgp, for the pools ${pools.join(' ')}`,
+      text: `addresses: blocks, wiring: routed, Backend.Type: bgp, for the pools ${pools.join(' ')}${policies.steps.length > 0 ? '; policy: true' : ''}`,
     });
   return { steps, obstacles };
 }
@@ -71,14 +59,6 @@ function otherLines(object: CalicoObject, pools: readonly Cidr[]): Plan {
     steps: [{ action: 'leave', object: title, text }],
     obstacles: [],
   });
-  if (POLICIES.includes(kind))
-    return {
-      ...leave('flatnet has no policy'),
-      obstacles: [
-        { what: `${title} would no longer be enforced`, fix: 'enforce it by other means, or delete it' },
-      ],
-    };
-  if (FOR_POLICIES.includes(kind)) return leave('only policies use it');
   if (OWN.includes(kind)) return leave('Calico’s own');
   if (kind === 'IPAMBlock') {
     const block = attempt(() => mapBlock(object, pools));

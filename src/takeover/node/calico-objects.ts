@@ -20,6 +20,8 @@ const CLUSTERED = [
   'FelixConfiguration',
   'GlobalNetworkPolicy',
   'StagedGlobalNetworkPolicy',
+  'Tier',
+  'GlobalNetworkSet',
   'HostEndpoint',
 ] as const;
 
@@ -28,6 +30,7 @@ const RESOURCES: readonly ResourceType[] = [
   calico('NetworkPolicy', true),
   calico('StagedNetworkPolicy', true),
   calico('StagedKubernetesNetworkPolicy', true),
+  calico('NetworkSet', true),
   admin('AdminNetworkPolicy', 'v1alpha1'),
   admin('BaselineAdminNetworkPolicy', 'v1alpha1'),
   admin('ClusterNetworkPolicy', 'v1alpha2'),

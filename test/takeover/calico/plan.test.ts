@@ -141,7 +141,17 @@ const IN_THE_WAY: readonly (readonly [what: string, text: string, RegExp])[] = [
     /^BGPPeer\/x/,
   ],
   ['no pool', '{ apiVersion: v1, kind: Node, metadata: { name: n } }', /^no IPPool found$/],
-  ['a policy', POOL + crd('GlobalNetworkPolicy', '{ selector: all() }'), /would no longer be enforced$/],
+  [
+    'a policy that flatnet cannot read',
+    POOL + crd('GlobalNetworkPolicy', '{ doNotTrack: true }'),
+    /^GlobalNetworkPolicy\/x cannot be read as it is$/,
+  ],
+  [
+    'a policy without its Tier',
+    POOL + crd('GlobalNetworkPolicy', '{ tier: own }'),
+    /^GlobalNetworkPolicy\/x cannot/,
+  ],
+  ['a network set', POOL + crd('GlobalNetworkSet', '{ nets: [10.0.0.0/40] }'), /^GlobalNetworkSet\/x cannot/],
   ['WireGuard', POOL + crd('FelixConfiguration', '{ wireguardEnabled: true }'), /has wireguardEnabled/],
   ['a policy of administrators', POOL + ADMIN_POLICY, /^AdminNetworkPolicy\/x would no longer be enforced$/],
   ['a block outside all pools', POOL + block('{ cidr: 172.16.0.0/26, affinity: "host:a" }'), /^IPAMBlock\/b/],
@@ -168,6 +178,30 @@ for (const [what, text, expected] of IN_THE_WAY) {
     assert.ok(steps.some(({ action }) => action === 'leave'));
   });
 }
+
+test('policies that agents read stay where they are, and are to be enforced', () => {
+  const own = (text: string): string => text.replace('name: x', 'name: own');
+  const text = [
+    crd('GlobalNetworkPolicy', '{ tier: own, ingress: [{ action: Deny }] }'),
+    own(crd('Tier', '{ order: 5 }')),
+    crd('StagedNetworkPolicy', '{ stagedAction: Set }').replace('name: x', 'name: x, namespace: shop'),
+    crd('NetworkPolicy', '{ podSelector: {} }').replace('crd.projectcalico.org/v1', 'networking.k8s.io/v1'),
+    crd('NetworkSet', '{ nets: [10.0.0.1] }'),
+  ].join('---\n');
+  const { steps, obstacles } = planOf(POOL + text);
+  assert.deepEqual(obstacles, []);
+  assert.deepEqual(
+    steps.slice(2).map((step) => `${step.action} ${step.object}: ${step.text}`),
+    [
+      'keep GlobalNetworkPolicy/x: agents read it where it is',
+      'keep Tier/own: agents read it where it is',
+      'keep StagedNetworkPolicy/shop/x: agents count what it would do',
+      'keep NetworkPolicy/x: agents read it where it is',
+      'keep NetworkSet/x: agents read it where it is',
+    ],
+  );
+  assert.match(steps[0]?.text ?? '', /; policy: true$/);
+});
 
 test('a node’s addresses and tunnels are found by its agent, its AS number is written', () => {
   const node = `
