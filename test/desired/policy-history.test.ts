@@ -25,6 +25,7 @@ function held(history: History, memo?: Memo): ReadonlyMap<string, Item> {
     network: { ...NODE.network, policy: POLICY },
     pods: history.local,
     policies: history.view,
+    names: { addresses: history.addresses, observed: 'copied', resolvers: [] },
   };
   return compose(desiredState(facts, memo).contributions).items;
 }

@@ -1,11 +1,12 @@
 import fc from 'fast-check';
 import type { LocalPod } from '../../src/cluster/node.ts';
 import type { Labels } from '../../src/cluster/selector.ts';
-import { parseIp } from '../../src/ip/address.ts';
+import { type Ip, parseIp } from '../../src/ip/address.ts';
+import { parseCidr } from '../../src/ip/cidr.ts';
 import { parseMac } from '../../src/ip/mac.ts';
 import { type Collected, collectPolicies, type Written } from '../../src/policy/collect.ts';
 import { namespaceLabels, nodeEntity, podEntity } from '../../src/policy/kubernetes/pod.ts';
-import type { NodeEntity, PodEntity } from '../../src/policy/model/entity.ts';
+import type { NetworkSetEntity, NodeEntity, PodEntity } from '../../src/policy/model/entity.ts';
 import type { PolicyView } from '../../src/policy/model/view.ts';
 
 /** What there may be, by kind and name; undefined: it is not there. */
@@ -14,6 +15,9 @@ export type Event =
   | { readonly kind: 'namespace'; readonly name: string; readonly value: Labels | undefined }
   | { readonly kind: 'node'; readonly name: string; readonly value: object | undefined }
   | { readonly kind: 'policy'; readonly name: string; readonly value: Written | undefined }
+  | { readonly kind: 'set'; readonly name: string; readonly value: NetworkSetEntity | undefined }
+  /** An address, and the names that it has. */
+  | { readonly kind: 'address'; readonly name: string; readonly value: readonly string[] | undefined }
   | { readonly kind: 'local'; readonly name: string; readonly value: LocalPod | undefined };
 
 /** A cluster as a store follows it: what an event does not concern stays the same objects. */
@@ -22,15 +26,19 @@ export class History {
   readonly #labelled = new WeakMap<PodEntity, PodEntity>();
   readonly #namespaces = new Map<string, Labels>();
   readonly #nodes = new Map<string, NodeEntity>();
+  readonly #sets = new Map<string, NetworkSetEntity>();
   readonly #policies = new Map<string, Written>();
   readonly #local = new Map<string, LocalPod>();
+  #addresses: ReadonlyMap<Ip, readonly string[]> = new Map();
   #collected: Collected | undefined;
 
   take({ kind, name, value }: Event): void {
     if (kind === 'pod') put(this.#pods, name, value && podEntity({ ...value }, NOBODY));
     else if (kind === 'namespace') put(this.#namespaces, name, value && namespaceLabels(name, value));
     else if (kind === 'node') put(this.#nodes, name, value && nodeEntity({ ...value }));
+    else if (kind === 'set') put(this.#sets, name, value);
     else if (kind === 'local') put(this.#local, name, value);
+    else if (kind === 'address') this.#setAddress(parseIp(name), value);
     else {
       put(this.#policies, name, value);
       this.#collected = undefined;
@@ -41,11 +49,22 @@ export class History {
     return [...this.#local.values()];
   }
 
+  /** What domain names stand for: a new map after each change. */
+  get addresses(): ReadonlyMap<Ip, readonly string[]> {
+    return this.#addresses;
+  }
+
+  #setAddress(ip: Ip, names: readonly string[] | undefined): void {
+    const next = new Map(this.#addresses);
+    put(next, ip, names);
+    this.#addresses = next;
+  }
+
   get view(): PolicyView {
     this.#collected ??= collectPolicies([...this.#policies.values()]);
     const { tiers, problems } = this.#collected;
     const pods = new Map([...this.#pods].map(([key, pod]) => [key, this.#label(pod)]));
-    return { tiers, problems, pods, others: [...this.#nodes.values()] };
+    return { tiers, problems, pods, others: [...this.#nodes.values(), ...this.#sets.values()] };
   }
 
   #label(pod: PodEntity): PodEntity {
@@ -124,6 +143,8 @@ const clusterPolicy = (name: string): fc.Arbitrary<Written> =>
               selector.map((namespaces) => ({ namespaces })),
               net.map((each) => ({ networks: [each] })),
               selector.map((nodes) => ({ nodes })),
+              // Where it may not be, the policy cannot be read.
+              fc.constant({ domainNames: ['*.example.org'] }),
             ),
             { minLength: 1, maxLength: 2 },
           ),
@@ -132,6 +153,49 @@ const clusterPolicy = (name: string): fc.Arbitrary<Written> =>
       ),
     })
     .map((spec) => ({ kind: 'ClusterNetworkPolicy', name, spec }));
+
+/** It would take the place of the NetworkPolicy of its name. */
+const stagedPolicy = (name: string): fc.Arbitrary<Written> =>
+  networkPolicy(name).map((written) => ({ ...written, kind: 'StagedKubernetesNetworkPolicy' }));
+
+const calicoPolicy = (name: string): fc.Arbitrary<Written> =>
+  fc
+    .record({
+      order: fc.nat(2),
+      selector: fc.constantFrom('all()', 'has(app)', "app == '1'"),
+      ingress: fc.array(
+        fc.record({
+          action: fc.constantFrom('Allow', 'Deny', 'Log', 'Pass'),
+          source: fc.constantFrom({ selector: "place == 'office'" }, { notNets: ['192.0.2.0/24'] }, {}),
+        }),
+        { maxLength: 3 },
+      ),
+    })
+    .map((spec) => ({ kind: 'GlobalNetworkPolicy', name, spec: { ...spec, types: ['Ingress'] } }));
+
+const networkSet: fc.Arbitrary<NetworkSetEntity> = fc
+  .record({ place: fc.constantFrom('office', 'home'), nets: fc.array(net, { maxLength: 2 }) })
+  .map(({ place, nets }) => ({
+    kind: 'network-set',
+    namespace: undefined,
+    name: 'set',
+    labels: { place },
+    namespaceLabels: {},
+    nets: [...new Set(nets)].map(parseCidr),
+  }));
+
+/** Policies of one kind, or none of the name. */
+const policies = (
+  names: readonly string[],
+  of: (name: string) => fc.Arbitrary<Written>,
+): fc.Arbitrary<Event> =>
+  fc
+    .constantFrom(...names)
+    .chain((name) =>
+      fc
+        .option(of(name), { nil: undefined })
+        .map((value): Event => ({ kind: 'policy', name: `${of.name} ${name}`, value })),
+    );
 
 /** One thing, as it may be at some time. */
 const event: fc.Arbitrary<Event> = fc.oneof(
@@ -158,20 +222,17 @@ const event: fc.Arbitrary<Event> = fc.oneof(
   fc
     .option(labels, { nil: undefined })
     .map((value): Event => ({ kind: 'node', name: 'n', value: value && nodeObject(value) })),
+  policies(['p0', 'p1', 'p2'], networkPolicy),
+  policies(['c0', 'c1'], clusterPolicy),
+  policies(['p0'], stagedPolicy),
+  policies(['default.g'], calicoPolicy),
+  fc.option(networkSet, { nil: undefined }).map((value): Event => ({ kind: 'set', name: 'set', value })),
   fc
-    .constantFrom('p0', 'p1', 'p2')
-    .chain((name) =>
-      fc
-        .option(networkPolicy(name), { nil: undefined })
-        .map((value): Event => ({ kind: 'policy', name, value })),
-    ),
-  fc
-    .constantFrom('c0', 'c1')
-    .chain((name) =>
-      fc
-        .option(clusterPolicy(name), { nil: undefined })
-        .map((value): Event => ({ kind: 'policy', name, value })),
-    ),
+    .tuple(
+      fc.constantFrom('192.0.2.1', '203.0.113.1'),
+      fc.constantFrom(undefined, ['www.example.org'], ['www.example.net']),
+    )
+    .map(([name, value]): Event => ({ kind: 'address', name, value })),
   fc
     .constantFrom(...PODS.keys())
     .chain((i) =>

@@ -3,6 +3,7 @@ import { test } from 'node:test';
 import fc from 'fast-check';
 import { createNetns, deleteNetns } from '../../../src/linux/netns.ts';
 import { PolicyPart } from '../../../src/policy/node/contributions.ts';
+import type { Contribution } from '../../../src/state/contributions.ts';
 import { diff } from '../../../src/state/diff.ts';
 import { keyOf } from '../../../src/state/item.ts';
 import { Kernel } from '../../../src/state/kernel.ts';
@@ -23,13 +24,13 @@ test('an agent that starts has nothing to write, whatever the one before it went
       const [lived, part] = [new History(), new PolicyPart()];
       for (const { each, isLookedAt } of events) {
         lived.take(each);
-        if (isLookedAt) running.wantAll(part.of(lived.local, lived.view, NODE).contributions);
+        if (isLookedAt) running.wantAll(contributionsOf(part, lived));
       }
-      running.wantAll(part.of(lived.local, lived.view, NODE).contributions);
+      running.wantAll(contributionsOf(part, lived));
       await running.settled();
       const fresh = new History();
       for (const each of end) fresh.take(each);
-      const { items } = compose(new PolicyPart().of(fresh.local, fresh.view, NODE).contributions);
+      const { items } = compose(contributionsOf(new PolicyPart(), fresh));
       const kernel = new Kernel({ netns: path });
       const changes = diff(await kernel.read(items), items);
       kernel.close();
@@ -43,3 +44,8 @@ test('an agent that starts has nothing to write, whatever the one before it went
     deleteNetns(`fn-restart-${process.pid}`);
   }
 });
+
+function contributionsOf(part: PolicyPart, { local, view, addresses }: History): readonly Contribution[] {
+  return part.of(local, view, { ...NODE, names: { addresses, observed: 'copied', resolvers: [] } })
+    .contributions;
+}
