@@ -50,6 +50,7 @@ describe('the chart under Helm itself', { skip: NO_HELM }, () => {
       path.startsWith('bird.') ? { ...bgp, ...values } : values,
     ]),
     ['policies, which take more rights', { network: { policy: true } }],
+    ['policies with the usual options', { network: { policy: {} } }],
     ['an option of the backend, a number', { network: { Backend: { VNI: 16_777_215 } } }],
     [
       'a limit, and a request that is removed',
@@ -58,6 +59,15 @@ describe('the chart under Helm itself', { skip: NO_HELM }, () => {
     ['an image by its digest', { image: { tag: `1@sha256:${'0'.repeat(64)}` } }],
     ['a folder with a space', { cniBinDir: '/opt/a b/#c' }],
   ] satisfies [string, Values][];
+  test('policies take more rights, with or without options', async () => {
+    const rights = async (policy: unknown): Promise<boolean> =>
+      objectsIn(await helm.template({ network: { policy } })).has('ClusterRole  flatnet-policy');
+    assert.deepEqual(
+      [await rights(true), await rights({}), await rights({ logDenied: true }), await rights(false)],
+      [true, true, true, false],
+    );
+  });
+
   for (const [title, values] of changes) {
     test(`Helm renders as scripts/manifest does, and not as without: ${title}`, async () => {
       const rendered = objectsIn(await helm.template(values));
