@@ -8,7 +8,7 @@ export type Endpoint = PodEntity | NetworkSetEntity;
 export type Seen = {
   /**
    * Its own, those that Calico gives it, and its namespace's and service account's, prefixed by `pcns.` and
-   * `pcsa.`. Its own never replace any other, or a pod would pass for one of another namespace.
+   * `pcsa.`. What is of a namespace has none of these by labels of its own, or it would pass for another's.
    */
   readonly own: Labels;
   /** Its namespace's, with the name; none for a GlobalNetworkSet. */
@@ -33,7 +33,7 @@ export function seenOf(endpoint: Endpoint): Seen {
   const serviceAccount =
     endpoint.kind === 'pod' ? { ...endpoint.serviceAccountLabels, [NAME]: endpoint.serviceAccount } : {};
   const own = {
-    ...endpoint.labels,
+    ...(endpoint.namespace === undefined ? endpoint.labels : withoutClaims(endpoint.labels)),
     ...prefixed('pcns.', namespace),
     ...prefixed('pcsa.', serviceAccount),
     ...(endpoint.namespace !== undefined && { [NAMESPACE]: endpoint.namespace }),
@@ -42,6 +42,13 @@ export function seenOf(endpoint: Endpoint): Seen {
   const seen = { own, namespace, serviceAccount };
   remembered.set(endpoint, seen);
   return seen;
+}
+
+function withoutClaims(labels: Labels): Labels {
+  const isClaim = (key: string): boolean =>
+    ['pcns.', 'pcsa.'].some((prefix) => key.startsWith(prefix)) ||
+    [NAMESPACE, SERVICE_ACCOUNT, ORCHESTRATOR].includes(key);
+  return Object.fromEntries(Object.entries(labels).filter(([key]) => !isClaim(key)));
 }
 
 function prefixed(prefix: string, labels: Labels): Labels {
