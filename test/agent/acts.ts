@@ -115,7 +115,9 @@ function working(cluster: Cluster, state: State): TestNode[] {
 }
 
 const kernelFault: Kind = (cluster, random) => {
-  const node = random.pick([...cluster.nodes.values()].filter(({ subnets }) => subnets));
+  const nodes = [...cluster.nodes.values()].filter(({ subnets }) => subnets);
+  if (nodes.length === 0) return undefined;
+  const node = random.pick(nodes);
   const name = random.pick(Object.keys(KERNEL_FAULTS));
   const run = KERNEL_FAULTS[name]?.(cluster, node, random);
   return run && { name: `${node.name}: ${name}`, run: () => attempt(run) };
@@ -202,9 +204,10 @@ const returnNode: Kind = (cluster, random, state) => {
 
 /** A node away for so long that its lease expired and a flannel node got its subnets. */
 const returnToAnotherSubnet: Kind = (cluster, random, state, fate) => {
-  const node = random.pick(working(cluster, state));
-  const { subnets } = node;
-  if (state.storeDown || !subnets || cluster.foreign.size >= MOST_FOREIGN) return undefined;
+  const nodes = working(cluster, state);
+  if (state.storeDown || nodes.length === 0 || cluster.foreign.size >= MOST_FOREIGN) return undefined;
+  const node = random.pick(nodes);
+  const { subnets = [] } = node;
   return {
     name: `${node.name}: lost power and lease, returned to find its subnets taken`,
     run: async () => {
@@ -220,8 +223,9 @@ const returnToAnotherSubnet: Kind = (cluster, random, state, fate) => {
 };
 
 const loseKeys: Kind = (cluster, random, state) => {
-  const node = random.pick(working(cluster, state));
-  if (state.storeDown) return undefined;
+  const nodes = working(cluster, state);
+  if (state.storeDown || nodes.length === 0) return undefined;
+  const node = random.pick(nodes);
   return {
     name: `${node.name}: its keys deleted from the store`,
     run: () => releaseLease(cluster.lab, node.name),
