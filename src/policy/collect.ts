@@ -33,7 +33,7 @@ import {
 /** A policy, or a Tier, as written: which, and its `spec`. */
 export type Written = PolicyId & {
   readonly spec: unknown;
-  /** Why nothing of it can be read. */
+  /** Why it does not count as it is, or nothing of it can be read. */
   readonly unreadable?: string;
 };
 

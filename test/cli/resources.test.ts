@@ -236,6 +236,10 @@ GlobalNetworkPolicy             all
       /metadata\.namespace: must be lower-case letters/,
     ],
     [POLICIES.replace('{team: a}', '{team: 1}'), /metadata\.labels\.team: must be a string/],
+    [
+      POLICIES.replace('action: Allow', 'action: Deny, source: {serviceAccounts: {names: [a]}}'),
+      /spec\.ingress\[0\]\.source\.serviceAccounts: nobody/,
+    ],
     [`${POLICIES}---\n${POLICIES}`, /is there twice/],
   ] as const)
     assert.match((await run(['apply', '-f', '-'], text)).stderr, message);

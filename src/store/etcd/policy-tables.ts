@@ -4,6 +4,7 @@ import type { Written } from '../../policy/collect.ts';
 import type { PolicyObjectId } from '../../policy/document.ts';
 import { namespaceLabels } from '../../policy/kubernetes/pod.ts';
 import type { NodeEntity, OwnPod } from '../../policy/model/entity.ts';
+import { untold } from '../../policy/untold.ts';
 import type { KeyValue } from '../kv/kv.ts';
 import type { Tables } from '../policies/assembly.ts';
 import type { WrittenSet } from '../policies/network-sets.ts';
@@ -69,11 +70,9 @@ export class PolicyTables implements Tables {
         this.#sets.set(key, read && setOf(id, read));
         break;
       default: {
-        const spec = read && 'document' in read ? { spec: read.document.spec } : { spec: {} };
-        this.#policies.set(
-          key,
-          read && { ...id, ...spec, ...('problem' in read && { unreadable: read.problem }) },
-        );
+        const spec = read && 'document' in read ? read.document.spec : {};
+        const unreadable = read && 'problem' in read ? read.problem : untold(spec);
+        this.#policies.set(key, read && { ...id, spec, ...(unreadable !== undefined && { unreadable }) });
       }
     }
   }
