@@ -151,9 +151,10 @@ export class NameWatch {
   /** Whether the packet brings news about names that are wanted. */
   #learns(packet: Buffer): boolean {
     const datagram = readDatagram(packet);
-    const answer = datagram && readAnswer(datagram.payload);
     const patterns = this.#options.wanted()?.patterns;
-    if (!datagram || !answer || !patterns || !isWanted(answer.name, patterns)) return false;
+    if (!datagram || !patterns) return false;
+    const answer = readAnswer(datagram.payload, (name) => isWanted(name, patterns));
+    if (!answer) return false;
     this.#saving.push();
     return this.#cache.learn(datagram.to, answer);
   }

@@ -12,12 +12,13 @@ export type Answer = {
 };
 
 /**
- * Reads the addresses that a DNS response gives for the name that was asked for, also by aliases (CNAME) in
- * the same response. Undefined if there are none. What it says of other names is not believed: it was not
- * asked for, and who owns one name must not open the way to addresses by saying something of another.
+ * Reads the addresses that a DNS response gives for the name that was asked for, if that is wanted, also by
+ * aliases (CNAME) in the same response. Undefined if there are none. What it says of other names is not
+ * believed: it was not asked for, and who owns one name must not open the way to addresses by saying
+ * something of another.
  */
-export function readAnswer(message: Uint8Array): Answer | undefined {
-  const response = readResponse(message);
+export function readAnswer(message: Uint8Array, isWanted: (name: string) => boolean): Answer | undefined {
+  const response = readResponse(message, isWanted);
   if (!response) return undefined;
   let [owner, longest] = [response.name, Number.POSITIVE_INFINITY];
   for (let i = 0; i < LONGEST_CHAIN; i++) {

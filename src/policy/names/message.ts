@@ -24,14 +24,17 @@ export type DnsRecord = { readonly owner: string; readonly ttl: number } & (
 );
 
 /**
- * Reads a response without error to a question of class IN (RFC 1035 §4). Undefined for any other message,
- * and for one that is malformed anywhere up to the end of its answers. Names are in lower case and without
- * the last dot; whatever is not a letter, a digit, `-` or `_` is written `\ddd`, so that no dot inside a
- * label passes for one between two.
+ * Reads a response without error to a question of class IN (RFC 1035 §4) about a name that is wanted.
+ * Undefined for any other message, and for one that is malformed anywhere up to the end of its answers. Names
+ * are in lower case and without the last dot; whatever is not a letter, a digit, `-` or `_` is written
+ * `\ddd`, so that no dot inside a label passes for one between two.
  */
-export function readResponse(bytes: Uint8Array): DnsResponse | undefined {
+export function readResponse(
+  bytes: Uint8Array,
+  isWanted: (name: string) => boolean,
+): DnsResponse | undefined {
   try {
-    return new Reader(bytes).response();
+    return new Reader(bytes).response(isWanted);
   } catch (error) {
     if (error instanceof RangeError) return undefined;
     throw error;
@@ -49,7 +52,8 @@ class Reader {
     this.#view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   }
 
-  response(): DnsResponse | undefined {
+  /** What nobody wants costs no more than its question. */
+  response(isWanted: (name: string) => boolean): DnsResponse | undefined {
     const [flags, questions, answers] = [2, 4, 6].map((at) => this.#view.getUint16(at)) as [
       number,
       number,
@@ -59,7 +63,7 @@ class Reader {
     if ((flags & 0xf80f) !== 0x8000 || questions !== 1) return undefined;
     const name = this.#name();
     this.#short();
-    if (this.#short() !== CLASS_IN) return undefined;
+    if (this.#short() !== CLASS_IN || !isWanted(name)) return undefined;
     const records: DnsRecord[] = [];
     for (let i = 0; i < answers; i++) {
       const record = this.#record();

@@ -25,6 +25,9 @@ export type Observation = {
   readonly families: readonly Family[];
 };
 
+/** What a pod may be answered before the agent sees no more of it: whatever arrives beyond costs a lookup. */
+const LIMIT = 'rate over 200/second burst 400 packets';
+
 /**
  * Where an agent is not listening, an answer passes all the same: what it would have opened stays closed, and
  * names can still be resolved.
@@ -49,6 +52,14 @@ const resolvers = (family: Family): Addresses => ({
   interval: true,
 });
 
+/** Pods that have been answered, each with what is left to it. */
+const busy = (family: Family): SetValue => ({
+  name: 'busy',
+  key: [family === 4 ? 'ipv4_addr' : 'ipv6_addr'],
+  size: 4096,
+  dynamic: { timeout: '1m' },
+});
+
 /**
  * The table that passes the answers of trusted resolvers to the agent, on their way to pods: from other hosts
  * and pods, and from this node. The source is who answers in truth, as it is before a service's translation
@@ -58,23 +69,31 @@ const resolvers = (family: Family): Addresses => ({
  */
 export function observationTable(observed: Observed, family: Family): NftTableItem {
   const ip = family === 4 ? 'ip' : 'ip6';
-  const rule = [
+  const seen = [
     'udp sport 53',
     `${ip} daddr @${askers(family).name}`,
     `${ip} saddr @${resolvers(family).name}`,
     'ct state established ct direction reply',
-    RULES[observed],
   ].join(' ');
   return {
     kind: 'nft-table',
     ...tableOf(family),
-    sets: [askers(family), resolvers(family)],
-    // A packet from the queue goes on behind its chain, which is its own therefore.
-    chains: (['forward', 'output'] as const).map((hook) => ({
-      name: hook,
-      hook: { type: 'filter', hook, priority: 'filter + 5' },
-      rules: [{ rule }],
-    })),
+    sets: [askers(family), resolvers(family), busy(family)],
+    chains: [
+      // A packet from the queue goes on behind its chain, which is its own therefore.
+      ...(['forward', 'output'] as const).map((hook) => ({
+        name: hook,
+        hook: { type: 'filter', hook, priority: 'filter + 5' } as const,
+        rules: [{ rule: `${seen} jump answers` }],
+      })),
+      {
+        name: 'answers',
+        rules: [
+          { rule: `update @${busy(family).name} { ${ip} daddr limit ${LIMIT} } accept` },
+          { rule: RULES[observed] },
+        ],
+      },
+    ],
   };
 }
 

@@ -2,12 +2,16 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { addressesInUse } from '../../../src/agent/policy/in-use.ts';
 import { parseIp } from '../../../src/ip/address.ts';
+import { hostCidr } from '../../../src/ip/cidr.ts';
 import { netnsPath } from '../../../src/linux/netns.ts';
+import { Nflog } from '../../../src/linux/nflog.ts';
 import { UdpSocket } from '../../../src/linux/udp.ts';
+import { ANSWERS, observationItems } from '../../../src/policy/names/table.ts';
 import { Dnsmasq, NO_DNSMASQ } from '../../dhcp/dnsmasq.ts';
 import { dnsMessage } from '../../policy/names/dns-message.ts';
+import { podOf } from '../../policy/observe/policies.ts';
 import { RoutedNode } from '../../policy/routed-node.ts';
-import { NO_KERNEL } from '../../state/namespace.ts';
+import { NO_KERNEL, Running } from '../../state/namespace.ts';
 import { CLIENT, LOCAL, NamesNode, OTHER, RESOLVER, SECOND, SERVER, until } from './names-node.ts';
 
 const RECORDS = [
@@ -106,4 +110,37 @@ test('an address is in use while a connection to it is tracked, also one that wa
   assert.deepEqual(await inUse(), [SERVER]);
   socket.send(Buffer.from('?'), { ip: parseIp('198.18.0.1'), port: 4000 });
   assert.deepEqual(await inUse(), [SECOND, SERVER].sort());
+});
+
+test('of a flood of answers, the agent sees what it can bear, and the pod gets all', {
+  skip: NO_KERNEL,
+}, async () => {
+  using node = new RoutedNode();
+  using running = new Running({ path: netnsPath(node.name) });
+  const askers = [podOf('client', CLIENT)];
+  running.want(
+    observationItems({ observed: 'copied', askers, resolvers: [hostCidr(RESOLVER)], families: [4] }),
+  );
+  await running.settled();
+  const stop = new AbortController();
+  let seen = 0;
+  const log = Nflog.open({ netns: netnsPath(node.name), group: ANSWERS, bytes: 64, signal: stop.signal });
+  const done = log.run(() => seen++);
+  const ends = { client: { ip: CLIENT, port: 4053 }, resolver: { ip: RESOLVER, port: 53 } };
+  using client = UdpSocket.open(node.at(CLIENT), ends.client);
+  using resolver = UdpSocket.open(node.at(RESOLVER), ends.resolver);
+  client.send(Buffer.from('?'), ends.resolver);
+  let received = 0;
+  for (let i = 0; i < 2000; i++) {
+    resolver.send(Buffer.from('!'), ends.client);
+    while (client.receive()) received++;
+  }
+  await until(() => {
+    while (client.receive()) received++;
+    return received === 2000;
+  });
+  await until(() => seen >= 400);
+  assert.ok(seen < 1500, `${seen}`);
+  stop.abort();
+  await done;
 });

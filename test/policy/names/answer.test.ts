@@ -2,11 +2,13 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
 import { parseIp } from '../../../src/ip/address.ts';
-import { readAnswer } from '../../../src/policy/names/answer.ts';
-import { type DnsRecord, readResponse } from '../../../src/policy/names/message.ts';
+import { readAnswer as readWanted } from '../../../src/policy/names/answer.ts';
+import { type DnsRecord, readResponse as readWantedResponse } from '../../../src/policy/names/message.ts';
 import { dnsMessage, type WrittenRecord } from './dns-message.ts';
 
 const [V4, V6, OTHER] = ['192.0.2.1', '2001:db8::1', '198.51.100.9'].map(parseIp) as [never, never, never];
+const readAnswer = (bytes: Uint8Array) => readWanted(bytes, () => true);
+const readResponse = (bytes: Uint8Array) => readWantedResponse(bytes, () => true);
 const label = fc.stringMatching(/^[a-zA-Z0-9_-]{1,12}$/);
 const name = fc.array(label, { minLength: 1, maxLength: 5 }).map((labels) => labels.join('.'));
 const ip = fc.constantFrom(V4, V6, OTHER);
@@ -148,4 +150,17 @@ test('addresses that no name stands for are not believed', () => {
   for (const text of ['::', '::1', 'fe80::1', 'ff02::1', '::ffff:192.0.2.1', '::192.0.2.1'])
     assert.equal(of(text), undefined, text);
   for (const text of ['10.0.0.1', '192.168.1.1', 'fd00::1', '2001:db8::1']) assert.ok(of(text), text);
+});
+
+test('of an answer about a name that nobody wants, only the question is read', () => {
+  const records = [{ owner: 'a.example', ip: V4 }];
+  const whole = dnsMessage({ question: 'a.example', records });
+  const asked: string[] = [];
+  const isWanted = (about: string): boolean => {
+    asked.push(about);
+    return false;
+  };
+  // Behind it, the message is cut.
+  for (const bytes of [whole, whole.subarray(0, 27)]) assert.equal(readWanted(bytes, isWanted), undefined);
+  assert.deepEqual(asked, ['a.example', 'a.example']);
 });
