@@ -51,6 +51,7 @@ export const PROBLEM_IDS = [
   'pods-outside-pools',
   'pods-without-policies',
   'policies-kept',
+  'policies-unfollowed',
   'policies-unknown',
   'policy-log-unheard',
   'policy-unreadable',

@@ -21,6 +21,7 @@ import {
 import { PolicyLoss } from './policy-loss.ts';
 import { accountLabels, ownPodOf, writtenOf, writtenSetOf } from './policy-objects.ts';
 import { ServedKinds } from './served-kinds.ts';
+import { UnfollowedKinds } from './unfollowed-kinds.ts';
 
 /** Policies, Calico's too where the server has them, and the cluster's pods, namespaces and nodes. */
 export class KubernetesPolicies implements PolicyFeed {
@@ -37,11 +38,12 @@ export class KubernetesPolicies implements PolicyFeed {
   }
 
   get problems(): readonly Problem[] {
-    const { outage, loss } = this.#running ?? {};
+    const { outage, loss, unfollowed } = this.#running ?? {};
     const what = 'policies may be out of date';
     return [
       ...(outage ? [warning('store-unreachable', what, outage.reason)] : []),
       ...(loss?.problems ?? []),
+      ...(unfollowed?.problems ?? []),
     ];
   }
 
@@ -69,6 +71,7 @@ type Options = {
 /** What is known of the API's objects. */
 class State implements PolicyState {
   readonly loss = new PolicyLoss();
+  readonly unfollowed: UnfollowedKinds;
   readonly #log: Log;
   /** Those that every server has. */
   readonly #always: readonly PolicyKind<object>[];
@@ -78,6 +81,7 @@ class State implements PolicyState {
 
   constructor(options: Options) {
     this.#log = options.log;
+    this.unfollowed = new UnfollowedKinds(options.client, options.looks?.[1]);
     const policies = (resource: typeof PODS) =>
       new PolicyKind(resource, (object) => writtenOf(resource, object), options);
     const networkPolicies = policies(NETWORK_POLICIES);
@@ -118,7 +122,7 @@ class State implements PolicyState {
   }
 
   run(signal: AbortSignal, changed: () => void): void {
-    for (const each of [...this.#always, ...this.#served])
+    for (const each of [...this.#always, ...this.#served, this.unfollowed])
       background('follow what policies need', each.run(signal, changed), this.#log, signal);
   }
 
