@@ -108,10 +108,17 @@ const VERDICTS = {
   egress: ['allow', 'deny', 'isolate'],
 } as const satisfies Record<Direction, readonly Verdict[]>;
 
-/** What bridged pods find each other by, and their routers and listeners; the guard sees to its truth. */
+/**
+ * What bridged pods find each other by, and their routers and listeners; the guard sees to its truth. Nothing
+ * that was routed passes for it: that has lost a hop, and would carry anything to anywhere (RFC 4861 §6.1 and
+ * §7.1, RFC 3810 §5).
+ */
 export const NEIGHBOURS: readonly Rule[] = [
   {
-    rule: 'icmpv6 type { nd-router-solicit, nd-neighbor-solicit, nd-neighbor-advert, mld-listener-query, mld-listener-report, mld-listener-done, mld2-listener-report } accept',
+    rule: 'icmpv6 type { nd-router-solicit, nd-neighbor-solicit, nd-neighbor-advert } ip6 hoplimit 255 accept',
+  },
+  {
+    rule: 'icmpv6 type { mld-listener-query, mld-listener-report, mld-listener-done, mld2-listener-report } ip6 hoplimit 1 ip6 daddr ff00::/8 accept',
   },
 ];
 
