@@ -255,3 +255,19 @@ test('a rule more about pods that other rules are about already moves none of th
     [...pods.values()].flatMap(({ items }) => items.map((each) => JSON.stringify(each)));
   assert.equal(texts(after).filter((each) => !texts(before).includes(each)).length, 1);
 });
+
+test('single ports are found by a hash; only wide ranges need sets of ranges', () => {
+  const of = (...ranges: (readonly [number, number])[]) => {
+    const ports = { ranges: ranges.map(([first, last]) => ({ first, last })), names: [] };
+    const compiled = compilePolicies(
+      worldOf([{ name: 'r', action: 'allow', traffic: [{ protocol: TCP, ports }] }]),
+    );
+    const [table] = compiled.tables;
+    const keys = [...compiled.pods.values()].flatMap(({ decided }) => decided.map(({ item }) => item.key));
+    const isInterval = (table?.sets ?? []).some(({ interval, key }) => interval && key.length > 1);
+    return [keys.map((key) => key.replace('10.0.0.1 . tcp . ', '')), isInterval];
+  };
+  assert.deepEqual(of([80, 80], [443, 443]), [['80', '443'], false]);
+  assert.deepEqual(of([80, 80], [81, 81]), [['80', '81'], false]);
+  assert.deepEqual(of([80, 80], [1000, 2000]), [['80', '1000-2000'], true]);
+});

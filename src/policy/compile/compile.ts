@@ -9,7 +9,7 @@ import { MOST_APART } from './grouping.ts';
 import { Judge } from './judge.ts';
 import type { Decided } from './lane.ts';
 import { Memory } from './memory.ts';
-import { itself, known, knownNets, subnets, waiting } from './sets.ts';
+import { itself, known, knownNets, scopesOf, subnets, waiting } from './sets.ts';
 import { policyTable, type Shape, tableOf } from './table.ts';
 import type { Verdicts } from './verdicts.ts';
 
@@ -41,31 +41,32 @@ export function compilePolicies(
     new Judge('egress', facts, memory.egress, mostApart),
   ];
   const judges = [ingress, egress];
+  const isPoliced = ({ pod }: Subject): boolean => judges.some((judge) => judge.isPoliced(pod));
+  const open = openNets(facts.subjects, isPoliced);
+  const pods = new Map(
+    facts.subjects.map((subject) => {
+      const decided = judges.flatMap((lane) => lane.decided(subject.pod));
+      const items = [
+        ...presence(subject, facts.families, judges, open),
+        ...judges.flatMap((lane) => lane.membership(subject.pod)),
+        ...decided.map(({ item }) => item),
+      ];
+      return [subject.pod, { items, decided }] as const;
+    }),
+  );
   const shape: Shape = {
     peers: { ingress: ingress.peers, egress: egress.peers },
     denies: judges.some(({ denies }) => denies),
-    messages: judges.some(({ messages }) => messages),
+    scopes: scopesOf([...pods.values()].flatMap(({ decided }) => decided.map(({ item }) => item))),
     logs: judges.some(({ logs }) => logs),
     logging: facts.logging,
     devices: facts.devices,
     bridge: facts.bridge,
   };
-  const isPoliced = ({ pod }: Subject): boolean => judges.some((judge) => judge.isPoliced(pod));
-  const open = openNets(facts.subjects, isPoliced);
   return {
     tables: facts.families.map((family) => policyTable(shape, family)),
     directory: [...ofSubnets(facts), ...ofWaiting(facts), ...judges.flatMap((lane) => lane.directory())],
-    pods: new Map(
-      facts.subjects.map((subject) => {
-        const decided = judges.flatMap((lane) => lane.decided(subject.pod));
-        const items = [
-          ...presence(subject, facts.families, judges, open),
-          ...judges.flatMap((lane) => lane.membership(subject.pod)),
-          ...decided.map(({ item }) => item),
-        ];
-        return [subject.pod, { items, decided }];
-      }),
-    ),
+    pods,
     verdicts: { ingress: ingress.verdicts(), egress: egress.verdicts() },
   };
 }

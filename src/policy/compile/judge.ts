@@ -17,7 +17,6 @@ import type { Verdicts } from './verdicts.ts';
 /** Judges one direction of the connections of this node's pods. */
 export class Judge {
   readonly denies: boolean;
-  readonly messages: boolean;
   /** Whether any rule wants connections written down. */
   readonly logs: boolean;
   readonly #direction: Direction;
@@ -43,7 +42,6 @@ export class Judge {
           action !== 'allow' ||
           traffic?.some((each) => each.notProtocol !== undefined || each.notPorts || each.notIcmp),
       );
-    this.messages = rules.some(({ traffic }) => traffic?.some(({ icmp, notIcmp }) => icmp ?? notIcmp));
     this.logs = rules.some(({ action }) => action === 'log');
     this.#logging = facts.logging !== undefined;
     const own = memory.own(used);

@@ -54,11 +54,24 @@ export function spread<T extends { readonly key: string }>(
   for (const [protocol, segments] of byProtocol) {
     const base = baseOf(segments, others);
     if (base.key !== others.key) result.push({ scope: 'protocols', value: base, rest: [protocol] });
-    const scope = protocol === ICMP || protocol === ICMPV6 ? 'messages' : 'ports';
-    for (const { first, last, value } of segments)
-      if (value.key !== base.key) result.push({ scope, value, rest: [protocol, { first, last }] });
+    for (const segment of segments)
+      if (segment.value.key !== base.key) result.push(...stretches(protocol, segment));
   }
   return result;
+}
+
+/** So many ports that follow one another are kept one by one. */
+const FEW = 8;
+
+function stretches<T>(protocol: number, { first, last, value }: Segment<T>): readonly Stretch<T>[] {
+  if (protocol === ICMP || protocol === ICMPV6)
+    return [{ scope: 'messages', value, rest: [protocol, { first, last }] }];
+  if (last - first >= FEW) return [{ scope: 'ranges', value, rest: [protocol, { first, last }] }];
+  return Array.from({ length: last - first + 1 }, (_, i) => ({
+    scope: 'ports',
+    value,
+    rest: [protocol, first + i],
+  }));
 }
 
 function fateIn({ direction }: Lane, { verdict, reason, logs: rules }: Outcome, logs: boolean): Fate {

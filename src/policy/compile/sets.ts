@@ -63,12 +63,13 @@ export const peerNets = (direction: Direction, family: Family): Numbers => ({
 });
 
 /** What the connections are that an outcome is for, the most special first. */
-export const SCOPES = ['ports', 'messages', 'protocols', 'all'] as const;
+export const SCOPES = ['ports', 'ranges', 'messages', 'protocols', 'all'] as const;
 export type Scope = (typeof SCOPES)[number];
 
 /** The fields of a packet by which a connection is looked up, after the pod's address. */
 const KEYS = {
   ports: ['inet_proto', 'inet_service'],
+  ranges: ['inet_proto', 'inet_service'],
   messages: ['inet_proto', 'icmp_kind'],
   protocols: ['inet_proto'],
   all: [],
@@ -77,6 +78,18 @@ const KEYS = {
 /** The fields by which connections of a scope are looked up. */
 export function scopeKey(scope: Scope, family: Family): SetValue['key'] {
   return [type(family), ...KEYS[scope]];
+}
+
+/** Single ports are found by a hash. Ranges are not, and cost more to change: they have sets of their own. */
+export function isInterval(scope: Scope): boolean {
+  return scope === 'ranges' || scope === 'messages';
+}
+
+/** The scopes that any of the elements needs, besides those that every table has. */
+export function scopesOf(elements: readonly { readonly set: string }[]): readonly Scope[] {
+  return SCOPES.filter(
+    (scope) => !isInterval(scope) || elements.some(({ set }) => set.endsWith(`-${scope}`)),
+  );
 }
 
 /** One identity's connections with pods of this node, by the pod's address. */
@@ -96,7 +109,7 @@ export function connections({ direction, peer }: Lane, fate: Fate, scope: Scope,
   return {
     name: `${direction}-${peer}-${fate}-${scope}`,
     key: scopeKey(scope, family),
-    ...(scope === 'ports' || scope === 'messages' ? { interval: true } : {}),
+    ...(isInterval(scope) && { interval: true }),
     counts: true,
   };
 }

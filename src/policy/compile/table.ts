@@ -13,7 +13,6 @@ import {
   knownNets,
   peerNets,
   peers,
-  SCOPES,
   type Scope,
   subjects,
   subnets,
@@ -30,8 +29,8 @@ export type Shape = {
   readonly peers: Readonly<Record<Direction, number>>;
   /** Whether anything is denied that a more general outcome allows. */
   readonly denies: boolean;
-  /** Whether anything depends on the type of an ICMP message. */
-  readonly messages: boolean;
+  /** By what connections are looked up. */
+  readonly scopes: readonly Scope[];
   /** Whether any rule wants connections written down. */
   readonly logs: boolean;
   /** Absent: nobody listens. */
@@ -94,13 +93,11 @@ function setsOf(direction: Direction, shape: Shape, family: Family): readonly Se
 /** The lookups of a connection, in their order. */
 function stepsOf(
   direction: Direction,
-  { denies, messages, logs, logging }: Shape,
+  { denies, scopes, logs, logging }: Shape,
 ): readonly { fate: Fate; scope: Scope }[] {
   const fates: readonly Fate[] = denies ? VERDICTS[direction] : ['allow'];
   const written = logging && logs ? VERDICTS[direction].map((each): Fate => `${each}-logged`) : [];
-  return SCOPES.filter((scope) => scope !== 'messages' || messages).flatMap((scope) =>
-    [...fates, ...written].map((fate) => ({ fate, scope })),
-  );
+  return scopes.flatMap((scope) => [...fates, ...written].map((fate) => ({ fate, scope })));
 }
 
 const VERDICTS = {
@@ -230,6 +227,7 @@ function identification(direction: Direction, family: Family): Chain {
 /** The fields of a packet that a scope asks for, after the pod's address. */
 export const FIELDS = {
   ports: ' . meta l4proto . th dport',
+  ranges: ' . meta l4proto . th dport',
   messages: ' . meta l4proto . @th,0,16',
   protocols: ' . meta l4proto',
   all: '',

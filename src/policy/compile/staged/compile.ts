@@ -4,6 +4,7 @@ import type { PodEntity } from '../../model/entity.ts';
 import type { Tier } from '../../model/policy.ts';
 import { enforced } from '../../model/staged.ts';
 import type { PolicyFacts } from '../facts.ts';
+import { scopesOf } from '../sets.ts';
 import { type Differing, StagedJudge, StagedMemory } from './judge.ts';
 import { stagedTable } from './table.ts';
 
@@ -30,13 +31,13 @@ export class StagedCompiler {
     ];
     const judges = [ingress, egress];
     if (judges.every(({ isEmpty }) => isEmpty)) return undefined;
-    const shape = {
-      peers: { ingress: ingress.peers, egress: egress.peers },
-      messages: judges.some(({ messages }) => messages),
-    };
     const differing = facts.subjects.map(
       ({ pod }) => [pod, judges.flatMap((judge) => judge.differing(pod))] as const,
     );
+    const shape = {
+      peers: { ingress: ingress.peers, egress: egress.peers },
+      scopes: scopesOf(differing.flatMap(([, all]) => all.map(({ item }) => item))),
+    };
     return {
       tables: facts.families.map((family) => stagedTable(shape, family)),
       directory: judges.flatMap((judge) => judge.directory()),

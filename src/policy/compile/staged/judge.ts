@@ -39,7 +39,6 @@ type Class = {
 
 /** Compares what is decided with what would be, in one direction of the connections of this node's pods. */
 export class StagedJudge {
-  readonly messages: boolean;
   readonly #direction: Direction;
   readonly #classes = new Map<PodEntity, ReadonlyMap<Ip, Class>>();
   readonly #identified: Identified<Effect>;
@@ -60,8 +59,6 @@ export class StagedJudge {
       direction,
       concerned.map(({ pod }) => pod),
     );
-    const rules = about.flatMap(({ policies }) => policies.flatMap((policy) => policy[direction] ?? []));
-    this.messages = rules.some(({ traffic }) => traffic?.some(({ icmp, notIcmp }) => icmp ?? notIcmp));
     const own = memory.now.own(about);
     const sets = facts.entities.filter(({ kind }) => kind === 'network-set');
     const classes = new Map<string, Class>();

@@ -2,7 +2,7 @@ import type { Family } from '../../../ip/address.ts';
 import type { Chain, Rule, SetValue, TableId } from '../../../linux/nftables/values/table.ts';
 import type { NftTableItem } from '../../../state/kinds/nft-table.ts';
 import { DIRECTIONS, type Direction } from '../../model/policy.ts';
-import { type Lane, peerNets, peers, SCOPES, type Scope, scopeKey, subjects } from '../sets.ts';
+import { isInterval, type Lane, peerNets, peers, type Scope, scopeKey, subjects } from '../sets.ts';
 import { address, END, FIELDS, NEIGHBOURS, numbers, peerChain, STRANGERS } from '../table.ts';
 
 export const stagedTableOf = (family: Family) =>
@@ -11,8 +11,8 @@ export const stagedTableOf = (family: Family) =>
 export type StagedShape = {
   /** How many identities there is room for, by direction. */
   readonly peers: Readonly<Record<Direction, number>>;
-  /** Whether anything depends on the type of an ICMP message. */
-  readonly messages: boolean;
+  /** By what connections are looked up. */
+  readonly scopes: readonly Scope[];
 };
 
 /** The connections of a lane of which something is known: the most special set counts. */
@@ -20,7 +20,7 @@ export function differing({ direction, peer }: Lane, scope: Scope, family: Famil
   return {
     name: `${direction}-${peer}-${scope}`,
     key: scopeKey(scope, family),
-    ...(scope === 'ports' || scope === 'messages' ? { interval: true } : {}),
+    ...(isInterval(scope) && { interval: true }),
     counts: true,
   };
 }
@@ -29,8 +29,7 @@ export function differing({ direction, peer }: Lane, scope: Scope, family: Famil
  * Counts the connections that staged policies would decide otherwise, and decides nothing itself. It comes
  * before all that may drop them.
  */
-export function stagedTable({ peers: counts, messages }: StagedShape, family: Family): NftTableItem {
-  const scopes = SCOPES.filter((scope) => scope !== 'messages' || messages);
+export function stagedTable({ peers: counts, scopes }: StagedShape, family: Family): NftTableItem {
   const lanes = DIRECTIONS.flatMap((direction) =>
     numbers(counts[direction]).map((peer) => ({ direction, peer })),
   );
