@@ -30,7 +30,8 @@ export class PolicyWatch {
   readonly #log: PolicyLog;
   readonly #netns: string | undefined;
   #written: Date | undefined;
-  #known: { readonly view: unknown; readonly at: number } | undefined;
+  /** What the agent knows, and since when, until the kernel holds it. */
+  #known: { readonly view: unknown; readonly since: number | undefined } | undefined;
   #lastChange: number | undefined;
 
   /** `node`: what is in force now; `netns`: a path, by default the thread's own. */
@@ -50,14 +51,19 @@ export class PolicyWatch {
 
   /** Learns that the agent knows these policies now. */
   learned(view: unknown): void {
-    if (view !== this.#known?.view) this.#known = { view, at: performance.now() };
+    if (view !== this.#known?.view) this.#known = { view, since: performance.now() };
   }
 
   /** Learns that the kernel holds what follows from these. */
   settled(view: unknown): void {
-    if (view === undefined || view !== this.#known?.view) return;
-    this.#lastChange = (performance.now() - this.#known.at) / 1000;
-    this.#known = undefined;
+    if (view === undefined || view !== this.#known?.view || this.#known.since === undefined) return;
+    this.#lastChange = (performance.now() - this.#known.since) / 1000;
+    this.#known = { view, since: undefined };
+  }
+
+  /** Seconds that the last change took; undefined if there was none. */
+  get lastChange(): number | undefined {
+    return this.#lastChange;
   }
 
   /** The status is read where the kernel refuses things: then, too, it says all else. */
@@ -66,9 +72,13 @@ export class PolicyWatch {
     if (!policies) return { problems: [] };
     try {
       const { unlogged, ...counted } = await policyFigures(policies, this.#netns);
-      const lastChange = this.#lastChange !== undefined && { lastChange: this.#lastChange };
+      const { lastChange } = this;
       return {
-        figures: { ...counted, unlogged: unlogged + this.#log.lost, ...lastChange },
+        figures: {
+          ...counted,
+          unlogged: unlogged + this.#log.lost,
+          ...(lastChange !== undefined && { lastChange }),
+        },
         problems: [],
       };
     } catch (error) {
