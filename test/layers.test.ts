@@ -55,7 +55,7 @@ const MAY_IMPORT: Readonly<Record<string, string>> = {
   probe: 'backends cluster desired ip linux wiring',
   // What is wrong with a node, with or without its agent.
   doctor:
-    'agent backends cluster cni/protocol desired firewall ip linux probe state/ownership.ts store/open.ts store/view-file.ts wiring',
+    'agent backends cluster cni/protocol desired firewall ip linux policy/names/table.ts probe state/ownership.ts store/open.ts store/view-file.ts wiring',
   // Network policies: what they are, how they are read, what the kernel holds for them, and why.
   'policy/model': 'cluster ip',
   // Reads them all together.

@@ -12,7 +12,7 @@ import { agentFindings, storeFindings } from './agent.ts';
 import { cniFindings } from './cni.ts';
 import { type Finding, note } from './finding.ts';
 import { firewallFindings } from './firewall.ts';
-import { kernelFindings } from './kernel.ts';
+import { holdingFinding, kernelFindings } from './kernel.ts';
 import { mtuFindings } from './mtu.ts';
 import { type Patient, rememberedFacts } from './patient.ts';
 import { cannotProbe, peerFindings, probePeers } from './peers.ts';
@@ -40,6 +40,7 @@ export async function examine(patient: Patient, { peers, progress }: ExamineOpti
     ...agentFindings(patient),
     ...store,
     ...kernelFindings(network),
+    ...(network?.policy ? [await holdingFinding()] : []),
     ...sysctlFindings({ network, underlay, devices, read: readOr }),
     ...(view
       ? portFindings(configuredBackend(view.network, view.resources))

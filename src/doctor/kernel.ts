@@ -10,7 +10,9 @@ import { moduleOf } from '../linux/link/module.ts';
 import { NETLINK_NETFILTER, NETLINK_ROUTE, NetlinkSocket } from '../linux/netlink/socket.ts';
 import { createNetns, deleteNetns, withNetns } from '../linux/netns.ts';
 import { generationGet } from '../linux/nftables/generation.ts';
+import { rehearse } from '../linux/nftables/rehearsal.ts';
 import { openTun } from '../linux/tun.ts';
+import { observationTable } from '../policy/names/table.ts';
 import { type Finding, note, ok, wrong } from './finding.ts';
 
 /** The index of the interface that others share. */
@@ -46,6 +48,18 @@ export function kernelFindings(network: Network | undefined): Finding[] {
     return [...tried, attempt('nftables', 'nf_tables', () => askNftables(netns))];
   } finally {
     deleteNetns(name);
+  }
+}
+
+/** Whether this kernel can hold DNS answers until the agent has seen to them, for policies with names. */
+export async function holdingFinding(): Promise<Finding> {
+  try {
+    await rehearse([observationTable('held', 4)]);
+    return ok('kernel', 'answers about domain names can be held');
+  } catch (error) {
+    if (!(error instanceof FlatnetError)) throw error;
+    const what = 'answers about domain names cannot be held, which matters only to policies that have names';
+    return note('kernel', what, { cause: messageOf(error), fix: 'modprobe nft_queue' });
   }
 }
 
