@@ -10,6 +10,7 @@ export const PROBLEM_IDS = [
   'cloud-route-conflict',
   'cloud-unavailable',
   'companion-not-ready',
+  'connections-not-ended',
   'extension-command-failed',
   'family-unusable',
   'firewall-drops-pods',

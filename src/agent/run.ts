@@ -208,6 +208,7 @@ export async function runAgent(options: AgentOptions, log: Log, stop: AbortSigna
     policies: store.policies,
     policyLog,
     names,
+    cut,
     underlay,
     firewall,
     cni: service,

@@ -57,6 +57,8 @@ export type StatusSources = {
   readonly policyLog: { readonly problem: Problem | undefined; readonly isWantedByRules: boolean };
   /** Watches what domain names stand for. */
   readonly names: { readonly problems: readonly Problem[]; readonly status: NamesStatus | undefined };
+  /** Ends connections that policies no longer allow. */
+  readonly cut: { readonly problems: readonly Problem[] };
   readonly underlay: { readonly problems: readonly Problem[] };
   /** Foreign firewall rules that affect pods. */
   readonly firewall: { readonly problems: readonly Problem[] };
@@ -99,7 +101,7 @@ export function agentStatus(
       ...sources.underlay.problems,
       ...tenureProblems(membership.tenure),
       ...feed.problems,
-      ...(network?.policy ? [...(policies?.problems ?? []), ...names.problems] : []),
+      ...(network?.policy ? [...(policies?.problems ?? []), ...names.problems, ...sources.cut.problems] : []),
       ...(isLogWanted ? [sources.policyLog.problem ?? []].flat() : []),
       ...facts.strayBlocks.map(strayBlock),
       ...loop.reconciler.troubles,

@@ -19,6 +19,7 @@ import { endedElement } from '../../policy/flows/ended.ts';
 import { losses } from '../../policy/flows/losses.ts';
 import { endedSet, endedTableOf } from '../../policy/flows/table.ts';
 import { hasPorts } from '../../policy/model/traffic.ts';
+import { excerpt, type Problem, warning } from '../../problem.ts';
 import type { Change } from '../../state/item.ts';
 import type { Report } from '../../state/reporter.ts';
 import { endConnections } from './end.ts';
@@ -50,6 +51,8 @@ export class Cut extends EventEmitter<{ looked: [] }> {
   /** Where all have to be, and where they are being ended. */
   #left: ReadonlySet<Ip> = new Set();
   #leaving: ReadonlySet<Ip> = new Set();
+  /** Why the last attempt failed. */
+  #failure: string | undefined;
 
   constructor(options: CutOptions) {
     super();
@@ -60,9 +63,23 @@ export class Cut extends EventEmitter<{ looked: [] }> {
     const what = 'end connections that policies no longer allow';
     this.#looks = new Latest(
       what,
-      (_, superseded) => untilDone(what, () => this.#look(), { signal: superseded, log }),
+      async (_, superseded) => {
+        const failed = (reason: string): void => {
+          this.#failure = reason;
+        };
+        await untilDone(what, () => this.#look(), { signal: superseded, log, failed });
+        this.#failure = undefined;
+      },
       { log, signal, rest: REST },
     );
+  }
+
+  get problems(): readonly Problem[] {
+    if (this.#failure === undefined) return [];
+    const what = 'connections that policies no longer allow go on';
+    return [
+      warning('connections-not-ended', what, excerpt(this.#failure, 400), 'modprobe nf_conntrack_netlink'),
+    ];
   }
 
   /** Undefined: nothing is denied, or nobody knows, or connections go on. */
@@ -103,7 +120,8 @@ export class Cut extends EventEmitter<{ looked: [] }> {
     try {
       look();
       if (await within(PATIENCE, free.promise, false)) return undefined;
-      return `connections of the pod that had its address go on, still after ${PATIENCE} ms`;
+      const why = this.#failure === undefined ? '' : `: ${this.#failure}`;
+      return `connections of the pod that had its address go on, still after ${PATIENCE} ms${why}`;
     } finally {
       this.off('looked', look);
     }
