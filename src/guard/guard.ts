@@ -9,7 +9,7 @@ import { bridgeGuard, portGuard } from './ports.ts';
 
 /** What the guard depends on besides pods. */
 export type GuardFacts = {
-  readonly network: Pick<Network, 'guard' | 'wiring'>;
+  readonly network: Pick<Network, 'guard' | 'wiring' | 'policy'>;
   /** The families in which pods have addresses. */
   readonly families: readonly Family[];
   /** What nodes decapsulate, which pods may not send: UDP ports and IP protocols. */
@@ -35,14 +35,17 @@ export function guardItems(
   const guarded = [...new Set<Family>([4, ...families])];
   return {
     routed: guarded.map((family) => podGuard(family, decapsulates, used)),
-    optional: [...(used.bridge ? bridgeGuard() : []), ...(used.routed ? [arpGuard()] : [])],
+    optional: [
+      ...(used.bridge ? bridgeGuard(network.policy !== undefined) : []),
+      ...(used.routed ? [arpGuard()] : []),
+    ],
   };
 }
 
 /** Returns a pod's elements in the guard's tables. */
 export function podGuardItems(pod: LocalPod, { network, families }: GuardFacts): readonly Item[] {
   if (network.guard === false) return [];
-  return isOnBridge(pod) ? portGuard(pod) : sourceGuard(pod, families);
+  return isOnBridge(pod) ? portGuard(pod, network.policy !== undefined) : sourceGuard(pod, families);
 }
 
 /** Whether a pod would be guarded in any network: its wiring is ours, or it is a port of our bridge. */

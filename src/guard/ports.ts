@@ -26,6 +26,11 @@ const SENDERS4 = {
 /** Whom neighbour advertisements may speak for. */
 const TARGETS6 = { name: 'targets6', key: ['ifname', 'ether_addr', 'nd_target'] } as const satisfies SetValue;
 const OPTIONS6 = { name: 'options6', key: ['ifname', 'nd_option_mac'] } as const satisfies SetValue;
+/** Whom a pod's port leads to, besides `senders4`. */
+const DESTINATIONS6 = {
+  name: 'destinations6',
+  key: ['ifname', 'ether_addr', 'ipv6_addr'],
+} as const satisfies SetValue;
 /** Further addresses a pod may use (virtual machines, VIPs). By MAC: nft reverses names in interval sets. */
 const PREFIXES4 = {
   name: 'prefixes4',
@@ -51,8 +56,10 @@ const TARGET_PREFIXES6 = {
  * The hook comes before the bridge learns a MAC, and before `br_netfilter` (priority 0). The order of the
  * rules is that of cost: a lookup costs as much as ten comparisons, so the common packet needs one. That is
  * also why rules spell out header bytes (`@nh`, `@th`) where nft would compare more.
+ *
+ * `policed`: policies judge by addresses whom packets are for, so that ports take none but their own pod's.
  */
-export function bridgeGuard(): readonly Item[] {
+export function bridgeGuard(policed: boolean): readonly Item[] {
   return [
     {
       kind: 'nft-table',
@@ -68,8 +75,9 @@ export function bridgeGuard(): readonly Item[] {
         PREFIXES4,
         PREFIXES6,
         TARGET_PREFIXES6,
+        ...(policed ? [DESTINATIONS6] : []),
       ],
-      chains: CHAINS,
+      chains: policed ? [...CHAINS, ...DELIVERY] : CHAINS,
     },
   ];
 }
@@ -174,11 +182,35 @@ const CHAINS: readonly Chain[] = [
   },
 ];
 
+/** Otherwise a pod could send anything to a neighbour that listens, in the name of whom it may send to. */
+const DELIVERY: readonly Chain[] = [
+  {
+    name: 'forward',
+    hook: { type: 'filter', hook: 'forward', priority: 'filter' },
+    rules: [
+      { rule: 'oifname . ether daddr . ip daddr @senders4 accept' },
+      { rule: 'oifname . ether daddr . ip6 daddr @destinations6 accept' },
+      { rule: 'oifname @ports goto delivery' },
+    ],
+  },
+  {
+    name: 'delivery',
+    rules: [
+      { rule: 'ether type arp accept' },
+      { rule: 'ether daddr . ip daddr @prefixes4 accept' },
+      { rule: 'ether daddr . ip6 daddr @prefixes6 accept' },
+      { rule: 'ip daddr { 224.0.0.0/4, 255.255.255.255 } accept', comment: 'for all, or many' },
+      { rule: 'ip6 daddr ff00::/8 accept' },
+      { rule: 'drop', comment: 'for another than the pod' },
+    ],
+  },
+];
+
 /**
  * A pod's elements in the bridge's table. Its port is there whatever is known of the pod: without a MAC or an
  * address it may send nothing.
  */
-export function portGuard(pod: LocalPod): readonly Item[] {
+export function portGuard(pod: LocalPod, policed: boolean): readonly Item[] {
   const { hostDevice: dev, mac, addresses, allowedSources = [] } = pod;
   if (dev === undefined) return [];
   const port = elementItem(TABLE, elementOf(PORTS, [dev]));
@@ -197,6 +229,7 @@ export function portGuard(pod: LocalPod): readonly Item[] {
     ...v6.flatMap((ip) => [
       elementOf(SOURCES6, [dev, { mac, type: 'ip6' }, ip]),
       elementOf(TARGETS6, [dev, mac, ip]),
+      ...(policed ? [elementOf(DESTINATIONS6, [dev, mac, ip])] : []),
     ]),
     ...prefixes(4).map((cidr) => elementOf(PREFIXES4, [mac, cidr])),
     ...prefixes(6).flatMap((cidr) => [

@@ -12,6 +12,7 @@ import { endedTable } from '../../../src/policy/flows/table.ts';
 import type { PodEntity } from '../../../src/policy/model/entity.ts';
 import { netMatcher } from '../../../src/policy/model/matcher.ts';
 import type { Rule, Tier } from '../../../src/policy/model/policy.ts';
+import type { Item } from '../../../src/state/item.ts';
 import type { Report } from '../../../src/state/reporter.ts';
 import { labelled } from '../../policy/arbitrary.ts';
 import { NODE, PODS, PODS6, RoutedNode } from '../../policy/routed-node.ts';
@@ -66,21 +67,26 @@ type Setting = {
   /** Whether connections are ended. */
   readonly cuts?: boolean;
   readonly blocks?: number;
+  /** What the node holds besides. */
+  readonly besides?: readonly Item[];
 };
+
+type Named = Disposable & { readonly name: string };
 
 /**
  * A node that enforces policies: pods with the label `isolated` receive only what those with `friend` send,
  * those with `confined` send only to these, and those with `banned` nothing to the node.
  */
-export class PolicedNode implements Disposable {
-  readonly node = new RoutedNode();
+export class PolicedNode<Node extends Named = RoutedNode> implements Disposable {
+  readonly node: Node;
   readonly logged: object[] = [];
   readonly #running: Running;
   readonly cut: Cut;
   readonly #memory = new Memory();
   readonly #stop = new AbortController();
 
-  constructor(t: TestContext) {
+  constructor(t: TestContext, ...[node = new RoutedNode()]: Node extends RoutedNode ? [] : [Node]) {
+    this.node = node as Node;
     const netns = netnsPath(this.node.name);
     const onReport = ({ full, done }: Report): void => {
       if (full) this.cut.repaired(done);
@@ -95,7 +101,7 @@ export class PolicedNode implements Disposable {
   /** Labels by the pods' numbers; the others have none. */
   async become(
     labels: Readonly<Record<number, string>>,
-    { cuts = true, blocks = 0 }: Setting = {},
+    { cuts = true, blocks = 0, besides = [] }: Setting = {},
   ): Promise<Compiled> {
     const pods = PODS.map((ip, i) => podOf(`p${i}`, [ip, PODS6[i] ?? ip], labels[i] ?? ''));
     const compiled = compilePolicies(
@@ -113,7 +119,7 @@ export class PolicedNode implements Disposable {
     );
     const { tables, directory, pods: own } = compiled;
     const items = [...own.values()].flatMap((each) => each.items);
-    this.#running.want([...tables, endedTable(4), endedTable(6), ...directory, ...items]);
+    this.#running.want([...besides, ...tables, endedTable(4), endedTable(6), ...directory, ...items]);
     if (cuts) this.cut.update(compiled.verdicts);
     await this.#running.settled(20_000);
     return compiled;
