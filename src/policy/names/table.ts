@@ -65,16 +65,14 @@ const busy = (family: Family): SetValue => ({
  * and pods, and from this node. The source is who answers in truth, as it is before a service's translation
  * is undone, and only what conntrack knows as the answer to a pod's question has the direction `reply`. So a
  * pod that answers for itself or for others, or at the address of a service that leads to it, is not
- * believed.
+ * believed. What conntrack does not know is believed of the node itself: NodeLocal DNSCache has its packets
+ * not tracked.
  */
 export function observationTable(observed: Observed, family: Family): NftTableItem {
   const ip = family === 4 ? 'ip' : 'ip6';
-  const seen = [
-    'udp sport 53',
-    `${ip} daddr @${askers(family).name}`,
-    `${ip} saddr @${resolvers(family).name}`,
-    'ct state established ct direction reply',
-  ].join(' ');
+  const answer = `udp sport 53 ${ip} daddr @${askers(family).name} ${ip} saddr @${resolvers(family).name}`;
+  const asked = { rule: `${answer} ct state established ct direction reply jump answers` };
+  const untracked = { rule: `${answer} ct state untracked fib saddr type local jump answers` };
   return {
     kind: 'nft-table',
     ...tableOf(family),
@@ -84,7 +82,7 @@ export function observationTable(observed: Observed, family: Family): NftTableIt
       ...(['forward', 'output'] as const).map((hook) => ({
         name: hook,
         hook: { type: 'filter', hook, priority: 'filter + 5' } as const,
-        rules: [{ rule: `${seen} jump answers` }],
+        rules: hook === 'output' ? [asked, untracked] : [asked],
       })),
       {
         name: 'answers',

@@ -94,6 +94,28 @@ test('nobody is believed but trusted resolvers, and they only when the pod has a
   await until(() => names.reaches(CLIENT, SERVER));
 });
 
+test('NodeLocal DNSCache is believed, whose packets are not tracked; and nobody else’s that are not', {
+  skip: NO_KERNEL,
+}, async () => {
+  await using names = new NamesNode();
+  await names.start();
+  names.node.run('nft', 'add table ip raw');
+  for (const hook of ['prerouting', 'output']) {
+    names.node.run('nft', `add chain ip raw ${hook} { type filter hook ${hook} priority raw; }`);
+    names.node.run('nft', `add rule ip raw ${hook} udp sport 53 notrack`);
+    names.node.run('nft', `add rule ip raw ${hook} udp dport 53 notrack`);
+  }
+  const name = 'www.example.org';
+  {
+    using _ = names.answering(names.node.at(RESOLVER), RESOLVER, name, { owner: name, ip: SECOND });
+    assert.ok(await names.ask(CLIENT, RESOLVER, name));
+  }
+  using _ = names.answering(netnsPath(names.node.name), LOCAL, name, { owner: name, ip: SERVER });
+  assert.ok(await names.ask(CLIENT, LOCAL, name));
+  await until(() => names.reaches(CLIENT, SERVER));
+  assert.deepEqual(names.known, [[SERVER, [name]]]);
+});
+
 test('an address is in use while a connection to it is tracked, also one that was sent elsewhere', {
   skip: NO_KERNEL,
 }, async () => {
