@@ -18,7 +18,7 @@ import { storeEndpoint } from './store.ts';
  * Timeout in milliseconds, ample even for agents that all start at once on an emulated machine: on two real
  * cores, 30 take 15 s.
  */
-const PATIENCE = 180_000;
+const PATIENCE = 300_000;
 const GRACE = 5000;
 
 /** Seconds, as in flannel: a node may be down for a day. */
