@@ -71,7 +71,8 @@ const MAY_IMPORT: Readonly<Record<string, string>> = {
   // What a change means for connections that are there.
   'policy/flows': 'ip linux/nftables/values policy/compile policy/model state',
   'policy/node': 'cluster ip policy/compile policy/flows policy/model policy/names state',
-  desired: 'backends bandwidth cluster guard host-ports ip masquerade policy/model policy/node state wiring',
+  desired:
+    'backends bandwidth cluster guard host-ports ip masquerade policy/flows policy/model policy/node state wiring',
   companions:
     'backends cluster companions/aws-vpc companions/bird companions/cloud companions/extension companions/gce companions/udp ip ipam linux state',
   'companions/bird': 'backends cluster companions/bird companions/companion.ts ip ipam linux state',
@@ -103,7 +104,7 @@ const MAY_IMPORT: Readonly<Record<string, string>> = {
     'agent backends cluster cni companions desired dhcp firewall ip ipam linux/lock.ts linux/netns.ts linux/proc-sys.ts linux/sys.ts policy/model policy/node probe state store/open.ts store/ports store/view-file.ts wiring',
   'agent/api': 'companions/companion.ts',
   'agent/policy':
-    'cluster ip linux policy/compile/ends.ts policy/compile/staged/compile.ts policy/model policy/names policy/node policy/observe state',
+    'cluster ip linux policy/compile/ends.ts policy/compile/staged/compile.ts policy/flows policy/model policy/names policy/node policy/observe state',
   'agent/flows': 'cluster host-ports ip linux policy/compile policy/flows policy/model state',
   'agent/underlay': 'cluster ip linux state',
   takeover: '',

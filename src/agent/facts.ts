@@ -50,6 +50,8 @@ export class Facts extends EventEmitter<{ changed: []; pods: [PodsChange] }> {
   #names: KnownNames | undefined;
   /** Whether the store has network policies. */
   hasPolicies = false;
+  /** Whether the kernel has flowtables; undefined until somebody has tried. */
+  hasFlowtables: boolean | undefined;
   #subnets: readonly Cidr[] | undefined;
   #standing: Standing = 'unknown';
   readonly #obstacles: { [S in Step]?: string } = {};
@@ -129,8 +131,10 @@ export class Facts extends EventEmitter<{ changed: []; pods: [PodsChange] }> {
    * from them is gone: those remembered from before the start may lack the latest.
    */
   get isComplete(): boolean {
-    const arePoliciesKnown = !this.#network?.policy || !this.hasPolicies || this.#policies !== undefined;
-    return this.#complete && this.#standing !== 'remembered' && arePoliciesKnown;
+    const { policy } = this.#network ?? {};
+    const arePoliciesKnown = !policy || !this.hasPolicies || this.#policies !== undefined;
+    const isKernelKnown = !policy?.offload || this.hasFlowtables !== undefined;
+    return this.#complete && this.#standing !== 'remembered' && arePoliciesKnown && isKernelKnown;
   }
 
   /** Undefined until they are known. */

@@ -32,7 +32,7 @@ import { touchedDevices, vanishedDevices } from './report.ts';
 /** Longest wait for what constrains a pod, in milliseconds. */
 const ADMISSION_LIMIT = 5000;
 
-type OfPolicies = 'policies' | 'logGroup' | 'names';
+type OfPolicies = 'policies' | 'logGroup' | 'names' | 'hasFlowtables';
 
 /** The desired state and the facts it was computed from. */
 export type Computed = {
@@ -231,14 +231,12 @@ export class Loop extends EventEmitter<LoopEvents> implements Disposable {
     }
   }
 
-  /**
-   * Undefined while facts are missing. Computing without the peers would briefly raise the MTU: the path to
-   * one of them may be narrow.
-   */
+  /** Undefined while facts are missing: without the peers, the MTU might rise for a moment. */
   #desiredFacts(): Computed['facts'] | undefined {
-    const { self, network, nodes, subnets, resources, enforcedPolicies, logGroup, names, pods } = this.#facts;
+    const { self, network, nodes, subnets, resources, pods } = this.#facts;
+    const { enforcedPolicies, logGroup, names, hasFlowtables } = this.#facts;
     if (!self || !network || !nodes || !subnets) return undefined;
-    const ofPolicies = { policies: enforcedPolicies, logGroup, names };
+    const ofPolicies = { policies: enforcedPolicies, logGroup, names, hasFlowtables };
     return { network, self, peers: nodes, pods: pods.list(), resources, ...ofPolicies };
   }
 

@@ -1,6 +1,7 @@
 import { publishedPods } from '../policy/node/published.ts';
 import type { NodePods, PodRegistry, PolicyFeed } from '../store/ports/policies.ts';
 import type { Facts } from './facts.ts';
+import type { Flowtables } from './policy/flowtables.ts';
 import type { PolicyLog } from './policy/log.ts';
 
 /** The parts of the store that policies are about. Absent: it has none; others tell it of pods. */
@@ -47,6 +48,18 @@ export async function hearOfPackets(facts: Facts, policyLog: PolicyLog, signal: 
     // An agent that stops changes nothing.
     if (!signal.aborted) facts.setLogGroup(undefined);
   }
+}
+
+/** Finds out whether the kernel can offload connections, once the network wants that. */
+export async function tryFlowtables(
+  facts: Facts,
+  flowtables: Flowtables,
+  signal: AbortSignal,
+): Promise<void> {
+  await until(facts, () => facts.network?.policy?.offload === true, signal);
+  if (signal.aborted) return;
+  facts.hasFlowtables = await flowtables.areThere();
+  facts.emit('changed');
 }
 
 const groupOf = ({ network }: Facts): number | undefined => network?.policy?.logGroup;

@@ -36,7 +36,8 @@ import { Membership } from './membership.ts';
 import { operations } from './operations.ts';
 import { AGENT_SOCKET, type AgentOptions } from './options.ts';
 import { Outputs, previousSubnets } from './outputs.ts';
-import { followPolicies, hearOfPackets } from './policies.ts';
+import { followPolicies, hearOfPackets, tryFlowtables } from './policies.ts';
+import { Flowtables, offloadText } from './policy/flowtables.ts';
 import { PolicyLog } from './policy/log.ts';
 import { NameWatch } from './policy/names.ts';
 import { PolicyWatch } from './policy/watch.ts';
@@ -94,7 +95,9 @@ export async function runAgent(options: AgentOptions, log: Log, stop: AbortSigna
   loop.on('foreign-table', () => firewall.rescan());
   const policiesInForce = () => loop.computed?.desired.policies;
   const policyLog = new PolicyLog({ node: policiesInForce, log });
-  const policies = new PolicyWatch(policiesInForce, policyLog);
+  const flowtables = new Flowtables();
+  const offload = () => offloadText(facts.network?.policy, flowtables);
+  const policies = new PolicyWatch(policiesInForce, policyLog, offload);
   loop.on('done', (changes) => policies.done(changes));
   loop.on('settled', ({ facts }) => policies.settled(facts.policies));
   facts.on('changed', () => policies.learned(facts.policies));
@@ -187,6 +190,7 @@ export async function runAgent(options: AgentOptions, log: Log, stop: AbortSigna
     task('follow the cluster', feed.run()),
     task('hear of denied packets', hearOfPackets(facts, policyLog, signal)),
     task('follow network policies', followPolicies(facts, store, signal)),
+    task('try to offload connections', tryFlowtables(facts, flowtables, signal)),
     task('watch what names stand for', names.run(signal)),
   ];
   const selfTest = new SelfTest(

@@ -14,6 +14,7 @@ import { lawfulPods, unknownServices } from './allowed-sources.ts';
 import { type Basis, basisOf } from './basis.ts';
 import { Memo } from './memo.ts';
 import { nodePart } from './node-part.ts';
+import { offloadContribution } from './offload.ts';
 import { overruledHostPorts } from './overruled-ports.ts';
 import { peerContribution } from './peer.ts';
 import { policyPart } from './policies.ts';
@@ -36,6 +37,8 @@ export type Facts = {
   readonly logGroup?: number | undefined;
   /** What domain names in policies stand for. Absent: nothing. */
   readonly names?: KnownNames | undefined;
+  /** Whether the kernel has flowtables. Absent: it has none, or nobody knows. */
+  readonly hasFlowtables?: boolean | undefined;
 };
 
 export type Desired = {
@@ -71,6 +74,9 @@ export function desiredState(facts: Facts, memo: Memo = new Memo()): Desired {
         guardContribution(pods, common),
       ]),
       ...policies.contributions,
+      ...(policies.node && network.policy?.offload && facts.hasFlowtables
+        ? [memo.offload(offloadContribution(self, pods, part.backend))]
+        : []),
       ...memo.pods.of(pods, common.forPods, (pod) => contributionOf(pod, common)),
       ...memo.peers.of(peers, common.forPeers, (peer) =>
         peerContribution(self, peer, configured, usable, physical ? undefined : pools),

@@ -17,6 +17,7 @@ export class Memo {
   readonly strays = new Each<LocalPod, readonly Ip[]>();
   readonly peers = new Each<Node, Contribution>();
   readonly policies = new PolicyPart();
+  #offload: Contribution | undefined;
   #rules: { facts: readonly unknown[]; rules: SourceRules } | undefined;
   #basis: { network: Network; self: Self; resources: Resources; basis: Basis } | undefined;
   #node: { network: Network; self: Self; resources: Resources; part: NodePart } | undefined;
@@ -46,6 +47,12 @@ export class Memo {
     };
     this.#node = { network, self, resources, part };
     return part;
+  }
+
+  /** The last contribution again, unless the content differs. */
+  offload(next: Contribution): Contribution {
+    this.#offload = reuse(this.#offload, next);
+    return this.#offload;
   }
 
   /** Calls `make` only if one of the facts is a new object. */

@@ -7,6 +7,7 @@ const PARTS = [
   'wiring',
   'guard',
   'policy',
+  'offload',
   'masquerade',
   'host-ports',
   'pod',

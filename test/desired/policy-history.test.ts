@@ -26,6 +26,7 @@ function held(history: History, memo?: Memo): ReadonlyMap<string, Item> {
     pods: history.local,
     policies: history.view,
     names: { addresses: history.addresses, observed: 'copied', resolvers: [] },
+    hasFlowtables: true,
   };
   return compose(desiredState(facts, memo).contributions).items;
 }

@@ -13,6 +13,8 @@ export type PoliciesShown = {
   readonly interfaces: readonly InForce[];
   /** When this agent last wrote the tables, with new counters. Absent: it has found them as they are. */
   readonly written?: string;
+  /** Whether established connections bypass the tables; if not, why. */
+  readonly offload: string;
 };
 
 /** The flows that were logged last. */
@@ -28,6 +30,7 @@ export type CountedPolicies = { readonly figures?: PolicyFigures; readonly probl
 export class PolicyWatch {
   readonly #node: () => NodePolicies | undefined;
   readonly #log: PolicyLog;
+  readonly #offload: () => string;
   readonly #netns: string | undefined;
   #written: Date | undefined;
   /** What the agent knows, and since when, until the kernel holds it. */
@@ -35,9 +38,10 @@ export class PolicyWatch {
   #lastChange: number | undefined;
 
   /** `node`: what is in force now; `netns`: a path, by default the thread's own. */
-  constructor(node: () => NodePolicies | undefined, log: PolicyLog, netns?: string) {
+  constructor(node: () => NodePolicies | undefined, log: PolicyLog, offload: () => string, netns?: string) {
     this.#node = node;
     this.#log = log;
+    this.#offload = offload;
     this.#netns = netns;
   }
 
@@ -90,7 +94,8 @@ export class PolicyWatch {
   /** Throws like `showPolicies`. */
   async show(pod: string): Promise<PoliciesShown> {
     const interfaces = await showPolicies(this.#node(), pod);
-    return { interfaces, ...(this.#written && { written: this.#written.toISOString() }) };
+    const written = this.#written?.toISOString();
+    return { interfaces, offload: this.#offload(), ...(written !== undefined && { written }) };
   }
 
   /** `after`: the number of the last flow that the asker knows. */

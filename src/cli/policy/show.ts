@@ -17,13 +17,14 @@ export const command = agentSocketOptions(
     print(await askSelected(options, { op: 'policies', pod: name }), options.json, describe);
   });
 
-function describe({ interfaces, written }: PoliciesShown): string {
+function describe({ interfaces, written, offload }: PoliciesShown): string {
   const since = written === undefined ? 'before this agent started' : timeText(new Date(written));
   const note = [
     'Counted are the packets that open connections, with those that follow before the first answer, since the',
     `tables were written (${since}), or since then a rule’s part in them.`,
   ];
-  return [...interfaces.map(interfaceText), note.join('\n')].join('\n\n');
+  const bypass = `Established connections bypass the tables (offload): ${offload}.`;
+  return [...interfaces.map(interfaceText), note.join('\n'), bypass].join('\n\n');
 }
 
 function interfaceText({ pod, addresses, directions, names }: InForce): string {

@@ -4,6 +4,8 @@ import type { TestContext } from 'node:test';
 import type { Ip } from '../../../src/ip/address.ts';
 import { eventually } from '../../store/servers.ts';
 
+/** Milliseconds; an emulated machine takes half a minute to start a program. */
+const PATIENCE = process.env.FLATNET_EMULATED ? 200_000 : 20_000;
 const PROGRAM = join(import.meta.dirname, 'talker.ts');
 
 /** A process in a network namespace that speaks all the time, and tells what it hears. */
@@ -29,7 +31,7 @@ export class Talker {
     ...args: readonly string[]
   ): Promise<Talker> {
     const server = new Talker(t, netns, 'serve', ...args);
-    await eventually(() => server.#output.includes('serving'), 20_000);
+    await eventually(() => server.#output.includes('serving'), PATIENCE);
     return server;
   }
 
@@ -73,7 +75,7 @@ export class Conversation {
     const name = `${protocol} ${from.netns} to ${as.ip} port ${as.port}`;
     const conversation = new Conversation(name, client, server);
     const isUp = (): boolean => client.heard > 3 && server.heard > 3;
-    await eventually(isUp, 20_000).catch(() => {
+    await eventually(isUp, PATIENCE).catch(() => {
       throw new Error(`${name}: ${conversation.heard}, ${client.ended}`);
     });
     return conversation;
@@ -87,6 +89,6 @@ export class Conversation {
   /** Waits until both have heard more. */
   async goesOn(): Promise<void> {
     const [client, server] = this.heard;
-    await eventually(() => this.client.heard > client + 5 && this.server.heard > server + 5, 20_000);
+    await eventually(() => this.client.heard > client + 5 && this.server.heard > server + 5, PATIENCE);
   }
 }

@@ -11,7 +11,9 @@ import { connect, createServer, type Socket } from 'node:net';
 
 const [verb, protocol, host = '', port = ''] = process.argv.slice(2);
 const write = (text: string): void => void process.stdout.write(`${text}\n`);
-const often = (say: () => void): NodeJS.Timeout => setInterval(say, 20);
+/** Milliseconds; more would keep an emulated machine busy. */
+const INTERVAL = process.env.FLATNET_EMULATED ? 200 : 20;
+const often = (say: () => void): NodeJS.Timeout => setInterval(say, INTERVAL);
 
 function converse(socket: Socket): void {
   const timer = often(() => socket.write('x'));

@@ -134,10 +134,11 @@ test('agents enforce NetworkPolicies of a real API server', {
       }, 20_000);
       await become('web', 'far', true);
       await become('web', 'near', true);
+      const { agentSocket } = new LabPaths(cluster.lab.name).node('node1');
+      const { offload } = await askAgent(agentSocket, { op: 'policies', pod: 'default/web' });
+      assert.match(offload, /^on$|^off: this kernel has no flowtables/);
       const told = await eventually(async () => {
-        const { flows } = await askAgent(new LabPaths(cluster.lab.name).node('node1').agentSocket, {
-          op: 'flows',
-        });
+        const { flows } = await askAgent(agentSocket, { op: 'flows' });
         const from = ['near', 'far'].map((name) => flows.find((flow) => flow.from.pod === `default/${name}`));
         return from.every(Boolean) && from;
       }, 20_000);

@@ -108,7 +108,13 @@ test('what is denied or to be logged is told by names, a flood only as far as th
   const figures = await policyFigures(inForce, netnsPath(node.name));
   assert.deepEqual(figures.denied, { ingress: 20_003, egress: 0, unprotected: 1 });
   const [seen, blind] = ['', '/absent'].map(
-    (suffix) => new PolicyWatch(() => inForce, policyLog, `${netnsPath(node.name)}${suffix}`),
+    (suffix) =>
+      new PolicyWatch(
+        () => inForce,
+        policyLog,
+        () => '',
+        `${netnsPath(node.name)}${suffix}`,
+      ),
   );
   assert.equal((await seen?.figures())?.figures?.denied.ingress, 20_003);
   const { figures: none, problems } = (await blind?.figures()) ?? assert.fail();

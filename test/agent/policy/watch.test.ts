@@ -12,7 +12,7 @@ import { inForceFor } from './in-force.ts';
 const NAMES = new Map([[parseIp('10.0.0.1'), 'web']]);
 
 function watchOf(node: () => NodePolicies | undefined): PolicyWatch {
-  return new PolicyWatch(node, new PolicyLog({ node, log: SILENT }));
+  return new PolicyWatch(node, new PolicyLog({ node, log: SILENT }), () => '');
 }
 
 test('a change takes from when it is known until the kernel holds it; others say nothing about it', async () => {
