@@ -1,12 +1,13 @@
 // Opens TCP connections one after another, with blocking calls, in the namespace it is started in; each is
 // closed by the server as soon as that has it:
 //   node bench/lib/connections.ts serve
-//   node bench/lib/connections.ts ADDRESS COUNT     prints how many there are in a second
+//   node bench/lib/connections.ts ADDRESS COUNT     prints how many a second there are at the median
 import { closeSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { ipToBytes, parseIp } from '../../src/ip/address.ts';
 import { AF_INET } from '../../src/linux/netlink/family.ts';
 import * as sys from '../../src/linux/sys.ts';
+import { median } from './report.ts';
 
 const SOCK_STREAM = 1;
 const PORT = 7007;
@@ -18,10 +19,13 @@ else console.log(rate(Number(count)).toFixed(0));
 
 function rate(connections: number): number {
   const peer = socketAddress(address);
-  for (let i = 0; i < WARM_UP; i++) open(peer);
-  const start = performance.now();
-  for (let i = 0; i < connections; i++) open(peer);
-  return (connections / (performance.now() - start)) * 1000;
+  const times: number[] = [];
+  for (let i = -WARM_UP; i < connections; i++) {
+    const start = process.hrtime.bigint();
+    open(peer);
+    if (i >= 0) times.push(Number(process.hrtime.bigint() - start));
+  }
+  return 1e9 / median(times);
 }
 
 /** Returns once the other end has closed it. */

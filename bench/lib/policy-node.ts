@@ -64,7 +64,7 @@ export class PolicyNode {
     return this.#measure(PINGPONG, EXCHANGES, ...what);
   }
 
-  /** TCP connections in a second, one after another. Both ends on one processor. */
+  /** TCP connections a second, one after another, at the median. Both ends on one processor. */
   connectionRate(): Promise<number> {
     return this.#measure(OPENER, CONNECTIONS);
   }
