@@ -4,25 +4,22 @@ import { untilDone } from '../../async/until-done.ts';
 import { within } from '../../async/within.ts';
 import type { LocalPod } from '../../cluster/node.ts';
 import { FlatnetError } from '../../error.ts';
-import { FAMILIES, type Ip } from '../../ip/address.ts';
+import type { Ip } from '../../ip/address.ts';
 import { addressOf } from '../../ip/cidr.ts';
 import { addressDump } from '../../linux/address.ts';
 import type { Forwarded } from '../../linux/conntrack/forwarded.ts';
 import { NETLINK_NETFILTER, NETLINK_ROUTE, NetlinkSocket } from '../../linux/netlink/socket.ts';
-import { elementAdd } from '../../linux/nftables/element.ts';
-import { commit } from '../../linux/nftables/transaction.ts';
 import type { Log } from '../../log.ts';
 import type { Compiled } from '../../policy/compile/compile.ts';
 import { tableOf } from '../../policy/compile/table.ts';
 import { type Connection, isDenied } from '../../policy/compile/verdicts.ts';
-import { endedElement } from '../../policy/flows/ended.ts';
 import { losses } from '../../policy/flows/losses.ts';
-import { endedSet, endedTableOf } from '../../policy/flows/table.ts';
 import { hasPorts } from '../../policy/model/traffic.ts';
 import { excerpt, type Problem, warning } from '../../problem.ts';
 import type { Change } from '../../state/item.ts';
 import type { Report } from '../../state/reporter.ts';
 import { endConnections } from './end.ts';
+import { refuse } from './refuse.ts';
 
 /** Milliseconds between two looks at the connections, of which there may be hundreds of thousands. */
 const REST = 1000;
@@ -156,29 +153,15 @@ export class Cut extends EventEmitter<{ looked: [] }> {
       left.has(source) || left.has(destination);
     const isDeniedOnly = (each: Forwarded): boolean => !hasLeft(each);
     const isNode = (ip: Ip): boolean => own.has(ip);
+    const isPoliced = (ip: Ip): boolean =>
+      verdicts !== undefined && (verdicts.ingress.pods.has(ip) || verdicts.egress.pods.has(ip));
     const count = await endConnections(
       new Set([...due, ...left]),
       (each) => hasLeft(each) || (verdicts !== undefined && isDenied(verdicts, connectionOf(each), isNode)),
-      (some) => refuse(socket, some.filter(isDeniedOnly), log),
+      (some) => refuse(socket, some.filter(isDeniedOnly).map(connectionOf), isPoliced, log),
       netns,
     );
     if (count > 0) log.info({ count }, 'ended connections that policies no longer allow');
-  }
-}
-
-/** Keeps connections that are about to be ended from going on, as far as there is room to remember them. */
-async function refuse(socket: NetlinkSocket, ended: readonly Forwarded[], log: Log): Promise<void> {
-  for (const family of FAMILIES) {
-    const elements = ended
-      .filter((each) => each.family === family)
-      .flatMap((each) => endedElement(connectionOf(each)) ?? []);
-    const different = [...new Map(elements.map((each) => [each.key, each])).values()];
-    try {
-      await commit(socket, elementAdd(endedTableOf(family), endedSet(family), different));
-    } catch (error) {
-      if (!(error instanceof FlatnetError) || error.errno !== 'ENFILE') throw error;
-      log.warn({ family }, 'too many connections have been ended to remember them all: some may go on');
-    }
   }
 }
 
