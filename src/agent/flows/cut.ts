@@ -131,9 +131,11 @@ export class Cut extends EventEmitter<{ looked: [] }> {
     this.#left = new Set();
     try {
       const { undone } = await this.#options.applied();
+      await this.#end(due, this.#leaving);
+      this.#leaving = new Set();
+      // What the kernel refuses of one pod must not keep others' connections; those of this pod may come anew.
       const missing = undone.find(({ owner }) => owner?.part === 'policy');
       if (missing) throw new FlatnetError(missing.reason, { code: 'NFTABLES' });
-      await this.#end(due, this.#leaving);
     } catch (error) {
       this.#due = new Set([...this.#due, ...due]);
       this.#left = new Set([...this.#left, ...this.#leaving]);

@@ -144,6 +144,23 @@ test('connections are judged by the addresses that policies see; only rules end 
   );
 });
 
+test('what the kernel refuses of another pod’s policies keeps no connections, and no new pod from starting', {
+  skip: NO_KERNEL,
+}, async (t) => {
+  const policed = new PolicedNode(t);
+  const [client, server] = PODS;
+  assert.ok(client && server);
+  const { node } = policed;
+  await policed.become(BEFORE);
+  const to = { netns: node.nameAt(server), ip: server, port: 80 };
+  const talk = await Conversation.start(t, 'tcp', { netns: node.nameAt(client) }, to);
+  policed.refused = [{ ...REFUSED, owner: { part: 'policy', name: 'default/another' } }];
+  await policed.become(AFTER);
+  await eventually(() => talk.client.ended !== undefined, 5000);
+  policed.cut.leave({ addresses: [server] });
+  assert.equal(await policed.cut.refusal({ addresses: [server] }), undefined);
+});
+
 test('where they are kept, connections go on', { skip: NO_KERNEL }, async (t) => {
   const policed = new PolicedNode(t);
   const [client, server] = PODS;
@@ -180,6 +197,10 @@ test('who has a pod’s address next has none of its connections', { skip: NO_KE
   );
 });
 
+const REFUSED = {
+  change: { action: 'add', item: { kind: 'sysctl', path: 'net/ipv4/ip_forward', value: '1' } },
+  reason: 'refused',
+} as const;
 const SERVICE = parseIp('198.18.0.1');
 const NAT = `
   table ip services {

@@ -80,6 +80,8 @@ type Named = Disposable & { readonly name: string };
 export class PolicedNode<Node extends Named = RoutedNode> implements Disposable {
   readonly node: Node;
   readonly logged: object[] = [];
+  /** What the kernel is said to have refused. */
+  refused: Report['undone'] = [];
   readonly #running: Running;
   readonly cut: Cut;
   readonly #memory = new Memory();
@@ -94,7 +96,8 @@ export class PolicedNode<Node extends Named = RoutedNode> implements Disposable 
     this.#running = new Running({ path: netns }, { onReport });
     const log = { ...SILENT, info: (fields: object) => this.logged.push(fields) };
     const { reconciler } = this.#running;
-    this.cut = new Cut({ applied: () => reconciler.run(), log, signal: this.#stop.signal, netns });
+    const applied = async () => ({ undone: [...(await reconciler.run()).undone, ...this.refused] });
+    this.cut = new Cut({ applied, log, signal: this.#stop.signal, netns });
     t.after(() => this[Symbol.dispose]());
   }
 
