@@ -133,7 +133,7 @@ export class Cut extends EventEmitter<{ looked: [] }> {
       const { undone } = await this.#options.applied();
       await this.#end(due, this.#leaving);
       this.#leaving = new Set();
-      // What the kernel refuses of one pod must not keep others' connections; those of this pod may come anew.
+      // What the kernel refuses of one pod must not keep others' connections; this pod's may come anew.
       const missing = undone.find(({ owner }) => owner?.part === 'policy');
       if (missing) throw new FlatnetError(missing.reason, { code: 'NFTABLES' });
     } catch (error) {
