@@ -5,6 +5,7 @@ import type { PolicyOptions } from '../../src/cluster/policy-options.ts';
 import { desiredState } from '../../src/desired/desired.ts';
 import { parseIp } from '../../src/ip/address.ts';
 import { collectPolicies } from '../../src/policy/collect.ts';
+import { offloadTable } from '../../src/policy/flows/offload.ts';
 import { factsOf } from '../backends/cluster.ts';
 
 const POLICY: PolicyOptions = { onChange: 'cut', offload: true, logDenied: false, logGroup: 7 };
@@ -47,6 +48,14 @@ test('routed packets of pods arrive by these devices, and bridged ones by none',
   const always = ['"eth0"', '"flannel.1"'];
   assert.deepEqual(devicesOf([]), always);
   assert.deepEqual(devicesOf([ROUTED, BRIDGED, FOREIGN]), [...always, '"cali7"', '"cni0"']);
+});
+
+test('DNS is not offloaded, whichever way the packet goes: the agent would not see the answers', () => {
+  const [{ rules } = assert.fail()] = offloadTable({ devices: 'cali', bridge: 'cni0' }).chains;
+  const texts = rules.map(({ rule }) => rule);
+  const first = texts.findIndex((rule) => rule.includes('flow add'));
+  for (const exempt of ['udp sport 53 accept', 'udp dport 53 accept'])
+    assert.ok(texts.slice(0, first).includes(exempt), exempt);
 });
 
 test('nothing is offloaded without policies, without flowtables, or where nobody wants it', () => {

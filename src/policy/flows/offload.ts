@@ -27,6 +27,8 @@ export function offloadTable({ devices, bridge }: Pick<PolicyFacts, 'devices' | 
           // A question and its answer are not worth an entry.
           { rule: 'ct status ! assured accept' },
           { rule: 'meta l4proto != { tcp, udp } accept' },
+          { rule: 'udp sport 53 accept', comment: 'answers about domain names must be seen' },
+          { rule: 'udp dport 53 accept' },
           { rule: `iifname "${bridge}" oifname "${bridge}" accept`, comment: 'bridged' },
           ...ofPods.map((rule) => ({ rule: `${rule} flow add @${FAST.name}` })),
         ],
