@@ -10,12 +10,12 @@ import type { ClusterFacts } from '../companions/companion.ts';
 import { FAMILIES } from '../ip/address.ts';
 import { type Cidr, contains } from '../ip/cidr.ts';
 import type { PolicyView } from '../policy/model/view.ts';
-import type { KnownNames } from '../policy/node/contributions.ts';
 import { isKnown } from '../policy/node/subjects.ts';
 import type { ClusterView } from '../store/ports/feed.ts';
 import type { Server } from '../url.ts';
 import type { AgentOptions } from './options.ts';
 import { Pods, type PodsChange } from './pods.ts';
+import { PolicyFacts } from './policy/facts.ts';
 import { publishedNode } from './published.ts';
 import { servedHere } from './served.ts';
 
@@ -36,6 +36,7 @@ type Step = 'underlay' | 'network' | 'subnets';
 export class Facts extends EventEmitter<{ changed: []; pods: [PodsChange] }> {
   readonly options: AgentOptions;
   readonly pods: Pods;
+  readonly policy = new PolicyFacts(() => this.#changed());
   readonly tunnelMacs: Self['tunnelMacs'];
   #underlay: Underlay | undefined;
   #host = NO_HOST;
@@ -45,13 +46,6 @@ export class Facts extends EventEmitter<{ changed: []; pods: [PodsChange] }> {
   #resources: Resources = NO_RESOURCES;
   #nodes: readonly Node[] | undefined;
   #complete = false;
-  #policies: PolicyView | undefined;
-  #logGroup: number | undefined;
-  #names: KnownNames | undefined;
-  /** Whether the store has network policies. */
-  hasPolicies = false;
-  /** Whether the kernel has flowtables; undefined until somebody has tried. */
-  hasFlowtables: boolean | undefined;
   #subnets: readonly Cidr[] | undefined;
   #standing: Standing = 'unknown';
   readonly #obstacles: { [S in Step]?: string } = {};
@@ -131,15 +125,7 @@ export class Facts extends EventEmitter<{ changed: []; pods: [PodsChange] }> {
    * from them is gone: those remembered from before the start may lack the latest.
    */
   get isComplete(): boolean {
-    const { policy } = this.#network ?? {};
-    const arePoliciesKnown = !policy || !this.hasPolicies || this.#policies !== undefined;
-    const isKernelKnown = !policy?.offload || this.hasFlowtables !== undefined;
-    return this.#complete && this.#standing !== 'remembered' && arePoliciesKnown && isKernelKnown;
-  }
-
-  /** Undefined until they are known. */
-  get policies(): PolicyView | undefined {
-    return this.#policies;
+    return this.#complete && this.#standing !== 'remembered' && this.policy.suffice(this.#network?.policy);
   }
 
   /**
@@ -147,7 +133,7 @@ export class Facts extends EventEmitter<{ changed: []; pods: [PodsChange] }> {
    * go with the first tables that are applied, as numbers may differ.
    */
   get enforcedPolicies(): PolicyView | undefined {
-    return this.isComplete ? this.#policies : undefined;
+    return this.isComplete ? this.policy.view : undefined;
   }
 
   /** Waits until the policies about a pod can be enforced, for so many milliseconds; whether they can. */
@@ -164,31 +150,6 @@ export class Facts extends EventEmitter<{ changed: []; pods: [PodsChange] }> {
     } finally {
       this.off('changed', look);
     }
-  }
-
-  /** The group of NFLOG by which this agent hears of connections; undefined if it does not. */
-  get logGroup(): number | undefined {
-    return this.#logGroup;
-  }
-
-  setLogGroup(group: number | undefined): void {
-    this.#logGroup = group;
-    this.#changed();
-  }
-
-  /** What domain names in policies stand for; undefined: nothing. */
-  get names(): KnownNames | undefined {
-    return this.#names;
-  }
-
-  setNames(names: KnownNames): void {
-    this.#names = names;
-    this.#changed();
-  }
-
-  setPolicies(policies: PolicyView | undefined): void {
-    this.#policies = policies;
-    this.#changed();
   }
 
   /** `complete`: the view came from the store, not from disk. */

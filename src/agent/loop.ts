@@ -156,9 +156,9 @@ export class Loop extends EventEmitter<LoopEvents> implements Disposable {
 
   /** Waits until the kernel holds the pod's policies, if they are enforced. */
   async #police(pod: LocalPod): Promise<string | undefined> {
-    const { network, hasPolicies } = this.#facts;
+    const { network, policy } = this.#facts;
     if (!network?.policy) return undefined;
-    if (!hasPolicies) return 'this store has no network policies, which the network wants enforced';
+    if (!policy.areServed) return 'this store has no network policies, which the network wants enforced';
     if (!(await this.#facts.untilPoliciesKnow(pod, ADMISSION_LIMIT)))
       return this.#facts.enforcedPolicies
         ? 'the store does not know its labels yet, and so nobody which policies are about it'
@@ -234,7 +234,8 @@ export class Loop extends EventEmitter<LoopEvents> implements Disposable {
   /** Undefined while facts are missing: without the peers, the MTU might rise for a moment. */
   #desiredFacts(): Computed['facts'] | undefined {
     const { self, network, nodes, subnets, resources, pods } = this.#facts;
-    const { enforcedPolicies, logGroup, names, hasFlowtables } = this.#facts;
+    const { enforcedPolicies, policy } = this.#facts;
+    const { logGroup, names, hasFlowtables } = policy;
     if (!self || !network || !nodes || !subnets) return undefined;
     const ofPolicies = { policies: enforcedPolicies, logGroup, names, hasFlowtables };
     return { network, self, peers: nodes, pods: pods.list(), resources, ...ofPolicies };

@@ -20,15 +20,15 @@ export async function followPolicies(
   signal: AbortSignal,
 ): Promise<void> {
   if (!feed) return;
-  facts.hasPolicies = true;
+  facts.policy.areServed = true;
   while (!signal.aborted) {
     await until(facts, () => areWanted(facts), signal);
     const ended = new AbortController();
     const unwanted = until(facts, () => !areWanted(facts), signal).then(() => ended.abort());
     if (pods) tellOfPods(facts, pods, ended.signal);
-    for await (const view of feed.watch(ended.signal)) facts.setPolicies(view);
+    for await (const view of feed.watch(ended.signal)) facts.policy.setView(view);
     await unwanted;
-    if (!signal.aborted) facts.setPolicies(undefined);
+    if (!signal.aborted) facts.policy.setView(undefined);
   }
 }
 
@@ -43,10 +43,12 @@ export async function hearOfPackets(facts: Facts, policyLog: PolicyLog, signal: 
     if (group === undefined) continue;
     const ended = new AbortController();
     const unwanted = until(facts, () => groupOf(facts) !== group, signal).then(() => ended.abort());
-    await policyLog.listen(group, ended.signal, (listens) => facts.setLogGroup(listens ? group : undefined));
+    await policyLog.listen(group, ended.signal, (listens) =>
+      facts.policy.setLogGroup(listens ? group : undefined),
+    );
     await unwanted;
     // An agent that stops changes nothing.
-    if (!signal.aborted) facts.setLogGroup(undefined);
+    if (!signal.aborted) facts.policy.setLogGroup(undefined);
   }
 }
 
@@ -58,8 +60,7 @@ export async function tryFlowtables(
 ): Promise<void> {
   await until(facts, () => facts.network?.policy?.offload === true, signal);
   if (signal.aborted) return;
-  facts.hasFlowtables = await flowtables.areThere();
-  facts.emit('changed');
+  facts.policy.setFlowtables(await flowtables.areThere());
 }
 
 const groupOf = ({ network }: Facts): number | undefined => network?.policy?.logGroup;

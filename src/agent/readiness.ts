@@ -43,7 +43,7 @@ export function obstacleTo(facts: Facts, others: Problems): Problem | undefined 
   if (!subnets) return obstacle('no-subnet', 'no subnet', facts.obstacle('subnets') ?? silence);
   const overlap = overlapOf(facts, network, subnets);
   if (overlap) return overlap;
-  if (network.policy && !facts.policies) {
+  if (network.policy && !facts.policy.view) {
     return obstacle('policies-unknown', 'the network policies are unknown', policyProblem(others.policies));
   }
   const { kernel, companion, opening } = others;

@@ -100,10 +100,10 @@ export async function runAgent(options: AgentOptions, log: Log, stop: AbortSigna
   const policies = new PolicyWatch(policiesInForce, policyLog, offload);
   loop.on('done', (changes) => policies.done(changes));
   loop.on('settled', ({ facts }) => policies.settled(facts.policies));
-  facts.on('changed', () => policies.learned(facts.policies));
+  facts.on('changed', () => policies.learned(facts.policy.view));
   const names = new NameWatch({
     wanted: () => loop.computed?.desired.policies?.wanted,
-    setNames: (known) => facts.setNames(known),
+    setNames: (known) => facts.policy.setNames(known),
     applied: () => loop.reconciler.run(),
     file: join(paths.state, 'names.json'),
     log,

@@ -147,7 +147,7 @@ test('a pod whose policies cannot be enforced yet is not admitted', { skip: NO_K
   loop.start(stop.signal);
   const policy = { onChange: 'cut', offload: true, logDenied: false, logGroup: 7, resolvers: [] } as const;
   const view = { network: { ...network, policy }, resources, nodes: nodesOf(PLAN) };
-  facts.hasPolicies = true;
+  facts.policy.areServed = true;
   facts.setUnderlay(self.underlay);
   // The last view on disk: the store has told of policies, but not of its nodes yet.
   facts.setCluster(view, false);
@@ -159,7 +159,7 @@ test('a pod whose policies cannot be enforced yet is not admitted', { skip: NO_K
     ingress: [{ action: 'Deny', from: [{ namespaces: {} }] }],
   };
   const { tiers, problems } = collectPolicies([{ kind: 'ClusterNetworkPolicy', name: 'deny', spec }]);
-  facts.setPolicies({ tiers, problems, pods: new Map(), others: [] });
+  facts.policy.setView({ tiers, problems, pods: new Map(), others: [] });
   const why = notReady(facts, { kernel: undefined, companion: undefined });
   assert.match(why ?? '', /policies are not enforced yet: the cluster’s nodes are unknown/);
   const admission = admitted(facts, loop, pod);

@@ -24,7 +24,7 @@ test('views are facts while the network wants policies enforced, and are watched
   const feed = new FakeFeed();
   const end = new AbortController();
   const following = followPolicies(facts, { policies: feed }, end.signal);
-  assert.equal(facts.hasPolicies, true);
+  assert.equal(facts.policy.areServed, true);
   assert.equal(feed.watches, 0, 'nobody wants them yet');
   facts.setNetwork(network(true));
   await feed.turn();
@@ -32,21 +32,21 @@ test('views are facts while the network wants policies enforced, and are watched
   for (const view of [viewOf(), viewOf()]) {
     feed.show(view);
     await feed.turn();
-    assert.equal(facts.policies, view);
+    assert.equal(facts.policy.view, view);
   }
   facts.setNetwork(network(false));
   await feed.turn();
-  assert.equal(facts.policies, undefined);
+  assert.equal(facts.policy.view, undefined);
   facts.setNetwork(network(true));
   await feed.turn();
   assert.equal(feed.watches, 2);
-  assert.equal(facts.policies, undefined, 'what was last known is not known to hold');
+  assert.equal(facts.policy.view, undefined, 'what was last known is not known to hold');
   const view = viewOf();
   feed.show(view);
   await feed.turn();
   end.abort();
   await following;
-  assert.equal(facts.policies, view, 'what an agent that ends knows stays');
+  assert.equal(facts.policy.view, view, 'what an agent that ends knows stays');
   assert.equal(feed.watching, 0);
 });
 
@@ -96,7 +96,7 @@ test('the group of NFLOG is the network’s once that is known; an agent that st
   const become = async (policy: boolean | object): Promise<number | undefined> => {
     facts.setNetwork(network(policy));
     await nextTurn();
-    return facts.logGroup;
+    return facts.policy.logGroup;
   };
   assert.equal(await become(false), undefined);
   assert.equal(await become({ logGroup: 7 }), 7);
@@ -106,7 +106,7 @@ test('the group of NFLOG is the network’s once that is known; an agent that st
   assert.equal(await become(true), 26_220);
   stop.abort();
   await done;
-  assert.equal(facts.logGroup, 26_220);
+  assert.equal(facts.policy.logGroup, 26_220);
 });
 
 function viewOf(): PolicyView {
