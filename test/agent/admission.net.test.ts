@@ -148,6 +148,7 @@ test('a pod whose policies cannot be enforced yet is not admitted', { skip: NO_K
   const policy = { onChange: 'cut', offload: true, logDenied: false, logGroup: 7, resolvers: [] } as const;
   const view = { network: { ...network, policy }, resources, nodes: nodesOf(PLAN) };
   facts.policy.areServed = true;
+  facts.policy.setFlowtables(false);
   facts.setUnderlay(self.underlay);
   // The last view on disk: the store has told of policies, but not of its nodes yet.
   facts.setCluster(view, false);
