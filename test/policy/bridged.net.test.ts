@@ -2,9 +2,14 @@ import assert from 'node:assert/strict';
 import { type TestContext, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Ip } from '../../src/ip/address.ts';
+import { linkLocalOf } from '../../src/ip/mac.ts';
 import { UdpSocket } from '../../src/linux/udp.ts';
+import { known as knownPods } from '../../src/policy/compile/sets.ts';
+import { tableOf } from '../../src/policy/compile/table.ts';
+import { elementItem, elementOf } from '../../src/state/kinds/nft-element.ts';
 import { PolicedNode } from '../agent/flows/node.ts';
 import { NO_KERNEL } from '../state/namespace.ts';
+import { eventually } from '../store/servers.ts';
 import { BridgedNode, guardOfPods, macOf } from './bridged-node.ts';
 import { NODE, PODS, PODS6 } from './routed-node.ts';
 
@@ -53,6 +58,28 @@ test('a pod receives what is for it alone, whoever else it is said to be for', {
       assert.equal(await reaches(to, accomplice), false, `to ${to}, by ${mac}`);
     }
   }
+});
+
+test('nothing passes to the link-local address of a pod that nobody knows yet', {
+  skip: NO_KERNEL,
+}, async (t) => {
+  const policed = new PolicedNode(t, new BridgedNode());
+  const [source, known, waiting] = PODS;
+  assert.ok(source && known && waiting);
+  const local = (pod: Ip): Ip => linkLocalOf(macOf(pod));
+  const isKnown = elementItem(tableOf(6), elementOf(knownPods(6), [local(known)]));
+  await policed.become({ 3: 'isolated' }, { waiting: 2, besides: [...guardOfPods(), isKnown] });
+  const reaches = (to: string): boolean => {
+    try {
+      policed.node.run(source, 'ping', '-c1', '-W1', '-I', `${PODS6[0]}`, to);
+      return true;
+    } catch {
+      return false;
+    }
+  };
+  // After duplicate address detection.
+  await eventually(() => reaches(`${local(known)}%eth0`), 10_000);
+  assert.equal(reaches(`${local(waiting)}%eth0`), false);
 });
 
 /** The first pod is confined to friends, the second isolated from all but these, the third a friend. */

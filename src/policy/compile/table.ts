@@ -132,6 +132,8 @@ function forward({ devices, bridge }: Shape, family: Family): Chain {
       { rule: `oifname "${devices}*" jump known-daddr`, comment },
       { rule: `iifname "${bridge}" jump known-saddr`, comment },
       { rule: `${destination} @${subnets(family).name} jump known-daddr`, comment },
+      // Between ports of the bridge: routers forward none (RFC 4291 §2.5.6).
+      ...(family === 6 ? [{ rule: `${destination} fe80::/10 jump known-daddr`, comment }] : []),
       ...judged(family),
     ],
   };

@@ -67,6 +67,8 @@ type Setting = {
   /** Whether connections are ended. */
   readonly cuts?: boolean;
   readonly blocks?: number;
+  /** The number of a pod that nobody knows yet. */
+  readonly waiting?: number;
   /** What the node holds besides. */
   readonly besides?: readonly Item[];
 };
@@ -104,7 +106,7 @@ export class PolicedNode<Node extends Named = RoutedNode> implements Disposable 
   /** Labels by the pods' numbers; the others have none. */
   async become(
     labels: Readonly<Record<number, string>>,
-    { cuts = true, blocks = 0, besides = [] }: Setting = {},
+    { cuts = true, blocks = 0, waiting, besides = [] }: Setting = {},
   ): Promise<Compiled> {
     const pods = PODS.map((ip, i) => podOf(`p${i}`, [ip, PODS6[i] ?? ip], labels[i] ?? ''));
     const compiled = compilePolicies(
@@ -112,7 +114,7 @@ export class PolicedNode<Node extends Named = RoutedNode> implements Disposable 
         entities: pods,
         names: new Map(),
         tiers: tiersOf(blocks),
-        subjects: pods.map((pod) => ({ pod, nets: [] })),
+        subjects: pods.filter((_, i) => i !== waiting).map((pod) => ({ pod, nets: [] })),
         subnets: [],
         families: [4, 6],
         devices: 'fltp',
