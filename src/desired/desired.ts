@@ -71,7 +71,7 @@ export function desiredState(facts: Facts, memo: Memo = new Memo()): Desired {
       part.hostPorts,
       ...memo.shared(common, memo.attachments.of(pods, '', attachmentOf), () => [
         wiringContribution(network, pods, common),
-        guardContribution(pods, common),
+        guardContribution(network, pods, common),
       ]),
       ...policies.contributions,
       ...(policies.node && network.policy?.offload && facts.hasFlowtables
@@ -150,17 +150,23 @@ function wiringContribution(
   pods: readonly LocalPod[],
   { wiring, guard }: Basis,
 ): Contribution {
+  const { routed, optional } = guardItems(pods, guard);
   return {
     owner: { part: 'wiring', name: 'this node' },
-    items: [...wiringItems(network.wiring, pods, wiring), ...guardItems(pods, guard).routed],
+    items: [
+      ...wiringItems(network.wiring, pods, wiring),
+      ...routed,
+      // Without them, pods could pose as others, and so pass policies: then the node takes none.
+      ...(network.policy ? optional : []),
+    ],
     warnings: [],
   };
 }
 
-function guardContribution(pods: readonly LocalPod[], { guard }: Basis): Contribution {
+function guardContribution({ policy }: Network, pods: readonly LocalPod[], { guard }: Basis): Contribution {
   return {
     owner: { part: 'guard', name: 'this node' },
-    items: guardItems(pods, guard).optional,
+    items: policy ? [] : guardItems(pods, guard).optional,
     warnings: [],
   };
 }

@@ -40,6 +40,13 @@ test('where the kernel refuses the bridge’s table, one line says so, and all e
   assert.match(namespace.ip('link show veth1'), /master cni0/);
   assert.match(namespace.run('nft', 'list tables'), /table ip flatnet-pods/);
 
+  // Policies judge by addresses, which pods must not choose.
+  const policy = { onChange: 'cut', offload: false, logDenied: false, logGroup: 7 } as const;
+  const facts = factsOf(PLAN);
+  const policed = desiredState({ ...facts, network: { ...facts.network, policy }, pods: [POD] });
+  running.wantAll(policed.contributions.map((each) => ({ ...each, items: each.items.map(unsupported) })));
+  assert.match(ownProblem((await running.reconciler.run()).undone) ?? '', /jump nowhere/, 'it takes none');
+
   running.wantAll(contributions);
   await running.settled();
   assert.match(namespace.run('nft', 'list table bridge flatnet-bridge'), /"veth1" \. 02:00:00:00:00:07/);
