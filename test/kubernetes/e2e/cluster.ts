@@ -8,6 +8,7 @@ import { type PresetName, withBackend, withPreset } from '../../../src/lab/netwo
 import { KubeletCluster, type Life } from '../nodes/cluster.ts';
 import { DNS, podNetworks } from '../nodes/networks.ts';
 import { FOLDER } from '../nodes/switch.ts';
+import { CLUSTER_NETWORK_POLICIES, conformanceImages } from './conformance.ts';
 import { imageArchives } from './images.ts';
 import { serveLoadBalancers } from './load-balancers.ts';
 import { installReference, peerFromOutside, routeFromOutside } from './network.ts';
@@ -27,25 +28,30 @@ type Options = {
   readonly families: readonly Family[];
   /** Whether Services of the type LoadBalancer get an address. */
   readonly loadBalancers: boolean;
+  /** Whether policies are enforced. */
+  readonly policy: boolean;
   readonly reference: boolean;
 };
 
 /** Starts three kubelets, a pod network, and the cluster's DNS. */
 export async function startCluster(options: Options): Promise<KubeletCluster> {
-  const { life, built, preset, backend, families, loadBalancers, reference } = options;
+  const { life, built, preset, backend, families, loadBalancers, policy, reference } = options;
   const { signal } = life;
   const say = (what: string): void => console.log(`e2e: ${what}`);
   say('building the images');
   const listed = await run(join(built, 'e2e.test'), ['--list-images']);
-  const archives = imageArchives(FOLDER, built, listed.stdout.split('\n'));
+  const wanted = [...listed.stdout.split('\n'), ...conformanceImages(built)];
+  const archives = imageArchives(FOLDER, built, wanted);
   // A signal that came meanwhile is noticed in the next turn.
   await nextTurn();
   signal.throwIfAborted();
   const other = reference ? { install: installReference } : { image: await flatnetImage() };
   const type = backend ?? (preset === 'flannel' ? 'vxlan' : 'bgp');
-  const network = withPreset(preset, withBackend(type, podNetworks(families))) as object;
+  const pods = { ...podNetworks(families), ...(policy && { policy }) };
+  const network = withPreset(preset, withBackend(type, pods)) as object;
+  const manifests = policy ? [join(built, CLUSTER_NETWORK_POLICIES)] : [];
   say('starting three kubelets');
-  const cluster = await KubeletCluster.start(life, { network, families, archives, ...other });
+  const cluster = await KubeletCluster.start(life, { network, families, archives, manifests, ...other });
   const peers = preset !== 'flannel' && !reference;
   await (peers ? peerFromOutside(life, cluster) : routeFromOutside(cluster));
   if (loadBalancers) await serveLoadBalancers(life, cluster);

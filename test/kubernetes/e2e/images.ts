@@ -58,7 +58,9 @@ function programs(built: string): Tree {
     add(`bin/${name}`, path);
     for (const library of librariesOf(path)) add(library.slice(1), library);
   }
-  for (const name of ['agnhost', 'coredns', 'regression-issue-74839']) add(name, join(built, name));
+  for (const name of ['coredns', 'regression-issue-74839']) add(name, join(built, name));
+  add('agnhost', join(built, 'sctp'));
+  add('agnhost-upstream', join(built, 'agnhost'));
   tree.set('agnhost-2', link('agnhost'));
   for (const name of ['etc', 'uploads']) tree.set(name, folder());
   tree.set('tmp', folder(0o1777));

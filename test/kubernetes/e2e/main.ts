@@ -5,31 +5,38 @@ import { parseArgs } from 'node:util';
 import { PRESET_NAMES, type PresetName } from '../../../src/lab/network.ts';
 import { FOLDER } from '../nodes/switch.ts';
 import { startCluster } from './cluster.ts';
+import { runConformance } from './conformance.ts';
 import { runCases } from './run.ts';
 
 const ROOT = join(import.meta.dirname, '../../..');
 
-/** Features other than dual stack need clouds, the Internet or kernel modules. */
-const LABELS = '!Disruptive && Feature: isSubsetOf {IPv6DualStack}';
+/** Other features need clouds, the Internet or kernel modules. */
+const FEATURES = ['IPv6DualStack'];
+/** Those of cases about policies. */
+const POLICY_FEATURES = ['NetworkPolicy', 'SCTPConnectivity'];
 
 const { values, positionals } = parseArgs({
   allowPositionals: true,
   options: {
     skip: { type: 'string' },
-    labels: { type: 'string', default: LABELS },
+    labels: { type: 'string' },
     preset: { type: 'string', default: 'flannel' },
     backend: { type: 'string' },
     ipv6: { type: 'boolean', default: false },
     'dual-stack': { type: 'boolean', default: false },
     'load-balancers': { type: 'boolean', default: false },
+    policy: { type: 'boolean', default: false },
+    conformance: { type: 'boolean', default: false },
     reference: { type: 'boolean', default: false },
     procs: { type: 'string', default: '4' },
     minutes: { type: 'string', default: '30' },
     output: { type: 'string', default: join(ROOT, 'dist/e2e') },
   },
 });
-const [focus = 'Networking'] = positionals;
-const { preset, backend, ipv6, reference } = values;
+const { preset, backend, ipv6, reference, conformance } = values;
+const policy = values.policy || conformance;
+const [focus = conformance ? '.' : policy ? 'Netpol' : 'Networking'] = positionals;
+const features = [...FEATURES, ...(policy ? POLICY_FEATURES : [])];
 if (!isPreset(preset)) throw new Error(`--preset is one of ${PRESET_NAMES.join(', ')}`);
 
 const interrupt = new AbortController();
@@ -46,15 +53,18 @@ try {
     backend,
     families: values['dual-stack'] ? [4, 6] : [ipv6 ? 6 : 4],
     loadBalancers: values['load-balancers'],
+    policy,
     reference,
   });
-  process.exitCode = await runCases(cluster, {
+  const options = {
+    labels: `!Disruptive && Feature: isSubsetOf {${features.join(', ')}}`,
     ...values,
     built: process.env.FLATNET_E2E ?? '',
     focus,
     output: resolve(values.output),
     signal: interrupt.signal,
-  });
+  };
+  process.exitCode = await (conformance ? runConformance : runCases)(cluster, options);
 } catch (error) {
   process.exitCode = 1;
   if (!interrupt.signal.aborted) console.error(error);

@@ -34,7 +34,7 @@ export function readReport(json: string): readonly Case[] {
 }
 
 /** Says how many cases there were of each state, and why those did not pass that did not. */
-export function summary(cases: readonly Case[]): string {
+function summary(cases: readonly Case[]): string {
   const states = Map.groupBy(cases, ({ state }) => state);
   const counts = [...states].map(([state, { length }]) => `${length} ${state}`);
   const lines = cases
@@ -44,4 +44,16 @@ export function summary(cases: readonly Case[]): string {
       return `${state} after ${Math.round(seconds)} s: ${name}\n    ${why}`;
     });
   return [...lines, `e2e: ${counts.join(', ') || 'no case has such a name'}`].join('\n');
+}
+
+/**
+ * Prints the summary, and returns the exit status. `code` is that of the program that ran the cases, `log`
+ * where it says more.
+ */
+export function conclude(cases: readonly Case[], code: number | null, log: string): number {
+  console.log(summary(cases));
+  const isWell = cases.every(({ state }) => state === 'passed' || state === 'skipped');
+  if (isWell && code !== 0)
+    console.error(`e2e: the cases' own program failed with status ${code}: see ${log}`);
+  return isWell && code === 0 && cases.length > 0 ? 0 : 1;
 }

@@ -1,10 +1,9 @@
-import { spawn } from 'node:child_process';
-import { once } from 'node:events';
-import { mkdirSync, openSync, readFileSync, rmSync } from 'node:fs';
+import { mkdirSync, readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import type { KubeletCluster } from '../nodes/cluster.ts';
 import { component } from '../nodes/component.ts';
-import { readReport, summary } from './report.ts';
+import { runOutside } from './outside.ts';
+import { conclude, readReport } from './report.ts';
 
 const REPORT = 'report.json';
 
@@ -26,10 +25,7 @@ export async function runCases({ plane, nodes }: KubeletCluster, options: Option
   const { built, focus, skip, labels, procs, minutes, output, signal } = options;
   signal.throwIfAborted();
   mkdirSync(output, { recursive: true });
-  const log = join(output, 'ginkgo.log');
   rmSync(join(output, REPORT), { force: true });
-  console.log(`e2e: running the cases; what they say: ${log}`);
-  const file = openSync(log, 'w');
   const ginkgo = [
     join(built, 'ginkgo'),
     ...[`--procs=${procs}`, `--timeout=${minutes}m`, '--no-color', '--poll-progress-after=5m'],
@@ -47,14 +43,7 @@ export async function runCases({ plane, nodes }: KubeletCluster, options: Option
     `--num-nodes=${nodes.length}`,
     '--disable-log-dump',
   ];
-  const argv = ['--pdeathsig=KILL', 'ip', 'netns', 'exec', plane.netns, ...ginkgo, ...suite];
-  // In a group of its own: all of its processes want the signal, but once, or they do not clean up.
-  const child = spawn('setpriv', argv, { stdio: ['ignore', file, file], detached: true });
-  signal.addEventListener('abort', () => child.pid !== undefined && process.kill(-child.pid, 'SIGINT'));
-  const [code] = await once(child, 'exit');
-  const cases = readReport(readFileSync(join(output, REPORT), 'utf8'));
-  console.log(summary(cases));
-  const isWell = cases.length > 0 && cases.every(({ state }) => state === 'passed' || state === 'skipped');
-  if (isWell && code !== 0) console.error(`e2e: ginkgo itself failed with status ${code}: see ${output}`);
-  return isWell && code === 0 ? 0 : 1;
+  const log = join(output, 'ginkgo.log');
+  const code = await runOutside(plane, [...ginkgo, ...suite], log, signal);
+  return conclude(readReport(readFileSync(join(output, REPORT), 'utf8')), code, log);
 }

@@ -23,6 +23,8 @@ export type ClusterOptions = {
   readonly image?: string;
   /** More of what pods run, for `ctr images import`. */
   readonly archives?: readonly string[];
+  /** Files of what the cluster has before its nodes. */
+  readonly manifests?: readonly string[];
   /** Gives the nodes another pod network than flatnet. */
   readonly install?: (cluster: KubeletCluster) => Promise<void>;
 };
@@ -54,7 +56,7 @@ export class KubeletCluster {
   /** Returns when all nodes are ready. It ends with the tests, whatever happens. */
   static async start(
     { after, signal }: Life,
-    { network, families = [4], nodes = 3, image, archives = [], install }: ClusterOptions,
+    { network, families = [4], nodes = 3, image, archives = [], manifests = [], install }: ClusterOptions,
   ): Promise<KubeletCluster> {
     const hosts = new Switch(families);
     const running: { stop: () => Promise<void> }[] = [];
@@ -75,6 +77,7 @@ export class KubeletCluster {
     const busybox = busyboxArchive(hosts.folder);
     const plane = await ControlPlane.start(hosts, (started) => running.push(started));
     const cluster = new KubeletCluster(plane, []);
+    for (const file of manifests) await plane.kubectl('apply', '--server-side', '-f', file);
     if (image === undefined) {
       await plane.kubectl('create', 'namespace', NAMESPACE);
       await plane.kubectl('apply', '-f', join(ROOT, 'deploy/rbac'), '-f', join(ROOT, 'deploy/crds'));
