@@ -61,6 +61,8 @@ describe('agents from the image and the manifest', { skip: NO_KUBELETS }, () => 
   test('pods reach each other, and agents have all the rights they need', () => assertWorks(cluster, web));
 
   test('kubectl flatnet shows the nodes, and asks their agents', async () => {
+    // A kubelet may be late with its probe.
+    await answers(() => cluster.kubectlFlatnet('status', '--json'), /"agent": "ready"/);
     const status = JSON.parse(await cluster.kubectlFlatnet('status', '--json')) as { agent: string }[];
     assert.deepEqual(
       status.map(({ agent }) => agent),

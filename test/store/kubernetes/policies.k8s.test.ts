@@ -146,7 +146,8 @@ describe('policies of a real API server', { skip: NO_API_SERVER }, () => {
       assert.equal(refused.view(), undefined);
       await allowPolicies(admin);
       await eventually(() => refused.view());
-      assert.deepEqual(refused.feed.problems, []);
+      // A server whose definitions are new still refuses watches now and then.
+      await eventually(() => refused.feed.problems.length === 0);
     }
   });
 });
