@@ -81,12 +81,14 @@ function moved(from: string, to: string): 'moved' | 'taken' | 'gone' {
 
 /** Milliseconds; longer than an ADD takes. Runtimes write down its result last. */
 const ADD_PATIENCE = 30_000;
+/** A file's time is finer than `Date.now`, in milliseconds, and so may lie ahead of it. */
+const AHEAD = 10;
 
 /** Milliseconds that the ADD of a reservation may still take. */
 export function restOfAdd(file: string): number {
   const made = statSync(file, { throwIfNoEntry: false })?.mtimeMs ?? 0;
   const age = Date.now() - made;
-  return age < 0 || age > ADD_PATIENCE ? 0 : ADD_PATIENCE - age;
+  return age < -AHEAD || age > ADD_PATIENCE ? 0 : ADD_PATIENCE - Math.max(0, age);
 }
 
 /** libcni's files of these networks. One that cannot be read says nothing: `unread` gets the reason. */
