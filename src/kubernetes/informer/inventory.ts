@@ -38,7 +38,10 @@ export class Inventory<T> {
   *replaceAll(listed: readonly Kept<T>[]): Generator<Change<T>> {
     const keys = new Set(listed.map(({ key }) => key));
     const gone = [...this.#values.keys()].filter((key) => !keys.has(key));
-    for (const change of gone.map((key) => this.delete(key))) if (change) yield change;
+    for (const key of gone) {
+      const change = this.delete(key);
+      if (change) yield change;
+    }
     for (const each of listed) {
       const change = this.set(each);
       if (change) yield change;

@@ -9,13 +9,21 @@ const kept = fc.record({
   value: fc.option(fc.nat(9), { nil: undefined }),
 });
 
-/** Applies changes as a follower would, and checks that each says truly what was before. */
-function follow(model: Map<string, number>, changes: Iterable<Change<number> | undefined>): void {
+/**
+ * Applies changes as a follower would, and checks that each says truly what was before, and that the
+ * inventory is never ahead of it.
+ */
+function follow(
+  model: Map<string, number>,
+  changes: Iterable<Change<number> | undefined>,
+  inventory: Inventory<number>,
+): void {
   for (const change of changes) {
     if (!change) continue;
     assert.equal(change.before, model.get(change.key));
     if (change.type === 'set') model.set(change.key, change.value);
     else assert.ok(model.delete(change.key));
+    assert.deepEqual(model, inventory.values);
   }
 }
 
@@ -30,10 +38,10 @@ test('a follower of the changes knows what the inventory holds, lists included',
       const inventory = new Inventory<number>();
       const model = new Map<string, number>();
       for (const each of steps) {
-        if ('one' in each) follow(model, [inventory.set(each.one)]);
-        else if ('gone' in each) follow(model, [inventory.delete(each.gone)]);
+        if ('one' in each) follow(model, [inventory.set(each.one)], inventory);
+        else if ('gone' in each) follow(model, [inventory.delete(each.gone)], inventory);
         else {
-          follow(model, inventory.replaceAll(each.all));
+          follow(model, inventory.replaceAll(each.all), inventory);
           const listed = each.all.filter(({ value }) => value !== undefined).map(({ key }) => key);
           assert.deepEqual([...model.keys()].sort(), listed.sort());
         }
