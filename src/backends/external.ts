@@ -7,10 +7,10 @@ import type { Item } from '../state/item.ts';
 import type { CreatedLink } from '../state/link-types/registry.ts';
 import { OUR_PROTOCOL } from '../state/ownership.ts';
 import type { Backend, PeerItems } from './backend.ts';
-import { directRoutes, isOnLink, readDirectRouting, subnetsOf } from './direct.ts';
+import { readDirectRouting, subnetsOf, through } from './direct.ts';
 import { decapsulated, memberElements, membersTable, type TunnelPackets } from './members.ts';
 import { sharedMtu, tunnelPath, tunnelSettings } from './tunnel-device.ts';
-import { publishedField, vtepMacOf } from './vxlan-vtep.ts';
+import { toVtep } from './vxlan-vtep.ts';
 
 export type ExternalOptions = {
   /** VNI or key. */
@@ -110,45 +110,28 @@ function peer(
   options: ExternalOptions,
   family: Family,
 ): PeerItems {
-  const subnets = subnetsOf(node, family);
-  const dst = node.addresses[family];
-  if (subnets.length === 0) return { items: [] };
-  if (dst === undefined) return { items: [], warning: `has no public IPv${family} address` };
-  if (options.directRouting && isOnLink(self, dst)) return { items: directRoutes(self, subnets, dst) };
-  const mac = vtepMacOf(node, family);
-  if (mac === undefined) return { items: [], warning: `published no IPv${family} VTEP MAC` };
-  const id = publishedField(node.backend.data[family], tunnel.idField);
-  if (id !== undefined && id !== options.id) {
-    const theirs = `${tunnel.idField} ${JSON.stringify(id)}`;
-    return { items: [], warning: `uses ${theirs}, this node ${options.id}` };
-  }
-  const dev = tunnel.device(family).name;
   const src = self.underlay.addresses[family];
-  const encapsulation = {
-    id: options.id,
-    dst,
-    ...(src !== undefined && { src }),
-    ttl: TTL,
-    // Receivers drop IPv6 UDP without a checksum unless told otherwise (RFC 6935).
-    ...((options.checksum || (family === 6 && tunnel.hasChecksums)) && { checksum: true }),
-  };
-  const items = subnets.flatMap((subnet): Item[] => {
-    const via = addressOf(subnet);
-    return [
-      { kind: 'neighbour', dev, ip: via, mac },
-      {
-        kind: 'route',
-        dst: subnet,
-        type: 'unicast',
-        encapsulation,
-        dev,
-        via,
-        onlink: true,
-        protocol: OUR_PROTOCOL,
-      },
-    ];
-  });
-  return { items };
+  return through(self, node, options, family, (subnets, dst) =>
+    toVtep(node, family, { field: tunnel.idField, id: options.id }, (mac) => {
+      const dev = tunnel.device(family).name;
+      const encapsulation = {
+        id: options.id,
+        dst,
+        ...(src !== undefined && { src }),
+        ttl: TTL,
+        // Receivers drop IPv6 UDP without a checksum unless told otherwise (RFC 6935).
+        ...((options.checksum || (family === 6 && tunnel.hasChecksums)) && { checksum: true }),
+      };
+      return subnets.flatMap((subnet): Item[] => {
+        const via = addressOf(subnet);
+        const route = { kind: 'route', dst: subnet, type: 'unicast', encapsulation, dev, via } as const;
+        return [
+          { kind: 'neighbour', dev, ip: via, mac },
+          { ...route, onlink: true, protocol: OUR_PROTOCOL },
+        ];
+      });
+    }),
+  );
 }
 
 /** A device has one MAC, whichever families it carries. */

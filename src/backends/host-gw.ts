@@ -1,7 +1,7 @@
 import type { Node, Self } from '../cluster/node.ts';
 import type { Family } from '../ip/address.ts';
 import type { Backend, PeerItems } from './backend.ts';
-import { directRoutes, isOnLink, subnetsOf } from './direct.ts';
+import { directRoutes, isOnLink, towards } from './direct.ts';
 
 /** Plain routes via the peers' own addresses: no overhead, but all nodes must share a network. */
 export const hostGw: Backend<undefined> = {
@@ -28,17 +28,13 @@ function refuses(self: Self, _options: undefined, family: Family): string | unde
 }
 
 function peer(self: Self, node: Node, _options: undefined, family: Family): PeerItems {
-  const subnets = subnetsOf(node, family);
-  const via = node.addresses[family];
-  if (subnets.length === 0) return { items: [] };
-  if (via === undefined) return { items: [], warning: `has no public IPv${family} address` };
-  if (!isOnLink(self, via)) {
+  return towards(node, family, (subnets, via) => {
+    if (isOnLink(self, via)) return { items: directRoutes(self, subnets, via) };
     return {
       items: [],
       warning:
         `its address ${via} is not on a network of ${self.underlay.dev}: host-gw cannot reach it; ` +
         'use vxlan with DirectRouting',
     };
-  }
-  return { items: directRoutes(self, subnets, via) };
+  });
 }

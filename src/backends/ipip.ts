@@ -3,7 +3,7 @@ import type { Node, Self } from '../cluster/node.ts';
 import type { Family } from '../ip/address.ts';
 import type { Item } from '../state/item.ts';
 import type { Backend, PeerItems } from './backend.ts';
-import { directRoutes, isOnLink, readDirectRouting, subnetsOf } from './direct.ts';
+import { readDirectRouting, subnetsOf, through } from './direct.ts';
 import { innerMtu } from './inner-mtu.ts';
 import { memberElements, membersTable, type TunnelPackets } from './members.ts';
 import { tunnelPath, tunnelSettings } from './tunnel-device.ts';
@@ -71,11 +71,8 @@ function device(self: Self, { membersOnly }: IpipOptions, family: Family): reado
   return items;
 }
 
-function peer(self: Self, node: Node, { directRouting }: IpipOptions, family: Family): PeerItems {
-  const subnets = subnetsOf(node, family);
-  const via = node.addresses[family];
-  if (subnets.length === 0) return { items: [] };
-  if (via === undefined) return { items: [], warning: `has no public IPv${family} address` };
-  if (directRouting && isOnLink(self, via)) return { items: directRoutes(self, subnets, via) };
-  return { items: subnets.map((dst) => tunnelRoute(self, dst, DEVICES[family], via)) };
+function peer(self: Self, node: Node, options: IpipOptions, family: Family): PeerItems {
+  return through(self, node, options, family, (subnets, via) => ({
+    items: subnets.map((dst) => tunnelRoute(self, dst, DEVICES[family], via)),
+  }));
 }

@@ -2,7 +2,7 @@ import type { Node, Self } from '../cluster/node.ts';
 import type { Family } from '../ip/address.ts';
 import type { Item } from '../state/item.ts';
 import type { Backend, PeerItems } from './backend.ts';
-import { directRoutes, isOnLink, readDirectRouting, subnetsOf } from './direct.ts';
+import { readDirectRouting, subnetsOf, through } from './direct.ts';
 import { decapsulated, memberElements, membersTable, type TunnelPackets } from './members.ts';
 import { sharedMtu, tunnelPath, tunnelSettings } from './tunnel-device.ts';
 import { tunnelRoute } from './tunnel-route.ts';
@@ -95,11 +95,8 @@ function device(self: Self, options: UdpOptions, family: Family): readonly Item[
 }
 
 /** The program has the same facts: the remote end in a route only shows where the packets go. */
-function peer(self: Self, node: Node, { directRouting }: UdpOptions, family: Family): PeerItems {
-  const subnets = subnetsOf(node, family);
-  const via = node.addresses[family];
-  if (subnets.length === 0) return { items: [] };
-  if (via === undefined) return { items: [], warning: `has no public IPv${family} address` };
-  if (directRouting && isOnLink(self, via)) return { items: directRoutes(self, subnets, via) };
-  return { items: subnets.map((dst) => tunnelRoute(self, dst, UDP_DEVICE, via)) };
+function peer(self: Self, node: Node, options: UdpOptions, family: Family): PeerItems {
+  return through(self, node, options, family, (subnets, via) => ({
+    items: subnets.map((dst) => tunnelRoute(self, dst, UDP_DEVICE, via)),
+  }));
 }

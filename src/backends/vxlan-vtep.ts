@@ -1,6 +1,8 @@
 import type { Node } from '../cluster/node.ts';
 import type { Family } from '../ip/address.ts';
 import { isUnicast, type Mac, parseMac } from '../ip/mac.ts';
+import type { Item } from '../state/item.ts';
+import type { PeerItems } from './backend.ts';
 
 /** Bytes of an interface's name in the kernel, including the terminating zero. */
 const IFNAMSIZ = 16;
@@ -23,6 +25,24 @@ export function vtepMacOf(peer: Node, family: Family): Mac | undefined {
   } catch {
     return undefined; // the caller warns that the peer published no usable MAC
   }
+}
+
+/**
+ * Builds a peer's items from its MAC; a warning instead if it published none, or another `id` under the name
+ * `field`.
+ */
+export function toVtep(
+  peer: Node,
+  family: Family,
+  { field, id }: { readonly field: string; readonly id: number },
+  items: (mac: Mac) => readonly Item[],
+): PeerItems {
+  const mac = vtepMacOf(peer, family);
+  if (mac === undefined) return { items: [], warning: `published no IPv${family} VTEP MAC` };
+  const theirs = publishedField(peer.backend.data[family], field);
+  if (theirs !== undefined && theirs !== id)
+    return { items: [], warning: `uses ${field} ${JSON.stringify(theirs)}, this node ${id}` };
+  return { items: items(mac) };
 }
 
 /** A field of what a peer published; keys match case-insensitively, as in Go. */

@@ -6,13 +6,13 @@ import type { Mac } from '../ip/mac.ts';
 import type { Item } from '../state/item.ts';
 import { OUR_PROTOCOL } from '../state/ownership.ts';
 import type { Backend, PeerItems } from './backend.ts';
-import { directRoutes, isOnLink, readDirectRouting, subnetsOf } from './direct.ts';
+import { readDirectRouting, subnetsOf, through } from './direct.ts';
 import { innerMtu } from './inner-mtu.ts';
 import { decapsulated, memberElements, membersTable, type TunnelPackets } from './members.ts';
 import { tunnelPath, tunnelSettings, underlayWith } from './tunnel-device.ts';
 import { resolverOf } from './vxlan-miss.ts';
 import { scanLimit } from './vxlan-scan.ts';
-import { publishedField, vtepMacOf, vxlanDevice } from './vxlan-vtep.ts';
+import { toVtep, vxlanDevice } from './vxlan-vtep.ts';
 
 export type VxlanOptions = {
   readonly vni: number;
@@ -124,20 +124,11 @@ function onDemandItems(name: string, network: Cidr, family: Family): Item[] {
 }
 
 function peer(self: Self, node: Node, options: VxlanOptions, family: Family): PeerItems {
-  const subnets = subnetsOf(node, family);
-  const dst = node.addresses[family];
-  if (subnets.length === 0) return { items: [] };
-  if (dst === undefined) return { items: [], warning: `has no public IPv${family} address` };
-  if (options.directRouting && isOnLink(self, dst)) return { items: directRoutes(self, subnets, dst) };
-  const mac = vtepMacOf(node, family);
-  if (mac === undefined) return { items: [], warning: `published no IPv${family} VTEP MAC` };
-  const vni = publishedField(node.backend.data[family], 'VNI');
-  if (vni !== undefined && vni !== options.vni) {
-    return { items: [], warning: `uses VNI ${JSON.stringify(vni)}, this node ${options.vni}` };
-  }
-  if (options.onDemand) return { items: [] };
-  const dev = vxlanDevice(options.vni, family);
-  return { items: tunnelItems(dev, subnets, mac, dst) };
+  return through(self, node, options, family, (subnets, dst) =>
+    toVtep(node, family, { field: 'VNI', id: options.vni }, (mac) =>
+      options.onDemand ? [] : tunnelItems(vxlanDevice(options.vni, family), subnets, mac, dst),
+    ),
+  );
 }
 
 function tunnelItems(dev: string, subnets: readonly Cidr[], mac: Mac, dst: Ip): Item[] {
