@@ -4,8 +4,9 @@
 //   node bench/lib/connections.ts ADDRESS COUNT     prints how many a second there are at the median
 import { closeSync } from 'node:fs';
 import { createServer } from 'node:net';
-import { ipToBytes, parseIp } from '../../src/ip/address.ts';
+import { parseIp } from '../../src/ip/address.ts';
 import { AF_INET } from '../../src/linux/netlink/family.ts';
+import { sockaddr } from '../../src/linux/sockaddr.ts';
 import * as sys from '../../src/linux/sys.ts';
 import { median } from './report.ts';
 
@@ -18,7 +19,7 @@ if (address === 'serve') createServer((socket) => socket.destroy()).listen(PORT)
 else console.log(rate(Number(count)).toFixed(0));
 
 function rate(connections: number): number {
-  const peer = socketAddress(address);
+  const peer = sockaddr(parseIp(address), PORT);
   const times: number[] = [];
   for (let i = -WARM_UP; i < connections; i++) {
     const start = process.hrtime.bigint();
@@ -37,13 +38,4 @@ function open(peer: Uint8Array): void {
   } finally {
     closeSync(fd);
   }
-}
-
-/** A struct sockaddr_in. */
-function socketAddress(ip: string): Buffer {
-  const bytes = Buffer.alloc(16);
-  bytes.writeUInt16LE(AF_INET, 0);
-  bytes.writeUInt16BE(PORT, 2);
-  bytes.set(ipToBytes(parseIp(ip)), 4);
-  return bytes;
 }

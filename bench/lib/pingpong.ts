@@ -3,8 +3,9 @@
 //   node bench/lib/pingpong.ts ADDRESS COUNT     prints the median round trip in microseconds
 //   node bench/lib/pingpong.ts ADDRESS COUNT new the same, each from a port of its own: a new connection
 import { closeSync } from 'node:fs';
-import { ipToBytes, parseIp } from '../../src/ip/address.ts';
+import { parseIp } from '../../src/ip/address.ts';
 import { AF_INET } from '../../src/linux/netlink/family.ts';
+import { sockaddr } from '../../src/linux/sockaddr.ts';
 import * as sys from '../../src/linux/sys.ts';
 import { median } from './report.ts';
 
@@ -27,7 +28,7 @@ function open(): number {
 }
 
 function serve(): never {
-  sys.bind(fd, socketAddress('0.0.0.0'));
+  sys.bind(fd, sockaddr(parseIp('0.0.0.0'), PORT));
   const peer = Buffer.alloc(16);
   for (;;) {
     const size = sys.recvfrom(fd, data, 0, peer);
@@ -36,7 +37,7 @@ function serve(): never {
 }
 
 function measure(rounds: number): number[] {
-  const peer = socketAddress(address);
+  const peer = sockaddr(parseIp(address), PORT);
   const times: number[] = [];
   for (let i = -WARM_UP; i < rounds; i++) {
     if (what === 'new') {
@@ -49,13 +50,4 @@ function measure(rounds: number): number[] {
     if (i >= 0) times.push(Number(process.hrtime.bigint() - start) / 1000);
   }
   return times;
-}
-
-/** A struct sockaddr_in. */
-function socketAddress(ip: string): Buffer {
-  const bytes = Buffer.alloc(16);
-  bytes.writeUInt16LE(AF_INET, 0);
-  bytes.writeUInt16BE(PORT, 2);
-  bytes.set(ipToBytes(parseIp(ip)), 4);
-  return bytes;
 }
