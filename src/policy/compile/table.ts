@@ -214,7 +214,8 @@ function knownAs(end: 'saddr' | 'daddr', family: Family, { logging }: Shape): Ch
   };
 }
 
-function identification(direction: Direction, family: Family): Chain {
+/** Who the other end is leads to its chain. */
+export function identification(direction: Direction, family: Family): Chain {
   const peer = address(END[direction].peer, family);
   return {
     name: direction,

@@ -38,16 +38,7 @@ export function readNetworkPolicy({ namespace, name, spec }: PolicyObject): Poli
   };
   const types = readTypes(spec) ?? (rules.egress.length > 0 ? DIRECTIONS : (['ingress'] as const));
   spec.refuseUnread();
-  return {
-    kind: 'NetworkPolicy',
-    namespace,
-    name,
-    order: ORDER,
-    sortName: sortName(name),
-    subject: { text: subject.text, selects: subject.selects },
-    ...(types.includes('ingress') && { ingress: rules.ingress }),
-    ...(types.includes('egress') && { egress: rules.egress }),
-  };
+  return policyOf({ namespace, name }, { text: subject.text, selects: subject.selects }, types, rules);
 }
 
 /**
@@ -58,15 +49,24 @@ export function closedNetworkPolicy({ namespace, name, spec }: PolicyObject): Po
   const selector = attempt(() => readLabelSelector(spec.object('podSelector') ?? new Fields({})));
   const pods = podMatcher({ namespace, ...(selector && { pods: selector }) });
   const types = attempt(() => readTypes(spec)) ?? DIRECTIONS;
+  return policyOf({ namespace, name }, pods, types, { ingress: [], egress: [] });
+}
+
+function policyOf(
+  { namespace, name }: Pick<PolicyObject, 'namespace' | 'name'>,
+  subject: Policy['subject'],
+  types: readonly Direction[],
+  rules: Readonly<Record<Direction, readonly Rule[]>>,
+): Policy {
   return {
     kind: 'NetworkPolicy',
     namespace,
     name,
     order: ORDER,
     sortName: sortName(name),
-    subject: pods,
-    ...(types.includes('ingress') && { ingress: [] }),
-    ...(types.includes('egress') && { egress: [] }),
+    subject,
+    ...(types.includes('ingress') && { ingress: rules.ingress }),
+    ...(types.includes('egress') && { egress: rules.egress }),
   };
 }
 

@@ -3,7 +3,7 @@ import type { Chain, Rule, SetValue, TableId } from '../../../linux/nftables/val
 import type { NftTableItem } from '../../../state/kinds/nft-table.ts';
 import { DIRECTIONS, type Direction } from '../../model/policy.ts';
 import { isInterval, type Lane, peerNets, peers, type Scope, scopeKey, subjects } from '../sets.ts';
-import { address, END, FIELDS, NEIGHBOURS, numbers, peerChain, STRANGERS } from '../table.ts';
+import { address, END, FIELDS, identification, NEIGHBOURS, numbers, peerChain } from '../table.ts';
 
 export const stagedTableOf = (family: Family) =>
   ({ family: family === 4 ? 'ip' : 'ip6', table: 'flatnet-staged' }) as const satisfies TableId;
@@ -62,18 +62,6 @@ function hooked(hook: 'forward' | 'output', first: readonly Rule[], family: Fami
       ...DIRECTIONS.map((direction) => ({
         rule: `${address(END[direction].own, family)} @${subjects(direction, family).name} jump ${direction}`,
       })),
-    ],
-  };
-}
-
-function identification(direction: Direction, family: Family): Chain {
-  const peer = address(END[direction].peer, family);
-  return {
-    name: direction,
-    rules: [
-      { rule: `${peer} vmap @${peers(direction, family).name}` },
-      { rule: `${peer} vmap @${peerNets(direction, family).name}` },
-      { rule: `goto ${peerChain(direction, STRANGERS)}` },
     ],
   };
 }
