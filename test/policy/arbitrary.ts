@@ -133,6 +133,22 @@ const tier = (family: 4 | 6): fc.Arbitrary<Tier> =>
     })
     .map((each) => ({ ...each, name: `t${each.order}` }));
 
+/** Of pods, networks and strangers in these worlds. */
+export const ADDRESSES = {
+  4: [
+    '10.0.0.1',
+    '10.0.0.2',
+    '10.0.0.3',
+    '10.0.0.4',
+    '10.0.0.99',
+    '192.0.2.1',
+    '192.0.2.200',
+    '198.51.100.1',
+    '8.8.8.8',
+  ],
+  6: ['fd00::1', 'fd00::2', 'fd00::3', 'fd00::4', 'fd00::99', '2001:db8::1', '2001:db8:1::1', '2001::1'],
+};
+
 /** Any policies of any kind about up to six pods, some of them this node's. */
 export const facts = (family: 4 | 6): fc.Arbitrary<PolicyFacts> =>
   fc

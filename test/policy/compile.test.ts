@@ -10,25 +10,11 @@ import type { PodEntity } from '../../src/policy/model/entity.ts';
 import { netMatcher } from '../../src/policy/model/matcher.ts';
 import type { Policy, Rule, Tier } from '../../src/policy/model/policy.ts';
 import { type Flow, ICMP, type Ports, SCTP, TCP, UDP } from '../../src/policy/model/traffic.ts';
-import { facts, flow, outcome, outcomeAtNode, verdict } from './arbitrary.ts';
+import { ADDRESSES, facts, flow, outcome, outcomeAtNode, verdict } from './arbitrary.ts';
 import { walk, walked, walker } from './compiled.ts';
 
 for (const family of [4, 6] as const) {
-  const addresses =
-    family === 4
-      ? [
-          '10.0.0.1',
-          '10.0.0.2',
-          '10.0.0.3',
-          '10.0.0.4',
-          '10.0.0.99',
-          '192.0.2.1',
-          '192.0.2.200',
-          '198.51.100.1',
-          '8.8.8.8',
-        ]
-      : ['fd00::1', 'fd00::2', 'fd00::3', 'fd00::4', 'fd00::99', '2001:db8::1', '2001:db8:1::1', '2001::1'];
-  const address = fc.constantFrom(...addresses.map(parseIp));
+  const address = fc.constantFrom(...ADDRESSES[family].map(parseIp));
   test(`IPv${family}: the tables decide every connection as the rules do, and log what these ask for`, () => {
     const packets = fc.array(fc.tuple(address, address, flow(family)), { minLength: 1, maxLength: 30 });
     fc.assert(

@@ -9,7 +9,7 @@ import { knownAs } from '../../../src/policy/model/matcher.ts';
 import { DIRECTIONS, type Direction, type Staged } from '../../../src/policy/model/policy.ts';
 import { enforced } from '../../../src/policy/model/staged.ts';
 import type { Flow } from '../../../src/policy/model/traffic.ts';
-import { facts, flow } from '../arbitrary.ts';
+import { ADDRESSES, facts, flow } from '../arbitrary.ts';
 import { walker } from '../compiled.ts';
 
 const plan = fc.option(
@@ -34,21 +34,6 @@ const stagedFacts = (family: 4 | 6): fc.Arbitrary<PolicyFacts> =>
     }));
     return { ...all, tiers };
   });
-
-const ADDRESSES = {
-  4: [
-    '10.0.0.1',
-    '10.0.0.2',
-    '10.0.0.3',
-    '10.0.0.4',
-    '10.0.0.99',
-    '192.0.2.1',
-    '192.0.2.200',
-    '198.51.100.1',
-    '8.8.8.8',
-  ],
-  6: ['fd00::1', 'fd00::2', 'fd00::3', 'fd00::4', 'fd00::99', '2001:db8::1', '2001:db8:1::1', '2001::1'],
-};
 
 /** What would become of a connection in one direction; undefined: the same as now. */
 function expected(all: PolicyFacts, direction: Direction, source: Ip, destination: Ip, what: Flow) {
